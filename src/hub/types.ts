@@ -1,0 +1,62 @@
+/**
+ * Where bytes come from, seen from outside: a byte source and a repository of files. Only types; `checkpoint/` and `runtime/` know
+ * nothing else of the hub.
+ */
+
+/** Half-open byte range: `begin` is the first byte, `end` the one after the last. */
+export interface ByteRange {
+  readonly begin: number
+  readonly end: number
+}
+
+export interface ReadOptions {
+  readonly signal?: AbortSignal | undefined
+}
+
+/** A file of known length whose bytes can be read in any order. The one byte interface of the project. */
+export interface ByteSource {
+  /** Length of the whole file in bytes. */
+  readonly byteLength: number
+  /** Exactly `range.end - range.begin` bytes, in memory of the caller's own. @throws HubError, StorageError, AbortError */
+  read(range: ByteRange, options?: ReadOptions): Promise<Uint8Array<ArrayBuffer>>
+}
+
+/** One file of a repository, as its listing tells. */
+export interface RepositoryFile {
+  /** Path inside the repository, with `/`, such as `unet/config.json`. */
+  readonly path: string
+  /** Size in bytes. */
+  readonly size: number
+  /** Hex sha256 of the whole file, where the host publishes one (`lfs.oid`). */
+  readonly sha256?: string | undefined
+}
+
+/** Bytes of one file that are here, as a download or a load goes on. */
+export interface FileProgress {
+  readonly path: string
+  /** Bytes here so far, cached ones included; never more than `total`, never falling. */
+  readonly loaded: number
+  readonly total: number
+  /** Of `loaded`, how many came from the cache. */
+  readonly cached: number
+  readonly phase: 'queued' | 'downloading' | 'verifying' | 'complete'
+}
+
+export interface OpenOptions extends ReadOptions {
+  readonly onProgress?: ((progress: FileProgress) => void) | undefined
+}
+
+/** A repository at one fixed revision. */
+export interface Repository {
+  /** Name to show: `owner/name`, a base URL without query, or a folder's name. */
+  readonly id: string
+  /** The pinned commit (40 hex digits), or a word for hosts without commits. */
+  readonly revision: string
+  /** Every file, sorted by path. Listed once, then remembered. */
+  files(options?: ReadOptions): Promise<readonly RepositoryFile[]>
+  /**
+   * The whole file, present and verified when the promise resolves: downloaded in parallel ranges, or found in the cache.
+   * @throws HubError `file-not-found` when the repository has no such path
+   */
+  open(path: string, options?: OpenOptions): Promise<ByteSource>
+}
