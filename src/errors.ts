@@ -18,6 +18,8 @@ export interface SerializedError {
 
 /** The base of every error Aquatint throws on purpose. */
 export class AquatintError extends Error {
+  // Written out, since a minifier renames classes and the name must survive the crossing.
+  override readonly name: string = 'AquatintError'
   /** A stable kebab-case word for this exact case, such as `shape-mismatch`. */
   readonly code: string
   /** The values involved, for a program to read; the message says the same in words. */
@@ -25,29 +27,40 @@ export class AquatintError extends Error {
 
   constructor(code: string, message: string, details: Readonly<Record<string, ErrorDetail>> = {}, cause?: unknown) {
     super(message, cause === undefined ? undefined : { cause })
-    this.name = new.target.name
     this.code = code
     this.details = details
   }
 }
 
 /** An argument of the caller's is wrong: change the call. */
-export class InputError extends AquatintError {}
+export class InputError extends AquatintError {
+  override readonly name = 'InputError'
+}
 
 /** A repository or file could not be fetched: check the name, the network, the token, or try later. */
-export class HubError extends AquatintError {}
+export class HubError extends AquatintError {
+  override readonly name = 'HubError'
+}
 
 /** The browser's storage refused: free space, or go on without a cache. */
-export class StorageError extends AquatintError {}
+export class StorageError extends AquatintError {
+  override readonly name = 'StorageError'
+}
 
 /** What a repository's files say is broken or inconsistent: the checkpoint must be mended. */
-export class CheckpointError extends AquatintError {}
+export class CheckpointError extends AquatintError {
+  override readonly name = 'CheckpointError'
+}
 
 /** The checkpoint is sound, but uses something that Aquatint does not run: choose another model or component. */
-export class UnsupportedError extends AquatintError {}
+export class UnsupportedError extends AquatintError {
+  override readonly name = 'UnsupportedError'
+}
 
 /** The GPU, its memory or the runtime failed: try a smaller size, another device or a tighter residency. */
-export class DeviceError extends AquatintError {}
+export class DeviceError extends AquatintError {
+  override readonly name = 'DeviceError'
+}
 
 const kinds = { AquatintError, InputError, HubError, StorageError, CheckpointError, UnsupportedError, DeviceError }
 
@@ -62,8 +75,7 @@ export function isAquatintError(error: unknown): error is AquatintError {
 /** Turns any thrown value into plain data that `structuredClone` takes. */
 export function serializeError(error: unknown): SerializedError {
   if (!(error instanceof Error)) return { kind: 'Error', code: 'unknown', message: String(error), details: {} }
-  const kind =
-    error instanceof AquatintError ? (error.name as ErrorKind) : error.name === 'AbortError' ? 'AbortError' : 'Error'
+  const kind = error instanceof AquatintError ? (error.name as ErrorKind) : error.name === 'AbortError' ? 'AbortError' : 'Error'
   return {
     kind,
     code: error instanceof AquatintError ? error.code : kind === 'AbortError' ? 'aborted' : 'unknown',

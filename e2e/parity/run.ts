@@ -1,0 +1,186 @@
+/**
+ * `npm run parity -- [--fixtures DIR] [--device wasm|webgpu] [--dtype float32|float16] [--offload MODE] [--only NAME] [--quick]`
+ *
+ * Runs every fixture below DIR in Chromium through the public API, its repository served by the Hub look-alike, and compares every
+ * tensor that diffusers left in `reference*.safetensors`. Exit status 1 if one is out of tolerance or was not compared.
+ */
+import { mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs'
+import { dirname, join, relative, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { chromium, type Page } from 'playwright'
+import { build, preview } from 'vite'
+import { chromiumLaunchOptions, ensureChromium } from '../../scripts/chromium.mjs'
+import { startHubServer } from '../hub-server/server.js'
+import { compareTensor, describe, type Comparison, type Tensor } from './compare.js'
+import type { ParityCase, ParitySettings, TransferredTensor } from './protocol.js'
+import { readReference } from './safetensors.js'
+
+interface Job {
+  readonly name: string
+  readonly folder: string
+  readonly repository: string
+  readonly item: ParityCase
+  readonly reference: string
+}
+
+const caseTimeout = 30 * 60_000
+
+/** Runs the harness; resolves to the exit status. */
+export async function main(args: readonly string[]): Promise<number> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      fixtures: { type: 'string', default: 'fixtures' },
+      device: { type: 'string', default: 'wasm' },
+      dtype: { type: 'string', default: 'float32' },
+      offload: { type: 'string', default: 'model' },
+      only: { type: 'string' },
+      quick: { type: 'boolean', default: false },
+    },
+  })
+  const device = oneOf('--device', values.device, ['wasm', 'webgpu'] as const)
+  const dtype = oneOf('--dtype', values.dtype, ['float32', 'float16'] as const)
+  const offload = oneOf('--offload', values.offload, ['auto', 'resident', 'model', 'block'] as const)
+
+  const jobs = findJobs(resolve(values.fixtures), values.quick).filter(
+    (job) => values.only === undefined || job.name.includes(values.only),
+  )
+  if (jobs.length === 0) throw new Error(`No fixture (a folder with case.json) below ${values.fixtures}`)
+  ensureChromium()
+
+  const root = dirname(fileURLToPath(import.meta.url))
+  const outDir = resolve(root, '../../dist/parity')
+  await build({
+    root,
+    configFile: false,
+    base: './',
+    logLevel: 'error',
+    worker: { format: 'es' },
+    build: { outDir, emptyOutDir: true, target: 'es2023' },
+  })
+  const site = await preview({
+    root,
+    configFile: false,
+    logLevel: 'error',
+    build: { outDir },
+    preview: { port: 0, host: '127.0.0.1' },
+  })
+  const address = site.resolvedUrls?.local[0]
+  if (address === undefined) throw new Error('The parity page is not being served')
+
+  const hub = await startHubServer({ repositories: Object.fromEntries(jobs.map((job) => [repositoryId(job), job.repository])) })
+  const browser = await chromium.launch(chromiumLaunchOptions())
+  const results: Comparison[] = []
+  try {
+    for (const job of jobs) {
+      const settings: ParitySettings = { endpoint: hub.url, repo: repositoryId(job), device, dtype, offload }
+      const page = await (await browser.newContext()).newPage()
+      page.on('pageerror', (error) => console.error(`  page error: ${error.message}`))
+      await page.goto(address)
+      results.push(...(await runJob(page, settings, job)))
+      await page.context().close()
+    }
+  } finally {
+    await browser.close()
+    await hub.close()
+    await site.close()
+  }
+
+  const failed = results.filter((result) => !result.passed).length
+  const worst = results.reduce((most, result) => (result.name === 'image' ? most : Math.max(most, result.relative)), 0)
+  console.log(
+    `parity: ${jobs.length} cases, ${results.length} tensors, worst ${worst.toExponential(2)}${failed > 0 ? `, ${failed} FAILED` : ''}`,
+  )
+  writeReport(device, results.length - failed, failed)
+  return failed > 0 ? 1 : 0
+}
+
+async function runJob(page: Page, settings: ParitySettings, job: Job): Promise<Comparison[]> {
+  const started = performance.now()
+  const reference = readReference(job.reference)
+  let ours: Record<string, TransferredTensor> = {}
+  let failure = ''
+  try {
+    await page.waitForFunction(() => window.runParityCase !== undefined)
+    page.setDefaultTimeout(caseTimeout)
+    ours = await page.evaluate(
+      ([given, item]) => {
+        if (window.runParityCase === undefined) throw new Error('The page has no runParityCase')
+        return window.runParityCase(given, item)
+      },
+      [settings, job.item] as const,
+    )
+  } catch (error) {
+    failure = error instanceof Error ? error.message : String(error)
+  }
+  const inputs = new Set(Object.keys(job.item.extra ?? {}))
+  const results = [...reference]
+    .filter(([name]) => !inputs.has(name))
+    .map(([name, tensor]) => compareTensor(name, tensor, decode(ours[name])))
+  const seconds = ((performance.now() - started) / 1000).toFixed(1)
+  console.log(
+    `${job.name}  (${job.item.scheduler ?? 'own scheduler'}, ${job.item.num_inference_steps} steps, ${settings.device}, ${seconds} s)`,
+  )
+  if (failure !== '') console.log(`  error: ${failure}`)
+  for (const result of results) console.log(describe(result))
+  return results
+}
+
+/** Every case below `root`; with `quick` only the first of each fixture. */
+function findJobs(root: string, quick: boolean): Job[] {
+  const jobs: Job[] = []
+  for (const entry of readdirSync(root, { withFileTypes: true }).toSorted((a, b) => a.name.localeCompare(b.name))) {
+    if (!entry.isDirectory()) continue
+    const folder = join(root, entry.name)
+    const file = join(folder, 'case.json')
+    if (!exists(file)) {
+      jobs.push(...findJobs(folder, quick))
+      continue
+    }
+    const content = JSON.parse(readFileSync(file, 'utf8')) as ParityCase | ParityCase[]
+    const items = Array.isArray(content) ? content : [content]
+    for (const [k, item] of items.entries()) {
+      if (quick && k > 0) break
+      const reference = join(folder, Array.isArray(content) ? `reference-${k}.safetensors` : 'reference.safetensors')
+      jobs.push({
+        name: `${relative(root, folder)}#${k}`,
+        folder,
+        repository: resolve(folder, item.repo ?? 'repo'),
+        item,
+        reference,
+      })
+    }
+  }
+  return jobs
+}
+
+function repositoryId(job: Job): string {
+  return `fixtures/${job.name.replace(/#.*$/, '').replaceAll(/[^\w.-]/g, '-')}`
+}
+
+function decode(tensor: TransferredTensor | undefined): Tensor | undefined {
+  if (tensor === undefined) return undefined
+  const bytes = Buffer.from(tensor.base64, 'base64')
+  return { dims: tensor.dims, data: new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength)) }
+}
+
+function writeReport(device: string, passed: number, failed: number): void {
+  const folder = process.env['AQUATINT_REPORTS']
+  if (folder === undefined) return
+  mkdirSync(folder, { recursive: true })
+  writeFileSync(
+    join(folder, `parity-${device}.json`),
+    JSON.stringify({ numPassedTests: passed, numFailedTests: failed, numPendingTests: 0 }),
+  )
+}
+
+function exists(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false }) !== undefined
+}
+
+function oneOf<T extends string>(flag: string, value: string, allowed: readonly T[]): T {
+  const found = allowed.find((word) => word === value)
+  if (found === undefined) throw new Error(`${flag} must be one of ${allowed.join(', ')}, not '${value}'`)
+  return found
+}
