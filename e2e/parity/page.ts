@@ -21,6 +21,9 @@ const extras: Readonly<Record<string, keyof GenerateOptions>> = {
   original_size: 'originalSize',
   crops_coords_top_left: 'cropsCoordsTopLeft',
   target_size: 'targetSize',
+  negative_original_size: 'negativeOriginalSize',
+  negative_crops_coords_top_left: 'negativeCropsCoordsTopLeft',
+  negative_target_size: 'negativeTargetSize',
   guidance_rescale: 'guidanceRescale',
   num_images_per_prompt: 'numImagesPerPrompt',
   negative_prompt_2: 'negativePrompt2',
@@ -86,5 +89,3 @@ function toBase64(bytes: Uint8Array): string {
     binary += String.fromCharCode(...bytes.subarray(begin, begin + 0x8000))
   return btoa(binary)
 }
-
-export type { ParityCase }

@@ -60,6 +60,9 @@ export interface GenerateOptions {
   readonly originalSize?: readonly [number, number] | undefined
   readonly cropsCoordsTopLeft?: readonly [number, number] | undefined
   readonly targetSize?: readonly [number, number] | undefined
+  readonly negativeOriginalSize?: readonly [number, number] | undefined
+  readonly negativeCropsCoordsTopLeft?: readonly [number, number] | undefined
+  readonly negativeTargetSize?: readonly [number, number] | undefined
   readonly scheduler?: SchedulerReference | undefined
   /** Names of tensors to hand to `onStep` / the result, for checking against diffusers: see {@link CapturedTensors}. */
   readonly capture?: readonly CapturedTensorName[] | undefined
@@ -68,8 +71,15 @@ export interface GenerateOptions {
 }
 
 export type CapturedTensorName =
-  | 'prompt_embeds' | 'negative_prompt_embeds' | 'pooled_prompt_embeds' | 'negative_pooled_prompt_embeds'
-  | 'initial_latents' | 'timesteps' | 'noise_pred' | 'latents' | 'image'
+  | 'prompt_embeds'
+  | 'negative_prompt_embeds'
+  | 'pooled_prompt_embeds'
+  | 'negative_pooled_prompt_embeds'
+  | 'initial_latents'
+  | 'timesteps'
+  | 'noise_pred'
+  | 'latents'
+  | 'image'
 
 /** A float32 tensor on the host. */
 export interface PlainTensor {
@@ -124,7 +134,14 @@ export interface PipelineInfo {
   readonly revision: string
   readonly device: DeviceInfo
   readonly dtype: DTypeName
-  readonly components: Readonly<Record<string, { readonly className: string; readonly repo: string; readonly bytes: number; readonly parameters: number }>>
-  readonly defaults: { readonly width: number; readonly height: number; readonly numInferenceSteps: number; readonly guidanceScale: number }
+  readonly components: Readonly<
+    Record<string, { readonly className: string; readonly repo: string; readonly bytes: number; readonly parameters: number }>
+  >
+  readonly defaults: {
+    readonly width: number
+    readonly height: number
+    readonly numInferenceSteps: number
+    readonly guidanceScale: number
+  }
   readonly scheduler: { readonly className: string; readonly config: Readonly<Record<string, unknown>> }
 }
