@@ -4,7 +4,21 @@ import type { ByteSource } from '../hub/types.js'
 
 /** Element types that safetensors files hold, by their safetensors names. */
 export type SafetensorsDType =
-  | 'BOOL' | 'U8' | 'I8' | 'F8_E4M3' | 'F8_E5M2' | 'I16' | 'U16' | 'F16' | 'BF16' | 'I32' | 'U32' | 'F32' | 'F64' | 'I64' | 'U64'
+  | 'BOOL'
+  | 'U8'
+  | 'I8'
+  | 'F8_E4M3'
+  | 'F8_E5M2'
+  | 'I16'
+  | 'U16'
+  | 'F16'
+  | 'BF16'
+  | 'I32'
+  | 'U32'
+  | 'F32'
+  | 'F64'
+  | 'I64'
+  | 'U64'
 
 /** One tensor: where its bytes are and what they mean. */
 export interface TensorEntry {

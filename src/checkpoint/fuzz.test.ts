@@ -1,0 +1,166 @@
+/**
+ * Mutated headers, indexes and configs: each ends as a value or as an error with a code, in under a second, and no read asks for more
+ * than the header's limit. `npm run fuzz` runs many more mutations than `npm test` (FUZZ_MUTATIONS, FUZZ_SEED).
+ */
+
+import { expect, test } from 'vitest'
+import { AquatintError } from '../errors.js'
+import { parseConfig, parseModelIndex } from './model-index.js'
+import { readSafetensorsHeader, safetensorsLimits } from './safetensors.js'
+import { MemorySource, safetensorsFile } from './testing.js'
+import { checkShardName, parseWeightIndex } from './weight-index.js'
+
+const mutations = Number(process.env.FUZZ_MUTATIONS ?? 20_000)
+const seed = Number(process.env.FUZZ_SEED ?? 1)
+
+/** mulberry32: a small generator, so that a failing run can be repeated by its seed. */
+function randomInts(state: number): (below: number) => number {
+  return (below) => {
+    state = (state + 0x6d2b79f5) | 0
+    let t = Math.imul(state ^ (state >>> 15), 1 | state)
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
+    return Math.floor((((t ^ (t >>> 14)) >>> 0) / 4294967296) * below)
+  }
+}
+
+const fragments = [
+  '"',
+  '{',
+  '}',
+  '[',
+  ']',
+  ',',
+  ':',
+  '\\',
+  '\\u0000',
+  '-1',
+  '1e308',
+  '1e999',
+  '9007199254740993',
+  '18446744073709551615',
+  'null',
+  'true',
+  '-Infinity',
+  'NaN',
+  '""',
+  '"F32"',
+  '"a"',
+  '"__proto__"',
+  '"constructor"',
+  '[[[[',
+  '{"a":',
+  '%2e%2e%2f',
+  '../',
+  '\u0000',
+  '\u00e9',
+  '\ud83d\ude00',
+  '"weight_map"',
+  '"data_offsets"',
+  '0',
+  '0.5',
+].map((text) => new TextEncoder().encode(text))
+
+function mutate(input: Uint8Array, int: (below: number) => number): Uint8Array<ArrayBuffer> {
+  let bytes = Uint8Array.from(input)
+  for (let round = 1 + int(4); round > 0; round--) {
+    const at = int(bytes.byteLength + 1)
+    const length = int(Math.min(24, bytes.byteLength - at) + 1)
+    const kind = int(6)
+    const insert =
+      kind === 0
+        ? Uint8Array.of(int(256))
+        : kind === 1
+          ? new Uint8Array(0)
+          : kind === 2
+            ? (fragments[int(fragments.length)] ?? new Uint8Array(0))
+            : kind === 3
+              ? bytes.slice(at, at + length)
+              : kind === 4
+                ? bytes.slice(int(bytes.byteLength + 1)).slice(0, 40)
+                : Uint8Array.from({ length: 1 + int(8) }, () => int(256))
+    const removed = kind === 3 ? 0 : kind === 0 ? 1 : length
+    const next = new Uint8Array(Math.max(0, bytes.byteLength - Math.min(removed, bytes.byteLength - at)) + insert.byteLength)
+    next.set(bytes.subarray(0, at))
+    next.set(insert, at)
+    next.set(bytes.subarray(Math.min(at + removed, bytes.byteLength)), at + insert.byteLength)
+    bytes = next
+  }
+  return bytes
+}
+
+const header = safetensorsFile(
+  {
+    __metadata__: { format: 'pt' },
+    'conv.weight': { dtype: 'F16', shape: [2, 3], data_offsets: [0, 12] },
+    'conv.bias': { dtype: 'F32', shape: [2], data_offsets: [12, 20] },
+  },
+  20,
+)
+const text = (value: object) => new TextEncoder().encode(JSON.stringify(value))
+const targets: readonly { name: string; input: Uint8Array; run: (bytes: Uint8Array) => unknown }[] = [
+  {
+    name: 'safetensors',
+    input: header,
+    run: async (bytes) => {
+      const source = new MemorySource(bytes)
+      const { tensors } = await readSafetensorsHeader(source, 'x')
+      for (const tensor of tensors.values())
+        expect(tensor.begin >= 0 && tensor.end <= bytes.byteLength && tensor.begin <= tensor.end).toBe(true)
+      for (const read of source.reads) expect(read.end - read.begin).toBeLessThanOrEqual(safetensorsLimits.headerBytes)
+    },
+  },
+  {
+    name: 'index',
+    input: text({
+      metadata: { total_size: 20 },
+      weight_map: { 'conv.weight': 'm-00001-of-00002.safetensors', 'conv.bias': 'm-00002-of-00002.safetensors' },
+    }),
+    run: (bytes) => {
+      for (const shard of parseWeightIndex(bytes, 'x').values()) {
+        checkShardName(shard, 'x')
+        // Joined to a URL as a relative reference, it stays in its folder.
+        expect(new URL(encodeURIComponent(shard), 'https://host/a/b/').href.startsWith('https://host/a/b/')).toBe(true)
+        expect(shard).not.toMatch(/[/\\]/)
+      }
+    },
+  },
+  {
+    name: 'model_index',
+    input: text({
+      _class_name: 'StableDiffusionPipeline',
+      unet: ['diffusers', 'UNet2DConditionModel'],
+      vae: [null, null],
+      requires_safety_checker: false,
+    }),
+    run: (bytes) => {
+      for (const component of parseModelIndex(parseConfig(bytes, 'x')).components.keys()) expect(component).toMatch(/^\w+$/)
+    },
+  },
+]
+
+test.each(targets)(
+  '$name: every mutation ends as a value or an error with a code',
+  async ({ input, run }) => {
+    const int = randomInts(seed)
+    let accepted = 0
+    let slowest = 0
+    const codes = new Set<string>()
+    for (let i = 0; i < mutations; i++) {
+      const bytes = mutate(input, int)
+      const begin = performance.now()
+      try {
+        await run(bytes)
+        accepted += 1
+      } catch (error) {
+        if (!(error instanceof AquatintError)) throw error
+        codes.add(error.code)
+      }
+      slowest = Math.max(slowest, performance.now() - begin)
+    }
+    expect(slowest).toBeLessThan(1000)
+    // The mutations reach past the first check, and some are harmless.
+    expect(codes.size).toBeGreaterThan(3)
+    expect(accepted).toBeGreaterThan(0)
+  },
+  600_000,
+)

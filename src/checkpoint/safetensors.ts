@@ -1,0 +1,189 @@
+/**
+ * The safetensors format: eight bytes of header length, a JSON header, then the tensors' bytes without gaps. Reads headers only, and
+ * checks everything they claim against the file before any memory is taken for a tensor.
+ * Source: https://github.com/huggingface/safetensors#format
+ */
+
+import { CheckpointError, UnsupportedError } from '../errors.js'
+import type { ByteSource, ReadOptions } from '../hub/types.js'
+import { isJsonObject, parseJson, type JsonObject, type JsonValue } from './parse-json.js'
+import type { SafetensorsDType, TensorEntry } from './types.js'
+
+/** Limits on what a header may claim. */
+export const safetensorsLimits = {
+  headerBytes: 25_000_000,
+  tensors: 100_000,
+  nameLength: 512,
+  rank: 8,
+} as const
+
+/** Bytes of one element of each type. */
+export const dtypeBytes: Readonly<Record<SafetensorsDType, number>> = {
+  BOOL: 1,
+  U8: 1,
+  I8: 1,
+  F8_E4M3: 1,
+  F8_E5M2: 1,
+  I16: 2,
+  U16: 2,
+  F16: 2,
+  BF16: 2,
+  I32: 4,
+  U32: 4,
+  F32: 4,
+  F64: 8,
+  I64: 8,
+  U64: 8,
+}
+
+/** A tensor as a header describes it; offsets count from the start of the file. */
+export type TensorHeader = Omit<TensorEntry, 'source'>
+
+export interface SafetensorsHeader {
+  readonly tensors: ReadonlyMap<string, TensorHeader>
+  readonly metadata: ReadonlyMap<string, string>
+}
+
+/** Reads a file's header in two reads. @throws CheckpointError `safetensors-*`, `json-*`; UnsupportedError `unsupported-dtype` */
+export async function readSafetensorsHeader(
+  source: ByteSource,
+  file: string,
+  options: ReadOptions = {},
+): Promise<SafetensorsHeader> {
+  if (source.byteLength < 8) throw tooShort(file, source.byteLength, 8)
+  const length = parseHeaderLength(await source.read({ begin: 0, end: 8 }, options), file, source.byteLength)
+  return parseSafetensorsHeader(await source.read({ begin: 8, end: 8 + length }, options), file, source.byteLength)
+}
+
+/** The header's length from the first eight bytes, checked against the limit and the file's length. */
+export function parseHeaderLength(bytes: Uint8Array, file: string, fileBytes: number): number {
+  const length = new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(0, true)
+  if (length > BigInt(safetensorsLimits.headerBytes) || length < 2n)
+    throw new CheckpointError(
+      'safetensors-header-length',
+      `${file} says that its header is ${length} bytes long; allowed are 2 to ${safetensorsLimits.headerBytes}.`,
+      { file, length: String(length), allowed: safetensorsLimits.headerBytes },
+    )
+  if (8 + Number(length) > fileBytes) throw tooShort(file, fileBytes, 8 + Number(length))
+  return Number(length)
+}
+
+/** Parses and checks a header. `fileBytes` is the length of the whole file, which the tensors must cover exactly. */
+export function parseSafetensorsHeader(header: Uint8Array, file: string, fileBytes: number): SafetensorsHeader {
+  if (header[0] !== 0x7b)
+    throw new CheckpointError('safetensors-header-start', `The header of ${file} does not start with "{".`, { file })
+  const json = parseJson(header, { file, maxBytes: safetensorsLimits.headerBytes, duplicateKeys: 'refuse' })
+  if (!isJsonObject(json)) throw new CheckpointError('safetensors-header', `The header of ${file} is not an object.`, { file })
+  const names = Object.keys(json)
+  if (names.length > safetensorsLimits.tensors)
+    throw new CheckpointError(
+      'safetensors-count',
+      `${file} lists ${names.length} tensors; at most ${safetensorsLimits.tensors} are read.`,
+      {
+        file,
+        tensors: names.length,
+        allowed: safetensorsLimits.tensors,
+      },
+    )
+  const dataBegin = 8 + header.byteLength
+  const entries: TensorHeader[] = []
+  for (const name of names) {
+    if (name !== '__metadata__') entries.push(tensorHeader(name, json[name] ?? null, file, dataBegin, fileBytes))
+  }
+  checkCoverage(entries, file, dataBegin, fileBytes)
+  return { tensors: new Map(entries.map((entry) => [entry.name, entry])), metadata: parseMetadata(json, file) }
+}
+
+function tooShort(file: string, actual: number, expected: number): CheckpointError {
+  return new CheckpointError('safetensors-too-short', `${file} is ${actual} bytes long, but its header needs ${expected}.`, {
+    file,
+    actual,
+    expected,
+  })
+}
+
+function parseMetadata(json: JsonObject, file: string): ReadonlyMap<string, string> {
+  const metadata = json.__metadata__
+  if (metadata === undefined) return new Map()
+  if (!isJsonObject(metadata))
+    throw new CheckpointError('safetensors-metadata', `__metadata__ in ${file} is not an object of strings.`, { file })
+  return new Map(
+    Object.entries(metadata).map(([key, value]) => {
+      if (typeof value !== 'string')
+        throw new CheckpointError('safetensors-metadata', `__metadata__ in ${file} is not an object of strings.`, { file })
+      return [key, value]
+    }),
+  )
+}
+
+function isDType(value: unknown): value is SafetensorsDType {
+  return typeof value === 'string' && Object.hasOwn(dtypeBytes, value)
+}
+
+function isCount(value: unknown): value is number {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0
+}
+
+function tensorHeader(name: string, value: JsonValue, file: string, dataBegin: number, fileBytes: number): TensorHeader {
+  const shown = name.slice(0, safetensorsLimits.nameLength)
+  const wrong = (code: string, what: string) =>
+    new CheckpointError(code, `Tensor ${JSON.stringify(shown)} in ${file}: ${what}.`, { file, tensor: shown })
+  if (name.length === 0 || name.length > safetensorsLimits.nameLength || /\p{Cc}/u.test(name))
+    throw wrong(
+      'safetensors-name',
+      `a name has 1 to ${safetensorsLimits.nameLength} characters, none of them a control character`,
+    )
+  if (!isJsonObject(value)) throw wrong('safetensors-tensor', 'its entry is not an object')
+  for (const key of Object.keys(value)) {
+    if (key !== 'dtype' && key !== 'shape' && key !== 'data_offsets')
+      throw wrong('safetensors-tensor', `its entry has the unknown key ${JSON.stringify(key.slice(0, 100))}`)
+  }
+  const { dtype, shape, data_offsets: offsets } = value
+  if (typeof dtype !== 'string') throw wrong('safetensors-tensor', 'its dtype is not a word')
+  if (!isDType(dtype))
+    throw new UnsupportedError(
+      'unsupported-dtype',
+      `Tensor ${JSON.stringify(shown)} in ${file} has dtype ${JSON.stringify(dtype.slice(0, 40))}; known are ${Object.keys(dtypeBytes).join(', ')}.`,
+      { file, tensor: shown, dtype: dtype.slice(0, 40) },
+    )
+  if (!Array.isArray(shape) || shape.length > safetensorsLimits.rank || !shape.every(isCount))
+    throw wrong('safetensors-shape', `its shape is not a list of at most ${safetensorsLimits.rank} whole numbers`)
+  if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isCount))
+    throw wrong('safetensors-offsets', 'its data_offsets are not two whole numbers')
+  const [begin = 0, end = 0]: readonly number[] = offsets
+  if (begin > end || dataBegin + end > fileBytes)
+    throw wrong(
+      'safetensors-offsets',
+      `its bytes ${begin} to ${end} do not lie in the file's ${fileBytes - dataBegin} data bytes`,
+    )
+  let bytes = dtypeBytes[dtype]
+  // A zero anywhere makes the product zero, so the partial products are only checked without one.
+  if (shape.includes(0)) bytes = 0
+  for (const dim of bytes === 0 ? [] : (shape as readonly number[])) {
+    bytes *= dim
+    if (!Number.isSafeInteger(bytes)) throw wrong('safetensors-size', 'its size overflows')
+  }
+  if (end - begin !== bytes)
+    throw wrong('safetensors-size', `${dtype} [${shape.join(', ')}] takes ${bytes} bytes, but data_offsets give ${end - begin}`)
+  return { name, dtype, shape: shape as readonly number[], begin: dataBegin + begin, end: dataBegin + end }
+}
+
+/** The tensors lie side by side from the first data byte to the last: no gap, no overlap. */
+function checkCoverage(entries: readonly TensorHeader[], file: string, dataBegin: number, fileBytes: number): void {
+  let at = dataBegin
+  for (const entry of entries.toSorted((a, b) => a.begin - b.begin || a.end - b.end)) {
+    if (entry.begin !== at)
+      throw new CheckpointError(
+        'safetensors-offsets',
+        `Tensor ${JSON.stringify(entry.name)} in ${file} begins at byte ${entry.begin}, but the one before it ends at ${at}.`,
+        { file, tensor: entry.name, begin: entry.begin, expected: at },
+      )
+    at = entry.end
+  }
+  if (at !== fileBytes)
+    throw new CheckpointError('safetensors-coverage', `${file} is ${fileBytes} bytes long, but its tensors end at byte ${at}.`, {
+      file,
+      actual: fileBytes,
+      expected: at,
+    })
+}

@@ -1,0 +1,98 @@
+/**
+ * From a component's weight files to its weight table: opens the file or all shards at once, reads their headers, and joins them.
+ * Holds no tensor's bytes.
+ */
+
+import { CheckpointError } from '../errors.js'
+import type { FileProgress, Repository } from '../hub/types.js'
+import { readSafetensorsHeader } from './safetensors.js'
+import type { TensorEntry, WeightTable } from './types.js'
+import type { WeightFiles } from './weight-files.js'
+import { parseWeightIndex, weightIndexLimits } from './weight-index.js'
+
+export interface ReadWeightsOptions {
+  readonly signal?: AbortSignal | undefined
+  readonly onProgress?: ((progress: FileProgress) => void) | undefined
+}
+
+/** Opens the files and builds the table. @throws CheckpointError, UnsupportedError, HubError, StorageError, AbortError */
+export async function readWeightTable(
+  repository: Repository,
+  files: WeightFiles,
+  options: ReadWeightsOptions = {},
+): Promise<WeightTable> {
+  if (files.kind === 'single') return readShard(repository, files.path, options)
+
+  const indexSource = await repository.open(files.path, options)
+  if (indexSource.byteLength > weightIndexLimits.bytes)
+    throw new CheckpointError(
+      'json-too-large',
+      `${files.path} is ${indexSource.byteLength} bytes long; at most ${weightIndexLimits.bytes} are read.`,
+      {
+        file: files.path,
+        bytes: indexSource.byteLength,
+        allowed: weightIndexLimits.bytes,
+      },
+    )
+  const weightMap = parseWeightIndex(await indexSource.read({ begin: 0, end: indexSource.byteLength }, options), files.path)
+  const folder = files.path.slice(0, files.path.lastIndexOf('/') + 1)
+  const shards = [...new Set(weightMap.values())].toSorted()
+
+  const listed = new Set((await repository.files(options)).map((file) => file.path))
+  const missing = shards.filter((shard) => !listed.has(folder + shard))
+  if (missing.length > 0)
+    throw new CheckpointError(
+      'shard-missing',
+      `${files.path} names ${missing.length === 1 ? 'the shard' : `${missing.length} shards, first`} ${folder}${missing[0]}, which the repository does not have.`,
+      { index: files.path, shards: missing.slice(0, 20).map((shard) => folder + shard) },
+    )
+
+  const tables = await Promise.all(shards.map((shard) => readShard(repository, folder + shard, options)))
+  const table = new Map<string, TensorEntry>()
+  for (const [i, shard] of shards.entries()) {
+    for (const [name, entry] of tables[i] ?? []) {
+      const mapped = weightMap.get(name)
+      // As in diffusers, a tensor that the index forgets is still there: a shard is loaded whole.
+      if (table.has(name) || (mapped !== undefined && mapped !== shard))
+        throw new CheckpointError(
+          'index-mismatch',
+          `Tensor ${JSON.stringify(name)} is in ${folder}${shard}, but ${mapped !== undefined && mapped !== shard ? `${files.path} says ${mapped}` : 'another shard holds it too'}.`,
+          {
+            tensor: name,
+            shard: folder + shard,
+            expected: mapped ?? null,
+          },
+        )
+      table.set(name, entry)
+    }
+  }
+  for (const [name, shard] of weightMap) {
+    if (!table.has(name))
+      throw new CheckpointError(
+        'index-mismatch',
+        `${files.path} says that ${folder}${shard} holds ${JSON.stringify(name.slice(0, 200))}, but it does not.`,
+        {
+          tensor: name.slice(0, 200),
+          shard: folder + shard,
+        },
+      )
+  }
+  return table
+}
+
+async function readShard(repository: Repository, path: string, options: ReadWeightsOptions): Promise<WeightTable> {
+  const source = await repository.open(path, options)
+  const { tensors } = await readSafetensorsHeader(source, path, options)
+  return new Map([...tensors].map(([name, header]) => [name, { ...header, source }]))
+}
+
+/** Bytes and elements of all tensors. */
+export function measureWeights(table: WeightTable): { readonly bytes: number; readonly parameters: number } {
+  let bytes = 0
+  let parameters = 0
+  for (const entry of table.values()) {
+    bytes += entry.end - entry.begin
+    parameters += entry.shape.reduce((product, dim) => product * dim, 1)
+  }
+  return { bytes, parameters }
+}
