@@ -1,0 +1,99 @@
+/**
+ * One life of one worker, seen from the page: calls with cancel and events, and the promise that every call settles, also when the
+ * worker dies. It starts nothing again; that is the client's.
+ */
+
+import { proxy, releaseProxy, wrap, type Remote } from 'comlink'
+import { DeviceError } from '../../errors.js'
+import { watchLifeLock } from '../life-lock.js'
+import type { CallId, EngineApi, EngineEvent } from '../protocol.js'
+import type { EngineWorker } from './spawn-worker.js'
+
+/** What a call may be given. */
+export interface CallOptions {
+  readonly signal?: AbortSignal | undefined
+  readonly onEvent?: ((event: EngineEvent) => void) | undefined
+}
+
+type Invoke<T> = (engine: Remote<EngineApi>, call: CallId, onEvents: (events: readonly EngineEvent[]) => void) => Promise<T>
+
+/** A running worker. */
+export class Connection {
+  readonly #worker: EngineWorker
+  readonly #engine: Remote<EngineApi>
+  readonly #pending = new Set<(error: Error) => void>()
+  readonly #watch = new AbortController()
+  #death: DeviceError | undefined
+  #nextCall = 1
+
+  constructor(worker: EngineWorker, locks: LockManager | undefined = globalThis.navigator?.locks) {
+    this.#worker = worker
+    this.#engine = wrap<EngineApi>(worker as Worker)
+    worker.addEventListener('error', (event) => {
+      // An error inside a call crosses as that call's result; this one is a script that did not load, or a crash.
+      event.preventDefault()
+      this.#die('The engine stopped: its worker failed.', (event as ErrorEvent).message)
+    })
+    void this.#guard(locks)
+  }
+
+  get isAlive(): boolean {
+    return this.#death === undefined
+  }
+
+  /**
+   * Runs one call. Rejects at once when `signal` aborts; the worker is told, and ends the call in its own time.
+   * @throws DeviceError `engine-terminated` when the worker dies
+   */
+  call<T>(invoke: Invoke<T>, { signal, onEvent }: CallOptions = {}): Promise<T> {
+    if (signal?.aborted === true) return Promise.reject(signal.reason as Error)
+    if (this.#death !== undefined) return Promise.reject(this.#death)
+    const call = this.#nextCall++
+    return new Promise<T>((resolve, reject) => {
+      let open = true
+      const settle = (done: () => void) => {
+        if (!open) return
+        open = false
+        this.#pending.delete(fail)
+        signal?.removeEventListener('abort', onAbort)
+        done()
+      }
+      const fail = (error: Error) => settle(() => reject(error))
+      const onAbort = () => {
+        fail(signal?.reason as Error)
+        void this.#engine.cancel(call).catch(() => {})
+      }
+      const onEvents = proxy((events: readonly EngineEvent[]) => {
+        if (open && onEvent !== undefined) for (const event of events) onEvent(event)
+      })
+      this.#pending.add(fail)
+      signal?.addEventListener('abort', onAbort)
+      invoke(this.#engine, call, onEvents).then((value) => settle(() => resolve(value)), fail)
+    })
+  }
+
+  /** Ends the worker. Everything under way rejects. */
+  terminate(): void {
+    this.#die('The engine was terminated.')
+  }
+
+  async #guard(locks: LockManager | undefined): Promise<void> {
+    try {
+      const name = await this.#engine.hello()
+      if (name === null || !this.isAlive) return
+      await watchLifeLock(locks, name, this.#watch.signal, () => this.#die('The engine stopped: its worker is gone.'))
+    } catch {
+      // Without a lock to watch, the worker's own error events are what is left.
+    }
+  }
+
+  #die(message: string, reason?: string): void {
+    if (this.#death !== undefined) return
+    this.#death = new DeviceError('engine-terminated', message, reason === undefined ? {} : { reason })
+    this.#watch.abort()
+    this.#worker.terminate()
+    for (const fail of this.#pending) fail(this.#death)
+    this.#pending.clear()
+    this.#engine[releaseProxy]()
+  }
+}

@@ -1,0 +1,137 @@
+/**
+ * `DiffusionPipeline` as a page uses it: the same words as diffusers, with the work done in the engine's worker. It holds what is
+ * needed to load the pipeline again should the worker be lost.
+ */
+
+import { InputError } from '../../errors.js'
+import type {
+  GenerateOptions,
+  GenerateResult,
+  LoadPipelineOptions,
+  PipelineInfo,
+  PipelineProgress,
+  StepInfo,
+} from '../../pipelines/types.js'
+import type { EngineEvent, PipelineId } from '../protocol.js'
+import type { Connection } from './connection.js'
+import { sharedEngine, type Engine } from './engine-client.js'
+import { GeneratedImage } from './generated-image.js'
+
+/** Options of {@link DiffusionPipeline.fromPretrained}. */
+export interface FromPretrainedOptions extends LoadPipelineOptions {
+  readonly signal?: AbortSignal | undefined
+  readonly onProgress?: ((progress: PipelineProgress) => void) | undefined
+  /** The engine to load into; by default the one that all of a page's pipelines share. */
+  readonly engine?: Engine | undefined
+}
+
+/** Options of {@link DiffusionPipeline.generate}. */
+export interface GenerateCallOptions extends GenerateOptions {
+  readonly signal?: AbortSignal | undefined
+  readonly onProgress?: ((progress: PipelineProgress) => void) | undefined
+  readonly onStep?: ((step: StepInfo) => void) | undefined
+}
+
+/** What {@link DiffusionPipeline.generate} gives. */
+export interface GenerateOutput extends Omit<GenerateResult, 'images'> {
+  readonly images: readonly GeneratedImage[]
+}
+
+interface Loaded {
+  readonly connection: Connection
+  readonly pipeline: PipelineId
+  readonly info: PipelineInfo
+}
+
+/** A diffusers checkpoint, loaded and ready to make images. */
+export class DiffusionPipeline {
+  readonly #engine: Engine
+  readonly #repo: string
+  readonly #options: LoadPipelineOptions
+  #loaded: Loaded
+  #disposed = false
+
+  private constructor(engine: Engine, repo: string, options: LoadPipelineOptions, loaded: Loaded) {
+    this.#engine = engine
+    this.#repo = repo
+    this.#options = options
+    this.#loaded = loaded
+  }
+
+  /**
+   * Loads a repository in diffusers' layout: `owner/name` on the Hub, an absolute URL, or a path relative to the page that starts
+   * with `./`, `../` or `/`. Files that are not cached are downloaded and checked.
+   * @throws InputError, HubError, StorageError, CheckpointError, UnsupportedError, DeviceError, AbortError
+   */
+  static async fromPretrained(repo: string, options: FromPretrainedOptions = {}): Promise<DiffusionPipeline> {
+    const { signal, onProgress, engine = sharedEngine(), ...plain } = options
+    const address = absolute(repo)
+    const loaded = await load(engine, address, plain, { signal, onProgress })
+    return new DiffusionPipeline(engine, address, plain, loaded)
+  }
+
+  /** What was loaded. */
+  get info(): PipelineInfo {
+    return this.#loaded.info
+  }
+
+  /**
+   * Makes images from a prompt. One generation runs at a time in an engine; others wait. After the worker was lost, the pipeline is
+   * loaded again first, from the cache.
+   * @throws InputError, UnsupportedError, DeviceError, AbortError
+   */
+  async generate(prompt: string, options: GenerateCallOptions = {}): Promise<GenerateOutput> {
+    const { signal, onProgress, onStep, ...plain } = options
+    if (this.#disposed) throw new InputError('pipeline-disposed', 'This pipeline has been disposed.')
+    if (!this.#loaded.connection.isAlive) {
+      this.#loaded = await load(this.#engine, this.#repo, this.#options, { signal, onProgress })
+    }
+    const { connection, pipeline } = this.#loaded
+    const result = await connection.call((engine, call, onEvents) => engine.generate(call, pipeline, prompt, plain, onEvents), {
+      signal,
+      onEvent: (event) => dispatch(event, onProgress, onStep),
+    })
+    return { ...result, images: result.images.map((pixels) => new GeneratedImage(pixels)) }
+  }
+
+  /** Cancels what the pipeline is doing and gives back everything it holds. Cached files stay. */
+  async dispose(): Promise<void> {
+    this.#disposed = true
+    const { connection, pipeline } = this.#loaded
+    if (connection.isAlive) await connection.call((engine) => engine.dispose(pipeline))
+  }
+
+  /** For `await using`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose()
+  }
+}
+
+async function load(
+  engine: Engine,
+  repo: string,
+  options: LoadPipelineOptions,
+  { signal, onProgress }: Pick<FromPretrainedOptions, 'signal' | 'onProgress'>,
+): Promise<Loaded> {
+  signal?.throwIfAborted()
+  const connection = engine.connect()
+  const loaded = await connection.call((remote, call, onEvents) => remote.load(call, repo, options, onEvents), {
+    signal,
+    onEvent: (event) => dispatch(event, onProgress),
+  })
+  return { connection, ...loaded }
+}
+
+function dispatch(
+  event: EngineEvent,
+  onProgress: ((progress: PipelineProgress) => void) | undefined,
+  onStep?: ((step: StepInfo) => void) | undefined,
+): void {
+  if (event.type === 'step') onStep?.(event.step)
+  else onProgress?.(event.progress)
+}
+
+/** The worker has a base URL of its own, so the page's is applied here. `owner/name` is not a path. */
+function absolute(repo: string): string {
+  return /^\.{0,2}\//.test(repo) ? new URL(repo, document.baseURI).href : repo
+}

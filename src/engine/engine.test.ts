@@ -1,0 +1,229 @@
+/**
+ * The engine and the page's client together, over a real message channel: what crosses, what is cancelled, what settles. The
+ * pipeline is scripted here, since these tests are about the crossing; the real ones run in `client.browser.test.ts`.
+ */
+import { expose } from 'comlink'
+import { afterEach, expect, test } from 'vitest'
+import { CheckpointError, HubError, isAquatintError } from '../errors.js'
+import type { GenerateResult, PipelineInfo, PipelineProgress } from '../pipelines/types.js'
+import { DiffusionPipeline } from './client/diffusion-pipeline.js'
+import { Engine as EngineClient } from './client/engine-client.js'
+import type { EngineWorker } from './client/spawn-worker.js'
+import { Engine, type EnginePipeline, type PipelineLoader } from './engine.js'
+import { installErrorTransfer } from './protocol.js'
+
+const info: PipelineInfo = {
+  className: 'StableDiffusionPipeline',
+  repo: 'a/b',
+  revision: 'main',
+  device: { kind: 'wasm', description: 'cpu', isFallbackAdapter: false, shaderF16: false, maxBufferSize: 0 },
+  dtype: 'float32',
+  components: {},
+  defaults: { width: 8, height: 8, numInferenceSteps: 2, guidanceScale: 7.5 },
+  scheduler: { className: 'DDIMScheduler', config: {} },
+}
+const result = (seed: number): GenerateResult => ({
+  images: [{ width: 1, height: 1, data: Uint8ClampedArray.of(1, 2, 3, 255) }],
+  seed,
+  timings: { encode: 0, denoise: 0, decode: 0 },
+  warnings: [],
+})
+const pipeline = (parts: Partial<EnginePipeline> = {}): EnginePipeline => ({
+  info,
+  generate: (_prompt, { seed = 0 }) => Promise.resolve(result(seed)),
+  dispose: () => Promise.resolve(),
+  ...parts,
+})
+/** Rejects when the signal aborts, as everything slow does. */
+const untilAborted = (signal: AbortSignal) =>
+  new Promise<never>((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error)))
+
+const ports: MessagePort[] = []
+afterEach(() => {
+  for (const port of ports.splice(0)) port.close()
+})
+
+/** An engine on the far side of a channel that stands where the worker would. */
+function engineWith(load: PipelineLoader): { engine: EngineClient; started: () => number } {
+  let started = 0
+  const spawn = (): EngineWorker => {
+    started++
+    const { port1, port2 } = new MessageChannel()
+    ports.push(port1, port2)
+    installErrorTransfer()
+    expose(new Engine(load), port2)
+    port1.start()
+    return Object.assign(port1, { terminate: () => port2.close() })
+  }
+  return { engine: new EngineClient({ worker: spawn }), started: () => started }
+}
+
+test('an image, its seed and what was loaded arrive', async () => {
+  const { engine } = engineWith((repo) => Promise.resolve(pipeline({ info: { ...info, repo } })))
+  const loaded = await DiffusionPipeline.fromPretrained('me/model', { engine })
+  expect(loaded.info).toEqual({ ...info, repo: 'me/model' })
+  const { images, seed } = await loaded.generate('a cat', { seed: 7 })
+  expect(seed).toBe(7)
+  expect(images[0]).toMatchObject({ width: 1, height: 1, data: Uint8ClampedArray.of(1, 2, 3, 255) })
+})
+
+test('events arrive in order, all of them before the result', async () => {
+  const progress: PipelineProgress[] = [
+    { type: 'status', phase: 'encoding' },
+    { type: 'status', phase: 'denoising' },
+    { type: 'status', phase: 'decoding' },
+  ]
+  const { engine } = engineWith(() =>
+    Promise.resolve(
+      pipeline({
+        generate: (_prompt, { onProgress, onStep }) => {
+          onProgress(progress[0]!)
+          onProgress(progress[1]!)
+          onStep({ step: 0, total: 1, timestep: 999, preview: { width: 1, height: 1, data: new Uint8ClampedArray(4) } })
+          onProgress(progress[2]!)
+          return Promise.resolve(result(0))
+        },
+      }),
+    ),
+  )
+  const loaded = await DiffusionPipeline.fromPretrained('a/b', { engine })
+  const seen: unknown[] = []
+  await loaded.generate('x', {
+    onProgress: (event) => seen.push(event),
+    onStep: ({ step, preview }) => seen.push([step, preview?.data.length]),
+  })
+  expect(seen).toEqual([progress[0], progress[1], [0, 4], progress[2]])
+})
+
+test('an error crosses with its class, code, details and cause', async () => {
+  const { engine } = engineWith(() =>
+    Promise.reject(
+      new CheckpointError(
+        'shape-mismatch',
+        'Wrong shape.',
+        { expected: [1, 2] },
+        new HubError('http-error', 'Gone.', { status: 410 }),
+      ),
+    ),
+  )
+  const error = await DiffusionPipeline.fromPretrained('a/b', { engine }).catch((thrown: unknown) => thrown)
+  expect(error).toBeInstanceOf(CheckpointError)
+  expect(isAquatintError(error)).toBe(true)
+  expect(error).toMatchObject({ name: 'CheckpointError', code: 'shape-mismatch', details: { expected: [1, 2] } })
+  expect((error as Error).cause).toBeInstanceOf(HubError)
+  expect((error as Error).cause).toMatchObject({ code: 'http-error', details: { status: 410 } })
+})
+
+test('cancelling rejects with the reason at once, and the engine hears of it', async () => {
+  let heard: AbortSignal | undefined
+  const { engine } = engineWith((_repo, { signal }) => {
+    heard = signal
+    return untilAborted(signal)
+  })
+  const controller = new AbortController()
+  const loading = DiffusionPipeline.fromPretrained('a/b', { engine, signal: controller.signal })
+  await expect.poll(() => heard).toBeDefined()
+  controller.abort()
+  await expect(loading).rejects.toMatchObject({ name: 'AbortError' })
+  await expect.poll(() => heard?.aborted).toBe(true)
+  await expect(DiffusionPipeline.fromPretrained('a/b', { engine, signal: controller.signal })).rejects.toMatchObject({
+    name: 'AbortError',
+  })
+})
+
+test('a pipeline that finished loading after it was cancelled is disposed', async () => {
+  let disposed = false
+  const { engine } = engineWith(async (_repo, { signal }) => {
+    await untilAborted(signal).catch(() => {})
+    return pipeline({ dispose: () => Promise.resolve(void (disposed = true)) })
+  })
+  await expect(DiffusionPipeline.fromPretrained('a/b', { engine, signal: AbortSignal.timeout(1) })).rejects.toMatchObject({
+    name: 'TimeoutError',
+  })
+  await expect.poll(() => disposed).toBe(true)
+})
+
+test('one generation at a time; one cancelled while it waits does not let the next overtake', async () => {
+  const log: string[] = []
+  const gates = new Map<string, () => void>()
+  const { engine } = engineWith(() =>
+    Promise.resolve(
+      pipeline({
+        generate: async (prompt) => {
+          log.push(`begin ${prompt}`)
+          await new Promise<void>((resolve) => gates.set(prompt, resolve))
+          log.push(`end ${prompt}`)
+          return result(0)
+        },
+      }),
+    ),
+  )
+  const loaded = await DiffusionPipeline.fromPretrained('a/b', { engine })
+  const cancel = new AbortController()
+  const first = loaded.generate('1')
+  const second = loaded.generate('2', { signal: cancel.signal })
+  const third = loaded.generate('3')
+  await expect.poll(() => gates.has('1')).toBe(true)
+  cancel.abort()
+  await expect(second).rejects.toMatchObject({ name: 'AbortError' })
+  // Messages keep their order: once this has an answer, the engine has heard of the cancelling.
+  await DiffusionPipeline.fromPretrained('a/b', { engine })
+  gates.get('1')?.()
+  await first
+  await expect.poll(() => gates.has('3')).toBe(true)
+  gates.get('3')?.()
+  await third
+  expect(log).toEqual(['begin 1', 'end 1', 'begin 3', 'end 3'])
+})
+
+test('dispose ends what runs, then gives back; afterwards the pipeline says so', async () => {
+  const log: string[] = []
+  const { engine } = engineWith(() =>
+    Promise.resolve(
+      pipeline({
+        generate: (_prompt, { signal, onStep }) => {
+          onStep({ step: 0, total: 2, timestep: 1 })
+          return untilAborted(signal).finally(() => log.push('ended'))
+        },
+        dispose: () => Promise.resolve(void log.push('disposed')),
+      }),
+    ),
+  )
+  const loaded = await DiffusionPipeline.fromPretrained('a/b', { engine })
+  let began = false
+  const generating = loaded.generate('x', { onStep: () => void (began = true) }).catch((error: unknown) => error)
+  await expect.poll(() => began).toBe(true)
+  await loaded.dispose()
+  expect(log).toEqual(['ended', 'disposed'])
+  expect(await generating).toMatchObject({ name: 'AbortError' })
+  await expect(loaded.generate('x')).rejects.toMatchObject({ code: 'pipeline-disposed' })
+})
+
+test('terminating rejects everything; the next call starts a new worker and loads again', async () => {
+  let hang = true
+  let loads = 0
+  const { engine, started } = engineWith((_repo) => {
+    loads++
+    return Promise.resolve(pipeline(hang ? { generate: (_prompt, { signal }) => untilAborted(signal) } : {}))
+  })
+  const loaded = await DiffusionPipeline.fromPretrained('a/b', { engine })
+  const generating = loaded.generate('x')
+  engine.terminate()
+  await expect(generating).rejects.toMatchObject({ name: 'DeviceError', code: 'engine-terminated' })
+  hang = false
+  expect((await loaded.generate('x', { seed: 3 })).seed).toBe(3)
+  expect([started(), loads]).toEqual([2, 2])
+})
+
+test('a worker whose script fails rejects what waits for it', async () => {
+  const target = new EventTarget()
+  const spawn = (): EngineWorker => ({
+    postMessage: () => {},
+    addEventListener: target.addEventListener.bind(target),
+    removeEventListener: target.removeEventListener.bind(target),
+    terminate: () => {},
+  })
+  const loading = DiffusionPipeline.fromPretrained('a/b', { engine: new EngineClient({ worker: spawn }) })
+  target.dispatchEvent(new Event('error'))
+  await expect(loading).rejects.toMatchObject({ name: 'DeviceError', code: 'engine-terminated' })
+})

@@ -1,0 +1,165 @@
+/**
+ * The engine: what lives in the worker. It keeps the loaded pipelines, runs one generation at a time, turns cancel messages into
+ * AbortSignals and passes events on. It knows pipelines by their interface only, and nothing of threads.
+ */
+
+import { releaseProxy } from 'comlink'
+import { InputError } from '../errors.js'
+import type {
+  GenerateOptions,
+  GenerateResult,
+  LoadPipelineOptions,
+  PipelineInfo,
+  PipelineProgress,
+  StepInfo,
+} from '../pipelines/types.js'
+import { EventRelay } from './event-relay.js'
+import type { CallId, EngineApi, EventSink, PipelineId } from './protocol.js'
+
+/** What every call of a pipeline is given besides its data. */
+interface CallHooks {
+  readonly signal: AbortSignal
+  readonly onProgress: (progress: PipelineProgress) => void
+}
+
+/** A loaded pipeline, as the engine uses it. */
+export interface EnginePipeline {
+  readonly info: PipelineInfo
+  generate(
+    prompt: string,
+    options: GenerateOptions & CallHooks & { readonly onStep: (step: StepInfo) => void },
+  ): Promise<GenerateResult>
+  dispose(): Promise<void>
+}
+
+/** How a pipeline is made: `DiffusionPipeline.fromPretrained`. */
+export type PipelineLoader = (repo: string, options: LoadPipelineOptions & CallHooks) => Promise<EnginePipeline>
+
+interface Entry {
+  readonly pipeline: EnginePipeline
+  readonly calls: Set<CallId>
+}
+
+/** The calls of {@link EngineApi}, done by real pipelines. */
+export class Engine implements EngineApi {
+  readonly #load: PipelineLoader
+  readonly #lock: Promise<string | null>
+  readonly #running = new Map<CallId, AbortController>()
+  readonly #pipelines = new Map<PipelineId, Entry>()
+  #nextPipeline = 1
+  /** Settles when the last generation asked for has ended. */
+  #turn: Promise<unknown> = Promise.resolve()
+
+  /** `lock`: the name of the Web Lock this worker holds, once it holds it. */
+  constructor(load: PipelineLoader, lock: Promise<string | null> = Promise.resolve(null)) {
+    this.#load = load
+    this.#lock = lock
+  }
+
+  hello(): Promise<string | null> {
+    return this.#lock
+  }
+
+  load(
+    call: CallId,
+    repo: string,
+    options: LoadPipelineOptions,
+    onEvents: EventSink,
+  ): Promise<{ pipeline: PipelineId; info: PipelineInfo }> {
+    return this.#call(call, onEvents, async (relay, signal) => {
+      const pipeline = await this.#load(repo, {
+        ...options,
+        signal,
+        onProgress: (progress) => relay.push({ type: 'progress', progress }),
+      })
+      if (signal.aborted) {
+        // Cancelled after the last place where the pipeline looked: nobody would ever dispose it.
+        await pipeline.dispose()
+        signal.throwIfAborted()
+      }
+      const id = this.#nextPipeline++
+      this.#pipelines.set(id, { pipeline, calls: new Set() })
+      return { pipeline: id, info: pipeline.info }
+    })
+  }
+
+  async generate(
+    call: CallId,
+    id: PipelineId,
+    prompt: string,
+    options: GenerateOptions,
+    onEvents: EventSink,
+  ): Promise<GenerateResult> {
+    const entry = this.#pipelines.get(id)
+    if (entry === undefined) throw new InputError('pipeline-disposed', 'This pipeline has been disposed.', { pipeline: id })
+    entry.calls.add(call)
+    try {
+      return await this.#call(call, onEvents, (relay, signal) =>
+        this.#inTurn(signal, () =>
+          entry.pipeline.generate(prompt, {
+            ...options,
+            signal,
+            onProgress: (progress) => relay.push({ type: 'progress', progress }),
+            onStep: (step) => relay.push({ type: 'step', step }),
+          }),
+        ),
+      )
+    } finally {
+      entry.calls.delete(call)
+    }
+  }
+
+  cancel(call: CallId): Promise<void> {
+    this.#running.get(call)?.abort()
+    return Promise.resolve()
+  }
+
+  async dispose(id: PipelineId): Promise<void> {
+    const entry = this.#pipelines.get(id)
+    if (entry === undefined) return
+    this.#pipelines.delete(id)
+    for (const call of entry.calls) this.#running.get(call)?.abort()
+    await this.#inTurn(new AbortController().signal, () => entry.pipeline.dispose())
+  }
+
+  /** Runs `work` with a signal that `cancel(call)` aborts; its events are all delivered before this settles. */
+  async #call<T>(call: CallId, onEvents: EventSink, work: (relay: EventRelay, signal: AbortSignal) => Promise<T>): Promise<T> {
+    const controller = new AbortController()
+    const relay = new EventRelay(onEvents)
+    this.#running.set(call, controller)
+    try {
+      return await work(relay, controller.signal)
+    } finally {
+      this.#running.delete(call)
+      await relay.finish()
+      onEvents[releaseProxy]?.()
+    }
+  }
+
+  /** Waits until no other generation runs. A call cancelled while waiting leaves the queue at once. */
+  #inTurn<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+    const run = runAfter(this.#turn, signal, work)
+    // Both, since a call that left early must not let the next one overtake the one that runs.
+    this.#turn = Promise.allSettled([this.#turn, run])
+    return run
+  }
+}
+
+async function runAfter<T>(previous: Promise<unknown>, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+  await untilAborted(previous, signal)
+  return work()
+}
+
+/** Resolves with `promise`, or rejects as soon as `signal` aborts. */
+async function untilAborted(promise: Promise<unknown>, signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted()
+  const over = new AbortController()
+  const aborted = new Promise<never>((_resolve, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason as Error), { signal: over.signal })
+  })
+  try {
+    await Promise.race([promise, aborted])
+  } finally {
+    over.abort()
+  }
+}

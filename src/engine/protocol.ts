@@ -1,0 +1,74 @@
+/**
+ * What the page and the engine's worker say to each other: the calls, the events a call sends back, and how errors cross.
+ * Both sides import this file; it holds no state and starts nothing.
+ */
+
+import { type releaseProxy, transferHandlers, type TransferHandler } from 'comlink'
+import { deserializeError, serializeError, type SerializedError } from '../errors.js'
+import type {
+  GenerateOptions,
+  GenerateResult,
+  LoadPipelineOptions,
+  PipelineInfo,
+  PipelineProgress,
+  StepInfo,
+} from '../pipelines/types.js'
+
+/** Names one call, so that it can be cancelled. Chosen by the page, unique in its connection. */
+export type CallId = number
+
+/** Names one loaded pipeline in one worker. */
+export type PipelineId = number
+
+/** What a call reports while it runs. */
+export type EngineEvent =
+  | { readonly type: 'progress'; readonly progress: PipelineProgress }
+  | { readonly type: 'step'; readonly step: StepInfo }
+
+/** Takes events in order; the worker sends the next batch when the last one has been taken. */
+export interface EventSink {
+  (events: readonly EngineEvent[]): Promise<void> | void
+  /** Where the sink is a Comlink proxy: closes its port. */
+  readonly [releaseProxy]?: () => void
+}
+
+/** The calls the worker answers. */
+export interface EngineApi {
+  /** The name of a Web Lock that the worker holds for as long as it lives, or null where there are no locks. */
+  hello(): Promise<string | null>
+  load(
+    call: CallId,
+    repo: string,
+    options: LoadPipelineOptions,
+    onEvents: EventSink,
+  ): Promise<{ readonly pipeline: PipelineId; readonly info: PipelineInfo }>
+  generate(
+    call: CallId,
+    pipeline: PipelineId,
+    prompt: string,
+    options: GenerateOptions,
+    onEvents: EventSink,
+  ): Promise<GenerateResult>
+  /** Stops a call: requests end, the step loop ends, its promise rejects with an AbortError. Unknown ids are ignored. */
+  cancel(call: CallId): Promise<void>
+  /** Cancels the pipeline's calls, waits for them, gives back everything it holds. Unknown ids are ignored. */
+  dispose(pipeline: PipelineId): Promise<void>
+}
+
+const plainThrow = transferHandlers.get('throw')
+
+const completeThrow: TransferHandler<{ value: unknown }, SerializedError> = {
+  canHandle: (value): value is { value: unknown } => plainThrow?.canHandle(value) === true,
+  serialize: ({ value }) => [serializeError(value), []],
+  deserialize: (data) => {
+    throw deserializeError(data)
+  },
+}
+
+/**
+ * Replaces Comlink's handler for thrown values, which carries an error's message, name and stack only, by one that carries
+ * its class, code, details and cause. For each side to call before its first message.
+ */
+export function installErrorTransfer(): void {
+  transferHandlers.set('throw', completeThrow)
+}

@@ -1,0 +1,39 @@
+/** Aquatint's public API: what a page imports. Everything here is promised; nothing else is. */
+
+export { DiffusionPipeline } from './engine/client/diffusion-pipeline.js'
+export type { FromPretrainedOptions, GenerateCallOptions, GenerateOutput } from './engine/client/diffusion-pipeline.js'
+export { Engine } from './engine/client/engine-client.js'
+export type { EngineOptions } from './engine/client/engine-client.js'
+export { GeneratedImage } from './engine/client/generated-image.js'
+export { readPngText } from './engine/client/png.js'
+export type { PngText } from './engine/client/png.js'
+export {
+  AquatintError,
+  CheckpointError,
+  DeviceError,
+  HubError,
+  InputError,
+  isAquatintError,
+  StorageError,
+  UnsupportedError,
+} from './errors.js'
+export type { ErrorDetail, ErrorKind } from './errors.js'
+export type { FileProgress } from './hub/types.js'
+export type {
+  CapturedTensorName,
+  CapturedTensors,
+  ComponentReference,
+  DTypeName,
+  GenerateOptions,
+  GenerateResult,
+  LoadPipelineOptions,
+  OffloadMode,
+  PipelineInfo,
+  PipelinePhase,
+  PipelineProgress,
+  PixelImage,
+  PlainTensor,
+  SchedulerReference,
+  StepInfo,
+} from './pipelines/types.js'
+export type { ComponentMemory, DeviceInfo, DeviceKind, MemorySnapshot } from './runtime/types.js'
