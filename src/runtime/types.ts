@@ -1,6 +1,7 @@
 /** What the runtime offers to pipelines: devices, tensors that may live on a GPU, components, and the account of memory. Only types. */
 
-import type { ElementType } from '../onnx/types.js'
+import type { WeightTable } from '../checkpoint/types.js'
+import type { ComponentGraph, ElementType, WriteOptions } from '../onnx/types.js'
 
 /** A tensor in host memory. `data` holds `product(dims)` elements of `type` (float16 as its bit patterns). */
 export interface HostTensor {
@@ -17,6 +18,9 @@ export interface DeviceTensor {
   read(): Promise<Float32Array<ArrayBuffer>>
   dispose(): void
 }
+
+/** Shapes of a component's inputs, by input name. */
+export type Shapes = Readonly<Record<string, readonly number[]>>
 
 /** Bytes of one component's buffers on one device. */
 export interface ComponentMemory {
@@ -47,6 +51,50 @@ export interface DeviceInfo {
   readonly maxBufferSize: number
 }
 
+/** What is counted as what: the parameters of a network, or everything else that its runs hold. */
+export type MemoryPurpose = 'weights' | 'activations'
+
+/** The live account of one device's memory. */
+export interface MemoryMeter {
+  snapshot(): MemorySnapshot
+  /** Peaks start again from what is live now. */
+  resetPeaks(): void
+  /** Calls back after changes, at most once in `intervalMs` (default 100). Returns what ends it. */
+  subscribe(listener: (snapshot: MemorySnapshot) => void, intervalMs?: number): () => void
+}
+
+export interface OpenDeviceOptions {
+  /** `auto` (default): a real GPU if there is one, else wasm. */
+  readonly kind?: DeviceKind | 'auto' | undefined
+  readonly powerPreference?: 'low-power' | 'high-performance' | undefined
+}
+
+/** Something that graphs run on. One stands for one GPUDevice of our own, or for the CPU. */
+export interface Device {
+  readonly info: DeviceInfo
+  readonly memory: MemoryMeter
+  /** Settles when the GPU goes away on its own, with the reason; never after `dispose()`. */
+  readonly lost: Promise<Error>
+  /** How graphs for this device are to be written: float16 becomes float32 where the device cannot compute in it. */
+  writeOptions(wanted: { readonly dtype: 'float32' | 'float16'; readonly granularity: 'component' | 'block' }): WriteOptions
+  /** Copies a host tensor to the device; its bytes count as activations of `owner`. */
+  upload(tensor: HostTensor, owner: string): DeviceTensor
+  /** Destroys the GPUDevice and with it everything on it. */
+  dispose(): Promise<void>
+}
+
+/** What a component is made of. */
+export interface ComponentOptions {
+  /** Name in the memory account and in messages, such as `unet`. */
+  readonly name: string
+  readonly device: Device
+  readonly table: WeightTable
+  /** The graph for given input shapes; called once for each set of shapes. */
+  readonly graph: (shapes: Shapes) => ComponentGraph
+  /** Input shapes that `load()` assumes before the first run: they tell which weights there are. */
+  readonly shapes: Shapes
+}
+
 export interface LoadOptions {
   readonly signal?: AbortSignal | undefined
   /** Bytes of weights in place so far, and in all. */
@@ -59,10 +107,7 @@ export interface Component {
   readonly isLoaded: boolean
   load(options?: LoadOptions): Promise<void>
   /** Runs once; loads first where needed. Inputs are the caller's to dispose, outputs too. */
-  run(
-    inputs: Readonly<Record<string, HostTensor | DeviceTensor>>,
-    options?: LoadOptions,
-  ): Promise<Record<string, DeviceTensor>>
+  run(inputs: Readonly<Record<string, HostTensor | DeviceTensor>>, options?: LoadOptions): Promise<Record<string, DeviceTensor>>
   /** Destroys the weight buffers; compiled sessions stay. */
   unload(): Promise<void>
   /** Gives back everything. The component cannot be used again. */

@@ -1,0 +1,132 @@
+/**
+ * Every buffer of one GPUDevice: ours and onnxruntime's. `createBuffer` and `destroy` of this device instance are replaced by ones
+ * that keep the memory account, and that recycle storage buffers by exact size: onnxruntime is told to destroy a buffer as soon as it
+ * is done with it (`storageBufferCacheMode: 'disabled'`), and here it goes on a shelf, from which the next one of its size is taken
+ * and which `trim()` clears. onnxruntime's own caches could only be cleared by releasing every session.
+ */
+
+import { DeviceError } from '../errors.js'
+import type { Allocation, MemoryAccount } from './memory-account.js'
+import type { MemoryPurpose } from './types.js'
+
+/** Bytes that a storage buffer for `bytes` of data takes: kernels bind in units of 16. */
+export function storageBytes(bytes: number): number {
+  return Math.max(16, Math.ceil(bytes / 16) * 16)
+}
+
+/** Values of GPUBufferUsage (and of GPUMapMode.READ), spelled out: the constants are not there where there is no GPU. */
+const usage = { mapRead: 0x1, copySrc: 0x4, copyDst: 0x8, storage: 0x80 } as const
+const tensorUsage = usage.storage | usage.copySrc | usage.copyDst
+
+interface Shelved {
+  readonly buffer: GPUBuffer
+  readonly allocation: Allocation
+  /** Ends the buffer for good. */
+  readonly destroy: () => void
+}
+
+export class GpuBuffers {
+  readonly #device: GPUDevice
+  readonly #account: MemoryAccount
+  readonly #create: (descriptor: GPUBufferDescriptor) => GPUBuffer
+  /** Storage buffers that nobody holds, by size and usage. */
+  readonly #shelves = new Map<string, Shelved[]>()
+  /** Taken off the shelf while commands that use them may not have been submitted yet. */
+  #condemned: Shelved[] = []
+  #owner = 'runtime'
+  #running = 0
+
+  constructor(device: GPUDevice, account: MemoryAccount) {
+    this.#device = device
+    this.#account = account
+    this.#create = device.createBuffer.bind(device)
+    device.createBuffer = (descriptor) => this.#allocate(descriptor, this.#owner, 'activations')
+    const submit = device.queue.submit.bind(device.queue)
+    device.queue.submit = (commandBuffers) => {
+      submit(commandBuffers)
+      this.#destroyCondemned()
+    }
+  }
+
+  /** A buffer for weights; destroyed for good by its `destroy()`. */
+  createWeights(owner: string, bytes: number): GPUBuffer {
+    return this.#allocate({ label: owner, size: storageBytes(bytes), usage: tensorUsage }, owner, 'weights')
+  }
+
+  /** A buffer for a tensor of activations; its `destroy()` puts it on the shelf. */
+  createActivations(owner: string, bytes: number): GPUBuffer {
+    return this.#allocate({ size: storageBytes(bytes), usage: tensorUsage }, owner, 'activations')
+  }
+
+  /** Copies a buffer's first `bytes` to the host. @throws DeviceError `gpu-error` when the device was lost meanwhile */
+  async read(source: GPUBuffer, bytes: number): Promise<ArrayBuffer> {
+    const size = Math.ceil(bytes / 4) * 4
+    const staging = this.#allocate({ size, usage: usage.mapRead | usage.copyDst }, 'readback', 'activations')
+    try {
+      const encoder = this.#device.createCommandEncoder()
+      encoder.copyBufferToBuffer(source, 0, staging, 0, size)
+      this.#device.queue.submit([encoder.finish()])
+      await staging.mapAsync(usage.mapRead)
+      return staging.getMappedRange().slice(0, bytes)
+    } catch (cause) {
+      throw new DeviceError('gpu-error', 'A tensor could not be read back from the GPU.', { bytes }, cause)
+    } finally {
+      staging.destroy()
+    }
+  }
+
+  /** Counts buffers that onnxruntime makes during `task` for `owner`. Only one task at a time (the caller holds the lock). */
+  async runAs<T>(owner: string, task: () => Promise<T>): Promise<T> {
+    const before = this.#owner
+    this.#owner = owner
+    this.#running++
+    try {
+      return await task()
+    } finally {
+      this.#owner = before
+      this.#running--
+      if (this.#running === 0) this.#destroyCondemned()
+    }
+  }
+
+  /** Destroys the shelved buffers; while something runs, those that unsubmitted commands may use go at the next submit. */
+  trim(): void {
+    for (const shelf of this.#shelves.values()) this.#condemned.push(...shelf)
+    this.#shelves.clear()
+    if (this.#running === 0) this.#destroyCondemned()
+  }
+
+  #allocate(descriptor: GPUBufferDescriptor, owner: string, purpose: MemoryPurpose): GPUBuffer {
+    const recyclable =
+      purpose === 'activations' && (descriptor.usage & usage.storage) !== 0 && descriptor.mappedAtCreation !== true
+    const shelf = `${descriptor.size}/${descriptor.usage}`
+    if (recyclable) {
+      const shelved = this.#shelves.get(shelf)?.pop()
+      if (shelved !== undefined) {
+        shelved.allocation.transfer(owner)
+        return shelved.buffer
+      }
+    }
+    const buffer = this.#create(descriptor)
+    const allocation = this.#account.allocate(owner, purpose, descriptor.size)
+    const end = buffer.destroy.bind(buffer)
+    const destroy = () => {
+      allocation.release()
+      end()
+    }
+    const shelved = { buffer, allocation, destroy }
+    buffer.destroy = recyclable ? () => this.#shelve(shelf, shelved) : destroy
+    return buffer
+  }
+
+  #shelve(name: string, shelved: Shelved): void {
+    const shelf = this.#shelves.get(name)
+    if (shelf === undefined) this.#shelves.set(name, [shelved])
+    else if (!shelf.includes(shelved)) shelf.push(shelved)
+  }
+
+  #destroyCondemned(): void {
+    for (const { destroy } of this.#condemned) destroy()
+    this.#condemned = []
+  }
+}

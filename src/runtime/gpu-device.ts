@@ -1,0 +1,86 @@
+/**
+ * A GPUDevice of our own: which adapter, with which limits and features, and how its errors become ours. onnxruntime is handed this
+ * device, so what it computes stays usable after a session is gone. Buffers and their account are in gpu-buffers.ts.
+ */
+
+import { DeviceError } from '../errors.js'
+import type { DeviceInfo } from './types.js'
+
+/** Limits that are asked for at the adapter's maximum: those that onnxruntime's kernels and large weights need. */
+const wantedLimits = [
+  'maxBindGroups',
+  'maxBufferSize',
+  'maxComputeInvocationsPerWorkgroup',
+  'maxComputeWorkgroupSizeX',
+  'maxComputeWorkgroupSizeY',
+  'maxComputeWorkgroupSizeZ',
+  'maxComputeWorkgroupStorageSize',
+  'maxComputeWorkgroupsPerDimension',
+  'maxStorageBufferBindingSize',
+  'maxStorageBuffersPerShaderStage',
+] as const satisfies readonly (keyof GPUSupportedLimits)[]
+
+/** Features that onnxruntime's kernels use when they are there. */
+const wantedFeatures = ['shader-f16', 'subgroups', 'timestamp-query'] as const satisfies readonly GPUFeatureName[]
+
+/** The adapter, or null where the browser has no WebGPU or no adapter. */
+export async function requestAdapter(powerPreference: GPUPowerPreference = 'high-performance'): Promise<GPUAdapter | null> {
+  // Typed as always there, but absent in browsers without WebGPU and on insecure origins.
+  const gpu: GPU | undefined = navigator.gpu
+  return (await gpu?.requestAdapter({ powerPreference })) ?? null
+}
+
+/** What an adapter can do. */
+export function describeAdapter(adapter: GPUAdapter): DeviceInfo {
+  const { vendor, architecture, description, isFallbackAdapter } = adapter.info
+  return {
+    kind: 'webgpu',
+    description: [vendor, architecture, description].filter((word) => word !== '').join(' ') || 'unknown GPU',
+    isFallbackAdapter,
+    shaderF16: adapter.features.has('shader-f16'),
+    maxBufferSize: Math.min(adapter.limits.maxBufferSize, adapter.limits.maxStorageBufferBindingSize),
+  }
+}
+
+/** Asks for a device with all that the adapter offers of the lists above. @throws DeviceError `device-not-available` */
+export async function requestDevice(adapter: GPUAdapter): Promise<GPUDevice> {
+  const requiredLimits: Record<string, number> = {}
+  for (const limit of wantedLimits) requiredLimits[limit] = adapter.limits[limit]
+  const requiredFeatures = wantedFeatures.filter((feature) => adapter.features.has(feature))
+  try {
+    return await adapter.requestDevice({ label: 'aquatint', requiredLimits, requiredFeatures })
+  } catch (cause) {
+    throw new DeviceError('device-not-available', 'The GPU adapter gave no device.', {}, cause)
+  }
+}
+
+/** The error of a lost device. */
+export function deviceLostError(info: Pick<GPUDeviceLostInfo, 'reason' | 'message'>): DeviceError {
+  const why = info.message === '' ? info.reason : info.message
+  return new DeviceError('device-lost', `The GPU device was lost: ${why || 'no reason given'}.`, { reason: info.reason })
+}
+
+/** What a GPUError means to a caller. `doing` completes "while …". */
+export function gpuError(error: GPUError, doing: string): DeviceError {
+  const code = error instanceof GPUOutOfMemoryError ? 'out-of-memory' : 'gpu-error'
+  const what = code === 'out-of-memory' ? 'The GPU ran out of memory' : 'The GPU reported an error'
+  return new DeviceError(code, `${what} while ${doing}: ${error.message || 'no message'}`, { doing })
+}
+
+/** Runs `task` in error scopes and throws what they caught, out of memory first. `task` must not overlap another watched one. */
+export async function watched<T>(device: GPUDevice, doing: string, task: () => Promise<T>): Promise<T> {
+  device.pushErrorScope('validation')
+  device.pushErrorScope('internal')
+  device.pushErrorScope('out-of-memory')
+  let outcome: { readonly value: T } | { readonly error: unknown }
+  try {
+    outcome = { value: await task() }
+  } catch (error) {
+    outcome = { error }
+  }
+  const caught = await Promise.all([device.popErrorScope(), device.popErrorScope(), device.popErrorScope()])
+  const first = caught.find((error) => error !== null)
+  if (first !== undefined && first !== null) throw gpuError(first, doing)
+  if ('error' in outcome) throw outcome.error
+  return outcome.value
+}

@@ -1,0 +1,54 @@
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { MemoryAccount } from './memory-account.js'
+import type { MemorySnapshot } from './types.js'
+
+beforeEach(() => vi.useFakeTimers())
+afterEach(() => vi.useRealTimers())
+
+test('counts live and peak bytes by owner and purpose', () => {
+  const account = new MemoryAccount()
+  const weights = account.allocate('unet', 'weights', 100)
+  const scratch = account.allocate('unet', 'activations', 30)
+  account.allocate('vae', 'weights', 7)
+  weights.release()
+  weights.release()
+  expect(account.snapshot()).toEqual({
+    live: 37,
+    peak: 137,
+    liveWeights: 7,
+    peakWeights: 107,
+    components: {
+      unet: { weights: 0, activations: 30, peakWeights: 100, peakActivations: 30 },
+      vae: { weights: 7, activations: 0, peakWeights: 7, peakActivations: 0 },
+    },
+  })
+  scratch.transfer('vae')
+  expect(account.snapshot().components['vae']).toMatchObject({ weights: 7, activations: 30 })
+  expect(account.snapshot().peak).toBe(137)
+  account.resetPeaks()
+  expect(account.snapshot()).toMatchObject({ peak: 37, peakWeights: 7 })
+  expect(Object.keys(account.snapshot().components)).toEqual(['vae'])
+  account.releaseAll()
+  expect(account.snapshot()).toMatchObject({ live: 0, liveWeights: 0 })
+})
+
+test('a subscriber hears of changes at most once in the interval, of the last one always', () => {
+  const account = new MemoryAccount()
+  const heard: MemorySnapshot[] = []
+  const end = account.subscribe((snapshot) => heard.push(snapshot), 50)
+  const made = [1, 2, 3].map((bytes) => account.allocate('x', 'weights', bytes))
+  expect(heard).toEqual([])
+  vi.advanceTimersByTime(0)
+  expect(heard.map((snapshot) => snapshot.live)).toEqual([6])
+  for (const allocation of made) allocation.release()
+  vi.advanceTimersByTime(49)
+  expect(heard).toHaveLength(1)
+  vi.advanceTimersByTime(1)
+  expect(heard.map((snapshot) => snapshot.live)).toEqual([6, 0])
+  vi.advanceTimersByTime(500)
+  expect(heard).toHaveLength(2)
+  end()
+  account.allocate('x', 'weights', 1)
+  vi.advanceTimersByTime(500)
+  expect(heard).toHaveLength(2)
+})

@@ -1,0 +1,138 @@
+/**
+ * The memory account: who holds how many bytes on one device, for what, now and at most. Pure bookkeeping; gpu-buffers.ts tells it
+ * of every GPU buffer that is made and destroyed, the wasm side of every byte of weights handed to onnxruntime.
+ */
+
+import type { ComponentMemory, MemoryMeter, MemoryPurpose, MemorySnapshot } from './types.js'
+
+/** One counted piece of memory. */
+export interface Allocation {
+  readonly bytes: number
+  /** Counts it for another owner from now on. */
+  transfer(owner: string): void
+  /** Counts it no more. A second call changes nothing. */
+  release(): void
+}
+
+interface Tally {
+  weights: number
+  activations: number
+  peakWeights: number
+  peakActivations: number
+}
+
+export class MemoryAccount implements MemoryMeter {
+  readonly #owners = new Map<string, Tally>()
+  readonly #allocations = new Set<Allocation>()
+  readonly #listeners = new Set<() => void>()
+  #live = 0
+  #peak = 0
+  #liveWeights = 0
+  #peakWeights = 0
+
+  /** Bytes held now. */
+  get live(): number {
+    return this.#live
+  }
+
+  /** Counts `bytes` for `owner` until released. */
+  allocate(owner: string, purpose: MemoryPurpose, bytes: number): Allocation {
+    let holder = owner
+    let held = true
+    const allocation: Allocation = {
+      bytes,
+      transfer: (next) => {
+        if (!held || next === holder) return
+        this.#count(holder, purpose, -bytes)
+        holder = next
+        this.#count(holder, purpose, bytes)
+      },
+      release: () => {
+        if (!held) return
+        held = false
+        this.#allocations.delete(allocation)
+        this.#count(holder, purpose, -bytes)
+      },
+    }
+    this.#allocations.add(allocation)
+    this.#count(owner, purpose, bytes)
+    return allocation
+  }
+
+  /** Releases everything: what a lost device held is gone. */
+  releaseAll(): void {
+    for (const allocation of this.#allocations) allocation.release()
+  }
+
+  snapshot(): MemorySnapshot {
+    const components: Record<string, ComponentMemory> = {}
+    for (const [owner, tally] of this.#owners) components[owner] = { ...tally }
+    return {
+      live: this.#live,
+      peak: this.#peak,
+      liveWeights: this.#liveWeights,
+      peakWeights: this.#peakWeights,
+      components,
+    }
+  }
+
+  resetPeaks(): void {
+    this.#peak = this.#live
+    this.#peakWeights = this.#liveWeights
+    for (const [owner, tally] of this.#owners) {
+      if (tally.weights === 0 && tally.activations === 0) this.#owners.delete(owner)
+      tally.peakWeights = tally.weights
+      tally.peakActivations = tally.activations
+    }
+    this.#changed()
+  }
+
+  subscribe(listener: (snapshot: MemorySnapshot) => void, intervalMs = 100): () => void {
+    let timer: ReturnType<typeof setTimeout> | undefined
+    let due = false
+    const tell = () => {
+      due = false
+      listener(this.snapshot())
+      timer = setTimeout(() => {
+        timer = undefined
+        if (due) tell()
+      }, intervalMs)
+    }
+    const onChange = () => {
+      due = true
+      if (timer !== undefined) return
+      // Not at once: a change often comes with others, and the listener must not run inside the code that allocates.
+      timer = setTimeout(tell, 0)
+    }
+    this.#listeners.add(onChange)
+    return () => {
+      this.#listeners.delete(onChange)
+      clearTimeout(timer)
+      due = false
+    }
+  }
+
+  #count(owner: string, purpose: MemoryPurpose, change: number): void {
+    let tally = this.#owners.get(owner)
+    if (tally === undefined) {
+      tally = { weights: 0, activations: 0, peakWeights: 0, peakActivations: 0 }
+      this.#owners.set(owner, tally)
+    }
+    this.#live += change
+    this.#peak = Math.max(this.#peak, this.#live)
+    if (purpose === 'weights') {
+      tally.weights += change
+      tally.peakWeights = Math.max(tally.peakWeights, tally.weights)
+      this.#liveWeights += change
+      this.#peakWeights = Math.max(this.#peakWeights, this.#liveWeights)
+    } else {
+      tally.activations += change
+      tally.peakActivations = Math.max(tally.peakActivations, tally.activations)
+    }
+    this.#changed()
+  }
+
+  #changed(): void {
+    for (const listener of this.#listeners) listener()
+  }
+}

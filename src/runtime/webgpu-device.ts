@@ -1,0 +1,119 @@
+/** A device on WebGPU: one GPUDevice of ours with its buffers, its account and its compiled sessions. */
+
+import { DeviceError } from '../errors.js'
+import type { Program, WriteOptions } from '../onnx/types.js'
+import type { RuntimeDevice } from './backend.js'
+import { valueBytes } from './convert.js'
+import { GpuBuffers } from './gpu-buffers.js'
+import { describeAdapter, deviceLostError, requestDevice, watched } from './gpu-device.js'
+import { MemoryAccount } from './memory-account.js'
+import { loadOnnxRuntime, onnxruntimeLock, type OnnxRuntime, type Session } from './onnxruntime.js'
+import { SessionCache } from './session-cache.js'
+import { checkHostTensor, GpuTensor } from './tensors.js'
+import { computeType } from './compute-type.js'
+import type { DeviceInfo, HostTensor } from './types.js'
+
+export class WebGpuDevice implements RuntimeDevice {
+  readonly info: DeviceInfo
+  readonly memory = new MemoryAccount()
+  readonly lost: Promise<DeviceError>
+  readonly runtime: OnnxRuntime
+  readonly gpu: GPUDevice
+  readonly buffers: GpuBuffers
+  readonly sessions: SessionCache
+  #end: DeviceError | undefined
+
+  private constructor(info: DeviceInfo, runtime: OnnxRuntime, gpu: GPUDevice) {
+    this.info = info
+    this.runtime = runtime
+    this.gpu = gpu
+    this.buffers = new GpuBuffers(gpu, this.memory)
+    this.sessions = new SessionCache(
+      (program, user) => this.#createSession(program, user),
+      (session) => this.exclusively('runtime', 'releasing a session', () => session.release()),
+    )
+    this.lost = new Promise((resolve) => {
+      const end = (reason: GPUDeviceLostInfo): void => {
+        const disposed = this.#end !== undefined
+        this.#end ??= deviceLostError(reason)
+        this.sessions.abandon()
+        this.memory.releaseAll()
+        if (!disposed) resolve(this.#end)
+      }
+      void gpu.lost.then(end)
+    })
+  }
+
+  /** @throws DeviceError `device-not-available`, `runtime-not-loaded` */
+  static async open(adapter: GPUAdapter): Promise<WebGpuDevice> {
+    const info = describeAdapter(adapter)
+    const runtime = await loadOnnxRuntime('webgpu')
+    return new WebGpuDevice(info, runtime, await requestDevice(adapter))
+  }
+
+  writeOptions(wanted: Pick<WriteOptions, 'dtype' | 'granularity'>): WriteOptions {
+    return { dtype: computeType(wanted.dtype, this.info), weights: 'input', granularity: wanted.granularity }
+  }
+
+  /** @throws DeviceError `device-lost`, `device-disposed` */
+  assertUsable(): void {
+    if (this.#end !== undefined) throw this.#end
+  }
+
+  upload(tensor: HostTensor, owner: string): GpuTensor {
+    this.assertUsable()
+    checkHostTensor(tensor, 'A tensor to upload')
+    const bytes = valueBytes(tensor.type, tensor.dims)
+    const buffer = this.buffers.createActivations(owner, bytes)
+    const { data } = tensor
+    // Writes go in units of 4 bytes; the buffer's own length is a multiple of 16.
+    let source = new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
+    if (bytes % 4 !== 0) {
+      source = new Uint8Array(Math.ceil(bytes / 4) * 4)
+      source.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
+    }
+    this.gpu.queue.writeBuffer(buffer, 0, source.buffer, source.byteOffset, source.byteLength)
+    return new GpuTensor(this.buffers, buffer, tensor.type, tensor.dims)
+  }
+
+  /**
+   * Runs `task` holding onnxruntime, with its buffers counted for `owner` and the GPU's errors thrown. A device that is lost meanwhile
+   * ends the wait. @throws DeviceError `device-lost`, `out-of-memory`, `gpu-error`
+   */
+  async exclusively<T>(owner: string, doing: string, task: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+    this.assertUsable()
+    const work = onnxruntimeLock.run(async () => {
+      this.assertUsable()
+      return this.buffers.runAs(owner, () => watched(this.gpu, doing, task))
+    }, signal)
+    return this.orLost(work)
+  }
+
+  /** Settles as `work` does, or rejects when the device is lost first. */
+  async orLost<T>(work: Promise<T>): Promise<T> {
+    try {
+      return await Promise.race([work, this.gpu.lost.then((reason) => Promise.reject(this.#end ?? deviceLostError(reason)))])
+    } catch (error) {
+      // What failed because the device went says so in many ways: the loss is the reason.
+      throw this.#end ?? error
+    }
+  }
+
+  async dispose(): Promise<void> {
+    if (this.#end === undefined) await this.sessions.clear()
+    this.#end ??= new DeviceError('device-disposed', 'The device was used after it was disposed.')
+    this.buffers.trim()
+    this.gpu.destroy()
+    this.memory.releaseAll()
+  }
+
+  async #createSession(program: Program, user: string): Promise<Session> {
+    return this.exclusively(user, `compiling a part of ${user}`, () =>
+      this.runtime.InferenceSession.create(program.model, {
+        executionProviders: [{ name: 'webgpu', device: this.gpu, storageBufferCacheMode: 'disabled' }],
+        preferredOutputLocation: 'gpu-buffer',
+        logSeverityLevel: 3,
+      }),
+    )
+  }
+}

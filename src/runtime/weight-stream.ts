@@ -1,0 +1,76 @@
+/**
+ * Streams the tensors of a checkpoint in the types that a graph wants, piece by piece: a few reads are under way while one piece is
+ * converted and handed on. What becomes of the pieces (a GPU buffer, an array) is the caller's.
+ */
+
+import type { TensorEntry } from '../checkpoint/types.js'
+import type { ElementType } from '../onnx/types.js'
+import { throwIfAborted } from '../util/abort.js'
+import { convertElements, elementBytes, storedElementBytes } from './convert.js'
+import { planReads } from './read-plan.js'
+
+/** A tensor and the type it is wanted in. */
+export interface WantedTensor {
+  readonly entry: TensorEntry
+  readonly type: ElementType
+}
+
+/** Some elements of one wanted tensor, as bytes of its wanted type, to be put at `byteOffset` of the whole. */
+export interface WeightPiece<Wanted extends WantedTensor> {
+  readonly wanted: Wanted
+  readonly byteOffset: number
+  readonly bytes: Uint8Array<ArrayBuffer>
+}
+
+/** Reads under way at a time, the one being handed on included. */
+const readsInFlight = 3
+
+/**
+ * Calls `take` with every piece of every tensor, once, and waits for it. A tensor wanted in two types is read once and given twice.
+ * @throws what a source or `take` throws, AbortError
+ */
+export async function streamWeights<Wanted extends WantedTensor>(
+  wanted: readonly Wanted[],
+  take: (piece: WeightPiece<Wanted>) => void | Promise<void>,
+  signal?: AbortSignal,
+): Promise<void> {
+  const byEntry = new Map<TensorEntry, Wanted[]>()
+  for (const one of wanted) byEntry.set(one.entry, [...(byEntry.get(one.entry) ?? []), one])
+  const reads = planReads(byEntry.keys())
+  // A read that fails while an earlier one is being handed on stops all: nobody waits for the others' ends.
+  const stop = new AbortController()
+  const end = signal === undefined ? stop.signal : AbortSignal.any([signal, stop.signal])
+  const pending: Promise<Uint8Array<ArrayBuffer>>[] = []
+  let next = 0
+  const readAhead = () => {
+    while (pending.length < readsInFlight && next < reads.length) {
+      const read = reads[next++]
+      if (read === undefined) return
+      const bytes = read.source.read({ begin: read.begin, end: read.end }, { signal: end })
+      bytes.catch(() => {})
+      pending.push(bytes)
+    }
+  }
+  try {
+    for (const read of reads) {
+      readAhead()
+      const bytes = await pending.shift()
+      throwIfAborted(signal)
+      if (bytes === undefined) return
+      readAhead()
+      for (const { entry, offset, first, count } of read.parts) {
+        const stored = bytes.subarray(offset, offset + count * storedElementBytes(entry))
+        for (const one of byEntry.get(entry) ?? []) {
+          await take({
+            wanted: one,
+            byteOffset: first * elementBytes[one.type],
+            bytes: convertElements(stored, entry.dtype, one.type),
+          })
+          throwIfAborted(signal)
+        }
+      }
+    }
+  } finally {
+    stop.abort()
+  }
+}
