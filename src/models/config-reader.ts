@@ -1,0 +1,169 @@
+/**
+ * Reads a `config.json` key by key, so that none is overlooked: each key is honoured (read here), known not to change the result, or
+ * refused by name. Configs are written by strangers, so every number is bounded before anything is sized by it.
+ */
+
+import type { Config } from '../checkpoint/types.js'
+import { CheckpointError, UnsupportedError, type ErrorDetail } from '../errors.js'
+
+/** The least and the greatest value that a number may have. */
+export interface Bounds {
+  readonly min: number
+  readonly max: number
+}
+
+/** Keys that every config carries and that say nothing about the network. */
+const everywhere = [
+  '_class_name',
+  '_diffusers_version',
+  '_name_or_path',
+  'architectures',
+  'model_type',
+  'torch_dtype',
+  'dtype',
+  'transformers_version',
+]
+
+/** A config and the keys that have been dealt with. */
+export class ConfigReader {
+  readonly #className: string
+  readonly #config: Config
+  readonly #seen = new Set(everywhere)
+
+  constructor(className: string, config: Config) {
+    this.#className = className
+    this.#config = config
+  }
+
+  /** The value of `key`, undefined when it is missing. Null stays null. */
+  raw(key: string): unknown {
+    this.#seen.add(key)
+    return Object.hasOwn(this.#config, key) ? this.#config[key] : undefined
+  }
+
+  /** A whole number; `fallback` when missing. */
+  integer(key: string, fallback: number | undefined, bounds: Bounds): number {
+    const value = this.raw(key) ?? fallback
+    if (!isWithin(value, bounds) || !Number.isInteger(value)) throw this.invalid(key, `a whole number ${range(bounds)}`)
+    return value
+  }
+
+  /** A whole number, or null when null or missing. */
+  optionalInteger(key: string, bounds: Bounds): number | null {
+    return (this.raw(key) ?? null) === null ? null : this.integer(key, undefined, bounds)
+  }
+
+  /** A finite number; `fallback` when missing. */
+  number(key: string, fallback: number | undefined, bounds: Bounds): number {
+    const value = this.raw(key) ?? fallback
+    if (!isWithin(value, bounds)) throw this.invalid(key, `a number ${range(bounds)}`)
+    return value
+  }
+
+  /** A boolean; `fallback` when missing or null. */
+  boolean(key: string, fallback: boolean): boolean {
+    const value = this.raw(key) ?? fallback
+    if (typeof value !== 'boolean') throw this.invalid(key, 'true or false')
+    return value
+  }
+
+  /** One of `allowed`; `fallback` when missing. Anything else is refused as unsupported. */
+  oneOf<Value extends string | number | boolean | null>(key: string, fallback: Value, allowed: readonly Value[]): Value {
+    const given = this.raw(key)
+    const value = given === undefined ? fallback : given
+    const found = allowed.find((candidate) => candidate === value)
+    if (found === undefined) throw this.unsupported(key, allowed)
+    return found
+  }
+
+  /** A list of one value for each of `count` places, or one value for all of them. */
+  each<Value>(
+    key: string,
+    fallback: Value | readonly Value[] | undefined,
+    count: number,
+    read: (value: unknown) => Value | undefined,
+    allowed: string,
+  ): Value[] {
+    const value = this.raw(key) ?? fallback
+    const list: readonly unknown[] = Array.isArray(value) ? value : Array.from({ length: count }, () => value)
+    if (list.length !== count) throw this.invalid(key, `${allowed}, one for all or a list of ${count}`)
+    return list.map((item) => {
+      const result = read(item)
+      if (result === undefined) throw this.invalid(key, `${allowed}, one for all or a list of ${count}`)
+      return result
+    })
+  }
+
+  /** Whole numbers, one for each of `count` places. */
+  integers(key: string, fallback: number | readonly number[] | undefined, count: number, bounds: Bounds): number[] {
+    const read = (value: unknown) => (isWithin(value, bounds) && Number.isInteger(value) ? value : undefined)
+    return this.each(key, fallback, count, read, `a whole number ${range(bounds)}`)
+  }
+
+  /** A list of strings, of 1 to `most`. */
+  strings(key: string, fallback: readonly string[], most: number): string[] {
+    const value = this.raw(key) ?? fallback
+    if (!Array.isArray(value) || value.length === 0 || value.length > most || !value.every((item) => typeof item === 'string')) {
+      throw this.invalid(key, `a list of 1 to ${most} names`)
+    }
+    return value
+  }
+
+  /** Refuses the config unless `key` is missing, null or one of `allowed`. */
+  require(key: string, ...allowed: readonly (string | number | boolean | null)[]): void {
+    const value = this.raw(key)
+    if (value === undefined || value === null || allowed.some((candidate) => candidate === value)) return
+    throw this.unsupported(key, [null, ...allowed])
+  }
+
+  /** Says that these keys do not change what the network computes. */
+  neutral(...keys: readonly string[]): void {
+    for (const key of keys) this.#seen.add(key)
+  }
+
+  /** Refuses every key that was not dealt with and whose value says something. */
+  finish(): void {
+    for (const [key, value] of Object.entries(this.#config)) {
+      if (!this.#seen.has(key) && value !== null && value !== false) throw this.unsupported(key, [null, false])
+    }
+  }
+
+  /** The error for a value that is broken. */
+  invalid(key: string, allowed: string): CheckpointError {
+    const details = { className: this.#className, key, value: plain(this.#config[key]), allowed }
+    return new CheckpointError(
+      'invalid-config',
+      `${this.#className}: config key ${key} is ${shown(this.#config[key])}; allowed: ${allowed}`,
+      details,
+    )
+  }
+
+  /** The error for a value that is sound but not run here. */
+  unsupported(key: string, allowed: readonly (string | number | boolean | null)[]): UnsupportedError {
+    const details = { className: this.#className, key, value: plain(this.#config[key]), allowed }
+    return new UnsupportedError(
+      'unsupported-config',
+      `${this.#className}: config key ${key} is ${shown(this.#config[key])}, which is not supported; supported: ${allowed.map(shown).join(', ')}`,
+      details,
+    )
+  }
+}
+
+function isWithin(value: unknown, bounds: Bounds): value is number {
+  return typeof value === 'number' && value >= bounds.min && value <= bounds.max
+}
+
+function range(bounds: Bounds): string {
+  return `from ${bounds.min} to ${bounds.max}`
+}
+
+function shown(value: unknown): string {
+  const text = value === undefined ? 'missing' : JSON.stringify(value)
+  return text.length > 200 ? `${text.slice(0, 200)}…` : text
+}
+
+/** A config value as an error carries it. Configs come from JSON, so it is plain data; long ones are cut. */
+function plain(value: unknown): ErrorDetail {
+  if (value === null || typeof value === 'number' || typeof value === 'boolean') return value
+  return typeof value === 'string' && value.length <= 200 ? value : shown(value)
+}

@@ -1,0 +1,87 @@
+/**
+ * PyTorch's layers as the networks here use them, each declaring its weights under PyTorch's names below the current scope. Tokens are
+ * kept as [batch · tokens, channels] between layers, which is what Gemm wants.
+ */
+
+import type { GraphBuilder } from '../onnx/graph-builder.js'
+import { add, mul } from '../onnx/ops-math.js'
+import { conv, gemm, instanceNormalization, layerNormalization, type Pads } from '../onnx/ops-network.js'
+import { cast, dimension, reshape, transpose } from '../onnx/ops-shape.js'
+import type { ValueInfo } from '../onnx/types.js'
+
+/** torch.nn.Linear on x [rows, in]; result [rows, out]. */
+export function linear(
+  graph: GraphBuilder,
+  x: ValueInfo,
+  name: string,
+  out: number,
+  options: { readonly bias?: boolean } = {},
+): ValueInfo {
+  const weight = graph.weight(`${name}.weight`, [out, dimension(x, 1)])
+  return gemm(graph, x, weight, options.bias === false ? undefined : graph.weight(`${name}.bias`, [out]))
+}
+
+/** torch.nn.Conv2d with bias and a square kernel on [batch, in, height, width]. `pads` as given, else half the kernel on each side. */
+export function conv2d(
+  graph: GraphBuilder,
+  x: ValueInfo,
+  name: string,
+  out: number,
+  kernel: number,
+  options: { readonly stride?: number; readonly pads?: Pads } = {},
+): ValueInfo {
+  const half = Math.floor((kernel - 1) / 2)
+  const weight = graph.weight(`${name}.weight`, [out, dimension(x, 1), kernel, kernel])
+  const pads = options.pads ?? [half, half, half, half]
+  return conv(graph, x, weight, graph.weight(`${name}.bias`, [out]), { stride: options.stride ?? 1, pads })
+}
+
+/** torch.nn.LayerNorm over the last axis. */
+export function layerNorm(graph: GraphBuilder, x: ValueInfo, name: string, epsilon: number): ValueInfo {
+  const width = dimension(x, x.dims.length - 1)
+  return layerNormalization(graph, x, graph.weight(`${name}.weight`, [width]), graph.weight(`${name}.bias`, [width]), epsilon)
+}
+
+/**
+ * torch.nn.GroupNorm on [batch, channels, …]. Reshape, InstanceNormalization, Reshape, Mul, Add: ai.onnx GroupNormalization would fall
+ * to the CPU in part, com.microsoft's has no kernel.
+ */
+export function groupNorm(graph: GraphBuilder, x: ValueInfo, name: string, groups: number, epsilon: number): ValueInfo {
+  const channels = dimension(x, 1)
+  const affine = [channels, ...x.dims.slice(2).map(() => 1)]
+  const weight = graph.weight(`${name}.weight`, affine)
+  const bias = graph.weight(`${name}.bias`, affine)
+  const grouped = reshape(graph, x, [dimension(x, 0), groups, (channels / groups) * x.dims.slice(2).reduce((a, b) => a * b, 1)])
+  const normalised = reshape(graph, instanceNormalization(graph, grouped, epsilon), x.dims)
+  return add(graph, mul(graph, normalised, weight), bias)
+}
+
+/** [batch, channels, height, width] → [batch · height · width, channels]. */
+export function imageToTokens(graph: GraphBuilder, x: ValueInfo): ValueInfo {
+  const batch = dimension(x, 0)
+  const channels = dimension(x, 1)
+  const pixels = dimension(x, 2) * dimension(x, 3)
+  const rows = transpose(graph, reshape(graph, x, [batch, channels, pixels]), [0, 2, 1])
+  return reshape(graph, rows, [batch * pixels, channels])
+}
+
+/** [batch · height · width, channels] → [batch, channels, height, width]. */
+export function tokensToImage(
+  graph: GraphBuilder,
+  x: ValueInfo,
+  size: { readonly batch: number; readonly height: number; readonly width: number },
+): ValueInfo {
+  const channels = dimension(x, 1)
+  const rows = reshape(graph, x, [size.batch, size.height * size.width, channels])
+  return reshape(graph, transpose(graph, rows, [0, 2, 1]), [size.batch, channels, size.height, size.width])
+}
+
+/** The graph's edge: a float32 input in the type the graph computes in. */
+export function toCompute(graph: GraphBuilder, x: ValueInfo): ValueInfo {
+  return cast(graph, x, graph.options.dtype)
+}
+
+/** The graph's edge: a result in float32. */
+export function toFloat32(graph: GraphBuilder, x: ValueInfo): ValueInfo {
+  return cast(graph, x, 'float32')
+}

@@ -1,0 +1,130 @@
+/**
+ * Holds a graph against a checkpoint's table before a byte of it is loaded: every weight is there, with its shape, as floats, and used
+ * once. Names that older releases of diffusers and transformers wrote are resolved here, so that graphs know one name only.
+ */
+
+import type { SafetensorsDType, TensorEntry, WeightTable } from '../checkpoint/types.js'
+import { CheckpointError } from '../errors.js'
+import type { ComponentGraph, Stage, ValueInfo } from '../onnx/types.js'
+
+/** The network classes that this folder writes. */
+export type NetworkClass = keyof typeof rules
+
+/** A tensor that no graph uses, and why that is right. */
+export interface UnusedTensor {
+  readonly name: string
+  readonly reason: string
+}
+
+export interface MatchedWeights {
+  /** The graphs as given, with `Stage.weights` naming tensors of the table. */
+  readonly graphs: readonly ComponentGraph[]
+  readonly unused: readonly UnusedTensor[]
+  /** Tensors that are no parameter of the class: diffusers warns about them and goes on. */
+  readonly unexpected: readonly string[]
+}
+
+/** How a class's tensors may be named, and which of them graphs leave alone. */
+interface NetworkRules {
+  /** Other names for a parameter, most likely first. */
+  readonly aliases: (name: string) => readonly string[]
+  /** Tensors left alone, with the reason. */
+  readonly unused: readonly (readonly [RegExp, string])[]
+}
+
+const embeddingOnHost = 'the token embedding is read by the host, row by row'
+const positionIds = 'a constant that older releases of transformers saved'
+
+const clip: NetworkRules = {
+  // transformers 5 saves CLIPTextModel without the prefix.
+  aliases: (name) => (name.startsWith('text_model.') ? [name.slice('text_model.'.length)] : []),
+  unused: [
+    [/^(text_model\.)?embeddings\.token_embedding\.weight$/, embeddingOnHost],
+    [/^(text_model\.)?embeddings\.position_ids$/, positionIds],
+  ],
+}
+
+/** AttentionBlock's names of before diffusers 0.15, which published autoencoders still have. */
+const formerAttention: Readonly<Record<string, string>> = { to_q: 'query', to_k: 'key', to_v: 'value', 'to_out.0': 'proj_attn' }
+
+const rules = {
+  CLIPTextModel: { ...clip, unused: [...clip.unused, [/^text_projection\.weight$/, 'CLIPTextModel has no projection']] },
+  CLIPTextModelWithProjection: clip,
+  UNet2DConditionModel: { aliases: () => [], unused: [] },
+  AutoencoderKL: {
+    aliases: (name) => {
+      const match = /^(.*\.mid_block\.attentions\.0\.)(to_q|to_k|to_v|to_out\.0)(\.weight|\.bias)$/.exec(name)
+      const [, block, layer, kind] = match ?? []
+      return block === undefined || layer === undefined || kind === undefined
+        ? []
+        : [`${block}${formerAttention[layer] ?? layer}${kind}`]
+    },
+    unused: [
+      [/^(encoder|quant_conv)\./, 'the encoder is not written'],
+      [/^(decoder|post_quant_conv)\./, 'the decoder is not written'],
+    ],
+  },
+} as const satisfies Record<string, NetworkRules>
+
+const floatTypes: readonly SafetensorsDType[] = ['F16', 'BF16', 'F32', 'F64', 'F8_E4M3', 'F8_E5M2']
+
+/**
+ * Binds the graphs of one component to its table. Run the graphs it returns: their stages name the table's own tensors.
+ * @throws CheckpointError `missing-tensor`, `shape-mismatch`, `dtype-mismatch`, `tensor-used-twice`
+ */
+export function matchWeights(className: NetworkClass, graphs: readonly ComponentGraph[], table: WeightTable): MatchedWeights {
+  const network: NetworkRules = rules[className]
+  const used = new Map<string, string>()
+  const bound = graphs.map((graph) => ({
+    ...graph,
+    stages: graph.stages.map((stage) => bindStage(className, network, stage, table, used)),
+  }))
+  const unused: UnusedTensor[] = []
+  const unexpected: string[] = []
+  // A part (the encoder, the decoder) is left out only if nothing of it is used: else its tensor is a stranger.
+  const reasons = network.unused.filter(([pattern]) => ![...used.keys()].some((name) => pattern.test(name)))
+  for (const name of table.keys()) {
+    if (used.has(name)) continue
+    const reason = reasons.find(([pattern]) => pattern.test(name))?.[1]
+    if (reason === undefined) unexpected.push(name)
+    else unused.push({ name, reason })
+  }
+  return { graphs: bound, unused, unexpected }
+}
+
+function bindStage(className: string, network: NetworkRules, stage: Stage, table: WeightTable, used: Map<string, string>): Stage {
+  const weights = stage.program.weights.map((weight) => {
+    const parameter = stage.weights[weight.name] ?? weight.name
+    const entry = [parameter, ...network.aliases(parameter)].map((name) => table.get(name)).find((found) => found !== undefined)
+    if (entry === undefined) {
+      const message = `${className} wants the tensor ${parameter} of shape [${weight.dims.join(', ')}], which the checkpoint does not have`
+      throw new CheckpointError('missing-tensor', message, { tensor: parameter, expected: weight.dims })
+    }
+    checkEntry(className, entry, weight)
+    const other = used.get(entry.name)
+    if (other !== undefined) {
+      const message = `${className} would use the tensor ${entry.name} for both ${other} and ${parameter}`
+      throw new CheckpointError('tensor-used-twice', message, { tensor: entry.name, parameters: [other, parameter] })
+    }
+    used.set(entry.name, parameter)
+    return [weight.name, entry.name] as const
+  })
+  return { ...stage, weights: Object.fromEntries(weights) }
+}
+
+function checkEntry(className: string, entry: TensorEntry, weight: ValueInfo): void {
+  if (!sameShape(entry.shape, weight.dims)) {
+    const message = `${className}: the tensor ${entry.name} has shape [${entry.shape.join(', ')}]; its config asks for [${weight.dims.join(', ')}]`
+    throw new CheckpointError('shape-mismatch', message, { tensor: entry.name, expected: weight.dims, actual: entry.shape })
+  }
+  if (weight.type.startsWith('float') && !floatTypes.includes(entry.dtype)) {
+    const message = `${className}: the tensor ${entry.name} holds ${entry.dtype}; allowed: ${floatTypes.join(', ')}`
+    throw new CheckpointError('dtype-mismatch', message, { tensor: entry.name, actual: entry.dtype, allowed: floatTypes })
+  }
+}
+
+/** Whether two shapes are the same but for dimensions of 1 at the end: a 1×1 convolution and a Linear, a bias along an image's channels. */
+function sameShape(a: readonly number[], b: readonly number[]): boolean {
+  const [short, long] = a.length <= b.length ? [a, b] : [b, a]
+  return long.every((size, axis) => size === (short[axis] ?? 1))
+}

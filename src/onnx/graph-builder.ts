@@ -1,0 +1,149 @@
+/**
+ * Collects the nodes, constants and weights of one program and knows the type and dims of every value. Operators are added by the
+ * functions in the ops files, which compute their outputs' dims; this file only names things and hands over the finished Program.
+ */
+
+import { contentKey } from './content-key.js'
+import { encodeModel, type Attribute, type GraphNode, type InlineTensor } from './model-proto.js'
+import type { ElementType, Program, ValueInfo, WriteOptions } from './types.js'
+
+/** An output to be of a node: its type and dims; the builder names it. */
+export interface OutputSpec {
+  readonly type: ElementType
+  readonly dims: readonly number[]
+}
+
+/** How a node is to be added. */
+export interface NodeSpec {
+  readonly op: string
+  readonly domain?: '' | 'com.microsoft'
+  /** Undefined: an optional input left out. */
+  readonly inputs: readonly (ValueInfo | undefined)[]
+  readonly outputs: readonly OutputSpec[]
+  readonly attributes?: Readonly<Record<string, Attribute>>
+}
+
+/** One program in the making. Names follow the order of the calls, so equal calls give equal bytes. */
+export class GraphBuilder {
+  readonly options: WriteOptions
+  readonly #nodes: GraphNode[] = []
+  readonly #constants = new Map<string, InlineTensor>()
+  readonly #inputs = new Map<string, ValueInfo>()
+  readonly #weights = new Map<string, ValueInfo>()
+  readonly #outputs = new Map<string, { readonly info: ValueInfo; readonly value: ValueInfo }>()
+  readonly #counts = new Map<string, number>()
+  readonly #names = new Set<string>()
+  #scope = ''
+
+  constructor(options: WriteOptions) {
+    this.options = options
+  }
+
+  /** Declares an input of the program. */
+  input(name: string, type: ElementType, dims: readonly number[]): ValueInfo {
+    this.#claim(name)
+    const value = { name, type, dims }
+    this.#inputs.set(name, value)
+    return value
+  }
+
+  /** Declares a weight by its name below the current scope. Its type is the graph's dtype unless given. */
+  weight(name: string, dims: readonly number[], type: ElementType = this.options.dtype): ValueInfo {
+    const full = this.#scope + name
+    this.#claim(full)
+    const value = { name: full, type, dims }
+    this.#weights.set(full, value)
+    return value
+  }
+
+  /** Runs `body` with every weight name prefixed. */
+  scoped<Result>(prefix: string, body: () => Result): Result {
+    const outer = this.#scope
+    this.#scope = outer + (prefix === '' ? '' : `${prefix}.`)
+    try {
+      return body()
+    } finally {
+      this.#scope = outer
+    }
+  }
+
+  /** A constant held in the model; equal constants become one. `data` is little-endian bytes of `type`. */
+  constant(type: ElementType, dims: readonly number[], data: Uint8Array): ValueInfo {
+    const key = `${type}[${dims.join()}]${contentKey(data)}`
+    const known = this.#constants.get(key)
+    if (known !== undefined) return known
+    const value = { name: `constant_${this.#constants.size}`, type, dims, data }
+    this.#constants.set(key, value)
+    return value
+  }
+
+  /** Adds a node and returns its outputs in order. */
+  node(spec: NodeSpec): ValueInfo[] {
+    const count = this.#counts.get(spec.op) ?? 0
+    this.#counts.set(spec.op, count + 1)
+    const name = `${spec.op}_${count}`
+    const outputs = spec.outputs.map((output, index) => ({
+      name: spec.outputs.length === 1 ? name : `${name}_${index}`,
+      type: output.type,
+      dims: output.dims,
+    }))
+    this.#nodes.push({
+      opType: spec.op,
+      domain: spec.domain ?? '',
+      name,
+      inputs: spec.inputs.map((input) => input?.name ?? ''),
+      outputs: outputs.map((output) => output.name),
+      attributes: spec.attributes ?? {},
+    })
+    return outputs
+  }
+
+  /** Declares `value` as an output of the program under `name`. */
+  output(name: string, value: ValueInfo): void {
+    this.#claim(name)
+    this.#outputs.set(name, { info: { name, type: value.type, dims: value.dims }, value })
+  }
+
+  /** The finished program. */
+  finish(name: string): Program {
+    const nodes = this.#nameOutputs()
+    const inputs = [...this.#inputs.values()]
+    const weights = [...this.#weights.values()]
+    const outputs = [...this.#outputs.values()].map(({ info }) => info)
+    const asInputs = this.options.weights === 'input'
+    const model = encodeModel({
+      name,
+      nodes,
+      constants: [...this.#constants.values()],
+      externals: asInputs ? [] : weights,
+      inputs: asInputs ? [...inputs, ...weights] : inputs,
+      outputs,
+    })
+    return { key: contentKey(model), model, inputs, weights, outputs }
+  }
+
+  /** The nodes with outputs renamed to what the program calls them. An Identity only where a value has two names or no node. */
+  #nameOutputs(): GraphNode[] {
+    const produced = new Set(this.#nodes.flatMap((node) => node.outputs))
+    const renamed = new Map<string, string>()
+    const extra: GraphNode[] = []
+    for (const { info, value } of this.#outputs.values()) {
+      if (produced.has(value.name) && !renamed.has(value.name)) {
+        renamed.set(value.name, info.name)
+        continue
+      }
+      const inputs = [renamed.get(value.name) ?? value.name]
+      extra.push({ opType: 'Identity', domain: '', name: `copy_${info.name}`, inputs, outputs: [info.name], attributes: {} })
+    }
+    const rename = (names: readonly string[]) => names.map((name) => renamed.get(name) ?? name)
+    return [
+      ...this.#nodes.map((node) => Object.assign({}, node, { inputs: rename(node.inputs), outputs: rename(node.outputs) })),
+      ...extra,
+    ]
+  }
+
+  #claim(name: string): void {
+    if (this.#names.has(name)) throw new Error(`The name ${name} is used twice in one program`)
+    this.#names.add(name)
+  }
+}

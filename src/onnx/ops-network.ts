@@ -1,0 +1,139 @@
+/**
+ * ONNX operators that carry a network's weights, and attention: one function each. Forms are those that onnxruntime-web's native
+ * WebGPU provider runs on the GPU (no GroupNormalization, no ai.onnx Attention).
+ */
+
+import { floats } from './constants.js'
+import type { GraphBuilder } from './graph-builder.js'
+import { dimension } from './ops-shape.js'
+import type { ValueInfo } from './types.js'
+
+function single(values: readonly ValueInfo[]): ValueInfo {
+  const [value] = values
+  if (value === undefined) throw new Error('A node without outputs')
+  return value
+}
+
+/** x · weightᵀ + bias; x [rows, in], weight [out, in] as PyTorch's Linear stores it, bias [out]. */
+export function gemm(graph: GraphBuilder, x: ValueInfo, weight: ValueInfo, bias?: ValueInfo): ValueInfo {
+  if (x.dims.length !== 2 || x.dims[1] !== weight.dims[1]) {
+    throw new Error(`Gemm of [${x.dims.join()}] and weight [${weight.dims.join()}]`)
+  }
+  return single(
+    graph.node({
+      op: 'Gemm',
+      inputs: bias === undefined ? [x, weight] : [x, weight, bias],
+      outputs: [{ type: x.type, dims: [dimension(x, 0), dimension(weight, 0)] }],
+      attributes: { transB: { kind: 'int', value: 1 } },
+    }),
+  )
+}
+
+/** Padding of a convolution: top, left, bottom, right. */
+export type Pads = readonly [number, number, number, number]
+
+/** 2D convolution of [batch, in, height, width] with weight [out, in, rows, columns] and bias [out]. */
+export function conv(
+  graph: GraphBuilder,
+  x: ValueInfo,
+  weight: ValueInfo,
+  bias: ValueInfo | undefined,
+  options: { readonly stride?: number; readonly pads?: Pads } = {},
+): ValueInfo {
+  const stride = options.stride ?? 1
+  const pads = options.pads ?? [0, 0, 0, 0]
+  if (dimension(x, 1) !== dimension(weight, 1)) throw new Error(`Conv of [${x.dims.join()}] and weight [${weight.dims.join()}]`)
+  const size = (axis: 2 | 3, before: number, after: number) =>
+    Math.floor((dimension(x, axis) + before + after - dimension(weight, axis)) / stride) + 1
+  const dims = [dimension(x, 0), dimension(weight, 0), size(2, pads[0], pads[2]), size(3, pads[1], pads[3])]
+  return single(
+    graph.node({
+      op: 'Conv',
+      inputs: bias === undefined ? [x, weight] : [x, weight, bias],
+      outputs: [{ type: x.type, dims }],
+      attributes: {
+        kernel_shape: { kind: 'ints', value: weight.dims.slice(2) },
+        strides: { kind: 'ints', value: [stride, stride] },
+        pads: { kind: 'ints', value: pads },
+      },
+    }),
+  )
+}
+
+/** Normalises each row of [batch, rows, length] to mean 0 and variance 1; the affine part is left to the caller. */
+export function instanceNormalization(graph: GraphBuilder, x: ValueInfo, epsilon: number): ValueInfo {
+  const rows = dimension(x, 1)
+  const ones = floats(
+    graph,
+    Array.from({ length: rows }, () => 1),
+  )
+  const zeros = floats(
+    graph,
+    Array.from({ length: rows }, () => 0),
+  )
+  return single(
+    graph.node({
+      op: 'InstanceNormalization',
+      inputs: [x, ones, zeros],
+      outputs: [{ type: x.type, dims: x.dims }],
+      attributes: { epsilon: { kind: 'float', value: epsilon } },
+    }),
+  )
+}
+
+/** Layer normalisation over the last axis. Statistics are in float32 in every provider. */
+export function layerNormalization(
+  graph: GraphBuilder,
+  x: ValueInfo,
+  weight: ValueInfo,
+  bias: ValueInfo | undefined,
+  epsilon: number,
+): ValueInfo {
+  return single(
+    graph.node({
+      op: 'LayerNormalization',
+      inputs: bias === undefined ? [x, weight] : [x, weight, bias],
+      outputs: [{ type: x.type, dims: x.dims }],
+      attributes: { axis: { kind: 'int', value: -1 }, epsilon: { kind: 'float', value: epsilon } },
+    }),
+  )
+}
+
+/** Root-mean-square normalisation over the last axis: onnxruntime's SimplifiedLayerNormalization, statistics in float32. */
+export function rmsNormalization(graph: GraphBuilder, x: ValueInfo, weight: ValueInfo, epsilon: number): ValueInfo {
+  return single(
+    graph.node({
+      op: 'SimplifiedLayerNormalization',
+      inputs: [x, weight],
+      outputs: [{ type: x.type, dims: x.dims }],
+      attributes: { axis: { kind: 'int', value: -1 }, epsilon: { kind: 'float', value: epsilon } },
+    }),
+  )
+}
+
+/** What com.microsoft's MultiHeadAttention takes: query [batch, tokens, heads·size], key and value [batch, others, heads·size]. */
+export interface AttentionInputs {
+  readonly query: ValueInfo
+  readonly key: ValueInfo
+  readonly value: ValueInfo
+  /** Added to the scores: [1 or batch, 1 or heads, tokens, others]. */
+  readonly bias?: ValueInfo | undefined
+}
+
+/** softmax(q · kᵀ · scale + bias) · v for each head; `scale` is 1/√(head size) unless given. Result [batch, tokens, heads·size]. */
+export function multiHeadAttention(graph: GraphBuilder, inputs: AttentionInputs, heads: number, scale?: number): ValueInfo {
+  const { query, key, value, bias } = inputs
+  const operands = [query, key, value]
+  return single(
+    graph.node({
+      op: 'MultiHeadAttention',
+      domain: 'com.microsoft',
+      inputs: bias === undefined ? operands : [...operands, undefined, undefined, bias],
+      outputs: [{ type: query.type, dims: query.dims }],
+      attributes: {
+        num_heads: { kind: 'int', value: heads },
+        ...(scale === undefined ? {} : { scale: { kind: 'float', value: scale } as const }),
+      },
+    }),
+  )
+}

@@ -1,0 +1,112 @@
+/** ONNX operators that move elements without computing: one function each, named as the operator, dims worked out here. */
+
+import { integers, scalar } from './constants.js'
+import type { GraphBuilder } from './graph-builder.js'
+import { elementCount } from './model-proto.js'
+import type { ElementType, ValueInfo } from './types.js'
+
+function single(values: readonly ValueInfo[]): ValueInfo {
+  const [value] = values
+  if (value === undefined) throw new Error('A node without outputs')
+  return value
+}
+
+/** Reshape to exactly `dims`. Returns `x` itself when nothing changes. */
+export function reshape(graph: GraphBuilder, x: ValueInfo, dims: readonly number[]): ValueInfo {
+  if (elementCount(dims) !== elementCount(x.dims)) throw new Error(`Cannot reshape [${x.dims.join()}] to [${dims.join()}]`)
+  if (dims.length === x.dims.length && dims.every((dim, axis) => dim === x.dims[axis])) return x
+  return single(graph.node({ op: 'Reshape', inputs: [x, integers(graph, dims)], outputs: [{ type: x.type, dims }] }))
+}
+
+/** Transpose: axis `i` of the result is axis `permutation[i]` of `x`. */
+export function transpose(graph: GraphBuilder, x: ValueInfo, permutation: readonly number[]): ValueInfo {
+  const dims = permutation.map((axis) => dimension(x, axis))
+  const attributes = { perm: { kind: 'ints', value: permutation } } as const
+  return single(graph.node({ op: 'Transpose', inputs: [x], outputs: [{ type: x.type, dims }], attributes }))
+}
+
+/** Concat along `axis`. */
+export function concat(graph: GraphBuilder, parts: readonly ValueInfo[], axis: number): ValueInfo {
+  const [first] = parts
+  if (first === undefined) throw new Error('Concat of nothing')
+  if (parts.length === 1) return first
+  const total = parts.reduce((sum, part) => sum + dimension(part, axis), 0)
+  const dims = first.dims.map((dim, index) => (index === axis ? total : dim))
+  const attributes = { axis: { kind: 'int', value: axis } } as const
+  return single(graph.node({ op: 'Concat', inputs: parts, outputs: [{ type: first.type, dims }], attributes }))
+}
+
+/** Split into parts of the given sizes along `axis`. */
+export function split(graph: GraphBuilder, x: ValueInfo, sizes: readonly number[], axis: number): ValueInfo[] {
+  if (sizes.reduce((sum, size) => sum + size, 0) !== dimension(x, axis)) {
+    throw new Error(`Cannot split ${dimension(x, axis)} into ${sizes.join(' + ')}`)
+  }
+  if (sizes.length === 1) return [x]
+  const outputs = sizes.map((size) => ({ type: x.type, dims: x.dims.map((dim, index) => (index === axis ? size : dim)) }))
+  return graph.node({
+    op: 'Split',
+    inputs: [x, integers(graph, sizes)],
+    outputs,
+    attributes: { axis: { kind: 'int', value: axis } },
+  })
+}
+
+/** Slice of the elements begin ≤ index < end along `axis`. */
+export function slice(graph: GraphBuilder, x: ValueInfo, axis: number, begin: number, end: number): ValueInfo {
+  if (begin < 0 || end > dimension(x, axis) || begin >= end) throw new Error(`Slice ${begin}…${end} of ${dimension(x, axis)}`)
+  if (begin === 0 && end === dimension(x, axis)) return x
+  const dims = x.dims.map((dim, index) => (index === axis ? end - begin : dim))
+  const inputs = [x, integers(graph, [begin]), integers(graph, [end]), integers(graph, [axis])]
+  return single(graph.node({ op: 'Slice', inputs, outputs: [{ type: x.type, dims }] }))
+}
+
+/** Resize of [batch, channels, height, width] by the nearest neighbour, as torch's `interpolate(mode="nearest")`. */
+export function resizeNearest(graph: GraphBuilder, x: ValueInfo, height: number, width: number): ValueInfo {
+  const dims = [dimension(x, 0), dimension(x, 1), height, width]
+  return single(
+    graph.node({
+      op: 'Resize',
+      inputs: [x, undefined, undefined, integers(graph, dims)],
+      outputs: [{ type: x.type, dims }],
+      attributes: {
+        mode: { kind: 'string', value: 'nearest' },
+        coordinate_transformation_mode: { kind: 'string', value: 'asymmetric' },
+        nearest_mode: { kind: 'string', value: 'floor' },
+      },
+    }),
+  )
+}
+
+/** Cast. Returns `x` itself when it has the type already. */
+export function cast(graph: GraphBuilder, x: ValueInfo, type: ElementType): ValueInfo {
+  if (x.type === type) return x
+  const codes: Partial<Record<ElementType, number>> = { float32: 1, float16: 10 }
+  const to = codes[type]
+  if (to === undefined) throw new Error(`No cast to ${type}`)
+  const attributes = { to: { kind: 'int', value: to } } as const
+  return single(graph.node({ op: 'Cast', inputs: [x], outputs: [{ type, dims: x.dims }], attributes }))
+}
+
+/** Gather of the rows of `table` ([rows, width]) that `index` (int32, any dims) names. */
+export function gather(graph: GraphBuilder, table: ValueInfo, index: ValueInfo): ValueInfo {
+  const dims = [...index.dims, ...table.dims.slice(1)]
+  const attributes = { axis: { kind: 'int', value: 0 } } as const
+  return single(graph.node({ op: 'Gather', inputs: [table, index], outputs: [{ type: table.type, dims }], attributes }))
+}
+
+/** Pad of the last two axes by zeros: before and after rows, before and after columns. */
+export function padImage(graph: GraphBuilder, x: ValueInfo, pads: readonly [number, number, number, number]): ValueInfo {
+  const [top, bottom, left, right] = pads
+  const leading = x.dims.length - 2
+  const zeros = Array.from({ length: leading }, () => 0)
+  const dims = [...x.dims.slice(0, leading), dimension(x, leading) + top + bottom, dimension(x, leading + 1) + left + right]
+  const inputs = [x, integers(graph, [...zeros, top, left, ...zeros, bottom, right]), scalar(graph, 0, x.type)]
+  return single(graph.node({ op: 'Pad', inputs, outputs: [{ type: x.type, dims }] }))
+}
+
+/** The size of `x` along `axis`, which must exist. */
+export function dimension(x: ValueInfo, axis: number): number {
+  const size = x.dims[axis]
+  if (size === undefined) throw new Error(`${x.name} of [${x.dims.join()}] has no axis ${axis}`)
+  return size
+}

@@ -1,0 +1,88 @@
+/**
+ * Protocol Buffers' wire format, writing only, as much of it as ONNX needs: varints, 32-bit floats and length-delimited fields.
+ * It knows nothing of ONNX's messages; model-proto.ts does.
+ */
+
+const encoder = new TextEncoder()
+
+/** Appends protobuf fields to a growing buffer. Fields with proto3 default values are written too: ONNX is proto2. */
+export class ProtobufWriter {
+  #bytes = new Uint8Array(1024)
+  #view = new DataView(this.#bytes.buffer)
+  #length = 0
+
+  /** A signed or unsigned integer below 2^53 in magnitude (int64, int32, enum). */
+  integer(field: number, value: number): this {
+    this.#varint(field << 3)
+    this.#varint(value)
+    return this
+  }
+
+  /** Integers one after the other without tags, as a packed repeated field. */
+  packedIntegers(field: number, values: readonly number[]): this {
+    return this.message(field, (inner) => {
+      for (const value of values) inner.#varint(value)
+    })
+  }
+
+  /** A 32-bit float. */
+  float(field: number, value: number): this {
+    this.#varint((field << 3) | 5)
+    this.#reserve(4)
+    this.#view.setFloat32(this.#length, value, true)
+    this.#length += 4
+    return this
+  }
+
+  string(field: number, value: string): this {
+    return this.bytes(field, encoder.encode(value))
+  }
+
+  bytes(field: number, value: Uint8Array): this {
+    this.#varint((field << 3) | 2)
+    this.#varint(value.length)
+    this.#reserve(value.length)
+    this.#bytes.set(value, this.#length)
+    this.#length += value.length
+    return this
+  }
+
+  /** A nested message, whose fields `write` appends. */
+  message(field: number, write: (inner: ProtobufWriter) => void): this {
+    const inner = new ProtobufWriter()
+    write(inner)
+    return this.bytes(field, inner.#bytes.subarray(0, inner.#length))
+  }
+
+  /** A copy of what was written so far. */
+  finish(): Uint8Array<ArrayBuffer> {
+    return this.#bytes.slice(0, this.#length)
+  }
+
+  #varint(value: number): void {
+    this.#reserve(10)
+    if (value < 0) {
+      // Negative integers are sign-extended to 64 bits: ten bytes.
+      let rest = BigInt.asUintN(64, BigInt(value))
+      while (rest > 0x7fn) {
+        this.#bytes[this.#length++] = Number(rest & 0x7fn) | 0x80
+        rest >>= 7n
+      }
+      this.#bytes[this.#length++] = Number(rest)
+      return
+    }
+    while (value > 0x7f) {
+      this.#bytes[this.#length++] = (value % 0x80) | 0x80
+      value = Math.floor(value / 0x80)
+    }
+    this.#bytes[this.#length++] = value
+  }
+
+  #reserve(extra: number): void {
+    if (this.#length + extra <= this.#bytes.length) return
+    const larger = new Uint8Array(Math.max(this.#bytes.length * 2, this.#length + extra))
+    larger.set(this.#bytes.subarray(0, this.#length))
+    this.#bytes = larger
+    this.#view = new DataView(larger.buffer)
+  }
+}
