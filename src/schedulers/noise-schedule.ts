@@ -1,0 +1,109 @@
+/**
+ * The noise that a model was trained with: betas and the running product of the alphas, in float32 as torch computes them (the
+ * product itself in float64, rounded at each entry).
+ * Source: `betas_for_alpha_bar` and `rescale_zero_terminal_snr` in diffusers; Lin et al. 2023, arXiv 2305.08891.
+ */
+
+import { CheckpointError, InputError } from '../errors.js'
+
+export type BetaSchedule = 'linear' | 'scaled_linear' | 'squaredcos_cap_v2' | 'exp'
+
+export interface NoiseScheduleConfig {
+  readonly num_train_timesteps: number
+  readonly beta_start: number
+  readonly beta_end: number
+  readonly beta_schedule: BetaSchedule
+  readonly trained_betas: readonly number[] | null
+  readonly rescale_betas_zero_snr?: boolean
+}
+
+const { fround, sqrt } = Math
+
+/** `torch.linspace(start, end, count, dtype=float32)`: from both ends to the middle. */
+function torchLinspace(start: number, end: number, count: number): Float32Array {
+  const from = fround(start)
+  const to = fround(end)
+  const values = new Float32Array(count)
+  const step = count > 1 ? fround(fround(to - from) / (count - 1)) : 0
+  const half = Math.floor(count / 2)
+  for (let i = 0; i < count; i++) values[i] = i < half ? from + step * i : to - step * (count - i - 1)
+  if (count === 1) values[0] = from
+  return values
+}
+
+function betasForAlphaBar(count: number, alphaBar: (t: number) => number): Float32Array {
+  return Float32Array.from({ length: count }, (_, i) => Math.min(1 - alphaBar((i + 1) / count) / alphaBar(i / count), 0.999))
+}
+
+function makeBetas(config: NoiseScheduleConfig): Float32Array {
+  const { beta_start: start, beta_end: end, num_train_timesteps: count, trained_betas: trained } = config
+  if (trained !== null) {
+    if (trained.length !== count)
+      throw new CheckpointError(
+        'invalid-config',
+        `trained_betas has ${trained.length} values, but num_train_timesteps is ${count}.`,
+        {
+          key: 'trained_betas',
+          actual: trained.length,
+          expected: count,
+        },
+      )
+    return Float32Array.from(trained)
+  }
+  switch (config.beta_schedule) {
+    case 'linear':
+      return torchLinspace(start, end, count)
+    case 'scaled_linear':
+      return torchLinspace(sqrt(start), sqrt(end), count).map((value) => value * value)
+    case 'squaredcos_cap_v2':
+      return betasForAlphaBar(count, (t) => Math.cos((((t + 0.008) / 1.008) * Math.PI) / 2) ** 2)
+    case 'exp':
+      return betasForAlphaBar(count, (t) => Math.exp(t * -12))
+  }
+}
+
+/** `torch.cumprod` of float32: the running product is kept in float64. */
+function cumulativeProduct(values: Float32Array): Float32Array {
+  let product = 1
+  return values.map((value) => (product *= value))
+}
+
+/** Moves the schedule so that its end holds no signal at all. */
+function rescaleZeroTerminalSnr(betas: Float32Array): Float32Array {
+  const roots = cumulativeProduct(betas.map((beta) => 1 - beta)).map((value) => sqrt(value))
+  const first = roots[0] ?? 1
+  const last = roots.at(-1) ?? 0
+  const factor = fround(first / fround(first - last))
+  const bars = roots.map((root) => fround(fround(root - last) * factor)).map((root) => root * root)
+  return bars.map((bar, i) => 1 - (i === 0 ? bar : fround(bar / (bars[i - 1] ?? 1))))
+}
+
+/** ᾱ of each training timestep, float32. */
+export function alphasCumprod(config: NoiseScheduleConfig): Float32Array {
+  let betas = makeBetas(config)
+  if (config.rescale_betas_zero_snr === true) betas = rescaleZeroTerminalSnr(betas)
+  return cumulativeProduct(betas.map((beta) => 1 - beta))
+}
+
+/** ᾱ for the schedulers that work with sigmas: where it would end at 0, it ends at 2^-24, so that no sigma is infinite. */
+export function alphasCumprodForSigmas(config: NoiseScheduleConfig): Float32Array {
+  const alphas = alphasCumprod(config)
+  if (config.rescale_betas_zero_snr === true) alphas[alphas.length - 1] = 2 ** -24
+  return alphas
+}
+
+/** σ = √((1 − ᾱ)/ᾱ) of each training timestep, rising, float32. */
+export function trainingSigmas(alphas: Float32Array): Float32Array {
+  return alphas.map((alpha) => sqrt(fround(fround(1 - alpha) / alpha)))
+}
+
+/** The entry of a schedule for a timestep. @throws InputError `timestep` where the schedule has none */
+export function at(values: ArrayLike<number>, timestep: number): number {
+  const value = values[timestep]
+  if (value === undefined)
+    throw new InputError('timestep', `Timestep ${timestep} is not one of the ${values.length} that the model was trained with.`, {
+      timestep,
+      allowed: values.length,
+    })
+  return value
+}

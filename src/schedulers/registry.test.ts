@@ -1,0 +1,86 @@
+import { expect, test } from 'vitest'
+import { createScheduler } from './registry.js'
+import { betaQuantile } from './sigma-schedules.js'
+
+const stableDiffusion = {
+  _class_name: 'PNDMScheduler',
+  _diffusers_version: '0.6.0',
+  beta_end: 0.012,
+  beta_schedule: 'scaled_linear',
+  beta_start: 0.00085,
+  num_train_timesteps: 1000,
+  set_alpha_to_one: false,
+  skip_prk_steps: true,
+  steps_offset: 1,
+  trained_betas: null,
+  clip_sample: false,
+}
+
+function codeOf(action: () => unknown): string {
+  try {
+    action()
+    return 'accepted'
+  } catch (error) {
+    return (error as { code: string }).code
+  }
+}
+
+test('a class takes its own keys from another one’s config, and its own defaults', () => {
+  const { scheduler, unexpectedKeys } = createScheduler('EulerDiscreteScheduler', stableDiffusion)
+  expect(unexpectedKeys).toEqual([])
+  expect(scheduler.config).toMatchObject({ beta_schedule: 'scaled_linear', steps_offset: 1, timestep_spacing: 'linspace' })
+  expect(scheduler.config).not.toHaveProperty('skip_prk_steps')
+  expect(createScheduler('DDIMScheduler', { ...stableDiffusion, made_up: 1 }).unexpectedKeys).toEqual(['made_up'])
+})
+
+test.each([
+  ['an unknown class', () => createScheduler('KarrasVeScheduler', {}), 'unsupported-class'],
+  ['a class named like an object’s own', () => createScheduler('constructor', {}), 'unsupported-class'],
+  ['an unknown word', () => createScheduler('DDIMScheduler', { beta_schedule: 'sigmoid' }), 'unsupported-config'],
+  ['an unknown prediction', () => createScheduler('PNDMScheduler', { prediction_type: 'sample' }), 'unsupported-config'],
+  ['thresholding', () => createScheduler('DDIMScheduler', { thresholding: true }), 'unsupported-config'],
+  ['a number that is text', () => createScheduler('DDIMScheduler', { beta_start: '0.1' }), 'invalid-config'],
+  ['a number that is not one', () => createScheduler('DDIMScheduler', { beta_start: Number.NaN }), 'invalid-config'],
+  ['too many timesteps', () => createScheduler('DDIMScheduler', { num_train_timesteps: 1e9 }), 'invalid-config'],
+  ['betas of another length', () => createScheduler('DDIMScheduler', { trained_betas: [0.1, 0.2] }), 'invalid-config'],
+  [
+    'two spreads of sigmas',
+    () => createScheduler('EulerDiscreteScheduler', { use_karras_sigmas: true, use_beta_sigmas: true }),
+    'invalid-config',
+  ],
+  ['no steps', () => createScheduler('DDIMScheduler', {}).scheduler.setTimesteps(0), 'num-inference-steps'],
+  ['half a step', () => createScheduler('EulerDiscreteScheduler', {}).scheduler.setTimesteps(1.5), 'num-inference-steps'],
+  [
+    'more steps than training had',
+    () => createScheduler('DDIMScheduler', {}).scheduler.setTimesteps(1001),
+    'num-inference-steps',
+  ],
+  ['too few steps for Runge–Kutta', () => createScheduler('PNDMScheduler', {}).scheduler.setTimesteps(3), 'num-inference-steps'],
+  [
+    'sigmas for DDIM',
+    () => createScheduler('DDIMScheduler', {}).scheduler.setTimesteps(null, { sigmas: [1, 0] }),
+    'set-timesteps',
+  ],
+  [
+    'a list and a number',
+    () => createScheduler('EulerDiscreteScheduler', {}).scheduler.setTimesteps(2, { sigmas: [1, 0] }),
+    'set-timesteps',
+  ],
+  ['flag null', () => createScheduler('EulerDiscreteScheduler', { use_karras_sigmas: null }), 'accepted'],
+  [
+    '-Infinity as diffusers writes it',
+    () => createScheduler('DPMSolverMultistepScheduler', { lambda_min_clipped: -Infinity }),
+    'accepted',
+  ],
+])('%s', (_, action, code) => {
+  expect(codeOf(action)).toBe(code)
+})
+
+// What symmetry gives; values between are held by the fixtures with use_beta_sigmas.
+test.each([
+  [0, 0],
+  [1, 1],
+  [0.5, 0.5],
+])('betaQuantile(%f) = %f', (p, x) => {
+  expect(betaQuantile(p, 0.6, 0.6)).toBeCloseTo(x, 14)
+})

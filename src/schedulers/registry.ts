@@ -1,0 +1,84 @@
+/** The schedulers by diffusers' class names, and how one is made from a repository's config or from another scheduler's. */
+
+import { UnsupportedError } from '../errors.js'
+import { DDIMScheduler } from './scheduling-ddim.js'
+import { DPMSolverMultistepScheduler } from './scheduling-dpmsolver-multistep.js'
+import { EulerAncestralDiscreteScheduler } from './scheduling-euler-ancestral-discrete.js'
+import { EulerDiscreteScheduler } from './scheduling-euler-discrete.js'
+import { FlowMatchEulerDiscreteScheduler } from './scheduling-flow-match-euler-discrete.js'
+import { HeunDiscreteScheduler } from './scheduling-heun-discrete.js'
+import { LCMScheduler } from './scheduling-lcm.js'
+import { PNDMScheduler } from './scheduling-pndm.js'
+import { UniPCMultistepScheduler } from './scheduling-unipc-multistep.js'
+import type { Scheduler, SchedulerConfig } from './types.js'
+
+interface SchedulerClass {
+  readonly className: string
+  readonly configKeys: readonly string[]
+  new (config: SchedulerConfig): Scheduler
+}
+
+const classes: readonly SchedulerClass[] = [
+  DDIMScheduler,
+  DPMSolverMultistepScheduler,
+  EulerAncestralDiscreteScheduler,
+  EulerDiscreteScheduler,
+  FlowMatchEulerDiscreteScheduler,
+  HeunDiscreteScheduler,
+  LCMScheduler,
+  PNDMScheduler,
+  UniPCMultistepScheduler,
+]
+
+/** Keys of diffusers' other schedulers, which their configs leave behind when one class is made from another. */
+const otherKeys = [
+  'clip_sample',
+  'clip_sample_range',
+  'variance_type',
+  'thresholding',
+  'dynamic_thresholding_ratio',
+  'sample_max_value',
+  'set_alpha_to_one',
+  'skip_prk_steps',
+  'timestep_scaling',
+  'original_inference_steps',
+  'sigma_data',
+  'sigma_schedule',
+  's_noise',
+  's_churn',
+  's_tmin',
+  's_tmax',
+  'snr_shift_scale',
+  'inverse_beta_schedule',
+  'noise_sampler_seed',
+  'sampling_eps',
+  'sampler',
+]
+
+/** The class names that `createScheduler` knows. */
+export const schedulerClassNames: readonly string[] = classes.map((entry) => entry.className)
+
+export interface CreatedScheduler {
+  readonly scheduler: Scheduler
+  /** Keys that no scheduler has: diffusers warns about them and goes on. */
+  readonly unexpectedKeys: readonly string[]
+}
+
+/**
+ * `SchedulerClass.from_config(config)`: keys of other schedulers are left out, defaults come from this class.
+ * @throws UnsupportedError `unsupported-class`, `unsupported-config`; CheckpointError `invalid-config`
+ */
+export function createScheduler(className: string, config: SchedulerConfig): CreatedScheduler {
+  const found = classes.find((entry) => entry.className === className)
+  if (found === undefined)
+    throw new UnsupportedError(
+      'unsupported-class',
+      `The scheduler ${className} is not supported; supported: ${schedulerClassNames.join(', ')}.`,
+      { component: 'scheduler', className, supported: schedulerClassNames },
+    )
+  const known = new Set([...classes.flatMap((entry) => entry.configKeys), ...otherKeys])
+  return {
+    scheduler: new found(config),
+    unexpectedKeys: Object.keys(config).filter((key) => !key.startsWith('_') && !known.has(key)),
+  }
+}

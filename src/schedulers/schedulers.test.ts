@@ -1,0 +1,118 @@
+/**
+ * Each scheduler against diffusers' own, on the settings of fixtures/schedulers: timesteps, sigmas, every step on its own (from
+ * diffusers' sample), and the whole way (from our own samples, the model being a formula).
+ */
+
+import { readFileSync } from 'node:fs'
+import { describe, expect, test } from 'vitest'
+import { TorchGenerator } from '../util/random.js'
+import { createScheduler, schedulerClassNames } from './registry.js'
+import type { SetTimestepsOptions, StepOptions } from './types.js'
+
+interface Case {
+  config: Record<string, unknown>
+  num_inference_steps: number | null
+  set_timesteps: { timesteps?: number[]; sigmas?: number[]; mu?: number; original_inference_steps?: number; strength?: number }
+  step: { eta?: number; use_clipped_model_output?: boolean }
+  timesteps: number[]
+  sigmas: number[] | null
+  init_noise_sigma: number
+  steps: { scaled?: number[]; model_output?: number[]; prev_sample: number[] }[]
+  add_noise: { begin_index: number; timestep: number; noisy: number[] } | null
+}
+interface Fixture {
+  _class_name: string
+  step_seed: number
+  noise: number[]
+  original_samples: number[]
+  cases: Case[]
+}
+
+const epsilon = 2 ** -23
+const magnitude = (values: ArrayLike<number>) => Math.max(...Array.from(values, Math.abs))
+
+/** The worst difference, in units of float32's epsilon times the largest value. */
+function worst(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
+  expect(actual.length).toBe(expected.length)
+  const scale = magnitude(expected) * epsilon || epsilon
+  let result = 0
+  for (let i = 0; i < expected.length; i++)
+    result = Math.max(result, Math.abs((actual[i] ?? Number.NaN) - (expected[i] ?? 0)) / scale)
+  return result
+}
+
+const model = (scaled: Float32Array, i: number) => scaled.map((x) => Math.sin(x * 1.3 + i) + 0.3 * Math.min(2, Math.max(-2, x)))
+
+for (const name of schedulerClassNames) {
+  const fixture = JSON.parse(readFileSync(new URL(`../../fixtures/schedulers/${name}.json`, import.meta.url), 'utf8')) as Fixture
+  const noise = Float32Array.from(fixture.noise)
+
+  describe(name, () => {
+    test.each(fixture.cases.map((entry, i) => [i, JSON.stringify(entry.config), entry] as const))(
+      'case %i %s',
+      (_, __, entry) => {
+        const start = () => {
+          const { scheduler } = createScheduler(name, entry.config)
+          const { original_inference_steps: originalInferenceSteps, ...rest } = entry.set_timesteps
+          const options: SetTimestepsOptions = { ...rest, originalInferenceSteps }
+          scheduler.setTimesteps(entry.num_inference_steps, options)
+          return scheduler
+        }
+        const stepOptions = (): StepOptions => ({
+          eta: entry.step.eta,
+          useClippedModelOutput: entry.step.use_clipped_model_output,
+          noise: new TorchGenerator(fixture.step_seed),
+        })
+
+        // 1. The schedule: float32 values that may differ by the last bits, since torch's own vector routines do.
+        const scheduler = start()
+        expect(worst(scheduler.timesteps, entry.timesteps)).toBeLessThan(4)
+        if (entry.timesteps.every((value) => Number.isInteger(value)) && !entry.config['use_karras_sigmas'])
+          expect(scheduler.timesteps).toEqual(entry.timesteps)
+        if ('sigmas' in scheduler && entry.sigmas !== null && entry.sigmas.length === entry.timesteps.length + 1) {
+          const sigmas = scheduler.sigmas as readonly number[]
+          for (const [i, sigma] of entry.sigmas.entries())
+            expect(Math.abs((sigmas[i] ?? Number.NaN) - sigma) / (Math.abs(sigma) || 1)).toBeLessThan(sigma > 1000 ? 1e-3 : 2e-6)
+        }
+        expect(worst([scheduler.initNoiseSigma], [entry.init_noise_sigma])).toBeLessThan(entry.init_noise_sigma > 1000 ? 1e4 : 4)
+
+        // 2. Every step, fed with diffusers' own model outputs and samples.
+        const options = stepOptions()
+        let sample = noise.map((value) => value * entry.init_noise_sigma)
+        let inputs: number[] = []
+        for (const [i, timestep] of scheduler.timesteps.entries()) {
+          const expected = entry.steps.length === scheduler.timesteps.length ? entry.steps[i] : undefined
+          if (expected?.scaled === undefined || expected.model_output === undefined) break
+          inputs = [...inputs, magnitude(sample)].slice(-scheduler.order)
+          expect(worst(scheduler.scaleModelInput(sample, timestep), expected.scaled)).toBeLessThan(8)
+          const next = scheduler.step(Float32Array.from(expected.model_output), timestep, sample, options)
+          // A float32 subtraction of values as large as the sample leaves an error of its epsilon.
+          const scale = Math.max(...inputs, magnitude(expected.prev_sample)) / magnitude(expected.prev_sample)
+          expect(worst(next, expected.prev_sample)).toBeLessThan(32 * scale)
+          sample = Float32Array.from(expected.prev_sample)
+        }
+
+        // 3. The whole way on our own.
+        const whole = start()
+        const wholeOptions = stepOptions()
+        let own = noise.map((value) => value * whole.initNoiseSigma)
+        let largest = 0
+        for (const [i, timestep] of whole.timesteps.entries()) {
+          largest = Math.max(largest, magnitude(own))
+          own = whole.step(model(whole.scaleModelInput(own, timestep), i), timestep, own, wholeOptions)
+        }
+        const last = entry.steps.at(-1)?.prev_sample ?? []
+        const tolerance = Math.max(1e-4, (32 * epsilon * largest) / magnitude(last))
+        expect(worst(own, last) * epsilon).toBeLessThan(tolerance)
+
+        // 4. Noise added, as image to image does.
+        if (entry.add_noise !== null) {
+          const fresh = start()
+          fresh.setBeginIndex(entry.add_noise.begin_index)
+          const noisy = fresh.addNoise(Float32Array.from(fixture.original_samples), noise, entry.add_noise.timestep)
+          expect(worst(noisy, entry.add_noise.noisy)).toBeLessThan(8)
+        }
+      },
+    )
+  })
+}

@@ -1,0 +1,119 @@
+/** DDIMScheduler: denoising diffusion implicit models (Song et al. 2020, arXiv 2010.02502). Mirrors diffusers' class. */
+
+import { InputError } from '../errors.js'
+import { flag, integer, number, only, optionalNumbers, readConfig, unused, word, type ConfigOf } from './config.js'
+import { alphasCumprod, at } from './noise-schedule.js'
+import { round } from './numpy.js'
+import { checkOptions, checkSteps, spaceTimesteps } from './timestep-spacing.js'
+import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepOptions } from './types.js'
+
+const className = 'DDIMScheduler'
+const spec = {
+  num_train_timesteps: integer(1000, 2, 100_000),
+  beta_start: number(0.0001, 0, 1),
+  beta_end: number(0.02, 0, 1),
+  beta_schedule: word('linear', ['linear', 'scaled_linear', 'squaredcos_cap_v2']),
+  trained_betas: optionalNumbers(100_000),
+  clip_sample: flag(true),
+  set_alpha_to_one: flag(true),
+  steps_offset: integer(0, 0, 1000),
+  prediction_type: word('epsilon', ['epsilon', 'sample', 'v_prediction']),
+  thresholding: only(false),
+  dynamic_thresholding_ratio: unused,
+  clip_sample_range: number(1, 0),
+  sample_max_value: unused,
+  timestep_spacing: word('leading', ['linspace', 'leading', 'trailing']),
+  rescale_betas_zero_snr: flag(false),
+}
+
+const { fround, sqrt } = Math
+
+/** diffusers' DDIMScheduler. */
+export class DDIMScheduler implements Scheduler {
+  static readonly className = className
+  static readonly configKeys = Object.keys(spec)
+  readonly className = className
+  readonly order = 1
+  readonly initNoiseSigma = 1
+  readonly config: ConfigOf<typeof spec>
+  timesteps: readonly number[] = []
+  readonly #alphas: Float32Array
+  readonly #finalAlpha: number
+  #steps = 0
+
+  constructor(config: SchedulerConfig) {
+    this.config = readConfig(className, config, spec)
+    this.#alphas = alphasCumprod(this.config)
+    this.#finalAlpha = this.config.set_alpha_to_one ? 1 : at(this.#alphas, 0)
+  }
+
+  setTimesteps(numInferenceSteps: number | null, options: SetTimestepsOptions = {}): void {
+    checkOptions(className, numInferenceSteps, options, [])
+    const { num_train_timesteps: trainSteps, timestep_spacing: spacing, steps_offset: offset } = this.config
+    checkSteps(numInferenceSteps, trainSteps)
+    this.#steps = numInferenceSteps
+    this.timesteps = spaceTimesteps(spacing, numInferenceSteps, trainSteps, offset).map((value) => round(value))
+  }
+
+  setBeginIndex(): void {
+    // Each step finds its place by its timestep.
+  }
+
+  scaleModelInput(sample: Float32Array): Float32Array {
+    return sample
+  }
+
+  step(
+    modelOutput: Float32Array,
+    timestep: number,
+    sample: Float32Array,
+    { eta = 0, noise, useClippedModelOutput = false }: StepOptions = {},
+  ): Float32Array<ArrayBuffer> {
+    const {
+      prediction_type: predictionType,
+      clip_sample: clip,
+      clip_sample_range: range,
+      num_train_timesteps: trainSteps,
+    } = this.config
+    const previous = timestep - Math.floor(trainSteps / this.#steps)
+    const alpha = at(this.#alphas, timestep)
+    const alphaPrevious = previous >= 0 ? at(this.#alphas, previous) : this.#finalAlpha
+    const beta = fround(1 - alpha)
+    const variance = fround(fround(fround(1 - alphaPrevious) / beta) * fround(1 - fround(alpha / alphaPrevious)))
+    const deviation = eta * fround(sqrt(variance))
+    const rootAlpha = fround(sqrt(alpha))
+    const rootBeta = fround(sqrt(beta))
+    const rootAlphaPrevious = fround(sqrt(alphaPrevious))
+    const direction = fround(sqrt(fround(1 - alphaPrevious - deviation ** 2)))
+
+    const result = new Float32Array(sample.length)
+    for (let i = 0; i < result.length; i++) {
+      const x = sample[i] ?? 0
+      const output = modelOutput[i] ?? 0
+      let original = output
+      let epsilon = output
+      if (predictionType === 'epsilon') original = (x - rootBeta * output) / rootAlpha
+      else if (predictionType === 'sample') epsilon = (x - rootAlpha * output) / rootBeta
+      else {
+        original = rootAlpha * x - rootBeta * output
+        epsilon = rootAlpha * output + rootBeta * x
+      }
+      if (clip) original = Math.min(range, Math.max(-range, original))
+      if (useClippedModelOutput) epsilon = (x - rootAlpha * original) / rootBeta
+      result[i] = rootAlphaPrevious * original + direction * epsilon
+    }
+    if (eta > 0) {
+      if (noise === undefined) throw new InputError('noise', `${className} needs a source of noise when eta is above 0.`, { eta })
+      const drawn = noise.randn(result.length)
+      for (let i = 0; i < result.length; i++) result[i] = (result[i] ?? 0) + deviation * (drawn[i] ?? 0)
+    }
+    return result
+  }
+
+  addNoise(original: Float32Array, noise: Float32Array, timestep: number): Float32Array<ArrayBuffer> {
+    const alpha = at(this.#alphas, timestep)
+    const signal = fround(sqrt(alpha))
+    const spread = fround(sqrt(fround(1 - alpha)))
+    return Float32Array.from(original, (value, i) => signal * value + spread * (noise[i] ?? 0))
+  }
+}

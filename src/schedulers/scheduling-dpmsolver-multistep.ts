@@ -1,0 +1,283 @@
+/**
+ * DPMSolverMultistepScheduler: DPM-Solver (arXiv 2206.00927) and DPM-Solver++ (arXiv 2211.01095), deterministic and stochastic, of order
+ * 1 to 3. Mirrors diffusers' class.
+ */
+
+import { CheckpointError, InputError, UnsupportedError } from '../errors.js'
+import { flag, integer, number, only, optionalNumbers, readConfig, unused, word, type ConfigOf } from './config.js'
+import { convertModelOutput, schedulePoint, weightedSum, type SchedulePoint } from './multistep.js'
+import { alphasCumprodForSigmas, trainingSigmas } from './noise-schedule.js'
+import { float32, interpolateAt, linspace, round } from './numpy.js'
+import { convertSigmas, sigmaToTimestep } from './sigma-schedules.js'
+import { checkOptions, checkSteps, indexForTimestep, spaceMultistepTimesteps } from './timestep-spacing.js'
+import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepOptions } from './types.js'
+
+const className = 'DPMSolverMultistepScheduler'
+const spec = {
+  num_train_timesteps: integer(1000, 2, 100_000),
+  beta_start: number(0.0001, 0, 1),
+  beta_end: number(0.02, 0, 1),
+  beta_schedule: word('linear', ['linear', 'scaled_linear', 'squaredcos_cap_v2']),
+  trained_betas: optionalNumbers(100_000),
+  solver_order: integer(2, 1, 3),
+  prediction_type: word('epsilon', ['epsilon', 'sample', 'v_prediction', 'flow_prediction']),
+  thresholding: only(false),
+  dynamic_thresholding_ratio: unused,
+  sample_max_value: unused,
+  algorithm_type: word('dpmsolver++', ['dpmsolver', 'dpmsolver++', 'sde-dpmsolver', 'sde-dpmsolver++', 'deis']),
+  solver_type: word('midpoint', ['midpoint', 'heun', 'logrho', 'bh1', 'bh2']),
+  lower_order_final: flag(true),
+  euler_at_final: flag(false),
+  use_karras_sigmas: flag(false),
+  use_exponential_sigmas: flag(false),
+  use_beta_sigmas: flag(false),
+  use_lu_lambdas: flag(false),
+  use_flow_sigmas: flag(false),
+  flow_shift: number(1, 1e-6, 1e6),
+  final_sigmas_type: word('zero', ['zero', 'sigma_min']),
+  lambda_min_clipped: number(-Infinity, -Infinity, 1e9),
+  variance_type: only(null),
+  timestep_spacing: word('linspace', ['linspace', 'leading', 'trailing']),
+  steps_offset: integer(0, 0, 1000),
+  rescale_betas_zero_snr: flag(false),
+  use_dynamic_shifting: flag(false),
+  time_shift_type: word('exponential', ['exponential']),
+}
+
+const { exp, sqrt } = Math
+
+/** The factors of one update: sample, the divided differences D0, D1, D2 of the predictions, and noise. */
+interface Factors {
+  readonly sample: number
+  readonly d: readonly [number, number, number]
+  readonly noise: number
+}
+
+/** diffusers' DPMSolverMultistepScheduler. */
+export class DPMSolverMultistepScheduler implements Scheduler {
+  static readonly className = className
+  static readonly configKeys = Object.keys(spec)
+  readonly className = className
+  readonly order = 1
+  readonly initNoiseSigma = 1
+  readonly config: ConfigOf<typeof spec>
+  timesteps: readonly number[] = []
+  sigmas: readonly number[] = []
+  readonly #trainingSigmas: Float32Array
+  /** Timesteps whose λ is not below `lambda_min_clipped`. */
+  readonly #lastTimestep: number
+  readonly #algorithm: 'dpmsolver' | 'dpmsolver++' | 'sde-dpmsolver' | 'sde-dpmsolver++'
+  /** Predictions of the last steps, the newest first. */
+  #predictions: Float32Array[] = []
+  #stepIndex: number | null = null
+  #beginIndex: number | null = null
+
+  constructor(config: SchedulerConfig) {
+    this.config = readConfig(className, config, spec)
+    const { config: read } = this
+    // diffusers reads DEIS' name as this class's own algorithm.
+    this.#algorithm = read.algorithm_type === 'deis' ? 'dpmsolver++' : read.algorithm_type
+    if (Number(read.use_beta_sigmas) + Number(read.use_exponential_sigmas) + Number(read.use_karras_sigmas) > 1)
+      throw new CheckpointError('invalid-config', `${className} can use only one of Karras, exponential and beta sigmas.`, {
+        className,
+      })
+    if (!this.#algorithm.endsWith('++') && read.final_sigmas_type === 'zero')
+      throw new CheckpointError(
+        'invalid-config',
+        `final_sigmas_type zero does not go with algorithm_type ${read.algorithm_type}.`,
+        { className },
+      )
+    if (!this.#algorithm.endsWith('++') && read.prediction_type === 'flow_prediction')
+      throw new CheckpointError(
+        'invalid-config',
+        `prediction_type flow_prediction does not go with algorithm_type ${read.algorithm_type}.`,
+        {
+          className,
+        },
+      )
+    if (this.#algorithm === 'sde-dpmsolver' && read.solver_order === 3)
+      throw new UnsupportedError('unsupported-config', 'algorithm_type sde-dpmsolver has no third order.', {
+        className,
+        key: 'solver_order',
+      })
+    const alphas = alphasCumprodForSigmas(read)
+    this.#trainingSigmas = trainingSigmas(alphas)
+    const lambdas = alphas.map(
+      (alpha) => Math.fround(Math.log(Math.fround(sqrt(alpha)))) - Math.fround(Math.log(Math.fround(sqrt(1 - alpha)))),
+    )
+    this.#lastTimestep = lambdas.filter((lambda) => lambda >= read.lambda_min_clipped).length
+  }
+
+  setTimesteps(numInferenceSteps: number | null, options: SetTimestepsOptions = {}): void {
+    const { config } = this
+    checkOptions(className, numInferenceSteps, options, ['timesteps', 'mu'])
+    if (options.mu !== undefined && !config.use_dynamic_shifting)
+      throw new InputError('set-timesteps', `${className} takes mu only with use_dynamic_shifting.`)
+    const count = options.timesteps?.length ?? numInferenceSteps
+    checkSteps(count, config.num_train_timesteps)
+    const training = this.#trainingSigmas
+    const logSigmas = training.map((sigma) => Math.log(sigma))
+    const range = { min: training[0] ?? 0, max: training.at(-1) ?? 0 }
+    let timesteps: readonly number[] =
+      options.timesteps ??
+      spaceMultistepTimesteps(config.timestep_spacing, count, {
+        trainSteps: config.num_train_timesteps,
+        lastTimestep: this.#lastTimestep,
+        offset: config.steps_offset,
+      })
+    let sigmas = convertSigmas(config, range, count)
+    if (sigmas === null && config.use_lu_lambdas)
+      sigmas = linspace(logSigmas.at(-1) ?? 0, logSigmas[0] ?? 0, count).map((value) => exp(value))
+    if (sigmas !== null) {
+      if (options.timesteps !== undefined)
+        throw new InputError('set-timesteps', `${className} takes no timesteps with another spread of sigmas.`)
+      const rounded = (config.use_karras_sigmas || config.use_lu_lambdas) && config.beta_schedule !== 'squaredcos_cap_v2'
+      timesteps = sigmas.map((sigma) => sigmaToTimestep(sigma, logSigmas)).map((value) => (rounded ? round(value) : value))
+    } else if (config.use_flow_sigmas) {
+      const shift = options.mu === undefined ? config.flow_shift : exp(options.mu)
+      sigmas = linspace(1, 1 / config.num_train_timesteps, count + 1)
+        .map((alpha) => 1 - alpha)
+        .map((sigma) => (shift * sigma) / (1 + (shift - 1) * sigma))
+        .reverse()
+        .slice(0, -1)
+      timesteps = sigmas.map((sigma) => sigma * config.num_train_timesteps)
+    } else sigmas = timesteps.map((timestep) => interpolateAt(timestep, training))
+    this.sigmas = float32([...sigmas, config.final_sigmas_type === 'zero' ? 0 : range.min])
+    this.timesteps = timesteps.map((value) => Math.trunc(value))
+    this.#predictions = []
+    this.#stepIndex = null
+    this.#beginIndex = null
+  }
+
+  setBeginIndex(index: number): void {
+    this.#beginIndex = index
+  }
+
+  scaleModelInput(sample: Float32Array): Float32Array {
+    return sample
+  }
+
+  #point(index: number): SchedulePoint {
+    return schedulePoint(this.sigmas[index] ?? 0, this.config.use_flow_sigmas)
+  }
+
+  step(
+    modelOutput: Float32Array,
+    timestep: number,
+    sample: Float32Array,
+    { noise }: StepOptions = {},
+  ): Float32Array<ArrayBuffer> {
+    const { config, timesteps } = this
+    this.#stepIndex ??= this.#beginIndex ?? this.#indexFor(timestep)
+    const index = this.#stepIndex
+    const here = this.#point(index)
+    const prediction = convertModelOutput(
+      modelOutput,
+      sample,
+      here,
+      config.prediction_type,
+      this.#algorithm.endsWith('++') ? 'image' : 'noise',
+    )
+    const done = this.#predictions.length
+    this.#predictions = [prediction, ...this.#predictions].slice(0, config.solver_order)
+    const few = config.lower_order_final && timesteps.length < 15
+    const firstAtEnd = index === timesteps.length - 1 && (config.euler_at_final || few || config.final_sigmas_type === 'zero')
+    const secondAtEnd = index === timesteps.length - 2 && few
+    const order =
+      config.solver_order === 1 || done < 1 || firstAtEnd ? 1 : config.solver_order === 2 || done < 2 || secondAtEnd ? 2 : 3
+
+    const next = this.#point(index + 1)
+    const factors = this.#factors(here, next, order)
+    const terms: [number, ArrayLike<number>][] = [[factors.sample, sample], ...this.#differences(factors, order, index, next)]
+    if (this.#algorithm.startsWith('sde')) {
+      if (noise === undefined)
+        throw new InputError('noise', `${className} with algorithm_type ${this.#algorithm} needs a source of noise.`)
+      terms.push([factors.noise, noise.randn(sample.length)])
+    }
+    this.#stepIndex = index + 1
+    return weightedSum(sample.length, terms)
+  }
+
+  #indexFor(timestep: number): number {
+    const index = indexForTimestep(this.timesteps, timestep)
+    return index < 0 ? this.timesteps.length - 1 : index
+  }
+
+  #factors(here: SchedulePoint, next: SchedulePoint, order: number): Factors {
+    const h = next.lambda - here.lambda
+    // The solver of order 2 by midpoint takes half of D0's factor for D1; Heun's and order 3 integrate D1 exactly.
+    const exact = order === 3 || this.config.solver_type === 'heun'
+    switch (this.#algorithm) {
+      case 'dpmsolver++': {
+        const phi = exp(-h) - 1
+        const d0 = -next.alpha * phi
+        return {
+          sample: next.sigma / here.sigma,
+          d: [d0, exact ? next.alpha * (phi / h + 1) : 0.5 * d0, -next.alpha * ((phi + h) / h ** 2 - 0.5)],
+          noise: 0,
+        }
+      }
+      case 'dpmsolver': {
+        const phi = exp(h) - 1
+        const d0 = -next.sigma * phi
+        return {
+          sample: next.alpha / here.alpha,
+          d: [d0, exact ? -next.sigma * (phi / h - 1) : 0.5 * d0, -next.sigma * ((phi - h) / h ** 2 - 0.5)],
+          noise: 0,
+        }
+      }
+      case 'sde-dpmsolver++': {
+        const phi = 1 - exp(-2 * h)
+        const d0 = next.alpha * phi
+        return {
+          sample: (next.sigma / here.sigma) * exp(-h),
+          d: [d0, exact ? next.alpha * (phi / (-2 * h) + 1) : 0.5 * d0, next.alpha * ((phi - 2 * h) / (2 * h) ** 2 - 0.5)],
+          noise: next.sigma * sqrt(phi),
+        }
+      }
+      case 'sde-dpmsolver': {
+        const phi = exp(h) - 1
+        const d0 = -2 * next.sigma * phi
+        return {
+          sample: next.alpha / here.alpha,
+          d: [d0, exact ? -2 * next.sigma * (phi / h - 1) : 0.5 * d0, 0],
+          noise: next.sigma * sqrt(exp(2 * h) - 1),
+        }
+      }
+    }
+  }
+
+  /** Factors for the predictions themselves, the newest first, from those for their divided differences. */
+  #differences({ d: [d0, d1, d2] }: Factors, order: number, index: number, next: SchedulePoint): [number, ArrayLike<number>][] {
+    const [m0, m1, m2] = this.#predictions
+    if (m0 === undefined) return []
+    if (order === 1 || m1 === undefined) return [[d0, m0]]
+    const here = this.#point(index)
+    const before = this.#point(index - 1)
+    const h = next.lambda - here.lambda
+    const r0 = (here.lambda - before.lambda) / h
+    if (order === 2 || m2 === undefined)
+      return [
+        [d0 + d1 / r0, m0],
+        [-d1 / r0, m1],
+      ]
+    const r1 = (before.lambda - this.#point(index - 2).lambda) / h
+    // D1 = D10 + r0/(r0+r1) (D10 − D11), D2 = (D10 − D11)/(r0+r1), with D10 = (m0 − m1)/r0 and D11 = (m1 − m2)/r1.
+    const d10 = d1 * (1 + r0 / (r0 + r1)) + d2 / (r0 + r1)
+    const d11 = -(d1 * r0 + d2) / (r0 + r1)
+    return [
+      [d0 + d10 / r0, m0],
+      [-d10 / r0 + d11 / r1, m1],
+      [-d11 / r1, m2],
+    ]
+  }
+
+  addNoise(original: Float32Array, noise: Float32Array, timestep: number): Float32Array<ArrayBuffer> {
+    const index = this.#beginIndex === null ? this.#indexFor(timestep) : (this.#stepIndex ?? this.#beginIndex)
+    const { alpha, sigma } = this.#point(index)
+    return weightedSum(original.length, [
+      [alpha, original],
+      [sigma, noise],
+    ])
+  }
+}

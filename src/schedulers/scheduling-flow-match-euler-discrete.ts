@@ -1,0 +1,133 @@
+/**
+ * FlowMatchEulerDiscreteScheduler: Euler's method along a rectified flow, with the schedule shifted towards noise for large images
+ * (Stable Diffusion 3, arXiv 2403.03206). Mirrors diffusers' class.
+ */
+
+import { CheckpointError, InputError } from '../errors.js'
+import { flag, integer, number, optionalNumber, readConfig, word, type ConfigOf } from './config.js'
+import { float32, linspace } from './numpy.js'
+import { convertSigmas } from './sigma-schedules.js'
+import { checkOptions, checkSteps, indexForTimestep } from './timestep-spacing.js'
+import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepOptions } from './types.js'
+
+const className = 'FlowMatchEulerDiscreteScheduler'
+const spec = {
+  num_train_timesteps: integer(1000, 2, 100_000),
+  shift: number(1, 1e-6, 1e6),
+  use_dynamic_shifting: flag(false),
+  // The four that follow are for pipelines, which work out `mu` with them.
+  base_shift: optionalNumber(),
+  max_shift: optionalNumber(),
+  base_image_seq_len: integer(256, 1, 1_000_000),
+  max_image_seq_len: integer(4096, 1, 1_000_000),
+  invert_sigmas: flag(false),
+  shift_terminal: optionalNumber(0, 0.999999),
+  use_karras_sigmas: flag(false),
+  use_exponential_sigmas: flag(false),
+  use_beta_sigmas: flag(false),
+  time_shift_type: word('exponential', ['exponential', 'linear']),
+  stochastic_sampling: flag(false),
+}
+
+const { fround } = Math
+
+/** diffusers' FlowMatchEulerDiscreteScheduler. */
+export class FlowMatchEulerDiscreteScheduler implements Scheduler {
+  static readonly className = className
+  static readonly configKeys = Object.keys(spec)
+  readonly className = className
+  readonly order = 1
+  readonly initNoiseSigma = 1
+  readonly config: ConfigOf<typeof spec>
+  timesteps: readonly number[] = []
+  sigmas: readonly number[] = []
+  /** The ends of the training schedule, shifted once; a run's schedule is shifted once more, as diffusers does. */
+  readonly #range: { readonly min: number; readonly max: number }
+  #stepIndex: number | null = null
+  #beginIndex: number | null = null
+
+  constructor(config: SchedulerConfig) {
+    this.config = readConfig(className, config, spec)
+    const {
+      use_beta_sigmas: beta,
+      use_exponential_sigmas: exponential,
+      use_karras_sigmas: karras,
+      use_dynamic_shifting: dynamic,
+      num_train_timesteps: trainSteps,
+    } = this.config
+    if (Number(beta) + Number(exponential) + Number(karras) > 1)
+      throw new CheckpointError('invalid-config', `${className} can use only one of Karras, exponential and beta sigmas.`, {
+        className,
+      })
+    const shifted = (sigma: number) => (dynamic ? sigma : fround(this.#shift(sigma)))
+    this.#range = { min: shifted(fround(1 / trainSteps)), max: shifted(1) }
+  }
+
+  #shift(sigma: number): number {
+    const { shift } = this.config
+    return (shift * sigma) / (1 + (shift - 1) * sigma)
+  }
+
+  setTimesteps(numInferenceSteps: number | null, options: SetTimestepsOptions = {}): void {
+    const { config } = this
+    checkOptions(className, numInferenceSteps, options, ['sigmas', 'mu'])
+    const trainSteps = config.num_train_timesteps
+    const { mu } = options
+    const count = options.sigmas?.length ?? numInferenceSteps
+    checkSteps(count, trainSteps)
+    let sigmas: number[]
+    if (options.sigmas !== undefined) sigmas = float32(options.sigmas)
+    else sigmas = linspace(this.#range.max * trainSteps, this.#range.min * trainSteps, count).map((value) => value / trainSteps)
+    if (config.use_dynamic_shifting) {
+      if (mu === undefined || !Number.isFinite(mu))
+        throw new InputError('set-timesteps', `${className} with use_dynamic_shifting needs mu.`)
+      const weight = config.time_shift_type === 'exponential' ? Math.exp(mu) : mu
+      sigmas = sigmas.map((sigma) => weight / (weight + (1 / sigma - 1)))
+    } else sigmas = sigmas.map((sigma) => this.#shift(sigma))
+    if (config.shift_terminal !== null && config.shift_terminal > 0) {
+      const factor = (1 - (sigmas.at(-1) ?? 0)) / (1 - config.shift_terminal)
+      sigmas = sigmas.map((sigma) => 1 - (1 - sigma) / factor)
+    }
+    sigmas = float32(convertSigmas(config, { min: sigmas.at(-1) ?? 0, max: sigmas[0] ?? 0 }, count) ?? sigmas)
+    if (config.invert_sigmas) sigmas = float32(sigmas.map((sigma) => 1 - sigma))
+    this.timesteps = float32(sigmas.map((sigma) => sigma * trainSteps))
+    this.sigmas = [...sigmas, config.invert_sigmas ? 1 : 0]
+    this.#stepIndex = null
+    this.#beginIndex = null
+  }
+
+  setBeginIndex(index: number): void {
+    this.#beginIndex = index
+  }
+
+  scaleModelInput(sample: Float32Array): Float32Array {
+    return sample
+  }
+
+  step(
+    modelOutput: Float32Array,
+    timestep: number,
+    sample: Float32Array,
+    { noise }: StepOptions = {},
+  ): Float32Array<ArrayBuffer> {
+    this.#stepIndex ??= this.#beginIndex ?? indexForTimestep(this.timesteps, timestep)
+    const index = this.#stepIndex
+    const sigma = this.sigmas[index] ?? 0
+    const next = this.sigmas[index + 1] ?? 0
+    this.#stepIndex = index + 1
+    if (!this.config.stochastic_sampling) {
+      const dt = fround(next - sigma)
+      return Float32Array.from(sample, (x, i) => x + dt * (modelOutput[i] ?? 0))
+    }
+    if (noise === undefined) throw new InputError('noise', `${className} with stochastic_sampling needs a source of noise.`)
+    const drawn = noise.randn(sample.length)
+    return Float32Array.from(sample, (x, i) => (1 - next) * (x - sigma * (modelOutput[i] ?? 0)) + next * (drawn[i] ?? 0))
+  }
+
+  /** diffusers calls this `scale_noise`: the sample moves towards the noise along a straight line. */
+  addNoise(original: Float32Array, noise: Float32Array, timestep: number): Float32Array<ArrayBuffer> {
+    const index = this.#beginIndex === null ? indexForTimestep(this.timesteps, timestep) : (this.#stepIndex ?? this.#beginIndex)
+    const sigma = this.sigmas[index] ?? 0
+    return Float32Array.from(original, (value, i) => sigma * (noise[i] ?? 0) + (1 - sigma) * value)
+  }
+}

@@ -1,0 +1,137 @@
+/** LCMScheduler: multistep consistency sampling of latent consistency models (arXiv 2310.04378). Mirrors diffusers' class. */
+
+import { InputError } from '../errors.js'
+import { flag, integer, number, only, optionalNumbers, readConfig, unused, word, type ConfigOf } from './config.js'
+import { alphasCumprod, at } from './noise-schedule.js'
+import { linspace } from './numpy.js'
+import { checkOptions, checkSteps, indexForTimestep } from './timestep-spacing.js'
+import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepOptions } from './types.js'
+
+const className = 'LCMScheduler'
+const spec = {
+  num_train_timesteps: integer(1000, 2, 100_000),
+  beta_start: number(0.00085, 0, 1),
+  beta_end: number(0.012, 0, 1),
+  beta_schedule: word('scaled_linear', ['linear', 'scaled_linear', 'squaredcos_cap_v2']),
+  trained_betas: optionalNumbers(100_000),
+  original_inference_steps: integer(50, 1, 100_000),
+  clip_sample: flag(false),
+  clip_sample_range: number(1, 0),
+  set_alpha_to_one: flag(true),
+  // diffusers' class has these two keys and never looks at them.
+  steps_offset: unused,
+  timestep_spacing: unused,
+  prediction_type: word('epsilon', ['epsilon', 'sample', 'v_prediction']),
+  thresholding: only(false),
+  dynamic_thresholding_ratio: unused,
+  sample_max_value: unused,
+  timestep_scaling: number(10, 0),
+  rescale_betas_zero_snr: flag(false),
+}
+
+const { fround, sqrt } = Math
+const sigmaData = 0.5
+
+/** diffusers' LCMScheduler. */
+export class LCMScheduler implements Scheduler {
+  static readonly className = className
+  static readonly configKeys = Object.keys(spec)
+  readonly className = className
+  readonly order = 1
+  readonly initNoiseSigma = 1
+  readonly config: ConfigOf<typeof spec>
+  timesteps: readonly number[] = []
+  readonly #alphas: Float32Array
+  readonly #finalAlpha: number
+  #steps = 0
+  #stepIndex: number | null = null
+  #beginIndex: number | null = null
+
+  constructor(config: SchedulerConfig) {
+    this.config = readConfig(className, config, spec)
+    this.#alphas = alphasCumprod(this.config)
+    this.#finalAlpha = this.config.set_alpha_to_one ? 1 : at(this.#alphas, 0)
+  }
+
+  setTimesteps(numInferenceSteps: number | null, options: SetTimestepsOptions = {}): void {
+    const { num_train_timesteps: trainSteps, original_inference_steps: configured } = this.config
+    checkOptions(className, numInferenceSteps, options, ['timesteps', 'originalInferenceSteps', 'strength'])
+    const { timesteps, originalInferenceSteps = configured, strength = 1 } = options
+    if (!(strength > 0 && strength <= 1))
+      throw new InputError('strength', `strength is ${strength}; allowed are numbers above 0 up to 1.`, { strength })
+    checkSteps(originalInferenceSteps, trainSteps)
+    if (timesteps !== undefined) this.timesteps = this.#customTimesteps(timesteps, strength)
+    else {
+      const stride = Math.floor(trainSteps / originalInferenceSteps)
+      const count = Math.floor(originalInferenceSteps * strength)
+      checkSteps(numInferenceSteps, count)
+      this.#steps = numInferenceSteps
+      this.timesteps = linspace(0, count, numInferenceSteps, false).map((index) => (count - Math.floor(index)) * stride - 1)
+    }
+    this.#stepIndex = null
+    this.#beginIndex = null
+  }
+
+  #customTimesteps(timesteps: readonly number[], strength: number): readonly number[] {
+    const trainSteps = this.config.num_train_timesteps
+    if (timesteps.some((value, i) => !Number.isInteger(value) || value >= (i === 0 ? trainSteps : (timesteps[i - 1] ?? 0))))
+      throw new InputError('set-timesteps', `timesteps must be whole numbers below ${trainSteps}, falling.`, { timesteps })
+    this.#steps = timesteps.length
+    return timesteps.slice(timesteps.length - Math.floor(timesteps.length * strength))
+  }
+
+  setBeginIndex(index: number): void {
+    this.#beginIndex = index
+  }
+
+  scaleModelInput(sample: Float32Array): Float32Array {
+    return sample
+  }
+
+  step(
+    modelOutput: Float32Array,
+    timestep: number,
+    sample: Float32Array,
+    { noise }: StepOptions = {},
+  ): Float32Array<ArrayBuffer> {
+    const {
+      prediction_type: predictionType,
+      clip_sample: clip,
+      clip_sample_range: range,
+      timestep_scaling: scaling,
+    } = this.config
+    this.#stepIndex ??= this.#beginIndex ?? indexForTimestep(this.timesteps, timestep)
+    const index = this.#stepIndex
+    const previous = this.timesteps[index + 1] ?? timestep
+    const alpha = at(this.#alphas, timestep)
+    const alphaPrevious = previous >= 0 ? at(this.#alphas, previous) : this.#finalAlpha
+    const rootAlpha = fround(sqrt(alpha))
+    const rootBeta = fround(sqrt(fround(1 - alpha)))
+    const scaled = timestep * scaling
+    const skip = sigmaData ** 2 / (scaled ** 2 + sigmaData ** 2)
+    const out = scaled / sqrt(scaled ** 2 + sigmaData ** 2)
+
+    const denoised = Float32Array.from(sample, (x, i) => {
+      const output = modelOutput[i] ?? 0
+      let original = output
+      if (predictionType === 'epsilon') original = (x - rootBeta * output) / rootAlpha
+      else if (predictionType === 'v_prediction') original = rootAlpha * x - rootBeta * output
+      if (clip) original = Math.min(range, Math.max(-range, original))
+      return out * original + skip * x
+    })
+    this.#stepIndex = index + 1
+    if (index === this.#steps - 1) return denoised
+    if (noise === undefined) throw new InputError('noise', `${className} needs a source of noise.`)
+    const drawn = noise.randn(denoised.length)
+    const signal = fround(sqrt(alphaPrevious))
+    const spread = fround(sqrt(fround(1 - alphaPrevious)))
+    return denoised.map((value, i) => signal * value + spread * (drawn[i] ?? 0))
+  }
+
+  addNoise(original: Float32Array, noise: Float32Array, timestep: number): Float32Array<ArrayBuffer> {
+    const alpha = at(this.#alphas, timestep)
+    const signal = fround(sqrt(alpha))
+    const spread = fround(sqrt(fround(1 - alpha)))
+    return Float32Array.from(original, (value, i) => signal * value + spread * (noise[i] ?? 0))
+  }
+}

@@ -1,0 +1,266 @@
+/** UniPCMultistepScheduler: unified predictor-corrector (Zhao et al. 2023, arXiv 2302.04867). Mirrors diffusers' class. */
+
+import { CheckpointError, InputError } from '../errors.js'
+import {
+  flag,
+  integer,
+  number,
+  only,
+  optionalNumber,
+  optionalNumbers,
+  readConfig,
+  unused,
+  word,
+  type ConfigOf,
+} from './config.js'
+import { convertModelOutput, schedulePoint, weightedSum, type SchedulePoint } from './multistep.js'
+import { alphasCumprodForSigmas, trainingSigmas } from './noise-schedule.js'
+import { float32, interpolateAt, linspace, round } from './numpy.js'
+import { convertSigmas, sigmaToTimestep } from './sigma-schedules.js'
+import { checkOptions, checkSteps, indexForTimestep, spaceMultistepTimesteps } from './timestep-spacing.js'
+import type { Scheduler, SchedulerConfig, SetTimestepsOptions } from './types.js'
+
+const className = 'UniPCMultistepScheduler'
+const spec = {
+  num_train_timesteps: integer(1000, 2, 100_000),
+  beta_start: number(0.0001, 0, 1),
+  beta_end: number(0.02, 0, 1),
+  beta_schedule: word('linear', ['linear', 'scaled_linear', 'squaredcos_cap_v2']),
+  trained_betas: optionalNumbers(100_000),
+  solver_order: integer(2, 1, 6),
+  prediction_type: word('epsilon', ['epsilon', 'sample', 'v_prediction', 'flow_prediction']),
+  thresholding: only(false),
+  dynamic_thresholding_ratio: unused,
+  sample_max_value: unused,
+  predict_x0: flag(true),
+  solver_type: word('bh2', ['bh1', 'bh2', 'midpoint', 'heun', 'logrho']),
+  lower_order_final: flag(true),
+  disable_corrector: (value: unknown, key: { readonly className: string; readonly key: string }) =>
+    Array.isArray(value) && value.length === 0 ? null : optionalNumbers(100_000)(value, key),
+  solver_p: only(null),
+  use_karras_sigmas: flag(false),
+  use_exponential_sigmas: flag(false),
+  use_beta_sigmas: flag(false),
+  use_flow_sigmas: flag(false),
+  flow_shift: number(1, 1e-6, 1e6),
+  timestep_spacing: word('linspace', ['linspace', 'leading', 'trailing']),
+  steps_offset: integer(0, 0, 1000),
+  final_sigmas_type: word('zero', ['zero', 'sigma_min']),
+  rescale_betas_zero_snr: flag(false),
+  use_dynamic_shifting: flag(false),
+  time_shift_type: word('exponential', ['exponential', 'linear']),
+  sigma_min: optionalNumber(0),
+  sigma_max: optionalNumber(0),
+  shift_terminal: optionalNumber(0, 0.999999),
+}
+
+const { exp, expm1 } = Math
+
+/** diffusers' UniPCMultistepScheduler. */
+export class UniPCMultistepScheduler implements Scheduler {
+  static readonly className = className
+  static readonly configKeys = Object.keys(spec)
+  readonly className = className
+  readonly order = 1
+  readonly initNoiseSigma = 1
+  readonly config: ConfigOf<typeof spec>
+  timesteps: readonly number[] = []
+  sigmas: readonly number[] = []
+  readonly #trainingSigmas: Float32Array
+  /** Predictions of the last steps, the newest first. */
+  #predictions: Float32Array[] = []
+  #lastSample: Float32Array | null = null
+  #lastOrder = 0
+  #stepIndex: number | null = null
+  #beginIndex: number | null = null
+
+  constructor(config: SchedulerConfig) {
+    this.config = readConfig(className, config, spec)
+    const { config: read } = this
+    if (Number(read.use_beta_sigmas) + Number(read.use_exponential_sigmas) + Number(read.use_karras_sigmas) > 1)
+      throw new CheckpointError('invalid-config', `${className} can use only one of Karras, exponential and beta sigmas.`, {
+        className,
+      })
+    if (read.shift_terminal !== null && !read.use_flow_sigmas)
+      throw new CheckpointError('invalid-config', 'shift_terminal goes only with use_flow_sigmas.', { className })
+    if (!read.predict_x0 && read.prediction_type === 'flow_prediction')
+      throw new CheckpointError('invalid-config', 'prediction_type flow_prediction goes only with predict_x0.', { className })
+    this.#trainingSigmas = trainingSigmas(alphasCumprodForSigmas(read))
+  }
+
+  setTimesteps(numInferenceSteps: number | null, options: SetTimestepsOptions = {}): void {
+    const { config } = this
+    checkOptions(className, numInferenceSteps, options, config.use_flow_sigmas ? ['sigmas', 'mu'] : ['mu'])
+    if (config.use_dynamic_shifting && options.mu === undefined)
+      throw new InputError('set-timesteps', `${className} with use_dynamic_shifting needs mu.`)
+    const count = options.sigmas?.length ?? numInferenceSteps
+    const trainSteps = config.num_train_timesteps
+    checkSteps(count, trainSteps)
+    const training = this.#trainingSigmas
+    const spacing = { trainSteps, lastTimestep: trainSteps, offset: config.steps_offset }
+    let timesteps = spaceMultistepTimesteps(config.timestep_spacing, count, spacing)
+    let last = training[0] ?? 0
+    const range = { min: config.sigma_min ?? last, max: config.sigma_max ?? training.at(-1) ?? 0 }
+    let sigmas = convertSigmas(config, range, count)
+    if (sigmas !== null) {
+      if (config.use_flow_sigmas && config.use_karras_sigmas) {
+        sigmas = sigmas.map((sigma) => sigma / (sigma + 1))
+        timesteps = sigmas.map((sigma) => sigma * trainSteps)
+      } else {
+        const logSigmas = training.map((sigma) => Math.log(sigma))
+        timesteps = sigmas.map((sigma) => sigmaToTimestep(sigma, logSigmas))
+        if (config.use_karras_sigmas) timesteps = timesteps.map((value) => round(value))
+      }
+      last = sigmas.at(-1) ?? 0
+    } else if (config.use_flow_sigmas) {
+      sigmas = this.#flowSigmas(options.sigmas ?? linspace(1, 1 / trainSteps, count + 1).slice(0, -1), options.mu)
+      timesteps = sigmas.map((sigma) => sigma * trainSteps)
+      last = sigmas.at(-1) ?? 0
+    } else sigmas = timesteps.map((timestep) => interpolateAt(timestep, training))
+    this.sigmas = float32([...sigmas, config.final_sigmas_type === 'zero' ? 0 : last])
+    this.timesteps = timesteps.map((value) => Math.trunc(value))
+    this.#predictions = []
+    this.#lastSample = null
+    this.#stepIndex = null
+    this.#beginIndex = null
+  }
+
+  #flowSigmas(given: readonly number[], mu: number | undefined): number[] {
+    const { flow_shift: shift, shift_terminal: terminal, time_shift_type: kind, use_dynamic_shifting: dynamic } = this.config
+    const weight = kind === 'exponential' ? exp(mu ?? 0) : (mu ?? 0)
+    let sigmas = given.map((sigma) =>
+      dynamic ? weight / (weight + (1 / sigma - 1)) : (shift * sigma) / (1 + (shift - 1) * sigma),
+    )
+    if (terminal !== null && terminal > 0) {
+      const factor = (1 - (sigmas.at(-1) ?? 0)) / (1 - terminal)
+      sigmas = sigmas.map((sigma) => 1 - (1 - sigma) / factor)
+    }
+    // At 1 the logarithm of α would be infinite.
+    const first = sigmas[0] ?? 0
+    if (Math.abs(first - 1) < 1e-6) sigmas[0] = first - 1e-6
+    return sigmas
+  }
+
+  setBeginIndex(index: number): void {
+    this.#beginIndex = index
+  }
+
+  scaleModelInput(sample: Float32Array): Float32Array {
+    return sample
+  }
+
+  #point(index: number): SchedulePoint {
+    return schedulePoint(this.sigmas[index] ?? 0, this.config.use_flow_sigmas)
+  }
+
+  step(modelOutput: Float32Array, timestep: number, sample: Float32Array): Float32Array<ArrayBuffer> {
+    const { config, timesteps } = this
+    this.#stepIndex ??= this.#beginIndex ?? this.#indexFor(timestep)
+    const index = this.#stepIndex
+    const wanted = config.predict_x0 ? 'image' : 'noise'
+    const prediction = convertModelOutput(modelOutput, sample, this.#point(index), config.prediction_type, wanted)
+    const correct = index > 0 && this.#lastSample !== null && !(config.disable_corrector ?? []).includes(index - 1)
+    const from =
+      correct && this.#lastSample !== null ? this.#update(this.#lastSample, index, this.#lastOrder, prediction) : sample
+
+    const done = this.#predictions.length
+    this.#predictions = [prediction, ...this.#predictions].slice(0, config.solver_order)
+    const left = config.lower_order_final ? timesteps.length - index : config.solver_order
+    this.#lastOrder = Math.min(config.solver_order, left, done + 1)
+    this.#lastSample = from
+    this.#stepIndex = index + 1
+    return this.#update(from, index + 1, this.#lastOrder, null)
+  }
+
+  #indexFor(timestep: number): number {
+    const index = indexForTimestep(this.timesteps, timestep)
+    return index < 0 ? this.timesteps.length - 1 : index
+  }
+
+  /**
+   * From the sample at `to` − 1 to the one at `to`. Without `corrected` it predicts (UniP); with the prediction made at `to` itself it
+   * corrects (UniC).
+   */
+  #update(sample: Float32Array, to: number, order: number, corrected: Float32Array | null): Float32Array<ArrayBuffer> {
+    const { predict_x0: predictImage } = this.config
+    const here = this.#point(to - 1)
+    const next = this.#point(to)
+    const h = next.lambda - here.lambda
+    const [m0, ...older] = this.#predictions
+    if (m0 === undefined) return Float32Array.from(sample)
+    const rks = older.slice(0, order - 1).map((_, i) => (this.#point(to - 2 - i).lambda - here.lambda) / h)
+    const { weights, hPhi1, bh } = this.#weights([...rks, 1], predictImage ? -h : h, corrected !== null)
+    const scale = predictImage ? next.alpha : next.sigma
+    const sampleScale = predictImage ? next.sigma / here.sigma : next.alpha / here.alpha
+
+    // Each difference D is (m − m0)/r; collect what falls on m0.
+    let onFirst = -scale * hPhi1
+    const terms: [number, ArrayLike<number>][] = [[sampleScale, sample]]
+    const add = (weight: number, values: Float32Array) => {
+      const factor = -scale * bh * weight
+      terms.push([factor, values])
+      onFirst -= factor
+    }
+    for (const [i, rk] of rks.entries()) {
+      const older1 = older[i]
+      if (older1 !== undefined) add((weights[i] ?? 0) / rk, older1)
+    }
+    if (corrected !== null) add(weights.at(-1) ?? 0, corrected)
+    terms.push([onFirst, m0])
+    return weightedSum(sample.length, terms)
+  }
+
+  /** The weights ρ of the differences: Σ ρ r^(i−1) = b_i. */
+  #weights(rks: readonly number[], hh: number, correcting: boolean): { weights: readonly number[]; hPhi1: number; bh: number } {
+    const order = rks.length
+    const hPhi1 = expm1(hh)
+    // diffusers reads other solvers' types as bh2.
+    const bh = this.config.solver_type === 'bh1' ? hh : hPhi1
+    let hPhiK = hPhi1 / hh - 1
+    let factorial = 1
+    const matrix: number[][] = []
+    const right: number[] = []
+    for (let i = 1; i <= order; i++) {
+      matrix.push(rks.map((rk) => rk ** (i - 1)))
+      right.push((hPhiK * factorial) / bh)
+      factorial *= i + 1
+      hPhiK = hPhiK / hh - 1 / factorial
+    }
+    if (correcting) return { weights: order === 1 ? [0.5] : solve(matrix, right), hPhi1, bh }
+    if (order === 1) return { weights: [], hPhi1, bh }
+    const smaller = matrix.slice(0, -1).map((row) => row.slice(0, -1))
+    return { weights: order === 2 ? [0.5] : solve(smaller, right.slice(0, -1)), hPhi1, bh }
+  }
+
+  addNoise(original: Float32Array, noise: Float32Array, timestep: number): Float32Array<ArrayBuffer> {
+    const index = this.#beginIndex === null ? this.#indexFor(timestep) : (this.#stepIndex ?? this.#beginIndex)
+    const { alpha, sigma } = this.#point(index)
+    return weightedSum(original.length, [
+      [alpha, original],
+      [sigma, noise],
+    ])
+  }
+}
+
+/** Solves a small linear system by elimination with row exchange. */
+function solve(matrix: readonly (readonly number[])[], right: readonly number[]): number[] {
+  const rows = matrix.map((row, i) => [...row, right[i] ?? 0])
+  const size = rows.length
+  const value = (row: number, column: number) => rows[row]?.[column] ?? 0
+  for (let column = 0; column < size; column++) {
+    let pivot = column
+    for (let row = column + 1; row < size; row++) if (Math.abs(value(row, column)) > Math.abs(value(pivot, column))) pivot = row
+    ;[rows[column], rows[pivot]] = [rows[pivot] ?? [], rows[column] ?? []]
+    for (let row = column + 1; row < size; row++) {
+      const factor = value(row, column) / value(column, column)
+      rows[row] = (rows[row] ?? []).map((entry, i) => entry - factor * value(column, i))
+    }
+  }
+  const result = Array.from({ length: size }, () => 0)
+  for (let row = size - 1; row >= 0; row--) {
+    let sum = value(row, size)
+    for (let column = row + 1; column < size; column++) sum -= value(row, column) * (result[column] ?? 0)
+    result[row] = sum / value(row, row)
+  }
+  return result
+}

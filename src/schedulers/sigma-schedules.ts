@@ -1,0 +1,86 @@
+/**
+ * Other ways to spread the sigmas of a run: Karras et al. 2022 (arXiv 2206.00364), exponential, and quantiles of a Beta distribution
+ * (arXiv 2407.12173); and from a sigma back to its timestep. Float64.
+ */
+
+import { linspace } from './numpy.js'
+
+export interface SigmaRange {
+  readonly min: number
+  readonly max: number
+}
+
+export interface SigmaScheduleConfig {
+  readonly use_karras_sigmas: boolean
+  readonly use_exponential_sigmas: boolean
+  readonly use_beta_sigmas: boolean
+}
+
+/** The sigmas that the config asks for, falling from `max` to `min`, or null for those of the timesteps. */
+export function convertSigmas(config: SigmaScheduleConfig, { min, max }: SigmaRange, steps: number): number[] | null {
+  if (config.use_karras_sigmas) {
+    const rho = 7
+    const from = max ** (1 / rho)
+    const to = min ** (1 / rho)
+    return linspace(0, 1, steps).map((ramp) => (from + ramp * (to - from)) ** rho)
+  }
+  if (config.use_exponential_sigmas) return linspace(Math.log(max), Math.log(min), steps).map((value) => Math.exp(value))
+  if (config.use_beta_sigmas) return linspace(0, 1, steps).map((ramp) => min + betaQuantile(1 - ramp, 0.6, 0.6) * (max - min))
+  return null
+}
+
+/** The timestep, between whole ones, at which the training had `sigma`. `logSigmas` rises. */
+export function sigmaToTimestep(sigma: number, logSigmas: ArrayLike<number>): number {
+  const logSigma = Math.log(Math.max(sigma, 1e-10))
+  let low = 0
+  for (let i = 0; i < logSigmas.length; i++) if (logSigma >= (logSigmas[i] ?? 0)) low = i
+  low = Math.min(low, logSigmas.length - 2)
+  const below = logSigmas[low] ?? 0
+  const above = logSigmas[low + 1] ?? 0
+  const weight = Math.min(1, Math.max(0, (below - logSigma) / (below - above)))
+  return (1 - weight) * low + weight * (low + 1)
+}
+
+/** `scipy.stats.beta.ppf(p, a, b)`: the x at which the regularized incomplete beta function is p. */
+export function betaQuantile(p: number, a: number, b: number): number {
+  // On the side of the smaller tail, so that quantiles next to 1 keep their digits.
+  return p > regularizedBeta(0.5, a, b) ? 1 - lowerQuantile(1 - p, b, a) : lowerQuantile(p, a, b)
+}
+
+/** The quantile of a p whose x is at most 1/2, by bisection until float64 has no number between. */
+function lowerQuantile(p: number, a: number, b: number): number {
+  let low = 0
+  let high = 0.5
+  if (p <= 0) return 0
+  for (;;) {
+    const middle = (low + high) / 2
+    if (middle === low || middle === high) return middle
+    if (regularizedBeta(middle, a, b) < p) low = middle
+    else high = middle
+  }
+}
+
+/** I_x(a, b) for x ≤ 1/2 by its power series: x^a / (a B(a, b)) · Σ. Source: Abramowitz & Stegun 26.5.4. */
+function regularizedBeta(x: number, a: number, b: number): number {
+  let term = 1
+  let sum = 1 / a
+  for (let n = 1; n < 200; n++) {
+    term *= ((n - b) / n) * x
+    const next = sum + term / (a + n)
+    if (next === sum) break
+    sum = next
+  }
+  return (x ** a * sum * gamma(a + b)) / (gamma(a) * gamma(b))
+}
+
+/** Γ(x) for x > 0 by Lanczos' approximation (g = 7, nine terms), good to 15 digits. */
+function gamma(x: number): number {
+  if (x < 0.5) return Math.PI / (Math.sin(Math.PI * x) * gamma(1 - x))
+  const z = x - 1
+  const series = [
+    0.99999999999980993, 676.5203681218851, -1259.1392167224028, 771.32342877765313, -176.61502916214059, 12.507343278686905,
+    -0.13857109526572012, 9.9843695780195716e-6, 1.5056327351493116e-7,
+  ].reduce((sum, coefficient, i) => sum + (i === 0 ? coefficient : coefficient / (z + i)), 0)
+  const t = z + 7.5
+  return Math.sqrt(2 * Math.PI) * t ** (z + 0.5) * Math.exp(-t) * series
+}

@@ -1,0 +1,90 @@
+/** How the timesteps of a run are spread over those of the training. Source: table 2 of Lin et al. 2023, arXiv 2305.08891. */
+
+import { InputError } from '../errors.js'
+import { arange, linspace, round } from './numpy.js'
+import type { SetTimestepsOptions } from './types.js'
+
+export type TimestepSpacing = 'linspace' | 'leading' | 'trailing'
+
+/**
+ * Holds the arguments of `setTimesteps` against what a class takes.
+ * @throws InputError `set-timesteps` for an option the class does not take, or a list together with a number
+ */
+export function checkOptions(
+  className: string,
+  steps: number | null,
+  options: SetTimestepsOptions,
+  taken: readonly (keyof SetTimestepsOptions)[],
+): void {
+  const given = (Object.keys(options) as (keyof SetTimestepsOptions)[]).filter((key) => options[key] !== undefined)
+  const refuse = (message: string): never => {
+    throw new InputError('set-timesteps', message, { className, given })
+  }
+  for (const key of given) if (!taken.includes(key)) refuse(`${className} does not take ${key}.`)
+  const lists = given.filter((key) => key === 'timesteps' || key === 'sigmas')
+  if (lists.length > 1) refuse('Only one of timesteps and sigmas can be given.')
+  if ((steps === null) !== (lists.length === 1))
+    refuse('Either numInferenceSteps or a list of timesteps or sigmas must be given.')
+  for (const key of lists) {
+    const values = options[key] as readonly number[]
+    if (values.length === 0 || values.length > 1000 || !values.every((value) => Number.isFinite(value) && value >= 0))
+      refuse(`${key} must be a list of 1 to 1000 numbers that are not negative.`)
+  }
+}
+
+/** @throws InputError `num-inference-steps` unless 1 ≤ `steps` ≤ `max` */
+export function checkSteps(steps: number | null, max: number): asserts steps is number {
+  if (steps === null || !Number.isInteger(steps) || steps < 1 || steps > max)
+    throw new InputError('num-inference-steps', `numInferenceSteps is ${steps}; allowed are whole numbers from 1 to ${max}.`, {
+      numInferenceSteps: steps,
+      allowed: max,
+    })
+}
+
+/** The timesteps from noise to image. `linspace` is not rounded: DDIM and PNDM round it, the others do not. */
+export function spaceTimesteps(spacing: TimestepSpacing, steps: number, trainSteps: number, offset: number): number[] {
+  switch (spacing) {
+    case 'linspace':
+      return linspace(0, trainSteps - 1, steps).reverse()
+    case 'leading': {
+      const ratio = Math.floor(trainSteps / steps)
+      return Array.from({ length: steps }, (_, i) => i * ratio + offset).reverse()
+    }
+    case 'trailing':
+      return arange(trainSteps, 0, -trainSteps / steps).map((value) => round(value) - 1)
+  }
+}
+
+/** The same for multistep solvers, which cut `steps` + 1 points and drop the last. */
+export function spaceMultistepTimesteps(
+  spacing: TimestepSpacing,
+  steps: number,
+  { trainSteps, lastTimestep, offset }: { readonly trainSteps: number; readonly lastTimestep: number; readonly offset: number },
+): number[] {
+  switch (spacing) {
+    case 'linspace':
+      return linspace(0, lastTimestep - 1, steps + 1)
+        .map((value) => round(value))
+        .reverse()
+        .slice(0, -1)
+    case 'leading': {
+      const ratio = Math.floor(lastTimestep / (steps + 1))
+      return Array.from({ length: steps + 1 }, (_, i) => i * ratio)
+        .reverse()
+        .slice(0, -1)
+        .map((value) => value + offset)
+    }
+    case 'trailing':
+      return arange(lastTimestep, 0, -trainSteps / steps).map((value) => round(value) - 1)
+  }
+}
+
+/**
+ * The step at which a run that is at `timestep` is: of two equal timesteps the second, as a run that starts in the middle must not
+ * skip a sigma. -1 where there is none.
+ */
+export function indexForTimestep(timesteps: readonly number[], timestep: number): number {
+  const first = timesteps.indexOf(timestep)
+  const second = first < 0 ? -1 : timesteps.indexOf(timestep, first + 1)
+  return second < 0 ? first : second
+}
