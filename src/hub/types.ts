@@ -29,6 +29,8 @@ export interface RepositoryFile {
   readonly size: number
   /** Hex sha256 of the whole file, where the host publishes one (`lfs.oid`). */
   readonly sha256?: string | undefined
+  /** Git's hex sha1 of the blob, where the host publishes one and `sha256` is absent. */
+  readonly gitOid?: string | undefined
 }
 
 /** Bytes of one file that are here, as a download or a load goes on. */
@@ -40,6 +42,8 @@ export interface FileProgress {
   /** Of `loaded`, how many came from the cache. */
   readonly cached: number
   readonly phase: 'queued' | 'downloading' | 'verifying' | 'complete'
+  /** `memory` once a part of the file could not be stored: the next load downloads that part again. Absent means `cache`. */
+  readonly storage?: 'cache' | 'memory' | undefined
 }
 
 export interface OpenOptions extends ReadOptions {

@@ -1,0 +1,52 @@
+/** Where chunks begin and end, and which bytes of which chunk a read needs. Pure arithmetic: no bytes pass here. */
+
+import type { ByteRange } from './types.js'
+
+/** Number of chunks of a file of `size` bytes. An empty file has none. */
+export function chunkCount(size: number, chunkBytes: number): number {
+  return Math.ceil(size / chunkBytes)
+}
+
+/** Bytes of the file that chunk `index` holds. The last one may be shorter. */
+export function chunkRange(index: number, size: number, chunkBytes: number): ByteRange {
+  return { begin: index * chunkBytes, end: Math.min(size, (index + 1) * chunkBytes) }
+}
+
+/** Cuts a range into pieces of at most `pieceBytes`. */
+export function splitRange({ begin, end }: ByteRange, pieceBytes: number): ByteRange[] {
+  const pieces: ByteRange[] = []
+  for (let at = begin; at < end; at += pieceBytes) pieces.push({ begin: at, end: Math.min(end, at + pieceBytes) })
+  return pieces
+}
+
+/** A part of one chunk; `begin` and `end` count from the chunk's own first byte. */
+export interface ChunkSlice extends ByteRange {
+  readonly index: number
+}
+
+/** The slices that make up `range`, in order. */
+export function planRead({ begin, end }: ByteRange, chunkBytes: number): ChunkSlice[] {
+  const slices: ChunkSlice[] = []
+  for (let at = begin; at < end;) {
+    const index = Math.floor(at / chunkBytes)
+    const stop = Math.min(end, (index + 1) * chunkBytes)
+    slices.push({ index, begin: at - index * chunkBytes, end: stop - index * chunkBytes })
+    at = stop
+  }
+  return slices
+}
+
+/** A parsed `Content-Range`: half-open, `total` undefined for `*`. For a 416 answer (an asterisk in its place) there is no range. */
+export interface ContentRange {
+  readonly range?: ByteRange
+  readonly total?: number
+}
+
+/** Reads a `Content-Range` header (RFC 9110, 14.4). Undefined when it is not one. */
+export function parseContentRange(header: string): ContentRange | undefined {
+  const match = /^bytes (?:(\d{1,16})-(\d{1,16})|\*)\/(\d{1,16}|\*)$/.exec(header.trim())
+  if (match === null) return undefined
+  const total = match[3] === '*' ? {} : { total: Number(match[3]) }
+  if (match[1] === undefined) return total
+  return { range: { begin: Number(match[1]), end: Number(match[2]) + 1 }, ...total }
+}

@@ -1,0 +1,172 @@
+/**
+ * Takes the chunks of one file as they arrive, in any order: stores them, keeps their digests, and hashes the whole file in order as far
+ * as its chunks are here. After each chunk the record says how far it got, so that a restart goes on from there.
+ */
+
+import { HubError, StorageError } from '../errors.js'
+import { chunkRange } from './chunk-layout.js'
+import { FileHasher, sha256Hex } from './file-hasher.js'
+import { asFileRecord, fileRecordKey, newFileRecord, type FileRecord } from './file-record.js'
+import type { LayeredStore } from './layered-store.js'
+import type { RemoteFile } from './remote-file.js'
+
+export class ChunkWriter {
+  readonly #store: LayeredStore
+  readonly #file: RemoteFile
+  #record: FileRecord
+  /** Indexes of the chunks that are stored. */
+  readonly #present: Set<number>
+  readonly #digests: string[]
+  readonly #hasher: FileHasher
+  #hashed: number
+  #tail: Promise<void> = Promise.resolve()
+
+  private constructor(
+    store: LayeredStore,
+    file: RemoteFile,
+    record: FileRecord,
+    present: Set<number>,
+    hasher: FileHasher,
+    hashed: number,
+  ) {
+    this.#store = store
+    this.#file = file
+    this.#record = record
+    this.#present = present
+    this.#digests = [...record.digests]
+    this.#hasher = hasher
+    this.#hashed = hashed
+  }
+
+  /** Looks at what is stored and goes on from it. */
+  static async open(store: LayeredStore, file: RemoteFile, chunkBytes: number, now: number): Promise<ChunkWriter> {
+    const kept = asFileRecord(await store.record(fileRecordKey(file.key)))
+    // Without a hash, other content under the same key can be told only by its size and validator.
+    const usable = kept !== undefined && kept.size === file.size && (file.hash !== undefined || kept.validator === file.validator)
+    const record = usable ? kept : newFileRecord(file.path, file.size, chunkBytes, file.validator, now)
+    const present = usable ? await soundChunks(store, file, record) : new Set<number>()
+    if (!usable) await store.deleteChunks(file.key)
+    const algorithm = file.hash?.algorithm ?? 'sha256'
+    const hashed = record.hashed
+    if (hashed !== undefined && firstGap(present) >= hashed.chunks) {
+      try {
+        const hasher = await FileHasher.create(algorithm, file.size, hashed.state)
+        return new ChunkWriter(store, file, record, present, hasher, hashed.chunks)
+      } catch {
+        // The state is of another build of the hasher: hash from the start.
+      }
+    }
+    return new ChunkWriter(store, file, record, present, await FileHasher.create(algorithm, file.size), 0)
+  }
+
+  get chunkBytes(): number {
+    return this.#record.chunkBytes
+  }
+
+  /** Chunks that are not here, in order. */
+  get missing(): number[] {
+    return this.#digests.flatMap((_, index) => (this.#present.has(index) ? [] : [index]))
+  }
+
+  /** Bytes that are here. */
+  get bytesHere(): number {
+    return [...this.#present].reduce((sum, index) => sum + this.#length(index), 0)
+  }
+
+  /** Stores one chunk. @throws HubError `hash-mismatch` when a file known to be right once had another chunk here */
+  async put(index: number, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
+    const mended = this.#record.state === 'complete' ? this.#digests[index] : undefined
+    const digest = sha256Hex(bytes)
+    // A mended chunk must be the one that was lost, and is stored only once that is known.
+    if (mended !== undefined && mended !== (await digest)) throw mismatch(this.#file, mended, await digest)
+    await this.#store.putChunk(this.#file.key, index, bytes)
+    this.#digests[index] = await digest
+    this.#present.add(index)
+    if (mended === undefined) await this.#serially(() => this.#advance(index, bytes))
+  }
+
+  /** Compares the whole file's hash, then writes the record that says it is complete. @throws HubError `hash-mismatch` */
+  async finish(now: number, onVerifying: () => void): Promise<void> {
+    if (this.#record.state === 'complete') return
+    if (this.#hashed < this.#digests.length) onVerifying()
+    await this.#serially(() => this.#advance(-1, new Uint8Array(0)))
+    const { hash, key } = this.#file
+    const actual = this.#hasher.digest()
+    if (hash !== undefined && hash.hex !== actual) throw mismatch(this.#file, hash.hex, actual)
+    const complete = {
+      ...this.#record,
+      digests: this.#digests,
+      hashed: undefined,
+      state: 'complete',
+      verified: hash !== undefined,
+      lastUsed: now,
+    } as const
+    if (this.#store.isInMemory(key)) await this.#store.putRecordInMemory(fileRecordKey(key), complete)
+    else await this.#store.putRecord(fileRecordKey(key), complete)
+  }
+
+  #serially(run: () => Promise<void>): Promise<void> {
+    const next = this.#tail.then(run)
+    this.#tail = next.catch(() => {})
+    return next
+  }
+
+  /** Hashes on from where the hash stands, as far as chunks are here. `bytes` is chunk `index`, still in memory. */
+  async #advance(index: number, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
+    while (this.#present.has(this.#hashed)) {
+      await this.#hasher.update(this.#hashed === index ? bytes : await this.#read(this.#hashed))
+      this.#hashed++
+    }
+    const hashed = { chunks: this.#hashed, state: this.#hasher.save() }
+    this.#record = { ...this.#record, digests: [...this.#digests], hashed }
+    await this.#store.putRecord(fileRecordKey(this.#file.key), this.#record)
+  }
+
+  async #read(index: number): Promise<Uint8Array> {
+    try {
+      const blob = await this.#store.chunk(this.#file.key, index)
+      const bytes = blob === undefined ? undefined : new Uint8Array(await blob.arrayBuffer())
+      if (bytes?.length === this.#length(index)) {
+        if (this.#digests[index] === '') this.#digests[index] = await sha256Hex(bytes)
+        return bytes
+      }
+    } catch {
+      // Told below: the chunk is lost either way.
+    }
+    await this.#store.deleteChunks(this.#file.key, [index])
+    throw new StorageError('chunk-lost', `A stored part of ${this.#file.path} is gone`, { path: this.#file.path, index })
+  }
+
+  #length(index: number): number {
+    const { begin, end } = chunkRange(index, this.#file.size, this.#record.chunkBytes)
+    return end - begin
+  }
+}
+
+/** Indexes of stored chunks of the right length. */
+async function soundChunks(store: LayeredStore, file: RemoteFile, record: FileRecord): Promise<Set<number>> {
+  const sound = new Set<number>()
+  for (const [index, blob] of await store.chunks(file.key)) {
+    const { begin, end } = chunkRange(index, file.size, record.chunkBytes)
+    if (index < record.digests.length && blob.size === end - begin) sound.add(index)
+  }
+  return sound
+}
+
+function firstGap(present: ReadonlySet<number>): number {
+  let index = 0
+  while (present.has(index)) index++
+  return index
+}
+
+function mismatch(file: RemoteFile, expected: string, actual: string): HubError {
+  return new HubError(
+    'hash-mismatch',
+    `${file.repository}: ${file.path} is not what its repository lists: its hash is ${actual}, not ${expected}`,
+    {
+      path: file.path,
+      expected,
+      actual,
+    },
+  )
+}

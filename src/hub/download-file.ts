@@ -1,0 +1,151 @@
+/**
+ * Brings one file into the store, whole and checked: in parallel pieces where the server gives ranges, as one stream where it does not.
+ * Starts over once when the bytes turn out wrong, then says so.
+ */
+
+import { isAquatintError } from '../errors.js'
+import { chunkRange, splitRange } from './chunk-layout.js'
+import { ChunkWriter } from './chunk-writer.js'
+import { fileRecordKey } from './file-record.js'
+import type { LayeredStore } from './layered-store.js'
+import type { MemoryBudget } from './memory-budget.js'
+import { fetchPiece, RangesIgnored, type Network } from './piece-fetch.js'
+import type { ProgressMeter } from './progress-meter.js'
+import type { RemoteFile } from './remote-file.js'
+import type { ByteRange } from './types.js'
+import { streamChunks } from './whole-stream.js'
+
+/** What a download needs besides its file. */
+export interface Downloading extends Network {
+  readonly store: LayeredStore
+  readonly budget: MemoryBudget
+  now(): number
+}
+
+/** Failures after which everything is thrown away and fetched once more. */
+const startOver = new Set(['hash-mismatch', 'chunk-lost', 'file-changed'])
+
+/**
+ * Resolves when every chunk of the file is in the store and its record says complete.
+ * @throws HubError, StorageError, AbortError
+ */
+export async function downloadFile(
+  context: Downloading,
+  file: RemoteFile,
+  meter: ProgressMeter,
+  signal: AbortSignal,
+): Promise<void> {
+  for (let again = false; ; again = true) {
+    try {
+      const writer = await ChunkWriter.open(context.store, file, context.settings.chunkBytes, context.now())
+      meter.begin(writer.bytesHere)
+      await fetchMissing(context, file, writer, meter, signal)
+      await writer.finish(context.now(), () => meter.verifying())
+      return
+    } catch (error) {
+      if (!isAquatintError(error) || !startOver.has(error.code)) throw error
+      // A lost chunk has been taken out already; anything else puts all of them in doubt.
+      if (error.code !== 'chunk-lost') {
+        await context.store.deleteRecord(fileRecordKey(file.key))
+        await context.store.deleteChunks(file.key)
+      }
+      // Other content under the same address: only a new look at the address can tell what it is now.
+      if (again || error.code === 'file-changed') throw error
+    }
+  }
+}
+
+async function fetchMissing(
+  context: Downloading,
+  file: RemoteFile,
+  writer: ChunkWriter,
+  meter: ProgressMeter,
+  signal: AbortSignal,
+): Promise<void> {
+  if (writer.missing.length === 0) return
+  try {
+    await fetchInPieces(context, file, writer, meter, signal)
+  } catch (error) {
+    if (!(error instanceof RangesIgnored)) throw error
+    meter.begin(writer.bytesHere)
+    await streamChunks(context, file, writer, meter, signal)
+  }
+}
+
+interface OpenChunk {
+  readonly index: number
+  readonly begin: number
+  readonly bytes: Uint8Array<ArrayBuffer>
+  readonly release: () => void
+  missing: number
+}
+
+async function fetchInPieces(
+  context: Downloading,
+  file: RemoteFile,
+  writer: ChunkWriter,
+  meter: ProgressMeter,
+  outer: AbortSignal,
+): Promise<void> {
+  const { settings, budget, store } = context
+  const ending = new AbortController()
+  const signal = AbortSignal.any([outer, ending.signal])
+  const open = new Set<OpenChunk>()
+  const storing = new Set<Promise<void>>()
+
+  async function* pieces(): AsyncGenerator<{ chunk: OpenChunk; piece: ByteRange }> {
+    for (const index of writer.missing) {
+      const range = chunkRange(index, file.size, writer.chunkBytes)
+      const length = range.end - range.begin
+      const release = await budget.claim(length, signal)
+      const chunk = { index, begin: range.begin, bytes: new Uint8Array(length), release, missing: length }
+      open.add(chunk)
+      for (const piece of splitRange(range, settings.pieceBytes)) yield { chunk, piece }
+    }
+  }
+
+  const close = (chunk: OpenChunk) => {
+    if (open.delete(chunk)) chunk.release()
+  }
+  const keep = async (chunk: OpenChunk) => {
+    try {
+      await writer.put(chunk.index, chunk.bytes)
+      if (store.isInMemory(file.key)) meter.notKept()
+    } catch (error) {
+      ending.abort(error)
+      throw error
+    } finally {
+      close(chunk)
+    }
+  }
+  const source = pieces()
+  const lane = async () => {
+    try {
+      for (;;) {
+        const next = await source.next()
+        if (next.done === true) return
+        const { chunk, piece } = next.value
+        const target = chunk.bytes.subarray(piece.begin - chunk.begin, piece.end - chunk.begin)
+        await fetchPiece(context, file, piece, target, signal, (count) => meter.add(count))
+        chunk.missing -= target.length
+        if (chunk.missing > 0) continue
+        const kept = keep(chunk)
+        storing.add(kept)
+        // Its failure ends the download through `ending`, and is thrown by the wait below.
+        kept.catch(() => {}).finally(() => storing.delete(kept))
+      }
+    } catch (error) {
+      ending.abort(error)
+      throw error
+    }
+  }
+  const failed = (await Promise.allSettled(Array.from({ length: settings.maxLanes }, lane))).find(
+    (result) => result.status === 'rejected',
+  )
+  const unstored = (await Promise.allSettled(storing)).find((result) => result.status === 'rejected')
+  for (const chunk of open) close(chunk)
+  if (outer.aborted) outer.throwIfAborted()
+  if (ending.signal.aborted) throw ending.signal.reason
+  const problem = failed ?? unstored
+  if (problem !== undefined) throw problem.reason
+}

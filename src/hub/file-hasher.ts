@@ -1,0 +1,67 @@
+/** Hashes: of one chunk, and of a whole file as its bytes go by, with a state that can be kept and gone on from. */
+
+import { createSHA1, createSHA256, type IHasher } from 'hash-wasm'
+import type { ExpectedHash } from './remote-file.js'
+
+/** Bytes hashed before other work of the thread gets a turn. */
+const turn = 2 << 20
+
+/** The hash of a file, fed from its first byte to its last. */
+export class FileHasher {
+  readonly #hasher: IHasher
+  private constructor(hasher: IHasher) {
+    this.#hasher = hasher
+  }
+
+  /** A hasher at the start of a file of `size` bytes, or at a state that {@link save} gave. */
+  static async create(algorithm: ExpectedHash['algorithm'], size: number, state?: Uint8Array): Promise<FileHasher> {
+    const hasher = await (algorithm === 'sha256' ? createSHA256() : createSHA1())
+    hasher.init()
+    if (state !== undefined) hasher.load(state)
+    else if (algorithm === 'git-sha1') hasher.update(`blob ${size}\0`)
+    return new FileHasher(hasher)
+  }
+
+  async update(bytes: Uint8Array): Promise<void> {
+    for (let at = 0; at < bytes.length; at += turn) {
+      this.#hasher.update(bytes.subarray(at, at + turn))
+      if (at + turn < bytes.length) await otherWork()
+    }
+  }
+
+  /** The state so far. It holds up to a block of the content. */
+  save(): Uint8Array {
+    return this.#hasher.save()
+  }
+
+  /** The hash in hex. Ends the hasher. */
+  digest(): string {
+    return this.#hasher.digest('hex')
+  }
+}
+
+/** Lets messages and network events of this thread through; a timer would be held to 4 ms. */
+function otherWork(): Promise<void> {
+  return new Promise((resolve) => {
+    const channel = new MessageChannel()
+    channel.port1.addEventListener('message', () => {
+      channel.port1.close()
+      resolve()
+    })
+    channel.port1.start()
+    channel.port2.postMessage(null)
+  })
+}
+
+/** Hex sha256 of bytes in memory. */
+export async function sha256Hex(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
+  // Only secure contexts have `subtle`; it is the faster one by far.
+  const subtle = globalThis.crypto.subtle as SubtleCrypto | undefined
+  if (subtle !== undefined) {
+    const digest = new Uint8Array(await subtle.digest('SHA-256', bytes))
+    return Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('')
+  }
+  const hasher = await FileHasher.create('sha256', bytes.length)
+  await hasher.update(bytes)
+  return hasher.digest()
+}

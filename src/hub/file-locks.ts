@@ -1,0 +1,95 @@
+/**
+ * Locks on files of the cache, across tabs: one downloads while the others wait, and what a tab has open is not evicted. The browser
+ * releases them when a tab or worker dies. Where there are no Web Locks (plain http, Node), the same within this thread.
+ */
+
+import { abortError } from '../util/abort.js'
+import { deferred } from './deferred.js'
+
+/** Locks by name, as far as the cache needs them. */
+export interface Locks {
+  /** Runs alone among those that name the same lock. @throws AbortError while waiting */
+  exclusively<T>(name: string, signal: AbortSignal, run: () => Promise<T>): Promise<T>
+  /** Holds a lock that others may hold too. Returns its release. */
+  share(name: string): Promise<() => void>
+  /** Runs alone if nobody holds the lock; undefined without running if somebody does. */
+  ifFree<T>(name: string, run: () => Promise<T>): Promise<T | undefined>
+}
+
+/** Locks of the browser where it has them, else {@link ThreadLocks}. */
+export function createLocks(): Locks {
+  const manager = (globalThis.navigator as { locks?: LockManager } | undefined)?.locks
+  return manager === undefined ? new ThreadLocks() : new BrowserLocks(manager)
+}
+
+/** Name of the lock that is held while a file is downloaded. */
+export function downloadLock(key: string): string {
+  return `aquatint download ${key}`
+}
+
+/** Name of the lock that is held while a file is open or being downloaded. */
+export function useLock(key: string): string {
+  return `aquatint use ${key}`
+}
+
+class BrowserLocks implements Locks {
+  readonly #manager: LockManager
+
+  constructor(manager: LockManager) {
+    this.#manager = manager
+  }
+
+  exclusively<T>(name: string, signal: AbortSignal, run: () => Promise<T>): Promise<T> {
+    return this.#manager.request(name, { signal }, run) as Promise<T>
+  }
+
+  share(name: string): Promise<() => void> {
+    return new Promise((resolve, reject) => {
+      const held = this.#manager.request(name, { mode: 'shared' }, () => new Promise<void>((release) => resolve(release)))
+      held.catch(reject)
+    })
+  }
+
+  ifFree<T>(name: string, run: () => Promise<T>): Promise<T | undefined> {
+    return this.#manager.request(name, { ifAvailable: true }, (lock) => (lock === null ? undefined : run())) as Promise<
+      T | undefined
+    >
+  }
+}
+
+/** Locks within one thread. */
+export class ThreadLocks implements Locks {
+  readonly #tails = new Map<string, Promise<void>>()
+  readonly #shared = new Map<string, number>()
+
+  async exclusively<T>(name: string, signal: AbortSignal, run: () => Promise<T>): Promise<T> {
+    const before = this.#tails.get(name)
+    const { promise: tail, resolve: leave } = deferred()
+    this.#tails.set(name, tail)
+    try {
+      await before
+      if (signal.aborted) throw abortError(signal)
+      return await run()
+    } finally {
+      leave()
+      if (this.#tails.get(name) === tail) this.#tails.delete(name)
+    }
+  }
+
+  share(name: string): Promise<() => void> {
+    this.#shared.set(name, (this.#shared.get(name) ?? 0) + 1)
+    let open = true
+    return Promise.resolve(() => {
+      if (!open) return
+      open = false
+      const left = (this.#shared.get(name) ?? 1) - 1
+      if (left === 0) this.#shared.delete(name)
+      else this.#shared.set(name, left)
+    })
+  }
+
+  ifFree<T>(name: string, run: () => Promise<T>): Promise<T | undefined> {
+    if (this.#shared.has(name) || this.#tails.has(name)) return Promise.resolve(undefined)
+    return this.exclusively(name, new AbortController().signal, run)
+  }
+}

@@ -1,0 +1,159 @@
+import { afterEach, describe, expect, it } from 'vitest'
+import { startHubServer } from '../../e2e/hub-server/server.js'
+import { syntheticFile } from '../../e2e/hub-server/repositories.js'
+import type { HubServer, HubServerOptions } from '../../e2e/hub-server/types.js'
+import { isAquatintError } from '../errors.js'
+import type { ChunkStore } from './chunk-store.js'
+import { Hub } from './hub.js'
+import { MemoryStore } from './memory-store.js'
+import { openRepository, type OpenRepositoryOptions } from './open-repository.js'
+import type { TransferSettings } from './settings.js'
+import type { FileProgress } from './types.js'
+
+const weights = syntheticFile(1_000_003, 5)
+const repositories = {
+  'owner/name': { 'model_index.json': '{"a":1}', 'unet/config.json': '{}', 'unet/w.safetensors': weights, 'empty.txt': '' },
+  'owner/other': { 'vae/w.safetensors': weights },
+}
+const settings: Partial<TransferSettings> = {
+  chunkBytes: 131_072,
+  pieceBytes: 65_536,
+  retryBaseMs: 1,
+  retryMaxMs: 5,
+  stallMs: 300,
+  memoryBytes: 524_288,
+}
+
+let server: HubServer
+afterEach(() => server.close())
+
+async function setUp(options: HubServerOptions = {}, store: ChunkStore = new MemoryStore()) {
+  server = await startHubServer({ repositories, ...options })
+  return Hub.open({ store, settings })
+}
+
+const open = (hub: Hub, id = 'owner/name', options: OpenRepositoryOptions = {}) =>
+  openRepository(hub, id, { endpoint: server.url, ...options })
+const whole = { begin: 0, end: weights.size }
+const bytesOf = async () => Buffer.from(await weights.read(0, weights.size))
+const codeOf = async (promise: Promise<unknown>) =>
+  promise.then(
+    () => 'none',
+    (error: unknown) => (isAquatintError(error) ? error.code : String(error)),
+  )
+
+describe('a repository on the Hub', () => {
+  it('lists, opens, and reads any range of a file', async () => {
+    const hub = await setUp({ pageSize: 2 })
+    const repository = await open(hub)
+    expect(repository.revision).toBe(await server.commit('owner/name'))
+    expect((await repository.files()).map((file) => file.path)).toEqual([
+      'empty.txt',
+      'model_index.json',
+      'unet/config.json',
+      'unet/w.safetensors',
+    ])
+    const source = await repository.open('unet/w.safetensors')
+    expect(source.byteLength).toBe(weights.size)
+    expect((await bytesOf()).equals(await source.read(whole))).toBe(true)
+    expect((await bytesOf()).subarray(131_000, 400_000).equals(await source.read({ begin: 131_000, end: 400_000 }))).toBe(true)
+    expect(await source.read({ begin: 5, end: 5 })).toEqual(new Uint8Array(0))
+    expect(await codeOf(source.read({ begin: 5, end: weights.size + 1 }))).toBe('range-out-of-bounds')
+    expect((await repository.open('empty.txt')).byteLength).toBe(0)
+  })
+
+  it('downloads in parallel, resolves a file once, and asks for each byte once', async () => {
+    const hub = await setUp({ faults: { latencyMs: 20 } })
+    await (await open(hub)).open('unet/w.safetensors')
+    const file = server.log.filter((entry) => entry.host === 'cdn')
+    expect(server.log.filter((entry) => entry.kind === 'resolve')).toHaveLength(1)
+    expect(Math.max(...file.map((entry) => entry.concurrency))).toBeGreaterThanOrEqual(2)
+    expect(file.reduce((sum, entry) => sum + entry.bytes, 0)).toBe(weights.size)
+    expect(hub.budget.peak).toBeLessThanOrEqual(524_288)
+  })
+
+  it('loads again without any request', async () => {
+    const store = new MemoryStore()
+    const first = await open(await setUp({}, store))
+    for (const { path } of await first.files()) await first.open(path)
+    server.clearLog()
+    const second = await open(await Hub.open({ store, settings }))
+    const source = await second.open('unet/w.safetensors')
+    expect((await bytesOf()).equals(await source.read(whole))).toBe(true)
+    expect((await second.open('unet/config.json')).byteLength).toBe(2)
+    expect(server.log).toEqual([])
+  })
+
+  it('fetches the same content in another repository once', async () => {
+    const hub = await setUp()
+    await (await open(hub)).open('unet/w.safetensors')
+    server.clearLog()
+    await (await open(hub, 'owner/other')).open('vae/w.safetensors')
+    expect(server.log.map((entry) => entry.kind)).toEqual(['revision', 'tree'])
+  })
+
+  it('follows a moved branch when asked to, and stays at the old commit offline', async () => {
+    const store = new MemoryStore()
+    const hub = await setUp({}, store)
+    const before = await server.commit('owner/name')
+    await (await open(hub)).open('model_index.json')
+    server.setRepository('owner/name', { 'model_index.json': '{"a":2}' })
+    expect((await open(hub)).revision).toBe(before)
+    const moved = await open(hub, 'owner/name', { revalidate: true })
+    expect(moved.revision).toBe(await server.commit('owner/name'))
+    expect(new TextDecoder().decode(await (await moved.open('model_index.json')).read({ begin: 0, end: 7 }))).toBe('{"a":2}')
+    server.setFaults({ rules: [{ status: 503 }] })
+    expect((await open(hub, 'owner/name', { revalidate: true })).revision).toBe(moved.revision)
+  })
+
+  it('says what is wrong with a code', async () => {
+    const hub = await setUp({ gated: { 'owner/other': 'hf_good' } })
+    expect(await codeOf(open(hub, 'owner/none'))).toBe('repository-not-found')
+    expect(await codeOf(open(hub, 'owner/../name'))).toBe('bad-repository-id')
+    expect(await codeOf(open(hub, 'owner/name', { revision: 'none' }))).toBe('revision-not-found')
+    expect(await codeOf(open(hub, 'owner/name', { revision: 'a..b' }))).toBe('bad-revision')
+    expect(await codeOf((await open(hub)).open('none.json'))).toBe('file-not-found')
+    expect(await codeOf(open(hub, 'owner/other'))).toBe('gated')
+    expect(await codeOf(open(hub, 'owner/other', { token: 'hf_bad' }))).toBe('gated')
+    expect(await codeOf(open(hub, 'owner/other', { token: 'hf_good\n' }))).toBe('bad-token')
+    expect(await codeOf(open(hub, 'owner/name', { endpoint: 'ftp://x' }))).toBe('bad-url')
+    expect(await codeOf(open(hub, 'owner/name', { endpoint: 'http://127.0.0.1:1' }))).toBe('network')
+  })
+
+  it('opens a gated repository with its token, which the second host never sees', async () => {
+    const hub = await setUp({ gated: { 'owner/name': 'hf_good' } })
+    await (await open(hub, 'owner/name', { token: 'hf_good' })).open('unet/w.safetensors')
+    expect(server.log.filter((entry) => entry.host === 'hub').every((entry) => entry.authorized)).toBe(true)
+    expect(server.log.some((entry) => entry.host === 'cdn' && entry.authorized)).toBe(false)
+  })
+
+  it('tells progress that never falls and ends at the total', async () => {
+    const hub = await setUp({ faults: { rules: [{ match: { host: 'cdn' }, times: 3, cutAfter: 1000 }] } })
+    const seen: FileProgress[] = []
+    await (await open(hub)).open('unet/w.safetensors', { onProgress: (progress) => seen.push(progress) })
+    expect(seen.every((event, k) => k === 0 || event.loaded >= seen[k - 1]!.loaded)).toBe(true)
+    expect(seen.at(-1)).toEqual({
+      path: 'unet/w.safetensors',
+      loaded: weights.size,
+      total: weights.size,
+      cached: 0,
+      phase: 'complete',
+    })
+  })
+
+  it('stops when it is told to, keeps what it stored, and goes on from there', async () => {
+    const hub = await setUp({ faults: { bytesPerSecond: 1_000_000 } })
+    const stop = new AbortController()
+    const repository = await open(hub)
+    const opening = repository.open('unet/w.safetensors', {
+      signal: stop.signal,
+      onProgress: ({ loaded }) => loaded > 500_000 && stop.abort(),
+    })
+    await expect(opening).rejects.toThrow(expect.objectContaining({ name: 'AbortError' }))
+    server.clearLog()
+    server.setFaults({})
+    const source = await repository.open('unet/w.safetensors')
+    expect((await bytesOf()).equals(await source.read(whole))).toBe(true)
+    expect(server.log.reduce((sum, entry) => sum + entry.bytes, 0)).toBeLessThan(weights.size - 250_000)
+  })
+})

@@ -1,0 +1,176 @@
+/**
+ * The hub of one worker: the cache, and all that downloads share (requests per host, memory, locks). Repositories are opened through it;
+ * see open-repository.ts.
+ */
+
+import { StorageError } from '../errors.js'
+import { abortError } from '../util/abort.js'
+import { allChunks, CachedSource } from './cached-source.js'
+import type { ChunkStore } from './chunk-store.js'
+import { downloadFile, type Downloading } from './download-file.js'
+import { announce, listen } from './download-channel.js'
+import { asFileRecord, fileRecordKey, type FileRecord } from './file-record.js'
+import { createLocks, downloadLock, useLock, type Locks } from './file-locks.js'
+import { Lanes } from './lanes.js'
+import { LayeredStore } from './layered-store.js'
+import { MemoryBudget } from './memory-budget.js'
+import { ProgressMeter } from './progress-meter.js'
+import type { Fetch } from './range-fetch.js'
+import type { RemoteFile } from './remote-file.js'
+import { defaultSettings, type TransferSettings } from './settings.js'
+import { openShardCache } from './shard-cache.js'
+import type { ByteSource, OpenOptions, ReadOptions } from './types.js'
+
+export interface HubOptions {
+  readonly settings?: Partial<TransferSettings> | undefined
+  /** Where chunks are kept; null keeps them in memory only. Default: IndexedDB, or memory where it cannot be used. */
+  readonly store?: ChunkStore | null | undefined
+  /** Called when storage refuses: what is downloaded from then on may be in memory only. */
+  readonly onStorageTrouble?: ((error: StorageError) => void) | undefined
+}
+
+/** A file in use, and the end of its use. */
+export interface OpenedFile {
+  readonly source: ByteSource
+  /** Lets the cache evict the file again. */
+  readonly release: () => void
+}
+
+export class Hub implements Downloading {
+  readonly settings: TransferSettings
+  readonly store: LayeredStore
+  readonly budget: MemoryBudget
+  readonly locks: Locks = createLocks()
+  readonly #lanes = new Map<string, Lanes>()
+
+  private constructor(store: LayeredStore, settings: TransferSettings) {
+    this.settings = settings
+    this.store = store
+    this.budget = new MemoryBudget(settings.memoryBytes)
+  }
+
+  /** Opens the cache. Where it cannot be opened, everything is kept in memory, and `onStorageTrouble` is told. */
+  static async open(options: HubOptions = {}): Promise<Hub> {
+    const settings = { ...defaultSettings, ...options.settings }
+    const onTrouble = options.onStorageTrouble ?? (() => {})
+    let kept = options.store ?? undefined
+    if (options.store === undefined) {
+      try {
+        kept = await openShardCache(settings)
+      } catch (error) {
+        if (!(error instanceof StorageError)) throw error
+        onTrouble(error)
+      }
+    }
+    return new Hub(new LayeredStore(kept, onTrouble), settings)
+  }
+
+  readonly fetch: Fetch = (url, init) => globalThis.fetch(url, init)
+
+  now(): number {
+    return Date.now()
+  }
+
+  random(): number {
+    return Math.random()
+  }
+
+  lanesOf(host: string): Lanes {
+    const lanes = this.#lanes.get(host) ?? new Lanes(this.settings, () => performance.now())
+    this.#lanes.set(host, lanes)
+    return lanes
+  }
+
+  /** Whether the whole file is in the cache, as far as its record tells. */
+  async isCached(key: string): Promise<boolean> {
+    return (await this.#record(key))?.state === 'complete'
+  }
+
+  /** The file, present and checked: from the cache, or downloaded, or awaited while another tab downloads it. */
+  async openFile(file: RemoteFile, options: OpenOptions): Promise<OpenedFile> {
+    const signal = options.signal ?? new AbortController().signal
+    if (signal.aborted) throw abortError(signal)
+    const meter = new ProgressMeter(file.path, file.size, options.onProgress)
+    const release = await this.locks.share(useLock(file.key))
+    try {
+      let source = await this.#cached(file)
+      if (source === undefined) {
+        source = await this.#download(file, meter, signal)
+      } else {
+        meter.complete(file.size)
+      }
+      await this.store.updateRecord(fileRecordKey(file.key), (old) => {
+        const record = asFileRecord(old)
+        return record === undefined ? undefined : { ...record, lastUsed: this.now() }
+      })
+      return { source, release }
+    } catch (error) {
+      release()
+      throw error
+    }
+  }
+
+  async #download(file: RemoteFile, meter: ProgressMeter, signal: AbortSignal): Promise<ByteSource> {
+    // Until it is our turn, another tab downloads this very file.
+    const stop = listen(file.key, (progress) => meter.mirror(progress.loaded, progress.phase))
+    try {
+      return await this.locks.exclusively(downloadLock(file.key), signal, async () => {
+        stop()
+        const done = await this.#cached(file)
+        if (done !== undefined) {
+          meter.complete()
+          return done
+        }
+        const told = announce(file.key)
+        try {
+          meter.also(told.post)
+          await downloadFile(this, file, meter, signal)
+          const source = await this.#cached(file)
+          if (source === undefined)
+            throw new StorageError('storage-unreadable', `${file.path} was stored, but is not there`, { path: file.path })
+          meter.complete()
+          return source
+        } finally {
+          told.close()
+        }
+      })
+    } finally {
+      stop()
+    }
+  }
+
+  async #record(key: string): Promise<FileRecord | undefined> {
+    return asFileRecord(await this.store.record(fileRecordKey(key)))
+  }
+
+  async #cached(file: RemoteFile): Promise<ByteSource | undefined> {
+    const record = await this.#record(file.key)
+    if (record?.state !== 'complete' || record.size !== file.size) return undefined
+    if (file.hash === undefined && file.validator !== undefined && record.validator !== file.validator) return undefined
+    const blobs = allChunks(await this.store.chunks(file.key), record.size, record.chunkBytes)
+    if (blobs === undefined) return undefined
+    return new CachedSource(file.path, file.size, record.chunkBytes, blobs, (index, options) => this.#mend(file, index, options))
+  }
+
+  async #mend(file: RemoteFile, index: number, options: ReadOptions): Promise<Blob> {
+    const signal = options.signal ?? new AbortController().signal
+    const blob = await this.locks.exclusively(downloadLock(file.key), signal, async () => {
+      const there = await this.store.chunk(file.key, index)
+      if (there !== undefined && (await isReadable(there))) return there
+      await this.store.deleteChunks(file.key, [index])
+      await downloadFile(this, file, new ProgressMeter(file.path, file.size, undefined), signal)
+      return this.store.chunk(file.key, index)
+    })
+    if (blob !== undefined) return blob
+    throw new StorageError('storage-unreadable', `A stored part of ${file.path} cannot be read`, { path: file.path, index })
+  }
+}
+
+async function isReadable(blob: Blob): Promise<boolean> {
+  try {
+    await blob.slice(0, 1).arrayBuffer()
+    return true
+  } catch {
+    return false
+  }
+}

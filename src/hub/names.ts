@@ -1,0 +1,94 @@
+/** What may be a repository id, a revision, a path in a repository or a base URL. Pure checks on names that strangers wrote. */
+
+import { HubError, InputError } from '../errors.js'
+
+const word = /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?$/
+
+/** Whether `id` is a Hub repository id: `owner/name`, or a lone `name` as the oldest repositories have. */
+export function isRepositoryId(id: string): boolean {
+  const parts = id.split('/')
+  return parts.length <= 2 && parts.every((part) => word.test(part) && !part.includes('..') && !part.includes('--'))
+}
+
+/** @throws InputError `bad-repository-id` */
+export function checkRepositoryId(id: string): string {
+  if (isRepositoryId(id)) return id
+  throw new InputError(
+    'bad-repository-id',
+    `${shown(id)} is not a repository id. An id is owner/name, of letters, digits, "-", "_" and "."`,
+    { id: cut(id) },
+  )
+}
+
+/** Whether `revision` is a commit, so that what it names never changes. */
+export function isCommit(revision: string): boolean {
+  return /^[0-9a-f]{40}$/.test(revision)
+}
+
+/** A branch, tag or commit by git's rules for names. @throws InputError `bad-revision` */
+export function checkRevision(revision: string): string {
+  const bad = revision === '' || revision.length > 255 || /[\s~^:?*[\\\p{Cc}]|\.\.|^[-/.]|[/.]$|\/\/|@\{/u.test(revision)
+  if (!bad) return revision
+  throw new InputError('bad-revision', `${shown(revision)} is not a branch, tag or commit`, { revision: cut(revision) })
+}
+
+/** Whether `path` stays inside its repository however often it is decoded, and says what it means. */
+export function isSafePath(path: string): boolean {
+  let decoded = path
+  for (let round = 0; round < 5; round++) {
+    if (!isPlainPath(decoded)) return false
+    let next: string
+    try {
+      next = decodeURIComponent(decoded)
+    } catch {
+      // A lone percent sign is an ordinary character of a file's name.
+      return true
+    }
+    if (next === decoded) return true
+    decoded = next
+  }
+  return false
+}
+
+function isPlainPath(path: string): boolean {
+  if (path === '' || path.length > 1024 || /[\\\p{Cc}]/u.test(path) || /^[A-Za-z][A-Za-z0-9+.-]*:/.test(path)) return false
+  return path.split('/').every((part) => part !== '' && part !== '.' && part !== '..')
+}
+
+/** @throws HubError `bad-path` */
+export function checkPath(path: string): string {
+  if (isSafePath(path)) return path
+  throw new HubError('bad-path', `${shown(path)} is not a path inside a repository`, { path: cut(path) })
+}
+
+/** `path` with each part percent-encoded, for a URL. */
+export function encodePath(path: string): string {
+  return path.split('/').map(encodeURIComponent).join('/')
+}
+
+/** An absolute http(s) URL without credentials, query or fragment, ending in `/`. @throws InputError `bad-url` */
+export function checkBaseUrl(value: string, base?: string): string {
+  const url = URL.canParse(value, base) ? new URL(value, base) : undefined
+  if (url === undefined || !/^https?:$/.test(url.protocol) || url.username !== '' || url.password !== '') {
+    throw new InputError('bad-url', `${shown(value)} is not an http(s) URL without user name and password`, {
+      url: cut(stripQuery(value)),
+    })
+  }
+  url.search = ''
+  url.hash = ''
+  if (!url.pathname.endsWith('/')) url.pathname += '/'
+  return url.href
+}
+
+/** A URL to show: without query and fragment, where signatures and tokens stand. */
+export function stripQuery(url: string): string {
+  return url.replace(/[?#].*$/s, '')
+}
+
+function cut(value: string): string {
+  return value.length > 200 ? `${value.slice(0, 200)}…` : value
+}
+
+function shown(value: string): string {
+  return JSON.stringify(cut(stripQuery(value)))
+}

@@ -1,0 +1,174 @@
+/** Brings one piece of a file into memory: asks, counts, asks again for what is missing, and gives up after so many vain tries. */
+
+import { HubError, isAquatintError } from '../errors.js'
+import { abortError } from '../util/abort.js'
+import type { RemoteFile } from './remote-file.js'
+import type { Lane, Lanes } from './lanes.js'
+import { fetchRange, PassOn, type Fetch, type RangeAnswer, type Sink } from './range-fetch.js'
+import { isBusy, isPassing, retryDelay } from './retry-policy.js'
+import type { TransferSettings } from './settings.js'
+import type { ByteRange } from './types.js'
+
+/** What the network side of a download needs from its Hub. */
+export interface Network {
+  readonly fetch: Fetch
+  readonly settings: TransferSettings
+  lanesOf(host: string): Lanes
+  random(): number
+}
+
+/** The server answers ranges with the whole file, so that it must be read as one stream. */
+export class RangesIgnored extends PassOn {}
+
+/** An attempt that brings at least this much is progress. Less could go on for ever. */
+const progressBytes = 64 << 10
+
+/**
+ * Fills `target` with the bytes of `range`. @throws RangesIgnored where the server sends the whole file instead, and the file is larger;
+ * HubError, AbortError
+ */
+export async function fetchPiece(
+  network: Network,
+  file: RemoteFile,
+  range: ByteRange,
+  target: Uint8Array,
+  signal: AbortSignal,
+  onBytes: (count: number) => void,
+): Promise<void> {
+  const length = range.end - range.begin
+  let got = 0
+  let before = 0
+  const restart = () => {
+    onBytes(-got)
+    got = 0
+  }
+  const accept = (answer: RangeAnswer, lane: Lane): Sink => {
+    checkAnswer(answer, file)
+    if (answer.kind === 'whole') {
+      if (length < file.size) throw new RangesIgnored()
+      restart()
+    }
+    return (bytes) => {
+      target.set(bytes, got)
+      got += bytes.length
+      lane.count(bytes.length)
+      onBytes(bytes.length)
+    }
+  }
+  await retrying(
+    network,
+    signal,
+    async () => {
+      before = got
+      const rest = { begin: range.begin + got, end: range.end }
+      try {
+        await fetchOnLane(network, file, rest, signal, accept)
+      } catch (error) {
+        // What came may be from anywhere in the file.
+        if (isAquatintError(error) && error.code === 'range-not-honoured') restart()
+        throw error
+      }
+      return got === length ? true : undefined
+    },
+    () => got - before >= Math.min(progressBytes, length),
+  )
+}
+
+/** One request for a part of a file (the whole of it where `range` is undefined), at its address of now, in a lane of its host. */
+export async function fetchOnLane(
+  network: Network,
+  file: RemoteFile,
+  range: ByteRange | undefined,
+  signal: AbortSignal,
+  accept: (answer: RangeAnswer, lane: Lane) => Sink,
+): Promise<void> {
+  const lease = await file.location.lease(signal)
+  let lane: Lane | undefined
+  let busy = false
+  try {
+    const held = await network.lanesOf(new URL(lease.url).host).acquire(signal)
+    lane = held
+    await fetchRange({
+      fetch: network.fetch,
+      url: lease.url,
+      headers: lease.headers,
+      range,
+      size: file.size,
+      asked: file,
+      stallMs: network.settings.stallMs,
+      signal,
+      accept: (answer) => {
+        lease.settle(answer.url)
+        return accept(answer, held)
+      },
+    })
+  } catch (error) {
+    busy = isBusy(error)
+    if (lease.redirected && isAquatintError(error) && error.details['status'] === 403) {
+      file.location.expire(lease.url)
+      throw new HubError(
+        'url-expired',
+        `${file.repository}: ${file.path}: the signed address is no longer good`,
+        { path: file.path },
+        error,
+      )
+    }
+    throw error
+  } finally {
+    lane?.release(busy)
+    lease.settle()
+  }
+}
+
+/** @throws HubError `size-mismatch`, `file-changed` */
+export function checkAnswer(answer: RangeAnswer, file: RemoteFile): void {
+  // A hash tells more than a validator, which servers of one host may even disagree about.
+  if (file.hash !== undefined || file.validator === undefined || answer.validator === undefined) return
+  if (answer.validator !== file.validator) {
+    throw new HubError('file-changed', `${file.repository}: ${file.path} was replaced while it was being downloaded`, {
+      path: file.path,
+    })
+  }
+}
+
+/**
+ * Runs until it gives a value: again after each failure that may pass, with a wait in between, until so many tries in a row brought
+ * nothing. An expired address is no one's fault: the first time, the next try comes at once. @throws what `run` threw last
+ */
+export async function retrying<T>(
+  network: Network,
+  signal: AbortSignal,
+  run: () => Promise<T | undefined>,
+  progressed: () => boolean = () => false,
+): Promise<T> {
+  let expired = 0
+  for (let tries = 0; ;) {
+    try {
+      const value = await run()
+      if (value !== undefined) return value
+      tries = 0
+    } catch (error) {
+      if (signal.aborted || !isPassing(error)) throw error
+      if (progressed()) tries = 0
+      if (++tries >= network.settings.maxTries) throw error
+      const atOnce = isAquatintError(error) && error.code === 'url-expired' && expired++ === 0
+      if (!atOnce) await delay(retryDelay(error, tries, network.settings, network.random()), signal)
+    }
+  }
+}
+
+/** Resolves after so many milliseconds. @throws AbortError, or the error that a download was ended with */
+export function delay(milliseconds: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const leave = () => {
+      clearTimeout(timer)
+      reject(isAquatintError(signal.reason) ? signal.reason : abortError(signal))
+    }
+    const timer = setTimeout(() => {
+      signal.removeEventListener('abort', leave)
+      resolve()
+    }, milliseconds)
+    if (signal.aborted) leave()
+    else signal.addEventListener('abort', leave, { once: true })
+  })
+}

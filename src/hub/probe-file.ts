@@ -1,0 +1,85 @@
+/** Asks a plain web server how long a file is, and by what mark its content can be told from another. */
+
+import { HubError, isAquatintError } from '../errors.js'
+import { isPage } from './fetch-json.js'
+import type { FileLocation } from './file-location.js'
+import { fileNotFound, type Asked } from './http-errors.js'
+import { retrying, type Network } from './piece-fetch.js'
+import { fetchRange, PassOn, type RangeAnswer } from './range-fetch.js'
+
+export interface Probed {
+  readonly size: number
+  readonly validator: string | undefined
+}
+
+/** The headers are all that was wanted. */
+class Seen extends PassOn {}
+
+/** @throws HubError `file-not-found`, `size-unknown`, and what fetchRange throws */
+export async function probeFile(network: Network, location: FileLocation, asked: Asked, signal: AbortSignal): Promise<Probed> {
+  const answer = await retrying(network, signal, () => probeOnce(network, location, asked, signal))
+  if (isPage(answer.headers) && !/\.html?$/i.test(asked.path ?? '')) throw fileNotFound(asked, 200)
+  const size = answer.total ?? (await sizeByHead(network, location, signal))
+  if (size === undefined) {
+    throw new HubError('size-unknown', `${asked.repository}: the server does not tell how long ${asked.path} is`, {
+      path: asked.path ?? '',
+    })
+  }
+  return { size, validator: answer.validator }
+}
+
+async function probeOnce(
+  network: Network,
+  location: FileLocation,
+  asked: Asked,
+  signal: AbortSignal,
+): Promise<RangeAnswer | undefined> {
+  const lease = await location.lease(signal)
+  let seen: RangeAnswer | undefined
+  try {
+    await fetchRange({
+      fetch: network.fetch,
+      url: lease.url,
+      headers: lease.headers,
+      range: { begin: 0, end: 1 },
+      size: undefined,
+      asked,
+      stallMs: network.settings.stallMs,
+      signal,
+      accept: (answer) => {
+        lease.settle(answer.url)
+        seen = answer
+        throw new Seen()
+      },
+    })
+  } catch (error) {
+    // An empty file has no first byte.
+    const empty = isAquatintError(error) && error.code === 'size-mismatch' && error.details['status'] === 416
+    if (empty) return { kind: 'part', url: lease.url, total: 0, validator: undefined, headers: new Headers() }
+    if (!(error instanceof Seen)) throw error
+  } finally {
+    lease.settle()
+  }
+  return seen
+}
+
+/** Content-Length is readable across origins where Content-Range is not. */
+async function sizeByHead(network: Network, location: FileLocation, signal: AbortSignal): Promise<number | undefined> {
+  const lease = await location.lease(signal)
+  try {
+    const response = await network.fetch(lease.url, {
+      method: 'HEAD',
+      headers: lease.headers,
+      cache: 'no-store',
+      credentials: 'omit',
+      signal,
+    })
+    const length = response.headers.get('content-length')
+    return response.ok && length !== null && response.headers.get('content-encoding') === null ? Number(length) : undefined
+  } catch {
+    signal.throwIfAborted()
+    return undefined
+  } finally {
+    lease.settle()
+  }
+}

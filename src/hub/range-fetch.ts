@@ -1,0 +1,207 @@
+/**
+ * The one place where bytes of files are asked for over HTTP: a single request for one range, checked as strictly as a browser lets us
+ * (status, Content-Range, count of bytes, silence). It does not try again: see piece-fetch.ts.
+ */
+
+import { HubError, isAquatintError } from '../errors.js'
+import { abortError } from '../util/abort.js'
+import { parseContentRange } from './chunk-layout.js'
+import { errorForAnswer, type Asked } from './http-errors.js'
+import { stripQuery } from './names.js'
+import type { ByteRange } from './types.js'
+
+export type Fetch = (url: string, init: RequestInit) => Promise<Response>
+
+/** Takes consecutive bytes of a body; a promise holds the body back. */
+export type Sink = (bytes: Uint8Array<ArrayBuffer>) => void | Promise<void>
+
+/** An answer that holds bytes of the file: the range asked for (or its beginning), or the whole file from its first byte. */
+export interface RangeAnswer {
+  readonly kind: 'part' | 'whole'
+  /** Where the answer came from after redirects. */
+  readonly url: string
+  /** Size of the whole file, where the answer tells. */
+  readonly total: number | undefined
+  /** ETag or Last-Modified, where readable: another value means other content. */
+  readonly validator: string | undefined
+  readonly headers: Headers
+}
+
+export interface RangeRequest {
+  readonly fetch: Fetch
+  readonly url: string
+  readonly headers: Readonly<Record<string, string>>
+  /** Undefined asks for the whole file. */
+  readonly range: ByteRange | undefined
+  /** Size of the whole file where it is known. */
+  readonly size: number | undefined
+  readonly asked: Asked
+  readonly stallMs: number
+  readonly signal: AbortSignal
+  /** Called once the headers are checked; returns the taker of the bytes, or throws to refuse the answer. */
+  readonly accept: (answer: RangeAnswer) => Sink
+}
+
+/**
+ * Sends one request and hands over its body.
+ * @throws HubError `network`, `stalled`, `short-body`, `range-not-honoured`, `size-mismatch` or what {@link errorForAnswer} says; AbortError
+ */
+export async function fetchRange(request: RangeRequest): Promise<void> {
+  const { fetch, url, range, size, asked } = request
+  const headers = range === undefined ? request.headers : { ...request.headers, range: `bytes=${range.begin}-${range.end - 1}` }
+  await watched(request, async (signal, alive) => {
+    // `no-store`: with any other mode Chromium runs requests for one URL one after the other, and keeps a second copy on disk.
+    const response = await fetch(url, { headers, cache: 'no-store', credentials: 'omit', redirect: 'follow', signal })
+    alive()
+    const validator = response.headers.get('etag') ?? response.headers.get('last-modified') ?? undefined
+    if (response.status === 200) {
+      const sink = request.accept({
+        kind: 'whole',
+        url: response.url,
+        total: wholeLength(response),
+        validator,
+        headers: response.headers,
+      })
+      return pump(response, sink, size, asked, alive)
+    }
+    if (response.status !== 206 || range === undefined) throw errorForAnswer(response, asked, Date.now())
+    const { total, expected } = checkContentRange(response.headers.get('content-range'), range, size, asked)
+    const sink = request.accept({ kind: 'part', url: response.url, total, validator, headers: response.headers })
+    return pump(response, sink, expected, asked, alive)
+  })
+}
+
+/** Content-Length of a 200 answer, which counts the file's own bytes only where nothing was encoded. */
+function wholeLength(response: Response): number | undefined {
+  const length = response.headers.get('content-length')
+  return length !== null && response.headers.get('content-encoding') === null && /^\d{1,16}$/.test(length)
+    ? Number(length)
+    : undefined
+}
+
+function checkContentRange(header: string | null, range: ByteRange, size: number | undefined, asked: Asked) {
+  const length = range.end - range.begin
+  // Another origin may not let us read it; then the count of bytes and the hash must do.
+  if (header === null) return { total: undefined, expected: length }
+  const told = parseContentRange(header)
+  const fits =
+    told?.range !== undefined && told.range.begin === range.begin && told.range.end <= range.end && told.range.end > range.begin
+  if (told?.range === undefined || !fits) {
+    throw new HubError(
+      'range-not-honoured',
+      `${named(asked)}: asked for bytes ${range.begin}-${range.end - 1}, the server sent ${JSON.stringify(header.slice(0, 100))}`,
+      {
+        path: asked.path ?? '',
+        begin: range.begin,
+        end: range.end,
+        contentRange: header.slice(0, 100),
+      },
+    )
+  }
+  if (size !== undefined && told.total !== undefined && told.total !== size) throw sizeMismatch(asked, size, told.total)
+  return { total: told.total, expected: told.range.end - told.range.begin }
+}
+
+/** The file has another size than its listing says. */
+export function sizeMismatch(asked: Asked, expected: number, actual: number): HubError {
+  return new HubError('size-mismatch', `${named(asked)} has ${actual} bytes; its listing says ${expected}`, {
+    path: asked.path ?? '',
+    expected,
+    actual,
+  })
+}
+
+async function pump(
+  response: Response,
+  sink: Sink,
+  expected: number | undefined,
+  asked: Asked,
+  alive: () => void,
+): Promise<void> {
+  let count = 0
+  if (response.body !== null) {
+    const reader = response.body.getReader()
+    for (;;) {
+      const { done, value } = await reader.read()
+      if (done) break
+      alive()
+      count += value.length
+      // More than was asked for: whatever it is, it is not the range.
+      if (expected !== undefined && count > expected) {
+        if (response.status === 200) throw sizeMismatch(asked, expected, count)
+        throw new HubError('range-not-honoured', `${named(asked)}: the server sent more than the ${expected} bytes asked for`, {
+          path: asked.path ?? '',
+          expected,
+        })
+      }
+      const held = sink(value)
+      if (held !== undefined) {
+        await held
+        alive()
+      }
+    }
+  }
+  if (expected !== undefined && count < expected) {
+    throw new HubError('short-body', `${named(asked)}: the answer ended after ${count} of ${expected} bytes`, {
+      path: asked.path ?? '',
+      expected,
+      actual: count,
+    })
+  }
+}
+
+/** Runs a request under a signal that fires when the caller's does, or when `alive` was not called for so long. */
+async function watched(request: RangeRequest, run: (signal: AbortSignal, alive: () => void) => Promise<void>): Promise<void> {
+  const { signal: outer, stallMs, asked } = request
+  outer.throwIfAborted()
+  const controller = new AbortController()
+  const leave = () => controller.abort(outer.reason)
+  outer.addEventListener('abort', leave, { once: true })
+  let last = performance.now()
+  let timer: ReturnType<typeof setTimeout>
+  const check = () => {
+    const silent = performance.now() - last
+    // A timer that fires much too late means that the page was frozen, not that the server was silent.
+    if (silent >= 2 * stallMs) last = performance.now()
+    else if (silent >= stallMs) {
+      controller.abort(
+        new HubError('stalled', `${named(asked)}: no byte for ${stallMs / 1000} s`, {
+          path: asked.path ?? '',
+          milliseconds: stallMs,
+        }),
+      )
+      return
+    }
+    timer = setTimeout(check, Math.max(1, last + stallMs - performance.now()))
+  }
+  timer = setTimeout(check, stallMs)
+  try {
+    await run(controller.signal, () => {
+      last = performance.now()
+    })
+  } catch (error) {
+    const reason: unknown = controller.signal.reason
+    // The reason is thrown as such: an error inside the download, or the caller's abort.
+    if (outer.aborted) throw isAquatintError(reason) ? reason : abortError(outer)
+    if (controller.signal.aborted && isAquatintError(reason)) throw reason
+    if (isAquatintError(error) || error instanceof PassOn) throw error
+    throw new HubError(
+      'network',
+      `${named(asked)}: the connection failed`,
+      { path: asked.path ?? '', url: stripQuery(request.url) },
+      error,
+    )
+  } finally {
+    clearTimeout(timer)
+    outer.removeEventListener('abort', leave)
+    // Ends the connection where the body was not read to its end.
+    controller.abort()
+  }
+}
+
+/** Thrown by `accept` or a sink to leave a request for a reason that is no failure of it. */
+export class PassOn extends Error {}
+
+function named(asked: Asked): string {
+  return asked.path === undefined ? asked.repository : `${asked.repository}: ${asked.path}`
+}

@@ -1,0 +1,78 @@
+/** What the cache remembers about a repository: its listing at one revision, and which of its files were opened. */
+
+import { asFileRecord, fileRecordKey } from './file-record.js'
+import type { ChunkStore } from './chunk-store.js'
+import { isSafePath } from './names.js'
+import type { RepositoryFile } from './types.js'
+
+const version = 1
+
+export interface RepositoryRecord {
+  readonly version: typeof version
+  readonly id: string
+  /** Base URL of the Hub, or of the files where there is no API. */
+  readonly endpoint: string
+  readonly revision: string
+  /** Null where the host has no listing. */
+  readonly files: readonly RepositoryFile[] | null
+  /** Path → key of the content, for files that were opened. */
+  readonly opened: Readonly<Record<string, string>>
+  /** Milliseconds since 1970. */
+  readonly lastUsed: number
+}
+
+export const repositoryPrefix = 'repository '
+
+/** Key of a repository's record. */
+export function repositoryKey(endpoint: string, id: string, revision: string): string {
+  return `${repositoryPrefix}${endpoint} ${id} ${revision}`
+}
+
+/** Key of the commit that a branch was last seen at. */
+export function branchKey(endpoint: string, id: string, revision: string): string {
+  return `branch ${endpoint} ${id} ${revision}`
+}
+
+export function newRepositoryRecord(
+  id: string,
+  endpoint: string,
+  revision: string,
+  files: readonly RepositoryFile[] | null,
+  now: number,
+): RepositoryRecord {
+  return { version, id, endpoint, revision, files, opened: {}, lastUsed: now }
+}
+
+/** The record when `value` is one that this version can go by. */
+export function asRepositoryRecord(value: unknown): RepositoryRecord | undefined {
+  if (typeof value !== 'object' || value === null) return undefined
+  const record = value as Partial<RepositoryRecord>
+  if (record.version !== version || typeof record.id !== 'string' || typeof record.endpoint !== 'string') return undefined
+  if (record.files !== null && !(Array.isArray(record.files) && record.files.every(isFile))) return undefined
+  return typeof record.opened === 'object' ? (record as RepositoryRecord) : undefined
+}
+
+function isFile(value: unknown): boolean {
+  const file = value as RepositoryFile
+  return typeof file.path === 'string' && isSafePath(file.path) && Number.isSafeInteger(file.size)
+}
+
+/** Whether something was opened, and all of it is complete: then nothing needs the network. */
+export async function isComplete(store: ChunkStore, record: RepositoryRecord): Promise<boolean> {
+  const keys = Object.values(record.opened)
+  for (const key of keys) if (asFileRecord(await store.record(fileRecordKey(key)))?.state !== 'complete') return false
+  return keys.length > 0
+}
+
+/** Notes that a file was opened, or that the repository was used. */
+export async function noteUse(store: ChunkStore, key: string, now: number, path?: string, content?: string): Promise<void> {
+  await store.updateRecord(key, (old) => {
+    const record = asRepositoryRecord(old)
+    if (record === undefined) return undefined
+    return {
+      ...record,
+      lastUsed: now,
+      opened: path === undefined || content === undefined ? record.opened : { ...record.opened, [path]: content },
+    }
+  })
+}

@@ -1,0 +1,40 @@
+/** The numbers that downloading and storing go by. Handed down from the Hub; nothing reads a default on its own. */
+
+export interface TransferSettings {
+  /** Bytes of one stored record. 16 to 64 MiB is where IndexedDB is fastest. */
+  readonly chunkBytes: number
+  /** Bytes asked for in one request. Smaller than a chunk, so that the last requests of a file end together. */
+  readonly pieceBytes: number
+  /** Requests to one host at once, at first and at most. A browser opens 6 connections to an HTTP/1.1 host. */
+  readonly startLanes: number
+  readonly maxLanes: number
+  /** Bytes of chunks held in memory at once, over all files, from the request to the stored record. */
+  readonly memoryBytes: number
+  /** Silence after which a request is given up, in milliseconds. */
+  readonly stallMs: number
+  /** Tries in a row that brought no byte before a download fails. */
+  readonly maxTries: number
+  /** First wait after a failure, in milliseconds; it doubles up to `retryMaxMs`. */
+  readonly retryBaseMs: number
+  readonly retryMaxMs: number
+  /** Waits before a refused record is written again, in milliseconds: at once is futile in Chromium. */
+  readonly storeRetryMs: readonly number[]
+  /** How long IndexedDB may take to open before it counts as blocked, in milliseconds. */
+  readonly storeOpenMs: number
+}
+
+const mebibyte = 1 << 20
+
+export const defaultSettings: TransferSettings = {
+  chunkBytes: 16 * mebibyte,
+  pieceBytes: 8 * mebibyte,
+  startLanes: 2,
+  maxLanes: 6,
+  memoryBytes: 128 * mebibyte,
+  stallMs: 20_000,
+  maxTries: 5,
+  retryBaseMs: 500,
+  retryMaxMs: 60_000,
+  storeRetryMs: [1000, 3000],
+  storeOpenMs: 10_000,
+}

@@ -1,0 +1,150 @@
+/**
+ * A repository's files on any web server. A `files.json` beside them lists them with sizes and hashes; without one, a file can be opened
+ * by its path, but not listed, and is checked by its size and by the server's validator only.
+ */
+
+import { HubError, isAquatintError } from '../errors.js'
+import { fetchJson, badAnswer } from './fetch-json.js'
+import { FileLocation } from './file-location.js'
+import { asFileRecord, fileRecordKey } from './file-record.js'
+import { fileNotFound } from './http-errors.js'
+import type { Hub } from './hub.js'
+import { encodePath, isSafePath } from './names.js'
+import { probeFile } from './probe-file.js'
+import { hashKey, type RemoteFile } from './remote-file.js'
+import { asRepositoryRecord, isComplete, newRepositoryRecord, noteUse, repositoryKey } from './repository-record.js'
+import type { ByteSource, OpenOptions, ReadOptions, Repository, RepositoryFile } from './types.js'
+
+/** Name of the listing. */
+export const listingName = 'files.json'
+
+export class StaticRepository implements Repository {
+  readonly id: string
+  readonly revision = 'static'
+  readonly #hub: Hub
+  readonly #revalidate: boolean
+  readonly #key: string
+  readonly #files: ReadonlyMap<string, RepositoryFile> | null
+  readonly #releases = new Map<string, () => void>()
+
+  private constructor(hub: Hub, base: string, files: readonly RepositoryFile[] | null, revalidate: boolean) {
+    this.id = base
+    this.#hub = hub
+    this.#revalidate = revalidate
+    this.#key = repositoryKey(base, '', 'static')
+    this.#files = files === null ? null : new Map(files.map((file) => [file.path, file]))
+  }
+
+  /** @param base absolute URL with a slash at its end */
+  static async open(hub: Hub, base: string, revalidate: boolean, signal: AbortSignal): Promise<StaticRepository> {
+    const key = repositoryKey(base, '', 'static')
+    const known = asRepositoryRecord(await hub.store.record(key))
+    if (known !== undefined && !revalidate && (await isComplete(hub.store, known))) {
+      await noteUse(hub.store, key, hub.now())
+      return new StaticRepository(hub, base, known.files, revalidate)
+    }
+    let files: RepositoryFile[] | null
+    try {
+      files = await fetchListing(hub, base, signal)
+    } catch (error) {
+      const offline = isAquatintError(error) && (error.code === 'network' || error.code === 'stalled')
+      if (!offline || known === undefined) throw error
+      return new StaticRepository(hub, base, known.files, false)
+    }
+    const fresh = newRepositoryRecord(base, base, 'static', files, hub.now())
+    await hub.store.putRecord(key, { ...fresh, opened: known?.opened ?? {} })
+    return new StaticRepository(hub, base, files, revalidate)
+  }
+
+  /** @throws HubError `listing-unavailable` where the host has no files.json */
+  files(_options?: ReadOptions): Promise<readonly RepositoryFile[]> {
+    if (this.#files !== null) return Promise.resolve([...this.#files.values()])
+    return Promise.reject(
+      new HubError('listing-unavailable', `${this.id} has no ${listingName}, so its files cannot be listed`, {
+        repository: this.id,
+      }),
+    )
+  }
+
+  async open(path: string, options: OpenOptions = {}): Promise<ByteSource> {
+    for (let again = false; ; again = true) {
+      const file = await this.#remote(path, options, again)
+      try {
+        const { source, release } = await this.#hub.openFile(file, options)
+        if (this.#releases.has(file.key)) release()
+        else this.#releases.set(file.key, release)
+        await noteUse(this.#hub.store, this.#key, this.#hub.now(), path, file.key)
+        return source
+      } catch (error) {
+        // Without a hash the server alone knows what the file is now: ask it once more.
+        const replaced = isAquatintError(error) && (error.code === 'file-changed' || error.code === 'size-mismatch')
+        if (again || file.hash !== undefined || !replaced) throw error
+      }
+    }
+  }
+
+  /** Lets the cache evict the files that were opened. */
+  close(): void {
+    for (const release of this.#releases.values()) release()
+    this.#releases.clear()
+  }
+
+  async #remote(path: string, options: OpenOptions, fresh: boolean): Promise<RemoteFile> {
+    if (!isSafePath(path)) throw fileNotFound({ repository: this.id, path })
+    const url = this.id + encodePath(path)
+    const listed = this.#files?.get(path)
+    if (this.#files !== null && listed === undefined) throw fileNotFound({ repository: this.id, path })
+    const location = new FileLocation(url)
+    if (listed?.sha256 !== undefined) {
+      const hash = { algorithm: 'sha256', hex: listed.sha256 } as const
+      return { repository: this.id, path, size: listed.size, key: hashKey(hash), hash, location }
+    }
+    const key = `url:${url}`
+    const kept = asFileRecord(await this.#hub.store.record(fileRecordKey(key)))
+    const remembered =
+      kept === undefined ? undefined : { repository: this.id, path, size: kept.size, key, validator: kept.validator, location }
+    if (remembered !== undefined && kept?.state === 'complete' && !this.#revalidate && !fresh) return remembered
+    try {
+      const signal = options.signal ?? new AbortController().signal
+      const { size, validator } = await probeFile(this.#hub, location, { repository: this.id, path }, signal)
+      return { repository: this.id, path, size, key, validator, location }
+    } catch (error) {
+      if (remembered !== undefined && kept?.state === 'complete' && isAquatintError(error) && error.code === 'network')
+        return remembered
+      throw error
+    }
+  }
+}
+
+/** `{"files": [{"path", "size", "sha256"}]}`, or null where the host has none. */
+async function fetchListing(hub: Hub, base: string, signal: AbortSignal): Promise<RepositoryFile[] | null> {
+  const asked = { repository: base, path: listingName }
+  let value: unknown
+  try {
+    value = (await fetchJson(hub, base + listingName, {}, asked, signal)).value
+  } catch (error) {
+    // Some hosts say 403 for what is not there.
+    if (isAquatintError(error) && (error.code === 'file-not-found' || error.code === 'forbidden')) return null
+    throw error
+  }
+  const list: unknown = typeof value === 'object' && value !== null ? (value as { files?: unknown }).files : undefined
+  if (!Array.isArray(list) || list.length > 100_000) throw badAnswer(asked, `${listingName} has no list of files`)
+  return (list as unknown[])
+    .map((entry) => {
+      const { path, size, sha256 } = (typeof entry === 'object' && entry !== null ? entry : {}) as Partial<
+        Record<keyof RepositoryFile, unknown>
+      >
+      const hash = typeof sha256 === 'string' && /^[0-9a-f]{64}$/.test(sha256) ? sha256 : undefined
+      if (
+        typeof path !== 'string' ||
+        !isSafePath(path) ||
+        !Number.isSafeInteger(size) ||
+        (size as number) < 0 ||
+        (sha256 !== undefined && hash === undefined)
+      ) {
+        throw badAnswer(asked, `${listingName} has an entry without sound path, size and sha256`)
+      }
+      return { path, size: size as number, sha256: hash }
+    })
+    .sort((a, b) => (a.path < b.path ? -1 : 1))
+}
