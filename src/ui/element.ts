@@ -1,0 +1,16 @@
+/** The `aquatint/element` entry: defines `<aquatint-prompt>`, once per page. */
+
+import { AquatintPrompt } from './prompt/aquatint-prompt.js'
+
+export { AquatintPrompt }
+export type { ImageDetail } from './prompt/image-detail.js'
+export type { ModelOption } from './prompt/model-field.js'
+export type { PromptSettings } from './prompt/settings.js'
+
+if (customElements.get('aquatint-prompt') === undefined) customElements.define('aquatint-prompt', AquatintPrompt)
+
+declare global {
+  interface HTMLElementTagNameMap {
+    'aquatint-prompt': AquatintPrompt
+  }
+}

@@ -1,0 +1,91 @@
+/** Earlier pictures in IndexedDB, without a library: one store for what is listed, one for the files, written together. */
+
+import type { PromptSettings } from '../element.js'
+
+/** A kept picture, without its file. */
+export interface GalleryEntry {
+  readonly id: number
+  /** Milliseconds since 1970. */
+  readonly createdAt: number
+  readonly name: string
+  readonly width: number
+  readonly height: number
+  readonly settings: PromptSettings
+}
+
+/** The gallery's database. */
+export class GalleryStore {
+  readonly #database: Promise<IDBDatabase>
+
+  constructor(name = 'aquatint-gallery') {
+    this.#database = open(name)
+    // Whoever uses the store meets the failure; here it must only not go unhandled.
+    this.#database.catch(() => {})
+  }
+
+  /** Keeps a picture. @returns it with its id */
+  async add(entry: Omit<GalleryEntry, 'id'>, file: Blob): Promise<GalleryEntry> {
+    const transaction = (await this.#database).transaction(['entries', 'files'], 'readwrite')
+    const id = Number(await result(transaction.objectStore('entries').add(entry)))
+    transaction.objectStore('files').put(file, id)
+    await committed(transaction)
+    return { ...entry, id }
+  }
+
+  /** Up to `limit` pictures older than `before` (an id), newest first. */
+  async list(limit: number, before = Infinity): Promise<readonly GalleryEntry[]> {
+    const store = (await this.#database).transaction('entries').objectStore('entries')
+    const entries: GalleryEntry[] = []
+    const request = store.openCursor(before === Infinity ? null : IDBKeyRange.upperBound(before, true), 'prev')
+    for (;;) {
+      const cursor = await result(request)
+      if (cursor === null) return entries
+      entries.push({ ...(cursor.value as Omit<GalleryEntry, 'id'>), id: Number(cursor.primaryKey) })
+      if (entries.length === limit) return entries
+      cursor.continue()
+    }
+  }
+
+  /** How many pictures are kept. */
+  async count(): Promise<number> {
+    return result((await this.#database).transaction('entries').objectStore('entries').count())
+  }
+
+  /** The PNG, or undefined when it is gone. */
+  async file(id: number): Promise<Blob | undefined> {
+    const found: unknown = await result((await this.#database).transaction('files').objectStore('files').get(id))
+    return found instanceof Blob ? found : undefined
+  }
+
+  /** Forgets a picture. */
+  async delete(id: number): Promise<void> {
+    const transaction = (await this.#database).transaction(['entries', 'files'], 'readwrite')
+    transaction.objectStore('entries').delete(id)
+    transaction.objectStore('files').delete(id)
+    await committed(transaction)
+  }
+}
+
+function open(name: string): Promise<IDBDatabase> {
+  const request = indexedDB.open(name, 1)
+  request.addEventListener('upgradeneeded', () => {
+    request.result.createObjectStore('entries', { autoIncrement: true })
+    request.result.createObjectStore('files')
+  })
+  return result(request)
+}
+
+function result<T>(request: IDBRequest<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    request.addEventListener('success', () => resolve(request.result), { once: true })
+    request.addEventListener('error', () => reject(request.error ?? new Error('The browser gave no reason.')), { once: true })
+  })
+}
+
+/** A request's success is not yet a commit: over quota the transaction still aborts. */
+function committed(transaction: IDBTransaction): Promise<void> {
+  return new Promise((resolve, reject) => {
+    transaction.addEventListener('complete', () => resolve())
+    transaction.addEventListener('abort', () => reject(transaction.error ?? new Error('The transaction was aborted.')))
+  })
+}

@@ -1,0 +1,150 @@
+/** The gallery on the page: earlier pictures, newest first; open one, compare two, delete. */
+
+import type { ImageDetail } from '../element.js'
+import { h, setText } from '../parts/dom.js'
+import { openCompare } from './compare-dialog.js'
+import { GalleryStore, type GalleryEntry } from './gallery-store.js'
+import { openPicture, type PictureActions } from './picture-dialog.js'
+
+/** Pictures shown at first, and more with each press of the button. */
+const pageSize = 24
+
+/** The section, and what fills it. */
+export class Gallery {
+  readonly #section: HTMLElement
+  readonly #store: GalleryStore
+  readonly #actions: Omit<PictureActions, 'onDelete'>
+  readonly #list = h('ul', { class: 'prints' })
+  readonly #more = h('button', { type: 'button', class: 'more' }, 'Show more')
+  readonly #compare = h('button', { type: 'button' }, 'Compare two')
+  readonly #problem = h('p', { class: 'note', role: 'status' })
+  readonly #chosen = new Map<number, GalleryEntry>()
+  #oldest = Infinity
+
+  constructor(section: HTMLElement, actions: Omit<PictureActions, 'onDelete'>, store = new GalleryStore()) {
+    this.#section = section
+    this.#actions = actions
+    this.#store = store
+    this.#problem.hidden = true
+    this.#compare.disabled = true
+    this.#compare.addEventListener('click', () => void this.#openCompare())
+    this.#more.addEventListener('click', () => void this.#showMore())
+    section.append(
+      h(
+        'div',
+        { class: 'section-head' },
+        h('h2', { id: 'gallery-title' }, 'Earlier pictures'),
+        h('div', { class: 'tools' }, this.#compare),
+      ),
+      this.#problem,
+      this.#list,
+      this.#more,
+    )
+  }
+
+  /** Shows what was kept in earlier visits. */
+  async start(): Promise<void> {
+    await this.#tell(() => this.#showMore())
+  }
+
+  /** Keeps what a run made. */
+  async keep({ images, files, settings }: ImageDetail): Promise<void> {
+    await this.#tell(async () => {
+      for (const [index, file] of files.entries()) {
+        const { width = 0, height = 0 } = images[index] ?? {}
+        const entry = await this.#store.add({ createdAt: Date.now(), name: file.name, width, height, settings }, file)
+        this.#list.prepend(this.#item(entry, file))
+        this.#oldest = Math.min(this.#oldest, entry.id)
+      }
+      this.#section.hidden = false
+    })
+  }
+
+  async #showMore(): Promise<void> {
+    const entries = await this.#store.list(pageSize + 1, this.#oldest)
+    for (const entry of entries.slice(0, pageSize)) {
+      this.#list.append(this.#item(entry, await this.#store.file(entry.id)))
+      this.#oldest = entry.id
+    }
+    this.#more.hidden = entries.length <= pageSize
+    this.#section.hidden = this.#list.childElementCount === 0
+  }
+
+  #item(entry: GalleryEntry, file: Blob | undefined): HTMLElement {
+    const { prompt } = entry.settings
+    const image = h('img', { alt: '', loading: 'lazy', width: entry.width, height: entry.height })
+    if (file !== undefined) {
+      image.src = URL.createObjectURL(file)
+      image.addEventListener('load', () => URL.revokeObjectURL(image.src), { once: true })
+    }
+    const choose = h('input', { type: 'checkbox', 'aria-label': `Compare: ${prompt}` })
+    choose.addEventListener('change', () => this.#choose(entry, choose.checked))
+    const item = h(
+      'li',
+      { class: 'print', 'data-id': entry.id },
+      h('button', { type: 'button', 'aria-label': `Open: ${prompt === '' ? 'picture without a prompt' : prompt}`, onclick: () => void this.#open(entry, item) }, image),
+      h('p', { class: 'caption', 'aria-hidden': 'true' }, prompt),
+      h('label', {}, choose, 'Compare'),
+    )
+    return item
+  }
+
+  async #open(entry: GalleryEntry, item: HTMLElement): Promise<void> {
+    await this.#tell(async () => {
+      const file = await this.#store.file(entry.id)
+      if (file === undefined) throw new Error('The browser has removed this picture’s file.')
+      openPicture(entry, file, {
+        ...this.#actions,
+        onDelete: () => {
+          void this.#tell(async () => {
+            await this.#store.delete(entry.id)
+            this.#choose(entry, false)
+            item.remove()
+            this.#section.hidden = this.#list.childElementCount === 0
+          })
+        },
+      })
+    })
+  }
+
+  #choose(entry: GalleryEntry, chosen: boolean): void {
+    if (chosen) this.#chosen.set(entry.id, entry)
+    else this.#chosen.delete(entry.id)
+    // With a third one chosen, the first steps back.
+    const [first] = this.#chosen.keys()
+    if (this.#chosen.size > 2 && first !== undefined) {
+      this.#chosen.delete(first)
+      const box = this.#list.querySelector<HTMLInputElement>(`[data-id="${first}"] input`)
+      if (box !== null) box.checked = false
+    }
+    this.#compare.disabled = this.#chosen.size !== 2
+  }
+
+  async #openCompare(): Promise<void> {
+    await this.#tell(async () => {
+      const [left, right] = [...this.#chosen.values()]
+      if (left === undefined || right === undefined) return
+      const [leftFile, rightFile] = [await this.#store.file(left.id), await this.#store.file(right.id)]
+      if (leftFile === undefined || rightFile === undefined) throw new Error('The browser has removed a picture’s file.')
+      openCompare({ entry: left, file: leftFile }, { entry: right, file: rightFile })
+    })
+  }
+
+  /** Storage may be full, blocked or gone; making pictures goes on without a gallery. */
+  async #tell(task: () => Promise<void>): Promise<void> {
+    try {
+      await task()
+      this.#problem.hidden = true
+    } catch (error) {
+      const why = error instanceof Error ? error.message : ''
+      setText(
+        this.#problem,
+        error instanceof DOMException && error.name === 'QuotaExceededError'
+          ? 'This picture could not be kept: the browser’s storage is full. Save it as a PNG, or delete a model under “Models”.'
+          : `The gallery does not work here, so save what you want to keep as a PNG. (${why})`,
+      )
+      this.#problem.hidden = false
+      this.#section.hidden = false
+    }
+  }
+}

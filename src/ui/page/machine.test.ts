@@ -1,0 +1,37 @@
+import { expect, test } from 'vitest'
+import { machineNotes, type Machine } from './machine.js'
+
+const good: Machine = {
+  gpu: 'gpu',
+  gpuName: 'example',
+  shaderF16: true,
+  maxBufferSize: 2 ** 31,
+  memoryGb: 16,
+  cores: 8,
+  storage: true,
+  quota: 100e9,
+  usage: 0,
+  thirdPartyFrame: false,
+  secureContext: true,
+}
+const codes = (change: Partial<Machine>) => machineNotes({ ...good, ...change }).map(({ code }) => code)
+
+test('a good machine has nothing to be told', () => expect(codes({})).toEqual([]))
+
+test.each<[Partial<Machine>, string[]]>([
+  [{ gpu: 'none' }, ['no-webgpu']],
+  [{ gpu: 'none', secureContext: false }, ['insecure']],
+  [{ gpu: 'software', shaderF16: false }, ['software-adapter']],
+  [{ shaderF16: false }, ['no-shader-f16']],
+  [{ memoryGb: 4 }, ['little-memory']],
+  [{ memoryGb: undefined }, []],
+  [{ storage: false, quota: undefined }, ['no-storage']],
+  [{ quota: 2e9 }, ['small-quota']],
+  [{ thirdPartyFrame: true }, ['third-party-frame']],
+])('%j: %j', (change, expected) => expect(codes(change)).toEqual(expected))
+
+test('without a GPU, what still works is said', () => {
+  for (const change of [{ gpu: 'none' }, { gpu: 'software' }, { secureContext: false }] as const) {
+    expect(machineNotes({ ...good, ...change })[0]?.text).toContain('The bundled model runs on the processor and works here.')
+  }
+})

@@ -1,0 +1,129 @@
+/** What this browser and machine can do, and what that means for someone who wants a picture: each fact with its own sentence. */
+
+/** What was found. Bytes and megapixels are not known everywhere. */
+export interface Machine {
+  /** `none`: no WebGPU; `software`: a fallback adapter only; `gpu`: a real one. */
+  readonly gpu: 'none' | 'software' | 'gpu'
+  readonly gpuName: string
+  readonly shaderF16: boolean
+  readonly maxBufferSize: number
+  /** RAM in GB as far as the browser tells (it stops at 8 or 32), or undefined. */
+  readonly memoryGb: number | undefined
+  readonly cores: number
+  /** Whether IndexedDB can be used. */
+  readonly storage: boolean
+  /** Bytes the browser says this site may use, and uses. */
+  readonly quota: number | undefined
+  readonly usage: number | undefined
+  /** Inside another site's frame, where browsers keep storage apart and forget it sooner. */
+  readonly thirdPartyFrame: boolean
+  readonly secureContext: boolean
+}
+
+/** A fact worth saying. */
+export interface MachineNote {
+  readonly code: 'insecure' | 'no-webgpu' | 'software-adapter' | 'no-shader-f16' | 'little-memory' | 'third-party-frame' | 'no-storage' | 'small-quota'
+  readonly text: string
+  /** Whether it belongs on the page itself, or only in the panel. */
+  readonly urgent: boolean
+}
+
+const small = 'The bundled model runs on the processor and works here.'
+
+/** The notes for a machine, most weighty first. */
+export function machineNotes(machine: Machine): readonly MachineNote[] {
+  const notes: MachineNote[] = []
+  const say = (code: MachineNote['code'], text: string, urgent = true) => void notes.push({ code, text, urgent })
+  if (!machine.secureContext) {
+    say('insecure', `This page came over plain HTTP, so the browser keeps the GPU from it. ${small} For the GPU, open the page over HTTPS or on localhost.`)
+  } else if (machine.gpu === 'none') {
+    say('no-webgpu', `This browser offers no WebGPU, so large models would take hours. ${small} A current Chrome or Edge, or switching graphics acceleration on, usually helps.`)
+  } else if (machine.gpu === 'software') {
+    say('software-adapter', `This browser draws with the processor instead of a graphics card, so large models would take hours. ${small}`)
+  } else if (!machine.shaderF16) {
+    say('no-shader-f16', 'This graphics card has no 16-bit arithmetic (shader-f16): models run in 32 bits, which takes twice the memory.', false)
+  }
+  if (machine.memoryGb !== undefined && machine.memoryGb <= 4) {
+    say('little-memory', `This machine reports ${machine.memoryGb} GB of memory. Large models may not fit; the bundled one does.`)
+  }
+  if (!machine.storage) {
+    say('no-storage', 'This browser keeps nothing for this page (a private window, or storage is blocked): models are downloaded again every time, and there is no gallery. Making pictures works.')
+  } else if (machine.quota !== undefined && machine.usage !== undefined && machine.quota - machine.usage < 3e9) {
+    say('small-quota', 'The browser lets this page keep little more (less than 3 GB, as in a private window or on a full disk): large models may have to be downloaded again next time.', false)
+  }
+  if (machine.thirdPartyFrame) {
+    say('third-party-frame', 'This page is shown inside another site. Browsers keep what it downloads apart from the same page opened on its own, and may forget it sooner.', false)
+  }
+  return notes
+}
+
+/** Looks. Never throws: what cannot be found out counts as missing. */
+export async function inspectMachine(): Promise<Machine> {
+  const adapter = await requestAdapter()
+  const estimate = await (navigator.storage as StorageManager | undefined)?.estimate().catch(() => undefined)
+  return {
+    gpu: adapter === undefined ? 'none' : adapter.isFallback ? 'software' : 'gpu',
+    gpuName: adapter?.name ?? '',
+    shaderF16: adapter?.shaderF16 ?? false,
+    maxBufferSize: adapter?.maxBufferSize ?? 0,
+    memoryGb: (navigator as Navigator & { readonly deviceMemory?: number }).deviceMemory,
+    cores: navigator.hardwareConcurrency,
+    storage: await canStore(),
+    quota: estimate?.quota,
+    usage: estimate?.usage,
+    thirdPartyFrame: isThirdPartyFrame(),
+    secureContext: isSecureContext,
+  }
+}
+
+async function requestAdapter(): Promise<{ name: string; isFallback: boolean; shaderF16: boolean; maxBufferSize: number } | undefined> {
+  try {
+    const adapter = await (navigator as Navigator & { readonly gpu?: Gpu }).gpu?.requestAdapter({ powerPreference: 'high-performance' })
+    if (adapter === undefined || adapter === null) return undefined
+    const { info } = adapter
+    const name = [info.vendor, info.architecture, info.device, info.description].filter((part) => part !== '')
+    return {
+      name: [...new Set(name)].join(' '),
+      isFallback: info.isFallbackAdapter ?? false,
+      shaderF16: adapter.features.has('shader-f16'),
+      maxBufferSize: adapter.limits.maxBufferSize,
+    }
+  } catch {
+    return undefined
+  }
+}
+
+/** The few words of WebGPU that are read here. */
+interface Gpu {
+  requestAdapter(options: { powerPreference: 'high-performance' }): Promise<{
+    readonly info: { vendor: string; architecture: string; device: string; description: string; isFallbackAdapter?: boolean }
+    readonly features: ReadonlySet<string>
+    readonly limits: { readonly maxBufferSize: number }
+  } | null>
+}
+
+function canStore(): Promise<boolean> {
+  return new Promise((resolve) => {
+    try {
+      const request = indexedDB.open('aquatint-probe')
+      request.addEventListener('success', () => {
+        request.result.close()
+        indexedDB.deleteDatabase('aquatint-probe')
+        resolve(true)
+      })
+      request.addEventListener('error', () => resolve(false))
+    } catch {
+      resolve(false)
+    }
+  })
+}
+
+function isThirdPartyFrame(): boolean {
+  if (window.top === window) return false
+  // An ancestor of another origin hides its location.
+  try {
+    return window.top?.location.origin !== location.origin
+  } catch {
+    return true
+  }
+}

@@ -1,0 +1,49 @@
+/** Numbers for people: bytes, times, counts. Decimal units, as disks and networks use them. */
+
+const units = ['bytes', 'kB', 'MB', 'GB', 'TB'] as const
+
+/** `1.23 GB`: three digits. */
+export function formatBytes(bytes: number): string {
+  let unit = 0
+  let value = bytes
+  // 999.5 rounds to 1000, which belongs to the next unit.
+  while (value >= 999.5 && unit < units.length - 1) {
+    value /= 1000
+    unit++
+  }
+  const digits = unit === 0 || value >= 99.95 ? 0 : value >= 9.995 ? 1 : 2
+  return `${value.toFixed(digits)} ${units[unit] ?? ''}`
+}
+
+/** `1.23 of 4.56 GB`: both in the unit of the whole. */
+export function formatShare(part: number, whole: number): string {
+  const [number = '', unit = ''] = formatBytes(whole).split(' ')
+  const scale = 1000 ** units.indexOf(unit as (typeof units)[number])
+  const digits = number.split('.')[1]?.length ?? 0
+  return `${(part / scale).toFixed(digits)} of ${number} ${unit}`
+}
+
+/** `8 s`, `2 min 5 s`, `1 h 12 min`. Under ten seconds with one decimal where `fine`. */
+export function formatSeconds(seconds: number, fine = false): string {
+  if (fine && seconds < 9.95) return `${seconds.toFixed(1)} s`
+  const whole = Math.round(seconds)
+  if (whole < 60) return `${whole} s`
+  if (whole < 3600) return whole % 60 === 0 ? `${whole / 60} min` : `${Math.floor(whole / 60)} min ${whole % 60} s`
+  const minutes = Math.round(seconds / 60)
+  return minutes % 60 === 0 ? `${minutes / 60} h` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`
+}
+
+/** Time left, no finer than it is known: `a few seconds`, `40 s`, `3 min`, `1 h 10 min`. */
+export function formatTimeLeft(seconds: number): string {
+  if (seconds < 5) return 'a few seconds'
+  if (seconds < 60) return formatSeconds(Math.ceil(seconds / 5) * 5)
+  if (seconds < 600) return formatSeconds(Math.ceil(seconds / 30) * 30)
+  return formatSeconds(Math.ceil(seconds / 300) * 300)
+}
+
+/** `860 M parameters`: the number with its scale. */
+export function formatCount(count: number): string {
+  if (count < 1000) return String(count)
+  const [number = '', unit = ''] = formatBytes(count).split(' ')
+  return `${number} ${{ kB: 'k', MB: 'M', GB: 'B', TB: 'T' }[unit] ?? ''}`
+}

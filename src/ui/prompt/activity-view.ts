@@ -1,0 +1,100 @@
+/** Draws an activity: the headline, its numbers, four stages with a bar, the files, the memory account. Keeps its height. */
+
+import { h, setText } from '../parts/dom.js'
+import { fraction, type Activity } from './activity.js'
+import { componentName, details, fileState, headline, memoryLine } from './activity-words.js'
+
+const stages = [
+  { name: 'Download', phases: ['resolving', 'downloading', 'ready'] },
+  { name: 'Encode', phases: ['encoding'] },
+  { name: 'Denoise', phases: ['denoising'] },
+  { name: 'Decode', phases: ['decoding'] },
+] as const
+
+/** The strip that says what is going on. */
+export class ActivityView {
+  readonly element: HTMLElement
+  readonly #headline = h('p', { class: 'headline', part: 'headline' })
+  readonly #details = h('p', { class: 'details' })
+  readonly #stages = stages.map(({ name }) => {
+    const fill = h('span', { class: 'fill' })
+    return { fill, item: h('li', {}, h('span', { class: 'track' }, fill), h('span', { class: 'name' }, name)) }
+  })
+  readonly #bar = h('div', { class: 'bar', role: 'progressbar', 'aria-label': 'Progress', 'aria-valuemin': 0, 'aria-valuemax': 100 })
+  readonly #spoken = h('p', { class: 'visually-hidden', role: 'status' })
+  readonly #files = h('details', { class: 'files', part: 'files' })
+  readonly #fileRows = new Map<string, { row: HTMLElement; state: HTMLElement; fill: HTMLElement }>()
+  readonly #fileList = h('ul')
+  readonly #fileSummary = h('summary')
+  readonly #memory = h('p', { class: 'memory', part: 'memory' })
+  #stage = -1
+
+  constructor() {
+    this.#bar.append(h('ol', { class: 'stages', 'aria-hidden': 'true' }, ...this.#stages.map(({ item }) => item)))
+    this.#files.append(this.#fileSummary, this.#fileList)
+    this.#files.hidden = true
+    this.element = h(
+      'section',
+      { class: 'activity', part: 'activity', 'aria-label': 'What is going on' },
+      h('div', { class: 'line' }, this.#headline, this.#details),
+      this.#bar,
+      this.#files,
+      this.#memory,
+      this.#spoken,
+    )
+  }
+
+  /** Draws. `message` stands in for the headline when nothing is going on. */
+  update(activity: Activity, message = ''): void {
+    const title = headline(activity) || message
+    setText(this.#headline, title)
+    setText(this.#details, details(activity))
+    // Said aloud by stage, not by step or byte: the bar's value is there for whoever asks.
+    setText(this.#spoken, title.replace(/ · step .*/, ''))
+    this.element.classList.toggle('idle', activity.phase === 'idle')
+    this.#drawStages(activity)
+    this.#drawFiles(activity)
+    setText(this.#memory, memoryLine(activity))
+  }
+
+  #drawStages(activity: Activity): void {
+    const { phase } = activity
+    const found = stages.findIndex(({ phases }) => (phases as readonly string[]).includes(phase))
+    if (phase === 'idle' || phase === 'starting') this.#stage = -1
+    else if (phase === 'complete') this.#stage = stages.length
+    else if (found >= 0) this.#stage = found
+    const part = fraction(activity)
+    this.#stages.forEach(({ item, fill }, index) => {
+      const here = index === this.#stage
+      item.classList.toggle('here', here)
+      item.classList.toggle('waiting', here && part === undefined)
+      fill.style.setProperty('scale', `${index < this.#stage ? 1 : here ? (part ?? 0) : 0} 1`)
+    })
+    if (part === undefined || this.#stage < 0) this.#bar.removeAttribute('aria-valuenow')
+    else this.#bar.setAttribute('aria-valuenow', String(Math.round(part * 100)))
+    this.#bar.setAttribute('aria-valuetext', [headline(activity), details(activity)].filter((text) => text !== '').join(', ') || 'Idle')
+  }
+
+  #drawFiles({ files }: Activity): void {
+    this.#files.hidden = files.size === 0
+    if (files.size < this.#fileRows.size) {
+      this.#fileRows.clear()
+      this.#fileList.replaceChildren()
+    }
+    setText(this.#fileSummary, files.size === 1 ? 'One file' : `${files.size} files`)
+    for (const [key, file] of files) {
+      let drawn = this.#fileRows.get(key)
+      if (drawn === undefined) {
+        const fill = h('span', { class: 'fill' })
+        const state = h('span', { class: 'state' })
+        const name = h('span', { class: 'path', title: file.path }, file.path)
+        const row = h('li', { title: componentName(file.component) }, name, state, h('span', { class: 'track' }, fill))
+        drawn = { row, state, fill }
+        this.#fileRows.set(key, drawn)
+        this.#fileList.append(row)
+      }
+      setText(drawn.state, fileState(file))
+      drawn.fill.style.setProperty('scale', `${file.total === 0 ? 1 : file.loaded / file.total} 1`)
+    }
+  }
+}

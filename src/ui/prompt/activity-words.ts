@@ -1,0 +1,96 @@
+/** An activity in words: a headline of few words and a line of numbers. Pure. */
+
+import { formatBytes, formatSeconds, formatShare, formatTimeLeft } from '../parts/format.js'
+import { downloadSpeed, downloadTotals, stepsTimeLeft, type Activity, type FileActivity } from './activity.js'
+
+const componentNames: Readonly<Record<string, string>> = {
+  text_encoder: 'text encoder',
+  text_encoder_2: 'second text encoder',
+  text_encoder_3: 'third text encoder',
+  tokenizer: 'tokenizer',
+  tokenizer_2: 'second tokenizer',
+  unet: 'UNet',
+  transformer: 'transformer',
+  vae: 'image decoder',
+  scheduler: 'scheduler',
+}
+
+/** A component's name for people; its own where it has no other. */
+export function componentName(component: string): string {
+  return componentNames[component] ?? component
+}
+
+/** What is going on, in a few words. */
+export function headline(activity: Activity): string {
+  const { weights, component, step } = activity
+  if (weights !== undefined) return `Loading the ${componentName(weights.component)}`
+  switch (activity.phase) {
+    case 'idle':
+      return ''
+    case 'starting':
+      return 'Starting'
+    case 'resolving':
+      return 'Looking the model up'
+    case 'downloading':
+      return downloadTotals(activity.files).verifying > 0 && !anyDownloading(activity) ? 'Checking what came' : 'Downloading'
+    case 'ready':
+      return 'Model ready'
+    case 'encoding':
+      return component === undefined ? 'Reading the prompt' : `Reading the prompt · ${componentName(component)}`
+    case 'denoising':
+      return step === undefined ? 'Denoising' : `Denoising · step ${step.done} of ${step.total}`
+    case 'decoding':
+      return 'Decoding the picture'
+    case 'complete':
+      return 'Done'
+  }
+}
+
+/** The numbers that go with it. Empty where there are none. */
+export function details(activity: Activity): string {
+  const { weights } = activity
+  if (weights !== undefined) return formatShare(weights.loaded, weights.total)
+  if (activity.phase === 'downloading') return downloadDetails(activity)
+  const left = stepsTimeLeft(activity)
+  if (activity.phase === 'denoising' && left !== undefined) return left === 0 ? '' : `${formatTimeLeft(left)} left`
+  return ''
+}
+
+function downloadDetails(activity: Activity): string {
+  const { total, loaded, cached } = downloadTotals(activity.files)
+  if (total === 0) return ''
+  const parts = [formatShare(loaded, total)]
+  const speed = downloadSpeed(activity)
+  if (speed !== undefined && loaded < total) {
+    parts.push(`${formatBytes(speed)}/s`, `${formatTimeLeft((total - loaded) / speed)} left`)
+  }
+  if (cached > 0) parts.push(cached === total ? 'all from this disk' : `${formatBytes(cached)} were here already`)
+  return parts.join(' · ')
+}
+
+/** A file's state: bytes while they come, else a word. */
+export function fileState({ phase, loaded, total, cached }: FileActivity): string {
+  if (phase === 'queued') return `${formatBytes(total)}, waiting`
+  if (phase === 'verifying') return `${formatBytes(total)}, checking`
+  if (phase === 'downloading') return formatShare(loaded, total)
+  return cached === total ? `${formatBytes(total)}, cached` : formatBytes(total)
+}
+
+/** The memory account in a line: what is on the device, bytes now and at most. */
+export function memoryLine({ memory }: Activity): string {
+  if (memory === undefined) return ''
+  const there = Object.entries(memory.components).filter(([, { weights, activations }]) => weights + activations > 0)
+  const names = there.map(([name]) => componentName(name)).join(', ')
+  return `${names === '' ? 'Nothing' : names} on the device · ${formatBytes(memory.live)} now · ${formatBytes(memory.peak)} at most`
+}
+
+/** Phase times of a finished run, such as `encode 0.2 s · denoise 31 s · decode 1.2 s`. */
+export function timingsLine(timings: Readonly<Record<string, number>>): string {
+  return Object.entries(timings)
+    .map(([name, seconds]) => `${name} ${formatSeconds(seconds, true)}`)
+    .join(' · ')
+}
+
+function anyDownloading({ files }: Activity): boolean {
+  return [...files.values()].some(({ phase }) => phase === 'downloading' || phase === 'queued')
+}

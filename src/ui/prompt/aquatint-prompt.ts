@@ -1,0 +1,363 @@
+/**
+ * `<aquatint-prompt>`: a prompt box that makes pictures with a diffusers checkpoint. Attributes and properties down, events up;
+ * its looks are custom properties and parts. The class wires fields, runner, strip and frame together and does none of their work.
+ */
+
+import {
+  InputError,
+  type DiffusionPipeline,
+  type GeneratedImage,
+  type LoadPipelineOptions,
+  type PipelineInfo,
+} from '../../index.js'
+import { h, sheet } from '../parts/dom.js'
+import { timingsLine } from './activity-words.js'
+import { ActivityView } from './activity-view.js'
+import { loadOptionsFromAttributes, observedAttributes, settingFromAttribute } from './attributes.js'
+import { FormView } from './form-view.js'
+import { createImageDetail, imageActions, type ImageDetail } from './image-detail.js'
+import type { ModelOption } from './model-field.js'
+import { Notice } from './notice.js'
+import { Plate } from './plate.js'
+import { Runner, type RunnerState } from './runner.js'
+import { emptySettings, toGenerateOptions, type PromptSettings } from './settings.js'
+import activityCss from './styles/activity.css?inline'
+import formCss from './styles/form.css?inline'
+import layoutCss from './styles/layout.css?inline'
+import plateCss from './styles/plate.css?inline'
+import tokensCss from './styles/tokens.css?inline'
+
+/** Properties that a page may have set before this class was there to catch them. */
+const lateProperties = ['prompt', 'settings', 'models', 'loadOptions', 'model', 'disabled', 'name', 'required'] as const
+
+/** The prompt box. See docs/embedding.md. */
+export class AquatintPrompt extends HTMLElement {
+  static readonly formAssociated = true
+  static readonly observedAttributes = observedAttributes
+  static #sheets: readonly CSSStyleSheet[] | undefined
+
+  readonly #internals = this.attachInternals()
+  readonly #form = new FormView(
+    () => this.#saveState(),
+    () => this.#modelChanged(),
+  )
+  readonly #activity = new ActivityView()
+  readonly #plate = new Plate()
+  readonly #notice = new Notice()
+  readonly #runner: Runner
+  #loadOptions: LoadPipelineOptions = {}
+  #value: File | null = null
+  #images: readonly GeneratedImage[] = []
+  #message = ''
+
+  constructor() {
+    super()
+    this.#runner = new Runner({
+      onState: (state) => this.#showState(state),
+      onActivity: (activity) => this.#activity.update(activity, this.#message),
+      onLoad: (info) => this.#loaded(info),
+      onProgress: (progress) => this.#emit('progress', progress),
+      onStep: (step) => {
+        if (step.preview !== undefined) this.#plate.showPreview(step.preview)
+        this.#emit('step', step)
+      },
+    })
+    const root = this.attachShadow({ mode: 'open', delegatesFocus: true })
+    root.adoptedStyleSheets = [...(AquatintPrompt.#sheets ??= [tokensCss, layoutCss, formCss, activityCss, plateCss].map(sheet))]
+    root.append(
+      h(
+        'div',
+        { class: 'box', part: 'box' },
+        h('div', { class: 'controls' }, this.#form.element, this.#notice.element),
+        h('div', { class: 'outcome' }, this.#plate.element, this.#activity.element),
+      ),
+    )
+    this.#form.element.addEventListener('submit', (event) => {
+      event.preventDefault()
+      this.#try(() => this.generate())
+    })
+    this.#form.cancel.addEventListener('click', () => this.cancel())
+    root.addEventListener('keydown', (event) => this.#onKey(event as KeyboardEvent))
+    this.#form.setBusy(false)
+    this.#form.setDefaults(undefined)
+  }
+
+  /** The prompt as written. */
+  get prompt(): string {
+    return this.#form.prompt.value
+  }
+  set prompt(prompt: string) {
+    this.#form.write({ prompt })
+  }
+
+  /** The model as chosen: a repository id, an absolute URL, or a path that starts with `./`. */
+  get model(): string {
+    return this.#form.model.value
+  }
+  set model(model: string) {
+    this.#form.write({ model })
+    this.#modelChanged()
+  }
+
+  /** Everything that is set. Setting changes what is given and leaves the rest. @throws InputError when a field is wrong */
+  get settings(): PromptSettings {
+    const settings = this.#form.read(true)
+    if (settings === undefined) throw new InputError('invalid-settings', 'A field of the prompt box holds something not allowed.')
+    return settings
+  }
+  set settings(settings: Partial<PromptSettings>) {
+    this.#form.write(settings)
+    if (settings.model !== undefined) this.#modelChanged()
+  }
+
+  /** Models offered by name. */
+  get models(): readonly ModelOption[] {
+    return this.#form.model.options
+  }
+  set models(models: readonly ModelOption[]) {
+    this.#form.model.options = models
+  }
+
+  /** Options of loading beyond the attributes, such as `token` and `components`. */
+  get loadOptions(): LoadPipelineOptions {
+    return { ...loadOptionsFromAttributes(this), ...this.#loadOptions }
+  }
+  set loadOptions(options: LoadPipelineOptions) {
+    this.#loadOptions = options
+  }
+
+  /** `idle`, `loading`, `ready` or `generating`. */
+  get state(): RunnerState {
+    return this.#runner.state
+  }
+
+  /** The loaded pipeline, to use directly. */
+  get pipeline(): DiffusionPipeline | undefined {
+    return this.#runner.pipeline
+  }
+
+  /** The last pictures. */
+  get images(): readonly GeneratedImage[] {
+    return this.#images
+  }
+
+  /** The first of the last pictures as a PNG file with its settings: what a form sends under `name`. */
+  get value(): File | null {
+    return this.#value
+  }
+
+  get form(): HTMLFormElement | null {
+    return this.#internals.form
+  }
+  get name(): string {
+    return this.getAttribute('name') ?? ''
+  }
+  set name(name: string) {
+    this.setAttribute('name', name)
+  }
+  get type(): string {
+    return this.localName
+  }
+  get disabled(): boolean {
+    return this.hasAttribute('disabled')
+  }
+  set disabled(disabled: boolean) {
+    this.toggleAttribute('disabled', disabled)
+  }
+  get required(): boolean {
+    return this.hasAttribute('required')
+  }
+  set required(required: boolean) {
+    this.toggleAttribute('required', required)
+    this.#validate()
+  }
+  get validity(): ValidityState {
+    return this.#internals.validity
+  }
+  get validationMessage(): string {
+    return this.#internals.validationMessage
+  }
+  get willValidate(): boolean {
+    return this.#internals.willValidate
+  }
+  checkValidity(): boolean {
+    return this.#internals.checkValidity()
+  }
+  reportValidity(): boolean {
+    return this.#internals.reportValidity()
+  }
+
+  /** Loads the model that is set, unless it is loaded. @throws as `DiffusionPipeline.fromPretrained` */
+  load(): Promise<DiffusionPipeline> {
+    return this.#report(async () => {
+      this.#notice.clear()
+      return this.#runner.load(this.#requireModel(), this.loadOptions)
+    })
+  }
+
+  /** Makes pictures from what is set, loading first where needed. @throws as `DiffusionPipeline.generate` */
+  generate(): Promise<ImageDetail> {
+    return this.#report(async () => {
+      this.#notice.clear()
+      const { settings } = this
+      const model = this.#requireModel()
+      this.#message = ''
+      const output = await this.#runner.generate(model, this.loadOptions, settings.prompt, {
+        previewEvery: 1,
+        ...toGenerateOptions(settings),
+      })
+      const info = this.#runner.pipeline?.info
+      if (info === undefined) throw new DOMException('The model was let go.', 'AbortError')
+      return this.#show(await createImageDetail(output, settings, info))
+    })
+  }
+
+  /** Stops a load or a generation. What was downloaded stays in the cache. */
+  cancel(): void {
+    this.#runner.cancel()
+  }
+
+  /** Sets everything as it was for an earlier picture; what `settings` does not hold is emptied, but for the model. */
+  restore(settings: Partial<PromptSettings>): void {
+    this.settings = { ...emptySettings, ...settings }
+  }
+
+  connectedCallback(): void {
+    for (const name of lateProperties) {
+      const value: unknown = Object.getOwnPropertyDescriptor(this, name)?.value
+      if (value === undefined) continue
+      Reflect.deleteProperty(this, name)
+      Reflect.set(this, name, value)
+    }
+    this.#plate.drawEmpty()
+    this.#validate()
+    this.#message = ''
+    this.#showIdle()
+  }
+
+  disconnectedCallback(): void {
+    // Moving an element disconnects it for a moment.
+    queueMicrotask(() => {
+      if (!this.isConnected) void this.#runner.dispose()
+    })
+  }
+
+  attributeChangedCallback(name: string, _old: string | null, value: string | null): void {
+    if (name === 'fixed-model') this.#form.model.element.hidden = value !== null
+    this.#form.write(settingFromAttribute(name, value))
+  }
+
+  formDisabledCallback(disabled: boolean): void {
+    this.#form.disabled = disabled
+    if (disabled) this.cancel()
+  }
+
+  formResetCallback(): void {
+    this.cancel()
+    this.#form.write(emptySettings)
+    for (const name of observedAttributes) this.#form.write(settingFromAttribute(name, this.getAttribute(name)))
+    this.#images = []
+    this.#value = null
+    this.#plate.clear()
+    this.#notice.clear()
+    this.#saveState()
+    this.#validate()
+  }
+
+  formStateRestoreCallback(state: string | File | FormData | null): void {
+    if (typeof state === 'string') this.#form.write(JSON.parse(state) as Partial<PromptSettings>)
+  }
+
+  #requireModel(): string {
+    if (this.model !== '') return this.model
+    throw new InputError('no-model', 'No model is set: name a repository, an address or a folder.')
+  }
+
+  #show(detail: ImageDetail): ImageDetail {
+    this.#images = detail.images
+    this.#value = detail.files[0] ?? null
+    this.#form.setLastSeed(detail.seed)
+    this.#plate.showImages(detail.images, detail.settings.prompt, (index) => imageActions(detail, index))
+    this.#notice.showWarnings(detail.warnings)
+    this.#message = `Done · ${timingsLine(detail.timings)}`
+    this.#showIdle()
+    this.#saveState()
+    this.#validate()
+    this.#emit('image', detail)
+    return detail
+  }
+
+  #loaded(info: PipelineInfo): void {
+    this.#form.setDefaults(info)
+    this.#plate.setSize(info.defaults.width, info.defaults.height)
+    this.#emit('load', info)
+  }
+
+  #modelChanged(): void {
+    if (this.#runner.pipeline !== undefined || this.#runner.isBusy) void this.#runner.dispose()
+    this.#form.setDefaults(undefined)
+    this.#saveState()
+    this.#emit('modelchange', this.model)
+  }
+
+  #showState(state: RunnerState): void {
+    const busy = this.#runner.isBusy
+    this.#form.setBusy(busy)
+    if (state === 'generating') this.#plate.begin()
+    else this.#plate.end()
+    this.toggleAttribute('busy', busy)
+    if (state === 'ready' && this.#message === '') this.#message = 'Ready'
+    this.#showIdle()
+    this.#emit('statechange', state)
+  }
+
+  #showIdle(): void {
+    if (!this.#runner.isBusy) this.#activity.update(this.#runner.activity, this.#message)
+  }
+
+  #onKey(event: KeyboardEvent): void {
+    if (event.key === 'Enter' && (event.ctrlKey || event.metaKey) && !this.#form.run.disabled) {
+      event.preventDefault()
+      this.#try(() => this.generate())
+    } else if (event.key === 'Escape' && this.#runner.isBusy) {
+      event.preventDefault()
+      this.cancel()
+    }
+  }
+
+  /** Shows and sends a failure on its way to the caller. */
+  async #report<T>(task: () => Promise<T>): Promise<T> {
+    try {
+      return await task()
+    } catch (error) {
+      if (error instanceof DOMException && error.name === 'AbortError') this.#message = 'Cancelled'
+      else {
+        this.#message = ''
+        this.#notice.showError(error, () => this.#try(() => this.generate()))
+        this.#emit('error', error)
+      }
+      this.#showIdle()
+      throw error
+    }
+  }
+
+  /** For calls of the reader's: `#report` has already told. */
+  #try(task: () => Promise<unknown>): void {
+    void task().catch(() => {})
+  }
+
+  #saveState(): void {
+    const settings = this.#form.read()
+    this.#internals.setFormValue(this.#value, settings === undefined ? null : JSON.stringify(settings))
+  }
+
+  #validate(): void {
+    if (this.required && this.#value === null) {
+      this.#internals.setValidity({ valueMissing: true }, 'Make a picture first.', this.#form.prompt)
+    } else this.#internals.setValidity({})
+  }
+
+  #emit(type: string, detail: unknown): void {
+    this.dispatchEvent(new CustomEvent(type, { detail }))
+  }
+}

@@ -1,0 +1,48 @@
+/** The attributes of `<aquatint-prompt>`: which setting each one fills, which option of loading each one gives. */
+
+import type { DeviceKind, DTypeName, LoadPipelineOptions, OffloadMode } from '../../index.js'
+import { numberNames, numberRules, parseNumber, schedulerNames, type PromptSettings } from './settings.js'
+
+const textAttributes = { prompt: 'prompt', 'negative-prompt': 'negativePrompt', model: 'model' } as const
+const loadAttributes = ['revision', 'variant', 'endpoint', 'dtype', 'device', 'offload', 'max-memory'] as const
+
+/** The attributes that fill fields. */
+export const settingAttributes: readonly string[] = [
+  ...Object.keys(textAttributes),
+  ...numberNames.map((name) => numberRules[name].query),
+  'scheduler',
+]
+
+/** Every attribute that is watched. */
+export const observedAttributes: readonly string[] = [...settingAttributes, ...loadAttributes, 'fixed-model']
+
+/** The setting that an attribute stands for. A value that is not allowed sets nothing, as HTML's own attributes do. */
+export function settingFromAttribute(name: string, value: string | null): Partial<PromptSettings> {
+  if (Object.hasOwn(textAttributes, name)) return { [textAttributes[name as keyof typeof textAttributes]]: value ?? '' }
+  if (name === 'scheduler') {
+    return { scheduler: value !== null && Object.hasOwn(schedulerNames, value) ? value : undefined }
+  }
+  const number = numberNames.find((candidate) => numberRules[candidate].query === name)
+  if (number === undefined) return {}
+  const parsed = parseNumber(number, value ?? '')
+  return { [number]: 'value' in parsed ? parsed.value : undefined }
+}
+
+/** Options of loading from an element's attributes. */
+export function loadOptionsFromAttributes(element: Element): LoadPipelineOptions {
+  const text = (name: (typeof loadAttributes)[number]) => element.getAttribute(name) ?? undefined
+  const options = {
+    revision: text('revision'),
+    variant: text('variant'),
+    endpoint: text('endpoint'),
+    dtype: oneOf<DTypeName>(text('dtype'), ['float32', 'float16']),
+    device: oneOf<DeviceKind | 'auto'>(text('device'), ['auto', 'webgpu', 'wasm']),
+    offload: oneOf<OffloadMode>(text('offload'), ['auto', 'resident', 'model', 'block']),
+    maxMemory: text('max-memory'),
+  }
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
+}
+
+function oneOf<T extends string>(value: string | undefined, allowed: readonly T[]): T | undefined {
+  return allowed.find((candidate) => candidate === value)
+}

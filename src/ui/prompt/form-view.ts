@@ -1,0 +1,207 @@
+/** The fields of a prompt box: what is written in them, read as settings, with what is wrong said beside the field. */
+
+import type { PipelineInfo } from '../../index.js'
+import { h, setText } from '../parts/dom.js'
+import { ModelField } from './model-field.js'
+import {
+  numberNames,
+  numberRules,
+  parseNumber,
+  schedulerNames,
+  type NumberName,
+  type PromptSettings,
+} from './settings.js'
+
+interface NumberField {
+  readonly input: HTMLInputElement
+  readonly error: HTMLElement
+}
+
+/** The form. */
+export class FormView {
+  readonly element: HTMLFormElement
+  readonly prompt = h('textarea', { id: 'prompt', part: 'prompt', rows: 4, placeholder: 'What should be in the picture?' })
+  readonly negativePrompt = h('textarea', { id: 'negative', part: 'negative-prompt', rows: 1, placeholder: 'What should not' })
+  readonly model: ModelField
+  readonly run = h('button', { type: 'submit', class: 'primary', part: 'run' }, 'Generate')
+  readonly cancel = h('button', { type: 'button', part: 'cancel' }, 'Cancel')
+  readonly #numbers: Readonly<Record<NumberName, NumberField>>
+  readonly #scheduler = h('select', { id: 'scheduler' }, h('option', { value: '' }, 'As the model says'))
+  readonly #lock = h('button', { type: 'button', class: 'quiet', 'aria-pressed': 'false' }, 'Keep')
+  readonly #summary = h('span', { class: 'summary-text' })
+  readonly #settings: HTMLDetailsElement
+  #info: PipelineInfo | undefined
+  #lastSeed: number | undefined
+
+  /** `onEdit`: the reader changed something; `onModel`: the model. */
+  constructor(onEdit: () => void, onModel: () => void) {
+    this.model = new ModelField(onModel)
+    this.#numbers = {
+      width: numberField('width'),
+      height: numberField('height'),
+      numInferenceSteps: numberField('numInferenceSteps'),
+      guidanceScale: numberField('guidanceScale'),
+      seed: numberField('seed'),
+      numImagesPerPrompt: numberField('numImagesPerPrompt'),
+    }
+    this.#numbers.seed.input.placeholder = 'random'
+    this.#numbers.numImagesPerPrompt.input.placeholder = '1'
+    for (const [name, label] of Object.entries(schedulerNames)) this.#scheduler.append(h('option', { value: name }, label))
+    this.#lock.addEventListener('click', () => this.#toggleSeed())
+    this.#settings = h(
+      'details',
+      { class: 'settings', part: 'settings' },
+      h('summary', {}, h('span', { class: 'summary-title' }, 'Settings'), this.#summary),
+      h(
+        'div',
+        { class: 'grid' },
+        ...(['width', 'height', 'numInferenceSteps', 'guidanceScale'] as const).map((name) => this.#row(name)),
+        this.#row('seed', this.#lock),
+        h('div', { class: 'field' }, h('label', { for: 'scheduler' }, 'Scheduler'), this.#scheduler),
+        this.#row('numImagesPerPrompt'),
+        h('slot', { name: 'settings' }),
+      ),
+    )
+    this.element = h(
+      'form',
+      { part: 'form', novalidate: true },
+      h('slot', { name: 'header' }),
+      h('div', { class: 'field' }, h('label', { for: 'prompt' }, 'Prompt'), this.prompt),
+      h('div', { class: 'field' }, h('label', { for: 'negative' }, 'Negative prompt'), this.negativePrompt),
+      h('slot', { name: 'inputs' }),
+      this.model.element,
+      this.#settings,
+      h('div', { class: 'buttons' }, this.run, this.cancel, h('slot', { name: 'actions' })),
+    )
+    this.element.addEventListener('input', () => {
+      this.#drawSummary()
+      onEdit()
+    })
+    this.#drawSummary()
+  }
+
+  /** The settings as written, or undefined when a field is wrong. With `tell`, the wrong field says so and takes the focus. */
+  read(tell = false): PromptSettings | undefined {
+    const numbers: Partial<Record<NumberName, number>> = {}
+    let wrong: HTMLInputElement | undefined
+    for (const name of numberNames) {
+      const { input, error } = this.#numbers[name]
+      const parsed = parseNumber(name, input.value)
+      const problem = 'error' in parsed ? parsed.error : ''
+      if (tell || problem === '') {
+        setText(error, problem)
+        error.hidden = problem === ''
+        input.setAttribute('aria-invalid', String(problem !== ''))
+      }
+      if ('error' in parsed) wrong ??= input
+      else if (parsed.value !== undefined) numbers[name] = parsed.value
+    }
+    if (wrong !== undefined) {
+      if (tell) {
+        this.#settings.open = true
+        wrong.focus()
+      }
+      return undefined
+    }
+    const negative = this.negativePrompt.value
+    return {
+      model: this.model.value,
+      prompt: this.prompt.value,
+      ...(negative === '' ? {} : { negativePrompt: negative }),
+      ...numbers,
+      ...(this.#scheduler.value === '' ? {} : { scheduler: this.#scheduler.value }),
+    }
+  }
+
+  /** Writes what `settings` holds; `undefined` empties a field, what is absent stays. */
+  write(settings: Partial<PromptSettings>): void {
+    if (settings.prompt !== undefined) this.prompt.value = settings.prompt
+    if ('negativePrompt' in settings) this.negativePrompt.value = settings.negativePrompt ?? ''
+    if (settings.model !== undefined) this.model.value = settings.model
+    for (const name of numberNames) {
+      if (name in settings) this.#numbers[name].input.value = settings[name]?.toString() ?? ''
+    }
+    if ('scheduler' in settings) this.#scheduler.value = settings.scheduler ?? ''
+    if ('seed' in settings) this.#lock.setAttribute('aria-pressed', String(settings.seed !== undefined))
+    this.#drawSummary()
+  }
+
+  /** The loaded model's own values stand in the empty fields. */
+  setDefaults(info: PipelineInfo | undefined): void {
+    this.#info = info
+    for (const name of ['width', 'height', 'numInferenceSteps', 'guidanceScale'] as const) {
+      this.#numbers[name].input.placeholder = info?.defaults[name].toString() ?? 'auto'
+    }
+    this.#drawSummary()
+  }
+
+  /** The seed that was drawn, for the button that keeps it. */
+  setLastSeed(seed: number): void {
+    this.#lastSeed = seed
+    if (this.#lock.getAttribute('aria-pressed') === 'false') this.#numbers.seed.input.placeholder = `random (was ${seed})`
+  }
+
+  setBusy(busy: boolean): void {
+    // The focus would be lost with the button that goes.
+    const root = this.element.getRootNode()
+    const focused = root instanceof ShadowRoot ? root.activeElement : null
+    this.cancel.hidden = !busy
+    this.run.hidden = busy
+    if (busy && focused === this.run) this.cancel.focus()
+    if (!busy && focused === this.cancel) this.run.focus()
+  }
+
+  set disabled(disabled: boolean) {
+    for (const field of this.element.querySelectorAll<HTMLInputElement>('input, textarea, select, button')) field.disabled = disabled
+  }
+
+  #row(name: NumberName, ...more: HTMLElement[]): HTMLElement {
+    const { input, error } = this.#numbers[name]
+    const control = more.length === 0 ? input : h('div', { class: 'with-button' }, input, ...more)
+    return h('div', { class: `field ${name}` }, h('label', { for: input.id }, numberRules[name].label), control, error)
+  }
+
+  #toggleSeed(): void {
+    const keep = this.#lock.getAttribute('aria-pressed') !== 'true'
+    this.#lock.setAttribute('aria-pressed', String(keep))
+    const { input } = this.#numbers.seed
+    if (!keep) input.value = ''
+    else if (input.value === '') input.value = String(this.#lastSeed ?? Math.floor(Math.random() * 2 ** 32))
+    this.#drawSummary()
+  }
+
+  /** The settings in one line, so that they need not be opened to be known. */
+  #drawSummary(): void {
+    const shown = (name: NumberName) => {
+      const written = this.#numbers[name].input.value.trim()
+      if (written !== '') return written
+      const defaults: Partial<Record<NumberName, number>> = this.#info?.defaults ?? {}
+      return defaults[name]?.toString()
+    }
+    const [width, height, steps, guidance, seed] = (
+      ['width', 'height', 'numInferenceSteps', 'guidanceScale', 'seed'] as const
+    ).map(shown)
+    const parts = [
+      width !== undefined && height !== undefined ? `${width} × ${height}` : '',
+      steps === undefined ? '' : `${steps} steps`,
+      guidance === undefined ? '' : `guidance ${guidance}`,
+      seed === undefined ? 'random seed' : `seed ${seed}`,
+    ]
+    setText(this.#summary, parts.filter((part) => part !== '').join(' · '))
+  }
+}
+
+function numberField(name: NumberName): NumberField {
+  const id = numberRules[name].query
+  const input = h('input', {
+    id,
+    type: 'text',
+    inputmode: name === 'guidanceScale' ? 'decimal' : 'numeric',
+    placeholder: 'auto',
+    autocomplete: 'off',
+    'aria-describedby': `${id}-error`,
+  })
+  const error = h('p', { class: 'field-error', id: `${id}-error` })
+  error.hidden = true
+  return { input, error }
+}

@@ -1,0 +1,100 @@
+/** Which model: the known ones in a list, and a field for any other repository, address or folder. */
+
+import { h, setText } from '../parts/dom.js'
+
+/** A model that a page offers by name. */
+export interface ModelOption {
+  /** A repository id, an absolute URL, or a path that starts with `./`. */
+  readonly model: string
+  readonly label: string
+  /** What it costs, and whether it fits. */
+  readonly note?: string | undefined
+}
+
+const other = 'other'
+
+/** The field. Fires `onChange` after the reader changed it. */
+export class ModelField {
+  readonly element: HTMLElement
+  readonly #select: HTMLSelectElement
+  readonly #input: HTMLInputElement
+  readonly #inputRow: HTMLElement
+  readonly #note = h('p', { class: 'note', id: 'model-note' })
+  #options: readonly ModelOption[] = []
+
+  constructor(onChange: () => void) {
+    this.#select = h('select', { id: 'model-select', 'aria-describedby': 'model-note' })
+    this.#select.addEventListener('change', () => {
+      const open = this.#select.value === other
+      this.#inputRow.hidden = !open
+      if (open) this.#input.focus()
+      this.#drawNote()
+      onChange()
+    })
+    this.#input = h('input', {
+      id: 'model',
+      type: 'text',
+      placeholder: 'owner/name, or https://…',
+      spellcheck: 'false',
+      autocapitalize: 'off',
+      autocomplete: 'off',
+      'aria-describedby': 'model-note',
+    })
+    this.#input.addEventListener('change', onChange)
+    this.#inputRow = h('div', { class: 'model-input' }, this.#input)
+    this.element = h('div', { class: 'field model', part: 'model' }, h('label', { for: 'model' }, 'Model'), this.#select, this.#inputRow, this.#note)
+    this.#draw()
+  }
+
+  get value(): string {
+    return this.#select.hidden || this.#select.value === other ? this.#input.value.trim() : this.#select.value
+  }
+
+  set value(model: string) {
+    this.#input.value = model
+    this.#choose(model)
+  }
+
+  /** The models offered. An empty list leaves the plain field. */
+  get options(): readonly ModelOption[] {
+    return this.#options
+  }
+
+  set options(options: readonly ModelOption[]) {
+    const { value } = this
+    this.#options = options
+    this.#input.value = value
+    this.#draw()
+  }
+
+  set disabled(disabled: boolean) {
+    this.#select.disabled = disabled
+    this.#input.disabled = disabled
+  }
+
+  #draw(): void {
+    const listed = this.#options.length > 0
+    this.#select.hidden = !listed
+    this.element.querySelector('label')?.setAttribute('for', listed ? 'model-select' : 'model')
+    if (listed) this.#input.setAttribute('aria-label', 'Repository, address or path')
+    else this.#input.removeAttribute('aria-label')
+    this.#select.replaceChildren(
+      ...this.#options.map(({ model, label }) => h('option', { value: model }, label)),
+      h('option', { value: other }, 'Another model…'),
+    )
+    this.#choose(this.#input.value)
+  }
+
+  #choose(model: string): void {
+    const known = this.#options.some((option) => option.model === model)
+    this.#select.value = known ? model : other
+    this.#inputRow.hidden = !this.#select.hidden && known
+    this.#drawNote()
+  }
+
+  #drawNote(): void {
+    const note = this.#options.find(({ model }) => model === this.value)?.note
+    setText(this.#note, note ?? (this.#select.hidden ? '' : 'Any diffusers repository of a supported family.'))
+    this.#note.hidden = this.#note.textContent === ''
+  }
+}

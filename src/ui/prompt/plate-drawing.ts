@@ -1,0 +1,50 @@
+/**
+ * The picture in an empty frame: a small aquatint, drawn here. As on the real plate, every tone is a density of grain, bitten in
+ * steps: the hills are flat washes, and only the dots make them grey.
+ */
+
+/** Red, green, blue, 0–255. */
+export type Colour = readonly [number, number, number]
+
+/** Tones from far to near: the share of a wash's area that holds ink. */
+const tones = [0.1, 0.22, 0.38, 0.58, 0.8] as const
+
+/** Pixels of the drawing, RGBA. The same for the same arguments. */
+export function drawPlate(width: number, height: number, ink: Colour, accent: Colour): Uint8ClampedArray<ArrayBuffer> {
+  const data = new Uint8ClampedArray(width * height * 4)
+  const random = generator(7)
+  const sun = { x: width * 0.66, y: height * 0.34, radius: Math.min(width, height) * 0.11 }
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      const u = x / width
+      const v = y / height
+      const inSun = Math.hypot(x - sun.x, y - sun.y) < sun.radius
+      const layer = tones.findLastIndex((_, i) => v > ridge(i, u))
+      // The sky is one wash that thins downwards; the sun is left bare above the first hill and printed in copper.
+      const tone = layer >= 0 ? (tones[layer] ?? 0) : inSun ? 0.62 : 0.12 * (1 - v)
+      if (random() >= tone) continue
+      const [red, green, blue] = layer < 0 && inSun ? accent : ink
+      data.set([red, green, blue, 255], (y * width + x) * 4)
+    }
+  }
+  return data
+}
+
+/** The height of a range of hills, 0 (top) to 1, at `u` from 0 to 1. */
+function ridge(layer: number, u: number): number {
+  const base = 0.46 + layer * 0.115
+  const swell = Math.sin(u * (3.1 + layer * 0.9) + layer * 2.1) * 0.05
+  const rock = Math.sin(u * (11 - layer) + layer * 4.7) * 0.014
+  return base + swell + rock
+}
+
+/** Uniform numbers in [0, 1) from a 32-bit xorshift: the grain must not move when the frame is drawn again. */
+function generator(seed: number): () => number {
+  let state = seed
+  return () => {
+    state ^= state << 13
+    state ^= state >>> 17
+    state ^= state << 5
+    return (state >>> 0) / 4294967296
+  }
+}

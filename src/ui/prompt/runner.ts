@@ -1,0 +1,160 @@
+/**
+ * Runs loads and generations for one prompt box, one at a time, and keeps the activity they make. No elements here: what it has to
+ * say goes to the hooks it was given.
+ */
+
+import type {
+  DiffusionPipeline,
+  GenerateCallOptions,
+  GenerateOutput,
+  LoadPipelineOptions,
+  PipelineInfo,
+  PipelineProgress,
+  StepInfo,
+} from '../../index.js'
+import { advance, advanceStep, idle, start, type Activity } from './activity.js'
+import { holdPipeline, pipelineKey, type PipelineHold } from './shared-pipelines.js'
+
+/** Whether a pipeline is there, and whether something is going on. */
+export type RunnerState = 'idle' | 'loading' | 'ready' | 'generating'
+
+/** Whom a runner tells. */
+export interface RunnerHooks {
+  onState(state: RunnerState): void
+  onActivity(activity: Activity): void
+  onLoad(info: PipelineInfo): void
+  onProgress(progress: PipelineProgress): void
+  onStep(step: StepInfo): void
+}
+
+/** One prompt box's work. */
+export class Runner {
+  readonly #hooks: RunnerHooks
+  #state: RunnerState = 'idle'
+  #activity = idle()
+  #controller: AbortController | undefined
+  #held: { readonly key: string; readonly hold: PipelineHold } | undefined
+  #loading: { readonly key: string; readonly promise: Promise<DiffusionPipeline> } | undefined
+
+  constructor(hooks: RunnerHooks) {
+    this.#hooks = hooks
+  }
+
+  get state(): RunnerState {
+    return this.#state
+  }
+
+  get activity(): Activity {
+    return this.#activity
+  }
+
+  get isBusy(): boolean {
+    return this.#state === 'loading' || this.#state === 'generating'
+  }
+
+  /** The pipeline held now. */
+  get pipeline(): DiffusionPipeline | undefined {
+    return this.#held?.hold.pipeline
+  }
+
+  /** Loads a model unless it is the one held or on its way. Another one that is held or on its way is let go. */
+  load(repo: string, options: LoadPipelineOptions): Promise<DiffusionPipeline> {
+    const key = pipelineKey(repo, options)
+    if (this.#held?.key === key && this.#loading === undefined) return Promise.resolve(this.#held.hold.pipeline)
+    if (this.#loading?.key === key) return this.#loading.promise
+    this.cancel()
+    const loading = { key, promise: this.#load(key, repo, options) }
+    this.#loading = loading
+    const over = () => {
+      if (this.#loading === loading) this.#loading = undefined
+    }
+    loading.promise.then(over, over)
+    return loading.promise
+  }
+
+  /** Loads where needed, then makes pictures. What another call was making is cancelled. */
+  async generate(
+    repo: string,
+    options: LoadPipelineOptions,
+    prompt: string,
+    generateOptions: GenerateCallOptions,
+  ): Promise<GenerateOutput> {
+    const pipeline = await this.load(repo, options)
+    if (this.isBusy) this.cancel()
+    return this.#work('generating', (signal) =>
+      pipeline.generate(prompt, {
+        ...generateOptions,
+        signal,
+        onProgress: (progress) => this.#progress(signal, progress),
+        onStep: (step) => {
+          if (signal.aborted) return
+          this.#draw(advanceStep(this.#activity, step, performance.now()))
+          this.#hooks.onStep(step)
+        },
+      }),
+    )
+  }
+
+  /** Stops what is going on; its promise rejects with an AbortError. */
+  cancel(): void {
+    this.#controller?.abort()
+  }
+
+  /** Stops everything and lets the pipeline go. */
+  async dispose(): Promise<void> {
+    this.cancel()
+    const held = this.#held
+    this.#held = undefined
+    this.#setState('idle')
+    await held?.hold.release()
+  }
+
+  async #load(key: string, repo: string, options: LoadPipelineOptions): Promise<DiffusionPipeline> {
+    const old = this.#held
+    this.#held = undefined
+    return this.#work('loading', async (signal) => {
+      // Given back before the next one comes, since both may not fit.
+      await old?.hold.release()
+      const hold = await holdPipeline(repo, options, signal, (progress) => this.#progress(signal, progress))
+      this.#held = { key, hold }
+      this.#hooks.onLoad(hold.pipeline.info)
+      return hold.pipeline
+    })
+  }
+
+  async #work<T>(state: 'loading' | 'generating', task: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const controller = new AbortController()
+    this.#controller = controller
+    this.#setState(state)
+    this.#draw(start(this.#activity, performance.now()))
+    try {
+      const result = await task(controller.signal)
+      controller.signal.throwIfAborted()
+      return result
+    } finally {
+      // Unless something newer has begun meanwhile.
+      if (this.#controller === controller) {
+        this.#controller = undefined
+        this.#draw(idle(this.#activity))
+        this.#setState(this.#held === undefined ? 'idle' : 'ready')
+      }
+    }
+  }
+
+  #progress(signal: AbortSignal, progress: PipelineProgress): void {
+    if (signal.aborted) return
+    this.#draw(advance(this.#activity, progress, performance.now()))
+    this.#hooks.onProgress(progress)
+  }
+
+  #draw(activity: Activity): void {
+    this.#activity = activity
+    this.#hooks.onActivity(activity)
+  }
+
+  #setState(state: RunnerState): void {
+    if (state === this.#state) return
+    this.#state = state
+    this.#hooks.onState(state)
+  }
+}

@@ -1,0 +1,71 @@
+import { expect, test } from 'vitest'
+import { fromPngText, fromQuery, parseNumber, toGenerateOptions, toPngText, toQuery, type PromptSettings } from './settings.js'
+
+const full: PromptSettings = {
+  model: 'stabilityai/stable-diffusion-xl-base-1.0',
+  revision: '462165984030d82259a11f4367a4eed129e94a7b',
+  prompt: 'a cat & a dog, 猫 🐈 50%',
+  negativePrompt: 'blurry',
+  width: 1024,
+  height: 768,
+  numInferenceSteps: 30,
+  guidanceScale: 5.5,
+  seed: 9007199254740991,
+  scheduler: 'EulerDiscreteScheduler',
+  numImagesPerPrompt: 2,
+}
+
+test('a link gives back what was written', () => {
+  expect(fromQuery(new URLSearchParams(toQuery(full).toString()))).toEqual(full)
+  expect(toQuery({ model: 'a/b', prompt: '' }).toString()).toBe('model=a%2Fb')
+})
+
+test('a picture gives back what was written', () => {
+  expect(fromPngText(toPngText(full))).toEqual(full)
+})
+
+test('other programs read the prompt, the negative prompt and the facts', () => {
+  expect(toPngText(full)['parameters']).toBe(
+    'a cat & a dog, 猫 🐈 50%\nNegative prompt: blurry\nSteps: 30, Sampler: Euler, CFG scale: 5.5, Seed: 9007199254740991, Size: 1024x768, Model: stabilityai/stable-diffusion-xl-base-1.0',
+  )
+})
+
+test.each([
+  ['steps=0', {}],
+  ['steps=1e9', {}],
+  ['steps=2.5', {}],
+  ['width=100', {}],
+  ['seed=-1', {}],
+  ['guidance=NaN', {}],
+  ['guidance=1e-3', { guidanceScale: 0.001 }],
+  ['scheduler=__proto__', {}],
+  [`prompt=${'x'.repeat(20_001)}`, {}],
+  ['height=64&prompt=hi', { height: 64, prompt: 'hi' }],
+])('the link %.40s sets %j', (query, settings) => expect(fromQuery(new URLSearchParams(query))).toEqual(settings))
+
+test.each([undefined, 'no json', '3', 'null', '[1]', '{"seed":{"a":1},"prompt":7,"model":null}'])(
+  'a picture with %j sets nothing',
+  (text) => {
+    expect(fromPngText(text === undefined ? {} : { aquatint: text }) ?? {}).toEqual({})
+  },
+)
+
+test('what is wrong with a number is said in words', () => {
+  expect(parseNumber('width', '12')).toEqual({ error: 'Width must be a multiple of 8.' })
+  expect(parseNumber('seed', '-4')).toEqual({ error: 'Seed must be a number from 0 to 2⁵³ − 1.' })
+  expect(parseNumber('numInferenceSteps', '1.5')).toEqual({ error: 'Steps must be a whole number.' })
+  expect(parseNumber('guidanceScale', '  ')).toEqual({ value: undefined })
+})
+
+test('generate gets its own words', () => {
+  expect(toGenerateOptions(full)).toEqual({
+    negativePrompt: 'blurry',
+    width: 1024,
+    height: 768,
+    numInferenceSteps: 30,
+    guidanceScale: 5.5,
+    seed: 9007199254740991,
+    numImagesPerPrompt: 2,
+    scheduler: { className: 'EulerDiscreteScheduler' },
+  })
+})

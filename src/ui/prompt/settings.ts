@@ -1,0 +1,168 @@
+/**
+ * What a prompt box is set to, and the four ways it is written: as a picture's text (`parameters`, which other programs read too,
+ * and `aquatint`, exact), as a link's query, as options of `generate`. Pure; strangers' text is checked on the way in.
+ */
+
+import type { GenerateCallOptions } from '../../index.js'
+
+/** All of a prompt box. An absent number means the model's own default. */
+export interface PromptSettings {
+  readonly model: string
+  readonly revision?: string | undefined
+  readonly prompt: string
+  readonly negativePrompt?: string | undefined
+  readonly width?: number | undefined
+  readonly height?: number | undefined
+  readonly numInferenceSteps?: number | undefined
+  readonly guidanceScale?: number | undefined
+  readonly seed?: number | undefined
+  readonly scheduler?: string | undefined
+  readonly numImagesPerPrompt?: number | undefined
+}
+
+interface NumberRule {
+  /** What it is called beside its field and in messages. */
+  readonly label: string
+  /** Its name in a link, which is also its attribute's. */
+  readonly query: string
+  readonly min: number
+  readonly max: number
+  /** Multiples of this, counted from 0. */
+  readonly step?: number
+}
+
+/** The numbers of a prompt box and what each may be. */
+export const numberRules = {
+  width: { label: 'Width', query: 'width', min: 8, max: 4096, step: 8 },
+  height: { label: 'Height', query: 'height', min: 8, max: 4096, step: 8 },
+  numInferenceSteps: { label: 'Steps', query: 'steps', min: 1, max: 1000, step: 1 },
+  guidanceScale: { label: 'Guidance', query: 'guidance', min: 0, max: 100 },
+  seed: { label: 'Seed', query: 'seed', min: 0, max: Number.MAX_SAFE_INTEGER, step: 1 },
+  numImagesPerPrompt: { label: 'Pictures', query: 'count', min: 1, max: 16, step: 1 },
+} as const satisfies Record<string, NumberRule>
+
+/** The name of a number of a prompt box. */
+export type NumberName = keyof typeof numberRules
+
+/** The names of the numbers, in the order they are shown. */
+export const numberNames = Object.keys(numberRules) as NumberName[]
+
+/** Every field of a prompt box emptied, but for the model. */
+export const emptySettings: Partial<PromptSettings> = {
+  prompt: '',
+  negativePrompt: undefined,
+  scheduler: undefined,
+  ...Object.fromEntries(numberNames.map((name) => [name, undefined])),
+}
+
+/** The schedulers that can be chosen: diffusers' class and what people call it. */
+export const schedulerNames: Readonly<Record<string, string>> = {
+  EulerDiscreteScheduler: 'Euler',
+  EulerAncestralDiscreteScheduler: 'Euler ancestral',
+  DPMSolverMultistepScheduler: 'DPM-Solver++',
+  UniPCMultistepScheduler: 'UniPC',
+  HeunDiscreteScheduler: 'Heun',
+  DDIMScheduler: 'DDIM',
+  PNDMScheduler: 'PNDM',
+  LCMScheduler: 'LCM',
+  FlowMatchEulerDiscreteScheduler: 'Flow-matching Euler',
+}
+
+/** Longest text taken from a link or a file, in characters. */
+const maxText = 20_000
+
+/** Reads a field's text. Empty is undefined; anything not allowed is an error in words. */
+export function parseNumber(name: NumberName, text: string): { value: number | undefined } | { error: string } {
+  const { label, min, max, step = 0 }: NumberRule = numberRules[name]
+  const trimmed = text.trim()
+  if (trimmed === '') return { value: undefined }
+  const value = Number(trimmed)
+  if (!Number.isFinite(value) || value < min || value > max) {
+    return { error: `${label} must be a number from ${min} to ${max === Number.MAX_SAFE_INTEGER ? '2⁵³ − 1' : max}.` }
+  }
+  if (step > 0 && value % step !== 0) {
+    return { error: step === 1 ? `${label} must be a whole number.` : `${label} must be a multiple of ${step}.` }
+  }
+  return { value }
+}
+
+/** As options of `generate`. */
+export function toGenerateOptions(settings: PromptSettings): GenerateCallOptions {
+  const { model: _model, revision: _revision, prompt: _prompt, scheduler, ...options } = settings
+  return { ...options, ...(scheduler === undefined ? {} : { scheduler: { className: scheduler } }) }
+}
+
+/** As a link's query, without what is not set. */
+export function toQuery(settings: PromptSettings): URLSearchParams {
+  const query = new URLSearchParams()
+  const set = (name: string, value: string | number | undefined) => {
+    if (value !== undefined && value !== '') query.set(name, String(value))
+  }
+  set('model', settings.model)
+  set('revision', settings.revision)
+  set('prompt', settings.prompt)
+  set('negative', settings.negativePrompt)
+  for (const name of numberNames) set(numberRules[name].query, settings[name])
+  set('scheduler', settings.scheduler)
+  return query
+}
+
+/** What a link's query sets; what is not allowed is left out, since a link may come from anyone. */
+export function fromQuery(query: URLSearchParams): Partial<PromptSettings> {
+  const found: Record<string, unknown> = {
+    model: query.get('model'),
+    revision: query.get('revision'),
+    prompt: query.get('prompt'),
+    negativePrompt: query.get('negative'),
+    scheduler: query.get('scheduler'),
+  }
+  for (const name of numberNames) found[name] = query.get(numberRules[name].query)
+  return checked(found)
+}
+
+/** As text chunks of a picture. */
+export function toPngText(settings: PromptSettings): Record<string, string> {
+  const { prompt, negativePrompt, numInferenceSteps, scheduler, guidanceScale, seed, width, height, model } = settings
+  const facts = [
+    numInferenceSteps === undefined ? '' : `Steps: ${numInferenceSteps}`,
+    scheduler === undefined ? '' : `Sampler: ${schedulerNames[scheduler] ?? scheduler}`,
+    guidanceScale === undefined ? '' : `CFG scale: ${guidanceScale}`,
+    seed === undefined ? '' : `Seed: ${seed}`,
+    width === undefined || height === undefined ? '' : `Size: ${width}x${height}`,
+    `Model: ${model}`,
+  ]
+  const negative = negativePrompt === undefined || negativePrompt === '' ? [] : [`Negative prompt: ${negativePrompt}`]
+  return {
+    parameters: [prompt, ...negative, facts.filter((fact) => fact !== '').join(', ')].join('\n'),
+    aquatint: JSON.stringify(settings),
+  }
+}
+
+/** The settings in a picture's text chunks, or undefined when Aquatint did not write them. */
+export function fromPngText(text: Readonly<Record<string, string>>): Partial<PromptSettings> | undefined {
+  const own = text['aquatint']
+  if (own === undefined) return undefined
+  try {
+    const parsed: unknown = JSON.parse(own)
+    return typeof parsed === 'object' && parsed !== null ? checked(parsed as Record<string, unknown>) : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** Keeps what has the right type and range. */
+function checked(found: Readonly<Record<string, unknown>>): Partial<PromptSettings> {
+  const settings: Record<string, string | number> = {}
+  for (const name of ['model', 'revision', 'prompt', 'negativePrompt', 'scheduler']) {
+    const value = found[name]
+    if (typeof value === 'string' && value !== '' && value.length <= maxText) settings[name] = value
+  }
+  if (settings['scheduler'] !== undefined && !Object.hasOwn(schedulerNames, settings['scheduler'])) delete settings['scheduler']
+  for (const name of numberNames) {
+    const value = found[name]
+    if (typeof value !== 'string' && typeof value !== 'number') continue
+    const parsed = parseNumber(name, String(value))
+    if ('value' in parsed && parsed.value !== undefined) settings[name] = parsed.value
+  }
+  return settings
+}
