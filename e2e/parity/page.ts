@@ -1,6 +1,6 @@
 /** The page of the parity harness: runs a fixture's case through the public API alone and hands its tensors to the runner. */
-import { DiffusionPipeline, type CapturedTensorName, type GenerateOptions } from '../../src/index.js'
-import type { ParityCase, ParitySettings, TransferredTensor } from './protocol.js'
+import { DiffusionPipeline, type CapturedTensorName, type GenerateOptions, type SchedulerReference } from '../../src/index.js'
+import type { ParityCase, TransferredTensor } from './protocol.js'
 
 const capture: CapturedTensorName[] = [
   'prompt_embeds',
@@ -29,42 +29,46 @@ const extras: Readonly<Record<string, keyof GenerateOptions>> = {
   negative_prompt_2: 'negativePrompt2',
 }
 
+/** Keys of `extra` that are no argument of the call: they choose what is loaded. */
+const loading = new Set(['variant', 'scheduler_config', 'text_encoder_3', 'tokenizer_3'])
+
 window.runParityCase = async (settings, item) => {
-  const { variant, scheduler_config: schedulerConfig, ...extra } = item.extra ?? {}
+  const extra = Object.entries(item.extra ?? {})
+  const left = extra.filter(([key, value]) => value === null && loading.has(key)).map(([key]) => [key, null] as const)
+  const variant = item.extra?.['variant'] ?? (item.dtype === 'float16' ? 'fp16' : undefined)
   const pipeline = await DiffusionPipeline.fromPretrained(settings.repo, {
     endpoint: settings.endpoint,
     device: settings.device,
     dtype: settings.dtype,
     offload: settings.offload,
-    ...(typeof variant === 'string' ? { variant } : item.dtype === 'float16' ? { variant: 'fp16' } : {}),
-    ...componentsWithout(settings, extra),
+    ...(typeof variant === 'string' ? { variant } : {}),
+    ...(left.length > 0 ? { components: Object.fromEntries(left) } : {}),
   })
   try {
+    const scheduler = schedulerOf(item, pipeline.info.scheduler.className)
     const { captured } = await pipeline.generate(item.prompt, {
       ...optional('prompt2', item.prompt_2),
       ...optional('negativePrompt', item.negative_prompt),
-      ...Object.fromEntries(Object.entries(extra).map(([key, value]) => [extraOption(key), value])),
+      ...Object.fromEntries(extra.filter(([key]) => !loading.has(key)).map(([key, value]) => [extraOption(key), value])),
       numInferenceSteps: item.num_inference_steps,
       guidanceScale: item.guidance_scale,
       width: item.width,
       height: item.height,
       seed: item.seed,
-      ...(item.scheduler == null
-        ? {}
-        : { scheduler: { className: item.scheduler, config: schedulerConfig as Record<string, unknown> | undefined } }),
+      ...(scheduler === undefined ? {} : { scheduler }),
       capture,
     })
-    const tensors: Record<string, TransferredTensor> = {}
-    for (const [name, tensor] of Object.entries(captured ?? {})) {
-      tensors[name] = {
-        dims: tensor.dims,
-        base64: toBase64(new Uint8Array(tensor.data.buffer, tensor.data.byteOffset, tensor.data.byteLength)),
-      }
-    }
-    return tensors
+    return Object.fromEntries(Object.entries(captured ?? {}).map(([name, tensor]) => [name, transfer(tensor)]))
   } finally {
     await pipeline.dispose()
   }
+}
+
+/** The case's scheduler: another class, or the repository's with other keys, or undefined for the repository's as it is. */
+function schedulerOf(item: ParityCase, own: string): SchedulerReference | undefined {
+  const config = item.extra?.['scheduler_config'] as Record<string, unknown> | undefined
+  if (item.scheduler == null && config === undefined) return undefined
+  return { className: item.scheduler ?? own, config }
 }
 
 function extraOption(key: string): string {
@@ -73,19 +77,14 @@ function extraOption(key: string): string {
   return option
 }
 
-function componentsWithout(_settings: ParitySettings, extra: Record<string, unknown>): { components?: Record<string, null> } {
-  const without = extra['without']
-  delete extra['without']
-  return Array.isArray(without) ? { components: Object.fromEntries(without.map((name) => [String(name), null])) } : {}
-}
-
 function optional<K extends string, T>(key: K, value: T | null | undefined): { [key in K]?: T } {
   return (value === null || value === undefined ? {} : { [key]: value }) as { [key in K]?: T }
 }
 
-function toBase64(bytes: Uint8Array): string {
+function transfer(tensor: { readonly dims: readonly number[]; readonly data: Float32Array }): TransferredTensor {
+  const bytes = new Uint8Array(tensor.data.buffer, tensor.data.byteOffset, tensor.data.byteLength)
   let binary = ''
   for (let begin = 0; begin < bytes.length; begin += 0x8000)
     binary += String.fromCharCode(...bytes.subarray(begin, begin + 0x8000))
-  return btoa(binary)
+  return { dims: tensor.dims, base64: btoa(binary) }
 }
