@@ -44,8 +44,9 @@ test('draws what torch draws, from single draws and from sequences', () => {
   expect(worst).toBeLessThan(1.05e-6)
 })
 
+const draw = (seed: number | bigint) => [...new TorchGenerator(seed).randn(17)]
+
 test('a seed counts by its low 32 bits, negative ones from 2^64', () => {
-  const draw = (seed: number | bigint) => [...new TorchGenerator(seed).randn(17)]
   expect(draw(2n ** 63n)).toEqual(draw(0))
   expect(draw(-1)).toEqual(draw(2n ** 64n - 1n))
   expect(draw(2 ** 32 + 5)).toEqual(draw(5))

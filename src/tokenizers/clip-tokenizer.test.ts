@@ -1,0 +1,92 @@
+/** CLIP's tokenizer against transformers' own (fixtures/tokenizers/clip). */
+
+import { readFileSync } from 'node:fs'
+import { expect, test } from 'vitest'
+import { CLIPTokenizer } from './clip-tokenizer.js'
+import type { TokenizerFiles } from './types.js'
+
+const folder = new URL('../../fixtures/tokenizers/clip/', import.meta.url)
+const json = (name: string, base = folder) => JSON.parse(readFileSync(new URL(name, base), 'utf8')) as Record<string, unknown>
+
+interface Ids {
+  model_max_length: number
+  untruncated: number[][]
+  padded: Record<string, number[]>
+  pad_exclamation: { untruncated: Record<string, number[]>; padded: Record<string, number[]> }
+}
+const strings = json('strings.json') as unknown as string[]
+const ids = json('ids.json') as unknown as Ids
+const files: TokenizerFiles = {
+  vocab: json('vocab.json'),
+  merges: readFileSync(new URL('merges.txt', folder), 'utf8'),
+  tokenizerConfig: json('tokenizer_config.json'),
+  specialTokensMap: json('special_tokens_map.json'),
+}
+const tokenizer = new CLIPTokenizer(files)
+const second = new CLIPTokenizer({
+  ...files,
+  tokenizerConfig: { ...files.tokenizerConfig, pad_token: '!' },
+  specialTokensMap: { ...files.specialTokensMap, pad_token: '!' },
+})
+
+test('gives transformers’ ids on every string', () => {
+  expect(strings.length).toBeGreaterThanOrEqual(1000)
+  expect(ids.untruncated.length).toBe(strings.length)
+  const different = strings.flatMap((text, i) => {
+    const actual = tokenizer.encode(text)
+    return JSON.stringify(actual) === JSON.stringify(ids.untruncated[i])
+      ? []
+      : [{ text: text.slice(0, 200), actual, expected: ids.untruncated[i] }]
+  })
+  expect(different).toEqual([])
+})
+
+test('pads and cuts as transformers does', () => {
+  expect(tokenizer.modelMaxLength).toBe(ids.model_max_length)
+  expect(Object.keys(ids.padded).length).toBeGreaterThan(30)
+  for (const [i, expected] of Object.entries(ids.padded))
+    expect(tokenizer.encodePadded(strings[Number(i)]!).inputIds).toEqual(expected)
+})
+
+test('with "!" as padding, as SDXL’s second tokenizer, and with what that does to "!" in a prompt', () => {
+  const changed = new Map(Object.entries(ids.pad_exclamation.untruncated))
+  expect(changed.size).toBeGreaterThan(10)
+  for (const [i, text] of strings.entries())
+    expect([text, second.encode(text)]).toEqual([text, changed.get(String(i)) ?? ids.untruncated[i]])
+  for (const [i, expected] of Object.entries(ids.pad_exclamation.padded))
+    expect(second.encodePadded(strings[Number(i)]!).inputIds).toEqual(expected)
+})
+
+test('reads tokenizer.json where that is all there is', () => {
+  const repository = new URL('../../fixtures/tiny-sd21/repo/tokenizer/', import.meta.url)
+  const only = new CLIPTokenizer({
+    tokenizerJson: json('tokenizer.json', repository),
+    tokenizerConfig: json('tokenizer_config.json', repository),
+  })
+  const encoded = only.encodePadded('a cute dog!')
+  expect(encoded.inputIds).toHaveLength(77)
+  expect(encoded.inputIds[0]).toBe(1312)
+  expect(encoded.inputIds).toContain(1313)
+  expect(encoded.inputIds.at(-1)).toBe(0)
+})
+
+test('a prompt of 10,000 characters is cut, and what was cut is told', () => {
+  const words = Array.from({ length: 1700 }, (_, i) => `word${i % 10}`).join(' ')
+  expect(words.length).toBeGreaterThan(10_000)
+  const { inputIds, removedText } = tokenizer.encodePadded(words)
+  expect(inputIds).toHaveLength(77)
+  expect(inputIds.at(-1)).toBe(49407)
+  expect(removedText).toMatch(/^(word )?\d word \d/)
+  expect(tokenizer.encodePadded('a dog').removedText).toBeNull()
+})
+
+test.each([
+  ['no vocabulary', { merges: '' }, 'tokenizer-vocabulary'],
+  ['no merges', { vocab: { a: 1 } }, 'tokenizer-merges'],
+  ['a merge of three', { vocab: { a: 1 }, merges: 'a b c' }, 'tokenizer-merges'],
+  ['an id that is text', { vocab: { a: '1' }, merges: '' }, 'tokenizer-vocabulary'],
+  ['no end token', { vocab: { a: 1 }, merges: '' }, 'tokenizer-token'],
+  ['a length that is text', { ...files, tokenizerConfig: { model_max_length: 'x' } }, 'tokenizer-max-length'],
+])('refuses a tokenizer with %s', (_, broken, code) => {
+  expect(() => new CLIPTokenizer(broken)).toThrow(expect.objectContaining({ code }))
+})

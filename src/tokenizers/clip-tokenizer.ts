@@ -1,0 +1,168 @@
+/**
+ * CLIPTokenizer: text to the ids that CLIP's text encoders read, as transformers' class of that name makes them. The byte-pair work is
+ * done by @huggingface/tokenizers; this file gives it the pipeline of the class, from whichever files a repository has.
+ */
+
+import { Tokenizer } from '@huggingface/tokenizers'
+import { CheckpointError } from '../errors.js'
+import { GuardedNormalizer } from './guarded-normalizer.js'
+import { readAddedTokens, type AddedToken } from './special-tokens.js'
+import { readMaxLength, type EncodedText, type TokenizerFiles } from './types.js'
+
+/** The longest text that is looked at, in UTF-16 units: far beyond what any prompt needs, and quick to tokenize. */
+const maxTextLength = 1_000_000
+
+const pattern = String.raw`<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+`
+
+/** CLIP's tokenizer with its vocabulary. */
+export class CLIPTokenizer {
+  /** Length of the ids that the text encoder takes, 77. */
+  readonly modelMaxLength: number
+  readonly padTokenId: number
+  readonly #tokenizer: Tokenizer
+
+  /** @throws CheckpointError `tokenizer-*` */
+  constructor(files: TokenizerFiles) {
+    const { vocab, merges } = readVocabulary(files)
+    const special = readAddedTokens(files, {
+      bos_token: '<|startoftext|>',
+      eos_token: '<|endoftext|>',
+      unk_token: '<|endoftext|>',
+      pad_token: '<|endoftext|>',
+    })
+    const idOf = (content: string): number => {
+      const id = vocab[content] ?? special.tokens.find((token) => token.content === content)?.id
+      if (id === undefined)
+        throw new CheckpointError(
+          'tokenizer-token',
+          `The special token ${JSON.stringify(content)} is not in the tokenizer's vocabulary.`,
+          {
+            token: content,
+          },
+        )
+      return id
+    }
+    const { bos_token: bos, eos_token: eos, pad_token: pad, unk_token: unk } = special.roles
+    this.modelMaxLength = readMaxLength(files, 77)
+    this.padTokenId = idOf(pad)
+    const addedTokens: AddedToken[] = special.tokens.map((token) => Object.assign(token, { id: token.id ?? idOf(token.content) }))
+    this.#tokenizer = new Tokenizer(
+      {
+        version: '1.0',
+        truncation: null,
+        padding: null,
+        added_tokens: addedTokens,
+        normalizer: {
+          type: 'Sequence',
+          normalizers: [
+            { type: 'NFC' },
+            { type: 'Replace', pattern: { Regex: String.raw`\s+` }, content: ' ' },
+            // Rust lowercases letter by letter; JavaScript would make a final sigma of this one.
+            { type: 'Replace', pattern: { String: 'Σ' }, content: 'σ' },
+            { type: 'Lowercase' },
+          ],
+        },
+        pre_tokenizer: {
+          type: 'Sequence',
+          pretokenizers: [
+            { type: 'Split', pattern: { Regex: pattern }, behavior: 'Removed', invert: true },
+            { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true },
+          ],
+        },
+        post_processor: {
+          type: 'RobertaProcessing',
+          sep: [eos, idOf(eos)],
+          cls: [bos, idOf(bos)],
+          trim_offsets: false,
+          add_prefix_space: false,
+        },
+        decoder: { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: true },
+        model: {
+          type: 'BPE',
+          dropout: null,
+          unk_token: unk,
+          continuing_subword_prefix: '',
+          end_of_word_suffix: '</w>',
+          fuse_unk: false,
+          byte_fallback: false,
+          ignore_merges: false,
+          vocab,
+          merges,
+        },
+      },
+      { clean_up_tokenization_spaces: false },
+    )
+    const { normalizer } = this.#tokenizer
+    const unnormalized = new Set(addedTokens.filter((token) => !token.normalized).map((token) => token.content))
+    if (normalizer !== null) this.#tokenizer.normalizer = new GuardedNormalizer(normalizer, unnormalized)
+  }
+
+  /** All ids of a text, between the start and the end token. */
+  encode(text: string): number[] {
+    return this.#tokenizer.encode(text.slice(0, maxTextLength)).ids
+  }
+
+  /**
+   * Ids of exactly `modelMaxLength`: cut, the end token kept, or filled with the padding token; with the text that was cut away, as
+   * diffusers reports it.
+   */
+  encodePadded(text: string): EncodedText {
+    const ids = this.encode(text)
+    const length = this.modelMaxLength
+    if (ids.length <= length)
+      return { inputIds: [...ids, ...Array<number>(length - ids.length).fill(this.padTokenId)], removedText: null }
+    const inputIds = [...ids.slice(0, length - 1), ...ids.slice(-1)]
+    return { inputIds, removedText: this.decode(ids.slice(length - 1, -1)) }
+  }
+
+  /** The text that ids stand for, words one space apart. */
+  decode(ids: readonly number[]): string {
+    if (ids.length === 0) return ''
+    return this.#tokenizer
+      .decode([...ids])
+      .replaceAll('</w>', ' ')
+      .trim()
+  }
+}
+
+interface Vocabulary {
+  readonly vocab: Readonly<Record<string, number>>
+  readonly merges: readonly (readonly [string, string])[]
+}
+
+function readVocabulary(files: TokenizerFiles): Vocabulary {
+  const model = files.tokenizerJson?.['model']
+  const fromJson = typeof model === 'object' && model !== null ? (model as Readonly<Record<string, unknown>>) : null
+  const vocab = fromJson?.['vocab'] ?? files.vocab
+  if (typeof vocab !== 'object' || vocab === null || Array.isArray(vocab))
+    throw new CheckpointError(
+      'tokenizer-vocabulary',
+      'The tokenizer has neither vocab.json nor a BPE vocabulary in tokenizer.json.',
+    )
+  for (const [token, id] of Object.entries(vocab)) {
+    if (!Number.isInteger(id) || id < 0 || id > 10_000_000)
+      throw new CheckpointError(
+        'tokenizer-vocabulary',
+        `Token ${JSON.stringify(token.slice(0, 100))} of the tokenizer has no valid id.`,
+        {
+          token: token.slice(0, 100),
+        },
+      )
+  }
+  const merges = fromJson?.['merges'] ?? files.merges?.split('\n').filter((line) => line !== '' && !line.startsWith('#version'))
+  if (!Array.isArray(merges))
+    throw new CheckpointError('tokenizer-merges', 'The tokenizer has neither merges.txt nor merges in tokenizer.json.')
+  return { vocab: vocab as Vocabulary['vocab'], merges: merges.map((merge: unknown) => readMerge(merge)) }
+}
+
+/** A merge is a pair, or both parts with a space between. */
+function readMerge(merge: unknown): readonly [string, string] {
+  const parts: unknown[] = typeof merge === 'string' ? merge.trimEnd().split(' ') : Array.isArray(merge) ? merge : []
+  const [first, second] = parts
+  if (parts.length !== 2 || typeof first !== 'string' || typeof second !== 'string')
+    throw new CheckpointError(
+      'tokenizer-merges',
+      `The tokenizer's merge ${JSON.stringify(merge)?.slice(0, 100)} is not a pair of tokens.`,
+    )
+  return [first, second]
+}
