@@ -1,0 +1,136 @@
+/** What a checkpoint holds, from its configs and the headers of its weight files, and whether Aquatint runs it. */
+
+import { parseWeightIndex } from '../src/checkpoint/weight-index.js'
+import { listVariants } from '../src/checkpoint/weight-files.js'
+import { measureWeights, readWeightTable } from '../src/checkpoint/weight-table.js'
+import type { SafetensorsDType, WeightTable } from '../src/checkpoint/types.js'
+import { isAquatintError } from '../src/errors.js'
+import type { ReadOptions, Repository } from '../src/hub/types.js'
+import { readContents, type ComponentFiles } from './components.js'
+import { checkComponent, checkPipeline, type Finding } from './runnable.js'
+
+/** Tensors of one element type. */
+export interface DTypePart {
+  readonly tensors: number
+  readonly elements: number
+  readonly bytes: number
+}
+
+export interface InspectedWeights {
+  readonly variant: string | null
+  readonly files: readonly { readonly path: string; readonly bytes: number }[]
+  readonly tensors: number
+  /** Parameters of the model: of a quantised weight those that it stands for. */
+  readonly parameters: number
+  readonly bytes: number
+  readonly dtypes: Readonly<Partial<Record<SafetensorsDType, DTypePart>>>
+  /** How `aquatint shard` quantised it, or null. */
+  readonly quantized: { readonly bits: number; readonly blockSize: number } | null
+}
+
+export interface InspectedComponent {
+  readonly name: string
+  readonly className: string
+  readonly library: string
+  /** Null for what has no weights, or none that can be read (then `runs` says why). */
+  readonly weights: InspectedWeights | null
+}
+
+export interface Inspection {
+  readonly repository: string
+  readonly revision: string
+  readonly pipeline: string | null
+  readonly components: readonly InspectedComponent[]
+  readonly variants: readonly string[]
+  readonly parameters: number
+  readonly bytes: number
+  readonly runs: { readonly ok: boolean; readonly problems: readonly Finding[]; readonly warnings: readonly Finding[] }
+}
+
+/** @throws CheckpointError, HubError; what is wrong with one component is told in `runs` instead */
+export async function inspectRepository(
+  repository: Repository,
+  variant: string | null,
+  signal: AbortSignal,
+): Promise<Inspection> {
+  const { pipeline, components } = await readContents(repository, variant, { signal })
+  const paths = (await repository.files({ signal })).map((file) => file.path)
+  const variants = new Set(
+    components.flatMap(({ name, weights }) => (weights === null ? [] : listVariants(paths, name, weights.library))),
+  )
+  const problems: Finding[] = pipeline === null ? [] : checkPipeline(pipeline)
+  const warnings: Finding[] = []
+  const inspected: InspectedComponent[] = []
+  for (const component of components) {
+    const { name, className, library } = component
+    let weights: InspectedWeights | null = null
+    try {
+      const table = component.weights === null ? null : await readWeightTable(repository, component.weights, { signal })
+      if (table !== null) weights = await measure(repository, component, table, { signal })
+      const found = await checkComponent(repository, pipeline, component, table, { signal })
+      problems.push(...found.problems)
+      warnings.push(...found.warnings)
+    } catch (error) {
+      // One broken component must not hide what the others are.
+      if (!isAquatintError(error) || error.name === 'HubError') throw error
+      problems.push({ component: name, code: error.code, message: error.message })
+    }
+    inspected.push({ name, className, library, weights })
+  }
+  return {
+    repository: repository.id,
+    revision: repository.revision,
+    pipeline,
+    components: inspected,
+    variants: [...variants].toSorted(),
+    parameters: inspected.reduce((sum, { weights }) => sum + (weights?.parameters ?? 0), 0),
+    bytes: inspected.reduce((sum, { weights }) => sum + (weights?.bytes ?? 0), 0),
+    runs: { ok: problems.length === 0, problems, warnings },
+  }
+}
+
+async function measure(
+  repository: Repository,
+  component: ComponentFiles,
+  table: WeightTable,
+  options: ReadOptions,
+): Promise<InspectedWeights | null> {
+  if (component.weights === null) return null
+  const { kind, path, variant } = component.weights
+  const shards = new Set([path])
+  if (kind === 'index') {
+    const source = await repository.open(path, options)
+    const map = parseWeightIndex(await source.read({ begin: 0, end: source.byteLength }, options), path)
+    shards.delete(path)
+    for (const shard of map.values()) shards.add(component.name === '' ? shard : `${component.name}/${shard}`)
+  }
+  const sizes = new Map((await repository.files(options)).map((file) => [file.path, file.size]))
+  const dtypes: Partial<Record<SafetensorsDType, { tensors: number; elements: number; bytes: number }>> = {}
+  const quantized = quantizationOf(component)
+  let parameters = 0
+  for (const { name, dtype, shape, begin, end } of table.values()) {
+    const part = (dtypes[dtype] ??= { tensors: 0, elements: 0, bytes: 0 })
+    const elements = shape.reduce((product, dim) => product * dim, 1)
+    part.tensors += 1
+    part.elements += elements
+    part.bytes += end - begin
+    const scaled = quantized !== null && table.has(`${name}_scale`)
+    if (!/\.weight_(?:scale|zero_point)$/.test(name)) parameters += scaled ? (elements * 8) / quantized.bits : elements
+  }
+  return {
+    variant,
+    files: [...shards].toSorted().map((file) => ({ path: file, bytes: sizes.get(file) ?? 0 })),
+    tensors: table.size,
+    parameters,
+    bytes: measureWeights(table).bytes,
+    dtypes,
+    quantized,
+  }
+}
+
+function quantizationOf({ config }: ComponentFiles): InspectedWeights['quantized'] {
+  const note = config?.quantization_config
+  if (typeof note !== 'object' || note === null) return null
+  const { quant_method: method, bits, block_size: blockSize } = note as Readonly<Record<string, unknown>>
+  return method === 'aquatint' && typeof bits === 'number' && typeof blockSize === 'number' ? { bits, blockSize } : null
+}

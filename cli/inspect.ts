@@ -1,0 +1,98 @@
+/** `aquatint inspect`: the command's options and what it prints. The reading is inspect-repository.ts's. */
+
+import { stat } from 'node:fs/promises'
+import { checkVariantName } from '../src/checkpoint/weight-files.js'
+import { checkBaseUrl } from '../src/hub/names.js'
+import type { Repository } from '../src/hub/types.js'
+import { readArguments } from './arguments.js'
+import type { Command } from './commands.js'
+import { FolderRepository } from './folder-repository.js'
+import { inspectRepository, type Inspection } from './inspect-repository.js'
+import { table, type CommandIO } from './output.js'
+import { openRemote } from './remote-repository.js'
+import { showCount, showSize } from './sizes.js'
+
+const help = `Usage: aquatint inspect <folder, repository or URL> [options]
+
+Shows what a checkpoint holds and whether Aquatint can run it, and if not, why. Only configs and the headers of weight
+files are read: a few hundred kilobytes, however large the model.
+
+  <folder>            a repository in diffusers' layout, or one component
+  <owner/name>        a repository on the Hugging Face Hub
+  <URL>               a repository on a web server that has a files.json, such as aquatint serve
+  --variant <name>    the variant to look at, such as fp16
+  --revision <name>   branch, tag or commit on the Hub. Default: main
+  --endpoint <URL>    a mirror of the Hub
+  --json              print one JSON document
+
+A token for gated repositories is read from the environment variable HF_TOKEN.
+The exit code is 0 also for a checkpoint that Aquatint cannot run: "runs" in the JSON tells.
+
+Examples
+  aquatint inspect stabilityai/stable-diffusion-xl-base-1.0 --variant fp16
+  aquatint inspect ./sdxl-half --json
+  aquatint inspect http://127.0.0.1:8000/
+`
+
+async function run(args: readonly string[], io: CommandIO, json: boolean): Promise<Inspection> {
+  const given = readArguments(args, 'inspect', 'folder, repository or URL', ['variant', 'revision', 'endpoint'])
+  const variant = given.text('variant') ?? null
+  if (variant !== null) checkVariantName(variant)
+  const { target } = given
+  const isFolder = (await stat(target).catch(() => null))?.isDirectory() === true || /^\.{0,2}\//.test(target)
+  const folder = isFolder ? new FolderRepository(target) : null
+  const repository: Repository =
+    folder ??
+    (await openRemote(target, {
+      endpoint: checkBaseUrl(given.text('endpoint') ?? 'https://huggingface.co/'),
+      revision: given.text('revision'),
+      token: process.env.HF_TOKEN,
+      signal: io.signal,
+    }))
+  try {
+    const inspection = await inspectRepository(repository, variant, io.signal)
+    if (!json) io.stdout(report(inspection))
+    return inspection
+  } finally {
+    await folder?.close()
+  }
+}
+
+function report(inspection: Inspection): string {
+  const { repository, revision, pipeline, components, runs, variants, parameters, bytes } = inspection
+  const rows = components.map((component) => {
+    const { weights } = component
+    if (weights === null) return [component.name, component.className, '', '', '', '']
+    const types = Object.entries(weights.dtypes).map(([dtype, part]) =>
+      Object.keys(weights.dtypes).length === 1 ? dtype : `${dtype} ${showSize(part.bytes)}`,
+    )
+    const files = `${weights.files.length} ${weights.files.length === 1 ? 'file' : 'shards'}`
+    const quantised = weights.quantized === null ? types.join(' + ') : `q${weights.quantized.bits} (${types.join(' + ')})`
+    return [
+      component.name === '' ? '(model)' : component.name,
+      component.className,
+      files,
+      quantised,
+      showCount(weights.parameters),
+      showSize(weights.bytes),
+    ]
+  })
+  const lines = [
+    `${repository}${/^[0-9a-f]{40}$/.test(revision) ? ` at ${revision}` : ''}`,
+    ...(pipeline === null ? [] : [pipeline]),
+    '',
+    table([
+      ['component', 'class', 'weights', 'types', 'parameters', 'bytes'],
+      ...rows,
+      ['total', '', '', '', showCount(parameters), showSize(bytes)],
+    ]),
+    '',
+    ...(variants.length === 0 ? [] : [`Variants: ${variants.join(', ')}`]),
+    runs.ok ? 'Aquatint can run it.' : 'Aquatint cannot run it:',
+    ...runs.problems.map(({ component, message }) => `  ${component === '' ? '' : `${component}: `}${message}`),
+    ...runs.warnings.map(({ component, message }) => `Note: ${component === '' ? '' : `${component}: `}${message}`),
+  ]
+  return `${lines.join('\n')}\n`
+}
+
+export const inspectCommand: Command = { summary: 'Show what a checkpoint holds and whether Aquatint can run it', help, run }

@@ -1,0 +1,216 @@
+/**
+ * `aquatint serve`: a folder over HTTP, as a page needs it: ranges, CORS, a listing (`files.json`), marks by which a file can be told from
+ * its next version. Read only, and nothing but the files that the folder lists.
+ */
+
+import { createReadStream } from 'node:fs'
+import { stat } from 'node:fs/promises'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { InputError } from '../src/errors.js'
+import { readArguments } from './arguments.js'
+import type { Command } from './commands.js'
+import { FolderRepository } from './folder-repository.js'
+import type { CommandIO } from './output.js'
+import { showSize } from './sizes.js'
+
+const help = `Usage: aquatint serve <folder> [options]
+
+Serves a repository on your disk over HTTP, so that a page can load it by its URL: with ranges, CORS, and a listing of its
+files at /files.json. It ends with Ctrl-C.
+
+  <folder>           a repository in diffusers' layout
+  --port <number>    default 8000; 0 takes a free one
+  --host <address>   default 127.0.0.1, this machine only; 0.0.0.0 lets others in
+  --origin <origin>  the one page that may read, such as https://example.org. Default: any
+  --json             print one JSON document with the URL when it listens
+
+Examples
+  aquatint serve sdxl-half
+  aquatint serve sdxl-half --port 9000 --origin https://example.org
+  In a page: DiffusionPipeline.fromPretrained('http://127.0.0.1:8000/')
+`
+
+/** A server that listens. */
+export interface Serving {
+  readonly url: string
+  close(): Promise<void>
+}
+
+/** Starts to serve. @throws InputError `port-in-use` */
+export async function serveFolder(
+  folder: string,
+  options: { readonly host: string; readonly port: number; readonly origin: string },
+): Promise<Serving> {
+  const repository = new FolderRepository(folder)
+  await repository.files()
+  const server = createServer((request, response) => {
+    answer(request, response, folder, options.origin).catch((error: unknown) => {
+      if (!response.headersSent) response.writeHead(500, { 'content-type': 'text/plain' })
+      response.destroy(error instanceof Error ? error : undefined)
+    })
+  })
+  await listen(server, options.host, options.port)
+  const { port, family, address } = server.address() as AddressInfo
+  const host = family === 'IPv6' ? `[${address}]` : address
+  return {
+    url: `http://${host}:${port}/`,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve())
+        server.closeAllConnections()
+      }),
+  }
+}
+
+function listen(server: Server, host: string, port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EADDRINUSE') reject(error)
+      else
+        reject(
+          new InputError(
+            'port-in-use',
+            `Port ${port} of ${host} is in use; choose another with --port, or 0 for a free one.`,
+            { host, port },
+            error,
+          ),
+        )
+    })
+    server.listen(port, host, resolve)
+  })
+}
+
+const types: Readonly<Record<string, string>> = {
+  json: 'application/json',
+  txt: 'text/plain; charset=utf-8',
+  md: 'text/markdown; charset=utf-8',
+  png: 'image/png',
+  jpg: 'image/jpeg',
+  jpeg: 'image/jpeg',
+  webp: 'image/webp',
+}
+
+async function answer(request: IncomingMessage, response: ServerResponse, folder: string, origin: string): Promise<void> {
+  response.setHeader('access-control-allow-origin', origin)
+  if (origin !== '*') response.setHeader('vary', 'origin')
+  response.setHeader('access-control-expose-headers', 'accept-ranges, content-length, content-range, etag')
+  response.setHeader('cross-origin-resource-policy', 'cross-origin')
+  response.setHeader('x-content-type-options', 'nosniff')
+  if (request.method === 'OPTIONS') {
+    response.setHeader('access-control-allow-methods', 'GET, HEAD')
+    response.setHeader('access-control-allow-headers', 'range, if-range, if-none-match, authorization')
+    // A page of the open web asks before it reaches into a private network.
+    response.setHeader('access-control-allow-private-network', 'true')
+    response.writeHead(204).end()
+    return
+  }
+  if (request.method !== 'GET' && request.method !== 'HEAD') {
+    response.writeHead(405, { allow: 'GET, HEAD, OPTIONS' }).end()
+    return
+  }
+  const path = pathOf(request.url ?? '/')
+  // Listed anew each time: a file that was added is served, and a path that is not in the list is never opened.
+  const files = await new FolderRepository(folder).files()
+  if (path === '' || path === 'files.json') {
+    const body = Buffer.from(JSON.stringify({ files: files.filter((file) => file.path !== 'files.json') }))
+    response.writeHead(200, {
+      'content-type': 'application/json',
+      'content-length': body.byteLength,
+      'cache-control': 'no-cache',
+    })
+    response.end(request.method === 'HEAD' ? undefined : body)
+    return
+  }
+  if (path === null || !files.some((file) => file.path === path)) {
+    response.writeHead(404, { 'content-type': 'text/plain' }).end('There is no such file.\n')
+    return
+  }
+  await sendFile(request, response, join(folder, path))
+}
+
+/** The decoded path without the first slash, or null where it cannot be decoded. */
+function pathOf(url: string): string | null {
+  try {
+    return decodeURIComponent(url.replace(/[?#].*$/s, '').replace(/^\//, ''))
+  } catch {
+    return null
+  }
+}
+
+async function sendFile(request: IncomingMessage, response: ServerResponse, path: string): Promise<void> {
+  const { size, mtimeMs, mtime } = await stat(path)
+  const etag = `"${size.toString(16)}-${Math.floor(mtimeMs * 1000).toString(16)}"`
+  response.setHeader('etag', etag)
+  response.setHeader('last-modified', mtime.toUTCString())
+  response.setHeader('accept-ranges', 'bytes')
+  response.setHeader('cache-control', 'no-cache')
+  response.setHeader('content-type', types[/\.(\w+)$/.exec(path)?.[1] ?? ''] ?? 'application/octet-stream')
+  if (request.headers['if-none-match']?.split(/,\s*/).includes(etag) === true) {
+    response.writeHead(304).end()
+    return
+  }
+  const condition = request.headers['if-range']
+  const range = condition === undefined || condition === etag ? parseRange(request.headers.range, size) : undefined
+  if (range === null) {
+    response.writeHead(416, { 'content-range': `bytes */${size}` }).end()
+    return
+  }
+  const { begin, end } = range ?? { begin: 0, end: size }
+  response.setHeader('content-length', end - begin)
+  if (range !== undefined) response.setHeader('content-range', `bytes ${begin}-${end - 1}/${size}`)
+  response.writeHead(range === undefined ? 200 : 206)
+  if (request.method === 'HEAD' || begin === end) {
+    response.end()
+    return
+  }
+  const stream = createReadStream(path, { start: begin, end: end - 1, highWaterMark: 1 << 20 })
+  response.once('close', () => stream.destroy())
+  stream.once('error', (error) => response.destroy(error))
+  stream.pipe(response)
+}
+
+/** One range; undefined for none or several (then the whole file is right), null for one outside the file. */
+export function parseRange(
+  header: string | undefined,
+  size: number,
+): { readonly begin: number; readonly end: number } | null | undefined {
+  const match = /^bytes=(\d{0,15})-(\d{0,15})$/.exec(header?.trim() ?? '')
+  const [, first = '', last = ''] = match ?? []
+  if (first === '' && last === '') return undefined
+  if (first === '') return Number(last) === 0 || size === 0 ? null : { begin: Math.max(0, size - Number(last)), end: size }
+  const [begin, end] = [Number(first), last === '' ? size : Math.min(Number(last) + 1, size)]
+  if (last !== '' && Number(last) < begin) return undefined
+  return begin >= size ? null : { begin, end }
+}
+
+async function run(args: readonly string[], io: CommandIO, json: boolean): Promise<undefined> {
+  const given = readArguments(args, 'serve', 'folder', ['port', 'host', 'origin'])
+  const port = Number(given.text('port') ?? '8000')
+  if (!Number.isInteger(port) || port < 0 || port > 65_535)
+    throw new InputError('port', `--port is ${JSON.stringify(given.text('port'))}; expected a number from 0 to 65535.`, {
+      port: given.text('port') ?? '',
+    })
+  const origin = given.text('origin') ?? '*'
+  if (origin !== '*' && (!URL.canParse(origin) || new URL(origin).origin !== origin))
+    throw new InputError('origin', `--origin is ${JSON.stringify(origin)}; expected an origin such as https://example.org.`, {
+      origin,
+    })
+  const files = await new FolderRepository(given.target).files()
+  const serving = await serveFolder(given.target, { host: given.text('host') ?? '127.0.0.1', port, origin })
+  const bytes = files.reduce((sum, file) => sum + file.size, 0)
+  if (json) io.stdout(`${JSON.stringify({ ok: true, url: serving.url, files: files.length, bytes })}\n`)
+  else {
+    if (!files.some((file) => file.path === 'model_index.json'))
+      io.stderr(`Note: ${given.target} has no model_index.json, so it is no whole pipeline.\n`)
+    io.stdout(`Serving ${files.length} files, ${showSize(bytes)}, at ${serving.url} (Ctrl-C ends it)\n`)
+  }
+  await new Promise<void>((resolve) => {
+    if (io.signal.aborted) resolve()
+    else io.signal.addEventListener('abort', () => resolve(), { once: true })
+  })
+  await serving.close()
+}
+
+export const serveCommand: Command = { summary: 'Serve a folder to the page, with ranges and CORS', help, run }

@@ -1,0 +1,76 @@
+/** The words of `--dtype`, for all components or one, and what they make of a component's weights and config. */
+
+import { InputError, UnsupportedError } from '../src/errors.js'
+import type { ConvertOptions } from '../src/checkpoint/convert.js'
+import type { JsonObject } from '../src/checkpoint/parse-json.js'
+import type { ComponentFiles } from './components.js'
+
+const words = ['float32', 'float16', 'bfloat16', 'q8', 'q4'] as const
+export type DTypeWord = (typeof words)[number]
+
+/** Component name → word; '' is for the components that are not named. */
+export type DTypeChoice = ReadonlyMap<string, DTypeWord>
+
+/** Reads `q8` and `text_encoder_3=q4`. @throws InputError `dtype` */
+export function parseDTypes(values: readonly string[]): DTypeChoice {
+  const choice = new Map<string, DTypeWord>()
+  for (const value of values) {
+    const at = value.indexOf('=')
+    const word = value.slice(at + 1)
+    const name = at < 0 ? '' : value.slice(0, at)
+    if (!isWord(word) || at === 0)
+      throw new InputError(
+        'dtype',
+        `--dtype is ${JSON.stringify(value)}; expected ${words.join(', ')}, or one of them for a component, such as text_encoder_3=q4.`,
+        {
+          value,
+          allowed: words,
+        },
+      )
+    if (choice.has(name))
+      throw new InputError('dtype', `--dtype is given twice for ${name === '' ? 'all components' : name}.`, { value })
+    choice.set(name, word)
+  }
+  return choice
+}
+
+function isWord(word: string): word is DTypeWord {
+  return (words as readonly string[]).includes(word)
+}
+
+/**
+ * The word for a component, or null to leave its weights as they are. A VAE is never quantised: its few Linear weights are 2 % of it and
+ * stand in the middle of the image, so `q8` and `q4` mean float16 there.
+ * @throws UnsupportedError `already-quantized`
+ */
+export function dtypeOf(choice: DTypeChoice, component: ComponentFiles): DTypeWord | null {
+  const word = choice.get(component.name) ?? choice.get('') ?? null
+  if (word !== null && component.config?.quantization_config !== undefined)
+    throw new UnsupportedError(
+      'already-quantized',
+      `${component.name === '' ? 'The checkpoint' : component.name} is quantised already (quantization_config in its config.json); start from the original weights.`,
+      { component: component.name },
+    )
+  if ((word === 'q8' || word === 'q4') && /^(?:Autoencoder|VQModel|ConsistencyDecoder)/.test(component.className))
+    return 'float16'
+  return word
+}
+
+/** What the word makes of the weights. */
+export function conversionOf(word: DTypeWord): Pick<ConvertOptions, 'dtype' | 'quantize'> {
+  if (word === 'q8' || word === 'q4') return { dtype: 'F16', quantize: { bits: word === 'q8' ? 8 : 4 } }
+  return { dtype: ({ float32: 'F32', float16: 'F16', bfloat16: 'BF16' } as const)[word] }
+}
+
+/**
+ * The text of config.json once the weights have the word's type: `save_pretrained` of transformers notes the type, and quantised weights
+ * must say so, or diffusers would read codes as numbers. All else stays letter by letter.
+ */
+export function configText(text: string, config: JsonObject, word: DTypeWord): string {
+  const float = word === 'q8' || word === 'q4' ? 'float16' : word
+  const typed = text.replace(/("(?:torch_)?dtype"\s*:\s*)"(?:float32|float16|bfloat16)"/g, `$1"${float}"`)
+  if (word !== 'q8' && word !== 'q4') return typed
+  const note = { quant_method: 'aquatint', bits: word === 'q8' ? 8 : 4, block_size: 32 }
+  const comma = Object.keys(config).length === 0 ? '' : ','
+  return typed.replace('{', () => `{\n  "quantization_config": ${JSON.stringify(note)}${comma}`)
+}

@@ -1,0 +1,84 @@
+/** `aquatint shard`: the command's options and what it prints. The work is shard-repository.ts's. */
+
+import { checkVariantName } from '../src/checkpoint/weight-files.js'
+import { InputError } from '../src/errors.js'
+import { readArguments } from './arguments.js'
+import type { Command } from './commands.js'
+import { table, type CommandIO } from './output.js'
+import { parseDTypes } from './shard-dtypes.js'
+import { shardRepository, type ShardResult } from './shard-repository.js'
+import { parseSize, showSize } from './sizes.js'
+
+const help = `Usage: aquatint shard <folder> --out <folder> [options]
+
+Writes a checkpoint in diffusers' layout anew, its weights in shards of a size that a browser downloads well and, if you
+like, of another type. The result is what save_pretrained(max_shard_size=...) would write: the same names, the same split,
+the same index. diffusers loads it, and so does Aquatint. Weights are streamed: a few megabytes are in memory at a time.
+
+  <folder>                 a repository with model_index.json, or one component with config.json
+  --out <folder>           where to write; must not exist, or be empty
+  --max-shard-size <size>  the most bytes of tensors in a file: 2GB (10^9), 500MB, 1GiB (2^30). Default: 5GB
+  --dtype <type>           float32, float16, bfloat16, q8 or q4; more than once for single components:
+                           --dtype float16 --dtype text_encoder_3=q4. Default: as they are
+  --variant <name>         read the weights of this variant (fp16) where a component has them
+  --save-variant <name>    write names with this variant
+  --json                   print one JSON document; progress stays on stderr
+
+q8 and q4 are blocks of 32 weights in 8 or 4 bits with a float16 scale, for the Linear layers of all components but a VAE;
+the rest becomes float16. Only Aquatint reads them: config.json says so, and diffusers refuses instead of misreading.
+
+Files grow in <out>.incomplete, which is renamed at the end. After an interruption the same command goes on where it stopped.
+
+Examples
+  aquatint shard sdxl --out sdxl-sharded --max-shard-size 2GB
+  aquatint shard sdxl --out sdxl-half --max-shard-size 500MB --dtype float16
+  aquatint shard sd3 --out sd3-small --max-shard-size 1GB --dtype float16 --dtype text_encoder_3=q4
+  aquatint shard sdxl --variant fp16 --out sdxl-fp16 --max-shard-size 2GB
+`
+
+async function run(args: readonly string[], io: CommandIO, json: boolean): Promise<ShardResult> {
+  const given = readArguments(args, 'shard', 'folder', ['out', 'max-shard-size', 'dtype', 'variant', 'save-variant'])
+  const out = given.text('out')
+  if (out === undefined)
+    throw new InputError('arguments', 'shard needs --out <folder>. See "aquatint shard --help".', { command: 'shard' })
+  const [variant = null, saveVariant = null] = [given.text('variant'), given.text('save-variant')]
+  for (const name of [variant, saveVariant]) if (name !== null) checkVariantName(name)
+  const result = await shardRepository(
+    {
+      folder: given.target,
+      out,
+      maxShardSize: parseSize(given.text('max-shard-size') ?? '5GB', '--max-shard-size'),
+      dtypes: parseDTypes(given.list('dtype')),
+      variant,
+      saveVariant,
+    },
+    io,
+  )
+  if (!json) io.stdout(report(result))
+  return result
+}
+
+function report(result: ShardResult): string {
+  const rows = result.components.map(({ name, className, files, dtype, sourceBytes, bytes }) => [
+    name === '' ? '(model)' : name,
+    className,
+    `${files.length} ${files.length === 1 ? 'file' : 'shards'}`,
+    dtype ?? 'unchanged',
+    dtype === null ? showSize(bytes) : `${showSize(bytes)}, was ${showSize(sourceBytes)}`,
+  ])
+  const notes = [
+    ...result.components
+      .filter((component) => !component.stateDictOrder && component.files.length > 1)
+      .map(
+        ({ name, className }) => `${name}: the order of ${className} is not known; its shards follow the order of the source.`,
+      ),
+    ...result.overflows.map(
+      ({ component, tensor, count }) =>
+        `Warning: ${count} values of ${component}/${tensor} are too large for float16 and are infinite now.`,
+    ),
+    ...(result.leftOut.length === 0 ? [] : [`Left behind (weights in other formats or variants): ${result.leftOut.join(', ')}`]),
+  ]
+  return `${table(rows)}\n${notes.map((note) => `${note}\n`).join('')}Written to ${result.out}\n`
+}
+
+export const shardCommand: Command = { summary: 'Write a checkpoint anew, in shards and in another type', help, run }
