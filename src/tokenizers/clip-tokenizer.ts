@@ -3,9 +3,8 @@
  * done by @huggingface/tokenizers; this file gives it the pipeline of the class, from whichever files a repository has.
  */
 
-import { Tokenizer } from '@huggingface/tokenizers'
 import { CheckpointError } from '../errors.js'
-import { GuardedNormalizer } from './guarded-normalizer.js'
+import { createHfTokenizer, type HfTokenizer } from './hf-tokenizer.js'
 import { readAddedTokens, type AddedToken } from './special-tokens.js'
 import { readMaxLength, type EncodedText, type TokenizerFiles } from './types.js'
 
@@ -19,7 +18,7 @@ export class CLIPTokenizer {
   /** Length of the ids that the text encoder takes, 77. */
   readonly modelMaxLength: number
   readonly padTokenId: number
-  readonly #tokenizer: Tokenizer
+  readonly #tokenizer: HfTokenizer
 
   /** @throws CheckpointError `tokenizer-*` */
   constructor(files: TokenizerFiles) {
@@ -46,60 +45,51 @@ export class CLIPTokenizer {
     this.modelMaxLength = readMaxLength(files, 77)
     this.padTokenId = idOf(pad)
     const addedTokens: AddedToken[] = special.tokens.map((token) => Object.assign(token, { id: token.id ?? idOf(token.content) }))
-    this.#tokenizer = new Tokenizer(
-      {
-        version: '1.0',
-        truncation: null,
-        padding: null,
-        added_tokens: addedTokens,
-        normalizer: {
-          type: 'Sequence',
-          normalizers: [
-            { type: 'NFC' },
-            { type: 'Replace', pattern: { Regex: String.raw`\s+` }, content: ' ' },
-            // Rust lowercases letter by letter; JavaScript would make a final sigma of this one.
-            { type: 'Replace', pattern: { String: 'Σ' }, content: 'σ' },
-            { type: 'Lowercase' },
-          ],
-        },
-        pre_tokenizer: {
-          type: 'Sequence',
-          pretokenizers: [
-            { type: 'Split', pattern: { Regex: pattern }, behavior: 'Removed', invert: true },
-            { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true },
-          ],
-        },
-        post_processor: {
-          type: 'RobertaProcessing',
-          sep: [eos, idOf(eos)],
-          cls: [bos, idOf(bos)],
-          trim_offsets: false,
-          add_prefix_space: false,
-        },
-        decoder: { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: true },
-        model: {
-          type: 'BPE',
-          dropout: null,
-          unk_token: unk,
-          continuing_subword_prefix: '',
-          end_of_word_suffix: '</w>',
-          fuse_unk: false,
-          byte_fallback: false,
-          ignore_merges: false,
-          vocab,
-          merges,
-        },
+    this.#tokenizer = createHfTokenizer({
+      added_tokens: addedTokens,
+      normalizer: {
+        type: 'Sequence',
+        normalizers: [
+          { type: 'NFC' },
+          { type: 'Replace', pattern: { Regex: String.raw`\s+` }, content: ' ' },
+          // Rust lowercases letter by letter; JavaScript would make a final sigma of this one.
+          { type: 'Replace', pattern: { String: 'Σ' }, content: 'σ' },
+          { type: 'Lowercase' },
+        ],
       },
-      { clean_up_tokenization_spaces: false },
-    )
-    const { normalizer } = this.#tokenizer
-    const unnormalized = new Set(addedTokens.filter((token) => !token.normalized).map((token) => token.content))
-    if (normalizer !== null) this.#tokenizer.normalizer = new GuardedNormalizer(normalizer, unnormalized)
+      pre_tokenizer: {
+        type: 'Sequence',
+        pretokenizers: [
+          { type: 'Split', pattern: { Regex: pattern }, behavior: 'Removed', invert: true },
+          { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true },
+        ],
+      },
+      post_processor: {
+        type: 'RobertaProcessing',
+        sep: [eos, idOf(eos)],
+        cls: [bos, idOf(bos)],
+        trim_offsets: false,
+        add_prefix_space: false,
+      },
+      decoder: { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: true },
+      model: {
+        type: 'BPE',
+        dropout: null,
+        unk_token: unk,
+        continuing_subword_prefix: '',
+        end_of_word_suffix: '</w>',
+        fuse_unk: false,
+        byte_fallback: false,
+        ignore_merges: false,
+        vocab,
+        merges,
+      },
+    })
   }
 
   /** All ids of a text, between the start and the end token. */
   encode(text: string): number[] {
-    return this.#tokenizer.encode(text.slice(0, maxTextLength)).ids
+    return [...this.#tokenizer.encode(text.slice(0, maxTextLength)).ids]
   }
 
   /**
@@ -118,10 +108,7 @@ export class CLIPTokenizer {
   /** The text that ids stand for, words one space apart. */
   decode(ids: readonly number[]): string {
     if (ids.length === 0) return ''
-    return this.#tokenizer
-      .decode([...ids])
-      .replaceAll('</w>', ' ')
-      .trim()
+    return this.#tokenizer.decode(ids).replaceAll('</w>', ' ').trim()
   }
 }
 
