@@ -82,12 +82,12 @@ export async function driveHub(page: Page, url: string): Promise<HubDriver> {
     )
   return {
     page,
-    async call(method, ...args) {
+    async call<M extends keyof HubMethods>(method: M, ...args: Parameters<HubMethods[M]>) {
       const answer = await send(method, args)
       if (answer.error !== undefined) throw new Error(`${method}: ${answer.error.code}: ${answer.error.message}`)
-      return answer.value as Awaited<ReturnType<HubMethods[typeof method]>>
+      return answer.value as Awaited<ReturnType<HubMethods[M]>>
     },
-    async failure(method, ...args) {
+    async failure<M extends keyof HubMethods>(method: M, ...args: Parameters<HubMethods[M]>) {
       const answer = await send(method, args)
       if (answer.error === undefined) throw new Error(`${method} did not fail`)
       return answer.error
@@ -108,14 +108,14 @@ export async function driveHub(page: Page, url: string): Promise<HubDriver> {
 /** Playwright's test, with a look-alike server, and pages that hold the hub. */
 export const test = base.extend<{ server: HubServer; hub: HubDriver; newHub: () => Promise<HubDriver> }, { pageUrl: string }>({
   pageUrl: [
-    async ({}, use) => {
+    async ({ browserName: _ }, use) => {
       const served = await servePage()
       await use(served.url)
       await served.close()
     },
     { scope: 'worker' },
   ],
-  server: async ({}, use) => {
+  server: async ({ browserName: _ }, use) => {
     const server = await startHubServer()
     await use(server)
     await server.close()

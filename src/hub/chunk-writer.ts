@@ -8,25 +8,26 @@ import { chunkRange } from './chunk-layout.js'
 import { FileHasher, sha256Hex } from './file-hasher.js'
 import { asFileRecord, fileRecordKey, newFileRecord, type FileRecord } from './file-record.js'
 import type { LayeredStore } from './layered-store.js'
-import type { RemoteFile } from './remote-file.js'
+import type { StoredFile } from './remote-file.js'
 
 export class ChunkWriter {
   readonly #store: LayeredStore
-  readonly #file: RemoteFile
+  readonly #file: StoredFile
   #record: FileRecord
   /** Indexes of the chunks that are stored. */
   readonly #present: Set<number>
   readonly #digests: string[]
-  readonly #hasher: FileHasher
+  /** Absent where there is no hash to compare with. */
+  readonly #hasher: FileHasher | undefined
   #hashed: number
   #tail: Promise<void> = Promise.resolve()
 
   private constructor(
     store: LayeredStore,
-    file: RemoteFile,
+    file: StoredFile,
     record: FileRecord,
     present: Set<number>,
-    hasher: FileHasher,
+    hasher: FileHasher | undefined,
     hashed: number,
   ) {
     this.#store = store
@@ -39,14 +40,15 @@ export class ChunkWriter {
   }
 
   /** Looks at what is stored and goes on from it. */
-  static async open(store: LayeredStore, file: RemoteFile, chunkBytes: number, now: number): Promise<ChunkWriter> {
+  static async open(store: LayeredStore, file: StoredFile, chunkBytes: number, now: number): Promise<ChunkWriter> {
     const kept = asFileRecord(await store.record(fileRecordKey(file.key)))
     // Without a hash, other content under the same key can be told only by its size and validator.
     const usable = kept !== undefined && kept.size === file.size && (file.hash !== undefined || kept.validator === file.validator)
     const record = usable ? kept : newFileRecord(file.path, file.size, chunkBytes, file.validator, now)
     const present = usable ? await soundChunks(store, file, record) : new Set<number>()
     if (!usable) await store.deleteChunks(file.key)
-    const algorithm = file.hash?.algorithm ?? 'sha256'
+    const algorithm = file.hash?.algorithm
+    if (algorithm === undefined) return new ChunkWriter(store, file, record, present, undefined, 0)
     const hashed = record.hashed
     if (hashed !== undefined && firstGap(present) >= hashed.chunks) {
       try {
@@ -88,11 +90,11 @@ export class ChunkWriter {
   /** Compares the whole file's hash, then writes the record that says it is complete. @throws HubError `hash-mismatch` */
   async finish(now: number, onVerifying: () => void): Promise<void> {
     if (this.#record.state === 'complete') return
-    if (this.#hashed < this.#digests.length) onVerifying()
-    await this.#serially(() => this.#advance(-1, new Uint8Array(0)))
     const { hash, key } = this.#file
-    const actual = this.#hasher.digest()
-    if (hash !== undefined && hash.hex !== actual) throw mismatch(this.#file, hash.hex, actual)
+    if (hash !== undefined && this.#hashed < this.#digests.length) onVerifying()
+    await this.#serially(() => this.#advance(-1, new Uint8Array(0)))
+    const actual = this.#hasher?.digest()
+    if (hash !== undefined && hash.hex !== actual) throw mismatch(this.#file, hash.hex, actual ?? '')
     const complete = {
       ...this.#record,
       digests: this.#digests,
@@ -113,11 +115,14 @@ export class ChunkWriter {
 
   /** Hashes on from where the hash stands, as far as chunks are here. `bytes` is chunk `index`, still in memory. */
   async #advance(index: number, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
-    while (this.#present.has(this.#hashed)) {
-      await this.#hasher.update(this.#hashed === index ? bytes : await this.#read(this.#hashed))
-      this.#hashed++
+    const hasher = this.#hasher
+    let hashed: FileRecord['hashed']
+    if (hasher !== undefined) {
+      for (; this.#present.has(this.#hashed); this.#hashed++) {
+        await hasher.update(this.#hashed === index ? bytes : await this.#read(this.#hashed))
+      }
+      hashed = { chunks: this.#hashed, state: hasher.save() }
     }
-    const hashed = { chunks: this.#hashed, state: this.#hasher.save() }
     this.#record = { ...this.#record, digests: [...this.#digests], hashed }
     await this.#store.putRecord(fileRecordKey(this.#file.key), this.#record)
   }
@@ -144,7 +149,7 @@ export class ChunkWriter {
 }
 
 /** Indexes of stored chunks of the right length. */
-async function soundChunks(store: LayeredStore, file: RemoteFile, record: FileRecord): Promise<Set<number>> {
+async function soundChunks(store: LayeredStore, file: StoredFile, record: FileRecord): Promise<Set<number>> {
   const sound = new Set<number>()
   for (const [index, blob] of await store.chunks(file.key)) {
     const { begin, end } = chunkRange(index, file.size, record.chunkBytes)
@@ -159,7 +164,7 @@ function firstGap(present: ReadonlySet<number>): number {
   return index
 }
 
-function mismatch(file: RemoteFile, expected: string, actual: string): HubError {
+function mismatch(file: StoredFile, expected: string, actual: string): HubError {
   return new HubError(
     'hash-mismatch',
     `${file.repository}: ${file.path} is not what its repository lists: its hash is ${actual}, not ${expected}`,

@@ -11,7 +11,7 @@ import type { LayeredStore } from './layered-store.js'
 import type { MemoryBudget } from './memory-budget.js'
 import { fetchPiece, RangesIgnored, type Network } from './piece-fetch.js'
 import type { ProgressMeter } from './progress-meter.js'
-import type { RemoteFile } from './remote-file.js'
+import type { RemoteFile, StoredFile } from './remote-file.js'
 import type { ByteRange } from './types.js'
 import { streamChunks } from './whole-stream.js'
 
@@ -25,13 +25,22 @@ export interface Downloading extends Network {
 /** Failures after which everything is thrown away and fetched once more. */
 const startOver = new Set(['hash-mismatch', 'chunk-lost', 'file-changed'])
 
+/** Puts the chunks that are missing into the writer, from wherever they come. */
+export type Fill = (writer: ChunkWriter, meter: ProgressMeter, signal: AbortSignal) => Promise<void>
+
+/** Fills a file from its server. */
+export function fromServer(context: Downloading, file: RemoteFile): Fill {
+  return (writer, meter, signal) => fetchMissing(context, file, writer, meter, signal)
+}
+
 /**
  * Resolves when every chunk of the file is in the store and its record says complete.
  * @throws HubError, StorageError, AbortError
  */
-export async function downloadFile(
+export async function completeFile(
   context: Downloading,
-  file: RemoteFile,
+  file: StoredFile,
+  fill: Fill,
   meter: ProgressMeter,
   signal: AbortSignal,
 ): Promise<void> {
@@ -39,7 +48,7 @@ export async function downloadFile(
     try {
       const writer = await ChunkWriter.open(context.store, file, context.settings.chunkBytes, context.now())
       meter.begin(writer.bytesHere)
-      await fetchMissing(context, file, writer, meter, signal)
+      await fill(writer, meter, signal)
       await writer.finish(context.now(), () => meter.verifying())
       return
     } catch (error) {

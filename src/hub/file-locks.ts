@@ -3,7 +3,7 @@
  * releases them when a tab or worker dies. Where there are no Web Locks (plain http, Node), the same within this thread.
  */
 
-import { abortError } from '../util/abort.js'
+import { orAbort } from '../util/abort.js'
 import { deferred } from './deferred.js'
 
 /** Locks by name, as far as the cache needs them. */
@@ -67,11 +67,12 @@ export class ThreadLocks implements Locks {
     const { promise: tail, resolve: leave } = deferred()
     this.#tails.set(name, tail)
     try {
-      await before
-      if (signal.aborted) throw abortError(signal)
+      if (before !== undefined) await orAbort(before, signal)
       return await run()
     } finally {
-      leave()
+      // Whoever left the queue while waiting does not let the next one in before its turn.
+      if (before === undefined) leave()
+      else void before.then(leave)
       if (this.#tails.get(name) === tail) this.#tails.delete(name)
     }
   }

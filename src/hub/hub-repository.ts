@@ -66,7 +66,7 @@ export class HubRepository implements Repository {
   async open(path: string, options: OpenOptions = {}): Promise<ByteSource> {
     const file = this.#files.get(path)
     if (file === undefined) throw fileNotFound({ repository: this.id, path })
-    const { source, release } = await this.#hub.openFile(this.#remote(file), options)
+    const { source, release } = await this.#hub.openRemote(this.#remote(file), options)
     const key = keyOf(this.#address, this.revision, file)
     if (this.#releases.has(key)) release()
     else this.#releases.set(key, release)

@@ -6,8 +6,9 @@
 import { StorageError } from '../errors.js'
 import { abortError } from '../util/abort.js'
 import { allChunks, CachedSource } from './cached-source.js'
+import { CacheManager } from './cache-manager.js'
 import type { ChunkStore } from './chunk-store.js'
-import { downloadFile, type Downloading } from './download-file.js'
+import { completeFile, fromServer, type Downloading, type Fill } from './download-file.js'
 import { announce, listen } from './download-channel.js'
 import { asFileRecord, fileRecordKey, type FileRecord } from './file-record.js'
 import { createLocks, downloadLock, useLock, type Locks } from './file-locks.js'
@@ -16,7 +17,7 @@ import { LayeredStore } from './layered-store.js'
 import { MemoryBudget } from './memory-budget.js'
 import { ProgressMeter } from './progress-meter.js'
 import type { Fetch } from './range-fetch.js'
-import type { RemoteFile } from './remote-file.js'
+import type { RemoteFile, StoredFile } from './remote-file.js'
 import { defaultSettings, type TransferSettings } from './settings.js'
 import { openShardCache } from './shard-cache.js'
 import type { ByteSource, OpenOptions, ReadOptions } from './types.js'
@@ -41,12 +42,15 @@ export class Hub implements Downloading {
   readonly store: LayeredStore
   readonly budget: MemoryBudget
   readonly locks: Locks = createLocks()
+  readonly cache: CacheManager
   readonly #lanes = new Map<string, Lanes>()
 
   private constructor(store: LayeredStore, settings: TransferSettings) {
     this.settings = settings
     this.store = store
     this.budget = new MemoryBudget(settings.memoryBytes)
+    this.cache = new CacheManager(store, this.locks)
+    store.reclaim = () => this.cache.evictOldest()
   }
 
   /** Opens the cache. Where it cannot be opened, everything is kept in memory, and `onStorageTrouble` is told. */
@@ -81,24 +85,21 @@ export class Hub implements Downloading {
     return lanes
   }
 
-  /** Whether the whole file is in the cache, as far as its record tells. */
-  async isCached(key: string): Promise<boolean> {
-    return (await this.#record(key))?.state === 'complete'
+  /** A file of a server, present and checked: from the cache, or downloaded, or awaited while another tab downloads it. */
+  openRemote(file: RemoteFile, options: OpenOptions): Promise<OpenedFile> {
+    return this.openFile(file, fromServer(this, file), options)
   }
 
-  /** The file, present and checked: from the cache, or downloaded, or awaited while another tab downloads it. */
-  async openFile(file: RemoteFile, options: OpenOptions): Promise<OpenedFile> {
+  /** A file, present and checked: from the cache, or filled by `fill` where no other tab is doing that. */
+  async openFile(file: StoredFile, fill: Fill, options: OpenOptions): Promise<OpenedFile> {
     const signal = options.signal ?? new AbortController().signal
     if (signal.aborted) throw abortError(signal)
     const meter = new ProgressMeter(file.path, file.size, options.onProgress)
     const release = await this.locks.share(useLock(file.key))
     try {
-      let source = await this.#cached(file)
-      if (source === undefined) {
-        source = await this.#download(file, meter, signal)
-      } else {
-        meter.complete(file.size)
-      }
+      let source = await this.#cached(file, fill)
+      if (source === undefined) source = await this.#complete(file, fill, meter, signal)
+      else meter.complete(file.size)
       await this.store.updateRecord(fileRecordKey(file.key), (old) => {
         const record = asFileRecord(old)
         return record === undefined ? undefined : { ...record, lastUsed: this.now() }
@@ -110,13 +111,13 @@ export class Hub implements Downloading {
     }
   }
 
-  async #download(file: RemoteFile, meter: ProgressMeter, signal: AbortSignal): Promise<ByteSource> {
+  async #complete(file: StoredFile, fill: Fill, meter: ProgressMeter, signal: AbortSignal): Promise<ByteSource> {
     // Until it is our turn, another tab downloads this very file.
     const stop = listen(file.key, (progress) => meter.mirror(progress.loaded, progress.phase))
     try {
       return await this.locks.exclusively(downloadLock(file.key), signal, async () => {
         stop()
-        const done = await this.#cached(file)
+        const done = await this.#cached(file, fill)
         if (done !== undefined) {
           meter.complete()
           return done
@@ -124,8 +125,8 @@ export class Hub implements Downloading {
         const told = announce(file.key)
         try {
           meter.also(told.post)
-          await downloadFile(this, file, meter, signal)
-          const source = await this.#cached(file)
+          await completeFile(this, file, fill, meter, signal)
+          const source = await this.#cached(file, fill)
           if (source === undefined)
             throw new StorageError('storage-unreadable', `${file.path} was stored, but is not there`, { path: file.path })
           meter.complete()
@@ -143,22 +144,22 @@ export class Hub implements Downloading {
     return asFileRecord(await this.store.record(fileRecordKey(key)))
   }
 
-  async #cached(file: RemoteFile): Promise<ByteSource | undefined> {
+  async #cached(file: StoredFile, fill: Fill): Promise<ByteSource | undefined> {
     const record = await this.#record(file.key)
     if (record?.state !== 'complete' || record.size !== file.size) return undefined
     if (file.hash === undefined && file.validator !== undefined && record.validator !== file.validator) return undefined
     const blobs = allChunks(await this.store.chunks(file.key), record.size, record.chunkBytes)
     if (blobs === undefined) return undefined
-    return new CachedSource(file.path, file.size, record.chunkBytes, blobs, (index, options) => this.#mend(file, index, options))
+    return new CachedSource(file, record.chunkBytes, blobs, (index, options) => this.#mend(file, fill, index, options))
   }
 
-  async #mend(file: RemoteFile, index: number, options: ReadOptions): Promise<Blob> {
+  async #mend(file: StoredFile, fill: Fill, index: number, options: ReadOptions): Promise<Blob> {
     const signal = options.signal ?? new AbortController().signal
     const blob = await this.locks.exclusively(downloadLock(file.key), signal, async () => {
       const there = await this.store.chunk(file.key, index)
       if (there !== undefined && (await isReadable(there))) return there
       await this.store.deleteChunks(file.key, [index])
-      await downloadFile(this, file, new ProgressMeter(file.path, file.size, undefined), signal)
+      await completeFile(this, file, fill, new ProgressMeter(file.path, file.size, undefined), signal)
       return this.store.chunk(file.key, index)
     })
     if (blob !== undefined) return blob

@@ -1,4 +1,4 @@
-/** A file on a server, with all that is known about what its bytes must be. Only types and the key. */
+/** A file of the cache, and one that comes from a server, with all that is known about what its bytes must be. Types and the key. */
 
 import type { FileLocation } from './file-location.js'
 
@@ -8,7 +8,8 @@ export interface ExpectedHash {
   readonly hex: string
 }
 
-export interface RemoteFile {
+/** A file as the cache sees it. */
+export interface StoredFile {
   /** Name of the repository, to show. */
   readonly repository: string
   readonly path: string
@@ -19,6 +20,9 @@ export interface RemoteFile {
   readonly hash?: ExpectedHash | undefined
   /** ETag or Last-Modified that every answer must show where it shows one; only for files without a hash. */
   readonly validator?: string | undefined
+}
+
+export interface RemoteFile extends StoredFile {
   readonly location: FileLocation
 }
 

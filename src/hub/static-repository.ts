@@ -70,7 +70,7 @@ export class StaticRepository implements Repository {
     for (let again = false; ; again = true) {
       const file = await this.#remote(path, options, again)
       try {
-        const { source, release } = await this.#hub.openFile(file, options)
+        const { source, release } = await this.#hub.openRemote(file, options)
         if (this.#releases.has(file.key)) release()
         else this.#releases.set(file.key, release)
         await noteUse(this.#hub.store, this.#key, this.#hub.now(), path, file.key)

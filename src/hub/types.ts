@@ -17,6 +17,8 @@ export interface ReadOptions {
 export interface ByteSource {
   /** Length of the whole file in bytes. */
   readonly byteLength: number
+  /** Names the bytes where they have a name: two sources with one name hold the same. What is made from them can be kept by it. */
+  readonly contentKey?: string | undefined
   /** Exactly `range.end - range.begin` bytes, in memory of the caller's own. @throws HubError, StorageError, AbortError */
   read(range: ByteRange, options?: ReadOptions): Promise<Uint8Array<ArrayBuffer>>
 }

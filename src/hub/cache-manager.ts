@@ -1,0 +1,231 @@
+/**
+ * The cache as its owner sees it: which models and files it holds, how large, used when; deleting, checking and giving out. It also
+ * makes room when the browser's storage is full. What a tab has open is never deleted.
+ */
+
+import { chunkCount, chunkRange } from './chunk-layout.js'
+import { asFileRecord, fileRecordKey, type FileRecord } from './file-record.js'
+import { sha256Hex } from './file-hasher.js'
+import { useLock, type Locks } from './file-locks.js'
+import type { LayeredStore } from './layered-store.js'
+import { asRepositoryRecord, repositoryPrefix, type RepositoryRecord } from './repository-record.js'
+import type { ReadOptions } from './types.js'
+
+/** One content of the cache. */
+export interface CachedFile {
+  /** Names the content. */
+  readonly key: string
+  /** A path that it has in a repository. */
+  readonly path: string
+  readonly size: number
+  /** Bytes of it that are stored. */
+  readonly stored: number
+  readonly complete: boolean
+  /** Whether it was compared with a hash its host published. */
+  readonly verified: boolean
+  readonly lastUsed: Date
+}
+
+/** One repository at one revision, with its files of which something is stored. */
+export interface CachedModel {
+  readonly id: string
+  /** Base URL of the Hub it came from; of the files where there is no Hub. */
+  readonly endpoint: string
+  readonly revision: string
+  readonly files: readonly CachedFile[]
+  /** Bytes stored for its files, those that it shares with other models included. */
+  readonly stored: number
+  readonly lastUsed: Date
+}
+
+/** What a check of stored files found. */
+export interface VerifyResult {
+  readonly chunks: number
+  /** Chunks that were wrong or unreadable, and were deleted: the next load fetches these and no others. */
+  readonly bad: readonly { readonly path: string; readonly index: number }[]
+}
+
+const filePrefix = fileRecordKey('')
+
+export class CacheManager {
+  readonly #store: LayeredStore
+  readonly #locks: Locks
+  #evicting: Promise<boolean> = Promise.resolve(false)
+
+  constructor(store: LayeredStore, locks: Locks) {
+    this.#store = store
+    this.#locks = locks
+  }
+
+  /** Every content, the one used last first. */
+  async files(): Promise<CachedFile[]> {
+    const found: CachedFile[] = []
+    for (const [key, record] of await this.#records()) found.push(await this.#describe(key, record))
+    return found.sort((a, b) => b.lastUsed.getTime() - a.lastUsed.getTime())
+  }
+
+  /** Every repository of which something is stored, the one used last first. */
+  async models(): Promise<CachedModel[]> {
+    const files = new Map((await this.files()).map((file) => [file.key, file]))
+    const models: CachedModel[] = []
+    for (const record of await this.#repositories()) {
+      const opened = Object.entries(record.opened).flatMap(([path, key]) => {
+        const file = files.get(key)
+        return file === undefined ? [] : [{ ...file, path }]
+      })
+      if (opened.length === 0) continue
+      const stored = [...new Map(opened.map((file) => [file.key, file.stored])).values()].reduce((sum, bytes) => sum + bytes, 0)
+      const { id, endpoint, revision, lastUsed } = record
+      models.push({
+        id,
+        endpoint,
+        revision,
+        files: opened.sort((a, b) => (a.path < b.path ? -1 : 1)),
+        stored,
+        lastUsed: new Date(lastUsed),
+      })
+    }
+    return models.sort((a, b) => b.lastUsed.getTime() - a.lastUsed.getTime())
+  }
+
+  /** Bytes stored in all. */
+  async totalBytes(): Promise<number> {
+    return (await this.files()).reduce((sum, file) => sum + file.stored, 0)
+  }
+
+  /** Deletes a model's files but those that another model has too or that are in use. Returns the bytes that became free. */
+  async deleteModel(model: Pick<CachedModel, 'id' | 'endpoint' | 'revision'>): Promise<number> {
+    const same = (record: RepositoryRecord) =>
+      record.id === model.id && record.endpoint === model.endpoint && record.revision === model.revision
+    const repositories = await this.#repositories()
+    const elsewhere = new Set(repositories.filter((record) => !same(record)).flatMap((record) => Object.values(record.opened)))
+    let freed = 0
+    let kept = false
+    for (const key of new Set(repositories.filter(same).flatMap((record) => Object.values(record.opened)))) {
+      if (elsewhere.has(key)) continue
+      const bytes = await this.deleteFile(key)
+      if (bytes === undefined) kept = true
+      else freed += bytes
+    }
+    if (!kept) {
+      for (const [key, value] of await this.#store.records(repositoryPrefix)) {
+        const record = asRepositoryRecord(value)
+        if (record !== undefined && same(record)) await this.#store.deleteRecord(key)
+      }
+    }
+    return freed
+  }
+
+  /** Deletes one content. Returns the bytes that became free, undefined when it is in use. */
+  async deleteFile(key: string): Promise<number | undefined> {
+    return this.#locks.ifFree(useLock(key), async () => {
+      const chunks = await this.#store.chunks(key)
+      // The record first: chunks without one count as absent.
+      await this.#store.deleteRecord(fileRecordKey(key))
+      await this.#store.deleteChunks(key)
+      return [...chunks.values()].reduce((sum, blob) => sum + blob.size, 0)
+    })
+  }
+
+  /** Deletes everything that is not in use. Returns the bytes that became free. */
+  async clear(): Promise<number> {
+    let freed = await this.#deleteOrphans()
+    for (const [key] of await this.#records()) freed += (await this.deleteFile(key)) ?? 0
+    if ((await this.#records()).length === 0) {
+      for (const [key] of await this.#store.records('')) await this.#store.deleteRecord(key)
+    }
+    return freed
+  }
+
+  /** Reads every stored chunk of a model (of everything without one) and compares its digest; deletes what is wrong. */
+  async verify(model?: CachedModel, options: ReadOptions = {}): Promise<VerifyResult> {
+    const wanted = model === undefined ? undefined : new Set(model.files.map((file) => file.key))
+    let chunks = 0
+    const bad: { path: string; index: number }[] = []
+    for (const [key, record] of await this.#records()) {
+      if (wanted !== undefined && !wanted.has(key)) continue
+      for (const [index, blob] of await this.#store.chunks(key)) {
+        options.signal?.throwIfAborted()
+        chunks++
+        const digest = record.digests[index]
+        if (digest === '' || digest === (await digestOf(blob))) continue
+        await this.#store.deleteChunks(key, [index])
+        bad.push({ path: record.name, index })
+      }
+    }
+    return { chunks, bad }
+  }
+
+  /** A model's complete files as Blobs, to be saved elsewhere; nothing is read until a Blob is. */
+  async exportModel(model: CachedModel): Promise<{ readonly path: string; readonly blob: Blob }[]> {
+    const files: { path: string; blob: Blob }[] = []
+    for (const file of model.files) {
+      if (!file.complete) continue
+      const chunks = await this.#store.chunks(file.key)
+      const parts = [...chunks].sort(([a], [b]) => a - b).map(([, blob]) => blob)
+      const blob = new Blob(parts)
+      if (blob.size === file.size) files.push({ path: file.path, blob })
+    }
+    return files
+  }
+
+  /** Deletes the content that was used longest ago and that no tab has open. False when there is none. */
+  evictOldest(): Promise<boolean> {
+    // One after the other: many writes fail at once, and each must see what the last one freed.
+    this.#evicting = this.#evicting.then(
+      () => this.#evict(),
+      () => this.#evict(),
+    )
+    return this.#evicting
+  }
+
+  async #evict(): Promise<boolean> {
+    if ((await this.#deleteOrphans()) > 0) return true
+    const oldest = (await this.#records()).sort(([, a], [, b]) => a.lastUsed - b.lastUsed)
+    for (const [key] of oldest) if ((await this.deleteFile(key)) !== undefined) return true
+    return false
+  }
+
+  /** Chunks without a record, left by a browser that was ended between two writes. */
+  async #deleteOrphans(): Promise<number> {
+    const known = new Set((await this.#records()).map(([key]) => key))
+    let freed = 0
+    for (const key of await this.#store.chunkFiles()) if (!known.has(key)) freed += (await this.deleteFile(key)) ?? 0
+    return freed
+  }
+
+  async #records(): Promise<[string, FileRecord][]> {
+    const found = await this.#store.records(filePrefix)
+    return found.flatMap(([key, value]): [string, FileRecord][] => {
+      const record = asFileRecord(value)
+      return record === undefined ? [] : [[key.slice(filePrefix.length), record]]
+    })
+  }
+
+  async #repositories(): Promise<RepositoryRecord[]> {
+    const found = await this.#store.records(repositoryPrefix)
+    return found.flatMap(([, value]) => asRepositoryRecord(value) ?? [])
+  }
+
+  async #describe(key: string, record: FileRecord): Promise<CachedFile> {
+    const chunks = await this.#store.chunks(key)
+    let stored = 0
+    let sound = 0
+    for (const [index, blob] of chunks) {
+      const { begin, end } = chunkRange(index, record.size, record.chunkBytes)
+      stored += blob.size
+      if (blob.size === end - begin) sound++
+    }
+    const complete = record.state === 'complete' && sound === chunkCount(record.size, record.chunkBytes)
+    const { name, size, verified, lastUsed } = record
+    return { key, path: name, size, stored, complete, verified: complete && verified, lastUsed: new Date(lastUsed) }
+  }
+}
+
+async function digestOf(blob: Blob): Promise<string | undefined> {
+  try {
+    return await sha256Hex(new Uint8Array(await blob.arrayBuffer()))
+  } catch {
+    return undefined
+  }
+}
