@@ -22,7 +22,14 @@ export function openCompare(left: Side, right: Side): void {
     }),
   )
   const pair = h('div', { class: 'pair' }, ...images)
-  const split = h('input', { type: 'range', class: 'split', min: 0, max: 100, value: 50, 'aria-label': 'Where the right picture begins, in percent' })
+  const split = h('input', {
+    type: 'range',
+    class: 'split',
+    min: 0,
+    max: 100,
+    value: 50,
+    'aria-label': 'Where the right picture begins, in percent',
+  })
   split.addEventListener('input', () => pair.style.setProperty('--split', `${split.value}%`))
   const content = h('div', { class: 'picture' }, pair, split, differences(left.entry, right.entry))
   openDialog('Compare', content, { wide: true, onClose: () => urls.forEach((url) => URL.revokeObjectURL(url)) })
@@ -34,13 +41,23 @@ function differences(left: GalleryEntry, right: GalleryEntry): HTMLElement {
   return h(
     'table',
     {},
-    h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, 'Setting'), h('th', { scope: 'col' }, 'Left'), h('th', { scope: 'col' }, 'Right'))),
+    h(
+      'thead',
+      {},
+      h('tr', {}, h('th', { scope: 'col' }, 'Setting'), h('th', { scope: 'col' }, 'Left'), h('th', { scope: 'col' }, 'Right')),
+    ),
     h(
       'tbody',
       {},
       ...names.map((name) => {
         const [one, two] = [a.get(name) ?? '–', b.get(name) ?? '–']
-        return h('tr', { class: one === two ? '' : 'differs' }, h('th', { scope: 'row' }, name), h('td', {}, one), h('td', {}, two))
+        return h(
+          'tr',
+          { class: one === two ? '' : 'differs' },
+          h('th', { scope: 'row' }, name),
+          h('td', {}, one),
+          h('td', {}, two),
+        )
       }),
     ),
   )

@@ -3,7 +3,11 @@
 import { h } from '../parts/dom.js'
 
 /** Shows `content` under a title; the dialog is gone once closed. */
-export function openDialog(title: string, content: Node, { wide = false, onClose }: { wide?: boolean; onClose?: () => void } = {}): HTMLDialogElement {
+export function openDialog(
+  title: string,
+  content: Node,
+  { wide = false, onClose }: { wide?: boolean; onClose?: () => void } = {},
+): HTMLDialogElement {
   const close = h('button', { type: 'button' }, 'Close')
   const dialog = h(
     'dialog',
@@ -15,7 +19,8 @@ export function openDialog(title: string, content: Node, { wide = false, onClose
   dialog.addEventListener('click', (event) => {
     // Only a click on the backdrop has the dialog itself as its target and lies outside its box.
     const box = dialog.getBoundingClientRect()
-    const inside = event.clientX >= box.left && event.clientX <= box.right && event.clientY >= box.top && event.clientY <= box.bottom
+    const inside =
+      event.clientX >= box.left && event.clientX <= box.right && event.clientY >= box.top && event.clientY <= box.bottom
     if (event.target === dialog && !inside) dialog.close()
   })
   dialog.addEventListener('close', () => {

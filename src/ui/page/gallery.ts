@@ -82,7 +82,15 @@ export class Gallery {
     const item = h(
       'li',
       { class: 'print', 'data-id': entry.id },
-      h('button', { type: 'button', 'aria-label': `Open: ${prompt === '' ? 'picture without a prompt' : prompt}`, onclick: () => void this.#open(entry, item) }, image),
+      h(
+        'button',
+        {
+          type: 'button',
+          'aria-label': `Open: ${prompt === '' ? 'picture without a prompt' : prompt}`,
+          onclick: () => void this.#open(entry, item),
+        },
+        image,
+      ),
       h('p', { class: 'caption', 'aria-hidden': 'true' }, prompt),
       h('label', {}, choose, 'Compare'),
     )

@@ -22,7 +22,15 @@ export interface Machine {
 
 /** A fact worth saying. */
 export interface MachineNote {
-  readonly code: 'insecure' | 'no-webgpu' | 'software-adapter' | 'no-shader-f16' | 'little-memory' | 'third-party-frame' | 'no-storage' | 'small-quota'
+  readonly code:
+    | 'insecure'
+    | 'no-webgpu'
+    | 'software-adapter'
+    | 'no-shader-f16'
+    | 'little-memory'
+    | 'third-party-frame'
+    | 'no-storage'
+    | 'small-quota'
   readonly text: string
   /** Whether it belongs on the page itself, or only in the panel. */
   readonly urgent: boolean
@@ -35,24 +43,48 @@ export function machineNotes(machine: Machine): readonly MachineNote[] {
   const notes: MachineNote[] = []
   const say = (code: MachineNote['code'], text: string, urgent = true) => void notes.push({ code, text, urgent })
   if (!machine.secureContext) {
-    say('insecure', `This page came over plain HTTP, so the browser keeps the GPU from it. ${small} For the GPU, open the page over HTTPS or on localhost.`)
+    say(
+      'insecure',
+      `This page came over plain HTTP, so the browser keeps the GPU from it. ${small} For the GPU, open the page over HTTPS or on localhost.`,
+    )
   } else if (machine.gpu === 'none') {
-    say('no-webgpu', `This browser offers no WebGPU, so large models would take hours. ${small} A current Chrome or Edge, or switching graphics acceleration on, usually helps.`)
+    say(
+      'no-webgpu',
+      `This browser offers no WebGPU, so large models would take hours. ${small} A current Chrome or Edge, or switching graphics acceleration on, usually helps.`,
+    )
   } else if (machine.gpu === 'software') {
-    say('software-adapter', `This browser draws with the processor instead of a graphics card, so large models would take hours. ${small}`)
+    say(
+      'software-adapter',
+      `This browser draws with the processor instead of a graphics card, so large models would take hours. ${small}`,
+    )
   } else if (!machine.shaderF16) {
-    say('no-shader-f16', 'This graphics card has no 16-bit arithmetic (shader-f16): models run in 32 bits, which takes twice the memory.', false)
+    say(
+      'no-shader-f16',
+      'This graphics card has no 16-bit arithmetic (shader-f16): models run in 32 bits, which takes twice the memory.',
+      false,
+    )
   }
   if (machine.memoryGb !== undefined && machine.memoryGb <= 4) {
     say('little-memory', `This machine reports ${machine.memoryGb} GB of memory. Large models may not fit; the bundled one does.`)
   }
   if (!machine.storage) {
-    say('no-storage', 'This browser keeps nothing for this page (a private window, or storage is blocked): models are downloaded again every time, and there is no gallery. Making pictures works.')
+    say(
+      'no-storage',
+      'This browser keeps nothing for this page (a private window, or storage is blocked): models are downloaded again every time, and there is no gallery. Making pictures works.',
+    )
   } else if (machine.quota !== undefined && machine.usage !== undefined && machine.quota - machine.usage < 3e9) {
-    say('small-quota', 'The browser lets this page keep little more (less than 3 GB, as in a private window or on a full disk): large models may have to be downloaded again next time.', false)
+    say(
+      'small-quota',
+      'The browser lets this page keep little more (less than 3 GB, as in a private window or on a full disk): large models may have to be downloaded again next time.',
+      false,
+    )
   }
   if (machine.thirdPartyFrame) {
-    say('third-party-frame', 'This page is shown inside another site. Browsers keep what it downloads apart from the same page opened on its own, and may forget it sooner.', false)
+    say(
+      'third-party-frame',
+      'This page is shown inside another site. Browsers keep what it downloads apart from the same page opened on its own, and may forget it sooner.',
+      false,
+    )
   }
   return notes
 }
@@ -76,9 +108,13 @@ export async function inspectMachine(): Promise<Machine> {
   }
 }
 
-async function requestAdapter(): Promise<{ name: string; isFallback: boolean; shaderF16: boolean; maxBufferSize: number } | undefined> {
+async function requestAdapter(): Promise<
+  { name: string; isFallback: boolean; shaderF16: boolean; maxBufferSize: number } | undefined
+> {
   try {
-    const adapter = await (navigator as Navigator & { readonly gpu?: Gpu }).gpu?.requestAdapter({ powerPreference: 'high-performance' })
+    const adapter = await (navigator as Navigator & { readonly gpu?: Gpu }).gpu?.requestAdapter({
+      powerPreference: 'high-performance',
+    })
     if (adapter === undefined || adapter === null) return undefined
     const { info } = adapter
     const name = [info.vendor, info.architecture, info.device, info.description].filter((part) => part !== '')

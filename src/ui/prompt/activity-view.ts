@@ -20,7 +20,13 @@ export class ActivityView {
     const fill = h('span', { class: 'fill' })
     return { fill, item: h('li', {}, h('span', { class: 'track' }, fill), h('span', { class: 'name' }, name)) }
   })
-  readonly #bar = h('div', { class: 'bar', role: 'progressbar', 'aria-label': 'Progress', 'aria-valuemin': 0, 'aria-valuemax': 100 })
+  readonly #bar = h('div', {
+    class: 'bar',
+    role: 'progressbar',
+    'aria-label': 'Progress',
+    'aria-valuemin': 0,
+    'aria-valuemax': 100,
+  })
   readonly #spoken = h('p', { class: 'visually-hidden', role: 'status' })
   readonly #files = h('details', { class: 'files', part: 'files' })
   readonly #fileRows = new Map<string, { row: HTMLElement; state: HTMLElement; fill: HTMLElement }>()
@@ -72,7 +78,10 @@ export class ActivityView {
     })
     if (part === undefined || this.#stage < 0) this.#bar.removeAttribute('aria-valuenow')
     else this.#bar.setAttribute('aria-valuenow', String(Math.round(part * 100)))
-    this.#bar.setAttribute('aria-valuetext', [headline(activity), details(activity)].filter((text) => text !== '').join(', ') || 'Idle')
+    this.#bar.setAttribute(
+      'aria-valuetext',
+      [headline(activity), details(activity)].filter((text) => text !== '').join(', ') || 'Idle',
+    )
   }
 
   #drawFiles({ files }: Activity): void {

@@ -19,6 +19,7 @@ import { createImageDetail, imageActions, type ImageDetail } from './image-detai
 import type { ModelOption } from './model-field.js'
 import { Notice } from './notice.js'
 import { Plate } from './plate.js'
+import type { AquatintPromptEvents } from './prompt-events.js'
 import { Runner, type RunnerState } from './runner.js'
 import { emptySettings, toGenerateOptions, type PromptSettings } from './settings.js'
 import activityCss from './styles/activity.css?inline'
@@ -68,8 +69,8 @@ export class AquatintPrompt extends HTMLElement {
       h(
         'div',
         { class: 'box', part: 'box' },
-        h('div', { class: 'controls' }, this.#form.element, this.#notice.element),
-        h('div', { class: 'outcome' }, this.#plate.element, this.#activity.element),
+        h('div', { class: 'controls' }, this.#form.element, this.#notice.element, this.#activity.element),
+        this.#plate.element,
       ),
     )
     this.#form.element.addEventListener('submit', (event) => {
@@ -217,9 +218,28 @@ export class AquatintPrompt extends HTMLElement {
     this.#runner.cancel()
   }
 
+  /** Draws again what is drawn in the colours in force, after these changed. */
+  redraw(): void {
+    this.#plate.drawEmpty()
+  }
+
   /** Sets everything as it was for an earlier picture; what `settings` does not hold is emptied, but for the model. */
   restore(settings: Partial<PromptSettings>): void {
     this.settings = { ...emptySettings, ...settings }
+  }
+
+  override addEventListener<K extends keyof AquatintPromptEvents>(
+    type: K,
+    listener: (event: CustomEvent<AquatintPromptEvents[K]>) => unknown,
+    options?: boolean | AddEventListenerOptions,
+  ): void
+  override addEventListener(
+    type: string,
+    listener: EventListenerOrEventListenerObject | null,
+    options?: boolean | AddEventListenerOptions,
+  ): void
+  override addEventListener(type: string, listener: unknown, options?: boolean | AddEventListenerOptions): void {
+    super.addEventListener(type, listener as EventListenerOrEventListenerObject, options)
   }
 
   connectedCallback(): void {
@@ -357,7 +377,7 @@ export class AquatintPrompt extends HTMLElement {
     } else this.#internals.setValidity({})
   }
 
-  #emit(type: string, detail: unknown): void {
+  #emit<K extends keyof AquatintPromptEvents>(type: K, detail: AquatintPromptEvents[K]): void {
     this.dispatchEvent(new CustomEvent(type, { detail }))
   }
 }

@@ -24,7 +24,8 @@ export function errorWords(error: unknown): ErrorWords {
 }
 
 function titleAndAdvice(error: unknown): { title: string; advice: string } {
-  if (error instanceof InputError) return { title: 'This cannot be run as it is set', advice: 'Change the setting and try again.' }
+  if (error instanceof InputError)
+    return { title: 'This cannot be run as it is set', advice: 'Change the setting and try again.' }
   if (error instanceof HubError) {
     return {
       title: 'The model could not be fetched',
@@ -38,7 +39,10 @@ function titleAndAdvice(error: unknown): { title: string; advice: string } {
     }
   }
   if (error instanceof CheckpointError) {
-    return { title: 'The model’s files do not fit together', advice: 'The repository has to be mended by its owner. Try another one.' }
+    return {
+      title: 'The model’s files do not fit together',
+      advice: 'The repository has to be mended by its owner. Try another one.',
+    }
   }
   if (error instanceof UnsupportedError) {
     return { title: 'Aquatint cannot run this model', advice: 'It uses something that is not supported yet. Try another one.' }

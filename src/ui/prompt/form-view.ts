@@ -3,14 +3,7 @@
 import type { PipelineInfo } from '../../index.js'
 import { h, setText } from '../parts/dom.js'
 import { ModelField } from './model-field.js'
-import {
-  numberNames,
-  numberRules,
-  parseNumber,
-  schedulerNames,
-  type NumberName,
-  type PromptSettings,
-} from './settings.js'
+import { numberNames, numberRules, parseNumber, schedulerNames, type NumberName, type PromptSettings } from './settings.js'
 
 interface NumberField {
   readonly input: HTMLInputElement
@@ -152,7 +145,8 @@ export class FormView {
   }
 
   set disabled(disabled: boolean) {
-    for (const field of this.element.querySelectorAll<HTMLInputElement>('input, textarea, select, button')) field.disabled = disabled
+    for (const field of this.element.querySelectorAll<HTMLInputElement>('input, textarea, select, button'))
+      field.disabled = disabled
   }
 
   #row(name: NumberName, ...more: HTMLElement[]): HTMLElement {

@@ -48,7 +48,10 @@ export function fileName({ prompt, seed }: PromptSettings, index: number, count:
     .replace(/[^\p{L}\p{N}]+/gu, '-')
     .replace(/^-+|-+$/g, '')
   const short = [...words].slice(0, 40).join('').replace(/-+$/, '')
-  return [short === '' ? 'picture' : short, seed, count > 1 ? index + 1 : undefined].filter((part) => part !== undefined).join('-') + '.png'
+  return (
+    [short === '' ? 'picture' : short, seed, count > 1 ? index + 1 : undefined].filter((part) => part !== undefined).join('-') +
+    '.png'
+  )
 }
 
 /** Save and copy, for one picture. */

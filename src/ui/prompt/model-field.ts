@@ -42,7 +42,14 @@ export class ModelField {
     })
     this.#input.addEventListener('change', onChange)
     this.#inputRow = h('div', { class: 'model-input' }, this.#input)
-    this.element = h('div', { class: 'field model', part: 'model' }, h('label', { for: 'model' }, 'Model'), this.#select, this.#inputRow, this.#note)
+    this.element = h(
+      'div',
+      { class: 'field model', part: 'model' },
+      h('label', { for: 'model' }, 'Model'),
+      this.#select,
+      this.#inputRow,
+      this.#note,
+    )
     this.#draw()
   }
 

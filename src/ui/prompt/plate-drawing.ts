@@ -1,13 +1,15 @@
 /**
- * The picture in an empty frame: a small aquatint, drawn here. As on the real plate, every tone is a density of grain, bitten in
- * steps: the hills are flat washes, and only the dots make them grey.
+ * The picture in an empty frame: a small aquatint, drawn here. As on the real plate, the tones are flat washes, bitten in steps,
+ * and each is broken by grain.
  */
 
 /** Red, green, blue, 0–255. */
 export type Colour = readonly [number, number, number]
 
-/** Tones from far to near: the share of a wash's area that holds ink. */
-const tones = [0.1, 0.22, 0.38, 0.58, 0.8] as const
+/** Tones from far to near, 0 bare to 1 full ink. */
+const tones = [0.14, 0.28, 0.44, 0.64, 0.86] as const
+/** How much lighter and darker than its wash a grain may be. */
+const grain = 0.55
 
 /** Pixels of the drawing, RGBA. The same for the same arguments. */
 export function drawPlate(width: number, height: number, ink: Colour, accent: Colour): Uint8ClampedArray<ArrayBuffer> {
@@ -20,11 +22,12 @@ export function drawPlate(width: number, height: number, ink: Colour, accent: Co
       const v = y / height
       const inSun = Math.hypot(x - sun.x, y - sun.y) < sun.radius
       const layer = tones.findLastIndex((_, i) => v > ridge(i, u))
-      // The sky is one wash that thins downwards; the sun is left bare above the first hill and printed in copper.
-      const tone = layer >= 0 ? (tones[layer] ?? 0) : inSun ? 0.62 : 0.12 * (1 - v)
-      if (random() >= tone) continue
+      // The sky is one wash that thins downwards; the sun stands in it, printed in copper.
+      const tone = layer >= 0 ? (tones[layer] ?? 0) : inSun ? 0.72 : 0.11 * (1 - v)
       const [red, green, blue] = layer < 0 && inSun ? accent : ink
-      data.set([red, green, blue, 255], (y * width + x) * 4)
+      // Coarse where the tone is middling, as rosin lies: bare paper and full ink have no grain to show.
+      const spread = grain * Math.sqrt(tone * (1 - tone)) * (random() + random() - 1)
+      data.set([red, green, blue, 255 * (tone + spread)], (y * width + x) * 4)
     }
   }
   return data

@@ -4,8 +4,8 @@ import type { GeneratedImage, PixelImage } from '../../index.js'
 import { h } from '../parts/dom.js'
 import { drawPlate, type Colour } from './plate-drawing.js'
 
-/** Side of the empty frame's drawing in pixels; enlarged, so that the grain is seen. */
-const drawingSize = 420
+/** Side of the empty frame's drawing in pixels: the grain is a pixel or two of the screen. */
+const drawingSize = 560
 
 /** The frame. */
 export class Plate {

@@ -1,0 +1,46 @@
+/** The page: wires the prompt box to the gallery, the panels and the address. Everything it wires is elsewhere. */
+
+import './element.js'
+import { readAddress, shareLink } from './page/address.js'
+import { startDrop } from './page/drop.js'
+import { Gallery } from './page/gallery.js'
+import { openMachine, showUrgentNotes } from './page/machine-panel.js'
+import { startTheme } from './page/theme.js'
+import { h } from './parts/dom.js'
+
+const byId = (id: string): HTMLElement => {
+  const element = document.getElementById(id)
+  if (element === null) throw new TypeError(`The page has no #${id}`)
+  return element
+}
+
+const box = document.querySelector('aquatint-prompt')
+if (box === null) throw new TypeError('The page has no prompt box')
+const notes = byId('notes')
+
+const address = readAddress(new URL(location.href))
+box.loadOptions = address.loadOptions
+box.settings = address.settings
+
+const gallery = new Gallery(byId('gallery'), {
+  onReuse: (settings) => {
+    box.restore(settings)
+    box.focus()
+    box.scrollIntoView()
+  },
+  link: (settings) => shareLink(new URL(location.href), settings),
+})
+box.addEventListener('image', ({ detail }) => void gallery.keep(detail))
+
+startTheme(byId('theme'), () => box.redraw())
+startDrop(
+  (settings) => box.restore(settings),
+  (text) => notes.append(h('p', { class: 'note' }, text)),
+)
+byId('open-machine').addEventListener('click', () => void openMachine())
+
+void gallery.start()
+void showUrgentNotes(notes)
+
+// A model in the address is meant to be used; the page's own waits for a first sign of interest.
+if (address.settings.model !== undefined) void box.load().catch(() => {})

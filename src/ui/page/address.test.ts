@@ -1,0 +1,21 @@
+import { expect, test } from 'vitest'
+import { readAddress, shareLink } from './address.js'
+
+test('the address sets fields and options of loading', () => {
+  const url = new URL(
+    'https://a.example/?model=x/y&prompt=hi&seed=3&steps=2&endpoint=http://h.example&device=wasm&max-memory=6GB&revision=main&variant=',
+  )
+  expect(readAddress(url)).toEqual({
+    settings: { model: 'x/y', prompt: 'hi', seed: 3, numInferenceSteps: 2 },
+    loadOptions: { endpoint: 'http://h.example', device: 'wasm', maxMemory: '6GB', revision: 'main' },
+  })
+  expect(readAddress(new URL('https://a.example/'))).toEqual({ settings: {}, loadOptions: {} })
+})
+
+test('a link holds the settings, and a revision only where it is a commit', () => {
+  const page = new URL('https://a.example/app/?prompt=old#x')
+  const settings = { model: 'x/y', prompt: 'a b', seed: 1 }
+  expect(shareLink(page, { ...settings, revision: 'unversioned' })).toBe('https://a.example/app/?model=x%2Fy&prompt=a+b&seed=1')
+  const commit = 'a'.repeat(40)
+  expect(new URL(shareLink(page, { ...settings, revision: commit })).searchParams.get('revision')).toBe(commit)
+})

@@ -1,0 +1,53 @@
+/** What was found out about the machine: urgent notes on the page, everything in a dialog. */
+
+import { h } from '../parts/dom.js'
+import { formatBytes } from '../parts/format.js'
+import { openDialog } from './dialog.js'
+import { inspectMachine, machineNotes, type Machine } from './machine.js'
+
+const adapters: Readonly<Record<Machine['gpu'], string>> = {
+  none: 'not offered',
+  software: 'a software adapter',
+  gpu: 'yes',
+}
+
+/** Puts the urgent notes into `place`. */
+export async function showUrgentNotes(place: HTMLElement): Promise<Machine> {
+  const machine = await inspectMachine()
+  const urgent = machineNotes(machine).filter((note) => note.urgent)
+  place.replaceChildren(...urgent.map(({ code, text }) => h('p', { class: 'note', 'data-code': code }, text)))
+  return machine
+}
+
+/** Opens the dialog. */
+export async function openMachine(): Promise<void> {
+  const machine = await inspectMachine()
+  const { gpu, gpuName, shaderF16, maxBufferSize, memoryGb, cores, storage, quota, usage } = machine
+  const facts: readonly (readonly [string, string])[] = [
+    ['WebGPU', gpuName === '' ? adapters[gpu] : `${adapters[gpu]}: ${gpuName}`],
+    ...(gpu === 'none'
+      ? []
+      : ([
+          ['16-bit arithmetic', shaderF16 ? 'yes' : 'no'],
+          ['Largest buffer', formatBytes(maxBufferSize)],
+        ] as const)),
+    ['Processor', cores === 1 ? '1 core' : `${cores} cores`],
+    ['Memory', memoryGb === undefined ? 'not told by this browser' : `${memoryGb} GB or more`],
+    ['Storage', storage ? 'works' : 'blocked'],
+    ...(quota === undefined || usage === undefined
+      ? []
+      : ([['Used here', `${formatBytes(usage)} of up to ${formatBytes(quota)}`]] as const)),
+  ]
+  const notes = machineNotes(machine)
+  openDialog(
+    'This machine',
+    h(
+      'div',
+      { class: 'picture' },
+      h('dl', { class: 'facts' }, ...facts.flatMap(([name, value]) => [h('dt', {}, name), h('dd', {}, value)])),
+      ...(notes.length === 0
+        ? [h('p', { class: 'note' }, 'Everything Aquatint can use is there.')]
+        : notes.map(({ text }) => h('p', { class: 'note' }, text))),
+    ),
+  )
+}

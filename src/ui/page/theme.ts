@@ -1,0 +1,41 @@
+/** Light, dark, or as the system: one button, kept for the next visit where storage allows. */
+
+const themes = ['system', 'light', 'dark'] as const
+type Theme = (typeof themes)[number]
+
+const words: Readonly<Record<Theme, string>> = { system: 'as the system', light: 'light', dark: 'dark' }
+
+/** Gives the button its work. `onChange` after every change, for what is drawn in the colours in force. */
+export function startTheme(button: HTMLElement, onChange: () => void): void {
+  let theme = themes.find((name) => name === remembered()) ?? 'system'
+  const apply = () => {
+    if (theme === 'system') delete document.documentElement.dataset['theme']
+    else document.documentElement.dataset['theme'] = theme
+    button.setAttribute('aria-label', `Colours: ${words[theme]}`)
+    button.title = `Colours: ${words[theme]}`
+    onChange()
+  }
+  button.addEventListener('click', () => {
+    theme = themes[(themes.indexOf(theme) + 1) % themes.length] ?? 'system'
+    remember(theme)
+    apply()
+  })
+  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', onChange)
+  apply()
+}
+
+function remembered(): string | null {
+  try {
+    return localStorage.getItem('aquatint-theme')
+  } catch {
+    return null
+  }
+}
+
+function remember(theme: Theme): void {
+  try {
+    localStorage.setItem('aquatint-theme', theme)
+  } catch {
+    // Blocked storage: the choice holds for this visit.
+  }
+}
