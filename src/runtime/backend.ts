@@ -16,8 +16,11 @@ export type StageInput = HostTensor | GpuTensor
 export interface Backend {
   /** The device's GPU buffers, of which a tensor must be to be bound as it is; undefined on the CPU. */
   readonly buffers: GpuBuffers | undefined
-  /** Puts the weights of `graph` in place; those that are there stay. All or nothing: a failure leaves what was there before. */
-  load(graph: ComponentGraph, options: LoadOptions): Promise<void>
+  /**
+   * Puts the weights of `graph` in place, all or nothing. With a budget in bytes a GPU keeps what it can and streams the rest with each
+   * run; the CPU knows no budget.
+   */
+  load(graph: ComponentGraph, budget: number | undefined, options: LoadOptions): Promise<void>
   /** Runs one stage whose inputs have the types and dims that its program says. Outputs are new tensors, by the program's names. */
   runStage(
     stage: Stage,

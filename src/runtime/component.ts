@@ -10,7 +10,7 @@ import type { Backend, StageInput } from './backend.js'
 import { Mutex } from './mutex.js'
 import { createBackend } from './open-device.js'
 import { castHost, checkHostTensor, CpuTensor, GpuTensor } from './tensors.js'
-import type { Component, ComponentOptions, DeviceTensor, HostTensor, LoadOptions, Shapes } from './types.js'
+import type { Component, ComponentOptions, Device, DeviceTensor, HostTensor, LoadOptions, Shapes } from './types.js'
 
 type Inputs = Readonly<Record<string, HostTensor | DeviceTensor>>
 
@@ -22,7 +22,9 @@ export function createComponent(options: ComponentOptions): Component {
 class GraphComponent implements Component {
   readonly name: string
   readonly #options: ComponentOptions
-  readonly #backend: Backend
+  #backend: Backend
+  #device: Device
+  #budget: number | undefined
   readonly #graphs = new Map<string, ComponentGraph>()
   /** Loads, runs and unloads come one after the other. */
   readonly #lock = new Mutex()
@@ -33,6 +35,8 @@ class GraphComponent implements Component {
   constructor(options: ComponentOptions) {
     this.name = options.name
     this.#options = options
+    this.#budget = options.weightBudget
+    this.#device = options.device
     this.#backend = createBackend(options.device, options.name, options.table)
   }
 
@@ -51,6 +55,23 @@ class GraphComponent implements Component {
       await this.#load(graph, options)
       return this.#execute(graph, inputs, options.signal)
     }, options.signal)
+  }
+
+  async setWeightBudget(bytes: number | undefined): Promise<void> {
+    await this.unload()
+    this.#budget = bytes
+  }
+
+  async moveTo(device: Device): Promise<void> {
+    await this.#lock.run(async () => {
+      const next = createBackend(device, this.name, this.#options.table)
+      this.#loaded = undefined
+      // Graphs say where weights come from, which differs from one kind of device to another.
+      if (device.info.kind !== this.#device.info.kind) this.#graphs.clear()
+      await this.#backend.dispose()
+      this.#backend = next
+      this.#device = device
+    })
   }
 
   async unload(): Promise<void> {
@@ -76,7 +97,7 @@ class GraphComponent implements Component {
       .join(' ')
     let graph = this.#graphs.get(key)
     if (graph === undefined) {
-      graph = this.#options.graph(shapes)
+      graph = this.#options.graph(shapes, this.#device)
       this.#graphs.set(key, graph)
     }
     return graph
@@ -87,7 +108,7 @@ class GraphComponent implements Component {
       throw new InputError('component-disposed', `${this.name} was used after it was disposed.`, { component: this.name })
     throwIfAborted(options.signal)
     if (this.#loaded === graph) return
-    await this.#backend.load(graph, options)
+    await this.#backend.load(graph, this.#budget, options)
     this.#loaded = graph
   }
 
@@ -113,7 +134,7 @@ class GraphComponent implements Component {
         const tensor = await this.#resolve(info, inputs[info.name])
         // Read by several stages: once to the device rather than with each.
         if ((uses.get(info.name) ?? 0) > 1 && !(tensor instanceof GpuTensor))
-          keep(info.name, this.#options.device.upload(tensor, this.name))
+          keep(info.name, this.#device.upload(tensor, this.name))
         else values.set(info.name, tensor)
       }
       for (const stage of graph.stages) {

@@ -58,6 +58,20 @@ export class GpuBuffers {
     return this.#allocate({ size: storageBytes(bytes), usage: tensorUsage }, owner, 'activations')
   }
 
+  /**
+   * Writes at a multiple of 4. The queue takes units of 4 bytes; a tensor's last piece may end between them, and its buffer is long
+   * enough.
+   */
+  write(buffer: GPUBuffer, offset: number, bytes: Uint8Array<ArrayBuffer>): void {
+    const { queue } = this.#device
+    const whole = bytes.byteLength - (bytes.byteLength % 4)
+    if (whole > 0) queue.writeBuffer(buffer, offset, bytes, 0, whole)
+    if (whole === bytes.byteLength) return
+    const rest = new Uint8Array(4)
+    rest.set(bytes.subarray(whole))
+    queue.writeBuffer(buffer, offset + whole, rest)
+  }
+
   /** Copies a buffer's first `bytes` to the host. @throws DeviceError `gpu-error` when the device was lost meanwhile */
   async read(source: GPUBuffer, bytes: number): Promise<ArrayBuffer> {
     const size = Math.ceil(bytes / 4) * 4

@@ -15,6 +15,8 @@ function stub(name: string, log: string[]): Component {
       log.push(`load ${name}`)
     },
     run: async () => ({}),
+    setWeightBudget: async () => {},
+    moveTo: async () => {},
     unload: async () => {
       isLoaded = false
       log.push(`unload ${name}`)

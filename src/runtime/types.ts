@@ -89,8 +89,13 @@ export interface ComponentOptions {
   readonly name: string
   readonly device: Device
   readonly table: WeightTable
-  /** The graph for given input shapes; called once for each set of shapes. */
-  readonly graph: (shapes: Shapes) => ComponentGraph
+  /** The graph for given input shapes on a device; called once for each set of shapes, again after a move to another kind. */
+  readonly graph: (shapes: Shapes, device: Device) => ComponentGraph
+  /**
+   * Bytes of GPU buffers that the weights may take at once. When they need more, blocks stream through with each run: the graph must
+   * have granularity `block`. Undefined: all stay while the component is loaded.
+   */
+  readonly weightBudget?: number | undefined
   /** Input shapes that `load()` assumes before the first run: they tell which weights there are. */
   readonly shapes: Shapes
 }
@@ -108,6 +113,10 @@ export interface Component {
   load(options?: LoadOptions): Promise<void>
   /** Runs once; loads first where needed. Inputs are the caller's to dispose, outputs too. */
   run(inputs: Readonly<Record<string, HostTensor | DeviceTensor>>, options?: LoadOptions): Promise<Record<string, DeviceTensor>>
+  /** Unloads, and loads next time within `bytes`: see {@link ComponentOptions.weightBudget}. */
+  setWeightBudget(bytes: number | undefined): Promise<void>
+  /** Unloads what the old device had, if it still lives, and loads next time on `device`: after a loss, or to move. */
+  moveTo(device: Device): Promise<void>
   /** Destroys the weight buffers; compiled sessions stay. */
   unload(): Promise<void>
   /** Gives back everything. The component cannot be used again. */

@@ -36,7 +36,7 @@ export class WasmBackend implements Backend {
     this.#table = table
   }
 
-  async load(graph: ComponentGraph, { signal, onProgress }: LoadOptions): Promise<void> {
+  async load(graph: ComponentGraph, _budget: number | undefined, { signal, onProgress }: LoadOptions): Promise<void> {
     if (graph.stages.every((stage) => this.#stages.has(stage))) return
     // All is checked before anything is read.
     const total = [...weightsOf(graph.stages, this.#table).values()].reduce((sum, { bytes }) => sum + bytes, 0)

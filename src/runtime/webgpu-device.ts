@@ -65,14 +65,11 @@ export class WebGpuDevice implements RuntimeDevice {
     checkHostTensor(tensor, 'A tensor to upload')
     const bytes = valueBytes(tensor.type, tensor.dims)
     const buffer = this.buffers.createActivations(owner, bytes)
-    const { data } = tensor
-    // Writes go in units of 4 bytes; the buffer's own length is a multiple of 16.
-    let source = new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
-    if (bytes % 4 !== 0) {
-      source = new Uint8Array(Math.ceil(bytes / 4) * 4)
-      source.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
-    }
-    this.gpu.queue.writeBuffer(buffer, 0, source.buffer, source.byteOffset, source.byteLength)
+    const { buffer: memory, byteOffset, byteLength } = tensor.data
+    // The queue takes no shared memory.
+    const view =
+      memory instanceof ArrayBuffer ? new Uint8Array(memory, byteOffset, byteLength) : new Uint8Array(tensor.data.slice().buffer)
+    this.buffers.write(buffer, 0, view)
     return new GpuTensor(this.buffers, buffer, tensor.type, tensor.dims)
   }
 
