@@ -15,6 +15,7 @@ import type { ComponentGraph, ValueInfo, WriteOptions } from '../onnx/types.js'
 import { ConfigReader } from './config-reader.js'
 import { layerNorm, linear, toCompute, toFloat32 } from './layers.js'
 import { checkShape, shapeLimits } from './shape.js'
+import type { TokenEmbedding } from './token-embedding.js'
 
 export type ClipTextClass = 'CLIPTextModel' | 'CLIPTextModelWithProjection'
 
@@ -165,14 +166,6 @@ function activate(graph: GraphBuilder, x: ValueInfo, activation: ClipTextConfig[
 function causalBias(graph: GraphBuilder, length: number): ValueInfo {
   const values = Array.from({ length: length * length }, (_, index) => (index % length > Math.floor(index / length) ? -10000 : 0))
   return floats(graph, values, [1, 1, length, length])
-}
-
-/** A table whose rows the host reads by token id. */
-export interface TokenEmbedding {
-  /** The names that checkpoints give it: the first that is in the table is it. */
-  readonly tensors: readonly string[]
-  readonly rows: number
-  readonly width: number
 }
 
 /** Where the host finds the token embedding, and its shape. */

@@ -3,13 +3,25 @@
  * kept as [batch · tokens, channels] between layers, which is what Gemm wants.
  */
 
+import { CheckpointError } from '../errors.js'
 import type { GraphBuilder } from '../onnx/graph-builder.js'
-import { add, mul } from '../onnx/ops-math.js'
-import { conv, gemm, instanceNormalization, layerNormalization, type Pads } from '../onnx/ops-network.js'
+import { add, mul, silu } from '../onnx/ops-math.js'
+import {
+  conv,
+  gemm,
+  instanceNormalization,
+  layerNormalization,
+  matMulNBits,
+  type Pads,
+  type QuantizedOperand,
+} from '../onnx/ops-network.js'
 import { cast, dimension, reshape, transpose } from '../onnx/ops-shape.js'
-import type { ValueInfo } from '../onnx/types.js'
+import type { ElementType, QuantizedShape, ValueInfo } from '../onnx/types.js'
 
-/** torch.nn.Linear on x [rows, in]; result [rows, out]. */
+/**
+ * torch.nn.Linear on x [rows, in]; result [rows, out], computed in x's type. The weight may be quantised; one that is not is cast where
+ * x is wider than the graph's type.
+ */
 export function linear(
   graph: GraphBuilder,
   x: ValueInfo,
@@ -17,8 +29,39 @@ export function linear(
   out: number,
   options: { readonly bias?: boolean } = {},
 ): ValueInfo {
-  const weight = graph.weight(`${name}.weight`, [out, dimension(x, 1)])
-  return gemm(graph, x, weight, options.bias === false ? undefined : graph.weight(`${name}.bias`, [out]))
+  const columns = dimension(x, 1)
+  const bias = () => (options.bias === false ? undefined : cast(graph, graph.weight(`${name}.bias`, [out]), x.type))
+  const shape = graph.quantized(`${name}.weight`)
+  if (shape === undefined) return gemm(graph, x, cast(graph, graph.weight(`${name}.weight`, [out, columns]), x.type), bias())
+  const product = matMulNBits(graph, x, quantizedWeight(graph, name, [out, columns], shape, x.type))
+  const shift = bias()
+  return shift === undefined ? product : add(graph, product, shift)
+}
+
+/** Declares the tensors of a quantised weight [rows, columns], whose codes must be laid out for these. */
+function quantizedWeight(
+  graph: GraphBuilder,
+  name: string,
+  [rows, columns]: readonly [number, number],
+  shape: QuantizedShape,
+  type: ElementType,
+): QuantizedOperand {
+  const [given, blocks, blockBytes] = shape.codes
+  const blockSize = columns / blocks
+  const bits = (8 * blockBytes) / blockSize
+  if (given !== rows || ![16, 32, 64, 128].includes(blockSize) || (bits !== 4 && bits !== 8)) {
+    const message = `The quantised weight ${name}.weight has codes [${shape.codes.join(', ')}], which are no blocks of a [${rows}, ${columns}] weight`
+    throw new CheckpointError('shape-mismatch', message, {
+      tensor: `${name}.weight`,
+      expected: [rows, columns],
+      actual: shape.codes,
+    })
+  }
+  const zeroPoints = shape.zeroPoints
+    ? graph.weight(`${name}.weight_zero_point`, [rows, Math.ceil((blocks * bits) / 8)], 'uint8')
+    : undefined
+  const codes = graph.weight(`${name}.weight`, shape.codes, 'uint8')
+  return { codes, scales: graph.weight(`${name}.weight_scale`, [rows, blocks], type), zeroPoints }
 }
 
 /** torch.nn.Conv2d with bias and a square kernel on [batch, in, height, width]. `pads` as given, else half the kernel on each side. */
@@ -74,6 +117,11 @@ export function tokensToImage(
   const channels = dimension(x, 1)
   const rows = reshape(graph, x, [size.batch, size.height * size.width, channels])
   return reshape(graph, transpose(graph, rows, [0, 2, 1]), [size.batch, channels, size.height, size.width])
+}
+
+/** TimestepEmbedding and PixArtAlphaTextProjection with SiLU: two Linears on [batch, in]. */
+export function timestepMlp(graph: GraphBuilder, x: ValueInfo, name: string, width: number): ValueInfo {
+  return linear(graph, silu(graph, linear(graph, x, `${name}.linear_1`, width)), `${name}.linear_2`, width)
 }
 
 /** The graph's edge: a float32 input in the type the graph computes in. */

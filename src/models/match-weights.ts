@@ -5,7 +5,7 @@
 
 import type { SafetensorsDType, TensorEntry, WeightTable } from '../checkpoint/types.js'
 import { CheckpointError } from '../errors.js'
-import type { ComponentGraph, Stage, ValueInfo } from '../onnx/types.js'
+import type { ComponentGraph, QuantizedWeights, Stage, ValueInfo } from '../onnx/types.js'
 
 /** The network classes that this folder writes. */
 export type NetworkClass = keyof typeof rules
@@ -64,9 +64,21 @@ const rules = {
       [/^(decoder|post_quant_conv)\./, 'the decoder is not written'],
     ],
   },
+  T5EncoderModel: {
+    aliases: () => [],
+    unused: [
+      [/^(shared|encoder\.embed_tokens)\.weight$/, embeddingOnHost],
+      [/^(decoder\.|lm_head\.)/, 'the decoder is not written'],
+    ],
+  },
+  SD3Transformer2DModel: {
+    aliases: () => [],
+    unused: [[/^pos_embed\.pos_embed$/, 'the host reads the part of the position table that a size needs']],
+  },
 } as const satisfies Record<string, NetworkRules>
 
 const floatTypes: readonly SafetensorsDType[] = ['F16', 'BF16', 'F32', 'F64', 'F8_E4M3', 'F8_E5M2']
+const codeTypes: readonly SafetensorsDType[] = ['U8']
 
 /**
  * Binds the graphs of one component to its table. Run the graphs it returns: their stages name the table's own tensors.
@@ -74,15 +86,17 @@ const floatTypes: readonly SafetensorsDType[] = ['F16', 'BF16', 'F32', 'F64', 'F
  */
 export function matchWeights(className: NetworkClass, graphs: readonly ComponentGraph[], table: WeightTable): MatchedWeights {
   const network: NetworkRules = rules[className]
-  const used = new Map<string, string>()
-  const bound = graphs.map((graph) => ({
-    ...graph,
-    stages: graph.stages.map((stage) => bindStage(className, network, stage, table, used)),
-  }))
+  const used = new Set<string>()
+  const bound = graphs.map((graph) => {
+    const inGraph = new Map<string, string>()
+    const stages = graph.stages.map((stage) => bindStage(className, network, stage, table, inGraph))
+    for (const name of inGraph.keys()) used.add(name)
+    return { ...graph, stages }
+  })
   const unused: UnusedTensor[] = []
   const unexpected: string[] = []
   // A part (the encoder, the decoder) is left out only if nothing of it is used: else its tensor is a stranger.
-  const reasons = network.unused.filter(([pattern]) => ![...used.keys()].some((name) => pattern.test(name)))
+  const reasons = network.unused.filter(([pattern]) => ![...used].some((name) => pattern.test(name)))
   for (const name of table.keys()) {
     if (used.has(name)) continue
     const reason = reasons.find(([pattern]) => pattern.test(name))?.[1]
@@ -92,10 +106,29 @@ export function matchWeights(className: NetworkClass, graphs: readonly Component
   return { graphs: bound, unused, unexpected }
 }
 
+/** The quantised Linear weights of a table, for `WriteOptions.quantized`: those that have scales beside them. */
+export function quantizedWeights(className: NetworkClass, table: WeightTable): QuantizedWeights {
+  const network: NetworkRules = rules[className]
+  return (parameter) => {
+    const entry = findEntry(network, parameter, table)
+    if (entry === undefined || !table.has(`${entry.name}_scale`)) return undefined
+    const [rows, blocks, bytes, ...more] = entry.shape
+    if (entry.dtype !== 'U8' || rows === undefined || blocks === undefined || bytes === undefined || more.length > 0) {
+      const message = `The quantised tensor ${entry.name} holds ${entry.dtype} [${entry.shape.join(', ')}]; allowed: U8 with three dimensions`
+      throw new CheckpointError('dtype-mismatch', message, { tensor: entry.name, actual: entry.dtype, shape: entry.shape })
+    }
+    return { codes: [rows, blocks, bytes], zeroPoints: table.has(`${entry.name}_zero_point`) }
+  }
+}
+
+function findEntry(network: NetworkRules, parameter: string, table: WeightTable): TensorEntry | undefined {
+  return [parameter, ...network.aliases(parameter)].map((name) => table.get(name)).find((found) => found !== undefined)
+}
+
 function bindStage(className: string, network: NetworkRules, stage: Stage, table: WeightTable, used: Map<string, string>): Stage {
   const weights = stage.program.weights.map((weight) => {
     const parameter = stage.weights[weight.name] ?? weight.name
-    const entry = [parameter, ...network.aliases(parameter)].map((name) => table.get(name)).find((found) => found !== undefined)
+    const entry = findEntry(network, parameter, table)
     if (entry === undefined) {
       const message = `${className} wants the tensor ${parameter} of shape [${weight.dims.join(', ')}], which the checkpoint does not have`
       throw new CheckpointError('missing-tensor', message, { tensor: parameter, expected: weight.dims })
@@ -103,7 +136,7 @@ function bindStage(className: string, network: NetworkRules, stage: Stage, table
     checkEntry(className, entry, weight)
     const other = used.get(entry.name)
     if (other !== undefined) {
-      const message = `${className} would use the tensor ${entry.name} for both ${other} and ${parameter}`
+      const message = `${className} would use the tensor ${entry.name} twice, for ${other} and for ${parameter}`
       throw new CheckpointError('tensor-used-twice', message, { tensor: entry.name, parameters: [other, parameter] })
     }
     used.set(entry.name, parameter)
@@ -117,9 +150,10 @@ function checkEntry(className: string, entry: TensorEntry, weight: ValueInfo): v
     const message = `${className}: the tensor ${entry.name} has shape [${entry.shape.join(', ')}]; its config asks for [${weight.dims.join(', ')}]`
     throw new CheckpointError('shape-mismatch', message, { tensor: entry.name, expected: weight.dims, actual: entry.shape })
   }
-  if (weight.type.startsWith('float') && !floatTypes.includes(entry.dtype)) {
-    const message = `${className}: the tensor ${entry.name} holds ${entry.dtype}; allowed: ${floatTypes.join(', ')}`
-    throw new CheckpointError('dtype-mismatch', message, { tensor: entry.name, actual: entry.dtype, allowed: floatTypes })
+  const allowed = weight.type === 'uint8' ? codeTypes : floatTypes
+  if (!allowed.includes(entry.dtype)) {
+    const message = `${className}: the tensor ${entry.name} holds ${entry.dtype}; allowed: ${allowed.join(', ')}`
+    throw new CheckpointError('dtype-mismatch', message, { tensor: entry.name, actual: entry.dtype, allowed })
   }
 }
 

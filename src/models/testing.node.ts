@@ -10,7 +10,7 @@ import * as ort from 'onnxruntime-web/wasm'
 import type { Config, SafetensorsDType, TensorEntry } from '../checkpoint/types.js'
 import { elementCount } from '../onnx/model-proto.js'
 import type { ComponentGraph, ElementType, Program, ValueInfo } from '../onnx/types.js'
-import { float16ToFloat32, float32ToFloat16 } from '../util/half.js'
+import { bfloat16ToFloat32, float16ToFloat32, float32ToFloat16 } from '../util/half.js'
 
 ort.env.wasm.numThreads = 1
 
@@ -72,6 +72,8 @@ export function plain(entry: MemoryEntry): PlainTensor {
       return { dims, data: new Float32Array(buffer) }
     case 'F16':
       return { dims, data: float16ToFloat32(new Uint16Array(buffer)) }
+    case 'BF16':
+      return { dims, data: bfloat16ToFloat32(new Uint16Array(buffer)) }
     case 'I64':
       return { dims, data: Float32Array.from(new BigInt64Array(buffer), Number) }
     default:

@@ -11,7 +11,7 @@ import type { GraphBuilder } from '../onnx/graph-builder.js'
 import { add, scale, silu, sub } from '../onnx/ops-math.js'
 import { concat, dimension } from '../onnx/ops-shape.js'
 import type { ComponentGraph, ValueInfo, WriteOptions } from '../onnx/types.js'
-import { conv2d, groupNorm, linear, toCompute, toFloat32 } from './layers.js'
+import { conv2d, groupNorm, timestepMlp, toCompute, toFloat32 } from './layers.js'
 import { downsample2D, resnetBlock2D, upsample2D } from './resnet.js'
 import { checkShape, shapeLimits } from './shape.js'
 import { timestepEmbedding } from './timestep-embedding.js'
@@ -189,11 +189,6 @@ class UnetWriter {
     )
     return out.image
   }
-}
-
-/** TimestepEmbedding: two Linears with SiLU between. */
-function timestepMlp(graph: GraphBuilder, x: ValueInfo, name: string, width: number): ValueInfo {
-  return linear(graph, silu(graph, linear(graph, x, `${name}.linear_1`, width)), `${name}.linear_2`, width)
 }
 
 /** 2 · sample − 1. */

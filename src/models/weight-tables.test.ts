@@ -12,6 +12,8 @@ import type { ComponentGraph, WriteOptions } from '../onnx/types.js'
 import { autoencoderKLDecoder, autoencoderKLEncoder } from './autoencoder-kl.js'
 import { clipTextModel } from './clip-text-model.js'
 import { matchWeights, type NetworkClass } from './match-weights.js'
+import { sd3Transformer2DModel } from './sd3-transformer-2d.js'
+import { t5EncoderModel } from './t5-encoder-model.js'
 import { fixtures, readJson } from './testing.node.js'
 import { unet2DConditionModel } from './unet-2d-condition.js'
 
@@ -31,6 +33,10 @@ function write(className: NetworkClass, config: Config, options: WriteOptions): 
       return [clipTextModel(className, config, { batch: 2, sequenceLength: 77 }, options)]
     case 'UNet2DConditionModel':
       return [unet2DConditionModel(config, { batch: 2, height: 128, width: 128, sequenceLength: 77 }, options)]
+    case 'T5EncoderModel':
+      return [t5EncoderModel(config, { batch: 2, sequenceLength: 256 }, options)]
+    case 'SD3Transformer2DModel':
+      return [sd3Transformer2DModel(config, { batch: 2, height: 128, width: 128, sequenceLength: 333 }, options)]
     case 'AutoencoderKL':
       return [
         autoencoderKLEncoder(config, { batch: 1, height: 1024, width: 1024 }, options),
@@ -39,11 +45,7 @@ function write(className: NetworkClass, config: Config, options: WriteOptions): 
   }
 }
 
-describe.each(
-  readdirSync(folder)
-    .filter((name) => !name.includes('sd3') || !name.includes('transformer'))
-    .filter((name) => !name.startsWith('t5')),
-)('%s', (file) => {
+describe.each(readdirSync(folder))('%s', (file) => {
   const published = readJson(join(folder, file)) as unknown as Published
   const table = new Map<string, TensorEntry>(
     Object.entries(published.tensors).map(([name, shape]) => [
@@ -56,7 +58,9 @@ describe.each(
     const graphs = write(published._class_name, published.config, { dtype: 'float16', weights: 'input', granularity })
     const matched = matchWeights(published._class_name, graphs, table)
     expect(matched.unexpected).toEqual([])
-    expect(matched.unused.map(({ name }) => name).filter((name) => !/token_embedding|position_ids/.test(name))).toEqual([])
+    expect(
+      matched.unused.map(({ name }) => name).filter((name) => !/token_embedding|position_ids|^shared|^pos_embed/.test(name)),
+    ).toEqual([])
     const used = matched.graphs.flatMap((graph) => graph.stages.flatMap((stage) => Object.values(stage.weights)))
     expect(used.length + matched.unused.length).toBe(table.size)
   })

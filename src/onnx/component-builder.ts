@@ -48,7 +48,7 @@ export class ComponentBuilder {
   ): Values<Out> {
     const whole = this.#whole
     if (whole !== undefined) return whole.scoped(prefix, () => body(whole, inputs))
-    const graph = new GraphBuilder(this.options)
+    const graph = new GraphBuilder(this.options, prefix)
     const local = mapValues(inputs, (value, key) => graph.input(key, value.type, value.dims))
     const results = body(graph, local)
     for (const key of keysOf(results)) graph.output(`${key}_out`, results[key])

@@ -40,3 +40,11 @@ export function integers(graph: GraphBuilder, values: readonly number[]): ValueI
   for (const [index, value] of values.entries()) view.setBigInt64(index * 8, BigInt(value), true)
   return graph.constant('int64', [values.length], bytes)
 }
+
+/** A tensor of int32, as Gather's indices are given: the WebGPU provider keeps these on the GPU. */
+export function int32s(graph: GraphBuilder, values: readonly number[], dims: readonly number[]): ValueInfo {
+  const bytes = new Uint8Array(values.length * 4)
+  const view = new DataView(bytes.buffer)
+  for (const [index, value] of values.entries()) view.setInt32(index * 4, value, true)
+  return graph.constant('int32', dims, bytes)
+}

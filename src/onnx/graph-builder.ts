@@ -4,8 +4,9 @@
  */
 
 import { contentKey } from './content-key.js'
-import { encodeModel, type Attribute, type GraphNode, type InlineTensor } from './model-proto.js'
-import type { ElementType, Program, ValueInfo, WriteOptions } from './types.js'
+import { activationBytes } from './liveness.js'
+import { byteLength, encodeModel, type Attribute, type GraphNode, type InlineTensor } from './model-proto.js'
+import type { ElementType, Program, QuantizedShape, ValueInfo, WriteOptions } from './types.js'
 
 /** An output to be of a node: its type and dims; the builder names it. */
 export interface OutputSpec {
@@ -33,16 +34,27 @@ export class GraphBuilder {
   readonly #outputs = new Map<string, { readonly info: ValueInfo; readonly value: ValueInfo }>()
   readonly #counts = new Map<string, number>()
   readonly #names = new Set<string>()
+  /** Bytes of every value that is not a constant. */
+  readonly #bytes = new Map<string, number>()
+  /** What the program's weight names are relative to. */
+  readonly #prefix: string
   #scope = ''
 
-  constructor(options: WriteOptions) {
+  constructor(options: WriteOptions, prefix = '') {
     this.options = options
+    this.#prefix = prefix === '' ? '' : `${prefix}.`
+  }
+
+  /** How the weight of this name below the current scope is quantised, if it is. */
+  quantized(name: string): QuantizedShape | undefined {
+    return this.options.quantized?.(this.#prefix + this.#scope + name)
   }
 
   /** Declares an input of the program. */
   input(name: string, type: ElementType, dims: readonly number[]): ValueInfo {
     this.#claim(name)
     const value = { name, type, dims }
+    this.#bytes.set(name, byteLength(value))
     this.#inputs.set(name, value)
     return value
   }
@@ -52,6 +64,7 @@ export class GraphBuilder {
     const full = this.#scope + name
     this.#claim(full)
     const value = { name: full, type, dims }
+    this.#bytes.set(full, byteLength(value))
     this.#weights.set(full, value)
     return value
   }
@@ -87,6 +100,7 @@ export class GraphBuilder {
       type: output.type,
       dims: output.dims,
     }))
+    for (const output of outputs) this.#bytes.set(output.name, byteLength(output))
     this.#nodes.push({
       opType: spec.op,
       domain: spec.domain ?? '',
@@ -119,7 +133,9 @@ export class GraphBuilder {
       inputs: asInputs ? [...inputs, ...weights] : inputs,
       outputs,
     })
-    return { key: contentKey(model), model, inputs, weights, outputs }
+    const named = new Set([...this.#outputs.values()].map(({ value }) => value.name))
+    const activations = activationBytes(this.#nodes, (name) => this.#bytes.get(name) ?? 0, named)
+    return { key: contentKey(model), model, inputs, weights, outputs, activationBytes: activations }
   }
 
   /** The nodes with outputs renamed to what the program calls them. An Identity only where a value has two names or no node. */

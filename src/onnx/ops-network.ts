@@ -137,3 +137,33 @@ export function multiHeadAttention(graph: GraphBuilder, inputs: AttentionInputs,
     }),
   )
 }
+
+/** A weight [N, K] quantised blockwise along K, as com.microsoft's MatMulNBits takes it. */
+export interface QuantizedOperand {
+  readonly codes: ValueInfo
+  readonly scales: ValueInfo
+  readonly zeroPoints: ValueInfo | undefined
+}
+
+/** x · weightᵀ with a quantised weight; x [rows, K] in the scales' float type. Without zero points codes are around 2^(bits − 1). */
+export function matMulNBits(graph: GraphBuilder, x: ValueInfo, weight: QuantizedOperand): ValueInfo {
+  const columns = dimension(x, 1)
+  const rows = dimension(weight.codes, 0)
+  const blockSize = columns / dimension(weight.codes, 1)
+  const bits = (8 * dimension(weight.codes, 2)) / blockSize
+  const operands = [x, weight.codes, weight.scales]
+  return single(
+    graph.node({
+      op: 'MatMulNBits',
+      domain: 'com.microsoft',
+      inputs: weight.zeroPoints === undefined ? operands : [...operands, weight.zeroPoints],
+      outputs: [{ type: x.type, dims: [dimension(x, 0), rows] }],
+      attributes: {
+        K: { kind: 'int', value: columns },
+        N: { kind: 'int', value: rows },
+        bits: { kind: 'int', value: bits },
+        block_size: { kind: 'int', value: blockSize },
+      },
+    }),
+  )
+}

@@ -23,6 +23,8 @@ export interface Program {
   /** The weights, by their names in this graph. With initializers each is external data at a location equal to its name. */
   readonly weights: readonly ValueInfo[]
   readonly outputs: readonly ValueInfo[]
+  /** About how many bytes of values it holds at once while it runs, beside its inputs, weights and outputs. */
+  readonly activationBytes: number
 }
 
 /** One use of a program inside a component. */
@@ -53,4 +55,18 @@ export interface WriteOptions {
   readonly weights: 'input' | 'initializer'
   /** `component`: one program for all; `block`: one stage for each block, equal blocks share a program. */
   readonly granularity: 'component' | 'block'
+  /** Which Linear weights are quantised, by parameter name; none when absent. Their graphs use MatMulNBits. */
+  readonly quantized?: QuantizedWeights | undefined
+}
+
+/** The codes' shape of a Linear weight [N, K] that is quantised blockwise along K; undefined where the weight is not. */
+export type QuantizedWeights = (parameter: string) => QuantizedShape | undefined
+
+/**
+ * A quantised weight as MatMulNBits takes it: codes `<x>.weight` uint8 [N, K / blockSize, blockSize · bits / 8], scales
+ * `<x>.weight_scale` [N, K / blockSize], and maybe zero points `<x>.weight_zero_point` uint8 [N, ceil(K / blockSize · bits / 8)].
+ */
+export interface QuantizedShape {
+  readonly codes: readonly [number, number, number]
+  readonly zeroPoints: boolean
 }
