@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest'
 import { activationBytes } from './liveness.js'
+import type { GraphNode } from './model-proto.js'
 
-function node(opType: string, inputs: string[], outputs: string[]) {
+function node(opType: string, inputs: string[], outputs: string[]): GraphNode {
   return { opType, domain: '', name: outputs[0] ?? '', inputs, outputs, attributes: {} }
 }
 
