@@ -1,5 +1,6 @@
 /** What a checkpoint holds, from its configs and the headers of its weight files, and whether Aquatint runs it. */
 
+import { isFloatDType } from '../src/checkpoint/convert-floats.js'
 import { parseWeightIndex } from '../src/checkpoint/weight-index.js'
 import { listVariants } from '../src/checkpoint/weight-files.js'
 import { measureWeights, readWeightTable } from '../src/checkpoint/weight-table.js'
@@ -10,13 +11,13 @@ import { readContents, type ComponentFiles } from './components.js'
 import { checkComponent, checkPipeline, type Finding } from './runnable.js'
 
 /** Tensors of one element type. */
-export interface DTypePart {
+interface DTypePart {
   readonly tensors: number
   readonly elements: number
   readonly bytes: number
 }
 
-export interface InspectedWeights {
+interface InspectedWeights {
   readonly variant: string | null
   readonly files: readonly { readonly path: string; readonly bytes: number }[]
   readonly tensors: number
@@ -28,7 +29,7 @@ export interface InspectedWeights {
   readonly quantized: { readonly bits: number; readonly blockSize: number } | null
 }
 
-export interface InspectedComponent {
+interface InspectedComponent {
   readonly name: string
   readonly className: string
   readonly library: string
@@ -115,7 +116,9 @@ async function measure(
     part.elements += elements
     part.bytes += end - begin
     const scaled = quantized !== null && table.has(`${name}_scale`)
-    if (!/\.weight_(?:scale|zero_point)$/.test(name)) parameters += scaled ? (elements * 8) / quantized.bits : elements
+    if (scaled) parameters += (elements * 8) / quantized.bits
+    // Buffers of integers (position ids) are no parameters.
+    else if (isFloatDType(dtype) && !/\.weight_(?:scale|zero_point)$/.test(name)) parameters += elements
   }
   return {
     variant,

@@ -6,6 +6,7 @@
 import { mkdir, readdir, readFile, rename, rm, rmdir, stat, statfs } from 'node:fs/promises'
 import { dirname, join, relative, resolve, sep } from 'node:path'
 import { convertTable } from '../src/checkpoint/convert.js'
+import { isFloatDType } from '../src/checkpoint/convert-floats.js'
 import { readConfig } from '../src/checkpoint/model-index.js'
 import type { TensorEntry } from '../src/checkpoint/types.js'
 import { measureWeights, readWeightTable } from '../src/checkpoint/weight-table.js'
@@ -31,7 +32,7 @@ export interface ShardOptions {
   readonly saveVariant: string | null
 }
 
-export interface ShardedComponent {
+interface ShardedComponent {
   readonly name: string
   readonly className: string
   readonly dtype: DTypeWord | null
@@ -131,6 +132,8 @@ async function planComponent(
   if (weights === null) throw new TypeError(`${name} has no weights`)
   const table = await readWeightTable(repository, weights)
   const source = measureWeights(table)
+  // Buffers of integers (position ids) are no parameters.
+  const { parameters } = measureWeights(new Map([...table].filter(([, entry]) => isFloatDType(entry.dtype))))
   const dtype = dtypeOf(options.dtypes, component)
   const onOverflow = (tensor: string, count: number) => {
     const key = `${name}/${tensor}`
@@ -142,13 +145,13 @@ async function planComponent(
     library: weights.library,
     variant: options.saveVariant,
     maxShardSize: options.maxShardSize,
-    parameters: source.parameters,
+    parameters,
   })
   const summary: ShardedComponent = {
     name,
     className,
     dtype,
-    parameters: source.parameters,
+    parameters,
     sourceBytes: source.bytes,
     bytes: measureWeights(converted).bytes,
     stateDictOrder: knowsOrder(className),

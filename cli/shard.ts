@@ -74,7 +74,7 @@ function report(result: ShardResult): string {
       ),
     ...result.overflows.map(
       ({ component, tensor, count }) =>
-        `Warning: ${count} values of ${component}/${tensor} are too large for float16 and are infinite now.`,
+        `Warning: ${count} values of ${component === '' ? '' : `${component}/`}${tensor} are too large for float16 and are infinite now.`,
     ),
     ...(result.leftOut.length === 0 ? [] : [`Left behind (weights in other formats or variants): ${result.leftOut.join(', ')}`]),
   ]

@@ -1,0 +1,60 @@
+/** What the tests of the command line share: running a command in this process, temporary folders, fixtures. Not part of the tool. */
+
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterAll } from 'vitest'
+import { main } from './main.js'
+import type { CommandIO } from './output.js'
+
+export const fixtures = fileURLToPath(new URL('../fixtures/', import.meta.url))
+
+export interface Outcome {
+  readonly code: number
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** Runs a command line. `onStderr` sees each text as it is written and may abort. */
+export async function run(
+  args: readonly string[],
+  options: Partial<CommandIO> & { readonly onStderr?: (text: string) => void } = {},
+): Promise<Outcome> {
+  let [stdout, stderr] = ['', '']
+  const code = await main(args, {
+    stdout: (text) => (stdout += text),
+    stderr: (text) => {
+      stderr += text
+      options.onStderr?.(text)
+    },
+    isTerminal: false,
+    columns: 80,
+    signal: new AbortController().signal,
+    ...options,
+  })
+  return { code, stdout, stderr }
+}
+
+/** Runs a command with `--json` and gives the document. */
+export async function runJson<T>(
+  args: readonly string[],
+): Promise<T & { readonly ok: boolean; readonly error: { readonly code: string; readonly message: string } }> {
+  return JSON.parse((await run([...args, '--json'])).stdout) as T & { ok: boolean; error: { code: string; message: string } }
+}
+
+/** A folder for one test file, removed when its tests are done. */
+export async function temporaryFolder(): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'aquatint-'))
+  afterAll(() => rm(folder, { recursive: true }))
+  return folder
+}
+
+/** Every file below a folder by its path, sorted. */
+export async function filesBelow(folder: string): Promise<ReadonlyMap<string, Buffer>> {
+  const names = await readdir(folder, { recursive: true, withFileTypes: true })
+  const paths = names
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name).slice(folder.length + 1))
+  return new Map(await Promise.all(paths.toSorted().map(async (path) => [path, await readFile(join(folder, path))] as const)))
+}
