@@ -12,6 +12,7 @@ test('the public API is exactly these names', () => {
     'GeneratedImage',
     'HubError',
     'InputError',
+    'ModelCache',
     'StorageError',
     'UnsupportedError',
     'isAquatintError',

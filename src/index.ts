@@ -5,6 +5,7 @@ export type { FromPretrainedOptions, GenerateCallOptions, GenerateOutput } from 
 export { Engine } from './engine/client/engine-client.js'
 export type { EngineOptions } from './engine/client/engine-client.js'
 export { GeneratedImage } from './engine/client/generated-image.js'
+export { ModelCache } from './engine/client/model-cache.js'
 export { readPngText } from './engine/client/png.js'
 export type { PngText } from './engine/client/png.js'
 export {
@@ -18,6 +19,8 @@ export {
   UnsupportedError,
 } from './errors.js'
 export type { ErrorDetail, ErrorKind } from './errors.js'
+export type { CachedFile, CachedModel, VerifyResult } from './hub/cache-manager.js'
+export type { RepositoryReference } from './hub/open-repository.js'
 export type { FileProgress } from './hub/types.js'
 export type {
   CapturedTensorName,

@@ -5,11 +5,13 @@
 import { expose } from 'comlink'
 import { afterEach, expect, test } from 'vitest'
 import { CheckpointError, HubError, isAquatintError } from '../errors.js'
+import type { CachedModel } from '../hub/cache-manager.js'
 import type { GenerateResult, PipelineInfo, PipelineProgress } from '../pipelines/types.js'
 import { DiffusionPipeline } from './client/diffusion-pipeline.js'
+import { ModelCache } from './client/model-cache.js'
 import { Engine as EngineClient } from './client/engine-client.js'
 import type { EngineWorker } from './client/spawn-worker.js'
-import { Engine, type EnginePipeline, type PipelineLoader } from './engine.js'
+import { Engine, type EngineCache, type EnginePipeline, type PipelineLoader } from './engine.js'
 import { installErrorTransfer } from './protocol.js'
 
 const info: PipelineInfo = {
@@ -38,6 +40,13 @@ const pipeline = (parts: Partial<EnginePipeline> = {}): EnginePipeline => ({
 const untilAborted = (signal: AbortSignal) =>
   new Promise<never>((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error)))
 
+const model: CachedModel = { id: 'a/b', endpoint: 'https://h', revision: 'main', files: [], stored: 7, lastUsed: new Date(5) }
+const cache: EngineCache = {
+  models: () => Promise.resolve([model]),
+  deleteModel: ({ id }) => Promise.resolve(id === model.id ? 7 : 0),
+  verify: (_model, options) => untilAborted(options?.signal ?? new AbortController().signal),
+}
+
 const ports: MessagePort[] = []
 afterEach(() => {
   for (const port of ports.splice(0)) port.close()
@@ -51,7 +60,7 @@ function engineWith(load: PipelineLoader): { engine: EngineClient; started: () =
     const { port1, port2 } = new MessageChannel()
     ports.push(port1, port2)
     installErrorTransfer()
-    expose(new Engine(load), port2)
+    expose(new Engine({ load, cache: () => Promise.resolve(cache) }), port2)
     port1.start()
     return Object.assign(port1, { terminate: () => port2.close() })
   }
@@ -59,7 +68,7 @@ function engineWith(load: PipelineLoader): { engine: EngineClient; started: () =
 }
 
 test('an image, its seed and what was loaded arrive', async () => {
-  const { engine } = engineWith((repo) => Promise.resolve(pipeline({ info: { ...info, repo } })))
+  const { engine } = engineWith((repo) => Promise.resolve(pipeline({ info: { ...info, repo: String(repo) } })))
   const loaded = await DiffusionPipeline.fromPretrained('me/model', { engine })
   expect(loaded.info).toEqual({ ...info, repo: 'me/model' })
   const { images, seed } = await loaded.generate('a cat', { seed: 7 })
@@ -226,4 +235,12 @@ test('a worker whose script fails rejects what waits for it', async () => {
   const loading = DiffusionPipeline.fromPretrained('a/b', { engine: new EngineClient({ worker: spawn }) })
   target.dispatchEvent(new Event('error'))
   await expect(loading).rejects.toMatchObject({ name: 'DeviceError', code: 'engine-terminated' })
+})
+
+test('the cache is seen from the page, and checking it can be cancelled', async () => {
+  const { engine } = engineWith(() => Promise.resolve(pipeline()))
+  const models = new ModelCache({ engine })
+  expect(await models.list()).toEqual([model])
+  expect(await models.delete(model)).toBe(7)
+  await expect(models.verify(model, { signal: AbortSignal.timeout(1) })).rejects.toMatchObject({ name: 'TimeoutError' })
 })

@@ -5,6 +5,8 @@
 
 import { releaseProxy } from 'comlink'
 import { InputError } from '../errors.js'
+import type { CachedModel, CacheManager, VerifyResult } from '../hub/cache-manager.js'
+import type { RepositoryReference } from '../hub/open-repository.js'
 import type {
   GenerateOptions,
   GenerateResult,
@@ -14,7 +16,7 @@ import type {
   StepInfo,
 } from '../pipelines/types.js'
 import { EventRelay } from './event-relay.js'
-import type { CallId, EngineApi, EventSink, PipelineId } from './protocol.js'
+import type { CachedModelReference, CallId, EngineApi, EventSink, PipelineId } from './protocol.js'
 
 /** What every call of a pipeline is given besides its data. */
 interface CallHooks {
@@ -33,7 +35,19 @@ export interface EnginePipeline {
 }
 
 /** How a pipeline is made: `DiffusionPipeline.fromPretrained`. */
-export type PipelineLoader = (repo: string, options: LoadPipelineOptions & CallHooks) => Promise<EnginePipeline>
+export type PipelineLoader = (repo: RepositoryReference, options: LoadPipelineOptions & CallHooks) => Promise<EnginePipeline>
+
+/** The part of the cache manager that the engine offers. */
+export type EngineCache = Pick<CacheManager, 'models' | 'deleteModel' | 'verify'>
+
+/** What an engine works with. */
+export interface EngineParts {
+  readonly load: PipelineLoader
+  /** The cache, opened at first use. */
+  readonly cache: () => Promise<EngineCache>
+  /** The name of the Web Lock this worker holds, once it holds it. */
+  readonly lock?: Promise<string | null> | undefined
+}
 
 interface Entry {
   readonly pipeline: EnginePipeline
@@ -42,32 +56,29 @@ interface Entry {
 
 /** The calls of {@link EngineApi}, done by real pipelines. */
 export class Engine implements EngineApi {
-  readonly #load: PipelineLoader
-  readonly #lock: Promise<string | null>
+  readonly #parts: EngineParts
   readonly #running = new Map<CallId, AbortController>()
   readonly #pipelines = new Map<PipelineId, Entry>()
   #nextPipeline = 1
   /** Settles when the last generation asked for has ended. */
   #turn: Promise<unknown> = Promise.resolve()
 
-  /** `lock`: the name of the Web Lock this worker holds, once it holds it. */
-  constructor(load: PipelineLoader, lock: Promise<string | null> = Promise.resolve(null)) {
-    this.#load = load
-    this.#lock = lock
+  constructor(parts: EngineParts) {
+    this.#parts = parts
   }
 
   hello(): Promise<string | null> {
-    return this.#lock
+    return this.#parts.lock ?? Promise.resolve(null)
   }
 
   load(
     call: CallId,
-    repo: string,
+    repo: RepositoryReference,
     options: LoadPipelineOptions,
     onEvents: EventSink,
   ): Promise<{ pipeline: PipelineId; info: PipelineInfo }> {
     return this.#call(call, onEvents, async (relay, signal) => {
-      const pipeline = await this.#load(repo, {
+      const pipeline = await this.#parts.load(repo, {
         ...options,
         signal,
         onProgress: (progress) => relay.push({ type: 'progress', progress }),
@@ -120,6 +131,18 @@ export class Engine implements EngineApi {
     this.#pipelines.delete(id)
     for (const call of entry.calls) this.#running.get(call)?.abort()
     await this.#inTurn(new AbortController().signal, () => entry.pipeline.dispose())
+  }
+
+  async cachedModels(): Promise<CachedModel[]> {
+    return (await this.#parts.cache()).models()
+  }
+
+  async deleteCachedModel(model: CachedModelReference): Promise<number> {
+    return (await this.#parts.cache()).deleteModel(model)
+  }
+
+  verifyCachedModel(call: CallId, model: CachedModel, onEvents: EventSink): Promise<VerifyResult> {
+    return this.#call(call, onEvents, async (_relay, signal) => (await this.#parts.cache()).verify(model, { signal }))
   }
 
   /** Runs `work` with a signal that `cancel(call)` aborts; its events are all delivered before this settles. */

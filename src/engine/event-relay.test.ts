@@ -22,11 +22,11 @@ test('newer news replaces older, and stands after what came between', async () =
 
 test('one batch at a time: what comes while a batch is being taken waits', async () => {
   const sizes: number[] = []
-  let taken = (): void => {}
+  const taken: (() => void)[] = []
   const relay = new EventRelay((batch) => {
     sizes.push(batch.length)
     return new Promise<void>((resolve) => {
-      taken = resolve
+      taken.push(resolve)
     })
   }, 0)
   relay.push(step(0))
@@ -34,9 +34,9 @@ test('one batch at a time: what comes while a batch is being taken waits', async
   relay.push(step(1))
   relay.push(step(2))
   const done = relay.finish()
-  taken()
+  taken.pop()?.()
   await expect.poll(() => sizes).toEqual([1, 2])
-  taken()
+  taken.pop()?.()
   await done
 })
 

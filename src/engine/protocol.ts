@@ -5,6 +5,8 @@
 
 import { type releaseProxy, transferHandlers, type TransferHandler } from 'comlink'
 import { deserializeError, serializeError, type SerializedError } from '../errors.js'
+import type { CachedModel, VerifyResult } from '../hub/cache-manager.js'
+import type { RepositoryReference } from '../hub/open-repository.js'
 import type {
   GenerateOptions,
   GenerateResult,
@@ -19,6 +21,9 @@ export type CallId = number
 
 /** Names one loaded pipeline in one worker. */
 export type PipelineId = number
+
+/** What tells a cached model from another. */
+export type CachedModelReference = Pick<CachedModel, 'id' | 'endpoint' | 'revision'>
 
 /** What a call reports while it runs. */
 export type EngineEvent =
@@ -38,7 +43,7 @@ export interface EngineApi {
   hello(): Promise<string | null>
   load(
     call: CallId,
-    repo: string,
+    repo: RepositoryReference,
     options: LoadPipelineOptions,
     onEvents: EventSink,
   ): Promise<{ readonly pipeline: PipelineId; readonly info: PipelineInfo }>
@@ -53,6 +58,12 @@ export interface EngineApi {
   cancel(call: CallId): Promise<void>
   /** Cancels the pipeline's calls, waits for them, gives back everything it holds. Unknown ids are ignored. */
   dispose(pipeline: PipelineId): Promise<void>
+  /** Models of which something is cached, the one used last first. */
+  cachedModels(): Promise<CachedModel[]>
+  /** Deletes a model's files but those that another model has too or that are in use. Resolves to the bytes that became free. */
+  deleteCachedModel(model: CachedModelReference): Promise<number>
+  /** Compares what is stored of a model with its hashes, and deletes what is wrong. */
+  verifyCachedModel(call: CallId, model: CachedModel, onEvents: EventSink): Promise<VerifyResult>
 }
 
 const plainThrow = transferHandlers.get('throw')

@@ -44,3 +44,8 @@ void showUrgentNotes(notes)
 
 // A model in the address is meant to be used; the page's own waits for a first sign of interest.
 if (address.settings.model !== undefined) void box.load().catch(() => {})
+
+if ('serviceWorker' in navigator && import.meta.env.PROD) {
+  // After everything else: the page must not wait for what only the next visit needs. Without it, all but offline use works.
+  window.addEventListener('load', () => void navigator.serviceWorker.register('./service-worker.js').catch(() => {}))
+}

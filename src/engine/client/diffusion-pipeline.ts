@@ -4,6 +4,7 @@
  */
 
 import { InputError } from '../../errors.js'
+import type { RepositoryReference } from '../../hub/open-repository.js'
 import type {
   GenerateOptions,
   GenerateResult,
@@ -46,12 +47,12 @@ interface Loaded {
 /** A diffusers checkpoint, loaded and ready to make images. */
 export class DiffusionPipeline {
   readonly #engine: Engine
-  readonly #repo: string
+  readonly #repo: RepositoryReference
   readonly #options: LoadPipelineOptions
   #loaded: Loaded
   #disposed = false
 
-  private constructor(engine: Engine, repo: string, options: LoadPipelineOptions, loaded: Loaded) {
+  private constructor(engine: Engine, repo: RepositoryReference, options: LoadPipelineOptions, loaded: Loaded) {
     this.#engine = engine
     this.#repo = repo
     this.#options = options
@@ -60,10 +61,10 @@ export class DiffusionPipeline {
 
   /**
    * Loads a repository in diffusers' layout: `owner/name` on the Hub, an absolute URL, or a path relative to the page that starts
-   * with `./`, `../` or `/`. Files that are not cached are downloaded and checked.
+   * with `./`, `../` or `/`, or a folder that the reader picked. Files that are not cached are downloaded and checked.
    * @throws InputError, HubError, StorageError, CheckpointError, UnsupportedError, DeviceError, AbortError
    */
-  static async fromPretrained(repo: string, options: FromPretrainedOptions = {}): Promise<DiffusionPipeline> {
+  static async fromPretrained(repo: RepositoryReference, options: FromPretrainedOptions = {}): Promise<DiffusionPipeline> {
     const { signal, onProgress, engine = sharedEngine(), ...plain } = options
     const address = absolute(repo)
     const loaded = await load(engine, address, plain, { signal, onProgress })
@@ -109,7 +110,7 @@ export class DiffusionPipeline {
 
 async function load(
   engine: Engine,
-  repo: string,
+  repo: RepositoryReference,
   options: LoadPipelineOptions,
   { signal, onProgress }: Pick<FromPretrainedOptions, 'signal' | 'onProgress'>,
 ): Promise<Loaded> {
@@ -132,6 +133,6 @@ function dispatch(
 }
 
 /** The worker has a base URL of its own, so the page's is applied here. `owner/name` is not a path. */
-function absolute(repo: string): string {
-  return /^\.{0,2}\//.test(repo) ? new URL(repo, document.baseURI).href : repo
+function absolute(repo: RepositoryReference): RepositoryReference {
+  return typeof repo === 'string' && /^\.{0,2}\//.test(repo) ? new URL(repo, document.baseURI).href : repo
 }

@@ -117,7 +117,7 @@ export function fromQuery(query: URLSearchParams): Partial<PromptSettings> {
     scheduler: query.get('scheduler'),
   }
   for (const name of numberNames) found[name] = query.get(numberRules[name].query)
-  return checked(found)
+  return settingsFromUnknown(found)
 }
 
 /** As text chunks of a picture. */
@@ -144,14 +144,14 @@ export function fromPngText(text: Readonly<Record<string, string>>): Partial<Pro
   if (own === undefined) return undefined
   try {
     const parsed: unknown = JSON.parse(own)
-    return typeof parsed === 'object' && parsed !== null ? checked(parsed as Record<string, unknown>) : undefined
+    return typeof parsed === 'object' && parsed !== null ? settingsFromUnknown(parsed as Record<string, unknown>) : undefined
   } catch {
     return undefined
   }
 }
 
-/** Keeps what has the right type and range. */
-function checked(found: Readonly<Record<string, unknown>>): Partial<PromptSettings> {
+/** What of an object from outside has the right type and range. */
+export function settingsFromUnknown(found: Readonly<Record<string, unknown>>): Partial<PromptSettings> {
   const settings: Record<string, string | number> = {}
   for (const name of ['model', 'revision', 'prompt', 'negativePrompt', 'scheduler']) {
     const value = found[name]
