@@ -5,6 +5,8 @@ import { readAddress, shareLink } from './page/address.js'
 import { startDrop } from './page/drop.js'
 import { Gallery } from './page/gallery.js'
 import { openMachine, showUrgentNotes } from './page/machine-panel.js'
+import { openModels } from './page/models-panel.js'
+import { modelOptions } from './page/known-models.js'
 import { startTheme } from './page/theme.js'
 import { h } from './parts/dom.js'
 
@@ -37,10 +39,15 @@ startDrop(
   (settings) => box.restore(settings),
   (text) => notes.append(h('p', { class: 'note' }, text)),
 )
+byId('open-models').addEventListener('click', () => openModels())
 byId('open-machine').addEventListener('click', () => void openMachine())
 
 void gallery.start()
-void showUrgentNotes(notes)
+box.models = modelOptions(undefined)
+void showUrgentNotes(notes).then((machine) => {
+  box.models = modelOptions(machine)
+  return undefined
+})
 
 // A model in the address is meant to be used; the page's own waits for a first sign of interest.
 if (address.settings.model !== undefined) void box.load().catch(() => {})

@@ -9,6 +9,7 @@ import {
   type GeneratedImage,
   type LoadPipelineOptions,
   type PipelineInfo,
+  type RepositoryReference,
 } from '../../index.js'
 import { h, sheet } from '../parts/dom.js'
 import { timingsLine } from './activity-words.js'
@@ -121,7 +122,7 @@ export class AquatintPrompt extends HTMLElement {
 
   /** Options of loading beyond the attributes, such as `token` and `components`. */
   get loadOptions(): LoadPipelineOptions {
-    return { ...loadOptionsFromAttributes(this), ...this.#loadOptions }
+    return { ...this.#form.model.loadOptions, ...loadOptionsFromAttributes(this), ...this.#loadOptions }
   }
   set loadOptions(options: LoadPipelineOptions) {
     this.#loadOptions = options
@@ -288,8 +289,8 @@ export class AquatintPrompt extends HTMLElement {
     if (typeof state === 'string') this.#form.write(JSON.parse(state) as Partial<PromptSettings>)
   }
 
-  #requireModel(): string {
-    if (this.model !== '') return this.model
+  #requireModel(): RepositoryReference {
+    if (this.model !== '') return this.#form.model.reference
     throw new InputError('no-model', 'No model is set: name a repository, an address or a folder.')
   }
 

@@ -1,6 +1,8 @@
 /** Which model: the known ones in a list, and a field for any other repository, address or folder. */
 
+import type { LoadPipelineOptions, RepositoryReference } from '../../index.js'
 import { h, setText } from '../parts/dom.js'
+import { pickFolder } from './pick-folder.js'
 
 /** A model that a page offers by name. */
 export interface ModelOption {
@@ -9,6 +11,8 @@ export interface ModelOption {
   readonly label: string
   /** What it costs, and whether it fits. */
   readonly note?: string | undefined
+  /** How it is loaded, such as its `variant`. */
+  readonly loadOptions?: LoadPipelineOptions | undefined
 }
 
 const other = 'other'
@@ -20,7 +24,9 @@ export class ModelField {
   readonly #input: HTMLInputElement
   readonly #inputRow: HTMLElement
   readonly #note = h('p', { class: 'note', id: 'model-note' })
+  readonly #folder = h('button', { type: 'button' }, 'Folder …')
   #options: readonly ModelOption[] = []
+  #picked: { readonly name: string; readonly reference: RepositoryReference } | undefined
 
   constructor(onChange: () => void) {
     this.#select = h('select', { id: 'model-select', 'aria-describedby': 'model-note' })
@@ -41,7 +47,8 @@ export class ModelField {
       'aria-describedby': 'model-note',
     })
     this.#input.addEventListener('change', onChange)
-    this.#inputRow = h('div', { class: 'model-input' }, this.#input)
+    this.#folder.addEventListener('click', () => void this.#pickFolder(onChange))
+    this.#inputRow = h('div', { class: 'with-button' }, this.#input, this.#folder)
     this.element = h(
       'div',
       { class: 'field model', part: 'model' },
@@ -62,6 +69,17 @@ export class ModelField {
     this.#choose(model)
   }
 
+  /** What to load: the value, or the folder that was picked and still stands in the field. */
+  get reference(): RepositoryReference {
+    const { value } = this
+    return this.#picked?.name === value ? this.#picked.reference : value
+  }
+
+  /** How the chosen model is loaded, where it is one of those offered. */
+  get loadOptions(): LoadPipelineOptions {
+    return this.#options.find(({ model }) => model === this.value)?.loadOptions ?? {}
+  }
+
   /** The models offered. An empty list leaves the plain field. */
   get options(): readonly ModelOption[] {
     return this.#options
@@ -77,6 +95,7 @@ export class ModelField {
   set disabled(disabled: boolean) {
     this.#select.disabled = disabled
     this.#input.disabled = disabled
+    this.#folder.disabled = disabled
   }
 
   #draw(): void {
@@ -103,5 +122,13 @@ export class ModelField {
     const note = this.#options.find(({ model }) => model === this.value)?.note
     setText(this.#note, note ?? (this.#select.hidden ? '' : 'Any diffusers repository of a supported family.'))
     this.#note.hidden = this.#note.textContent === ''
+  }
+
+  async #pickFolder(onChange: () => void): Promise<void> {
+    const picked = await pickFolder()
+    if (picked === undefined) return
+    this.#picked = { name: `${picked.name} (folder)`, reference: picked.reference }
+    this.value = this.#picked.name
+    onChange()
   }
 }

@@ -10,6 +10,7 @@ import type {
   LoadPipelineOptions,
   PipelineInfo,
   PipelineProgress,
+  RepositoryReference,
   StepInfo,
 } from '../../index.js'
 import { advance, advanceStep, idle, start, type Activity } from './activity.js'
@@ -58,7 +59,7 @@ export class Runner {
   }
 
   /** Loads a model unless it is the one held or on its way. Another one that is held or on its way is let go. */
-  load(repo: string, options: LoadPipelineOptions): Promise<DiffusionPipeline> {
+  load(repo: RepositoryReference, options: LoadPipelineOptions): Promise<DiffusionPipeline> {
     const key = pipelineKey(repo, options)
     if (this.#held?.key === key && this.#loading === undefined) return Promise.resolve(this.#held.hold.pipeline)
     if (this.#loading?.key === key) return this.#loading.promise
@@ -74,7 +75,7 @@ export class Runner {
 
   /** Loads where needed, then makes pictures. What another call was making is cancelled. */
   async generate(
-    repo: string,
+    repo: RepositoryReference,
     options: LoadPipelineOptions,
     prompt: string,
     generateOptions: GenerateCallOptions,
@@ -109,7 +110,7 @@ export class Runner {
     await held?.hold.release()
   }
 
-  async #load(key: string, repo: string, options: LoadPipelineOptions): Promise<DiffusionPipeline> {
+  async #load(key: string, repo: RepositoryReference, options: LoadPipelineOptions): Promise<DiffusionPipeline> {
     const old = this.#held
     this.#held = undefined
     return this.#work('loading', async (signal) => {

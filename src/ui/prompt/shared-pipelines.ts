@@ -3,7 +3,7 @@
  * one that lets go disposes it.
  */
 
-import { DiffusionPipeline, type LoadPipelineOptions, type PipelineProgress } from '../../index.js'
+import { DiffusionPipeline, type LoadPipelineOptions, type PipelineProgress, type RepositoryReference } from '../../index.js'
 
 interface Entry {
   readonly loading: Promise<DiffusionPipeline>
@@ -21,16 +21,27 @@ export interface PipelineHold {
 const entries = new Map<string, Entry>()
 
 /** What makes two loads the same one. */
-export function pipelineKey(repo: string, options: LoadPipelineOptions): string {
+export function pipelineKey(repo: RepositoryReference, options: LoadPipelineOptions): string {
   const sorted = Object.entries(options)
     .filter(([, value]) => value !== undefined)
     .sort(([a], [b]) => (a < b ? -1 : 1))
-  return JSON.stringify([repo, sorted])
+  return JSON.stringify([typeof repo === 'string' ? repo : folderId(repo), sorted])
+}
+
+const folderIds = new WeakMap<object, number>()
+let folders = 0
+
+/** Two picks of one folder count as two: its files may have changed between them. */
+function folderId(folder: object): number {
+  const known = folderIds.get(folder)
+  if (known !== undefined) return known
+  folderIds.set(folder, ++folders)
+  return folders
 }
 
 /** Loads a pipeline, or joins whoever loads or holds the same. Leaving through `signal` stops the load when nobody else waits. */
 export async function holdPipeline(
-  repo: string,
+  repo: RepositoryReference,
   options: LoadPipelineOptions,
   signal: AbortSignal,
   onProgress: (progress: PipelineProgress) => void,
@@ -66,7 +77,7 @@ export async function holdPipeline(
   }
 }
 
-function begin(key: string, repo: string, options: LoadPipelineOptions): Entry {
+function begin(key: string, repo: RepositoryReference, options: LoadPipelineOptions): Entry {
   const controller = new AbortController()
   const listeners: Entry['listeners'] = new Set()
   const loading = DiffusionPipeline.fromPretrained(repo, {

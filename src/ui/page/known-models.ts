@@ -1,0 +1,70 @@
+/** Models that the page offers by name, with what they cost. The sizes are held against the published weight tables by a test. */
+
+import type { LoadPipelineOptions } from '../../index.js'
+import type { ModelOption } from '../prompt/model-field.js'
+import { formatBytes } from '../parts/format.js'
+import type { Machine } from './machine.js'
+
+/** A published model. Bytes in float16, as downloaded. */
+export interface KnownModel {
+  readonly model: string
+  readonly label: string
+  readonly loadOptions: LoadPipelineOptions
+  /** All weights: the download, and what it takes on the disk. */
+  readonly downloadBytes: number
+  /** The largest component, which is what has to be on the GPU at once. */
+  readonly largestBytes: number
+}
+
+/** The models, small to large. */
+export const knownModels: readonly KnownModel[] = [
+  {
+    model: 'stable-diffusion-v1-5/stable-diffusion-v1-5',
+    label: 'Stable Diffusion 1.5',
+    loadOptions: { variant: 'fp16' },
+    downloadBytes: 2_132_470_768,
+    largestBytes: 1_719_041_928,
+  },
+  {
+    model: 'segmind/SSD-1B',
+    label: 'SSD-1B, a smaller SDXL',
+    loadOptions: { variant: 'fp16' },
+    downloadBytes: 4_465_417_174,
+    largestBytes: 2_662_668_808,
+  },
+  {
+    model: 'stabilityai/stable-diffusion-xl-base-1.0',
+    label: 'Stable Diffusion XL',
+    loadOptions: { variant: 'fp16' },
+    downloadBytes: 6_937_675_734,
+    largestBytes: 5_134_927_368,
+  },
+]
+
+/** As choices of the prompt box, with a sentence on cost and fit for this machine where that is known. */
+export function modelOptions(machine: Machine | undefined): readonly ModelOption[] {
+  return knownModels.map((known) => ({
+    model: known.model,
+    label: `${known.label} · ${formatBytes(known.downloadBytes)}`,
+    loadOptions: known.loadOptions,
+    note: modelNote(known, machine),
+  }))
+}
+
+function modelNote({ downloadBytes, largestBytes }: KnownModel, machine: Machine | undefined): string {
+  const float32 = machine !== undefined && !machine.shaderF16
+  const onDevice = float32 ? 2 * largestBytes : largestBytes
+  const cost = `Downloads ${formatBytes(downloadBytes)} once and keeps it; needs about ${formatBytes(onDevice)} of graphics memory${float32 ? ' in 32 bits' : ''}, and more while it draws.`
+  return [cost, machine === undefined ? '' : fit(downloadBytes, machine)].filter((part) => part !== '').join(' ')
+}
+
+/** Browsers do not tell the graphics memory, so nothing is promised about it. */
+function fit(downloadBytes: number, { gpu, quota, usage, memoryGb }: Machine): string {
+  if (gpu !== 'gpu') return 'Too slow without a graphics card.'
+  if (quota !== undefined && usage !== undefined && quota - usage < downloadBytes) {
+    return `Does not fit in the ${formatBytes(Math.max(0, quota - usage))} that this browser still lets the page keep.`
+  }
+  return memoryGb !== undefined && memoryGb <= 4
+    ? `May not fit in this machine’s ${memoryGb} GB of memory.`
+    : 'Fits in this browser’s storage.'
+}

@@ -1,0 +1,131 @@
+/** What is on this disk: models with their sizes, check, delete; how much room there is, and asking the browser to keep it. */
+
+import { ModelCache, type CachedModel } from '../../index.js'
+import { h, setText } from '../parts/dom.js'
+import { formatBytes } from '../parts/format.js'
+import { openDialog } from './dialog.js'
+
+/** Opens the dialog. */
+export function openModels(): void {
+  const panel = new ModelsPanel()
+  openDialog('Models on this disk', panel.element, { onClose: () => panel.close() })
+  void panel.show()
+}
+
+class ModelsPanel {
+  readonly element: HTMLElement
+  readonly #cache = new ModelCache()
+  readonly #list = h('ul', { class: 'rows' })
+  readonly #space = h('p')
+  readonly #said = h('p', { role: 'status' })
+  readonly #keep = h('button', { type: 'button' }, 'Ask the browser to keep them')
+  readonly #closed = new AbortController()
+
+  constructor() {
+    this.#keep.addEventListener('click', () => void this.#persist())
+    this.#keep.hidden = true
+    this.element = h('div', { class: 'picture' }, this.#space, this.#list, h('div', { class: 'tools' }, this.#keep), this.#said)
+  }
+
+  close(): void {
+    this.#closed.abort()
+  }
+
+  async show(): Promise<void> {
+    setText(this.#said, 'Looking …')
+    await this.#tell(async () => {
+      const models = await this.#cache.list()
+      this.#list.replaceChildren(...models.map((model) => this.#row(model)))
+      setText(this.#said, models.length === 0 ? 'No model is kept on this disk yet. The first use of one downloads it.' : '')
+      await this.#showSpace(models)
+    })
+  }
+
+  #row(model: CachedModel): HTMLElement {
+    const parts = model.files.filter((file) => !file.complete).length
+    const what = [
+      formatBytes(model.stored),
+      model.files.length === 1 ? '1 file' : `${model.files.length} files`,
+      parts === 0 ? '' : `${parts} not complete`,
+      `used ${model.lastUsed.toLocaleDateString(undefined, { dateStyle: 'medium' })}`,
+      /^[0-9a-f]{40}$/.test(model.revision) ? `commit ${model.revision.slice(0, 8)}` : '',
+    ]
+    const row = h(
+      'li',
+      {},
+      h('span', { class: 'name' }, model.id),
+      h('span', { class: 'what' }, what.filter((part) => part !== '').join(' · ')),
+      h(
+        'span',
+        { class: 'tools' },
+        h('button', { type: 'button', 'aria-label': `Check ${model.id}`, onclick: () => void this.#verify(model) }, 'Check'),
+        h('button', { type: 'button', 'aria-label': `Delete ${model.id}`, onclick: () => void this.#delete(model) }, 'Delete'),
+      ),
+    )
+    return row
+  }
+
+  async #verify(model: CachedModel): Promise<void> {
+    setText(this.#said, `Reading ${model.id} and comparing it with its hashes …`)
+    await this.#tell(async () => {
+      const { chunks, bad } = await this.#cache.verify(model, { signal: this.#closed.signal })
+      await this.show()
+      const found =
+        bad.length === 0
+          ? `all ${chunks} parts are what was downloaded.`
+          : `${bad.length} of ${chunks} parts were damaged and are gone. The next use fetches these again, and no others.`
+      setText(this.#said, `${model.id}: ${found}`)
+    })
+  }
+
+  async #delete(model: CachedModel): Promise<void> {
+    await this.#tell(async () => {
+      const freed = await this.#cache.delete(model)
+      await this.show()
+      setText(
+        this.#said,
+        freed > 0
+          ? `${formatBytes(freed)} are free again.`
+          : 'Nothing was deleted: the model is in use, or shares all its files with another one.',
+      )
+    })
+  }
+
+  async #showSpace(models: readonly CachedModel[]): Promise<void> {
+    // Not there on an insecure origin.
+    const storage = navigator.storage as StorageManager | undefined
+    const estimate = await storage?.estimate()
+    const persisted = (await storage?.persisted()) === true
+    const room =
+      estimate?.quota === undefined || estimate.usage === undefined
+        ? ''
+        : `About ${formatBytes(Math.max(0, estimate.quota - estimate.usage))} more may be kept here, by the browser’s own estimate.`
+    const kept = persisted
+      ? ' The browser has promised not to remove anything by itself.'
+      : models.length === 0
+        ? ''
+        : ' When the disk gets full, the browser may remove them without asking.'
+    setText(this.#space, room + kept)
+    this.#keep.hidden = persisted || models.length === 0 || storage === undefined
+  }
+
+  async #persist(): Promise<void> {
+    await this.#tell(async () => {
+      const granted = await navigator.storage.persist()
+      await this.show()
+      setText(
+        this.#said,
+        granted ? 'The browser keeps them now.' : 'The browser said no. Most agree once a page has been installed or bookmarked.',
+      )
+    })
+  }
+
+  async #tell(task: () => Promise<void>): Promise<void> {
+    try {
+      await task()
+    } catch (error) {
+      if (this.#closed.signal.aborted) return
+      setText(this.#said, `The browser’s storage does not answer: ${error instanceof Error ? error.message : String(error)}`)
+    }
+  }
+}
