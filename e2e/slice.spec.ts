@@ -1,0 +1,213 @@
+/**
+ * Issue-level promises of the whole way: a repository that diffusers wrote goes in through the built page, the image that diffusers
+ * made from it comes out, through worker, ranges and IndexedDB; the second time without a byte from the network; and bad input ends
+ * in an error with a code.
+ */
+import { readFileSync } from 'node:fs'
+import { expect, test as base, type Page } from '@playwright/test'
+import { readRepository, withHeader, withJson } from './fixture-repository.js'
+import { startHubServer } from './hub-server/server.js'
+import type { HubServer } from './hub-server/types.js'
+import { readReference } from './parity/safetensors.js'
+import type { ParityCase } from './parity/protocol.js'
+import type {} from '../src/ui/element.js'
+
+const folder = 'fixtures/tiny-sdxl/repo'
+const [item] = JSON.parse(readFileSync('fixtures/tiny-sdxl/case.json', 'utf8')) as [ParityCase]
+
+const test = base.extend<{ server: HubServer }>({
+  server: async ({ page: _page }, use) => {
+    const server = await startHubServer({ repositories: { 'fixtures/tiny-sdxl': folder } })
+    await use(server)
+    await server.close()
+  },
+})
+
+interface Outcome {
+  readonly pixels?: { readonly width: number; readonly height: number; readonly data: readonly number[] } | undefined
+  readonly warnings?: readonly string[]
+  readonly code?: string
+  readonly message?: string
+}
+
+/** Opens the page on a model, with the fixture's settings in the address. */
+async function open(
+  page: Page,
+  server: HubServer,
+  model = 'fixtures/tiny-sdxl',
+  more: Record<string, string> = {},
+): Promise<void> {
+  const query = new URLSearchParams({
+    model,
+    endpoint: server.url,
+    device: 'wasm',
+    steps: String(item.num_inference_steps),
+    guidance: String(item.guidance_scale),
+    seed: String(item.seed),
+    width: String(item.width),
+    height: String(item.height),
+    ...more,
+  })
+  await page.goto(`/?${query}`)
+}
+
+/** Types the prompt, presses Generate, and waits for pictures or an error. */
+async function generate(page: Page, prompt = item.prompt, negative = item.negative_prompt ?? ''): Promise<Outcome> {
+  const outcome = page.evaluate(
+    () =>
+      new Promise<Outcome>((resolve) => {
+        const box = document.querySelector('aquatint-prompt')
+        box?.addEventListener(
+          'image',
+          ({ detail }) => {
+            const [image] = detail.images
+            resolve({
+              warnings: [...detail.warnings],
+              ...(image === undefined ? {} : { pixels: { width: image.width, height: image.height, data: [...image.data] } }),
+            })
+          },
+          { once: true },
+        )
+        box?.addEventListener('error', (event) => {
+          const detail = event instanceof CustomEvent ? (event.detail as { code?: string; message?: string }) : {}
+          resolve({ code: detail.code ?? 'none', message: detail.message ?? '' })
+        })
+      }),
+  )
+  await page.getByLabel('Prompt', { exact: true }).fill(prompt)
+  await page.getByLabel('Negative prompt').fill(negative)
+  await page.getByRole('button', { name: 'Generate' }).click()
+  return outcome
+}
+
+function psnr(outcome: Outcome): number {
+  const reference = readReference('fixtures/tiny-sdxl/reference-0.safetensors').get('image')
+  const { pixels } = outcome
+  if (reference === undefined || pixels === undefined) throw new Error(`No image: ${outcome.code} ${outcome.message}`)
+  expect([1, pixels.height, pixels.width, 3]).toEqual(reference.dims)
+  let squares = 0
+  for (let i = 0; i < reference.data.length; i++) {
+    const ours = (pixels.data[Math.floor(i / 3) * 4 + (i % 3)] ?? NaN) / 255
+    squares += (ours - (reference.data[i] ?? NaN)) ** 2
+  }
+  return -10 * Math.log10(squares / reference.data.length)
+}
+
+test('a prompt typed into the page gives diffusers’ image, and after a reload again without a byte from the network', async ({
+  page,
+  server,
+}) => {
+  await open(page, server)
+  expect(psnr(await generate(page))).toBeGreaterThanOrEqual(50)
+  expect(server.log.filter((entry) => entry.kind === 'file' && entry.range !== undefined).length).toBeGreaterThan(3)
+
+  const asked = server.log.length
+  await page.reload()
+  expect(psnr(await generate(page))).toBeGreaterThanOrEqual(50)
+  expect(server.log.slice(asked)).toEqual([])
+})
+
+test('a picture can be saved as PNG', async ({ page, server }) => {
+  await open(page, server)
+  await generate(page)
+  const download = page.waitForEvent('download')
+  await page.getByRole('button', { name: 'Save PNG' }).click()
+  const file = readFileSync(await (await download).path())
+  expect(file.subarray(1, 4).toString()).toBe('PNG')
+  expect([file.readUInt32BE(16), file.readUInt32BE(20)]).toEqual([item.width, item.height])
+})
+
+test('a component is swapped for another repository’s', async ({ page, server }) => {
+  const files = readRepository(folder)
+  server.setRepository(
+    'someone/unet-only',
+    Object.fromEntries(Object.entries(files).filter(([path]) => path.startsWith('unet/'))),
+  )
+  server.setRepository(
+    'someone/without-unet-weights',
+    Object.fromEntries(Object.entries(files).filter(([path]) => !/^unet\/.*safetensors/.test(path))),
+  )
+  await open(page, server)
+  const images = await page.evaluate(
+    async ([endpoint, prompt, negativePrompt]) => {
+      const box = document.querySelector('aquatint-prompt')
+      if (box === null) throw new Error('no box')
+      box.loadOptions = { endpoint, device: 'wasm', components: { unet: { repo: 'someone/unet-only', subfolder: 'unet' } } }
+      box.settings = { model: 'someone/without-unet-weights', prompt, negativePrompt }
+      const { images: made } = await box.generate()
+      return made.map((image) => ({ width: image.width, height: image.height, data: [...image.data] }))
+    },
+    [server.url, item.prompt, item.negative_prompt ?? ''] as const,
+  )
+  expect(psnr({ pixels: images[0] })).toBeGreaterThanOrEqual(50)
+})
+
+test('a prompt of 10,000 characters works, cut with a warning that names what was left out', async ({ page, server }) => {
+  await open(page, server)
+  const { pixels, warnings } = await generate(page, 'a cute dog running on the grass '.repeat(320).slice(0, 10_000))
+  expect(pixels?.width).toBe(item.width)
+  expect(warnings?.join('\n')).toContain('running on the grass')
+})
+
+const shard = 'unet/diffusion_pytorch_model-00002-of-00003.safetensors'
+
+const broken: readonly {
+  name: string
+  code: string
+  files: (files: Record<string, Uint8Array>) => Record<string, Uint8Array>
+}[] = [
+  {
+    name: 'a missing shard',
+    code: 'missing-shard',
+    files: (files) => Object.fromEntries(Object.entries(files).filter(([path]) => path !== shard)),
+  },
+  {
+    name: 'a shard shorter than its header says',
+    code: 'tensor-outside-file',
+    files: (files) => ({ ...files, [shard]: (files[shard] ?? new Uint8Array()).slice(0, -64) }),
+  },
+  {
+    name: 'a tensor of the wrong shape',
+    code: 'shape-mismatch',
+    files: (files) => ({
+      ...files,
+      [shard]: withHeader(files[shard], (header) => {
+        const tensor = Object.values(header).find(({ shape }) => shape?.length === 2 && shape[0] !== shape[1])
+        tensor?.shape.reverse()
+      }),
+    }),
+  },
+  {
+    name: 'an unsupported class',
+    code: 'unsupported-class',
+    files: (files) =>
+      withJson(files, 'model_index.json', (index) => (index['unet'] = ['diffusers', 'UNetSpatioTemporalConditionModel'])),
+  },
+  {
+    name: 'an unknown config value',
+    code: 'unsupported-config',
+    files: (files) => withJson(files, 'unet/config.json', (config) => (config['addition_embed_type'] = 'image')),
+  },
+]
+
+test('an unknown repository is named, and the page goes on', async ({ page, server }) => {
+  await open(page, server, 'nobody/nothing')
+  const outcome = await generate(page)
+  expect(outcome.code).toBe('repository-not-found')
+  expect(outcome.message).toContain('nobody/nothing')
+  await expect(page.getByRole('button', { name: 'Generate' })).toBeEnabled()
+})
+
+for (const { name, code, files } of broken) {
+  test(`${name} is an error with its code, and mending the repository mends it`, async ({ page, server }) => {
+    const sound = readRepository(folder)
+    server.setRepository('someone/broken', files(sound))
+    await open(page, server, 'someone/broken')
+    const outcome = await generate(page)
+    expect(outcome).toMatchObject({ code })
+
+    server.setRepository('someone/broken', sound)
+    await page.reload()
+    expect(psnr(await generate(page))).toBeGreaterThanOrEqual(50)
+  })
+}
