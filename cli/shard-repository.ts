@@ -15,6 +15,7 @@ import { CheckpointError, InputError } from '../src/errors.js'
 import { isWeightFile, readContents, type ComponentFiles } from './components.js'
 import { FolderRepository } from './folder-repository.js'
 import { ProgressBar, type CommandIO } from './output.js'
+import { countRenamed, renameFormer } from './rename-tensors.js'
 import { configText, conversionOf, dtypeOf, type DTypeChoice, type DTypeWord } from './shard-dtypes.js'
 import { planShards, type ShardPlan } from './shard-plan.js'
 import { showSize } from './sizes.js'
@@ -42,6 +43,8 @@ interface ShardedComponent {
   readonly bytes: number
   /** Whether shards hold what `save_pretrained` would put in them; else, for a class whose order is not known, the source's order. */
   readonly stateDictOrder: boolean
+  /** Tensors whose names diffusers has changed since the checkpoint was made, written under today's. */
+  readonly renamed: number
   readonly files: readonly { readonly path: string; readonly bytes: number }[]
 }
 
@@ -130,7 +133,8 @@ async function planComponent(
 ): Promise<Plan> {
   const { weights, className, name } = component
   if (weights === null) throw new TypeError(`${name} has no weights`)
-  const table = await readWeightTable(repository, weights)
+  const read = await readWeightTable(repository, weights)
+  const table = renameFormer(className, read)
   const source = measureWeights(table)
   // Buffers of integers (position ids) are no parameters.
   const { parameters } = measureWeights(new Map([...table].filter(([, entry]) => isFloatDType(entry.dtype))))
@@ -155,6 +159,7 @@ async function planComponent(
     sourceBytes: source.bytes,
     bytes: measureWeights(converted).bytes,
     stateDictOrder: knowsOrder(className),
+    renamed: countRenamed(read, table),
     files: plan.files.map((file) => ({ path: pathIn(name, file.name), bytes: file.byteLength })),
   }
   return { ...plan, component, summary }

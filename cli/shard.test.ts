@@ -240,6 +240,25 @@ describe.each([
   })
 })
 
+it('writes today’s names of a VAE that was saved by an old diffusers', async () => {
+  const folder = join(fixtures, 'tiny-sd15/repo/vae')
+  const [before, out] = [await tableOf(folder), fresh()]
+  const result = await runJson<ShardResult>(['shard', folder, '--out', out, '--max-shard-size', '100KB'])
+  const after = await tableOf(out)
+  expect(result.components[0]?.renamed).toBe(16)
+  expect(after.size).toBe(before.size)
+  const attention = 'decoder.mid_block.attentions.0'
+  for (const [former, today] of [
+    ['query', 'to_q'],
+    ['key', 'to_k'],
+    ['value', 'to_v'],
+    ['proj_attn', 'to_out.0'],
+  ])
+    expect(await bytesOf(after.get(`${attention}.${today}.weight`))).toEqual(
+      await bytesOf(before.get(`${attention}.${former}.weight`)),
+    )
+})
+
 it('takes a type for each component', async () => {
   const args = ['--dtype', 'float16', '--dtype', 'text_encoder=q4', '--dtype', 'vae=float32']
   const result = await runJson<ShardResult>(['shard', join(fixtures, 'tiny-sdxl/repo'), '--out', fresh(), ...args])

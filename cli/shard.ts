@@ -72,6 +72,12 @@ function report(result: ShardResult): string {
       .map(
         ({ name, className }) => `${name}: the order of ${className} is not known; its shards follow the order of the source.`,
       ),
+    ...result.components
+      .filter((component) => component.renamed > 0)
+      .map(
+        ({ name, renamed }) =>
+          `${name === '' ? '' : `${name}: `}${renamed} tensors have the names that diffusers gives them today.`,
+      ),
     ...result.overflows.map(
       ({ component, tensor, count }) =>
         `Warning: ${count} values of ${component === '' ? '' : `${component}/`}${tensor} are too large for float16 and are infinite now.`,
