@@ -29,7 +29,8 @@ export interface FixtureCall {
   readonly className: NetworkClass
   readonly config: Config
   readonly table: Table
-  readonly write: (options: WriteOptions) => ComponentGraph
+  /** The graph of the call first; after it, one that uses the tensors which the call leaves out. */
+  readonly write: (options: WriteOptions) => readonly [ComponentGraph, ...ComponentGraph[]]
   readonly inputs: Readonly<Record<string, PlainTensor>>
   /** The reference's outputs by our names. */
   readonly expected: Readonly<Record<string, PlainTensor>>
@@ -69,7 +70,7 @@ export function fixtureCalls(name: string): ReadonlyMap<string, (variant?: strin
 
 /** What differs by class. `outputs` has our name for the fixture's where they differ. */
 interface Prepared {
-  readonly write: (options: WriteOptions) => ComponentGraph
+  readonly write: FixtureCall['write']
   readonly inputs: Readonly<Record<string, PlainTensor>>
   readonly outputs: Readonly<Record<string, string>>
 }
@@ -86,7 +87,7 @@ function prepare(className: NetworkClass, call: string, config: Config, table: T
     case 'UNet2DConditionModel':
       return prepareUnet(config, given)
     case 'SD3Transformer2DModel':
-      return prepareSd3(config, table, given)
+      return prepareSd3(call, config, table, given)
   }
 }
 
@@ -94,7 +95,7 @@ function prepareClip(className: ClipTextClass, config: Config, table: Table, giv
   const ids = get(given, 'input_ids')
   const shape = { batch: axis(ids, 0), sequenceLength: axis(ids, 1) }
   return {
-    write: (options) => clipTextModel(className, config, shape, options),
+    write: (options) => [clipTextModel(className, config, shape, options)],
     inputs: {
       inputs_embeds: embedded(table, clipTokenEmbedding(className, config).tensors, ids),
       pooling: { dims: ids.dims, data: clipPooling(className, config, ids.data, shape.sequenceLength) },
@@ -107,7 +108,7 @@ function prepareT5(config: Config, table: Table, given: Tensors): Prepared {
   const ids = get(given, 'input_ids')
   const shape = { batch: axis(ids, 0), sequenceLength: axis(ids, 1) }
   return {
-    write: (options) => t5EncoderModel(config, shape, options),
+    write: (options) => [t5EncoderModel(config, shape, options)],
     inputs: { inputs_embeds: embedded(table, t5TokenEmbedding(config).tensors, ids) },
     outputs: {},
   }
@@ -118,7 +119,7 @@ function prepareAutoencoder(call: string, config: Config, given: Tensors): Prepa
     call === 'decode' ? (['latents', autoencoderKLDecoder] as const) : (['sample', autoencoderKLEncoder] as const)
   const image = get(given, name)
   const shape = { batch: axis(image, 0), height: axis(image, 2), width: axis(image, 3) }
-  return { write: (options) => write(config, shape, options), inputs: { [name]: image }, outputs: {} }
+  return { write: (options) => [write(config, shape, options)], inputs: { [name]: image }, outputs: {} }
 }
 
 function prepareUnet(config: Config, given: Tensors): Prepared {
@@ -129,7 +130,7 @@ function prepareUnet(config: Config, given: Tensors): Prepared {
   const text = given.get('text_embeds')
   const added = text === undefined ? undefined : unetAddEmbeds(config, text.data, get(given, 'time_ids').data, batch)
   return {
-    write: (options) => unet2DConditionModel(config, shape, options),
+    write: (options) => [unet2DConditionModel(config, shape, options)],
     inputs: {
       sample,
       encoder_hidden_states: context,
@@ -140,7 +141,7 @@ function prepareUnet(config: Config, given: Tensors): Prepared {
   }
 }
 
-function prepareSd3(config: Config, table: Table, given: Tensors): Prepared {
+function prepareSd3(call: string, config: Config, table: Table, given: Tensors): Prepared {
   const latents = get(given, 'hidden_states')
   const context = get(given, 'encoder_hidden_states')
   const batch = axis(latents, 0)
@@ -149,7 +150,11 @@ function prepareSd3(config: Config, table: Table, given: Tensors): Prepared {
   const positions = plain(get(table, tensor)).data
   const crop = Float32Array.from(runs.flatMap(({ begin, end }) => Array.from(positions.subarray(begin, end))))
   return {
-    write: (options) => sd3Transformer2DModel(config, shape, options),
+    write: (options) => {
+      const whole = sd3Transformer2DModel(config, shape, options)
+      // Which layers, fixtures/generator/networks.py says.
+      return call === 'skip_layers' ? [sd3Transformer2DModel(config, shape, { ...options, skipLayers: [1, 2] }), whole] : [whole]
+    },
     inputs: {
       hidden_states: latents,
       encoder_hidden_states: context,

@@ -14,7 +14,7 @@ const tolerance = 1e-2
 describe.each(fixtureNames())('%s', (name) => {
   test.each([...fixtureCalls(name)])('%s', async (_, read) => {
     const { className, table, write, inputs, expected } = read()
-    const { graphs } = matchWeights(className, [write({ dtype: 'float16', weights: 'initializer', granularity: 'block' })], table)
+    const { graphs } = matchWeights(className, write({ dtype: 'float16', weights: 'initializer', granularity: 'block' }), table)
     const results = await runGraph(graphs[0]!, table, inputs)
     for (const [key, value] of Object.entries(expected)) {
       const error = relativeError(results[key], value)

@@ -50,8 +50,8 @@ describe.each(cases)('%s %s', (name, call) => {
     expect(count).toBeGreaterThan(3)
     for (const weights of ['initializer', 'input'] as const) {
       const form = { dtype: 'float32', weights, granularity: 'block' } as const
-      const float = matchWeights(className, [write(form)], decoded)
-      const quantized = matchWeights(className, [write({ ...form, quantized: quantizedWeights(className, coded) })], coded)
+      const float = matchWeights(className, write(form), decoded)
+      const quantized = matchWeights(className, write({ ...form, quantized: quantizedWeights(className, coded) }), coded)
       expect(quantized.unexpected).toEqual([])
       const wanted = await runGraph(float.graphs[0]!, decoded, inputs)
       const got = await runGraph(quantized.graphs[0]!, coded, inputs)
