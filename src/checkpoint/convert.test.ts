@@ -1,10 +1,11 @@
 import { describe, expect, it } from 'vitest'
-import type { ByteSource } from '../hub/types.js'
+import type { ByteRange, ByteSource } from '../hub/types.js'
 import { bfloat16ToFloat32, float16ToFloat32, float32ToFloat16 } from '../util/half.js'
 import { convertTable } from './convert.js'
 import { bytesOf, decodeFloats } from './convert-floats.js'
 import { pieceElements } from './convert-pieces.js'
 import { dequantizeRows, quantizedLayout, quantizeRows } from './quantize.js'
+import { QuantizedTensor, ScaleMemory } from './quantize-source.js'
 import { MemorySource } from './testing.js'
 import type { SafetensorsDType, TensorEntry, WeightTable } from './types.js'
 
@@ -161,15 +162,45 @@ describe.each([4, 8] as const)('quantising to int%i', (bits) => {
     expect(Math.max(...raw.source.reads.map((read) => read.end - read.begin))).toBeLessThanOrEqual(4 * pieceElements)
   })
 
-  it('keeps the scales of one weight only', async () => {
-    const [a, b] = [small('a.weight'), small('b.weight')]
-    const table = convertTable(tableOf(a, b), { quantize: { bits } })
-    await whole(table.get('a.weight'))
-    await whole(table.get('b.weight'))
-    const before = [a.source.reads.length, b.source.reads.length]
-    const [scalesOfA, scalesOfB] = [await whole(table.get('a.weight_scale')), await whole(table.get('b.weight_scale'))]
-    expect(scalesOfA).toEqual(scalesOfB)
-    expect([a.source.reads.length - before[0]!, b.source.reads.length - before[1]!]).toEqual([1, 0])
+  it('reads the source once also when all parts are asked for at once', async () => {
+    const { raw, table } = make()
+    await Promise.all([...table.values()].map((entry) => whole(entry)))
+    expect(raw.source.reads.reduce((sum, read) => sum + read.end - read.begin, 0)).toBe(weights.byteLength)
+  })
+
+  it('reads a weight again for scales that it no longer keeps', async () => {
+    const layout = quantizedLayout([2, 64], { bits })
+    // Scales of two weights fit: the third displaces the first.
+    const memory = new ScaleMemory(2 * 2 * layout.scaleBytes)
+    const raw = ['a', 'b', 'c'].map(small)
+    const tensors = raw.map((entry) => new QuantizedTensor(entry, layout, memory))
+    const all = (source: ByteSource) => source.read({ begin: 0, end: source.byteLength })
+    for (const { codes } of tensors) await all(codes)
+    const scales = await Promise.all(tensors.map((tensor) => all(tensor.scales)))
+    expect(raw.map((entry) => entry.source.reads.length)).toEqual([2, 1, 1])
+    for (const one of scales) expect(one).toEqual(scales[0])
+    // Nothing is kept where one weight alone is too much.
+    const none = new QuantizedTensor(small('d'), layout, new ScaleMemory(1))
+    await all(none.codes)
+    expect(await all(none.scales)).toEqual(scales[0])
+  })
+
+  it('goes on after a read that failed', async () => {
+    const raw = small('x.weight')
+    let fails = true
+    const flaky = {
+      ...raw,
+      source: {
+        byteLength: raw.source.byteLength,
+        read: (range: ByteRange) => (fails ? Promise.reject(new Error('gone')) : raw.source.read(range)),
+      },
+    }
+    const table = convertTable(tableOf(flaky), { quantize: { bits } })
+    const [codes, scales] = [whole(table.get('x.weight')), whole(table.get('x.weight_scale'))]
+    await expect(codes).rejects.toThrow('gone')
+    await expect(scales).rejects.toThrow('gone')
+    fails = false
+    expect((await whole(table.get('x.weight'))).byteLength).toBe((128 * bits) / 8)
   })
 })
 

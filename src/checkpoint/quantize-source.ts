@@ -10,39 +10,54 @@ import { quantizeRows, type QuantizedLayout } from './quantize.js'
 import { dtypeBytes } from './safetensors.js'
 import type { TensorEntry } from './types.js'
 
-/** Scales longer than this are computed again instead of kept. */
-const maxKeptBytes = 16 << 20
+interface Kept {
+  readonly scales: Uint8Array<ArrayBuffer>
+  readonly zeroPoints: Uint8Array<ArrayBuffer>
+  /** Rows from the first that are here. */
+  rows: number
+}
 
 /**
- * Keeps the scales of the one weight whose codes are being read from the front, so that reading its scales next does not read the
- * weight again. One for a table: memory does not grow with it.
+ * Keeps the scales of the weights whose codes were read last, so that reading the scales next does not read a weight again. One for a
+ * table: memory does not grow with it.
  */
 export class ScaleMemory {
-  #owner: QuantizedTensor | null = null
-  #scales = new Uint8Array()
-  #zeroPoints = new Uint8Array()
-  #rows = 0
+  /** In the order in which they began. */
+  readonly #kept = new Map<QuantizedTensor, Kept>()
+  readonly #most: number
+  #bytes = 0
+
+  /** @param most bytes that are kept at a time */
+  constructor(most = 16 << 20) {
+    this.#most = most
+  }
 
   /** Notes rows that were just quantised. They count only if all rows before them were noted too. */
   keep(owner: QuantizedTensor, row: number, scales: Uint8Array, zeroPoints: Uint8Array): void {
     const { rows, scaleBytes, zeroPointBytes } = owner.layout
-    if (this.#owner !== owner) {
-      if (row !== 0 || rows * (scaleBytes + zeroPointBytes) > maxKeptBytes) return
-      this.#owner = owner
-      this.#scales = new Uint8Array(rows * scaleBytes)
-      this.#zeroPoints = new Uint8Array(rows * zeroPointBytes)
-      this.#rows = 0
+    let kept = this.#kept.get(owner)
+    if (kept === undefined) {
+      const bytes = rows * (scaleBytes + zeroPointBytes)
+      if (row !== 0 || bytes > this.#most) return
+      for (const [oldest, { scales, zeroPoints }] of this.#kept) {
+        if (this.#bytes + bytes <= this.#most) break
+        this.#kept.delete(oldest)
+        this.#bytes -= scales.byteLength + zeroPoints.byteLength
+      }
+      kept = { scales: new Uint8Array(rows * scaleBytes), zeroPoints: new Uint8Array(rows * zeroPointBytes), rows: 0 }
+      this.#kept.set(owner, kept)
+      this.#bytes += bytes
     }
-    if (row > this.#rows) return
-    this.#scales.set(scales, row * scaleBytes)
-    this.#zeroPoints.set(zeroPoints, row * zeroPointBytes)
-    this.#rows = Math.max(this.#rows, row + scales.byteLength / scaleBytes)
+    if (row > kept.rows) return
+    kept.scales.set(scales, row * scaleBytes)
+    kept.zeroPoints.set(zeroPoints, row * zeroPointBytes)
+    kept.rows = Math.max(kept.rows, row + scales.byteLength / scaleBytes)
   }
 
   /** Bytes of the owner's scales or zero points, or null where they are not all here. */
   find(owner: QuantizedTensor, part: 'scales' | 'zeroPoints', range: ByteRange): Uint8Array<ArrayBuffer> | null {
-    if (this.#owner !== owner || this.#rows < owner.layout.rows) return null
-    return (part === 'scales' ? this.#scales : this.#zeroPoints).slice(range.begin, range.end)
+    const kept = this.#kept.get(owner)
+    return kept === undefined || kept.rows < owner.layout.rows ? null : kept[part].slice(range.begin, range.end)
   }
 }
 
@@ -54,6 +69,8 @@ export class QuantizedTensor {
   readonly zeroPoints: ByteSource
   readonly #entry: TensorEntry
   readonly #memory: ScaleMemory
+  /** Reads come one after the other: scales are asked for while the codes are still being made. */
+  #last: Promise<unknown> = Promise.resolve()
 
   constructor(entry: TensorEntry, layout: QuantizedLayout, memory: ScaleMemory) {
     this.#entry = entry
@@ -68,24 +85,38 @@ export class QuantizedTensor {
     const byteLength = this.layout.rows * rowBytes
     return {
       byteLength,
-      read: async (range, options) => {
-        checkRange(range, byteLength)
-        if (part !== 'codes') {
-          const kept = this.#memory.find(this, part, range)
-          if (kept !== null) return kept
-        }
-        const result = new Uint8Array(range.end - range.begin)
-        if (result.byteLength === 0) return result
-        const last = Math.ceil(range.end / rowBytes)
-        const step = Math.max(1, Math.floor(pieceElements / this.layout.columns))
-        for (let row = Math.floor(range.begin / rowBytes); row < last; row += step) {
-          const rows = await this.#quantize(row, Math.min(row + step, last), options)
-          if (part === 'codes') this.#memory.keep(this, row, rows.scales, rows.zeroPoints)
-          copyOverlap(result, range.begin, rows[part], row * rowBytes)
-        }
-        return result
+      read: (range, options) => {
+        const before = this.#last
+        const read = (async () => {
+          checkRange(range, byteLength)
+          await before
+          return this.#read(part, rowBytes, range, options)
+        })()
+        // A read that fails is its own reader's business.
+        this.#last = read.catch(() => {})
+        return read
       },
     }
+  }
+
+  async #read(
+    part: 'codes' | 'scales' | 'zeroPoints',
+    rowBytes: number,
+    range: ByteRange,
+    options: ReadOptions | undefined,
+  ): Promise<Uint8Array<ArrayBuffer>> {
+    const kept = part === 'codes' ? null : this.#memory.find(this, part, range)
+    if (kept !== null) return kept
+    const result = new Uint8Array(range.end - range.begin)
+    if (result.byteLength === 0) return result
+    const last = Math.ceil(range.end / rowBytes)
+    const step = Math.max(1, Math.floor(pieceElements / this.layout.columns))
+    for (let row = Math.floor(range.begin / rowBytes); row < last; row += step) {
+      const rows = await this.#quantize(row, Math.min(row + step, last), options)
+      if (part === 'codes') this.#memory.keep(this, row, rows.scales, rows.zeroPoints)
+      copyOverlap(result, range.begin, rows[part], row * rowBytes)
+    }
+    return result
   }
 
   async #quantize(first: number, last: number, options: ReadOptions | undefined) {
