@@ -1,0 +1,290 @@
+"""The denoiser and its two text encoders, trained together on latents that are computed once.
+
+The classes are diffusers' UNet2DConditionModel and transformers' CLIPTextModel and CLIPTextModelWithProjection, joined exactly
+as StableDiffusionXLPipeline joins them: the penultimate hidden states of both encoders side by side for cross-attention, the
+second one's projected end token and the size ids added to the time embedding.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, EulerDiscreteScheduler, UNet2DConditionModel
+from torch import nn
+from torch.nn import functional as F
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+from captions import caption
+from data import COLOURS, SIZE, Pictures, contact_sheet, random_placement
+from optim import Ema, Optimisers
+from tokens import LENGTH
+
+STEPS = 10
+"""Sampling steps the model is meant for; half of the training's time steps are these."""
+
+WIDTHS = (64, 128)
+"""Hidden sizes of the first and the second text encoder."""
+
+
+def make_scheduler() -> EulerDiscreteScheduler:
+    """SDXL's noise schedule, predicting v, with the steps counted from the noisiest one."""
+    return EulerDiscreteScheduler(
+        beta_schedule="scaled_linear",
+        beta_start=0.00085,
+        beta_end=0.012,
+        num_train_timesteps=1000,
+        prediction_type="v_prediction",
+        timestep_spacing="trailing",
+        steps_offset=1,
+    )
+
+
+def make_text_encoders(tokenizer: CLIPTokenizer) -> tuple[CLIPTextModel, CLIPTextModelWithProjection]:
+    """Untrained text encoders for this tokenizer's vocabulary."""
+
+    def config(width: int, act: str) -> CLIPTextConfig:
+        return CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=width,
+            intermediate_size=4 * width,
+            projection_dim=WIDTHS[1],
+            num_hidden_layers=2,
+            num_attention_heads=width // 32,
+            max_position_embeddings=LENGTH,
+            hidden_act=act,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.eos_token_id,
+        )
+
+    encoders = CLIPTextModel(config(WIDTHS[0], "quick_gelu")), CLIPTextModelWithProjection(config(WIDTHS[1], "gelu"))
+    for encoder in encoders:
+        for name, p in encoder.named_parameters():
+            if "token_embedding" in name:
+                nn.init.normal_(p, std=0.3)
+    return encoders
+
+
+def make_unet(channels: tuple[int, ...] = (32, 96, 128), latent_channels: int = 4) -> UNet2DConditionModel:
+    """An untrained denoiser in SDXL's form: three levels, cross-attention on the lower two, size ids in the time embedding."""
+    return UNet2DConditionModel(
+        sample_size=SIZE // 8,
+        in_channels=latent_channels,
+        out_channels=latent_channels,
+        block_out_channels=channels,
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        attention_head_dim=tuple(c // 32 for c in channels),
+        cross_attention_dim=sum(WIDTHS),
+        transformer_layers_per_block=1,
+        use_linear_projection=True,
+        norm_num_groups=16,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=32,
+        projection_class_embeddings_input_dim=WIDTHS[1] + 6 * 32,
+    )
+
+
+class Model(nn.Module):
+    """Everything that is trained here, and how SDXL's pipeline calls it."""
+
+    def __init__(self, tokenizer: CLIPTokenizer):
+        super().__init__()
+        self.first, self.second = make_text_encoders(tokenizer)
+        self.unet = make_unet().to(memory_format=torch.channels_last)
+
+    def encode(self, ids: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Token ids for each encoder, [batch, 77], to prompt embeddings [batch, 77, 192] and pooled ones [batch, 128]."""
+        one = self.first(ids[0], output_hidden_states=True)
+        two = self.second(ids[1], output_hidden_states=True)
+        return torch.cat([one.hidden_states[-2], two.hidden_states[-2]], -1), two.text_embeds
+
+    def forward(
+        self, noisy: torch.Tensor, t: torch.Tensor, embeds: torch.Tensor, pooled: torch.Tensor
+    ) -> torch.Tensor:
+        time_ids = torch.tensor([[SIZE, SIZE, 0, 0, SIZE, SIZE]], dtype=noisy.dtype).expand(len(noisy), -1)
+        return self.unet(
+            noisy, t, embeds, added_cond_kwargs={"text_embeds": pooled, "time_ids": time_ids}, return_dict=False
+        )[0]
+
+
+@torch.no_grad()
+def compute_latents(vae: AutoencoderKL, pictures: Pictures, each: int, path: Path, seed: int) -> torch.Tensor:
+    """Scaled latents of `each` placements of every subject on every colour: [subjects, colours, each, 4, 16, 16], kept in `path`.
+
+    Sets the autoencoder's scaling_factor to their inverse standard deviation, as diffusers wants it.
+    """
+    if path.exists():
+        kept = torch.load(path, weights_only=True)
+        vae.register_to_config(scaling_factor=kept["scaling_factor"])
+        return kept["latents"]
+    rng = np.random.default_rng(seed + 1)
+    vae.eval()
+    rows = []
+    for subject in range(len(pictures.subjects)):
+        composed = np.stack(
+            [pictures.compose(subject, c, random_placement(rng)) for c in range(len(COLOURS)) for _ in range(each)]
+        )
+        batch = torch.from_numpy(composed).permute(0, 3, 1, 2) * 2 - 1
+        rows.append(vae.encode(batch).latent_dist.mode().contiguous())
+        if subject % 40 == 0:
+            print(f"latents {subject}/{len(pictures.subjects)}", flush=True)
+    latents = torch.stack(rows).unflatten(1, (len(COLOURS), each))
+    factor = round(1 / latents.std().item(), 5)
+    print(f"scaling_factor {factor}; channel means {(latents.mean((0, 1, 2, 4, 5)) * factor).tolist()}", flush=True)
+    vae.register_to_config(scaling_factor=factor)
+    latents *= factor
+    torch.save({"latents": latents, "scaling_factor": factor}, path)
+    return latents
+
+
+class Batches:
+    """Random (noisy latents, time step, target, weight, token ids, dropped) from the latents and the captions."""
+
+    def __init__(self, latents: torch.Tensor, pictures: Pictures, tokenizers: list[CLIPTokenizer], seed: int):
+        self.latents, self.pictures, self.tokenizers = latents, pictures, tokenizers
+        self.rng = np.random.default_rng(seed)
+        self.generator = torch.Generator().manual_seed(seed)
+        scheduler = make_scheduler()
+        self.alphas = scheduler.alphas_cumprod.float()
+        scheduler.set_timesteps(STEPS)
+        self.shipped = scheduler.timesteps.long()
+        chances = np.ones(len(COLOURS))
+        chances[0] = 2.0
+        self.colour_chances = chances / chances.sum()
+
+    def tokenize(self, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        ids = [
+            t(texts, padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt").input_ids
+            for t in self.tokenizers
+        ]
+        return ids[0], ids[1]
+
+    def next(self, captions: int, repeats: int = 2) -> dict[str, torch.Tensor]:
+        """A batch of captions, each with `repeats` pictures of its own, so that text is encoded less often."""
+        g = self.generator
+        count = captions * repeats
+        subjects = self.rng.integers(len(self.pictures.subjects), size=captions)
+        colours = self.rng.choice(len(COLOURS), size=captions, p=self.colour_chances)
+        texts = [caption(self.pictures.subjects[s], int(c), self.rng) for s, c in zip(subjects, colours)]
+        subjects, colours = subjects.repeat(repeats), colours.repeat(repeats)
+        placements = self.rng.integers(self.latents.shape[2], size=count)
+        clean = self.latents[subjects, colours, placements]
+        t = torch.randint(1000, (count,), generator=g)
+        chosen = self.shipped[torch.randint(STEPS, (count,), generator=g)]
+        t = torch.where(torch.rand(count, generator=g) < 0.7, chosen, t)
+        alpha = self.alphas[t].view(-1, 1, 1, 1)
+        noise = torch.randn(clean.shape, generator=g)
+        snr = alpha / (1 - alpha)
+        first, second = self.tokenize(texts)
+        return {
+            "noisy": alpha.sqrt() * clean + (1 - alpha).sqrt() * noise,
+            "t": t,
+            "target": alpha.sqrt() * noise - (1 - alpha).sqrt() * clean,
+            # Min-SNR-5 for v, and never less than a fifth, so that the first step, which picks the picture, counts.
+            "weight": (snr.clamp(max=5) / (snr + 1)).clamp(min=0.2),
+            "first": first,
+            "second": second,
+            # Guidance in SDXL compares with all-zero embeddings (force_zeros_for_empty_prompt).
+            "kept": (torch.rand(count, generator=g) > 0.06).float(),
+        }
+
+
+def loss_of(model: Model, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Weighted mean squared error of the predicted v."""
+    embeds, pooled = model.encode((batch["first"], batch["second"]))
+    kept = batch["kept"]
+    repeats = len(kept) // len(pooled)
+    embeds, pooled = embeds.repeat_interleave(repeats, 0), pooled.repeat_interleave(repeats, 0)
+    predicted = model(batch["noisy"], batch["t"], embeds * kept[:, None, None], pooled * kept[:, None])
+    return (batch["weight"] * (predicted.float() - batch["target"]).square()).mean()
+
+
+def train_denoiser(
+    pictures: Pictures,
+    latents: torch.Tensor,
+    vae: AutoencoderKL,
+    tokenizers: list[CLIPTokenizer],
+    out: Path,
+    minutes: float,
+    seed: int,
+    lr: float = 1e-3,
+    muon_lr: float = 4e-3,
+    count: int = 20,
+) -> Model:
+    """Trains for `minutes` of the process's own clock (earlier, interrupted runs count), resuming from out/denoiser.pt."""
+    torch.manual_seed(seed)
+    model = Model(tokenizers[0])
+    optimisers = Optimisers([model], lr, muon_lr)
+    ema = Ema([model])
+    checkpoint = out / "denoiser.pt"
+    step, spent = 0, 0.0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimisers.load_state_dict(state["optimisers"])
+        ema.average = state["ema"]
+        step, spent = state["step"], state["spent"]
+    batches = Batches(latents, pictures, tokenizers, seed + step)
+
+    def save() -> None:
+        state = {"model": model.state_dict(), "optimisers": optimisers.state_dict(), "ema": ema.average}
+        torch.save({**state, "step": step, "spent": spent}, checkpoint.with_suffix(".tmp"))
+        checkpoint.with_suffix(".tmp").replace(checkpoint)
+        ema.swap()
+        write_samples(model, vae, batches, out / "samples.png")
+        ema.swap()
+
+    losses: list[float] = []
+    last, saved = time.monotonic(), spent
+    while spent < minutes * 60:
+        optimisers.set_progress(spent / (minutes * 60), step)
+        loss = loss_of(model, batches.next(count))
+        loss.backward()
+        optimisers.step()
+        step += 1
+        ema.update(step)
+        losses.append(loss.item())
+        now = time.monotonic()
+        spent, last = spent + now - last, now
+        if step % 50 == 0:
+            print(f"denoiser {spent / 60:6.1f} min  step {step}  loss {np.mean(losses[-50:]):.4f}", flush=True)
+        if spent - saved > 240:
+            save()
+            saved, last = spent, time.monotonic()
+    save()
+    ema.swap()
+    return model
+
+
+@torch.no_grad()
+def sample(
+    model: Model, vae: AutoencoderKL, ids: tuple[torch.Tensor, torch.Tensor], seed: int, steps: int = STEPS
+) -> np.ndarray:
+    """Pictures for token ids, [n, 128, 128, 3] in 0..1, by the shipped scheduler without guidance."""
+    scheduler = make_scheduler()
+    scheduler.set_timesteps(steps)
+    embeds, pooled = model.encode(ids)
+    side = SIZE // 8
+    generator = torch.Generator().manual_seed(seed)
+    latents = torch.randn(len(pooled), model.unet.config.in_channels, side, side, generator=generator)
+    latents = latents * scheduler.init_noise_sigma
+    for t in scheduler.timesteps:
+        v = model(scheduler.scale_model_input(latents, t), t.expand(len(latents)), embeds, pooled)
+        latents = scheduler.step(v, t, latents).prev_sample
+    decoded = vae.decode(latents / vae.config.scaling_factor).sample
+    return (decoded.permute(0, 2, 3, 1).numpy() / 2 + 0.5).clip(0, 1)
+
+
+def write_samples(model: Model, vae: AutoencoderKL, batches: Batches, path: Path) -> None:
+    """A sheet of prompts, three seeds of the first ones, to look at."""
+    rng = np.random.default_rng(3)
+    picks = rng.choice(len(batches.pictures.subjects), 36)
+    names = list(COLOURS)
+    texts = [f"{batches.pictures.subjects[s].name}, {names[k % 8]} background" for k, s in enumerate(picks)]
+    texts += texts[:6] + ["rocket", "red apple", "a flurb", "blue background", "", "sad cat on a pink background"]
+    contact_sheet(sample(model, vae, batches.tokenize(texts), 5), 12).save(path)

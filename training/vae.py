@@ -1,0 +1,131 @@
+"""The autoencoder: diffusers' AutoencoderKL, eight times smaller on a side, trained on the pictures alone.
+
+It is trained first at half size, where a step costs a quarter and every pixel carries more detail, then at full size.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from torch.nn import functional as F
+
+from data import COLOURS, SIZE, Pictures, contact_sheet, random_placement
+from optim import Ema, Optimisers
+
+KL_WEIGHT = 2e-4
+"""Of the mean divergence per latent element: enough to keep the latents near unit size and the posterior a little wide."""
+
+
+def make_vae(channels: tuple[int, ...] = (16, 32, 64, 128), latent_channels: int = 4) -> AutoencoderKL:
+    """An untrained autoencoder in SDXL's form."""
+    levels = len(channels)
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        block_out_channels=channels,
+        layers_per_block=1,
+        norm_num_groups=8,
+        latent_channels=latent_channels,
+        sample_size=SIZE,
+        force_upcast=False,
+    )
+
+
+def _batch(pool: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
+    """Random placed glyphs on random colours: [count, 3, size, size] in -1..1."""
+    subjects, placements = pool.shape[:2]
+    which = torch.randint(subjects, (count,), generator=generator)
+    how = torch.randint(placements, (count,), generator=generator)
+    placed = pool[which, how].float() / 255
+    palette = torch.tensor(list(COLOURS.values())).float() / 255
+    colours = palette[torch.randint(len(palette), (count,), generator=generator)]
+    pictures = placed[..., :3] + (1 - placed[..., 3:]) * colours[:, None, None, :]
+    # A permuted view of [n, h, w, c] is already in the channels-last layout.
+    return pictures.clamp(0, 1).permute(0, 3, 1, 2) * 2 - 1
+
+
+def _loss(vae: AutoencoderKL, pictures: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """L1 on pixels, on their differences and on half-size pictures, and the divergence; and the plain L1 to report."""
+    mean, log_variance = vae.quant_conv(vae.encoder(pictures)).chunk(2, 1)
+    log_variance = log_variance.clamp(-12, 4)
+    latents = mean + (0.5 * log_variance).exp() * noise
+    decoded = vae.decoder(vae.post_quant_conv(latents))
+    error = decoded - pictures
+    l1 = error.abs().mean()
+    edges = (error[..., 1:] - error[..., :-1]).abs().mean() + (error[..., 1:, :] - error[..., :-1, :]).abs().mean()
+    coarse = F.avg_pool2d(error, 4).abs().mean()
+    kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
+    return l1 + 0.5 * edges + coarse + KL_WEIGHT * kl, l1
+
+
+def train_vae(
+    pictures: Pictures, out: Path, minutes: float, seed: int, lr: float = 1e-3, muon_lr: float = 4e-3, compiled: bool = False
+) -> AutoencoderKL:
+    """Trains for `minutes` of this process's own clock (time of earlier, interrupted runs counts), resuming from out/vae.pt."""
+    torch.manual_seed(seed)
+    vae = make_vae().to(memory_format=torch.channels_last)
+    optimisers = Optimisers([vae], lr, muon_lr)
+    ema = Ema([vae])
+    checkpoint = out / "vae.pt"
+    step, spent, losses = 0, 0.0, []
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        vae.load_state_dict(state["vae"])
+        optimisers.load_state_dict(state["optimisers"])
+        ema.average = state["ema"]
+        step, spent = state["step"], state["spent"]
+    generator = torch.Generator().manual_seed(seed + step)
+    rng = np.random.default_rng(seed)
+    loss_of = torch.compile(_loss) if compiled else _loss
+
+    def save() -> None:
+        state = {"vae": vae.state_dict(), "optimisers": optimisers.state_dict(), "ema": ema.average}
+        torch.save({**state, "step": step, "spent": spent}, checkpoint.with_suffix(".tmp"))
+        checkpoint.with_suffix(".tmp").replace(checkpoint)
+        ema.swap()
+        write_reconstructions(vae, pictures, out / "vae.png")
+        ema.swap()
+
+    pools: dict[int, torch.Tensor] = {}
+    last, saved = time.monotonic(), spent
+    while spent < minutes * 60:
+        progress = spent / (minutes * 60)
+        size, count = (SIZE // 2, 16) if progress < 0.6 else (SIZE, 8)
+        if size not in pools:
+            pools = {size: torch.from_numpy(pictures.placed_pool(rng, 8, size))}
+        optimisers.set_progress(progress, step)
+        batch = _batch(pools[size], count, generator)
+        noise = torch.randn(count, vae.config.latent_channels, size // 8, size // 8, generator=generator)
+        loss, l1 = loss_of(vae, batch, noise)
+        loss.backward()
+        optimisers.step()
+        step += 1
+        ema.update(step)
+        losses.append(l1.item())
+        now = time.monotonic()
+        spent, last = spent + now - last, now
+        if step % 50 == 0:
+            print(f"vae {spent / 60:6.1f} min  step {step}  size {size}  L1 {np.mean(losses[-50:]):.4f}", flush=True)
+        if spent - saved > 180:
+            save()
+            saved, last = spent, time.monotonic()
+    save()
+    ema.swap()
+    return vae
+
+
+@torch.no_grad()
+def write_reconstructions(vae: AutoencoderKL, pictures: Pictures, path: Path) -> None:
+    """Originals over reconstructions, a few subjects, to look at."""
+    rng = np.random.default_rng(1)
+    picks = rng.choice(len(pictures.subjects), min(24, len(pictures.subjects)), replace=False)
+    originals = np.stack([pictures.compose(int(i), k % len(COLOURS), random_placement(rng)) for k, i in enumerate(picks)])
+    batch = torch.from_numpy(originals).permute(0, 3, 1, 2) * 2 - 1
+    decoded = vae.decode(vae.encode(batch).latent_dist.mode()).sample
+    shown = (decoded.permute(0, 2, 3, 1).numpy() / 2 + 0.5).clip(0, 1)
+    rows = [x for k in range(0, len(picks), 12) for x in (originals[k : k + 12], shown[k : k + 12])]
+    contact_sheet(np.concatenate(rows), min(12, len(picks))).save(path)
