@@ -1,37 +1,149 @@
-/** Issue 3, promises 1 to 3 and 5, 9: parallel, from the Hub, verified, stored once, warm. */
+/** Issue 3, promises 1, 2, 3, 5 and 9: parallel, from the Hub, checked, stored once, and there without a network. */
 
-import { createHash } from 'node:crypto'
-import { expect, test } from './hub/harness.js'
+import { readdir, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { large, mebibyte, sha256, weightsPath } from './hub/files.js'
+import { launchBrowser } from './hub/browser.js'
+import { driveHub, expect, test } from './hub/harness.js'
 import { syntheticFile } from './hub-server/repositories.js'
 
-const mebibyte = 1 << 20
-const large = syntheticFile(272 * mebibyte + 12_345, 3)
-const path = 'unet/diffusion_pytorch_model.safetensors'
-
-async function sha256(file = large): Promise<string> {
-  const hash = createHash('sha256')
-  for (let at = 0; at < file.size; at += 16 * mebibyte) hash.update(await file.read(at, Math.min(file.size, at + 16 * mebibyte)))
-  return hash.digest('hex')
-}
-
-test('1, 2, 3, 9: 272 MiB come in parallel, checked, and are there offline', async ({ server, hub }) => {
-  server.setRepository('owner/large', { 'model_index.json': '{}', [path]: large })
+test('1, 2, 3, 9: a large file comes in parallel, checked, and is there offline after a restart', async ({ server, pageUrl }) => {
+  server.setRepository('owner/large', { 'model_index.json': '{}', [weightsPath]: large })
   server.setFaults({ bytesPerSecond: 20 * mebibyte })
-  await hub.call('open', 'owner/large', { endpoint: server.url })
-  const began = performance.now()
-  expect(await hub.call('load', path)).toEqual([large.size])
-  console.log('load', performance.now() - began)
-  expect(await hub.call('hash', path)).toBe(await sha256())
-  const asked = server.log.filter((entry) => entry.file === path && entry.kind === 'file')
-  expect(Math.max(...asked.map((entry) => entry.concurrency))).toBeGreaterThanOrEqual(4)
-  expect(asked.reduce((sum, entry) => sum + entry.bytes, 0)).toBe(large.size)
-  expect(server.log.filter((entry) => entry.kind === 'resolve')).toHaveLength(1)
-  expect(await hub.call('memoryPeak')).toBeLessThanOrEqual(128 * mebibyte)
-  expect(await hub.call('trouble')).toEqual([])
-  await hub.terminate()
-  await server.close()
-  await hub.page.reload()
-  await hub.call('open', 'owner/large', { endpoint: server.url })
-  expect(await hub.call('load', path)).toEqual([large.size])
-  expect(await hub.call('hash', path)).toBe(await sha256())
+  const browser = await launchBrowser()
+  try {
+    const hub = await driveHub(await browser.newPage(), pageUrl)
+    const empty = await bytesUnder(browser.profile)
+    await hub.call('open', 'owner/large', { endpoint: server.url })
+    expect(await hub.call('load', weightsPath)).toEqual([large.size])
+    expect(await hub.call('hash', weightsPath)).toBe(await sha256(large))
+    expect(await hub.call('trouble')).toEqual([])
+    expect(await hub.call('memoryPeak')).toBeLessThanOrEqual(128 * mebibyte)
+    const asked = server.log.filter((entry) => entry.file === weightsPath && entry.kind === 'file')
+    expect(Math.max(...asked.map((entry) => entry.concurrency))).toBeGreaterThanOrEqual(4)
+    expect(asked.reduce((sum, entry) => sum + entry.bytes, 0)).toBe(large.size)
+    expect(server.log.filter((entry) => entry.kind === 'resolve')).toHaveLength(1)
+    // The profile holds the file once: no second copy in the HTTP cache.
+    const stored = (await bytesUnder(browser.profile)) - empty
+    expect(stored).toBeGreaterThanOrEqual(large.size)
+    expect(stored).toBeLessThan(large.size * 1.05)
+    await server.close()
+    await browser.restart()
+    const again = await driveHub(await browser.newPage(), pageUrl)
+    await again.call('open', 'owner/large', { endpoint: server.url })
+    expect(await again.call('load', weightsPath)).toEqual([large.size])
+    expect(await again.call('hash', weightsPath)).toBe(await sha256(large))
+    expect(await again.progress(weightsPath)).toMatchObject({ phase: 'complete', cached: large.size })
+  } finally {
+    await browser.close()
+  }
 })
+
+test('1: shards are fetched side by side', async ({ server, hub }) => {
+  const shards = Array.from({ length: 4 }, (_, k) => [`unet/shard-${k}.safetensors`, syntheticFile(2 * mebibyte, k + 1)] as const)
+  server.setRepository('owner/shards', Object.fromEntries(shards))
+  server.setFaults({ bytesPerSecond: mebibyte })
+  await hub.call('open', 'owner/shards', { endpoint: server.url })
+  await hub.call('load', ...shards.map(([path]) => path))
+  const spans = server.log.filter((entry) => entry.host === 'cdn').map(({ time, end }) => ({ time, end: end ?? Infinity }))
+  const most = Math.max(...spans.map(({ time }) => spans.filter((other) => other.time <= time && other.end > time).length))
+  expect(most).toBeGreaterThanOrEqual(4)
+})
+
+test('3: wrong bytes are never taken: fetched again once, then refused, with nothing left behind', async ({ server, hub }) => {
+  const file = syntheticFile(5 * mebibyte, 9)
+  server.setRepository('owner/wrong', { [weightsPath]: file, 'config.json': '{"right": true}' })
+  await hub.call('open', 'owner/wrong', { endpoint: server.url })
+  for (const fault of [{ flipByteAt: 3 * mebibyte }, { shiftBytes: 4 }]) {
+    server.setFaults({ rules: [{ match: { host: 'cdn' }, ...fault }] })
+    expect((await hub.failure('load', weightsPath)).code).toBe('hash-mismatch')
+    expect(await hub.call('totalBytes')).toBe(0)
+  }
+  server.setFaults({ rules: [{ match: { path: 'config.json' }, flipByteAt: 3 }] })
+  expect((await hub.failure('load', 'config.json')).code).toBe('hash-mismatch')
+  server.setFaults({ rules: [{ match: { host: 'cdn', covers: 100 }, times: 1, flipByteAt: 100 }] })
+  await hub.call('load', weightsPath)
+  expect(await hub.call('hash', weightsPath)).toBe(await sha256(file))
+})
+
+test('3: a chunk that went bad or missing in the cache is fetched again, and no other', async ({ server, hub }) => {
+  const file = syntheticFile(40 * mebibyte, 9)
+  server.setRepository('owner/bad', { [weightsPath]: file })
+  await hub.call('open', 'owner/bad', { endpoint: server.url })
+  await hub.call('load', weightsPath)
+  for (const spoil of ['corrupt', 'loseChunk'] as const) {
+    await hub.call(spoil, weightsPath, 1)
+    const { chunks, bad } = await hub.call('verify')
+    expect([chunks, bad]).toEqual(spoil === 'corrupt' ? [3, [{ path: weightsPath, index: 1 }]] : [2, []])
+    server.clearLog()
+    await hub.call('load', weightsPath)
+    expect(await hub.call('hash', weightsPath)).toBe(await sha256(file))
+    expect(server.log.filter((entry) => entry.host === 'cdn').reduce((sum, entry) => sum + entry.bytes, 0)).toBe(16 * mebibyte)
+  }
+})
+
+test('2: a gated repository opens with its token, which is stored and sent nowhere else', async ({ hub, server }) => {
+  const { startHubServer } = await import('./hub-server/server.js')
+  const gated = await startHubServer({
+    repositories: { 'owner/gated': { 'config.json': '{}', [weightsPath]: syntheticFile(mebibyte) } },
+    gated: { 'owner/gated': 'hf_secret_token' },
+  })
+  try {
+    expect(server.url).not.toBe(gated.url)
+    expect((await hub.failure('open', 'owner/gated', { endpoint: gated.url })).code).toBe('gated')
+    const refused = await hub.failure('open', 'owner/gated', { endpoint: gated.url, token: 'hf_wrong_token' })
+    expect(refused.code).toBe('gated')
+    expect(JSON.stringify(refused)).not.toContain('hf_wrong_token')
+    await hub.call('open', 'owner/gated', { endpoint: gated.url, token: 'hf_secret_token' })
+    await hub.call('load', weightsPath, 'config.json')
+    expect(gated.log.some((entry) => entry.host === 'cdn' && entry.authorized)).toBe(false)
+    const records = await hub.call('recordsAsText')
+    expect(records).toContain('owner/gated')
+    expect(records).not.toContain('hf_secret_token')
+    expect(records).not.toContain('X-Amz-Signature')
+  } finally {
+    await gated.close()
+  }
+})
+
+test('2: a static host, without a listing and with one', async ({ server, hub }) => {
+  const file = syntheticFile(3 * mebibyte, 4)
+  const files = { 'model_index.json': '{"a": 1}', [weightsPath]: file }
+  server.setRepository('owner/plain', files)
+  const base = server.staticUrl('owner/plain')
+  expect((await hub.call('open', base, {})).files).toEqual([])
+  await hub.call('load', 'model_index.json', weightsPath)
+  expect(await hub.call('hash', weightsPath)).toBe(await sha256(file))
+  expect((await hub.failure('load', 'none.json')).code).toBe('file-not-found')
+  server.clearLog()
+  await hub.call('open', base, {})
+  await hub.call('load', 'model_index.json', weightsPath)
+  expect(server.log).toEqual([])
+  const listing = { files: [{ path: weightsPath, size: file.size, sha256: await sha256(file) }] }
+  server.setRepository('owner/listed', { ...files, 'files.json': JSON.stringify(listing) })
+  expect((await hub.call('open', server.staticUrl('owner/listed'), {})).files).toEqual(listing.files)
+  await hub.call('load', weightsPath)
+  expect(await hub.call('models')).toHaveLength(2)
+})
+
+test('5: the same content in two repositories is fetched and stored once', async ({ server, hub }) => {
+  const vae = syntheticFile(20 * mebibyte, 6)
+  server.setRepository('owner/one', { 'vae/model.safetensors': vae, 'vae/config.json': '{"x": 1}' })
+  server.setRepository('owner/two', { 'other/vae.safetensors': vae, 'other/config.json': '{"x": 1}' })
+  await hub.call('open', 'owner/one', { endpoint: server.url })
+  await hub.call('load', 'vae/model.safetensors', 'vae/config.json')
+  server.clearLog()
+  await hub.call('open', 'owner/two', { endpoint: server.url })
+  await hub.call('load', 'other/vae.safetensors', 'other/config.json')
+  expect(server.log.filter((entry) => entry.kind === 'file' || entry.kind === 'resolve')).toEqual([])
+  expect(await hub.call('hash', 'other/vae.safetensors')).toBe(await sha256(vae))
+  expect(await hub.call('totalBytes')).toBe(vae.size + 8)
+})
+
+async function bytesUnder(folder: string): Promise<number> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => [])
+  const sizes = await Promise.all(
+    entries.filter((entry) => entry.isFile()).map(async (entry) => (await stat(join(entry.parentPath, entry.name))).size),
+  )
+  return sizes.reduce((sum, size) => sum + size, 0)
+}

@@ -7,59 +7,86 @@ import { test as base, type Page } from '@playwright/test'
 import { build } from 'vite'
 import type { SerializedError } from '../../src/errors.js'
 import { startHubServer } from '../hub-server/server.js'
-import type { HubServer } from '../hub-server/types.js'
-import type { HubMethods } from '../pages/hub-worker.js'
+import type { HubServer, HubServerOptions } from '../hub-server/types.js'
+import type { FileProgress } from '../../src/hub/types.js'
+import type { Answer, Argument, HubMethods } from './methods.js'
 
 /** The hub in a page's worker. */
 export interface HubDriver {
   readonly page: Page
-  call<M extends keyof HubMethods>(method: M, ...args: Parameters<HubMethods[M]>): Promise<Awaited<ReturnType<HubMethods[M]>>>
+  call<M extends keyof HubMethods>(method: M, ...args: Argument<M>): Promise<Answer<M>>
   /** The error a call ends with. */
-  failure<M extends keyof HubMethods>(method: M, ...args: Parameters<HubMethods[M]>): Promise<SerializedError>
+  failure<M extends keyof HubMethods>(method: M, ...args: Argument<M>): Promise<SerializedError>
   /** Resolves when so many bytes of a file are here. */
   reaches(path: string, loaded: number): Promise<void>
+  /** The last progress of a file. */
+  progress(path: string): Promise<FileProgress>
   /** Ends the worker at once. */
   terminate(): Promise<void>
 }
 
-/** What the page itself runs: one worker, calls answered by number, progress kept. */
+/** What the page itself runs: one worker, calls answered by number, progress kept. Its query goes on to the worker. */
 const pageScript = `
-  let worker, next = 0
+  let next = 0
   const waiting = new Map()
   globalThis.progress = {}
-  globalThis.startWorker = () => {
-    worker = new Worker('/worker.js', { type: 'module' })
-    worker.onmessage = ({ data }) => {
-      if (data.progress) { globalThis.progress[data.progress.path] = data.progress; return }
-      const settle = waiting.get(data.id)
-      waiting.delete(data.id)
-      settle(data)
-    }
+  const worker = new Worker('/worker.js' + location.search, { type: 'module' })
+  worker.onmessage = ({ data }) => {
+    if (data.progress) { globalThis.progress[data.progress.path] = data.progress; return }
+    const settle = waiting.get(data.id)
+    waiting.delete(data.id)
+    settle(data)
   }
   globalThis.terminate = () => worker.terminate()
   globalThis.call = (method, args) => new Promise((resolve) => {
     waiting.set(++next, resolve)
     worker.postMessage({ id: next, method, args })
-  })
-  startWorker()`
+  })`
+
+/** Ways in which a browser's storage can be broken, as code that runs in the worker before anything else. */
+const brokenStorage = {
+  absent: `Object.defineProperty(globalThis, 'indexedDB', { value: undefined })`,
+  refused: `IDBFactory.prototype.open = () => { throw new DOMException('The operation is insecure.', 'SecurityError') }`,
+  blocked: `IDBFactory.prototype.open = () => new EventTarget()`,
+  /** As Chromium does now and then: a Blob is refused, twice. */
+  blobs: `
+    let failures = 2
+    const put = IDBObjectStore.prototype.put
+    IDBObjectStore.prototype.put = function (value, key) {
+      if (value instanceof Blob && value.size > 1 && failures-- > 0) throw new DOMException('Failed to write blobs (InvalidBlob)', 'DataError')
+      return put.call(this, value, key)
+    }`,
+  /** As a private window of Safari: no Blob is ever taken. */
+  noBlobs: `
+    const put = IDBObjectStore.prototype.put
+    IDBObjectStore.prototype.put = function (value, key) {
+      if (value instanceof Blob) throw new DOMException('Error preparing Blob/File data to be stored in object store', 'UnknownError')
+      return put.call(this, value, key)
+    }`,
+}
+
+/** One way of {@link brokenStorage}. */
+export type BrokenStorage = keyof typeof brokenStorage
 
 /** Builds the worker and serves it with its page. Returns the page's URL. */
-export async function servePage(): Promise<{ url: string; close: () => Promise<void> }> {
+export async function servePage(entry = '../pages/hub-worker.ts'): Promise<{ url: string; close: () => Promise<void> }> {
   const built = await build({
     configFile: false,
     logLevel: 'error',
     build: {
       write: false,
       target: 'es2023',
-      lib: { entry: fileURLToPath(new URL('../pages/hub-worker.ts', import.meta.url)), formats: ['es'], fileName: 'worker' },
+      lib: { entry: fileURLToPath(new URL(entry, import.meta.url)), formats: ['es'], fileName: 'worker' },
     },
   })
   const [output] = Array.isArray(built) ? built : [built]
   const script = output !== undefined && 'output' in output ? output.output[0].code : ''
   const server = createServer((request, response) => {
-    const isScript = request.url === '/worker.js'
+    const { pathname, searchParams } = new URL(request.url ?? '/', 'http://localhost')
+    const isScript = pathname === '/worker.js'
+    const broken = brokenStorage[searchParams.get('storage') as BrokenStorage] ?? ''
     response.writeHead(200, { 'content-type': isScript ? 'text/javascript' : 'text/html' })
-    response.end(isScript ? script : `<!doctype html><title>hub</title><script>${pageScript}</script>`)
+    response.end(isScript ? `${broken};${script}` : `<!doctype html><title>hub</title><script>${pageScript}</script>`)
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   return {
@@ -72,9 +99,9 @@ export async function servePage(): Promise<{ url: string; close: () => Promise<v
   }
 }
 
-/** Opens the page in `page`. */
-export async function driveHub(page: Page, url: string): Promise<HubDriver> {
-  await page.goto(url)
+/** Opens the page in `page`; its worker's storage may be broken in some way. */
+export async function driveHub(page: Page, url: string, storage?: BrokenStorage): Promise<HubDriver> {
+  await page.goto(storage === undefined ? url : `${url}?storage=${storage}`)
   const send = (method: string, args: unknown[]) =>
     page.evaluate<{ value?: unknown; error?: SerializedError }, { method: string; args: unknown[] }>(
       ({ method, args }) => Reflect.get(globalThis, 'call')(method, args),
@@ -82,12 +109,12 @@ export async function driveHub(page: Page, url: string): Promise<HubDriver> {
     )
   return {
     page,
-    async call<M extends keyof HubMethods>(method: M, ...args: Parameters<HubMethods[M]>) {
+    async call<M extends keyof HubMethods>(method: M, ...args: Argument<M>) {
       const answer = await send(method, args)
       if (answer.error !== undefined) throw new Error(`${method}: ${answer.error.code}: ${answer.error.message}`)
-      return answer.value as Awaited<ReturnType<HubMethods[M]>>
+      return answer.value as Answer<M>
     },
-    async failure<M extends keyof HubMethods>(method: M, ...args: Parameters<HubMethods[M]>) {
+    async failure<M extends keyof HubMethods>(method: M, ...args: Argument<M>) {
       const answer = await send(method, args)
       if (answer.error === undefined) throw new Error(`${method} did not fail`)
       return answer.error
@@ -99,24 +126,42 @@ export async function driveHub(page: Page, url: string): Promise<HubDriver> {
         { polling: 20 },
       )
     },
+    async progress(path) {
+      return page.evaluate((path) => Reflect.get(globalThis, 'progress')[path] as FileProgress, path)
+    },
     async terminate() {
       await page.evaluate(() => Reflect.get(globalThis, 'terminate')())
     },
   }
 }
 
+interface Fixtures {
+  serverOptions: HubServerOptions
+  server: HubServer
+  hub: HubDriver
+  /** Another page of the same browser with a worker of its own. */
+  newHub: (storage?: BrokenStorage) => Promise<HubDriver>
+}
+
+interface WorkerFixtures {
+  workerEntry: string
+  pageUrl: string
+}
+
 /** Playwright's test, with a look-alike server, and pages that hold the hub. */
-export const test = base.extend<{ server: HubServer; hub: HubDriver; newHub: () => Promise<HubDriver> }, { pageUrl: string }>({
+export const test = base.extend<Fixtures, WorkerFixtures>({
+  workerEntry: ['../pages/hub-worker.ts', { option: true, scope: 'worker' }],
   pageUrl: [
-    async ({ browserName: _ }, use) => {
-      const served = await servePage()
+    async ({ workerEntry }, use) => {
+      const served = await servePage(workerEntry)
       await use(served.url)
       await served.close()
     },
     { scope: 'worker' },
   ],
-  server: async ({ browserName: _ }, use) => {
-    const server = await startHubServer()
+  serverOptions: [{}, { option: true }],
+  server: async ({ serverOptions }, use) => {
+    const server = await startHubServer(serverOptions)
     await use(server)
     await server.close()
   },
@@ -124,7 +169,7 @@ export const test = base.extend<{ server: HubServer; hub: HubDriver; newHub: () 
     await use(await driveHub(page, pageUrl))
   },
   newHub: async ({ context, pageUrl }, use) => {
-    await use(async () => driveHub(await context.newPage(), pageUrl))
+    await use(async (storage) => driveHub(await context.newPage(), pageUrl, storage))
   },
 })
 

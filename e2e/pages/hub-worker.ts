@@ -1,33 +1,39 @@
 /** A worker that drives the hub for specs: calls by name, errors as plain data, progress as messages. It holds no logic of the product. */
 
-import { serializeError } from '../../src/errors.js'
+import { type StorageError, serializeError } from '../../src/errors.js'
 import { FileHasher } from '../../src/hub/file-hasher.js'
-import { Hub, type HubOptions } from '../../src/hub/hub.js'
-import { openRepository, type OpenRepository, type OpenRepositoryOptions } from '../../src/hub/open-repository.js'
+import { Hub } from '../../src/hub/hub.js'
+import { openRepository, type OpenRepository } from '../../src/hub/open-repository.js'
+import { openPrepared } from '../../src/hub/prepared-file.js'
+import { openShardCache } from '../../src/hub/shard-cache.js'
+import { defaultSettings } from '../../src/hub/settings.js'
 import type { ByteSource } from '../../src/hub/types.js'
+import { bfloat16ToFloat32 } from '../../src/util/half.js'
+import type { Answer, Argument, HubMethods } from '../hub/methods.js'
 
 let hub: Hub | undefined
 let repository: OpenRepository | undefined
 let stop = new AbortController()
 const sources = new Map<string, ByteSource>()
 const trouble: string[] = []
+const onStorageTrouble = (error: StorageError) => trouble.push(error.code)
 
 async function theHub(): Promise<Hub> {
-  hub ??= await Hub.open({ onStorageTrouble: (error) => trouble.push(error.code) })
+  hub ??= await Hub.open({ onStorageTrouble })
   return hub
 }
 
-const methods = {
-  /** Opens the cache with settings other than the usual. */
-  async setUp(options: HubOptions) {
-    hub = await Hub.open({ ...options, onStorageTrouble: (error) => trouble.push(error.code) })
+type Methods = { readonly [M in keyof HubMethods]: (...args: Argument<M>) => Answer<M> | Promise<Answer<M>> }
+
+const methods: Methods = {
+  async setUp(settings) {
+    hub = await Hub.open({ settings, onStorageTrouble })
   },
-  async open(id: string, options: OpenRepositoryOptions) {
+  async open(id, options) {
     repository = await openRepository(await theHub(), id, { ...options, signal: stop.signal })
     return { revision: repository.revision, files: await repository.files().catch(() => []) }
   },
-  /** Opens files at the same time; gives their lengths. */
-  async load(...paths: string[]) {
+  async load(...paths) {
     const from = repository
     if (from === undefined) throw new Error('Open a repository first')
     return Promise.all(
@@ -46,25 +52,101 @@ const methods = {
     repository?.close()
     sources.clear()
   },
-  /** Hex sha256 of an opened file as it reads. */
-  async hash(path: string) {
-    const source = sourceOf(path)
-    const hasher = await FileHasher.create('sha256', source.byteLength)
-    const step = 8 << 20
-    for (let begin = 0; begin < source.byteLength; begin += step) {
-      await hasher.update(await source.read({ begin, end: Math.min(source.byteLength, begin + step) }))
-    }
-    return hasher.digest()
-  },
-  async read(path: string, begin: number, end: number) {
+  hash: (path) => hashOf(sourceOf(path)),
+  async read(path, begin, end) {
     return [...(await sourceOf(path).read({ begin, end }))]
   },
-  trouble() {
-    return trouble
-  },
+  trouble: () => trouble,
   async memoryPeak() {
     return (await theHub()).budget.peak
   },
+  async prepare(path) {
+    const from = sourceOf(path)
+    const widened: ByteSource = {
+      byteLength: from.byteLength * 2,
+      async read({ begin, end }, options) {
+        const bytes = await from.read({ begin: Math.floor(begin / 4) * 2, end: Math.ceil(end / 4) * 2 }, options)
+        const values = new Uint8Array(bfloat16ToFloat32(new Uint16Array(bytes.buffer)).buffer)
+        return values.slice(begin % 4, (begin % 4) + end - begin)
+      },
+    }
+    const half = widened.byteLength / 2
+    const prepared = await openPrepared(
+      await theHub(),
+      {
+        name: 'prepared',
+        recipe: 'BF16 to F32',
+        contents: [from.contentKey ?? ''],
+        parts: [
+          { name: 'a', source: widened, begin: 0, end: half },
+          { name: 'b', source: widened, begin: half, end: widened.byteLength },
+        ],
+      },
+      { signal: stop.signal, onProgress: (progress) => postMessage({ progress }) },
+    )
+    return hashOf(prepared.source)
+  },
+  async models() {
+    return (await theHub()).cache.models()
+  },
+  async totalBytes() {
+    return (await theHub()).cache.totalBytes()
+  },
+  async verify() {
+    return (await theHub()).cache.verify()
+  },
+  async deleteModel(id) {
+    return (await theHub()).cache.deleteModel(await modelOf(id))
+  },
+  async evictOldest() {
+    return (await theHub()).cache.evictOldest()
+  },
+  async exported(id) {
+    const hashes: Record<string, string> = {}
+    for (const { path, blob } of await (await theHub()).cache.exportModel(await modelOf(id))) {
+      const read = async ({ begin, end }: { begin: number; end: number }) =>
+        new Uint8Array(await blob.slice(begin, end).arrayBuffer())
+      hashes[path] = await hashOf({ byteLength: blob.size, read })
+    }
+    return hashes
+  },
+  async corrupt(path, index) {
+    const store = await openShardCache(defaultSettings)
+    const key = await keyOf(path)
+    const blob = await store.chunk(key, index)
+    if (blob === undefined) throw new Error(`There is no chunk ${index} of ${path}`)
+    const bytes = new Uint8Array(await blob.arrayBuffer())
+    bytes[bytes.length >> 1] = 255 - (bytes[bytes.length >> 1] ?? 0)
+    await store.putChunk(key, index, bytes)
+  },
+  async loseChunk(path, index) {
+    await (await openShardCache(defaultSettings)).deleteChunks(await keyOf(path), [index])
+  },
+  async recordsAsText() {
+    return JSON.stringify(await (await openShardCache(defaultSettings)).records(''))
+  },
+}
+
+async function keyOf(path: string): Promise<string> {
+  const file = (await (await theHub()).cache.files()).find((each) => each.path === path)
+  if (file === undefined) throw new Error(`${path} is not in the cache`)
+  return file.key
+}
+
+async function modelOf(id: string) {
+  const model = (await (await theHub()).cache.models()).find((each) => each.id === id)
+  if (model === undefined) throw new Error(`${id} is not in the cache`)
+  return model
+}
+
+/** Hex sha256 of a source, read in pieces. */
+async function hashOf(source: ByteSource): Promise<string> {
+  const hasher = await FileHasher.create('sha256', source.byteLength)
+  const step = 8 << 20
+  for (let begin = 0; begin < source.byteLength; begin += step) {
+    await hasher.update(await source.read({ begin, end: Math.min(source.byteLength, begin + step) }))
+  }
+  return hasher.digest()
 }
 
 function sourceOf(path: string): ByteSource {
@@ -73,18 +155,19 @@ function sourceOf(path: string): ByteSource {
   return source
 }
 
-export type HubMethods = typeof methods
-
 interface Call {
   readonly id: number
   readonly method: keyof HubMethods
   readonly args: readonly unknown[]
 }
 
-addEventListener('message', ({ data }: MessageEvent<Call>) => {
-  const method = methods[data.method] as (...args: readonly unknown[]) => unknown
-  Promise.resolve()
-    .then(() => method(...data.args))
-    .then((value) => postMessage({ id: data.id, value }))
-    .catch((error: unknown) => postMessage({ id: data.id, error: serializeError(error) }))
-})
+async function answer({ id, method, args }: Call): Promise<void> {
+  try {
+    const run = methods[method] as (...args: readonly unknown[]) => unknown
+    postMessage({ id, value: await run(...args) })
+  } catch (error) {
+    postMessage({ id, error: serializeError(error) })
+  }
+}
+
+addEventListener('message', ({ data }: MessageEvent<Call>) => void answer(data))

@@ -28,6 +28,7 @@ export interface CachedFile {
 
 /** One repository at one revision, with its files of which something is stored. */
 export interface CachedModel {
+  /** `owner/name`; empty where the base URL is all the name there is. */
   readonly id: string
   /** Base URL of the Hub it came from; of the files where there is no Hub. */
   readonly endpoint: string
@@ -50,7 +51,6 @@ const filePrefix = fileRecordKey('')
 export class CacheManager {
   readonly #store: LayeredStore
   readonly #locks: Locks
-  #evicting: Promise<boolean> = Promise.resolve(false)
 
   constructor(store: LayeredStore, locks: Locks) {
     this.#store = store
@@ -119,17 +119,19 @@ export class CacheManager {
   /** Deletes one content. Returns the bytes that became free, undefined when it is in use. */
   async deleteFile(key: string): Promise<number | undefined> {
     return this.#locks.ifFree(useLock(key), async () => {
-      const chunks = await this.#store.chunks(key)
+      const record = asFileRecord(await this.#store.record(fileRecordKey(key)))
+      const indexes = await this.#store.chunkIndexes(key)
       // The record first: chunks without one count as absent.
       await this.#store.deleteRecord(fileRecordKey(key))
       await this.#store.deleteChunks(key)
-      return [...chunks.values()].reduce((sum, blob) => sum + blob.size, 0)
+      return record === undefined ? 0 : storedBytes(record, indexes)
     })
   }
 
   /** Deletes everything that is not in use. Returns the bytes that became free. */
   async clear(): Promise<number> {
-    let freed = await this.#deleteOrphans()
+    await this.#deleteOrphans()
+    let freed = 0
     for (const [key] of await this.#records()) freed += (await this.deleteFile(key)) ?? 0
     if ((await this.#records()).length === 0) {
       for (const [key] of await this.#store.records('')) await this.#store.deleteRecord(key)
@@ -170,28 +172,19 @@ export class CacheManager {
   }
 
   /** Deletes the content that was used longest ago and that no tab has open. False when there is none. */
-  evictOldest(): Promise<boolean> {
-    // One after the other: many writes fail at once, and each must see what the last one freed.
-    this.#evicting = this.#evicting.then(
-      () => this.#evict(),
-      () => this.#evict(),
-    )
-    return this.#evicting
-  }
-
-  async #evict(): Promise<boolean> {
+  async evictOldest(): Promise<boolean> {
     if ((await this.#deleteOrphans()) > 0) return true
     const oldest = (await this.#records()).sort(([, a], [, b]) => a.lastUsed - b.lastUsed)
     for (const [key] of oldest) if ((await this.deleteFile(key)) !== undefined) return true
     return false
   }
 
-  /** Chunks without a record, left by a browser that was ended between two writes. */
+  /** Chunks without a record, left by a browser that was ended between two writes. Returns for how many files. */
   async #deleteOrphans(): Promise<number> {
     const known = new Set((await this.#records()).map(([key]) => key))
-    let freed = 0
-    for (const key of await this.#store.chunkFiles()) if (!known.has(key)) freed += (await this.deleteFile(key)) ?? 0
-    return freed
+    let deleted = 0
+    for (const key of await this.#store.chunkFiles()) if (!known.has(key) && (await this.deleteFile(key)) !== undefined) deleted++
+    return deleted
   }
 
   async #records(): Promise<[string, FileRecord][]> {
@@ -208,18 +201,20 @@ export class CacheManager {
   }
 
   async #describe(key: string, record: FileRecord): Promise<CachedFile> {
-    const chunks = await this.#store.chunks(key)
-    let stored = 0
-    let sound = 0
-    for (const [index, blob] of chunks) {
-      const { begin, end } = chunkRange(index, record.size, record.chunkBytes)
-      stored += blob.size
-      if (blob.size === end - begin) sound++
-    }
-    const complete = record.state === 'complete' && sound === chunkCount(record.size, record.chunkBytes)
+    const indexes = await this.#store.chunkIndexes(key)
+    const stored = storedBytes(record, indexes)
+    const complete = record.state === 'complete' && stored === record.size
     const { name, size, verified, lastUsed } = record
     return { key, path: name, size, stored, complete, verified: complete && verified, lastUsed: new Date(lastUsed) }
   }
+}
+
+/** Bytes of a file's stored chunks. */
+function storedBytes({ size, chunkBytes }: FileRecord, indexes: readonly number[]): number {
+  const lengths = indexes
+    .filter((index) => index < chunkCount(size, chunkBytes))
+    .map((index) => chunkRange(index, size, chunkBytes))
+  return lengths.reduce((sum, { begin, end }) => sum + end - begin, 0)
 }
 
 async function digestOf(blob: Blob): Promise<string | undefined> {

@@ -4,6 +4,8 @@
 export interface ChunkStore {
   /** Every chunk of a file that is here, by index. Reading it may fail later, when the browser has taken it away. */
   chunks(file: string): Promise<Map<number, Blob>>
+  /** Indexes of the chunks that are here. Unlike {@link chunks} it takes hold of no bytes: a Blob that is held keeps its room. */
+  chunkIndexes(file: string): Promise<number[]>
   chunk(file: string, index: number): Promise<Blob | undefined>
   putChunk(file: string, index: number, bytes: Uint8Array<ArrayBuffer>): Promise<void>
   /** Deletes the given chunks, or all of the file. */

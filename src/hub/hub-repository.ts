@@ -53,8 +53,8 @@ export class HubRepository implements Repository {
     if (files === undefined || files === null) {
       files = await fetchTree(hub, options, commit, token, signal)
       await store.putRecord(key, newRepositoryRecord(id, endpoint, commit, files, hub.now()))
-    } else {
-      await noteUse(store, key, hub.now())
+    } else if (known !== undefined) {
+      await noteUse(store, { ...known, lastUsed: hub.now() })
     }
     return new HubRepository(hub, { endpoint, id }, commit, token, files)
   }
@@ -70,7 +70,8 @@ export class HubRepository implements Repository {
     const key = keyOf(this.#address, this.revision, file)
     if (this.#releases.has(key)) release()
     else this.#releases.set(key, release)
-    await noteUse(this.#hub.store, repositoryKey(this.#address.endpoint, this.id, this.revision), this.#hub.now(), path, key)
+    const fresh = newRepositoryRecord(this.id, this.#address.endpoint, this.revision, [...this.#files.values()], this.#hub.now())
+    await noteUse(this.#hub.store, fresh, { [path]: key })
     return source
   }
 

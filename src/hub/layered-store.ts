@@ -7,8 +7,11 @@ import { StorageError } from '../errors.js'
 import type { ChunkStore } from './chunk-store.js'
 import { MemoryStore } from './memory-store.js'
 
-/** Tries to make room for so many bytes. False when nothing could be given up. */
-export type Reclaim = (bytes: number) => Promise<boolean>
+/** Tries to make room. False when nothing could be given up. */
+export type Reclaim = () => Promise<boolean>
+
+/** How long deleted bytes may still count, in milliseconds. */
+const settleMs = 500
 
 export class LayeredStore implements ChunkStore {
   readonly #kept: ChunkStore | undefined
@@ -16,6 +19,8 @@ export class LayeredStore implements ChunkStore {
   /** Files with a part in memory. */
   readonly #inMemory = new Set<string>()
   readonly #onTrouble: (error: StorageError) => void
+  #reclaimed = 0
+  #reclaiming: Promise<boolean> = Promise.resolve(false)
   /** Set once by the Hub: eviction needs the store, and the store needs eviction. */
   reclaim: Reclaim = () => Promise.resolve(false)
 
@@ -41,12 +46,17 @@ export class LayeredStore implements ChunkStore {
     return found
   }
 
+  async chunkIndexes(file: string): Promise<number[]> {
+    const kept = (await this.#tryKept((store) => store.chunkIndexes(file))) ?? []
+    return [...new Set([...kept, ...(await this.#memory.chunkIndexes(file))])].sort((a, b) => a - b)
+  }
+
   async chunk(file: string, index: number): Promise<Blob | undefined> {
     return (await this.#memory.chunk(file, index)) ?? (await this.#tryKept((kept) => kept.chunk(file, index)))
   }
 
   async putChunk(file: string, index: number, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
-    const stored = await this.#write(bytes.length, (kept) => kept.putChunk(file, index, bytes))
+    const stored = await this.#write((kept) => kept.putChunk(file, index, bytes))
     if (stored) return
     this.#inMemory.add(file)
     await this.#memory.putChunk(file, index, bytes)
@@ -67,7 +77,7 @@ export class LayeredStore implements ChunkStore {
   }
 
   async putRecord(key: string, value: unknown): Promise<void> {
-    const stored = await this.#write(4096, (kept) => kept.putRecord(key, value))
+    const stored = await this.#write((kept) => kept.putRecord(key, value))
     if (stored) await this.#memory.deleteRecord(key)
     else await this.#memory.putRecord(key, value)
   }
@@ -79,7 +89,7 @@ export class LayeredStore implements ChunkStore {
 
   async updateRecord(key: string, change: (old: unknown) => unknown): Promise<void> {
     if ((await this.#memory.record(key)) !== undefined) return this.#memory.updateRecord(key, change)
-    const stored = await this.#write(4096, (kept) => kept.updateRecord(key, change))
+    const stored = await this.#write((kept) => kept.updateRecord(key, change))
     if (!stored) await this.#memory.updateRecord(key, change)
   }
 
@@ -94,21 +104,43 @@ export class LayeredStore implements ChunkStore {
     return [...found]
   }
 
-  /** True when the browser's store took it. Room is made once; whatever else fails goes to memory. */
-  async #write(bytes: number, put: (kept: ChunkStore) => Promise<void>): Promise<boolean> {
+  /** True when the browser's store took it. It is tried again as long as room can be made; whatever else fails goes to memory. */
+  async #write(put: (kept: ChunkStore) => Promise<void>): Promise<boolean> {
     const kept = this.#kept
     if (kept === undefined) return false
-    for (;;) {
+    for (let waited = true; ;) {
+      const seen = this.#reclaimed
       try {
         await put(kept)
         return true
       } catch (error) {
         if (!(error instanceof StorageError)) throw error
-        if (error.code === 'quota-exceeded' && (await this.reclaim(bytes))) continue
+        // What was deleted makes room only when nothing holds it any more, which may take a moment.
+        if (error.code === 'quota-exceeded' && !waited) {
+          waited = true
+          await new Promise((resolve) => setTimeout(resolve, settleMs))
+          continue
+        }
+        if (error.code === 'quota-exceeded' && (await this.#makeRoom(seen))) {
+          waited = false
+          continue
+        }
         this.#onTrouble(error)
         return false
       }
     }
+  }
+
+  /** Many writes fail at once: one after the other, and not again for those that failed before room was made. */
+  #makeRoom(seen: number): Promise<boolean> {
+    const next = this.#reclaiming.then(async () => {
+      if (this.#reclaimed !== seen) return true
+      const made = await this.reclaim()
+      if (made) this.#reclaimed++
+      return made
+    })
+    this.#reclaiming = next.catch(() => false)
+    return next
   }
 
   async #tryKept<T>(run: (kept: ChunkStore) => Promise<T>): Promise<T | undefined> {

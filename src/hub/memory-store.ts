@@ -11,6 +11,10 @@ export class MemoryStore implements ChunkStore {
     return Promise.resolve(new Map(this.#chunks.get(file)))
   }
 
+  chunkIndexes(file: string): Promise<number[]> {
+    return Promise.resolve([...(this.#chunks.get(file)?.keys() ?? [])].sort((a, b) => a - b))
+  }
+
   chunk(file: string, index: number): Promise<Blob | undefined> {
     return Promise.resolve(this.#chunks.get(file)?.get(index))
   }

@@ -64,15 +64,14 @@ export async function isComplete(store: ChunkStore, record: RepositoryRecord): P
   return keys.length > 0
 }
 
-/** Notes that a file was opened, or that the repository was used. */
-export async function noteUse(store: ChunkStore, key: string, now: number, path?: string, content?: string): Promise<void> {
-  await store.updateRecord(key, (old) => {
-    const record = asRepositoryRecord(old)
-    if (record === undefined) return undefined
-    return {
-      ...record,
-      lastUsed: now,
-      opened: path === undefined || content === undefined ? record.opened : { ...record.opened, [path]: content },
-    }
+/** Notes that a repository was used, and which file of it. `fresh` is written where the record is gone: users may clear storage at any time. */
+export async function noteUse(
+  store: ChunkStore,
+  fresh: RepositoryRecord,
+  opened: Readonly<Record<string, string>> = {},
+): Promise<void> {
+  await store.updateRecord(repositoryKey(fresh.endpoint, fresh.id, fresh.revision), (old) => {
+    const record = asRepositoryRecord(old) ?? fresh
+    return { ...record, lastUsed: fresh.lastUsed, opened: { ...record.opened, ...opened } }
   })
 }

@@ -73,6 +73,13 @@ class ShardCache implements ChunkStore {
     })
   }
 
+  async chunkIndexes(file: string): Promise<number[]> {
+    const keys = await this.#use('listing', () =>
+      this.#chunks('readonly', (store) => promisifyRequest(store.getAllKeys(allOf(file)))),
+    )
+    return keys.map((key) => (key as [string, number])[1])
+  }
+
   async chunk(file: string, index: number): Promise<Blob | undefined> {
     return this.#use('reading', async () => asBlob(await get([file, index], this.#chunks)))
   }

@@ -12,7 +12,14 @@ import type { Hub } from './hub.js'
 import { encodePath, isSafePath } from './names.js'
 import { probeFile } from './probe-file.js'
 import { hashKey, type RemoteFile } from './remote-file.js'
-import { asRepositoryRecord, isComplete, newRepositoryRecord, noteUse, repositoryKey } from './repository-record.js'
+import {
+  asRepositoryRecord,
+  isComplete,
+  newRepositoryRecord,
+  noteUse,
+  repositoryKey,
+  type RepositoryRecord,
+} from './repository-record.js'
 import type { ByteSource, OpenOptions, ReadOptions, Repository, RepositoryFile } from './types.js'
 
 /** Name of the listing. */
@@ -23,7 +30,6 @@ export class StaticRepository implements Repository {
   readonly revision = 'static'
   readonly #hub: Hub
   readonly #revalidate: boolean
-  readonly #key: string
   readonly #files: ReadonlyMap<string, RepositoryFile> | null
   readonly #releases = new Map<string, () => void>()
 
@@ -31,7 +37,6 @@ export class StaticRepository implements Repository {
     this.id = base
     this.#hub = hub
     this.#revalidate = revalidate
-    this.#key = repositoryKey(base, '', 'static')
     this.#files = files === null ? null : new Map(files.map((file) => [file.path, file]))
   }
 
@@ -40,7 +45,7 @@ export class StaticRepository implements Repository {
     const key = repositoryKey(base, '', 'static')
     const known = asRepositoryRecord(await hub.store.record(key))
     if (known !== undefined && !revalidate && (await isComplete(hub.store, known))) {
-      await noteUse(hub.store, key, hub.now())
+      await noteUse(hub.store, { ...known, lastUsed: hub.now() })
       return new StaticRepository(hub, base, known.files, revalidate)
     }
     let files: RepositoryFile[] | null
@@ -51,7 +56,7 @@ export class StaticRepository implements Repository {
       if (!offline || known === undefined) throw error
       return new StaticRepository(hub, base, known.files, false)
     }
-    const fresh = newRepositoryRecord(base, base, 'static', files, hub.now())
+    const fresh = newRepositoryRecord('', base, 'static', files, hub.now())
     await hub.store.putRecord(key, { ...fresh, opened: known?.opened ?? {} })
     return new StaticRepository(hub, base, files, revalidate)
   }
@@ -73,7 +78,7 @@ export class StaticRepository implements Repository {
         const { source, release } = await this.#hub.openRemote(file, options)
         if (this.#releases.has(file.key)) release()
         else this.#releases.set(file.key, release)
-        await noteUse(this.#hub.store, this.#key, this.#hub.now(), path, file.key)
+        await noteUse(this.#hub.store, this.#fresh(), { [path]: file.key })
         return source
       } catch (error) {
         // Without a hash the server alone knows what the file is now: ask it once more.
@@ -87,6 +92,16 @@ export class StaticRepository implements Repository {
   close(): void {
     for (const release of this.#releases.values()) release()
     this.#releases.clear()
+  }
+
+  #fresh(): RepositoryRecord {
+    return newRepositoryRecord(
+      '',
+      this.id,
+      this.revision,
+      this.#files === null ? null : [...this.#files.values()],
+      this.#hub.now(),
+    )
   }
 
   async #remote(path: string, options: OpenOptions, fresh: boolean): Promise<RemoteFile> {

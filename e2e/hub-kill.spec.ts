@@ -1,0 +1,68 @@
+/** Issue 3, promise 4: killed anywhere, the next run goes on from what was stored, and ends with the same bytes. */
+
+import { launchBrowser } from './hub/browser.js'
+import { large, mebibyte, sha256, weightsPath } from './hub/files.js'
+import { driveHub, expect, test, type HubDriver } from './hub/harness.js'
+import type { HubServer } from './hub-server/types.js'
+
+/** Chunks that may have been on their way. */
+const inFlight = 6 * 16 * mebibyte
+
+/** Loads, and ends it at 10, 50 and 90 %; each run may fetch again only what was on its way in the one before. */
+async function killThrice(
+  server: HubServer,
+  open: () => Promise<HubDriver>,
+  kill: (hub: HubDriver) => Promise<void>,
+): Promise<void> {
+  server.setRepository('owner/large', { [weightsPath]: large })
+  server.setFaults({ bytesPerSecond: 20 * mebibyte })
+  let here = 0
+  for (const part of [0.1, 0.5, 0.9, 1]) {
+    server.clearLog()
+    const hub = await open()
+    await hub.call('open', 'owner/large', { endpoint: server.url })
+    const loading = hub.call('load', weightsPath)
+    loading.catch(() => {})
+    await (part === 1 ? loading : hub.reaches(weightsPath, large.size * part))
+    const { loaded, cached } = await hub.progress(weightsPath)
+    expect(here - cached).toBeLessThanOrEqual(inFlight)
+    here = loaded
+    if (part < 1) {
+      await kill(hub)
+      continue
+    }
+    const fetched = server.log.filter((entry) => entry.host === 'cdn').reduce((sum, entry) => sum + entry.bytes, 0)
+    expect(fetched).toBe(large.size - cached)
+    expect(await hub.call('hash', weightsPath)).toBe(await sha256(large))
+  }
+}
+
+test('4: the worker is terminated', async ({ server, newHub }) => {
+  await killThrice(server, newHub, async (hub) => {
+    await hub.terminate()
+    await hub.page.close()
+  })
+})
+
+test('4: the tab crashes', async ({ server, newHub }) => {
+  await killThrice(server, newHub, async (hub) => {
+    const session = await hub.page.context().newCDPSession(hub.page)
+    const crashed = new Promise((resolve) => hub.page.once('crash', resolve))
+    session.send('Page.crash').catch(() => {})
+    await crashed
+    await hub.page.close()
+  })
+})
+
+test('4: the browser is killed', async ({ server, pageUrl }) => {
+  const browser = await launchBrowser()
+  try {
+    await killThrice(
+      server,
+      async () => driveHub(await browser.newPage(), pageUrl),
+      () => browser.restart(),
+    )
+  } finally {
+    await browser.close()
+  }
+})

@@ -1,0 +1,49 @@
+/** What the specs' worker can be asked to do. Both sides name their calls by this. */
+
+import type { CachedModel, VerifyResult } from '../../src/hub/cache-manager.js'
+import type { TransferSettings } from '../../src/hub/settings.js'
+import type { RepositoryFile } from '../../src/hub/types.js'
+
+export interface OpenArguments {
+  readonly endpoint?: string
+  readonly revision?: string
+  readonly token?: string
+  readonly revalidate?: boolean
+}
+
+export interface HubMethods {
+  /** Opens the cache with settings other than the usual. */
+  setUp(settings: Partial<TransferSettings>): void
+  open(id: string, options: OpenArguments): { revision: string; files: readonly RepositoryFile[] }
+  /** Opens files of the open repository at the same time; gives their lengths. */
+  load(...paths: string[]): number[]
+  /** Aborts what goes on. */
+  abort(): void
+  /** Closes the repository: its files may be evicted. */
+  close(): void
+  /** Hex sha256 of an opened file as it reads. */
+  hash(path: string): string
+  read(path: string, begin: number, end: number): number[]
+  /** Codes of the storage errors so far. */
+  trouble(): string[]
+  /** Most bytes that downloads held in memory at once. */
+  memoryPeak(): number
+  /** Casts an opened file of BF16 to F32 into a prepared file; gives the hash of what it reads. */
+  prepare(path: string): string
+  models(): CachedModel[]
+  totalBytes(): number
+  verify(): VerifyResult
+  deleteModel(id: string): number
+  evictOldest(): boolean
+  /** Hex sha256 of each file of a model as it is given out. */
+  exported(id: string): Record<string, string>
+  /** Inverts a byte of a stored chunk behind the hub's back. */
+  corrupt(path: string, index: number): void
+  /** Deletes a stored chunk behind the hub's back. */
+  loseChunk(path: string, index: number): void
+  /** Everything in the databases besides chunks, as text. */
+  recordsAsText(): string
+}
+
+export type Argument<M extends keyof HubMethods> = Parameters<HubMethods[M]>
+export type Answer<M extends keyof HubMethods> = ReturnType<HubMethods[M]>
