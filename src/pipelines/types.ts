@@ -56,6 +56,13 @@ export interface GenerateOptions {
   readonly seed?: number | undefined
   readonly eta?: number | undefined
   readonly clipSkip?: number | undefined
+  /** The schedule itself instead of a number of steps, for schedulers that take one: one of the two. */
+  readonly timesteps?: readonly number[] | undefined
+  readonly sigmas?: readonly number[] | undefined
+  /** Stable Diffusion 3: the prompts of the third text encoder (T5), and how many of its tokens are used (256). */
+  readonly prompt3?: string | undefined
+  readonly negativePrompt3?: string | undefined
+  readonly maxSequenceLength?: number | undefined
   /** SDXL's micro-conditioning: [height, width] and [top, left], as diffusers orders them. */
   readonly originalSize?: readonly [number, number] | undefined
   readonly cropsCoordsTopLeft?: readonly [number, number] | undefined

@@ -1,0 +1,107 @@
+/**
+ * The runtime side of one loaded pipeline: the device, a component for each network (and for each variant of its graph), and which of
+ * them keep their weights. Makes room before a network runs and gives everything back at the end.
+ */
+
+import { throwIfAborted } from '../util/abort.js'
+import type { Component, Device, DeviceTensor, HostTensor } from '../runtime/types.js'
+import { bindNetwork, type GraphVariant, type Network } from './networks.js'
+import type { ResolvedOffload } from './offload.js'
+import type { Run } from './run-hooks.js'
+import type { DTypeName } from './types.js'
+
+export interface HostOptions {
+  readonly device: Device
+  readonly dtype: DTypeName
+  readonly offload: ResolvedOffload
+  /** Bytes that one component's weights may take, for `block`. */
+  readonly weightBudget: number | undefined
+}
+
+/** A float32 tensor in host memory, to go into a network. */
+export function hostTensor(dims: readonly number[], data: Float32Array): HostTensor {
+  return { type: 'float32', dims, data }
+}
+
+/** Runs networks, one after the other. */
+export class ComponentHost {
+  readonly device: Device
+  readonly dtype: DTypeName
+  readonly offload: ResolvedOffload
+  readonly #weightBudget: number | undefined
+  readonly #components = new Map<string, Component>()
+
+  constructor(options: HostOptions) {
+    this.device = options.device
+    this.dtype = options.dtype
+    this.offload = options.offload
+    this.#weightBudget = options.weightBudget
+  }
+
+  #component(network: Network, variant: GraphVariant): Component {
+    const key = `${network.name} ${JSON.stringify(variant)}`
+    let component = this.#components.get(key)
+    if (component === undefined) {
+      const { device, dtype } = this
+      component = bindNetwork(network, {
+        device,
+        dtype,
+        // Equal blocks share a compiled program on a GPU; on the CPU a session holds its weights, so one is best.
+        granularity: device.info.kind === 'webgpu' ? 'block' : 'component',
+        weightBudget: this.offload === 'block' ? this.#weightBudget : undefined,
+        variant,
+      })
+      this.#components.set(key, component)
+    }
+    return component
+  }
+
+  /**
+   * Runs a network and reads its outputs `wanted`. The others' weights go first unless all may stay.
+   * @throws DeviceError, CheckpointError, AbortError
+   */
+  async run<Name extends string>(
+    network: Network,
+    inputs: Readonly<Record<string, HostTensor | DeviceTensor>>,
+    wanted: readonly Name[],
+    run: Run,
+    variant: GraphVariant = {},
+  ): Promise<Record<Name, Float32Array<ArrayBuffer>>> {
+    throwIfAborted(run.signal)
+    const component = this.#component(network, variant)
+    if (this.offload !== 'resident') await this.#unloadAllBut(component)
+    const outputs = await component.run(inputs, {
+      signal: run.signal,
+      onProgress: (loaded, total) => run.report({ type: 'weights', component: network.name, loaded, total }),
+    })
+    try {
+      const values = await Promise.all(
+        wanted.map(async (name) => [name, (await outputs[name]?.read()) ?? new Float32Array()] as const),
+      )
+      return Object.fromEntries(values) as Record<Name, Float32Array<ArrayBuffer>>
+    } finally {
+      for (const tensor of Object.values(outputs)) tensor.dispose()
+    }
+  }
+
+  /** After a generation: one component at a time means none between generations, and graphs of rare variants are not kept. */
+  async settle(): Promise<void> {
+    if (this.offload !== 'resident') await this.#unloadAllBut(undefined)
+    for (const [key, component] of this.#components) {
+      if (key.endsWith(' {}')) continue
+      this.#components.delete(key)
+      await component.dispose()
+    }
+  }
+
+  async #unloadAllBut(kept: Component | undefined): Promise<void> {
+    for (const other of this.#components.values()) if (other !== kept && other.isLoaded) await other.unload()
+  }
+
+  /** Gives back all components and the device. */
+  async dispose(): Promise<void> {
+    for (const component of this.#components.values()) await component.dispose()
+    this.#components.clear()
+    await this.device.dispose()
+  }
+}

@@ -1,0 +1,73 @@
+/** Whole pipelines on the CPU against diffusers, tensor by tensor (fixtures/tiny-*). The same in Chromium and on WebGPU: `npm run parity`. */
+
+import { join } from 'node:path'
+import { afterAll, describe, expect, test } from 'vitest'
+import { DiffusionPipeline, type LoadedPipeline } from './diffusion-pipeline.js'
+import { caseOptions, diskRepository, fixtures, psnr, readCases, relativeError, type FixtureCase } from './testing.node.js'
+import type { CapturedTensorName } from './types.js'
+
+const capture: CapturedTensorName[] = [
+  'prompt_embeds',
+  'negative_prompt_embeds',
+  'pooled_prompt_embeds',
+  'negative_pooled_prompt_embeds',
+  'initial_latents',
+  'timesteps',
+  'noise_pred',
+  'latents',
+  'image',
+]
+
+/**
+ * Relative to the reference's largest magnitude. Both sides compute in float32, whose epsilon is 1.2e-7: a hundred layers one after the
+ * other, run up to six times, leave up to 2e-5. The tolerance of fixtures.md (1e-3) is for GPUs.
+ */
+const tolerance = 1e-4
+
+function title(item: FixtureCase): string {
+  return `${item.scheduler ?? 'own scheduler'} ${JSON.stringify(item.extra)} seed ${item.seed}`
+}
+
+for (const name of ['tiny-sd15', 'tiny-sd21', 'tiny-sdxl']) {
+  describe(name, () => {
+    const loaded = new Map<string, Promise<LoadedPipeline>>()
+    const load = (item: FixtureCase) => {
+      const variant = typeof item.extra['variant'] === 'string' ? item.extra['variant'] : undefined
+      const key = variant ?? ''
+      const pipeline =
+        loaded.get(key) ??
+        DiffusionPipeline.fromPretrained(diskRepository(join(fixtures, name, 'repo')), { device: 'wasm', variant })
+      loaded.set(key, pipeline)
+      return pipeline
+    }
+    afterAll(async () => {
+      for (const pipeline of loaded.values()) await (await pipeline).dispose()
+    })
+
+    test.each(readCases(name).map(({ item, reference }, k) => [k, title(item), item, reference] as const))(
+      'case %i: %s',
+      async (k, _, item, reference) => {
+        const pipeline = await load(item)
+        expect(pipeline.info.className).toBe(item.pipeline)
+        const {
+          captured = {},
+          images,
+          seed,
+        } = await pipeline.generate(item.prompt, {
+          ...caseOptions(item, pipeline.info.scheduler.className),
+          capture,
+        })
+        expect(seed).toBe(item.seed)
+        for (const [tensor, expected] of Object.entries(reference)) {
+          expect.soft(relativeError(captured[tensor], expected), tensor).toBeLessThan(tolerance)
+        }
+        const { image } = reference
+        const ratio = psnr(captured['image']!, image!)
+        expect(ratio).toBeGreaterThan(90)
+        expect(images).toHaveLength(image!.dims[0]!)
+        expect(images[0]).toMatchObject({ width: item.width, height: item.height })
+        expect(images[0]!.data[0]).toBe(Math.round(captured['image']!.data[0]! * 255))
+      },
+    )
+  })
+}

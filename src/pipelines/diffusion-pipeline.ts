@@ -1,0 +1,39 @@
+/** DiffusionPipeline: loads a repository as whichever pipeline its model_index.json names. */
+
+import type { Repository } from '../hub/types.js'
+import { openPipeline, type OpenedPipeline, type OpenPipelineOptions } from './open-pipeline.js'
+import type { GenerateHooks } from './run-hooks.js'
+import { StableDiffusionPipeline, stableDiffusionSpec } from './stable-diffusion/stable-diffusion-pipeline.js'
+import { StableDiffusionXLPipeline, stableDiffusionXLSpec } from './stable-diffusion-xl/stable-diffusion-xl-pipeline.js'
+import type { GenerateOptions, GenerateResult, PipelineInfo } from './types.js'
+
+/** A loaded pipeline of any family. */
+export interface LoadedPipeline {
+  readonly info: PipelineInfo
+  generate(prompt: string, options?: GenerateOptions & GenerateHooks): Promise<GenerateResult>
+  dispose(): Promise<void>
+}
+
+const constructors = new Map<string, new (opened: OpenedPipeline) => LoadedPipeline>([
+  [stableDiffusionSpec.className, StableDiffusionPipeline],
+  [stableDiffusionXLSpec.className, StableDiffusionXLPipeline],
+])
+const specs = [stableDiffusionSpec, stableDiffusionXLSpec]
+
+export const DiffusionPipeline = {
+  /**
+   * Loads a pipeline: a Hub id, a base URL, or an open repository.
+   * @throws UnsupportedError `unsupported-class`, `unsupported-config`; InputError; HubError; CheckpointError; DeviceError; AbortError
+   */
+  async fromPretrained(repo: string | Repository, options: OpenPipelineOptions = {}): Promise<LoadedPipeline> {
+    const opened = await openPipeline(repo, options, specs)
+    try {
+      const Pipeline = constructors.get(opened.spec.className) ?? StableDiffusionPipeline
+      return new Pipeline(opened)
+    } catch (error) {
+      await opened.host.dispose()
+      opened.close()
+      throw error
+    }
+  },
+}

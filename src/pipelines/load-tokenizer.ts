@@ -1,0 +1,44 @@
+/** Reads a tokenizer's folder and makes the tokenizer of its class. */
+
+import { maxConfigBytes, readConfig } from '../checkpoint/model-index.js'
+import { CheckpointError } from '../errors.js'
+import { CLIPTokenizer } from '../tokenizers/clip-tokenizer.js'
+import type { TokenizerFiles } from '../tokenizers/types.js'
+import { inFolder, type ComponentSource } from './component-sources.js'
+
+/** @throws CheckpointError `tokenizer-*`, `json-*`; HubError */
+export async function loadClipTokenizer(source: ComponentSource, signal: AbortSignal | undefined): Promise<CLIPTokenizer> {
+  return new CLIPTokenizer(await readTokenizerFiles(source, signal))
+}
+
+/** Whatever files of a tokenizer the folder has. */
+export async function readTokenizerFiles(source: ComponentSource, signal: AbortSignal | undefined): Promise<TokenizerFiles> {
+  const { repository } = source
+  const paths = new Set((await repository.files({ signal })).map((file) => file.path))
+  const json = async (name: string) =>
+    paths.has(inFolder(source, name)) ? readConfig(repository, inFolder(source, name), { signal }) : undefined
+  const tokenizerJson = await json('tokenizer.json')
+  const [tokenizerConfig, specialTokensMap, vocab, merges] = await Promise.all([
+    json('tokenizer_config.json'),
+    json('special_tokens_map.json'),
+    tokenizerJson === undefined ? json('vocab.json') : undefined,
+    tokenizerJson === undefined && paths.has(inFolder(source, 'merges.txt')) ? readText(source, 'merges.txt', signal) : undefined,
+  ])
+  return { tokenizerJson, tokenizerConfig, specialTokensMap, vocab, merges }
+}
+
+async function readText(source: ComponentSource, name: string, signal: AbortSignal | undefined): Promise<string> {
+  const path = inFolder(source, name)
+  const file = await source.repository.open(path, { signal })
+  if (file.byteLength > maxConfigBytes)
+    throw new CheckpointError(
+      'tokenizer-merges',
+      `${path} is ${file.byteLength} bytes long; at most ${maxConfigBytes} are read.`,
+      {
+        file: path,
+        bytes: file.byteLength,
+        allowed: maxConfigBytes,
+      },
+    )
+  return new TextDecoder().decode(await file.read({ begin: 0, end: file.byteLength }, { signal }))
+}

@@ -1,0 +1,171 @@
+/** Opens what a pipeline of any family needs: repository, parts, device, and the decision where weights stay. */
+
+import { readModelIndex } from '../checkpoint/model-index.js'
+import { InputError, UnsupportedError } from '../errors.js'
+import { Hub } from '../hub/hub.js'
+import { openRepository, type OpenRepository } from '../hub/open-repository.js'
+import type { Repository } from '../hub/types.js'
+import { openDevice } from '../runtime/open-device.js'
+import type { Device } from '../runtime/types.js'
+import { checkComponentOptions, type OpenByName } from './component-sources.js'
+import { ComponentHost } from './component-host.js'
+import { storedType, type Network } from './networks.js'
+import { parseMaxMemory, resolveOffload } from './offload.js'
+import { loadParts, measureNetwork, type LoadedParts, type PipelineSpec } from './pipeline-loading.js'
+import { Run, type CallHooks } from './run-hooks.js'
+import type { DTypeName, LoadPipelineOptions, PipelineInfo } from './types.js'
+
+/** Options of `fromPretrained` inside the worker. */
+export interface OpenPipelineOptions extends LoadPipelineOptions, CallHooks {
+  /** The worker's hub; one is opened for this pipeline when absent. */
+  readonly hub?: Hub | undefined
+  /** What relative URLs start from. */
+  readonly baseUrl?: string | undefined
+}
+
+/** Everything a pipeline class is constructed from. */
+export interface OpenedPipeline {
+  readonly spec: PipelineSpec
+  readonly parts: LoadedParts
+  readonly host: ComponentHost
+  /** Lets the cache evict the repositories' files again. */
+  readonly close: () => void
+}
+
+const dtypes: ReadonlySet<string> = new Set(['float32', 'float16'])
+
+/**
+ * Opens a pipeline of one of the families in `specs`, by its repository's model_index.json.
+ * @throws UnsupportedError `unsupported-class`, `unsupported-config`; InputError; HubError; CheckpointError; DeviceError; AbortError
+ */
+export async function openPipeline(
+  repo: string | Repository,
+  options: OpenPipelineOptions,
+  specs: readonly PipelineSpec[],
+): Promise<OpenedPipeline> {
+  const run = new Run(options)
+  if (options.dtype !== undefined && !dtypes.has(options.dtype))
+    throw new InputError('dtype', `dtype is ${JSON.stringify(options.dtype)}; allowed are float32 and float16.`, {
+      dtype: String(options.dtype),
+    })
+  checkComponentOptions(options)
+  const maxMemory = parseMaxMemory(options.maxMemory)
+  run.status('resolving')
+  const opened: OpenRepository[] = []
+  const close = () => {
+    for (const repository of opened) repository.close()
+  }
+  let device: Device | undefined
+  try {
+    const open = opener(options, opened, run)
+    const repository = typeof repo === 'string' ? await open(repo, options.revision) : repo
+    const index = await readModelIndex(repository, { signal: run.signal })
+    const spec = specs.find((candidate) => candidate.className === index.className)
+    if (spec === undefined) {
+      const supported = specs.map((candidate) => candidate.className)
+      throw new UnsupportedError(
+        'unsupported-class',
+        `The repository is for the pipeline ${index.className}, which is not supported; supported: ${supported.join(', ')}.`,
+        { component: 'pipeline', className: index.className, supported },
+      )
+    }
+    device = await openDevice({ kind: options.device })
+    const parts = await loadParts(repository, index, spec, options, open, run)
+    const host = makeHost(device, parts, options, maxMemory)
+    run.status('ready')
+    return { spec, parts, host, close }
+  } catch (error) {
+    close()
+    await device?.dispose()
+    throw error
+  }
+}
+
+/** Opens repositories by name, each once. */
+function opener(options: OpenPipelineOptions, opened: OpenRepository[], run: Run): OpenByName {
+  let hub: Promise<Hub> | undefined
+  const byName = new Map<string, Promise<OpenRepository>>()
+  return async (repo, revision) => {
+    hub ??=
+      options.hub === undefined
+        ? Hub.open({ onStorageTrouble: (error) => run.warn(error.code, error.message) })
+        : Promise.resolve(options.hub)
+    const shared = await hub
+    const key = JSON.stringify([repo, revision ?? null])
+    let repository = byName.get(key)
+    if (repository === undefined) {
+      const { endpoint, token, baseUrl } = options
+      repository = openRepository(shared, repo, { revision, endpoint, token, baseUrl, signal: run.signal }).then((found) => {
+        opened.push(found)
+        return found
+      })
+      byName.set(key, repository)
+    }
+    return repository
+  }
+}
+
+/** The network whose type the pipeline takes for its own, and whose blocks are streamed: the denoiser. */
+function denoiserOf(parts: LoadedParts): Network | undefined {
+  return parts.networks.get('unet') ?? parts.networks.get('transformer')
+}
+
+function makeHost(
+  device: Device,
+  parts: LoadedParts,
+  options: OpenPipelineOptions,
+  maxMemory: number | undefined,
+): ComponentHost {
+  const denoiser = denoiserOf(parts)
+  const wanted = options.dtype ?? (denoiser === undefined ? 'float32' : storedType(denoiser.table))
+  const { dtype } = device.writeOptions({ dtype: wanted, granularity: 'block' })
+  const sizes = [...parts.networks.values()].map((network) => weightBytes(network, dtype))
+  const offload = resolveOffload(options.offload, sizes, maxMemory, device.info.kind)
+  return new ComponentHost({ device, dtype, offload, weightBudget: offload === 'block' ? maxMemory : undefined })
+}
+
+/** Bytes of a network's weights in the type it computes in. */
+function weightBytes(network: Network, dtype: DTypeName): number {
+  const element = dtype === 'float16' && network.className !== 'AutoencoderKL' ? 2 : 4
+  let bytes = 0
+  for (const entry of network.table.values()) {
+    const stored = entry.end - entry.begin
+    bytes += entry.dtype === 'U8' ? stored : entry.shape.reduce((product, dim) => product * dim, 1) * element
+  }
+  return bytes
+}
+
+/** What `PipelineInfo` says of any family. */
+export function describePipeline(
+  { spec, parts, host }: OpenedPipeline,
+  defaults: PipelineInfo['defaults'],
+  scheduler: PipelineInfo['scheduler'],
+): PipelineInfo {
+  return {
+    className: spec.className,
+    repo: parts.repository.id,
+    revision: parts.repository.revision,
+    device: host.device.info,
+    dtype: host.dtype,
+    components: Object.fromEntries(
+      [...parts.networks.values()].map((network) => [
+        network.name,
+        { className: network.className, repo: network.repo, ...measureNetwork(network) },
+      ]),
+    ),
+    defaults,
+    scheduler,
+  }
+}
+
+/** Calls back with the memory account while `work` runs, and once at its end. */
+export async function reportingMemory<T>(host: ComponentHost, run: Run, work: () => Promise<T>): Promise<T> {
+  const { memory } = host.device
+  const stop = memory.subscribe((snapshot) => run.report({ type: 'memory', memory: snapshot }))
+  try {
+    return await work()
+  } finally {
+    stop()
+    run.report({ type: 'memory', memory: memory.snapshot() })
+  }
+}

@@ -1,0 +1,184 @@
+/**
+ * From a repository's name to everything a pipeline runs with: model_index.json, the components' classes and configs, the weight
+ * tables, tokenizers, the scheduler's config, and the device. What cannot be run is refused before any weights are fetched. Knows no
+ * pipeline's order of work.
+ */
+
+import { readConfig, type ModelIndex } from '../checkpoint/model-index.js'
+import { chooseWeightFiles, listVariants } from '../checkpoint/weight-files.js'
+import { measureWeights, readWeightTable } from '../checkpoint/weight-table.js'
+import type { Config } from '../checkpoint/types.js'
+import { CheckpointError, InputError, UnsupportedError } from '../errors.js'
+import type { Repository } from '../hub/types.js'
+import { createScheduler, schedulerClassNames } from '../schedulers/registry.js'
+import type { CLIPTokenizer } from '../tokenizers/clip-tokenizer.js'
+import { throwIfAborted } from '../util/abort.js'
+import { findComponents, inFolder, type ComponentSource, type OpenByName } from './component-sources.js'
+import { loadClipTokenizer } from './load-tokenizer.js'
+import { checkNetworkConfig, libraryOf, unexpectedTensors, type Network, type NetworkClass } from './networks.js'
+import type { Run } from './run-hooks.js'
+import type { LoadPipelineOptions } from './types.js'
+
+/** What a pipeline class is made of, by component name. */
+export interface PipelineSpec {
+  readonly className: string
+  /** Network components and the classes each may have. */
+  readonly networks: Readonly<Record<string, readonly NetworkClass[]>>
+  /** Tokenizers and the network that each belongs to. */
+  readonly tokenizers: Readonly<Record<string, string>>
+  /** Components that may be missing. */
+  readonly optional: readonly string[]
+  /** Components that repositories have and this pipeline never uses, with what that means. */
+  readonly ignored: Readonly<Record<string, string>>
+}
+
+/** The parts of a pipeline, read and checked. */
+export interface LoadedParts {
+  readonly repository: Repository
+  readonly index: ModelIndex
+  readonly networks: ReadonlyMap<string, Network>
+  readonly tokenizers: ReadonlyMap<string, CLIPTokenizer>
+  readonly scheduler: { readonly className: string; readonly config: Config }
+}
+
+const tokenizerClasses = ['CLIPTokenizer', 'CLIPTokenizerFast']
+
+/** Loads all parts. @throws HubError, CheckpointError, UnsupportedError, InputError, AbortError */
+export async function loadParts(
+  repository: Repository,
+  index: ModelIndex,
+  spec: PipelineSpec,
+  options: LoadPipelineOptions,
+  open: OpenByName,
+  run: Run,
+): Promise<LoadedParts> {
+  const { signal } = run
+  const sources = await findComponents(repository, index, options, open, signal)
+  checkClasses(sources, spec, index)
+  for (const [name, meaning] of Object.entries(spec.ignored))
+    if (sources.has(name)) run.warn('component-ignored', `${name}: ${meaning}`)
+
+  const schedulerSource = sources.get('scheduler')
+  if (schedulerSource === undefined) throw missingComponent(spec, 'scheduler')
+  const schedulerConfig = await readConfig(schedulerSource.repository, inFolder(schedulerSource, 'scheduler_config.json'), {
+    signal,
+  })
+  const { unexpectedKeys } = createScheduler(schedulerSource.className, schedulerConfig)
+  if (unexpectedKeys.length > 0)
+    run.warn(
+      'scheduler-keys',
+      `The scheduler's config has keys that ${schedulerSource.className} does not know: ${unexpectedKeys.join(', ')}.`,
+    )
+
+  const networkSources = Object.keys(spec.networks).flatMap((name) => sources.get(name) ?? [])
+  const configs = new Map(
+    await Promise.all(
+      networkSources.map(async (source) => {
+        const config = await readConfig(source.repository, inFolder(source, 'config.json'), { signal })
+        checkNetworkConfig(source.className as NetworkClass, config)
+        return [source.name, config] as const
+      }),
+    ),
+  )
+  const tokenizers = new Map(
+    await Promise.all(
+      Object.keys(spec.tokenizers).flatMap((name) => {
+        const source = sources.get(name)
+        return source === undefined ? [] : [loadClipTokenizer(source, signal).then((tokenizer) => [name, tokenizer] as const)]
+      }),
+    ),
+  )
+  throwIfAborted(signal)
+  run.status('downloading')
+  const networks = await loadNetworks(networkSources, configs, options, run)
+  return { repository, index, networks, tokenizers, scheduler: { className: schedulerSource.className, config: schedulerConfig } }
+}
+
+/** @throws UnsupportedError `unsupported-class`; CheckpointError `component-missing`; InputError `components` */
+function checkClasses(sources: ReadonlyMap<string, ComponentSource>, spec: PipelineSpec, index: ModelIndex): void {
+  for (const [name, { className }] of sources) {
+    const networkClasses: readonly string[] | undefined = spec.networks[name]
+    const supported =
+      networkClasses ?? (name in spec.tokenizers ? tokenizerClasses : name === 'scheduler' ? schedulerClassNames : undefined)
+    if (supported === undefined) {
+      if (!(name in spec.ignored)) refuseClass(name, className, [...Object.keys(spec.networks), ...Object.keys(spec.ignored)])
+    } else if (!supported.includes(className)) refuseClass(name, className, supported)
+  }
+  for (const name of [...Object.keys(spec.networks), ...Object.keys(spec.tokenizers), 'scheduler']) {
+    if (sources.has(name) || spec.optional.includes(name)) continue
+    if (index.components.get(name))
+      throw new InputError('components', `${spec.className} cannot run without ${name}.`, { component: name })
+    throw missingComponent(spec, name)
+  }
+}
+
+function refuseClass(component: string, className: string, supported: readonly string[]): never {
+  throw new UnsupportedError(
+    'unsupported-class',
+    `The component ${component} is of class ${className}, which is not supported; supported: ${supported.join(', ')}.`,
+    { component, className, supported },
+  )
+}
+
+function missingComponent(spec: PipelineSpec, name: string): CheckpointError {
+  return new CheckpointError('component-missing', `model_index.json names no ${name}, which ${spec.className} needs.`, {
+    component: name,
+  })
+}
+
+async function loadNetworks(
+  sources: readonly ComponentSource[],
+  configs: ReadonlyMap<string, Config>,
+  options: LoadPipelineOptions,
+  run: Run,
+): Promise<ReadonlyMap<string, Network>> {
+  const { signal } = run
+  const chosen = await Promise.all(
+    sources.map(async (source) => {
+      const paths = (await source.repository.files({ signal })).map((file) => file.path)
+      const library = libraryOf(source.className as NetworkClass)
+      const { folder, variant, missingVariant } = source
+      return { source, paths, library, files: chooseWeightFiles(paths, { folder, library, variant, missingVariant }) }
+    }),
+  )
+  const own = chosen.filter(({ source }) => !source.swapped)
+  const without = own.filter(({ files }) => files.variant === null)
+  if (options.variant !== undefined && own.length > 0 && without.length === own.length)
+    throw new CheckpointError('variant-not-found', `The repository has no weights of variant ${options.variant}.`, {
+      variant: options.variant,
+      available: [...new Set(own.flatMap(({ paths, source, library }) => listVariants(paths, source.folder, library)))],
+    })
+  if (options.variant !== undefined && without.length > 0)
+    run.warn(
+      'variant-mixture',
+      `There are no weights of variant ${options.variant} for ${without.map(({ source }) => source.name).join(', ')}; those without a variant are used.`,
+    )
+  const networks = await Promise.all(
+    chosen.map(async ({ source, files }): Promise<readonly [string, Network]> => {
+      const table = await readWeightTable(source.repository, files, {
+        signal,
+        onProgress: (file) => run.report({ type: 'file', component: source.name, file }),
+      })
+      const network: Network = {
+        name: source.name,
+        className: source.className as NetworkClass,
+        config: configs.get(source.name) ?? {},
+        table,
+        repo: source.repository.id,
+      }
+      const unexpected = unexpectedTensors(network)
+      if (unexpected.length > 0)
+        run.warn(
+          'unexpected-tensors',
+          `${source.name} has ${unexpected.length} tensors that ${source.className} does not use, such as ${unexpected.slice(0, 3).join(', ')}.`,
+        )
+      return [source.name, network]
+    }),
+  )
+  return new Map(networks)
+}
+
+/** Bytes and numbers of a network's weights as they are stored. */
+export function measureNetwork(network: Network): { readonly bytes: number; readonly parameters: number } {
+  return measureWeights(network.table)
+}
