@@ -1,20 +1,19 @@
 /** The worker's entry: makes the engine and exposes it. Everything it does is in `engine.ts`. */
 
 import { expose } from 'comlink'
-import { Hub } from '../hub/hub.js'
-import { DiffusionPipeline } from '../pipelines/diffusion-pipeline.js'
 import { Engine } from './engine.js'
 import { holdLifeLock } from './life-lock.js'
+import { pipelineLoader } from './load-pipeline.js'
 import { installErrorTransfer } from './protocol.js'
+import { SharedHub } from './shared-hub.js'
 
-let hub: Promise<Hub> | undefined
-const openHub = () => (hub ??= Hub.open())
+const hub = new SharedHub()
 
 installErrorTransfer()
 expose(
   new Engine({
-    load: (repo, options) => DiffusionPipeline.fromPretrained(repo, options),
-    cache: async () => (await openHub()).cache,
+    load: pipelineLoader(hub),
+    cache: async () => (await hub.open()).cache,
     lock: holdLifeLock(navigator.locks),
   }),
 )

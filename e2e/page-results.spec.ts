@@ -1,0 +1,106 @@
+/** Issue 6, promise 3: pictures are kept, opened, compared, used again, saved with their settings, and restored from a file. */
+
+import { readFileSync } from 'node:fs'
+import { expect, generate, openPage, size, test } from './ui/page-harness.js'
+
+test('a picture is kept for the next visit, with what made it', async ({ page, server }) => {
+  await openPage(page, server)
+  await generate(page, 'a red apple')
+  await page.goto('/')
+  await page.getByRole('button', { name: 'Open: a red apple' }).click()
+  const dialog = page.getByRole('dialog')
+  await expect(dialog.getByRole('img', { name: 'Picture for: a red apple' })).toBeVisible()
+  await expect(dialog.getByText('fixtures/tiny-sdxl')).toBeVisible()
+  await expect(dialog.getByText(await server.commit('fixtures/tiny-sdxl'))).toBeVisible()
+  await page.keyboard.press('Escape')
+  await expect(dialog).toBeHidden()
+})
+
+test('its settings can be used again', async ({ page, server }) => {
+  await openPage(page, server)
+  await generate(page, 'a red apple')
+  await page.getByLabel('Prompt', { exact: true }).fill('something else')
+  await page.getByRole('button', { name: 'Open: a red apple' }).click()
+  await page.getByRole('button', { name: 'Use these settings' }).click()
+  await expect(page.getByLabel('Prompt', { exact: true })).toHaveValue('a red apple')
+  expect(await page.evaluate(() => document.querySelector('aquatint-prompt')?.settings.seed)).toBe(7)
+})
+
+test('a deleted picture is gone, also after a reload', async ({ page, server }) => {
+  await openPage(page, server)
+  await generate(page, 'a red apple')
+  const print = page.getByRole('button', { name: 'Open: a red apple' })
+  await print.click()
+  await page.getByRole('button', { name: 'Delete' }).click()
+  await expect(print).toBeHidden()
+  await page.goto('/')
+  await expect(page.locator('#notes > *').first()).toBeVisible()
+  await expect(print).toBeHidden()
+})
+
+test('two pictures are laid over each other, and what differs is marked', async ({ page, server }) => {
+  await openPage(page, server)
+  await generate(page, 'a red apple')
+  await generate(page, 'a blue boat')
+  const compare = page.getByRole('button', { name: 'Compare two' })
+  await expect(compare).toBeDisabled()
+  await page.getByLabel('Compare: a red apple').check()
+  await page.getByLabel('Compare: a blue boat').check()
+  await compare.click()
+  await expect(page.locator('tr.differs')).toHaveText([/a red apple.*a blue boat/])
+  await page.getByRole('slider').fill('20')
+  await expect(page.locator('.pair')).toHaveCSS('--split', '20%')
+})
+
+test('a saved PNG dropped on the page gives the settings back; other files are told from it', async ({ page, server }) => {
+  await openPage(page, server)
+  await generate(page, 'a red apple')
+  const download = page.waitForEvent('download')
+  await page.getByRole('button', { name: 'Save PNG' }).click()
+  const saved = await download
+  expect(saved.suggestedFilename()).toBe('a-red-apple-7.png')
+  const bytes = readFileSync(await saved.path())
+  expect([bytes.readUInt32BE(16), bytes.readUInt32BE(20)]).toEqual([size, size])
+
+  await page.goto('/')
+  const drop = (name: string, base64: string) =>
+    page.evaluate(
+      ([fileName, data]) => {
+        const transfer = new DataTransfer()
+        transfer.items.add(new File([Uint8Array.from(atob(data), (character) => character.charCodeAt(0))], fileName))
+        document.documentElement.dispatchEvent(new DragEvent('drop', { dataTransfer: transfer, bubbles: true, cancelable: true }))
+      },
+      [name, base64] as const,
+    )
+  await drop('a-red-apple-7.png', bytes.toString('base64'))
+  await expect(page.getByLabel('Prompt', { exact: true })).toHaveValue('a red apple')
+  expect(await page.evaluate(() => document.querySelector('aquatint-prompt')?.settings)).toMatchObject({
+    model: 'fixtures/tiny-sdxl',
+    seed: 7,
+    numInferenceSteps: 2,
+    width: size,
+    height: size,
+  })
+  await drop('words.png', Buffer.from('no picture').toString('base64'))
+  await expect(page.getByText('words.png: This file is not a whole PNG')).toBeVisible()
+})
+
+test('a shared link sets everything', async ({ page, server, context }) => {
+  await context.grantPermissions(['clipboard-read', 'clipboard-write'])
+  await openPage(page, server)
+  await generate(page, 'a red apple & more')
+  await page.getByRole('button', { name: 'Open: a red apple & more' }).click()
+  await page.getByRole('button', { name: 'Copy link' }).click()
+  await expect(page.getByText('Link copied.')).toBeVisible()
+  const link = new URL(await page.evaluate(() => navigator.clipboard.readText()))
+  expect(Object.fromEntries(link.searchParams)).toMatchObject({
+    model: 'fixtures/tiny-sdxl',
+    prompt: 'a red apple & more',
+    seed: '7',
+    steps: '2',
+    revision: await server.commit('fixtures/tiny-sdxl'),
+  })
+  link.searchParams.set('endpoint', server.url)
+  await page.goto(link.href)
+  await expect(page.getByLabel('Prompt', { exact: true })).toHaveValue('a red apple & more')
+})

@@ -1,0 +1,107 @@
+/** Issue 6, promise 6: the first paint is light, the page can be installed, and opens without a network once it has been there. */
+
+import { gzipSync } from 'node:zlib'
+import { readFileSync } from 'node:fs'
+import { expect, generate, model, openPage, test } from './ui/page-harness.js'
+
+test('the first paint needs little, and nothing of the runtime', async ({ page }) => {
+  const loaded = new Map<string, number>()
+  page.on('response', (response) => {
+    const { pathname, hostname } = new URL(response.url())
+    expect(hostname).toBe('127.0.0.1')
+    void response.body().then(
+      (body) => loaded.set(pathname, gzipSync(body).length),
+      () => undefined,
+    )
+  })
+  await page.goto('/', { waitUntil: 'networkidle' })
+  const names = [...loaded.keys()]
+  expect(names.filter((name) => /worker-|wasm|models\//.test(name))).toEqual([])
+  const bytes = [...loaded].filter(([name]) => /\.(?:js|css|html)$|\/$/.test(name)).reduce((sum, [, size]) => sum + size, 0)
+  expect(bytes).toBeGreaterThan(5_000)
+  expect(bytes).toBeLessThan(40_000)
+})
+
+test('the manifest names icons that are there', async ({ page, request }) => {
+  await page.goto('/')
+  const href = await page.locator('link[rel=manifest]').getAttribute('href')
+  const manifest = (await (await request.get(`/${href}`)).json()) as {
+    icons: { src: string; sizes: string; type: string }[]
+    start_url: string
+  }
+  for (const { src, sizes, type } of manifest.icons) {
+    const response = await request.get(`/${src}`)
+    expect(response.ok()).toBe(true)
+    expect(response.headers()['content-type']).toContain(type)
+    if (type === 'image/png') {
+      const png = await response.body()
+      expect(`${png.readUInt32BE(16)}x${png.readUInt32BE(20)}`).toBe(sizes)
+    }
+  }
+})
+
+test('once used, the page makes pictures without a network', async ({ page, server, context }) => {
+  await page.goto('/')
+  await page.evaluate(async () => {
+    await navigator.serviceWorker.ready
+    if (navigator.serviceWorker.controller === null) {
+      await new Promise((resolve) => navigator.serviceWorker.addEventListener('controllerchange', resolve, { once: true }))
+    }
+  })
+  await openPage(page, server)
+  await generate(page, 'a red apple')
+  await server.close()
+  await context.setOffline(true)
+  await page.reload()
+  await generate(page, 'a blue boat')
+  await expect(page.getByRole('img', { name: 'a blue boat' })).toBeVisible()
+  const kept = await page.evaluate(async () => {
+    const urls: string[] = []
+    for (const name of await caches.keys())
+      for (const { url } of await (await caches.open(name)).keys()) urls.push(new URL(url).pathname)
+    return urls
+  })
+  expect(kept.filter((path) => /safetensors|models\/|json$/.test(path))).toEqual([])
+  expect(kept.some((path) => path.endsWith('.wasm'))).toBe(true)
+})
+
+test('the element’s manifest says what the element is', async ({ page }) => {
+  const { modules } = JSON.parse(readFileSync('custom-elements.json', 'utf8')) as {
+    modules: [
+      {
+        declarations: [Record<'attributes' | 'members' | 'events' | 'slots' | 'cssParts' | 'cssProperties', { name: string }[]>]
+      },
+    ]
+  }
+  const [{ attributes, members, slots, cssParts, cssProperties }] = modules[0].declarations
+  await page.goto('/')
+  const found = await page.evaluate(() => {
+    const box = document.querySelector('aquatint-prompt')
+    const root = box?.shadowRoot
+    if (box === null || root === null || root === undefined) throw new Error('no box')
+    const rules = [...root.adoptedStyleSheets].flatMap((sheet) => [...sheet.cssRules].map(({ cssText }) => cssText)).join('\n')
+    return {
+      watched: (box.constructor as unknown as { observedAttributes: string[] }).observedAttributes,
+      slots: [...root.querySelectorAll('slot')].map(({ name }) => name),
+      parts: [...root.querySelectorAll('[part]')].map((element) => element.getAttribute('part')),
+      properties: [...new Set(rules.match(/(?<=var\()--aquatint-[a-z-]+/g))],
+      members: Object.getOwnPropertyNames(Object.getPrototypeOf(box)),
+    }
+  })
+  expect(names(attributes)).toEqual([...found.watched, 'busy', 'disabled', 'name', 'required'].sort())
+  expect(names(slots)).toEqual(found.slots.sort())
+  // Those that come with a picture are not there yet.
+  expect(names(cssParts)).toEqual([...new Set([...found.parts, 'preview', 'image', 'actions'])].sort())
+  expect(names(cssProperties)).toEqual(found.properties.sort())
+  expect(names(members).filter((name) => !found.members.includes(name))).toEqual([])
+})
+
+test('a shared name of a model is loaded when it stands in the address', async ({ page, server }) => {
+  await openPage(page, server)
+  await page.waitForFunction(() => document.querySelector('aquatint-prompt')?.state === 'ready')
+  expect(await page.evaluate(() => document.querySelector('aquatint-prompt')?.pipeline?.info.repo)).toBe(model)
+})
+
+function names(list: readonly { name: string }[]): string[] {
+  return list.map(({ name }) => name).sort()
+}

@@ -1,0 +1,92 @@
+/** What the page's specs share: the Hub look-alike with a fixture, opening the page on it, waiting for its events, axe. */
+
+import { readFileSync } from 'node:fs'
+import { test as base, expect, type Page } from '@playwright/test'
+import { startHubServer } from '../hub-server/server.js'
+import type { HubServer } from '../hub-server/types.js'
+import '../../src/ui/element.js'
+
+/** The repository that the specs load, and its settings. */
+export const model = 'fixtures/tiny-sdxl'
+export const size = 64
+
+/** Each test has a look-alike of its own. */
+export const test = base.extend<{ server: HubServer }>({
+  server: async ({ page: _page }, use) => {
+    const server = await startHubServer({ repositories: { [model]: 'fixtures/tiny-sdxl/repo' } })
+    await use(server)
+    await server.close()
+  },
+})
+export { expect }
+
+/** The address's query for a quick run of the fixture on the processor. */
+export function query(server: HubServer, more: Readonly<Record<string, string>> = {}): string {
+  return new URLSearchParams({
+    model,
+    endpoint: server.url,
+    device: 'wasm',
+    steps: '2',
+    width: String(size),
+    height: String(size),
+    seed: '7',
+    ...more,
+  }).toString()
+}
+
+/** Opens the page on the fixture. */
+export async function openPage(page: Page, server: HubServer, more: Readonly<Record<string, string>> = {}): Promise<void> {
+  await page.goto(`/?${query(server, more)}`)
+}
+
+/** Types a prompt, presses Generate, waits for the picture. */
+export async function generate(page: Page, prompt: string): Promise<void> {
+  const made = nextEvent(page, 'image')
+  await page.getByLabel('Prompt', { exact: true }).fill(prompt)
+  await page.getByRole('button', { name: 'Generate' }).click()
+  await made
+}
+
+/** Resolves at the prompt box's next event of a type; rejects at an `error` before it. */
+export function nextEvent(page: Page, type: string): Promise<void> {
+  return page.evaluate(
+    (name) =>
+      new Promise<void>((resolve, reject) => {
+        const box = document.querySelector('aquatint-prompt')
+        box?.addEventListener(name, () => resolve(), { once: true })
+        if (name !== 'error') {
+          box?.addEventListener('error', ({ detail }) => reject(detail instanceof Error ? detail : new Error(String(detail))), {
+            once: true,
+          })
+        }
+      }),
+    type,
+  )
+}
+
+/** The box's state. */
+export function state(page: Page): Promise<string | undefined> {
+  return page.evaluate(() => document.querySelector('aquatint-prompt')?.state)
+}
+
+const axeSource = readFileSync('node_modules/axe-core/axe.min.js', 'utf8')
+
+/** What axe finds wrong by WCAG 2.2 AA and its best practices, shadow roots included. */
+export async function violations(page: Page): Promise<readonly string[]> {
+  await page.evaluate(axeSource)
+  return page.evaluate(async () => {
+    interface Axe {
+      run(): Promise<{ violations: { id: string; nodes: { target: unknown; failureSummary?: string }[] }[] }>
+    }
+    const { axe } = globalThis as unknown as { axe: Axe }
+    const found = await axe.run()
+    return found.violations.flatMap(({ id, nodes }) =>
+      nodes.map(({ target, failureSummary }) => `${id} at ${JSON.stringify(target)}: ${failureSummary ?? ''}`),
+    )
+  })
+}
+
+/** How far the page is wider than its window, in pixels. */
+export function overflow(page: Page): Promise<number> {
+  return page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth)
+}
