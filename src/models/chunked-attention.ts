@@ -11,10 +11,16 @@ import type { ValueInfo } from '../onnx/types.js'
 /** The most elements that one chunk's scores may have: 64 MiB in float32. */
 const scoreElements = 2 ** 24
 
-/** softmax(q · kᵀ / √channels) · v for query, key and value [batch, tokens, channels]. */
-export function chunkedAttention(graph: GraphBuilder, query: ValueInfo, key: ValueInfo, value: ValueInfo): ValueInfo {
+/** softmax(q · kᵀ / √channels) · v for query, key and value [batch, tokens, channels], at most `mostScores` scores at once. */
+export function chunkedAttention(
+  graph: GraphBuilder,
+  query: ValueInfo,
+  key: ValueInfo,
+  value: ValueInfo,
+  mostScores = scoreElements,
+): ValueInfo {
   const tokens = dimension(query, 1)
-  const rows = Math.max(1, Math.floor(scoreElements / (dimension(key, 1) * dimension(query, 0))))
+  const rows = Math.max(1, Math.floor(mostScores / (dimension(key, 1) * dimension(query, 0))))
   const scaled = scale(graph, query, 1 / Math.sqrt(dimension(query, 2)))
   const keys = transpose(graph, key, [0, 2, 1])
   const parts: ValueInfo[] = []

@@ -130,8 +130,9 @@ function bindStage(className: string, network: NetworkRules, stage: Stage, table
     const parameter = stage.weights[weight.name] ?? weight.name
     const entry = findEntry(network, parameter, table)
     if (entry === undefined) {
-      const message = `${className} wants the tensor ${parameter} of shape [${weight.dims.join(', ')}], which the checkpoint does not have`
-      throw new CheckpointError('missing-tensor', message, { tensor: parameter, expected: weight.dims })
+      const expected = asStored(weight.dims, weight.dims.slice(1).every((dim) => dim === 1) ? 1 : weight.dims.length)
+      const message = `${className} wants the tensor ${parameter} of shape [${expected.join(', ')}], which the checkpoint does not have`
+      throw new CheckpointError('missing-tensor', message, { tensor: parameter, expected })
     }
     checkEntry(className, entry, weight)
     const other = used.get(entry.name)
@@ -147,8 +148,9 @@ function bindStage(className: string, network: NetworkRules, stage: Stage, table
 
 function checkEntry(className: string, entry: TensorEntry, weight: ValueInfo): void {
   if (!sameShape(entry.shape, weight.dims)) {
-    const message = `${className}: the tensor ${entry.name} has shape [${entry.shape.join(', ')}]; its config asks for [${weight.dims.join(', ')}]`
-    throw new CheckpointError('shape-mismatch', message, { tensor: entry.name, expected: weight.dims, actual: entry.shape })
+    const expected = asStored(weight.dims, entry.shape.length)
+    const message = `${className}: the tensor ${entry.name} has shape [${entry.shape.join(', ')}]; its config asks for [${expected.join(', ')}]`
+    throw new CheckpointError('shape-mismatch', message, { tensor: entry.name, expected, actual: entry.shape })
   }
   const allowed = weight.type === 'uint8' ? codeTypes : floatTypes
   if (!allowed.includes(entry.dtype)) {
@@ -161,4 +163,10 @@ function checkEntry(className: string, entry: TensorEntry, weight: ValueInfo): v
 function sameShape(a: readonly number[], b: readonly number[]): boolean {
   const [short, long] = a.length <= b.length ? [a, b] : [b, a]
   return long.every((size, axis) => size === (short[axis] ?? 1))
+}
+
+/** A graph's dims as a checkpoint of this rank would have them: without the dimensions of 1 that the graph added at the end. */
+function asStored(dims: readonly number[], rank: number): number[] {
+  const end = dims.findLastIndex((size, axis) => size !== 1 || axis < rank)
+  return dims.slice(0, end + 1)
 }

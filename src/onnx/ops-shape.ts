@@ -30,18 +30,26 @@ export function concat(graph: GraphBuilder, parts: readonly ValueInfo[], axis: n
   const [first] = parts
   if (first === undefined) throw new Error('Concat of nothing')
   if (parts.length === 1) return first
-  const total = parts.reduce((sum, part) => sum + dimension(part, axis), 0)
+  const total = sum(parts.map((part) => dimension(part, axis)))
   const dims = first.dims.map((dim, index) => (index === axis ? total : dim))
   const attributes = { axis: { kind: 'int', value: axis } } as const
   return single(graph.node({ op: 'Concat', inputs: parts, outputs: [{ type: first.type, dims }], attributes }))
 }
 
-/** Split into parts of the given sizes along `axis`. */
+/** Outputs of one Split node: with its input they make the 8 storage buffers that WebGPU promises a shader. */
+const mostSplitOutputs = 7
+
+/** Split into parts of the given sizes along `axis`; by a tree of Split nodes where there are many. */
 export function split(graph: GraphBuilder, x: ValueInfo, sizes: readonly number[], axis: number): ValueInfo[] {
-  if (sizes.reduce((sum, size) => sum + size, 0) !== dimension(x, axis)) {
-    throw new Error(`Cannot split ${dimension(x, axis)} into ${sizes.join(' + ')}`)
-  }
+  const total = sum(sizes)
+  if (total !== dimension(x, axis)) throw new Error(`Cannot split ${dimension(x, axis)} into ${sizes.join(' + ')}`)
   if (sizes.length === 1) return [x]
+  if (sizes.length > mostSplitOutputs) {
+    const half = Math.ceil(sizes.length / 2)
+    const groups = [sizes.slice(0, half), sizes.slice(half)]
+    const parts = split(graph, x, groups.map(sum), axis)
+    return parts.flatMap((part, index) => split(graph, part, groups[index] ?? [], axis))
+  }
   const outputs = sizes.map((size) => ({ type: x.type, dims: x.dims.map((dim, index) => (index === axis ? size : dim)) }))
   return graph.node({
     op: 'Split',
@@ -49,6 +57,10 @@ export function split(graph: GraphBuilder, x: ValueInfo, sizes: readonly number[
     outputs,
     attributes: { axis: { kind: 'int', value: axis } },
   })
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((a, b) => a + b, 0)
 }
 
 /** Slice of the elements begin ≤ index < end along `axis`. */

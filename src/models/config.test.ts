@@ -1,0 +1,205 @@
+/** What networks refuse: configs key by key, and sizes. */
+
+import { describe, expect, test } from 'vitest'
+import type { Config } from '../checkpoint/types.js'
+import { AquatintError, CheckpointError, InputError, UnsupportedError } from '../errors.js'
+import type { WriteOptions } from '../onnx/types.js'
+import { autoencoderKLDecoder, autoencoderKLEncoder, autoencoderKLScale } from './autoencoder-kl.js'
+import { clipPooling, clipTextModel, clipTokenEmbedding } from './clip-text-model.js'
+import { sd3PositionRows, sd3Transformer2DModel } from './sd3-transformer-2d.js'
+import { t5EncoderModel } from './t5-encoder-model.js'
+import { fixtures, readJson } from './testing.node.js'
+import { unet2DConditionModel, unetAddEmbeds, unetTimestepProjection, usesAddEmbeds } from './unet-2d-condition.js'
+
+const options: WriteOptions = { dtype: 'float32', weights: 'input', granularity: 'block' }
+
+const unet = readJson(`${fixtures}tiny-sdxl/repo/unet/config.json`)
+const vae = readJson(`${fixtures}tiny-sdxl/repo/vae/config.json`)
+const clip = readJson(`${fixtures}tiny-sdxl/repo/text_encoder/config.json`)
+const t5 = readJson(`${fixtures}tiny-sd3/repo/text_encoder_3/config.json`)
+const sd3 = readJson(`${fixtures}tiny-sd35/repo/transformer/config.json`)
+
+const size = { batch: 1, height: 8, width: 8, sequenceLength: 7 }
+
+const write: Readonly<Record<string, (changes: Config) => unknown>> = {
+  unet: (changes) => unet2DConditionModel({ ...unet, ...changes }, size, options),
+  vae: (changes) => autoencoderKLDecoder({ ...vae, ...changes }, size, options),
+  clip: (changes) => clipTextModel('CLIPTextModel', { ...clip, ...changes }, size, options),
+  t5: (changes) => t5EncoderModel({ ...t5, ...changes }, size, options),
+  sd3: (changes) => sd3Transformer2DModel({ ...sd3, ...changes }, size, options),
+}
+
+function caught(run: () => unknown): AquatintError {
+  try {
+    run()
+  } catch (error) {
+    if (error instanceof AquatintError) return error
+    throw error
+  }
+  throw new Error('Nothing was refused')
+}
+
+const unsupported: readonly (readonly [string, string, unknown])[] = [
+  ['unet', 'num_attention_heads', 8],
+  ['unet', 'dual_cross_attention', true],
+  ['unet', 'class_embed_type', 'projection'],
+  ['unet', 'num_class_embeds', 1000],
+  ['unet', 'class_embeddings_concat', true],
+  ['unet', 'encoder_hid_dim', 64],
+  ['unet', 'encoder_hid_dim_type', 'text_proj'],
+  ['unet', 'resnet_time_scale_shift', 'scale_shift'],
+  ['unet', 'time_embedding_type', 'fourier'],
+  ['unet', 'time_embedding_act_fn', 'silu'],
+  ['unet', 'timestep_post_act', 'silu'],
+  ['unet', 'time_cond_proj_dim', 256],
+  ['unet', 'attention_type', 'gated'],
+  ['unet', 'cross_attention_norm', 'layer_norm'],
+  ['unet', 'act_fn', 'gelu'],
+  ['unet', 'addition_embed_type', 'image'],
+  ['unet', 'mid_block_type', 'UNetMidBlock2DSimpleCrossAttn'],
+  ['unet', 'down_block_types', ['DownBlock2D', 'KDownBlock2D', 'DownBlock2D']],
+  ['unet', 'up_block_types', ['UpBlock2D', 'AttnUpBlock2D', 'UpBlock2D']],
+  ['unet', 'cross_attention_dim', [80, 80, 64]],
+  ['unet', 'conv_in_kernel', 4],
+  ['unet', 'a_key_of_the_future', 'on'],
+  ['vae', 'act_fn', 'relu'],
+  ['vae', 'down_block_types', ['AttnDownEncoderBlock2D', 'DownEncoderBlock2D', 'DownEncoderBlock2D', 'DownEncoderBlock2D']],
+  ['vae', 'latents_mean', [0, 0, 0, 0]],
+  ['vae', 'latents_std', [1, 1, 1, 1]],
+  ['vae', 'a_key_of_the_future', 2],
+  ['clip', 'hidden_act', 'relu'],
+  ['clip', 'use_attention_mask', true],
+  ['clip', 'a_key_of_the_future', {}],
+  ['t5', 'feed_forward_proj', 'gated-silu'],
+  ['t5', 'is_decoder', true],
+  ['t5', 'a_key_of_the_future', 'x'],
+  ['sd3', 'qk_norm', 'layer_norm'],
+  ['sd3', 'a_key_of_the_future', [1]],
+]
+
+test.each(unsupported)('%s: %s %j is refused by name', (network, key, value) => {
+  const error = caught(() => write[network]!({ [key]: value }))
+  expect(error).toBeInstanceOf(UnsupportedError)
+  expect(error.code).toBe('unsupported-config')
+  expect(error.details).toMatchObject({ key })
+  expect(error.message).toContain(key)
+})
+
+const invalid: readonly (readonly [string, string, unknown])[] = [
+  ['unet', 'block_out_channels', [16, 16]],
+  ['unet', 'block_out_channels', [16, 16, 1e9]],
+  ['unet', 'block_out_channels', [16, 16, 31]],
+  ['unet', 'block_out_channels', '16'],
+  ['unet', 'norm_num_groups', 7],
+  ['unet', 'norm_num_groups', null],
+  ['unet', 'layers_per_block', 0],
+  ['unet', 'layers_per_block', 10_000],
+  ['unet', 'layers_per_block', [1, 1]],
+  ['unet', 'attention_head_dim', [1, 3, 4]],
+  ['unet', 'attention_head_dim', Number.NaN],
+  ['unet', 'transformer_layers_per_block', [1, 1, 1000]],
+  ['unet', 'transformer_layers_per_block', [1, 1, [2, 2]]],
+  ['unet', 'reverse_transformer_layers_per_block', [[1], 1, 1]],
+  ['unet', 'only_cross_attention', [true]],
+  ['unet', 'up_block_types', ['UpBlock2D']],
+  ['unet', 'down_block_types', []],
+  ['unet', 'in_channels', 4.5],
+  ['unet', 'norm_eps', -1],
+  ['unet', 'upcast_attention', 'yes'],
+  ['unet', 'freq_shift', 8],
+  ['unet', 'projection_class_embeddings_input_dim', null],
+  ['unet', 'addition_time_embed_dim', null],
+  ['vae', 'block_out_channels', [8, 8, 16]],
+  ['vae', 'norm_num_groups', 3],
+  ['vae', 'latent_channels', 0],
+  ['vae', 'use_quant_conv', 1],
+  ['clip', 'num_attention_heads', 3],
+  ['clip', 'hidden_size', 1e12],
+  ['clip', 'num_hidden_layers', -1],
+  ['clip', 'eos_token_id', [1, 2]],
+  ['t5', 'num_layers', 1e6],
+  ['t5', 'relative_attention_max_distance', 8],
+  ['sd3', 'caption_projection_dim', 64],
+  ['sd3', 'dual_attention_layers', [0, 99]],
+  ['sd3', 'dual_attention_layers', 3],
+]
+
+test.each(invalid)('%s: %s %j is invalid', (network, key, value) => {
+  const error = caught(() => write[network]!({ [key]: value }))
+  expect(error).toBeInstanceOf(CheckpointError)
+  expect(error.code).toBe('invalid-config')
+  expect(error.message).toContain('allowed')
+})
+
+test.each(Object.keys(write))('%s takes unknown keys that say nothing', (network) => {
+  expect(() => write[network]!({ a_key_of_the_future: null, another: false })).not.toThrow()
+})
+
+test('details of a refusal are plain data', () => {
+  const error = caught(() => write.unet!({ encoder_hid_dim: 64 }))
+  expect(structuredClone(error.details)).toEqual({
+    className: 'UNet2DConditionModel',
+    key: 'encoder_hid_dim',
+    value: 64,
+    allowed: [null],
+  })
+  const long = caught(() => write.clip!({ hidden_act: 'x'.repeat(5000) }))
+  expect(JSON.stringify(long.details).length).toBeLessThan(600)
+  expect(long.message.length).toBeLessThan(600)
+})
+
+describe('sizes', () => {
+  const cases: readonly (readonly [string, () => unknown])[] = [
+    ['batch 0', () => unet2DConditionModel(unet, { ...size, batch: 0 }, options)],
+    ['a fraction of a pixel', () => unet2DConditionModel(unet, { ...size, height: 8.5 }, options)],
+    ['a billion pixels', () => autoencoderKLDecoder(vae, { ...size, width: 1e9 }, options)],
+    ['an image beyond all limits', () => autoencoderKLEncoder(vae, { ...size, width: 1e6 }, options)],
+    ['more tokens than positions', () => clipTextModel('CLIPTextModel', clip, { batch: 1, sequenceLength: 78 }, options)],
+    ['a latent that is no multiple of the patch', () => sd3Transformer2DModel(sd3, { ...size, height: 7 }, options)],
+    ['a latent larger than the position table', () => sd3PositionRows(sd3, { height: 26, width: 8 })],
+    ['ids that are no whole sequences', () => clipPooling('CLIPTextModel', clip, [1, 2, 3], 2)],
+    ['text and time ids that do not add up', () => unetAddEmbeds(unet, new Float32Array(31), new Float32Array(6), 1)],
+    ['an added condition for a UNet without', () => unetAddEmbeds({ ...unet, addition_embed_type: null }, [], [], 1)],
+  ]
+  test.each(cases)('%s', (_, run) => {
+    const error = caught(run)
+    expect(error).toBeInstanceOf(InputError)
+    expect(error.code).toBe('invalid-shape')
+  })
+
+  test('hidden states that the encoder does not have', () => {
+    for (const index of [-6, 5, 0.5]) {
+      const hiddenState = { index, finalLayerNorm: false }
+      const error = caught(() => clipTextModel('CLIPTextModel', clip, size, { ...options, hiddenState }))
+      expect(error.code).toBe('invalid-hidden-state')
+    }
+  })
+
+  test('layers that cannot be skipped', () => {
+    for (const layer of [-1, 2, 0.5]) {
+      expect(caught(() => sd3Transformer2DModel(sd3, size, { ...options, skipLayers: [layer] })).code).toBe('invalid-skip-layers')
+    }
+  })
+})
+
+test('what the host asks of configs', () => {
+  expect(usesAddEmbeds(unet)).toBe(true)
+  expect(usesAddEmbeds({ ...unet, addition_embed_type: null })).toBe(false)
+  expect(autoencoderKLScale(vae)).toBe(8)
+  expect(clipTokenEmbedding('CLIPTextModel', clip)).toEqual({
+    tensors: ['text_model.embeddings.token_embedding.weight', 'embeddings.token_embedding.weight'],
+    rows: 1514,
+    width: 32,
+  })
+  // cos(0) first, as flip_sin_to_cos says.
+  expect([...unetTimestepProjection(unet, [0])]).toEqual([
+    ...Array.from({ length: 8 }, () => 1),
+    ...Array.from({ length: 8 }, () => 0),
+  ])
+})
+
+test('the pooled row is the first end of text, or the first highest id for the legacy end 2', () => {
+  const ids = [0, 9, 1513, 5, 1513, 1, 0, 3, 4, 5, 6, 7]
+  expect([...clipPooling('CLIPTextModel', clip, ids, 6)]).toEqual([0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0])
+  expect([...clipPooling('CLIPTextModel', { ...clip, eos_token_id: 2 }, ids, 6)]).toEqual([0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1])
+})

@@ -1,0 +1,150 @@
+/** A graph against a table: what is missing, of the wrong shape or type, used twice, unused, unknown, or under an older name. */
+
+import { expect, test } from 'vitest'
+import type { TensorEntry } from '../checkpoint/types.js'
+import { CheckpointError } from '../errors.js'
+import type { WriteOptions } from '../onnx/types.js'
+import { autoencoderKLDecoder, autoencoderKLEncoder } from './autoencoder-kl.js'
+import { clipTextModel } from './clip-text-model.js'
+import { matchWeights, quantizedWeights } from './match-weights.js'
+import { fixtures, readJson, readWeights } from './testing.node.js'
+import { unet2DConditionModel } from './unet-2d-condition.js'
+
+const options: WriteOptions = { dtype: 'float32', weights: 'input', granularity: 'block' }
+const size = { batch: 1, height: 8, width: 8, sequenceLength: 7 }
+
+const unetTable = () => new Map<string, TensorEntry>(readWeights(`${fixtures}tiny-sdxl/repo/unet`))
+const unetGraph = (changes: Partial<WriteOptions> = {}) =>
+  unet2DConditionModel(readJson(`${fixtures}tiny-sdxl/repo/unet/config.json`), size, { ...options, ...changes })
+
+function refusal(table: ReadonlyMap<string, TensorEntry>, changes: Partial<WriteOptions> = {}): CheckpointError {
+  try {
+    matchWeights('UNet2DConditionModel', [unetGraph(changes)], table)
+  } catch (error) {
+    if (error instanceof CheckpointError) return error
+    throw error
+  }
+  throw new Error('Nothing was refused')
+}
+
+function change(name: string, changes: Partial<TensorEntry>): Map<string, TensorEntry> {
+  const table = unetTable()
+  table.set(name, { ...table.get(name)!, ...changes })
+  return table
+}
+
+test('a missing tensor is named', () => {
+  const table = unetTable()
+  table.delete('mid_block.resnets.0.conv1.bias')
+  expect(refusal(table)).toMatchObject({
+    code: 'missing-tensor',
+    details: { tensor: 'mid_block.resnets.0.conv1.bias', expected: [32] },
+  })
+})
+
+test('a wrong shape is named with what was wanted, as the checkpoint would have it', () => {
+  expect(refusal(change('conv_in.weight', { shape: [16, 5, 3, 3] }))).toMatchObject({
+    code: 'shape-mismatch',
+    details: { tensor: 'conv_in.weight', expected: [16, 4, 3, 3], actual: [16, 5, 3, 3] },
+  })
+  expect(refusal(change('conv_norm_out.weight', { shape: [8] }))).toMatchObject({
+    code: 'shape-mismatch',
+    details: { tensor: 'conv_norm_out.weight', expected: [16], actual: [8] },
+  })
+  // As many elements, in other places.
+  expect(refusal(change('conv_in.weight', { shape: [16, 3, 4, 3] })).code).toBe('shape-mismatch')
+})
+
+test('integers for floats are refused', () => {
+  expect(refusal(change('conv_in.bias', { dtype: 'I64' }))).toMatchObject({ code: 'dtype-mismatch', details: { actual: 'I64' } })
+})
+
+test('dimensions of 1 at the end do not matter', () => {
+  const { shape } = unetTable().get('mid_block.attentions.0.proj_in.weight')!
+  const table = change('mid_block.attentions.0.proj_in.weight', { shape: [...shape, 1, 1] })
+  expect(matchWeights('UNet2DConditionModel', [unetGraph()], table).unexpected).toEqual([])
+})
+
+test('a tensor of no parameter is unexpected, not an error', () => {
+  const table = unetTable()
+  table.set('model_ema.decay', { ...table.get('conv_in.bias')!, name: 'model_ema.decay' })
+  expect(matchWeights('UNet2DConditionModel', [unetGraph()], table)).toMatchObject({
+    unexpected: ['model_ema.decay'],
+    unused: [],
+  })
+})
+
+test('every tensor of the table is bound once, in either granularity', () => {
+  const table = unetTable()
+  for (const granularity of ['component', 'block'] as const) {
+    const { graphs } = matchWeights('UNet2DConditionModel', [unetGraph({ granularity })], table)
+    const bound = graphs[0]!.stages.flatMap((stage) => Object.values(stage.weights))
+    expect(bound.toSorted()).toEqual([...table.keys()].toSorted())
+  }
+})
+
+test('the former names of an autoencoder are bound, and what is not written is unused', () => {
+  const config = readJson(`${fixtures}tiny-sd15/repo/vae/config.json`)
+  const table = readWeights(`${fixtures}tiny-sd15/repo/vae`)
+  expect([...table.keys()]).toContain('decoder.mid_block.attentions.0.proj_attn.weight')
+  const decoder = autoencoderKLDecoder(config, size, options)
+  const encoder = autoencoderKLEncoder(config, { batch: 1, height: 32, width: 32 }, options)
+  const alone = matchWeights('AutoencoderKL', [decoder], table)
+  const attention = alone.graphs[0]!.stages.find(({ name }) => name === 'decoder.mid_block.attentions.0')!
+  expect(attention.weights['to_out.0.weight']).toBe('decoder.mid_block.attentions.0.proj_attn.weight')
+  expect(alone.unused.length).toBeGreaterThan(20)
+  expect(new Set(alone.unused.map(({ reason }) => reason))).toEqual(new Set(['the encoder is not written']))
+  expect(matchWeights('AutoencoderKL', [decoder, encoder], table)).toMatchObject({ unused: [], unexpected: [] })
+
+  // A stray tensor of a part that is written is no part left out.
+  const stray = new Map<string, TensorEntry>(table)
+  stray.set('decoder.extra', { ...table.get('decoder.conv_in.bias')!, name: 'decoder.extra' })
+  expect(matchWeights('AutoencoderKL', [decoder], stray).unexpected).toEqual(['decoder.extra'])
+})
+
+test('a text encoder leaves its token embedding and position ids, and may lack its prefix', () => {
+  for (const [name, className, prefix] of [
+    ['tiny-sd15', 'CLIPTextModel', 'text_model.'],
+    ['tiny-sd21', 'CLIPTextModel', ''],
+  ] as const) {
+    const config = readJson(`${fixtures}${name}/repo/text_encoder/config.json`)
+    const table = readWeights(`${fixtures}${name}/repo/text_encoder`)
+    const { graphs, unused, unexpected } = matchWeights(className, [clipTextModel(className, config, size, options)], table)
+    expect(unexpected).toEqual([])
+    expect(unused.map((tensor) => tensor.name)).toContain(`${prefix}embeddings.token_embedding.weight`)
+    expect(unused.some((tensor) => tensor.name.endsWith('position_ids'))).toBe(name === 'tiny-sd15')
+    const names = graphs[0]!.stages.flatMap((stage) => Object.values(stage.weights))
+    expect(names.every((tensor) => tensor.startsWith('text_model.') === (prefix !== ''))).toBe(true)
+  }
+})
+
+test('one tensor for two parameters is refused', () => {
+  const config = readJson(`${fixtures}tiny-sd15/repo/vae/config.json`)
+  const table = readWeights(`${fixtures}tiny-sd15/repo/vae`)
+  const graph = autoencoderKLDecoder(config, size, options)
+  const twice = { ...graph, stages: [...graph.stages, graph.stages[0]!] }
+  expect(() => matchWeights('AutoencoderKL', [twice], table)).toThrow(expect.objectContaining({ code: 'tensor-used-twice' }))
+})
+
+test('quantised weights are told by their scales, and must be codes', () => {
+  const name = 'mid_block.attentions.0.transformer_blocks.0.ff.net.2.weight'
+  const table = unetTable()
+  const entry = table.get(name)!
+  expect(entry.shape).toEqual([32, 128])
+  const codes = { ...entry, dtype: 'U8', shape: [32, 4, 16] } as const
+  const scale = { ...entry, name: `${name}_scale`, dtype: 'F16', shape: [32, 4] } as const
+  table.set(name, codes).set(scale.name, scale)
+  const quantized = quantizedWeights('UNet2DConditionModel', table)
+  expect(quantized(name)).toEqual({ codes: [32, 4, 16], zeroPoints: false })
+  expect(quantized('conv_in.weight')).toBeUndefined()
+  expect(matchWeights('UNet2DConditionModel', [unetGraph({ quantized })], table).unexpected).toEqual([])
+
+  // Not told to the graph, the codes are no floats.
+  expect(refusal(table).code).toBe('shape-mismatch')
+  table.set(name, { ...codes, shape: [32, 4, 7] })
+  expect(() => unetGraph({ quantized })).toThrow(expect.objectContaining({ code: 'shape-mismatch' }))
+  table.set(name, { ...codes, dtype: 'F16' })
+  expect(() => quantized(name)).toThrow(expect.objectContaining({ code: 'dtype-mismatch' }))
+  table.set(name, codes).set(scale.name, { ...scale, shape: [32, 5] })
+  expect(refusal(table, { quantized }).code).toBe('shape-mismatch')
+})
