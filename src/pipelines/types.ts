@@ -11,8 +11,14 @@ export interface ComponentReference {
   readonly variant?: string | undefined
 }
 
-/** The type weights and activations have on the device. */
+/** The type that a network computes in. */
 export type DTypeName = 'float32' | 'float16'
+
+/** Linear weights in blocks of 32, 8 or 4 bits each; the rest in float16. */
+export type QuantizationName = 'q8' | 'q4'
+
+/** What weights can be on the device. */
+export type WeightsDType = DTypeName | QuantizationName
 
 /** Where a component's weights are, and when. */
 export type OffloadMode = 'auto' | 'resident' | 'model' | 'block'
@@ -24,8 +30,11 @@ export interface LoadPipelineOptions {
   readonly token?: string | undefined
   /** Base URL of a Hub or of its mirror. */
   readonly endpoint?: string | undefined
-  /** The computing type; by default what the weights are stored in, where the device can. */
-  readonly dtype?: DTypeName | undefined
+  /**
+   * The type of the weights, for all networks or by component, as `{ text_encoder_3: 'q4', transformer: 'q8' }`; by default what they are
+   * stored in, where the device can. Quantised ones are made once and kept in the cache beside the original.
+   */
+  readonly dtype?: WeightsDType | Readonly<Record<string, WeightsDType>> | undefined
   /** `auto`: a real GPU if there is one, else wasm. */
   readonly device?: DeviceKind | 'auto' | undefined
   readonly offload?: OffloadMode | undefined
@@ -142,7 +151,16 @@ export interface PipelineInfo {
   readonly device: DeviceInfo
   readonly dtype: DTypeName
   readonly components: Readonly<
-    Record<string, { readonly className: string; readonly repo: string; readonly bytes: number; readonly parameters: number }>
+    Record<
+      string,
+      {
+        readonly className: string
+        readonly repo: string
+        readonly bytes: number
+        readonly parameters: number
+        readonly quantization?: QuantizationName | undefined
+      }
+    >
   >
   readonly defaults: {
     readonly width: number

@@ -1,0 +1,298 @@
+/** What pipelines refuse, tell, cancel, swap and give back, on real small checkpoints and the CPU. */
+
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { DiffusionPipeline } from './diffusion-pipeline.js'
+import { caseOptions, diskRepository, fixtures, readCases, relativeError } from './testing.node.js'
+import { StableDiffusionPipeline } from './stable-diffusion/stable-diffusion-pipeline.js'
+import type { GenerateOptions, LoadPipelineOptions, PipelineProgress, StepInfo } from './types.js'
+
+const sd15 = join(fixtures, 'tiny-sd15/repo')
+const sdxl = join(fixtures, 'tiny-sdxl/repo')
+const json = (folder: string, path: string) => JSON.parse(readFileSync(join(folder, path), 'utf8')) as Record<string, unknown>
+const wasm = { device: 'wasm' } as const
+const small: GenerateOptions = { width: 32, height: 32, numInferenceSteps: 2, seed: 1 }
+
+async function refusal(
+  action: () => Promise<unknown>,
+): Promise<{ code: string; details: Record<string, unknown>; message: string }> {
+  try {
+    await action()
+  } catch (error) {
+    return error as { code: string; details: Record<string, unknown>; message: string }
+  }
+  throw new Error('It was accepted')
+}
+
+const load = (folder: string, replaced: Record<string, string | Uint8Array | null>, options: LoadPipelineOptions = {}) => {
+  const repository = diskRepository(folder, replaced)
+  return { repository, promise: () => DiffusionPipeline.fromPretrained(repository, { ...wasm, ...options }) }
+}
+
+const changed = (folder: string, path: string, keys: Record<string, unknown>) => ({
+  [path]: JSON.stringify({ ...json(folder, path), ...keys }),
+})
+
+test.each<[string, string, Record<string, string | Uint8Array | null>, LoadPipelineOptions, string, Record<string, unknown>]>([
+  ['no model_index.json', sd15, { 'model_index.json': null }, {}, 'file-not-found', { path: 'model_index.json' }],
+  [
+    'an unknown pipeline',
+    sd15,
+    changed(sd15, 'model_index.json', { _class_name: 'KandinskyPipeline' }),
+    {},
+    'unsupported-class',
+    { component: 'pipeline', className: 'KandinskyPipeline' },
+  ],
+  [
+    'an unknown class of a component',
+    sd15,
+    changed(sd15, 'model_index.json', { unet: ['diffusers', 'UNet3DConditionModel'] }),
+    {},
+    'unsupported-class',
+    { component: 'unet', className: 'UNet3DConditionModel', supported: ['UNet2DConditionModel'] },
+  ],
+  [
+    'an unknown scheduler',
+    sd15,
+    changed(sd15, 'model_index.json', { scheduler: ['diffusers', 'VQDiffusionScheduler'] }),
+    {},
+    'unsupported-class',
+    { component: 'scheduler', className: 'VQDiffusionScheduler' },
+  ],
+  ['no UNet', sd15, changed(sd15, 'model_index.json', { unet: [null, null] }), {}, 'component-missing', { component: 'unet' }],
+  [
+    'an unknown config value',
+    sd15,
+    changed(sd15, 'unet/config.json', { act_fn: 'swishish' }),
+    {},
+    'unsupported-config',
+    { key: 'act_fn', className: 'UNet2DConditionModel' },
+  ],
+  [
+    'an unknown scheduler value',
+    sd15,
+    changed(sd15, 'scheduler/scheduler_config.json', { beta_schedule: 'sigmoid' }),
+    {},
+    'unsupported-config',
+    { key: 'beta_schedule' },
+  ],
+  [
+    'a missing shard',
+    sd15,
+    { 'unet/diffusion_pytorch_model-00002-of-00003.safetensors': null },
+    {},
+    'shard-missing',
+    { index: 'unet/diffusion_pytorch_model.safetensors.index.json' },
+  ],
+  [
+    'a shard that is too short',
+    sd15,
+    {
+      'unet/diffusion_pytorch_model-00002-of-00003.safetensors': readFileSync(
+        join(sd15, 'unet/diffusion_pytorch_model-00002-of-00003.safetensors'),
+      ).subarray(0, -4),
+    },
+    {},
+    'safetensors-offsets',
+    { file: 'unet/diffusion_pytorch_model-00002-of-00003.safetensors' },
+  ],
+  ['a tensor of the wrong shape', sd15, changed(sd15, 'unet/config.json', { cross_attention_dim: 48 }), {}, 'shape-mismatch', {}],
+  [
+    'weights only as pickle',
+    sd15,
+    { 'vae/diffusion_pytorch_model.safetensors': null, 'vae/diffusion_pytorch_model.bin': 'x' },
+    {},
+    'pickle-weights',
+    { folder: 'vae' },
+  ],
+  ['a variant that is not there', sd15, {}, { variant: 'fp16' }, 'variant-not-found', { variant: 'fp16' }],
+  ['a variant that is no name', sd15, {}, { variant: '../x' }, 'variant-name', {}],
+  ['a component that is not there', sd15, {}, { components: { controlnet: 'a/b' } }, 'components', { component: 'controlnet' }],
+  ['a component left out that is needed', sd15, {}, { components: { unet: null } }, 'components', { component: 'unet' }],
+  ['a subfolder that leads out', sd15, {}, { components: { unet: { repo: 'a/b', subfolder: '../x' } } }, 'components', {}],
+  ['no tokenizer files', sd15, { 'tokenizer/vocab.json': null }, {}, 'tokenizer-vocabulary', {}],
+  ['a budget that is no size', sd15, {}, { maxMemory: '6 apples' }, 'max-memory', {}],
+  ['an unknown dtype', sd15, {}, { dtype: 'int4' as 'float16' }, 'dtype', {}],
+  ['an unknown device', sd15, {}, { device: 'tpu' as 'wasm' }, 'bad-device', {}],
+  ['an unknown offload', sd15, {}, { offload: 'disk' as 'model' }, 'offload', {}],
+])('refuses %s', async (_, folder, replaced, options, code, details) => {
+  const error = await refusal(load(folder, replaced, options).promise)
+  expect(error.code).toBe(code)
+  expect(error.details).toMatchObject(details)
+})
+
+test('what cannot be run is refused before weights are opened', async () => {
+  const { repository, promise } = load(sd15, changed(sd15, 'unet/config.json', { act_fn: 'swishish' }))
+  await refusal(promise)
+  expect(repository.opened.filter((path) => path.endsWith('.safetensors') || path.endsWith('.index.json'))).toEqual([])
+})
+
+test('inputs are checked before anything is loaded on the device', async () => {
+  const pipeline = await DiffusionPipeline.fromPretrained(diskRepository(sdxl), wasm)
+  const wrong: [string, GenerateOptions][] = [
+    ['size', { ...small, width: 33 }],
+    ['size', { ...small, height: 0 }],
+    ['size', { ...small, height: 1e6 }],
+    ['size', { ...small, originalSize: [1, -1] }],
+    ['num-inference-steps', { ...small, numInferenceSteps: 0 }],
+    ['num-inference-steps', { ...small, numInferenceSteps: 2.5 }],
+    ['num-inference-steps', { ...small, numInferenceSteps: 1001 }],
+    ['guidance-scale', { ...small, guidanceScale: Number.NaN }],
+    ['guidance-rescale', { ...small, guidanceRescale: 2 }],
+    ['num-images-per-prompt', { ...small, numImagesPerPrompt: 0 }],
+    ['seed', { ...small, seed: 0.5 }],
+    ['eta', { ...small, eta: -1 }],
+    ['clip-skip', { ...small, clipSkip: 99 }],
+    ['prompt', { ...small, negativePrompt: 3 as unknown as string }],
+    ['capture', { ...small, capture: ['weights' as 'image'] }],
+    ['preview-every', { ...small, previewEvery: -1 }],
+    ['unsupported-class', { ...small, scheduler: { className: 'X' } }],
+    ['set-timesteps', { ...small, timesteps: [1, 2, 3], sigmas: [1, 0] }],
+  ]
+  for (const [code, options] of wrong)
+    expect([code, (await refusal(() => pipeline.generate('a dog', options))).code]).toEqual([code, code])
+  expect((await refusal(() => pipeline.generate(undefined as unknown as string, small))).code).toBe('prompt')
+  const events: PipelineProgress[] = []
+  await refusal(() => pipeline.generate('a dog', { ...small, width: 33, onProgress: (event) => events.push(event) }))
+  expect(events).toEqual([])
+  await pipeline.dispose()
+})
+
+test('tells files, weights, phases, steps and previews; a long prompt works with a warning', async () => {
+  const events: PipelineProgress[] = []
+  const onProgress = (event: PipelineProgress) => events.push(event)
+  const pipeline = await DiffusionPipeline.fromPretrained(diskRepository(sd15), { ...wasm, offload: 'model', onProgress })
+  expect(events.flatMap((event) => (event.type === 'status' ? [event.phase] : []))).toEqual(['resolving', 'downloading', 'ready'])
+  expect(pipeline.info.components['unet']).toMatchObject({ className: 'UNet2DConditionModel' })
+  expect(pipeline.info.components['unet']!.bytes).toBe(4 * pipeline.info.components['unet']!.parameters)
+
+  events.length = 0
+  const steps: StepInfo[] = []
+  const prompt = 'a dog on the grass, '.repeat(500)
+  const result = await pipeline.generate(prompt, { ...small, previewEvery: 2, onProgress, onStep: (step) => steps.push(step) })
+  expect(prompt.length).toBe(10_000)
+  expect(result.warnings).toHaveLength(1)
+  expect(result.warnings[0]).toMatch(
+    /^The following part of your input was truncated because CLIP can only handle sequences up to 77 tokens: /,
+  )
+  expect(events.flatMap((event) => (event.type === 'status' ? [event.phase] : []))).toEqual([
+    'encoding',
+    'denoising',
+    'decoding',
+    'complete',
+  ])
+  expect(new Set(events.flatMap((event) => (event.type === 'weights' ? [event.component] : [])))).toEqual(
+    new Set(['text_encoder', 'unet', 'vae']),
+  )
+  expect(steps.map(({ step, total }) => [step, total])).toEqual([
+    [0, 3],
+    [1, 3],
+    [2, 3],
+  ])
+  expect(steps.map(({ preview }) => preview?.width)).toEqual([undefined, 8, undefined])
+  const last = events.findLast((event) => event.type === 'memory')
+  const largest = Math.max(...Object.values(pipeline.info.components).map(({ bytes }) => bytes))
+  // One component at a time: the peak is one component's, and nothing stays between generations.
+  expect(last!.memory.peakWeights).toBeLessThanOrEqual(largest)
+  expect(last!.memory.liveWeights).toBe(0)
+  await pipeline.dispose()
+})
+
+test('resident weights stay between generations, and are gone after disposal', async () => {
+  const events: PipelineProgress[] = []
+  const onProgress = (event: PipelineProgress) => events.push(event)
+  const pipeline = await DiffusionPipeline.fromPretrained(diskRepository(sd15), { ...wasm, offload: 'resident' })
+  await pipeline.generate('a dog', { ...small, onProgress })
+  expect(events.findLast((event) => event.type === 'memory')!.memory.liveWeights).toBeGreaterThan(0)
+  events.length = 0
+  await pipeline.generate('a dog', { ...small, onProgress })
+  expect(events.filter((event) => event.type === 'weights')).toEqual([])
+  await pipeline.dispose()
+  expect((await refusal(() => pipeline.generate('a dog', small))).code).toMatch(/disposed/)
+})
+
+test('cancelling stops at the next step and leaves the pipeline usable', async () => {
+  const pipeline = await DiffusionPipeline.fromPretrained(diskRepository(sd15), wasm)
+  const controller = new AbortController()
+  const steps: number[] = []
+  const onStep = ({ step }: StepInfo) => {
+    steps.push(step)
+    if (step === 1) controller.abort()
+  }
+  const error = await refusal(() =>
+    pipeline.generate('a dog', { ...small, numInferenceSteps: 10, signal: controller.signal, onStep }),
+  )
+  expect((error as unknown as Error).name).toBe('AbortError')
+  expect(steps).toEqual([0, 1])
+  expect((await pipeline.generate('a dog', small)).images).toHaveLength(1)
+  await pipeline.dispose()
+
+  const aborted = AbortSignal.abort()
+  const loading = await refusal(() => DiffusionPipeline.fromPretrained(diskRepository(sd15), { ...wasm, signal: aborted }))
+  expect((loading as unknown as Error).name).toBe('AbortError')
+})
+
+test('without a seed one is drawn and told, and gives the same image again', async () => {
+  const pipeline = await DiffusionPipeline.fromPretrained(diskRepository(sd15), wasm)
+  const { seed: _, ...rest } = small
+  const first = await pipeline.generate('a dog', rest)
+  expect(Number.isSafeInteger(first.seed)).toBe(true)
+  const again = await pipeline.generate('a dog', { ...rest, seed: first.seed })
+  expect(again.images[0]!.data).toEqual(first.images[0]!.data)
+  const other = await pipeline.generate('a dog', { ...rest, seed: first.seed + 1 })
+  expect(other.images[0]!.data).not.toEqual(first.images[0]!.data)
+  await pipeline.dispose()
+})
+
+test('a safety checker is left out with a word, and files with odd tensors are told', async () => {
+  const events: PipelineProgress[] = []
+  const index = changed(sd15, 'model_index.json', { safety_checker: ['stable_diffusion', 'StableDiffusionSafetyChecker'] })
+  const pipeline = await StableDiffusionPipeline.fromPretrained(diskRepository(sd15, index), {
+    ...wasm,
+    onProgress: (event) => events.push(event),
+  })
+  expect(events.flatMap((event) => (event.type === 'warning' ? [event.code] : []))).toEqual(['component-ignored'])
+  await pipeline.dispose()
+})
+
+test('old scheduler configs are mended as StableDiffusionPipeline does', async () => {
+  const config = { _class_name: 'DDIMScheduler', beta_start: 0.00085, beta_end: 0.012, beta_schedule: 'scaled_linear' }
+  const replaced = {
+    'scheduler/scheduler_config.json': JSON.stringify(config),
+    ...changed(sd15, 'model_index.json', { scheduler: ['diffusers', 'DDIMScheduler'] }),
+  }
+  const pipeline = await DiffusionPipeline.fromPretrained(diskRepository(sd15, replaced), wasm)
+  expect(pipeline.info.scheduler.config).toMatchObject({ steps_offset: 1, clip_sample: false })
+  const { captured = {} } = await pipeline.generate('a dog', { ...small, capture: ['timesteps'] })
+  expect([...captured['timesteps']!.data]).toEqual([501, 1])
+  // A scheduler made from it has its own defaults where the file said nothing.
+  const other = await pipeline.generate('a dog', { ...small, capture: ['timesteps'], scheduler: { className: 'DDIMScheduler' } })
+  expect([...other.captured!['timesteps']!.data]).toEqual([500, 0])
+  await pipeline.dispose()
+})
+
+test('SDXL runs without its first text encoder’s files being asked for when that is left out', async () => {
+  const index = changed(sdxl, 'model_index.json', { text_encoder: [null, null], tokenizer: [null, null] })
+  const repository = diskRepository(sdxl, index)
+  const error = await refusal(async () => {
+    const pipeline = await DiffusionPipeline.fromPretrained(repository, wasm)
+    try {
+      await pipeline.generate('a dog', { ...small, width: 64, height: 64 })
+    } finally {
+      await pipeline.dispose()
+    }
+  })
+  // This UNet wants both encoders' widths, so it says so; nothing of the first was fetched.
+  expect(error.code).toMatch(/shape/)
+  expect(repository.opened.filter((path) => path.startsWith('text_encoder/') || path.startsWith('tokenizer/'))).toEqual([])
+})
+
+test('encodePrompt gives diffusers’ embeddings on its own', async () => {
+  const { item, reference } = readCases('tiny-sd15')[0]!
+  const pipeline = await StableDiffusionPipeline.fromPretrained(diskRepository(sd15), wasm)
+  const { promptEmbeds, negativePromptEmbeds } = await pipeline.encodePrompt(item.prompt, caseOptions(item, ''), true)
+  expect(relativeError(promptEmbeds, reference['prompt_embeds']!)).toBeLessThan(1e-5)
+  expect(relativeError(negativePromptEmbeds!, reference['negative_prompt_embeds']!)).toBeLessThan(1e-5)
+  await pipeline.dispose()
+})
