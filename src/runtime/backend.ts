@@ -27,6 +27,8 @@ export interface Backend {
     inputs: Readonly<Record<string, StageInput>>,
     signal: AbortSignal | undefined,
   ): Promise<Record<string, DeviceTensor>>
+  /** Waits until the device has taken the stages run so far. @throws DeviceError that one of them caused */
+  verify(): Promise<void>
   /** Gives the weights back. */
   unload(): Promise<void>
   /** Gives back everything, sessions that nobody else uses included. */

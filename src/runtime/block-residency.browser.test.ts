@@ -5,7 +5,7 @@ import { openDevice } from './open-device.js'
 import { numbers, testCheckpoint, towerGraph, towerShapes, towerSizes } from './testing.js'
 import type { Component, Device } from './types.js'
 import { WebGpuDevice } from './webgpu-device.js'
-import { bufferBytes, planStages, stageWeights } from './webgpu-weights.js'
+import { bufferBytes, planStages, stageWeights } from './stage-weights.js'
 
 const blocks = 12
 const x = { type: 'float32', dims: [3, towerSizes.input], data: numbers(3 * towerSizes.input, 5) } as const

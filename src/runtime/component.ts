@@ -145,6 +145,7 @@ class GraphComponent implements Component {
         // An output that nothing reads.
         for (const name of Object.values(stage.outputs)) if ((uses.get(name) ?? 0) === 0) drop(name)
       }
+      await this.#backend.verify()
       throwIfAborted(signal)
       const outputs: Record<string, DeviceTensor> = {}
       for (const { name } of graph.outputs) {
@@ -153,6 +154,10 @@ class GraphComponent implements Component {
       }
       for (const tensor of Object.values(outputs)) ours.delete(tensor)
       return outputs
+    } catch (error) {
+      // What the stages before did wrong is not the next run's.
+      await this.#backend.verify().catch(() => {})
+      throw error
     } finally {
       for (const tensor of ours) tensor.dispose()
     }

@@ -15,8 +15,9 @@ export function storageBytes(bytes: number): number {
 }
 
 /** Values of GPUBufferUsage (and of GPUMapMode.READ), spelled out: the constants are not there where there is no GPU. */
-const usage = { mapRead: 0x1, copySrc: 0x4, copyDst: 0x8, storage: 0x80 } as const
-const tensorUsage = usage.storage | usage.copySrc | usage.copyDst
+const usage = { mapRead: 0x1, copySrc: 0x4, copyDst: 0x8, storage: 0x80, indirect: 0x100 } as const
+/** What onnxruntime makes its own with, so that both kinds can serve as each other. */
+const tensorUsage = usage.storage | usage.copySrc | usage.copyDst | usage.indirect
 
 interface Shelved {
   readonly buffer: GPUBuffer
@@ -31,8 +32,10 @@ export class GpuBuffers {
   readonly #create: (descriptor: GPUBufferDescriptor) => GPUBuffer
   /** Storage buffers that nobody holds, by size and usage. */
   readonly #shelves = new Map<string, Shelved[]>()
-  /** Taken off the shelf while commands that use them may not have been submitted yet. */
-  #condemned: Shelved[] = []
+  /** Whether the shelves are to be cleared when the commands that may use them have been submitted. */
+  #trimDue = false
+  /** Above this many live bytes the shelves are cleared before anything is made. Undefined: they fill as they will. */
+  limit: number | undefined
   #owner = 'runtime'
   #running = 0
 
@@ -44,7 +47,7 @@ export class GpuBuffers {
     const submit = device.queue.submit.bind(device.queue)
     device.queue.submit = (commandBuffers) => {
       submit(commandBuffers)
-      this.#destroyCondemned()
+      if (this.#trimDue) this.#clearShelves()
     }
   }
 
@@ -99,15 +102,14 @@ export class GpuBuffers {
     } finally {
       this.#owner = before
       this.#running--
-      if (this.#running === 0) this.#destroyCondemned()
+      if (this.#running === 0 && this.#trimDue) this.#clearShelves()
     }
   }
 
-  /** Destroys the shelved buffers; while something runs, those that unsubmitted commands may use go at the next submit. */
+  /** Destroys the shelved buffers: at once, or while something runs at its next submit, until when they can still be taken. */
   trim(): void {
-    for (const shelf of this.#shelves.values()) this.#condemned.push(...shelf)
-    this.#shelves.clear()
-    if (this.#running === 0) this.#destroyCondemned()
+    if (this.#running === 0) this.#clearShelves()
+    else this.#trimDue = true
   }
 
   #allocate(descriptor: GPUBufferDescriptor, owner: string, purpose: MemoryPurpose): GPUBuffer {
@@ -121,6 +123,7 @@ export class GpuBuffers {
         return shelved.buffer
       }
     }
+    if (this.limit !== undefined && this.#account.live + descriptor.size > this.limit) this.trim()
     const buffer = this.#create(descriptor)
     const allocation = this.#account.allocate(owner, purpose, descriptor.size)
     const end = buffer.destroy.bind(buffer)
@@ -139,8 +142,9 @@ export class GpuBuffers {
     else if (!shelf.includes(shelved)) shelf.push(shelved)
   }
 
-  #destroyCondemned(): void {
-    for (const { destroy } of this.#condemned) destroy()
-    this.#condemned = []
+  #clearShelves(): void {
+    this.#trimDue = false
+    for (const shelf of this.#shelves.values()) for (const { destroy } of shelf) destroy()
+    this.#shelves.clear()
   }
 }

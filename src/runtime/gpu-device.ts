@@ -67,20 +67,35 @@ export function gpuError(error: GPUError, doing: string): DeviceError {
   return new DeviceError(code, `${what} while ${doing}: ${error.message || 'no message'}`, { doing })
 }
 
-/** Runs `task` in error scopes and throws what they caught, out of memory first. `task` must not overlap another watched one. */
-export async function watched<T>(device: GPUDevice, doing: string, task: () => Promise<T>): Promise<T> {
-  device.pushErrorScope('validation')
-  device.pushErrorScope('internal')
-  device.pushErrorScope('out-of-memory')
+/** What a task gave, and the errors that the GPU will have reported for it by the time it has taken its commands. */
+export interface Watched<T> {
+  readonly value: T
+  /** @throws DeviceError `out-of-memory`, `gpu-error` */
+  readonly verified: Promise<void>
+}
+
+/**
+ * Runs `task` in error scopes. Its errors come with `verified`, out of memory first, so that the next task need not wait for the GPU
+ * process; a task that fails is told at once. Scopes are a stack: `task` must not overlap another watched one.
+ */
+export async function watched<T>(device: GPUDevice, doing: string, task: () => Promise<T>): Promise<Watched<T>> {
+  for (const filter of ['validation', 'internal', 'out-of-memory'] as const) device.pushErrorScope(filter)
   let outcome: { readonly value: T } | { readonly error: unknown }
   try {
     outcome = { value: await task() }
   } catch (error) {
     outcome = { error }
   }
-  const caught = await Promise.all([device.popErrorScope(), device.popErrorScope(), device.popErrorScope()])
-  const first = caught.find((error) => error !== null)
-  if (first !== undefined && first !== null) throw gpuError(first, doing)
-  if ('error' in outcome) throw outcome.error
-  return outcome.value
+  const verified = check([device.popErrorScope(), device.popErrorScope(), device.popErrorScope()], doing)
+  if ('error' in outcome) {
+    await verified
+    throw outcome.error
+  }
+  // Looked at later, maybe after another failure has made it pointless.
+  verified.catch(() => {})
+  return { value: outcome.value, verified }
+}
+
+async function check(scopes: readonly Promise<GPUError | null>[], doing: string): Promise<void> {
+  for (const error of await Promise.all(scopes)) if (error !== null) throw gpuError(error, doing)
 }

@@ -122,6 +122,9 @@ export class WasmBackend implements Backend {
     )
   }
 
+  /** What the CPU ran has run. */
+  async verify(): Promise<void> {}
+
   #output(stage: Stage, type: ElementType, dims: readonly number[], result: OrtTensor | undefined): HostTensor {
     const data = result?.data
     if (result === undefined || Array.isArray(data) || data?.length !== elementCount(dims)) {

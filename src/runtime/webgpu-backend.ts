@@ -17,6 +17,8 @@ export class WebGpuBackend implements Backend {
   readonly #device: WebGpuDevice
   readonly #name: string
   readonly #weights: WebGpuWeights
+  /** Of the stages run since the last {@link verify}. */
+  #unverified: Promise<void>[] = []
 
   constructor(device: WebGpuDevice, name: string, table: WeightTable) {
     this.buffers = device.buffers
@@ -38,18 +40,25 @@ export class WebGpuBackend implements Backend {
     const session = await this.#device.sessions.get(stage.program, this, this.#name)
     const outputs: Record<string, GpuTensor> = {}
     try {
-      await this.#device.exclusively(
+      const { verified } = await this.#device.exclusively(
         this.#name,
         `running ${this.#name} (${stage.name})`,
         () => this.#run(stage, session, weights, inputs, outputs),
         signal,
       )
+      this.#unverified.push(verified)
     } catch (error) {
       for (const tensor of Object.values(outputs)) tensor.dispose()
       throw error
     }
     await this.#weights.release(stage)
     return outputs
+  }
+
+  async verify(): Promise<void> {
+    const unverified = this.#unverified
+    this.#unverified = []
+    await this.#device.orLost(Promise.all(unverified))
   }
 
   async #run(

@@ -5,7 +5,7 @@ import type { Program, WriteOptions } from '../onnx/types.js'
 import type { RuntimeDevice } from './backend.js'
 import { valueBytes } from './convert.js'
 import { GpuBuffers } from './gpu-buffers.js'
-import { describeAdapter, deviceLostError, requestDevice, watched } from './gpu-device.js'
+import { describeAdapter, deviceLostError, requestDevice, watched, type Watched } from './gpu-device.js'
 import { MemoryAccount } from './memory-account.js'
 import { loadOnnxRuntime, onnxruntimeLock, type OnnxRuntime, type Session } from './onnxruntime.js'
 import { SessionCache } from './session-cache.js'
@@ -30,7 +30,9 @@ export class WebGpuDevice implements RuntimeDevice {
     this.buffers = new GpuBuffers(gpu, this.memory)
     this.sessions = new SessionCache(
       (program, user) => this.#createSession(program, user),
-      (session) => this.exclusively('runtime', 'releasing a session', () => session.release()),
+      async (session) => {
+        await this.exclusively('runtime', 'releasing a session', () => session.release())
+      },
     )
     this.lost = new Promise((resolve) => {
       const end = (reason: GPUDeviceLostInfo): void => {
@@ -74,10 +76,10 @@ export class WebGpuDevice implements RuntimeDevice {
   }
 
   /**
-   * Runs `task` holding onnxruntime, with its buffers counted for `owner` and the GPU's errors thrown. A device that is lost meanwhile
-   * ends the wait. @throws DeviceError `device-lost`, `out-of-memory`, `gpu-error`
+   * Runs `task` holding onnxruntime, with its buffers counted for `owner`. A device that is lost meanwhile ends the wait.
+   * @throws DeviceError `device-lost`, `out-of-memory`, `gpu-error`, AbortError, what `task` throws
    */
-  async exclusively<T>(owner: string, doing: string, task: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+  async exclusively<T>(owner: string, doing: string, task: () => Promise<T>, signal?: AbortSignal): Promise<Watched<T>> {
     this.assertUsable()
     const work = onnxruntimeLock.run(async () => {
       this.assertUsable()
@@ -105,12 +107,14 @@ export class WebGpuDevice implements RuntimeDevice {
   }
 
   async #createSession(program: Program, user: string): Promise<Session> {
-    return this.exclusively(user, `compiling a part of ${user}`, () =>
+    const { value, verified } = await this.exclusively(user, `compiling a part of ${user}`, () =>
       this.runtime.InferenceSession.create(program.model, {
         executionProviders: [{ name: 'webgpu', device: this.gpu, storageBufferCacheMode: 'disabled' }],
         preferredOutputLocation: 'gpu-buffer',
         logSeverityLevel: 3,
       }),
     )
+    await verified
+    return value
   }
 }

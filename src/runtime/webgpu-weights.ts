@@ -5,50 +5,13 @@
 
 import type { WeightTable } from '../checkpoint/types.js'
 import type { ComponentGraph, Stage } from '../onnx/types.js'
-import { planBlocks, type BlockPlan } from './block-plan.js'
-import { storageBytes } from './gpu-buffers.js'
 import type { LoadOptions } from './types.js'
 import type { WebGpuDevice } from './webgpu-device.js'
 import { uploadWeights } from './webgpu-upload.js'
+import { bufferBytes, planStages, stageWeights } from './stage-weights.js'
 import { weightsOf, type WeightKey } from './weights-of.js'
 
 type Buffers = ReadonlyMap<string, GPUBuffer>
-
-/** What each stage of a graph needs, and what several of them share. */
-export interface StageWeights {
-  /** For each stage, the weights that only it uses. */
-  readonly own: readonly (readonly WeightKey[])[]
-  /** Weights that more than one stage uses; they always stay. */
-  readonly shared: readonly WeightKey[]
-}
-
-/** Bytes of buffers for these weights. */
-export function bufferBytes(weights: Iterable<WeightKey>): number {
-  let sum = 0
-  for (const { bytes } of weights) sum += storageBytes(bytes)
-  return sum
-}
-
-/** Splits a graph's weights by stage. @throws CheckpointError as {@link weightsOf} */
-export function stageWeights(stages: readonly Stage[], table: WeightTable): StageWeights {
-  const perStage = stages.map((stage) => weightsOf([stage], table))
-  const uses = new Map<string, number>()
-  for (const weights of perStage) for (const key of weights.keys()) uses.set(key, (uses.get(key) ?? 0) + 1)
-  const shared = new Map<string, WeightKey>()
-  const own = perStage.map((weights) =>
-    [...weights.values()].filter((weight) => {
-      if (uses.get(weight.key) === 1) return true
-      shared.set(weight.key, weight)
-      return false
-    }),
-  )
-  return { own, shared: [...shared.values()] }
-}
-
-/** The plan for a graph's stages within `budget` bytes of buffers. @throws DeviceError `does-not-fit` */
-export function planStages({ own, shared }: StageWeights, budget: number, name: string): BlockPlan {
-  return planBlocks(own.map(bufferBytes), budget - bufferBytes(shared), name)
-}
 
 interface Streaming {
   /** The stages that pass through the ring, in order, and what each brings. */

@@ -1,0 +1,170 @@
+/**
+ * The memory plan of a pipeline: which component or block has its weights on the GPU when, how many bytes that is, and the peak to
+ * expect. A value made before anything is loaded; nothing here touches a device.
+ */
+
+import { DeviceError } from '../errors.js'
+import { planBlocks, type BlockPlan } from './block-plan.js'
+import type { ComponentNeeds } from './memory-estimate.js'
+import { formatBytes } from './memory-size.js'
+import type { DeviceInfo } from './types.js'
+
+/** `resident`: all components stay. `model`: one at a time. `block`: one at a time, and its blocks pass through where it is too large. */
+export type Residence = 'resident' | 'model' | 'block'
+
+/** One component's part of a plan. Bytes of GPU buffers. */
+export interface ComponentPlan {
+  readonly name: string
+  readonly residence: Residence
+  readonly weightBytes: number
+  /** For `createComponent`: undefined when all weights stay while the component is loaded. */
+  readonly weightBudget: number | undefined
+  /** The most weights at once, what of it stays, and what a run uploads. */
+  readonly peakWeightBytes: number
+  readonly keptBytes: number
+  readonly streamedBytes: number
+  readonly activationBytes: number
+  /** Whether the component must work tile by tile to fit. */
+  readonly tiled: boolean
+  readonly blocks: readonly { readonly name: string; readonly bytes: number; readonly place: 'kept' | 'streamed' }[]
+}
+
+export interface MemoryPlan {
+  readonly residence: Residence
+  readonly maxMemory: number
+  /** The most bytes that are expected at once: never more than `maxMemory`. */
+  readonly peakBytes: number
+  readonly components: readonly ComponentPlan[]
+}
+
+export interface MemoryPlanOptions {
+  readonly offload: Residence | 'auto'
+  /** Bytes of GPU buffers to stay within. */
+  readonly maxMemory: number
+  /** Bytes that stay through the run beside components: latents, embeddings. */
+  readonly heldBytes?: number | undefined
+}
+
+const order: readonly Residence[] = ['resident', 'model', 'block']
+
+/** A budget where none is given: WebGPU does not say how much memory there is, so twice the largest buffer, from 1 to 8 GiB. */
+export function guessBudget(info: Pick<DeviceInfo, 'maxBufferSize'>): number {
+  return Math.min(Math.max(2 * info.maxBufferSize, 2 ** 30), 8 * 2 ** 30)
+}
+
+/**
+ * Plans a pipeline's components, in the order they are used. `auto` takes the fastest residence that fits.
+ * @throws DeviceError `does-not-fit` that says how many bytes the plan needs at least and what was offered
+ */
+export function planMemory(needs: readonly ComponentNeeds[], options: MemoryPlanOptions): MemoryPlan {
+  const residences = options.offload === 'auto' ? order : [options.offload]
+  let refusal: DeviceError | undefined
+  for (const residence of residences) {
+    try {
+      return planAs(residence, needs, options)
+    } catch (error) {
+      if (!(error instanceof DeviceError)) throw error
+      refusal = error
+    }
+  }
+  throw refusal ?? new DeviceError('does-not-fit', 'There is nothing to plan.')
+}
+
+function planAs(residence: Residence, needs: readonly ComponentNeeds[], options: MemoryPlanOptions): MemoryPlan {
+  const { maxMemory, heldBytes = 0 } = options
+  const all = needs.reduce((sum, component) => sum + weightBytes(component), 0)
+  const components = needs.map((component) => {
+    // What other components hold while this one runs.
+    const others = heldBytes + (residence === 'resident' ? all - weightBytes(component) : 0)
+    return planComponent(residence, component, maxMemory - others)
+  })
+  const held = residence === 'resident' ? all : 0
+  const peaks = components.map((part) => heldBytes + Math.max(held, part.peakWeightBytes) + part.activationBytes)
+  return { residence, maxMemory, peakBytes: Math.max(0, ...peaks), components }
+}
+
+/** Plans one component within `available` bytes, tiled only where it does not fit otherwise. */
+function planComponent(residence: Residence, needs: ComponentNeeds, available: number): ComponentPlan {
+  const { activationBytes, tiledActivationBytes } = needs
+  try {
+    return placeComponent(residence, needs, available, activationBytes, false)
+  } catch (error) {
+    if (tiledActivationBytes === undefined || tiledActivationBytes >= activationBytes) throw error
+    return placeComponent(residence, needs, available, tiledActivationBytes, true)
+  }
+}
+
+function placeComponent(
+  residence: Residence,
+  needs: ComponentNeeds,
+  available: number,
+  activationBytes: number,
+  tiled: boolean,
+): ComponentPlan {
+  const total = weightBytes(needs)
+  const forWeights = available - activationBytes
+  const whole = total <= forWeights
+  if (!whole && residence !== 'block') throw doesNotFit(needs.name, residence, total + activationBytes, available)
+  let blocks: BlockPlan
+  try {
+    blocks = planBlocks(
+      needs.blocks.map(({ bytes }) => bytes),
+      Math.max(0, whole ? total : forWeights) - needs.sharedBytes,
+      needs.name,
+    )
+  } catch {
+    const least = needs.sharedBytes + Math.max(0, ...needs.blocks.map(({ bytes }) => bytes))
+    throw doesNotFit(needs.name, residence, least + activationBytes, available)
+  }
+  return {
+    name: needs.name,
+    residence: whole && residence === 'block' ? 'model' : residence,
+    weightBytes: total,
+    weightBudget: whole ? undefined : forWeights,
+    peakWeightBytes: needs.sharedBytes + blocks.peakBytes,
+    keptBytes: needs.sharedBytes + blocks.keptBytes,
+    streamedBytes: blocks.streamedBytes,
+    activationBytes,
+    tiled,
+    blocks: needs.blocks.map(({ name, bytes }, index) => ({
+      name,
+      bytes,
+      place: blocks.keeps[index] === true ? 'kept' : 'streamed',
+    })),
+  }
+}
+
+/** Bytes of all weights of a component. */
+function weightBytes({ blocks, sharedBytes }: ComponentNeeds): number {
+  return blocks.reduce((sum, { bytes }) => sum + bytes, sharedBytes)
+}
+
+function doesNotFit(component: string, residence: Residence, needed: number, offered: number): DeviceError {
+  const message = `${component} needs at least ${needed} bytes (${formatBytes(needed)}) of GPU memory with offload ${residence}; ${Math.max(0, offered)} (${formatBytes(Math.max(0, offered))}) are offered.`
+  return new DeviceError('does-not-fit', message, { component, residence, needed, offered: Math.max(0, offered) })
+}
+
+/** The plan as a table for people. */
+export function formatPlan(plan: MemoryPlan): string {
+  const rows = plan.components.map((part) => [
+    part.name,
+    part.residence,
+    formatBytes(part.weightBytes),
+    formatBytes(part.keptBytes),
+    formatBytes(part.peakWeightBytes),
+    formatBytes(part.streamedBytes),
+    formatBytes(part.activationBytes),
+    `${part.blocks.filter(({ place }) => place === 'kept').length}/${part.blocks.length}${part.tiled ? ', tiled' : ''}`,
+  ])
+  const table = [['component', 'residence', 'weights', 'stay', 'at most', 'per run', 'activations', 'blocks that stay'], ...rows]
+  const widths = table[0]?.map((_, column) => Math.max(...table.map((row) => row[column]?.length ?? 0))) ?? []
+  const lines = table.map((row) =>
+    row
+      .map((cell, column) => (column < 2 || column === 7 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0)))
+      .join('  ')
+      .trimEnd(),
+  )
+  return [...lines, `offload ${plan.residence}: at most ${formatBytes(plan.peakBytes)} of ${formatBytes(plan.maxMemory)}`].join(
+    '\n',
+  )
+}

@@ -1,0 +1,89 @@
+/** For the browser tests of this folder: the networks of the fixtures as components, their files fetched from the test server. Not part of the library. */
+
+import { readSafetensorsHeader } from '../checkpoint/safetensors.js'
+import type { Config, TensorEntry, WeightTable } from '../checkpoint/types.js'
+import { autoencoderKLDecoder } from '../models/autoencoder-kl.js'
+import { clipTextModel } from '../models/clip-text-model.js'
+import { matchWeights } from '../models/match-weights.js'
+import { unet2DConditionModel } from '../models/unet-2d-condition.js'
+import type { ComponentGraph, WriteOptions } from '../onnx/types.js'
+import { createComponent } from './component.js'
+import { numbers, TestSource } from './testing.js'
+import type { Component, Device, HostTensor } from './types.js'
+
+async function fetched(path: string): Promise<Response> {
+  const response = await fetch(`/fixtures/${path}`)
+  if (!response.ok) throw new Error(`${path}: ${response.status}`)
+  return response
+}
+
+async function readTable(folder: string, files: readonly string[]): Promise<WeightTable> {
+  const table = new Map<string, TensorEntry>()
+  for (const file of files) {
+    const source = new TestSource(new Uint8Array(await (await fetched(`${folder}/${file}`)).arrayBuffer()))
+    const { tensors } = await readSafetensorsHeader(source, file)
+    for (const [name, header] of tensors) table.set(name, { ...header, source })
+  }
+  return table
+}
+
+const shards = [1, 2, 3].map((shard) => `diffusion_pytorch_model-0000${shard}-of-00003.safetensors`)
+
+const networks = {
+  text_encoder: {
+    className: 'CLIPTextModel',
+    files: ['model.safetensors'],
+    write: (config: Config, _size: number, options: WriteOptions) =>
+      clipTextModel('CLIPTextModel', config, { batch: 2, sequenceLength: 77 }, options),
+  },
+  unet: {
+    className: 'UNet2DConditionModel',
+    files: shards,
+    write: (config: Config, size: number, options: WriteOptions) =>
+      unet2DConditionModel(config, { batch: 2, height: size, width: size, sequenceLength: 77 }, options),
+  },
+  vae: {
+    className: 'AutoencoderKL',
+    files: ['diffusion_pytorch_model.safetensors'],
+    write: (config: Config, size: number, options: WriteOptions) =>
+      autoencoderKLDecoder(config, { batch: 1, height: size, width: size }, options),
+  },
+} as const
+
+export type FixtureNetwork = keyof typeof networks
+
+export interface FixtureComponent {
+  readonly component: Component
+  readonly graph: ComponentGraph
+  readonly table: WeightTable
+  readonly inputs: Readonly<Record<string, HostTensor>>
+}
+
+/** A network of fixtures/tiny-sdxl for latents of `size`², with inputs to run it on. */
+export async function fixtureComponent(
+  device: Device,
+  name: FixtureNetwork,
+  size: number,
+  granularity: 'component' | 'block',
+  weightBudget?: number,
+): Promise<FixtureComponent> {
+  const folder = `tiny-sdxl/repo/${name}`
+  const { className, files, write } = networks[name]
+  const config = (await (await fetched(`${folder}/config.json`)).json()) as Config
+  const table = await readTable(folder, files)
+  const options = device.writeOptions({ dtype: 'float32', granularity })
+  const [graph] = matchWeights(className, [write(config, size, options)], table).graphs
+  if (graph === undefined) throw new Error('no graph')
+  const inputs = Object.fromEntries(
+    graph.inputs.map(({ name: input, type, dims }, index) => {
+      const data = numbers(
+        dims.reduce((count, dim) => count * dim, 1),
+        index,
+      )
+      return [input, { type, dims, data }]
+    }),
+  )
+  const shapes = Object.fromEntries(graph.inputs.map(({ name: input, dims }) => [input, dims]))
+  const component = createComponent({ name, device, table, graph: () => graph, shapes, weightBudget })
+  return { component, graph, table, inputs }
+}
