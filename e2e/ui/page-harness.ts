@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { test as base, expect, type Page } from '@playwright/test'
 import { startHubServer } from '../hub-server/server.js'
 import type { HubServer } from '../hub-server/types.js'
-import '../../src/ui/element.js'
+export type { AquatintPrompt } from '../../src/ui/element.js'
 
 /** The repository that the specs load, and its settings. */
 export const model = 'fixtures/tiny-sdxl'

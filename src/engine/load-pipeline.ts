@@ -14,7 +14,7 @@ export function pipelineLoader(shared: SharedHub): PipelineLoader {
         // Names are opened by the pipeline, which may open more of them; a folder has no name to open it by.
         const { signal } = options
         const repo = typeof reference === 'string' ? reference : await openRepository(hub, reference, { signal })
-        return DiffusionPipeline.fromPretrained(repo, { ...options, hub: () => Promise.resolve(hub) })
+        return DiffusionPipeline.fromPretrained(repo, { ...options, hub })
       },
     )
 }
