@@ -1,7 +1,8 @@
 /** Sends the bytes of one file over one response, whole or by range, with whatever misbehaviour the script asks for. */
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { gzipSync } from 'node:zlib'
+import { promisify } from 'node:util'
+import { gzip } from 'node:zlib'
 import type { ServedFile } from './repositories.js'
 import type { Fault, Faults, LogEntry } from './types.js'
 
@@ -43,7 +44,7 @@ export async function sendFile(
   }
   for (const [name, value] of Object.entries(fault?.headers ?? {})) response.setHeader(name, value)
   if (fault?.gzip === true) {
-    const body = gzipSync(await file.read(begin, end))
+    const body = await promisify(gzip)(await file.read(begin, end), { level: 1 })
     response.writeHead(entry.status, { 'content-encoding': 'gzip', 'content-length': body.length })
     entry.bytes = body.length
     response.end(request.method === 'HEAD' ? undefined : body)

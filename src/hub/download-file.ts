@@ -75,7 +75,9 @@ async function fetchMissing(
   try {
     await fetchInPieces(context, file, writer, meter, signal)
   } catch (error) {
-    if (!(error instanceof RangesIgnored)) throw error
+    // Some servers gzip whatever is asked for, which browsers refuse of a range without a word: there a plain request may still work.
+    const mute = isAquatintError(error) && error.code === 'network' && !file.location.answered
+    if (!mute && !(error instanceof RangesIgnored)) throw error
     meter.begin(writer.bytesHere)
     await streamChunks(context, file, writer, meter, signal)
   }

@@ -5,7 +5,7 @@ import type { Asked } from './http-errors.js'
 import { fileNotFound } from './http-errors.js'
 import { retrying, type Network } from './piece-fetch.js'
 import { fetchRange } from './range-fetch.js'
-import { isBusy } from './retry-policy.js'
+import { waitAsked } from './retry-policy.js'
 
 /** Longest listing that is read. The Hub gives 1,000 entries a page, a few hundred bytes each. */
 const maxBytes = 32 << 20
@@ -43,7 +43,7 @@ async function fetchOnce(
   const parts: Uint8Array<ArrayBuffer>[] = []
   let received = new Headers()
   let count = 0
-  let busy = false
+  let failure: unknown
   try {
     await fetchRange({
       fetch: network.fetch,
@@ -67,10 +67,10 @@ async function fetchOnce(
     })
     return { headers: received, parts }
   } catch (error) {
-    busy = isBusy(error)
+    failure = error
     throw error
   } finally {
-    lane.release(busy)
+    lane.release(waitAsked(failure))
   }
 }
 

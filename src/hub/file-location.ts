@@ -23,15 +23,16 @@ export class FileLocation {
   readonly #headers: Readonly<Record<string, string>>
   #current: string | undefined
   #resolving: Promise<void> | undefined
+  #answered = false
 
   constructor(origin: string, headers: Readonly<Record<string, string>> = {}) {
     this.origin = origin
     this.#headers = headers
   }
 
-  /** The host that the next request goes to. */
-  get host(): string {
-    return new URL(this.#current ?? this.origin).host
+  /** Whether anything ever answered here. */
+  get answered(): boolean {
+    return this.#answered
   }
 
   /** The address to ask. Until the redirect is known, one caller gets the origin and the others wait for its answer. */
@@ -63,7 +64,10 @@ export class FileLocation {
       settle: (answeredAt) => {
         if (!open) return
         open = false
-        if (answeredAt !== undefined && answeredAt !== '') this.#current = answeredAt
+        if (answeredAt !== undefined && answeredAt !== '') {
+          this.#current = answeredAt
+          this.#answered = true
+        }
         this.#resolving = undefined
         resolve()
       },

@@ -11,7 +11,7 @@ export interface Asked {
 }
 
 /** An answer as far as errors care. */
-export type Answer = Pick<Response, 'status' | 'url' | 'headers'>
+export type Answer = Pick<Response, 'status' | 'url' | 'redirected' | 'headers'>
 
 /** The error that an HTTP status outside 2xx stands for. `wait` in its details is the Retry-After in milliseconds, where readable. */
 export function errorForAnswer(answer: Answer, asked: Asked, now: number): HubError {
@@ -40,12 +40,24 @@ export function errorForAnswer(answer: Answer, asked: Asked, now: number): HubEr
     if (asked.path !== undefined) return fileNotFound(asked, status)
     return new HubError('repository-not-found', `${asked.repository} was not found at ${stripQuery(answer.url)}`, details)
   }
+  if (status === 403 && answer.redirected) return urlExpired(asked)
   if (status === 403) return new HubError('forbidden', `${at}: the server refuses access (403)`, details)
   if (status === 416) return new HubError('size-mismatch', `${at}: the file is shorter than it is listed (416)`, details)
   const wait = retryAfter(answer.headers.get('retry-after'), now)
   if (wait !== undefined) details['wait'] = wait
   if (status === 429) return new HubError('rate-limited', `${at}: too many requests (429)`, details)
   return new HubError('server-error', `${at}: the server answered ${status}`, details)
+}
+
+/** The signed address that the repository redirected to is no longer good. */
+export function urlExpired(asked: Asked, cause?: unknown): HubError {
+  const path = asked.path ?? ''
+  return new HubError(
+    'url-expired',
+    `${asked.repository}: ${path}: the signed address is not good (403)`,
+    { repository: asked.repository, path, status: 403 },
+    cause,
+  )
 }
 
 /** The repository has no such file. */

@@ -16,8 +16,8 @@ const gain = 1.05
 export interface Lane {
   /** Bytes that arrived. */
   count(bytes: number): void
-  /** Gives the place back; `busy` when the server asked for less. Only the first call counts. */
-  release(busy?: boolean): void
+  /** Gives the place back; with the milliseconds to leave the host alone when it has too much to do. Only the first call counts. */
+  release(wait?: number): void
 }
 
 /** The lanes of one host. */
@@ -32,6 +32,7 @@ export class Lanes {
   #idleInWindow = true
   #previous: { limit: number; rate: number } | undefined
   #holdUntil = 0
+  #pausedUntil = 0
 
   constructor(settings: TransferSettings, now: () => number) {
     this.#settings = settings
@@ -48,16 +49,16 @@ export class Lanes {
   async acquire(signal: AbortSignal): Promise<Lane> {
     signal.throwIfAborted()
     // Whoever waits is counted by the one who wakes it, so that no newcomer takes its place in between.
-    if (this.#active >= this.#limit || this.#waiting.length > 0) await this.#queue(signal)
+    if (!this.#isFree() || this.#waiting.length > 0) await this.#queue(signal)
     else this.#active++
     let open = true
     return {
       count: (bytes) => this.#count(bytes),
-      release: (busy = false) => {
+      release: (wait) => {
         if (!open) return
         open = false
         this.#active--
-        if (busy) this.#backOff()
+        if (wait !== undefined) this.#backOff(wait)
         if (this.#waiting.length === 0) this.#idleInWindow = true
         this.#wake()
       },
@@ -79,15 +80,24 @@ export class Lanes {
     })
   }
 
+  #isFree(): boolean {
+    return this.#active < this.#limit && this.#now() >= this.#pausedUntil
+  }
+
   #wake(): void {
-    while (this.#active < this.#limit && this.#waiting.length > 0) {
+    while (this.#isFree() && this.#waiting.length > 0) {
       this.#active++
       this.#waiting.shift()?.()
     }
   }
 
-  #backOff(): void {
+  #backOff(wait: number): void {
     const now = this.#now()
+    if (now + wait > this.#pausedUntil) {
+      this.#pausedUntil = now + wait
+      // A timer may come a little early by our clock.
+      setTimeout(() => this.#wake(), wait + 2)
+    }
     // One overload is answered by many requests at once: it halves once, not once for each of them.
     if (now >= this.#holdUntil || this.#previous !== undefined) this.#limit = Math.max(1, Math.floor(this.#limit / 2))
     this.#previous = undefined

@@ -2,10 +2,11 @@
 
 import { HubError, isAquatintError } from '../errors.js'
 import { abortError } from '../util/abort.js'
+import { urlExpired } from './http-errors.js'
 import type { RemoteFile } from './remote-file.js'
 import type { Lane, Lanes } from './lanes.js'
 import { fetchRange, PassOn, type Fetch, type RangeAnswer, type Sink } from './range-fetch.js'
-import { isBusy, isPassing, retryDelay } from './retry-policy.js'
+import { isPassing, retryDelay, waitAsked } from './retry-policy.js'
 import type { TransferSettings } from './settings.js'
 import type { ByteRange } from './types.js'
 
@@ -84,7 +85,7 @@ export async function fetchOnLane(
 ): Promise<void> {
   const lease = await file.location.lease(signal)
   let lane: Lane | undefined
-  let busy = false
+  let failure: unknown
   try {
     const held = await network.lanesOf(new URL(lease.url).host).acquire(signal)
     lane = held
@@ -103,19 +104,14 @@ export async function fetchOnLane(
       },
     })
   } catch (error) {
-    busy = isBusy(error)
+    failure = error
     if (lease.redirected && isAquatintError(error) && error.details['status'] === 403) {
       file.location.expire(lease.url)
-      throw new HubError(
-        'url-expired',
-        `${file.repository}: ${file.path}: the signed address is no longer good`,
-        { path: file.path },
-        error,
-      )
+      throw urlExpired(file, error)
     }
     throw error
   } finally {
-    lane?.release(busy)
+    lane?.release(waitAsked(failure))
     lease.settle()
   }
 }

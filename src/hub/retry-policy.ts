@@ -12,9 +12,14 @@ export function isPassing(error: unknown): boolean {
   return isAquatintError(error) && passing.has(error.code) && !permanentStatus.has(Number(error.details['status']))
 }
 
-/** Whether the server said that it has too much to do. */
-export function isBusy(error: unknown): boolean {
-  return isAquatintError(error) && busy.has(error.code)
+/**
+ * Milliseconds that a host which has too much to do wants to be left alone: 0 where it does not tell, undefined where the failure (or
+ * the success) has nothing to do with that.
+ */
+export function waitAsked(failure: unknown): number | undefined {
+  if (!isAquatintError(failure) || !busy.has(failure.code)) return undefined
+  const wait = failure.details['wait']
+  return typeof wait === 'number' ? Math.min(longestWait, wait) : 0
 }
 
 /** Longest wait that a server may ask for, in milliseconds. */
