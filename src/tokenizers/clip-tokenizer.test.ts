@@ -80,6 +80,13 @@ test('a prompt of 10,000 characters is cut, and what was cut is told', () => {
   expect(tokenizer.encodePadded('a dog').removedText).toBeNull()
 })
 
+test('a text of a million letters does not hang, nor do a million spaces hide a word', () => {
+  const begin = performance.now()
+  expect(tokenizer.encodePadded('x'.repeat(1_000_000)).inputIds).toHaveLength(77)
+  expect(tokenizer.encode(`a${' '.repeat(1_000_000)}dog`)).toEqual(tokenizer.encode('a dog'))
+  expect(performance.now() - begin).toBeLessThan(30_000)
+})
+
 test.each([
   ['no vocabulary', { merges: '' }, 'tokenizer-vocabulary'],
   ['no merges', { vocab: { a: 1 } }, 'tokenizer-merges'],
