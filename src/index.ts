@@ -36,7 +36,9 @@ export type {
   PipelineProgress,
   PixelImage,
   PlainTensor,
+  QuantizationName,
   SchedulerReference,
   StepInfo,
+  WeightsDType,
 } from './pipelines/types.js'
 export type { ComponentMemory, DeviceInfo, DeviceKind, MemorySnapshot } from './runtime/types.js'

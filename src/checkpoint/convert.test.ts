@@ -37,6 +37,7 @@ async function inSteps(source: ByteSource, step: number): Promise<Uint8Array> {
   return result
 }
 
+const all = (source: ByteSource) => source.read({ begin: 0, end: source.byteLength })
 const small = (name: string) => entryOf(name, 'F16', [2, 64], bytesOf(float32ToFloat16(values(128))))
 
 describe('casting', () => {
@@ -174,7 +175,6 @@ describe.each([4, 8] as const)('quantising to int%i', (bits) => {
     const memory = new ScaleMemory(2 * 2 * layout.scaleBytes)
     const raw = ['a', 'b', 'c'].map(small)
     const tensors = raw.map((entry) => new QuantizedTensor(entry, layout, memory))
-    const all = (source: ByteSource) => source.read({ begin: 0, end: source.byteLength })
     for (const { codes } of tensors) await all(codes)
     const scales = await Promise.all(tensors.map((tensor) => all(tensor.scales)))
     expect(raw.map((entry) => entry.source.reads.length)).toEqual([2, 1, 1])

@@ -40,7 +40,7 @@ function reference(weights: Float32Array, columns: number, options: QuantizeOpti
       lineScales!.push(scale)
       linePoints!.push(point)
       for (const weight of block)
-        lineCodes!.push(Math.min(top, Math.max(0, scale === 0 ? point : Math.round(weight / scale) + point)))
+        lineCodes!.push(Math.min(top, Math.max(0, scale === 0 ? point : Math.floor(weight * (1 / scale) + (point + 0.5)))))
     }
     codes.push(lineCodes!)
     scales.push(lineScales!)

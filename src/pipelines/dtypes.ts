@@ -39,10 +39,14 @@ export function dtypesOf(
     const names = networks.map(({ name }) => name)
     for (const component of Object.keys(dtype)) {
       if (!names.includes(component))
-        throw new InputError('dtype', `dtype names ${JSON.stringify(component.slice(0, 100))}; the networks of this pipeline are ${names.join(', ')}.`, {
-          component: component.slice(0, 100),
-          allowed: names,
-        })
+        throw new InputError(
+          'dtype',
+          `dtype names ${JSON.stringify(component.slice(0, 100))}; the networks of this pipeline are ${names.join(', ')}.`,
+          {
+            component: component.slice(0, 100),
+            allowed: names,
+          },
+        )
     }
   }
   return new Map(

@@ -15,7 +15,7 @@ import { unet2DConditionModel, usesAddEmbeds, unetTimestepProjection } from '../
 import type { ComponentGraph, WriteOptions } from '../onnx/types.js'
 import { createComponent } from '../runtime/component.js'
 import type { Component, Device, Shapes } from '../runtime/types.js'
-import type { DTypeName } from './types.js'
+import type { DTypeName, QuantizationName } from './types.js'
 
 export type { NetworkClass } from '../models/match-weights.js'
 
@@ -28,6 +28,10 @@ export interface Network {
   readonly table: WeightTable
   /** Where it came from, for people. */
   readonly repo: string
+  /** The type it computes in, where it has one of its own. */
+  readonly dtype?: DTypeName | undefined
+  /** How its Linear weights are quantised. */
+  readonly quantization?: QuantizationName | undefined
 }
 
 /** How a graph is varied beyond its shapes: which hidden state a text encoder gives. */
@@ -170,7 +174,7 @@ export function bindNetwork(network: Network, options: BindOptions): Component {
 
 function graphOptions(network: Network, { device, dtype, granularity }: BindOptions): WriteOptions {
   const upcast = network.className === 'AutoencoderKL' && network.config['force_upcast'] !== false
-  const options = device.writeOptions({ dtype: upcast ? 'float32' : dtype, granularity })
+  const options = device.writeOptions({ dtype: upcast ? 'float32' : (network.dtype ?? dtype), granularity })
   return { ...options, quantized: quantizedWeights(network.className, network.table) }
 }
 

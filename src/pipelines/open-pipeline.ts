@@ -1,7 +1,7 @@
 /** Opens what a pipeline of any family needs: repository, parts, device, and the decision where weights stay. */
 
 import { readModelIndex } from '../checkpoint/model-index.js'
-import { InputError, UnsupportedError } from '../errors.js'
+import { UnsupportedError } from '../errors.js'
 import { Hub } from '../hub/hub.js'
 import { openRepository, type OpenRepository } from '../hub/open-repository.js'
 import type { Repository } from '../hub/types.js'
@@ -9,9 +9,11 @@ import { openDevice } from '../runtime/open-device.js'
 import type { Device } from '../runtime/types.js'
 import { checkComponentOptions, type OpenByName } from './component-sources.js'
 import { ComponentHost } from './component-host.js'
+import { checkDType } from './dtypes.js'
 import { storedType, type Network } from './networks.js'
 import { parseMaxMemory, resolveOffload } from './offload.js'
-import { loadParts, measureNetwork, type LoadedParts, type PipelineSpec } from './pipeline-loading.js'
+import { loadParts, measureNetwork, type LoadedParts, type PipelineSpec, type Quantize } from './pipeline-loading.js'
+import { quantizeWeights } from './quantize-weights.js'
 import { Run, type CallHooks } from './run-hooks.js'
 import type { DTypeName, LoadPipelineOptions, PipelineInfo } from './types.js'
 
@@ -32,8 +34,6 @@ export interface OpenedPipeline {
   readonly close: () => void
 }
 
-const dtypes: ReadonlySet<string> = new Set(['float32', 'float16'])
-
 /**
  * Opens a pipeline of one of the families in `specs`, by its repository's model_index.json.
  * @throws UnsupportedError `unsupported-class`, `unsupported-config`; InputError; HubError; CheckpointError; DeviceError; AbortError
@@ -44,20 +44,20 @@ export async function openPipeline(
   specs: readonly PipelineSpec[],
 ): Promise<OpenedPipeline> {
   const run = new Run(options)
-  if (options.dtype !== undefined && !dtypes.has(options.dtype))
-    throw new InputError('dtype', `dtype is ${JSON.stringify(options.dtype)}; allowed are float32 and float16.`, {
-      dtype: String(options.dtype),
-    })
+  checkDType(options.dtype)
   checkComponentOptions(options)
   const maxMemory = parseMaxMemory(options.maxMemory)
   run.status('resolving')
   const opened: OpenRepository[] = []
+  const releases: (() => void)[] = []
   const close = () => {
     for (const repository of opened) repository.close()
+    for (const release of releases) release()
   }
+  const hub = hubOf(options, run)
   let device: Device | undefined
   try {
-    const open = opener(options, opened, run)
+    const open = opener(hub, options, opened, run)
     const repository = typeof repo === 'string' ? await open(repo, options.revision) : repo
     const index = await readModelIndex(repository, { signal: run.signal })
     const spec = specs.find((candidate) => candidate.className === index.className)
@@ -70,7 +70,14 @@ export async function openPipeline(
       )
     }
     device = await openDevice({ kind: options.device })
-    const parts = await loadParts(repository, index, spec, options, open, run)
+    // A repository that came without a hub has no cache to keep the small form in.
+    const store = options.hub !== undefined || typeof repo === 'string' ? hub : undefined
+    const quantize: Quantize = async (component, table, word) => {
+      const quantized = await quantizeWeights(component, table, word, await store?.(), run)
+      releases.push(quantized.release)
+      return quantized.table
+    }
+    const parts = await loadParts(repository, index, spec, options, open, quantize, run)
     const host = makeHost(device, parts, options, maxMemory)
     run.status('ready')
     return { spec, parts, host, close }
@@ -81,16 +88,23 @@ export async function openPipeline(
   }
 }
 
-/** Opens repositories by name, each once. */
-function opener(options: OpenPipelineOptions, opened: OpenRepository[], run: Run): OpenByName {
+/** The caller's hub, or one that is opened when it is first needed. */
+function hubOf(options: OpenPipelineOptions, run: Run): () => Promise<Hub> {
   let hub: Promise<Hub> | undefined
-  const byName = new Map<string, Promise<OpenRepository>>()
-  return async (repo, revision) => {
+  return () => {
     hub ??=
       options.hub === undefined
         ? Hub.open({ onStorageTrouble: (error) => run.warn(error.code, error.message) })
         : Promise.resolve(options.hub)
-    const shared = await hub
+    return hub
+  }
+}
+
+/** Opens repositories by name, each once. */
+function opener(hub: () => Promise<Hub>, options: OpenPipelineOptions, opened: OpenRepository[], run: Run): OpenByName {
+  const byName = new Map<string, Promise<OpenRepository>>()
+  return async (repo, revision) => {
+    const shared = await hub()
     const key = JSON.stringify([repo, revision ?? null])
     let repository = byName.get(key)
     if (repository === undefined) {
@@ -117,9 +131,14 @@ function makeHost(
   maxMemory: number | undefined,
 ): ComponentHost {
   const denoiser = denoiserOf(parts)
-  const wanted = options.dtype ?? (denoiser === undefined ? 'float32' : storedType(denoiser.table))
+  const wanted = denoiser === undefined ? 'float32' : (denoiser.dtype ?? storedType(denoiser.table))
   const { dtype } = device.writeOptions({ dtype: wanted, granularity: 'block' })
-  const sizes = [...parts.networks.values()].map((network) => weightBytes(network, dtype))
+  const sizes = [...parts.networks.values()].map((network) =>
+    weightBytes(
+      network,
+      network.dtype === undefined ? dtype : device.writeOptions({ dtype: network.dtype, granularity: 'block' }).dtype,
+    ),
+  )
   const offload = resolveOffload(options.offload, sizes, maxMemory, device.info.kind)
   return new ComponentHost({ device, dtype, offload, weightBudget: offload === 'block' ? maxMemory : undefined })
 }
@@ -150,7 +169,7 @@ export function describePipeline(
     components: Object.fromEntries(
       [...parts.networks.values()].map((network) => [
         network.name,
-        { className: network.className, repo: network.repo, ...measureNetwork(network) },
+        { className: network.className, repo: network.repo, quantization: network.quantization, ...measureNetwork(network) },
       ]),
     ),
     defaults,

@@ -5,19 +5,21 @@
  */
 
 import { readConfig, type ModelIndex } from '../checkpoint/model-index.js'
+import { readQuantizationConfig, type ReadQuantization } from '../checkpoint/quantization-config.js'
 import { chooseWeightFiles, listVariants } from '../checkpoint/weight-files.js'
 import { measureWeights, readWeightTable } from '../checkpoint/weight-table.js'
-import type { Config } from '../checkpoint/types.js'
+import type { Config, WeightTable } from '../checkpoint/types.js'
 import { CheckpointError, InputError, UnsupportedError } from '../errors.js'
 import type { Repository } from '../hub/types.js'
 import { createScheduler, schedulerClassNames } from '../schedulers/registry.js'
 import type { CLIPTokenizer } from '../tokenizers/clip-tokenizer.js'
 import { throwIfAborted } from '../util/abort.js'
+import { dtypesOf } from './dtypes.js'
 import { findComponents, inFolder, type ComponentSource, type OpenByName } from './component-sources.js'
 import { loadClipTokenizer } from './load-tokenizer.js'
 import { checkNetworkConfig, libraryOf, unexpectedTensors, type Network, type NetworkClass } from './networks.js'
 import type { Run } from './run-hooks.js'
-import type { LoadPipelineOptions } from './types.js'
+import type { LoadPipelineOptions, QuantizationName } from './types.js'
 
 /** What a pipeline class is made of, by component name. */
 export interface PipelineSpec {
@@ -31,6 +33,9 @@ export interface PipelineSpec {
   /** Components that repositories have and this pipeline never uses, with what that means. */
   readonly ignored: Readonly<Record<string, string>>
 }
+
+/** Makes a network's table of quantised weights. */
+export type Quantize = (component: string, table: WeightTable, word: QuantizationName) => Promise<WeightTable>
 
 /** The parts of a pipeline, read and checked. */
 export interface LoadedParts {
@@ -50,6 +55,7 @@ export async function loadParts(
   spec: PipelineSpec,
   options: LoadPipelineOptions,
   open: OpenByName,
+  quantize: Quantize,
   run: Run,
 ): Promise<LoadedParts> {
   const { signal } = run
@@ -74,9 +80,9 @@ export async function loadParts(
   const configs = new Map(
     await Promise.all(
       networkSources.map(async (source) => {
-        const config = await readConfig(source.repository, inFolder(source, 'config.json'), { signal })
-        checkNetworkConfig(source.className as NetworkClass, config)
-        return [source.name, config] as const
+        const read = readQuantizationConfig(await readConfig(source.repository, inFolder(source, 'config.json'), { signal }))
+        checkNetworkConfig(source.className as NetworkClass, read.config)
+        return [source.name, read] as const
       }),
     ),
   )
@@ -90,7 +96,7 @@ export async function loadParts(
   )
   throwIfAborted(signal)
   run.status('downloading')
-  const networks = await loadNetworks(networkSources, configs, options, run)
+  const networks = await loadNetworks(networkSources, configs, options, quantize, run)
   return { repository, index, networks, tokenizers, scheduler: { className: schedulerSource.className, config: schedulerConfig } }
 }
 
@@ -128,8 +134,9 @@ function missingComponent(spec: PipelineSpec, name: string): CheckpointError {
 
 async function loadNetworks(
   sources: readonly ComponentSource[],
-  configs: ReadonlyMap<string, Config>,
+  configs: ReadonlyMap<string, ReadQuantization>,
   options: LoadPipelineOptions,
+  quantize: Quantize,
   run: Run,
 ): Promise<ReadonlyMap<string, Network>> {
   const { signal } = run
@@ -153,18 +160,28 @@ async function loadNetworks(
       'variant-mixture',
       `There are no weights of variant ${options.variant} for ${without.map(({ source }) => source.name).join(', ')}; those without a variant are used.`,
     )
+  const dtypes = dtypesOf(
+    options.dtype,
+    sources.map(({ name, className }) => ({ name, className: className as NetworkClass })),
+  )
   const networks = await Promise.all(
     chosen.map(async ({ source, files }): Promise<readonly [string, Network]> => {
       const table = await readWeightTable(source.repository, files, {
         signal,
         onProgress: (file) => run.report({ type: 'file', component: source.name, file }),
       })
+      const { config = {}, bits = null } = configs.get(source.name) ?? {}
+      const { compute, quantization } = dtypes.get(source.name) ?? {}
+      // A checkpoint that is quantised already stays as it is.
+      const wanted = bits === null ? quantization : undefined
       const network: Network = {
         name: source.name,
         className: source.className as NetworkClass,
-        config: configs.get(source.name) ?? {},
-        table,
+        config,
+        table: wanted === undefined ? table : await quantize(source.name, table, wanted),
         repo: source.repository.id,
+        dtype: compute,
+        quantization: bits === null ? wanted : `q${bits}`,
       }
       const unexpected = unexpectedTensors(network)
       if (unexpected.length > 0)
@@ -178,7 +195,14 @@ async function loadNetworks(
   return new Map(networks)
 }
 
-/** Bytes and numbers of a network's weights as they are stored. */
-export function measureNetwork(network: Network): { readonly bytes: number; readonly parameters: number } {
-  return measureWeights(network.table)
+/** Bytes of a network's weights as they are stored, and its parameters: of quantised weights those that they stand for. */
+export function measureNetwork({ table, quantization }: Network): { readonly bytes: number; readonly parameters: number } {
+  const { bytes } = measureWeights(table)
+  const codesPerByte = quantization === 'q4' ? 2 : 1
+  let parameters = 0
+  for (const { name, shape } of table.values()) {
+    if (/\.weight_(?:scale|zero_point)$/.test(name)) continue
+    parameters += shape.reduce((product, dim) => product * dim, table.has(`${name}_scale`) ? codesPerByte : 1)
+  }
+  return { bytes, parameters }
 }

@@ -1,6 +1,6 @@
 /** The attributes of `<aquatint-prompt>`: which setting each one fills, which option of loading each one gives. */
 
-import type { DeviceKind, DTypeName, LoadPipelineOptions, OffloadMode } from '../../index.js'
+import type { DeviceKind, LoadPipelineOptions, OffloadMode, WeightsDType } from '../../index.js'
 import { numberNames, numberRules, parseNumber, schedulerNames, type PromptSettings } from './settings.js'
 
 const textAttributes = { prompt: 'prompt', 'negative-prompt': 'negativePrompt', model: 'model' } as const
@@ -35,7 +35,7 @@ export function loadOptionsFromAttributes(element: Element): LoadPipelineOptions
     revision: text('revision'),
     variant: text('variant'),
     endpoint: text('endpoint'),
-    dtype: oneOf<DTypeName>(text('dtype'), ['float32', 'float16']),
+    dtype: oneOf<WeightsDType>(text('dtype'), ['float32', 'float16', 'q8', 'q4']),
     device: oneOf<DeviceKind | 'auto'>(text('device'), ['auto', 'webgpu', 'wasm']),
     offload: oneOf<OffloadMode>(text('offload'), ['auto', 'resident', 'model', 'block']),
     maxMemory: text('max-memory'),
