@@ -6,7 +6,7 @@
 import { describe, expect, test } from 'vitest'
 import { fixtureCalls, fixtureNames } from './fixture-calls.node.js'
 import { matchWeights } from './match-weights.js'
-import { relativeError, runGraph } from './testing.node.js'
+import { floatsOf, plain, relativeError, runGraph, runStages, type MemoryEntry } from './testing.node.js'
 
 /** Ten bits of mantissa, some tens of roundings one after the other. */
 const tolerance = 1e-2
@@ -23,4 +23,23 @@ describe.each(fixtureNames())('%s', (name) => {
       expect(error, key).toBeGreaterThan(1e-5)
     }
   })
+})
+
+test('hidden states of T5 beyond float16’s range stay right in float16', async () => {
+  const { className, table, write, inputs } = fixtureCalls('tiny-sd3').get('text_encoder_3.short')!()
+  const large = new Map<string, MemoryEntry>(table)
+  for (const [key, entry] of table) {
+    if (!key.endsWith('DenseReluDense.wo.weight')) continue
+    const values = plain(entry).data.map((value) => value * 60000)
+    large.set(key, { ...entry, dtype: 'F32', bytes: new Uint8Array(values.buffer) })
+  }
+  const run = (dtype: 'float32' | 'float16') => {
+    const graph = matchWeights(className, write({ dtype, weights: 'initializer', granularity: 'block' }), large).graphs[0]!
+    return runStages(graph, large, inputs)
+  }
+  const [wanted, got] = [await run('float32'), await run('float16')]
+  const hidden = floatsOf('encoder.block.1/hidden', wanted)
+  expect(Math.max(...hidden.data.map(Math.abs))).toBeGreaterThan(2 * 65504)
+  expect(relativeError(floatsOf('encoder.block.1/hidden', got), hidden)).toBeLessThan(tolerance)
+  expect(relativeError(floatsOf('last_hidden_state', got), floatsOf('last_hidden_state', wanted))).toBeLessThan(tolerance)
 })

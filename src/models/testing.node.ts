@@ -103,6 +103,23 @@ export async function runGraph(
   table: ReadonlyMap<string, MemoryEntry>,
   inputs: Readonly<Record<string, PlainTensor>>,
 ): Promise<Record<string, PlainTensor>> {
+  const values = await runStages(graph, table, inputs)
+  return Object.fromEntries(graph.outputs.map(({ name }) => [name, floatsOf(name, values)]))
+}
+
+/** A float32 value by its component name. */
+export function floatsOf(name: string, values: ReadonlyMap<string, ort.Tensor>): PlainTensor {
+  const value = values.get(name)
+  if (value === undefined || value.type !== 'float32') throw new Error(`No float32 value ${name}`)
+  return { dims: value.dims, data: Float32Array.from(value.data as Float32Array) }
+}
+
+/** Runs a component once and gives every value that its stages passed on, by component name. */
+export async function runStages(
+  graph: ComponentGraph,
+  table: ReadonlyMap<string, MemoryEntry>,
+  inputs: Readonly<Record<string, PlainTensor>>,
+): Promise<ReadonlyMap<string, ort.Tensor>> {
   const values = new Map<string, ort.Tensor>()
   for (const input of graph.inputs) {
     const given = inputs[input.name]
@@ -148,13 +165,7 @@ export async function runGraph(
     }
   }
   for (const session of sessions.values()) await session.release()
-  return Object.fromEntries(
-    graph.outputs.map((output) => {
-      const value = values.get(output.name)
-      if (value === undefined || value.type !== 'float32') throw new Error(`No output ${output.name}`)
-      return [output.name, { dims: value.dims, data: Float32Array.from(value.data as Float32Array) }]
-    }),
-  )
+  return values
 }
 
 function takesWeightsAsInputs(program: Program): boolean {
