@@ -24,12 +24,13 @@ export interface TokenizerJson {
   readonly model: object
 }
 
-/** Builds a tokenizer from the contents of a tokenizer.json. */
-export function createHfTokenizer(json: TokenizerJson): HfTokenizer {
+/** Builds a tokenizer from the contents of a tokenizer.json, with a normalizer of our own where the library's does not do. */
+export function createHfTokenizer(json: TokenizerJson, normalize?: (text: string) => string): HfTokenizer {
   const tokenizer: HfTokenizer = new Tokenizer(
     { version: '1.0', truncation: null, padding: null, ...json },
     { clean_up_tokenization_spaces: false },
   )
+  if (normalize !== undefined) tokenizer.normalizer = normalize
   const { normalizer } = tokenizer
   const unnormalized = new Set(json.added_tokens.filter((token) => !token.normalized).map((token) => token.content))
   if (normalizer !== null && unnormalized.size > 0) {

@@ -1,0 +1,70 @@
+/** T5's tokenizer against transformers' own (fixtures/tokenizers/t5). */
+
+import { readFileSync } from 'node:fs'
+import { expect, test } from 'vitest'
+import { T5Tokenizer } from './t5-tokenizer.js'
+import type { TokenizerFiles } from './types.js'
+import { unigramNormalizer } from './unigram-normalizer.js'
+
+const folder = new URL('../../fixtures/tokenizers/t5/', import.meta.url)
+const json = (name: string) => JSON.parse(readFileSync(new URL(name, folder), 'utf8')) as Record<string, unknown>
+const strings = json('strings.json') as unknown as string[]
+const ids = json('ids.json') as unknown as { max_length: number; untruncated: number[][]; padded: Record<string, number[]> }
+const files: TokenizerFiles = {
+  tokenizerJson: json('tokenizer.json'),
+  tokenizerConfig: json('tokenizer_config.json'),
+  specialTokensMap: json('special_tokens_map.json'),
+}
+const tokenizer = new T5Tokenizer(files)
+
+test('gives transformers’ ids on every string', () => {
+  expect(strings.length).toBeGreaterThanOrEqual(1000)
+  expect(ids.untruncated.length).toBe(strings.length)
+  const different = strings.flatMap((text, i) => {
+    const actual = tokenizer.encode(text)
+    return JSON.stringify(actual) === JSON.stringify(ids.untruncated[i])
+      ? []
+      : [{ text: text.slice(0, 200), actual, expected: ids.untruncated[i] }]
+  })
+  expect(different).toEqual([])
+})
+
+test('pads and cuts as transformers does', () => {
+  expect(Object.keys(ids.padded).length).toBeGreaterThan(30)
+  for (const [i, expected] of Object.entries(ids.padded))
+    expect(tokenizer.encodePadded(strings[Number(i)]!, ids.max_length).inputIds).toEqual(expected)
+})
+
+test('tells what was cut away', () => {
+  expect(tokenizer.encodePadded('a dog', 20).removedText).toBeNull()
+  expect(tokenizer.encodePadded('the dog and the dog and the dog', 4).removedText).toMatch(/dog$/)
+})
+
+test.each([
+  ['no tokenizer.json', {}, 'tokenizer-vocabulary'],
+  ['a BPE model', { tokenizerJson: { model: { type: 'BPE', vocab: { a: 1 } } } }, 'tokenizer-vocabulary'],
+  [
+    'an id of unknown words that is not there',
+    { tokenizerJson: { model: { vocab: [['a', 0]], unk_id: 7 } } },
+    'tokenizer-vocabulary',
+  ],
+  ['no end token', { tokenizerJson: { model: { vocab: [['a', 0]], unk_id: 0 } } }, 'tokenizer-token'],
+])('refuses a tokenizer with %s', (_, broken, code) => {
+  expect(() => new T5Tokenizer(broken)).toThrow(expect.objectContaining({ code }))
+})
+
+test.each([
+  ['an unknown kind', { type: 'Bert' }],
+  ['no base64', { type: 'Precompiled', precompiled_charsmap: '§' }],
+  ['a table that is too short', { type: 'Precompiled', precompiled_charsmap: 'AAAA' }],
+  ['a trie longer than the table', { type: 'Precompiled', precompiled_charsmap: btoa('\u0000\u0001\u0000\u0000aaaaaaaa') }],
+])('refuses a normalizer of %s', (_, normalizer) => {
+  expect(() => unigramNormalizer(normalizer)).toThrow(expect.objectContaining({ code: 'tokenizer-normalizer' }))
+})
+
+test('a normalizer made of noise ends', () => {
+  const noise = Uint8Array.from({ length: 4096 }, (_, i) => (i * 2654435761) >>> 24)
+  noise.set([0, 8, 0, 0])
+  const normalize = unigramNormalizer({ type: 'Precompiled', precompiled_charsmap: btoa(String.fromCharCode(...noise)) })
+  expect(typeof normalize('añ😀b'.repeat(100))).toBe('string')
+})

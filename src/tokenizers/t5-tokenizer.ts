@@ -1,0 +1,103 @@
+/**
+ * T5Tokenizer: text to the ids that T5's encoder reads (a unigram model of SentencePiece), as transformers' class of that name makes
+ * them from tokenizer.json.
+ */
+
+import { CheckpointError } from '../errors.js'
+import { createHfTokenizer, type HfTokenizer } from './hf-tokenizer.js'
+import { readAddedTokens, type AddedToken } from './special-tokens.js'
+import type { EncodedText, TokenizerFiles } from './types.js'
+import { unigramNormalizer } from './unigram-normalizer.js'
+
+/** The longest text that is tokenized, in UTF-16 units: far more than 512 tokens ever take. */
+const maxTextLength = 50_000
+const maxVocabulary = 2_000_000
+
+/** T5's tokenizer with its vocabulary. */
+export class T5Tokenizer {
+  readonly padTokenId: number
+  readonly #tokenizer: HfTokenizer
+
+  /** @throws CheckpointError `tokenizer-*` */
+  constructor(files: TokenizerFiles) {
+    const { pieces, unknown } = readPieces(files)
+    const special = readAddedTokens(files, { eos_token: '</s>', unk_token: '<unk>', pad_token: '<pad>' })
+    const ids = new Map(pieces.map(([piece], id) => [piece, id]))
+    const idOf = (content: string): number => {
+      const id = special.tokens.find((token) => token.content === content)?.id ?? ids.get(content)
+      if (id === undefined)
+        throw new CheckpointError(
+          'tokenizer-token',
+          `The special token ${JSON.stringify(content)} is not in the tokenizer's vocabulary.`,
+          {
+            token: content,
+          },
+        )
+      return id
+    }
+    const addedTokens: AddedToken[] = special.tokens.map((token) => Object.assign(token, { id: token.id ?? idOf(token.content) }))
+    const eos = special.roles.eos_token
+    this.padTokenId = idOf(special.roles.pad_token)
+    const normalize = unigramNormalizer(files.tokenizerJson?.['normalizer'])
+    const json = {
+      added_tokens: addedTokens,
+      normalizer: null,
+      pre_tokenizer: {
+        type: 'Sequence',
+        pretokenizers: [
+          // Unicode's white space, which the library's WhitespaceSplit does not follow.
+          { type: 'Split', pattern: { Regex: String.raw`\s+` }, behavior: 'Removed', invert: false },
+          { type: 'Metaspace', replacement: '▁', prepend_scheme: 'always', split: true },
+        ],
+      },
+      post_processor: {
+        type: 'TemplateProcessing',
+        single: [{ Sequence: { id: 'A', type_id: 0 } }, { SpecialToken: { id: eos, type_id: 0 } }],
+        pair: [],
+        special_tokens: { [eos]: { id: eos, ids: [idOf(eos)], tokens: [eos] } },
+      },
+      decoder: { type: 'Metaspace', replacement: '▁', prepend_scheme: 'always', split: true },
+      model: { type: 'Unigram', unk_id: unknown, vocab: pieces, byte_fallback: false },
+    }
+    this.#tokenizer = createHfTokenizer(json, normalize)
+  }
+
+  /** All ids of a text, the end token last. */
+  encode(text: string): number[] {
+    return [...this.#tokenizer.encode(text.slice(0, maxTextLength)).ids]
+  }
+
+  /** Ids of exactly `length`: cut, the end token kept, or padded; with the text that was cut away. */
+  encodePadded(text: string, length: number): EncodedText {
+    const ids = this.encode(text)
+    if (ids.length <= length)
+      return { inputIds: [...ids, ...Array<number>(length - ids.length).fill(this.padTokenId)], removedText: null }
+    const removed = ids.slice(length - 1, -1)
+    return {
+      inputIds: [...ids.slice(0, length - 1), ...ids.slice(-1)],
+      removedText: removed.length === 0 ? '' : this.#tokenizer.decode(removed),
+    }
+  }
+}
+
+type Piece = readonly [string, number]
+
+/** The unigram vocabulary of tokenizer.json: pieces with their log probabilities. */
+function readPieces(files: TokenizerFiles): { readonly pieces: readonly Piece[]; readonly unknown: number } {
+  const model = files.tokenizerJson?.['model']
+  const { vocab, unk_id: unknown } = (typeof model === 'object' && model !== null ? model : {}) as Readonly<
+    Record<string, unknown>
+  >
+  if (!Array.isArray(vocab) || vocab.length === 0 || vocab.length > maxVocabulary)
+    throw new CheckpointError('tokenizer-vocabulary', 'The tokenizer has no unigram vocabulary in tokenizer.json.')
+  for (const entry of vocab as readonly unknown[]) {
+    if (!Array.isArray(entry) || typeof entry[0] !== 'string' || typeof entry[1] !== 'number')
+      throw new CheckpointError(
+        'tokenizer-vocabulary',
+        'An entry of the unigram vocabulary in tokenizer.json is not a piece and its score.',
+      )
+  }
+  if (typeof unknown !== 'number' || !Number.isInteger(unknown) || unknown < 0 || unknown >= vocab.length)
+    throw new CheckpointError('tokenizer-vocabulary', 'unk_id in tokenizer.json is no id of its vocabulary.')
+  return { pieces: vocab as readonly Piece[], unknown }
+}
