@@ -11,7 +11,7 @@ import type { ComponentGraph, QuantizedWeights, Stage, ValueInfo } from '../onnx
 export type NetworkClass = keyof typeof rules
 
 /** A tensor that no graph uses, and why that is right. */
-export interface UnusedTensor {
+interface UnusedTensor {
   readonly name: string
   readonly reason: string
 }

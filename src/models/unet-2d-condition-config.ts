@@ -16,7 +16,7 @@ export interface UnetAttention {
 }
 
 /** A down or up block. */
-export interface UnetBlock {
+interface UnetBlock {
   readonly channels: number
   readonly resnets: number
   readonly attention: UnetAttention | undefined

@@ -3,7 +3,6 @@
  * becomes a program of its own, and stages whose programs have equal bytes share it. A model is written once, for both.
  */
 
-import { elementCount } from './model-proto.js'
 import { GraphBuilder } from './graph-builder.js'
 import type { ComponentGraph, ElementType, Program, Stage, ValueInfo, WriteOptions } from './types.js'
 
@@ -104,15 +103,6 @@ export class ComponentBuilder {
     const rename = (names: Readonly<Record<string, string>>) => mapValues(names, (name) => this.#published.get(name) ?? name)
     return this.#stages.map((stage) => Object.assign({}, stage, { inputs: rename(stage.inputs), outputs: rename(stage.outputs) }))
   }
-}
-
-/** The number of parameters that a component's stages bind, counting a tensor as often as it is bound. */
-export function parameterCount(graph: ComponentGraph): number {
-  let count = 0
-  for (const stage of graph.stages) {
-    for (const weight of stage.program.weights) count += elementCount(weight.dims)
-  }
-  return count
 }
 
 function ownNames(values: readonly ValueInfo[]): Record<string, string> {

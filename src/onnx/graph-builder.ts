@@ -9,7 +9,7 @@ import { byteLength, encodeModel, type Attribute, type GraphNode, type InlineTen
 import type { ElementType, Program, QuantizedShape, ValueInfo, WriteOptions } from './types.js'
 
 /** An output to be of a node: its type and dims; the builder names it. */
-export interface OutputSpec {
+interface OutputSpec {
   readonly type: ElementType
   readonly dims: readonly number[]
 }

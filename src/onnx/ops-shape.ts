@@ -1,6 +1,6 @@
 /** ONNX operators that move elements without computing: one function each, named as the operator, dims worked out here. */
 
-import { integers, scalar } from './constants.js'
+import { integers } from './constants.js'
 import type { GraphBuilder } from './graph-builder.js'
 import { elementCount } from './model-proto.js'
 import type { ElementType, ValueInfo } from './types.js'
@@ -104,16 +104,6 @@ export function gather(graph: GraphBuilder, table: ValueInfo, index: ValueInfo):
   const dims = [...index.dims, ...table.dims.slice(1)]
   const attributes = { axis: { kind: 'int', value: 0 } } as const
   return single(graph.node({ op: 'Gather', inputs: [table, index], outputs: [{ type: table.type, dims }], attributes }))
-}
-
-/** Pad of the last two axes by zeros: before and after rows, before and after columns. */
-export function padImage(graph: GraphBuilder, x: ValueInfo, pads: readonly [number, number, number, number]): ValueInfo {
-  const [top, bottom, left, right] = pads
-  const leading = x.dims.length - 2
-  const zeros = Array.from({ length: leading }, () => 0)
-  const dims = [...x.dims.slice(0, leading), dimension(x, leading) + top + bottom, dimension(x, leading + 1) + left + right]
-  const inputs = [x, integers(graph, [...zeros, top, left, ...zeros, bottom, right]), scalar(graph, 0, x.type)]
-  return single(graph.node({ op: 'Pad', inputs, outputs: [{ type: x.type, dims }] }))
 }
 
 /** The size of `x` along `axis`, which must exist. */
