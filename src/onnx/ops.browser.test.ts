@@ -60,7 +60,7 @@ const cases: Record<string, { dims: Record<string, readonly number[]>; body: Bod
   gemm: { dims: { a: [77, 32], b: [48, 32], c: [48] }, body: (g, { a, b, c }) => gemm(g, a!, b!, c) },
   layerNormalization: {
     dims: { a: [77, 32], b: [32], c: [32] },
-    body: (g, { a, b, c }) => layerNormalization(g, a!, b!, c!, 1e-5),
+    body: (g, { a, b, c }) => layerNormalization(g, a!, b!, c, 1e-5),
   },
   instanceNormalization: { dims: { a: [2, 4, 64] }, body: (g, { a }) => instanceNormalization(g, a!, 1e-5) },
   matMul: { dims: { a: [2, 1, 77], b: [2, 77, 32] }, body: (g, { a, b }) => matMul(g, a!, b!) },
@@ -69,7 +69,7 @@ const cases: Record<string, { dims: Record<string, readonly number[]>; body: Bod
   silu: { dims: { a: [77, 32] }, body: (g, { a }) => silu(g, a!) },
   conv: {
     dims: { a: [2, 4, 8, 8], b: [16, 4, 3, 3], c: [16] },
-    body: (g, { a, b, c }) => conv(g, a!, b!, c!, { stride: 1, pads: [1, 1, 1, 1] }),
+    body: (g, { a, b, c }) => conv(g, a!, b!, c, { stride: 1, pads: [1, 1, 1, 1] }),
   },
 }
 for (const [heads, width, batch, tokens, keys] of [
