@@ -5,7 +5,7 @@ import { syntheticFile, type VirtualFile } from './repositories.js'
 import type { Faults, HubServer } from './types.js'
 
 /** A repository in JSON: text, or `{size, seed}` for synthetic bytes. */
-export type RepositoryInJson = Readonly<Record<string, string | { readonly size: number; readonly seed?: number }>>
+type RepositoryInJson = Readonly<Record<string, string | { readonly size: number; readonly seed?: number }>>
 
 /** Answers `PUT /-/faults`, `GET` and `DELETE /-/log`, `PUT /-/repositories/{owner}/{name}` and `POST /-/drop`. */
 export async function answerControl(

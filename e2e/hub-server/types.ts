@@ -3,7 +3,7 @@
 import type { RepositoryContent } from './repositories.js'
 
 /** Which requests a fault is for. All the given fields must match. */
-export interface FaultMatch {
+interface FaultMatch {
   /** `hub` answers the API and `resolve`, `cdn` is the second origin, `static` a plain host without an API. */
   readonly host?: HostName
   /** Found anywhere in the request's path; for `cdn` also in the repository's path of the file. */

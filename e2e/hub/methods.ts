@@ -4,7 +4,7 @@ import type { CachedModel, VerifyResult } from '../../src/hub/cache-manager.js'
 import type { TransferSettings } from '../../src/hub/settings.js'
 import type { RepositoryFile } from '../../src/hub/types.js'
 
-export interface OpenArguments {
+interface OpenArguments {
   readonly endpoint?: string
   readonly revision?: string
   readonly token?: string

@@ -58,7 +58,7 @@ class BrowserLocks implements Locks {
 }
 
 /** Locks within one thread. */
-export class ThreadLocks implements Locks {
+class ThreadLocks implements Locks {
   readonly #tails = new Map<string, Promise<void>>()
   readonly #shared = new Map<string, number>()
 

@@ -23,10 +23,7 @@ export class FolderRepository implements Repository {
 
   /** Files of an `<input webkitdirectory>` or a drop: their common first folder is the repository's name. */
   static fromFiles(list: Iterable<File>): FolderRepository {
-    const files = [...list].map((file): [string, File] => [
-      file.webkitRelativePath === '' ? file.name : file.webkitRelativePath,
-      file,
-    ])
+    const files = [...list].map((file): [string, File] => [file.webkitRelativePath || file.name, file])
     const first = files[0]?.[0].split('/')[0] ?? ''
     const nested = files.length > 0 && files.every(([path]) => path.startsWith(`${first}/`))
     const found = new Map<string, File>()
@@ -42,8 +39,8 @@ export class FolderRepository implements Repository {
         throwIfAborted(signal)
         // What starts with a dot is a tool's own: .git, .cache and the like.
         if (name.startsWith('.')) continue
-        if (entry.kind === 'file') add(found, prefix + name, await (entry as FileSystemFileHandle).getFile())
-        else if (depth < maxDepth) await walk(entry as FileSystemDirectoryHandle, `${prefix}${name}/`, depth + 1)
+        if (entry.kind === 'file') add(found, prefix + name, await entry.getFile())
+        else if (depth < maxDepth) await walk(entry, `${prefix}${name}/`, depth + 1)
       }
     }
     await walk(handle, '', 1)

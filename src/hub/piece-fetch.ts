@@ -154,7 +154,7 @@ export async function retrying<T>(
 }
 
 /** Resolves after so many milliseconds. @throws AbortError, or the error that a download was ended with */
-export function delay(milliseconds: number, signal: AbortSignal): Promise<void> {
+function delay(milliseconds: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     const leave = () => {
       clearTimeout(timer)

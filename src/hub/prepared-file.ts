@@ -13,7 +13,7 @@ import type { StoredFile } from './remote-file.js'
 import type { ByteRange, ByteSource, OpenOptions } from './types.js'
 
 /** One tensor on its way into a prepared file: the bytes `begin` to `end` of its source. */
-export interface PreparedPart {
+interface PreparedPart {
   readonly name: string
   readonly source: ByteSource
   readonly begin: number

@@ -103,7 +103,7 @@ function checkContentRange(header: string | null, range: ByteRange, size: number
 }
 
 /** The file has another size than its listing says. */
-export function sizeMismatch(asked: Asked, expected: number, actual: number): HubError {
+function sizeMismatch(asked: Asked, expected: number, actual: number): HubError {
   return new HubError('size-mismatch', `${named(asked)} has ${actual} bytes; its listing says ${expected}`, {
     path: asked.path ?? '',
     expected,

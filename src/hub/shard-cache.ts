@@ -3,15 +3,15 @@
  * place that knows IndexedDB. To be used from a worker: Chromium fails to store many Blobs from a page's main thread.
  */
 
-import { clear, createStore, del, get, promisifyRequest, set, update, type UseStore } from 'idb-keyval'
+import { createStore, del, get, promisifyRequest, set, update } from 'idb-keyval'
 import { StorageError } from '../errors.js'
 import type { ChunkStore } from './chunk-store.js'
 import type { TransferSettings } from './settings.js'
 import { storageError } from './storage-errors.js'
 
 /** Names of the databases. */
-export const chunkDatabase = 'aquatint-chunks'
-export const recordDatabase = 'aquatint-records'
+const chunkDatabase = 'aquatint-chunks'
+const recordDatabase = 'aquatint-records'
 
 /** Opens the databases, and tries whether they work. @throws StorageError `storage-unavailable` when IndexedDB is absent, blocked or full */
 export async function openShardCache(settings: TransferSettings): Promise<ChunkStore> {
@@ -111,7 +111,7 @@ class ShardCache implements ChunkStore {
 
   async chunkFiles(): Promise<string[]> {
     const keys = await this.#use('listing', () => this.#chunks('readonly', (store) => promisifyRequest(store.getAllKeys())))
-    return [...new Set(keys.map((key) => (Array.isArray(key) ? String(key[0]) : '')))].filter((file) => file !== '')
+    return [...new Set(keys.map((key) => (key as [string, number])[0]))].filter((file) => file !== '')
   }
 
   async record(key: string): Promise<unknown> {
@@ -138,7 +138,7 @@ class ShardCache implements ChunkStore {
           promisifyRequest(store.getAllKeys(range)),
           promisifyRequest(store.getAll(range)),
         ])
-        return keys.map((key, index): [string, unknown] => [String(key), values[index]])
+        return keys.map((key, index): [string, unknown] => [key as string, values[index]])
       }),
     )
   }
@@ -158,17 +158,6 @@ class ShardCache implements ChunkStore {
         throw storageError(again, doing)
       }
     }
-  }
-}
-
-/** Deletes everything that any version stored here. */
-export async function clearShardCache(): Promise<void> {
-  const stores: UseStore[] = [createStore(recordDatabase, 'records'), createStore(chunkDatabase, 'chunks')]
-  try {
-    // Records first: what has no record counts as absent.
-    for (const store of stores) await clear(store)
-  } catch (error) {
-    throw storageError(error, 'clearing')
   }
 }
 

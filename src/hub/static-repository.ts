@@ -23,7 +23,7 @@ import {
 import type { ByteSource, OpenOptions, ReadOptions, Repository, RepositoryFile } from './types.js'
 
 /** Name of the listing. */
-export const listingName = 'files.json'
+const listingName = 'files.json'
 
 export class StaticRepository implements Repository {
   readonly id: string

@@ -1,0 +1,118 @@
+import { describe, expect, it } from 'vitest'
+import {
+  checkBaseUrl,
+  checkPath,
+  checkRepositoryId,
+  checkRevision,
+  encodePath,
+  isRepositoryId,
+  isSafePath,
+  stripQuery,
+} from './names.js'
+import { parseReference } from './open-repository.js'
+
+describe('repository ids', () => {
+  it.each(['stabilityai/stable-diffusion-xl-base-1.0', 'gpt2', 'a/b', 'A_b/c_d.e', 'x/_'])('%s', (id) => {
+    if (id === 'x/_') expect(isRepositoryId(id)).toBe(false)
+    else expect(checkRepositoryId(id)).toBe(id)
+  })
+  it.each([
+    '',
+    '/',
+    'a/',
+    '/a',
+    'a/b/c',
+    '../a',
+    'a/..',
+    'a/b..c',
+    'a/b--c',
+    '.a/b',
+    'a/b-',
+    'a b/c',
+    'a/b?x',
+    'a/%2e%2e',
+    'ä/b',
+    `a/${'b'.repeat(97)}`,
+  ])('not %j', (id) => expect(() => checkRepositoryId(id)).toThrow(expect.objectContaining({ code: 'bad-repository-id' })))
+})
+
+describe('revisions', () => {
+  it.each(['main', 'refs/pr/12', 'v1.0', 'fp16', '0123456789012345678901234567890123456789'])('%s', (revision) =>
+    expect(checkRevision(revision)).toBe(revision),
+  )
+  it.each([
+    '',
+    'a b',
+    'a..b',
+    '/a',
+    'a/',
+    '-a',
+    'a~1',
+    'a^',
+    'a:b',
+    'a?b',
+    'a*',
+    '[a',
+    'a\\b',
+    'a@{1}',
+    'a//b',
+    'a\n',
+    'a.',
+    'x'.repeat(256),
+  ])('not %j', (revision) => expect(() => checkRevision(revision)).toThrow(expect.objectContaining({ code: 'bad-revision' })))
+})
+
+describe('paths', () => {
+  it.each(['a', 'unet/config.json', 'a b/ü.txt', '100%.txt', 'a%20b', '...', '.gitattributes'])('%s', (path) =>
+    expect(checkPath(path)).toBe(path),
+  )
+  it.each([
+    '',
+    '/a',
+    'a/',
+    'a//b',
+    '..',
+    '../a',
+    'a/../b',
+    './a',
+    'a\\b',
+    'C:/a',
+    'https://x/y',
+    'a\0b',
+    '%2e%2e/a',
+    'a/%2e%2e/b',
+    '%252e%252e%252fa',
+    'a%5cb',
+    '%25252525252525252e',
+    'x'.repeat(1025),
+  ])('not %j', (path) => expect(isSafePath(path)).toBe(false))
+
+  it('are encoded part by part', () => expect(encodePath('a b/#?.txt')).toBe('a%20b/%23%3F.txt'))
+})
+
+describe('base URLs', () => {
+  it('lose query and fragment, and end in a slash', () =>
+    expect(checkBaseUrl('https://x.org/a?token=1#b')).toBe('https://x.org/a/'))
+  it('may be relative to the page', () =>
+    expect(checkBaseUrl('./models/x', 'https://x.org/app/')).toBe('https://x.org/app/models/x/'))
+  it.each(['', 'x', './x', 'ftp://x', 'data:,x', 'https://user:secret@x.org/'])('not %j', (url) =>
+    expect(() => checkBaseUrl(url)).toThrow(
+      expect.objectContaining({ code: 'bad-url', message: expect.stringContaining('URL') }),
+    ),
+  )
+  it('are shown without what may be secret', () => expect(stripQuery('https://x/y?sig=1\n&z#a')).toBe('https://x/y'))
+})
+
+describe('references', () => {
+  const endpoint = 'https://huggingface.co/'
+  it.each([
+    ['a/b', { id: 'a/b' }],
+    ['https://huggingface.co/a/b', { id: 'a/b', revision: undefined }],
+    ['https://huggingface.co/a/b/tree/refs%2Fpr%2F1', { id: 'a/b', revision: 'refs/pr/1' }],
+    ['https://huggingface.co/a/b/resolve/main/', { base: 'https://huggingface.co/a/b/resolve/main/' }],
+    ['https://x.org/a/b', { base: 'https://x.org/a/b/' }],
+    ['./m', { base: 'https://page.org/app/m/' }],
+    ['/m', { base: 'https://page.org/m/' }],
+    ['../m', { base: 'https://page.org/m/' }],
+  ])('%s', (reference, named) => expect(parseReference(reference, endpoint, 'https://page.org/app/')).toEqual(named))
+})

@@ -1,0 +1,81 @@
+import { createHash } from 'node:crypto'
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { afterEach, describe, expect, it } from 'vitest'
+import { startHubServer } from '../../e2e/hub-server/server.js'
+import type { HubServer } from '../../e2e/hub-server/types.js'
+import { Hub } from './hub.js'
+import { MemoryStore } from './memory-store.js'
+import { openRepository } from './open-repository.js'
+
+const settings = { retryBaseMs: 1, retryMaxMs: 2, stallMs: 300 }
+let server: HubServer | undefined
+let plain: Server | undefined
+afterEach(async () => {
+  await server?.close()
+  plain?.closeAllConnections()
+  plain?.close()
+  server = plain = undefined
+})
+
+const text = async (source: { byteLength: number; read(range: { begin: number; end: number }): Promise<Uint8Array> }) =>
+  new TextDecoder().decode(await source.read({ begin: 0, end: source.byteLength }))
+
+const listing = (files: unknown) => JSON.stringify({ files })
+
+describe('a static host', () => {
+  it('opens files by their paths, and notices new ones when asked to', async () => {
+    const hub = await Hub.open({ store: new MemoryStore(), settings })
+    server = await startHubServer({ repositories: { 'a/b': { 'x.json': 'old', 'empty.txt': '' } } })
+    const base = server.staticUrl('a/b')
+    const repository = await openRepository(hub, base)
+    expect(await text(await repository.open('x.json'))).toBe('old')
+    expect((await repository.open('empty.txt')).byteLength).toBe(0)
+    await expect(repository.files()).rejects.toMatchObject({ code: 'listing-unavailable' })
+    await expect(repository.open('none.json')).rejects.toMatchObject({ code: 'file-not-found' })
+    await expect(repository.open('../b/x.json')).rejects.toMatchObject({ code: 'file-not-found' })
+    server.setRepository('a/b', { 'x.json': 'newer', 'empty.txt': '' })
+    expect(await text(await (await openRepository(hub, base)).open('x.json'))).toBe('old')
+    expect(await text(await (await openRepository(hub, base, { revalidate: true })).open('x.json'))).toBe('newer')
+    server.dropConnections()
+    await server.close()
+    expect(await text(await (await openRepository(hub, base, { revalidate: true })).open('x.json'))).toBe('newer')
+  })
+
+  it('checks what its listing says', async () => {
+    const hub = await Hub.open({ store: new MemoryStore(), settings })
+    const sha256 = createHash('sha256').update('right').digest('hex')
+    server = await startHubServer({
+      repositories: {
+        'a/right': { 'x.json': 'right', 'files.json': listing([{ path: 'x.json', size: 5, sha256 }]) },
+        'a/wrong': { 'x.json': 'wrong', 'files.json': listing([{ path: 'x.json', size: 5, sha256 }]) },
+        'a/longer': {
+          'y.json': 'longer',
+          'files.json': listing([{ path: 'y.json', size: 5, sha256: sha256.replace(/./, 'f') }]),
+        },
+        'a/evil': { 'files.json': listing([{ path: '../x.json', size: 5 }]) },
+        'a/broken': { 'files.json': '{"files": [' },
+      },
+    })
+    const open = (name: string) => openRepository(hub, server?.staticUrl(`a/${name}`) ?? '')
+    await expect((await open('wrong')).open('x.json')).rejects.toMatchObject({ code: 'hash-mismatch' })
+    await expect((await open('longer')).open('y.json')).rejects.toMatchObject({ code: 'size-mismatch' })
+    await expect(open('evil')).rejects.toMatchObject({ code: 'bad-answer' })
+    await expect(open('broken')).rejects.toMatchObject({ code: 'bad-answer' })
+    expect(await text(await (await open('right')).open('x.json'))).toBe('right')
+  })
+
+  it('is not fooled by a site that answers everything with its page, and needs no ranges', async () => {
+    const hub = await Hub.open({ store: new MemoryStore(), settings })
+    const started = createServer((request, response) => {
+      const isFile = request.url === '/m/x.json'
+      response.writeHead(200, { 'content-type': isFile ? 'application/json' : 'text/html', 'content-length': isFile ? 5 : 6 })
+      response.end(isFile ? '"abc"' : '<html>')
+    })
+    plain = started
+    await new Promise<void>((resolve) => started.listen(0, '127.0.0.1', resolve))
+    const repository = await openRepository(hub, `http://127.0.0.1:${(started.address() as AddressInfo).port}/m`)
+    expect(await text(await repository.open('x.json'))).toBe('"abc"')
+    await expect(repository.open('y.json')).rejects.toMatchObject({ code: 'file-not-found' })
+  })
+})
