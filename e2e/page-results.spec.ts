@@ -1,7 +1,7 @@
 /** Issue 6, promise 3: pictures are kept, opened, compared, used again, saved with their settings, and restored from a file. */
 
 import { readFileSync } from 'node:fs'
-import { expect, generate, openPage, size, test } from './ui/page-harness.js'
+import { expect, generate, model, openPage, size, test } from './ui/page-harness.js'
 
 test('a picture is kept for the next visit, with what made it', async ({ page, server }) => {
   await openPage(page, server)
@@ -10,8 +10,8 @@ test('a picture is kept for the next visit, with what made it', async ({ page, s
   await page.getByRole('button', { name: 'Open: a red apple' }).click()
   const dialog = page.getByRole('dialog')
   await expect(dialog.getByRole('img', { name: 'Picture for: a red apple' })).toBeVisible()
-  await expect(dialog.getByText('fixtures/tiny-sdxl')).toBeVisible()
-  await expect(dialog.getByText(await server.commit('fixtures/tiny-sdxl'))).toBeVisible()
+  await expect(dialog.getByText(model)).toBeVisible()
+  await expect(dialog.getByText(await server.commit(model))).toBeVisible()
   await page.keyboard.press('Escape')
   await expect(dialog).toBeHidden()
 })
@@ -75,7 +75,7 @@ test('a saved PNG dropped on the page gives the settings back; other files are t
   await drop('a-red-apple-7.png', bytes.toString('base64'))
   await expect(page.getByLabel('Prompt', { exact: true })).toHaveValue('a red apple')
   expect(await page.evaluate(() => document.querySelector('aquatint-prompt')?.settings)).toMatchObject({
-    model: 'fixtures/tiny-sdxl',
+    model: model,
     seed: 7,
     numInferenceSteps: 2,
     width: size,
@@ -94,11 +94,11 @@ test('a shared link sets everything', async ({ page, server, context }) => {
   await expect(page.getByText('Link copied.')).toBeVisible()
   const link = new URL(await page.evaluate(() => navigator.clipboard.readText()))
   expect(Object.fromEntries(link.searchParams)).toMatchObject({
-    model: 'fixtures/tiny-sdxl',
+    model: model,
     prompt: 'a red apple & more',
     seed: '7',
     steps: '2',
-    revision: await server.commit('fixtures/tiny-sdxl'),
+    revision: await server.commit(model),
   })
   link.searchParams.set('endpoint', server.url)
   await page.goto(link.href)

@@ -7,13 +7,13 @@ import type { HubServer } from '../hub-server/types.js'
 export type { AquatintPrompt } from '../../src/ui/element.js'
 
 /** The repository that the specs load, and its settings. */
-export const model = 'fixtures/tiny-sdxl'
-export const size = 64
+export const model = 'fixtures/tiny-sd15'
+export const size = 32
 
 /** Each test has a look-alike of its own. */
 export const test = base.extend<{ server: HubServer }>({
   server: async ({ page: _page }, use) => {
-    const server = await startHubServer({ repositories: { [model]: 'fixtures/tiny-sdxl/repo' } })
+    const server = await startHubServer({ repositories: { [model]: `${model}/repo` } })
     await use(server)
     await server.close()
   },
