@@ -7,8 +7,10 @@ import { measureWeights, readWeightTable } from '../src/checkpoint/weight-table.
 import type { SafetensorsDType, WeightTable } from '../src/checkpoint/types.js'
 import { isAquatintError } from '../src/errors.js'
 import type { ReadOptions, Repository } from '../src/hub/types.js'
+import type { Network } from '../src/pipelines/networks.js'
 import { readContents, type ComponentFiles } from './components.js'
-import { checkComponent, checkPipeline, type Finding } from './runnable.js'
+import { planNetworks, type MemoryRequest, type PlannedMemory } from './memory.js'
+import { checkComponent, checkWhole, Findings, networkOf, specOf, type Finding } from './runnable.js'
 
 /** Tensors of one element type. */
 interface DTypePart {
@@ -45,6 +47,8 @@ export interface Inspection {
   readonly variants: readonly string[]
   readonly parameters: number
   readonly bytes: number
+  /** The memory plan, where one was asked for and the checkpoint runs. */
+  readonly memory: PlannedMemory | null
   readonly runs: { readonly ok: boolean; readonly problems: readonly Finding[]; readonly warnings: readonly Finding[] }
 }
 
@@ -52,6 +56,7 @@ export interface Inspection {
 export async function inspectRepository(
   repository: Repository,
   variant: string | null,
+  request: MemoryRequest | null,
   signal: AbortSignal,
 ): Promise<Inspection> {
   const { pipeline, components } = await readContents(repository, variant, { signal })
@@ -59,8 +64,9 @@ export async function inspectRepository(
   const variants = new Set(
     components.flatMap(({ name, weights }) => (weights === null ? [] : listVariants(paths, name, weights.library))),
   )
-  const problems: Finding[] = pipeline === null ? [] : checkPipeline(pipeline)
-  const warnings: Finding[] = []
+  const findings = new Findings()
+  const spec = specOf(pipeline, findings)
+  const networks: Network[] = []
   const inspected: InspectedComponent[] = []
   for (const component of components) {
     const { name, className, library } = component
@@ -68,16 +74,18 @@ export async function inspectRepository(
     try {
       const table = component.weights === null ? null : await readWeightTable(repository, component.weights, { signal })
       if (table !== null) weights = await measure(repository, component, table, { signal })
-      const found = await checkComponent(repository, pipeline, component, table, { signal })
-      problems.push(...found.problems)
-      warnings.push(...found.warnings)
+      await checkComponent(repository, spec, component, table, findings, { signal })
+      const network = table === null || spec === undefined || !(name in spec.networks) ? undefined : networkOf(component, table)
+      if (network !== undefined) networks.push(network)
     } catch (error) {
       // One broken component must not hide what the others are.
       if (!isAquatintError(error) || error.name === 'HubError') throw error
-      problems.push({ component: name, code: error.code, message: error.message })
+      findings.problem(name, error.code, error.message)
     }
     inspected.push({ name, className, library, weights })
   }
+  if (spec !== undefined && findings.problems.length === 0) await checkWhole(repository, spec, variant, findings, signal)
+  const ok = findings.problems.length === 0
   return {
     repository: repository.id,
     revision: repository.revision,
@@ -86,7 +94,8 @@ export async function inspectRepository(
     variants: [...variants].toSorted(),
     parameters: inspected.reduce((sum, { weights }) => sum + (weights?.parameters ?? 0), 0),
     bytes: inspected.reduce((sum, { weights }) => sum + (weights?.bytes ?? 0), 0),
-    runs: { ok: problems.length === 0, problems, warnings },
+    memory: ok && request !== null ? planNetworks(networks, request) : null,
+    runs: { ok, problems: findings.problems, warnings: findings.warnings },
   }
 }
 

@@ -2,15 +2,19 @@
 
 import { stat } from 'node:fs/promises'
 import { checkVariantName } from '../src/checkpoint/weight-files.js'
+import { InputError } from '../src/errors.js'
 import { checkBaseUrl } from '../src/hub/names.js'
 import type { Repository } from '../src/hub/types.js'
+import { formatPlan } from '../src/runtime/memory-plan.js'
+import { formatBytes, parseMemorySize } from '../src/runtime/memory-size.js'
 import { readArguments } from './arguments.js'
 import type { Command } from './commands.js'
 import { FolderRepository } from './folder-repository.js'
 import { inspectRepository, type Inspection } from './inspect-repository.js'
+import { dtypeOption, type PlannedMemory } from './memory.js'
 import { table, type CommandIO } from './output.js'
 import { openRemote } from './remote-repository.js'
-import { showCount, showSize } from './sizes.js'
+import { showCount } from './counts.js'
 
 const help = `Usage: aquatint inspect <folder, repository or URL> [options]
 
@@ -23,6 +27,9 @@ files are read: a few hundred kilobytes, however large the model.
   --variant <name>    the variant to look at, such as fp16
   --revision <name>   branch, tag or commit on the Hub. Default: main
   --endpoint <URL>    a mirror of the Hub
+  --max-memory <size> show the memory plan within this much GPU memory, such as 6GB
+  --dtype <type>      plan for float32, float16, q8 or q4; or by component: --dtype unet=q8
+  --width, --height   plan for images of this size. Default: the model's own
   --json              print one JSON document
 
 A token for gated repositories is read from the environment variable HF_TOKEN.
@@ -30,15 +37,32 @@ The exit code is 0 also for a checkpoint that Aquatint cannot run: "runs" in the
 
 Examples
   aquatint inspect stabilityai/stable-diffusion-xl-base-1.0 --variant fp16
+  aquatint inspect stabilityai/stable-diffusion-xl-base-1.0 --max-memory 4GB --dtype q8
   aquatint inspect ./sdxl-half --json
   aquatint inspect http://127.0.0.1:8000/
 `
 
 async function run(args: readonly string[], io: CommandIO, json: boolean): Promise<Inspection> {
-  const given = readArguments(args, 'inspect', 'folder, repository or URL', ['variant', 'revision', 'endpoint'])
+  const given = readArguments(args, 'inspect', 'folder, repository or URL', [
+    'variant',
+    'revision',
+    'endpoint',
+    'max-memory',
+    'dtype',
+    'width',
+    'height',
+  ])
   const variant = given.text('variant') ?? null
   if (variant !== null) checkVariantName(variant)
   const { target } = given
+  const [maxMemory, dtype] = [given.text('max-memory'), dtypeOption(given.list('dtype'))]
+  const number = (name: string) => (given.text(name) === undefined ? undefined : Number(given.text(name)))
+  const size = { width: number('width'), height: number('height') }
+  if (maxMemory === undefined && (dtype !== undefined || size.width !== undefined || size.height !== undefined))
+    throw new InputError('arguments', '--dtype, --width and --height are for the memory plan: give --max-memory too.', {
+      command: 'inspect',
+    })
+  const request = maxMemory === undefined ? null : { maxMemory: parseMemorySize(maxMemory, '--max-memory'), dtype, ...size }
   const isFolder = (await stat(target).catch(() => null))?.isDirectory() === true || /^\.{0,2}\//.test(target)
   const folder = isFolder ? new FolderRepository(target) : null
   const repository: Repository =
@@ -50,7 +74,7 @@ async function run(args: readonly string[], io: CommandIO, json: boolean): Promi
       signal: io.signal,
     }))
   try {
-    const inspection = await inspectRepository(repository, variant, io.signal)
+    const inspection = await inspectRepository(repository, variant, request, io.signal)
     if (!json) io.stdout(report(inspection))
     return inspection
   } finally {
@@ -64,7 +88,7 @@ function report(inspection: Inspection): string {
     const { weights } = component
     if (weights === null) return [component.name, component.className, '', '', '', '']
     const types = Object.entries(weights.dtypes).map(([dtype, part]) =>
-      Object.keys(weights.dtypes).length === 1 ? dtype : `${dtype} ${showSize(part.bytes)}`,
+      Object.keys(weights.dtypes).length === 1 ? dtype : `${dtype} ${formatBytes(part.bytes)}`,
     )
     const files = `${weights.files.length} ${weights.files.length === 1 ? 'file' : 'shards'}`
     const quantised = weights.quantized === null ? types.join(' + ') : `q${weights.quantized.bits} (${types.join(' + ')})`
@@ -74,7 +98,7 @@ function report(inspection: Inspection): string {
       files,
       quantised,
       showCount(weights.parameters),
-      showSize(weights.bytes),
+      formatBytes(weights.bytes),
     ]
   })
   const lines = [
@@ -84,15 +108,22 @@ function report(inspection: Inspection): string {
     table([
       ['component', 'class', 'weights', 'types', 'parameters', 'bytes'],
       ...rows,
-      ['total', '', '', '', showCount(parameters), showSize(bytes)],
+      ['total', '', '', '', showCount(parameters), formatBytes(bytes)],
     ]),
     '',
     ...(variants.length === 0 ? [] : [`Variants: ${variants.join(', ')}`]),
     runs.ok ? 'Aquatint can run it.' : 'Aquatint cannot run it:',
     ...runs.problems.map(({ component, message }) => `  ${component === '' ? '' : `${component}: `}${message}`),
     ...runs.warnings.map(({ component, message }) => `Note: ${component === '' ? '' : `${component}: `}${message}`),
+    ...memoryLines(inspection.memory),
   ]
   return `${lines.join('\n')}\n`
+}
+
+function memoryLines(memory: PlannedMemory | null): string[] {
+  if (memory === null) return []
+  const title = `Memory for an image of ${memory.width} × ${memory.height} with guidance:`
+  return ['', title, 'plan' in memory ? formatPlan(memory.plan) : memory.message]
 }
 
 export const inspectCommand: Command = { summary: 'Show what a checkpoint holds and whether Aquatint can run it', help, run }

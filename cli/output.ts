@@ -1,6 +1,6 @@
 /** What a command writes: results on stdout (text, or one JSON document), progress and messages on stderr. */
 
-import { showSize } from './sizes.js'
+import { formatBytes } from '../src/runtime/memory-size.js'
 
 /** The streams of a command, which tests replace. */
 export interface CommandIO {
@@ -58,11 +58,11 @@ export class ProgressBar {
     if (!this.#io.isTerminal) return
     const part = this.#total === 0 ? 1 : this.#done / this.#total
     const seconds = (performance.now() - this.#begin) / 1000
-    const speed = seconds > 1 ? `, ${showSize(Math.round((this.#done - this.#resumed) / seconds))}/s` : ''
+    const speed = seconds > 1 ? `, ${formatBytes(Math.round((this.#done - this.#resumed) / seconds))}/s` : ''
     const width = 24
     const full = Math.floor(part * width)
     const bar = '█'.repeat(full) + '░'.repeat(width - full)
-    const text = `${bar} ${String(Math.floor(part * 100)).padStart(3)} %  ${showSize(this.#done)} of ${showSize(this.#total)}${speed}  ${this.#label}`
+    const text = `${bar} ${String(Math.floor(part * 100)).padStart(3)} %  ${formatBytes(this.#done)} of ${formatBytes(this.#total)}${speed}  ${this.#label}`
     const cut = text.slice(0, Math.max(1, this.#io.columns - 1))
     if (cut === this.#shown) return
     this.#shown = cut

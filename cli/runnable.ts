@@ -1,14 +1,17 @@
-/** Whether Aquatint can run a checkpoint: each network's graph is written from its config and held against its table, each scheduler made. */
+/**
+ * Whether Aquatint can run a checkpoint: each part is held against what the pipelines have, then all of it is loaded as a page would, short
+ * of the weights.
+ */
 
-import { readConfig } from '../src/checkpoint/model-index.js'
-import type { Config, WeightTable } from '../src/checkpoint/types.js'
-import { isAquatintError } from '../src/errors.js'
+import { readConfig, readModelIndex } from '../src/checkpoint/model-index.js'
+import { readQuantizationConfig } from '../src/checkpoint/quantization-config.js'
+import type { WeightTable } from '../src/checkpoint/types.js'
+import { AquatintError, isAquatintError } from '../src/errors.js'
 import type { ReadOptions, Repository } from '../src/hub/types.js'
-import { autoencoderKLDecoder } from '../src/models/autoencoder-kl.js'
-import { clipTextModel } from '../src/models/clip-text-model.js'
-import { matchWeights, type NetworkClass } from '../src/models/match-weights.js'
-import { unet2DConditionModel } from '../src/models/unet-2d-condition.js'
-import type { ComponentGraph, WriteOptions } from '../src/onnx/types.js'
+import { pipelineSpecs } from '../src/pipelines/diffusion-pipeline.js'
+import { checkNetworkConfig, unexpectedTensors, type Network, type NetworkClass } from '../src/pipelines/networks.js'
+import { loadParts, type PipelineSpec } from '../src/pipelines/pipeline-loading.js'
+import { Run } from '../src/pipelines/run-hooks.js'
 import { createScheduler } from '../src/schedulers/registry.js'
 import type { ComponentFiles } from './components.js'
 
@@ -20,82 +23,116 @@ export interface Finding {
   readonly message: string
 }
 
-export interface Findings {
-  readonly problems: readonly Finding[]
-  readonly warnings: readonly Finding[]
+/** What was found out about a checkpoint or one component of it. */
+export class Findings {
+  readonly problems: Finding[] = []
+  readonly warnings: Finding[] = []
+
+  /** What stops Aquatint from running it. */
+  problem(component: string, code: string, message: string): void {
+    // The last check meets again what an earlier one found.
+    if (!this.problems.some((known) => known.code === code && message.endsWith(known.message)))
+      this.problems.push({ component, code, message })
+  }
+
+  warning(component: string, code: string, message: string): void {
+    this.warnings.push({ component, code, message })
+  }
 }
 
-const writeOptions: WriteOptions = { dtype: 'float32', weights: 'input', granularity: 'block' }
-
-/** A graph of each class, at a small size: what a config cannot do shows at any size. */
-const writers: Readonly<Partial<Record<string, (config: Config) => ComponentGraph>>> = {
-  CLIPTextModel: (config) => clipTextModel('CLIPTextModel', config, { batch: 1, sequenceLength: 8 }, writeOptions),
-  CLIPTextModelWithProjection: (config) =>
-    clipTextModel('CLIPTextModelWithProjection', config, { batch: 1, sequenceLength: 8 }, writeOptions),
-  UNet2DConditionModel: (config) =>
-    unet2DConditionModel(config, { batch: 1, height: 16, width: 16, sequenceLength: 8 }, writeOptions),
-  AutoencoderKL: (config) => autoencoderKLDecoder(config, { batch: 1, height: 16, width: 16 }, writeOptions),
+/** The pipeline's description, or undefined and a problem. */
+export function specOf(className: string | null, findings: Findings): PipelineSpec | undefined {
+  const spec = pipelineSpecs.find((candidate) => candidate.className === className)
+  const supported = pipelineSpecs.map((candidate) => candidate.className).join(', ')
+  if (className !== null && spec === undefined)
+    findings.problem('', 'unsupported-class', `The pipeline ${className} is not supported; supported: ${supported}.`)
+  return spec
 }
 
-/** Components that a pipeline names and Aquatint does without, as it says in the docs. */
-const leftAlone = new Set(['safety_checker', 'feature_extractor', 'image_encoder', 'watermark'])
-
-const pipelines: readonly string[] = ['StableDiffusionPipeline', 'StableDiffusionXLPipeline']
-
-/** Whether the pipeline's class is one that Aquatint has. */
-export function checkPipeline(className: string): Finding[] {
-  if (pipelines.includes(className)) return []
-  return [
-    {
-      component: '',
-      code: 'unsupported-class',
-      message: `The pipeline ${className} is not supported; supported: ${pipelines.join(', ')}.`,
-    },
-  ]
+/** A component as a network of a pipeline, or undefined where it is none. @throws CheckpointError, UnsupportedError for a config that cannot be run */
+export function networkOf(component: ComponentFiles, table: WeightTable): Network | undefined {
+  const { name, className, config } = component
+  const known = pipelineSpecs.some((spec) =>
+    Object.values(spec.networks).some((classes) => (classes as readonly string[]).includes(className)),
+  )
+  if (!known || config === null) return undefined
+  const { config: own, bits } = readQuantizationConfig(config)
+  checkNetworkConfig(className as NetworkClass, own)
+  return {
+    name,
+    className: className as NetworkClass,
+    config: own,
+    table,
+    repo: '',
+    quantization: bits === null ? undefined : `q${bits}`,
+  }
 }
 
 /** Holds one component against what Aquatint has. @throws CheckpointError, UnsupportedError for what is wrong with it */
 export async function checkComponent(
   repository: Repository,
-  pipeline: string | null,
+  spec: PipelineSpec | undefined,
   component: ComponentFiles,
   table: WeightTable | null,
+  findings: Findings,
   options: ReadOptions,
-): Promise<Findings> {
+): Promise<void> {
   const { name, className, config } = component
-  const found = { problems: [] as Finding[], warnings: [] as Finding[] }
-  const problem = (code: string, message: string) => found.problems.push({ component: name, code, message })
-  const warning = (code: string, message: string) => found.warnings.push({ component: name, code, message })
-  if (leftAlone.has(name)) {
-    if (table !== null) warning('unused-component', `Aquatint does not use it, and does not download it.`)
+  const ignored = spec?.ignored[name]
+  if (ignored !== undefined) {
+    findings.warning(name, 'component-ignored', `It is ${ignored}`)
   } else if (name === 'scheduler') {
     try {
-      const { unexpectedKeys } = createScheduler(
-        className,
-        await readConfig(repository, 'scheduler/scheduler_config.json', options),
-      )
-      if (unexpectedKeys.length > 0)
-        warning('unexpected-keys', `${className} has no ${unexpectedKeys.join(', ')}; diffusers ignores them too.`)
+      createScheduler(className, await readConfig(repository, 'scheduler/scheduler_config.json', options))
     } catch (error) {
       if (!isAquatintError(error) || error.name === 'HubError') throw error
-      // Another scheduler can be chosen when the pipeline is made.
-      warning(error.code, `${error.message} Another scheduler can be chosen in the page.`)
+      findings.problem(name, error.code, error.message)
     }
   } else if (table !== null) {
-    const writer = writers[className]
-    if (writer === undefined)
-      problem('unsupported-class', `The class ${className} is not supported; supported: ${Object.keys(writers).join(', ')}.`)
-    else if (config === null) problem('file-not-found', 'It has no config.json.')
-    else {
-      const { unexpected } = matchWeights(className as NetworkClass, [writer(config)], table)
+    const network = networkOf(component, table)
+    if (config === null) findings.problem(name, 'file-not-found', 'It has no config.json.')
+    else if (network === undefined) {
+      const supported = new Set(pipelineSpecs.flatMap((one) => Object.values(one.networks).flat()))
+      findings.problem(
+        name,
+        'unsupported-class',
+        `The class ${className} is not supported; supported: ${[...supported].join(', ')}.`,
+      )
+    } else {
+      const unexpected = unexpectedTensors(network)
       if (unexpected.length > 0)
-        warning(
+        findings.warning(
+          name,
           'unexpected-tensors',
           `${unexpected.length} tensors are no part of ${className} and are not used, such as ${unexpected[0]}.`,
         )
     }
-  } else if (pipeline !== null && /(?:^|_)(?:unet|transformer|vae|text_encoder(?:_\d)?)$/.test(name)) {
-    problem('weights-not-found', 'It has no weights.')
+  } else if (spec !== undefined && name in spec.networks) findings.problem(name, 'weights-not-found', 'It has no weights.')
+}
+
+const noOther = () => Promise.reject(new AquatintError('other-repository', 'Nothing else is opened.'))
+
+/** Loads all parts of a pipeline, short of the weights, as `fromPretrained` does. */
+export async function checkWhole(
+  repository: Repository,
+  spec: PipelineSpec,
+  variant: string | null,
+  findings: Findings,
+  signal: AbortSignal,
+): Promise<void> {
+  try {
+    const index = await readModelIndex(repository, { signal })
+    await loadParts(
+      repository,
+      index,
+      spec,
+      { variant: variant ?? undefined },
+      noOther,
+      (_, table) => Promise.resolve(table),
+      new Run({ signal }),
+    )
+  } catch (error) {
+    if (!isAquatintError(error) || error.name === 'HubError') throw error
+    findings.problem('', error.code, error.message)
   }
-  return found
 }

@@ -197,7 +197,7 @@ describe('inspecting', () => {
     const out = join(temporary, 'q4')
     await run(['shard', repo, '--out', out, '--dtype', 'q4'])
     const inspection = await runJson<Inspection>(['inspect', out])
-    expect(inspection.parameters).toBe(783_139)
+    expect(inspection).toMatchObject({ parameters: 783_139, runs: { ok: true, problems: [] } })
     expect(inspection.components.find(({ name }) => name === 'unet')?.weights?.quantized).toEqual({ bits: 4, blockSize: 32 })
     expect((await run(['inspect', out])).stdout).toMatch(/unet .* q4 \(F16 .* \+ U8 .*\) +423028/)
   })
@@ -215,14 +215,58 @@ describe('inspecting', () => {
     expect(ok).toBe(true)
     expect(runs.ok).toBe(false)
     expect(runs.problems.map(({ component, code }) => [component, code])).toEqual([
+      ['scheduler', 'unsupported-class'],
       ['text_encoder', 'safetensors-too-short'],
       ['unet', 'shape-mismatch'],
       ['vae', 'unsupported-class'],
     ])
-    expect(runs.warnings.map(({ component, code }) => [component, code])).toEqual([['scheduler', 'unsupported-class']])
     const { stdout, code } = await run(['inspect', folder])
     expect(code).toBe(0)
-    expect(stdout).toContain('Aquatint cannot run it:\n  text_encoder: ')
+    expect(stdout).toContain('Aquatint cannot run it:\n  scheduler: ')
+  })
+
+  it('says what only loading all of it would show', async () => {
+    const folder = join(temporary, 'no-merges')
+    await cp(repo, folder, { recursive: true })
+    await rm(join(folder, 'tokenizer/merges.txt'))
+    const { runs } = await runJson<Inspection>(['inspect', folder])
+    expect(runs.problems).toMatchObject([{ component: '', message: expect.stringContaining('merges.txt') as string }])
+  })
+
+  it('plans the memory within a budget', async () => {
+    const plan = async (...args: string[]) => {
+      const { memory } = await runJson<Inspection>(['inspect', repo, '--max-memory', ...args])
+      if (memory === null || !('plan' in memory)) throw new Error(JSON.stringify(memory))
+      return memory
+    }
+    const [float, q4] = [await plan('1GB'), await plan('1GB', '--dtype', 'q4')]
+    expect(float).toMatchObject({ width: 64, height: 64, plan: { residence: 'resident', maxMemory: 1e9 } })
+    const unet = (memory: typeof float) => memory.plan.components.find(({ name }) => name === 'unet')!
+    // The fixture's UNet is F32; its Linear weights take a seventh as int4, the rest half as float16.
+    expect(unet(float).weightBytes).toBeGreaterThan(1_600_000)
+    expect(unet(q4).weightBytes).toBeLessThan(unet(float).weightBytes / 2)
+    const larger = await plan('1GB', '--width', '128', '--height', '256')
+    expect(unet(larger).activationBytes).toBeGreaterThan(4 * unet(float).activationBytes)
+    const [most] = [...float.plan.components].toSorted((a, b) => b.weightBytes - a.weightBytes)
+    const tight = await plan(String(most!.weightBytes + Math.max(...float.plan.components.map((part) => part.activationBytes))))
+    expect(tight.plan.residence).toBe('model')
+    const { stdout } = await run(['inspect', repo, '--max-memory', '1GB'])
+    expect(stdout).toMatch(/unet +resident +1\.\d\d MB/)
+    const little = await run(['inspect', repo, '--max-memory', '1KB'])
+    expect(little.code).toBe(0)
+    expect(little.stdout).toMatch(/needs at least \d+ bytes .* of GPU memory/)
+  })
+
+  it.each([
+    [['--dtype', 'q4'], 'arguments'],
+    [['--max-memory', 'much'], 'bad-memory-size'],
+    [['--max-memory', '1GB', '--dtype', 'int3'], 'dtype'],
+    [['--max-memory', '1GB', '--dtype', 'q8', '--dtype', 'q4'], 'dtype'],
+    [['--max-memory', '1GB', '--dtype', 'transformer=q8'], 'dtype'],
+    [['--max-memory', '1GB', '--width', '100'], 'size'],
+    [['--max-memory', '1GB', '--width', 'wide'], 'size'],
+  ])('refuses %j', async (args, code) => {
+    expect((await runJson<Inspection>(['inspect', repo, ...args])).error.code).toBe(code)
   })
 
   it('says what is no checkpoint', async () => {

@@ -13,7 +13,7 @@ import { readArguments } from './arguments.js'
 import type { Command } from './commands.js'
 import { FolderRepository } from './folder-repository.js'
 import type { CommandIO } from './output.js'
-import { showSize } from './sizes.js'
+import { formatBytes } from '../src/runtime/memory-size.js'
 
 const help = `Usage: aquatint serve <folder> [options]
 
@@ -204,7 +204,7 @@ async function run(args: readonly string[], io: CommandIO, json: boolean): Promi
   else {
     if (!files.some((file) => file.path === 'model_index.json'))
       io.stderr(`Note: ${given.target} has no model_index.json, so it is no whole pipeline.\n`)
-    io.stdout(`Serving ${files.length} files, ${showSize(bytes)}, at ${serving.url} (Ctrl-C ends it)\n`)
+    io.stdout(`Serving ${files.length} files, ${formatBytes(bytes)}, at ${serving.url} (Ctrl-C ends it)\n`)
   }
   await new Promise<void>((resolve) => {
     if (io.signal.aborted) resolve()

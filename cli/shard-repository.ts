@@ -18,7 +18,7 @@ import { ProgressBar, type CommandIO } from './output.js'
 import { countRenamed, renameFormer } from './rename-tensors.js'
 import { configText, conversionOf, dtypeOf, type DTypeChoice, type DTypeWord } from './shard-dtypes.js'
 import { planShards, type ShardPlan } from './shard-plan.js'
-import { showSize } from './sizes.js'
+import { formatBytes } from '../src/runtime/memory-size.js'
 import { knowsOrder, stateDictOrder } from './state-dict-order.js'
 import { copyWhole, isWritten, markerOf, writeMarker, writeShard, writeText } from './write-shards.js'
 
@@ -175,7 +175,7 @@ async function writePlan(plan: Plan, folder: string, progress: ProgressBar, sign
     }
     progress.label(path)
     await writeShard(join(folder, path), file, { signal, onBytes: (bytes) => progress.add(bytes) })
-    progress.line(`${path}: ${showSize(file.byteLength)}, ${file.tensors.length} tensors`)
+    progress.line(`${path}: ${formatBytes(file.byteLength)}, ${file.tensors.length} tensors`)
   }
   if (plan.index !== null) await writeText(join(folder, pathIn(plan.component.name, plan.index.name)), plan.index.text)
 }
@@ -282,7 +282,7 @@ async function checkSpace(folder: string, plans: readonly Plan[]): Promise<void>
   if (needed > bavail * bsize)
     throw new InputError(
       'disk-space',
-      `The shards need ${showSize(needed)}, but ${folder} has ${showSize(bavail * bsize)} free.`,
+      `The shards need ${formatBytes(needed)}, but ${folder} has ${formatBytes(bavail * bsize)} free.`,
       {
         needed,
         free: bavail * bsize,

@@ -274,8 +274,8 @@ describe('what is refused', () => {
     ['an unknown option', ['shard', repo, '--out', 'x', '--shards', '3'], 'arguments'],
     ['a second folder', ['shard', repo, repo, '--out', 'x'], 'arguments'],
     ['an option without a value', ['shard', repo, '--out'], 'arguments'],
-    ['a size that is none', ['shard', repo, '--out', 'x', '--max-shard-size', '2 gigs'], 'size'],
-    ['a size of zero', ['shard', repo, '--out', 'x', '--max-shard-size', '0GB'], 'size'],
+    ['a size that is none', ['shard', repo, '--out', 'x', '--max-shard-size', '2 gigs'], 'bad-memory-size'],
+    ['a size of zero', ['shard', repo, '--out', 'x', '--max-shard-size', '0GB'], 'bad-memory-size'],
     ['an unknown type', ['shard', repo, '--out', 'x', '--dtype', 'int8'], 'dtype'],
     [
       'a type for a component that is not there',

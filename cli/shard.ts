@@ -7,7 +7,7 @@ import type { Command } from './commands.js'
 import { table, type CommandIO } from './output.js'
 import { parseDTypes } from './shard-dtypes.js'
 import { shardRepository, type ShardResult } from './shard-repository.js'
-import { parseSize, showSize } from './sizes.js'
+import { formatBytes, parseMemorySize } from '../src/runtime/memory-size.js'
 
 const help = `Usage: aquatint shard <folder> --out <folder> [options]
 
@@ -47,7 +47,7 @@ async function run(args: readonly string[], io: CommandIO, json: boolean): Promi
     {
       folder: given.target,
       out,
-      maxShardSize: parseSize(given.text('max-shard-size') ?? '5GB', '--max-shard-size'),
+      maxShardSize: parseMemorySize(given.text('max-shard-size') ?? '5GB', '--max-shard-size'),
       dtypes: parseDTypes(given.list('dtype')),
       variant,
       saveVariant,
@@ -64,7 +64,7 @@ function report(result: ShardResult): string {
     className,
     `${files.length} ${files.length === 1 ? 'file' : 'shards'}`,
     dtype ?? 'unchanged',
-    dtype === null ? showSize(bytes) : `${showSize(bytes)}, was ${showSize(sourceBytes)}`,
+    dtype === null ? formatBytes(bytes) : `${formatBytes(bytes)}, was ${formatBytes(sourceBytes)}`,
   ])
   const notes = [
     ...result.components

@@ -2,6 +2,7 @@
 
 import type { Repository } from '../hub/types.js'
 import { openPipeline, type OpenedPipeline, type OpenPipelineOptions } from './open-pipeline.js'
+import type { PipelineSpec } from './pipeline-loading.js'
 import type { GenerateHooks } from './run-hooks.js'
 import { StableDiffusionPipeline, stableDiffusionSpec } from './stable-diffusion/stable-diffusion-pipeline.js'
 import { StableDiffusionXLPipeline, stableDiffusionXLSpec } from './stable-diffusion-xl/stable-diffusion-xl-pipeline.js'
@@ -18,7 +19,8 @@ const constructors = new Map<string, new (opened: OpenedPipeline) => LoadedPipel
   [stableDiffusionSpec.className, StableDiffusionPipeline],
   [stableDiffusionXLSpec.className, StableDiffusionXLPipeline],
 ])
-const specs = [stableDiffusionSpec, stableDiffusionXLSpec]
+/** What the pipelines are made of. */
+export const pipelineSpecs: readonly PipelineSpec[] = [stableDiffusionSpec, stableDiffusionXLSpec]
 
 export const DiffusionPipeline = {
   /**
@@ -26,7 +28,7 @@ export const DiffusionPipeline = {
    * @throws UnsupportedError `unsupported-class`, `unsupported-config`; InputError; HubError; CheckpointError; DeviceError; AbortError
    */
   async fromPretrained(repo: string | Repository, options: OpenPipelineOptions = {}): Promise<LoadedPipeline> {
-    const opened = await openPipeline(repo, options, specs)
+    const opened = await openPipeline(repo, options, pipelineSpecs)
     try {
       const Pipeline = constructors.get(opened.spec.className) ?? StableDiffusionPipeline
       return new Pipeline(opened)
