@@ -92,8 +92,12 @@ export class GpuBuffers {
     }
   }
 
-  /** Counts buffers that onnxruntime makes during `task` for `owner`. Only one task at a time (the caller holds the lock). */
-  async runAs<T>(owner: string, task: () => Promise<T>): Promise<T> {
+  /**
+   * Counts buffers that onnxruntime makes during `task` for `owner`. Only one task at a time (the caller holds the lock). `expected` is
+   * about how many bytes it will make: where they would pass the limit, the shelves are cleared first.
+   */
+  async runAs<T>(owner: string, expected: number, task: () => Promise<T>): Promise<T> {
+    if (this.limit !== undefined && this.#account.live + expected > this.limit) this.trim()
     const before = this.#owner
     this.#owner = owner
     this.#running++

@@ -34,7 +34,7 @@ export function estimateActivations(graph: ComponentGraph): number {
  * How far a run may go over {@link estimateActivations}: onnxruntime changes layouts between kernels, keeps freed pieces of other sizes
  * until commands are submitted, and holds uniforms. Measured on the fixtures: at most 1.8 (docs/memory.md).
  */
-const activationMargin = 2
+export const activationMargin = 2
 
 /** What one component asks of a device's memory. Plain data. */
 export interface ComponentNeeds {
@@ -47,6 +47,11 @@ export interface ComponentNeeds {
   readonly activationBytes: number
   /** The same for a run that works tile by tile, where the component can. */
   readonly tiledActivationBytes?: number | undefined
+}
+
+/** Bytes of all weights of a component. */
+export function weightBytes({ blocks, sharedBytes }: ComponentNeeds): number {
+  return blocks.reduce((sum, { bytes }) => sum + bytes, sharedBytes)
 }
 
 /** What a component needs to run a graph on a GPU. `graph` has granularity `block` for blocks to be told apart. */

@@ -5,7 +5,7 @@
 
 import { DeviceError } from '../errors.js'
 import { planBlocks, type BlockPlan } from './block-plan.js'
-import type { ComponentNeeds } from './memory-estimate.js'
+import { weightBytes, type ComponentNeeds } from './memory-estimate.js'
 import { formatBytes } from './memory-size.js'
 import type { DeviceInfo } from './types.js'
 
@@ -132,11 +132,6 @@ function placeComponent(
       place: blocks.keeps[index] === true ? 'kept' : 'streamed',
     })),
   }
-}
-
-/** Bytes of all weights of a component. */
-function weightBytes({ blocks, sharedBytes }: ComponentNeeds): number {
-  return blocks.reduce((sum, { bytes }) => sum + bytes, sharedBytes)
 }
 
 function doesNotFit(component: string, residence: Residence, needed: number, offered: number): DeviceError {

@@ -77,6 +77,11 @@ export interface Device {
   readonly lost: Promise<Error>
   /** How graphs for this device are to be written: float16 becomes float32 where the device cannot compute in it. */
   writeOptions(wanted: { readonly dtype: 'float32' | 'float16'; readonly granularity: 'component' | 'block' }): WriteOptions
+  /**
+   * A budget in bytes: above it the device gives back what it keeps for reuse before it makes anything. Undefined: no budget. Whether
+   * a pipeline fits is for its plan to see to. The CPU knows none.
+   */
+  limitMemory(bytes: number | undefined): void
   /** Copies a host tensor to the device; its bytes count as activations of `owner`. */
   upload(tensor: HostTensor, owner: string): DeviceTensor
   /** Destroys the GPUDevice and with it everything on it. */

@@ -42,6 +42,8 @@ export class WasmDevice implements RuntimeDevice {
     if (this.#disposed) throw new DeviceError('device-disposed', 'The device was used after it was disposed.')
   }
 
+  limitMemory(): void {}
+
   upload(tensor: HostTensor): CpuTensor {
     this.assertUsable()
     checkHostTensor(tensor, 'A tensor to upload')

@@ -1,10 +1,11 @@
 /** A component on a GPU: its stages run in shared sessions with the weights bound as inputs, in buffers of our own. */
 
 import type { WeightTable } from '../checkpoint/types.js'
-import type { ComponentGraph, ElementType, Stage } from '../onnx/types.js'
+import type { ComponentGraph, ElementType, Program, Stage } from '../onnx/types.js'
 import type { Backend, StageInput } from './backend.js'
 import { valueBytes } from './convert.js'
-import type { GpuBuffers } from './gpu-buffers.js'
+import { storageBytes, type GpuBuffers } from './gpu-buffers.js'
+import { activationMargin } from './memory-estimate.js'
 import type { OrtTensor, Session } from './onnxruntime.js'
 import { GpuTensor } from './tensors.js'
 import type { DeviceTensor, LoadOptions } from './types.js'
@@ -40,12 +41,8 @@ export class WebGpuBackend implements Backend {
     const session = await this.#device.sessions.get(stage.program, this, this.#name)
     const outputs: Record<string, GpuTensor> = {}
     try {
-      const { verified } = await this.#device.exclusively(
-        this.#name,
-        `running ${this.#name} (${stage.name})`,
-        () => this.#run(stage, session, weights, inputs, outputs),
-        signal,
-      )
+      const use = { owner: this.#name, doing: `running ${this.#name} (${stage.name})`, expected: expectedBytes(stage.program) }
+      const { verified } = await this.#device.exclusively(use, () => this.#run(stage, session, weights, inputs, outputs), signal)
       this.#unverified.push(verified)
     } catch (error) {
       for (const tensor of Object.values(outputs)) tensor.dispose()
@@ -100,4 +97,11 @@ export class WebGpuBackend implements Backend {
     await this.#device.sessions.leave(this)
     this.buffers.trim()
   }
+}
+
+/** About how many bytes of buffers a run of `program` makes. */
+function expectedBytes({ outputs, activationBytes }: Program): number {
+  return (
+    activationMargin * activationBytes + outputs.reduce((sum, { type, dims }) => sum + storageBytes(valueBytes(type, dims)), 0)
+  )
 }

@@ -13,6 +13,14 @@ import { checkHostTensor, GpuTensor } from './tensors.js'
 import { computeType } from './compute-type.js'
 import type { DeviceInfo, HostTensor } from './types.js'
 
+/** Who holds onnxruntime, and what for (it completes "while …"). */
+export interface DeviceUse {
+  readonly owner: string
+  readonly doing: string
+  /** About how many bytes of buffers it will make. */
+  readonly expected?: number
+}
+
 export class WebGpuDevice implements RuntimeDevice {
   readonly info: DeviceInfo
   readonly memory = new MemoryAccount()
@@ -31,7 +39,7 @@ export class WebGpuDevice implements RuntimeDevice {
     this.sessions = new SessionCache(
       (program, user) => this.#createSession(program, user),
       async (session) => {
-        await this.exclusively('runtime', 'releasing a session', () => session.release())
+        await this.exclusively({ owner: 'runtime', doing: 'releasing a session' }, () => session.release())
       },
     )
     this.lost = new Promise((resolve) => {
@@ -62,6 +70,10 @@ export class WebGpuDevice implements RuntimeDevice {
     if (this.#end !== undefined) throw this.#end
   }
 
+  limitMemory(bytes: number | undefined): void {
+    this.buffers.limit = bytes
+  }
+
   upload(tensor: HostTensor, owner: string): GpuTensor {
     this.assertUsable()
     checkHostTensor(tensor, 'A tensor to upload')
@@ -76,14 +88,14 @@ export class WebGpuDevice implements RuntimeDevice {
   }
 
   /**
-   * Runs `task` holding onnxruntime, with its buffers counted for `owner`. A device that is lost meanwhile ends the wait.
+   * Runs `task` holding onnxruntime, with its buffers, about `expected` bytes, counted for `owner`. A device that is lost meanwhile ends the wait.
    * @throws DeviceError `device-lost`, `out-of-memory`, `gpu-error`, AbortError, what `task` throws
    */
-  async exclusively<T>(owner: string, doing: string, task: () => Promise<T>, signal?: AbortSignal): Promise<Watched<T>> {
+  async exclusively<T>(use: DeviceUse, task: () => Promise<T>, signal?: AbortSignal): Promise<Watched<T>> {
     this.assertUsable()
     const work = onnxruntimeLock.run(async () => {
       this.assertUsable()
-      return this.buffers.runAs(owner, () => watched(this.gpu, doing, task))
+      return this.buffers.runAs(use.owner, use.expected ?? 0, () => watched(this.gpu, use.doing, task))
     }, signal)
     return this.orLost(work)
   }
@@ -107,7 +119,7 @@ export class WebGpuDevice implements RuntimeDevice {
   }
 
   async #createSession(program: Program, user: string): Promise<Session> {
-    const { value, verified } = await this.exclusively(user, `compiling a part of ${user}`, () =>
+    const { value, verified } = await this.exclusively({ owner: user, doing: `compiling a part of ${user}` }, () =>
       this.runtime.InferenceSession.create(program.model, {
         executionProviders: [{ name: 'webgpu', device: this.gpu, storageBufferCacheMode: 'disabled' }],
         preferredOutputLocation: 'gpu-buffer',
