@@ -60,6 +60,10 @@ export class FolderRepository implements Repository {
   }
 
   /** Nothing is held. */
+  doubt(): Promise<void> {
+    return Promise.resolve()
+  }
+
   close(): void {}
 }
 

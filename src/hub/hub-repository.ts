@@ -7,7 +7,15 @@ import type { Hub } from './hub.js'
 import { FileLocation } from './file-location.js'
 import { isCommit } from './names.js'
 import { hashKey, type ExpectedHash, type RemoteFile } from './remote-file.js'
-import { asRepositoryRecord, branchKey, isComplete, newRepositoryRecord, noteUse, repositoryKey } from './repository-record.js'
+import {
+  asRepositoryRecord,
+  branchKey,
+  isComplete,
+  newRepositoryRecord,
+  noteDoubt,
+  noteUse,
+  repositoryKey,
+} from './repository-record.js'
 import type { ByteSource, OpenOptions, ReadOptions, Repository, RepositoryFile } from './types.js'
 
 export interface HubRepositoryOptions extends HubAddress {
@@ -73,6 +81,11 @@ export class HubRepository implements Repository {
     const fresh = newRepositoryRecord(this.id, this.#address.endpoint, this.revision, [...this.#files.values()], this.#hub.now())
     await noteUse(this.#hub.store, fresh, { [path]: key })
     return source
+  }
+
+  /** See OpenRepository. */
+  async doubt(): Promise<void> {
+    await noteDoubt(this.#hub.store, repositoryKey(this.#address.endpoint, this.#address.id, this.revision))
   }
 
   /** Lets the cache evict the files that were opened. What is read afterwards may have to be downloaded again. */

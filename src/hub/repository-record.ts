@@ -17,6 +17,8 @@ export interface RepositoryRecord {
   readonly files: readonly RepositoryFile[] | null
   /** Path → key of the content, for files that were opened. */
   readonly opened: Readonly<Record<string, string>>
+  /** What was read did not fit together: the next opening goes by the host, not by this. */
+  readonly doubted?: boolean | undefined
   /** Milliseconds since 1970. */
   readonly lastUsed: number
 }
@@ -57,8 +59,9 @@ function isFile(value: unknown): boolean {
   return typeof file.path === 'string' && isSafePath(file.path) && Number.isSafeInteger(file.size)
 }
 
-/** Whether something was opened, and all of it is complete: then nothing needs the network. */
+/** Whether something was opened, all of it is complete and none of it in doubt: then nothing needs the network. */
 export async function isComplete(store: ChunkStore, record: RepositoryRecord): Promise<boolean> {
+  if (record.doubted === true) return false
   const keys = Object.values(record.opened)
   for (const key of keys) if (asFileRecord(await store.record(fileRecordKey(key)))?.state !== 'complete') return false
   return keys.length > 0
@@ -73,5 +76,13 @@ export async function noteUse(
   await store.updateRecord(repositoryKey(fresh.endpoint, fresh.id, fresh.revision), (old) => {
     const record = asRepositoryRecord(old) ?? fresh
     return { ...record, lastUsed: fresh.lastUsed, opened: { ...record.opened, ...opened } }
+  })
+}
+
+/** Notes that a repository's files did not fit together. */
+export async function noteDoubt(store: ChunkStore, key: string): Promise<void> {
+  await store.updateRecord(key, (old) => {
+    const record = asRepositoryRecord(old)
+    return record === undefined ? undefined : { ...record, doubted: true }
   })
 }

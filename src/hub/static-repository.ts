@@ -16,6 +16,7 @@ import {
   asRepositoryRecord,
   isComplete,
   newRepositoryRecord,
+  noteDoubt,
   noteUse,
   repositoryKey,
   type RepositoryRecord,
@@ -58,7 +59,8 @@ export class StaticRepository implements Repository {
     }
     const fresh = newRepositoryRecord('', base, 'static', files, hub.now())
     await hub.store.putRecord(key, { ...fresh, opened: known?.opened ?? {} })
-    return new StaticRepository(hub, base, files, revalidate)
+    // Files without a hash are asked for again too.
+    return new StaticRepository(hub, base, files, revalidate || known?.doubted === true)
   }
 
   /** @throws HubError `listing-unavailable` where the host has no files.json */
@@ -86,6 +88,11 @@ export class StaticRepository implements Repository {
         if (again || file.hash !== undefined || !replaced) throw error
       }
     }
+  }
+
+  /** See OpenRepository. */
+  async doubt(): Promise<void> {
+    await noteDoubt(this.#hub.store, repositoryKey(this.id, '', 'static'))
   }
 
   /** Lets the cache evict the files that were opened. */

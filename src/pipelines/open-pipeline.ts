@@ -1,7 +1,7 @@
 /** Opens what a pipeline of any family needs: repository, parts, device, and the decision where weights stay. */
 
 import { readModelIndex } from '../checkpoint/model-index.js'
-import { UnsupportedError } from '../errors.js'
+import { CheckpointError, HubError, UnsupportedError } from '../errors.js'
 import { Hub } from '../hub/hub.js'
 import { openRepository, type OpenRepository } from '../hub/open-repository.js'
 import type { Repository } from '../hub/types.js'
@@ -82,10 +82,20 @@ export async function openPipeline(
     run.status('ready')
     return { spec, parts, host, close }
   } catch (error) {
+    // What the cache remembers of a repository that cannot be used must not outlive the repository's mending.
+    if (blamesRepository(error)) await Promise.all(opened.map((repository) => repository.doubt()))
     close()
     await device?.dispose()
     throw error
   }
+}
+
+function blamesRepository(error: unknown): boolean {
+  return (
+    error instanceof CheckpointError ||
+    error instanceof UnsupportedError ||
+    (error instanceof HubError && error.code === 'file-not-found')
+  )
 }
 
 /** The caller's hub, or one that is opened when it is first needed. */
