@@ -1,0 +1,155 @@
+/**
+ * `npm run bench:download [-- --mebibytes N --cap MB/s]`: one file from one server, by Aquatint and by what else there is, in one run; with
+ * the server capping each stream, and without a cap. Aquatint alone checks and stores what it downloads; the others' bytes go to memory
+ * (fetch, @huggingface/hub), the Cache API (transformers.js) or a file (curl).
+ */
+
+import { spawn } from 'node:child_process'
+import { mkdtemp, rm, stat } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import type { Page } from '@playwright/test'
+import { launchBrowser } from '../e2e/hub/browser.js'
+import { driveHub, servePage } from '../e2e/hub/harness.js'
+import { syntheticFile } from '../e2e/hub-server/repositories.js'
+import { startHubServer } from '../e2e/hub-server/server.js'
+import type { HubServer } from '../e2e/hub-server/types.js'
+import { buildRivals, rivalVersions } from './download/build-rivals.js'
+
+const id = 'owner/large'
+const path = 'model.safetensors'
+/** Streams of the off-line tool: as many as a browser opens to one host. */
+const streams = 6
+
+interface Way {
+  readonly name: string
+  /** Gets ready, from nothing. What it returns downloads once and gives the bytes that arrived; only that is timed. */
+  prepare(server: HubServer): Promise<{ readonly run: () => Promise<number>; readonly close: () => Promise<void> }>
+}
+
+export async function main(args: readonly string[]): Promise<void> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: { mebibytes: { type: 'string', default: '256' }, cap: { type: 'string', default: '5' } },
+  })
+  const size = Number(values.mebibytes) * (1 << 20)
+  const cap = Number(values.cap)
+  const script = await buildRivals()
+  const rivalPage = await serve(script)
+  const ownPage = await servePage()
+  const ways = [
+    aquatint(ownPage.url),
+    rival('fetch', rivalPage.url),
+    rival('hub', rivalPage.url),
+    rival('transformers', rivalPage.url),
+    curl(size),
+  ]
+  console.log(`${size} bytes; compared with ${rivalVersions.join(', ')}, curl × ${streams}`)
+  for (const bytesPerSecond of [cap * 1e6, undefined]) {
+    console.log(bytesPerSecond === undefined ? '\nno cap' : `\neach stream capped at ${cap} MB/s`)
+    console.log('| way | bytes | seconds | MB/s | against one fetch |\n| --- | --- | --- | --- | --- |')
+    const server = await startHubServer({ repositories: { [id]: { [path]: syntheticFile(size, 3) } } })
+    await server.commit(id)
+    const rows: { name: string; bytes: number; seconds: number }[] = []
+    for (const way of ways) {
+      server.setFaults(bytesPerSecond === undefined ? {} : { bytesPerSecond })
+      const { run, close } = await way.prepare(server)
+      const began = performance.now()
+      const bytes = await run()
+      rows.push({ name: way.name, bytes, seconds: (performance.now() - began) / 1000 })
+      await close()
+    }
+    await server.close()
+    const single = rows.find((row) => row.name === 'fetch')?.seconds ?? NaN
+    for (const { name, bytes, seconds } of rows) {
+      console.log(
+        `| ${name} | ${bytes} | ${seconds.toFixed(2)} | ${(bytes / seconds / 1e6).toFixed(1)} | × ${(single / seconds).toFixed(2)} |`,
+      )
+    }
+  }
+  await Promise.all([rivalPage.close(), ownPage.close()])
+}
+
+/** A way that runs in a page of a fresh browser. */
+function inBrowser(name: string, open: (page: Page, server: HubServer) => Promise<() => Promise<number>>): Way {
+  return {
+    name,
+    async prepare(server) {
+      const browser = await launchBrowser()
+      return { run: await open(await browser.newPage(), server), close: () => browser.close() }
+    },
+  }
+}
+
+/** Aquatint's own, in a worker: parallel, checked, into IndexedDB. */
+function aquatint(url: string): Way {
+  return inBrowser('aquatint', async (page, server) => {
+    const hub = await driveHub(page, url)
+    return async () => {
+      await hub.call('open', id, { endpoint: server.url })
+      const [bytes = 0] = await hub.call('load', path)
+      return bytes
+    }
+  })
+}
+
+function rival(name: 'fetch' | 'hub' | 'transformers', url: string): Way {
+  return inBrowser(name, async (page, { url: endpoint }) => {
+    await page.goto(url)
+    await page.waitForFunction(() => Reflect.has(globalThis, 'rivals'))
+    return () =>
+      page.evaluate<number, { name: string; file: object }>(({ name, file }) => Reflect.get(globalThis, 'rivals')[name](file), {
+        name,
+        file: { endpoint, id, path },
+      })
+  })
+}
+
+/** The limit: as many streams as a browser has, each writing its part of the file, without any check. */
+function curl(size: number): Way {
+  return {
+    name: `curl × ${streams}`,
+    async prepare(server) {
+      const folder = await mkdtemp(join(tmpdir(), 'bench-'))
+      const { url } = await fetch(`${server.url}/${id}/resolve/main/${path}`, { method: 'HEAD' })
+      const part = Math.ceil(size / streams)
+      const one = (k: number) =>
+        new Promise<void>((resolve, reject) => {
+          const range = `${k * part}-${Math.min(size, (k + 1) * part) - 1}`
+          const child = spawn('curl', ['-sSf', '-r', range, '-o', join(folder, String(k)), url], {
+            stdio: ['ignore', 'ignore', 'inherit'],
+          })
+          child.once('error', reject)
+          child.once('close', (status) => (status === 0 ? resolve() : reject(new Error(`curl ended with ${status}`))))
+        })
+      return {
+        async run() {
+          await Promise.all(Array.from({ length: streams }, (_, k) => one(k)))
+          const sizes = await Promise.all(Array.from({ length: streams }, (_, k) => stat(join(folder, String(k)))))
+          return sizes.reduce((sum, each) => sum + each.size, 0)
+        },
+        close: () => rm(folder, { recursive: true }),
+      }
+    },
+  }
+}
+
+async function serve(script: string): Promise<{ url: string; close: () => Promise<void> }> {
+  const server = createServer((request, response) => {
+    const isScript = request.url === '/rivals.js'
+    response.writeHead(200, { 'content-type': isScript ? 'text/javascript' : 'text/html' })
+    response.end(isScript ? script : '<!doctype html><title>rivals</title><script type="module" src="/rivals.js"></script>')
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve())
+        server.closeAllConnections()
+      }),
+  }
+}
