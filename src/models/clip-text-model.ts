@@ -84,7 +84,7 @@ export function clipTextModel(
   options: ClipTextOptions,
 ): ComponentGraph {
   const clip = readConfig(className, config)
-  checkShape({ ...shape }, { batch: shapeLimits.batch, sequenceLength: clip.positions })
+  checkShape({ ...shape }, { batch: shapeLimits.batch, sequenceLength: Math.min(clip.positions, shapeLimits.encodedTokens) })
   const hiddenState = options.hiddenState ?? { index: -2, finalLayerNorm: false }
   const count = clip.layers + 1
   const chosen = hiddenState.index < 0 ? count + hiddenState.index : hiddenState.index

@@ -13,5 +13,5 @@ export function checkShape(shape: Readonly<Record<string, number>>, limits: Read
   }
 }
 
-/** The largest batch, tokens and latent or image edge that a graph is written for. */
-export const shapeLimits = { batch: 256, sequenceLength: 4096, latentEdge: 2048, imageEdge: 16384 } as const
+/** The largest batch, tokens and latent or image edge that a graph is written for. A text encoder's graph holds a value for each pair of tokens. */
+export const shapeLimits = { batch: 256, sequenceLength: 4096, encodedTokens: 1024, latentEdge: 2048, imageEdge: 16384 } as const

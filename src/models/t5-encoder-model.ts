@@ -73,7 +73,7 @@ function readConfig(config: Config): T5Config {
 /** The ComponentGraph of a T5 encoder; docs/models.md lists its inputs and outputs. @throws UnsupportedError, CheckpointError, InputError */
 export function t5EncoderModel(config: Config, shape: T5Shape, options: WriteOptions): ComponentGraph {
   const t5 = readConfig(config)
-  checkShape({ ...shape }, { batch: shapeLimits.batch, sequenceLength: shapeLimits.sequenceLength })
+  checkShape({ ...shape }, { batch: shapeLimits.batch, sequenceLength: shapeLimits.encodedTokens })
   const { batch, sequenceLength } = shape
   const component = new ComponentBuilder('T5EncoderModel', options)
   const embeds = component.input('inputs_embeds', 'float32', [batch, sequenceLength, t5.width])

@@ -3,6 +3,7 @@
  * WebGPU provider runs on the GPU (no GroupNormalization, no ai.onnx Attention).
  */
 
+import { InputError } from '../errors.js'
 import { floats } from './constants.js'
 import type { GraphBuilder } from './graph-builder.js'
 import { dimension } from './ops-shape.js'
@@ -32,7 +33,7 @@ export function gemm(graph: GraphBuilder, x: ValueInfo, weight: ValueInfo, bias?
 /** Padding of a convolution: top, left, bottom, right. */
 export type Pads = readonly [number, number, number, number]
 
-/** 2D convolution of [batch, in, height, width] with weight [out, in, rows, columns] and bias [out]. */
+/** 2D convolution of [batch, in, height, width] with weight [out, in, rows, columns] and bias [out]. @throws InputError `invalid-shape` where nothing would be left of the image */
 export function conv(
   graph: GraphBuilder,
   x: ValueInfo,
@@ -46,6 +47,10 @@ export function conv(
   const size = (axis: 2 | 3, before: number, after: number) =>
     Math.floor((dimension(x, axis) + before + after - dimension(weight, axis)) / stride) + 1
   const dims = [dimension(x, 0), dimension(weight, 0), size(2, pads[0], pads[2]), size(3, pads[1], pads[3])]
+  if (dims.some((dim) => dim < 1)) {
+    const message = `An image of [${x.dims.join(', ')}] is too small for a convolution of ${weight.dims.slice(2).join(' × ')}`
+    throw new InputError('invalid-shape', message, { image: x.dims, kernel: weight.dims.slice(2) })
+  }
   return single(
     graph.node({
       op: 'Conv',

@@ -7,7 +7,7 @@ const encoder = new TextEncoder()
 
 /** Appends protobuf fields to a growing buffer. Fields with proto3 default values are written too: ONNX is proto2. */
 export class ProtobufWriter {
-  #bytes = new Uint8Array(1024)
+  #bytes = new Uint8Array(64)
   #view = new DataView(this.#bytes.buffer)
   #length = 0
 
