@@ -4,7 +4,7 @@
  */
 
 import { throwIfAborted } from '../util/abort.js'
-import type { Component, Device, DeviceTensor, HostTensor } from '../runtime/types.js'
+import type { Component, Device, DeviceTensor, HostTensor, Shapes } from '../runtime/types.js'
 import { bindNetwork, type GraphVariant, type Network } from './networks.js'
 import type { ResolvedOffload } from './offload.js'
 import type { Run } from './run-hooks.js'
@@ -30,6 +30,8 @@ export class ComponentHost {
   readonly offload: ResolvedOffload
   readonly #weightBudget: number | undefined
   readonly #components = new Map<string, Component>()
+  /** Components whose graphs are not all of the plain kind, by key: variants by the shapes of their runs. */
+  readonly #variants = new Map<string, Map<string, GraphVariant>>()
 
   constructor(options: HostOptions) {
     this.device = options.device
@@ -38,8 +40,15 @@ export class ComponentHost {
     this.#weightBudget = options.weightBudget
   }
 
-  #component(network: Network, variant: GraphVariant): Component {
-    const key = `${network.name} ${JSON.stringify(variant)}`
+  #component(network: Network, variant: GraphVariant, shapes: Shapes): Component {
+    const { skipLayers, ...other } = variant
+    const key = `${network.name} ${JSON.stringify(other)}`
+    if (skipLayers !== undefined || 'hiddenState' in other) {
+      // Leaving blocks out needs no other weights, so it shares the component, and its shapes tell it apart.
+      const byShapes = this.#variants.get(key) ?? new Map<string, GraphVariant>()
+      byShapes.set(JSON.stringify(shapes), variant)
+      this.#variants.set(key, byShapes)
+    }
     let component = this.#components.get(key)
     if (component === undefined) {
       const { device, dtype } = this
@@ -49,7 +58,7 @@ export class ComponentHost {
         // Equal blocks share a compiled program on a GPU; on the CPU a session holds its weights, so one is best.
         granularity: device.info.kind === 'webgpu' ? 'block' : 'component',
         weightBudget: this.offload === 'block' ? this.#weightBudget : undefined,
-        variant,
+        variantOf: (asked) => this.#variants.get(key)?.get(JSON.stringify(asked)) ?? other,
       })
       this.#components.set(key, component)
     }
@@ -68,7 +77,8 @@ export class ComponentHost {
     variant: GraphVariant = {},
   ): Promise<Record<Name, Float32Array<ArrayBuffer>>> {
     throwIfAborted(run.signal)
-    const component = this.#component(network, variant)
+    const shapes = Object.fromEntries(Object.entries(inputs).map(([name, tensor]) => [name, tensor.dims]))
+    const component = this.#component(network, variant, shapes)
     if (this.offload !== 'resident') await this.#unloadAllBut(component)
     const outputs = await component.run(inputs, {
       signal: run.signal,
@@ -87,11 +97,12 @@ export class ComponentHost {
   /** After a generation: one component at a time means none between generations, and graphs of rare variants are not kept. */
   async settle(): Promise<void> {
     if (this.offload !== 'resident') await this.#unloadAllBut(undefined)
-    for (const [key, component] of this.#components) {
-      if (key.endsWith(' {}')) continue
+    for (const key of this.#variants.keys()) {
+      const component = this.#components.get(key)
       this.#components.delete(key)
-      await component.dispose()
+      await component?.dispose()
     }
+    this.#variants.clear()
   }
 
   async #unloadAllBut(kept: Component | undefined): Promise<void> {

@@ -6,6 +6,7 @@ import { throwIfAborted } from '../util/abort.js'
 import type { TorchGenerator } from '../util/random.js'
 import { guide, rescaleGuided } from './guidance.js'
 import { latentPreview, type PreviewCoefficients } from './latent-preview.js'
+import type { Predictor } from './predictor.js'
 import type { Recorder } from './recorder.js'
 import type { Run } from './run-hooks.js'
 import type { PlainTensor, StepInfo } from './types.js'
@@ -14,8 +15,8 @@ export interface DenoiseOptions {
   readonly scheduler: Scheduler
   /** [batch, channels, height, width], times the scheduler's initial sigma. */
   readonly latents: PlainTensor
-  /** Runs the denoiser on scaled latents of `batch` or, with guidance, 2 · `batch` (unconditional half first). */
-  readonly predict: (sample: PlainTensor, timestep: number) => Promise<Float32Array<ArrayBuffer>>
+  /** Runs on scaled latents of `batch` or, with guidance, 2 · `batch` (unconditional half first). */
+  readonly predictor: Predictor
   /** Null: no guidance. */
   readonly guidance: { readonly scale: number; readonly rescale: number } | null
   readonly eta: number
@@ -29,7 +30,7 @@ export interface DenoiseOptions {
   readonly preview: PreviewCoefficients
 }
 
-/** Runs all steps. @throws DeviceError `not-finite`, `all-zero`; AbortError; what `predict` throws */
+/** Runs all steps. @throws DeviceError `not-finite`, `all-zero`; AbortError; what the predictor throws */
 export async function denoise(options: DenoiseOptions): Promise<PlainTensor> {
   const { scheduler, guidance, recorder, run } = options
   const { dims } = options.latents
@@ -40,16 +41,18 @@ export async function denoise(options: DenoiseOptions): Promise<PlainTensor> {
   for (const [i, timestep] of timesteps.entries()) {
     throwIfAborted(run.signal)
     const scaled = scheduler.scaleModelInput(latents, timestep)
-    const input =
-      guidance === null ? { dims, data: Float32Array.from(scaled) } : { dims: [2 * batch, ...rest], data: twice(scaled) }
-    const prediction = await options.predict(input, timestep)
+    const sample = { dims, data: Float32Array.from(scaled) }
+    const input = guidance === null ? sample : { dims: [2 * batch, ...rest], data: twice(scaled) }
+    const prediction = await options.predictor.predict(input, timestep)
     recorder.keep('noise_pred', { dims: input.dims, data: prediction }, i)
     assertHealthy(prediction, `the denoiser's output at step ${i}`)
     let output = prediction
     if (guidance !== null) {
+      const text = prediction.slice(prediction.length / 2)
       output = guide(prediction, guidance.scale)
-      if (guidance.rescale > 0)
-        output = rescaleGuided(output, prediction.subarray(prediction.length / 2), batch, guidance.rescale)
+      if (guidance.rescale > 0) output = rescaleGuided(output, text, batch, guidance.rescale)
+      if (options.predictor.refine !== undefined)
+        output = await options.predictor.refine({ index: i, total: timesteps.length, timestep, sample, guided: output, text })
     }
     latents = scheduler.step(output, timestep, latents, { eta: options.eta, noise: options.generator })
     recorder.keep('latents', { dims, data: latents }, i)

@@ -3,16 +3,32 @@
 import { maxConfigBytes, readConfig } from '../checkpoint/model-index.js'
 import { CheckpointError } from '../errors.js'
 import { CLIPTokenizer } from '../tokenizers/clip-tokenizer.js'
+import { T5Tokenizer } from '../tokenizers/t5-tokenizer.js'
 import type { TokenizerFiles } from '../tokenizers/types.js'
 import { inFolder, type ComponentSource } from './component-sources.js'
 
-/** @throws CheckpointError `tokenizer-*`, `json-*`; HubError */
-export async function loadClipTokenizer(source: ComponentSource, signal: AbortSignal | undefined): Promise<CLIPTokenizer> {
-  return new CLIPTokenizer(await readTokenizerFiles(source, signal))
+/** The kinds of tokenizer, by the network that reads their ids. */
+export type TokenizerKind = 'clip' | 't5'
+export type AnyTokenizer = CLIPTokenizer | T5Tokenizer
+
+/** transformers' classes of each kind. */
+export const tokenizerClasses: Readonly<Record<TokenizerKind, readonly string[]>> = {
+  clip: ['CLIPTokenizer', 'CLIPTokenizerFast'],
+  t5: ['T5TokenizerFast', 'T5Tokenizer'],
+}
+
+/** @throws CheckpointError `tokenizer-*`, `json-*`; UnsupportedError `tokenizer-normalizer`; HubError */
+export async function loadTokenizer(
+  kind: TokenizerKind,
+  source: ComponentSource,
+  signal: AbortSignal | undefined,
+): Promise<AnyTokenizer> {
+  const files = await readTokenizerFiles(source, signal)
+  return kind === 'clip' ? new CLIPTokenizer(files) : new T5Tokenizer(files)
 }
 
 /** Whatever files of a tokenizer the folder has. */
-export async function readTokenizerFiles(source: ComponentSource, signal: AbortSignal | undefined): Promise<TokenizerFiles> {
+async function readTokenizerFiles(source: ComponentSource, signal: AbortSignal | undefined): Promise<TokenizerFiles> {
   const { repository } = source
   const paths = new Set((await repository.files({ signal })).map((file) => file.path))
   const json = async (name: string) =>

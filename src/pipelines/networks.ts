@@ -9,7 +9,7 @@ import { DeviceError } from '../errors.js'
 import { autoencoderKLDecoder, autoencoderKLScale } from '../models/autoencoder-kl.js'
 import { clipTextModel, type ClipTextOptions } from '../models/clip-text-model.js'
 import { matchWeights, quantizedWeights, type NetworkClass } from '../models/match-weights.js'
-import { sd3PositionRows, sd3Transformer2DModel } from '../models/sd3-transformer-2d.js'
+import { sd3PositionRows, sd3Transformer2DModel, type Sd3Options } from '../models/sd3-transformer-2d.js'
 import { t5EncoderModel } from '../models/t5-encoder-model.js'
 import { unet2DConditionModel, usesAddEmbeds, unetTimestepProjection } from '../models/unet-2d-condition.js'
 import type { ComponentGraph, WriteOptions } from '../onnx/types.js'
@@ -34,8 +34,8 @@ export interface Network {
   readonly quantization?: QuantizationName | undefined
 }
 
-/** How a graph is varied beyond its shapes: which hidden state a text encoder gives. */
-export type GraphVariant = Pick<ClipTextOptions, 'hiddenState'>
+/** How a graph is varied beyond its shapes: which hidden state a text encoder gives, which blocks of SD3's denoiser are left out. */
+export type GraphVariant = Pick<ClipTextOptions, 'hiddenState'> & Pick<Sd3Options, 'skipLayers'>
 
 /** The library whose file names a class's weights have. */
 export function libraryOf(className: NetworkClass): WeightLibrary {
@@ -84,7 +84,7 @@ export function writeGraph(
           width: dim('hidden_states', 3),
           sequenceLength: dim('encoder_hidden_states', 1),
         },
-        options,
+        { ...options, ...variant },
       )
     case 'AutoencoderKL':
       return autoencoderKLDecoder(
@@ -150,7 +150,8 @@ export interface BindOptions {
   readonly dtype: DTypeName
   readonly granularity: WriteOptions['granularity']
   readonly weightBudget?: number | undefined
-  readonly variant?: GraphVariant | undefined
+  /** The variant for the shapes of a run; asked once for each set of shapes. */
+  readonly variantOf: (shapes: Shapes) => GraphVariant
 }
 
 /** Makes a network's runtime component. Its weights are held against the graph before each use of new shapes. */
@@ -158,7 +159,11 @@ export function bindNetwork(network: Network, options: BindOptions): Component {
   const { name, className, config, table } = network
   const writeOptions = graphOptions(network, options)
   const graph = (shapes: Shapes): ComponentGraph => {
-    const [bound] = matchWeights(className, [writeGraph(className, config, shapes, writeOptions, options.variant)], table).graphs
+    const [bound] = matchWeights(
+      className,
+      [writeGraph(className, config, shapes, writeOptions, options.variantOf(shapes))],
+      table,
+    ).graphs
     if (bound === undefined) throw new DeviceError('no-graph', `No graph was written for ${name}.`, { component: name })
     return bound
   }

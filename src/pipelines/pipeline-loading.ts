@@ -12,11 +12,10 @@ import type { Config, WeightTable } from '../checkpoint/types.js'
 import { CheckpointError, InputError, UnsupportedError } from '../errors.js'
 import type { Repository } from '../hub/types.js'
 import { createScheduler, schedulerClassNames } from '../schedulers/registry.js'
-import type { CLIPTokenizer } from '../tokenizers/clip-tokenizer.js'
 import { throwIfAborted } from '../util/abort.js'
 import { dtypesOf } from './dtypes.js'
 import { findComponents, inFolder, type ComponentSource, type OpenByName } from './component-sources.js'
-import { loadClipTokenizer } from './load-tokenizer.js'
+import { loadTokenizer, tokenizerClasses, type AnyTokenizer, type TokenizerKind } from './load-tokenizer.js'
 import { checkNetworkConfig, libraryOf, unexpectedTensors, type Network, type NetworkClass } from './networks.js'
 import type { Run } from './run-hooks.js'
 import type { LoadPipelineOptions, QuantizationName } from './types.js'
@@ -26,8 +25,8 @@ export interface PipelineSpec {
   readonly className: string
   /** Network components and the classes each may have. */
   readonly networks: Readonly<Record<string, readonly NetworkClass[]>>
-  /** Tokenizers and the network that each belongs to. */
-  readonly tokenizers: Readonly<Record<string, string>>
+  /** Tokenizers and their kinds. */
+  readonly tokenizers: Readonly<Record<string, TokenizerKind>>
   /** Components that may be missing. */
   readonly optional: readonly string[]
   /** Components that repositories have and this pipeline never uses, with what that means. */
@@ -42,11 +41,9 @@ export interface LoadedParts {
   readonly repository: Repository
   readonly index: ModelIndex
   readonly networks: ReadonlyMap<string, Network>
-  readonly tokenizers: ReadonlyMap<string, CLIPTokenizer>
+  readonly tokenizers: ReadonlyMap<string, AnyTokenizer>
   readonly scheduler: { readonly className: string; readonly config: Config }
 }
-
-const tokenizerClasses = ['CLIPTokenizer', 'CLIPTokenizerFast']
 
 /** Loads all parts. @throws HubError, CheckpointError, UnsupportedError, InputError, AbortError */
 export async function loadParts(
@@ -88,9 +85,9 @@ export async function loadParts(
   )
   const tokenizers = new Map(
     await Promise.all(
-      Object.keys(spec.tokenizers).flatMap((name) => {
+      Object.entries(spec.tokenizers).flatMap(([name, kind]) => {
         const source = sources.get(name)
-        return source === undefined ? [] : [loadClipTokenizer(source, signal).then((tokenizer) => [name, tokenizer] as const)]
+        return source === undefined ? [] : [loadTokenizer(kind, source, signal).then((tokenizer) => [name, tokenizer] as const)]
       }),
     ),
   )
@@ -104,8 +101,9 @@ export async function loadParts(
 function checkClasses(sources: ReadonlyMap<string, ComponentSource>, spec: PipelineSpec, index: ModelIndex): void {
   for (const [name, { className }] of sources) {
     const networkClasses: readonly string[] | undefined = spec.networks[name]
+    const kind = spec.tokenizers[name]
     const supported =
-      networkClasses ?? (name in spec.tokenizers ? tokenizerClasses : name === 'scheduler' ? schedulerClassNames : undefined)
+      networkClasses ?? (kind === undefined ? (name === 'scheduler' ? schedulerClassNames : undefined) : tokenizerClasses[kind])
     if (supported === undefined) {
       if (!(name in spec.ignored)) refuseClass(name, className, [...Object.keys(spec.networks), ...Object.keys(spec.ignored)])
     } else if (!supported.includes(className)) refuseClass(name, className, supported)

@@ -32,10 +32,10 @@ export class Recorder {
     this.#wanted = new Set(wanted)
   }
 
-  /** Keeps `tensor` under its name, with the step's index where there is one. Null is left out. */
-  keep(name: CapturedTensorName, tensor: PlainTensor | null, step?: number): void {
+  /** Keeps `tensor` under its name (or `as`), with the step's index where there is one. Null is left out. */
+  keep(name: CapturedTensorName, tensor: PlainTensor | null, step?: number, as: string = name): void {
     if (tensor === null || !this.#wanted.has(name)) return
-    this.#tensors[step === undefined ? name : `${name}_${step}`] = { dims: tensor.dims, data: tensor.data.slice() }
+    this.#tensors[step === undefined ? as : `${as}_${step}`] = { dims: tensor.dims, data: tensor.data.slice() }
   }
 
   /** What was kept, or undefined where nothing was asked for. */

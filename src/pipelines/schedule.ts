@@ -46,7 +46,11 @@ export function describeScheduler(source: SchedulerSource): PipelineInfo['schedu
 export function prepareScheduler(
   source: SchedulerSource,
   options: GenerateOptions,
-  defaults: { readonly numInferenceSteps: number; readonly mu?: number | undefined },
+  defaults: {
+    readonly numInferenceSteps: number
+    /** The shift for a scheduler with `use_dynamic_shifting`, from its config. */
+    readonly mu?: ((config: Config) => number) | undefined
+  },
   run: Run,
 ): Scheduler {
   const { scheduler: reference, timesteps, sigmas } = options
@@ -57,6 +61,7 @@ export function prepareScheduler(
   if (reference !== undefined && unexpectedKeys.length > 0)
     run.warn('scheduler-keys', `${reference.className} does not know the config keys ${unexpectedKeys.join(', ')}.`)
   const steps = timesteps === undefined && sigmas === undefined ? (options.numInferenceSteps ?? defaults.numInferenceSteps) : null
-  scheduler.setTimesteps(steps, { timesteps, sigmas, mu: defaults.mu })
+  const mu = scheduler.config['use_dynamic_shifting'] === true ? defaults.mu?.(scheduler.config) : undefined
+  scheduler.setTimesteps(steps, { timesteps, sigmas, mu })
   return scheduler
 }

@@ -72,6 +72,11 @@ export interface GenerateOptions {
   readonly prompt3?: string | undefined
   readonly negativePrompt3?: string | undefined
   readonly maxSequenceLength?: number | undefined
+  /** Stable Diffusion 3.5: blocks left out in a second prediction to steer away from, its weight, and the part of the steps it runs in. */
+  readonly skipGuidanceLayers?: readonly number[] | undefined
+  readonly skipLayerGuidanceScale?: number | undefined
+  readonly skipLayerGuidanceStop?: number | undefined
+  readonly skipLayerGuidanceStart?: number | undefined
   /** SDXL's micro-conditioning: [height, width] and [top, left], as diffusers orders them. */
   readonly originalSize?: readonly [number, number] | undefined
   readonly cropsCoordsTopLeft?: readonly [number, number] | undefined

@@ -16,8 +16,8 @@ const spec = {
   shift: number(1, 1e-6, 1e6),
   use_dynamic_shifting: flag(false),
   // The four that follow are for pipelines, which work out `mu` with them.
-  base_shift: optionalNumber(),
-  max_shift: optionalNumber(),
+  base_shift: number(0.5),
+  max_shift: number(1.15),
   base_image_seq_len: integer(256, 1, 1_000_000),
   max_image_seq_len: integer(4096, 1, 1_000_000),
   invert_sigmas: flag(false),

@@ -3,30 +3,22 @@
 import { CheckpointError } from '../../errors.js'
 import type { Repository } from '../../hub/types.js'
 import { unetAddEmbeds } from '../../models/unet-2d-condition.js'
-import { TorchGenerator } from '../../util/random.js'
 import { checkInputs } from '../check-inputs.js'
-import { checkClipSkip, ClipTextEncoder } from '../clip-text-encoder.js'
+import { checkClipSkip, type ClipTextEncoder } from '../clip-text-encoder.js'
 import type { ComponentHost } from '../component-host.js'
-import { denoise } from '../denoise.js'
-import { chooseSeed, finish, prepareLatents, Stopwatch } from '../generation.js'
 import { previewCoefficients } from '../latent-preview.js'
 import type { GraphVariant, Network } from '../networks.js'
-import {
-  describePipeline,
-  openPipeline,
-  reportingMemory,
-  type OpenedPipeline,
-  type OpenPipelineOptions,
-} from '../open-pipeline.js'
+import { describePipeline, openPipeline, type OpenedPipeline, type OpenPipelineOptions } from '../open-pipeline.js'
+import { clipEncoderOf, latentChannels, networkOf } from '../parts.js'
 import type { PipelineSpec } from '../pipeline-loading.js'
 import { Recorder } from '../recorder.js'
 import { Run, type GenerateHooks } from '../run-hooks.js'
 import { describeScheduler, prepareScheduler, schedulerSource, type SchedulerSource } from '../schedule.js'
-import { latentChannels, networkOf } from '../stable-diffusion/stable-diffusion-pipeline.js'
 import { concatBatch, concatLast, repeatBatch, zerosLike } from '../tensors.js'
 import type { GenerateOptions, GenerateResult, PipelineInfo, PlainTensor } from '../types.js'
-import { UnetPredictor } from '../unet-predictor.js'
-import { decodeLatents, vaeScaleFactor } from '../vae-decoder.js'
+import { textToImage } from '../text-to-image.js'
+import { unetPredictor } from '../unet-predictor.js'
+import { vaeScaleFactor } from '../vae-decoder.js'
 
 /** What the pipeline is made of. */
 export const stableDiffusionXLSpec: PipelineSpec = {
@@ -37,7 +29,7 @@ export const stableDiffusionXLSpec: PipelineSpec = {
     unet: ['UNet2DConditionModel'],
     vae: ['AutoencoderKL'],
   },
-  tokenizers: { tokenizer: 'text_encoder', tokenizer_2: 'text_encoder_2' },
+  tokenizers: { tokenizer: 'clip', tokenizer_2: 'clip' },
   optional: ['text_encoder', 'tokenizer', 'feature_extractor', 'image_encoder'],
   ignored: { feature_extractor: 'not used without an image prompt.', image_encoder: 'not used without an image prompt.' },
 }
@@ -77,11 +69,7 @@ export class StableDiffusionXLPipeline {
     this.#unet = networkOf(parts, 'unet')
     this.#vae = networkOf(parts, 'vae')
     latentChannels(this.#unet, this.#vae)
-    this.#encoders = (['', '_2'] as const).flatMap((suffix) => {
-      const tokenizer = parts.tokenizers.get(`tokenizer${suffix}`)
-      const network = parts.networks.get(`text_encoder${suffix}`)
-      return tokenizer === undefined || network === undefined ? [] : [new ClipTextEncoder(network, tokenizer, host)]
-    })
+    this.#encoders = (['', '_2'] as const).flatMap((suffix) => clipEncoderOf(parts, host, suffix) ?? [])
     this.#scheduler = schedulerSource(parts.scheduler)
     this.#forceZeros = parts.index.options['force_zeros_for_empty_prompt'] !== false
     const size = this.#unet.config['sample_size']
@@ -108,53 +96,27 @@ export class StableDiffusionXLPipeline {
     const scheduler = prepareScheduler(this.#scheduler, options, this.info.defaults, run)
     scheduler.setBeginIndex(0)
     const recorder = new Recorder(options.capture)
-    const seed = chooseSeed(options.seed)
-    const generator = new TorchGenerator(seed)
     const guided = guidanceScale > 1
     const count = options.numImagesPerPrompt ?? 1
-
-    return reportingMemory(this.#host, run, async () => {
-      const watch = new Stopwatch()
-      try {
-        run.status('encoding')
+    return textToImage({
+      options,
+      host: this.#host,
+      scheduler,
+      latentDims: [count, latentChannels(this.#unet, this.#vae), height / factor, width / factor],
+      encode: async () => {
         const embeds = await this.encodePrompt(prompt, options, guided, run)
         recorder.keep('prompt_embeds', embeds.promptEmbeds)
         recorder.keep('negative_prompt_embeds', embeds.negativePromptEmbeds)
         recorder.keep('pooled_prompt_embeds', embeds.pooledPromptEmbeds)
         recorder.keep('negative_pooled_prompt_embeds', embeds.negativePooledPromptEmbeds)
-        const encode = watch.lap()
-
-        run.status('denoising')
-        const dims = [count, latentChannels(this.#unet, this.#vae), height / factor, width / factor]
-        const initial = prepareLatents(dims, generator, scheduler.initNoiseSigma)
-        recorder.keep('initial_latents', initial)
-        const predictor = new UnetPredictor(this.#unet, this.#condition(embeds, options, [height, width], count), this.#host, run)
-        let latents: PlainTensor
-        try {
-          latents = await denoise({
-            scheduler,
-            latents: initial,
-            predict: (sample, timestep) => predictor.predict(sample, timestep),
-            guidance: guided ? { scale: guidanceScale, rescale: options.guidanceRescale ?? 0 } : null,
-            eta: options.eta ?? 0,
-            generator,
-            recorder,
-            run,
-            onStep: options.onStep,
-            previewEvery: options.previewEvery ?? 0,
-            preview: previewCoefficients.sdxl,
-          })
-        } finally {
-          predictor.dispose()
-        }
-        const denoising = watch.lap()
-
-        run.status('decoding')
-        const images = await decodeLatents(this.#vae, latents, 'scale-or-statistics', this.#host, run)
-        return finish(images, seed, { encode, denoise: denoising, decode: watch.lap() }, recorder, run)
-      } finally {
-        await this.#host.settle()
-      }
+        return unetPredictor(this.#unet, this.#condition(embeds, options, [height, width], count), this.#host, run)
+      },
+      guidance: guided ? { scale: guidanceScale, rescale: options.guidanceRescale ?? 0 } : null,
+      vae: this.#vae,
+      scaling: 'scale-or-statistics',
+      preview: previewCoefficients.sdxl,
+      recorder,
+      run,
     })
   }
 

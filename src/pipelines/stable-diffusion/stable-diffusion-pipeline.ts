@@ -1,37 +1,30 @@
 /** StableDiffusionPipeline: Stable Diffusion 1.x and 2.x, text to image. Mirrors diffusers' class of that name. */
 
 import type { Config } from '../../checkpoint/types.js'
-import { CheckpointError, UnsupportedError } from '../../errors.js'
+import { CheckpointError } from '../../errors.js'
 import type { Repository } from '../../hub/types.js'
-import { TorchGenerator } from '../../util/random.js'
 import { checkInputs } from '../check-inputs.js'
-import { checkClipSkip, ClipTextEncoder } from '../clip-text-encoder.js'
+import { checkClipSkip, type ClipTextEncoder } from '../clip-text-encoder.js'
 import type { ComponentHost } from '../component-host.js'
-import { denoise } from '../denoise.js'
-import { chooseSeed, finish, prepareLatents, Stopwatch } from '../generation.js'
 import { previewCoefficients } from '../latent-preview.js'
 import type { Network } from '../networks.js'
-import {
-  describePipeline,
-  openPipeline,
-  reportingMemory,
-  type OpenedPipeline,
-  type OpenPipelineOptions,
-} from '../open-pipeline.js'
+import { describePipeline, openPipeline, type OpenedPipeline, type OpenPipelineOptions } from '../open-pipeline.js'
+import { clipEncoderOf, latentChannels, networkOf } from '../parts.js'
 import type { PipelineSpec } from '../pipeline-loading.js'
 import { Recorder } from '../recorder.js'
 import { Run, type GenerateHooks } from '../run-hooks.js'
 import { describeScheduler, mendedSchedulerSource, prepareScheduler, type SchedulerSource } from '../schedule.js'
 import { concatBatch, repeatBatch } from '../tensors.js'
 import type { GenerateOptions, GenerateResult, PipelineInfo, PlainTensor } from '../types.js'
-import { UnetPredictor } from '../unet-predictor.js'
-import { decodeLatents, vaeScaleFactor } from '../vae-decoder.js'
+import { textToImage } from '../text-to-image.js'
+import { unetPredictor } from '../unet-predictor.js'
+import { vaeScaleFactor } from '../vae-decoder.js'
 
 /** What the pipeline is made of. */
 export const stableDiffusionSpec: PipelineSpec = {
   className: 'StableDiffusionPipeline',
   networks: { text_encoder: ['CLIPTextModel'], unet: ['UNet2DConditionModel'], vae: ['AutoencoderKL'] },
-  tokenizers: { tokenizer: 'text_encoder' },
+  tokenizers: { tokenizer: 'clip' },
   optional: ['safety_checker', 'feature_extractor', 'image_encoder'],
   ignored: {
     safety_checker: 'images are not checked for content that is not safe for work; that is left to the page.',
@@ -48,26 +41,6 @@ export interface PromptEmbeds {
 
 const defaultSteps = 50
 const defaultGuidance = 7.5
-
-/** A network that the spec requires. */
-export function networkOf(parts: OpenedPipeline['parts'], name: string): Network {
-  const network = parts.networks.get(name)
-  if (network === undefined) throw new CheckpointError('component-missing', `The pipeline has no ${name}.`, { component: name })
-  return network
-}
-
-/** The UNet's channels of latents, which must be the autoencoder's. @throws UnsupportedError `unsupported-config` */
-export function latentChannels(unet: Network, vae: Network): number {
-  const channels = unet.config['in_channels'] ?? 4
-  const own = vae.config['latent_channels'] ?? 4
-  if (channels !== own || typeof channels !== 'number')
-    throw new UnsupportedError(
-      'unsupported-config',
-      `in_channels ${String(channels)} of the UNet is not supported by a text-to-image pipeline; supported: ${String(own)}, the autoencoder's latent channels.`,
-      { className: unet.className, key: 'in_channels', value: String(channels), allowed: [String(own)] },
-    )
-  return channels
-}
 
 /** Loaded Stable Diffusion. */
 export class StableDiffusionPipeline {
@@ -86,10 +59,10 @@ export class StableDiffusionPipeline {
     this.#unet = networkOf(parts, 'unet')
     this.#vae = networkOf(parts, 'vae')
     latentChannels(this.#unet, this.#vae)
-    const tokenizer = parts.tokenizers.get('tokenizer')
-    if (tokenizer === undefined)
-      throw new CheckpointError('component-missing', 'The pipeline has no tokenizer.', { component: 'tokenizer' })
-    this.#encoder = new ClipTextEncoder(networkOf(parts, 'text_encoder'), tokenizer, host)
+    const encoder = clipEncoderOf(parts, host, '')
+    if (encoder === null)
+      throw new CheckpointError('component-missing', 'The pipeline has no text encoder.', { component: 'text_encoder' })
+    this.#encoder = encoder
     this.#scheduler = mendedSchedulerSource(parts.scheduler)
     const factor = vaeScaleFactor(this.#vae)
     const [height, width] = sampleSize(this.#unet.config)
@@ -114,53 +87,25 @@ export class StableDiffusionPipeline {
     checkClipSkip(options.clipSkip, this.#encoder.layers)
     const scheduler = prepareScheduler(this.#scheduler, options, this.info.defaults, run)
     const recorder = new Recorder(options.capture)
-    const seed = chooseSeed(options.seed)
-    const generator = new TorchGenerator(seed)
     const guided = guidanceScale > 1
-    const count = options.numImagesPerPrompt ?? 1
-
-    return reportingMemory(this.#host, run, async () => {
-      const watch = new Stopwatch()
-      try {
-        run.status('encoding')
-        const embeds = await this.encodePrompt(prompt, options, guided, run)
-        recorder.keep('prompt_embeds', embeds.promptEmbeds)
-        recorder.keep('negative_prompt_embeds', embeds.negativePromptEmbeds)
-        const encode = watch.lap()
-
-        run.status('denoising')
-        const dims = [count, latentChannels(this.#unet, this.#vae), height / factor, width / factor]
-        const initial = prepareLatents(dims, generator, scheduler.initNoiseSigma)
-        recorder.keep('initial_latents', initial)
-        const { promptEmbeds, negativePromptEmbeds } = embeds
+    return textToImage({
+      options,
+      host: this.#host,
+      scheduler,
+      latentDims: [options.numImagesPerPrompt ?? 1, latentChannels(this.#unet, this.#vae), height / factor, width / factor],
+      encode: async () => {
+        const { promptEmbeds, negativePromptEmbeds } = await this.encodePrompt(prompt, options, guided, run)
+        recorder.keep('prompt_embeds', promptEmbeds)
+        recorder.keep('negative_prompt_embeds', negativePromptEmbeds)
         const condition = negativePromptEmbeds === null ? promptEmbeds : concatBatch([negativePromptEmbeds, promptEmbeds])
-        const predictor = new UnetPredictor(this.#unet, { encoder_hidden_states: condition }, this.#host, run)
-        let latents: PlainTensor
-        try {
-          latents = await denoise({
-            scheduler,
-            latents: initial,
-            predict: (sample, timestep) => predictor.predict(sample, timestep),
-            guidance: guided ? { scale: guidanceScale, rescale: options.guidanceRescale ?? 0 } : null,
-            eta: options.eta ?? 0,
-            generator,
-            recorder,
-            run,
-            onStep: options.onStep,
-            previewEvery: options.previewEvery ?? 0,
-            preview: previewCoefficients.sd,
-          })
-        } finally {
-          predictor.dispose()
-        }
-        const denoising = watch.lap()
-
-        run.status('decoding')
-        const images = await decodeLatents(this.#vae, latents, 'scale', this.#host, run)
-        return finish(images, seed, { encode, denoise: denoising, decode: watch.lap() }, recorder, run)
-      } finally {
-        await this.#host.settle()
-      }
+        return unetPredictor(this.#unet, { encoder_hidden_states: condition }, this.#host, run)
+      },
+      guidance: guided ? { scale: guidanceScale, rescale: options.guidanceRescale ?? 0 } : null,
+      vae: this.#vae,
+      scaling: 'scale',
+      preview: previewCoefficients.sd,
+      recorder,
+      run,
     })
   }
 

@@ -1,0 +1,153 @@
+/** Quantised weights in a browser: MatMulNBits on a real WebGPU device from tensors that are made as they are read, and the cache of them. */
+
+import { afterEach, describe, expect, test } from 'vitest'
+import { convertTable } from '../checkpoint/convert.js'
+import { dequantizeRows, quantizedLayout, quantizeRows, type QuantizeOptions } from '../checkpoint/quantize.js'
+import type { TensorEntry, WeightTable } from '../checkpoint/types.js'
+import { Hub } from '../hub/hub.js'
+import { linear } from '../models/layers.js'
+import { quantizedWeights } from '../models/match-weights.js'
+import { ComponentBuilder } from '../onnx/component-builder.js'
+import { createComponent } from '../runtime/component.js'
+import { openDevice } from '../runtime/open-device.js'
+import { numbers, testCheckpoint, type TestCheckpoint } from '../runtime/testing.js'
+import type { Device, Shapes } from '../runtime/types.js'
+import { quantizeWeights } from './quantize-weights.js'
+import { Run } from './run-hooks.js'
+
+const [columns, rows] = [256, 80]
+const shapes = { 'fc.weight': [rows, columns], 'fc.bias': [rows] }
+
+let device: Device | undefined
+afterEach(async () => {
+  await device?.dispose()
+  device = undefined
+})
+
+/** One Linear from x [n, columns] to y [n, rows], on the device. */
+function makeLinear(on: Device, table: WeightTable) {
+  const options = {
+    ...on.writeOptions({ dtype: 'float32', granularity: 'block' }),
+    quantized: quantizedWeights('CLIPTextModel', table),
+  }
+  const graph = ({ x: dims = [1, columns] }: Shapes) => {
+    const builder = new ComponentBuilder('linear', options)
+    const x = builder.input('x', 'float32', dims)
+    const { y } = builder.stage('linear', { x }, (graph, { x }) => ({ y: linear(graph, x, 'fc', rows) }), '')
+    builder.output('y', y)
+    return builder.finish()
+  }
+  return createComponent({ name: 'linear', device: on, table, graph, shapes: { x: [1, columns] } })
+}
+
+/** x · Wᵀ + b in float64, with the most that float32 can be off: one rounding for each product and sum. */
+function reference(x: Float32Array, weights: Float32Array, bias: Float32Array) {
+  const count = x.length / columns
+  return Array.from({ length: count * rows }, (_, i) => {
+    const [n, row] = [Math.floor(i / rows), i % rows]
+    let sum = bias[row]!
+    let size = Math.abs(sum)
+    for (let k = 0; k < columns; k++) {
+      const term = x[n * columns + k]! * weights[row * columns + k]!
+      sum += term
+      size += Math.abs(term)
+    }
+    return { value: sum, bound: (columns + 3) * 2 ** -24 * size }
+  })
+}
+
+describe.each(['webgpu', 'wasm'] as const)('on %s', (kind) => {
+  const options: QuantizeOptions[] = [{ bits: 8 }, { bits: 4 }, { bits: 4, zeroPoints: true }, { bits: 8, blockSize: 128 }]
+  test.each(options)('a Linear with %o computes with what its codes stand for', async (quantize) => {
+    device = await openDevice({ kind })
+    const { table, values } = testCheckpoint(shapes)
+    const component = makeLinear(device, convertTable(table, { dtype: 'F16', quantize }))
+    const layout = quantizedLayout([rows, columns], quantize)
+    const weights = dequantizeRows(quantizeRows(values.get('fc.weight')!, layout, 'fc.weight'), layout)
+    // A few rows and many take different kernels.
+    for (const count of [1, 5, 70]) {
+      const x = numbers(count * columns, 7)
+      const { y } = await component.run({ x: { type: 'float32', dims: [count, columns], data: x } })
+      const actual = await y!.read()
+      y!.dispose()
+      // The bias is stored in float16.
+      const bias = values.get('fc.bias')!
+      for (const [i, { value, bound }] of reference(x, weights, bias).entries())
+        expect(Math.abs(actual[i]! - value)).toBeLessThanOrEqual(bound + Math.abs(bias[i % rows]!) * 2 ** -11)
+    }
+    if (kind === 'webgpu') {
+      const { codeBytes, blocksPerRow, zeroPointBytes } = layout
+      // Codes, scales and bias in float32 (this device has no shader-f16), zero points: nothing of the float weight.
+      expect(device.memory.snapshot().liveWeights).toBe(rows * (codeBytes + 4 * blocksPerRow + zeroPointBytes + 4))
+    }
+    await component.dispose()
+  })
+})
+
+describe('in the cache', () => {
+  const run = new Run({})
+  /** A checkpoint of two Linears, whose content has a name that no other test uses. */
+  function checkpoint(): TestCheckpoint & { readonly key: string } {
+    const made = testCheckpoint({ 'a.weight': [256, 512], 'b.weight': [300, 512], 'b.bias': [300] }, 'F16')
+    const key = `sha256:${crypto.randomUUID()}`
+    Object.defineProperty(made.source, 'contentKey', { value: key })
+    return { ...made, key }
+  }
+  const open = () => Hub.open({ settings: { chunkBytes: 32 << 10 } })
+  const read = async (table: WeightTable) => {
+    const bytes = new Map<string, Uint8Array>()
+    for (const [name, { source, begin, end }] of table) bytes.set(name, await source.read({ begin, end }))
+    return bytes
+  }
+  const described = (table: WeightTable) => [...table.values()].map(({ name, dtype, shape }: TensorEntry) => [name, dtype, shape])
+
+  test('weights are made once, and then read from the small form alone', async () => {
+    const { table, source } = checkpoint()
+    const expected = convertTable(table, { dtype: 'F16', quantize: { bits: 4 } })
+    const first = await quantizeWeights('unet', table, 'q4', await open(), run)
+    expect(described(first.table)).toEqual(described(expected))
+    const bytes = await read(first.table)
+    expect(bytes).toEqual(await read(expected))
+    first.release()
+    // As after a reload: another hub on the same database, and a source that must not be asked.
+    source.onRead = () => {
+      throw new Error('The original was read')
+    }
+    const second = await quantizeWeights('unet', table, 'q4', await open(), run)
+    expect(await read(second.table)).toEqual(bytes)
+    second.release()
+    await expect(quantizeWeights('unet', table, 'q8', await open(), run)).rejects.toThrow('The original was read')
+  })
+
+  test('making them goes on where it stopped', async () => {
+    const { table, source } = checkpoint()
+    const expected = await read(convertTable(table, { dtype: 'F16', quantize: { bits: 8 } }))
+    const whole = source.reads
+    let left = Math.floor(whole / 2)
+    source.onRead = () => {
+      if (left-- <= 0) throw new Error('The tab was closed')
+    }
+    await expect(quantizeWeights('unet', table, 'q8', await open(), run)).rejects.toThrow('The tab was closed')
+    source.reads = 0
+    source.onRead = () => {}
+    const { table: made, release } = await quantizeWeights('unet', table, 'q8', await open(), run)
+    expect(source.reads).toBeGreaterThan(0)
+    const again = source.reads
+    source.reads = 0
+    expect(await read(made)).toEqual(expected)
+    expect(source.reads).toBe(0)
+    release()
+    // From the beginning it takes more.
+    const fresh = checkpoint()
+    await quantizeWeights('unet', fresh.table, 'q8', await open(), run)
+    expect(again).toBeLessThan(fresh.source.reads)
+  })
+
+  test('another content is another set', async () => {
+    const [a, b] = [checkpoint(), checkpoint()]
+    await quantizeWeights('unet', a.table, 'q4', await open(), run)
+    await quantizeWeights('unet', b.table, 'q4', await open(), run)
+    expect(b.source.reads).toBe(a.source.reads)
+    expect(b.source.reads).toBeGreaterThan(0)
+  })
+})
