@@ -12,19 +12,20 @@ const looserPolicyForDevelopment: Plugin = {
 }
 
 /**
- * In the package the worker stays a module of its own, named by an expression that a consumer's bundler follows: bundling it, that
- * bundler finds onnxruntime-web's wasm too. (Vite's library mode would put all of it into one file as text.)
+ * In the package the worker and onnxruntime-web's wasm stay files of their own, named by expressions that a consumer's bundler
+ * follows. (Vite's library mode would put all of them into one file as text.)
  */
-const workerAsModule: Plugin = {
-  name: 'worker-as-module',
+const urlsForBundlers: Plugin = {
+  name: 'urls-for-bundlers',
   enforce: 'pre',
   transform(code, id) {
-    if (!id.endsWith('/spawn-worker.ts')) return undefined
-    const expression = "new URL('../engine.worker.ts', import.meta.url)"
-    if (!code.includes(expression)) this.error(`spawn-worker.ts no longer says ${expression}`)
-    return code.replace(expression, '__engineWorkerUrl__')
+    if (id.includes('/node_modules/')) return undefined
+    return code.replace(/new URL\(('[^']+'), import\.meta\.url\)/g, '__urlForBundlers__($1)')
   },
-  renderChunk: (code) => code.replace('__engineWorkerUrl__', "new URL('./engine.worker.js', import.meta.url)"),
+  renderChunk: (code) =>
+    code
+      .replace(/__urlForBundlers__\(["'](.+?)["']\)/g, "new URL('$1', import.meta.url)")
+      .replace("'../engine.worker.ts'", "'./engine.worker.js'"),
 }
 
 export default defineConfig(({ mode }) => ({
@@ -32,7 +33,7 @@ export default defineConfig(({ mode }) => ({
   worker: { format: 'es' as const },
   // onnxruntime-web finds its wasm by import.meta.url, which pre-bundling would break.
   optimizeDeps: { exclude: ['onnxruntime-web'] },
-  plugins: mode === 'library' ? [workerAsModule] : [looserPolicyForDevelopment],
+  plugins: mode === 'library' ? [urlsForBundlers] : [looserPolicyForDevelopment],
   build:
     mode === 'library'
       ? {

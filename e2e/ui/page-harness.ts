@@ -10,6 +10,9 @@ export type { AquatintPrompt } from '../../src/ui/element.js'
 export const model = 'fixtures/tiny-sd15'
 export const size = 32
 
+/** The built site's origin. */
+export const site = process.env['AQUATINT_SITE'] ?? 'http://127.0.0.1:4173'
+
 /** Each test has a look-alike of its own. */
 export const test = base.extend<{ server: HubServer }>({
   server: async ({ page: _page }, use) => {

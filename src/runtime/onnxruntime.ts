@@ -8,6 +8,7 @@ import type * as ort from 'onnxruntime-web'
 import { DeviceError } from '../errors.js'
 import { Mutex } from './mutex.js'
 import type { DeviceKind } from './types.js'
+import { isCrossOriginScript, wasmFiles } from './wasm-files.js'
 
 export type OnnxRuntime = typeof ort
 export type Session = ort.InferenceSession
@@ -64,7 +65,10 @@ async function load(build: Build): Promise<OnnxRuntime> {
     )
   }
   // Threads need shared memory, which a page has only when it is cross-origin isolated. A GPU does not need them.
-  const threads = build === 'wasm' && globalThis.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency, 8) : 1
+  const foreign = isCrossOriginScript()
+  const threads = build === 'wasm' && globalThis.crossOriginIsolated && !foreign ? Math.min(navigator.hardwareConcurrency, 8) : 1
   runtime.env.wasm.numThreads = threads
+  // Otherwise it would look beside its script for a module that it holds already (importWasmModule in its wasm-utils-import.ts).
+  if (foreign) runtime.env.wasm.wasmPaths = { wasm: wasmFiles[build]().href }
   return runtime
 }

@@ -1,0 +1,232 @@
+/** Issue 6, promise 7: one script tag, on another origin, under a strict policy, twice on a page, in forms; and in a frame. */
+
+import type { Page } from '@playwright/test'
+import type { HubServer } from './hub-server/types.js'
+import { expect, model, site, size, test } from './ui/page-harness.js'
+import { startSite, type ServedPage } from './ui/site-server.js'
+
+
+/** The tag as a site owner writes it. */
+function tag(server: HubServer, more = ''): string {
+  return `<aquatint-prompt model="${model}" endpoint="${server.url}" device="wasm" steps="2" width="${size}" height="${size}" seed="7" ${more}></aquatint-prompt>`
+}
+
+/** The strictest policy the widget runs under: no inline script or style, no eval, no data: or blob: images. */
+function policy(server: HubServer): string {
+  return [
+    `default-src 'none'`,
+    `script-src ${site} 'wasm-unsafe-eval'`,
+    'worker-src blob:',
+    `connect-src ${site} ${server.url} ${server.cdnUrl}`,
+  ].join('; ')
+}
+
+/** Opens a page of another origin, and fails on anything its policy refuses. */
+async function openSite(page: Page, served: ServedPage, work: (refused: readonly string[]) => Promise<void>): Promise<void> {
+  const other = await startSite({ '/': served })
+  const refused: string[] = []
+  page.on('console', (message) => {
+    if (/Content Security Policy|Refused to/.test(message.text())) refused.push(message.text())
+  })
+  try {
+    await page.goto(`${other.url}/`)
+    await page.waitForFunction(() => customElements.get('aquatint-prompt') !== undefined)
+    await work(refused)
+  } finally {
+    await other.close()
+  }
+}
+
+/** Makes a picture in the nth box and gives its pixels. */
+function pixels(page: Page, prompt: string, index = 0): Promise<readonly number[]> {
+  return page.evaluate(
+    async ([text, at]) => {
+      const box = document.querySelectorAll('aquatint-prompt')[at]
+      if (box === undefined) throw new Error('no box')
+      box.settings = { prompt: text }
+      const { images } = await box.generate()
+      return [...(images[0]?.data ?? [])]
+    },
+    [prompt, index] as const,
+  )
+}
+
+test('one script tag on another origin, under a strict policy: a picture, and nothing refused', async ({ page, server }) => {
+  const html = `<!doctype html><title>A shop</title><script type="module" src="${site}/element.js"></script>${tag(server)}`
+  await openSite(page, { html, headers: { 'content-security-policy': policy(server) } }, async (refused) => {
+    const globals = () =>
+      page.evaluate(() => Object.getOwnPropertyNames(window).filter((name) => /aquatint|comlink|ort/i.test(name)))
+    const picture = await pixels(page, 'a red apple')
+    expect(picture).toHaveLength(size * size * 4)
+    expect(refused).toEqual([])
+    expect(await globals()).toEqual([])
+    expect(
+      await page.evaluate(() => [self.crossOriginIsolated, document.adoptedStyleSheets.length, document.styleSheets.length]),
+    ).toEqual([false, 0, 0])
+  })
+})
+
+test('two boxes on a page share one worker, one pipeline and one download', async ({ page, server }) => {
+  const html = `<!doctype html><title>Two</title><script type="module" src="${site}/element.js"></script>${tag(server)}${tag(server)}`
+  await openSite(page, { html }, async () => {
+    const [first, second] = await Promise.all([pixels(page, 'a red apple', 0), pixels(page, 'a red apple', 1)])
+    expect(second).toEqual(first)
+    expect(page.workers()).toHaveLength(1)
+    expect(
+      await page.evaluate(() => {
+        const [one, two] = document.querySelectorAll('aquatint-prompt')
+        return one?.pipeline !== undefined && one.pipeline === two?.pipeline
+      }),
+    ).toBe(true)
+    const asked = server.log
+      .filter(({ kind, file }) => kind === 'resolve' && file?.endsWith('.safetensors') === true)
+      .map(({ file }) => file)
+    expect(asked).toHaveLength(new Set(asked).size)
+
+    // One goes; the other goes on.
+    await page.evaluate(() => document.querySelector('aquatint-prompt')?.remove())
+    expect(await pixels(page, 'a red apple')).toEqual(first)
+  })
+})
+
+test('in a form it is required, sends the picture under its name, and is reset', async ({ page, server }) => {
+  const html = `<!doctype html><title>Form</title><script type="module" src="${site}/element.js"></script>
+    <form>${tag(server, 'name="picture" required prompt="a boat"')}<button>Send</button></form>`
+  await openSite(page, { html }, async () => {
+    const form = () =>
+      page.evaluate(() => {
+        const element = document.querySelector('form')
+        const value = element === null ? null : new FormData(element).get('picture')
+        return {
+          valid: element?.checkValidity(),
+          file: value instanceof File ? { name: value.name, type: value.type, some: value.size > 100 } : value,
+        }
+      })
+    expect(await form()).toEqual({ valid: false, file: null })
+    await pixels(page, 'a red apple')
+    expect(await form()).toEqual({ valid: true, file: { name: 'a-red-apple-7.png', type: 'image/png', some: true } })
+    await page.evaluate(() => document.querySelector('form')?.reset())
+    expect(await form()).toEqual({ valid: false, file: null })
+    await expect(page.getByLabel('Prompt', { exact: true })).toHaveValue('a boat')
+    await page.evaluate(() => document.querySelector('fieldset, form aquatint-prompt')?.setAttribute('disabled', ''))
+    await expect(page.getByRole('button', { name: 'Generate' })).toBeDisabled()
+  })
+})
+
+test('its events tell the way, its parts and properties are styled from outside, its own styles stay inside', async ({
+  page,
+  server,
+}) => {
+  const html = `<!doctype html><title>Styled</title><script type="module" src="${site}/element.js"></script>
+    <style>aquatint-prompt { --aquatint-accent: rgb(0, 90, 160) } aquatint-prompt::part(run) { text-transform: uppercase }</style>
+    <button id="outside">Outside</button>${tag(server)}`
+  await openSite(page, { html }, async () => {
+    const before = await page.locator('#outside').evaluate((button) => getComputedStyle(button).padding)
+    const run = page.getByRole('button', { name: 'Generate' })
+    await expect(run).toHaveCSS('background-color', 'rgb(0, 90, 160)')
+    await expect(run).toHaveCSS('text-transform', 'uppercase')
+    const seen = await page.evaluate(async () => {
+      const box = document.querySelector('aquatint-prompt')
+      if (box === null) throw new Error('no box')
+      const types: string[] = []
+      for (const type of ['load', 'progress', 'step', 'image', 'error', 'statechange'] as const)
+        box.addEventListener(type, () => types.push(type))
+      box.prompt = 'a red apple'
+      await box.generate()
+      return types
+    })
+    expect([...new Set(seen)].sort()).toEqual(['image', 'load', 'progress', 'statechange', 'step'])
+    expect(seen.filter((type) => type === 'step')).toHaveLength(3)
+    expect(await page.locator('#outside').evaluate((button) => getComputedStyle(button).padding)).toBe(before)
+  })
+})
+
+test('properties set before the script has come are taken', async ({ page, server }) => {
+  const html = `<!doctype html><title>Late</title>${tag(server)}
+    <script>document.querySelector('aquatint-prompt').prompt = 'set early'</script><script type="module" src="${site}/element.js"></script>`
+  await openSite(page, { html }, async () => {
+    await expect(page.getByLabel('Prompt', { exact: true })).toHaveValue('set early')
+  })
+})
+
+test('the frame answers its page by messages', async ({ page, server }) => {
+  const other = await startSite({ '/': { html: '<!doctype html><title>Framed</title>' } })
+  try {
+    await page.goto(other.url)
+    const query = new URLSearchParams({
+      origin: other.url,
+      model,
+      endpoint: server.url,
+      device: 'wasm',
+      steps: '2',
+      width: String(size),
+      height: String(size),
+      seed: '7',
+    })
+    const answer = await page.evaluate(
+      ([src, origin]) =>
+        new Promise<{ types: string[]; id: unknown; prompt: unknown; files: number }>((resolve, reject) => {
+          const frame = document.createElement('iframe')
+          const types: string[] = []
+          window.addEventListener('message', (event: MessageEvent<Record<string, unknown>>) => {
+            if (event.source !== frame.contentWindow || event.origin !== origin) return
+            const { type, id, settings, files, message } = event.data
+            types.push(String(type))
+            if (type === 'ready') {
+              frame.contentWindow?.postMessage(
+                { aquatint: 1, type: 'generate', id: 'mine', settings: { prompt: 'a red apple' } },
+                origin,
+              )
+            } else if (type === 'image') {
+              resolve({ types, id, prompt: (settings as { prompt: unknown }).prompt, files: (files as File[])[0]?.size ?? 0 })
+            } else if (type === 'error') reject(new Error(String(message)))
+          })
+          frame.src = src
+          document.body.append(frame)
+        }),
+      [`${site}/embed.html?${query}`, site] as const,
+    )
+    expect(answer).toMatchObject({ id: 'mine', prompt: 'a red apple' })
+    expect(answer.files).toBeGreaterThan(100)
+    expect(answer.types).toEqual(expect.arrayContaining(['ready', 'state', 'step', 'height', 'image']))
+  } finally {
+    await other.close()
+  }
+})
+
+test('a page of another origin than the frame was given gets no word and no obedience', async ({ page }) => {
+  const other = await startSite({ '/': { html: '<!doctype html><title>Stranger</title>' } })
+  try {
+    await page.goto(other.url)
+    await page.evaluate(
+      ([src, origin]) =>
+        new Promise<void>((resolve) => {
+          const heard: unknown[] = []
+          Object.assign(window, { heard })
+          window.addEventListener('message', (event) => heard.push(event.data))
+          const frame = document.createElement('iframe')
+          frame.addEventListener('load', () => {
+            frame.contentWindow?.postMessage({ aquatint: 1, type: 'set', settings: { prompt: 'obeyed' } }, origin)
+            resolve()
+          })
+          frame.src = src
+          document.body.append(frame)
+        }),
+      [`${site}/embed.html?origin=https://someone.example&prompt=untouched`, site] as const,
+    )
+    const frame = page.frameLocator('iframe')
+    await expect(frame.getByLabel('Prompt', { exact: true })).toHaveValue('untouched')
+    // A message that is obeyed has been by the time a later one of the frame's own has come round.
+    await frame.locator('aquatint-prompt').evaluate(
+      () =>
+        new Promise<void>((resolve) => {
+          window.addEventListener('message', () => resolve(), { once: true })
+          window.postMessage('round')
+        }),
+    )
+    await expect(frame.getByLabel('Prompt', { exact: true })).toHaveValue('untouched')
+    expect(await page.evaluate(() => (window as unknown as { heard: unknown[] }).heard)).toEqual([])
+  } finally {
+    await other.close()
+  }
+})

@@ -1,0 +1,13 @@
+/** Where the WebAssembly of each of onnxruntime-web's builds lies, as expressions that bundlers follow. */
+
+/** The URL of a build's file. */
+export const wasmFiles = {
+  jspi: () => new URL('onnxruntime-web/ort-wasm-simd-threaded.jspi.wasm', import.meta.url),
+  webgpu: () => new URL('onnxruntime-web/ort-wasm-simd-threaded.asyncify.wasm', import.meta.url),
+  wasm: () => new URL('onnxruntime-web/ort-wasm-simd-threaded.wasm', import.meta.url),
+}
+
+/** Whether this script came from another origin than the worker that runs it, as in a widget on somebody's page. */
+export function isCrossOriginScript(): boolean {
+  return new URL(import.meta.url).origin !== globalThis.location.origin
+}
