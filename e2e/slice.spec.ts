@@ -158,12 +158,12 @@ const broken: readonly {
 }[] = [
   {
     name: 'a missing shard',
-    code: 'missing-shard',
+    code: 'shard-missing',
     files: (files) => Object.fromEntries(Object.entries(files).filter(([path]) => path !== shard)),
   },
   {
     name: 'a shard shorter than its header says',
-    code: 'tensor-outside-file',
+    code: 'safetensors-offsets',
     files: (files) => ({ ...files, [shard]: (files[shard] ?? new Uint8Array()).slice(0, -64) }),
   },
   {
