@@ -28,15 +28,21 @@ function title(item: FixtureCase): string {
   return `${item.scheduler ?? 'own scheduler'} ${JSON.stringify(item.extra)} seed ${item.seed}`
 }
 
-for (const name of ['tiny-sd15', 'tiny-sd21', 'tiny-sdxl']) {
+for (const name of ['tiny-sd15', 'tiny-sd21', 'tiny-sdxl', 'tiny-sd3', 'tiny-sd35']) {
   describe(name, () => {
     const loaded = new Map<string, Promise<LoadedPipeline>>()
     const load = (item: FixtureCase) => {
       const variant = typeof item.extra['variant'] === 'string' ? item.extra['variant'] : undefined
-      const key = variant ?? ''
+      const left = Object.keys(item.extra).filter((key) => item.extra[key] === null)
+      const components = Object.fromEntries(left.map((key) => [key, null]))
+      const key = JSON.stringify([variant, left])
       const pipeline =
         loaded.get(key) ??
-        DiffusionPipeline.fromPretrained(diskRepository(join(fixtures, name, 'repo')), { device: 'wasm', variant })
+        DiffusionPipeline.fromPretrained(diskRepository(join(fixtures, name, 'repo')), {
+          device: 'wasm',
+          variant,
+          components,
+        })
       loaded.set(key, pipeline)
       return pipeline
     }

@@ -6,6 +6,7 @@ import type { PipelineSpec } from './pipeline-loading.js'
 import type { GenerateHooks } from './run-hooks.js'
 import { StableDiffusionPipeline, stableDiffusionSpec } from './stable-diffusion/stable-diffusion-pipeline.js'
 import { StableDiffusionXLPipeline, stableDiffusionXLSpec } from './stable-diffusion-xl/stable-diffusion-xl-pipeline.js'
+import { StableDiffusion3Pipeline, stableDiffusion3Spec } from './stable-diffusion-3/stable-diffusion-3-pipeline.js'
 import type { GenerateOptions, GenerateResult, PipelineInfo } from './types.js'
 
 /** A loaded pipeline of any family. */
@@ -18,9 +19,10 @@ export interface LoadedPipeline {
 const constructors = new Map<string, new (opened: OpenedPipeline) => LoadedPipeline>([
   [stableDiffusionSpec.className, StableDiffusionPipeline],
   [stableDiffusionXLSpec.className, StableDiffusionXLPipeline],
+  [stableDiffusion3Spec.className, StableDiffusion3Pipeline],
 ])
 /** What the pipelines are made of. */
-export const pipelineSpecs: readonly PipelineSpec[] = [stableDiffusionSpec, stableDiffusionXLSpec]
+export const pipelineSpecs: readonly PipelineSpec[] = [stableDiffusionSpec, stableDiffusionXLSpec, stableDiffusion3Spec]
 
 export const DiffusionPipeline = {
   /**

@@ -29,6 +29,21 @@ export function concatLast(tensors: readonly PlainTensor[]): PlainTensor {
   return { dims: [...(tensors[0]?.dims.slice(0, -1) ?? []), width], data }
 }
 
+/** Sequences [1, tokens, width] one below the other, as `torch.cat(dim=-2)`. */
+export function concatTokens(tensors: readonly PlainTensor[]): PlainTensor {
+  const { data } = concatBatch(tensors)
+  const width = tensors[0]?.dims.at(-1) ?? 1
+  return { dims: [1, data.length / width, width], data }
+}
+
+/** Zeros after each row of the last axis, up to `width`. */
+export function padLast(tensor: PlainTensor, width: number): PlainTensor {
+  const own = tensor.dims.at(-1) ?? 0
+  if (own >= width) return tensor
+  const rows = tensor.data.length / own
+  return concatLast([tensor, { dims: [...tensor.dims.slice(0, -1), width - own], data: new Float32Array(rows * (width - own)) }])
+}
+
 /** `count` copies along the first axis of a tensor whose first axis is 1. */
 export function repeatBatch(tensor: PlainTensor, count: number): PlainTensor {
   return concatBatch(Array.from({ length: count }, () => tensor))

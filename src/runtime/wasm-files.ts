@@ -9,5 +9,6 @@ export const wasmFiles = {
 
 /** Whether this script came from another origin than the worker that runs it, as in a widget on somebody's page. */
 export function isCrossOriginScript(): boolean {
-  return new URL(import.meta.url).origin !== globalThis.location.origin
+  // Node has no location, and reads the files next to the package.
+  return 'location' in globalThis && new URL(import.meta.url).origin !== globalThis.location.origin
 }
