@@ -32,7 +32,13 @@ export class Connection {
     worker.addEventListener('error', (event) => {
       // An error inside a call crosses as that call's result; this one is a script that did not load, or a crash.
       event.preventDefault()
-      this.#die('The engine stopped: its worker failed.', (event as ErrorEvent).message)
+      const { message } = event as Partial<ErrorEvent>
+      this.#die(
+        message === undefined || message === ''
+          ? 'The engine’s worker could not be started: its script did not load, or the page’s Content-Security-Policy refuses it.'
+          : `The engine stopped: its worker failed (${message}).`,
+        message,
+      )
     })
     void this.#guard(locks)
   }
