@@ -250,6 +250,34 @@ describe('on a GPU', () => {
     await other.dispose()
   })
 
+  test("what the GPU finds wrong with a run is that run's error, and no later one's", async () => {
+    const { component } = tower({ granularity: 'block' })
+    const whole = await run(component, input())
+    const x = gpu.upload(input(), 'test')
+    // Behind the account's back: the buffer is gone, and the GPU process says so when commands use it.
+    GPUBuffer.prototype.destroy.call(x.buffer)
+    await expect(component.run({ x })).rejects.toMatchObject({
+      code: 'gpu-error',
+      message: expect.stringMatching(/tower.*destroyed/),
+    })
+    expect(await run(component, input())).toEqual(whole)
+    await component.dispose()
+  })
+
+  test('a GPU without room for the weights is an error, and what was made is given back', async () => {
+    const { component, source } = tower({ granularity: 'block' })
+    const popErrorScope = gpu.gpu.popErrorScope.bind(gpu.gpu)
+    let pops = 0
+    // Filling a software adapter for real would fill the machine: the fifth buffer is said to be too many.
+    gpu.gpu.popErrorScope = async () => (((await popErrorScope()) ?? ++pops === 5) ? new GPUOutOfMemoryError('no room') : null)
+    await expect(component.load()).rejects.toMatchObject({ code: 'out-of-memory', message: expect.stringContaining('no room') })
+    gpu.gpu.popErrorScope = popErrorScope
+    expect(source.reads).toBe(0)
+    expect(device.memory.snapshot()).toMatchObject({ live: 0, liveWeights: 0 })
+    expect(await run(component, input())).toHaveLength(rows * towerSizes.output)
+    await component.dispose()
+  })
+
   test('a lost device is an error, and its account is empty', async () => {
     const { component } = tower({ granularity: 'block' })
     await component.load()

@@ -72,3 +72,14 @@ async function load(build: Build): Promise<OnnxRuntime> {
   if (foreign) runtime.env.wasm.wasmPaths = { wasm: wasmFiles[build]().href }
   return runtime
 }
+
+/** Runs a call into onnxruntime and tells its errors, which are text only, as ours. @throws DeviceError `out-of-memory`, `runtime-error` */
+export async function explained<T>(doing: string, call: () => Promise<T>): Promise<T> {
+  try {
+    return await call()
+  } catch (cause) {
+    const text = cause instanceof Error ? cause.message : String(cause)
+    const code = /out of memory|bad_alloc|allocation failed/i.test(text) ? 'out-of-memory' : 'runtime-error'
+    throw new DeviceError(code, `onnxruntime failed while ${doing}: ${text}`, { doing }, cause)
+  }
+}

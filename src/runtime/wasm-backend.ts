@@ -10,7 +10,7 @@ import { throwIfAborted } from '../util/abort.js'
 import type { Backend, StageInput } from './backend.js'
 import { elementCount } from './convert.js'
 import type { Allocation } from './memory-account.js'
-import { onnxruntimeLock, type OrtTensor, type Session } from './onnxruntime.js'
+import { explained, onnxruntimeLock, type OrtTensor, type Session } from './onnxruntime.js'
 import { checkHostTensor, CpuTensor, GpuTensor } from './tensors.js'
 import type { DeviceTensor, HostTensor, LoadOptions } from './types.js'
 import type { WasmDevice } from './wasm-device.js'
@@ -70,11 +70,13 @@ export class WasmBackend implements Backend {
       })
       const session = await onnxruntimeLock.run(
         () =>
-          this.#device.runtime.InferenceSession.create(stage.program.model, {
-            executionProviders: ['wasm'],
-            externalData,
-            logSeverityLevel: 3,
-          }),
+          explained(`compiling ${this.#name} (${stage.name})`, () =>
+            this.#device.runtime.InferenceSession.create(stage.program.model, {
+              executionProviders: ['wasm'],
+              externalData,
+              logSeverityLevel: 3,
+            }),
+          ),
         signal,
       )
       return { session, allocation }
@@ -116,7 +118,10 @@ export class WasmBackend implements Backend {
       const tensor = inputs[name]
       if (tensor !== undefined && !(tensor instanceof GpuTensor)) feeds[name] = new Tensor(type, tensor.data, dims)
     }
-    const results = await onnxruntimeLock.run(() => loaded.session.run(feeds), signal)
+    const results = await onnxruntimeLock.run(
+      () => explained(`running ${this.#name} (${stage.name})`, () => loaded.session.run(feeds)),
+      signal,
+    )
     return Object.fromEntries(
       stage.program.outputs.map(({ name, type, dims }) => [name, new CpuTensor(this.#output(stage, type, dims, results[name]))]),
     )

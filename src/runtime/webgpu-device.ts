@@ -7,7 +7,7 @@ import { valueBytes } from './convert.js'
 import { GpuBuffers } from './gpu-buffers.js'
 import { describeAdapter, deviceLostError, requestDevice, watched, type Watched } from './gpu-device.js'
 import { MemoryAccount } from './memory-account.js'
-import { loadOnnxRuntime, onnxruntimeLock, type OnnxRuntime, type Session } from './onnxruntime.js'
+import { explained, loadOnnxRuntime, onnxruntimeLock, type OnnxRuntime, type Session } from './onnxruntime.js'
 import { SessionCache } from './session-cache.js'
 import { checkHostTensor, GpuTensor } from './tensors.js'
 import { computeType } from './compute-type.js'
@@ -95,7 +95,9 @@ export class WebGpuDevice implements RuntimeDevice {
     this.assertUsable()
     const work = onnxruntimeLock.run(async () => {
       this.assertUsable()
-      return this.buffers.runAs(use.owner, use.expected ?? 0, () => watched(this.gpu, use.doing, task))
+      return this.buffers.runAs(use.owner, use.expected ?? 0, () =>
+        watched(this.gpu, use.doing, () => explained(use.doing, task)),
+      )
     }, signal)
     return this.orLost(work)
   }
@@ -121,7 +123,10 @@ export class WebGpuDevice implements RuntimeDevice {
   async #createSession(program: Program, user: string): Promise<Session> {
     const { value, verified } = await this.exclusively({ owner: user, doing: `compiling a part of ${user}` }, () =>
       this.runtime.InferenceSession.create(program.model, {
-        executionProviders: [{ name: 'webgpu', device: this.gpu, storageBufferCacheMode: 'disabled' }],
+        // Its buffers go to our shelves, its errors to our scopes.
+        executionProviders: [
+          { name: 'webgpu', device: this.gpu, storageBufferCacheMode: 'disabled', validationMode: 'wgpuOnly' },
+        ],
         preferredOutputLocation: 'gpu-buffer',
         logSeverityLevel: 3,
       }),
