@@ -1,0 +1,179 @@
+/**
+ * Quantising while streaming, against casting to float16, on the weights of one full-size block: seconds, bytes, memory, and what is lost.
+ * The weights are random (normal, as networks begin); the shapes are those of a published model's table in fixtures/weight-tables.
+ *
+ *     node --expose-gc scripts/run.mjs bench/quantize.ts [table] [--json]
+ */
+
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { convertTable, type ConvertOptions } from '../src/checkpoint/convert.js'
+import { decodeFloats } from '../src/checkpoint/convert-floats.js'
+import { dequantizeRows, isQuantizable, quantizedLayout, quantizeRows, type QuantizeOptions } from '../src/checkpoint/quantize.js'
+import type { TensorEntry, WeightTable } from '../src/checkpoint/types.js'
+import type { ByteRange } from '../src/hub/types.js'
+import { float32ToFloat16 } from '../src/util/half.js'
+
+interface Measured {
+  readonly dtype: string
+  /** Bytes of the whole model's weights in this form. */
+  readonly modelBytes: number
+  readonly bytes: number
+  readonly seconds: number
+  /** Of one core: what a busy machine does not blur. */
+  readonly cpuSeconds: number
+  /** Source bytes made into this form in a second of one core. */
+  readonly megabytesPerSecond: number
+  /** Most array memory above what there was before, sampled between pieces. */
+  readonly peakBytes: number
+}
+
+const forms: readonly (readonly [string, ConvertOptions])[] = [
+  ['float32', { dtype: 'F32' }],
+  ['float16', { dtype: 'F16' }],
+  ['q8', { dtype: 'F16', quantize: { bits: 8 } }],
+  ['q4', { dtype: 'F16', quantize: { bits: 4 } }],
+  ['q4 with zero points', { dtype: 'F16', quantize: { bits: 4, zeroPoints: true } }],
+]
+
+/** 16 MiB of normal numbers with the deviation of a Linear's initial weights, float32 or float16, to be read again and again. */
+function randomBytes(type: 'F32' | 'F16'): Uint8Array<ArrayBuffer> {
+  const values = new Float32Array(1 << 22)
+  let state = 1
+  const uniform = () => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0
+    return (state + 0.5) / 2 ** 32
+  }
+  for (let i = 0; i < values.length; i += 2) {
+    const radius = 0.02 * Math.sqrt(-2 * Math.log(uniform()))
+    const angle = 2 * Math.PI * uniform()
+    values[i] = radius * Math.cos(angle)
+    values[i + 1] = radius * Math.sin(angle)
+  }
+  return new Uint8Array((type === 'F32' ? values : float32ToFloat16(values)).buffer)
+}
+
+function readTable(file: string): {
+  readonly className: string
+  readonly shapes: readonly (readonly [string, readonly number[]])[]
+} {
+  const path = fileURLToPath(new URL(`../fixtures/weight-tables/${file}.json`, import.meta.url))
+  const json = JSON.parse(readFileSync(path, 'utf8')) as {
+    _class_name: string
+    tensors: Readonly<Record<string, readonly number[]>>
+  }
+  return { className: json._class_name, shapes: Object.entries(json.tensors) }
+}
+
+function tableOf(shapes: readonly (readonly [string, readonly number[]])[], type: 'F32' | 'F16'): WeightTable {
+  const pool = randomBytes(type)
+  const read = ({ begin, end }: ByteRange) => {
+    const bytes = new Uint8Array(end - begin)
+    // Always from the pool's beginning, in steps of its size: memory traffic as from a file in the page cache.
+    for (let at = 0; at < bytes.byteLength; at += pool.byteLength)
+      bytes.set(pool.subarray(0, Math.min(pool.byteLength, bytes.byteLength - at)), at)
+    return Promise.resolve(bytes)
+  }
+  return new Map(
+    shapes.map(([name, shape]): [string, TensorEntry] => {
+      const end = shape.reduce((product, dim) => product * dim, type === 'F32' ? 4 : 2)
+      return [name, { name, shape, dtype: type, source: { byteLength: end, read }, begin: 0, end }]
+    }),
+  )
+}
+
+const bytesOf = (table: WeightTable) => [...table.values()].reduce((sum, entry) => sum + entry.end - entry.begin, 0)
+
+async function measure(dtype: string, options: ConvertOptions, block: WeightTable, model: WeightTable): Promise<Measured> {
+  const run = async (afterPiece: () => void) => {
+    const converted = convertTable(block, options)
+    for (const { source, begin, end } of converted.values()) {
+      for (let at = begin; at < end; at += 8 << 20) {
+        await source.read({ begin: at, end: Math.min(at + (8 << 20), end) })
+        afterPiece()
+      }
+    }
+    return bytesOf(converted)
+  }
+  // Once for memory, collecting what each piece left behind; once for time.
+  globalThis.gc?.()
+  const before = process.memoryUsage().arrayBuffers
+  let peakBytes = 0
+  await run(() => {
+    peakBytes = Math.max(peakBytes, process.memoryUsage().arrayBuffers - before)
+    globalThis.gc?.()
+  })
+  const cpu = process.cpuUsage()
+  const start = performance.now()
+  const bytes = await run(() => {})
+  const used = process.cpuUsage(cpu)
+  const seconds = (performance.now() - start) / 1000
+  return {
+    dtype,
+    modelBytes: bytesOf(convertTable(model, options)),
+    bytes,
+    seconds,
+    cpuSeconds: (used.user + used.system) / 1e6,
+    megabytesPerSecond: bytesOf(block) / (used.user + used.system),
+    peakBytes,
+  }
+}
+
+/** Signal to noise of weights against what they become, in dB. */
+function signalToNoise(options: QuantizeOptions): number {
+  const values = decodeFloats(randomBytes('F32'), 'F32')
+  const layout = quantizedLayout([values.length / 4096, 4096], options)
+  const back = dequantizeRows(quantizeRows(values, layout, 'random'), layout)
+  let [signal, noise] = [0, 0]
+  for (const [i, value] of values.entries()) {
+    signal += value ** 2
+    noise += (value - (back[i] ?? 0)) ** 2
+  }
+  return 10 * Math.log10(signal / noise)
+}
+
+/** Runs the bench. */
+export async function main(args: readonly string[]): Promise<void> {
+  const file = args.find((arg) => !arg.startsWith('--')) ?? 't5-xxl-encoder'
+  const { className, shapes } = readTable(file)
+  const linear = shapes.filter(([name, shape]) => isQuantizable({ name, shape, dtype: 'F16' }, { bits: 4 }))
+  // One block's worth of Linear weights: the first 200 million of them.
+  let count = 0
+  const block = linear.filter(([, shape]) => (count += shape.reduce((a, b) => a * b, 1)) <= 2e8)
+  const type = 'F16'
+  const [part, model] = [tableOf(block, type), tableOf(shapes, type)]
+  const rows: Measured[] = []
+  for (const [dtype, options] of forms) rows.push(await measure(dtype, options, part, model))
+  const noise = Object.fromEntries(
+    ([4, 8] as const).flatMap((bits) =>
+      [16, 32, 64, 128].flatMap((blockSize) =>
+        [false, true].map(
+          (zeroPoints) =>
+            [
+              `q${bits}, blocks of ${blockSize}${zeroPoints ? ' with zero points' : ''}`,
+              signalToNoise({ bits, blockSize, zeroPoints }),
+            ] as const,
+        ),
+      ),
+    ),
+  )
+  if (args.includes('--json')) {
+    console.log(JSON.stringify({ table: file, className, sourceBytes: bytesOf(part), rows, signalToNoise: noise }, null, 2))
+    return
+  }
+  console.log(`${className} (${file}), ${block.length} Linear weights, ${(bytesOf(part) / 1e6).toFixed(0)} MB as float16`)
+  console.log('dtype                 model GB   part MB   seconds     cpu s    MB/cpu s  peak MiB')
+  for (const row of rows) {
+    const cells = [
+      row.modelBytes / 1e9,
+      row.bytes / 1e6,
+      row.seconds,
+      row.cpuSeconds,
+      row.megabytesPerSecond,
+      row.peakBytes / 2 ** 20,
+    ]
+    console.log(row.dtype.padEnd(20) + cells.map((cell, i) => cell.toFixed([0, 2, 3].includes(i) ? 2 : 0).padStart(10)).join(''))
+  }
+  console.log('\nsignal to noise of normal weights, dB')
+  for (const [form, decibels] of Object.entries(noise)) console.log(`${form.padEnd(36)}${decibels.toFixed(2)}`)
+}
