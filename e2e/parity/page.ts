@@ -27,6 +27,13 @@ const extras: Readonly<Record<string, keyof GenerateOptions>> = {
   guidance_rescale: 'guidanceRescale',
   num_images_per_prompt: 'numImagesPerPrompt',
   negative_prompt_2: 'negativePrompt2',
+  prompt_3: 'prompt3',
+  negative_prompt_3: 'negativePrompt3',
+  max_sequence_length: 'maxSequenceLength',
+  skip_guidance_layers: 'skipGuidanceLayers',
+  skip_layer_guidance_scale: 'skipLayerGuidanceScale',
+  skip_layer_guidance_start: 'skipLayerGuidanceStart',
+  skip_layer_guidance_stop: 'skipLayerGuidanceStop',
 }
 
 /** Keys of `extra` that are no argument of the call: they choose what is loaded. */
