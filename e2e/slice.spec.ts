@@ -10,7 +10,7 @@ import { startHubServer } from './hub-server/server.js'
 import type { HubServer } from './hub-server/types.js'
 import { readReference } from './parity/safetensors.js'
 import type { ParityCase } from './parity/protocol.js'
-import type {} from '../src/ui/element.js'
+import type { AquatintPrompt } from '../src/ui/element.js'
 
 const folder = 'fixtures/tiny-sdxl/repo'
 const [item] = JSON.parse(readFileSync('fixtures/tiny-sdxl/case.json', 'utf8')) as [ParityCase]
@@ -56,7 +56,7 @@ async function generate(page: Page, prompt = item.prompt, negative = item.negati
   const outcome = page.evaluate(
     () =>
       new Promise<Outcome>((resolve) => {
-        const box = document.querySelector('aquatint-prompt')
+        const box: AquatintPrompt | null = document.querySelector('aquatint-prompt')
         box?.addEventListener(
           'image',
           ({ detail }) => {
@@ -130,7 +130,7 @@ test('a component is swapped for another repository’s', async ({ page, server 
   await open(page, server)
   const images = await page.evaluate(
     async ([endpoint, prompt, negativePrompt]) => {
-      const box = document.querySelector('aquatint-prompt')
+      const box: AquatintPrompt | null = document.querySelector('aquatint-prompt')
       if (box === null) throw new Error('no box')
       box.loadOptions = { endpoint, device: 'wasm', components: { unet: { repo: 'someone/unet-only', subfolder: 'unet' } } }
       box.settings = { model: 'someone/without-unet-weights', prompt, negativePrompt }

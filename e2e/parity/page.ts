@@ -74,8 +74,9 @@ window.runParityCase = async (settings, item) => {
 /** The case's scheduler: another class, or the repository's with other keys, or undefined for the repository's as it is. */
 function schedulerOf(item: ParityCase, own: string): SchedulerReference | undefined {
   const config = item.extra?.['scheduler_config'] as Record<string, unknown> | undefined
-  if (item.scheduler == null && config === undefined) return undefined
-  return { className: item.scheduler ?? own, config }
+  const className = item.scheduler ?? undefined
+  if (className === undefined && config === undefined) return undefined
+  return { className: className ?? own, config }
 }
 
 function extraOption(key: string): string {

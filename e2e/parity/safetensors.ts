@@ -18,7 +18,7 @@ export function readReference(path: string): Map<string, Tensor> {
     if (name === '__metadata__') continue
     const [begin, end] = entry.data_offsets
     const bytes = file.buffer.slice(file.byteOffset + 8 + headerLength + begin, file.byteOffset + 8 + headerLength + end)
-    tensors.set(name, { dims: entry.shape, data: toFloat32(entry.dtype, bytes as ArrayBuffer, name) })
+    tensors.set(name, { dims: entry.shape, data: toFloat32(entry.dtype, bytes, name) })
   }
   return tensors
 }
