@@ -5,7 +5,7 @@
  *     node --expose-gc scripts/run.mjs bench/quantize.ts [table] [--json]
  */
 
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { convertTable, type ConvertOptions } from '../src/checkpoint/convert.js'
 import { decodeFloats } from '../src/checkpoint/convert-floats.js'
@@ -132,6 +132,18 @@ function signalToNoise(options: QuantizeOptions): number {
   return 10 * Math.log10(signal / noise)
 }
 
+/** Gigabytes of each published model's weights in the four forms. */
+function modelSizes(): { readonly model: string; readonly gigabytes: readonly number[] }[] {
+  const folder = fileURLToPath(new URL('../fixtures/weight-tables/', import.meta.url))
+  return readdirSync(folder)
+    .map((file) => file.replace('.json', ''))
+    .filter((model) => !model.endsWith('-vae'))
+    .map((model) => {
+      const table = tableOf(readTable(model).shapes, 'F16')
+      return { model, gigabytes: forms.slice(0, 4).map(([, options]) => bytesOf(convertTable(table, options)) / 1e9) }
+    })
+}
+
 /** Runs the bench. */
 export async function main(args: readonly string[]): Promise<void> {
   const file = args.find((arg) => !arg.startsWith('--')) ?? 't5-xxl-encoder'
@@ -158,7 +170,13 @@ export async function main(args: readonly string[]): Promise<void> {
     ),
   )
   if (args.includes('--json')) {
-    console.log(JSON.stringify({ table: file, className, sourceBytes: bytesOf(part), rows, signalToNoise: noise }, null, 2))
+    console.log(
+      JSON.stringify(
+        { table: file, className, sourceBytes: bytesOf(part), rows, signalToNoise: noise, models: modelSizes() },
+        null,
+        2,
+      ),
+    )
     return
   }
   console.log(`${className} (${file}), ${block.length} Linear weights, ${(bytesOf(part) / 1e6).toFixed(0)} MB as float16`)
@@ -176,4 +194,7 @@ export async function main(args: readonly string[]): Promise<void> {
   }
   console.log('\nsignal to noise of normal weights, dB')
   for (const [form, decibels] of Object.entries(noise)) console.log(`${form.padEnd(36)}${decibels.toFixed(2)}`)
+  console.log('\nweights of full-size models, GB     float32   float16        q8        q4')
+  for (const { model, gigabytes } of modelSizes())
+    console.log(model.padEnd(32) + gigabytes.map((size) => size.toFixed(2).padStart(10)).join(''))
 }
