@@ -15,7 +15,7 @@ export function storageBytes(bytes: number): number {
 }
 
 /** Values of GPUBufferUsage (and of GPUMapMode.READ), spelled out: the constants are not there where there is no GPU. */
-const usage = { mapRead: 0x1, copySrc: 0x4, copyDst: 0x8, storage: 0x80, indirect: 0x100 } as const
+const usage = { mapRead: 0x1, copySrc: 0x4, copyDst: 0x8, uniform: 0x40, storage: 0x80, indirect: 0x100 } as const
 /** What onnxruntime makes its own with, so that both kinds can serve as each other. */
 const tensorUsage = usage.storage | usage.copySrc | usage.copyDst | usage.indirect
 
@@ -59,6 +59,13 @@ export class GpuBuffers {
   /** A buffer for a tensor of activations; its `destroy()` puts it on the shelf. */
   createActivations(owner: string, bytes: number): GPUBuffer {
     return this.#allocate({ size: storageBytes(bytes), usage: tensorUsage }, owner, 'activations')
+  }
+
+  /** A buffer of shader parameters, a multiple of 16 bytes. */
+  createUniforms(owner: string, data: Uint8Array<ArrayBuffer>): GPUBuffer {
+    const buffer = this.#allocate({ size: data.byteLength, usage: usage.uniform | usage.copyDst }, owner, 'activations')
+    this.#device.queue.writeBuffer(buffer, 0, data)
+    return buffer
   }
 
   /**

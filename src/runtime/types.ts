@@ -69,6 +69,14 @@ export interface OpenDeviceOptions {
   readonly powerPreference?: 'low-power' | 'high-performance' | undefined
 }
 
+/** One summand of {@link Device.combine}: `scale` times a float32 tensor, read from `offset` on and from its beginning again at its end. */
+export interface LinearTerm {
+  readonly tensor: DeviceTensor
+  readonly scale: number
+  /** In elements. */
+  readonly offset?: number | undefined
+}
+
 /** Something that graphs run on. One stands for one GPUDevice of our own, or for the CPU. */
 export interface Device {
   readonly info: DeviceInfo
@@ -84,6 +92,12 @@ export interface Device {
   limitMemory(bytes: number | undefined): void
   /** Copies a host tensor to the device; its bytes count as activations of `owner`. */
   upload(tensor: HostTensor, owner: string): DeviceTensor
+  /**
+   * A new float32 tensor of shape `dims`: element i is the sum over the terms (1 to 7) of `scale · tensor[(offset + i) mod length]`.
+   * Guidance, a scheduler's step and the doubling of latents for guidance are of this form and stay on the device with it.
+   * @throws InputError `bad-terms`; DeviceError
+   */
+  combine(terms: readonly LinearTerm[], dims: readonly number[], owner: string): DeviceTensor
   /** Destroys the GPUDevice and with it everything on it. */
   dispose(): Promise<void>
 }

@@ -3,11 +3,13 @@
 import { DeviceError } from '../errors.js'
 import type { WriteOptions } from '../onnx/types.js'
 import type { RuntimeDevice } from './backend.js'
+import { checkTerms, combineOnHost, foreignTerm } from './combine.js'
 import { computeType } from './compute-type.js'
+import { elementCount } from './convert.js'
 import { MemoryAccount } from './memory-account.js'
 import { loadOnnxRuntime, type OnnxRuntime } from './onnxruntime.js'
-import { checkHostTensor, CpuTensor } from './tensors.js'
-import type { DeviceInfo, HostTensor } from './types.js'
+import { checkHostTensor, CpuTensor, toFloat32 } from './tensors.js'
+import type { DeviceInfo, HostTensor, LinearTerm } from './types.js'
 
 export class WasmDevice implements RuntimeDevice {
   readonly info: DeviceInfo = {
@@ -40,6 +42,16 @@ export class WasmDevice implements RuntimeDevice {
   /** @throws DeviceError `device-disposed` */
   assertUsable(): void {
     if (this.#disposed) throw new DeviceError('device-disposed', 'The device was used after it was disposed.')
+  }
+
+  combine(terms: readonly LinearTerm[], dims: readonly number[]): CpuTensor {
+    this.assertUsable()
+    checkTerms(terms)
+    const parts = terms.map(({ tensor, scale, offset = 0 }) => {
+      if (!(tensor instanceof CpuTensor)) throw foreignTerm()
+      return { data: toFloat32(tensor.host), scale, offset }
+    })
+    return new CpuTensor({ type: 'float32', dims, data: combineOnHost(parts, elementCount(dims)) })
   }
 
   limitMemory(): void {}

@@ -3,7 +3,9 @@
 import { DeviceError } from '../errors.js'
 import type { Program, WriteOptions } from '../onnx/types.js'
 import type { RuntimeDevice } from './backend.js'
-import { valueBytes } from './convert.js'
+import { checkTerms, foreignTerm } from './combine.js'
+import { elementCount, valueBytes } from './convert.js'
+import { GpuCombine } from './gpu-combine.js'
 import { GpuBuffers } from './gpu-buffers.js'
 import { describeAdapter, deviceLostError, requestDevice, watched, type Watched } from './gpu-device.js'
 import { MemoryAccount } from './memory-account.js'
@@ -11,7 +13,7 @@ import { explained, loadOnnxRuntime, onnxruntimeLock, type OnnxRuntime, type Ses
 import { SessionCache } from './session-cache.js'
 import { checkHostTensor, GpuTensor } from './tensors.js'
 import { computeType } from './compute-type.js'
-import type { DeviceInfo, HostTensor } from './types.js'
+import type { DeviceInfo, HostTensor, LinearTerm } from './types.js'
 
 /** Who holds onnxruntime, and what for (it completes "while …"). */
 export interface DeviceUse {
@@ -29,6 +31,7 @@ export class WebGpuDevice implements RuntimeDevice {
   readonly gpu: GPUDevice
   readonly buffers: GpuBuffers
   readonly sessions: SessionCache
+  readonly #combine: GpuCombine
   #end: DeviceError | undefined
 
   private constructor(info: DeviceInfo, runtime: OnnxRuntime, gpu: GPUDevice) {
@@ -36,6 +39,7 @@ export class WebGpuDevice implements RuntimeDevice {
     this.runtime = runtime
     this.gpu = gpu
     this.buffers = new GpuBuffers(gpu, this.memory)
+    this.#combine = new GpuCombine(gpu, this.buffers)
     this.sessions = new SessionCache(
       (program, user) => this.#createSession(program, user),
       async (session) => {
@@ -68,6 +72,16 @@ export class WebGpuDevice implements RuntimeDevice {
   /** @throws DeviceError `device-lost`, `device-disposed` */
   assertUsable(): void {
     if (this.#end !== undefined) throw this.#end
+  }
+
+  combine(terms: readonly LinearTerm[], dims: readonly number[], owner: string): GpuTensor {
+    this.assertUsable()
+    checkTerms(terms)
+    const parts = terms.map(({ tensor, scale, offset = 0 }) => {
+      if (!(tensor instanceof GpuTensor) || tensor.buffers !== this.buffers) throw foreignTerm()
+      return { buffer: tensor.buffer, length: elementCount(tensor.dims), scale, offset }
+    })
+    return new GpuTensor(this.buffers, this.#combine.run(parts, elementCount(dims), owner), 'float32', dims)
   }
 
   limitMemory(bytes: number | undefined): void {

@@ -1,0 +1,79 @@
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { openDevice } from './open-device.js'
+import { numbers, worstError } from './testing.js'
+import type { Device } from './types.js'
+
+let device: Device
+
+function upload(count: number, seed: number) {
+  return device.upload({ type: 'float32', dims: [count], data: numbers(count, seed) }, 'test')
+}
+
+describe.each(['webgpu', 'wasm'] as const)('on %s', (kind) => {
+  beforeEach(async () => {
+    device = await openDevice({ kind })
+  })
+  afterEach(async () => device.dispose())
+
+  test('guidance: both halves of a prediction and the step, in one sum each', async () => {
+    const half = 100_003
+    const prediction = upload(2 * half, 1)
+    const latents = upload(half, 2)
+    const scale = 7.5
+    const guided = device.combine(
+      [
+        { tensor: prediction, scale: 1 - scale },
+        { tensor: prediction, scale, offset: half },
+      ],
+      [1, half],
+      'test',
+    )
+    const next = device.combine(
+      [
+        { tensor: latents, scale: 1 },
+        { tensor: guided, scale: -0.25 },
+      ],
+      [1, half],
+      'test',
+    )
+    expect(next.dims).toEqual([1, half])
+    const [p, l] = [await prediction.read(), await latents.read()]
+    const expected = Float64Array.from(l, (value, i) => value - 0.25 * (p[i]! * (1 - scale) + p[half + i]! * scale))
+    // Values up to about 3, four roundings to 24 bits.
+    expect(worstError(await next.read(), expected)).toBeLessThan(4 * 3 * 2 ** -24)
+  })
+
+  test('latents are doubled for guidance', async () => {
+    const latents = upload(12, 4)
+    const both = device.combine([{ tensor: latents, scale: 1 }], [2, 12], 'test')
+    const values = await latents.read()
+    expect(await both.read()).toEqual(Float32Array.from([...values, ...values]))
+  })
+
+  test('more values than a row of the grid has', async () => {
+    const count = 65_535 * 64 + 1000
+    const sum = device.combine([{ tensor: upload(16, 3), scale: 2 }], [count], 'test')
+    const values = await sum.read()
+    const source = numbers(16, 3)
+    expect([values[0], values[count - 1]]).toEqual([2 * source[0]!, 2 * source[(count - 1) % 16]!])
+    expect(values.findIndex((value, i) => value !== 2 * source[i % 16]!)).toBe(-1)
+  })
+
+  test('what cannot be summed is refused', async () => {
+    const tensor = upload(4, 1)
+    const code = { code: 'bad-terms' }
+    expect(() => device.combine([], [4], 'test')).toThrow(expect.objectContaining(code))
+    expect(() =>
+      device.combine(
+        Array.from({ length: 8 }, () => ({ tensor, scale: 1 })),
+        [4],
+        'test',
+      ),
+    ).toThrow(expect.objectContaining(code))
+    expect(() => device.combine([{ tensor, scale: Number.NaN }], [4], 'test')).toThrow(expect.objectContaining(code))
+    expect(() => device.combine([{ tensor, scale: 1, offset: 4 }], [4], 'test')).toThrow(expect.objectContaining(code))
+    const other = await openDevice({ kind })
+    if (kind === 'webgpu') expect(() => other.combine([{ tensor, scale: 1 }], [4], 'test')).toThrow(/another device/)
+    await other.dispose()
+  })
+})

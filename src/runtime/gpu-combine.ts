@@ -1,0 +1,98 @@
+/**
+ * A weighted sum of float32 tensors on a GPU, by a small shader of our own: guidance, a scheduler's step, and the copy of latents for both
+ * halves of guidance are all of this form, so that a denoising loop reads nothing back.
+ */
+
+import type { GpuBuffers } from './gpu-buffers.js'
+
+/** One summand: elements `(offset + i) mod length` of a buffer of `length` float32 values, times `scale`. */
+export interface GpuTerm {
+  readonly buffer: GPUBuffer
+  readonly length: number
+  readonly scale: number
+  readonly offset: number
+}
+
+/** The most summands of one sum: WebGPU promises eight storage buffers, one is the result's. */
+export const mostTerms = 7
+
+const workgroupSize = 64
+/** Workgroups in a row of the grid: the limit that WebGPU promises. */
+const rowOfGroups = 65_535
+
+export class GpuCombine {
+  readonly #device: GPUDevice
+  readonly #buffers: GpuBuffers
+  /** By the number of summands. */
+  readonly #pipelines = new Map<number, GPUComputePipeline>()
+
+  constructor(device: GPUDevice, buffers: GpuBuffers) {
+    this.#device = device
+    this.#buffers = buffers
+  }
+
+  /** A buffer of `count` float32 values: the sum of `terms`, of which there are 1 to {@link mostTerms}. */
+  run(terms: readonly GpuTerm[], count: number, owner: string): GPUBuffer {
+    const device = this.#device
+    const pipeline = this.#pipelineFor(terms.length)
+    const result = this.#buffers.createActivations(owner, count * 4)
+    const groups = Math.ceil(count / workgroupSize)
+    const columns = Math.min(groups, rowOfGroups)
+    const parameters = this.#buffers.createUniforms(owner, describe(terms, count, columns * workgroupSize))
+    const entries = [parameters, result, ...terms.map(({ buffer }) => buffer)].map((buffer, binding) => ({
+      binding,
+      resource: { buffer },
+    }))
+    const encoder = device.createCommandEncoder()
+    const pass = encoder.beginComputePass()
+    pass.setPipeline(pipeline)
+    pass.setBindGroup(0, device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries }))
+    pass.dispatchWorkgroups(columns, Math.ceil(groups / columns))
+    pass.end()
+    device.queue.submit([encoder.finish()])
+    parameters.destroy()
+    return result
+  }
+
+  #pipelineFor(terms: number): GPUComputePipeline {
+    let pipeline = this.#pipelines.get(terms)
+    if (pipeline === undefined) {
+      const module = this.#device.createShaderModule({ label: `combine ${terms}`, code: shader(terms) })
+      pipeline = this.#device.createComputePipeline({ layout: 'auto', compute: { module, entryPoint: 'main' } })
+      this.#pipelines.set(terms, pipeline)
+    }
+    return pipeline
+  }
+}
+
+/** The shader's parameters: count, values in a row of the grid, two unused, then scale, offset, length and one unused for each term. */
+function describe(terms: readonly GpuTerm[], count: number, row: number): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(16 + 16 * terms.length)
+  const view = new DataView(bytes.buffer)
+  view.setUint32(0, count, true)
+  view.setUint32(4, row, true)
+  for (const [index, { scale, offset, length }] of terms.entries()) {
+    view.setFloat32(16 + 16 * index, scale, true)
+    view.setUint32(20 + 16 * index, offset, true)
+    view.setUint32(24 + 16 * index, length, true)
+  }
+  return bytes
+}
+
+function shader(terms: number): string {
+  const all = Array.from({ length: terms }, (_, index) => index)
+  return `
+struct Term { scale: f32, offset: u32, length: u32, unused: u32 }
+struct Parameters { count: u32, row: u32, unused1: u32, unused2: u32, terms: array<Term, ${terms}> }
+@group(0) @binding(0) var<uniform> parameters: Parameters;
+@group(0) @binding(1) var<storage, read_write> result: array<f32>;
+${all.map((index) => `@group(0) @binding(${index + 2}) var<storage, read> term${index}: array<f32>;`).join('\n')}
+@compute @workgroup_size(${workgroupSize})
+fn main(@builtin(global_invocation_id) id: vec3u) {
+  let i = id.y * parameters.row + id.x;
+  if (i >= parameters.count) { return; }
+  var sum = 0.0;
+${all.map((index) => `  sum += parameters.terms[${index}].scale * term${index}[(parameters.terms[${index}].offset + i) % parameters.terms[${index}].length];`).join('\n')}
+  result[i] = sum;
+}`
+}
