@@ -1,7 +1,9 @@
 /** A small HTTP server for embedding pages: a fixed set of pages with headers of their own, on an origin that is not the site's. */
 
-import { createServer } from 'node:http'
+import { readFile } from 'node:fs/promises'
+import { createServer, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { extname, join, normalize } from 'node:path'
 
 /** A page as it is served. */
 export interface ServedPage {
@@ -17,15 +19,34 @@ export interface SiteServer {
 }
 
 /** Serves `pages` by path. */
-export async function startSite(pages: Readonly<Record<string, ServedPage>>): Promise<SiteServer> {
-  const server = createServer((request, response) => {
+export function startSite(pages: Readonly<Record<string, ServedPage>>): Promise<SiteServer> {
+  return listen((request, response) => {
     const page = pages[new URL(request.url ?? '/', 'http://localhost').pathname]
-    if (page === undefined) {
-      response.writeHead(404).end()
-      return
-    }
-    response.writeHead(200, { 'content-type': 'text/html; charset=utf-8', ...page.headers }).end(page.html)
+    if (page === undefined) response.writeHead(404).end()
+    else response.writeHead(200, { 'content-type': 'text/html; charset=utf-8', ...page.headers }).end(page.html)
   })
+}
+
+const types: Readonly<Record<string, string>> = {
+  '.html': 'text/html; charset=utf-8',
+  '.js': 'text/javascript',
+  '.css': 'text/css',
+  '.wasm': 'application/wasm',
+}
+
+/** Serves the files of a folder, as any static host does. */
+export async function startFolder(folder: string): Promise<SiteServer> {
+  return listen((request, response) => {
+    const { pathname } = new URL(request.url ?? '/', 'http://localhost')
+    readFile(join(folder, normalize(pathname === '/' ? '/index.html' : pathname))).then(
+      (bytes) => response.writeHead(200, { 'content-type': types[extname(pathname)] ?? 'text/html; charset=utf-8' }).end(bytes),
+      () => response.writeHead(404).end(),
+    )
+  })
+}
+
+async function listen(answer: RequestListener): Promise<SiteServer> {
+  const server = createServer(answer)
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const { port } = server.address() as AddressInfo
   return {
