@@ -150,7 +150,7 @@ async function fetchInPieces(
       throw error
     }
   }
-  const failed = (await Promise.allSettled(Array.from({ length: settings.maxLanes }, lane))).find(
+  const failed = (await Promise.allSettled(Array.from({ length: settings.maxStreams }, lane))).find(
     (result) => result.status === 'rejected',
   )
   const unstored = (await Promise.allSettled(storing)).find((result) => result.status === 'rejected')

@@ -6,7 +6,13 @@ import { defaultSettings } from './settings.js'
 const never = () => new AbortController().signal
 
 /** Runs a host on a clock of its own: each open lane brings `rate(lanes)` bytes per millisecond, `steps` times 10 ms. */
-async function run(lanes: Lanes, clock: { now: number }, rate: (open: number) => number, steps: number): Promise<number[]> {
+async function run(
+  lanes: Lanes,
+  clock: { now: number },
+  rate: (open: number) => number,
+  steps: number,
+  connections = 6,
+): Promise<number[]> {
   const open: Lane[] = []
   const limits: number[] = []
   const ask = async () => {
@@ -18,7 +24,10 @@ async function run(lanes: Lanes, clock: { now: number }, rate: (open: number) =>
     await Promise.resolve()
     clock.now += 10
     const count = open.length
-    for (const lane of open) lane.count(rate(count) * 10)
+    for (const lane of open.slice(0, connections)) {
+      lane.answered()
+      lane.count(rate(Math.min(count, connections)) * 10)
+    }
     // Every lane ends once in a while, and another request takes its place.
     if (step % 5 === 0 && open.length > 0) {
       open.shift()?.release()
@@ -36,7 +45,15 @@ describe('lanes', () => {
     const limits = await run(new Lanes(defaultSettings, () => clock.now), clock, () => 5000, 400)
     expect(limits[0]).toBe(2)
     expect(limits.at(-1)).toBe(6)
-    expect(Math.max(...limits)).toBe(6)
+    // One more is tried, once, to see whether it is answered.
+    expect(Math.max(...limits)).toBe(7)
+    expect(limits.filter((limit) => limit === 7).length).toBeLessThan(100)
+  })
+
+  it('grow further where one connection carries them all', async () => {
+    const clock = { now: 0 }
+    const limits = await run(new Lanes(defaultSettings, () => clock.now), clock, () => 5000, 600, Infinity)
+    expect(limits.at(-1)).toBe(12)
   })
 
   it('stay few where more bring nothing', async () => {

@@ -14,6 +14,10 @@ const gain = 1.05
 
 /** A place among the requests of one host. */
 export interface Lane {
+  /** Whether the browser may hold this request back until another one ends: then its silence says nothing about the server. */
+  readonly mayQueue: boolean
+  /** The headers of the answer came. */
+  answered(): void
   /** Bytes that arrived. */
   count(bytes: number): void
   /** Gives the place back; with the milliseconds to leave the host alone when it has too much to do. Only the first call counts. */
@@ -27,6 +31,10 @@ export class Lanes {
   readonly #waiting: (() => void)[] = []
   readonly #settings: TransferSettings
   readonly #now: () => number
+  /** Requests whose answers are coming in. */
+  #answered = 0
+  /** Whether one connection carries many requests (HTTP/2 and later); unknown until one request more than HTTP/1.1 allows was tried. */
+  #multiplexed: boolean | undefined
   #windowStart = 0
   #windowBytes = 0
   #idleInWindow = true
@@ -52,12 +60,22 @@ export class Lanes {
     if (!this.#isFree() || this.#waiting.length > 0) await this.#queue(signal)
     else this.#active++
     let open = true
+    let answered = false
     return {
+      mayQueue: this.#active > this.#settings.maxLanes && this.#multiplexed !== true,
+      answered: () => {
+        if (answered || !open) return
+        answered = true
+        this.#answered++
+        // More answers at once than HTTP/1.1 has connections.
+        if (this.#answered > this.#settings.maxLanes) this.#multiplexed = true
+      },
       count: (bytes) => this.#count(bytes),
       release: (wait) => {
         if (!open) return
         open = false
         this.#active--
+        if (answered) this.#answered--
         if (wait !== undefined) this.#backOff(wait)
         if (this.#waiting.length === 0) this.#idleInWindow = true
         this.#wake()
@@ -121,16 +139,36 @@ export class Lanes {
     this.#idleInWindow = this.#active < this.#limit
   }
 
+  /** The width to go on with when this one paid. */
+  #next(): number {
+    const { maxLanes, maxStreams } = this.#settings
+    if (this.#limit < maxLanes) return Math.min(maxLanes, this.#limit + 2)
+    if (this.#multiplexed === true) return Math.min(maxStreams, this.#limit + 2)
+    // One more than HTTP/1.1 has connections: either it is answered beside the others, or it is not worth asking again.
+    if (this.#limit > maxLanes) this.#multiplexed = false
+    return this.#multiplexed === undefined && maxStreams > maxLanes ? maxLanes + 1 : maxLanes
+  }
+
   #judge(rate: number, now: number): void {
-    if (this.#previous !== undefined && rate < this.#previous.rate * gain) {
+    if (
+      this.#previous !== undefined &&
+      rate < this.#previous.rate * gain &&
+      !(this.#multiplexed === true && this.#limit === this.#settings.maxLanes + 1)
+    ) {
+      if (this.#limit > this.#settings.maxLanes) this.#multiplexed ??= false
       this.#limit = this.#previous.limit
       this.#previous = undefined
       this.#holdUntil = now + holdMs
       return
     }
-    if (this.#limit >= this.#settings.maxLanes) return
+    const next = this.#next()
+    if (next <= this.#limit) {
+      this.#limit = next
+      this.#previous = undefined
+      return
+    }
     this.#previous = { limit: this.#limit, rate }
-    this.#limit = Math.min(this.#settings.maxLanes, this.#limit + 2)
+    this.#limit = next
     this.#wake()
     // The new lanes bring nothing at first; they are measured from the window after this one.
     this.#idleInWindow = true

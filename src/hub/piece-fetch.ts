@@ -21,6 +21,9 @@ export interface Network {
 /** The server answers ranges with the whole file, so that it must be read as one stream. */
 export class RangesIgnored extends PassOn {}
 
+/** A request that the browser may hold back is given so many times the usual silence. */
+const queuePatience = 10
+
 /** An attempt that brings at least this much is progress. Less could go on for ever. */
 const progressBytes = 64 << 10
 
@@ -97,9 +100,11 @@ export async function fetchOnLane(
       size: file.size,
       asked: file,
       stallMs: network.settings.stallMs,
+      patienceMs: held.mayQueue ? network.settings.stallMs * queuePatience : undefined,
       signal,
       accept: (answer) => {
         lease.settle(answer.url)
+        held.answered()
         return accept(answer, held)
       },
     })

@@ -36,7 +36,9 @@ export interface RangeRequest {
   /** Size of the whole file where it is known. */
   readonly size: number | undefined
   readonly asked: Asked
+  /** Silence after which the request is given up, in milliseconds; before the first byte of the answer, `patienceMs` if it is there. */
   readonly stallMs: number
+  readonly patienceMs?: number | undefined
   readonly signal: AbortSignal
   /** Called once the headers are checked; returns the taker of the bytes, or throws to refuse the answer. */
   readonly accept: (answer: RangeAnswer) => Sink
@@ -111,13 +113,7 @@ function sizeMismatch(asked: Asked, expected: number, actual: number): HubError 
   })
 }
 
-async function pump(
-  response: Response,
-  sink: Sink,
-  expected: number | undefined,
-  asked: Asked,
-  alive: () => void,
-): Promise<void> {
+async function pump(response: Response, sink: Sink, expected: number | undefined, asked: Asked, alive: Alive): Promise<void> {
   let count = 0
   if (response.body !== null) {
     const reader = response.body.getReader()
@@ -136,6 +132,8 @@ async function pump(
       }
       const held = sink(value)
       if (held !== undefined) {
+        // While we are the ones who are slow, the server may be silent.
+        alive(Infinity)
         await held
         alive()
       }
@@ -150,34 +148,39 @@ async function pump(
   }
 }
 
-/** Runs a request under a signal that fires when the caller's does, or when `alive` was not called for so long. */
-async function watched(request: RangeRequest, run: (signal: AbortSignal, alive: () => void) => Promise<void>): Promise<void> {
+/** Says that the request goes on, and how long it may be silent now. */
+type Alive = (allowance?: number) => void
+
+/** Runs a request under a signal that fires when the caller's does, or when the silence lasts too long. */
+async function watched(request: RangeRequest, run: (signal: AbortSignal, alive: Alive) => Promise<void>): Promise<void> {
   const { signal: outer, stallMs, asked } = request
   outer.throwIfAborted()
   const controller = new AbortController()
   const leave = () => controller.abort(outer.reason)
   outer.addEventListener('abort', leave, { once: true })
-  let last = performance.now()
-  let timer: ReturnType<typeof setTimeout>
-  const check = () => {
-    const silent = performance.now() - last
-    // A timer that fires much too late means that the page was frozen, not that the server was silent.
-    if (silent >= 2 * stallMs) last = performance.now()
-    else if (silent >= stallMs) {
-      controller.abort(
-        new HubError('stalled', `${named(asked)}: no byte for ${stallMs / 1000} s`, {
-          path: asked.path ?? '',
-          milliseconds: stallMs,
-        }),
-      )
-      return
-    }
-    timer = setTimeout(check, Math.max(1, last + stallMs - performance.now()))
+  let deadline = performance.now() + (request.patienceMs ?? stallMs)
+  let timer: ReturnType<typeof setTimeout> | undefined
+  let due = 0
+  const arm = () => {
+    due = Math.min(deadline, performance.now() + stallMs)
+    timer = setTimeout(check, Math.max(1, due - performance.now()))
   }
-  timer = setTimeout(check, stallMs)
+  const check = () => {
+    const now = performance.now()
+    // A timer that fires much too late means that the page was frozen, not that the server was silent.
+    if (now - due >= stallMs) deadline = Math.max(deadline, now + stallMs)
+    if (now < deadline) return arm()
+    controller.abort(
+      new HubError('stalled', `${named(asked)}: no byte for ${stallMs / 1000} s`, {
+        path: asked.path ?? '',
+        milliseconds: stallMs,
+      }),
+    )
+  }
+  arm()
   try {
-    await run(controller.signal, () => {
-      last = performance.now()
+    await run(controller.signal, (allowance = stallMs) => {
+      deadline = performance.now() + allowance
     })
   } catch (error) {
     const reason: unknown = controller.signal.reason

@@ -5,9 +5,10 @@ export interface TransferSettings {
   readonly chunkBytes: number
   /** Bytes asked for in one request. Smaller than a chunk, so that the last requests of a file end together. */
   readonly pieceBytes: number
-  /** Requests to one host at once, at first and at most. A browser opens 6 connections to an HTTP/1.1 host. */
+  /** Requests to one host at once: at first, at most over HTTP/1.1 (to which a browser opens 6 connections), and at most over HTTP/2. */
   readonly startLanes: number
   readonly maxLanes: number
+  readonly maxStreams: number
   /** Bytes of chunks held in memory at once, over all files, from the request to the stored record. */
   readonly memoryBytes: number
   /** Silence after which a request is given up, in milliseconds. */
@@ -30,6 +31,7 @@ export const defaultSettings: TransferSettings = {
   pieceBytes: 8 * mebibyte,
   startLanes: 2,
   maxLanes: 6,
+  maxStreams: 12,
   memoryBytes: 128 * mebibyte,
   stallMs: 20_000,
   maxTries: 5,
