@@ -138,6 +138,28 @@ test('a consumer’s own Vite build finds the worker and the wasm, and makes a p
   }
 })
 
+test('the library’s snippet in the guide runs as it stands', async ({ page, server }) => {
+  const [, snippet = ''] = /```ts\n(.*?)```/s.exec(readFileSync('docs/embedding.md', 'utf8')) ?? []
+  expect(snippet).toContain("from 'aquatint'")
+  writeFileSync(join(consumer, 'src', 'main.ts'), snippet)
+  node(consumer, bin('vite/bin/vite.js'), 'build', '--logLevel', 'error')
+  // The snippet names a model of the real Hub; its requests end at the look-alike.
+  server.setRepository('stable-diffusion-v1-5/stable-diffusion-v1-5', 'fixtures/tiny-sdxl/repo')
+  await page.context().route('https://huggingface.co/**', async (route) => {
+    const { pathname, search } = new URL(route.request().url())
+    await route.fulfill({ response: await route.fetch({ url: `${server.url}${pathname}${search}` }) })
+  })
+  const site = await startFolder(join(consumer, 'dist'))
+  try {
+    const download = page.waitForEvent('download', { timeout: 120_000 })
+    await page.goto(site.url)
+    expect((await download).suggestedFilename()).toBe('dog.png')
+    await expect(page.locator('body')).toContainText(/Seed \d+/)
+  } finally {
+    await site.close()
+  }
+})
+
 test('publint and attw have nothing to say', () => {
   const installed = join(consumer, 'node_modules', 'aquatint')
   node(repository, bin('publint/src/cli.js'), installed, '--strict')

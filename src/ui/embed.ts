@@ -56,8 +56,8 @@ function connect(box: HTMLElementTagNameMap['aquatint-prompt'], origin: string):
     // A request's own failure is answered above, with its id.
     if (asked === null) fail(detail)
   })
-  new ResizeObserver(() =>
-    send({ aquatint: 1, type: 'height', height: Math.ceil(document.documentElement.scrollHeight) }),
-  ).observe(document.body)
+  // The body's height, not the document's, which is never less than the frame's.
+  const tell = () => send({ aquatint: 1, type: 'height', height: Math.ceil(document.body.getBoundingClientRect().height) })
+  new ResizeObserver(tell).observe(document.body)
   send({ aquatint: 1, type: 'ready' })
 }

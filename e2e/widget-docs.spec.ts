@@ -1,0 +1,82 @@
+/** Issue 6, promise 9: the snippets of docs/embedding.md, run as they stand there; only hosts and the model's size are the test's. */
+
+import { readFileSync } from 'node:fs'
+import type { Page } from '@playwright/test'
+import type { HubServer } from './hub-server/types.js'
+import { expect, site, size, test } from './ui/page-harness.js'
+import { startSite } from './ui/site-server.js'
+
+const documented = 'stable-diffusion-v1-5/stable-diffusion-v1-5'
+const snippets = [...readFileSync('docs/embedding.md', 'utf8').matchAll(/```html\n(.*?)```/gs)].map(([, code = '']) => code)
+
+/** The snippet that contains `text`, as a page on an origin of its own. */
+async function openSnippet(page: Page, server: HubServer, text: string, work: () => Promise<void>): Promise<void> {
+  const found = snippets.filter((snippet) => snippet.includes(text))
+  expect(found).toHaveLength(1)
+  server.setRepository(documented, 'fixtures/tiny-sd15/repo')
+  const quick = { endpoint: server.url, device: 'wasm', steps: '2', width: String(size), height: String(size) }
+  const attributes = Object.entries(quick).map(([name, value]) => `${name}="${value}"`)
+  const pages: Record<string, { html: string }> = {}
+  const other = await startSite(pages)
+  const html = (found[0] ?? '')
+    .replaceAll('https://aquatint.example', site)
+    .replaceAll('https://your.example', other.url)
+    // The fixture has no half-precision files.
+    .replace('variant="fp16"', '')
+    .replace('<aquatint-prompt\n', `<aquatint-prompt ${attributes.join(' ')}\n`)
+    .replace('<aquatint-prompt ', `<aquatint-prompt ${attributes.join(' ')} `)
+    .replace('embed.html?', `embed.html?${new URLSearchParams(quick).toString()}&`)
+  pages['/'] = { html: `<!doctype html><title>Snippet</title>${html}` }
+  try {
+    await page.goto(other.url)
+    await work()
+  } finally {
+    await other.close()
+  }
+}
+
+test('every HTML snippet has a test', () => {
+  const texts = ['a cute dog running', 'id="said"', '<form', 'part(run)', '<iframe']
+  expect(snippets.map((snippet) => texts.filter((text) => snippet.includes(text)).length)).toEqual(snippets.map(() => 1))
+})
+
+test('one tag', async ({ page, server }) => {
+  await openSnippet(page, server, 'a cute dog running', async () => {
+    await page.getByRole('button', { name: 'Generate' }).click()
+    await expect(page.getByRole('img', { name: 'a cute dog running on the grass' })).toBeVisible({ timeout: 60_000 })
+  })
+})
+
+test('listening', async ({ page, server }) => {
+  await openSnippet(page, server, 'id="said"', async () => {
+    await expect(page.getByLabel('Model')).toBeHidden()
+    await page.getByLabel('Prompt', { exact: true }).fill('a boat')
+    await page.getByRole('button', { name: 'Generate' }).click()
+    await expect(page.locator('#said')).toHaveText(/^a-boat-\d+\.png, seed \d+$/, { timeout: 60_000 })
+  })
+})
+
+test('in a form', async ({ page, server }) => {
+  await openSnippet(page, server, '<form', async () => {
+    await expect(page.getByRole('button', { name: 'Generate' })).toBeVisible()
+    expect(await page.evaluate(() => document.querySelector('form')?.checkValidity())).toBe(false)
+    await page.getByRole('button', { name: 'Generate' }).click()
+    await expect.poll(() => page.evaluate(() => document.querySelector('form')?.checkValidity()), { timeout: 60_000 }).toBe(true)
+  })
+})
+
+test('its looks', async ({ page, server }) => {
+  await openSnippet(page, server, 'part(run)', async () => {
+    const run = page.getByRole('button', { name: 'Generate' })
+    await expect(run).toHaveCSS('background-color', 'rgb(0, 90, 160)')
+    await expect(run).toHaveCSS('letter-spacing', '1px')
+    await expect(run).toHaveCSS('border-radius', '0px')
+  })
+})
+
+test('the frame', async ({ page, server }) => {
+  await openSnippet(page, server, '<iframe', async () => {
+    await expect(page).toHaveTitle('a-cute-dog-7.png', { timeout: 60_000 })
+    await expect.poll(async () => (await page.locator('iframe').boundingBox())?.height).not.toBe(900)
+  })
+})
