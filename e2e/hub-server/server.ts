@@ -6,7 +6,8 @@
 
 import { createHmac, randomBytes } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { createSecureServer, type Http2SecureServer, type Http2ServerRequest, type Http2ServerResponse } from 'node:http2'
+import type { AddressInfo, Socket } from 'node:net'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { answerControl } from './control.js'
@@ -32,6 +33,8 @@ export async function startHubServer(options: HubServerOptions = {}): Promise<Hu
   return hub
 }
 
+type OnHttp2 = (request: Http2ServerRequest, response: Http2ServerResponse) => void
+
 interface StoredRepository {
   readonly snapshots: Map<string, Snapshot>
   main: Promise<Snapshot>
@@ -42,7 +45,7 @@ class LookAlike implements HubServer {
   url = ''
   cdnUrl = ''
   readonly #repositories = new Map<string, StoredRepository>()
-  readonly #servers: Server[] = []
+  readonly #listening: { readonly server: Server | Http2SecureServer; readonly drop: () => void }[] = []
   readonly #secret = randomBytes(32)
   readonly #started = performance.now()
   readonly #options: HubServerOptions
@@ -92,32 +95,40 @@ class LookAlike implements HubServer {
   }
 
   dropConnections(): void {
-    for (const server of this.#servers) server.closeAllConnections()
+    for (const { drop } of this.#listening) drop()
   }
 
   async close(): Promise<void> {
     await Promise.all(
-      this.#servers.map((server) => {
+      this.#listening.map(({ server, drop }) => {
         const ended = new Promise<void>((resolve) => server.close(() => resolve()))
-        server.closeAllConnections()
+        drop()
         return ended
       }),
     )
   }
 
   async #serve(port: number, answer: (request: IncomingMessage, response: ServerResponse) => Promise<void>): Promise<string> {
-    const server = createServer((request, response) => {
+    const listener = (request: IncomingMessage, response: ServerResponse) => {
       answer(request, response).catch((error: unknown) => {
         if (response.headersSent) response.destroy()
         else response.writeHead(500, { 'content-type': 'text/plain' }).end(String(error))
       })
+    }
+    const { tls } = this.#options
+    // Node's HTTP/2 requests and responses have the interface of HTTP/1's, but not their types.
+    const server = tls === undefined ? createServer(listener) : createSecureServer(tls, listener as unknown as OnHttp2)
+    const sockets = new Set<Socket>()
+    server.on('connection', (socket: Socket) => {
+      sockets.add(socket)
+      socket.once('close', () => sockets.delete(socket))
     })
-    this.#servers.push(server)
+    this.#listening.push({ server, drop: () => sockets.forEach((socket) => socket.destroy()) })
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject)
       server.listen(port, '127.0.0.1', resolve)
     })
-    return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+    return `http${tls === undefined ? '' : 's'}://127.0.0.1:${(server.address() as AddressInfo).port}`
   }
 
   #begin(

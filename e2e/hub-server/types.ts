@@ -94,6 +94,8 @@ export interface HubServerOptions {
   /** Port of the Hub's origin. Default: any free one. The second origin always takes a free one. */
   readonly port?: number
   readonly faults?: Faults
+  /** Key and certificate in PEM: then both origins speak HTTP/2. */
+  readonly tls?: { readonly key: string; readonly cert: string }
   /** Entries in one page of the tree API. Default 1000, as on the live Hub. */
   readonly pageSize?: number
 }

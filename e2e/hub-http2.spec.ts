@@ -1,0 +1,43 @@
+/** Issue 3, promise 1: over HTTP/2 more requests run at once than HTTP/1.1 has connections, where that pays. */
+
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { chromiumLaunchOptions } from '../scripts/chromium.mjs'
+import { mebibyte, sha256, weightsPath } from './hub/files.js'
+import { expect, test } from './hub/harness.js'
+import { syntheticFile } from './hub-server/repositories.js'
+
+const file = syntheticFile(36 * mebibyte, 21)
+const { args, ...browser } = chromiumLaunchOptions()
+
+test.use({ serverOptions: { tls: certificate() }, launchOptions: { ...browser, args: [...args, '--ignore-certificate-errors'] } })
+
+test('1: HTTP/2 carries up to twelve requests at once', async ({ server, hub }) => {
+  expect(server.url).toMatch(/^https:/)
+  server.setRepository('owner/name', { [weightsPath]: file })
+  server.setFaults({ bytesPerSecond: mebibyte })
+  await hub.call('setUp', { pieceBytes: mebibyte / 2, chunkBytes: 2 * mebibyte })
+  await hub.call('open', 'owner/name', { endpoint: server.url })
+  await hub.call('load', weightsPath)
+  expect(await hub.call('hash', weightsPath)).toBe(await sha256(file))
+  const most = Math.max(...server.log.map((entry) => entry.concurrency))
+  expect(most).toBeGreaterThan(7)
+  expect(most).toBeLessThanOrEqual(12)
+})
+
+/** A certificate of its own for each run; the browser is told to take any. */
+function certificate(): { key: string; cert: string } {
+  const folder = mkdtempSync(join(tmpdir(), 'hub-tls-'))
+  try {
+    const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')]
+    const subject = ['-subj', '/CN=127.0.0.1', '-addext', 'subjectAltName=IP:127.0.0.1', '-days', '2']
+    execFileSync('openssl', ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', ...subject, '-keyout', key, '-out', cert], {
+      stdio: 'ignore',
+    })
+    return { key: readFileSync(key, 'utf8'), cert: readFileSync(cert, 'utf8') }
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
+}
