@@ -2,13 +2,12 @@
 
 import { convertTable } from '../src/checkpoint/convert.js'
 import { InputError, isAquatintError } from '../src/errors.js'
-import { matchWeights, quantizedWeights } from '../src/models/match-weights.js'
+import { quantizedWeights } from '../src/models/match-weights.js'
 import { checkDType, dtypesOf, quantizeOptions } from '../src/pipelines/dtypes.js'
-import { probeShapes, storedType, writeGraph, type Network } from '../src/pipelines/networks.js'
+import { networkNeeds, runShapes } from '../src/pipelines/memory-needs.js'
+import { storedType, type Network } from '../src/pipelines/networks.js'
 import type { DTypeName, LoadPipelineOptions } from '../src/pipelines/types.js'
-import { needsOf } from '../src/runtime/memory-estimate.js'
 import { planMemory, type MemoryPlan } from '../src/runtime/memory-plan.js'
-import type { Shapes } from '../src/runtime/types.js'
 
 /** What the plan is for. */
 export interface MemoryRequest {
@@ -66,14 +65,8 @@ export function planNetworks(networks: readonly Network[], request: MemoryReques
         ? network.table
         : convertTable(network.table, { dtype: 'F16', quantize: quantizeOptions(quantization) })
     const upcast = network.className === 'AutoencoderKL' && network.config.force_upcast !== false
-    const graph = writeGraph(network.className, network.config, shapesOf(network, latent), {
-      dtype: upcast ? 'float32' : compute,
-      weights: 'input',
-      granularity: 'block',
-      quantized: quantizedWeights(network.className, table),
-    })
-    const [bound = graph] = matchWeights(network.className, [graph], table).graphs
-    return needsOf(network.name, bound, table)
+    const options = { dtype: upcast ? 'float32' : compute, quantized: quantizedWeights(network.className, table) } as const
+    return networkNeeds({ ...network, table }, runShapes(network, latent), options)
   })
   try {
     return { width, height, plan: planMemory(needs, { offload: 'auto', maxMemory: request.maxMemory }) }
@@ -81,17 +74,4 @@ export function planNetworks(networks: readonly Network[], request: MemoryReques
     if (!isAquatintError(error) || error.code !== 'does-not-fit') throw error
     return { width, height, code: error.code, message: error.message }
   }
-}
-
-/** The shapes of a run: both halves of guidance at once in the denoiser, one image in the VAE. */
-function shapesOf(
-  { className, config }: Network,
-  { width, height }: { readonly width: number; readonly height: number },
-): Shapes {
-  const probe = probeShapes(className, config)
-  const resized = Object.entries(probe).map(([name, dims]) => {
-    const isImage = name === 'sample' || name === 'hidden_states' || name === 'latents'
-    return [name, isImage ? [...dims.slice(0, 2), height, width] : dims] as const
-  })
-  return Object.fromEntries(resized)
 }

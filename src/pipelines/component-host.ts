@@ -5,7 +5,9 @@
 
 import { throwIfAborted } from '../util/abort.js'
 import type { Component, Device, DeviceTensor, HostTensor, Shapes } from '../runtime/types.js'
-import { bindNetwork, type GraphVariant, type Network } from './networks.js'
+import { leastWeightBudget, planMemory } from '../runtime/memory-plan.js'
+import { networkNeeds } from './memory-needs.js'
+import { bindNetwork, graphOptions, type GraphVariant, type Network } from './networks.js'
 import type { ResolvedOffload } from './offload.js'
 import type { Run } from './run-hooks.js'
 import type { DTypeName } from './types.js'
@@ -14,8 +16,8 @@ export interface HostOptions {
   readonly device: Device
   readonly dtype: DTypeName
   readonly offload: ResolvedOffload
-  /** Bytes that one component's weights may take, for `block`. */
-  readonly weightBudget: number | undefined
+  /** Bytes of GPU buffers to stay within. */
+  readonly maxMemory: number | undefined
 }
 
 /** A float32 tensor in host memory, to go into a network. */
@@ -28,7 +30,11 @@ export class ComponentHost {
   readonly device: Device
   readonly dtype: DTypeName
   readonly offload: ResolvedOffload
-  readonly #weightBudget: number | undefined
+  readonly #maxMemory: number | undefined
+  /** Of the networks whose blocks are streamed, for each set of shapes. */
+  readonly #budgets = new Map<string, number | undefined>()
+  /** The budget that a component has now. */
+  readonly #given = new Map<Component, number | undefined>()
   readonly #components = new Map<string, Component>()
   /** Components whose graphs are not all of the plain kind, by key: variants by the shapes of their runs. */
   readonly #variants = new Map<string, Map<string, GraphVariant>>()
@@ -37,7 +43,8 @@ export class ComponentHost {
     this.device = options.device
     this.dtype = options.dtype
     this.offload = options.offload
-    this.#weightBudget = options.weightBudget
+    this.#maxMemory = options.maxMemory
+    this.device.limitMemory(options.maxMemory)
   }
 
   #component(network: Network, variant: GraphVariant, shapes: Shapes): Component {
@@ -57,7 +64,6 @@ export class ComponentHost {
         dtype,
         // Equal blocks share a compiled program on a GPU; on the CPU a session holds its weights, so one is best.
         granularity: device.info.kind === 'webgpu' ? 'block' : 'component',
-        weightBudget: this.offload === 'block' ? this.#weightBudget : undefined,
         variantOf: (asked) => this.#variants.get(key)?.get(JSON.stringify(asked)) ?? other,
       })
       this.#components.set(key, component)
@@ -80,6 +86,7 @@ export class ComponentHost {
     const shapes = Object.fromEntries(Object.entries(inputs).map(([name, tensor]) => [name, tensor.dims]))
     const component = this.#component(network, variant, shapes)
     if (this.offload !== 'resident') await this.#unloadAllBut(component)
+    if (this.offload === 'block') await this.#setBudget(component, network, shapes, variant)
     const outputs = await component.run(inputs, {
       signal: run.signal,
       onProgress: (loaded, total) => run.report({ type: 'weights', component: network.name, loaded, total }),
@@ -94,12 +101,28 @@ export class ComponentHost {
     }
   }
 
+  /** Gives a component the room that runs of these shapes leave for its weights. @throws DeviceError `does-not-fit` */
+  async #setBudget(component: Component, network: Network, shapes: Shapes, variant: GraphVariant): Promise<void> {
+    const key = JSON.stringify([network.name, shapes])
+    if (!this.#budgets.has(key)) {
+      const needs = networkNeeds(network, shapes, graphOptions(network, { ...this, granularity: 'block' }), variant)
+      const [plan] =
+        this.#maxMemory === undefined ? [] : planMemory([needs], { offload: 'block', maxMemory: this.#maxMemory }).components
+      this.#budgets.set(key, plan === undefined ? leastWeightBudget(needs) : plan.weightBudget)
+    }
+    const budget = this.#budgets.get(key)
+    if (this.#given.get(component) === budget) return
+    await component.setWeightBudget(budget)
+    this.#given.set(component, budget)
+  }
+
   /** After a generation: one component at a time means none between generations, and graphs of rare variants are not kept. */
   async settle(): Promise<void> {
     if (this.offload !== 'resident') await this.#unloadAllBut(undefined)
     for (const key of this.#variants.keys()) {
       const component = this.#components.get(key)
       this.#components.delete(key)
+      if (component !== undefined) this.#given.delete(component)
       await component?.dispose()
     }
     this.#variants.clear()

@@ -177,7 +177,11 @@ export function bindNetwork(network: Network, options: BindOptions): Component {
   })
 }
 
-function graphOptions(network: Network, { device, dtype, granularity }: BindOptions): WriteOptions {
+/** How a network's graphs are written for a device. An autoencoder that overflows in float16 computes in float32. */
+export function graphOptions(
+  network: Network,
+  { device, dtype, granularity }: Pick<BindOptions, 'device' | 'dtype' | 'granularity'>,
+): WriteOptions {
   const upcast = network.className === 'AutoencoderKL' && network.config['force_upcast'] !== false
   const options = device.writeOptions({ dtype: upcast ? 'float32' : (network.dtype ?? dtype), granularity })
   return { ...options, quantized: quantizedWeights(network.className, network.table) }

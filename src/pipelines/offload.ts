@@ -1,6 +1,8 @@
 /** Where a pipeline's weights stay between runs, from what the caller asked and what there is. Pure. */
 
-import { InputError } from '../errors.js'
+import { InputError, isAquatintError } from '../errors.js'
+import { weightBytes, type ComponentNeeds } from '../runtime/memory-estimate.js'
+import { guessBudget, planMemory } from '../runtime/memory-plan.js'
 import type { DeviceInfo } from '../runtime/types.js'
 import type { OffloadMode } from './types.js'
 
@@ -25,29 +27,42 @@ export function parseMaxMemory(value: number | string | undefined): number | und
   return Math.floor(bytes)
 }
 
-/** Weights that may stay on a device nobody set a budget for. */
-const residentByDefault: Readonly<Record<DeviceInfo['kind'], number>> = { webgpu: 4e9, wasm: 1e9 }
+/** Weights that may stay in WebAssembly's heap, which holds 4 GiB with all else. */
+const residentOnCpu = 1e9
+
+/** What there is to decide by. */
+export interface OffloadRequest {
+  readonly mode: OffloadMode | undefined
+  /** What the networks need for an image of the usual size, in the order they run. */
+  readonly needs: readonly ComponentNeeds[]
+  readonly maxMemory: number | undefined
+  readonly device: DeviceInfo
+}
 
 /**
- * The mode for weights of these sizes on the device. `auto` keeps all where they fit, else one component at a time; where the largest
- * does not fit either, its blocks are streamed. @throws InputError `offload`
+ * The mode for a pipeline on a device. `auto` takes the fastest whose plan fits `maxMemory`, or without one a cautious guess.
+ * @throws InputError `offload`; DeviceError `does-not-fit` with the bytes needed when even the tightest plan is over `maxMemory`
  */
-export function resolveOffload(
-  mode: OffloadMode | undefined,
-  componentBytes: readonly number[],
-  maxMemory: number | undefined,
-  kind: DeviceInfo['kind'],
-): ResolvedOffload {
+export function resolveOffload({ mode, needs, maxMemory, device }: OffloadRequest): ResolvedOffload {
   const asked: string = mode ?? 'auto'
-  if (asked === 'resident' || asked === 'model') return asked
-  // Without a GPU weights belong to sessions, which cannot be streamed.
-  if (asked === 'block') return kind === 'wasm' ? 'model' : 'block'
-  if (asked !== 'auto')
+  if (asked !== 'auto' && asked !== 'resident' && asked !== 'model' && asked !== 'block')
     throw new InputError('offload', `offload is ${JSON.stringify(mode)}; allowed are 'auto', 'resident', 'model' and 'block'.`, {
       offload: asked,
     })
-  const total = componentBytes.reduce((sum, bytes) => sum + bytes, 0)
-  if (total <= (maxMemory ?? residentByDefault[kind])) return 'resident'
-  const largest = Math.max(0, ...componentBytes)
-  return maxMemory !== undefined && largest > maxMemory && kind === 'webgpu' ? 'block' : 'model'
+  if (device.kind === 'wasm') {
+    // Without a GPU weights belong to sessions, which cannot be streamed.
+    if (asked !== 'auto') return asked === 'block' ? 'model' : asked
+    return needs.reduce((sum, component) => sum + weightBytes(component), 0) <= (maxMemory ?? residentOnCpu)
+      ? 'resident'
+      : 'model'
+  }
+  if (maxMemory !== undefined) return planMemory(needs, { offload: asked, maxMemory }).residence
+  if (asked !== 'auto') return asked
+  try {
+    return planMemory(needs, { offload: asked, maxMemory: guessBudget(device) }).residence
+  } catch (error) {
+    // Nobody set this budget: the device may well have more.
+    if (isAquatintError(error) && error.code === 'does-not-fit') return 'block'
+    throw error
+  }
 }

@@ -10,12 +10,13 @@ import type { Device } from '../runtime/types.js'
 import { checkComponentOptions, type OpenByName } from './component-sources.js'
 import { ComponentHost } from './component-host.js'
 import { checkDType } from './dtypes.js'
-import { storedType, type Network } from './networks.js'
+import { networkNeeds, runShapes } from './memory-needs.js'
+import { graphOptions, storedType, type Network } from './networks.js'
 import { parseMaxMemory, resolveOffload } from './offload.js'
 import { loadParts, measureNetwork, type LoadedParts, type PipelineSpec, type Quantize } from './pipeline-loading.js'
 import { quantizeWeights } from './quantize-weights.js'
 import { Run, type CallHooks } from './run-hooks.js'
-import type { DTypeName, LoadPipelineOptions, PipelineInfo } from './types.js'
+import type { LoadPipelineOptions, PipelineInfo } from './types.js'
 
 /** Options of `fromPretrained` inside the worker. */
 export interface OpenPipelineOptions extends LoadPipelineOptions, CallHooks {
@@ -143,25 +144,19 @@ function makeHost(
   const denoiser = denoiserOf(parts)
   const wanted = denoiser === undefined ? 'float32' : (denoiser.dtype ?? storedType(denoiser.table))
   const { dtype } = device.writeOptions({ dtype: wanted, granularity: 'block' })
-  const sizes = [...parts.networks.values()].map((network) =>
-    weightBytes(
-      network,
-      network.dtype === undefined ? dtype : device.writeOptions({ dtype: network.dtype, granularity: 'block' }).dtype,
-    ),
+  const latent = usualSize(denoiser)
+  const needs = [...parts.networks.values()].map((network) =>
+    networkNeeds(network, runShapes(network, latent), graphOptions(network, { device, dtype, granularity: 'block' })),
   )
-  const offload = resolveOffload(options.offload, sizes, maxMemory, device.info.kind)
-  return new ComponentHost({ device, dtype, offload, weightBudget: offload === 'block' ? maxMemory : undefined })
+  const offload = resolveOffload({ mode: options.offload, needs, maxMemory, device: device.info })
+  return new ComponentHost({ device, dtype, offload, maxMemory })
 }
 
-/** Bytes of a network's weights in the type it computes in. */
-function weightBytes(network: Network, dtype: DTypeName): number {
-  const element = dtype === 'float16' && network.className !== 'AutoencoderKL' ? 2 : 4
-  let bytes = 0
-  for (const entry of network.table.values()) {
-    const stored = entry.end - entry.begin
-    bytes += entry.dtype === 'U8' ? stored : entry.shape.reduce((product, dim) => product * dim, 1) * element
-  }
-  return bytes
+/** The size that a denoiser was made for, in latent pixels. */
+function usualSize(denoiser: Network | undefined): { readonly width: number; readonly height: number } {
+  const size = denoiser?.config['sample_size']
+  const edge = typeof size === 'number' ? size : 64
+  return { width: edge, height: edge }
 }
 
 /** What `PipelineInfo` says of any family. */

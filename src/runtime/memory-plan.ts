@@ -134,6 +134,12 @@ function placeComponent(
   }
 }
 
+/** The weight budget under which a component keeps nothing and still uploads each block while the one before runs. */
+export function leastWeightBudget({ blocks, sharedBytes }: ComponentNeeds): number {
+  const bytes = blocks.map((block) => block.bytes).filter((size) => size > 0)
+  return sharedBytes + Math.max(0, ...bytes.map((size, index) => size + (bytes[(index + 1) % bytes.length] ?? 0)))
+}
+
 function doesNotFit(component: string, residence: Residence, needed: number, offered: number): DeviceError {
   const message = `${component} needs at least ${needed} bytes (${formatBytes(needed)}) of GPU memory with offload ${residence}; ${Math.max(0, offered)} (${formatBytes(Math.max(0, offered))}) are offered.`
   return new DeviceError('does-not-fit', message, { component, residence, needed, offered: Math.max(0, offered) })

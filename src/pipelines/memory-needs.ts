@@ -1,0 +1,32 @@
+/** What the networks of a pipeline ask of a GPU's memory, from their graphs: the input of the runtime's plans. Nothing is loaded. */
+
+import { matchWeights } from '../models/match-weights.js'
+import type { WriteOptions } from '../onnx/types.js'
+import { needsOf, type ComponentNeeds } from '../runtime/memory-estimate.js'
+import type { Shapes } from '../runtime/types.js'
+import { probeShapes, writeGraph, type GraphVariant, type Network } from './networks.js'
+
+/** A network's needs for inputs of these shapes. @throws as writing its graph and matching its weights */
+export function networkNeeds(
+  network: Pick<Network, 'name' | 'className' | 'config' | 'table'>,
+  shapes: Shapes,
+  options: Omit<WriteOptions, 'weights' | 'granularity'>,
+  variant: GraphVariant = {},
+): ComponentNeeds {
+  const { name, className, config, table } = network
+  const graph = writeGraph(className, config, shapes, { ...options, weights: 'input', granularity: 'block' }, variant)
+  const [bound = graph] = matchWeights(className, [graph], table).graphs
+  return needsOf(name, bound, table)
+}
+
+/** The shapes of a run: both halves of guidance at once in the denoiser, one text and one image at a time elsewhere. Latent pixels. */
+export function runShapes(
+  { className, config }: Pick<Network, 'className' | 'config'>,
+  { width, height }: { readonly width: number; readonly height: number },
+): Shapes {
+  const resized = Object.entries(probeShapes(className, config)).map(([name, dims]) => {
+    const isImage = name === 'sample' || name === 'hidden_states' || name === 'latents'
+    return [name, isImage ? [...dims.slice(0, 2), height, width] : dims] as const
+  })
+  return Object.fromEntries(resized)
+}
