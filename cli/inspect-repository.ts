@@ -1,9 +1,8 @@
 /** What a checkpoint holds, from its configs and the headers of its weight files, and whether Aquatint runs it. */
 
 import { isFloatDType } from '../src/checkpoint/convert-floats.js'
-import { parseWeightIndex } from '../src/checkpoint/weight-index.js'
 import { listVariants } from '../src/checkpoint/weight-files.js'
-import { measureWeights, readWeightTable } from '../src/checkpoint/weight-table.js'
+import { listWeightFiles, measureWeights, readWeightTable } from '../src/checkpoint/weight-table.js'
 import type { SafetensorsDType, WeightTable } from '../src/checkpoint/types.js'
 import { isAquatintError } from '../src/errors.js'
 import type { ReadOptions, Repository } from '../src/hub/types.js'
@@ -106,14 +105,8 @@ async function measure(
   options: ReadOptions,
 ): Promise<InspectedWeights | null> {
   if (component.weights === null) return null
-  const { kind, path, variant } = component.weights
-  const shards = new Set([path])
-  if (kind === 'index') {
-    const source = await repository.open(path, options)
-    const map = parseWeightIndex(await source.read({ begin: 0, end: source.byteLength }, options), path)
-    shards.delete(path)
-    for (const shard of map.values()) shards.add(component.name === '' ? shard : `${component.name}/${shard}`)
-  }
+  const { variant } = component.weights
+  const shards = await listWeightFiles(repository, component.weights, options)
   const sizes = new Map((await repository.files(options)).map((file) => [file.path, file.size]))
   const dtypes: Partial<Record<SafetensorsDType, { tensors: number; elements: number; bytes: number }>> = {}
   const quantized = quantizationOf(component)
@@ -131,7 +124,7 @@ async function measure(
   }
   return {
     variant,
-    files: [...shards].toSorted().map((file) => ({ path: file, bytes: sizes.get(file) ?? 0 })),
+    files: shards.map((file) => ({ path: file, bytes: sizes.get(file) ?? 0 })),
     tensors: table.size,
     parameters,
     bytes: measureWeights(table).bytes,

@@ -128,7 +128,7 @@ export async function checkWhole(
       spec,
       { variant: variant ?? undefined },
       noOther,
-      (_, table) => Promise.resolve(table),
+      ({ read }) => read(),
       new Run({ signal }),
     )
   } catch (error) {

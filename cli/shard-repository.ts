@@ -9,8 +9,7 @@ import { convertTable } from '../src/checkpoint/convert.js'
 import { isFloatDType } from '../src/checkpoint/convert-floats.js'
 import { readConfig } from '../src/checkpoint/model-index.js'
 import type { TensorEntry } from '../src/checkpoint/types.js'
-import { measureWeights, readWeightTable } from '../src/checkpoint/weight-table.js'
-import { parseWeightIndex } from '../src/checkpoint/weight-index.js'
+import { listWeightFiles, measureWeights, readWeightTable } from '../src/checkpoint/weight-table.js'
 import { CheckpointError, InputError } from '../src/errors.js'
 import { isWeightFile, readContents, type ComponentFiles } from './components.js'
 import { FolderRepository } from './folder-repository.js'
@@ -192,10 +191,8 @@ async function readWhole(repository: FolderRepository, path: string): Promise<Ui
 /** The files that the weights come from: the index and its shards, or the one file. */
 async function filesRead(repository: FolderRepository, component: ComponentFiles): Promise<readonly string[]> {
   if (component.weights === null) return []
-  if (component.weights.kind === 'single') return [component.weights.path]
-  const { path } = component.weights
-  const map = parseWeightIndex(await readWhole(repository, path), path)
-  return [path, ...[...map.values()].map((shard) => pathIn(component.name, shard))]
+  const shards = await listWeightFiles(repository, component.weights)
+  return [component.weights.path, ...shards]
 }
 
 function checkNames(dtypes: DTypeChoice, components: readonly ComponentFiles[]): void {

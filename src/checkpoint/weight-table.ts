@@ -8,7 +8,7 @@ import type { FileProgress, Repository } from '../hub/types.js'
 import { readSafetensorsHeader } from './safetensors.js'
 import type { TensorEntry, WeightTable } from './types.js'
 import type { WeightFiles } from './weight-files.js'
-import { parseWeightIndex, weightIndexLimits } from './weight-index.js'
+import { parseWeightIndex, weightIndexLimits, type WeightMap } from './weight-index.js'
 
 export interface ReadWeightsOptions {
   readonly signal?: AbortSignal | undefined
@@ -22,19 +22,7 @@ export async function readWeightTable(
   options: ReadWeightsOptions = {},
 ): Promise<WeightTable> {
   if (files.kind === 'single') return readShard(repository, files.path, options)
-
-  const indexSource = await repository.open(files.path, options)
-  if (indexSource.byteLength > weightIndexLimits.bytes)
-    throw new CheckpointError(
-      'json-too-large',
-      `${files.path} is ${indexSource.byteLength} bytes long; at most ${weightIndexLimits.bytes} are read.`,
-      {
-        file: files.path,
-        bytes: indexSource.byteLength,
-        allowed: weightIndexLimits.bytes,
-      },
-    )
-  const weightMap = parseWeightIndex(await indexSource.read({ begin: 0, end: indexSource.byteLength }, options), files.path)
+  const weightMap = await readWeightMap(repository, files.path, options)
   const folder = files.path.slice(0, files.path.lastIndexOf('/') + 1)
   const shards = [...new Set(weightMap.values())].toSorted()
 
@@ -78,6 +66,33 @@ export async function readWeightTable(
       )
   }
   return table
+}
+
+/** The paths of the safetensors files that the choice stands for: the one file, or the shards that the index names, sorted. */
+export async function listWeightFiles(
+  repository: Repository,
+  files: WeightFiles,
+  options: ReadWeightsOptions = {},
+): Promise<readonly string[]> {
+  if (files.kind === 'single') return [files.path]
+  const folder = files.path.slice(0, files.path.lastIndexOf('/') + 1)
+  const weightMap = await readWeightMap(repository, files.path, options)
+  return [...new Set(weightMap.values())].toSorted().map((shard) => folder + shard)
+}
+
+async function readWeightMap(repository: Repository, path: string, options: ReadWeightsOptions): Promise<WeightMap> {
+  const indexSource = await repository.open(path, options)
+  if (indexSource.byteLength > weightIndexLimits.bytes)
+    throw new CheckpointError(
+      'json-too-large',
+      `${path} is ${indexSource.byteLength} bytes long; at most ${weightIndexLimits.bytes} are read.`,
+      {
+        file: path,
+        bytes: indexSource.byteLength,
+        allowed: weightIndexLimits.bytes,
+      },
+    )
+  return parseWeightIndex(await indexSource.read({ begin: 0, end: indexSource.byteLength }, options), path)
 }
 
 async function readShard(repository: Repository, path: string, options: ReadWeightsOptions): Promise<WeightTable> {

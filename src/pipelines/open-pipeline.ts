@@ -73,8 +73,8 @@ export async function openPipeline(
     device = await openDevice({ kind: options.device })
     // A repository that came without a hub has no cache to keep the small form in.
     const store = options.hub !== undefined || typeof repo === 'string' ? hub : undefined
-    const quantize: Quantize = async (component, table, word) => {
-      const quantized = await quantizeWeights(component, table, word, await store?.(), run)
+    const quantize: Quantize = async (request) => {
+      const quantized = await quantizeWeights(request, await store?.(), run)
       releases.push(quantized.release)
       return quantized.table
     }

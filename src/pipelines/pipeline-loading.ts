@@ -6,10 +6,11 @@
 
 import { readConfig, type ModelIndex } from '../checkpoint/model-index.js'
 import { readQuantizationConfig, type ReadQuantization } from '../checkpoint/quantization-config.js'
-import { chooseWeightFiles, listVariants } from '../checkpoint/weight-files.js'
-import { measureWeights, readWeightTable } from '../checkpoint/weight-table.js'
+import { chooseWeightFiles, listVariants, type WeightFiles } from '../checkpoint/weight-files.js'
+import { listWeightFiles, measureWeights, readWeightTable } from '../checkpoint/weight-table.js'
 import type { Config, WeightTable } from '../checkpoint/types.js'
 import { CheckpointError, InputError, UnsupportedError } from '../errors.js'
+import { hashKey } from '../hub/remote-file.js'
 import type { Repository } from '../hub/types.js'
 import { createScheduler, schedulerClassNames } from '../schedulers/registry.js'
 import { throwIfAborted } from '../util/abort.js'
@@ -17,8 +18,9 @@ import { dtypesOf } from './dtypes.js'
 import { findComponents, inFolder, type ComponentSource, type OpenByName } from './component-sources.js'
 import { loadTokenizer, tokenizerClasses, type AnyTokenizer, type TokenizerKind } from './load-tokenizer.js'
 import { checkNetworkConfig, libraryOf, unexpectedTensors, type Network, type NetworkClass } from './networks.js'
+import type { QuantizeRequest } from './quantize-weights.js'
 import type { Run } from './run-hooks.js'
-import type { LoadPipelineOptions, QuantizationName } from './types.js'
+import type { LoadPipelineOptions } from './types.js'
 
 /** What a pipeline class is made of, by component name. */
 export interface PipelineSpec {
@@ -34,7 +36,7 @@ export interface PipelineSpec {
 }
 
 /** Makes a network's table of quantised weights. */
-export type Quantize = (component: string, table: WeightTable, word: QuantizationName) => Promise<WeightTable>
+export type Quantize = (request: QuantizeRequest) => Promise<WeightTable>
 
 /** The parts of a pipeline, read and checked. */
 export interface LoadedParts {
@@ -164,10 +166,11 @@ async function loadNetworks(
   )
   const networks = await Promise.all(
     chosen.map(async ({ source, files }): Promise<readonly [string, Network]> => {
-      const table = await readWeightTable(source.repository, files, {
-        signal,
-        onProgress: (file) => run.report({ type: 'file', component: source.name, file }),
-      })
+      const read = () =>
+        readWeightTable(source.repository, files, {
+          signal,
+          onProgress: (file) => run.report({ type: 'file', component: source.name, file }),
+        })
       const { config = {}, bits = null } = configs.get(source.name) ?? {}
       const { compute, quantization } = dtypes.get(source.name) ?? {}
       // A checkpoint that is quantised already stays as it is.
@@ -176,7 +179,15 @@ async function loadNetworks(
         name: source.name,
         className: source.className as NetworkClass,
         config,
-        table: wanted === undefined ? table : await quantize(source.name, table, wanted),
+        table:
+          wanted === undefined
+            ? await read()
+            : await quantize({
+                component: source.name,
+                word: wanted,
+                contents: await contentsOf(source.repository, files, signal),
+                read,
+              }),
         repo: source.repository.id,
         dtype: compute,
         quantization: bits === null ? wanted : `q${bits}`,
@@ -191,6 +202,17 @@ async function loadNetworks(
     }),
   )
   return new Map(networks)
+}
+
+/** Names of the contents of all weight files, or none where the repository's listing does not tell. */
+async function contentsOf(
+  repository: Repository,
+  files: WeightFiles,
+  signal: AbortSignal | undefined,
+): Promise<readonly string[]> {
+  const hashes = new Map((await repository.files({ signal })).map((file) => [file.path, file.sha256]))
+  const keys = (await listWeightFiles(repository, files, { signal })).map((path) => hashes.get(path))
+  return keys.every((hash) => hash !== undefined) ? keys.map((hash) => hashKey({ algorithm: 'sha256', hex: hash })) : []
 }
 
 /** Bytes of a network's weights as they are stored, and its parameters: of quantised weights those that they stand for. */

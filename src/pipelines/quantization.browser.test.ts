@@ -92,6 +92,13 @@ function checkpoint(): TestCheckpoint & { readonly key: string } {
   Object.defineProperty(made.source, 'contentKey', { value: key })
   return { ...made, key }
 }
+/** The small form of a checkpoint, from a hub of its own on the one database: as after a reload. */
+const make = async (
+  { table, key }: { readonly table: WeightTable; readonly key: string },
+  word: 'q8' | 'q4',
+  read = () => Promise.resolve(table),
+) => quantizeWeights({ component: 'unet', word, contents: [key], read }, await open(), run)
+const gone = () => Promise.reject(new Error('The original was opened'))
 const open = () => Hub.open({ settings: { chunkBytes: 32 << 10 } })
 const read = async (table: WeightTable) => {
   const bytes = new Map<string, Uint8Array>()
@@ -102,35 +109,53 @@ const described = (table: WeightTable) => [...table.values()].map(({ name, dtype
 
 describe('in the cache', () => {
   test('weights are made once, and then read from the small form alone', async () => {
-    const { table, source } = checkpoint()
+    const { table, key } = checkpoint()
     const expected = convertTable(table, { dtype: 'F16', quantize: { bits: 4 } })
-    const first = await quantizeWeights('unet', table, 'q4', await open(), run)
+    const first = await make({ table, key }, 'q4')
     expect(described(first.table)).toEqual(described(expected))
     const bytes = await read(first.table)
     expect(bytes).toEqual(await read(expected))
     first.release()
-    // As after a reload: another hub on the same database, and a source that must not be asked.
-    source.onRead = () => {
-      throw new Error('The original was read')
-    }
-    const second = await quantizeWeights('unet', table, 'q4', await open(), run)
+    const second = await make({ table, key }, 'q4', gone)
+    expect(described(second.table)).toEqual(described(expected))
     expect(await read(second.table)).toEqual(bytes)
     second.release()
-    await expect(quantizeWeights('unet', table, 'q8', await open(), run)).rejects.toThrow('The original was read')
+    await expect(make({ table, key }, 'q8', gone)).rejects.toThrow('The original was opened')
+  })
+
+  test('what the browser took away is made again from the original, which is opened only then', async () => {
+    const { table, key } = checkpoint()
+    const first = await make({ table, key }, 'q4')
+    const bytes = await read(first.table)
+    first.release()
+    const hub = await open()
+    const before = new Set(await hub.store.chunkFiles())
+    const other = checkpoint()
+    ;(await make(other, 'q4')).release()
+    const made = (await hub.store.chunkFiles()).find((file) => !before.has(file))
+    await hub.store.deleteChunks(made!)
+    let opened = 0
+    const again = await make(other, 'q4', () => {
+      opened++
+      return Promise.resolve(other.table)
+    })
+    expect(opened).toBe(1)
+    expect(await read(again.table)).toEqual(bytes)
+    again.release()
   })
 
   test('making them goes on where it stopped', async () => {
-    const { table, source } = checkpoint()
+    const { table, source, key } = checkpoint()
     const expected = await read(convertTable(table, { dtype: 'F16', quantize: { bits: 8 } }))
     // One read for each of nine chunks, and a few for what lies between them.
     let left = 6
     source.onRead = () => {
       if (left-- <= 0) throw new Error('The tab was closed')
     }
-    await expect(quantizeWeights('unet', table, 'q8', await open(), run)).rejects.toThrow('The tab was closed')
+    await expect(make({ table, key }, 'q8')).rejects.toThrow('The tab was closed')
     source.reads = 0
     source.onRead = () => {}
-    const { table: made, release } = await quantizeWeights('unet', table, 'q8', await open(), run)
+    const { table: made, release } = await make({ table, key }, 'q8')
     expect(source.reads).toBeGreaterThan(0)
     const again = source.reads
     source.reads = 0
@@ -139,14 +164,14 @@ describe('in the cache', () => {
     release()
     // From the beginning it takes more.
     const fresh = checkpoint()
-    await quantizeWeights('unet', fresh.table, 'q8', await open(), run)
+    await make(fresh, 'q8')
     expect(again).toBeLessThan(fresh.source.reads)
   })
 
   test('another content is another set', async () => {
     const [a, b] = [checkpoint(), checkpoint()]
-    await quantizeWeights('unet', a.table, 'q4', await open(), run)
-    await quantizeWeights('unet', b.table, 'q4', await open(), run)
+    await make(a, 'q4')
+    await make(b, 'q4')
     expect(b.source.reads).toBe(a.source.reads)
     expect(b.source.reads).toBeGreaterThan(0)
   })

@@ -104,6 +104,12 @@ describe('the cache', () => {
       expect(await prepared()).toBe(6)
       const direct = await paint(diskRepository(repo), { dtype: 'q4' })
       expect(other.image.data).toEqual(direct.image.data)
+      // The original can go: what was made of it is enough.
+      for (const { key, path } of await hub.cache.files())
+        if (path.endsWith('.safetensors') && !path.startsWith('vae/')) expect(await hub.cache.deleteFile(key)).toBeGreaterThan(0)
+      const small = await load('q8')
+      expect(small.requests).toBe(0)
+      expect(small.image.data).toEqual(first.image.data)
     } finally {
       await server.close()
     }

@@ -1,16 +1,30 @@
 /**
  * A network's weights quantised: made from the checkpoint tensor by tensor and kept in the cache, so that the next start reads the small
- * form only. Without a cache they are made anew each time they are loaded. Either way no tensor is ever whole in memory.
+ * form only, and needs the original no more. Without a cache they are made anew each time they are loaded. Either way no tensor is ever
+ * whole in memory.
  */
 
 import { convertTable } from '../checkpoint/convert.js'
 import { quantizeVersion } from '../checkpoint/quantize.js'
-import type { WeightTable } from '../checkpoint/types.js'
+import type { SafetensorsDType, TensorEntry, WeightTable } from '../checkpoint/types.js'
+import { CheckpointError } from '../errors.js'
+import { sha256Hex } from '../hub/file-hasher.js'
 import type { Hub } from '../hub/hub.js'
 import { openPrepared } from '../hub/prepared-file.js'
+import type { ByteSource } from '../hub/types.js'
 import { quantizeOptions } from './dtypes.js'
 import type { Run } from './run-hooks.js'
 import type { QuantizationName } from './types.js'
+
+/** A network whose weights are wanted small. */
+export interface QuantizeRequest {
+  readonly component: string
+  readonly word: QuantizationName
+  /** Names of the contents of all weight files, where they are known before a file is opened; else empty. */
+  readonly contents: readonly string[]
+  /** Opens the original. */
+  readonly read: () => Promise<WeightTable>
+}
 
 export interface QuantizedWeights {
   readonly table: WeightTable
@@ -18,33 +32,82 @@ export interface QuantizedWeights {
   readonly release: () => void
 }
 
+/** What a small form consists of, kept so that it can be opened without the original. */
+interface Remembered {
+  readonly version: 1
+  readonly tensors: readonly (readonly [name: string, dtype: SafetensorsDType, shape: readonly number[], bytes: number])[]
+}
+
 /** @throws CheckpointError `weight-not-finite`, `weight-too-large`, `quantized-name`; HubError, StorageError, AbortError */
-export async function quantizeWeights(
-  component: string,
-  table: WeightTable,
-  word: QuantizationName,
-  hub: Hub | undefined,
-  run: Run,
-): Promise<QuantizedWeights> {
+export async function quantizeWeights(request: QuantizeRequest, hub: Hub | undefined, run: Run): Promise<QuantizedWeights> {
+  const { component, word, contents, read } = request
   const quantize = quantizeOptions(word)
-  const converted = convertTable(table, { dtype: 'F16', quantize })
-  const contents = new Set([...table.values()].map((entry) => entry.source.contentKey))
-  const keys = [...contents].filter((key) => key !== undefined)
+  const recipe = JSON.stringify({ kind: 'quantize', version: quantizeVersion, rest: 'F16', ...quantize })
+  const make = async () => {
+    const original = await read()
+    return { original, converted: convertTable(original, { dtype: 'F16', quantize }) }
+  }
+  if (hub !== undefined && contents.length > 0) {
+    const known = asRemembered(await hub.store.record(await recordKey(recipe, contents)))
+    if (known !== undefined)
+      return store(
+        hub,
+        lazyTable(known, async () => (await make()).converted),
+        contents,
+      )
+  }
+  const { original, converted } = await make()
+  const found = new Set([...original.values()].map((entry) => entry.source.contentKey))
+  const keys = [...found].filter((key) => key !== undefined)
   // A source that nothing names (a folder on disk) may be another one tomorrow.
-  if (hub === undefined || keys.length < contents.size) return { table: converted, release: () => {} }
-  const prepared = await openPrepared(
-    hub,
-    {
-      name: `${component} (${word})`,
-      recipe: JSON.stringify({ kind: 'quantize', version: quantizeVersion, rest: 'F16', ...quantize }),
-      contents: keys.toSorted(),
-      parts: [...converted.values()],
+  if (hub === undefined || keys.length < found.size) return { table: converted, release: () => {} }
+  const stored = await store(hub, converted, keys)
+  const tensors = [...converted.values()].map(({ name, dtype, shape, begin, end }) => [name, dtype, shape, end - begin] as const)
+  await hub.store.putRecord(await recordKey(recipe, keys), { version: 1, tensors } satisfies Remembered)
+  return stored
+
+  async function store(hub: Hub, table: WeightTable, keys: readonly string[]): Promise<QuantizedWeights> {
+    const prepared = await openPrepared(
+      hub,
+      { name: `${component} (${word})`, recipe, contents: keys.toSorted(), parts: [...table.values()] },
+      { signal: run.signal, onProgress: (file) => run.report({ type: 'file', component, file }) },
+    )
+    const placed = [...table].map(([name, entry]): [string, TensorEntry] => {
+      const { begin, end } = prepared.ranges.get(name) ?? { begin: 0, end: 0 }
+      return [name, Object.assign({}, entry, { source: prepared.source, begin, end })]
+    })
+    return { table: new Map(placed), release: prepared.release }
+  }
+}
+
+async function recordKey(recipe: string, contents: readonly string[]): Promise<string> {
+  return `quantized ${await sha256Hex(new TextEncoder().encode(JSON.stringify([recipe, contents.toSorted()])))}`
+}
+
+function asRemembered(value: unknown): Remembered | undefined {
+  const record = value as Remembered | undefined
+  return record?.version === 1 && Array.isArray(record.tensors) ? record : undefined
+}
+
+/** The table of a small form that opens the original only where some of it has to be made again. */
+function lazyTable(known: Remembered, open: () => Promise<WeightTable>): WeightTable {
+  let opened: Promise<WeightTable> | undefined
+  const source = (name: string, byteLength: number): ByteSource => ({
+    byteLength,
+    read: async (range, options) => {
+      opened ??= open()
+      const entry = (await opened).get(name)
+      if (entry === undefined || entry.end - entry.begin !== byteLength)
+        throw new CheckpointError('tensor-missing', `The checkpoint has no ${name} of ${byteLength} bytes any more.`, {
+          tensor: name,
+        })
+      return entry.source.read({ begin: entry.begin + range.begin, end: entry.begin + range.end }, options)
     },
-    { signal: run.signal, onProgress: (file) => run.report({ type: 'file', component, file }) },
-  )
-  const stored = [...converted].map(([name, entry]) => {
-    const { begin, end } = prepared.ranges.get(name) ?? { begin: 0, end: 0 }
-    return [name, { ...entry, source: prepared.source, begin, end }] as const
   })
-  return { table: new Map(stored), release: prepared.release }
+  return new Map(
+    known.tensors.map(([name, dtype, shape, bytes]) => [
+      name,
+      { name, dtype, shape, source: source(name, bytes), begin: 0, end: bytes },
+    ]),
+  )
 }
