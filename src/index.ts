@@ -2,6 +2,7 @@
 
 export { DiffusionPipeline } from './engine/client/diffusion-pipeline.js'
 export type { FromPretrainedOptions, GenerateCallOptions, GenerateOutput } from './engine/client/diffusion-pipeline.js'
+export type { ComponentOptions } from './engine/client/component-options.js'
 export { Engine } from './engine/client/engine-client.js'
 export type { EngineOptions } from './engine/client/engine-client.js'
 export { GeneratedImage } from './engine/client/generated-image.js'

@@ -15,11 +15,12 @@ import type {
 } from '../../pipelines/types.js'
 import type { EngineEvent, PipelineId } from '../protocol.js'
 import type { Connection } from './connection.js'
+import { gatherComponents, type ComponentOptions } from './component-options.js'
 import { sharedEngine, type Engine } from './engine-client.js'
 import { GeneratedImage } from './generated-image.js'
 
 /** Options of {@link DiffusionPipeline.fromPretrained}. */
-export interface FromPretrainedOptions extends LoadPipelineOptions {
+export interface FromPretrainedOptions extends LoadPipelineOptions, ComponentOptions {
   readonly signal?: AbortSignal | undefined
   readonly onProgress?: ((progress: PipelineProgress) => void) | undefined
   /** The engine to load into; by default the one that all of a page's pipelines share. */
@@ -65,7 +66,7 @@ export class DiffusionPipeline {
    * @throws InputError, HubError, StorageError, CheckpointError, UnsupportedError, DeviceError, AbortError
    */
   static async fromPretrained(repo: RepositoryReference, options: FromPretrainedOptions = {}): Promise<DiffusionPipeline> {
-    const { signal, onProgress, engine = sharedEngine(), ...plain } = options
+    const { signal, onProgress, engine = sharedEngine(), ...plain } = gatherComponents(options)
     const address = absolute(repo)
     const loaded = await load(engine, address, plain, { signal, onProgress })
     return new DiffusionPipeline(engine, address, plain, loaded)

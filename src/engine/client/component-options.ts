@@ -1,0 +1,35 @@
+/** Components named in the options of `fromPretrained` itself, as diffusers takes them: `fromPretrained(repo, { unet: … })`. Pure. */
+
+import type { ComponentReference, LoadPipelineOptions } from '../../pipelines/types.js'
+
+/** The component names of diffusers' pipelines that can be swapped or left out. */
+export const componentNames = [
+  'unet',
+  'transformer',
+  'vae',
+  'text_encoder',
+  'text_encoder_2',
+  'text_encoder_3',
+  'tokenizer',
+  'tokenizer_2',
+  'tokenizer_3',
+] as const
+
+/** A repository id or reference to take a component from, or null to leave it out. */
+export type ComponentOptions = {
+  readonly [name in (typeof componentNames)[number]]?: string | ComponentReference | null | undefined
+}
+
+/** The same options with every component under `components`, where the engine looks. One that is named twice is taken from its own key. */
+export function gatherComponents<Options extends ComponentOptions & LoadPipelineOptions>(
+  options: Options,
+): Omit<Options, keyof ComponentOptions> {
+  const components = { ...options.components }
+  const rest: Omit<Options, keyof ComponentOptions> & ComponentOptions = { ...options }
+  for (const name of componentNames) {
+    const given = options[name]
+    if (given !== undefined) components[name] = given
+    delete rest[name]
+  }
+  return Object.keys(components).length === 0 ? rest : { ...rest, components }
+}
