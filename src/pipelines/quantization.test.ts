@@ -59,6 +59,25 @@ describe('quality against diffusers in float32', () => {
   })
 })
 
+test('Stable Diffusion 3: T5 in int4, the transformer in int8, against diffusers in float32', async () => {
+  const { item, reference } = readCases('tiny-sd3')[0]!
+  const dtype = { text_encoder_3: 'q4', transformer: 'q8' } as const
+  const pipeline = await DiffusionPipeline.fromPretrained(diskRepository(join(fixtures, 'tiny-sd3/repo')), {
+    device: 'wasm',
+    dtype,
+  })
+  const { captured = {} } = await pipeline.generate(item.prompt, {
+    ...caseOptions(item, pipeline.info.scheduler.className),
+    capture: ['noise_pred', 'image'],
+  })
+  await pipeline.dispose()
+  const { text_encoder: clip, text_encoder_3: t5, transformer } = pipeline.info.components
+  expect([clip?.quantization, t5?.quantization, transformer?.quantization]).toEqual([undefined, 'q4', 'q8'])
+  // Measured: 36.4 dB and 3.6 %.
+  expect(psnr(captured['image']!, reference['image']!)).toBeGreaterThan(33)
+  expect(relativeError(captured['noise_pred_0'], reference['noise_pred_0']!)).toBeLessThan(0.05)
+})
+
 test('what `aquatint shard --dtype` wrote gives the same image, to the bit', async () => {
   const out = join(temporary, 'q8')
   const io = { stdout: () => {}, stderr: () => {}, isTerminal: false, columns: 80, signal: new AbortController().signal }
