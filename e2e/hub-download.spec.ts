@@ -126,6 +126,21 @@ test('2: a static host, without a listing and with one', async ({ server, hub })
   expect(await hub.call('models')).toHaveLength(2)
 })
 
+test('2: a folder of the File System Access API is read where it lies', async ({ hub }) => {
+  const files = { 'model_index.json': '{"a": 1}', 'unet/config.json': '{"b": 22}' }
+  expect(await hub.call('openFolder', files)).toEqual([
+    { path: 'model_index.json', size: 8 },
+    { path: 'unet/config.json', size: 9 },
+  ])
+  await hub.call('load', 'unet/config.json')
+  expect(await hub.call('read', 'unet/config.json', 6, 8)).toEqual([...Buffer.from('22')])
+  expect((await hub.failure('load', 'vae/config.json')).code).toBe('file-not-found')
+  expect(await hub.call('totalBytes')).toBe(0)
+  // What was picked is not what is there now.
+  await hub.call('openFolder', { 'unet/config.json': '{"b": 333}' })
+  expect((await hub.failure('read', 'unet/config.json', 6, 8)).code).toBe('file-changed')
+})
+
 test('5: the same content in two repositories is fetched and stored once', async ({ server, hub }) => {
   const vae = syntheticFile(20 * mebibyte, 6)
   server.setRepository('owner/one', { 'vae/model.safetensors': vae, 'vae/config.json': '{"x": 1}' })

@@ -7,6 +7,9 @@ import { openShardCache } from '../../src/hub/shard-cache.js'
 import { defaultSettings } from '../../src/hub/settings.js'
 import { streamWeights } from '../../src/runtime/weight-stream.js'
 
+/** Bytes written to the queue before it is waited for, as in the runtime. */
+const queuedBytes = 64 << 20
+
 /** GPUBufferUsage.STORAGE and COPY_DST. */
 const storageUsage = 0x80
 const copyUsage = 0x8
@@ -39,6 +42,7 @@ const methods: Record<string, (...args: string[]) => Promise<number>> = {
     const device = await adapter.requestDevice()
     const repository = await openRepository(await Hub.open(), id ?? '', { endpoint })
     let bytes = 0
+    let queued = 0
     for (const { path } of await repository.files()) {
       const source = await repository.open(path)
       const wanted = []
@@ -51,9 +55,13 @@ const methods: Record<string, (...args: string[]) => Promise<number>> = {
       await streamWeights(wanted, async (piece) => {
         device.queue.writeBuffer(piece.wanted.buffer, piece.byteOffset, piece.bytes)
         bytes += piece.bytes.length
+        queued += piece.bytes.length
+        if (queued < queuedBytes) return
+        queued = 0
         await device.queue.onSubmittedWorkDone()
       })
     }
+    await device.queue.onSubmittedWorkDone()
     return bytes
   },
 }

@@ -15,6 +15,8 @@ export interface HubMethods {
   /** Opens the cache with settings other than the usual. */
   setUp(settings: Partial<TransferSettings>): void
   open(id: string, options: OpenArguments): { revision: string; files: readonly RepositoryFile[] }
+  /** Writes files into the origin's own file system, and opens that folder as a repository. */
+  openFolder(files: Readonly<Record<string, string>>): readonly RepositoryFile[]
   /** Opens files of the open repository at the same time; gives their lengths. */
   load(...paths: string[]): number[]
   /** Aborts what goes on. */

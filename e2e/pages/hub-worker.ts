@@ -33,6 +33,20 @@ const methods: Methods = {
     repository = await openRepository(await theHub(), id, { ...options, signal: stop.signal })
     return { revision: repository.revision, files: await repository.files().catch(() => []) }
   },
+  async openFolder(files) {
+    const root = await navigator.storage.getDirectory()
+    const model = await root.getDirectoryHandle('model', { create: true })
+    for (const [path, text] of Object.entries(files)) {
+      const parts = path.split('/')
+      let folder = model
+      for (const name of parts.slice(0, -1)) folder = await folder.getDirectoryHandle(name, { create: true })
+      const file = await (await folder.getFileHandle(parts.at(-1) ?? '', { create: true })).createWritable()
+      await file.write(text)
+      await file.close()
+    }
+    repository = await openRepository(await theHub(), model)
+    return repository.files()
+  },
   async load(...paths) {
     const from = repository
     if (from === undefined) throw new Error('Open a repository first')

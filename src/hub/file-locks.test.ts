@@ -5,7 +5,7 @@ import { createLocks } from './file-locks.js'
 const never = () => new AbortController().signal
 
 it('runs those that name one lock one after the other, and others beside them', async () => {
-  const locks = createLocks()
+  const locks = await createLocks()
   const order: string[] = []
   const first = deferred()
   const runs = [
@@ -22,7 +22,7 @@ it('runs those that name one lock one after the other, and others beside them', 
 })
 
 it('lets one that is aborted leave, and nobody in before its turn', async () => {
-  const locks = createLocks()
+  const locks = await createLocks()
   const first = deferred()
   const running: string[] = []
   const one = locks.exclusively('a', never(), async () => {
@@ -41,7 +41,7 @@ it('lets one that is aborted leave, and nobody in before its turn', async () => 
 })
 
 it('does not take what is shared, until it is no longer', async () => {
-  const locks = createLocks()
+  const locks = await createLocks()
   const [first, second] = [await locks.share('a'), await locks.share('a')]
   first()
   first()
@@ -51,7 +51,7 @@ it('does not take what is shared, until it is no longer', async () => {
 })
 
 it('frees a lock whose holder failed', async () => {
-  const locks = createLocks()
+  const locks = await createLocks()
   await expect(locks.exclusively('a', never(), () => Promise.reject(new Error('no')))).rejects.toThrow('no')
   expect(await locks.exclusively('a', never(), async () => 1)).toBe(1)
 })

@@ -16,10 +16,16 @@ export interface Locks {
   ifFree<T>(name: string, run: () => Promise<T>): Promise<T | undefined>
 }
 
-/** Locks of the browser where it has them, else {@link ThreadLocks}. */
-export function createLocks(): Locks {
+/** Locks of the browser where it has them and lets this page use them (a sandboxed frame may not), else {@link ThreadLocks}. */
+export async function createLocks(): Promise<Locks> {
   const manager = (globalThis.navigator as { locks?: LockManager } | undefined)?.locks
-  return manager === undefined ? new ThreadLocks() : new BrowserLocks(manager)
+  if (manager === undefined) return new ThreadLocks()
+  try {
+    await manager.query()
+    return new BrowserLocks(manager)
+  } catch {
+    return new ThreadLocks()
+  }
 }
 
 /** Name of the lock that is held while a file is downloaded. */

@@ -59,11 +59,12 @@ export class FolderRepository implements Repository {
     return Promise.resolve(new FileSource(path, file))
   }
 
-  /** Nothing is held. */
+  /** The folder is read anew whenever it is opened. */
   doubt(): Promise<void> {
     return Promise.resolve()
   }
 
+  /** Nothing is held. */
   close(): void {}
 }
 

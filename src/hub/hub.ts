@@ -41,15 +41,16 @@ export class Hub implements Downloading {
   readonly settings: TransferSettings
   readonly store: LayeredStore
   readonly budget: MemoryBudget
-  readonly locks: Locks = createLocks()
+  readonly locks: Locks
   readonly cache: CacheManager
   readonly #lanes = new Map<string, Lanes>()
 
-  private constructor(store: LayeredStore, settings: TransferSettings) {
+  private constructor(store: LayeredStore, settings: TransferSettings, locks: Locks) {
+    this.locks = locks
     this.settings = settings
     this.store = store
     this.budget = new MemoryBudget(settings.memoryBytes)
-    this.cache = new CacheManager(store, this.locks)
+    this.cache = new CacheManager(store, locks)
     store.reclaim = () => this.cache.evictOldest()
   }
 
@@ -66,7 +67,7 @@ export class Hub implements Downloading {
         onTrouble(error)
       }
     }
-    return new Hub(new LayeredStore(kept, onTrouble), settings)
+    return new Hub(new LayeredStore(kept, onTrouble), settings, await createLocks())
   }
 
   readonly fetch: Fetch = (url, init) => globalThis.fetch(url, init)
@@ -112,6 +113,7 @@ export class Hub implements Downloading {
   }
 
   async #complete(file: StoredFile, fill: Fill, meter: ProgressMeter, signal: AbortSignal): Promise<ByteSource> {
+    meter.queued()
     // Until it is our turn, another tab downloads this very file.
     const stop = listen(file.key, (progress) => meter.mirror(progress.loaded, progress.phase))
     try {

@@ -30,6 +30,11 @@ export class ProgressMeter {
     this.#also = emit
   }
 
+  /** Waits for its turn. */
+  queued(): void {
+    this.#show('queued')
+  }
+
   /** Starts over with so many bytes already here. What was shown stays shown. */
   begin(cached: number): void {
     this.#here = cached

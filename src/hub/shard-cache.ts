@@ -3,7 +3,7 @@
  * place that knows IndexedDB. To be used from a worker: Chromium fails to store many Blobs from a page's main thread.
  */
 
-import { createStore, del, get, promisifyRequest, set, update } from 'idb-keyval'
+import { createStore, del, get, getMany, promisifyRequest, set, update } from 'idb-keyval'
 import { StorageError } from '../errors.js'
 import type { ChunkStore } from './chunk-store.js'
 import type { TransferSettings } from './settings.js'
@@ -12,6 +12,9 @@ import { storageError } from './storage-errors.js'
 /** Names of the databases. */
 const chunkDatabase = 'aquatint-chunks'
 const recordDatabase = 'aquatint-records'
+
+/** Chunks taken out in one transaction. A Blob is a handle, but where buffers are stored they come into memory. */
+const keysAtOnce = 16
 
 /** Opens the databases, and tries whether they work. @throws StorageError `storage-unavailable` when IndexedDB is absent, blocked or full */
 export async function openShardCache(settings: TransferSettings): Promise<ChunkStore> {
@@ -64,10 +67,13 @@ class ShardCache implements ChunkStore {
     return this.#use('reading', async () => {
       const keys = await this.#chunks('readonly', (store) => promisifyRequest(store.getAllKeys(allOf(file))))
       const found = new Map<number, Blob>()
-      for (const key of keys) {
-        const index = (key as [string, number])[1]
-        const blob = asBlob(await get(key, this.#chunks))
-        if (blob !== undefined) found.set(index, blob)
+      for (let at = 0; at < keys.length; at += keysAtOnce) {
+        const some = keys.slice(at, at + keysAtOnce)
+        const values = await getMany<unknown>(some, this.#chunks)
+        for (const [k, key] of some.entries()) {
+          const blob = asBlob(values[k])
+          if (blob !== undefined) found.set((key as [string, number])[1], blob)
+        }
       }
       return found
     })

@@ -65,6 +65,24 @@ describe('a static host', () => {
     expect(await text(await (await open('right')).open('x.json'))).toBe('right')
   })
 
+  it('asks for its listing again after the files were not as listed', async () => {
+    const hub = await Hub.open({ store: new MemoryStore(), settings })
+    const hash = (content: string) => createHash('sha256').update(content).digest('hex')
+    const version = (content: string) => ({
+      'x.json': content,
+      'y.json': content,
+      'files.json': listing(['x.json', 'y.json'].map((path) => ({ path, size: content.length, sha256: hash(content) }))),
+    })
+    server = await startHubServer({ repositories: { 'a/b': version('first') } })
+    const base = server.staticUrl('a/b')
+    await (await openRepository(hub, base)).open('x.json')
+    server.setRepository('a/b', version('later'))
+    await expect((await openRepository(hub, base)).open('y.json')).rejects.toMatchObject({ code: 'hash-mismatch' })
+    const again = await openRepository(hub, base)
+    expect(await text(await again.open('x.json'))).toBe('later')
+    expect(await text(await again.open('y.json'))).toBe('later')
+  })
+
   it('is not fooled by a site that answers everything with its page, and needs no ranges', async () => {
     const hub = await Hub.open({ store: new MemoryStore(), settings })
     const started = createServer((request, response) => {

@@ -85,7 +85,10 @@ export class StaticRepository implements Repository {
       } catch (error) {
         // Without a hash the server alone knows what the file is now: ask it once more.
         const replaced = isAquatintError(error) && (error.code === 'file-changed' || error.code === 'size-mismatch')
-        if (again || file.hash !== undefined || !replaced) throw error
+        if (!again && file.hash === undefined && replaced) continue
+        // The listing is not of these files: the next opening asks for it again.
+        if (replaced || (isAquatintError(error) && error.code === 'hash-mismatch')) await this.doubt()
+        throw error
       }
     }
   }
