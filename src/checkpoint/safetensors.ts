@@ -159,7 +159,7 @@ function tensorHeader(name: string, value: JsonValue, file: string, dataBegin: n
   let bytes = dtypeBytes[dtype]
   // A zero anywhere makes the product zero, so the partial products are only checked without one.
   if (shape.includes(0)) bytes = 0
-  for (const dim of bytes === 0 ? [] : (shape as readonly number[])) {
+  for (const dim of bytes === 0 ? [] : shape) {
     bytes *= dim
     if (!Number.isSafeInteger(bytes)) throw wrong('safetensors-size', 'its size overflows')
   }

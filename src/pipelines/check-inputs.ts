@@ -9,16 +9,9 @@ const maxPromptLength = 1_000_000
 const maxImages = 64
 
 function refuse(code: string, name: string, value: unknown, allowed: string): never {
-  const shown: ErrorDetail =
-    typeof value === 'number' || typeof value === 'boolean' || value === null ? value : String(value).slice(0, 200)
-  throw new InputError(
-    code,
-    `${name} is ${typeof value === 'string' ? JSON.stringify(shown) : String(shown)}; allowed: ${allowed}.`,
-    {
-      [name]: shown,
-      allowed,
-    },
-  )
+  const plain = typeof value === 'number' || typeof value === 'boolean'
+  const shown: ErrorDetail = plain ? value : (JSON.stringify(value) ?? 'undefined').slice(0, 200)
+  throw new InputError(code, `${name} is ${shown}; allowed: ${allowed}.`, { [name]: shown, allowed })
 }
 
 /** A prompt is text, of any length that is sane. @throws InputError `prompt` */

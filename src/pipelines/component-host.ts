@@ -105,7 +105,12 @@ export class ComponentHost {
   async #setBudget(component: Component, network: Network, shapes: Shapes, variant: GraphVariant): Promise<void> {
     const key = JSON.stringify([network.name, shapes])
     if (!this.#budgets.has(key)) {
-      const needs = networkNeeds(network, shapes, graphOptions(network, { ...this, granularity: 'block' }), variant)
+      const needs = networkNeeds(
+        network,
+        shapes,
+        graphOptions(network, { device: this.device, dtype: this.dtype, granularity: 'block' }),
+        variant,
+      )
       const [plan] =
         this.#maxMemory === undefined ? [] : planMemory([needs], { offload: 'block', maxMemory: this.#maxMemory }).components
       this.#budgets.set(key, plan === undefined ? leastWeightBudget(needs) : plan.weightBudget)

@@ -37,8 +37,8 @@ export function latentChannels(denoiser: Network, vae: Network): number {
   if (channels !== own || typeof channels !== 'number')
     throw new UnsupportedError(
       'unsupported-config',
-      `in_channels ${String(channels)} of ${denoiser.className} is not supported by a text-to-image pipeline; supported: ${String(own)}, the autoencoder's latent channels.`,
-      { className: denoiser.className, key: 'in_channels', value: String(channels), allowed: [String(own)] },
+      `in_channels ${JSON.stringify(channels)} of ${denoiser.className} is not supported by a text-to-image pipeline; supported: ${JSON.stringify(own)}, the autoencoder's latent channels.`,
+      { className: denoiser.className, key: 'in_channels', value: JSON.stringify(channels), allowed: [JSON.stringify(own)] },
     )
   return channels
 }

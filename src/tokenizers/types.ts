@@ -27,7 +27,7 @@ export function readMaxLength(files: TokenizerFiles, fallback: number): number {
   if (typeof value !== 'number' || !(value >= 3)) {
     throw new CheckpointError(
       'tokenizer-max-length',
-      `model_max_length of the tokenizer is ${String(value)}; expected a number of at least 3.`,
+      `model_max_length of the tokenizer is ${JSON.stringify(value)}; expected a number of at least 3.`,
     )
   }
   return value > 100_000 ? fallback : Math.floor(value)

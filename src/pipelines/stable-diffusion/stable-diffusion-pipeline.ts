@@ -141,7 +141,8 @@ function sampleSize(config: Config): readonly [number, number] {
   if (Array.isArray(size) && typeof size[0] === 'number' && typeof size[1] === 'number') return [size[0], size[1]]
   const edge = typeof size === 'number' ? size : 64
   // Configs of before diffusers 0.9 say 32 and mean 64.
-  const version = /^(\d+)\.(\d+)/.exec(String(config['_diffusers_version'] ?? ''))
+  const { _diffusers_version: written } = config
+  const version = typeof written === 'string' ? /^(\d+)\.(\d+)/.exec(written) : null
   const old = version !== null && Number(version[1]) === 0 && Number(version[2]) < 9
   return old && edge < 64 ? [64, 64] : [edge, edge]
 }
