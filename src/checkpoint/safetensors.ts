@@ -165,7 +165,7 @@ function tensorHeader(name: string, value: JsonValue, file: string, dataBegin: n
   }
   if (end - begin !== bytes)
     throw wrong('safetensors-size', `${dtype} [${shape.join(', ')}] takes ${bytes} bytes, but data_offsets give ${end - begin}`)
-  return { name, dtype, shape: shape as readonly number[], begin: dataBegin + begin, end: dataBegin + end }
+  return { name, dtype, shape, begin: dataBegin + begin, end: dataBegin + end }
 }
 
 /** The tensors lie side by side from the first data byte to the last: no gap, no overlap. */
