@@ -3,14 +3,13 @@
  * same chunks from IndexedDB; and the renderer's peak memory above idle meanwhile. Needs Linux, for /proc.
  */
 
-import { execFileSync } from 'node:child_process'
-import { readFileSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import type { Page } from '@playwright/test'
 import { launchBrowser } from '../e2e/hub/browser.js'
 import { servePage } from '../e2e/hub/harness.js'
 import { syntheticFile } from '../e2e/hub-server/repositories.js'
 import { startHubServer } from '../e2e/hub-server/server.js'
+import { renderersOf, watchPeak } from './renderer-memory.js'
 
 const id = 'owner/large'
 const shardMebibytes = 256
@@ -32,19 +31,13 @@ export async function main(args: readonly string[]): Promise<void> {
     console.log(`${filled.bytes} bytes in ${shards} shards, downloaded in ${filled.seconds.toFixed(1)} s`)
     console.log('| way | seconds | GB/s | renderer peak above idle, MB |\n| --- | --- | --- | --- |')
     server.clearLog()
-    for (const method of ['readPlainly', 'loadToGpu', 'readPlainly', 'loadToGpu']) {
+    for (const method of ['readPlainly', 'readTensors', 'loadToGpu', 'readPlainly', 'readTensors', 'loadToGpu']) {
       await browser.restart()
       const fresh = await open(await browser.newPage(), served.url)
-      const renderers = renderersOf(browser.profile)
-      const idle = renderers.map((pid) => residentKilobytes(pid, 'VmRSS'))
-      // From here on the high-water mark counts anew.
-      for (const pid of renderers) writeFileSync(`/proc/${pid}/clear_refs`, '5')
+      const peak = watchPeak(renderersOf(browser.profile))
       const { bytes, seconds } = await call(fresh, method, id, server.url)
       if (bytes !== filled.bytes) throw new Error(`${method} read ${bytes} bytes of ${filled.bytes}`)
-      const above = Math.max(...renderers.map((pid, k) => residentKilobytes(pid, 'VmHWM') - (idle[k] ?? 0)))
-      console.log(
-        `| ${method} | ${seconds.toFixed(2)} | ${(bytes / seconds / 1e9).toFixed(2)} | ${((above * 1024) / 1e6).toFixed(0)} |`,
-      )
+      console.log(`| ${method} | ${seconds.toFixed(2)} | ${(bytes / seconds / 1e9).toFixed(2)} | ${(peak() / 1e6).toFixed(0)} |`)
     }
     if (server.log.length > 0) throw new Error(`A cached model made ${server.log.length} requests`)
   } finally {
@@ -66,21 +59,4 @@ async function call(page: Page, method: string, ...args: string[]): Promise<{ by
   )
   if (answer.value === undefined) throw new Error(answer.error)
   return answer.value
-}
-
-/** Processes of the browser that run pages. */
-function renderersOf(profile: string): number[] {
-  const lines = execFileSync('ps', ['-eo', 'pid=,ppid=,args='], { encoding: 'utf8', maxBuffer: 1 << 26 }).split('\n')
-  const processes = lines.flatMap((line) => {
-    const match = /^\s*(\d+)\s+(\d+)\s+(.*)$/.exec(line)
-    return match === null ? [] : [{ pid: Number(match[1]), parent: Number(match[2]), command: match[3] ?? '' }]
-  })
-  const own = new Set(processes.filter(({ command }) => command.includes(profile)).map(({ pid }) => pid))
-  // Children of the zygotes, which are children of the browser.
-  for (let round = 0; round < 3; round++) for (const { pid, parent } of processes) if (own.has(parent)) own.add(pid)
-  return processes.filter(({ pid, command }) => own.has(pid) && command.includes('--type=renderer')).map(({ pid }) => pid)
-}
-
-function residentKilobytes(pid: number, field: 'VmRSS' | 'VmHWM'): number {
-  return Number(new RegExp(`${field}:\\s+(\\d+)`).exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1])
 }

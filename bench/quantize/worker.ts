@@ -1,0 +1,57 @@
+/** The worker of bench/quantize-cached.ts: fills the cache, then makes the small form of what is there, then opens that alone. */
+
+import { listWeightFiles, measureWeights, readWeightTable } from '../../src/checkpoint/weight-table.js'
+import { chooseWeightFiles } from '../../src/checkpoint/weight-files.js'
+import { Hub } from '../../src/hub/hub.js'
+import { openRepository } from '../../src/hub/open-repository.js'
+import { hashKey } from '../../src/hub/remote-file.js'
+import { quantizeWeights } from '../../src/pipelines/quantize-weights.js'
+import { Run } from '../../src/pipelines/run-hooks.js'
+
+const methods: Record<string, (id: string, endpoint: string) => Promise<number>> = {
+  /** Downloads a repository's files. Gives their bytes. */
+  async fill(id, endpoint) {
+    const repository = await openRepository(await Hub.open(), id, { endpoint })
+    let bytes = 0
+    for (const { path } of await repository.files()) bytes += (await repository.open(path)).byteLength
+    return bytes
+  },
+  q8: (id, endpoint) => open(id, endpoint, 'q8'),
+  q4: (id, endpoint) => open(id, endpoint, 'q4'),
+}
+
+/** Opens the small form, which is made where it is not there. Gives its bytes. */
+async function open(id: string, endpoint: string, word: 'q8' | 'q4'): Promise<number> {
+  const hub = await Hub.open()
+  const repository = await openRepository(hub, id, { endpoint })
+  const listed = await repository.files()
+  const files = chooseWeightFiles(
+    listed.map((file) => file.path),
+    { folder: '', library: 'transformers', missingVariant: 'strict' },
+  )
+  const paths = await listWeightFiles(repository, files)
+  const contents = paths.map((path) =>
+    hashKey({ algorithm: 'sha256', hex: listed.find((file) => file.path === path)?.sha256 ?? '' }),
+  )
+  const read = () => readWeightTable(repository, files)
+  const { table } = await quantizeWeights({ component: 'text_encoder_3', word, contents, read }, hub, new Run({}))
+  return measureWeights(table).bytes
+}
+
+interface Call {
+  readonly id: number
+  readonly method: string
+  readonly args: [string, string]
+}
+
+async function answer({ id, method, args }: Call): Promise<void> {
+  try {
+    const began = performance.now()
+    const bytes = await methods[method]?.(...args)
+    postMessage({ id, value: { bytes, seconds: (performance.now() - began) / 1000 } })
+  } catch (error) {
+    postMessage({ id, error: String(error) })
+  }
+}
+
+addEventListener('message', ({ data }: MessageEvent<Call>) => void answer(data))
