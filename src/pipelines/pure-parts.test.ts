@@ -1,0 +1,84 @@
+/** The small parts of pipelines by themselves: images, guidance, previews, budgets, and how tensors are put together. */
+
+import { expect, test } from 'vitest'
+import { guide, rescaleGuided } from './guidance.js'
+import { denormalize, toPixels } from './image-processor.js'
+import { latentPreview, previewCoefficients } from './latent-preview.js'
+import { parseMaxMemory } from './offload.js'
+import { Recorder } from './recorder.js'
+import { concatBatch, concatLast, concatTokens, padLast, repeatBatch } from './tensors.js'
+import { unscaleLatents } from './vae-decoder.js'
+
+const tensor = (dims: number[], ...data: number[]) => ({ dims, data: Float32Array.from(data) })
+
+test('images: channels last, clamped, rounded halves to even', () => {
+  const sample = tensor([1, 3, 1, 2], -1, 3, 0, -3, 1, 0.5)
+  const image = denormalize(sample)
+  expect(image).toEqual(tensor([1, 1, 2, 3], 0, 0.5, 1, 1, 0, 0.75))
+  const [pixels] = toPixels(image)
+  // numpy: (0.5 * 255).round() = 128, (0.75 * 255).round() = 191
+  expect([...pixels!.data]).toEqual([0, 128, 255, 255, 255, 0, 191, 255])
+  const halves = tensor([1, 1, 1, 3], 0.5 / 255, 1.5 / 255, 2.5 / 255)
+  expect([...toPixels(halves)[0]!.data]).toEqual([0, 2, 2, 255])
+})
+
+test('guidance goes from the unconditional half, and its rescaling meets the text’s deviation', () => {
+  expect([...guide(Float32Array.of(1, 2, 3, 6), 2)]).toEqual([5, 10])
+  const text = Float32Array.of(-1, 1, -2, 2)
+  const guided = Float32Array.of(-4, 4, -4, 4)
+  expect([...rescaleGuided(guided, text, 2, 0)]).toEqual([...guided])
+  const full = rescaleGuided(guided, text, 2, 1)
+  for (const [i, value] of text.entries()) expect(full[i]).toBeCloseTo(value, 6)
+})
+
+test('a preview has one pixel per latent pixel, and none for latents of another kind', () => {
+  const latents = { dims: [2, 4, 3, 5], data: Float32Array.from({ length: 120 }, (_, i) => Math.sin(i)) }
+  const preview = latentPreview(latents, previewCoefficients.sd)!
+  expect([preview.width, preview.height, preview.data.length]).toEqual([5, 3, 60])
+  expect(new Set(preview.data).size).toBeGreaterThan(5)
+  expect(latentPreview(latents, previewCoefficients.sd3)).toBeNull()
+})
+
+test('budgets in bytes or words', () => {
+  expect(parseMaxMemory(undefined)).toBeUndefined()
+  expect(parseMaxMemory(1000)).toBe(1000)
+  expect(parseMaxMemory('6GB')).toBe(6e9)
+  expect(parseMaxMemory(' 1.5 GiB ')).toBe(1.5 * 2 ** 30)
+  expect(parseMaxMemory('800mb')).toBe(8e8)
+  for (const wrong of ['', '6', 'GB', '-1GB', '1e3 GB', Number.NaN, 0, Infinity])
+    expect(() => parseMaxMemory(wrong)).toThrow(expect.objectContaining({ code: 'max-memory' }))
+})
+
+test('tensors beside, below and after one another', () => {
+  const a = tensor([1, 2, 2], 1, 2, 3, 4)
+  const b = tensor([1, 2, 1], 5, 6)
+  expect(concatLast([a, b])).toEqual(tensor([1, 2, 3], 1, 2, 5, 3, 4, 6))
+  expect(padLast(b, 3)).toEqual(tensor([1, 2, 3], 5, 0, 0, 6, 0, 0))
+  expect(padLast(a, 2)).toBe(a)
+  expect(concatTokens([a, tensor([1, 1, 2], 7, 8)])).toEqual(tensor([1, 3, 2], 1, 2, 3, 4, 7, 8))
+  expect(concatBatch([a, a]).dims).toEqual([2, 2, 2])
+  expect(repeatBatch(b, 3)).toEqual(tensor([3, 2, 1], 5, 6, 5, 6, 5, 6))
+})
+
+test('latents are brought to the autoencoder’s scale as each family does', () => {
+  const latents = tensor([1, 2, 1, 1], 1, 2)
+  expect([...unscaleLatents(latents, { scaling_factor: 0.5 }, 'scale').data]).toEqual([2, 4])
+  const shifted = { scaling_factor: 0.5, shift_factor: 0.25 }
+  expect([...unscaleLatents(latents, shifted, 'scale-and-shift').data]).toEqual([2.25, 4.25])
+  expect([...unscaleLatents(latents, shifted, 'scale').data]).toEqual([2, 4])
+  const statistics = { scaling_factor: 0.5, latents_mean: [1, 0], latents_std: [2, 4] }
+  expect([...unscaleLatents(latents, statistics, 'scale-or-statistics').data]).toEqual([5, 16])
+  expect(() => unscaleLatents(latents, { latents_mean: [1], latents_std: [1] }, 'scale-or-statistics')).toThrow(
+    expect.objectContaining({ code: 'invalid-config' }),
+  )
+})
+
+test('the recorder keeps copies of what was asked for', () => {
+  const recorder = new Recorder(['latents'])
+  const latents = tensor([1], 1)
+  recorder.keep('latents', latents, 0)
+  recorder.keep('image', latents)
+  latents.data[0] = 2
+  expect(recorder.captured).toEqual({ latents_0: tensor([1], 1) })
+  expect(new Recorder().captured).toBeUndefined()
+})
