@@ -35,35 +35,44 @@ const methods: Record<string, (...args: string[]) => Promise<number>> = {
     }
     return bytes
   },
-  /** Opens the repository from the cache and writes every byte into GPU buffers that stay. Gives the bytes. */
+  /** Opens the repository from the cache and reads it as the runtime does, into nothing. Gives the bytes. */
+  readTensors: (id, endpoint) => loadTensors(id ?? '', endpoint ?? ''),
+  /** The same, into GPU buffers that stay. */
   async loadToGpu(id, endpoint) {
     const adapter = await navigator.gpu.requestAdapter()
     if (adapter === null) throw new Error('There is no GPU adapter')
-    const device = await adapter.requestDevice()
-    const repository = await openRepository(await Hub.open(), id ?? '', { endpoint })
-    let bytes = 0
-    let queued = 0
-    for (const { path } of await repository.files()) {
-      const source = await repository.open(path)
-      const wanted = []
-      for (let begin = 0; begin < source.byteLength; begin += tensorBytes) {
-        const end = Math.min(source.byteLength, begin + tensorBytes)
-        const entry: TensorEntry = { name: `${path} ${begin}`, dtype: 'F16', shape: [(end - begin) / 2], source, begin, end }
-        const buffer = device.createBuffer({ size: end - begin, usage: storageUsage | copyUsage })
-        wanted.push({ entry, type: 'float16' as const, buffer })
-      }
-      await streamWeights(wanted, async (piece) => {
-        device.queue.writeBuffer(piece.wanted.buffer, piece.byteOffset, piece.bytes)
-        bytes += piece.bytes.length
-        queued += piece.bytes.length
-        if (queued < queuedBytes) return
-        queued = 0
-        await device.queue.onSubmittedWorkDone()
+    return loadTensors(id ?? '', endpoint ?? '', await adapter.requestDevice())
+  },
+}
+
+async function loadTensors(id: string, endpoint: string, device?: GPUDevice): Promise<number> {
+  const repository = await openRepository(await Hub.open(), id, { endpoint })
+  let bytes = 0
+  let queued = 0
+  for (const { path } of await repository.files()) {
+    const source = await repository.open(path)
+    const wanted = []
+    for (let begin = 0; begin < source.byteLength; begin += tensorBytes) {
+      const end = Math.min(source.byteLength, begin + tensorBytes)
+      const entry: TensorEntry = { name: `${path} ${begin}`, dtype: 'F16', shape: [(end - begin) / 2], source, begin, end }
+      wanted.push({
+        entry,
+        type: 'float16' as const,
+        buffer: device?.createBuffer({ size: end - begin, usage: storageUsage | copyUsage }),
       })
     }
-    await device.queue.onSubmittedWorkDone()
-    return bytes
-  },
+    await streamWeights(wanted, async (piece) => {
+      bytes += piece.bytes.length
+      if (device === undefined || piece.wanted.buffer === undefined) return
+      device.queue.writeBuffer(piece.wanted.buffer, piece.byteOffset, piece.bytes)
+      queued += piece.bytes.length
+      if (queued < queuedBytes) return
+      queued = 0
+      await device.queue.onSubmittedWorkDone()
+    })
+  }
+  await device?.queue.onSubmittedWorkDone()
+  return bytes
 }
 
 interface Call {
