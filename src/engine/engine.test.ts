@@ -152,6 +152,19 @@ test('a pipeline that finished loading after it was cancelled is disposed', asyn
   await expect.poll(() => disposed).toBe(true)
 })
 
+test('a pipeline whose loading was cancelled by its last event is disposed', async () => {
+  let disposed = false
+  const { engine } = engineWith((_repo, { onProgress }) => {
+    onProgress({ type: 'status', phase: 'ready' })
+    return Promise.resolve(pipeline({ dispose: () => Promise.resolve(void (disposed = true)) }))
+  })
+  const controller = new AbortController()
+  await expect(
+    DiffusionPipeline.fromPretrained('a/b', { engine, signal: controller.signal, onProgress: () => controller.abort() }),
+  ).rejects.toMatchObject({ name: 'AbortError' })
+  await expect.poll(() => disposed).toBe(true)
+})
+
 test('one generation at a time; one cancelled while it waits does not let the next overtake', async () => {
   const log: string[] = []
   const gates = new Map<string, () => void>()

@@ -15,6 +15,12 @@ export interface CallOptions {
   readonly onEvent?: ((event: EngineEvent) => void) | undefined
 }
 
+/** What a call may be given whose value must not be lost. */
+export interface OwningCallOptions<T> extends CallOptions {
+  /** Takes a value that came although the call was aborted: the worker had finished before it heard. */
+  readonly onLate?: ((value: T) => void) | undefined
+}
+
 type Invoke<T> = (engine: Remote<EngineApi>, call: CallId, onEvents: (events: readonly EngineEvent[]) => void) => Promise<T>
 
 /** A running worker. */
@@ -51,7 +57,7 @@ export class Connection {
    * Runs one call. Rejects at once when `signal` aborts; the worker is told, and ends the call in its own time.
    * @throws DeviceError `engine-terminated` when the worker dies
    */
-  call<T>(invoke: Invoke<T>, { signal, onEvent }: CallOptions = {}): Promise<T> {
+  call<T>(invoke: Invoke<T>, { signal, onEvent, onLate }: OwningCallOptions<T> = {}): Promise<T> {
     if (signal?.aborted === true) return Promise.reject(signal.reason as Error)
     if (this.#death !== undefined) return Promise.reject(this.#death)
     const call = this.#nextCall++
@@ -74,7 +80,7 @@ export class Connection {
       })
       this.#pending.add(fail)
       signal?.addEventListener('abort', onAbort)
-      invoke(this.#engine, call, onEvents).then((value) => settle(() => resolve(value)), fail)
+      invoke(this.#engine, call, onEvents).then((value) => (open ? settle(() => resolve(value)) : onLate?.(value)), fail)
     })
   }
 

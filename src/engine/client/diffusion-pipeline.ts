@@ -120,6 +120,8 @@ async function load(
   const loaded = await connection.call((remote, call, onEvents) => remote.load(call, repo, options, onEvents), {
     signal,
     onEvent: (event) => dispatch(event, onProgress),
+    // Nobody else would ever dispose it; a worker that has died meanwhile holds nothing.
+    onLate: ({ pipeline }) => void connection.call((remote) => remote.dispose(pipeline)).catch(() => {}),
   })
   return { connection, ...loaded }
 }
