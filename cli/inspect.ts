@@ -123,7 +123,9 @@ function report(inspection: Inspection): string {
 function memoryLines(memory: PlannedMemory | null): string[] {
   if (memory === null) return []
   const title = `Memory for an image of ${memory.width} × ${memory.height} with guidance:`
-  return ['', title, 'plan' in memory ? formatPlan(memory.plan) : memory.message]
+  if ('plan' in memory) return ['', title, formatPlan(memory.plan)]
+  const rows = memory.needs.map((part) => [part.name, formatBytes(part.weightBytes), formatBytes(part.activationBytes)])
+  return ['', title, memory.message, table([['component', 'weights', 'activations'], ...rows])]
 }
 
 export const inspectCommand: Command = { summary: 'Show what a checkpoint holds and whether Aquatint can run it', help, run }

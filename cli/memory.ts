@@ -7,7 +7,7 @@ import { checkDType, dtypesOf, quantizeOptions } from '../src/pipelines/dtypes.j
 import { networkNeeds, runShapes } from '../src/pipelines/memory-needs.js'
 import { storedType, type Network } from '../src/pipelines/networks.js'
 import type { DTypeName, LoadPipelineOptions } from '../src/pipelines/types.js'
-import { planMemory, type MemoryPlan } from '../src/runtime/memory-plan.js'
+import { planMemory, type ComponentPlan, type MemoryPlan } from '../src/runtime/memory-plan.js'
 
 /** What the plan is for. */
 export interface MemoryRequest {
@@ -21,7 +21,14 @@ export interface MemoryRequest {
 /** A plan, or why there is none. */
 export type PlannedMemory =
   | { readonly width: number; readonly height: number; readonly plan: MemoryPlan }
-  | { readonly width: number; readonly height: number; readonly code: string; readonly message: string }
+  | {
+      readonly width: number
+      readonly height: number
+      readonly code: string
+      readonly message: string
+      /** What each component would take, one at a time, if there were enough. */
+      readonly needs: readonly ComponentPlan[]
+    }
 
 /** Words of `--dtype`, all or by component, as `fromPretrained` takes them. @throws InputError `dtype` */
 export function dtypeOption(values: readonly string[]): LoadPipelineOptions['dtype'] {
@@ -72,6 +79,7 @@ export function planNetworks(networks: readonly Network[], request: MemoryReques
     return { width, height, plan: planMemory(needs, { offload: 'auto', maxMemory: request.maxMemory }) }
   } catch (error) {
     if (!isAquatintError(error) || error.code !== 'does-not-fit') throw error
-    return { width, height, code: error.code, message: error.message }
+    const { components } = planMemory(needs, { offload: 'model', maxMemory: Number.MAX_SAFE_INTEGER })
+    return { width, height, code: error.code, message: error.message, needs: components }
   }
 }

@@ -255,6 +255,7 @@ describe('inspecting', () => {
     const little = await run(['inspect', repo, '--max-memory', '1KB'])
     expect(little.code).toBe(0)
     expect(little.stdout).toMatch(/needs at least \d+ bytes .* of GPU memory/)
+    expect(little.stdout).toMatch(/unet +1\.\d\d MB +\d/)
   })
 
   it.each([
