@@ -3,7 +3,7 @@
 import { InputError, StorageError } from '../errors.js'
 import { throwIfAborted } from '../util/abort.js'
 import { chunkCount, chunkRange, planRead } from './chunk-layout.js'
-import type { StoredFile } from './remote-file.js'
+import { contentName, type StoredFile } from './remote-file.js'
 import type { ByteRange, ByteSource, ReadOptions } from './types.js'
 
 /** Brings a chunk that can no longer be read back into the store. */
@@ -11,16 +11,16 @@ export type Mend = (index: number, options: ReadOptions) => Promise<Blob>
 
 export class CachedSource implements ByteSource {
   readonly byteLength: number
-  readonly contentKey: string
+  readonly contentKey: string | undefined
   readonly #path: string
   readonly #chunkBytes: number
   readonly #blobs: Blob[]
   readonly #mend: Mend
 
-  constructor({ path, size, key }: StoredFile, chunkBytes: number, blobs: readonly Blob[], mend: Mend) {
-    this.#path = path
-    this.byteLength = size
-    this.contentKey = key
+  constructor(file: StoredFile, chunkBytes: number, blobs: readonly Blob[], mend: Mend) {
+    this.#path = file.path
+    this.byteLength = file.size
+    this.contentKey = contentName(file)
     this.#chunkBytes = chunkBytes
     this.#blobs = [...blobs]
     this.#mend = mend

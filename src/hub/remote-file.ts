@@ -1,4 +1,4 @@
-/** A file of the cache, and one that comes from a server, with all that is known about what its bytes must be. Types and the key. */
+/** A file of the cache, and one that comes from a server, with all that is known about what its bytes must be. Types and keys. */
 
 import type { FileLocation } from './file-location.js'
 
@@ -15,7 +15,7 @@ export interface StoredFile {
   readonly path: string
   readonly revision?: string | undefined
   readonly size: number
-  /** Names the content in the cache: two files with one key have the same bytes. */
+  /** Names the file in the cache: its content, or its address where nothing else is known (see {@link contentName}). */
   readonly key: string
   readonly hash?: ExpectedHash | undefined
   /** ETag or Last-Modified that every answer must show where it shows one; only for files without a hash. */
@@ -24,6 +24,22 @@ export interface StoredFile {
 
 export interface RemoteFile extends StoredFile {
   readonly location: FileLocation
+}
+
+/** The key of a file known by its address alone, whose content may become another. */
+export function addressKey(url: string): string {
+  return `url:${url}`
+}
+
+/** Whether `key` is of {@link addressKey}. */
+export function isAddressKey(key: string): boolean {
+  return key.startsWith('url:')
+}
+
+/** Names the bytes of a file: two files with one name have the same. Undefined where only the host could tell. */
+export function contentName({ key, hash, validator }: StoredFile): string | undefined {
+  if (hash !== undefined || !isAddressKey(key)) return key
+  return validator === undefined ? undefined : `${key} ${validator}`
 }
 
 /** The key of content with a known hash. */

@@ -7,6 +7,7 @@ import type { HubServer } from '../../e2e/hub-server/types.js'
 import { Hub } from './hub.js'
 import { MemoryStore } from './memory-store.js'
 import { openRepository } from './open-repository.js'
+import { openPrepared } from './prepared-file.js'
 
 const settings = { retryBaseMs: 1, retryMaxMs: 2, stallMs: 300 }
 let server: HubServer | undefined
@@ -33,6 +34,9 @@ function version(word: string): Record<string, string> {
 }
 
 const listing = (files: unknown) => JSON.stringify({ files })
+
+/** A file of three bytes that is listed without a hash. */
+const unhashed = (content: string) => ({ 'x.bin': content, 'files.json': listing([{ path: 'x.bin', size: 3 }]) })
 
 describe('a static host', () => {
   it('opens files by their paths, and notices new ones when asked to', async () => {
@@ -88,6 +92,22 @@ describe('a static host', () => {
     expect(await text(await again.open('y.json'))).toBe('y later')
   })
 
+  it('makes anew what it made of a file without a hash that was replaced', async () => {
+    const hub = await Hub.open({ store: new MemoryStore(), settings })
+    server = await startHubServer({ repositories: { 'a/b': unhashed('old') } })
+    const base = server.staticUrl('a/b')
+    const made = async () => {
+      const source = await (await openRepository(hub, base, { revalidate: true })).open('x.bin')
+      const parts = [{ name: 'x', source, begin: 0, end: 3 }]
+      const { contentKey } = source
+      if (contentKey === undefined) throw new Error('The host gave a validator, so the content has a name')
+      return text((await openPrepared(hub, { name: 'x', recipe: 'copy', contents: [contentKey], parts })).source)
+    }
+    expect(await made()).toBe('old')
+    server.setRepository('a/b', unhashed('new'))
+    expect(await made()).toBe('new')
+  })
+
   it('is not fooled by a site that answers everything with its page, and needs no ranges', async () => {
     const hub = await Hub.open({ store: new MemoryStore(), settings })
     const started = createServer((request, response) => {
@@ -98,7 +118,9 @@ describe('a static host', () => {
     plain = started
     await new Promise<void>((resolve) => started.listen(0, '127.0.0.1', resolve))
     const repository = await openRepository(hub, `http://127.0.0.1:${(started.address() as AddressInfo).port}/m`)
-    expect(await text(await repository.open('x.json'))).toBe('"abc"')
+    const source = await repository.open('x.json')
+    expect(await text(source)).toBe('"abc"')
+    expect(source.contentKey).toBeUndefined()
     await expect(repository.open('y.json')).rejects.toMatchObject({ code: 'file-not-found' })
   })
 })

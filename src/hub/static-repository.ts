@@ -11,7 +11,7 @@ import { fileNotFound } from './http-errors.js'
 import type { Hub } from './hub.js'
 import { encodePath, isSafePath } from './names.js'
 import { probeFile } from './probe-file.js'
-import { hashKey, type RemoteFile } from './remote-file.js'
+import { addressKey, hashKey, type RemoteFile } from './remote-file.js'
 import {
   asRepositoryRecord,
   isComplete,
@@ -124,7 +124,7 @@ export class StaticRepository implements Repository {
       const hash = { algorithm: 'sha256', hex: listed.sha256 } as const
       return { repository: this.id, path, size: listed.size, key: hashKey(hash), hash, location }
     }
-    const key = `url:${url}`
+    const key = addressKey(url)
     const kept = asFileRecord(await this.#hub.store.record(fileRecordKey(key)))
     const remembered =
       kept === undefined ? undefined : { repository: this.id, path, size: kept.size, key, validator: kept.validator, location }
