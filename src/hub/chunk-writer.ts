@@ -8,7 +8,7 @@ import { chunkRange } from './chunk-layout.js'
 import { FileHasher, sha256Hex } from './file-hasher.js'
 import { asFileRecord, fileRecordKey, newFileRecord, type FileRecord } from './file-record.js'
 import type { LayeredStore } from './layered-store.js'
-import type { StoredFile } from './remote-file.js'
+import { isAddressKey, type StoredFile } from './remote-file.js'
 
 export class ChunkWriter {
   readonly #store: LayeredStore
@@ -42,8 +42,7 @@ export class ChunkWriter {
   /** Looks at what is stored and goes on from it. */
   static async open(store: LayeredStore, file: StoredFile, chunkBytes: number, now: number): Promise<ChunkWriter> {
     const kept = asFileRecord(await store.record(fileRecordKey(file.key)))
-    // Without a hash, other content under the same key can be told only by its size and validator.
-    const usable = kept !== undefined && kept.size === file.size && (file.hash !== undefined || kept.validator === file.validator)
+    const usable = kept !== undefined && kept.size === file.size && isOfSameContent(kept, file)
     const record = usable ? kept : newFileRecord(file.path, file.size, chunkBytes, file.validator, now)
     const present = usable ? await soundChunks(store, file, record) : new Set<number>()
     if (!usable) await store.deleteChunks(file.key)
@@ -77,7 +76,9 @@ export class ChunkWriter {
 
   /** Stores one chunk. @throws HubError `hash-mismatch` when a file known to be right once had another chunk here */
   async put(index: number, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
-    const mended = this.#record.state === 'complete' ? this.#digests[index] : undefined
+    const known = this.#digests[index]
+    // A chunk that was stored just before a worker died has no digest.
+    const mended = this.#record.state === 'complete' && known !== '' ? known : undefined
     const digest = sha256Hex(bytes)
     // A mended chunk must be the one that was lost, and is stored only once that is known.
     if (mended !== undefined && mended !== (await digest)) throw mismatch(this.#file, mended, await digest)
@@ -146,6 +147,14 @@ export class ChunkWriter {
     const { begin, end } = chunkRange(index, this.#file.size, this.#record.chunkBytes)
     return end - begin
   }
+}
+
+/** Whether stored chunks can be gone on from. */
+function isOfSameContent(kept: FileRecord, { hash, key, validator }: StoredFile): boolean {
+  if (hash !== undefined) return true
+  // Behind an address, other content can be told by the validator alone; of a complete file, by the digest of each chunk as well.
+  const marked = !isAddressKey(key) || validator !== undefined || kept.state === 'complete'
+  return marked && kept.validator === validator
 }
 
 /** Indexes of stored chunks of the right length. */

@@ -1,0 +1,44 @@
+import { describe, expect, it } from 'vitest'
+import { ChunkWriter } from './chunk-writer.js'
+import { LayeredStore } from './layered-store.js'
+import { MemoryStore } from './memory-store.js'
+import type { StoredFile } from './remote-file.js'
+
+const first = new Uint8Array([1, 2, 3, 4])
+const second = new Uint8Array([5, 6])
+const fileOf = (key: string, validator?: string): StoredFile => ({ repository: 'r', path: 'w', size: 6, key, validator })
+const openWriter = (store: LayeredStore, file: StoredFile) => ChunkWriter.open(store, file, 4, 0)
+
+describe('a download without a hash', () => {
+  it.each([
+    ['a commit', fileOf('commit:https://h/a/b@0/w'), [1]],
+    ['an address with a validator', fileOf('url:https://h/w', '"1"'), [1]],
+    ['an address with nothing to tell its content by', fileOf('url:https://h/w'), [0, 1]],
+  ])('of %s goes on only where its content is known to be the same', async (_, file, missing) => {
+    const store = new LayeredStore(new MemoryStore())
+    await (await openWriter(store, file)).put(0, first)
+    expect((await openWriter(store, file)).missing).toEqual(missing)
+  })
+
+  it('of an address does not go on from another validator', async () => {
+    const store = new LayeredStore(new MemoryStore())
+    await (await openWriter(store, fileOf('url:https://h/w', '"1"'))).put(0, first)
+    expect((await openWriter(store, fileOf('url:https://h/w', '"2"'))).missing).toEqual([0, 1])
+  })
+
+  it('can be mended where a chunk was stored and the worker died before its digest was', async () => {
+    const store = new LayeredStore(new MemoryStore())
+    const file = fileOf('commit:https://h/a/b@0/w')
+    const stopped = await openWriter(store, file)
+    await stopped.put(1, second)
+    await store.putChunk(file.key, 0, first)
+    const resumed = await openWriter(store, file)
+    expect(resumed.missing).toEqual([])
+    await resumed.finish(0, () => {})
+    await store.deleteChunks(file.key, [0])
+    const mending = await openWriter(store, file)
+    await mending.put(0, first)
+    expect(mending.missing).toEqual([])
+    await expect((await openWriter(store, file)).put(0, second)).rejects.toMatchObject({ code: 'hash-mismatch' })
+  })
+})
