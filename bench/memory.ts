@@ -1,0 +1,160 @@
+/**
+ * `npm run bench:memory [-- --tables] [--write]`
+ *
+ * What a pipeline takes of a GPU's memory. First the plans of the published models at their own size, for each type and residence; then,
+ * unless `--tables`, images of a fixture in headless Chromium by the public API: the measured peak of all GPU buffers, seconds, and
+ * whether the image is the same. `--write` puts the first tables into docs/memory.md.
+ */
+
+import { readFileSync, writeFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { startHubServer } from '../e2e/hub-server/server.js'
+import { ensureChromium } from '../scripts/chromium.mjs'
+import { networkNeeds, runShapes } from '../src/pipelines/memory-needs.js'
+import type { OffloadMode } from '../src/pipelines/types.js'
+import { weightBytes, type ComponentNeeds } from '../src/runtime/memory-estimate.js'
+import { leastWeightBudget, planMemory, type Residence } from '../src/runtime/memory-plan.js'
+import { formatBytes } from '../src/runtime/memory-size.js'
+import { openBenchPage } from './memory/browser.js'
+import { publishedNetwork } from './memory/weight-tables.js'
+
+interface PublishedPipeline {
+  readonly name: string
+  readonly size: number
+  readonly components: Readonly<Record<string, string>>
+}
+
+const pipelines: readonly PublishedPipeline[] = [
+  {
+    name: 'Stable Diffusion 1.5',
+    size: 512,
+    components: { text_encoder: 'sd15-text-encoder', unet: 'sd15-unet', vae: 'sd15-vae' },
+  },
+  {
+    name: 'SDXL base',
+    size: 1024,
+    components: { text_encoder: 'sdxl-text-encoder', text_encoder_2: 'sdxl-text-encoder-2', unet: 'sdxl-unet', vae: 'sdxl-vae' },
+  },
+  {
+    name: 'Stable Diffusion 3 medium',
+    size: 1024,
+    components: {
+      text_encoder: 'sd3-text-encoder',
+      text_encoder_2: 'sdxl-text-encoder-2',
+      text_encoder_3: 't5-xxl-encoder',
+      transformer: 'sd3-medium-transformer',
+      vae: 'sd3-vae',
+    },
+  },
+]
+
+export async function main(args: readonly string[]): Promise<void> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: { tables: { type: 'boolean', default: false }, write: { type: 'boolean', default: false } },
+  })
+  const tables = pipelines.map(tableOf).join('\n\n')
+  console.log(tables)
+  if (values.write) writeTables(tables)
+  if (!values.tables) await measure()
+}
+
+/** Bytes by component and residence, for both types. */
+function tableOf({ name, size, components }: PublishedPipeline): string {
+  const lines = [
+    `**${name}**, ${size} × ${size}, one image with guidance`,
+    '',
+    '| | float16: weights | one block, and the next | activations | float32: weights | one block, and the next | activations |',
+    '| --- | ---: | ---: | ---: | ---: | ---: | ---: |',
+  ]
+  const byType = (['float16', 'float32'] as const).map((dtype) =>
+    Object.entries(components).map(([component, table]) => {
+      const network = publishedNetwork(component, table, dtype === 'float16' ? 'F16' : 'F32')
+      // As pipelines do: an autoencoder that overflows in float16 computes in float32.
+      const upcast = network.className === 'AutoencoderKL' && network.config['force_upcast'] !== false
+      const shapes = runShapes(network, { width: size / 8, height: size / 8 })
+      return networkNeeds(network, shapes, { dtype: upcast ? 'float32' : dtype, quantized: undefined })
+    }),
+  )
+  for (const [index, component] of Object.keys(components).entries()) {
+    const cells = byType.flatMap((needs) => {
+      const one = needs[index]
+      return one === undefined ? [] : [weightBytes(one), leastWeightBudget(one), one.activationBytes]
+    })
+    lines.push(`| ${component} | ${cells.map(formatBytes).join(' | ')} |`)
+  }
+  for (const residence of ['resident', 'model', 'block'] as const) {
+    const cells = byType.map((needs) => `**${formatBytes(peakOf(needs, residence))}** | |`)
+    lines.push(`| **peak, \`${residence}\`** | ${cells.join(' | ')} |`)
+  }
+  return lines.join('\n')
+}
+
+/** The planned peak; of `block` the one that keeps nothing and uploads ahead. */
+function peakOf(needs: readonly ComponentNeeds[], residence: Residence): number {
+  if (residence !== 'block') return planMemory(needs, { offload: residence, maxMemory: Number.MAX_SAFE_INTEGER }).peakBytes
+  return Math.max(...needs.map((one) => Math.min(leastWeightBudget(one), weightBytes(one)) + one.activationBytes))
+}
+
+function writeTables(tables: string): void {
+  const path = fileURLToPath(new URL('../docs/memory.md', import.meta.url))
+  const text = readFileSync(path, 'utf8')
+  const [begin, end] = ['<!-- tables: npm run bench:memory -- --tables --write -->', '<!-- end of tables -->']
+  const [before, rest] = text.split(begin)
+  const after = rest?.split(end)[1]
+  if (before === undefined || after === undefined) throw new Error('docs/memory.md has no place for the tables')
+  writeFileSync(path, `${before}${begin}\n\n${tables}\n\n${end}${after}`)
+}
+
+const repo = 'owner/tiny-sdxl'
+const size = 64
+const steps = 2
+
+/** Makes the same image under every residence and budget, each in a browser of its own. */
+async function measure(): Promise<void> {
+  ensureChromium()
+  const folder = fileURLToPath(new URL('../fixtures/tiny-sdxl/repo', import.meta.url))
+  const server = await startHubServer({ repositories: { [repo]: folder } })
+  await server.commit(repo)
+  console.log(`\ntiny-sdxl, ${size} × ${size}, ${steps} steps, float32, software adapter`)
+  console.log('| offload | budget | GPU buffers at most | weights at most | load s | first image s | next image s | image |')
+  console.log('| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |')
+  let expected: number | undefined
+  const cases: readonly (readonly [OffloadMode, number | undefined])[] = [
+    ['resident', undefined],
+    ['model', undefined],
+    ['block', undefined],
+    ['auto', 5e6],
+    ['auto', 3e6],
+    ['auto', 2e6],
+    ['auto', 1.8e6],
+  ]
+  for (const [offload, maxMemory] of cases) {
+    const bench = await openBenchPage()
+    try {
+      const result = await bench.page.evaluate(
+        (request) => {
+          if (window.makeImage === undefined) throw new Error('The page has no makeImage')
+          return window.makeImage(request)
+        },
+        { endpoint: server.url, repo, offload, maxMemory, size, steps },
+      )
+      expected ??= result.pixels
+      const { memory } = result
+      const over = maxMemory !== undefined && memory.peak > maxMemory ? ' OVER' : ''
+      const times = [result.loadSeconds, result.firstSeconds, result.secondSeconds].map((time) => time.toFixed(2))
+      const cells = [
+        offload,
+        maxMemory === undefined ? '' : formatBytes(maxMemory),
+        formatBytes(memory.peak) + over,
+        formatBytes(memory.peakWeights),
+        ...times,
+      ]
+      console.log(`| ${cells.join(' | ')} | ${result.pixels === expected ? 'the same' : 'ANOTHER'} |`)
+    } finally {
+      await bench.close()
+    }
+  }
+  await server.close()
+}

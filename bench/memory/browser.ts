@@ -1,0 +1,62 @@
+/** The benches' page in a browser of its own, and what the browser's processes take while it runs. */
+
+import { readdir, readFile } from 'node:fs/promises'
+import { fileURLToPath } from 'node:url'
+import type { Page } from '@playwright/test'
+import { build, preview } from 'vite'
+import { launchBrowser } from '../../e2e/hub/browser.js'
+
+const pages = fileURLToPath(new URL('../../e2e/pages/', import.meta.url))
+const outDir = fileURLToPath(new URL('../../dist/memory-bench/', import.meta.url))
+
+export interface BenchBrowser {
+  readonly page: Page
+  /** The most resident bytes of each kind of process since the start (Linux; empty elsewhere). */
+  peaks(): Promise<Readonly<Record<string, number>>>
+  close(): Promise<void>
+}
+
+/** Builds and opens the page. */
+export async function openBenchPage(): Promise<BenchBrowser> {
+  const options = { root: pages, configFile: false, base: './', logLevel: 'error', worker: { format: 'es' } } as const
+  await build({
+    ...options,
+    build: { outDir, emptyOutDir: true, target: 'es2023', rollupOptions: { input: `${pages}memory.html` } },
+  })
+  const site = await preview({ ...options, build: { outDir }, preview: { port: 0, host: '127.0.0.1' } })
+  const address = site.resolvedUrls?.local[0]
+  if (address === undefined) throw new Error('The page is not being served')
+  const browser = await launchBrowser()
+  const page = await browser.newPage()
+  page.on('console', (message) => console.log(`  ${message.text()}`))
+  page.on('pageerror', (error) => console.error(`  page error: ${error.message}`))
+  await page.goto(new URL('memory.html', address).href)
+  await page.waitForFunction(() => window.runNetwork !== undefined)
+  page.setDefaultTimeout(0)
+  return {
+    page,
+    peaks: () => processPeaks(browser.profile),
+    close: async () => {
+      await browser.close()
+      await site.close()
+    },
+  }
+}
+
+/** High-water marks (VmHWM) of the processes that name this profile, the largest of each `--type`. */
+async function processPeaks(profile: string): Promise<Record<string, number>> {
+  const peaks: Record<string, number> = {}
+  if (process.platform !== 'linux') return peaks
+  for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
+    try {
+      const command = await readFile(`/proc/${pid}/cmdline`, 'utf8')
+      if (!command.includes(profile)) continue
+      const kind = /--type=([\w-]+)/.exec(command)?.[1] ?? 'browser'
+      const kilobytes = Number(/VmHWM:\s+(\d+) kB/.exec(await readFile(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0)
+      peaks[kind] = Math.max(peaks[kind] ?? 0, kilobytes * 1024)
+    } catch {
+      // It ended between being listed and being read.
+    }
+  }
+  return peaks
+}

@@ -1,0 +1,57 @@
+/** What the memory benches and their page say to each other. Only types. */
+
+import type { Config } from '../../src/checkpoint/types.js'
+import type { NetworkClass } from '../../src/models/match-weights.js'
+import type { OffloadMode } from '../../src/pipelines/types.js'
+import type { MemorySnapshot, Shapes } from '../../src/runtime/types.js'
+
+/** One image by the public API. */
+export interface ImageRequest {
+  readonly endpoint: string
+  readonly repo: string
+  readonly offload: OffloadMode
+  readonly maxMemory: number | undefined
+  readonly size: number
+  readonly steps: number
+}
+
+export interface ImageResult {
+  readonly loadSeconds: number
+  /** The first image, which compiles every kernel, and the one after. */
+  readonly firstSeconds: number
+  readonly secondSeconds: number
+  readonly memory: MemorySnapshot
+  /** A number for the pixels: equal for equal images. */
+  readonly pixels: number
+}
+
+/** One network alone, from a repository through the cache, run some times. */
+export interface NetworkRequest {
+  readonly endpoint: string
+  readonly repo: string
+  readonly name: string
+  readonly className: NetworkClass
+  readonly config: Config
+  readonly shapes: Shapes
+  /** Bytes for weights and activations, or undefined: all weights stay. */
+  readonly maxMemory: number | undefined
+  readonly runs: number
+}
+
+export interface NetworkResult {
+  readonly device: string
+  readonly downloadSeconds: number
+  /** Each run, the first with loading and compiling. */
+  readonly runSeconds: readonly number[]
+  readonly plannedPeak: number
+  readonly memory: MemorySnapshot
+  /** The largest value of the output, which is finite and not all zero. */
+  readonly largest: number
+}
+
+declare global {
+  interface Window {
+    makeImage?: (request: ImageRequest) => Promise<ImageResult>
+    runNetwork?: (request: NetworkRequest) => Promise<NetworkResult>
+  }
+}

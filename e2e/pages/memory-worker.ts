@@ -1,0 +1,72 @@
+/** Runs one network of a repository on the GPU under a budget, its files downloaded through the cache. */
+
+import { chooseWeightFiles } from '../../src/checkpoint/weight-files.js'
+import { readWeightTable } from '../../src/checkpoint/weight-table.js'
+import { Hub } from '../../src/hub/hub.js'
+import { openRepository } from '../../src/hub/open-repository.js'
+import { networkNeeds } from '../../src/pipelines/memory-needs.js'
+import { bindNetwork, graphOptions, libraryOf, writeGraph, type Network } from '../../src/pipelines/networks.js'
+import { assertHealthy } from '../../src/runtime/health.js'
+import { planMemory } from '../../src/runtime/memory-plan.js'
+import { openDevice } from '../../src/runtime/open-device.js'
+import type { HostTensor } from '../../src/runtime/types.js'
+import type { NetworkRequest, NetworkResult } from '../../bench/memory/protocol.js'
+
+const log = (text: string) => postMessage({ log: text })
+
+async function run(request: NetworkRequest): Promise<NetworkResult> {
+  const { endpoint, repo, name, className, config, shapes } = request
+  const began = performance.now()
+  const repository = await openRepository(await Hub.open(), repo, { endpoint })
+  const paths = (await repository.files()).map(({ path }) => path)
+  const files = chooseWeightFiles(paths, { folder: name, library: libraryOf(className), variant: null, missingVariant: 'strict' })
+  const table = await readWeightTable(repository, files)
+  const downloadSeconds = (performance.now() - began) / 1000
+  log(`${table.size} tensors here after ${downloadSeconds.toFixed(1)} s`)
+
+  const device = await openDevice({ kind: 'webgpu' })
+  const network: Network = { name, className, config, table, repo }
+  const how = { device, dtype: 'float16', granularity: 'block' } as const
+  const needs = networkNeeds(network, shapes, graphOptions(network, how))
+  const plan = planMemory([needs], { offload: 'block', maxMemory: request.maxMemory ?? Number.MAX_SAFE_INTEGER })
+  device.limitMemory(plan.peakBytes)
+  const component = bindNetwork(network, { ...how, weightBudget: plan.components[0]?.weightBudget, variantOf: () => ({}) })
+  let loggedAt = 0
+  device.memory.subscribe(({ live, peak }) => {
+    if (performance.now() - loggedAt < 15_000) return
+    loggedAt = performance.now()
+    log(`${(live / 1e9).toFixed(2)} GB live, peak ${(peak / 1e9).toFixed(2)} GB`)
+  }, 1000)
+  const inputs: Record<string, HostTensor> = {}
+  for (const { name: input, type, dims } of writeGraph(className, config, shapes, graphOptions(network, how)).inputs) {
+    const data = new Float32Array(dims.reduce((count, size) => count * size, 1))
+    for (let i = 0; i < data.length; i++) data[i] = Math.sin(i * 12.9898)
+    inputs[input] = { type, dims, data }
+  }
+  const runSeconds: number[] = []
+  let largest = 0
+  for (let i = 0; i < request.runs; i++) {
+    const start = performance.now()
+    const outputs = await component.run(inputs)
+    for (const [output, tensor] of Object.entries(outputs)) {
+      const values = await tensor.read()
+      assertHealthy(values, output)
+      largest = values.reduce((most, value) => Math.max(most, Math.abs(value)), largest)
+      tensor.dispose()
+    }
+    runSeconds.push((performance.now() - start) / 1000)
+    log(`run ${i + 1}: ${runSeconds.at(-1)?.toFixed(1)} s`)
+  }
+  const memory = device.memory.snapshot()
+  await component.dispose()
+  await device.dispose()
+  repository.close()
+  return { device: device.info.description, downloadSeconds, runSeconds, plannedPeak: plan.peakBytes, memory, largest }
+}
+
+addEventListener('message', ({ data }: MessageEvent<NetworkRequest>) => {
+  run(data).then(
+    (result) => postMessage({ result }),
+    (error: unknown) => postMessage({ error: error instanceof Error ? (error.stack ?? error.message) : String(error) }),
+  )
+})
