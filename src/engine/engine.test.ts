@@ -237,6 +237,65 @@ test('terminating rejects everything; the next call starts a new worker and load
   expect([started(), loads]).toEqual([2, 2])
 })
 
+/** An engine whose first worker is lost at once; the loads after it wait for `finish`, and what they made is counted. */
+async function reloading() {
+  const counts = { loads: 0, disposed: 0 }
+  let finish = () => {}
+  const signals: AbortSignal[] = []
+  const { engine } = engineWith(async (_repo, { signal, onProgress }) => {
+    signals.push(signal)
+    if (++counts.loads > 1) {
+      onProgress({ type: 'status', phase: 'resolving' })
+      await Promise.race([new Promise<void>((resolve) => (finish = resolve)), untilAborted(signal)])
+    }
+    return pipeline({ dispose: () => Promise.resolve(void counts.disposed++) })
+  })
+  const loaded = await DiffusionPipeline.fromPretrained('a/b', { engine })
+  engine.terminate()
+  return { loaded, counts, signals, finish: () => finish() }
+}
+
+test('generations that find the worker lost share one reload, and each may leave it', async () => {
+  const { loaded, counts, finish } = await reloading()
+  const heard = { first: 0, second: 0 }
+  const leave = new AbortController()
+  const first = loaded.generate('x', { seed: 1, onProgress: () => heard.first++ })
+  const second = loaded.generate('y', { seed: 2, onProgress: () => heard.second++ })
+  const third = loaded.generate('z', { signal: leave.signal })
+  await expect.poll(() => heard).toEqual({ first: 1, second: 1 })
+  leave.abort()
+  await expect(third).rejects.toMatchObject({ name: 'AbortError' })
+  finish()
+  expect([(await first).seed, (await second).seed]).toEqual([1, 2])
+  expect(counts.loads).toBe(2)
+  await loaded.dispose()
+  expect(counts.disposed).toBe(1)
+})
+
+test('a reload that nobody waits for any more stops, and the next generation loads anew', async () => {
+  const { loaded, counts, signals, finish } = await reloading()
+  const leave = new AbortController()
+  const left = loaded.generate('x', { signal: leave.signal })
+  await expect.poll(() => counts.loads).toBe(2)
+  leave.abort()
+  await expect(left).rejects.toMatchObject({ name: 'AbortError' })
+  const next = loaded.generate('y', { seed: 4 })
+  await expect.poll(() => counts.loads).toBe(3)
+  expect(signals.map(({ aborted }) => aborted)).toEqual([false, true, false])
+  finish()
+  expect((await next).seed).toBe(4)
+})
+
+test('a pipeline that is disposed while it is loaded again leaves nothing behind', async () => {
+  const { loaded, counts, signals } = await reloading()
+  const generating = loaded.generate('x').catch((error: unknown) => error)
+  await expect.poll(() => counts.loads).toBe(2)
+  await loaded.dispose()
+  expect(await generating).toMatchObject({ name: 'AbortError' })
+  await expect.poll(() => signals[1]?.aborted).toBe(true)
+  await expect(loaded.generate('x')).rejects.toMatchObject({ code: 'pipeline-disposed' })
+})
+
 test('a worker whose script fails rejects what waits for it', async () => {
   const target = new EventTarget()
   const spawn = (): EngineWorker => ({

@@ -18,6 +18,7 @@ import type { Connection } from './connection.js'
 import { gatherComponents, type ComponentOptions } from './component-options.js'
 import { sharedEngine, type Engine } from './engine-client.js'
 import { GeneratedImage } from './generated-image.js'
+import { SharedLoad, type LoadHooks } from './shared-load.js'
 
 /** Options of {@link DiffusionPipeline.fromPretrained}. */
 export interface FromPretrainedOptions extends LoadPipelineOptions, ComponentOptions {
@@ -51,6 +52,7 @@ export class DiffusionPipeline {
   readonly #repo: RepositoryReference
   readonly #options: LoadPipelineOptions
   #loaded: Loaded
+  #reloading: SharedLoad | undefined
   #disposed = false
 
   private constructor(engine: Engine, repo: RepositoryReference, options: LoadPipelineOptions, loaded: Loaded) {
@@ -84,9 +86,10 @@ export class DiffusionPipeline {
    */
   async generate(prompt: string, options: GenerateCallOptions = {}): Promise<GenerateOutput> {
     const { signal, onProgress, onStep, ...plain } = options
-    if (this.#disposed) throw new InputError('pipeline-disposed', 'This pipeline has been disposed.')
+    this.#assertUsable()
     if (!this.#loaded.connection.isAlive) {
-      this.#loaded = await load(this.#engine, this.#repo, this.#options, { signal, onProgress })
+      await this.#reload({ signal, onProgress })
+      this.#assertUsable()
     }
     const { connection, pipeline } = this.#loaded
     const result = await connection.call((engine, call, onEvents) => engine.generate(call, pipeline, prompt, plain, onEvents), {
@@ -99,6 +102,7 @@ export class DiffusionPipeline {
   /** Cancels what the pipeline is doing and gives back everything it holds. Cached files stay. */
   async dispose(): Promise<void> {
     this.#disposed = true
+    await this.#reloading?.stop()
     const { connection, pipeline } = this.#loaded
     if (connection.isAlive) await connection.call((engine) => engine.dispose(pipeline))
   }
@@ -107,13 +111,30 @@ export class DiffusionPipeline {
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose()
   }
+
+  #assertUsable(): void {
+    if (this.#disposed) throw new InputError('pipeline-disposed', 'This pipeline has been disposed.')
+  }
+
+  /** Loads again, once for all who wait. */
+  #reload(hooks: LoadHooks): Promise<void> {
+    if (this.#reloading === undefined || this.#reloading.stopped) {
+      const stopped = this.#reloading
+      this.#reloading = new SharedLoad(async (shared) => {
+        // It may have come to its end all the same.
+        await stopped?.stop()
+        if (!this.#loaded.connection.isAlive) this.#loaded = await load(this.#engine, this.#repo, this.#options, shared)
+      })
+    }
+    return this.#reloading.join(hooks)
+  }
 }
 
 async function load(
   engine: Engine,
   repo: RepositoryReference,
   options: LoadPipelineOptions,
-  { signal, onProgress }: Pick<FromPretrainedOptions, 'signal' | 'onProgress'>,
+  { signal, onProgress }: LoadHooks,
 ): Promise<Loaded> {
   signal?.throwIfAborted()
   const connection = engine.connect()
