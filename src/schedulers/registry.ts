@@ -2,6 +2,8 @@
 
 import { UnsupportedError } from '../errors.js'
 import { DDIMScheduler } from './scheduling-ddim.js'
+import { DDPMScheduler } from './scheduling-ddpm.js'
+import { DEISMultistepScheduler } from './scheduling-deis-multistep.js'
 import { DPMSolverMultistepScheduler } from './scheduling-dpmsolver-multistep.js'
 import { EulerAncestralDiscreteScheduler } from './scheduling-euler-ancestral-discrete.js'
 import { EulerDiscreteScheduler } from './scheduling-euler-discrete.js'
@@ -20,6 +22,8 @@ interface SchedulerClass {
 
 const classes: readonly SchedulerClass[] = [
   DDIMScheduler,
+  DDPMScheduler,
+  DEISMultistepScheduler,
   DPMSolverMultistepScheduler,
   EulerAncestralDiscreteScheduler,
   EulerDiscreteScheduler,

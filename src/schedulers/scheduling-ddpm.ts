@@ -1,0 +1,110 @@
+/** DDPMScheduler: denoising diffusion probabilistic models (Ho et al. 2020, arXiv 2006.11239). Mirrors diffusers' class. */
+
+import { InputError } from '../errors.js'
+import { flag, integer, number, only, optionalNumbers, readConfig, unused, word, type ConfigOf } from './config.js'
+import { alphasCumprod, at } from './noise-schedule.js'
+import { round } from './numpy.js'
+import { checkOptions, checkSteps, indexForTimestep, spaceTimesteps } from './timestep-spacing.js'
+import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepOptions } from './types.js'
+
+const className = 'DDPMScheduler'
+const spec = {
+  num_train_timesteps: integer(1000, 2, 100_000),
+  beta_start: number(0.0001, 0, 1),
+  beta_end: number(0.02, 0, 1),
+  beta_schedule: word('linear', ['linear', 'scaled_linear', 'squaredcos_cap_v2']),
+  trained_betas: optionalNumbers(100_000),
+  variance_type: word('fixed_small', ['fixed_small', 'fixed_small_log', 'fixed_large']),
+  clip_sample: flag(true),
+  prediction_type: word('epsilon', ['epsilon', 'sample', 'v_prediction']),
+  thresholding: only(false),
+  dynamic_thresholding_ratio: unused,
+  clip_sample_range: number(1, 0),
+  sample_max_value: unused,
+  timestep_spacing: word('leading', ['linspace', 'leading', 'trailing']),
+  steps_offset: integer(0, 0, 1000),
+  rescale_betas_zero_snr: flag(false),
+}
+
+const { fround, sqrt } = Math
+
+/** diffusers' DDPMScheduler. */
+export class DDPMScheduler implements Scheduler {
+  static readonly className = className
+  static readonly configKeys = Object.keys(spec)
+  readonly className = className
+  readonly order = 1
+  readonly initNoiseSigma = 1
+  readonly config: ConfigOf<typeof spec>
+  timesteps: readonly number[] = []
+  readonly #alphas: Float32Array
+
+  constructor(config: SchedulerConfig) {
+    this.config = readConfig(className, config, spec)
+    this.#alphas = alphasCumprod(this.config)
+  }
+
+  setTimesteps(numInferenceSteps: number | null, options: SetTimestepsOptions = {}): void {
+    const { num_train_timesteps: trainSteps, timestep_spacing: spacing, steps_offset: offset } = this.config
+    checkOptions(className, numInferenceSteps, options, ['timesteps'])
+    const { timesteps } = options
+    if (timesteps === undefined) {
+      checkSteps(numInferenceSteps, trainSteps)
+      this.timesteps = spaceTimesteps(spacing, numInferenceSteps, trainSteps, offset).map((value) => round(value))
+      return
+    }
+    if (timesteps.some((value, i) => !Number.isInteger(value) || value >= (i === 0 ? trainSteps : (timesteps[i - 1] ?? 0))))
+      throw new InputError('set-timesteps', `timesteps must be whole numbers below ${trainSteps}, falling.`, { timesteps })
+    this.timesteps = timesteps
+  }
+
+  setBeginIndex(): void {
+    // Each step finds its place by its timestep.
+  }
+
+  scaleModelInput(sample: Float32Array): Float32Array {
+    return sample
+  }
+
+  step(
+    modelOutput: Float32Array,
+    timestep: number,
+    sample: Float32Array,
+    { noise }: StepOptions = {},
+  ): Float32Array<ArrayBuffer> {
+    const { prediction_type: predictionType, clip_sample: clip, clip_sample_range: range } = this.config
+    const previous = this.timesteps[indexForTimestep(this.timesteps, timestep) + 1] ?? -1
+    const alpha = at(this.#alphas, timestep)
+    const alphaPrevious = previous >= 0 ? at(this.#alphas, previous) : 1
+    const beta = fround(1 - alpha)
+    const betaPrevious = fround(1 - alphaPrevious)
+    const currentAlpha = fround(alpha / alphaPrevious)
+    const currentBeta = fround(1 - currentAlpha)
+    const rootAlpha = fround(sqrt(alpha))
+    const rootBeta = fround(sqrt(beta))
+    // Formula (7) of the paper.
+    const originalScale = (fround(sqrt(alphaPrevious)) * currentBeta) / beta
+    const sampleScale = (fround(sqrt(currentAlpha)) * betaPrevious) / beta
+    const result = Float32Array.from(sample, (x, i) => {
+      const output = modelOutput[i] ?? 0
+      let original = output
+      if (predictionType === 'epsilon') original = (x - rootBeta * output) / rootAlpha
+      else if (predictionType === 'v_prediction') original = rootAlpha * x - rootBeta * output
+      if (clip) original = Math.min(range, Math.max(-range, original))
+      return originalScale * original + sampleScale * x
+    })
+    if (timestep <= 0) return result
+    if (noise === undefined) throw new InputError('noise', `${className} needs a source of noise.`)
+    const small = Math.max(1e-20, (betaPrevious / beta) * currentBeta)
+    const deviation = fround(sqrt(this.config.variance_type === 'fixed_large' ? currentBeta : small))
+    const drawn = noise.randn(result.length)
+    return result.map((value, i) => value + deviation * (drawn[i] ?? 0))
+  }
+
+  addNoise(original: Float32Array, noise: Float32Array, timestep: number): Float32Array<ArrayBuffer> {
+    const alpha = at(this.#alphas, timestep)
+    const signal = fround(sqrt(alpha))
+    const spread = fround(sqrt(fround(1 - alpha)))
+    return Float32Array.from(original, (value, i) => signal * value + spread * (noise[i] ?? 0))
+  }
+}
