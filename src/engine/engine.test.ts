@@ -221,6 +221,34 @@ test('dispose ends what runs, then gives back; afterwards the pipeline says so',
   await expect(loaded.generate('x')).rejects.toMatchObject({ code: 'pipeline-disposed' })
 })
 
+test('dispose does not wait for the generations of other pipelines', async () => {
+  const log: string[] = []
+  const { engine } = engineWith((repo) =>
+    Promise.resolve(
+      pipeline({
+        generate: (_prompt, { signal, onStep }) => {
+          onStep({ step: 0, total: 2, timestep: 1 })
+          return untilAborted(signal)
+        },
+        dispose: () => Promise.resolve(void log.push(`disposed ${String(repo)}`)),
+      }),
+    ),
+  )
+  const [busy, waiting] = [
+    await DiffusionPipeline.fromPretrained('a/busy', { engine }),
+    await DiffusionPipeline.fromPretrained('a/waiting', { engine }),
+  ]
+  let began = false
+  const running = busy.generate('x', { onStep: () => void (began = true) }).catch((error: unknown) => error)
+  await expect.poll(() => began).toBe(true)
+  const queued = waiting.generate('y').catch((error: unknown) => error)
+  await waiting.dispose()
+  expect(await queued).toMatchObject({ name: 'AbortError' })
+  expect(log).toEqual(['disposed a/waiting'])
+  await busy.dispose()
+  expect(await running).toMatchObject({ name: 'AbortError' })
+})
+
 test('terminating rejects everything; the next call starts a new worker and loads again', async () => {
   let hang = true
   let loads = 0
@@ -240,7 +268,7 @@ test('terminating rejects everything; the next call starts a new worker and load
 /** An engine whose first worker is lost at once; the loads after it wait for `finish`, and what they made is counted. */
 async function reloading() {
   const counts = { loads: 0, disposed: 0 }
-  let finish = () => {}
+  let finish: (() => void) | undefined
   const signals: AbortSignal[] = []
   const { engine } = engineWith(async (_repo, { signal, onProgress }) => {
     signals.push(signal)
@@ -252,7 +280,7 @@ async function reloading() {
   })
   const loaded = await DiffusionPipeline.fromPretrained('a/b', { engine })
   engine.terminate()
-  return { loaded, counts, signals, finish: () => finish() }
+  return { loaded, counts, signals, finish: () => finish?.() }
 }
 
 test('generations that find the worker lost share one reload, and each may leave it', async () => {

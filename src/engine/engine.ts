@@ -51,7 +51,8 @@ export interface EngineParts {
 
 interface Entry {
   readonly pipeline: EnginePipeline
-  readonly calls: Set<CallId>
+  /** Its calls under way. */
+  readonly calls: Map<CallId, Promise<unknown>>
 }
 
 /** The calls of {@link EngineApi}, done by real pipelines. */
@@ -89,7 +90,7 @@ export class Engine implements EngineApi {
         signal.throwIfAborted()
       }
       const id = this.#nextPipeline++
-      this.#pipelines.set(id, { pipeline, calls: new Set() })
+      this.#pipelines.set(id, { pipeline, calls: new Map() })
       return { pipeline: id, info: pipeline.info }
     })
   }
@@ -103,18 +104,19 @@ export class Engine implements EngineApi {
   ): Promise<GenerateResult> {
     const entry = this.#pipelines.get(id)
     if (entry === undefined) throw new InputError('pipeline-disposed', 'This pipeline has been disposed.', { pipeline: id })
-    entry.calls.add(call)
+    const work = this.#call(call, onEvents, (relay, signal) =>
+      this.#inTurn(signal, () =>
+        entry.pipeline.generate(prompt, {
+          ...options,
+          signal,
+          onProgress: (progress) => relay.push({ type: 'progress', progress }),
+          onStep: (step) => relay.push({ type: 'step', step }),
+        }),
+      ),
+    )
+    entry.calls.set(call, work)
     try {
-      return await this.#call(call, onEvents, (relay, signal) =>
-        this.#inTurn(signal, () =>
-          entry.pipeline.generate(prompt, {
-            ...options,
-            signal,
-            onProgress: (progress) => relay.push({ type: 'progress', progress }),
-            onStep: (step) => relay.push({ type: 'step', step }),
-          }),
-        ),
-      )
+      return await work
     } finally {
       entry.calls.delete(call)
     }
@@ -129,8 +131,10 @@ export class Engine implements EngineApi {
     const entry = this.#pipelines.get(id)
     if (entry === undefined) return
     this.#pipelines.delete(id)
-    for (const call of entry.calls) this.#running.get(call)?.abort()
-    await this.#inTurn(new AbortController().signal, () => entry.pipeline.dispose())
+    for (const call of entry.calls.keys()) this.#running.get(call)?.abort()
+    // Those of other pipelines may go on: each has a device of its own.
+    await Promise.allSettled(entry.calls.values())
+    await entry.pipeline.dispose()
   }
 
   async cachedModels(): Promise<CachedModel[]> {
