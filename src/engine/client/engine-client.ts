@@ -10,7 +10,10 @@ export interface EngineOptions {
   readonly worker?: WorkerKind | (() => EngineWorker) | undefined
 }
 
-/** One worker in which pipelines run. Pipelines of one engine share its GPU device, its runtime and its memory account. */
+/**
+ * One worker in which pipelines run. Pipelines of one engine share its runtime and its cache, and generate one at a time; each has a
+ * GPU device and a memory account of its own.
+ */
 export class Engine {
   readonly #spawn: () => EngineWorker
   #connection: Connection | undefined
