@@ -1,6 +1,7 @@
 /** The two calls of the Hub's API that Aquatint needs: which commit a revision stands at, and what files a commit has. */
 
 import { badAnswer, fetchJson } from './fetch-json.js'
+import { isSize } from './file-size.js'
 import { encodePath, isCommit, isSafePath } from './names.js'
 import type { Network } from './piece-fetch.js'
 import type { RepositoryFile } from './types.js'
@@ -8,7 +9,6 @@ import type { RepositoryFile } from './types.js'
 /** Limits on a listing. The largest repositories of diffusers checkpoints have a few hundred files. */
 const maxPages = 100
 const maxFiles = 100_000
-const maxSize = 2 ** 44
 
 /** A repository of one endpoint. */
 export interface HubAddress {
@@ -83,10 +83,6 @@ function parseEntry(entry: unknown): RepositoryFile | null | undefined {
     return { path, size: whole, sha256: hash }
   }
   return typeof oid === 'string' && isCommit(oid) ? { path, size, gitOid: oid } : { path, size }
-}
-
-function isSize(value: unknown): value is number {
-  return Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) <= maxSize
 }
 
 function nextPage(link: string | null, current: string): string | undefined {

@@ -1,8 +1,9 @@
 /** Asks a plain web server how long a file is, and by what mark its content can be told from another. */
 
 import { HubError, isAquatintError } from '../errors.js'
-import { isPage } from './fetch-json.js'
+import { badAnswer, isPage } from './fetch-json.js'
 import type { FileLocation } from './file-location.js'
+import { isSize } from './file-size.js'
 import { fileNotFound, type Asked } from './http-errors.js'
 import { retrying, type Network } from './piece-fetch.js'
 import { fetchRange, PassOn, type RangeAnswer } from './range-fetch.js'
@@ -15,7 +16,7 @@ export interface Probed {
 /** The headers are all that was wanted. */
 class Seen extends PassOn {}
 
-/** @throws HubError `file-not-found`, `size-unknown`, and what fetchRange throws */
+/** @throws HubError `file-not-found`, `size-unknown`, `bad-answer`, and what fetchRange throws */
 export async function probeFile(network: Network, location: FileLocation, asked: Asked, signal: AbortSignal): Promise<Probed> {
   const answer = await retrying(network, signal, () => probeOnce(network, location, asked, signal))
   if (isPage(answer.headers) && !/\.html?$/i.test(asked.path ?? '')) throw fileNotFound(asked, 200)
@@ -25,6 +26,7 @@ export async function probeFile(network: Network, location: FileLocation, asked:
       path: asked.path ?? '',
     })
   }
+  if (!isSize(size)) throw badAnswer(asked, `a length of ${size} bytes`)
   return { size, validator: answer.validator }
 }
 
@@ -75,7 +77,8 @@ async function sizeByHead(network: Network, location: FileLocation, signal: Abor
       signal,
     })
     const length = response.headers.get('content-length')
-    return response.ok && length !== null && response.headers.get('content-encoding') === null ? Number(length) : undefined
+    const told = response.ok && response.headers.get('content-encoding') === null && length !== null && /^\d+$/.test(length)
+    return told ? Number(length) : undefined
   } catch {
     signal.throwIfAborted()
     return undefined

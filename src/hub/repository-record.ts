@@ -56,7 +56,7 @@ export function asRepositoryRecord(value: unknown): RepositoryRecord | undefined
 
 function isFile(value: unknown): boolean {
   const file = value as RepositoryFile
-  return typeof file.path === 'string' && isSafePath(file.path) && Number.isSafeInteger(file.size)
+  return typeof file.path === 'string' && isSafePath(file.path) && isSize(file.size)
 }
 
 /** Whether something was opened, all of it is complete and none of it in doubt: then nothing needs the network. */

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { afterEach, describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import { startHubServer } from '../../e2e/hub-server/server.js'
 import type { HubServer } from '../../e2e/hub-server/types.js'
 import { Hub } from './hub.js'
@@ -68,6 +68,7 @@ describe('a static host', () => {
           'y.json': 'longer',
           'files.json': listing([{ path: 'y.json', size: 5, sha256: sha256.replace(/./, 'f') }]),
         },
+        'a/endless': { 'files.json': listing([{ path: 'x.json', size: 9e15 }]) },
         'a/evil': { 'files.json': listing([{ path: '../x.json', size: 5 }]) },
         'a/broken': { 'files.json': '{"files": [' },
       },
@@ -75,6 +76,7 @@ describe('a static host', () => {
     const open = (name: string) => openRepository(hub, server?.staticUrl(`a/${name}`) ?? '')
     await expect((await open('wrong')).open('x.json')).rejects.toMatchObject({ code: 'hash-mismatch' })
     await expect((await open('longer')).open('y.json')).rejects.toMatchObject({ code: 'size-mismatch' })
+    await expect(open('endless')).rejects.toMatchObject({ code: 'bad-answer' })
     await expect(open('evil')).rejects.toMatchObject({ code: 'bad-answer' })
     await expect(open('broken')).rejects.toMatchObject({ code: 'bad-answer' })
     expect(await text(await (await open('right')).open('x.json'))).toBe('right')
@@ -122,5 +124,26 @@ describe('a static host', () => {
     expect(await text(source)).toBe('"abc"')
     expect(source.contentKey).toBeUndefined()
     await expect(repository.open('y.json')).rejects.toMatchObject({ code: 'file-not-found' })
+  })
+
+  it.each([
+    ['in the range that it answers', { 'content-range': 'bytes 0-0/9000000000000000' }, {}, 'bad-answer'],
+    ['as the length', {}, { 'content-length': '9000000000000000' }, 'bad-answer'],
+    ['as the length in words', {}, { 'content-length': 'long' }, 'size-unknown'],
+  ])('does not go by an absurd size %s', async (_, get, head, code) => {
+    const hub = await Hub.open({ store: new MemoryStore(), settings })
+    const fetched = vi.spyOn(globalThis, 'fetch').mockImplementation((url, init) => {
+      const { pathname } = new URL(url as string)
+      if (pathname === '/files.json') return Promise.resolve(new Response(null, { status: 404 }))
+      const range = new Headers(init?.headers).get('range') !== null && 'content-range' in get
+      const headers = init?.method === 'HEAD' ? head : get
+      return Promise.resolve(new Response(init?.method === 'HEAD' ? null : 'x', { status: range ? 206 : 200, headers }))
+    })
+    try {
+      const repository = await openRepository(hub, 'https://static.test/')
+      await expect(repository.open('x.json')).rejects.toMatchObject({ code })
+    } finally {
+      fetched.mockRestore()
+    }
   })
 })

@@ -7,6 +7,7 @@ import { HubError, isAquatintError } from '../errors.js'
 import { fetchJson, badAnswer } from './fetch-json.js'
 import { FileLocation } from './file-location.js'
 import { asFileRecord, fileRecordKey } from './file-record.js'
+import { isSize } from './file-size.js'
 import { fileNotFound } from './http-errors.js'
 import type { Hub } from './hub.js'
 import { encodePath, isSafePath } from './names.js'
@@ -160,16 +161,10 @@ async function fetchListing(hub: Hub, base: string, signal: AbortSignal): Promis
         Record<keyof RepositoryFile, unknown>
       >
       const hash = typeof sha256 === 'string' && /^[0-9a-f]{64}$/.test(sha256) ? sha256 : undefined
-      if (
-        typeof path !== 'string' ||
-        !isSafePath(path) ||
-        !Number.isSafeInteger(size) ||
-        (size as number) < 0 ||
-        (sha256 !== undefined && hash === undefined)
-      ) {
+      if (typeof path !== 'string' || !isSafePath(path) || !isSize(size) || (sha256 !== undefined && hash === undefined)) {
         throw badAnswer(asked, `${listingName} has an entry without sound path, size and sha256`)
       }
-      return { path, size: size as number, sha256: hash }
+      return { path, size, sha256: hash }
     })
     .sort((a, b) => (a.path < b.path ? -1 : 1))
 }
