@@ -115,4 +115,8 @@ describe('references', () => {
     ['/m', { base: 'https://page.org/m/' }],
     ['../m', { base: 'https://page.org/m/' }],
   ])('%s', (reference, named) => expect(parseReference(reference, endpoint, 'https://page.org/app/')).toEqual(named))
+  it('whose revision is badly encoded are refused', () =>
+    expect(() => parseReference('https://huggingface.co/a/b/tree/%E0%A4%A', endpoint, undefined)).toThrow(
+      expect.objectContaining({ name: 'InputError', code: 'bad-revision', details: { revision: '%E0%A4%A' } }),
+    ))
 })

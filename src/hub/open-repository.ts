@@ -66,7 +66,21 @@ export function parseReference(reference: string, endpoint: string, baseUrl: str
   const match = /^([^/]+\/[^/]+)\/(?:tree\/(.+)\/)?$/.exec(base.slice(endpoint.length))
   const id = match?.[1]
   if (id === undefined || !isRepositoryId(id)) return { base }
-  return { id, revision: match?.[2] === undefined ? undefined : decodeURIComponent(match[2]) }
+  return { id, revision: match?.[2] === undefined ? undefined : decodeRevision(match[2]) }
+}
+
+/** @throws InputError `bad-revision` */
+function decodeRevision(encoded: string): string {
+  try {
+    return decodeURIComponent(encoded)
+  } catch (error) {
+    throw new InputError(
+      'bad-revision',
+      `The revision ${JSON.stringify(encoded.slice(0, 200))} is not percent-encoded as URLs are`,
+      { revision: encoded.slice(0, 200) },
+      error,
+    )
+  }
 }
 
 /** A header cannot hold other characters; the token itself is never shown. */
