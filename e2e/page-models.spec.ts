@@ -1,9 +1,9 @@
 /** Issue 6, promises 2, 4 and 5: what is going on is said, cancel works in each phase, models on the disk, and the machine. */
 
 import type { Page } from '@playwright/test'
-import { expect, generate, model, nextEvent, openPage, state, test } from './ui/page-harness.js'
+import { expect, generate, model, nextEvent, openPage, test } from './ui/page-harness.js'
 
-test('a download shows bytes in all and each file, and ends within 200 ms of Cancel, keeping what has come', async ({
+test('a download shows bytes in all and each file, and ends at once with Cancel, keeping what has come', async ({
   page,
   server,
 }) => {
@@ -13,8 +13,7 @@ test('a download shows bytes in all and each file, and ends within 200 ms of Can
   await expect(page.getByText(/[\d.]+ of [\d.]+ [kM]B/).first()).toBeVisible()
   await page.getByText(/^\d+ files$/).click()
   await expect(page.getByText('unet/diffusion_pytorch_model-00001-of-00003.safetensors')).toBeVisible()
-  expect(await cancelTime(page)).toBeLessThan(200)
-  expect(await state(page)).toBe('idle')
+  expect(await stateAfterCancel(page)).toBe('idle')
 
   server.setFaults({})
   await generate(page, 'a red apple')
@@ -25,18 +24,18 @@ test('a download shows bytes in all and each file, and ends within 200 ms of Can
   expect(bytes.size).toBeGreaterThan(3)
 })
 
-test('steps are counted with a preview, and Cancel ends them within 200 ms', async ({ page, server }) => {
+test('steps are counted with a preview, and Cancel ends them at once', async ({ page, server }) => {
   await openPage(page, server, { steps: '500' })
   await nextEvent(page, 'load')
   const stepped = nextEvent(page, 'step')
   await page.getByLabel('Prompt', { exact: true }).fill('a red apple')
   await page.getByRole('button', { name: 'Generate' }).click()
   await stepped
-  await expect(page.getByText(/^Denoising · step \d+ of \d+$/).first()).toBeVisible()
+  // While it denoises, not afterwards.
+  await expect(page.getByText(/^Denoising · step \d{1,2} of \d+$/).first()).toBeVisible()
   await expect(page.getByRole('img', { name: 'Preview' })).toBeVisible()
   await expect(page.getByRole('progressbar')).toHaveAttribute('aria-valuetext', /Denoising/)
-  expect(await cancelTime(page)).toBeLessThan(200)
-  expect(await state(page)).toBe('ready')
+  expect(await stateAfterCancel(page)).toBe('ready')
 })
 
 test('after Cancel the next picture is made', async ({ page, server }) => {
@@ -102,16 +101,14 @@ test('without storage the page says so and works', async ({ page, server }) => {
   await expect(page.getByRole('img', { name: 'a red apple' })).toBeVisible()
 })
 
-/** Presses Cancel and measures, in the page, until Generate is back. */
-async function cancelTime(page: Page): Promise<number> {
+/** Presses Cancel; the state one turn of the page's event loop later, which no work of the worker's can delay. */
+async function stateAfterCancel(page: Page): Promise<string> {
   return page.evaluate(async () => {
     const box = document.querySelector('aquatint-prompt')
     const button = box?.shadowRoot?.querySelector<HTMLButtonElement>('[part=cancel]')
     if (box === null || button === null || button === undefined) throw new Error('no Cancel')
-    const over = new Promise<void>((resolve) => box.addEventListener('statechange', () => resolve(), { once: true }))
-    const begun = performance.now()
     button.click()
-    await over
-    return performance.now() - begun
+    await new Promise((resolve) => setTimeout(resolve, 0))
+    return box.state
   })
 }

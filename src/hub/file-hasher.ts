@@ -1,6 +1,7 @@
 /** Hashes: of one chunk, and of a whole file as its bytes go by, with a state that can be kept and gone on from. */
 
 import { createSHA1, createSHA256, type IHasher } from 'hash-wasm'
+import { nextTurn } from '../util/next-turn.js'
 import type { ExpectedHash } from './remote-file.js'
 
 /** Bytes hashed before other work of the thread gets a turn. */
@@ -25,7 +26,7 @@ export class FileHasher {
   async update(bytes: Uint8Array): Promise<void> {
     for (let at = 0; at < bytes.length; at += turn) {
       this.#hasher.update(bytes.subarray(at, at + turn))
-      if (at + turn < bytes.length) await otherWork()
+      if (at + turn < bytes.length) await nextTurn()
     }
   }
 
@@ -38,19 +39,6 @@ export class FileHasher {
   digest(): string {
     return this.#hasher.digest('hex')
   }
-}
-
-/** Lets messages and network events of this thread through; a timer would be held to 4 ms. */
-function otherWork(): Promise<void> {
-  return new Promise((resolve) => {
-    const channel = new MessageChannel()
-    channel.port1.addEventListener('message', () => {
-      channel.port1.close()
-      resolve()
-    })
-    channel.port1.start()
-    channel.port2.postMessage(null)
-  })
 }
 
 /** Hex sha256 of bytes in memory. */

@@ -7,6 +7,7 @@ import type { WeightTable } from '../checkpoint/types.js'
 import { DeviceError } from '../errors.js'
 import type { ComponentGraph, ElementType, Stage } from '../onnx/types.js'
 import { throwIfAborted } from '../util/abort.js'
+import { nextTurn } from '../util/next-turn.js'
 import type { Backend, StageInput } from './backend.js'
 import { elementCount } from './convert.js'
 import type { Allocation } from './memory-account.js'
@@ -68,6 +69,7 @@ export class WasmBackend implements Backend {
         const found = data.get(weightKey(stage.weights[name] ?? name, type))
         return found === undefined ? [] : [{ path: name, data: found }]
       })
+      await nextTurn()
       const session = await onnxruntimeLock.run(
         () =>
           explained(`compiling ${this.#name} (${stage.name})`, () =>
@@ -118,6 +120,8 @@ export class WasmBackend implements Backend {
       const tensor = inputs[name]
       if (tensor !== undefined && !(tensor instanceof GpuTensor)) feeds[name] = new Tensor(type, tensor.data, dims)
     }
+    // A run keeps the thread: before it, a cancel and what the page says get their turn.
+    await nextTurn()
     const results = await onnxruntimeLock.run(
       () => explained(`running ${this.#name} (${stage.name})`, () => loaded.session.run(feeds)),
       signal,
