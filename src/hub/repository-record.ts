@@ -2,6 +2,7 @@
 
 import { asFileRecord, fileRecordKey } from './file-record.js'
 import type { ChunkStore } from './chunk-store.js'
+import { isSize } from './file-size.js'
 import { isSafePath } from './names.js'
 import type { RepositoryFile } from './types.js'
 
