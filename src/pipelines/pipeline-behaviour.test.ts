@@ -272,6 +272,19 @@ test('old scheduler configs are mended as StableDiffusionPipeline does', async (
   await pipeline.dispose()
 })
 
+test('a scheduler can be put in place of one that is not supported', async () => {
+  const index = changed(sd15, 'model_index.json', { scheduler: ['diffusers', 'KDPM2DiscreteScheduler'] })
+  const scheduler = { className: 'EulerDiscreteScheduler', config: { timestep_spacing: 'trailing' } }
+  const pipeline = await DiffusionPipeline.fromPretrained(diskRepository(sd15, index), { ...wasm, scheduler })
+  expect(pipeline.info.scheduler).toMatchObject({
+    className: 'EulerDiscreteScheduler',
+    config: { timestep_spacing: 'trailing', beta_schedule: 'scaled_linear' },
+  })
+  const { captured = {} } = await pipeline.generate('a dog', { ...small, capture: ['timesteps'] })
+  expect([...captured['timesteps']!.data]).toEqual([999, 499])
+  await pipeline.dispose()
+})
+
 test('SDXL runs without its first text encoder’s files being asked for when that is left out', async () => {
   const index = changed(sdxl, 'model_index.json', { text_encoder: [null, null], tokenizer: [null, null] })
   const repository = diskRepository(sdxl, index)

@@ -59,21 +59,13 @@ export async function loadParts(
 ): Promise<LoadedParts> {
   const { signal } = run
   const sources = await findComponents(repository, index, options, open, signal)
-  checkClasses(sources, spec, index)
+  checkClasses(sources, spec, index, options.scheduler !== undefined)
   for (const [name, meaning] of Object.entries(spec.ignored))
     if (sources.has(name)) run.warn('component-ignored', `${name}: ${meaning}`)
 
   const schedulerSource = sources.get('scheduler')
   if (schedulerSource === undefined) throw missingComponent(spec, 'scheduler')
-  const schedulerConfig = await readConfig(schedulerSource.repository, inFolder(schedulerSource, 'scheduler_config.json'), {
-    signal,
-  })
-  const { unexpectedKeys } = createScheduler(schedulerSource.className, schedulerConfig)
-  if (unexpectedKeys.length > 0)
-    run.warn(
-      'scheduler-keys',
-      `The scheduler's config has keys that ${schedulerSource.className} does not know: ${unexpectedKeys.join(', ')}.`,
-    )
+  const scheduler = await readScheduler(schedulerSource, options.scheduler, run)
 
   const networkSources = Object.keys(spec.networks).flatMap((name) => sources.get(name) ?? [])
   const configs = new Map(
@@ -96,12 +88,18 @@ export async function loadParts(
   throwIfAborted(signal)
   run.status('downloading')
   const networks = await loadNetworks(networkSources, configs, options, quantize, run)
-  return { repository, index, networks, tokenizers, scheduler: { className: schedulerSource.className, config: schedulerConfig } }
+  return { repository, index, networks, tokenizers, scheduler }
 }
 
 /** @throws UnsupportedError `unsupported-class`; CheckpointError `component-missing`; InputError `components` */
-function checkClasses(sources: ReadonlyMap<string, ComponentSource>, spec: PipelineSpec, index: ModelIndex): void {
+function checkClasses(
+  sources: ReadonlyMap<string, ComponentSource>,
+  spec: PipelineSpec,
+  index: ModelIndex,
+  schedulerReplaced: boolean,
+): void {
   for (const [name, { className }] of sources) {
+    if (name === 'scheduler' && schedulerReplaced) continue
     const networkClasses: readonly string[] | undefined = spec.networks[name]
     const kind = spec.tokenizers[name]
     const supported =
@@ -116,6 +114,23 @@ function checkClasses(sources: ReadonlyMap<string, ComponentSource>, spec: Pipel
       throw new InputError('components', `${spec.className} cannot run without ${name}.`, { component: name })
     throw missingComponent(spec, name)
   }
+}
+
+/** The repository's scheduler, or the one that the caller puts in its place with the repository's config (`from_config`). */
+async function readScheduler(
+  source: ComponentSource,
+  replacement: LoadPipelineOptions['scheduler'],
+  run: Run,
+): Promise<LoadedParts['scheduler']> {
+  const own = await readConfig(source.repository, inFolder(source, 'scheduler_config.json'), { signal: run.signal })
+  const { className, config } =
+    replacement === undefined
+      ? { className: source.className, config: own }
+      : { ...replacement, config: { ...own, ...replacement.config } }
+  const { unexpectedKeys } = createScheduler(className, config)
+  if (unexpectedKeys.length > 0)
+    run.warn('scheduler-keys', `The scheduler's config has keys that ${className} does not know: ${unexpectedKeys.join(', ')}.`)
+  return { className, config }
 }
 
 function refuseClass(component: string, className: string, supported: readonly string[]): never {

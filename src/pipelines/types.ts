@@ -40,8 +40,12 @@ export interface LoadPipelineOptions {
   readonly offload?: OffloadMode | undefined
   /** A budget for GPU buffers, in bytes or as '6GB' (10^9) or '6GiB'. */
   readonly maxMemory?: number | string | undefined
+  /** As diffusers' `enable_vae_tiling`: decode in overlapping tiles. By default only where an image would not fit as a whole. */
+  readonly vaeTiling?: boolean | undefined
   /** Component name → a repository id or reference, or null to leave the component out. */
   readonly components?: Readonly<Record<string, string | ComponentReference | null>> | undefined
+  /** A scheduler in place of the repository's, made from its config: also where the repository's class is not supported. */
+  readonly scheduler?: SchedulerReference | undefined
 }
 
 /** A scheduler by its diffusers class, made from the repository's config with these keys changed (`from_config`). */
