@@ -6,9 +6,9 @@ import type { Fault, HubServer } from './hub-server/types.js'
 import { syntheticFile } from './hub-server/repositories.js'
 
 const file = syntheticFile(5 * mebibyte + 777, 8)
-const settings = { chunkBytes: mebibyte, pieceBytes: mebibyte / 2, stallMs: 600, retryBaseMs: 10, retryMaxMs: 40 }
-/** Requests at once, times tries of each. */
-const mostRequests = 6 * 5
+const settings = { chunkBytes: mebibyte, pieceBytes: mebibyte / 2, stallMs: 5000, retryBaseMs: 10, retryMaxMs: 40 }
+/** Pieces under way (while one waits for its next try, another one takes its lane), times tries of each. */
+const mostRequests = 12 * 5
 
 const cdn = { host: 'cdn' } as const
 type Case = readonly [what: string, rules: readonly Fault[], error?: string | undefined, bytesPerSecond?: number]
@@ -60,6 +60,8 @@ async function misbehaves(
 ): Promise<void> {
   const content = syntheticFile(file.size, seed)
   const id = `owner/case-${seed}`
+  const silent = rules.some((rule) => rule.stallAfter !== undefined)
+  await hub.call('setUp', silent ? { ...settings, stallMs: 500 } : settings)
   server.setRepository(id, { [weightsPath]: content })
   const { revision } = await hub.call('open', id, { endpoint: server.url })
   expect(revision).toBe(await server.commit(id))
@@ -79,7 +81,6 @@ async function misbehaves(
 }
 
 test('6: every misbehaviour ends in right bytes or in an error with a code', async ({ server, hub }) => {
-  await hub.call('setUp', settings)
   for (const [k, each] of cases.entries()) await test.step(each[0], () => misbehaves(server, hub, k + 1, each))
 })
 

@@ -45,7 +45,11 @@ export class ChunkWriter {
     const usable = kept !== undefined && kept.size === file.size && isOfSameContent(kept, file)
     const record = usable ? kept : newFileRecord(file.path, file.size, chunkBytes, file.validator, now)
     const present = usable ? await soundChunks(store, file, record) : new Set<number>()
-    if (!usable) await store.deleteChunks(file.key)
+    if (!usable) {
+      await store.deleteChunks(file.key)
+      // Before the first chunk: chunks without a record count as nobody's.
+      await store.putRecord(fileRecordKey(file.key), record)
+    }
     const algorithm = file.hash?.algorithm
     if (algorithm === undefined) return new ChunkWriter(store, file, record, present, undefined, 0)
     const hashed = record.hashed
