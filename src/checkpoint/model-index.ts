@@ -28,9 +28,9 @@ export interface ModelIndex {
   readonly options: Config
 }
 
-/** Reads a JSON file of a repository as an object. @throws CheckpointError `json-*`, `config-not-object` */
+/** Reads a JSON file of a repository as an object. @throws HubError `file-too-large`; CheckpointError `json-*`, `config-not-object` */
 export async function readConfig(repository: Repository, path: string, options: ReadOptions = {}): Promise<JsonObject> {
-  const source = await repository.open(path, options)
+  const source = await repository.open(path, { ...options, maxBytes: maxConfigBytes })
   if (source.byteLength > maxConfigBytes)
     throw new CheckpointError(
       'json-too-large',

@@ -81,7 +81,7 @@ export async function listWeightFiles(
 }
 
 async function readWeightMap(repository: Repository, path: string, options: ReadWeightsOptions): Promise<WeightMap> {
-  const indexSource = await repository.open(path, options)
+  const indexSource = await repository.open(path, { ...options, maxBytes: weightIndexLimits.bytes })
   if (indexSource.byteLength > weightIndexLimits.bytes)
     throw new CheckpointError(
       'json-too-large',

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
-import { parseConfig, parseModelIndex } from './model-index.js'
+import type { Repository } from '../hub/types.js'
+import { parseConfig, parseModelIndex, readConfig } from './model-index.js'
 import { float32File, memoryRepository } from './testing.js'
 import { chooseWeightFiles, type WeightLibrary } from './weight-files.js'
 import { checkShardName, parseWeightIndex } from './weight-index.js'
@@ -134,6 +135,25 @@ test('joins shards, opened together, and holds the index against their headers',
   await expect(readWeightTable(twice, { kind: 'index', path: 'i.json', variant: null })).rejects.toMatchObject({
     code: 'index-mismatch',
   })
+})
+
+test('opens JSON files no longer than what is read of them', async () => {
+  const limits: Record<string, number | undefined> = {}
+  const files = memoryRepository({
+    'config.json': '{}',
+    'i.json': index({ a: '1.safetensors' }),
+    '1.safetensors': float32File({ a: [1] }),
+  })
+  const repository: Repository = {
+    ...files,
+    open: (path, options) => {
+      limits[path] = options?.maxBytes
+      return files.open(path)
+    },
+  }
+  await readConfig(repository, 'config.json')
+  await readWeightTable(repository, { kind: 'index', path: 'i.json', variant: null })
+  expect(limits).toEqual({ 'config.json': 10_000_000, 'i.json': 25_000_000, '1.safetensors': undefined })
 })
 
 test('a shard shorter than its header says is refused', async () => {

@@ -30,6 +30,7 @@ it('lists and reads the files of a picked folder', async () => {
   expect(new TextDecoder().decode(await source.read({ begin: 1, end: 4 }))).toBe('"a"')
   await expect(source.read({ begin: 0, end: 8 })).rejects.toMatchObject({ code: 'range-out-of-bounds' })
   await expect(folder.open('none')).rejects.toMatchObject({ code: 'file-not-found' })
+  await expect(folder.open('unet/config.json', { maxBytes: 6 })).rejects.toMatchObject({ code: 'file-too-large' })
 })
 
 it('takes loose files by their names', async () => {

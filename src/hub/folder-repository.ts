@@ -3,6 +3,7 @@
 import { HubError } from '../errors.js'
 import { throwIfAborted } from '../util/abort.js'
 import { checkRange } from './cached-source.js'
+import { checkMaxBytes } from './file-size.js'
 import { fileNotFound } from './http-errors.js'
 import { isSafePath } from './names.js'
 import type { ByteRange, ByteSource, OpenOptions, ReadOptions, Repository, RepositoryFile } from './types.js'
@@ -52,11 +53,12 @@ export class FolderRepository implements Repository {
     return Promise.resolve(paths.map((path) => ({ path, size: this.#files.get(path)?.size ?? 0 })))
   }
 
-  open(path: string, options: OpenOptions = {}): Promise<ByteSource> {
+  async open(path: string, options: OpenOptions = {}): Promise<ByteSource> {
     const file = this.#files.get(path)
-    if (file === undefined) return Promise.reject(fileNotFound({ repository: this.id, path }))
+    if (file === undefined) throw fileNotFound({ repository: this.id, path })
+    checkMaxBytes(path, file.size, options.maxBytes)
     options.onProgress?.({ path, loaded: file.size, total: file.size, cached: file.size, phase: 'complete' })
-    return Promise.resolve(new FileSource(path, file))
+    return new FileSource(path, file)
   }
 
   /** The folder is read anew whenever it is opened. */

@@ -120,6 +120,21 @@ describe('a repository on the Hub', () => {
     expect(await codeOf(open(hub, 'owner/name', { endpoint: 'http://127.0.0.1:1' }))).toBe('network')
   })
 
+  it('downloads nothing of a file that is longer than its reader takes', async () => {
+    const hub = await setUp()
+    const repository = await open(hub)
+    const limited = { maxBytes: weights.size - 1 }
+    await expect(repository.open('unet/w.safetensors', limited)).rejects.toMatchObject({
+      code: 'file-too-large',
+      details: { path: 'unet/w.safetensors', size: weights.size, maxBytes: weights.size - 1 },
+    })
+    const unlisted = await openRepository(hub, server.staticUrl('owner/name'))
+    await expect(unlisted.open('unet/w.safetensors', limited)).rejects.toMatchObject({ code: 'file-too-large' })
+    expect(server.log.filter(({ kind, host }) => kind === 'resolve' || host === 'cdn')).toEqual([])
+    expect(await hub.store.chunkFiles()).toEqual([])
+    expect((await repository.open('unet/w.safetensors', { maxBytes: weights.size })).byteLength).toBe(weights.size)
+  })
+
   it('opens a gated repository with its token, which the second host never sees', async () => {
     const hub = await setUp({ gated: { 'owner/name': 'hf_good' } })
     await (await open(hub, 'owner/name', { token: 'hf_good' })).open('unet/w.safetensors')

@@ -11,6 +11,7 @@ import type { ChunkStore } from './chunk-store.js'
 import { completeFile, fromServer, type Downloading, type Fill } from './download-file.js'
 import { announce, listen } from './download-channel.js'
 import { asFileRecord, fileRecordKey, type FileRecord } from './file-record.js'
+import { checkMaxBytes } from './file-size.js'
 import { createLocks, downloadLock, useLock, type Locks } from './file-locks.js'
 import { Lanes } from './lanes.js'
 import { LayeredStore } from './layered-store.js'
@@ -95,6 +96,7 @@ export class Hub implements Downloading {
   async openFile(file: StoredFile, fill: Fill, options: OpenOptions): Promise<OpenedFile> {
     const signal = options.signal ?? new AbortController().signal
     if (signal.aborted) throw abortError(signal)
+    checkMaxBytes(file.path, file.size, options.maxBytes)
     const meter = new ProgressMeter(file.path, file.size, options.onProgress)
     const release = await this.locks.share(useLock(file.key))
     try {

@@ -49,6 +49,8 @@ export interface FileProgress {
 }
 
 export interface OpenOptions extends ReadOptions {
+  /** Refuse a longer file, before anything of it is downloaded. */
+  readonly maxBytes?: number | undefined
   readonly onProgress?: ((progress: FileProgress) => void) | undefined
 }
 
@@ -62,7 +64,7 @@ export interface Repository {
   files(options?: ReadOptions): Promise<readonly RepositoryFile[]>
   /**
    * The whole file, present and verified when the promise resolves: downloaded in parallel ranges, or found in the cache.
-   * @throws HubError `file-not-found` when the repository has no such path
+   * @throws HubError `file-not-found` when the repository has no such path; `file-too-large` when it is longer than `maxBytes`
    */
   open(path: string, options?: OpenOptions): Promise<ByteSource>
 }

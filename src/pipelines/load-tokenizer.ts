@@ -45,7 +45,7 @@ async function readTokenizerFiles(source: ComponentSource, signal: AbortSignal |
 
 async function readText(source: ComponentSource, name: string, signal: AbortSignal | undefined): Promise<string> {
   const path = inFolder(source, name)
-  const file = await source.repository.open(path, { signal })
+  const file = await source.repository.open(path, { signal, maxBytes: maxConfigBytes })
   if (file.byteLength > maxConfigBytes)
     throw new CheckpointError(
       'tokenizer-merges',
