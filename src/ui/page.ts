@@ -6,7 +6,7 @@ import { startDrop } from './page/drop.js'
 import { Gallery } from './page/gallery.js'
 import { openMachine, showUrgentNotes } from './page/machine-panel.js'
 import { openModels } from './page/models-panel.js'
-import { modelOptions } from './page/known-models.js'
+import { bundledModel, modelOptions } from './page/known-models.js'
 import { startTheme } from './page/theme.js'
 import { h } from './parts/dom.js'
 
@@ -22,7 +22,7 @@ const notes = byId('notes')
 
 const address = readAddress(new URL(location.href))
 box.loadOptions = address.loadOptions
-box.settings = address.settings
+box.settings = { model: bundledModel, ...address.settings }
 
 const gallery = new Gallery(byId('gallery'), {
   onReuse: (settings) => {
@@ -49,8 +49,14 @@ void showUrgentNotes(notes).then((machine) => {
   return undefined
 })
 
-// A model in the address is meant to be used; the page's own waits for a first sign of interest.
+// A model in the address is meant to be used. The page's own is small: it comes with the first sign of interest.
 if (address.settings.model !== undefined) void box.load().catch(() => {})
+else {
+  const interested = () => {
+    if (box.model === bundledModel && box.state === 'idle') void box.load().catch(() => {})
+  }
+  box.addEventListener('focusin', interested, { once: true })
+}
 
 if ('serviceWorker' in navigator && import.meta.env.PROD) {
   // After everything else: the page must not wait for what only the next visit needs. Without it, all but offline use works.

@@ -46,11 +46,6 @@ export class GalleryStore {
     }
   }
 
-  /** How many pictures are kept. */
-  async count(): Promise<number> {
-    return result((await this.#database).transaction('entries').objectStore('entries').count())
-  }
-
   /** The PNG, or undefined when it is gone. */
   async file(id: number): Promise<Blob | undefined> {
     const found: unknown = await result((await this.#database).transaction('files').objectStore('files').get(id))

@@ -5,6 +5,9 @@ import type { ModelOption } from '../prompt/model-field.js'
 import { formatBytes } from '../parts/format.js'
 import type { Machine } from './machine.js'
 
+/** The model that comes with the page: small, and works on any machine. */
+export const bundledModel = './models/aquatint-emoji'
+
 /** A published model. Bytes in float16, as downloaded. */
 export interface KnownModel {
   readonly model: string
@@ -43,12 +46,20 @@ export const knownModels: readonly KnownModel[] = [
 
 /** As choices of the prompt box, with a sentence on cost and fit for this machine where that is known. */
 export function modelOptions(machine: Machine | undefined): readonly ModelOption[] {
-  return knownModels.map((known) => ({
+  const published = knownModels.map((known) => ({
     model: known.model,
     label: `${known.label} · ${formatBytes(known.downloadBytes)}`,
     loadOptions: known.loadOptions,
     note: modelNote(known, machine),
   }))
+  return [
+    {
+      model: bundledModel,
+      label: 'Emoji · comes with this page',
+      note: 'Small emoji-like pictures, in seconds, on any machine.',
+    },
+    ...published,
+  ]
 }
 
 function modelNote({ downloadBytes, largestBytes }: KnownModel, machine: Machine | undefined): string {

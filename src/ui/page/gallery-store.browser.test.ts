@@ -1,0 +1,36 @@
+/** The gallery's store on real IndexedDB. */
+import { expect, onTestFinished, test } from 'vitest'
+import { GalleryStore, type GalleryEntry } from './gallery-store.js'
+
+function storeFor(name: string): GalleryStore {
+  onTestFinished(() => void indexedDB.deleteDatabase(name))
+  return new GalleryStore(name)
+}
+
+const entry = (prompt: string): Omit<GalleryEntry, 'id'> => ({
+  createdAt: 5,
+  name: `${prompt}.png`,
+  width: 8,
+  height: 8,
+  settings: { model: 'a/b', prompt, seed: 1 },
+})
+
+test('newest first, page by page, files apart', async () => {
+  const store = storeFor('gallery-test-pages')
+  for (const prompt of ['one', 'two', 'three']) await store.add(entry(prompt), new Blob([prompt]))
+  const first = await store.list(2)
+  expect(first.map(({ settings }) => settings.prompt)).toEqual(['three', 'two'])
+  const rest = await store.list(2, first.at(-1)?.id)
+  expect(rest.map(({ settings }) => settings.prompt)).toEqual(['one'])
+  expect(await (await store.file(rest[0]?.id ?? -1))?.text()).toBe('one')
+})
+
+test('what is deleted is gone, with its file, also for a store opened later', async () => {
+  const store = storeFor('gallery-test-delete')
+  const kept = await store.add(entry('kept'), new Blob(['kept']))
+  const gone = await store.add(entry('gone'), new Blob(['gone']))
+  await store.delete(gone.id)
+  const again = new GalleryStore('gallery-test-delete')
+  expect(await again.list(10)).toEqual([kept])
+  expect(await again.file(gone.id)).toBeUndefined()
+})
