@@ -142,6 +142,16 @@ describe('a repository on the Hub', () => {
     expect(server.log.some((entry) => entry.host === 'cdn' && entry.authorized)).toBe(false)
   })
 
+  it('holds no file whose download ends after it was closed', async () => {
+    const hub = await setUp()
+    for (const repository of [await open(hub), await openRepository(hub, server.staticUrl('owner/name'))]) {
+      const opening = repository.open('unet/w.safetensors')
+      repository.close()
+      expect((await opening).byteLength).toBe(weights.size)
+      for (const { key, size } of await hub.cache.files()) expect(await hub.cache.deleteFile(key)).toBe(size)
+    }
+  })
+
   it('tells progress that never falls and ends at the total', async () => {
     const hub = await setUp({ faults: { rules: [{ match: { host: 'cdn' }, times: 3, cutAfter: 1000 }] } })
     const seen: FileProgress[] = []

@@ -1,6 +1,7 @@
 /** A repository on the Hugging Face Hub, or on a mirror with its API, at one commit. */
 
 import { HubError, isAquatintError } from '../errors.js'
+import { HeldFiles } from './held-files.js'
 import { fileNotFound } from './http-errors.js'
 import { fetchCommit, fetchTree, resolveUrl, tokenHeaders, type HubAddress } from './hub-api.js'
 import type { Hub } from './hub.js'
@@ -33,7 +34,7 @@ export class HubRepository implements Repository {
   readonly #token: string | undefined
   readonly #files: ReadonlyMap<string, RepositoryFile>
   readonly #locations = new Map<string, FileLocation>()
-  readonly #releases = new Map<string, () => void>()
+  readonly #held = new HeldFiles()
 
   private constructor(
     hub: Hub,
@@ -76,8 +77,7 @@ export class HubRepository implements Repository {
     if (file === undefined) throw fileNotFound({ repository: this.id, path })
     const { source, release } = await this.#hub.openRemote(this.#remote(file), options)
     const key = keyOf(this.#address, this.revision, file)
-    if (this.#releases.has(key)) release()
-    else this.#releases.set(key, release)
+    this.#held.hold(key, release)
     const fresh = newRepositoryRecord(this.id, this.#address.endpoint, this.revision, [...this.#files.values()], this.#hub.now())
     await noteUse(this.#hub.store, fresh, { [path]: key })
     return source
@@ -90,8 +90,7 @@ export class HubRepository implements Repository {
 
   /** Lets the cache evict the files that were opened. What is read afterwards may have to be downloaded again. */
   close(): void {
-    for (const release of this.#releases.values()) release()
-    this.#releases.clear()
+    this.#held.close()
   }
 
   #remote(file: RepositoryFile): RemoteFile {

@@ -8,6 +8,7 @@ import { fetchJson, badAnswer } from './fetch-json.js'
 import { FileLocation } from './file-location.js'
 import { asFileRecord, fileRecordKey } from './file-record.js'
 import { isSize } from './file-size.js'
+import { HeldFiles } from './held-files.js'
 import { fileNotFound } from './http-errors.js'
 import type { Hub } from './hub.js'
 import { encodePath, isSafePath } from './names.js'
@@ -33,7 +34,7 @@ export class StaticRepository implements Repository {
   readonly #hub: Hub
   readonly #revalidate: boolean
   readonly #files: ReadonlyMap<string, RepositoryFile> | null
-  readonly #releases = new Map<string, () => void>()
+  readonly #held = new HeldFiles()
 
   private constructor(hub: Hub, base: string, files: readonly RepositoryFile[] | null, revalidate: boolean) {
     this.id = base
@@ -79,8 +80,7 @@ export class StaticRepository implements Repository {
       const file = await this.#remote(path, options, again)
       try {
         const { source, release } = await this.#hub.openRemote(file, options)
-        if (this.#releases.has(file.key)) release()
-        else this.#releases.set(file.key, release)
+        this.#held.hold(file.key, release)
         await noteUse(this.#hub.store, this.#fresh(), { [path]: file.key })
         return source
       } catch (error) {
@@ -101,8 +101,7 @@ export class StaticRepository implements Repository {
 
   /** Lets the cache evict the files that were opened. */
   close(): void {
-    for (const release of this.#releases.values()) release()
-    this.#releases.clear()
+    this.#held.close()
   }
 
   #fresh(): RepositoryRecord {
