@@ -5,8 +5,11 @@
 
 import { throwIfAborted } from '../util/abort.js'
 import type { Component, Device, DeviceTensor, HostTensor, Shapes } from '../runtime/types.js'
-import { leastWeightBudget, planMemory } from '../runtime/memory-plan.js'
-import { networkNeeds } from './memory-needs.js'
+import { isAquatintError } from '../errors.js'
+import { autoencoderKLTile } from './vae-tiling.js'
+import { weightBytes, type ComponentNeeds } from '../runtime/memory-estimate.js'
+import { guessBudget, leastWeightBudget, planMemory } from '../runtime/memory-plan.js'
+import { networkNeeds, smallestTile } from './memory-needs.js'
 import { bindNetwork, graphOptions, type GraphVariant, type Network } from './networks.js'
 import type { ResolvedOffload } from './offload.js'
 import type { Run } from './run-hooks.js'
@@ -18,6 +21,8 @@ export interface HostOptions {
   readonly offload: ResolvedOffload
   /** Bytes of GPU buffers to stay within. */
   readonly maxMemory: number | undefined
+  /** Whether autoencoders work in tiles; undefined: where the whole would not fit. */
+  readonly vaeTiling?: boolean | undefined
 }
 
 /** A float32 tensor in host memory, to go into a network. */
@@ -31,6 +36,9 @@ export class ComponentHost {
   readonly dtype: DTypeName
   readonly offload: ResolvedOffload
   readonly #maxMemory: number | undefined
+  /** What is planned with: `maxMemory`, or a guess on a GPU without one. */
+  readonly #budget: number | undefined
+  readonly #vaeTiling: boolean | undefined
   /** Of the networks whose blocks are streamed, for each set of shapes. */
   readonly #budgets = new Map<string, number | undefined>()
   /** The budget that a component has now. */
@@ -44,6 +52,8 @@ export class ComponentHost {
     this.dtype = options.dtype
     this.offload = options.offload
     this.#maxMemory = options.maxMemory
+    this.#budget = options.maxMemory ?? (this.device.info.kind === 'webgpu' ? guessBudget(this.device.info) : undefined)
+    this.#vaeTiling = options.vaeTiling
     this.device.limitMemory(options.maxMemory)
   }
 
@@ -105,20 +115,56 @@ export class ComponentHost {
   async #setBudget(component: Component, network: Network, shapes: Shapes, variant: GraphVariant): Promise<void> {
     const key = JSON.stringify([network.name, shapes])
     if (!this.#budgets.has(key)) {
-      const needs = networkNeeds(
-        network,
-        shapes,
-        graphOptions(network, { device: this.device, dtype: this.dtype, granularity: 'block' }),
-        variant,
-      )
-      const [plan] =
-        this.#maxMemory === undefined ? [] : planMemory([needs], { offload: 'block', maxMemory: this.#maxMemory }).components
-      this.#budgets.set(key, plan === undefined ? leastWeightBudget(needs) : plan.weightBudget)
+      this.#budgets.set(key, this.#weightBudget(this.#needs(network, shapes, variant)))
     }
     const budget = this.#budgets.get(key)
     if (this.#given.get(component) === budget) return
     await component.setWeightBudget(budget)
     this.#given.set(component, budget)
+  }
+
+  #needs(network: Network, shapes: Shapes, variant: GraphVariant = {}): ComponentNeeds {
+    const options = graphOptions(network, { device: this.device, dtype: this.dtype, granularity: 'block' })
+    return networkNeeds(network, shapes, options, variant)
+  }
+
+  /** Weights' room beside a run. A guessed budget that is too small is no reason to refuse: then as little as possible is used. */
+  #weightBudget(needs: ComponentNeeds): number | undefined {
+    try {
+      const plan = planMemory([needs], { offload: 'block', maxMemory: this.#budget ?? Number.MAX_SAFE_INTEGER })
+      return plan.components[0]?.weightBudget
+    } catch (error) {
+      if (this.#maxMemory === undefined && isAquatintError(error)) return leastWeightBudget(needs)
+      throw error
+    }
+  }
+
+  /**
+   * Edge in latent pixels of the tiles in which an autoencoder decodes latents [1, channels, height, width]: the size it was made for, or
+   * where that does not fit a half of it and so on. Undefined: as a whole.
+   */
+  decodeTile(vae: Network, dims: readonly number[]): number | undefined {
+    const [batch = 1, channels = 4, height = 0, width = 0] = dims
+    if (this.#vaeTiling === false) return undefined
+    const wanted = this.#vaeTiling === true
+    const fits = (edge: number): boolean => {
+      const shapes = { latents: [batch, channels, Math.min(edge, height), Math.min(edge, width)] }
+      return this.#budget === undefined || this.#leastBytes(this.#needs(vae, shapes)) <= this.#budget
+    }
+    const longest = Math.max(height, width)
+    if (!wanted && fits(longest)) return undefined
+    const made = autoencoderKLTile(vae.config)
+    let edge = wanted || made < longest ? made : made / 2
+    while (edge > smallestTile && !fits(edge)) edge = Math.max(smallestTile, Math.floor(edge / 8) * 4)
+    return edge < longest ? edge : undefined
+  }
+
+  /** The least that a run of a network takes in this mode, what others keep included. */
+  #leastBytes(needs: ComponentNeeds): number {
+    if (this.offload === 'block') return Math.min(leastWeightBudget(needs), weightBytes(needs)) + needs.activationBytes
+    const { liveWeights, components } = this.device.memory.snapshot()
+    const others = this.offload === 'resident' ? liveWeights - (components[needs.name]?.weights ?? 0) : 0
+    return others + weightBytes(needs) + needs.activationBytes
   }
 
   /** After a generation: one component at a time means none between generations, and graphs of rare variants are not kept. */

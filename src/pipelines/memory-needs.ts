@@ -1,10 +1,13 @@
 /** What the networks of a pipeline ask of a GPU's memory, from their graphs: the input of the runtime's plans. Nothing is loaded. */
 
 import { matchWeights } from '../models/match-weights.js'
-import type { WriteOptions } from '../onnx/types.js'
+import type { ComponentGraph, WriteOptions } from '../onnx/types.js'
 import { needsOf, type ComponentNeeds } from '../runtime/memory-estimate.js'
 import type { Shapes } from '../runtime/types.js'
 import { probeShapes, writeGraph, type GraphVariant, type Network } from './networks.js'
+
+/** The smallest tile that an autoencoder decodes to fit, in latent pixels. Smaller ones show in the image. */
+export const smallestTile = 32
 
 /** A network's needs for inputs of these shapes. @throws as writing its graph and matching its weights */
 export function networkNeeds(
@@ -14,9 +17,14 @@ export function networkNeeds(
   variant: GraphVariant = {},
 ): ComponentNeeds {
   const { name, className, config, table } = network
-  const graph = writeGraph(className, config, shapes, { ...options, weights: 'input', granularity: 'block' }, variant)
-  const [bound = graph] = matchWeights(className, [graph], table).graphs
-  return needsOf(name, bound, table)
+  const bind = (asked: Shapes): ComponentGraph => {
+    const graph = writeGraph(className, config, asked, { ...options, weights: 'input', granularity: 'block' }, variant)
+    return matchWeights(className, [graph], table).graphs[0] ?? graph
+  }
+  const [batch = 1, channels = 4, height = 0, width = 0] = shapes['latents'] ?? []
+  const canTile = className === 'AutoencoderKL' && Math.max(height, width) > smallestTile
+  const tile = [batch, channels, Math.min(height, smallestTile), Math.min(width, smallestTile)]
+  return needsOf(name, bind(shapes), table, canTile ? bind({ latents: tile }) : undefined)
 }
 
 /** The shapes of a run: both halves of guidance at once in the denoiser, one text and one image at a time elsewhere. Latent pixels. */

@@ -149,7 +149,7 @@ function makeHost(
     networkNeeds(network, runShapes(network, latent), graphOptions(network, { device, dtype, granularity: 'block' })),
   )
   const offload = resolveOffload({ mode: options.offload, needs, maxMemory, device: device.info })
-  return new ComponentHost({ device, dtype, offload, maxMemory })
+  return new ComponentHost({ device, dtype, offload, maxMemory, vaeTiling: options.vaeTiling })
 }
 
 /** The size that a denoiser was made for, in latent pixels. */

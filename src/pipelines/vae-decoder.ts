@@ -10,6 +10,7 @@ import type { Network } from './networks.js'
 import type { Run } from './run-hooks.js'
 import { concatBatch } from './tensors.js'
 import type { PlainTensor } from './types.js'
+import { decodeTiled, type DecodeTile } from './vae-tiling.js'
 
 /** How a family brings latents to the autoencoder's scale. */
 export type LatentScaling = 'scale' | 'scale-or-statistics' | 'scale-and-shift'
@@ -52,7 +53,10 @@ export function vaeScaleFactor(vae: Network): number {
   return autoencoderKLScale(vae.config)
 }
 
-/** Decodes image by image, which gives the same as all at once and needs less memory. Returns [batch, height, width, channels] in 0…1. */
+/**
+ * Decodes image by image, which gives the same as all at once and needs less memory, and in tiles where that does not fit either. Returns
+ * [batch, height, width, channels] in 0…1.
+ */
 export async function decodeLatents(
   vae: Network,
   latents: PlainTensor,
@@ -64,13 +68,19 @@ export async function decodeLatents(
   const unscaled = unscaleLatents(latents, vae.config, scaling)
   const factor = vaeScaleFactor(vae)
   const size = channels * height * width
+  const dims = [1, channels, height, width]
+  const decode: DecodeTile = async (part) => {
+    const { sample } = await host.run(vae, { latents: hostTensor(part.dims, part.data) }, ['sample'], run)
+    assertHealthy(sample, "the autoencoder's output")
+    const [, , rows = 0, columns = 0] = part.dims
+    const pixels = rows * factor * columns * factor
+    return { dims: [1, sample.length / pixels, rows * factor, columns * factor], data: sample }
+  }
   const images: PlainTensor[] = []
   for (let image = 0; image < batch; image++) {
-    const input = hostTensor([1, channels, height, width], unscaled.data.slice(image * size, (image + 1) * size))
-    const { sample } = await host.run(vae, { latents: input }, ['sample'], run)
-    assertHealthy(sample, "the autoencoder's output")
-    const pixels = height * factor * width * factor
-    images.push(denormalize({ dims: [1, sample.length / pixels, height * factor, width * factor], data: sample }))
+    const one = { dims, data: unscaled.data.slice(image * size, (image + 1) * size) }
+    const tile = host.decodeTile(vae, dims)
+    images.push(denormalize(tile === undefined ? await decode(one) : await decodeTiled(one, tile, factor, decode)))
   }
   return concatBatch(images)
 }
