@@ -30,9 +30,9 @@ export async function buildRivals(): Promise<string> {
       alias: {
         '@huggingface/xetchunk-wasm': empty,
         '@huggingface/tasks': empty,
-        'bench:hub': join(cache, 'hub/package/dist/browser/index.mjs'),
-        'bench:transformers-env': join(cache, 'transformers/package/src/env.js'),
-        'bench:transformers': join(cache, 'transformers/package/src/utils/hub.js'),
+        'virtual:hub': join(cache, 'hub/package/dist/browser/index.mjs'),
+        'virtual:transformers-env': join(cache, 'transformers/package/src/env.js'),
+        'virtual:transformers': join(cache, 'transformers/package/src/utils/hub.js'),
         'node:fs': empty,
         'node:path': empty,
         'node:url': empty,

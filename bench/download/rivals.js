@@ -1,8 +1,8 @@
-/** The ways to download that Aquatint is compared with, in a page. `bench:hub` and `bench:transformers` are their published packages. */
+/** The ways to download that Aquatint is compared with, in a page. `virtual:hub` and `virtual:transformers` are their published packages. */
 
-import { downloadFile } from 'bench:hub'
-import { env } from 'bench:transformers-env'
-import { getModelFile } from 'bench:transformers'
+import { downloadFile } from 'virtual:hub'
+import { env } from 'virtual:transformers-env'
+import { getModelFile } from 'virtual:transformers'
 
 /** Reads a body to its end and counts it. */
 async function drain(stream) {

@@ -26,7 +26,7 @@ export async function probeFile(network: Network, location: FileLocation, asked:
       path: asked.path ?? '',
     })
   }
-  if (!isSize(size)) throw badAnswer(asked, `a length of ${size} bytes`)
+  if (!isSize(size)) throw badAnswer(asked, `a length of ${String(size)} bytes`)
   return { size, validator: answer.validator }
 }
 
