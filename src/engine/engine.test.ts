@@ -3,7 +3,7 @@
  * pipeline is scripted here, since these tests are about the crossing; the real ones run in `client.browser.test.ts`.
  */
 import { expose } from 'comlink'
-import { afterEach, expect, test } from 'vitest'
+import { afterEach, expect, test, vi } from 'vitest'
 import { CheckpointError, HubError, isAquatintError } from '../errors.js'
 import type { CachedModel } from '../hub/cache-manager.js'
 import type { GenerateResult, PipelineInfo, PipelineProgress } from '../pipelines/types.js'
@@ -49,6 +49,7 @@ const cache: EngineCache = {
 
 const ports: MessagePort[] = []
 afterEach(() => {
+  vi.unstubAllGlobals()
   for (const port of ports.splice(0)) port.close()
 })
 
@@ -74,6 +75,35 @@ test('an image, its seed and what was loaded arrive', async () => {
   const { images, seed } = await loaded.generate('a cat', { seed: 7 })
   expect(seed).toBe(7)
   expect(images[0]).toMatchObject({ width: 1, height: 1, data: Uint8ClampedArray.of(1, 2, 3, 255) })
+})
+
+test('paths relative to the page are made absolute, those of components too', async () => {
+  vi.stubGlobal('document', { baseURI: 'https://site.example/app/index.html' })
+  const seen: unknown[] = []
+  const { engine } = engineWith((repo, { components }) => {
+    seen.push(repo, components)
+    return Promise.resolve(pipeline())
+  })
+  const vae = { repo: '/b', subfolder: 'vae' }
+  await DiffusionPipeline.fromPretrained('./a', { engine, unet: '../b', components: { vae, text_encoder: 'me/clip' } })
+  expect(seen).toEqual([
+    'https://site.example/app/a',
+    { unet: 'https://site.example/b', vae: { ...vae, repo: 'https://site.example/b' }, text_encoder: 'me/clip' },
+  ])
+})
+
+test('misspelt options are refused before anything is loaded or made', async () => {
+  let loads = 0
+  const { engine } = engineWith(() => Promise.resolve((loads++, pipeline())))
+  const misspelt = { engine, vaee: 'me/vae' }
+  await expect(DiffusionPipeline.fromPretrained('a/b', misspelt)).rejects.toMatchObject({ code: 'unknown-option' })
+  expect(loads).toBe(0)
+  const loaded = await DiffusionPipeline.fromPretrained('a/b', { engine })
+  const typo = { numInferenceStep: 3 }
+  await expect(loaded.generate('x', { seed: 1, ...typo })).rejects.toMatchObject({
+    code: 'unknown-option',
+    details: { option: 'numInferenceStep' },
+  })
 })
 
 test('events arrive in order, all of them before the result', async () => {

@@ -4,7 +4,10 @@ import { gatherComponents } from './component-options.js'
 test('components named in the options themselves go where the engine looks', () => {
   const unet = { repo: 'someone/sdxl-unet-sharded', subfolder: 'unet' }
   expect(
-    gatherComponents({ variant: 'fp16', unet, text_encoder_3: null, components: { vae: 'someone/vae', unet: 'other/unet' } }),
+    gatherComponents(
+      { variant: 'fp16', unet, text_encoder_3: null, components: { vae: 'someone/vae', unet: 'other/unet' } },
+      (repo) => repo,
+    ),
   ).toEqual({
     variant: 'fp16',
     components: { vae: 'someone/vae', unet, text_encoder_3: null },
@@ -12,5 +15,16 @@ test('components named in the options themselves go where the engine looks', () 
 })
 
 test('options without components stay as they are', () => {
-  expect(gatherComponents({ variant: 'fp16', unet: undefined })).toEqual({ variant: 'fp16' })
+  expect(gatherComponents({ variant: 'fp16', unet: undefined }, (repo) => repo)).toEqual({ variant: 'fp16' })
+})
+
+test('the repositories of components are addressed as the pipeline’s own', () => {
+  const options = { unet: './b', safety_checker: null, components: { vae: { repo: './c', subfolder: 'vae' } } }
+  expect(gatherComponents(options, (repo) => `https://site.example/${repo.slice(2)}`)).toEqual({
+    components: {
+      unet: 'https://site.example/b',
+      safety_checker: null,
+      vae: { repo: 'https://site.example/c', subfolder: 'vae' },
+    },
+  })
 })

@@ -13,6 +13,9 @@ export const componentNames = [
   'tokenizer',
   'tokenizer_2',
   'tokenizer_3',
+  'safety_checker',
+  'feature_extractor',
+  'image_encoder',
 ] as const
 
 /** A repository id or reference to take a component from, or null to leave it out. */
@@ -20,9 +23,13 @@ export type ComponentOptions = {
   readonly [name in (typeof componentNames)[number]]?: string | ComponentReference | null | undefined
 }
 
-/** The same options with every component under `components`, where the engine looks. One that is named twice is taken from its own key. */
+/**
+ * The same options with every component under `components`, where the engine looks, and their repositories as `address` writes them.
+ * One that is named twice is taken from its own key.
+ */
 export function gatherComponents<Options extends ComponentOptions & LoadPipelineOptions>(
   options: Options,
+  address: (repo: string) => string,
 ): Omit<Options, keyof ComponentOptions> {
   const components = { ...options.components }
   const rest: Omit<Options, keyof ComponentOptions> & ComponentOptions = { ...options }
@@ -30,6 +37,10 @@ export function gatherComponents<Options extends ComponentOptions & LoadPipeline
     const given = options[name]
     if (given !== undefined) components[name] = given
     delete rest[name]
+  }
+  for (const [name, given] of Object.entries(components)) {
+    if (typeof given === 'string') components[name] = address(given)
+    else if (given !== null) components[name] = { ...given, repo: address(given.repo) }
   }
   return Object.keys(components).length === 0 ? rest : { ...rest, components }
 }

@@ -18,6 +18,7 @@ import type { Connection } from './connection.js'
 import { gatherComponents, type ComponentOptions } from './component-options.js'
 import { sharedEngine, type Engine } from './engine-client.js'
 import { GeneratedImage } from './generated-image.js'
+import { checkOptionNames, fromPretrainedOptionNames, generateOptionNames } from './option-names.js'
 import { SharedLoad, type LoadHooks } from './shared-load.js'
 
 /** Options of {@link DiffusionPipeline.fromPretrained}. */
@@ -68,8 +69,9 @@ export class DiffusionPipeline {
    * @throws InputError, HubError, StorageError, CheckpointError, UnsupportedError, DeviceError, AbortError
    */
   static async fromPretrained(repo: RepositoryReference, options: FromPretrainedOptions = {}): Promise<DiffusionPipeline> {
-    const { signal, onProgress, engine = sharedEngine(), ...plain } = gatherComponents(options)
-    const address = absolute(repo)
+    checkOptionNames(options, fromPretrainedOptionNames)
+    const { signal, onProgress, engine = sharedEngine(), ...plain } = gatherComponents(options, absolute)
+    const address = typeof repo === 'string' ? absolute(repo) : repo
     const loaded = await load(engine, address, plain, { signal, onProgress })
     return new DiffusionPipeline(engine, address, plain, loaded)
   }
@@ -85,6 +87,7 @@ export class DiffusionPipeline {
    * @throws InputError, UnsupportedError, DeviceError, AbortError
    */
   async generate(prompt: string, options: GenerateCallOptions = {}): Promise<GenerateOutput> {
+    checkOptionNames(options, generateOptionNames)
     const { signal, onProgress, onStep, ...plain } = options
     this.#assertUsable()
     if (!this.#loaded.connection.isAlive) {
@@ -157,6 +160,6 @@ function dispatch(
 }
 
 /** The worker has a base URL of its own, so the page's is applied here. `owner/name` is not a path. */
-function absolute(repo: RepositoryReference): RepositoryReference {
-  return typeof repo === 'string' && /^\.{0,2}\//.test(repo) ? new URL(repo, document.baseURI).href : repo
+function absolute(repo: string): string {
+  return /^\.{0,2}\//.test(repo) ? new URL(repo, document.baseURI).href : repo
 }

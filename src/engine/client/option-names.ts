@@ -1,0 +1,75 @@
+/** The names of all options, so that one that is misspelt is told and not ignored. Pure; what the values may be is checked where they are used. */
+
+import { InputError } from '../../errors.js'
+import type { GenerateOptions, LoadPipelineOptions } from '../../pipelines/types.js'
+import { componentNames } from './component-options.js'
+
+/** Every name of `Options`: the compiler sees that none is missing. */
+type Names<Options> = Readonly<Record<keyof Options, true>>
+
+const load: Names<LoadPipelineOptions> = {
+  revision: true,
+  variant: true,
+  token: true,
+  endpoint: true,
+  dtype: true,
+  device: true,
+  offload: true,
+  maxMemory: true,
+  vaeTiling: true,
+  components: true,
+  scheduler: true,
+}
+
+const generate: Names<GenerateOptions> = {
+  prompt2: true,
+  prompt3: true,
+  negativePrompt: true,
+  negativePrompt2: true,
+  negativePrompt3: true,
+  numInferenceSteps: true,
+  guidanceScale: true,
+  guidanceRescale: true,
+  width: true,
+  height: true,
+  image: true,
+  strength: true,
+  numImagesPerPrompt: true,
+  seed: true,
+  eta: true,
+  clipSkip: true,
+  timesteps: true,
+  sigmas: true,
+  maxSequenceLength: true,
+  skipGuidanceLayers: true,
+  skipLayerGuidanceScale: true,
+  skipLayerGuidanceStart: true,
+  skipLayerGuidanceStop: true,
+  originalSize: true,
+  cropsCoordsTopLeft: true,
+  targetSize: true,
+  negativeOriginalSize: true,
+  negativeCropsCoordsTopLeft: true,
+  negativeTargetSize: true,
+  scheduler: true,
+  capture: true,
+  previewEvery: true,
+}
+
+/** What `fromPretrained` takes. */
+export const fromPretrainedOptionNames = [...Object.keys(load), ...componentNames, 'signal', 'onProgress', 'engine']
+
+/** What `generate` takes. */
+export const generateOptionNames = [...Object.keys(generate), 'signal', 'onProgress', 'onStep']
+
+/** @throws InputError `unknown-option` for a name that is none of `allowed`, unless it is undefined */
+export function checkOptionNames(options: object, allowed: readonly string[]): void {
+  for (const [option, value] of Object.entries(options)) {
+    if (value === undefined || allowed.includes(option)) continue
+    const shown = option.slice(0, 200)
+    throw new InputError('unknown-option', `There is no option ${JSON.stringify(shown)}; allowed: ${allowed.join(', ')}.`, {
+      option: shown,
+      allowed,
+    })
+  }
+}
