@@ -27,7 +27,7 @@ const settings: Partial<TransferSettings> = {
 let server: HubServer
 afterEach(() => server.close())
 
-async function setUp(options: HubServerOptions = {}, store: ChunkStore = new MemoryStore()) {
+async function setUp(options: HubServerOptions = {}, store: ChunkStore | null = new MemoryStore()) {
   server = await startHubServer({ repositories, ...options })
   return Hub.open({ store, settings })
 }
@@ -150,6 +150,21 @@ describe('a repository on the Hub', () => {
       expect((await opening).byteLength).toBe(weights.size)
       for (const { key, size } of await hub.cache.files()) expect(await hub.cache.deleteFile(key)).toBe(size)
     }
+  })
+
+  it('keeps nothing in memory that is not in use, where there is no storage', async () => {
+    const hub = await setUp({}, null)
+    const [one, other] = [await open(hub), await open(hub)]
+    await one.open('unet/w.safetensors')
+    const source = await other.open('unet/w.safetensors')
+    expect(server.log.filter((entry) => entry.kind === 'resolve')).toHaveLength(1)
+    one.close()
+    expect(await hub.cache.totalBytes()).toBe(weights.size)
+    other.close()
+    expect(await hub.cache.totalBytes()).toBe(0)
+    expect(await hub.store.chunkFiles()).toEqual([])
+    expect((await bytesOf()).equals(await source.read(whole))).toBe(true)
+    expect((await (await open(hub)).open('unet/w.safetensors')).byteLength).toBe(weights.size)
   })
 
   it('tells progress that never falls and ends at the total', async () => {

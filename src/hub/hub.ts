@@ -45,6 +45,8 @@ export class Hub implements Downloading {
   readonly locks: Locks
   readonly cache: CacheManager
   readonly #lanes = new Map<string, Lanes>()
+  /** How often each file is in use in this worker. */
+  readonly #uses = new Map<string, number>()
 
   private constructor(store: LayeredStore, settings: TransferSettings, locks: Locks) {
     this.locks = locks
@@ -98,7 +100,7 @@ export class Hub implements Downloading {
     if (signal.aborted) throw abortError(signal)
     checkMaxBytes(file.path, file.size, options.maxBytes)
     const meter = new ProgressMeter(file.path, file.size, options.onProgress)
-    const release = await this.locks.share(useLock(file.key))
+    const release = await this.#use(file.key)
     try {
       let source = await this.#cached(file, fill)
       if (source === undefined) source = await this.#complete(file, fill, meter, signal)
@@ -111,6 +113,24 @@ export class Hub implements Downloading {
     } catch (error) {
       release()
       throw error
+    }
+  }
+
+  /** Holds a file. Its release lets other tabs evict it, and gives back what only this worker's memory has of it. */
+  async #use(key: string): Promise<() => void> {
+    const unlock = await this.locks.share(useLock(key))
+    this.#uses.set(key, (this.#uses.get(key) ?? 0) + 1)
+    let held = true
+    return () => {
+      if (!held) return
+      held = false
+      const left = (this.#uses.get(key) ?? 1) - 1
+      if (left > 0) this.#uses.set(key, left)
+      else {
+        this.#uses.delete(key)
+        this.store.forget(key)
+      }
+      unlock()
     }
   }
 

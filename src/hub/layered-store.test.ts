@@ -37,6 +37,19 @@ describe('the layered store', () => {
     expect(await store.chunkFiles()).toEqual([])
   })
 
+  it('forgets what is in memory only', async () => {
+    const kept = new SmallStore(1)
+    const store = new LayeredStore(kept)
+    for (const index of [0, 1]) await store.putChunk('f', index, bytes)
+    await store.putRecord('file f', 'partial')
+    await store.putRecordInMemory('file f', 'complete')
+    store.forget('f')
+    expect(await store.chunkIndexes('f')).toEqual([0])
+    expect(await store.record('file f')).toBe('partial')
+    store.forget('f')
+    expect(await kept.chunkIndexes('f')).toEqual([0])
+  })
+
   it('makes room once for writes that fail together', async () => {
     const kept = new SmallStore(0)
     const store = new LayeredStore(kept)

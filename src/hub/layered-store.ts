@@ -5,6 +5,7 @@
 
 import { StorageError } from '../errors.js'
 import type { ChunkStore } from './chunk-store.js'
+import { fileRecordKey } from './file-record.js'
 import { MemoryStore } from './memory-store.js'
 
 /** Tries to make room. False when nothing could be given up. */
@@ -66,6 +67,15 @@ export class LayeredStore implements ChunkStore {
     await this.#memory.deleteChunks(file, indexes)
     if ((await this.#memory.chunks(file)).size === 0) this.#inMemory.delete(file)
     await this.#tryKept((kept) => kept.deleteChunks(file, indexes))
+  }
+
+  /** Lets go of what is in memory of a file that nobody uses any more. What the browser's store has stays. */
+  forget(file: string): void {
+    if (!this.isInMemory(file)) return
+    this.#inMemory.delete(file)
+    // Done when these return: memory has nothing to wait for.
+    void this.#memory.deleteChunks(file)
+    void this.#memory.deleteRecord(fileRecordKey(file))
   }
 
   async chunkFiles(): Promise<string[]> {

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { main } from '../../cli/main.js'
 import { startHubServer } from '../../e2e/hub-server/server.js'
 import { Hub } from '../hub/hub.js'
+import { MemoryStore } from '../hub/memory-store.js'
 import { DiffusionPipeline } from './diffusion-pipeline.js'
 import type { OpenPipelineOptions } from './open-pipeline.js'
 import { caseOptions, diskRepository, fixtures, psnr, readCases, relativeError } from './testing.node.js'
@@ -93,7 +94,7 @@ describe('the cache', () => {
   test('keeps the small form, makes another from what was downloaded, and downloads nothing twice', async () => {
     const server = await startHubServer({ repositories: { 'tiny/sdxl': repo } })
     try {
-      const hub = await Hub.open({ store: null })
+      const hub = await Hub.open({ store: new MemoryStore() })
       const load = async (dtype: 'q8' | 'q4') => {
         server.clearLog()
         const files: string[] = []
