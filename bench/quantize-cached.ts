@@ -3,59 +3,29 @@
  * again after a restart of the browser: seconds, bytes, and the renderer's peak memory above idle. Needs Linux, for /proc.
  */
 
-import { readFileSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import type { Page } from '@playwright/test'
 import { launchBrowser } from '../e2e/hub/browser.js'
 import { servePage } from '../e2e/hub/harness.js'
-import type { VirtualFile } from '../e2e/hub-server/repositories.js'
 import { startHubServer } from '../e2e/hub-server/server.js'
-import { float32ToFloat16 } from '../src/util/half.js'
+import { publishedModel } from './memory/weight-tables.js'
+import { virtualCheckpoint } from './quantize/virtual-checkpoint.js'
 import { renderersOf, watchPeak } from './renderer-memory.js'
 
 const id = 'owner/t5'
 
-/** The tensors of the first blocks of T5-xxl as one safetensors file, its numbers a wave that repeats. */
-function blocksOfT5(blocks: number): VirtualFile {
-  const table = fileURLToPath(new URL('../fixtures/weight-tables/t5-xxl-encoder.json', import.meta.url))
-  const { tensors } = JSON.parse(readFileSync(table, 'utf8')) as { tensors: Readonly<Record<string, readonly number[]>> }
-  let at = 0
-  const header: Record<string, unknown> = {}
-  for (const [name, shape] of Object.entries(tensors)) {
+/** The tensors of the first blocks of T5-xxl. */
+function blocksOfT5(blocks: number): readonly (readonly [string, readonly number[]])[] {
+  return Object.entries(publishedModel('t5-xxl-encoder').tensors).filter(([name]) => {
     const block = /^encoder\.block\.(\d+)\./.exec(name)?.[1]
-    if (block === undefined || Number(block) >= blocks) continue
-    const end = at + shape.reduce((product, dim) => product * dim, 2)
-    header[name] = { dtype: 'F16', shape, data_offsets: [at, end] }
-    at = end
-  }
-  const json = Buffer.from(JSON.stringify(header))
-  const head = Buffer.alloc(8 + json.byteLength)
-  head.writeBigUInt64LE(BigInt(json.byteLength))
-  json.copy(head, 8)
-  const wave = Buffer.from(
-    float32ToFloat16(Float32Array.from({ length: 1 << 20 }, (_, i) => 0.05 * Math.sin(i * 12.9898))).buffer,
-  )
-  return {
-    size: head.byteLength + at,
-    read: (begin, end) => {
-      const bytes = Buffer.alloc(end - begin)
-      if (begin < head.byteLength) head.copy(bytes, 0, begin)
-      for (let to = Math.max(begin, head.byteLength); to < end;) {
-        const from = (to - head.byteLength) % wave.byteLength
-        const count = Math.min(wave.byteLength - from, end - to)
-        wave.copy(bytes, to - begin, from, from + count)
-        to += count
-      }
-      return bytes
-    },
-  }
+    return block !== undefined && Number(block) < blocks
+  })
 }
 
 /** Runs the bench. */
 export async function main(args: readonly string[]): Promise<void> {
   const { values } = parseArgs({ args: [...args], options: { blocks: { type: 'string', default: '4' } } })
-  const server = await startHubServer({ repositories: { [id]: { 'model.safetensors': blocksOfT5(Number(values.blocks)) } } })
+  const server = await startHubServer({ repositories: { [id]: virtualCheckpoint(blocksOfT5(Number(values.blocks)), 1e9) } })
   await server.commit(id)
   const served = await servePage('../../bench/quantize/worker.ts')
   const browser = await launchBrowser()

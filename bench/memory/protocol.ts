@@ -2,7 +2,7 @@
 
 import type { Config } from '../../src/checkpoint/types.js'
 import type { NetworkClass } from '../../src/models/match-weights.js'
-import type { OffloadMode } from '../../src/pipelines/types.js'
+import type { OffloadMode, QuantizationName } from '../../src/pipelines/types.js'
 import type { MemorySnapshot, Shapes } from '../../src/runtime/types.js'
 
 /** One image by the public API. */
@@ -33,6 +33,8 @@ export interface NetworkRequest {
   readonly className: NetworkClass
   readonly config: Config
   readonly shapes: Shapes
+  /** Make the weights small first. */
+  readonly quantization?: QuantizationName | undefined
   /** Bytes for weights and activations, or undefined: all weights stay. */
   readonly maxMemory: number | undefined
   readonly runs: number
@@ -41,6 +43,8 @@ export interface NetworkRequest {
 export interface NetworkResult {
   readonly device: string
   readonly downloadSeconds: number
+  /** Making the small form, where one was asked for. */
+  readonly quantizeSeconds: number
   /** Each run, the first with loading and compiling. */
   readonly runSeconds: readonly number[]
   readonly plannedPeak: number

@@ -6,6 +6,8 @@ import { Hub } from '../../src/hub/hub.js'
 import { openRepository } from '../../src/hub/open-repository.js'
 import { networkNeeds } from '../../src/pipelines/memory-needs.js'
 import { bindNetwork, graphOptions, libraryOf, writeGraph, type Network } from '../../src/pipelines/networks.js'
+import { quantizeWeights } from '../../src/pipelines/quantize-weights.js'
+import { Run } from '../../src/pipelines/run-hooks.js'
 import { assertHealthy } from '../../src/runtime/health.js'
 import { planMemory } from '../../src/runtime/memory-plan.js'
 import { openDevice } from '../../src/runtime/open-device.js'
@@ -17,12 +19,23 @@ const log = (text: string) => postMessage({ log: text })
 async function run(request: NetworkRequest): Promise<NetworkResult> {
   const { endpoint, repo, name, className, config, shapes } = request
   const began = performance.now()
-  const repository = await openRepository(await Hub.open(), repo, { endpoint })
+  const hub = await Hub.open()
+  const repository = await openRepository(hub, repo, { endpoint })
   const paths = (await repository.files()).map(({ path }) => path)
   const files = chooseWeightFiles(paths, { folder: name, library: libraryOf(className), variant: null, missingVariant: 'strict' })
-  const table = await readWeightTable(repository, files)
+  const original = await readWeightTable(repository, files)
   const downloadSeconds = (performance.now() - began) / 1000
-  log(`${table.size} tensors here after ${downloadSeconds.toFixed(1)} s`)
+  log(`${original.size} tensors here after ${downloadSeconds.toFixed(1)} s`)
+
+  const quantizing = performance.now()
+  const { quantization: word } = request
+  const table =
+    word === undefined
+      ? original
+      : (await quantizeWeights({ component: name, word, contents: [], read: () => Promise.resolve(original) }, hub, new Run({})))
+          .table
+  const quantizeSeconds = (performance.now() - quantizing) / 1000
+  if (word !== undefined) log(`${word} made after ${quantizeSeconds.toFixed(1)} s`)
 
   const device = await openDevice({ kind: 'webgpu' })
   const network: Network = { name, className, config, table, repo }
@@ -61,7 +74,15 @@ async function run(request: NetworkRequest): Promise<NetworkResult> {
   await component.dispose()
   await device.dispose()
   repository.close()
-  return { device: device.info.description, downloadSeconds, runSeconds, plannedPeak: plan.peakBytes, memory, largest }
+  return {
+    device: device.info.description,
+    downloadSeconds,
+    quantizeSeconds,
+    runSeconds,
+    plannedPeak: plan.peakBytes,
+    memory,
+    largest,
+  }
 }
 
 addEventListener('message', ({ data }: MessageEvent<NetworkRequest>) => {

@@ -1,0 +1,79 @@
+/** Checkpoints of any size that take no room: safetensors shards whose header is real and whose numbers are made when they are asked for. */
+
+import type { VirtualFile } from '../../e2e/hub-server/repositories.js'
+import { float32ToFloat16 } from '../../src/util/half.js'
+
+type Shapes = readonly (readonly [name: string, shape: readonly number[]])[]
+
+const bytesOf = (shape: readonly number[]) => shape.reduce((product, dim) => product * dim, 2)
+
+const digits = (n: number) => String(n).padStart(5, '0')
+
+/** A component's files by name: float16 tensors of these shapes in shards of at most `shardBytes`, and the index. */
+export function virtualCheckpoint(tensors: Shapes, shardBytes: number): Record<string, VirtualFile | string> {
+  const shards: (readonly [string, readonly number[]])[][] = [[]]
+  let size = 0
+  for (const tensor of tensors) {
+    const bytes = bytesOf(tensor[1])
+    if (size > 0 && size + bytes > shardBytes) {
+      shards.push([])
+      size = 0
+    }
+    shards.at(-1)?.push(tensor)
+    size += bytes
+  }
+  if (shards.length === 1) return { 'model.safetensors': virtualShard(tensors) }
+  const named = shards.map((shard, i) => [`model-${digits(i + 1)}-of-${digits(shards.length)}.safetensors`, shard] as const)
+  const weightMap = Object.fromEntries(named.flatMap(([name, shard]) => shard.map(([tensor]) => [tensor, name])))
+  const index = { metadata: { total_size: tensors.reduce((sum, [, shape]) => sum + bytesOf(shape), 0) }, weight_map: weightMap }
+  return {
+    'model.safetensors.index.json': JSON.stringify(index),
+    ...Object.fromEntries(named.map(([name, shard]) => [name, virtualShard(shard)])),
+  }
+}
+
+function virtualShard(tensors: Shapes): VirtualFile {
+  let at = 0
+  const header: Record<string, unknown> = {}
+  for (const [name, shape] of tensors) {
+    header[name] = { dtype: 'F16', shape, data_offsets: [at, at + bytesOf(shape)] }
+    at += bytesOf(shape)
+  }
+  const json = Buffer.from(JSON.stringify(header))
+  const head = Buffer.alloc(8 + json.byteLength)
+  head.writeBigUInt64LE(BigInt(json.byteLength))
+  json.copy(head, 8)
+  return {
+    size: head.byteLength + at,
+    read: (begin, end) => {
+      const bytes = Buffer.alloc(end - begin)
+      if (begin < head.byteLength) head.copy(bytes, 0, begin)
+      for (let to = Math.max(begin, head.byteLength); to < end;) {
+        const from = (to - head.byteLength) % pool.byteLength
+        const count = Math.min(pool.byteLength - from, end - to)
+        pool.copy(bytes, to - begin, from, from + count)
+        to += count
+      }
+      return bytes
+    },
+  }
+}
+
+/** Two million normal numbers of deviation 0.02, again and again; their count is prime, so that no two rows are equal. */
+const pool = randomHalves(2_000_003)
+
+function randomHalves(count: number): Buffer {
+  const values = new Float32Array(count + 1)
+  let state = 1
+  const uniform = () => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0
+    return (state + 0.5) / 2 ** 32
+  }
+  for (let i = 0; i < count; i += 2) {
+    const radius = 0.02 * Math.sqrt(-2 * Math.log(uniform()))
+    const angle = 2 * Math.PI * uniform()
+    values[i] = radius * Math.cos(angle)
+    values[i + 1] = radius * Math.sin(angle)
+  }
+  return Buffer.from(float32ToFloat16(values).buffer).subarray(0, 2 * count)
+}
