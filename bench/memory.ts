@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { startHubServer } from '../e2e/hub-server/server.js'
 import { ensureChromium } from '../scripts/chromium.mjs'
-import { networkNeeds, runShapes } from '../src/pipelines/memory-needs.js'
+import { networkNeeds, runShapes, smallestTile } from '../src/pipelines/memory-needs.js'
 import type { OffloadMode } from '../src/pipelines/types.js'
 import { weightBytes, type ComponentNeeds } from '../src/runtime/memory-estimate.js'
 import { leastWeightBudget, planMemory, type Residence } from '../src/runtime/memory-plan.js'
@@ -84,11 +84,27 @@ function tableOf({ name, size, components }: PublishedPipeline): string {
     })
     lines.push(`| ${component} | ${cells.map(formatBytes).join(' | ')} |`)
   }
-  for (const residence of ['resident', 'model', 'block'] as const) {
-    const cells = byType.map((needs) => `**${formatBytes(peakOf(needs, residence))}** | |`)
-    lines.push(`| **peak, \`${residence}\`** | ${cells.join(' | ')} |`)
+  const tiled = byType.map((needs) =>
+    formatBytes(needs.find(({ name: component }) => component === 'vae')?.tiledActivationBytes ?? 0),
+  )
+  lines.push(`| vae, in tiles of ${smallestTile} | ${tiled.map((bytes) => `| | ${bytes}`).join(' | ')} |`)
+  for (const [residence, inTiles] of peaks) {
+    const cells = byType.map((needs) => `**${formatBytes(peakOf(inTiles ? needs.map(asTiled) : needs, residence))}** | |`)
+    lines.push(`| **peak, \`${residence}\`${inTiles ? ', in tiles' : ''}** | ${cells.join(' | ')} |`)
   }
   return lines.join('\n')
+}
+
+const peaks: readonly (readonly [Residence, boolean])[] = [
+  ['resident', false],
+  ['model', false],
+  ['resident', true],
+  ['model', true],
+  ['block', true],
+]
+
+function asTiled(needs: ComponentNeeds): ComponentNeeds {
+  return { ...needs, activationBytes: needs.tiledActivationBytes ?? needs.activationBytes }
 }
 
 /** The planned peak; of `block` the one that keeps nothing and uploads ahead. */
@@ -124,8 +140,6 @@ async function measure(): Promise<void> {
   const cases: readonly (readonly [OffloadMode, number | undefined])[] = [
     ['resident', undefined],
     ['model', undefined],
-    ['block', undefined],
-    ['auto', 5e6],
     ['auto', 3e6],
     ['auto', 2e6],
     ['auto', 1.8e6],
