@@ -5,7 +5,7 @@ import { nextTurn } from '../util/next-turn.js'
 import type { ExpectedHash } from './remote-file.js'
 
 /** Bytes hashed before other work of the thread gets a turn. */
-const turn = 2 << 20
+const turn = 256 << 10
 
 /** The hash of a file, fed from its first byte to its last. */
 export class FileHasher {
