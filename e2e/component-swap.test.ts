@@ -42,6 +42,9 @@ beforeAll(async () => {
     repositories: {
       'owner/sdxl': whole,
       'owner/no-unet': withoutUnet,
+      'owner/other-scheduler': {
+        'scheduler/scheduler_config.json': JSON.stringify({ _class_name: 'DDIMScheduler', beta_schedule: 'scaled_linear' }),
+      },
       'someone/unet-sharded': unet,
       'someone/in-folder': Object.fromEntries(Object.entries(unet).map(([path, bytes]) => [`nested/denoiser/${path}`, bytes])),
     },
@@ -69,6 +72,14 @@ test.each<[string, string | ComponentReference]>([
   } finally {
     await pipeline.dispose()
   }
+})
+
+test('a tokenizer and a scheduler come from their folders of another pipeline’s repository, with their classes', async () => {
+  const pipeline = await load('owner/sdxl', { tokenizer: 'owner/no-unet', scheduler: 'owner/other-scheduler' })
+  await pipeline.dispose()
+  expect(pipeline.info.scheduler.className).toBe('DDIMScheduler')
+  const asked = server.log.map((entry) => JSON.stringify(entry)).filter((entry) => entry.includes('owner/no-unet'))
+  expect(asked.some((entry) => entry.includes('/tokenizer/'))).toBe(true)
 })
 
 test('only the swapped component’s files are asked of its repository, and none of those it replaces', async () => {

@@ -27,6 +27,9 @@ export interface ComponentSource {
 /** Opens a repository by the name a caller gives. */
 export type OpenByName = (repo: string, revision: string | undefined) => Promise<Repository>
 
+/** The file that tells a network's, a scheduler's and a tokenizer's folder. */
+const configNames = ['config.json', 'scheduler_config.json', 'tokenizer_config.json']
+
 const subfolderPattern = /^(?!\.)[\w.-]+(\/(?!\.)[\w.-]+)*$/
 
 /** Checks what the caller says about components. @throws InputError `components`, `variant-name` */
@@ -51,7 +54,8 @@ export function checkComponentOptions(options: LoadPipelineOptions): void {
 }
 
 /**
- * The place and class of every component that model_index.json names and the caller did not leave out.
+ * The place and class of every component that model_index.json names and the caller did not leave out. `ignored`: components that the
+ * pipeline never uses; leaving one of them out is fine where there is none.
  * @throws InputError `components` for a component that the pipeline does not have
  */
 export async function findComponents(
@@ -59,10 +63,12 @@ export async function findComponents(
   index: ModelIndex,
   options: LoadPipelineOptions,
   open: OpenByName,
+  ignored: readonly string[],
   signal: AbortSignal | undefined,
 ): Promise<ReadonlyMap<string, ComponentSource>> {
   const references = options.components ?? {}
-  for (const name of Object.keys(references)) {
+  for (const [name, reference] of Object.entries(references)) {
+    if (reference === null && ignored.includes(name)) continue
     if (!index.components.has(name))
       throw new InputError(
         'components',
@@ -109,9 +115,10 @@ async function swappedSource(
   const repository = await open(reference.repo, reference.revision)
   const paths = new Set((await repository.files({ signal })).map((file) => file.path))
   // A whole pipeline's repository has the component in its folder, a model's own repository in the root.
-  const folder = reference.subfolder ?? (paths.has(`${name}/config.json`) ? name : '')
-  const config = `${folder === '' ? '' : `${folder}/`}config.json`
-  const named = paths.has(config) ? classOf(await readConfig(repository, config, { signal })) : undefined
+  const inOwnFolder = configNames.some((file) => paths.has(`${name}/${file}`))
+  const folder = reference.subfolder ?? (inOwnFolder ? name : '')
+  const config = configNames.map((file) => inFolder({ folder }, file)).find((path) => paths.has(path))
+  const named = config === undefined ? undefined : classOf(await readConfig(repository, config, { signal }))
   return {
     name,
     repository,

@@ -34,6 +34,12 @@ const changed = (folder: string, path: string, keys: Record<string, unknown>) =>
   [path]: JSON.stringify({ ...json(folder, path), ...keys }),
 })
 
+test('a component that is never used can be left out where there is none', async () => {
+  expect(json(sdxl, 'model_index.json')).not.toHaveProperty('image_encoder')
+  const pipeline = await load(sdxl, {}, { components: { image_encoder: null, feature_extractor: null } }).promise()
+  await pipeline.dispose()
+})
+
 test.each<[string, string, Record<string, string | Uint8Array | null>, LoadPipelineOptions, string, Record<string, unknown>]>([
   ['no model_index.json', sd15, { 'model_index.json': null }, {}, 'file-not-found', { path: 'model_index.json' }],
   [

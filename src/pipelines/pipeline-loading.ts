@@ -58,7 +58,7 @@ export async function loadParts(
   run: Run,
 ): Promise<LoadedParts> {
   const { signal } = run
-  const sources = await findComponents(repository, index, options, open, signal)
+  const sources = await findComponents(repository, index, options, open, Object.keys(spec.ignored), signal)
   checkClasses(sources, spec, index, options.scheduler !== undefined)
   for (const [name, meaning] of Object.entries(spec.ignored))
     if (sources.has(name)) run.warn('component-ignored', `${name}: ${meaning}`)
