@@ -4,6 +4,7 @@
  */
 
 import { isAquatintError } from '../errors.js'
+import { abortError } from '../util/abort.js'
 import { chunkRange, splitRange } from './chunk-layout.js'
 import { ChunkWriter } from './chunk-writer.js'
 import { fileRecordKey } from './file-record.js'
@@ -155,7 +156,7 @@ async function fetchInPieces(
   )
   const unstored = (await Promise.allSettled(storing)).find((result) => result.status === 'rejected')
   for (const chunk of open) close(chunk)
-  if (outer.aborted) outer.throwIfAborted()
+  if (outer.aborted) throw abortError(outer)
   if (ending.signal.aborted) throw ending.signal.reason
   const problem = failed ?? unstored
   if (problem !== undefined) throw problem.reason

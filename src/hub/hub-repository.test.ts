@@ -181,6 +181,18 @@ describe('a repository on the Hub', () => {
     })
   })
 
+  it('ends with an AbortError whatever the reason, wherever it waits', async () => {
+    const hub = await setUp({ faults: { bytesPerSecond: 100_000 } })
+    const repository = await open(hub)
+    const stop = new AbortController()
+    const [first, second] = [0, 1].map(() => repository.open('unet/w.safetensors', { signal: stop.signal }))
+    stop.abort('enough')
+    for (const opening of [first, second]) await expect(opening).rejects.toThrow(expect.objectContaining({ name: 'AbortError' }))
+    await expect(open(hub, 'owner/other', { signal: AbortSignal.abort(new Error('enough')) })).rejects.toThrow(
+      expect.objectContaining({ name: 'AbortError' }),
+    )
+  })
+
   it('stops when it is told to, keeps what it stored, and goes on from there', async () => {
     const hub = await setUp({ faults: { bytesPerSecond: 1_000_000 } })
     const stop = new AbortController()

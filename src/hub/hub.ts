@@ -112,7 +112,8 @@ export class Hub implements Downloading {
       return { source, release }
     } catch (error) {
       release()
-      throw error
+      // Whatever the wait was that the signal ended: a lock's, a lane's or a request's.
+      throw signal.aborted ? abortError(signal) : error
     }
   }
 

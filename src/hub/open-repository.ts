@@ -1,6 +1,7 @@
 /** Opens whatever a caller names: a Hub id, a URL, a folder. */
 
 import { InputError } from '../errors.js'
+import { abortError } from '../util/abort.js'
 import { FolderRepository } from './folder-repository.js'
 import { HubRepository } from './hub-repository.js'
 import type { Hub } from './hub.js'
@@ -36,7 +37,7 @@ const defaultEndpoint = 'https://huggingface.co'
 
 /**
  * Opens a repository at one revision.
- * @throws InputError `bad-repository-id`, `bad-revision`, `bad-url`, `bad-token`; HubError `repository-not-found`, `revision-not-found`, `gated`, `network` …
+ * @throws AbortError, InputError `bad-repository-id`, `bad-revision`, `bad-url`, `bad-token`; HubError `repository-not-found`, `revision-not-found`, `gated`, `network` …
  */
 export async function openRepository(
   hub: Hub,
@@ -44,6 +45,19 @@ export async function openRepository(
   options: OpenRepositoryOptions = {},
 ): Promise<OpenRepository> {
   const signal = options.signal ?? new AbortController().signal
+  try {
+    return await open(hub, reference, options, signal)
+  } catch (error) {
+    throw signal.aborted ? abortError(signal) : error
+  }
+}
+
+async function open(
+  hub: Hub,
+  reference: RepositoryReference,
+  options: OpenRepositoryOptions,
+  signal: AbortSignal,
+): Promise<OpenRepository> {
   if (typeof reference !== 'string') {
     return 'kind' in reference ? FolderRepository.fromDirectory(reference, signal) : FolderRepository.fromFiles(reference)
   }
