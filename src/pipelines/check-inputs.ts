@@ -2,6 +2,7 @@
 
 import { InputError, type ErrorDetail } from '../errors.js'
 import type { GenerateOptions } from './types.js'
+import { checkImage } from './vae-encoder.js'
 
 /** Edge of the largest image, in pixels. */
 export const maxImageEdge = 8192
@@ -35,6 +36,23 @@ function checkPair(name: string, value: readonly [number, number] | undefined): 
   if (value === undefined) return
   if (!Array.isArray(value) || value.length !== 2 || !value.every((item) => Number.isInteger(item) && item >= 0 && item <= 1e6))
     refuse('size', name, value, 'two whole numbers from 0 to 1000000')
+}
+
+/**
+ * The size of the result: the image's where there is one, else what was asked for, else the usual.
+ * @throws InputError `image`, `size`
+ */
+export function resultSize(
+  options: GenerateOptions,
+  usual: { readonly width: number; readonly height: number },
+  multiple: number,
+): { readonly width: number; readonly height: number } {
+  const { image, width, height } = options
+  if (image === undefined) return { width: width ?? usual.width, height: height ?? usual.height }
+  checkImage(image, multiple, maxImageEdge)
+  if ((width ?? image.width) !== image.width || (height ?? image.height) !== image.height)
+    refuse('size', 'width and height', [width ?? null, height ?? null], `those of the image, ${image.width} and ${image.height}`)
+  return { width: image.width, height: image.height }
 }
 
 /**

@@ -13,6 +13,8 @@ import type { PlainTensor, StepInfo } from './types.js'
 
 export interface DenoiseOptions {
   readonly scheduler: Scheduler
+  /** The timestep to begin at, 0 for all. */
+  readonly begin: number
   /** [batch, channels, height, width], times the scheduler's initial sigma. */
   readonly latents: PlainTensor
   /** Runs on scaled latents of `batch` or, with guidance, 2 · `batch` (unconditional half first). */
@@ -35,8 +37,8 @@ export async function denoise(options: DenoiseOptions): Promise<PlainTensor> {
   const { scheduler, guidance, recorder, run } = options
   const { dims } = options.latents
   const [batch = 1, ...rest] = dims
-  const { timesteps } = scheduler
-  recorder.keep('timesteps', { dims: [timesteps.length], data: Float32Array.from(timesteps) })
+  recorder.keep('timesteps', { dims: [scheduler.timesteps.length], data: Float32Array.from(scheduler.timesteps) })
+  const timesteps = scheduler.timesteps.slice(options.begin)
   let latents = options.latents.data
   for (const [i, timestep] of timesteps.entries()) {
     throwIfAborted(run.signal)

@@ -6,7 +6,7 @@
 import type { WeightLibrary } from '../checkpoint/weight-files.js'
 import type { Config, SafetensorsDType, WeightTable } from '../checkpoint/types.js'
 import { DeviceError } from '../errors.js'
-import { autoencoderKLDecoder, autoencoderKLScale } from '../models/autoencoder-kl.js'
+import { autoencoderKLDecoder, autoencoderKLEncoder, autoencoderKLScale } from '../models/autoencoder-kl.js'
 import { clipTextModel, type ClipTextOptions } from '../models/clip-text-model.js'
 import { matchWeights, quantizedWeights, type NetworkClass } from '../models/match-weights.js'
 import { sd3PositionRows, sd3Transformer2DModel, type Sd3Options } from '../models/sd3-transformer-2d.js'
@@ -35,7 +35,11 @@ export interface Network {
 }
 
 /** How a graph is varied beyond its shapes: which hidden state a text encoder gives, which blocks of SD3's denoiser are left out. */
-export type GraphVariant = Pick<ClipTextOptions, 'hiddenState'> & Pick<Sd3Options, 'skipLayers'>
+export type GraphVariant = Pick<ClipTextOptions, 'hiddenState'> &
+  Pick<Sd3Options, 'skipLayers'> & {
+    /** The autoencoder's other half. */
+    readonly part?: 'encoder' | undefined
+  }
 
 /** The library whose file names a class's weights have. */
 export function libraryOf(className: NetworkClass): WeightLibrary {
@@ -87,6 +91,12 @@ export function writeGraph(
         { ...options, ...variant },
       )
     case 'AutoencoderKL':
+      if (variant.part === 'encoder')
+        return autoencoderKLEncoder(
+          config,
+          { batch: dim('sample', 0), height: dim('sample', 2), width: dim('sample', 3) },
+          options,
+        )
       return autoencoderKLDecoder(
         config,
         { batch: dim('latents', 0), height: dim('latents', 2), width: dim('latents', 3) },

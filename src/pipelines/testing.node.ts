@@ -82,7 +82,8 @@ export function readCases(name: string): { readonly item: FixtureCase; readonly 
     : [{ item: json, reference: readReference(join(folder, 'reference.safetensors')) }]
 }
 
-function readReference(path: string): CapturedTensors {
+/** The tensors of a reference file. */
+export function readReference(path: string): CapturedTensors {
   const file = readFileSync(path)
   const length = Number(file.readBigUInt64LE(0))
   const header = JSON.parse(file.toString('utf8', 8, 8 + length)) as Record<

@@ -1,5 +1,6 @@
-/** One generation from text, the order of work that all families share: encode, noise, denoise, decode. */
+/** One generation from text, and maybe from an image: the order of work that all families share. Encode, noise, denoise, decode. */
 
+import { InputError } from '../errors.js'
 import type { Scheduler } from '../schedulers/types.js'
 import { TorchGenerator } from '../util/random.js'
 import type { ComponentHost } from './component-host.js'
@@ -11,8 +12,49 @@ import { reportingMemory } from './open-pipeline.js'
 import type { Predictor } from './predictor.js'
 import type { Recorder } from './recorder.js'
 import type { GenerateHooks, Run } from './run-hooks.js'
-import type { GenerateOptions, GenerateResult, PlainTensor } from './types.js'
+import { repeatBatch } from './tensors.js'
+import type { GenerateOptions, GenerateResult, PixelImage, PlainTensor } from './types.js'
 import { decodeLatents, type LatentScaling } from './vae-decoder.js'
+import { encodeImage } from './vae-encoder.js'
+
+/** Where an image-to-image run begins. */
+export interface ImageStart {
+  readonly image: PixelImage
+  /** Index of the first timestep that runs. */
+  readonly begin: number
+}
+
+/** What an image-to-image run takes where the caller says nothing, and how its family counts. */
+export interface ImageStartDefaults {
+  readonly strength: number
+  readonly steps: number
+  /** Whether a part of a step counts as one that runs: Stable Diffusion 3 says so, the others do not. */
+  readonly partialStepRuns: boolean
+}
+
+/**
+ * diffusers' `get_timesteps`: the last `strength` of the steps run. Tells the scheduler.
+ * @throws InputError `strength` where it leaves no step, or is none
+ */
+export function imageStart(options: GenerateOptions, scheduler: Scheduler, defaults: ImageStartDefaults): ImageStart | null {
+  const { image, strength = defaults.strength } = options
+  if (image === undefined) return null
+  const steps = (options.timesteps ?? options.sigmas)?.length ?? options.numInferenceSteps ?? defaults.steps
+  const left = steps * strength
+  const first = defaults.partialStepRuns ? Math.floor(steps - left) : steps - Math.floor(left)
+  if (!(strength > 0 && strength <= 1) || first >= steps)
+    throw new InputError(
+      'strength',
+      `strength is ${strength}, which leaves no step of ${steps}; allowed are numbers from ${1 / steps} to 1.`,
+      {
+        strength,
+        allowed: 1 / steps,
+      },
+    )
+  const begin = first * scheduler.order
+  scheduler.setBeginIndex(begin)
+  return { image, begin }
+}
 
 export interface TextToImage {
   readonly options: GenerateOptions & GenerateHooks
@@ -22,6 +64,8 @@ export interface TextToImage {
   readonly latentDims: readonly number[]
   /** diffusers' `encode_prompt` and what follows from it: the denoiser with its condition. */
   readonly encode: () => Promise<Predictor>
+  /** Null: from noise alone. */
+  readonly start: ImageStart | null
   /** Null: no guidance. */
   readonly guidance: { readonly scale: number; readonly rescale: number } | null
   readonly vae: Network
@@ -49,6 +93,19 @@ export function prepareLatents(dims: readonly number[], generator: TorchGenerato
   return { dims, data: initNoiseSigma === 1 ? noise : noise.map((value) => value * initNoiseSigma) }
 }
 
+/** diffusers' `prepare_latents` of image to image: the image's latents, noise added as strongly as at the first timestep. */
+async function latentsFromImage(
+  parts: TextToImage,
+  { image, begin }: ImageStart,
+  generator: TorchGenerator,
+): Promise<PlainTensor> {
+  const { scheduler, latentDims } = parts
+  const encoded = await encodeImage(parts.vae, image, parts.scaling, generator, parts.host, parts.run)
+  const latents = repeatBatch(encoded, latentDims[0] ?? 1)
+  const noise = generator.randn(latents.data.length)
+  return { dims: latentDims, data: scheduler.addNoise(latents.data, noise, scheduler.timesteps[begin] ?? 0) }
+}
+
 /** Runs a generation. Whatever happens, nothing of it stays on the device but weights that may. */
 export async function textToImage(parts: TextToImage): Promise<GenerateResult> {
   const { options, host, scheduler, recorder, run } = parts
@@ -63,10 +120,14 @@ export async function textToImage(parts: TextToImage): Promise<GenerateResult> {
       const encode = watch.lap()
 
       run.status('denoising')
-      const initial = prepareLatents(parts.latentDims, generator, scheduler.initNoiseSigma)
+      const initial =
+        parts.start === null
+          ? prepareLatents(parts.latentDims, generator, scheduler.initNoiseSigma)
+          : await latentsFromImage(parts, parts.start, generator)
       recorder.keep('initial_latents', initial)
       const latents = await denoise({
         scheduler,
+        begin: parts.start?.begin ?? 0,
         latents: initial,
         predictor,
         guidance: parts.guidance,

@@ -65,6 +65,10 @@ export interface GenerateOptions {
   readonly width?: number | undefined
   readonly height?: number | undefined
   readonly numImagesPerPrompt?: number | undefined
+  /** Image to image: what the run starts from. Its sizes are the result's, and multiples of the autoencoder's factor (8). */
+  readonly image?: PixelImage | undefined
+  /** How much of the image is made anew: the part of the steps that runs, above 0 up to 1. */
+  readonly strength?: number | undefined
   /** As `torch.Generator('cpu').manual_seed(seed)`; drawn at random and reported when absent. */
   readonly seed?: number | undefined
   readonly eta?: number | undefined

@@ -3,7 +3,7 @@
 import type { Config } from '../../checkpoint/types.js'
 import { CheckpointError, InputError } from '../../errors.js'
 import type { Repository } from '../../hub/types.js'
-import { checkInputs } from '../check-inputs.js'
+import { checkInputs, resultSize } from '../check-inputs.js'
 import { checkClipSkip, type ClipTextEncoder } from '../clip-text-encoder.js'
 import type { ComponentHost } from '../component-host.js'
 import { previewCoefficients } from '../latent-preview.js'
@@ -16,7 +16,7 @@ import { Run, type GenerateHooks } from '../run-hooks.js'
 import { describeScheduler, prepareScheduler, schedulerSource, type SchedulerSource } from '../schedule.js'
 import type { T5TextEncoder } from '../t5-text-encoder.js'
 import { concatBatch, concatLast, concatTokens, padLast, repeatBatch } from '../tensors.js'
-import { textToImage } from '../text-to-image.js'
+import { imageStart, textToImage } from '../text-to-image.js'
 import type { GenerateOptions, GenerateResult, PipelineInfo, PlainTensor } from '../types.js'
 import { vaeScaleFactor } from '../vae-decoder.js'
 import { sd3Predictor, type Sd3Condition, type SkipLayerGuidance } from './sd3-predictor.js'
@@ -104,10 +104,11 @@ export class StableDiffusion3Pipeline {
   /** Makes images. @throws InputError, DeviceError, UnsupportedError, AbortError */
   async generate(prompt: string, options: GenerateOptions & GenerateHooks = {}): Promise<GenerateResult> {
     const run = new Run(options)
-    const { width = this.info.defaults.width, height = this.info.defaults.height, guidanceScale = defaultGuidance } = options
     const factor = vaeScaleFactor(this.#vae)
     const { config } = this.#transformer
     const patch = configNumber(config, 'patch_size', 2)
+    const { guidanceScale = defaultGuidance } = options
+    const { width, height } = resultSize(options, this.info.defaults, factor * patch)
     checkInputs(prompt, options, { width, height }, factor * patch)
     for (const encoder of this.#clips) checkClipSkip(options.clipSkip, encoder.layers)
     checkSkipLayers(options, configNumber(config, 'num_layers', 18))
@@ -117,8 +118,10 @@ export class StableDiffusion3Pipeline {
     const scheduler = prepareScheduler(this.#scheduler, options, defaults, run)
     const recorder = new Recorder(options.capture)
     const guided = guidanceScale > 1
+    const start = imageStart(options, scheduler, { strength: 0.6, steps: defaultSteps, partialStepRuns: true })
     return textToImage({
       options,
+      start,
       host: this.#host,
       scheduler,
       latentDims: [options.numImagesPerPrompt ?? 1, latentChannels(this.#transformer, this.#vae), size.height, size.width],

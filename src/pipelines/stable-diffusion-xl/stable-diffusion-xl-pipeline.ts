@@ -1,9 +1,12 @@
-/** StableDiffusionXLPipeline: Stable Diffusion XL and its descendants, text to image. Mirrors diffusers' class of that name. */
+/**
+ * StableDiffusionXLPipeline: Stable Diffusion XL and its descendants. Mirrors diffusers' class of that name, and with `image` its
+ * StableDiffusionXLImg2ImgPipeline.
+ */
 
 import { CheckpointError } from '../../errors.js'
 import type { Repository } from '../../hub/types.js'
 import { unetAddEmbeds } from '../../models/unet-2d-condition.js'
-import { checkInputs } from '../check-inputs.js'
+import { checkInputs, resultSize } from '../check-inputs.js'
 import { checkClipSkip, type ClipTextEncoder } from '../clip-text-encoder.js'
 import type { ComponentHost } from '../component-host.js'
 import { previewCoefficients } from '../latent-preview.js'
@@ -16,7 +19,7 @@ import { Run, type GenerateHooks } from '../run-hooks.js'
 import { describeScheduler, prepareScheduler, schedulerSource, type SchedulerSource } from '../schedule.js'
 import { concatBatch, concatLast, repeatBatch, zerosLike } from '../tensors.js'
 import type { GenerateOptions, GenerateResult, PipelineInfo, PlainTensor } from '../types.js'
-import { textToImage } from '../text-to-image.js'
+import { imageStart, textToImage } from '../text-to-image.js'
 import { unetPredictor } from '../unet-predictor.js'
 import { vaeScaleFactor } from '../vae-decoder.js'
 
@@ -89,8 +92,9 @@ export class StableDiffusionXLPipeline {
   /** Makes images. @throws InputError, DeviceError, UnsupportedError, AbortError */
   async generate(prompt: string, options: GenerateOptions & GenerateHooks = {}): Promise<GenerateResult> {
     const run = new Run(options)
-    const { width = this.info.defaults.width, height = this.info.defaults.height, guidanceScale = defaultGuidance } = options
+    const { guidanceScale = defaultGuidance } = options
     const factor = vaeScaleFactor(this.#vae)
+    const { width, height } = resultSize(options, this.info.defaults, factor)
     checkInputs(prompt, options, { width, height }, factor)
     for (const encoder of this.#encoders) checkClipSkip(options.clipSkip, encoder.layers)
     const scheduler = prepareScheduler(this.#scheduler, options, this.info.defaults, run)
@@ -98,8 +102,10 @@ export class StableDiffusionXLPipeline {
     const recorder = new Recorder(options.capture)
     const guided = guidanceScale > 1
     const count = options.numImagesPerPrompt ?? 1
+    const start = imageStart(options, scheduler, { strength: 0.3, steps: defaultSteps, partialStepRuns: false })
     return textToImage({
       options,
+      start,
       host: this.#host,
       scheduler,
       latentDims: [count, latentChannels(this.#unet, this.#vae), height / factor, width / factor],
@@ -170,17 +176,21 @@ export class StableDiffusionXLPipeline {
     const { originalSize = size, targetSize = size, cropsCoordsTopLeft = [0, 0] as const } = options
     const { negativeOriginalSize, negativeTargetSize, negativeCropsCoordsTopLeft = [0, 0] as const } = options
     const timeIds = [...originalSize, ...cropsCoordsTopLeft, ...targetSize]
-    const negativeTimeIds =
-      negativeOriginalSize === undefined || negativeTargetSize === undefined
-        ? timeIds
-        : [...negativeOriginalSize, ...negativeCropsCoordsTopLeft, ...negativeTargetSize]
+    let negativeTimeIds = timeIds
+    // diffusers' two classes differ here: image to image takes each size by itself, and the prompt's crop.
+    if (options.image !== undefined)
+      negativeTimeIds = [...(negativeOriginalSize ?? originalSize), ...cropsCoordsTopLeft, ...(negativeTargetSize ?? targetSize)]
+    else if (negativeOriginalSize !== undefined && negativeTargetSize !== undefined)
+      negativeTimeIds = [...negativeOriginalSize, ...negativeCropsCoordsTopLeft, ...negativeTargetSize]
     const { promptEmbeds, negativePromptEmbeds, pooledPromptEmbeds, negativePooledPromptEmbeds } = embeds
     const guided = negativePromptEmbeds !== null && negativePooledPromptEmbeds !== null
     const hidden = guided ? concatBatch([negativePromptEmbeds, promptEmbeds]) : promptEmbeds
     const pooled = guided ? concatBatch([negativePooledPromptEmbeds, pooledPromptEmbeds]) : pooledPromptEmbeds
-    const rows = guided ? [...negativeTimeIds, ...timeIds] : timeIds
-    // diffusers repeats the pair of rows as a whole, so with several images they alternate.
-    const repeated = Array.from({ length: count }, () => rows).flat()
+    const repeat = (rows: readonly number[]) => Array.from({ length: count }, () => rows).flat()
+    let repeated = repeat(timeIds)
+    if (guided && options.image !== undefined) repeated = [...repeat(negativeTimeIds), ...repeated]
+    // From text alone diffusers repeats the pair of rows as a whole, so with several images they alternate.
+    else if (guided) repeated = repeat([...negativeTimeIds, ...timeIds])
     const batch = hidden.dims[0] ?? 1
     const addEmbeds = unetAddEmbeds(this.#unet.config, pooled.data, repeated, batch)
     return { encoder_hidden_states: hidden, add_embeds: { dims: [batch, addEmbeds.length / batch], data: addEmbeds } }

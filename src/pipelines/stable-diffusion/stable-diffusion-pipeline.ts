@@ -1,9 +1,12 @@
-/** StableDiffusionPipeline: Stable Diffusion 1.x and 2.x, text to image. Mirrors diffusers' class of that name. */
+/**
+ * StableDiffusionPipeline: Stable Diffusion 1.x and 2.x. Mirrors diffusers' class of that name, and with `image` its
+ * StableDiffusionImg2ImgPipeline.
+ */
 
 import type { Config } from '../../checkpoint/types.js'
 import { CheckpointError } from '../../errors.js'
 import type { Repository } from '../../hub/types.js'
-import { checkInputs } from '../check-inputs.js'
+import { checkInputs, resultSize } from '../check-inputs.js'
 import { checkClipSkip, type ClipTextEncoder } from '../clip-text-encoder.js'
 import type { ComponentHost } from '../component-host.js'
 import { previewCoefficients } from '../latent-preview.js'
@@ -16,7 +19,7 @@ import { Run, type GenerateHooks } from '../run-hooks.js'
 import { describeScheduler, mendedSchedulerSource, prepareScheduler, type SchedulerSource } from '../schedule.js'
 import { concatBatch, repeatBatch } from '../tensors.js'
 import type { GenerateOptions, GenerateResult, PipelineInfo, PlainTensor } from '../types.js'
-import { textToImage } from '../text-to-image.js'
+import { imageStart, textToImage } from '../text-to-image.js'
 import { unetPredictor } from '../unet-predictor.js'
 import { vaeScaleFactor } from '../vae-decoder.js'
 
@@ -81,15 +84,18 @@ export class StableDiffusionPipeline {
   /** Makes images. @throws InputError, DeviceError, UnsupportedError, AbortError */
   async generate(prompt: string, options: GenerateOptions & GenerateHooks = {}): Promise<GenerateResult> {
     const run = new Run(options)
-    const { width = this.info.defaults.width, height = this.info.defaults.height, guidanceScale = defaultGuidance } = options
+    const { guidanceScale = defaultGuidance } = options
     const factor = vaeScaleFactor(this.#vae)
+    const { width, height } = resultSize(options, this.info.defaults, factor)
     checkInputs(prompt, options, { width, height }, factor)
     checkClipSkip(options.clipSkip, this.#encoder.layers)
     const scheduler = prepareScheduler(this.#scheduler, options, this.info.defaults, run)
     const recorder = new Recorder(options.capture)
     const guided = guidanceScale > 1
+    const start = imageStart(options, scheduler, { strength: 0.8, steps: defaultSteps, partialStepRuns: false })
     return textToImage({
       options,
+      start,
       host: this.#host,
       scheduler,
       latentDims: [options.numImagesPerPrompt ?? 1, latentChannels(this.#unet, this.#vae), height / factor, width / factor],

@@ -1,0 +1,78 @@
+/** The autoencoder's way in: an image to the latents that a run starts from. */
+
+import { CheckpointError, InputError } from '../errors.js'
+import { assertHealthy } from '../runtime/health.js'
+import type { NoiseSource } from '../schedulers/types.js'
+import { hostTensor, type ComponentHost } from './component-host.js'
+import type { Network } from './networks.js'
+import type { Run } from './run-hooks.js'
+import type { PixelImage, PlainTensor } from './types.js'
+import { unscaleLatents, vaeScaleFactor, type LatentScaling } from './vae-decoder.js'
+
+/** @throws InputError `image` unless it is RGBA pixels whose sizes are multiples of `multiple`, at most `maxEdge` */
+export function checkImage(image: PixelImage, multiple: number, maxEdge: number): void {
+  for (const name of ['width', 'height'] as const) {
+    const value = image[name]
+    if (!Number.isInteger(value) || value < multiple || value > maxEdge || value % multiple !== 0)
+      throw new InputError(
+        'image',
+        `The image's ${name} is ${value}; allowed are multiples of ${multiple} from ${multiple} to ${maxEdge}.`,
+        {
+          [name]: value,
+          allowed: multiple,
+        },
+      )
+  }
+  if (image.data.length !== image.width * image.height * 4)
+    throw new InputError(
+      'image',
+      `The image has ${image.data.length} bytes; ${image.width} × ${image.height} RGBA pixels are ${image.width * image.height * 4}.`,
+      {
+        bytes: image.data.length,
+        expected: image.width * image.height * 4,
+      },
+    )
+}
+
+/** diffusers' VaeImageProcessor, its way in: RGB in −1…1, [1, 3, height, width]. Transparency is not looked at. */
+export function normalizeImage({ width, height, data }: PixelImage): PlainTensor {
+  const pixels = width * height
+  const result = new Float32Array(3 * pixels)
+  for (let channel = 0; channel < 3; channel++) {
+    for (let pixel = 0; pixel < pixels; pixel++)
+      result[channel * pixels + pixel] = 2 * Math.fround((data[pixel * 4 + channel] ?? 0) / 255) - 1
+  }
+  return { dims: [1, 3, height, width], data: result }
+}
+
+/** Latents [1, channels, height, width] of an image, drawn from the distribution that the autoencoder gives, at the denoiser's scale. */
+export async function encodeImage(
+  vae: Network,
+  image: PixelImage,
+  scaling: LatentScaling,
+  noise: NoiseSource,
+  host: ComponentHost,
+  run: Run,
+): Promise<PlainTensor> {
+  const { dims, data } = normalizeImage(image)
+  const { moments } = await host.run(vae, { sample: hostTensor(dims, data) }, ['moments'], run, { part: 'encoder' })
+  assertHealthy(moments, "the autoencoder's moments")
+  const factor = vaeScaleFactor(vae)
+  const size = moments.length / 2
+  const drawn = noise.randn(size)
+  const pixels = (image.width / factor) * (image.height / factor)
+  const channels = size / pixels
+  if (!Number.isInteger(channels))
+    throw new CheckpointError('shape-mismatch', 'The autoencoder gave moments of another size.', { size })
+  // The inverse of what the decoder's side does, which is linear in each channel.
+  const zero = unscaleLatents({ dims: [1, channels, 1, 1], data: new Float32Array(channels) }, vae.config, scaling).data
+  const one = unscaleLatents({ dims: [1, channels, 1, 1], data: new Float32Array(channels).fill(1) }, vae.config, scaling).data
+  const latents = drawn.map((value, i) => {
+    const logVariance = Math.min(20, Math.max(-30, moments[size + i] ?? 0))
+    const sample = (moments[i] ?? 0) + Math.fround(Math.exp(0.5 * logVariance)) * value
+    const channel = Math.floor(i / pixels)
+    const shift = zero[channel] ?? 0
+    return (sample - shift) / ((one[channel] ?? 1) - shift)
+  })
+  return { dims: [1, channels, image.height / factor, image.width / factor], data: latents }
+}
