@@ -61,10 +61,7 @@ function readConfig(config: Config): AutoencoderConfig {
   }
   reader.require('act_fn', 'silu', 'swish')
   // How latents are scaled is the pipeline's to read; sample_size only sets tile sizes.
-  reader.neutral('scaling_factor', 'shift_factor', 'force_upcast', 'sample_size')
-  // Normalising latents by channel is done by some pipelines: refused until one here does.
-  reader.require('latents_mean')
-  reader.require('latents_std')
+  reader.neutral('scaling_factor', 'shift_factor', 'latents_mean', 'latents_std', 'force_upcast', 'sample_size')
   reader.finish()
   return result
 }

@@ -32,7 +32,7 @@ function numbers(config: Config, key: string, count: number): readonly number[] 
   return value as readonly number[]
 }
 
-/** `latents / scaling_factor`, or with the shift or the statistics that the config has, in float32. */
+/** `latents / scaling_factor`, or with the shift or the statistics that the config has, each step rounded to float32 as torch's. */
 export function unscaleLatents(latents: PlainTensor, config: Config, scaling: LatentScaling): PlainTensor {
   const factor = Math.fround(number(config, 'scaling_factor', 0.18215))
   const [, channels = 0, height = 0, width = 0] = latents.dims
@@ -43,7 +43,7 @@ export function unscaleLatents(latents: PlainTensor, config: Config, scaling: La
   const data = latents.data.map((value, i) => {
     if (mean === null || std === null) return Math.fround(value / factor) + shift
     const channel = Math.floor(i / pixels) % channels
-    return (value * (std[channel] ?? 1)) / factor + (mean[channel] ?? 0)
+    return Math.fround(Math.fround(value * Math.fround(std[channel] ?? 1)) / factor) + Math.fround(mean[channel] ?? 0)
   })
   return { dims: latents.dims, data }
 }
