@@ -180,7 +180,7 @@ describe('sizes', () => {
 
   test('layers that cannot be skipped', () => {
     for (const layer of [-1, 2, 0.5]) {
-      expect(caught(() => sd3Transformer2DModel(sd3, size, { ...options, skipLayers: [layer] })).code).toBe('invalid-skip-layers')
+      expect(caught(() => sd3Transformer2DModel(sd3, size, { ...options, skipLayers: [layer] })).code).toBe('skip-layers')
     }
   })
 })

@@ -37,7 +37,7 @@ test('a missing tensor is named', () => {
   const table = unetTable()
   table.delete('mid_block.resnets.0.conv1.bias')
   expect(refusal(table)).toMatchObject({
-    code: 'missing-tensor',
+    code: 'tensor-missing',
     details: { tensor: 'mid_block.resnets.0.conv1.bias', expected: [32] },
   })
 })

@@ -82,7 +82,7 @@ const codeTypes: readonly SafetensorsDType[] = ['U8']
 
 /**
  * Binds the graphs of one component to its table. Run the graphs it returns: their stages name the table's own tensors.
- * @throws CheckpointError `missing-tensor`, `shape-mismatch`, `dtype-mismatch`, `tensor-used-twice`
+ * @throws CheckpointError `tensor-missing`, `shape-mismatch`, `dtype-mismatch`, `tensor-used-twice`
  */
 export function matchWeights(className: NetworkClass, graphs: readonly ComponentGraph[], table: WeightTable): MatchedWeights {
   const network: NetworkRules = rules[className]
@@ -132,7 +132,7 @@ function bindStage(className: string, network: NetworkRules, stage: Stage, table
     if (entry === undefined) {
       const expected = asStored(weight.dims, weight.dims.slice(1).every((dim) => dim === 1) ? 1 : weight.dims.length)
       const message = `${className} wants the tensor ${parameter} of shape [${expected.join(', ')}], which the checkpoint does not have`
-      throw new CheckpointError('missing-tensor', message, { tensor: parameter, expected })
+      throw new CheckpointError('tensor-missing', message, { tensor: parameter, expected })
     }
     checkEntry(className, entry, weight)
     const other = used.get(entry.name)

@@ -94,12 +94,12 @@ function patchGrid(
   return { rows: size.height / sd3.patch, columns: size.width / sd3.patch }
 }
 
-/** @throws InputError `invalid-skip-layers` */
+/** @throws InputError `skip-layers` */
 function checkSkipLayers(sd3: Sd3Config, layers: readonly number[]): ReadonlySet<number> {
   const wrong = layers.find((layer) => !Number.isInteger(layer) || layer < 0 || layer >= sd3.layers - 1)
   if (wrong === undefined) return new Set(layers)
   const message = `skipLayers has ${wrong}; allowed: layers from 0 to ${sd3.layers - 2}`
-  throw new InputError('invalid-skip-layers', message, { value: wrong, min: 0, max: sd3.layers - 2 })
+  throw new InputError('skip-layers', message, { value: wrong, min: 0, max: sd3.layers - 2 })
 }
 
 /** The ComponentGraph of SD3's denoiser; docs/models.md lists its inputs and outputs. @throws UnsupportedError, CheckpointError, InputError */

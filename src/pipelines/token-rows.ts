@@ -7,7 +7,7 @@ import type { TokenEmbedding } from '../models/token-embedding.js'
 
 /**
  * The embeddings of `ids`, flat [ids.length, width].
- * @throws CheckpointError `missing-tensor`, `shape-mismatch`, `dtype-mismatch`, `token-id`
+ * @throws CheckpointError `tensor-missing`, `shape-mismatch`, `dtype-mismatch`, `token-id`
  */
 export async function readTokenRows(
   table: WeightTable,
@@ -45,7 +45,7 @@ export async function readTokenRows(
 function findEmbedding(table: WeightTable, { tensors, rows, width }: TokenEmbedding): TensorEntry {
   const entry = tensors.map((name) => table.get(name)).find((found) => found !== undefined)
   if (entry === undefined)
-    throw new CheckpointError('missing-tensor', `The text encoder has no token embedding ${tensors.join(' or ')}.`, {
+    throw new CheckpointError('tensor-missing', `The text encoder has no token embedding ${tensors.join(' or ')}.`, {
       tensor: tensors[0] ?? '',
     })
   if (entry.shape.length !== 2 || entry.shape[0] !== rows || entry.shape[1] !== width)

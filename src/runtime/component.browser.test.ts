@@ -81,7 +81,7 @@ describe.each(['webgpu', 'wasm'] as const)('on %s', (kind: DeviceKind) => {
       code: 'unknown-input',
       details: { input: 'z' },
     })
-    await expect(component.run({})).rejects.toMatchObject({ code: 'missing-input' })
+    await expect(component.run({})).rejects.toMatchObject({ code: 'input-missing' })
     await expect(component.run({ x: { type: 'float32', dims: [5, 9], data } })).rejects.toMatchObject({ code: 'shape-mismatch' })
     expect(source.reads).toBe(0)
     const ids: HostTensor = { type: 'int32', dims: [rows, 8], data: new Int32Array(40) }

@@ -225,5 +225,5 @@ function checkInputs(component: string, graph: ComponentGraph, inputs: Inputs): 
 
 function missing(component: string, info: ValueInfo): InputError {
   const message = `${component} was run without its input ${info.name}.`
-  return new InputError('missing-input', message, { component, input: info.name })
+  return new InputError('input-missing', message, { component, input: info.name })
 }

@@ -57,14 +57,14 @@ export async function sd3Predictor(
   }
 }
 
-/** [patches, width] of the position table, widened to float32. @throws CheckpointError `missing-tensor`, `shape-mismatch`, `dtype-mismatch` */
+/** [patches, width] of the position table, widened to float32. @throws CheckpointError `tensor-missing`, `shape-mismatch`, `dtype-mismatch` */
 async function readPositions(
   table: WeightTable,
   { tensor, shape, runs }: ReturnType<typeof sd3PositionRows>,
   signal: AbortSignal | undefined,
 ): Promise<PlainTensor> {
   const entry = table.get(tensor)
-  if (entry === undefined) throw new CheckpointError('missing-tensor', `The transformer has no ${tensor}.`, { tensor })
+  if (entry === undefined) throw new CheckpointError('tensor-missing', `The transformer has no ${tensor}.`, { tensor })
   if (entry.shape.join() !== shape.join())
     throw new CheckpointError(
       'shape-mismatch',
