@@ -8,6 +8,7 @@ import { elementCount, valueBytes } from './convert.js'
 import { GpuCombine } from './gpu-combine.js'
 import { GpuBuffers } from './gpu-buffers.js'
 import { describeAdapter, deviceLostError, requestDevice, watched, type Watched } from './gpu-device.js'
+import { LossWatch } from './loss-watch.js'
 import { MemoryAccount } from './memory-account.js'
 import { explained, loadOnnxRuntime, onnxruntimeLock, type OnnxRuntime, type Session } from './onnxruntime.js'
 import { SessionCache } from './session-cache.js'
@@ -32,6 +33,7 @@ export class WebGpuDevice implements RuntimeDevice {
   readonly buffers: GpuBuffers
   readonly sessions: SessionCache
   readonly #combine: GpuCombine
+  readonly #watch = new LossWatch()
   #end: DeviceError | undefined
 
   private constructor(info: DeviceInfo, runtime: OnnxRuntime, gpu: GPUDevice) {
@@ -52,6 +54,7 @@ export class WebGpuDevice implements RuntimeDevice {
         this.#end ??= deviceLostError(reason)
         this.sessions.abandon()
         this.memory.releaseAll()
+        this.#watch.end(this.#end)
         if (!disposed) resolve(this.#end)
       }
       void gpu.lost.then(end)
@@ -119,7 +122,7 @@ export class WebGpuDevice implements RuntimeDevice {
   /** Settles as `work` does, or rejects when the device is lost first. */
   async orLost<T>(work: Promise<T>): Promise<T> {
     try {
-      return await Promise.race([work, this.gpu.lost.then((reason) => Promise.reject(this.#end ?? deviceLostError(reason)))])
+      return await this.#watch.race(work)
     } catch (error) {
       // What failed because the device went says so in many ways: the loss is the reason.
       throw this.#end ?? error
