@@ -72,7 +72,8 @@ async function misbehaves(
     expect([failure.kind, failure.code], what).toEqual(['HubError', code])
     expect(failure.message).toContain(id)
     expect(server.log.filter((entry) => entry.host === 'cdn').length).toBeLessThanOrEqual(mostRequests)
-    expect((await hub.call('models')).find((model) => model.id === id)).toBeUndefined()
+    const here = (await hub.call('models')).filter((model) => model.id === id).flatMap((model) => model.files)
+    expect(here.filter((each) => each.complete)).toEqual([])
     server.setFaults({})
   }
   // Nothing wrong counts as here: the same again, from a good server where it was refused, has the right bytes.
