@@ -70,16 +70,22 @@ async function keep(url, response) {
   }
 }
 
-/** Keeps the page and what it names. A page that has changed comes with other assets, and the old ones go. */
+/**
+ * Keeps the page and what it names. A page that has changed comes with other assets; the old ones go once all of the new are here, so
+ * that the page opens offline whatever happens between.
+ */
 async function refreshShell(text) {
   const cache = await caches.open(cacheName)
   const page = text ?? (await (await fetch(scope.href, { cache: 'no-cache' })).text())
   const before = await cache.match(scope.href)
   if (before !== undefined && (await before.text()) === page) return
-  for (const request of await cache.keys()) await cache.delete(request)
+  const old = await cache.keys()
+  const named = new Set(
+    [...page.matchAll(/(?:src|href)="(\.\/(?:assets|icons)\/[^"]+|\.\/manifest\.webmanifest)"/g)].map(([, path]) => new URL(path, scope).href),
+  )
+  await Promise.all([...named].map((url) => cache.add(url)))
   await cache.put(scope.href, new Response(page, { headers: { 'content-type': 'text/html; charset=utf-8' } }))
-  const named = [...page.matchAll(/(?:src|href)="(\.\/(?:assets|icons)\/[^"]+|\.\/manifest\.webmanifest)"/g)].map(([, path]) => path)
-  await Promise.all([...new Set(named)].map((path) => cache.add(new URL(path, scope).href)))
+  for (const request of old) if (request.url !== scope.href && !named.has(request.url)) await cache.delete(request)
 }
 
 async function dropOldCaches() {
