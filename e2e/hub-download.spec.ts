@@ -9,7 +9,7 @@ import { syntheticFile } from './hub-server/repositories.js'
 
 test('1, 2, 3, 9: a large file comes in parallel, checked, and is there offline after a restart', async ({ server, pageUrl }) => {
   server.setRepository('owner/large', { 'model_index.json': '{}', [weightsPath]: large })
-  server.setFaults({ bytesPerSecond: 20 * mebibyte })
+  server.setFaults({ bytesPerSecond: 8 * mebibyte })
   const browser = await launchBrowser()
   try {
     const hub = await driveHub(await browser.newPage(), pageUrl)
