@@ -1,7 +1,11 @@
-import { describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import { Lanes, type Lane } from './lanes.js'
 import { MemoryBudget } from './memory-budget.js'
 import { defaultSettings } from './settings.js'
+
+afterEach(() => {
+  vi.useRealTimers()
+})
 
 const never = () => new AbortController().signal
 
@@ -75,6 +79,7 @@ describe('lanes', () => {
   })
 
   it('halve once for one overload, and leave the host alone as long as it asks', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout'] })
     const clock = { now: 0 }
     const lanes = new Lanes({ ...defaultSettings, startLanes: 6 }, () => clock.now)
     const [first, second] = await Promise.all([lanes.acquire(never()), lanes.acquire(never())])
@@ -88,9 +93,11 @@ describe('lanes', () => {
       return lane
     }
     const next = wait()
-    await new Promise((resolve) => setTimeout(resolve, 10))
+    await vi.advanceTimersByTimeAsync(29)
     expect(granted).toBe(false)
     clock.now += 31
+    await vi.advanceTimersByTimeAsync(3)
+    expect(granted).toBe(true)
     ;(await next).release()
   })
 
