@@ -4,6 +4,8 @@
  */
 
 import { throwIfAborted } from '../util/abort.js'
+import { openDevice } from '../runtime/open-device.js'
+import { RecoveryLadder } from '../runtime/recovery.js'
 import type { Component, Device, DeviceTensor, HostTensor, Shapes } from '../runtime/types.js'
 import { isAquatintError } from '../errors.js'
 import { autoencoderKLTile } from './vae-tiling.js'
@@ -32,9 +34,14 @@ export function hostTensor(dims: readonly number[], data: Float32Array): HostTen
 
 /** Runs networks, one after the other. */
 export class ComponentHost {
-  readonly device: Device
   readonly dtype: DTypeName
-  readonly offload: ResolvedOffload
+  #device: Device
+  #offload: ResolvedOffload
+  /** Whether too little memory has made autoencoders work in the smallest tiles. */
+  #smallTiles = false
+  readonly #ladder = new RecoveryLadder()
+  /** What tensors on the device were made of, for a device that takes its place. */
+  readonly #held = new WeakMap<DeviceTensor, { readonly tensor: HostTensor; readonly device: Device }>()
   readonly #maxMemory: number | undefined
   /** What is planned with: `maxMemory`, or a guess on a GPU without one. */
   readonly #budget: number | undefined
@@ -48,13 +55,30 @@ export class ComponentHost {
   readonly #variants = new Map<string, Map<string, GraphVariant>>()
 
   constructor(options: HostOptions) {
-    this.device = options.device
+    this.#device = options.device
     this.dtype = options.dtype
-    this.offload = options.offload
+    this.#offload = options.offload
     this.#maxMemory = options.maxMemory
     this.#budget = options.maxMemory ?? (this.device.info.kind === 'webgpu' ? guessBudget(this.device.info) : undefined)
     this.#vaeTiling = options.vaeTiling
     this.device.limitMemory(options.maxMemory)
+  }
+
+  /** The device of now: a lost one is replaced. */
+  get device(): Device {
+    return this.#device
+  }
+
+  /** Where weights stay now: too little memory makes it tighter. */
+  get offload(): ResolvedOffload {
+    return this.#offload
+  }
+
+  /** Keeps a tensor on the device from run to run, on the one that takes its place too. */
+  hold(tensor: HostTensor, owner: string): DeviceTensor {
+    const held = this.device.upload(tensor, owner)
+    this.#held.set(held, { tensor, device: this.#device })
+    return held
   }
 
   #component(network: Network, variant: GraphVariant, shapes: Shapes): Component {
@@ -82,8 +106,8 @@ export class ComponentHost {
   }
 
   /**
-   * Runs a network and reads its outputs `wanted`. The others' weights go first unless all may stay.
-   * @throws DeviceError, CheckpointError, AbortError
+   * Runs a network and reads its outputs `wanted`. The others' weights go first unless all may stay. After a lost device or with too
+   * little memory it runs once more, as {@link RecoveryLadder} says. @throws DeviceError, CheckpointError, AbortError
    */
   async run<Name extends string>(
     network: Network,
@@ -91,6 +115,62 @@ export class ComponentHost {
     wanted: readonly Name[],
     run: Run,
     variant: GraphVariant = {},
+  ): Promise<Record<Name, Float32Array<ArrayBuffer>>> {
+    for (;;) {
+      try {
+        const given = Object.fromEntries(Object.entries(inputs).map(([name, tensor]) => [name, this.#present(tensor)]))
+        return await this.#runOnce(network, given, wanted, run, variant)
+      } catch (error) {
+        throwIfAborted(run.signal)
+        await this.#recover(error, network, run)
+      }
+    }
+  }
+
+  /** A tensor, or what it was made of when it was held on a device that is no more. */
+  #present(tensor: HostTensor | DeviceTensor): HostTensor | DeviceTensor {
+    const held = 'read' in tensor ? this.#held.get(tensor) : undefined
+    return held === undefined || held.device === this.#device ? tensor : held.tensor
+  }
+
+  /** Makes ready for another try, or throws what there is left to say. */
+  async #recover(error: unknown, network: Network, run: Run): Promise<void> {
+    const step = this.#ladder.next(error, { residence: this.#offload, tiled: this.#smallTiles })
+    if (step.action === 'fail') throw step.error
+    if (step.action === 'rebuild') return this.#rebuild(error, run)
+    const { residence, tiled } = step.setup
+    if (tiled !== this.#smallTiles) {
+      this.#smallTiles = network.className === 'AutoencoderKL'
+      // The decoder asks again how to decode; for other networks tiles change nothing.
+      throw error
+    }
+    if (this.#device.info.kind === 'wasm' && residence === 'block') throw error
+    for (const component of this.#components.values()) await component.unload()
+    this.#offload = residence
+    run.warn('out-of-memory', `${network.name} did not fit into memory; from now on offload is ${residence}.`)
+  }
+
+  /** Opens a device in place of a lost one. What was on it comes from the cache again. */
+  async #rebuild(error: unknown, run: Run): Promise<void> {
+    const lost = this.#device
+    const next = await openDevice({ kind: lost.info.kind })
+    if (next.info.shaderF16 !== lost.info.shaderF16) {
+      await next.dispose()
+      throw error
+    }
+    next.limitMemory(this.#maxMemory)
+    for (const component of this.#components.values()) await component.moveTo(next)
+    this.#device = next
+    await lost.dispose()
+    run.warn('device-lost', 'The GPU device was lost. It was opened anew, and the work goes on from where it was.')
+  }
+
+  async #runOnce<Name extends string>(
+    network: Network,
+    inputs: Readonly<Record<string, HostTensor | DeviceTensor>>,
+    wanted: readonly Name[],
+    run: Run,
+    variant: GraphVariant,
   ): Promise<Record<Name, Float32Array<ArrayBuffer>>> {
     throwIfAborted(run.signal)
     const shapes = Object.fromEntries(Object.entries(inputs).map(([name, tensor]) => [name, tensor.dims]))
@@ -146,6 +226,7 @@ export class ComponentHost {
   decodeTile(vae: Network, dims: readonly number[]): number | undefined {
     const [batch = 1, channels = 4, height = 0, width = 0] = dims
     if (this.#vaeTiling === false) return undefined
+    if (this.#smallTiles) return Math.max(height, width) > smallestTile ? smallestTile : undefined
     const wanted = this.#vaeTiling === true
     const fits = (edge: number): boolean => {
       const shapes = { latents: [batch, channels, Math.min(edge, height), Math.min(edge, width)] }

@@ -190,6 +190,6 @@ export async function reportingMemory<T>(host: ComponentHost, run: Run, work: ()
     return await work()
   } finally {
     stop()
-    run.report({ type: 'memory', memory: memory.snapshot() })
+    run.report({ type: 'memory', memory: host.device.memory.snapshot() })
   }
 }

@@ -32,7 +32,7 @@ export class FixedInputs {
 
   constructor(inputs: Readonly<Record<string, PlainTensor>>, network: Network, host: ComponentHost) {
     for (const [name, tensor] of Object.entries(inputs))
-      this.#tensors[name] = host.device.upload(hostTensor(tensor.dims, tensor.data), network.name)
+      this.#tensors[name] = host.hold(hostTensor(tensor.dims, tensor.data), network.name)
   }
 
   get tensors(): Readonly<Record<string, DeviceTensor>> {

@@ -79,8 +79,19 @@ export async function decodeLatents(
   const images: PlainTensor[] = []
   for (let image = 0; image < batch; image++) {
     const one = { dims, data: unscaled.data.slice(image * size, (image + 1) * size) }
+    const as = (tile: number | undefined) => (tile === undefined ? decode(one) : decodeTiled(one, tile, factor, decode))
     const tile = host.decodeTile(vae, dims)
-    images.push(denormalize(tile === undefined ? await decode(one) : await decodeTiled(one, tile, factor, decode)))
+    const decoded = await as(tile).catch((error: unknown) => {
+      // Too little memory for that: the host may have smaller tiles to try.
+      const smaller = host.decodeTile(vae, dims)
+      if (smaller === tile) throw error
+      run.warn(
+        'vae-tiled',
+        `The image did not fit into memory as a whole; it is decoded in tiles of ${smaller ?? 0} latent pixels.`,
+      )
+      return as(smaller)
+    })
+    images.push(denormalize(decoded))
   }
   return concatBatch(images)
 }

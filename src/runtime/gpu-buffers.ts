@@ -6,6 +6,7 @@
  */
 
 import { DeviceError } from '../errors.js'
+import { deviceLostError } from './gpu-device.js'
 import type { Allocation, MemoryAccount } from './memory-account.js'
 import type { MemoryPurpose } from './types.js'
 
@@ -82,7 +83,7 @@ export class GpuBuffers {
     queue.writeBuffer(buffer, offset + whole, rest)
   }
 
-  /** Copies a buffer's first `bytes` to the host. @throws DeviceError `gpu-error` when the device was lost meanwhile */
+  /** Copies a buffer's first `bytes` to the host. @throws DeviceError `device-lost`, `gpu-error` */
   async read(source: GPUBuffer, bytes: number): Promise<ArrayBuffer> {
     const size = Math.ceil(bytes / 4) * 4
     const staging = this.#allocate({ size, usage: usage.mapRead | usage.copyDst }, 'readback', 'activations')
@@ -93,6 +94,8 @@ export class GpuBuffers {
       await staging.mapAsync(usage.mapRead)
       return staging.getMappedRange().slice(0, bytes)
     } catch (cause) {
+      const loss = await Promise.race([this.#device.lost, Promise.resolve(undefined)])
+      if (loss !== undefined) throw deviceLostError(loss)
       throw new DeviceError('gpu-error', 'A tensor could not be read back from the GPU.', { bytes }, cause)
     } finally {
       staging.destroy()

@@ -64,7 +64,7 @@ export async function requestDevice(adapter: GPUAdapter): Promise<GPUDevice> {
 
 /** The error of a lost device. */
 export function deviceLostError(info: Pick<GPUDeviceLostInfo, 'reason' | 'message'>): DeviceError {
-  const why = info.message === '' ? info.reason : info.message
+  const why = (info.message === '' ? info.reason : info.message).replace(/\.+$/, '')
   return new DeviceError('device-lost', `The GPU device was lost: ${why || 'no reason given'}.`, { reason: info.reason })
 }
 

@@ -1,0 +1,60 @@
+/** What a pipeline's host does about a device that goes away and about too little memory, on a real device. */
+import { expect, test } from 'vitest'
+import { DeviceError } from '../errors.js'
+import type { Config } from '../checkpoint/types.js'
+import { fixtureComponent } from '../runtime/testing-fixtures.js'
+import { openDevice } from '../runtime/open-device.js'
+import type { WebGpuDevice } from '../runtime/webgpu-device.js'
+import { ComponentHost } from './component-host.js'
+import type { Network } from './networks.js'
+import { Run } from './run-hooks.js'
+
+async function textEncoder() {
+  const device = await openDevice({ kind: 'webgpu' })
+  const { component, table, inputs } = await fixtureComponent(device, 'text_encoder', 8, 'block')
+  await component.dispose()
+  const config = (await (await fetch('/fixtures/tiny-sdxl/repo/text_encoder/config.json')).json()) as Config
+  const network: Network = { name: 'text_encoder', className: 'CLIPTextModel', config, table, repo: 'tiny-sdxl' }
+  return { device: device as WebGpuDevice, network, inputs }
+}
+
+test('a lost device is opened anew, held inputs come along, and a second loss is told', async () => {
+  const { device, network, inputs } = await textEncoder()
+  const host = new ComponentHost({ device, dtype: 'float32', offload: 'resident', maxMemory: undefined })
+  const run = new Run({})
+  const held = Object.fromEntries(Object.entries(inputs).map(([name, tensor]) => [name, host.hold(tensor, 'text_encoder')]))
+  const before = await host.run(network, held, ['hidden_state'], run)
+  device.gpu.destroy()
+  await device.lost
+  expect(await host.run(network, held, ['hidden_state'], run)).toEqual(before)
+  expect(host.device).not.toBe(device)
+  expect(run.warnings).toEqual([expect.stringContaining('opened anew')])
+  expect(await host.run(network, held, ['hidden_state'], run)).toEqual(before)
+
+  ;(host.device as WebGpuDevice).gpu.destroy()
+  await host.device.lost
+  await expect(host.run(network, held, ['hidden_state'], run)).rejects.toMatchObject({ code: 'device-lost-again' })
+  await host.dispose()
+})
+
+test('too little memory makes the offload tighter, step by step, until it is enough or there is no step left', async () => {
+  const { device, network, inputs } = await textEncoder()
+  const host = new ComponentHost({ device, dtype: 'float32', offload: 'resident', maxMemory: undefined })
+  const run = new Run({})
+  const createWeights = device.buffers.createWeights.bind(device.buffers)
+  let refusals = 2
+  // A software adapter takes the machine's memory rather than refuse: the first two loads are refused for it.
+  device.buffers.createWeights = (owner, bytes) => {
+    if (refusals-- > 0) throw new DeviceError('out-of-memory', 'no room')
+    return createWeights(owner, bytes)
+  }
+  const { hidden_state: values } = await host.run(network, inputs, ['hidden_state'], run)
+  expect(host.offload).toBe('block')
+  expect(run.warnings).toHaveLength(2)
+  expect(values.some((value) => value !== 0)).toBe(true)
+  refusals = Number.POSITIVE_INFINITY
+  await host.settle()
+  await expect(host.run(network, inputs, ['hidden_state'], run)).rejects.toMatchObject({ code: 'out-of-memory' })
+  await host.dispose()
+  expect(device.memory.snapshot().live).toBe(0)
+})
