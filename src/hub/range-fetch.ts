@@ -64,12 +64,12 @@ export async function fetchRange(request: RangeRequest): Promise<void> {
         validator,
         headers: response.headers,
       })
-      return pump(response, sink, size, asked, alive)
+      return pump(response, sink, size, asked, signal, alive)
     }
     if (response.status !== 206 || range === undefined) throw errorForAnswer(response, asked, Date.now())
     const { total, expected } = checkContentRange(response.headers.get('content-range'), range, size, asked)
     const sink = request.accept({ kind: 'part', url: response.url, total, validator, headers: response.headers })
-    return pump(response, sink, expected, asked, alive)
+    return pump(response, sink, expected, asked, signal, alive)
   })
 }
 
@@ -113,11 +113,20 @@ function sizeMismatch(asked: Asked, expected: number, actual: number): HubError 
   })
 }
 
-async function pump(response: Response, sink: Sink, expected: number | undefined, asked: Asked, alive: Alive): Promise<void> {
+async function pump(
+  response: Response,
+  sink: Sink,
+  expected: number | undefined,
+  asked: Asked,
+  signal: AbortSignal,
+  alive: Alive,
+): Promise<void> {
   let count = 0
   if (response.body !== null) {
     const reader = response.body.getReader()
     for (;;) {
+      // Whoever takes the bytes may stop the download. In Node a read that begins after that may never end.
+      signal.throwIfAborted()
       const { done, value } = await reader.read()
       if (done) break
       alive()

@@ -1,0 +1,20 @@
+import { expect, it } from 'vitest'
+import { fetchRange } from './range-fetch.js'
+
+it('ends when the taker of the bytes stops it, though the body goes on for ever', async () => {
+  const stop = new AbortController()
+  const body = new ReadableStream({ start: (controller) => controller.enqueue(new Uint8Array(1)) })
+  const headers = { 'content-range': 'bytes 0-1/2' }
+  const request = fetchRange({
+    fetch: () => Promise.resolve(new Response(body, { status: 206, headers })),
+    url: 'https://h.test/w',
+    headers: {},
+    range: { begin: 0, end: 2 },
+    size: 2,
+    asked: { repository: 'r', path: 'w' },
+    stallMs: 60_000,
+    signal: stop.signal,
+    accept: () => () => stop.abort(),
+  })
+  await expect(request).rejects.toMatchObject({ name: 'AbortError' })
+})
