@@ -8,6 +8,7 @@ import { asFileRecord, fileRecordKey, type FileRecord } from './file-record.js'
 import { sha256Hex } from './file-hasher.js'
 import { useLock, type Locks } from './file-locks.js'
 import type { LayeredStore } from './layered-store.js'
+import { hashKey } from './remote-file.js'
 import { asRepositoryRecord, repositoryPrefix, type RepositoryRecord } from './repository-record.js'
 import type { ReadOptions } from './types.js'
 
@@ -23,10 +24,12 @@ export interface CachedFile {
   readonly complete: boolean
   /** Whether it was compared with a hash its host published. */
   readonly verified: boolean
+  /** Keys of the contents that it was made from here, as quantised weights are; absent for what was downloaded. */
+  readonly madeFrom?: readonly string[] | undefined
   readonly lastUsed: Date
 }
 
-/** One repository at one revision, with its files of which something is stored. */
+/** One repository at one revision, with its files of which something is stored, and those that were made from them. */
 export interface CachedModel {
   /** `owner/name`; empty where the base URL is all the name there is. */
   readonly id: string
@@ -66,21 +69,18 @@ export class CacheManager {
 
   /** Every repository of which something is stored, the one used last first. */
   async models(): Promise<CachedModel[]> {
-    const files = new Map((await this.files()).map((file) => [file.key, file]))
+    const files = await this.files()
     const models: CachedModel[] = []
     for (const record of await this.#repositories()) {
-      const opened = Object.entries(record.opened).flatMap(([path, key]) => {
-        const file = files.get(key)
-        return file === undefined ? [] : [{ ...file, path }]
-      })
-      if (opened.length === 0) continue
-      const stored = [...new Map(opened.map((file) => [file.key, file.stored])).values()].reduce((sum, bytes) => sum + bytes, 0)
+      const own = filesOf(record, files)
+      if (own.length === 0) continue
+      const stored = [...new Map(own.map((file) => [file.key, file.stored])).values()].reduce((sum, bytes) => sum + bytes, 0)
       const { id, endpoint, revision, lastUsed } = record
       models.push({
         id,
         endpoint,
         revision,
-        files: opened.sort((a, b) => (a.path < b.path ? -1 : 1)),
+        files: own.sort((a, b) => (a.path < b.path ? -1 : 1)),
         stored,
         lastUsed: new Date(lastUsed),
       })
@@ -98,10 +98,13 @@ export class CacheManager {
     const same = (record: RepositoryRecord) =>
       record.id === model.id && record.endpoint === model.endpoint && record.revision === model.revision
     const repositories = await this.#repositories()
-    const elsewhere = new Set(repositories.filter((record) => !same(record)).flatMap((record) => Object.values(record.opened)))
+    const files = await this.files()
+    const keysOf = (records: readonly RepositoryRecord[]) =>
+      new Set(records.flatMap((record) => filesOf(record, files).map((file) => file.key)))
+    const elsewhere = keysOf(repositories.filter((record) => !same(record)))
     let freed = 0
     let kept = false
-    for (const key of new Set(repositories.filter(same).flatMap((record) => Object.values(record.opened)))) {
+    for (const key of keysOf(repositories.filter(same))) {
       if (elsewhere.has(key)) continue
       const bytes = await this.deleteFile(key)
       if (bytes === undefined) kept = true
@@ -162,7 +165,7 @@ export class CacheManager {
   async exportModel(model: CachedModel): Promise<{ readonly path: string; readonly blob: Blob }[]> {
     const files: { path: string; blob: Blob }[] = []
     for (const file of model.files) {
-      if (!file.complete) continue
+      if (!file.complete || file.madeFrom !== undefined) continue
       const chunks = await this.#store.chunks(file.key)
       const parts = [...chunks].sort(([a], [b]) => a - b).map(([, blob]) => blob)
       const blob = new Blob(parts)
@@ -204,9 +207,24 @@ export class CacheManager {
     const indexes = await this.#store.chunkIndexes(key)
     const stored = storedBytes(record, indexes)
     const complete = record.state === 'complete' && stored === record.size
-    const { name, size, verified, lastUsed } = record
-    return { key, path: name, size, stored, complete, verified: complete && verified, lastUsed: new Date(lastUsed) }
+    const { name, size, verified, madeFrom, lastUsed } = record
+    return { key, path: name, size, stored, complete, verified: complete && verified, madeFrom, lastUsed: new Date(lastUsed) }
   }
+}
+
+/** What is stored of a repository: what was downloaded, wholly or in part, and what was made from files that it lists or had. */
+function filesOf({ files: listed, begun, opened }: RepositoryRecord, files: readonly CachedFile[]): CachedFile[] {
+  const byKey = new Map(files.map((file) => [file.key, file]))
+  const downloads = Object.entries({ ...begun, ...opened })
+  const sources = new Set(downloads.map(([, key]) => key))
+  for (const { sha256 } of listed ?? []) if (sha256 !== undefined) sources.add(hashKey({ algorithm: 'sha256', hex: sha256 }))
+  const made = files.filter((file) => file.madeFrom?.some((key) => sources.has(key)))
+  return downloads
+    .flatMap(([path, key]) => {
+      const file = byKey.get(key)
+      return file === undefined ? [] : [{ ...file, path }]
+    })
+    .concat(made)
 }
 
 /** Bytes of a file's stored chunks. */

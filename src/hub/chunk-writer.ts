@@ -43,7 +43,7 @@ export class ChunkWriter {
   static async open(store: LayeredStore, file: StoredFile, chunkBytes: number, now: number): Promise<ChunkWriter> {
     const kept = asFileRecord(await store.record(fileRecordKey(file.key)))
     const usable = kept !== undefined && kept.size === file.size && isOfSameContent(kept, file)
-    const record = usable ? kept : newFileRecord(file.path, file.size, chunkBytes, file.validator, now)
+    const record = usable ? kept : newFileRecord(file, chunkBytes, now)
     const present = usable ? await soundChunks(store, file, record) : new Set<number>()
     if (!usable) {
       await store.deleteChunks(file.key)

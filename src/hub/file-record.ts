@@ -1,6 +1,7 @@
 /** What the cache remembers about one file besides its chunks, and the check of a record that an older version may have written. */
 
 import { chunkCount } from './chunk-layout.js'
+import type { StoredFile } from './remote-file.js'
 
 /** Raised when a record's meaning changes: records of other versions count as absent. */
 const version = 1
@@ -20,20 +21,16 @@ export interface FileRecord {
   /** Whether the whole file was compared with a hash its host published. */
   readonly verified: boolean
   readonly validator?: string | undefined
+  readonly madeFrom?: readonly string[] | undefined
   /** Milliseconds since 1970. */
   readonly lastUsed: number
 }
 
 /** A record of a file of which nothing is here yet. */
-export function newFileRecord(
-  name: string,
-  size: number,
-  chunkBytes: number,
-  validator: string | undefined,
-  now: number,
-): FileRecord {
+export function newFileRecord(file: StoredFile, chunkBytes: number, now: number): FileRecord {
+  const { path: name, size, validator, madeFrom } = file
   const digests = Array.from({ length: chunkCount(size, chunkBytes) }, () => '')
-  return { version, name, size, chunkBytes, state: 'partial', digests, verified: false, validator, lastUsed: now }
+  return { version, name, size, chunkBytes, state: 'partial', digests, verified: false, validator, madeFrom, lastUsed: now }
 }
 
 /** The record when `value` is one that this version can go by. */

@@ -13,9 +13,11 @@ import {
   branchKey,
   isComplete,
   newRepositoryRecord,
+  noteBegun,
   noteDoubt,
   noteUse,
   repositoryKey,
+  type RepositoryRecord,
 } from './repository-record.js'
 import type { ByteSource, OpenOptions, ReadOptions, Repository, RepositoryFile } from './types.js'
 
@@ -75,11 +77,12 @@ export class HubRepository implements Repository {
   async open(path: string, options: OpenOptions = {}): Promise<ByteSource> {
     const file = this.#files.get(path)
     if (file === undefined) throw fileNotFound({ repository: this.id, path })
-    const { source, release } = await this.#hub.openRemote(this.#remote(file), options)
-    const key = keyOf(this.#address, this.revision, file)
+    const remote = this.#remote(file)
+    const { key } = remote
+    await noteBegun(this.#hub.store, this.#fresh(), path, key)
+    const { source, release } = await this.#hub.openRemote(remote, options)
     this.#held.hold(key, release)
-    const fresh = newRepositoryRecord(this.id, this.#address.endpoint, this.revision, [...this.#files.values()], this.#hub.now())
-    await noteUse(this.#hub.store, fresh, { [path]: key })
+    await noteUse(this.#hub.store, this.#fresh(), { [path]: key })
     return source
   }
 
@@ -91,6 +94,10 @@ export class HubRepository implements Repository {
   /** Lets the cache evict the files that were opened. What is read afterwards may have to be downloaded again. */
   close(): void {
     this.#held.close()
+  }
+
+  #fresh(): RepositoryRecord {
+    return newRepositoryRecord(this.id, this.#address.endpoint, this.revision, [...this.#files.values()], this.#hub.now())
   }
 
   #remote(file: RepositoryFile): RemoteFile {

@@ -9,7 +9,7 @@ import { chunkRange } from './chunk-layout.js'
 import type { Fill } from './download-file.js'
 import { sha256Hex } from './file-hasher.js'
 import type { Hub, OpenedFile } from './hub.js'
-import type { StoredFile } from './remote-file.js'
+import { keyOfContent, type StoredFile } from './remote-file.js'
 import type { ByteRange, ByteSource, OpenOptions } from './types.js'
 
 /** One tensor on its way into a prepared file: the bytes `begin` to `end` of its source. */
@@ -44,7 +44,8 @@ export async function openPrepared(hub: Hub, preparation: Preparation, options: 
   const size = [...ranges.values()].at(-1)?.end ?? 0
   const identity = JSON.stringify([preparation.recipe, preparation.contents, [...ranges]])
   const key = `prepared:${await sha256Hex(new TextEncoder().encode(identity))}`
-  const file: StoredFile = { repository: 'prepared', path: preparation.name, size, key }
+  const madeFrom = preparation.contents.map(keyOfContent)
+  const file: StoredFile = { repository: 'prepared', path: preparation.name, size, key, madeFrom }
   const whole = new JoinedSource(preparation.parts, ranges, size)
   const fill: Fill = async (writer, meter, signal) => {
     for (const index of writer.missing) {

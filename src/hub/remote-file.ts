@@ -20,6 +20,8 @@ export interface StoredFile {
   readonly hash?: ExpectedHash | undefined
   /** ETag or Last-Modified that every answer must show where it shows one; only for files without a hash. */
   readonly validator?: string | undefined
+  /** Keys of the files that it is made from here; absent for what is downloaded. */
+  readonly madeFrom?: readonly string[] | undefined
 }
 
 export interface RemoteFile extends StoredFile {
@@ -40,6 +42,11 @@ export function isAddressKey(key: string): boolean {
 export function contentName({ key, hash, validator }: StoredFile): string | undefined {
   if (hash !== undefined || !isAddressKey(key)) return key
   return validator === undefined ? undefined : `${key} ${validator}`
+}
+
+/** The key of a file whose bytes {@link contentName} named. */
+export function keyOfContent(name: string): string {
+  return isAddressKey(name) ? name.replace(/ .*$/s, '') : name
 }
 
 /** The key of content with a known hash. */

@@ -18,6 +18,8 @@ export interface RepositoryRecord {
   readonly files: readonly RepositoryFile[] | null
   /** Path → key of the content, for files that were opened. */
   readonly opened: Readonly<Record<string, string>>
+  /** The same for files whose download began: it may have been stopped, and what is stored of them is this repository's too. */
+  readonly begun?: Readonly<Record<string, string>> | undefined
   /** What was read did not fit together: the next opening goes by the host, not by this. */
   readonly doubted?: boolean | undefined
   /** Milliseconds since 1970. */
@@ -77,6 +79,17 @@ export async function noteUse(
   await store.updateRecord(repositoryKey(fresh.endpoint, fresh.id, fresh.revision), (old) => {
     const record = asRepositoryRecord(old) ?? fresh
     return { ...record, lastUsed: fresh.lastUsed, opened: { ...record.opened, ...opened } }
+  })
+}
+
+/** Notes that a file's download begins, where it is not known already. */
+export async function noteBegun(store: ChunkStore, fresh: RepositoryRecord, path: string, key: string): Promise<void> {
+  const name = repositoryKey(fresh.endpoint, fresh.id, fresh.revision)
+  const known = asRepositoryRecord(await store.record(name))
+  if (known?.opened[path] === key || known?.begun?.[path] === key) return
+  await store.updateRecord(name, (old) => {
+    const record = asRepositoryRecord(old) ?? fresh
+    return { ...record, begun: { ...record.begun, [path]: key } }
   })
 }
 

@@ -18,6 +18,7 @@ import {
   asRepositoryRecord,
   isComplete,
   newRepositoryRecord,
+  noteBegun,
   noteDoubt,
   noteUse,
   repositoryKey,
@@ -60,7 +61,7 @@ export class StaticRepository implements Repository {
       return new StaticRepository(hub, base, known.files, false)
     }
     const fresh = newRepositoryRecord('', base, 'static', files, hub.now())
-    await hub.store.putRecord(key, { ...fresh, opened: known?.opened ?? {} })
+    await hub.store.putRecord(key, { ...fresh, opened: known?.opened ?? {}, begun: known?.begun })
     // Files without a hash are asked for again too.
     return new StaticRepository(hub, base, files, revalidate || known?.doubted === true)
   }
@@ -79,6 +80,7 @@ export class StaticRepository implements Repository {
     for (let again = false; ; again = true) {
       const file = await this.#remote(path, options, again)
       try {
+        await noteBegun(this.#hub.store, this.#fresh(), path, file.key)
         const { source, release } = await this.#hub.openRemote(file, options)
         this.#held.hold(file.key, release)
         await noteUse(this.#hub.store, this.#fresh(), { [path]: file.key })
