@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { test as base, expect, type Page } from '@playwright/test'
 import { startHubServer } from '../hub-server/server.js'
 import type { HubServer } from '../hub-server/types.js'
-export type { AquatintPrompt } from '../../src/ui/element.js'
+import type { AquatintPrompt } from '../../src/ui/element.js'
 
 /** The repository that the specs load, and its settings. */
 export const model = 'fixtures/tiny-sd15'
@@ -68,7 +68,7 @@ export function nextEvent(page: Page, type: string): Promise<void> {
 }
 
 /** The box's state. */
-export function state(page: Page): Promise<string | undefined> {
+export function state(page: Page): Promise<AquatintPrompt['state'] | undefined> {
   return page.evaluate(() => document.querySelector('aquatint-prompt')?.state)
 }
 

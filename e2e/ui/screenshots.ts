@@ -141,7 +141,7 @@ export async function main(args: readonly string[]): Promise<void> {
       // Above all: no scrolling to what was pressed, and no hover.
       await page.mouse.move(0, 0)
       await page.evaluate(() => window.scrollTo(0, 0))
-      await page.screenshot({ path: join(folder, `${name}.png`), fullPage: width === narrow.width })
+      await page.screenshot({ path: join(folder, `${name}.jpg`), type: 'jpeg', quality: 80, fullPage: width === narrow.width })
       await context.close()
       console.log(name)
     }

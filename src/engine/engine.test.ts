@@ -6,6 +6,7 @@ import { expose } from 'comlink'
 import { afterEach, expect, test, vi } from 'vitest'
 import { CheckpointError, HubError, isAquatintError } from '../errors.js'
 import type { CachedModel } from '../hub/cache-manager.js'
+import type { RepositoryReference } from '../hub/open-repository.js'
 import type { GenerateResult, PipelineInfo, PipelineProgress } from '../pipelines/types.js'
 import { DiffusionPipeline } from './client/diffusion-pipeline.js'
 import { ModelCache } from './client/model-cache.js'
@@ -36,6 +37,8 @@ const pipeline = (parts: Partial<EnginePipeline> = {}): EnginePipeline => ({
   dispose: () => Promise.resolve(),
   ...parts,
 })
+/** The name a repository was asked for by. */
+const nameOf = (repo: RepositoryReference) => (typeof repo === 'string' ? repo : 'folder')
 /** Rejects when the signal aborts, as everything slow does. */
 const untilAborted = (signal: AbortSignal) =>
   new Promise<never>((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error)))
@@ -69,7 +72,7 @@ function engineWith(load: PipelineLoader): { engine: EngineClient; started: () =
 }
 
 test('an image, its seed and what was loaded arrive', async () => {
-  const { engine } = engineWith((repo) => Promise.resolve(pipeline({ info: { ...info, repo: String(repo) } })))
+  const { engine } = engineWith((repo) => Promise.resolve(pipeline({ info: { ...info, repo: nameOf(repo) } })))
   const loaded = await DiffusionPipeline.fromPretrained('me/model', { engine })
   expect(loaded.info).toEqual({ ...info, repo: 'me/model' })
   const { images, seed } = await loaded.generate('a cat', { seed: 7 })
@@ -260,7 +263,7 @@ test('dispose does not wait for the generations of other pipelines', async () =>
           onStep({ step: 0, total: 2, timestep: 1 })
           return untilAborted(signal)
         },
-        dispose: () => Promise.resolve(void log.push(`disposed ${String(repo)}`)),
+        dispose: () => Promise.resolve(void log.push(`disposed ${nameOf(repo)}`)),
       }),
     ),
   )

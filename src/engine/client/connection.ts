@@ -34,7 +34,7 @@ export class Connection {
 
   constructor(worker: EngineWorker, locks: LockManager | undefined = globalThis.navigator?.locks) {
     this.#worker = worker
-    this.#engine = wrap<EngineApi>(worker as Worker)
+    this.#engine = wrap<EngineApi>(worker)
     worker.addEventListener('error', (event) => {
       // An error inside a call crosses as that call's result; this one is a script that did not load, or a crash.
       event.preventDefault()

@@ -153,7 +153,7 @@ async function load(
 function dispatch(
   event: EngineEvent,
   onProgress: ((progress: PipelineProgress) => void) | undefined,
-  onStep?: ((step: StepInfo) => void) | undefined,
+  onStep?: (step: StepInfo) => void,
 ): void {
   if (event.type === 'step') onStep?.(event.step)
   else onProgress?.(event.progress)

@@ -4,6 +4,9 @@ import { InputError } from '../../errors.js'
 import type { PixelImage } from '../../pipelines/types.js'
 import { encodePng, type PngText } from './png.js'
 
+/** Milliseconds that a download may take to begin: some browsers open the blob long after the click, when the reader has said where to. */
+const downloadTime = 60_000
+
 /** 8-bit RGBA pixels with conversions. */
 export class GeneratedImage implements PixelImage {
   readonly width: number
@@ -42,7 +45,6 @@ export class GeneratedImage implements PixelImage {
     link.href = url
     link.download = name
     link.click()
-    // The browser takes hold of the blob in the click; a turn later the name is no longer needed.
-    setTimeout(() => URL.revokeObjectURL(url), 0)
+    setTimeout(() => URL.revokeObjectURL(url), downloadTime)
   }
 }

@@ -28,7 +28,7 @@ export class Gallery {
     this.#problem.hidden = true
     this.#compare.disabled = true
     this.#compare.addEventListener('click', () => void this.#openCompare())
-    this.#more.addEventListener('click', () => void this.#showMore())
+    this.#more.addEventListener('click', () => void this.#tell(() => this.#showMore()))
     section.append(
       h(
         'div',
@@ -75,7 +75,7 @@ export class Gallery {
     const image = h('img', { alt: '', loading: 'lazy', width: entry.width, height: entry.height })
     if (file !== undefined) {
       image.src = URL.createObjectURL(file)
-      image.addEventListener('load', () => URL.revokeObjectURL(image.src), { once: true })
+      for (const over of ['load', 'error']) image.addEventListener(over, () => URL.revokeObjectURL(image.src), { once: true })
     }
     const choose = h('input', { type: 'checkbox', 'aria-label': `Compare: ${prompt}` })
     choose.addEventListener('change', () => this.#choose(entry, choose.checked))
@@ -107,6 +107,8 @@ export class Gallery {
           void this.#tell(async () => {
             await this.#store.delete(entry.id)
             this.#choose(entry, false)
+            // It may not have been scrolled to and loaded.
+            URL.revokeObjectURL(item.querySelector('img')?.src ?? '')
             item.remove()
             this.#section.hidden = this.#list.childElementCount === 0
           })

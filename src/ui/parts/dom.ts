@@ -14,15 +14,6 @@ export function h<K extends keyof HTMLElementTagNameMap>(
   return assemble(document.createElement(tag), attributes, children)
 }
 
-/** An SVG element. */
-export function svg<K extends keyof SVGElementTagNameMap>(
-  tag: K,
-  attributes: Attributes = {},
-  ...children: readonly Child[]
-): SVGElementTagNameMap[K] {
-  return assemble(document.createElementNS('http://www.w3.org/2000/svg', tag), attributes, children)
-}
-
 function assemble<E extends Element>(element: E, attributes: Attributes, children: readonly Child[]): E {
   for (const [name, value] of Object.entries(attributes)) {
     if (value === undefined || value === false) continue

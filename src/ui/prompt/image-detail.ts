@@ -47,7 +47,7 @@ export function fileName({ prompt, seed }: PromptSettings, index: number, count:
     .toLowerCase()
     .replace(/[^\p{L}\p{N}]+/gu, '-')
     .replace(/^-+|-+$/g, '')
-  const short = [...words].slice(0, 40).join('').replace(/-+$/, '')
+  const short = Array.from(words).slice(0, 40).join('').replace(/-+$/, '')
   return (
     [short === '' ? 'picture' : short, seed, count > 1 ? index + 1 : undefined].filter((part) => part !== undefined).join('-') +
     '.png'
@@ -64,11 +64,11 @@ export function imageActions({ files }: ImageDetail, index: number): readonly HT
   return [save, copy]
 }
 
-/** Offers a file as a download. */
+/** Offers a file as a download. Some browsers open it long after the click, when the reader has said where to. */
 export function saveFile(file: File): void {
   const url = URL.createObjectURL(file)
   h('a', { href: url, download: file.name }).click()
-  setTimeout(() => URL.revokeObjectURL(url), 0)
+  setTimeout(() => URL.revokeObjectURL(url), 60_000)
 }
 
 async function copyFile(file: File, button: HTMLElement): Promise<void> {
