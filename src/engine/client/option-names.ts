@@ -18,6 +18,7 @@ const load: Names<LoadPipelineOptions> = {
   maxMemory: true,
   vaeTiling: true,
   components: true,
+  revalidate: true,
   scheduler: true,
 }
 
