@@ -1,0 +1,62 @@
+/** The gallery in a browser: what it says when its storage fails, and which of its pictures' URLs it lets go. */
+import { afterEach, expect, onTestFinished, test, vi } from 'vitest'
+import { Gallery } from './gallery.js'
+import { GalleryStore, type GalleryEntry } from './gallery-store.js'
+
+afterEach(() => {
+  vi.restoreAllMocks()
+})
+
+const entry = (prompt: string): Omit<GalleryEntry, 'id'> => ({
+  createdAt: 5,
+  name: `${prompt}.png`,
+  width: 8,
+  height: 8,
+  settings: { model: 'a/b', prompt, seed: 1 },
+})
+
+function show(store: GalleryStore): { readonly section: HTMLElement; readonly gallery: Gallery } {
+  const section = document.createElement('section')
+  document.body.append(section)
+  onTestFinished(() => section.remove())
+  return { section, gallery: new Gallery(section, { onReuse: () => {}, link: () => '' }, store) }
+}
+
+function storeFor(name: string): GalleryStore {
+  onTestFinished(() => void indexedDB.deleteDatabase(name))
+  return new GalleryStore(name)
+}
+
+test('a database that fails on “Show more” is told', async () => {
+  const store = storeFor('gallery-test-more')
+  for (let k = 0; k < 25; k++) await store.add(entry(`picture ${k}`), new Blob())
+  const { section, gallery } = show(store)
+  await gallery.start()
+  vi.spyOn(store, 'list').mockRejectedValue(new Error('The disk is gone.'))
+  section.querySelector<HTMLButtonElement>('.more')?.click()
+  await expect.poll(() => section.querySelector('.note:not([hidden])')?.textContent).toContain('The disk is gone.')
+})
+
+test('the URLs of pictures that cannot be shown and of those that are deleted are let go', async () => {
+  const revoked = vi.spyOn(URL, 'revokeObjectURL')
+  const store = storeFor('gallery-test-urls')
+  await store.add(entry('broken'), new Blob(['no picture'], { type: 'image/png' }))
+  const { section, gallery } = show(store)
+  await gallery.start()
+  const image = section.querySelector('img')
+  await expect.poll(() => revoked.mock.calls.flat()).toContain(image?.src)
+
+  // Out of sight, so the browser does not load it.
+  section.style.cssText = 'position: absolute; top: 100000px'
+  await store.add(entry('unseen'), new Blob(['no picture'], { type: 'image/png' }))
+  const other = show(store)
+  other.section.style.cssText = 'position: absolute; top: 100000px'
+  await other.gallery.start()
+  const unseen = other.section.querySelector('img')
+  other.section.querySelector<HTMLButtonElement>('[aria-label="Open: unseen"]')?.click()
+  await expect.poll(() => document.querySelector('dialog[open]')).not.toBeNull()
+  expect(revoked.mock.calls.flat()).not.toContain(unseen?.src)
+  const buttons = [...document.querySelectorAll<HTMLButtonElement>('dialog[open] button')]
+  buttons.find(({ textContent }) => textContent === 'Delete')?.click()
+  await expect.poll(() => revoked.mock.calls.flat()).toContain(unseen?.src)
+})
