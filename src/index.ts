@@ -5,6 +5,7 @@ export type { FromPretrainedOptions, GenerateCallOptions, GenerateOutput } from 
 export type { ComponentOptions } from './engine/client/component-options.js'
 export { Engine } from './engine/client/engine-client.js'
 export type { EngineOptions } from './engine/client/engine-client.js'
+export type { ExportedFile } from './engine/protocol.js'
 export { GeneratedImage } from './engine/client/generated-image.js'
 export { ModelCache } from './engine/client/model-cache.js'
 export { readPngText } from './engine/client/png.js'

@@ -46,7 +46,11 @@ const untilAborted = (signal: AbortSignal) =>
 const model: CachedModel = { id: 'a/b', endpoint: 'https://h', revision: 'main', files: [], stored: 7, lastUsed: new Date(5) }
 const cache: EngineCache = {
   models: () => Promise.resolve([model]),
+  files: () => Promise.resolve([]),
+  totalBytes: () => Promise.resolve(7),
   deleteModel: ({ id }) => Promise.resolve(id === model.id ? 7 : 0),
+  clear: () => Promise.resolve(7),
+  exportModel: () => Promise.resolve([]),
   verify: (_model, options) => untilAborted(options?.signal ?? new AbortController().signal),
 }
 

@@ -5,7 +5,7 @@
 
 import { releaseProxy } from 'comlink'
 import { InputError } from '../errors.js'
-import type { CachedModel, CacheManager, VerifyResult } from '../hub/cache-manager.js'
+import type { CachedFile, CachedModel, CacheManager, VerifyResult } from '../hub/cache-manager.js'
 import type { RepositoryReference } from '../hub/open-repository.js'
 import type {
   GenerateOptions,
@@ -16,7 +16,7 @@ import type {
   StepInfo,
 } from '../pipelines/types.js'
 import { EventRelay } from './event-relay.js'
-import type { CachedModelReference, CallId, EngineApi, EventSink, PipelineId } from './protocol.js'
+import type { CachedModelReference, CallId, EngineApi, EventSink, ExportedFile, PipelineId } from './protocol.js'
 
 /** What every call of a pipeline is given besides its data. */
 interface CallHooks {
@@ -38,7 +38,10 @@ export interface EnginePipeline {
 export type PipelineLoader = (repo: RepositoryReference, options: LoadPipelineOptions & CallHooks) => Promise<EnginePipeline>
 
 /** The part of the cache manager that the engine offers. */
-export type EngineCache = Pick<CacheManager, 'models' | 'deleteModel' | 'verify'>
+export type EngineCache = Pick<
+  CacheManager,
+  'models' | 'files' | 'totalBytes' | 'deleteModel' | 'clear' | 'verify' | 'exportModel'
+>
 
 /** What an engine works with. */
 export interface EngineParts {
@@ -139,6 +142,22 @@ export class Engine implements EngineApi {
 
   async cachedModels(): Promise<CachedModel[]> {
     return (await this.#parts.cache()).models()
+  }
+
+  async cachedFiles(): Promise<CachedFile[]> {
+    return (await this.#parts.cache()).files()
+  }
+
+  async cachedBytes(): Promise<number> {
+    return (await this.#parts.cache()).totalBytes()
+  }
+
+  async exportCachedModel(model: CachedModel): Promise<ExportedFile[]> {
+    return (await this.#parts.cache()).exportModel(model)
+  }
+
+  async clearCache(): Promise<number> {
+    return (await this.#parts.cache()).clear()
   }
 
   async deleteCachedModel(model: CachedModelReference): Promise<number> {

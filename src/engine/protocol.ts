@@ -5,7 +5,7 @@
 
 import { type releaseProxy, transferHandlers, type TransferHandler } from 'comlink'
 import { deserializeError, serializeError, type SerializedError } from '../errors.js'
-import type { CachedModel, VerifyResult } from '../hub/cache-manager.js'
+import type { CachedFile, CachedModel, VerifyResult } from '../hub/cache-manager.js'
 import type { RepositoryReference } from '../hub/open-repository.js'
 import type {
   GenerateOptions,
@@ -24,6 +24,12 @@ export type PipelineId = number
 
 /** What tells a cached model from another. */
 export type CachedModelReference = Pick<CachedModel, 'id' | 'endpoint' | 'revision'>
+
+/** One whole file of a cached model, by its path in the repository. Its bytes stay where they are until they are read. */
+export interface ExportedFile {
+  readonly path: string
+  readonly blob: Blob
+}
 
 /** What a call reports while it runs. */
 export type EngineEvent =
@@ -60,6 +66,14 @@ export interface EngineApi {
   dispose(pipeline: PipelineId): Promise<void>
   /** Models of which something is cached, the one used last first. */
   cachedModels(): Promise<CachedModel[]>
+  /** Every content that is stored, the one used last first. */
+  cachedFiles(): Promise<CachedFile[]>
+  /** Bytes stored in all. */
+  cachedBytes(): Promise<number>
+  /** A model's complete files. */
+  exportCachedModel(model: CachedModel): Promise<ExportedFile[]>
+  /** Deletes everything that is not in use. Resolves to the bytes that became free. */
+  clearCache(): Promise<number>
   /** Deletes a model's files but those that another model has too or that are in use. Resolves to the bytes that became free. */
   deleteCachedModel(model: CachedModelReference): Promise<number>
   /** Compares what is stored of a model with its hashes, and deletes what is wrong. */
