@@ -181,7 +181,7 @@ async function loadNetworks(
   )
   const networks = await Promise.all(
     chosen.map(async ({ source, files }): Promise<readonly [string, Network]> => {
-      const read = () =>
+      const read = (signal: AbortSignal | undefined) =>
         readWeightTable(source.repository, files, {
           signal,
           onProgress: (file) => run.report({ type: 'file', component: source.name, file }),
@@ -196,7 +196,7 @@ async function loadNetworks(
         config,
         table:
           wanted === undefined
-            ? await read()
+            ? await read(signal)
             : await quantize({
                 component: source.name,
                 word: wanted,

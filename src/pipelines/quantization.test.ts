@@ -6,10 +6,16 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { main } from '../../cli/main.js'
 import { startHubServer } from '../../e2e/hub-server/server.js'
+import { readWeightTable } from '../checkpoint/weight-table.js'
+import { float32File, memoryRepository } from '../checkpoint/testing.js'
+import type { WeightTable } from '../checkpoint/types.js'
+import { HubError } from '../errors.js'
 import { Hub } from '../hub/hub.js'
 import { MemoryStore } from '../hub/memory-store.js'
 import { DiffusionPipeline } from './diffusion-pipeline.js'
 import type { OpenPipelineOptions } from './open-pipeline.js'
+import { quantizeWeights, type QuantizeRequest } from './quantize-weights.js'
+import { Run } from './run-hooks.js'
 import { caseOptions, diskRepository, fixtures, psnr, readCases, relativeError } from './testing.node.js'
 import type { PipelineProgress, PlainTensor } from './types.js'
 
@@ -134,6 +140,33 @@ describe('the cache', () => {
       await server.close()
     }
   })
+})
+
+const readA = (table: WeightTable, signal?: AbortSignal) => table.get('a')!.source.read({ begin: 0, end: 32 }, { signal })
+
+test('a small form whose original could not be read is made again by the next read, under its own signal', async () => {
+  const hub = await Hub.open({ store: new MemoryStore() })
+  const contents = [`sha256:${'0'.repeat(64)}`]
+  const files = memoryRepository({ 'w.safetensors': float32File({ a: [4, 4] }) })
+  const table = await readWeightTable(files, { kind: 'single', path: 'w.safetensors', variant: null })
+  for (const { source } of table.values()) Object.assign(source, { contentKey: contents[0] })
+  const quantize = (read: QuantizeRequest['read']) =>
+    quantizeWeights({ component: 'unet', word: 'q8', contents, read }, hub, new Run({}))
+  const made = await quantize(() => Promise.resolve(table))
+
+  const signals: (AbortSignal | undefined)[] = []
+  const { table: small } = await quantize((signal) => {
+    signals.push(signal)
+    return signals.length === 1 ? Promise.reject(new HubError('network', 'down')) : Promise.resolve(table)
+  })
+  const expected = await readA(made.table)
+  const [key] = await hub.store.chunkFiles()
+  for (const blob of (await hub.store.chunks(key!)).values())
+    Object.assign(blob, { slice: () => ({ arrayBuffer: () => Promise.reject(new DOMException('gone', 'NotReadableError')) }) })
+  const stop = new AbortController()
+  await expect(readA(small)).rejects.toMatchObject({ code: 'network' })
+  expect(await readA(small, stop.signal)).toEqual(expected)
+  expect(signals[1]).toBe(stop.signal)
 })
 
 describe('what is refused', () => {

@@ -22,8 +22,8 @@ export interface QuantizeRequest {
   readonly word: QuantizationName
   /** Names of the contents of all weight files, where they are known before a file is opened; else empty. */
   readonly contents: readonly string[]
-  /** Opens the original. */
-  readonly read: () => Promise<WeightTable>
+  /** Opens the original: now, or later where some of it is needed again. */
+  readonly read: (signal: AbortSignal | undefined) => Promise<WeightTable>
 }
 
 export interface QuantizedWeights {
@@ -43,8 +43,8 @@ export async function quantizeWeights(request: QuantizeRequest, hub: Hub | undef
   const { component, word, contents, read } = request
   const quantize = quantizeOptions(word)
   const recipe = JSON.stringify({ kind: 'quantize', version: quantizeVersion, rest: 'F16', ...quantize })
-  const make = async () => {
-    const original = await read()
+  const make = async (signal: AbortSignal | undefined) => {
+    const original = await read(signal)
     return { original, converted: convertTable(original, { dtype: 'F16', quantize }) }
   }
   if (hub !== undefined && contents.length > 0) {
@@ -52,11 +52,11 @@ export async function quantizeWeights(request: QuantizeRequest, hub: Hub | undef
     if (known !== undefined)
       return store(
         hub,
-        lazyTable(known, async () => (await make()).converted),
+        lazyTable(known, async (signal) => (await make(signal)).converted),
         contents,
       )
   }
-  const { original, converted } = await make()
+  const { original, converted } = await make(run.signal)
   const found = new Set([...original.values()].map((entry) => entry.source.contentKey))
   const keys = [...found].filter((key) => key !== undefined)
   // A source that nothing names (a folder on disk) may be another one tomorrow.
@@ -90,13 +90,20 @@ function asRemembered(value: unknown): Remembered | undefined {
 }
 
 /** The table of a small form that opens the original only where some of it has to be made again. */
-function lazyTable(known: Remembered, open: () => Promise<WeightTable>): WeightTable {
+function lazyTable(known: Remembered, open: (signal: AbortSignal | undefined) => Promise<WeightTable>): WeightTable {
   let opened: Promise<WeightTable> | undefined
+  const original = (signal: AbortSignal | undefined) => {
+    opened ??= open(signal).catch((error: unknown) => {
+      // The next read tries again.
+      opened = undefined
+      throw error
+    })
+    return opened
+  }
   const source = (name: string, byteLength: number): ByteSource => ({
     byteLength,
     read: async (range, options) => {
-      opened ??= open()
-      const entry = (await opened).get(name)
+      const entry = (await original(options?.signal)).get(name)
       if (entry === undefined || entry.end - entry.begin !== byteLength)
         throw new CheckpointError('tensor-missing', `The checkpoint has no ${name} of ${byteLength} bytes any more.`, {
           tensor: name,
