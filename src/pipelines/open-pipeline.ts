@@ -44,7 +44,9 @@ export async function openPipeline(
   options: OpenPipelineOptions,
   specs: readonly PipelineSpec[],
 ): Promise<OpenedPipeline> {
-  const run = new Run(options)
+  const failing = new AbortController()
+  const signal = options.signal === undefined ? failing.signal : AbortSignal.any([options.signal, failing.signal])
+  const run = new Run({ ...options, signal })
   checkDType(options.dtype)
   checkComponentOptions(options)
   const maxMemory = parseMaxMemory(options.maxMemory)
@@ -75,7 +77,8 @@ export async function openPipeline(
     const store = options.hub !== undefined || typeof repo === 'string' ? hub : undefined
     const quantize: Quantize = async (request) => {
       const quantized = await quantizeWeights(request, await store?.(), run)
-      releases.push(quantized.release)
+      if (signal.aborted) quantized.release()
+      else releases.push(quantized.release)
       return quantized.table
     }
     const parts = await loadParts(repository, index, spec, options, open, quantize, run)
@@ -83,6 +86,8 @@ export async function openPipeline(
     run.status('ready')
     return { spec, parts, host, close }
   } catch (error) {
+    // Without one part the others are of no use: their downloads end too.
+    failing.abort(error)
     // What the cache remembers of a repository that cannot be used must not outlive the repository's mending.
     if (blamesRepository(error)) await Promise.all(opened.map((repository) => repository.doubt()))
     close()
@@ -95,7 +100,7 @@ function blamesRepository(error: unknown): boolean {
   return (
     error instanceof CheckpointError ||
     error instanceof UnsupportedError ||
-    (error instanceof HubError && error.code === 'file-not-found')
+    (error instanceof HubError && (error.code === 'file-not-found' || error.code === 'file-too-large'))
   )
 }
 
@@ -119,9 +124,11 @@ function opener(hub: () => Promise<Hub>, options: OpenPipelineOptions, opened: O
     const key = JSON.stringify([repo, revision ?? null])
     let repository = byName.get(key)
     if (repository === undefined) {
-      const { endpoint, token, baseUrl } = options
-      repository = openRepository(shared, repo, { revision, endpoint, token, baseUrl, signal: run.signal }).then((found) => {
+      const { endpoint, token, baseUrl, revalidate } = options
+      const { signal } = run
+      repository = openRepository(shared, repo, { revision, endpoint, token, baseUrl, revalidate, signal }).then((found) => {
         opened.push(found)
+        if (signal?.aborted === true) found.close()
         return found
       })
       byName.set(key, repository)

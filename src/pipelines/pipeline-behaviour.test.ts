@@ -3,6 +3,10 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { startHubServer } from '../../e2e/hub-server/server.js'
+import { Hub } from '../hub/hub.js'
+import { MemoryStore } from '../hub/memory-store.js'
+import type { Repository } from '../hub/types.js'
 import { DiffusionPipeline } from './diffusion-pipeline.js'
 import { caseOptions, diskRepository, fixtures, readCases, relativeError } from './testing.node.js'
 import { StableDiffusionPipeline } from './stable-diffusion/stable-diffusion-pipeline.js'
@@ -132,6 +136,47 @@ test('what cannot be run is refused before weights are opened', async () => {
   const { repository, promise } = load(sd15, changed(sd15, 'unet/config.json', { act_fn: 'swishish' }))
   await refusal(promise)
   expect(repository.opened.filter((path) => path.endsWith('.safetensors') || path.endsWith('.index.json'))).toEqual([])
+})
+
+test('a part that fails ends the downloads of the others', async () => {
+  const weights = 'vae/diffusion_pytorch_model.safetensors'
+  const files = diskRepository(sd15, { [weights]: readFileSync(join(sd15, weights)).subarray(0, -4) })
+  const stopped: string[] = []
+  const repository: Repository = {
+    ...files,
+    open: (path, options) =>
+      path.startsWith('unet/') && path.endsWith('.safetensors')
+        ? new Promise((_, reject) => {
+            options?.signal?.addEventListener('abort', () => {
+              stopped.push(path)
+              reject(new DOMException('', 'AbortError'))
+            })
+          })
+        : files.open(path, options),
+  }
+  const error = await refusal(() => DiffusionPipeline.fromPretrained(repository, wasm))
+  expect(error.code).toBe('safetensors-offsets')
+  expect(stopped).toHaveLength(3)
+})
+
+test('a cached model stays as it is until the newest is asked for', async () => {
+  const server = await startHubServer({ repositories: { 'owner/name': sd15 } })
+  try {
+    const hub = await Hub.open({ store: new MemoryStore() })
+    const classOf = async (options: LoadPipelineOptions) => {
+      const pipeline = await DiffusionPipeline.fromPretrained('owner/name', { ...wasm, hub, endpoint: server.url, ...options })
+      await pipeline.dispose()
+      return pipeline.info.className
+    }
+    expect(await classOf({})).toBe('StableDiffusionPipeline')
+    server.setRepository('owner/name', sdxl)
+    server.clearLog()
+    expect(await classOf({})).toBe('StableDiffusionPipeline')
+    expect(server.log).toEqual([])
+    expect(await classOf({ revalidate: true })).toBe('StableDiffusionXLPipeline')
+  } finally {
+    await server.close()
+  }
 })
 
 test('inputs are checked before anything is loaded on the device', async () => {

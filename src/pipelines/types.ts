@@ -30,6 +30,8 @@ export interface LoadPipelineOptions {
   readonly token?: string | undefined
   /** Base URL of a Hub or of its mirror. */
   readonly endpoint?: string | undefined
+  /** Ask for the newest of a branch or host even when all is cached. By default a cached model makes no request, and stays as it is. */
+  readonly revalidate?: boolean | undefined
   /**
    * The type of the weights, for all networks or by component, as `{ text_encoder_3: 'q4', transformer: 'q8' }`; by default what they are
    * stored in, where the device can. Quantised ones are made once and kept in the cache beside the original.
