@@ -97,49 +97,58 @@ test('what `aquatint shard --dtype` wrote gives the same image, to the bit', asy
 })
 
 describe('the cache', () => {
-  test('keeps the small form, makes another from what was downloaded, and downloads nothing twice', async () => {
-    const server = await startHubServer({ repositories: { 'tiny/sdxl': repo } })
-    try {
-      const hub = await Hub.open({ store: new MemoryStore() })
-      const load = async (dtype: 'q8' | 'q4') => {
-        server.clearLog()
-        const files: string[] = []
-        const onProgress = (progress: PipelineProgress) => {
-          if (progress.type === 'file' && progress.file.path.includes('('))
-            files.push(`${progress.file.path} ${progress.file.cached === progress.file.total ? 'cached' : progress.file.phase}`)
+  test(
+    'keeps the small form, makes another from what was downloaded, and downloads nothing twice',
+    { timeout: 180_000 },
+    async () => {
+      const server = await startHubServer({ repositories: { 'tiny/sdxl': repo } })
+      try {
+        const hub = await Hub.open({ store: new MemoryStore() })
+        const load = async (dtype: 'q8' | 'q4') => {
+          server.clearLog()
+          const files: string[] = []
+          const onProgress = (progress: PipelineProgress) => {
+            if (progress.type === 'file' && progress.file.path.includes('('))
+              files.push(`${progress.file.path} ${progress.file.cached === progress.file.total ? 'cached' : progress.file.phase}`)
+          }
+          const painted = await paint('tiny/sdxl', { dtype, hub, endpoint: server.url, onProgress })
+          return {
+            ...painted,
+            requests: server.log.filter((entry) => entry.kind === 'file' || entry.kind === 'resolve').length,
+            files: new Set(files),
+          }
         }
-        const painted = await paint('tiny/sdxl', { dtype, hub, endpoint: server.url, onProgress })
-        return {
-          ...painted,
-          requests: server.log.filter((entry) => entry.kind === 'file' || entry.kind === 'resolve').length,
-          files: new Set(files),
-        }
+        const prepared = async () => (await hub.store.chunkFiles()).filter((key) => key.startsWith('prepared:')).length
+        const first = await load('q8')
+        expect(first.requests).toBeGreaterThan(7)
+        expect(first.files).toContain('unet (q8) complete')
+        expect(await prepared()).toBe(3)
+        const second = await load('q8')
+        expect(second.requests).toBe(0)
+        expect([...second.files].toSorted()).toEqual([
+          'text_encoder (q8) cached',
+          'text_encoder_2 (q8) cached',
+          'unet (q8) cached',
+        ])
+        expect(second.image.data).toEqual(first.image.data)
+        expect(await prepared()).toBe(3)
+        const other = await load('q4')
+        expect(other.requests).toBe(0)
+        expect(await prepared()).toBe(6)
+        const direct = await paint(diskRepository(repo), { dtype: 'q4' })
+        expect(other.image.data).toEqual(direct.image.data)
+        // The original can go: what was made of it is enough.
+        for (const { key, path } of await hub.cache.files())
+          if (path.endsWith('.safetensors') && !path.startsWith('vae/'))
+            expect(await hub.cache.deleteFile(key)).toBeGreaterThan(0)
+        const small = await load('q8')
+        expect(small.requests).toBe(0)
+        expect(small.image.data).toEqual(first.image.data)
+      } finally {
+        await server.close()
       }
-      const prepared = async () => (await hub.store.chunkFiles()).filter((key) => key.startsWith('prepared:')).length
-      const first = await load('q8')
-      expect(first.requests).toBeGreaterThan(7)
-      expect(first.files).toContain('unet (q8) complete')
-      expect(await prepared()).toBe(3)
-      const second = await load('q8')
-      expect(second.requests).toBe(0)
-      expect([...second.files].toSorted()).toEqual(['text_encoder (q8) cached', 'text_encoder_2 (q8) cached', 'unet (q8) cached'])
-      expect(second.image.data).toEqual(first.image.data)
-      expect(await prepared()).toBe(3)
-      const other = await load('q4')
-      expect(other.requests).toBe(0)
-      expect(await prepared()).toBe(6)
-      const direct = await paint(diskRepository(repo), { dtype: 'q4' })
-      expect(other.image.data).toEqual(direct.image.data)
-      // The original can go: what was made of it is enough.
-      for (const { key, path } of await hub.cache.files())
-        if (path.endsWith('.safetensors') && !path.startsWith('vae/')) expect(await hub.cache.deleteFile(key)).toBeGreaterThan(0)
-      const small = await load('q8')
-      expect(small.requests).toBe(0)
-      expect(small.image.data).toEqual(first.image.data)
-    } finally {
-      await server.close()
-    }
-  })
+    },
+  )
 })
 
 const readA = (table: WeightTable, signal?: AbortSignal) => table.get('a')!.source.read({ begin: 0, end: 32 }, { signal })
