@@ -1,6 +1,6 @@
-"""One command from a font to a diffusers repository: pictures, autoencoder, latents, denoiser, export.
+"""One command from a font to a diffusers repository: pictures, autoencoder, latents, denoiser, decoder, export.
 
-    python train.py [--vae-minutes 20] [--denoiser-minutes 60] [--out out] [--export ../public/models/aquatint-emoji]
+    python train.py [--vae-minutes 20] [--denoiser-minutes 60] [--decoder-minutes 10] [--out out] [--export ../public/models/aquatint-emoji]
 
 Every stage keeps a checkpoint in --out and takes it up again, so the command can be stopped and repeated at any time; a
 stage whose minutes are spent is only loaded. Give more minutes to train on. --subjects 10 with a minute each is a dry run.
@@ -18,7 +18,7 @@ from data import Pictures, read_subjects
 from denoiser import compute_latents, train_denoiser
 from export import export, folder_size, load_tokenizers, write_tokenizers
 from tokens import learn_merges
-from vae import train_vae
+from vae import refine_decoder, train_vae
 
 HERE = Path(__file__).parent
 
@@ -27,11 +27,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vae-minutes", type=float, default=20)
     parser.add_argument("--denoiser-minutes", type=float, default=60)
+    parser.add_argument("--decoder-minutes", type=float, default=10)
     parser.add_argument("--out", type=Path, default=HERE / "out", help="checkpoints and sheets to look at")
     parser.add_argument("--export", type=Path, help="write the repository here at the end")
     parser.add_argument("--subjects", type=int, help="only so many subjects")
-    parser.add_argument("--placements", type=int, default=4, help="latents per subject and colour")
+    parser.add_argument("--placements", type=int, default=2, help="latents per subject and colour")
     parser.add_argument("--merges", type=int, default=1300, help="byte-pair merges in the vocabulary, at most")
+    parser.add_argument("--name-steps", type=int, default=500, help="steps of the text encoders alone, before all")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--stop-after", choices=("vae", "latents", "denoiser"))
@@ -51,8 +53,9 @@ def main() -> None:
     if args.stop_after == "latents":
         return
     model = train_denoiser(
-        pictures, latents, vae, load_tokenizers(args.out), args.out, args.denoiser_minutes, args.seed
+        pictures, latents, vae, load_tokenizers(args.out), args.out, args.denoiser_minutes, args.seed, name_steps=args.name_steps
     )
+    refine_decoder(vae, pictures, args.out, args.decoder_minutes, args.seed)
     if args.export is not None:
         export(model, vae, merges, args.export)
         print(f"{args.export}: {folder_size(args.export) / 1e6:.1f} MB")

@@ -49,21 +49,26 @@ def _batch(pool: torch.Tensor, count: int, generator: torch.Generator) -> torch.
 
 
 def _loss(vae: AutoencoderKL, pictures: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """L1 on pixels, on their differences and on half-size pictures, and the divergence; and the plain L1 to report."""
+    """The picture loss of a random draw from the posterior, and the divergence; and the plain L1 to report."""
     mean, log_variance = vae.quant_conv(vae.encoder(pictures)).chunk(2, 1)
     log_variance = log_variance.clamp(-12, 4)
     latents = mean + (0.5 * log_variance).exp() * noise
     decoded = vae.decoder(vae.post_quant_conv(latents))
-    error = decoded - pictures
+    loss, l1 = _picture_loss(decoded - pictures)
+    kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
+    return loss + KL_WEIGHT * kl, l1
+
+
+def _picture_loss(error: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """L1 of the pixels, of their differences and of their 4x4 means; and the first alone."""
     l1 = error.abs().mean()
     edges = (error[..., 1:] - error[..., :-1]).abs().mean() + (error[..., 1:, :] - error[..., :-1, :]).abs().mean()
     coarse = F.avg_pool2d(error, 4).abs().mean()
-    kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
-    return l1 + 0.5 * edges + coarse + KL_WEIGHT * kl, l1
+    return l1 + 0.5 * edges + coarse, l1
 
 
 def train_vae(
-    pictures: Pictures, out: Path, minutes: float, seed: int, lr: float = 1e-3, muon_lr: float = 4e-3, compiled: bool = False
+    pictures: Pictures, out: Path, minutes: float, seed: int, lr: float = 1e-3, muon_lr: float = 4e-3
 ) -> AutoencoderKL:
     """Trains for `minutes` of this process's own clock (time of earlier, interrupted runs counts), resuming from out/vae.pt."""
     torch.manual_seed(seed)
@@ -80,7 +85,6 @@ def train_vae(
         step, spent = state["step"], state["spent"]
     generator = torch.Generator().manual_seed(seed + step)
     rng = np.random.default_rng(seed)
-    loss_of = torch.compile(_loss) if compiled else _loss
 
     def save() -> None:
         state = {"vae": vae.state_dict(), "optimisers": optimisers.state_dict(), "ema": ema.average}
@@ -100,7 +104,7 @@ def train_vae(
         optimisers.set_progress(progress, step)
         batch = _batch(pools[size], count, generator)
         noise = torch.randn(count, vae.config.latent_channels, size // 8, size // 8, generator=generator)
-        loss, l1 = loss_of(vae, batch, noise)
+        loss, l1 = _loss(vae, batch, noise)
         loss.backward()
         optimisers.step()
         step += 1
@@ -116,6 +120,62 @@ def train_vae(
     save()
     ema.swap()
     return vae
+
+
+def refine_decoder(vae: AutoencoderKL, pictures: Pictures, out: Path, minutes: float, seed: int, lr: float = 3e-4) -> None:
+    """Trains the decoder alone, at full size, on latents that are a little off, as a denoiser's are; out/decoder.pt keeps it.
+
+    The encoder stays as it is, so latents that were computed before stay right.
+    """
+    parts = [vae.decoder, vae.post_quant_conv]
+    vae.requires_grad_(False)
+    for part in parts:
+        part.requires_grad_(True)
+    optimisers = Optimisers(parts, lr, 4 * lr)
+    ema = Ema(parts)
+    checkpoint = out / "decoder.pt"
+    step, spent, losses = 0, 0.0, []
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        vae.load_state_dict(state["vae"])
+        optimisers.load_state_dict(state["optimisers"])
+        ema.average = state["ema"]
+        step, spent = state["step"], state["spent"]
+    generator = torch.Generator().manual_seed(seed + 7 + step)
+    pool = torch.from_numpy(pictures.placed_pool(np.random.default_rng(seed + 7), 8))
+
+    def save() -> None:
+        state = {"vae": vae.state_dict(), "optimisers": optimisers.state_dict(), "ema": ema.average}
+        torch.save({**state, "step": step, "spent": spent}, checkpoint.with_suffix(".tmp"))
+        checkpoint.with_suffix(".tmp").replace(checkpoint)
+        ema.swap()
+        write_reconstructions(vae, pictures, out / "decoder.png")
+        ema.swap()
+
+    last, saved = time.monotonic(), spent
+    while spent < minutes * 60:
+        optimisers.set_progress(spent / (minutes * 60), step)
+        batch = _batch(pool, 8, generator)
+        with torch.no_grad():
+            latents = vae.encode(batch).latent_dist.mode()
+            off = torch.rand(8, 1, 1, 1, generator=generator) * 0.25 / vae.config.scaling_factor
+            latents = latents + off * torch.randn(latents.shape, generator=generator)
+        loss, l1 = _picture_loss(vae.decoder(vae.post_quant_conv(latents)) - batch)
+        loss.backward()
+        optimisers.step()
+        step += 1
+        ema.update(step)
+        losses.append(l1.item())
+        now = time.monotonic()
+        spent, last = spent + now - last, now
+        if step % 50 == 0:
+            print(f"decoder {spent / 60:6.1f} min  step {step}  L1 {np.mean(losses[-50:]):.4f}", flush=True)
+        if spent - saved > 180:
+            save()
+            saved, last = spent, time.monotonic()
+    if step:
+        save()
+        ema.swap()
 
 
 @torch.no_grad()

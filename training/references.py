@@ -1,0 +1,69 @@
+"""Writes fixtures/bundled: what the real diffusers computes from the exported model, for a browser to be compared with.
+
+    python references.py ../public/models/aquatint-emoji
+
+The form is that of fixtures/README.md, without a copy of the repository: each case names it in `repo`, relative to its folder.
+The weights are fp16 and diffusers computes in float32, which is what the wasm backend does too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from denoiser import STEPS
+from data import SIZE
+from export import load_pipeline
+
+FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
+sys.path.insert(0, str(FIXTURES))
+
+from generator.capture import Case, run_case  # noqa: E402  (the fixtures' own recorder, found by the path above)
+
+RUNS = (
+    ("a red apple on a blue background", None, 0, 1.0),
+    ("rocket", None, 1, 1.0),
+    ("sad cat, yellow background", None, 2, 1.0),
+    ("a flimmering wuzzle on a green background", None, 3, 1.0),
+    ("a cute penguin on a pink background", "", 4, 2.0),
+)
+"""Prompt, negative prompt, seed, guidance scale."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("repository", type=Path)
+    args = parser.parse_args()
+    folder = FIXTURES / "bundled"
+    folder.mkdir(exist_ok=True)
+    where = os.path.relpath(args.repository.resolve(), folder)
+    cases = []
+    for k, (prompt, negative, seed, guidance) in enumerate(RUNS):
+        case = Case(
+            pipeline="StableDiffusionXLPipeline",
+            prompt=prompt,
+            negative_prompt=negative,
+            seed=seed,
+            num_inference_steps=STEPS,
+            guidance_scale=guidance,
+            height=SIZE,
+            width=SIZE,
+            dtype="float16",
+        )
+        tensors = run_case(load_pipeline(args.repository), case)
+        # The first and the last pass of the loop say all; the ones between would only make the files larger.
+        between = [f"{name}_{i}" for name in ("noise_pred", "latents") for i in range(1, STEPS - 1)]
+        save_file({n: t for n, t in tensors.items() if n not in between}, folder / f"reference-{k}.safetensors")
+        cases.append({"repo": where, **case.to_json()})
+    (folder / "case.json").write_text(json.dumps(cases, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    print(f"{len(cases)} cases in {folder.name}, torch {torch.__version__}")
+
+
+if __name__ == "__main__":
+    main()
