@@ -58,9 +58,12 @@ export async function main(args: readonly string[]): Promise<void> {
       server.setFaults(bytesPerSecond === undefined ? {} : { bytesPerSecond })
       const { run, close } = await way.prepare(server)
       const began = performance.now()
-      const bytes = await run()
-      rows.push({ name: way.name, bytes, seconds: (performance.now() - began) / 1000 })
-      await close()
+      try {
+        const bytes = await run()
+        rows.push({ name: way.name, bytes, seconds: (performance.now() - began) / 1000 })
+      } finally {
+        await close()
+      }
     }
     await server.close()
     const single = rows.find((row) => row.name === 'fetch')?.seconds ?? NaN
@@ -79,7 +82,13 @@ function inBrowser(name: string, open: (page: Page, server: HubServer) => Promis
     name,
     async prepare(server) {
       const browser = await launchBrowser()
-      return { run: await open(await browser.newPage(), server), close: () => browser.close() }
+      try {
+        return { run: await open(await browser.newPage(), server), close: () => browser.close() }
+      } catch (error) {
+        // Nothing else would end it.
+        await browser.close()
+        throw error
+      }
     },
   }
 }
