@@ -43,7 +43,13 @@ export async function startFolder(folder: string): Promise<SiteServer> {
   return listen((request, response) => {
     const { pathname } = new URL(request.url ?? '/', 'http://localhost')
     readFile(join(folder, normalize(pathname === '/' ? '/index.html' : pathname))).then(
-      (bytes) => response.writeHead(200, { 'content-type': types[extname(pathname)] ?? 'text/html; charset=utf-8' }).end(bytes),
+      (bytes) =>
+        response
+          .writeHead(200, {
+            'content-type': types[extname(pathname)] ?? 'text/html; charset=utf-8',
+            'content-length': bytes.length,
+          })
+          .end(bytes),
       () => response.writeHead(404).end(),
     )
   })
