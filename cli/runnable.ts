@@ -128,7 +128,7 @@ export async function checkWhole(
       spec,
       { variant: variant ?? undefined },
       noOther,
-      ({ read }) => read(),
+      ({ read }) => read(signal),
       new Run({ signal }),
     )
   } catch (error) {
