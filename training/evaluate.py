@@ -1,6 +1,6 @@
 """Measures the exported model with the real diffusers, and writes what the browser needs to measure the same.
 
-    python evaluate.py ../public/models/aquatint-emoji [--steps 10] [--guidance 1] [--dtype float32] [--write]
+    python evaluate.py ../public/models/aquatint-emoji [--steps 10] [--guidance 2.5] [--dtype float32] [--write]
 
 The distance. A picture is averaged over 4x4 blocks to 32x32 and compared with every training picture at its resting
 placement (every subject, on every background colour, plain and mirrored): mean squared error of sRGB values in 0..1, the
@@ -178,7 +178,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("repository", type=Path)
     parser.add_argument("--steps", type=int, default=10)
-    parser.add_argument("--guidance", type=float, default=1.0)
+    parser.add_argument("--guidance", type=float, default=2.5)
     parser.add_argument("--dtype", choices=("float32", "float16"), default="float32", help="what the fp16 weights are computed in")
     parser.add_argument("--sheets", type=Path, help="folder for contact sheets to look at")
     parser.add_argument("--write", action="store_true", help="write evaluation.json and e2e/data/bundled-model-eval.json")
