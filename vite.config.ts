@@ -1,6 +1,7 @@
 /** The site and the widget's script by default; the package with `--mode library`, the command line with `--mode cli`. */
 import { fileURLToPath } from 'node:url'
 import { defineConfig, type Plugin } from 'vite'
+import { listModels } from './scripts/list-models.mjs'
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 
@@ -33,7 +34,7 @@ export default defineConfig(({ mode }) => ({
   worker: { format: 'es' as const },
   // onnxruntime-web finds its wasm by import.meta.url, which pre-bundling would break.
   optimizeDeps: { exclude: ['onnxruntime-web'] },
-  plugins: mode === 'library' ? [urlsForBundlers] : [looserPolicyForDevelopment],
+  plugins: mode === 'library' ? [urlsForBundlers] : mode === 'cli' ? [] : [looserPolicyForDevelopment, listModels()],
   build:
     mode === 'library'
       ? {
