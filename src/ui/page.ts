@@ -5,6 +5,7 @@ import { readAddress, shareLink } from './page/address.js'
 import { startDrop } from './page/drop.js'
 import { Gallery } from './page/gallery.js'
 import { openMachine, showUrgentNotes } from './page/machine-panel.js'
+import { bundledSettings } from './page/bundled-settings.js'
 import { openModels } from './page/models-panel.js'
 import { bundledModel, modelOptions } from './page/known-models.js'
 import { startTheme } from './page/theme.js'
@@ -22,7 +23,11 @@ const notes = byId('notes')
 
 const address = readAddress(new URL(location.href))
 box.loadOptions = address.loadOptions
-box.settings = { model: bundledModel, ...address.settings }
+const first = { model: bundledModel, ...address.settings }
+box.settings = { ...first, ...(first.model === bundledModel ? bundledSettings(first, true) : {}) }
+box.addEventListener('modelchange', ({ detail: model }) => {
+  box.settings = bundledSettings(box.settings, model === bundledModel)
+})
 
 const gallery = new Gallery(byId('gallery'), {
   onReuse: (settings) => {
