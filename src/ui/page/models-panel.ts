@@ -4,6 +4,9 @@ import { ModelCache, type CachedModel } from '../../index.js'
 import { h, setText } from '../parts/dom.js'
 import { formatBytes } from '../parts/format.js'
 import { openDialog } from './dialog.js'
+import { modelName } from './model-name.js'
+
+const nameOf = (model: CachedModel) => modelName(model, location.href)
 
 /** Opens the dialog. */
 export function openModels(): void {
@@ -53,20 +56,24 @@ class ModelsPanel {
     const row = h(
       'li',
       {},
-      h('span', { class: 'name' }, model.id),
+      h('span', { class: 'name' }, nameOf(model)),
       h('span', { class: 'what' }, what.filter((part) => part !== '').join(' · ')),
       h(
         'span',
         { class: 'tools' },
-        h('button', { type: 'button', 'aria-label': `Check ${model.id}`, onclick: () => void this.#verify(model) }, 'Check'),
-        h('button', { type: 'button', 'aria-label': `Delete ${model.id}`, onclick: () => void this.#delete(model) }, 'Delete'),
+        h('button', { type: 'button', 'aria-label': `Check ${nameOf(model)}`, onclick: () => void this.#verify(model) }, 'Check'),
+        h(
+          'button',
+          { type: 'button', 'aria-label': `Delete ${nameOf(model)}`, onclick: () => void this.#delete(model) },
+          'Delete',
+        ),
       ),
     )
     return row
   }
 
   async #verify(model: CachedModel): Promise<void> {
-    setText(this.#said, `Reading ${model.id} and comparing it with its hashes …`)
+    setText(this.#said, `Reading ${nameOf(model)} and comparing it with its hashes …`)
     await this.#tell(async () => {
       const { chunks, bad } = await this.#cache.verify(model, { signal: this.#closed.signal })
       await this.show()
@@ -74,7 +81,7 @@ class ModelsPanel {
         bad.length === 0
           ? `all ${chunks} parts are what was downloaded.`
           : `${bad.length} of ${chunks} parts were damaged and are gone. The next use fetches these again, and no others.`
-      setText(this.#said, `${model.id}: ${found}`)
+      setText(this.#said, `${nameOf(model)}: ${found}`)
     })
   }
 
