@@ -57,6 +57,8 @@ const states: readonly State[] = [
     reach: async (page, server) => {
       await openPage(page, server, { count: '2' })
       await generate(page, 'a red apple')
+      // The gallery keeps pictures in its own time.
+      await expect(page.getByRole('checkbox')).toHaveCount(2)
       for (const box of await page.getByRole('checkbox').all()) await box.check()
       await page.getByRole('button', { name: 'Compare two' }).click()
     },
