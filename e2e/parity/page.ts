@@ -42,7 +42,7 @@ const loading = new Set(['variant', 'scheduler_config', 'text_encoder_3', 'token
 window.runParityCase = async (settings, item) => {
   const extra = Object.entries(item.extra ?? {})
   const left = extra.filter(([key, value]) => value === null && loading.has(key)).map(([key]) => [key, null] as const)
-  const variant = item.extra?.['variant'] ?? (item.dtype === 'float16' ? 'fp16' : undefined)
+  const variant = item.extra?.['variant']
   const pipeline = await DiffusionPipeline.fromPretrained(settings.repo, {
     endpoint: settings.endpoint,
     device: settings.device,

@@ -109,7 +109,7 @@ async function runJob(page: Page, settings: ParitySettings, job: Job): Promise<C
         if (window.runParityCase === undefined) throw new Error('The page has no runParityCase')
         return window.runParityCase(given, item)
       },
-      [settings, job.item] as const,
+      [settings, withVariant(job)] as const,
     )
   } catch (error) {
     failure = error instanceof Error ? error.message : String(error)
@@ -125,6 +125,13 @@ async function runJob(page: Page, settings: ParitySettings, job: Job): Promise<C
   if (failure !== '') console.log(`  error: ${failure}`)
   for (const result of results) console.log(describe(result))
   return results
+}
+
+/** A float16 case takes the variant set where the repository has one beside; else its only weights are the float16 ones. */
+function withVariant({ item, repository }: Job): ParityCase {
+  const hasVariant = readdirSync(repository, { recursive: true }).some((path) => String(path).includes('.fp16'))
+  if (item.dtype !== 'float16' || item.extra?.['variant'] !== undefined || !hasVariant) return item
+  return { ...item, extra: { ...item.extra, variant: 'fp16' } }
 }
 
 /** Every case below `root`; with `quick` only the first of each fixture. */
