@@ -36,6 +36,7 @@ const checks = {
   'types-dom': { command: ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.dom.json'] },
   'types-node': { command: ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.node.json'] },
   unused: { command: ['node_modules/knip/bin/knip.js'] },
+  api: { command: ['scripts/run.mjs', 'scripts/api-reference.ts', '--check'] },
   unit: vitest('node'),
   browser: vitest('browser'),
   build: { command: ['node_modules/vite/bin/vite.js', 'build', '--logLevel', 'warn'] },

@@ -19,12 +19,14 @@ export interface SerializedError {
 /** The base of every error Aquatint throws on purpose. */
 export class AquatintError extends Error {
   // Written out, since a minifier renames classes and the name must survive the crossing.
+  /** The class's name. */
   override readonly name: string = 'AquatintError'
   /** A stable kebab-case word for this exact case, such as `shape-mismatch`. */
   readonly code: string
   /** The values involved, for a program to read; the message says the same in words. */
   readonly details: Readonly<Record<string, ErrorDetail>>
 
+  /** `code`, the message for people, the values, and what it came from. */
   constructor(code: string, message: string, details: Readonly<Record<string, ErrorDetail>> = {}, cause?: unknown) {
     super(message, cause === undefined ? undefined : { cause })
     this.code = code
@@ -34,31 +36,37 @@ export class AquatintError extends Error {
 
 /** An argument of the caller's is wrong: change the call. */
 export class InputError extends AquatintError {
+  /** `InputError`. */
   override readonly name = 'InputError'
 }
 
 /** A repository or file could not be fetched: check the name, the network, the token, or try later. */
 export class HubError extends AquatintError {
+  /** `HubError`. */
   override readonly name = 'HubError'
 }
 
 /** The browser's storage refused: free space, or go on without a cache. */
 export class StorageError extends AquatintError {
+  /** `StorageError`. */
   override readonly name = 'StorageError'
 }
 
 /** What a repository's files say is broken or inconsistent: the checkpoint must be mended. */
 export class CheckpointError extends AquatintError {
+  /** `CheckpointError`. */
   override readonly name = 'CheckpointError'
 }
 
 /** The checkpoint is sound, but uses something that Aquatint does not run: choose another model or component. */
 export class UnsupportedError extends AquatintError {
+  /** `UnsupportedError`. */
   override readonly name = 'UnsupportedError'
 }
 
 /** The GPU, its memory or the runtime failed: try a smaller size, another device or a tighter residency. */
 export class DeviceError extends AquatintError {
+  /** `DeviceError`. */
   override readonly name = 'DeviceError'
 }
 

@@ -27,7 +27,9 @@ export type CachedModelReference = Pick<CachedModel, 'id' | 'endpoint' | 'revisi
 
 /** One whole file of a cached model, by its path in the repository. Its bytes stay where they are until they are read. */
 export interface ExportedFile {
+  /** Path in the repository, such as `unet/config.json`. */
   readonly path: string
+  /** The whole file. */
   readonly blob: Blob
 }
 

@@ -18,14 +18,17 @@ export interface CachedFile {
   readonly key: string
   /** A path that it has in a repository. */
   readonly path: string
+  /** Bytes of the whole file. */
   readonly size: number
   /** Bytes of it that are stored. */
   readonly stored: number
+  /** Whether all of it is stored. */
   readonly complete: boolean
   /** Whether it was compared with a hash its host published. */
   readonly verified: boolean
   /** Keys of the contents that it was made from here, as quantised weights are; absent for what was downloaded. */
   readonly madeFrom?: readonly string[] | undefined
+  /** When it was last opened. */
   readonly lastUsed: Date
 }
 
@@ -35,15 +38,19 @@ export interface CachedModel {
   readonly id: string
   /** Base URL of the Hub it came from; of the files where there is no Hub. */
   readonly endpoint: string
+  /** The commit, or a word for hosts without commits. */
   readonly revision: string
+  /** Its files of which something is stored. */
   readonly files: readonly CachedFile[]
   /** Bytes stored for its files, those that it shares with other models included. */
   readonly stored: number
+  /** When one of its files was last opened. */
   readonly lastUsed: Date
 }
 
 /** What a check of stored files found. */
 export interface VerifyResult {
+  /** Chunks that were read and compared. */
   readonly chunks: number
   /** Chunks that were wrong or unreadable, and were deleted: the next load fetches these and no others. */
   readonly bad: readonly { readonly path: string; readonly index: number }[]

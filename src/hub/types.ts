@@ -37,12 +37,15 @@ export interface RepositoryFile {
 
 /** Bytes of one file that are here, as a download or a load goes on. */
 export interface FileProgress {
+  /** Path in its repository. */
   readonly path: string
   /** Bytes here so far, cached ones included; never more than `total`, never falling. */
   readonly loaded: number
+  /** Bytes of the whole file. */
   readonly total: number
   /** Of `loaded`, how many came from the cache. */
   readonly cached: number
+  /** `queued` waits for others; `verifying` compares with the published hash; `complete` is whole and checked. */
   readonly phase: 'queued' | 'downloading' | 'verifying' | 'complete'
   /** `memory` once a part of the file could not be stored: the next load downloads that part again. Absent means `cache`. */
   readonly storage?: 'cache' | 'memory' | undefined

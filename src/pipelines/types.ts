@@ -5,9 +5,13 @@ import type { DeviceInfo, DeviceKind, MemorySnapshot } from '../runtime/types.js
 
 /** A component of one repository used in place of another's, as `fromPretrained(repo, { unet: … })` in diffusers. */
 export interface ComponentReference {
+  /** `owner/name`, a URL, or a path relative to the page; a pipeline's repository or a single model's. */
   readonly repo: string
+  /** Branch, tag or commit. Default `main`. */
   readonly revision?: string | undefined
+  /** The folder in it. Default: the component's own name where there is such a folder, else the top. */
   readonly subfolder?: string | undefined
+  /** Which weight files, such as `fp16`. */
   readonly variant?: string | undefined
 }
 
@@ -25,8 +29,11 @@ export type OffloadMode = 'auto' | 'resident' | 'model' | 'block'
 
 /** Options of `DiffusionPipeline.fromPretrained` that are plain data (callbacks and signals are the client's). */
 export interface LoadPipelineOptions {
+  /** Branch, tag or commit. Default `main`. */
   readonly revision?: string | undefined
+  /** Which weight files, such as `fp16`. A component without such files is loaded without, with a warning. */
   readonly variant?: string | undefined
+  /** Access token for gated repositories. It stays in memory and goes to `endpoint` only. */
   readonly token?: string | undefined
   /** Base URL of a Hub or of its mirror. */
   readonly endpoint?: string | undefined
@@ -39,6 +46,7 @@ export interface LoadPipelineOptions {
   readonly dtype?: WeightsDType | Readonly<Record<string, WeightsDType>> | undefined
   /** `auto`: a real GPU if there is one, else wasm. */
   readonly device?: DeviceKind | 'auto' | undefined
+  /** Where weights are, and when. Default `auto`. */
   readonly offload?: OffloadMode | undefined
   /** A budget for GPU buffers, in bytes or as '6GB' (10^9) or '6GiB'. */
   readonly maxMemory?: number | string | undefined
@@ -52,20 +60,31 @@ export interface LoadPipelineOptions {
 
 /** A scheduler by its diffusers class, made from the repository's config with these keys changed (`from_config`). */
 export interface SchedulerReference {
+  /** Such as `EulerDiscreteScheduler`. */
   readonly className: string
+  /** Keys to change, as diffusers names them: snake_case. */
   readonly config?: Readonly<Record<string, unknown>> | undefined
 }
 
 /** Options of `generate`, diffusers' arguments in camelCase. Sizes in pixels. */
 export interface GenerateOptions {
+  /** The prompt for the second text encoder. Default: the prompt. */
   readonly prompt2?: string | undefined
+  /** What should not be in the image. Used where guidance is. */
   readonly negativePrompt?: string | undefined
+  /** The negative prompt for the second text encoder. Default: `negativePrompt`. */
   readonly negativePrompt2?: string | undefined
+  /** Denoising steps, 1 to 10,000. Default: the pipeline's own, see `PipelineInfo.defaults`. */
   readonly numInferenceSteps?: number | undefined
+  /** Weight of the prompt against the negative one; up to 1 there is no guidance. Default: the pipeline's own. */
   readonly guidanceScale?: number | undefined
+  /** 0 to 1: how far guidance's contrast is taken back. Default 0. */
   readonly guidanceRescale?: number | undefined
+  /** In pixels, a multiple of 8 (16 for Stable Diffusion 3), at most 8192. Default: the model's own. */
   readonly width?: number | undefined
+  /** As `width`. */
   readonly height?: number | undefined
+  /** 1 to 64 images from one prompt, each with noise of its own. Default 1. */
   readonly numImagesPerPrompt?: number | undefined
   /** Image to image: what the run starts from. Its sizes are the result's, and multiples of the autoencoder's factor (8). */
   readonly image?: PixelImage | undefined
@@ -73,27 +92,41 @@ export interface GenerateOptions {
   readonly strength?: number | undefined
   /** As `torch.Generator('cpu').manual_seed(seed)`; drawn at random and reported when absent. */
   readonly seed?: number | undefined
+  /** 0 to 1: how much noise DDIM adds in each step. Default 0. */
   readonly eta?: number | undefined
+  /** How many of the last layers of CLIP are left out. Default: what the pipeline was trained with. */
   readonly clipSkip?: number | undefined
   /** The schedule itself instead of a number of steps, for schedulers that take one: one of the two. */
   readonly timesteps?: readonly number[] | undefined
+  /** As `timesteps`, in noise levels. */
   readonly sigmas?: readonly number[] | undefined
-  /** Stable Diffusion 3: the prompts of the third text encoder (T5), and how many of its tokens are used (256). */
+  /** Stable Diffusion 3: the prompt for the third text encoder, T5. Default: the prompt. */
   readonly prompt3?: string | undefined
+  /** Stable Diffusion 3: the negative prompt for T5. Default: `negativePrompt`. */
   readonly negativePrompt3?: string | undefined
+  /** Stable Diffusion 3: how many of T5's tokens are used, 1 to 512. Default 256. */
   readonly maxSequenceLength?: number | undefined
-  /** Stable Diffusion 3.5: blocks left out in a second prediction to steer away from, its weight, and the part of the steps it runs in. */
+  /** Stable Diffusion 3.5: blocks left out in one more prediction, to steer away from it. */
   readonly skipGuidanceLayers?: readonly number[] | undefined
+  /** The weight of that prediction. Default 2.8. */
   readonly skipLayerGuidanceScale?: number | undefined
+  /** The part of the steps after which it ends, 0 to 1. Default 0.2. */
   readonly skipLayerGuidanceStop?: number | undefined
+  /** The part of the steps after which it begins, 0 to 1. Default 0.01. */
   readonly skipLayerGuidanceStart?: number | undefined
-  /** SDXL's micro-conditioning: [height, width] and [top, left], as diffusers orders them. */
+  /** SDXL's micro-conditioning: [height, width], as diffusers orders them. Default: the result's size. */
   readonly originalSize?: readonly [number, number] | undefined
+  /** SDXL: [top, left]. Default [0, 0]. */
   readonly cropsCoordsTopLeft?: readonly [number, number] | undefined
+  /** SDXL: [height, width]. Default: the result's size. */
   readonly targetSize?: readonly [number, number] | undefined
+  /** SDXL: `originalSize` for the negative prompt. */
   readonly negativeOriginalSize?: readonly [number, number] | undefined
+  /** SDXL: `cropsCoordsTopLeft` for the negative prompt. */
   readonly negativeCropsCoordsTopLeft?: readonly [number, number] | undefined
+  /** SDXL: `targetSize` for the negative prompt. */
   readonly negativeTargetSize?: readonly [number, number] | undefined
+  /** A scheduler for this run only. */
   readonly scheduler?: SchedulerReference | undefined
   /** Names of tensors to hand to `onStep` / the result, for checking against diffusers: see {@link CapturedTensors}. */
   readonly capture?: readonly CapturedTensorName[] | undefined
@@ -101,6 +134,7 @@ export interface GenerateOptions {
   readonly previewEvery?: number | undefined
 }
 
+/** A tensor of a run, by diffusers' name. */
 export type CapturedTensorName =
   | 'prompt_embeds'
   | 'negative_prompt_embeds'
@@ -114,7 +148,9 @@ export type CapturedTensorName =
 
 /** A float32 tensor on the host. */
 export interface PlainTensor {
+  /** Its shape. */
   readonly dims: readonly number[]
+  /** Row-major, as many as the product of `dims`. */
   readonly data: Float32Array<ArrayBuffer>
 }
 
@@ -123,8 +159,11 @@ export type CapturedTensors = Readonly<Record<string, PlainTensor>>
 
 /** 8-bit RGBA pixels, row by row from the top left. */
 export interface PixelImage {
+  /** In pixels. */
   readonly width: number
+  /** In pixels. */
   readonly height: number
+  /** `width * height * 4` bytes. */
   readonly data: Uint8ClampedArray<ArrayBuffer>
 }
 
@@ -136,35 +175,48 @@ export type PipelineProgress =
   | { readonly type: 'memory'; readonly memory: MemorySnapshot }
   | { readonly type: 'warning'; readonly code: string; readonly message: string }
 
+/** Where a load or a run is. A load ends with `ready`, a run with `complete`. */
 export type PipelinePhase = 'resolving' | 'downloading' | 'ready' | 'encoding' | 'denoising' | 'decoding' | 'complete'
 
 /** After a denoising step. */
 export interface StepInfo {
-  /** 0-based index of the step just done, and how many there are. */
+  /** 0-based index of the step just done. */
   readonly step: number
+  /** How many steps there are. */
   readonly total: number
+  /** The scheduler's, of the training schedule. */
   readonly timestep: number
+  /** A small image made from the latents, one pixel for each; only with `previewEvery`. */
   readonly preview?: PixelImage | undefined
 }
 
 /** What `generate` gives. */
 export interface GenerateResult {
+  /** `numImagesPerPrompt` of them. */
   readonly images: readonly PixelImage[]
   /** The seed used, also when it was drawn. */
   readonly seed: number
   /** Seconds spent per phase. */
   readonly timings: { readonly encode: number; readonly denoise: number; readonly decode: number }
+  /** What did not go as asked, in words: a prompt cut short, a tighter offload. */
   readonly warnings: readonly string[]
+  /** The tensors that `capture` named. */
   readonly captured?: CapturedTensors | undefined
 }
 
 /** What was loaded. */
 export interface PipelineInfo {
+  /** diffusers' class of the pipeline. */
   readonly className: string
+  /** `owner/name`, a base URL, or a folder's name. */
   readonly repo: string
+  /** The commit, or a word for hosts without commits. */
   readonly revision: string
+  /** What it runs on. */
   readonly device: DeviceInfo
+  /** What the denoiser computes in. */
   readonly dtype: DTypeName
+  /** By name, such as `unet`: the class, where it came from, bytes and number of its weights. */
   readonly components: Readonly<
     Record<
       string,
@@ -177,11 +229,13 @@ export interface PipelineInfo {
       }
     >
   >
+  /** What `generate` uses where its options say nothing. Sizes in pixels. */
   readonly defaults: {
     readonly width: number
     readonly height: number
     readonly numInferenceSteps: number
     readonly guidanceScale: number
   }
+  /** The scheduler as it was made. */
   readonly scheduler: { readonly className: string; readonly config: Readonly<Record<string, unknown>> }
 }

@@ -24,30 +24,44 @@ export type Shapes = Readonly<Record<string, readonly number[]>>
 
 /** Bytes of one component's buffers on one device. */
 export interface ComponentMemory {
+  /** Of its parameters, now. */
   readonly weights: number
+  /** Of all else that its runs hold, now. */
   readonly activations: number
+  /** The most that `weights` has been. */
   readonly peakWeights: number
+  /** The most that `activations` has been. */
   readonly peakActivations: number
 }
 
 /** The memory account at one moment: every GPU buffer made and not yet destroyed. Bytes. */
 export interface MemorySnapshot {
+  /** All buffers, now. */
   readonly live: number
+  /** The most that `live` has been. */
   readonly peak: number
+  /** Buffers of weights, now. */
   readonly liveWeights: number
+  /** The most that `liveWeights` has been. */
   readonly peakWeights: number
+  /** By component, such as `unet`. */
   readonly components: Readonly<Record<string, ComponentMemory>>
 }
 
+/** `webgpu`: a GPU, or a software adapter. `wasm`: the processor. */
 export type DeviceKind = 'webgpu' | 'wasm'
 
 /** What a device is and can do, for people and for plans. */
 export interface DeviceInfo {
+  /** What it is. */
   readonly kind: DeviceKind
   /** Vendor and architecture as the adapter tells, or `cpu`. */
   readonly description: string
+  /** Whether the adapter is a software one. */
   readonly isFallbackAdapter: boolean
+  /** Whether it computes in float16. */
   readonly shaderF16: boolean
+  /** Bytes of the largest buffer it allows. */
   readonly maxBufferSize: number
 }
 

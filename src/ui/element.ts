@@ -7,6 +7,7 @@ export type { ImageDetail } from './prompt/image-detail.js'
 export type { ModelOption } from './prompt/model-field.js'
 export type { PromptSettings } from './prompt/settings.js'
 export type { AquatintPromptEvents } from './prompt/prompt-events.js'
+export type { RunnerState } from './prompt/runner.js'
 
 if (customElements.get('aquatint-prompt') === undefined) customElements.define('aquatint-prompt', AquatintPrompt)
 

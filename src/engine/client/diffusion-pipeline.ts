@@ -23,7 +23,9 @@ import { SharedLoad, type LoadHooks } from './shared-load.js'
 
 /** Options of {@link DiffusionPipeline.fromPretrained}. */
 export interface FromPretrainedOptions extends LoadPipelineOptions, ComponentOptions {
+  /** Ends the load; the promise rejects with its reason. What was downloaded stays in the cache. */
   readonly signal?: AbortSignal | undefined
+  /** Called with bytes of files, weights on their way to the device, phases, the memory account and warnings. */
   readonly onProgress?: ((progress: PipelineProgress) => void) | undefined
   /** The engine to load into; by default the one that all of a page's pipelines share. */
   readonly engine?: Engine | undefined
@@ -31,13 +33,17 @@ export interface FromPretrainedOptions extends LoadPipelineOptions, ComponentOpt
 
 /** Options of {@link DiffusionPipeline.generate}. */
 export interface GenerateCallOptions extends GenerateOptions {
+  /** Ends the generation; the promise rejects with its reason. The pipeline stays loaded. */
   readonly signal?: AbortSignal | undefined
+  /** As in `fromPretrained`: offloaded weights come and go while it runs. */
   readonly onProgress?: ((progress: PipelineProgress) => void) | undefined
+  /** Called after each denoising step. */
   readonly onStep?: ((step: StepInfo) => void) | undefined
 }
 
 /** What {@link DiffusionPipeline.generate} gives. */
 export interface GenerateOutput extends Omit<GenerateResult, 'images'> {
+  /** `numImagesPerPrompt` of them. */
   readonly images: readonly GeneratedImage[]
 }
 

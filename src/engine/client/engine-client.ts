@@ -18,11 +18,15 @@ export class Engine {
   readonly #spawn: () => EngineWorker
   #connection: Connection | undefined
 
+  /** Starts nothing yet: the worker starts with the first call. */
   constructor({ worker = 'auto' }: EngineOptions = {}) {
     this.#spawn = typeof worker === 'function' ? worker : () => spawnWorker(worker)
   }
 
-  /** The running worker, started now if need be. */
+  /**
+   * The running worker, started now if need be.
+   * @internal
+   */
   connect(): Connection {
     if (this.#connection?.isAlive !== true) {
       installErrorTransfer()

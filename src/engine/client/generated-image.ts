@@ -9,10 +9,14 @@ const downloadTime = 60_000
 
 /** 8-bit RGBA pixels with conversions. */
 export class GeneratedImage implements PixelImage {
+  /** In pixels. */
   readonly width: number
+  /** In pixels. */
   readonly height: number
+  /** RGBA, 8 bits each, row by row from the top left: `width * height * 4` bytes. */
   readonly data: Uint8ClampedArray<ArrayBuffer>
 
+  /** Shares the pixels. */
   constructor({ width, height, data }: PixelImage) {
     this.width = width
     this.height = height

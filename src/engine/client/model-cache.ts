@@ -8,6 +8,7 @@ import { sharedEngine, type Engine } from './engine-client.js'
 export class ModelCache {
   readonly #engine: Engine
 
+  /** Over the cache of `engine`, by default the one that all of a page's pipelines share. */
   constructor({ engine = sharedEngine() }: { readonly engine?: Engine | undefined } = {}) {
     this.#engine = engine
   }

@@ -14,7 +14,7 @@ import {
 import { h, sheet } from '../parts/dom.js'
 import { timingsLine } from './activity-words.js'
 import { ActivityView } from './activity-view.js'
-import { loadOptionsFromAttributes, observedAttributes, settingFromAttribute } from './attributes.js'
+import { loadOptionsFromAttributes, observedAttributes, settingFromAttribute, takeEarlyProperties } from './attributes.js'
 import { FormView } from './form-view.js'
 import { createImageDetail, imageActions, type ImageDetail } from './image-detail.js'
 import type { ModelOption } from './model-field.js'
@@ -29,12 +29,11 @@ import layoutCss from './styles/layout.css?inline'
 import plateCss from './styles/plate.css?inline'
 import tokensCss from './styles/tokens.css?inline'
 
-/** Properties that a page may have set before this class was there to catch them. */
-const lateProperties = ['prompt', 'settings', 'models', 'loadOptions', 'model', 'disabled', 'name', 'required'] as const
-
 /** The prompt box. See docs/embedding.md. */
 export class AquatintPrompt extends HTMLElement {
+  /** It takes part in forms. */
   static readonly formAssociated = true
+  /** The attributes that set something while they change. */
   static readonly observedAttributes = observedAttributes
   static #sheets: readonly CSSStyleSheet[] | undefined
 
@@ -52,6 +51,7 @@ export class AquatintPrompt extends HTMLElement {
   #images: readonly GeneratedImage[] = []
   #message = ''
 
+  /** As `document.createElement('aquatint-prompt')`. */
   constructor() {
     super()
     this.#runner = new Runner({
@@ -148,24 +148,29 @@ export class AquatintPrompt extends HTMLElement {
     return this.#value
   }
 
+  /** The form that it belongs to. */
   get form(): HTMLFormElement | null {
     return this.#internals.form
   }
+  /** Under which name a form sends the picture. */
   get name(): string {
     return this.getAttribute('name') ?? ''
   }
   set name(name: string) {
     this.setAttribute('name', name)
   }
+  /** `aquatint-prompt`. */
   get type(): string {
     return this.localName
   }
+  /** Nothing can be done; what runs is cancelled when it is set. */
   get disabled(): boolean {
     return this.hasAttribute('disabled')
   }
   set disabled(disabled: boolean) {
     this.toggleAttribute('disabled', disabled)
   }
+  /** The form cannot be sent before a picture is made. */
   get required(): boolean {
     return this.hasAttribute('required')
   }
@@ -173,18 +178,23 @@ export class AquatintPrompt extends HTMLElement {
     this.toggleAttribute('required', required)
     this.#validate()
   }
+  /** As on every form control: `valueMissing` where a picture is required and none is made. */
   get validity(): ValidityState {
     return this.#internals.validity
   }
+  /** What is missing, in words; empty where nothing is. */
   get validationMessage(): string {
     return this.#internals.validationMessage
   }
+  /** Whether a form checks it. */
   get willValidate(): boolean {
     return this.#internals.willValidate
   }
+  /** Whether nothing is missing; fires `invalid` where something is. */
   checkValidity(): boolean {
     return this.#internals.checkValidity()
   }
+  /** As `checkValidity`, and tells the reader. */
   reportValidity(): boolean {
     return this.#internals.reportValidity()
   }
@@ -229,11 +239,13 @@ export class AquatintPrompt extends HTMLElement {
     this.settings = { ...emptySettings, ...settings }
   }
 
+  /** Listens to an event of {@link AquatintPromptEvents}. */
   override addEventListener<K extends keyof AquatintPromptEvents>(
     type: K,
     listener: (event: CustomEvent<AquatintPromptEvents[K]>) => unknown,
     options?: boolean | AddEventListenerOptions,
   ): void
+  /** Listens to any other event. */
   override addEventListener(
     type: string,
     listener: EventListenerOrEventListenerObject | null,
@@ -244,12 +256,7 @@ export class AquatintPrompt extends HTMLElement {
   }
 
   connectedCallback(): void {
-    for (const name of lateProperties) {
-      const value: unknown = Object.getOwnPropertyDescriptor(this, name)?.value
-      if (value === undefined) continue
-      Reflect.deleteProperty(this, name)
-      Reflect.set(this, name, value)
-    }
+    takeEarlyProperties(this)
     this.#plate.drawEmpty()
     this.#validate()
     this.#message = ''

@@ -28,6 +28,19 @@ export function settingFromAttribute(name: string, value: string | null): Partia
   return { [number]: 'value' in parsed ? parsed.value : undefined }
 }
 
+/** Properties that a page may set before the element's class is there to catch them. */
+const earlyProperties = ['prompt', 'settings', 'models', 'loadOptions', 'model', 'disabled', 'name', 'required'] as const
+
+/** Hands the class what was set on the plain element before it was upgraded. */
+export function takeEarlyProperties(element: HTMLElement): void {
+  for (const name of earlyProperties) {
+    const value: unknown = Object.getOwnPropertyDescriptor(element, name)?.value
+    if (value === undefined) continue
+    Reflect.deleteProperty(element, name)
+    Reflect.set(element, name, value)
+  }
+}
+
 /** Options of loading from an element's attributes. */
 export function loadOptionsFromAttributes(element: Element): LoadPipelineOptions {
   const text = (name: (typeof loadAttributes)[number]) => element.getAttribute(name) ?? undefined

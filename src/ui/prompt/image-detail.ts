@@ -6,14 +6,19 @@ import { toPngText, type PromptSettings } from './settings.js'
 
 /** The detail of an `image` event. */
 export interface ImageDetail {
+  /** The pictures, with their exact pixels. */
   readonly images: readonly GeneratedImage[]
   /** The pictures as PNG files that carry their settings. */
   readonly files: readonly File[]
+  /** The seed used, also when it was drawn. */
   readonly seed: number
   /** What was set, with every default filled in: the same settings make the same picture. */
   readonly settings: PromptSettings
+  /** The model that made them. */
   readonly info: PipelineInfo
+  /** Seconds spent per phase. */
   readonly timings: GenerateOutput['timings']
+  /** What did not go as asked, in words. */
   readonly warnings: readonly string[]
 }
 

@@ -8,6 +8,7 @@ import { pickFolder } from './pick-folder.js'
 export interface ModelOption {
   /** A repository id, an absolute URL, or a path that starts with `./`. */
   readonly model: string
+  /** What it is called in the list. */
   readonly label: string
   /** What it costs, and whether it fits. */
   readonly note?: string | undefined

@@ -16,6 +16,7 @@ export interface AquatintPromptEvents {
   error: unknown
   /** A model is loaded. */
   load: PipelineInfo
+  /** Whether a pipeline is there and whether something is going on has changed. */
   statechange: RunnerState
   /** The reader or the page chose another model. */
   modelchange: string

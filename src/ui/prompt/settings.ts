@@ -7,16 +7,27 @@ import type { GenerateCallOptions } from '../../index.js'
 
 /** All of a prompt box. An absent number means the model's own default. */
 export interface PromptSettings {
+  /** A repository id, an absolute URL, or a path that starts with `./`. */
   readonly model: string
+  /** The commit that a picture was made with. It tells; what is loaded is `loadOptions.revision`. */
   readonly revision?: string | undefined
+  /** What should be in the picture. */
   readonly prompt: string
+  /** What should not. */
   readonly negativePrompt?: string | undefined
+  /** In pixels, a multiple of 8 up to 4096. */
   readonly width?: number | undefined
+  /** As `width`. */
   readonly height?: number | undefined
+  /** Denoising steps, 1 to 1000. */
   readonly numInferenceSteps?: number | undefined
+  /** 0 to 100. */
   readonly guidanceScale?: number | undefined
+  /** A whole number from 0 to 2^53 - 1; drawn anew for each run where absent. */
   readonly seed?: number | undefined
+  /** A diffusers class, such as `EulerDiscreteScheduler`. */
   readonly scheduler?: string | undefined
+  /** Pictures per run, 1 to 16. */
   readonly numImagesPerPrompt?: number | undefined
 }
 
