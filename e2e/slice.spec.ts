@@ -3,6 +3,7 @@
  * made from it comes out, through worker, ranges and IndexedDB; the second time without a byte from the network; and bad input ends
  * in an error with a code.
  */
+import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { expect, test as base, type Page } from '@playwright/test'
 import { readRepository, withHeader, withJson } from './fixture-repository.js'
@@ -14,6 +15,8 @@ import type { AquatintPrompt } from '../src/ui/element.js'
 
 const folder = 'fixtures/tiny-sdxl/repo'
 const [item] = JSON.parse(readFileSync('fixtures/tiny-sdxl/case.json', 'utf8')) as [ParityCase]
+
+const shard = 'unet/diffusion_pytorch_model-00002-of-00003.safetensors'
 
 const test = base.extend<{ server: HubServer }>({
   server: async ({ page: _page }, use) => {
@@ -93,6 +96,43 @@ function psnr(outcome: Outcome): number {
   return -10 * Math.log10(squares / reference.data.length)
 }
 
+/** The weight files that the page's cache calls complete: path and the key that its content goes by. */
+function completeWeights(page: Page): Promise<[path: string, key: string][]> {
+  return page.evaluate(
+    () =>
+      new Promise<[string, string][]>((resolve, reject) => {
+        const opening = indexedDB.open('aquatint-records')
+        opening.addEventListener('error', () => reject(new Error('The records could not be opened.')))
+        opening.addEventListener('success', () => {
+          const cursor = opening.result.transaction('records').objectStore('records').openCursor()
+          const complete: [string, string][] = []
+          cursor.addEventListener('success', () => {
+            const at = cursor.result
+            if (at === null) {
+              opening.result.close()
+              resolve(complete)
+              return
+            }
+            const { state, name } = at.value as { readonly state?: string; readonly name?: string }
+            if (state === 'complete' && name?.endsWith('.safetensors') === true)
+              complete.push([name, typeof at.key === 'string' ? at.key : ''])
+            at.continue()
+          })
+        })
+      }),
+  )
+}
+
+/** The same, as it must be: a path and the hash of all its bytes as the server has them. */
+function published(files: Readonly<Record<string, Uint8Array>>, paths: readonly string[]): [string, string][] {
+  return paths.map((path) => [
+    path,
+    `file sha256:${createHash('sha256')
+      .update(files[path] ?? '')
+      .digest('hex')}`,
+  ])
+}
+
 test('a prompt typed into the page gives diffusers’ image, and after a reload again without a byte from the network', async ({
   page,
   server,
@@ -100,6 +140,14 @@ test('a prompt typed into the page gives diffusers’ image, and after a reload 
   await open(page, server)
   expect(psnr(await generate(page))).toBeGreaterThanOrEqual(50)
   expect(server.log.filter((entry) => entry.kind === 'file' && entry.range !== undefined).length).toBeGreaterThan(3)
+  const kept = await completeWeights(page)
+  expect(kept.map(([path]) => path)).toContain(shard)
+  expect(kept).toEqual(
+    published(
+      readRepository(folder),
+      kept.map(([path]) => path),
+    ),
+  )
 
   const asked = server.log.length
   await page.reload()
@@ -149,8 +197,6 @@ test('a prompt of 10,000 characters works, cut with a warning that names what wa
   expect(warnings?.join('\n')).toContain('running on the grass')
 })
 
-const shard = 'unet/diffusion_pytorch_model-00002-of-00003.safetensors'
-
 const broken: readonly {
   name: string
   code: string
@@ -195,16 +241,29 @@ test('an unknown repository is named, and the page goes on', async ({ page, serv
   const outcome = await generate(page)
   expect(outcome.code).toBe('repository-not-found')
   expect(outcome.message).toContain('nobody/nothing')
+  expect(await completeWeights(page)).toEqual([])
   await expect(page.getByRole('button', { name: 'Generate' })).toBeEnabled()
 })
 
 for (const { name, code, files } of broken) {
-  test(`${name} is an error with its code, and mending the repository mends it`, async ({ page, server }) => {
+  test(`${name} is an error with its code and nothing kept as complete that is not, and mending the repository mends it`, async ({
+    page,
+    server,
+  }) => {
     const sound = readRepository(folder)
     server.setRepository('someone/broken', files(sound))
     await open(page, server, 'someone/broken')
     const outcome = await generate(page)
     expect(outcome).toMatchObject({ code })
+    // What arrived whole and sound may stay; a file of which the server never gave all its bytes may not.
+    const kept = await completeWeights(page)
+    expect(kept).toEqual(
+      published(
+        files(sound),
+        kept.map(([path]) => path),
+      ),
+    )
+    if (code === 'shard-missing') expect(kept.map(([path]) => path)).not.toContain(shard)
 
     server.setRepository('someone/broken', sound)
     await page.reload()
