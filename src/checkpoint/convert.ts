@@ -76,6 +76,13 @@ class CastSource implements ByteSource {
     this.byteLength = ((entry.end - entry.begin) / dtypeBytes[from]) * dtypeBytes[to]
   }
 
+  async arrived(range: ByteRange, options?: ReadOptions): Promise<void> {
+    const { source, begin } = this.#entry
+    const [fromBytes, toBytes] = [dtypeBytes[this.#from], dtypeBytes[this.#to]]
+    const first = begin + Math.floor(range.begin / toBytes) * fromBytes
+    await source.arrived?.({ begin: first, end: begin + Math.ceil(range.end / toBytes) * fromBytes }, options)
+  }
+
   async read(range: ByteRange, options?: ReadOptions): Promise<Uint8Array<ArrayBuffer>> {
     checkRange(range, this.byteLength)
     const { source, begin, name } = this.#entry

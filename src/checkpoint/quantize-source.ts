@@ -85,6 +85,10 @@ export class QuantizedTensor {
     const byteLength = this.layout.rows * rowBytes
     return {
       byteLength,
+      arrived: async (range, options) => {
+        const rows = { first: Math.floor(range.begin / rowBytes), last: Math.ceil(range.end / rowBytes) }
+        await this.#entry.source.arrived?.(this.#rawRange(rows.first, rows.last), options)
+      },
       read: (range, options) => {
         const before = this.#last
         const read = (async () => {
@@ -119,11 +123,16 @@ export class QuantizedTensor {
     return result
   }
 
+  /** Where rows of the weight lie in its file. */
+  #rawRange(first: number, last: number): ByteRange {
+    const rowBytes = this.layout.columns * dtypeBytes[this.#entry.dtype]
+    return { begin: this.#entry.begin + first * rowBytes, end: this.#entry.begin + last * rowBytes }
+  }
+
   async #quantize(first: number, last: number, options: ReadOptions | undefined) {
-    const { name, source, dtype, begin } = this.#entry
+    const { name, source, dtype } = this.#entry
     if (!isFloatDType(dtype)) throw new TypeError(`${name} is ${dtype}`)
-    const rowBytes = this.layout.columns * dtypeBytes[dtype]
-    const raw = await source.read({ begin: begin + first * rowBytes, end: begin + last * rowBytes }, options)
+    const raw = await source.read(this.#rawRange(first, last), options)
     const rows = quantizeRows(decodeFloats(raw, dtype), this.layout, name)
     return { codes: rows.codes, scales: bytesOf(rows.scales), zeroPoints: rows.zeroPoints }
   }

@@ -1,10 +1,10 @@
 /**
- * From a component's weight files to its weight table: opens the file or all shards at once, reads their headers, and joins them.
- * Holds no tensor's bytes.
+ * From a component's weight files to its weight table: opens the file or all shards at once, reads their headers, and joins them, once
+ * the files are here or while they come. Holds no tensor's bytes.
  */
 
 import { CheckpointError } from '../errors.js'
-import type { FileProgress, Repository } from '../hub/types.js'
+import type { ArrivingSource, ByteSource, FileProgress, ReadOptions, Repository } from '../hub/types.js'
 import { readSafetensorsHeader } from './safetensors.js'
 import type { TensorEntry, WeightTable } from './types.js'
 import type { WeightFiles } from './weight-files.js'
@@ -21,7 +21,57 @@ export async function readWeightTable(
   files: WeightFiles,
   options: ReadWeightsOptions = {},
 ): Promise<WeightTable> {
-  if (files.kind === 'single') return readShard(repository, files.path, options)
+  return joinTables(repository, files, options, (path) => repository.open(path, options))
+}
+
+/** A table whose tensors may still be on their way. */
+export interface ArrivingTable {
+  readonly table: WeightTable
+  /** Resolves when every file is here and what was read of it is right. @throws HubError, StorageError, AbortError */
+  readonly verified: (options?: ReadOptions) => Promise<void>
+}
+
+/**
+ * The same table as soon as the headers are here: reads of its tensors wait for their bytes. Nothing of it is verified before `verified`
+ * resolves, so what is wrong with it may be the network's fault. @throws as {@link readWeightTable}
+ */
+export async function readArrivingTable(
+  repository: Repository,
+  files: WeightFiles,
+  options: ReadWeightsOptions = {},
+): Promise<ArrivingTable> {
+  const arriving: ArrivingSource[] = []
+  const table = await joinTables(
+    repository,
+    files,
+    options,
+    (path) =>
+      new Promise<ByteSource>((resolve, reject) => {
+        const onArriving = (source: ArrivingSource) => {
+          arriving.push(source)
+          resolve(source)
+        }
+        // Where it is here already, nothing arrives; a failure after the beginning reaches the reads.
+        repository.open(path, { ...options, onArriving }).then(resolve, reject)
+      }),
+  )
+  return {
+    table,
+    verified: async (reading) => {
+      await Promise.all(arriving.map((source) => source.verified(reading)))
+    },
+  }
+}
+
+type OpenShard = (path: string) => Promise<ByteSource>
+
+async function joinTables(
+  repository: Repository,
+  files: WeightFiles,
+  options: ReadWeightsOptions,
+  open: OpenShard,
+): Promise<WeightTable> {
+  if (files.kind === 'single') return readShard(open, files.path, options)
   const weightMap = await readWeightMap(repository, files.path, options)
   const folder = files.path.slice(0, files.path.lastIndexOf('/') + 1)
   const shards = [...new Set(weightMap.values())].toSorted()
@@ -35,7 +85,7 @@ export async function readWeightTable(
       { index: files.path, shards: missing.slice(0, 20).map((shard) => folder + shard) },
     )
 
-  const tables = await Promise.all(shards.map((shard) => readShard(repository, folder + shard, options)))
+  const tables = await Promise.all(shards.map((shard) => readShard(open, folder + shard, options)))
   const table = new Map<string, TensorEntry>()
   for (const [i, shard] of shards.entries()) {
     for (const [name, entry] of tables[i] ?? []) {
@@ -95,8 +145,8 @@ async function readWeightMap(repository: Repository, path: string, options: Read
   return parseWeightIndex(await indexSource.read({ begin: 0, end: indexSource.byteLength }, options), path)
 }
 
-async function readShard(repository: Repository, path: string, options: ReadWeightsOptions): Promise<WeightTable> {
-  const source = await repository.open(path, options)
+async function readShard(open: OpenShard, path: string, options: ReadWeightsOptions): Promise<WeightTable> {
+  const source = await open(path)
   const { tensors } = await readSafetensorsHeader(source, path, options)
   return new Map([...tensors].map(([name, header]) => [name, { ...header, source }]))
 }

@@ -21,6 +21,8 @@ export class ChunkWriter {
   readonly #hasher: FileHasher | undefined
   #hashed: number
   #tail: Promise<void> = Promise.resolve()
+  /** Told of each chunk that was stored. */
+  onStored: (index: number) => void = () => {}
 
   private constructor(
     store: LayeredStore,
@@ -42,7 +44,7 @@ export class ChunkWriter {
   /** Looks at what is stored and goes on from it. */
   static async open(store: LayeredStore, file: StoredFile, chunkBytes: number, now: number): Promise<ChunkWriter> {
     const kept = asFileRecord(await store.record(fileRecordKey(file.key)))
-    const usable = kept !== undefined && kept.size === file.size && isOfSameContent(kept, file)
+    const usable = kept !== undefined && kept.provisional !== true && kept.size === file.size && isOfSameContent(kept, file)
     const record = usable ? kept : newFileRecord(file, chunkBytes, now)
     const present = usable ? await soundChunks(store, file, record) : new Set<number>()
     if (!usable) {
@@ -73,6 +75,11 @@ export class ChunkWriter {
     return this.#digests.flatMap((_, index) => (this.#present.has(index) ? [] : [index]))
   }
 
+  /** Indexes of the chunks that are here. */
+  get present(): ReadonlySet<number> {
+    return this.#present
+  }
+
   /** Bytes that are here. */
   get bytesHere(): number {
     return [...this.#present].reduce((sum, index) => sum + this.#length(index), 0)
@@ -89,7 +96,16 @@ export class ChunkWriter {
     await this.#store.putChunk(this.#file.key, index, bytes)
     this.#digests[index] = await digest
     this.#present.add(index)
+    this.onStored(index)
     if (mended === undefined) await this.#serially(() => this.#advance(index, bytes))
+  }
+
+  /** Says whether what is stored from now on is of use to another run: not while it is made from bytes that may turn out wrong. */
+  async setProvisional(provisional: boolean): Promise<void> {
+    await this.#serially(async () => {
+      this.#record = { ...this.#record, provisional: provisional ? true : undefined }
+      await this.#store.putRecord(fileRecordKey(this.#file.key), this.#record)
+    })
   }
 
   /** Compares the whole file's hash, then writes the record that says it is complete. @throws HubError `hash-mismatch` */

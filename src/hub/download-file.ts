@@ -4,6 +4,7 @@
  */
 
 import { isAquatintError } from '../errors.js'
+import { ArrivingFile, downloadRestarted } from './arriving-file.js'
 import { abortError } from '../util/abort.js'
 import { chunkRange, splitRange } from './chunk-layout.js'
 import { ChunkWriter } from './chunk-writer.js'
@@ -24,7 +25,7 @@ export interface Downloading extends Network {
 }
 
 /** Failures after which everything is thrown away and fetched once more. */
-const startOver = new Set(['hash-mismatch', 'chunk-lost', 'file-changed'])
+const startOver = new Set(['hash-mismatch', 'chunk-lost', 'file-changed', 'download-restarted'])
 
 /** Puts the chunks that are missing into the writer, from wherever they come. */
 export type Fill = (writer: ChunkWriter, meter: ProgressMeter, signal: AbortSignal) => Promise<void>
@@ -35,7 +36,8 @@ export function fromServer(context: Downloading, file: RemoteFile): Fill {
 }
 
 /**
- * Resolves when every chunk of the file is in the store and its record says complete.
+ * Resolves when every chunk of the file is in the store and its record says complete. `onArriving` is given the file while it comes; the
+ * caller ends it when this settles.
  * @throws HubError, StorageError, AbortError
  */
 export async function completeFile(
@@ -44,16 +46,25 @@ export async function completeFile(
   fill: Fill,
   meter: ProgressMeter,
   signal: AbortSignal,
+  onArriving?: (arriving: ArrivingFile) => void,
 ): Promise<void> {
+  let arriving: ArrivingFile | undefined
   for (let again = false; ; again = true) {
     try {
       const writer = await ChunkWriter.open(context.store, file, context.settings.chunkBytes, context.now())
+      if (onArriving !== undefined && !again) {
+        const early = new ArrivingFile(context.store, file, writer.chunkBytes, writer.present)
+        writer.onStored = (index) => early.stored(index)
+        arriving = early
+        onArriving(early)
+      }
       meter.begin(writer.bytesHere)
       await fill(writer, meter, signal)
       await writer.finish(context.now(), () => meter.verifying())
       return
     } catch (error) {
       if (!isAquatintError(error) || !startOver.has(error.code)) throw error
+      arriving?.fail(downloadRestarted(file))
       // A lost chunk has been taken out already; anything else puts all of them in doubt.
       if (error.code !== 'chunk-lost') {
         await context.store.deleteRecord(fileRecordKey(file.key))

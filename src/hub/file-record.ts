@@ -22,6 +22,8 @@ export interface FileRecord {
   readonly verified: boolean
   readonly validator?: string | undefined
   readonly madeFrom?: readonly string[] | undefined
+  /** Made from bytes that are not verified yet: of use to the run that makes it only. */
+  readonly provisional?: boolean | undefined
   /** Milliseconds since 1970. */
   readonly lastUsed: number
 }

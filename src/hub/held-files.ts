@@ -10,6 +10,11 @@ export class HeldFiles {
     else this.#releases.set(key, release)
   }
 
+  release(key: string): void {
+    this.#releases.get(key)?.()
+    this.#releases.delete(key)
+  }
+
   close(): void {
     this.#closed = true
     for (const release of this.#releases.values()) release()

@@ -15,6 +15,7 @@ import {
   newRepositoryRecord,
   noteBegun,
   noteDoubt,
+  noteDropped,
   noteUse,
   repositoryKey,
   type RepositoryRecord,
@@ -84,6 +85,15 @@ export class HubRepository implements Repository {
     this.#held.hold(key, release)
     await noteUse(this.#hub.store, this.#fresh(), { [path]: key })
     return source
+  }
+
+  async drop(path: string): Promise<void> {
+    const file = this.#files.get(path)
+    if (file === undefined) return
+    const key = keyOf(this.#address, this.revision, file)
+    this.#held.release(key)
+    await noteDropped(this.#hub.store, repositoryKey(this.#address.endpoint, this.#address.id, this.revision), path)
+    await this.#hub.cache.deleteFile(key)
   }
 
   /** See OpenRepository. */

@@ -9,6 +9,7 @@ import { allChunks, CachedSource } from './cached-source.js'
 import { CacheManager } from './cache-manager.js'
 import type { ChunkStore } from './chunk-store.js'
 import { completeFile, fromServer, type Downloading, type Fill } from './download-file.js'
+import type { ArrivingFile } from './arriving-file.js'
 import { announce, listen } from './download-channel.js'
 import { asFileRecord, fileRecordKey, type FileRecord } from './file-record.js'
 import { checkMaxBytes } from './file-size.js'
@@ -103,7 +104,7 @@ export class Hub implements Downloading {
     const release = await this.#use(file.key)
     try {
       let source = await this.#cached(file, fill)
-      if (source === undefined) source = await this.#complete(file, fill, meter, signal)
+      if (source === undefined) source = await this.#complete(file, fill, meter, signal, options.onArriving)
       else meter.complete(file.size)
       await this.store.updateRecord(fileRecordKey(file.key), (old) => {
         const record = asFileRecord(old)
@@ -135,7 +136,14 @@ export class Hub implements Downloading {
     }
   }
 
-  async #complete(file: StoredFile, fill: Fill, meter: ProgressMeter, signal: AbortSignal): Promise<ByteSource> {
+  async #complete(
+    file: StoredFile,
+    fill: Fill,
+    meter: ProgressMeter,
+    signal: AbortSignal,
+    onArriving: OpenOptions['onArriving'],
+  ): Promise<ByteSource> {
+    let arriving: ArrivingFile | undefined
     meter.queued()
     // Until it is our turn, another tab downloads this very file.
     const stop = listen(file.key, (progress) => meter.mirror(progress.loaded, progress.phase))
@@ -150,12 +158,19 @@ export class Hub implements Downloading {
         const told = announce(file.key)
         try {
           meter.also(told.post)
-          await completeFile(this, file, fill, meter, signal)
+          await completeFile(this, file, fill, meter, signal, (early) => {
+            arriving = early
+            onArriving?.(early)
+          })
           const source = await this.#cached(file, fill)
           if (source === undefined)
             throw new StorageError('storage-unreadable', `${file.path} was stored, but is not there`, { path: file.path })
           meter.complete()
+          arriving?.complete(source)
           return source
+        } catch (error) {
+          arriving?.fail(signal.aborted ? abortError(signal) : error)
+          throw error
         } finally {
           told.close()
         }

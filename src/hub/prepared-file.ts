@@ -6,11 +6,13 @@
 
 import { InputError } from '../errors.js'
 import { chunkRange } from './chunk-layout.js'
+import { deferred } from './deferred.js'
 import type { Fill } from './download-file.js'
 import { sha256Hex } from './file-hasher.js'
+import { orAbort } from '../util/abort.js'
 import type { Hub, OpenedFile } from './hub.js'
 import { keyOfContent, type StoredFile } from './remote-file.js'
-import type { ByteRange, ByteSource, OpenOptions } from './types.js'
+import type { ByteRange, ByteSource, OpenOptions, ReadOptions } from './types.js'
 
 /** One tensor on its way into a prepared file: the bytes `begin` to `end` of its source. */
 interface PreparedPart {
@@ -31,6 +33,8 @@ export interface Preparation {
   /** `contentKey` of every file that is read. */
   readonly contents: readonly string[]
   readonly parts: readonly PreparedPart[]
+  /** Resolves when all that is read is known to be right, where it is not yet: until then what is made is kept for this run only. */
+  readonly verified?: ((options: ReadOptions) => Promise<void>) | undefined
 }
 
 export interface PreparedFile extends OpenedFile {
@@ -47,9 +51,13 @@ export async function openPrepared(hub: Hub, preparation: Preparation, options: 
   const madeFrom = preparation.contents.map(keyOfContent)
   const file: StoredFile = { repository: 'prepared', path: preparation.name, size, key, madeFrom }
   const whole = new JoinedSource(preparation.parts, ranges, size)
+  const { verified } = preparation
+  let stood = verified === undefined
   const fill: Fill = async (writer, meter, signal) => {
-    for (const index of writer.missing) {
-      const range = chunkRange(index, size, writer.chunkBytes)
+    if (!stood) await writer.setProvisional(true)
+    const rangeOf = (index: number) => chunkRange(index, size, writer.chunkBytes)
+    for await (const index of asTheyArrive(writer.missing, (chunk) => whole.arrived(rangeOf(chunk)), signal)) {
+      const range = rangeOf(index)
       const release = await hub.budget.claim(range.end - range.begin, signal)
       try {
         await writer.put(index, await whole.read(range, { signal }))
@@ -59,6 +67,10 @@ export async function openPrepared(hub: Hub, preparation: Preparation, options: 
         release()
       }
     }
+    if (stood) return
+    await verified?.({ signal })
+    stood = true
+    await writer.setProvisional(false)
   }
   return { ...(await hub.openFile(file, fill, options)), ranges }
 }
@@ -80,6 +92,35 @@ function layOut(parts: readonly PreparedPart[]): Map<string, ByteRange> {
   return ranges
 }
 
+/** The indexes as what they wait for comes, the lowest of those that are ready first. No wait holds memory. */
+async function* asTheyArrive(
+  indexes: readonly number[],
+  arrived: (index: number) => Promise<void>,
+  signal: AbortSignal,
+): AsyncGenerator<number> {
+  const ready = new Set<number>()
+  const failed: unknown[] = []
+  let wake = deferred()
+  for (const index of indexes) {
+    arrived(index)
+      .then(
+        () => ready.add(index),
+        (error: unknown) => failed.push(error),
+      )
+      .finally(() => wake.resolve())
+  }
+  for (let left = indexes.length; left > 0; left--) {
+    while (ready.size === 0 && failed.length === 0) {
+      await orAbort(wake.promise, signal)
+      wake = deferred()
+    }
+    if (failed.length > 0) throw failed[0]
+    const next = Math.min(...ready)
+    ready.delete(next)
+    yield next
+  }
+}
+
 /** The parts one after the other. */
 class JoinedSource implements ByteSource {
   readonly byteLength: number
@@ -92,8 +133,18 @@ class JoinedSource implements ByteSource {
     this.byteLength = byteLength
   }
 
-  async read({ begin, end }: ByteRange, options: { signal: AbortSignal }): Promise<Uint8Array<ArrayBuffer>> {
-    const bytes = new Uint8Array(end - begin)
+  async read(range: ByteRange, options: { signal: AbortSignal }): Promise<Uint8Array<ArrayBuffer>> {
+    const bytes = new Uint8Array(range.end - range.begin)
+    for (const { source, at, needed } of this.#within(range)) bytes.set(await source.read(needed, options), at)
+    return bytes
+  }
+
+  async arrived(range: ByteRange): Promise<void> {
+    for (const { source, needed } of this.#within(range)) await source.arrived?.(needed)
+  }
+
+  /** What a range needs of each part, and where in the range it goes. */
+  *#within({ begin, end }: ByteRange): Generator<{ source: ByteSource; at: number; needed: ByteRange }> {
     for (const part of this.#parts) {
       const place = this.#ranges.get(part.name)
       if (place === undefined) continue
@@ -101,8 +152,7 @@ class JoinedSource implements ByteSource {
       const to = Math.min(end, place.end)
       if (from >= to) continue
       const shift = part.begin - place.begin
-      bytes.set(await part.source.read({ begin: from + shift, end: to + shift }, options), from - begin)
+      yield { source: part.source, at: from - begin, needed: { begin: from + shift, end: to + shift } }
     }
-    return bytes
   }
 }

@@ -93,6 +93,19 @@ export async function noteBegun(store: ChunkStore, fresh: RepositoryRecord, path
   })
 }
 
+/** Notes that a file was given up on purpose: what is left of the repository can still be all that is used of it. */
+export async function noteDropped(store: ChunkStore, key: string, path: string): Promise<void> {
+  await store.updateRecord(key, (old) => {
+    const record = asRepositoryRecord(old)
+    if (record === undefined) return undefined
+    return { ...record, opened: without(path, record.opened), begun: without(path, record.begun ?? {}) }
+  })
+}
+
+function without(path: string, paths: Readonly<Record<string, string>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(paths).filter(([other]) => other !== path))
+}
+
 /** Notes that a repository's files did not fit together. */
 export async function noteDoubt(store: ChunkStore, key: string): Promise<void> {
   await store.updateRecord(key, (old) => {

@@ -20,6 +20,7 @@ import {
   newRepositoryRecord,
   noteBegun,
   noteDoubt,
+  noteDropped,
   noteUse,
   repositoryKey,
   type RepositoryRecord,
@@ -94,6 +95,14 @@ export class StaticRepository implements Repository {
         throw error
       }
     }
+  }
+
+  async drop(path: string): Promise<void> {
+    const sha256 = this.#files?.get(path)?.sha256
+    const key = sha256 === undefined ? addressKey(this.id + encodePath(path)) : hashKey({ algorithm: 'sha256', hex: sha256 })
+    this.#held.release(key)
+    await noteDropped(this.#hub.store, repositoryKey(this.id, '', 'static'), path)
+    await this.#hub.cache.deleteFile(key)
   }
 
   /** See OpenRepository. */

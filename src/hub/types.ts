@@ -21,6 +21,15 @@ export interface ByteSource {
   readonly contentKey?: string | undefined
   /** Exactly `range.end - range.begin` bytes, in memory of the caller's own. @throws HubError, StorageError, AbortError */
   read(range: ByteRange, options?: ReadOptions): Promise<Uint8Array<ArrayBuffer>>
+  /** Resolves when a read of these bytes has nothing to wait for any more. Absent where it never has. @throws as {@link read} */
+  arrived?(range: ByteRange, options?: ReadOptions): Promise<void>
+}
+
+/** A file on its way here. What it gives is not verified yet; reads fail when the download does, or starts over. */
+export interface ArrivingSource extends ByteSource {
+  arrived(range: ByteRange, options?: ReadOptions): Promise<void>
+  /** Resolves when the file is whole and right, and every byte that was read is of it. @throws HubError, StorageError, AbortError */
+  verified(options?: ReadOptions): Promise<void>
 }
 
 /** One file of a repository, as its listing tells. */
@@ -55,6 +64,8 @@ export interface OpenOptions extends ReadOptions {
   /** Refuse a longer file, before anything of it is downloaded. */
   readonly maxBytes?: number | undefined
   readonly onProgress?: ((progress: FileProgress) => void) | undefined
+  /** Called where the file is not here and this worker begins to download it, with what there is of it so far. */
+  readonly onArriving?: ((source: ArrivingSource) => void) | undefined
 }
 
 /** A repository at one fixed revision. */
@@ -70,4 +81,6 @@ export interface Repository {
    * @throws HubError `file-not-found` when the repository has no such path; `file-too-large` when it is longer than `maxBytes`
    */
   open(path: string, options?: OpenOptions): Promise<ByteSource>
+  /** Lets go of an opened file and deletes it from the cache, unless something else has it open. Absent where nothing is cached. */
+  drop?(path: string): Promise<void>
 }

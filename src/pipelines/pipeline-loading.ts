@@ -7,11 +7,11 @@
 import { readConfig, type ModelIndex } from '../checkpoint/model-index.js'
 import { readQuantizationConfig, type ReadQuantization } from '../checkpoint/quantization-config.js'
 import { chooseWeightFiles, listVariants, type WeightFiles } from '../checkpoint/weight-files.js'
-import { listWeightFiles, measureWeights, readWeightTable } from '../checkpoint/weight-table.js'
+import { listWeightFiles, measureWeights, readArrivingTable, readWeightTable } from '../checkpoint/weight-table.js'
 import type { Config, WeightTable } from '../checkpoint/types.js'
 import { CheckpointError, InputError, UnsupportedError } from '../errors.js'
 import { hashKey } from '../hub/remote-file.js'
-import type { Repository } from '../hub/types.js'
+import type { FileProgress, Repository } from '../hub/types.js'
 import { createScheduler, schedulerClassNames } from '../schedulers/registry.js'
 import { throwIfAborted } from '../util/abort.js'
 import { dtypesOf } from './dtypes.js'
@@ -181,11 +181,12 @@ async function loadNetworks(
   )
   const networks = await Promise.all(
     chosen.map(async ({ source, files }): Promise<readonly [string, Network]> => {
-      const read = (signal: AbortSignal | undefined) =>
-        readWeightTable(source.repository, files, {
-          signal,
-          onProgress: (file) => run.report({ type: 'file', component: source.name, file }),
-        })
+      const { repository } = source
+      const reading = (signal: AbortSignal | undefined) => ({
+        signal,
+        onProgress: (file: FileProgress) => run.report({ type: 'file', component: source.name, file }),
+      })
+      const read = (signal: AbortSignal | undefined) => readWeightTable(repository, files, reading(signal))
       const { config = {}, bits = null } = configs.get(source.name) ?? {}
       const { compute, quantization } = dtypes.get(source.name) ?? {}
       // A checkpoint that is quantised already stays as it is.
@@ -200,10 +201,12 @@ async function loadNetworks(
             : await quantize({
                 component: source.name,
                 word: wanted,
-                contents: await contentsOf(source.repository, files, signal),
+                contents: await contentsOf(repository, files, signal),
                 read,
+                readArriving: (signal) => readArrivingTable(repository, files, reading(signal)),
+                drop: options.keepOriginal === false ? () => dropFiles(repository, files) : undefined,
               }),
-        repo: source.repository.id,
+        repo: repository.id,
         dtype: compute,
         quantization: bits === null ? wanted : `q${bits}`,
       }
@@ -228,6 +231,10 @@ async function contentsOf(
   const hashes = new Map((await repository.files({ signal })).map((file) => [file.path, file.sha256]))
   const keys = (await listWeightFiles(repository, files, { signal })).map((path) => hashes.get(path))
   return keys.every((hash) => hash !== undefined) ? keys.map((hash) => hashKey({ algorithm: 'sha256', hex: hash })) : []
+}
+
+async function dropFiles(repository: Repository, files: WeightFiles): Promise<void> {
+  for (const path of await listWeightFiles(repository, files)) await repository.drop?.(path)
 }
 
 /** Bytes of a network's weights as they are stored, and its parameters: of quantised weights those that they stand for. */

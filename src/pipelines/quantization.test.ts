@@ -151,6 +151,26 @@ describe('the cache', () => {
   )
 })
 
+test('without the original in the cache the next start makes no request', { timeout: 120_000 }, async () => {
+  const server = await startHubServer({ repositories: { 'tiny/sdxl': repo } })
+  try {
+    const hub = await Hub.open({ store: new MemoryStore() })
+    const load = (dtype: 'q8' | 'q4') => paint('tiny/sdxl', { dtype, hub, endpoint: server.url, keepOriginal: false })
+    const first = await load('q8')
+    const weights = (await hub.cache.files()).filter(({ path }) => path.endsWith('.safetensors')).map(({ path }) => path)
+    // The autoencoder is not quantised: it has no other form.
+    expect(weights).toEqual(['vae/diffusion_pytorch_model.safetensors'])
+    server.clearLog()
+    const second = await load('q8')
+    expect(server.log).toEqual([])
+    expect(second.image.data).toEqual(first.image.data)
+    await load('q4')
+    expect(server.log.filter((entry) => entry.kind === 'file').length).toBeGreaterThan(2)
+  } finally {
+    await server.close()
+  }
+})
+
 const readA = (table: WeightTable, signal?: AbortSignal) => table.get('a')!.source.read({ begin: 0, end: 32 }, { signal })
 
 test('a small form whose original could not be read is made again by the next read, under its own signal', async () => {

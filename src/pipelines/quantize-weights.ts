@@ -1,13 +1,14 @@
 /**
- * A network's weights quantised: made from the checkpoint tensor by tensor and kept in the cache, so that the next start reads the small
- * form only, and needs the original no more. Without a cache they are made anew each time they are loaded. Either way no tensor is ever
- * whole in memory.
+ * A network's weights quantised: made from the checkpoint tensor by tensor, while it is being downloaded, and kept in the cache, so that
+ * the next start reads the small form only, and needs the original no more. Without a cache they are made anew each time they are loaded.
+ * Either way no tensor is ever whole in memory.
  */
 
 import { convertTable } from '../checkpoint/convert.js'
 import { quantizeVersion } from '../checkpoint/quantize.js'
+import type { ArrivingTable } from '../checkpoint/weight-table.js'
 import type { SafetensorsDType, TensorEntry, WeightTable } from '../checkpoint/types.js'
-import { CheckpointError } from '../errors.js'
+import { AquatintError, CheckpointError } from '../errors.js'
 import { sha256Hex } from '../hub/file-hasher.js'
 import type { Hub } from '../hub/hub.js'
 import { openPrepared } from '../hub/prepared-file.js'
@@ -24,6 +25,10 @@ export interface QuantizeRequest {
   readonly contents: readonly string[]
   /** Opens the original: now, or later where some of it is needed again. */
   readonly read: (signal: AbortSignal | undefined) => Promise<WeightTable>
+  /** Opens it while it comes; absent where it is here. */
+  readonly readArriving?: ((signal: AbortSignal | undefined) => Promise<ArrivingTable>) | undefined
+  /** Deletes the original from the cache once the small form is there; absent where it stays. */
+  readonly drop?: (() => Promise<void>) | undefined
 }
 
 export interface QuantizedWeights {
@@ -40,36 +45,71 @@ interface Remembered {
 
 /** @throws CheckpointError `weight-not-finite`, `weight-too-large`, `quantized-name`; HubError, StorageError, AbortError */
 export async function quantizeWeights(request: QuantizeRequest, hub: Hub | undefined, run: Run): Promise<QuantizedWeights> {
-  const { component, word, contents, read } = request
+  const { component, word, contents, read, readArriving, drop } = request
   const quantize = quantizeOptions(word)
   const recipe = JSON.stringify({ kind: 'quantize', version: quantizeVersion, rest: 'F16', ...quantize })
-  const make = async (signal: AbortSignal | undefined) => {
-    const original = await read(signal)
-    return { original, converted: convertTable(original, { dtype: 'F16', quantize }) }
-  }
+  const convert = (original: WeightTable) => convertTable(original, { dtype: 'F16', quantize })
   if (hub !== undefined && contents.length > 0) {
     const known = asRemembered(await hub.store.record(await recordKey(recipe, contents)))
-    if (known !== undefined)
-      return store(
-        hub,
-        lazyTable(known, async (signal) => (await make(signal)).converted),
-        contents,
-      )
+    if (known !== undefined) return reopen(hub, known, contents)
+    const made = readArriving === undefined ? undefined : await makeWhileArriving(hub, readArriving)
+    if (made !== undefined) return made
   }
-  const { original, converted } = await make(run.signal)
+  const original = await read(run.signal)
+  const converted = convert(original)
   const found = new Set([...original.values()].map((entry) => entry.source.contentKey))
   const keys = [...found].filter((key) => key !== undefined)
   // A source that nothing names (a folder on disk) may be another one tomorrow.
   if (hub === undefined || keys.length < found.size) return { table: converted, release: () => {} }
-  const stored = await store(hub, converted, keys)
-  const tensors = [...converted.values()].map(({ name, dtype, shape, begin, end }) => [name, dtype, shape, end - begin] as const)
-  await hub.store.putRecord(await recordKey(recipe, keys), { version: 1, tensors } satisfies Remembered)
-  return stored
+  return make(hub, converted, keys)
 
-  async function store(hub: Hub, table: WeightTable, keys: readonly string[]): Promise<QuantizedWeights> {
+  /** Makes the small form of what is not verified yet. Undefined where that went wrong in a way that verified bytes may not. */
+  async function makeWhileArriving(
+    hub: Hub,
+    open: NonNullable<QuantizeRequest['readArriving']>,
+  ): Promise<QuantizedWeights | undefined> {
+    try {
+      const { table, verified } = await open(run.signal)
+      return await make(hub, convert(table), contents, verified)
+    } catch (error) {
+      if (error instanceof CheckpointError || (error instanceof AquatintError && error.code === 'download-restarted'))
+        return undefined
+      throw error
+    }
+  }
+
+  async function make(
+    hub: Hub,
+    table: WeightTable,
+    keys: readonly string[],
+    verified?: ArrivingTable['verified'],
+  ): Promise<QuantizedWeights> {
+    const stored = await store(hub, table, keys, verified)
+    const tensors = [...table.values()].map(({ name, dtype, shape, begin, end }) => [name, dtype, shape, end - begin] as const)
+    const remembered: Remembered = { version: 1, tensors }
+    await hub.store.putRecord(await recordKey(recipe, keys), remembered)
+    if (drop === undefined) return stored
+    // Opened anew, the small form holds nothing of the original any more.
+    const reopened = await reopen(hub, remembered, keys)
+    stored.release()
+    await drop()
+    return reopened
+  }
+
+  function reopen(hub: Hub, known: Remembered, keys: readonly string[]): Promise<QuantizedWeights> {
+    const table = lazyTable(known, async (signal) => convert(await read(signal)))
+    return store(hub, table, keys)
+  }
+
+  async function store(
+    hub: Hub,
+    table: WeightTable,
+    keys: readonly string[],
+    verified?: ArrivingTable['verified'],
+  ): Promise<QuantizedWeights> {
     const prepared = await openPrepared(
       hub,
-      { name: `${component} (${word})`, recipe, contents: keys.toSorted(), parts: [...table.values()] },
+      { name: `${component} (${word})`, recipe, contents: keys.toSorted(), parts: [...table.values()], verified },
       { signal: run.signal, onProgress: (file) => run.report({ type: 'file', component, file }) },
     )
     const placed = [...table].map(([name, entry]): [string, TensorEntry] => {

@@ -44,6 +44,8 @@ export interface LoadPipelineOptions {
    * stored in, where the device can. Quantised ones are made once and kept in the cache beside the original.
    */
   readonly dtype?: WeightsDType | Readonly<Record<string, WeightsDType>> | undefined
+  /** False deletes the original of quantised weights from the cache once they are made: another `dtype` downloads it again. Default true. */
+  readonly keepOriginal?: boolean | undefined
   /** `auto`: a real GPU if there is one, else wasm. */
   readonly device?: DeviceKind | 'auto' | undefined
   /** Where weights are, and when. Default `auto`. */

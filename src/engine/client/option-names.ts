@@ -16,6 +16,7 @@ const load: Names<LoadPipelineOptions> = {
   device: true,
   offload: true,
   maxMemory: true,
+  keepOriginal: true,
   vaeTiling: true,
   components: true,
   revalidate: true,
