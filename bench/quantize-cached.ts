@@ -1,6 +1,8 @@
 /**
- * `node scripts/run.mjs bench/quantize-cached.ts [--blocks N]`: blocks of T5-xxl, float16 and downloaded, made small in Chromium and opened
- * again after a restart of the browser: seconds, bytes, and the renderer's peak memory above idle. Needs Linux, for /proc.
+ * `node scripts/run.mjs bench/quantize-cached.ts [--blocks N] [--rate BYTES]`: blocks of T5-xxl, float16 and downloaded, made small in
+ * Chromium and opened again after a restart of the browser; and from an empty cache, with a server that gives each stream so many bytes a
+ * second, made after the download against made while it goes on. Seconds, bytes, and the renderer's peak memory above idle. Needs Linux, for
+ * /proc.
  */
 
 import { parseArgs } from 'node:util'
@@ -8,6 +10,7 @@ import type { Page } from '@playwright/test'
 import { launchBrowser } from '../e2e/hub/browser.js'
 import { servePage } from '../e2e/hub/harness.js'
 import { startHubServer } from '../e2e/hub-server/server.js'
+import { parseMemorySize } from '../src/runtime/memory-size.js'
 import { publishedModel } from './memory/weight-tables.js'
 import { virtualCheckpoint } from './quantize/virtual-checkpoint.js'
 import { renderersOf, watchPeak } from './renderer-memory.js'
@@ -24,7 +27,10 @@ function blocksOfT5(blocks: number): readonly (readonly [string, readonly number
 
 /** Runs the bench. */
 export async function main(args: readonly string[]): Promise<void> {
-  const { values } = parseArgs({ args: [...args], options: { blocks: { type: 'string', default: '4' } } })
+  const { values } = parseArgs({
+    args: [...args],
+    options: { blocks: { type: 'string', default: '4' }, rate: { type: 'string', default: '3MB' } },
+  })
   const server = await startHubServer({ repositories: { [id]: virtualCheckpoint(blocksOfT5(Number(values.blocks)), 1e9) } })
   await server.commit(id)
   const served = await servePage('../../bench/quantize/worker.ts')
@@ -50,10 +56,41 @@ export async function main(args: readonly string[]): Promise<void> {
       )
       if (server.log.some((entry) => entry.kind === 'file')) throw new Error('Something was downloaded again')
     }
+    await browser.close()
+    server.setFaults({ bytesPerSecond: parseMemorySize(values.rate, '--rate') })
+    console.log(`\nFrom an empty cache, ${values.rate} per second and stream:`)
+    console.log('| q4 | seconds | renderer peak above idle, MB |\n| --- | --- | --- |')
+    const after = await fromEmpty(served.url, server.url, ['fill', 'q4'])
+    console.log(`| downloaded (${after.seconds[0]?.toFixed(1)}), then made (${after.seconds[1]?.toFixed(1)}) | ${cells(after)} |`)
+    const during = await fromEmpty(served.url, server.url, ['arriving'])
+    console.log(`| made while it is downloaded | ${cells(during)} |`)
   } finally {
     await browser.close()
     await Promise.all([server.close(), served.close()])
   }
+}
+
+/** What the methods take one after the other in a browser of their own. */
+async function fromEmpty(site: string, endpoint: string, methods: readonly string[]): Promise<FromEmpty> {
+  const browser = await launchBrowser()
+  try {
+    const page = await open(await browser.newPage(), site)
+    const peak = watchPeak(renderersOf(browser.profile))
+    const seconds: number[] = []
+    for (const method of methods) seconds.push((await call(page, method, endpoint)).seconds)
+    return { seconds, peak: peak() }
+  } finally {
+    await browser.close()
+  }
+}
+
+interface FromEmpty {
+  readonly seconds: readonly number[]
+  readonly peak: number
+}
+
+function cells({ seconds, peak }: FromEmpty): string {
+  return `${seconds.reduce((sum, part) => sum + part, 0).toFixed(1)} | ${(peak / 1e6).toFixed(0)}`
 }
 
 async function open(page: Page, url: string): Promise<Page> {

@@ -2,24 +2,37 @@
 
 import type { Config } from '../../src/checkpoint/types.js'
 import type { NetworkClass } from '../../src/models/match-weights.js'
-import type { OffloadMode, QuantizationName } from '../../src/pipelines/types.js'
-import type { MemorySnapshot, Shapes } from '../../src/runtime/types.js'
+import type { OffloadMode, QuantizationName, WeightsDType } from '../../src/pipelines/types.js'
+import type { DeviceKind, MemorySnapshot, Shapes } from '../../src/runtime/types.js'
 
-/** One image by the public API. */
+/** Images of one seed by the public API. */
 export interface ImageRequest {
   readonly endpoint: string
   readonly repo: string
+  readonly device: DeviceKind
+  readonly dtype?: WeightsDType | undefined
   readonly offload: OffloadMode
   readonly maxMemory: number | undefined
   readonly size: number
   readonly steps: number
+  readonly guidanceScale?: number | undefined
+  /** How often the image is made. */
+  readonly images: number
 }
 
 export interface ImageResult {
+  readonly device: string
+  /** What the denoiser computes in. */
+  readonly computes: string
+  /** Bytes of all weights in the form that is kept. */
+  readonly weightBytes: number
+  /** With an empty cache, and again from what the first load left there. */
   readonly loadSeconds: number
-  /** The first image, which compiles every kernel, and the one after. */
-  readonly firstSeconds: number
-  readonly secondSeconds: number
+  readonly reloadSeconds: number
+  /** Each image; the first one compiles every kernel. */
+  readonly imageSeconds: readonly number[]
+  /** One step of the last image, the first of them left out; NaN of a single step. */
+  readonly stepSeconds: number
   readonly memory: MemorySnapshot
   /** A number for the pixels: equal for equal images. */
   readonly pixels: number

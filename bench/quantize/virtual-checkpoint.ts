@@ -9,8 +9,12 @@ const bytesOf = (shape: readonly number[]) => shape.reduce((product, dim) => pro
 
 const digits = (n: number) => String(n).padStart(5, '0')
 
-/** A component's files by name: float16 tensors of these shapes in shards of at most `shardBytes`, and the index. */
-export function virtualCheckpoint(tensors: Shapes, shardBytes: number): Record<string, VirtualFile | string> {
+/** A component's files by name: float16 tensors of these shapes in shards of at most `shardBytes`, and the index. `base` is its library's. */
+export function virtualCheckpoint(
+  tensors: Shapes,
+  shardBytes: number,
+  base: 'model' | 'diffusion_pytorch_model' = 'model',
+): Record<string, VirtualFile | string> {
   const shards: (readonly [string, readonly number[]])[][] = [[]]
   let size = 0
   for (const tensor of tensors) {
@@ -22,12 +26,12 @@ export function virtualCheckpoint(tensors: Shapes, shardBytes: number): Record<s
     shards.at(-1)?.push(tensor)
     size += bytes
   }
-  if (shards.length === 1) return { 'model.safetensors': virtualShard(tensors) }
-  const named = shards.map((shard, i) => [`model-${digits(i + 1)}-of-${digits(shards.length)}.safetensors`, shard] as const)
+  if (shards.length === 1) return { [`${base}.safetensors`]: virtualShard(tensors) }
+  const named = shards.map((shard, i) => [`${base}-${digits(i + 1)}-of-${digits(shards.length)}.safetensors`, shard] as const)
   const weightMap = Object.fromEntries(named.flatMap(([name, shard]) => shard.map(([tensor]) => [tensor, name])))
   const index = { metadata: { total_size: tensors.reduce((sum, [, shape]) => sum + bytesOf(shape), 0) }, weight_map: weightMap }
   return {
-    'model.safetensors.index.json': JSON.stringify(index),
+    [`${base}.safetensors.index.json`]: JSON.stringify(index),
     ...Object.fromEntries(named.map(([name, shard]) => [name, virtualShard(shard)])),
   }
 }

@@ -1,6 +1,9 @@
-/** The worker of bench/quantize-cached.ts: fills the cache, then makes the small form of what is there, then opens that alone. */
+/**
+ * The worker of bench/quantize-cached.ts: fills the cache, makes the small form of what is there or of what is still coming, and opens that
+ * alone.
+ */
 
-import { listWeightFiles, measureWeights, readWeightTable } from '../../src/checkpoint/weight-table.js'
+import { listWeightFiles, measureWeights, readArrivingTable, readWeightTable } from '../../src/checkpoint/weight-table.js'
 import { chooseWeightFiles } from '../../src/checkpoint/weight-files.js'
 import { Hub } from '../../src/hub/hub.js'
 import { openRepository } from '../../src/hub/open-repository.js'
@@ -18,10 +21,11 @@ const methods: Record<string, (id: string, endpoint: string) => Promise<number>>
   },
   q8: (id, endpoint) => open(id, endpoint, 'q8'),
   q4: (id, endpoint) => open(id, endpoint, 'q4'),
+  arriving: (id, endpoint) => open(id, endpoint, 'q4', true),
 }
 
 /** Opens the small form, which is made where it is not there. Gives its bytes. */
-async function open(id: string, endpoint: string, word: 'q8' | 'q4'): Promise<number> {
+async function open(id: string, endpoint: string, word: 'q8' | 'q4', early = false): Promise<number> {
   const hub = await Hub.open()
   const repository = await openRepository(hub, id, { endpoint })
   const listed = await repository.files()
@@ -34,7 +38,8 @@ async function open(id: string, endpoint: string, word: 'q8' | 'q4'): Promise<nu
     hashKey({ algorithm: 'sha256', hex: listed.find((file) => file.path === path)?.sha256 ?? '' }),
   )
   const read = () => readWeightTable(repository, files)
-  const { table } = await quantizeWeights({ component: 'text_encoder_3', word, contents, read }, hub, new Run({}))
+  const readArriving = early ? () => readArrivingTable(repository, files) : undefined
+  const { table } = await quantizeWeights({ component: 'text_encoder_3', word, contents, read, readArriving }, hub, new Run({}))
   return measureWeights(table).bytes
 }
 

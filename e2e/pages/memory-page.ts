@@ -3,46 +3,53 @@ import { DiffusionPipeline, type PipelineProgress } from '../../src/index.js'
 import type { MemorySnapshot } from '../../src/runtime/types.js'
 import type { NetworkResult } from '../../bench/memory/protocol.js'
 
-window.makeImage = async ({ endpoint, repo, offload, maxMemory, size, steps }) => {
+window.makeImage = async ({ repo, size, steps, guidanceScale, images, maxMemory, ...options }) => {
   let memory: MemorySnapshot | undefined
   const onProgress = (progress: PipelineProgress) => {
     if (progress.type === 'memory') memory = progress.memory
   }
+  const load = () =>
+    DiffusionPipeline.fromPretrained(repo, { ...options, ...(maxMemory === undefined ? {} : { maxMemory }), onProgress })
   const began = performance.now()
-  const pipeline = await DiffusionPipeline.fromPretrained(repo, {
-    endpoint,
-    device: 'webgpu',
-    offload,
-    ...(maxMemory === undefined ? {} : { maxMemory }),
-    onProgress,
-  })
-  const loaded = performance.now()
+  await (await load()).dispose()
+  const loadSeconds = secondsSince(began)
+  const again = performance.now()
+  const pipeline = await load()
+  const reloadSeconds = secondsSince(again)
   try {
-    const generate = async () => {
-      const { images } = await pipeline.generate('a red boat on a lake', {
+    const { info } = pipeline
+    const imageSeconds: number[] = []
+    let stepSeconds = Number.NaN
+    let pixels: number | undefined
+    while (imageSeconds.length < images) {
+      const start = performance.now()
+      const stepsAt: number[] = []
+      const { images: made } = await pipeline.generate('a red boat on a lake', {
         width: size,
         height: size,
         numInferenceSteps: steps,
+        ...(guidanceScale === undefined ? {} : { guidanceScale }),
         seed: 5,
         onProgress,
+        onStep: () => void stepsAt.push(performance.now()),
       })
-      return hash(images[0]?.data ?? new Uint8ClampedArray())
+      imageSeconds.push(secondsSince(start))
+      stepSeconds = ((stepsAt.at(-1) ?? 0) - (stepsAt[0] ?? 0)) / (stepsAt.length - 1) / 1000
+      const next = hash(made[0]?.data ?? new Uint8ClampedArray())
+      pixels ??= next
+      if (next !== pixels) throw new Error('The same seed gave another image')
     }
-    const pixels = await generate()
-    const first = performance.now()
-    if ((await generate()) !== pixels) throw new Error('The same seed gave another image')
-    const second = performance.now()
-    if (memory === undefined) throw new Error('The pipeline told nothing of its memory')
-    return {
-      loadSeconds: (loaded - began) / 1000,
-      firstSeconds: (first - loaded) / 1000,
-      secondSeconds: (second - first) / 1000,
-      memory,
-      pixels,
-    }
+    if (memory === undefined || pixels === undefined) throw new Error('The pipeline told nothing of its memory')
+    const weightBytes = Object.values(info.components).reduce((sum, { bytes }) => sum + bytes, 0)
+    const { description: device } = info.device
+    return { device, computes: info.dtype, weightBytes, loadSeconds, reloadSeconds, imageSeconds, stepSeconds, memory, pixels }
   } finally {
     await pipeline.dispose()
   }
+}
+
+function secondsSince(start: number): number {
+  return (performance.now() - start) / 1000
 }
 
 /** FNV-1a of the bytes. */

@@ -21,6 +21,10 @@ const shard = weightsFile()
 const settings = { chunkBytes: 16_384, pieceBytes: 8192, memoryBytes: 1 << 18, retryBaseMs: 1 }
 const files = { kind: 'single', path: 'w.safetensors', variant: null } as const
 
+/** Sign and exponent of a number of the first tensor, whose codes are stored long before the hash can tell. */
+const wrongByte = shard.byteLength - 4 * (4 * rows * columns + columns) + 4 * 100 + 3
+const wrongNumber = { match: { host: 'cdn', covers: wrongByte }, flipByteAt: wrongByte } as const
+
 /** Linear weights and a norm, all numbers finite: 0.26 MB. */
 function weightsFile(): Uint8Array<ArrayBuffer> {
   const bytes = 4 * rows * columns
@@ -142,8 +146,7 @@ test('a download that turns out wrong leaves nothing behind of what was made fro
   const store = new WatchedStore()
   const wanted = await expected()
   const open = holdTheEnd()
-  // In the first tensor: its codes are stored before the hash can tell.
-  server.setFaults({ rules: [{ match: { host: 'cdn', covers: 4096 }, times: 1, flipByteAt: 4097 }] })
+  server.setFaults({ rules: [{ ...wrongNumber, times: 1 }] })
   const quantized = quantize(store)
   await store.made
   open()
@@ -152,7 +155,7 @@ test('a download that turns out wrong leaves nothing behind of what was made fro
 })
 
 test('a download that stays wrong is the error that it is without quantising', async () => {
-  server.setFaults({ rules: [{ match: { host: 'cdn', covers: 4096 }, flipByteAt: 4097 }] })
+  server.setFaults({ rules: [wrongNumber] })
   const store = new MemoryStore()
   await expect(quantize(store)).rejects.toMatchObject({ code: 'hash-mismatch' })
   expect(await store.chunkFiles()).toEqual([])
