@@ -1,0 +1,104 @@
+/**
+ * The shell snippets of the documents, run as they stand: `aquatint` in this process on small fixtures, in one folder for each document,
+ * so that a command finds what the one before it made. What installs or tests the project itself is only looked up.
+ */
+
+import { execFileSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { run } from '../../cli/testing.js'
+import { startHubServer } from '../hub-server/server.js'
+import type { HubServer } from '../hub-server/types.js'
+import { findSnippet, readSnippets } from './read-docs.js'
+
+/** What the documents' folders stand for. */
+const folders: Readonly<Record<string, string>> = { sdxl: 'tiny-sdxl', sd3: 'tiny-sd3', 'my-model': 'tiny-sdxl' }
+const { scripts } = JSON.parse(readFileSync('package.json', 'utf8')) as { scripts: Record<string, string> }
+const root = resolve('.')
+let [work, hub]: [string, HubServer | undefined] = ['', undefined]
+
+beforeAll(async () => {
+  work = mkdtempSync(join(tmpdir(), 'aquatint-docs-'))
+  hub = await startHubServer({ repositories: { 'stabilityai/stable-diffusion-xl-base-1.0': 'fixtures/tiny-sdxl/repo' } })
+})
+afterAll(async () => {
+  await hub?.close()
+  rmSync(work, { recursive: true })
+})
+
+/** The folder in which a document's commands run. */
+function folderOf(file: string): string {
+  const folder = join(work, file.replaceAll('/', '-'))
+  if (!existsSync(folder)) {
+    for (const [name, fixture] of Object.entries(folders)) {
+      cpSync(`fixtures/${fixture}/repo`, join(folder, name), { recursive: true })
+    }
+  }
+  return folder
+}
+
+const commands = readSnippets('sh').flatMap(({ file, code }) =>
+  code
+    .split('\n')
+    .map((line) => line.replace(/ +#.*$/, '').trim())
+    .filter((line) => line !== '')
+    .map((command) => ({ file, command })),
+)
+
+test('there are commands', () => expect(commands.length).toBeGreaterThan(10))
+
+test.each(commands)('$file: $command', async ({ file, command }) => {
+  const [program, ...args] = command.replace(/^npx /, '').split(' ')
+  if (program === 'aquatint') await runAquatint(folderOf(file), args)
+  else if (program === 'npm') expect(Object.keys(scripts)).toContain(args[0] === 'run' ? args[1] : args[0])
+  else throw new Error(`Nothing runs ${command}`)
+  if (args[1] === 'plan') expect((await run(['inspect', ...args.slice(args.indexOf('--') + 1)])).code).toBe(0)
+})
+
+/** Runs a command line with its paths in `folder`; a server is asked for its listing and then stopped. */
+async function runAquatint(folder: string, words: readonly string[]): Promise<void> {
+  const inFolder = (word: string) => (/^\.\//.test(word) || /^s[\w-]+$/.test(word) ? join(folder, word) : word)
+  const [name = '', ...rest] = words
+  const args = [name, ...rest.map((word, i) => (i === 0 || rest[i - 1] === '--out' ? inFolder(word) : word))]
+  if (args.includes('stabilityai/stable-diffusion-xl-base-1.0')) args.push('--endpoint', hub?.url ?? '')
+  if (name !== 'serve') {
+    const { code, stderr } = await run(args)
+    expect([code, stderr.includes('error')]).toEqual([0, false])
+    return
+  }
+  const stop = new AbortController()
+  let listed: Promise<{ readonly files: readonly { readonly path: string }[] }> | undefined
+  const { code } = await run([...args, '--port', '0', '--json'], {
+    signal: stop.signal,
+    stdout: (text) => {
+      const { url } = JSON.parse(text) as { url: string }
+      listed = fetch(`${url}files.json`).then((answer) => answer.json() as NonNullable<typeof listed>)
+      listed.finally(() => stop.abort()).catch(() => {})
+    },
+  })
+  const paths = (await listed)?.files.map(({ path }) => path)
+  expect(code).toBe(0)
+  expect(paths).toContain('model_index.json')
+}
+
+test('the script of the guide lists a folder, with hashes', () => {
+  const folder = join(work, 'listed')
+  cpSync('fixtures/tiny-sd15/repo', folder, { recursive: true })
+  mkdirSync(join(work, 'script'))
+  const script = join(work, 'script', 'list-files.mjs')
+  writeFileSync(script, findSnippet('files.json', 'js').code)
+  // Twice: the list does not list itself.
+  for (let i = 0; i < 2; i++) execFileSync(process.execPath, [script, folder], { cwd: root })
+  const { files } = JSON.parse(readFileSync(join(folder, 'files.json'), 'utf8')) as {
+    files: { path: string; size: number; sha256: string }[]
+  }
+  expect(files.map(({ path }) => path)).toContain('unet/config.json')
+  expect(files.map(({ path }) => path)).not.toContain('files.json')
+  for (const { path, size, sha256 } of files) {
+    const bytes = readFileSync(join(folder, path))
+    expect([size, sha256]).toEqual([bytes.length, createHash('sha256').update(bytes).digest('hex')])
+  }
+})
