@@ -1,28 +1,23 @@
-/** Issue 6, promise 9: the snippets of docs/embedding.md, run as they stand there; only hosts and the model's size are the test's. */
+/** Issue 6, promise 9: the documents' snippets in HTML, run as they stand there; only hosts and the model's size are the test's. */
 
-import { readFileSync } from 'node:fs'
 import type { Page } from '@playwright/test'
+import { findSnippet, readSnippets } from './docs/read-docs.js'
 import type { HubServer } from './hub-server/types.js'
 import { expect, site, size, test } from './ui/page-harness.js'
 import { startSite } from './ui/site-server.js'
 
 const documented = 'stable-diffusion-v1-5/stable-diffusion-v1-5'
-const snippets = [...readFileSync('docs/embedding.md', 'utf8').matchAll(/```html\n(.*?)```/gs)].map(([, code = '']) => code)
 
 /** The snippet that contains `text`, as a page on an origin of its own. */
 async function openSnippet(page: Page, server: HubServer, text: string, work: () => Promise<void>): Promise<void> {
-  const found = snippets.filter((snippet) => snippet.includes(text))
-  expect(found).toHaveLength(1)
-  server.setRepository(documented, 'fixtures/tiny-sd15/repo')
+  server.setRepository(documented, 'fixtures/tiny-sdxl/repo')
   const quick = { endpoint: server.url, device: 'wasm', steps: '2', width: String(size), height: String(size) }
   const attributes = Object.entries(quick).map(([name, value]) => `${name}="${value}"`)
   const pages: Record<string, { html: string }> = {}
   const other = await startSite(pages)
-  const html = (found[0] ?? '')
-    .replaceAll('https://aquatint.example', site)
+  const html = findSnippet(text, 'html')
+    .code.replaceAll('https://aquatint.example', site)
     .replaceAll('https://your.example', other.url)
-    // The fixture has no half-precision files.
-    .replace('variant="fp16"', '')
     .replace('<aquatint-prompt\n', `<aquatint-prompt ${attributes.join(' ')}\n`)
     .replace('<aquatint-prompt ', `<aquatint-prompt ${attributes.join(' ')} `)
     .replace('embed.html?', `embed.html?${new URLSearchParams(quick).toString()}&`)
@@ -36,8 +31,18 @@ async function openSnippet(page: Page, server: HubServer, text: string, work: ()
 }
 
 test('every HTML snippet has a test', () => {
-  const texts = ['a cute dog running', 'id="said"', '<form', 'part(run)', '<iframe']
-  expect(snippets.map((snippet) => texts.filter((text) => snippet.includes(text)).length)).toEqual(snippets.map(() => 1))
+  const texts = ['variant="fp16"></aquatint-prompt>', 'a cute dog running', 'id="said"', '<form', 'part(run)', '<iframe']
+  const found = readSnippets('html').map(({ code }) => texts.filter((text) => code.includes(text)))
+  expect(found.flat().sort()).toEqual(texts.sort())
+  expect(found).toHaveLength(texts.length)
+})
+
+test('the tag of the README', async ({ page, server }) => {
+  await openSnippet(page, server, 'variant="fp16"></aquatint-prompt>', async () => {
+    await page.getByLabel('Prompt', { exact: true }).fill('a boat')
+    await page.getByRole('button', { name: 'Generate' }).click()
+    await expect(page.getByRole('img', { name: 'a boat' })).toBeVisible({ timeout: 60_000 })
+  })
 })
 
 test('one tag', async ({ page, server }) => {

@@ -1,6 +1,7 @@
 /** Issue 6, promise 7: one script tag, on another origin, under a strict policy, twice on a page, in forms; and in a frame. */
 
 import type { Page } from '@playwright/test'
+import { findSnippet } from './docs/read-docs.js'
 import type { HubServer } from './hub-server/types.js'
 import { expect, model, site, size, test } from './ui/page-harness.js'
 import { startSite, type ServedPage } from './ui/site-server.js'
@@ -10,14 +11,16 @@ function tag(server: HubServer, more = ''): string {
   return `<aquatint-prompt model="${model}" endpoint="${server.url}" device="wasm" steps="2" width="${size}" height="${size}" seed="7" ${more}></aquatint-prompt>`
 }
 
-/** The strictest policy the widget runs under: no inline script or style, no eval, no data: or blob: images. */
+/** The policy of the guide: no inline script or style, no eval, no data: or blob: images. Only its hosts are the test's. */
 function policy(server: HubServer): string {
-  return [
-    `default-src 'none'`,
-    `script-src ${site} 'wasm-unsafe-eval'`,
-    `worker-src blob: ${site}`,
-    `connect-src ${site} ${server.url} ${server.cdnUrl}`,
-  ].join('; ')
+  const { code } = findSnippet('wasm-unsafe-eval', 'http')
+  expect(code).toMatch(/^Content-Security-Policy: [^\n]+\n$/)
+  return code
+    .slice(code.indexOf(' '))
+    .trim()
+    .replaceAll('https://aquatint.example', site)
+    .replace('https://huggingface.co', server.url)
+    .replace('https://*.hf.co', server.cdnUrl)
 }
 
 /** Opens a page of another origin, and fails on anything its policy refuses. */
@@ -189,6 +192,45 @@ test('the frame answers its page by messages', async ({ page, server }) => {
     expect(answer).toMatchObject({ id: 'mine', prompt: 'a red apple' })
     expect(answer.files).toBeGreaterThan(100)
     expect(answer.types).toEqual(expect.arrayContaining(['ready', 'state', 'step', 'height', 'image']))
+  } finally {
+    await other.close()
+  }
+})
+
+test('the frame obeys the page that holds it, not another window of the same origin', async ({ page }) => {
+  const asks = `<!doctype html><title>Sibling</title><script>
+    addEventListener('message', ({ data }) => {
+      parent.frames[0].postMessage({ aquatint: 1, type: 'set', settings: { prompt: data } }, '*')
+      parent.postMessage('asked', '*')
+    })
+  </script>`
+  const other = await startSite({ '/': { html: '<!doctype html><title>Framed</title>' }, '/sibling': { html: asks } })
+  try {
+    await page.goto(other.url)
+    await page.evaluate(
+      ([src, origin]) =>
+        new Promise<void>((resolve) => {
+          const frame = document.createElement('iframe')
+          const sibling = document.createElement('iframe')
+          window.addEventListener('message', ({ data, source }: MessageEvent<unknown>) => {
+            if (source === frame.contentWindow && (data as { type?: string }).type === 'ready') {
+              sibling.src = '/sibling'
+              sibling.addEventListener('load', () => sibling.contentWindow?.postMessage('by a sibling', '*'))
+              document.body.append(sibling)
+            } else if (data === 'asked') {
+              // Messages of one window to another come in order; the sibling's has been sent before this one.
+              frame.contentWindow?.postMessage({ aquatint: 1, type: 'set', settings: { negativePrompt: 'by the page' } }, origin)
+              resolve()
+            }
+          })
+          frame.src = src
+          document.body.append(frame)
+        }),
+      [`${site}/embed.html?origin=${other.url}&prompt=untouched`, site] as const,
+    )
+    const frame = page.frameLocator('iframe').first()
+    await expect(frame.getByLabel('Negative prompt')).toHaveValue('by the page')
+    await expect(frame.getByLabel('Prompt', { exact: true })).toHaveValue('untouched')
   } finally {
     await other.close()
   }

@@ -60,7 +60,7 @@ test.each(commands)('$file: $command', async ({ file, command }) => {
 
 /** Runs a command line with its paths in `folder`; a server is asked for its listing and then stopped. */
 async function runAquatint(folder: string, words: readonly string[]): Promise<void> {
-  const inFolder = (word: string) => (/^\.\//.test(word) || /^s[\w-]+$/.test(word) ? join(folder, word) : word)
+  const inFolder = (word: string) => (word.startsWith('./') || /^s[\w-]+$/.test(word) ? join(folder, word) : word)
   const [name = '', ...rest] = words
   const args = [name, ...rest.map((word, i) => (i === 0 || rest[i - 1] === '--out' ? inFolder(word) : word))]
   if (args.includes('stabilityai/stable-diffusion-xl-base-1.0')) args.push('--endpoint', hub?.url ?? '')

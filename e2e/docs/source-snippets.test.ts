@@ -47,13 +47,16 @@ test('the UNet of the guide is written and matched', async () => {
   ])
 })
 
+const wave = (count: number, phase: number) => Float32Array.from({ length: count }, (_, i) => Math.sin(i * 1.7 + phase))
+
+const gelu = (x: number) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)))
+
 test('the example of a new network computes what diffusers’ class does', async () => {
   const { pixArtTextProjection } = (await import(placed('projection', findSnippet('pixArtTextProjection', 'ts').code))) as {
     pixArtTextProjection: (config: Config, shape: object, options: WriteOptions) => ComponentGraph
   }
   const [batch, sequenceLength, width, hidden, out] = [2, 3, 5, 4, 6]
   const config: Config = { in_features: width, hidden_size: hidden, out_features: out }
-  const wave = (count: number, phase: number) => Float32Array.from({ length: count }, (_, i) => Math.sin(i * 1.7 + phase))
   const shapes = {
     'linear_1.weight': [hidden, width],
     'linear_1.bias': [hidden],
@@ -82,7 +85,6 @@ test('the example of a new network computes what diffusers’ class does', async
     const [weight, bias] = [values(`${key}.weight`), values(`${key}.bias`)]
     return rows.map((row) => [...bias].map((b, o) => row.reduce((sum, x, i) => sum + x * (weight[o * row.length + i] ?? 0), b)))
   }
-  const gelu = (x: number) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)))
   const rows = Array.from({ length: batch * sequenceLength }, (_, r) => [...caption.data.subarray(r * width, (r + 1) * width)])
   const inner = linear(rows, 'linear_1').map((row) => row.map(gelu))
   const expected = { dims: [batch, sequenceLength, out], data: Float32Array.from(linear(inner, 'linear_2').flat()) }

@@ -1,0 +1,112 @@
+/**
+ * A site of somebody else's that uses the package: packed as npm would publish it, unpacked into a project of its own beside the
+ * dependencies that it declares and nothing else of ours. Made once for all specs that a Playwright worker runs.
+ */
+
+import { execFileSync, spawnSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join, resolve } from 'node:path'
+import { test as base } from './page-harness.js'
+
+export { expect, model, size } from './page-harness.js'
+
+const repository = resolve('.')
+const inModules = (path: string) => join(repository, 'node_modules', path)
+
+/** Somebody else's project. */
+export class Consumer {
+  readonly folder: string
+  /** Path of what `npm pack` wrote. */
+  readonly tarball: string
+  /** Where the package is unpacked. */
+  readonly installed: string
+
+  constructor(folder: string) {
+    this.folder = folder
+    this.installed = join(folder, 'node_modules', 'aquatint')
+    // `prepack` builds the library, its types and the command line.
+    const windows = process.platform === 'win32'
+    const pack = ['pack', '--silent', '--pack-destination', folder]
+    execFileSync(windows ? 'npm.cmd' : 'npm', pack, { cwd: repository, stdio: 'pipe', shell: windows })
+    this.tarball = join(folder, readdirSync(folder).find((name) => name.endsWith('.tgz')) ?? '')
+    mkdirSync(this.installed, { recursive: true })
+    execFileSync('tar', ['-xzf', this.tarball, '-C', this.installed, '--strip-components=1'])
+    const { dependencies } = JSON.parse(readFileSync(join(this.installed, 'package.json'), 'utf8')) as {
+      dependencies: Record<string, string>
+    }
+    this.link(...Object.keys(dependencies))
+  }
+
+  /** Gives the project packages of this repository's. */
+  link(...names: readonly string[]): void {
+    for (const name of names) {
+      const place = join(this.folder, 'node_modules', name)
+      mkdirSync(dirname(place), { recursive: true })
+      symlinkSync(inModules(name), place, 'junction')
+    }
+  }
+
+  /** Puts files into the project. `src` has these sources and no others. */
+  write(sources: Readonly<Record<string, string>>, others: Readonly<Record<string, string>> = {}): void {
+    rmSync(join(this.folder, 'src'), { recursive: true, force: true })
+    const files = { ...others, ...Object.fromEntries(Object.entries(sources).map(([name, code]) => [`src/${name}`, code])) }
+    for (const [name, text] of Object.entries(files)) {
+      mkdirSync(dirname(join(this.folder, name)), { recursive: true })
+      writeFileSync(join(this.folder, name), text)
+    }
+  }
+
+  /** What a strict project's TypeScript says to the sources: nothing, if they are right. */
+  typeErrors(): string {
+    const compilerOptions = {
+      target: 'es2022',
+      module: 'esnext',
+      moduleResolution: 'bundler',
+      lib: ['es2024', 'dom', 'dom.iterable', 'dom.asynciterable', 'esnext.disposable'],
+      strict: true,
+      exactOptionalPropertyTypes: true,
+      skipLibCheck: false,
+      noEmit: true,
+      jsx: 'react-jsx',
+      // Without types of Node or Vite.
+      types: [],
+    }
+    writeFileSync(join(this.folder, 'tsconfig.json'), JSON.stringify({ compilerOptions, include: ['src'] }))
+    const args = [inModules('typescript/bin/tsc'), '-p', '.', '--pretty', 'false']
+    return spawnSync(process.execPath, args, { cwd: this.folder, encoding: 'utf8' }).stdout
+  }
+
+  /** The project's own Vite builds it into `dist`; `html` is its page. Returns that folder. */
+  build(html: string, config = "export default { worker: { format: 'es' } }\n"): string {
+    writeFileSync(join(this.folder, 'index.html'), html)
+    writeFileSync(join(this.folder, 'vite.config.js'), config)
+    run(this.folder, 'vite/bin/vite.js', 'build', '--base', './', '--logLevel', 'error')
+    return join(this.folder, 'dist')
+  }
+
+  /** Runs a tool of this repository's in the project's folder. @throws Error with what it said when it fails */
+  run(tool: string, ...args: readonly string[]): void {
+    run(this.folder, tool, ...args)
+  }
+}
+
+function run(cwd: string, tool: string, ...args: readonly string[]): void {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [inModules(tool), ...args], { cwd, encoding: 'utf8' })
+  if (status !== 0) throw new Error(`${tool} ${args.join(' ')} ended with ${status}:\n${stdout}${stderr}`)
+}
+
+/** Specs with a consumer. */
+export const test = base.extend<object, { consumer: Consumer }>({
+  consumer: [
+    async ({ browserName: _browser }, use) => {
+      const folder = mkdtempSync(join(tmpdir(), 'aquatint-consumer-'))
+      try {
+        await use(new Consumer(folder))
+      } finally {
+        rmSync(folder, { recursive: true, force: true })
+      }
+    },
+    { scope: 'worker', timeout: 180_000 },
+  ],
+})

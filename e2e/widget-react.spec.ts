@@ -1,0 +1,94 @@
+/** Issue 6, promise 7: the widget in a React page. The component is the guide's, the project is somebody else's with the packed package. */
+
+import { findSnippet } from './docs/read-docs.js'
+import { expect, size, test } from './ui/consumer.js'
+import { startFolder, type SiteServer } from './ui/site-server.js'
+
+/** Strict mode mounts twice, as React does in development. The page renders again around the box and can take it away. */
+const main = `
+import { StrictMode, useState } from 'react'
+import { createRoot } from 'react-dom/client'
+import { PictureForm } from './picture-form.js'
+
+function App() {
+  const [sent, setSent] = useState('Nothing sent')
+  const [shown, setShown] = useState(true)
+  return (
+    <>
+      {shown && <PictureForm onSend={(picture) => setSent(\`\${picture.name}, \${picture.type}\`)} />}
+      <p id="sent">{sent}</p>
+      <button onClick={() => setShown(!shown)}>Toggle</button>
+    </>
+  )
+}
+const root = document.getElementById('root')
+if (root !== null) createRoot(root).render(<StrictMode><App /></StrictMode>)
+`
+const component = findSnippet('PictureForm', 'tsx').code
+
+test.describe('in a React page', () => {
+  let site: SiteServer | undefined
+
+  test.beforeAll(async ({ consumer }) => {
+    consumer.link('react', 'react-dom', '@types/react', '@types/react-dom')
+    consumer.write({ 'main.tsx': main, 'picture-form.tsx': component })
+    expect(consumer.typeErrors()).toBe('')
+    const html = '<!doctype html><title>React</title><div id="root"></div><script type="module" src="/src/main.tsx"></script>'
+    site = await startFolder(consumer.build(html))
+  })
+  test.afterAll(() => site?.close())
+
+  test('its properties, events and value work, through renders and removals', async ({ page, server }) => {
+    server.setRepository('stable-diffusion-v1-5/stable-diffusion-v1-5', 'fixtures/tiny-sdxl/repo')
+    await page.context().route('https://huggingface.co/**', async (route) => {
+      const { pathname, search } = new URL(route.request().url())
+      await route.fulfill({ response: await route.fetch({ url: server.url + pathname + search }) })
+    })
+    const wrong: string[] = []
+    page.on('console', (message) => {
+      if (message.type() === 'error') wrong.push(message.text())
+    })
+    page.on('pageerror', (error) => wrong.push(error.message))
+    await page.goto(site?.url ?? '')
+    const valid = () => page.evaluate(() => document.querySelector('form')?.checkValidity())
+
+    // Properties have come through: the model, and that a picture is required.
+    await expect(page.getByLabel('Model')).toHaveValue('stable-diffusion-v1-5/stable-diffusion-v1-5')
+    expect(await valid()).toBe(false)
+    await page.getByRole('button', { name: 'Send' }).click()
+    await expect(page.locator('#sent')).toHaveText('Nothing sent')
+
+    await page.getByLabel('Prompt', { exact: true }).fill('a red apple')
+    await page.getByText('Settings').click()
+    for (const [label, value] of Object.entries({ Width: size, Height: size, Steps: 2, Seed: 7 })) {
+      await page.getByLabel(label, { exact: true }).fill(String(value))
+    }
+    const said = page.locator('output')
+    const steps = page.evaluate(
+      () =>
+        new Promise<string[]>((resolve) => {
+          const texts: string[] = []
+          const output = document.querySelector('output')
+          new MutationObserver(() => {
+            texts.push(output?.textContent ?? '')
+            if (texts.at(-1)?.startsWith('Made') === true) resolve(texts)
+          }).observe(output ?? document, { childList: true, characterData: true, subtree: true })
+        }),
+    )
+    await page.getByRole('button', { name: 'Generate' }).click()
+    expect(await steps).toEqual(['1 of 2', '2 of 2', 'Made with seed 7'])
+    await expect(said).toHaveText('Made with seed 7')
+
+    // The renders have left what was typed, and the picture is the form's.
+    await expect(page.getByLabel('Prompt', { exact: true })).toHaveValue('a red apple')
+    expect(await valid()).toBe(true)
+    await page.getByRole('button', { name: 'Send' }).click()
+    await expect(page.locator('#sent')).toHaveText('a-red-apple-7.png, image/png')
+
+    await page.getByRole('button', { name: 'Toggle' }).click()
+    await expect(page.locator('aquatint-prompt')).toHaveCount(0)
+    await page.getByRole('button', { name: 'Toggle' }).click()
+    expect(await valid()).toBe(false)
+    expect(wrong).toEqual([])
+  })
+})

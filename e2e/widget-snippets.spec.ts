@@ -1,0 +1,169 @@
+/**
+ * Issue 6, promise 9: the documents' snippets in TypeScript, as somebody else's project has them. All are type-checked against the packed
+ * package, built by that project's Vite with the guide's own setting, and run in Chromium. Requests to the Hub that they name end at the
+ * look-alike; nothing else of them is changed but the address of a server.
+ */
+
+import { execFileSync } from 'node:child_process'
+import { cpSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import type { Page } from '@playwright/test'
+import { serveFolder } from '../cli/serve.js'
+import { findSnippet, readSnippets } from './docs/read-docs.js'
+import type { HubServer } from './hub-server/types.js'
+import { expect, test } from './ui/consumer.js'
+import { startFolder, type SiteServer } from './ui/site-server.js'
+
+/** The real Hub's repositories that snippets name, and what stands for them. */
+const published: Readonly<Record<string, string>> = {
+  'stabilityai/stable-diffusion-xl-base-1.0': 'tiny-sdxl',
+  'someone/sdxl-unet-sharded': 'tiny-sdxl',
+  'stabilityai/stable-diffusion-3-medium-diffusers': 'tiny-sd3',
+  // The one with half-precision files.
+  'stable-diffusion-v1-5/stable-diffusion-v1-5': 'tiny-sdxl',
+  'my-team/my-model': 'tiny-sd15',
+}
+
+/** A snippet running in a page. */
+interface Running {
+  readonly page: Page
+  /** What it wrote to the console so far. */
+  readonly said: readonly string[]
+  /** Resolves when the snippet's module has run to its end, and rejects when it threw. */
+  readonly over: Promise<void>
+  readonly server: HubServer
+}
+
+/** Each snippet by a text that is in no other one, and what can be seen of it. */
+const expectations: Readonly<Record<string, (running: Running) => Promise<void>>> = {
+  // README: the library
+  "unet: { repo: 'someone/sdxl-unet-sharded' }": async ({ page, over, server }) => {
+    const [download] = await Promise.all([page.waitForEvent('download', { timeout: 120_000 }), over])
+    expect(download.suggestedFilename()).toBe('dog.png')
+    const asked = (id: string) =>
+      server.log.flatMap(({ kind, path, file }) => (kind === 'resolve' && path.includes(id) ? [file ?? ''] : []))
+    expect(asked('sdxl-unet-sharded').some((file) => file.startsWith('unet/') && file.endsWith('.safetensors'))).toBe(true)
+    expect(asked('stable-diffusion-xl-base').filter((file) => file.startsWith('unet/') && file.endsWith('.safetensors'))).toEqual(
+      [],
+    )
+  },
+  // embedding.md: the library
+  "negativePrompt: 'blurry'": async ({ page, over, said }) => {
+    const [download] = await Promise.all([page.waitForEvent('download', { timeout: 120_000 }), over])
+    expect(download.suggestedFilename()).toBe('dog.png')
+    await expect(page.locator('body')).toContainText(/Seed \d+/)
+    expect(said).toContain('25 of 25')
+    expect(said.some((line) => line.startsWith('unet/'))).toBe(true)
+  },
+  // memory.md
+  "maxMemory: '6GB', // or": async ({ over }) => over,
+  // quantization.md
+  "text_encoder_3: 'q4'": async ({ over, said }) => {
+    await over
+    expect(said).toContain('q8')
+  },
+  // offline.md: fetch now
+  'navigator.storage.persist()': async ({ over, said }) => {
+    await over
+    expect(said.at(-1)).toMatch(/^kept for good: (true|false)$/)
+  },
+  // offline.md: what is there; after a load that leaves something there
+  'new ModelCache()': async ({ page, over, said }) => {
+    await over
+    expect(said).toEqual([])
+    await page.evaluate(() => (window as unknown as Snippets).start('navigator.storage.persist()'))
+    await page.reload()
+    await page.evaluate(() => (window as unknown as Snippets).start('new ModelCache()'))
+    expect(said.at(-3)).toMatch(/^stable-diffusion-v1-5\/stable-diffusion-v1-5: [1-9]\d* bytes, used 20/)
+    expect(said.at(-2)).toBe('sound')
+    expect(said.at(-1)).toMatch(/^[1-9]\d* bytes freed$/)
+  },
+  // offline.md: a folder
+  webkitdirectory: async ({ page, over, said }) => {
+    await over
+    await page.locator('input[type=file]').setInputFiles(resolve('fixtures/tiny-sd15/repo'))
+    await expect.poll(() => said.at(-1), { timeout: 60_000 }).toBe('StableDiffusionPipeline from a folder')
+  },
+  // self-hosting.md: while you develop
+  "fromPretrained('http://127.0.0.1:8000/')": async ({ over, said }) => {
+    await over
+    expect(said.at(-1)).toMatch(/^\d+ pixels wide$/)
+  },
+  // self-hosting.md: on a static host
+  'https://files.example': async ({ over, said, server }) => {
+    await over
+    expect(said.at(-1)).toBe('text_encoder, unet, vae')
+    expect(new Set(server.log.map(({ host }) => host))).toEqual(new Set(['static']))
+  },
+  // self-hosting.md: a mirror
+  'https://hub.example': async ({ over, said, server }) => {
+    await over
+    expect(said.at(-1)).toBe(await server.commit('my-team/my-model'))
+  },
+}
+
+interface Snippets {
+  start(key: string): Promise<void>
+}
+
+const snippets = readSnippets('ts').filter(({ code }) => !code.includes("'../src/"))
+
+test('every snippet has a test', () => {
+  const keys = Object.keys(expectations)
+  expect(snippets.map(({ code }) => keys.filter((key) => code.includes(key)).length)).toEqual(snippets.map(() => 1))
+  expect(snippets).toHaveLength(keys.length)
+})
+
+test.describe('in a consumer’s project', () => {
+  let [site, served]: readonly (SiteServer | undefined)[] = []
+  /** A folder whose list the guide's script wrote. */
+  const listed = mkdtempSync(join(tmpdir(), 'aquatint-listed-'))
+
+  test.beforeAll(async ({ consumer }) => {
+    cpSync('fixtures/tiny-sd15/repo', listed, { recursive: true })
+    consumer.write({}, { 'list-files.mjs': findSnippet("'files.json'", 'js').code })
+    execFileSync(process.execPath, [join(consumer.folder, 'list-files.mjs'), listed])
+    served = await serveFolder('fixtures/tiny-sdxl/repo', { host: '127.0.0.1', port: 0, origin: '*' })
+    const keys = Object.keys(expectations)
+    const modules = keys.map((key) => findSnippet(key, 'ts').code)
+    consumer.write({
+      ...Object.fromEntries(modules.map((code, i) => [`snippet-${i}.ts`, code])),
+      'main.ts': `const modules: Record<string, () => Promise<unknown>> = {
+${keys.map((key, i) => `  ${JSON.stringify(key)}: () => import('./snippet-${i}.js'),`).join('\n')}
+}
+Object.assign(window, { start: (key: string) => modules[key]?.().then(() => undefined) })
+`,
+    })
+    expect(consumer.typeErrors()).toBe('')
+    const html = '<!doctype html><title>Snippets</title><script type="module" src="/src/main.ts"></script>'
+    site = await startFolder(consumer.build(html, findSnippet('optimizeDeps', 'js').code))
+  })
+  test.afterAll(async () => {
+    await Promise.all([site?.close(), served?.close()])
+    rmSync(listed, { recursive: true })
+  })
+
+  for (const [key, check] of Object.entries(expectations)) {
+    test(key, async ({ page, server }) => {
+      for (const [id, fixture] of Object.entries(published)) server.setRepository(id, `fixtures/${fixture}/repo`)
+      const elsewhere = async (from: RegExp, to: string) =>
+        page.context().route(from, async (route) => {
+          const { pathname, search } = new URL(route.request().url())
+          await route.fulfill({ response: await route.fetch({ url: to + pathname + search }) })
+        })
+      await elsewhere(/^https:\/\/(huggingface\.co|hub\.example)\//, server.url)
+      await elsewhere(/^http:\/\/127\.0\.0\.1:8000\//, (served?.url ?? '').replace(/\/$/, ''))
+      server.setRepository('files/my-model', listed)
+      await elsewhere(/^https:\/\/files\.example\//, new URL('..', server.staticUrl('files/my-model')).href.replace(/\/$/, ''))
+      const said: string[] = []
+      page.on('console', (message) => said.push(message.text()))
+      await page.goto(site?.url ?? '')
+      await page.waitForFunction(() => 'start' in window)
+      const over = page.evaluate((name) => (window as unknown as Snippets).start(name), key)
+      over.catch(() => {})
+      await check({ page, said, over, server })
+      await over
+    })
+  }
+})
