@@ -3,7 +3,7 @@
  * declares, type-checked and built there by that project's Vite, and makes a picture.
  */
 
-import { existsSync, readdirSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, model, size, test } from './ui/consumer.js'
 import { startFolder } from './ui/site-server.js'
@@ -51,6 +51,46 @@ test('the types refuse what is wrong', ({ consumer }) => {
   })
   const errors = consumer.typeErrors()
   for (const name of ['option.ts', 'value.ts', 'property.ts', 'event.ts']) expect(errors).toContain(`src/${name}(3,`)
+})
+
+test('the types in the manifest are those of the element', ({ consumer }) => {
+  interface Typed {
+    readonly name: string
+    readonly kind?: string
+    readonly type?: { readonly text: string }
+    readonly return?: { readonly type: { readonly text: string } }
+  }
+  const { modules } = JSON.parse(readFileSync(join(consumer.installed, 'custom-elements.json'), 'utf8')) as {
+    modules: { declarations: Record<'attributes' | 'members' | 'events', Typed[]>[] }[]
+  }
+  const { attributes, members, events } = modules[0]!.declarations[0]!
+  const options: Readonly<Record<string, string>> = {
+    dtype: 'WeightsDType',
+    device: "DeviceKind | 'auto'",
+    offload: 'OffloadMode',
+  }
+  const pairs = [
+    ...members.map(({ name, kind, type, return: result }) =>
+      kind === 'method'
+        ? [`ReturnType<AquatintPrompt['${name}']>`, result?.type.text]
+        : [`AquatintPrompt['${name}']`, type?.text],
+    ),
+    ...events.map(({ name, type }) => [`CustomEvent<AquatintPromptEvents['${name}']>`, type?.text]),
+    ...attributes.flatMap(({ name, type }) => (name in options ? [[options[name], type?.text]] : [])),
+  ]
+  expect(pairs.length).toBeGreaterThan(30)
+  const same = (text: string | undefined, i: number) => `export const same${i}: Same<${pairs[i]?.[0]}, ${text}> = true`
+  const source = (texts: readonly (string | undefined)[]) => `
+import type { DeviceKind, DiffusionPipeline, GeneratedImage, LoadPipelineOptions, OffloadMode, PipelineInfo, PipelineProgress, StepInfo, WeightsDType } from 'aquatint'
+import type { AquatintPrompt, AquatintPromptEvents, ImageDetail, ModelOption, PromptSettings } from 'aquatint/element'
+type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : never
+${texts.map(same).join('\n')}
+`
+  consumer.write({ 'manifest.ts': source(pairs.map(([, text]) => text)) })
+  expect(consumer.typeErrors()).toBe('')
+  // And it could fail.
+  consumer.write({ 'manifest.ts': source(pairs.map(() => 'bigint')) })
+  expect(consumer.typeErrors().match(/error TS2322/g)).toHaveLength(pairs.length)
 })
 
 test('a consumer’s own Vite build finds the worker and the wasm, and makes a picture', async ({ page, server, consumer }) => {
