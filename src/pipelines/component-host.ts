@@ -40,8 +40,6 @@ export class ComponentHost {
   /** Whether too little memory has made autoencoders work in the smallest tiles. */
   #smallTiles = false
   readonly #ladder = new RecoveryLadder()
-  /** What tensors on the device were made of, for a device that takes its place. */
-  readonly #held = new WeakMap<DeviceTensor, { readonly tensor: HostTensor; readonly device: Device }>()
   readonly #maxMemory: number | undefined
   /** What is planned with: `maxMemory`, or a guess on a GPU without one. */
   readonly #budget: number | undefined
@@ -69,16 +67,14 @@ export class ComponentHost {
     return this.#device
   }
 
+  /** The device that a network runs on now. */
+  deviceOf(_network: Network): Device {
+    return this.#device
+  }
+
   /** Where weights stay now: too little memory makes it tighter. */
   get offload(): ResolvedOffload {
     return this.#offload
-  }
-
-  /** Keeps a tensor on the device from run to run, on the one that takes its place too. */
-  hold(tensor: HostTensor, owner: string): DeviceTensor {
-    const held = this.device.upload(tensor, owner)
-    this.#held.set(held, { tensor, device: this.#device })
-    return held
   }
 
   #component(network: Network, variant: GraphVariant, shapes: Shapes): Component {
@@ -106,8 +102,7 @@ export class ComponentHost {
   }
 
   /**
-   * Runs a network and reads its outputs `wanted`. The others' weights go first unless all may stay. After a lost device or with too
-   * little memory it runs once more, as {@link RecoveryLadder} says. @throws DeviceError, CheckpointError, AbortError
+   * Runs a network and reads its outputs `wanted`, again where {@link recovering} says so. @throws DeviceError, CheckpointError, AbortError
    */
   async run<Name extends string>(
     network: Network,
@@ -116,21 +111,32 @@ export class ComponentHost {
     run: Run,
     variant: GraphVariant = {},
   ): Promise<Record<Name, Float32Array<ArrayBuffer>>> {
+    return this.recovering(network, run, async () => {
+      const outputs = await this.runOnce(network, inputs, run, variant)
+      try {
+        const values = await Promise.all(
+          wanted.map(async (name) => [name, (await outputs[name]?.read()) ?? new Float32Array()] as const),
+        )
+        return Object.fromEntries(values) as Record<Name, Float32Array<ArrayBuffer>>
+      } finally {
+        for (const tensor of Object.values(outputs)) tensor.dispose()
+      }
+    })
+  }
+
+  /**
+   * Does `work` with a network. After a lost device or with too little memory it is done once more, as {@link RecoveryLadder} says: a device
+   * in the lost one's place has nothing of what `work` had put there. @throws what `work` throws, DeviceError, AbortError
+   */
+  async recovering<T>(network: Network, run: Run, work: () => Promise<T>): Promise<T> {
     for (;;) {
       try {
-        const given = Object.fromEntries(Object.entries(inputs).map(([name, tensor]) => [name, this.#present(tensor)]))
-        return await this.#runOnce(network, given, wanted, run, variant)
+        return await work()
       } catch (error) {
         throwIfAborted(run.signal)
         await this.#recover(error, network, run)
       }
     }
-  }
-
-  /** A tensor, or what it was made of when it was held on a device that is no more. */
-  #present(tensor: HostTensor | DeviceTensor): HostTensor | DeviceTensor {
-    const held = 'read' in tensor ? this.#held.get(tensor) : undefined
-    return held === undefined || held.device === this.#device ? tensor : held.tensor
   }
 
   /** Makes ready for another try, or throws what there is left to say. */
@@ -165,30 +171,25 @@ export class ComponentHost {
     run.warn('device-lost', 'The GPU device was lost. It was opened anew, and the work goes on from where it was.')
   }
 
-  async #runOnce<Name extends string>(
+  /**
+   * Runs a network; its outputs stay where they are. The others' weights go first unless all may stay.
+   * @throws DeviceError, CheckpointError, AbortError
+   */
+  async runOnce(
     network: Network,
     inputs: Readonly<Record<string, HostTensor | DeviceTensor>>,
-    wanted: readonly Name[],
     run: Run,
-    variant: GraphVariant,
-  ): Promise<Record<Name, Float32Array<ArrayBuffer>>> {
+    variant: GraphVariant = {},
+  ): Promise<Record<string, DeviceTensor>> {
     throwIfAborted(run.signal)
     const shapes = Object.fromEntries(Object.entries(inputs).map(([name, tensor]) => [name, tensor.dims]))
     const component = this.#component(network, variant, shapes)
     if (this.offload !== 'resident') await this.#unloadAllBut(component)
     if (this.offload === 'block') await this.#setBudget(component, network, shapes, variant)
-    const outputs = await component.run(inputs, {
+    return component.run(inputs, {
       signal: run.signal,
       onProgress: (loaded, total) => run.report({ type: 'weights', component: network.name, loaded, total }),
     })
-    try {
-      const values = await Promise.all(
-        wanted.map(async (name) => [name, (await outputs[name]?.read()) ?? new Float32Array()] as const),
-      )
-      return Object.fromEntries(values) as Record<Name, Float32Array<ArrayBuffer>>
-    } finally {
-      for (const tensor of Object.values(outputs)) tensor.dispose()
-    }
   }
 
   /** Gives a component the room that runs of these shapes leave for its weights. @throws DeviceError `does-not-fit` */

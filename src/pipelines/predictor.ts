@@ -1,6 +1,6 @@
-/** A denoiser step by step: what does not change from step to step is uploaded once. */
+/** A denoiser step by step, all on its device: what does not change from step to step is uploaded once. */
 
-import type { DeviceTensor, HostTensor } from '../runtime/types.js'
+import type { Device, DeviceTensor, HostTensor } from '../runtime/types.js'
 import { hostTensor, type ComponentHost } from './component-host.js'
 import type { GraphVariant, Network } from './networks.js'
 import type { Run } from './run-hooks.js'
@@ -12,35 +12,64 @@ export interface Refinement {
   readonly total: number
   readonly timestep: number
   /** The latents as the network takes them, without the half for guidance. */
-  readonly sample: PlainTensor
-  readonly guided: Float32Array<ArrayBuffer>
-  readonly text: Float32Array<ArrayBuffer>
+  readonly sample: DeviceTensor
+}
+
+/** A prediction to steer away from: guidance adds `scale · (text − without)`. */
+export interface Correction {
+  readonly without: DeviceTensor
+  readonly scale: number
 }
 
 /** What the denoising loop needs of a denoiser with one prompt's condition. Dispose it after the last step. */
 export interface Predictor {
-  /** The prediction for latents [batch, channels, height, width] at a timestep, of the same size. */
-  predict(sample: PlainTensor, timestep: number): Promise<Float32Array<ArrayBuffer>>
-  /** A further correction of the guided output. */
-  refine?(step: Refinement): Promise<Float32Array<ArrayBuffer>>
+  /** What its tensors count for in the memory account. */
+  readonly name: string
+  /** Where it runs now: a lost device is replaced. */
+  readonly device: Device
+  /** The prediction for latents [batch, channels, height, width] at a timestep, of the same size. Whoever asked disposes it. */
+  predict(sample: DeviceTensor, timestep: number): Promise<DeviceTensor>
+  /** A further correction at a step, or none. */
+  refine?: ((step: Refinement) => Promise<Correction | null>) | undefined
+  /** Does `work`, and once more where its device was lost or too small: see {@link ComponentHost.recovering}. */
+  recovering<T>(work: () => Promise<T>): Promise<T>
   dispose(): void
 }
 
-/** Inputs that stay, on the device. */
+/** Inputs that stay on the network's device. */
 export class FixedInputs {
-  readonly #tensors: Record<string, DeviceTensor> = {}
+  readonly #inputs: Readonly<Record<string, PlainTensor>>
+  readonly #network: Network
+  readonly #host: ComponentHost
+  #device: Device | undefined
+  #tensors: Readonly<Record<string, DeviceTensor>> = {}
 
   constructor(inputs: Readonly<Record<string, PlainTensor>>, network: Network, host: ComponentHost) {
-    for (const [name, tensor] of Object.entries(inputs))
-      this.#tensors[name] = host.hold(hostTensor(tensor.dims, tensor.data), network.name)
+    this.#inputs = inputs
+    this.#network = network
+    this.#host = host
   }
 
+  /** On the device of now: uploaded once, and once more when that device has taken another's place. */
   get tensors(): Readonly<Record<string, DeviceTensor>> {
+    const device = this.#host.deviceOf(this.#network)
+    if (device !== this.#device) {
+      this.dispose()
+      this.#tensors = Object.fromEntries(
+        Object.entries(this.#inputs).map(([name, { dims, data }]) => [
+          name,
+          device.upload(hostTensor(dims, data), this.#network.name),
+        ]),
+      )
+      this.#device = device
+    }
     return this.#tensors
   }
 
   dispose(): void {
     for (const tensor of Object.values(this.#tensors)) tensor.dispose()
+    this.#tensors = {}
+    this.#device = undefined
   }
 }
 
@@ -57,19 +86,21 @@ export async function runDenoiser(
   network: Network,
   how: DenoiserInputs,
   fixed: FixedInputs,
-  sample: PlainTensor,
+  sample: DeviceTensor,
   timestep: number,
   host: ComponentHost,
   run: Run,
   variant: GraphVariant = {},
-): Promise<Float32Array<ArrayBuffer>> {
+): Promise<DeviceTensor> {
   const batch = sample.dims[0] ?? 1
   const projection = how.timestepProjection(Array<number>(batch).fill(timestep))
   const inputs: Record<string, DeviceTensor | HostTensor> = {
     ...fixed.tensors,
-    [how.sample]: hostTensor(sample.dims, sample.data),
+    [how.sample]: sample,
     timestep_proj: hostTensor([batch, projection.length / batch], projection),
   }
-  const outputs = await host.run(network, inputs, ['out_sample'], run, variant)
-  return outputs.out_sample
+  const { out_sample: prediction, ...others } = await host.runOnce(network, inputs, run, variant)
+  for (const other of Object.values(others)) other.dispose()
+  if (prediction === undefined) throw new Error(`${network.name} has no output out_sample`)
+  return prediction
 }

@@ -1,7 +1,7 @@
 /** The small parts of pipelines by themselves: images, guidance, previews, budgets, and how tensors are put together. */
 
 import { expect, test } from 'vitest'
-import { guide, rescaleGuided } from './guidance.js'
+import { rescaledGuidance } from './guidance.js'
 import { denormalize, toPixels } from './image-processor.js'
 import { latentPreview, previewCoefficients } from './latent-preview.js'
 import { parseMaxMemory } from './offload.js'
@@ -23,11 +23,10 @@ test('images: channels last, clamped, rounded halves to even', () => {
 })
 
 test('guidance goes from the unconditional half, and its rescaling meets the text’s deviation', () => {
-  expect([...guide(Float32Array.of(1, 2, 3, 6), 2)]).toEqual([5, 10])
-  const text = Float32Array.of(-1, 1, -2, 2)
-  const guided = Float32Array.of(-4, 4, -4, 4)
-  expect([...rescaleGuided(guided, text, 2, 0)]).toEqual([...guided])
-  const full = rescaleGuided(guided, text, 2, 1)
+  const text = [-1, 1, -2, 2]
+  const both = Float32Array.of(2, -2, 0, 0, ...text)
+  expect([...rescaledGuidance(both, 2, { scale: 2, rescale: 0 })]).toEqual([-4, 4, -4, 4])
+  const full = rescaledGuidance(both, 2, { scale: 2, rescale: 1 })
   for (const [i, value] of text.entries()) expect(full[i]).toBeCloseTo(value, 6)
 })
 

@@ -32,6 +32,11 @@ export class Recorder {
     this.#wanted = new Set(wanted)
   }
 
+  /** Whether a tensor is wanted, and so worth to be read from a device. */
+  wants(name: CapturedTensorName): boolean {
+    return this.#wanted.has(name)
+  }
+
   /** Keeps `tensor` under its name (or `as`), with the step's index where there is one. Null is left out. */
   keep(name: CapturedTensorName, tensor: PlainTensor | null, step?: number, as: string = name): void {
     if (tensor === null || !this.#wanted.has(name)) return

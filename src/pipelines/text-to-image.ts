@@ -5,6 +5,7 @@ import type { Scheduler } from '../schedulers/types.js'
 import { TorchGenerator } from '../util/random.js'
 import type { ComponentHost } from './component-host.js'
 import { denoise } from './denoise.js'
+import type { Guidance } from './guidance.js'
 import { toPixels } from './image-processor.js'
 import type { PreviewCoefficients } from './latent-preview.js'
 import type { Network } from './networks.js'
@@ -66,8 +67,7 @@ export interface TextToImage {
   readonly encode: () => Promise<Predictor>
   /** Null: from noise alone. */
   readonly start: ImageStart | null
-  /** Null: no guidance. */
-  readonly guidance: { readonly scale: number; readonly rescale: number } | null
+  readonly guidance: Guidance
   readonly vae: Network
   readonly scaling: LatentScaling
   readonly preview: PreviewCoefficients

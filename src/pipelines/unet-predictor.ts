@@ -20,6 +20,11 @@ export function unetPredictor(
     timestepProjection: (timesteps: readonly number[]) => unetTimestepProjection(unet.config, timesteps),
   }
   return {
+    name: unet.name,
+    get device() {
+      return host.deviceOf(unet)
+    },
+    recovering: (work) => host.recovering(unet, run, work),
     predict: (sample, timestep) => runDenoiser(unet, how, fixed, sample, timestep, host, run),
     dispose: () => fixed.dispose(),
   }

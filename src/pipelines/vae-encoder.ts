@@ -2,7 +2,7 @@
 
 import { CheckpointError, InputError } from '../errors.js'
 import { assertHealthy } from '../runtime/health.js'
-import type { NoiseSource } from '../schedulers/types.js'
+import type { TorchGenerator } from '../util/random.js'
 import { hostTensor, type ComponentHost } from './component-host.js'
 import type { Network } from './networks.js'
 import type { Run } from './run-hooks.js'
@@ -50,7 +50,7 @@ export async function encodeImage(
   vae: Network,
   image: PixelImage,
   scaling: LatentScaling,
-  noise: NoiseSource,
+  noise: Pick<TorchGenerator, 'randn'>,
   host: ComponentHost,
   run: Run,
 ): Promise<PlainTensor> {

@@ -59,6 +59,30 @@ describe.each(['webgpu', 'wasm'] as const)('on %s', (kind) => {
     expect(values.findIndex((value, i) => value !== 2 * source[i % 16]!)).toBe(-1)
   })
 
+  test('a bound keeps a sum near 0', async () => {
+    const tensor = device.upload({ type: 'float32', dims: [5], data: Float32Array.of(-9, -1, 0, 0.25, 7) }, 'test')
+    const bounded = device.combine([{ tensor, scale: 2 }], [5], 'test', 1.5)
+    expect([...(await bounded.read())]).toEqual([-1.5, -1.5, 0, 0.5, 1.5])
+    expect(() => device.combine([{ tensor, scale: 1 }], [5], 'test', Infinity)).toThrow(/bound/)
+  })
+
+  test('broken values are counted, of all that a tensor has when its turn comes', async () => {
+    const count = 10_007
+    const data = numbers(count, 1).map((value) => (value === 0 ? 1 : value))
+    data.set([Number.NaN, Infinity, -Infinity, 0, -0, 2 ** -149])
+    data[count - 1] = Number.NaN
+    const tensor = device.upload({ type: 'float32', dims: [count], data }, 'test')
+    const counted = device.tally(tensor, 'test')
+    tensor.dispose()
+    // Another tensor in the same buffer comes after the count.
+    device.upload({ type: 'float32', dims: [count], data: new Float32Array(count) }, 'test')
+    expect(await counted).toEqual({ count, bad: 4, zeros: 2 })
+    const zeros = device.upload({ type: 'float32', dims: [3], data: new Float32Array(3) }, 'test')
+    expect(await device.tally(zeros, 'test')).toEqual({ count: 3, bad: 0, zeros: 3 })
+    const half = device.upload({ type: 'float16', dims: [4], data: new Uint16Array(4) }, 'test')
+    await expect(device.tally(half, 'test')).rejects.toMatchObject({ code: 'bad-terms' })
+  })
+
   test('what cannot be summed is refused', async () => {
     const tensor = upload(4, 1)
     const code = { code: 'bad-terms' }

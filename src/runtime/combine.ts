@@ -6,7 +6,11 @@ import { mostTerms } from './gpu-combine.js'
 import type { LinearTerm } from './types.js'
 
 /** @throws InputError `bad-terms` */
-export function checkTerms(terms: readonly LinearTerm[]): void {
+export function checkTerms(terms: readonly LinearTerm[], bound = 0): void {
+  if (!(bound >= 0 && bound < Number.POSITIVE_INFINITY))
+    throw new InputError('bad-terms', `The bound of a sum is ${bound}; it must be finite and not negative.`, {
+      bound: String(bound),
+    })
   if (terms.length < 1 || terms.length > mostTerms)
     throw new InputError('bad-terms', `A sum has ${terms.length} terms; 1 to ${mostTerms} are allowed.`, { count: terms.length })
   for (const { tensor, scale, offset = 0 } of terms) {
@@ -23,15 +27,14 @@ export function foreignTerm(): InputError {
   return new InputError('bad-terms', 'A term of a sum is a tensor of another device.')
 }
 
-/** The sum in float32, rounded after each term as the GPU does. */
+/** The sum in float64, rounded once, and no further from 0 than `bound`. */
 export function combineOnHost(
   terms: readonly { readonly data: Float32Array; readonly scale: number; readonly offset: number }[],
   count: number,
+  bound = Number.POSITIVE_INFINITY,
 ): Float32Array<ArrayBuffer> {
-  const result = new Float32Array(count)
-  for (const { data, scale, offset } of terms) {
-    const factor = Math.fround(scale)
-    for (let i = 0; i < count; i++) result[i] = (result[i] ?? 0) + Math.fround(factor * (data[(offset + i) % data.length] ?? 0))
-  }
-  return result
+  const sums = new Float64Array(count)
+  for (const { data, scale, offset } of terms)
+    for (let i = 0; i < count; i++) sums[i] = (sums[i] ?? 0) + scale * (data[(offset + i) % data.length] ?? 0)
+  return Float32Array.from(sums, (sum) => Math.min(bound, Math.max(-bound, sum)))
 }

@@ -94,7 +94,9 @@ export class GpuBuffers {
       await staging.mapAsync(usage.mapRead)
       return staging.getMappedRange().slice(0, bytes)
     } catch (cause) {
-      const loss = await Promise.race([this.#device.lost, Promise.resolve(undefined)])
+      // Nobody else unmaps or destroys this buffer: its mapping is aborted when the device goes, which may be told a little later.
+      const aborted = cause instanceof DOMException && cause.name === 'AbortError'
+      const loss = await Promise.race([this.#device.lost, ...(aborted ? [] : [Promise.resolve(undefined)])])
       if (loss !== undefined) throw deviceLostError(loss)
       throw new DeviceError('gpu-error', 'A tensor could not be read back from the GPU.', { bytes }, cause)
     } finally {

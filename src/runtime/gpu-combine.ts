@@ -23,22 +23,22 @@ const rowOfGroups = 65_535
 export class GpuCombine {
   readonly #device: GPUDevice
   readonly #buffers: GpuBuffers
-  /** By the number of summands. */
-  readonly #pipelines = new Map<number, GPUComputePipeline>()
+  /** By the number of summands, and whether the sum is bounded. */
+  readonly #pipelines = new Map<string, GPUComputePipeline>()
 
   constructor(device: GPUDevice, buffers: GpuBuffers) {
     this.#device = device
     this.#buffers = buffers
   }
 
-  /** A buffer of `count` float32 values: the sum of `terms`, of which there are 1 to {@link mostTerms}. */
-  run(terms: readonly GpuTerm[], count: number, owner: string): GPUBuffer {
+  /** A buffer of `count` float32 values: the sum of `terms`, of which there are 1 to {@link mostTerms}, no further from 0 than `bound`. */
+  run(terms: readonly GpuTerm[], count: number, owner: string, bound?: number): GPUBuffer {
     const device = this.#device
-    const pipeline = this.#pipelineFor(terms.length)
+    const pipeline = this.#pipelineFor(terms.length, bound !== undefined)
     const result = this.#buffers.createActivations(owner, count * 4)
     const groups = Math.ceil(count / workgroupSize)
     const columns = Math.min(groups, rowOfGroups)
-    const parameters = this.#buffers.createUniforms(owner, describe(terms, count, columns * workgroupSize))
+    const parameters = this.#buffers.createUniforms(owner, describe(terms, count, columns * workgroupSize, bound))
     const entries = [parameters, result, ...terms.map(({ buffer }) => buffer)].map((buffer, binding) => ({
       binding,
       resource: { buffer },
@@ -54,23 +54,25 @@ export class GpuCombine {
     return result
   }
 
-  #pipelineFor(terms: number): GPUComputePipeline {
-    let pipeline = this.#pipelines.get(terms)
+  #pipelineFor(terms: number, bounded: boolean): GPUComputePipeline {
+    const key = `combine ${terms}${bounded ? ' bounded' : ''}`
+    let pipeline = this.#pipelines.get(key)
     if (pipeline === undefined) {
-      const module = this.#device.createShaderModule({ label: `combine ${terms}`, code: shader(terms) })
+      const module = this.#device.createShaderModule({ label: key, code: shader(terms, bounded) })
       pipeline = this.#device.createComputePipeline({ layout: 'auto', compute: { module, entryPoint: 'main' } })
-      this.#pipelines.set(terms, pipeline)
+      this.#pipelines.set(key, pipeline)
     }
     return pipeline
   }
 }
 
-/** The shader's parameters: count, values in a row of the grid, two unused, then scale, offset, length and one unused for each term. */
-function describe(terms: readonly GpuTerm[], count: number, row: number): Uint8Array<ArrayBuffer> {
+/** The shader's parameters: count, values in a row of the grid, bound, one unused, then scale, offset, length and one unused for each term. */
+function describe(terms: readonly GpuTerm[], count: number, row: number, bound = 0): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(16 + 16 * terms.length)
   const view = new DataView(bytes.buffer)
   view.setUint32(0, count, true)
   view.setUint32(4, row, true)
+  view.setFloat32(8, bound, true)
   for (const [index, { scale, offset, length }] of terms.entries()) {
     view.setFloat32(16 + 16 * index, scale, true)
     view.setUint32(20 + 16 * index, offset, true)
@@ -79,11 +81,11 @@ function describe(terms: readonly GpuTerm[], count: number, row: number): Uint8A
   return bytes
 }
 
-function shader(terms: number): string {
+function shader(terms: number, bounded: boolean): string {
   const all = Array.from({ length: terms }, (_, index) => index)
   return `
 struct Term { scale: f32, offset: u32, length: u32, unused: u32 }
-struct Parameters { count: u32, row: u32, unused1: u32, unused2: u32, terms: array<Term, ${terms}> }
+struct Parameters { count: u32, row: u32, bound: f32, unused: u32, terms: array<Term, ${terms}> }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
 @group(0) @binding(1) var<storage, read_write> result: array<f32>;
 ${all.map((index) => `@group(0) @binding(${index + 2}) var<storage, read> term${index}: array<f32>;`).join('\n')}
@@ -93,6 +95,6 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   if (i >= parameters.count) { return; }
   var sum = 0.0;
 ${all.map((index) => `  sum += parameters.terms[${index}].scale * term${index}[(parameters.terms[${index}].offset + i) % parameters.terms[${index}].length];`).join('\n')}
-  result[i] = sum;
+  result[i] = ${bounded ? 'clamp(sum, -parameters.bound, parameters.bound)' : 'sum'};
 }`
 }

@@ -2,24 +2,41 @@
 
 import { DeviceError } from '../errors.js'
 
-/**
- * @throws DeviceError `not-finite` when a value is NaN or infinite (float16 that overflowed does this), `all-zero` when every value is
- * 0 (a GPU that lost its memory does this)
- */
-export function assertHealthy(values: Float32Array, what: string): void {
+/** How many of a tensor's values there are, are not finite, and are 0. */
+export interface Tally {
+  readonly count: number
+  readonly bad: number
+  readonly zeros: number
+}
+
+/** Counts values in host memory. */
+export function tallyValues(values: Float32Array): Tally {
   let bad = 0
   let zeros = 0
   for (const value of values) {
     if (value === 0) zeros++
     else if (!Number.isFinite(value)) bad++
   }
+  return { count: values.length, bad, zeros }
+}
+
+/**
+ * @throws DeviceError `not-finite` when a value is NaN or infinite (float16 that overflowed does this), `all-zero` when every value is
+ * 0 (a GPU that lost its memory does this)
+ */
+export function assertSound({ count, bad, zeros }: Tally, what: string): void {
   if (bad > 0) {
-    const message = `${bad} of the ${values.length} values of ${what} are not finite: compute in float32, or use weights made for float16.`
-    throw new DeviceError('not-finite', message, { what, bad, count: values.length })
+    const message = `${bad} of the ${count} values of ${what} are not finite: compute in float32, or use weights made for float16.`
+    throw new DeviceError('not-finite', message, { what, bad, count })
   }
-  if (values.length > 0 && zeros === values.length)
-    throw new DeviceError('all-zero', `All ${values.length} values of ${what} are zero: the device did not compute them.`, {
+  if (count > 0 && zeros === count)
+    throw new DeviceError('all-zero', `All ${count} values of ${what} are zero: the device did not compute them.`, {
       what,
-      count: values.length,
+      count,
     })
+}
+
+/** {@link assertSound} of values in host memory. @throws DeviceError `not-finite`, `all-zero` */
+export function assertHealthy(values: Float32Array, what: string): void {
+  assertSound(tallyValues(values), what)
 }

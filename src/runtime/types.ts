@@ -2,6 +2,7 @@
 
 import type { WeightTable } from '../checkpoint/types.js'
 import type { ComponentGraph, ElementType, WriteOptions } from '../onnx/types.js'
+import type { Tally } from './health.js'
 
 /** A tensor in host memory. `data` holds `product(dims)` elements of `type` (float16 as its bit patterns). */
 export interface HostTensor {
@@ -109,9 +110,16 @@ export interface Device {
   /**
    * A new float32 tensor of shape `dims`: element i is the sum over the terms (1 to 7) of `scale · tensor[(offset + i) mod length]`.
    * Guidance, a scheduler's step and the doubling of latents for guidance are of this form and stay on the device with it.
+   * With `bound` no further from 0 than that.
    * @throws InputError `bad-terms`; DeviceError
    */
-  combine(terms: readonly LinearTerm[], dims: readonly number[], owner: string): DeviceTensor
+  combine(terms: readonly LinearTerm[], dims: readonly number[], owner: string, bound?: number): DeviceTensor
+  /**
+   * Counts the broken values of a float32 tensor as the work given to the device so far leaves it, without waiting for that work. It
+   * resolves when the work is done.
+   * @throws InputError `bad-terms`; DeviceError
+   */
+  tally(tensor: DeviceTensor, owner: string): Promise<Tally>
   /** Destroys the GPUDevice and with it everything on it. */
   dispose(): Promise<void>
 }

@@ -8,8 +8,9 @@ import { computeType } from './compute-type.js'
 import { elementCount } from './convert.js'
 import { MemoryAccount } from './memory-account.js'
 import { loadOnnxRuntime, type OnnxRuntime } from './onnxruntime.js'
-import { checkHostTensor, CpuTensor, toFloat32 } from './tensors.js'
-import type { DeviceInfo, HostTensor, LinearTerm } from './types.js'
+import { tallyValues, type Tally } from './health.js'
+import { checkHostTensor, CpuTensor } from './tensors.js'
+import type { DeviceInfo, DeviceTensor, HostTensor, LinearTerm } from './types.js'
 
 export class WasmDevice implements RuntimeDevice {
   readonly info: DeviceInfo = {
@@ -44,14 +45,17 @@ export class WasmDevice implements RuntimeDevice {
     if (this.#disposed) throw new DeviceError('device-disposed', 'The device was used after it was disposed.')
   }
 
-  combine(terms: readonly LinearTerm[], dims: readonly number[]): CpuTensor {
+  combine(terms: readonly LinearTerm[], dims: readonly number[], _owner?: string, bound?: number): CpuTensor {
     this.assertUsable()
-    checkTerms(terms)
-    const parts = terms.map(({ tensor, scale, offset = 0 }) => {
-      if (!(tensor instanceof CpuTensor)) throw foreignTerm()
-      return { data: toFloat32(tensor.host), scale, offset }
-    })
-    return new CpuTensor({ type: 'float32', dims, data: combineOnHost(parts, elementCount(dims)) })
+    checkTerms(terms, bound)
+    const parts = terms.map(({ tensor, scale, offset = 0 }) => ({ data: floatsOf(tensor), scale, offset }))
+    return new CpuTensor({ type: 'float32', dims, data: combineOnHost(parts, elementCount(dims), bound) })
+  }
+
+  async tally(tensor: DeviceTensor): Promise<Tally> {
+    this.assertUsable()
+    checkTerms([{ tensor, scale: 1 }])
+    return tallyValues(floatsOf(tensor))
   }
 
   limitMemory(): void {}
@@ -65,4 +69,10 @@ export class WasmDevice implements RuntimeDevice {
   async dispose(): Promise<void> {
     this.#disposed = true
   }
+}
+
+/** @throws InputError `bad-terms` for a tensor of another device */
+function floatsOf(tensor: DeviceTensor): Float32Array {
+  if (!(tensor instanceof CpuTensor) || !(tensor.host.data instanceof Float32Array)) throw foreignTerm()
+  return tensor.host.data
 }

@@ -6,6 +6,8 @@ import type { RuntimeDevice } from './backend.js'
 import { checkTerms, foreignTerm } from './combine.js'
 import { elementCount, valueBytes } from './convert.js'
 import { GpuCombine } from './gpu-combine.js'
+import { GpuTally } from './gpu-tally.js'
+import type { Tally } from './health.js'
 import { GpuBuffers } from './gpu-buffers.js'
 import { describeAdapter, deviceLostError, requestDevice, watched, type Watched } from './gpu-device.js'
 import { LossWatch } from './loss-watch.js'
@@ -14,7 +16,7 @@ import { explained, loadOnnxRuntime, onnxruntimeLock, type OnnxRuntime, type Ses
 import { SessionCache } from './session-cache.js'
 import { checkHostTensor, GpuTensor } from './tensors.js'
 import { computeType } from './compute-type.js'
-import type { DeviceInfo, HostTensor, LinearTerm } from './types.js'
+import type { DeviceInfo, DeviceTensor, HostTensor, LinearTerm } from './types.js'
 
 /** Who holds onnxruntime, and what for (it completes "while …"). */
 export interface DeviceUse {
@@ -33,6 +35,7 @@ export class WebGpuDevice implements RuntimeDevice {
   readonly buffers: GpuBuffers
   readonly sessions: SessionCache
   readonly #combine: GpuCombine
+  readonly #tally: GpuTally
   readonly #watch = new LossWatch()
   #end: DeviceError | undefined
 
@@ -42,6 +45,7 @@ export class WebGpuDevice implements RuntimeDevice {
     this.gpu = gpu
     this.buffers = new GpuBuffers(gpu, this.memory)
     this.#combine = new GpuCombine(gpu, this.buffers)
+    this.#tally = new GpuTally(gpu, this.buffers)
     this.sessions = new SessionCache(
       (program, user) => this.#createSession(program, user),
       async (session) => {
@@ -77,14 +81,24 @@ export class WebGpuDevice implements RuntimeDevice {
     if (this.#end !== undefined) throw this.#end
   }
 
-  combine(terms: readonly LinearTerm[], dims: readonly number[], owner: string): GpuTensor {
+  combine(terms: readonly LinearTerm[], dims: readonly number[], owner: string, bound?: number): GpuTensor {
     this.assertUsable()
-    checkTerms(terms)
+    checkTerms(terms, bound)
     const parts = terms.map(({ tensor, scale, offset = 0 }) => {
-      if (!(tensor instanceof GpuTensor) || tensor.buffers !== this.buffers) throw foreignTerm()
-      return { buffer: tensor.buffer, length: elementCount(tensor.dims), scale, offset }
+      return { buffer: this.#bufferOf(tensor), length: elementCount(tensor.dims), scale, offset }
     })
-    return new GpuTensor(this.buffers, this.#combine.run(parts, elementCount(dims), owner), 'float32', dims)
+    return new GpuTensor(this.buffers, this.#combine.run(parts, elementCount(dims), owner, bound), 'float32', dims)
+  }
+
+  async tally(tensor: DeviceTensor, owner: string): Promise<Tally> {
+    this.assertUsable()
+    checkTerms([{ tensor, scale: 1 }])
+    return this.#tally.run(this.#bufferOf(tensor), elementCount(tensor.dims), owner)
+  }
+
+  #bufferOf(tensor: DeviceTensor): GPUBuffer {
+    if (!(tensor instanceof GpuTensor) || tensor.buffers !== this.buffers) throw foreignTerm()
+    return tensor.buffer
   }
 
   limitMemory(bytes: number | undefined): void {

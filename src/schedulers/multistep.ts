@@ -1,4 +1,6 @@
-/** What the two multistep solvers (DPM-Solver and UniPC) share: α, σ and λ of a point of the schedule, and the small sums of arrays. */
+/** What the two multistep solvers (DPM-Solver and UniPC) share: α, σ and λ of a point of the schedule, and sums of arrays. */
+
+import type { StepTerm } from './types.js'
 
 /** A point of the noise schedule: x = α x₀ + σ ε, λ = log(α/σ), which is infinite at the end. */
 export interface SchedulePoint {
@@ -18,24 +20,33 @@ export function schedulePoint(sigma: number, flow: boolean): SchedulePoint {
 
 export type MultistepPrediction = 'epsilon' | 'sample' | 'v_prediction' | 'flow_prediction'
 
-/** The model's output as a prediction of the image x₀, or of the noise ε. */
-export function convertModelOutput(
-  modelOutput: Float32Array,
-  sample: Float32Array,
+/** The model's output at a sample as a prediction of the image x₀, or of the noise ε. */
+export function predictionTerms(
   { alpha, sigma }: SchedulePoint,
   prediction: MultistepPrediction,
   wanted: 'image' | 'noise',
-): Float32Array {
-  return modelOutput.map((output, i) => {
-    const x = sample[i] ?? 0
-    if (wanted === 'image') {
-      if (prediction === 'epsilon') return (x - sigma * output) / alpha
-      if (prediction === 'v_prediction') return alpha * x - sigma * output
-      return prediction === 'flow_prediction' ? x - sigma * output : output
-    }
-    if (prediction === 'sample') return (x - alpha * output) / sigma
-    return prediction === 'v_prediction' ? alpha * output + sigma * x : output
-  })
+): readonly StepTerm[] {
+  const terms = (sample: number, output: number): readonly StepTerm[] => [
+    [sample, 'sample'],
+    [output, 'output'],
+  ]
+  if (wanted === 'image') {
+    if (prediction === 'epsilon') return terms(1 / alpha, -sigma / alpha)
+    if (prediction === 'v_prediction') return terms(alpha, -sigma)
+    return prediction === 'flow_prediction' ? terms(1, -sigma) : terms(0, 1)
+  }
+  if (prediction === 'sample') return terms(1 / sigma, -alpha / sigma)
+  return prediction === 'v_prediction' ? terms(sigma, alpha) : terms(0, 1)
+}
+
+/** What the prediction made in the step at an index is called. */
+export function predictionName(index: number): string {
+  return `prediction ${index}`
+}
+
+/** The names of the last `count` predictions up to that of the step at `index`. */
+export function lastPredictions(index: number, count: number): readonly string[] {
+  return Array.from({ length: count }, (_, i) => predictionName(index - i))
 }
 
 /** Σ scale · array, rounded to float32 once. Terms of scale 0 are left out, whatever their array holds. */

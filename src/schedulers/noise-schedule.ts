@@ -5,6 +5,7 @@
  */
 
 import { CheckpointError, InputError } from '../errors.js'
+import type { StepTerm } from './types.js'
 
 export type BetaSchedule = 'linear' | 'scaled_linear' | 'squaredcos_cap_v2' | 'exp'
 
@@ -106,4 +107,18 @@ export function at(values: ArrayLike<number>, timestep: number): number {
       allowed: values.length,
     })
   return value
+}
+
+/** The image x₀ that the model's output at a sample stands for, from √ᾱ and √(1 − ᾱ). */
+export function originalTerms(
+  prediction: 'epsilon' | 'sample' | 'v_prediction',
+  rootAlpha: number,
+  rootBeta: number,
+): readonly StepTerm[] {
+  if (prediction === 'sample') return [[1, 'output']]
+  const [sample, output] = prediction === 'epsilon' ? [1 / rootAlpha, -rootBeta / rootAlpha] : [rootAlpha, -rootBeta]
+  return [
+    [sample, 'sample'],
+    [output, 'output'],
+  ]
 }

@@ -7,7 +7,8 @@ import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { TorchGenerator } from '../util/random.js'
 import { createScheduler, schedulerClassNames } from './registry.js'
-import type { SetTimestepsOptions, StepOptions } from './types.js'
+import { StepRunner, type Arithmetic } from './step-runner.js'
+import type { Scheduler, SetTimestepsOptions, StepOptions } from './types.js'
 
 interface Case {
   config: Record<string, unknown>
@@ -41,6 +42,29 @@ function worst(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
   return result
 }
 
+/** Sums in float64, rounded once. */
+function onHost(count: number, generator: TorchGenerator): Arithmetic<Float32Array> {
+  return {
+    sum: (parts, bound = Infinity) =>
+      Float32Array.from({ length: count }, (_, i) => {
+        const sum = parts.reduce((total, { value, scale, offset = 0 }) => total + scale * (value[offset + i] ?? Number.NaN), 0)
+        return Math.min(bound, Math.max(-bound, sum))
+      }),
+    noise: () => generator.randn(count),
+    dispose: () => {},
+  }
+}
+
+/** A scheduler's run on host arrays. */
+function running(scheduler: Scheduler, options: StepOptions, seed: number, count: number) {
+  const runner = new StepRunner(onHost(count, new TorchGenerator(seed)))
+  return {
+    scaled: (sample: Float32Array, index: number) => sample.map((value) => value * scheduler.inputScale(index)),
+    step: (output: Float32Array, index: number, sample: Float32Array) =>
+      runner.step(scheduler.plan(index, options), sample, [{ value: output, scale: 1 }]),
+  }
+}
+
 const model = (scaled: Float32Array, i: number) => scaled.map((x) => Math.sin(x * 1.3 + i) + 0.3 * Math.min(2, Math.max(-2, x)))
 
 for (const name of schedulerClassNames) {
@@ -58,11 +82,10 @@ for (const name of schedulerClassNames) {
           scheduler.setTimesteps(entry.num_inference_steps, options)
           return scheduler
         }
-        const stepOptions = (): StepOptions => ({
+        const options: StepOptions = {
           eta: entry.step.eta,
           useClippedModelOutput: entry.step.use_clipped_model_output,
-          noise: new TorchGenerator(fixture.step_seed),
-        })
+        }
 
         // 1. The schedule: float32 values that may differ by the last bits, since torch's own vector routines do.
         const scheduler = start()
@@ -77,18 +100,18 @@ for (const name of schedulerClassNames) {
         expect(worst([scheduler.initNoiseSigma], [entry.init_noise_sigma])).toBeLessThan(entry.init_noise_sigma > 1000 ? 1e4 : 4)
 
         // 2. Every step, fed with diffusers' own model outputs and samples.
-        const options = stepOptions()
+        const run = running(scheduler, options, fixture.step_seed, noise.length)
         let sample = noise.map((value) => value * entry.init_noise_sigma)
         let inputs: number[] = []
         // DEIS divides the sample by α and multiplies by it again: with flow matching α is small, and torch's float32 loses its digits there.
         const flow = name === 'DEISMultistepScheduler' && entry.config['use_flow_sigmas'] === true
         const conditioning = flow ? 1 / (1 - (entry.sigmas?.[0] ?? 0)) : 1
-        for (const [i, timestep] of scheduler.timesteps.entries()) {
+        for (const i of scheduler.timesteps.keys()) {
           const expected = entry.steps.length === scheduler.timesteps.length ? entry.steps[i] : undefined
           if (expected?.scaled === undefined || expected.model_output === undefined) break
           inputs = [...inputs, magnitude(sample)].slice(-scheduler.order)
-          expect(worst(scheduler.scaleModelInput(sample, timestep), expected.scaled)).toBeLessThan(8)
-          const next = scheduler.step(Float32Array.from(expected.model_output), timestep, sample, options)
+          expect(worst(run.scaled(sample, i), expected.scaled)).toBeLessThan(8)
+          const next = run.step(Float32Array.from(expected.model_output), i, sample)
           // A float32 subtraction of values as large as the sample leaves an error of its epsilon.
           const scale = (conditioning * Math.max(...inputs, magnitude(expected.prev_sample))) / magnitude(expected.prev_sample)
           expect(worst(next, expected.prev_sample)).toBeLessThan(32 * scale)
@@ -97,12 +120,12 @@ for (const name of schedulerClassNames) {
 
         // 3. The whole way on our own.
         const whole = start()
-        const wholeOptions = stepOptions()
-        let own = noise.map((value) => value * whole.initNoiseSigma)
+        const wholeRun = running(whole, options, fixture.step_seed, noise.length)
+        let own: Float32Array = noise.map((value) => value * whole.initNoiseSigma)
         let largest = 0
-        for (const [i, timestep] of whole.timesteps.entries()) {
+        for (const i of whole.timesteps.keys()) {
           largest = Math.max(largest, magnitude(own))
-          own = whole.step(model(whole.scaleModelInput(own, timestep), i), timestep, own, wholeOptions)
+          own = wholeRun.step(model(wholeRun.scaled(own, i), i), i, own)
         }
         const last = entry.steps.at(-1)?.prev_sample ?? []
         const tolerance = Math.max(1e-4, (32 * epsilon * conditioning * largest) / magnitude(last))

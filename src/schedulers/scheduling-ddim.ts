@@ -1,11 +1,10 @@
 /** DDIMScheduler: denoising diffusion implicit models (Song et al. 2020, arXiv 2010.02502). Mirrors diffusers' class. */
 
-import { InputError } from '../errors.js'
 import { flag, integer, number, only, optionalNumbers, readConfig, unused, word, type ConfigOf } from './config.js'
-import { alphasCumprod, at } from './noise-schedule.js'
+import { alphasCumprod, at, originalTerms } from './noise-schedule.js'
 import { round } from './numpy.js'
 import { checkOptions, checkSteps, spaceTimesteps } from './timestep-spacing.js'
-import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepOptions } from './types.js'
+import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepOptions, StepPlan } from './types.js'
 
 const className = 'DDIMScheduler'
 const spec = {
@@ -59,23 +58,14 @@ export class DDIMScheduler implements Scheduler {
     // Each step finds its place by its timestep.
   }
 
-  scaleModelInput(sample: Float32Array): Float32Array {
-    return sample
+  inputScale(): number {
+    return 1
   }
 
-  step(
-    modelOutput: Float32Array,
-    timestep: number,
-    sample: Float32Array,
-    { eta = 0, noise, useClippedModelOutput = false }: StepOptions = {},
-  ): Float32Array<ArrayBuffer> {
-    const {
-      prediction_type: predictionType,
-      clip_sample: clip,
-      clip_sample_range: range,
-      num_train_timesteps: trainSteps,
-    } = this.config
-    const previous = timestep - Math.floor(trainSteps / this.#steps)
+  plan(index: number, { eta = 0, useClippedModelOutput = false }: StepOptions = {}): StepPlan {
+    const { prediction_type: predictionType, clip_sample: clip, clip_sample_range: range } = this.config
+    const timestep = this.timesteps[index] ?? 0
+    const previous = timestep - Math.floor(this.config.num_train_timesteps / this.#steps)
     const alpha = at(this.#alphas, timestep)
     const alphaPrevious = previous >= 0 ? at(this.#alphas, previous) : this.#finalAlpha
     const beta = fround(1 - alpha)
@@ -83,31 +73,35 @@ export class DDIMScheduler implements Scheduler {
     const deviation = eta * fround(sqrt(variance))
     const rootAlpha = fround(sqrt(alpha))
     const rootBeta = fround(sqrt(beta))
-    const rootAlphaPrevious = fround(sqrt(alphaPrevious))
     const direction = fround(sqrt(fround(1 - alphaPrevious - deviation ** 2)))
-
-    const result = new Float32Array(sample.length)
-    for (let i = 0; i < result.length; i++) {
-      const x = sample[i] ?? 0
-      const output = modelOutput[i] ?? 0
-      let original = output
-      let epsilon = output
-      if (predictionType === 'epsilon') original = (x - rootBeta * output) / rootAlpha
-      else if (predictionType === 'sample') epsilon = (x - rootAlpha * output) / rootBeta
-      else {
-        original = rootAlpha * x - rootBeta * output
-        epsilon = rootAlpha * output + rootBeta * x
-      }
-      if (clip) original = Math.min(range, Math.max(-range, original))
-      if (useClippedModelOutput) epsilon = (x - rootAlpha * original) / rootBeta
-      result[i] = rootAlphaPrevious * original + direction * epsilon
+    const derived = useClippedModelOutput || predictionType === 'sample'
+    return {
+      sums: [
+        { name: 'original', terms: originalTerms(predictionType, rootAlpha, rootBeta), bound: clip ? range : undefined },
+        {
+          name: 'epsilon',
+          terms: derived
+            ? [
+                [1 / rootBeta, 'sample'],
+                [-rootAlpha / rootBeta, useClippedModelOutput ? 'original' : 'output'],
+              ]
+            : predictionType === 'epsilon'
+              ? [[1, 'output']]
+              : [
+                  [rootAlpha, 'output'],
+                  [rootBeta, 'sample'],
+                ],
+        },
+        {
+          name: 'next',
+          terms: [
+            [fround(sqrt(alphaPrevious)), 'original'],
+            [direction, 'epsilon'],
+            [deviation, 'noise'],
+          ],
+        },
+      ],
     }
-    if (eta > 0) {
-      if (noise === undefined) throw new InputError('noise', `${className} needs a source of noise when eta is above 0.`, { eta })
-      const drawn = noise.randn(result.length)
-      for (let i = 0; i < result.length; i++) result[i] = (result[i] ?? 0) + deviation * (drawn[i] ?? 0)
-    }
-    return result
   }
 
   addNoise(original: Float32Array, noise: Float32Array, timestep: number): Float32Array<ArrayBuffer> {

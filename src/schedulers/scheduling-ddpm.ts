@@ -2,10 +2,10 @@
 
 import { InputError } from '../errors.js'
 import { flag, integer, number, only, optionalNumbers, readConfig, unused, word, type ConfigOf } from './config.js'
-import { alphasCumprod, at } from './noise-schedule.js'
+import { alphasCumprod, at, originalTerms } from './noise-schedule.js'
 import { round } from './numpy.js'
-import { checkOptions, checkSteps, indexForTimestep, spaceTimesteps } from './timestep-spacing.js'
-import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepOptions } from './types.js'
+import { checkOptions, checkSteps, spaceTimesteps } from './timestep-spacing.js'
+import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan } from './types.js'
 
 const className = 'DDPMScheduler'
 const spec = {
@@ -62,43 +62,40 @@ export class DDPMScheduler implements Scheduler {
     // Each step finds its place by its timestep.
   }
 
-  scaleModelInput(sample: Float32Array): Float32Array {
-    return sample
+  inputScale(): number {
+    return 1
   }
 
-  step(
-    modelOutput: Float32Array,
-    timestep: number,
-    sample: Float32Array,
-    { noise }: StepOptions = {},
-  ): Float32Array<ArrayBuffer> {
+  plan(index: number): StepPlan {
     const { prediction_type: predictionType, clip_sample: clip, clip_sample_range: range } = this.config
-    const previous = this.timesteps[indexForTimestep(this.timesteps, timestep) + 1] ?? -1
+    const timestep = this.timesteps[index] ?? 0
+    const previous = this.timesteps[index + 1] ?? -1
     const alpha = at(this.#alphas, timestep)
     const alphaPrevious = previous >= 0 ? at(this.#alphas, previous) : 1
     const beta = fround(1 - alpha)
     const betaPrevious = fround(1 - alphaPrevious)
     const currentAlpha = fround(alpha / alphaPrevious)
     const currentBeta = fround(1 - currentAlpha)
-    const rootAlpha = fround(sqrt(alpha))
-    const rootBeta = fround(sqrt(beta))
-    // Formula (7) of the paper.
-    const originalScale = (fround(sqrt(alphaPrevious)) * currentBeta) / beta
-    const sampleScale = (fround(sqrt(currentAlpha)) * betaPrevious) / beta
-    const result = Float32Array.from(sample, (x, i) => {
-      const output = modelOutput[i] ?? 0
-      let original = output
-      if (predictionType === 'epsilon') original = (x - rootBeta * output) / rootAlpha
-      else if (predictionType === 'v_prediction') original = rootAlpha * x - rootBeta * output
-      if (clip) original = Math.min(range, Math.max(-range, original))
-      return originalScale * original + sampleScale * x
-    })
-    if (timestep <= 0) return result
-    if (noise === undefined) throw new InputError('noise', `${className} needs a source of noise.`)
     const small = Math.max(1e-20, (betaPrevious / beta) * currentBeta)
     const deviation = fround(sqrt(this.config.variance_type === 'fixed_large' ? currentBeta : small))
-    const drawn = noise.randn(result.length)
-    return result.map((value, i) => value + deviation * (drawn[i] ?? 0))
+    return {
+      sums: [
+        {
+          name: 'original',
+          terms: originalTerms(predictionType, fround(sqrt(alpha)), fround(sqrt(beta))),
+          bound: clip ? range : undefined,
+        },
+        {
+          // Formula (7) of the paper.
+          name: 'next',
+          terms: [
+            [(fround(sqrt(alphaPrevious)) * currentBeta) / beta, 'original'],
+            [(fround(sqrt(currentAlpha)) * betaPrevious) / beta, 'sample'],
+            [timestep > 0 ? deviation : 0, 'noise'],
+          ],
+        },
+      ],
+    }
   }
 
   addNoise(original: Float32Array, noise: Float32Array, timestep: number): Float32Array<ArrayBuffer> {

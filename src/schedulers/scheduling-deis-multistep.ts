@@ -5,12 +5,12 @@
 
 import { CheckpointError, InputError } from '../errors.js'
 import { flag, integer, number, only, optionalNumbers, readConfig, unused, word, type ConfigOf } from './config.js'
-import { convertModelOutput, schedulePoint, weightedSum, type SchedulePoint } from './multistep.js'
+import { lastPredictions, predictionName, predictionTerms, schedulePoint, weightedSum, type SchedulePoint } from './multistep.js'
 import { alphasCumprod, trainingSigmas } from './noise-schedule.js'
 import { float32, interpolateAt, linspace, round } from './numpy.js'
 import { convertSigmas, sigmaToTimestep } from './sigma-schedules.js'
-import { checkOptions, checkSteps, indexForTimestep, spaceMultistepTimesteps } from './timestep-spacing.js'
-import type { Scheduler, SchedulerConfig, SetTimestepsOptions } from './types.js'
+import { checkOptions, checkSteps, indexForTimestep, spaceMultistepTimesteps, stepIndex } from './timestep-spacing.js'
+import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan, StepTerm } from './types.js'
 
 const className = 'DEISMultistepScheduler'
 const spec = {
@@ -52,9 +52,6 @@ export class DEISMultistepScheduler implements Scheduler {
   timesteps: readonly number[] = []
   sigmas: readonly number[] = []
   readonly #trainingSigmas: Float32Array
-  /** Predicted noise of the last steps, the newest first. */
-  #predictions: Float32Array[] = []
-  #stepIndex: number | null = null
   #beginIndex: number | null = null
 
   constructor(config: SchedulerConfig) {
@@ -96,8 +93,6 @@ export class DEISMultistepScheduler implements Scheduler {
     } else sigmas = timesteps.map((timestep) => interpolateAt(timestep, training))
     this.sigmas = float32([...sigmas, last])
     this.timesteps = timesteps.map((value) => Math.trunc(value))
-    this.#predictions = []
-    this.#stepIndex = null
     this.#beginIndex = null
   }
 
@@ -105,8 +100,8 @@ export class DEISMultistepScheduler implements Scheduler {
     this.#beginIndex = index
   }
 
-  scaleModelInput(sample: Float32Array): Float32Array {
-    return sample
+  inputScale(): number {
+    return 1
   }
 
   #point(index: number): SchedulePoint {
@@ -118,38 +113,48 @@ export class DEISMultistepScheduler implements Scheduler {
     return index < 0 ? this.timesteps.length - 1 : index
   }
 
-  step(modelOutput: Float32Array, timestep: number, sample: Float32Array): Float32Array<ArrayBuffer> {
+  plan(index: number): StepPlan {
     const { config, timesteps } = this
-    this.#stepIndex ??= this.#beginIndex ?? this.#indexFor(timestep)
-    const index = this.#stepIndex
-    const here = this.#point(index)
-    const next = this.#point(index + 1)
-    const image = convertModelOutput(modelOutput, sample, here, config.prediction_type, 'image')
-    const noise = image.map((value, i) => ((sample[i] ?? 0) - here.alpha * value) / here.sigma)
-    const done = this.#predictions.length
-    this.#predictions = [noise, ...this.#predictions].slice(0, config.solver_order)
+    const place = stepIndex(timesteps, index, this.#beginIndex)
+    const here = this.#point(place)
+    const next = this.#point(place + 1)
+    const done = Math.min(config.solver_order, index - (this.#beginIndex ?? 0))
     const few = config.lower_order_final && timesteps.length < 15
-    const first = config.solver_order === 1 || done < 1 || (index === timesteps.length - 1 && few)
-    const second = config.solver_order === 2 || done < 2 || (index === timesteps.length - 2 && few)
+    const first = config.solver_order === 1 || done < 1 || (place === timesteps.length - 1 && few)
+    const second = config.solver_order === 2 || done < 2 || (place === timesteps.length - 2 && few)
     const order = first ? 1 : second ? 2 : 3
-    this.#stepIndex = index + 1
-    const scale = next.alpha / here.alpha
-    if (order === 1) {
-      const step = -next.sigma * (exp(next.lambda - here.lambda) - 1)
-      return weightedSum(sample.length, [
-        [scale, sample],
-        [step, noise],
-      ])
+    return {
+      sums: [
+        { name: 'image', terms: predictionTerms(here, config.prediction_type, 'image') },
+        {
+          name: predictionName(index),
+          terms: [
+            [1 / here.sigma, 'sample'],
+            [-here.alpha / here.sigma, 'image'],
+          ],
+        },
+        {
+          name: 'next',
+          terms: [
+            [next.alpha / here.alpha, 'sample'],
+            ...this.#weights(here, next, order, place).map((weight, i): StepTerm => [weight, predictionName(index - i)]),
+          ],
+        },
+      ],
+      keep: lastPredictions(index, Math.min(config.solver_order - 1, done + 1)),
     }
+  }
+
+  /** Factors of the predicted noise of the last `order` steps, the newest first. */
+  #weights(here: SchedulePoint, next: SchedulePoint, order: number, place: number): readonly number[] {
+    if (order === 1) return [-next.sigma * (exp(next.lambda - here.lambda) - 1)]
     // In x/α the equation is d(x/α)/dρ = ε: the integral of the polynomial through the last predictions, over ρ.
-    const logs = Array.from({ length: order }, (_, i) => log(rho(this.#point(index - i))))
-    const weights = logs.map((_, i) => integrateBasis(logs, i, rho(next)) - integrateBasis(logs, i, rho(here)))
-    const terms = weights.map((weight, i): [number, ArrayLike<number>] => [next.alpha * weight, this.#predictions[i] ?? noise])
-    return weightedSum(sample.length, [[scale, sample], ...terms])
+    const logs = Array.from({ length: order }, (_, i) => log(rho(this.#point(place - i))))
+    return logs.map((_, i) => next.alpha * (integrateBasis(logs, i, rho(next)) - integrateBasis(logs, i, rho(here))))
   }
 
   addNoise(original: Float32Array, noise: Float32Array, timestep: number): Float32Array<ArrayBuffer> {
-    const index = this.#beginIndex === null ? this.#indexFor(timestep) : (this.#stepIndex ?? this.#beginIndex)
+    const index = this.#beginIndex ?? this.#indexFor(timestep)
     const { alpha, sigma } = this.#point(index)
     return weightedSum(original.length, [
       [alpha, original],

@@ -5,12 +5,12 @@
 
 import { CheckpointError, InputError, UnsupportedError } from '../errors.js'
 import { flag, integer, number, only, optionalNumbers, readConfig, unused, word, type ConfigOf } from './config.js'
-import { convertModelOutput, schedulePoint, weightedSum, type SchedulePoint } from './multistep.js'
+import { lastPredictions, predictionName, predictionTerms, schedulePoint, weightedSum, type SchedulePoint } from './multistep.js'
 import { alphasCumprodForSigmas, trainingSigmas } from './noise-schedule.js'
 import { float32, interpolateAt, linspace, round } from './numpy.js'
 import { convertSigmas, sigmaToTimestep } from './sigma-schedules.js'
-import { checkOptions, checkSteps, indexForTimestep, spaceMultistepTimesteps } from './timestep-spacing.js'
-import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepOptions } from './types.js'
+import { checkOptions, checkSteps, indexForTimestep, spaceMultistepTimesteps, stepIndex } from './timestep-spacing.js'
+import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan, StepTerm } from './types.js'
 
 const className = 'DPMSolverMultistepScheduler'
 const spec = {
@@ -67,9 +67,6 @@ export class DPMSolverMultistepScheduler implements Scheduler {
   /** Timesteps whose λ is not below `lambda_min_clipped`. */
   readonly #lastTimestep: number
   readonly #algorithm: 'dpmsolver' | 'dpmsolver++' | 'sde-dpmsolver' | 'sde-dpmsolver++'
-  /** Predictions of the last steps, the newest first. */
-  #predictions: Float32Array[] = []
-  #stepIndex: number | null = null
   #beginIndex: number | null = null
 
   constructor(config: SchedulerConfig) {
@@ -144,8 +141,6 @@ export class DPMSolverMultistepScheduler implements Scheduler {
     } else sigmas = timesteps.map((timestep) => interpolateAt(timestep, training))
     this.sigmas = float32([...sigmas, config.final_sigmas_type === 'zero' ? 0 : range.min])
     this.timesteps = timesteps.map((value) => Math.trunc(value))
-    this.#predictions = []
-    this.#stepIndex = null
     this.#beginIndex = null
   }
 
@@ -153,49 +148,42 @@ export class DPMSolverMultistepScheduler implements Scheduler {
     this.#beginIndex = index
   }
 
-  scaleModelInput(sample: Float32Array): Float32Array {
-    return sample
+  inputScale(): number {
+    return 1
   }
 
   #point(index: number): SchedulePoint {
     return schedulePoint(this.sigmas[index] ?? 0, this.config.use_flow_sigmas)
   }
 
-  step(
-    modelOutput: Float32Array,
-    timestep: number,
-    sample: Float32Array,
-    { noise }: StepOptions = {},
-  ): Float32Array<ArrayBuffer> {
+  plan(index: number): StepPlan {
     const { config, timesteps } = this
-    this.#stepIndex ??= this.#beginIndex ?? this.#indexFor(timestep)
-    const index = this.#stepIndex
-    const here = this.#point(index)
-    const prediction = convertModelOutput(
-      modelOutput,
-      sample,
-      here,
-      config.prediction_type,
-      this.#algorithm.endsWith('++') ? 'image' : 'noise',
-    )
-    const done = this.#predictions.length
-    this.#predictions = [prediction, ...this.#predictions].slice(0, config.solver_order)
+    const place = stepIndex(timesteps, index, this.#beginIndex)
+    const here = this.#point(place)
+    const next = this.#point(place + 1)
+    const done = Math.min(config.solver_order, index - (this.#beginIndex ?? 0))
     const few = config.lower_order_final && timesteps.length < 15
-    const firstAtEnd = index === timesteps.length - 1 && (config.euler_at_final || few || config.final_sigmas_type === 'zero')
-    const secondAtEnd = index === timesteps.length - 2 && few
+    const firstAtEnd = place === timesteps.length - 1 && (config.euler_at_final || few || config.final_sigmas_type === 'zero')
+    const secondAtEnd = place === timesteps.length - 2 && few
     const order =
       config.solver_order === 1 || done < 1 || firstAtEnd ? 1 : config.solver_order === 2 || done < 2 || secondAtEnd ? 2 : 3
 
-    const next = this.#point(index + 1)
+    const wanted = this.#algorithm.endsWith('++') ? 'image' : 'noise'
     const factors = this.#factors(here, next, order)
-    const terms: [number, ArrayLike<number>][] = [[factors.sample, sample], ...this.#differences(factors, order, index, next)]
-    if (this.#algorithm.startsWith('sde')) {
-      if (noise === undefined)
-        throw new InputError('noise', `${className} with algorithm_type ${this.#algorithm} needs a source of noise.`)
-      terms.push([factors.noise, noise.randn(sample.length)])
+    return {
+      sums: [
+        { name: predictionName(index), terms: predictionTerms(here, config.prediction_type, wanted) },
+        {
+          name: 'next',
+          terms: [
+            [factors.sample, 'sample'],
+            ...this.#differences(factors, order, place, next).map((factor, i): StepTerm => [factor, predictionName(index - i)]),
+            [this.#algorithm.startsWith('sde') ? factors.noise : 0, 'noise'],
+          ],
+        },
+      ],
+      keep: lastPredictions(index, Math.min(config.solver_order - 1, done + 1)),
     }
-    this.#stepIndex = index + 1
-    return weightedSum(sample.length, terms)
   }
 
   #indexFor(timestep: number): number {
@@ -248,32 +236,22 @@ export class DPMSolverMultistepScheduler implements Scheduler {
   }
 
   /** Factors for the predictions themselves, the newest first, from those for their divided differences. */
-  #differences({ d: [d0, d1, d2] }: Factors, order: number, index: number, next: SchedulePoint): [number, ArrayLike<number>][] {
-    const [m0, m1, m2] = this.#predictions
-    if (m0 === undefined) return []
-    if (order === 1 || m1 === undefined) return [[d0, m0]]
-    const here = this.#point(index)
-    const before = this.#point(index - 1)
+  #differences({ d: [d0, d1, d2] }: Factors, order: number, place: number, next: SchedulePoint): readonly number[] {
+    if (order === 1) return [d0]
+    const here = this.#point(place)
+    const before = this.#point(place - 1)
     const h = next.lambda - here.lambda
     const r0 = (here.lambda - before.lambda) / h
-    if (order === 2 || m2 === undefined)
-      return [
-        [d0 + d1 / r0, m0],
-        [-d1 / r0, m1],
-      ]
-    const r1 = (before.lambda - this.#point(index - 2).lambda) / h
+    if (order === 2) return [d0 + d1 / r0, -d1 / r0]
+    const r1 = (before.lambda - this.#point(place - 2).lambda) / h
     // D1 = D10 + r0/(r0+r1) (D10 − D11), D2 = (D10 − D11)/(r0+r1), with D10 = (m0 − m1)/r0 and D11 = (m1 − m2)/r1.
     const d10 = d1 * (1 + r0 / (r0 + r1)) + d2 / (r0 + r1)
     const d11 = -(d1 * r0 + d2) / (r0 + r1)
-    return [
-      [d0 + d10 / r0, m0],
-      [-d10 / r0 + d11 / r1, m1],
-      [-d11 / r1, m2],
-    ]
+    return [d0 + d10 / r0, -d10 / r0 + d11 / r1, -d11 / r1]
   }
 
   addNoise(original: Float32Array, noise: Float32Array, timestep: number): Float32Array<ArrayBuffer> {
-    const index = this.#beginIndex === null ? this.#indexFor(timestep) : (this.#stepIndex ?? this.#beginIndex)
+    const index = this.#beginIndex ?? this.#indexFor(timestep)
     const { alpha, sigma } = this.#point(index)
     return weightedSum(original.length, [
       [alpha, original],

@@ -3,12 +3,12 @@
  * Mirrors diffusers' class.
  */
 
-import { InputError } from '../errors.js'
 import { flag, integer, number, optionalNumbers, readConfig, word, type ConfigOf } from './config.js'
 import { alphasCumprodForSigmas, trainingSigmas } from './noise-schedule.js'
 import { float32, interpolateAt } from './numpy.js'
-import { checkOptions, checkSteps, indexForTimestep, spaceTimesteps } from './timestep-spacing.js'
-import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepOptions } from './types.js'
+import { sigmaOriginalTerms } from './sigma-schedules.js'
+import { checkOptions, checkSteps, indexForTimestep, spaceTimesteps, stepIndex } from './timestep-spacing.js'
+import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan } from './types.js'
 
 const className = 'EulerAncestralDiscreteScheduler'
 const spec = {
@@ -35,7 +35,6 @@ export class EulerAncestralDiscreteScheduler implements Scheduler {
   timesteps: readonly number[] = []
   sigmas: readonly number[] = []
   readonly #trainingSigmas: Float32Array
-  #stepIndex: number | null = null
   #beginIndex: number | null = null
 
   constructor(config: SchedulerConfig) {
@@ -54,7 +53,6 @@ export class EulerAncestralDiscreteScheduler implements Scheduler {
     checkSteps(numInferenceSteps, trainSteps)
     this.timesteps = float32(spaceTimesteps(spacing, numInferenceSteps, trainSteps, offset))
     this.sigmas = float32([...this.timesteps.map((timestep) => interpolateAt(timestep, this.#trainingSigmas)), 0])
-    this.#stepIndex = null
     this.#beginIndex = null
   }
 
@@ -62,49 +60,41 @@ export class EulerAncestralDiscreteScheduler implements Scheduler {
     this.#beginIndex = index
   }
 
-  #index(timestep: number): number {
-    this.#stepIndex ??= this.#beginIndex ?? indexForTimestep(this.timesteps, timestep)
-    return this.#stepIndex
+  inputScale(index: number): number {
+    const sigma = this.sigmas[stepIndex(this.timesteps, index, this.#beginIndex)] ?? 0
+    return 1 / fround(sqrt(fround(fround(sigma * sigma) + 1)))
   }
 
-  scaleModelInput(sample: Float32Array, timestep: number): Float32Array {
-    const sigma = this.sigmas[this.#index(timestep)] ?? 0
-    const scale = fround(sqrt(fround(fround(sigma * sigma) + 1)))
-    return sample.map((value) => value / scale)
-  }
-
-  step(
-    modelOutput: Float32Array,
-    timestep: number,
-    sample: Float32Array,
-    { noise }: StepOptions = {},
-  ): Float32Array<ArrayBuffer> {
-    if (noise === undefined) throw new InputError('noise', `${className} needs a source of noise.`)
-    const index = this.#index(timestep)
-    const from = this.sigmas[index] ?? 0
-    const to = this.sigmas[index + 1] ?? 0
+  plan(index: number): StepPlan {
+    const place = stepIndex(this.timesteps, index, this.#beginIndex)
+    const from = this.sigmas[place] ?? 0
+    const to = this.sigmas[place + 1] ?? 0
     const up = fround(sqrt((to ** 2 * (from ** 2 - to ** 2)) / from ** 2))
     const down = fround(sqrt(to ** 2 - up ** 2))
-    const variance = fround(fround(from * from) + 1)
-    const outScale = fround(-from / fround(sqrt(variance)))
-    const epsilon = this.config.prediction_type === 'epsilon'
-    const drawn = noise.randn(sample.length)
-    const result = new Float32Array(sample.length)
-    const dt = fround(down - from)
-    // Rounded after each operation, as torch does: at sigmas of 10^4 the rounding is what is left of the image.
-    for (let i = 0; i < result.length; i++) {
-      const x = sample[i] ?? 0
-      const output = modelOutput[i] ?? 0
-      const original = epsilon ? fround(x - fround(from * output)) : fround(fround(output * outScale) + fround(x / variance))
-      const deterministic = fround(x + fround(fround(fround(x - original) / from) * dt))
-      result[i] = deterministic + fround((drawn[i] ?? 0) * up)
+    return {
+      sums: [
+        { name: 'original', terms: sigmaOriginalTerms(this.config.prediction_type, from) },
+        {
+          name: 'derivative',
+          terms: [
+            [1 / from, 'sample'],
+            [-1 / from, 'original'],
+          ],
+        },
+        {
+          name: 'next',
+          terms: [
+            [1, 'sample'],
+            [fround(down - from), 'derivative'],
+            [up, 'noise'],
+          ],
+        },
+      ],
     }
-    this.#stepIndex = index + 1
-    return result
   }
 
   addNoise(original: Float32Array, noise: Float32Array, timestep: number): Float32Array<ArrayBuffer> {
-    const index = this.#beginIndex === null ? indexForTimestep(this.timesteps, timestep) : (this.#stepIndex ?? this.#beginIndex)
+    const index = this.#beginIndex ?? indexForTimestep(this.timesteps, timestep)
     const sigma = this.sigmas[index] ?? 0
     return Float32Array.from(original, (value, i) => value + (noise[i] ?? 0) * sigma)
   }

@@ -7,9 +7,9 @@ import { CheckpointError, InputError } from '../errors.js'
 import { flag, integer, number, optionalNumber, optionalNumbers, readConfig, word, type ConfigOf } from './config.js'
 import { alphasCumprodForSigmas, trainingSigmas } from './noise-schedule.js'
 import { float32, interpolateAt, linspace } from './numpy.js'
-import { convertSigmas, sigmaToTimestep } from './sigma-schedules.js'
-import { checkOptions, checkSteps, indexForTimestep, spaceTimesteps } from './timestep-spacing.js'
-import type { Scheduler, SchedulerConfig, SetTimestepsOptions } from './types.js'
+import { convertSigmas, sigmaOriginalTerms, sigmaToTimestep } from './sigma-schedules.js'
+import { checkOptions, checkSteps, indexForTimestep, spaceTimesteps, stepIndex } from './timestep-spacing.js'
+import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan } from './types.js'
 
 const className = 'EulerDiscreteScheduler'
 const spec = {
@@ -45,7 +45,6 @@ export class EulerDiscreteScheduler implements Scheduler {
   /** One more than `timesteps`: the last is where the run ends. */
   sigmas: readonly number[] = []
   readonly #trainingSigmas: Float32Array
-  #stepIndex: number | null = null
   #beginIndex: number | null = null
 
   constructor(config: SchedulerConfig) {
@@ -78,7 +77,6 @@ export class EulerDiscreteScheduler implements Scheduler {
         ? schedule.sigmas.slice(0, -1).map((sigma) => 0.25 * fround(Math.log(sigma)))
         : schedule.timesteps,
     )
-    this.#stepIndex = null
     this.#beginIndex = null
   }
 
@@ -113,42 +111,38 @@ export class EulerDiscreteScheduler implements Scheduler {
     this.#beginIndex = index
   }
 
-  #index(timestep: number): number {
-    this.#stepIndex ??= this.#beginIndex ?? indexForTimestep(this.timesteps, timestep)
-    return this.#stepIndex
+  inputScale(index: number): number {
+    const sigma = this.sigmas[stepIndex(this.timesteps, index, this.#beginIndex)] ?? 0
+    return 1 / fround(sqrt(fround(fround(sigma * sigma) + 1)))
   }
 
-  scaleModelInput(sample: Float32Array, timestep: number): Float32Array {
-    const sigma = this.sigmas[this.#index(timestep)] ?? 0
-    const scale = fround(sqrt(fround(fround(sigma * sigma) + 1)))
-    return sample.map((value) => value / scale)
-  }
-
-  step(modelOutput: Float32Array, timestep: number, sample: Float32Array): Float32Array<ArrayBuffer> {
-    const index = this.#index(timestep)
-    const sigma = this.sigmas[index] ?? 0
-    const dt = fround((this.sigmas[index + 1] ?? 0) - sigma)
-    const variance = fround(fround(sigma * sigma) + 1)
-    const outScale = fround(-sigma / fround(sqrt(variance)))
-    const result = new Float32Array(sample.length)
-    // Rounded after each operation, as torch does: at sigmas of 10^4 the rounding is what is left of the image.
-    for (let i = 0; i < result.length; i++) {
-      const x = sample[i] ?? 0
-      const output = modelOutput[i] ?? 0
-      const original =
-        this.config.prediction_type === 'epsilon'
-          ? fround(x - fround(sigma * output))
-          : this.config.prediction_type === 'v_prediction'
-            ? fround(fround(output * outScale) + fround(x / variance))
-            : output
-      result[i] = x + fround(fround(fround(x - original) / sigma) * dt)
+  plan(index: number): StepPlan {
+    const place = stepIndex(this.timesteps, index, this.#beginIndex)
+    const sigma = this.sigmas[place] ?? 0
+    const { prediction_type: predictionType } = this.config
+    return {
+      sums: [
+        { name: 'original', terms: sigmaOriginalTerms(predictionType === 'original_sample' ? 'sample' : predictionType, sigma) },
+        {
+          name: 'derivative',
+          terms: [
+            [1 / sigma, 'sample'],
+            [-1 / sigma, 'original'],
+          ],
+        },
+        {
+          name: 'next',
+          terms: [
+            [1, 'sample'],
+            [fround((this.sigmas[place + 1] ?? 0) - sigma), 'derivative'],
+          ],
+        },
+      ],
     }
-    this.#stepIndex = index + 1
-    return result
   }
 
   addNoise(original: Float32Array, noise: Float32Array, timestep: number): Float32Array<ArrayBuffer> {
-    const index = this.#beginIndex === null ? indexForTimestep(this.timesteps, timestep) : (this.#stepIndex ?? this.#beginIndex)
+    const index = this.#beginIndex ?? indexForTimestep(this.timesteps, timestep)
     const sigma = this.sigmas[index] ?? 0
     return Float32Array.from(original, (value, i) => value + (noise[i] ?? 0) * sigma)
   }

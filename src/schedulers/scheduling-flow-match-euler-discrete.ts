@@ -7,8 +7,8 @@ import { CheckpointError, InputError } from '../errors.js'
 import { flag, integer, number, optionalNumber, readConfig, word, type ConfigOf } from './config.js'
 import { float32, linspace } from './numpy.js'
 import { convertSigmas } from './sigma-schedules.js'
-import { checkOptions, checkSteps, indexForTimestep } from './timestep-spacing.js'
-import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepOptions } from './types.js'
+import { checkOptions, checkSteps, indexForTimestep, stepIndex } from './timestep-spacing.js'
+import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan, StepTerm } from './types.js'
 
 const className = 'FlowMatchEulerDiscreteScheduler'
 const spec = {
@@ -43,7 +43,6 @@ export class FlowMatchEulerDiscreteScheduler implements Scheduler {
   sigmas: readonly number[] = []
   /** The ends of the training schedule, shifted once; a run's schedule is shifted once more, as diffusers does. */
   readonly #range: { readonly min: number; readonly max: number }
-  #stepIndex: number | null = null
   #beginIndex: number | null = null
 
   constructor(config: SchedulerConfig) {
@@ -92,7 +91,6 @@ export class FlowMatchEulerDiscreteScheduler implements Scheduler {
     if (config.invert_sigmas) sigmas = float32(sigmas.map((sigma) => 1 - sigma))
     this.timesteps = float32(sigmas.map((sigma) => sigma * trainSteps))
     this.sigmas = [...sigmas, config.invert_sigmas ? 1 : 0]
-    this.#stepIndex = null
     this.#beginIndex = null
   }
 
@@ -100,33 +98,30 @@ export class FlowMatchEulerDiscreteScheduler implements Scheduler {
     this.#beginIndex = index
   }
 
-  scaleModelInput(sample: Float32Array): Float32Array {
-    return sample
+  inputScale(): number {
+    return 1
   }
 
-  step(
-    modelOutput: Float32Array,
-    timestep: number,
-    sample: Float32Array,
-    { noise }: StepOptions = {},
-  ): Float32Array<ArrayBuffer> {
-    this.#stepIndex ??= this.#beginIndex ?? indexForTimestep(this.timesteps, timestep)
-    const index = this.#stepIndex
-    const sigma = this.sigmas[index] ?? 0
-    const next = this.sigmas[index + 1] ?? 0
-    this.#stepIndex = index + 1
-    if (!this.config.stochastic_sampling) {
-      const dt = fround(next - sigma)
-      return Float32Array.from(sample, (x, i) => x + dt * (modelOutput[i] ?? 0))
-    }
-    if (noise === undefined) throw new InputError('noise', `${className} with stochastic_sampling needs a source of noise.`)
-    const drawn = noise.randn(sample.length)
-    return Float32Array.from(sample, (x, i) => (1 - next) * (x - sigma * (modelOutput[i] ?? 0)) + next * (drawn[i] ?? 0))
+  plan(index: number): StepPlan {
+    const place = stepIndex(this.timesteps, index, this.#beginIndex)
+    const sigma = this.sigmas[place] ?? 0
+    const next = this.sigmas[place + 1] ?? 0
+    const terms: readonly StepTerm[] = this.config.stochastic_sampling
+      ? [
+          [1 - next, 'sample'],
+          [-(1 - next) * sigma, 'output'],
+          [next, 'noise'],
+        ]
+      : [
+          [1, 'sample'],
+          [fround(next - sigma), 'output'],
+        ]
+    return { sums: [{ name: 'next', terms }] }
   }
 
   /** diffusers calls this `scale_noise`: the sample moves towards the noise along a straight line. */
   addNoise(original: Float32Array, noise: Float32Array, timestep: number): Float32Array<ArrayBuffer> {
-    const index = this.#beginIndex === null ? indexForTimestep(this.timesteps, timestep) : (this.#stepIndex ?? this.#beginIndex)
+    const index = this.#beginIndex ?? indexForTimestep(this.timesteps, timestep)
     const sigma = this.sigmas[index] ?? 0
     return Float32Array.from(original, (value, i) => sigma * (noise[i] ?? 0) + (1 - sigma) * value)
   }

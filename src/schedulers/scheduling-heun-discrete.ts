@@ -7,9 +7,9 @@ import { CheckpointError, InputError } from '../errors.js'
 import { flag, integer, number, optionalNumbers, readConfig, word, type ConfigOf } from './config.js'
 import { alphasCumprod, trainingSigmas } from './noise-schedule.js'
 import { float32, interpolateAt } from './numpy.js'
-import { convertSigmas, sigmaToTimestep } from './sigma-schedules.js'
-import { checkOptions, checkSteps, indexForTimestep, spaceTimesteps } from './timestep-spacing.js'
-import type { Scheduler, SchedulerConfig, SetTimestepsOptions } from './types.js'
+import { convertSigmas, sigmaOriginalTerms, sigmaToTimestep } from './sigma-schedules.js'
+import { checkOptions, checkSteps, indexForTimestep, spaceTimesteps, stepIndex } from './timestep-spacing.js'
+import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan, StepSum } from './types.js'
 
 const className = 'HeunDiscreteScheduler'
 const spec = {
@@ -30,13 +30,6 @@ const spec = {
 
 const { fround, sqrt } = Math
 
-/** What the first half of a step leaves for the second. */
-interface FirstOrder {
-  readonly derivative: Float32Array
-  readonly dt: number
-  readonly sample: Float32Array
-}
-
 /** The first entry once, the others twice. */
 function twiceButFirst(values: readonly number[]): number[] {
   return values.flatMap((value, i) => (i === 0 ? [value] : [value, value]))
@@ -52,8 +45,6 @@ export class HeunDiscreteScheduler implements Scheduler {
   timesteps: readonly number[] = []
   sigmas: readonly number[] = []
   readonly #trainingSigmas: Float32Array
-  #first: FirstOrder | null = null
-  #stepIndex: number | null = null
   #beginIndex: number | null = null
 
   constructor(config: SchedulerConfig) {
@@ -91,8 +82,6 @@ export class HeunDiscreteScheduler implements Scheduler {
     }
     this.sigmas = float32([...twiceButFirst(sigmas), 0])
     this.timesteps = twiceButFirst(timesteps)
-    this.#first = null
-    this.#stepIndex = null
     this.#beginIndex = null
   }
 
@@ -100,53 +89,65 @@ export class HeunDiscreteScheduler implements Scheduler {
     this.#beginIndex = index
   }
 
-  #index(timestep: number): number {
-    this.#stepIndex ??= this.#beginIndex ?? indexForTimestep(this.timesteps, timestep)
-    return this.#stepIndex
+  inputScale(index: number): number {
+    const sigma = this.sigmas[stepIndex(this.timesteps, index, this.#beginIndex)] ?? 0
+    return 1 / fround(sqrt(fround(fround(sigma * sigma) + 1)))
   }
 
-  scaleModelInput(sample: Float32Array, timestep: number): Float32Array {
-    const sigma = this.sigmas[this.#index(timestep)] ?? 0
-    const scale = fround(sqrt(fround(fround(sigma * sigma) + 1)))
-    return sample.map((value) => value / scale)
-  }
-
-  /** The slope dx/dσ that the model's output stands for. */
-  #derivative(modelOutput: Float32Array, sample: Float32Array, sigma: number): Float32Array {
-    const { prediction_type: predictionType, clip_sample: clip, clip_sample_range: range } = this.config
-    const variance = fround(fround(sigma * sigma) + 1)
-    const outScale = fround(-sigma / fround(sqrt(variance)))
+  plan(index: number): StepPlan {
+    const { clip_sample: clip, clip_sample_range: range, prediction_type: predictionType } = this.config
+    const place = stepIndex(this.timesteps, index, this.#beginIndex)
+    const sigma = this.sigmas[place] ?? 0
     // Rounded after each operation, as torch does: at sigmas of 10^4 the rounding is what is left of the image.
-    return Float32Array.from(sample, (x, i) => {
-      const output = modelOutput[i] ?? 0
-      let original = output
-      if (predictionType === 'epsilon') original = fround(x - fround(sigma * output))
-      else if (predictionType === 'v_prediction') original = fround(fround(output * outScale) + fround(x / variance))
-      if (clip) original = Math.min(range, Math.max(-range, original))
-      return fround(x - original) / sigma
-    })
-  }
-
-  step(modelOutput: Float32Array, timestep: number, sample: Float32Array): Float32Array<ArrayBuffer> {
-    const index = this.#index(timestep)
-    const sigma = this.sigmas[index] ?? 0
-    const derivative = this.#derivative(modelOutput, sample, sigma)
-    this.#stepIndex = index + 1
-    const first = this.#first
-    if (first !== null) {
-      this.#first = null
-      return Float32Array.from(first.sample, (x, i) => {
-        const mean = fround(fround((first.derivative[i] ?? 0) + (derivative[i] ?? 0)) / 2)
-        return x + fround(mean * first.dt)
-      })
+    const slope = (name: string): readonly StepSum[] => [
+      { name: 'original', terms: sigmaOriginalTerms(predictionType, sigma), bound: clip ? range : undefined, rounded: true },
+      {
+        name: `noise of ${name}`,
+        terms: [
+          [1, 'sample'],
+          [-1, 'original'],
+        ],
+        rounded: true,
+      },
+      { name, terms: [[1 / sigma, `noise of ${name}`]], rounded: true },
+    ]
+    const move = (from: string, by: number, along: string): readonly StepSum[] => [
+      { name: 'move', terms: [[by, along]], rounded: true },
+      {
+        name: 'next',
+        terms: [
+          [1, from],
+          [1, 'move'],
+        ],
+      },
+    ]
+    if ((index - (this.#beginIndex ?? 0)) % 2 === 0) {
+      const dt = fround((this.sigmas[place + 1] ?? 0) - sigma)
+      return {
+        sums: [...slope('slope'), { name: 'start', terms: [[1, 'sample']] }, ...move('sample', dt, 'slope')],
+        keep: ['slope', 'start'],
+      }
     }
-    const dt = fround((this.sigmas[index + 1] ?? 0) - sigma)
-    this.#first = { derivative, dt, sample }
-    return Float32Array.from(sample, (x, i) => x + fround((derivative[i] ?? 0) * dt))
+    // The second half does the step again, with the mean of the slopes at both ends.
+    const dt = fround(sigma - (this.sigmas[place - 1] ?? 0))
+    return {
+      sums: [
+        ...slope('slope at the end'),
+        {
+          name: 'both',
+          terms: [
+            [1, 'slope'],
+            [1, 'slope at the end'],
+          ],
+          rounded: true,
+        },
+        ...move('start', dt / 2, 'both'),
+      ],
+    }
   }
 
   addNoise(original: Float32Array, noise: Float32Array, timestep: number): Float32Array<ArrayBuffer> {
-    const index = this.#beginIndex === null ? indexForTimestep(this.timesteps, timestep) : (this.#stepIndex ?? this.#beginIndex)
+    const index = this.#beginIndex ?? indexForTimestep(this.timesteps, timestep)
     const sigma = this.sigmas[index] ?? 0
     return Float32Array.from(original, (value, i) => value + (noise[i] ?? 0) * sigma)
   }

@@ -2,10 +2,10 @@
 
 import { InputError } from '../errors.js'
 import { flag, integer, number, only, optionalNumbers, readConfig, unused, word, type ConfigOf } from './config.js'
-import { alphasCumprod, at } from './noise-schedule.js'
+import { alphasCumprod, at, originalTerms } from './noise-schedule.js'
 import { linspace } from './numpy.js'
-import { checkOptions, checkSteps, indexForTimestep } from './timestep-spacing.js'
-import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepOptions } from './types.js'
+import { checkOptions, checkSteps, stepIndex } from './timestep-spacing.js'
+import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan } from './types.js'
 
 const className = 'LCMScheduler'
 const spec = {
@@ -44,7 +44,6 @@ export class LCMScheduler implements Scheduler {
   readonly #alphas: Float32Array
   readonly #finalAlpha: number
   #steps = 0
-  #stepIndex: number | null = null
   #beginIndex: number | null = null
 
   constructor(config: SchedulerConfig) {
@@ -68,7 +67,6 @@ export class LCMScheduler implements Scheduler {
       this.#steps = numInferenceSteps
       this.timesteps = linspace(0, count, numInferenceSteps, false).map((index) => (count - Math.floor(index)) * stride - 1)
     }
-    this.#stepIndex = null
     this.#beginIndex = null
   }
 
@@ -84,48 +82,47 @@ export class LCMScheduler implements Scheduler {
     this.#beginIndex = index
   }
 
-  scaleModelInput(sample: Float32Array): Float32Array {
-    return sample
+  inputScale(): number {
+    return 1
   }
 
-  step(
-    modelOutput: Float32Array,
-    timestep: number,
-    sample: Float32Array,
-    { noise }: StepOptions = {},
-  ): Float32Array<ArrayBuffer> {
+  plan(index: number): StepPlan {
     const {
       prediction_type: predictionType,
       clip_sample: clip,
       clip_sample_range: range,
       timestep_scaling: scaling,
     } = this.config
-    this.#stepIndex ??= this.#beginIndex ?? indexForTimestep(this.timesteps, timestep)
-    const index = this.#stepIndex
-    const previous = this.timesteps[index + 1] ?? timestep
+    const timestep = this.timesteps[index] ?? 0
+    const place = stepIndex(this.timesteps, index, this.#beginIndex)
+    const previous = this.timesteps[place + 1] ?? timestep
     const alpha = at(this.#alphas, timestep)
     const alphaPrevious = previous >= 0 ? at(this.#alphas, previous) : this.#finalAlpha
-    const rootAlpha = fround(sqrt(alpha))
-    const rootBeta = fround(sqrt(fround(1 - alpha)))
     const scaled = timestep * scaling
-    const skip = sigmaData ** 2 / (scaled ** 2 + sigmaData ** 2)
-    const out = scaled / sqrt(scaled ** 2 + sigmaData ** 2)
-
-    const denoised = Float32Array.from(sample, (x, i) => {
-      const output = modelOutput[i] ?? 0
-      let original = output
-      if (predictionType === 'epsilon') original = (x - rootBeta * output) / rootAlpha
-      else if (predictionType === 'v_prediction') original = rootAlpha * x - rootBeta * output
-      if (clip) original = Math.min(range, Math.max(-range, original))
-      return out * original + skip * x
-    })
-    this.#stepIndex = index + 1
-    if (index === this.#steps - 1) return denoised
-    if (noise === undefined) throw new InputError('noise', `${className} needs a source of noise.`)
-    const drawn = noise.randn(denoised.length)
-    const signal = fround(sqrt(alphaPrevious))
-    const spread = fround(sqrt(fround(1 - alphaPrevious)))
-    return denoised.map((value, i) => signal * value + spread * (drawn[i] ?? 0))
+    const last = place === this.#steps - 1
+    return {
+      sums: [
+        {
+          name: 'original',
+          terms: originalTerms(predictionType, fround(sqrt(alpha)), fround(sqrt(fround(1 - alpha)))),
+          bound: clip ? range : undefined,
+        },
+        {
+          name: 'denoised',
+          terms: [
+            [scaled / sqrt(scaled ** 2 + sigmaData ** 2), 'original'],
+            [sigmaData ** 2 / (scaled ** 2 + sigmaData ** 2), 'sample'],
+          ],
+        },
+        {
+          name: 'next',
+          terms: [
+            [last ? 1 : fround(sqrt(alphaPrevious)), 'denoised'],
+            [last ? 0 : fround(sqrt(fround(1 - alphaPrevious))), 'noise'],
+          ],
+        },
+      ],
+    }
   }
 
   addNoise(original: Float32Array, noise: Float32Array, timestep: number): Float32Array<ArrayBuffer> {

@@ -8,7 +8,7 @@ import { flag, integer, number, optionalNumbers, readConfig, word, type ConfigOf
 import { alphasCumprod, at } from './noise-schedule.js'
 import { round } from './numpy.js'
 import { checkOptions, checkSteps, spaceTimesteps } from './timestep-spacing.js'
-import type { Scheduler, SchedulerConfig, SetTimestepsOptions } from './types.js'
+import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan, StepSum, StepTerm } from './types.js'
 
 const className = 'PNDMScheduler'
 const spec = {
@@ -26,6 +26,12 @@ const spec = {
 
 const { fround, sqrt } = Math
 const pndmOrder = 4
+/** Factors of the last model outputs, the newest first, by how many there are (Adams and Bashforth). */
+const adamsBashforth = [[1], [3 / 2, -1 / 2], [23 / 12, -16 / 12, 5 / 12], [55 / 24, -59 / 24, 37 / 24, -9 / 24]]
+
+function outputName(call: number): string {
+  return `output ${call}`
+}
 
 /** diffusers' PNDMScheduler. */
 export class PNDMScheduler implements Scheduler {
@@ -41,11 +47,7 @@ export class PNDMScheduler implements Scheduler {
   #prkTimesteps: readonly number[] = []
   /** Training timesteps between two steps. */
   #stride = 0
-  #counter = 0
-  /** Model outputs so far, the last four at most. */
-  #outputs: Float32Array[] = []
-  #sum: Float32Array | null = null
-  #sample: Float32Array | null = null
+  #beginIndex = 0
 
   constructor(config: SchedulerConfig) {
     this.config = readConfig(className, config, spec)
@@ -84,94 +86,100 @@ export class PNDMScheduler implements Scheduler {
         .reverse()
       this.timesteps = [...this.#prkTimesteps, ...rising.slice(0, -3).reverse()]
     }
-    this.#counter = 0
-    this.#outputs = []
-    this.#sum = null
-    this.#sample = null
+    this.#beginIndex = 0
   }
 
-  setBeginIndex(): void {
-    // Each step finds its place by its timestep.
+  setBeginIndex(index: number): void {
+    this.#beginIndex = index
   }
 
-  scaleModelInput(sample: Float32Array): Float32Array {
-    return sample
+  inputScale(): number {
+    return 1
   }
 
-  step(modelOutput: Float32Array, timestep: number, sample: Float32Array): Float32Array<ArrayBuffer> {
-    const result =
-      this.#counter < this.#prkTimesteps.length
-        ? this.#stepRungeKutta(modelOutput, timestep, sample)
-        : this.#stepLinearMultistep(modelOutput, timestep, sample)
-    this.#counter += 1
-    return result
+  plan(index: number): StepPlan {
+    const timestep = this.timesteps[index] ?? 0
+    // diffusers counts the calls, wherever a run begins.
+    const call = index - this.#beginIndex
+    return call < this.#prkTimesteps.length ? this.#rungeKutta(call, timestep) : this.#linearMultistep(call, timestep)
   }
 
-  #stepRungeKutta(modelOutput: Float32Array, timestep: number, sample: Float32Array): Float32Array<ArrayBuffer> {
-    const phase = this.#counter % 4
-    const previous = timestep - (this.#counter % 2 === 0 ? Math.floor(this.#stride / 2) : 0)
-    const current = this.#prkTimesteps[this.#counter - phase] ?? timestep
-    if (phase === 0) {
-      this.#outputs.push(modelOutput)
-      this.#sample = sample
-    }
+  /** Each four calls make a step: Runge and Kutta's, whose sum of slopes is `sum`, from the sample `start`. */
+  #rungeKutta(call: number, timestep: number): StepPlan {
+    const phase = call % 4
+    const previous = timestep - (call % 2 === 0 ? Math.floor(this.#stride / 2) : 0)
+    const current = this.#prkTimesteps[call - phase] ?? timestep
+    const sums: StepSum[] = []
+    if (phase === 0) sums.push({ name: outputName(call), terms: [[1, 'output']] }, { name: 'start', terms: [[1, 'sample']] })
     const weight = phase === 0 || phase === 3 ? 1 / 6 : 1 / 3
-    const sum = this.#sum
-    const total = modelOutput.map((value, i) => (sum?.[i] ?? 0) + weight * value)
-    this.#sum = phase === 3 ? null : total
-    return this.#previousSample(this.#sample ?? sample, current, previous, phase === 3 ? total : modelOutput)
+    const slopes = `slopes ${phase}`
+    sums.push({
+      name: slopes,
+      terms: [
+        [phase === 0 ? 0 : 1, `slopes ${phase - 1}`],
+        [weight, 'output'],
+      ],
+    })
+    sums.push(...this.#previousSample('start', current, previous, [[1, phase === 3 ? slopes : 'output']]))
+    return { sums, keep: [...this.#outputsAfter(call), ...(phase === 3 ? [] : ['start', slopes])] }
   }
 
-  #stepLinearMultistep(modelOutput: Float32Array, timestep: number, sample: Float32Array): Float32Array<ArrayBuffer> {
-    let current = timestep
-    let previous = timestep - this.#stride
+  #linearMultistep(call: number, timestep: number): StepPlan {
     // The second call looks at the first step once more, from its other end.
-    const again = this.#counter === 1
-    if (again) {
-      previous = timestep
-      current = timestep + this.#stride
-    } else this.#outputs = [...this.#outputs.slice(-3), modelOutput]
-    const [e1, e2, e3, e4] = this.#outputs.toReversed()
-    let output = modelOutput
-    let from = sample
-    if (e2 === undefined) {
-      if (this.#counter === 0) this.#sample = sample
-      else if (again && e1 !== undefined) {
-        output = modelOutput.map((value, i) => (value + (e1[i] ?? 0)) / 2)
-        from = this.#sample ?? sample
-        this.#sample = null
-      }
-    } else if (e1 !== undefined) {
-      output = e1.map((first, i) => {
-        const second = e2[i] ?? 0
-        if (e3 === undefined) return (3 * first - second) / 2
-        const third = e3[i] ?? 0
-        if (e4 === undefined) return (23 * first - 16 * second + 5 * third) / 12
-        return (55 * first - 59 * second + 37 * third - 9 * (e4[i] ?? 0)) / 24
-      })
-    }
-    return this.#previousSample(from, current, previous, output)
+    const again = call === 1
+    const previous = again ? timestep : timestep - this.#stride
+    const current = again ? timestep + this.#stride : timestep
+    const names = this.#outputsAfter(call)
+    const weights = adamsBashforth[names.length - 1] ?? [1]
+    const terms: readonly StepTerm[] = again
+      ? [
+          [0.5, 'output'],
+          [0.5, outputName(0)],
+        ]
+      : names.map((name, i): StepTerm => [weights[i] ?? 0, name])
+    const sums: StepSum[] = []
+    if (!again) sums.push({ name: outputName(call), terms: [[1, 'output']] })
+    if (call === 0) sums.push({ name: 'start', terms: [[1, 'sample']] })
+    sums.push(...this.#previousSample(again ? 'start' : 'sample', current, previous, terms))
+    return { sums, keep: call === 0 ? [...names, 'start'] : names }
+  }
+
+  /** The names of the model outputs that count after a call, the newest first: of Runge and Kutta's every fourth, four at most. */
+  #outputsAfter(call: number): readonly string[] {
+    const calls = Array.from({ length: call + 1 }, (_, i) => i)
+    const counting = calls.filter((i) => (i < this.#prkTimesteps.length ? i % 4 === 0 : i !== 1))
+    return counting.slice(-pndmOrder).reverse().map(outputName)
   }
 
   /** Formula (9) of the paper. */
-  #previousSample(sample: Float32Array, timestep: number, previous: number, output: Float32Array): Float32Array<ArrayBuffer> {
+  #previousSample(sample: string, timestep: number, previous: number, output: readonly StepTerm[]): readonly StepSum[] {
     const alpha = at(this.#alphas, timestep)
     const alphaPrevious = previous >= 0 ? at(this.#alphas, previous) : this.#finalAlpha
     const beta = fround(1 - alpha)
     const betaPrevious = fround(1 - alphaPrevious)
-    const sampleScale = fround(sqrt(fround(alphaPrevious / alpha)))
     const denominator = fround(
       fround(alpha * fround(sqrt(betaPrevious))) + fround(sqrt(fround(fround(alpha * beta) * alphaPrevious))),
     )
-    const difference = fround(alphaPrevious - alpha)
-    const rootAlpha = fround(sqrt(alpha))
-    const rootBeta = fround(sqrt(beta))
     const velocity = this.config.prediction_type === 'v_prediction'
-    return Float32Array.from(sample, (x, i) => {
-      const value = output[i] ?? 0
-      const epsilon = velocity ? rootAlpha * value + rootBeta * x : value
-      return sampleScale * x - (difference * epsilon) / denominator
-    })
+    return [
+      { name: 'mean', terms: output },
+      {
+        name: 'epsilon',
+        terms: velocity
+          ? [
+              [fround(sqrt(alpha)), 'mean'],
+              [fround(sqrt(beta)), sample],
+            ]
+          : [[1, 'mean']],
+      },
+      {
+        name: 'next',
+        terms: [
+          [fround(sqrt(fround(alphaPrevious / alpha))), sample],
+          [-fround(alphaPrevious - alpha) / denominator, 'epsilon'],
+        ],
+      },
+    ]
   }
 
   addNoise(original: Float32Array, noise: Float32Array, timestep: number): Float32Array<ArrayBuffer> {

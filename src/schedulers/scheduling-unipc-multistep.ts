@@ -13,12 +13,12 @@ import {
   word,
   type ConfigOf,
 } from './config.js'
-import { convertModelOutput, schedulePoint, weightedSum, type SchedulePoint } from './multistep.js'
+import { lastPredictions, predictionName, predictionTerms, schedulePoint, weightedSum, type SchedulePoint } from './multistep.js'
 import { alphasCumprodForSigmas, trainingSigmas } from './noise-schedule.js'
 import { float32, interpolateAt, linspace, round } from './numpy.js'
 import { convertSigmas, sigmaToTimestep } from './sigma-schedules.js'
-import { checkOptions, checkSteps, indexForTimestep, spaceMultistepTimesteps } from './timestep-spacing.js'
-import type { Scheduler, SchedulerConfig, SetTimestepsOptions } from './types.js'
+import { checkOptions, checkSteps, indexForTimestep, spaceMultistepTimesteps, stepIndex } from './timestep-spacing.js'
+import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan, StepTerm } from './types.js'
 
 const className = 'UniPCMultistepScheduler'
 const spec = {
@@ -67,11 +67,6 @@ export class UniPCMultistepScheduler implements Scheduler {
   timesteps: readonly number[] = []
   sigmas: readonly number[] = []
   readonly #trainingSigmas: Float32Array
-  /** Predictions of the last steps, the newest first. */
-  #predictions: Float32Array[] = []
-  #lastSample: Float32Array | null = null
-  #lastOrder = 0
-  #stepIndex: number | null = null
   #beginIndex: number | null = null
 
   constructor(config: SchedulerConfig) {
@@ -119,9 +114,6 @@ export class UniPCMultistepScheduler implements Scheduler {
     } else sigmas = timesteps.map((timestep) => interpolateAt(timestep, training))
     this.sigmas = float32([...sigmas, config.final_sigmas_type === 'zero' ? 0 : last])
     this.timesteps = timesteps.map((value) => Math.trunc(value))
-    this.#predictions = []
-    this.#lastSample = null
-    this.#stepIndex = null
     this.#beginIndex = null
   }
 
@@ -145,31 +137,40 @@ export class UniPCMultistepScheduler implements Scheduler {
     this.#beginIndex = index
   }
 
-  scaleModelInput(sample: Float32Array): Float32Array {
-    return sample
+  inputScale(): number {
+    return 1
   }
 
   #point(index: number): SchedulePoint {
     return schedulePoint(this.sigmas[index] ?? 0, this.config.use_flow_sigmas)
   }
 
-  step(modelOutput: Float32Array, timestep: number, sample: Float32Array): Float32Array<ArrayBuffer> {
-    const { config, timesteps } = this
-    this.#stepIndex ??= this.#beginIndex ?? this.#indexFor(timestep)
-    const index = this.#stepIndex
+  plan(index: number): StepPlan {
+    const { config } = this
+    const place = stepIndex(this.timesteps, index, this.#beginIndex)
+    const done = index - (this.#beginIndex ?? 0)
     const wanted = config.predict_x0 ? 'image' : 'noise'
-    const prediction = convertModelOutput(modelOutput, sample, this.#point(index), config.prediction_type, wanted)
-    const correct = index > 0 && this.#lastSample !== null && !(config.disable_corrector ?? []).includes(index - 1)
-    const from =
-      correct && this.#lastSample !== null ? this.#update(this.#lastSample, index, this.#lastOrder, prediction) : sample
+    const correct = done > 0 && place > 0 && !(config.disable_corrector ?? []).includes(place - 1)
+    const from = `sample ${index}`
+    return {
+      sums: [
+        { name: predictionName(index), terms: predictionTerms(this.#point(place), config.prediction_type, wanted) },
+        {
+          name: from,
+          terms: correct
+            ? this.#update(`sample ${index - 1}`, place, this.#order(place - 1, done - 1), index - 1, predictionName(index))
+            : [[1, 'sample']],
+        },
+        { name: 'next', terms: this.#update(from, place + 1, this.#order(place, done), index, null) },
+      ],
+      keep: [from, ...lastPredictions(index, Math.min(config.solver_order, done + 1))],
+    }
+  }
 
-    const done = this.#predictions.length
-    this.#predictions = [prediction, ...this.#predictions].slice(0, config.solver_order)
-    const left = config.lower_order_final ? timesteps.length - index : config.solver_order
-    this.#lastOrder = Math.min(config.solver_order, left, done + 1)
-    this.#lastSample = from
-    this.#stepIndex = index + 1
-    return this.#update(from, index + 1, this.#lastOrder, null)
+  /** The order of the prediction from a place, with that many steps done before. */
+  #order(place: number, done: number): number {
+    const { lower_order_final: lower, solver_order: order } = this.config
+    return Math.min(order, lower ? this.timesteps.length - place : order, done + 1)
   }
 
   #indexFor(timestep: number): number {
@@ -178,36 +179,31 @@ export class UniPCMultistepScheduler implements Scheduler {
   }
 
   /**
-   * From the sample at `to` − 1 to the one at `to`. Without `corrected` it predicts (UniP); with the prediction made at `to` itself it
-   * corrects (UniC).
+   * From the sample at `to` − 1 to the one at `to`, with the predictions up to that of the step at `index`. Without `corrected` it predicts
+   * (UniP); with the prediction made at `to` itself it corrects (UniC).
    */
-  #update(sample: Float32Array, to: number, order: number, corrected: Float32Array | null): Float32Array<ArrayBuffer> {
+  #update(sample: string, to: number, order: number, index: number, corrected: string | null): readonly StepTerm[] {
     const { predict_x0: predictImage } = this.config
     const here = this.#point(to - 1)
     const next = this.#point(to)
     const h = next.lambda - here.lambda
-    const [m0, ...older] = this.#predictions
-    if (m0 === undefined) return Float32Array.from(sample)
-    const rks = older.slice(0, order - 1).map((_, i) => (this.#point(to - 2 - i).lambda - here.lambda) / h)
+    const rks = Array.from({ length: order - 1 }, (_, i) => (this.#point(to - 2 - i).lambda - here.lambda) / h)
     const { weights, hPhi1, bh } = this.#weights([...rks, 1], predictImage ? -h : h, corrected !== null)
     const scale = predictImage ? next.alpha : next.sigma
     const sampleScale = predictImage ? next.sigma / here.sigma : next.alpha / here.alpha
 
     // Each difference D is (m − m0)/r; collect what falls on m0.
     let onFirst = -scale * hPhi1
-    const terms: [number, ArrayLike<number>][] = [[sampleScale, sample]]
-    const add = (weight: number, values: Float32Array) => {
+    const terms: StepTerm[] = [[sampleScale, sample]]
+    const add = (weight: number, value: string) => {
       const factor = -scale * bh * weight
-      terms.push([factor, values])
+      terms.push([factor, value])
       onFirst -= factor
     }
-    for (const [i, rk] of rks.entries()) {
-      const older1 = older[i]
-      if (older1 !== undefined) add((weights[i] ?? 0) / rk, older1)
-    }
+    for (const [i, rk] of rks.entries()) add((weights[i] ?? 0) / rk, predictionName(index - 1 - i))
     if (corrected !== null) add(weights.at(-1) ?? 0, corrected)
-    terms.push([onFirst, m0])
-    return weightedSum(sample.length, terms)
+    terms.push([onFirst, predictionName(index)])
+    return terms
   }
 
   /** The weights ρ of the differences: Σ ρ r^(i−1) = b_i. */
@@ -233,7 +229,7 @@ export class UniPCMultistepScheduler implements Scheduler {
   }
 
   addNoise(original: Float32Array, noise: Float32Array, timestep: number): Float32Array<ArrayBuffer> {
-    const index = this.#beginIndex === null ? this.#indexFor(timestep) : (this.#stepIndex ?? this.#beginIndex)
+    const index = this.#beginIndex ?? this.#indexFor(timestep)
     const { alpha, sigma } = this.#point(index)
     return weightedSum(original.length, [
       [alpha, original],

@@ -1,9 +1,13 @@
 /**
  * Other ways to spread the sigmas of a run: Karras et al. 2022 (arXiv 2206.00364), exponential, and quantiles of a Beta distribution
- * (arXiv 2407.12173); and from a sigma back to its timestep. Float64.
+ * (arXiv 2407.12173); from a sigma back to its timestep; and what a model's output means at a
+ * sigma. Float64 unless said.
  */
 
 import { linspace } from './numpy.js'
+import type { StepTerm } from './types.js'
+
+const { fround, sqrt } = Math
 
 export interface SigmaRange {
   readonly min: number
@@ -83,4 +87,15 @@ function gamma(x: number): number {
   ].reduce((sum, coefficient, i) => sum + (i === 0 ? coefficient : coefficient / (z + i)), 0)
   const t = z + 7.5
   return Math.sqrt(2 * Math.PI) * t ** (z + 0.5) * Math.exp(-t) * series
+}
+
+/** The image x₀ that the model's output stands for, in terms of sigma: the sample is x₀ + σ ε. */
+export function sigmaOriginalTerms(prediction: 'epsilon' | 'sample' | 'v_prediction', sigma: number): readonly StepTerm[] {
+  if (prediction === 'sample') return [[1, 'output']]
+  const variance = fround(fround(sigma * sigma) + 1)
+  const [sample, output] = prediction === 'epsilon' ? [1, -sigma] : [1 / variance, fround(-sigma / fround(sqrt(variance)))]
+  return [
+    [sample, 'sample'],
+    [output, 'output'],
+  ]
 }

@@ -88,3 +88,11 @@ export function indexForTimestep(timesteps: readonly number[], timestep: number)
   const second = first < 0 ? -1 : timesteps.indexOf(timestep, first + 1)
   return second < 0 ? first : second
 }
+
+/**
+ * diffusers' `step_index` of the step at `timesteps[index]`. A run whose begin nobody set begins where its first timestep is found, so
+ * at the second of two equal ones.
+ */
+export function stepIndex(timesteps: readonly number[], index: number, begin: number | null): number {
+  return begin === null ? index + Math.max(0, indexForTimestep(timesteps, timesteps[0] ?? 0)) : index
+}

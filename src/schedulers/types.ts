@@ -1,10 +1,5 @@
 /** What every scheduler offers. Only types. */
 
-/** Standard normal numbers in order, as `TorchGenerator` gives them. */
-export interface NoiseSource {
-  randn(count: number): Float32Array<ArrayBuffer>
-}
-
 /** What some schedulers take besides the number of steps; the others refuse it with InputError `set-timesteps`. */
 export interface SetTimestepsOptions {
   /** The timesteps themselves, falling. */
@@ -23,16 +18,37 @@ export interface StepOptions {
   readonly eta?: number | undefined
   /** DDIM: derive the noise again from the clipped sample. */
   readonly useClippedModelOutput?: boolean | undefined
-  /** Where stochastic schedulers draw their noise. */
-  readonly noise?: NoiseSource | undefined
+}
+
+/** One summand of a step: a factor and the name of a value. */
+export type StepTerm = readonly [scale: number, value: string]
+
+/** A value that a step makes: the sum of its terms, and no further from 0 than `bound` where there is one. */
+export interface StepSum {
+  readonly name: string
+  readonly terms: readonly StepTerm[]
+  readonly bound?: number | undefined
+  /** Rounded to float32 before it is used: where the rounding is what the result hangs on, it has to fall where torch's does. */
+  readonly rounded?: true | undefined
+}
+
+/**
+ * A step written down, for whoever has the arrays: sums in the order they are made. A term names `sample` (before the step), `output` (the
+ * model's), `noise` (standard normal numbers, fresh in each step), a value that an earlier step kept, or a sum made before.
+ */
+export interface StepPlan {
+  /** One of them is `next`, the sample after the step. */
+  readonly sums: readonly StepSum[]
+  /** The values that later steps still name. What is not among them is forgotten. */
+  readonly keep?: readonly string[] | undefined
 }
 
 /** A config as a repository holds it: diffusers' keys. */
 export type SchedulerConfig = Readonly<Record<string, unknown>>
 
 /**
- * A diffusers scheduler: from the model's output at one timestep to the sample at the next. Samples are flat float32 arrays of any
- * shape; what goes in is never written to.
+ * A diffusers scheduler: from the model's output at one timestep to the sample at the next. It knows numbers only: the arrays, and what is
+ * kept of them from step to step, are step-runner.ts's, so that a step is the same on the CPU and on a GPU.
  */
 export interface Scheduler {
   readonly className: string
@@ -46,11 +62,11 @@ export interface Scheduler {
   readonly initNoiseSigma: number
   /** Starts a run. The number of steps is null where the options give a list. @throws InputError `num-inference-steps`, `set-timesteps` */
   setTimesteps(numInferenceSteps: number | null, options?: SetTimestepsOptions): void
-  /** What the model is shown of `sample` at `timestep`. */
-  scaleModelInput(sample: Float32Array, timestep: number): Float32Array
-  /** The sample after this step; call once for each entry of `timesteps`, in order. */
-  step(modelOutput: Float32Array, timestep: number, sample: Float32Array, options?: StepOptions): Float32Array<ArrayBuffer>
-  /** `original` with `noise` mixed in as strongly as at `timestep`. */
+  /** diffusers' `scale_model_input`: the model is shown the sample times this at `timesteps[index]`. */
+  inputScale(index: number): number
+  /** diffusers' `step` at `timesteps[index]`, for runs that take every step from the begin index on. The same index gives the same plan. */
+  plan(index: number, options?: StepOptions): StepPlan
+  /** `original` with `noise` mixed in as strongly as at `timestep`, before the first step. */
   addNoise(original: Float32Array, noise: Float32Array, timestep: number): Float32Array<ArrayBuffer>
   /** The index of the first step to run, for runs that start in the middle. */
   setBeginIndex(index: number): void

@@ -13,7 +13,7 @@ const shiftSize = 397
 
 /** The Mersenne Twister mt19937 with 32-bit outputs, seeded as torch does. */
 class MersenneTwister {
-  readonly #state = new Uint32Array(stateSize)
+  #state = new Uint32Array(stateSize)
   #next = stateSize
 
   constructor(seed: number) {
@@ -22,6 +22,14 @@ class MersenneTwister {
       const last = this.#at(i - 1)
       this.#state[i] = Math.imul(1812433253, last ^ (last >>> 30)) + i
     }
+  }
+
+  /** Another one, with the same numbers to come. */
+  clone(): MersenneTwister {
+    const copy = new MersenneTwister(0)
+    copy.#state = this.#state.slice()
+    copy.#next = this.#next
+    return copy
   }
 
   #at(i: number): number {
@@ -63,13 +71,21 @@ function seedBits(seed: number | bigint): number {
 
 /** A stream of random numbers equal to that of `torch.Generator('cpu').manual_seed(seed)`. */
 export class TorchGenerator {
-  readonly #engine: MersenneTwister
+  #engine: MersenneTwister
   /** The second number of the last pair that the path for small sizes made. */
   #spare: number | null = null
 
   /** @throws InputError `seed` */
   constructor(seed: number | bigint) {
     this.#engine = new MersenneTwister(seedBits(seed))
+  }
+
+  /** Another stream with the same numbers to come. */
+  clone(): TorchGenerator {
+    const copy = new TorchGenerator(0)
+    copy.#engine = this.#engine.clone()
+    copy.#spare = this.#spare
+    return copy
   }
 
   /** `torch.rand`: float32 uniform in [0, 1) with 24 random bits each. */

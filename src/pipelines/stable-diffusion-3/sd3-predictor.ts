@@ -6,7 +6,7 @@ import { CheckpointError } from '../../errors.js'
 import { sd3PositionRows, sd3TimestepProjection } from '../../models/sd3-transformer-2d.js'
 import type { ComponentHost } from '../component-host.js'
 import type { Network } from '../networks.js'
-import { FixedInputs, runDenoiser, type Predictor, type Refinement } from '../predictor.js'
+import { FixedInputs, runDenoiser, type Correction, type Predictor, type Refinement } from '../predictor.js'
 import type { Recorder } from '../recorder.js'
 import type { Run } from '../run-hooks.js'
 import type { PlainTensor } from '../types.js'
@@ -41,15 +41,21 @@ export async function sd3Predictor(
   const positions = await readPositions(transformer.table, sd3PositionRows(transformer.config, size), run.signal)
   const fixed = new FixedInputs({ ...condition, pos_embed: positions }, transformer, host)
   const plain = skip === null ? null : new FixedInputs({ ...skip.condition, pos_embed: positions }, transformer, host)
-  const refine = async ({ index, total, timestep, sample, guided, text }: Refinement): Promise<Float32Array<ArrayBuffer>> => {
-    if (skip === null || plain === null || index <= total * skip.start || index >= total * skip.stop) return guided
+  const refine = async ({ index, total, timestep, sample }: Refinement): Promise<Correction | null> => {
+    if (skip === null || plain === null || index <= total * skip.start || index >= total * skip.stop) return null
     const without = await runDenoiser(transformer, how, plain, sample, timestep, host, run, { skipLayers: skip.layers })
-    recorder.keep('noise_pred', { dims: sample.dims, data: without }, index, 'noise_pred_skip_layers')
-    return guided.map((value, i) => value + ((text[i] ?? 0) - (without[i] ?? 0)) * skip.scale)
+    if (recorder.wants('noise_pred'))
+      recorder.keep('noise_pred', { dims: sample.dims, data: await without.read() }, index, 'noise_pred_skip_layers')
+    return { without, scale: skip.scale }
   }
   return {
+    name: transformer.name,
+    get device() {
+      return host.deviceOf(transformer)
+    },
+    recovering: (work) => host.recovering(transformer, run, work),
     predict: (sample, timestep) => runDenoiser(transformer, how, fixed, sample, timestep, host, run),
-    refine,
+    refine: skip === null ? undefined : refine,
     dispose: () => {
       fixed.dispose()
       plain?.dispose()
