@@ -214,23 +214,18 @@ class DenoisingLoop {
     const started = this.#now()
     if (this.#saving || started - this.#progress.savedAt < checkpointEvery) return
     this.#saving = true
+    const { kept } = this.#runner
     const generator = this.#generator.clone()
-    const names = [...this.#runner.kept.keys()]
-    const reading = [this.#latents, ...this.#runner.kept.values()].map((tensor) => tensor.read())
-    Promise.all(reading).then(
-      ([latents = new Float32Array(), ...kept]) => {
-        this.#progress.checkpoint = {
-          index,
-          latents,
-          kept: new Map(names.map((name, i) => [name, kept[i] ?? new Float32Array()])),
-          generator,
-        }
-        this.#progress.savedAt = started
-        this.#saving = false
-      },
-      // The device is going: the checkpoint before stays the one to go on from.
-      () => {},
-    )
+    const copies = Promise.all([this.#latents, ...kept.values()].map((tensor) => tensor.read()))
+    const save = async () => {
+      const [latents = new Float32Array(), ...values] = await copies
+      const named = [...kept.keys()].map((name, i) => [name, values[i] ?? new Float32Array()] as const)
+      this.#progress.checkpoint = { index, latents, kept: new Map(named), generator }
+      this.#progress.savedAt = started
+      this.#saving = false
+    }
+    // It fails where the device goes: the checkpoint before stays the one to go on from.
+    save().catch(() => {})
   }
 
   /** Gives the device's memory back. What is still under way is not told any more. */

@@ -20,16 +20,19 @@ export function schedulePoint(sigma: number, flow: boolean): SchedulePoint {
 
 export type MultistepPrediction = 'epsilon' | 'sample' | 'v_prediction' | 'flow_prediction'
 
+function terms(sample: number, output: number): readonly StepTerm[] {
+  return [
+    [sample, 'sample'],
+    [output, 'output'],
+  ]
+}
+
 /** The model's output at a sample as a prediction of the image x₀, or of the noise ε. */
 export function predictionTerms(
   { alpha, sigma }: SchedulePoint,
   prediction: MultistepPrediction,
   wanted: 'image' | 'noise',
 ): readonly StepTerm[] {
-  const terms = (sample: number, output: number): readonly StepTerm[] => [
-    [sample, 'sample'],
-    [output, 'output'],
-  ]
   if (wanted === 'image') {
     if (prediction === 'epsilon') return terms(1 / alpha, -sigma / alpha)
     if (prediction === 'v_prediction') return terms(alpha, -sigma)

@@ -35,6 +35,20 @@ function twiceButFirst(values: readonly number[]): number[] {
   return values.flatMap((value, i) => (i === 0 ? [value] : [value, value]))
 }
 
+/** The sample `from`, moved by `by` along a slope. */
+function move(from: string, by: number, along: string): readonly StepSum[] {
+  return [
+    { name: 'move', terms: [[by, along]], rounded: true },
+    {
+      name: 'next',
+      terms: [
+        [1, from],
+        [1, 'move'],
+      ],
+    },
+  ]
+}
+
 /** diffusers' HeunDiscreteScheduler. */
 export class HeunDiscreteScheduler implements Scheduler {
   static readonly className = className
@@ -110,16 +124,6 @@ export class HeunDiscreteScheduler implements Scheduler {
         rounded: true,
       },
       { name, terms: [[1 / sigma, `noise of ${name}`]], rounded: true },
-    ]
-    const move = (from: string, by: number, along: string): readonly StepSum[] => [
-      { name: 'move', terms: [[by, along]], rounded: true },
-      {
-        name: 'next',
-        terms: [
-          [1, from],
-          [1, 'move'],
-        ],
-      },
     ]
     if ((index - (this.#beginIndex ?? 0)) % 2 === 0) {
       const dt = fround((this.sigmas[place + 1] ?? 0) - sigma)
