@@ -43,7 +43,7 @@ function watchGpu() {
   return {
     /** Bytes of each buffer mapped since the last time. */
     mapped: () => {
-      const sizes = reads.mock.contexts.map(({ size }) => size)
+      const sizes = reads.mock.contexts.map((buffer: unknown) => (buffer instanceof GPUBuffer ? buffer.size : Number.NaN))
       reads.mockClear()
       return sizes
     },
