@@ -1,5 +1,8 @@
-/** `npm run size`: gzip sizes of what each entry of the built site (`npm run build`) needs at first, and of what comes later. */
-import { readdirSync, readFileSync } from 'node:fs'
+/**
+ * `npm run size`: gzip sizes of what each entry of the built site (`npm run build`) needs at first, and of what comes later.
+ * `--write` puts them into the guide, `--check` fails where the guide is off, or where an entry needs the runtime at first.
+ */
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'
 import { gzipSync } from 'node:zlib'
 
@@ -26,15 +29,49 @@ function needed(path, found = new Set()) {
 /** @param {string} path */
 const gzipSize = (path) => gzipSync(readFileSync(join(site, path))).length
 /** @param {number} bytes */
-const kilobytes = (bytes) => `${(bytes / 1000).toFixed(1)} kB`.padStart(12)
-
-for (const entry of ['index.html', 'embed.html', 'element.js']) {
-  const files = [...needed(entry)]
-  console.log(
-    `${kilobytes(files.reduce((sum, path) => sum + gzipSize(path), 0))}  ${entry} with ${files.length - 1} files it needs at first`,
-  )
+const shown = (bytes) => (bytes < 1e6 ? `${Math.round(bytes / 1000)} kB` : `${(bytes / 1e6).toFixed(1)} MB`)
+/** @param {RegExp} name */
+const asset = (name) => {
+  const found = readdirSync(join(site, 'assets')).filter((file) => name.test(file))
+  if (found.length !== 1) throw new Error(`${name} should be one file of ${site}/assets, not ${found.length}`)
+  return join('assets', found[0] ?? '')
 }
-console.log('later, as needed:')
-for (const name of readdirSync(join(site, 'assets')).sort()) {
-  if (/\.wasm$|worker|^ort\./.test(name)) console.log(`${kilobytes(gzipSize(join('assets', name)))}  ${name}`)
+
+/** What is loaded when, and which files those are. The wasm of one of three builds is used; a browser decides which. */
+const parts = [
+  { what: 'the tag: `element.js`', files: [...needed('element.js')] },
+  { what: 'the frame: `embed.html`', files: [...needed('embed.html')] },
+  { what: 'the page: `index.html`', files: [...needed('index.html')] },
+  { what: "with the first load: the engine's worker", files: [asset(/^engine\.worker.*\.js$/)], later: true },
+  ...['jspi', 'asyncify', ''].map((build) => ({
+    what: `then one of: onnxruntime-web's wasm, ${build === '' ? 'for the processor only' : `\`${build}\``}`,
+    files: [asset(new RegExp(`^ort-wasm[a-z-]*${build === '' ? '' : `\\.${build}`}-[^.]*\\.wasm$`))],
+    later: true,
+  })),
+]
+const sizes = parts.map(({ what, files, later = false }) => {
+  const heavy = files.find((path) => /\.wasm$|worker|(^|\/)ort\./.test(path))
+  if (!later && heavy !== undefined) throw new Error(`${what} needs ${heavy} before anything is asked of it`)
+  return { what, bytes: files.reduce((sum, path) => sum + gzipSize(path), 0) }
+})
+const rows = sizes.map(({ what, bytes }) => `| ${what} | ${shown(bytes)} |`)
+console.log(rows.join('\n'))
+
+const guide = 'docs/embedding.md'
+const [begin, end] = ['<!-- sizes: npm run size -- --write -->', '<!-- end of sizes -->']
+const text = readFileSync(guide, 'utf8')
+const [from, to] = [text.indexOf(begin) + begin.length, text.indexOf(end)]
+if (process.argv.includes('--write')) {
+  const table = ['| | gzip |', '| --- | ---: |', ...rows].join('\n')
+  writeFileSync(guide, `${text.slice(0, from)}\n\n${table}\n\n${text.slice(to)}`)
+} else if (process.argv.includes('--check')) {
+  // What the guide says may be off by a tenth: not every change of a line is a change of the guide.
+  const told = [...text.slice(from, to).matchAll(/^\| (.*) \| ([\d.]+) (k|M)B \|$/gm)]
+  const wrong = sizes.filter(({ what, bytes }) => {
+    const [, , number, unit] = told.find(([, name]) => name === what) ?? []
+    return !(Math.abs(Number(number) * (unit === 'k' ? 1e3 : 1e6) - bytes) <= bytes / 10)
+  })
+  for (const { what, bytes } of wrong)
+    console.error(`${guide} is wrong about "${what}", which is ${shown(bytes)}: npm run size -- --write`)
+  if (wrong.length > 0 || told.length !== sizes.length) process.exitCode = 1
 }

@@ -40,6 +40,7 @@ const checks = {
   unit: vitest('node'),
   browser: vitest('browser'),
   build: { command: ['node_modules/vite/bin/vite.js', 'build', '--logLevel', 'warn'] },
+  size: { command: ['scripts/size.mjs', '--check'] },
   package: { command: ['scripts/check-package.mjs'] },
   e2e: { command: ['node_modules/@playwright/test/cli.js', 'test'], report: `${reports}/e2e.json` },
   'parity-wasm': { command: ['scripts/run.mjs', 'e2e/parity/run.ts', '--device', 'wasm'], report: `${reports}/parity-wasm.json` },
