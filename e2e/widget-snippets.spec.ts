@@ -56,6 +56,16 @@ const expectations: Readonly<Record<string, (running: Running) => Promise<void>>
     expect(said).toContain('25 of 25')
     expect(said.some((line) => line.startsWith('unet/'))).toBe(true)
   },
+  // models.md: what is not supported
+  'FLUX.1-schnell': async ({ over, said }) => {
+    await over
+    expect(said.at(-1)).toBe('unsupported-class FluxPipeline')
+  },
+  // models.md: parts of another model
+  'madebyollin/sdxl-vae-fp16-fix': async ({ over, said }) => {
+    await over
+    expect(said.at(-1)).toBe('madebyollin/sdxl-vae-fp16-fix DPMSolverMultistepScheduler')
+  },
   // memory.md
   "maxMemory: '6GB', // or": async ({ over }) => over,
   // quantization.md
@@ -147,6 +157,10 @@ Object.assign(window, { start: (key: string) => modules[key]?.().then(() => unde
   for (const [key, check] of Object.entries(expectations)) {
     test(key, async ({ page, server }) => {
       for (const [id, fixture] of Object.entries(published)) server.setRepository(id, `fixtures/${fixture}/repo`)
+      server.setRepository('madebyollin/sdxl-vae-fp16-fix', 'fixtures/tiny-sdxl/repo/vae')
+      server.setRepository('black-forest-labs/FLUX.1-schnell', {
+        'model_index.json': JSON.stringify({ _class_name: 'FluxPipeline', vae: ['diffusers', 'AutoencoderKL'] }),
+      })
       const elsewhere = async (from: RegExp, to: string) =>
         page.context().route(from, async (route) => {
           const { pathname, search } = new URL(route.request().url())

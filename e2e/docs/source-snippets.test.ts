@@ -24,7 +24,7 @@ function placed(name: string, code: string): string {
 
 test('they are right by their types', () => {
   const snippets = readSnippets('ts').filter(({ code }) => code.includes("'../src/"))
-  expect(snippets.map(({ file }) => file)).toEqual(['docs/models.md', 'docs/new-model-family.md'])
+  expect(snippets.map(({ file }) => file)).toEqual(['docs/networks.md', 'docs/new-model-family.md'])
   const files = snippets.map(({ code }, i) => placed(`snippet-${i}`, code))
   const { compilerOptions } = JSON.parse(readFileSync('tsconfig.node.json', 'utf8')) as { compilerOptions: object }
   const options = { ...compilerOptions, typeRoots: [join(root, 'node_modules/@types')], types: ['node'] }

@@ -76,7 +76,7 @@ function readConfig(className: ClipTextClass, config: Config): ClipTextConfig {
   return result
 }
 
-/** The ComponentGraph of a CLIP text encoder; docs/models.md lists its inputs and outputs. @throws UnsupportedError, CheckpointError, InputError */
+/** The ComponentGraph of a CLIP text encoder; docs/networks.md lists its inputs and outputs. @throws UnsupportedError, CheckpointError, InputError */
 export function clipTextModel(
   className: ClipTextClass,
   config: Config,

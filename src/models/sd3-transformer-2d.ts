@@ -102,7 +102,7 @@ function checkSkipLayers(sd3: Sd3Config, layers: readonly number[]): ReadonlySet
   throw new InputError('skip-layers', message, { value: wrong, min: 0, max: sd3.layers - 2 })
 }
 
-/** The ComponentGraph of SD3's denoiser; docs/models.md lists its inputs and outputs. @throws UnsupportedError, CheckpointError, InputError */
+/** The ComponentGraph of SD3's denoiser; docs/networks.md lists its inputs and outputs. @throws UnsupportedError, CheckpointError, InputError */
 export function sd3Transformer2DModel(config: Config, shape: Sd3Shape, options: Sd3Options): ComponentGraph {
   const sd3 = readConfig(config)
   const { batch, height, width, sequenceLength } = shape

@@ -70,7 +70,7 @@ function readConfig(config: Config): T5Config {
   return result
 }
 
-/** The ComponentGraph of a T5 encoder; docs/models.md lists its inputs and outputs. @throws UnsupportedError, CheckpointError, InputError */
+/** The ComponentGraph of a T5 encoder; docs/networks.md lists its inputs and outputs. @throws UnsupportedError, CheckpointError, InputError */
 export function t5EncoderModel(config: Config, shape: T5Shape, options: WriteOptions): ComponentGraph {
   const t5 = readConfig(config)
   checkShape({ ...shape }, { batch: shapeLimits.batch, sequenceLength: shapeLimits.encodedTokens })

@@ -26,7 +26,7 @@ export interface UnetShape {
   readonly sequenceLength: number
 }
 
-/** The ComponentGraph of a UNet; docs/models.md lists its inputs and outputs. @throws UnsupportedError, CheckpointError, InputError */
+/** The ComponentGraph of a UNet; docs/networks.md lists its inputs and outputs. @throws UnsupportedError, CheckpointError, InputError */
 export function unet2DConditionModel(config: Config, shape: UnetShape, options: WriteOptions): ComponentGraph {
   const unet = readUnetConfig(config)
   const { batch: most, sequenceLength: longest, latentEdge } = shapeLimits
