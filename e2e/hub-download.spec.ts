@@ -66,6 +66,27 @@ test('3: wrong bytes are never taken: fetched again once, then refused, with not
   expect(await hub.call('hash', weightsPath)).toBe(await sha256(file))
 })
 
+for (const broken of ['noWorkers', 'deadWorkers', 'dyingWorkers'] as const) {
+  test(`3: a large file is checked without a thread for it (${broken})`, async ({ server, newHub }) => {
+    const file = syntheticFile(70 * mebibyte, 9)
+    server.setRepository('owner/name', { [weightsPath]: file })
+    const hub = await newHub(broken)
+    await hub.call('open', 'owner/name', { endpoint: server.url })
+    await hub.call('load', weightsPath)
+    expect(await hub.call('hash', weightsPath)).toBe(await sha256(file))
+    expect((await hub.call('models'))[0]?.files[0]).toMatchObject({ complete: true, verified: true })
+    // Nothing that was stored is fetched again: at most what was on its way.
+    const sent = server.log.filter((entry) => entry.host === 'cdn').reduce((sum, entry) => sum + entry.bytes, 0)
+    expect(sent).toBeLessThanOrEqual(file.size + (broken === 'dyingWorkers' ? 6 * 16 * mebibyte : 0))
+    await hub.page.reload()
+    server.setFaults({ rules: [{ match: { host: 'cdn' }, flipByteAt: 60 * mebibyte }] })
+    const other = syntheticFile(70 * mebibyte, 10)
+    server.setRepository('owner/name', { [weightsPath]: other })
+    await hub.call('open', 'owner/name', { endpoint: server.url, revalidate: true })
+    expect((await hub.failure('load', weightsPath)).code).toBe('hash-mismatch')
+  })
+}
+
 test('3: a chunk that went bad or missing in the cache is fetched again, and no other', async ({ server, hub }) => {
   const file = syntheticFile(40 * mebibyte, 9)
   server.setRepository('owner/bad', { [weightsPath]: file })
@@ -108,16 +129,28 @@ test('2: a gated repository opens with its token, which is stored and sent nowhe
 
 test('2: a static host, without a listing and with one', async ({ server, hub }) => {
   const file = syntheticFile(3 * mebibyte, 4)
-  const files = { 'model_index.json': '{"a": 1}', [weightsPath]: file }
+  const index = '{"_class_name": "X", "unet": ["diffusers", "UNet2DConditionModel"]}'
+  const files = { 'model_index.json': index, [weightsPath]: file }
   server.setRepository('owner/plain', files)
   const base = server.staticUrl('owner/plain')
-  expect((await hub.call('open', base, {})).files).toEqual([])
+  // Found by their names: also where the host's "no" is withheld from other origins, and where it is the page of a site.
+  const found = [
+    { path: 'model_index.json', size: index.length },
+    { path: weightsPath, size: file.size },
+  ]
+  for (const faults of [{}, { bareErrors: true }, { pageForAll: 'text/html' }]) {
+    server.setFaults(faults)
+    expect((await hub.call('open', base, { revalidate: true })).files).toEqual(found)
+  }
+  server.setFaults({})
   await hub.call('load', 'model_index.json', weightsPath)
   expect(await hub.call('hash', weightsPath)).toBe(await sha256(file))
   expect((await hub.failure('load', 'none.json')).code).toBe('file-not-found')
   server.clearLog()
   await hub.call('open', base, {})
   await hub.call('load', 'model_index.json', weightsPath)
+  expect(server.log).toEqual([])
+  expect((await hub.call('open', base, {})).files).toEqual(found)
   expect(server.log).toEqual([])
   const listing = { files: [{ path: weightsPath, size: file.size, sha256: await sha256(file) }] }
   server.setRepository('owner/listed', { ...files, 'files.json': JSON.stringify(listing) })

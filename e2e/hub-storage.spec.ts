@@ -3,7 +3,7 @@
 import type { Page } from '@playwright/test'
 import { launchBrowser } from './hub/browser.js'
 import { mebibyte, sha256, weightsPath } from './hub/files.js'
-import { driveHub, expect, test, type BrokenStorage } from './hub/harness.js'
+import { driveHub, expect, test } from './hub/harness.js'
 import { syntheticFile } from './hub-server/repositories.js'
 
 const file = syntheticFile(40 * mebibyte, 8)
@@ -75,7 +75,7 @@ test('7: over quota, the file used longest ago makes room, and one in use does n
   }
 })
 
-for (const broken of ['absent', 'refused', 'blocked'] satisfies BrokenStorage[]) {
+for (const broken of ['absent', 'refused', 'blocked'] as const) {
   test(`7: IndexedDB ${broken}: everything runs from memory`, async ({ server, page, pageUrl }) => {
     server.setRepository('owner/name', { [weightsPath]: small })
     const hub = await driveHub(page, pageUrl, broken)
@@ -88,7 +88,7 @@ for (const broken of ['absent', 'refused', 'blocked'] satisfies BrokenStorage[])
   })
 }
 
-for (const broken of ['blobs', 'noBlobs'] satisfies BrokenStorage[]) {
+for (const broken of ['blobs', 'noBlobs'] as const) {
   test(`7: ${broken === 'blobs' ? 'a Blob that is refused is stored later, in another form' : 'where no Blob can be stored, buffers are'}`, async ({
     server,
     page,

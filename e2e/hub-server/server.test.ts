@@ -121,6 +121,18 @@ describe('files', () => {
     expect((await fetch(`${hub.staticUrl('owner/name')}nothing`)).status).toBe(404)
   })
 
+  it('says on a static host that a file is not there in the ways that hosts do', async () => {
+    const hub = await start({ faults: { bareErrors: true } })
+    const bare = await fetch(`${hub.staticUrl('owner/name')}nothing`)
+    expect([bare.status, bare.headers.get('access-control-allow-origin')]).toEqual([404, null])
+    expect((await fetch(`${hub.staticUrl('owner/name')}unet/config.json`)).headers.get('access-control-allow-origin')).toBe('*')
+    hub.setFaults({ pageForAll: 'text/html; charset=utf-8' })
+    const page = await fetch(`${hub.staticUrl('owner/name')}nothing`, { headers: { range: 'bytes=0-0' } })
+    expect([page.status, page.headers.get('content-type')]).toEqual([200, 'text/html; charset=utf-8'])
+    expect(await page.text()).toContain('<!doctype html>')
+    expect(await (await fetch(`${hub.staticUrl('owner/name')}unet/config.json`)).text()).toBe('{}')
+  })
+
   it('logs requests with range, bytes and how many ran at once', async () => {
     const hub = await start({ faults: { latencyMs: 50 } })
     const { url } = await fetch(`${hub.url}/owner/name/resolve/main/unet/a.safetensors`, { headers: { range: 'bytes=0-0' } })

@@ -271,6 +271,15 @@ class LookAlike implements HubServer {
     const stored = this.#repositories.get(match?.[1] ?? '')
     const file = (await stored?.main)?.files.find((each) => each.path === match?.[2])
     const entry = this.#begin(request, response, 'static', 'file', path, match?.[2])
+    const { pageForAll } = this.#faults
+    if (file === undefined && pageForAll !== undefined) {
+      const body = '<!doctype html><title>Home</title>'
+      entry.status = 200
+      response.writeHead(200, { 'content-type': pageForAll, 'content-length': body.length })
+      response.end(request.method === 'HEAD' ? undefined : body)
+      return undefined
+    }
+    if (file === undefined && this.#faults.bareErrors === true) response.removeHeader('access-control-allow-origin')
     if (file === undefined) return this.#refuse(entry, response, 404, 'NotFound', 'Not found')
     const fault = this.#faultFor(entry, file.size)
     if (await this.#misbehave(entry, response, fault)) await sendFile(request, response, file, entry, this.#faults, fault)

@@ -54,6 +54,10 @@ export interface Faults {
   readonly latencyMs?: number
   /** How long a signed address is good. Default 3600. */
   readonly urlSeconds?: number
+  /** The host without an API answers what it does not have with a web page of this type, as sites of one page do: 200, never 404. */
+  readonly pageForAll?: string
+  /** The host without an API lets other origins read what it has, and not that it has something not. */
+  readonly bareErrors?: boolean
 }
 
 export type HostName = 'hub' | 'cdn' | 'static'

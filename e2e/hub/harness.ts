@@ -43,8 +43,8 @@ const pageScript = `
     worker.postMessage({ id: next, method, args })
   })`
 
-/** Ways in which a browser's storage can be broken, as code that runs in the worker before anything else. */
-const brokenStorage = {
+/** Ways in which a browser can be broken, as code that runs in the worker before anything else. */
+const brokenBrowsers = {
   absent: `Object.defineProperty(globalThis, 'indexedDB', { value: undefined })`,
   refused: `IDBFactory.prototype.open = () => { throw new DOMException('The operation is insecure.', 'SecurityError') }`,
   blocked: `IDBFactory.prototype.open = () => new EventTarget()`,
@@ -63,10 +63,26 @@ const brokenStorage = {
       if (value instanceof Blob) throw new DOMException('Error preparing Blob/File data to be stored in object store', 'UnknownError')
       return put.call(this, value, key)
     }`,
+  /** As where a policy forbids workers: one kind of browser throws, another tells the worker. */
+  noWorkers: `globalThis.Worker = class { constructor() { throw new DOMException('Refused', 'SecurityError') } }`,
+  deadWorkers: `
+    globalThis.Worker = class extends EventTarget {
+      constructor() { super(); setTimeout(() => this.dispatchEvent(new Event('error')), 5) }
+      postMessage() {}
+      terminate() {}
+    }`,
+  /** The first worker ends after some work. */
+  dyingWorkers: `
+    let calls = 0
+    const post = Worker.prototype.postMessage
+    Worker.prototype.postMessage = function (...args) {
+      if (++calls === 4) { this.terminate(); this.dispatchEvent(new Event('error')) }
+      else post.apply(this, args)
+    }`,
 }
 
-/** One way of {@link brokenStorage}. */
-export type BrokenStorage = keyof typeof brokenStorage
+/** One way of {@link brokenBrowsers}. */
+type BrokenBrowser = keyof typeof brokenBrowsers
 
 /** Builds the worker and serves it with its page. Returns the page's URL. */
 export async function servePage(entry = '../pages/hub-worker.ts'): Promise<{ url: string; close: () => Promise<void> }> {
@@ -84,7 +100,7 @@ export async function servePage(entry = '../pages/hub-worker.ts'): Promise<{ url
   const server = createServer((request, response) => {
     const { pathname, searchParams } = new URL(request.url ?? '/', 'http://localhost')
     const isScript = pathname === '/worker.js'
-    const broken = brokenStorage[searchParams.get('storage') as BrokenStorage] ?? ''
+    const broken = brokenBrowsers[searchParams.get('broken') as BrokenBrowser] ?? ''
     response.writeHead(200, { 'content-type': isScript ? 'text/javascript' : 'text/html' })
     response.end(isScript ? `${broken};${script}` : `<!doctype html><title>hub</title><script>${pageScript}</script>`)
   })
@@ -99,9 +115,9 @@ export async function servePage(entry = '../pages/hub-worker.ts'): Promise<{ url
   }
 }
 
-/** Opens the page in `page`; its worker's storage may be broken in some way. */
-export async function driveHub(page: Page, url: string, storage?: BrokenStorage): Promise<HubDriver> {
-  await page.goto(storage === undefined ? url : `${url}?storage=${storage}`)
+/** Opens the page in `page`; its worker's browser may be broken in some way. */
+export async function driveHub(page: Page, url: string, broken?: BrokenBrowser): Promise<HubDriver> {
+  await page.goto(broken === undefined ? url : `${url}?broken=${broken}`)
   const send = (method: string, args: unknown[]) =>
     page.evaluate<{ value?: unknown; error?: SerializedError }, { method: string; args: unknown[] }>(
       ({ method, args }) => Reflect.get(globalThis, 'call')(method, args),
@@ -140,7 +156,7 @@ interface Fixtures {
   server: HubServer
   hub: HubDriver
   /** Another page of the same browser with a worker of its own. */
-  newHub: (storage?: BrokenStorage) => Promise<HubDriver>
+  newHub: (broken?: BrokenBrowser) => Promise<HubDriver>
 }
 
 interface WorkerFixtures {
@@ -169,7 +185,7 @@ export const test = base.extend<Fixtures, WorkerFixtures>({
     await use(await driveHub(page, pageUrl))
   },
   newHub: async ({ context, pageUrl }, use) => {
-    await use(async (storage) => driveHub(await context.newPage(), pageUrl, storage))
+    await use(async (broken) => driveHub(await context.newPage(), pageUrl, broken))
   },
 })
 

@@ -1,5 +1,6 @@
 /** What the specs' worker can be asked to do. Both sides name their calls by this. */
 
+import type { FloatDType, TargetDType } from '../../src/checkpoint/convert-floats.js'
 import type { CachedModel, VerifyResult } from '../../src/hub/cache-manager.js'
 import type { TransferSettings } from '../../src/hub/settings.js'
 import type { RepositoryFile } from '../../src/hub/types.js'
@@ -30,8 +31,8 @@ export interface HubMethods {
   trouble(): string[]
   /** Most bytes that downloads held in memory at once. */
   memoryPeak(): number
-  /** Casts an opened file of BF16 to F32 into a prepared file; gives the hash of what it reads. */
-  prepare(path: string): string
+  /** Casts an opened file, taken as two tensors of type `from`, into a prepared file; gives the hash of what it reads. */
+  prepare(path: string, from: FloatDType, to: TargetDType): string
   models(): CachedModel[]
   totalBytes(): number
   verify(): VerifyResult

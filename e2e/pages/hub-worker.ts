@@ -1,5 +1,8 @@
 /** A worker that drives the hub for specs: calls by name, errors as plain data, progress as messages. It holds no logic of the product. */
 
+import { convertTable } from '../../src/checkpoint/convert.js'
+import { dtypeBytes } from '../../src/checkpoint/safetensors.js'
+import type { TensorEntry } from '../../src/checkpoint/types.js'
 import { type StorageError, serializeError } from '../../src/errors.js'
 import { FileHasher } from '../../src/hub/file-hasher.js'
 import { Hub } from '../../src/hub/hub.js'
@@ -8,7 +11,6 @@ import { openPrepared } from '../../src/hub/prepared-file.js'
 import { openShardCache } from '../../src/hub/shard-cache.js'
 import { defaultSettings } from '../../src/hub/settings.js'
 import type { ByteSource } from '../../src/hub/types.js'
-import { bfloat16ToFloat32 } from '../../src/util/half.js'
 import type { Answer, Argument, HubMethods } from '../hub/methods.js'
 
 let hub: Hub | undefined
@@ -74,27 +76,25 @@ const methods: Methods = {
   async memoryPeak() {
     return (await theHub()).budget.peak
   },
-  async prepare(path) {
-    const from = sourceOf(path)
-    const widened: ByteSource = {
-      byteLength: from.byteLength * 2,
-      async read({ begin, end }, options) {
-        const bytes = await from.read({ begin: Math.floor(begin / 4) * 2, end: Math.ceil(end / 4) * 2 }, options)
-        const values = new Uint8Array(bfloat16ToFloat32(new Uint16Array(bytes.buffer)).buffer)
-        return values.slice(begin % 4, (begin % 4) + end - begin)
-      },
-    }
-    const half = widened.byteLength / 2
+  async prepare(path, from, to) {
+    const source = sourceOf(path)
+    const half = source.byteLength / 2
+    const entry = (name: string, begin: number): TensorEntry => ({
+      name,
+      dtype: from,
+      shape: [half / dtypeBytes[from]],
+      source,
+      begin,
+      end: begin + half,
+    })
+    const table = convertTable(new Map([entry('a', 0), entry('b', half)].map((each) => [each.name, each])), { dtype: to })
     const prepared = await openPrepared(
       await theHub(),
       {
-        name: 'prepared',
-        recipe: 'BF16 to F32',
-        contents: [from.contentKey ?? ''],
-        parts: [
-          { name: 'a', source: widened, begin: 0, end: half },
-          { name: 'b', source: widened, begin: half, end: widened.byteLength },
-        ],
+        name: `prepared ${to}`,
+        recipe: `${from} to ${to}`,
+        contents: [source.contentKey ?? ''],
+        parts: [...table.values()],
       },
       { signal: stop.signal, onProgress: (progress) => postMessage({ progress }) },
     )

@@ -16,13 +16,13 @@ describe('a download without a hash', () => {
     ['an address with nothing to tell its content by', fileOf('url:https://h/w'), [0, 1]],
   ])('of %s goes on only where its content is known to be the same', async (_, file, missing) => {
     const store = new LayeredStore(new MemoryStore())
-    await (await openWriter(store, file)).put(0, first)
+    await (await openWriter(store, file)).put(0, first.slice())
     expect((await openWriter(store, file)).missing).toEqual(missing)
   })
 
   it('of an address does not go on from another validator', async () => {
     const store = new LayeredStore(new MemoryStore())
-    await (await openWriter(store, fileOf('url:https://h/w', '"1"'))).put(0, first)
+    await (await openWriter(store, fileOf('url:https://h/w', '"1"'))).put(0, first.slice())
     expect((await openWriter(store, fileOf('url:https://h/w', '"2"'))).missing).toEqual([0, 1])
   })
 
@@ -30,15 +30,15 @@ describe('a download without a hash', () => {
     const store = new LayeredStore(new MemoryStore())
     const file = fileOf('commit:https://h/a/b@0/w')
     const stopped = await openWriter(store, file)
-    await stopped.put(1, second)
+    await stopped.put(1, second.slice())
     await store.putChunk(file.key, 0, first)
     const resumed = await openWriter(store, file)
     expect(resumed.missing).toEqual([])
     await resumed.finish(0, () => {})
     await store.deleteChunks(file.key, [0])
     const mending = await openWriter(store, file)
-    await mending.put(0, first)
+    await mending.put(0, first.slice())
     expect(mending.missing).toEqual([])
-    await expect((await openWriter(store, file)).put(0, second)).rejects.toMatchObject({ code: 'hash-mismatch' })
+    await expect((await openWriter(store, file)).put(0, second.slice())).rejects.toMatchObject({ code: 'hash-mismatch' })
   })
 })

@@ -4,11 +4,20 @@
  */
 
 import { HubError, StorageError } from '../errors.js'
+import { freeBytes } from '../util/free-bytes.js'
 import { chunkRange } from './chunk-layout.js'
-import { FileHasher, sha256Hex } from './file-hasher.js'
+import { FileHasher, sha256Hex, type CreateHasher, type Hasher } from './file-hasher.js'
 import { asFileRecord, fileRecordKey, newFileRecord, type FileRecord } from './file-record.js'
 import type { LayeredStore } from './layered-store.js'
 import { isAddressKey, type StoredFile } from './remote-file.js'
+
+/** Chunks that came before their turn and wait in memory for the hash. More of them are read back from the store. */
+const earlyChunks = 2
+
+interface EarlyChunk {
+  readonly bytes: Uint8Array<ArrayBuffer>
+  readonly onDone: () => void
+}
 
 export class ChunkWriter {
   readonly #store: LayeredStore
@@ -18,8 +27,9 @@ export class ChunkWriter {
   readonly #present: Set<number>
   readonly #digests: string[]
   /** Absent where there is no hash to compare with. */
-  readonly #hasher: FileHasher | undefined
+  readonly #hasher: Hasher | undefined
   #hashed: number
+  readonly #early = new Map<number, EarlyChunk>()
   #tail: Promise<void> = Promise.resolve()
   /** Told of each chunk that was stored. */
   onStored: (index: number) => void = () => {}
@@ -29,7 +39,7 @@ export class ChunkWriter {
     file: StoredFile,
     record: FileRecord,
     present: Set<number>,
-    hasher: FileHasher | undefined,
+    hasher: Hasher | undefined,
     hashed: number,
   ) {
     this.#store = store
@@ -42,7 +52,13 @@ export class ChunkWriter {
   }
 
   /** Looks at what is stored and goes on from it. */
-  static async open(store: LayeredStore, file: StoredFile, chunkBytes: number, now: number): Promise<ChunkWriter> {
+  static async open(
+    store: LayeredStore,
+    file: StoredFile,
+    chunkBytes: number,
+    now: number,
+    createHasher: CreateHasher = FileHasher.create,
+  ): Promise<ChunkWriter> {
     const kept = asFileRecord(await store.record(fileRecordKey(file.key)))
     const usable = kept !== undefined && kept.provisional !== true && kept.size === file.size && isOfSameContent(kept, file)
     const record = usable ? kept : newFileRecord(file, chunkBytes, now)
@@ -57,13 +73,13 @@ export class ChunkWriter {
     const hashed = record.hashed
     if (hashed !== undefined && firstGap(present) >= hashed.chunks) {
       try {
-        const hasher = await FileHasher.create(algorithm, file.size, hashed.state)
+        const hasher = await createHasher(algorithm, file.size, hashed.state)
         return new ChunkWriter(store, file, record, present, hasher, hashed.chunks)
       } catch {
         // The state is of another build of the hasher: hash from the start.
       }
     }
-    return new ChunkWriter(store, file, record, present, await FileHasher.create(algorithm, file.size), 0)
+    return new ChunkWriter(store, file, record, present, await createHasher(algorithm, file.size), 0)
   }
 
   get chunkBytes(): number {
@@ -85,19 +101,26 @@ export class ChunkWriter {
     return [...this.#present].reduce((sum, index) => sum + this.#length(index), 0)
   }
 
-  /** Stores one chunk. @throws HubError `hash-mismatch` when a file known to be right once had another chunk here */
-  async put(index: number, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
+  /**
+   * Stores one chunk, and takes its bytes: they may be empty afterwards. `onDone` is called when they are let go, which may be after the
+   * promise has resolved, and is not where the writer is closed before.
+   * @throws HubError `hash-mismatch` when a file known to be right once had another chunk here
+   */
+  async put(index: number, bytes: Uint8Array<ArrayBuffer>, onDone: () => void = () => {}): Promise<void> {
     const known = this.#digests[index]
     // A chunk that was stored just before a worker died has no digest.
     const mended = this.#record.state === 'complete' && known !== '' ? known : undefined
     const digest = sha256Hex(bytes)
     // A mended chunk must be the one that was lost, and is stored only once that is known.
-    if (mended !== undefined && mended !== (await digest)) throw mismatch(this.#file, mended, await digest)
+    if (mended !== undefined) checkHash(this.#file, mended, await digest)
     await this.#store.putChunk(this.#file.key, index, bytes)
     this.#digests[index] = await digest
     this.#present.add(index)
     this.onStored(index)
-    if (mended === undefined) await this.#serially(() => this.#advance(index, bytes))
+    this.#early.set(index, { bytes, onDone })
+    if (mended !== undefined || this.#hasher === undefined || index < this.#hashed) this.#drop(index)
+    else if (this.#early.size > earlyChunks) this.#drop(Math.max(...this.#early.keys()))
+    if (mended === undefined) await this.#serially(() => this.#advance())
   }
 
   /** Says whether what is stored from now on is of use to another run: not while it is made from bytes that may turn out wrong. */
@@ -113,9 +136,8 @@ export class ChunkWriter {
     if (this.#record.state === 'complete') return
     const { hash, key } = this.#file
     if (hash !== undefined && this.#hashed < this.#digests.length) onVerifying()
-    await this.#serially(() => this.#advance(-1, new Uint8Array(0)))
-    const actual = this.#hasher?.digest()
-    if (hash !== undefined && hash.hex !== actual) throw mismatch(this.#file, hash.hex, actual ?? '')
+    await this.#serially(() => this.#advance())
+    if (hash !== undefined) checkHash(this.#file, hash.hex, (await this.#hasher?.digest()) ?? '')
     const complete = {
       ...this.#record,
       digests: this.#digests,
@@ -128,27 +150,43 @@ export class ChunkWriter {
     else await this.#store.putRecord(fileRecordKey(key), complete)
   }
 
+  /** Lets go of the hasher and of all bytes. */
+  close(): void {
+    this.#hasher?.close()
+    for (const index of this.#early.keys()) this.#drop(index)
+  }
+
+  #drop(index: number): void {
+    const early = this.#early.get(index)
+    if (early === undefined) return
+    this.#early.delete(index)
+    freeBytes(early.bytes)
+    early.onDone()
+  }
+
   #serially(run: () => Promise<void>): Promise<void> {
     const next = this.#tail.then(run)
     this.#tail = next.catch(() => {})
     return next
   }
 
-  /** Hashes on from where the hash stands, as far as chunks are here. `bytes` is chunk `index`, still in memory. */
-  async #advance(index: number, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
+  /** Hashes on from where the hash stands, as far as chunks are here, and writes down how far that is. */
+  async #advance(): Promise<void> {
     const hasher = this.#hasher
     let hashed: FileRecord['hashed']
     if (hasher !== undefined) {
       for (; this.#present.has(this.#hashed); this.#hashed++) {
-        await hasher.update(this.#hashed === index ? bytes : await this.#read(this.#hashed))
+        const index = this.#hashed
+        await hasher.update(this.#early.get(index)?.bytes ?? (await this.#read(index)))
+        this.#drop(index)
       }
-      hashed = { chunks: this.#hashed, state: hasher.save() }
+      if (this.#hashed > 0) hashed = { chunks: this.#hashed, state: hasher.save() }
     }
     this.#record = { ...this.#record, digests: [...this.#digests], hashed }
     await this.#store.putRecord(fileRecordKey(this.#file.key), this.#record)
   }
 
-  async #read(index: number): Promise<Uint8Array> {
+  async #read(index: number): Promise<Uint8Array<ArrayBuffer>> {
     try {
       const blob = await this.#store.chunk(this.#file.key, index)
       const bytes = blob === undefined ? undefined : new Uint8Array(await blob.arrayBuffer())
@@ -193,14 +231,12 @@ function firstGap(present: ReadonlySet<number>): number {
   return index
 }
 
-function mismatch(file: StoredFile, expected: string, actual: string): HubError {
-  return new HubError(
+/** The one place where a hash decides. @throws HubError `hash-mismatch` */
+function checkHash(file: StoredFile, expected: string, actual: string): void {
+  if (actual === expected) return
+  throw new HubError(
     'hash-mismatch',
     `${file.repository}: ${file.path} is not what its repository lists: its hash is ${actual}, not ${expected}`,
-    {
-      path: file.path,
-      expected,
-      actual,
-    },
+    { path: file.path, expected, actual },
   )
 }

@@ -8,6 +8,7 @@ import { ArrivingFile, downloadRestarted } from './arriving-file.js'
 import { abortError } from '../util/abort.js'
 import { chunkRange, splitRange } from './chunk-layout.js'
 import { ChunkWriter } from './chunk-writer.js'
+import type { CreateHasher } from './file-hasher.js'
 import { fileRecordKey } from './file-record.js'
 import type { LayeredStore } from './layered-store.js'
 import type { MemoryBudget } from './memory-budget.js'
@@ -21,11 +22,14 @@ import { streamChunks } from './whole-stream.js'
 export interface Downloading extends Network {
   readonly store: LayeredStore
   readonly budget: MemoryBudget
+  readonly createHasher: CreateHasher
   now(): number
 }
 
 /** Failures after which everything is thrown away and fetched once more. */
-const startOver = new Set(['hash-mismatch', 'chunk-lost', 'file-changed', 'download-restarted'])
+const startOver = new Set(['hash-mismatch', 'file-changed', 'download-restarted'])
+/** Failures after which the download goes on from what is stored, once. */
+const goOn = new Set(['chunk-lost', 'hash-thread-lost'])
 
 /** Puts the chunks that are missing into the writer, from wherever they come. */
 export type Fill = (writer: ChunkWriter, meter: ProgressMeter, signal: AbortSignal) => Promise<void>
@@ -50,8 +54,9 @@ export async function completeFile(
 ): Promise<void> {
   let arriving: ArrivingFile | undefined
   for (let again = false; ; again = true) {
+    let writer: ChunkWriter | undefined
     try {
-      const writer = await ChunkWriter.open(context.store, file, context.settings.chunkBytes, context.now())
+      writer = await ChunkWriter.open(context.store, file, context.settings.chunkBytes, context.now(), context.createHasher)
       if (onArriving !== undefined && !again) {
         const early = new ArrivingFile(context.store, file, writer.chunkBytes, writer.present)
         writer.onStored = (index) => early.stored(index)
@@ -63,15 +68,17 @@ export async function completeFile(
       await writer.finish(context.now(), () => meter.verifying())
       return
     } catch (error) {
-      if (!isAquatintError(error) || !startOver.has(error.code)) throw error
+      if (!isAquatintError(error) || !(goOn.has(error.code) || startOver.has(error.code))) throw error
       arriving?.fail(downloadRestarted(file))
-      // A lost chunk has been taken out already; anything else puts all of them in doubt.
-      if (error.code !== 'chunk-lost') {
+      // A lost chunk has been taken out already; wrong bytes put all of them in doubt.
+      if (startOver.has(error.code)) {
         await context.store.deleteRecord(fileRecordKey(file.key))
         await context.store.deleteChunks(file.key)
       }
       // Other content under the same address: only a new look at the address can tell what it is now.
       if (again || error.code === 'file-changed') throw error
+    } finally {
+      writer?.close()
     }
   }
 }
@@ -132,13 +139,11 @@ async function fetchInPieces(
   }
   const keep = async (chunk: OpenChunk) => {
     try {
-      await writer.put(chunk.index, chunk.bytes)
+      await writer.put(chunk.index, chunk.bytes, () => close(chunk))
       if (store.isInMemory(file.key)) meter.notKept()
     } catch (error) {
       ending.abort(error)
       throw error
-    } finally {
-      close(chunk)
     }
   }
   const source = pieces()

@@ -7,15 +7,30 @@ import type { ExpectedHash } from './remote-file.js'
 /** Bytes hashed before other work of the thread gets a turn. */
 const turn = 256 << 10
 
-/** The hash of a file, fed from its first byte to its last. */
-export class FileHasher {
+/** The hash of a file, fed from its first byte to its last, one call at a time. */
+export interface Hasher {
+  /** Takes the bytes: they may be empty afterwards. */
+  update(bytes: Uint8Array<ArrayBuffer>): Promise<void>
+  /** The state so far, to be gone on from. It holds up to a block of the content. */
+  save(): Uint8Array
+  /** The hash in hex. Ends the hasher. */
+  digest(): Promise<string>
+  /** Ends the hasher without a result. */
+  close(): void
+}
+
+/** Makes a hasher at the start of a file of `size` bytes, or at a state that another one saved. Rejects a state of another build. */
+export type CreateHasher = (algorithm: ExpectedHash['algorithm'], size: number, state?: Uint8Array) => Promise<Hasher>
+
+/** A hasher in this thread. */
+export class FileHasher implements Hasher {
   readonly #hasher: IHasher
   private constructor(hasher: IHasher) {
     this.#hasher = hasher
   }
 
-  /** A hasher at the start of a file of `size` bytes, or at a state that {@link save} gave. */
-  static async create(algorithm: ExpectedHash['algorithm'], size: number, state?: Uint8Array): Promise<FileHasher> {
+  /** See {@link CreateHasher}. */
+  static async create(this: void, algorithm: ExpectedHash['algorithm'], size: number, state?: Uint8Array): Promise<FileHasher> {
     const hasher = await (algorithm === 'sha256' ? createSHA256() : createSHA1())
     hasher.init()
     if (state !== undefined) hasher.load(state)
@@ -30,15 +45,15 @@ export class FileHasher {
     }
   }
 
-  /** The state so far. It holds up to a block of the content. */
   save(): Uint8Array {
     return this.#hasher.save()
   }
 
-  /** The hash in hex. Ends the hasher. */
-  digest(): string {
-    return this.#hasher.digest('hex')
+  digest(): Promise<string> {
+    return Promise.resolve(this.#hasher.digest('hex'))
   }
+
+  close(): void {}
 }
 
 /** Hex sha256 of bytes in memory. */

@@ -14,6 +14,7 @@ import { announce, listen } from './download-channel.js'
 import { asFileRecord, fileRecordKey, type FileRecord } from './file-record.js'
 import { checkMaxBytes } from './file-size.js'
 import { createLocks, downloadLock, useLock, type Locks } from './file-locks.js'
+import { HashThread } from './hash-thread.js'
 import { Lanes } from './lanes.js'
 import { LayeredStore } from './layered-store.js'
 import { MemoryBudget } from './memory-budget.js'
@@ -45,6 +46,7 @@ export class Hub implements Downloading {
   readonly budget: MemoryBudget
   readonly locks: Locks
   readonly cache: CacheManager
+  readonly createHasher = new HashThread().create
   readonly #lanes = new Map<string, Lanes>()
   /** How often each file is in use in this worker. */
   readonly #uses = new Map<string, number>()

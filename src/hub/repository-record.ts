@@ -16,6 +16,8 @@ export interface RepositoryRecord {
   readonly revision: string
   /** Null where the host has no listing. */
   readonly files: readonly RepositoryFile[] | null
+  /** `files` are those that were found by asking: the host may have others. */
+  readonly probed?: boolean | undefined
   /** Path → key of the content, for files that were opened. */
   readonly opened: Readonly<Record<string, string>>
   /** The same for files whose download began: it may have been stopped, and what is stored of them is this repository's too. */

@@ -1,18 +1,21 @@
 /**
- * A repository's files on any web server. A `files.json` beside them lists them with sizes and hashes; without one, a file can be opened
- * by its path, but not listed, and is checked by its size and by the server's validator only.
+ * A repository's files on any web server. A `files.json` beside them lists them with sizes and hashes; without one, files are found by the
+ * names that checkpoints have (see probe-layout.ts), and are checked by their size and by the server's validator only.
  */
 
 import { HubError, isAquatintError } from '../errors.js'
+import { orAbort } from '../util/abort.js'
 import { fetchJson, badAnswer } from './fetch-json.js'
 import { FileLocation } from './file-location.js'
 import { asFileRecord, fileRecordKey } from './file-record.js'
 import { isSize } from './file-size.js'
 import { HeldFiles } from './held-files.js'
+import { HostProbe, isAbsent } from './host-probe.js'
 import { fileNotFound } from './http-errors.js'
 import type { Hub } from './hub.js'
 import { encodePath, isSafePath } from './names.js'
 import { probeFile } from './probe-file.js'
+import { modelIndex, probeLayout } from './probe-layout.js'
 import { addressKey, hashKey, type RemoteFile } from './remote-file.js'
 import {
   asRepositoryRecord,
@@ -30,19 +33,30 @@ import type { ByteSource, OpenOptions, ReadOptions, Repository, RepositoryFile }
 /** Name of the listing. */
 const listingName = 'files.json'
 
+/** Longest JSON that is read to find files by. */
+const maxJsonBytes = 10_000_000
+
+/** What is known of a host's files. */
+type Listing = Pick<RepositoryRecord, 'files' | 'probed'>
+
 export class StaticRepository implements Repository {
   readonly id: string
   readonly revision = 'static'
   readonly #hub: Hub
   readonly #revalidate: boolean
+  /** As the host lists them; null where it does not. */
   readonly #files: ReadonlyMap<string, RepositoryFile> | null
+  /** Those that were found by asking; the promise of the asking while that goes on. */
+  #probed: Promise<readonly RepositoryFile[]> | undefined
+  readonly #closing = new AbortController()
   readonly #held = new HeldFiles()
 
-  private constructor(hub: Hub, base: string, files: readonly RepositoryFile[] | null, revalidate: boolean) {
+  private constructor(hub: Hub, base: string, { files, probed }: Listing, revalidate: boolean) {
     this.id = base
     this.#hub = hub
     this.#revalidate = revalidate
-    this.#files = files === null ? null : new Map(files.map((file) => [file.path, file]))
+    this.#files = files === null || probed === true ? null : new Map(files.map((file) => [file.path, file]))
+    this.#probed = files !== null && probed === true ? Promise.resolve(files) : undefined
   }
 
   /** @param base absolute URL with a slash at its end */
@@ -51,30 +65,65 @@ export class StaticRepository implements Repository {
     const known = asRepositoryRecord(await hub.store.record(key))
     if (known !== undefined && !revalidate && (await isComplete(hub.store, known))) {
       await noteUse(hub.store, { ...known, lastUsed: hub.now() })
-      return new StaticRepository(hub, base, known.files, revalidate)
+      return new StaticRepository(hub, base, known, revalidate)
     }
     let files: RepositoryFile[] | null
     try {
       files = await fetchListing(hub, base, signal)
     } catch (error) {
       const offline = isAquatintError(error) && (error.code === 'network' || error.code === 'stalled')
-      if (!offline || known === undefined) throw error
-      return new StaticRepository(hub, base, known.files, false)
+      if (offline && known !== undefined) return new StaticRepository(hub, base, known, false)
+      // To another origin, a host without the listing may seem not to answer, see host-probe.ts.
+      if (!offline || !(await new HostProbe(hub, base, signal).has(modelIndex))) throw error
+      files = null
     }
     const fresh = newRepositoryRecord('', base, 'static', files, hub.now())
     await hub.store.putRecord(key, { ...fresh, opened: known?.opened ?? {}, begun: known?.begun })
     // Files without a hash are asked for again too.
-    return new StaticRepository(hub, base, files, revalidate || known?.doubted === true)
+    return new StaticRepository(hub, base, { files }, revalidate || known?.doubted === true)
   }
 
-  /** @throws HubError `listing-unavailable` where the host has no files.json */
-  files(_options?: ReadOptions): Promise<readonly RepositoryFile[]> {
-    if (this.#files !== null) return Promise.resolve([...this.#files.values()])
-    return Promise.reject(
-      new HubError('listing-unavailable', `${this.id} has no ${listingName}, so its files cannot be listed`, {
-        repository: this.id,
-      }),
-    )
+  /** @throws HubError `listing-unavailable` where the host has no files.json, and nothing of a checkpoint was found */
+  async files(options: ReadOptions = {}): Promise<readonly RepositoryFile[]> {
+    if (this.#files !== null) return [...this.#files.values()]
+    const probing = (this.#probed ??= this.#probe())
+    // Whoever asks later asks the host anew.
+    probing.catch(() => {
+      if (this.#probed === probing) this.#probed = undefined
+    })
+    return orAbort(probing, options.signal)
+  }
+
+  async #probe(): Promise<readonly RepositoryFile[]> {
+    const { signal } = this.#closing
+    const host = new HostProbe(this.#hub, this.id, signal)
+    const files = await probeLayout({
+      sizeOf: (path) => host.sizeOf(path),
+      has: (path) => host.has(path),
+      json: async (path) => {
+        const source = await this.open(path, { signal, maxBytes: maxJsonBytes })
+        const bytes = await source.read({ begin: 0, end: source.byteLength }, { signal })
+        try {
+          return JSON.parse(new TextDecoder().decode(bytes)) as unknown
+        } catch {
+          // Whoever reads the file says what is wrong with it.
+          return undefined
+        }
+      },
+    })
+    if (files.length === 0) {
+      throw new HubError(
+        'listing-unavailable',
+        `${this.id} has no ${listingName}, and no model_index.json or config.json to find its files by`,
+        { repository: this.id },
+      )
+    }
+    await this.#hub.store.updateRecord(repositoryKey(this.id, '', this.revision), (old) => ({
+      ...(asRepositoryRecord(old) ?? this.#fresh()),
+      files,
+      probed: true,
+    }))
+    return files
   }
 
   async open(path: string, options: OpenOptions = {}): Promise<ByteSource> {
@@ -112,6 +161,7 @@ export class StaticRepository implements Repository {
 
   /** Lets the cache evict the files that were opened. */
   close(): void {
+    this.#closing.abort()
     this.#held.close()
   }
 
@@ -159,8 +209,7 @@ async function fetchListing(hub: Hub, base: string, signal: AbortSignal): Promis
   try {
     value = (await fetchJson(hub, base + listingName, {}, asked, signal)).value
   } catch (error) {
-    // Some hosts say 403 for what is not there.
-    if (isAquatintError(error) && (error.code === 'file-not-found' || error.code === 'forbidden')) return null
+    if (isAbsent(error)) return null
     throw error
   }
   const list: unknown = typeof value === 'object' && value !== null ? (value as { files?: unknown }).files : undefined

@@ -6,6 +6,7 @@
 import type { TensorEntry } from '../checkpoint/types.js'
 import type { ElementType } from '../onnx/types.js'
 import { throwIfAborted } from '../util/abort.js'
+import { freeBytes } from '../util/free-bytes.js'
 import { convertElements, elementBytes, storedElementBytes } from './convert.js'
 import { planReads } from './read-plan.js'
 
@@ -15,7 +16,10 @@ export interface WantedTensor {
   readonly type: ElementType
 }
 
-/** Some elements of one wanted tensor, as bytes of its wanted type, to be put at `byteOffset` of the whole. */
+/**
+ * Some elements of one wanted tensor, as bytes of its wanted type, to be put at `byteOffset` of the whole. They are good until the taker
+ * has resolved, and freed then.
+ */
 export interface WeightPiece<Wanted extends WantedTensor> {
   readonly wanted: Wanted
   readonly byteOffset: number
@@ -61,14 +65,13 @@ export async function streamWeights<Wanted extends WantedTensor>(
       for (const { entry, offset, first, count } of read.parts) {
         const stored = bytes.subarray(offset, offset + count * storedElementBytes(entry))
         for (const one of byEntry.get(entry) ?? []) {
-          await take({
-            wanted: one,
-            byteOffset: first * elementBytes[one.type],
-            bytes: convertElements(stored, entry.dtype, one.type),
-          })
+          const converted = convertElements(stored, entry.dtype, one.type)
+          await take({ wanted: one, byteOffset: first * elementBytes[one.type], bytes: converted })
           throwIfAborted(signal)
+          if (converted !== stored) freeBytes(converted)
         }
       }
+      freeBytes(bytes)
     }
   } finally {
     stop.abort()

@@ -39,6 +39,11 @@ describe('widening', () => {
     expect(Math.max(...float8E4M3ToFloat32(allBytes).filter((value) => !Number.isNaN(value)))).toBe(448)
   })
 
+  test('a signalling NaN becomes a quiet one, bit by bit, in every engine', () => {
+    const widened = float16ToFloat32(Uint16Array.of(0x7c01, 0xfd00, 0x7c00, 0xfc00))
+    expect([...new Uint32Array(widened.buffer)]).toEqual([0x7fc0_2000, 0xffe0_0000, 0x7f80_0000, 0xff80_0000])
+  })
+
   test('NaN payloads survive the way there and back', () => {
     const nan = Uint16Array.of(0x7e00, 0xfe01, 0x7fff)
     expect(float32ToFloat16(float16ToFloat32(nan))).toEqual(nan)

@@ -4,11 +4,11 @@
  * narrowing rounds to nearest, ties to even, and overflows to infinity, as torch and numpy do. No tensors here, only arrays.
  */
 
-/** Builds a table of float32 values from a function that gives each one's bits. */
-function tableOf(size: number, bitsOf: (pattern: number) => number): Float32Array<ArrayBuffer> {
+/** Builds a table of float32 bits. */
+function tableOf(size: number, bitsOf: (pattern: number) => number): Uint32Array {
   const bits = new Uint32Array(size)
   for (let pattern = 0; pattern < size; pattern++) bits[pattern] = bitsOf(pattern)
-  return new Float32Array(bits.buffer)
+  return bits
 }
 
 /** float32 bits of a value given as sign, exponent field and mantissa field of a small format with IEEE subnormals. */
@@ -28,7 +28,8 @@ function halfBits(pattern: number): number {
   const sign = pattern >>> 15
   const exponent = (pattern >>> 10) & 0x1f
   const mantissa = pattern & 0x3ff
-  if (exponent === 0x1f) return sign * 0x8000_0000 + 0x7f80_0000 + mantissa * 0x2000
+  // A NaN becomes a quiet one and keeps its payload, as processors do it.
+  if (exponent === 0x1f) return sign * 0x8000_0000 + 0x7f80_0000 + ((mantissa * 0x2000) | (mantissa === 0 ? 0 : 0x40_0000))
   return widenBits(sign, exponent, mantissa, 10, 15)
 }
 
@@ -39,14 +40,15 @@ function e4m3Bits(pattern: number): number {
   return widenBits(sign, (pattern >>> 3) & 0xf, pattern & 7, 3, 7)
 }
 
-let halfTable: Float32Array<ArrayBuffer> | undefined
-let e4m3Table: Float32Array<ArrayBuffer> | undefined
-let e5m2Table: Float32Array<ArrayBuffer> | undefined
+let halfTable: Uint32Array | undefined
+let e4m3Table: Uint32Array | undefined
+let e5m2Table: Uint32Array | undefined
 
-function lookUp(table: Float32Array<ArrayBuffer>, source: Uint8Array | Uint16Array): Float32Array<ArrayBuffer> {
-  const result = new Float32Array(source.length)
-  for (let i = 0; i < source.length; i++) result[i] = table[source[i] as number] as number
-  return result
+/** Moves bits, not numbers: what becomes of a NaN's payload on its way through a number is the engine's choice. */
+function lookUp(table: Uint32Array, source: Uint8Array | Uint16Array): Float32Array<ArrayBuffer> {
+  const bits = new Uint32Array(source.length)
+  for (let i = 0; i < source.length; i++) bits[i] = table[source[i] as number] as number
+  return new Float32Array(bits.buffer)
 }
 
 /** float16 bit patterns → float32, exact. */
