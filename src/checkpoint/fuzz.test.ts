@@ -1,10 +1,13 @@
 /**
- * Mutated headers, indexes and configs: each ends as a value or as an error with a code, in under a second, and no read asks for more
- * than the header's limit. `npm run fuzz` runs many more mutations than `npm test` (FUZZ_MUTATIONS, FUZZ_SEED).
+ * Mutated headers, indexes and configs: each ends as a value or as an error with a code, in under a second of the processor, within 25 MB of memory, and no
+ * read asks for more than the header's limit. `npm run fuzz` runs many more mutations than `npm test` (FUZZ_MUTATIONS, FUZZ_SEED).
  */
 
+import { getHeapStatistics, setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { expect, test } from 'vitest'
 import { AquatintError } from '../errors.js'
+import type { ByteRange, ByteSource } from '../hub/types.js'
 import { parseConfig, parseModelIndex } from './model-index.js'
 import { readSafetensorsHeader, safetensorsLimits } from './safetensors.js'
 import { MemorySource, safetensorsFile } from './testing.js'
@@ -97,7 +100,54 @@ const header = safetensorsFile(
   20,
 )
 const text = (value: object) => new TextEncoder().encode(JSON.stringify(value))
-const targets: readonly { name: string; input: Uint8Array; run: (bytes: Uint8Array) => unknown }[] = [
+
+/** Most memory that one input may take beyond the bytes that were read of it. */
+const allowedBytes = 25_000_000
+
+/** What is held now, on the heap and in buffers, garbage that was not collected yet included. */
+function heldBytes(): number {
+  const { used_heap_size: heap, external_memory: buffers } = getHeapStatistics()
+  return heap + buffers
+}
+
+/** A file that says it is very long, and gives whatever is asked for: after its first bytes, zeros. Counts what it gave. */
+class LongSource implements ByteSource {
+  readonly byteLength = 2 ** 43
+  given = 0
+  readonly #bytes: Uint8Array
+  readonly #told: (count: number) => void
+
+  constructor(bytes: Uint8Array, told: (count: number) => void) {
+    this.#bytes = bytes
+    this.#told = told
+  }
+
+  async read({ begin, end }: ByteRange): Promise<Uint8Array<ArrayBuffer>> {
+    this.given += end - begin
+    this.#told(end - begin)
+    const result = new Uint8Array(end - begin)
+    result.set(this.#bytes.subarray(begin, end))
+    return result
+  }
+}
+
+/** Milliseconds of the processor that this process has had: other work on the machine does not count. */
+function processorMilliseconds(): number {
+  const { user, system } = process.cpuUsage()
+  return (user + system) / 1000
+}
+
+/** The target that no mutation makes right: the tensors cannot cover so long a file. */
+const lying = 'safetensors in a file that says it is long'
+
+interface Target {
+  readonly name: string
+  readonly input: Uint8Array
+  /** Parses. `read` is told of bytes that the source itself made. */
+  readonly run: (bytes: Uint8Array, read: (count: number) => void) => Promise<void> | void
+}
+
+const targets: readonly Target[] = [
   {
     name: 'safetensors',
     input: header,
@@ -107,6 +157,19 @@ const targets: readonly { name: string; input: Uint8Array; run: (bytes: Uint8Arr
       for (const tensor of tensors.values())
         expect(tensor.begin >= 0 && tensor.end <= bytes.byteLength && tensor.begin <= tensor.end).toBe(true)
       for (const read of source.reads) expect(read.end - read.begin).toBeLessThanOrEqual(safetensorsLimits.headerBytes)
+    },
+  },
+  {
+    name: lying,
+    input: header,
+    run: async (bytes, read) => {
+      const source = new LongSource(bytes, read)
+      try {
+        await readSafetensorsHeader(source, 'x')
+      } finally {
+        // The length of the header, and the header.
+        expect(source.given).toBeLessThanOrEqual(8 + safetensorsLimits.headerBytes)
+      }
     },
   },
   {
@@ -140,27 +203,49 @@ const targets: readonly { name: string; input: Uint8Array; run: (bytes: Uint8Arr
 
 test.each(targets)(
   '$name: every mutation ends as a value or an error with a code',
-  async ({ input, run }) => {
+  async ({ name, input, run }) => {
     const int = randomInts(seed)
     let accepted = 0
     let slowest = 0
+    let most = 0
     const codes = new Set<string>()
     for (let i = 0; i < mutations; i++) {
       const bytes = mutate(input, int)
-      const begin = performance.now()
+      let read = 0
+      const held = heldBytes()
+      const began = processorMilliseconds()
       try {
-        await run(bytes)
+        await run(bytes, (count) => (read += count))
         accepted += 1
       } catch (error) {
         if (!(error instanceof AquatintError)) throw error
         codes.add(error.code)
       }
-      slowest = Math.max(slowest, performance.now() - begin)
+      slowest = Math.max(slowest, processorMilliseconds() - began)
+      most = Math.max(most, heldBytes() - held - read)
     }
+    const shown = `${mutations} mutations, slowest ${slowest.toFixed(0)} ms, most memory ${(most / 1e6).toFixed(1)} MB`
+    process.stdout.write(`${name}: ${shown}, ${accepted} accepted, ${codes.size} codes\n`)
     expect(slowest).toBeLessThan(1000)
+    expect(most).toBeLessThanOrEqual(allowedBytes)
     // The mutations reach past the first check, and some are harmless.
     expect(codes.size).toBeGreaterThan(3)
-    expect(accepted).toBeGreaterThan(0)
+    if (name !== lying) expect(accepted).toBeGreaterThan(0)
   },
   600_000,
 )
+
+test('memory that an input takes is seen, in buffers and on the heap', () => {
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  const size = 1.2 * allowedBytes
+  const takes = [() => new Uint8Array(size), () => Array.from({ length: size / 8 }, (_, k) => k + 0.5)]
+  for (const take of takes) {
+    // Garbage of the other tests that is collected meanwhile would be taken off.
+    collect()
+    const held = heldBytes()
+    const taken = take()
+    expect(heldBytes() - held).toBeGreaterThan(allowedBytes)
+    expect(taken.length).toBeGreaterThan(0)
+  }
+})
