@@ -1,61 +1,37 @@
 /**
- * `npm run bench:memory [-- --tables] [--write]`
+ * `npm run bench:memory [-- --tables] [--write] [--check]`
  *
  * What a pipeline takes of a GPU's memory. First the plans of the published models at their own size, for each type and residence; then,
  * unless `--tables`, images of a tiny fixture and of the bundled model in headless Chromium by the public API: the measured peak of all
- * GPU buffers, seconds, and whether the image is the same. `--write` puts the first tables into docs/memory.md.
+ * GPU buffers, seconds, and whether the image is the same. `--write` puts the first tables into docs/memory.md; `--check` only
+ * compares them with what is there, as `npm test` does.
  */
 
-import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { startHubServer } from '../e2e/hub-server/server.js'
 import { ensureChromium } from '../scripts/chromium.mjs'
-import { networkNeeds, runShapes, smallestTile } from '../src/pipelines/memory-needs.js'
 import type { OffloadMode } from '../src/pipelines/types.js'
-import { weightBytes, type ComponentNeeds } from '../src/runtime/memory-estimate.js'
-import { leastWeightBudget, planMemory, type Residence } from '../src/runtime/memory-plan.js'
 import { formatBytes } from '../src/runtime/memory-size.js'
 import { openBenchPage } from './memory/browser.js'
-import { publishedNetwork } from './memory/weight-tables.js'
+import { hasTables, publishedTables, writeTables } from './memory/published-tables.js'
 
-interface PublishedPipeline {
-  readonly name: string
-  readonly size: number
-  readonly components: Readonly<Record<string, string>>
-}
-
-const pipelines: readonly PublishedPipeline[] = [
-  {
-    name: 'Stable Diffusion 1.5',
-    size: 512,
-    components: { text_encoder: 'sd15-text-encoder', unet: 'sd15-unet', vae: 'sd15-vae' },
-  },
-  {
-    name: 'SDXL base',
-    size: 1024,
-    components: { text_encoder: 'sdxl-text-encoder', text_encoder_2: 'sdxl-text-encoder-2', unet: 'sdxl-unet', vae: 'sdxl-vae' },
-  },
-  {
-    name: 'Stable Diffusion 3 medium',
-    size: 1024,
-    components: {
-      text_encoder: 'sd3-text-encoder',
-      text_encoder_2: 'sdxl-text-encoder-2',
-      text_encoder_3: 't5-xxl-encoder',
-      transformer: 'sd3-medium-transformer',
-      vae: 'sd3-vae',
-    },
-  },
-]
-
-/** Prints the tables; 1 where a run passed its budget or gave another image. */
+/** Prints the tables; 1 where a run passed its budget or gave another image, or docs/memory.md has other tables. */
 export async function main(args: readonly string[]): Promise<number> {
   const { values } = parseArgs({
     args: [...args],
-    options: { tables: { type: 'boolean', default: false }, write: { type: 'boolean', default: false } },
+    options: {
+      tables: { type: 'boolean', default: false },
+      write: { type: 'boolean', default: false },
+      check: { type: 'boolean', default: false },
+    },
   })
-  const tables = pipelines.map(tableOf).join('\n\n')
+  const tables = publishedTables()
+  if (values.check) {
+    if (hasTables(tables)) return 0
+    console.error('The tables of docs/memory.md are not those of today: npm run bench:memory -- --tables --write')
+    return 1
+  }
   console.log(tables)
   if (values.write) writeTables(tables)
   if (values.tables) return 0
@@ -63,69 +39,6 @@ export async function main(args: readonly string[]): Promise<number> {
   let kept = true
   for (const fixture of fixtures) kept = (await measure(fixture)) && kept
   return kept ? 0 : 1
-}
-
-/** Bytes by component and residence, for both types. */
-function tableOf({ name, size, components }: PublishedPipeline): string {
-  const lines = [
-    `**${name}**, ${size} × ${size}, one image with guidance`,
-    '',
-    '| | float16: weights | one block, and the next | activations | float32: weights | one block, and the next | activations |',
-    '| --- | ---: | ---: | ---: | ---: | ---: | ---: |',
-  ]
-  const byType = (['float16', 'float32'] as const).map((dtype) =>
-    Object.entries(components).map(([component, table]) => {
-      const network = publishedNetwork(component, table, dtype === 'float16' ? 'F16' : 'F32')
-      // As pipelines do: an autoencoder that overflows in float16 computes in float32.
-      const upcast = network.className === 'AutoencoderKL' && network.config['force_upcast'] !== false
-      const shapes = runShapes(network, { width: size / 8, height: size / 8 })
-      return networkNeeds(network, shapes, { dtype: upcast ? 'float32' : dtype, quantized: undefined })
-    }),
-  )
-  for (const [index, component] of Object.keys(components).entries()) {
-    const cells = byType.flatMap((needs) => {
-      const one = needs[index]
-      return one === undefined ? [] : [weightBytes(one), leastWeightBudget(one), one.activationBytes]
-    })
-    lines.push(`| ${component} | ${cells.map(formatBytes).join(' | ')} |`)
-  }
-  const tiled = byType.map((needs) =>
-    formatBytes(needs.find(({ name: component }) => component === 'vae')?.tiledActivationBytes ?? 0),
-  )
-  lines.push(`| vae, in tiles of ${smallestTile} | ${tiled.map((bytes) => `| | ${bytes}`).join(' | ')} |`)
-  for (const [residence, inTiles] of peaks) {
-    const cells = byType.map((needs) => `**${formatBytes(peakOf(inTiles ? needs.map(asTiled) : needs, residence))}** | |`)
-    lines.push(`| **peak, \`${residence}\`${inTiles ? ', in tiles' : ''}** | ${cells.join(' | ')} |`)
-  }
-  return lines.join('\n')
-}
-
-const peaks: readonly (readonly [Residence, boolean])[] = [
-  ['resident', false],
-  ['model', false],
-  ['resident', true],
-  ['model', true],
-  ['block', true],
-]
-
-function asTiled(needs: ComponentNeeds): ComponentNeeds {
-  return { ...needs, activationBytes: needs.tiledActivationBytes ?? needs.activationBytes }
-}
-
-/** The planned peak; of `block` the one that keeps nothing and uploads ahead. */
-function peakOf(needs: readonly ComponentNeeds[], residence: Residence): number {
-  if (residence !== 'block') return planMemory(needs, { offload: residence, maxMemory: Number.MAX_SAFE_INTEGER }).peakBytes
-  return Math.max(...needs.map((one) => Math.min(leastWeightBudget(one), weightBytes(one)) + one.activationBytes))
-}
-
-function writeTables(tables: string): void {
-  const path = fileURLToPath(new URL('../docs/memory.md', import.meta.url))
-  const text = readFileSync(path, 'utf8')
-  const [begin, end] = ['<!-- tables: npm run bench:memory -- --tables --write -->', '<!-- end of tables -->']
-  const [before, rest] = text.split(begin)
-  const after = rest?.split(end)[1]
-  if (before === undefined || after === undefined) throw new Error('docs/memory.md has no place for the tables')
-  writeFileSync(path, `${before}${begin}\n\n${tables}\n\n${end}${after}`)
 }
 
 /** A repository of this project and the budgets that it is run under. */

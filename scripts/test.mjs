@@ -37,6 +37,7 @@ const checks = {
   'types-node': { command: ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.node.json'] },
   unused: { command: ['node_modules/knip/bin/knip.js'] },
   api: { command: ['scripts/run.mjs', 'scripts/api-reference.ts', '--check'] },
+  'memory-tables': { command: ['scripts/run.mjs', 'bench/memory.ts', '--check'] },
   unit: vitest('node'),
   browser: vitest('browser'),
   build: { command: ['node_modules/vite/bin/vite.js', 'build', '--logLevel', 'warn'] },
