@@ -3,9 +3,12 @@
 import { maxConfigBytes, readConfig } from '../checkpoint/model-index.js'
 import { CheckpointError } from '../errors.js'
 import { CLIPTokenizer } from '../tokenizers/clip-tokenizer.js'
+import { readSentencePieceModel } from '../tokenizers/sentencepiece-model.js'
 import { T5Tokenizer } from '../tokenizers/t5-tokenizer.js'
 import type { TokenizerFiles } from '../tokenizers/types.js'
 import { inFolder, type ComponentSource } from './component-sources.js'
+
+const sentencePieceName = 'spiece.model'
 
 /** The kinds of tokenizer, by the network that reads their ids. */
 export type TokenizerKind = 'clip' | 't5'
@@ -23,12 +26,16 @@ export async function loadTokenizer(
   source: ComponentSource,
   signal: AbortSignal | undefined,
 ): Promise<AnyTokenizer> {
-  const files = await readTokenizerFiles(source, signal)
+  const files = await readTokenizerFiles(kind, source, signal)
   return kind === 'clip' ? new CLIPTokenizer(files) : new T5Tokenizer(files)
 }
 
 /** Whatever files of a tokenizer the folder has. */
-async function readTokenizerFiles(source: ComponentSource, signal: AbortSignal | undefined): Promise<TokenizerFiles> {
+async function readTokenizerFiles(
+  kind: TokenizerKind,
+  source: ComponentSource,
+  signal: AbortSignal | undefined,
+): Promise<TokenizerFiles> {
   const { repository } = source
   const paths = new Set((await repository.files({ signal })).map((file) => file.path))
   const json = async (name: string) =>
@@ -40,21 +47,29 @@ async function readTokenizerFiles(source: ComponentSource, signal: AbortSignal |
     tokenizerJson === undefined ? json('vocab.json') : undefined,
     tokenizerJson === undefined && paths.has(inFolder(source, 'merges.txt')) ? readText(source, 'merges.txt', signal) : undefined,
   ])
-  return { tokenizerJson, tokenizerConfig, specialTokensMap, vocab, merges }
+  const bare = kind === 't5' && tokenizerJson === undefined && paths.has(inFolder(source, sentencePieceName))
+  const sentencePiece = bare
+    ? readSentencePieceModel(await readSmall(source, sentencePieceName, signal), tokenizerConfig?.['extra_ids'])
+    : undefined
+  return { tokenizerJson: tokenizerJson ?? sentencePiece, tokenizerConfig, specialTokensMap, vocab, merges }
 }
 
 async function readText(source: ComponentSource, name: string, signal: AbortSignal | undefined): Promise<string> {
+  return new TextDecoder().decode(await readSmall(source, name, signal))
+}
+
+async function readSmall(
+  source: ComponentSource,
+  name: string,
+  signal: AbortSignal | undefined,
+): Promise<Uint8Array<ArrayBuffer>> {
   const path = inFolder(source, name)
   const file = await source.repository.open(path, { signal, maxBytes: maxConfigBytes })
   if (file.byteLength > maxConfigBytes)
-    throw new CheckpointError(
-      'tokenizer-merges',
-      `${path} is ${file.byteLength} bytes long; at most ${maxConfigBytes} are read.`,
-      {
-        file: path,
-        bytes: file.byteLength,
-        allowed: maxConfigBytes,
-      },
-    )
-  return new TextDecoder().decode(await file.read({ begin: 0, end: file.byteLength }, { signal }))
+    throw new CheckpointError('tokenizer-file', `${path} is ${file.byteLength} bytes long; at most ${maxConfigBytes} are read.`, {
+      file: path,
+      bytes: file.byteLength,
+      allowed: maxConfigBytes,
+    })
+  return file.read({ begin: 0, end: file.byteLength }, { signal })
 }

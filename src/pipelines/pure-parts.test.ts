@@ -1,13 +1,33 @@
 /** The small parts of pipelines by themselves: images, guidance, previews, budgets, and how tensors are put together. */
 
+import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
+import { memoryRepository } from '../checkpoint/testing.js'
 import { rescaledGuidance } from './guidance.js'
 import { denormalize, toPixels } from './image-processor.js'
 import { latentPreview, previewCoefficients } from './latent-preview.js'
 import { parseMaxMemory } from './offload.js'
+import { loadTokenizer } from './load-tokenizer.js'
 import { Recorder } from './recorder.js'
 import { concatBatch, concatLast, concatTokens, padLast, repeatBatch } from './tensors.js'
 import { unscaleLatents } from './vae-decoder.js'
+
+test('T5’s tokenizer from a folder that has no tokenizer.json', async () => {
+  const read = (name: string) => readFileSync(new URL(`../../fixtures/tokenizers/t5/${name}`, import.meta.url))
+  const load = (...names: string[]) => {
+    const repository = memoryRepository(Object.fromEntries(names.map((name) => [`tokenizer_3/${name}`, read(name)])))
+    const [name, folder] = ['tokenizer_3', 'tokenizer_3']
+    return loadTokenizer(
+      't5',
+      { name, folder, repository, className: 'T5Tokenizer', variant: undefined, swapped: false, missingVariant: 'fallback' },
+      undefined,
+    )
+  }
+  const [bare, usual] = [await load('spiece.model'), await load('spiece.model', 'tokenizer.json', 'tokenizer_config.json')]
+  const text = 'Three boats, <extra_id_7> ﬁnd a lake'
+  expect(bare.encodePadded(text, 32)).toEqual(usual.encodePadded(text, 32))
+  await expect(load('tokenizer_config.json')).rejects.toMatchObject({ code: 'tokenizer-vocabulary' })
+})
 
 const tensor = (dims: number[], ...data: number[]) => ({ dims, data: Float32Array.from(data) })
 

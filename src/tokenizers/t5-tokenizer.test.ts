@@ -2,6 +2,8 @@
 
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
+import { ProtobufWriter } from '../onnx/protobuf.js'
+import { readSentencePieceModel } from './sentencepiece-model.js'
 import { T5Tokenizer } from './t5-tokenizer.js'
 import type { TokenizerFiles } from './types.js'
 import { unigramNormalizer } from './unigram-normalizer.js'
@@ -16,6 +18,7 @@ const files: TokenizerFiles = {
   specialTokensMap: json('special_tokens_map.json'),
 }
 const tokenizer = new T5Tokenizer(files)
+const spiece = new Uint8Array(readFileSync(new URL('spiece.model', folder)))
 
 test('gives transformers’ ids on every string', () => {
   expect(strings.length).toBeGreaterThanOrEqual(1000)
@@ -27,6 +30,35 @@ test('gives transformers’ ids on every string', () => {
       : [{ text: text.slice(0, 200), actual, expected: ids.untruncated[i] }]
   })
   expect(different).toEqual([])
+})
+
+test('reads the same from spiece.model alone', () => {
+  const bare = readSentencePieceModel(spiece)
+  const { added_tokens, model, normalizer } = json('tokenizer.json')
+  expect(bare).toEqual({ added_tokens, model, normalizer })
+  const fromSpiece = new T5Tokenizer({ tokenizerJson: bare })
+  expect(strings.map((text) => fromSpiece.encode(text))).toEqual(ids.untruncated)
+})
+
+const field = (write: (writer: ProtobufWriter) => void) => {
+  const writer = new ProtobufWriter()
+  write(writer)
+  return writer.finish()
+}
+test.each([
+  ['that is cut short', spiece.subarray(0, 1000), {}, 'tokenizer-sentencepiece'],
+  ['that is text', new TextEncoder().encode('version https://git-lfs.github.com/spec/v1'), {}, 'tokenizer-sentencepiece'],
+  [
+    'without a piece for the unknown',
+    field((model) => model.message(1, (piece) => piece.string(1, 'a').float(2, 0))),
+    {},
+    'tokenizer-sentencepiece',
+  ],
+  ['whose pieces are numbers', field((model) => model.integer(1, 7)), {}, 'tokenizer-sentencepiece'],
+  ['of another kind', field((model) => model.message(2, (trainer) => trainer.integer(3, 2))), {}, 'tokenizer-model'],
+  ['with too many extra ids', spiece, { extraIds: 1e9 }, 'tokenizer-sentencepiece'],
+])('refuses a SentencePiece model %s', (_, bytes, { extraIds }: { extraIds?: number }, code) => {
+  expect(() => readSentencePieceModel(bytes, extraIds)).toThrow(expect.objectContaining({ code }))
 })
 
 test('pads and cuts as transformers does', () => {
