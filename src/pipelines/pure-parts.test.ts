@@ -12,10 +12,11 @@ import { Recorder } from './recorder.js'
 import { concatBatch, concatLast, concatTokens, padLast, repeatBatch } from './tensors.js'
 import { unscaleLatents } from './vae-decoder.js'
 
+const readT5 = (name: string) => readFileSync(new URL(`../../fixtures/tokenizers/t5/${name}`, import.meta.url))
+
 test('T5’s tokenizer from a folder that has no tokenizer.json', async () => {
-  const read = (name: string) => readFileSync(new URL(`../../fixtures/tokenizers/t5/${name}`, import.meta.url))
   const load = (...names: string[]) => {
-    const repository = memoryRepository(Object.fromEntries(names.map((name) => [`tokenizer_3/${name}`, read(name)])))
+    const repository = memoryRepository(Object.fromEntries(names.map((name) => [`tokenizer_3/${name}`, readT5(name)])))
     const [name, folder] = ['tokenizer_3', 'tokenizer_3']
     return loadTokenizer(
       't5',
