@@ -14,20 +14,18 @@ import { unscaleLatents } from './vae-decoder.js'
 
 const readT5 = (name: string) => readFileSync(new URL(`../../fixtures/tokenizers/t5/${name}`, import.meta.url))
 
+/** A T5 tokenizer from a folder with these files of the fixture. */
+function loadT5(...names: string[]) {
+  const repository = memoryRepository(Object.fromEntries(names.map((name) => [`tokenizer_3/${name}`, readT5(name)])))
+  const place = { name: 'tokenizer_3', folder: 'tokenizer_3', className: 'T5Tokenizer', swapped: false } as const
+  return loadTokenizer('t5', { ...place, repository, variant: undefined, missingVariant: 'fallback' }, undefined)
+}
+
 test('T5’s tokenizer from a folder that has no tokenizer.json', async () => {
-  const load = (...names: string[]) => {
-    const repository = memoryRepository(Object.fromEntries(names.map((name) => [`tokenizer_3/${name}`, readT5(name)])))
-    const [name, folder] = ['tokenizer_3', 'tokenizer_3']
-    return loadTokenizer(
-      't5',
-      { name, folder, repository, className: 'T5Tokenizer', variant: undefined, swapped: false, missingVariant: 'fallback' },
-      undefined,
-    )
-  }
-  const [bare, usual] = [await load('spiece.model'), await load('spiece.model', 'tokenizer.json', 'tokenizer_config.json')]
+  const [bare, usual] = [await loadT5('spiece.model'), await loadT5('spiece.model', 'tokenizer.json', 'tokenizer_config.json')]
   const text = 'Three boats, <extra_id_7> ﬁnd a lake'
   expect(bare.encodePadded(text, 32)).toEqual(usual.encodePadded(text, 32))
-  await expect(load('tokenizer_config.json')).rejects.toMatchObject({ code: 'tokenizer-vocabulary' })
+  await expect(loadT5('tokenizer_config.json')).rejects.toMatchObject({ code: 'tokenizer-vocabulary' })
 })
 
 const tensor = (dims: number[], ...data: number[]) => ({ dims, data: Float32Array.from(data) })
