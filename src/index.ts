@@ -35,6 +35,7 @@ export type {
   LoadPipelineOptions,
   OffloadMode,
   PipelineInfo,
+  PipelineMemory,
   PipelinePhase,
   PipelineProgress,
   PixelImage,
@@ -44,4 +45,4 @@ export type {
   StepInfo,
   WeightsDType,
 } from './pipelines/types.js'
-export type { ComponentMemory, DeviceInfo, DeviceKind, MemorySnapshot } from './runtime/types.js'
+export type { ComponentMemory, DeviceInfo, DeviceKind, DeviceName, MemorySnapshot } from './runtime/types.js'

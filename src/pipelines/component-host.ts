@@ -1,11 +1,12 @@
 /**
- * The runtime side of one loaded pipeline: the device, a component for each network (and for each variant of its graph), and which of
- * them keep their weights. Makes room before a network runs and gives everything back at the end.
+ * One device of a loaded pipeline: a component for each network on it (and for each variant of its graph), and which of them keep their
+ * weights. Makes room before a network runs and gives everything back at the end.
  */
 
 import { throwIfAborted } from '../util/abort.js'
 import { openDevice } from '../runtime/open-device.js'
 import { RecoveryLadder } from '../runtime/recovery.js'
+import type { MemoryAccount } from '../runtime/memory-account.js'
 import type { Component, Device, DeviceTensor, HostTensor, Shapes } from '../runtime/types.js'
 import { isAquatintError } from '../errors.js'
 import { autoencoderKLTile } from './vae-tiling.js'
@@ -25,6 +26,8 @@ export interface HostOptions {
   readonly maxMemory: number | undefined
   /** Whether autoencoders work in tiles; undefined: where the whole would not fit. */
   readonly vaeTiling?: boolean | undefined
+  /** The account of all of a pipeline's devices, for a device that takes this one's place. */
+  readonly total?: MemoryAccount | undefined
 }
 
 /** A float32 tensor in host memory, to go into a network. */
@@ -32,7 +35,7 @@ export function hostTensor(dims: readonly number[], data: Float32Array): HostTen
   return { type: 'float32', dims, data }
 }
 
-/** Runs networks, one after the other. */
+/** Runs networks on one device, one after the other. */
 export class ComponentHost {
   readonly dtype: DTypeName
   #device: Device
@@ -44,6 +47,7 @@ export class ComponentHost {
   /** What is planned with: `maxMemory`, or a guess on a GPU without one. */
   readonly #budget: number | undefined
   readonly #vaeTiling: boolean | undefined
+  readonly #total: MemoryAccount | undefined
   /** Of the networks whose blocks are streamed, for each set of shapes. */
   readonly #budgets = new Map<string, number | undefined>()
   /** The budget that a component has now. */
@@ -59,6 +63,7 @@ export class ComponentHost {
     this.#maxMemory = options.maxMemory
     this.#budget = options.maxMemory ?? (this.device.info.kind === 'webgpu' ? guessBudget(this.device.info) : undefined)
     this.#vaeTiling = options.vaeTiling
+    this.#total = options.total
     this.device.limitMemory(options.maxMemory)
   }
 
@@ -159,7 +164,7 @@ export class ComponentHost {
   /** Opens a device in place of a lost one. What was on it comes from the cache again. */
   async #rebuild(error: unknown, run: Run): Promise<void> {
     const lost = this.#device
-    const next = await openDevice({ kind: lost.info.kind })
+    const next = await openDevice({ kind: lost.info.name, total: this.#total })
     if (next.info.shaderF16 !== lost.info.shaderF16) {
       await next.dispose()
       throw error

@@ -3,7 +3,8 @@
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import { DiffusionPipeline, type LoadedPipeline } from './diffusion-pipeline.js'
-import { caseOptions, diskRepository, fixtures, psnr, readCases, relativeError, type FixtureCase } from './testing.node.js'
+import { diskRepository, fixtures, readCases } from './testing.node.js'
+import { caseOptions, psnr, relativeError, type FixtureCase } from './testing.js'
 import type { CapturedTensorName } from './types.js'
 
 const capture: CapturedTensorName[] = [

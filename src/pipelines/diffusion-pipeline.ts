@@ -35,7 +35,7 @@ export const DiffusionPipeline = {
       const Pipeline = constructors.get(opened.spec.className) ?? StableDiffusionPipeline
       return new Pipeline(opened)
     } catch (error) {
-      await opened.host.dispose()
+      await opened.hosts.dispose()
       opened.close()
       throw error
     }

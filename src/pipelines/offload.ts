@@ -1,61 +1,80 @@
 /** Where a pipeline's weights stay between runs, from what the caller asked and what there is. Pure. */
 
-import { InputError, isAquatintError } from '../errors.js'
+import { DeviceError, InputError, isAquatintError } from '../errors.js'
+import { deviceNames } from '../runtime/device-map.js'
 import { weightBytes, type ComponentNeeds } from '../runtime/memory-estimate.js'
 import { guessBudget, planMemory } from '../runtime/memory-plan.js'
-import type { DeviceInfo } from '../runtime/types.js'
-import type { OffloadMode } from './types.js'
+import { formatBytes, parseMemorySize } from '../runtime/memory-size.js'
+import type { DeviceInfo, DeviceName } from '../runtime/types.js'
+import type { LoadPipelineOptions, OffloadMode } from './types.js'
 
 /** What is done: all stay, one component at a time, or one component at a time with the denoiser's blocks streamed. */
 export type ResolvedOffload = Exclude<OffloadMode, 'auto'>
 
-const units: Readonly<Record<string, number>> = { B: 1, KB: 1e3, MB: 1e6, GB: 1e9, KIB: 2 ** 10, MIB: 2 ** 20, GIB: 2 ** 30 }
-
-/** A budget in bytes from a number or from text such as '6GB' (10^9) or '6GiB' (2^30). @throws InputError `max-memory` */
-export function parseMaxMemory(value: number | string | undefined): number | undefined {
-  if (value === undefined) return undefined
-  const match = typeof value === 'string' ? /^\s*(\d+(?:\.\d+)?)\s*([KMG]?i?B)\s*$/i.exec(value) : null
-  const bytes = typeof value === 'number' ? value : Number(match?.[1]) * (units[match?.[2]?.toUpperCase() ?? ''] ?? Number.NaN)
-  if (!Number.isFinite(bytes) || bytes < 1 || bytes > Number.MAX_SAFE_INTEGER)
-    throw new InputError(
-      'max-memory',
-      `maxMemory is ${JSON.stringify(value)}; allowed are bytes, or text such as '6GB' or '6GiB'.`,
-      {
-        maxMemory: value,
-      },
-    )
-  return Math.floor(bytes)
-}
-
 /** Weights that may stay in WebAssembly's heap, which holds 4 GiB with all else. */
 const residentOnCpu = 1e9
+
+/** What `maxMemory` says, in bytes. */
+export interface MemoryBudgets {
+  /** For GPU buffers, of each GPU. */
+  readonly gpu: number | undefined
+  /** By device. */
+  readonly named: ReadonlyMap<DeviceName, number>
+}
+
+/** @throws InputError `bad-memory-size`, `bad-device` */
+export function parseBudgets(maxMemory: LoadPipelineOptions['maxMemory']): MemoryBudgets {
+  if (typeof maxMemory !== 'object' || maxMemory === null)
+    return { gpu: maxMemory === undefined ? undefined : parseMemorySize(maxMemory), named: new Map() }
+  const named = new Map<DeviceName, number>()
+  for (const [device, size] of Object.entries(maxMemory)) {
+    const name = deviceNames.find((known) => known === device)
+    if (name === undefined)
+      throw new InputError(
+        'bad-device',
+        `maxMemory names ${JSON.stringify(device.slice(0, 100))}; the devices are ${deviceNames.join(', ')}.`,
+        { device: device.slice(0, 100), allowed: deviceNames },
+      )
+    if (size !== undefined) named.set(name, parseMemorySize(size, `maxMemory[${JSON.stringify(name)}]`))
+  }
+  return { gpu: undefined, named }
+}
+
+/** What a device is asked to stay within; undefined: nobody said. */
+export function budgetOf({ gpu, named }: MemoryBudgets, device: DeviceName): number | undefined {
+  return named.get(device) ?? gpu
+}
+
+/** Bytes that a device offers to be shared out where nobody said. */
+export function offeredMemory(budgets: MemoryBudgets, info: DeviceInfo): number {
+  const { kind, name } = info
+  return budgets.named.get(name) ?? (kind === 'wasm' ? residentOnCpu : (budgets.gpu ?? guessBudget(info)))
+}
 
 /** What there is to decide by. */
 export interface OffloadRequest {
   readonly mode: OffloadMode | undefined
-  /** What the networks need for an image of the usual size, in the order they run. */
+  /** What the networks on the device need for an image of the usual size, in the order they run. */
   readonly needs: readonly ComponentNeeds[]
-  readonly maxMemory: number | undefined
+  readonly budgets: MemoryBudgets
   readonly device: DeviceInfo
 }
 
+/** @throws InputError `offload` for a word that is no mode */
+export function checkOffload(mode: unknown): void {
+  if (mode === undefined || mode === 'auto' || mode === 'resident' || mode === 'model' || mode === 'block') return
+  const given = (JSON.stringify(mode) ?? typeof mode).slice(0, 100)
+  throw new InputError('offload', `offload is ${given}; allowed are 'auto', 'resident', 'model' and 'block'.`, { offload: given })
+}
+
 /**
- * The mode for a pipeline on a device. `auto` takes the fastest whose plan fits `maxMemory`, or without one a cautious guess.
- * @throws InputError `offload`; DeviceError `does-not-fit` with the bytes needed when even the tightest plan is over `maxMemory`
+ * The mode for the networks of a pipeline that are on one device. `auto` takes the fastest whose plan fits its budget, or without one a
+ * cautious guess. @throws DeviceError `does-not-fit` with the bytes needed when even the tightest plan is over the budget
  */
-export function resolveOffload({ mode, needs, maxMemory, device }: OffloadRequest): ResolvedOffload {
-  const asked: string = mode ?? 'auto'
-  if (asked !== 'auto' && asked !== 'resident' && asked !== 'model' && asked !== 'block')
-    throw new InputError('offload', `offload is ${JSON.stringify(mode)}; allowed are 'auto', 'resident', 'model' and 'block'.`, {
-      offload: asked,
-    })
-  if (device.kind === 'wasm') {
-    // Without a GPU weights belong to sessions, which cannot be streamed.
-    if (asked !== 'auto') return asked === 'block' ? 'model' : asked
-    return needs.reduce((sum, component) => sum + weightBytes(component), 0) <= (maxMemory ?? residentOnCpu)
-      ? 'resident'
-      : 'model'
-  }
+export function resolveOffload({ mode, needs, budgets, device }: OffloadRequest): ResolvedOffload {
+  const asked = mode ?? 'auto'
+  const maxMemory = budgetOf(budgets, device.name)
+  if (device.kind === 'wasm') return onCpu(asked, needs, budgets)
   if (maxMemory !== undefined) return planMemory(needs, { offload: asked, maxMemory }).residence
   if (asked !== 'auto') return asked
   try {
@@ -65,4 +84,24 @@ export function resolveOffload({ mode, needs, maxMemory, device }: OffloadReques
     if (isAquatintError(error) && error.code === 'does-not-fit') return 'block'
     throw error
   }
+}
+
+/** Without a GPU weights belong to sessions, which cannot be streamed. A budget that names the CPU is for them and is kept. */
+function onCpu(asked: OffloadMode, needs: readonly ComponentNeeds[], { gpu, named }: MemoryBudgets): ResolvedOffload {
+  const sizes = needs.map((component) => ({ name: component.name, bytes: weightBytes(component) }))
+  const all = sizes.reduce((sum, { bytes }) => sum + bytes, 0)
+  const offered = named.get('wasm')
+  const residence = asked === 'auto' ? (all <= (offered ?? gpu ?? residentOnCpu) ? 'resident' : 'model') : asked
+  if (offered !== undefined) {
+    const largest = sizes.toSorted((a, b) => b.bytes - a.bytes)[0]
+    const needed = residence === 'resident' ? all : (largest?.bytes ?? 0)
+    const component = residence === 'resident' ? sizes.map(({ name }) => name).join(', ') : (largest?.name ?? '')
+    if (needed > offered)
+      throw new DeviceError(
+        'does-not-fit',
+        `${component} needs ${needed} bytes (${formatBytes(needed)}) of memory on wasm with offload ${residence}; ${offered} (${formatBytes(offered)}) are offered.`,
+        { component, residence, needed, offered },
+      )
+  }
+  return residence === 'block' ? 'model' : residence
 }

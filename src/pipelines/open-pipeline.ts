@@ -1,22 +1,19 @@
 /** Opens what a pipeline of any family needs: repository, parts, device, and the decision where weights stay. */
 
-import { readModelIndex } from '../checkpoint/model-index.js'
+import { readModelIndex, type ModelIndex } from '../checkpoint/model-index.js'
 import { CheckpointError, HubError, UnsupportedError } from '../errors.js'
 import { Hub } from '../hub/hub.js'
 import { openRepository, type OpenRepository } from '../hub/open-repository.js'
 import type { Repository } from '../hub/types.js'
-import { openDevice } from '../runtime/open-device.js'
-import type { Device } from '../runtime/types.js'
 import { checkComponentOptions, type OpenByName } from './component-sources.js'
-import { ComponentHost } from './component-host.js'
+import type { DeviceHosts } from './device-hosts.js'
 import { checkDType } from './dtypes.js'
-import { networkNeeds, runShapes } from './memory-needs.js'
-import { graphOptions, storedType, type Network } from './networks.js'
-import { parseMaxMemory, resolveOffload } from './offload.js'
 import { loadParts, measureNetwork, type LoadedParts, type PipelineSpec, type Quantize } from './pipeline-loading.js'
+import { checkPlacing, denoiserOf, openDevices, placeNetworks, type OpenDevices } from './place-networks.js'
 import { quantizeWeights } from './quantize-weights.js'
 import { Run, type CallHooks } from './run-hooks.js'
-import type { LoadPipelineOptions, PipelineInfo } from './types.js'
+import type { DeviceName } from '../runtime/types.js'
+import type { LoadPipelineOptions, PipelineInfo, PipelineMemory } from './types.js'
 
 /** Options of `fromPretrained` inside the worker. */
 export interface OpenPipelineOptions extends LoadPipelineOptions, CallHooks {
@@ -30,7 +27,7 @@ export interface OpenPipelineOptions extends LoadPipelineOptions, CallHooks {
 export interface OpenedPipeline {
   readonly spec: PipelineSpec
   readonly parts: LoadedParts
-  readonly host: ComponentHost
+  readonly hosts: DeviceHosts
   /** Lets the cache evict the repositories' files again. */
   readonly close: () => void
 }
@@ -49,7 +46,7 @@ export async function openPipeline(
   const run = new Run({ ...options, signal })
   checkDType(options.dtype)
   checkComponentOptions(options)
-  const maxMemory = parseMaxMemory(options.maxMemory)
+  checkPlacing(options)
   run.status('resolving')
   const opened: OpenRepository[] = []
   const releases: (() => void)[] = []
@@ -58,7 +55,7 @@ export async function openPipeline(
     for (const release of releases) release()
   }
   const hub = hubOf(options, run)
-  let device: Device | undefined
+  let placing: OpenDevices | undefined
   try {
     const open = opener(hub, options, opened, run)
     const repository = typeof repo === 'string' ? await open(repo, options.revision) : repo
@@ -72,7 +69,7 @@ export async function openPipeline(
         { component: 'pipeline', className: index.className, supported },
       )
     }
-    device = await openDevice({ kind: options.device })
+    placing = await openDevices(options, networkNames(spec, index, options))
     // A repository that came without a hub has no cache to keep the small form in.
     const store = options.hub !== undefined || typeof repo === 'string' ? hub : undefined
     const quantize: Quantize = async (request) => {
@@ -82,18 +79,26 @@ export async function openPipeline(
       return quantized.table
     }
     const parts = await loadParts(repository, index, spec, options, open, quantize, run)
-    const host = makeHost(device, parts, options, maxMemory)
+    const hosts = await placeNetworks(placing, parts.networks, options)
     run.status('ready')
-    return { spec, parts, host, close }
+    return { spec, parts, hosts, close }
   } catch (error) {
     // Without one part the others are of no use: their downloads end too.
     failing.abort(error)
     // What the cache remembers of a repository that cannot be used must not outlive the repository's mending.
     if (blamesRepository(error)) await Promise.all(opened.map((repository) => repository.doubt()))
     close()
-    await device?.dispose()
+    for (const device of placing?.devices.values() ?? []) await device.dispose()
     throw error
   }
+}
+
+/** The networks that the pipeline will have: those of its repository, and what the caller puts in place or leaves out. */
+function networkNames(spec: PipelineSpec, index: ModelIndex, { components = {} }: LoadPipelineOptions): string[] {
+  return Object.keys(spec.networks).filter((name) => {
+    const reference = Object.hasOwn(components, name) ? components[name] : undefined
+    return reference === undefined ? (index.components.get(name) ?? null) !== null : reference !== null
+  })
 }
 
 function blamesRepository(error: unknown): boolean {
@@ -137,52 +142,27 @@ function opener(hub: () => Promise<Hub>, options: OpenPipelineOptions, opened: O
   }
 }
 
-/** The network whose type the pipeline takes for its own, and whose blocks are streamed: the denoiser. */
-function denoiserOf(parts: LoadedParts): Network | undefined {
-  return parts.networks.get('unet') ?? parts.networks.get('transformer')
-}
-
-function makeHost(
-  device: Device,
-  parts: LoadedParts,
-  options: OpenPipelineOptions,
-  maxMemory: number | undefined,
-): ComponentHost {
-  const denoiser = denoiserOf(parts)
-  const wanted = denoiser === undefined ? 'float32' : (denoiser.dtype ?? storedType(denoiser.table))
-  const { dtype } = device.writeOptions({ dtype: wanted, granularity: 'block' })
-  const latent = usualSize(denoiser)
-  const needs = [...parts.networks.values()].map((network) =>
-    networkNeeds(network, runShapes(network, latent), graphOptions(network, { device, dtype, granularity: 'block' })),
-  )
-  const offload = resolveOffload({ mode: options.offload, needs, maxMemory, device: device.info })
-  return new ComponentHost({ device, dtype, offload, maxMemory, vaeTiling: options.vaeTiling })
-}
-
-/** The size that a denoiser was made for, in latent pixels. */
-function usualSize(denoiser: Network | undefined): { readonly width: number; readonly height: number } {
-  const size = denoiser?.config['sample_size']
-  const edge = typeof size === 'number' ? size : 64
-  return { width: edge, height: edge }
-}
-
 /** What `PipelineInfo` says of any family. */
 export function describePipeline(
-  { spec, parts, host }: OpenedPipeline,
+  { spec, parts, hosts }: OpenedPipeline,
   defaults: PipelineInfo['defaults'],
   scheduler: PipelineInfo['scheduler'],
 ): PipelineInfo {
+  const denoiser = denoiserOf(parts.networks)
+  const placeOf = (name: string): DeviceName => hosts.of(name).device.info.name
+  const { device, dtype } = hosts.of(denoiser?.name ?? 'vae')
   return {
     className: spec.className,
     repo: parts.repository.id,
     revision: parts.repository.revision,
-    device: host.device.info,
-    dtype: host.dtype,
+    device: device.info,
+    dtype: device.writeOptions({ dtype, granularity: 'block' }).dtype,
+    devices: hosts.devices,
     components: Object.fromEntries(
-      [...parts.networks.values()].map((network) => [
-        network.name,
-        { className: network.className, repo: network.repo, quantization: network.quantization, ...measureNetwork(network) },
-      ]),
+      [...parts.networks.values()].map((network) => {
+        const { name, className, repo, quantization } = network
+        return [name, { className, repo, device: placeOf(name), quantization, ...measureNetwork(network) }]
+      }),
     ),
     defaults,
     scheduler,
@@ -190,13 +170,13 @@ export function describePipeline(
 }
 
 /** Calls back with the memory account while `work` runs, and once at its end. */
-export async function reportingMemory<T>(host: ComponentHost, run: Run, work: () => Promise<T>): Promise<T> {
-  const { memory } = host.device
-  const stop = memory.subscribe((snapshot) => run.report({ type: 'memory', memory: snapshot }))
+export async function reportingMemory<T>(hosts: DeviceHosts, run: Run, work: () => Promise<T>): Promise<T> {
+  const report = (memory: PipelineMemory) => run.report({ type: 'memory', memory })
+  const stop = hosts.watchMemory(report)
   try {
     return await work()
   } finally {
     stop()
-    run.report({ type: 'memory', memory: host.device.memory.snapshot() })
+    report(hosts.memory)
   }
 }

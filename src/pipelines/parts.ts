@@ -4,7 +4,7 @@ import { CheckpointError, UnsupportedError } from '../errors.js'
 import { CLIPTokenizer } from '../tokenizers/clip-tokenizer.js'
 import { T5Tokenizer } from '../tokenizers/t5-tokenizer.js'
 import { ClipTextEncoder } from './clip-text-encoder.js'
-import type { ComponentHost } from './component-host.js'
+import type { DeviceHosts } from './device-hosts.js'
 import type { Network } from './networks.js'
 import type { LoadedParts } from './pipeline-loading.js'
 import { T5TextEncoder } from './t5-text-encoder.js'
@@ -17,17 +17,21 @@ export function networkOf(parts: LoadedParts, name: string): Network {
 }
 
 /** A CLIP text encoder with its tokenizer, by the suffix of both names; null where the pipeline has none. */
-export function clipEncoderOf(parts: LoadedParts, host: ComponentHost, suffix: '' | '_2'): ClipTextEncoder | null {
+export function clipEncoderOf(parts: LoadedParts, hosts: DeviceHosts, suffix: '' | '_2'): ClipTextEncoder | null {
   const network = parts.networks.get(`text_encoder${suffix}`)
   const tokenizer = parts.tokenizers.get(`tokenizer${suffix}`)
-  return network === undefined || !(tokenizer instanceof CLIPTokenizer) ? null : new ClipTextEncoder(network, tokenizer, host)
+  return network === undefined || !(tokenizer instanceof CLIPTokenizer)
+    ? null
+    : new ClipTextEncoder(network, tokenizer, hosts.of(network.name))
 }
 
 /** The T5 text encoder with its tokenizer; null where the pipeline has none. */
-export function t5EncoderOf(parts: LoadedParts, host: ComponentHost): T5TextEncoder | null {
+export function t5EncoderOf(parts: LoadedParts, hosts: DeviceHosts): T5TextEncoder | null {
   const network = parts.networks.get('text_encoder_3')
   const tokenizer = parts.tokenizers.get('tokenizer_3')
-  return network === undefined || !(tokenizer instanceof T5Tokenizer) ? null : new T5TextEncoder(network, tokenizer, host)
+  return network === undefined || !(tokenizer instanceof T5Tokenizer)
+    ? null
+    : new T5TextEncoder(network, tokenizer, hosts.of(network.name))
 }
 
 /** The denoiser's channels of latents, which must be the autoencoder's. @throws UnsupportedError `unsupported-config` */

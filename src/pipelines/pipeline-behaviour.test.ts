@@ -8,7 +8,8 @@ import { Hub } from '../hub/hub.js'
 import { MemoryStore } from '../hub/memory-store.js'
 import type { Repository } from '../hub/types.js'
 import { DiffusionPipeline } from './diffusion-pipeline.js'
-import { caseOptions, diskRepository, fixtures, readCases, relativeError } from './testing.node.js'
+import { diskRepository, fixtures, readCases } from './testing.node.js'
+import { caseOptions, relativeError } from './testing.js'
 import { StableDiffusionPipeline } from './stable-diffusion/stable-diffusion-pipeline.js'
 import type { GenerateOptions, LoadPipelineOptions, PipelineProgress, StepInfo } from './types.js'
 
@@ -122,7 +123,7 @@ test.each<[string, string, Record<string, string | Uint8Array | null>, LoadPipel
   ['a component left out that is needed', sd15, {}, { components: { unet: null } }, 'components', { component: 'unet' }],
   ['a subfolder that leads out', sd15, {}, { components: { unet: { repo: 'a/b', subfolder: '../x' } } }, 'components', {}],
   ['no tokenizer files', sd15, { 'tokenizer/vocab.json': null }, {}, 'tokenizer-vocabulary', {}],
-  ['a budget that is no size', sd15, {}, { maxMemory: '6 apples' }, 'max-memory', {}],
+  ['a budget that is no size', sd15, {}, { maxMemory: '6 apples' }, 'bad-memory-size', {}],
   ['an unknown dtype', sd15, {}, { dtype: 'int4' as 'float16' }, 'dtype', {}],
   ['an unknown device', sd15, {}, { device: 'tpu' as 'wasm' }, 'bad-device', {}],
   ['an unknown offload', sd15, {}, { offload: 'disk' as 'model' }, 'offload', {}],

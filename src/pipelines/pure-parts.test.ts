@@ -1,4 +1,4 @@
-/** The small parts of pipelines by themselves: images, guidance, previews, budgets, and how tensors are put together. */
+/** The small parts of pipelines by themselves: images, guidance, previews, and how tensors are put together. */
 
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
@@ -6,7 +6,6 @@ import { memoryRepository } from '../checkpoint/testing.js'
 import { rescaledGuidance } from './guidance.js'
 import { denormalize, toPixels } from './image-processor.js'
 import { latentPreview, previewCoefficients } from './latent-preview.js'
-import { parseMaxMemory } from './offload.js'
 import { loadTokenizer } from './load-tokenizer.js'
 import { Recorder } from './recorder.js'
 import { concatBatch, concatLast, concatTokens, padLast, repeatBatch } from './tensors.js'
@@ -55,16 +54,6 @@ test('a preview has one pixel per latent pixel, and none for latents of another 
   expect([preview.width, preview.height, preview.data.length]).toEqual([5, 3, 60])
   expect(new Set(preview.data).size).toBeGreaterThan(5)
   expect(latentPreview(latents, previewCoefficients.sd3)).toBeNull()
-})
-
-test('budgets in bytes or words', () => {
-  expect(parseMaxMemory(undefined)).toBeUndefined()
-  expect(parseMaxMemory(1000)).toBe(1000)
-  expect(parseMaxMemory('6GB')).toBe(6e9)
-  expect(parseMaxMemory(' 1.5 GiB ')).toBe(1.5 * 2 ** 30)
-  expect(parseMaxMemory('800mb')).toBe(8e8)
-  for (const wrong of ['', '6', 'GB', '-1GB', '1e3 GB', Number.NaN, 0, Infinity])
-    expect(() => parseMaxMemory(wrong)).toThrow(expect.objectContaining({ code: 'max-memory' }))
 })
 
 test('tensors beside, below and after one another', () => {

@@ -16,7 +16,8 @@ import { DiffusionPipeline } from './diffusion-pipeline.js'
 import type { OpenPipelineOptions } from './open-pipeline.js'
 import { quantizeWeights, type QuantizeRequest } from './quantize-weights.js'
 import { Run } from './run-hooks.js'
-import { caseOptions, diskRepository, fixtures, psnr, readCases, relativeError } from './testing.node.js'
+import { diskRepository, fixtures, readCases } from './testing.node.js'
+import { caseOptions, psnr, relativeError } from './testing.js'
 import type { PipelineProgress, PlainTensor } from './types.js'
 
 const repo = join(fixtures, 'tiny-sdxl/repo')

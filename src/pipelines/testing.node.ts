@@ -5,7 +5,8 @@ import { join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { HubError } from '../errors.js'
 import type { ByteSource, Repository } from '../hub/types.js'
-import type { CapturedTensors, GenerateOptions, PlainTensor } from './types.js'
+import type { FixtureCase } from './testing.js'
+import type { CapturedTensors, PlainTensor } from './types.js'
 
 export const fixtures = fileURLToPath(new URL('../../fixtures/', import.meta.url))
 
@@ -57,22 +58,6 @@ function onDisk(path: string): ByteSource {
   }
 }
 
-/** One entry of a fixture's case.json. */
-export interface FixtureCase {
-  readonly pipeline: string
-  readonly prompt: string
-  readonly prompt_2: string | null
-  readonly negative_prompt: string | null
-  readonly seed: number
-  readonly num_inference_steps: number
-  readonly guidance_scale: number
-  readonly height: number
-  readonly width: number
-  readonly scheduler: string | null
-  readonly dtype: string
-  readonly extra: Readonly<Record<string, unknown>>
-}
-
 /** The cases of a fixture with their references. */
 export function readCases(name: string): { readonly item: FixtureCase; readonly reference: CapturedTensors }[] {
   const folder = join(fixtures, name)
@@ -98,45 +83,4 @@ export function readReference(path: string): CapturedTensors {
     tensors[name] = { dims: shape, data: new Float32Array(bytes.buffer) }
   }
   return tensors
-}
-
-const camelCase = (key: string) => key.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase())
-
-/** The options of `generate` for a case. `ownScheduler`: the repository's class. */
-export function caseOptions(item: FixtureCase, ownScheduler: string): GenerateOptions {
-  const { scheduler_config: config, ...rest } = item.extra
-  const call = Object.entries(rest).filter(([key, value]) => key !== 'variant' && value !== null)
-  return {
-    ...(item.prompt_2 === null ? {} : { prompt2: item.prompt_2 }),
-    ...(item.negative_prompt === null ? {} : { negativePrompt: item.negative_prompt }),
-    ...Object.fromEntries(call.map(([key, value]) => [camelCase(key), value])),
-    numInferenceSteps: item.num_inference_steps,
-    guidanceScale: item.guidance_scale,
-    width: item.width,
-    height: item.height,
-    seed: item.seed,
-    ...(item.scheduler === null && config === undefined
-      ? {}
-      : { scheduler: { className: item.scheduler ?? ownScheduler, config: (config ?? {}) as Record<string, unknown> } }),
-  }
-}
-
-/** The worst difference, relative to the reference's largest magnitude; infinite where shapes differ or a value is no number. */
-export function relativeError(actual: PlainTensor | undefined, expected: PlainTensor): number {
-  if (actual === undefined || actual.dims.join() !== expected.dims.join()) return Infinity
-  let worst = 0
-  let peak = 0
-  for (const [i, value] of expected.data.entries()) {
-    const difference = Math.abs((actual.data[i] ?? Number.NaN) - value)
-    worst = Number.isNaN(difference) ? Infinity : Math.max(worst, difference)
-    peak = Math.max(peak, Math.abs(value))
-  }
-  return peak === 0 ? worst : worst / peak
-}
-
-/** Peak signal-to-noise ratio of images in 0…1, in dB. */
-export function psnr(actual: PlainTensor, expected: PlainTensor): number {
-  const error =
-    expected.data.reduce((sum, value, i) => sum + (value - (actual.data[i] ?? Number.NaN)) ** 2, 0) / expected.data.length
-  return -10 * Math.log10(error)
 }

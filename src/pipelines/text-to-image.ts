@@ -3,7 +3,7 @@
 import { InputError } from '../errors.js'
 import type { Scheduler } from '../schedulers/types.js'
 import { TorchGenerator } from '../util/random.js'
-import type { ComponentHost } from './component-host.js'
+import type { DeviceHosts } from './device-hosts.js'
 import { denoise } from './denoise.js'
 import type { Guidance } from './guidance.js'
 import { toPixels } from './image-processor.js'
@@ -59,7 +59,7 @@ export function imageStart(options: GenerateOptions, scheduler: Scheduler, defau
 
 export interface TextToImage {
   readonly options: GenerateOptions & GenerateHooks
-  readonly host: ComponentHost
+  readonly hosts: DeviceHosts
   readonly scheduler: Scheduler
   /** [batch, channels, height, width] of the latents. */
   readonly latentDims: readonly number[]
@@ -100,7 +100,7 @@ async function latentsFromImage(
   generator: TorchGenerator,
 ): Promise<PlainTensor> {
   const { scheduler, latentDims } = parts
-  const encoded = await encodeImage(parts.vae, image, parts.scaling, generator, parts.host, parts.run)
+  const encoded = await encodeImage(parts.vae, image, parts.scaling, generator, parts.hosts.of(parts.vae.name), parts.run)
   const latents = repeatBatch(encoded, latentDims[0] ?? 1)
   const noise = generator.randn(latents.data.length)
   return { dims: latentDims, data: scheduler.addNoise(latents.data, noise, scheduler.timesteps[begin] ?? 0) }
@@ -108,10 +108,10 @@ async function latentsFromImage(
 
 /** Runs a generation. Whatever happens, nothing of it stays on the device but weights that may. */
 export async function textToImage(parts: TextToImage): Promise<GenerateResult> {
-  const { options, host, scheduler, recorder, run } = parts
+  const { options, hosts, scheduler, recorder, run } = parts
   const seed = options.seed ?? crypto.getRandomValues(new Uint32Array(1))[0] ?? 0
   const generator = new TorchGenerator(seed)
-  return reportingMemory(host, run, async () => {
+  return reportingMemory(hosts, run, async () => {
     const watch = new Stopwatch()
     let predictor: Predictor | undefined
     try {
@@ -144,7 +144,7 @@ export async function textToImage(parts: TextToImage): Promise<GenerateResult> {
       const denoising = watch.lap()
 
       run.status('decoding')
-      const images = await decodeLatents(parts.vae, latents, parts.scaling, host, run)
+      const images = await decodeLatents(parts.vae, latents, parts.scaling, hosts.of(parts.vae.name), run)
       recorder.keep('image', images)
       const timings = { encode, denoise: denoising, decode: watch.lap() }
       run.status('complete')
@@ -158,7 +158,7 @@ export async function textToImage(parts: TextToImage): Promise<GenerateResult> {
       }
     } finally {
       predictor?.dispose()
-      await host.settle()
+      await hosts.settle()
     }
   })
 }

@@ -1,7 +1,7 @@
 /** What a pipeline takes and gives, in diffusers' words. Only types; they are the public API's and cross the worker boundary as plain data. */
 
 import type { FileProgress } from '../hub/types.js'
-import type { DeviceInfo, DeviceKind, MemorySnapshot } from '../runtime/types.js'
+import type { DeviceInfo, DeviceName, MemorySnapshot } from '../runtime/types.js'
 
 /** A component of one repository used in place of another's, as `fromPretrained(repo, { unet: … })` in diffusers. */
 export interface ComponentReference {
@@ -47,11 +47,16 @@ export interface LoadPipelineOptions {
   /** False deletes the original of quantised weights from the cache once they are made: another `dtype` downloads it again. Default true. */
   readonly keepOriginal?: boolean | undefined
   /** `auto`: a real GPU if there is one, else wasm. */
-  readonly device?: DeviceKind | 'auto' | undefined
+  readonly device?: DeviceName | 'auto' | undefined
+  /**
+   * Devices by component, as `{ text_encoder: 'wasm', unet: 'webgpu' }`; those left out go to the one named `''`, else to `device`.
+   * `balanced`: each to the device with most room for it, within `maxMemory`, so that all stay; diffusers' `device_map`.
+   */
+  readonly deviceMap?: Readonly<Record<string, DeviceName>> | 'balanced' | undefined
   /** Where weights are, and when. Default `auto`. */
   readonly offload?: OffloadMode | undefined
-  /** A budget for GPU buffers, in bytes or as '6GB' (10^9) or '6GiB'. */
-  readonly maxMemory?: number | string | undefined
+  /** A budget for the GPU buffers of each GPU, in bytes or as '6GB' (10^9) or '6GiB'; or one by device, where `wasm` is for weights. */
+  readonly maxMemory?: number | string | Readonly<Partial<Record<DeviceName, number | string>>> | undefined
   /** As diffusers' `enable_vae_tiling`: decode in overlapping tiles. By default only where an image would not fit as a whole. */
   readonly vaeTiling?: boolean | undefined
   /** Component name → a repository id or reference, or null to leave the component out. */
@@ -174,8 +179,14 @@ export type PipelineProgress =
   | { readonly type: 'status'; readonly phase: PipelinePhase; readonly component?: string | undefined }
   | { readonly type: 'file'; readonly component: string; readonly file: FileProgress }
   | { readonly type: 'weights'; readonly component: string; readonly loaded: number; readonly total: number }
-  | { readonly type: 'memory'; readonly memory: MemorySnapshot }
+  | { readonly type: 'memory'; readonly memory: PipelineMemory }
   | { readonly type: 'warning'; readonly code: string; readonly message: string }
+
+/** The account of all devices of a pipeline together, and of each by name. */
+export interface PipelineMemory extends MemorySnapshot {
+  /** By device name. */
+  readonly devices: Readonly<Record<string, MemorySnapshot>>
+}
 
 /** Where a load or a run is. A load ends with `ready`, a run with `complete`. */
 export type PipelinePhase = 'resolving' | 'downloading' | 'ready' | 'encoding' | 'denoising' | 'decoding' | 'complete'
@@ -214,10 +225,12 @@ export interface PipelineInfo {
   readonly repo: string
   /** The commit, or a word for hosts without commits. */
   readonly revision: string
-  /** What it runs on. */
+  /** The denoiser's device. */
   readonly device: DeviceInfo
   /** What the denoiser computes in. */
   readonly dtype: DTypeName
+  /** All devices that components are on, by name. */
+  readonly devices: Readonly<Record<string, DeviceInfo>>
   /** By name, such as `unet`: the class, where it came from, bytes and number of its weights. */
   readonly components: Readonly<
     Record<
@@ -225,6 +238,8 @@ export interface PipelineInfo {
       {
         readonly className: string
         readonly repo: string
+        /** The name of the device it is on. */
+        readonly device: DeviceName
         readonly bytes: number
         readonly parameters: number
         readonly quantization?: QuantizationName | undefined

@@ -1,43 +1,95 @@
 import { expect, test } from 'vitest'
-import { placeComponents } from './device-map.js'
+import { isAquatintError, type AquatintError } from '../errors.js'
+import { balanceComponents, checkDeviceMap, checkMappedComponents, mappedDevice, type DeviceOffer } from './device-map.js'
 import type { ComponentNeeds } from './memory-estimate.js'
+import type { DeviceName } from './types.js'
 
-function needs(name: string, bytes: number): ComponentNeeds {
-  return { name, blocks: [{ name: 'all', bytes }], sharedBytes: 0, activationBytes: 10 }
+function needs(name: string, bytes: number, activationBytes = 10, tiledActivationBytes?: number): ComponentNeeds {
+  return { name, blocks: [{ name: 'all', bytes }], sharedBytes: 0, activationBytes, tiledActivationBytes }
 }
 
 const parts = [needs('text_encoder', 200), needs('unet', 900), needs('vae', 100)]
-const devices = [
-  { name: 'webgpu', maxMemory: 1000 },
-  { name: 'wasm', maxMemory: 400 },
-]
+const offer = (name: DeviceName, maxMemory: number, own = parts): DeviceOffer => ({ name, maxMemory, needs: own })
 
-test('a map by name, the rest on the first device or the one named for them', () => {
-  expect(placeComponents(parts, { text_encoder: 'wasm' }, devices)).toEqual({
-    text_encoder: 'wasm',
+test('a map by name, the rest as it says for them or left open', () => {
+  expect(mappedDevice({ text_encoder: 'wasm' }, 'text_encoder')).toBe('wasm')
+  expect(mappedDevice({ text_encoder: 'wasm' }, 'unet')).toBeUndefined()
+  expect(mappedDevice({ unet: 'webgpu', '': 'wasm' }, 'unet')).toBe('webgpu')
+  expect(mappedDevice({ unet: 'webgpu', '': 'wasm' }, 'vae')).toBe('wasm')
+  // What every object has is no component's device.
+  expect(mappedDevice({}, 'constructor')).toBeUndefined()
+})
+
+test.each([
+  ['auto', /deviceMap is "auto"; it must be 'balanced' or an object/],
+  [null, /deviceMap is null/],
+  [['wasm'], /deviceMap is \["wasm"\]/],
+  [{ unet: 'cuda:0' }, /puts "unet" on "cuda:0"; the devices are webgpu, webgpu:1, wasm/],
+  [{ unet: undefined }, /puts "unet" on undefined/],
+])('the map %j is refused', (map, message) => {
+  expect(() => checkDeviceMap(map)).toThrow(expect.objectContaining({ code: 'bad-device-map' }))
+  expect(() => checkDeviceMap(map)).toThrow(message)
+})
+
+test('components that the pipeline does not have are refused by name', () => {
+  checkMappedComponents({ unet: 'webgpu', '': 'wasm' }, ['unet', 'vae'])
+  expect(() => checkMappedComponents({ transformer: 'webgpu' }, ['unet', 'vae'])).toThrow(
+    /deviceMap names "transformer"; the networks of this pipeline are unet, vae/,
+  )
+})
+
+test('balanced gives the largest the most room, and what is left counts one run at a time', () => {
+  const placed = balanceComponents([offer('webgpu', 1000), offer('wasm', 400)])
+  expect(Object.fromEntries(placed)).toEqual({ text_encoder: 'wasm', unet: 'webgpu', vae: 'wasm' })
+  // 1200 of weights and the room of one run, which all share.
+  expect(Object.fromEntries(balanceComponents([offer('webgpu', 1210), offer('wasm', 150)]))).toEqual({
+    text_encoder: 'webgpu',
+    unet: 'webgpu',
+    vae: 'wasm',
+  })
+  expect(Object.fromEntries(balanceComponents([offer('webgpu', 1210)]))).toEqual({
+    text_encoder: 'webgpu',
     unet: 'webgpu',
     vae: 'webgpu',
   })
-  expect(placeComponents(parts, { unet: 'webgpu', '': 'wasm' }, devices)).toEqual({
+  expect(() => balanceComponents([offer('webgpu', 1209)])).toThrow(/vae fits on no device/)
+})
+
+test('a device on which a component is larger is asked for more', () => {
+  const wide = parts.map(({ name, blocks }) => needs(name, 2 * blocks[0]!.bytes))
+  expect(Object.fromEntries(balanceComponents([offer('webgpu', 1000), offer('wasm', 1100, wide)]))).toEqual({
     text_encoder: 'wasm',
     unet: 'webgpu',
     vae: 'wasm',
   })
-  expect(() => placeComponents(parts, { transformer: 'webgpu' }, devices)).toThrow(
-    /transformer; the pipeline has text_encoder, unet, vae/,
-  )
-  expect(() => placeComponents(parts, { unet: 'cuda' }, devices)).toThrow(/unet on cuda; there are webgpu, wasm/)
 })
 
-test('balanced gives the largest the most room', () => {
-  expect(placeComponents(parts, 'balanced', devices)).toEqual({ text_encoder: 'wasm', unet: 'webgpu', vae: 'wasm' })
+test('a component that can work in tiles needs room for a tile', () => {
+  const tiled = [needs('vae', 100, 1000, 50)]
+  expect(balanceComponents([offer('webgpu', 150, tiled)]).get('vae')).toBe('webgpu')
 })
 
-test('what fits nowhere says how many bytes it needs and what was offered', () => {
-  const small = [
-    { name: 'webgpu', maxMemory: 500 },
-    { name: 'wasm', maxMemory: 400 },
-  ]
-  expect(() => placeComponents(parts, 'balanced', small)).toThrow(/unet needs 910 bytes .* no device has more than 500/)
-  expect(() => placeComponents(parts, 'balanced', [])).toThrow(/unet needs 910 bytes/)
+function refusal(offers: DeviceOffer[]): AquatintError {
+  try {
+    balanceComponents(offers)
+  } catch (error) {
+    if (isAquatintError(error)) return error
+  }
+  throw new Error('It was placed')
+}
+
+test('what fits nowhere says how many bytes it needs and what was offered, device by device', () => {
+  const { code, message, details } = refusal([offer('webgpu', 500), offer('wasm', 400)])
+  expect(code).toBe('does-not-fit')
+  expect(message).toMatch(/unet fits on no device.* webgpu offers 500 .* 910 .*; wasm offers 400 /)
+  expect(details).toEqual({
+    component: 'unet',
+    needed: { webgpu: 910, wasm: 910 },
+    left: { webgpu: 500, wasm: 400 },
+    offered: { webgpu: 500, wasm: 400 },
+  })
+  expect(refusal([offer('webgpu', 1109), offer('wasm', 40)]).details).toMatchObject({
+    component: 'text_encoder',
+    left: { webgpu: 209 },
+  })
 })

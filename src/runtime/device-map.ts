@@ -3,61 +3,125 @@
 import { DeviceError, InputError } from '../errors.js'
 import { weightBytes, type ComponentNeeds } from './memory-estimate.js'
 import { formatBytes } from './memory-size.js'
+import type { DeviceName } from './types.js'
 
-/** Component name → device name. Components left out go to the device named '' or, without one, to the first device. */
-export type DeviceMap = Readonly<Record<string, string>>
+/** All devices that can be named. */
+export const deviceNames: readonly DeviceName[] = ['webgpu', 'webgpu:1', 'wasm']
 
-/** A device to choose: its name and how many bytes of memory it offers. */
+/** Component name → device name. Components left out go to the device named `''` or, without one, to the pipeline's `device`. */
+export type DeviceMap = Readonly<Record<string, DeviceName>>
+
+/** A device to choose: how many bytes of memory it offers, and what each component needs there. */
 export interface DeviceOffer {
-  readonly name: string
+  readonly name: DeviceName
   readonly maxMemory: number
+  readonly needs: readonly ComponentNeeds[]
+}
+
+function shown(value: unknown): string {
+  return (JSON.stringify(value) ?? typeof value).slice(0, 100)
+}
+
+/** @throws InputError `bad-device-map` for what is neither `balanced` nor an object of device names */
+export function checkDeviceMap(map: unknown): asserts map is DeviceMap | 'balanced' | undefined {
+  if (map === undefined || map === 'balanced') return
+  if (typeof map !== 'object' || map === null || Array.isArray(map))
+    throw new InputError(
+      'bad-device-map',
+      `deviceMap is ${shown(map)}; it must be 'balanced' or an object of devices by component.`,
+      {
+        actual: shown(map),
+        allowed: ['balanced'],
+      },
+    )
+  for (const [component, device] of Object.entries(map)) {
+    if (deviceNames.includes(device as DeviceName)) continue
+    throw new InputError(
+      'bad-device-map',
+      `deviceMap puts ${JSON.stringify(component.slice(0, 100))} on ${shown(device)}; the devices are ${deviceNames.join(', ')}.`,
+      { component: component.slice(0, 100), device: shown(device), allowed: deviceNames },
+    )
+  }
+}
+
+/** @throws InputError `bad-device-map` for a component that is none of the pipeline's */
+export function checkMappedComponents(map: DeviceMap, components: readonly string[]): void {
+  for (const component of Object.keys(map)) {
+    if (component === '' || components.includes(component)) continue
+    throw new InputError(
+      'bad-device-map',
+      `deviceMap names ${JSON.stringify(component.slice(0, 100))}; the networks of this pipeline are ${components.join(', ')}.`,
+      { component: component.slice(0, 100), allowed: components },
+    )
+  }
+}
+
+/** The device that the map names for a component, or undefined where it leaves it out. */
+export function mappedDevice(map: DeviceMap, component: string): DeviceName | undefined {
+  if (component !== '' && Object.hasOwn(map, component)) return map[component]
+  return Object.hasOwn(map, '') ? map[''] : undefined
+}
+
+/** A device while components are put on it. */
+interface Place {
+  readonly offer: DeviceOffer
+  weights: number
+  /** The most that a run on it holds: runs come one after the other. */
+  activations: number
 }
 
 /**
- * The device of every component. `balanced` gives each component, the largest first, to the device that has most room left for it, as
- * diffusers' `device_map='balanced'`. @throws InputError `bad-device-map`, DeviceError `does-not-fit` with bytes needed and offered
+ * The device of every component so that all can stay where they are, as diffusers' `device_map='balanced'`: each, the largest first,
+ * goes to the device that has most room left with it. @throws DeviceError `does-not-fit` with bytes needed and offered, by device
  */
-export function placeComponents(
-  needs: readonly ComponentNeeds[],
-  map: DeviceMap | 'balanced',
-  devices: readonly DeviceOffer[],
-): Readonly<Record<string, string>> {
-  return map === 'balanced' ? balance(needs, devices) : asSaid(needs, map, devices)
+export function balanceComponents(offers: readonly DeviceOffer[]): ReadonlyMap<string, DeviceName> {
+  const places = offers.map((offer): Place => ({ offer, weights: 0, activations: 0 }))
+  const largest = new Map<string, number>()
+  for (const { needs } of offers)
+    for (const need of needs) largest.set(need.name, Math.max(largest.get(need.name) ?? 0, bytesOf(need)))
+  const placed = new Map<string, DeviceName>()
+  for (const [component] of [...largest].toSorted((a, b) => b[1] - a[1])) {
+    const choices = places.flatMap((place) => {
+      const need = place.offer.needs.find(({ name }) => name === component)
+      return need === undefined ? [] : [{ place, need, left: roomWith(place, need) }]
+    })
+    const [best] = choices.toSorted((a, b) => b.left - a.left)
+    if (best === undefined || best.left < 0) throw fitsNowhere(component, choices)
+    best.place.weights += weightBytes(best.need)
+    best.place.activations = Math.max(best.place.activations, leastActivations(best.need))
+    placed.set(component, best.place.offer.name)
+  }
+  return placed
 }
 
-function asSaid(needs: readonly ComponentNeeds[], map: DeviceMap, devices: readonly DeviceOffer[]): Record<string, string> {
-  const names = new Set(devices.map(({ name }) => name))
-  const components = new Set(needs.map(({ name }) => name))
-  for (const [component, device] of Object.entries(map)) {
-    if (component !== '' && !components.has(component))
-      throw new InputError('bad-device-map', `deviceMap names ${component}; the pipeline has ${[...components].join(', ')}.`, {
-        component,
-        allowed: [...components],
-      })
-    if (!names.has(device))
-      throw new InputError('bad-device-map', `deviceMap puts ${component} on ${device}; there are ${[...names].join(', ')}.`, {
-        device,
-        allowed: [...names],
-      })
-  }
-  const otherwise = map[''] ?? devices[0]?.name ?? ''
-  return Object.fromEntries(needs.map(({ name }) => [name, map[name] ?? otherwise]))
+/** What is left of a device's memory with one more component; negative where it does not fit. */
+function roomWith({ offer, weights, activations }: Place, need: ComponentNeeds): number {
+  return offer.maxMemory - weights - weightBytes(need) - Math.max(activations, leastActivations(need))
 }
 
-function balance(needs: readonly ComponentNeeds[], devices: readonly DeviceOffer[]): Record<string, string> {
-  const left = new Map(devices.map(({ name, maxMemory }) => [name, maxMemory]))
-  const placed: Record<string, string> = {}
-  // Runs come one after the other, but each device keeps room for the largest of its own.
-  const sorted = needs.map((component) => ({ component, bytes: weightBytes(component) + component.activationBytes }))
-  for (const { component, bytes } of sorted.toSorted((a, b) => b.bytes - a.bytes)) {
-    const [device, room] = [...left].toSorted((a, b) => b[1] - a[1])[0] ?? ['', 0]
-    if (room < bytes) {
-      const message = `${component.name} needs ${bytes} bytes (${formatBytes(bytes)}); no device has more than ${room} (${formatBytes(room)}) left.`
-      const offered = Object.fromEntries(devices.map(({ name, maxMemory }) => [name, maxMemory]))
-      throw new DeviceError('does-not-fit', message, { component: component.name, needed: bytes, left: room, offered })
-    }
-    left.set(device, room - bytes)
-    placed[component.name] = device
-  }
-  return Object.fromEntries(needs.map(({ name }) => [name, placed[name] ?? '']))
+/** In tiles, where the component can. */
+function leastActivations({ activationBytes, tiledActivationBytes = activationBytes }: ComponentNeeds): number {
+  return Math.min(activationBytes, tiledActivationBytes)
+}
+
+function bytesOf(need: ComponentNeeds): number {
+  return weightBytes(need) + leastActivations(need)
+}
+
+function fitsNowhere(
+  component: string,
+  choices: readonly { readonly place: Place; readonly need: ComponentNeeds; readonly left: number }[],
+): DeviceError {
+  const told = choices.map(({ place: { offer, weights }, need }) => {
+    const [needed, left] = [bytesOf(need), offer.maxMemory - weights]
+    return `${offer.name} offers ${offer.maxMemory} (${formatBytes(offer.maxMemory)}), of which ${left} are left, and it needs ${needed} (${formatBytes(needed)}) there`
+  })
+  const byDevice = (value: (choice: (typeof choices)[number]) => number) =>
+    Object.fromEntries(choices.map((choice) => [choice.place.offer.name, value(choice)]))
+  return new DeviceError('does-not-fit', `${component} fits on no device, in bytes: ${told.join('; ') || 'there is none'}.`, {
+    component,
+    needed: byDevice(({ need }) => bytesOf(need)),
+    left: byDevice(({ place: { offer, weights } }) => offer.maxMemory - weights),
+    offered: byDevice(({ place: { offer } }) => offer.maxMemory),
+  })
 }

@@ -4,7 +4,7 @@
  */
 
 import { DeviceError } from '../errors.js'
-import type { DeviceInfo } from './types.js'
+import type { DeviceInfo, DeviceName } from './types.js'
 
 /** Limits that are asked for at the adapter's maximum: those that onnxruntime's kernels and large weights need. */
 const wantedLimits = [
@@ -31,15 +31,30 @@ const smallestSubgroup = 8
 
 /** The adapter, or null where the browser has no WebGPU or no adapter. */
 export async function requestAdapter(powerPreference: GPUPowerPreference = 'high-performance'): Promise<GPUAdapter | null> {
-  // Typed as always there, but absent in browsers without WebGPU and on insecure origins.
-  const gpu: GPU | undefined = navigator.gpu
-  return (await gpu?.requestAdapter({ powerPreference })) ?? null
+  // Typed as always there, but absent in browsers without WebGPU, on insecure origins and outside browsers.
+  const { navigator: host }: { readonly navigator?: { readonly gpu?: GPU } } = globalThis
+  return (await host?.gpu?.requestAdapter({ powerPreference })) ?? null
+}
+
+/**
+ * An adapter of another GPU than {@link requestAdapter} gives, or null. All that a page can choose by is the power preference, and all
+ * that tells two adapters apart is what they say of themselves.
+ */
+export async function requestSecondAdapter(): Promise<GPUAdapter | null> {
+  const first = await requestAdapter('high-performance')
+  const second = await requestAdapter('low-power')
+  return first === null || second === null || identityOf(first.info) === identityOf(second.info) ? null : second
+}
+
+function identityOf({ vendor, architecture, device, description, isFallbackAdapter }: GPUAdapterInfo): string {
+  return JSON.stringify([vendor, architecture, device, description, isFallbackAdapter])
 }
 
 /** What an adapter can do. */
-export function describeAdapter(adapter: GPUAdapter): DeviceInfo {
+export function describeAdapter(adapter: GPUAdapter, name: DeviceName = 'webgpu'): DeviceInfo {
   const { vendor, architecture, description, isFallbackAdapter } = adapter.info
   return {
+    name,
     kind: 'webgpu',
     description: [vendor, architecture, description].filter((word) => word !== '').join(' ') || 'unknown GPU',
     isFallbackAdapter,

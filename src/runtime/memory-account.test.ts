@@ -52,3 +52,18 @@ test('a subscriber hears of changes at most once in the interval, of the last on
   vi.advanceTimersByTime(500)
   expect(heard).toHaveLength(2)
 })
+
+test('the account of several devices counts all that each does, with peaks of its own', () => {
+  const total = new MemoryAccount()
+  const [gpu, cpu] = [new MemoryAccount(total), new MemoryAccount(total)]
+  const encoder = cpu.allocate('text_encoder', 'weights', 40)
+  encoder.release()
+  gpu.allocate('unet', 'weights', 100)
+  cpu.allocate('vae', 'weights', 8).transfer('text_encoder')
+  expect(gpu.snapshot()).toMatchObject({ live: 100, peak: 100 })
+  expect(cpu.snapshot()).toMatchObject({ live: 8, peak: 40 })
+  expect(total.snapshot()).toMatchObject({ live: 108, peak: 108, liveWeights: 108, peakWeights: 108 })
+  expect(total.snapshot().components['text_encoder']).toMatchObject({ weights: 8, peakWeights: 40 })
+  gpu.releaseAll()
+  expect(total.live).toBe(8)
+})

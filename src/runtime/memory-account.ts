@@ -25,10 +25,16 @@ export class MemoryAccount implements MemoryMeter {
   readonly #owners = new Map<string, Tally>()
   readonly #allocations = new Set<Allocation>()
   readonly #listeners = new Set<() => void>()
+  readonly #total: MemoryAccount | undefined
   #live = 0
   #peak = 0
   #liveWeights = 0
   #peakWeights = 0
+
+  /** `total`: the account of several devices, which counts along. */
+  constructor(total?: MemoryAccount) {
+    this.#total = total
+  }
 
   /** Bytes held now. */
   get live(): number {
@@ -129,6 +135,7 @@ export class MemoryAccount implements MemoryMeter {
       tally.activations += change
       tally.peakActivations = Math.max(tally.peakActivations, tally.activations)
     }
+    if (this.#total !== undefined) this.#total.#count(owner, purpose, change)
     this.#changed()
   }
 

@@ -3,29 +3,64 @@
 import { DeviceError, InputError } from '../errors.js'
 import type { WeightTable } from '../checkpoint/types.js'
 import type { Backend } from './backend.js'
-import { requestAdapter } from './gpu-device.js'
-import type { Device, OpenDeviceOptions } from './types.js'
+import { requestAdapter, requestSecondAdapter } from './gpu-device.js'
+import type { MemoryAccount } from './memory-account.js'
+import type { Device, DeviceName } from './types.js'
 import { WasmBackend } from './wasm-backend.js'
 import { WasmDevice } from './wasm-device.js'
 import { WebGpuBackend } from './webgpu-backend.js'
 import { WebGpuDevice } from './webgpu-device.js'
 
+export interface OpenDeviceOptions {
+  /** `auto` (default): a real GPU if there is one, else wasm. */
+  readonly kind?: DeviceName | 'auto' | undefined
+  /** An account of several devices, which counts this one's memory too. */
+  readonly total?: MemoryAccount | undefined
+}
+
+const kinds: readonly string[] = ['auto', 'webgpu', 'webgpu:1', 'wasm'] satisfies (DeviceName | 'auto')[]
+
+/** @throws InputError `bad-device` for a word that names no device */
+export function checkDeviceKind(kind: unknown): void {
+  if (kind === undefined || kinds.includes(kind as string)) return
+  const given = (JSON.stringify(kind) ?? typeof kind).slice(0, 100)
+  throw new InputError('bad-device', `device is ${given}; it must be 'auto', 'webgpu', 'webgpu:1' or 'wasm'.`, { actual: given })
+}
+
 /**
  * Opens a device. `auto` takes the GPU unless its adapter is a software one, which is slower than onnxruntime's CPU kernels.
- * @throws DeviceError `webgpu-not-available` when WebGPU is asked for by name and not there, `runtime-not-loaded`
+ * @throws InputError `bad-device`; DeviceError `webgpu-not-available` when WebGPU is asked for by name and not there,
+ * `no-second-adapter`, `runtime-not-loaded`
  */
-export async function openDevice(options: OpenDeviceOptions = {}): Promise<Device> {
-  const kind: string = options.kind ?? 'auto'
-  if (kind !== 'auto' && kind !== 'webgpu' && kind !== 'wasm')
-    throw new InputError('bad-device', `device is ${JSON.stringify(kind)}; it must be 'auto', 'webgpu' or 'wasm'.`, {
-      actual: kind,
-    })
-  if (kind === 'wasm') return WasmDevice.open()
-  const adapter = await requestAdapter(options.powerPreference)
-  if (kind === 'auto' && (adapter === null || adapter.info.isFallbackAdapter)) return WasmDevice.open()
+export async function openDevice({ kind = 'auto', total }: OpenDeviceOptions = {}): Promise<Device> {
+  checkDeviceKind(kind)
+  if (kind === 'wasm') return WasmDevice.open(total)
+  if (kind === 'webgpu:1') return openSecond(total)
+  const adapter = await requestAdapter()
+  if (kind === 'auto' && !isReal(adapter)) return WasmDevice.open(total)
   if (adapter === null)
     throw new DeviceError('webgpu-not-available', 'This browser offers no WebGPU adapter: choose the device auto or wasm.')
-  return WebGpuDevice.open(adapter)
+  return WebGpuDevice.open(adapter, 'webgpu', total)
+}
+
+async function openSecond(total: MemoryAccount | undefined): Promise<Device> {
+  const adapter = await requestSecondAdapter()
+  if (adapter !== null) return WebGpuDevice.open(adapter, 'webgpu:1', total)
+  throw new DeviceError(
+    'no-second-adapter',
+    'This browser offers no second WebGPU adapter, so there is no device webgpu:1: choose webgpu or wasm.',
+    { device: 'webgpu:1' },
+  )
+}
+
+/** The devices to choose from where none is named: real GPUs, the preferred one first, and the CPU. */
+export async function listDevices(): Promise<readonly DeviceName[]> {
+  const [first, second] = [await requestAdapter(), await requestSecondAdapter()]
+  return [...(isReal(first) ? ['webgpu' as const] : []), ...(isReal(second) ? ['webgpu:1' as const] : []), 'wasm']
+}
+
+function isReal(adapter: GPUAdapter | null): boolean {
+  return adapter !== null && !adapter.info.isFallbackAdapter
 }
 
 /** The side of `device` that a component works with. @throws InputError when the device is not one of ours */

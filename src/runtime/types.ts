@@ -52,8 +52,13 @@ export interface MemorySnapshot {
 /** `webgpu`: a GPU, or a software adapter. `wasm`: the processor. */
 export type DeviceKind = 'webgpu' | 'wasm'
 
+/** A device by name: the GPU that the browser prefers, the CPU, and a second GPU beside the first. */
+export type DeviceName = DeviceKind | 'webgpu:1'
+
 /** What a device is and can do, for people and for plans. */
 export interface DeviceInfo {
+  /** Which one it is. */
+  readonly name: DeviceName
   /** What it is. */
   readonly kind: DeviceKind
   /** Vendor and architecture as the adapter tells, or `cpu`. */
@@ -76,12 +81,6 @@ export interface MemoryMeter {
   resetPeaks(): void
   /** Calls back after changes, at most once in `intervalMs` (default 100). Returns what ends it. */
   subscribe(listener: (snapshot: MemorySnapshot) => void, intervalMs?: number): () => void
-}
-
-export interface OpenDeviceOptions {
-  /** `auto` (default): a real GPU if there is one, else wasm. */
-  readonly kind?: DeviceKind | 'auto' | undefined
-  readonly powerPreference?: 'low-power' | 'high-performance' | undefined
 }
 
 /** One summand of {@link Device.combine}: `scale` times a float32 tensor, read from `offset` on and from its beginning again at its end. */

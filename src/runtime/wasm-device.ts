@@ -14,6 +14,7 @@ import type { DeviceInfo, DeviceTensor, HostTensor, LinearTerm } from './types.j
 
 export class WasmDevice implements RuntimeDevice {
   readonly info: DeviceInfo = {
+    name: 'wasm',
     kind: 'wasm',
     description: 'cpu',
     isFallbackAdapter: false,
@@ -21,19 +22,20 @@ export class WasmDevice implements RuntimeDevice {
     // The heap of a 32-bit WebAssembly module.
     maxBufferSize: 2 ** 32,
   }
-  readonly memory = new MemoryAccount()
+  readonly memory: MemoryAccount
   /** The CPU does not go away. */
   readonly lost = new Promise<never>(() => {})
   readonly runtime: OnnxRuntime
   #disposed = false
 
-  private constructor(runtime: OnnxRuntime) {
+  private constructor(runtime: OnnxRuntime, total: MemoryAccount | undefined) {
     this.runtime = runtime
+    this.memory = new MemoryAccount(total)
   }
 
-  /** @throws DeviceError `runtime-not-loaded` */
-  static async open(): Promise<WasmDevice> {
-    return new WasmDevice(await loadOnnxRuntime('wasm'))
+  /** `total` counts its memory too. @throws DeviceError `runtime-not-loaded` */
+  static async open(total?: MemoryAccount): Promise<WasmDevice> {
+    return new WasmDevice(await loadOnnxRuntime('wasm'), total)
   }
 
   writeOptions(wanted: Pick<WriteOptions, 'dtype' | 'granularity'>): WriteOptions {

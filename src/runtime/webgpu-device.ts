@@ -16,7 +16,7 @@ import { explained, loadOnnxRuntime, onnxruntimeLock, type OnnxRuntime, type Ses
 import { SessionCache } from './session-cache.js'
 import { checkHostTensor, GpuTensor } from './tensors.js'
 import { computeType } from './compute-type.js'
-import type { DeviceInfo, DeviceTensor, HostTensor, LinearTerm } from './types.js'
+import type { DeviceInfo, DeviceName, DeviceTensor, HostTensor, LinearTerm } from './types.js'
 
 /** Who holds onnxruntime, and what for (it completes "while …"). */
 export interface DeviceUse {
@@ -28,7 +28,7 @@ export interface DeviceUse {
 
 export class WebGpuDevice implements RuntimeDevice {
   readonly info: DeviceInfo
-  readonly memory = new MemoryAccount()
+  readonly memory: MemoryAccount
   readonly lost: Promise<DeviceError>
   readonly runtime: OnnxRuntime
   readonly gpu: GPUDevice
@@ -39,8 +39,9 @@ export class WebGpuDevice implements RuntimeDevice {
   readonly #watch = new LossWatch()
   #end: DeviceError | undefined
 
-  private constructor(info: DeviceInfo, runtime: OnnxRuntime, gpu: GPUDevice) {
+  private constructor(info: DeviceInfo, runtime: OnnxRuntime, gpu: GPUDevice, total: MemoryAccount | undefined) {
     this.info = info
+    this.memory = new MemoryAccount(total)
     this.runtime = runtime
     this.gpu = gpu
     this.buffers = new GpuBuffers(gpu, this.memory)
@@ -65,11 +66,11 @@ export class WebGpuDevice implements RuntimeDevice {
     })
   }
 
-  /** @throws DeviceError `device-not-available`, `runtime-not-loaded` */
-  static async open(adapter: GPUAdapter): Promise<WebGpuDevice> {
-    const info = describeAdapter(adapter)
+  /** `total` counts its memory too. @throws DeviceError `device-not-available`, `runtime-not-loaded` */
+  static async open(adapter: GPUAdapter, name: DeviceName = 'webgpu', total?: MemoryAccount): Promise<WebGpuDevice> {
+    const info = describeAdapter(adapter, name)
     const runtime = await loadOnnxRuntime('webgpu')
-    return new WebGpuDevice(info, runtime, await requestDevice(adapter))
+    return new WebGpuDevice(info, runtime, await requestDevice(adapter), total)
   }
 
   writeOptions(wanted: Pick<WriteOptions, 'dtype' | 'granularity'>): WriteOptions {

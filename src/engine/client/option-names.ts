@@ -14,6 +14,7 @@ const load: Names<LoadPipelineOptions> = {
   endpoint: true,
   dtype: true,
   device: true,
+  deviceMap: true,
   offload: true,
   maxMemory: true,
   keepOriginal: true,

@@ -5,7 +5,7 @@ import { CheckpointError, InputError } from '../../errors.js'
 import type { Repository } from '../../hub/types.js'
 import { checkInputs, resultSize } from '../check-inputs.js'
 import { checkClipSkip, type ClipTextEncoder } from '../clip-text-encoder.js'
-import type { ComponentHost } from '../component-host.js'
+import type { DeviceHosts } from '../device-hosts.js'
 import { previewCoefficients } from '../latent-preview.js'
 import type { GraphVariant, Network } from '../networks.js'
 import { describePipeline, openPipeline, type OpenedPipeline, type OpenPipelineOptions } from '../open-pipeline.js'
@@ -66,7 +66,7 @@ const defaultSequenceLength = 256
 export class StableDiffusion3Pipeline {
   readonly info: PipelineInfo
   readonly #opened: OpenedPipeline
-  readonly #host: ComponentHost
+  readonly #hosts: DeviceHosts
   readonly #clips: readonly [ClipTextEncoder, ClipTextEncoder]
   readonly #t5: T5TextEncoder | null
   readonly #transformer: Network
@@ -74,19 +74,19 @@ export class StableDiffusion3Pipeline {
   readonly #scheduler: SchedulerSource
 
   constructor(opened: OpenedPipeline) {
-    const { parts, host } = opened
+    const { parts, hosts } = opened
     this.#opened = opened
-    this.#host = host
+    this.#hosts = hosts
     this.#transformer = networkOf(parts, 'transformer')
     this.#vae = networkOf(parts, 'vae')
     latentChannels(this.#transformer, this.#vae)
-    const [first, second] = [clipEncoderOf(parts, host, ''), clipEncoderOf(parts, host, '_2')]
+    const [first, second] = [clipEncoderOf(parts, hosts, ''), clipEncoderOf(parts, hosts, '_2')]
     if (first === null || second === null)
       throw new CheckpointError('component-missing', 'The pipeline has not both CLIP text encoders.', {
         component: 'text_encoder',
       })
     this.#clips = [first, second]
-    this.#t5 = t5EncoderOf(parts, host)
+    this.#t5 = t5EncoderOf(parts, hosts)
     this.#scheduler = schedulerSource(parts.scheduler)
     const edge = configNumber(this.#transformer.config, 'sample_size', 128) * vaeScaleFactor(this.#vae)
     this.info = describePipeline(
@@ -122,7 +122,7 @@ export class StableDiffusion3Pipeline {
     return textToImage({
       options,
       start,
-      host: this.#host,
+      hosts: this.#hosts,
       scheduler,
       latentDims: [options.numImagesPerPrompt ?? 1, latentChannels(this.#transformer, this.#vae), size.height, size.width],
       encode: async () => {
@@ -132,7 +132,11 @@ export class StableDiffusion3Pipeline {
         recorder.keep('pooled_prompt_embeds', embeds.pooledPromptEmbeds)
         recorder.keep('negative_pooled_prompt_embeds', embeds.negativePooledPromptEmbeds)
         const skip = guided ? skipLayerGuidance(options, embeds) : null
-        return sd3Predictor(this.#transformer, conditionOf(embeds), size, skip, { host: this.#host, recorder, run })
+        return sd3Predictor(this.#transformer, conditionOf(embeds), size, skip, {
+          host: this.#hosts.of('transformer'),
+          recorder,
+          run,
+        })
       },
       guidance: guided ? { scale: guidanceScale, rescale: 0 } : null,
       vae: this.#vae,
@@ -183,7 +187,7 @@ export class StableDiffusion3Pipeline {
 
   /** Gives back everything. The pipeline cannot be used again. */
   async dispose(): Promise<void> {
-    await this.#host.dispose()
+    await this.#hosts.dispose()
     this.#opened.close()
   }
 }

@@ -8,7 +8,7 @@ import type { Repository } from '../../hub/types.js'
 import { unetAddEmbeds } from '../../models/unet-2d-condition.js'
 import { checkInputs, resultSize } from '../check-inputs.js'
 import { checkClipSkip, type ClipTextEncoder } from '../clip-text-encoder.js'
-import type { ComponentHost } from '../component-host.js'
+import type { DeviceHosts } from '../device-hosts.js'
 import { previewCoefficients } from '../latent-preview.js'
 import type { GraphVariant, Network } from '../networks.js'
 import { describePipeline, openPipeline, type OpenedPipeline, type OpenPipelineOptions } from '../open-pipeline.js'
@@ -58,7 +58,7 @@ const defaultGuidance = 5
 export class StableDiffusionXLPipeline {
   readonly info: PipelineInfo
   readonly #opened: OpenedPipeline
-  readonly #host: ComponentHost
+  readonly #hosts: DeviceHosts
   readonly #encoders: readonly ClipTextEncoder[]
   readonly #unet: Network
   readonly #vae: Network
@@ -66,13 +66,13 @@ export class StableDiffusionXLPipeline {
   readonly #forceZeros: boolean
 
   constructor(opened: OpenedPipeline) {
-    const { parts, host } = opened
+    const { parts, hosts } = opened
     this.#opened = opened
-    this.#host = host
+    this.#hosts = hosts
     this.#unet = networkOf(parts, 'unet')
     this.#vae = networkOf(parts, 'vae')
     latentChannels(this.#unet, this.#vae)
-    this.#encoders = (['', '_2'] as const).flatMap((suffix) => clipEncoderOf(parts, host, suffix) ?? [])
+    this.#encoders = (['', '_2'] as const).flatMap((suffix) => clipEncoderOf(parts, hosts, suffix) ?? [])
     this.#scheduler = schedulerSource(parts.scheduler)
     this.#forceZeros = parts.index.options['force_zeros_for_empty_prompt'] !== false
     const size = this.#unet.config['sample_size']
@@ -106,7 +106,7 @@ export class StableDiffusionXLPipeline {
     return textToImage({
       options,
       start,
-      host: this.#host,
+      hosts: this.#hosts,
       scheduler,
       latentDims: [count, latentChannels(this.#unet, this.#vae), height / factor, width / factor],
       encode: async () => {
@@ -115,7 +115,7 @@ export class StableDiffusionXLPipeline {
         recorder.keep('negative_prompt_embeds', embeds.negativePromptEmbeds)
         recorder.keep('pooled_prompt_embeds', embeds.pooledPromptEmbeds)
         recorder.keep('negative_pooled_prompt_embeds', embeds.negativePooledPromptEmbeds)
-        return unetPredictor(this.#unet, this.#condition(embeds, options, [height, width], count), this.#host, run)
+        return unetPredictor(this.#unet, this.#condition(embeds, options, [height, width], count), this.#hosts.of('unet'), run)
       },
       guidance: guided ? { scale: guidanceScale, rescale: options.guidanceRescale ?? 0 } : null,
       vae: this.#vae,
@@ -198,7 +198,7 @@ export class StableDiffusionXLPipeline {
 
   /** Gives back everything. The pipeline cannot be used again. */
   async dispose(): Promise<void> {
-    await this.#host.dispose()
+    await this.#hosts.dispose()
     this.#opened.close()
   }
 }

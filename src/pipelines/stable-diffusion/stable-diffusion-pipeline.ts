@@ -8,7 +8,7 @@ import { CheckpointError } from '../../errors.js'
 import type { Repository } from '../../hub/types.js'
 import { checkInputs, resultSize } from '../check-inputs.js'
 import { checkClipSkip, type ClipTextEncoder } from '../clip-text-encoder.js'
-import type { ComponentHost } from '../component-host.js'
+import type { DeviceHosts } from '../device-hosts.js'
 import { previewCoefficients } from '../latent-preview.js'
 import type { Network } from '../networks.js'
 import { describePipeline, openPipeline, type OpenedPipeline, type OpenPipelineOptions } from '../open-pipeline.js'
@@ -49,20 +49,20 @@ const defaultGuidance = 7.5
 export class StableDiffusionPipeline {
   readonly info: PipelineInfo
   readonly #opened: OpenedPipeline
-  readonly #host: ComponentHost
+  readonly #hosts: DeviceHosts
   readonly #encoder: ClipTextEncoder
   readonly #unet: Network
   readonly #vae: Network
   readonly #scheduler: SchedulerSource
 
   constructor(opened: OpenedPipeline) {
-    const { parts, host } = opened
+    const { parts, hosts } = opened
     this.#opened = opened
-    this.#host = host
+    this.#hosts = hosts
     this.#unet = networkOf(parts, 'unet')
     this.#vae = networkOf(parts, 'vae')
     latentChannels(this.#unet, this.#vae)
-    const encoder = clipEncoderOf(parts, host, '')
+    const encoder = clipEncoderOf(parts, hosts, '')
     if (encoder === null)
       throw new CheckpointError('component-missing', 'The pipeline has no text encoder.', { component: 'text_encoder' })
     this.#encoder = encoder
@@ -96,7 +96,7 @@ export class StableDiffusionPipeline {
     return textToImage({
       options,
       start,
-      host: this.#host,
+      hosts: this.#hosts,
       scheduler,
       latentDims: [options.numImagesPerPrompt ?? 1, latentChannels(this.#unet, this.#vae), height / factor, width / factor],
       encode: async () => {
@@ -104,7 +104,7 @@ export class StableDiffusionPipeline {
         recorder.keep('prompt_embeds', promptEmbeds)
         recorder.keep('negative_prompt_embeds', negativePromptEmbeds)
         const condition = negativePromptEmbeds === null ? promptEmbeds : concatBatch([negativePromptEmbeds, promptEmbeds])
-        return unetPredictor(this.#unet, { encoder_hidden_states: condition }, this.#host, run)
+        return unetPredictor(this.#unet, { encoder_hidden_states: condition }, this.#hosts.of('unet'), run)
       },
       guidance: guided ? { scale: guidanceScale, rescale: options.guidanceRescale ?? 0 } : null,
       vae: this.#vae,
@@ -136,7 +136,7 @@ export class StableDiffusionPipeline {
 
   /** Gives back everything. The pipeline cannot be used again. */
   async dispose(): Promise<void> {
-    await this.#host.dispose()
+    await this.#hosts.dispose()
     this.#opened.close()
   }
 }

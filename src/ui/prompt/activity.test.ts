@@ -87,6 +87,7 @@ test('the memory account stays after the run', () => {
       liveWeights: 3_000_000,
       peakWeights: 5_000_000,
       components: { unet: memory, vae: gone },
+      devices: {},
     },
   })
   expect(memoryLine(idle(activity))).toBe('UNet on the device · 3.00 MB now · 5.00 MB at most')

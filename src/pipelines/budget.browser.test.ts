@@ -1,0 +1,96 @@
+/**
+ * Budgets held against what happens: whole pipelines of fixtures/tiny-sdxl on a real GPU device, from all weights on it at once down to a
+ * tenth of them, by the account of every buffer.
+ */
+
+import { afterEach, expect, test } from 'vitest'
+import { weightBytes, type ComponentNeeds } from '../runtime/memory-estimate.js'
+import { planMemory } from '../runtime/memory-plan.js'
+import type { MemorySnapshot } from '../runtime/types.js'
+import { networkNeeds, runShapes } from './memory-needs.js'
+import { graphOptions } from './networks.js'
+import type { ResolvedOffload } from './offload.js'
+import { openPipeline } from './open-pipeline.js'
+import { StableDiffusionXLPipeline, stableDiffusionXLSpec } from './stable-diffusion-xl/stable-diffusion-xl-pipeline.js'
+import { caseOptions, fetchCase, servedRepository } from './testing.js'
+import type { LoadPipelineOptions, PlainTensor } from './types.js'
+
+const repository = servedRepository('tiny-sdxl', import.meta.glob('../../fixtures/tiny-sdxl/repo/**'))
+const { item } = await fetchCase('tiny-sdxl')
+
+let pipeline: StableDiffusionXLPipeline | undefined
+afterEach(async () => pipeline?.dispose())
+
+interface Outcome {
+  readonly image: PlainTensor
+  readonly offload: ResolvedOffload
+  readonly memory: MemorySnapshot
+  /** Of the networks for this image, in the order they run. */
+  readonly needs: readonly ComponentNeeds[]
+}
+
+/** Makes an image in two steps, and disposes the pipeline. */
+async function makeImage(options: LoadPipelineOptions): Promise<Outcome> {
+  const opened = await openPipeline(repository, { ...options, device: 'webgpu' }, [stableDiffusionXLSpec])
+  const { device, dtype, offload } = opened.hosts.of('unet')
+  const needs = [...opened.parts.networks.values()].map((network) => {
+    const shapes = runShapes(network, { width: item.width / 8, height: item.height / 8 })
+    return networkNeeds(network, shapes, graphOptions(network, { device, dtype, granularity: 'block' }))
+  })
+  pipeline = new StableDiffusionXLPipeline(opened)
+  const { captured, warnings } = await pipeline.generate(item.prompt, {
+    ...caseOptions(item, ''),
+    numInferenceSteps: 2,
+    capture: ['image'],
+  })
+  expect(warnings).toEqual([])
+  const memory = device.memory.snapshot()
+  expect(opened.hosts.memory).toEqual({ ...memory, devices: { webgpu: memory } })
+  await pipeline.dispose()
+  expect(device.memory.snapshot()).toMatchObject({ live: 0, liveWeights: 0 })
+  expect(opened.hosts.memory.live).toBe(0)
+  return { image: captured!['image']!, offload, memory, needs }
+}
+
+const whole = makeImage({ offload: 'resident' })
+
+test('resident: all weights stay, to the byte, and none is left after dispose', async () => {
+  const { needs, memory, offload } = await whole
+  expect(offload).toBe('resident')
+  const all = needs.reduce((sum, need) => sum + weightBytes(need), 0)
+  expect(memory).toMatchObject({ liveWeights: all, peakWeights: all })
+})
+
+test('model: the peak of weights is the largest component, the image is the same, and none is left after the image', async () => {
+  const { needs, memory, image, offload } = await makeImage({ offload: 'model' })
+  expect(offload).toBe('model')
+  expect(memory.peakWeights).toBe(Math.max(...needs.map(weightBytes)))
+  expect(memory.liveWeights).toBe(0)
+  for (const need of needs) expect(memory.components[need.name]?.peakWeights, need.name).toBe(weightBytes(need))
+  expect(image).toEqual((await whole).image)
+})
+
+test.each([
+  [1, 'resident'],
+  [0.5, 'model'],
+  [0.25, 'model'],
+  [0.1, 'block'],
+])('auto: measured ≤ planned ≤ budget for %d of the weights (%s), with the same bits', async (share, residence) => {
+  const { needs, image } = await whole
+  const weights = needs.reduce((sum, need) => sum + weightBytes(need), 0)
+  // The budget is for all buffers: what runs hold beside weights comes on top of the share.
+  const budget = Math.max(...needs.map(({ activationBytes }) => activationBytes)) + Math.floor(weights * share)
+  // What is kept for reuse may fill a budget, so the plan's own peak is the one to hold.
+  const maxMemory = planMemory(needs, { offload: 'auto', maxMemory: budget }).peakBytes
+  const plan = planMemory(needs, { offload: 'auto', maxMemory })
+  const outcome = await makeImage({ maxMemory })
+  expect([plan.residence, outcome.offload]).toEqual([residence, residence])
+  expect(outcome.image).toEqual(image)
+  expect(plan.peakBytes).toBeLessThanOrEqual(maxMemory)
+  expect(maxMemory).toBeLessThanOrEqual(budget)
+  expect(outcome.memory.peak).toBeLessThanOrEqual(plan.peakBytes)
+  for (const part of plan.components)
+    expect(outcome.memory.components[part.name]?.peakWeights, part.name).toBe(part.peakWeightBytes)
+  const peaks = plan.components.map((part) => part.peakWeightBytes)
+  expect(outcome.memory.peakWeights).toBe(residence === 'resident' ? weights : Math.max(...peaks))
+})

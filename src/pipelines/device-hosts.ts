@@ -1,0 +1,53 @@
+/** The runtime side of a pipeline whose networks may be on several devices: one host for each device, and the account of them all. */
+
+import type { MemoryAccount } from '../runtime/memory-account.js'
+import type { DeviceInfo, DeviceName } from '../runtime/types.js'
+import type { ComponentHost } from './component-host.js'
+import type { PipelineMemory } from './types.js'
+
+export class DeviceHosts {
+  readonly #hosts: ReadonlyMap<DeviceName, ComponentHost>
+  readonly #places: ReadonlyMap<string, DeviceName>
+  readonly #total: MemoryAccount
+
+  /** `places`: the device of every network, by its name; `total`: the account that all devices count in. */
+  constructor(hosts: ReadonlyMap<DeviceName, ComponentHost>, places: ReadonlyMap<string, DeviceName>, total: MemoryAccount) {
+    this.#hosts = hosts
+    this.#places = places
+    this.#total = total
+  }
+
+  /** The host that runs a network. */
+  of(network: string): ComponentHost {
+    const place = this.#places.get(network)
+    const host = place === undefined ? undefined : this.#hosts.get(place)
+    if (host === undefined) throw new TypeError(`${network} was put on no device.`)
+    return host
+  }
+
+  /** The devices as they are now, by name. */
+  get devices(): Readonly<Record<string, DeviceInfo>> {
+    return Object.fromEntries([...this.#hosts].map(([name, host]) => [name, host.device.info]))
+  }
+
+  /** The account of all devices, and each one's own. */
+  get memory(): PipelineMemory {
+    const devices = [...this.#hosts].map(([name, host]) => [name, host.device.memory.snapshot()] as const)
+    return { ...this.#total.snapshot(), devices: Object.fromEntries(devices) }
+  }
+
+  /** Calls back after changes. Returns what ends it. */
+  watchMemory(listener: (memory: PipelineMemory) => void): () => void {
+    return this.#total.subscribe(() => listener(this.memory))
+  }
+
+  /** After a generation: see {@link ComponentHost.settle}. */
+  async settle(): Promise<void> {
+    for (const host of this.#hosts.values()) await host.settle()
+  }
+
+  /** Gives back all components and devices. */
+  async dispose(): Promise<void> {
+    for (const host of this.#hosts.values()) await host.dispose()
+  }
+}

@@ -1,0 +1,150 @@
+/**
+ * From the options `device`, `deviceMap`, `maxMemory` and `offload` to hosts: which devices are opened, which network goes on which, and
+ * how its weights stay there. Knows no pipeline's order of work.
+ */
+
+import { InputError } from '../errors.js'
+import { balanceComponents, checkDeviceMap, checkMappedComponents, mappedDevice, type DeviceMap } from '../runtime/device-map.js'
+import { MemoryAccount } from '../runtime/memory-account.js'
+import type { ComponentNeeds } from '../runtime/memory-estimate.js'
+import { checkDeviceKind, listDevices, openDevice } from '../runtime/open-device.js'
+import type { Device, DeviceName } from '../runtime/types.js'
+import { ComponentHost } from './component-host.js'
+import { DeviceHosts } from './device-hosts.js'
+import { networkNeeds, runShapes } from './memory-needs.js'
+import { graphOptions, storedType, type Network } from './networks.js'
+import { budgetOf, checkOffload, offeredMemory, parseBudgets, resolveOffload, type MemoryBudgets } from './offload.js'
+import type { DTypeName, LoadPipelineOptions } from './types.js'
+
+/** The devices of a pipeline, open, with nothing on them yet. */
+export interface OpenDevices {
+  readonly devices: ReadonlyMap<DeviceName, Device>
+  /** The device of each network, or null where the networks' needs decide. */
+  readonly places: ReadonlyMap<string, DeviceName> | null
+  readonly budgets: MemoryBudgets
+  /** Counts the memory of all of them. */
+  readonly total: MemoryAccount
+}
+
+/** Checks what the caller says about devices and memory. @throws InputError `bad-device`, `bad-device-map`, `bad-memory-size`, `offload` */
+export function checkPlacing({ device, deviceMap, maxMemory, offload }: LoadPipelineOptions): void {
+  checkDeviceKind(device)
+  checkDeviceMap(deviceMap)
+  checkOffload(offload)
+  parseBudgets(maxMemory)
+  if (deviceMap !== 'balanced') return
+  if (device !== undefined && device !== 'auto')
+    throw new InputError(
+      'bad-device-map',
+      `deviceMap 'balanced' chooses the devices itself, so device ${device} cannot be kept.`,
+      {
+        device,
+      },
+    )
+  if (offload === 'model' || offload === 'block')
+    throw new InputError(
+      'bad-device-map',
+      `deviceMap 'balanced' places components so that all stay, so offload is 'resident', not '${offload}'; a map by name goes with any.`,
+      { offload },
+    )
+}
+
+/**
+ * Opens the devices for these networks.
+ * @throws InputError `bad-device-map`; DeviceError `webgpu-not-available`, `no-second-adapter`, `runtime-not-loaded`
+ */
+export async function openDevices(options: LoadPipelineOptions, networks: readonly string[]): Promise<OpenDevices> {
+  const { device, deviceMap } = options
+  const budgets = parseBudgets(options.maxMemory)
+  const total = new MemoryAccount()
+  const devices = new Map<DeviceName, Device>()
+  const open = async (name: DeviceName | 'auto' | undefined): Promise<DeviceName> => {
+    const known = name === undefined || name === 'auto' ? undefined : devices.get(name)
+    if (known !== undefined) return known.info.name
+    const opened = await openDevice({ kind: name, total })
+    devices.set(opened.info.name, opened)
+    return opened.info.name
+  }
+  try {
+    if (deviceMap === 'balanced') {
+      for (const name of budgets.named.size > 0 ? budgets.named.keys() : await listDevices()) await open(name)
+      return { devices, places: null, budgets, total }
+    }
+    return { devices, places: await placeByName(deviceMap ?? {}, device, networks, open), budgets, total }
+  } catch (error) {
+    for (const opened of devices.values()) await opened.dispose()
+    throw error
+  }
+}
+
+async function placeByName(
+  map: DeviceMap,
+  otherwise: LoadPipelineOptions['device'],
+  networks: readonly string[],
+  open: (name: DeviceName | 'auto' | undefined) => Promise<DeviceName>,
+): Promise<ReadonlyMap<string, DeviceName>> {
+  checkMappedComponents(map, networks)
+  // The one for what is left out comes first: where it is `auto`, it may be one that the map names.
+  const left = networks.some((network) => mappedDevice(map, network) === undefined) ? await open(otherwise) : undefined
+  const places = new Map<string, DeviceName>()
+  for (const network of networks) {
+    const named = mappedDevice(map, network)
+    const place = named === undefined ? left : await open(named)
+    if (place !== undefined) places.set(network, place)
+  }
+  return places
+}
+
+/** Puts networks on devices. Those that get none are closed. @throws DeviceError `does-not-fit` with bytes needed and offered */
+export async function placeNetworks(
+  { devices, places, budgets, total }: OpenDevices,
+  networks: ReadonlyMap<string, Network>,
+  options: LoadPipelineOptions,
+): Promise<DeviceHosts> {
+  const denoiser = denoiserOf(networks)
+  const dtype = denoiser === undefined ? 'float32' : (denoiser.dtype ?? storedType(denoiser.table))
+  const needs = new Map([...devices.values()].map((device) => [device.info.name, needsOn(device, networks, dtype, options)]))
+  const offers = [...devices.values()].map(({ info }) => ({
+    name: info.name,
+    maxMemory: offeredMemory(budgets, info),
+    needs: needs.get(info.name) ?? [],
+  }))
+  const placed = places ?? balanceComponents(offers)
+  const hosts = new Map<DeviceName, ComponentHost>()
+  for (const [name, device] of devices) {
+    const own = (needs.get(name) ?? []).filter((need) => placed.get(need.name) === name)
+    if (own.length === 0) {
+      await device.dispose()
+      continue
+    }
+    const offload = resolveOffload({ mode: options.offload, needs: own, budgets, device: device.info })
+    // The CPU's own budget is for weights, and they are seen to.
+    const maxMemory = device.info.kind === 'wasm' ? budgets.gpu : budgetOf(budgets, name)
+    hosts.set(name, new ComponentHost({ device, dtype, offload, maxMemory, vaeTiling: options.vaeTiling, total }))
+  }
+  return new DeviceHosts(hosts, placed, total)
+}
+
+/** The network whose type the pipeline takes for its own, and whose blocks are streamed. */
+export function denoiserOf(networks: ReadonlyMap<string, Network>): Network | undefined {
+  return networks.get('unet') ?? networks.get('transformer')
+}
+
+/** What the networks would take on a device, for an image of the size that the denoiser was made for. */
+function needsOn(
+  device: Device,
+  networks: ReadonlyMap<string, Network>,
+  dtype: DTypeName,
+  { vaeTiling }: LoadPipelineOptions,
+): ComponentNeeds[] {
+  const size = denoiserOf(networks)?.config['sample_size']
+  const edge = typeof size === 'number' ? size : 64
+  return [...networks.values()].map((network) => {
+    const shapes = runShapes(network, { width: edge, height: edge })
+    const needs = networkNeeds(network, shapes, graphOptions(network, { device, dtype, granularity: 'block' }))
+    const { name, blocks, sharedBytes, activationBytes } = needs
+    // What the CPU's account counts is weights.
+    if (device.info.kind === 'wasm') return { name, blocks, sharedBytes, activationBytes: 0 }
+    return vaeTiling === false ? { name, blocks, sharedBytes, activationBytes } : needs
+  })
+}
