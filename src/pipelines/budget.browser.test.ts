@@ -3,7 +3,7 @@
  * tenth of them, by the account of every buffer.
  */
 
-import { afterEach, expect, test } from 'vitest'
+import { afterEach, expect, test, vi } from 'vitest'
 import { weightBytes, type ComponentNeeds } from '../runtime/memory-estimate.js'
 import { planMemory } from '../runtime/memory-plan.js'
 import type { MemorySnapshot } from '../runtime/types.js'
@@ -14,6 +14,9 @@ import { openPipeline } from './open-pipeline.js'
 import { StableDiffusionXLPipeline, stableDiffusionXLSpec } from './stable-diffusion-xl/stable-diffusion-xl-pipeline.js'
 import { caseOptions, fetchCase, servedRepository } from './testing.js'
 import type { LoadPipelineOptions, PlainTensor } from './types.js'
+
+// A software adapter compiles the kernels of four networks anew for each pipeline.
+vi.setConfig({ testTimeout: 600_000 })
 
 const repository = servedRepository('tiny-sdxl', import.meta.glob('../../fixtures/tiny-sdxl/repo/**'))
 const { item } = await fetchCase('tiny-sdxl')
