@@ -121,13 +121,16 @@ test('its events tell the way, its parts and properties are styled from outside,
   server,
 }) => {
   const html = `<!doctype html><title>Styled</title><script type="module" src="${site}/element.js"></script>
-    <style>aquatint-prompt { --aquatint-accent: rgb(0, 90, 160) } aquatint-prompt::part(run) { text-transform: uppercase }</style>
+    <style>button, textarea { padding: 50px !important } aquatint-prompt { --aquatint-accent: rgb(0, 90, 160) } aquatint-prompt::part(run) { text-transform: uppercase }</style>
     <button id="outside">Outside</button>${tag(server)}`
   await openSite(page, { html }, async () => {
     const before = await page.locator('#outside').evaluate((button) => getComputedStyle(button).padding)
     const run = page.getByRole('button', { name: 'Generate' })
     await expect(run).toHaveCSS('background-color', 'rgb(0, 90, 160)')
     await expect(run).toHaveCSS('text-transform', 'uppercase')
+    // The page's rules for buttons end at the box.
+    await expect(page.locator('#outside')).toHaveCSS('padding-top', '50px')
+    await expect(run).not.toHaveCSS('padding-top', '50px')
     const seen = await page.evaluate(async () => {
       const box = document.querySelector('aquatint-prompt')
       if (box === null) throw new Error('no box')
@@ -192,6 +195,49 @@ test('the frame answers its page by messages', async ({ page, server }) => {
     expect(answer).toMatchObject({ id: 'mine', prompt: 'a red apple' })
     expect(answer.files).toBeGreaterThan(100)
     expect(answer.types).toEqual(expect.arrayContaining(['ready', 'state', 'step', 'height', 'image']))
+  } finally {
+    await other.close()
+  }
+})
+
+test('the frame tells what went wrong, and is cancelled', async ({ page, server }) => {
+  const other = await startSite({ '/': { html: '<!doctype html><title>Framed</title>' } })
+  try {
+    await page.goto(other.url)
+    const query = {
+      origin: other.url,
+      endpoint: server.url,
+      device: 'wasm',
+      steps: '500',
+      width: String(size),
+      height: String(size),
+    }
+    const answers = await page.evaluate(
+      ([src, origin, model]) =>
+        new Promise<unknown[]>((resolve) => {
+          const frame = document.createElement('iframe')
+          const errors: unknown[] = []
+          const ask = (message: object) => frame.contentWindow?.postMessage({ aquatint: 1, ...message }, origin)
+          window.addEventListener('message', ({ data, source }: MessageEvent<Record<string, unknown>>) => {
+            if (source !== frame.contentWindow) return
+            if (data['type'] === 'ready') ask({ type: 'generate', id: 'wrong', settings: { prompt: 'a', model: 'no/such' } })
+            else if (data['type'] === 'step') ask({ type: 'cancel' })
+            else if (data['type'] === 'error') {
+              const { id, code, message } = data
+              errors.push({ id, code, told: typeof message === 'string' && message.length > 10 })
+              if (errors.length === 2) resolve(errors)
+              else ask({ type: 'generate', id: 'long', settings: { prompt: 'a', model } })
+            }
+          })
+          frame.src = src
+          document.body.append(frame)
+        }),
+      [`${site}/embed.html?${new URLSearchParams(query).toString()}`, site, model] as const,
+    )
+    expect(answers).toEqual([
+      { id: 'wrong', code: 'repository-not-found', told: true },
+      { id: 'long', code: 'aborted', told: true },
+    ])
   } finally {
     await other.close()
   }
