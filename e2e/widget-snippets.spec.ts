@@ -68,6 +68,11 @@ const expectations: Readonly<Record<string, (running: Running) => Promise<void>>
   },
   // memory.md
   "maxMemory: '6GB', // or": async ({ over }) => over,
+  // memory.md: several devices
+  'deviceMap: {': async ({ over, said }) => {
+    await over
+    expect(said.at(-1)).toBe('wasm webgpu')
+  },
   // quantization.md
   "text_encoder_3: 'q4'": async ({ over, said }) => {
     await over
