@@ -1,5 +1,5 @@
 /**
- * `node scripts/run.mjs bench/dtypes.ts [--repo FOLDER] [--size PIXELS] [--steps N]`
+ * `node scripts/run.mjs bench/dtypes.ts [--repo FOLDER] [--size PIXELS] [--steps N] [--device wasm|webgpu]`
  *
  * The words of `dtype` side by side on one model, the bundled one by default: bytes kept on disk, bytes on the device, seconds to load with
  * an empty cache and again from it, seconds of a step. In headless Chromium by the public API, on wasm and on WebGPU's software adapter.
@@ -22,7 +22,8 @@ export async function main(args: readonly string[]): Promise<void> {
     options: {
       repo: { type: 'string', default: 'public/models/aquatint-emoji' },
       size: { type: 'string', default: '128' },
-      steps: { type: 'string', default: '3' },
+      steps: { type: 'string', default: '6' },
+      device: { type: 'string' },
     },
   })
   ensureChromium()
@@ -32,6 +33,7 @@ export async function main(args: readonly string[]): Promise<void> {
   await server.commit(repo)
   try {
     for (const device of ['wasm', 'webgpu'] as const) {
+      if (values.device !== undefined && values.device !== device) continue
       console.log(`\n${basename(folder)}, ${values.size} × ${values.size}, ${device}`)
       console.log('| dtype | computes in | weights, kept | on the device at most | first load s | load from cache s | step s |')
       console.log('| --- | --- | ---: | ---: | ---: | ---: | ---: |')
@@ -53,9 +55,12 @@ export async function main(args: readonly string[]): Promise<void> {
               size: Number(values.size),
               steps: Number(values.steps),
               images: 2,
+              timeSteps: true,
             } as const,
           )
-          const times = [result.loadSeconds, result.reloadSeconds, result.stepSeconds].map((time) => time.toFixed(2))
+          const times = [result.loadSeconds, result.reloadSeconds, result.stepSeconds ?? Number.NaN].map((time) =>
+            time.toFixed(2),
+          )
           const bytes = [result.weightBytes, result.memory.peakWeights].map(formatBytes)
           console.log(`| ${[dtype, result.computes, ...bytes, ...times].join(' | ')} |`)
         } finally {

@@ -1,13 +1,13 @@
 /** The benches' page in a browser of its own, and what the browser's processes take while it runs. */
 
-import { readdir, readFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import type { Page } from '@playwright/test'
 import { build, preview } from 'vite'
 import { launchBrowser } from '../../e2e/hub/browser.js'
 
 const pages = fileURLToPath(new URL('../../e2e/pages/', import.meta.url))
-const outDir = fileURLToPath(new URL('../../dist/memory-bench/', import.meta.url))
+const dist = fileURLToPath(new URL('../../dist/', import.meta.url))
 
 export interface BenchBrowser {
   readonly page: Page
@@ -18,6 +18,9 @@ export interface BenchBrowser {
 
 /** Builds and opens the page. */
 export async function openBenchPage(): Promise<BenchBrowser> {
+  // Of its own: two benches may run at a time.
+  await mkdir(dist, { recursive: true })
+  const outDir = await mkdtemp(`${dist}memory-bench-`)
   const options = { root: pages, configFile: false, base: './', logLevel: 'error', worker: { format: 'es' } } as const
   await build({
     ...options,
@@ -39,6 +42,7 @@ export async function openBenchPage(): Promise<BenchBrowser> {
     close: async () => {
       await browser.close()
       await site.close()
+      await rm(outDir, { recursive: true })
     },
   }
 }

@@ -18,6 +18,7 @@ export interface ImageRequest {
   readonly guidanceScale?: number | undefined
   /** How often the image is made. */
   readonly images: number
+  readonly timeSteps?: boolean | undefined
 }
 
 export interface ImageResult {
@@ -31,8 +32,8 @@ export interface ImageResult {
   readonly reloadSeconds: number
   /** Each image; the first one compiles every kernel. */
   readonly imageSeconds: readonly number[]
-  /** One step of the last image, the first of them left out; NaN of a single step. */
-  readonly stepSeconds: number
+  /** What an image with all steps takes longer than one with a single step, by step; where that was asked for. */
+  readonly stepSeconds?: number | undefined
   readonly memory: MemorySnapshot
   /** A number for the pixels: equal for equal images. */
   readonly pixels: number

@@ -3,7 +3,7 @@ import { DiffusionPipeline, type PipelineProgress } from '../../src/index.js'
 import type { MemorySnapshot } from '../../src/runtime/types.js'
 import type { NetworkResult } from '../../bench/memory/protocol.js'
 
-window.makeImage = async ({ repo, size, steps, guidanceScale, images, maxMemory, ...options }) => {
+window.makeImage = async ({ repo, size, steps, guidanceScale, images, timeSteps, maxMemory, ...options }) => {
   let memory: MemorySnapshot | undefined
   const onProgress = (progress: PipelineProgress) => {
     if (progress.type === 'memory') memory = progress.memory
@@ -18,27 +18,28 @@ window.makeImage = async ({ repo, size, steps, guidanceScale, images, maxMemory,
   const reloadSeconds = secondsSince(again)
   try {
     const { info } = pipeline
-    const imageSeconds: number[] = []
-    let stepSeconds = Number.NaN
-    let pixels: number | undefined
-    while (imageSeconds.length < images) {
+    const generate = async (numInferenceSteps: number) => {
       const start = performance.now()
-      const stepsAt: number[] = []
       const { images: made } = await pipeline.generate('a red boat on a lake', {
         width: size,
         height: size,
-        numInferenceSteps: steps,
+        numInferenceSteps,
         ...(guidanceScale === undefined ? {} : { guidanceScale }),
         seed: 5,
         onProgress,
-        onStep: () => void stepsAt.push(performance.now()),
       })
-      imageSeconds.push(secondsSince(start))
-      stepSeconds = ((stepsAt.at(-1) ?? 0) - (stepsAt[0] ?? 0)) / (stepsAt.length - 1) / 1000
-      const next = hash(made[0]?.data ?? new Uint8ClampedArray())
-      pixels ??= next
-      if (next !== pixels) throw new Error('The same seed gave another image')
+      return { seconds: secondsSince(start), pixels: hash(made[0]?.data ?? new Uint8ClampedArray()) }
     }
+    const imageSeconds: number[] = []
+    let pixels: number | undefined
+    while (imageSeconds.length < images) {
+      const made = await generate(steps)
+      imageSeconds.push(made.seconds)
+      pixels ??= made.pixels
+      if (made.pixels !== pixels) throw new Error('The same seed gave another image')
+    }
+    const single = timeSteps === true ? await generate(1) : undefined
+    const stepSeconds = single === undefined ? undefined : ((imageSeconds.at(-1) ?? 0) - single.seconds) / (steps - 1)
     if (memory === undefined || pixels === undefined) throw new Error('The pipeline told nothing of its memory')
     const weightBytes = Object.values(info.components).reduce((sum, { bytes }) => sum + bytes, 0)
     const { description: device } = info.device
