@@ -1,7 +1,9 @@
 /** Issue 3, promises 1, 2, 3, 5 and 9: parallel, from the Hub, checked, stored once, and there without a network. */
 
+import { createHash } from 'node:crypto'
 import { readdir, stat } from 'node:fs/promises'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
+import { readRepository } from './fixture-repository.js'
 import { large, mebibyte, sha256, weightsPath } from './hub/files.js'
 import { launchBrowser } from './hub/browser.js'
 import { driveHub, expect, test } from './hub/harness.js'
@@ -173,6 +175,33 @@ test('2: a folder of the File System Access API is read where it lies', async ({
   await hub.call('openFolder', { 'unet/config.json': '{"b": 333}' })
   expect((await hub.failure('read', 'unet/config.json', 6, 8)).code).toBe('file-changed')
 })
+
+for (const way of ['dropped on the page', 'picked in a file input']) {
+  test(`2: a folder ${way} is read where it lies`, async ({ hub }) => {
+    const fixture = resolve('fixtures/tiny-sd15/repo')
+    if (way.startsWith('dropped')) {
+      // As the browser itself does when a reader lets go of a folder; no script can make such an event.
+      const devtools = await hub.page.context().newCDPSession(hub.page)
+      const data = { items: [], files: [fixture], dragOperationsMask: 1 }
+      for (const type of ['dragEnter', 'dragOver', 'drop'] as const)
+        await devtools.send('Input.dispatchDragEvent', { type, x: 20, y: 20, data })
+    } else {
+      await hub.page.locator('input').setInputFiles(fixture)
+    }
+    const expected = readRepository('fixtures/tiny-sd15/repo')
+    const { id, files } = await hub.openGiven()
+    expect(id).toBe('repo')
+    expect(files).toEqual(
+      Object.keys(expected)
+        .sort()
+        .map((path) => ({ path, size: expected[path]?.length })),
+    )
+    const weights = 'unet/diffusion_pytorch_model-00002-of-00003.safetensors'
+    await hub.call('load', weights)
+    expect(await hub.call('hash', weights)).toBe(createHash('sha256').update(expected[weights]!).digest('hex'))
+    expect(await hub.call('totalBytes')).toBe(0)
+  })
+}
 
 test('5: the same content in two repositories is fetched and stored once', async ({ server, hub }) => {
   const vae = syntheticFile(20 * mebibyte, 6)

@@ -23,6 +23,8 @@ export interface HubDriver {
   progress(path: string): Promise<FileProgress>
   /** Ends the worker at once. */
   terminate(): Promise<void>
+  /** Opens what was dropped on the page or picked in it, once it is there. */
+  openGiven(): Promise<Answer<'openReference'>>
 }
 
 /** What the page itself runs: one worker, calls answered by number, progress kept. Its query goes on to the worker. */
@@ -38,6 +40,15 @@ const pageScript = `
     settle(data)
   }
   globalThis.terminate = () => worker.terminate()
+  // What the reader drops or picks, as a page takes it.
+  addEventListener('dragover', (event) => event.preventDefault())
+  addEventListener('drop', async (event) => {
+    event.preventDefault()
+    globalThis.given = await event.dataTransfer.items[0].getAsFileSystemHandle()
+  })
+  const input = document.createElement('input')
+  Object.assign(input, { type: 'file', webkitdirectory: true, onchange: () => { globalThis.given = [...input.files] } })
+  document.documentElement.append(input)
   globalThis.call = (method, args) => new Promise((resolve) => {
     waiting.set(++next, resolve)
     worker.postMessage({ id: next, method, args })
@@ -144,6 +155,14 @@ export async function driveHub(page: Page, url: string, broken?: BrokenBrowser):
     },
     async progress(path) {
       return page.evaluate((path) => Reflect.get(globalThis, 'progress')[path] as FileProgress, path)
+    },
+    async openGiven() {
+      await page.waitForFunction(() => Reflect.has(globalThis, 'given'))
+      const answer = await page.evaluate<{ value?: unknown; error?: SerializedError }>(() =>
+        Reflect.get(globalThis, 'call')('openReference', [Reflect.get(globalThis, 'given')]),
+      )
+      if (answer.error !== undefined) throw new Error(`openReference: ${answer.error.code}: ${answer.error.message}`)
+      return answer.value as Answer<'openReference'>
     },
     async terminate() {
       await page.evaluate(() => Reflect.get(globalThis, 'terminate')())

@@ -2,6 +2,7 @@
 
 import type { FloatDType, TargetDType } from '../../src/checkpoint/convert-floats.js'
 import type { CachedModel, VerifyResult } from '../../src/hub/cache-manager.js'
+import type { RepositoryReference } from '../../src/hub/open-repository.js'
 import type { TransferSettings } from '../../src/hub/settings.js'
 import type { RepositoryFile } from '../../src/hub/types.js'
 
@@ -18,6 +19,8 @@ export interface HubMethods {
   open(id: string, options: OpenArguments): { revision: string; files: readonly RepositoryFile[] }
   /** Writes files into the origin's own file system, and opens that folder as a repository. */
   openFolder(files: Readonly<Record<string, string>>): readonly RepositoryFile[]
+  /** Opens a folder that the page was given. */
+  openReference(folder: Exclude<RepositoryReference, string>): { id: string; files: readonly RepositoryFile[] }
   /** Opens files of the open repository at the same time; gives their lengths. */
   load(...paths: string[]): number[]
   /** Aborts what goes on. */

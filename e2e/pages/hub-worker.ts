@@ -49,6 +49,10 @@ const methods: Methods = {
     repository = await openRepository(await theHub(), model)
     return repository.files()
   },
+  async openReference(folder) {
+    repository = await openRepository(await theHub(), folder)
+    return { id: repository.id, files: await repository.files() }
+  },
   async load(...paths) {
     const from = repository
     if (from === undefined) throw new Error('Open a repository first')
