@@ -1,7 +1,9 @@
 /**
  * `npm run bench:download [-- --mebibytes N --cap MB/s]`: one file from one server, by Aquatint and by what else there is, in one run; with
  * the server capping each stream, and without a cap. Aquatint alone checks and stores what it downloads; the others' bytes go to memory
- * (fetch, @huggingface/hub), the Cache API (transformers.js) or a file (curl).
+ * (fetch, @huggingface/hub), the Cache API (transformers.js) or a file (curl). Without a cap, two more rows show what bounds Aquatint in
+ * this browser: fetching and storing the same chunks unchecked, and only hashing as many bytes. The browser's seconds of the processor
+ * are told too (Linux): unlike the time on the clock they hardly depend on what else the machine does.
  */
 
 import { spawn } from 'node:child_process'
@@ -18,6 +20,7 @@ import { syntheticFile } from '../e2e/hub-server/repositories.js'
 import { startHubServer } from '../e2e/hub-server/server.js'
 import type { HubServer } from '../e2e/hub-server/types.js'
 import { buildRivals, rivalVersions } from './download/build-rivals.js'
+import { processorSeconds } from './renderer-memory.js'
 
 const id = 'owner/large'
 const path = 'model.safetensors'
@@ -27,7 +30,14 @@ const streams = 6
 interface Way {
   readonly name: string
   /** Gets ready, from nothing. What it returns downloads once and gives the bytes that arrived; only that is timed. */
-  prepare(server: HubServer): Promise<{ readonly run: () => Promise<number>; readonly close: () => Promise<void> }>
+  prepare(server: HubServer): Promise<Prepared>
+}
+
+interface Prepared {
+  readonly run: () => Promise<number>
+  readonly close: () => Promise<void>
+  /** Of the processor so far, where that can be told. */
+  readonly processor?: (() => number) | undefined
 }
 
 export async function main(args: readonly string[]): Promise<void> {
@@ -40,6 +50,7 @@ export async function main(args: readonly string[]): Promise<void> {
   const script = await buildRivals()
   const rivalPage = await serve(script)
   const ownPage = await servePage()
+  const limitPage = await servePage('../../bench/download/worker.ts')
   const ways = [
     aquatint(ownPage.url),
     rival('fetch', rivalPage.url),
@@ -47,33 +58,36 @@ export async function main(args: readonly string[]): Promise<void> {
     rival('transformers', rivalPage.url),
     curl(size),
   ]
+  const limits = [limit('fetchAndStore', limitPage.url, size), limit('hash', limitPage.url, size)]
   console.log(`${size} bytes; compared with ${rivalVersions.join(', ')}, curl × ${streams}`)
   for (const bytesPerSecond of [cap * 1e6, undefined]) {
     console.log(bytesPerSecond === undefined ? '\nno cap' : `\neach stream capped at ${cap} MB/s`)
-    console.log('| way | bytes | seconds | MB/s | against one fetch |\n| --- | --- | --- | --- | --- |')
+    console.log('| way | bytes | seconds | MB/s | against one fetch | browser, s of the processor |')
+    console.log('| --- | --- | --- | --- | --- | --- |')
     const server = await startHubServer({ repositories: { [id]: { [path]: syntheticFile(size, 3) } } })
     await server.commit(id)
-    const rows: { name: string; bytes: number; seconds: number }[] = []
-    for (const way of ways) {
+    const rows: { name: string; bytes: number; seconds: number; busy: number | undefined }[] = []
+    for (const way of bytesPerSecond === undefined ? [...ways, ...limits] : ways) {
       server.setFaults(bytesPerSecond === undefined ? {} : { bytesPerSecond })
-      const { run, close } = await way.prepare(server)
+      const { run, close, processor } = await way.prepare(server)
+      const before = processor?.() ?? 0
       const began = performance.now()
       try {
         const bytes = await run()
-        rows.push({ name: way.name, bytes, seconds: (performance.now() - began) / 1000 })
+        const seconds = (performance.now() - began) / 1000
+        rows.push({ name: way.name, bytes, seconds, busy: processor === undefined ? undefined : processor() - before })
       } finally {
         await close()
       }
     }
     await server.close()
     const single = rows.find((row) => row.name === 'fetch')?.seconds ?? NaN
-    for (const { name, bytes, seconds } of rows) {
-      console.log(
-        `| ${name} | ${bytes} | ${seconds.toFixed(2)} | ${(bytes / seconds / 1e6).toFixed(1)} | × ${(single / seconds).toFixed(2)} |`,
-      )
+    for (const { name, bytes, seconds, busy } of rows) {
+      const cells = [name, bytes, seconds.toFixed(2), (bytes / seconds / 1e6).toFixed(1), `× ${(single / seconds).toFixed(2)}`]
+      console.log(`| ${[...cells, busy?.toFixed(2) ?? '–'].join(' | ')} |`)
     }
   }
-  await Promise.all([rivalPage.close(), ownPage.close()])
+  await Promise.all([rivalPage.close(), ownPage.close(), limitPage.close()])
 }
 
 /** A way that runs in a page of a fresh browser. */
@@ -83,7 +97,9 @@ function inBrowser(name: string, open: (page: Page, server: HubServer) => Promis
     async prepare(server) {
       const browser = await launchBrowser()
       try {
-        return { run: await open(await browser.newPage(), server), close: () => browser.close() }
+        const run = await open(await browser.newPage(), server)
+        const processor = process.platform === 'linux' ? () => processorSeconds(browser.profile) : undefined
+        return { run, close: () => browser.close(), processor }
       } catch (error) {
         // Nothing else would end it.
         await browser.close()
@@ -114,6 +130,23 @@ function rival(name: 'fetch' | 'hub' | 'transformers', url: string): Way {
         name,
         file: { endpoint, id, path },
       })
+  })
+}
+
+/** A bound of this browser: a part of what Aquatint does. */
+function limit(method: 'fetchAndStore' | 'hash', url: string, size: number): Way {
+  const name = { fetchAndStore: 'limit: fetched and stored', hash: 'limit: hashed' }[method]
+  return inBrowser(name, async (page, server) => {
+    await page.goto(url)
+    const { url: file } = await fetch(`${server.url}/${id}/resolve/main/${path}`, { method: 'HEAD' })
+    return async () => {
+      const answer = await page.evaluate<{ value?: number; error?: string }, { method: string; args: [number, string] }>(
+        ({ method, args }) => Reflect.get(globalThis, 'call')(method, args),
+        { method, args: [size, file] },
+      )
+      if (answer.value === undefined) throw new Error(answer.error)
+      return answer.value
+    }
   })
 }
 

@@ -1,10 +1,16 @@
-/** Memory of a browser's page processes, as Linux counts it. */
+/** Memory of a browser's page processes, and time of the processor that all of them had, as Linux counts it. */
 
 import { execFileSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 
-/** Processes of the browser with this profile that run pages. */
-export function renderersOf(profile: string): number[] {
+interface Process {
+  readonly pid: number
+  readonly parent: number
+  readonly command: string
+}
+
+/** Processes of the browser with this profile. */
+function processesOf(profile: string): Process[] {
   const lines = execFileSync('ps', ['-eo', 'pid=,ppid=,args='], { encoding: 'utf8', maxBuffer: 1 << 26 }).split('\n')
   const processes = lines.flatMap((line) => {
     const match = /^\s*(\d+)\s+(\d+)\s+(.*)$/.exec(line)
@@ -13,7 +19,31 @@ export function renderersOf(profile: string): number[] {
   const own = new Set(processes.filter(({ command }) => command.includes(profile)).map(({ pid }) => pid))
   // Children of the zygotes, which are children of the browser.
   for (let round = 0; round < 3; round++) for (const { pid, parent } of processes) if (own.has(parent)) own.add(pid)
-  return processes.filter(({ pid, command }) => own.has(pid) && command.includes('--type=renderer')).map(({ pid }) => pid)
+  return processes.filter(({ pid }) => own.has(pid))
+}
+
+/** Those of them that run pages. */
+export function renderersOf(profile: string): number[] {
+  return processesOf(profile)
+    .filter(({ command }) => command.includes('--type=renderer'))
+    .map(({ pid }) => pid)
+}
+
+/** Seconds of the processor that the browser with this profile has had in all its living processes. */
+export function processorSeconds(profile: string): number {
+  const ticks = processesOf(profile).map(({ pid }) => {
+    try {
+      // What follows the command's name: state, parent … user and system time, in hundredths of a second.
+      const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
+        .replace(/^.*\) /s, '')
+        .split(' ')
+      return Number(fields[11]) + Number(fields[12])
+    } catch {
+      // It has ended meanwhile.
+      return 0
+    }
+  })
+  return ticks.reduce((sum, each) => sum + each, 0) / 100
 }
 
 /** Begins to watch: the function returned gives the most bytes that one of the processes has held since, above what it holds now. */

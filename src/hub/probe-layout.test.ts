@@ -24,7 +24,7 @@ describe('a host without a listing', () => {
     const repository = await openRepository(hub, `${url}/static/a/b`)
     const expected = Object.entries(files).map(([path, bytes]) => ({ path, size: bytes.length }))
     expect(await repository.files()).toEqual(expected.sort((a, b) => (a.path < b.path ? -1 : 1)))
-    expect(log.length).toBeLessThan(150)
+    expect(log.length).toBeLessThan(100)
     // What is there and what is not is remembered.
     const asked = log.length
     await repository.files()
