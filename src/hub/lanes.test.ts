@@ -67,6 +67,15 @@ describe('lanes', () => {
     expect(Math.max(...limits)).toBe(4)
   })
 
+  it('are not taken back for one lull of a busy machine', async () => {
+    const clock = { now: 0 }
+    // While four lanes are measured for the first time, their bytes come late, and then all at once.
+    const lumps = () => (clock.now < 1200 ? 5000 : clock.now < 1600 ? 2000 : clock.now < 2000 ? 8000 : 5000)
+    const limits = await run(new Lanes(defaultSettings, () => clock.now), clock, lumps, 400)
+    expect(limits.slice(110).every((limit) => limit > 2)).toBe(true)
+    expect(limits.at(-1)).toBe(6)
+  })
+
   it('do not grow while they are not all used', async () => {
     const clock = { now: 0 }
     const lanes = new Lanes(defaultSettings, () => clock.now)

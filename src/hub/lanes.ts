@@ -12,6 +12,9 @@ const busyHoldMs = 10_000
 /** More lanes are kept when they bring at least this much more. */
 const gain = 1.05
 
+/** Windows over which a width that seems not to pay is measured: on a busy machine bytes come in lumps, and one window tells little. */
+const looks = 3
+
 /** A place among the requests of one host. */
 export interface Lane {
   /** Whether the browser may hold this request back until another one ends: then its silence says nothing about the server. */
@@ -39,6 +42,8 @@ export class Lanes {
   #windowBytes = 0
   #idleInWindow = true
   #previous: { limit: number; rate: number } | undefined
+  /** What came in the windows at this width. */
+  #seen = { bytes: 0, milliseconds: 0, windows: 0 }
   #holdUntil = 0
   #pausedUntil = 0
 
@@ -119,6 +124,7 @@ export class Lanes {
     // One overload is answered by many requests at once: it halves once, not once for each of them.
     if (now >= this.#holdUntil || this.#previous !== undefined) this.#limit = Math.max(1, Math.floor(this.#limit / 2))
     this.#previous = undefined
+    this.#seen = { bytes: 0, milliseconds: 0, windows: 0 }
     this.#holdUntil = now + busyHoldMs
     this.#restartWindow(now)
   }
@@ -128,9 +134,13 @@ export class Lanes {
     this.#windowBytes += bytes
     if (now - this.#windowStart < windowMs) return
     const full = !this.#idleInWindow && now >= this.#holdUntil
-    const rate = this.#windowBytes / (now - this.#windowStart)
+    if (full) {
+      this.#seen.bytes += this.#windowBytes
+      this.#seen.milliseconds += now - this.#windowStart
+      this.#seen.windows++
+    }
     this.#restartWindow(now)
-    if (full) this.#judge(rate, now)
+    if (full) this.#judge(now)
   }
 
   #restartWindow(now: number): void {
@@ -149,12 +159,17 @@ export class Lanes {
     return this.#multiplexed === undefined && maxStreams > maxLanes ? maxLanes + 1 : maxLanes
   }
 
-  #judge(rate: number, now: number): void {
-    if (
-      this.#previous !== undefined &&
-      rate < this.#previous.rate * gain &&
-      !(this.#multiplexed === true && this.#limit === this.#settings.maxLanes + 1)
-    ) {
+  #judge(now: number): void {
+    const { bytes, milliseconds, windows } = this.#seen
+    const rate = bytes / milliseconds
+    const paid =
+      this.#previous === undefined ||
+      rate >= this.#previous.rate * gain ||
+      (this.#multiplexed === true && this.#limit === this.#settings.maxLanes + 1)
+    // Beyond HTTP/1.1's connections one window tells: either the request is answered, or it waits.
+    if (!paid && windows < looks && (this.#limit <= this.#settings.maxLanes || this.#multiplexed === true)) return
+    this.#seen = { bytes: 0, milliseconds: 0, windows: 0 }
+    if (!paid && this.#previous !== undefined) {
       if (this.#limit > this.#settings.maxLanes) this.#multiplexed ??= false
       this.#limit = this.#previous.limit
       this.#previous = undefined
