@@ -9,7 +9,7 @@ import { MemoryStore } from './memory-store.js'
 import { openRepository } from './open-repository.js'
 import { openPrepared } from './prepared-file.js'
 
-const settings = { retryBaseMs: 1, retryMaxMs: 2, stallMs: 300 }
+const settings = { retryBaseMs: 1, retryMaxMs: 2 }
 let server: HubServer | undefined
 let plain: Server | undefined
 afterEach(async () => {
