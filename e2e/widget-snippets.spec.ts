@@ -133,9 +133,10 @@ test('every snippet has a test', () => {
 test.describe('in a consumer’s project', () => {
   let [site, served]: readonly (SiteServer | undefined)[] = []
   /** A folder whose list the guide's script wrote. */
-  const listed = mkdtempSync(join(tmpdir(), 'aquatint-listed-'))
+  let listed = ''
 
   test.beforeAll(async ({ consumer }) => {
+    listed = mkdtempSync(join(tmpdir(), 'aquatint-listed-'))
     cpSync('fixtures/tiny-sd15/repo', listed, { recursive: true })
     consumer.write({}, { 'list-files.mjs': findSnippet("'files.json'", 'js').code })
     execFileSync(process.execPath, [join(consumer.folder, 'list-files.mjs'), listed])
