@@ -184,6 +184,8 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write evaluation.json and e2e/data/bundled-model-eval.json")
     args = parser.parse_args()
     pipeline = load_pipeline(args.repository, getattr(torch, args.dtype))
+    if args.sheets is not None:
+        args.sheets.mkdir(parents=True, exist_ok=True)
     result = evaluate(pipeline, args.steps, args.guidance, args.sheets)
     result = {"repository": args.repository.name, "bytes": folder_size(args.repository), "dtype": args.dtype, **result}
     print(json.dumps(result, indent=2))
