@@ -72,11 +72,6 @@ export class ComponentHost {
     return this.#device
   }
 
-  /** The device that a network runs on now. */
-  deviceOf(_network: Network): Device {
-    return this.#device
-  }
-
   /** Where weights stay now: too little memory makes it tighter. */
   get offload(): ResolvedOffload {
     return this.#offload

@@ -111,7 +111,7 @@ describe('with a real network on webgpu', () => {
       const predictor: Predictor = {
         name: network.name,
         get device() {
-          return host.deviceOf(network)
+          return host.device
         },
         recovering: (work) => host.recovering(network, run, work),
         predict: async (sample, timestep) => {
@@ -124,7 +124,7 @@ describe('with a real network on webgpu', () => {
             { tensor: sample, scale: factor(timestep) },
             { tensor: outputs['hidden_state']!, scale: 0.1 },
           ]
-          const prediction = host.deviceOf(network).combine(terms, sample.dims, network.name)
+          const prediction = host.device.combine(terms, sample.dims, network.name)
           for (const tensor of Object.values(outputs)) tensor.dispose()
           return prediction
         },
@@ -148,7 +148,7 @@ describe('with a real network on webgpu', () => {
       expect(calls - steps - 1).toBeLessThanOrEqual(mostAgain)
       expect(run.warnings).toEqual([expect.stringContaining('opened anew')])
       predictor.dispose()
-      const { memory } = host.deviceOf(network)
+      const { memory } = host.device
       await host.dispose()
       expect(memory.snapshot().live).toBe(0)
     },

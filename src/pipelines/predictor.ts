@@ -52,7 +52,7 @@ export class FixedInputs {
 
   /** On the device of now: uploaded once, and once more when that device has taken another's place. */
   get tensors(): Readonly<Record<string, DeviceTensor>> {
-    const device = this.#host.deviceOf(this.#network)
+    const device = this.#host.device
     if (device !== this.#device) {
       this.dispose()
       this.#tensors = Object.fromEntries(

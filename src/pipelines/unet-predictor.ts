@@ -22,7 +22,7 @@ export function unetPredictor(
   return {
     name: unet.name,
     get device() {
-      return host.deviceOf(unet)
+      return host.device
     },
     recovering: (work) => host.recovering(unet, run, work),
     predict: (sample, timestep) => runDenoiser(unet, how, fixed, sample, timestep, host, run),

@@ -51,7 +51,7 @@ export async function sd3Predictor(
   return {
     name: transformer.name,
     get device() {
-      return host.deviceOf(transformer)
+      return host.device
     },
     recovering: (work) => host.recovering(transformer, run, work),
     predict: (sample, timestep) => runDenoiser(transformer, how, fixed, sample, timestep, host, run),

@@ -1,0 +1,53 @@
+/**
+ * `npm run bench:step [-- --rounds N]`: a denoising step whose latents stay on the device, against one that reads the prediction back, guides
+ * and steps on the host and uploads again, in one run on WebGPU; and the bytes that each reads back. In headless Chromium.
+ */
+
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { chromium } from 'playwright'
+import { createServer } from 'vite'
+import { chromiumLaunchOptions, ensureChromium } from '../scripts/chromium.mjs'
+import type { StepTimes } from './step/page.js'
+
+export async function main(args: readonly string[]): Promise<void> {
+  const { values } = parseArgs({ args: [...args], options: { rounds: { type: 'string', default: '5' } } })
+  ensureChromium()
+  const root = fileURLToPath(new URL('..', import.meta.url))
+  const server = await createServer({
+    root,
+    configFile: false,
+    logLevel: 'error',
+    optimizeDeps: { exclude: ['onnxruntime-web'] },
+    server: { port: 0, host: '127.0.0.1', hmr: false, watch: null },
+  })
+  await server.listen()
+  const browser = await chromium.launch(chromiumLaunchOptions())
+  try {
+    const page = await browser.newPage()
+    page.on('pageerror', (error) => console.error(error.message))
+    await page.goto(`${server.resolvedUrls?.local[0] ?? ''}bench/step/index.html`)
+    await page.waitForFunction(() => Reflect.has(globalThis, 'measureSteps'))
+    page.setDefaultTimeout(0)
+    const measured = await page.evaluate<readonly StepTimes[], number>(
+      (rounds) => Reflect.get(globalThis, 'measureSteps')(rounds),
+      Number(values.rounds),
+    )
+    console.log(
+      '| network, latents | steps | on the device, ms a step | by the host, ms a step | ratio (each round) | read back a step |',
+    )
+    console.log('| --- | ---: | ---: | ---: | --- | ---: |')
+    for (const { name, steps, device, host, deviceBytes, hostBytes } of measured) {
+      const ratios = device.map((time, i) => (time / (host[i] ?? Number.NaN)).toFixed(2))
+      const cells = [name, steps, median(device).toFixed(1), median(host).toFixed(1), ratios.join(', ')]
+      console.log(`| ${cells.join(' | ')} | ${deviceBytes} against ${hostBytes} bytes |`)
+    }
+  } finally {
+    await browser.close()
+    await server.close()
+  }
+}
+
+function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN
+}

@@ -1,0 +1,158 @@
+/** The page of `npm run bench:step`: times both ways of a step, turn by turn, on a GPU device of its own. */
+
+import type { Config } from '../../src/checkpoint/types.js'
+import { ComponentHost, hostTensor } from '../../src/pipelines/component-host.js'
+import { denoise, type DenoiseOptions } from '../../src/pipelines/denoise.js'
+import { previewCoefficients } from '../../src/pipelines/latent-preview.js'
+import type { Predictor } from '../../src/pipelines/predictor.js'
+import { Recorder } from '../../src/pipelines/recorder.js'
+import { Run } from '../../src/pipelines/run-hooks.js'
+import { unetPredictor } from '../../src/pipelines/unet-predictor.js'
+import { assertHealthy } from '../../src/runtime/health.js'
+import { openDevice } from '../../src/runtime/open-device.js'
+import { fixtureComponent } from '../../src/runtime/testing-fixtures.js'
+import type { Device } from '../../src/runtime/types.js'
+import { createScheduler } from '../../src/schedulers/registry.js'
+import { StepRunner, type Arithmetic } from '../../src/schedulers/step-runner.js'
+import { TorchGenerator } from '../../src/util/random.js'
+
+/** Milliseconds a step in each round, and bytes read back a step. */
+export interface StepTimes {
+  readonly name: string
+  readonly steps: number
+  readonly device: readonly number[]
+  readonly host: readonly number[]
+  readonly deviceBytes: number
+  readonly hostBytes: number
+}
+
+let readBack = 0
+const { mapAsync } = Object.getOwnPropertyDescriptors(GPUBuffer.prototype)
+const map: unknown = mapAsync.value
+GPUBuffer.prototype.mapAsync = function (this: GPUBuffer, ...args) {
+  readBack += this.size
+  return (map as GPUBuffer['mapAsync']).apply(this, args)
+}
+
+const guidanceScale = 5
+
+function optionsFor(predictor: Predictor, dims: readonly number[], steps: number): DenoiseOptions {
+  const { scheduler } = createScheduler('DPMSolverMultistepScheduler', { beta_schedule: 'scaled_linear' })
+  scheduler.setTimesteps(steps)
+  const generator = new TorchGenerator(1)
+  const data = generator.randn(dims.reduce((product, dim) => product * dim, 1))
+  return {
+    scheduler,
+    begin: 0,
+    latents: { dims, data },
+    predictor,
+    guidance: { scale: guidanceScale, rescale: 0 },
+    eta: 0,
+    generator,
+    recorder: new Recorder(),
+    run: new Run({}),
+    onStep: undefined,
+    previewEvery: 0,
+    preview: previewCoefficients.sdxl,
+    // No checkpoint in so short a run.
+    now: () => 0,
+  }
+}
+
+/** The loop as it would be with guidance and the scheduler on the host. */
+async function onHost({ predictor, scheduler, latents }: DenoiseOptions): Promise<Float32Array> {
+  const { dims, data } = latents
+  const [batch = 1, ...rest] = dims
+  const arithmetic: Arithmetic<Float32Array> = {
+    sum: (parts) => {
+      const sums = new Float64Array(data.length)
+      for (const { value, scale } of parts)
+        for (let i = 0; i < sums.length; i++) sums[i] = (sums[i] ?? 0) + scale * (value[i] ?? 0)
+      return Float32Array.from(sums)
+    },
+    noise: () => new Float32Array(data.length),
+    dispose: () => {},
+  }
+  const runner = new StepRunner(arithmetic)
+  let sample: Float32Array = data
+  for (const [index, timestep] of scheduler.timesteps.entries()) {
+    const scale = scheduler.inputScale(index)
+    const input = new Float32Array(2 * data.length)
+    for (const half of [0, data.length])
+      input.set(
+        sample.map((value) => value * scale),
+        half,
+      )
+    const shown = predictor.device.upload(hostTensor([2 * batch, ...rest], input), predictor.name)
+    const tensor = await predictor.predict(shown, timestep)
+    const prediction = await tensor.read()
+    shown.dispose()
+    tensor.dispose()
+    assertHealthy(prediction, 'the prediction')
+    sample = runner.step(scheduler.plan(index), sample, [
+      { value: prediction.subarray(0, data.length), scale: 1 - guidanceScale },
+      { value: prediction.subarray(data.length), scale: guidanceScale },
+    ])
+  }
+  return sample
+}
+
+/** A network of next to nothing, so that what is timed is the loop itself. */
+function emptyNetwork(device: Device): Predictor {
+  return {
+    name: 'empty',
+    device,
+    recovering: (work) => work(),
+    predict: async (sample) => device.combine([{ tensor: sample, scale: 0.5 }], sample.dims, 'empty'),
+    dispose: () => {},
+  }
+}
+
+async function tinyUnet(device: Device): Promise<Predictor> {
+  const { component, table, inputs } = await fixtureComponent(device, 'unet', 8, 'block')
+  await component.dispose()
+  const config = (await (await fetch('/fixtures/tiny-sdxl/repo/unet/config.json')).json()) as Config
+  const fixed = Object.entries(inputs).filter(([name]) => name !== 'sample' && name !== 'timestep_proj')
+  const condition = Object.fromEntries(
+    fixed.map(([name, { dims, data }]) => [name, { dims, data: Float32Array.from(data as Float32Array) }]),
+  )
+  const host = new ComponentHost({ device, dtype: 'float32', offload: 'resident', maxMemory: undefined })
+  const network = { name: 'unet', className: 'UNet2DConditionModel', config, table, repo: 'tiny-sdxl' } as const
+  return unetPredictor(network, condition, host, new Run({}))
+}
+
+async function measure(
+  name: string,
+  predictor: Predictor,
+  dims: readonly number[],
+  steps: number,
+  rounds: number,
+): Promise<StepTimes> {
+  const times = { device: [] as number[], host: [] as number[] }
+  const bytes = { device: 0, host: 0 }
+  const ways = {
+    device: () => denoise(optionsFor(predictor, dims, steps)),
+    host: () => onHost(optionsFor(predictor, dims, steps)),
+  }
+  // The first round compiles.
+  for (let round = 0; round <= rounds; round++) {
+    for (const way of ['device', 'host'] as const) {
+      readBack = 0
+      const started = performance.now()
+      await ways[way]()
+      if (round > 0) times[way].push((performance.now() - started) / steps)
+      bytes[way] = Math.round(readBack / steps)
+    }
+  }
+  return { name, steps, ...times, deviceBytes: bytes.device, hostBytes: bytes.host }
+}
+
+async function measureSteps(rounds: number): Promise<readonly StepTimes[]> {
+  const device = await openDevice({ kind: 'webgpu' })
+  return [
+    await measure('none, 4 × 128 × 128', emptyNetwork(device), [1, 4, 128, 128], 20, rounds),
+    await measure('tiny-sdxl, 4 × 8 × 8', await tinyUnet(device), [1, 4, 8, 8], 8, rounds),
+  ]
+}
+
+Reflect.set(globalThis, 'measureSteps', measureSteps)
