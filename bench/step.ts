@@ -8,7 +8,7 @@ import { parseArgs } from 'node:util'
 import { chromium } from 'playwright'
 import { createServer } from 'vite'
 import { chromiumLaunchOptions, ensureChromium } from '../scripts/chromium.mjs'
-import type { StepTimes } from './step/page.js'
+import type { StepTimes, Timed } from './step/page.js'
 
 export async function main(args: readonly string[]): Promise<void> {
   const { values } = parseArgs({ args: [...args], options: { rounds: { type: 'string', default: '5' } } })
@@ -29,15 +29,15 @@ export async function main(args: readonly string[]): Promise<void> {
     await page.goto(`${server.resolvedUrls?.local[0] ?? ''}bench/step/index.html`)
     await page.waitForFunction(() => Reflect.has(globalThis, 'measureSteps'))
     page.setDefaultTimeout(0)
-    const measured = await page.evaluate<readonly StepTimes[], number>(
-      (rounds) => Reflect.get(globalThis, 'measureSteps')(rounds),
-      Number(values.rounds),
-    )
     console.log(
       '| network, latents | steps | on the device, ms a step | by the host, ms a step | ratio (each round) | read back a step |',
     )
     console.log('| --- | ---: | ---: | ---: | --- | ---: |')
-    for (const { name, steps, device, host, deviceBytes, hostBytes } of measured) {
+    for (const timed of ['none', 'tiny-sdxl'] as const) {
+      const { name, steps, device, host, deviceBytes, hostBytes } = await page.evaluate<StepTimes, readonly [Timed, number]>(
+        ([network, rounds]) => Reflect.get(globalThis, 'measureSteps')(network, rounds),
+        [timed, Number(values.rounds)],
+      )
       const ratios = device.map((time, i) => (time / (host[i] ?? Number.NaN)).toFixed(2))
       const cells = [name, steps, median(device).toFixed(1), median(host).toFixed(1), ratios.join(', ')]
       console.log(`| ${cells.join(' | ')} | ${deviceBytes} against ${hostBytes} bytes |`)
