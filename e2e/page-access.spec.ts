@@ -31,6 +31,24 @@ const states: readonly State[] = [
     },
   },
   {
+    name: 'denoising, with a preview',
+    reach: async (page, server) => {
+      await openPage(page, server, { steps: '500' })
+      await nextEvent(page, 'load')
+      const stepped = nextEvent(page, 'step')
+      await page.getByRole('button', { name: 'Generate' }).click()
+      await stepped
+    },
+  },
+  {
+    name: 'a picture to start from',
+    reach: async (page) => {
+      await page.goto('/?model=a/b')
+      await page.locator('input[type=file]').setInputFiles('public/icons/icon-192.png')
+      await expect(page.getByRole('slider')).toBeVisible()
+    },
+  },
+  {
     name: 'a picture made',
     reach: async (page, server) => {
       await openPage(page, server, { count: '2' })
@@ -118,6 +136,82 @@ test('the focus is not lost when Generate becomes Cancel', async ({ page, server
   await page.keyboard.press('Enter')
   await expect(page.getByRole('button', { name: 'Generate' })).toBeFocused()
 })
+
+test('the panels and the gallery by keyboard: opened with Enter, focus held within, closed with Esc, and given back', async ({
+  page,
+  server,
+}) => {
+  await openPage(page, server)
+  await generate(page, 'a red apple')
+  for (const [opener, title] of [
+    [page.getByRole('button', { name: 'Models' }), 'Models on this disk'],
+    [page.getByRole('button', { name: 'This machine' }), 'This machine'],
+    [page.getByRole('button', { name: 'Open: a red apple' }), 'Picture'],
+  ] as const) {
+    await opener.focus()
+    await page.keyboard.press('Enter')
+    const dialog = page.getByRole('dialog', { name: title })
+    await expect(dialog).toBeVisible()
+    for (let presses = 0; presses < 12; presses++) {
+      await page.keyboard.press('Tab')
+      // The browser's own controls count as the body's.
+      expect(
+        await page.evaluate(() => document.activeElement?.closest('dialog') !== null || document.activeElement === document.body),
+      ).toBe(true)
+    }
+    await page.keyboard.press('Escape')
+    await expect(dialog).toBeHidden()
+    await expect(opener).toBeFocused()
+  }
+})
+
+test('who asked for less motion sees none', async ({ page, server }) => {
+  const moving = () =>
+    page.evaluate(() => {
+      const root = document.querySelector('aquatint-prompt')?.shadowRoot
+      return [...document.getAnimations(), ...(root?.getAnimations() ?? [])].filter(({ playState }) => playState === 'running')
+        .length
+    })
+  server.setFaults({ latencyMs: 30_000 })
+  await openPage(page, server)
+  await expect(page.getByText('Looking the model up', { exact: true }).first()).toBeVisible()
+  await expect.poll(moving).toBeGreaterThan(0)
+  await page.emulateMedia({ reducedMotion: 'reduce' })
+  await expect.poll(moving).toBe(0)
+})
+
+for (const [name, width, height] of [
+  ['a phone', 360, 740],
+  ['a tablet', 820, 1180],
+  ['a laptop', 1280, 900],
+  ['4K', 3840, 2160],
+] as const) {
+  test(`nothing jumps through two pictures, and nothing is wider than the window: ${name}`, async ({ page, server }) => {
+    await page.setViewportSize({ width, height })
+    await page.addInitScript(() => {
+      const shifts: { value: number; what: string }[] = []
+      Object.assign(window, { shifts })
+      interface Shift extends PerformanceEntry {
+        readonly value: number
+        readonly sources: readonly { readonly node: Element | null }[]
+      }
+      new PerformanceObserver((list) => {
+        for (const { value, sources } of list.getEntries() as Shift[])
+          shifts.push({ value, what: sources.map(({ node }) => `${node?.nodeName ?? ''} ${node?.className ?? ''}`).join() })
+      }).observe({ type: 'layout-shift', buffered: true })
+    })
+    await openPage(page, server)
+    await page.waitForFunction(() => document.querySelector('aquatint-prompt')?.state === 'ready')
+    await generate(page, 'a red apple')
+    await expect(page.getByRole('button', { name: 'Open: a red apple' })).toBeVisible()
+    await generate(page, 'a blue boat')
+    await expect(page.getByRole('button', { name: 'Open: a blue boat' })).toBeVisible()
+    const shifts = await page.evaluate(() => Reflect.get(window, 'shifts') as { value: number; what: string }[])
+    // The word on a button whose width changes is all that may move: a hundredth of what counts as good.
+    expect(shifts.filter(({ value }) => value > 0.001)).toEqual([])
+    expect(await overflow(page)).toBeLessThanOrEqual(0)
+  })
+}
 
 test('the prompt does not jump while things happen', async ({ page, server }) => {
   await openPage(page, server)

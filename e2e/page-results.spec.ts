@@ -38,6 +38,56 @@ test('a deleted picture is gone, also after a reload', async ({ page, server }) 
   await expect(print).toBeHidden()
 })
 
+test('a picture is copied, from the box and from the gallery, with its settings in it', async ({ page, server, context }) => {
+  await context.grantPermissions(['clipboard-read', 'clipboard-write'])
+  await openPage(page, server)
+  await generate(page, 'a red apple')
+  const copied = () =>
+    page.evaluate(async () => {
+      const [item] = await navigator.clipboard.read()
+      const picture = await item?.getType('image/png')
+      if (picture === undefined) throw new Error('Nothing was copied')
+      await navigator.clipboard.writeText('')
+      const { width, height } = await createImageBitmap(picture)
+      return { width, height }
+    })
+  await page.getByRole('button', { name: 'Copy', exact: true }).click()
+  await expect(page.getByRole('button', { name: 'Copied' })).toBeVisible()
+  expect(await copied()).toEqual({ width: size, height: size })
+  await page.getByRole('button', { name: 'Open: a red apple' }).click()
+  await page.getByRole('button', { name: 'Copy picture' }).click()
+  await expect(page.getByText('Picture copied.')).toBeVisible()
+  expect(await copied()).toEqual({ width: size, height: size })
+})
+
+test('where copying is not allowed, that is said', async ({ page, server }) => {
+  await page.addInitScript(() => {
+    Clipboard.prototype.write = () => Promise.reject(new DOMException('Write permission denied.', 'NotAllowedError'))
+  })
+  await openPage(page, server)
+  await generate(page, 'a red apple')
+  await page.getByRole('button', { name: 'Copy', exact: true }).click()
+  await expect(page.getByRole('button', { name: 'Copying is not allowed here' })).toBeVisible()
+  await page.getByRole('button', { name: 'Open: a red apple' }).click()
+  await page.getByRole('button', { name: 'Copy picture' }).click()
+  await expect(page.getByText('The browser did not allow copying.')).toBeVisible()
+})
+
+test('a picture of the gallery is saved with its settings, also when its dialog is closed at once', async ({ page, server }) => {
+  await openPage(page, server)
+  await generate(page, 'a red apple')
+  await page.getByRole('button', { name: 'Open: a red apple' }).click()
+  const download = page.waitForEvent('download')
+  await page.getByRole('dialog').evaluate((dialog: HTMLDialogElement) => {
+    const save = [...dialog.querySelectorAll('button')].find(({ textContent }) => textContent === 'Save PNG')
+    save?.click()
+    dialog.close()
+  })
+  const bytes = readFileSync(await (await download).path())
+  expect([bytes.readUInt32BE(16), bytes.readUInt32BE(20)]).toEqual([size, size])
+  expect(bytes.includes('Seed: 7')).toBe(true)
+})
+
 test('two pictures are laid over each other, and what differs is marked', async ({ page, server }) => {
   await openPage(page, server)
   await generate(page, 'a red apple')

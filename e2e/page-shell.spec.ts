@@ -1,4 +1,4 @@
-/** Issue 6, promise 6: the first paint is light, the page can be installed, and opens without a network once it has been there. */
+/** Issue 6, promise 6: the first paint is light, the page can be installed, and makes pictures without a network once it has been there. */
 
 import { gzipSync } from 'node:zlib'
 import { readFileSync } from 'node:fs'
@@ -38,6 +38,18 @@ test('the manifest names icons that are there', async ({ page, request }) => {
       expect(`${png.readUInt32BE(16)}x${png.readUInt32BE(20)}`).toBe(sizes)
     }
   }
+})
+
+test('the browser finds nothing that keeps the page from being installed', async ({ page, context }) => {
+  await page.goto('/')
+  await page.evaluate(() => navigator.serviceWorker.ready.then(() => undefined))
+  const session = await context.newCDPSession(page)
+  const { installabilityErrors } = await session.send('Page.getInstallabilityErrors')
+  // A private window, which a test's is, offers no installing.
+  expect(installabilityErrors.map(({ errorId }) => errorId).filter((id) => id !== 'in-incognito')).toEqual([])
+  const { errors, url } = await session.send('Page.getAppManifest')
+  expect(errors).toEqual([])
+  expect(url).toMatch(/manifest\.webmanifest$/)
 })
 
 test('once used, the page makes pictures without a network', async ({ page, server, context }) => {

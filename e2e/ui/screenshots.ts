@@ -18,30 +18,52 @@ interface Shot {
   readonly query?: Readonly<Record<string, string>>
   /** Bytes a second that the look-alike sends. */
   readonly slow?: number
+  /** The whole page instead of the window. */
+  readonly whole?: boolean
   readonly reach: (page: Page) => Promise<void>
 }
 
 const prompt = 'a red apple on a blue background'
 
-async function write(page: Page): Promise<void> {
-  await page.getByLabel('Prompt', { exact: true }).fill(prompt)
+async function write(page: Page, words = prompt): Promise<void> {
+  await page.getByLabel('Prompt', { exact: true }).fill(words)
 }
 
-async function run(page: Page): Promise<void> {
-  await write(page)
+async function run(page: Page, words = prompt): Promise<void> {
+  await write(page, words)
   await page.getByRole('button', { name: 'Generate' }).click()
 }
 
-async function made(page: Page): Promise<void> {
-  await run(page)
-  await page.getByRole('img', { name: prompt }).first().waitFor({ timeout: 120_000 })
+/** Until the picture is there, and kept. */
+async function made(page: Page, words = prompt): Promise<void> {
+  await run(page, words)
+  await page.getByRole('img', { name: words }).first().waitFor({ timeout: 120_000 })
   await page
-    .getByRole('button', { name: `Open: ${prompt}` })
+    .getByRole('button', { name: `Open: ${words}` })
     .first()
     .waitFor()
 }
 
+const others = [
+  'a yellow banana on a white background',
+  'a green cactus on a black background',
+  'a blue fish on a white background',
+]
+
+/** A gallery of four, made one after the other. */
+async function gallery(page: Page): Promise<void> {
+  for (const words of others) await made(page, words)
+  await made(page)
+}
+
+async function compare(page: Page): Promise<void> {
+  await gallery(page)
+  for (const words of [prompt, others[0]]) await page.getByLabel(`Compare: ${words}`).check()
+  await page.getByRole('button', { name: 'Compare two' }).click()
+}
+
 const wide = { width: 1280, height: 900 }
+const full = { width: 3840, height: 2160 }
 const narrow = { width: 360, height: 740 }
 
 const shots: readonly Shot[] = [
@@ -75,6 +97,38 @@ const shots: readonly Shot[] = [
   { name: 'done-light', ...wide, reach: made },
   { name: 'done-dark', ...wide, dark: true, reach: made },
   { name: 'done-360', ...narrow, reach: made },
+  { name: 'done-4k', ...full, reach: gallery },
+  { name: 'gallery-light', ...wide, reach: gallery, whole: true },
+  { name: 'gallery-dark', ...wide, dark: true, reach: gallery, whole: true },
+  { name: 'compare-light', ...wide, reach: compare },
+  {
+    name: 'settings-light',
+    ...wide,
+    reach: async (page) => {
+      await write(page)
+      await page.getByText('Settings', { exact: true }).click()
+    },
+  },
+  {
+    name: 'start-picture-light',
+    ...wide,
+    reach: async (page) => {
+      await made(page)
+      await page.evaluate(() => {
+        const box = document.querySelector('aquatint-prompt')
+        if (box !== null) box.startImage = box.value
+      })
+      await page.getByRole('slider').waitFor()
+    },
+  },
+  {
+    name: 'machine-light',
+    ...wide,
+    reach: async (page) => {
+      await page.getByRole('button', { name: 'This machine' }).click()
+      await page.getByRole('dialog').waitFor()
+    },
+  },
   {
     name: 'error-light',
     ...wide,
@@ -125,7 +179,7 @@ export async function main(args: readonly string[]): Promise<void> {
   try {
     for (const shot of shots) {
       if (only.length > 0 && !only.some((part) => shot.name.includes(part))) continue
-      const { name, width, height, dark = false, query = {}, slow, reach } = shot
+      const { name, width, height, dark = false, query = {}, slow, whole = width === narrow.width, reach } = shot
       server.setFaults(slow === undefined ? {} : { bytesPerSecond: slow })
       const context = await browser.newContext({
         viewport: { width, height },
@@ -141,7 +195,7 @@ export async function main(args: readonly string[]): Promise<void> {
       // Above all: no scrolling to what was pressed, and no hover.
       await page.mouse.move(0, 0)
       await page.evaluate(() => window.scrollTo(0, 0))
-      await page.screenshot({ path: join(folder, `${name}.jpg`), type: 'jpeg', quality: 80, fullPage: width === narrow.width })
+      await page.screenshot({ path: join(folder, `${name}.jpg`), type: 'jpeg', quality: 80, fullPage: whole })
       await context.close()
       console.log(name)
     }

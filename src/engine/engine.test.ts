@@ -25,6 +25,7 @@ const info: PipelineInfo = {
   components: {},
   defaults: { width: 8, height: 8, numInferenceSteps: 2, guidanceScale: 7.5 },
   scheduler: { className: 'DDIMScheduler', config: {} },
+  imageToImage: true,
 }
 const result = (seed: number): GenerateResult => ({
   images: [{ width: 1, height: 1, data: Uint8ClampedArray.of(1, 2, 3, 255) }],

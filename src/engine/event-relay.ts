@@ -77,6 +77,7 @@ function subject(event: EngineEvent): string | undefined {
   if (event.type === 'step') return undefined
   const { progress } = event
   if (progress.type === 'file') return `file ${progress.component} ${progress.file.path}`
-  if (progress.type === 'weights') return `weights ${progress.component}`
+  // That a component begins is news of its own: a small one would else be there before anyone heard.
+  if (progress.type === 'weights') return progress.loaded === 0 ? undefined : `weights ${progress.component}`
   return progress.type === 'memory' ? 'memory' : undefined
 }

@@ -77,6 +77,11 @@ export class ComponentHost {
     return this.#offload
   }
 
+  /** Bytes that is planned within, where there is a budget or a guess at one. */
+  get memoryBudget(): number | undefined {
+    return this.#budget
+  }
+
   #component(network: Network, variant: GraphVariant, shapes: Shapes): Component {
     const { skipLayers, ...other } = variant
     const key = `${network.name} ${JSON.stringify(other)}`

@@ -166,6 +166,8 @@ export function describePipeline(
     ),
     defaults,
     scheduler,
+    memoryBudget: host.memoryBudget,
+    imageToImage: [...(parts.networks.get('vae')?.table.keys() ?? [])].some((name) => name.startsWith('encoder.')),
   }
 }
 

@@ -142,7 +142,7 @@ export interface ComponentOptions {
 
 export interface LoadOptions {
   readonly signal?: AbortSignal | undefined
-  /** Bytes of weights in place so far, and in all. */
+  /** Bytes of weights in place so far, and in all: 0 when it begins. */
   readonly onProgress?: ((loaded: number, total: number) => void) | undefined
 }
 

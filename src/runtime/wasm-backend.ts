@@ -44,6 +44,7 @@ export class WasmBackend implements Backend {
     this.#device.assertUsable()
     await this.unload()
     let loaded = 0
+    onProgress?.(0, total)
     try {
       for (const stage of graph.stages) {
         throwIfAborted(signal)

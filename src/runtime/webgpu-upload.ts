@@ -54,6 +54,7 @@ async function fill(
   const total = wanted.reduce((sum, { bytes }) => sum + bytes, 0)
   let loaded = 0
   let queued = 0
+  if (total > 0) onProgress?.(0, total)
   await streamWeights(
     wanted,
     async ({ wanted: { key }, byteOffset, bytes }) => {

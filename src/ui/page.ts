@@ -9,7 +9,6 @@ import { bundledSettings } from './page/bundled-settings.js'
 import { openModels } from './page/models-panel.js'
 import { bundledModel, modelOptions } from './page/known-models.js'
 import { startTheme } from './page/theme.js'
-import { h } from './parts/dom.js'
 
 const byId = (id: string): HTMLElement => {
   const element = document.getElementById(id)
@@ -20,6 +19,7 @@ const byId = (id: string): HTMLElement => {
 const box = document.querySelector('aquatint-prompt')
 if (box === null) throw new TypeError('The page has no prompt box')
 const notes = byId('notes')
+const dropped = byId('dropped')
 
 const address = readAddress(new URL(location.href))
 box.loadOptions = address.loadOptions
@@ -30,8 +30,9 @@ box.addEventListener('modelchange', ({ detail: model }) => {
 })
 
 const gallery = new Gallery(byId('gallery'), {
-  onReuse: (settings) => {
+  onReuse: ({ settings, startImage = null }) => {
     box.restore(settings)
+    box.startImage = startImage
     box.focus()
     box.scrollIntoView()
   },
@@ -40,10 +41,13 @@ const gallery = new Gallery(byId('gallery'), {
 box.addEventListener('image', ({ detail }) => void gallery.keep(detail))
 
 startTheme(byId('theme'), () => box.redraw())
-startDrop(
-  (settings) => box.restore(settings),
-  (text) => notes.append(h('p', { class: 'note' }, text)),
-)
+startDrop({
+  onSettings: (settings) => box.restore(settings),
+  onPicture: (file) => {
+    box.startImage = file
+  },
+  say: (text) => dropped.replaceChildren(text),
+})
 byId('open-models').addEventListener('click', () => openModels())
 byId('open-machine').addEventListener('click', () => void openMachine())
 

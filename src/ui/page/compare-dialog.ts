@@ -31,7 +31,8 @@ export function openCompare(left: Side, right: Side): void {
     'aria-label': 'Where the right picture begins, in percent',
   })
   split.addEventListener('input', () => pair.style.setProperty('--split', `${split.value}%`))
-  const content = h('div', { class: 'picture' }, pair, split, differences(left.entry, right.entry))
+  const pictures = h('div', { class: 'pictures' }, pair, split)
+  const content = h('div', { class: 'picture-view' }, pictures, differences(left.entry, right.entry))
   openDialog('Compare', content, { wide: true, onClose: () => urls.forEach((url) => URL.revokeObjectURL(url)) })
 }
 

@@ -1,10 +1,17 @@
-/** A PNG dropped on the page, or pasted, gives its settings back. */
+/** A picture dropped on the page, or pasted: one that was saved here gives its settings back, any other is what a run starts from. */
 
 import { isAquatintError, readPngText } from '../../index.js'
 import { fromPngText, type PromptSettings } from '../prompt/settings.js'
 
-/** Listens. `onSettings` gets what a picture holds, `onProblem` why there is nothing. */
-export function startDrop(onSettings: (settings: Partial<PromptSettings>) => void, onProblem: (text: string) => void): void {
+/** What becomes of a file. */
+export interface DropActions {
+  readonly onSettings: (settings: Partial<PromptSettings>) => void
+  readonly onPicture: (picture: File) => void
+  readonly say: (text: string) => void
+}
+
+/** Listens. */
+export function startDrop(actions: DropActions): void {
   const root = document.documentElement
   root.addEventListener('dragover', (event) => {
     if (!holdsFile(event)) return
@@ -16,25 +23,32 @@ export function startDrop(onSettings: (settings: Partial<PromptSettings>) => voi
   })
   root.addEventListener('drop', (event) => {
     root.classList.remove('dropping')
-    if (!holdsFile(event)) return
+    const file = event.dataTransfer?.files[0]
+    // Whatever was dropped where it has a use of its own has been taken there.
+    if (event.defaultPrevented || file === undefined) return
     event.preventDefault()
-    void take(event.dataTransfer?.files[0])
+    void take(file, actions)
   })
   root.addEventListener('paste', (event) => {
     const file = event.clipboardData?.files[0]
-    if (file !== undefined) void take(file)
+    if (!event.defaultPrevented && file !== undefined) void take(file, actions)
   })
+}
 
-  async function take(file: File | undefined): Promise<void> {
-    if (file === undefined) return
-    try {
-      const settings = fromPngText(await readPngText(file))
-      if (settings === undefined)
-        onProblem(`${file.name} holds no settings of Aquatint’s. Pictures saved here do, unless a site has re-encoded them.`)
-      else onSettings(settings)
-    } catch (error) {
-      onProblem(isAquatintError(error) ? `${file.name}: ${error.message}` : `${file.name} could not be read.`)
-    }
+async function take(file: File, { onSettings, onPicture, say }: DropActions): Promise<void> {
+  try {
+    const settings = file.type === 'image/png' || file.name.endsWith('.png') ? fromPngText(await readPngText(file)) : undefined
+    if (settings !== undefined) {
+      onSettings(settings)
+      say(`The settings of ${file.name} are back.`)
+    } else if (file.type.startsWith('image/')) {
+      const decoded = await createImageBitmap(file)
+      decoded.close()
+      onPicture(file)
+      say(`${file.name} is the picture to start from.`)
+    } else say(`${file.name} is no picture.`)
+  } catch (error) {
+    say(isAquatintError(error) ? `${file.name}: ${error.message}` : `${file.name} could not be read.`)
   }
 }
 

@@ -11,6 +11,8 @@ export interface GalleryEntry {
   readonly width: number
   readonly height: number
   readonly settings: PromptSettings
+  /** The picture that the run started from. */
+  readonly startImage?: Blob | undefined
 }
 
 /** The gallery's database. */

@@ -4,6 +4,7 @@ import type { ImageDetail } from '../element.js'
 import { h, setText } from '../parts/dom.js'
 import { openCompare } from './compare-dialog.js'
 import { GalleryStore, type GalleryEntry } from './gallery-store.js'
+import { glideAside } from './glide.js'
 import { openPicture, type PictureActions } from './picture-dialog.js'
 
 /** Pictures shown at first, and more with each press of the button. */
@@ -11,22 +12,25 @@ const pageSize = 24
 
 /** The section, and what fills it. */
 export class Gallery {
-  readonly #section: HTMLElement
   readonly #store: GalleryStore
   readonly #actions: Omit<PictureActions, 'onDelete'>
   readonly #list = h('ul', { class: 'prints' })
   readonly #more = h('button', { type: 'button', class: 'more' }, 'Show more')
   readonly #compare = h('button', { type: 'button' }, 'Compare two')
+  readonly #empty = h('p', { class: 'gallery-empty' }, 'Pictures you make are kept here, in this browser, with what made them.')
+  readonly #hint = h('span', { class: 'hint' }, 'Tick two to compare them.')
   readonly #problem = h('p', { class: 'note', role: 'status' })
   readonly #chosen = new Map<number, GalleryEntry>()
   #oldest = Infinity
 
   constructor(section: HTMLElement, actions: Omit<PictureActions, 'onDelete'>, store = new GalleryStore()) {
-    this.#section = section
     this.#actions = actions
     this.#store = store
     this.#problem.hidden = true
+    this.#more.hidden = true
     this.#compare.disabled = true
+    this.#compare.hidden = true
+    this.#hint.hidden = true
     this.#compare.addEventListener('click', () => void this.#openCompare())
     this.#more.addEventListener('click', () => void this.#tell(() => this.#showMore()))
     section.append(
@@ -34,9 +38,10 @@ export class Gallery {
         'div',
         { class: 'section-head' },
         h('h2', { id: 'gallery-title' }, 'Earlier pictures'),
-        h('div', { class: 'tools' }, this.#compare),
+        h('div', { class: 'tools' }, this.#hint, this.#compare),
       ),
       this.#problem,
+      this.#empty,
       this.#list,
       this.#more,
     )
@@ -48,15 +53,16 @@ export class Gallery {
   }
 
   /** Keeps what a run made. */
-  async keep({ images, files, settings }: ImageDetail): Promise<void> {
+  async keep({ images, files, settings, startImage }: ImageDetail): Promise<void> {
     await this.#tell(async () => {
       for (const [index, file] of files.entries()) {
         const { width = 0, height = 0 } = images[index] ?? {}
-        const entry = await this.#store.add({ createdAt: Date.now(), name: file.name, width, height, settings }, file)
-        this.#list.prepend(this.#item(entry, file))
+        const made = { createdAt: Date.now(), name: file.name, width, height, settings }
+        const entry = await this.#store.add(startImage === null ? made : { ...made, startImage }, file)
+        glideAside(this.#list, () => this.#list.prepend(this.#item(entry, file)))
         this.#oldest = Math.min(this.#oldest, entry.id)
       }
-      this.#section.hidden = false
+      this.#drawState()
     })
   }
 
@@ -67,7 +73,7 @@ export class Gallery {
       this.#oldest = entry.id
     }
     this.#more.hidden = entries.length <= pageSize
-    this.#section.hidden = this.#list.childElementCount === 0
+    this.#drawState()
   }
 
   #item(entry: GalleryEntry, file: Blob | undefined): HTMLElement {
@@ -92,7 +98,7 @@ export class Gallery {
         image,
       ),
       h('p', { class: 'caption', 'aria-hidden': 'true' }, prompt),
-      h('label', {}, choose, 'Compare'),
+      h('label', {}, choose),
     )
     return item
   }
@@ -110,11 +116,20 @@ export class Gallery {
             // It may not have been scrolled to and loaded.
             URL.revokeObjectURL(item.querySelector('img')?.src ?? '')
             item.remove()
-            this.#section.hidden = this.#list.childElementCount === 0
+            this.#drawState()
           })
         },
       })
     })
+  }
+
+  /** One picture cannot be compared, and none is told. */
+  #drawState(): void {
+    const count = this.#list.childElementCount
+    this.#empty.hidden = count > 0
+    this.#compare.hidden = count < 2
+    this.#hint.hidden = count < 2
+    this.#list.classList.toggle('single', count < 2)
   }
 
   #choose(entry: GalleryEntry, chosen: boolean): void {
@@ -154,7 +169,6 @@ export class Gallery {
           : `The gallery does not work here, so save what you want to keep as a PNG. (${why})`,
       )
       this.#problem.hidden = false
-      this.#section.hidden = false
     }
   }
 }

@@ -1,7 +1,8 @@
 /** One picture large, with what made it and what can be done with it. */
 
-import type { PromptSettings } from '../element.js'
 import { h, setText } from '../parts/dom.js'
+import { saveFile } from '../prompt/image-detail.js'
+import type { PromptSettings } from '../element.js'
 import { openDialog } from './dialog.js'
 import type { GalleryEntry } from './gallery-store.js'
 import { settingRows } from './setting-rows.js'
@@ -9,7 +10,7 @@ import { settingRows } from './setting-rows.js'
 /** What the page does for the dialog's buttons. */
 export interface PictureActions {
   /** Puts the settings into the prompt box. */
-  readonly onReuse: (settings: PromptSettings) => void
+  readonly onReuse: (entry: GalleryEntry) => void
   /** A link to the page that holds the settings. */
   readonly link: (settings: PromptSettings) => string
   readonly onDelete: () => void
@@ -19,39 +20,48 @@ export interface PictureActions {
 export function openPicture(entry: GalleryEntry, file: Blob, { onReuse, link, onDelete }: PictureActions): void {
   const { settings } = entry
   const url = URL.createObjectURL(file)
-  const said = h('p', { role: 'status' })
-  const say = (text: string) => setText(said, text)
+  const said = h('p', { role: 'status', class: 'said' })
   const copied = (promise: Promise<void>, what: string) => {
     promise.then(
-      () => say(`${what} copied.`),
-      () => say('The browser did not allow copying.'),
+      () => setText(said, `${what} copied.`),
+      () => setText(said, 'The browser did not allow copying.'),
     )
   }
+  const made = new Date(entry.createdAt).toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'short' })
+  const rows = [...settingRows(settings), ['Made', made]] as const
   const content = h(
     'div',
-    { class: 'picture' },
+    { class: 'picture-view' },
     h('img', { src: url, alt: `Picture for: ${settings.prompt}`, width: entry.width, height: entry.height }),
     h(
       'div',
-      { class: 'tools' },
-      h('button', { type: 'button', onclick: () => reuse() }, 'Use these settings'),
-      h('a', { href: url, download: entry.name, class: 'button' }, 'Save PNG'),
-      h('button', { type: 'button', onclick: () => copied(copyPicture(file), 'Picture') }, 'Copy picture'),
-      h('button', { type: 'button', onclick: () => copied(navigator.clipboard.writeText(link(settings)), 'Link') }, 'Copy link'),
-      h('button', { type: 'button', onclick: () => remove() }, 'Delete'),
+      { class: 'about' },
+      h('dl', { class: 'facts' }, ...rows.flatMap(([name, value]) => [h('dt', {}, name), h('dd', {}, value)])),
+      h(
+        'div',
+        { class: 'tools' },
+        button('Save PNG', () => saveFile(new File([file], entry.name, { type: file.type })), 'primary'),
+        button('Use these settings', () => reuse()),
+        button('Copy picture', () => copied(copyPicture(file), 'Picture')),
+        button('Copy link', () => copied(navigator.clipboard.writeText(link(settings)), 'Link')),
+        button('Delete', () => remove(), 'danger'),
+      ),
+      said,
     ),
-    said,
-    h('dl', { class: 'facts' }, ...settingRows(settings).flatMap(([name, value]) => [h('dt', {}, name), h('dd', {}, value)])),
   )
   const dialog = openDialog('Picture', content, { wide: true, onClose: () => URL.revokeObjectURL(url) })
   const reuse = () => {
     dialog.close()
-    onReuse(settings)
+    onReuse(entry)
   }
   const remove = () => {
     dialog.close()
     onDelete()
   }
+}
+
+function button(text: string, onclick: () => void, className = ''): HTMLElement {
+  return h('button', { type: 'button', onclick, class: className }, text)
 }
 
 async function copyPicture(file: Blob): Promise<void> {

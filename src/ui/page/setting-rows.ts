@@ -1,17 +1,21 @@
 /** Settings as rows of a name and a value, for people. */
 
-import { numberNames, numberRules, schedulerNames } from '../prompt/settings.js'
+import { numberRules, schedulerNames, type NumberName } from '../prompt/settings.js'
 import type { PromptSettings } from '../element.js'
 
-/** The rows, without those that are not set. */
+const plainNumbers: readonly NumberName[] = ['numInferenceSteps', 'guidanceScale', 'seed', 'strength']
+
+/** The rows, without those that are not set. A revision that is no commit says nothing. */
 export function settingRows(settings: PromptSettings): readonly (readonly [name: string, value: string])[] {
+  const { width, height, revision = '', scheduler } = settings
   const rows: (readonly [string, string | undefined])[] = [
     ['Prompt', settings.prompt],
     ['Negative prompt', settings.negativePrompt],
     ['Model', settings.model],
-    ['Revision', settings.revision],
-    ...numberNames.map((name) => [numberRules[name].label, settings[name]?.toString()] as const),
-    ['Scheduler', settings.scheduler === undefined ? undefined : (schedulerNames[settings.scheduler] ?? settings.scheduler)],
+    ['Commit', /^[0-9a-f]{40}$/.test(revision) ? revision : undefined],
+    ['Size', width === undefined || height === undefined ? undefined : `${width} × ${height}`],
+    ...plainNumbers.map((name) => [numberRules[name].label, settings[name]?.toString()] as const),
+    ['Scheduler', scheduler === undefined ? undefined : (schedulerNames[scheduler] ?? scheduler)],
   ]
   return rows.filter((row): row is [string, string] => row[1] !== undefined && row[1] !== '')
 }

@@ -1,8 +1,11 @@
-/** Draws an activity: the headline, its numbers, four stages with a bar, the files, the memory account. Keeps its height. */
+/**
+ * Draws an activity: the headline, its numbers, four stages with a bar; and its account, which is the memory and the files. Both keep
+ * their height.
+ */
 
 import { h, setText } from '../parts/dom.js'
 import { fraction, type Activity } from './activity.js'
-import { componentName, details, fileState, headline, memoryLine } from './activity-words.js'
+import { componentName, details, fileState, headline, memoryNumbers, memoryPlace } from './activity-words.js'
 
 const stages = [
   { name: 'Download', phases: ['resolving', 'downloading', 'ready'] },
@@ -32,46 +35,70 @@ export class ActivityView {
   readonly #fileRows = new Map<string, { row: HTMLElement; state: HTMLElement; fill: HTMLElement }>()
   readonly #fileList = h('ul')
   readonly #fileSummary = h('summary')
-  readonly #memory = h('p', { class: 'memory', part: 'memory' })
+  readonly #live = h('span', { class: 'fill' })
+  readonly #peak = h('span', { class: 'fill peak' })
+  readonly #gauge = h('span', { class: 'track', 'aria-hidden': 'true' }, this.#peak, this.#live)
+  readonly #memoryPlace = h('p', { class: 'place' })
+  readonly #memoryNumbers = h('p', { class: 'numbers' })
+  readonly #memory = h('div', { class: 'memory', part: 'memory' }, this.#gauge, this.#memoryNumbers, this.#memoryPlace)
+  /** What is on the device, and the files: beside or below the rest, as there is room. */
+  readonly account = h('section', { class: 'account', 'aria-label': 'Memory and files' }, this.#memory, this.#files)
   #stage = -1
+  /** The stages that the last run has done, should it end now. */
+  #reached = -1
 
   constructor() {
     this.#bar.append(h('ol', { class: 'stages', 'aria-hidden': 'true' }, ...this.#stages.map(({ item }) => item)))
     this.#files.append(this.#fileSummary, this.#fileList)
-    this.#files.hidden = true
     this.element = h(
       'section',
       { class: 'activity', part: 'activity', 'aria-label': 'What is going on' },
-      h('div', { class: 'line' }, this.#headline, this.#details),
+      this.#headline,
+      this.#details,
       this.#bar,
-      this.#files,
-      this.#memory,
       this.#spoken,
     )
   }
 
-  /** Draws. `message` stands in for the headline when nothing is going on. */
-  update(activity: Activity, message = ''): void {
-    const title = headline(activity) || message
+  /** Draws. `message` and `more` stand in for the headline and its numbers when nothing is going on. */
+  update(activity: Activity, message = '', more = ''): void {
+    const busy = activity.phase !== 'idle'
+    const title = busy ? headline(activity) : message
     setText(this.#headline, title)
-    setText(this.#details, details(activity))
+    setText(this.#details, busy ? details(activity) : more)
     // Said aloud by stage, not by step or byte: the bar's value is there for whoever asks.
     setText(this.#spoken, title.replace(/ · step .*/, ''))
     this.element.classList.toggle('idle', activity.phase === 'idle')
     this.#drawStages(activity)
     this.#drawFiles(activity)
-    setText(this.#memory, memoryLine(activity))
+    this.#drawMemory(activity)
+  }
+
+  #drawMemory(activity: Activity): void {
+    const { memory, device } = activity
+    this.#memory.classList.toggle('none', memory === undefined)
+    setText(this.#memoryPlace, memoryPlace(activity))
+    setText(this.#memoryNumbers, memoryNumbers(activity))
+    const budget = device?.budget
+    this.#gauge.classList.toggle('none', budget === undefined)
+    if (memory === undefined || budget === undefined) return
+    const whole = Math.max(budget, memory.peak)
+    this.#live.style.setProperty('scale', `${memory.live / whole} 1`)
+    this.#peak.style.setProperty('scale', `${memory.peak / whole} 1`)
   }
 
   #drawStages(activity: Activity): void {
     const { phase } = activity
     const found = stages.findIndex(({ phases }) => (phases as readonly string[]).includes(phase))
-    if (phase === 'idle' || phase === 'starting') this.#stage = -1
+    // What was reached stays to be seen after the end; what was broken off does not.
+    if (phase === 'idle') this.#stage = this.#reached
+    else if (phase === 'starting') this.#stage = -1
     else if (phase === 'complete') this.#stage = stages.length
     else if (found >= 0) this.#stage = found
+    this.#reached = phase === 'complete' || phase === 'idle' ? this.#stage : phase === 'ready' ? 1 : -1
     const part = fraction(activity)
     this.#stages.forEach(({ item, fill }, index) => {
-      const here = index === this.#stage
+      const here = phase !== 'idle' && index === this.#stage
       item.classList.toggle('here', here)
       item.classList.toggle('waiting', here && part === undefined)
       fill.style.setProperty('scale', `${index < this.#stage ? 1 : here ? (part ?? 0) : 0} 1`)
@@ -85,7 +112,7 @@ export class ActivityView {
   }
 
   #drawFiles({ files }: Activity): void {
-    this.#files.hidden = files.size === 0
+    this.#files.classList.toggle('none', files.size === 0)
     if (files.size < this.#fileRows.size) {
       this.#fileRows.clear()
       this.#fileList.replaceChildren()

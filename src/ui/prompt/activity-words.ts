@@ -64,7 +64,7 @@ function downloadDetails(activity: Activity): string {
   if (speed !== undefined && loaded < total) {
     parts.push(`${formatBytes(speed)}/s`, `${formatTimeLeft((total - loaded) / speed)} left`)
   }
-  if (cached > 0) parts.push(cached === total ? 'all from this disk' : `${formatBytes(cached)} were here already`)
+  if (cached > 0) parts.push(cached === total ? 'all from this disk' : `${formatBytes(cached)} cached`)
   return parts.join(' · ')
 }
 
@@ -76,19 +76,38 @@ export function fileState({ phase, loaded, total, cached }: FileActivity): strin
   return cached === total ? `${formatBytes(total)}, cached` : formatBytes(total)
 }
 
-/** The memory account in a line: what is on the device, bytes now and at most. */
-export function memoryLine({ memory }: Activity): string {
+/** Which components are on the device now. */
+export function memoryPlace({ memory, device }: Activity): string {
   if (memory === undefined) return ''
   const there = Object.entries(memory.components).filter(([, { weights, activations }]) => weights + activations > 0)
   const names = there.map(([name]) => componentName(name)).join(', ')
-  return `${names === '' ? 'Nothing' : names} on the device · ${formatBytes(memory.live)} now · ${formatBytes(memory.peak)} at most`
+  return `${device?.kind === 'wasm' ? 'In memory' : 'On the GPU'}: ${names === '' ? 'nothing' : names}`
 }
 
-/** Phase times of a finished run, such as `encode 0.2 s · denoise 31 s · decode 1.2 s`. */
-export function timingsLine(timings: Readonly<Record<string, number>>): string {
-  return Object.entries(timings)
-    .map(([name, seconds]) => `${name} ${formatSeconds(seconds, true)}`)
-    .join(' · ')
+/** Bytes there now, at most so far, and the budget. */
+export function memoryNumbers({ memory, device }: Activity): string {
+  if (memory === undefined) return ''
+  const parts = [`${formatBytes(memory.live)} now`, `${formatBytes(memory.peak)} at most`]
+  if (device?.budget !== undefined) parts.push(`budget ${formatBytes(device.budget)}`)
+  return parts.join(' · ')
+}
+
+/** What is said while nothing goes on: a headline and a line with it. */
+export type IdleWords = readonly [headline: string, more: string]
+
+const keys = 'Ctrl-Enter generates, Esc cancels'
+export const restingWords: IdleWords = ['', keys]
+export const readyWords: IdleWords = ['Ready', keys]
+export const cancelledWords: IdleWords = ['Cancelled', 'What was downloaded is kept']
+
+/** A finished run: its time, and its phases', such as `encode 0.2 s · denoise 31 s · decode 1.2 s`. */
+export function doneWords(timings: Readonly<Record<string, number>>): IdleWords {
+  const phases = Object.entries(timings)
+  const seconds = phases.reduce((sum, [, part]) => sum + part, 0)
+  return [
+    `Done in ${formatSeconds(seconds, true)}`,
+    phases.map(([name, part]) => `${name} ${formatSeconds(part, true)}`).join(' · '),
+  ]
 }
 
 function anyDownloading({ files }: Activity): boolean {

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import type { FileProgress, PipelineProgress } from '../../index.js'
 import { advance, advanceStep, downloadSpeed, fraction, idle, start, stepsTimeLeft, type Activity } from './activity.js'
-import { details, fileState, headline, memoryLine } from './activity-words.js'
+import { details, fileState, headline, memoryNumbers, memoryPlace } from './activity-words.js'
 
 const file = (path: string, loaded: number, more: Partial<FileProgress> = {}): PipelineProgress => ({
   type: 'file',
@@ -34,7 +34,7 @@ test('a download shows bytes, speed and time left over all files', () => {
 test('bytes from the cache do not count as speed', () => {
   const activity = after(downloading, file('a', 0), file('a', 90_000_000, { cached: 90_000_000 }))
   expect(downloadSpeed(activity)).toBeUndefined()
-  expect(details(activity)).toBe('90 of 100 MB · 90.0 MB were here already')
+  expect(details(activity)).toBe('90 of 100 MB · 90.0 MB cached')
   const whole = after(downloading, file('a', 100_000_000, { cached: 100_000_000, phase: 'complete' }))
   expect(details(whole)).toBe('100 of 100 MB · all from this disk')
 })
@@ -90,7 +90,11 @@ test('the memory account stays after the run', () => {
       devices: {},
     },
   })
-  expect(memoryLine(idle(activity))).toBe('UNet on the device · 3.00 MB now · 5.00 MB at most')
+  expect(memoryPlace(idle(activity))).toBe('On the GPU: UNet')
+  expect(memoryNumbers(idle(activity))).toBe('3.00 MB now · 5.00 MB at most')
+  const within = { ...activity, device: { kind: 'webgpu', budget: 6e9 } } as const
+  expect(memoryNumbers(idle(within))).toBe('3.00 MB now · 5.00 MB at most · budget 6.00 GB')
+  expect(memoryPlace({ ...activity, device: { kind: 'wasm', budget: undefined } })).toBe('In memory: UNet')
 })
 
 test('a warning is kept once', () => {

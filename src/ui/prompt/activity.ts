@@ -3,7 +3,15 @@
  * out. The words and the drawing are `activity-view.ts`'s.
  */
 
-import type { FileProgress, MemorySnapshot, PipelinePhase, PipelineProgress, StepInfo } from '../../index.js'
+import type {
+  DeviceKind,
+  FileProgress,
+  MemorySnapshot,
+  PipelineInfo,
+  PipelinePhase,
+  PipelineProgress,
+  StepInfo,
+} from '../../index.js'
 
 /** A file of a component, as far as it is here. */
 export interface FileActivity extends FileProgress {
@@ -30,12 +38,20 @@ export interface Activity {
   readonly weights?: { readonly component: string; readonly loaded: number; readonly total: number } | undefined
   readonly step?: { readonly done: number; readonly total: number; readonly firstAt: number; readonly lastAt: number } | undefined
   readonly memory?: MemorySnapshot | undefined
+  /** What the memory is counted on, and the bytes to stay within, where there are any. */
+  readonly device?: { readonly kind: DeviceKind; readonly budget: number | undefined } | undefined
   readonly warnings: readonly string[]
 }
 
 /** Nothing going on; what the last run left of the memory account stays. */
 export function idle(previous?: Activity): Activity {
-  return { phase: 'idle', startedAt: 0, files: new Map(), samples: [], warnings: [], memory: previous?.memory }
+  const { memory, device } = previous ?? {}
+  return { phase: 'idle', startedAt: 0, files: new Map(), samples: [], warnings: [], memory, device }
+}
+
+/** A pipeline is there, with its device; what an earlier one held is not. */
+export function loaded(activity: Activity, { device, memoryBudget }: PipelineInfo): Activity {
+  return { ...activity, memory: undefined, device: { kind: device.kind, budget: memoryBudget } }
 }
 
 /** A load or generation begins. */

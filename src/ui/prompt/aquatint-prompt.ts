@@ -11,23 +11,19 @@ import {
   type PipelineInfo,
   type RepositoryReference,
 } from '../../index.js'
-import { h, sheet } from '../parts/dom.js'
-import { timingsLine } from './activity-words.js'
+import { cancelledWords, doneWords, readyWords, restingWords, type IdleWords } from './activity-words.js'
 import { ActivityView } from './activity-view.js'
 import { loadOptionsFromAttributes, observedAttributes, settingFromAttribute, takeEarlyProperties } from './attributes.js'
 import { FormView } from './form-view.js'
 import { createImageDetail, imageActions, type ImageDetail } from './image-detail.js'
+import { attachBox } from './box-root.js'
 import type { ModelOption } from './model-field.js'
 import { Notice } from './notice.js'
 import { Plate } from './plate.js'
 import type { AquatintPromptEvents } from './prompt-events.js'
 import { Runner, type RunnerState } from './runner.js'
 import { emptySettings, toGenerateOptions, type PromptSettings } from './settings.js'
-import activityCss from './styles/activity.css?inline'
-import formCss from './styles/form.css?inline'
-import layoutCss from './styles/layout.css?inline'
-import plateCss from './styles/plate.css?inline'
-import tokensCss from './styles/tokens.css?inline'
+import { startOptions } from './start-pixels.js'
 
 /** The prompt box. See docs/embedding.md. */
 export class AquatintPrompt extends HTMLElement {
@@ -35,7 +31,6 @@ export class AquatintPrompt extends HTMLElement {
   static readonly formAssociated = true
   /** The attributes that set something while they change. */
   static readonly observedAttributes = observedAttributes
-  static #sheets: readonly CSSStyleSheet[] | undefined
 
   readonly #internals = this.attachInternals()
   readonly #form = new FormView(
@@ -49,38 +44,34 @@ export class AquatintPrompt extends HTMLElement {
   #loadOptions: LoadPipelineOptions = {}
   #value: File | null = null
   #images: readonly GeneratedImage[] = []
-  #message = ''
+  #message: IdleWords = restingWords
+  /** Calls of `generate` that have not ended. */
+  #wanted = 0
 
   /** As `document.createElement('aquatint-prompt')`. */
   constructor() {
     super()
     this.#runner = new Runner({
       onState: (state) => this.#showState(state),
-      onActivity: (activity) => this.#activity.update(activity, this.#message),
-      onLoad: (info) => this.#loaded(info),
+      onActivity: (activity) => this.#activity.update(activity, ...this.#message),
+      onLoad: (info) => {
+        this.#form.setDefaults(info)
+        this.#emit('load', info)
+      },
       onProgress: (progress) => this.#emit('progress', progress),
       onStep: (step) => {
         if (step.preview !== undefined) this.#plate.showPreview(step.preview)
         this.#emit('step', step)
       },
     })
-    const root = this.attachShadow({ mode: 'open', delegatesFocus: true })
-    root.adoptedStyleSheets = [...(AquatintPrompt.#sheets ??= [tokensCss, layoutCss, formCss, activityCss, plateCss].map(sheet))]
-    root.append(
-      h(
-        'div',
-        { class: 'box', part: 'box' },
-        h('div', { class: 'controls' }, this.#form.element, this.#notice.element, this.#activity.element),
-        this.#plate.element,
-      ),
-    )
+    const root = attachBox(this, this.#form, this.#notice, this.#activity, this.#plate)
     this.#form.element.addEventListener('submit', (event) => {
       event.preventDefault()
       this.#try(() => this.generate())
     })
     this.#form.cancel.addEventListener('click', () => this.cancel())
     root.addEventListener('keydown', (event) => this.#onKey(event as KeyboardEvent))
-    this.#form.setBusy(false)
+    this.#form.setBusy(false, false)
     this.#form.setDefaults(undefined)
   }
 
@@ -110,6 +101,14 @@ export class AquatintPrompt extends HTMLElement {
   set settings(settings: Partial<PromptSettings>) {
     this.#form.write(settings)
     if (settings.model !== undefined) this.#modelChanged()
+  }
+
+  /** The picture that runs start from, or null: from the words alone. Files of any kind that the browser shows. */
+  get startImage(): Blob | null {
+    return this.#form.startPicture.value
+  }
+  set startImage(picture: Blob | null) {
+    this.#form.startPicture.value = picture
   }
 
   /** Models offered by name. */
@@ -213,14 +212,23 @@ export class AquatintPrompt extends HTMLElement {
       this.#notice.clear()
       const { settings } = this
       const model = this.#requireModel()
-      this.#message = ''
-      const output = await this.#runner.generate(model, this.loadOptions, settings.prompt, {
-        previewEvery: 1,
-        ...toGenerateOptions(settings),
-      })
-      const info = this.#runner.pipeline?.info
-      if (info === undefined) throw new DOMException('The model was let go.', 'AbortError')
-      return this.#show(await createImageDetail(output, settings, info))
+      const { startImage } = this
+      this.#message = restingWords
+      this.#wanted++
+      this.#drawButtons()
+      try {
+        const output = await this.#runner.generate(model, this.loadOptions, settings.prompt, async (info) => ({
+          previewEvery: 1,
+          ...toGenerateOptions(settings),
+          ...(await startOptions(startImage, settings, info)),
+        }))
+        const info = this.#runner.pipeline?.info
+        if (info === undefined) throw new DOMException('The model was let go.', 'AbortError')
+        return this.#show(await createImageDetail(output, settings, startImage, info))
+      } finally {
+        this.#wanted--
+        this.#drawButtons()
+      }
     })
   }
 
@@ -259,7 +267,6 @@ export class AquatintPrompt extends HTMLElement {
     takeEarlyProperties(this)
     this.#plate.drawEmpty()
     this.#validate()
-    this.#message = ''
     this.#showIdle()
   }
 
@@ -283,6 +290,7 @@ export class AquatintPrompt extends HTMLElement {
   formResetCallback(): void {
     this.cancel()
     this.#form.write(emptySettings)
+    this.startImage = null
     for (const name of observedAttributes) this.#form.write(settingFromAttribute(name, this.getAttribute(name)))
     this.#images = []
     this.#value = null
@@ -307,18 +315,12 @@ export class AquatintPrompt extends HTMLElement {
     this.#form.setLastSeed(detail.seed)
     this.#plate.showImages(detail.images, detail.settings.prompt, (index) => imageActions(detail, index))
     this.#notice.showWarnings(detail.warnings)
-    this.#message = `Done · ${timingsLine(detail.timings)}`
+    this.#message = doneWords(detail.timings)
     this.#showIdle()
     this.#saveState()
     this.#validate()
     this.#emit('image', detail)
     return detail
-  }
-
-  #loaded(info: PipelineInfo): void {
-    this.#form.setDefaults(info)
-    this.#plate.setSize(info.defaults.width, info.defaults.height)
-    this.#emit('load', info)
   }
 
   #modelChanged(): void {
@@ -329,18 +331,21 @@ export class AquatintPrompt extends HTMLElement {
   }
 
   #showState(state: RunnerState): void {
-    const busy = this.#runner.isBusy
-    this.#form.setBusy(busy)
+    this.#drawButtons()
     if (state === 'generating') this.#plate.begin()
     else this.#plate.end()
-    this.toggleAttribute('busy', busy)
-    if (state === 'ready' && this.#message === '') this.#message = 'Ready'
+    this.toggleAttribute('busy', this.#runner.isBusy)
+    if (state === 'ready' && this.#message === restingWords) this.#message = readyWords
     this.#showIdle()
     this.#emit('statechange', state)
   }
 
+  #drawButtons(): void {
+    this.#form.setBusy(this.#runner.isBusy, this.#wanted > 0)
+  }
+
   #showIdle(): void {
-    if (!this.#runner.isBusy) this.#activity.update(this.#runner.activity, this.#message)
+    if (!this.#runner.isBusy) this.#activity.update(this.#runner.activity, ...this.#message)
   }
 
   #onKey(event: KeyboardEvent): void {
@@ -358,9 +363,9 @@ export class AquatintPrompt extends HTMLElement {
     try {
       return await task()
     } catch (error) {
-      if (error instanceof DOMException && error.name === 'AbortError') this.#message = 'Cancelled'
+      if (error instanceof DOMException && error.name === 'AbortError') this.#message = cancelledWords
       else {
-        this.#message = ''
+        this.#message = restingWords
         this.#notice.showError(error, () => this.#try(() => this.generate()))
         this.#emit('error', error)
       }

@@ -29,7 +29,17 @@ export function settingFromAttribute(name: string, value: string | null): Partia
 }
 
 /** Properties that a page may set before the element's class is there to catch them. */
-const earlyProperties = ['prompt', 'settings', 'models', 'loadOptions', 'model', 'disabled', 'name', 'required'] as const
+const earlyProperties = [
+  'prompt',
+  'settings',
+  'models',
+  'loadOptions',
+  'model',
+  'disabled',
+  'name',
+  'required',
+  'startImage',
+] as const
 
 /** Hands the class what was set on the plain element before it was upgraded. */
 export function takeEarlyProperties(element: HTMLElement): void {

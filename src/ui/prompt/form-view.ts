@@ -3,7 +3,12 @@
 import type { PipelineInfo } from '../../index.js'
 import { h, setText } from '../parts/dom.js'
 import { ModelField } from './model-field.js'
+import { StartPicture } from './start-picture.js'
 import { numberNames, numberRules, parseNumber, schedulerNames, type NumberName, type PromptSettings } from './settings.js'
+
+/** The numbers with a field of text; the strength has its slider. */
+type FieldName = Exclude<NumberName, 'strength'>
+const fieldNames = numberNames.filter((name): name is FieldName => name !== 'strength')
 
 interface NumberField {
   readonly input: HTMLInputElement
@@ -14,11 +19,17 @@ interface NumberField {
 export class FormView {
   readonly element: HTMLFormElement
   readonly prompt = h('textarea', { id: 'prompt', part: 'prompt', rows: 4, placeholder: 'What should be in the picture?' })
-  readonly negativePrompt = h('textarea', { id: 'negative', part: 'negative-prompt', rows: 1, placeholder: 'What should not' })
+  readonly negativePrompt = h('textarea', {
+    id: 'negative',
+    part: 'negative-prompt',
+    rows: 1,
+    placeholder: 'What should not be in it',
+  })
   readonly model: ModelField
   readonly run = h('button', { type: 'submit', class: 'primary', part: 'run' }, 'Generate')
   readonly cancel = h('button', { type: 'button', part: 'cancel' }, 'Cancel')
-  readonly #numbers: Readonly<Record<NumberName, NumberField>>
+  readonly startPicture: StartPicture
+  readonly #numbers: Readonly<Record<FieldName, NumberField>>
   readonly #scheduler = h('select', { id: 'scheduler' }, h('option', { value: '' }, 'As the model says'))
   readonly #lock = h('button', { type: 'button', class: 'quiet', 'aria-pressed': 'false' }, 'Keep')
   readonly #summary = h('span', { class: 'summary-text' })
@@ -29,6 +40,7 @@ export class FormView {
   /** `onEdit`: the reader changed something; `onModel`: the model. */
   constructor(onEdit: () => void, onModel: () => void) {
     this.model = new ModelField(onModel)
+    this.startPicture = new StartPicture(onEdit)
     this.#numbers = {
       width: numberField('width'),
       height: numberField('height'),
@@ -61,6 +73,7 @@ export class FormView {
       h('slot', { name: 'header' }),
       h('div', { class: 'field' }, h('label', { for: 'prompt' }, 'Prompt'), this.prompt),
       h('div', { class: 'field' }, h('label', { for: 'negative' }, 'Negative prompt'), this.negativePrompt),
+      this.startPicture.element,
       h('slot', { name: 'inputs' }),
       this.model.element,
       this.#settings,
@@ -77,7 +90,7 @@ export class FormView {
   read(tell = false): PromptSettings | undefined {
     const numbers: Partial<Record<NumberName, number>> = {}
     let wrong: HTMLInputElement | undefined
-    for (const name of numberNames) {
+    for (const name of fieldNames) {
       const { input, error } = this.#numbers[name]
       const parsed = parseNumber(name, input.value)
       const problem = 'error' in parsed ? parsed.error : ''
@@ -97,12 +110,14 @@ export class FormView {
       return undefined
     }
     const negative = this.negativePrompt.value
+    const { strength } = this.startPicture
     return {
       model: this.model.value,
       prompt: this.prompt.value,
       ...(negative === '' ? {} : { negativePrompt: negative }),
       ...numbers,
       ...(this.#scheduler.value === '' ? {} : { scheduler: this.#scheduler.value }),
+      ...(strength === undefined ? {} : { strength }),
     }
   }
 
@@ -111,9 +126,10 @@ export class FormView {
     if (settings.prompt !== undefined) this.prompt.value = settings.prompt
     if ('negativePrompt' in settings) this.negativePrompt.value = settings.negativePrompt ?? ''
     if (settings.model !== undefined) this.model.value = settings.model
-    for (const name of numberNames) {
+    for (const name of fieldNames) {
       if (name in settings) this.#numbers[name].input.value = settings[name]?.toString() ?? ''
     }
+    if ('strength' in settings) this.startPicture.strength = settings.strength
     if ('scheduler' in settings) this.#scheduler.value = settings.scheduler ?? ''
     if ('seed' in settings) this.#lock.setAttribute('aria-pressed', String(settings.seed !== undefined))
     this.#drawSummary()
@@ -122,6 +138,7 @@ export class FormView {
   /** The loaded model's own values stand in the empty fields. */
   setDefaults(info: PipelineInfo | undefined): void {
     this.#info = info
+    this.startPicture.supported = info?.imageToImage ?? true
     for (const name of ['width', 'height', 'numInferenceSteps', 'guidanceScale'] as const) {
       this.#numbers[name].input.placeholder = info?.defaults[name].toString() ?? 'auto'
     }
@@ -134,13 +151,14 @@ export class FormView {
     if (this.#lock.getAttribute('aria-pressed') === 'false') this.#numbers.seed.input.placeholder = `random (was ${seed})`
   }
 
-  setBusy(busy: boolean): void {
+  /** `wanted`: pictures are on their way. While only a model comes, Generate can be pressed already. */
+  setBusy(busy: boolean, wanted: boolean): void {
     // The focus would be lost with the button that goes.
     const root = this.element.getRootNode()
     const focused = root instanceof ShadowRoot ? root.activeElement : null
     this.cancel.hidden = !busy
-    this.run.hidden = busy
-    if (busy && focused === this.run) this.cancel.focus()
+    this.run.hidden = busy && wanted
+    if (this.run.hidden && focused === this.run) this.cancel.focus()
     if (!busy && focused === this.cancel) this.run.focus()
   }
 
@@ -149,7 +167,7 @@ export class FormView {
       field.disabled = disabled
   }
 
-  #row(name: NumberName, ...more: HTMLElement[]): HTMLElement {
+  #row(name: FieldName, ...more: HTMLElement[]): HTMLElement {
     const { input, error } = this.#numbers[name]
     const control = more.length === 0 ? input : h('div', { class: 'with-button' }, input, ...more)
     return h('div', { class: `field ${name}` }, h('label', { for: input.id }, numberRules[name].label), control, error)
@@ -166,10 +184,10 @@ export class FormView {
 
   /** The settings in one line, so that they need not be opened to be known. */
   #drawSummary(): void {
-    const shown = (name: NumberName) => {
+    const shown = (name: FieldName) => {
       const written = this.#numbers[name].input.value.trim()
       if (written !== '') return written
-      const defaults: Partial<Record<NumberName, number>> = this.#info?.defaults ?? {}
+      const defaults: Partial<Record<FieldName, number>> = this.#info?.defaults ?? {}
       return defaults[name]?.toString()
     }
     const [width, height, steps, guidance, seed] = (
@@ -185,7 +203,7 @@ export class FormView {
   }
 }
 
-function numberField(name: NumberName): NumberField {
+function numberField(name: FieldName): NumberField {
   const id = numberRules[name].query
   const input = h('input', {
     id,

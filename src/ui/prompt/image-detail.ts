@@ -20,10 +20,17 @@ export interface ImageDetail {
   readonly timings: GenerateOutput['timings']
   /** What did not go as asked, in words. */
   readonly warnings: readonly string[]
+  /** The picture that the run started from. */
+  readonly startImage: Blob | null
 }
 
 /** Fills in what the model decided, and writes the files. */
-export async function createImageDetail(output: GenerateOutput, asked: PromptSettings, info: PipelineInfo): Promise<ImageDetail> {
+export async function createImageDetail(
+  output: GenerateOutput,
+  asked: PromptSettings,
+  startImage: Blob | null,
+  info: PipelineInfo,
+): Promise<ImageDetail> {
   const { images, seed, timings, warnings } = output
   const { numInferenceSteps, guidanceScale } = info.defaults
   const settings: PromptSettings = {
@@ -42,7 +49,7 @@ export async function createImageDetail(output: GenerateOutput, asked: PromptSet
       return new File([blob], fileName(settings, index, images.length), { type: 'image/png' })
     }),
   )
-  return { images, files, seed, settings, info, timings, warnings }
+  return { images, files, seed, settings, info, timings, warnings, startImage }
 }
 
 /** `a-cute-dog-7.png`: the prompt's first words and the seed. */

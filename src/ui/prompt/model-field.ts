@@ -25,7 +25,7 @@ export class ModelField {
   readonly #input: HTMLInputElement
   readonly #inputRow: HTMLElement
   readonly #note = h('p', { class: 'note', id: 'model-note' })
-  readonly #folder = h('button', { type: 'button' }, 'Folder …')
+  readonly #folder = h('button', { type: 'button' }, 'Folder…')
   #options: readonly ModelOption[] = []
   #picked: { readonly name: string; readonly reference: RepositoryReference } | undefined
 
@@ -34,7 +34,11 @@ export class ModelField {
     this.#select.addEventListener('change', () => {
       const open = this.#select.value === other
       this.#inputRow.hidden = !open
-      if (open) this.#input.focus()
+      if (open) {
+        // What stood there was the listed one's name.
+        if (this.#options.some(({ model }) => model === this.#input.value)) this.#input.value = ''
+        this.#input.focus()
+      } else this.#input.value = this.#select.value
       this.#drawNote()
       onChange()
     })

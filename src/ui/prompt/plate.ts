@@ -1,37 +1,38 @@
-/** The frame for pictures: empty with a drawing, then the preview while it denoises, then what came. Canvases only: no URL of any kind. */
+/**
+ * The frame for pictures: empty with a drawing, then the preview while it denoises, then what came, all in a space of one height, so
+ * that nothing jumps. Canvases only: no URL of any kind.
+ */
 
 import type { GeneratedImage, PixelImage } from '../../index.js'
 import { h } from '../parts/dom.js'
 import { drawPlate, type Colour } from './plate-drawing.js'
 
-/** Side of the empty frame's drawing in pixels: the grain is a pixel or two of the screen. */
-const drawingSize = 560
+/** The empty frame's drawing in pixels: the grain is a pixel or two of the screen. */
+const drawing = { width: 720, height: 560 }
+/** A pixel of a small picture is shown at most this many pixels wide. */
+const maxMagnification = 4
 
 /** The frame. */
 export class Plate {
   readonly element: HTMLElement
-  readonly #frame = h('div', { part: 'plate', class: 'plate' })
+  readonly #stage = h('div', { class: 'stage' })
+  readonly #frame = h('div', { part: 'plate', class: 'plate' }, this.#stage)
   readonly #drawing = h('canvas', { class: 'drawing', 'aria-hidden': 'true' })
   readonly #preview = h('canvas', { class: 'preview', part: 'preview', role: 'img', 'aria-label': 'Preview' })
   readonly #empty = h('div', { class: 'empty' }, h('slot', { name: 'empty' }))
   readonly #results = h('ul', { class: 'results', 'aria-label': 'Pictures' })
 
   constructor() {
-    this.#frame.append(this.#drawing, this.#empty)
+    this.#stage.append(this.#drawing, this.#empty)
     this.element = h('section', { class: 'pictures', 'aria-label': 'Picture' }, this.#frame, this.#results)
     this.#results.hidden = true
-  }
-
-  /** Shape of the frame while nothing is in it, so that the page does not jump when the picture comes. */
-  setSize(width: number, height: number): void {
-    this.element.style.setProperty('--_ratio', `${width} / ${height}`)
   }
 
   /** Draws the empty frame in the colours in force. */
   drawEmpty(): void {
     const style = getComputedStyle(this.#drawing)
-    const pixels = drawPlate(drawingSize, drawingSize, rgb(style.color), rgb(style.outlineColor))
-    paint(this.#drawing, { width: drawingSize, height: drawingSize, data: pixels })
+    const { width, height } = drawing
+    paint(this.#drawing, { width, height, data: drawPlate(width, height, rgb(style.color), rgb(style.outlineColor)) })
   }
 
   /** A run begins: whatever was there stays, dimmed, until there is something to show. */
@@ -39,9 +40,9 @@ export class Plate {
     this.element.classList.add('busy')
   }
 
-  /** A step's preview in place of what was there. */
+  /** A step's preview in place of what was there, as large as the picture will be: a pixel of latents is eight of the picture. */
   showPreview(preview: PixelImage): void {
-    paint(this.#preview, preview)
+    paint(this.#preview, preview, 8 * maxMagnification)
     this.#only(this.#preview)
   }
 
@@ -50,8 +51,8 @@ export class Plate {
     const items = images.map((image, index) => {
       const of = images.length > 1 ? ` (${index + 1} of ${images.length})` : ''
       const canvas = h('canvas', { part: 'image', role: 'img', 'aria-label': `${label}${of}` })
-      paint(canvas, image)
-      return h('li', {}, canvas, h('div', { class: 'actions', part: 'actions' }, ...actions(index)))
+      paint(canvas, image, maxMagnification)
+      return h('li', {}, h('div', { class: 'stage' }, canvas), h('div', { class: 'actions', part: 'actions' }, ...actions(index)))
     })
     this.#results.replaceChildren(...items)
     this.#results.classList.toggle('many', images.length > 1)
@@ -83,13 +84,18 @@ export class Plate {
   #only(...shown: readonly Element[]): void {
     this.#results.hidden = true
     this.#frame.hidden = false
-    if (shown.some((element) => element.parentNode !== this.#frame)) this.#frame.replaceChildren(...shown)
+    if (shown.some((element) => element.parentNode !== this.#stage)) this.#stage.replaceChildren(...shown)
   }
 }
 
-function paint(canvas: HTMLCanvasElement, { width, height, data }: PixelImage): void {
+/** Draws; with `magnification`, the canvas is shown at most that many times as large as its pixels. */
+function paint(canvas: HTMLCanvasElement, { width, height, data }: PixelImage, magnification?: number): void {
   canvas.width = width
   canvas.height = height
+  if (magnification !== undefined) {
+    canvas.style.setProperty('--_largest', `${(width * magnification) / 16}rem`)
+    canvas.style.setProperty('--_ratio', String(width / height))
+  }
   canvas.getContext('2d')?.putImageData(new ImageData(data, width, height), 0, 0)
 }
 

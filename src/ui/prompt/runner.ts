@@ -13,7 +13,7 @@ import type {
   RepositoryReference,
   StepInfo,
 } from '../../index.js'
-import { advance, advanceStep, idle, start, type Activity } from './activity.js'
+import { advance, advanceStep, idle, loaded, start, type Activity } from './activity.js'
 import { holdPipeline, pipelineKey, type PipelineHold } from './shared-pipelines.js'
 
 /** Whether a pipeline is there, and whether something is going on. */
@@ -73,17 +73,19 @@ export class Runner {
     return loading.promise
   }
 
-  /** Loads where needed, then makes pictures. What another call was making is cancelled. */
+  /** Loads where needed, then makes pictures with the options that fit what was loaded. What another call was making is cancelled. */
   async generate(
     repo: RepositoryReference,
     options: LoadPipelineOptions,
     prompt: string,
-    generateOptions: GenerateCallOptions,
+    optionsFor: (info: PipelineInfo) => Promise<GenerateCallOptions>,
   ): Promise<GenerateOutput> {
     const pipeline = await this.load(repo, options)
     if (this.isBusy) this.cancel()
-    return this.#work('generating', (signal) =>
-      pipeline.generate(prompt, {
+    return this.#work('generating', async (signal) => {
+      const generateOptions = await optionsFor(pipeline.info)
+      signal.throwIfAborted()
+      return pipeline.generate(prompt, {
         ...generateOptions,
         signal,
         onProgress: (progress) => this.#progress(signal, progress),
@@ -92,8 +94,8 @@ export class Runner {
           this.#draw(advanceStep(this.#activity, step, performance.now()))
           this.#hooks.onStep(step)
         },
-      }),
-    )
+      })
+    })
   }
 
   /** Stops what is going on; its promise rejects with an AbortError. */
@@ -118,6 +120,7 @@ export class Runner {
       await old?.hold.release()
       const hold = await holdPipeline(repo, options, signal, (progress) => this.#progress(signal, progress))
       this.#held = { key, hold }
+      this.#activity = loaded(this.#activity, hold.pipeline.info)
       this.#hooks.onLoad(hold.pipeline.info)
       return hold.pipeline
     })

@@ -29,6 +29,8 @@ export interface PromptSettings {
   readonly scheduler?: string | undefined
   /** Pictures per run, 1 to 16. */
   readonly numImagesPerPrompt?: number | undefined
+  /** With a picture to start from: how much of it is made anew. */
+  readonly strength?: number | undefined
 }
 
 interface NumberRule {
@@ -50,6 +52,7 @@ export const numberRules = {
   guidanceScale: { label: 'Guidance', query: 'guidance', min: 0, max: 100 },
   seed: { label: 'Seed', query: 'seed', min: 0, max: Number.MAX_SAFE_INTEGER, step: 1 },
   numImagesPerPrompt: { label: 'Pictures', query: 'count', min: 1, max: 16, step: 1 },
+  strength: { label: 'Made anew', query: 'strength', min: 0.05, max: 1 },
 } as const satisfies Record<string, NumberRule>
 
 /** The name of a number of a prompt box. */
@@ -133,13 +136,14 @@ export function fromQuery(query: URLSearchParams): Partial<PromptSettings> {
 
 /** As text chunks of a picture. */
 export function toPngText(settings: PromptSettings): Record<string, string> {
-  const { prompt, negativePrompt, numInferenceSteps, scheduler, guidanceScale, seed, width, height, model } = settings
+  const { prompt, negativePrompt, numInferenceSteps, scheduler, guidanceScale, seed, width, height, strength, model } = settings
   const facts = [
     numInferenceSteps === undefined ? '' : `Steps: ${numInferenceSteps}`,
     scheduler === undefined ? '' : `Sampler: ${schedulerNames[scheduler] ?? scheduler}`,
     guidanceScale === undefined ? '' : `CFG scale: ${guidanceScale}`,
     seed === undefined ? '' : `Seed: ${seed}`,
     width === undefined || height === undefined ? '' : `Size: ${width}x${height}`,
+    strength === undefined ? '' : `Denoising strength: ${strength}`,
     `Model: ${model}`,
   ]
   const negative = negativePrompt === undefined || negativePrompt === '' ? [] : [`Negative prompt: ${negativePrompt}`]

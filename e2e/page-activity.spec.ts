@@ -1,0 +1,175 @@
+/** Issue 6, promise 2: the strip says what goes on in each phase, and Cancel ends each one at once and keeps what has come. */
+
+import type { Page } from '@playwright/test'
+import { expect, generate, nextEvent, openPage, state, test } from './ui/page-harness.js'
+
+test('a download shows bytes in all, speed, time left and each file; the second time, that all is here', async ({
+  page,
+  server,
+}) => {
+  server.setFaults({ bytesPerSecond: 100_000 })
+  await openPage(page, server)
+  await expect(page.getByText('Downloading', { exact: true }).first()).toBeVisible()
+  await expect(page.getByText(/^[\d.]+ of [\d.]+ MB · [\d.]+ [kM]B\/s · .+ left$/)).toBeVisible({ timeout: 20_000 })
+  await page.getByText(/^\d+ files$/).click()
+  const row = page.getByRole('listitem').filter({ hasText: 'unet/diffusion_pytorch_model-00001-of-00003.safetensors' })
+  await expect(row).toHaveText(/[\d.]+ of [\d.]+ [kM]B|waiting/)
+  const phases = page.evaluate(
+    () =>
+      new Promise<readonly string[]>((resolve) => {
+        const seen = new Set<string>()
+        const box = document.querySelector('aquatint-prompt')
+        box?.addEventListener('progress', ({ detail }) => {
+          if (detail.type === 'file') seen.add(detail.file.phase)
+        })
+        box?.addEventListener('load', () => resolve([...seen]))
+      }),
+  )
+  server.setFaults({})
+  expect(await phases).toEqual(expect.arrayContaining(['downloading', 'complete']))
+
+  await page.addInitScript(() => {
+    document.addEventListener('DOMContentLoaded', () => {
+      const observer = new MutationObserver((changes) => {
+        for (const { addedNodes } of changes)
+          for (const { textContent } of addedNodes) document.documentElement.dataset['said'] += `${textContent}\n`
+      })
+      const line = document.querySelector('aquatint-prompt')?.shadowRoot?.querySelector('.details')
+      if (line !== null && line !== undefined) observer.observe(line, { childList: true, characterData: true, subtree: true })
+    })
+  })
+  await page.reload()
+  await page.waitForFunction(() => document.querySelector('aquatint-prompt')?.state === 'ready')
+  expect(await page.evaluate(() => document.documentElement.dataset['said'])).toContain('· all from this disk')
+})
+
+test('loading by component, encoding, steps, decoding: each is said, with what is in memory and the budget', async ({
+  page,
+  server,
+}) => {
+  await openPage(page, server, { offload: 'model', 'max-memory': '3GB' })
+  await nextEvent(page, 'load')
+  await page.evaluate(() => {
+    const root = document.querySelector('aquatint-prompt')?.shadowRoot
+    for (const [part, name] of [
+      ['.headline', 'headlines'],
+      ['.place', 'places'],
+      ['.numbers', 'numbers'],
+    ] as const) {
+      const element = root?.querySelector(part)
+      if (element === null || element === undefined) throw new Error(`no ${part}`)
+      new MutationObserver((changes) => {
+        for (const { addedNodes } of changes)
+          for (const { textContent } of addedNodes)
+            document.body.dataset[name] = `${document.body.dataset[name] ?? ''}${textContent}\n`
+      }).observe(element, { childList: true })
+    }
+  })
+  await generate(page, 'a red apple')
+  const { headlines, places, numbers } = await page.evaluate(() => {
+    const { headlines, places, numbers } = document.body.dataset
+    return { headlines, places, numbers }
+  })
+  for (const words of [
+    /^Loading the text encoder$/m,
+    /^Loading the UNet$/m,
+    /^Loading the image decoder$/m,
+    /^Reading the prompt/m,
+    /^Denoising · step 1 of 3$/m,
+    /^Decoding the picture$/m,
+    /^Done in [\d.]+ s$/m,
+  ])
+    expect(headlines).toMatch(words)
+  for (const name of ['text encoder', 'UNet', 'image decoder']) expect(places).toMatch(new RegExp(`^In memory: ${name}$`, 'm'))
+  expect(numbers).toMatch(/^[\d.]+ [kM]B now · [\d.]+ [kM]B at most · budget 3\.00 GB$/m)
+})
+
+type Moment = 'resolving' | 'downloading' | 'encoding' | 'weights' | 'denoising' | 'decoding'
+
+/** Presses Cancel when the page first hears of a moment. @returns the milliseconds until the box is free again */
+function cancelAt(page: Page, moment: Moment): Promise<number> {
+  return page.evaluate(
+    (wanted) =>
+      new Promise<number>((resolve, reject) => {
+        const box = document.querySelector('aquatint-prompt')
+        const button = box?.shadowRoot?.querySelector<HTMLButtonElement>('[part=cancel]')
+        if (box === null || button === null || button === undefined) throw new Error('no box')
+        let pressed: number | undefined
+        box.addEventListener('progress', ({ detail }) => {
+          const here = detail.type === 'status' ? detail.phase : detail.type === 'weights' && detail.loaded === 0 ? 'weights' : ''
+          if (pressed !== undefined || here !== wanted) return
+          pressed = performance.now()
+          button.click()
+        })
+        box.addEventListener('statechange', ({ detail }) => {
+          if (detail === 'loading' || detail === 'generating') return
+          if (pressed !== undefined) resolve(performance.now() - pressed)
+        })
+        box.addEventListener('image', () => reject(new Error(`A picture came: ${wanted} was missed or not cancelled`)))
+      }),
+    moment,
+  )
+}
+
+for (const moment of ['resolving', 'downloading'] as const) {
+  test(`Cancel while ${moment} frees the box within 200 ms`, async ({ page, server }) => {
+    server.setFaults({ latencyMs: 400, bytesPerSecond: 100_000 })
+    await openPage(page, server, { model: 'nobody/nothing' })
+    await nextEvent(page, 'error').catch(() => {})
+    await page.evaluate((id) => {
+      const box = document.querySelector('aquatint-prompt')
+      if (box !== null) box.model = id
+    }, 'fixtures/tiny-sd15')
+    const cancelled = cancelAt(page, moment)
+    await page.getByRole('button', { name: 'Generate' }).click()
+    expect(await cancelled).toBeLessThan(200)
+    expect(await state(page)).toBe('idle')
+    await expect(page.getByText('Cancelled', { exact: true }).first()).toBeVisible()
+    server.setFaults({})
+    await generate(page, 'a red apple')
+  })
+}
+
+for (const moment of ['encoding', 'weights', 'denoising', 'decoding'] as const) {
+  test(`Cancel while ${moment} frees the box within 200 ms, and the next picture is made`, async ({ page, server }) => {
+    await openPage(page, server)
+    await nextEvent(page, 'load')
+    const cancelled = cancelAt(page, moment)
+    await page.getByRole('button', { name: 'Generate' }).click()
+    expect(await cancelled).toBeLessThan(200)
+    expect(await state(page)).toBe('ready')
+    await expect(page.getByText('Cancelled', { exact: true }).first()).toBeVisible()
+    await page.reload()
+    const sent = server.log.length
+    await generate(page, 'a red apple')
+    // All of it was kept.
+    expect(server.log.slice(sent).filter(({ file }) => file !== undefined)).toEqual([])
+  })
+}
+
+test('what has come of a download is kept when it is cancelled', async ({ page, server }) => {
+  server.setFaults({ bytesPerSecond: 150_000 })
+  await openPage(page, server)
+  const path = await page.evaluate(
+    () =>
+      new Promise<string>((resolve) => {
+        const box = document.querySelector('aquatint-prompt')
+        let cancelled = false
+        box?.addEventListener('progress', ({ detail }) => {
+          if (cancelled || detail.type !== 'file' || detail.file.phase !== 'complete') return
+          if (!detail.file.path.endsWith('.safetensors')) return
+          cancelled = true
+          box.cancel()
+          resolve(detail.file.path)
+        })
+      }),
+  )
+  await expect(page.getByText('What was downloaded is kept')).toBeVisible()
+  expect(await state(page)).toBe('idle')
+  server.setFaults({})
+  const sent = server.log.length
+  await generate(page, 'a red apple')
+  const again = server.log.slice(sent).map(({ file }) => file)
+  expect(again).not.toContain(path)
+  expect(again).toContain('unet/diffusion_pytorch_model-00003-of-00003.safetensors')
+})

@@ -1,0 +1,114 @@
+/** Issue 6, promise 5: the machine is told as it is, each shortcoming in a sentence of its own, and pictures are made all the same. */
+
+import type { Page } from '@playwright/test'
+import { expect, generate, openPage, query, site, test } from './ui/page-harness.js'
+import { startSite } from './ui/site-server.js'
+
+/** The adapter of the page (not of its worker) as a graphics card that can do what is named. */
+async function withAdapter(page: Page, features: readonly string[]): Promise<void> {
+  await page.addInitScript((names) => {
+    const info = { vendor: 'test', architecture: '', device: '', description: '', isFallbackAdapter: false }
+    const adapter = { info, features: new Set(names), limits: { maxBufferSize: 2 ** 31 } }
+    Object.defineProperty(Navigator.prototype, 'gpu', { get: () => ({ requestAdapter: () => Promise.resolve(adapter) }) })
+  }, features)
+}
+
+/** The notes of the panel, by opening it. */
+async function panelNotes(page: Page): Promise<readonly string[]> {
+  await page.getByRole('button', { name: 'This machine' }).click()
+  await expect(page.getByRole('dialog', { name: 'This machine' })).toBeVisible()
+  return page.getByRole('dialog').locator('.note').allTextContents()
+}
+
+test('a software adapter, and what works on it', async ({ page }) => {
+  await page.goto('/')
+  await expect(page.locator('[data-code="software-adapter"]')).toContainText(
+    'The bundled model runs on the processor and works here.',
+  )
+  await page.getByRole('button', { name: 'This machine' }).click()
+  await expect(page.getByRole('dialog').getByText('a software adapter')).toBeVisible()
+})
+
+test('a browser without WebGPU is told so, and pictures are made all the same', async ({ page, server }) => {
+  await page.addInitScript(() => Object.defineProperty(Navigator.prototype, 'gpu', { get: () => undefined }))
+  await openPage(page, server, { device: 'auto' })
+  await expect(page.locator('[data-code="no-webgpu"]')).toBeVisible()
+  await generate(page, 'a red apple')
+  await expect(page.getByRole('img', { name: 'a red apple' })).toBeVisible()
+})
+
+test('a good graphics card leaves nothing to say on the page', async ({ page }) => {
+  await withAdapter(page, ['shader-f16'])
+  await page.goto('/')
+  const notes = await panelNotes(page)
+  expect(notes.filter((text) => !text.includes('3 GB'))).toEqual(notes.length > 1 ? [] : expect.any(Array))
+  await expect(page.locator('#notes > *')).toHaveCount(0)
+  await expect(page.getByRole('dialog').getByText('yes: test')).toBeVisible()
+})
+
+test('a card without 16-bit arithmetic: twice the memory, said in the panel and with each model', async ({ page }) => {
+  await withAdapter(page, [])
+  await page.goto('/')
+  expect(await panelNotes(page)).toContainEqual(expect.stringContaining('shader-f16'))
+  await page.keyboard.press('Escape')
+  await page.getByLabel('Model', { exact: true }).selectOption('stable-diffusion-v1-5/stable-diffusion-v1-5')
+  await expect(page.getByText(/needs about 3\.44 GB of graphics memory in 32 bits/)).toBeVisible()
+})
+
+test('little memory', async ({ page }) => {
+  await page.addInitScript(() => Object.defineProperty(Navigator.prototype, 'deviceMemory', { get: () => 2 }))
+  await page.goto('/')
+  await expect(page.locator('[data-code="little-memory"]')).toHaveText(
+    'This machine reports 2 GB of memory. Large models may not fit; the bundled one does.',
+  )
+})
+
+test('without storage the page says so and works', async ({ page, server }) => {
+  await page.addInitScript(() => {
+    IDBFactory.prototype.open = () => {
+      throw new DOMException('The user denied permission to access the database.', 'SecurityError')
+    }
+  })
+  await openPage(page, server)
+  await expect(page.locator('[data-code="no-storage"]')).toBeVisible()
+  await generate(page, 'a red apple')
+  await expect(page.getByRole('img', { name: 'a red apple' })).toBeVisible()
+})
+
+test('little room, as in a private window', async ({ page }) => {
+  await page.goto('/')
+  const session = await page.context().newCDPSession(page)
+  await session.send('Storage.overrideQuotaForOrigin', { origin: new URL(page.url()).origin, quotaSize: 1e9 })
+  expect(await panelNotes(page)).toContainEqual(expect.stringContaining('less than 3 GB, as in a private window'))
+})
+
+test('inside another site’s frame', async ({ page, server }) => {
+  const host = await startSite({
+    '/': { html: `<!doctype html><title>Host</title><iframe src="${site}/?${query(server)}" width="900" height="900"></iframe>` },
+  })
+  try {
+    await page.goto(host.url)
+    const frame = page.frameLocator('iframe')
+    await frame.getByRole('button', { name: 'This machine' }).click()
+    await expect(frame.getByText('This page is shown inside another site.')).toBeVisible()
+    await frame.getByRole('button', { name: 'Close' }).click()
+    await frame.getByLabel('Prompt', { exact: true }).fill('a red apple')
+    await frame.getByRole('button', { name: 'Generate' }).click()
+    await expect(frame.getByRole('img', { name: 'a red apple' })).toBeVisible({ timeout: 60_000 })
+  } finally {
+    await host.close()
+  }
+})
+
+test('over plain HTTP, where the browser keeps the GPU away: the bundled model works', async ({ page, context }) => {
+  const insecure = 'http://aquatint.test'
+  await context.route(`${insecure}/**`, async (route) => {
+    const response = await route.fetch({ url: route.request().url().replace(insecure, site) })
+    await route.fulfill({ response })
+  })
+  await page.goto(`${insecure}/?steps=2`)
+  expect(await page.evaluate(() => isSecureContext)).toBe(false)
+  await expect(page.locator('[data-code="insecure"]')).toContainText('works here')
+  await generate(page, 'a red apple')
+  await expect(page.getByRole('img', { name: 'a red apple' })).toBeVisible()
+})

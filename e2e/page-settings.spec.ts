@@ -1,0 +1,224 @@
+/** Issue 6, promise 1: every field of the prompt box acts, the defaults are the model's own, and a model can come from anywhere. */
+
+import type { Page } from '@playwright/test'
+import { readRepository, withFileList } from './fixture-repository.js'
+import { expect, generate, model, nextEvent, openPage, size, test } from './ui/page-harness.js'
+
+/** What the last run made, to compare with another's. */
+function made(page: Page): Promise<{ count: number; width: number; height: number; pixels: string; seed: number }> {
+  return page.evaluate(() => {
+    const box = document.querySelector('aquatint-prompt')
+    const [image] = box?.images ?? []
+    if (box === null || image === undefined) throw new Error('No picture')
+    const { width, height, data } = image
+    return {
+      count: box.images.length,
+      width,
+      height,
+      pixels: data.join(),
+      seed: Number(/-(\d+)(?:-1)?\.png/.exec(box.value?.name ?? '')?.[1]),
+    }
+  })
+}
+
+/** Counts steps of the runs to come. */
+async function countSteps(page: Page): Promise<() => Promise<number>> {
+  await page.evaluate(() => {
+    document.querySelector('aquatint-prompt')?.addEventListener('step', ({ detail }) => {
+      document.body.dataset['steps'] = String(detail.total)
+    })
+  })
+  return async () => Number(await page.evaluate(() => document.body.dataset['steps']))
+}
+
+test('size, steps, guidance, negative prompt, scheduler and the number of pictures each change what is made', async ({
+  page,
+  server,
+}) => {
+  await openPage(page, server)
+  const steps = await countSteps(page)
+  await page.getByText('Settings', { exact: true }).click()
+  await generate(page, 'a red apple')
+  const first = await made(page)
+  expect(first).toMatchObject({ count: 1, width: size, height: size, seed: 7 })
+  // PNDM, which the fixture names, takes one more than it is told.
+  expect(await steps()).toBe(3)
+
+  const changed = async () => {
+    await generate(page, 'a red apple')
+    return made(page)
+  }
+  // The same settings first: else every comparison below would say nothing.
+  expect(await changed()).toEqual(first)
+  await page.getByLabel('Width').fill('48')
+  expect(await changed()).toMatchObject({ width: 48, height: size })
+  await page.getByLabel('Width').fill(String(size))
+  await page.getByLabel('Steps').fill('3')
+  const threeSteps = await changed()
+  expect(threeSteps.pixels).not.toBe(first.pixels)
+  expect(await steps()).toBe(4)
+  await page.getByLabel('Steps').fill('2')
+  await page.getByLabel('Guidance').fill('1.5')
+  expect((await changed()).pixels).not.toBe(first.pixels)
+  await page.getByLabel('Guidance').fill('')
+  await page.getByLabel('Negative prompt').fill('green')
+  expect((await changed()).pixels).not.toBe(first.pixels)
+  await page.getByLabel('Negative prompt').fill('')
+  await page.getByLabel('Scheduler').selectOption('Euler ancestral')
+  expect((await changed()).pixels).not.toBe(first.pixels)
+  await page.getByLabel('Scheduler').selectOption('As the model says')
+  await page.getByRole('textbox', { name: 'Pictures' }).fill('3')
+  expect((await changed()).count).toBe(3)
+  await expect(page.getByRole('list', { name: 'Pictures' }).getByRole('img')).toHaveCount(3)
+})
+
+test('the seed is drawn anew for each run, and kept once “Keep” is pressed', async ({ page, server }) => {
+  await openPage(page, server, { seed: '' })
+  await page.getByText('Settings', { exact: true }).click()
+  const seeds = new Set<number>()
+  for (let run = 0; run < 3; run++) {
+    await generate(page, 'a red apple')
+    seeds.add((await made(page)).seed)
+  }
+  expect(seeds.size).toBe(3)
+  const last = await made(page)
+  await page.getByRole('button', { name: 'Keep' }).click()
+  await expect(page.getByLabel('Seed')).toHaveValue(String(last.seed))
+  await generate(page, 'a red apple')
+  expect(await made(page)).toEqual(last)
+  await page.getByRole('button', { name: 'Keep' }).click()
+  await expect(page.getByLabel('Seed')).toHaveValue('')
+})
+
+test('what a model’s configs say stands in the empty fields, and is what a run takes', async ({ page, server }) => {
+  await openPage(page, server, { width: '', height: '', steps: '' })
+  await expect(page.getByLabel('Width')).toHaveAttribute('placeholder', 'auto')
+  await page.waitForFunction(() => document.querySelector('aquatint-prompt')?.state === 'ready')
+  const defaults = await page.evaluate(() => document.querySelector('aquatint-prompt')?.pipeline?.info.defaults)
+  const unet = JSON.parse(new TextDecoder().decode(readRepository(`${model}/repo`)['unet/config.json'])) as {
+    sample_size: number
+  }
+  const vae = JSON.parse(new TextDecoder().decode(readRepository(`${model}/repo`)['vae/config.json'])) as {
+    block_out_channels: number[]
+  }
+  expect(defaults?.width).toBe(unet.sample_size * 2 ** (vae.block_out_channels.length - 1))
+  await page.getByText('Settings', { exact: true }).click()
+  await expect(page.getByLabel('Width')).toHaveAttribute('placeholder', String(defaults?.width))
+  await expect(page.getByLabel('Steps')).toHaveAttribute('placeholder', String(defaults?.numInferenceSteps))
+  await expect(page.getByLabel('Guidance')).toHaveAttribute('placeholder', String(defaults?.guidanceScale))
+  await page.getByLabel('Steps').fill('1')
+  await generate(page, 'a red apple')
+  expect(await made(page)).toMatchObject({ width: defaults?.width, height: defaults?.height })
+})
+
+test('the bundled model is chosen at first, with the values that its card recommends, and they go with it', async ({ page }) => {
+  await page.goto('/')
+  await expect(page.getByLabel('Model', { exact: true })).toHaveValue('./models/aquatint-emoji')
+  await page.getByText('Settings', { exact: true }).click()
+  await expect(page.getByLabel('Steps')).not.toHaveValue('')
+  await page.getByLabel('Model', { exact: true }).selectOption({ label: 'Another model…' })
+  await expect(page.getByLabel('Steps')).toHaveValue('')
+  await expect(page.getByLabel('Repository, address or path')).toBeFocused()
+})
+
+test('a known model says what it downloads, keeps and needs, and whether it fits here', async ({ page }) => {
+  await page.addInitScript(() => {
+    Object.defineProperty(StorageManager.prototype, 'estimate', { value: () => Promise.resolve({ quota: 3e9, usage: 1e9 }) })
+    Object.defineProperty(Navigator.prototype, 'gpu', {
+      get: () => ({
+        requestAdapter: () =>
+          Promise.resolve({
+            info: { vendor: 'test', architecture: '', device: '', description: '', isFallbackAdapter: false },
+            features: new Set(['shader-f16']),
+            limits: { maxBufferSize: 2 ** 31 },
+          }),
+      }),
+    })
+  })
+  await page.goto('/')
+  const choose = (label: RegExp) =>
+    page.getByLabel('Model', { exact: true }).evaluate((select: HTMLSelectElement, source) => {
+      const option = [...select.options].find(({ text }) => new RegExp(source).test(text))
+      if (option === undefined) throw new Error(`No ${source}`)
+      select.value = option.value
+      select.dispatchEvent(new Event('change'))
+    }, label.source)
+  await choose(/^Stable Diffusion 1\.5 · 2\.13 GB$/)
+  const note = page.locator('aquatint-prompt').locator('#model-note')
+  await expect(note).toHaveText(
+    /^Downloads 2\.13 GB once and keeps it; needs about 1\.72 GB of graphics memory, and more while it draws\./,
+  )
+  await expect(note).toContainText('Does not fit in the 2.00 GB that this browser still lets the page keep.')
+  await choose(/^Emoji/)
+  await expect(note).toHaveText(/in seconds, on any machine/)
+})
+
+test('a model from a web address is loaded like any other', async ({ page, server }) => {
+  server.setRepository(model, withFileList(readRepository(`${model}/repo`)))
+  await openPage(page, server, { model: server.staticUrl(model) })
+  await generate(page, 'a red apple')
+  await expect(page.getByRole('img', { name: 'a red apple' })).toBeVisible()
+  expect(server.log.some(({ host }) => host === 'static')).toBe(true)
+  expect(server.log.some(({ host }) => host === 'hub')).toBe(false)
+})
+
+test('a model from a folder of this machine, by the folder picker', async ({ page, server }) => {
+  await openPage(page, server, { model: '' })
+  await page.getByLabel('Model', { exact: true }).selectOption({ label: 'Another model…' })
+  // The picker's window cannot be driven; the handle that it would give is a real one of the browser's own folder.
+  await page.evaluate(
+    async ({ base, paths }) => {
+      const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle('my-model', { create: true })
+      for (const path of paths) {
+        const names = path.split('/')
+        const last = names.pop() ?? ''
+        let place = folder
+        for (const name of names) place = await place.getDirectoryHandle(name, { create: true })
+        const stream = await (await place.getFileHandle(last, { create: true })).createWritable()
+        await stream.write(await (await fetch(`${base}/${path}`)).blob())
+        await stream.close()
+      }
+      Object.assign(window, { showDirectoryPicker: () => Promise.resolve(folder) })
+    },
+    { base: server.staticUrl(model).replace(/\/$/, ''), paths: Object.keys(readRepository(`${model}/repo`)) },
+  )
+  const before = server.log.length
+  await page.getByRole('button', { name: 'Folder…' }).click()
+  await expect(page.getByLabel('Repository, address or path')).toHaveValue('my-model (folder)')
+  await generate(page, 'a red apple')
+  await expect(page.getByRole('img', { name: 'a red apple' })).toBeVisible()
+  expect(server.log).toHaveLength(before)
+})
+
+test('a model from a folder where the browser has only the older picker', async ({ page, server }) => {
+  await page.addInitScript(() => Object.defineProperty(window, 'showDirectoryPicker', { value: undefined }))
+  await openPage(page, server, { model: '' })
+  await page.getByLabel('Model', { exact: true }).selectOption({ label: 'Another model…' })
+  const chooser = page.waitForEvent('filechooser')
+  await page.getByRole('button', { name: 'Folder…' }).click()
+  await (await chooser).setFiles(`${model}/repo`)
+  await expect(page.getByLabel('Repository, address or path')).toHaveValue('repo (folder)')
+  await generate(page, 'a red apple')
+  await expect(page.getByRole('img', { name: 'a red apple' })).toBeVisible()
+})
+
+test('Generate can be pressed while the model is on its way', async ({ page, server }) => {
+  server.setFaults({ latencyMs: 300 })
+  await openPage(page, server)
+  await expect(page.getByRole('button', { name: 'Cancel' })).toBeVisible()
+  const image = nextEvent(page, 'image')
+  await page.getByRole('button', { name: 'Generate' }).click()
+  await expect(page.getByRole('button', { name: 'Generate' })).toBeHidden()
+  server.setFaults({})
+  await image
+})
+
+for (const key of ['Control', 'Meta']) {
+  test(`${key}-Enter runs`, async ({ page, server }) => {
+    await openPage(page, server)
+    const image = nextEvent(page, 'image')
+    await page.getByLabel('Prompt', { exact: true }).fill('a red apple')
+    await page.keyboard.press(`${key}+Enter`)
+    await image
+  })
+}

@@ -1,0 +1,102 @@
+/** Issue 6, promise 1: image input. A picture is picked, dropped or pasted, and a run starts from it as far as its model can. */
+
+import { readFileSync } from 'node:fs'
+import type { Page } from '@playwright/test'
+import { readRepository, withoutTensors } from './fixture-repository.js'
+import { expect, generate, model, openPage, size, test } from './ui/page-harness.js'
+
+const picture = 'public/icons/icon-192.png'
+
+/** The last picture. */
+function pixels(page: Page): Promise<readonly number[]> {
+  return page.evaluate(() => [...(document.querySelector('aquatint-prompt')?.images[0]?.data ?? [])])
+}
+
+/** Drops or pastes the icon on the page. */
+async function give(page: Page, how: 'drop' | 'paste', name = 'apple.png'): Promise<void> {
+  await page.evaluate(
+    ([data, event, fileName]) => {
+      const transfer = new DataTransfer()
+      const bytes = Uint8Array.from(atob(data), (character) => character.charCodeAt(0))
+      transfer.items.add(new File([bytes], fileName, { type: 'image/png' }))
+      const given = { bubbles: true, cancelable: true, composed: true }
+      document.body.dispatchEvent(
+        event === 'drop'
+          ? new DragEvent('drop', { ...given, dataTransfer: transfer })
+          : new ClipboardEvent('paste', { ...given, clipboardData: transfer }),
+      )
+    },
+    [readFileSync(picture).toString('base64'), how, name] as const,
+  )
+}
+
+test('a picked picture is started from, its strength counts, and Remove leaves the words alone', async ({ page, server }) => {
+  await openPage(page, server, { steps: '4' })
+  await generate(page, 'a red apple')
+  const fromWords = await pixels(page)
+
+  const chooser = page.waitForEvent('filechooser')
+  await page.getByRole('button', { name: 'Start from a picture' }).click()
+  await (await chooser).setFiles(picture)
+  await expect(page.getByRole('img', { name: 'The picture to start from' })).toBeVisible()
+  const strength = page.getByLabel('Made anew')
+  await expect(strength).toHaveAttribute('aria-valuetext', '60 %')
+  await generate(page, 'a red apple')
+  const half = await pixels(page)
+  expect(half).toHaveLength(4 * size * size)
+  expect(half).not.toEqual(fromWords)
+  await strength.fill('0.9')
+  await generate(page, 'a red apple')
+  expect(await pixels(page)).not.toEqual(half)
+  await strength.fill('0.6')
+  await generate(page, 'a red apple')
+  expect(await pixels(page)).toEqual(half)
+  expect(await page.evaluate(() => document.querySelector('aquatint-prompt')?.settings.strength)).toBe(0.6)
+
+  // Kept with the picture, so that its settings make it again.
+  await page.getByRole('button', { name: 'Remove the picture to start from' }).click()
+  await generate(page, 'a red apple')
+  expect(await pixels(page)).toEqual(fromWords)
+  await page.getByRole('button', { name: 'Open: a red apple' }).nth(1).click()
+  await expect(page.getByRole('dialog').getByText('Made anew')).toBeVisible()
+  await page.getByRole('button', { name: 'Use these settings' }).click()
+  await expect(strength).toBeVisible()
+  await generate(page, 'a red apple')
+  expect(await pixels(page)).toEqual(half)
+})
+
+test('a strength that leaves no step is refused in words', async ({ page, server }) => {
+  await openPage(page, server, { strength: '0.2' })
+  await give(page, 'drop')
+  await expect(page.getByLabel('Made anew')).toHaveValue('0.2')
+  await page.getByRole('button', { name: 'Generate' }).click()
+  await expect(page.getByText('strength is 0.2, which leaves no step of 2')).toBeVisible()
+})
+
+for (const how of ['drop', 'paste'] as const) {
+  test(`a picture of any origin, by ${how}`, async ({ page }) => {
+    await page.goto('/?model=a/b')
+    await give(page, how)
+    await expect(page.getByText('apple.png is the picture to start from.')).toBeVisible()
+    await expect(page.getByRole('slider')).toBeVisible()
+  })
+}
+
+test('a file that is no picture is told from one', async ({ page }) => {
+  await page.goto('/?model=a/b')
+  await page
+    .locator('input[type=file]')
+    .setInputFiles({ name: 'words.jpg', mimeType: 'image/jpeg', buffer: Buffer.from('words') })
+  await expect(page.getByText('This file is not a picture that the browser can read.')).toBeVisible()
+  await expect(page.getByRole('slider')).toBeHidden()
+})
+
+test('a model that cannot start from a picture says so, and runs from the words', async ({ page, server }) => {
+  const files = readRepository(`${model}/repo`)
+  const vae = 'vae/diffusion_pytorch_model.safetensors'
+  server.setRepository(model, { ...files, [vae]: withoutTensors(files[vae], /^(encoder|quant_conv)\./) })
+  await openPage(page, server)
+  await generate(page, 'a red apple')
+  await expect(page.getByRole('button', { name: 'Start from a picture' })).toBeDisabled()
+  await expect(page.getByText('This model cannot: its autoencoder comes without an encoder.')).toBeVisible()
+})

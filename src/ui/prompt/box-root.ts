@@ -1,0 +1,24 @@
+/** The shadow root of a prompt box: where its parts stand, and their style sheets, parsed once for all boxes of a page. */
+
+import { h, sheet } from '../parts/dom.js'
+import type { ActivityView } from './activity-view.js'
+import type { FormView } from './form-view.js'
+import type { Notice } from './notice.js'
+import type { Plate } from './plate.js'
+import activityCss from './styles/activity.css?inline'
+import formCss from './styles/form.css?inline'
+import layoutCss from './styles/layout.css?inline'
+import plateCss from './styles/plate.css?inline'
+import startCss from './styles/start-picture.css?inline'
+import tokensCss from './styles/tokens.css?inline'
+
+let sheets: CSSStyleSheet[] | undefined
+
+/** Gives an element its root with these parts in it. */
+export function attachBox(host: HTMLElement, form: FormView, notice: Notice, activity: ActivityView, plate: Plate): ShadowRoot {
+  const root = host.attachShadow({ mode: 'open', delegatesFocus: true })
+  root.adoptedStyleSheets = sheets ??= [tokensCss, layoutCss, formCss, startCss, activityCss, plateCss].map(sheet)
+  const controls = h('div', { class: 'controls' }, form.element, notice.element, activity.element)
+  root.append(h('div', { class: 'box', part: 'box' }, controls, plate.element, activity.account))
+  return root
+}

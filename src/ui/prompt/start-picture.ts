@@ -1,0 +1,146 @@
+/** The field for a picture to start from: picked, dropped or pasted; once there, how much of it is made anew. */
+
+import { h, setText } from '../parts/dom.js'
+import { decodePicture, drawCover } from './start-pixels.js'
+import { numberRules } from './settings.js'
+
+/** What is made anew where nothing else was asked for: enough to follow the words, not so much that the picture is lost. */
+const usualStrength = 0.6
+/** Side of the small picture, in pixels: twice its size on the page. */
+const thumbSize = 112
+
+/** The field. */
+export class StartPicture {
+  readonly element: HTMLElement
+  readonly #onChange: () => void
+  readonly #file = h('input', { type: 'file', accept: 'image/*', tabindex: -1, 'aria-hidden': 'true' })
+  readonly #pick = h('button', { type: 'button', class: 'pick', 'aria-describedby': 'start-note' }, 'Start from a picture')
+  readonly #note = h('p', { class: 'note', id: 'start-note' })
+  readonly #thumb = h('canvas', { role: 'img', 'aria-label': 'The picture to start from', width: thumbSize, height: thumbSize })
+  readonly #strength = h('input', {
+    id: numberRules.strength.query,
+    type: 'range',
+    min: 0.05,
+    max: 1,
+    step: 0.01,
+    value: usualStrength,
+    'aria-describedby': 'strength-note',
+  })
+  readonly #shown = h('output', { for: numberRules.strength.query })
+  readonly #remove = h('button', { type: 'button', 'aria-label': 'Remove the picture to start from' }, 'Remove')
+  readonly #empty: HTMLElement
+  readonly #filled: HTMLElement
+  #value: Blob | null = null
+  #supported = true
+
+  /** `onChange`: the picture or the strength is another. */
+  constructor(onChange: () => void) {
+    this.#onChange = onChange
+    this.#file.hidden = true
+    this.#empty = h('div', { class: 'start-empty' }, this.#pick, this.#note, this.#file)
+    this.#filled = h(
+      'div',
+      { class: 'start-filled' },
+      this.#thumb,
+      h(
+        'div',
+        { class: 'field' },
+        h('div', { class: 'start-line' }, h('label', { for: this.#strength.id }, 'Made anew'), this.#shown, this.#remove),
+        this.#strength,
+        h('p', { class: 'note', id: 'strength-note' }, 'Little keeps the picture, all of it leaves only the words.'),
+      ),
+    )
+    this.element = h('div', { class: 'start', part: 'start-picture' }, this.#empty, this.#filled)
+    this.#pick.addEventListener('click', () => this.#file.click())
+    this.#file.addEventListener('change', () => {
+      const [file] = this.#file.files ?? []
+      this.#file.value = ''
+      if (file !== undefined) void this.take(file)
+    })
+    this.#remove.addEventListener('click', () => {
+      this.value = null
+      this.#pick.focus()
+    })
+    this.#strength.addEventListener('input', () => this.#draw())
+    this.element.addEventListener('dragover', (event) => {
+      if (this.#supported && event.dataTransfer?.types.includes('Files') === true) event.preventDefault()
+    })
+    this.element.addEventListener('drop', (event) => {
+      const [file] = event.dataTransfer?.files ?? []
+      if (file === undefined || !this.#supported) return
+      event.preventDefault()
+      void this.take(file)
+    })
+    this.element.addEventListener('paste', (event) => {
+      const [file] = event.clipboardData?.files ?? []
+      if (file === undefined || !this.#supported) return
+      event.preventDefault()
+      void this.take(file)
+    })
+    this.#draw()
+  }
+
+  /** The picture, or null where there is none or the model cannot start from one. */
+  get value(): Blob | null {
+    return this.#supported ? this.#value : null
+  }
+
+  set value(picture: Blob | null) {
+    if (picture === null) {
+      this.#value = null
+      this.#draw()
+      this.#onChange()
+    } else void this.take(picture)
+  }
+
+  /** The part of the steps that runs; undefined where there is no picture. */
+  get strength(): number | undefined {
+    return this.value === null ? undefined : Number(this.#strength.value)
+  }
+
+  set strength(strength: number | undefined) {
+    this.#strength.value = String(strength ?? usualStrength)
+    this.#draw()
+  }
+
+  /** Whether the model can start from a picture; one that is there waits for a model that can. */
+  set supported(supported: boolean) {
+    this.#supported = supported
+    this.#draw()
+  }
+
+  /** Takes a file as the picture, or says why not. */
+  async take(file: Blob): Promise<boolean> {
+    try {
+      const bitmap = await decodePicture(file)
+      const context = this.#thumb.getContext('2d')
+      if (context !== null) drawCover(context, bitmap)
+      bitmap.close()
+    } catch (error) {
+      setText(this.#note, error instanceof Error ? error.message : String(error))
+      return false
+    }
+    // The button is about to go; whoever pressed it goes on with what came in its place.
+    const root = this.element.getRootNode()
+    const pressed = root instanceof ShadowRoot && root.activeElement === this.#pick
+    this.#value = file
+    this.#draw()
+    if (pressed) this.#strength.focus()
+    this.#onChange()
+    return true
+  }
+
+  #draw(): void {
+    const there = this.value !== null
+    this.#empty.hidden = there
+    this.#filled.hidden = !there
+    this.#pick.disabled = !this.#supported
+    setText(
+      this.#note,
+      this.#supported ? 'Or drop or paste one here.' : 'This model cannot: its autoencoder comes without an encoder.',
+    )
+    const percent = `${Math.round(Number(this.#strength.value) * 100)} %`
+    setText(this.#shown, percent)
+    this.#strength.setAttribute('aria-valuetext', percent)
+  }
+}

@@ -1,0 +1,57 @@
+/** A picture of the reader's as the pixels that a run starts from: decoded by the browser, cut to the middle, brought to the run's size. */
+
+import { InputError, type GenerateOptions, type PipelineInfo, type PixelImage } from '../../index.js'
+import type { PromptSettings } from './settings.js'
+
+/** Files larger than this are not decoded, in bytes. */
+const maxFileBytes = 100e6
+
+/** Decodes a picture. @throws InputError `image` where the browser cannot */
+export async function decodePicture(file: Blob): Promise<ImageBitmap> {
+  if (file.size > maxFileBytes) {
+    throw new InputError('image', `The picture has ${file.size} bytes; allowed are up to ${maxFileBytes}.`, {
+      actual: file.size,
+      allowed: maxFileBytes,
+    })
+  }
+  try {
+    return await createImageBitmap(file, { imageOrientation: 'from-image' })
+  } catch (cause) {
+    throw new InputError('image', 'This file is not a picture that the browser can read.', { type: file.type }, cause)
+  }
+}
+
+/** Draws the middle of a picture over the whole of a canvas, on white where it is transparent. */
+export function drawCover(context: CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D, picture: ImageBitmap): void {
+  const { width, height } = context.canvas
+  const scale = Math.max(width / picture.width, height / picture.height)
+  const [w, h] = [picture.width * scale, picture.height * scale]
+  context.fillStyle = 'white'
+  context.fillRect(0, 0, width, height)
+  context.imageSmoothingQuality = 'high'
+  context.drawImage(picture, (width - w) / 2, (height - h) / 2, w, h)
+}
+
+/** What `generate` takes for a picture to start from, in the size that is set or else the model's own. @throws InputError `image` */
+export async function startOptions(
+  file: Blob | null,
+  { width, height }: Pick<PromptSettings, 'width' | 'height'>,
+  { defaults }: Pick<PipelineInfo, 'defaults'>,
+): Promise<Pick<GenerateOptions, 'image' | 'width' | 'height'>> {
+  if (file === null) return {}
+  const size = { width: width ?? defaults.width, height: height ?? defaults.height }
+  return { ...size, image: await startPixels(file, size.width, size.height) }
+}
+
+async function startPixels(file: Blob, width: number, height: number): Promise<PixelImage> {
+  const picture = await decodePicture(file)
+  try {
+    const context = new OffscreenCanvas(width, height).getContext('2d')
+    if (context === null) throw new InputError('image', 'The browser gives no canvas to draw the picture on.', { width, height })
+    drawCover(context, picture)
+    const { data } = context.getImageData(0, 0, width, height)
+    return { width, height, data }
+  } finally {
+    picture.close()
+  }
+}
