@@ -61,6 +61,7 @@ test.each(
 test('images and strengths that cannot be are refused before anything runs', async () => {
   const pipeline = await DiffusionPipeline.fromPretrained(diskRepository(join(fixtures, 'tiny-sd15', 'repo')), { device: 'wasm' })
   const image = { width: 32, height: 32, data: new Uint8ClampedArray(32 * 32 * 4) }
+  expect(pipeline.info).toMatchObject({ imageToImage: true, memoryBudget: undefined })
   const wrong: [string, GenerateOptions][] = [
     ['image', { image: { ...image, width: 33 } }],
     ['image', { image: { ...image, data: new Uint8ClampedArray(3) } }],

@@ -8,7 +8,6 @@ import {
   type DiffusionPipeline,
   type GeneratedImage,
   type LoadPipelineOptions,
-  type PipelineInfo,
   type RepositoryReference,
 } from '../../index.js'
 import { cancelledWords, doneWords, readyWords, restingWords, type IdleWords } from './activity-words.js'
