@@ -6,15 +6,19 @@ import { expect, generate, model, openPage, test } from './ui/page-harness.js'
 
 test('the first paint needs little, and nothing of the runtime', async ({ page }) => {
   const loaded = new Map<string, number>()
+  const bodies: Promise<unknown>[] = []
   page.on('response', (response) => {
     const { pathname, hostname } = new URL(response.url())
     expect(hostname).toBe('127.0.0.1')
-    void response.body().then(
-      (body) => loaded.set(pathname, gzipSync(body).length),
-      () => undefined,
+    bodies.push(
+      response.body().then(
+        (body) => loaded.set(pathname, gzipSync(body).length),
+        () => undefined,
+      ),
     )
   })
   await page.goto('/', { waitUntil: 'networkidle' })
+  await Promise.all(bodies)
   const names = [...loaded.keys()]
   expect(names.filter((name) => /worker-|wasm|models\//.test(name))).toEqual([])
   const bytes = [...loaded].filter(([name]) => /\.(?:js|css|html)$|\/$/.test(name)).reduce((sum, [, size]) => sum + size, 0)
