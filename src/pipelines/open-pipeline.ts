@@ -150,7 +150,7 @@ export function describePipeline(
 ): PipelineInfo {
   const denoiser = denoiserOf(parts.networks)
   const placeOf = (name: string): DeviceName => hosts.of(name).device.info.name
-  const { device, dtype } = hosts.of(denoiser?.name ?? 'vae')
+  const { device, dtype, memoryBudget } = hosts.of(denoiser?.name ?? 'vae')
   return {
     className: spec.className,
     repo: parts.repository.id,
@@ -166,7 +166,7 @@ export function describePipeline(
     ),
     defaults,
     scheduler,
-    memoryBudget: host.memoryBudget,
+    memoryBudget,
     imageToImage: [...(parts.networks.get('vae')?.table.keys() ?? [])].some((name) => name.startsWith('encoder.')),
   }
 }

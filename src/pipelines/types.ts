@@ -255,7 +255,7 @@ export interface PipelineInfo {
   }
   /** The scheduler as it was made. */
   readonly scheduler: { readonly className: string; readonly config: Readonly<Record<string, unknown>> }
-  /** Bytes that the weights' places are planned within: `maxMemory`, or on a GPU without one a guess. The CPU has none of its own. */
+  /** Bytes that are planned within on the denoiser's device: `maxMemory`, or on a GPU without one a guess. The CPU has none of its own. */
   readonly memoryBudget?: number | undefined
   /** Whether `image` can be given: the autoencoder has its encoder. */
   readonly imageToImage: boolean
