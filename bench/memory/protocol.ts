@@ -37,6 +37,8 @@ export interface ImageResult {
   readonly memory: MemorySnapshot
   /** A number for the pixels: equal for equal images. */
   readonly pixels: number
+  /** What the images' results warned of: a lost device, a tighter plan. */
+  readonly warnings: readonly string[]
 }
 
 /** One network alone, from a repository through the cache, run some times. */

@@ -18,9 +18,10 @@ window.makeImage = async ({ repo, size, steps, guidanceScale, images, timeSteps,
   const reloadSeconds = secondsSince(again)
   try {
     const { info } = pipeline
+    const warnings = new Set<string>()
     const generate = async (numInferenceSteps: number) => {
       const start = performance.now()
-      const { images: made } = await pipeline.generate('a red boat on a lake', {
+      const { images: made, warnings: told } = await pipeline.generate('a red boat on a lake', {
         width: size,
         height: size,
         numInferenceSteps,
@@ -28,6 +29,7 @@ window.makeImage = async ({ repo, size, steps, guidanceScale, images, timeSteps,
         seed: 5,
         onProgress,
       })
+      for (const warning of told) warnings.add(warning)
       return { seconds: secondsSince(start), pixels: hash(made[0]?.data ?? new Uint8ClampedArray()) }
     }
     const imageSeconds: number[] = []
@@ -43,7 +45,8 @@ window.makeImage = async ({ repo, size, steps, guidanceScale, images, timeSteps,
     if (memory === undefined || pixels === undefined) throw new Error('The pipeline told nothing of its memory')
     const weightBytes = Object.values(info.components).reduce((sum, { bytes }) => sum + bytes, 0)
     const { description: device } = info.device
-    return { device, computes: info.dtype, weightBytes, loadSeconds, reloadSeconds, imageSeconds, stepSeconds, memory, pixels }
+    const times = { loadSeconds, reloadSeconds, imageSeconds, stepSeconds }
+    return { device, computes: info.dtype, weightBytes, ...times, memory, pixels, warnings: [...warnings] }
   } finally {
     await pipeline.dispose()
   }
