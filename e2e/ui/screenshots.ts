@@ -44,11 +44,7 @@ async function made(page: Page, words = prompt): Promise<void> {
     .waitFor()
 }
 
-const others = [
-  'a yellow banana on a white background',
-  'a green cactus on a black background',
-  'a blue fish on a white background',
-]
+const others = ['a penguin on a pink background', 'a rocket on a yellow background', 'a fox on a purple background']
 
 /** A gallery of four, made one after the other. */
 async function gallery(page: Page): Promise<void> {
