@@ -63,7 +63,8 @@ test.describe('in a React page', () => {
     for (const [label, value] of Object.entries({ Width: size, Height: size, Steps: 2, Seed: 7 })) {
       await page.getByLabel(label, { exact: true }).fill(String(value))
     }
-    const said = page.locator('output')
+    // The guide's, not the box's own.
+    const said = page.locator('output:not([for])')
     const steps = page.evaluate(
       () =>
         new Promise<string[]>((resolve) => {
