@@ -1,0 +1,125 @@
+/**
+ * The GPU goes away under a generation in the built page: the device is opened anew, the weights come from the cache without a request,
+ * and the image is diffusers'. When it goes a second time, the page says so and stops.
+ */
+import { readFileSync } from 'node:fs'
+import { expect, test as base, type Browser, type Page } from '@playwright/test'
+import { chromiumLaunchOptions } from '../scripts/chromium.mjs'
+import type { AquatintPrompt } from '../src/ui/element.js'
+import { startHubServer } from './hub-server/server.js'
+import type { HubServer } from './hub-server/types.js'
+import type { ParityCase } from './parity/protocol.js'
+import { readReference } from './parity/safetensors.js'
+
+const model = 'fixtures/tiny-sd15'
+const [, item] = JSON.parse(readFileSync(`${model}/case.json`, 'utf8')) as [ParityCase, ParityCase]
+
+interface Box {
+  readonly page: Page
+  readonly server: HubServer
+  /** Ends the GPU process, and with it every device. */
+  readonly loseGpu: () => Promise<void>
+}
+
+// A browser of its own: after two losses one gives no adapter any more.
+const test = base.extend<{ browserOfOwn: Browser; box: Box }>({
+  browserOfOwn: async ({ playwright }, use) => {
+    const browser = await playwright.chromium.launch(chromiumLaunchOptions())
+    await use(browser)
+    await browser.close()
+  },
+  box: async ({ browserOfOwn, baseURL }, use) => {
+    const server = await startHubServer({ repositories: { [model]: `${model}/repo` } })
+    const page = await browserOfOwn.newPage(baseURL === undefined ? {} : { baseURL })
+    const session = await browserOfOwn.newBrowserCDPSession()
+    const query = new URLSearchParams({
+      model,
+      endpoint: server.url,
+      device: 'webgpu',
+      steps: String(item.num_inference_steps),
+      guidance: String(item.guidance_scale),
+      seed: String(item.seed),
+      width: String(item.width),
+      height: String(item.height),
+    })
+    await page.goto(`/?${query}`)
+    await page.getByLabel('Prompt', { exact: true }).fill(item.prompt)
+    // Not awaited: the process that would answer is the one that ends.
+    await use({ page, server, loseGpu: async () => void session.send('Browser.crashGpuProcess').catch(() => {}) })
+    await page.close()
+    await server.close()
+  },
+})
+
+interface Outcome {
+  readonly pixels?: { readonly width: number; readonly height: number; readonly data: readonly number[] } | undefined
+  readonly warnings?: readonly string[]
+  readonly code?: string
+}
+
+/** Presses Generate; calls back at each step; resolves with the picture or the error. */
+async function generate(page: Page, onStep: (step: number) => Promise<void>): Promise<Outcome> {
+  await page.exposeFunction('onStep', onStep)
+  const outcome = page.evaluate(
+    () =>
+      new Promise<Outcome>((resolve) => {
+        const box: AquatintPrompt | null = document.querySelector('aquatint-prompt')
+        const told = (globalThis as unknown as { readonly onStep: (step: number) => void }).onStep
+        box?.addEventListener('step', ({ detail }) => told(detail.step))
+        box?.addEventListener('image', ({ detail }) => {
+          const [image] = detail.images
+          resolve({
+            warnings: [...detail.warnings],
+            pixels: image === undefined ? undefined : { width: image.width, height: image.height, data: [...image.data] },
+          })
+        })
+        box?.addEventListener('error', ({ detail }) =>
+          resolve({ code: (detail as { readonly code?: string }).code ?? String(detail) }),
+        )
+      }),
+  )
+  await page.getByRole('button', { name: 'Generate' }).click()
+  return outcome
+}
+
+function psnr({ pixels, code }: Outcome): number {
+  const reference = readReference(`${model}/reference-1.safetensors`).get('image')
+  if (reference === undefined || pixels === undefined) throw new Error(`No image: ${code}`)
+  expect([1, pixels.height, pixels.width, 3]).toEqual(reference.dims)
+  let squares = 0
+  for (let i = 0; i < reference.data.length; i++) {
+    const ours = (pixels.data[Math.floor(i / 3) * 4 + (i % 3)] ?? NaN) / 255
+    squares += (ours - (reference.data[i] ?? NaN)) ** 2
+  }
+  return -10 * Math.log10(squares / reference.data.length)
+}
+
+test('a GPU lost between two steps: no request, each step told once, and the image of diffusers', async ({ box }) => {
+  test.setTimeout(600_000)
+  const { page, server, loseGpu } = box
+  const steps: number[] = []
+  let asked = 0
+  const outcome = await generate(page, async (step) => {
+    steps.push(step)
+    if (step !== 1) return
+    asked = server.log.length
+    await loseGpu()
+  })
+  expect(outcome.warnings).toEqual([expect.stringContaining('The GPU device was lost. It was opened anew')])
+  expect(psnr(outcome)).toBeGreaterThanOrEqual(50)
+  expect(steps).toEqual(steps.map((_, index) => index))
+  expect(steps.length).toBeGreaterThan(2)
+  expect(asked).toBeGreaterThan(0)
+  expect(server.log.slice(asked)).toEqual([])
+})
+
+test('a GPU lost again within two minutes ends the generation, and the page says why', async ({ box }) => {
+  test.setTimeout(600_000)
+  const { page, loseGpu } = box
+  const outcome = await generate(page, async (step) => {
+    if (step === 0 || step === 2) await loseGpu()
+  })
+  expect(outcome.code).toBe('device-lost-again')
+  await expect(page.getByText(/The GPU device was lost twice within \d+ seconds/)).toBeVisible()
+  await expect(page.getByRole('button', { name: 'Generate' })).toBeEnabled()
+})
