@@ -40,24 +40,18 @@ export async function main(args: readonly string[]): Promise<void> {
       for (const dtype of dtypes) {
         const bench = await openBenchPage()
         try {
-          const result = await bench.page.evaluate(
-            (request) => {
-              if (window.makeImage === undefined) throw new Error('The page has no makeImage')
-              return window.makeImage(request)
-            },
-            {
-              endpoint: server.url,
-              repo,
-              device,
-              dtype,
-              offload: 'resident',
-              maxMemory: undefined,
-              size: Number(values.size),
-              steps: Number(values.steps),
-              images: 2,
-              timeSteps: true,
-            } as const,
-          )
+          const result = await bench.makeImage({
+            endpoint: server.url,
+            repo,
+            device,
+            dtype,
+            offload: 'resident',
+            maxMemory: undefined,
+            size: Number(values.size),
+            steps: Number(values.steps),
+            images: 2,
+            timeSteps: true,
+          })
           const times = [result.loadSeconds, result.reloadSeconds, result.stepSeconds ?? Number.NaN].map((time) =>
             time.toFixed(2),
           )

@@ -48,10 +48,7 @@ export async function main(args: readonly string[]): Promise<number> {
       steps: Number(values.steps),
       images: 1,
     } as const
-    const result = await bench.page.evaluate((given) => {
-      if (window.makeImage === undefined) throw new Error('The page has no makeImage')
-      return window.makeImage(given)
-    }, request)
+    const result = await bench.makeImage(request)
     const { memory } = result
     console.log(
       `SD 1.5, ${request.size} × ${request.size}, ${request.steps} step, offload ${values.offload}, budget ${budget ?? 'none'}`,

@@ -90,13 +90,8 @@ async function measure({ name, folder, size, cases }: Fixture): Promise<boolean>
   for (const [offload, maxMemory] of cases) {
     const bench = await openBenchPage()
     try {
-      const result = await bench.page.evaluate(
-        (request) => {
-          if (window.makeImage === undefined) throw new Error('The page has no makeImage')
-          return window.makeImage(request)
-        },
-        { endpoint: server.url, repo, device: 'webgpu', offload, maxMemory, size, steps, images: 2 } as const,
-      )
+      const request = { endpoint: server.url, repo, device: 'webgpu', offload, maxMemory, size, steps, images: 2 } as const
+      const result = await bench.makeImage(request)
       expected ??= result.pixels
       const { memory } = result
       const over = maxMemory !== undefined && memory.peak > maxMemory

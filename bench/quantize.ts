@@ -13,6 +13,7 @@ import { dequantizeRows, isQuantizable, quantizedLayout, quantizeRows, type Quan
 import type { TensorEntry, WeightTable } from '../src/checkpoint/types.js'
 import type { ByteRange } from '../src/hub/types.js'
 import { float32ToFloat16 } from '../src/util/half.js'
+import { elementCount } from '../src/util/element-count.js'
 
 interface Measured {
   readonly dtype: string
@@ -151,7 +152,7 @@ export async function main(args: readonly string[]): Promise<void> {
   const linear = shapes.filter(([name, shape]) => isQuantizable({ name, shape, dtype: 'F16' }, { bits: 4 }))
   // One block's worth of Linear weights: the first 200 million of them.
   let count = 0
-  const block = linear.filter(([, shape]) => (count += shape.reduce((a, b) => a * b, 1)) <= 2e8)
+  const block = linear.filter(([, shape]) => (count += elementCount(shape)) <= 2e8)
   const type = 'F16'
   const [part, model] = [tableOf(block, type), tableOf(shapes, type)]
   const rows: Measured[] = []

@@ -9,9 +9,10 @@ import type { AquatintPrompt } from '../src/ui/element.js'
 import { startHubServer } from './hub-server/server.js'
 import type { HubServer } from './hub-server/types.js'
 import type { ParityCase } from './parity/protocol.js'
-import { readReference } from './parity/safetensors.js'
+import { psnr, type Outcome } from './ui/made-picture.js'
 
 const model = 'fixtures/tiny-sd15'
+const reference = `${model}/reference-1.safetensors`
 const [, item] = JSON.parse(readFileSync(`${model}/case.json`, 'utf8')) as [ParityCase, ParityCase]
 
 interface Box {
@@ -51,12 +52,6 @@ const test = base.extend<{ browserOfOwn: Browser; box: Box }>({
   },
 })
 
-interface Outcome {
-  readonly pixels?: { readonly width: number; readonly height: number; readonly data: readonly number[] } | undefined
-  readonly warnings?: readonly string[]
-  readonly code?: string
-}
-
 /** Presses Generate; calls back at each step; resolves with the picture or the error. */
 async function generate(page: Page, onStep: (step: number) => Promise<void>): Promise<Outcome> {
   await page.exposeFunction('onStep', onStep)
@@ -82,18 +77,6 @@ async function generate(page: Page, onStep: (step: number) => Promise<void>): Pr
   return outcome
 }
 
-function psnr({ pixels, code }: Outcome): number {
-  const reference = readReference(`${model}/reference-1.safetensors`).get('image')
-  if (reference === undefined || pixels === undefined) throw new Error(`No image: ${code}`)
-  expect([1, pixels.height, pixels.width, 3]).toEqual(reference.dims)
-  let squares = 0
-  for (let i = 0; i < reference.data.length; i++) {
-    const ours = (pixels.data[Math.floor(i / 3) * 4 + (i % 3)] ?? NaN) / 255
-    squares += (ours - (reference.data[i] ?? NaN)) ** 2
-  }
-  return -10 * Math.log10(squares / reference.data.length)
-}
-
 test('a GPU lost between two steps: no request, each step told once, and the image of diffusers', async ({ box }) => {
   test.setTimeout(600_000)
   const { page, server, loseGpu } = box
@@ -106,7 +89,7 @@ test('a GPU lost between two steps: no request, each step told once, and the ima
     await loseGpu()
   })
   expect(outcome.warnings).toEqual([expect.stringContaining('The GPU device was lost. It was opened anew')])
-  expect(psnr(outcome)).toBeGreaterThanOrEqual(50)
+  expect(psnr(outcome, reference)).toBeGreaterThanOrEqual(50)
   expect(steps).toEqual(steps.map((_, index) => index))
   expect(steps.length).toBeGreaterThan(2)
   expect(asked).toBeGreaterThan(0)

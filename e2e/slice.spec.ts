@@ -9,11 +9,12 @@ import { expect, test as base, type Page } from '@playwright/test'
 import { readRepository, withHeader, withJson } from './fixture-repository.js'
 import { startHubServer } from './hub-server/server.js'
 import type { HubServer } from './hub-server/types.js'
-import { readReference } from './parity/safetensors.js'
 import type { ParityCase } from './parity/protocol.js'
+import { psnr, type Outcome } from './ui/made-picture.js'
 import type { AquatintPrompt } from '../src/ui/element.js'
 
 const folder = 'fixtures/tiny-sdxl/repo'
+const reference = 'fixtures/tiny-sdxl/reference-0.safetensors'
 const [item] = JSON.parse(readFileSync('fixtures/tiny-sdxl/case.json', 'utf8')) as [ParityCase]
 
 const shard = 'unet/diffusion_pytorch_model-00002-of-00003.safetensors'
@@ -25,13 +26,6 @@ const test = base.extend<{ server: HubServer }>({
     await server.close()
   },
 })
-
-interface Outcome {
-  readonly pixels?: { readonly width: number; readonly height: number; readonly data: readonly number[] } | undefined
-  readonly warnings?: readonly string[]
-  readonly code?: string
-  readonly message?: string
-}
 
 /** Opens the page on a model, with the fixture's settings in the address. */
 async function open(
@@ -83,19 +77,6 @@ async function generate(page: Page, prompt = item.prompt, negative = item.negati
   return outcome
 }
 
-function psnr(outcome: Outcome): number {
-  const reference = readReference('fixtures/tiny-sdxl/reference-0.safetensors').get('image')
-  const { pixels } = outcome
-  if (reference === undefined || pixels === undefined) throw new Error(`No image: ${outcome.code} ${outcome.message}`)
-  expect([1, pixels.height, pixels.width, 3]).toEqual(reference.dims)
-  let squares = 0
-  for (let i = 0; i < reference.data.length; i++) {
-    const ours = (pixels.data[Math.floor(i / 3) * 4 + (i % 3)] ?? NaN) / 255
-    squares += (ours - (reference.data[i] ?? NaN)) ** 2
-  }
-  return -10 * Math.log10(squares / reference.data.length)
-}
-
 /** The weight files that the page's cache calls complete: path and the key that its content goes by. */
 function completeWeights(page: Page): Promise<[path: string, key: string][]> {
   return page.evaluate(
@@ -138,7 +119,7 @@ test('a prompt typed into the page gives diffusers’ image, and after a reload 
   server,
 }) => {
   await open(page, server)
-  expect(psnr(await generate(page))).toBeGreaterThanOrEqual(50)
+  expect(psnr(await generate(page), reference)).toBeGreaterThanOrEqual(50)
   expect(server.log.filter((entry) => entry.kind === 'file' && entry.range !== undefined).length).toBeGreaterThan(3)
   const kept = await completeWeights(page)
   expect(kept.map(([path]) => path)).toContain(shard)
@@ -151,7 +132,7 @@ test('a prompt typed into the page gives diffusers’ image, and after a reload 
 
   const asked = server.log.length
   await page.reload()
-  expect(psnr(await generate(page))).toBeGreaterThanOrEqual(50)
+  expect(psnr(await generate(page), reference)).toBeGreaterThanOrEqual(50)
   expect(server.log.slice(asked)).toEqual([])
 })
 
@@ -187,7 +168,7 @@ test('a component is swapped for another repository’s', async ({ page, server 
     },
     [server.url, item.prompt, item.negative_prompt ?? ''] as const,
   )
-  expect(psnr({ pixels: images[0] })).toBeGreaterThanOrEqual(50)
+  expect(psnr({ pixels: images[0] }, reference)).toBeGreaterThanOrEqual(50)
 })
 
 test('a prompt of 10,000 characters works, cut with a warning that names what was left out', async ({ page, server }) => {
@@ -267,6 +248,6 @@ for (const { name, code, files } of broken) {
 
     server.setRepository('someone/broken', sound)
     await page.reload()
-    expect(psnr(await generate(page))).toBeGreaterThanOrEqual(50)
+    expect(psnr(await generate(page), reference)).toBeGreaterThanOrEqual(50)
   })
 }

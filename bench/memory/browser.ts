@@ -5,12 +5,15 @@ import { fileURLToPath } from 'node:url'
 import type { Page } from '@playwright/test'
 import { build, preview } from 'vite'
 import { launchBrowser } from '../../e2e/hub/browser.js'
+import type { ImageRequest, ImageResult } from './protocol.js'
 
 const pages = fileURLToPath(new URL('../../e2e/pages/', import.meta.url))
 const dist = fileURLToPath(new URL('../../dist/', import.meta.url))
 
 export interface BenchBrowser {
   readonly page: Page
+  /** Makes images in the page. */
+  makeImage(request: ImageRequest): Promise<ImageResult>
   /** The most resident bytes of each kind of process since the start (Linux; empty elsewhere). */
   peaks(): Promise<Readonly<Record<string, number>>>
   close(): Promise<void>
@@ -38,6 +41,11 @@ export async function openBenchPage(): Promise<BenchBrowser> {
   page.setDefaultTimeout(0)
   return {
     page,
+    makeImage: (request) =>
+      page.evaluate((given) => {
+        if (window.makeImage === undefined) throw new Error('The page has no makeImage')
+        return window.makeImage(given)
+      }, request),
     peaks: () => processPeaks(browser.profile),
     close: async () => {
       await browser.close()

@@ -3,18 +3,15 @@
 import type { Config } from '../../src/checkpoint/types.js'
 import { ComponentHost, hostTensor } from '../../src/pipelines/component-host.js'
 import { denoise, type DenoiseOptions } from '../../src/pipelines/denoise.js'
-import { previewCoefficients } from '../../src/pipelines/latent-preview.js'
 import type { Predictor } from '../../src/pipelines/predictor.js'
-import { Recorder } from '../../src/pipelines/recorder.js'
 import { Run } from '../../src/pipelines/run-hooks.js'
+import { guidanceScale, loopOptions } from '../../src/pipelines/testing-denoise.js'
 import { unetPredictor } from '../../src/pipelines/unet-predictor.js'
 import { assertHealthy } from '../../src/runtime/health.js'
 import { openDevice } from '../../src/runtime/open-device.js'
 import { fixtureComponent } from '../../src/runtime/testing-fixtures.js'
 import type { Device } from '../../src/runtime/types.js'
-import { createScheduler } from '../../src/schedulers/registry.js'
 import { StepRunner, type Arithmetic } from '../../src/schedulers/step-runner.js'
-import { TorchGenerator } from '../../src/util/random.js'
 
 /** Milliseconds a step in each round, and bytes read back a step. */
 export interface StepTimes {
@@ -34,29 +31,8 @@ GPUBuffer.prototype.mapAsync = function (this: GPUBuffer, ...args) {
   return (map as GPUBuffer['mapAsync']).apply(this, args)
 }
 
-const guidanceScale = 5
-
 function optionsFor(predictor: Predictor, dims: readonly number[], steps: number): DenoiseOptions {
-  const { scheduler } = createScheduler('DPMSolverMultistepScheduler', { beta_schedule: 'scaled_linear' })
-  scheduler.setTimesteps(steps)
-  const generator = new TorchGenerator(1)
-  const data = generator.randn(dims.reduce((product, dim) => product * dim, 1))
-  return {
-    scheduler,
-    begin: 0,
-    latents: { dims, data },
-    predictor,
-    guidance: { scale: guidanceScale, rescale: 0 },
-    eta: 0,
-    generator,
-    recorder: new Recorder(),
-    run: new Run({}),
-    onStep: undefined,
-    previewEvery: 0,
-    preview: previewCoefficients.sdxl,
-    // No checkpoint in so short a run.
-    now: () => 0,
-  }
+  return loopOptions(predictor, 'DPMSolverMultistepScheduler', { beta_schedule: 'scaled_linear' }, steps, dims)
 }
 
 /** The loop as it would be with guidance and the scheduler on the host. */

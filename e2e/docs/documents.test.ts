@@ -4,6 +4,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { documents, readSnippets } from './read-docs.js'
+import { elementCount } from '../../src/util/element-count.js'
 
 /** Who runs the snippets of a language. */
 const runners: Readonly<Record<string, string>> = {
@@ -71,7 +72,7 @@ function bytes(table: string): number {
   const { tensors } = JSON.parse(readFileSync(`fixtures/weight-tables/${table}.json`, 'utf8')) as {
     tensors: Record<string, number[]>
   }
-  return Object.values(tensors).reduce((sum, shape) => sum + 2 * shape.reduce((product, size) => product * size, 1), 0)
+  return Object.values(tensors).reduce((sum, shape) => sum + 2 * elementCount(shape), 0)
 }
 
 test('the models’ sizes are those of the published tables of weights, at two bytes a parameter', () => {

@@ -13,6 +13,7 @@ import { planMemory } from '../../src/runtime/memory-plan.js'
 import { openDevice } from '../../src/runtime/open-device.js'
 import type { HostTensor } from '../../src/runtime/types.js'
 import type { NetworkRequest, NetworkResult } from '../../bench/memory/protocol.js'
+import { elementCount } from '../../src/util/element-count.js'
 
 const log = (text: string) => postMessage({ log: text })
 
@@ -52,7 +53,7 @@ async function run(request: NetworkRequest): Promise<NetworkResult> {
   }, 1000)
   const inputs: Record<string, HostTensor> = {}
   for (const { name: input, type, dims } of writeGraph(className, config, shapes, graphOptions(network, how)).inputs) {
-    const data = new Float32Array(dims.reduce((count, size) => count * size, 1))
+    const data = new Float32Array(elementCount(dims))
     for (let i = 0; i < data.length; i++) data[i] = Math.sin(i * 12.9898)
     inputs[input] = { type, dims, data }
   }

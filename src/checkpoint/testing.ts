@@ -2,6 +2,7 @@
 
 import { HubError } from '../errors.js'
 import type { ByteRange, ByteSource, Repository } from '../hub/types.js'
+import { elementCount } from '../util/element-count.js'
 
 /** Bytes in memory as a source that notes each read. */
 export class MemorySource implements ByteSource {
@@ -67,7 +68,7 @@ export function float32File(shapes: Readonly<Record<string, readonly number[]>>)
   let at = 0
   const header: Record<string, unknown> = {}
   for (const [name, shape] of Object.entries(shapes)) {
-    const bytes = 4 * shape.reduce((product, dim) => product * dim, 1)
+    const bytes = 4 * elementCount(shape)
     header[name] = { dtype: 'F32', shape, data_offsets: [at, at + bytes] }
     at += bytes
   }

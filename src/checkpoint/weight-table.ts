@@ -9,6 +9,7 @@ import { readSafetensorsHeader } from './safetensors.js'
 import type { TensorEntry, WeightTable } from './types.js'
 import type { WeightFiles } from './weight-files.js'
 import { parseWeightIndex, weightIndexLimits, type WeightMap } from './weight-index.js'
+import { elementCount } from '../util/element-count.js'
 
 export interface ReadWeightsOptions {
   readonly signal?: AbortSignal | undefined
@@ -157,7 +158,7 @@ export function measureWeights(table: WeightTable): { readonly bytes: number; re
   let parameters = 0
   for (const entry of table.values()) {
     bytes += entry.end - entry.begin
-    parameters += entry.shape.reduce((product, dim) => product * dim, 1)
+    parameters += elementCount(entry.shape)
   }
   return { bytes, parameters }
 }

@@ -17,6 +17,7 @@ import {
 } from '../onnx/ops-network.js'
 import { cast, dimension, reshape, transpose } from '../onnx/ops-shape.js'
 import type { ElementType, QuantizedShape, ValueInfo } from '../onnx/types.js'
+import { elementCount } from '../util/element-count.js'
 
 /**
  * torch.nn.Linear on x [rows, in]; result [rows, out], computed in x's type. The weight may be quantised; one that is not is cast where
@@ -94,7 +95,7 @@ export function groupNorm(graph: GraphBuilder, x: ValueInfo, name: string, group
   const affine = [channels, ...x.dims.slice(2).map(() => 1)]
   const weight = graph.weight(`${name}.weight`, affine)
   const bias = graph.weight(`${name}.bias`, affine)
-  const grouped = reshape(graph, x, [dimension(x, 0), groups, (channels / groups) * x.dims.slice(2).reduce((a, b) => a * b, 1)])
+  const grouped = reshape(graph, x, [dimension(x, 0), groups, (channels / groups) * elementCount(x.dims.slice(2))])
   const normalised = reshape(graph, instanceNormalization(graph, grouped, epsilon), x.dims)
   return add(graph, mul(graph, normalised, weight), bias)
 }

@@ -8,9 +8,9 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import * as ort from 'onnxruntime-web/wasm'
 import type { Config, SafetensorsDType, TensorEntry } from '../checkpoint/types.js'
-import { elementCount } from '../onnx/model-proto.js'
 import type { ComponentGraph, ElementType, Program, ValueInfo } from '../onnx/types.js'
 import { bfloat16ToFloat32, float16ToFloat32, float32ToFloat16 } from '../util/half.js'
+import { elementCount } from '../util/element-count.js'
 
 ort.env.wasm.numThreads = 1
 

@@ -7,7 +7,6 @@ import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import type { Config, TensorEntry } from '../checkpoint/types.js'
-import { elementCount } from '../onnx/model-proto.js'
 import type { ComponentGraph, WriteOptions } from '../onnx/types.js'
 import { autoencoderKLDecoder, autoencoderKLEncoder } from './autoencoder-kl.js'
 import { clipTextModel } from './clip-text-model.js'
@@ -16,6 +15,7 @@ import { sd3Transformer2DModel } from './sd3-transformer-2d.js'
 import { t5EncoderModel } from './t5-encoder-model.js'
 import { fixtures, readJson } from './testing.node.js'
 import { unet2DConditionModel } from './unet-2d-condition.js'
+import { elementCount } from '../util/element-count.js'
 
 const folder = join(fixtures, 'weight-tables')
 const source = { byteLength: 0, read: () => Promise.reject(new Error('There are no bytes')) }

@@ -5,6 +5,7 @@
 
 import { ProtobufWriter } from './protobuf.js'
 import type { ElementType, ValueInfo } from './types.js'
+import { elementCount } from '../util/element-count.js'
 
 /** What a node may carry as attributes. Integers and floats differ in ONNX, so the kind is said. */
 export type Attribute =
@@ -48,11 +49,6 @@ const elementBytes: Readonly<Record<ElementType, number>> = { float32: 4, uint8:
 /** The opset of ONNX's own operators. 21 has Gelu and LayerNormalization, and every kernel that onnxruntime-web 1.30 places on the GPU. */
 const OPSET = 21
 const IR_VERSION = 10
-
-/** The number of elements of a tensor of these dims. */
-export function elementCount(dims: readonly number[]): number {
-  return dims.reduce((product, dim) => product * dim, 1)
-}
 
 /** The number of bytes of a tensor. */
 export function byteLength(value: ValueInfo): number {

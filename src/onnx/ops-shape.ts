@@ -2,8 +2,8 @@
 
 import { integers } from './constants.js'
 import type { GraphBuilder } from './graph-builder.js'
-import { elementCount } from './model-proto.js'
 import type { ElementType, ValueInfo } from './types.js'
+import { elementCount } from '../util/element-count.js'
 
 function single(values: readonly ValueInfo[]): ValueInfo {
   const [value] = values

@@ -9,6 +9,7 @@ import type { GraphBuilder } from './graph-builder.js'
 import { gelu, matMul, quickGelu, silu } from './ops-math.js'
 import { conv, gemm, instanceNormalization, layerNormalization, multiHeadAttention } from './ops-network.js'
 import type { ValueInfo } from './types.js'
+import { elementCount } from '../util/element-count.js'
 
 let cpu: Device
 let gpu: Device
@@ -22,7 +23,7 @@ afterAll(async () => {
 })
 
 function values(dims: readonly number[], seed: number): HostTensor {
-  const count = dims.reduce((a, b) => a * b, 1)
+  const count = elementCount(dims)
   return {
     type: 'float32',
     dims,

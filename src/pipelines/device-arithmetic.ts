@@ -5,6 +5,7 @@ import type { Device, DeviceTensor, LinearTerm } from '../runtime/types.js'
 import type { Arithmetic } from '../schedulers/step-runner.js'
 import type { TorchGenerator } from '../util/random.js'
 import { hostTensor } from './component-host.js'
+import { elementCount } from '../util/element-count.js'
 
 /** For tensors of shape `dims`; they count as `owner`'s. Noise is drawn on the host, as diffusers draws it, and uploaded. */
 export function deviceArithmetic(
@@ -13,7 +14,7 @@ export function deviceArithmetic(
   owner: string,
   generator: TorchGenerator,
 ): Arithmetic<DeviceTensor> {
-  const count = dims.reduce((product, dim) => product * dim, 1)
+  const count = elementCount(dims)
   return {
     sum: (parts, bound) => {
       let terms = parts.map(({ value, scale, offset }): LinearTerm => ({ tensor: value, scale, offset }))

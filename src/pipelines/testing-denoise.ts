@@ -10,6 +10,7 @@ import { previewCoefficients } from './latent-preview.js'
 import type { Predictor } from './predictor.js'
 import { Recorder } from './recorder.js'
 import { Run } from './run-hooks.js'
+import { elementCount } from '../util/element-count.js'
 
 /** The schedule of Stable Diffusion. */
 export const base = { beta_start: 0.00085, beta_end: 0.012, beta_schedule: 'scaled_linear', steps_offset: 1 }
@@ -49,16 +50,22 @@ export function toyPredictor(
   }
 }
 
-/** Options of a run with guidance on a clock that stands still. */
-export function loopOptions(predictor: Predictor, className: string, config: Config, steps: number): DenoiseOptions {
+/** Options of a run with guidance on a clock that stands still, so that it leaves no checkpoints. */
+export function loopOptions(
+  predictor: Predictor,
+  className: string,
+  config: Config,
+  steps: number,
+  dims: readonly number[] = latentDims,
+): DenoiseOptions {
   const { scheduler } = createScheduler(className, config)
   scheduler.setTimesteps(steps)
   const generator = new TorchGenerator(3)
-  const data = generator.randn(count).map((value) => value * scheduler.initNoiseSigma)
+  const data = generator.randn(elementCount(dims)).map((value) => value * scheduler.initNoiseSigma)
   return {
     scheduler,
     begin: 0,
-    latents: { dims: latentDims, data },
+    latents: { dims, data },
     predictor,
     guidance: { scale: guidanceScale, rescale: 0 },
     eta: 0.5,

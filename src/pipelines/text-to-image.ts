@@ -17,6 +17,7 @@ import { repeatBatch } from './tensors.js'
 import type { GenerateOptions, GenerateResult, PixelImage, PlainTensor } from './types.js'
 import { decodeLatents, type LatentScaling } from './vae-decoder.js'
 import { encodeImage } from './vae-encoder.js'
+import { elementCount } from '../util/element-count.js'
 
 /** Where an image-to-image run begins. */
 export interface ImageStart {
@@ -89,7 +90,7 @@ class Stopwatch {
 
 /** diffusers' `prepare_latents`: noise as torch's CPU generator draws it, times the scheduler's initial sigma. */
 export function prepareLatents(dims: readonly number[], generator: TorchGenerator, initNoiseSigma: number): PlainTensor {
-  const noise = generator.randn(dims.reduce((product, dim) => product * dim, 1))
+  const noise = generator.randn(elementCount(dims))
   return { dims, data: initNoiseSigma === 1 ? noise : noise.map((value) => value * initNoiseSigma) }
 }
 

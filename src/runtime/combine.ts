@@ -1,9 +1,9 @@
 /** Weighted sums of tensors: what both kinds of device check, and the sum on the CPU. gpu-combine.ts is the GPU's. */
 
 import { InputError } from '../errors.js'
-import { elementCount } from './convert.js'
 import { mostTerms } from './gpu-combine.js'
 import type { LinearTerm } from './types.js'
+import { elementCount } from '../util/element-count.js'
 
 /** @throws InputError `bad-terms` */
 export function checkTerms(terms: readonly LinearTerm[], bound = 0): void {

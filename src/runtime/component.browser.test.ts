@@ -6,6 +6,7 @@ import { openDevice } from './open-device.js'
 import { numbers, testCheckpoint, towerGraph, towerReference, towerShapes, towerSizes, worstError } from './testing.js'
 import type { Device, DeviceKind, HostTensor } from './types.js'
 import { WebGpuDevice } from './webgpu-device.js'
+import { elementCount } from '../util/element-count.js'
 
 const blocks = 3
 const rows = 5
@@ -26,10 +27,7 @@ function input(count = rows): HostTensor {
 }
 
 /** Bytes that the tower's weights take in buffers of their own. */
-const weightBytes = Object.values(towerShapes(blocks)).reduce(
-  (sum, shape) => sum + storageBytes(4 * shape.reduce((count, size) => count * size, 1)),
-  0,
-)
+const weightBytes = Object.values(towerShapes(blocks)).reduce((sum, shape) => sum + storageBytes(4 * elementCount(shape)), 0)
 
 async function run(
   component: ReturnType<typeof createComponent>,
@@ -115,7 +113,7 @@ describe.each(['webgpu', 'wasm'] as const)('on %s', (kind: DeviceKind) => {
     expect(seen.map(([loaded]) => loaded)).toEqual(seen.map(([loaded]) => loaded).toSorted((a, b) => a - b))
     const [loaded, total] = seen.at(-1)!
     expect(loaded).toBe(total)
-    expect(total).toBe(Object.values(towerShapes(blocks)).reduce((sum, shape) => sum + 4 * shape.reduce((a, b) => a * b, 1), 0))
+    expect(total).toBe(Object.values(towerShapes(blocks)).reduce((sum, shape) => sum + 4 * elementCount(shape), 0))
     await component.dispose()
   })
 

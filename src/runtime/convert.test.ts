@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import type { SafetensorsDType, TensorEntry } from '../checkpoint/types.js'
-import { checkConvertible, convertElements, elementCount, isConvertible, valueBytes } from './convert.js'
+import { checkConvertible, convertElements, isConvertible, valueBytes } from './convert.js'
+import { elementCount } from '../util/element-count.js'
 
 function bytesOf(array: ArrayBufferView<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   return new Uint8Array(array.buffer, array.byteOffset, array.byteLength)

@@ -4,6 +4,7 @@ import type { SafetensorsDType, TensorEntry } from '../checkpoint/types.js'
 import { CheckpointError } from '../errors.js'
 import type { ElementType } from '../onnx/types.js'
 import { bfloat16ToFloat32, float16ToFloat32, float32ToFloat16, float8E4M3ToFloat32, float8E5M2ToFloat32 } from '../util/half.js'
+import { elementCount } from '../util/element-count.js'
 
 /** Bytes of one element of a graph value. */
 export const elementBytes: Readonly<Record<ElementType, number>> = {
@@ -42,11 +43,6 @@ const same: Readonly<Partial<Record<SafetensorsDType, ElementType>>> = {
   I32: 'int32',
   U8: 'uint8',
   BOOL: 'bool',
-}
-
-/** Number of elements of a shape; 1 for a scalar. */
-export function elementCount(dims: readonly number[]): number {
-  return dims.reduce((count, size) => count * size, 1)
 }
 
 /** Bytes of a value of this type and shape. */

@@ -6,9 +6,10 @@
 import { DeviceError } from '../errors.js'
 import type { ElementType } from '../onnx/types.js'
 import { float16ToFloat32, float32ToFloat16 } from '../util/half.js'
-import { elementCount, valueBytes } from './convert.js'
+import { valueBytes } from './convert.js'
 import type { GpuBuffers } from './gpu-buffers.js'
 import type { DeviceTensor, HostTensor } from './types.js'
+import { elementCount } from '../util/element-count.js'
 
 const arrayTypes = {
   float32: Float32Array,

@@ -10,6 +10,7 @@ import type { ComponentGraph, WriteOptions } from '../onnx/types.js'
 import { createComponent } from './component.js'
 import { numbers, TestSource } from './testing.js'
 import type { Component, Device, HostTensor } from './types.js'
+import { elementCount } from '../util/element-count.js'
 
 async function fetched(path: string): Promise<Response> {
   const response = await fetch(`/fixtures/${path}`)
@@ -76,10 +77,7 @@ export async function fixtureComponent(
   if (graph === undefined) throw new Error('no graph')
   const inputs = Object.fromEntries(
     graph.inputs.map(({ name: input, type, dims }, index) => {
-      const data = numbers(
-        dims.reduce((count, dim) => count * dim, 1),
-        index,
-      )
+      const data = numbers(elementCount(dims), index)
       return [input, { type, dims, data }]
     }),
   )

@@ -9,6 +9,7 @@ import type { ComponentGraph, WriteOptions } from '../onnx/types.js'
 import { throwIfAborted } from '../util/abort.js'
 import { float32ToFloat16 } from '../util/half.js'
 import type { Shapes } from './types.js'
+import { elementCount } from '../util/element-count.js'
 
 /** Channels inside and at the end of the tower; the last is odd, so that float16 tensors end between 4-byte units. */
 export const towerSizes = { input: 8, hidden: 16, output: 7 } as const
@@ -78,10 +79,7 @@ export function testCheckpoint(
   const values = new Map<string, Float32Array<ArrayBuffer>>()
   const found: { name: string; shape: readonly number[]; bytes: Uint8Array<ArrayBuffer> }[] = []
   for (const [index, [name, shape]] of Object.entries(shapes).entries()) {
-    const data = numbers(
-      shape.reduce((count, size) => count * size, 1),
-      index,
-    )
+    const data = numbers(elementCount(shape), index)
     values.set(name, data)
     found.push({ name, shape, bytes: encode(data, dtype) })
   }

@@ -9,7 +9,6 @@ import type { ComponentGraph, ElementType, Stage } from '../onnx/types.js'
 import { throwIfAborted } from '../util/abort.js'
 import { nextTurn } from '../util/next-turn.js'
 import type { Backend, StageInput } from './backend.js'
-import { elementCount } from './convert.js'
 import type { Allocation } from './memory-account.js'
 import { explained, onnxruntimeLock, type OrtTensor, type Session } from './onnxruntime.js'
 import { checkHostTensor, CpuTensor, GpuTensor } from './tensors.js'
@@ -17,6 +16,7 @@ import type { DeviceTensor, HostTensor, LoadOptions } from './types.js'
 import type { WasmDevice } from './wasm-device.js'
 import { streamWeights } from './weight-stream.js'
 import { weightKey, weightsOf, type WeightKey } from './weights-of.js'
+import { elementCount } from '../util/element-count.js'
 
 interface LoadedStage {
   readonly session: Session

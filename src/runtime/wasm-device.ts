@@ -5,12 +5,12 @@ import type { WriteOptions } from '../onnx/types.js'
 import type { RuntimeDevice } from './backend.js'
 import { checkTerms, combineOnHost, foreignTerm } from './combine.js'
 import { computeType } from './compute-type.js'
-import { elementCount } from './convert.js'
 import { MemoryAccount } from './memory-account.js'
 import { loadOnnxRuntime, type OnnxRuntime } from './onnxruntime.js'
 import { tallyValues, type Tally } from './health.js'
 import { checkHostTensor, CpuTensor } from './tensors.js'
 import type { DeviceInfo, DeviceTensor, HostTensor, LinearTerm } from './types.js'
+import { elementCount } from '../util/element-count.js'
 
 export class WasmDevice implements RuntimeDevice {
   readonly info: DeviceInfo = {

@@ -4,7 +4,7 @@ import { DeviceError } from '../errors.js'
 import type { Program, WriteOptions } from '../onnx/types.js'
 import type { RuntimeDevice } from './backend.js'
 import { checkTerms, foreignTerm } from './combine.js'
-import { elementCount, valueBytes } from './convert.js'
+import { valueBytes } from './convert.js'
 import { GpuCombine } from './gpu-combine.js'
 import { GpuTally } from './gpu-tally.js'
 import type { Tally } from './health.js'
@@ -17,6 +17,7 @@ import { SessionCache } from './session-cache.js'
 import { checkHostTensor, GpuTensor } from './tensors.js'
 import { computeType } from './compute-type.js'
 import type { DeviceInfo, DeviceName, DeviceTensor, HostTensor, LinearTerm } from './types.js'
+import { elementCount } from '../util/element-count.js'
 
 /** Who holds onnxruntime, and what for (it completes "while …"). */
 export interface DeviceUse {

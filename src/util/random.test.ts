@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { InputError } from '../errors.js'
 import { TorchGenerator } from './random.js'
+import { elementCount } from './element-count.js'
 
 interface Draw {
   function: 'rand' | 'randn'
@@ -30,7 +31,7 @@ test('draws what torch draws, from single draws and from sequences', () => {
     const generator = new TorchGenerator(BigInt(seed))
     for (const draw of draws) {
       const expected = decode(draw)
-      const count = draw.shape.reduce((product, dim) => product * dim, 1)
+      const count = elementCount(draw.shape)
       expect(expected.length).toBe(count)
       const actual = generator[draw.function](count)
       if (draw.function === 'rand') expect(actual).toEqual(expected)

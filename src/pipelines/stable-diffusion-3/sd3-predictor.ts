@@ -10,6 +10,7 @@ import { FixedInputs, runDenoiser, type Correction, type Predictor, type Refinem
 import type { Recorder } from '../recorder.js'
 import type { Run } from '../run-hooks.js'
 import type { PlainTensor } from '../types.js'
+import { elementCount } from '../../util/element-count.js'
 
 /** What the transformer is shown besides latents, with guidance the unconditional half first. */
 export interface Sd3Condition {
@@ -84,7 +85,7 @@ async function readPositions(
   const { dtype, source } = entry
   if (!isFloatDType(dtype))
     throw new CheckpointError('dtype-mismatch', `${tensor} holds ${dtype}; expected floats.`, { tensor, actual: dtype })
-  const elementBytes = (entry.end - entry.begin) / shape.reduce((product, dim) => product * dim, 1)
+  const elementBytes = (entry.end - entry.begin) / elementCount(shape)
   const parts = await Promise.all(
     runs.map(async ({ begin, end }) =>
       decodeFloats(

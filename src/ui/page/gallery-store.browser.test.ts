@@ -1,19 +1,7 @@
 /** The gallery's store on real IndexedDB. */
-import { expect, onTestFinished, test } from 'vitest'
-import { GalleryStore, type GalleryEntry } from './gallery-store.js'
-
-function storeFor(name: string): GalleryStore {
-  onTestFinished(() => void indexedDB.deleteDatabase(name))
-  return new GalleryStore(name)
-}
-
-const entry = (prompt: string): Omit<GalleryEntry, 'id'> => ({
-  createdAt: 5,
-  name: `${prompt}.png`,
-  width: 8,
-  height: 8,
-  settings: { model: 'a/b', prompt, seed: 1 },
-})
+import { expect, test } from 'vitest'
+import { GalleryStore } from './gallery-store.js'
+import { entry, storeFor } from './testing-gallery.js'
 
 test('newest first, page by page, files apart', async () => {
   const store = storeFor('gallery-test-pages')

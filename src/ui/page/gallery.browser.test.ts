@@ -1,18 +1,11 @@
 /** The gallery in a browser: what it says when its storage fails, and which of its pictures' URLs it lets go. */
 import { afterEach, expect, onTestFinished, test, vi } from 'vitest'
 import { Gallery } from './gallery.js'
-import { GalleryStore, type GalleryEntry } from './gallery-store.js'
+import type { GalleryStore } from './gallery-store.js'
+import { entry, storeFor } from './testing-gallery.js'
 
 afterEach(() => {
   vi.restoreAllMocks()
-})
-
-const entry = (prompt: string): Omit<GalleryEntry, 'id'> => ({
-  createdAt: 5,
-  name: `${prompt}.png`,
-  width: 8,
-  height: 8,
-  settings: { model: 'a/b', prompt, seed: 1 },
 })
 
 function show(store: GalleryStore): { readonly section: HTMLElement; readonly gallery: Gallery } {
@@ -20,11 +13,6 @@ function show(store: GalleryStore): { readonly section: HTMLElement; readonly ga
   document.body.append(section)
   onTestFinished(() => section.remove())
   return { section, gallery: new Gallery(section, { onReuse: () => {}, link: () => '' }, store) }
-}
-
-function storeFor(name: string): GalleryStore {
-  onTestFinished(() => void indexedDB.deleteDatabase(name))
-  return new GalleryStore(name)
 }
 
 test('a database that fails on “Show more” is told', async () => {

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { knownModels } from './known-models.js'
+import { elementCount } from '../../util/element-count.js'
 
 /** Parameters of a published weight table. */
 function parameters(table: string): number {
@@ -9,7 +10,7 @@ function parameters(table: string): number {
   ) as {
     tensors: Record<string, readonly number[]>
   }
-  return Object.values(tensors).reduce((sum, shape) => sum + shape.reduce((product, size) => product * size, 1), 0)
+  return Object.values(tensors).reduce((sum, shape) => sum + elementCount(shape), 0)
 }
 
 const xlEncoders = ['sdxl-text-encoder', 'sdxl-text-encoder-2', 'sdxl-vae']
