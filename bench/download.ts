@@ -1,6 +1,6 @@
 /**
- * `npm run bench:download [-- --mebibytes N --cap MB/s]`: one file from one server, by Aquatint and by what else there is, in one run; with
- * the server capping each stream, and without a cap. Aquatint alone checks and stores what it downloads; the others' bytes go to memory
+ * `npm run bench:download [-- --mebibytes N --cap MB/s --line MB/s]`: one file from one server, by Aquatint and by what else there is, in one
+ * run: with the server capping each stream, over a line that all streams share, and as fast as it goes. Aquatint alone checks and stores what it downloads; the others' bytes go to memory
  * (fetch, @huggingface/hub), the Cache API (transformers.js) or a file (curl). Without a cap, two more rows show what bounds Aquatint in
  * this browser: fetching and storing the same chunks unchecked, and only hashing as many bytes. The browser's seconds of the processor
  * are told too (Linux): unlike the time on the clock they hardly depend on what else the machine does.
@@ -18,7 +18,7 @@ import { launchBrowser } from '../e2e/hub/browser.js'
 import { driveHub, servePage } from '../e2e/hub/harness.js'
 import { syntheticFile } from '../e2e/hub-server/repositories.js'
 import { startHubServer } from '../e2e/hub-server/server.js'
-import type { HubServer } from '../e2e/hub-server/types.js'
+import type { Faults, HubServer } from '../e2e/hub-server/types.js'
 import { buildRivals, rivalVersions } from './download/build-rivals.js'
 import { processorSeconds } from './renderer-memory.js'
 
@@ -43,10 +43,18 @@ interface Prepared {
 export async function main(args: readonly string[]): Promise<void> {
   const { values } = parseArgs({
     args: [...args],
-    options: { mebibytes: { type: 'string', default: '256' }, cap: { type: 'string', default: '5' } },
+    options: {
+      mebibytes: { type: 'string', default: '256' },
+      cap: { type: 'string', default: '5' },
+      line: { type: 'string', default: '20' },
+    },
   })
   const size = Number(values.mebibytes) * (1 << 20)
-  const cap = Number(values.cap)
+  const settings: readonly (readonly [string, Faults])[] = [
+    [`each stream capped at ${values.cap} MB/s`, { bytesPerSecond: Number(values.cap) * 1e6 }],
+    [`a line of ${values.line} MB/s (${8 * Number(values.line)} Mbit/s)`, { lineBytesPerSecond: Number(values.line) * 1e6 }],
+    ['no cap', {}],
+  ]
   const script = await buildRivals()
   const rivalPage = await serve(script)
   const ownPage = await servePage()
@@ -60,15 +68,15 @@ export async function main(args: readonly string[]): Promise<void> {
   ]
   const limits = [limit('fetchAndStore', limitPage.url, size), limit('hash', limitPage.url, size)]
   console.log(`${size} bytes; compared with ${rivalVersions.join(', ')}, curl × ${streams}`)
-  for (const bytesPerSecond of [cap * 1e6, undefined]) {
-    console.log(bytesPerSecond === undefined ? '\nno cap' : `\neach stream capped at ${cap} MB/s`)
+  for (const [setting, faults] of settings) {
+    console.log(`\n${setting}`)
     console.log('| way | bytes | seconds | MB/s | against one fetch | browser, s of the processor |')
     console.log('| --- | --- | --- | --- | --- | --- |')
     const server = await startHubServer({ repositories: { [id]: { [path]: syntheticFile(size, 3) } } })
     await server.commit(id)
     const rows: { name: string; bytes: number; seconds: number; busy: number | undefined }[] = []
-    for (const way of bytesPerSecond === undefined ? [...ways, ...limits] : ways) {
-      server.setFaults(bytesPerSecond === undefined ? {} : { bytesPerSecond })
+    for (const way of setting === 'no cap' ? [...ways, ...limits] : ways) {
+      server.setFaults(faults)
       const { run, close, processor } = await way.prepare(server)
       const before = processor?.() ?? 0
       const began = performance.now()

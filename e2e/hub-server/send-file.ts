@@ -8,6 +8,9 @@ import type { Fault, Faults, LogEntry } from './types.js'
 
 const piece = 256 << 10
 
+/** When the line will have carried what was given to it so far. */
+const lineFree = new WeakMap<Faults, number>()
+
 /** Half-open range from a `Range` header; undefined without one, null when it cannot be satisfied. */
 export function parseRange(header: string | undefined, size: number): { begin: number; end: number } | undefined | null {
   const match = /^bytes=(\d*)-(\d*)$/.exec(header ?? '')
@@ -78,8 +81,8 @@ async function sendBody(
 ): Promise<void> {
   const limit = Math.min(end - begin, fault?.cutAfter ?? Infinity, fault?.endAfter ?? Infinity, fault?.stallAfter ?? Infinity)
   const started = performance.now()
-  const size =
-    faults.bytesPerSecond === undefined ? 4 * piece : Math.max(1024, Math.min(piece, Math.ceil(faults.bytesPerSecond / 20)))
+  const rate = Math.min(faults.bytesPerSecond ?? Infinity, faults.lineBytesPerSecond ?? Infinity)
+  const size = rate === Infinity ? 4 * piece : Math.max(1024, Math.min(piece, Math.ceil(rate / 20)))
   for (let sent = 0; sent < limit && !response.destroyed;) {
     const count = Math.min(size, limit - sent)
     const bytes = await readWithFaults(file, begin + sent, begin + sent + count, fault)
@@ -90,6 +93,11 @@ async function sendBody(
     if (faults.bytesPerSecond !== undefined) {
       const due = started + (sent / faults.bytesPerSecond) * 1000
       await wait(due - performance.now(), response)
+    }
+    if (faults.lineBytesPerSecond !== undefined) {
+      const free = Math.max(performance.now(), lineFree.get(faults) ?? 0) + (count / faults.lineBytesPerSecond) * 1000
+      lineFree.set(faults, free)
+      await wait(free - performance.now(), response)
     }
   }
   if (fault?.stallAfter !== undefined && limit < end - begin) return closed(response)

@@ -155,6 +155,13 @@ describe('misbehaviour', () => {
     expect(performance.now() - began).toBeGreaterThan(150)
   })
 
+  it('throttles all connections together', async () => {
+    const hub = await start({ faults: { lineBytesPerSecond: 500_000 } })
+    const began = performance.now()
+    await Promise.all([1, 2, 3].map(async () => (await file(hub)).arrayBuffer()))
+    expect(performance.now() - began).toBeGreaterThan(3 * 150)
+  })
+
   it('answers a status so many times, after so many good answers', async () => {
     const hub = await start({
       faults: { rules: [{ match: { host: 'cdn' }, skip: 1, times: 2, status: 503, headers: { 'retry-after': '1' } }] },

@@ -50,6 +50,8 @@ export interface Faults {
   readonly rules?: readonly Fault[]
   /** Bytes per second for each response body. Default: as fast as it goes. */
   readonly bytesPerSecond?: number
+  /** Bytes per second for all response bodies together, as a line has them. Default: as fast as it goes. */
+  readonly lineBytesPerSecond?: number
   /** Milliseconds before each answer. Default 0. */
   readonly latencyMs?: number
   /** How long a signed address is good. Default 3600. */
