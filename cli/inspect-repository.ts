@@ -8,7 +8,7 @@ import { isAquatintError } from '../src/errors.js'
 import type { ReadOptions, Repository } from '../src/hub/types.js'
 import type { Network } from '../src/pipelines/networks.js'
 import { readContents, type ComponentFiles } from './components.js'
-import { planNetworks, type MemoryRequest, type PlannedMemory } from './memory.js'
+import { planMemoryOf, type MemoryRequest, type PlannedMemory } from './memory.js'
 import { checkComponent, checkWhole, Findings, networkOf, specOf, type Finding } from './runnable.js'
 
 /** Tensors of one element type. */
@@ -93,7 +93,7 @@ export async function inspectRepository(
     variants: [...variants].toSorted(),
     parameters: inspected.reduce((sum, { weights }) => sum + (weights?.parameters ?? 0), 0),
     bytes: inspected.reduce((sum, { weights }) => sum + (weights?.bytes ?? 0), 0),
-    memory: ok && request !== null ? planNetworks(networks, request) : null,
+    memory: ok && request !== null ? planMemoryOf(networks, request) : null,
     runs: { ok, problems: findings.problems, warnings: findings.warnings },
   }
 }

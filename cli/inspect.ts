@@ -5,13 +5,14 @@ import { checkVariantName } from '../src/checkpoint/weight-files.js'
 import { InputError } from '../src/errors.js'
 import { checkBaseUrl } from '../src/hub/names.js'
 import type { Repository } from '../src/hub/types.js'
+import { checkOffload } from '../src/pipelines/offload.js'
 import { formatPlan } from '../src/runtime/memory-plan.js'
-import { formatBytes, parseMemorySize } from '../src/runtime/memory-size.js'
+import { formatBytes } from '../src/runtime/memory-size.js'
 import { readArguments } from './arguments.js'
 import type { Command } from './commands.js'
 import { FolderRepository } from './folder-repository.js'
 import { inspectRepository, type Inspection } from './inspect-repository.js'
-import { dtypeOption, type PlannedMemory } from './memory.js'
+import { deviceMapOption, dtypeOption, memoryOption, type PlannedMemory } from './memory.js'
 import { table, type CommandIO } from './output.js'
 import { openRemote } from './remote-repository.js'
 import { showCount } from './counts.js'
@@ -27,7 +28,9 @@ files are read: a few hundred kilobytes, however large the model.
   --variant <name>    the variant to look at, such as fp16
   --revision <name>   branch, tag or commit on the Hub. Default: main
   --endpoint <URL>    a mirror of the Hub
-  --max-memory <size> show the memory plan within this much GPU memory, such as 6GB
+  --max-memory <size> show the memory plan within this much GPU memory, such as 6GB; or by device: --max-memory webgpu=2GB
+  --device-map <map>  plan for 'balanced' over the devices, or for devices by component: --device-map text_encoder=wasm
+  --offload <mode>    plan for resident, model or block. Default: auto, the fastest that fits
   --dtype <type>      plan for float32, float16, q8 or q4; or by component: --dtype unet=q8
   --width, --height   plan for images of this size. Default: the model's own
   --json              print one JSON document
@@ -38,6 +41,7 @@ The exit code is 0 also for a checkpoint that Aquatint cannot run: "runs" in the
 Examples
   aquatint inspect stabilityai/stable-diffusion-xl-base-1.0 --variant fp16
   aquatint inspect stabilityai/stable-diffusion-xl-base-1.0 --max-memory 4GB --dtype q8
+  aquatint inspect ./sd3 --max-memory webgpu=6GB --max-memory wasm=4GB --device-map balanced
   aquatint inspect ./sdxl-half --json
   aquatint inspect http://127.0.0.1:8000/
 `
@@ -48,6 +52,8 @@ async function run(args: readonly string[], io: CommandIO, json: boolean): Promi
     'revision',
     'endpoint',
     'max-memory',
+    'device-map',
+    'offload',
     'dtype',
     'width',
     'height',
@@ -55,14 +61,20 @@ async function run(args: readonly string[], io: CommandIO, json: boolean): Promi
   const variant = given.text('variant') ?? null
   if (variant !== null) checkVariantName(variant)
   const { target } = given
-  const [maxMemory, dtype] = [given.text('max-memory'), dtypeOption(given.list('dtype'))]
+  const maxMemory = memoryOption(given.list('max-memory'))
+  const [deviceMap, dtype] = [deviceMapOption(given.list('device-map')), dtypeOption(given.list('dtype'))]
+  const offload = given.text('offload')
+  checkOffload(offload)
   const number = (name: string) => (given.text(name) === undefined ? undefined : Number(given.text(name)))
   const size = { width: number('width'), height: number('height') }
-  if (maxMemory === undefined && (dtype !== undefined || size.width !== undefined || size.height !== undefined))
-    throw new InputError('arguments', '--dtype, --width and --height are for the memory plan: give --max-memory too.', {
-      command: 'inspect',
-    })
-  const request = maxMemory === undefined ? null : { maxMemory: parseMemorySize(maxMemory, '--max-memory'), dtype, ...size }
+  const planning = { deviceMap, offload, dtype, ...size }
+  if (maxMemory === undefined && Object.values(planning).some((value) => value !== undefined))
+    throw new InputError(
+      'arguments',
+      '--device-map, --offload, --dtype, --width and --height are for the memory plan: give --max-memory too.',
+      { command: 'inspect' },
+    )
+  const request = maxMemory === undefined ? null : { maxMemory, ...planning }
   const isFolder = (await stat(target).catch(() => null))?.isDirectory() === true || /^\.{0,2}\//.test(target)
   const folder = isFolder ? new FolderRepository(target) : null
   const repository: Repository =
@@ -123,7 +135,11 @@ function report(inspection: Inspection): string {
 function memoryLines(memory: PlannedMemory | null): string[] {
   if (memory === null) return []
   const title = `Memory for an image of ${memory.width} × ${memory.height} with guidance:`
-  if ('plan' in memory) return ['', title, formatPlan(memory.plan)]
+  if ('devices' in memory) {
+    const plans = Object.entries(memory.devices).map(([name, plan]) => [name, formatPlan(plan)] as const)
+    const titled = plans.length > 1
+    return ['', title, ...plans.map(([name, text]) => (titled ? `on ${name}:\n${text}` : text))]
+  }
   const rows = memory.needs.map((part) => [part.name, formatBytes(part.weightBytes), formatBytes(part.activationBytes)])
   return ['', title, memory.message, table([['component', 'weights', 'activations'], ...rows])]
 }

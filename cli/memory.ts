@@ -1,85 +1,120 @@
-/** The memory plan of a checkpoint: what a page would hold on its GPU within a budget, component by component. Nothing is loaded. */
+/** The memory plan of a checkpoint: what a page would hold on its devices within a budget, component by component. Nothing is loaded. */
 
 import { convertTable } from '../src/checkpoint/convert.js'
 import { InputError, isAquatintError } from '../src/errors.js'
-import { quantizedWeights } from '../src/models/match-weights.js'
 import { checkDType, dtypesOf, quantizeOptions } from '../src/pipelines/dtypes.js'
-import { networkNeeds, runShapes } from '../src/pipelines/memory-needs.js'
-import { storedType, type Network } from '../src/pipelines/networks.js'
-import type { DTypeName, LoadPipelineOptions } from '../src/pipelines/types.js'
-import { planMemory, type ComponentPlan, type MemoryPlan } from '../src/runtime/memory-plan.js'
+import type { Network } from '../src/pipelines/networks.js'
+import { parseBudgets, type MemoryBudgets } from '../src/pipelines/offload.js'
+import type { PlannedDevice } from '../src/pipelines/place-networks.js'
+import { planNetworks, type PlacedPlan, type PlannedSize } from '../src/pipelines/plan-pipeline.js'
+import type { LoadPipelineOptions } from '../src/pipelines/types.js'
+import { computeType } from '../src/runtime/compute-type.js'
+import { checkDeviceMap, checkMappedComponents, mappedDevice } from '../src/runtime/device-map.js'
+import type { ComponentPlan } from '../src/runtime/memory-plan.js'
+import type { DeviceName } from '../src/runtime/types.js'
 
 /** What the plan is for. */
-export interface MemoryRequest {
-  readonly maxMemory: number
-  readonly dtype: LoadPipelineOptions['dtype']
-  /** Pixels; the model's own size when absent. */
-  readonly width: number | undefined
-  readonly height: number | undefined
-}
+export type MemoryRequest = Pick<LoadPipelineOptions, 'maxMemory' | 'deviceMap' | 'dtype' | 'offload'> & PlannedSize
 
 /** A plan, or why there is none. */
 export type PlannedMemory =
-  | { readonly width: number; readonly height: number; readonly plan: MemoryPlan }
+  | PlacedPlan
   | {
       readonly width: number
       readonly height: number
       readonly code: string
       readonly message: string
-      /** What each component would take, one at a time, if there were enough. */
+      /** What each component would take on a GPU, one at a time, if there were enough. */
       readonly needs: readonly ComponentPlan[]
     }
 
 /** Words of `--dtype`, all or by component, as `fromPretrained` takes them. @throws InputError `dtype` */
 export function dtypeOption(values: readonly string[]): LoadPipelineOptions['dtype'] {
-  const all = values.filter((value) => !value.includes('='))
-  if (all.length > 1 || (all.length > 0 && all.length < values.length))
-    throw new InputError(
-      'dtype',
-      `--dtype is given as ${values.join(' and ')}; expected one type for all, or types by component.`,
-      { values },
-    )
-  const named = Object.fromEntries(values.filter((value) => value.includes('=')).map((value) => value.split('=', 2)))
-  const dtype = (values.length === 0 ? undefined : (all[0] ?? named)) as LoadPipelineOptions['dtype']
+  const dtype = allOrNamed(values, 'dtype', 'one type for all, or types by component') as LoadPipelineOptions['dtype']
   checkDType(dtype)
   return dtype
 }
 
-/** Plans the networks of a pipeline for images with guidance, one at a time. @throws InputError `dtype`, `size` */
-export function planNetworks(networks: readonly Network[], request: MemoryRequest): PlannedMemory {
-  const denoiser = networks.find(({ name }) => name === 'unet' || name === 'transformer')
-  const vae = networks.find(({ name }) => name === 'vae')
-  const blocks = vae?.config.block_out_channels
-  const scale = 2 ** ((Array.isArray(blocks) ? blocks.length : 4) - 1)
-  const sample = denoiser?.config.sample_size
-  const own = (typeof sample === 'number' ? sample : 64) * scale
-  const { width = own, height = own } = request
-  for (const size of [width, height]) {
-    if (!Number.isInteger(size) || size < scale || size > 8192 || size % scale !== 0)
-      throw new InputError('size', `The size is ${width} × ${height}; allowed are multiples of ${scale} up to 8192.`, {
-        width,
-        height,
-      })
-  }
-  const latent = { width: width / scale, height: height / scale }
-  const dtypes = dtypesOf(request.dtype, networks)
-  const fallback: DTypeName =
-    dtypes.get(denoiser?.name ?? '')?.compute ?? (denoiser === undefined ? 'float32' : storedType(denoiser.table))
-  const needs = networks.map((network) => {
-    const { compute = fallback, quantization } = dtypes.get(network.name) ?? {}
-    const table =
-      quantization === undefined
-        ? network.table
-        : convertTable(network.table, { dtype: 'F16', quantize: quantizeOptions(quantization) })
-    const upcast = network.className === 'AutoencoderKL' && network.config.force_upcast !== false
-    const options = { dtype: upcast ? 'float32' : compute, quantized: quantizedWeights(network.className, table) } as const
-    return networkNeeds({ ...network, table }, runShapes(network, latent), options)
-  })
+/** Values like `webgpu=2GB`, all or by device, as `maxMemory` of `fromPretrained` takes them. @throws InputError `max-memory`, `bad-memory-size`, `bad-device` */
+export function memoryOption(values: readonly string[]): LoadPipelineOptions['maxMemory'] {
+  const sizes = allOrNamed(values, 'max-memory', 'one size for the GPU, or sizes by device')
+  parseBudgets(sizes)
+  return sizes
+}
+
+/** Values like `unet=webgpu`, or `balanced`, as `deviceMap` takes them. @throws InputError `device-map`, `bad-device-map` */
+export function deviceMapOption(values: readonly string[]): LoadPipelineOptions['deviceMap'] {
+  const map: unknown = allOrNamed(values, 'device-map', "'balanced', or devices by component")
+  checkDeviceMap(map)
+  return map
+}
+
+/** One value for all, or an object of values by name. @throws InputError with the option's name for its code */
+function allOrNamed(values: readonly string[], option: string, expected: string): string | Record<string, string> | undefined {
+  const all = values.filter((value) => !value.includes('='))
+  if (all.length > 1 || (all.length > 0 && all.length < values.length))
+    throw new InputError(option, `--${option} is given as ${values.join(' and ')}; expected ${expected}.`, { values })
+  if (values.length === 0) return undefined
+  return all[0] ?? Object.fromEntries(values.map((value) => value.split('=', 2)))
+}
+
+/** A device as plans see it: a GPU that computes in float16 and allows buffers of 4 GiB, or the CPU. */
+function describeDevice(name: DeviceName): PlannedDevice {
+  const kind = name === 'wasm' ? 'wasm' : 'webgpu'
+  const info = {
+    name,
+    kind,
+    description: '',
+    isFallbackAdapter: false,
+    shaderF16: kind === 'webgpu',
+    maxBufferSize: 2 ** 32,
+  } as const
+  return { info, writeOptions: (wanted) => ({ ...wanted, dtype: computeType(wanted.dtype, info), weights: 'input' }) }
+}
+
+/** Plans the networks of a pipeline for one image with guidance. @throws InputError `bad-device-map`, `dtype`, `size` */
+export function planMemoryOf(networks: readonly Network[], request: MemoryRequest): PlannedMemory {
+  const named = inDTypes(networks, request.dtype)
+  const budgets = parseBudgets(request.maxMemory)
+  const places = placesOf(request.deviceMap, [...named.keys()])
+  const names = places === null ? balancedOver(budgets) : [...new Set(places.values())]
+  const devices = new Map(names.map((name) => [name, describeDevice(name)]))
   try {
-    return { width, height, plan: planMemory(needs, { offload: 'auto', maxMemory: request.maxMemory }) }
+    return planNetworks({ devices, places, budgets }, named, request)
   } catch (error) {
     if (!isAquatintError(error) || error.code !== 'does-not-fit') throw error
-    const { components } = planMemory(needs, { offload: 'model', maxMemory: Number.MAX_SAFE_INTEGER })
-    return { width, height, code: error.code, message: error.message, needs: components }
+    const gpu = { devices: new Map([['webgpu', describeDevice('webgpu')]]), places: placesOf({}, [...named.keys()]) }
+    const {
+      width,
+      height,
+      devices: plans,
+    } = planNetworks({ ...gpu, budgets: parseBudgets(undefined) }, named, { ...request, offload: 'model' })
+    return { width, height, code: error.code, message: error.message, needs: plans.webgpu?.components ?? [] }
   }
+}
+
+/** The networks with the weights and the type that `--dtype` gives them. @throws InputError `dtype` */
+function inDTypes(networks: readonly Network[], dtype: MemoryRequest['dtype']): ReadonlyMap<string, Network> {
+  const dtypes = dtypesOf(dtype, networks)
+  return new Map(
+    networks.map((network): [string, Network] => {
+      const { compute, quantization } = dtypes.get(network.name) ?? {}
+      // A checkpoint that is quantised already stays as it is.
+      if (quantization === undefined || network.quantization !== undefined) return [network.name, { ...network, dtype: compute }]
+      const table = convertTable(network.table, { dtype: 'F16', quantize: quantizeOptions(quantization) })
+      return [network.name, { ...network, table, dtype: compute, quantization }]
+    }),
+  )
+}
+
+/** The device of each network, or null where their needs decide. @throws InputError `bad-device-map` */
+function placesOf(map: MemoryRequest['deviceMap'], networks: readonly string[]): ReadonlyMap<string, DeviceName> | null {
+  if (map === 'balanced') return null
+  checkMappedComponents(map ?? {}, networks)
+  return new Map(networks.map((name) => [name, mappedDevice(map ?? {}, name) ?? 'webgpu']))
+}
+
+/** The devices that `balanced` shares out: those with a budget, or one GPU and the CPU. */
+function balancedOver({ named }: MemoryBudgets): readonly DeviceName[] {
+  return named.size > 0 ? [...named.keys()] : ['webgpu', 'wasm']
 }

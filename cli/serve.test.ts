@@ -7,6 +7,7 @@ import { describe, expect, it, onTestFinished } from 'vitest'
 import { startHubServer } from '../e2e/hub-server/server.js'
 import { Hub } from '../src/hub/hub.js'
 import { openRepository } from '../src/hub/open-repository.js'
+import type { DeviceName } from '../src/runtime/types.js'
 import type { Inspection } from './inspect-repository.js'
 import { parseRange, serveFolder } from './serve.js'
 import { filesBelow, fixtures, run, runJson, temporaryFolder } from './testing.js'
@@ -236,8 +237,8 @@ describe('inspecting', () => {
   it('plans the memory within a budget', async () => {
     const plan = async (...args: string[]) => {
       const { memory } = await runJson<Inspection>(['inspect', repo, '--max-memory', ...args])
-      if (memory === null || !('plan' in memory)) throw new Error(JSON.stringify(memory))
-      return memory
+      if (memory === null || !('devices' in memory)) throw new Error(JSON.stringify(memory))
+      return { ...memory, plan: memory.devices.webgpu! }
     }
     const [float, q4] = [await plan('1GB'), await plan('1GB', '--dtype', 'q4')]
     expect(float).toMatchObject({ width: 64, height: 64, plan: { residence: 'resident', maxMemory: 1e9 } })
@@ -258,9 +259,40 @@ describe('inspecting', () => {
     expect(little.stdout).toMatch(/unet +1\.\d\d MB +\d/)
   })
 
+  it('plans for several devices', async () => {
+    const plan = async (...args: string[]) => {
+      const { memory } = await runJson<Inspection>(['inspect', repo, ...args])
+      if (memory === null || !('devices' in memory)) throw new Error(JSON.stringify(memory))
+      return memory
+    }
+    const names = (memory: Awaited<ReturnType<typeof plan>>, device: DeviceName) =>
+      memory.devices[device]?.components.map(({ name }) => name)
+    const mapped = await plan('--max-memory', '1GB', '--device-map', 'text_encoder=wasm', '--device-map', 'text_encoder_2=wasm')
+    expect(mapped.places).toEqual({ text_encoder: 'wasm', text_encoder_2: 'wasm', unet: 'webgpu', vae: 'webgpu' })
+    expect(names(mapped, 'wasm')).toEqual(['text_encoder', 'text_encoder_2'])
+    expect(names(mapped, 'webgpu')).toEqual(['unet', 'vae'])
+    // The GPU has room for all but the largest, with what its runs hold.
+    const balanced = await plan('--max-memory', 'webgpu=2.5MB', '--max-memory', 'wasm=2.5MB', '--device-map', 'balanced')
+    expect(Object.keys(balanced.devices).toSorted()).toEqual(['wasm', 'webgpu'])
+    for (const { peakBytes, residence } of Object.values(balanced.devices)) {
+      expect(peakBytes).toBeLessThanOrEqual(2.5e6)
+      expect(residence).toBe('resident')
+    }
+    const blocks = await plan('--max-memory', '1GB', '--offload', 'model')
+    expect(blocks.devices.webgpu?.residence).toBe('model')
+    const { stdout } = await run(['inspect', repo, '--max-memory', '1GB', '--device-map', 'vae=wasm'])
+    expect(stdout).toMatch(/on webgpu:\n.*\ntext_encoder [^]*on wasm:\n.*\nvae /)
+  })
+
   it.each([
     [['--dtype', 'q4'], 'arguments'],
+    [['--device-map', 'balanced'], 'arguments'],
     [['--max-memory', 'much'], 'bad-memory-size'],
+    [['--max-memory', 'gpu=1GB'], 'bad-device'],
+    [['--max-memory', '1GB', '--max-memory', 'wasm=1GB'], 'max-memory'],
+    [['--max-memory', '1GB', '--device-map', 'unet=cuda'], 'bad-device-map'],
+    [['--max-memory', '1GB', '--device-map', 'transformer=wasm'], 'bad-device-map'],
+    [['--max-memory', '1GB', '--offload', 'all'], 'offload'],
     [['--max-memory', '1GB', '--dtype', 'int3'], 'dtype'],
     [['--max-memory', '1GB', '--dtype', 'q8', '--dtype', 'q4'], 'dtype'],
     [['--max-memory', '1GB', '--dtype', 'transformer=q8'], 'dtype'],

@@ -35,7 +35,7 @@ test('what is stored is listed, measured, given out and cleared', async () => {
     () => port2.close(),
   )
   installErrorTransfer()
-  expose(new Engine({ load, cache: () => Promise.resolve(hub.cache) }), port2)
+  expose(new Engine({ load, plan: load, cache: () => Promise.resolve(hub.cache) }), port2)
   port1.start()
   const worker: EngineWorker = Object.assign(port1, { terminate: () => port2.close() })
   const cache = new ModelCache({ engine: new EngineClient({ worker: () => worker }) })

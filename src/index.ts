@@ -1,7 +1,12 @@
 /** Aquatint's public API: what a page imports. Everything here is promised; nothing else is. */
 
 export { DiffusionPipeline } from './engine/client/diffusion-pipeline.js'
-export type { FromPretrainedOptions, GenerateCallOptions, GenerateOutput } from './engine/client/diffusion-pipeline.js'
+export type {
+  FromPretrainedOptions,
+  GenerateCallOptions,
+  GenerateOutput,
+  PlanOptions,
+} from './engine/client/diffusion-pipeline.js'
 export type { ComponentOptions } from './engine/client/component-options.js'
 export { Engine } from './engine/client/engine-client.js'
 export type { EngineOptions } from './engine/client/engine-client.js'
@@ -25,6 +30,7 @@ export type { ErrorDetail, ErrorKind } from './errors.js'
 export type { CachedFile, CachedModel, VerifyResult } from './hub/cache-manager.js'
 export type { RepositoryReference } from './hub/open-repository.js'
 export type { FileProgress } from './hub/types.js'
+export type { PipelinePlan, PlacedPlan, PlannedSize } from './pipelines/plan-pipeline.js'
 export type {
   CapturedTensorName,
   CapturedTensors,
@@ -45,4 +51,5 @@ export type {
   StepInfo,
   WeightsDType,
 } from './pipelines/types.js'
+export type { ComponentPlan, MemoryPlan, Residence } from './runtime/memory-plan.js'
 export type { ComponentMemory, DeviceInfo, DeviceKind, DeviceName, MemorySnapshot } from './runtime/types.js'

@@ -2,80 +2,17 @@
  * The engine and the page's client together, over a real message channel: what crosses, what is cancelled, what settles. The
  * pipeline is scripted here, since these tests are about the crossing; the real ones run in `client.browser.test.ts`.
  */
-import { expose } from 'comlink'
 import { afterEach, expect, test, vi } from 'vitest'
 import { CheckpointError, HubError, isAquatintError } from '../errors.js'
-import type { CachedModel } from '../hub/cache-manager.js'
-import type { RepositoryReference } from '../hub/open-repository.js'
-import type { GenerateResult, PipelineInfo, PipelineProgress } from '../pipelines/types.js'
+import type { PipelineProgress } from '../pipelines/types.js'
 import { DiffusionPipeline } from './client/diffusion-pipeline.js'
-import { ModelCache } from './client/model-cache.js'
 import { Engine as EngineClient } from './client/engine-client.js'
 import type { EngineWorker } from './client/spawn-worker.js'
-import { Engine, type EngineCache, type EnginePipeline, type PipelineLoader } from './engine.js'
-import { installErrorTransfer } from './protocol.js'
+import { engineWith, info, nameOf, pipeline, result, untilAborted } from './testing.js'
 
-const info: PipelineInfo = {
-  className: 'StableDiffusionPipeline',
-  repo: 'a/b',
-  revision: 'main',
-  device: { name: 'wasm', kind: 'wasm', description: 'cpu', isFallbackAdapter: false, shaderF16: false, maxBufferSize: 0 },
-  dtype: 'float32',
-  devices: {},
-  components: {},
-  defaults: { width: 8, height: 8, numInferenceSteps: 2, guidanceScale: 7.5 },
-  scheduler: { className: 'DDIMScheduler', config: {} },
-  imageToImage: true,
-}
-const result = (seed: number): GenerateResult => ({
-  images: [{ width: 1, height: 1, data: Uint8ClampedArray.of(1, 2, 3, 255) }],
-  seed,
-  timings: { encode: 0, denoise: 0, decode: 0 },
-  warnings: [],
-})
-const pipeline = (parts: Partial<EnginePipeline> = {}): EnginePipeline => ({
-  info,
-  generate: (_prompt, { seed = 0 }) => Promise.resolve(result(seed)),
-  dispose: () => Promise.resolve(),
-  ...parts,
-})
-/** The name a repository was asked for by. */
-const nameOf = (repo: RepositoryReference) => (typeof repo === 'string' ? repo : 'folder')
-/** Rejects when the signal aborts, as everything slow does. */
-const untilAborted = (signal: AbortSignal) =>
-  new Promise<never>((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error)))
-
-const model: CachedModel = { id: 'a/b', endpoint: 'https://h', revision: 'main', files: [], stored: 7, lastUsed: new Date(5) }
-const cache: EngineCache = {
-  models: () => Promise.resolve([model]),
-  files: () => Promise.resolve([]),
-  totalBytes: () => Promise.resolve(7),
-  deleteModel: ({ id }) => Promise.resolve(id === model.id ? 7 : 0),
-  clear: () => Promise.resolve(7),
-  exportModel: () => Promise.resolve([]),
-  verify: (_model, options) => untilAborted(options?.signal ?? new AbortController().signal),
-}
-
-const ports: MessagePort[] = []
 afterEach(() => {
   vi.unstubAllGlobals()
-  for (const port of ports.splice(0)) port.close()
 })
-
-/** An engine on the far side of a channel that stands where the worker would. */
-function engineWith(load: PipelineLoader): { engine: EngineClient; started: () => number } {
-  let started = 0
-  const spawn = (): EngineWorker => {
-    started++
-    const { port1, port2 } = new MessageChannel()
-    ports.push(port1, port2)
-    installErrorTransfer()
-    expose(new Engine({ load, cache: () => Promise.resolve(cache) }), port2)
-    port1.start()
-    return Object.assign(port1, { terminate: () => port2.close() })
-  }
-  return { engine: new EngineClient({ worker: spawn }), started: () => started }
-}
 
 test('an image, its seed and what was loaded arrive', async () => {
   const { engine } = engineWith((repo) => Promise.resolve(pipeline({ info: { ...info, repo: nameOf(repo) } })))
@@ -374,12 +311,4 @@ test('a worker whose script fails rejects what waits for it', async () => {
   const loading = DiffusionPipeline.fromPretrained('a/b', { engine: new EngineClient({ worker: spawn }) })
   target.dispatchEvent(new Event('error'))
   await expect(loading).rejects.toMatchObject({ name: 'DeviceError', code: 'engine-terminated' })
-})
-
-test('the cache is seen from the page, and checking it can be cancelled', async () => {
-  const { engine } = engineWith(() => Promise.resolve(pipeline()))
-  const models = new ModelCache({ engine })
-  expect(await models.list()).toEqual([model])
-  expect(await models.delete(model)).toBe(7)
-  await expect(models.verify(model, { signal: AbortSignal.timeout(1) })).rejects.toMatchObject({ name: 'TimeoutError' })
 })

@@ -7,6 +7,7 @@ import { releaseProxy } from 'comlink'
 import { InputError } from '../errors.js'
 import type { CachedFile, CachedModel, CacheManager, VerifyResult } from '../hub/cache-manager.js'
 import type { RepositoryReference } from '../hub/open-repository.js'
+import type { PipelinePlan } from '../pipelines/plan-pipeline.js'
 import type {
   GenerateOptions,
   GenerateResult,
@@ -16,7 +17,7 @@ import type {
   StepInfo,
 } from '../pipelines/types.js'
 import { EventRelay } from './event-relay.js'
-import type { CachedModelReference, CallId, EngineApi, EventSink, ExportedFile, PipelineId } from './protocol.js'
+import type { CachedModelReference, CallId, EngineApi, EventSink, ExportedFile, PipelineId, PlanRequest } from './protocol.js'
 
 /** What every call of a pipeline is given besides its data. */
 interface CallHooks {
@@ -37,6 +38,12 @@ export interface EnginePipeline {
 /** How a pipeline is made: `DiffusionPipeline.fromPretrained`. */
 export type PipelineLoader = (repo: RepositoryReference, options: LoadPipelineOptions & CallHooks) => Promise<EnginePipeline>
 
+/** How a plan is made: `planPipeline`. */
+export type PipelinePlanner = (
+  repo: RepositoryReference,
+  options: PlanRequest & Pick<CallHooks, 'signal'>,
+) => Promise<PipelinePlan>
+
 /** The part of the cache manager that the engine offers. */
 export type EngineCache = Pick<
   CacheManager,
@@ -46,6 +53,7 @@ export type EngineCache = Pick<
 /** What an engine works with. */
 export interface EngineParts {
   readonly load: PipelineLoader
+  readonly plan: PipelinePlanner
   /** The cache, opened at first use. */
   readonly cache: () => Promise<EngineCache>
   /** The name of the Web Lock this worker holds, once it holds it. */
@@ -96,6 +104,10 @@ export class Engine implements EngineApi {
       this.#pipelines.set(id, { pipeline, calls: new Map() })
       return { pipeline: id, info: pipeline.info }
     })
+  }
+
+  plan(call: CallId, repo: RepositoryReference, options: PlanRequest, onEvents: EventSink): Promise<PipelinePlan> {
+    return this.#call(call, onEvents, (_relay, signal) => this.#parts.plan(repo, { ...options, signal }))
   }
 
   async generate(

@@ -3,7 +3,7 @@
 import { expose } from 'comlink'
 import { Engine } from './engine.js'
 import { holdLifeLock } from './life-lock.js'
-import { pipelineLoader } from './load-pipeline.js'
+import { pipelineLoader, pipelinePlanner } from './load-pipeline.js'
 import { installErrorTransfer } from './protocol.js'
 import { SharedHub } from './shared-hub.js'
 
@@ -13,6 +13,7 @@ installErrorTransfer()
 expose(
   new Engine({
     load: pipelineLoader(hub),
+    plan: pipelinePlanner(hub),
     cache: async () => (await hub.open()).cache,
     lock: holdLifeLock(navigator.locks),
   }),

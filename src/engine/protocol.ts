@@ -7,6 +7,7 @@ import { type releaseProxy, transferHandlers, type TransferHandler } from 'comli
 import { deserializeError, serializeError, type SerializedError } from '../errors.js'
 import type { CachedFile, CachedModel, VerifyResult } from '../hub/cache-manager.js'
 import type { RepositoryReference } from '../hub/open-repository.js'
+import type { PipelinePlan, PlannedSize } from '../pipelines/plan-pipeline.js'
 import type {
   GenerateOptions,
   GenerateResult,
@@ -33,6 +34,9 @@ export interface ExportedFile {
   readonly blob: Blob
 }
 
+/** What a plan is asked for: the options of a load, and the image's size. */
+export type PlanRequest = LoadPipelineOptions & PlannedSize
+
 /** What a call reports while it runs. */
 export type EngineEvent =
   | { readonly type: 'progress'; readonly progress: PipelineProgress }
@@ -55,6 +59,8 @@ export interface EngineApi {
     options: LoadPipelineOptions,
     onEvents: EventSink,
   ): Promise<{ readonly pipeline: PipelineId; readonly info: PipelineInfo }>
+  /** What a load and one image would take. */
+  plan(call: CallId, repo: RepositoryReference, options: PlanRequest, onEvents: EventSink): Promise<PipelinePlan>
   generate(
     call: CallId,
     pipeline: PipelineId,

@@ -20,7 +20,7 @@ import {
   repositoryKey,
   type RepositoryRecord,
 } from './repository-record.js'
-import type { ByteSource, OpenOptions, ReadOptions, Repository, RepositoryFile } from './types.js'
+import type { ByteSource, OpenOptions, PeekedSource, ReadOptions, Repository, RepositoryFile } from './types.js'
 
 export interface HubRepositoryOptions extends HubAddress {
   readonly revision: string
@@ -85,6 +85,12 @@ export class HubRepository implements Repository {
     this.#held.hold(key, release)
     await noteUse(this.#hub.store, this.#fresh(), { [path]: key })
     return source
+  }
+
+  async peek(path: string): Promise<PeekedSource> {
+    const file = this.#files.get(path)
+    if (file === undefined) throw fileNotFound({ repository: this.id, path })
+    return this.#hub.peekRemote(this.#remote(file))
   }
 
   async drop(path: string): Promise<void> {

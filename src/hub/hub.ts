@@ -20,10 +20,11 @@ import { LayeredStore } from './layered-store.js'
 import { MemoryBudget } from './memory-budget.js'
 import { ProgressMeter } from './progress-meter.js'
 import type { Fetch } from './range-fetch.js'
+import { PeekedFile } from './peeked-file.js'
 import type { RemoteFile, StoredFile } from './remote-file.js'
 import { defaultSettings, type TransferSettings } from './settings.js'
 import { openShardCache } from './shard-cache.js'
-import type { ByteSource, OpenOptions, ReadOptions } from './types.js'
+import type { ByteSource, OpenOptions, PeekedSource, ReadOptions } from './types.js'
 
 export interface HubOptions {
   readonly settings?: Partial<TransferSettings> | undefined
@@ -95,6 +96,12 @@ export class Hub implements Downloading {
   /** A file of a server, present and checked: from the cache, or downloaded, or awaited while another tab downloads it. */
   openRemote(file: RemoteFile, options: OpenOptions): Promise<OpenedFile> {
     return this.openFile(file, fromServer(this, file), options)
+  }
+
+  /** A file to look into: from the cache, or fetched as it is read and not kept. */
+  async peekRemote(file: RemoteFile): Promise<PeekedSource> {
+    const cached = await this.#cached(file, fromServer(this, file))
+    return cached === undefined ? new PeekedFile(this, file) : Object.assign(cached, { isCached: true })
   }
 
   /** A file, present and checked: from the cache, or filled by `fill` where no other tab is doing that. */

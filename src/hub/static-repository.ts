@@ -28,7 +28,7 @@ import {
   repositoryKey,
   type RepositoryRecord,
 } from './repository-record.js'
-import type { ByteSource, OpenOptions, ReadOptions, Repository, RepositoryFile } from './types.js'
+import type { ByteSource, OpenOptions, PeekedSource, ReadOptions, Repository, RepositoryFile } from './types.js'
 
 /** Name of the listing. */
 const listingName = 'files.json'
@@ -144,6 +144,10 @@ export class StaticRepository implements Repository {
         throw error
       }
     }
+  }
+
+  async peek(path: string, options: ReadOptions = {}): Promise<PeekedSource> {
+    return this.#hub.peekRemote(await this.#remote(path, options, false))
   }
 
   async drop(path: string): Promise<void> {

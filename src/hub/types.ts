@@ -68,6 +68,12 @@ export interface OpenOptions extends ReadOptions {
   readonly onArriving?: ((source: ArrivingSource) => void) | undefined
 }
 
+/** A file to look into. */
+export interface PeekedSource extends ByteSource {
+  /** Whether the whole file is cached, so that opening it fetches nothing. */
+  readonly isCached: boolean
+}
+
 /** A repository at one fixed revision. */
 export interface Repository {
   /** Name to show: `owner/name`, a base URL without query, or a folder's name. */
@@ -81,6 +87,11 @@ export interface Repository {
    * @throws HubError `file-not-found` when the repository has no such path; `file-too-large` when it is longer than `maxBytes`
    */
   open(path: string, options?: OpenOptions): Promise<ByteSource>
+  /**
+   * A file to look into: reads fetch what they ask for and nothing else, unverified, unless the whole file is cached. Absent where
+   * opening costs nothing anyway. @throws HubError `file-not-found`
+   */
+  peek?(path: string, options?: ReadOptions): Promise<PeekedSource>
   /** Lets go of an opened file and deletes it from the cache, unless something else has it open. Absent where nothing is cached. */
   drop?(path: string): Promise<void>
 }

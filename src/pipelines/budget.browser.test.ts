@@ -11,6 +11,7 @@ import { networkNeeds, runShapes } from './memory-needs.js'
 import { graphOptions } from './networks.js'
 import type { ResolvedOffload } from './offload.js'
 import { openPipeline } from './open-pipeline.js'
+import { planPipeline } from './plan-pipeline.js'
 import { StableDiffusionXLPipeline, stableDiffusionXLSpec } from './stable-diffusion-xl/stable-diffusion-xl-pipeline.js'
 import { caseOptions, fetchCase, servedRepository } from './testing.js'
 import type { LoadPipelineOptions, PlainTensor } from './types.js'
@@ -86,6 +87,9 @@ test.each([
   // What is kept for reuse may fill a budget, so the plan's own peak is the one to hold.
   const maxMemory = planMemory(needs, { offload: 'auto', maxMemory: budget }).peakBytes
   const plan = planMemory(needs, { offload: 'auto', maxMemory })
+  const { width, height } = item
+  const told = await planPipeline(repository, { device: 'webgpu', maxMemory, width, height }, [stableDiffusionXLSpec])
+  expect(told.devices.webgpu).toEqual(plan)
   const outcome = await makeImage({ maxMemory })
   expect([plan.residence, outcome.offload]).toEqual([residence, residence])
   expect(outcome.image).toEqual(image)

@@ -1,8 +1,10 @@
 /** DiffusionPipeline: loads a repository as whichever pipeline its model_index.json names. */
 
 import type { Repository } from '../hub/types.js'
-import { openPipeline, type OpenedPipeline, type OpenPipelineOptions } from './open-pipeline.js'
+import type { OpenPipelineOptions } from './find-pipeline.js'
+import { openPipeline, type OpenedPipeline } from './open-pipeline.js'
 import type { PipelineSpec } from './pipeline-loading.js'
+import { planPipeline, type PipelinePlan, type PlannedSize } from './plan-pipeline.js'
 import type { GenerateHooks } from './run-hooks.js'
 import { StableDiffusionPipeline, stableDiffusionSpec } from './stable-diffusion/stable-diffusion-pipeline.js'
 import { StableDiffusionXLPipeline, stableDiffusionXLSpec } from './stable-diffusion-xl/stable-diffusion-xl-pipeline.js'
@@ -39,5 +41,10 @@ export const DiffusionPipeline = {
       opened.close()
       throw error
     }
+  },
+
+  /** What `fromPretrained` and one image would take: see {@link planPipeline}. */
+  plan(repo: string | Repository, options: OpenPipelineOptions & PlannedSize = {}): Promise<PipelinePlan> {
+    return planPipeline(repo, options, pipelineSpecs)
   },
 }

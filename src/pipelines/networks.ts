@@ -190,7 +190,7 @@ export function bindNetwork(network: Network, options: BindOptions): Component {
 /** How a network's graphs are written for a device. An autoencoder that overflows in float16 computes in float32. */
 export function graphOptions(
   network: Network,
-  { device, dtype, granularity }: Pick<BindOptions, 'device' | 'dtype' | 'granularity'>,
+  { device, dtype, granularity }: Pick<BindOptions, 'dtype' | 'granularity'> & { readonly device: Pick<Device, 'writeOptions'> },
 ): WriteOptions {
   const upcast = network.className === 'AutoencoderKL' && network.config['force_upcast'] !== false
   const options = device.writeOptions({ dtype: upcast ? 'float32' : (network.dtype ?? dtype), granularity })

@@ -61,7 +61,7 @@ export interface OffloadRequest {
 }
 
 /** @throws InputError `offload` for a word that is no mode */
-export function checkOffload(mode: unknown): void {
+export function checkOffload(mode: unknown): asserts mode is OffloadMode | undefined {
   if (mode === undefined || mode === 'auto' || mode === 'resident' || mode === 'model' || mode === 'block') return
   const given = (JSON.stringify(mode) ?? typeof mode).slice(0, 100)
   throw new InputError('offload', `offload is ${given}; allowed are 'auto', 'resident', 'model' and 'block'.`, { offload: given })

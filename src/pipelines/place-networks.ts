@@ -13,7 +13,15 @@ import { ComponentHost } from './component-host.js'
 import { DeviceHosts } from './device-hosts.js'
 import { networkNeeds, runShapes } from './memory-needs.js'
 import { graphOptions, storedType, type Network } from './networks.js'
-import { budgetOf, checkOffload, offeredMemory, parseBudgets, resolveOffload, type MemoryBudgets } from './offload.js'
+import {
+  budgetOf,
+  checkOffload,
+  offeredMemory,
+  parseBudgets,
+  resolveOffload,
+  type MemoryBudgets,
+  type ResolvedOffload,
+} from './offload.js'
 import type { DTypeName, LoadPipelineOptions } from './types.js'
 
 /** The devices of a pipeline, open, with nothing on them yet. */
@@ -95,33 +103,67 @@ async function placeByName(
   return places
 }
 
+/** A device as far as plans go: an open one, or one that is only described. */
+export type PlannedDevice = Pick<Device, 'info' | 'writeOptions'>
+
+/** What goes on one device, and how its weights stay there. */
+export interface DevicePlace<D extends PlannedDevice> {
+  readonly device: D
+  /** Of the networks on it, in the order they run, for an image of the size that the denoiser was made for. */
+  readonly needs: readonly ComponentNeeds[]
+  readonly offload: ResolvedOffload
+}
+
+/** Which networks go where. */
+export interface Placing<D extends PlannedDevice> {
+  /** The type that networks compute in unless they have one of their own. */
+  readonly dtype: DTypeName
+  /** The device of every network. */
+  readonly placed: ReadonlyMap<string, DeviceName>
+  /** The devices that get networks. */
+  readonly used: readonly DevicePlace<D>[]
+}
+
+/** Decides where networks go; opens and loads nothing. @throws DeviceError `does-not-fit` with bytes needed and offered */
+export function decidePlaces<D extends PlannedDevice>(
+  devices: readonly D[],
+  places: ReadonlyMap<string, DeviceName> | null,
+  budgets: MemoryBudgets,
+  networks: ReadonlyMap<string, Network>,
+  options: Pick<LoadPipelineOptions, 'offload' | 'vaeTiling'>,
+): Placing<D> {
+  const denoiser = denoiserOf(networks)
+  const dtype = denoiser === undefined ? 'float32' : (denoiser.dtype ?? storedType(denoiser.table))
+  const offers = devices.map((device) => ({
+    device,
+    name: device.info.name,
+    maxMemory: offeredMemory(budgets, device.info),
+    needs: needsOn(device, networks, dtype, options),
+  }))
+  const placed = places ?? balanceComponents(offers)
+  const used = offers.flatMap(({ device, name, needs }) => {
+    const own = needs.filter((need) => placed.get(need.name) === name)
+    if (own.length === 0) return []
+    return [{ device, needs: own, offload: resolveOffload({ mode: options.offload, needs: own, budgets, device: device.info }) }]
+  })
+  return { dtype, placed, used }
+}
+
 /** Puts networks on devices. Those that get none are closed. @throws DeviceError `does-not-fit` with bytes needed and offered */
 export async function placeNetworks(
   { devices, places, budgets, total }: OpenDevices,
   networks: ReadonlyMap<string, Network>,
   options: LoadPipelineOptions,
 ): Promise<DeviceHosts> {
-  const denoiser = denoiserOf(networks)
-  const dtype = denoiser === undefined ? 'float32' : (denoiser.dtype ?? storedType(denoiser.table))
-  const needs = new Map([...devices.values()].map((device) => [device.info.name, needsOn(device, networks, dtype, options)]))
-  const offers = [...devices.values()].map(({ info }) => ({
-    name: info.name,
-    maxMemory: offeredMemory(budgets, info),
-    needs: needs.get(info.name) ?? [],
-  }))
-  const placed = places ?? balanceComponents(offers)
+  const { dtype, placed, used } = decidePlaces([...devices.values()], places, budgets, networks, options)
   const hosts = new Map<DeviceName, ComponentHost>()
-  for (const [name, device] of devices) {
-    const own = (needs.get(name) ?? []).filter((need) => placed.get(need.name) === name)
-    if (own.length === 0) {
-      await device.dispose()
-      continue
-    }
-    const offload = resolveOffload({ mode: options.offload, needs: own, budgets, device: device.info })
+  for (const { device, offload } of used) {
+    const { kind, name } = device.info
     // The CPU's own budget is for weights, and they are seen to.
-    const maxMemory = device.info.kind === 'wasm' ? budgets.gpu : budgetOf(budgets, name)
+    const maxMemory = kind === 'wasm' ? budgets.gpu : budgetOf(budgets, name)
     hosts.set(name, new ComponentHost({ device, dtype, offload, maxMemory, vaeTiling: options.vaeTiling, total }))
   }
+  for (const [name, device] of devices) if (!hosts.has(name)) await device.dispose()
   return new DeviceHosts(hosts, placed, total)
 }
 
@@ -130,21 +172,30 @@ export function denoiserOf(networks: ReadonlyMap<string, Network>): Network | un
   return networks.get('unet') ?? networks.get('transformer')
 }
 
-/** What the networks would take on a device, for an image of the size that the denoiser was made for. */
-function needsOn(
-  device: Device,
+/** What the networks would take on a device, for latents of a size; by default the one that the denoiser was made for. */
+export function needsOn(
+  device: PlannedDevice,
   networks: ReadonlyMap<string, Network>,
   dtype: DTypeName,
-  { vaeTiling }: LoadPipelineOptions,
+  { vaeTiling }: Pick<LoadPipelineOptions, 'vaeTiling'>,
+  latent: { readonly width: number; readonly height: number } = latentSize(networks),
 ): ComponentNeeds[] {
-  const size = denoiserOf(networks)?.config['sample_size']
-  const edge = typeof size === 'number' ? size : 64
   return [...networks.values()].map((network) => {
-    const shapes = runShapes(network, { width: edge, height: edge })
-    const needs = networkNeeds(network, shapes, graphOptions(network, { device, dtype, granularity: 'block' }))
+    const needs = networkNeeds(
+      network,
+      runShapes(network, latent),
+      graphOptions(network, { device, dtype, granularity: 'block' }),
+    )
     const { name, blocks, sharedBytes, activationBytes } = needs
     // What the CPU's account counts is weights.
     if (device.info.kind === 'wasm') return { name, blocks, sharedBytes, activationBytes: 0 }
     return vaeTiling === false ? { name, blocks, sharedBytes, activationBytes } : needs
   })
+}
+
+/** Edges of the latents that the denoiser was made for. */
+export function latentSize(networks: ReadonlyMap<string, Network>): { readonly width: number; readonly height: number } {
+  const size = denoiserOf(networks)?.config['sample_size']
+  const edge = typeof size === 'number' ? size : 64
+  return { width: edge, height: edge }
 }

@@ -47,7 +47,7 @@ interface Remembered {
 export async function quantizeWeights(request: QuantizeRequest, hub: Hub | undefined, run: Run): Promise<QuantizedWeights> {
   const { component, word, contents, read, readArriving, drop } = request
   const quantize = quantizeOptions(word)
-  const recipe = JSON.stringify({ kind: 'quantize', version: quantizeVersion, rest: 'F16', ...quantize })
+  const recipe = recipeOf(word)
   const convert = (original: WeightTable) => convertTable(original, { dtype: 'F16', quantize })
   if (hub !== undefined && contents.length > 0) {
     const known = asRemembered(await hub.store.record(await recordKey(recipe, contents)))
@@ -118,6 +118,21 @@ export async function quantizeWeights(request: QuantizeRequest, hub: Hub | undef
     })
     return { table: new Map(placed), release: prepared.release }
   }
+}
+
+/** What the small form of these contents consists of, where it was made and is remembered; to look at, not to read from. */
+export async function rememberedTable(
+  hub: Hub | undefined,
+  word: QuantizationName,
+  contents: readonly string[],
+): Promise<WeightTable | undefined> {
+  if (hub === undefined || contents.length === 0) return undefined
+  const known = asRemembered(await hub.store.record(await recordKey(recipeOf(word), contents)))
+  return known && lazyTable(known, () => Promise.reject(new TypeError('This table is only to look at.')))
+}
+
+function recipeOf(word: QuantizationName): string {
+  return JSON.stringify({ kind: 'quantize', version: quantizeVersion, rest: 'F16', ...quantizeOptions(word) })
 }
 
 async function recordKey(recipe: string, contents: readonly string[]): Promise<string> {

@@ -50,7 +50,7 @@ export interface LoadPipelineOptions {
   readonly device?: DeviceName | 'auto' | undefined
   /**
    * Devices by component, as `{ text_encoder: 'wasm', unet: 'webgpu' }`; those left out go to the one named `''`, else to `device`.
-   * `balanced`: each to the device with most room for it, within `maxMemory`, so that all stay; diffusers' `device_map`.
+   * `balanced`: each to the GPU with most room for it, else to the CPU, within `maxMemory`, so that all stay; diffusers' `device_map`.
    */
   readonly deviceMap?: Readonly<Record<string, DeviceName>> | 'balanced' | undefined
   /** Where weights are, and when. Default `auto`. */

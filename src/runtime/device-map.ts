@@ -1,7 +1,7 @@
 /** Which component runs on which of several devices: as the caller says by name, or balanced by how much memory each offers. Pure. */
 
 import { DeviceError, InputError } from '../errors.js'
-import { weightBytes, type ComponentNeeds } from './memory-estimate.js'
+import { leastActivations, weightBytes, type ComponentNeeds } from './memory-estimate.js'
 import { formatBytes } from './memory-size.js'
 import type { DeviceName } from './types.js'
 
@@ -72,7 +72,7 @@ interface Place {
 
 /**
  * The device of every component so that all can stay where they are, as diffusers' `device_map='balanced'`: each, the largest first,
- * goes to the device that has most room left with it. @throws DeviceError `does-not-fit` with bytes needed and offered, by device
+ * goes to the GPU that has most room left with it, and to the CPU, which is far slower, only where no GPU has room. @throws DeviceError `does-not-fit` with bytes needed and offered, by device
  */
 export function balanceComponents(offers: readonly DeviceOffer[]): ReadonlyMap<string, DeviceName> {
   const places = offers.map((offer): Place => ({ offer, weights: 0, activations: 0 }))
@@ -85,7 +85,8 @@ export function balanceComponents(offers: readonly DeviceOffer[]): ReadonlyMap<s
       const need = place.offer.needs.find(({ name }) => name === component)
       return need === undefined ? [] : [{ place, need, left: roomWith(place, need) }]
     })
-    const [best] = choices.toSorted((a, b) => b.left - a.left)
+    const onGpu = choices.filter(({ place, left }) => place.offer.name !== 'wasm' && left >= 0)
+    const [best] = (onGpu.length > 0 ? onGpu : choices).toSorted((a, b) => b.left - a.left)
     if (best === undefined || best.left < 0) throw fitsNowhere(component, choices)
     best.place.weights += weightBytes(best.need)
     best.place.activations = Math.max(best.place.activations, leastActivations(best.need))
@@ -97,11 +98,6 @@ export function balanceComponents(offers: readonly DeviceOffer[]): ReadonlyMap<s
 /** What is left of a device's memory with one more component; negative where it does not fit. */
 function roomWith({ offer, weights, activations }: Place, need: ComponentNeeds): number {
   return offer.maxMemory - weights - weightBytes(need) - Math.max(activations, leastActivations(need))
-}
-
-/** In tiles, where the component can. */
-function leastActivations({ activationBytes, tiledActivationBytes = activationBytes }: ComponentNeeds): number {
-  return Math.min(activationBytes, tiledActivationBytes)
 }
 
 function bytesOf(need: ComponentNeeds): number {

@@ -54,6 +54,11 @@ export function weightBytes({ blocks, sharedBytes }: ComponentNeeds): number {
   return blocks.reduce((sum, { bytes }) => sum + bytes, sharedBytes)
 }
 
+/** Bytes of activations that a run can do with: in tiles, where the component can. */
+export function leastActivations({ activationBytes, tiledActivationBytes = activationBytes }: ComponentNeeds): number {
+  return Math.min(activationBytes, tiledActivationBytes)
+}
+
 /** What a component needs to run a graph on a GPU. `graph` has granularity `block` for blocks to be told apart. */
 export function needsOf(name: string, graph: ComponentGraph, table: WeightTable, tiled?: ComponentGraph): ComponentNeeds {
   const { own, shared } = stageWeights(graph.stages, table)

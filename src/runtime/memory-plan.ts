@@ -5,7 +5,7 @@
 
 import { DeviceError } from '../errors.js'
 import { planBlocks, type BlockPlan } from './block-plan.js'
-import { weightBytes, type ComponentNeeds } from './memory-estimate.js'
+import { leastActivations, weightBytes, type ComponentNeeds } from './memory-estimate.js'
 import { formatBytes } from './memory-size.js'
 import type { DeviceInfo } from './types.js'
 
@@ -14,26 +14,37 @@ export type Residence = 'resident' | 'model' | 'block'
 
 /** One component's part of a plan. Bytes of GPU buffers. */
 export interface ComponentPlan {
+  /** As in model_index.json, such as `unet`. */
   readonly name: string
+  /** How its weights stay; with `block` it is the components that do not fit whole whose blocks pass through. */
   readonly residence: Residence
+  /** All its weights. */
   readonly weightBytes: number
   /** For `createComponent`: undefined when all weights stay while the component is loaded. */
   readonly weightBudget: number | undefined
-  /** The most weights at once, what of it stays, and what a run uploads. */
+  /** The most of its weights at once. */
   readonly peakWeightBytes: number
+  /** Weights that stay from run to run. */
   readonly keptBytes: number
+  /** Weights that each run uploads. */
   readonly streamedBytes: number
+  /** The most that a run is expected to hold beside weights. */
   readonly activationBytes: number
   /** Whether the component must work tile by tile to fit. */
   readonly tiled: boolean
+  /** Its blocks in the order they run. */
   readonly blocks: readonly { readonly name: string; readonly bytes: number; readonly place: 'kept' | 'streamed' }[]
 }
 
+/** What one device holds when. */
 export interface MemoryPlan {
+  /** How weights stay; `model` and `block`: one component at a time. */
   readonly residence: Residence
+  /** Bytes that the plan stays within. */
   readonly maxMemory: number
   /** The most bytes that are expected at once: never more than `maxMemory`. */
   readonly peakBytes: number
+  /** In the order they run. */
   readonly components: readonly ComponentPlan[]
 }
 
@@ -138,6 +149,17 @@ function placeComponent(
 export function leastWeightBudget({ blocks, sharedBytes }: ComponentNeeds): number {
   const bytes = blocks.map((block) => block.bytes).filter((size) => size > 0)
   return sharedBytes + Math.max(0, ...bytes.map((size, index) => size + (bytes[(index + 1) % bytes.length] ?? 0)))
+}
+
+/** The fewest bytes that {@link planMemory} finds a plan of this residence for. */
+export function leastBudget(needs: readonly ComponentNeeds[], residence: Residence): number {
+  const all = needs.reduce((sum, component) => sum + weightBytes(component), 0)
+  const each = needs.map((component) => {
+    const weights = weightBytes(component)
+    const held = { resident: all, model: weights, block: Math.min(leastWeightBudget(component), weights) }[residence]
+    return held + leastActivations(component)
+  })
+  return Math.max(0, ...each)
 }
 
 function doesNotFit(component: string, residence: Residence, needed: number, offered: number): DeviceError {

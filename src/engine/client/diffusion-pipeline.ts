@@ -5,6 +5,7 @@
 
 import { InputError } from '../../errors.js'
 import type { RepositoryReference } from '../../hub/open-repository.js'
+import type { PipelinePlan, PlannedSize } from '../../pipelines/plan-pipeline.js'
 import type {
   GenerateOptions,
   GenerateResult,
@@ -18,7 +19,7 @@ import type { Connection } from './connection.js'
 import { gatherComponents, type ComponentOptions } from './component-options.js'
 import { sharedEngine, type Engine } from './engine-client.js'
 import { GeneratedImage } from './generated-image.js'
-import { checkOptionNames, fromPretrainedOptionNames, generateOptionNames } from './option-names.js'
+import { checkOptionNames, fromPretrainedOptionNames, generateOptionNames, planOptionNames } from './option-names.js'
 import { SharedLoad, type LoadHooks } from './shared-load.js'
 
 /** Options of {@link DiffusionPipeline.fromPretrained}. */
@@ -28,6 +29,14 @@ export interface FromPretrainedOptions extends LoadPipelineOptions, ComponentOpt
   /** Called with bytes of files, weights on their way to the device, phases, the memory account and warnings. */
   readonly onProgress?: ((progress: PipelineProgress) => void) | undefined
   /** The engine to load into; by default the one that all of a page's pipelines share. */
+  readonly engine?: Engine | undefined
+}
+
+/** Options of {@link DiffusionPipeline.plan}: those of `fromPretrained`, and the size of the image. */
+export interface PlanOptions extends LoadPipelineOptions, ComponentOptions, PlannedSize {
+  /** Ends the planning; the promise rejects with its reason. */
+  readonly signal?: AbortSignal | undefined
+  /** The engine to plan in; by default the one that all of a page's pipelines share. */
   readonly engine?: Engine | undefined
 }
 
@@ -80,6 +89,19 @@ export class DiffusionPipeline {
     const address = typeof repo === 'string' ? absolute(repo) : repo
     const loaded = await load(engine, address, plain, { signal, onProgress })
     return new DiffusionPipeline(engine, address, plain, loaded)
+  }
+
+  /**
+   * What `fromPretrained` with the same options, and one image, would take: bytes to download, and for each device a memory plan. Weight
+   * files are not downloaded for it, only their headers read; devices are opened and closed again.
+   * @throws as `fromPretrained` where the checkpoint cannot be loaded; InputError `size`; DeviceError `does-not-fit` with bytes needed and offered
+   */
+  static async plan(repo: RepositoryReference, options: PlanOptions = {}): Promise<PipelinePlan> {
+    checkOptionNames(options, planOptionNames)
+    const { signal, engine = sharedEngine(), ...plain } = gatherComponents(options, absolute)
+    const address = typeof repo === 'string' ? absolute(repo) : repo
+    signal?.throwIfAborted()
+    return engine.connect().call((remote, call, onEvents) => remote.plan(call, address, plain, onEvents), { signal })
   }
 
   /** What was loaded. */

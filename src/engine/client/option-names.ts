@@ -1,6 +1,7 @@
 /** The names of all options, so that one that is misspelt is told and not ignored. Pure; what the values may be is checked where they are used. */
 
 import { InputError } from '../../errors.js'
+import type { PlannedSize } from '../../pipelines/plan-pipeline.js'
 import type { GenerateOptions, LoadPipelineOptions } from '../../pipelines/types.js'
 import { componentNames } from './component-options.js'
 
@@ -61,6 +62,11 @@ const generate: Names<GenerateOptions> = {
 
 /** What `fromPretrained` takes. */
 export const fromPretrainedOptionNames = [...Object.keys(load), ...componentNames, 'signal', 'onProgress', 'engine']
+
+const size: Names<PlannedSize> = { width: true, height: true }
+
+/** What `plan` takes. */
+export const planOptionNames = [...Object.keys(load), ...Object.keys(size), ...componentNames, 'signal', 'engine']
 
 /** What `generate` takes. */
 export const generateOptionNames = [...Object.keys(generate), 'signal', 'onProgress', 'onStep']

@@ -1,0 +1,85 @@
+/** For this folder's tests: an engine with scripted pipelines, and the page's client at the other end of a real message channel. */
+
+import { expose } from 'comlink'
+import { onTestFinished } from 'vitest'
+import type { CachedModel } from '../hub/cache-manager.js'
+import type { RepositoryReference } from '../hub/open-repository.js'
+import type { GenerateResult, PipelineInfo } from '../pipelines/types.js'
+import { Engine as EngineClient } from './client/engine-client.js'
+import type { EngineWorker } from './client/spawn-worker.js'
+import { Engine, type EngineCache, type EnginePipeline, type PipelineLoader, type PipelinePlanner } from './engine.js'
+import { installErrorTransfer } from './protocol.js'
+
+/** Of a scripted pipeline. */
+export const info: PipelineInfo = {
+  className: 'StableDiffusionPipeline',
+  repo: 'a/b',
+  revision: 'main',
+  device: { name: 'wasm', kind: 'wasm', description: 'cpu', isFallbackAdapter: false, shaderF16: false, maxBufferSize: 0 },
+  dtype: 'float32',
+  devices: {},
+  components: {},
+  defaults: { width: 8, height: 8, numInferenceSteps: 2, guidanceScale: 7.5 },
+  scheduler: { className: 'DDIMScheduler', config: {} },
+  imageToImage: true,
+}
+/** What it makes. */
+export const result = (seed: number): GenerateResult => ({
+  images: [{ width: 1, height: 1, data: Uint8ClampedArray.of(1, 2, 3, 255) }],
+  seed,
+  timings: { encode: 0, denoise: 0, decode: 0 },
+  warnings: [],
+})
+/** A pipeline that makes one pixel. */
+export const pipeline = (parts: Partial<EnginePipeline> = {}): EnginePipeline => ({
+  info,
+  generate: (_prompt, { seed = 0 }) => Promise.resolve(result(seed)),
+  dispose: () => Promise.resolve(),
+  ...parts,
+})
+/** The name a repository was asked for by. */
+export const nameOf = (repo: RepositoryReference) => (typeof repo === 'string' ? repo : 'folder')
+/** Rejects when the signal aborts, as everything slow does. */
+export const untilAborted = (signal: AbortSignal) =>
+  new Promise<never>((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error)))
+
+/** What its cache holds. */
+export const model: CachedModel = {
+  id: 'a/b',
+  endpoint: 'https://h',
+  revision: 'main',
+  files: [],
+  stored: 7,
+  lastUsed: new Date(5),
+}
+const cache: EngineCache = {
+  models: () => Promise.resolve([model]),
+  files: () => Promise.resolve([]),
+  totalBytes: () => Promise.resolve(7),
+  deleteModel: ({ id }) => Promise.resolve(id === model.id ? 7 : 0),
+  clear: () => Promise.resolve(7),
+  exportModel: () => Promise.resolve([]),
+  verify: (_model, options) => untilAborted(options?.signal ?? new AbortController().signal),
+}
+
+/** An engine on the far side of a channel that stands where the worker would. */
+export function engineWith(
+  load: PipelineLoader,
+  plan: PipelinePlanner = () => Promise.reject(new TypeError('Nothing is planned here')),
+): { engine: EngineClient; started: () => number } {
+  let started = 0
+  const ports: MessagePort[] = []
+  onTestFinished(() => {
+    for (const port of ports) port.close()
+  })
+  const spawn = (): EngineWorker => {
+    started++
+    const { port1, port2 } = new MessageChannel()
+    ports.push(port1, port2)
+    installErrorTransfer()
+    expose(new Engine({ load, plan, cache: () => Promise.resolve(cache) }), port2)
+    port1.start()
+    return Object.assign(port1, { terminate: () => port2.close() })
+  }
+  return { engine: new EngineClient({ worker: spawn }), started: () => started }
+}

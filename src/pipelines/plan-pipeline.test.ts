@@ -1,0 +1,83 @@
+/** Plans of real repositories on the CPU: what is read for them, what they say, and what they refuse. On a GPU: budget.browser.test.ts. */
+
+import { join } from 'node:path'
+import { expect, onTestFinished, test } from 'vitest'
+import { startHubServer } from '../../e2e/hub-server/server.js'
+import { Hub } from '../hub/hub.js'
+import { MemoryStore } from '../hub/memory-store.js'
+import { DiffusionPipeline } from './diffusion-pipeline.js'
+import { diskRepository, fixtures } from './testing.node.js'
+
+const folder = join(fixtures, 'tiny-sdxl/repo')
+const id = 'owner/tiny-sdxl'
+
+async function served() {
+  const server = await startHubServer({ repositories: { [id]: folder } })
+  onTestFinished(() => server.close())
+  const hub = await Hub.open({ store: new MemoryStore() })
+  return { server, options: { hub, endpoint: server.url, device: 'wasm' } as const }
+}
+
+test('a plan reads headers only, says what a load fetches, and what the load then does', async () => {
+  const { server, options } = await served()
+  const plan = await DiffusionPipeline.plan(id, options)
+  const weights = server.log.filter(
+    ({ host, file, range }) => host === 'cdn' && file?.endsWith('.safetensors') && range !== undefined,
+  )
+  // One request each for the first 256 KiB, of which the headers take a part.
+  for (const { range } of weights) expect(Number(/-(\d+)$/.exec(range ?? '')?.[1])).toBeLessThan(256 << 10)
+  expect(weights).toHaveLength(7)
+  expect((await options.hub.cache.files()).filter(({ size }) => size > 50_000)).toEqual([])
+
+  const { devices, places, components, downloadBytes, ...rest } = plan
+  expect(rest).toMatchObject({ className: 'StableDiffusionXLPipeline', repo: id, width: 64, height: 64, warnings: [] })
+  expect(rest.revision).toMatch(/^[0-9a-f]{40}$/)
+  expect(places).toEqual({ text_encoder: 'wasm', text_encoder_2: 'wasm', unet: 'wasm', vae: 'wasm' })
+  expect(Object.keys(devices)).toEqual(['wasm'])
+
+  const pipeline = await DiffusionPipeline.fromPretrained(id, options)
+  onTestFinished(() => pipeline.dispose())
+  expect(pipeline.info.components).toEqual(components)
+  const files = (await diskRepository(folder).files()).filter(({ path }) => /(?<!fp16[^/]*)\.safetensors$/.test(path))
+  expect(downloadBytes).toBe(files.reduce((sum, { size }) => sum + size, 0))
+  expect((await DiffusionPipeline.plan(id, options)).downloadBytes).toBe(0)
+  server.dropConnections()
+  await server.close()
+  expect((await DiffusionPipeline.plan(id, options)).devices).toEqual(devices)
+})
+
+test('a small form that is kept needs no download, and its original none either', async () => {
+  const { options } = await served()
+  const before = await DiffusionPipeline.plan(id, { ...options, dtype: 'q4' })
+  expect(before.downloadBytes).toBeGreaterThan(3e6)
+  expect(before.components['unet']).toMatchObject({ quantization: 'q4', parameters: 423_028 })
+  const pipeline = await DiffusionPipeline.fromPretrained(id, { ...options, dtype: 'q4', keepOriginal: false })
+  await pipeline.dispose()
+  const after = await DiffusionPipeline.plan(id, { ...options, dtype: 'q4' })
+  expect(after.components).toEqual(before.components)
+  expect(after.downloadBytes).toBe(0)
+  expect(after.devices).toEqual(before.devices)
+})
+
+test('a budget and a size change the plan', async () => {
+  const repository = diskRepository(folder)
+  const plan = (options: Parameters<typeof DiffusionPipeline.plan>[1]) =>
+    DiffusionPipeline.plan(repository, { device: 'wasm', ...options })
+  const whole = await plan({})
+  expect([whole.devices.wasm?.residence, whole.downloadBytes]).toEqual(['resident', 0])
+  const tight = await plan({ maxMemory: { wasm: '2MB' } })
+  expect(tight.devices.wasm).toMatchObject({ residence: 'model', maxMemory: 2e6 })
+  expect(tight.devices.wasm?.peakBytes).toBe(Math.max(...tight.devices.wasm!.components.map(({ weightBytes }) => weightBytes)))
+  expect(await plan({ width: 128, height: 32 })).toMatchObject({ width: 128, height: 32 })
+})
+
+test.each([
+  [{ width: 100 }, 'size'],
+  [{ height: -8 }, 'size'],
+  [{ width: 1e9 }, 'size'],
+  [{ dtype: 'q3' as 'q4' }, 'dtype'],
+  [{ maxMemory: { wasm: '1kB' } }, 'does-not-fit'],
+  [{ components: { unet: null } }, 'components'],
+])('%j is refused', async (options, code) => {
+  await expect(DiffusionPipeline.plan(diskRepository(folder), { device: 'wasm', ...options })).rejects.toMatchObject({ code })
+})
