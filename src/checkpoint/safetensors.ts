@@ -9,9 +9,9 @@ import type { ByteSource, ReadOptions } from '../hub/types.js'
 import { isJsonObject, parseJson, type JsonObject, type JsonValue } from './parse-json.js'
 import type { SafetensorsDType, TensorEntry } from './types.js'
 
-/** Limits on what a header may claim. */
+/** Limits on what a header may claim. Decoded, a header can take two bytes a character: 25 MB. */
 export const safetensorsLimits = {
-  headerBytes: 25_000_000,
+  headerBytes: 12_500_000,
   tensors: 100_000,
   nameLength: 512,
   rank: 8,

@@ -7,7 +7,7 @@ import { CheckpointError } from '../errors.js'
 import { isJsonObject, parseJson } from './parse-json.js'
 
 /** Limits on an index. */
-export const weightIndexLimits = { bytes: 25_000_000, shards: 10_000, tensors: 1_000_000, nameLength: 255 } as const
+export const weightIndexLimits = { bytes: 12_500_000, shards: 10_000, tensors: 1_000_000, nameLength: 255 } as const
 
 /** Tensor name → file name of its shard, in the folder of the index. */
 export type WeightMap = ReadonlyMap<string, string>

@@ -153,7 +153,7 @@ test('opens JSON files no longer than what is read of them', async () => {
   }
   await readConfig(repository, 'config.json')
   await readWeightTable(repository, { kind: 'index', path: 'i.json', variant: null })
-  expect(limits).toEqual({ 'config.json': 10_000_000, 'i.json': 25_000_000, '1.safetensors': undefined })
+  expect(limits).toEqual({ 'config.json': 10_000_000, 'i.json': 12_500_000, '1.safetensors': undefined })
 })
 
 test('a shard shorter than its header says is refused', async () => {
