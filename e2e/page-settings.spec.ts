@@ -153,6 +153,50 @@ test('a known model says what it downloads, keeps and needs, and whether it fits
   await expect(note).toHaveText(/in seconds, on any machine/)
 })
 
+test('a model that is typed says what it would download and take, or why it cannot be loaded, before anything is loaded', async ({
+  page,
+  server,
+}) => {
+  const files = Object.entries(readRepository(`${model}/repo`)).filter(([path]) =>
+    /^(unet|vae|text_encoder)\/[^.]*\.safetensors$/.test(path),
+  )
+  const bytes = files.reduce((sum, [, file]) => sum + file.length, 0)
+  await openPage(page, server, { model: '' })
+  await page.getByLabel('Model', { exact: true }).selectOption({ label: 'Another model…' })
+  const field = page.getByLabel('Repository, address or path')
+  const note = page.locator('#model-note')
+  await expect(note).toHaveText('Any diffusers repository of a supported family.')
+
+  await field.fill(model)
+  await field.blur()
+  await expect(note).toHaveText(
+    `Stable Diffusion. Downloads ${(bytes / 1e6).toFixed(2)} MB once and keeps it. A picture of 256 × 256 is made on the processor.`,
+  )
+  // Of weight files, nothing but their beginnings.
+  const weights = server.log.filter(({ host, range }) => host === 'cdn' && range !== undefined)
+  expect(weights).toHaveLength(files.length)
+  for (const { range } of weights) expect(range).toMatch(/^bytes=0-\d{5,6}$/)
+
+  await field.fill('fixtures/none')
+  await field.blur()
+  await expect(note).toHaveText(/^The model could not be fetched\. .*fixtures\/none/)
+  await field.fill('one name')
+  await field.blur()
+  await expect(note).toHaveText(/^This cannot be run as it is set\. .*one name/)
+  await field.fill('')
+  await field.blur()
+  await expect(note).toHaveText('Any diffusers repository of a supported family.')
+
+  await field.fill(model)
+  await field.blur()
+  await generate(page, 'a red apple')
+  await page.reload()
+  await page.getByLabel('Model', { exact: true }).selectOption({ label: 'Another model…' })
+  await field.fill(model)
+  await field.blur()
+  await expect(note).toHaveText('Stable Diffusion, already on this machine. A picture of 256 × 256 is made on the processor.')
+})
+
 test('a model from a web address is loaded like any other', async ({ page, server }) => {
   server.setRepository(model, withFileList(readRepository(`${model}/repo`)))
   await openPage(page, server, { model: server.staticUrl(model) })

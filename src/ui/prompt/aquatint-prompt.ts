@@ -17,6 +17,7 @@ import { FormView } from './form-view.js'
 import { createImageDetail, imageActions, type ImageDetail } from './image-detail.js'
 import { attachBox } from './box-root.js'
 import type { ModelOption } from './model-field.js'
+import { ModelOutlook } from './model-outlook.js'
 import { Notice } from './notice.js'
 import { Plate } from './plate.js'
 import type { AquatintPromptEvents } from './prompt-events.js'
@@ -34,8 +35,9 @@ export class AquatintPrompt extends HTMLElement {
   readonly #internals = this.attachInternals()
   readonly #form = new FormView(
     () => this.#saveState(),
-    () => this.#modelChanged(),
+    () => this.#modelChanged(true),
   )
+  readonly #outlook = new ModelOutlook(this.#form.model)
   readonly #activity = new ActivityView()
   readonly #plate = new Plate()
   readonly #notice = new Notice()
@@ -322,7 +324,9 @@ export class AquatintPrompt extends HTMLElement {
     return detail
   }
 
-  #modelChanged(): void {
+  #modelChanged(byReader = false): void {
+    this.#outlook.forget()
+    if (byReader) void this.#outlook.look(this.loadOptions)
     if (this.#runner.pipeline !== undefined || this.#runner.isBusy) void this.#runner.dispose()
     this.#form.setDefaults(undefined)
     this.#saveState()

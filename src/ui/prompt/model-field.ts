@@ -24,9 +24,11 @@ export class ModelField {
   readonly #select: HTMLSelectElement
   readonly #input: HTMLInputElement
   readonly #inputRow: HTMLElement
-  readonly #note = h('p', { class: 'note', id: 'model-note' })
+  readonly #note = h('p', { class: 'note', id: 'model-note', 'aria-live': 'polite' })
   readonly #folder = h('button', { type: 'button' }, 'Folder…')
   #options: readonly ModelOption[] = []
+  /** What was found out about a model that is not listed. */
+  #outlook = ''
   #picked: { readonly name: string; readonly reference: RepositoryReference } | undefined
 
   constructor(onChange: () => void) {
@@ -97,6 +99,17 @@ export class ModelField {
     this.#draw()
   }
 
+  /** Whether the model is one of those offered. */
+  get isListed(): boolean {
+    return this.#options.some(({ model }) => model === this.value)
+  }
+
+  /** A sentence about a model that is not listed; empty where nothing is known. */
+  set outlook(text: string) {
+    this.#outlook = text
+    this.#drawNote()
+  }
+
   set disabled(disabled: boolean) {
     this.#select.disabled = disabled
     this.#input.disabled = disabled
@@ -125,7 +138,8 @@ export class ModelField {
 
   #drawNote(): void {
     const note = this.#options.find(({ model }) => model === this.value)?.note
-    setText(this.#note, note ?? (this.#select.hidden ? '' : 'Any diffusers repository of a supported family.'))
+    const unlisted = this.#outlook || (this.#select.hidden ? '' : 'Any diffusers repository of a supported family.')
+    setText(this.#note, note ?? unlisted)
     this.#note.hidden = this.#note.textContent === ''
   }
 
