@@ -60,7 +60,7 @@ export async function main(args: readonly string[]): Promise<number> {
     console.log(`first load ${times[0]} s, load from cache ${times[1]} s, image ${times[2]} s`)
     for (const warning of result.warnings) console.log(`warning: ${warning}`)
     console.log(`GPU buffers: at most ${formatBytes(memory.peak)} (weights ${formatBytes(memory.peakWeights)})`)
-    for (const [kind, peak] of Object.entries(await bench.peaks()))
+    for (const [kind, peak] of Object.entries(bench.peaks()))
       console.log(`${kind} process: at most ${formatBytes(peak)} resident`)
     return request.maxMemory !== undefined && memory.peak > request.maxMemory ? 1 : 0
   } finally {

@@ -65,7 +65,7 @@ export async function main(args: readonly string[]): Promise<number> {
     console.log(
       `GPU buffers: planned at most ${formatBytes(result.plannedPeak)}, measured ${formatBytes(memory.peak)} (weights ${formatBytes(memory.peakWeights)})`,
     )
-    for (const [kind, peak] of Object.entries(await bench.peaks()))
+    for (const [kind, peak] of Object.entries(bench.peaks()))
       console.log(`${kind} process: at most ${formatBytes(peak)} resident`)
     console.log(`largest output value ${result.largest}`)
     return memory.peak <= result.plannedPeak ? 0 : 1

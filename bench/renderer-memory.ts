@@ -46,14 +46,50 @@ export function processorSeconds(profile: string): number {
   return ticks.reduce((sum, each) => sum + each, 0) / 100
 }
 
-/** Begins to watch: the function returned gives the most bytes that one of the processes has held since, above what it holds now. */
+/** How often high-water marks are read, in milliseconds: Chromium sets its own back now and then, for statistics. */
+const lookMs = 50
+
+/** Begins to watch: the function returned ends it and gives the most bytes that one of the processes has held since, above what it held then. */
 export function watchPeak(renderers: readonly number[]): () => number {
   const idle = renderers.map((pid) => residentKilobytes(pid, 'VmRSS'))
   // From here on the high-water mark counts anew.
   for (const pid of renderers) writeFileSync(`/proc/${pid}/clear_refs`, '5')
-  return () => 1024 * Math.max(...renderers.map((pid, k) => residentKilobytes(pid, 'VmHWM') - (idle[k] ?? 0)))
+  let most = 0
+  const look = () => {
+    for (const [k, pid] of renderers.entries()) most = Math.max(most, residentKilobytes(pid, 'VmHWM') - (idle[k] ?? 0))
+  }
+  const timer = setInterval(look, lookMs)
+  return () => {
+    clearInterval(timer)
+    look()
+    return 1024 * most
+  }
 }
 
+/** Begins to watch a browser: the function returned ends it and gives the most resident bytes of each kind of process (Linux; empty elsewhere). */
+export function watchPeaks(profile: string): () => Readonly<Record<string, number>> {
+  const peaks: Record<string, number> = {}
+  if (process.platform !== 'linux') return () => peaks
+  const look = () => {
+    for (const { pid, command } of processesOf(profile)) {
+      const kind = /--type=([\w-]+)/.exec(command)?.[1] ?? 'browser'
+      peaks[kind] = Math.max(peaks[kind] ?? 0, 1024 * residentKilobytes(pid, 'VmHWM'))
+    }
+  }
+  // A listing of processes takes more than a look at one.
+  const timer = setInterval(look, 20 * lookMs)
+  return () => {
+    clearInterval(timer)
+    look()
+    return peaks
+  }
+}
+
+/** 0 for a process that has ended. */
 function residentKilobytes(pid: number, field: 'VmRSS' | 'VmHWM'): number {
-  return Number(new RegExp(`${field}:\\s+(\\d+)`).exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1])
+  try {
+    return Number(new RegExp(`${field}:\\s+(\\d+)`).exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0)
+  } catch {
+    return 0
+  }
 }

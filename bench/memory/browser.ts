@@ -1,10 +1,11 @@
 /** The benches' page in a browser of its own, and what the browser's processes take while it runs. */
 
-import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import type { Page } from '@playwright/test'
 import { build, preview } from 'vite'
 import { launchBrowser } from '../../e2e/hub/browser.js'
+import { watchPeaks } from '../renderer-memory.js'
 import type { ImageRequest, ImageResult } from './protocol.js'
 
 const pages = fileURLToPath(new URL('../../e2e/pages/', import.meta.url))
@@ -14,8 +15,8 @@ export interface BenchBrowser {
   readonly page: Page
   /** Makes images in the page. */
   makeImage(request: ImageRequest): Promise<ImageResult>
-  /** The most resident bytes of each kind of process since the start (Linux; empty elsewhere). */
-  peaks(): Promise<Readonly<Record<string, number>>>
+  /** Ends the watch: the most resident bytes of each kind of process since the start (Linux; empty elsewhere). */
+  peaks(): Readonly<Record<string, number>>
   close(): Promise<void>
 }
 
@@ -33,6 +34,7 @@ export async function openBenchPage(): Promise<BenchBrowser> {
   const address = site.resolvedUrls?.local[0]
   if (address === undefined) throw new Error('The page is not being served')
   const browser = await launchBrowser()
+  const peaks = watchPeaks(browser.profile)
   const page = await browser.newPage()
   page.on('console', (message) => console.log(`  ${message.text()}`))
   page.on('pageerror', (error) => console.error(`  page error: ${error.message}`))
@@ -46,29 +48,12 @@ export async function openBenchPage(): Promise<BenchBrowser> {
         if (window.makeImage === undefined) throw new Error('The page has no makeImage')
         return window.makeImage(given)
       }, request),
-    peaks: () => processPeaks(browser.profile),
+    peaks,
     close: async () => {
+      peaks()
       await browser.close()
       await site.close()
       await rm(outDir, { recursive: true })
     },
   }
-}
-
-/** High-water marks (VmHWM) of the processes that name this profile, the largest of each `--type`. */
-async function processPeaks(profile: string): Promise<Record<string, number>> {
-  const peaks: Record<string, number> = {}
-  if (process.platform !== 'linux') return peaks
-  for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
-    try {
-      const command = await readFile(`/proc/${pid}/cmdline`, 'utf8')
-      if (!command.includes(profile)) continue
-      const kind = /--type=([\w-]+)/.exec(command)?.[1] ?? 'browser'
-      const kilobytes = Number(/VmHWM:\s+(\d+) kB/.exec(await readFile(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0)
-      peaks[kind] = Math.max(peaks[kind] ?? 0, kilobytes * 1024)
-    } catch {
-      // It ended between being listed and being read.
-    }
-  }
-  return peaks
 }
