@@ -1,5 +1,6 @@
 /** Issue 6, promise 1: every field of the prompt box acts, the defaults are the model's own, and a model can come from anywhere. */
 
+import { resolve } from 'node:path'
 import type { Page } from '@playwright/test'
 import { readRepository, withFileList } from './fixture-repository.js'
 import { expect, generate, model, nextEvent, openPage, size, test } from './ui/page-harness.js'
@@ -244,6 +245,20 @@ test('a model from a folder where the browser has only the older picker', async 
   await expect(page.getByLabel('Repository, address or path')).toHaveValue('repo (folder)')
   await generate(page, 'a red apple')
   await expect(page.getByRole('img', { name: 'a red apple' })).toBeVisible()
+})
+
+test('a folder dropped on the page is the model', async ({ page, server }) => {
+  await openPage(page, server, { model: '' })
+  const session = await page.context().newCDPSession(page)
+  const data = { items: [], files: [resolve(`${model}/repo`)], dragOperationsMask: 1 }
+  for (const type of ['dragEnter', 'dragOver', 'drop'] as const)
+    await session.send('Input.dispatchDragEvent', { type, x: 600, y: 400, data })
+  await expect(page.getByText('The folder repo is the model.')).toBeVisible()
+  await expect(page.getByLabel('Repository, address or path')).toHaveValue('repo (folder)')
+  await expect(page.locator('#model-note')).toHaveText(/^Stable Diffusion, already on this machine\./)
+  await generate(page, 'a red apple')
+  await expect(page.getByRole('img', { name: 'a red apple' })).toBeVisible()
+  expect(server.log).toEqual([])
 })
 
 test('Generate can be pressed while the model is on its way', async ({ page, server }) => {

@@ -46,6 +46,9 @@ startDrop({
   onPicture: (file) => {
     box.startImage = file
   },
+  onFolder: (folder) => {
+    box.model = folder
+  },
   say: (text) => dropped.replaceChildren(text),
 })
 byId('open-models').addEventListener('click', () => openModels())

@@ -1,4 +1,7 @@
-/** A picture dropped on the page, or pasted: one that was saved here gives its settings back, any other is what a run starts from. */
+/**
+ * A picture dropped on the page, or pasted: one that was saved here gives its settings back, any other is what a run starts from. A folder
+ * that is dropped is a model.
+ */
 
 import { isAquatintError, readPngText } from '../../index.js'
 import { fromPngText, type PromptSettings } from '../prompt/settings.js'
@@ -7,6 +10,7 @@ import { fromPngText, type PromptSettings } from '../prompt/settings.js'
 export interface DropActions {
   readonly onSettings: (settings: Partial<PromptSettings>) => void
   readonly onPicture: (picture: File) => void
+  readonly onFolder: (folder: FileSystemDirectoryHandle) => void
   readonly say: (text: string) => void
 }
 
@@ -27,12 +31,25 @@ export function startDrop(actions: DropActions): void {
     // Whatever was dropped where it has a use of its own has been taken there.
     if (event.defaultPrevented || file === undefined) return
     event.preventDefault()
-    void take(file, actions)
+    const item: DroppedItem | undefined = event.dataTransfer?.items[0]
+    if (item?.webkitGetAsEntry()?.isDirectory === true) void takeFolder(item, actions)
+    else void take(file, actions)
   })
   root.addEventListener('paste', (event) => {
     const file = event.clipboardData?.files[0]
     if (!event.defaultPrevented && file !== undefined) void take(file, actions)
   })
+}
+
+/** What is dropped, in browsers with the File System Access API. */
+type DroppedItem = DataTransferItem & { readonly getAsFileSystemHandle?: () => Promise<FileSystemHandle | null> }
+
+async function takeFolder(item: DroppedItem, { onFolder, say }: DropActions): Promise<void> {
+  const handle = await item.getAsFileSystemHandle?.()
+  if (handle?.kind !== 'directory')
+    return say('This browser does not let a page read a folder that is dropped: use “Folder…” beside the model.')
+  onFolder(handle as FileSystemDirectoryHandle)
+  say(`The folder ${handle.name} is the model.`)
 }
 
 async function take(file: File, { onSettings, onPicture, say }: DropActions): Promise<void> {

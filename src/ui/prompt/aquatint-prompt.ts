@@ -84,13 +84,14 @@ export class AquatintPrompt extends HTMLElement {
     this.#form.write({ prompt })
   }
 
-  /** The model as chosen: a repository id, an absolute URL, or a path that starts with `./`. */
+  /** The model as chosen: a repository id, an absolute URL, or a path that starts with `./`. A folder can be set too. */
   get model(): string {
     return this.#form.model.value
   }
-  set model(model: string) {
-    this.#form.write({ model })
-    this.#modelChanged()
+  set model(model: RepositoryReference) {
+    if (typeof model === 'string') this.#form.write({ model })
+    else this.#form.model.folder = model
+    this.#modelChanged(typeof model !== 'string')
   }
 
   /** Everything that is set. Setting changes what is given and leaves the rest. @throws InputError when a field is wrong */

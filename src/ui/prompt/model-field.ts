@@ -2,7 +2,7 @@
 
 import type { LoadPipelineOptions, RepositoryReference } from '../../index.js'
 import { h, setText } from '../parts/dom.js'
-import { pickFolder } from './pick-folder.js'
+import { folderName, pickFolder, type Folder } from './pick-folder.js'
 
 /** A model that a page offers by name. */
 export interface ModelOption {
@@ -76,6 +76,12 @@ export class ModelField {
     this.#choose(model)
   }
 
+  /** A folder in place of a name. */
+  set folder(folder: Folder) {
+    this.#picked = { name: `${folderName(folder) ?? 'files'} (folder)`, reference: folder }
+    this.value = this.#picked.name
+  }
+
   /** What to load: the value, or the folder that was picked and still stands in the field. */
   get reference(): RepositoryReference {
     const { value } = this
@@ -144,10 +150,9 @@ export class ModelField {
   }
 
   async #pickFolder(onChange: () => void): Promise<void> {
-    const picked = await pickFolder()
-    if (picked === undefined) return
-    this.#picked = { name: `${picked.name} (folder)`, reference: picked.reference }
-    this.value = this.#picked.name
+    const folder = await pickFolder()
+    if (folder === undefined) return
+    this.folder = folder
     onChange()
   }
 }

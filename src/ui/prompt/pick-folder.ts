@@ -3,21 +3,17 @@
 import type { RepositoryReference } from '../../index.js'
 import { h } from '../parts/dom.js'
 
-/** A folder that was picked. */
-export interface PickedFolder {
-  readonly name: string
-  readonly reference: RepositoryReference
-}
+/** A folder's handle, or the files in it. */
+export type Folder = Exclude<RepositoryReference, string>
 
 type DirectoryPicker = (options: { readonly mode: 'read' }) => Promise<FileSystemDirectoryHandle>
 
 /** The folder, or undefined when the reader changed their mind. To be called from a click. */
-export async function pickFolder(): Promise<PickedFolder | undefined> {
+export async function pickFolder(): Promise<Folder | undefined> {
   const { showDirectoryPicker } = window as { readonly showDirectoryPicker?: DirectoryPicker }
   if (showDirectoryPicker === undefined) return pickFiles()
   try {
-    const reference = await showDirectoryPicker({ mode: 'read' })
-    return { name: reference.name, reference }
+    return await showDirectoryPicker({ mode: 'read' })
   } catch (error) {
     if (error instanceof DOMException && error.name === 'AbortError') return undefined
     // A frame of another origin may not open the picker; the input works there.
@@ -25,14 +21,18 @@ export async function pickFolder(): Promise<PickedFolder | undefined> {
   }
 }
 
-function pickFiles(): Promise<PickedFolder | undefined> {
+/** What a folder is called; undefined for files that are in none. */
+export function folderName(folder: Folder): string | undefined {
+  return 'kind' in folder ? folder.name : folder[0]?.webkitRelativePath.split('/')[0] || undefined
+}
+
+function pickFiles(): Promise<Folder | undefined> {
   const input = h('input', { type: 'file', webkitdirectory: true })
   return new Promise((resolve) => {
     input.addEventListener('cancel', () => resolve(undefined))
     input.addEventListener('change', () => {
-      const reference = [...(input.files ?? [])]
-      const name = reference[0]?.webkitRelativePath.split('/')[0]
-      resolve(name === undefined ? undefined : { name, reference })
+      const files = [...(input.files ?? [])]
+      resolve(files.length === 0 ? undefined : files)
     })
     input.click()
   })
