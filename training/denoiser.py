@@ -7,7 +7,6 @@ second one's projected end token and the size ids added to the time embedding.
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from captions import caption
 from data import COLOURS, SIZE, Pictures, contact_sheet, random_placement
+from loop import Loss, Training
 from optim import Ema, Optimisers
 from tokens import LENGTH
 
@@ -229,7 +229,7 @@ class Batches:
         }
 
 
-def loss_of(model: Model, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+def loss_of_batch(model: Model, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """Weighted mean squared error of the predicted v."""
     embeds, pooled = model.encode((batch["first"], batch["second"]))
     kept = batch["kept"]
@@ -277,50 +277,20 @@ def train_denoiser(
     count: int = 28,
     name_steps: int = 500,
 ) -> Model:
-    """Trains for `minutes` of the process's own clock (earlier, interrupted runs count), resuming from out/denoiser.pt."""
+    """Trains the denoiser and its text encoders, resuming from out/denoiser.pt."""
     torch.manual_seed(seed)
     model = Model(tokenizers[0])
-    optimisers = Optimisers([model], lr, muon_lr)
-    ema = Ema([model])
-    checkpoint = out / "denoiser.pt"
-    step, spent = 0, 0.0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        model.load_state_dict(state["model"])
-        optimisers.load_state_dict(state["optimisers"])
-        ema.average = state["ema"]
-        step, spent = state["step"], state["spent"]
-    batches = Batches(latents, pictures, tokenizers, seed + step)
-    if step == 0:
+    optimisers, ema = Optimisers([model], lr, muon_lr), Ema([model])
+    training = Training("denoiser", model, optimisers, ema, out / "denoiser.pt", save_seconds=240)
+    batches = Batches(latents, pictures, tokenizers, seed + training.step)
+    if training.step == 0:
         teach_names(model, batches, name_steps)
 
-    def save() -> None:
-        state = {"model": model.state_dict(), "optimisers": optimisers.state_dict(), "ema": ema.average}
-        torch.save({**state, "step": step, "spent": spent}, checkpoint.with_suffix(".tmp"))
-        checkpoint.with_suffix(".tmp").replace(checkpoint)
-        ema.swap()
-        write_samples(model, vae, batches, out / "samples.png")
-        ema.swap()
+    def loss_of(_progress: float) -> Loss:
+        loss = loss_of_batch(model, batches.next(count))
+        return loss, loss.item(), "loss"
 
-    losses: list[float] = []
-    last, saved = time.monotonic(), spent
-    while spent < minutes * 60:
-        optimisers.set_progress(spent / (minutes * 60), step)
-        loss = loss_of(model, batches.next(count))
-        loss.backward()
-        optimisers.step()
-        step += 1
-        ema.update(step)
-        losses.append(loss.item())
-        now = time.monotonic()
-        spent, last = spent + now - last, now
-        if step % 50 == 0:
-            print(f"denoiser {spent / 60:6.1f} min  step {step}  loss {np.mean(losses[-50:]):.4f}", flush=True)
-        if spent - saved > 240:
-            save()
-            saved, last = spent, time.monotonic()
-    save()
-    ema.swap()
+    training.run(minutes, loss_of, lambda: write_samples(model, vae, batches, out / "samples.png"))
     return model
 
 

@@ -5,7 +5,6 @@ It is trained first at half size, where a step costs a quarter and every pixel c
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from diffusers import AutoencoderKL
 from torch.nn import functional as F
 
 from data import COLOURS, SIZE, Pictures, contact_sheet, random_placement
+from loop import Loss, Training
 from optim import Ema, Optimisers
 
 KL_WEIGHT = 2e-4
@@ -70,55 +70,25 @@ def _picture_loss(error: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def train_vae(
     pictures: Pictures, out: Path, minutes: float, seed: int, lr: float = 1e-3, muon_lr: float = 4e-3
 ) -> AutoencoderKL:
-    """Trains for `minutes` of this process's own clock (time of earlier, interrupted runs counts), resuming from out/vae.pt."""
+    """Trains the whole autoencoder, resuming from out/vae.pt."""
     torch.manual_seed(seed)
     vae = make_vae().to(memory_format=torch.channels_last)
-    optimisers = Optimisers([vae], lr, muon_lr)
-    ema = Ema([vae])
-    checkpoint = out / "vae.pt"
-    step, spent, losses = 0, 0.0, []
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        vae.load_state_dict(state["vae"])
-        optimisers.load_state_dict(state["optimisers"])
-        ema.average = state["ema"]
-        step, spent = state["step"], state["spent"]
-    generator = torch.Generator().manual_seed(seed + step)
+    training = Training("vae", vae, Optimisers([vae], lr, muon_lr), Ema([vae]), out / "vae.pt")
+    generator = torch.Generator().manual_seed(seed + training.step)
     rng = np.random.default_rng(seed)
-
-    def save() -> None:
-        state = {"vae": vae.state_dict(), "optimisers": optimisers.state_dict(), "ema": ema.average}
-        torch.save({**state, "step": step, "spent": spent}, checkpoint.with_suffix(".tmp"))
-        checkpoint.with_suffix(".tmp").replace(checkpoint)
-        ema.swap()
-        write_reconstructions(vae, pictures, out / "vae.png")
-        ema.swap()
-
     pools: dict[int, torch.Tensor] = {}
-    last, saved = time.monotonic(), spent
-    while spent < minutes * 60:
-        progress = spent / (minutes * 60)
+
+    def loss_of(progress: float) -> Loss:
+        nonlocal pools
         size, count = (SIZE // 2, 16) if progress < 0.6 else (SIZE, 8)
         if size not in pools:
             pools = {size: torch.from_numpy(pictures.placed_pool(rng, 8, size))}
-        optimisers.set_progress(progress, step)
         batch = _batch(pools[size], count, generator)
         noise = torch.randn(count, vae.config.latent_channels, size // 8, size // 8, generator=generator)
         loss, l1 = _loss(vae, batch, noise)
-        loss.backward()
-        optimisers.step()
-        step += 1
-        ema.update(step)
-        losses.append(l1.item())
-        now = time.monotonic()
-        spent, last = spent + now - last, now
-        if step % 50 == 0:
-            print(f"vae {spent / 60:6.1f} min  step {step}  size {size}  L1 {np.mean(losses[-50:]):.4f}", flush=True)
-        if spent - saved > 180:
-            save()
-            saved, last = spent, time.monotonic()
-    save()
-    ema.swap()
+        return loss, l1.item(), f"size {size}  L1"
+
+    training.run(minutes, loss_of, lambda: write_reconstructions(vae, pictures, out / "vae.png"))
     return vae
 
 
@@ -131,51 +101,20 @@ def refine_decoder(vae: AutoencoderKL, pictures: Pictures, out: Path, minutes: f
     vae.requires_grad_(False)
     for part in parts:
         part.requires_grad_(True)
-    optimisers = Optimisers(parts, lr, 4 * lr)
-    ema = Ema(parts)
-    checkpoint = out / "decoder.pt"
-    step, spent, losses = 0, 0.0, []
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        vae.load_state_dict(state["vae"])
-        optimisers.load_state_dict(state["optimisers"])
-        ema.average = state["ema"]
-        step, spent = state["step"], state["spent"]
-    generator = torch.Generator().manual_seed(seed + 7 + step)
+    training = Training("decoder", vae, Optimisers(parts, lr, 4 * lr), Ema(parts), out / "decoder.pt")
+    generator = torch.Generator().manual_seed(seed + 7 + training.step)
     pool = torch.from_numpy(pictures.placed_pool(np.random.default_rng(seed + 7), 8))
 
-    def save() -> None:
-        state = {"vae": vae.state_dict(), "optimisers": optimisers.state_dict(), "ema": ema.average}
-        torch.save({**state, "step": step, "spent": spent}, checkpoint.with_suffix(".tmp"))
-        checkpoint.with_suffix(".tmp").replace(checkpoint)
-        ema.swap()
-        write_reconstructions(vae, pictures, out / "decoder.png")
-        ema.swap()
-
-    last, saved = time.monotonic(), spent
-    while spent < minutes * 60:
-        optimisers.set_progress(spent / (minutes * 60), step)
+    def loss_of(_progress: float) -> Loss:
         batch = _batch(pool, 8, generator)
         with torch.no_grad():
             latents = vae.encode(batch).latent_dist.mode()
             off = torch.rand(8, 1, 1, 1, generator=generator) * 0.25 / vae.config.scaling_factor
             latents = latents + off * torch.randn(latents.shape, generator=generator)
         loss, l1 = _picture_loss(vae.decoder(vae.post_quant_conv(latents)) - batch)
-        loss.backward()
-        optimisers.step()
-        step += 1
-        ema.update(step)
-        losses.append(l1.item())
-        now = time.monotonic()
-        spent, last = spent + now - last, now
-        if step % 50 == 0:
-            print(f"decoder {spent / 60:6.1f} min  step {step}  L1 {np.mean(losses[-50:]):.4f}", flush=True)
-        if spent - saved > 180:
-            save()
-            saved, last = spent, time.monotonic()
-    if step:
-        save()
-        ema.swap()
+        return loss, l1.item(), "L1"
+
+    training.run(minutes, loss_of, lambda: write_reconstructions(vae, pictures, out / "decoder.png"))
 
 
 @torch.no_grad()
