@@ -2,7 +2,7 @@
 
 import { mebibyte, sha256, weightsPath } from './hub/files.js'
 import { expect, test, type HubDriver } from './hub/harness.js'
-import type { Fault, HubServer } from './hub-server/types.js'
+import type { Fault, Faults, HubServer } from './hub-server/types.js'
 import { syntheticFile } from './hub-server/repositories.js'
 
 const file = syntheticFile(5 * mebibyte + 777, 8)
@@ -50,6 +50,14 @@ const cases: readonly Case[] = [
   ['a byte is wrong', [{ match: { ...cdn, covers: 9 }, flipByteAt: 9 }], 'hash-mismatch'],
   ['the Hub is busy for a while', [{ match: { host: 'hub' }, times: 2, status: 502 }]],
 ]
+
+/** Opens a repository with the file on a server that gives a mebibyte a second. */
+async function openSlowly(server: HubServer, hub: HubDriver, faults: Faults = {}, base?: string): Promise<void> {
+  server.setRepository('owner/name', { [weightsPath]: file })
+  await hub.call('setUp', settings)
+  server.setFaults({ bytesPerSecond: mebibyte, ...faults })
+  await hub.call('open', base ?? 'owner/name', base === undefined ? { endpoint: server.url } : {})
+}
 
 /** Loads one content under one misbehaviour; `seed` makes it a content of its own, so that nothing of it is cached. */
 async function misbehaves(
@@ -99,10 +107,7 @@ test('6: a wait that the server asks for is kept, and fewer requests run after i
 })
 
 test('6: addresses that expire again and again are asked for again', async ({ server, hub }) => {
-  server.setRepository('owner/name', { [weightsPath]: file })
-  await hub.call('setUp', settings)
-  server.setFaults({ urlSeconds: 0.4, bytesPerSecond: mebibyte })
-  await hub.call('open', 'owner/name', { endpoint: server.url })
+  await openSlowly(server, hub, { urlSeconds: 0.4 })
   await hub.call('load', weightsPath)
   expect(await hub.call('hash', weightsPath)).toBe(await sha256(file))
   expect(server.log.filter((entry) => entry.kind === 'resolve').length).toBeGreaterThanOrEqual(2)
@@ -110,10 +115,7 @@ test('6: addresses that expire again and again are asked for again', async ({ se
 
 test('6: a file that is replaced on a plain host comes whole and new, never mixed', async ({ server, hub }) => {
   const later = syntheticFile(file.size, 99)
-  server.setRepository('owner/name', { [weightsPath]: file })
-  await hub.call('setUp', settings)
-  server.setFaults({ bytesPerSecond: mebibyte })
-  await hub.call('open', server.staticUrl('owner/name'), {})
+  await openSlowly(server, hub, {}, server.staticUrl('owner/name'))
   const loading = hub.call('load', weightsPath)
   await hub.reaches(weightsPath, 2 * mebibyte)
   server.setRepository('owner/name', { [weightsPath]: later })
@@ -122,10 +124,7 @@ test('6: a file that is replaced on a plain host comes whole and new, never mixe
 })
 
 test('6: a branch that moves during a download does not change what is downloaded', async ({ server, hub }) => {
-  server.setRepository('owner/name', { [weightsPath]: file })
-  await hub.call('setUp', settings)
-  server.setFaults({ bytesPerSecond: mebibyte })
-  await hub.call('open', 'owner/name', { endpoint: server.url })
+  await openSlowly(server, hub)
   const loading = hub.call('load', weightsPath)
   await hub.reaches(weightsPath, 2 * mebibyte)
   server.setRepository('owner/name', { [weightsPath]: syntheticFile(file.size, 99) })
@@ -134,10 +133,7 @@ test('6: a branch that moves during a download does not change what is downloade
 })
 
 test('6: connections that are all cut are taken up again', async ({ server, hub }) => {
-  server.setRepository('owner/name', { [weightsPath]: file })
-  await hub.call('setUp', settings)
-  server.setFaults({ bytesPerSecond: mebibyte })
-  await hub.call('open', 'owner/name', { endpoint: server.url })
+  await openSlowly(server, hub)
   const loading = hub.call('load', weightsPath)
   await hub.reaches(weightsPath, 2 * mebibyte)
   server.dropConnections()
@@ -146,10 +142,7 @@ test('6: connections that are all cut are taken up again', async ({ server, hub 
 })
 
 test('6: an abort ends every request at once, and keeps what was stored', async ({ server, hub }) => {
-  server.setRepository('owner/name', { [weightsPath]: file })
-  await hub.call('setUp', settings)
-  server.setFaults({ bytesPerSecond: mebibyte })
-  await hub.call('open', 'owner/name', { endpoint: server.url })
+  await openSlowly(server, hub)
   const loading = hub.failure('load', weightsPath)
   await hub.reaches(weightsPath, 3.5 * mebibyte)
   await hub.call('abort')
