@@ -5,7 +5,7 @@
 
 import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { networkNeeds, runShapes, smallestTile } from '../../src/pipelines/memory-needs.js'
+import { heldBytes, networkNeeds, runShapes, smallestTile } from '../../src/pipelines/memory-needs.js'
 import { weightBytes, type ComponentNeeds } from '../../src/runtime/memory-estimate.js'
 import { leastWeightBudget, planMemory, type Residence } from '../../src/runtime/memory-plan.js'
 import { formatBytes } from '../../src/runtime/memory-size.js'
@@ -54,13 +54,14 @@ function tableOf({ name, size, components }: PublishedPipeline): string {
     '| | float16: weights | one block, and the next | activations | float32: weights | one block, and the next | activations |',
     '| --- | ---: | ---: | ---: | ---: | ---: | ---: |',
   ]
+  const latent = { width: size / 8, height: size / 8 }
+  const networks = (dtype: 'F16' | 'F32') =>
+    Object.entries(components).map(([component, table]) => publishedNetwork(component, table, dtype))
   const byType = (['float16', 'float32'] as const).map((dtype) =>
-    Object.entries(components).map(([component, table]) => {
-      const network = publishedNetwork(component, table, dtype === 'float16' ? 'F16' : 'F32')
+    networks(dtype === 'float16' ? 'F16' : 'F32').map((network) => {
       // As pipelines do: an autoencoder that overflows in float16 computes in float32.
       const upcast = network.className === 'AutoencoderKL' && network.config['force_upcast'] !== false
-      const shapes = runShapes(network, { width: size / 8, height: size / 8 })
-      return networkNeeds(network, shapes, { dtype: upcast ? 'float32' : dtype, quantized: undefined })
+      return networkNeeds(network, runShapes(network, latent), { dtype: upcast ? 'float32' : dtype, quantized: undefined })
     }),
   )
   for (const [index, component] of Object.keys(components).entries()) {
@@ -74,8 +75,9 @@ function tableOf({ name, size, components }: PublishedPipeline): string {
     formatBytes(needs.find(({ name: component }) => component === 'vae')?.tiledActivationBytes ?? 0),
   )
   lines.push(`| vae, in tiles of ${smallestTile} | ${tiled.map((bytes) => `| | ${bytes}`).join(' | ')} |`)
+  const held = heldBytes(networks('F32'), latent)
   for (const [residence, inTiles] of peaks) {
-    const cells = byType.map((needs) => `**${formatBytes(peakOf(inTiles ? needs.map(asTiled) : needs, residence))}** | |`)
+    const cells = byType.map((needs) => `**${formatBytes(peakOf(inTiles ? needs.map(asTiled) : needs, held, residence))}** | |`)
     lines.push(`| **peak, \`${residence}\`${inTiles ? ', in tiles' : ''}** | ${cells.join(' | ')} |`)
   }
   return lines.join('\n')
@@ -94,9 +96,10 @@ function asTiled(needs: ComponentNeeds): ComponentNeeds {
 }
 
 /** The planned peak; of `block` the one that keeps nothing and uploads ahead. */
-function peakOf(needs: readonly ComponentNeeds[], residence: Residence): number {
-  if (residence !== 'block') return planMemory(needs, { offload: residence, maxMemory: Number.MAX_SAFE_INTEGER }).peakBytes
-  return Math.max(...needs.map((one) => Math.min(leastWeightBudget(one), weightBytes(one)) + one.activationBytes))
+function peakOf(needs: readonly ComponentNeeds[], held: number, residence: Residence): number {
+  const options = { offload: residence, maxMemory: Number.MAX_SAFE_INTEGER, heldBytes: held }
+  if (residence !== 'block') return planMemory(needs, options).peakBytes
+  return held + Math.max(...needs.map((one) => Math.min(leastWeightBudget(one), weightBytes(one)) + one.activationBytes))
 }
 
 const path = fileURLToPath(new URL('../../docs/memory.md', import.meta.url))

@@ -2,7 +2,8 @@
 
 import type { Config } from '../../src/checkpoint/types.js'
 import { ComponentHost, hostTensor } from '../../src/pipelines/component-host.js'
-import { denoise, type DenoiseOptions } from '../../src/pipelines/denoise.js'
+import { Denoising, type DenoiseOptions } from '../../src/pipelines/denoise.js'
+import { DeviceValues } from '../../src/pipelines/device-values.js'
 import type { Predictor } from '../../src/pipelines/predictor.js'
 import { Run } from '../../src/pipelines/run-hooks.js'
 import { guidanceScale, loopOptions } from '../../src/pipelines/testing-denoise.js'
@@ -80,7 +81,7 @@ function emptyNetwork(device: Device): Predictor {
     device,
     recovering: (work) => work(),
     predict: async (sample) => device.combine([{ tensor: sample, scale: 0.5 }], sample.dims, 'empty'),
-    dispose: () => {},
+    release: () => {},
   }
 }
 
@@ -89,10 +90,10 @@ async function tinyUnet(device: Device): Promise<Predictor> {
   await component.dispose()
   const config = (await (await fetch('/fixtures/tiny-sdxl/repo/unet/config.json')).json()) as Config
   const fixed = Object.entries(inputs).filter(([name]) => name !== 'sample' && name !== 'timestep_proj')
-  const condition = Object.fromEntries(
-    fixed.map(([name, { dims, data }]) => [name, { dims, data: Float32Array.from(data as Float32Array) }]),
-  )
   const host = new ComponentHost({ device, dtype: 'float32', offload: 'resident', maxMemory: undefined })
+  const condition = new DeviceValues(host, async () =>
+    Object.fromEntries(fixed.map(([name, tensor]) => [name, device.upload(tensor, 'unet')])),
+  )
   const network = { name: 'unet', className: 'UNet2DConditionModel', config, table, repo: 'tiny-sdxl' } as const
   return unetPredictor(network, condition, host, new Run({}))
 }
@@ -107,7 +108,12 @@ async function measure(
   const times = { device: [] as number[], host: [] as number[] }
   const bytes = { device: 0, host: 0 }
   const ways = {
-    device: () => denoise(optionsFor(predictor, dims, steps)),
+    // Both end with the latents on the host.
+    device: () =>
+      new Denoising(optionsFor(predictor, dims, steps)).run(async (latents) => {
+        await latents.read()
+        latents.dispose()
+      }),
     host: () => onHost(optionsFor(predictor, dims, steps)),
   }
   // The first round compiles.

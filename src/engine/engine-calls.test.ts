@@ -15,7 +15,7 @@ const planned: PipelinePlan = {
   width: 8,
   height: 8,
   places: { unet: 'wasm' },
-  devices: { wasm: { residence: 'resident', maxMemory: 9, peakBytes: 4, components: [] } },
+  devices: { wasm: { residence: 'resident', maxMemory: 9, peakBytes: 4, components: [], heldBytes: 0 } },
   warnings: [],
 }
 

@@ -9,7 +9,7 @@ import { clipPooling, clipTextModel, clipTokenEmbedding } from './clip-text-mode
 import { sd3PositionRows, sd3Transformer2DModel } from './sd3-transformer-2d.js'
 import { t5EncoderModel } from './t5-encoder-model.js'
 import { fixtures, readJson } from './testing.node.js'
-import { unet2DConditionModel, unetAddEmbeds, unetTimestepProjection, usesAddEmbeds } from './unet-2d-condition.js'
+import { unet2DConditionModel, unetTimeIdEmbeds, unetTimestepProjection, usesAddEmbeds } from './unet-2d-condition.js'
 
 const options: WriteOptions = { dtype: 'float32', weights: 'input', granularity: 'block' }
 
@@ -161,8 +161,8 @@ describe('sizes', () => {
     ['a latent that is no multiple of the patch', () => sd3Transformer2DModel(sd3, { ...size, height: 7 }, options)],
     ['a latent larger than the position table', () => sd3PositionRows(sd3, { height: 26, width: 8 })],
     ['ids that are no whole sequences', () => clipPooling('CLIPTextModel', clip, [1, 2, 3], 2)],
-    ['text and time ids that do not add up', () => unetAddEmbeds(unet, new Float32Array(31), new Float32Array(6), 1)],
-    ['an added condition for a UNet without', () => unetAddEmbeds({ ...unet, addition_embed_type: null }, [], [], 1)],
+    ['text and time ids that do not add up', () => unetTimeIdEmbeds(unet, new Float32Array(6), 1, 31)],
+    ['an added condition for a UNet without', () => unetTimeIdEmbeds({ ...unet, addition_embed_type: null }, [], 1, 0)],
   ]
   test.each(cases)('%s', (_, run) => {
     const error = caught(run)

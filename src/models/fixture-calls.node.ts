@@ -19,7 +19,7 @@ import {
   type MemoryEntry,
   type PlainTensor,
 } from './testing.node.js'
-import { unet2DConditionModel, unetAddEmbeds, unetTimestepProjection } from './unet-2d-condition.js'
+import { unet2DConditionModel, unetTimeIdEmbeds, unetTimestepProjection } from './unet-2d-condition.js'
 
 type Table = ReadonlyMap<string, MemoryEntry>
 type Tensors = ReadonlyMap<string, PlainTensor>
@@ -128,17 +128,30 @@ function prepareUnet(config: Config, given: Tensors): Prepared {
   const batch = axis(sample, 0)
   const shape = { batch, height: axis(sample, 2), width: axis(sample, 3), sequenceLength: axis(context, 1) }
   const text = given.get('text_embeds')
-  const added = text === undefined ? undefined : unetAddEmbeds(config, text.data, get(given, 'time_ids').data, batch)
+  const added = text === undefined ? undefined : addEmbeds(config, text, get(given, 'time_ids'))
   return {
     write: (options) => [unet2DConditionModel(config, shape, options)],
     inputs: {
       sample,
       encoder_hidden_states: context,
       timestep_proj: rows(batch, unetTimestepProjection(config, timesteps(given, batch))),
-      ...(added === undefined ? {} : { add_embeds: rows(batch, added) }),
+      ...(added === undefined ? {} : { add_embeds: added }),
     },
     outputs: { sample: 'out_sample' },
   }
+}
+
+/** Each row's text embedding, then its time ids'. */
+function addEmbeds(config: Config, text: PlainTensor, timeIds: PlainTensor): PlainTensor {
+  const batch = axis(text, 0)
+  const width = axis(text, 1)
+  const times = unetTimeIdEmbeds(config, timeIds.data, batch, width)
+  const timeWidth = times.length / batch
+  const joined = Array.from({ length: batch }, (_, row) => [
+    ...text.data.subarray(row * width, (row + 1) * width),
+    ...times.subarray(row * timeWidth, (row + 1) * timeWidth),
+  ])
+  return rows(batch, Float32Array.from(joined.flat()))
 }
 
 function prepareSd3(call: string, config: Config, table: Table, given: Tensors): Prepared {

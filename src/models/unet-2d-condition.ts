@@ -207,29 +207,22 @@ export function usesAddEmbeds(config: Config): boolean {
 }
 
 /**
- * The input `add_embeds`: for each row of the batch the pooled text embedding, then its time ids embedded (six for SDXL, five for its
- * refiner). `textEmbeds` is flat [batch, n], `timeIds` flat [batch, ids]. @throws InputError `invalid-shape` when the widths do not add up
+ * The second part of the input `add_embeds`: for each row of the batch its time ids embedded (six for SDXL, five for its refiner), which go
+ * after `textWidth` columns of pooled text embedding. `timeIds` is flat [batch, ids], the result flat [batch, n].
+ * @throws InputError `invalid-shape` when the widths do not add up
  */
-export function unetAddEmbeds(
+export function unetTimeIdEmbeds(
   config: Config,
-  textEmbeds: ArrayLike<number>,
   timeIds: ArrayLike<number>,
   batch: number,
+  textWidth: number,
 ): Float32Array<ArrayBuffer> {
   const { added } = readUnetConfig(config)
   if (added === undefined) throw new InputError('invalid-shape', 'This UNet takes no added condition', { key: 'add_embeds' })
-  const textWidth = textEmbeds.length / batch
   const timeWidth = (timeIds.length / batch) * added.time.width
-  if (textWidth + timeWidth !== added.width || !Number.isInteger(textWidth)) {
+  if (textWidth + timeWidth !== added.width) {
     const message = `The UNet wants ${added.width} added features, but ${textWidth} of text and ${timeWidth} of time ids were given`
     throw new InputError('invalid-shape', message, { key: 'add_embeds', expected: added.width, text: textWidth, time: timeWidth })
   }
-  const times = timestepEmbedding(timeIds, added.time)
-  const result = new Float32Array(batch * added.width)
-  for (let row = 0; row < batch; row++) {
-    for (let column = 0; column < textWidth; column++)
-      result[row * added.width + column] = textEmbeds[row * textWidth + column] ?? 0
-    result.set(times.subarray(row * timeWidth, (row + 1) * timeWidth), row * added.width + textWidth)
-  }
-  return result
+  return timestepEmbedding(timeIds, added.time)
 }

@@ -7,7 +7,7 @@ import { afterEach, expect, test, vi } from 'vitest'
 import { weightBytes, type ComponentNeeds } from '../runtime/memory-estimate.js'
 import { planMemory } from '../runtime/memory-plan.js'
 import type { MemorySnapshot } from '../runtime/types.js'
-import { networkNeeds, runShapes } from './memory-needs.js'
+import { heldBytes, networkNeeds, runShapes } from './memory-needs.js'
 import { graphOptions } from './networks.js'
 import type { ResolvedOffload } from './offload.js'
 import { openPipeline } from './open-pipeline.js'
@@ -31,14 +31,19 @@ interface Outcome {
   readonly memory: MemorySnapshot
   /** Of the networks for this image, in the order they run. */
   readonly needs: readonly ComponentNeeds[]
+  /** What stays beside them: prompt embeddings, latents. */
+  readonly held: number
 }
 
 /** Makes an image in two steps, and disposes the pipeline. */
 async function makeImage(options: LoadPipelineOptions): Promise<Outcome> {
   const opened = await openPipeline(repository, { ...options, device: 'webgpu' }, [stableDiffusionXLSpec])
   const { device, dtype, offload } = opened.hosts.of('unet')
-  const needs = [...opened.parts.networks.values()].map((network) => {
-    const shapes = runShapes(network, { width: item.width / 8, height: item.height / 8 })
+  const networks = [...opened.parts.networks.values()]
+  const size = { width: item.width / 8, height: item.height / 8 }
+  const held = heldBytes(networks, size)
+  const needs = networks.map((network) => {
+    const shapes = runShapes(network, size)
     return networkNeeds(network, shapes, graphOptions(network, { device, dtype, granularity: 'block' }))
   })
   pipeline = new StableDiffusionXLPipeline(opened)
@@ -53,7 +58,7 @@ async function makeImage(options: LoadPipelineOptions): Promise<Outcome> {
   await pipeline.dispose()
   expect(device.memory.snapshot()).toMatchObject({ live: 0, liveWeights: 0 })
   expect(opened.hosts.memory.live).toBe(0)
-  return { image: captured!['image']!, offload, memory, needs }
+  return { image: captured!['image']!, offload, memory, needs, held }
 }
 
 const whole = makeImage({ offload: 'resident' })
@@ -80,13 +85,13 @@ test.each([
   [0.25, 'model'],
   [0.1, 'block'],
 ])('auto: measured ≤ planned ≤ budget for %d of the weights (%s), with the same bits', async (share, residence) => {
-  const { needs, image } = await whole
+  const { needs, held, image } = await whole
   const weights = needs.reduce((sum, need) => sum + weightBytes(need), 0)
   // The budget is for all buffers: what runs hold beside weights comes on top of the share.
-  const budget = Math.max(...needs.map(({ activationBytes }) => activationBytes)) + Math.floor(weights * share)
+  const budget = held + Math.max(...needs.map(({ activationBytes }) => activationBytes)) + Math.floor(weights * share)
   // What is kept for reuse may fill a budget, so the plan's own peak is the one to hold.
-  const maxMemory = planMemory(needs, { offload: 'auto', maxMemory: budget }).peakBytes
-  const plan = planMemory(needs, { offload: 'auto', maxMemory })
+  const maxMemory = planMemory(needs, { offload: 'auto', maxMemory: budget, heldBytes: held }).peakBytes
+  const plan = planMemory(needs, { offload: 'auto', maxMemory, heldBytes: held })
   const { width, height } = item
   const told = await planPipeline(repository, { device: 'webgpu', maxMemory, width, height }, [stableDiffusionXLSpec])
   expect(told.devices.webgpu).toEqual(plan)

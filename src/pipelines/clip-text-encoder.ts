@@ -3,20 +3,19 @@
 import { clipPooling, clipTokenEmbedding, type ClipTextClass } from '../models/clip-text-model.js'
 import { InputError } from '../errors.js'
 import type { CLIPTokenizer } from '../tokenizers/clip-tokenizer.js'
-import { hostTensor, type ComponentHost } from './component-host.js'
+import { hostTensor, type ComponentHost, type Value } from './component-host.js'
 import type { GraphVariant, Network } from './networks.js'
-import type { Run } from './run-hooks.js'
+import type { EncodeCall } from './prompt-embeds.js'
 import { readTokenRows } from './token-rows.js'
-import type { PlainTensor } from './types.js'
 
 /** Which of the encoder's outputs a pipeline wants. */
 export type ClipOutput = 'last_hidden_state' | 'hidden_state'
 
 export interface ClipEncoding {
   /** [1, sequenceLength, width] */
-  readonly hidden: PlainTensor
+  readonly hidden: Value
   /** `text_embeds` [1, projection], from encoders with a projection. */
-  readonly pooled: PlainTensor | null
+  readonly pooled: Value | null
 }
 
 /** One CLIP text encoder of a pipeline. */
@@ -40,33 +39,26 @@ export class ClipTextEncoder {
   }
 
   /** Encodes one text; what does not fit is cut away with a warning, as in diffusers. */
-  async encode(text: string, output: ClipOutput, run: Run, variant: GraphVariant = {}): Promise<ClipEncoding> {
+  async encode(text: string, output: ClipOutput, call: EncodeCall, variant: GraphVariant = {}): Promise<ClipEncoding> {
+    const { next, keep, run } = call
     const { config, table } = this.#network
     const { inputIds, removedText } = this.#tokenizer.encodePadded(text)
     if (removedText !== null)
       run.warn(
         'prompt-truncated',
         `The following part of your input was truncated because CLIP can only handle sequences up to ${this.#tokenizer.modelMaxLength} tokens: ${removedText}`,
+        { once: true },
       )
     const length = inputIds.length
     const embedding = clipTokenEmbedding(this.#className, config)
     const rows = await readTokenRows(table, embedding, inputIds, run.signal)
-    const hasProjection = this.#className === 'CLIPTextModelWithProjection'
-    const outputs = await this.#host.run(
-      this.#network,
-      {
-        inputs_embeds: hostTensor([1, length, embedding.width], rows),
-        pooling: hostTensor([1, length], clipPooling(this.#className, config, inputIds, length)),
-      },
-      hasProjection ? [output, 'text_embeds'] : [output],
-      run,
-      variant,
-    )
-    const pooled = outputs['text_embeds']
-    return {
-      hidden: { dims: [1, length, embedding.width], data: outputs[output] ?? new Float32Array() },
-      pooled: pooled === undefined ? null : { dims: [1, pooled.length], data: pooled },
+    const inputs = {
+      inputs_embeds: hostTensor([1, length, embedding.width], rows),
+      pooling: hostTensor([1, length], clipPooling(this.#className, config, inputIds, length)),
     }
+    const wanted = this.#className === 'CLIPTextModelWithProjection' ? ([output, 'text_embeds'] as const) : ([output] as const)
+    const outputs = await this.#host.runFor<ClipOutput | 'text_embeds'>(next, this.#network, inputs, wanted, run, variant)
+    return { hidden: keep(outputs[output]), pooled: keep(outputs['text_embeds']) ?? null }
   }
 }
 

@@ -26,9 +26,14 @@ export interface HostOptions {
   readonly maxMemory: number | undefined
   /** Whether autoencoders work in tiles; undefined: where the whole would not fit. */
   readonly vaeTiling?: boolean | undefined
+  /** Bytes of tensors that stay on the device while others run; 0 unless said. */
+  readonly heldBytes?: number | undefined
   /** The account of all of a pipeline's devices, for a device that takes this one's place. */
   readonly total?: MemoryAccount | undefined
 }
+
+/** A tensor on a device, or in host memory, as what goes to another device is. */
+export type Value = DeviceTensor | HostTensor
 
 /** A float32 tensor in host memory, to go into a network. */
 export function hostTensor(dims: readonly number[], data: Float32Array): HostTensor {
@@ -47,6 +52,7 @@ export class ComponentHost {
   /** What is planned with: `maxMemory`, or a guess on a GPU without one. */
   readonly #budget: number | undefined
   readonly #vaeTiling: boolean | undefined
+  readonly #heldBytes: number
   readonly #total: MemoryAccount | undefined
   /** Of the networks whose blocks are streamed, for each set of shapes. */
   readonly #budgets = new Map<string, number | undefined>()
@@ -63,6 +69,7 @@ export class ComponentHost {
     this.#maxMemory = options.maxMemory
     this.#budget = options.maxMemory ?? (this.device.info.kind === 'webgpu' ? guessBudget(this.device.info) : undefined)
     this.#vaeTiling = options.vaeTiling
+    this.#heldBytes = options.heldBytes ?? 0
     this.#total = options.total
     this.device.limitMemory(options.maxMemory)
   }
@@ -107,34 +114,73 @@ export class ComponentHost {
   }
 
   /**
-   * Runs a network and reads its outputs `wanted`, again where {@link recovering} says so. @throws DeviceError, CheckpointError, AbortError
+   * Runs a network for one that is on the host `next`: its outputs `wanted`, on the device where that is this one, else read. Again where
+   * {@link recovering} says so. @throws DeviceError, CheckpointError, AbortError
    */
-  async run<Name extends string>(
+  async runFor<Name extends string>(
+    next: ComponentHost,
     network: Network,
-    inputs: Readonly<Record<string, HostTensor | DeviceTensor>>,
+    inputs: Readonly<Record<string, Value>>,
     wanted: readonly Name[],
     run: Run,
     variant: GraphVariant = {},
-  ): Promise<Record<Name, Float32Array<ArrayBuffer>>> {
+  ): Promise<Record<Name, Value>> {
     return this.recovering(network, run, async () => {
       const outputs = await this.runOnce(network, inputs, run, variant)
+      const given = new Map<string, Value>()
       try {
-        const values = await Promise.all(
-          wanted.map(async (name) => [name, (await outputs[name]?.read()) ?? new Float32Array()] as const),
-        )
-        return Object.fromEntries(values) as Record<Name, Float32Array<ArrayBuffer>>
+        for (const name of wanted) {
+          const output = outputs[name]
+          if (output === undefined) throw new TypeError(`${network.name} has no output ${name}.`)
+          given.set(name, await this.handOver(output, next))
+        }
+        return Object.fromEntries(given) as Record<Name, Value>
       } finally {
-        for (const tensor of Object.values(outputs)) tensor.dispose()
+        const kept = new Set(given.values())
+        for (const tensor of Object.values(outputs)) if (!kept.has(tensor)) tensor.dispose()
       }
     })
   }
 
+  /** A tensor of this device for a network on the host `next`: itself where that is this one, else its values in its place. */
+  async handOver(tensor: DeviceTensor, next: ComponentHost): Promise<Value> {
+    if (next === this) return tensor
+    try {
+      return hostTensor(tensor.dims, await tensor.read())
+    } finally {
+      tensor.dispose()
+    }
+  }
+
+  /** As {@link runOnce}, and reads the output `wanted`. */
+  async readOnce(
+    network: Network,
+    inputs: Readonly<Record<string, Value>>,
+    wanted: string,
+    run: Run,
+    variant: GraphVariant = {},
+  ): Promise<Float32Array<ArrayBuffer>> {
+    const outputs = await this.runOnce(network, inputs, run, variant)
+    try {
+      return (await outputs[wanted]?.read()) ?? new Float32Array()
+    } finally {
+      for (const tensor of Object.values(outputs)) tensor.dispose()
+    }
+  }
+
   /**
    * Does `work` with a network. After a lost device or with too little memory it is done once more, as {@link RecoveryLadder} says: a device
-   * in the lost one's place has nothing of what `work` had put there. @throws what `work` throws, DeviceError, AbortError
+   * in the lost one's place has nothing of what was put there, so each try begins with `prepare`, which sees to its own failures.
+   * @throws what `work` and `prepare` throw, DeviceError, AbortError
    */
-  async recovering<T>(network: Network, run: Run, work: () => Promise<T>): Promise<T> {
+  async recovering<T>(
+    network: Network,
+    run: Run,
+    work: () => Promise<T>,
+    prepare: () => Promise<unknown> = async () => {},
+  ): Promise<T> {
     for (;;) {
+      await prepare()
       try {
         return await work()
       } catch (error) {
@@ -182,7 +228,7 @@ export class ComponentHost {
    */
   async runOnce(
     network: Network,
-    inputs: Readonly<Record<string, HostTensor | DeviceTensor>>,
+    inputs: Readonly<Record<string, Value>>,
     run: Run,
     variant: GraphVariant = {},
   ): Promise<Record<string, DeviceTensor>> {
@@ -217,7 +263,8 @@ export class ComponentHost {
   /** Weights' room beside a run. A guessed budget that is too small is no reason to refuse: then as little as possible is used. */
   #weightBudget(needs: ComponentNeeds): number | undefined {
     try {
-      const plan = planMemory([needs], { offload: 'block', maxMemory: this.#budget ?? Number.MAX_SAFE_INTEGER })
+      const maxMemory = this.#budget ?? Number.MAX_SAFE_INTEGER
+      const plan = planMemory([needs], { offload: 'block', maxMemory, heldBytes: this.#heldBytes })
       return plan.components[0]?.weightBudget
     } catch (error) {
       if (this.#maxMemory === undefined && isAquatintError(error)) return leastWeightBudget(needs)
@@ -248,10 +295,11 @@ export class ComponentHost {
 
   /** The least that a run of a network takes in this mode, what others keep included. */
   #leastBytes(needs: ComponentNeeds): number {
-    if (this.offload === 'block') return Math.min(leastWeightBudget(needs), weightBytes(needs)) + needs.activationBytes
+    const besides = this.#heldBytes + needs.activationBytes
+    if (this.offload === 'block') return Math.min(leastWeightBudget(needs), weightBytes(needs)) + besides
     const { liveWeights, components } = this.device.memory.snapshot()
     const others = this.offload === 'resident' ? liveWeights - (components[needs.name]?.weights ?? 0) : 0
-    return others + weightBytes(needs) + needs.activationBytes
+    return others + weightBytes(needs) + besides
   }
 
   /** After a generation: one component at a time means none between generations, and graphs of rare variants are not kept. */
@@ -264,6 +312,12 @@ export class ComponentHost {
       await component?.dispose()
     }
     this.#variants.clear()
+  }
+
+  /** Unloads the other networks unless all may stay: what is put on the device for this one needs their room. */
+  async makeRoomFor(network: Network): Promise<void> {
+    if (this.offload === 'resident') return
+    for (const other of this.#components.values()) if (other.name !== network.name && other.isLoaded) await other.unload()
   }
 
   async #unloadAllBut(kept: Component | undefined): Promise<void> {

@@ -8,11 +8,11 @@ import { openDevice } from '../runtime/open-device.js'
 import { fixtureComponent } from '../runtime/testing-fixtures.js'
 import type { WebGpuDevice } from '../runtime/webgpu-device.js'
 import { ComponentHost } from './component-host.js'
-import { denoise } from './denoise.js'
+import { DeviceValues } from './device-values.js'
 import type { Network } from './networks.js'
-import { FixedInputs, type Predictor } from './predictor.js'
+import type { Predictor } from './predictor.js'
 import { Run } from './run-hooks.js'
-import { base, count, factor, loopOptions } from './testing-denoise.js'
+import { base, count, denoise, factor, loopOptions } from './testing-denoise.js'
 import type { StepInfo } from './types.js'
 import { unetPredictor } from './unet-predictor.js'
 
@@ -24,13 +24,12 @@ async function hosted(name: 'unet' | 'text_encoder') {
   const config = (await (await fetch(`/fixtures/tiny-sdxl/repo/${name}/config.json`)).json()) as Config
   const className = name === 'unet' ? 'UNet2DConditionModel' : 'CLIPTextModel'
   const network: Network = { name, className, config, table, repo: 'tiny-sdxl' }
-  const fixed = Object.fromEntries(
-    Object.entries(inputs)
-      .filter(([input]) => input !== 'sample' && input !== 'timestep_proj')
-      .map(([input, tensor]) => [input, { dims: tensor.dims, data: Float32Array.from(tensor.data as Float32Array) }]),
-  )
+  const fixed = Object.entries(inputs).filter(([input]) => input !== 'sample' && input !== 'timestep_proj')
   const host = new ComponentHost({ device, dtype: 'float32', offload: 'resident', maxMemory: undefined })
-  return { device, network, fixed, host, run: new Run({}) }
+  const condition = new DeviceValues(host, async () =>
+    Object.fromEntries(fixed.map(([input, tensor]) => [input, host.device.upload(tensor, name)])),
+  )
+  return { device, network, condition, host, run: new Run({}) }
 }
 
 /** Counts what any code on this page asks of any GPU device, onnxruntime included. */
@@ -57,8 +56,8 @@ describe('with a real network on webgpu', { timeout: 600_000 }, () => {
 
   test('a step reads nothing back but two counters, a preview the latents once; nothing is compiled after the first step', async () => {
     const { mapped, compiled } = watchGpu()
-    const { host, device, network, fixed, run } = await hosted('unet')
-    const unet = unetPredictor(network, fixed, host, run)
+    const { host, device, network, condition, run } = await hosted('unet')
+    const unet = unetPredictor(network, condition, host, run)
     /** What had been compiled when each prediction was asked for. */
     const asked: { readonly pipelines: number; readonly sessions: number }[] = []
     const predictor: Predictor = {
@@ -69,14 +68,15 @@ describe('with a real network on webgpu', { timeout: 600_000 }, () => {
         asked.push({ pipelines: compiled(), sessions: device.sessions.counts.created })
         return unet.predict(sample, timestep)
       },
-      dispose: () => unet.dispose(),
+      release: () => unet.release(),
     }
     const steps = 5
     const upload = vi.spyOn(device, 'upload')
     const options = () => loopOptions(predictor, 'DPMSolverMultistepScheduler', base, steps)
     const plain = await denoise(options())
     const [latents, counters] = [count * 4, 8]
-    expect(mapped().toSorted((a, b) => a - b)).toEqual([...Array<number>(steps).fill(counters), latents])
+    // Counters of the final latents too, and the latents since this test reads them.
+    expect(mapped().toSorted((a, b) => a - b)).toEqual([...Array<number>(steps + 1).fill(counters), latents])
     expect(asked).toHaveLength(steps)
     expect(asked[0]).toMatchObject({ sessions: 0 })
     expect(asked[1]!.sessions).toBeGreaterThan(0)
@@ -93,7 +93,7 @@ describe('with a real network on webgpu', { timeout: 600_000 }, () => {
     expect(previews.every(({ preview }) => preview !== undefined)).toBe(true)
     expect(mapped().filter((size) => size !== counters)).toEqual(Array<number>(steps + 1).fill(latents))
     expect([compiled(), device.sessions.counts.created]).toEqual([pipelines, sessions])
-    predictor.dispose()
+    predictor.release()
     await host.dispose()
     expect(device.memory.snapshot().live).toBe(0)
   })
@@ -104,8 +104,7 @@ describe('with a real network on webgpu', { timeout: 600_000 }, () => {
   ])(
     'after a lost device it goes on from %s, with the same latents and each step told once',
     async (_, perCall, leastAgain, mostAgain) => {
-      const { host, run, device, network, fixed } = await hosted('text_encoder')
-      const inputs = new FixedInputs(fixed, network, host)
+      const { host, run, device, network, condition } = await hosted('text_encoder')
       let calls = 0
       let lostAt = Number.POSITIVE_INFINITY
       // A real network's output goes into each prediction, from weights and inputs that a new device has to be given again.
@@ -114,13 +113,13 @@ describe('with a real network on webgpu', { timeout: 600_000 }, () => {
         get device() {
           return host.device
         },
-        recovering: (work) => host.recovering(network, run, work),
+        recovering: (work) => host.recovering(network, run, work, () => condition.get()),
         predict: async (sample, timestep) => {
           if (calls++ === lostAt) {
             device.gpu.destroy()
             await device.lost
           }
-          const outputs = await host.runOnce(network, inputs.tensors, run)
+          const outputs = await host.runOnce(network, await condition.get(), run)
           const terms = [
             { tensor: sample, scale: factor(timestep) },
             { tensor: outputs['hidden_state']!, scale: 0.1 },
@@ -129,7 +128,7 @@ describe('with a real network on webgpu', { timeout: 600_000 }, () => {
           for (const tensor of Object.values(outputs)) tensor.dispose()
           return prediction
         },
-        dispose: () => inputs.dispose(),
+        release: () => condition.release(),
       }
       const steps = 8
       let clock = 0
@@ -148,7 +147,7 @@ describe('with a real network on webgpu', { timeout: 600_000 }, () => {
       expect(calls - steps - 1).toBeGreaterThanOrEqual(leastAgain)
       expect(calls - steps - 1).toBeLessThanOrEqual(mostAgain)
       expect(run.warnings).toEqual([expect.stringContaining('opened anew')])
-      predictor.dispose()
+      predictor.release()
       const { memory } = host.device
       await host.dispose()
       expect(memory.snapshot().live).toBe(0)

@@ -9,10 +9,10 @@ import { numbers } from '../runtime/testing.js'
 import type { Device } from '../runtime/types.js'
 import { schedulerClassNames } from '../schedulers/registry.js'
 import { StepRunner, type Arithmetic } from '../schedulers/step-runner.js'
-import { denoise, type DenoiseOptions } from './denoise.js'
+import type { DenoiseOptions } from './denoise.js'
 import { Recorder } from './recorder.js'
 import { Run } from './run-hooks.js'
-import { base, condition, count, factor, guidanceScale, loopOptions, toyPredictor } from './testing-denoise.js'
+import { base, condition, count, denoise, factor, guidanceScale, loopOptions, toyPredictor } from './testing-denoise.js'
 import type { CapturedTensors, StepInfo } from './types.js'
 
 /** Values with what float32 may have added to them: running error analysis, each operation within half a unit of 2^-23. */

@@ -1,10 +1,10 @@
 /**
  * The loop from noise to latents, the same for every family and device. Latents, and what the scheduler keeps of them, stay on the
- * denoiser's device: guidance and the scheduler's step are sums that it works out (`Device.combine`). The host reads them at the end, for a
- * preview or a captured tensor, and now and then in the background, as a place to go on from should the device be lost.
+ * denoiser's device: guidance and the scheduler's step are sums that it works out (`Device.combine`). The host reads them for a preview or a
+ * captured tensor, and now and then in the background, as a place to go on from should the device be lost.
  */
 
-import { assertHealthy, assertSound, type Tally } from '../runtime/health.js'
+import { assertSound, type Tally } from '../runtime/health.js'
 import type { Device, DeviceTensor } from '../runtime/types.js'
 import { StepRunner, type Part } from '../schedulers/step-runner.js'
 import type { Scheduler } from '../schedulers/types.js'
@@ -65,21 +65,35 @@ const checkpointEvery = 2000
  */
 const stepsInFlight = { webgpu: 2, wasm: 1 } as const
 
-/** Runs all steps. @throws DeviceError `not-finite`, `all-zero`; AbortError; what the predictor throws */
-export async function denoise(options: DenoiseOptions): Promise<PlainTensor> {
-  const { scheduler, predictor, recorder, latents, now = () => performance.now() } = options
-  recorder.keep('timesteps', { dims: [scheduler.timesteps.length], data: Float32Array.from(scheduler.timesteps) })
-  const { begin: index, generator } = options
-  const checkpoint = { index, latents: latents.data, kept: new Map<string, never>(), generator: generator.clone() }
-  const progress = { checkpoint, savedAt: now(), told: index }
-  return predictor.recovering(async () => {
-    const loop = new DenoisingLoop(options, progress, now)
-    try {
-      return await loop.run()
-    } finally {
-      loop.dispose()
-    }
-  })
+/** The steps from the initial latents to the last, and again from a checkpoint where their result was lost with its device. */
+export class Denoising {
+  readonly #options: DenoiseOptions
+  readonly #progress: Progress
+  readonly #now: () => number
+
+  constructor(options: DenoiseOptions) {
+    const { scheduler, recorder, latents, begin: index, generator, now = () => performance.now() } = options
+    recorder.keep('timesteps', { dims: [scheduler.timesteps.length], data: Float32Array.from(scheduler.timesteps) })
+    const checkpoint = { index, latents: latents.data, kept: new Map<string, never>(), generator: generator.clone() }
+    this.#options = options
+    this.#progress = { checkpoint, savedAt: now(), told: index }
+    this.#now = now
+  }
+
+  /**
+   * Runs the steps since the last checkpoint, at first all. `take` is given the latents, to dispose.
+   * @throws DeviceError `not-finite`, `all-zero`; AbortError; what the predictor throws
+   */
+  async run<T>(take: (latents: DeviceTensor) => Promise<T>): Promise<T> {
+    return this.#options.predictor.recovering(async () => {
+      const loop = new DenoisingLoop(this.#options, this.#progress, this.#now)
+      try {
+        return await take(await loop.run())
+      } finally {
+        loop.dispose()
+      }
+    })
+  }
 }
 
 /** The steps from a checkpoint to the end, or until the device fails. */
@@ -92,6 +106,7 @@ class DenoisingLoop {
   readonly #runner: StepRunner<DeviceTensor>
   readonly #first: number
   #latents: DeviceTensor
+  #taken = false
   /** Of the steps whose work may not be done, the oldest first: checked and told. */
   #inFlight: Promise<void>[] = []
   #saving = false
@@ -115,8 +130,9 @@ class DenoisingLoop {
     )
   }
 
-  async run(): Promise<PlainTensor> {
-    const { scheduler, run, latents } = this.#options
+  /** The latents after the last step, which are the caller's from now on. */
+  async run(): Promise<DeviceTensor> {
+    const { scheduler, run, predictor } = this.#options
     const depth = stepsInFlight[this.#device.info.kind]
     for (let index = this.#first; index < scheduler.timesteps.length; index++) {
       throwIfAborted(run.signal)
@@ -126,9 +142,9 @@ class DenoisingLoop {
       while (this.#inFlight.length >= depth) await orAbort(Promise.resolve(this.#inFlight.shift()), run.signal)
     }
     await orAbort(Promise.all(this.#inFlight), run.signal)
-    const data = await this.#latents.read()
-    assertHealthy(data, 'the latents')
-    return { dims: latents.dims, data }
+    assertSound(await this.#device.tally(this.#latents, predictor.name), 'the latents')
+    this.#taken = true
+    return this.#latents
   }
 
   /** Gives the device one step's work, with the count of the prediction's broken values. */
@@ -232,6 +248,6 @@ class DenoisingLoop {
   dispose(): void {
     this.#over = true
     this.#runner.dispose()
-    this.#latents.dispose()
+    if (!this.#taken) this.#latents.dispose()
   }
 }

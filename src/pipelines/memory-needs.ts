@@ -2,6 +2,8 @@
 
 import { matchWeights } from '../models/match-weights.js'
 import type { ComponentGraph, WriteOptions } from '../onnx/types.js'
+import { valueBytes } from '../runtime/convert.js'
+import { storageBytes } from '../runtime/gpu-buffers.js'
 import { needsOf, type ComponentNeeds } from '../runtime/memory-estimate.js'
 import type { Shapes } from '../runtime/types.js'
 import { probeShapes, writeGraph, type GraphVariant, type Network } from './networks.js'
@@ -37,4 +39,17 @@ export function runShapes(
     return [name, isImage ? [...dims.slice(0, 2), height, width] : dims] as const
   })
   return Object.fromEntries(resized)
+}
+
+/**
+ * Bytes that stay on a GPU beside the network that runs: prompt embeddings until the denoiser is done with them, then latents. Counted as
+ * the denoiser takes them, for both halves of guidance. Latent pixels.
+ */
+export function heldBytes(
+  networks: readonly Pick<Network, 'name' | 'className' | 'config'>[],
+  size: { readonly width: number; readonly height: number },
+): number {
+  const denoiser = networks.find(({ name }) => name === 'unet' || name === 'transformer')
+  if (denoiser === undefined) return 0
+  return Object.values(runShapes(denoiser, size)).reduce((sum, dims) => sum + storageBytes(valueBytes('float32', dims)), 0)
 }

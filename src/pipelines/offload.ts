@@ -56,6 +56,8 @@ export interface OffloadRequest {
   readonly mode: OffloadMode | undefined
   /** What the networks on the device need for an image of the usual size, in the order they run. */
   readonly needs: readonly ComponentNeeds[]
+  /** Bytes that stay on it beside the network that runs. */
+  readonly heldBytes?: number | undefined
   readonly budgets: MemoryBudgets
   readonly device: DeviceInfo
 }
@@ -71,14 +73,14 @@ export function checkOffload(mode: unknown): asserts mode is OffloadMode | undef
  * The mode for the networks of a pipeline that are on one device. `auto` takes the fastest whose plan fits its budget, or without one a
  * cautious guess. @throws DeviceError `does-not-fit` with the bytes needed when even the tightest plan is over the budget
  */
-export function resolveOffload({ mode, needs, budgets, device }: OffloadRequest): ResolvedOffload {
+export function resolveOffload({ mode, needs, heldBytes, budgets, device }: OffloadRequest): ResolvedOffload {
   const asked = mode ?? 'auto'
   const maxMemory = budgetOf(budgets, device.name)
   if (device.kind === 'wasm') return onCpu(asked, needs, budgets)
-  if (maxMemory !== undefined) return planMemory(needs, { offload: asked, maxMemory }).residence
+  if (maxMemory !== undefined) return planMemory(needs, { offload: asked, maxMemory, heldBytes }).residence
   if (asked !== 'auto') return asked
   try {
-    return planMemory(needs, { offload: asked, maxMemory: guessBudget(device) }).residence
+    return planMemory(needs, { offload: asked, maxMemory: guessBudget(device), heldBytes }).residence
   } catch (error) {
     // Nobody set this budget: the device may well have more.
     if (isAquatintError(error) && error.code === 'does-not-fit') return 'block'

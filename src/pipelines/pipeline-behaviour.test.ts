@@ -8,8 +8,7 @@ import { Hub } from '../hub/hub.js'
 import { MemoryStore } from '../hub/memory-store.js'
 import type { Repository } from '../hub/types.js'
 import { DiffusionPipeline } from './diffusion-pipeline.js'
-import { diskRepository, fixtures, readCases } from './testing.node.js'
-import { caseOptions, relativeError } from './testing.js'
+import { diskRepository, fixtures } from './testing.node.js'
 import { StableDiffusionPipeline } from './stable-diffusion/stable-diffusion-pipeline.js'
 import type { GenerateOptions, LoadPipelineOptions, PipelineProgress, StepInfo } from './types.js'
 
@@ -351,13 +350,4 @@ test('SDXL runs without its first text encoder’s files being asked for when th
   // This UNet wants both encoders' widths, so it says so; nothing of the first was fetched.
   expect(error.code).toMatch(/shape/)
   expect(repository.opened.filter((path) => path.startsWith('text_encoder/') || path.startsWith('tokenizer/'))).toEqual([])
-})
-
-test('encodePrompt gives diffusers’ embeddings on its own', async () => {
-  const { item, reference } = readCases('tiny-sd15')[0]!
-  const pipeline = await StableDiffusionPipeline.fromPretrained(diskRepository(sd15), wasm)
-  const { promptEmbeds, negativePromptEmbeds } = await pipeline.encodePrompt(item.prompt, caseOptions(item, ''), true)
-  expect(relativeError(promptEmbeds, reference['prompt_embeds']!)).toBeLessThan(1e-5)
-  expect(relativeError(negativePromptEmbeds!, reference['negative_prompt_embeds']!)).toBeLessThan(1e-5)
-  await pipeline.dispose()
 })

@@ -11,7 +11,7 @@ import { checkDeviceKind, listDevices, openDevice } from '../runtime/open-device
 import type { Device, DeviceName } from '../runtime/types.js'
 import { ComponentHost } from './component-host.js'
 import { DeviceHosts } from './device-hosts.js'
-import { networkNeeds, runShapes } from './memory-needs.js'
+import { heldBytes, networkNeeds, runShapes } from './memory-needs.js'
 import { graphOptions, storedType, type Network } from './networks.js'
 import {
   budgetOf,
@@ -111,6 +111,8 @@ export interface DevicePlace<D extends PlannedDevice> {
   readonly device: D
   /** Of the networks on it, in the order they run, for an image of the size that the denoiser was made for. */
   readonly needs: readonly ComponentNeeds[]
+  /** Bytes that stay on it beside the network that runs. */
+  readonly heldBytes: number
   readonly offload: ResolvedOffload
 }
 
@@ -144,7 +146,9 @@ export function decidePlaces<D extends PlannedDevice>(
   const used = offers.flatMap(({ device, name, needs }) => {
     const own = needs.filter((need) => placed.get(need.name) === name)
     if (own.length === 0) return []
-    return [{ device, needs: own, offload: resolveOffload({ mode: options.offload, needs: own, budgets, device: device.info }) }]
+    const held = heldOn(device, networks)
+    const offload = resolveOffload({ mode: options.offload, needs: own, heldBytes: held, budgets, device: device.info })
+    return [{ device, needs: own, heldBytes: held, offload }]
   })
   return { dtype, placed, used }
 }
@@ -157,11 +161,12 @@ export async function placeNetworks(
 ): Promise<DeviceHosts> {
   const { dtype, placed, used } = decidePlaces([...devices.values()], places, budgets, networks, options)
   const hosts = new Map<DeviceName, ComponentHost>()
-  for (const { device, offload } of used) {
+  for (const { device, offload, heldBytes } of used) {
     const { kind, name } = device.info
+    const { vaeTiling } = options
     // The CPU's own budget is for weights, and they are seen to.
     const maxMemory = kind === 'wasm' ? budgets.gpu : budgetOf(budgets, name)
-    hosts.set(name, new ComponentHost({ device, dtype, offload, maxMemory, vaeTiling: options.vaeTiling, total }))
+    hosts.set(name, new ComponentHost({ device, dtype, offload, maxMemory, vaeTiling, heldBytes, total }))
   }
   for (const [name, device] of devices) if (!hosts.has(name)) await device.dispose()
   return new DeviceHosts(hosts, placed, total)
@@ -191,6 +196,15 @@ export function needsOn(
     if (device.info.kind === 'wasm') return { name, blocks, sharedBytes, activationBytes: 0 }
     return vaeTiling === false ? { name, blocks, sharedBytes, activationBytes } : needs
   })
+}
+
+/** What stays on a device beside the network that runs, for latents of a size. What the CPU's account counts is weights. */
+export function heldOn(
+  { info }: PlannedDevice,
+  networks: ReadonlyMap<string, Network>,
+  latent: { readonly width: number; readonly height: number } = latentSize(networks),
+): number {
+  return info.kind === 'wasm' ? 0 : heldBytes([...networks.values()], latent)
 }
 
 /** Edges of the latents that the denoiser was made for. */

@@ -15,7 +15,15 @@ import { findPipeline, type OpenPipelineOptions } from './find-pipeline.js'
 import type { Network } from './networks.js'
 import { budgetOf, type MemoryBudgets } from './offload.js'
 import { loadParts, measureNetwork, type PipelineSpec, type Quantize } from './pipeline-loading.js'
-import { decidePlaces, latentSize, needsOn, type DevicePlace, type OpenDevices, type PlannedDevice } from './place-networks.js'
+import {
+  decidePlaces,
+  heldOn,
+  latentSize,
+  needsOn,
+  type DevicePlace,
+  type OpenDevices,
+  type PlannedDevice,
+} from './place-networks.js'
 import { rememberedTable } from './quantize-weights.js'
 import type { LoadPipelineOptions, PipelineInfo } from './types.js'
 import { vaeScaleFactor } from './vae-decoder.js'
@@ -103,7 +111,8 @@ export function planNetworks(
     const needs = needsOn(place.device, networks, dtype, options, latent).filter(({ name }) =>
       place.needs.some((own) => own.name === name),
     )
-    return [place.device.info.name, planOn({ ...place, needs }, budgets)]
+    const held = heldOn(place.device, networks, latent)
+    return [place.device.info.name, planOn({ ...place, needs, heldBytes: held }, budgets)]
   })
   return { width, height, places: Object.fromEntries(placed), devices: Object.fromEntries(plans) }
 }
@@ -111,16 +120,17 @@ export function planNetworks(
 const residences: readonly Residence[] = ['resident', 'model', 'block']
 
 /** The plan on one device: of the residence that was decided, or the next tighter one where the image asks for more room. */
-function planOn({ device: { info }, needs, offload }: DevicePlace<PlannedDevice>, budgets: MemoryBudgets): MemoryPlan {
+function planOn({ device: { info }, needs, heldBytes, offload }: DevicePlace<PlannedDevice>, budgets: MemoryBudgets): MemoryPlan {
   if (info.kind === 'wasm') return planMemory(needs, { offload, maxMemory: budgets.named.get('wasm') ?? wasmHeapBytes })
   const given = budgetOf(budgets, info.name)
   if (given === undefined) {
     // A guess that is too small is no reason to refuse: the load goes on with as little as possible.
-    return planMemory(needs, { offload, maxMemory: Math.max(guessBudget(info), leastBudget(needs, offload)) })
+    const maxMemory = Math.max(guessBudget(info), leastBudget(needs, offload, heldBytes))
+    return planMemory(needs, { offload, maxMemory, heldBytes })
   }
   const tighter = residences.slice(residences.indexOf(offload))
-  const fitting = tighter.find((residence) => leastBudget(needs, residence) <= given) ?? 'block'
-  return planMemory(needs, { offload: fitting, maxMemory: given })
+  const fitting = tighter.find((residence) => leastBudget(needs, residence, heldBytes) <= given) ?? 'block'
+  return planMemory(needs, { offload: fitting, maxMemory: given, heldBytes })
 }
 
 function plannedSize(networks: ReadonlyMap<string, Network>, asked: PlannedSize) {

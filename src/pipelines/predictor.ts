@@ -1,10 +1,9 @@
-/** A denoiser step by step, all on its device: what does not change from step to step is uploaded once. */
+/** A denoiser step by step, all on its device: what does not change from step to step is there once. */
 
-import type { Device, DeviceTensor, HostTensor } from '../runtime/types.js'
-import { hostTensor, type ComponentHost } from './component-host.js'
+import type { Device, DeviceTensor } from '../runtime/types.js'
+import { hostTensor, type ComponentHost, type Value } from './component-host.js'
 import type { GraphVariant, Network } from './networks.js'
 import type { Run } from './run-hooks.js'
-import type { PlainTensor } from './types.js'
 
 /** What `refine` is given at a step. */
 export interface Refinement {
@@ -21,7 +20,7 @@ export interface Correction {
   readonly scale: number
 }
 
-/** What the denoising loop needs of a denoiser with one prompt's condition. Dispose it after the last step. */
+/** What the denoising loop needs of a denoiser with one prompt's condition. Release it after the last step. */
 export interface Predictor {
   /** What its tensors count for in the memory account. */
   readonly name: string
@@ -31,46 +30,10 @@ export interface Predictor {
   predict(sample: DeviceTensor, timestep: number): Promise<DeviceTensor>
   /** A further correction at a step, or none. */
   refine?: ((step: Refinement) => Promise<Correction | null>) | undefined
-  /** Does `work`, and once more where its device was lost or too small: see {@link ComponentHost.recovering}. */
+  /** Does `work` with the condition in place, and once more where its device was lost or too small: see {@link ComponentHost.recovering}. */
   recovering<T>(work: () => Promise<T>): Promise<T>
-  dispose(): void
-}
-
-/** Inputs that stay on the network's device. */
-export class FixedInputs {
-  readonly #inputs: Readonly<Record<string, PlainTensor>>
-  readonly #network: Network
-  readonly #host: ComponentHost
-  #device: Device | undefined
-  #tensors: Readonly<Record<string, DeviceTensor>> = {}
-
-  constructor(inputs: Readonly<Record<string, PlainTensor>>, network: Network, host: ComponentHost) {
-    this.#inputs = inputs
-    this.#network = network
-    this.#host = host
-  }
-
-  /** On the device of now: uploaded once, and once more when that device has taken another's place. */
-  get tensors(): Readonly<Record<string, DeviceTensor>> {
-    const device = this.#host.device
-    if (device !== this.#device) {
-      this.dispose()
-      this.#tensors = Object.fromEntries(
-        Object.entries(this.#inputs).map(([name, { dims, data }]) => [
-          name,
-          device.upload(hostTensor(dims, data), this.#network.name),
-        ]),
-      )
-      this.#device = device
-    }
-    return this.#tensors
-  }
-
-  dispose(): void {
-    for (const tensor of Object.values(this.#tensors)) tensor.dispose()
-    this.#tensors = {}
-    this.#device = undefined
-  }
+  /** Gives the condition's memory back. It is made again where it is needed again. */
+  release(): void
 }
 
 /** How a denoiser takes latents and timesteps. */
@@ -81,11 +44,11 @@ export interface DenoiserInputs {
   readonly timestepProjection: (timesteps: readonly number[]) => Float32Array
 }
 
-/** Runs a denoiser once. */
+/** Runs a denoiser once. `condition`: its inputs that stay, such as `encoder_hidden_states`. */
 export async function runDenoiser(
   network: Network,
   how: DenoiserInputs,
-  fixed: FixedInputs,
+  condition: Readonly<Record<string, DeviceTensor>>,
   sample: DeviceTensor,
   timestep: number,
   host: ComponentHost,
@@ -94,8 +57,8 @@ export async function runDenoiser(
 ): Promise<DeviceTensor> {
   const batch = sample.dims[0] ?? 1
   const projection = how.timestepProjection(Array<number>(batch).fill(timestep))
-  const inputs: Record<string, DeviceTensor | HostTensor> = {
-    ...fixed.tensors,
+  const inputs: Record<string, Value> = {
+    ...condition,
     [how.sample]: sample,
     timestep_proj: hostTensor([batch, projection.length / batch], projection),
   }

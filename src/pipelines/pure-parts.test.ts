@@ -7,9 +7,9 @@ import { rescaledGuidance } from './guidance.js'
 import { denormalize, toPixels } from './image-processor.js'
 import { latentPreview, previewCoefficients } from './latent-preview.js'
 import { loadTokenizer } from './load-tokenizer.js'
+import { batchPieces, emptyPrompt, sideBySide } from './prompt-embeds.js'
 import { Recorder } from './recorder.js'
-import { concatBatch, concatLast, concatTokens, padLast, repeatBatch } from './tensors.js'
-import { unscaleLatents } from './vae-decoder.js'
+import { concatBatch, repeatBatch } from './tensors.js'
 
 const readT5 = (name: string) => readFileSync(new URL(`../../fixtures/tokenizers/t5/${name}`, import.meta.url))
 
@@ -56,28 +56,33 @@ test('a preview has one pixel per latent pixel, and none for latents of another 
   expect(latentPreview(latents, previewCoefficients.sd3)).toBeNull()
 })
 
-test('tensors beside, below and after one another', () => {
+test('tensors one after the other', () => {
   const a = tensor([1, 2, 2], 1, 2, 3, 4)
-  const b = tensor([1, 2, 1], 5, 6)
-  expect(concatLast([a, b])).toEqual(tensor([1, 2, 3], 1, 2, 5, 3, 4, 6))
-  expect(padLast(b, 3)).toEqual(tensor([1, 2, 3], 5, 0, 0, 6, 0, 0))
-  expect(padLast(a, 2)).toBe(a)
-  expect(concatTokens([a, tensor([1, 1, 2], 7, 8)])).toEqual(tensor([1, 3, 2], 1, 2, 3, 4, 7, 8))
-  expect(concatBatch([a, a]).dims).toEqual([2, 2, 2])
-  expect(repeatBatch(b, 3)).toEqual(tensor([3, 2, 1], 5, 6, 5, 6, 5, 6))
+  expect(concatBatch([a, a])).toEqual(tensor([2, 2, 2], 1, 2, 3, 4, 1, 2, 3, 4))
+  expect(repeatBatch(tensor([1, 2, 1], 5, 6), 3)).toEqual(tensor([3, 2, 1], 5, 6, 5, 6, 5, 6))
 })
 
-test('latents are brought to the autoencoder’s scale as each family does', () => {
-  const latents = tensor([1, 2, 1, 1], 1, 2)
-  expect([...unscaleLatents(latents, { scaling_factor: 0.5 }, 'scale').data]).toEqual([2, 4])
-  const shifted = { scaling_factor: 0.5, shift_factor: 0.25 }
-  expect([...unscaleLatents(latents, shifted, 'scale-and-shift').data]).toEqual([2.25, 4.25])
-  expect([...unscaleLatents(latents, shifted, 'scale').data]).toEqual([2, 4])
-  const statistics = { scaling_factor: 0.5, latents_mean: [1, 0], latents_std: [2, 4] }
-  expect([...unscaleLatents(latents, statistics, 'scale-or-statistics').data]).toEqual([5, 16])
-  expect(() => unscaleLatents(latents, { latents_mean: [1], latents_std: [1] }, 'scale-or-statistics')).toThrow(
-    expect.objectContaining({ code: 'invalid-config' }),
-  )
+/** A tensor of which only the shape is looked at. */
+const shaped = (dims: number[]) => ({ type: 'float32' as const, ...tensor(dims) })
+
+test('the parts of prompt embeddings go to their places, the unconditional half first', () => {
+  const [a, b] = [shaped([1, 77, 3]), shaped([1, 77, 5])]
+  const text = sideBySide([a, b])
+  expect(text).toEqual({
+    dims: [77, 8],
+    parts: [
+      { tensor: a, at: [0, 0] },
+      { tensor: b, at: [0, 3] },
+    ],
+  })
+  expect(batchPieces([emptyPrompt({ embeds: text, pooled: null }).embeds, text], 2)).toEqual([
+    { tensor: a, at: [2, 0, 0] },
+    { tensor: b, at: [2, 0, 3] },
+    { tensor: a, at: [3, 0, 0] },
+    { tensor: b, at: [3, 0, 3] },
+  ])
+  const pooled = sideBySide([shaped([1, 4])])
+  expect([pooled.dims, batchPieces([pooled], 1)[0]?.at]).toEqual([[4], [0, 0]])
 })
 
 test('the recorder keeps copies of what was asked for', () => {

@@ -32,8 +32,9 @@ export class Run {
     this.report({ type: 'status', phase, component })
   }
 
-  /** Tells the caller something it should know, at once and with the result. */
-  warn(code: string, message: string): void {
+  /** Tells the caller something it should know, at once and with the result. `once`: not again, where work is done again. */
+  warn(code: string, message: string, { once = false }: { readonly once?: boolean } = {}): void {
+    if (once && this.warnings.includes(message)) return
     this.warnings.push(message)
     this.report({ type: 'warning', code, message })
   }

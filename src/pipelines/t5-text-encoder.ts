@@ -2,11 +2,10 @@
 
 import { t5TokenEmbedding } from '../models/t5-encoder-model.js'
 import type { T5Tokenizer } from '../tokenizers/t5-tokenizer.js'
-import { hostTensor, type ComponentHost } from './component-host.js'
+import { hostTensor, type ComponentHost, type Value } from './component-host.js'
 import type { Network } from './networks.js'
-import type { Run } from './run-hooks.js'
+import type { EncodeCall } from './prompt-embeds.js'
 import { readTokenRows } from './token-rows.js'
-import type { PlainTensor } from './types.js'
 
 /** The T5 text encoder of a pipeline. */
 export class T5TextEncoder {
@@ -21,17 +20,18 @@ export class T5TextEncoder {
   }
 
   /** Encodes one text as [1, maxLength, d_model]; what does not fit is cut away with a warning, as in diffusers. */
-  async encode(text: string, maxLength: number, run: Run): Promise<PlainTensor> {
+  async encode(text: string, maxLength: number, { next, keep, run }: EncodeCall): Promise<Value> {
     const { inputIds, removedText } = this.#tokenizer.encodePadded(text, maxLength)
     if (removedText !== null)
       run.warn(
         'prompt-truncated',
         `The following part of your input was truncated because maxSequenceLength is set to ${maxLength} tokens: ${removedText}`,
+        { once: true },
       )
     const embedding = t5TokenEmbedding(this.#network.config)
     const rows = await readTokenRows(this.#network.table, embedding, inputIds, run.signal)
-    const dims = [1, maxLength, embedding.width]
-    const outputs = await this.#host.run(this.#network, { inputs_embeds: hostTensor(dims, rows) }, ['last_hidden_state'], run)
-    return { dims, data: outputs.last_hidden_state }
+    const inputs = { inputs_embeds: hostTensor([1, maxLength, embedding.width], rows) }
+    const outputs = await this.#host.runFor(next, this.#network, inputs, ['last_hidden_state'], run)
+    return keep(outputs.last_hidden_state)
   }
 }

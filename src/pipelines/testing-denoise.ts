@@ -5,12 +5,13 @@ import { numbers } from '../runtime/testing.js'
 import type { Device, DeviceTensor } from '../runtime/types.js'
 import { createScheduler } from '../schedulers/registry.js'
 import { TorchGenerator } from '../util/random.js'
-import type { DenoiseOptions } from './denoise.js'
+import { Denoising, type DenoiseOptions } from './denoise.js'
 import { previewCoefficients } from './latent-preview.js'
 import type { Predictor } from './predictor.js'
 import { Recorder } from './recorder.js'
 import { Run } from './run-hooks.js'
 import { elementCount } from '../util/element-count.js'
+import type { PlainTensor } from './types.js'
 
 /** The schedule of Stable Diffusion. */
 export const base = { beta_start: 0.00085, beta_end: 0.012, beta_schedule: 'scaled_linear', steps_offset: 1 }
@@ -46,7 +47,7 @@ export function toyPredictor(
         ),
         call++,
       ),
-    dispose: () => tensor.dispose(),
+    release: () => tensor.dispose(),
   }
 }
 
@@ -77,4 +78,15 @@ export function loopOptions(
     preview: previewCoefficients.sdxl,
     now: () => 0,
   }
+}
+
+/** A whole run, and the latents read. */
+export async function denoise(options: DenoiseOptions): Promise<PlainTensor> {
+  return new Denoising(options).run(async (latents) => {
+    try {
+      return { dims: latents.dims, data: await latents.read() }
+    } finally {
+      latents.dispose()
+    }
+  })
 }

@@ -4,7 +4,8 @@ import { InputError } from '../errors.js'
 import type { Scheduler } from '../schedulers/types.js'
 import { TorchGenerator } from '../util/random.js'
 import type { DeviceHosts } from './device-hosts.js'
-import { denoise } from './denoise.js'
+import { Denoising } from './denoise.js'
+import { DeviceValues } from './device-values.js'
 import type { Guidance } from './guidance.js'
 import { toPixels } from './image-processor.js'
 import type { PreviewCoefficients } from './latent-preview.js'
@@ -115,6 +116,7 @@ export async function textToImage(parts: TextToImage): Promise<GenerateResult> {
   return reportingMemory(hosts, run, async () => {
     const watch = new Stopwatch()
     let predictor: Predictor | undefined
+    let latents: DeviceValues<'latents'> | undefined
     try {
       run.status('encoding')
       predictor = await parts.encode()
@@ -126,7 +128,7 @@ export async function textToImage(parts: TextToImage): Promise<GenerateResult> {
           ? prepareLatents(parts.latentDims, generator, scheduler.initNoiseSigma)
           : await latentsFromImage(parts, parts.start, generator)
       recorder.keep('initial_latents', initial)
-      const latents = await denoise({
+      const denoising = new Denoising({
         scheduler,
         begin: parts.start?.begin ?? 0,
         latents: initial,
@@ -140,14 +142,14 @@ export async function textToImage(parts: TextToImage): Promise<GenerateResult> {
         previewEvery: options.previewEvery ?? 0,
         preview: parts.preview,
       })
-      predictor.dispose()
-      predictor = undefined
-      const denoising = watch.lap()
+      latents = finalLatents(parts, denoising, predictor)
+      await latents.get()
+      const denoisingSeconds = watch.lap()
 
       run.status('decoding')
       const images = await decodeLatents(parts.vae, latents, parts.scaling, hosts.of(parts.vae.name), run)
       recorder.keep('image', images)
-      const timings = { encode, denoise: denoising, decode: watch.lap() }
+      const timings = { encode, denoise: denoisingSeconds, decode: watch.lap() }
       run.status('complete')
       const { captured } = recorder
       return {
@@ -158,8 +160,20 @@ export async function textToImage(parts: TextToImage): Promise<GenerateResult> {
         ...(captured === undefined ? {} : { captured }),
       }
     } finally {
-      predictor?.dispose()
+      latents?.release()
+      predictor?.release()
       await hosts.settle()
     }
+  })
+}
+
+/** The latents after the last step on the autoencoder's device. Nothing else of the denoising stays there. */
+function finalLatents({ hosts, vae, run }: TextToImage, denoising: Denoising, predictor: Predictor): DeviceValues<'latents'> {
+  const [from, to] = [hosts.of(predictor.name), hosts.of(vae.name)]
+  return new DeviceValues(to, async () => {
+    const made = await denoising.run(async (last) => from.handOver(last, to))
+    predictor.release()
+    const latents = 'read' in made ? made : await to.recovering(vae, run, async () => to.device.upload(made, vae.name))
+    return { latents }
   })
 }

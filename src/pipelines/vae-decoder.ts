@@ -4,13 +4,15 @@ import type { Config } from '../checkpoint/types.js'
 import { CheckpointError } from '../errors.js'
 import { autoencoderKLScale } from '../models/autoencoder-kl.js'
 import { assertHealthy } from '../runtime/health.js'
+import type { Device, DeviceTensor } from '../runtime/types.js'
 import { hostTensor, type ComponentHost } from './component-host.js'
+import { withTemporary, type DeviceValues, type Keep } from './device-values.js'
 import { denormalize } from './image-processor.js'
 import type { Network } from './networks.js'
 import type { Run } from './run-hooks.js'
 import { concatBatch } from './tensors.js'
 import type { PlainTensor } from './types.js'
-import { decodeTiled, type DecodeTile } from './vae-tiling.js'
+import { decodeTiled, type LatentBox } from './vae-tiling.js'
 
 /** How a family brings latents to the autoencoder's scale. */
 export type LatentScaling = 'scale' | 'scale-or-statistics' | 'scale-and-shift'
@@ -32,20 +34,54 @@ function numbers(config: Config, key: string, count: number): readonly number[] 
   return value as readonly number[]
 }
 
-/** `latents / scaling_factor`, or with the shift or the statistics that the config has, each step rounded to float32 as torch's. */
-export function unscaleLatents(latents: PlainTensor, config: Config, scaling: LatentScaling): PlainTensor {
-  const factor = Math.fround(number(config, 'scaling_factor', 0.18215))
-  const [, channels = 0, height = 0, width = 0] = latents.dims
+/** How one channel of latents comes to the autoencoder's scale: `scale` times, and `shift` added. */
+export interface ChannelScale {
+  readonly scale: number
+  readonly shift: number
+}
+
+/** diffusers' `latents / scaling_factor`, or with the shift or the statistics that the config has, for each channel. */
+export function latentScales(config: Config, scaling: LatentScaling, channels: number): readonly ChannelScale[] {
+  const factor = number(config, 'scaling_factor', 0.18215)
+  if (!Number.isFinite(1 / factor))
+    throw new CheckpointError(
+      'invalid-config',
+      `scaling_factor of AutoencoderKL is ${factor}, by which nothing can be divided.`,
+      {
+        key: 'scaling_factor',
+      },
+    )
   const mean = scaling === 'scale-or-statistics' ? numbers(config, 'latents_mean', channels) : null
   const std = scaling === 'scale-or-statistics' ? numbers(config, 'latents_std', channels) : null
   const shift = scaling === 'scale-and-shift' ? number(config, 'shift_factor', 0) : 0
-  const pixels = height * width
-  const data = latents.data.map((value, i) => {
-    if (mean === null || std === null) return Math.fround(value / factor) + shift
-    const channel = Math.floor(i / pixels) % channels
-    return Math.fround(Math.fround(value * Math.fround(std[channel] ?? 1)) / factor) + Math.fround(mean[channel] ?? 0)
+  return Array.from({ length: channels }, (_, channel) =>
+    mean === null || std === null
+      ? { scale: 1 / factor, shift }
+      : { scale: (std[channel] ?? 1) / factor, shift: mean[channel] ?? 0 },
+  )
+}
+
+/** Latents [1, channels, height, width] at the autoencoder's scale, a new tensor. */
+export async function scaleLatents(
+  device: Device,
+  latents: DeviceTensor,
+  scales: readonly ChannelScale[],
+  owner: string,
+): Promise<DeviceTensor> {
+  return withTemporary(async (keep) => {
+    const [, , height = 0, width = 0] = latents.dims
+    const shifted = scales.some(({ shift }) => shift !== 0)
+    const ones = shifted ? [keep(device.upload(hostTensor([1], Float32Array.of(1)), owner))] : []
+    const scaled = ({ scale, shift }: ChannelScale, dims: readonly number[], offset: number) =>
+      device.combine([{ tensor: latents, scale, offset }, ...ones.map((tensor) => ({ tensor, scale: shift }))], dims, owner)
+    const [first = { scale: 1, shift: 0 }] = scales
+    if (scales.every(({ scale, shift }) => scale === first.scale && shift === first.shift)) return scaled(first, latents.dims, 0)
+    const pieces = scales.map((channel, index) => ({
+      tensor: keep(scaled(channel, [1, 1, height, width], index * height * width)),
+      at: [0, index, 0, 0],
+    }))
+    return device.assemble(pieces, latents.dims, owner)
   })
-  return { dims: latents.dims, data }
 }
 
 /** Image pixels per latent pixel. */
@@ -54,32 +90,45 @@ export function vaeScaleFactor(vae: Network): number {
 }
 
 /**
- * Decodes image by image, which gives the same as all at once and needs less memory, and in tiles where that does not fit either. Returns
- * [batch, height, width, channels] in 0…1.
+ * Decodes latents on the autoencoder's device image by image, which gives the same as all at once and needs less memory, and in tiles where
+ * that does not fit either. Returns [batch, height, width, channels] in 0…1.
  */
 export async function decodeLatents(
   vae: Network,
-  latents: PlainTensor,
+  source: DeviceValues<'latents'>,
   scaling: LatentScaling,
   host: ComponentHost,
   run: Run,
 ): Promise<PlainTensor> {
-  const [batch = 0, channels = 0, height = 0, width = 0] = latents.dims
-  const unscaled = unscaleLatents(latents, vae.config, scaling)
+  const [batch = 0, channels = 0, height = 0, width = 0] = (await source.get()).latents.dims
+  const scales = latentScales(vae.config, scaling, channels)
   const factor = vaeScaleFactor(vae)
-  const size = channels * height * width
-  const dims = [1, channels, height, width]
-  const decode: DecodeTile = async (part) => {
-    const { sample } = await host.run(vae, { latents: hostTensor(part.dims, part.data) }, ['sample'], run)
+  const decodeBox = async (image: number, box: LatentBox): Promise<PlainTensor> => {
+    const size = [1, channels, box.height, box.width]
+    const from = [image, 0, box.top, box.left]
+    const work = async (keep: Keep) => {
+      const { device } = host
+      const { latents } = await source.get()
+      const part = keep(device.assemble([{ tensor: latents, at: [0, 0, 0, 0], from, size }], size, vae.name))
+      const scaled = keep(await scaleLatents(device, part, scales, vae.name))
+      return host.readOnce(vae, { latents: scaled }, 'sample', run)
+    }
+    const sample = await host.recovering(
+      vae,
+      run,
+      async () => withTemporary(work),
+      async () => source.get(),
+    )
     assertHealthy(sample, "the autoencoder's output")
-    const [, , rows = 0, columns = 0] = part.dims
-    const pixels = rows * factor * columns * factor
-    return { dims: [1, sample.length / pixels, rows * factor, columns * factor], data: sample }
+    const [rows, columns] = [box.height * factor, box.width * factor]
+    return { dims: [1, sample.length / (rows * columns), rows, columns], data: sample }
   }
   const images: PlainTensor[] = []
   for (let image = 0; image < batch; image++) {
-    const one = { dims, data: unscaled.data.slice(image * size, (image + 1) * size) }
-    const as = (tile: number | undefined) => (tile === undefined ? decode(one) : decodeTiled(one, tile, factor, decode))
+    const decode = (box: LatentBox) => decodeBox(image, box)
+    const whole = { top: 0, left: 0, height, width }
+    const as = (tile: number | undefined) => (tile === undefined ? decode(whole) : decodeTiled(whole, tile, factor, decode))
+    const dims = [1, channels, height, width]
     const tile = host.decodeTile(vae, dims)
     const decoded = await as(tile).catch((error: unknown) => {
       // Too little memory for that: the host may have smaller tiles to try.

@@ -7,7 +7,7 @@ import { hostTensor, type ComponentHost } from './component-host.js'
 import type { Network } from './networks.js'
 import type { Run } from './run-hooks.js'
 import type { PixelImage, PlainTensor } from './types.js'
-import { unscaleLatents, vaeScaleFactor, type LatentScaling } from './vae-decoder.js'
+import { latentScales, vaeScaleFactor, type LatentScaling } from './vae-decoder.js'
 
 /** @throws InputError `image` unless it is RGBA pixels whose sizes are multiples of `multiple`, at most `maxEdge` */
 export function checkImage(image: PixelImage, multiple: number, maxEdge: number): void {
@@ -55,7 +55,8 @@ export async function encodeImage(
   run: Run,
 ): Promise<PlainTensor> {
   const { dims, data } = normalizeImage(image)
-  const { moments } = await host.run(vae, { sample: hostTensor(dims, data) }, ['moments'], run, { part: 'encoder' })
+  const inputs = { sample: hostTensor(dims, data) }
+  const moments = await host.recovering(vae, run, async () => host.readOnce(vae, inputs, 'moments', run, { part: 'encoder' }))
   assertHealthy(moments, "the autoencoder's moments")
   const factor = vaeScaleFactor(vae)
   const size = moments.length / 2
@@ -65,14 +66,12 @@ export async function encodeImage(
   if (!Number.isInteger(channels))
     throw new CheckpointError('shape-mismatch', 'The autoencoder gave moments of another size.', { size })
   // The inverse of what the decoder's side does, which is linear in each channel.
-  const zero = unscaleLatents({ dims: [1, channels, 1, 1], data: new Float32Array(channels) }, vae.config, scaling).data
-  const one = unscaleLatents({ dims: [1, channels, 1, 1], data: new Float32Array(channels).fill(1) }, vae.config, scaling).data
+  const scales = latentScales(vae.config, scaling, channels)
   const latents = drawn.map((value, i) => {
     const logVariance = Math.min(20, Math.max(-30, moments[size + i] ?? 0))
     const sample = (moments[i] ?? 0) + Math.fround(Math.exp(0.5 * logVariance)) * value
-    const channel = Math.floor(i / pixels)
-    const shift = zero[channel] ?? 0
-    return (sample - shift) / ((one[channel] ?? 1) - shift)
+    const { scale, shift } = scales[Math.floor(i / pixels)] ?? { scale: 1, shift: 0 }
+    return (sample - shift) / scale
   })
   return { dims: [1, channels, image.height / factor, image.width / factor], data: latents }
 }

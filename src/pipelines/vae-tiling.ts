@@ -17,12 +17,24 @@ export function autoencoderKLTile(config: Config): number {
 /** How much of a tile overlaps the next one: diffusers' `tile_overlap_factor`. */
 const overlap = 0.25
 
-/** Decodes one tile of latents [1, channels, height, width] to [1, channels, height · factor, width · factor]. */
-export type DecodeTile = (latents: PlainTensor) => Promise<PlainTensor>
+/** A part of latents, in latent pixels. */
+export interface LatentBox {
+  readonly top: number
+  readonly left: number
+  readonly height: number
+  readonly width: number
+}
 
-/** Decodes latents [1, channels, height, width] in tiles of `tile` latent pixels, `factor` image pixels each. */
-export async function decodeTiled(latents: PlainTensor, tile: number, factor: number, decode: DecodeTile): Promise<PlainTensor> {
-  const [, , height = 0, width = 0] = latents.dims
+/** Decodes a part of an image's latents to [1, channels, height · factor, width · factor]. */
+export type DecodeBox = (box: LatentBox) => Promise<PlainTensor>
+
+/** Decodes latents of `height` × `width` in tiles of `tile` latent pixels, `factor` image pixels each. */
+export async function decodeTiled(
+  { height, width }: Pick<LatentBox, 'height' | 'width'>,
+  tile: number,
+  factor: number,
+  decode: DecodeBox,
+): Promise<PlainTensor> {
   const stride = Math.max(1, Math.floor(tile * (1 - overlap)))
   const extent = Math.floor(tile * factor * overlap)
   const kept = tile * factor - extent
@@ -31,8 +43,7 @@ export async function decodeTiled(latents: PlainTensor, tile: number, factor: nu
   for (let top = 0, row = 0; top < height; top += stride, row++) {
     const current: PlainTensor[] = []
     for (let left = 0, column = 0; left < width; left += stride, column++) {
-      const part = crop(latents, top, left, Math.min(tile, height - top), Math.min(tile, width - left))
-      const decoded = await decode(part)
+      const decoded = await decode({ top, left, height: Math.min(tile, height - top), width: Math.min(tile, width - left) })
       const [, channels = 0] = decoded.dims
       // The neighbours were blended themselves before: the order is diffusers'.
       const over = above[column]
@@ -50,16 +61,6 @@ export async function decodeTiled(latents: PlainTensor, tile: number, factor: nu
   }
   if (result === undefined) throw new RangeError('There are no latents to decode')
   return result
-}
-
-function crop({ dims, data }: PlainTensor, top: number, left: number, height: number, width: number): PlainTensor {
-  const [, channels = 0, rows = 0, columns = 0] = dims
-  const result = new Float32Array(channels * height * width)
-  for (let line = 0; line < channels * height; line++) {
-    const from = (Math.floor(line / height) * rows + top + (line % height)) * columns + left
-    result.set(data.subarray(from, from + width), line * width)
-  }
-  return { dims: [1, channels, height, width], data: result }
 }
 
 /** Fades from the last rows of the tile above into the first rows of `tile`. */

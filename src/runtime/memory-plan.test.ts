@@ -77,6 +77,7 @@ test('shared weights always stay; what is held through the run counts', () => {
   const plan = planMemory(parts, { offload: 'block', maxMemory: 300, heldBytes: 20 })
   expect(plan.components[0]).toMatchObject({ weightBytes: 450, keptBytes: 50, peakWeightBytes: 250, weightBudget: 270 })
   expect(plan.peakBytes).toBe(280)
+  expect(formatPlan(plan)).toMatch(/at most 280 B of 300 B, with 20 B for embeddings and latents$/)
 })
 
 test('a guess where no budget is given', () => {

@@ -42,6 +42,8 @@ export interface MemoryPlan {
   readonly residence: Residence
   /** Bytes that the plan stays within. */
   readonly maxMemory: number
+  /** Bytes that stay through the run beside components: prompt embeddings, latents. */
+  readonly heldBytes: number
   /** The most bytes that are expected at once: never more than `maxMemory`. */
   readonly peakBytes: number
   /** In the order they run. */
@@ -91,7 +93,7 @@ function planAs(residence: Residence, needs: readonly ComponentNeeds[], options:
   })
   const held = residence === 'resident' ? all : 0
   const peaks = components.map((part) => heldBytes + Math.max(held, part.peakWeightBytes) + part.activationBytes)
-  return { residence, maxMemory, peakBytes: Math.max(0, ...peaks), components }
+  return { residence, maxMemory, heldBytes, peakBytes: Math.max(0, ...peaks), components }
 }
 
 /** Plans one component within `available` bytes, tiled only where it does not fit otherwise. */
@@ -152,12 +154,12 @@ export function leastWeightBudget({ blocks, sharedBytes }: ComponentNeeds): numb
 }
 
 /** The fewest bytes that {@link planMemory} finds a plan of this residence for. */
-export function leastBudget(needs: readonly ComponentNeeds[], residence: Residence): number {
+export function leastBudget(needs: readonly ComponentNeeds[], residence: Residence, heldBytes = 0): number {
   const all = needs.reduce((sum, component) => sum + weightBytes(component), 0)
   const each = needs.map((component) => {
     const weights = weightBytes(component)
-    const held = { resident: all, model: weights, block: Math.min(leastWeightBudget(component), weights) }[residence]
-    return held + leastActivations(component)
+    const live = { resident: all, model: weights, block: Math.min(leastWeightBudget(component), weights) }[residence]
+    return heldBytes + live + leastActivations(component)
   })
   return Math.max(0, ...each)
 }
@@ -187,7 +189,9 @@ export function formatPlan(plan: MemoryPlan): string {
       .join('  ')
       .trimEnd(),
   )
-  return [...lines, `offload ${plan.residence}: at most ${formatBytes(plan.peakBytes)} of ${formatBytes(plan.maxMemory)}`].join(
-    '\n',
-  )
+  const held = plan.heldBytes === 0 ? '' : `, with ${formatBytes(plan.heldBytes)} for embeddings and latents`
+  return [
+    ...lines,
+    `offload ${plan.residence}: at most ${formatBytes(plan.peakBytes)} of ${formatBytes(plan.maxMemory)}${held}`,
+  ].join('\n')
 }

@@ -91,6 +91,18 @@ export interface LinearTerm {
   readonly offset?: number | undefined
 }
 
+/** A part of {@link Device.assemble}: a box of a float32 tensor, and its place. Lists have a number for each axis, as many as the result has. */
+export interface Piece {
+  /** One in host memory is copied to the device on the way. */
+  readonly tensor: DeviceTensor | HostTensor
+  /** Where the box's first element goes. */
+  readonly at: readonly number[]
+  /** Where the box begins in the tensor; at its first element unless said. */
+  readonly from?: readonly number[] | undefined
+  /** The box's extent; all that there is from `from` on unless said. */
+  readonly size?: readonly number[] | undefined
+}
+
 /** Something that graphs run on. One stands for one GPUDevice of our own, or for the CPU. */
 export interface Device {
   readonly info: DeviceInfo
@@ -106,6 +118,14 @@ export interface Device {
   limitMemory(bytes: number | undefined): void
   /** Copies a host tensor to the device; its bytes count as activations of `owner`. */
   upload(tensor: HostTensor, owner: string): DeviceTensor
+  /** Whether a tensor lives here, and so can be worked on. */
+  holds(tensor: DeviceTensor): boolean
+  /**
+   * A new float32 tensor of zeros of shape `dims` with the pieces copied into it, one after the other: what joins, pads, repeats and cuts
+   * tensors on the device.
+   * @throws InputError `bad-pieces`; DeviceError
+   */
+  assemble(pieces: readonly Piece[], dims: readonly number[], owner: string): DeviceTensor
   /**
    * A new float32 tensor of shape `dims`: element i is the sum over the terms (1 to 7) of `scale · tensor[(offset + i) mod length]`.
    * Guidance, a scheduler's step and the doubling of latents for guidance are of this form and stay on the device with it.

@@ -3,13 +3,14 @@
 import { DeviceError } from '../errors.js'
 import type { WriteOptions } from '../onnx/types.js'
 import type { RuntimeDevice } from './backend.js'
+import { copyRuns, foreignPiece } from './assemble.js'
 import { checkTerms, combineOnHost, foreignTerm } from './combine.js'
 import { computeType } from './compute-type.js'
 import { MemoryAccount } from './memory-account.js'
 import { loadOnnxRuntime, type OnnxRuntime } from './onnxruntime.js'
 import { tallyValues, type Tally } from './health.js'
 import { checkHostTensor, CpuTensor } from './tensors.js'
-import type { DeviceInfo, DeviceTensor, HostTensor, LinearTerm } from './types.js'
+import type { DeviceInfo, DeviceTensor, HostTensor, LinearTerm, Piece } from './types.js'
 import { elementCount } from '../util/element-count.js'
 
 export class WasmDevice implements RuntimeDevice {
@@ -58,6 +59,23 @@ export class WasmDevice implements RuntimeDevice {
     this.assertUsable()
     checkTerms([{ tensor, scale: 1 }])
     return tallyValues(floatsOf(tensor))
+  }
+
+  holds(tensor: DeviceTensor): boolean {
+    return tensor instanceof CpuTensor
+  }
+
+  assemble(pieces: readonly Piece[], dims: readonly number[]): CpuTensor {
+    this.assertUsable()
+    const data = new Float32Array(elementCount(dims))
+    for (const piece of pieces) {
+      const { tensor } = piece
+      const runs = copyRuns(piece, dims)
+      const own = 'data' in tensor ? tensor : tensor instanceof CpuTensor ? tensor.host : undefined
+      if (!(own?.data instanceof Float32Array)) throw foreignPiece()
+      for (const { source, target, count } of runs) data.set(own.data.subarray(source, source + count), target)
+    }
+    return new CpuTensor({ type: 'float32', dims, data })
   }
 
   limitMemory(): void {}

@@ -3,6 +3,7 @@
 import { DeviceError } from '../errors.js'
 import type { Program, WriteOptions } from '../onnx/types.js'
 import type { RuntimeDevice } from './backend.js'
+import { copyRuns, foreignPiece } from './assemble.js'
 import { checkTerms, foreignTerm } from './combine.js'
 import { valueBytes } from './convert.js'
 import { GpuCombine } from './gpu-combine.js'
@@ -16,7 +17,7 @@ import { explained, loadOnnxRuntime, onnxruntimeLock, type OnnxRuntime, type Ses
 import { SessionCache } from './session-cache.js'
 import { checkHostTensor, GpuTensor } from './tensors.js'
 import { computeType } from './compute-type.js'
-import type { DeviceInfo, DeviceName, DeviceTensor, HostTensor, LinearTerm } from './types.js'
+import type { DeviceInfo, DeviceName, DeviceTensor, HostTensor, LinearTerm, Piece } from './types.js'
 import { elementCount } from '../util/element-count.js'
 
 /** Who holds onnxruntime, and what for (it completes "while …"). */
@@ -99,8 +100,36 @@ export class WebGpuDevice implements RuntimeDevice {
   }
 
   #bufferOf(tensor: DeviceTensor): GPUBuffer {
-    if (!(tensor instanceof GpuTensor) || tensor.buffers !== this.buffers) throw foreignTerm()
+    if (!this.holds(tensor)) throw foreignTerm()
     return tensor.buffer
+  }
+
+  holds(tensor: DeviceTensor): tensor is GpuTensor {
+    return tensor instanceof GpuTensor && tensor.buffers === this.buffers
+  }
+
+  assemble(pieces: readonly Piece[], dims: readonly number[], owner: string): GpuTensor {
+    this.assertUsable()
+    const copies = pieces.map((piece) => ({ tensor: piece.tensor, runs: copyRuns(piece, dims) }))
+    for (const { tensor } of copies) if (!('data' in tensor) && !this.holds(tensor)) throw foreignPiece()
+    const buffer = this.buffers.createActivations(owner, valueBytes('float32', dims))
+    const uploaded: GpuTensor[] = []
+    const bufferOf = (tensor: DeviceTensor | HostTensor): GPUBuffer => {
+      if (!('data' in tensor)) return this.#bufferOf(tensor)
+      const copy = this.upload(tensor, owner)
+      uploaded.push(copy)
+      return copy.buffer
+    }
+    const encoder = this.gpu.createCommandEncoder()
+    // It may come from a shelf, with another tensor's values.
+    encoder.clearBuffer(buffer)
+    for (const { tensor, runs } of copies) {
+      const from = bufferOf(tensor)
+      for (const { source, target, count } of runs) encoder.copyBufferToBuffer(from, 4 * source, buffer, 4 * target, 4 * count)
+    }
+    this.gpu.queue.submit([encoder.finish()])
+    for (const copy of uploaded) copy.dispose()
+    return new GpuTensor(this.buffers, buffer, 'float32', dims)
   }
 
   limitMemory(bytes: number | undefined): void {

@@ -1,22 +1,16 @@
 /** An SD3Transformer2DModel with one prompt's condition, and skip-layer guidance on top of it. */
 
 import { decodeFloats, isFloatDType } from '../../checkpoint/convert-floats.js'
-import type { WeightTable } from '../../checkpoint/types.js'
 import { CheckpointError } from '../../errors.js'
 import { sd3PositionRows, sd3TimestepProjection } from '../../models/sd3-transformer-2d.js'
-import type { ComponentHost } from '../component-host.js'
+import type { Device, DeviceTensor, HostTensor } from '../../runtime/types.js'
+import { hostTensor, type ComponentHost } from '../component-host.js'
+import { DeviceValues } from '../device-values.js'
 import type { Network } from '../networks.js'
-import { FixedInputs, runDenoiser, type Correction, type Predictor, type Refinement } from '../predictor.js'
+import { runDenoiser, type Correction, type Predictor, type Refinement } from '../predictor.js'
 import type { Recorder } from '../recorder.js'
 import type { Run } from '../run-hooks.js'
-import type { PlainTensor } from '../types.js'
 import { elementCount } from '../../util/element-count.js'
-
-/** What the transformer is shown besides latents, with guidance the unconditional half first. */
-export interface Sd3Condition {
-  readonly encoder_hidden_states: PlainTensor
-  readonly pooled_projections: PlainTensor
-}
 
 /** Steering away from what the network predicts without some of its blocks. */
 export interface SkipLayerGuidance {
@@ -25,26 +19,22 @@ export interface SkipLayerGuidance {
   /** It runs in the steps strictly between these parts of the whole. */
   readonly start: number
   readonly stop: number
-  /** The text's own condition, without the half for guidance. */
-  readonly condition: Sd3Condition
 }
 
 const how = { sample: 'hidden_states', timestepProjection: (timesteps: readonly number[]) => sd3TimestepProjection(timesteps) }
 
-/** Reads the part of the position table that the size needs, and uploads the condition. */
-export async function sd3Predictor(
+/** `condition`: `encoder_hidden_states`, `pooled_projections` and `pos_embed`, with skip-layer guidance for both halves of guidance. */
+export function sd3Predictor(
   transformer: Network,
-  condition: Sd3Condition,
-  size: { readonly height: number; readonly width: number },
+  condition: DeviceValues,
   skip: SkipLayerGuidance | null,
   { host, recorder, run }: { readonly host: ComponentHost; readonly recorder: Recorder; readonly run: Run },
-): Promise<Predictor> {
-  const positions = await readPositions(transformer.table, sd3PositionRows(transformer.config, size), run.signal)
-  const fixed = new FixedInputs({ ...condition, pos_embed: positions }, transformer, host)
-  const plain = skip === null ? null : new FixedInputs({ ...skip.condition, pos_embed: positions }, transformer, host)
+): Predictor {
+  const text = new DeviceValues(host, async () => textHalves(host.device, await condition.get(), transformer.name))
   const refine = async ({ index, total, timestep, sample }: Refinement): Promise<Correction | null> => {
-    if (skip === null || plain === null || index <= total * skip.start || index >= total * skip.stop) return null
-    const without = await runDenoiser(transformer, how, plain, sample, timestep, host, run, { skipLayers: skip.layers })
+    if (skip === null || index <= total * skip.start || index >= total * skip.stop) return null
+    const shown = { ...(await condition.get()), ...(await text.get()) }
+    const without = await runDenoiser(transformer, how, shown, sample, timestep, host, run, { skipLayers: skip.layers })
     if (recorder.wants('noise_pred'))
       recorder.keep('noise_pred', { dims: sample.dims, data: await without.read() }, index, 'noise_pred_skip_layers')
     return { without, scale: skip.scale }
@@ -54,22 +44,39 @@ export async function sd3Predictor(
     get device() {
       return host.device
     },
-    recovering: (work) => host.recovering(transformer, run, work),
-    predict: (sample, timestep) => runDenoiser(transformer, how, fixed, sample, timestep, host, run),
+    recovering: (work) => host.recovering(transformer, run, work, () => condition.get()),
+    predict: async (sample, timestep) => runDenoiser(transformer, how, await condition.get(), sample, timestep, host, run),
     refine: skip === null ? undefined : refine,
-    dispose: () => {
-      fixed.dispose()
-      plain?.dispose()
+    release: () => {
+      text.release()
+      condition.release()
     },
   }
 }
 
-/** [patches, width] of the position table, widened to float32. @throws CheckpointError `tensor-missing`, `shape-mismatch`, `dtype-mismatch` */
-async function readPositions(
-  table: WeightTable,
-  { tensor, shape, runs }: ReturnType<typeof sd3PositionRows>,
+/** The text's own prompt embeddings, without the half for guidance. */
+function textHalves(device: Device, both: Readonly<Record<string, DeviceTensor>>, owner: string): Record<string, DeviceTensor> {
+  const halves = Object.entries(both)
+    .filter(([name]) => name !== 'pos_embed')
+    .map(([name, tensor]) => {
+      const [batch = 0, ...row] = tensor.dims
+      const origin = row.map(() => 0)
+      const piece = { tensor, at: [0, ...origin], from: [batch / 2, ...origin] }
+      return [name, device.assemble([piece], [batch / 2, ...row], owner)] as const
+    })
+  return Object.fromEntries(halves)
+}
+
+/**
+ * The rows of the position table that a size in latent pixels needs, [patches, width], widened to float32.
+ * @throws CheckpointError `tensor-missing`, `shape-mismatch`, `dtype-mismatch`
+ */
+export async function readPositions(
+  { config, table }: Network,
+  size: { readonly height: number; readonly width: number },
   signal: AbortSignal | undefined,
-): Promise<PlainTensor> {
+): Promise<HostTensor> {
+  const { tensor, shape, runs } = sd3PositionRows(config, size)
   const entry = table.get(tensor)
   if (entry === undefined) throw new CheckpointError('tensor-missing', `The transformer has no ${tensor}.`, { tensor })
   if (entry.shape.join() !== shape.join())
@@ -100,5 +107,5 @@ async function readPositions(
     data.set(part, at)
     at += part.length
   }
-  return { dims: [data.length / shape[2], shape[2]], data }
+  return hostTensor([data.length / shape[2], shape[2]], data)
 }

@@ -12,15 +12,22 @@ import type { OpenPipelineOptions } from '../find-pipeline.js'
 import { describePipeline, openPipeline, type OpenedPipeline } from '../open-pipeline.js'
 import { clipEncoderOf, latentChannels, networkOf, t5EncoderOf } from '../parts.js'
 import type { PipelineSpec } from '../pipeline-loading.js'
+import {
+  assembleBatch,
+  promptCondition,
+  sideBySide,
+  type EncodeCall,
+  type EncodedPrompt,
+  type EncodedPrompts,
+} from '../prompt-embeds.js'
 import { Recorder } from '../recorder.js'
 import { Run, type GenerateHooks } from '../run-hooks.js'
 import { describeScheduler, prepareScheduler, schedulerSource, type SchedulerSource } from '../schedule.js'
 import type { T5TextEncoder } from '../t5-text-encoder.js'
-import { concatBatch, concatLast, concatTokens, padLast, repeatBatch } from '../tensors.js'
 import { imageStart, textToImage } from '../text-to-image.js'
-import type { GenerateOptions, GenerateResult, PipelineInfo, PlainTensor } from '../types.js'
+import type { GenerateOptions, GenerateResult, PipelineInfo } from '../types.js'
 import { vaeScaleFactor } from '../vae-decoder.js'
-import { sd3Predictor, type Sd3Condition, type SkipLayerGuidance } from './sd3-predictor.js'
+import { readPositions, sd3Predictor, type SkipLayerGuidance } from './sd3-predictor.js'
 
 const imagePrompt = 'not used without an image prompt.'
 
@@ -39,24 +46,9 @@ export const stableDiffusion3Spec: PipelineSpec = {
   ignored: { image_encoder: imagePrompt, feature_extractor: imagePrompt },
 }
 
-/** Prompt embeddings, [numImagesPerPrompt, tokens, width], and pooled ones; negative ones only with guidance. */
-export interface PromptEmbeds3 {
-  readonly promptEmbeds: PlainTensor
-  readonly negativePromptEmbeds: PlainTensor | null
-  readonly pooledPromptEmbeds: PlainTensor
-  readonly negativePooledPromptEmbeds: PlainTensor | null
-}
-
 type PromptOptions = Pick<
   GenerateOptions,
-  | 'prompt2'
-  | 'prompt3'
-  | 'negativePrompt'
-  | 'negativePrompt2'
-  | 'negativePrompt3'
-  | 'clipSkip'
-  | 'numImagesPerPrompt'
-  | 'maxSequenceLength'
+  'prompt2' | 'prompt3' | 'negativePrompt' | 'negativePrompt2' | 'negativePrompt3' | 'clipSkip' | 'maxSequenceLength'
 >
 
 const defaultSteps = 28
@@ -119,25 +111,36 @@ export class StableDiffusion3Pipeline {
     const scheduler = prepareScheduler(this.#scheduler, options, defaults, run)
     const recorder = new Recorder(options.capture)
     const guided = guidanceScale > 1
+    const count = options.numImagesPerPrompt ?? 1
     const start = imageStart(options, scheduler, { strength: 0.6, steps: defaultSteps, partialStepRuns: true })
     return textToImage({
       options,
       start,
       hosts: this.#hosts,
       scheduler,
-      latentDims: [options.numImagesPerPrompt ?? 1, latentChannels(this.#transformer, this.#vae), size.height, size.width],
+      latentDims: [count, latentChannels(this.#transformer, this.#vae), size.height, size.width],
       encode: async () => {
-        const embeds = await this.encodePrompt(prompt, options, guided, run)
-        recorder.keep('prompt_embeds', embeds.promptEmbeds)
-        recorder.keep('negative_prompt_embeds', embeds.negativePromptEmbeds)
-        recorder.keep('pooled_prompt_embeds', embeds.pooledPromptEmbeds)
-        recorder.keep('negative_pooled_prompt_embeds', embeds.negativePooledPromptEmbeds)
-        const skip = guided ? skipLayerGuidance(options, embeds) : null
-        return sd3Predictor(this.#transformer, conditionOf(embeds), size, skip, {
-          host: this.#hosts.of('transformer'),
+        const transformer = this.#transformer
+        const host = this.#hosts.of(transformer.name)
+        const positions = await readPositions(transformer, size, run.signal)
+        const condition = await promptCondition({
+          denoiser: transformer,
+          host,
+          count,
+          encode: (call) => this.#encodePrompt(prompt, options, guided, call),
+          inputs: (device, prompts) => {
+            const embeds = prompts.map((one) => one.embeds)
+            const pooled = prompts.flatMap((one) => one.pooled ?? [])
+            return {
+              encoder_hidden_states: assembleBatch(device, embeds, count, transformer.name),
+              pooled_projections: assembleBatch(device, pooled, count, transformer.name),
+              pos_embed: device.upload(positions, transformer.name),
+            }
+          },
           recorder,
           run,
         })
+        return sd3Predictor(transformer, condition, guided ? skipLayerGuidance(options) : null, { host, recorder, run })
       },
       guidance: guided ? { scale: guidanceScale, rescale: 0 } : null,
       vae: this.#vae,
@@ -149,20 +152,14 @@ export class StableDiffusion3Pipeline {
   }
 
   /** diffusers' `encode_prompt`. `clipSkip` counts for the prompt, not for the negative one. */
-  async encodePrompt(prompt: string, options: PromptOptions, guided: boolean, run: Run = new Run({})): Promise<PromptEmbeds3> {
-    const { clipSkip, numImagesPerPrompt: count = 1, maxSequenceLength: length = defaultSequenceLength } = options
+  async #encodePrompt(prompt: string, options: PromptOptions, guided: boolean, call: EncodeCall): Promise<EncodedPrompts> {
+    const { clipSkip, maxSequenceLength: length = defaultSequenceLength, prompt2, prompt3 } = options
+    const { negativePrompt = '', negativePrompt2, negativePrompt3 } = options
     const variant = clipSkip === undefined ? {} : { hiddenState: { index: -(clipSkip + 2), finalLayerNorm: false } }
-    const positive = await this.#encode([prompt, options.prompt2 || prompt, options.prompt3 || prompt], length, run, variant)
-    let negative: { hidden: PlainTensor; pooled: PlainTensor } | null = null
-    if (guided) {
-      const first = options.negativePrompt ?? ''
-      negative = await this.#encode([first, options.negativePrompt2 || first, options.negativePrompt3 || first], length, run, {})
-    }
+    const negative = [negativePrompt, negativePrompt2 || negativePrompt, negativePrompt3 || negativePrompt] as const
     return {
-      promptEmbeds: repeatBatch(positive.hidden, count),
-      negativePromptEmbeds: negative === null ? null : repeatBatch(negative.hidden, count),
-      pooledPromptEmbeds: repeatBatch(positive.pooled, count),
-      negativePooledPromptEmbeds: negative === null ? null : repeatBatch(negative.pooled, count),
+      positive: await this.#encode([prompt, prompt2 || prompt, prompt3 || prompt], length, call, variant),
+      negative: guided ? await this.#encode(negative, length, call, {}) : null,
     }
   }
 
@@ -170,20 +167,24 @@ export class StableDiffusion3Pipeline {
   async #encode(
     [first, second, third]: readonly [string, string, string],
     length: number,
-    run: Run,
+    call: EncodeCall,
     variant: GraphVariant,
-  ): Promise<{ hidden: PlainTensor; pooled: PlainTensor }> {
-    const one = await this.#clips[0].encode(first, 'hidden_state', run, variant)
-    const two = await this.#clips[1].encode(second, 'hidden_state', run, variant)
+  ): Promise<EncodedPrompt> {
+    const one = await this.#clips[0].encode(first, 'hidden_state', call, variant)
+    const two = await this.#clips[1].encode(second, 'hidden_state', call, variant)
     if (one.pooled === null || two.pooled === null)
       throw new CheckpointError('component-missing', 'A CLIP text encoder gives no pooled vector.', { component: 'text_encoder' })
-    const width = configNumber(this.#transformer.config, 'joint_attention_dim', 4096)
-    const t5 = (await this.#t5?.encode(third, length, run)) ?? {
-      dims: [1, length, width],
-      data: new Float32Array(length * width),
+    const t5 = await this.#t5?.encode(third, length, call)
+    const clip = sideBySide([one.hidden, two.hidden])
+    const [tokens = 0, clipWidth = 0] = clip.dims
+    const width = Math.max(clipWidth, t5?.dims[2] ?? configNumber(this.#transformer.config, 'joint_attention_dim', 4096))
+    return {
+      embeds: {
+        dims: [tokens + length, width],
+        parts: [...clip.parts, ...(t5 === undefined ? [] : [{ tensor: t5, at: [tokens, 0] }])],
+      },
+      pooled: sideBySide([one.pooled, two.pooled]),
     }
-    const clip = padLast(concatLast([one.hidden, two.hidden]), t5.dims[2] ?? width)
-    return { hidden: concatTokens([clip, t5]), pooled: concatLast([one.pooled, two.pooled]) }
   }
 
   /** Gives back everything. The pipeline cannot be used again. */
@@ -207,17 +208,7 @@ function calculateShift(patches: number, config: Config): number {
   return patches * slope + (baseShift - slope * baseLength)
 }
 
-function conditionOf(embeds: PromptEmbeds3): Sd3Condition {
-  const { promptEmbeds, negativePromptEmbeds, pooledPromptEmbeds, negativePooledPromptEmbeds } = embeds
-  if (negativePromptEmbeds === null || negativePooledPromptEmbeds === null)
-    return { encoder_hidden_states: promptEmbeds, pooled_projections: pooledPromptEmbeds }
-  return {
-    encoder_hidden_states: concatBatch([negativePromptEmbeds, promptEmbeds]),
-    pooled_projections: concatBatch([negativePooledPromptEmbeds, pooledPromptEmbeds]),
-  }
-}
-
-function skipLayerGuidance(options: GenerateOptions, embeds: PromptEmbeds3): SkipLayerGuidance | null {
+function skipLayerGuidance(options: GenerateOptions): SkipLayerGuidance | null {
   const { skipGuidanceLayers: layers } = options
   if (layers === undefined || layers.length === 0) return null
   return {
@@ -225,7 +216,6 @@ function skipLayerGuidance(options: GenerateOptions, embeds: PromptEmbeds3): Ski
     scale: options.skipLayerGuidanceScale ?? 2.8,
     start: options.skipLayerGuidanceStart ?? 0.01,
     stop: options.skipLayerGuidanceStop ?? 0.2,
-    condition: { encoder_hidden_states: embeds.promptEmbeds, pooled_projections: embeds.pooledPromptEmbeds },
   }
 }
 

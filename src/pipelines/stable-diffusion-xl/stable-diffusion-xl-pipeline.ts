@@ -5,9 +5,11 @@
 
 import { CheckpointError } from '../../errors.js'
 import type { Repository } from '../../hub/types.js'
-import { unetAddEmbeds } from '../../models/unet-2d-condition.js'
+import { unetTimeIdEmbeds } from '../../models/unet-2d-condition.js'
+import type { Device, DeviceTensor } from '../../runtime/types.js'
 import { checkInputs, resultSize } from '../check-inputs.js'
 import { checkClipSkip, type ClipTextEncoder } from '../clip-text-encoder.js'
+import { hostTensor, type Value } from '../component-host.js'
 import type { DeviceHosts } from '../device-hosts.js'
 import { previewCoefficients } from '../latent-preview.js'
 import type { GraphVariant, Network } from '../networks.js'
@@ -15,11 +17,20 @@ import type { OpenPipelineOptions } from '../find-pipeline.js'
 import { describePipeline, openPipeline, type OpenedPipeline } from '../open-pipeline.js'
 import { clipEncoderOf, latentChannels, networkOf } from '../parts.js'
 import type { PipelineSpec } from '../pipeline-loading.js'
+import {
+  assembleBatch,
+  batchPieces,
+  emptyPrompt,
+  promptCondition,
+  sideBySide,
+  type EncodeCall,
+  type EncodedPrompt,
+  type EncodedPrompts,
+} from '../prompt-embeds.js'
 import { Recorder } from '../recorder.js'
 import { Run, type GenerateHooks } from '../run-hooks.js'
 import { describeScheduler, prepareScheduler, schedulerSource, type SchedulerSource } from '../schedule.js'
-import { concatBatch, concatLast, repeatBatch, zerosLike } from '../tensors.js'
-import type { GenerateOptions, GenerateResult, PipelineInfo, PlainTensor } from '../types.js'
+import type { GenerateOptions, GenerateResult, PipelineInfo } from '../types.js'
 import { imageStart, textToImage } from '../text-to-image.js'
 import { unetPredictor } from '../unet-predictor.js'
 import { vaeScaleFactor } from '../vae-decoder.js'
@@ -36,20 +47,6 @@ export const stableDiffusionXLSpec: PipelineSpec = {
   tokenizers: { tokenizer: 'clip', tokenizer_2: 'clip' },
   optional: ['text_encoder', 'tokenizer', 'feature_extractor', 'image_encoder'],
   ignored: { feature_extractor: 'not used without an image prompt.', image_encoder: 'not used without an image prompt.' },
-}
-
-/** Prompt embeddings, [numImagesPerPrompt, tokens, width], and pooled ones, [numImagesPerPrompt, projection]; negative ones only with guidance. */
-export interface PromptEmbedsXL {
-  readonly promptEmbeds: PlainTensor
-  readonly negativePromptEmbeds: PlainTensor | null
-  readonly pooledPromptEmbeds: PlainTensor
-  readonly negativePooledPromptEmbeds: PlainTensor | null
-}
-
-/** The embeddings of one prompt, batch 1. */
-interface Encoding {
-  readonly hidden: PlainTensor
-  readonly pooled: PlainTensor
 }
 
 const defaultSteps = 50
@@ -111,12 +108,17 @@ export class StableDiffusionXLPipeline {
       scheduler,
       latentDims: [count, latentChannels(this.#unet, this.#vae), height / factor, width / factor],
       encode: async () => {
-        const embeds = await this.encodePrompt(prompt, options, guided, run)
-        recorder.keep('prompt_embeds', embeds.promptEmbeds)
-        recorder.keep('negative_prompt_embeds', embeds.negativePromptEmbeds)
-        recorder.keep('pooled_prompt_embeds', embeds.pooledPromptEmbeds)
-        recorder.keep('negative_pooled_prompt_embeds', embeds.negativePooledPromptEmbeds)
-        return unetPredictor(this.#unet, this.#condition(embeds, options, [height, width], count), this.#hosts.of('unet'), run)
+        const host = this.#hosts.of('unet')
+        const condition = await promptCondition({
+          denoiser: this.#unet,
+          host,
+          count,
+          encode: (call) => this.#encodePrompt(prompt, options, guided, call),
+          inputs: (device, prompts) => this.#condition(device, prompts, options, [height, width], count),
+          recorder,
+          run,
+        })
+        return unetPredictor(this.#unet, condition, host, run)
       },
       guidance: guided ? { scale: guidanceScale, rescale: options.guidanceRescale ?? 0 } : null,
       vae: this.#vae,
@@ -128,52 +130,44 @@ export class StableDiffusionXLPipeline {
   }
 
   /** diffusers' `encode_prompt`. `clipSkip` counts for the prompt, not for the negative one. */
-  async encodePrompt(
+  async #encodePrompt(
     prompt: string,
-    options: Pick<GenerateOptions, 'prompt2' | 'negativePrompt' | 'negativePrompt2' | 'clipSkip' | 'numImagesPerPrompt'>,
+    options: Pick<GenerateOptions, 'prompt2' | 'negativePrompt' | 'negativePrompt2' | 'clipSkip'>,
     guided: boolean,
-    run: Run = new Run({}),
-  ): Promise<PromptEmbedsXL> {
-    const { clipSkip, numImagesPerPrompt: count = 1, negativePrompt } = options
+    call: EncodeCall,
+  ): Promise<EncodedPrompts> {
+    const { clipSkip, negativePrompt, prompt2, negativePrompt2 } = options
     const variant = clipSkip === undefined ? {} : { hiddenState: { index: -(clipSkip + 2), finalLayerNorm: false } }
-    const positive = await this.#encode([prompt, options.prompt2 || prompt], run, variant)
-    let negative: Encoding | null = null
+    const positive = await this.#encode([prompt, prompt2 || prompt], call, variant)
+    if (!guided) return { positive, negative: null }
     // No negative prompt means no condition at all in models trained that way; an empty one is encoded.
-    if (guided && negativePrompt === undefined && this.#forceZeros)
-      negative = { hidden: zerosLike(positive.hidden), pooled: zerosLike(positive.pooled) }
-    else if (guided) {
-      const first = negativePrompt ?? ''
-      negative = await this.#encode([first, options.negativePrompt2 || first], run, {})
-    }
-    return {
-      promptEmbeds: repeatBatch(positive.hidden, count),
-      negativePromptEmbeds: negative === null ? null : repeatBatch(negative.hidden, count),
-      pooledPromptEmbeds: repeatBatch(positive.pooled, count),
-      negativePooledPromptEmbeds: negative === null ? null : repeatBatch(negative.pooled, count),
-    }
+    if (negativePrompt === undefined && this.#forceZeros) return { positive, negative: emptyPrompt(positive) }
+    const first = negativePrompt ?? ''
+    return { positive, negative: await this.#encode([first, negativePrompt2 || first], call, {}) }
   }
 
   /** Each encoder's penultimate hidden state side by side, and the first pooled vector. */
-  async #encode(texts: readonly [string, string], run: Run, variant: GraphVariant): Promise<Encoding> {
-    const hidden: PlainTensor[] = []
-    let pooled: PlainTensor | null = null
+  async #encode(texts: readonly [string, string], call: EncodeCall, variant: GraphVariant): Promise<EncodedPrompt> {
+    const hidden: Value[] = []
+    let first: Value | null = null
     for (const [i, encoder] of this.#encoders.entries()) {
-      const encoding = await encoder.encode(texts[i] ?? texts[0], 'hidden_state', run, variant)
+      const encoding = await encoder.encode(texts[i] ?? texts[0], 'hidden_state', call, variant)
       hidden.push(encoding.hidden)
-      pooled ??= encoding.pooled
+      first ??= encoding.pooled
     }
-    if (pooled === null)
+    if (first === null)
       throw new CheckpointError('component-missing', 'No text encoder gives a pooled vector.', { component: 'text_encoder_2' })
-    return { hidden: concatLast(hidden), pooled }
+    return { embeds: sideBySide(hidden), pooled: sideBySide([first]) }
   }
 
   /** What the UNet is shown besides latents: prompt embeddings, pooled ones and SDXL's sizes. */
   #condition(
-    embeds: PromptEmbedsXL,
+    device: Device,
+    prompts: readonly EncodedPrompt[],
     options: GenerateOptions,
     size: readonly [number, number],
     count: number,
-  ): Record<string, PlainTensor> {
+  ): Record<string, DeviceTensor> {
     const { originalSize = size, targetSize = size, cropsCoordsTopLeft = [0, 0] as const } = options
     const { negativeOriginalSize, negativeTargetSize, negativeCropsCoordsTopLeft = [0, 0] as const } = options
     const timeIds = [...originalSize, ...cropsCoordsTopLeft, ...targetSize]
@@ -183,18 +177,23 @@ export class StableDiffusionXLPipeline {
       negativeTimeIds = [...(negativeOriginalSize ?? originalSize), ...cropsCoordsTopLeft, ...(negativeTargetSize ?? targetSize)]
     else if (negativeOriginalSize !== undefined && negativeTargetSize !== undefined)
       negativeTimeIds = [...negativeOriginalSize, ...negativeCropsCoordsTopLeft, ...negativeTargetSize]
-    const { promptEmbeds, negativePromptEmbeds, pooledPromptEmbeds, negativePooledPromptEmbeds } = embeds
-    const guided = negativePromptEmbeds !== null && negativePooledPromptEmbeds !== null
-    const hidden = guided ? concatBatch([negativePromptEmbeds, promptEmbeds]) : promptEmbeds
-    const pooled = guided ? concatBatch([negativePooledPromptEmbeds, pooledPromptEmbeds]) : pooledPromptEmbeds
+    const guided = prompts.length === 2
     const repeat = (rows: readonly number[]) => Array.from({ length: count }, () => rows).flat()
     let repeated = repeat(timeIds)
     if (guided && options.image !== undefined) repeated = [...repeat(negativeTimeIds), ...repeated]
     // From text alone diffusers repeats the pair of rows as a whole, so with several images they alternate.
     else if (guided) repeated = repeat([...negativeTimeIds, ...timeIds])
-    const batch = hidden.dims[0] ?? 1
-    const addEmbeds = unetAddEmbeds(this.#unet.config, pooled.data, repeated, batch)
-    return { encoder_hidden_states: hidden, add_embeds: { dims: [batch, addEmbeds.length / batch], data: addEmbeds } }
+    const batch = prompts.length * count
+    const pooled = prompts.flatMap((one) => one.pooled ?? [])
+    const [width = 0] = pooled[0]?.dims ?? []
+    const times = unetTimeIdEmbeds(this.#unet.config, repeated, batch, width)
+    const timeWidth = times.length / batch
+    const pieces = [...batchPieces(pooled, count), { tensor: hostTensor([batch, timeWidth], times), at: [0, width] }]
+    const embeds = prompts.map((one) => one.embeds)
+    return {
+      encoder_hidden_states: assembleBatch(device, embeds, count, this.#unet.name),
+      add_embeds: device.assemble(pieces, [batch, width + timeWidth], this.#unet.name),
+    }
   }
 
   /** Gives back everything. The pipeline cannot be used again. */

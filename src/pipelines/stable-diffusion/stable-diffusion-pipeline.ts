@@ -7,7 +7,7 @@ import type { Config } from '../../checkpoint/types.js'
 import { CheckpointError } from '../../errors.js'
 import type { Repository } from '../../hub/types.js'
 import { checkInputs, resultSize } from '../check-inputs.js'
-import { checkClipSkip, type ClipTextEncoder } from '../clip-text-encoder.js'
+import { checkClipSkip, type ClipOutput, type ClipTextEncoder } from '../clip-text-encoder.js'
 import type { DeviceHosts } from '../device-hosts.js'
 import { previewCoefficients } from '../latent-preview.js'
 import type { Network } from '../networks.js'
@@ -15,11 +15,11 @@ import type { OpenPipelineOptions } from '../find-pipeline.js'
 import { describePipeline, openPipeline, type OpenedPipeline } from '../open-pipeline.js'
 import { clipEncoderOf, latentChannels, networkOf } from '../parts.js'
 import type { PipelineSpec } from '../pipeline-loading.js'
+import { assembleBatch, promptCondition, sideBySide, type EncodeCall, type EncodedPrompts } from '../prompt-embeds.js'
 import { Recorder } from '../recorder.js'
 import { Run, type GenerateHooks } from '../run-hooks.js'
 import { describeScheduler, mendedSchedulerSource, prepareScheduler, type SchedulerSource } from '../schedule.js'
-import { concatBatch, repeatBatch } from '../tensors.js'
-import type { GenerateOptions, GenerateResult, PipelineInfo, PlainTensor } from '../types.js'
+import type { GenerateOptions, GenerateResult, PipelineInfo } from '../types.js'
 import { imageStart, textToImage } from '../text-to-image.js'
 import { unetPredictor } from '../unet-predictor.js'
 import { vaeScaleFactor } from '../vae-decoder.js'
@@ -35,12 +35,6 @@ export const stableDiffusionSpec: PipelineSpec = {
     feature_extractor: 'not used without a safety checker.',
     image_encoder: 'not used without an image prompt.',
   },
-}
-
-/** Prompt embeddings, [numImagesPerPrompt, tokens, width]; negative ones only with guidance. */
-export interface PromptEmbeds {
-  readonly promptEmbeds: PlainTensor
-  readonly negativePromptEmbeds: PlainTensor | null
 }
 
 const defaultSteps = 50
@@ -93,19 +87,29 @@ export class StableDiffusionPipeline {
     const scheduler = prepareScheduler(this.#scheduler, options, this.info.defaults, run)
     const recorder = new Recorder(options.capture)
     const guided = guidanceScale > 1
+    const count = options.numImagesPerPrompt ?? 1
     const start = imageStart(options, scheduler, { strength: 0.8, steps: defaultSteps, partialStepRuns: false })
     return textToImage({
       options,
       start,
       hosts: this.#hosts,
       scheduler,
-      latentDims: [options.numImagesPerPrompt ?? 1, latentChannels(this.#unet, this.#vae), height / factor, width / factor],
+      latentDims: [count, latentChannels(this.#unet, this.#vae), height / factor, width / factor],
       encode: async () => {
-        const { promptEmbeds, negativePromptEmbeds } = await this.encodePrompt(prompt, options, guided, run)
-        recorder.keep('prompt_embeds', promptEmbeds)
-        recorder.keep('negative_prompt_embeds', negativePromptEmbeds)
-        const condition = negativePromptEmbeds === null ? promptEmbeds : concatBatch([negativePromptEmbeds, promptEmbeds])
-        return unetPredictor(this.#unet, { encoder_hidden_states: condition }, this.#hosts.of('unet'), run)
+        const host = this.#hosts.of('unet')
+        const condition = await promptCondition({
+          denoiser: this.#unet,
+          host,
+          count,
+          encode: (call) => this.#encodePrompt(prompt, options, guided, call),
+          inputs: (device, prompts) => {
+            const embeds = prompts.map((one) => one.embeds)
+            return { encoder_hidden_states: assembleBatch(device, embeds, count, this.#unet.name) }
+          },
+          recorder,
+          run,
+        })
+        return unetPredictor(this.#unet, condition, host, run)
       },
       guidance: guided ? { scale: guidanceScale, rescale: options.guidanceRescale ?? 0 } : null,
       vae: this.#vae,
@@ -117,21 +121,21 @@ export class StableDiffusionPipeline {
   }
 
   /** diffusers' `encode_prompt`. `clipSkip` counts for the prompt, not for the negative one. */
-  async encodePrompt(
+  async #encodePrompt(
     prompt: string,
-    options: Pick<GenerateOptions, 'negativePrompt' | 'clipSkip' | 'numImagesPerPrompt'>,
+    { clipSkip, negativePrompt = '' }: Pick<GenerateOptions, 'negativePrompt' | 'clipSkip'>,
     guided: boolean,
-    run: Run = new Run({}),
-  ): Promise<PromptEmbeds> {
-    const { clipSkip, numImagesPerPrompt: count = 1 } = options
+    call: EncodeCall,
+  ): Promise<EncodedPrompts> {
     // One variant of the graph gives both outputs.
     const variant = clipSkip === undefined ? {} : { hiddenState: { index: -(clipSkip + 1), finalLayerNorm: true } }
-    const output = clipSkip === undefined ? 'last_hidden_state' : 'hidden_state'
-    const positive = await this.#encoder.encode(prompt, output, run, variant)
-    const negative = guided ? await this.#encoder.encode(options.negativePrompt ?? '', 'last_hidden_state', run, variant) : null
+    const encode = async (text: string, output: ClipOutput) => {
+      const { hidden } = await this.#encoder.encode(text, output, call, variant)
+      return { embeds: sideBySide([hidden]), pooled: null }
+    }
     return {
-      promptEmbeds: repeatBatch(positive.hidden, count),
-      negativePromptEmbeds: negative === null ? null : repeatBatch(negative.hidden, count),
+      positive: await encode(prompt, clipSkip === undefined ? 'last_hidden_state' : 'hidden_state'),
+      negative: guided ? await encode(negativePrompt, 'last_hidden_state') : null,
     }
   }
 

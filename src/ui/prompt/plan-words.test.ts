@@ -2,7 +2,13 @@ import { expect, test } from 'vitest'
 import type { MemoryPlan, PipelinePlan, Residence } from '../../index.js'
 import { planWords } from './plan-words.js'
 
-const on = (residence: Residence, peakBytes: number): MemoryPlan => ({ residence, peakBytes, maxMemory: 8e9, components: [] })
+const on = (residence: Residence, peakBytes: number): MemoryPlan => ({
+  residence,
+  peakBytes,
+  maxMemory: 8e9,
+  components: [],
+  heldBytes: 0,
+})
 const plan = (parts: Partial<PipelinePlan>): PipelinePlan => ({
   className: 'StableDiffusionXLPipeline',
   repo: 'a/b',
