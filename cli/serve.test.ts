@@ -1,19 +1,24 @@
 /** `aquatint serve` and `aquatint inspect`: over real HTTP, against the hub's own client. */
 
 import { spawn } from 'node:child_process'
-import { cp, readFile, rm, writeFile } from 'node:fs/promises'
+import { createHash } from 'node:crypto'
+import { cp, mkdir, readFile, rm, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { startHubServer } from '../e2e/hub-server/server.js'
 import { Hub } from '../src/hub/hub.js'
 import { openRepository } from '../src/hub/open-repository.js'
+import type { RepositoryFile } from '../src/hub/types.js'
 import type { DeviceName } from '../src/runtime/types.js'
+import { FileHashes } from './file-hashes.js'
 import type { Inspection } from './inspect-repository.js'
 import { parseRange, serveFolder } from './serve.js'
 import { filesBelow, fixtures, run, runJson, temporaryFolder } from './testing.js'
 
 const repo = join(fixtures, 'tiny-sdxl/repo')
 const temporary = await temporaryFolder()
+
+const sha256 = (bytes: Uint8Array | string) => createHash('sha256').update(bytes).digest('hex')
 
 async function serve(folder: string, origin = '*'): Promise<string> {
   const serving = await serveFolder(folder, { host: '127.0.0.1', port: 0, origin })
@@ -31,6 +36,57 @@ describe('serving', () => {
       const source = await repository.open(path)
       expect(Buffer.compare(await source.read({ begin: 0, end: source.byteLength }), bytes), path).toBe(0)
     }
+    repository.close()
+  })
+
+  it('lists every file with its size and sha256, and again with those of today', async () => {
+    const folder = join(temporary, 'hashed')
+    await cp(repo, folder, { recursive: true })
+    await writeFile(join(folder, 'files.json'), '{"files": []}')
+    const url = await serve(folder)
+    const listed = async () => ((await (await fetch(`${url}files.json`)).json()) as { files: RepositoryFile[] }).files
+    const expected = async () =>
+      [...(await filesBelow(folder))]
+        .filter(([path]) => path !== 'files.json')
+        .map(([path, bytes]) => ({ path, size: bytes.byteLength, sha256: sha256(bytes) }))
+    const first = await listed()
+    expect(first).toEqual(await expected())
+    await writeFile(join(folder, 'unet/config.json'), '{}')
+    await rm(join(folder, 'vae/config.json'))
+    const second = await listed()
+    expect(second).toEqual(await expected())
+    expect(second).toHaveLength(first.length - 1)
+    const head = await fetch(`${url}files.json`, { method: 'HEAD' })
+    expect([head.status, (await head.arrayBuffer()).byteLength]).toEqual([200, 0])
+  })
+
+  it('hashes a file again only when its size or its time of change is another', async () => {
+    const folder = join(temporary, 'hashed-once')
+    await mkdir(folder)
+    const [file, time] = [join(folder, 'a.bin'), new Date(2020, 1, 1)]
+    const write = async (content: string, at: Date) => {
+      await writeFile(file, content)
+      await utimes(file, at, at)
+    }
+    const hashes = new FileHashes(folder, new AbortController().signal)
+    await write('before', time)
+    expect(await hashes.describe('a.bin')).toEqual({ path: 'a.bin', size: 6, sha256: sha256('before') })
+    await write('after!', time)
+    expect(await hashes.describe('a.bin')).toEqual({ path: 'a.bin', size: 6, sha256: sha256('before') })
+    await write('after!', new Date(2020, 1, 2))
+    expect(await hashes.describe('a.bin')).toEqual({ path: 'a.bin', size: 6, sha256: sha256('after!') })
+    await rm(file)
+    expect(await hashes.describe('a.bin')).toBeUndefined()
+  })
+
+  it('lets the hub refuse a file that is not the listed one', async () => {
+    const folder = join(temporary, 'swapped')
+    await mkdir(folder)
+    await writeFile(join(folder, 'config.json'), '{"a": 1}')
+    const repository = await openRepository(await Hub.open({ store: null }), await serve(folder))
+    await repository.files()
+    await writeFile(join(folder, 'config.json'), '{"a": 2}')
+    await expect(repository.open('config.json')).rejects.toMatchObject({ code: 'hash-mismatch' })
     repository.close()
   })
 

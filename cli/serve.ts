@@ -1,6 +1,6 @@
 /**
- * `aquatint serve`: a folder over HTTP, as a page needs it: ranges, CORS, a listing (`files.json`), marks by which a file can be told from
- * its next version. Read only, and nothing but the files that the folder lists.
+ * `aquatint serve`: a folder over HTTP, as a page needs it: ranges, CORS, a listing with hashes (`files.json`), marks by which a file can be
+ * told from its next version. Read only, and nothing but the files that the folder lists.
  */
 
 import { createReadStream } from 'node:fs'
@@ -11,6 +11,7 @@ import { join } from 'node:path'
 import { InputError } from '../src/errors.js'
 import { readArguments } from './arguments.js'
 import type { Command } from './commands.js'
+import { FileHashes } from './file-hashes.js'
 import { FolderRepository } from './folder-repository.js'
 import type { CommandIO } from './output.js'
 import { formatBytes } from '../src/runtime/memory-size.js'
@@ -18,7 +19,8 @@ import { formatBytes } from '../src/runtime/memory-size.js'
 const help = `Usage: aquatint serve <folder> [options]
 
 Serves a repository on your disk over HTTP, so that a page can load it by its URL: with ranges, CORS, and a listing of its
-files at /files.json. It ends with Ctrl-C.
+files at /files.json with their sizes and sha256, which the page verifies them by. Each file is read once for that, from
+the start on; a page that comes earlier waits. It ends with Ctrl-C.
 
   <folder>           a repository in diffusers' layout
   --port <number>    default 8000; 0 takes a free one
@@ -32,6 +34,12 @@ Examples
   In a page: DiffusionPipeline.fromPretrained('http://127.0.0.1:8000/')
 `
 
+/** Name of the listing, where the page looks for it. A file of this name in the folder is not served: it may be out of date. */
+const listingName = 'files.json'
+
+/** How often a listing that waits for hashes says that it goes on, in milliseconds. */
+const aliveMs = 5000
+
 /** A server that listens. */
 export interface Serving {
   readonly url: string
@@ -43,21 +51,25 @@ export async function serveFolder(
   folder: string,
   options: { readonly host: string; readonly port: number; readonly origin: string },
 ): Promise<Serving> {
-  const repository = new FolderRepository(folder)
-  await repository.files()
+  const files = await new FolderRepository(folder).files()
+  const ending = new AbortController()
+  const hashes = new FileHashes(folder, ending.signal)
   const server = createServer((request, response) => {
-    answer(request, response, folder, options.origin).catch((error: unknown) => {
+    answer(request, response, folder, hashes, options.origin).catch((error: unknown) => {
       if (!response.headersSent) response.writeHead(500, { 'content-type': 'text/plain' })
       response.destroy(error instanceof Error ? error : undefined)
     })
   })
   await listen(server, options.host, options.port)
+  // Begun now, the listing is ready sooner. They reject only when the server is closed before.
+  for (const { path } of files) hashes.describe(path).catch(() => {})
   const { port, family, address } = server.address() as AddressInfo
   const host = family === 'IPv6' ? `[${address}]` : address
   return {
     url: `http://${host}:${port}/`,
     close: () =>
       new Promise((resolve) => {
+        ending.abort()
         server.close(() => resolve())
         server.closeAllConnections()
       }),
@@ -92,7 +104,13 @@ const types: Readonly<Record<string, string>> = {
   webp: 'image/webp',
 }
 
-async function answer(request: IncomingMessage, response: ServerResponse, folder: string, origin: string): Promise<void> {
+async function answer(
+  request: IncomingMessage,
+  response: ServerResponse,
+  folder: string,
+  hashes: FileHashes,
+  origin: string,
+): Promise<void> {
   response.setHeader('access-control-allow-origin', origin)
   if (origin !== '*') response.setHeader('vary', 'origin')
   response.setHeader('access-control-expose-headers', 'accept-ranges, content-length, content-range, etag')
@@ -113,14 +131,15 @@ async function answer(request: IncomingMessage, response: ServerResponse, folder
   const path = pathOf(request.url ?? '/')
   // Listed anew each time: a file that was added is served, and a path that is not in the list is never opened.
   const files = await new FolderRepository(folder).files()
-  if (path === '' || path === 'files.json') {
-    const body = Buffer.from(JSON.stringify({ files: files.filter((file) => file.path !== 'files.json') }))
-    response.writeHead(200, {
-      'content-type': 'application/json',
-      'content-length': body.byteLength,
-      'cache-control': 'no-cache',
-    })
-    response.end(request.method === 'HEAD' ? undefined : body)
+  if (path === '' || path === listingName) {
+    response.writeHead(200, { 'content-type': 'application/json', 'cache-control': 'no-cache' })
+    if (request.method === 'HEAD') response.end()
+    else
+      await sendListing(
+        response,
+        files.map(({ path }) => path).filter((path) => path !== listingName),
+        hashes,
+      )
     return
   }
   if (path === null || !files.some((file) => file.path === path)) {
@@ -128,6 +147,26 @@ async function answer(request: IncomingMessage, response: ServerResponse, folder
     return
   }
   await sendFile(request, response, join(folder, path))
+}
+
+/** Sends the listing as the hashes come. */
+async function sendListing(response: ServerResponse, paths: readonly string[], hashes: FileHashes): Promise<void> {
+  response.write('{"files":[')
+  // A client gives up an answer that is silent for long; in JSON blanks mean nothing.
+  const alive = setInterval(() => response.write('\n'), aliveMs)
+  try {
+    let separator = ''
+    for (const path of paths) {
+      const file = await hashes.describe(path)
+      if (response.destroyed) return
+      if (file === undefined) continue
+      response.write(separator + JSON.stringify(file))
+      separator = ',\n'
+    }
+  } finally {
+    clearInterval(alive)
+  }
+  response.end(']}\n')
 }
 
 /** The decoded path without the first slash, or null where it cannot be decoded. */

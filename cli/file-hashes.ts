@@ -1,0 +1,70 @@
+/**
+ * sha256 of a folder's files, so that a page can verify what it is served. A file is read when its hash is first asked for, one file at a
+ * time, and again only when its size or its time of change is another.
+ */
+
+import { createHash } from 'node:crypto'
+import { createReadStream } from 'node:fs'
+import { stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { RepositoryFile } from '../src/hub/types.js'
+
+interface Hashed {
+  readonly size: number
+  readonly mtimeMs: number
+  readonly sha256: Promise<string | undefined>
+}
+
+export class FileHashes {
+  readonly #folder: string
+  readonly #signal: AbortSignal
+  readonly #known = new Map<string, Hashed>()
+  /** Two files read at once are read more slowly than one after the other from many a disk. */
+  #last: Promise<unknown> = Promise.resolve()
+
+  /** @param signal ends the reading; what is asked for then rejects */
+  constructor(folder: string, signal: AbortSignal) {
+    this.#folder = folder
+    this.#signal = signal
+  }
+
+  /** Size and hash of one file as it is now; without the hash where it cannot be read or is being written to; undefined where it is gone. */
+  async describe(path: string): Promise<RepositoryFile | undefined> {
+    const before = await this.#stat(path)
+    if (before === undefined) return undefined
+    const { size, mtimeMs } = before
+    let entry = this.#known.get(path)
+    if (entry?.size !== size || entry.mtimeMs !== mtimeMs) {
+      entry = { size, mtimeMs, sha256: this.#afterOthers(() => this.#hash(path, before)) }
+      this.#known.set(path, entry)
+    }
+    try {
+      const sha256 = await entry.sha256
+      if (sha256 !== undefined) return { path, size, sha256 }
+    } catch {
+      this.#signal.throwIfAborted()
+    }
+    // Not kept: the next time may go better.
+    if (this.#known.get(path) === entry) this.#known.delete(path)
+    return (await this.#stat(path)) === undefined ? undefined : { path, size }
+  }
+
+  #afterOthers<T>(run: () => Promise<T>): Promise<T> {
+    const next = this.#last.then(run)
+    this.#last = next.catch(() => {})
+    return next
+  }
+
+  async #hash(path: string, before: Pick<Hashed, 'size' | 'mtimeMs'>): Promise<string | undefined> {
+    const hash = createHash('sha256')
+    const stream = createReadStream(join(this.#folder, path), { signal: this.#signal, highWaterMark: 1 << 20 })
+    for await (const bytes of stream) hash.update(bytes as Buffer)
+    const after = await this.#stat(path)
+    const stood = after?.size === before.size && after.mtimeMs === before.mtimeMs
+    return stood ? hash.digest('hex') : undefined
+  }
+
+  async #stat(path: string): Promise<Pick<Hashed, 'size' | 'mtimeMs'> | undefined> {
+    return stat(join(this.#folder, path)).catch(() => undefined)
+  }
+}
