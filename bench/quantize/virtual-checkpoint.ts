@@ -2,8 +2,17 @@
 
 import type { VirtualFile } from '../../e2e/hub-server/repositories.js'
 import { float32ToFloat16 } from '../../src/util/half.js'
+import { publishedModel } from '../memory/weight-tables.js'
 
 type Shapes = readonly (readonly [name: string, shape: readonly number[]])[]
+
+/** The tensors of the first blocks of T5-xxl: 386 MB of float16 each. */
+export function blocksOfT5(blocks: number): Shapes {
+  return Object.entries(publishedModel('t5-xxl-encoder').tensors).filter(([name]) => {
+    const block = /^encoder\.block\.(\d+)\./.exec(name)?.[1]
+    return block !== undefined && Number(block) < blocks
+  })
+}
 
 const bytesOf = (shape: readonly number[]) => shape.reduce((product, dim) => product * dim, 2)
 

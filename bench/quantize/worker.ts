@@ -1,6 +1,6 @@
 /**
- * The worker of bench/quantize-cached.ts: fills the cache, makes the small form of what is there or of what is still coming, and opens that
- * alone.
+ * The worker of bench/quantize-cached.ts and e2e/hub-memory.spec.ts: fills the cache, makes the small form of what is there or of what is
+ * still coming, and opens that alone.
  */
 
 import { listWeightFiles, measureWeights, readArrivingTable, readWeightTable } from '../../src/checkpoint/weight-table.js'
@@ -12,6 +12,8 @@ import { quantizeWeights } from '../../src/pipelines/quantize-weights.js'
 import { Run } from '../../src/pipelines/run-hooks.js'
 
 const methods: Record<string, (id: string, endpoint: string) => Promise<number>> = {
+  /** The worker runs. */
+  ready: () => Promise.resolve(0),
   /** Downloads a repository's files. Gives their bytes. */
   async fill(id, endpoint) {
     const repository = await openRepository(await Hub.open(), id, { endpoint })

@@ -95,8 +95,8 @@ const brokenBrowsers = {
 /** One way of {@link brokenBrowsers}. */
 type BrokenBrowser = keyof typeof brokenBrowsers
 
-/** Builds the worker and serves it with its page. Returns the page's URL. */
-export async function servePage(entry = '../pages/hub-worker.ts'): Promise<{ url: string; close: () => Promise<void> }> {
+/** A worker's script in one file. @param entry its source, from this folder */
+export async function buildWorker(entry: string): Promise<string> {
   const built = await build({
     configFile: false,
     logLevel: 'error',
@@ -107,7 +107,12 @@ export async function servePage(entry = '../pages/hub-worker.ts'): Promise<{ url
     },
   })
   const [output] = Array.isArray(built) ? built : [built]
-  const script = output !== undefined && 'output' in output ? output.output[0].code : ''
+  return output !== undefined && 'output' in output ? output.output[0].code : ''
+}
+
+/** Builds the worker and serves it with its page. Returns the page's URL. */
+export async function servePage(entry = '../pages/hub-worker.ts'): Promise<{ url: string; close: () => Promise<void> }> {
+  const script = await buildWorker(entry)
   const server = createServer((request, response) => {
     const { pathname, searchParams } = new URL(request.url ?? '/', 'http://localhost')
     const isScript = pathname === '/worker.js'

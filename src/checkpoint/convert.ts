@@ -7,7 +7,16 @@
 
 import { CheckpointError } from '../errors.js'
 import type { ByteRange, ByteSource, ReadOptions } from '../hub/types.js'
-import { countOverflows, decodeFloats, encodeFloats, isFloatDType, type FloatDType, type TargetDType } from './convert-floats.js'
+import { freeBytes } from '../util/free-bytes.js'
+import {
+  bytesOf,
+  countOverflows,
+  decodeFloats,
+  encodeFloats,
+  isFloatDType,
+  type FloatDType,
+  type TargetDType,
+} from './convert-floats.js'
 import { checkRange, copyOverlap, pieceElements } from './convert-pieces.js'
 import { isQuantizable, quantizedLayout, type QuantizeOptions } from './quantize.js'
 import { QuantizedTensor, ScaleMemory } from './quantize-source.js'
@@ -99,6 +108,8 @@ class CastSource implements ByteSource {
         if (count > 0) this.#onOverflow(name, count)
       }
       copyOverlap(result, range.begin, bytes, first * toBytes)
+      // Float32 is a view: of what was read, or of what is written.
+      freeBytes(bytes, bytesOf(values), raw)
     }
     return result
   }

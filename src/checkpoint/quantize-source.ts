@@ -4,6 +4,7 @@
  */
 
 import type { ByteRange, ByteSource, ReadOptions } from '../hub/types.js'
+import { freeBytes } from '../util/free-bytes.js'
 import { bytesOf, decodeFloats, isFloatDType } from './convert-floats.js'
 import { checkRange, copyOverlap, pieceElements } from './convert-pieces.js'
 import { quantizeRows, type QuantizedLayout } from './quantize.js'
@@ -119,6 +120,7 @@ export class QuantizedTensor {
       const rows = await this.#quantize(row, Math.min(row + step, last), options)
       if (part === 'codes') this.#memory.keep(this, row, rows.scales, rows.zeroPoints)
       copyOverlap(result, range.begin, rows[part], row * rowBytes)
+      freeBytes(rows.codes)
     }
     return result
   }
@@ -133,7 +135,10 @@ export class QuantizedTensor {
     const { name, source, dtype } = this.#entry
     if (!isFloatDType(dtype)) throw new TypeError(`${name} is ${dtype}`)
     const raw = await source.read(this.#rawRange(first, last), options)
-    const rows = quantizeRows(decodeFloats(raw, dtype), this.layout, name)
+    const values = decodeFloats(raw, dtype)
+    const rows = quantizeRows(values, this.layout, name)
+    // Float32 is a view of what was read.
+    freeBytes(bytesOf(values), raw)
     return { codes: rows.codes, scales: bytesOf(rows.scales), zeroPoints: rows.zeroPoints }
   }
 }

@@ -6,6 +6,7 @@
 
 import { HubError } from '../errors.js'
 import { orAbort } from '../util/abort.js'
+import { freeBytes } from '../util/free-bytes.js'
 import { checkRange } from './cached-source.js'
 import { planRead } from './chunk-layout.js'
 import { deferred } from './deferred.js'
@@ -71,17 +72,20 @@ export class ArrivingFile implements ArrivingSource {
     checkRange(range, this.byteLength, this.#file.path)
     await this.arrived(range, options)
     if (this.#whole !== undefined) return this.#whole.read(range, options)
+    const slices = planRead(range, this.#chunkBytes)
     const bytes = new Uint8Array(range.end - range.begin)
     let at = 0
-    for (const { index, begin, end } of planRead(range, this.#chunkBytes)) {
+    for (const { index, begin, end } of slices) {
       const part = await this.#readStored(index, begin, end)
       if (part === undefined) {
         // The store lost it: the download will notice, and its end knows what to do.
         await this.verified(options)
         return this.read(range, options)
       }
+      if (slices.length === 1) return part
       bytes.set(part, at)
       at += part.length
+      freeBytes(part)
     }
     return bytes
   }
@@ -91,7 +95,7 @@ export class ArrivingFile implements ArrivingSource {
     if (this.#failure !== undefined) throw this.#failure.error
   }
 
-  async #readStored(index: number, begin: number, end: number): Promise<Uint8Array | undefined> {
+  async #readStored(index: number, begin: number, end: number): Promise<Uint8Array<ArrayBuffer> | undefined> {
     try {
       const blob = await this.#store.chunk(this.#file.key, index)
       const bytes = blob === undefined ? undefined : new Uint8Array(await blob.slice(begin, end).arrayBuffer())

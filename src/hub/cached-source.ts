@@ -2,6 +2,7 @@
 
 import { InputError, StorageError } from '../errors.js'
 import { throwIfAborted } from '../util/abort.js'
+import { freeBytes } from '../util/free-bytes.js'
 import { chunkCount, chunkRange, planRead } from './chunk-layout.js'
 import { contentName, type StoredFile } from './remote-file.js'
 import type { ByteRange, ByteSource, ReadOptions } from './types.js'
@@ -37,7 +38,9 @@ export class CachedSource implements ByteSource {
     let at = 0
     for (const { index, begin, end } of slices) {
       throwIfAborted(options.signal)
-      bytes.set(await this.#readSlice(index, begin, end, options), at)
+      const part = await this.#readSlice(index, begin, end, options)
+      bytes.set(part, at)
+      freeBytes(part)
       at += end - begin
     }
     return bytes
@@ -57,7 +60,7 @@ export class CachedSource implements ByteSource {
 }
 
 /** The bytes, or undefined when the browser no longer has them. */
-async function readBlob(blob: Blob, begin: number, end: number): Promise<Uint8Array<ArrayBuffer> | undefined> {
+export async function readBlob(blob: Blob, begin: number, end: number): Promise<Uint8Array<ArrayBuffer> | undefined> {
   try {
     const bytes = new Uint8Array(await blob.slice(begin, end).arrayBuffer())
     return bytes.length === end - begin ? bytes : undefined

@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest'
+import { nextTurn } from '../util/next-turn.js'
 import { ChunkWriter } from './chunk-writer.js'
 import { LayeredStore } from './layered-store.js'
+import { MemoryBudget } from './memory-budget.js'
 import { MemoryStore } from './memory-store.js'
 import type { StoredFile } from './remote-file.js'
 
@@ -41,4 +43,21 @@ describe('a download without a hash', () => {
     expect(mending.missing).toEqual([])
     await expect((await openWriter(store, file)).put(0, second.slice())).rejects.toMatchObject({ code: 'hash-mismatch' })
   })
+})
+
+it('hashes and stores no more at once than the limit on copies allows', async () => {
+  let [now, most] = [0, 0]
+  class SlowStore extends MemoryStore {
+    override async putChunk(file: string, index: number, bytes: Uint8Array<ArrayBuffer>) {
+      most = Math.max(most, ++now)
+      await nextTurn()
+      await super.putChunk(file, index, bytes)
+      now--
+    }
+  }
+  const file: StoredFile = { repository: 'r', path: 'w', size: 32, key: 'commit:https://h/a/b@0/w' }
+  const writer = await ChunkWriter.open(new LayeredStore(new SlowStore()), file, 4, 0, undefined, new MemoryBudget(8))
+  await Promise.all(Array.from({ length: 8 }, (_, index) => writer.put(index, first.slice())))
+  expect(most).toBe(2)
+  expect(writer.missing).toEqual([])
 })

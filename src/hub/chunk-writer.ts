@@ -5,14 +5,19 @@
 
 import { HubError, StorageError } from '../errors.js'
 import { freeBytes } from '../util/free-bytes.js'
+import { readBlob } from './cached-source.js'
 import { chunkRange } from './chunk-layout.js'
 import { FileHasher, sha256Hex, type CreateHasher, type Hasher } from './file-hasher.js'
 import { asFileRecord, fileRecordKey, newFileRecord, type FileRecord } from './file-record.js'
 import type { LayeredStore } from './layered-store.js'
+import { MemoryBudget } from './memory-budget.js'
 import { isAddressKey, type StoredFile } from './remote-file.js'
 
 /** Chunks that came before their turn and wait in memory for the hash. More of them are read back from the store. */
 const earlyChunks = 2
+
+/** Bytes of a stored chunk that are read back at a time. */
+const backBytes = 2 << 20
 
 interface EarlyChunk {
   readonly bytes: Uint8Array<ArrayBuffer>
@@ -29,6 +34,7 @@ export class ChunkWriter {
   /** Absent where there is no hash to compare with. */
   readonly #hasher: Hasher | undefined
   #hashed: number
+  readonly #copies: MemoryBudget
   readonly #early = new Map<number, EarlyChunk>()
   #tail: Promise<void> = Promise.resolve()
   /** Told of each chunk that was stored. */
@@ -39,6 +45,7 @@ export class ChunkWriter {
     file: StoredFile,
     record: FileRecord,
     present: Set<number>,
+    copies: MemoryBudget,
     hasher: Hasher | undefined,
     hashed: number,
   ) {
@@ -47,17 +54,19 @@ export class ChunkWriter {
     this.#record = record
     this.#present = present
     this.#digests = [...record.digests]
+    this.#copies = copies
     this.#hasher = hasher
     this.#hashed = hashed
   }
 
-  /** Looks at what is stored and goes on from it. */
+  /** Looks at what is stored and goes on from it. `copies` limits the chunks of all files that are being hashed and stored at once. */
   static async open(
     store: LayeredStore,
     file: StoredFile,
     chunkBytes: number,
     now: number,
     createHasher: CreateHasher = FileHasher.create,
+    copies = new MemoryBudget(Infinity),
   ): Promise<ChunkWriter> {
     const kept = asFileRecord(await store.record(fileRecordKey(file.key)))
     const usable = kept !== undefined && kept.provisional !== true && kept.size === file.size && isOfSameContent(kept, file)
@@ -69,17 +78,17 @@ export class ChunkWriter {
       await store.putRecord(fileRecordKey(file.key), record)
     }
     const algorithm = file.hash?.algorithm
-    if (algorithm === undefined) return new ChunkWriter(store, file, record, present, undefined, 0)
+    if (algorithm === undefined) return new ChunkWriter(store, file, record, present, copies, undefined, 0)
     const hashed = record.hashed
     if (hashed !== undefined && firstGap(present) >= hashed.chunks) {
       try {
         const hasher = await createHasher(algorithm, file.size, hashed.state)
-        return new ChunkWriter(store, file, record, present, hasher, hashed.chunks)
+        return new ChunkWriter(store, file, record, present, copies, hasher, hashed.chunks)
       } catch {
         // The state is of another build of the hasher: hash from the start.
       }
     }
-    return new ChunkWriter(store, file, record, present, await createHasher(algorithm, file.size), 0)
+    return new ChunkWriter(store, file, record, present, copies, await createHasher(algorithm, file.size), 0)
   }
 
   get chunkBytes(): number {
@@ -110,11 +119,17 @@ export class ChunkWriter {
     const known = this.#digests[index]
     // A chunk that was stored just before a worker died has no digest.
     const mended = this.#record.state === 'complete' && known !== '' ? known : undefined
-    const digest = sha256Hex(bytes)
-    // A mended chunk must be the one that was lost, and is stored only once that is known.
-    if (mended !== undefined) checkHash(this.#file, mended, await digest)
-    await this.#store.putChunk(this.#file.key, index, bytes)
-    this.#digests[index] = await digest
+    // The browser copies the bytes for a digest, and again for a Blob.
+    const release = await this.#copies.claim(bytes.length)
+    try {
+      const digest = await sha256Hex(bytes)
+      // A mended chunk must be the one that was lost, and is stored only once that is known.
+      if (mended !== undefined) checkHash(this.#file, mended, digest)
+      await this.#store.putChunk(this.#file.key, index, bytes)
+      this.#digests[index] = digest
+    } finally {
+      release()
+    }
     this.#present.add(index)
     this.onStored(index)
     this.#early.set(index, { bytes, onDone })
@@ -177,7 +192,9 @@ export class ChunkWriter {
     if (hasher !== undefined) {
       for (; this.#present.has(this.#hashed); this.#hashed++) {
         const index = this.#hashed
-        await hasher.update(this.#early.get(index)?.bytes ?? (await this.#read(index)))
+        const early = this.#early.get(index)
+        if (early === undefined) await this.#hashStored(hasher, index)
+        else await hasher.update(early.bytes)
         this.#drop(index)
       }
       if (this.#hashed > 0) hashed = { chunks: this.#hashed, state: hasher.save() }
@@ -186,19 +203,23 @@ export class ChunkWriter {
     await this.#store.putRecord(fileRecordKey(this.#file.key), this.#record)
   }
 
-  async #read(index: number): Promise<Uint8Array<ArrayBuffer>> {
-    try {
-      const blob = await this.#store.chunk(this.#file.key, index)
-      const bytes = blob === undefined ? undefined : new Uint8Array(await blob.arrayBuffer())
-      if (bytes?.length === this.#length(index)) {
-        if (this.#digests[index] === '') this.#digests[index] = await sha256Hex(bytes)
-        return bytes
+  /** Hashes a chunk that is in memory no more, in pieces, and notes its digest where that is not known. */
+  async #hashStored(hasher: Hasher, index: number): Promise<void> {
+    const length = this.#length(index)
+    const blob = await this.#store.chunk(this.#file.key, index).catch(() => undefined)
+    const own = this.#digests[index] === '' ? await FileHasher.create('sha256', length) : undefined
+    for (let at = 0; at < length; at += backBytes) {
+      const end = Math.min(length, at + backBytes)
+      const bytes = blob === undefined ? undefined : await readBlob(blob, at, end)
+      if (bytes === undefined) {
+        await this.#store.deleteChunks(this.#file.key, [index])
+        throw new StorageError('chunk-lost', `A stored part of ${this.#file.path} is gone`, { path: this.#file.path, index })
       }
-    } catch {
-      // Told below: the chunk is lost either way.
+      await own?.update(bytes)
+      await hasher.update(bytes)
+      freeBytes(bytes)
     }
-    await this.#store.deleteChunks(this.#file.key, [index])
-    throw new StorageError('chunk-lost', `A stored part of ${this.#file.path} is gone`, { path: this.#file.path, index })
+    if (own !== undefined) this.#digests[index] = await own.digest()
   }
 
   #length(index: number): number {

@@ -22,6 +22,8 @@ import { streamChunks } from './whole-stream.js'
 export interface Downloading extends Network {
   readonly store: LayeredStore
   readonly budget: MemoryBudget
+  /** Limit on the bytes that are hashed and stored at once. */
+  readonly copies: MemoryBudget
   readonly createHasher: CreateHasher
   now(): number
 }
@@ -56,7 +58,8 @@ export async function completeFile(
   for (let again = false; ; again = true) {
     let writer: ChunkWriter | undefined
     try {
-      writer = await ChunkWriter.open(context.store, file, context.settings.chunkBytes, context.now(), context.createHasher)
+      const { store, settings, createHasher, copies } = context
+      writer = await ChunkWriter.open(store, file, settings.chunkBytes, context.now(), createHasher, copies)
       if (onArriving !== undefined && !again) {
         const early = new ArrivingFile(context.store, file, writer.chunkBytes, writer.present)
         writer.onStored = (index) => early.stored(index)

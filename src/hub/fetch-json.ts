@@ -61,7 +61,7 @@ async function fetchOnce(
         return (bytes) => {
           count += bytes.length
           if (count > maxBytes) throw badAnswer(asked, `more than ${maxBytes} bytes`)
-          parts.push(bytes)
+          parts.push(bytes.slice())
         }
       },
     })

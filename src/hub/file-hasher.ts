@@ -1,7 +1,7 @@
 /** Hashes: of one chunk, and of a whole file as its bytes go by, with a state that can be kept and gone on from. */
 
 import { createSHA1, createSHA256, type IHasher } from 'hash-wasm'
-import { nextTurn } from '../util/next-turn.js'
+import { Turns } from '../util/next-turn.js'
 import type { ExpectedHash } from './remote-file.js'
 
 /** Bytes hashed before other work of the thread gets a turn. */
@@ -39,10 +39,12 @@ export class FileHasher implements Hasher {
   }
 
   async update(bytes: Uint8Array): Promise<void> {
+    const turns = bytes.length > turn ? new Turns() : undefined
     for (let at = 0; at < bytes.length; at += turn) {
       this.#hasher.update(bytes.subarray(at, at + turn))
-      if (at + turn < bytes.length) await nextTurn()
+      if (at + turn < bytes.length) await turns?.next()
     }
+    turns?.close()
   }
 
   save(): Uint8Array {

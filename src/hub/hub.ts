@@ -45,6 +45,7 @@ export class Hub implements Downloading {
   readonly settings: TransferSettings
   readonly store: LayeredStore
   readonly budget: MemoryBudget
+  readonly copies: MemoryBudget
   readonly locks: Locks
   readonly cache: CacheManager
   readonly createHasher = new HashThread().create
@@ -57,6 +58,7 @@ export class Hub implements Downloading {
     this.settings = settings
     this.store = store
     this.budget = new MemoryBudget(settings.memoryBytes)
+    this.copies = new MemoryBudget(settings.copyBytes)
     this.cache = new CacheManager(store, locks)
     store.reclaim = () => this.cache.evictOldest()
   }

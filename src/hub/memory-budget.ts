@@ -17,14 +17,14 @@ export class MemoryBudget {
   }
 
   /** Waits until `bytes` fit; a claim over the whole limit waits until nothing else is held. Returns the release, to be called once. */
-  async claim(bytes: number, signal: AbortSignal): Promise<() => void> {
-    signal.throwIfAborted()
+  async claim(bytes: number, signal?: AbortSignal): Promise<() => void> {
+    signal?.throwIfAborted()
     if (this.#waiting.length > 0 || !this.#fits(bytes)) {
       await new Promise<void>((resolve, reject) => {
         const entry = {
           bytes,
           enter: () => {
-            signal.removeEventListener('abort', leave)
+            signal?.removeEventListener('abort', leave)
             this.#take(bytes)
             resolve()
           },
@@ -32,10 +32,10 @@ export class MemoryBudget {
         const leave = () => {
           this.#waiting.splice(this.#waiting.indexOf(entry), 1)
           this.#admit()
-          reject(signal.reason as Error)
+          reject(signal?.reason as Error)
         }
         this.#waiting.push(entry)
-        signal.addEventListener('abort', leave, { once: true })
+        signal?.addEventListener('abort', leave, { once: true })
       })
     } else {
       this.#take(bytes)

@@ -10,6 +10,7 @@ import { deferred } from './deferred.js'
 import type { Fill } from './download-file.js'
 import { sha256Hex } from './file-hasher.js'
 import { orAbort } from '../util/abort.js'
+import { freeBytes } from '../util/free-bytes.js'
 import type { Hub, OpenedFile } from './hub.js'
 import { keyOfContent, type StoredFile } from './remote-file.js'
 import type { ByteRange, ByteSource, OpenOptions, ReadOptions } from './types.js'
@@ -135,7 +136,12 @@ class JoinedSource implements ByteSource {
 
   async read(range: ByteRange, options: { signal: AbortSignal }): Promise<Uint8Array<ArrayBuffer>> {
     const bytes = new Uint8Array(range.end - range.begin)
-    for (const { source, at, needed } of this.#within(range)) bytes.set(await source.read(needed, options), at)
+    for (const { source, at, needed } of this.#within(range)) {
+      const part = await source.read(needed, options)
+      if (part.length === bytes.length) return part
+      bytes.set(part, at)
+      freeBytes(part)
+    }
     return bytes
   }
 

@@ -5,14 +5,18 @@
 
 import { HubError, isAquatintError } from '../errors.js'
 import { abortError } from '../util/abort.js'
+import { freeBytes } from '../util/free-bytes.js'
 import { parseContentRange } from './chunk-layout.js'
 import { errorForAnswer, type Asked } from './http-errors.js'
 import { stripQuery } from './names.js'
 import type { ByteRange } from './types.js'
 
+/** Most bytes of a body that are read at once. */
+const readBytes = 256 << 10
+
 export type Fetch = (url: string, init: RequestInit) => Promise<Response>
 
-/** Takes consecutive bytes of a body; a promise holds the body back. */
+/** Takes consecutive bytes of a body, which are its own only until it returns; a promise holds the body back. */
 export type Sink = (bytes: Uint8Array<ArrayBuffer>) => void | Promise<void>
 
 /** An answer that holds bytes of the file: the range asked for (or its beginning), or the whole file from its first byte. */
@@ -123,12 +127,12 @@ async function pump(
 ): Promise<void> {
   let count = 0
   if (response.body !== null) {
-    const reader = response.body.getReader()
+    const read = reading(response.body)
     for (;;) {
       // Whoever takes the bytes may stop the download. In Node a read that begins after that may never end.
       signal.throwIfAborted()
-      const { done, value } = await reader.read()
-      if (done) break
+      const value = await read()
+      if (value === undefined) break
       alive()
       count += value.length
       // More than was asked for: whatever it is, it is not the range.
@@ -154,6 +158,25 @@ async function pump(
       expected,
       actual: count,
     })
+  }
+}
+
+/** Reads a body part by part into the same memory, where the browser can: else what was read is garbage that is collected late. */
+function reading(body: ReadableStream<Uint8Array<ArrayBuffer>>): () => Promise<Uint8Array<ArrayBuffer> | undefined> {
+  let reader: ReadableStreamBYOBReader
+  try {
+    reader = body.getReader({ mode: 'byob' })
+  } catch {
+    const plain = body.getReader()
+    return async () => (await plain.read()).value
+  }
+  let buffer = new ArrayBuffer(readBytes)
+  return async () => {
+    const { done, value } = await reader.read(new Uint8Array(buffer))
+    if (value !== undefined) buffer = value.buffer
+    if (!done) return value
+    freeBytes(new Uint8Array(buffer))
+    return undefined
   }
 }
 

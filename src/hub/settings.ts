@@ -11,6 +11,8 @@ export interface TransferSettings {
   readonly maxStreams: number
   /** Bytes of chunks held in memory at once, over all files, from the request to the stored record. */
   readonly memoryBytes: number
+  /** Of those, how many are hashed and stored at once: the browser makes copies for that, which come on top. */
+  readonly copyBytes: number
   /** Silence after which a request is given up, in milliseconds. */
   readonly stallMs: number
   /** Tries in a row that brought no byte before a download fails. */
@@ -32,7 +34,8 @@ export const defaultSettings: TransferSettings = {
   startLanes: 2,
   maxLanes: 6,
   maxStreams: 12,
-  memoryBytes: 128 * mebibyte,
+  memoryBytes: 112 * mebibyte,
+  copyBytes: 32 * mebibyte,
   stallMs: 20_000,
   maxTries: 5,
   retryBaseMs: 500,

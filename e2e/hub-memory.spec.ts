@@ -1,0 +1,47 @@
+/**
+ * Issue 5, promise 3: a download, and quantising what is here or still coming, stay within 256 MB above idle. The memory is that of the
+ * page's process as Linux counts it, with no DevTools attached, so these run on Linux only.
+ */
+
+import { blocksOfT5, virtualCheckpoint } from '../bench/quantize/virtual-checkpoint.js'
+import { renderersOf, watchPeak } from '../bench/renderer-memory.js'
+import { expect, test } from './hub/harness.js'
+import { openUnwatchedPage } from './hub/unwatched-page.js'
+
+const id = 'owner/t5'
+/** float16, 386 MB. */
+const weights = blocksOfT5(1)
+const parameters = weights.reduce((sum, [, shape]) => sum + shape.reduce((product, dim) => product * dim, 1), 0)
+const limit = 256e6
+
+if (process.platform === 'linux') {
+  test.describe('5.3: memory above idle', () => {
+    test.use({ serverOptions: { repositories: { [id]: virtualCheckpoint(weights, 1e9) } } })
+
+    for (const [what, methods] of [
+      ['of a download, and of quantising what is here', ['fill', 'q4']],
+      ['of quantising what is being downloaded', ['arriving']],
+    ] as const) {
+      test(what, async ({ server }) => {
+        const page = await openUnwatchedPage('../../bench/quantize/worker.ts')
+        try {
+          await page.call('ready')
+          const peak = watchPeak(renderersOf(page.profile))
+          for (const method of methods) {
+            const { bytes } = await page.call<{ bytes: number }>(method, id, server.url)
+            // All of it, or its codes and scales, and some norms and a header.
+            const expected = method === 'fill' ? 2 * parameters : (parameters * 18) / 32
+            expect(bytes, method).toBeGreaterThan(0.99 * expected)
+            expect(bytes, method).toBeLessThan(1.01 * expected)
+            test.info().annotations.push({ type: 'peak', description: `${method}: ${(peak() / 1e6).toFixed(0)} MB` })
+            // Less than a chunk would be a measurement of nothing.
+            expect(peak(), method).toBeGreaterThan(16e6)
+            expect(peak(), method).toBeLessThanOrEqual(limit)
+          }
+        } finally {
+          await page.close()
+        }
+      })
+    }
+  })
+}

@@ -1,0 +1,129 @@
+/**
+ * A page with a worker in a browser that nothing is attached to, for measuring memory: with DevTools' protocol on a page, and Playwright is
+ * that, the page's process keeps up to 200 MB of what it has fetched for the inspector. Calls and answers go over HTTP instead.
+ */
+
+import { spawn } from 'node:child_process'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { chromium } from '@playwright/test'
+import { chromiumLaunchOptions } from '../../scripts/chromium.mjs'
+import { buildWorker } from './harness.js'
+
+export interface UnwatchedPage {
+  /** Folder of the browser's profile, empty at first. */
+  readonly profile: string
+  /** Calls a method of the worker; one call at a time. @throws Error with the worker's message */
+  call<T>(method: string, ...args: readonly unknown[]): Promise<T>
+  /** Kills the browser and opens the page anew, with what is in the profile. */
+  restart(): Promise<void>
+  close(): Promise<void>
+}
+
+/** Takes calls from the server, one after the other, and sends the answers back. */
+const pageScript = `
+  const worker = new Worker('/worker.js', { type: 'module' })
+  const ask = async (path, body) => (await fetch(path, { method: 'POST', body })).text()
+  for (;;) {
+    const call = JSON.parse(await ask('/next'))
+    const answer = await new Promise((resolve) => {
+      worker.onmessage = ({ data }) => { if (data.id === call.id) resolve(data) }
+      worker.postMessage(call)
+    })
+    await ask('/answer', JSON.stringify(answer))
+  }`
+
+interface Answer {
+  readonly value?: unknown
+  readonly error?: unknown
+}
+
+/** Opens the page. @param entry the worker's source, from this folder; it answers `{id, method, args}` with `{id, value}` or `{id, error}` */
+export async function openUnwatchedPage(entry: string): Promise<UnwatchedPage> {
+  const script = await buildWorker(entry)
+  let calls = 0
+  /** The page's question for its next call, to be answered with one. */
+  let asked = deferredResponse()
+  let answered: ((answer: Answer) => void) | undefined
+
+  async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    if (request.url === '/next') return asked.resolve(response)
+    if (request.url === '/answer') {
+      answered?.(JSON.parse(await text(request)) as Answer)
+      response.end()
+      return
+    }
+    const isScript = request.url === '/worker.js'
+    response.writeHead(200, { 'content-type': isScript ? 'text/javascript' : 'text/html' })
+    response.end(isScript ? script : `<!doctype html><title>unwatched</title><script type="module">${pageScript}</script>`)
+  }
+
+  const server = createServer((request, response) => {
+    serve(request, response).catch(() => response.destroy())
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const profile = await mkdtemp(join(tmpdir(), 'hub-profile-'))
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`
+  let browser = start(profile, url)
+
+  return {
+    profile,
+    async call<T>(method: string, ...args: readonly unknown[]) {
+      const response = await Promise.race([asked.promise, browser.ended])
+      asked = deferredResponse()
+      const answer = new Promise<Answer>((resolve) => (answered = resolve))
+      response.end(JSON.stringify({ id: ++calls, method, args }))
+      const { value, error } = await Promise.race([answer, browser.ended])
+      if (error !== undefined) throw new Error(`${method}: ${typeof error === 'string' ? error : JSON.stringify(error)}`)
+      return value as T
+    },
+    async restart() {
+      await browser.kill()
+      // What a killed browser leaves to say that the profile is in use.
+      for (const name of ['SingletonLock', 'SingletonCookie', 'SingletonSocket']) await rm(join(profile, name), { force: true })
+      asked = deferredResponse()
+      browser = start(profile, url)
+    },
+    async close() {
+      await browser.kill()
+      await rm(profile, { recursive: true, force: true, maxRetries: 5 })
+      await new Promise<void>((resolve) => {
+        server.close(() => resolve())
+        server.closeAllConnections()
+      })
+    },
+  }
+}
+
+const nothing = () => {}
+
+function deferredResponse(): { promise: Promise<ServerResponse>; resolve: (response: ServerResponse) => void } {
+  let resolve: (response: ServerResponse) => void = nothing
+  const promise = new Promise<ServerResponse>((settle) => (resolve = settle))
+  return { promise, resolve }
+}
+
+/** `ended` rejects when the browser does not start, or ends. */
+function start(profile: string, url: string): { ended: Promise<never>; kill: () => Promise<void> } {
+  const { executablePath = chromium.executablePath(), args } = chromiumLaunchOptions()
+  const child = spawn(executablePath, [...args, '--headless=new', `--user-data-dir=${profile}`, '--no-first-run', url], {
+    stdio: 'ignore',
+  })
+  const ended = new Promise<never>((_, reject) => {
+    child.once('error', reject)
+    child.once('close', () => reject(new Error('The browser has ended')))
+  })
+  // Heard by whoever waits for an answer. The end that kill() makes is nobody's trouble.
+  ended.catch(nothing)
+  return {
+    ended,
+    async kill() {
+      child.kill('SIGKILL')
+      await ended.catch(nothing)
+    },
+  }
+}
