@@ -106,3 +106,37 @@ test.each([
   const peaks = plan.components.map((part) => part.peakWeightBytes)
   expect(outcome.memory.peakWeights).toBe(residence === 'resident' ? weights : Math.max(...peaks))
 })
+
+test('a picture that is larger than the usual keeps the budget too: weights stay for a shorter time in it, with the same bits', async () => {
+  const large = { width: 2 * item.width, height: 2 * item.height }
+  const settings = { ...caseOptions(item, ''), ...large, numInferenceSteps: 1, capture: ['image'] } as const
+  const one = await planPipeline(repository, { device: 'webgpu', offload: 'model', maxMemory: '1GB', ...large }, [
+    stableDiffusionXLSpec,
+  ])
+  const maxMemory = one.devices.webgpu!.peakBytes
+
+  pipeline = await StableDiffusionXLPipeline.fromPretrained(repository, { device: 'webgpu', offload: 'resident' })
+  const { captured: expected } = await pipeline.generate(item.prompt, settings)
+  await pipeline.dispose()
+
+  const opened = await openPipeline(repository, { device: 'webgpu', maxMemory }, [stableDiffusionXLSpec])
+  pipeline = new StableDiffusionXLPipeline(opened)
+  const host = opened.hosts.of('unet')
+  expect(host.offload).toBe('resident')
+  const tooLarge = { ...settings, width: 512, height: 512 }
+  await expect(pipeline.generate(item.prompt, tooLarge)).rejects.toMatchObject({
+    code: 'does-not-fit',
+    details: { component: 'unet' },
+  })
+  expect(host.device.memory.snapshot().peak).toBe(0)
+
+  const { captured, warnings } = await pipeline.generate(item.prompt, settings)
+  expect(warnings).toEqual([
+    expect.stringMatching(/^Pictures of this size and number do not fit in .* these are made with offload model\.$/),
+  ])
+  expect(captured!['image']).toEqual(expected!['image'])
+  expect(host.device.memory.snapshot().peak).toBeLessThanOrEqual(maxMemory)
+  const usual = await pipeline.generate(item.prompt, { ...settings, width: item.width, height: item.height })
+  expect(usual.warnings).toEqual([])
+  expect(host.offload).toBe('resident')
+})

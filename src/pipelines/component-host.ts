@@ -11,8 +11,9 @@ import type { Component, Device, DeviceTensor, HostTensor, Shapes } from '../run
 import { isAquatintError } from '../errors.js'
 import { autoencoderKLTile } from './vae-tiling.js'
 import { weightBytes, type ComponentNeeds } from '../runtime/memory-estimate.js'
-import { guessBudget, leastWeightBudget, planMemory } from '../runtime/memory-plan.js'
-import { networkNeeds, smallestTile } from './memory-needs.js'
+import { fittingResidence, guessBudget, leastWeightBudget, planMemory } from '../runtime/memory-plan.js'
+import { formatBytes } from '../runtime/memory-size.js'
+import { heldOn, needsOn, networkNeeds, smallestTile, type LatentSize } from './memory-needs.js'
 import { bindNetwork, graphOptions, type GraphVariant, type Network } from './networks.js'
 import type { ResolvedOffload } from './offload.js'
 import type { Run } from './run-hooks.js'
@@ -44,6 +45,8 @@ export function hostTensor(dims: readonly number[], data: Float32Array): HostTen
 export class ComponentHost {
   readonly dtype: DTypeName
   #device: Device
+  /** Where weights stay where there is room, and in this generation. */
+  #usualOffload: ResolvedOffload
   #offload: ResolvedOffload
   /** Whether too little memory has made autoencoders work in the smallest tiles. */
   #smallTiles = false
@@ -52,7 +55,9 @@ export class ComponentHost {
   /** What is planned with: `maxMemory`, or a guess on a GPU without one. */
   readonly #budget: number | undefined
   readonly #vaeTiling: boolean | undefined
-  readonly #heldBytes: number
+  #heldBytes: number
+  /** What generations of a size need, by size. */
+  readonly #generationNeeds = new Map<string, { readonly needs: readonly ComponentNeeds[]; readonly held: number }>()
   readonly #total: MemoryAccount | undefined
   /** Of the networks whose blocks are streamed, for each set of shapes. */
   readonly #budgets = new Map<string, number | undefined>()
@@ -65,6 +70,7 @@ export class ComponentHost {
   constructor(options: HostOptions) {
     this.#device = options.device
     this.dtype = options.dtype
+    this.#usualOffload = options.offload
     this.#offload = options.offload
     this.#maxMemory = options.maxMemory
     this.#budget = options.maxMemory ?? (this.device.info.kind === 'webgpu' ? guessBudget(this.device.info) : undefined)
@@ -87,6 +93,32 @@ export class ComponentHost {
   /** Bytes that is planned within, where there is a budget or a guess at one. */
   get memoryBudget(): number | undefined {
     return this.#budget
+  }
+
+  /**
+   * Makes ready for a generation with latents of a size, on the networks that are `here`. Where it does not fit in `maxMemory` as weights
+   * usually stay, they stay for a shorter time in it. @throws DeviceError `does-not-fit` with bytes needed and offered, before anything runs
+   */
+  fit(networks: ReadonlyMap<string, Network>, here: (network: string) => boolean, latent: LatentSize, run: Run): void {
+    const maxMemory = this.#maxMemory
+    if (maxMemory === undefined || this.#device.info.kind === 'wasm') return
+    const key = JSON.stringify(latent)
+    const known = this.#generationNeeds.get(key)
+    const held = known?.held ?? heldOn(this.#device, networks, latent)
+    const needs =
+      known?.needs ?? needsOn(this.#device, networks, this.dtype, this.#vaeTiling, latent).filter(({ name }) => here(name))
+    this.#generationNeeds.set(key, { needs, held })
+    if (held !== this.#heldBytes) this.#budgets.clear()
+    this.#heldBytes = held
+    const usual = this.#usualOffload
+    this.#offload = fittingResidence(needs, usual, maxMemory, held)
+    planMemory(needs, { offload: this.#offload, maxMemory, heldBytes: held })
+    if (this.#offload === usual) return
+    const size = `${formatBytes(maxMemory)} with offload ${usual}`
+    run.warn(
+      'over-budget',
+      `Pictures of this size and number do not fit in ${size}; these are made with offload ${this.#offload}.`,
+    )
   }
 
   #component(network: Network, variant: GraphVariant, shapes: Shapes): Component {
@@ -203,6 +235,7 @@ export class ComponentHost {
     }
     if (this.#device.info.kind === 'wasm' && residence === 'block') throw error
     for (const component of this.#components.values()) await component.unload()
+    this.#usualOffload = residence
     this.#offload = residence
     run.warn('out-of-memory', `${network.name} did not fit into memory; from now on offload is ${residence}.`)
   }

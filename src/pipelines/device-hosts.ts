@@ -3,17 +3,27 @@
 import type { MemoryAccount } from '../runtime/memory-account.js'
 import type { DeviceInfo, DeviceName } from '../runtime/types.js'
 import type { ComponentHost } from './component-host.js'
+import type { LatentSize } from './memory-needs.js'
+import type { Network } from './networks.js'
+import type { Run } from './run-hooks.js'
 import type { PipelineMemory } from './types.js'
 
 export class DeviceHosts {
   readonly #hosts: ReadonlyMap<DeviceName, ComponentHost>
   readonly #places: ReadonlyMap<string, DeviceName>
+  readonly #networks: ReadonlyMap<string, Network>
   readonly #total: MemoryAccount
 
   /** `places`: the device of every network, by its name; `total`: the account that all devices count in. */
-  constructor(hosts: ReadonlyMap<DeviceName, ComponentHost>, places: ReadonlyMap<string, DeviceName>, total: MemoryAccount) {
+  constructor(
+    hosts: ReadonlyMap<DeviceName, ComponentHost>,
+    places: ReadonlyMap<string, DeviceName>,
+    networks: ReadonlyMap<string, Network>,
+    total: MemoryAccount,
+  ) {
     this.#hosts = hosts
     this.#places = places
+    this.#networks = networks
     this.#total = total
   }
 
@@ -23,6 +33,11 @@ export class DeviceHosts {
     const host = place === undefined ? undefined : this.#hosts.get(place)
     if (host === undefined) throw new TypeError(`${network} was put on no device.`)
     return host
+  }
+
+  /** Makes ready for a generation: see {@link ComponentHost.fit}. @throws DeviceError `does-not-fit` */
+  fit(latent: LatentSize, run: Run): void {
+    for (const [name, host] of this.#hosts) host.fit(this.#networks, (network) => this.#places.get(network) === name, latent, run)
   }
 
   /** The devices as they are now, by name. */

@@ -11,8 +11,8 @@ import { checkDeviceKind, listDevices, openDevice } from '../runtime/open-device
 import type { Device, DeviceName } from '../runtime/types.js'
 import { ComponentHost } from './component-host.js'
 import { DeviceHosts } from './device-hosts.js'
-import { heldBytes, networkNeeds, runShapes } from './memory-needs.js'
-import { graphOptions, storedType, type Network } from './networks.js'
+import { denoiserOf, heldOn, needsOn, type PlannedDevice } from './memory-needs.js'
+import { storedType, type Network } from './networks.js'
 import {
   budgetOf,
   checkOffload,
@@ -103,9 +103,6 @@ async function placeByName(
   return places
 }
 
-/** A device as far as plans go: an open one, or one that is only described. */
-export type PlannedDevice = Pick<Device, 'info' | 'writeOptions'>
-
 /** What goes on one device, and how its weights stay there. */
 export interface DevicePlace<D extends PlannedDevice> {
   readonly device: D
@@ -140,7 +137,7 @@ export function decidePlaces<D extends PlannedDevice>(
     device,
     name: device.info.name,
     maxMemory: offeredMemory(budgets, device.info),
-    needs: needsOn(device, networks, dtype, options),
+    needs: needsOn(device, networks, dtype, options.vaeTiling),
   }))
   const placed = places ?? balanceComponents(offers)
   const used = offers.flatMap(({ device, name, needs }) => {
@@ -169,47 +166,5 @@ export async function placeNetworks(
     hosts.set(name, new ComponentHost({ device, dtype, offload, maxMemory, vaeTiling, heldBytes, total }))
   }
   for (const [name, device] of devices) if (!hosts.has(name)) await device.dispose()
-  return new DeviceHosts(hosts, placed, total)
-}
-
-/** The network whose type the pipeline takes for its own, and whose blocks are streamed. */
-export function denoiserOf(networks: ReadonlyMap<string, Network>): Network | undefined {
-  return networks.get('unet') ?? networks.get('transformer')
-}
-
-/** What the networks would take on a device, for latents of a size; by default the one that the denoiser was made for. */
-export function needsOn(
-  device: PlannedDevice,
-  networks: ReadonlyMap<string, Network>,
-  dtype: DTypeName,
-  { vaeTiling }: Pick<LoadPipelineOptions, 'vaeTiling'>,
-  latent: { readonly width: number; readonly height: number } = latentSize(networks),
-): ComponentNeeds[] {
-  return [...networks.values()].map((network) => {
-    const needs = networkNeeds(
-      network,
-      runShapes(network, latent),
-      graphOptions(network, { device, dtype, granularity: 'block' }),
-    )
-    const { name, blocks, sharedBytes, activationBytes } = needs
-    // What the CPU's account counts is weights.
-    if (device.info.kind === 'wasm') return { name, blocks, sharedBytes, activationBytes: 0 }
-    return vaeTiling === false ? { name, blocks, sharedBytes, activationBytes } : needs
-  })
-}
-
-/** What stays on a device beside the network that runs, for latents of a size. What the CPU's account counts is weights. */
-export function heldOn(
-  { info }: PlannedDevice,
-  networks: ReadonlyMap<string, Network>,
-  latent: { readonly width: number; readonly height: number } = latentSize(networks),
-): number {
-  return info.kind === 'wasm' ? 0 : heldBytes([...networks.values()], latent)
-}
-
-/** Edges of the latents that the denoiser was made for. */
-export function latentSize(networks: ReadonlyMap<string, Network>): { readonly width: number; readonly height: number } {
-  const size = denoiserOf(networks)?.config['sample_size']
-  const edge = typeof size === 'number' ? size : 64
-  return { width: edge, height: edge }
+  return new DeviceHosts(hosts, placed, networks, total)
 }

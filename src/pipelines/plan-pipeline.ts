@@ -7,23 +7,16 @@ import { convertTable } from '../checkpoint/convert.js'
 import { InputError } from '../errors.js'
 import { peeking } from '../hub/peeking.js'
 import type { ByteSource, PeekedSource, Repository } from '../hub/types.js'
-import { guessBudget, leastBudget, planMemory, type MemoryPlan, type Residence } from '../runtime/memory-plan.js'
+import { fittingResidence, guessBudget, leastBudget, planMemory, type MemoryPlan } from '../runtime/memory-plan.js'
 import type { DeviceName } from '../runtime/types.js'
 import { maxImageEdge } from './check-inputs.js'
 import { quantizeOptions } from './dtypes.js'
 import { findPipeline, type OpenPipelineOptions } from './find-pipeline.js'
+import { heldOn, latentSize, needsOn, type PlannedDevice } from './memory-needs.js'
 import type { Network } from './networks.js'
 import { budgetOf, type MemoryBudgets } from './offload.js'
 import { loadParts, measureNetwork, type PipelineSpec, type Quantize } from './pipeline-loading.js'
-import {
-  decidePlaces,
-  heldOn,
-  latentSize,
-  needsOn,
-  type DevicePlace,
-  type OpenDevices,
-  type PlannedDevice,
-} from './place-networks.js'
+import { decidePlaces, type DevicePlace, type OpenDevices } from './place-networks.js'
 import { rememberedTable } from './quantize-weights.js'
 import type { LoadPipelineOptions, PipelineInfo } from './types.js'
 import { vaeScaleFactor } from './vae-decoder.js'
@@ -108,7 +101,7 @@ export function planNetworks(
   const { width, height, latent } = plannedSize(networks, options)
   const { dtype, placed, used } = decidePlaces([...devices.values()], places, budgets, networks, options)
   const plans = used.map((place): [DeviceName, MemoryPlan] => {
-    const needs = needsOn(place.device, networks, dtype, options, latent).filter(({ name }) =>
+    const needs = needsOn(place.device, networks, dtype, options.vaeTiling, latent).filter(({ name }) =>
       place.needs.some((own) => own.name === name),
     )
     const held = heldOn(place.device, networks, latent)
@@ -116,8 +109,6 @@ export function planNetworks(
   })
   return { width, height, places: Object.fromEntries(placed), devices: Object.fromEntries(plans) }
 }
-
-const residences: readonly Residence[] = ['resident', 'model', 'block']
 
 /** The plan on one device: of the residence that was decided, or the next tighter one where the image asks for more room. */
 function planOn({ device: { info }, needs, heldBytes, offload }: DevicePlace<PlannedDevice>, budgets: MemoryBudgets): MemoryPlan {
@@ -128,9 +119,7 @@ function planOn({ device: { info }, needs, heldBytes, offload }: DevicePlace<Pla
     const maxMemory = Math.max(guessBudget(info), leastBudget(needs, offload, heldBytes))
     return planMemory(needs, { offload, maxMemory, heldBytes })
   }
-  const tighter = residences.slice(residences.indexOf(offload))
-  const fitting = tighter.find((residence) => leastBudget(needs, residence, heldBytes) <= given) ?? 'block'
-  return planMemory(needs, { offload: fitting, maxMemory: given, heldBytes })
+  return planMemory(needs, { offload: fittingResidence(needs, offload, given, heldBytes), maxMemory: given, heldBytes })
 }
 
 function plannedSize(networks: ReadonlyMap<string, Network>, asked: PlannedSize) {

@@ -118,6 +118,8 @@ export async function textToImage(parts: TextToImage): Promise<GenerateResult> {
     let predictor: Predictor | undefined
     let latents: DeviceValues<'latents'> | undefined
     try {
+      const [count, , height = 0, width = 0] = parts.latentDims
+      hosts.fit({ width, height, images: count }, run)
       run.status('encoding')
       predictor = await parts.encode()
       const encode = watch.lap()

@@ -164,6 +164,12 @@ export function leastBudget(needs: readonly ComponentNeeds[], residence: Residen
   return Math.max(0, ...each)
 }
 
+/** The residence to take where weights stay as `from` says if there is room: the first of it and the tighter ones that a plan is found for. */
+export function fittingResidence(needs: readonly ComponentNeeds[], from: Residence, maxMemory: number, heldBytes = 0): Residence {
+  const tighter = order.slice(order.indexOf(from))
+  return tighter.find((residence) => leastBudget(needs, residence, heldBytes) <= maxMemory) ?? 'block'
+}
+
 function doesNotFit(component: string, residence: Residence, needed: number, offered: number): DeviceError {
   const message = `${component} needs at least ${needed} bytes (${formatBytes(needed)}) of GPU memory with offload ${residence}; ${Math.max(0, offered)} (${formatBytes(Math.max(0, offered))}) are offered.`
   return new DeviceError('does-not-fit', message, { component, residence, needed, offered: Math.max(0, offered) })
