@@ -49,18 +49,19 @@ export function processorSeconds(profile: string): number {
 /** How often high-water marks are read, in milliseconds: Chromium sets its own back now and then, for statistics. */
 const lookMs = 50
 
-/** Begins to watch: the function returned ends it and gives the most bytes that one of the processes has held since, above what it held then. */
+/** Watches processes until they end: the function returned gives the most bytes that one of them has held since, above what it held then. */
 export function watchPeak(renderers: readonly number[]): () => number {
   const idle = renderers.map((pid) => residentKilobytes(pid, 'VmRSS'))
   // From here on the high-water mark counts anew.
   for (const pid of renderers) writeFileSync(`/proc/${pid}/clear_refs`, '5')
   let most = 0
   const look = () => {
-    for (const [k, pid] of renderers.entries()) most = Math.max(most, residentKilobytes(pid, 'VmHWM') - (idle[k] ?? 0))
+    const held = renderers.map((pid) => residentKilobytes(pid, 'VmHWM'))
+    for (const [k, kilobytes] of held.entries()) most = Math.max(most, kilobytes - (idle[k] ?? 0))
+    if (held.every((kilobytes) => kilobytes === 0)) clearInterval(timer)
   }
   const timer = setInterval(look, lookMs)
   return () => {
-    clearInterval(timer)
     look()
     return 1024 * most
   }

@@ -5,13 +5,14 @@
 
 import { blocksOfT5, virtualCheckpoint } from '../bench/quantize/virtual-checkpoint.js'
 import { renderersOf, watchPeak } from '../bench/renderer-memory.js'
+import { elementCount } from '../src/util/element-count.js'
 import { expect, test } from './hub/harness.js'
 import { openUnwatchedPage } from './hub/unwatched-page.js'
 
 const id = 'owner/t5'
 /** float16, 386 MB. */
 const weights = blocksOfT5(1)
-const parameters = weights.reduce((sum, [, shape]) => sum + shape.reduce((product, dim) => product * dim, 1), 0)
+const parameters = weights.reduce((sum, [, shape]) => sum + elementCount(shape), 0)
 const limit = 256e6
 
 if (process.platform === 'linux') {
