@@ -68,6 +68,15 @@ const expectations: Readonly<Record<string, (running: Running) => Promise<void>>
   },
   // memory.md
   "maxMemory: '6GB', // or": async ({ over }) => over,
+  // memory.md: the plan
+  'DiffusionPipeline.plan(': async ({ over, said, server }) => {
+    await over
+    // `auto` leaves a software adapter alone.
+    expect(said.at(-1)).toMatch(/^[1-9]\d* (undefined undefined|(resident|model|block) [1-9]\d*)$/)
+    const weights = server.log.filter(({ kind, file }) => kind === 'file' && file?.endsWith('.safetensors'))
+    expect(weights.length).toBeGreaterThan(0)
+    for (const { bytes } of weights) expect(bytes).toBeLessThanOrEqual(256 << 10)
+  },
   // memory.md: several devices
   'deviceMap: {': async ({ over, said }) => {
     await over
