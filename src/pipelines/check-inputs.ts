@@ -5,7 +5,7 @@ import type { GenerateOptions } from './types.js'
 import { checkImage } from './vae-encoder.js'
 
 /** Edge of the largest image, in pixels. */
-export const maxImageEdge = 8192
+const maxImageEdge = 8192
 const maxPromptLength = 1_000_000
 const maxImages = 64
 
@@ -55,6 +55,15 @@ export function resultSize(
   return { width: image.width, height: image.height }
 }
 
+/** Pixels of an image. `multiple`: what width and height must be multiples of. @throws InputError `size` */
+export function checkSize(size: { readonly width: number; readonly height: number }, multiple: number): void {
+  for (const name of ['width', 'height'] as const) {
+    const value = size[name]
+    if (!Number.isInteger(value) || value < multiple || value > maxImageEdge || value % multiple !== 0)
+      refuse('size', name, value, `multiples of ${multiple} from ${multiple} to ${maxImageEdge}`)
+  }
+}
+
 /**
  * Checks everything that needs no scheduler and no text encoder. `multiple`: what width and height must be multiples of.
  * @throws InputError `prompt`, `size`, `num-inference-steps`, `guidance-scale`, `guidance-rescale`, `num-images-per-prompt`, `seed`, `eta`,
@@ -69,11 +78,7 @@ export function checkInputs(
   checkText('prompt', prompt)
   for (const name of ['prompt2', 'prompt3', 'negativePrompt', 'negativePrompt2', 'negativePrompt3'] as const)
     if (options[name] !== undefined) checkText(name, options[name])
-  for (const name of ['width', 'height'] as const) {
-    const value = size[name]
-    if (!Number.isInteger(value) || value < multiple || value > maxImageEdge || value % multiple !== 0)
-      refuse('size', name, value, `multiples of ${multiple} from ${multiple} to ${maxImageEdge}`)
-  }
+  checkSize(size, multiple)
   checkWhole('num-inference-steps', 'numInferenceSteps', options.numInferenceSteps, 1, 10_000)
   checkNumber('guidance-scale', 'guidanceScale', options.guidanceScale, -10_000, 10_000)
   checkNumber('guidance-rescale', 'guidanceRescale', options.guidanceRescale, 0, 1)

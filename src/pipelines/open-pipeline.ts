@@ -6,6 +6,7 @@ import type { DeviceHosts } from './device-hosts.js'
 import { findPipeline, type OpenPipelineOptions } from './find-pipeline.js'
 import { loadParts, measureNetwork, type LoadedParts, type PipelineSpec, type Quantize } from './pipeline-loading.js'
 import { denoiserOf } from './memory-needs.js'
+import type { Network } from './networks.js'
 import { placeNetworks } from './place-networks.js'
 import { quantizeWeights } from './quantize-weights.js'
 import type { Run } from './run-hooks.js'
@@ -44,6 +45,18 @@ export async function openPipeline(
   })
 }
 
+/** What `PipelineInfo` and plans say of networks. */
+export function describeNetworks(
+  networks: ReadonlyMap<string, Network>,
+  placeOf: (network: string) => DeviceName,
+): PipelineInfo['components'] {
+  const described = [...networks.values()].map((network) => {
+    const { name, className, repo, quantization } = network
+    return [name, { className, repo, device: placeOf(name), quantization, ...measureNetwork(network) }] as const
+  })
+  return Object.fromEntries(described)
+}
+
 /** What `PipelineInfo` says of any family. */
 export function describePipeline(
   { spec, parts, hosts }: OpenedPipeline,
@@ -51,7 +64,6 @@ export function describePipeline(
   scheduler: PipelineInfo['scheduler'],
 ): PipelineInfo {
   const denoiser = denoiserOf(parts.networks)
-  const placeOf = (name: string): DeviceName => hosts.of(name).device.info.name
   const { device, dtype, memoryBudget } = hosts.of(denoiser?.name ?? 'vae')
   return {
     className: spec.className,
@@ -60,12 +72,7 @@ export function describePipeline(
     device: device.info,
     dtype: device.writeOptions({ dtype, granularity: 'block' }).dtype,
     devices: hosts.devices,
-    components: Object.fromEntries(
-      [...parts.networks.values()].map((network) => {
-        const { name, className, repo, quantization } = network
-        return [name, { className, repo, device: placeOf(name), quantization, ...measureNetwork(network) }]
-      }),
-    ),
+    components: describeNetworks(parts.networks, (name) => hosts.of(name).device.info.name),
     defaults,
     scheduler,
     memoryBudget,

@@ -4,18 +4,18 @@
  */
 
 import { convertTable } from '../checkpoint/convert.js'
-import { InputError } from '../errors.js'
 import { peeking } from '../hub/peeking.js'
 import type { ByteSource, PeekedSource, Repository } from '../hub/types.js'
 import { fittingResidence, guessBudget, leastBudget, planMemory, type MemoryPlan } from '../runtime/memory-plan.js'
 import type { DeviceName } from '../runtime/types.js'
-import { maxImageEdge } from './check-inputs.js'
+import { checkSize } from './check-inputs.js'
 import { quantizeOptions } from './dtypes.js'
 import { findPipeline, type OpenPipelineOptions } from './find-pipeline.js'
 import { heldOn, latentSize, needsOn, type PlannedDevice } from './memory-needs.js'
 import type { Network } from './networks.js'
 import { budgetOf, type MemoryBudgets } from './offload.js'
-import { loadParts, measureNetwork, type PipelineSpec, type Quantize } from './pipeline-loading.js'
+import { describeNetworks } from './open-pipeline.js'
+import { loadParts, type PipelineSpec, type Quantize } from './pipeline-loading.js'
 import { decidePlaces, type DevicePlace, type OpenDevices } from './place-networks.js'
 import { rememberedTable } from './quantize-weights.js'
 import type { LoadPipelineOptions, PipelineInfo } from './types.js'
@@ -75,16 +75,11 @@ export async function planPipeline(
     const plan = planNetworks(placing, networks, options)
     for (const device of placing.devices.values()) await device.dispose()
     close()
-    const components = [...networks.values()].map((network) => {
-      const { name, className, repo: from, quantization } = network
-      const device = plan.places[name] ?? 'wasm'
-      return [name, { className, repo: from, device, quantization, ...measureNetwork(network) }] as const
-    })
     return {
       className: spec.className,
       repo: repository.id,
       revision: repository.revision,
-      components: Object.fromEntries(components),
+      components: describeNetworks(networks, (name) => plan.places[name] ?? 'wasm'),
       downloadBytes: [...toFetch].reduce((sum, { byteLength }) => sum + byteLength, 0),
       ...plan,
       warnings: run.warnings,
@@ -127,13 +122,6 @@ function plannedSize(networks: ReadonlyMap<string, Network>, asked: PlannedSize)
   const factor = vae === undefined ? 8 : vaeScaleFactor(vae)
   const own = latentSize(networks)
   const { width = own.width * factor, height = own.height * factor } = asked
-  for (const size of [width, height]) {
-    if (!Number.isInteger(size) || size < factor || size > maxImageEdge || size % factor !== 0)
-      throw new InputError(
-        'size',
-        `The size is ${width} × ${height}; allowed are multiples of ${factor} from ${factor} to ${maxImageEdge}.`,
-        { width, height },
-      )
-  }
+  checkSize({ width, height }, factor)
   return { width, height, latent: { width: width / factor, height: height / factor } }
 }

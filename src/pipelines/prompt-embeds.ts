@@ -77,7 +77,10 @@ export interface PromptConditionOptions {
   readonly count: number
   readonly encode: (call: EncodeCall) => Promise<EncodedPrompts>
   /** The denoiser's inputs that stay from step to step, from one prompt or, with guidance, two: the negative one first. */
-  readonly inputs: (device: Device, prompts: readonly EncodedPrompt[]) => Readonly<Record<string, DeviceTensor>>
+  readonly inputs: (
+    device: Device,
+    prompts: readonly EncodedPrompt[],
+  ) => Readonly<Record<string, DeviceTensor>> | Promise<Readonly<Record<string, DeviceTensor>>>
   readonly recorder: Recorder
   readonly run: Run
 }

@@ -3,6 +3,7 @@
 import { InputError } from '../errors.js'
 import type { Scheduler } from '../schedulers/types.js'
 import { TorchGenerator } from '../util/random.js'
+import type { ComponentHost } from './component-host.js'
 import type { DeviceHosts } from './device-hosts.js'
 import { Denoising } from './denoise.js'
 import { DeviceValues } from './device-values.js'
@@ -12,6 +13,7 @@ import type { PreviewCoefficients } from './latent-preview.js'
 import type { Network } from './networks.js'
 import { reportingMemory } from './open-pipeline.js'
 import type { Predictor } from './predictor.js'
+import { promptCondition, type PromptConditionOptions } from './prompt-embeds.js'
 import type { Recorder } from './recorder.js'
 import type { GenerateHooks, Run } from './run-hooks.js'
 import { repeatBatch } from './tensors.js'
@@ -65,8 +67,10 @@ export interface TextToImage {
   readonly scheduler: Scheduler
   /** [batch, channels, height, width] of the latents. */
   readonly latentDims: readonly number[]
-  /** diffusers' `encode_prompt` and what follows from it: the denoiser with its condition. */
-  readonly encode: () => Promise<Predictor>
+  /** The denoiser, diffusers' `encode_prompt`, and what the denoiser is shown of what that gives. */
+  readonly prompt: Pick<PromptConditionOptions, 'denoiser' | 'encode' | 'inputs'>
+  /** The denoiser with its condition. */
+  readonly predictor: (condition: DeviceValues, host: ComponentHost) => Predictor
   /** Null: from noise alone. */
   readonly start: ImageStart | null
   readonly guidance: Guidance
@@ -118,10 +122,11 @@ export async function textToImage(parts: TextToImage): Promise<GenerateResult> {
     let predictor: Predictor | undefined
     let latents: DeviceValues<'latents'> | undefined
     try {
-      const [count, , height = 0, width = 0] = parts.latentDims
+      const [count = 1, , height = 0, width = 0] = parts.latentDims
       hosts.fit({ width, height, images: count }, run)
       run.status('encoding')
-      predictor = await parts.encode()
+      const host = hosts.of(parts.prompt.denoiser.name)
+      predictor = parts.predictor(await promptCondition({ ...parts.prompt, host, count, recorder, run }), host)
       const encode = watch.lap()
 
       run.status('denoising')

@@ -12,14 +12,7 @@ import type { OpenPipelineOptions } from '../find-pipeline.js'
 import { describePipeline, openPipeline, type OpenedPipeline } from '../open-pipeline.js'
 import { clipEncoderOf, latentChannels, networkOf, t5EncoderOf } from '../parts.js'
 import type { PipelineSpec } from '../pipeline-loading.js'
-import {
-  assembleBatch,
-  promptCondition,
-  sideBySide,
-  type EncodeCall,
-  type EncodedPrompt,
-  type EncodedPrompts,
-} from '../prompt-embeds.js'
+import { assembleBatch, sideBySide, type EncodeCall, type EncodedPrompt, type EncodedPrompts } from '../prompt-embeds.js'
 import { Recorder } from '../recorder.js'
 import { Run, type GenerateHooks } from '../run-hooks.js'
 import { describeScheduler, prepareScheduler, schedulerSource, type SchedulerSource } from '../schedule.js'
@@ -98,7 +91,8 @@ export class StableDiffusion3Pipeline {
   async generate(prompt: string, options: GenerateOptions & GenerateHooks = {}): Promise<GenerateResult> {
     const run = new Run(options)
     const factor = vaeScaleFactor(this.#vae)
-    const { config } = this.#transformer
+    const transformer = this.#transformer
+    const { config } = transformer
     const patch = configNumber(config, 'patch_size', 2)
     const { guidanceScale = defaultGuidance } = options
     const { width, height } = resultSize(options, this.info.defaults, factor * patch)
@@ -118,30 +112,23 @@ export class StableDiffusion3Pipeline {
       start,
       hosts: this.#hosts,
       scheduler,
-      latentDims: [count, latentChannels(this.#transformer, this.#vae), size.height, size.width],
-      encode: async () => {
-        const transformer = this.#transformer
-        const host = this.#hosts.of(transformer.name)
-        const positions = await readPositions(transformer, size, run.signal)
-        const condition = await promptCondition({
-          denoiser: transformer,
-          host,
-          count,
-          encode: (call) => this.#encodePrompt(prompt, options, guided, call),
-          inputs: (device, prompts) => {
-            const embeds = prompts.map((one) => one.embeds)
-            const pooled = prompts.flatMap((one) => one.pooled ?? [])
-            return {
-              encoder_hidden_states: assembleBatch(device, embeds, count, transformer.name),
-              pooled_projections: assembleBatch(device, pooled, count, transformer.name),
-              pos_embed: device.upload(positions, transformer.name),
-            }
-          },
-          recorder,
-          run,
-        })
-        return sd3Predictor(transformer, condition, guided ? skipLayerGuidance(options) : null, { host, recorder, run })
+      latentDims: [count, latentChannels(transformer, this.#vae), size.height, size.width],
+      prompt: {
+        denoiser: transformer,
+        encode: (call) => this.#encodePrompt(prompt, options, guided, call),
+        inputs: async (device, prompts) => {
+          const positions = await readPositions(transformer, size, run.signal)
+          const embeds = prompts.map((one) => one.embeds)
+          const pooled = prompts.flatMap((one) => one.pooled ?? [])
+          return {
+            encoder_hidden_states: assembleBatch(device, embeds, count, transformer.name),
+            pooled_projections: assembleBatch(device, pooled, count, transformer.name),
+            pos_embed: device.upload(positions, transformer.name),
+          }
+        },
       },
+      predictor: (condition, host) =>
+        sd3Predictor(transformer, condition, guided ? skipLayerGuidance(options) : null, { host, recorder, run }),
       guidance: guided ? { scale: guidanceScale, rescale: 0 } : null,
       vae: this.#vae,
       scaling: 'scale-and-shift',

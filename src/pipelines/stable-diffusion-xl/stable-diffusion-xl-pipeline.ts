@@ -21,7 +21,6 @@ import {
   assembleBatch,
   batchPieces,
   emptyPrompt,
-  promptCondition,
   sideBySide,
   type EncodeCall,
   type EncodedPrompt,
@@ -107,19 +106,12 @@ export class StableDiffusionXLPipeline {
       hosts: this.#hosts,
       scheduler,
       latentDims: [count, latentChannels(this.#unet, this.#vae), height / factor, width / factor],
-      encode: async () => {
-        const host = this.#hosts.of('unet')
-        const condition = await promptCondition({
-          denoiser: this.#unet,
-          host,
-          count,
-          encode: (call) => this.#encodePrompt(prompt, options, guided, call),
-          inputs: (device, prompts) => this.#condition(device, prompts, options, [height, width], count),
-          recorder,
-          run,
-        })
-        return unetPredictor(this.#unet, condition, host, run)
+      prompt: {
+        denoiser: this.#unet,
+        encode: (call) => this.#encodePrompt(prompt, options, guided, call),
+        inputs: (device, prompts) => this.#condition(device, prompts, options, [height, width], count),
       },
+      predictor: (condition, host) => unetPredictor(this.#unet, condition, host, run),
       guidance: guided ? { scale: guidanceScale, rescale: options.guidanceRescale ?? 0 } : null,
       vae: this.#vae,
       scaling: 'scale-or-statistics',

@@ -15,7 +15,7 @@ import type { OpenPipelineOptions } from '../find-pipeline.js'
 import { describePipeline, openPipeline, type OpenedPipeline } from '../open-pipeline.js'
 import { clipEncoderOf, latentChannels, networkOf } from '../parts.js'
 import type { PipelineSpec } from '../pipeline-loading.js'
-import { assembleBatch, promptCondition, sideBySide, type EncodeCall, type EncodedPrompts } from '../prompt-embeds.js'
+import { assembleBatch, sideBySide, type EncodeCall, type EncodedPrompts } from '../prompt-embeds.js'
 import { Recorder } from '../recorder.js'
 import { Run, type GenerateHooks } from '../run-hooks.js'
 import { describeScheduler, mendedSchedulerSource, prepareScheduler, type SchedulerSource } from '../schedule.js'
@@ -95,22 +95,15 @@ export class StableDiffusionPipeline {
       hosts: this.#hosts,
       scheduler,
       latentDims: [count, latentChannels(this.#unet, this.#vae), height / factor, width / factor],
-      encode: async () => {
-        const host = this.#hosts.of('unet')
-        const condition = await promptCondition({
-          denoiser: this.#unet,
-          host,
-          count,
-          encode: (call) => this.#encodePrompt(prompt, options, guided, call),
-          inputs: (device, prompts) => {
-            const embeds = prompts.map((one) => one.embeds)
-            return { encoder_hidden_states: assembleBatch(device, embeds, count, this.#unet.name) }
-          },
-          recorder,
-          run,
-        })
-        return unetPredictor(this.#unet, condition, host, run)
+      prompt: {
+        denoiser: this.#unet,
+        encode: (call) => this.#encodePrompt(prompt, options, guided, call),
+        inputs: (device, prompts) => {
+          const embeds = prompts.map((one) => one.embeds)
+          return { encoder_hidden_states: assembleBatch(device, embeds, count, this.#unet.name) }
+        },
       },
+      predictor: (condition, host) => unetPredictor(this.#unet, condition, host, run),
       guidance: guided ? { scale: guidanceScale, rescale: options.guidanceRescale ?? 0 } : null,
       vae: this.#vae,
       scaling: 'scale',
