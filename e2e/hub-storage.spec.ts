@@ -29,11 +29,14 @@ test('7: over quota, the model is run from memory, and says so; with room again 
   await setQuota(hub.page)
   server.clearLog()
   await hub.call('open', 'owner/name', { endpoint: server.url })
+  // Which of the three chunks came in time to fit is not the same each time.
+  const kept = await hub.call('totalBytes')
+  expect([8, 16, 24].map((size) => size * mebibyte)).toContain(kept)
   await hub.call('load', weightsPath)
   expect(await hub.call('hash', weightsPath)).toBe(await sha256(file))
   expect(await hub.progress(weightsPath)).not.toHaveProperty('storage')
-  // What had fitted was kept.
-  expect(server.log.reduce((sum, entry) => sum + (entry.host === 'cdn' ? entry.bytes : 0), 0)).toBe(file.size - 16 * mebibyte)
+  // What had fitted is not fetched again.
+  expect(server.log.reduce((sum, entry) => sum + (entry.host === 'cdn' ? entry.bytes : 0), 0)).toBe(file.size - kept)
   expect(await hub.call('models')).toMatchObject([
     { id: 'owner/name', stored: file.size, files: [{ complete: true, verified: true }] },
   ])
