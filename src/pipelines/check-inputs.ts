@@ -64,6 +64,12 @@ export function checkSize(size: { readonly width: number; readonly height: numbe
   }
 }
 
+/** How many images and tokens. @throws InputError `num-images-per-prompt`, `max-sequence-length` */
+export function checkAmounts(options: Pick<GenerateOptions, 'numImagesPerPrompt' | 'maxSequenceLength'>): void {
+  checkWhole('num-images-per-prompt', 'numImagesPerPrompt', options.numImagesPerPrompt, 1, maxImages)
+  checkWhole('max-sequence-length', 'maxSequenceLength', options.maxSequenceLength, 1, 512)
+}
+
 /**
  * Checks everything that needs no scheduler and no text encoder. `multiple`: what width and height must be multiples of.
  * @throws InputError `prompt`, `size`, `num-inference-steps`, `guidance-scale`, `guidance-rescale`, `num-images-per-prompt`, `seed`, `eta`,
@@ -82,10 +88,9 @@ export function checkInputs(
   checkWhole('num-inference-steps', 'numInferenceSteps', options.numInferenceSteps, 1, 10_000)
   checkNumber('guidance-scale', 'guidanceScale', options.guidanceScale, -10_000, 10_000)
   checkNumber('guidance-rescale', 'guidanceRescale', options.guidanceRescale, 0, 1)
-  checkWhole('num-images-per-prompt', 'numImagesPerPrompt', options.numImagesPerPrompt, 1, maxImages)
   checkNumber('eta', 'eta', options.eta, 0, 1)
   checkWhole('preview-every', 'previewEvery', options.previewEvery, 0, 10_000)
-  checkWhole('max-sequence-length', 'maxSequenceLength', options.maxSequenceLength, 1, 512)
+  checkAmounts(options)
   if (options.seed !== undefined && !Number.isSafeInteger(options.seed))
     refuse('seed', 'seed', options.seed, 'whole numbers up to 2^53 - 1')
   for (const name of [

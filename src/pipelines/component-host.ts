@@ -13,7 +13,7 @@ import { autoencoderKLTile } from './vae-tiling.js'
 import { weightBytes, type ComponentNeeds } from '../runtime/memory-estimate.js'
 import { fittingResidence, guessBudget, leastWeightBudget, planMemory } from '../runtime/memory-plan.js'
 import { formatBytes } from '../runtime/memory-size.js'
-import { heldOn, needsOn, networkNeeds, smallestTile, type LatentSize } from './memory-needs.js'
+import { heldOn, needsOn, networkNeeds, smallestTile, type GenerationSize } from './memory-needs.js'
 import { bindNetwork, graphOptions, type GraphVariant, type Network } from './networks.js'
 import type { ResolvedOffload } from './offload.js'
 import type { Run } from './run-hooks.js'
@@ -96,17 +96,17 @@ export class ComponentHost {
   }
 
   /**
-   * Makes ready for a generation with latents of a size, on the networks that are `here`. Where it does not fit in `maxMemory` as weights
+   * Makes ready for a generation of a size, on the networks that are `here`. Where it does not fit in `maxMemory` as weights
    * usually stay, they stay for a shorter time in it. @throws DeviceError `does-not-fit` with bytes needed and offered, before anything runs
    */
-  fit(networks: ReadonlyMap<string, Network>, here: (network: string) => boolean, latent: LatentSize, run: Run): void {
+  fit(networks: ReadonlyMap<string, Network>, here: (network: string) => boolean, size: GenerationSize, run: Run): void {
     const maxMemory = this.#maxMemory
     if (maxMemory === undefined || this.#device.info.kind === 'wasm') return
-    const key = JSON.stringify(latent)
+    const key = JSON.stringify(size)
     const known = this.#generationNeeds.get(key)
-    const held = known?.held ?? heldOn(this.#device, networks, latent)
+    const held = known?.held ?? heldOn(this.#device, networks, size)
     const needs =
-      known?.needs ?? needsOn(this.#device, networks, this.dtype, this.#vaeTiling, latent).filter(({ name }) => here(name))
+      known?.needs ?? needsOn(this.#device, networks, this.dtype, this.#vaeTiling, size).filter(({ name }) => here(name))
     this.#generationNeeds.set(key, { needs, held })
     if (held !== this.#heldBytes) this.#budgets.clear()
     this.#heldBytes = held
@@ -114,10 +114,10 @@ export class ComponentHost {
     this.#offload = fittingResidence(needs, usual, maxMemory, held)
     planMemory(needs, { offload: this.#offload, maxMemory, heldBytes: held })
     if (this.#offload === usual) return
-    const size = `${formatBytes(maxMemory)} with offload ${usual}`
+    const usually = `${formatBytes(maxMemory)} with offload ${usual}`
     run.warn(
       'over-budget',
-      `Pictures of this size and number do not fit in ${size}; these are made with offload ${this.#offload}.`,
+      `Pictures of this size and number do not fit in ${usually}; these are made with offload ${this.#offload}.`,
     )
   }
 

@@ -3,7 +3,7 @@
 import type { MemoryAccount } from '../runtime/memory-account.js'
 import type { DeviceInfo, DeviceName } from '../runtime/types.js'
 import type { ComponentHost } from './component-host.js'
-import type { LatentSize } from './memory-needs.js'
+import type { GenerationSize } from './memory-needs.js'
 import type { Network } from './networks.js'
 import type { Run } from './run-hooks.js'
 import type { PipelineMemory } from './types.js'
@@ -36,8 +36,8 @@ export class DeviceHosts {
   }
 
   /** Makes ready for a generation: see {@link ComponentHost.fit}. @throws DeviceError `does-not-fit` */
-  fit(latent: LatentSize, run: Run): void {
-    for (const [name, host] of this.#hosts) host.fit(this.#networks, (network) => this.#places.get(network) === name, latent, run)
+  fit(size: GenerationSize, run: Run): void {
+    for (const [name, host] of this.#hosts) host.fit(this.#networks, (network) => this.#places.get(network) === name, size, run)
   }
 
   /** The devices as they are now, by name. */

@@ -6,7 +6,7 @@ import { valueBytes } from '../runtime/convert.js'
 import { storageBytes } from '../runtime/gpu-buffers.js'
 import { needsOf, type ComponentNeeds } from '../runtime/memory-estimate.js'
 import type { Device, Shapes } from '../runtime/types.js'
-import { graphOptions, probeShapes, writeGraph, type GraphVariant, type Network } from './networks.js'
+import { graphOptions, probeShapes, usualT5Tokens, writeGraph, type GraphVariant, type Network } from './networks.js'
 import type { DTypeName } from './types.js'
 
 /** The smallest tile that an autoencoder decodes to fit, in latent pixels. Smaller ones show in the image. */
@@ -30,22 +30,24 @@ export function networkNeeds(
   return needsOf(name, bind(shapes), table, canTile ? bind({ latents: tile }) : undefined)
 }
 
-/** The latents of a generation. */
-export interface LatentSize {
+/** What of a generation decides how much memory it takes. */
+export interface GenerationSize {
   /** Latent pixels. */
   readonly width: number
   readonly height: number
   /** How many are made at once; 1 unless said. */
   readonly images?: number | undefined
+  /** Tokens that T5 is given; {@link usualT5Tokens} unless said. */
+  readonly t5Tokens?: number | undefined
 }
 
 /** The shapes of a run: both halves of guidance and all images at once in the denoiser, one text and one image at a time elsewhere. */
 export function runShapes(
   { className, config }: Pick<Network, 'className' | 'config'>,
-  { width, height, images = 1 }: LatentSize,
+  { width, height, images = 1, t5Tokens = usualT5Tokens }: GenerationSize,
 ): Shapes {
   const isDenoiser = className === 'UNet2DConditionModel' || className === 'SD3Transformer2DModel'
-  const resized = Object.entries(probeShapes(className, config)).map(([name, dims]) => {
+  const resized = Object.entries(probeShapes(className, config, t5Tokens)).map(([name, dims]) => {
     const isImage = name === 'sample' || name === 'hidden_states' || name === 'latents'
     const [batch = 1, ...rest] = isImage ? [...dims.slice(0, 2), height, width] : dims
     return [name, [isDenoiser ? batch * images : batch, ...rest]] as const
@@ -62,7 +64,7 @@ export function needsOn(
   networks: ReadonlyMap<string, Network>,
   dtype: DTypeName,
   vaeTiling: boolean | undefined,
-  latent: LatentSize = latentSize(networks),
+  latent: GenerationSize = latentSize(networks),
 ): ComponentNeeds[] {
   return [...networks.values()].map((network) => {
     const options = graphOptions(network, { device, dtype, granularity: 'block' })
@@ -78,13 +80,13 @@ export function needsOn(
 export function heldOn(
   { info }: PlannedDevice,
   networks: ReadonlyMap<string, Network>,
-  latent: LatentSize = latentSize(networks),
+  latent: GenerationSize = latentSize(networks),
 ): number {
   return info.kind === 'wasm' ? 0 : heldBytes([...networks.values()], latent)
 }
 
 /** The latents that the denoiser was made for. */
-export function latentSize(networks: ReadonlyMap<string, Network>): LatentSize {
+export function latentSize(networks: ReadonlyMap<string, Network>): GenerationSize {
   const size = denoiserOf(networks)?.config['sample_size']
   const edge = typeof size === 'number' ? size : 64
   return { width: edge, height: edge }
@@ -99,7 +101,7 @@ export function denoiserOf(networks: ReadonlyMap<string, Network>): Network | un
  * Bytes that stay on a GPU beside the network that runs: prompt embeddings until the denoiser is done with them, then latents. Counted as
  * the denoiser takes them, for both halves of guidance.
  */
-export function heldBytes(networks: readonly Pick<Network, 'name' | 'className' | 'config'>[], size: LatentSize): number {
+export function heldBytes(networks: readonly Pick<Network, 'name' | 'className' | 'config'>[], size: GenerationSize): number {
   const denoiser = networks.find(({ name }) => name === 'unet' || name === 'transformer')
   if (denoiser === undefined) return 0
   return Object.values(runShapes(denoiser, size)).reduce((sum, dims) => sum + storageBytes(valueBytes('float32', dims)), 0)

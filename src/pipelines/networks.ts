@@ -105,15 +105,18 @@ export function writeGraph(
   }
 }
 
+/** Tokens that T5 is given where a call does not say how many: diffusers' `max_sequence_length` of Stable Diffusion 3. */
+export const usualT5Tokens = 256
+
 /** Small shapes that a class's graph can be written for, to see its config refused and its weights matched before anything runs. */
-export function probeShapes(className: NetworkClass, config: Config): Shapes {
+export function probeShapes(className: NetworkClass, config: Config, t5Tokens = usualT5Tokens): Shapes {
   const value = (key: string, fallback: number): number => (typeof config[key] === 'number' ? config[key] : fallback)
   switch (className) {
     case 'CLIPTextModel':
     case 'CLIPTextModelWithProjection':
       return { inputs_embeds: [1, value('max_position_embeddings', 77), value('hidden_size', 512)] }
     case 'T5EncoderModel':
-      return { inputs_embeds: [1, 77, value('d_model', 512)] }
+      return { inputs_embeds: [1, t5Tokens, value('d_model', 512)] }
     case 'UNet2DConditionModel': {
       const blocks = Array.isArray(config['block_out_channels']) ? config['block_out_channels'].length : 4
       const edge = 2 ** blocks
@@ -126,7 +129,7 @@ export function probeShapes(className: NetworkClass, config: Config): Shapes {
       const edge = 2 * value('patch_size', 2)
       return {
         hidden_states: [2, value('in_channels', 16), edge, edge],
-        encoder_hidden_states: [2, 333, value('joint_attention_dim', 4096)],
+        encoder_hidden_states: [2, 77 + t5Tokens, value('joint_attention_dim', 4096)],
       }
     }
     case 'AutoencoderKL':

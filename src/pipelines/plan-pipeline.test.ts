@@ -75,6 +75,8 @@ test.each([
   [{ width: 100 }, 'size'],
   [{ height: -8 }, 'size'],
   [{ width: 1e9 }, 'size'],
+  [{ numImagesPerPrompt: 65 }, 'num-images-per-prompt'],
+  [{ maxSequenceLength: 0 }, 'max-sequence-length'],
   [{ dtype: 'q3' as 'q4' }, 'dtype'],
   [{ maxMemory: { wasm: '1kB' } }, 'does-not-fit'],
   [{ components: { unet: null } }, 'components'],

@@ -8,7 +8,7 @@ import { peeking } from '../hub/peeking.js'
 import type { ByteSource, PeekedSource, Repository } from '../hub/types.js'
 import { fittingResidence, guessBudget, leastBudget, planMemory, type MemoryPlan } from '../runtime/memory-plan.js'
 import type { DeviceName } from '../runtime/types.js'
-import { checkSize } from './check-inputs.js'
+import { checkAmounts, checkSize } from './check-inputs.js'
 import { quantizeOptions } from './dtypes.js'
 import { findPipeline, type OpenPipelineOptions } from './find-pipeline.js'
 import { heldOn, latentSize, needsOn, type PlannedDevice } from './memory-needs.js'
@@ -24,12 +24,16 @@ import { vaeScaleFactor } from './vae-decoder.js'
 /** WebAssembly's whole heap: what the CPU has where nobody set it a budget. */
 const wasmHeapBytes = 2 ** 32
 
-/** The image that is planned for. */
+/** The generation that is planned for. */
 export interface PlannedSize {
   /** Pixels; the model's own width where absent. */
   readonly width?: number | undefined
   /** Pixels; the model's own height where absent. */
   readonly height?: number | undefined
+  /** 1 to 64 images at once. Default 1. */
+  readonly numImagesPerPrompt?: number | undefined
+  /** Stable Diffusion 3: how many of T5's tokens are used, 1 to 512. Default 256. */
+  readonly maxSequenceLength?: number | undefined
 }
 
 /** Where components would be, and what that takes. */
@@ -53,8 +57,9 @@ export interface PipelinePlan extends PlacedPlan, Pick<PipelineInfo, 'className'
 }
 
 /**
- * Plans what `fromPretrained` with these options and one image would take. Devices are opened and closed again; small files are cached.
- * @throws InputError `size`; DeviceError `does-not-fit` with bytes needed and offered; and what `fromPretrained` throws before weights
+ * Plans what `fromPretrained` with these options and one generation would take. Devices are opened and closed again; small files are cached.
+ * @throws InputError `size`, `num-images-per-prompt`, `max-sequence-length`; DeviceError `does-not-fit` with bytes needed and offered; and what
+ * `fromPretrained` throws before weights
  */
 export async function planPipeline(
   repo: string | Repository,
@@ -87,7 +92,7 @@ export async function planPipeline(
   })
 }
 
-/** Plans networks for one image with guidance, on devices that may be described only. @throws InputError `size`; DeviceError `does-not-fit` */
+/** Plans networks for one generation with guidance, on devices that may be described only. @throws InputError `size`; DeviceError `does-not-fit` */
 export function planNetworks(
   { devices, places, budgets }: Omit<OpenDevices, 'devices' | 'total'> & { readonly devices: ReadonlyMap<string, PlannedDevice> },
   networks: ReadonlyMap<string, Network>,
@@ -123,5 +128,7 @@ function plannedSize(networks: ReadonlyMap<string, Network>, asked: PlannedSize)
   const own = latentSize(networks)
   const { width = own.width * factor, height = own.height * factor } = asked
   checkSize({ width, height }, factor)
-  return { width, height, latent: { width: width / factor, height: height / factor } }
+  checkAmounts(asked)
+  const { numImagesPerPrompt: images, maxSequenceLength: t5Tokens } = asked
+  return { width, height, latent: { width: width / factor, height: height / factor, images, t5Tokens } }
 }

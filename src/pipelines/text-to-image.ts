@@ -123,7 +123,7 @@ export async function textToImage(parts: TextToImage): Promise<GenerateResult> {
     let latents: DeviceValues<'latents'> | undefined
     try {
       const [count = 1, , height = 0, width = 0] = parts.latentDims
-      hosts.fit({ width, height, images: count }, run)
+      hosts.fit({ width, height, images: count, t5Tokens: options.maxSequenceLength }, run)
       run.status('encoding')
       const host = hosts.of(parts.prompt.denoiser.name)
       predictor = parts.predictor(await promptCondition({ ...parts.prompt, host, count, recorder, run }), host)

@@ -32,7 +32,7 @@ export interface FromPretrainedOptions extends LoadPipelineOptions, ComponentOpt
   readonly engine?: Engine | undefined
 }
 
-/** Options of {@link DiffusionPipeline.plan}: those of `fromPretrained`, and the size of the image. */
+/** Options of {@link DiffusionPipeline.plan}: those of `fromPretrained`, and what of the generation takes memory. */
 export interface PlanOptions extends LoadPipelineOptions, ComponentOptions, PlannedSize {
   /** Ends the planning; the promise rejects with its reason. */
   readonly signal?: AbortSignal | undefined

@@ -63,7 +63,7 @@ const generate: Names<GenerateOptions> = {
 /** What `fromPretrained` takes. */
 export const fromPretrainedOptionNames = [...Object.keys(load), ...componentNames, 'signal', 'onProgress', 'engine']
 
-const size: Names<PlannedSize> = { width: true, height: true }
+const size: Names<PlannedSize> = { width: true, height: true, numImagesPerPrompt: true, maxSequenceLength: true }
 
 /** What `plan` takes. */
 export const planOptionNames = [...Object.keys(load), ...Object.keys(size), ...componentNames, 'signal', 'engine']

@@ -7,7 +7,7 @@ import { checkInputs, resultSize } from '../check-inputs.js'
 import { checkClipSkip, type ClipTextEncoder } from '../clip-text-encoder.js'
 import type { DeviceHosts } from '../device-hosts.js'
 import { previewCoefficients } from '../latent-preview.js'
-import type { GraphVariant, Network } from '../networks.js'
+import { usualT5Tokens, type GraphVariant, type Network } from '../networks.js'
 import type { OpenPipelineOptions } from '../find-pipeline.js'
 import { describePipeline, openPipeline, type OpenedPipeline } from '../open-pipeline.js'
 import { clipEncoderOf, latentChannels, networkOf, t5EncoderOf } from '../parts.js'
@@ -46,7 +46,6 @@ type PromptOptions = Pick<
 
 const defaultSteps = 28
 const defaultGuidance = 7
-const defaultSequenceLength = 256
 
 /** Loaded Stable Diffusion 3. */
 export class StableDiffusion3Pipeline {
@@ -140,7 +139,7 @@ export class StableDiffusion3Pipeline {
 
   /** diffusers' `encode_prompt`. `clipSkip` counts for the prompt, not for the negative one. */
   async #encodePrompt(prompt: string, options: PromptOptions, guided: boolean, call: EncodeCall): Promise<EncodedPrompts> {
-    const { clipSkip, maxSequenceLength: length = defaultSequenceLength, prompt2, prompt3 } = options
+    const { clipSkip, maxSequenceLength: length = usualT5Tokens, prompt2, prompt3 } = options
     const { negativePrompt = '', negativePrompt2, negativePrompt3 } = options
     const variant = clipSkip === undefined ? {} : { hiddenState: { index: -(clipSkip + 2), finalLayerNorm: false } }
     const negative = [negativePrompt, negativePrompt2 || negativePrompt, negativePrompt3 || negativePrompt] as const
