@@ -73,6 +73,36 @@ test('size, steps, guidance, negative prompt, scheduler and the number of pictur
   await expect(page.getByRole('list', { name: 'Pictures' }).getByRole('img')).toHaveCount(3)
 })
 
+test('the weights are kept in the type that is chosen, in the words of fromPretrained', async ({ page, server }) => {
+  await openPage(page, server)
+  await page.getByText('Settings', { exact: true }).click()
+  await generate(page, 'a red apple')
+  const published = await made(page)
+  const weights = page.getByLabel('Weights', { exact: true })
+  expect(await weights.locator('option').evaluateAll((all) => all.map((option) => option.getAttribute('value')))).toEqual([
+    '',
+    'float32',
+    'float16',
+    'q8',
+    'q4',
+  ])
+  const quantization = () =>
+    page.evaluate(() => document.querySelector('aquatint-prompt')?.pipeline?.info.components['unet']?.quantization)
+  const seen = new Set([published.pixels])
+  for (const word of ['q8', 'q4']) {
+    await weights.selectOption(word)
+    await generate(page, 'a red apple')
+    expect(await quantization()).toBe(word)
+    seen.add((await made(page)).pixels)
+  }
+  expect(seen.size).toBe(3)
+  expect(await page.evaluate(() => document.querySelector('aquatint-prompt')?.settings.dtype)).toBe('q4')
+  await weights.selectOption('As published')
+  await generate(page, 'a red apple')
+  expect(await quantization()).toBeUndefined()
+  expect(await made(page)).toEqual(published)
+})
+
 test('the seed is drawn anew for each run, and kept once “Keep” is pressed', async ({ page, server }) => {
   await openPage(page, server, { seed: '' })
   await page.getByText('Settings', { exact: true }).click()

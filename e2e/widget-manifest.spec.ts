@@ -100,6 +100,7 @@ test('what is put into a slot is shown, each attribute sets what it says', async
   })
   expect(read.settings).toEqual({
     model: 'a/b',
+    dtype: 'q8',
     prompt: 'p',
     negativePrompt: 'n',
     width: 64,

@@ -72,10 +72,12 @@ function virtualShard(tensors: Shapes): VirtualFile {
   }
 }
 
-/** Two million normal numbers of deviation 0.02, again and again; their count is prime, so that no two rows are equal. */
-const pool = randomHalves(2_000_003)
+/** Two million normal numbers of deviation 0.02, to be read again and again; their count is prime, so that no two rows are equal. */
+export const normalHalves = randomHalves(2_000_003)
 
-function randomHalves(count: number): Buffer {
+const pool = Buffer.from(normalHalves.buffer, 0, normalHalves.byteLength)
+
+function randomHalves(count: number): Uint16Array<ArrayBuffer> {
   const values = new Float32Array(count + 1)
   let state = 1
   const uniform = () => {
@@ -88,5 +90,5 @@ function randomHalves(count: number): Buffer {
     values[i] = radius * Math.cos(angle)
     values[i + 1] = radius * Math.sin(angle)
   }
-  return Buffer.from(float32ToFloat16(values).buffer).subarray(0, 2 * count)
+  return float32ToFloat16(values).subarray(0, count)
 }

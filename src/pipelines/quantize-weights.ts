@@ -48,10 +48,23 @@ export async function quantizeWeights(request: QuantizeRequest, hub: Hub | undef
   const { component, word, contents, read, readArriving, drop } = request
   const quantize = quantizeOptions(word)
   const recipe = recipeOf(word)
-  const convert = (original: WeightTable) => convertTable(original, { dtype: 'F16', quantize })
+  const onOverflow = (name: string) =>
+    run.warn(
+      'weight-overflow',
+      `${component}: ${name} has values that float16 cannot hold (over 65504); they are infinite now.`,
+      {
+        once: true,
+      },
+    )
+  const convert = (original: WeightTable) => convertTable(original, { dtype: 'F16', quantize, onOverflow })
   if (hub !== undefined && contents.length > 0) {
     const known = asRemembered(await hub.store.record(await recordKey(recipe, contents)))
-    if (known !== undefined) return reopen(hub, known, contents)
+    if (known !== undefined) {
+      const opened = await reopen(hub, known, contents)
+      // It may be there still: of a load that wanted to keep it, that died before this, or that had to make some of it again.
+      await drop?.()
+      return opened
+    }
     const made = readArriving === undefined ? undefined : await makeWhileArriving(hub, readArriving)
     if (made !== undefined) return made
   }

@@ -3,10 +3,10 @@ import { readAddress, shareLink } from './address.js'
 
 test('the address sets fields and options of loading', () => {
   const url = new URL(
-    'https://a.example/?model=x/y&prompt=hi&seed=3&steps=2&endpoint=http://h.example&device=wasm&max-memory=6GB&revision=main&variant=',
+    'https://a.example/?model=x/y&prompt=hi&seed=3&steps=2&endpoint=http://h.example&device=wasm&dtype=q4&max-memory=6GB&revision=main&variant=',
   )
   expect(readAddress(url)).toEqual({
-    settings: { model: 'x/y', prompt: 'hi', seed: 3, numInferenceSteps: 2 },
+    settings: { model: 'x/y', dtype: 'q4', prompt: 'hi', seed: 3, numInferenceSteps: 2 },
     loadOptions: { endpoint: 'http://h.example', device: 'wasm', maxMemory: '6GB', revision: 'main' },
   })
   expect(readAddress(new URL('https://a.example/'))).toEqual({ settings: {}, loadOptions: {} })

@@ -13,7 +13,7 @@ export interface Address {
 export function readAddress(url: URL): Address {
   const { revision, ...settings } = fromQuery(url.searchParams)
   const options: Record<string, string> = {}
-  for (const name of ['endpoint', 'variant', 'device', 'dtype', 'offload'] as const) {
+  for (const name of ['endpoint', 'variant', 'device', 'offload'] as const) {
     const value = url.searchParams.get(name)
     if (value !== null && value !== '') options[name] = value
   }

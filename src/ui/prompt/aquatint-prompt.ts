@@ -36,6 +36,7 @@ export class AquatintPrompt extends HTMLElement {
   readonly #form = new FormView(
     () => this.#saveState(),
     () => this.#modelChanged(true),
+    () => void this.#outlook.look(this.loadOptions),
   )
   readonly #outlook = new ModelOutlook(this.#form.model)
   readonly #activity = new ActivityView()
@@ -123,7 +124,8 @@ export class AquatintPrompt extends HTMLElement {
 
   /** Options of loading beyond the attributes, such as `token` and `components`. */
   get loadOptions(): LoadPipelineOptions {
-    return { ...this.#form.model.loadOptions, ...loadOptionsFromAttributes(this), ...this.#loadOptions }
+    const { model, weights } = this.#form
+    return { ...model.loadOptions, ...loadOptionsFromAttributes(this), ...this.#loadOptions, ...weights }
   }
   set loadOptions(options: LoadPipelineOptions) {
     this.#loadOptions = options
@@ -212,21 +214,19 @@ export class AquatintPrompt extends HTMLElement {
   generate(): Promise<ImageDetail> {
     return this.#report(async () => {
       this.#notice.clear()
-      const { settings } = this
-      const model = this.#requireModel()
-      const { startImage } = this
+      const { settings, startImage } = this
       this.#message = restingWords
       this.#wanted++
       this.#drawButtons()
       try {
-        const output = await this.#runner.generate(model, this.loadOptions, settings.prompt, async (info) => ({
+        const output = await this.#runner.generate(this.#requireModel(), this.loadOptions, settings.prompt, async (info) => ({
           previewEvery: 1,
           ...toGenerateOptions(settings),
           ...(await startOptions(startImage, settings, info)),
         }))
-        const info = this.#runner.pipeline?.info
-        if (info === undefined) throw new DOMException('The model was let go.', 'AbortError')
-        return this.#show(await createImageDetail(output, settings, startImage, info))
+        const { pipeline } = this.#runner
+        if (pipeline === undefined) throw new DOMException('The model was let go.', 'AbortError')
+        return this.#show(await createImageDetail(output, settings, startImage, pipeline.info))
       } finally {
         this.#wanted--
         this.#drawButtons()

@@ -1,16 +1,17 @@
 /** The attributes of `<aquatint-prompt>`: which setting each one fills, which option of loading each one gives. */
 
-import type { DeviceKind, LoadPipelineOptions, OffloadMode, WeightsDType } from '../../index.js'
-import { numberNames, numberRules, parseNumber, schedulerNames, type PromptSettings } from './settings.js'
+import type { DeviceKind, LoadPipelineOptions, OffloadMode } from '../../index.js'
+import { asDType, numberNames, numberRules, parseNumber, schedulerNames, type PromptSettings } from './settings.js'
 
 const textAttributes = { prompt: 'prompt', 'negative-prompt': 'negativePrompt', model: 'model' } as const
-const loadAttributes = ['revision', 'variant', 'endpoint', 'dtype', 'device', 'offload', 'max-memory'] as const
+const loadAttributes = ['revision', 'variant', 'endpoint', 'device', 'offload', 'max-memory'] as const
 
 /** The attributes that fill fields. */
 export const settingAttributes: readonly string[] = [
   ...Object.keys(textAttributes),
   ...numberNames.map((name) => numberRules[name].query),
   'scheduler',
+  'dtype',
 ]
 
 /** Every attribute that is watched. */
@@ -19,6 +20,7 @@ export const observedAttributes: readonly string[] = [...settingAttributes, ...l
 /** The setting that an attribute stands for. A value that is not allowed sets nothing, as HTML's own attributes do. */
 export function settingFromAttribute(name: string, value: string | null): Partial<PromptSettings> {
   if (Object.hasOwn(textAttributes, name)) return { [textAttributes[name as keyof typeof textAttributes]]: value ?? '' }
+  if (name === 'dtype') return { dtype: asDType(value) }
   if (name === 'scheduler') {
     return { scheduler: value !== null && Object.hasOwn(schedulerNames, value) ? value : undefined }
   }
@@ -58,7 +60,6 @@ export function loadOptionsFromAttributes(element: Element): LoadPipelineOptions
     revision: text('revision'),
     variant: text('variant'),
     endpoint: text('endpoint'),
-    dtype: oneOf<WeightsDType>(text('dtype'), ['float32', 'float16', 'q8', 'q4']),
     device: oneOf<DeviceKind | 'auto'>(text('device'), ['auto', 'webgpu', 'wasm']),
     offload: oneOf<OffloadMode>(text('offload'), ['auto', 'resident', 'model', 'block']),
     maxMemory: text('max-memory'),

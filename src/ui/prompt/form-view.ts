@@ -4,7 +4,16 @@ import type { PipelineInfo } from '../../index.js'
 import { h, setText } from '../parts/dom.js'
 import { ModelField } from './model-field.js'
 import { StartPicture } from './start-picture.js'
-import { numberNames, numberRules, parseNumber, schedulerNames, type NumberName, type PromptSettings } from './settings.js'
+import {
+  asDType,
+  dtypeNames,
+  numberNames,
+  numberRules,
+  parseNumber,
+  schedulerNames,
+  type NumberName,
+  type PromptSettings,
+} from './settings.js'
 
 /** The numbers with a field of text; the strength has its slider. */
 type FieldName = Exclude<NumberName, 'strength'>
@@ -31,14 +40,15 @@ export class FormView {
   readonly startPicture: StartPicture
   readonly #numbers: Readonly<Record<FieldName, NumberField>>
   readonly #scheduler = h('select', { id: 'scheduler' }, h('option', { value: '' }, 'As the model says'))
+  readonly #dtype = h('select', { id: 'dtype' }, h('option', { value: '' }, 'As published'))
   readonly #lock = h('button', { type: 'button', class: 'quiet', 'aria-pressed': 'false' }, 'Keep')
   readonly #summary = h('span', { class: 'summary-text' })
   readonly #settings: HTMLDetailsElement
   #info: PipelineInfo | undefined
   #lastSeed: number | undefined
 
-  /** `onEdit`: the reader changed something; `onModel`: the model. */
-  constructor(onEdit: () => void, onModel: () => void) {
+  /** `onEdit`: the reader changed something; `onModel`: the model; `onDType`: what its weights are kept in. */
+  constructor(onEdit: () => void, onModel: () => void, onDType: () => void) {
     this.model = new ModelField(onModel)
     this.startPicture = new StartPicture(onEdit)
     this.#numbers = {
@@ -52,6 +62,8 @@ export class FormView {
     this.#numbers.seed.input.placeholder = 'random'
     this.#numbers.numImagesPerPrompt.input.placeholder = '1'
     for (const [name, label] of Object.entries(schedulerNames)) this.#scheduler.append(h('option', { value: name }, label))
+    for (const [name, label] of Object.entries(dtypeNames)) this.#dtype.append(h('option', { value: name }, label))
+    this.#dtype.addEventListener('change', onDType)
     this.#lock.addEventListener('click', () => this.#toggleSeed())
     this.#settings = h(
       'details',
@@ -64,6 +76,7 @@ export class FormView {
         this.#row('seed', this.#lock),
         h('div', { class: 'field' }, h('label', { for: 'scheduler' }, 'Scheduler'), this.#scheduler),
         this.#row('numImagesPerPrompt'),
+        h('div', { class: 'field' }, h('label', { for: 'dtype' }, 'Weights'), this.#dtype),
         h('slot', { name: 'settings' }),
       ),
     )
@@ -113,12 +126,19 @@ export class FormView {
     const { strength } = this.startPicture
     return {
       model: this.model.value,
+      ...this.weights,
       prompt: this.prompt.value,
       ...(negative === '' ? {} : { negativePrompt: negative }),
       ...numbers,
       ...(this.#scheduler.value === '' ? {} : { scheduler: this.#scheduler.value }),
       ...(strength === undefined ? {} : { strength }),
     }
+  }
+
+  /** What the model's weights are to be kept in, where the reader or the page says. */
+  get weights(): Pick<PromptSettings, 'dtype'> {
+    const dtype = asDType(this.#dtype.value)
+    return dtype === undefined ? {} : { dtype }
   }
 
   /** Writes what `settings` holds; `undefined` empties a field, what is absent stays. */
@@ -130,6 +150,7 @@ export class FormView {
       if (name in settings) this.#numbers[name].input.value = settings[name]?.toString() ?? ''
     }
     if ('strength' in settings) this.startPicture.strength = settings.strength
+    if ('dtype' in settings) this.#dtype.value = settings.dtype ?? ''
     if ('scheduler' in settings) this.#scheduler.value = settings.scheduler ?? ''
     if ('seed' in settings) this.#lock.setAttribute('aria-pressed', String(settings.seed !== undefined))
     this.#drawSummary()

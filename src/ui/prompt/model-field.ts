@@ -27,7 +27,7 @@ export class ModelField {
   readonly #note = h('p', { class: 'note', id: 'model-note', 'aria-live': 'polite' })
   readonly #folder = h('button', { type: 'button' }, 'Folder…')
   #options: readonly ModelOption[] = []
-  /** What was found out about a model that is not listed. */
+  /** What was found out about a model that is not listed, or not taken as it is. */
   #outlook = ''
   #picked: { readonly name: string; readonly reference: RepositoryReference } | undefined
 
@@ -110,7 +110,7 @@ export class ModelField {
     return this.#options.some(({ model }) => model === this.value)
   }
 
-  /** A sentence about a model that is not listed; empty where nothing is known. */
+  /** A sentence about a model that is not listed, or not taken as it is; empty where nothing is known. */
   set outlook(text: string) {
     this.#outlook = text
     this.#drawNote()
@@ -144,8 +144,8 @@ export class ModelField {
 
   #drawNote(): void {
     const note = this.#options.find(({ model }) => model === this.value)?.note
-    const unlisted = this.#outlook || (this.#select.hidden ? '' : 'Any diffusers repository of a supported family.')
-    setText(this.#note, note ?? unlisted)
+    const unlisted = this.#select.hidden ? '' : 'Any diffusers repository of a supported family.'
+    setText(this.#note, this.#outlook || (note ?? unlisted))
     this.#note.hidden = this.#note.textContent === ''
   }
 

@@ -14,11 +14,11 @@ export class ModelOutlook {
     this.#field = field
   }
 
-  /** Looks at the model as it stands, unless it is one of those offered, whose cost is known. */
+  /** Looks at the model as it stands, unless it is one of those offered and taken as it is, whose cost is known. */
   async look(options: LoadPipelineOptions): Promise<void> {
     this.forget()
     const { value, isListed, reference } = this.#field
-    if (value === '' || isListed) return
+    if (value === '' || (isListed && options.dtype === undefined)) return
     const asking = new AbortController()
     this.#asking = asking
     this.#field.outlook = 'Looking at its files…'

@@ -4,6 +4,7 @@ import { fromPngText, fromQuery, parseNumber, toGenerateOptions, toPngText, toQu
 const full: PromptSettings = {
   model: 'stabilityai/stable-diffusion-xl-base-1.0',
   revision: '462165984030d82259a11f4367a4eed129e94a7b',
+  dtype: 'q8',
   prompt: 'a cat & a dog, 猫 🐈 50%',
   negativePrompt: 'blurry',
   width: 1024,
@@ -39,6 +40,8 @@ test.each([
   ['guidance=NaN', {}],
   ['guidance=1e-3', { guidanceScale: 0.001 }],
   ['scheduler=__proto__', {}],
+  ['dtype=q3', {}],
+  ['dtype=constructor', {}],
   [`prompt=${'x'.repeat(20_001)}`, {}],
   ['height=64&prompt=hi', { height: 64, prompt: 'hi' }],
 ])('the link %.40s sets %j', (query, settings) => expect(fromQuery(new URLSearchParams(query))).toEqual(settings))

@@ -3,12 +3,14 @@
  * and `aquatint`, exact), as a link's query, as options of `generate`. Pure; strangers' text is checked on the way in.
  */
 
-import type { GenerateCallOptions } from '../../index.js'
+import type { GenerateCallOptions, WeightsDType } from '../../index.js'
 
 /** All of a prompt box. An absent number means the model's own default. */
 export interface PromptSettings {
   /** A repository id, an absolute URL, or a path that starts with `./`. */
   readonly model: string
+  /** What its weights are kept in, in the words of `fromPretrained`. Absent: as they are published, where the device can. */
+  readonly dtype?: WeightsDType | undefined
   /** The commit that a picture was made with. It tells; what is loaded is `loadOptions.revision`. */
   readonly revision?: string | undefined
   /** What should be in the picture. */
@@ -63,6 +65,7 @@ export const numberNames = Object.keys(numberRules) as NumberName[]
 
 /** Every field of a prompt box emptied, but for the model. */
 export const emptySettings: Partial<PromptSettings> = {
+  dtype: undefined,
   prompt: '',
   negativePrompt: undefined,
   scheduler: undefined,
@@ -80,6 +83,19 @@ export const schedulerNames: Readonly<Record<string, string>> = {
   PNDMScheduler: 'PNDM',
   LCMScheduler: 'LCM',
   FlowMatchEulerDiscreteScheduler: 'Flow-matching Euler',
+}
+
+/** The types that weights can be kept in, and what the page calls them. */
+export const dtypeNames: Readonly<Record<WeightsDType, string>> = {
+  float32: 'float32',
+  float16: 'float16',
+  q8: 'q8: 8 bits, made here',
+  q4: 'q4: 4 bits, made here',
+}
+
+/** A word for the type of weights, or undefined. */
+export function asDType(word: unknown): WeightsDType | undefined {
+  return typeof word === 'string' && Object.hasOwn(dtypeNames, word) ? (word as WeightsDType) : undefined
 }
 
 /** Longest text taken from a link or a file, in characters. */
@@ -102,7 +118,7 @@ export function parseNumber(name: NumberName, text: string): { value: number | u
 
 /** As options of `generate`. */
 export function toGenerateOptions(settings: PromptSettings): GenerateCallOptions {
-  const { model: _model, revision: _revision, prompt: _prompt, scheduler, ...options } = settings
+  const { model: _model, revision: _revision, dtype: _dtype, prompt: _prompt, scheduler, ...options } = settings
   return { ...options, ...(scheduler === undefined ? {} : { scheduler: { className: scheduler } }) }
 }
 
@@ -114,6 +130,7 @@ export function toQuery(settings: PromptSettings): URLSearchParams {
   }
   set('model', settings.model)
   set('revision', settings.revision)
+  set('dtype', settings.dtype)
   set('prompt', settings.prompt)
   set('negative', settings.negativePrompt)
   for (const name of numberNames) set(numberRules[name].query, settings[name])
@@ -126,6 +143,7 @@ export function fromQuery(query: URLSearchParams): Partial<PromptSettings> {
   const found: Record<string, unknown> = {
     model: query.get('model'),
     revision: query.get('revision'),
+    dtype: query.get('dtype'),
     prompt: query.get('prompt'),
     negativePrompt: query.get('negative'),
     scheduler: query.get('scheduler'),
@@ -168,6 +186,8 @@ export function fromPngText(text: Readonly<Record<string, string>>): Partial<Pro
 /** What of an object from outside has the right type and range. */
 export function settingsFromUnknown(found: Readonly<Record<string, unknown>>): Partial<PromptSettings> {
   const settings: Record<string, string | number> = {}
+  const dtype = asDType(found['dtype'])
+  if (dtype !== undefined) settings['dtype'] = dtype
   for (const name of ['model', 'revision', 'prompt', 'negativePrompt', 'scheduler']) {
     const value = found[name]
     if (typeof value === 'string' && value !== '' && value.length <= maxText) settings[name] = value
