@@ -55,7 +55,10 @@ async function compare(fixture: string, repository: string, dtype: LoadPipelineO
     const options = caseOptions(item, pipeline.info.scheduler.className)
     const { captured = {} } = await pipeline.generate(item.prompt, { ...options, capture: ['noise_pred', 'image'] })
     const pair = (name: string) => [captured[name], reference[name]].map((tensor) => tensor ?? absent(fixture, name)) as Pair
-    return { image: psnr(...pair('image')), noise: rootMeanSquareError(...pair('noise_pred_0')) }
+    return {
+      image: psnr(...pair('image')),
+      noise: relativeError(...(pair('noise_pred_0').map(({ data }) => data) as [Float32Array, Float32Array])),
+    }
   } finally {
     await pipeline.dispose()
   }
@@ -65,10 +68,6 @@ type Pair = [actual: PlainTensor, expected: PlainTensor]
 
 function absent(fixture: string, tensor: string): never {
   throw new Error(`${fixture} has no ${tensor}`)
-}
-
-function rootMeanSquareError(actual: PlainTensor, expected: PlainTensor): number {
-  return relativeError(actual.data, expected.data)
 }
 
 /** √(Σ (actual − expected)² / Σ expected²). */
@@ -86,6 +85,8 @@ const models = ['t5-xxl-encoder', 'sd3-medium-transformer', 'sd35-medium-transfo
 /** The most numbers of a tensor, whole rows: more of the same kind tell no more. */
 const mostNumbers = 1 << 20
 
+const percent = (error: number) => (100 * error).toFixed(2)
+
 function weightTable(): void {
   const pool = float16ToFloat32(normalHalves)
   console.log('\n| full-size model | tensors | weights, billions | q8: error, % (least to most) | q4 |')
@@ -97,7 +98,6 @@ function weightTable(): void {
     const total = tensors.reduce((sum, [, shape]) => sum + elementCount(shape), 0)
     const cells = ([8, 4] as const).map((bits) => {
       const errors = tensors.map(([name, shape], index) => tensorError(pool, 7919 * index, shape, { bits }, name))
-      const percent = (error: number) => (100 * error).toFixed(2)
       return `${percent(Math.min(...errors))} to ${percent(Math.max(...errors))}`
     })
     console.log(`| ${model} | ${tensors.length} | ${(total / 1e9).toFixed(2)} | ${cells.join(' | ')} |`)
