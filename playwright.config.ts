@@ -1,19 +1,26 @@
-/** End-to-end specs on the built site (`npm run build` first; `npm test` does). No retries: a flaky test is a defect. */
+/**
+ * End-to-end specs on the built site (`npm run build` first; `npm test` does). No retries: a flaky test is a defect. Specs that hold a time,
+ * a process's memory or the order of requests to something are `alone`: `npm test` runs them one at a time, the others two at a time.
+ */
 import { defineConfig } from '@playwright/test'
 import { chromiumLaunchOptions } from './scripts/chromium.mjs'
 
-const reports = process.env['AQUATINT_REPORTS'] ?? 'test-results/reports'
+const alone = ['**/hub-*.spec.ts', '**/device-loss.spec.ts', '**/page-activity.spec.ts']
 
 export default defineConfig({
   testDir: 'e2e',
-  testMatch: '**/*.spec.ts',
-  outputDir: 'test-results/e2e',
   forbidOnly: true,
   retries: 0,
-  workers: 1,
   timeout: 180_000,
-  reporter: [['list'], ['json', { outputFile: `${reports}/e2e.json` }]],
+  // Where `npm test` counts.
+  reporter: process.env['PLAYWRIGHT_JSON_OUTPUT_FILE'] === undefined ? [['list']] : [['list'], ['json']],
   use: { baseURL: 'http://127.0.0.1:4173', launchOptions: chromiumLaunchOptions(), trace: 'retain-on-failure' },
+  projects: [
+    { name: 'pack', testMatch: '**/pack.setup.ts', outputDir: 'test-results/e2e-pack' },
+    { name: 'site', testMatch: '**/*.spec.ts', testIgnore: alone, dependencies: ['pack'], outputDir: 'test-results/e2e-site' },
+    { name: 'alone', testMatch: alone, workers: 1, outputDir: 'test-results/e2e-alone' },
+  ],
+  workers: 2,
   webServer: {
     command: 'node node_modules/vite/bin/vite.js preview --port 4173 --strictPort --host 127.0.0.1',
     url: 'http://127.0.0.1:4173',

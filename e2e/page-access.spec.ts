@@ -199,8 +199,15 @@ for (const [name, width, height] of [
         for (const { value, sources } of list.getEntries() as Shift[])
           shifts.push({ value, what: sources.map(({ node }) => `${node?.nodeName ?? ''} ${node?.className ?? ''}`).join() })
       }).observe({ type: 'layout-shift', buffered: true })
+      // What there is to say about the machine comes late, as on a slow one.
+      const request = GPU.prototype.requestAdapter
+      GPU.prototype.requestAdapter = async function (...options) {
+        await new Promise((resolve) => setTimeout(resolve, 500))
+        return request.apply(this, options)
+      }
     })
     await openPage(page, server)
+    await expect(page.locator('#notes > *').first()).toBeVisible()
     await page.waitForFunction(() => document.querySelector('aquatint-prompt')?.state === 'ready')
     await generate(page, 'a red apple')
     await expect(page.getByRole('button', { name: 'Open: a red apple' })).toBeVisible()

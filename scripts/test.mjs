@@ -1,8 +1,8 @@
 /**
- * `npm test`: installs what is missing, then runs every check of the project one after the other and says in the end how many tests
+ * `npm test`: installs what is missing, then runs every check of the project, some side by side, and says in the end how many tests
  * passed. `npm test -- <name> …` runs only the named checks. A check that fails does not stop the others.
  */
-import { spawnSync } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { chdir } from 'node:process'
 import { fileURLToPath } from 'node:url'
@@ -25,6 +25,17 @@ const vitest = (project) => ({
   report: `${reports}/${project}.json`,
 })
 
+/** @param {string} project */
+const playwright = (project) => ({
+  command: ['node_modules/@playwright/test/cli.js', 'test', '--project', project],
+  report: `${reports}/e2e-${project}.json`,
+})
+/** @param {string[]} args */
+const parity = (...args) => ({
+  command: ['scripts/run.mjs', 'e2e/parity/run.ts', '--device', ...args],
+  report: `${reports}/parity-${args[0]}.json`,
+})
+
 /**
  * Each check: the Node command, and where it reports how many tests ran, if it counts any.
  * @type {Record<string, { command: string[], report?: string }>}
@@ -38,18 +49,23 @@ const checks = {
   unused: { command: ['node_modules/knip/bin/knip.js'] },
   api: { command: ['scripts/run.mjs', 'scripts/api-reference.ts', '--check'] },
   'memory-tables': { command: ['scripts/run.mjs', 'bench/memory.ts', '--check'] },
-  unit: vitest('node'),
-  browser: vitest('browser'),
   build: { command: ['node_modules/vite/bin/vite.js', 'build', '--logLevel', 'warn'] },
   size: { command: ['scripts/size.mjs', '--check'] },
-  package: { command: ['scripts/check-package.mjs'] },
-  e2e: { command: ['node_modules/@playwright/test/cli.js', 'test'], report: `${reports}/e2e.json` },
-  'parity-wasm': { command: ['scripts/run.mjs', 'e2e/parity/run.ts', '--device', 'wasm'], report: `${reports}/parity-wasm.json` },
-  'parity-webgpu': {
-    command: ['scripts/run.mjs', 'e2e/parity/run.ts', '--device', 'webgpu', '--quick'],
-    report: `${reports}/parity-webgpu.json`,
-  },
+  unit: vitest('node'),
+  browser: vitest('browser'),
+  'parity-wasm': parity('wasm'),
+  'parity-webgpu': parity('webgpu', '--quick'),
+  e2e: playwright('site'),
+  'e2e-alone': playwright('alone'),
 }
+
+/** Which checks run side by side: stages one after the other, each of lanes that begin together. None of those beside another holds a time. */
+const stages = [
+  [['lint', 'format', 'types-worker', 'types-dom', 'types-node', 'unused', 'api', 'memory-tables', 'build', 'size']],
+  [['browser'], ['unit', 'parity-wasm', 'parity-webgpu']],
+  [['e2e']],
+  [['e2e-alone']],
+]
 
 const chosen = process.argv.slice(2)
 for (const name of chosen) {
@@ -62,21 +78,61 @@ rmSync(reports, { recursive: true, force: true })
 mkdirSync(reports, { recursive: true })
 
 const totals = { passed: 0, failed: 0, skipped: 0 }
+/** @type {string[]} */
 const failedChecks = []
-for (const [name, { command, report }] of Object.entries(checks)) {
-  if (chosen.length > 0 && !chosen.includes(name)) continue
+for (const stage of stages) {
+  const lanes = stage
+    .map((lane) => lane.filter((name) => chosen.length === 0 || chosen.includes(name)))
+    .filter((lane) => lane.length > 0)
+  // What runs alone is seen as it runs; side by side, each is told whole when it is over.
+  const print = lanes.length < 2
+  await Promise.all(
+    lanes.map(async (lane) => {
+      for (const name of lane) await runCheck(name, print)
+    }),
+  )
+}
+
+/**
+ * @param {string} name
+ * @param {boolean} live
+ */
+async function runCheck(name, live) {
+  const check = checks[name]
+  if (check === undefined) throw new Error(`There is no check ${name}`)
+  const { command, report } = check
   const started = performance.now()
-  console.log(`\n── ${name}`)
-  const run = spawnSync(process.execPath, command, { stdio: 'inherit', env: { ...process.env, AQUATINT_REPORTS: reports } })
+  console.log(live ? `\n── ${name}` : `── ${name} begins`)
+  const { status, output } = await run(command, live, report)
   const seconds = ((performance.now() - started) / 1000).toFixed(1)
   const counts =
-    report === undefined ? { passed: run.status === 0 ? 1 : 0, failed: run.status === 0 ? 0 : 1, skipped: 0 } : readCounts(report)
-  if (run.status !== 0) failedChecks.push(name)
-  if (run.status !== 0 && counts.failed === 0) counts.failed = 1
+    report === undefined ? { passed: status === 0 ? 1 : 0, failed: status === 0 ? 0 : 1, skipped: 0 } : readCounts(report)
+  if (status !== 0) failedChecks.push(name)
+  if (status !== 0 && counts.failed === 0) counts.failed = 1
   totals.passed += counts.passed
   totals.failed += counts.failed
   totals.skipped += counts.skipped
-  console.log(`${run.status === 0 ? 'ok' : 'FAILED'}  ${name}: ${counts.passed} passed, ${counts.failed} failed in ${seconds} s`)
+  if (!live) console.log(`\n── ${name}\n${output}`)
+  console.log(`${status === 0 ? 'ok' : 'FAILED'}  ${name}: ${counts.passed} passed, ${counts.failed} failed in ${seconds} s`)
+}
+
+/**
+ * Runs Node. Resolves to its exit status, and to what it said unless it said so itself.
+ * @param {string[]} command
+ * @param {boolean} live
+ * @param {string | undefined} report
+ * @returns {Promise<{ status: number | null, output: string }>}
+ */
+function run(command, live, report) {
+  const env = {
+    ...process.env,
+    AQUATINT_REPORTS: reports,
+    ...(report === undefined ? {} : { PLAYWRIGHT_JSON_OUTPUT_FILE: report }),
+  }
+  const child = spawn(process.execPath, command, { stdio: live ? 'inherit' : ['ignore', 'pipe', 'pipe'], env })
+  let output = ''
+  for (const stream of [child.stdout, child.stderr]) stream?.setEncoding('utf8').on('data', (text) => (output += text))
+  return new Promise((resolve) => child.on('close', (status) => resolve({ status, output })))
 }
 
 if (failedChecks.length > 0) console.log(`\nFailed: ${failedChecks.join(', ')}`)

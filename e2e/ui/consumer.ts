@@ -4,9 +4,10 @@
  */
 
 import { execFileSync, spawnSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
+import { packedLibrary } from './packed.js'
 import { test as base } from './page-harness.js'
 
 export { expect, model, size } from './page-harness.js'
@@ -25,11 +26,7 @@ export class Consumer {
   constructor(folder: string) {
     this.folder = folder
     this.installed = join(folder, 'node_modules', 'aquatint')
-    // `prepack` builds the library, its types and the command line.
-    const windows = process.platform === 'win32'
-    const pack = ['pack', '--silent', '--pack-destination', folder]
-    execFileSync(windows ? 'npm.cmd' : 'npm', pack, { cwd: repository, stdio: 'pipe', shell: windows })
-    this.tarball = join(folder, readdirSync(folder).find((name) => name.endsWith('.tgz')) ?? '')
+    this.tarball = packedLibrary()
     mkdirSync(this.installed, { recursive: true })
     execFileSync('tar', ['-xzf', this.tarball, '-C', this.installed, '--strip-components=1'])
     const { dependencies } = JSON.parse(readFileSync(join(this.installed, 'package.json'), 'utf8')) as {

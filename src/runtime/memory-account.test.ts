@@ -36,7 +36,7 @@ test('a subscriber hears of changes at most once in the interval, of the last on
   const account = new MemoryAccount()
   const heard: MemorySnapshot[] = []
   const end = account.subscribe((snapshot) => heard.push(snapshot), 50)
-  const made = [1, 2, 3].map((bytes) => account.allocate('x', 'weights', bytes))
+  const made = [1, 2, 3].map((bytes) => account.allocate('x', 'activations', bytes))
   expect(heard).toEqual([])
   vi.advanceTimersByTime(0)
   expect(heard.map((snapshot) => snapshot.live)).toEqual([6])
@@ -48,9 +48,29 @@ test('a subscriber hears of changes at most once in the interval, of the last on
   vi.advanceTimersByTime(500)
   expect(heard).toHaveLength(2)
   end()
-  account.allocate('x', 'weights', 1)
+  account.allocate('x', 'activations', 1)
   vi.advanceTimersByTime(500)
   expect(heard).toHaveLength(2)
+})
+
+test('a subscriber hears soon of weights that come and go, however short they stay', async () => {
+  const account = new MemoryAccount()
+  const heard: number[] = []
+  account.subscribe(({ liveWeights }) => heard.push(liveWeights), 50)
+  const encoder = account.allocate('text_encoder', 'weights', 4)
+  expect(heard).toEqual([])
+  await Promise.resolve()
+  encoder.release()
+  await Promise.resolve()
+  const unet = [account.allocate('unet', 'weights', 6), account.allocate('unet', 'weights', 2)]
+  await Promise.resolve()
+  expect(heard).toEqual([4, 0, 8])
+  // More of the same component waits.
+  unet[0]?.release()
+  vi.advanceTimersByTime(40)
+  expect(heard).toEqual([4, 0, 8])
+  vi.advanceTimersByTime(10)
+  expect(heard).toEqual([4, 0, 8, 2])
 })
 
 test('the account of several devices counts all that each does, with peaks of its own', () => {

@@ -24,7 +24,7 @@ interface Tally {
 export class MemoryAccount implements MemoryMeter {
   readonly #owners = new Map<string, Tally>()
   readonly #allocations = new Set<Allocation>()
-  readonly #listeners = new Set<() => void>()
+  readonly #listeners = new Set<(moved: boolean) => void>()
   readonly #total: MemoryAccount | undefined
   #live = 0
   #peak = 0
@@ -97,18 +97,21 @@ export class MemoryAccount implements MemoryMeter {
     let timer: ReturnType<typeof setTimeout> | undefined
     let due = false
     const tell = () => {
+      if (!due) return
       due = false
+      clearTimeout(timer)
       listener(this.snapshot())
       timer = setTimeout(() => {
         timer = undefined
-        if (due) tell()
+        tell()
       }, intervalMs)
     }
-    const onChange = () => {
+    const onChange = (moved: boolean) => {
       due = true
-      if (timer !== undefined) return
-      // Not at once: a change often comes with others, and the listener must not run inside the code that allocates.
-      timer = setTimeout(tell, 0)
+      // Not at once: a change often comes with others, and the listener must not run inside the code that allocates. A timer would come
+      // too late for weights that stay for one run: on the CPU no timer fires while that lasts.
+      if (moved) queueMicrotask(tell)
+      else timer ??= setTimeout(tell, 0)
     }
     this.#listeners.add(onChange)
     return () => {
@@ -126,6 +129,7 @@ export class MemoryAccount implements MemoryMeter {
     }
     this.#live += change
     this.#peak = Math.max(this.#peak, this.#live)
+    const had = tally.weights > 0
     if (purpose === 'weights') {
       tally.weights += change
       tally.peakWeights = Math.max(tally.peakWeights, tally.weights)
@@ -136,10 +140,11 @@ export class MemoryAccount implements MemoryMeter {
       tally.peakActivations = Math.max(tally.peakActivations, tally.activations)
     }
     if (this.#total !== undefined) this.#total.#count(owner, purpose, change)
-    this.#changed()
+    this.#changed(had !== tally.weights > 0)
   }
 
-  #changed(): void {
-    for (const listener of this.#listeners) listener()
+  /** `moved`: a component's weights came, or the last of them went. */
+  #changed(moved = false): void {
+    for (const listener of this.#listeners) listener(moved)
   }
 }

@@ -79,7 +79,10 @@ export interface MemoryMeter {
   snapshot(): MemorySnapshot
   /** Peaks start again from what is live now. */
   resetPeaks(): void
-  /** Calls back after changes, at most once in `intervalMs` (default 100). Returns what ends it. */
+  /**
+   * Calls back after changes: soon after a component's first weights came or its last ones went, else at most once in `intervalMs`
+   * (default 100). Returns what ends it.
+   */
   subscribe(listener: (snapshot: MemorySnapshot) => void, intervalMs?: number): () => void
 }
 
