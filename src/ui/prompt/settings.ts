@@ -89,8 +89,8 @@ export const schedulerNames: Readonly<Record<string, string>> = {
 export const dtypeNames: Readonly<Record<WeightsDType, string>> = {
   float32: 'float32',
   float16: 'float16',
-  q8: 'q8: 8 bits, made here',
-  q4: 'q4: 4 bits, made here',
+  q8: 'q8 (8 bits)',
+  q4: 'q4 (4 bits)',
 }
 
 /** A word for the type of weights, or undefined. */
