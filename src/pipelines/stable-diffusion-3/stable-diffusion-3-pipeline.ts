@@ -15,6 +15,7 @@ import type { PipelineSpec } from '../pipeline-loading.js'
 import { assembleBatch, sideBySide, type EncodeCall, type EncodedPrompt, type EncodedPrompts } from '../prompt-embeds.js'
 import { Recorder } from '../recorder.js'
 import { Run, type GenerateHooks } from '../run-hooks.js'
+import { sampleSize } from '../sample-size.js'
 import { describeScheduler, prepareScheduler, schedulerSource, type SchedulerSource } from '../schedule.js'
 import type { T5TextEncoder } from '../t5-text-encoder.js'
 import { imageStart, textToImage } from '../text-to-image.js'
@@ -73,10 +74,11 @@ export class StableDiffusion3Pipeline {
     this.#clips = [first, second]
     this.#t5 = t5EncoderOf(parts, hosts)
     this.#scheduler = schedulerSource(parts.scheduler)
-    const edge = configNumber(this.#transformer.config, 'sample_size', 128) * vaeScaleFactor(this.#vae)
+    const factor = vaeScaleFactor(this.#vae)
+    const { width, height } = sampleSize(this.#transformer)
     this.info = describePipeline(
       opened,
-      { width: edge, height: edge, numInferenceSteps: defaultSteps, guidanceScale: defaultGuidance },
+      { width: width * factor, height: height * factor, numInferenceSteps: defaultSteps, guidanceScale: defaultGuidance },
       describeScheduler(this.#scheduler),
     )
   }

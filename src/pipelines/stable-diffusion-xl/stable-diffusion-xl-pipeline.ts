@@ -28,6 +28,7 @@ import {
 } from '../prompt-embeds.js'
 import { Recorder } from '../recorder.js'
 import { Run, type GenerateHooks } from '../run-hooks.js'
+import { sampleSize } from '../sample-size.js'
 import { describeScheduler, prepareScheduler, schedulerSource, type SchedulerSource } from '../schedule.js'
 import type { GenerateOptions, GenerateResult, PipelineInfo } from '../types.js'
 import { imageStart, textToImage } from '../text-to-image.js'
@@ -72,11 +73,11 @@ export class StableDiffusionXLPipeline {
     this.#encoders = (['', '_2'] as const).flatMap((suffix) => clipEncoderOf(parts, hosts, suffix) ?? [])
     this.#scheduler = schedulerSource(parts.scheduler)
     this.#forceZeros = parts.index.options['force_zeros_for_empty_prompt'] !== false
-    const size = this.#unet.config['sample_size']
-    const edge = (typeof size === 'number' ? size : 128) * vaeScaleFactor(this.#vae)
+    const factor = vaeScaleFactor(this.#vae)
+    const { width, height } = sampleSize(this.#unet)
     this.info = describePipeline(
       opened,
-      { width: edge, height: edge, numInferenceSteps: defaultSteps, guidanceScale: defaultGuidance },
+      { width: width * factor, height: height * factor, numInferenceSteps: defaultSteps, guidanceScale: defaultGuidance },
       describeScheduler(this.#scheduler),
     )
   }
