@@ -1,7 +1,7 @@
 /** DDIMScheduler: denoising diffusion implicit models (Song et al. 2020, arXiv 2010.02502). Mirrors diffusers' class. */
 
 import { flag, integer, number, only, optionalNumbers, readConfig, unused, word, type ConfigOf } from './config.js'
-import { alphasCumprod, at, originalTerms } from './noise-schedule.js'
+import { alphasCumprod, at, mixNoiseAt, originalTerms } from './noise-schedule.js'
 import { round } from './numpy.js'
 import { checkOptions, checkSteps, spaceTimesteps } from './timestep-spacing.js'
 import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepOptions, StepPlan } from './types.js'
@@ -105,9 +105,6 @@ export class DDIMScheduler implements Scheduler {
   }
 
   addNoise(original: Float32Array, noise: Float32Array, timestep: number): Float32Array<ArrayBuffer> {
-    const alpha = at(this.#alphas, timestep)
-    const signal = fround(sqrt(alpha))
-    const spread = fround(sqrt(fround(1 - alpha)))
-    return Float32Array.from(original, (value, i) => signal * value + spread * (noise[i] ?? 0))
+    return mixNoiseAt(at(this.#alphas, timestep), original, noise)
   }
 }

@@ -2,9 +2,9 @@
 
 import { InputError } from '../errors.js'
 import { flag, integer, number, only, optionalNumbers, readConfig, unused, word, type ConfigOf } from './config.js'
-import { alphasCumprod, at, originalTerms } from './noise-schedule.js'
+import { alphasCumprod, at, mixNoiseAt, originalTerms } from './noise-schedule.js'
 import { linspace } from './numpy.js'
-import { checkOptions, checkSteps, stepIndex } from './timestep-spacing.js'
+import { checkFalling, checkOptions, checkSteps, stepIndex } from './timestep-spacing.js'
 import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan } from './types.js'
 
 const className = 'LCMScheduler'
@@ -72,8 +72,7 @@ export class LCMScheduler implements Scheduler {
 
   #customTimesteps(timesteps: readonly number[], strength: number): readonly number[] {
     const trainSteps = this.config.num_train_timesteps
-    if (timesteps.some((value, i) => !Number.isInteger(value) || value >= (i === 0 ? trainSteps : (timesteps[i - 1] ?? 0))))
-      throw new InputError('set-timesteps', `timesteps must be whole numbers below ${trainSteps}, falling.`, { timesteps })
+    checkFalling(timesteps, trainSteps)
     this.#steps = timesteps.length
     return timesteps.slice(timesteps.length - Math.floor(timesteps.length * strength))
   }
@@ -126,9 +125,6 @@ export class LCMScheduler implements Scheduler {
   }
 
   addNoise(original: Float32Array, noise: Float32Array, timestep: number): Float32Array<ArrayBuffer> {
-    const alpha = at(this.#alphas, timestep)
-    const signal = fround(sqrt(alpha))
-    const spread = fround(sqrt(fround(1 - alpha)))
-    return Float32Array.from(original, (value, i) => signal * value + spread * (noise[i] ?? 0))
+    return mixNoiseAt(at(this.#alphas, timestep), original, noise)
   }
 }
