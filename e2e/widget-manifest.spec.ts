@@ -64,6 +64,8 @@ test('it lists what the element has', async ({ page, server }) => {
       parts: [...parts],
       slots: inside('slot').map((slot) => slot.getAttribute('name') ?? ''),
       properties: [...new Set(css.join().match(/--aquatint-[\w-]+/g))],
+      privates: css.join().match(/--_[\w-]+(?=:)/g) ?? [],
+      usedPrivates: css.join().match(/(?<=var\()--_[\w-]+/g) ?? [],
       members: Object.entries(Object.getOwnPropertyDescriptors(Class.prototype))
         .filter(([name]) => !/^constructor$|Callback$|^addEventListener$/.test(name))
         .map(([name, property]) => {
@@ -78,6 +80,9 @@ test('it lists what the element has', async ({ page, server }) => {
   expect(names('cssParts')).toEqual([...new Set(found.parts)].sort())
   expect(names('slots')).toEqual(found.slots.sort())
   expect(names('cssProperties')).toEqual(found.properties.sort())
+  const used = new Set<string>(found.usedPrivates)
+  // A property that sets a private one which no rule reads would do nothing.
+  expect(found.privates.filter((name) => !used.has(name))).toEqual([])
   const members = declaration.members.map(({ name, kind, readonly = false }) => ({ name, kind, readonly }))
   expect(members.sort(byName)).toEqual(found.members.sort(byName))
 })
