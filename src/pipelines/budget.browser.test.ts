@@ -13,7 +13,8 @@ import type { ResolvedOffload } from './offload.js'
 import { openPipeline } from './open-pipeline.js'
 import { planPipeline } from './plan-pipeline.js'
 import { StableDiffusionXLPipeline, stableDiffusionXLSpec } from './stable-diffusion-xl/stable-diffusion-xl-pipeline.js'
-import { caseOptions, fetchCase, servedRepository } from './testing.js'
+import { caseOptions } from './testing-cases.js'
+import { fetchCase, servedRepository } from './testing.js'
 import type { LoadPipelineOptions, PlainTensor } from './types.js'
 
 // A software adapter compiles the kernels of four networks anew for each pipeline.

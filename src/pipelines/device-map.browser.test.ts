@@ -2,7 +2,8 @@
 
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { DiffusionPipeline, type LoadedPipeline } from './diffusion-pipeline.js'
-import { caseOptions, fetchCase, psnr, relativeError, servedRepository } from './testing.js'
+import { caseOptions } from './testing-cases.js'
+import { fetchCase, psnr, relativeError, servedRepository } from './testing.js'
 import type { MemorySnapshot } from '../runtime/types.js'
 import type { LoadPipelineOptions, PipelineMemory } from './types.js'
 
