@@ -4,7 +4,6 @@
  */
 
 import { CheckpointError } from '../../errors.js'
-import type { Repository } from '../../hub/types.js'
 import { unetTimeIdEmbeds } from '../../models/unet-2d-condition.js'
 import type { Device, DeviceTensor } from '../../runtime/types.js'
 import { checkInputs, resultSize } from '../check-inputs.js'
@@ -13,8 +12,7 @@ import { hostTensor, type Value } from '../component-host.js'
 import type { DeviceHosts } from '../device-hosts.js'
 import { previewCoefficients } from '../latent-preview.js'
 import type { GraphVariant, Network } from '../networks.js'
-import type { OpenPipelineOptions } from '../find-pipeline.js'
-import { describePipeline, openPipeline, type OpenedPipeline } from '../open-pipeline.js'
+import { describePipeline, type OpenedPipeline } from '../open-pipeline.js'
 import { clipEncoderOf, latentChannels, networkOf } from '../parts.js'
 import type { PipelineSpec } from '../pipeline-loading.js'
 import {
@@ -80,11 +78,6 @@ export class StableDiffusionXLPipeline {
       { width: width * factor, height: height * factor, numInferenceSteps: defaultSteps, guidanceScale: defaultGuidance },
       describeScheduler(this.#scheduler),
     )
-  }
-
-  /** Loads a repository whose pipeline is this one. */
-  static async fromPretrained(repo: string | Repository, options: OpenPipelineOptions = {}): Promise<StableDiffusionXLPipeline> {
-    return new StableDiffusionXLPipeline(await openPipeline(repo, options, [stableDiffusionXLSpec]))
   }
 
   /** Makes images. @throws InputError, DeviceError, UnsupportedError, AbortError */

@@ -4,14 +4,12 @@
  */
 
 import { CheckpointError } from '../../errors.js'
-import type { Repository } from '../../hub/types.js'
 import { checkInputs, resultSize } from '../check-inputs.js'
 import { checkClipSkip, type ClipOutput, type ClipTextEncoder } from '../clip-text-encoder.js'
 import type { DeviceHosts } from '../device-hosts.js'
 import { previewCoefficients } from '../latent-preview.js'
 import type { Network } from '../networks.js'
-import type { OpenPipelineOptions } from '../find-pipeline.js'
-import { describePipeline, openPipeline, type OpenedPipeline } from '../open-pipeline.js'
+import { describePipeline, type OpenedPipeline } from '../open-pipeline.js'
 import { clipEncoderOf, latentChannels, networkOf } from '../parts.js'
 import type { PipelineSpec } from '../pipeline-loading.js'
 import { assembleBatch, sideBySide, type EncodeCall, type EncodedPrompts } from '../prompt-embeds.js'
@@ -69,11 +67,6 @@ export class StableDiffusionPipeline {
       { width: width * factor, height: height * factor, numInferenceSteps: defaultSteps, guidanceScale: defaultGuidance },
       describeScheduler(this.#scheduler),
     )
-  }
-
-  /** Loads a repository whose pipeline is this one. */
-  static async fromPretrained(repo: string | Repository, options: OpenPipelineOptions = {}): Promise<StableDiffusionPipeline> {
-    return new StableDiffusionPipeline(await openPipeline(repo, options, [stableDiffusionSpec]))
   }
 
   /** Makes images. @throws InputError, DeviceError, UnsupportedError, AbortError */
