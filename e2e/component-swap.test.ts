@@ -1,4 +1,4 @@
-/** Components taken from other repositories, over HTTP from the Hub look-alike, in Node on the CPU: the seed guide's sharded UNet. */
+/** Components taken from other repositories, over HTTP from the Hub look-alike in Node on the CPU, a sharded UNet among them (docs/models.md). */
 
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'

@@ -1,5 +1,5 @@
 /**
- * Issue-level promises of the whole way: a repository that diffusers wrote goes in through the built page, the image that diffusers
+ * The whole way: a repository that diffusers wrote goes in through the built page, the image that diffusers
  * made from it comes out, through worker, ranges and IndexedDB; the second time without a byte from the network; and bad input ends
  * in an error with a code.
  */

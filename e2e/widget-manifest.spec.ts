@@ -1,4 +1,4 @@
-/** Issue 6, promise 7: custom-elements.json says what the element on the built site has, no more and no less. */
+/** custom-elements.json says what the element on the built site has, no more and no less (docs/embedding.md). */
 
 import { readFileSync } from 'node:fs'
 import { expect, model, size, test } from './ui/page-harness.js'
