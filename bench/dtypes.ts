@@ -10,7 +10,7 @@ import { parseArgs } from 'node:util'
 import { startHubServer } from '../e2e/hub-server/server.js'
 import { ensureChromium } from '../scripts/chromium.mjs'
 import type { WeightsDType } from '../src/pipelines/types.js'
-import { formatBytes } from '../src/runtime/memory-size.js'
+import { formatBytes } from '../src/util/format-bytes.js'
 import { openBenchPage } from './memory/browser.js'
 
 const dtypes: readonly WeightsDType[] = ['float32', 'float16', 'q8', 'q4']

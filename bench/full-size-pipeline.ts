@@ -13,8 +13,10 @@ import { startHubServer } from '../e2e/hub-server/server.js'
 import { ensureChromium } from '../scripts/chromium.mjs'
 import { libraryOf } from '../src/pipelines/networks.js'
 import type { OffloadMode } from '../src/pipelines/types.js'
-import { formatBytes, parseMemorySize } from '../src/runtime/memory-size.js'
+import { parseMemorySize } from '../src/runtime/memory-size.js'
+import { formatBytes } from '../src/util/format-bytes.js'
 import { openBenchPage } from './memory/browser.js'
+import { printMemory } from './memory/full-size-network.js'
 import { publishedModel } from './memory/weight-tables.js'
 import { virtualCheckpoint } from './quantize/virtual-checkpoint.js'
 
@@ -59,9 +61,7 @@ export async function main(args: readonly string[]): Promise<number> {
     const times = [result.loadSeconds, result.reloadSeconds, ...result.imageSeconds].map((time) => time.toFixed(1))
     console.log(`first load ${times[0]} s, load from cache ${times[1]} s, image ${times[2]} s`)
     for (const warning of result.warnings) console.log(`warning: ${warning}`)
-    console.log(`GPU buffers: at most ${formatBytes(memory.peak)} (weights ${formatBytes(memory.peakWeights)})`)
-    for (const [kind, peak] of Object.entries(bench.peaks()))
-      console.log(`${kind} process: at most ${formatBytes(peak)} resident`)
+    printMemory(memory, bench.peaks())
     return request.maxMemory !== undefined && memory.peak > request.maxMemory ? 1 : 0
   } finally {
     await bench.close()

@@ -7,14 +7,11 @@
  */
 
 import { parseArgs } from 'node:util'
-import { startHubServer } from '../e2e/hub-server/server.js'
-import { ensureChromium } from '../scripts/chromium.mjs'
-import { formatBytes, parseMemorySize } from '../src/runtime/memory-size.js'
-import { openBenchPage } from './memory/browser.js'
+import { parseMemorySize } from '../src/runtime/memory-size.js'
+import { formatBytes } from '../src/util/format-bytes.js'
+import { benchNetwork } from './memory/full-size-network.js'
 import { publishedModel } from './memory/weight-tables.js'
 import { virtualCheckpoint } from './quantize/virtual-checkpoint.js'
-
-const id = 'owner/t5-xxl'
 
 /** Runs the bench; 1 where a run held more than was planned. */
 export async function main(args: readonly string[]): Promise<number> {
@@ -32,45 +29,18 @@ export async function main(args: readonly string[]): Promise<number> {
   const kept = Object.entries(tensors).filter(
     ([name]) => Number(/^encoder\.block\.(\d+)\./.exec(name)?.[1] ?? 0) < Number(values.blocks),
   )
-  const files = Object.entries(virtualCheckpoint(kept, 5e9)).map(([name, file]) => [`text_encoder_3/${name}`, file] as const)
   const bytes = kept.reduce((sum, [, shape]) => sum + shape.reduce((product, dim) => product * dim, 2), 0)
-  console.log(`T5EncoderModel, ${values.blocks} blocks: ${formatBytes(bytes)} of float16`)
-  ensureChromium()
-  const server = await startHubServer({ repositories: { [id]: Object.fromEntries(files) } })
-  const bench = await openBenchPage()
-  try {
-    await server.commit(id)
-    const result = await bench.page.evaluate(
-      (given) => {
-        if (window.runNetwork === undefined) throw new Error('The page has no runNetwork')
-        return window.runNetwork(given)
-      },
-      {
-        endpoint: server.url,
-        repo: id,
-        name: 'text_encoder_3',
-        className: 'T5EncoderModel',
-        config: { ...config, num_layers: Number(values.blocks), num_decoder_layers: Number(values.blocks) },
-        shapes: { inputs_embeds: [1, Number(values.tokens), Number(config.d_model)] },
-        quantization: values.dtype === 'q8' ? 'q8' : 'q4',
-        maxMemory: parseMemorySize(values['max-memory'], '--max-memory'),
-        runs: Number(values.runs),
-      } as const,
-    )
-    const { memory, runSeconds } = result
-    console.log(`device ${result.device}, ${values.tokens} tokens, ${values.dtype}, budget ${values['max-memory']}`)
-    console.log(
-      `download ${result.downloadSeconds.toFixed(1)} s, quantise ${result.quantizeSeconds.toFixed(1)} s, runs ${runSeconds.map((run) => run.toFixed(1)).join(', ')} s`,
-    )
-    console.log(
-      `GPU buffers: planned at most ${formatBytes(result.plannedPeak)}, measured ${formatBytes(memory.peak)} (weights ${formatBytes(memory.peakWeights)})`,
-    )
-    for (const [kind, peak] of Object.entries(bench.peaks()))
-      console.log(`${kind} process: at most ${formatBytes(peak)} resident`)
-    console.log(`largest output value ${result.largest}`)
-    return memory.peak <= result.plannedPeak ? 0 : 1
-  } finally {
-    await bench.close()
-    await server.close()
-  }
+  return benchNetwork(
+    virtualCheckpoint(kept, 5e9),
+    {
+      name: 'text_encoder_3',
+      className: 'T5EncoderModel',
+      config: { ...config, num_layers: Number(values.blocks), num_decoder_layers: Number(values.blocks) },
+      shapes: { inputs_embeds: [1, Number(values.tokens), Number(config.d_model)] },
+      quantization: values.dtype === 'q8' ? 'q8' : 'q4',
+      maxMemory: parseMemorySize(values['max-memory'], '--max-memory'),
+      runs: Number(values.runs),
+    },
+    `T5EncoderModel, ${values.blocks} blocks, ${formatBytes(bytes)} of float16, ${values.tokens} tokens`,
+  )
 }

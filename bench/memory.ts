@@ -12,7 +12,7 @@ import { parseArgs } from 'node:util'
 import { startHubServer } from '../e2e/hub-server/server.js'
 import { ensureChromium } from '../scripts/chromium.mjs'
 import type { OffloadMode } from '../src/pipelines/types.js'
-import { formatBytes } from '../src/runtime/memory-size.js'
+import { formatBytes } from '../src/util/format-bytes.js'
 import { openBenchPage } from './memory/browser.js'
 import { hasTables, publishedTables, writeTables } from './memory/published-tables.js'
 

@@ -1,6 +1,6 @@
 /** What a command writes: results on stdout (text, or one JSON document), progress and messages on stderr. */
 
-import { formatBytes } from '../src/runtime/memory-size.js'
+import { formatBytes } from '../src/util/format-bytes.js'
 
 /** The streams of a command, which tests replace. */
 export interface CommandIO {

@@ -14,7 +14,7 @@ import type { Command } from './commands.js'
 import { FileHashes } from './file-hashes.js'
 import { FolderRepository } from './folder-repository.js'
 import type { CommandIO } from './output.js'
-import { formatBytes } from '../src/runtime/memory-size.js'
+import { formatBytes } from '../src/util/format-bytes.js'
 
 const help = `Usage: aquatint serve <folder> [options]
 

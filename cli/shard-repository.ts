@@ -17,7 +17,7 @@ import { ProgressBar, type CommandIO } from './output.js'
 import { countRenamed, renameFormer } from './rename-tensors.js'
 import { configText, conversionOf, dtypeOf, type DTypeChoice, type DTypeWord } from './shard-dtypes.js'
 import { planShards, type ShardPlan } from './shard-plan.js'
-import { formatBytes } from '../src/runtime/memory-size.js'
+import { formatBytes } from '../src/util/format-bytes.js'
 import { knowsOrder, stateDictOrder } from './state-dict-order.js'
 import { copyWhole, isWritten, markerOf, writeMarker, writeShard, writeText } from './write-shards.js'
 

@@ -7,7 +7,8 @@ import type { Command } from './commands.js'
 import { table, type CommandIO } from './output.js'
 import { parseDTypes } from './shard-dtypes.js'
 import { shardRepository, type ShardResult } from './shard-repository.js'
-import { formatBytes, parseMemorySize } from '../src/runtime/memory-size.js'
+import { parseMemorySize } from '../src/runtime/memory-size.js'
+import { formatBytes } from '../src/util/format-bytes.js'
 
 const help = `Usage: aquatint shard <folder> --out <folder> [options]
 

@@ -1,31 +1,22 @@
-/** Components taken from other repositories, over HTTP from the Hub look-alike, in Node on the CPU: the seed guide's sharded UNet. */
+/** Components taken from other repositories, over HTTP from the Hub look-alike in Node on the CPU, a sharded UNet among them (docs/models.md). */
 
-import { readdirSync, readFileSync } from 'node:fs'
-import { join, relative } from 'node:path'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { Hub } from '../src/hub/hub.js'
 import { DiffusionPipeline } from '../src/pipelines/diffusion-pipeline.js'
 import { readCases } from '../src/pipelines/testing.node.js'
-import { caseOptions, psnr } from '../src/pipelines/testing.js'
+import { caseOptions } from '../src/pipelines/testing-cases.js'
+import { psnr } from '../src/pipelines/testing.js'
 import type { ComponentReference } from '../src/pipelines/types.js'
+import { readRepository } from './fixture-repository.js'
 import { startHubServer } from './hub-server/server.js'
 import type { HubServer } from './hub-server/types.js'
 
 const sdxl = fileURLToPath(new URL('../fixtures/tiny-sdxl/repo', import.meta.url))
 
-/** The files below a folder, by path. */
-function filesBelow(folder: string): Record<string, Uint8Array> {
-  return Object.fromEntries(
-    readdirSync(folder, { recursive: true, withFileTypes: true })
-      .filter((entry) => entry.isFile())
-      .map((entry) => join(entry.parentPath, entry.name))
-      .map((path) => [relative(folder, path), readFileSync(path)]),
-  )
-}
-
-const whole = filesBelow(sdxl)
-const unet = filesBelow(join(sdxl, 'unet'))
+const whole = readRepository(sdxl)
+const unet = readRepository(join(sdxl, 'unet'))
 const withoutUnet = Object.fromEntries(Object.entries(whole).filter(([path]) => !path.startsWith('unet/')))
 /** A UNet that says it is of another class. */
 const otherUnet = {

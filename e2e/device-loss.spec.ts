@@ -8,12 +8,12 @@ import { chromiumLaunchOptions } from '../scripts/chromium.mjs'
 import type { AquatintPrompt } from '../src/ui/element.js'
 import { startHubServer } from './hub-server/server.js'
 import type { HubServer } from './hub-server/types.js'
-import type { ParityCase } from './parity/protocol.js'
+import type { FixtureCase } from '../src/pipelines/testing-cases.js'
 import { psnr, type Outcome } from './ui/made-picture.js'
 
 const model = 'fixtures/tiny-sd15'
 const reference = `${model}/reference-1.safetensors`
-const [, item] = JSON.parse(readFileSync(`${model}/case.json`, 'utf8')) as [ParityCase, ParityCase]
+const [, item] = JSON.parse(readFileSync(`${model}/case.json`, 'utf8')) as [FixtureCase, FixtureCase]
 
 interface Box {
   readonly page: Page

@@ -1,4 +1,4 @@
-/** Issue 6, promise 6: every state of the page is accessible, in light and dark, from 360 pixels up, and works by keyboard alone. */
+/** Every state of the page is accessible, in light and dark, from 360 pixels up, and works by keyboard alone. */
 
 import type { Page } from '@playwright/test'
 import type { HubServer } from './hub-server/types.js'

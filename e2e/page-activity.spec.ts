@@ -1,4 +1,4 @@
-/** Issue 6, promise 2: the strip says what goes on in each phase, and Cancel ends each one at once and keeps what has come. */
+/** The strip says what goes on in each phase, and Cancel ends each one at once and keeps what has come (docs/downloads.md). */
 
 import type { Page } from '@playwright/test'
 import { expect, generate, nextEvent, openPage, state, test } from './ui/page-harness.js'

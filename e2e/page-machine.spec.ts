@@ -1,4 +1,4 @@
-/** Issue 6, promise 5: the machine is told as it is, each shortcoming in a sentence of its own, and pictures are made all the same. */
+/** The machine is told as it is, each shortcoming in a sentence of its own, and pictures are made all the same. */
 
 import type { Page } from '@playwright/test'
 import { expect, generate, openPage, query, site, test } from './ui/page-harness.js'

@@ -1,4 +1,4 @@
-/** Issue 6, promise 4: the models on this disk, room for them, and storage that refuses, in plain words. */
+/** The models on this disk, room for them, and storage that refuses, in plain words (docs/offline.md). */
 
 import type { Page } from '@playwright/test'
 import { readRepository, withFileList } from './fixture-repository.js'

@@ -1,4 +1,4 @@
-/** Issue 6, promise 3: pictures are kept, opened, compared, used again, saved with their settings, and restored from a file. */
+/** Pictures are kept, opened, compared, used again, saved with their settings, and restored from a file. */
 
 import { readFileSync } from 'node:fs'
 import { expect, generate, model, openPage, size, test } from './ui/page-harness.js'

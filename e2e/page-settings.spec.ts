@@ -1,4 +1,4 @@
-/** Issue 6, promise 1: every field of the prompt box acts, the defaults are the model's own, and a model can come from anywhere. */
+/** Every field of the prompt box acts, the defaults are the model's own, and a model can come from anywhere (docs/models.md). */
 
 import { resolve } from 'node:path'
 import type { Page } from '@playwright/test'

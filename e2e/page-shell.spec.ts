@@ -1,4 +1,4 @@
-/** Issue 6, promise 6: the first paint is light, the page can be installed, and makes pictures without a network once it has been there. */
+/** The first paint is light, the page can be installed, and makes pictures without a network once it has been there (docs/offline.md). */
 
 import { gzipSync } from 'node:zlib'
 import { readFileSync } from 'node:fs'

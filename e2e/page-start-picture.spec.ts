@@ -1,4 +1,4 @@
-/** Issue 6, promise 1: image input. A picture is picked, dropped or pasted, and a run starts from it as far as its model can. */
+/** Image input. A picture is picked, dropped or pasted, and a run starts from it as far as its model can (docs/pipelines.md). */
 
 import { readFileSync } from 'node:fs'
 import type { Page } from '@playwright/test'

@@ -1,5 +1,5 @@
 /**
- * Issue-level promises of the whole way: a repository that diffusers wrote goes in through the built page, the image that diffusers
+ * The whole way: a repository that diffusers wrote goes in through the built page, the image that diffusers
  * made from it comes out, through worker, ranges and IndexedDB; the second time without a byte from the network; and bad input ends
  * in an error with a code.
  */
@@ -9,13 +9,13 @@ import { expect, test as base, type Page } from '@playwright/test'
 import { readRepository, withHeader, withJson } from './fixture-repository.js'
 import { startHubServer } from './hub-server/server.js'
 import type { HubServer } from './hub-server/types.js'
-import type { ParityCase } from './parity/protocol.js'
+import type { FixtureCase } from '../src/pipelines/testing-cases.js'
 import { psnr, type Outcome } from './ui/made-picture.js'
 import type { AquatintPrompt } from '../src/ui/element.js'
 
 const folder = 'fixtures/tiny-sdxl/repo'
 const reference = 'fixtures/tiny-sdxl/reference-0.safetensors'
-const [item] = JSON.parse(readFileSync('fixtures/tiny-sdxl/case.json', 'utf8')) as [ParityCase]
+const [item] = JSON.parse(readFileSync('fixtures/tiny-sdxl/case.json', 'utf8')) as [FixtureCase]
 
 const shard = 'unet/diffusion_pytorch_model-00002-of-00003.safetensors'
 

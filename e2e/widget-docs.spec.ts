@@ -1,4 +1,4 @@
-/** Issue 6, promise 9: the documents' snippets in HTML, run as they stand there; only hosts and the model's size are the test's. */
+/** The documents' snippets in HTML, run as they stand there; only hosts and the model's size are the test's. */
 
 import type { Page } from '@playwright/test'
 import { findSnippet, readSnippets } from './docs/read-docs.js'

@@ -1,4 +1,4 @@
-/** Issue 6, promise 7: one script tag, on another origin, under a strict policy, twice on a page, in forms; and in a frame. */
+/** One script tag, on another origin, under a strict policy, twice on a page, in forms; and in a frame (docs/embedding.md). */
 
 import type { Page } from '@playwright/test'
 import { findSnippet } from './docs/read-docs.js'

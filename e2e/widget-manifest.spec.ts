@@ -1,4 +1,4 @@
-/** Issue 6, promise 7: custom-elements.json says what the element on the built site has, no more and no less. */
+/** custom-elements.json says what the element on the built site has, no more and no less (docs/embedding.md). */
 
 import { readFileSync } from 'node:fs'
 import { expect, model, size, test } from './ui/page-harness.js'
@@ -64,6 +64,8 @@ test('it lists what the element has', async ({ page, server }) => {
       parts: [...parts],
       slots: inside('slot').map((slot) => slot.getAttribute('name') ?? ''),
       properties: [...new Set(css.join().match(/--aquatint-[\w-]+/g))],
+      privates: css.join().match(/--_[\w-]+(?=:)/g) ?? [],
+      usedPrivates: css.join().match(/(?<=var\()--_[\w-]+/g) ?? [],
       members: Object.entries(Object.getOwnPropertyDescriptors(Class.prototype))
         .filter(([name]) => !/^constructor$|Callback$|^addEventListener$/.test(name))
         .map(([name, property]) => {
@@ -78,6 +80,9 @@ test('it lists what the element has', async ({ page, server }) => {
   expect(names('cssParts')).toEqual([...new Set(found.parts)].sort())
   expect(names('slots')).toEqual(found.slots.sort())
   expect(names('cssProperties')).toEqual(found.properties.sort())
+  const used = new Set<string>(found.usedPrivates)
+  // A property that sets a private one which no rule reads would do nothing.
+  expect(found.privates.filter((name) => !used.has(name))).toEqual([])
   const members = declaration.members.map(({ name, kind, readonly = false }) => ({ name, kind, readonly }))
   expect(members.sort(byName)).toEqual(found.members.sort(byName))
 })

@@ -1,6 +1,6 @@
 /**
- * Issue 6, promise 8: the package as it is published. It is packed, unpacked into a project of its own beside the dependencies it
- * declares, type-checked and built there by that project's Vite, and makes a picture.
+ * The package as it is published. It is packed, unpacked into a project of its own beside the dependencies it
+ * declares, type-checked and built there by that project's Vite, and makes a picture (docs/embedding.md).
  */
 
 import { existsSync, readdirSync, readFileSync } from 'node:fs'

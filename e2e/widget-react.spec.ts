@@ -1,4 +1,4 @@
-/** Issue 6, promise 7: the widget in a React page. The component is the guide's, the project is somebody else's with the packed package. */
+/** The widget in a React page. The component is the guide's, the project is somebody else's with the packed package (docs/embedding.md). */
 
 import { findSnippet } from './docs/read-docs.js'
 import { expect, size, test } from './ui/consumer.js'

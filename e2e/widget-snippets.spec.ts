@@ -1,5 +1,5 @@
 /**
- * Issue 6, promise 9: the documents' snippets in TypeScript, as somebody else's project has them. All are type-checked against the packed
+ * The documents' snippets in TypeScript, as somebody else's project has them. All are type-checked against the packed
  * package, built by that project's Vite with the guide's own setting, and run in Chromium. Requests to the Hub that they name end at the
  * look-alike; nothing else of them is changed but the address of a server.
  */

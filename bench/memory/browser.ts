@@ -8,7 +8,7 @@ import { launchBrowser } from '../../e2e/hub/browser.js'
 import { watchPeaks } from '../renderer-memory.js'
 import type { ImageRequest, ImageResult } from './protocol.js'
 
-const pages = fileURLToPath(new URL('../../e2e/pages/', import.meta.url))
+const pages = fileURLToPath(new URL('.', import.meta.url))
 const dist = fileURLToPath(new URL('../../dist/', import.meta.url))
 
 export interface BenchBrowser {
@@ -28,7 +28,7 @@ export async function openBenchPage(): Promise<BenchBrowser> {
   const options = { root: pages, configFile: false, base: './', logLevel: 'error', worker: { format: 'es' } } as const
   await build({
     ...options,
-    build: { outDir, emptyOutDir: true, target: 'es2023', rollupOptions: { input: `${pages}memory.html` } },
+    build: { outDir, emptyOutDir: true, target: 'es2023', rollupOptions: { input: `${pages}index.html` } },
   })
   const site = await preview({ ...options, build: { outDir }, preview: { port: 0, host: '127.0.0.1' } })
   const address = site.resolvedUrls?.local[0]
@@ -38,7 +38,7 @@ export async function openBenchPage(): Promise<BenchBrowser> {
   const page = await browser.newPage()
   page.on('console', (message) => console.log(`  ${message.text()}`))
   page.on('pageerror', (error) => console.error(`  page error: ${error.message}`))
-  await page.goto(new URL('memory.html', address).href)
+  await page.goto(new URL('index.html', address).href)
   await page.waitForFunction(() => window.runNetwork !== undefined)
   page.setDefaultTimeout(0)
   return {

@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url'
 import { heldBytes, networkNeeds, runShapes, smallestTile } from '../../src/pipelines/memory-needs.js'
 import { weightBytes, type ComponentNeeds } from '../../src/runtime/memory-estimate.js'
 import { leastWeightBudget, planMemory, type Residence } from '../../src/runtime/memory-plan.js'
-import { formatBytes } from '../../src/runtime/memory-size.js'
+import { formatBytes } from '../../src/util/format-bytes.js'
 import { publishedNetwork } from './weight-tables.js'
 
 interface PublishedPipeline {

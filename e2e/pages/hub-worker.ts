@@ -1,7 +1,7 @@
 /** A worker that drives the hub for specs: calls by name, errors as plain data, progress as messages. It holds no logic of the product. */
 
 import { convertTable } from '../../src/checkpoint/convert.js'
-import { dtypeBytes } from '../../src/checkpoint/safetensors.js'
+import { dtypeBytes } from '../../src/util/dtype-bytes.js'
 import type { TensorEntry } from '../../src/checkpoint/types.js'
 import { type StorageError, serializeError } from '../../src/errors.js'
 import { FileHasher } from '../../src/hub/file-hasher.js'

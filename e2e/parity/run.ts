@@ -11,16 +11,16 @@ import { parseArgs } from 'node:util'
 import { chromium, type Page } from 'playwright'
 import { build, preview } from 'vite'
 import { chromiumLaunchOptions, ensureChromium } from '../../scripts/chromium.mjs'
+import { parseReference, type FixtureCase } from '../../src/pipelines/testing-cases.js'
 import { startHubServer } from '../hub-server/server.js'
 import { compareTensor, describe, type Comparison, type Tensor } from './compare.js'
-import type { ParityCase, ParitySettings, TransferredTensor } from './protocol.js'
-import { readReference } from './safetensors.js'
+import type { ParitySettings, TransferredTensor } from './protocol.js'
 
 interface Job {
   readonly name: string
   readonly folder: string
   readonly repository: string
-  readonly item: ParityCase
+  readonly item: FixtureCase
   readonly reference: string
 }
 
@@ -101,7 +101,7 @@ export async function main(args: readonly string[]): Promise<number> {
 
 async function runJob(page: Page, settings: ParitySettings, job: Job): Promise<Comparison[]> {
   const started = performance.now()
-  const reference = readReference(job.reference)
+  const reference = parseReference(readFileSync(job.reference))
   let ours: Record<string, TransferredTensor> = {}
   let failure = ''
   try {
@@ -117,8 +117,8 @@ async function runJob(page: Page, settings: ParitySettings, job: Job): Promise<C
   } catch (error) {
     failure = error instanceof Error ? error.message : String(error)
   }
-  const inputs = new Set(Object.keys(job.item.extra ?? {}))
-  const results = [...reference]
+  const inputs = new Set(Object.keys(job.item.extra))
+  const results = Object.entries(reference)
     .filter(([name]) => !inputs.has(name))
     .map(([name, tensor]) => compareTensor(name, tensor, decode(ours[name])))
   const seconds = ((performance.now() - started) / 1000).toFixed(1)
@@ -131,9 +131,9 @@ async function runJob(page: Page, settings: ParitySettings, job: Job): Promise<C
 }
 
 /** A float16 case takes the variant set where the repository has one beside; else its only weights are the float16 ones. */
-function withVariant({ item, repository }: Job): ParityCase {
+function withVariant({ item, repository }: Job): FixtureCase {
   const hasVariant = readdirSync(repository, { recursive: true }).some((path) => String(path).includes('.fp16'))
-  if (item.dtype !== 'float16' || item.extra?.['variant'] !== undefined || !hasVariant) return item
+  if (item.dtype !== 'float16' || item.extra['variant'] !== undefined || !hasVariant) return item
   return { ...item, extra: { ...item.extra, variant: 'fp16' } }
 }
 
@@ -148,7 +148,7 @@ function findJobs(root: string, quick: boolean): Job[] {
       jobs.push(...findJobs(folder, quick))
       continue
     }
-    const content = JSON.parse(readFileSync(file, 'utf8')) as ParityCase | ParityCase[]
+    const content = JSON.parse(readFileSync(file, 'utf8')) as FixtureCase | FixtureCase[]
     const items = Array.isArray(content) ? content : [content]
     for (const [k, item] of items.entries()) {
       if (quick && k > 0) break

@@ -1,6 +1,6 @@
 /** How a prompt box's generation ended, as a spec sees it, and how near its picture is to diffusers'. */
+import { readReference } from '../../src/pipelines/testing.node.js'
 import { compareTensor } from '../parity/compare.js'
-import { readReference } from '../parity/safetensors.js'
 
 export interface Outcome {
   /** RGBA, eight bits a channel, row by row from the top. */
@@ -12,7 +12,7 @@ export interface Outcome {
 
 /** PSNR in dB against `image` of a fixture's reference file. Throws where there is no picture, or one of another size. */
 export function psnr({ pixels, code, message }: Outcome, file: string): number {
-  const reference = readReference(file).get('image')
+  const { image: reference } = readReference(file)
   if (reference === undefined || pixels === undefined) throw new Error(`No image: ${code} ${message}`)
   const data = Float32Array.from(
     pixels.data.filter((_, index) => index % 4 !== 3),

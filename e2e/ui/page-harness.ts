@@ -11,7 +11,7 @@ export const model = 'fixtures/tiny-sd15'
 export const size = 32
 
 /** The built site's origin. */
-export const site = process.env['AQUATINT_SITE'] ?? 'http://127.0.0.1:4173'
+export const site = 'http://127.0.0.1:4173'
 
 /** Each test has a look-alike of its own. */
 export const test = base.extend<{ server: HubServer }>({

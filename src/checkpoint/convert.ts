@@ -20,7 +20,7 @@ import {
 import { checkRange, copyOverlap, pieceElements } from './convert-pieces.js'
 import { isQuantizable, quantizedLayout, type QuantizeOptions } from './quantize.js'
 import { QuantizedTensor, ScaleMemory } from './quantize-source.js'
-import { dtypeBytes } from './safetensors.js'
+import { dtypeBytes } from '../util/dtype-bytes.js'
 import type { SafetensorsDType, TensorEntry, WeightTable } from './types.js'
 
 export interface ConvertOptions {

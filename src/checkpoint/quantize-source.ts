@@ -8,7 +8,7 @@ import { freeBytes } from '../util/free-bytes.js'
 import { bytesOf, decodeFloats, isFloatDType } from './convert-floats.js'
 import { checkRange, copyOverlap, pieceElements } from './convert-pieces.js'
 import { quantizeRows, type QuantizedLayout } from './quantize.js'
-import { dtypeBytes } from './safetensors.js'
+import { dtypeBytes } from '../util/dtype-bytes.js'
 import type { TensorEntry } from './types.js'
 
 interface Kept {

@@ -7,6 +7,7 @@
 import { CheckpointError, UnsupportedError } from '../errors.js'
 import type { ByteSource, ReadOptions } from '../hub/types.js'
 import { isJsonObject, parseJson, type JsonObject, type JsonValue } from './parse-json.js'
+import { dtypeBytes } from '../util/dtype-bytes.js'
 import type { SafetensorsDType, TensorEntry } from './types.js'
 
 /** Limits on what a header may claim. Decoded, a header can take two bytes a character: 25 MB. */
@@ -16,25 +17,6 @@ export const safetensorsLimits = {
   nameLength: 512,
   rank: 8,
 } as const
-
-/** Bytes of one element of each type. */
-export const dtypeBytes: Readonly<Record<SafetensorsDType, number>> = {
-  BOOL: 1,
-  U8: 1,
-  I8: 1,
-  F8_E4M3: 1,
-  F8_E5M2: 1,
-  I16: 2,
-  U16: 2,
-  F16: 2,
-  BF16: 2,
-  I32: 4,
-  U32: 4,
-  F32: 4,
-  F64: 8,
-  I64: 8,
-  U64: 8,
-}
 
 /** A tensor as a header describes it; offsets count from the start of the file. */
 export type TensorHeader = Omit<TensorEntry, 'source'>

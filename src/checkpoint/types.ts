@@ -1,24 +1,10 @@
 /** What a checkpoint is once read: a table of tensors. Only types. */
 
 import type { ByteSource } from '../hub/types.js'
+import type { dtypeBytes } from '../util/dtype-bytes.js'
 
 /** Element types that safetensors files hold, by their safetensors names. */
-export type SafetensorsDType =
-  | 'BOOL'
-  | 'U8'
-  | 'I8'
-  | 'F8_E4M3'
-  | 'F8_E5M2'
-  | 'I16'
-  | 'U16'
-  | 'F16'
-  | 'BF16'
-  | 'I32'
-  | 'U32'
-  | 'F32'
-  | 'F64'
-  | 'I64'
-  | 'U64'
+export type SafetensorsDType = keyof typeof dtypeBytes
 
 /** One tensor: where its bytes are and what they mean. */
 export interface TensorEntry {

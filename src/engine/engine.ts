@@ -16,6 +16,7 @@ import type {
   PipelineProgress,
   StepInfo,
 } from '../pipelines/types.js'
+import { orAbort } from '../util/abort.js'
 import { EventRelay } from './event-relay.js'
 import type { CachedModelReference, CallId, EngineApi, EventSink, ExportedFile, PipelineId, PlanRequest } from './protocol.js'
 
@@ -204,20 +205,6 @@ export class Engine implements EngineApi {
 }
 
 async function runAfter<T>(previous: Promise<unknown>, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
-  await untilAborted(previous, signal)
+  await orAbort(previous, signal)
   return work()
-}
-
-/** Resolves with `promise`, or rejects as soon as `signal` aborts. */
-async function untilAborted(promise: Promise<unknown>, signal: AbortSignal): Promise<void> {
-  signal.throwIfAborted()
-  const over = new AbortController()
-  const aborted = new Promise<never>((_resolve, reject) => {
-    signal.addEventListener('abort', () => reject(signal.reason as Error), { signal: over.signal })
-  })
-  try {
-    await Promise.race([promise, aborted])
-  } finally {
-    over.abort()
-  }
 }

@@ -85,11 +85,3 @@ export function gelu(graph: GraphBuilder, x: ValueInfo, approximate: 'none' | 't
 export function relu(graph: GraphBuilder, x: ValueInfo): ValueInfo {
   return unary(graph, 'Relu', x)
 }
-
-/** Clip into lowest…highest. */
-export function clip(graph: GraphBuilder, x: ValueInfo, lowest: number, highest: number): ValueInfo {
-  const inputs = [x, scalar(graph, lowest, x.type), scalar(graph, highest, x.type)]
-  const [value] = graph.node({ op: 'Clip', inputs, outputs: [{ type: x.type, dims: x.dims }] })
-  if (value === undefined) throw new Error('Clip gave nothing')
-  return value
-}

@@ -11,9 +11,11 @@ import { heldBytes, networkNeeds, runShapes } from './memory-needs.js'
 import { graphOptions } from './networks.js'
 import type { ResolvedOffload } from './offload.js'
 import { openPipeline } from './open-pipeline.js'
+import { DiffusionPipeline, type LoadedPipeline } from './diffusion-pipeline.js'
 import { planPipeline } from './plan-pipeline.js'
 import { StableDiffusionXLPipeline, stableDiffusionXLSpec } from './stable-diffusion-xl/stable-diffusion-xl-pipeline.js'
-import { caseOptions, fetchCase, servedRepository } from './testing.js'
+import { caseOptions } from './testing-cases.js'
+import { fetchCase, servedRepository } from './testing.js'
 import type { LoadPipelineOptions, PlainTensor } from './types.js'
 
 // A software adapter compiles the kernels of four networks anew for each pipeline.
@@ -22,7 +24,7 @@ vi.setConfig({ testTimeout: 600_000 })
 const repository = servedRepository('tiny-sdxl', import.meta.glob('../../fixtures/tiny-sdxl/repo/**'))
 const { item } = await fetchCase('tiny-sdxl')
 
-let pipeline: StableDiffusionXLPipeline | undefined
+let pipeline: LoadedPipeline | undefined
 afterEach(async () => pipeline?.dispose())
 
 interface Outcome {
@@ -115,7 +117,7 @@ test('a picture that is larger than the usual keeps the budget too: weights stay
   ])
   const maxMemory = one.devices.webgpu!.peakBytes
 
-  pipeline = await StableDiffusionXLPipeline.fromPretrained(repository, { device: 'webgpu', offload: 'resident' })
+  pipeline = await DiffusionPipeline.fromPretrained(repository, { device: 'webgpu', offload: 'resident' })
   const { captured: expected } = await pipeline.generate(item.prompt, settings)
   await pipeline.dispose()
 

@@ -2,7 +2,8 @@
 
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { DiffusionPipeline, type LoadedPipeline } from './diffusion-pipeline.js'
-import { caseOptions, fetchCase, psnr, relativeError, servedRepository } from './testing.js'
+import { caseOptions } from './testing-cases.js'
+import { fetchCase, psnr, relativeError, servedRepository } from './testing.js'
 import type { MemorySnapshot } from '../runtime/types.js'
 import type { LoadPipelineOptions, PipelineMemory } from './types.js'
 
@@ -35,7 +36,7 @@ async function makeImage(): Promise<PipelineMemory> {
       if (progress.type === 'memory') memory.push(progress.memory)
     },
   })
-  // fixtures.md: 1e-3 of the largest magnitude after the denoiser, an image of 50 dB.
+  // The tolerances of docs/architecture.md: 1e-3 of the largest magnitude after the denoiser, an image of 50 dB.
   expect(relativeError(captured['prompt_embeds'], reference['prompt_embeds']!)).toBeLessThan(1e-4)
   expect(relativeError(captured['latents_3'], reference['latents_3']!)).toBeLessThan(1e-3)
   expect(psnr(captured['image']!, reference['image']!)).toBeGreaterThan(50)

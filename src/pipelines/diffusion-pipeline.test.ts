@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import { DiffusionPipeline, type LoadedPipeline } from './diffusion-pipeline.js'
 import { diskRepository, fixtures, readCases } from './testing.node.js'
-import { caseOptions, psnr, relativeError, type FixtureCase } from './testing.js'
+import { caseLoading, caseOptions, type FixtureCase } from './testing-cases.js'
+import { psnr, relativeError } from './testing.js'
 import type { CapturedTensorName } from './types.js'
 
 const capture: CapturedTensorName[] = [
@@ -21,7 +22,7 @@ const capture: CapturedTensorName[] = [
 
 /**
  * Relative to the reference's largest magnitude. Both sides compute in float32, whose epsilon is 1.2e-7: a hundred layers one after the
- * other, run up to six times, leave up to 2e-5. The tolerance of fixtures.md (1e-3) is for GPUs.
+ * other, run up to six times, leave up to 2e-5. The 1e-3 of docs/architecture.md is for GPUs.
  */
 const tolerance = 1e-4
 
@@ -33,17 +34,11 @@ for (const name of ['tiny-sd15', 'tiny-sd21', 'tiny-sdxl', 'tiny-sd3', 'tiny-sd3
   describe(name, () => {
     const loaded = new Map<string, Promise<LoadedPipeline>>()
     const load = (item: FixtureCase) => {
-      const variant = typeof item.extra['variant'] === 'string' ? item.extra['variant'] : undefined
-      const left = Object.keys(item.extra).filter((key) => item.extra[key] === null)
-      const components = Object.fromEntries(left.map((key) => [key, null]))
-      const key = JSON.stringify([variant, left])
+      const loading = caseLoading(item)
+      const key = JSON.stringify(loading)
       const pipeline =
         loaded.get(key) ??
-        DiffusionPipeline.fromPretrained(diskRepository(join(fixtures, name, 'repo')), {
-          device: 'wasm',
-          variant,
-          components,
-        })
+        DiffusionPipeline.fromPretrained(diskRepository(join(fixtures, name, 'repo')), { device: 'wasm', ...loading })
       loaded.set(key, pipeline)
       return pipeline
     }

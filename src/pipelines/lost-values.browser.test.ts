@@ -1,7 +1,8 @@
 /** A GPU that goes away between two networks takes along what one had left for the other: it is made again, and the image is the same. */
 import { afterEach, expect, test, vi } from 'vitest'
 import { DiffusionPipeline, type LoadedPipeline } from './diffusion-pipeline.js'
-import { caseOptions, fetchCase, servedRepository } from './testing.js'
+import { caseOptions } from './testing-cases.js'
+import { fetchCase, servedRepository } from './testing.js'
 import type { PipelineProgress } from './types.js'
 
 // A software adapter compiles the kernels of four networks anew for each device.

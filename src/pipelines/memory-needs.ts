@@ -7,6 +7,7 @@ import { storageBytes } from '../runtime/gpu-buffers.js'
 import { needsOf, type ComponentNeeds } from '../runtime/memory-estimate.js'
 import type { Device, Shapes } from '../runtime/types.js'
 import { graphOptions, probeShapes, usualT5Tokens, writeGraph, type GraphVariant, type Network } from './networks.js'
+import { sampleSize } from './sample-size.js'
 import type { DTypeName } from './types.js'
 
 /** The smallest tile that an autoencoder decodes to fit, in latent pixels. Smaller ones show in the image. */
@@ -87,9 +88,8 @@ export function heldOn(
 
 /** The latents that the denoiser was made for. */
 export function latentSize(networks: ReadonlyMap<string, Network>): GenerationSize {
-  const size = denoiserOf(networks)?.config['sample_size']
-  const edge = typeof size === 'number' ? size : 64
-  return { width: edge, height: edge }
+  const denoiser = denoiserOf(networks)
+  return denoiser === undefined ? { width: 64, height: 64 } : sampleSize(denoiser)
 }
 
 /** The network whose type the pipeline takes for its own, and whose blocks are streamed. */

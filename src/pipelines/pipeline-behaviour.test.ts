@@ -9,7 +9,6 @@ import { MemoryStore } from '../hub/memory-store.js'
 import type { Repository } from '../hub/types.js'
 import { DiffusionPipeline } from './diffusion-pipeline.js'
 import { diskRepository, fixtures } from './testing.node.js'
-import { StableDiffusionPipeline } from './stable-diffusion/stable-diffusion-pipeline.js'
 import type { GenerateOptions, LoadPipelineOptions, PipelineProgress, StepInfo } from './types.js'
 
 const sd15 = join(fixtures, 'tiny-sd15/repo')
@@ -299,7 +298,7 @@ test('without a seed one is drawn and told, and gives the same image again', asy
 test('a safety checker is left out with a word, and files with odd tensors are told', async () => {
   const events: PipelineProgress[] = []
   const index = changed(sd15, 'model_index.json', { safety_checker: ['stable_diffusion', 'StableDiffusionSafetyChecker'] })
-  const pipeline = await StableDiffusionPipeline.fromPretrained(diskRepository(sd15, index), {
+  const pipeline = await DiffusionPipeline.fromPretrained(diskRepository(sd15, index), {
     ...wasm,
     onProgress: (event) => events.push(event),
   })

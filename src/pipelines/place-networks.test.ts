@@ -6,7 +6,8 @@ import type { DeviceInfo } from '../runtime/types.js'
 import { DiffusionPipeline } from './diffusion-pipeline.js'
 import { budgetOf, offeredMemory, parseBudgets, resolveOffload } from './offload.js'
 import { diskRepository, fixtures, readCases } from './testing.node.js'
-import { caseOptions, relativeError } from './testing.js'
+import { caseOptions } from './testing-cases.js'
+import { relativeError } from './testing.js'
 import type { LoadPipelineOptions, PipelineMemory } from './types.js'
 
 const folder = join(fixtures, 'tiny-sd15/repo')

@@ -17,7 +17,8 @@ import type { OpenPipelineOptions } from './find-pipeline.js'
 import { quantizeWeights, type QuantizeRequest } from './quantize-weights.js'
 import { Run } from './run-hooks.js'
 import { diskRepository, fixtures, readCases } from './testing.node.js'
-import { caseOptions, psnr, relativeError } from './testing.js'
+import { caseOptions } from './testing-cases.js'
+import { psnr, relativeError } from './testing.js'
 import type { PipelineProgress, PlainTensor } from './types.js'
 
 const repo = join(fixtures, 'tiny-sdxl/repo')

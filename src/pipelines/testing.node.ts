@@ -5,8 +5,8 @@ import { join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { HubError } from '../errors.js'
 import type { ByteSource, Repository } from '../hub/types.js'
-import type { FixtureCase } from './testing.js'
-import type { CapturedTensors, PlainTensor } from './types.js'
+import { parseReference, type FixtureCase } from './testing-cases.js'
+import type { CapturedTensors } from './types.js'
 
 export const fixtures = fileURLToPath(new URL('../../fixtures/', import.meta.url))
 
@@ -69,18 +69,5 @@ export function readCases(name: string): { readonly item: FixtureCase; readonly 
 
 /** The tensors of a reference file. */
 export function readReference(path: string): CapturedTensors {
-  const file = readFileSync(path)
-  const length = Number(file.readBigUInt64LE(0))
-  const header = JSON.parse(file.toString('utf8', 8, 8 + length)) as Record<
-    string,
-    { dtype: string; shape: number[]; data_offsets: [number, number] }
-  >
-  const tensors: Record<string, PlainTensor> = {}
-  for (const [name, { dtype, shape, data_offsets: offsets }] of Object.entries(header)) {
-    if (name === '__metadata__') continue
-    if (dtype !== 'F32') throw new Error(`${path} holds ${name} as ${dtype}`)
-    const bytes = Uint8Array.from(file.subarray(8 + length + offsets[0], 8 + length + offsets[1]))
-    tensors[name] = { dims: shape, data: new Float32Array(bytes.buffer) }
-  }
-  return tensors
+  return parseReference(readFileSync(path))
 }

@@ -1,26 +1,10 @@
-/** For this folder's tests, in Node and in browsers: fixtures' cases, what diffusers computed for them, and how far we are off. Not part of the library. */
+/** For this folder's tests, in Node and in browsers: fixtures on the test server, and how far we are off. Not part of the library. */
 
-import { readSafetensorsHeader } from '../checkpoint/safetensors.js'
 import { HubError } from '../errors.js'
 import type { Repository } from '../hub/types.js'
 import { TestSource } from '../runtime/testing.js'
-import type { CapturedTensors, GenerateOptions, PlainTensor } from './types.js'
-
-/** One entry of a fixture's case.json. */
-export interface FixtureCase {
-  readonly pipeline: string
-  readonly prompt: string
-  readonly prompt_2: string | null
-  readonly negative_prompt: string | null
-  readonly seed: number
-  readonly num_inference_steps: number
-  readonly guidance_scale: number
-  readonly height: number
-  readonly width: number
-  readonly scheduler: string | null
-  readonly dtype: string
-  readonly extra: Readonly<Record<string, unknown>>
-}
+import { parseReference, type FixtureCase } from './testing-cases.js'
+import type { CapturedTensors, PlainTensor } from './types.js'
 
 async function fetched(path: string): Promise<Uint8Array<ArrayBuffer>> {
   const response = await fetch(`/fixtures/${path}`)
@@ -43,33 +27,7 @@ export function servedRepository(name: string, modules: Readonly<Record<string, 
 /** The first case of a fixture on the test server, with its reference. */
 export async function fetchCase(name: string): Promise<{ readonly item: FixtureCase; readonly reference: CapturedTensors }> {
   const [item] = JSON.parse(new TextDecoder().decode(await fetched(`${name}/case.json`))) as [FixtureCase]
-  const bytes = await fetched(`${name}/reference-0.safetensors`)
-  const { tensors } = await readSafetensorsHeader(new TestSource(bytes), name)
-  const reference: Record<string, PlainTensor> = {}
-  for (const [tensor, { shape, begin, end }] of tensors)
-    reference[tensor] = { dims: shape, data: new Float32Array(bytes.slice(begin, end).buffer) }
-  return { item, reference }
-}
-
-const camelCase = (key: string) => key.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase())
-
-/** The options of `generate` for a case. `ownScheduler`: the repository's class. */
-export function caseOptions(item: FixtureCase, ownScheduler: string): GenerateOptions {
-  const { scheduler_config: config, ...rest } = item.extra
-  const call = Object.entries(rest).filter(([key, value]) => key !== 'variant' && value !== null)
-  return {
-    ...(item.prompt_2 === null ? {} : { prompt2: item.prompt_2 }),
-    ...(item.negative_prompt === null ? {} : { negativePrompt: item.negative_prompt }),
-    ...Object.fromEntries(call.map(([key, value]) => [camelCase(key), value])),
-    numInferenceSteps: item.num_inference_steps,
-    guidanceScale: item.guidance_scale,
-    width: item.width,
-    height: item.height,
-    seed: item.seed,
-    ...(item.scheduler === null && config === undefined
-      ? {}
-      : { scheduler: { className: item.scheduler ?? ownScheduler, config: (config ?? {}) as Record<string, unknown> } }),
-  }
+  return { item, reference: parseReference(await fetched(`${name}/reference-0.safetensors`)) }
 }
 
 /** The worst difference, relative to the reference's largest magnitude; infinite where shapes differ or a value is no number. */

@@ -4,7 +4,8 @@
  */
 import { afterEach, expect, test, vi } from 'vitest'
 import { DiffusionPipeline, type LoadedPipeline } from './diffusion-pipeline.js'
-import { caseOptions, fetchCase, servedRepository } from './testing.js'
+import { caseOptions } from './testing-cases.js'
+import { fetchCase, servedRepository } from './testing.js'
 import type { PipelineProgress } from './types.js'
 
 // A software adapter compiles the kernels of all networks anew for each pipeline.

@@ -4,6 +4,7 @@ import type { SafetensorsDType, TensorEntry } from '../checkpoint/types.js'
 import { CheckpointError } from '../errors.js'
 import type { ElementType } from '../onnx/types.js'
 import { bfloat16ToFloat32, float16ToFloat32, float32ToFloat16, float8E4M3ToFloat32, float8E5M2ToFloat32 } from '../util/half.js'
+import { dtypeBytes } from '../util/dtype-bytes.js'
 import { elementCount } from '../util/element-count.js'
 
 /** Bytes of one element of a graph value. */
@@ -14,25 +15,6 @@ export const elementBytes: Readonly<Record<ElementType, number>> = {
   int32: 4,
   uint8: 1,
   bool: 1,
-}
-
-/** Bytes of one element in a safetensors file. */
-const storedBytes: Readonly<Record<SafetensorsDType, number>> = {
-  BOOL: 1,
-  U8: 1,
-  I8: 1,
-  F8_E4M3: 1,
-  F8_E5M2: 1,
-  I16: 2,
-  U16: 2,
-  F16: 2,
-  BF16: 2,
-  I32: 4,
-  U32: 4,
-  F32: 4,
-  F64: 8,
-  I64: 8,
-  U64: 8,
 }
 
 /** Pairs whose bytes are the same. */
@@ -52,7 +34,7 @@ export function valueBytes(type: ElementType, dims: readonly number[]): number {
 
 /** Bytes of one stored element of `entry`. */
 export function storedElementBytes(entry: TensorEntry): number {
-  return storedBytes[entry.dtype]
+  return dtypeBytes[entry.dtype]
 }
 
 /** Whether {@link convertElements} can make `to` of `from`. */
@@ -68,7 +50,7 @@ export function checkConvertible(entry: TensorEntry, type: ElementType, dims: re
       actual: entry.dtype,
       expected: type,
     })
-  const bytes = elementCount(dims) * storedBytes[entry.dtype]
+  const bytes = elementCount(dims) * dtypeBytes[entry.dtype]
   if (entry.end - entry.begin !== bytes)
     throw new CheckpointError(
       'shape-mismatch',
@@ -102,7 +84,7 @@ function toFloat32(bytes: Bytes, from: SafetensorsDType): Float32Array<ArrayBuff
   const convert = widen[from]
   if (convert === undefined)
     throw new CheckpointError('dtype-not-convertible', `${from} is not a floating-point type.`, { actual: from })
-  return convert(aligned(bytes, storedBytes[from]))
+  return convert(aligned(bytes, dtypeBytes[from]))
 }
 
 /** Whole stored elements → the bytes of the same elements as `to`. The same memory when nothing changes. */

@@ -2,7 +2,7 @@
 
 import { DeviceError, InputError } from '../errors.js'
 import { leastActivations, weightBytes, type ComponentNeeds } from './memory-estimate.js'
-import { formatBytes } from './memory-size.js'
+import { formatBytes } from '../util/format-bytes.js'
 import type { DeviceName } from './types.js'
 
 /** All devices that can be named. */

@@ -6,7 +6,7 @@
 import { DeviceError } from '../errors.js'
 import { planBlocks, type BlockPlan } from './block-plan.js'
 import { leastActivations, weightBytes, type ComponentNeeds } from './memory-estimate.js'
-import { formatBytes } from './memory-size.js'
+import { formatBytes } from '../util/format-bytes.js'
 import type { DeviceInfo } from './types.js'
 
 /** `resident`: all components stay. `model`: one at a time. `block`: one at a time, and its blocks pass through where it is too large. */

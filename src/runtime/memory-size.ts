@@ -30,16 +30,3 @@ export function parseMemorySize(size: number | string, option = 'maxMemory'): nu
     },
   )
 }
-
-/** Bytes for people: three digits and a decimal unit. */
-export function formatBytes(bytes: number): string {
-  let at = 0
-  let value = bytes
-  const names = ['B', 'kB', 'MB', 'GB', 'TB']
-  while (value >= 999.5 && at < names.length - 1) {
-    value /= 1000
-    at++
-  }
-  const digits = at === 0 || value >= 99.95 ? 0 : value >= 9.995 ? 1 : 2
-  return `${value.toFixed(digits)} ${names[at] ?? 'B'}`
-}

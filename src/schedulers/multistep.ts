@@ -1,5 +1,9 @@
-/** What the two multistep solvers (DPM-Solver and UniPC) share: α, σ and λ of a point of the schedule, and sums of arrays. */
+/**
+ * What the multistep solvers (DEIS, DPM-Solver, UniPC) share: α, σ and λ of a point of the schedule, what the model's output means there, and
+ * where noise is added.
+ */
 
+import { indexForTimestep } from './timestep-spacing.js'
 import type { StepTerm } from './types.js'
 
 /** A point of the noise schedule: x = α x₀ + σ ε, λ = log(α/σ), which is infinite at the end. */
@@ -52,12 +56,9 @@ export function lastPredictions(index: number, count: number): readonly string[]
   return Array.from({ length: count }, (_, i) => predictionName(index - i))
 }
 
-/** Σ scale · array, rounded to float32 once. Terms of scale 0 are left out, whatever their array holds. */
-export function weightedSum(length: number, terms: readonly (readonly [number, ArrayLike<number>])[]): Float32Array<ArrayBuffer> {
-  const sum = new Float64Array(length)
-  for (const [scale, values] of terms) {
-    if (scale === 0) continue
-    for (let i = 0; i < length; i++) sum[i] = (sum[i] ?? 0) + scale * (values[i] ?? 0)
-  }
-  return Float32Array.from(sum)
+/** The place in the schedule at which a run that begins at `timestep` gets its noise: the last one where no step has the timestep. */
+export function noisePlace(timesteps: readonly number[], timestep: number, begin: number | null): number {
+  if (begin !== null) return begin
+  const index = indexForTimestep(timesteps, timestep)
+  return index < 0 ? timesteps.length - 1 : index
 }

@@ -109,6 +109,16 @@ export function at(values: ArrayLike<number>, timestep: number): number {
   return value
 }
 
+/** `signal` · original + `spread` · noise, rounded to float32 once. */
+export function mixNoise(original: Float32Array, noise: Float32Array, signal: number, spread: number): Float32Array<ArrayBuffer> {
+  return Float32Array.from(original, (value, i) => signal * value + spread * (noise[i] ?? 0))
+}
+
+/** diffusers' `add_noise` at ᾱ. */
+export function mixNoiseAt(alpha: number, original: Float32Array, noise: Float32Array): Float32Array<ArrayBuffer> {
+  return mixNoise(original, noise, fround(sqrt(alpha)), fround(sqrt(fround(1 - alpha))))
+}
+
 /** The image x₀ that the model's output at a sample stands for, from √ᾱ and √(1 − ᾱ). */
 export function originalTerms(
   prediction: 'epsilon' | 'sample' | 'v_prediction',

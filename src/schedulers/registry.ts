@@ -34,18 +34,8 @@ const classes: readonly SchedulerClass[] = [
   UniPCMultistepScheduler,
 ]
 
-/** Keys of diffusers' other schedulers, which their configs leave behind when one class is made from another. */
+/** Keys that only schedulers of diffusers have which are not here: their configs leave them behind when one class is made from another. */
 const otherKeys = [
-  'clip_sample',
-  'clip_sample_range',
-  'variance_type',
-  'thresholding',
-  'dynamic_thresholding_ratio',
-  'sample_max_value',
-  'set_alpha_to_one',
-  'skip_prk_steps',
-  'timestep_scaling',
-  'original_inference_steps',
   'sigma_data',
   'sigma_schedule',
   's_noise',

@@ -8,13 +8,13 @@ import { describe, expect, test } from 'vitest'
 import { TorchGenerator } from '../util/random.js'
 import { createScheduler, schedulerClassNames } from './registry.js'
 import { StepRunner, type Arithmetic } from './step-runner.js'
-import type { Scheduler, SetTimestepsOptions, StepOptions } from './types.js'
+import type { Scheduler, StepOptions } from './types.js'
 
 interface Case {
   config: Record<string, unknown>
   num_inference_steps: number | null
-  set_timesteps: { timesteps?: number[]; sigmas?: number[]; mu?: number; original_inference_steps?: number; strength?: number }
-  step: { eta?: number; use_clipped_model_output?: boolean }
+  set_timesteps: { timesteps?: number[]; sigmas?: number[]; mu?: number }
+  step: { eta?: number }
   timesteps: number[]
   sigmas: number[] | null
   init_noise_sigma: number
@@ -77,15 +77,10 @@ for (const name of schedulerClassNames) {
       (_, __, entry) => {
         const start = () => {
           const { scheduler } = createScheduler(name, entry.config)
-          const { original_inference_steps: originalInferenceSteps, ...rest } = entry.set_timesteps
-          const options: SetTimestepsOptions = { ...rest, originalInferenceSteps }
-          scheduler.setTimesteps(entry.num_inference_steps, options)
+          scheduler.setTimesteps(entry.num_inference_steps, entry.set_timesteps)
           return scheduler
         }
-        const options: StepOptions = {
-          eta: entry.step.eta,
-          useClippedModelOutput: entry.step.use_clipped_model_output,
-        }
+        const options: StepOptions = entry.step
 
         // 1. The schedule: float32 values that may differ by the last bits, since torch's own vector routines do.
         const scheduler = start()

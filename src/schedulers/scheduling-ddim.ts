@@ -1,10 +1,10 @@
 /** DDIMScheduler: denoising diffusion implicit models (Song et al. 2020, arXiv 2010.02502). Mirrors diffusers' class. */
 
 import { flag, integer, number, only, optionalNumbers, readConfig, unused, word, type ConfigOf } from './config.js'
-import { alphasCumprod, at, originalTerms } from './noise-schedule.js'
+import { alphasCumprod, at, mixNoiseAt, originalTerms } from './noise-schedule.js'
 import { round } from './numpy.js'
 import { checkOptions, checkSteps, spaceTimesteps } from './timestep-spacing.js'
-import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepOptions, StepPlan } from './types.js'
+import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepOptions, StepPlan, StepTerm } from './types.js'
 
 const className = 'DDIMScheduler'
 const spec = {
@@ -62,7 +62,7 @@ export class DDIMScheduler implements Scheduler {
     return 1
   }
 
-  plan(index: number, { eta = 0, useClippedModelOutput = false }: StepOptions = {}): StepPlan {
+  plan(index: number, { eta = 0 }: StepOptions = {}): StepPlan {
     const { prediction_type: predictionType, clip_sample: clip, clip_sample_range: range } = this.config
     const timestep = this.timesteps[index] ?? 0
     const previous = timestep - Math.floor(this.config.num_train_timesteps / this.#steps)
@@ -74,24 +74,10 @@ export class DDIMScheduler implements Scheduler {
     const rootAlpha = fround(sqrt(alpha))
     const rootBeta = fround(sqrt(beta))
     const direction = fround(sqrt(fround(1 - alphaPrevious - deviation ** 2)))
-    const derived = useClippedModelOutput || predictionType === 'sample'
     return {
       sums: [
         { name: 'original', terms: originalTerms(predictionType, rootAlpha, rootBeta), bound: clip ? range : undefined },
-        {
-          name: 'epsilon',
-          terms: derived
-            ? [
-                [1 / rootBeta, 'sample'],
-                [-rootAlpha / rootBeta, useClippedModelOutput ? 'original' : 'output'],
-              ]
-            : predictionType === 'epsilon'
-              ? [[1, 'output']]
-              : [
-                  [rootAlpha, 'output'],
-                  [rootBeta, 'sample'],
-                ],
-        },
+        { name: 'epsilon', terms: noiseTerms(predictionType, rootAlpha, rootBeta) },
         {
           name: 'next',
           terms: [
@@ -105,9 +91,16 @@ export class DDIMScheduler implements Scheduler {
   }
 
   addNoise(original: Float32Array, noise: Float32Array, timestep: number): Float32Array<ArrayBuffer> {
-    const alpha = at(this.#alphas, timestep)
-    const signal = fround(sqrt(alpha))
-    const spread = fround(sqrt(fround(1 - alpha)))
-    return Float32Array.from(original, (value, i) => signal * value + spread * (noise[i] ?? 0))
+    return mixNoiseAt(at(this.#alphas, timestep), original, noise)
   }
+}
+
+/** The noise ε that the model's output at a sample stands for, from √ᾱ and √(1 − ᾱ). */
+function noiseTerms(prediction: 'epsilon' | 'sample' | 'v_prediction', rootAlpha: number, rootBeta: number): readonly StepTerm[] {
+  if (prediction === 'epsilon') return [[1, 'output']]
+  const [sample, output] = prediction === 'sample' ? [1 / rootBeta, -rootAlpha / rootBeta] : [rootBeta, rootAlpha]
+  return [
+    [sample, 'sample'],
+    [output, 'output'],
+  ]
 }

@@ -1,10 +1,9 @@
 /** DDPMScheduler: denoising diffusion probabilistic models (Ho et al. 2020, arXiv 2006.11239). Mirrors diffusers' class. */
 
-import { InputError } from '../errors.js'
 import { flag, integer, number, only, optionalNumbers, readConfig, unused, word, type ConfigOf } from './config.js'
-import { alphasCumprod, at, originalTerms } from './noise-schedule.js'
+import { alphasCumprod, at, mixNoiseAt, originalTerms } from './noise-schedule.js'
 import { round } from './numpy.js'
-import { checkOptions, checkSteps, spaceTimesteps } from './timestep-spacing.js'
+import { checkFalling, checkOptions, checkSteps, spaceTimesteps } from './timestep-spacing.js'
 import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan } from './types.js'
 
 const className = 'DDPMScheduler'
@@ -53,8 +52,7 @@ export class DDPMScheduler implements Scheduler {
       this.timesteps = spaceTimesteps(spacing, numInferenceSteps, trainSteps, offset).map((value) => round(value))
       return
     }
-    if (timesteps.some((value, i) => !Number.isInteger(value) || value >= (i === 0 ? trainSteps : (timesteps[i - 1] ?? 0))))
-      throw new InputError('set-timesteps', `timesteps must be whole numbers below ${trainSteps}, falling.`, { timesteps })
+    checkFalling(timesteps, trainSteps)
     this.timesteps = timesteps
   }
 
@@ -99,9 +97,6 @@ export class DDPMScheduler implements Scheduler {
   }
 
   addNoise(original: Float32Array, noise: Float32Array, timestep: number): Float32Array<ArrayBuffer> {
-    const alpha = at(this.#alphas, timestep)
-    const signal = fround(sqrt(alpha))
-    const spread = fround(sqrt(fround(1 - alpha)))
-    return Float32Array.from(original, (value, i) => signal * value + spread * (noise[i] ?? 0))
+    return mixNoiseAt(at(this.#alphas, timestep), original, noise)
   }
 }

@@ -3,13 +3,13 @@
  * extrapolated by polynomials in log ρ. Mirrors diffusers' class.
  */
 
-import { CheckpointError, InputError } from '../errors.js'
+import { InputError } from '../errors.js'
 import { flag, integer, number, only, optionalNumbers, readConfig, unused, word, type ConfigOf } from './config.js'
-import { lastPredictions, predictionName, predictionTerms, schedulePoint, weightedSum, type SchedulePoint } from './multistep.js'
-import { alphasCumprod, trainingSigmas } from './noise-schedule.js'
-import { float32, interpolateAt, linspace, round } from './numpy.js'
-import { convertSigmas, sigmaToTimestep } from './sigma-schedules.js'
-import { checkOptions, checkSteps, indexForTimestep, spaceMultistepTimesteps, stepIndex } from './timestep-spacing.js'
+import { lastPredictions, noisePlace, predictionName, predictionTerms, schedulePoint, type SchedulePoint } from './multistep.js'
+import { alphasCumprod, mixNoise, trainingSigmas } from './noise-schedule.js'
+import { float32, interpolateAt, round } from './numpy.js'
+import { checkSigmaSchedule, convertSigmas, flowSigmas, sigmaToTimestep } from './sigma-schedules.js'
+import { checkOptions, checkSteps, spaceMultistepTimesteps, stepIndex } from './timestep-spacing.js'
 import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan, StepTerm } from './types.js'
 
 const className = 'DEISMultistepScheduler'
@@ -56,11 +56,7 @@ export class DEISMultistepScheduler implements Scheduler {
 
   constructor(config: SchedulerConfig) {
     this.config = readConfig(className, config, spec)
-    const { use_beta_sigmas: beta, use_exponential_sigmas: exponential, use_karras_sigmas: karras } = this.config
-    if (Number(beta) + Number(exponential) + Number(karras) > 1)
-      throw new CheckpointError('invalid-config', `${className} can use only one of Karras, exponential and beta sigmas.`, {
-        className,
-      })
+    checkSigmaSchedule(className, this.config)
     this.#trainingSigmas = trainingSigmas(alphasCumprod(this.config))
   }
 
@@ -83,11 +79,7 @@ export class DEISMultistepScheduler implements Scheduler {
       last = sigmas.at(-1) ?? 0
     } else if (config.use_flow_sigmas) {
       const shift = options.mu === undefined ? config.flow_shift : exp(options.mu)
-      sigmas = linspace(1, 1 / trainSteps, numInferenceSteps + 1)
-        .map((alpha) => 1 - alpha)
-        .map((sigma) => (shift * sigma) / (1 + (shift - 1) * sigma))
-        .reverse()
-        .slice(0, -1)
+      sigmas = flowSigmas(numInferenceSteps, trainSteps, shift)
       timesteps = sigmas.map((sigma) => sigma * trainSteps)
       last = sigmas.at(-1) ?? 0
     } else sigmas = timesteps.map((timestep) => interpolateAt(timestep, training))
@@ -106,11 +98,6 @@ export class DEISMultistepScheduler implements Scheduler {
 
   #point(index: number): SchedulePoint {
     return schedulePoint(this.sigmas[index] ?? 0, this.config.use_flow_sigmas)
-  }
-
-  #indexFor(timestep: number): number {
-    const index = indexForTimestep(this.timesteps, timestep)
-    return index < 0 ? this.timesteps.length - 1 : index
   }
 
   plan(index: number): StepPlan {
@@ -154,12 +141,8 @@ export class DEISMultistepScheduler implements Scheduler {
   }
 
   addNoise(original: Float32Array, noise: Float32Array, timestep: number): Float32Array<ArrayBuffer> {
-    const index = this.#beginIndex ?? this.#indexFor(timestep)
-    const { alpha, sigma } = this.#point(index)
-    return weightedSum(original.length, [
-      [alpha, original],
-      [sigma, noise],
-    ])
+    const { alpha, sigma } = this.#point(noisePlace(this.timesteps, timestep, this.#beginIndex))
+    return mixNoise(original, noise, alpha, sigma)
   }
 }
 

@@ -5,11 +5,11 @@
 
 import { CheckpointError, InputError, UnsupportedError } from '../errors.js'
 import { flag, integer, number, only, optionalNumbers, readConfig, unused, word, type ConfigOf } from './config.js'
-import { lastPredictions, predictionName, predictionTerms, schedulePoint, weightedSum, type SchedulePoint } from './multistep.js'
-import { alphasCumprodForSigmas, trainingSigmas } from './noise-schedule.js'
+import { lastPredictions, noisePlace, predictionName, predictionTerms, schedulePoint, type SchedulePoint } from './multistep.js'
+import { alphasCumprodForSigmas, mixNoise, trainingSigmas } from './noise-schedule.js'
 import { float32, interpolateAt, linspace, round } from './numpy.js'
-import { convertSigmas, sigmaToTimestep } from './sigma-schedules.js'
-import { checkOptions, checkSteps, indexForTimestep, spaceMultistepTimesteps, stepIndex } from './timestep-spacing.js'
+import { checkSigmaSchedule, convertSigmas, flowSigmas, sigmaToTimestep } from './sigma-schedules.js'
+import { checkOptions, checkSteps, spaceMultistepTimesteps, stepIndex } from './timestep-spacing.js'
 import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan, StepTerm } from './types.js'
 
 const className = 'DPMSolverMultistepScheduler'
@@ -74,10 +74,7 @@ export class DPMSolverMultistepScheduler implements Scheduler {
     const { config: read } = this
     // diffusers reads DEIS' name as this class's own algorithm.
     this.#algorithm = read.algorithm_type === 'deis' ? 'dpmsolver++' : read.algorithm_type
-    if (Number(read.use_beta_sigmas) + Number(read.use_exponential_sigmas) + Number(read.use_karras_sigmas) > 1)
-      throw new CheckpointError('invalid-config', `${className} can use only one of Karras, exponential and beta sigmas.`, {
-        className,
-      })
+    checkSigmaSchedule(className, this.config)
     if (!this.#algorithm.endsWith('++') && read.final_sigmas_type === 'zero')
       throw new CheckpointError(
         'invalid-config',
@@ -132,11 +129,7 @@ export class DPMSolverMultistepScheduler implements Scheduler {
       timesteps = sigmas.map((sigma) => sigmaToTimestep(sigma, logSigmas)).map((value) => (rounded ? round(value) : value))
     } else if (config.use_flow_sigmas) {
       const shift = options.mu === undefined ? config.flow_shift : exp(options.mu)
-      sigmas = linspace(1, 1 / config.num_train_timesteps, count + 1)
-        .map((alpha) => 1 - alpha)
-        .map((sigma) => (shift * sigma) / (1 + (shift - 1) * sigma))
-        .reverse()
-        .slice(0, -1)
+      sigmas = flowSigmas(count, config.num_train_timesteps, shift)
       timesteps = sigmas.map((sigma) => sigma * config.num_train_timesteps)
     } else sigmas = timesteps.map((timestep) => interpolateAt(timestep, training))
     this.sigmas = float32([...sigmas, config.final_sigmas_type === 'zero' ? 0 : range.min])
@@ -184,11 +177,6 @@ export class DPMSolverMultistepScheduler implements Scheduler {
       ],
       keep: lastPredictions(index, Math.min(config.solver_order - 1, done + 1)),
     }
-  }
-
-  #indexFor(timestep: number): number {
-    const index = indexForTimestep(this.timesteps, timestep)
-    return index < 0 ? this.timesteps.length - 1 : index
   }
 
   #factors(here: SchedulePoint, next: SchedulePoint, order: number): Factors {
@@ -251,11 +239,7 @@ export class DPMSolverMultistepScheduler implements Scheduler {
   }
 
   addNoise(original: Float32Array, noise: Float32Array, timestep: number): Float32Array<ArrayBuffer> {
-    const index = this.#beginIndex ?? this.#indexFor(timestep)
-    const { alpha, sigma } = this.#point(index)
-    return weightedSum(original.length, [
-      [alpha, original],
-      [sigma, noise],
-    ])
+    const { alpha, sigma } = this.#point(noisePlace(this.timesteps, timestep, this.#beginIndex))
+    return mixNoise(original, noise, alpha, sigma)
   }
 }

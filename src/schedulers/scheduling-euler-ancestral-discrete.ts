@@ -4,9 +4,9 @@
  */
 
 import { flag, integer, number, optionalNumbers, readConfig, word, type ConfigOf } from './config.js'
-import { alphasCumprodForSigmas, trainingSigmas } from './noise-schedule.js'
+import { alphasCumprodForSigmas, mixNoise, trainingSigmas } from './noise-schedule.js'
 import { float32, interpolateAt } from './numpy.js'
-import { sigmaOriginalTerms } from './sigma-schedules.js'
+import { initialSigma, sigmaInputScale, sigmaOriginalTerms } from './sigma-schedules.js'
 import { checkOptions, checkSteps, indexForTimestep, spaceTimesteps, stepIndex } from './timestep-spacing.js'
 import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan } from './types.js'
 
@@ -43,8 +43,7 @@ export class EulerAncestralDiscreteScheduler implements Scheduler {
   }
 
   get initNoiseSigma(): number {
-    const max = Math.max(...this.sigmas)
-    return this.config.timestep_spacing === 'leading' ? fround(sqrt(fround(fround(max * max) + 1))) : max
+    return initialSigma(this.sigmas, this.config.timestep_spacing)
   }
 
   setTimesteps(numInferenceSteps: number | null, options: SetTimestepsOptions = {}): void {
@@ -61,8 +60,7 @@ export class EulerAncestralDiscreteScheduler implements Scheduler {
   }
 
   inputScale(index: number): number {
-    const sigma = this.sigmas[stepIndex(this.timesteps, index, this.#beginIndex)] ?? 0
-    return 1 / fround(sqrt(fround(fround(sigma * sigma) + 1)))
+    return sigmaInputScale(this.sigmas[stepIndex(this.timesteps, index, this.#beginIndex)] ?? 0)
   }
 
   plan(index: number): StepPlan {
@@ -95,7 +93,6 @@ export class EulerAncestralDiscreteScheduler implements Scheduler {
 
   addNoise(original: Float32Array, noise: Float32Array, timestep: number): Float32Array<ArrayBuffer> {
     const index = this.#beginIndex ?? indexForTimestep(this.timesteps, timestep)
-    const sigma = this.sigmas[index] ?? 0
-    return Float32Array.from(original, (value, i) => value + (noise[i] ?? 0) * sigma)
+    return mixNoise(original, noise, 1, this.sigmas[index] ?? 0)
   }
 }

@@ -3,11 +3,18 @@
  * algorithm 2 without churn). Mirrors diffusers' class.
  */
 
-import { CheckpointError, InputError } from '../errors.js'
+import { InputError } from '../errors.js'
 import { flag, integer, number, optionalNumber, optionalNumbers, readConfig, word, type ConfigOf } from './config.js'
-import { alphasCumprodForSigmas, trainingSigmas } from './noise-schedule.js'
+import { alphasCumprodForSigmas, mixNoise, trainingSigmas } from './noise-schedule.js'
 import { float32, interpolateAt, linspace } from './numpy.js'
-import { convertSigmas, sigmaOriginalTerms, sigmaToTimestep } from './sigma-schedules.js'
+import {
+  checkSigmaSchedule,
+  convertSigmas,
+  initialSigma,
+  sigmaInputScale,
+  sigmaOriginalTerms,
+  sigmaToTimestep,
+} from './sigma-schedules.js'
 import { checkOptions, checkSteps, indexForTimestep, spaceTimesteps, stepIndex } from './timestep-spacing.js'
 import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan } from './types.js'
 
@@ -32,7 +39,7 @@ const spec = {
   final_sigmas_type: word('zero', ['zero', 'sigma_min']),
 }
 
-const { fround, sqrt } = Math
+const { fround } = Math
 
 /** diffusers' EulerDiscreteScheduler. */
 export class EulerDiscreteScheduler implements Scheduler {
@@ -49,17 +56,12 @@ export class EulerDiscreteScheduler implements Scheduler {
 
   constructor(config: SchedulerConfig) {
     this.config = readConfig(className, config, spec)
-    const { use_beta_sigmas: beta, use_exponential_sigmas: exponential, use_karras_sigmas: karras } = this.config
-    if (Number(beta) + Number(exponential) + Number(karras) > 1)
-      throw new CheckpointError('invalid-config', `${className} can use only one of Karras, exponential and beta sigmas.`, {
-        className,
-      })
+    checkSigmaSchedule(className, this.config)
     this.#trainingSigmas = trainingSigmas(alphasCumprodForSigmas(this.config))
   }
 
   get initNoiseSigma(): number {
-    const max = Math.max(...this.sigmas)
-    return this.config.timestep_spacing === 'leading' ? fround(sqrt(fround(fround(max * max) + 1))) : max
+    return initialSigma(this.sigmas, this.config.timestep_spacing)
   }
 
   setTimesteps(numInferenceSteps: number | null, options: SetTimestepsOptions = {}): void {
@@ -112,8 +114,7 @@ export class EulerDiscreteScheduler implements Scheduler {
   }
 
   inputScale(index: number): number {
-    const sigma = this.sigmas[stepIndex(this.timesteps, index, this.#beginIndex)] ?? 0
-    return 1 / fround(sqrt(fround(fround(sigma * sigma) + 1)))
+    return sigmaInputScale(this.sigmas[stepIndex(this.timesteps, index, this.#beginIndex)] ?? 0)
   }
 
   plan(index: number): StepPlan {
@@ -143,7 +144,6 @@ export class EulerDiscreteScheduler implements Scheduler {
 
   addNoise(original: Float32Array, noise: Float32Array, timestep: number): Float32Array<ArrayBuffer> {
     const index = this.#beginIndex ?? indexForTimestep(this.timesteps, timestep)
-    const sigma = this.sigmas[index] ?? 0
-    return Float32Array.from(original, (value, i) => value + (noise[i] ?? 0) * sigma)
+    return mixNoise(original, noise, 1, this.sigmas[index] ?? 0)
   }
 }

@@ -3,10 +3,11 @@
  * (Stable Diffusion 3, arXiv 2403.03206). Mirrors diffusers' class.
  */
 
-import { CheckpointError, InputError } from '../errors.js'
+import { InputError } from '../errors.js'
 import { flag, integer, number, optionalNumber, readConfig, word, type ConfigOf } from './config.js'
+import { mixNoise } from './noise-schedule.js'
 import { float32, linspace } from './numpy.js'
-import { convertSigmas } from './sigma-schedules.js'
+import { checkSigmaSchedule, convertSigmas, shiftSigma, stretchToTerminal, timeShiftSigma } from './sigma-schedules.js'
 import { checkOptions, checkSteps, indexForTimestep, stepIndex } from './timestep-spacing.js'
 import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan, StepTerm } from './types.js'
 
@@ -47,24 +48,10 @@ export class FlowMatchEulerDiscreteScheduler implements Scheduler {
 
   constructor(config: SchedulerConfig) {
     this.config = readConfig(className, config, spec)
-    const {
-      use_beta_sigmas: beta,
-      use_exponential_sigmas: exponential,
-      use_karras_sigmas: karras,
-      use_dynamic_shifting: dynamic,
-      num_train_timesteps: trainSteps,
-    } = this.config
-    if (Number(beta) + Number(exponential) + Number(karras) > 1)
-      throw new CheckpointError('invalid-config', `${className} can use only one of Karras, exponential and beta sigmas.`, {
-        className,
-      })
-    const shifted = (sigma: number) => (dynamic ? sigma : fround(this.#shift(sigma)))
+    checkSigmaSchedule(className, this.config)
+    const { use_dynamic_shifting: dynamic, num_train_timesteps: trainSteps, shift } = this.config
+    const shifted = (sigma: number) => (dynamic ? sigma : fround(shiftSigma(sigma, shift)))
     this.#range = { min: shifted(fround(1 / trainSteps)), max: shifted(1) }
-  }
-
-  #shift(sigma: number): number {
-    const { shift } = this.config
-    return (shift * sigma) / (1 + (shift - 1) * sigma)
   }
 
   setTimesteps(numInferenceSteps: number | null, options: SetTimestepsOptions = {}): void {
@@ -80,13 +67,9 @@ export class FlowMatchEulerDiscreteScheduler implements Scheduler {
     if (config.use_dynamic_shifting) {
       if (mu === undefined || !Number.isFinite(mu))
         throw new InputError('set-timesteps', `${className} with use_dynamic_shifting needs mu.`)
-      const weight = config.time_shift_type === 'exponential' ? Math.exp(mu) : mu
-      sigmas = sigmas.map((sigma) => weight / (weight + (1 / sigma - 1)))
-    } else sigmas = sigmas.map((sigma) => this.#shift(sigma))
-    if (config.shift_terminal !== null && config.shift_terminal > 0) {
-      const factor = (1 - (sigmas.at(-1) ?? 0)) / (1 - config.shift_terminal)
-      sigmas = sigmas.map((sigma) => 1 - (1 - sigma) / factor)
-    }
+      sigmas = sigmas.map((sigma) => timeShiftSigma(sigma, mu, config.time_shift_type))
+    } else sigmas = sigmas.map((sigma) => shiftSigma(sigma, config.shift))
+    sigmas = stretchToTerminal(sigmas, config.shift_terminal)
     sigmas = float32(convertSigmas(config, { min: sigmas.at(-1) ?? 0, max: sigmas[0] ?? 0 }, count) ?? sigmas)
     if (config.invert_sigmas) sigmas = float32(sigmas.map((sigma) => 1 - sigma))
     this.timesteps = float32(sigmas.map((sigma) => sigma * trainSteps))
@@ -123,6 +106,6 @@ export class FlowMatchEulerDiscreteScheduler implements Scheduler {
   addNoise(original: Float32Array, noise: Float32Array, timestep: number): Float32Array<ArrayBuffer> {
     const index = this.#beginIndex ?? indexForTimestep(this.timesteps, timestep)
     const sigma = this.sigmas[index] ?? 0
-    return Float32Array.from(original, (value, i) => sigma * (noise[i] ?? 0) + (1 - sigma) * value)
+    return mixNoise(original, noise, 1 - sigma, sigma)
   }
 }

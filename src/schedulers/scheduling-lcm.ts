@@ -1,10 +1,9 @@
 /** LCMScheduler: multistep consistency sampling of latent consistency models (arXiv 2310.04378). Mirrors diffusers' class. */
 
-import { InputError } from '../errors.js'
 import { flag, integer, number, only, optionalNumbers, readConfig, unused, word, type ConfigOf } from './config.js'
-import { alphasCumprod, at, originalTerms } from './noise-schedule.js'
+import { alphasCumprod, at, mixNoiseAt, originalTerms } from './noise-schedule.js'
 import { linspace } from './numpy.js'
-import { checkOptions, checkSteps, stepIndex } from './timestep-spacing.js'
+import { checkFalling, checkOptions, checkSteps, stepIndex } from './timestep-spacing.js'
 import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan } from './types.js'
 
 const className = 'LCMScheduler'
@@ -43,7 +42,6 @@ export class LCMScheduler implements Scheduler {
   timesteps: readonly number[] = []
   readonly #alphas: Float32Array
   readonly #finalAlpha: number
-  #steps = 0
   #beginIndex: number | null = null
 
   constructor(config: SchedulerConfig) {
@@ -53,29 +51,19 @@ export class LCMScheduler implements Scheduler {
   }
 
   setTimesteps(numInferenceSteps: number | null, options: SetTimestepsOptions = {}): void {
-    const { num_train_timesteps: trainSteps, original_inference_steps: configured } = this.config
-    checkOptions(className, numInferenceSteps, options, ['timesteps', 'originalInferenceSteps', 'strength'])
-    const { timesteps, originalInferenceSteps = configured, strength = 1 } = options
-    if (!(strength > 0 && strength <= 1))
-      throw new InputError('strength', `strength is ${strength}; allowed are numbers above 0 up to 1.`, { strength })
-    checkSteps(originalInferenceSteps, trainSteps)
-    if (timesteps !== undefined) this.timesteps = this.#customTimesteps(timesteps, strength)
-    else {
-      const stride = Math.floor(trainSteps / originalInferenceSteps)
-      const count = Math.floor(originalInferenceSteps * strength)
-      checkSteps(numInferenceSteps, count)
-      this.#steps = numInferenceSteps
-      this.timesteps = linspace(0, count, numInferenceSteps, false).map((index) => (count - Math.floor(index)) * stride - 1)
+    const { num_train_timesteps: trainSteps, original_inference_steps: originalSteps } = this.config
+    checkOptions(className, numInferenceSteps, options, ['timesteps'])
+    if (options.timesteps === undefined) {
+      checkSteps(originalSteps, trainSteps)
+      checkSteps(numInferenceSteps, originalSteps)
+      const stride = Math.floor(trainSteps / originalSteps)
+      const indices = linspace(0, originalSteps, numInferenceSteps, false)
+      this.timesteps = indices.map((index) => (originalSteps - Math.floor(index)) * stride - 1)
+    } else {
+      checkFalling(options.timesteps, trainSteps)
+      this.timesteps = options.timesteps
     }
     this.#beginIndex = null
-  }
-
-  #customTimesteps(timesteps: readonly number[], strength: number): readonly number[] {
-    const trainSteps = this.config.num_train_timesteps
-    if (timesteps.some((value, i) => !Number.isInteger(value) || value >= (i === 0 ? trainSteps : (timesteps[i - 1] ?? 0))))
-      throw new InputError('set-timesteps', `timesteps must be whole numbers below ${trainSteps}, falling.`, { timesteps })
-    this.#steps = timesteps.length
-    return timesteps.slice(timesteps.length - Math.floor(timesteps.length * strength))
   }
 
   setBeginIndex(index: number): void {
@@ -99,7 +87,7 @@ export class LCMScheduler implements Scheduler {
     const alpha = at(this.#alphas, timestep)
     const alphaPrevious = previous >= 0 ? at(this.#alphas, previous) : this.#finalAlpha
     const scaled = timestep * scaling
-    const last = place === this.#steps - 1
+    const last = place === this.timesteps.length - 1
     return {
       sums: [
         {
@@ -126,9 +114,6 @@ export class LCMScheduler implements Scheduler {
   }
 
   addNoise(original: Float32Array, noise: Float32Array, timestep: number): Float32Array<ArrayBuffer> {
-    const alpha = at(this.#alphas, timestep)
-    const signal = fround(sqrt(alpha))
-    const spread = fround(sqrt(fround(1 - alpha)))
-    return Float32Array.from(original, (value, i) => signal * value + spread * (noise[i] ?? 0))
+    return mixNoiseAt(at(this.#alphas, timestep), original, noise)
   }
 }

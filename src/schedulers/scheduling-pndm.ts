@@ -5,7 +5,7 @@
 
 import { InputError } from '../errors.js'
 import { flag, integer, number, optionalNumbers, readConfig, word, type ConfigOf } from './config.js'
-import { alphasCumprod, at } from './noise-schedule.js'
+import { alphasCumprod, at, mixNoiseAt } from './noise-schedule.js'
 import { round } from './numpy.js'
 import { checkOptions, checkSteps, spaceTimesteps } from './timestep-spacing.js'
 import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan, StepSum, StepTerm } from './types.js'
@@ -183,9 +183,6 @@ export class PNDMScheduler implements Scheduler {
   }
 
   addNoise(original: Float32Array, noise: Float32Array, timestep: number): Float32Array<ArrayBuffer> {
-    const alpha = at(this.#alphas, timestep)
-    const signal = fround(sqrt(alpha))
-    const spread = fround(sqrt(fround(1 - alpha)))
-    return Float32Array.from(original, (value, i) => signal * value + spread * (noise[i] ?? 0))
+    return mixNoiseAt(at(this.#alphas, timestep), original, noise)
   }
 }

@@ -13,11 +13,18 @@ import {
   word,
   type ConfigOf,
 } from './config.js'
-import { lastPredictions, predictionName, predictionTerms, schedulePoint, weightedSum, type SchedulePoint } from './multistep.js'
-import { alphasCumprodForSigmas, trainingSigmas } from './noise-schedule.js'
+import { lastPredictions, noisePlace, predictionName, predictionTerms, schedulePoint, type SchedulePoint } from './multistep.js'
+import { alphasCumprodForSigmas, mixNoise, trainingSigmas } from './noise-schedule.js'
 import { float32, interpolateAt, linspace, round } from './numpy.js'
-import { convertSigmas, sigmaToTimestep } from './sigma-schedules.js'
-import { checkOptions, checkSteps, indexForTimestep, spaceMultistepTimesteps, stepIndex } from './timestep-spacing.js'
+import {
+  checkSigmaSchedule,
+  convertSigmas,
+  shiftSigma,
+  sigmaToTimestep,
+  stretchToTerminal,
+  timeShiftSigma,
+} from './sigma-schedules.js'
+import { checkOptions, checkSteps, spaceMultistepTimesteps, stepIndex } from './timestep-spacing.js'
 import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan, StepTerm } from './types.js'
 
 const className = 'UniPCMultistepScheduler'
@@ -54,7 +61,7 @@ const spec = {
   shift_terminal: optionalNumber(0, 0.999999),
 }
 
-const { exp, expm1 } = Math
+const { expm1 } = Math
 
 /** diffusers' UniPCMultistepScheduler. */
 export class UniPCMultistepScheduler implements Scheduler {
@@ -72,10 +79,7 @@ export class UniPCMultistepScheduler implements Scheduler {
   constructor(config: SchedulerConfig) {
     this.config = readConfig(className, config, spec)
     const { config: read } = this
-    if (Number(read.use_beta_sigmas) + Number(read.use_exponential_sigmas) + Number(read.use_karras_sigmas) > 1)
-      throw new CheckpointError('invalid-config', `${className} can use only one of Karras, exponential and beta sigmas.`, {
-        className,
-      })
+    checkSigmaSchedule(className, this.config)
     if (read.shift_terminal !== null && !read.use_flow_sigmas)
       throw new CheckpointError('invalid-config', 'shift_terminal goes only with use_flow_sigmas.', { className })
     if (!read.predict_x0 && read.prediction_type === 'flow_prediction')
@@ -119,14 +123,8 @@ export class UniPCMultistepScheduler implements Scheduler {
 
   #flowSigmas(given: readonly number[], mu: number | undefined): number[] {
     const { flow_shift: shift, shift_terminal: terminal, time_shift_type: kind, use_dynamic_shifting: dynamic } = this.config
-    const weight = kind === 'exponential' ? exp(mu ?? 0) : (mu ?? 0)
-    let sigmas = given.map((sigma) =>
-      dynamic ? weight / (weight + (1 / sigma - 1)) : (shift * sigma) / (1 + (shift - 1) * sigma),
-    )
-    if (terminal !== null && terminal > 0) {
-      const factor = (1 - (sigmas.at(-1) ?? 0)) / (1 - terminal)
-      sigmas = sigmas.map((sigma) => 1 - (1 - sigma) / factor)
-    }
+    const shifted = given.map((sigma) => (dynamic ? timeShiftSigma(sigma, mu ?? 0, kind) : shiftSigma(sigma, shift)))
+    const sigmas = stretchToTerminal(shifted, terminal)
     // At 1 the logarithm of α would be infinite.
     const first = sigmas[0] ?? 0
     if (Math.abs(first - 1) < 1e-6) sigmas[0] = first - 1e-6
@@ -171,11 +169,6 @@ export class UniPCMultistepScheduler implements Scheduler {
   #order(place: number, done: number): number {
     const { lower_order_final: lower, solver_order: order } = this.config
     return Math.min(order, lower ? this.timesteps.length - place : order, done + 1)
-  }
-
-  #indexFor(timestep: number): number {
-    const index = indexForTimestep(this.timesteps, timestep)
-    return index < 0 ? this.timesteps.length - 1 : index
   }
 
   /**
@@ -229,12 +222,8 @@ export class UniPCMultistepScheduler implements Scheduler {
   }
 
   addNoise(original: Float32Array, noise: Float32Array, timestep: number): Float32Array<ArrayBuffer> {
-    const index = this.#beginIndex ?? this.#indexFor(timestep)
-    const { alpha, sigma } = this.#point(index)
-    return weightedSum(original.length, [
-      [alpha, original],
-      [sigma, noise],
-    ])
+    const { alpha, sigma } = this.#point(noisePlace(this.timesteps, timestep, this.#beginIndex))
+    return mixNoise(original, noise, alpha, sigma)
   }
 }
 

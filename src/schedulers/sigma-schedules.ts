@@ -1,10 +1,12 @@
 /**
- * Other ways to spread the sigmas of a run: Karras et al. 2022 (arXiv 2206.00364), exponential, and quantiles of a Beta distribution
- * (arXiv 2407.12173); from a sigma back to its timestep; and what a model's output means at a
- * sigma. Float64 unless said.
+ * What schedulers do with sigmas. Other ways to spread those of a run: Karras et al. 2022 (arXiv 2206.00364), exponential, quantiles of a
+ * Beta distribution (arXiv 2407.12173), and a flow's. From a sigma back to its timestep; what the sample, its scale and the model's output are
+ * at a sigma. Float64 unless said.
  */
 
+import { CheckpointError } from '../errors.js'
 import { linspace } from './numpy.js'
+import type { TimestepSpacing } from './timestep-spacing.js'
 import type { StepTerm } from './types.js'
 
 const { fround, sqrt } = Math
@@ -20,6 +22,15 @@ export interface SigmaScheduleConfig {
   readonly use_beta_sigmas: boolean
 }
 
+/** @throws CheckpointError `invalid-config` where a config asks for more than one of the three */
+export function checkSigmaSchedule(className: string, config: SigmaScheduleConfig): void {
+  const { use_beta_sigmas: beta, use_exponential_sigmas: exponential, use_karras_sigmas: karras } = config
+  if (Number(beta) + Number(exponential) + Number(karras) > 1)
+    throw new CheckpointError('invalid-config', `${className} can use only one of Karras, exponential and beta sigmas.`, {
+      className,
+    })
+}
+
 /** The sigmas that the config asks for, falling from `max` to `min`, or null for those of the timesteps. */
 export function convertSigmas(config: SigmaScheduleConfig, { min, max }: SigmaRange, steps: number): number[] | null {
   if (config.use_karras_sigmas) {
@@ -31,6 +42,32 @@ export function convertSigmas(config: SigmaScheduleConfig, { min, max }: SigmaRa
   if (config.use_exponential_sigmas) return linspace(Math.log(max), Math.log(min), steps).map((value) => Math.exp(value))
   if (config.use_beta_sigmas) return linspace(0, 1, steps).map((ramp) => min + betaQuantile(1 - ramp, 0.6, 0.6) * (max - min))
   return null
+}
+
+/** σ moved towards noise: diffusers' `flow_shift`. */
+export function shiftSigma(sigma: number, shift: number): number {
+  return (shift * sigma) / (1 + (shift - 1) * sigma)
+}
+
+/** A flow's σ moved towards noise by `mu`, which grows with the image: diffusers' `time_shift`. */
+export function timeShiftSigma(sigma: number, mu: number, kind: 'exponential' | 'linear'): number {
+  const weight = kind === 'exponential' ? Math.exp(mu) : mu
+  return weight / (weight + (1 / sigma - 1))
+}
+
+/** Sigmas stretched from 1 so that the last is `terminal`; as they are where it is null or 0. */
+export function stretchToTerminal(sigmas: number[], terminal: number | null): number[] {
+  if (terminal === null || terminal === 0) return sigmas
+  const factor = (1 - (sigmas.at(-1) ?? 0)) / (1 - terminal)
+  return sigmas.map((sigma) => 1 - (1 - sigma) / factor)
+}
+
+/** A run's sigmas for DEIS and DPM-Solver with `use_flow_sigmas`, falling. */
+export function flowSigmas(steps: number, trainSteps: number, shift: number): number[] {
+  return linspace(1, 1 / trainSteps, steps + 1)
+    .map((alpha) => shiftSigma(1 - alpha, shift))
+    .reverse()
+    .slice(0, -1)
 }
 
 /** The timestep, between whole ones, at which the training had `sigma`. `logSigmas` rises. */
@@ -87,6 +124,22 @@ function gamma(x: number): number {
   ].reduce((sum, coefficient, i) => sum + (i === 0 ? coefficient : coefficient / (z + i)), 0)
   const t = z + 7.5
   return Math.sqrt(2 * Math.PI) * t ** (z + 0.5) * Math.exp(-t) * series
+}
+
+/** √(σ² + 1), the standard deviation of a sample at σ, float32. */
+function sampleDeviation(sigma: number): number {
+  return fround(sqrt(fround(fround(sigma * sigma) + 1)))
+}
+
+/** diffusers' `scale_model_input` in terms of sigma: the model is shown samples of standard deviation 1. */
+export function sigmaInputScale(sigma: number): number {
+  return 1 / sampleDeviation(sigma)
+}
+
+/** Standard deviation of the initial noise for sigmas that fall from the first: with `leading` the sample is no longer noise alone. */
+export function initialSigma(sigmas: readonly number[], spacing: TimestepSpacing): number {
+  const max = Math.max(...sigmas)
+  return spacing === 'leading' ? sampleDeviation(max) : max
 }
 
 /** The image x₀ that the model's output stands for, in terms of sigma: the sample is x₀ + σ ε. */

@@ -41,6 +41,12 @@ export function checkSteps(steps: number | null, max: number): asserts steps is 
     })
 }
 
+/** @throws InputError `set-timesteps` unless a list of timesteps falls, from below `trainSteps`, in whole numbers */
+export function checkFalling(timesteps: readonly number[], trainSteps: number): void {
+  if (timesteps.some((value, i) => !Number.isInteger(value) || value >= (i === 0 ? trainSteps : (timesteps[i - 1] ?? 0))))
+    throw new InputError('set-timesteps', `timesteps must be whole numbers below ${trainSteps}, falling.`, { timesteps })
+}
+
 /** The timesteps from noise to image. `linspace` is not rounded: DDIM and PNDM round it, the others do not. */
 export function spaceTimesteps(spacing: TimestepSpacing, steps: number, trainSteps: number, offset: number): number[] {
   switch (spacing) {

@@ -8,16 +8,11 @@ export interface SetTimestepsOptions {
   readonly sigmas?: readonly number[] | undefined
   /** Shift for schedulers with `use_dynamic_shifting` (flow matching). */
   readonly mu?: number | undefined
-  /** LCM: steps of the schedule it was distilled with, and how much of it to run. */
-  readonly originalInferenceSteps?: number | undefined
-  readonly strength?: number | undefined
 }
 
 export interface StepOptions {
   /** DDIM's η, 0 to 1. Schedulers without it ignore it, as diffusers' pipelines do. */
   readonly eta?: number | undefined
-  /** DDIM: derive the noise again from the clipped sample. */
-  readonly useClippedModelOutput?: boolean | undefined
 }
 
 /** One summand of a step: a factor and the name of a value. */

@@ -2,19 +2,18 @@
 
 import type { Config } from '../../checkpoint/types.js'
 import { CheckpointError, InputError } from '../../errors.js'
-import type { Repository } from '../../hub/types.js'
 import { checkInputs, resultSize } from '../check-inputs.js'
 import { checkClipSkip, type ClipTextEncoder } from '../clip-text-encoder.js'
 import type { DeviceHosts } from '../device-hosts.js'
 import { previewCoefficients } from '../latent-preview.js'
 import { usualT5Tokens, type GraphVariant, type Network } from '../networks.js'
-import type { OpenPipelineOptions } from '../find-pipeline.js'
-import { describePipeline, openPipeline, type OpenedPipeline } from '../open-pipeline.js'
+import { describePipeline, type OpenedPipeline } from '../open-pipeline.js'
 import { clipEncoderOf, latentChannels, networkOf, t5EncoderOf } from '../parts.js'
 import type { PipelineSpec } from '../pipeline-loading.js'
 import { assembleBatch, sideBySide, type EncodeCall, type EncodedPrompt, type EncodedPrompts } from '../prompt-embeds.js'
 import { Recorder } from '../recorder.js'
 import { Run, type GenerateHooks } from '../run-hooks.js'
+import { sampleSize } from '../sample-size.js'
 import { describeScheduler, prepareScheduler, schedulerSource, type SchedulerSource } from '../schedule.js'
 import type { T5TextEncoder } from '../t5-text-encoder.js'
 import { imageStart, textToImage } from '../text-to-image.js'
@@ -73,17 +72,13 @@ export class StableDiffusion3Pipeline {
     this.#clips = [first, second]
     this.#t5 = t5EncoderOf(parts, hosts)
     this.#scheduler = schedulerSource(parts.scheduler)
-    const edge = configNumber(this.#transformer.config, 'sample_size', 128) * vaeScaleFactor(this.#vae)
+    const factor = vaeScaleFactor(this.#vae)
+    const { width, height } = sampleSize(this.#transformer)
     this.info = describePipeline(
       opened,
-      { width: edge, height: edge, numInferenceSteps: defaultSteps, guidanceScale: defaultGuidance },
+      { width: width * factor, height: height * factor, numInferenceSteps: defaultSteps, guidanceScale: defaultGuidance },
       describeScheduler(this.#scheduler),
     )
-  }
-
-  /** Loads a repository whose pipeline is this one. */
-  static async fromPretrained(repo: string | Repository, options: OpenPipelineOptions = {}): Promise<StableDiffusion3Pipeline> {
-    return new StableDiffusion3Pipeline(await openPipeline(repo, options, [stableDiffusion3Spec]))
   }
 
   /** Makes images. @throws InputError, DeviceError, UnsupportedError, AbortError */

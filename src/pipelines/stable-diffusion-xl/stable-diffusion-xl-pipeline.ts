@@ -4,7 +4,6 @@
  */
 
 import { CheckpointError } from '../../errors.js'
-import type { Repository } from '../../hub/types.js'
 import { unetTimeIdEmbeds } from '../../models/unet-2d-condition.js'
 import type { Device, DeviceTensor } from '../../runtime/types.js'
 import { checkInputs, resultSize } from '../check-inputs.js'
@@ -13,8 +12,7 @@ import { hostTensor, type Value } from '../component-host.js'
 import type { DeviceHosts } from '../device-hosts.js'
 import { previewCoefficients } from '../latent-preview.js'
 import type { GraphVariant, Network } from '../networks.js'
-import type { OpenPipelineOptions } from '../find-pipeline.js'
-import { describePipeline, openPipeline, type OpenedPipeline } from '../open-pipeline.js'
+import { describePipeline, type OpenedPipeline } from '../open-pipeline.js'
 import { clipEncoderOf, latentChannels, networkOf } from '../parts.js'
 import type { PipelineSpec } from '../pipeline-loading.js'
 import {
@@ -28,6 +26,7 @@ import {
 } from '../prompt-embeds.js'
 import { Recorder } from '../recorder.js'
 import { Run, type GenerateHooks } from '../run-hooks.js'
+import { sampleSize } from '../sample-size.js'
 import { describeScheduler, prepareScheduler, schedulerSource, type SchedulerSource } from '../schedule.js'
 import type { GenerateOptions, GenerateResult, PipelineInfo } from '../types.js'
 import { imageStart, textToImage } from '../text-to-image.js'
@@ -72,18 +71,13 @@ export class StableDiffusionXLPipeline {
     this.#encoders = (['', '_2'] as const).flatMap((suffix) => clipEncoderOf(parts, hosts, suffix) ?? [])
     this.#scheduler = schedulerSource(parts.scheduler)
     this.#forceZeros = parts.index.options['force_zeros_for_empty_prompt'] !== false
-    const size = this.#unet.config['sample_size']
-    const edge = (typeof size === 'number' ? size : 128) * vaeScaleFactor(this.#vae)
+    const factor = vaeScaleFactor(this.#vae)
+    const { width, height } = sampleSize(this.#unet)
     this.info = describePipeline(
       opened,
-      { width: edge, height: edge, numInferenceSteps: defaultSteps, guidanceScale: defaultGuidance },
+      { width: width * factor, height: height * factor, numInferenceSteps: defaultSteps, guidanceScale: defaultGuidance },
       describeScheduler(this.#scheduler),
     )
-  }
-
-  /** Loads a repository whose pipeline is this one. */
-  static async fromPretrained(repo: string | Repository, options: OpenPipelineOptions = {}): Promise<StableDiffusionXLPipeline> {
-    return new StableDiffusionXLPipeline(await openPipeline(repo, options, [stableDiffusionXLSpec]))
   }
 
   /** Makes images. @throws InputError, DeviceError, UnsupportedError, AbortError */

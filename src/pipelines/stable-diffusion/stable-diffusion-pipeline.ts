@@ -3,21 +3,19 @@
  * StableDiffusionImg2ImgPipeline.
  */
 
-import type { Config } from '../../checkpoint/types.js'
 import { CheckpointError } from '../../errors.js'
-import type { Repository } from '../../hub/types.js'
 import { checkInputs, resultSize } from '../check-inputs.js'
 import { checkClipSkip, type ClipOutput, type ClipTextEncoder } from '../clip-text-encoder.js'
 import type { DeviceHosts } from '../device-hosts.js'
 import { previewCoefficients } from '../latent-preview.js'
 import type { Network } from '../networks.js'
-import type { OpenPipelineOptions } from '../find-pipeline.js'
-import { describePipeline, openPipeline, type OpenedPipeline } from '../open-pipeline.js'
+import { describePipeline, type OpenedPipeline } from '../open-pipeline.js'
 import { clipEncoderOf, latentChannels, networkOf } from '../parts.js'
 import type { PipelineSpec } from '../pipeline-loading.js'
 import { assembleBatch, sideBySide, type EncodeCall, type EncodedPrompts } from '../prompt-embeds.js'
 import { Recorder } from '../recorder.js'
 import { Run, type GenerateHooks } from '../run-hooks.js'
+import { sampleSize } from '../sample-size.js'
 import { describeScheduler, mendedSchedulerSource, prepareScheduler, type SchedulerSource } from '../schedule.js'
 import type { GenerateOptions, GenerateResult, PipelineInfo } from '../types.js'
 import { imageStart, textToImage } from '../text-to-image.js'
@@ -63,17 +61,12 @@ export class StableDiffusionPipeline {
     this.#encoder = encoder
     this.#scheduler = mendedSchedulerSource(parts.scheduler)
     const factor = vaeScaleFactor(this.#vae)
-    const [height, width] = sampleSize(this.#unet.config)
+    const { width, height } = sampleSize(this.#unet)
     this.info = describePipeline(
       opened,
       { width: width * factor, height: height * factor, numInferenceSteps: defaultSteps, guidanceScale: defaultGuidance },
       describeScheduler(this.#scheduler),
     )
-  }
-
-  /** Loads a repository whose pipeline is this one. */
-  static async fromPretrained(repo: string | Repository, options: OpenPipelineOptions = {}): Promise<StableDiffusionPipeline> {
-    return new StableDiffusionPipeline(await openPipeline(repo, options, [stableDiffusionSpec]))
   }
 
   /** Makes images. @throws InputError, DeviceError, UnsupportedError, AbortError */
@@ -137,16 +130,4 @@ export class StableDiffusionPipeline {
     await this.#hosts.dispose()
     this.#opened.close()
   }
-}
-
-/** `sample_size` of a UNet, [height, width] in latent pixels. */
-function sampleSize(config: Config): readonly [number, number] {
-  const size = config['sample_size']
-  if (Array.isArray(size) && typeof size[0] === 'number' && typeof size[1] === 'number') return [size[0], size[1]]
-  const edge = typeof size === 'number' ? size : 64
-  // Configs of before diffusers 0.9 say 32 and mean 64.
-  const { _diffusers_version: written } = config
-  const version = typeof written === 'string' ? /^(\d+)\.(\d+)/.exec(written) : null
-  const old = version !== null && Number(version[1]) === 0 && Number(version[2]) < 9
-  return old && edge < 64 ? [64, 64] : [edge, edge]
 }

@@ -2,7 +2,7 @@
 
 import type { LoadPipelineOptions } from '../../index.js'
 import type { ModelOption } from '../prompt/model-field.js'
-import { formatBytes } from '../parts/format.js'
+import { formatBytes } from '../../util/format-bytes.js'
 import type { Machine } from './machine.js'
 
 /** The model that comes with the page: small, and works on any machine. */

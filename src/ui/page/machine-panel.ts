@@ -1,7 +1,7 @@
 /** What was found out about the machine: urgent notes on the page, everything in a dialog. */
 
 import { h } from '../parts/dom.js'
-import { formatBytes } from '../parts/format.js'
+import { formatBytes } from '../../util/format-bytes.js'
 import { openDialog } from './dialog.js'
 import { inspectMachine, machineNotes, type Machine } from './machine.js'
 

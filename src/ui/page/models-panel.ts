@@ -2,7 +2,7 @@
 
 import { ModelCache, type CachedModel } from '../../index.js'
 import { h, setText } from '../parts/dom.js'
-import { formatBytes } from '../parts/format.js'
+import { formatBytes } from '../../util/format-bytes.js'
 import { openDialog } from './dialog.js'
 import { modelName } from './model-name.js'
 

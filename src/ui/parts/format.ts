@@ -1,24 +1,11 @@
-/** Numbers for people: bytes, times, counts. Decimal units, as disks and networks use them. */
+/** Numbers for people: shares of bytes, times. */
 
-const units = ['bytes', 'kB', 'MB', 'GB', 'TB'] as const
-
-/** `1.23 GB`: three digits. */
-export function formatBytes(bytes: number): string {
-  let unit = 0
-  let value = bytes
-  // 999.5 rounds to 1000, which belongs to the next unit.
-  while (value >= 999.5 && unit < units.length - 1) {
-    value /= 1000
-    unit++
-  }
-  const digits = unit === 0 || value >= 99.95 ? 0 : value >= 9.995 ? 1 : 2
-  return `${value.toFixed(digits)} ${units[unit] ?? ''}`
-}
+import { byteUnits, formatBytes } from '../../util/format-bytes.js'
 
 /** `1.23 of 4.56 GB`: both in the unit of the whole. */
 export function formatShare(part: number, whole: number): string {
   const [number = '', unit = ''] = formatBytes(whole).split(' ')
-  const scale = 1000 ** units.indexOf(unit as (typeof units)[number])
+  const scale = 1000 ** byteUnits.indexOf(unit as (typeof byteUnits)[number])
   const digits = number.split('.')[1]?.length ?? 0
   return `${(part / scale).toFixed(digits)} of ${number} ${unit}`
 }
@@ -39,11 +26,4 @@ export function formatTimeLeft(seconds: number): string {
   if (seconds < 60) return formatSeconds(Math.ceil(seconds / 5) * 5)
   if (seconds < 600) return formatSeconds(Math.ceil(seconds / 30) * 30)
   return formatSeconds(Math.ceil(seconds / 300) * 300)
-}
-
-/** `860 M parameters`: the number with its scale. */
-export function formatCount(count: number): string {
-  if (count < 1000) return String(count)
-  const [number = '', unit = ''] = formatBytes(count).split(' ')
-  return `${number} ${{ kB: 'k', MB: 'M', GB: 'B', TB: 'T' }[unit] ?? ''}`
 }

@@ -63,7 +63,7 @@ test('the states of a file', () => {
 test('loading weights comes before the phase, and goes when done', () => {
   const encoding: PipelineProgress = { type: 'status', phase: 'encoding', component: 'text_encoder_2' }
   expect(headline(after(encoding, weights(2)))).toBe('Loading the second text encoder')
-  expect(details(after(encoding, weights(2)))).toBe('2 of 8 bytes')
+  expect(details(after(encoding, weights(2)))).toBe('2 of 8 B')
   expect(headline(after(encoding, weights(2), weights(8)))).toBe('Reading the prompt · second text encoder')
 })
 

@@ -4,6 +4,7 @@
  */
 
 import { DiffusionPipeline, type LoadPipelineOptions, type PipelineProgress, type RepositoryReference } from '../../index.js'
+import { orAbort } from '../../util/abort.js'
 
 interface Entry {
   readonly loading: Promise<DiffusionPipeline>
@@ -59,7 +60,7 @@ export async function holdPipeline(
     await pipeline?.dispose()
   }
   try {
-    const pipeline = await orAborted(entry.loading, signal)
+    const pipeline = await orAbort(entry.loading, signal)
     let held = true
     return {
       pipeline,
@@ -94,16 +95,4 @@ function begin(key: string, repo: RepositoryReference, options: LoadPipelineOpti
     if (entries.get(key) === entry) entries.delete(key)
   })
   return entry
-}
-
-async function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  const over = new AbortController()
-  const aborted = new Promise<never>((_resolve, reject) => {
-    signal.addEventListener('abort', () => reject(signal.reason as Error), { signal: over.signal })
-  })
-  try {
-    return await Promise.race([promise, aborted])
-  } finally {
-    over.abort()
-  }
 }

@@ -1,7 +1,7 @@
 /** The page of the memory benches: images by the public API, and single networks in a worker of their own. */
 import { DiffusionPipeline, type PipelineProgress } from '../../src/index.js'
 import type { MemorySnapshot } from '../../src/runtime/types.js'
-import type { NetworkResult } from '../../bench/memory/protocol.js'
+import type { NetworkResult } from './protocol.js'
 
 window.makeImage = async ({ repo, size, steps, guidanceScale, images, timeSteps, maxMemory, ...options }) => {
   let memory: MemorySnapshot | undefined
@@ -64,7 +64,7 @@ function hash(bytes: Uint8ClampedArray): number {
 }
 
 window.runNetwork = async (request) => {
-  const worker = new Worker(new URL('memory-worker.ts', import.meta.url), { type: 'module' })
+  const worker = new Worker(new URL('worker.ts', import.meta.url), { type: 'module' })
   try {
     return await new Promise<NetworkResult>((resolve, reject) => {
       worker.addEventListener(

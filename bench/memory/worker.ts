@@ -12,7 +12,7 @@ import { assertHealthy } from '../../src/runtime/health.js'
 import { planMemory } from '../../src/runtime/memory-plan.js'
 import { openDevice } from '../../src/runtime/open-device.js'
 import type { HostTensor } from '../../src/runtime/types.js'
-import type { NetworkRequest, NetworkResult } from '../../bench/memory/protocol.js'
+import type { NetworkRequest, NetworkResult } from './protocol.js'
 import { elementCount } from '../../src/util/element-count.js'
 
 const log = (text: string) => postMessage({ log: text })
