@@ -1,6 +1,6 @@
 /**
  * The full-size published models: each table of fixtures/weight-tables is accepted by the graph that its config gives, every parameter
- * used once and none missing, in both granularities and types.
+ * used once and none missing, in both granularities and both types to compute in.
  */
 
 import { readdirSync } from 'node:fs'
@@ -54,8 +54,13 @@ describe.each(readdirSync(folder))('%s', (file) => {
     ]),
   )
 
-  test.each(['component', 'block'] as const)('is accepted with granularity %s', (granularity) => {
-    const graphs = write(published._class_name, published.config, { dtype: 'float16', weights: 'input', granularity })
+  test.each([
+    ['component', 'float16'],
+    ['component', 'float32'],
+    ['block', 'float16'],
+    ['block', 'float32'],
+  ] as const)('is accepted with granularity %s, computed in %s', (granularity, dtype) => {
+    const graphs = write(published._class_name, published.config, { dtype, weights: 'input', granularity })
     const matched = matchWeights(published._class_name, graphs, table)
     expect(matched.unexpected).toEqual([])
     expect(

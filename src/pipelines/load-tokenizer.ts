@@ -20,7 +20,7 @@ export const tokenizerClasses: Readonly<Record<TokenizerKind, readonly string[]>
   t5: ['T5TokenizerFast', 'T5Tokenizer'],
 }
 
-/** @throws CheckpointError `tokenizer-*`, `json-*`; UnsupportedError `tokenizer-normalizer`; HubError */
+/** @throws CheckpointError `tokenizer-*`, `json-*`; UnsupportedError `tokenizer-*`; HubError */
 export async function loadTokenizer(
   kind: TokenizerKind,
   source: ComponentSource,

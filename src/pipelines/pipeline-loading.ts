@@ -29,7 +29,7 @@ export interface PipelineSpec {
   readonly networks: Readonly<Record<string, readonly NetworkClass[]>>
   /** Tokenizers and their kinds. */
   readonly tokenizers: Readonly<Record<string, TokenizerKind>>
-  /** Components that may be missing. */
+  /** Components that may be missing; a tokenizer may where its text encoder is. */
   readonly optional: readonly string[]
   /** Components that repositories have and this pipeline never uses, with what that means. */
   readonly ignored: Readonly<Record<string, string>>
@@ -58,7 +58,9 @@ export async function loadParts(
   run: Run,
 ): Promise<LoadedParts> {
   const { signal } = run
-  const sources = await findComponents(repository, index, options, open, Object.keys(spec.ignored), signal)
+  const found = await findComponents(repository, index, options, open, Object.keys(spec.ignored), signal)
+  // A tokenizer whose text encoder is left out has nobody to read for: it need not be one that can be read.
+  const sources = new Map([...found].filter(([name]) => spec.tokenizers[name] === undefined || found.has(encoderOf(name))))
   checkClasses(sources, spec, index, options.scheduler !== undefined)
   for (const [name, meaning] of Object.entries(spec.ignored))
     if (sources.has(name)) run.warn('component-ignored', `${name}: ${meaning}`)
@@ -91,6 +93,11 @@ export async function loadParts(
   return { repository, index, networks, tokenizers, scheduler }
 }
 
+/** The text encoder that reads a tokenizer's ids: `text_encoder_3` of `tokenizer_3`. */
+function encoderOf(tokenizer: string): string {
+  return tokenizer.replace('tokenizer', 'text_encoder')
+}
+
 /** @throws UnsupportedError `unsupported-class`; CheckpointError `component-missing`; InputError `components` */
 function checkClasses(
   sources: ReadonlyMap<string, ComponentSource>,
@@ -109,7 +116,8 @@ function checkClasses(
     } else if (!supported.includes(className)) refuseClass(name, className, supported)
   }
   for (const name of [...Object.keys(spec.networks), ...Object.keys(spec.tokenizers), 'scheduler']) {
-    if (sources.has(name) || spec.optional.includes(name)) continue
+    const needed = spec.tokenizers[name] === undefined ? !spec.optional.includes(name) : sources.has(encoderOf(name))
+    if (sources.has(name) || !needed) continue
     if (index.components.get(name))
       throw new InputError('components', `${spec.className} cannot run without ${name}.`, { component: name })
     throw missingComponent(spec, name)

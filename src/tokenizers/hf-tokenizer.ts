@@ -7,9 +7,10 @@
 import { Tokenizer } from '@huggingface/tokenizers'
 import type { AddedToken } from './special-tokens.js'
 
-/** What is used of the library's tokenizer. */
+/** What is used of the library's tokenizer. Between special tokens it normalizes each section of a text and cuts it into words. */
 export interface HfTokenizer {
   normalizer: ((text: string) => string) | null
+  pre_tokenizer: ((text: string, at: { readonly section_index: number }) => string[]) | null
   encode(text: string): { readonly ids: readonly number[] }
   decode(ids: readonly number[]): string
 }
@@ -24,13 +25,27 @@ export interface TokenizerJson {
   readonly model: object
 }
 
-/** Builds a tokenizer from the contents of a tokenizer.json, with a normalizer of our own where the library's does not do. */
-export function createHfTokenizer(json: TokenizerJson, normalize?: (text: string) => string): HfTokenizer {
+/** A normalizer and a pre-tokenizer of our own, where the library's do not do. */
+export interface OwnSteps {
+  normalize(text: string): string
+  /** `first`: whether nothing comes before the text. */
+  preTokenize(text: string, first: boolean): string[]
+}
+
+/** A character that is none: put after a normalized text, which then equals no token, and taken off again before it is cut into words. */
+const end = '\uffff'
+
+/** Builds a tokenizer from the contents of a tokenizer.json. */
+export function createHfTokenizer(json: TokenizerJson, own?: OwnSteps): HfTokenizer {
   const tokenizer: HfTokenizer = new Tokenizer(
     { version: '1.0', truncation: null, padding: null, ...json },
     { clean_up_tokenization_spaces: false },
   )
-  if (normalize !== undefined) tokenizer.normalizer = normalize
+  if (own !== undefined) {
+    tokenizer.normalizer = (text) => own.normalize(text) + end
+    tokenizer.pre_tokenizer = (text, at) => own.preTokenize(text.slice(0, -end.length), at.section_index === 0)
+    return tokenizer
+  }
   const { normalizer } = tokenizer
   const unnormalized = new Set(json.added_tokens.filter((token) => !token.normalized).map((token) => token.content))
   if (normalizer !== null && unnormalized.size > 0) {

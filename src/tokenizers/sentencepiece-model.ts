@@ -1,7 +1,7 @@
 /**
  * SentencePiece's own file (`spiece.model`), as T5's repositories have it where there is no tokenizer.json: the pieces of a unigram model,
  * their scores, and the normalizer's table, given as tokenizer.json would give them. Reads what Protocol Buffers' wire format needs for
- * that, with limits; other kinds of model are refused.
+ * that, with limits; other kinds of model are refused. What the file does not say, how a text is cut into words, is left out as well.
  * Source: SentencePiece's `sentencepiece_model.proto`; the tokens for masked spans at the end are transformers' (`T5Converter`).
  */
 

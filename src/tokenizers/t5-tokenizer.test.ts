@@ -36,8 +36,6 @@ test('reads the same from spiece.model alone', () => {
   const bare = readSentencePieceModel(spiece)
   const { added_tokens, model, normalizer } = json('tokenizer.json')
   expect(bare).toEqual({ added_tokens, model, normalizer })
-  const fromSpiece = new T5Tokenizer({ tokenizerJson: bare })
-  expect(strings.map((text) => fromSpiece.encode(text))).toEqual(ids.untruncated)
 })
 
 const field = (write: (writer: ProtobufWriter) => void) => {

@@ -1,15 +1,16 @@
 /**
- * T5Tokenizer: text to the ids that T5's encoder reads (a unigram model of SentencePiece), as transformers' class of that name makes
- * them from tokenizer.json.
+ * T5Tokenizer: text to the ids that T5's encoder reads (a unigram model of SentencePiece), as the tokenizers library in Rust makes them
+ * from tokenizer.json. What the file leaves out is as in transformers' T5Tokenizer.
  */
 
-import { CheckpointError } from '../errors.js'
+import { CheckpointError, UnsupportedError } from '../errors.js'
 import { createHfTokenizer, type HfTokenizer } from './hf-tokenizer.js'
 import { readAddedTokens, type AddedToken } from './special-tokens.js'
 import type { EncodedText, TokenizerFiles } from './types.js'
 import { unigramNormalizer } from './unigram-normalizer.js'
+import { unigramPreTokenizer } from './unigram-pre-tokenizer.js'
 
-/** The longest text that is tokenized, in UTF-16 units: far more than 512 tokens ever take. */
+/** The longest text that is looked up in the vocabulary, in characters: far more than 512 tokens ever take. */
 const maxTextLength = 50_000
 const maxVocabulary = 2_000_000
 
@@ -38,18 +39,18 @@ export class T5Tokenizer {
     const addedTokens: AddedToken[] = special.tokens.map((token) => Object.assign(token, { id: token.id ?? idOf(token.content) }))
     const eos = special.roles.eos_token
     this.padTokenId = idOf(special.roles.pad_token)
-    const normalize = unigramNormalizer(files.tokenizerJson?.['normalizer'])
+    const { normalizer, pre_tokenizer: preTokenizer, post_processor: postProcessor } = files.tokenizerJson ?? {}
+    checkPostProcessor(postProcessor, eos)
+    const cut = unigramPreTokenizer(preTokenizer)
+    const known = new Set(pieces.map(([piece]) => piece).join(''))
+    const own = {
+      normalize: unigramNormalizer(normalizer),
+      preTokenize: (text: string, first: boolean) => shorten(cut(text, first), known),
+    }
     const json = {
       added_tokens: addedTokens,
       normalizer: null,
-      pre_tokenizer: {
-        type: 'Sequence',
-        pretokenizers: [
-          // Unicode's white space, which the library's WhitespaceSplit does not follow.
-          { type: 'Split', pattern: { Regex: String.raw`\s+` }, behavior: 'Removed', invert: false },
-          { type: 'Metaspace', replacement: '▁', prepend_scheme: 'always', split: true },
-        ],
-      },
+      pre_tokenizer: null,
       post_processor: {
         type: 'TemplateProcessing',
         single: [{ Sequence: { id: 'A', type_id: 0 } }, { SpecialToken: { id: eos, type_id: 0 } }],
@@ -59,12 +60,12 @@ export class T5Tokenizer {
       decoder: { type: 'Metaspace', replacement: '▁', prepend_scheme: 'always', split: true },
       model: { type: 'Unigram', unk_id: unknown, vocab: pieces, byte_fallback: false },
     }
-    this.#tokenizer = createHfTokenizer(json, normalize)
+    this.#tokenizer = createHfTokenizer(json, own)
   }
 
   /** All ids of a text, the end token last. */
   encode(text: string): number[] {
-    return [...this.#tokenizer.encode(text.slice(0, maxTextLength)).ids]
+    return [...this.#tokenizer.encode(text).ids]
   }
 
   /** Ids of exactly `length`: cut, the end token kept, or padded; with the text that was cut away. */
@@ -80,14 +81,52 @@ export class T5Tokenizer {
   }
 }
 
+/**
+ * Words as far as they make a difference. A run of characters that no piece has (`known` are the others) is one id, so one of them is kept.
+ * Only here, with the blanks gone as well, can a text be cut: what is cut off comes after all ids that count.
+ */
+function shorten(words: readonly string[], known: ReadonlySet<string>): string[] {
+  let left = maxTextLength
+  const kept: string[] = []
+  for (const word of words) {
+    if (left <= 0) break
+    let unknown = false
+    const different = Array.from(word).filter((character) => {
+      const again = unknown
+      unknown = !known.has(character)
+      return !(again && unknown)
+    })
+    kept.push(different.slice(0, left).join(''))
+    left -= different.length
+  }
+  return kept
+}
+
+/** The end token goes behind the text, nothing else anywhere. @throws UnsupportedError `tokenizer-post-processor` */
+function checkPostProcessor(postProcessor: unknown, eos: string): void {
+  if (postProcessor === null || postProcessor === undefined) return
+  const { type, single } = postProcessor as Readonly<Record<string, unknown>>
+  const parts: readonly unknown[] = type === 'TemplateProcessing' && Array.isArray(single) ? single : []
+  const [text, end] = parts.map((part) => part as { Sequence?: { id?: unknown }; SpecialToken?: { id?: unknown } } | null)
+  if (parts.length === 2 && text?.Sequence?.id === 'A' && end?.SpecialToken?.id === eos) return
+  const shown = JSON.stringify(type === 'TemplateProcessing' ? single : type)?.slice(0, 200) ?? 'undefined'
+  throw new UnsupportedError(
+    'tokenizer-post-processor',
+    `The tokenizer's post-processor ${shown} is not supported; supported: TemplateProcessing of the text and ${eos}.`,
+    { postProcessor: shown },
+  )
+}
+
 type Piece = readonly [string, number]
 
 /** The unigram vocabulary of tokenizer.json: pieces with their log probabilities. */
 function readPieces(files: TokenizerFiles): { readonly pieces: readonly Piece[]; readonly unknown: number } {
   const model = files.tokenizerJson?.['model']
-  const { vocab, unk_id: unknown } = (typeof model === 'object' && model !== null ? model : {}) as Readonly<
-    Record<string, unknown>
-  >
+  const {
+    vocab,
+    unk_id: unknown,
+    byte_fallback: bytes,
+  } = (typeof model === 'object' && model !== null ? model : {}) as Readonly<Record<string, unknown>>
   if (!Array.isArray(vocab) || vocab.length === 0 || vocab.length > maxVocabulary)
     throw new CheckpointError('tokenizer-vocabulary', 'The tokenizer has no unigram vocabulary in tokenizer.json.')
   for (const entry of vocab as readonly unknown[]) {
@@ -99,5 +138,13 @@ function readPieces(files: TokenizerFiles): { readonly pieces: readonly Piece[];
   }
   if (typeof unknown !== 'number' || !Number.isInteger(unknown) || unknown < 0 || unknown >= vocab.length)
     throw new CheckpointError('tokenizer-vocabulary', 'unk_id in tokenizer.json is no id of its vocabulary.')
+  if (bytes === true)
+    throw new UnsupportedError(
+      'tokenizer-model',
+      'byte_fallback of the unigram model in tokenizer.json is true; supported: false.',
+      {
+        byteFallback: true,
+      },
+    )
   return { pieces: vocab as readonly Piece[], unknown }
 }

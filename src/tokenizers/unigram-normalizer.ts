@@ -1,99 +1,77 @@
-/**
- * SentencePiece's normalizer as the tokenizers library in Rust runs it ("Precompiled" in tokenizer.json): a table of replacements, held as
- * a double-array trie over UTF-8 bytes and a block of strings that end in 0. Each grapheme of less than six bytes is looked up as a whole,
- * then its characters one by one; the shortest match counts, and replaces all that was looked up.
- * Source: SentencePiece's `normalizer.cc`, darts-clone, the crate spm_precompiled.
- */
+/** The `normalizer` of a unigram tokenizer's tokenizer.json: what is done to a text before it is cut into words. */
 
-import { CheckpointError, UnsupportedError } from '../errors.js'
-
-const maxMapBytes = 8_000_000
+import { UnsupportedError } from '../errors.js'
+import { PrecompiledCharsmap } from './precompiled-charsmap.js'
+import { readReplace } from './replace-pattern.js'
 
 type Json = Readonly<Record<string, unknown>>
+type Normalize = (text: string) => string
 
-/** The function for the `normalizer` of a tokenizer.json. @throws UnsupportedError `tokenizer-normalizer`, CheckpointError `tokenizer-normalizer` */
-export function unigramNormalizer(normalizer: unknown): (text: string) => string {
-  if (normalizer === null || normalizer === undefined) return (text) => text
-  const { type, precompiled_charsmap: map, normalizers } = normalizer as Json
-  if (type === 'Precompiled' && typeof map === 'string') {
-    const table = new CharacterMap(decodeBase64(map))
-    return (text) => table.normalize(text)
+const maxSteps = 16
+
+/** The longest normalized text, in UTF-16 units: a step may make a hundred characters of one, and so may the next. */
+const maxLength = 2_000_000
+
+/** Rust's normalizers by their type. */
+const readers: Readonly<Partial<Record<string, (step: Json) => Normalize>>> = {
+  Precompiled: (step) => {
+    const map = new PrecompiledCharsmap(step['precompiled_charsmap'])
+    return (text) => map.normalize(text, maxLength)
+  },
+  Strip: (step) => (text) => {
+    const rest = step['strip_left'] === true ? text.replace(/^\p{White_Space}+/u, '') : text
+    return step['strip_right'] === true ? trimEnd(rest) : rest
+  },
+  Replace: (step) => {
+    const replace = readReplace(step['pattern'], step['content'])
+    return (text) => replace(text, maxLength)
+  },
+  Prepend: (step) => {
+    const prepended = step['prepend']
+    if (typeof prepended !== 'string') throw unsupported(step)
+    return (text) => (text === '' ? '' : prepended + text)
+  },
+  NFC: () => (text) => text.normalize('NFC'),
+  NFD: () => (text) => text.normalize('NFD'),
+  NFKC: () => (text) => text.normalize('NFKC'),
+  NFKD: () => (text) => text.normalize('NFKD'),
+  // Rust lowercases letter by letter; JavaScript would make a final sigma of this one.
+  Lowercase: () => (text) => text.replaceAll('Σ', 'σ').toLowerCase(),
+}
+
+/** The function for a `normalizer`, which may be null. @throws UnsupportedError `tokenizer-normalizer`, CheckpointError `tokenizer-normalizer` */
+export function unigramNormalizer(normalizer: unknown): Normalize {
+  const steps: Normalize[] = []
+  const read = (value: unknown, depth: number) => {
+    if (value === null || value === undefined) return
+    const step = value as Json
+    const { type, normalizers } = step
+    if (depth > maxSteps || steps.length >= maxSteps) throw unsupported(step)
+    if (type === 'Sequence' && Array.isArray(normalizers)) {
+      for (const inner of normalizers) read(inner, depth + 1)
+      return
+    }
+    const reader = typeof type === 'string' && Object.hasOwn(readers, type) ? readers[type] : undefined
+    if (reader === undefined) throw unsupported(step)
+    steps.push(reader(step))
   }
-  if (type === 'Sequence' && Array.isArray(normalizers)) {
-    const steps = normalizers.slice(0, 8).map((step: unknown) => unigramNormalizer(step))
-    return (text) => steps.reduce((result, step) => step(result), text)
-  }
-  throw new UnsupportedError(
+  read(normalizer, 0)
+  return (text) => steps.reduce((result, step) => step(result).slice(0, maxLength), text)
+}
+
+/** Takes white space from the end. Not by an expression, which would go over each run of blanks again and again that no end follows. */
+function trimEnd(text: string): string {
+  let end = text.length
+  while (end > 0 && /\p{White_Space}/u.test(text.charAt(end - 1))) end--
+  return text.slice(0, end)
+}
+
+function unsupported({ type }: Json): UnsupportedError {
+  const supported = ['Sequence', ...Object.keys(readers)]
+  const shown = JSON.stringify(type)?.slice(0, 100) ?? 'undefined'
+  return new UnsupportedError(
     'tokenizer-normalizer',
-    `The tokenizer's normalizer ${JSON.stringify(type)?.slice(0, 100)} is not supported; supported: Precompiled, Sequence.`,
-    { normalizer: String(type).slice(0, 100), supported: ['Precompiled', 'Sequence'] },
+    `The tokenizer's normalizer ${shown} is not supported; supported: ${supported.join(', ')}, up to ${maxSteps} of them.`,
+    { normalizer: shown, supported },
   )
-}
-
-function broken(what: string): CheckpointError {
-  return new CheckpointError('tokenizer-normalizer', `The tokenizer's precompiled_charsmap is broken: ${what}.`)
-}
-
-function decodeBase64(text: string): Uint8Array<ArrayBuffer> {
-  if (text.length > maxMapBytes) throw broken(`it is longer than ${maxMapBytes} characters`)
-  try {
-    return Uint8Array.from(atob(text), (character) => character.charCodeAt(0))
-  } catch {
-    throw broken('it is not base64')
-  }
-}
-
-class CharacterMap {
-  readonly #units: Uint32Array
-  readonly #strings: Uint8Array
-  readonly #encoder = new TextEncoder()
-  readonly #decoder = new TextDecoder()
-  readonly #segmenter = new Intl.Segmenter('en', { granularity: 'grapheme' })
-
-  constructor(blob: Uint8Array<ArrayBuffer>) {
-    if (blob.byteLength < 8) throw broken('it is too short')
-    const size = new DataView(blob.buffer).getUint32(0, true)
-    if (size % 4 !== 0 || size === 0 || 4 + size > blob.byteLength) throw broken(`its trie is ${size} bytes long`)
-    this.#units = new Uint32Array(blob.buffer.slice(4, 4 + size))
-    this.#strings = blob.subarray(4 + size)
-  }
-
-  normalize(text: string): string {
-    let result = ''
-    for (const { segment } of this.#segmenter.segment(text)) {
-      const bytes = this.#encoder.encode(segment)
-      const whole = bytes.byteLength < 6 ? this.#replacement(bytes) : null
-      if (whole !== null) {
-        result += whole
-        continue
-      }
-      for (const character of segment) result += this.#replacement(this.#encoder.encode(character)) ?? character
-    }
-    return result
-  }
-
-  #replacement(bytes: Uint8Array): string | null {
-    const begin = this.#firstMatch(bytes)
-    if (begin === null) return null
-    const end = this.#strings.indexOf(0, begin)
-    return this.#decoder.decode(this.#strings.subarray(begin, end < 0 ? undefined : end))
-  }
-
-  /** The value of the shortest prefix of `bytes` in the trie. */
-  #firstMatch(bytes: Uint8Array): number | null {
-    let node = offsetOf(this.#units[0] ?? 0)
-    for (const byte of bytes) {
-      if (byte === 0) return null
-      node ^= byte
-      const unit = this.#units[node] ?? 0
-      if ((unit & 0x8000_00ff) !== byte) return null
-      node ^= offsetOf(unit)
-      if (((unit >>> 8) & 1) === 1) return (this.#units[node] ?? 0) & 0x7fff_ffff
-    }
-    return null
-  }
-}
-
-function offsetOf(unit: number): number {
-  return (unit >>> 10) << ((unit & 0x200) >>> 6)
 }

@@ -34,7 +34,7 @@ export const stableDiffusion3Spec: PipelineSpec = {
     vae: ['AutoencoderKL'],
   },
   tokenizers: { tokenizer: 'clip', tokenizer_2: 'clip', tokenizer_3: 't5' },
-  optional: ['text_encoder_3', 'tokenizer_3', 'image_encoder', 'feature_extractor'],
+  optional: ['text_encoder_3', 'image_encoder', 'feature_extractor'],
   ignored: { image_encoder: imagePrompt, feature_extractor: imagePrompt },
 }
 

@@ -43,7 +43,7 @@ export const stableDiffusionXLSpec: PipelineSpec = {
     vae: ['AutoencoderKL'],
   },
   tokenizers: { tokenizer: 'clip', tokenizer_2: 'clip' },
-  optional: ['text_encoder', 'tokenizer', 'feature_extractor', 'image_encoder'],
+  optional: ['text_encoder', 'feature_extractor', 'image_encoder'],
   ignored: { feature_extractor: 'not used without an image prompt.', image_encoder: 'not used without an image prompt.' },
 }
 

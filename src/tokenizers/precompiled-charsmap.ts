@@ -1,0 +1,115 @@
+/**
+ * SentencePiece's normalizer as the tokenizers library in Rust runs it ("Precompiled" in tokenizer.json): a table of replacements, held as
+ * a double-array trie over UTF-8 bytes and a block of strings that end in 0. Each grapheme of less than six bytes is looked up as a whole,
+ * then its characters one by one; the shortest match counts, and replaces all that was looked up.
+ * Source: SentencePiece's `normalizer.cc`, darts-clone, the crate spm_precompiled.
+ */
+
+import { CheckpointError } from '../errors.js'
+
+const maxMapBytes = 8_000_000
+
+const segmenter = new Intl.Segmenter('en', { granularity: 'grapheme' })
+const pieceLength = 256
+
+/** The table of a `precompiled_charsmap`. */
+export class PrecompiledCharsmap {
+  readonly #units: Uint32Array
+  readonly #strings: Uint8Array
+  readonly #encoder = new TextEncoder()
+  readonly #decoder = new TextDecoder()
+
+  /** @throws CheckpointError `tokenizer-normalizer` */
+  constructor(base64: unknown) {
+    if (typeof base64 !== 'string') throw broken('it is not text')
+    const blob = decodeBase64(base64)
+    if (blob.byteLength < 8) throw broken('it is too short')
+    const size = new DataView(blob.buffer).getUint32(0, true)
+    if (size % 4 !== 0 || size === 0 || 4 + size > blob.byteLength) throw broken(`its trie is ${size} bytes long`)
+    this.#units = new Uint32Array(blob.buffer.slice(4, 4 + size))
+    this.#strings = blob.subarray(4 + size)
+  }
+
+  /** A replacement may be as long as the table, so the text ends soon after `maxLength` UTF-16 units. */
+  normalize(text: string, maxLength: number): string {
+    let result = ''
+    for (const segment of graphemes(text)) {
+      if (result.length > maxLength) break
+      const bytes = this.#encoder.encode(segment)
+      const whole = bytes.byteLength < 6 ? this.#replacement(bytes) : null
+      if (whole !== null) {
+        result += whole
+        continue
+      }
+      for (const character of segment) {
+        if (result.length > maxLength) break
+        result += this.#replacement(this.#encoder.encode(character)) ?? character
+      }
+    }
+    return result
+  }
+
+  #replacement(bytes: Uint8Array): string | null {
+    const begin = this.#firstMatch(bytes)
+    if (begin === null) return null
+    const end = this.#strings.indexOf(0, begin)
+    return this.#decoder.decode(this.#strings.subarray(begin, end < 0 ? undefined : end))
+  }
+
+  /** The value of the shortest prefix of `bytes` in the trie. */
+  #firstMatch(bytes: Uint8Array): number | null {
+    let node = offsetOf(this.#units[0] ?? 0)
+    for (const byte of bytes) {
+      if (byte === 0) return null
+      node ^= byte
+      const unit = this.#units[node] ?? 0
+      if ((unit & 0x8000_00ff) !== byte) return null
+      node ^= offsetOf(unit)
+      if (((unit >>> 8) & 1) === 1) return (this.#units[node] ?? 0) & 0x7fff_ffff
+    }
+    return null
+  }
+}
+
+/**
+ * The graphemes of a text. The segmenter's time grows with the square of a text's length, so it gets pieces; whether the last grapheme of a
+ * piece goes on is seen with the next. What comes before a grapheme does not matter to where it ends.
+ */
+function* graphemes(text: string): Generator<string> {
+  let begin = 0
+  let length = pieceLength
+  while (begin < text.length) {
+    const end = begin + length
+    const isPair = (text.codePointAt(end - 1) ?? 0) > 0xffff
+    const segments = Array.from(segmenter.segment(text.slice(begin, isPair ? end + 1 : end)), ({ segment }) => segment)
+    if (end < text.length) {
+      const last = segments.pop()
+      if (segments.length === 0 && last !== undefined) {
+        length *= 2
+        continue
+      }
+    }
+    for (const segment of segments) {
+      begin += segment.length
+      yield segment
+    }
+    length = pieceLength
+  }
+}
+
+function decodeBase64(text: string): Uint8Array<ArrayBuffer> {
+  if (text.length > maxMapBytes) throw broken(`it is longer than ${maxMapBytes} characters`)
+  try {
+    return Uint8Array.from(atob(text), (character) => character.charCodeAt(0))
+  } catch {
+    throw broken('it is not base64')
+  }
+}
+
+function offsetOf(unit: number): number {
+  return (unit >>> 10) << ((unit & 0x200) >>> 6)
+}
+
+function broken(what: string): CheckpointError {
+  return new CheckpointError('tokenizer-normalizer', `The tokenizer's precompiled_charsmap is broken: ${what}.`)
+}
