@@ -120,7 +120,7 @@ async function runJob(page: Page, settings: ParitySettings, job: Job): Promise<C
   const inputs = new Set(Object.keys(job.item.extra))
   const results = Object.entries(reference)
     .filter(([name]) => !inputs.has(name))
-    .map(([name, tensor]) => compareTensor(name, tensor, decode(ours[name])))
+    .map(([name, tensor]) => compareTensor(name, tensor, decode(ours[name]), settings.dtype))
   const seconds = ((performance.now() - started) / 1000).toFixed(1)
   console.log(
     `${job.name}  (${job.item.scheduler ?? 'own scheduler'}, ${job.item.num_inference_steps} steps, ${settings.device}, ${seconds} s)`,

@@ -6,7 +6,7 @@ import { fixtureCalls, fixtureNames } from './fixture-calls.node.js'
 import { matchWeights } from './match-weights.js'
 import { relativeError, runGraph } from './testing.node.js'
 
-/** Float32 sums in another order; the contract allows 1e-3. */
+/** Float32 sums in another order. */
 const tolerance = 1e-5
 
 const forms: readonly WriteOptions[] = (['component', 'block'] as const).flatMap((granularity) =>

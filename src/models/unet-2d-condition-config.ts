@@ -50,25 +50,8 @@ const mostBlocks = 8
 export function readUnetConfig(config: Config): UnetConfig {
   const reader = new ConfigReader('UNet2DConditionModel', config)
   refuseOthers(reader)
-  const downTypes = reader.strings(
-    'down_block_types',
-    ['CrossAttnDownBlock2D', 'CrossAttnDownBlock2D', 'CrossAttnDownBlock2D', 'DownBlock2D'],
-    mostBlocks,
-  )
+  const { downTypes, upTypes } = readBlockTypes(reader)
   const count = downTypes.length
-  const upTypes = reader.strings(
-    'up_block_types',
-    ['UpBlock2D', 'CrossAttnUpBlock2D', 'CrossAttnUpBlock2D', 'CrossAttnUpBlock2D'],
-    mostBlocks,
-  )
-  if (upTypes.length !== count) throw reader.invalid('up_block_types', `${count} types, as many as down_block_types`)
-  for (const type of downTypes)
-    if (!['DownBlock2D', 'CrossAttnDownBlock2D'].includes(type))
-      throw reader.unsupported('down_block_types', ['DownBlock2D', 'CrossAttnDownBlock2D'])
-  for (const type of upTypes)
-    if (!['UpBlock2D', 'CrossAttnUpBlock2D'].includes(type))
-      throw reader.unsupported('up_block_types', ['UpBlock2D', 'CrossAttnUpBlock2D'])
-
   const channels = reader.integers('block_out_channels', [320, 640, 1280, 1280], count, channelBounds)
   const groups = reader.integer('norm_num_groups', 32, { min: 1, max: 1024 })
   if (channels.some((width) => width % groups !== 0))
@@ -134,6 +117,21 @@ export function readUnetConfig(config: Config): UnetConfig {
   }
   reader.finish()
   return result
+}
+
+/** The classes of the down blocks and of the up blocks, as many of each. */
+function readBlockTypes(reader: ConfigReader) {
+  const read = (key: string, plain: string, crossing: string, usual: readonly string[]) => {
+    const types = reader.strings(key, usual, mostBlocks)
+    if (!types.every((type) => type === plain || type === crossing)) throw reader.unsupported(key, [plain, crossing])
+    return types
+  }
+  const [down, crossDown, up, crossUp] = ['DownBlock2D', 'CrossAttnDownBlock2D', 'UpBlock2D', 'CrossAttnUpBlock2D'] as const
+  const downTypes = read('down_block_types', down, crossDown, [crossDown, crossDown, crossDown, down])
+  const upTypes = read('up_block_types', up, crossUp, [up, crossUp, crossUp, crossUp])
+  if (upTypes.length !== downTypes.length)
+    throw reader.invalid('up_block_types', `${downTypes.length} types, as many as down_block_types`)
+  return { downTypes, upTypes }
 }
 
 /** Keys for parts that are not written here, and keys that do not matter to them. */

@@ -22,7 +22,7 @@ const capture: CapturedTensorName[] = [
 
 /**
  * Relative to the reference's largest magnitude. Both sides compute in float32, whose epsilon is 1.2e-7: a hundred layers one after the
- * other, run up to six times, leave up to 2e-5. The 1e-3 of docs/architecture.md is for GPUs.
+ * other, run up to six times, leave up to 2e-5.
  */
 const tolerance = 1e-4
 

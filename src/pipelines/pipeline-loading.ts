@@ -6,7 +6,7 @@
 
 import { readConfig, type ModelIndex } from '../checkpoint/model-index.js'
 import { readQuantizationConfig, type ReadQuantization } from '../checkpoint/quantization-config.js'
-import { chooseWeightFiles, listVariants, type WeightFiles } from '../checkpoint/weight-files.js'
+import { chooseWeightFiles, listVariants, type WeightFiles, type WeightLibrary } from '../checkpoint/weight-files.js'
 import { listWeightFiles, measureWeights, readArrivingTable, readWeightTable } from '../checkpoint/weight-table.js'
 import type { Config, WeightTable } from '../checkpoint/types.js'
 import { CheckpointError, InputError, UnsupportedError } from '../errors.js'
@@ -20,7 +20,7 @@ import { loadTokenizer, tokenizerClasses, type AnyTokenizer, type TokenizerKind 
 import { checkNetworkConfig, libraryOf, unexpectedTensors, type Network, type NetworkClass } from './networks.js'
 import type { QuantizeRequest } from './quantize-weights.js'
 import type { Run } from './run-hooks.js'
-import type { LoadPipelineOptions } from './types.js'
+import type { LoadPipelineOptions, QuantizationName } from './types.js'
 
 /** What a pipeline class is made of, by component name. */
 export interface PipelineSpec {
@@ -171,63 +171,90 @@ async function loadNetworks(
       return { source, paths, library, files: chooseWeightFiles(paths, { folder, library, variant, missingVariant }) }
     }),
   )
-  const own = chosen.filter(({ source }) => !source.swapped)
-  const without = own.filter(({ files }) => files.variant === null)
-  if (options.variant !== undefined && own.length > 0 && without.length === own.length)
-    throw new CheckpointError('variant-not-found', `The repository has no weights of variant ${options.variant}.`, {
-      variant: options.variant,
-      available: [...new Set(own.flatMap(({ paths, source, library }) => listVariants(paths, source.folder, library)))],
-    })
-  if (options.variant !== undefined && without.length > 0)
-    run.warn(
-      'variant-mixture',
-      `There are no weights of variant ${options.variant} for ${without.map(({ source }) => source.name).join(', ')}; those without a variant are used.`,
-    )
+  if (options.variant !== undefined) checkVariant(chosen, options.variant, run)
   const dtypes = dtypesOf(
     options.dtype,
     sources.map(({ name, className }) => ({ name, className: className as NetworkClass })),
   )
   const networks = await Promise.all(
     chosen.map(async ({ source, files }): Promise<readonly [string, Network]> => {
-      const { repository } = source
-      const reading = (signal: AbortSignal | undefined) => ({
-        signal,
-        onProgress: (file: FileProgress) => run.report({ type: 'file', component: source.name, file }),
-      })
-      const read = (signal: AbortSignal | undefined) => readWeightTable(repository, files, reading(signal))
       const { config = {}, bits = null } = configs.get(source.name) ?? {}
-      const { compute, quantization } = dtypes.get(source.name) ?? {}
+      const { compute, quantization: wanted } = dtypes.get(source.name) ?? {}
       // A checkpoint that is quantised already stays as it is.
-      const wanted = bits === null ? quantization : undefined
+      const word = bits === null ? wanted : undefined
       const network: Network = {
         name: source.name,
         className: source.className as NetworkClass,
         config,
-        table:
-          wanted === undefined
-            ? await read(signal)
-            : await quantize({
-                component: source.name,
-                word: wanted,
-                contents: await contentsOf(repository, files, signal),
-                read,
-                readArriving: (signal) => readArrivingTable(repository, files, reading(signal)),
-                drop: options.keepOriginal === false ? () => dropFiles(repository, files) : undefined,
-              }),
-        repo: repository.id,
+        table: await loadTable(source, files, word, options, quantize, run),
+        repo: source.repository.id,
         dtype: compute,
-        quantization: bits === null ? wanted : `q${bits}`,
+        quantization: bits === null ? word : `q${bits}`,
       }
-      const unexpected = unexpectedTensors(network)
-      if (unexpected.length > 0)
-        run.warn(
-          'unexpected-tensors',
-          `${source.name} has ${unexpected.length} tensors that ${source.className} does not use, such as ${unexpected.slice(0, 3).join(', ')}.`,
-        )
+      warnOfUnexpected(network, run)
       return [source.name, network]
     }),
   )
   return new Map(networks)
+}
+
+/** A network's weight files, and all paths of the repository that they were chosen from. */
+interface ChosenFiles {
+  readonly source: ComponentSource
+  readonly paths: readonly string[]
+  readonly library: WeightLibrary
+  readonly files: WeightFiles
+}
+
+/** @throws CheckpointError `variant-not-found` where no network of the repository has it; where some have not, that is warned of */
+function checkVariant(chosen: readonly ChosenFiles[], variant: string, run: Run): void {
+  const own = chosen.filter(({ source }) => !source.swapped)
+  const without = own.filter(({ files }) => files.variant === null)
+  if (own.length > 0 && without.length === own.length)
+    throw new CheckpointError('variant-not-found', `The repository has no weights of variant ${variant}.`, {
+      variant,
+      available: [...new Set(own.flatMap(({ paths, source, library }) => listVariants(paths, source.folder, library)))],
+    })
+  if (without.length > 0)
+    run.warn(
+      'variant-mixture',
+      `There are no weights of variant ${variant} for ${without.map(({ source }) => source.name).join(', ')}; those without a variant are used.`,
+    )
+}
+
+/** The table of a network's weight files, or of what `quantize` makes of them where a word for that is given. */
+async function loadTable(
+  { repository, name }: ComponentSource,
+  files: WeightFiles,
+  word: QuantizationName | undefined,
+  options: LoadPipelineOptions,
+  quantize: Quantize,
+  run: Run,
+): Promise<WeightTable> {
+  const reading = (signal: AbortSignal | undefined) => ({
+    signal,
+    onProgress: (file: FileProgress) => run.report({ type: 'file', component: name, file }),
+  })
+  const read = (signal: AbortSignal | undefined) => readWeightTable(repository, files, reading(signal))
+  if (word === undefined) return read(run.signal)
+  return quantize({
+    component: name,
+    word,
+    contents: await contentsOf(repository, files, run.signal),
+    read,
+    readArriving: (signal) => readArrivingTable(repository, files, reading(signal)),
+    drop: options.keepOriginal === false ? () => dropFiles(repository, files) : undefined,
+  })
+}
+
+function warnOfUnexpected(network: Network, run: Run): void {
+  const { name, className } = network
+  const unexpected = unexpectedTensors(network)
+  if (unexpected.length > 0)
+    run.warn(
+      'unexpected-tensors',
+      `${name} has ${unexpected.length} tensors that ${className} does not use, such as ${unexpected.slice(0, 3).join(', ')}.`,
+    )
 }
 
 /** Names of the contents of all weight files, or none where the repository's listing does not tell. */

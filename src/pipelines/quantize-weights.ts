@@ -43,11 +43,11 @@ interface Remembered {
   readonly tensors: readonly (readonly [name: string, dtype: SafetensorsDType, shape: readonly number[], bytes: number])[]
 }
 
+type Convert = (original: WeightTable) => WeightTable
+
 /** @throws CheckpointError `weight-not-finite`, `weight-too-large`, `quantized-name`; HubError, StorageError, AbortError */
 export async function quantizeWeights(request: QuantizeRequest, hub: Hub | undefined, run: Run): Promise<QuantizedWeights> {
-  const { component, word, contents, read, readArriving, drop } = request
-  const quantize = quantizeOptions(word)
-  const recipe = recipeOf(word)
+  const { component, word, contents, read } = request
   const onOverflow = (name: string) =>
     run.warn(
       'weight-overflow',
@@ -56,34 +56,58 @@ export async function quantizeWeights(request: QuantizeRequest, hub: Hub | undef
         once: true,
       },
     )
-  const convert = (original: WeightTable) => convertTable(original, { dtype: 'F16', quantize, onOverflow })
-  if (hub !== undefined && contents.length > 0) {
-    const known = asRemembered(await hub.store.record(await recordKey(recipe, contents)))
-    if (known !== undefined) {
-      const opened = await reopen(hub, known, contents)
-      // It may be there still: of a load that wanted to keep it, that died before this, or that had to make some of it again.
-      await drop?.()
-      return opened
-    }
-    const made = readArriving === undefined ? undefined : await makeWhileArriving(hub, readArriving)
-    if (made !== undefined) return made
+  const convert: Convert = (original) => convertTable(original, { dtype: 'F16', quantize: quantizeOptions(word), onOverflow })
+  const form = hub === undefined ? undefined : new SmallForm(hub, request, convert, run)
+  if (form !== undefined && contents.length > 0) {
+    const kept = (await form.open()) ?? (await form.makeWhileArriving())
+    if (kept !== undefined) return kept
   }
   const original = await read(run.signal)
   const converted = convert(original)
   const found = new Set([...original.values()].map((entry) => entry.source.contentKey))
   const keys = [...found].filter((key) => key !== undefined)
   // A source that nothing names (a folder on disk) may be another one tomorrow.
-  if (hub === undefined || keys.length < found.size) return { table: converted, release: () => {} }
-  return make(hub, converted, keys)
+  if (form === undefined || keys.length < found.size) return { table: converted, release: () => {} }
+  return form.make(converted, keys)
+}
 
-  /** Makes the small form of what is not verified yet. Undefined where that went wrong in a way that verified bytes may not. */
-  async function makeWhileArriving(
-    hub: Hub,
-    open: NonNullable<QuantizeRequest['readArriving']>,
-  ): Promise<QuantizedWeights | undefined> {
+/** The small form of one network's weights in the cache. */
+class SmallForm {
+  readonly #hub: Hub
+  readonly #request: QuantizeRequest
+  readonly #convert: Convert
+  readonly #run: Run
+  readonly #recipe: string
+
+  constructor(hub: Hub, request: QuantizeRequest, convert: Convert, run: Run) {
+    this.#hub = hub
+    this.#request = request
+    this.#convert = convert
+    this.#run = run
+    this.#recipe = recipeOf(request.word)
+  }
+
+  /** Opens what an earlier load has made. Undefined where none has. */
+  async open(): Promise<QuantizedWeights | undefined> {
+    const { contents, drop } = this.#request
+    const known = asRemembered(await this.#hub.store.record(await recordKey(this.#recipe, contents)))
+    if (known === undefined) return undefined
+    const opened = await this.#reopen(known, contents)
+    // It may be there still: of a load that wanted to keep it, that died before this, or that had to make some of it again.
+    await drop?.()
+    return opened
+  }
+
+  /**
+   * Makes it while the original comes. Undefined where the original is here, or where that went wrong in a way that verified bytes may
+   * not.
+   */
+  async makeWhileArriving(): Promise<QuantizedWeights | undefined> {
+    const { contents, readArriving } = this.#request
+    if (readArriving === undefined) return undefined
     try {
-      const { table, verified } = await open(run.signal)
-      return await make(hub, convert(table), contents, verified)
+      const { table, verified } = await readArriving(this.#run.signal)
+      return await this.make(this.#convert(table), contents, verified)
     } catch (error) {
       if (error instanceof CheckpointError || (error instanceof AquatintError && error.code === 'download-restarted'))
         return undefined
@@ -91,39 +115,33 @@ export async function quantizeWeights(request: QuantizeRequest, hub: Hub | undef
     }
   }
 
-  async function make(
-    hub: Hub,
-    table: WeightTable,
-    keys: readonly string[],
-    verified?: ArrivingTable['verified'],
-  ): Promise<QuantizedWeights> {
-    const stored = await store(hub, table, keys, verified)
+  /** Stores the converted table and remembers what it consists of. `keys`: names of the original's contents. */
+  async make(table: WeightTable, keys: readonly string[], verified?: ArrivingTable['verified']): Promise<QuantizedWeights> {
+    const { drop } = this.#request
+    const stored = await this.#store(table, keys, verified)
     const tensors = [...table.values()].map(({ name, dtype, shape, begin, end }) => [name, dtype, shape, end - begin] as const)
     const remembered: Remembered = { version: 1, tensors }
-    await hub.store.putRecord(await recordKey(recipe, keys), remembered)
+    await this.#hub.store.putRecord(await recordKey(this.#recipe, keys), remembered)
     if (drop === undefined) return stored
     // Opened anew, the small form holds nothing of the original any more.
-    const reopened = await reopen(hub, remembered, keys)
+    const reopened = await this.#reopen(remembered, keys)
     stored.release()
     await drop()
     return reopened
   }
 
-  function reopen(hub: Hub, known: Remembered, keys: readonly string[]): Promise<QuantizedWeights> {
-    const table = lazyTable(known, async (signal) => convert(await read(signal)))
-    return store(hub, table, keys)
+  #reopen(known: Remembered, keys: readonly string[]): Promise<QuantizedWeights> {
+    const table = lazyTable(known, async (signal) => this.#convert(await this.#request.read(signal)))
+    return this.#store(table, keys)
   }
 
-  async function store(
-    hub: Hub,
-    table: WeightTable,
-    keys: readonly string[],
-    verified?: ArrivingTable['verified'],
-  ): Promise<QuantizedWeights> {
+  async #store(table: WeightTable, keys: readonly string[], verified?: ArrivingTable['verified']): Promise<QuantizedWeights> {
+    const { component, word } = this.#request
+    const parts = [...table.values()]
     const prepared = await openPrepared(
-      hub,
-      { name: `${component} (${word})`, recipe, contents: keys.toSorted(), parts: [...table.values()], verified },
-      { signal: run.signal, onProgress: (file) => run.report({ type: 'file', component, file }) },
+      this.#hub,
+      { name: `${component} (${word})`, recipe: this.#recipe, contents: keys.toSorted(), parts, verified },
+      { signal: this.#run.signal, onProgress: (file) => this.#run.report({ type: 'file', component, file }) },
     )
     const placed = [...table].map(([name, entry]): [string, TensorEntry] => {
       const { begin, end } = prepared.ranges.get(name) ?? { begin: 0, end: 0 }
