@@ -166,6 +166,12 @@ describe('inspecting', () => {
     [['--max-memory', '1GB', '--dtype', 'int3'], 'dtype'],
     [['--max-memory', '1GB', '--dtype', 'q8', '--dtype', 'q4'], 'dtype'],
     [['--max-memory', '1GB', '--dtype', 'transformer=q8'], 'dtype'],
+    [['--max-memory', '1GB', '--dtype', 'unet=q8', '--dtype', 'unet=q4'], 'dtype'],
+    [['--max-memory', '1GB', '--max-memory', '2GB'], 'max-memory'],
+    [['--max-memory', 'webgpu=1GB', '--max-memory', 'webgpu=2GB'], 'max-memory'],
+    [['--max-memory', '1GB', '--device-map', 'unet=wasm', '--device-map', 'unet=webgpu'], 'device-map'],
+    [['--max-memory', '1GB', '--width', '64', '--width', '128'], 'arguments'],
+    [['--variant', 'fp16', '--variant', 'fp16'], 'arguments'],
     [['--max-memory', '1GB', '--width', '100'], 'size'],
     [['--max-memory', '1GB', '--width', 'wide'], 'size'],
   ])('refuses %j', async (args, code) => {

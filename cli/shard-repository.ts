@@ -90,7 +90,7 @@ async function writeAnew(repository: FolderRepository, options: ShardOptions, io
 
   const { out, work } = await beginTarget(target, fingerprint)
   const overflows = await writeAll(repository, work, { plans, copied, configs }, io).catch(async (error: unknown) => {
-    await work.discardEmpty()
+    await work.discardEmpty(out)
     throw error
   })
   // A folder is read for minutes: what was written of two states of it is of no use.

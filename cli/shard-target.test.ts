@@ -1,6 +1,6 @@
 /** Where `aquatint shard` writes: what is refused, replaced, taken up and left alone. */
 
-import { appendFileSync, mkdirSync } from 'node:fs'
+import { appendFileSync, mkdirSync, readdirSync } from 'node:fs'
 import { chmod, cp, mkdir, readdir, readFile, rename, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
@@ -62,10 +62,14 @@ describe('an --out that is there', () => {
     await mkdir(out)
     process.chdir(out)
     onTestFinished(() => process.chdir(before))
-    const broken = fresh()
-    await cp(repo, broken, { recursive: true })
-    expect((await run(args('.', broken), { signal: AbortSignal.abort() })).code).toBe(130)
-    expect(await readdir(out)).toEqual([])
+    // The bar is drawn before the first file is whole.
+    const [controller, shown] = [new AbortController(), new Set<string>()]
+    const onStderr = () => {
+      for (const name of readdirSync(out)) shown.add(name)
+      controller.abort()
+    }
+    expect((await run(args('.'), { signal: controller.signal, isTerminal: true, onStderr })).code).toBe(130)
+    expect([[...shown], await readdir(out)]).toEqual([['.aquatint-shard'], []])
     await stopped('.')
     expect(await readdir(out)).toContain('.aquatint-shard')
     // Its last file is the one by which a repository is known.
@@ -86,6 +90,14 @@ describe('an --out that is there', () => {
     expect(await refusal(...args(join(inside, 'sharded'), source))).toBe('out-inside')
     expect(await refusal(...args(join(source, 'sharded'), inside))).toBe('out-inside')
   })
+})
+
+it('leaves nothing where no file was whole', async () => {
+  const [out, controller] = [fresh(), new AbortController()]
+  const onStderr = () => controller.abort()
+  expect((await run(args(out), { signal: controller.signal, isTerminal: true, onStderr })).code).toBe(130)
+  await expect(stat(out)).rejects.toThrow('ENOENT')
+  await expect(stat(`${out}.incomplete`)).rejects.toThrow('ENOENT')
 })
 
 describe('what an earlier run left', () => {

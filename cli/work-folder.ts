@@ -69,12 +69,11 @@ export class WorkFolder {
     await rmdir(notes)
   }
 
-  /** After a failure: where nothing is whole, nothing stays. */
-  async discardEmpty(): Promise<void> {
+  /** After a failure: where nothing is whole nothing of ours stays. That is the folder too, unless it is the result's. */
+  async discardEmpty(out: string): Promise<void> {
     if ((await readdir(this.path)).some((name) => name !== notesName)) return
     await rm(this.#notes, { recursive: true })
-    // A mount point stays.
-    await rmdir(this.path).catch(() => {})
+    if (this.path !== out) await rmdir(this.path)
   }
 
   /** What is known of a shard that is there whole; undefined where it is not. */
