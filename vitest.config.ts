@@ -15,6 +15,7 @@ export default defineConfig({
           include: ['{src,cli,e2e,scripts}/**/*.test.ts'],
           exclude: ['**/*.browser.test.ts'],
           testTimeout: 60_000,
+          hookTimeout: 120_000,
         },
       },
       {

@@ -3,24 +3,32 @@
 import { parseArgs, type ParseArgsConfig } from 'node:util'
 import { InputError } from '../src/errors.js'
 
-/** Parsed arguments: the options given, and the one thing that the command works on. */
+/** What a command takes. */
+export interface ArgumentNames {
+  /** What the one thing is that the command works on. */
+  readonly target: string
+  /** Options with one value. */
+  readonly texts?: readonly string[]
+  /** Options with a value that can be given more than once. */
+  readonly lists?: readonly string[]
+  /** Options without a value. */
+  readonly flags?: readonly string[]
+}
+
+/** Parsed arguments. */
 export interface ParsedArguments {
   readonly target: string
-  /** The option's last value. */
   readonly text: (name: string) => string | undefined
-  /** All values of an option that can be given more than once. */
   readonly list: (name: string) => readonly string[]
+  readonly flag: (name: string) => boolean
 }
 
 /** @throws InputError `arguments` */
-export function readArguments(
-  args: readonly string[],
-  command: string,
-  targetName: string,
-  names: readonly string[],
-): ParsedArguments {
+export function readArguments(args: readonly string[], command: string, names: ArgumentNames): ParsedArguments {
+  const { target: targetName, texts = [], lists = [], flags = [] } = names
+  const all = [...texts, ...lists, ...flags]
   const options: ParseArgsConfig['options'] = Object.fromEntries(
-    names.map((name) => [name, { type: 'string', multiple: true } as const]),
+    all.map((name) => [name, { type: flags.includes(name) ? 'boolean' : 'string', multiple: true } as const]),
   )
   const wrong = (what: string, cause?: unknown) =>
     new InputError('arguments', `${what} See "aquatint ${command} --help".`, { command }, cause)
@@ -32,15 +40,18 @@ export function readArguments(
     const missing = /'(--[\w-]+) <value>' argument missing/.exec(String(error))?.[1]
     if (unknown !== undefined)
       throw wrong(
-        `${command} has no option ${unknown}; it takes ${[...names.map((name) => `--${name}`), '--json'].join(', ')}.`,
+        `${command} has no option ${unknown}; it takes ${[...all.map((name) => `--${name}`), '--json'].join(', ')}.`,
         error,
       )
     if (missing !== undefined) throw wrong(`${missing} needs a value.`, error)
     throw wrong(error instanceof Error ? `${error.message}.` : String(error), error)
   }
+  const list = (name: string) => (parsed.values[name] ?? []) as readonly string[]
+  // Whichever of two were taken, it would be the wrong one half of the time.
+  const twice = texts.find((name) => list(name).length > 1)
+  if (twice !== undefined) throw wrong(`--${twice} is given as ${list(twice).join(' and ')}; it takes one value.`)
   const [target, ...rest] = parsed.positionals
   if (target === undefined) throw wrong(`${command} needs a ${targetName}.`)
   if (rest.length > 0) throw wrong(`${command} takes one ${targetName}, but was also given ${JSON.stringify(rest[0])}.`)
-  const list = (name: string) => (parsed.values[name] ?? []) as readonly string[]
-  return { target, list, text: (name) => list(name).at(-1) }
+  return { target, list, text: (name) => list(name)[0], flag: (name) => list(name).length > 0 }
 }

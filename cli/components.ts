@@ -3,7 +3,7 @@
 import { readConfig, readModelIndex } from '../src/checkpoint/model-index.js'
 import type { JsonObject } from '../src/checkpoint/parse-json.js'
 import { chooseWeightFiles, type WeightFiles, type WeightLibrary } from '../src/checkpoint/weight-files.js'
-import { CheckpointError } from '../src/errors.js'
+import { CheckpointError, isAquatintError, type AquatintError } from '../src/errors.js'
 import type { ReadOptions, Repository } from '../src/hub/types.js'
 
 /** A component of a repository. */
@@ -14,8 +14,12 @@ export interface ComponentFiles {
   /** As model_index.json says: `diffusers`, `transformers`, or a pipeline's module. */
   readonly library: string
   readonly config: JsonObject | null
-  /** Null for what has no weights: schedulers, tokenizers. */
-  readonly weights: (WeightFiles & { readonly library: WeightLibrary }) | null
+  /** The library whose names its weight files have. */
+  readonly weightLibrary: WeightLibrary
+  /** Null for what has no weights (schedulers, tokenizers), and where `faults` say why none can be read. */
+  readonly weights: WeightFiles | null
+  /** What is wrong with its config and its weight files. One odd component must not hide what the others are. */
+  readonly faults: readonly AquatintError[]
 }
 
 export interface RepositoryContents {
@@ -32,9 +36,18 @@ export function isWeightFile(path: string): boolean {
   )
 }
 
+/** The fault of a component, for what its files caused; anything else (the network, an abort) is thrown on. */
+export function faultOf(error: unknown): AquatintError {
+  const ofItsFiles =
+    isAquatintError(error) && (error.name !== 'HubError' || error.code === 'file-not-found' || error.code === 'file-too-large')
+  if (!ofItsFiles) throw error
+  return error
+}
+
 /**
- * Lists the components and chooses their weight files, as `DiffusionPipeline.from_pretrained(variant=…)` does.
- * @throws CheckpointError `not-a-checkpoint`, and those of reading configs and choosing files
+ * Lists the components and chooses their weight files, as `DiffusionPipeline.from_pretrained(variant=…)` does. What is wrong with a
+ * component is told in its `faults`.
+ * @throws CheckpointError `not-a-checkpoint`, and those of reading model_index.json; HubError
  */
 export async function readContents(
   repository: Repository,
@@ -81,23 +94,32 @@ async function readComponent(
 ): Promise<ComponentFiles> {
   const { name } = request
   const prefix = name === '' ? '' : `${name}/`
-  const config = paths.includes(`${prefix}config.json`) ? await readConfig(repository, `${prefix}config.json`, options) : null
+  const faults: AquatintError[] = []
+  const config = paths.includes(`${prefix}config.json`)
+    ? await readConfig(repository, `${prefix}config.json`, options).catch((error: unknown) => {
+        faults.push(faultOf(error))
+        return null
+      })
+    : null
   const ownClass = config?._class_name
   const architecture = Array.isArray(config?.architectures) ? (config.architectures as readonly unknown[])[0] : undefined
-  // A pipeline's own classes (the safety checker) are saved by the library that their config shows.
+  // A pipeline's own classes (the safety checker) are saved by the library that their config shows; without one, their files.
   const known = request.library === 'diffusers' || request.library === 'transformers' ? request.library : null
-  const library: WeightLibrary = known ?? (typeof ownClass === 'string' ? 'diffusers' : 'transformers')
+  const isNamedByDiffusers = config === null && paths.some((path) => path.startsWith(`${prefix}diffusion_pytorch_model.`))
+  const weightLibrary: WeightLibrary =
+    known ?? (typeof ownClass === 'string' || isNamedByDiffusers ? 'diffusers' : 'transformers')
   const configClass = typeof ownClass === 'string' ? ownClass : typeof architecture === 'string' ? architecture : ''
   const className = request.className === '' ? configClass : request.className
+  const library = request.library === '' ? weightLibrary : request.library
   const hasWeights = paths.some((path) => path.startsWith(prefix) && !path.includes('/', prefix.length) && isWeightFile(path))
-  const chosen = hasWeights
-    ? chooseWeightFiles(paths, { folder: name, library, variant: request.variant, missingVariant: 'fallback' })
-    : null
-  return {
-    name,
-    className,
-    library: request.library === '' ? library : request.library,
-    config,
-    weights: chosen === null ? null : { ...chosen, library },
+  let weights: WeightFiles | null = null
+  if (hasWeights) {
+    const { variant } = request
+    try {
+      weights = chooseWeightFiles(paths, { folder: name, library: weightLibrary, variant, missingVariant: 'fallback' })
+    } catch (error) {
+      faults.push(faultOf(error))
+    }
   }
+  return { name, className, library, config, weightLibrary, weights, faults }
 }

@@ -4,12 +4,11 @@ import { isFloatDType } from '../src/checkpoint/convert-floats.js'
 import { listVariants } from '../src/checkpoint/weight-files.js'
 import { listWeightFiles, measureWeights, readWeightTable } from '../src/checkpoint/weight-table.js'
 import type { SafetensorsDType, WeightTable } from '../src/checkpoint/types.js'
-import { isAquatintError } from '../src/errors.js'
 import type { ReadOptions, Repository } from '../src/hub/types.js'
 import type { Network } from '../src/pipelines/networks.js'
-import { readContents, type ComponentFiles } from './components.js'
+import { faultOf, readContents, type ComponentFiles } from './components.js'
 import { planMemoryOf, type MemoryRequest, type PlannedMemory } from './memory.js'
-import { checkComponent, checkWhole, Findings, networkOf, specOf, type Finding } from './runnable.js'
+import { checkComponent, checkWhole, Findings, networkOf, noteIgnored, specOf, type Finding } from './runnable.js'
 
 /** Tensors of one element type. */
 interface DTypePart {
@@ -60,26 +59,25 @@ export async function inspectRepository(
 ): Promise<Inspection> {
   const { pipeline, components } = await readContents(repository, variant, { signal })
   const paths = (await repository.files({ signal })).map((file) => file.path)
-  const variants = new Set(
-    components.flatMap(({ name, weights }) => (weights === null ? [] : listVariants(paths, name, weights.library))),
-  )
+  const variants = new Set(components.flatMap(({ name, weightLibrary }) => listVariants(paths, name, weightLibrary)))
   const findings = new Findings()
   const spec = specOf(pipeline, findings)
   const networks: Network[] = []
   const inspected: InspectedComponent[] = []
   for (const component of components) {
-    const { name, className, library } = component
+    const { name, className, library, faults } = component
     let weights: InspectedWeights | null = null
+    const ignored = noteIgnored(spec, name, findings)
+    for (const fault of faults) findings.fault(name, fault, ignored)
     try {
       const table = component.weights === null ? null : await readWeightTable(repository, component.weights, { signal })
       if (table !== null) weights = await measure(repository, component, table, { signal })
-      await checkComponent(repository, spec, component, table, findings, { signal })
-      const network = table === null || spec === undefined || !(name in spec.networks) ? undefined : networkOf(component, table)
+      if (faults.length === 0 && !ignored) await checkComponent(repository, spec, component, table, findings, { signal })
+      const isPart = spec !== undefined && Object.hasOwn(spec.networks, name)
+      const network = table === null || !isPart ? undefined : networkOf(component, table)
       if (network !== undefined) networks.push(network)
     } catch (error) {
-      // One broken component must not hide what the others are.
-      if (!isAquatintError(error) || error.name === 'HubError') throw error
-      findings.problem(name, error.code, error.message)
+      findings.fault(name, faultOf(error), ignored)
     }
     inspected.push({ name, className, library, weights })
   }

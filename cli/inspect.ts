@@ -1,20 +1,17 @@
 /** `aquatint inspect`: the command's options and what it prints. The reading is inspect-repository.ts's. */
 
-import { stat } from 'node:fs/promises'
 import { checkVariantName } from '../src/checkpoint/weight-files.js'
 import { InputError } from '../src/errors.js'
 import { checkBaseUrl } from '../src/hub/names.js'
-import type { Repository } from '../src/hub/types.js'
 import { checkOffload } from '../src/pipelines/offload.js'
 import { formatPlan } from '../src/runtime/memory-plan.js'
 import { formatBytes } from '../src/util/format-bytes.js'
 import { readArguments } from './arguments.js'
 import type { Command } from './commands.js'
-import { FolderRepository } from './folder-repository.js'
+import { findRepository } from './find-repository.js'
 import { inspectRepository, type Inspection } from './inspect-repository.js'
 import { deviceMapOption, dtypeOption, memoryOption, type PlannedMemory } from './memory.js'
 import { table, type CommandIO } from './output.js'
-import { openRemote } from './remote-repository.js'
 import { showCount } from './counts.js'
 
 const help = `Usage: aquatint inspect <folder, repository or URL> [options]
@@ -47,17 +44,11 @@ Examples
 `
 
 async function run(args: readonly string[], io: CommandIO, json: boolean): Promise<Inspection> {
-  const given = readArguments(args, 'inspect', 'folder, repository or URL', [
-    'variant',
-    'revision',
-    'endpoint',
-    'max-memory',
-    'device-map',
-    'offload',
-    'dtype',
-    'width',
-    'height',
-  ])
+  const given = readArguments(args, 'inspect', {
+    target: 'folder, repository or URL',
+    texts: ['variant', 'revision', 'endpoint', 'offload', 'width', 'height'],
+    lists: ['max-memory', 'device-map', 'dtype'],
+  })
   const variant = given.text('variant') ?? null
   if (variant !== null) checkVariantName(variant)
   const { target } = given
@@ -75,22 +66,21 @@ async function run(args: readonly string[], io: CommandIO, json: boolean): Promi
       { command: 'inspect' },
     )
   const request = maxMemory === undefined ? null : { maxMemory, ...planning }
-  const isFolder = (await stat(target).catch(() => null))?.isDirectory() === true || /^\.{0,2}\//.test(target)
-  const folder = isFolder ? new FolderRepository(target) : null
-  const repository: Repository =
-    folder ??
-    (await openRemote(target, {
+  const found = await findRepository(
+    target,
+    {
       endpoint: checkBaseUrl(given.text('endpoint') ?? 'https://huggingface.co/'),
       revision: given.text('revision'),
       token: process.env.HF_TOKEN,
-      signal: io.signal,
-    }))
+    },
+    io,
+  )
   try {
-    const inspection = await inspectRepository(repository, variant, request, io.signal)
+    const inspection = await inspectRepository(found.repository, variant, request, io.signal)
     if (!json) io.stdout(report(inspection))
     return inspection
   } finally {
-    await folder?.close()
+    await found.close()
   }
 }
 
@@ -126,6 +116,9 @@ function report(inspection: Inspection): string {
     ...(variants.length === 0 ? [] : [`Variants: ${variants.join(', ')}`]),
     runs.ok ? 'Aquatint can run it.' : 'Aquatint cannot run it:',
     ...runs.problems.map(({ component, message }) => `  ${component === '' ? '' : `${component}: `}${message}`),
+    ...(runs.problems.some(({ code }) => code === 'variant-not-found') && variants.length > 0
+      ? [`Look at a variant with --variant ${variants[0]}.`]
+      : []),
     ...runs.warnings.map(({ component, message }) => `Note: ${component === '' ? '' : `${component}: `}${message}`),
     ...memoryLines(inspection.memory),
   ]

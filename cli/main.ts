@@ -1,7 +1,8 @@
 /** `aquatint` on the command line: finds the command, runs it, and turns what happens into output and an exit code. */
 
+import packageJson from '../package.json' with { type: 'json' }
 import { AquatintError, InputError, isAquatintError, serializeError } from '../src/errors.js'
-import { commands } from './commands.js'
+import { commands, type Command } from './commands.js'
 import type { CommandIO } from './output.js'
 
 const help = `Usage: aquatint <command> [options]
@@ -12,8 +13,9 @@ ${Object.entries(commands)
   .map(([name, { summary }]) => `  ${name.padEnd(10)}${summary}`)
   .join('\n')}
 
-  aquatint <command> --help   what the command does, its options, examples
+  aquatint <command> --help   what the command does, its options, examples; also: aquatint help <command>
   --json                      one JSON document on stdout instead of text, errors too
+  --version                   the version of aquatint
 
 Exit codes: 0 it worked, 1 it failed, 2 the command line is wrong, 130 interrupted.
 `
@@ -41,30 +43,27 @@ export async function main(args: readonly string[], io?: CommandIO): Promise<num
 
 async function runCommand(args: readonly string[], io: CommandIO): Promise<number> {
   const end = args.includes('--') ? args.indexOf('--') : args.length
-  const flags = new Set<string>(args.slice(0, end).filter((arg) => arg === '--json' || arg === '--help' || arg === '-h'))
-  const rest = args.filter((arg, i) => i >= end || !flags.has(arg))
+  const ours = new Set(['--json', '--help', '-h'])
+  const flags = new Set(args.slice(0, end).filter((arg) => ours.has(arg)))
+  const [name, ...options] = args.filter((arg, i) => i >= end || !flags.has(arg))
   const json = flags.has('--json')
   const wantsHelp = flags.has('--help') || flags.has('-h')
+  const tell = (key: string, text: string) => io.stdout(json ? `${JSON.stringify({ ok: true, [key]: text }, null, 2)}\n` : text)
   try {
-    const [name, ...options] = rest
-    if (name === undefined || name === 'help') {
-      io.stdout(help)
-      return name === undefined && !wantsHelp ? 2 : 0
-    }
-    const command = Object.hasOwn(commands, name) ? commands[name] : undefined
-    if (command === undefined)
-      throw new InputError(
-        'command',
-        `There is no command ${JSON.stringify(name)}; there are ${Object.keys(commands).join(', ')}. See "aquatint --help".`,
-        {
-          command: name,
-          allowed: Object.keys(commands),
-        },
-      )
-    if (wantsHelp) {
-      io.stdout(command.help)
+    if (name === '--version') {
+      tell('version', json ? packageJson.version : `${packageJson.version}\n`)
       return 0
     }
+    if (name === 'help' || wantsHelp) {
+      const topic = name === 'help' ? options[0] : name
+      tell('help', topic === undefined ? help : findCommand(topic).help)
+      return 0
+    }
+    if (name === undefined && !json) {
+      io.stdout(help)
+      return 2
+    }
+    const command = findCommand(name)
     const result = await command.run(options, io, json)
     // What runs until it is ended (serve) has said its own.
     if (json && result !== undefined) io.stdout(`${JSON.stringify({ ok: true, ...result }, null, 2)}\n`)
@@ -74,12 +73,28 @@ async function runCommand(args: readonly string[], io: CommandIO): Promise<numbe
   }
 }
 
+/** @throws InputError `command` */
+function findCommand(name: string | undefined): Command {
+  const command = name !== undefined && Object.hasOwn(commands, name) ? commands[name] : undefined
+  if (command !== undefined) return command
+  const allowed = Object.keys(commands)
+  throw new InputError(
+    'command',
+    `${name === undefined ? 'A command is needed' : `There is no command ${JSON.stringify(name)}`}; there are ${allowed.join(', ')}. See "aquatint --help".`,
+    { command: name ?? null, allowed },
+  )
+}
+
 function fail(error: unknown, io: CommandIO, json: boolean): number {
   const interrupted = io.signal.aborted
   const shown = interrupted ? new AquatintError('interrupted', 'Interrupted.') : error
   if (json) {
     const { kind, code, message, details } = serializeError(shown)
-    io.stdout(`${JSON.stringify({ ok: false, error: { kind, code, message, details } }, null, 2)}\n`)
+    // The system's own word, such as EACCES, says more than ours.
+    const told = isSystemError(shown)
+      ? { kind, code: shown.code ?? code, message, details: { path: shown.path ?? null, syscall: shown.syscall ?? null } }
+      : { kind, code, message, details }
+    io.stdout(`${JSON.stringify({ ok: false, error: told }, null, 2)}\n`)
   } else if (isAquatintError(shown) || isSystemError(shown)) io.stderr(`aquatint: ${shown.message}\n`)
   // What nobody foresaw is shown with its stack: it is ours to mend.
   else io.stderr(`aquatint: ${shown instanceof Error ? (shown.stack ?? shown.message) : String(shown)}\n`)

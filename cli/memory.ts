@@ -52,10 +52,11 @@ export function deviceMapOption(values: readonly string[]): LoadPipelineOptions[
 /** One value for all, or an object of values by name. @throws InputError with the option's name for its code */
 function allOrNamed(values: readonly string[], option: string, expected: string): string | Record<string, string> | undefined {
   const all = values.filter((value) => !value.includes('='))
-  if (all.length > 1 || (all.length > 0 && all.length < values.length))
-    throw new InputError(option, `--${option} is given as ${values.join(' and ')}; expected ${expected}.`, { values })
+  const named = new Map(values.map((value) => [value.slice(0, value.indexOf('=')), value.slice(value.indexOf('=') + 1)]))
+  if (all.length > 1 || (all.length > 0 && all.length < values.length) || (all.length === 0 && named.size < values.length))
+    throw new InputError(option, `--${option} is given as ${values.join(' and ')}; expected ${expected}, each once.`, { values })
   if (values.length === 0) return undefined
-  return all[0] ?? Object.fromEntries(values.map((value) => value.split('=', 2)))
+  return all[0] ?? Object.fromEntries(named)
 }
 
 /** A device as plans see it: a GPU that computes in float16 and allows buffers of 4 GiB, or the CPU. */

@@ -6,14 +6,14 @@
 import { readConfig, readModelIndex } from '../src/checkpoint/model-index.js'
 import { readQuantizationConfig } from '../src/checkpoint/quantization-config.js'
 import type { WeightTable } from '../src/checkpoint/types.js'
-import { AquatintError, isAquatintError } from '../src/errors.js'
+import { AquatintError } from '../src/errors.js'
 import type { ReadOptions, Repository } from '../src/hub/types.js'
 import { pipelineSpecs } from '../src/pipelines/diffusion-pipeline.js'
 import { checkNetworkConfig, unexpectedTensors, type Network, type NetworkClass } from '../src/pipelines/networks.js'
 import { loadParts, type PipelineSpec } from '../src/pipelines/pipeline-loading.js'
 import { Run } from '../src/pipelines/run-hooks.js'
 import { createScheduler } from '../src/schedulers/registry.js'
-import type { ComponentFiles } from './components.js'
+import { faultOf, type ComponentFiles } from './components.js'
 
 /** Something about a component that a person should know. */
 export interface Finding {
@@ -30,14 +30,27 @@ export class Findings {
 
   /** What stops Aquatint from running it. */
   problem(component: string, code: string, message: string): void {
-    // The last check meets again what an earlier one found.
-    if (!this.problems.some((known) => known.code === code && message.endsWith(known.message)))
-      this.problems.push({ component, code, message })
+    // The check of the whole meets again what one of a component found.
+    const known = this.problems.some((known) => component === '' && known.code === code && message.endsWith(known.message))
+    if (!known) this.problems.push({ component, code, message })
   }
 
   warning(component: string, code: string, message: string): void {
     this.warnings.push({ component, code, message })
   }
+
+  /** A fault: a problem, or where nobody uses the component only a warning. */
+  fault(component: string, { code, message }: AquatintError, ignored: boolean): void {
+    if (ignored) this.warning(component, code, message)
+    else this.problem(component, code, message)
+  }
+}
+
+/** Whether the pipeline never uses a component, which is then noted. */
+export function noteIgnored(spec: PipelineSpec | undefined, component: string, findings: Findings): boolean {
+  const ignored = spec !== undefined && Object.hasOwn(spec.ignored, component)
+  if (ignored) findings.warning(component, 'component-ignored', `It is ${spec.ignored[component]}`)
+  return ignored
 }
 
 /** The pipeline's description, or undefined and a problem. */
@@ -78,17 +91,8 @@ export async function checkComponent(
   options: ReadOptions,
 ): Promise<void> {
   const { name, className, config } = component
-  const ignored = spec?.ignored[name]
-  if (ignored !== undefined) {
-    findings.warning(name, 'component-ignored', `It is ${ignored}`)
-  } else if (name === 'scheduler') {
-    try {
-      createScheduler(className, await readConfig(repository, 'scheduler/scheduler_config.json', options))
-    } catch (error) {
-      if (!isAquatintError(error) || error.name === 'HubError') throw error
-      findings.problem(name, error.code, error.message)
-    }
-  } else if (table !== null) {
+  if (name === 'scheduler') createScheduler(className, await readConfig(repository, 'scheduler/scheduler_config.json', options))
+  else if (table !== null) {
     const network = networkOf(component, table)
     if (config === null) findings.problem(name, 'file-not-found', 'It has no config.json.')
     else if (network === undefined) {
@@ -107,7 +111,8 @@ export async function checkComponent(
           `${unexpected.length} tensors are no part of ${className} and are not used, such as ${unexpected[0]}.`,
         )
     }
-  } else if (spec !== undefined && name in spec.networks) findings.problem(name, 'weights-not-found', 'It has no weights.')
+  } else if (spec !== undefined && Object.hasOwn(spec.networks, name))
+    findings.problem(name, 'weights-not-found', 'It has no weights.')
 }
 
 const noOther = () => Promise.reject(new AquatintError('other-repository', 'Nothing else is opened.'))
@@ -132,7 +137,6 @@ export async function checkWhole(
       new Run({ signal }),
     )
   } catch (error) {
-    if (!isAquatintError(error) || error.name === 'HubError') throw error
-    findings.problem('', error.code, error.message)
+    findings.fault('', faultOf(error), false)
   }
 }

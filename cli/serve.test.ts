@@ -1,19 +1,17 @@
-/** `aquatint serve` and `aquatint inspect`: over real HTTP, against the hub's own client. */
+/** `aquatint serve` over real HTTP, against the hub's own client. */
 
-import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { cp, mkdir, readFile, rm, utimes, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { cp, mkdir, readFile, rm, symlink, utimes, writeFile } from 'node:fs/promises'
+import { get } from 'node:http'
+import { dirname, join, relative } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { startHubServer } from '../e2e/hub-server/server.js'
 import { Hub } from '../src/hub/hub.js'
 import { openRepository } from '../src/hub/open-repository.js'
 import type { RepositoryFile } from '../src/hub/types.js'
-import type { DeviceName } from '../src/runtime/types.js'
 import { FileHashes } from './file-hashes.js'
-import type { Inspection } from './inspect-repository.js'
 import { parseRange, serveFolder } from './serve.js'
-import { filesBelow, fixtures, run, runJson, temporaryFolder } from './testing.js'
+import { filesBelow, fixtures, run, temporaryFolder, type Outcome } from './testing.js'
+import { start } from './testing-process.js'
 
 const repo = join(fixtures, 'tiny-sdxl/repo')
 const temporary = await temporaryFolder()
@@ -24,6 +22,17 @@ async function serve(folder: string, origin = '*'): Promise<string> {
   const serving = await serveFolder(folder, { host: '127.0.0.1', port: 0, origin })
   onTestFinished(() => serving.close())
   return serving.url
+}
+
+/** The status for a path that is sent as it is: `fetch` takes dots out of it. */
+function statusOf(url: string, path: string): Promise<number | undefined> {
+  const { hostname, port } = new URL(url)
+  return new Promise((resolve, reject) => {
+    get({ hostname, port, path }, (response) => {
+      response.resume()
+      resolve(response.statusCode)
+    }).once('error', reject)
+  })
 }
 
 describe('serving', () => {
@@ -117,13 +126,24 @@ describe('serving', () => {
       expect(Buffer.compare(Buffer.from(await part.arrayBuffer()), bytes.subarray(begin, end)), range).toBe(0)
     }
     const status = async (headers: Record<string, string>) => (await fetch(url, { headers })).status
-    expect(await status({ range: `bytes=${bytes.byteLength}-` })).toBe(416)
     expect(await status({ range: 'bytes=0-1,4-5' })).toBe(200)
     expect(await status({ range: 'bytes=0-1', 'if-range': etag })).toBe(206)
     expect(await status({ range: 'bytes=0-1', 'if-range': '"another"' })).toBe(200)
     expect(await status({ 'if-none-match': etag })).toBe(304)
     const head = await fetch(url, { method: 'HEAD' })
     expect([head.headers.get('content-length'), (await head.arrayBuffer()).byteLength]).toEqual([String(bytes.byteLength), 0])
+    const headOfPart = await fetch(url, { method: 'HEAD', headers: { range: 'bytes=10-19' } })
+    expect([headOfPart.status, headOfPart.headers.get('content-length'), headOfPart.headers.get('content-range')]).toEqual([
+      206,
+      '10',
+      `bytes 10-19/${bytes.byteLength}`,
+    ])
+    for (const method of ['GET', 'HEAD']) {
+      const beyond = await fetch(url, { method, headers: { range: `bytes=${bytes.byteLength}-` } })
+      expect([beyond.status, beyond.headers.get('content-range')]).toEqual([416, `bytes */${bytes.byteLength}`])
+      expect([(await beyond.arrayBuffer()).byteLength, beyond.headers.get('access-control-allow-origin')]).toEqual([0, '*'])
+      expect((await fetch(`${url}.gone`, { method })).status).toBe(404)
+    }
     expect((await fetch(url, { method: 'DELETE' })).status).toBe(405)
   })
 
@@ -152,11 +172,20 @@ describe('serving', () => {
       'unet',
       'unet/',
       'unet//config.json',
+      'unet/./config.json',
+      'unet%5cconfig.json',
+      '%252e%252e/secret',
+      '....//secret',
+      'unet/../../secret',
+      '/secret',
+      `${'a/'.repeat(600)}a`,
       '%00',
       '%',
       'nothing',
     ])
-      expect((await fetch(url + path)).status, path).toBe(404)
+      expect(await statusOf(url, `/${path}`), path).toBe(404)
+    for (const path of ['unet/config.json', 'unet%2fconfig.json', 'unet/config.json?x#y'])
+      expect(await statusOf(url, `/${path}`), path).toBe(200)
     await writeFile(join(folder, 'added.txt'), 'added')
     expect(await (await fetch(`${url}added.txt`)).text()).toBe('added')
     await rm(join(folder, 'added.txt'))
@@ -183,183 +212,81 @@ describe('serving', () => {
     expect(code).toBe(2)
   })
 
-  it('runs until it is interrupted', async () => {
-    const child = spawn(process.execPath, ['scripts/run.mjs', 'cli/main.ts', 'serve', repo, '--port', '0', '--json'], {
-      cwd: join(fixtures, '..'),
-      stdio: ['ignore', 'pipe', 'inherit'],
-    })
-    const code = new Promise((resolve) => child.once('exit', resolve))
-    const said = await new Promise<string>((resolve) => child.stdout.once('data', (data) => resolve(String(data))))
+  it.each(['SIGINT', 'SIGTERM'] as const)('runs until it is interrupted by %s', async (signal) => {
+    const args = ['scripts/run.mjs', 'cli/main.ts', 'serve', repo, '--port', '0', '--json']
+    const { child, exit, until } = start(process.execPath, args)
+    const [said] = await until('stdout', /^\{.*\}\n/)
     const { url } = JSON.parse(said) as { url: string }
     expect((await fetch(`${url}model_index.json`)).status).toBe(200)
-    child.kill('SIGINT')
-    expect(await code).toBe(0)
+    child.kill(signal)
+    expect(await exit).toMatchObject({ code: 0, stderr: '' })
   })
 })
 
-describe('inspecting', () => {
-  it('tells what a folder holds', async () => {
-    const inspection = await runJson<Inspection>(['inspect', repo])
-    expect(inspection).toMatchObject({
-      ok: true,
-      pipeline: 'StableDiffusionXLPipeline',
-      variants: ['fp16'],
-      parameters: 783_139,
-      runs: { ok: true, problems: [], warnings: [] },
-    })
-    expect(inspection.components.find(({ name }) => name === 'unet')).toMatchObject({
-      className: 'UNet2DConditionModel',
-      weights: { parameters: 423_028, bytes: 1_692_112, dtypes: { F32: { tensors: 408, elements: 423_028, bytes: 1_692_112 } } },
-    })
-    const { stdout, code } = await run(['inspect', repo])
-    expect(code).toBe(0)
-    expect(stdout).toMatch(/unet +UNet2DConditionModel +3 shards +F32 +423028 +1\.69 MB\n/)
-    expect(stdout).toContain('Aquatint can run it.')
-  })
-
-  it('tells the same of a repository on a server', async () => {
-    const [local, remote] = [
-      await runJson<Inspection>(['inspect', repo]),
-      await runJson<Inspection>(['inspect', await serve(repo)]),
-    ]
-    expect({ ...remote, repository: '', revision: '' }).toEqual({ ...local, repository: '', revision: '' })
-  })
-
-  it('reads headers only of a repository on a Hub', async () => {
-    // A shard whose header is followed by 300 MB that the server makes up when it is asked for them.
-    const header = Buffer.from('{"w":{"dtype":"F32","shape":[75000000],"data_offsets":[0,300000000]}}')
-    const length = Buffer.alloc(8)
-    length.writeBigUInt64LE(BigInt(header.byteLength))
-    const head = Buffer.concat([length, header])
-    const large = {
-      size: head.byteLength + 300_000_000,
-      read: (begin: number, end: number) => {
-        const bytes = new Uint8Array(end - begin)
-        if (begin < head.byteLength) bytes.set(head.subarray(begin, end))
-        return bytes
-      },
-    }
-    const server = await startHubServer({
-      repositories: { 'owner/toy': { 'config.json': '{"_class_name": "Toy"}', 'diffusion_pytorch_model.safetensors': large } },
-    })
-    onTestFinished(() => server.close())
-    const inspection = await runJson<Inspection>(['inspect', 'owner/toy', '--endpoint', server.url])
-    expect(inspection).toMatchObject({ ok: true, repository: 'owner/toy', parameters: 75_000_000, bytes: 300_000_000 })
-    expect(inspection.revision).toMatch(/^[0-9a-f]{40}$/)
-    const sent = server.log.reduce((sum, entry) => sum + entry.bytes, 0)
-    expect(sent).toBeLessThan(1_000_000)
-  })
-
-  it('tells the parameters that quantised weights stand for', async () => {
-    const out = join(temporary, 'q4')
-    await run(['shard', repo, '--out', out, '--dtype', 'q4'])
-    const inspection = await runJson<Inspection>(['inspect', out])
-    expect(inspection).toMatchObject({ parameters: 783_139, runs: { ok: true, problems: [] } })
-    expect(inspection.components.find(({ name }) => name === 'unet')?.weights?.quantized).toEqual({ bits: 4, blockSize: 32 })
-    expect((await run(['inspect', out])).stdout).toMatch(/unet .* q4 \(F16 .* \+ U8 .*\) +423028/)
-  })
-
-  it('says why a checkpoint does not run, component by component', async () => {
-    const folder = join(temporary, 'wrong')
+describe('links', () => {
+  it('are followed in the folder, and not out of it: whoever made the repository may have made the link', async () => {
+    const folder = join(temporary, 'linked')
     await cp(repo, folder, { recursive: true })
-    const change = async (path: string, from: string, to: string) =>
-      writeFile(join(folder, path), String(await readFile(join(folder, path))).replace(from, to))
-    await change('unet/config.json', '"cross_attention_dim": 80', '"cross_attention_dim": 72')
-    await change('model_index.json', 'AutoencoderKL', 'AutoencoderDC')
-    await change('model_index.json', 'EulerDiscreteScheduler', 'KDPM2DiscreteScheduler')
-    await writeFile(join(folder, 'text_encoder/model.safetensors'), 'x')
-    const { runs, ok } = await runJson<Inspection>(['inspect', folder])
-    expect(ok).toBe(true)
-    expect(runs.ok).toBe(false)
-    expect(runs.problems.map(({ component, code }) => [component, code])).toEqual([
-      ['scheduler', 'unsupported-class'],
-      ['text_encoder', 'safetensors-too-short'],
-      ['unet', 'shape-mismatch'],
-      ['vae', 'unsupported-class'],
-    ])
-    const { stdout, code } = await run(['inspect', folder])
-    expect(code).toBe(0)
-    expect(stdout).toContain('Aquatint cannot run it:\n  scheduler: ')
+    await mkdir(join(temporary, 'elsewhere'))
+    await writeFile(join(temporary, 'elsewhere/config.json'), 'secret')
+    await symlink(join(folder, 'unet/config.json'), join(folder, 'inside.json'))
+    await symlink('../elsewhere/config.json', join(folder, 'outside.json'))
+    await symlink('../elsewhere', join(folder, 'elsewhere'))
+    await symlink('nowhere', join(folder, 'lost.json'))
+    const url = await serve(folder)
+    expect((await fetch(`${url}inside.json`)).status).toBe(200)
+    for (const path of ['outside.json', 'elsewhere/config.json', 'elsewhere', 'lost.json'])
+      expect((await fetch(url + path)).status, path).toBe(404)
+    const listed = (await (await fetch(`${url}files.json`)).json()) as { files: RepositoryFile[] }
+    const paths = listed.files.map(({ path }) => path)
+    expect(paths).toContain('inside.json')
+    expect(paths.filter((path) => /outside|elsewhere|lost/.test(path))).toEqual([])
+
+    const told = await serveUntilTold(['serve', folder, '--port', '0'])
+    expect(told.stderr).toMatch(/^Note: not served, .*--follow-links.*: elsewhere\/config\.json, outside\.json\n$/)
+    const followed = await serveUntilTold(['serve', folder, '--port', '0', '--follow-links', '--json'], async (stdout) => {
+      const { url } = JSON.parse(stdout) as { url: string }
+      expect(await (await fetch(`${url}outside.json`)).text()).toBe('secret')
+    })
+    expect(followed.stderr).toBe('')
   })
 
-  it('says what only loading all of it would show', async () => {
-    const folder = join(temporary, 'no-merges')
-    await cp(repo, folder, { recursive: true })
-    await rm(join(folder, 'tokenizer/merges.txt'))
-    const { runs } = await runJson<Inspection>(['inspect', folder])
-    expect(runs.problems).toMatchObject([{ component: '', message: expect.stringContaining('merges.txt') as string }])
-  })
-
-  it('plans the memory within a budget', async () => {
-    const plan = async (...args: string[]) => {
-      const { memory } = await runJson<Inspection>(['inspect', repo, '--max-memory', ...args])
-      if (memory === null || !('devices' in memory)) throw new Error(JSON.stringify(memory))
-      return { ...memory, plan: memory.devices.webgpu! }
+  it('lead a snapshot of the Hub’s cache to its blobs', async () => {
+    const cache = join(temporary, 'models--owner--name')
+    const [blobs, snapshot] = [join(cache, 'blobs'), join(cache, 'snapshots', 'a'.repeat(40))]
+    await mkdir(blobs, { recursive: true })
+    await writeFile(join(temporary, 'beside'), 'secret')
+    for (const [path, bytes] of await filesBelow(repo)) {
+      await writeFile(join(blobs, sha256(bytes)), bytes)
+      await mkdir(dirname(join(snapshot, path)), { recursive: true })
+      await symlink(relative(dirname(join(snapshot, path)), join(blobs, sha256(bytes))), join(snapshot, path))
     }
-    const [float, q4] = [await plan('1GB'), await plan('1GB', '--dtype', 'q4')]
-    expect(float).toMatchObject({ width: 64, height: 64, plan: { residence: 'resident', maxMemory: 1e9 } })
-    const unet = (memory: typeof float) => memory.plan.components.find(({ name }) => name === 'unet')!
-    // The fixture's UNet is F32; its Linear weights take a seventh as int4, the rest half as float16.
-    expect(unet(float).weightBytes).toBeGreaterThan(1_600_000)
-    expect(unet(q4).weightBytes).toBeLessThan(unet(float).weightBytes / 2)
-    const larger = await plan('1GB', '--width', '128', '--height', '256')
-    expect(unet(larger).activationBytes).toBeGreaterThan(4 * unet(float).activationBytes)
-    const [most] = [...float.plan.components].toSorted((a, b) => b.weightBytes - a.weightBytes)
-    const tight = await plan(String(most!.weightBytes + Math.max(...float.plan.components.map((part) => part.activationBytes))))
-    expect(tight.plan.residence).toBe('model')
-    const { stdout } = await run(['inspect', repo, '--max-memory', '1GB'])
-    expect(stdout).toMatch(/unet +resident +1\.\d\d MB/)
-    const little = await run(['inspect', repo, '--max-memory', '1KB'])
-    expect(little.code).toBe(0)
-    expect(little.stdout).toMatch(/needs at least \d+ bytes .* of GPU memory/)
-    expect(little.stdout).toMatch(/unet +1\.\d\d MB +\d/)
-  })
-
-  it('plans for several devices', async () => {
-    const plan = async (...args: string[]) => {
-      const { memory } = await runJson<Inspection>(['inspect', repo, ...args])
-      if (memory === null || !('devices' in memory)) throw new Error(JSON.stringify(memory))
-      return memory
-    }
-    const names = (memory: Awaited<ReturnType<typeof plan>>, device: DeviceName) =>
-      memory.devices[device]?.components.map(({ name }) => name)
-    const mapped = await plan('--max-memory', '1GB', '--device-map', 'text_encoder=wasm', '--device-map', 'text_encoder_2=wasm')
-    expect(mapped.places).toEqual({ text_encoder: 'wasm', text_encoder_2: 'wasm', unet: 'webgpu', vae: 'webgpu' })
-    expect(names(mapped, 'wasm')).toEqual(['text_encoder', 'text_encoder_2'])
-    expect(names(mapped, 'webgpu')).toEqual(['unet', 'vae'])
-    // The GPU has room for all but the largest, with what its runs hold.
-    const balanced = await plan('--max-memory', 'webgpu=2.5MB', '--max-memory', 'wasm=2.5MB', '--device-map', 'balanced')
-    expect(Object.keys(balanced.devices).toSorted()).toEqual(['wasm', 'webgpu'])
-    for (const { peakBytes, residence } of Object.values(balanced.devices)) {
-      expect(peakBytes).toBeLessThanOrEqual(2.5e6)
-      expect(residence).toBe('resident')
-    }
-    const blocks = await plan('--max-memory', '1GB', '--offload', 'model')
-    expect(blocks.devices.webgpu?.residence).toBe('model')
-    const { stdout } = await run(['inspect', repo, '--max-memory', '1GB', '--device-map', 'vae=wasm'])
-    expect(stdout).toMatch(/on webgpu:\n.*\ntext_encoder [^]*on wasm:\n.*\nvae /)
-  })
-
-  it.each([
-    [['--dtype', 'q4'], 'arguments'],
-    [['--device-map', 'balanced'], 'arguments'],
-    [['--max-memory', 'much'], 'bad-memory-size'],
-    [['--max-memory', 'gpu=1GB'], 'bad-device'],
-    [['--max-memory', '1GB', '--max-memory', 'wasm=1GB'], 'max-memory'],
-    [['--max-memory', '1GB', '--device-map', 'unet=cuda'], 'bad-device-map'],
-    [['--max-memory', '1GB', '--device-map', 'transformer=wasm'], 'bad-device-map'],
-    [['--max-memory', '1GB', '--offload', 'all'], 'offload'],
-    [['--max-memory', '1GB', '--dtype', 'int3'], 'dtype'],
-    [['--max-memory', '1GB', '--dtype', 'q8', '--dtype', 'q4'], 'dtype'],
-    [['--max-memory', '1GB', '--dtype', 'transformer=q8'], 'dtype'],
-    [['--max-memory', '1GB', '--width', '100'], 'size'],
-    [['--max-memory', '1GB', '--width', 'wide'], 'size'],
-  ])('refuses %j', async (args, code) => {
-    expect((await runJson<Inspection>(['inspect', repo, ...args])).error.code).toBe(code)
-  })
-
-  it('says what is no checkpoint', async () => {
-    expect((await runJson<Inspection>(['inspect', join(fixtures, 'tokenizers')])).error.code).toBe('not-a-checkpoint')
-    expect((await runJson<Inspection>(['inspect', 'owner/name/more'])).error.code).toBe('bad-repository-id')
+    await symlink(join(temporary, 'beside'), join(snapshot, 'beside'))
+    const url = await serve(snapshot)
+    const repository = await openRepository(await Hub.open({ store: null }), url)
+    expect((await repository.files()).map(({ path }) => path)).toEqual([...(await filesBelow(repo)).keys()])
+    repository.close()
+    const file = await fetch(`${url}unet/config.json`)
+    // The blob's name has no ending to tell it by.
+    expect([file.status, file.headers.get('content-type')]).toEqual([200, 'application/json'])
+    expect((await fetch(`${url}beside`)).status).toBe(404)
   })
 })
+
+/** Serves until it has said where, and until `then` is done. */
+async function serveUntilTold(
+  args: readonly string[],
+  then: (stdout: string) => Promise<void> = async () => {},
+): Promise<Outcome> {
+  const stop = new AbortController()
+  let done: Promise<void> | undefined
+  const outcome = await run(args, {
+    signal: stop.signal,
+    stdout: (text) => {
+      done = then(text).finally(() => stop.abort())
+    },
+  })
+  await done
+  expect(outcome.code).toBe(0)
+  return outcome
+}

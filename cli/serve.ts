@@ -4,16 +4,14 @@
  */
 
 import { createReadStream } from 'node:fs'
-import { stat } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { join } from 'node:path'
 import { InputError } from '../src/errors.js'
 import { readArguments } from './arguments.js'
 import type { Command } from './commands.js'
 import { FileHashes } from './file-hashes.js'
-import { FolderRepository } from './folder-repository.js'
 import type { CommandIO } from './output.js'
+import { ServedFolder, type ServedFile } from './served-folder.js'
 import { formatBytes } from '../src/util/format-bytes.js'
 
 const help = `Usage: aquatint serve <folder> [options]
@@ -26,6 +24,8 @@ the start on; a page that comes earlier waits. It ends with Ctrl-C.
   --port <number>    default 8000; 0 takes a free one
   --host <address>   default 127.0.0.1, this machine only; 0.0.0.0 lets others in
   --origin <origin>  the one page that may read, such as https://example.org. Default: any
+  --follow-links     serve also what links show of the rest of the disk. Default: only what lies in the folder, or for a
+                     snapshot of the Hub's cache in its blobs
   --json             print one JSON document with the URL when it listens
 
 Examples
@@ -40,20 +40,32 @@ const listingName = 'files.json'
 /** How often a listing that waits for hashes says that it goes on, in milliseconds. */
 const aliveMs = 5000
 
+export interface ServeOptions {
+  readonly host: string
+  readonly port: number
+  readonly origin: string
+  /** Default false. */
+  readonly followLinks?: boolean | undefined
+}
+
 /** A server that listens. */
 export interface Serving {
   readonly url: string
+  /** What it serves as it begins. */
+  readonly files: number
+  readonly bytes: number
+  readonly hasIndex: boolean
+  /** Paths that are not served: of files that links lead out of the folder to, and with names that no repository can have. */
+  readonly refused: readonly string[]
   close(): Promise<void>
 }
 
-/** Starts to serve. @throws InputError `port-in-use` */
-export async function serveFolder(
-  folder: string,
-  options: { readonly host: string; readonly port: number; readonly origin: string },
-): Promise<Serving> {
-  const files = await new FolderRepository(folder).files()
+/** Starts to serve. @throws InputError `not-a-folder`, `port-in-use` */
+export async function serveFolder(path: string, options: ServeOptions): Promise<Serving> {
+  const folder = new ServedFolder(path, options.followLinks ?? false)
+  const { served, refused } = await folder.list()
   const ending = new AbortController()
-  const hashes = new FileHashes(folder, ending.signal)
+  const hashes = new FileHashes(path, ending.signal)
   const server = createServer((request, response) => {
     answer(request, response, folder, hashes, options.origin).catch((error: unknown) => {
       if (!response.headersSent) response.writeHead(500, { 'content-type': 'text/plain' })
@@ -62,11 +74,15 @@ export async function serveFolder(
   })
   await listen(server, options.host, options.port)
   // Begun now, the listing is ready sooner. They reject only when the server is closed before.
-  for (const { path } of files) hashes.describe(path).catch(() => {})
+  for (const { path } of served) hashes.describe(path).catch(() => {})
   const { port, family, address } = server.address() as AddressInfo
   const host = family === 'IPv6' ? `[${address}]` : address
   return {
     url: `http://${host}:${port}/`,
+    files: served.length,
+    bytes: served.reduce((sum, file) => sum + file.size, 0),
+    hasIndex: served.some((file) => file.path === 'model_index.json'),
+    refused,
     close: () =>
       new Promise((resolve) => {
         ending.abort()
@@ -104,10 +120,15 @@ const types: Readonly<Record<string, string>> = {
   webp: 'image/webp',
 }
 
+/** By the name that was asked for: what a link leads to may have none. */
+function typeOf(path: string): string {
+  return types[/\.(\w+)$/.exec(path)?.[1] ?? ''] ?? 'application/octet-stream'
+}
+
 async function answer(
   request: IncomingMessage,
   response: ServerResponse,
-  folder: string,
+  folder: ServedFolder,
   hashes: FileHashes,
   origin: string,
 ): Promise<void> {
@@ -129,24 +150,23 @@ async function answer(
     return
   }
   const path = pathOf(request.url ?? '/')
-  // Listed anew each time: a file that was added is served, and a path that is not in the list is never opened.
-  const files = await new FolderRepository(folder).files()
   if (path === '' || path === listingName) {
     response.writeHead(200, { 'content-type': 'application/json', 'cache-control': 'no-cache' })
-    if (request.method === 'HEAD') response.end()
-    else
-      await sendListing(
-        response,
-        files.map(({ path }) => path).filter((path) => path !== listingName),
-        hashes,
-      )
+    if (request.method === 'HEAD') {
+      response.end()
+      return
+    }
+    const { served } = await folder.list()
+    const paths = served.map(({ path }) => path).filter((path) => path !== listingName)
+    await sendListing(response, paths, hashes)
     return
   }
-  if (path === null || !files.some((file) => file.path === path)) {
+  const file = path === null ? undefined : await folder.find(path)
+  if (file === undefined) {
     response.writeHead(404, { 'content-type': 'text/plain' }).end('There is no such file.\n')
     return
   }
-  await sendFile(request, response, join(folder, path))
+  sendFile(request, response, typeOf(path ?? ''), file)
 }
 
 /** Sends the listing as the hashes come. */
@@ -178,14 +198,14 @@ function pathOf(url: string): string | null {
   }
 }
 
-async function sendFile(request: IncomingMessage, response: ServerResponse, path: string): Promise<void> {
-  const { size, mtimeMs, mtime } = await stat(path)
+function sendFile(request: IncomingMessage, response: ServerResponse, type: string, file: ServedFile): void {
+  const { path, size, mtimeMs } = file
   const etag = `"${size.toString(16)}-${Math.floor(mtimeMs * 1000).toString(16)}"`
   response.setHeader('etag', etag)
-  response.setHeader('last-modified', mtime.toUTCString())
+  response.setHeader('last-modified', new Date(mtimeMs).toUTCString())
   response.setHeader('accept-ranges', 'bytes')
   response.setHeader('cache-control', 'no-cache')
-  response.setHeader('content-type', types[/\.(\w+)$/.exec(path)?.[1] ?? ''] ?? 'application/octet-stream')
+  response.setHeader('content-type', type)
   if (request.headers['if-none-match']?.split(/,\s*/).includes(etag) === true) {
     response.writeHead(304).end()
     return
@@ -225,7 +245,11 @@ export function parseRange(
 }
 
 async function run(args: readonly string[], io: CommandIO, json: boolean): Promise<undefined> {
-  const given = readArguments(args, 'serve', 'folder', ['port', 'host', 'origin'])
+  const given = readArguments(args, 'serve', {
+    target: 'folder',
+    texts: ['port', 'host', 'origin'],
+    flags: ['follow-links'],
+  })
   const port = Number(given.text('port') ?? '8000')
   if (!Number.isInteger(port) || port < 0 || port > 65_535)
     throw new InputError('port', `--port is ${JSON.stringify(given.text('port'))}; expected a number from 0 to 65535.`, {
@@ -236,14 +260,17 @@ async function run(args: readonly string[], io: CommandIO, json: boolean): Promi
     throw new InputError('origin', `--origin is ${JSON.stringify(origin)}; expected an origin such as https://example.org.`, {
       origin,
     })
-  const files = await new FolderRepository(given.target).files()
-  const serving = await serveFolder(given.target, { host: given.text('host') ?? '127.0.0.1', port, origin })
-  const bytes = files.reduce((sum, file) => sum + file.size, 0)
-  if (json) io.stdout(`${JSON.stringify({ ok: true, url: serving.url, files: files.length, bytes })}\n`)
+  const host = given.text('host') ?? '127.0.0.1'
+  const serving = await serveFolder(given.target, { host, port, origin, followLinks: given.flag('follow-links') })
+  const { url, files, bytes, hasIndex, refused } = serving
+  if (refused.length > 0)
+    io.stderr(
+      `Note: not served, because links lead out of the folder (see --follow-links) or names cannot be in a repository: ${refused.slice(0, 10).join(', ')}${refused.length > 10 ? ` and ${refused.length - 10} more` : ''}\n`,
+    )
+  if (json) io.stdout(`${JSON.stringify({ ok: true, url, files, bytes, refused })}\n`)
   else {
-    if (!files.some((file) => file.path === 'model_index.json'))
-      io.stderr(`Note: ${given.target} has no model_index.json, so it is no whole pipeline.\n`)
-    io.stdout(`Serving ${files.length} files, ${formatBytes(bytes)}, at ${serving.url} (Ctrl-C ends it)\n`)
+    if (!hasIndex) io.stderr(`Note: ${given.target} has no model_index.json, so it is no whole pipeline.\n`)
+    io.stdout(`Serving ${files} files, ${formatBytes(bytes)}, at ${url} (Ctrl-C ends it)\n`)
   }
   await new Promise<void>((resolve) => {
     if (io.signal.aborted) resolve()

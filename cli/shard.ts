@@ -5,6 +5,7 @@ import { InputError } from '../src/errors.js'
 import { readArguments } from './arguments.js'
 import type { Command } from './commands.js'
 import { table, type CommandIO } from './output.js'
+import { pathIn } from './shard-component.js'
 import { parseDTypes } from './shard-dtypes.js'
 import { shardRepository, type ShardResult } from './shard-repository.js'
 import { parseMemorySize } from '../src/runtime/memory-size.js'
@@ -17,7 +18,7 @@ like, of another type. The result is what save_pretrained(max_shard_size=...) wo
 the same index. diffusers loads it, and so does Aquatint. Weights are streamed: a few megabytes are in memory at a time.
 
   <folder>                 a repository with model_index.json, or one component with config.json
-  --out <folder>           where to write; must not exist, or be empty
+  --out <folder>           where to write; must not be there, or be empty
   --max-shard-size <size>  the most bytes of tensors in a file: 2GB (10^9), 500MB, 1GiB (2^30). Default: 5GB
   --dtype <type>           float32, float16, bfloat16, q8 or q4; more than once for single components:
                            --dtype float16 --dtype text_encoder_3=q4. Default: as they are
@@ -28,7 +29,8 @@ the same index. diffusers loads it, and so does Aquatint. Weights are streamed: 
 q8 and q4 are blocks of 32 weights in 8 or 4 bits with a float16 scale, for the Linear layers of all components but a VAE;
 the rest becomes float16. Only Aquatint reads them: config.json says so, and diffusers refuses instead of misreading.
 
-Files grow in <out>.incomplete, which is renamed at the end. After an interruption the same command goes on where it stopped.
+Files grow in <out>.incomplete, which is renamed at the end (a mount point is filled in place). After an interruption the same
+command goes on where it stopped.
 
 Examples
   aquatint shard sdxl --out sdxl-sharded --max-shard-size 2GB
@@ -38,7 +40,11 @@ Examples
 `
 
 async function run(args: readonly string[], io: CommandIO, json: boolean): Promise<ShardResult> {
-  const given = readArguments(args, 'shard', 'folder', ['out', 'max-shard-size', 'dtype', 'variant', 'save-variant'])
+  const given = readArguments(args, 'shard', {
+    target: 'folder',
+    texts: ['out', 'max-shard-size', 'variant', 'save-variant'],
+    lists: ['dtype'],
+  })
   const out = given.text('out')
   if (out === undefined)
     throw new InputError('arguments', 'shard needs --out <folder>. See "aquatint shard --help".', { command: 'shard' })
@@ -79,6 +85,10 @@ function report(result: ShardResult): string {
         ({ name, renamed }) =>
           `${name === '' ? '' : `${name}: `}${renamed} tensors have the names that diffusers gives them today.`,
       ),
+    ...result.components.flatMap(({ name, dropped }) =>
+      dropped.map((tensor) => `${pathIn(name, tensor)}: left out, as transformers saves it no more.`),
+    ),
+    ...result.warnings.map(({ component, message }) => `Warning: ${component} is copied as it is: ${message}`),
     ...result.overflows.map(
       ({ component, tensor, count }) =>
         `Warning: ${count} values of ${component === '' ? '' : `${component}/`}${tensor} are too large for float16 and are infinite now.`,

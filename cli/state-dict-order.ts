@@ -1,6 +1,7 @@
 /**
- * The order in which a class of diffusers or transformers lists its parameters. `save_pretrained` fills shards in it, and a
- * safetensors file does not keep it. module-order.json is written by the libraries themselves (fixtures/module-order.py).
+ * The order in which `save_pretrained` of a class takes its parameters, to fill shards in it; a safetensors file does not keep it. With
+ * diffusers it is the one in which a class lists them; transformers 5 sorts what it has loaded by name. module-order.json is written by the
+ * libraries themselves (fixtures/module-order.py).
  */
 
 import orders from './module-order.json' with { type: 'json' }
@@ -10,28 +11,40 @@ interface Tree {
   readonly [child: string]: Tree
 }
 
-const classes: Tree = orders
+/** By class; null for those that are sorted by name. */
+const classes: Readonly<Record<string, Tree | null>> = orders
 
 /** Whether the order of this class is known. */
 export function knowsOrder(className: string): boolean {
   return Object.hasOwn(classes, className)
 }
 
-/** The names as the class lists them. Names that it does not know, and those of other classes, keep their order behind their kind. */
+/** The names as the class is saved. Names that it does not know, and those of other classes, keep their order behind their kind. */
 export function stateDictOrder(className: string, names: readonly string[]): string[] {
   const tree = knowsOrder(className) ? classes[className] : undefined
-  return tree === undefined
-    ? [...names]
-    : sortBelow(
-        tree,
-        names.map((name) => ({ name, parts: name.split('.') })),
-        0,
-      )
+  if (tree === undefined) return [...names]
+  const split = names.map((name) => ({ name, parts: name.split('.') }))
+  return tree === null ? split.toSorted(byParts).map(({ name }) => name) : sortBelow(tree, split, 0)
 }
 
 interface SplitName {
   readonly name: string
   readonly parts: readonly string[]
+}
+
+/** Part by part: numbers before words, by their value, also those at the end of a word. Source: transformers' `dot_natural_key`. */
+function byParts(a: SplitName, b: SplitName): number {
+  for (const [i, part] of a.parts.entries()) {
+    const other = b.parts[i]
+    if (other === undefined) return 1
+    if (part === other) continue
+    if (isNumber(part) !== isNumber(other)) return isNumber(part) ? -1 : 1
+    const [word, otherWord] = [part.replace(/\d+$/, ''), other.replace(/\d+$/, '')]
+    if (word !== otherWord) return word < otherWord ? -1 : 1
+    // The word alone comes before it with a number.
+    return Number(part.slice(word.length) || -1) - Number(other.slice(word.length) || -1)
+  }
+  return a.parts.length - b.parts.length
 }
 
 function sortBelow(tree: Tree, names: readonly SplitName[], depth: number): string[] {

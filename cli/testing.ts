@@ -16,11 +16,10 @@ export interface Outcome {
   readonly stderr: string
 }
 
+type RunOptions = Partial<CommandIO> & { readonly onStderr?: (text: string) => void }
+
 /** Runs a command line. `onStderr` sees each text as it is written and may abort. */
-export async function run(
-  args: readonly string[],
-  options: Partial<CommandIO> & { readonly onStderr?: (text: string) => void } = {},
-): Promise<Outcome> {
+export async function run(args: readonly string[], options: RunOptions = {}): Promise<Outcome> {
   let [stdout, stderr] = ['', '']
   const code = await main(args, {
     stdout: (text) => (stdout += text),
@@ -39,8 +38,10 @@ export async function run(
 /** Runs a command with `--json` and gives the document. */
 export async function runJson<T>(
   args: readonly string[],
+  options: RunOptions = {},
 ): Promise<T & { readonly ok: boolean; readonly error: { readonly code: string; readonly message: string } }> {
-  return JSON.parse((await run([...args, '--json'])).stdout) as T & { ok: boolean; error: { code: string; message: string } }
+  const { stdout } = await run([...args, '--json'], options)
+  return JSON.parse(stdout) as T & { ok: boolean; error: { code: string; message: string } }
 }
 
 /** A folder for one test file, removed when its tests are done. */
@@ -57,4 +58,18 @@ export async function filesBelow(folder: string): Promise<ReadonlyMap<string, Bu
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath, entry.name).slice(folder.length + 1))
   return new Map(await Promise.all(paths.toSorted().map(async (path) => [path, await readFile(join(folder, path))] as const)))
+}
+
+/** A safetensors file of float32 vectors. */
+export function float32File(tensors: Readonly<Record<string, readonly number[]>>): Uint8Array {
+  let at = 0
+  const header: Record<string, unknown> = {}
+  for (const [name, values] of Object.entries(tensors)) {
+    header[name] = { dtype: 'F32', shape: [values.length], data_offsets: [at, at + 4 * values.length] }
+    at += 4 * values.length
+  }
+  const json = Buffer.from(JSON.stringify(header))
+  const length = Buffer.alloc(8)
+  length.writeBigUInt64LE(BigInt(json.byteLength))
+  return Buffer.concat([length, json, new Uint8Array(Float32Array.from(Object.values(tensors).flat()).buffer)])
 }

@@ -200,10 +200,10 @@ for (const [name, width, height] of [
           shifts.push({ value, what: sources.map(({ node }) => `${node?.nodeName ?? ''} ${node?.className ?? ''}`).join() })
       }).observe({ type: 'layout-shift', buffered: true })
       // What there is to say about the machine comes late, as on a slow one.
-      const request = GPU.prototype.requestAdapter
-      GPU.prototype.requestAdapter = async function (...options) {
+      const request = navigator.gpu.requestAdapter.bind(navigator.gpu)
+      navigator.gpu.requestAdapter = async (options) => {
         await new Promise((resolve) => setTimeout(resolve, 500))
-        return request.apply(this, options)
+        return request(options)
       }
     })
     await openPage(page, server)

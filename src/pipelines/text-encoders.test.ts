@@ -5,7 +5,8 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { DiffusionPipeline } from './diffusion-pipeline.js'
 import { diskRepository, fixtures, readCases } from './testing.node.js'
-import { caseOptions, psnr, relativeError } from './testing.js'
+import { caseOptions } from './testing-cases.js'
+import { psnr, relativeError } from './testing.js'
 import type { LoadPipelineOptions } from './types.js'
 
 const folder = (name: string) => join(fixtures, name, 'repo')

@@ -1,5 +1,6 @@
-/** Names that older releases of diffusers gave and newer ones change when they load a checkpoint, so that saving it writes the new ones. */
+/** What newer releases of diffusers and transformers change when they load a checkpoint of older ones, so that saving it writes it as today. */
 
+import { isFloatDType } from '../src/checkpoint/convert-floats.js'
 import type { WeightTable } from '../src/checkpoint/types.js'
 
 /** AttentionBlock's Linear layers before diffusers 0.15. Published autoencoders still have them; diffusers does not know them in shards. */
@@ -19,6 +20,13 @@ export function renameFormer(className: string, table: WeightTable): WeightTable
   )
   // Two names for one place: then it is no checkpoint of before.
   return renamed.size === table.size ? renamed : table
+}
+
+/** The table without buffers of positions (0, 1, 2 …), which CLIP was saved with before transformers 4.31. The same table where there are none. */
+export function dropFormer(className: string, table: WeightTable): WeightTable {
+  if (!/^CLIP|SafetyChecker$/.test(className)) return table
+  const kept = [...table].filter(([name, { dtype }]) => isFloatDType(dtype) || !/(?:^|\.)embeddings\.position_ids$/.test(name))
+  return kept.length === table.size ? table : new Map(kept)
 }
 
 /** How many tensors of `table` have another name in `renamed`. */

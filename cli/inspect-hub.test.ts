@@ -1,0 +1,160 @@
+/** `aquatint inspect owner/name` against the Hub look-alike: what is found, what not, and what a person is told of it. */
+
+import { cp, mkdir, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { afterAll, afterEach, describe, expect, it } from 'vitest'
+import { startHubServer } from '../e2e/hub-server/server.js'
+import type { Inspection } from './inspect-repository.js'
+import { fixtures, run, runJson, temporaryFolder } from './testing.js'
+
+const [repo, token, temporary] = [join(fixtures, 'tiny-sd15/repo'), 'hf_secret', await temporaryFolder()]
+const hub = await startHubServer({
+  repositories: { 'owner/model': repo, 'owner/gated': repo },
+  gated: { 'owner/gated': token },
+})
+afterAll(() => hub.close())
+const before = process.env.HF_TOKEN
+afterEach(() => {
+  hub.setFaults({})
+  hub.clearLog()
+  if (before === undefined) delete process.env.HF_TOKEN
+  else process.env.HF_TOKEN = before
+})
+const inspect = (target: string, ...options: string[]) => ['inspect', target, '--endpoint', hub.url, ...options]
+
+interface Failure {
+  readonly ok: boolean
+  readonly error: { readonly kind: string; readonly code: string; readonly message: string; readonly details: object }
+}
+
+/** The same failure in JSON and in text, which exit alike. */
+async function failing(...line: string[]): Promise<Failure['error'] & { readonly exit: number; readonly stderr: string }> {
+  const [json, text] = [await run([...line, '--json']), await run(line)]
+  const { ok, error } = JSON.parse(json.stdout) as Failure
+  expect([ok, text.code, text.stdout]).toEqual([false, json.code, ''])
+  expect(text.stderr.split('\n').at(-2)).toBe(`aquatint: ${error.message}`)
+  expect(`${json.stdout}${json.stderr}${text.stderr}`).not.toContain(token)
+  return { ...error, exit: json.code, stderr: text.stderr }
+}
+
+describe('a repository', () => {
+  it('is told like the folder that it is', async () => {
+    const [local, remote] = [await runJson<Inspection>(['inspect', repo]), await runJson<Inspection>(inspect('owner/model'))]
+    expect(remote).toEqual({ ...local, repository: 'owner/model', revision: await hub.commit('owner/model') })
+  })
+
+  it('is looked at as it was at a commit', async () => {
+    const commit = await hub.commit('owner/model')
+    hub.setRepository('owner/model', join(fixtures, 'tiny-sdxl/repo'))
+    const [now, then] = [
+      await runJson<Inspection>(inspect('owner/model')),
+      await runJson<Inspection>(inspect('owner/model', '--revision', commit)),
+    ]
+    expect([now.pipeline, then.pipeline]).toEqual(['StableDiffusionXLPipeline', 'StableDiffusionPipeline'])
+    expect([now.revision, then.revision]).toEqual([await hub.commit('owner/model'), commit])
+  })
+
+  it('that is gated is opened by the token of the environment, which goes to the Hub alone', async () => {
+    process.env.HF_TOKEN = token
+    const inspection = await runJson<Inspection>(inspect('owner/gated'))
+    expect(inspection).toMatchObject({ ok: true, runs: { ok: true } })
+    expect(JSON.stringify(inspection)).not.toContain(token)
+    expect(hub.log.filter((entry) => entry.host === 'cdn' && entry.authorized)).toEqual([])
+    expect(hub.log.some((entry) => entry.host === 'hub' && entry.authorized)).toBe(true)
+  })
+})
+
+describe('what is not to be had', () => {
+  it.each([
+    [
+      'a repository that is not there',
+      'owner/nothing',
+      [],
+      'repository-not-found',
+      1,
+      'There is no folder owner/nothing here either.',
+    ],
+    ['a lone name', 'sdxl-half', [], 'repository-not-found', 1, 'There is no folder sdxl-half here either.'],
+    ['a file that is not there', 'model.safetensors', [], 'repository-not-found', 1, 'There is no folder model.safetensors here'],
+    ['a path that is no id', 'models/owner/name', [], 'bad-repository-id', 2, 'There is no folder models/owner/name here'],
+    ['a gated one, without a token', 'owner/gated', [], 'gated', 1, 'a token of an account with access is needed'],
+    ['a revision', 'owner/model', ['--revision', 'v9'], 'revision-not-found', 1, '"v9"'],
+    ['a revision that is none', 'owner/model', ['--revision', '../x'], 'bad-revision', 2, '"../x"'],
+  ] as const)('%s', async (_, target, options, code, exit, message) => {
+    const error = await failing(...inspect(target, ...options))
+    expect(error).toMatchObject({ code, exit, kind: exit === 2 ? 'InputError' : 'HubError' })
+    expect(error.message).toContain(message)
+  })
+
+  it('a gated one, with a token that opens it not', async () => {
+    process.env.HF_TOKEN = 'hf_other'
+    const error = await failing(...inspect('owner/gated'))
+    expect(error).toMatchObject({ code: 'gated', exit: 1, details: { status: 403 } })
+    expect(error.message).toContain('this token has no access')
+  })
+
+  it('one at a URL is no folder that was mistyped', async () => {
+    const error = await failing('inspect', `${hub.url}/static/owner/nothing/`)
+    expect(error).toMatchObject({ kind: 'HubError', code: 'listing-unavailable', exit: 1 })
+    expect(error.message).not.toContain('folder')
+  })
+})
+
+describe('a folder or a file', () => {
+  it('in a single file is told how it becomes a folder', async () => {
+    const file = join(fixtures, 'tiny-sd15/repo/vae/diffusion_pytorch_model.safetensors')
+    const error = await failing('inspect', file)
+    expect(error).toMatchObject({ kind: 'InputError', code: 'not-a-folder', exit: 2 })
+    expect(error.message).toContain('from_single_file')
+    expect((await failing('inspect', join(fixtures, 'tiny-sd15/case.json'))).message).not.toContain('from_single_file')
+  })
+
+  it('with no such path is asked of no server', async () => {
+    for (const target of ['./nothing', '../nothing', join(temporary, 'nothing')])
+      expect(await failing(...inspect(target))).toMatchObject({ code: 'not-a-folder', exit: 2 })
+    expect(hub.log).toEqual([])
+  })
+
+  it('without ./ is taken before the Hub is asked', async () => {
+    const folder = join(temporary, 'owner/model')
+    await mkdir(join(temporary, 'owner'))
+    await cp(repo, folder, { recursive: true })
+    await writeFile(join(folder, 'vae/config.json'), '{')
+    const before = process.cwd()
+    process.chdir(temporary)
+    try {
+      expect((await runJson<Inspection>(inspect('owner/model'))).runs.problems).toMatchObject([{ component: 'vae' }])
+    } finally {
+      process.chdir(before)
+    }
+    expect(hub.log).toEqual([])
+  })
+})
+
+describe('a network that fails', () => {
+  it('is waited for aloud, then told with a hint', async () => {
+    const server = createServer()
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    const { port } = server.address() as AddressInfo
+    await new Promise((resolve) => server.close(resolve))
+    const { code, stdout, stderr } = await run(['inspect', 'owner/model', '--endpoint', `http://127.0.0.1:${port}`, '--json'])
+    expect(code).toBe(1)
+    expect(JSON.parse(stdout)).toMatchObject({ ok: false, error: { kind: 'HubError', code: 'network' } })
+    expect(stdout).toContain('There is no folder owner/model here either.')
+    expect(stderr).toBe(`127.0.0.1:${port} cannot be reached; trying again.\n`)
+  })
+
+  it('is waited for as long as the server asks, and said so', async () => {
+    hub.setFaults({ rules: [{ match: { path: '/revision/' }, times: 1, status: 429, headers: { 'retry-after': '1' } }] })
+    const { code, stdout, stderr } = await run(inspect('owner/model', '--json'))
+    expect([code, (JSON.parse(stdout) as { ok: boolean }).ok]).toEqual([0, true])
+    expect(stderr).toBe(`${new URL(hub.url).host} answered 429; asking again in 1 s.\n`)
+  })
+
+  it('in the middle ends it: what a repository holds is not guessed', async () => {
+    hub.setFaults({ rules: [{ match: { path: 'unet/config.json' }, status: 403 }] })
+    expect(await failing(...inspect('owner/model'))).toMatchObject({ kind: 'HubError', code: 'forbidden', exit: 1 })
+  })
+})

@@ -1,0 +1,184 @@
+/** `aquatint inspect` on repositories with something odd in them: it says what, and its verdict is what `fromPretrained` comes to. */
+
+import { cp, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { expect, it } from 'vitest'
+import { isAquatintError } from '../src/errors.js'
+import { DiffusionPipeline } from '../src/pipelines/diffusion-pipeline.js'
+import { FolderRepository } from './folder-repository.js'
+import type { Inspection } from './inspect-repository.js'
+import { filesBelow, fixtures, run, runJson, temporaryFolder } from './testing.js'
+
+const temporary = await temporaryFolder()
+let count = 0
+
+async function repository(fixture: string, change: (folder: string) => Promise<unknown>): Promise<string> {
+  const folder = join(temporary, String(count++))
+  await cp(join(fixtures, fixture, 'repo'), folder, { recursive: true })
+  await change(folder)
+  return folder
+}
+
+const pickled = async (folder: string, component: string) => {
+  await mkdir(join(folder, component), { recursive: true })
+  for (const path of (await filesBelow(join(folder, component))).keys())
+    if (/safetensors/.test(path)) await rm(join(folder, component, path))
+  await writeFile(join(folder, component, 'pytorch_model.bin'), 'pickled')
+}
+
+const named = async (folder: string, component: string, library: string, className: string) => {
+  const path = join(folder, 'model_index.json')
+  const index = JSON.parse(await readFile(path, 'utf8')) as Record<string, unknown>
+  await writeFile(path, JSON.stringify({ ...index, [component]: [library, className] }))
+  await mkdir(join(folder, component), { recursive: true })
+}
+
+const checker = async (folder: string) => {
+  await named(folder, 'safety_checker', 'stable_diffusion', 'StableDiffusionSafetyChecker')
+  await writeFile(join(folder, 'safety_checker/config.json'), '{"architectures": ["StableDiffusionSafetyChecker"]}')
+  await pickled(folder, 'safety_checker')
+}
+
+const networks = ['text_encoder', 'unet', 'vae']
+const all = (code: string) => networks.map((component) => [component, code])
+
+interface Odd {
+  readonly what: string
+  readonly change: (folder: string) => Promise<unknown>
+  readonly fixture?: string
+  readonly options?: readonly string[]
+  readonly problems?: readonly (readonly string[])[]
+  readonly notes?: readonly (readonly string[])[]
+}
+
+const odd: readonly Odd[] = [
+  {
+    what: 'a safety checker of pickled weights',
+    change: checker,
+    notes: [
+      ['safety_checker', 'component-ignored'],
+      ['safety_checker', 'pickle-weights'],
+    ],
+  },
+  {
+    what: 'a safety checker whose config is broken too',
+    change: async (folder) => {
+      await checker(folder)
+      await writeFile(join(folder, 'safety_checker/config.json'), '{')
+    },
+    notes: [
+      ['safety_checker', 'component-ignored'],
+      ['safety_checker', 'json-syntax'],
+      ['safety_checker', 'pickle-weights'],
+    ],
+  },
+  {
+    what: 'a safety checker whose file is cut short',
+    change: async (folder) => {
+      await checker(folder)
+      await writeFile(join(folder, 'safety_checker/model.safetensors'), 'x')
+    },
+    notes: [
+      ['safety_checker', 'component-ignored'],
+      ['safety_checker', 'safetensors-too-short'],
+    ],
+  },
+  {
+    what: 'pickled weights only',
+    change: async (folder) => {
+      for (const component of networks) await pickled(folder, component)
+    },
+    problems: all('pickle-weights'),
+  },
+  {
+    what: 'no weights at all',
+    change: async (folder) => {
+      for (const path of (await filesBelow(folder)).keys()) if (/safetensors/.test(path)) await rm(join(folder, path))
+    },
+    problems: all('weights-not-found'),
+  },
+  {
+    what: 'a variant only, which was not asked for',
+    change: onlyVariant,
+    fixture: 'tiny-sdxl',
+    problems: ['text_encoder', 'text_encoder_2', 'unet', 'vae'].map((component) => [component, 'variant-not-found']),
+  },
+  { what: 'a variant only, which was asked for', change: onlyVariant, fixture: 'tiny-sdxl', options: ['--variant', 'fp16'] },
+  {
+    what: 'a broken config',
+    change: (folder) => writeFile(join(folder, 'vae/config.json'), '{"_class_name": '),
+    problems: [['vae', 'json-syntax']],
+  },
+  {
+    what: 'a config that is a list, and one that is too long',
+    change: async (folder) => {
+      await writeFile(join(folder, 'vae/config.json'), '[]')
+      await writeFile(join(folder, 'unet/config.json'), ' '.repeat(10_000_001))
+    },
+    problems: [
+      ['unet', 'json-too-large'],
+      ['vae', 'config-not-object'],
+    ],
+  },
+  {
+    what: 'an index that names a shard which is not there',
+    change: (folder) =>
+      rename(join(folder, 'unet/diffusion_pytorch_model-00001-of-00003.safetensors'), join(folder, 'unet/lost')),
+    problems: [['unet', 'shard-missing']],
+  },
+  {
+    what: 'a scheduler without its config',
+    change: (folder) => rm(join(folder, 'scheduler/scheduler_config.json')),
+    problems: [['scheduler', 'file-not-found']],
+  },
+  {
+    what: 'a component that no pipeline knows',
+    change: (folder) => named(folder, 'my_adapter', 'diffusers', 'Toy'),
+    problems: [['', 'unsupported-class']],
+  },
+]
+
+async function onlyVariant(folder: string): Promise<void> {
+  for (const path of (await filesBelow(folder)).keys())
+    if (/safetensors/.test(path) && !path.includes('fp16')) await rm(join(folder, path))
+}
+
+it.each(odd)('$what', async ({ change, fixture = 'tiny-sd15', options = [], problems = [], notes = [] }) => {
+  const folder = await repository(fixture, change)
+  const { ok, runs, variants } = await runJson<Inspection>(['inspect', folder, ...options])
+  expect(ok).toBe(true)
+  expect(runs.problems.map(({ component, code }) => [component, code])).toEqual(problems)
+  expect(runs.warnings.map(({ component, code }) => [component, code])).toEqual(notes)
+  if (change === onlyVariant) expect(variants).toEqual(['fp16'])
+  const { code, stdout, stderr } = await run(['inspect', folder, ...options])
+  expect([code, stderr]).toEqual([0, ''])
+  for (const { message } of runs.problems) expect(stdout).toContain(message)
+  for (const { message } of runs.warnings)
+    expect(stdout).toMatch(new RegExp(`^Note: .*${message.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&')}$`, 'm'))
+
+  // The judge: loading it.
+  const files = new FolderRepository(folder)
+  const variant = options[1]
+  const refused = await DiffusionPipeline.fromPretrained(files, { device: 'wasm', variant }).then(
+    async (pipeline) => {
+      await pipeline.dispose()
+      return undefined
+    },
+    (error: unknown) => (isAquatintError(error) ? error.code : String(error)),
+  )
+  await files.close()
+  if (problems.length === 0) expect(refused).toBeUndefined()
+  else expect(problems.map(([, code]) => code)).toContain(refused)
+  expect(runs.ok).toBe(refused === undefined)
+})
+
+it('says which option shows the variant', async () => {
+  const folder = await repository('tiny-sdxl', onlyVariant)
+  expect((await run(['inspect', folder])).stdout).toContain('Look at a variant with --variant fp16.')
+})
+
+it('tells of one component with a broken config', async () => {
+  const folder = await repository('tiny-sd15', (folder) => writeFile(join(folder, 'vae/config.json'), '{'))
+  const { ok, runs } = await runJson<Inspection>(['inspect', join(folder, 'vae')])
+  expect([ok, runs]).toMatchObject([true, { ok: false, problems: [{ component: '', code: 'json-syntax' }] }])
+})

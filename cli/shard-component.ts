@@ -1,0 +1,125 @@
+/** What becomes of one component: its tensors under today's names, in another type, in the order and the files that `save_pretrained` gives them. */
+
+import { convertTable } from '../src/checkpoint/convert.js'
+import { isFloatDType } from '../src/checkpoint/convert-floats.js'
+import type { TensorEntry } from '../src/checkpoint/types.js'
+import { listWeightFiles, measureWeights, readWeightTable } from '../src/checkpoint/weight-table.js'
+import type { AquatintError } from '../src/errors.js'
+import type { ReadOptions } from '../src/hub/types.js'
+import { pipelineSpecs } from '../src/pipelines/diffusion-pipeline.js'
+import { faultOf, type ComponentFiles } from './components.js'
+import type { FolderRepository } from './folder-repository.js'
+import { countRenamed, dropFormer, renameFormer } from './former-tensors.js'
+import { conversionOf, dtypeOf, type DTypeChoice, type DTypeWord } from './shard-dtypes.js'
+import { planShards, type ShardPlan } from './shard-plan.js'
+import { knowsOrder, stateDictOrder } from './state-dict-order.js'
+import type { Overflows } from './work-folder.js'
+
+export interface ComponentOptions {
+  readonly maxShardSize: number
+  readonly dtypes: DTypeChoice
+  /** The variant that the written files have in their names. */
+  readonly saveVariant: string | null
+}
+
+export interface ShardedComponent {
+  readonly name: string
+  readonly className: string
+  readonly dtype: DTypeWord | null
+  readonly parameters: number
+  /** Bytes of the weights as they were, and as they are now. */
+  readonly sourceBytes: number
+  readonly bytes: number
+  /** Whether shards hold what `save_pretrained` would put in them; else, for a class whose order is not known, the source's order. */
+  readonly stateDictOrder: boolean
+  /** Tensors whose names diffusers has changed since the checkpoint was made, written under today's. */
+  readonly renamed: number
+  /** Buffers that transformers does not save any more. */
+  readonly dropped: readonly string[]
+  readonly files: readonly { readonly path: string; readonly bytes: number }[]
+}
+
+export interface ComponentPlan extends ShardPlan {
+  readonly name: string
+  readonly summary: ShardedComponent
+  /** The files that are read: the index and its shards, or the one file. */
+  readonly sources: readonly string[]
+  /** Finite numbers of these tensors that became infinite when they were read. */
+  readonly overflows: (tensors: readonly string[]) => Overflows
+}
+
+/** A component, and why it is taken along as it is. */
+export interface OddComponent {
+  readonly name: string
+  readonly fault: AquatintError
+}
+
+/** @throws CheckpointError, UnsupportedError for what is wrong with the component */
+export async function planComponent(
+  repository: FolderRepository,
+  component: ComponentFiles,
+  options: ComponentOptions,
+  reading: ReadOptions,
+): Promise<ComponentPlan | null> {
+  const { weights, weightLibrary, className, name, faults } = component
+  if (faults[0] !== undefined) throw faults[0]
+  if (weights === null) return null
+  const read = await readWeightTable(repository, weights, reading)
+  const kept = dropFormer(className, read)
+  const table = renameFormer(className, kept)
+  // Buffers of integers (position ids) are no parameters.
+  const { parameters } = measureWeights(new Map([...table].filter(([, entry]) => isFloatDType(entry.dtype))))
+  const dtype = dtypeOf(options.dtypes, component)
+  const counts = new Map<string, number>()
+  const onOverflow = (tensor: string, count: number) => counts.set(tensor, count + (counts.get(tensor) ?? 0))
+  const converted = dtype === null ? table : convertTable(table, { ...conversionOf(dtype), onOverflow })
+  const entries = stateDictOrder(className, [...converted.keys()]).map((tensor) => converted.get(tensor) as TensorEntry)
+  const plan = planShards(entries, {
+    library: weightLibrary,
+    variant: options.saveVariant,
+    maxShardSize: options.maxShardSize,
+    parameters,
+  })
+  const summary: ShardedComponent = {
+    name,
+    className,
+    dtype,
+    parameters,
+    sourceBytes: measureWeights(table).bytes,
+    bytes: measureWeights(converted).bytes,
+    stateDictOrder: knowsOrder(className),
+    renamed: countRenamed(kept, table),
+    dropped: [...read.keys()].filter((tensor) => !kept.has(tensor)),
+    files: plan.files.map((file) => ({ path: pathIn(name, file.name), bytes: file.byteLength })),
+  }
+  return {
+    ...plan,
+    name,
+    summary,
+    sources: [weights.path, ...(await listWeightFiles(repository, weights, reading))],
+    overflows: (tensors) =>
+      Object.fromEntries(tensors.flatMap((tensor) => (counts.has(tensor) ? [[tensor, counts.get(tensor) ?? 0]] : []))),
+  }
+}
+
+/**
+ * Why a component that cannot be written anew may be taken along as it is: nobody here runs it, it was not named, and diffusers loads it as
+ * before. @throws what is wrong with it, where it is not so
+ */
+export function oddComponent(
+  pipeline: string | null,
+  { name }: ComponentFiles,
+  { dtypes }: ComponentOptions,
+  error: unknown,
+): OddComponent {
+  const fault = faultOf(error)
+  const own = pipelineSpecs.filter((spec) => spec.className === pipeline)
+  const ignored = (own.length > 0 ? own : pipelineSpecs).some((spec) => Object.hasOwn(spec.ignored, name))
+  if (!ignored || dtypes.has(name)) throw fault
+  return { name, fault }
+}
+
+/** The path in the repository of a component's file. */
+export function pathIn(component: string, file: string): string {
+  return component === '' ? file : `${component}/${file}`
+}

@@ -1,0 +1,187 @@
+/** `aquatint shard` as a process of its own: ended in all ways, short of room, and what memory it takes. */
+
+import { spawnSync } from 'node:child_process'
+import { rmSync, statfsSync, writeFileSync } from 'node:fs'
+import { mkdir, readdir, rm, stat, watch } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { filesBelow, run, temporaryFolder } from './testing.js'
+import {
+  buildCli,
+  measurePeak,
+  start,
+  writeNumbers,
+  writeSparse,
+  type BuiltCli,
+  type Exit,
+  type Started,
+} from './testing-process.js'
+
+const temporary = await temporaryFolder()
+const source = join(temporary, 'source')
+const [shardBytes, options] = [8_388_608, ['--dtype', 'float16', '--max-shard-size', '10MB']]
+let [cli, expected]: [BuiltCli, ReadonlyMap<string, Buffer>] = [{ path: '', remove: async () => {} }, new Map()]
+let count = 0
+const fresh = () => join(temporary, String(count++))
+
+const shard = (out: string, ...more: string[]): Started =>
+  start(process.execPath, [cli.path, 'shard', source, '--out', out, ...options, ...more])
+
+beforeAll(async () => {
+  cli = await buildCli()
+  // Six shards, of 16.8 MB each in the source and 8.4 MB as they are written.
+  await writeNumbers(source, 6)
+  const out = fresh()
+  expect((await shard(out).exit).code).toBe(0)
+  expected = await filesBelow(out)
+  expect([...expected.values()].filter(({ byteLength }) => byteLength > shardBytes)).toHaveLength(6)
+})
+afterAll(() => cli.remove())
+
+/** Resolves while the second shard is being written. */
+async function inTheMiddle(out: string, { until }: Started): Promise<void> {
+  await until('stderr', /-00001-of-00006\.safetensors: \d/)
+  const notes = join(`${out}.incomplete`, '.aquatint-shard')
+  const growing = async () => ((await stat(join(notes, 'unfinished')).catch(() => null))?.size ?? 0) > 1_000_000
+  const changes = watch(notes)[Symbol.asyncIterator]()
+  while (!(await growing())) await changes.next()
+  await changes.return?.()
+}
+
+/** The same command again makes of what is left what an undisturbed run does, and does not write again what is whole. */
+async function expectResumed(out: string, atLeast: number): Promise<Exit> {
+  const whole = (await readdir(`${out}.incomplete`)).filter((name) => name.endsWith('.safetensors')).length
+  expect(whole).toBeGreaterThanOrEqual(atLeast)
+  expect(whole).toBeLessThan(6)
+  const again = await shard(out).exit
+  expect([again.code, again.stderr.match(/there already/g)?.length]).toEqual([0, whole])
+  await expectWhole(out)
+  await expect(stat(`${out}.incomplete`)).rejects.toThrow('ENOENT')
+  return again
+}
+
+async function expectWhole(out: string): Promise<void> {
+  const written = await filesBelow(out)
+  expect([...written.keys()]).toEqual([...expected.keys()])
+  for (const [path, bytes] of expected) expect(Buffer.compare(written.get(path)!, bytes), path).toBe(0)
+}
+
+describe('ended in the middle of a file', () => {
+  it('by SIGKILL, goes on behind the last whole file', async () => {
+    const out = fresh()
+    const running = shard(out)
+    await inTheMiddle(out, running)
+    running.child.kill('SIGKILL')
+    expect((await running.exit).signal).toBe('SIGKILL')
+    await expect(stat(out)).rejects.toThrow('ENOENT')
+    expect((await stat(join(`${out}.incomplete`, '.aquatint-shard/unfinished'))).size).toBeGreaterThan(0)
+    await expectResumed(out, 1)
+  })
+
+  it.each([
+    ['SIGINT', ['--json']],
+    ['SIGTERM', ['--json']],
+    ['SIGINT', []],
+  ] as const)('by %s with %j, exits with 130 and says so', async (signal, more) => {
+    const out = fresh()
+    const running = shard(out, ...more)
+    await inTheMiddle(out, running)
+    running.child.kill(signal)
+    const { code, stdout, stderr } = await running.exit
+    expect(code).toBe(130)
+    if (more.length === 0) expect([stdout, stderr.split('\n').at(-2)]).toEqual(['', 'aquatint: Interrupted.'])
+    else expect(JSON.parse(stdout)).toMatchObject({ ok: false, error: { kind: 'AquatintError', code: 'interrupted' } })
+    await expectResumed(out, 1)
+  })
+
+  // The shell sets a limit that the kernel holds the process to.
+  it.skipIf(process.platform === 'win32')('by a disk that takes no more of it, says what helps', async () => {
+    const out = fresh()
+    const line = `ulimit -f 8192 && exec "$0" "$@"`
+    const args = [cli.path, 'shard', source, '--out', out, '--dtype', 'float16', '--max-shard-size', '20MB', '--json']
+    const failed = await start('sh', ['-c', line, process.execPath, ...args]).exit
+    expect(failed.code).toBe(1)
+    expect(JSON.parse(failed.stdout)).toMatchObject({
+      ok: false,
+      error: { kind: 'StorageError', code: 'file-size', message: expect.stringContaining('--max-shard-size') as string },
+    })
+    expect((await shard(out).exit).code).toBe(0)
+    await expectWhole(out)
+  })
+})
+
+describe('on a disk of its own', () => {
+  const disk = join(temporary, 'disk')
+  const inTheWay = join(disk, 'in-the-way')
+  let mounted = false
+  afterAll(() => {
+    if (mounted) spawnSync('umount', [disk])
+  })
+  const free = () => {
+    const { bavail, bsize } = statfsSync(disk)
+    return bavail * bsize
+  }
+  /** Leaves so many bytes free. */
+  const leave = (bytes: number) => {
+    rmSync(inTheWay, { force: true })
+    writeFileSync(inTheWay, new Uint8Array(free() - bytes))
+  }
+
+  it('says when there is no room left, goes on when there is, and fills a mount point in place', async ({ skip }) => {
+    await mkdir(disk)
+    mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=64m', 'tmpfs', disk]).status === 0
+    if (!mounted) skip('This needs the right to mount a tmpfs.')
+    const args = ['shard', source, '--out', disk, ...options]
+    const failed = await run([...args, '--json'], {
+      onStderr: (text) => {
+        if (text.includes('-00001-of-')) leave(1.5 * shardBytes)
+      },
+    })
+    expect(failed.code).toBe(1)
+    const helps = { kind: 'StorageError', code: 'disk-space', message: expect.stringContaining('free some space') as string }
+    expect(JSON.parse(failed.stdout)).toMatchObject({ ok: false, error: helps })
+    // The folder itself cannot be replaced; what is in it says that it is unfinished.
+    expect((await readdir(disk)).filter((name) => name.endsWith('.safetensors'))).toHaveLength(2)
+    await expect(stat(`${disk}.incomplete`)).rejects.toThrow('ENOENT')
+
+    const unfinished = (await stat(join(disk, '.aquatint-shard/unfinished'))).size
+    expect(unfinished).toBeGreaterThan(1_000_000)
+    const there = await filesBelow(disk)
+    const needed = [...expected].reduce((sum, [path, bytes]) => sum + (there.has(path) ? 0 : bytes.byteLength), 0)
+    // Enough only since what is unfinished makes room.
+    leave(needed - unfinished / 2)
+    const again = await run(args)
+    expect([again.code, again.stderr.match(/there already/g)?.length]).toEqual([0, 2])
+    rmSync(inTheWay)
+    await expectWhole(disk)
+  })
+})
+
+it('refuses what has no room before anything is written, with exit code 1', async () => {
+  const [large, out] = [join(temporary, 'too-large'), fresh()]
+  const { bavail, bsize } = statfsSync(temporary)
+  await writeSparse(large, Math.ceil((1.5 * bavail * bsize) / 16_384))
+  const { code, stdout } = await run(['shard', large, '--out', out, '--json'])
+  expect(code).toBe(1)
+  const details = { needed: expect.any(Number) as number, free: expect.any(Number) as number }
+  expect(JSON.parse(stdout)).toMatchObject({ error: { kind: 'StorageError', code: 'disk-space', details } })
+  await expect(stat(`${out}.incomplete`)).rejects.toThrow('ENOENT')
+})
+
+describe('memory', () => {
+  const bytes = 600_014_848
+  beforeAll(() => writeSparse(join(temporary, 'large'), bytes / 16_384))
+
+  it.each([[[]], [['--dtype', 'q8']]])(
+    'a file of 600 MB with one tensor takes less than a third of it, with %j',
+    async (more) => {
+      const out = fresh()
+      const args = ['shard', join(temporary, 'large'), '--out', out, '--max-shard-size', '10GB', ...more]
+      const { code, peakBytes } = await measurePeak(cli, args)
+      expect(code).toBe(0)
+      expect(peakBytes).toBeGreaterThan(40e6)
+      expect(peakBytes).toBeLessThan(200e6)
+      await rm(out, { recursive: true })
+    },
+  )
+})

@@ -1,0 +1,232 @@
+/** Where `aquatint shard` writes: what is refused, replaced, taken up and left alone. */
+
+import { appendFileSync, mkdirSync, readdirSync } from 'node:fs'
+import { chmod, cp, mkdir, readdir, readFile, rename, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import type { ShardResult } from './shard-repository.js'
+import { filesBelow, fixtures, float32File, run, runJson, temporaryFolder } from './testing.js'
+
+const repo = join(fixtures, 'tiny-sd15/repo')
+const temporary = await temporaryFolder()
+let count = 0
+const fresh = () => join(temporary, String(count++))
+const args = (out: string, folder = repo) => ['shard', folder, '--out', out, '--max-shard-size', '300KB']
+
+/** A run that is stopped behind its third file. */
+async function stopped(out: string, folder = repo): Promise<void> {
+  const controller = new AbortController()
+  let files = 0
+  const onStderr = (text: string) => {
+    if (/: \d/.test(text) && ++files === 3) controller.abort()
+  }
+  expect((await run(args(out, folder), { signal: controller.signal, onStderr })).code).toBe(130)
+}
+
+const straight = fresh()
+await run(args(straight))
+const expected = await filesBelow(straight)
+
+async function expectWhole(out: string): Promise<void> {
+  const written = await filesBelow(out)
+  expect([...written.keys()]).toEqual([...expected.keys()])
+  for (const [path, bytes] of expected) expect(Buffer.compare(written.get(path)!, bytes), path).toBe(0)
+  await expect(stat(`${out}.incomplete`)).rejects.toThrow('ENOENT')
+}
+
+const refusal = async (...line: string[]) => (await runJson(line)).error.code
+
+describe('an --out that is there', () => {
+  it('is replaced where it is empty', async () => {
+    const out = fresh()
+    await mkdir(out)
+    const { code } = await run(args(out))
+    expect(code).toBe(0)
+    await expectWhole(out)
+  })
+
+  it('may be a link to an empty folder, or lie behind one', async () => {
+    const [real, link] = [fresh(), fresh()]
+    await mkdir(real)
+    await symlink(real, link)
+    expect((await run(args(link))).code).toBe(0)
+    await expectWhole(real)
+    await rm(real, { recursive: true })
+    await mkdir(real)
+    expect((await run(args(join(link, 'below')))).code).toBe(0)
+    await expectWhole(join(real, 'below'))
+  })
+
+  it('is filled in place where one stands in it, and left alone when nothing came of it', async () => {
+    const [out, before] = [fresh(), process.cwd()]
+    await mkdir(out)
+    process.chdir(out)
+    onTestFinished(() => process.chdir(before))
+    // The bar is drawn before the first file is whole.
+    const [controller, shown] = [new AbortController(), new Set<string>()]
+    const onStderr = () => {
+      for (const name of readdirSync(out)) shown.add(name)
+      controller.abort()
+    }
+    expect((await run(args('.'), { signal: controller.signal, isTerminal: true, onStderr })).code).toBe(130)
+    expect([[...shown], await readdir(out)]).toEqual([['.aquatint-shard'], []])
+    await stopped('.')
+    expect(await readdir(out)).toContain('.aquatint-shard')
+    // Its last file is the one by which a repository is known.
+    expect(await readdir(out)).not.toContain('model_index.json')
+    expect(await refusal('shard', repo, '--out', out)).toBe('out-exists')
+    expect((await run(args('.'))).stderr.match(/there already/g)).toHaveLength(3)
+    await expectWhole(out)
+  })
+
+  it('is refused where it is a file, a link that leads nowhere, or leads into the source', async () => {
+    const [file, lost, inside, source] = [fresh(), fresh(), fresh(), fresh()]
+    await writeFile(file, '')
+    await symlink(join(temporary, 'nowhere'), lost)
+    await cp(repo, source, { recursive: true })
+    await symlink(source, inside)
+    expect(await refusal(...args(file))).toBe('out-exists')
+    expect(await refusal(...args(lost))).toBe('out-exists')
+    expect(await refusal(...args(join(inside, 'sharded'), source))).toBe('out-inside')
+    expect(await refusal(...args(join(source, 'sharded'), inside))).toBe('out-inside')
+  })
+})
+
+it('leaves nothing where no file was whole', async () => {
+  const [out, controller] = [fresh(), new AbortController()]
+  const onStderr = () => controller.abort()
+  expect((await run(args(out), { signal: controller.signal, isTerminal: true, onStderr })).code).toBe(130)
+  await expect(stat(out)).rejects.toThrow('ENOENT')
+  await expect(stat(`${out}.incomplete`)).rejects.toThrow('ENOENT')
+})
+
+describe('what an earlier run left', () => {
+  it('is taken up when it was killed before, and after, the result got its name', async () => {
+    const out = fresh()
+    await stopped(out)
+    const notes = join(`${out}.incomplete`, '.aquatint-shard')
+    const kept = fresh()
+    await cp(notes, kept, { recursive: true })
+    expect((await run(args(out))).code).toBe(0)
+    await expectWhole(out)
+    // As it is when the process ends between the last two steps.
+    await cp(kept, join(out, '.aquatint-shard'), { recursive: true })
+    const again = await run(args(out))
+    expect(again.code).toBe(0)
+    await expectWhole(out)
+    expect(await refusal(...args(out))).toBe('out-exists')
+    // And before them.
+    await rename(out, `${out}.incomplete`)
+    await cp(kept, join(`${out}.incomplete`, '.aquatint-shard'), { recursive: true })
+    expect((await run(args(out))).code).toBe(0)
+    await expectWhole(out)
+  })
+
+  it('is made anew when a file of the source is another since', async () => {
+    const [out, folder] = [fresh(), fresh()]
+    await cp(repo, folder, { recursive: true })
+    await stopped(out, folder)
+    const changed = join(folder, 'vae/diffusion_pytorch_model.safetensors')
+    const bytes = await readFile(changed)
+    bytes[bytes.byteLength - 1]! ^= 1
+    await writeFile(changed, bytes)
+    // Same size; a copy's time may be the same to the millisecond.
+    await utimes(changed, new Date(), new Date(Date.now() + 5000))
+    const again = await run(args(out, folder))
+    expect([again.code, again.stderr.includes('there already')]).toEqual([0, false])
+    const fromChanged = fresh()
+    await run(args(fromChanged, folder))
+    const [written, wanted] = [await filesBelow(out), await filesBelow(fromChanged)]
+    for (const [path, content] of wanted) expect(Buffer.compare(written.get(path)!, content), path).toBe(0)
+    expect(Buffer.compare(Buffer.concat([...written.values()]), Buffer.concat([...expected.values()]))).not.toBe(0)
+  })
+
+  it('is no result when the source changed while it was read', async () => {
+    const [out, folder] = [fresh(), fresh()]
+    await cp(repo, folder, { recursive: true })
+    const changing = await runJson<ShardResult>(args(out, folder), {
+      onStderr: (text) => {
+        if (/^vae\/.*: \d/.test(text)) appendFileSync(join(folder, 'unet/config.json'), '\n')
+      },
+    })
+    expect(changing.error.code).toBe('source-changed')
+    await expect(stat(out)).rejects.toThrow('ENOENT')
+  })
+
+  it('keeps what was found out of it', async () => {
+    const [out, folder, controller] = [fresh(), fresh(), new AbortController()]
+    await mkdir(folder)
+    await writeFile(join(folder, 'config.json'), '{"_class_name": "Toy"}')
+    const tensors = { 'a.weight': [1, 70_000, -1e6], 'b.weight': [1, 2, 3], 'c.weight': [1, 2, 1e9] }
+    await writeFile(join(folder, 'diffusion_pytorch_model.safetensors'), float32File(tensors))
+    const line = ['shard', folder, '--out', out, '--dtype', 'float16', '--max-shard-size', '6']
+    let files = 0
+    const onStderr = () => {
+      if (++files === 2) controller.abort()
+    }
+    expect((await run(line, { signal: controller.signal, onStderr })).code).toBe(130)
+    const { overflows, components } = await runJson<ShardResult>(line)
+    expect(components[0]?.files).toHaveLength(3)
+    expect(overflows).toEqual([
+      { component: '', tensor: 'a.weight', count: 2 },
+      { component: '', tensor: 'c.weight', count: 1 },
+    ])
+  })
+
+  it('is taken up when the result could not get its name', async () => {
+    const out = fresh()
+    const onStderr = (text: string) => {
+      if (text.startsWith('vae/')) mkdirSync(join(out, 'in-the-way'), { recursive: true })
+    }
+    const failed = await run([...args(out), '--json'], { onStderr })
+    expect([failed.code, JSON.parse(failed.stdout)]).toMatchObject([1, { ok: false, error: { code: 'ENOTEMPTY' } }])
+    await rm(out, { recursive: true })
+    expect((await run(args(out))).stderr).not.toMatch(/: \d/)
+    await expectWhole(out)
+  })
+
+  it('goes on where other notes were cut short', async () => {
+    const out = fresh()
+    await stopped(out)
+    // Killed while it removed what an earlier run with other options had left.
+    await rm(join(`${out}.incomplete`, '.aquatint-shard/fingerprint'))
+    expect((await run(args(out))).code).toBe(0)
+    await expectWhole(out)
+  })
+
+  it('is written once more where its note is cut short', async () => {
+    const out = fresh()
+    await stopped(out)
+    const notes = join(`${out}.incomplete`, '.aquatint-shard/written')
+    const [first] = (await filesBelow(notes)).keys()
+    await writeFile(join(notes, first!), '')
+    expect((await run(args(out))).stderr.match(/there already/g)).toHaveLength(2)
+    await expectWhole(out)
+  })
+
+  it('is never the folder that is read', async () => {
+    const [out, folder] = [fresh(), fresh()]
+    await cp(repo, folder, { recursive: true })
+    await rename(folder, `${out}.incomplete`)
+    await mkdir(join(`${out}.incomplete`, '.aquatint-shard'))
+    expect(await refusal(...args(out, `${out}.incomplete`))).toBe('out-inside')
+    expect((await filesBelow(`${out}.incomplete`)).has('model_index.json')).toBe(true)
+  })
+})
+
+it('copies what may only be read, so that it can be replaced', async () => {
+  const [out, folder] = [fresh(), fresh()]
+  await cp(repo, folder, { recursive: true })
+  await chmod(join(folder, 'model_index.json'), 0o444)
+  expect((await run(args(out, folder))).code).toBe(0)
+  expect((await stat(join(out, 'model_index.json'))).mode & 0o200).toBe(0o200)
+  await expectWhole(out)
+})
+
+it('keeps apart a file and one with the name of its unfinished self', async () => {
+  const [out, folder] = [fresh(), fresh()]
+  await cp(repo, folder, { recursive: true })
+  for (const name of ['a', 'a.part', 'unfinished']) await writeFile(join(folder, name), name)
+  expect((await run(args(out, folder))).code).toBe(0)
+  for (const name of ['a', 'a.part', 'unfinished']) expect(await readFile(join(out, name), 'utf8')).toBe(name)
+})

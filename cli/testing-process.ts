@@ -1,0 +1,131 @@
+/** For tests and benchmarks: the built command in a process of its own, and large checkpoints that take no time to make. Not part of the tool. */
+
+import { spawn, type ChildProcess } from 'node:child_process'
+import { mkdir, open, readFile, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { build } from 'vite'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+
+export interface BuiltCli {
+  /** The script that Node runs. */
+  readonly path: string
+  remove(): Promise<void>
+}
+
+/** Builds what `npx aquatint` runs. */
+export async function buildCli(): Promise<BuiltCli> {
+  // Below the project, so that it finds what package.json depends on, as an installed package does.
+  const outDir = join(root, `dist/cli-under-test-${process.pid}-${Date.now()}`)
+  await build({ root, configFile: join(root, 'vite.config.ts'), mode: 'cli', logLevel: 'error', build: { outDir } })
+  return { path: join(outDir, 'cli.js'), remove: () => rm(outDir, { recursive: true }) }
+}
+
+export interface Exit {
+  readonly code: number | null
+  readonly signal: NodeJS.Signals | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** A process and what it says. */
+export interface Started {
+  readonly child: ChildProcess
+  readonly exit: Promise<Exit>
+  /** The first match in what it has said so far. @throws when it ends without */
+  readonly until: (stream: 'stdout' | 'stderr', pattern: RegExp) => Promise<RegExpExecArray>
+}
+
+/** Starts a program with its output in pipes. */
+export function start(program: string, args: readonly string[], cwd = root): Started {
+  const child = spawn(program, args, { cwd, stdio: ['ignore', 'pipe', 'pipe'] })
+  const said = { stdout: '', stderr: '' }
+  const listeners = new Set<() => void>()
+  for (const name of ['stdout', 'stderr'] as const)
+    child[name].setEncoding('utf8').on('data', (text: string) => {
+      said[name] += text
+      for (const listener of listeners) listener()
+    })
+  // Whatever becomes of us, it must not stay.
+  const kill = () => child.kill('SIGKILL')
+  process.once('exit', kill)
+  const exit = new Promise<Exit>((resolve, reject) => {
+    child.once('error', reject)
+    child.once('close', () => process.off('exit', kill))
+    child.once('close', (code, signal) => resolve({ code, signal, ...said }))
+  })
+  const until: Started['until'] = (stream, pattern) =>
+    new Promise((resolve, reject) => {
+      const look = () => {
+        const match = pattern.exec(said[stream])
+        if (match === null) return
+        listeners.delete(look)
+        resolve(match)
+      }
+      listeners.add(look)
+      look()
+      exit.then(() => reject(new Error(`It ended without ${String(pattern)} on ${stream}: ${JSON.stringify(said)}`)), reject)
+    })
+  return { child, exit, until }
+}
+
+/** Writes the process's peak as it ends. On Linux `maxRSS` is of no use: what it was forked from counts. */
+const notePeak = (file: string) => `
+import { readFileSync, writeFileSync } from 'node:fs'
+process.on('exit', () => {
+  const kilobytes = process.platform === 'linux' ? /VmHWM:\\s*(\\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))[1] : process.resourceUsage().maxRSS
+  writeFileSync(${JSON.stringify(file)}, String(kilobytes))
+})`
+
+/** Runs the built command to its end and tells the most memory that it had, in bytes. */
+export async function measurePeak(cli: BuiltCli, args: readonly string[]): Promise<Exit & { readonly peakBytes: number }> {
+  const file = join(cli.path, `../peak-${process.hrtime.bigint()}`)
+  const preload = `--import=data:text/javascript,${encodeURIComponent(notePeak(file))}`
+  const exit = await start(process.execPath, [preload, cli.path, ...args]).exit
+  return { ...exit, peakBytes: Number(await readFile(file, 'utf8')) * 1024 }
+}
+
+/** A component with one float32 weight of `rows` × 4096, all zeros, in a file that takes no room on the disk: for its size only. */
+export async function writeSparse(folder: string, rows: number): Promise<void> {
+  await writeWeights(folder, [['proj.weight', [rows, 4096]]], async (handle, begin, bytes) => handle.truncate(begin + bytes))
+}
+
+/** A component with float32 weights of 2048 × 2048 (16.8 MB), whose numbers all differ from their neighbours'. */
+export async function writeNumbers(folder: string, weights: number): Promise<void> {
+  const names = Array.from({ length: weights }, (_, i): [string, number[]] => [`layers.${i}.weight`, [2048, 2048]])
+  await writeWeights(folder, names, async (handle, begin) => {
+    const values = new Float32Array(2048 * 2048)
+    for (let i = 0; i < weights; i++) {
+      for (let k = 0; k < values.length; k++) values[k] = ((k * 2654435761 + i * 97) % 65_521) / 65_521
+      await handle.write(new Uint8Array(values.buffer), 0, values.byteLength, begin + i * values.byteLength)
+    }
+  })
+}
+
+async function writeWeights(
+  folder: string,
+  tensors: readonly (readonly [name: string, shape: readonly number[]])[],
+  fill: (handle: Awaited<ReturnType<typeof open>>, begin: number, bytes: number) => Promise<unknown>,
+): Promise<void> {
+  let end = 0
+  const header = Object.fromEntries(
+    tensors.map(([name, shape]) => {
+      const begin = end
+      end += shape.reduce((product, dim) => product * dim, 4)
+      return [name, { dtype: 'F32', shape, data_offsets: [begin, end] }]
+    }),
+  )
+  const json = Buffer.from(JSON.stringify(header))
+  const length = Buffer.alloc(8)
+  length.writeBigUInt64LE(BigInt(json.byteLength))
+  await mkdir(folder, { recursive: true })
+  await writeFile(join(folder, 'config.json'), '{"_class_name": "Toy"}')
+  const handle = await open(join(folder, 'diffusion_pytorch_model.safetensors'), 'w')
+  try {
+    await handle.write(Buffer.concat([length, json]))
+    await fill(handle, 8 + json.byteLength, end)
+  } finally {
+    await handle.close()
+  }
+}
