@@ -1,8 +1,8 @@
 /** Brings one piece of a file into memory: asks, counts, asks again for what is missing, and gives up after so many vain tries. */
 
-import { HubError, isAquatintError } from '../errors.js'
+import { isAquatintError } from '../errors.js'
 import { abortError } from '../util/abort.js'
-import { urlExpired } from './http-errors.js'
+import { fileChanged, urlExpired } from './http-errors.js'
 import type { RemoteFile } from './remote-file.js'
 import type { Lane, Lanes } from './lanes.js'
 import { fetchRange, PassOn, type Fetch, type RangeAnswer, type Sink } from './range-fetch.js'
@@ -125,11 +125,7 @@ export async function fetchOnLane(
 export function checkAnswer(answer: RangeAnswer, file: RemoteFile): void {
   // A hash tells more than a validator, which servers of one host may even disagree about.
   if (file.hash !== undefined || file.validator === undefined || answer.validator === undefined) return
-  if (answer.validator !== file.validator) {
-    throw new HubError('file-changed', `${file.repository}: ${file.path} was replaced while it was being downloaded`, {
-      path: file.path,
-    })
-  }
+  if (answer.validator !== file.validator) throw fileChanged(file)
 }
 
 /**
