@@ -43,7 +43,7 @@ async function fetchOnce(
   const parts: Uint8Array<ArrayBuffer>[] = []
   let received = new Headers()
   let count = 0
-  let failure: unknown
+  let answeredAt = url
   try {
     await fetchRange({
       fetch: network.fetch,
@@ -54,6 +54,7 @@ async function fetchOnce(
       asked,
       stallMs: network.settings.stallMs,
       signal,
+      onAnswer: (from) => (answeredAt = from),
       accept: (head) => {
         received = head.headers
         // A site that answers every path with its own page has no such file.
@@ -67,10 +68,11 @@ async function fetchOnce(
     })
     return { headers: received, parts }
   } catch (error) {
-    failure = error
+    const wait = waitAsked(error)
+    if (wait !== undefined) network.lanesOf(new URL(answeredAt).host).backOff(wait)
     throw error
   } finally {
-    lane.release(waitAsked(failure))
+    lane.release()
   }
 }
 

@@ -24,6 +24,7 @@ import {
   noteBegun,
   noteDoubt,
   noteDropped,
+  noteTold,
   noteUse,
   repositoryKey,
   type RepositoryRecord,
@@ -77,8 +78,7 @@ export class StaticRepository implements Repository {
       if (!offline || !(await new HostProbe(hub, base, signal).has(modelIndex))) throw error
       files = null
     }
-    const fresh = newRepositoryRecord('', base, 'static', files, hub.now())
-    await hub.store.putRecord(key, { ...fresh, opened: known?.opened ?? {}, begun: known?.begun })
+    await noteTold(hub.store, newRepositoryRecord('', base, 'static', files, hub.now()))
     // Files without a hash are asked for again too.
     return new StaticRepository(hub, base, { files }, revalidate || known?.doubted === true)
   }
