@@ -1,10 +1,10 @@
 /** Asks a plain web server how long a file is, and by what mark its content can be told from another. */
 
 import { HubError, isAquatintError } from '../errors.js'
-import { badAnswer, isPage } from './fetch-json.js'
+import { isPage } from './fetch-json.js'
 import type { FileLocation } from './file-location.js'
 import { isSize } from './file-size.js'
-import { fileNotFound, type Asked } from './http-errors.js'
+import { badAnswer, fileNotFound, type Asked } from './http-errors.js'
 import { retrying, type Network } from './piece-fetch.js'
 import { fetchRange, PassOn, stalled, type RangeAnswer } from './range-fetch.js'
 

@@ -71,6 +71,8 @@ describe('a static host', () => {
         'a/endless': { 'files.json': listing([{ path: 'x.json', size: 9e15 }]) },
         'a/evil': { 'files.json': listing([{ path: '../x.json', size: 5 }]) },
         'a/broken': { 'files.json': '{"files": [' },
+        'a/half': { 'files.json': listing([{ path: 'half \ud83d.json', size: 5 }]) },
+        'a/hoard': { 'files.json': `{"files": [${'{},'.repeat(400_000)}{}]}` },
       },
     })
     const open = (name: string) => openRepository(hub, server?.staticUrl(`a/${name}`) ?? '')
@@ -78,7 +80,7 @@ describe('a static host', () => {
     await expect((await open('longer')).open('y.json')).rejects.toMatchObject({ code: 'size-mismatch' })
     await expect(open('endless')).rejects.toMatchObject({ code: 'bad-answer' })
     await expect(open('evil')).rejects.toMatchObject({ code: 'bad-answer' })
-    await expect(open('broken')).rejects.toMatchObject({ code: 'bad-answer' })
+    for (const name of ['broken', 'half', 'hoard']) await expect(open(name)).rejects.toMatchObject({ code: 'bad-answer' })
     expect(await text(await (await open('right')).open('x.json'))).toBe('right')
   })
 
