@@ -2,7 +2,7 @@
 
 import { InputError, UnsupportedError } from '../src/errors.js'
 import type { ConvertOptions } from '../src/checkpoint/convert.js'
-import type { JsonObject } from '../src/checkpoint/parse-json.js'
+import type { JsonObject } from '../src/util/parse-json.js'
 import type { ComponentFiles } from './components.js'
 
 const words = ['float32', 'float16', 'bfloat16', 'q8', 'q4'] as const

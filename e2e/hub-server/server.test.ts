@@ -82,6 +82,19 @@ describe('the API', () => {
     expect(await text(before)).toBe('{"_class_name":"X"}')
   })
 
+  it('can be a mirror under a path', async () => {
+    const hub = await start({ basePath: '/mirrors/hub', pageSize: 3 })
+    expect(new URL(hub.url).pathname).toBe('/mirrors/hub')
+    const { sha } = await (await fetch(`${hub.url}/api/models/owner/name/revision/main`)).json()
+    expect(sha).toBe(await hub.commit('owner/name'))
+    const page = await fetch(`${hub.url}/api/models/owner/name/tree/main?recursive=true`)
+    expect(page.headers.get('link')).toContain(`<${hub.url}/api/models/`)
+    const small = await fetch(`${hub.url}/owner/name/resolve/main/unet/config.json`)
+    expect([small.url.startsWith(`${hub.url}/api/resolve-cache/`), await small.text()]).toEqual([true, '{}'])
+    expect((await file(hub)).url.startsWith(hub.cdnUrl)).toBe(true)
+    expect((await fetch(`${new URL(hub.url).origin}/api/models/owner/name/revision/main`)).status).toBe(404)
+  })
+
   it('serves the folders under a root', async () => {
     const root = await mkdtemp(join(tmpdir(), 'hub-'))
     await mkdir(join(root, 'some', 'model', 'vae'), { recursive: true })
@@ -107,9 +120,17 @@ describe('files', () => {
     expect((await fetch(response.url, { headers: { range: 'bytes=300000-' } })).status).toBe(416)
   })
 
-  it('lets signed addresses expire', async () => {
-    const { url } = await start({ faults: { urlSeconds: -1 } })
-    expect((await fetch(`${url}/owner/name/resolve/main/unet/a.safetensors`)).status).toBe(403)
+  it('lets signed addresses expire, and hides that from other origins where the script says so', async () => {
+    const hub = await start({ faults: { urlSeconds: -1 } })
+    const refused = async () => {
+      const { status, headers } = await file(hub)
+      return [status, headers.get('access-control-allow-origin')]
+    }
+    expect(await refused()).toEqual([403, '*'])
+    hub.setFaults({ urlSeconds: -1, bareErrors: true })
+    expect(await refused()).toEqual([403, null])
+    hub.setFaults({ bareErrors: true })
+    expect(await refused()).toEqual([206, '*'])
   })
 
   it('answers small ones from its own origin, and a static host without any API', async () => {
@@ -144,6 +165,9 @@ describe('files', () => {
       Array.from({ length: 3 }, () => ['unet/a.safetensors', 10, 206]),
     )
     expect(Math.max(...hub.log.map((entry) => entry.concurrency))).toBe(3)
+    await fetch(`${hub.url}/api/models/owner/name/tree/main?recursive=true&token=x`)
+    expect(hub.log.at(-1)?.query).toBe('?recursive=true&token=x')
+    expect(hub.log[0]?.query).toBe(new URL(url).search)
   })
 })
 

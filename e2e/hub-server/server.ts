@@ -50,17 +50,19 @@ class LookAlike implements HubServer {
   readonly #started = performance.now()
   readonly #options: HubServerOptions
   readonly #active = new Map<string, number>()
+  readonly #basePath: string
   #faults: Faults
   #used: number[] = []
 
   constructor(options: HubServerOptions) {
     this.#options = options
+    this.#basePath = options.basePath ?? ''
     this.#faults = options.faults ?? {}
     for (const [id, content] of Object.entries(options.repositories ?? {})) this.setRepository(id, content)
   }
 
   async listen(port: number): Promise<void> {
-    this.url = await this.#serve(port, (request, response) => this.#answerHub(request, response))
+    this.url = (await this.#serve(port, (request, response) => this.#answerHub(request, response))) + this.#basePath
     this.cdnUrl = await this.#serve(0, (request, response) => this.#answerCdn(request, response))
   }
 
@@ -147,6 +149,7 @@ class LookAlike implements HubServer {
       kind,
       method: request.method ?? 'GET',
       path,
+      query: /\?.*/s.exec(request.url ?? '')?.[0] ?? '',
       ...(file === undefined ? {} : { file }),
       ...(request.headers.range === undefined ? {} : { range: request.headers.range }),
       authorized: request.headers.authorization !== undefined,
@@ -187,7 +190,8 @@ class LookAlike implements HubServer {
 
   async #answerHub(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const url = new URL(request.url ?? '/', this.url)
-    const path = decodeURIComponent(url.pathname)
+    const whole = decodeURIComponent(url.pathname)
+    const path = whole.startsWith(this.#basePath) ? whole.slice(this.#basePath.length) : ''
     if (path.startsWith('/-/')) return answerControl(this, request, response, path)
     if (path.startsWith('/static/')) return this.#answerStatic(request, response, path)
     response.setHeader('access-control-allow-origin', request.headers.origin ?? this.url)
@@ -232,7 +236,7 @@ class LookAlike implements HubServer {
   #resolve(entry: LogEntry, response: ServerResponse, id: string, snapshot: Snapshot, file: ServedFile): void {
     entry.status = file.lfs ? 302 : 307
     if (!file.lfs) {
-      const location = `/api/resolve-cache/models/${id}/${snapshot.commit}/${file.path.split('/').map(encodeURIComponent).join('/')}`
+      const location = `${this.#basePath}/api/resolve-cache/models/${id}/${snapshot.commit}/${file.path.split('/').map(encodeURIComponent).join('/')}`
       response.writeHead(307, { location }).end()
       return
     }
@@ -253,12 +257,12 @@ class LookAlike implements HubServer {
       ?.snapshots.get(match?.[2] ?? '')
       ?.files.find((each) => each.sha256 === match?.[3])
     const entry = this.#begin(request, response, 'cdn', 'file', url.pathname, file?.path)
-    if (file === undefined) return this.#refuse(entry, response, 404, 'NotFound', 'Not found')
+    if (file === undefined) return this.#refuseBare(entry, response, 404, 'NotFound', 'Not found')
     const expires = Number(url.searchParams.get('X-Amz-Expires'))
     const signed = url.searchParams.get('X-Amz-Signature') === this.#sign(url.pathname, expires)
     const fault = this.#faultFor(entry, file.size)
     if (!signed || Date.now() > expires || fault?.expired === true)
-      return this.#refuse(entry, response, 403, 'AccessDenied', 'Request has expired')
+      return this.#refuseBare(entry, response, 403, 'AccessDenied', 'Request has expired')
     if (await this.#misbehave(entry, response, fault)) await sendFile(request, response, file, entry, this.#faults, fault)
   }
 
@@ -279,8 +283,7 @@ class LookAlike implements HubServer {
       response.end(request.method === 'HEAD' ? undefined : body)
       return undefined
     }
-    if (file === undefined && this.#faults.bareErrors === true) response.removeHeader('access-control-allow-origin')
-    if (file === undefined) return this.#refuse(entry, response, 404, 'NotFound', 'Not found')
+    if (file === undefined) return this.#refuseBare(entry, response, 404, 'NotFound', 'Not found')
     const fault = this.#faultFor(entry, file.size)
     if (await this.#misbehave(entry, response, fault)) await sendFile(request, response, file, entry, this.#faults, fault)
   }
@@ -347,6 +350,12 @@ class LookAlike implements HubServer {
     response.setHeader('x-error-code', code)
     response.setHeader('x-error-message', message)
     response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify({ error: message }))
+  }
+
+  /** Refuses, in a way that the script may hide from other origins. */
+  #refuseBare(entry: LogEntry, response: ServerResponse, status: number, code: string, message: string): void {
+    if (this.#faults.bareErrors === true) response.removeHeader('access-control-allow-origin')
+    this.#refuse(entry, response, status, code, message)
   }
 
   #sign(path: string, expires: number): string {

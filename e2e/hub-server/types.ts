@@ -58,7 +58,7 @@ export interface Faults {
   readonly urlSeconds?: number
   /** The host without an API answers what it does not have with a web page of this type, as sites of one page do: 200, never 404. */
   readonly pageForAll?: string
-  /** The host without an API lets other origins read what it has, and not that it has something not. */
+  /** The second origin and the host without an API let other origins read what they have, and not that they refuse or have something not. */
   readonly bareErrors?: boolean
 }
 
@@ -71,6 +71,8 @@ export interface LogEntry {
   readonly method: string
   /** Path without query. */
   readonly path: string
+  /** The query, with its question mark; empty without one. */
+  readonly query: string
   /** For a file of a repository: its path there. */
   readonly file?: string
   readonly range?: string
@@ -97,6 +99,8 @@ export interface HubServerOptions {
   readonly repositories?: Readonly<Record<string, RepositoryContent>>
   /** Repository id → the token that opens it. */
   readonly gated?: Readonly<Record<string, string>>
+  /** Path under which the Hub's origin has all that a Hub has, as a mirror may: `/mirrors/hub`. Default: none. */
+  readonly basePath?: string
   /** Port of the Hub's origin. Default: any free one. The second origin always takes a free one. */
   readonly port?: number
   readonly faults?: Faults
@@ -107,7 +111,7 @@ export interface HubServerOptions {
 }
 
 export interface HubServer {
-  /** The endpoint, such as `http://127.0.0.1:4321`. */
+  /** The endpoint, such as `http://127.0.0.1:4321`, with the base path. */
   readonly url: string
   /** The second origin that files of any size are redirected to. */
   readonly cdnUrl: string

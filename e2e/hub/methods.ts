@@ -40,7 +40,7 @@ export interface HubMethods {
   totalBytes(): number
   verify(): VerifyResult
   deleteModel(id: string): number
-  evictOldest(): boolean
+  evictOldest(): number | undefined
   /** Hex sha256 of each file of a model as it is given out. */
   exported(id: string): Record<string, string>
   /** Inverts a byte of a stored chunk behind the hub's back. */

@@ -1,13 +1,17 @@
 /**
- * Mutated headers, indexes and configs: each ends as a value or as an error with a code, in under a second of the processor, within 25 MB of memory, and no
- * read asks for more than the header's limit. `npm run fuzz` runs many more mutations than `npm test` (FUZZ_MUTATIONS, FUZZ_SEED).
+ * Mutated headers, indexes, configs and listings: each ends as a value or as an error with a code, in under a second of the processor,
+ * within 25 MB of memory, and no read asks for more than the header's limit. `npm run fuzz` runs many more mutations than `npm test`
+ * (FUZZ_MUTATIONS, FUZZ_SEED). The largest ones are in size-limits.test.ts.
  */
 
 import { getHeapStatistics, setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { expect, test } from 'vitest'
 import { AquatintError } from '../errors.js'
-import type { ByteRange, ByteSource } from '../hub/types.js'
+import { parseAnswer } from '../hub/fetch-json.js'
+import { parseFilesJson, parseTree } from '../hub/listing.js'
+import { isSafePath } from '../hub/names.js'
+import type { ByteRange, ByteSource, RepositoryFile } from '../hub/types.js'
 import { parseConfig, parseModelIndex } from './model-index.js'
 import { readSafetensorsHeader, safetensorsLimits } from './safetensors.js'
 import { MemorySource, safetensorsFile } from './testing.js'
@@ -143,6 +147,7 @@ const lying = 'safetensors in a file that says it is long'
 interface Target {
   readonly name: string
   readonly input: Uint8Array
+  readonly isAnswer?: true
   /** Parses. `read` is told of bytes that the source itself made. */
   readonly run: (bytes: Uint8Array, read: (count: number) => void) => Promise<void> | void
 }
@@ -199,11 +204,44 @@ const targets: readonly Target[] = [
       for (const component of parseModelIndex(parseConfig(bytes, 'x')).components.keys()) expect(component).toMatch(/^\w+$/)
     },
   },
+  {
+    name: 'files.json',
+    input: text({
+      files: [
+        { path: 'unet/config.json', size: 7 },
+        { path: 'vae/w.safetensors', size: 12, sha256: 'ab'.repeat(32) },
+      ],
+    }),
+    isAnswer: true,
+    run: (bytes) => checkListing(parseFilesJson(parseAnswer(bytes, asked), asked)),
+  },
+  {
+    name: 'tree',
+    input: text([
+      { type: 'directory', oid: 'cd'.repeat(20), size: 0, path: 'unet' },
+      { type: 'file', oid: 'cd'.repeat(20), size: 7, path: 'unet/config.json' },
+      {
+        type: 'file',
+        oid: 'cd'.repeat(20),
+        size: 12,
+        path: 'w.safetensors',
+        lfs: { oid: 'ab'.repeat(32), size: 12, pointerSize: 134 },
+      },
+    ]),
+    isAnswer: true,
+    run: (bytes) => checkListing(parseTree(parseAnswer(bytes, asked), asked)),
+  },
 ]
+
+const asked = { repository: 'owner/name' }
+
+function checkListing(files: readonly RepositoryFile[]): void {
+  for (const { path, size } of files) expect(isSafePath(path) && Number.isSafeInteger(size) && size >= 0).toBe(true)
+}
 
 test.each(targets)(
   '$name: every mutation ends as a value or an error with a code',
-  async ({ name, input, run }) => {
+  async ({ name, input, isAnswer, run }) => {
     const int = randomInts(seed)
     let accepted = 0
     let slowest = 0
@@ -228,8 +266,8 @@ test.each(targets)(
     process.stdout.write(`${name}: ${shown}, ${accepted} accepted, ${codes.size} codes\n`)
     expect(slowest).toBeLessThan(1000)
     expect(most).toBeLessThanOrEqual(allowedBytes)
-    // The mutations reach past the first check, and some are harmless.
-    expect(codes.size).toBeGreaterThan(3)
+    // The mutations reach past the first check, and some are harmless. Whatever is wrong with an answer has one code.
+    if (!isAnswer) expect(codes.size).toBeGreaterThan(3)
     if (name !== lying) expect(accepted).toBeGreaterThan(0)
   },
   600_000,

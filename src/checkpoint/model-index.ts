@@ -5,7 +5,7 @@
 
 import { CheckpointError } from '../errors.js'
 import type { ReadOptions, Repository } from '../hub/types.js'
-import { isJsonObject, parseJson, type JsonObject, type JsonValue } from './parse-json.js'
+import { isJsonObject, parseJson, type JsonObject, type JsonValue } from '../util/parse-json.js'
 import type { Config } from './types.js'
 
 /** `config.json` and the like may be this long. */

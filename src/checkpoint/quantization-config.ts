@@ -5,7 +5,7 @@
  */
 
 import { CheckpointError } from '../errors.js'
-import { isJsonObject } from './parse-json.js'
+import { isJsonObject } from '../util/parse-json.js'
 import type { Config } from './types.js'
 
 /** The value of `quant_method` that is ours. */

@@ -4,10 +4,10 @@
  */
 
 import { CheckpointError } from '../errors.js'
-import { isJsonObject, parseJson } from './parse-json.js'
+import { isJsonObject, parseJson } from '../util/parse-json.js'
 
-/** Limits on an index. */
-export const weightIndexLimits = { bytes: 12_500_000, shards: 10_000, tensors: 1_000_000, nameLength: 255 } as const
+/** Limits on an index. What it becomes in memory is limited too, by parseJson: 50,000 tensors are not too many. */
+export const weightIndexLimits = { bytes: 12_500_000, shards: 10_000, nameLength: 255 } as const
 
 /** Tensor name → file name of its shard, in the folder of the index. */
 export type WeightMap = ReadonlyMap<string, string>
@@ -18,16 +18,7 @@ export function parseWeightIndex(bytes: Uint8Array, file: string): WeightMap {
   const map = isJsonObject(json) ? json.weight_map : undefined
   if (!isJsonObject(map)) throw new CheckpointError('index-weight-map', `${file} has no object weight_map.`, { file })
   const entries = Object.entries(map)
-  if (entries.length === 0 || entries.length > weightIndexLimits.tensors)
-    throw new CheckpointError(
-      'index-count',
-      `weight_map in ${file} has ${entries.length} tensors; allowed are 1 to ${weightIndexLimits.tensors}.`,
-      {
-        file,
-        tensors: entries.length,
-        allowed: weightIndexLimits.tensors,
-      },
-    )
+  if (entries.length === 0) throw new CheckpointError('index-count', `weight_map in ${file} has no tensors.`, { file })
   const shards = new Set<string>()
   const result = new Map<string, string>()
   for (const [name, shard] of entries) {
@@ -65,6 +56,7 @@ export function checkShardName(name: string, file: string): void {
   }
   if (name.length === 0 || name.length > weightIndexLimits.nameLength)
     refuse(`a shard name has 1 to ${weightIndexLimits.nameLength} characters`)
+  if (!name.isWellFormed()) refuse('it has half of a character')
   let decoded = name
   // Each round shortens the name, so this ends.
   for (;;) {

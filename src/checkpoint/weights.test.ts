@@ -74,6 +74,7 @@ test.each([
   `${'a'.repeat(300)}.safetensors`,
   'a%3ab.safetensors',
   '%2fa.safetensors',
+  'a\ud800.safetensors',
 ])('refuses the shard name %j', (name) => {
   expect(() => checkShardName(name, 'index')).toThrow(expect.objectContaining({ code: 'shard-name' }))
 })
@@ -173,6 +174,14 @@ test('reads configs as Python writes them', () => {
   expect(config.x).toEqual([Number.NaN, Number.POSITIVE_INFINITY, 1e-5])
   expect(config.a).toBe(2)
   expect(Object.getPrototypeOf(config)).toBe(null)
+  // As tokenizer_config.json and id2label have them; the last of two equal keys counts for these too.
+  const numbered = parseConfig(bytes('{"a": [[], [1, [2]], "\\u00e9é"], "49407": {"7": 8}, "0": 1, "0": 2, "1e3": 3}'), 'c')
+  expect(Object.entries(numbered)).toEqual([
+    ['0', 2],
+    ['49407', { 7: 8 }],
+    ['a', [[], [1, [2]], 'éé']],
+    ['1e3', 3],
+  ])
   expect(() => parseConfig(bytes('[1]'), 'c')).toThrow(expect.objectContaining({ code: 'config-not-object' }))
   expect(() => parseConfig(bytes('{"a": 01}'), 'c')).toThrow(expect.objectContaining({ code: 'json-syntax' }))
   expect(() => parseConfig(new Uint8Array(10_000_001), 'c')).toThrow(expect.objectContaining({ code: 'json-too-large' }))

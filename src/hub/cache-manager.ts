@@ -6,7 +6,7 @@
 import { chunkCount, chunkRange } from './chunk-layout.js'
 import { asFileRecord, fileRecordKey, type FileRecord } from './file-record.js'
 import { sha256Hex } from './file-hasher.js'
-import { useLock, type Locks } from './file-locks.js'
+import { downloadLock, useLock, type Locks } from './file-locks.js'
 import type { LayeredStore } from './layered-store.js'
 import { hashKey } from './remote-file.js'
 import { asRepositoryRecord, repositoryPrefix, type RepositoryRecord } from './repository-record.js'
@@ -126,7 +126,7 @@ export class CacheManager {
     return freed
   }
 
-  /** Deletes one content. Returns the bytes that became free, undefined when it is in use. */
+  /** Deletes one content. Returns the bytes that became free, as far as that is known; undefined when it is in use. */
   async deleteFile(key: string): Promise<number | undefined> {
     return this.#locks.ifFree(useLock(key), async () => {
       const record = asFileRecord(await this.#store.record(fileRecordKey(key)))
@@ -154,18 +154,35 @@ export class CacheManager {
     const wanted = model === undefined ? undefined : new Set(model.files.map((file) => file.key))
     let chunks = 0
     const bad: { path: string; index: number }[] = []
-    for (const [key, record] of await this.#records()) {
+    for (const [key, { name }] of await this.#records()) {
       if (wanted !== undefined && !wanted.has(key)) continue
-      for (const [index, blob] of await this.#store.chunks(key)) {
+      for (const index of await this.#store.chunkIndexes(key)) {
         options.signal?.throwIfAborted()
-        chunks++
-        const digest = record.digests[index]
-        if (digest === '' || digest === (await digestOf(blob))) continue
-        await this.#store.deleteChunks(key, [index])
-        bad.push({ path: record.name, index })
+        const sound = await this.#isSound(key, index)
+        if (sound !== undefined) chunks++
+        if (sound === false && (await this.#deleteUnsound(key, index))) bad.push({ path: name, index })
       }
     }
     return { chunks, bad }
+  }
+
+  /** Whether a chunk has its digest; undefined where it is not there. */
+  async #isSound(key: string, index: number): Promise<boolean | undefined> {
+    const blob = await this.#store.chunk(key, index)
+    const record = asFileRecord(await this.#store.record(fileRecordKey(key)))
+    if (blob === undefined || record === undefined) return undefined
+    const digest = record.digests[index]
+    return digest === '' || digest === (await digestOf(blob))
+  }
+
+  /** False where it is sound after all: a file that was replaced meanwhile has other chunks, and other digests. */
+  async #deleteUnsound(key: string, index: number): Promise<boolean> {
+    const deleted = await this.#locks.ifFree(downloadLock(key), async () => {
+      if ((await this.#isSound(key, index)) !== false) return false
+      await this.#store.deleteChunks(key, [index])
+      return true
+    })
+    return deleted === true
   }
 
   /** A model's complete files as Blobs, to be saved elsewhere; nothing is read until a Blob is. */
@@ -181,19 +198,27 @@ export class CacheManager {
     return files
   }
 
-  /** Deletes the content that was used longest ago and that no tab has open. False when there is none. */
-  async evictOldest(): Promise<boolean> {
-    if ((await this.#deleteOrphans()) > 0) return true
+  /**
+   * Deletes the content that was used longest ago and that no tab has open. Returns the bytes that became free, as far as that is known;
+   * undefined when there is none.
+   */
+  async evictOldest(): Promise<number | undefined> {
+    if ((await this.#deleteOrphans()) > 0) return 0
     const oldest = (await this.#records()).sort(([, a], [, b]) => a.lastUsed - b.lastUsed)
-    for (const [key] of oldest) if ((await this.deleteFile(key)) !== undefined) return true
-    return false
+    for (const [key] of oldest) {
+      const freed = await this.deleteFile(key)
+      if (freed !== undefined) return freed
+    }
+    return undefined
   }
 
   /** Chunks without a record, left by a browser that was ended between two writes. Returns for how many files. */
   async #deleteOrphans(): Promise<number> {
+    // The records last: a file that begins meanwhile has its record before its first chunk.
+    const files = await this.#store.chunkFiles()
     const known = new Set((await this.#records()).map(([key]) => key))
     let deleted = 0
-    for (const key of await this.#store.chunkFiles()) if (!known.has(key) && (await this.deleteFile(key)) !== undefined) deleted++
+    for (const key of files) if (!known.has(key) && (await this.deleteFile(key)) !== undefined) deleted++
     return deleted
   }
 

@@ -3,20 +3,22 @@
 import { InputError, StorageError } from '../errors.js'
 import { throwIfAborted } from '../util/abort.js'
 import { freeBytes } from '../util/free-bytes.js'
-import { chunkCount, chunkRange, planRead } from './chunk-layout.js'
+import { chunkCount, chunkRange, planRead, type ChunkSlice } from './chunk-layout.js'
 import { contentName, type StoredFile } from './remote-file.js'
 import type { ByteRange, ByteSource, ReadOptions } from './types.js'
 
-/** Brings a chunk that can no longer be read back into the store. */
-export type Mend = (index: number, options: ReadOptions) => Promise<Blob>
+/** Brings a chunk whose bytes cannot be read (those of `slice`, or all) back into the store. */
+export type Mend = (slice: ChunkSlice, options: ReadOptions) => Promise<Blob>
 
 export class CachedSource implements ByteSource {
   readonly byteLength: number
   readonly contentKey: string | undefined
   readonly #path: string
   readonly #chunkBytes: number
-  readonly #blobs: Blob[]
+  /** Absent for chunks that are read from the store again: one that could not be read, and all once nothing is held any more. */
+  readonly #blobs: (Blob | undefined)[]
   readonly #mend: Mend
+  #holds = true
 
   constructor(file: StoredFile, chunkBytes: number, blobs: readonly Blob[], mend: Mend) {
     this.#path = file.path
@@ -33,26 +35,33 @@ export class CachedSource implements ByteSource {
     const slices = planRead(range, this.#chunkBytes)
     const [first] = slices
     if (first === undefined) return new Uint8Array(0)
-    if (slices.length === 1) return this.#readSlice(first.index, first.begin, first.end, options)
+    if (slices.length === 1) return this.#readSlice(first, options)
     const bytes = new Uint8Array(range.end - range.begin)
     let at = 0
-    for (const { index, begin, end } of slices) {
+    for (const slice of slices) {
       throwIfAborted(options.signal)
-      const part = await this.#readSlice(index, begin, end, options)
+      const part = await this.#readSlice(slice, options)
       bytes.set(part, at)
+      at += part.length
       freeBytes(part)
-      at += end - begin
     }
     return bytes
   }
 
-  async #readSlice(index: number, begin: number, end: number, options: ReadOptions): Promise<Uint8Array<ArrayBuffer>> {
+  /** Holds nothing of the store any more, so that what is deleted there is really gone. Reads go to the store from now on. */
+  letGo(): void {
+    this.#holds = false
+    this.#blobs.fill(undefined)
+  }
+
+  async #readSlice(slice: ChunkSlice, options: ReadOptions): Promise<Uint8Array<ArrayBuffer>> {
+    const { index, begin, end } = slice
     const blob = this.#blobs[index]
     const bytes = blob === undefined ? undefined : await readBlob(blob, begin, end)
     if (bytes !== undefined) return bytes
     // Browsers may take stored bytes away at any time.
-    const mended = await this.#mend(index, options)
-    this.#blobs[index] = mended
+    const mended = await this.#mend(slice, options)
+    if (this.#holds) this.#blobs[index] = mended
     const again = await readBlob(mended, begin, end)
     if (again !== undefined) return again
     throw new StorageError('storage-unreadable', `A stored part of ${this.#path} cannot be read`, { path: this.#path, index })

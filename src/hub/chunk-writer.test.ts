@@ -1,6 +1,9 @@
+import { createHash } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
+import { StorageError } from '../errors.js'
 import { nextTurn } from '../util/next-turn.js'
 import { ChunkWriter } from './chunk-writer.js'
+import { FileHasher } from './file-hasher.js'
 import { LayeredStore } from './layered-store.js'
 import { MemoryBudget } from './memory-budget.js'
 import { MemoryStore } from './memory-store.js'
@@ -42,6 +45,61 @@ describe('a download without a hash', () => {
     await mending.put(0, first.slice())
     expect(mending.missing).toEqual([])
     await expect((await openWriter(store, file)).put(0, second.slice())).rejects.toMatchObject({ code: 'hash-mismatch' })
+  })
+})
+
+describe('a download that goes on', () => {
+  const content = Uint8Array.of(...first, ...second)
+  const hash = { algorithm: 'sha256', hex: createHash('sha256').update(content).digest('hex') } as const
+  const hashed: StoredFile = { repository: 'r', path: 'w', size: 6, key: 'sha256:w', hash }
+
+  it('takes up the hash where it stood, and reads nothing back', async () => {
+    let read = 0
+    class CountingStore extends MemoryStore {
+      override chunk(file: string, index: number) {
+        read++
+        return super.chunk(file, index)
+      }
+    }
+    const store = new LayeredStore(new CountingStore())
+    const stopped = await openWriter(store, hashed)
+    await stopped.put(0, first.slice())
+    const states: (Uint8Array | undefined)[] = []
+    const resumed = await ChunkWriter.open(store, hashed, 4, 0, (algorithm, size, state) => {
+      states.push(state)
+      return FileHasher.create(algorithm, size, state)
+    })
+    await resumed.put(1, second.slice())
+    await resumed.finish(0, () => {})
+    const expected = await FileHasher.create('sha256', 6)
+    await expected.update(first)
+    expect(states).toEqual([expected.save()])
+    expect(read).toBe(0)
+  })
+
+  it('deletes nothing where its record cannot be read, and is in memory until it is forgotten', async () => {
+    let isReadable = false
+    class UnreadableStore extends MemoryStore {
+      override record(key: string) {
+        return isReadable ? super.record(key) : Promise.reject(new StorageError('storage-failed', 'no'))
+      }
+    }
+    const kept = new UnreadableStore()
+    isReadable = true
+    await (await openWriter(new LayeredStore(kept), hashed)).put(0, first.slice())
+    const before = await kept.record('file sha256:w')
+    const store = new LayeredStore(kept)
+    isReadable = false
+    const apart = await openWriter(store, hashed)
+    expect(apart.missing).toEqual([0, 1])
+    await apart.put(0, first.slice())
+    await apart.put(1, second.slice())
+    await apart.finish(0, () => {})
+    expect([store.isInMemory(hashed.key), [...(await store.chunks(hashed.key)).keys()]]).toEqual([true, [0, 1]])
+    isReadable = true
+    expect([await kept.chunkIndexes(hashed.key), await kept.record('file sha256:w')]).toEqual([[0], before])
+    store.forget(hashed.key)
+    expect((await openWriter(store, hashed)).missing).toEqual([1])
   })
 })
 

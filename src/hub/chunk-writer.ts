@@ -68,7 +68,7 @@ export class ChunkWriter {
     createHasher: CreateHasher = FileHasher.create,
     copies = new MemoryBudget(Infinity),
   ): Promise<ChunkWriter> {
-    const kept = asFileRecord(await store.record(fileRecordKey(file.key)))
+    const kept = await keptRecord(store, file)
     const usable = kept !== undefined && kept.provisional !== true && kept.size === file.size && isOfSameContent(kept, file)
     const record = usable ? kept : newFileRecord(file, chunkBytes, now)
     const present = usable ? await soundChunks(store, file, record) : new Set<number>()
@@ -89,6 +89,11 @@ export class ChunkWriter {
       }
     }
     return new ChunkWriter(store, file, record, present, copies, await createHasher(algorithm, file.size), 0)
+  }
+
+  /** Whether the file was complete once: what comes now are chunks that were lost of it, each checked by its own digest. */
+  get isMending(): boolean {
+    return this.#record.state === 'complete'
   }
 
   get chunkBytes(): number {
@@ -118,7 +123,7 @@ export class ChunkWriter {
   async put(index: number, bytes: Uint8Array<ArrayBuffer>, onDone: () => void = () => {}): Promise<void> {
     const known = this.#digests[index]
     // A chunk that was stored just before a worker died has no digest.
-    const mended = this.#record.state === 'complete' && known !== '' ? known : undefined
+    const mended = this.isMending && known !== '' ? known : undefined
     // The browser copies the bytes for a digest, and again for a Blob.
     const release = await this.#copies.claim(bytes.length)
     try {
@@ -148,7 +153,7 @@ export class ChunkWriter {
 
   /** Compares the whole file's hash, then writes the record that says it is complete. @throws HubError `hash-mismatch` */
   async finish(now: number, onVerifying: () => void): Promise<void> {
-    if (this.#record.state === 'complete') return
+    if (this.isMending) return
     const { hash, key } = this.#file
     if (hash !== undefined && this.#hashed < this.#digests.length) onVerifying()
     await this.#serially(() => this.#advance())
@@ -225,6 +230,17 @@ export class ChunkWriter {
   #length(index: number): number {
     const { begin, end } = chunkRange(index, this.#file.size, this.#record.chunkBytes)
     return end - begin
+  }
+}
+
+/** The record of a file, where there is one. A file whose record cannot be read is made anew in memory: its chunks may well be sound. */
+async function keptRecord(store: LayeredStore, { key }: StoredFile): Promise<FileRecord | undefined> {
+  try {
+    return asFileRecord(await store.recordOrThrow(fileRecordKey(key)))
+  } catch (error) {
+    if (!(error instanceof StorageError)) throw error
+    store.setApart(key)
+    return undefined
   }
 }
 

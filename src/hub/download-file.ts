@@ -28,7 +28,7 @@ export interface Downloading extends Network {
   now(): number
 }
 
-/** Failures after which everything is thrown away and fetched once more. */
+/** Failures after which everything is thrown away and fetched once more; of a file that was complete once, the lost chunks are. */
 const startOver = new Set(['hash-mismatch', 'file-changed', 'download-restarted'])
 /** Failures after which the download goes on from what is stored, once. */
 const goOn = new Set(['chunk-lost', 'hash-thread-lost'])
@@ -73,8 +73,8 @@ export async function completeFile(
     } catch (error) {
       if (!isAquatintError(error) || !(goOn.has(error.code) || startOver.has(error.code))) throw error
       arriving?.fail(downloadRestarted(file))
-      // A lost chunk has been taken out already; wrong bytes put all of them in doubt.
-      if (startOver.has(error.code)) {
+      // A lost chunk has been taken out already; wrong bytes put all of them in doubt, but not those of a file that was right once.
+      if (startOver.has(error.code) && writer?.isMending !== true) {
         await context.store.deleteRecord(fileRecordKey(file.key))
         await context.store.deleteChunks(file.key)
       }

@@ -1,18 +1,19 @@
 /** JSON from a server that strangers may have filled: bounded, tried again like everything else, and parsed to `unknown`. */
 
-import { HubError } from '../errors.js'
-import type { Asked } from './http-errors.js'
-import { fileNotFound } from './http-errors.js'
+import { parseJson } from '../util/parse-json.js'
+import { badAnswer, fileNotFound, type Asked } from './http-errors.js'
 import { retrying, type Network } from './piece-fetch.js'
 import { fetchRange } from './range-fetch.js'
 import { waitAsked } from './retry-policy.js'
 
-/** Longest listing that is read. The Hub gives 1,000 entries a page, a few hundred bytes each. */
-const maxBytes = 32 << 20
+/** Longest answer that is read. The Hub gives 1,000 entries a page, a few hundred bytes each. */
+export const maxAnswerBytes = 10_000_000
 
 export interface JsonAnswer {
   readonly value: unknown
   readonly headers: Headers
+  /** Bytes of the body. */
+  readonly bytes: number
 }
 
 /** @throws HubError `bad-answer` for what is no JSON or too long, and all that fetchRange throws */
@@ -24,11 +25,16 @@ export async function fetchJson(
   signal: AbortSignal,
 ): Promise<JsonAnswer> {
   const answer = await retrying(network, signal, () => fetchOnce(network, url, headers, asked, signal))
-  const text = await new Blob(answer.parts).text()
+  const bytes = new Uint8Array(await new Blob(answer.parts).arrayBuffer())
+  return { value: parseAnswer(bytes, asked), headers: answer.headers, bytes: bytes.length }
+}
+
+/** The JSON of an answer. @throws HubError `bad-answer` */
+export function parseAnswer(bytes: Uint8Array, asked: Asked): unknown {
   try {
-    return { value: JSON.parse(text) as unknown, headers: answer.headers }
+    return parseJson(bytes, { file: asked.path ?? asked.repository, maxBytes: maxAnswerBytes, duplicateKeys: 'last' })
   } catch (error) {
-    throw badAnswer(asked, 'no JSON', error)
+    throw badAnswer(asked, 'no sound JSON', error)
   }
 }
 
@@ -43,7 +49,7 @@ async function fetchOnce(
   const parts: Uint8Array<ArrayBuffer>[] = []
   let received = new Headers()
   let count = 0
-  let failure: unknown
+  let answeredAt = url
   try {
     await fetchRange({
       fetch: network.fetch,
@@ -54,37 +60,29 @@ async function fetchOnce(
       asked,
       stallMs: network.settings.stallMs,
       signal,
+      onAnswer: (from) => (answeredAt = from),
       accept: (head) => {
         received = head.headers
         // A site that answers every path with its own page has no such file.
         if (isPage(head.headers)) throw fileNotFound(asked, 200)
         return (bytes) => {
           count += bytes.length
-          if (count > maxBytes) throw badAnswer(asked, `more than ${maxBytes} bytes`)
+          if (count > maxAnswerBytes) throw badAnswer(asked, `more than ${maxAnswerBytes} bytes`)
           parts.push(bytes.slice())
         }
       },
     })
     return { headers: received, parts }
   } catch (error) {
-    failure = error
+    const wait = waitAsked(error)
+    if (wait !== undefined) network.lanesOf(new URL(answeredAt).host).backOff(wait)
     throw error
   } finally {
-    lane.release(waitAsked(failure))
+    lane.release()
   }
 }
 
 /** Whether an answer is a web page. */
 export function isPage(headers: Headers): boolean {
   return /^\s*text\/html\b/i.test(headers.get('content-type') ?? '')
-}
-
-/** The server's answer is not what its API promises. */
-export function badAnswer(asked: Asked, what: string, cause?: unknown): HubError {
-  return new HubError(
-    'bad-answer',
-    `${asked.repository}: the server's answer cannot be used: ${what}`,
-    { repository: asked.repository, what },
-    cause,
-  )
 }

@@ -1,4 +1,5 @@
 import { expect, it } from 'vitest'
+import { nextTurn } from '../util/next-turn.js'
 import { deferred } from './deferred.js'
 import { createLocks } from './file-locks.js'
 
@@ -38,6 +39,46 @@ it('lets one that is aborted leave, and nobody in before its turn', async () => 
   first.resolve()
   await Promise.all([one, three])
   expect(running).toEqual(['one', 'one ended', 'three'])
+})
+
+it('lets nobody in beside the holder after the one that waited has left', async () => {
+  const locks = await createLocks()
+  const first = deferred()
+  const running: string[] = []
+  const one = locks.exclusively('a', never(), async () => {
+    await first.promise
+    running.push('one ended')
+  })
+  const stop = new AbortController()
+  const two = locks.exclusively('a', stop.signal, async () => void running.push('two'))
+  stop.abort()
+  await expect(two).rejects.toThrow(expect.objectContaining({ name: 'AbortError' }))
+  expect(await locks.ifFree('a', async () => 'ran')).toBeUndefined()
+  const three = locks.exclusively('a', never(), async () => void running.push('three'))
+  await nextTurn()
+  first.resolve()
+  await Promise.all([one, three])
+  expect(running).toEqual(['one ended', 'three'])
+  expect(await locks.ifFree('a', async () => 'ran')).toBe('ran')
+})
+
+it('is shared only once nobody runs alone', async () => {
+  const locks = await createLocks()
+  const deleted = deferred()
+  const order: string[] = []
+  const deleting = locks.ifFree('a', async () => {
+    await deleted.promise
+    order.push('deleted')
+  })
+  const share = async () => {
+    await locks.share('a')
+    order.push('shared')
+  }
+  const sharing = share()
+  await nextTurn()
+  deleted.resolve()
+  await Promise.all([deleting, sharing])
+  expect(order).toEqual(['deleted', 'shared'])
 })
 
 it('does not take what is shared, until it is no longer', async () => {

@@ -63,40 +63,50 @@ class BrowserLocks implements Locks {
   }
 }
 
+/** Those who hold or want one lock, in the order they came. */
+interface Line {
+  count: number
+  /** Resolves when all of them have left. */
+  empty: Promise<void>
+}
+
 /** Locks within one thread. */
 class ThreadLocks implements Locks {
-  readonly #tails = new Map<string, Promise<void>>()
+  readonly #lines = new Map<string, Line>()
   readonly #shared = new Map<string, number>()
 
   async exclusively<T>(name: string, signal: AbortSignal, run: () => Promise<T>): Promise<T> {
-    const before = this.#tails.get(name)
-    const { promise: tail, resolve: leave } = deferred()
-    this.#tails.set(name, tail)
+    const line = this.#lines.get(name) ?? { count: 0, empty: Promise.resolve() }
+    this.#lines.set(name, line)
+    const before = line.empty
+    const { promise: left, resolve: leave } = deferred()
+    // Whoever leaves while waiting lets nobody in before its turn.
+    line.empty = before.then(() => left)
+    line.count++
     try {
-      if (before !== undefined) await orAbort(before, signal)
+      await orAbort(before, signal)
       return await run()
     } finally {
-      // Whoever left the queue while waiting does not let the next one in before its turn.
-      if (before === undefined) leave()
-      else void before.then(leave)
-      if (this.#tails.get(name) === tail) this.#tails.delete(name)
+      leave()
+      if (--line.count === 0) this.#lines.delete(name)
     }
   }
 
-  share(name: string): Promise<() => void> {
+  async share(name: string): Promise<() => void> {
+    for (let line = this.#lines.get(name); line !== undefined; line = this.#lines.get(name)) await line.empty
     this.#shared.set(name, (this.#shared.get(name) ?? 0) + 1)
     let open = true
-    return Promise.resolve(() => {
+    return () => {
       if (!open) return
       open = false
       const left = (this.#shared.get(name) ?? 1) - 1
       if (left === 0) this.#shared.delete(name)
       else this.#shared.set(name, left)
-    })
+    }
   }
 
   ifFree<T>(name: string, run: () => Promise<T>): Promise<T | undefined> {
-    if (this.#shared.has(name) || this.#tails.has(name)) return Promise.resolve(undefined)
+    if (this.#shared.has(name) || this.#lines.has(name)) return Promise.resolve(undefined)
     return this.exclusively(name, new AbortController().signal, run)
   }
 }

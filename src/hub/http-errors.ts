@@ -70,6 +70,21 @@ export function fileNotFound(asked: Asked, status?: number): HubError {
   })
 }
 
+/** The server's answer is not what its API promises. */
+export function badAnswer(asked: Asked, what: string, cause?: unknown): HubError {
+  return new HubError(
+    'bad-answer',
+    `${asked.repository}: the server's answer cannot be used: ${what}`,
+    { repository: asked.repository, what },
+    cause,
+  )
+}
+
+/** Other content lies where the file was. */
+export function fileChanged({ repository, path = '' }: Asked): HubError {
+  return new HubError('file-changed', `${repository}: ${path} was replaced by another file after it had been opened`, { path })
+}
+
 /** Milliseconds that a Retry-After header asks for: seconds or a date. */
 export function retryAfter(header: string | null, now: number): number | undefined {
   if (header === null) return undefined

@@ -1,14 +1,14 @@
 /** The two calls of the Hub's API that Aquatint needs: which commit a revision stands at, and what files a commit has. */
 
-import { badAnswer, fetchJson } from './fetch-json.js'
-import { isSize } from './file-size.js'
-import { encodePath, isCommit, isSafePath } from './names.js'
+import { fetchJson, maxAnswerBytes } from './fetch-json.js'
+import { badAnswer } from './http-errors.js'
+import { maxFiles, parseTree, sortFiles } from './listing.js'
+import { encodePath, isCommit } from './names.js'
 import type { Network } from './piece-fetch.js'
 import type { RepositoryFile } from './types.js'
 
-/** Limits on a listing. The largest repositories of diffusers checkpoints have a few hundred files. */
+/** Answers that one listing may come in. */
 const maxPages = 100
-const maxFiles = 100_000
 
 /** A repository of one endpoint. */
 export interface HubAddress {
@@ -53,36 +53,19 @@ export async function fetchTree(
 ): Promise<RepositoryFile[]> {
   const asked = { repository: id, revision: commit }
   const files: RepositoryFile[] = []
+  let bytes = 0
   let next: string | undefined = `${endpoint}api/models/${encodePath(id)}/tree/${commit}?recursive=true`
   for (let page = 0; next !== undefined; page++) {
-    if (page >= maxPages || files.length > maxFiles) throw badAnswer(asked, 'the listing does not end')
-    const { value, headers } = await fetchJson(network, next, tokenHeaders(token), asked, signal)
-    if (!Array.isArray(value)) throw badAnswer(asked, 'the listing is no list')
-    for (const entry of value as unknown[]) {
-      const file = parseEntry(entry)
-      if (file === undefined) throw badAnswer(asked, 'a file of the listing has no sound path and size')
-      if (file !== null) files.push(file)
-    }
-    next = nextPage(headers.get('link'), next)
+    if (page >= maxPages || files.length > maxFiles || bytes > maxAnswerBytes) throw badAnswer(asked, 'the listing does not end')
+    const answer = await fetchJson(network, next, tokenHeaders(token), asked, signal)
+    bytes += answer.bytes
+    files.push(...parseTree(answer.value, asked))
+    next = nextPage(answer.headers.get('link'), next)
     // The token goes to the endpoint it was given for.
     if (next !== undefined && new URL(next).origin !== new URL(endpoint).origin)
       throw badAnswer(asked, 'the listing goes on at another host')
   }
-  return files.sort((a, b) => (a.path < b.path ? -1 : 1))
-}
-
-/** A file, null for a folder, undefined for what is neither. */
-function parseEntry(entry: unknown): RepositoryFile | null | undefined {
-  if (typeof entry !== 'object' || entry === null) return undefined
-  const { type, path, size, oid, lfs } = entry as Partial<Record<'type' | 'path' | 'size' | 'oid' | 'lfs', unknown>>
-  if (type !== 'file') return null
-  if (typeof path !== 'string' || !isSafePath(path) || !isSize(size)) return undefined
-  if (typeof lfs === 'object' && lfs !== null) {
-    const { oid: hash, size: whole } = lfs as { oid?: unknown; size?: unknown }
-    if (typeof hash !== 'string' || !/^[0-9a-f]{64}$/.test(hash) || !isSize(whole)) return undefined
-    return { path, size: whole, sha256: hash }
-  }
-  return typeof oid === 'string' && isCommit(oid) ? { path, size, gitOid: oid } : { path, size }
+  return sortFiles(files)
 }
 
 function nextPage(link: string | null, current: string): string | undefined {

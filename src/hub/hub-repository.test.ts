@@ -83,6 +83,55 @@ describe('a repository on the Hub', () => {
     expect(server.log).toEqual([])
   })
 
+  it('asks the Hub once after its files did not fit together, and then no more', async () => {
+    const hub = await setUp()
+    const first = await open(hub)
+    await first.open('model_index.json')
+    await first.doubt()
+    for (const asked of [['revision'], []]) {
+      server.clearLog()
+      await (await open(hub)).open('model_index.json')
+      expect(server.log.map((entry) => entry.kind)).toEqual(asked)
+    }
+  })
+
+  it('stays in doubt where the Hub cannot be asked', async () => {
+    const hub = await setUp()
+    const first = await open(hub)
+    await first.open('model_index.json')
+    await first.doubt()
+    server.setFaults({ rules: [{ status: 503 }] })
+    await open(hub)
+    server.setFaults({})
+    server.clearLog()
+    await open(hub)
+    expect(server.log.map((entry) => entry.kind)).toEqual(['revision'])
+  })
+
+  it('keeps what another tab has noted of it meanwhile', async () => {
+    const store = new MemoryStore()
+    const hub = await setUp({}, store)
+    server.setFaults({ rules: [{ match: { path: '/tree/' }, times: 1, delayMs: 300 }] })
+    const late = open(await Hub.open({ store, settings }))
+    await expect.poll(() => server.log.map((entry) => entry.kind), { interval: 5 }).toEqual(['revision', 'tree'])
+    await (await open(hub)).open('model_index.json')
+    await late
+    server.clearLog()
+    await (await open(hub)).open('model_index.json')
+    expect(server.log).toEqual([])
+  })
+
+  it('may be on a mirror under a path', async () => {
+    const hub = await setUp({ basePath: '/mirrors/hub', pageSize: 2 })
+    const repository = await open(hub)
+    expect(await repository.files()).toHaveLength(4)
+    expect((await bytesOf()).equals(await (await repository.open('unet/w.safetensors')).read(whole))).toBe(true)
+    expect((await repository.open('model_index.json')).byteLength).toBe(7)
+    // The address of its page there is the repository too.
+    expect((await openRepository(hub, `${server.url}/owner/name`, { endpoint: server.url })).id).toBe('owner/name')
+    expect(await hub.cache.models()).toMatchObject([{ id: 'owner/name', endpoint: `${server.url}/` }])
+  })
+
   it('fetches the same content in another repository once', async () => {
     const hub = await setUp()
     await (await open(hub)).open('unet/w.safetensors')

@@ -16,6 +16,7 @@ import {
   noteBegun,
   noteDoubt,
   noteDropped,
+  noteTold,
   noteUse,
   repositoryKey,
   type RepositoryRecord,
@@ -58,16 +59,11 @@ export class HubRepository implements Repository {
   static async open(hub: Hub, options: HubRepositoryOptions, signal: AbortSignal): Promise<HubRepository> {
     const { endpoint, id, token } = options
     const { store } = hub
-    const commit = await pin(hub, options, signal)
-    const key = repositoryKey(endpoint, id, commit)
-    const known = asRepositoryRecord(await store.record(key))
-    let files = known?.files
-    if (files === undefined || files === null) {
-      files = await fetchTree(hub, options, commit, token, signal)
-      await store.putRecord(key, newRepositoryRecord(id, endpoint, commit, files, hub.now()))
-    } else if (known !== undefined) {
-      await noteUse(store, { ...known, lastUsed: hub.now() })
-    }
+    const { commit, asked } = await pin(hub, options, signal)
+    const known = asRepositoryRecord(await store.record(repositoryKey(endpoint, id, commit)))
+    const files = known?.files ?? (await fetchTree(hub, options, commit, token, signal))
+    const fresh = newRepositoryRecord(id, endpoint, commit, files, hub.now())
+    await (asked || known === undefined ? noteTold(store, fresh) : noteUse(store, fresh))
     return new HubRepository(hub, { endpoint, id }, commit, token, files)
   }
 
@@ -133,19 +129,26 @@ export class HubRepository implements Repository {
   }
 }
 
+/** A commit, and whether the Hub has just told that the revision stands there. */
+interface Pinned {
+  readonly commit: string
+  readonly asked: boolean
+}
+
 /** The commit that the revision names: remembered where nothing would have to be fetched for it, else asked for. */
-async function pin(hub: Hub, options: HubRepositoryOptions, signal: AbortSignal): Promise<string> {
+async function pin(hub: Hub, options: HubRepositoryOptions, signal: AbortSignal): Promise<Pinned> {
   const { endpoint, id, revision, token, revalidate } = options
-  if (isCommit(revision)) return revision
+  if (isCommit(revision)) return { commit: revision, asked: false }
   const key = branchKey(endpoint, id, revision)
   const remembered: unknown = await hub.store.record(key)
   const last = typeof remembered === 'string' && isCommit(remembered) ? remembered : undefined
   const record = last === undefined ? undefined : asRepositoryRecord(await hub.store.record(repositoryKey(endpoint, id, last)))
-  if (last !== undefined && record !== undefined && !revalidate && (await isComplete(hub.store, record))) return last
+  if (last !== undefined && record !== undefined && !revalidate && (await isComplete(hub.store, record)))
+    return { commit: last, asked: false }
   try {
     const commit = await fetchCommit(hub, options, revision, token, signal)
     if (commit !== last) await hub.store.putRecord(key, commit)
-    return commit
+    return { commit, asked: true }
   } catch (error) {
     // Offline, the last commit seen is the best there is.
     if (
@@ -155,7 +158,7 @@ async function pin(hub: Hub, options: HubRepositoryOptions, signal: AbortSignal)
       error instanceof HubError &&
       unreachable.has(error.code)
     )
-      return last
+      return { commit: last, asked: false }
     throw error
   }
 }

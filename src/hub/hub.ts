@@ -5,8 +5,9 @@
 
 import { StorageError } from '../errors.js'
 import { abortError } from '../util/abort.js'
-import { allChunks, CachedSource } from './cached-source.js'
+import { allChunks, CachedSource, readBlob } from './cached-source.js'
 import { CacheManager } from './cache-manager.js'
+import type { ChunkSlice } from './chunk-layout.js'
 import type { ChunkStore } from './chunk-store.js'
 import { completeFile, fromServer, type Downloading, type Fill } from './download-file.js'
 import type { ArrivingFile } from './arriving-file.js'
@@ -15,13 +16,14 @@ import { asFileRecord, fileRecordKey, type FileRecord } from './file-record.js'
 import { checkMaxBytes } from './file-size.js'
 import { createLocks, downloadLock, useLock, type Locks } from './file-locks.js'
 import { HashThread } from './hash-thread.js'
+import { fileChanged } from './http-errors.js'
 import { Lanes } from './lanes.js'
 import { LayeredStore } from './layered-store.js'
 import { MemoryBudget } from './memory-budget.js'
 import { ProgressMeter } from './progress-meter.js'
 import type { Fetch } from './range-fetch.js'
 import { PeekedFile } from './peeked-file.js'
-import type { RemoteFile, StoredFile } from './remote-file.js'
+import { isAddressKey, type RemoteFile, type StoredFile } from './remote-file.js'
 import { defaultSettings, type TransferSettings } from './settings.js'
 import { openShardCache } from './shard-cache.js'
 import type { ByteSource, OpenOptions, PeekedSource, ReadOptions } from './types.js'
@@ -33,6 +35,9 @@ export interface HubOptions {
   /** Called when storage refuses: what is downloaded from then on may be in memory only. */
   readonly onStorageTrouble?: ((error: StorageError) => void) | undefined
 }
+
+/** How often a file is completed that is gone again as soon as it is there: users may clear storage at any time. */
+const maxCompletions = 3
 
 /** A file in use, and the end of its use. */
 export interface OpenedFile {
@@ -50,8 +55,8 @@ export class Hub implements Downloading {
   readonly cache: CacheManager
   readonly createHasher = new HashThread().create
   readonly #lanes = new Map<string, Lanes>()
-  /** How often each file is in use in this worker. */
-  readonly #uses = new Map<string, number>()
+  /** Files in use in this worker: how often, and what reads them. */
+  readonly #uses = new Map<string, { count: number; readonly sources: Set<CachedSource> }>()
 
   private constructor(store: LayeredStore, settings: TransferSettings, locks: Locks) {
     this.locks = locks
@@ -121,6 +126,7 @@ export class Hub implements Downloading {
         const record = asFileRecord(old)
         return record === undefined ? undefined : { ...record, lastUsed: this.now() }
       })
+      this.#uses.get(file.key)?.sources.add(source)
       return { source, release }
     } catch (error) {
       release()
@@ -129,18 +135,23 @@ export class Hub implements Downloading {
     }
   }
 
-  /** Holds a file. Its release lets other tabs evict it, and gives back what only this worker's memory has of it. */
+  /**
+   * Holds a file. The last release lets other tabs evict it: it gives back what only this worker's memory has of it, and lets go of the
+   * stored Blobs, which keep their room on the disk for as long as they are held.
+   */
   async #use(key: string): Promise<() => void> {
     const unlock = await this.locks.share(useLock(key))
-    this.#uses.set(key, (this.#uses.get(key) ?? 0) + 1)
+    const use = this.#uses.get(key) ?? { count: 0, sources: new Set() }
+    this.#uses.set(key, use)
+    use.count++
     let held = true
     return () => {
       if (!held) return
       held = false
-      const left = (this.#uses.get(key) ?? 1) - 1
-      if (left > 0) this.#uses.set(key, left)
-      else {
+      if (--use.count === 0) {
         this.#uses.delete(key)
+        // What is in memory can be read from these Blobs only.
+        if (!this.store.isInMemory(key)) for (const source of use.sources) source.letGo()
         this.store.forget(key)
       }
       unlock()
@@ -153,8 +164,12 @@ export class Hub implements Downloading {
     meter: ProgressMeter,
     signal: AbortSignal,
     onArriving: OpenOptions['onArriving'],
-  ): Promise<ByteSource> {
+  ): Promise<CachedSource> {
     let arriving: ArrivingFile | undefined
+    const early = (file: ArrivingFile) => {
+      arriving = file
+      onArriving?.(file)
+    }
     meter.queued()
     // Until it is our turn, another tab downloads this very file.
     const stop = listen(file.key, (progress) => meter.mirror(progress.loaded, progress.phase))
@@ -169,13 +184,14 @@ export class Hub implements Downloading {
         const told = announce(file.key)
         try {
           meter.also(told.post)
-          await completeFile(this, file, fill, meter, signal, (early) => {
-            arriving = early
-            onArriving?.(early)
-          })
-          const source = await this.#cached(file, fill)
-          if (source === undefined)
-            throw new StorageError('storage-unreadable', `${file.path} was stored, but is not there`, { path: file.path })
+          let source: CachedSource | undefined
+          for (let times = 0; source === undefined; times++) {
+            if (times === maxCompletions)
+              throw new StorageError('storage-unreadable', `${file.path} was stored, but is not there`, { path: file.path })
+            // Chunks that were cleared after they had been hashed are fetched again: the hash of the whole file knows nothing of that.
+            await completeFile(this, file, fill, meter, signal, arriving === undefined ? early : undefined)
+            source = await this.#cached(file, fill)
+          }
           meter.complete()
           arriving?.complete(source)
           return source
@@ -195,20 +211,23 @@ export class Hub implements Downloading {
     return asFileRecord(await this.store.record(fileRecordKey(key)))
   }
 
-  async #cached(file: StoredFile, fill: Fill): Promise<ByteSource | undefined> {
+  async #cached(file: StoredFile, fill: Fill): Promise<CachedSource | undefined> {
     const record = await this.#record(file.key)
     if (record?.state !== 'complete' || record.size !== file.size) return undefined
     if (file.hash === undefined && file.validator !== undefined && record.validator !== file.validator) return undefined
     const blobs = allChunks(await this.store.chunks(file.key), record.size, record.chunkBytes)
     if (blobs === undefined) return undefined
-    return new CachedSource(file, record.chunkBytes, blobs, (index, options) => this.#mend(file, fill, index, options))
+    return new CachedSource(file, record.chunkBytes, blobs, (slice, options) => this.#mend(file, record, fill, slice, options))
   }
 
-  async #mend(file: StoredFile, fill: Fill, index: number, options: ReadOptions): Promise<Blob> {
+  /** @param opened the record of the file as it was opened */
+  async #mend(file: StoredFile, opened: FileRecord, fill: Fill, slice: ChunkSlice, options: ReadOptions): Promise<Blob> {
+    const { index, begin, end } = slice
     const signal = options.signal ?? new AbortController().signal
     const blob = await this.locks.exclusively(downloadLock(file.key), signal, async () => {
+      if (!isSameContent(file, opened, await this.#record(file.key), index)) throw fileChanged(file)
       const there = await this.store.chunk(file.key, index)
-      if (there !== undefined && (await isReadable(there))) return there
+      if (there !== undefined && (await readBlob(there, begin, end)) !== undefined) return there
       await this.store.deleteChunks(file.key, [index])
       await completeFile(this, file, fill, new ProgressMeter(file.path, file.size, undefined), signal)
       return this.store.chunk(file.key, index)
@@ -218,11 +237,10 @@ export class Hub implements Downloading {
   }
 }
 
-async function isReadable(blob: Blob): Promise<boolean> {
-  try {
-    await blob.slice(0, 1).arrayBuffer()
-    return true
-  } catch {
-    return false
-  }
+/** Whether a chunk of what is stored now is of the file that was opened: another tab may have replaced what lies at an address. */
+function isSameContent(file: StoredFile, opened: FileRecord, now: FileRecord | undefined, index: number): boolean {
+  if (!isAddressKey(file.key)) return true
+  if (now === undefined) return opened.validator !== undefined
+  if (now.size !== opened.size || now.validator !== opened.validator) return false
+  return opened.validator !== undefined || now.digests[index] === opened.digests[index]
 }

@@ -92,8 +92,10 @@ describe('lanes', () => {
     const clock = { now: 0 }
     const lanes = new Lanes({ ...defaultSettings, startLanes: 6 }, () => clock.now)
     const [first, second] = await Promise.all([lanes.acquire(never()), lanes.acquire(never())])
-    first?.release(30)
-    second?.release(30)
+    lanes.backOff(30)
+    lanes.backOff(30)
+    first?.release()
+    second?.release()
     expect(lanes.limit).toBe(3)
     let granted = false
     const wait = async () => {

@@ -23,8 +23,8 @@ export interface Lane {
   answered(): void
   /** Bytes that arrived. */
   count(bytes: number): void
-  /** Gives the place back; with the milliseconds to leave the host alone when it has too much to do. Only the first call counts. */
-  release(wait?: number): void
+  /** Gives the place back. Only the first call counts. */
+  release(): void
 }
 
 /** The lanes of one host. */
@@ -76,16 +76,31 @@ export class Lanes {
         if (this.#answered > this.#settings.maxLanes) this.#multiplexed = true
       },
       count: (bytes) => this.#count(bytes),
-      release: (wait) => {
+      release: () => {
         if (!open) return
         open = false
         this.#active--
         if (answered) this.#answered--
-        if (wait !== undefined) this.#backOff(wait)
         if (this.#waiting.length === 0) this.#idleInWindow = true
         this.#wake()
       },
     }
+  }
+
+  /** The host has too much to do: leaves it alone for so many milliseconds, and asks for less at once afterwards. */
+  backOff(wait: number): void {
+    const now = this.#now()
+    if (now + wait > this.#pausedUntil) {
+      this.#pausedUntil = now + wait
+      // A timer may come a little early by our clock.
+      setTimeout(() => this.#wake(), wait + 2)
+    }
+    // One overload is answered by many requests at once: it halves once, not once for each of them.
+    if (now >= this.#holdUntil || this.#previous !== undefined) this.#limit = Math.max(1, Math.floor(this.#limit / 2))
+    this.#previous = undefined
+    this.#seen = { bytes: 0, milliseconds: 0, windows: 0 }
+    this.#holdUntil = now + busyHoldMs
+    this.#restartWindow(now)
   }
 
   #queue(signal: AbortSignal): Promise<void> {
@@ -112,21 +127,6 @@ export class Lanes {
       this.#active++
       this.#waiting.shift()?.()
     }
-  }
-
-  #backOff(wait: number): void {
-    const now = this.#now()
-    if (now + wait > this.#pausedUntil) {
-      this.#pausedUntil = now + wait
-      // A timer may come a little early by our clock.
-      setTimeout(() => this.#wake(), wait + 2)
-    }
-    // One overload is answered by many requests at once: it halves once, not once for each of them.
-    if (now >= this.#holdUntil || this.#previous !== undefined) this.#limit = Math.max(1, Math.floor(this.#limit / 2))
-    this.#previous = undefined
-    this.#seen = { bytes: 0, milliseconds: 0, windows: 0 }
-    this.#holdUntil = now + busyHoldMs
-    this.#restartWindow(now)
   }
 
   #count(bytes: number): void {

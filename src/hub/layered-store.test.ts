@@ -7,6 +7,8 @@ import { storageError } from './storage-errors.js'
 /** A browser's store with room for so many chunks, whatever their size. */
 class SmallStore extends MemoryStore {
   room: number
+  /** Whether records do not fit either. */
+  isFull = false
   constructor(room: number) {
     super()
     this.room = room
@@ -16,9 +18,16 @@ class SmallStore extends MemoryStore {
     this.room--
     return super.putChunk(file, index, bytes)
   }
+  override putRecord(key: string, value: unknown): Promise<void> {
+    return this.isFull ? Promise.reject(new StorageError('quota-exceeded', 'full')) : super.putRecord(key, value)
+  }
+  override updateRecord(key: string, change: (old: unknown) => unknown): Promise<void> {
+    return this.isFull ? Promise.reject(new StorageError('quota-exceeded', 'full')) : super.updateRecord(key, change)
+  }
 }
 
 const bytes = new Uint8Array([1, 2, 3])
+const unreadable = () => Promise.reject(new StorageError('storage-failed', 'no'))
 
 describe('the layered store', () => {
   it('keeps in memory what does not fit, and says so', async () => {
@@ -57,11 +66,67 @@ describe('the layered store', () => {
     store.reclaim = async () => {
       reclaims++
       kept.room += 3
-      return true
+      return 9
     }
     await Promise.all([0, 1, 2].map((index) => store.putChunk('f', index, bytes)))
     expect(reclaims).toBe(1)
     expect(store.isInMemory('f')).toBe(false)
+  })
+
+  it('has nothing given up for a record that is there already, and hides it behind no copy', async () => {
+    const kept = new SmallStore(0)
+    const store = new LayeredStore(kept)
+    await store.putRecord('file f', 'old')
+    kept.isFull = true
+    store.reclaim = () => Promise.reject(new Error('Nothing is to be given up for this'))
+    await store.updateRecord('file f', () => 'new')
+    expect(await store.record('file f')).toBe('old')
+    await kept.deleteRecord('file f')
+    expect(await store.record('file f')).toBeUndefined()
+  })
+
+  it('has room made for a record that is new, and keeps it in memory where there is none', async () => {
+    const kept = new SmallStore(0)
+    kept.isFull = true
+    const store = new LayeredStore(kept)
+    await store.updateRecord('file f', () => 1)
+    expect([await store.record('file f'), await kept.record('file f')]).toEqual([1, undefined])
+    store.reclaim = async () => {
+      kept.isFull = false
+      return 100
+    }
+    await store.updateRecord('file g', () => 2)
+    expect(await kept.record('file g')).toBe(2)
+  })
+
+  it('gives up no more than a write needs, where what was given up makes no room', async () => {
+    const store = new LayeredStore(new SmallStore(0))
+    let reclaims = 0
+    store.reclaim = async () => {
+      reclaims++
+      return 4 << 20
+    }
+    for (const index of [0, 1, 2]) await store.putChunk('f', index, bytes)
+    expect(reclaims).toBe(1)
+    expect([...(await store.chunks('f')).keys()]).toEqual([0, 1, 2])
+  })
+
+  it('does not give up what it cannot look at', async () => {
+    const store = new LayeredStore(new SmallStore(0))
+    store.reclaim = unreadable
+    await store.putChunk('f', 0, bytes)
+    expect(store.isInMemory('f')).toBe(true)
+  })
+
+  it('tells what cannot be read from what is not there, to those who would delete', async () => {
+    const kept = new SmallStore(1)
+    const store = new LayeredStore(kept)
+    await store.putChunk('f', 0, bytes)
+    await store.putRecord('file f', 1)
+    Object.assign(kept, { record: unreadable, records: unreadable, chunkFiles: unreadable, chunkIndexes: unreadable })
+    expect(await store.record('file f')).toBeUndefined()
+    for (const reading of [store.recordOrThrow('file f'), store.records('file '), store.chunkFiles(), store.chunkIndexes('f')])
+      await expect(reading).rejects.toMatchObject({ code: 'storage-failed' })
   })
 
   it('works without any store', async () => {

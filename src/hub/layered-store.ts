@@ -8,22 +8,29 @@ import type { ChunkStore } from './chunk-store.js'
 import { fileRecordKey } from './file-record.js'
 import { MemoryStore } from './memory-store.js'
 
-/** Tries to make room. False when nothing could be given up. */
-export type Reclaim = () => Promise<boolean>
+/** Tries to make room. Gives the bytes that became free, as far as that is known; undefined when nothing could be given up. */
+export type Reclaim = () => Promise<number | undefined>
 
 /** How long deleted bytes may still count, in milliseconds. */
 const settleMs = 500
+
+/** What the browser may count for a stored value besides its bytes. */
+const overheadBytes = 1 << 20
 
 export class LayeredStore implements ChunkStore {
   readonly #kept: ChunkStore | undefined
   readonly #memory = new MemoryStore()
   /** Files with a part in memory. */
   readonly #inMemory = new Set<string>()
+  /** Files whose record could not be read, and the keys of those records: what the browser's store has of them is left alone. */
+  readonly #apart = new Set<string>()
   readonly #onTrouble: (error: StorageError) => void
-  #reclaimed = 0
+  #reclaims = 0
   #reclaiming: Promise<boolean> = Promise.resolve(false)
+  /** Bytes that were given up, less those that were written since. */
+  #spare = 0
   /** Set once by the Hub: eviction needs the store, and the store needs eviction. */
-  reclaim: Reclaim = () => Promise.resolve(false)
+  reclaim: Reclaim = () => Promise.resolve(undefined)
 
   /** @param kept the browser's store, or undefined when it cannot be used */
   constructor(kept: ChunkStore | undefined, onTrouble: (error: StorageError) => void = () => {}) {
@@ -38,27 +45,31 @@ export class LayeredStore implements ChunkStore {
 
   /** Whether a part of the file lives in memory only. */
   isInMemory(file: string): boolean {
-    return this.#kept === undefined || this.#inMemory.has(file)
+    return this.#kept === undefined || this.#inMemory.has(file) || this.#apart.has(file)
   }
 
+  /** Empty also where the browser's store cannot be read: what it has is then brought here anew. */
   async chunks(file: string): Promise<Map<number, Blob>> {
-    const found = new Map(await this.#tryKept((kept) => kept.chunks(file)))
+    const found = new Map(await this.#tryKept(file, (kept) => kept.chunks(file)))
     for (const [index, blob] of await this.#memory.chunks(file)) found.set(index, blob)
     return found
   }
 
+  /** @throws StorageError */
   async chunkIndexes(file: string): Promise<number[]> {
-    const kept = (await this.#tryKept((store) => store.chunkIndexes(file))) ?? []
+    const kept = (await this.#keptFor(file)?.chunkIndexes(file)) ?? []
     return [...new Set([...kept, ...(await this.#memory.chunkIndexes(file))])].sort((a, b) => a - b)
   }
 
+  /** Undefined also where it cannot be read. */
   async chunk(file: string, index: number): Promise<Blob | undefined> {
-    return (await this.#memory.chunk(file, index)) ?? (await this.#tryKept((kept) => kept.chunk(file, index)))
+    return (await this.#memory.chunk(file, index)) ?? (await this.#tryKept(file, (kept) => kept.chunk(file, index)))
   }
 
   async putChunk(file: string, index: number, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
-    const stored = await this.#write((kept) => kept.putChunk(file, index, bytes))
-    if (stored) return
+    // A file that does not fit is in memory from then on: what others would give up for the rest of it is lost for nothing.
+    const need = this.#inMemory.has(file) ? undefined : bytes.length
+    if (await this.#write(file, (kept) => kept.putChunk(file, index, bytes), need)) return
     this.#inMemory.add(file)
     await this.#memory.putChunk(file, index, bytes)
   }
@@ -66,28 +77,42 @@ export class LayeredStore implements ChunkStore {
   async deleteChunks(file: string, indexes?: readonly number[]): Promise<void> {
     await this.#memory.deleteChunks(file, indexes)
     if ((await this.#memory.chunks(file)).size === 0) this.#inMemory.delete(file)
-    await this.#tryKept((kept) => kept.deleteChunks(file, indexes))
+    await this.#tryKept(file, (kept) => kept.deleteChunks(file, indexes))
+  }
+
+  /** Has a file in memory only until it is forgotten, as if the browser's store had nothing of it, and leaves there what there is. */
+  setApart(file: string): void {
+    this.#apart.add(file).add(fileRecordKey(file))
   }
 
   /** Lets go of what is in memory of a file that nobody uses any more. What the browser's store has stays. */
   forget(file: string): void {
     if (!this.isInMemory(file)) return
     this.#inMemory.delete(file)
+    this.#apart.delete(file)
+    this.#apart.delete(fileRecordKey(file))
     // Done when these return: memory has nothing to wait for.
     void this.#memory.deleteChunks(file)
     void this.#memory.deleteRecord(fileRecordKey(file))
   }
 
+  /** @throws StorageError */
   async chunkFiles(): Promise<string[]> {
-    return [...new Set([...(await this.#memory.chunkFiles()), ...((await this.#tryKept((kept) => kept.chunkFiles())) ?? [])])]
+    return [...new Set([...(await this.#memory.chunkFiles()), ...((await this.#kept?.chunkFiles()) ?? [])])]
   }
 
+  /** Undefined also where it cannot be read: for whoever can do without it. */
   async record(key: string): Promise<unknown> {
-    return (await this.#memory.record(key)) ?? (await this.#tryKept((kept) => kept.record(key)))
+    return (await this.#memory.record(key)) ?? (await this.#tryKept(key, (kept) => kept.record(key)))
+  }
+
+  /** The same for whoever deletes what has no record. @throws StorageError where it cannot be read */
+  async recordOrThrow(key: string): Promise<unknown> {
+    return (await this.#memory.record(key)) ?? (await this.#keptFor(key)?.record(key))
   }
 
   async putRecord(key: string, value: unknown): Promise<void> {
-    const stored = await this.#write((kept) => kept.putRecord(key, value))
+    const stored = await this.#write(key, (kept) => kept.putRecord(key, value), 0)
     if (stored) await this.#memory.deleteRecord(key)
     else await this.#memory.putRecord(key, value)
   }
@@ -97,41 +122,53 @@ export class LayeredStore implements ChunkStore {
     await this.#memory.putRecord(key, value)
   }
 
+  /**
+   * A change for which there is no room is not made: nothing is given up for the time at which a file was used, and a changed copy in
+   * memory would hide what other tabs write. A record that is new is written as {@link putRecord} does.
+   */
   async updateRecord(key: string, change: (old: unknown) => unknown): Promise<void> {
     if ((await this.#memory.record(key)) !== undefined) return this.#memory.updateRecord(key, change)
-    const stored = await this.#write((kept) => kept.updateRecord(key, change))
-    if (!stored) await this.#memory.updateRecord(key, change)
+    const isNew = (await this.record(key)) === undefined
+    const stored = await this.#write(key, (kept) => kept.updateRecord(key, change), isNew ? 0 : undefined)
+    if (!stored && isNew) await this.#memory.updateRecord(key, change)
   }
 
   async deleteRecord(key: string): Promise<void> {
     await this.#memory.deleteRecord(key)
-    await this.#tryKept((kept) => kept.deleteRecord(key))
+    await this.#tryKept(key, (kept) => kept.deleteRecord(key))
   }
 
+  /** @throws StorageError where they cannot be read: none must not be taken for a reason to delete */
   async records(prefix: string): Promise<[string, unknown][]> {
-    const found = new Map((await this.#tryKept((kept) => kept.records(prefix))) ?? [])
+    const found = new Map(await this.#kept?.records(prefix))
     for (const [key, value] of await this.#memory.records(prefix)) found.set(key, value)
     return [...found]
   }
 
-  /** True when the browser's store took it. It is tried again as long as room can be made; whatever else fails goes to memory. */
-  async #write(put: (kept: ChunkStore) => Promise<void>): Promise<boolean> {
-    const kept = this.#kept
+  /**
+   * True when the browser's store took it; whatever fails goes to memory. With `need`, the bytes it takes, it is tried again as long as room
+   * can be made, but not once more was given up than it needs: then something still holds what was deleted, and more would not help.
+   */
+  async #write(name: string, put: (kept: ChunkStore) => Promise<void>, need: number | undefined): Promise<boolean> {
+    const kept = this.#keptFor(name)
     if (kept === undefined) return false
+    const spare = this.#spare
     for (let waited = true; ;) {
-      const seen = this.#reclaimed
+      const seen = this.#reclaims
       try {
         await put(kept)
+        this.#spare -= need ?? 0
         return true
       } catch (error) {
         if (!(error instanceof StorageError)) throw error
+        const full = error.code === 'quota-exceeded' && need !== undefined
         // What was deleted makes room only when nothing holds it any more, which may take a moment.
-        if (error.code === 'quota-exceeded' && !waited) {
+        if (full && !waited) {
           waited = true
           await new Promise((resolve) => setTimeout(resolve, settleMs))
           continue
         }
-        if (error.code === 'quota-exceeded' && (await this.#makeRoom(seen))) {
+        if (full && this.#spare - spare < need + overheadBytes && (await this.#makeRoom(seen))) {
           waited = false
           continue
         }
@@ -144,19 +181,36 @@ export class LayeredStore implements ChunkStore {
   /** Many writes fail at once: one after the other, and not again for those that failed before room was made. */
   #makeRoom(seen: number): Promise<boolean> {
     const next = this.#reclaiming.then(async () => {
-      if (this.#reclaimed !== seen) return true
-      const made = await this.reclaim()
-      if (made) this.#reclaimed++
-      return made
+      if (this.#reclaims !== seen) return true
+      const freed = await this.#reclaimOnce()
+      if (freed === undefined) return false
+      this.#reclaims++
+      this.#spare += freed
+      return true
     })
     this.#reclaiming = next.catch(() => false)
     return next
   }
 
-  async #tryKept<T>(run: (kept: ChunkStore) => Promise<T>): Promise<T | undefined> {
-    if (this.#kept === undefined) return undefined
+  async #reclaimOnce(): Promise<number | undefined> {
     try {
-      return await run(this.#kept)
+      return await this.reclaim()
+    } catch (error) {
+      if (error instanceof StorageError) return undefined
+      throw error
+    }
+  }
+
+  /** The browser's store, as far as it may be touched for this file or record. */
+  #keptFor(name: string): ChunkStore | undefined {
+    return this.#apart.has(name) ? undefined : this.#kept
+  }
+
+  async #tryKept<T>(name: string, run: (kept: ChunkStore) => Promise<T>): Promise<T | undefined> {
+    const kept = this.#keptFor(name)
+    if (kept === undefined) return undefined
+    try {
+      return await run(kept)
     } catch (error) {
       if (!(error instanceof StorageError)) throw error
       this.#onTrouble(error)

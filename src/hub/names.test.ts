@@ -59,6 +59,7 @@ describe('revisions', () => {
     'a\n',
     'a.',
     'x'.repeat(256),
+    '\udc00',
   ])('not %j', (revision) => expect(() => checkRevision(revision)).toThrow(expect.objectContaining({ code: 'bad-revision' })))
 })
 
@@ -85,6 +86,7 @@ describe('paths', () => {
     'a%5cb',
     '%25252525252525252e',
     'x'.repeat(1025),
+    'half of a pair \ud83d',
   ])('not %j', (path) => expect(isSafePath(path)).toBe(false))
 
   it('are encoded part by part', () => expect(encodePath('a b/#?.txt')).toBe('a%20b/%23%3F.txt'))

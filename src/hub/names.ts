@@ -27,7 +27,11 @@ export function isCommit(revision: string): boolean {
 
 /** A branch, tag or commit by git's rules for names. @throws InputError `bad-revision` */
 export function checkRevision(revision: string): string {
-  const bad = revision === '' || revision.length > 255 || /[\s~^:?*[\\\p{Cc}]|\.\.|^[-/.]|[/.]$|\/\/|@\{/u.test(revision)
+  const bad =
+    revision === '' ||
+    revision.length > 255 ||
+    !revision.isWellFormed() ||
+    /[\s~^:?*[\\\p{Cc}]|\.\.|^[-/.]|[/.]$|\/\/|@\{/u.test(revision)
   if (!bad) return revision
   throw new InputError('bad-revision', `${shown(revision)} is not a branch, tag or commit`, { revision: cut(revision) })
 }
@@ -51,7 +55,14 @@ export function isSafePath(path: string): boolean {
 }
 
 function isPlainPath(path: string): boolean {
-  if (path === '' || path.length > 1024 || /[\\\p{Cc}]/u.test(path) || /^[A-Za-z][A-Za-z0-9+.-]*:/.test(path)) return false
+  if (
+    path === '' ||
+    path.length > 1024 ||
+    !path.isWellFormed() ||
+    /[\\\p{Cc}]/u.test(path) ||
+    /^[A-Za-z][A-Za-z0-9+.-]*:/.test(path)
+  )
+    return false
   return path.split('/').every((part) => part !== '' && part !== '.' && part !== '..')
 }
 

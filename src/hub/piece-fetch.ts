@@ -1,11 +1,11 @@
 /** Brings one piece of a file into memory: asks, counts, asks again for what is missing, and gives up after so many vain tries. */
 
-import { HubError, isAquatintError } from '../errors.js'
+import { isAquatintError } from '../errors.js'
 import { abortError } from '../util/abort.js'
-import { urlExpired } from './http-errors.js'
+import { fileChanged, urlExpired } from './http-errors.js'
 import type { RemoteFile } from './remote-file.js'
 import type { Lane, Lanes } from './lanes.js'
-import { fetchRange, PassOn, type Fetch, type RangeAnswer, type Sink } from './range-fetch.js'
+import { fetchRange, PassOn, shortBody, type Fetch, type RangeAnswer, type Sink } from './range-fetch.js'
 import { isPassing, retryDelay, waitAsked } from './retry-policy.js'
 import type { TransferSettings } from './settings.js'
 import type { ByteRange } from './types.js'
@@ -59,6 +59,7 @@ export async function fetchPiece(
       onBytes(bytes.length)
     }
   }
+  const progressed = () => got - before >= Math.min(progressBytes, length)
   await retrying(
     network,
     signal,
@@ -72,9 +73,12 @@ export async function fetchPiece(
         if (isAquatintError(error) && error.code === 'range-not-honoured') restart()
         throw error
       }
-      return got === length ? true : undefined
+      if (got === length) return true
+      // A server may send less than it was asked for, but not so little that it never ends.
+      if (!progressed()) throw shortBody(file, rest.end - rest.begin, got - before)
+      return undefined
     },
-    () => got - before >= Math.min(progressBytes, length),
+    progressed,
   )
 }
 
@@ -87,10 +91,10 @@ export async function fetchOnLane(
   accept: (answer: RangeAnswer, lane: Lane) => Sink,
 ): Promise<void> {
   const lease = await file.location.lease(signal)
+  let answeredAt: string | undefined
   let lane: Lane | undefined
-  let failure: unknown
   try {
-    const held = await network.lanesOf(new URL(lease.url).host).acquire(signal)
+    const held = await network.lanesOf(hostOf(lease.url)).acquire(signal)
     lane = held
     await fetchRange({
       fetch: network.fetch,
@@ -102,6 +106,7 @@ export async function fetchOnLane(
       stallMs: network.settings.stallMs,
       patienceMs: held.mayQueue ? network.settings.stallMs * queuePatience : undefined,
       signal,
+      onAnswer: (url) => (answeredAt = url),
       accept: (answer) => {
         lease.settle(answer.url)
         held.answered()
@@ -109,32 +114,39 @@ export async function fetchOnLane(
       },
     })
   } catch (error) {
-    failure = error
-    if (lease.redirected && isAquatintError(error) && error.details['status'] === 403) {
-      file.location.expire(lease.url)
-      throw urlExpired(file, error)
+    const wait = waitAsked(error)
+    if (wait !== undefined && answeredAt !== undefined) {
+      // Where the redirect led to is known, though that host has too much to do.
+      if (answeredAt !== lease.url) lease.settle(answeredAt)
+      network.lanesOf(hostOf(answeredAt)).backOff(wait)
+    }
+    if (lease.redirected && isAquatintError(error)) {
+      const { code, details } = error
+      // A refusal without CORS headers looks as if there had been no answer.
+      if (details['status'] === 403 || (code === 'network' && answeredAt === undefined)) file.location.expire(lease.url)
+      if (details['status'] === 403) throw urlExpired(file, error)
     }
     throw error
   } finally {
-    lane?.release(waitAsked(failure))
+    lane?.release()
     lease.settle()
   }
+}
+
+function hostOf(url: string): string {
+  return new URL(url).host
 }
 
 /** @throws HubError `size-mismatch`, `file-changed` */
 export function checkAnswer(answer: RangeAnswer, file: RemoteFile): void {
   // A hash tells more than a validator, which servers of one host may even disagree about.
   if (file.hash !== undefined || file.validator === undefined || answer.validator === undefined) return
-  if (answer.validator !== file.validator) {
-    throw new HubError('file-changed', `${file.repository}: ${file.path} was replaced while it was being downloaded`, {
-      path: file.path,
-    })
-  }
+  if (answer.validator !== file.validator) throw fileChanged(file)
 }
 
 /**
- * Runs until it gives a value: again after each failure that may pass, with a wait in between, until so many tries in a row brought
- * nothing. An expired address is no one's fault: the first time, the next try comes at once. @throws what `run` threw last
+ * Runs until it gives a value: at once where it made progress and gave none, and after each failure that may pass, with a wait in between,
+ * until so many tries in a row brought nothing. An expired address is no one's fault: the first time, the next try comes at once. @throws what `run` threw last
  */
 export async function retrying<T>(
   network: Network,

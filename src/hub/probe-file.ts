@@ -1,12 +1,12 @@
 /** Asks a plain web server how long a file is, and by what mark its content can be told from another. */
 
 import { HubError, isAquatintError } from '../errors.js'
-import { badAnswer, isPage } from './fetch-json.js'
+import { isPage } from './fetch-json.js'
 import type { FileLocation } from './file-location.js'
 import { isSize } from './file-size.js'
-import { fileNotFound, type Asked } from './http-errors.js'
+import { badAnswer, fileNotFound, type Asked } from './http-errors.js'
 import { retrying, type Network } from './piece-fetch.js'
-import { fetchRange, PassOn, type RangeAnswer } from './range-fetch.js'
+import { fetchRange, PassOn, stalled, type RangeAnswer } from './range-fetch.js'
 
 export interface Probed {
   readonly size: number
@@ -20,7 +20,7 @@ class Seen extends PassOn {}
 export async function probeFile(network: Network, location: FileLocation, asked: Asked, signal: AbortSignal): Promise<Probed> {
   const answer = await retrying(network, signal, () => probeOnce(network, location, asked, signal))
   if (isPage(answer.headers) && !/\.html?$/i.test(asked.path ?? '')) throw fileNotFound(asked, 200)
-  const size = answer.total ?? (await sizeByHead(network, location, signal))
+  const size = answer.total ?? (await sizeByHead(network, location, asked, signal))
   if (size === undefined) {
     throw new HubError('size-unknown', `${asked.repository}: the server does not tell how long ${asked.path} is`, {
       path: asked.path ?? '',
@@ -65,22 +65,30 @@ async function probeOnce(
   return seen
 }
 
-/** Content-Length is readable across origins where Content-Range is not. */
-async function sizeByHead(network: Network, location: FileLocation, signal: AbortSignal): Promise<number | undefined> {
+/** Content-Length is readable across origins where Content-Range is not. @throws HubError `stalled` */
+async function sizeByHead(
+  network: Network,
+  location: FileLocation,
+  asked: Asked,
+  signal: AbortSignal,
+): Promise<number | undefined> {
   const lease = await location.lease(signal)
+  const { stallMs } = network.settings
+  const silence = AbortSignal.timeout(stallMs)
   try {
     const response = await network.fetch(lease.url, {
       method: 'HEAD',
       headers: lease.headers,
       cache: 'no-store',
       credentials: 'omit',
-      signal,
+      signal: AbortSignal.any([signal, silence]),
     })
     const length = response.headers.get('content-length')
     const told = response.ok && response.headers.get('content-encoding') === null && length !== null && /^\d+$/.test(length)
     return told ? Number(length) : undefined
   } catch {
     signal.throwIfAborted()
+    if (silence.aborted) throw stalled(asked, stallMs)
     return undefined
   } finally {
     lease.settle()

@@ -44,6 +44,8 @@ export interface RangeRequest {
   readonly stallMs: number
   readonly patienceMs?: number | undefined
   readonly signal: AbortSignal
+  /** Told where an answer came from, after redirects, before it is checked. */
+  readonly onAnswer?: ((url: string) => void) | undefined
   /** Called once the headers are checked; returns the taker of the bytes, or throws to refuse the answer. */
   readonly accept: (answer: RangeAnswer) => Sink
 }
@@ -59,6 +61,7 @@ export async function fetchRange(request: RangeRequest): Promise<void> {
     // `no-store`: with any other mode Chromium runs requests for one URL one after the other, and keeps a second copy on disk.
     const response = await fetch(url, { headers, cache: 'no-store', credentials: 'omit', redirect: 'follow', signal })
     alive()
+    if (response.url !== '') request.onAnswer?.(response.url)
     const validator = response.headers.get('etag') ?? response.headers.get('last-modified') ?? undefined
     if (response.status === 200) {
       const sink = request.accept({
@@ -152,13 +155,16 @@ async function pump(
       }
     }
   }
-  if (expected !== undefined && count < expected) {
-    throw new HubError('short-body', `${named(asked)}: the answer ended after ${count} of ${expected} bytes`, {
-      path: asked.path ?? '',
-      expected,
-      actual: count,
-    })
-  }
+  if (expected !== undefined && count < expected) throw shortBody(asked, expected, count)
+}
+
+/** Fewer bytes came than the answer said, or than could be of use. */
+export function shortBody(asked: Asked, expected: number, actual: number): HubError {
+  return new HubError('short-body', `${named(asked)}: the answer ended after ${actual} of ${expected} bytes`, {
+    path: asked.path ?? '',
+    expected,
+    actual,
+  })
 }
 
 /** Reads a body part by part into the same memory, where the browser can: else what was read is garbage that is collected late. */
@@ -178,6 +184,14 @@ function reading(body: ReadableStream<Uint8Array<ArrayBuffer>>): () => Promise<U
     freeBytes(new Uint8Array(buffer))
     return undefined
   }
+}
+
+/** The server was silent for too long. */
+export function stalled(asked: Asked, milliseconds: number): HubError {
+  return new HubError('stalled', `${named(asked)}: no byte for ${milliseconds / 1000} s`, {
+    path: asked.path ?? '',
+    milliseconds,
+  })
 }
 
 /** Says that the request goes on, and how long it may be silent now. */
@@ -202,12 +216,7 @@ async function watched(request: RangeRequest, run: (signal: AbortSignal, alive: 
     // A timer that fires much too late means that the page was frozen, not that the server was silent.
     if (now - due >= stallMs) deadline = Math.max(deadline, now + stallMs)
     if (now < deadline) return arm()
-    controller.abort(
-      new HubError('stalled', `${named(asked)}: no byte for ${stallMs / 1000} s`, {
-        path: asked.path ?? '',
-        milliseconds: stallMs,
-      }),
-    )
+    controller.abort(stalled(asked, stallMs))
   }
   arm()
   try {

@@ -72,6 +72,14 @@ export async function isComplete(store: ChunkStore, record: RepositoryRecord): P
   return keys.length > 0
 }
 
+/** Notes a repository as its host has just told of it: nothing of it is in doubt. What was opened of it before stays known. */
+export async function noteTold(store: ChunkStore, fresh: RepositoryRecord): Promise<void> {
+  await store.updateRecord(repositoryKey(fresh.endpoint, fresh.id, fresh.revision), (old) => {
+    const known = asRepositoryRecord(old)
+    return known === undefined ? fresh : { ...fresh, opened: known.opened, begun: known.begun }
+  })
+}
+
 /** Notes that a repository was used, and which file of it. `fresh` is written where the record is gone: users may clear storage at any time. */
 export async function noteUse(
   store: ChunkStore,

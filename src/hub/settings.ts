@@ -9,7 +9,7 @@ export interface TransferSettings {
   readonly startLanes: number
   readonly maxLanes: number
   readonly maxStreams: number
-  /** Bytes of chunks held in memory at once, over all files, from the request to the stored record. */
+  /** Bytes of chunks held in memory at once, over all files, from the request to the stored record: what a killed tab fetches again. */
   readonly memoryBytes: number
   /** Of those, how many are hashed and stored at once: the browser makes copies for that, which come on top. */
   readonly copyBytes: number
@@ -34,7 +34,7 @@ export const defaultSettings: TransferSettings = {
   startLanes: 2,
   maxLanes: 6,
   maxStreams: 12,
-  memoryBytes: 112 * mebibyte,
+  memoryBytes: 96 * mebibyte,
   copyBytes: 32 * mebibyte,
   stallMs: 20_000,
   maxTries: 5,

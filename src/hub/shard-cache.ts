@@ -3,7 +3,7 @@
  * place that knows IndexedDB. To be used from a worker: Chromium fails to store many Blobs from a page's main thread.
  */
 
-import { createStore, del, get, getMany, promisifyRequest, set, update } from 'idb-keyval'
+import { createStore, del, get, getMany, promisifyRequest, set } from 'idb-keyval'
 import { StorageError } from '../errors.js'
 import type { ChunkStore } from './chunk-store.js'
 import type { TransferSettings } from './settings.js'
@@ -129,7 +129,13 @@ class ShardCache implements ChunkStore {
   }
 
   async updateRecord(key: string, change: (old: unknown) => unknown): Promise<void> {
-    await this.#use('writing', () => update<unknown>(key, (old) => change(old) ?? old, this.#records))
+    await this.#use('writing', () =>
+      this.#records('readwrite', async (store) => {
+        const changed = change(await promisifyRequest<unknown>(store.get(key)))
+        if (changed !== undefined) store.put(changed, key)
+        await promisifyRequest(store.transaction)
+      }),
+    )
   }
 
   async deleteRecord(key: string): Promise<void> {

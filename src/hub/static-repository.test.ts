@@ -71,6 +71,8 @@ describe('a static host', () => {
         'a/endless': { 'files.json': listing([{ path: 'x.json', size: 9e15 }]) },
         'a/evil': { 'files.json': listing([{ path: '../x.json', size: 5 }]) },
         'a/broken': { 'files.json': '{"files": [' },
+        'a/half': { 'files.json': listing([{ path: 'half \ud83d.json', size: 5 }]) },
+        'a/hoard': { 'files.json': `{"files": [${'{},'.repeat(400_000)}{}]}` },
       },
     })
     const open = (name: string) => openRepository(hub, server?.staticUrl(`a/${name}`) ?? '')
@@ -78,7 +80,7 @@ describe('a static host', () => {
     await expect((await open('longer')).open('y.json')).rejects.toMatchObject({ code: 'size-mismatch' })
     await expect(open('endless')).rejects.toMatchObject({ code: 'bad-answer' })
     await expect(open('evil')).rejects.toMatchObject({ code: 'bad-answer' })
-    await expect(open('broken')).rejects.toMatchObject({ code: 'bad-answer' })
+    for (const name of ['broken', 'half', 'hoard']) await expect(open(name)).rejects.toMatchObject({ code: 'bad-answer' })
     expect(await text(await (await open('right')).open('x.json'))).toBe('right')
   })
 
@@ -124,6 +126,34 @@ describe('a static host', () => {
     expect(await text(source)).toBe('"abc"')
     expect(source.contentKey).toBeUndefined()
     await expect(repository.open('y.json')).rejects.toMatchObject({ code: 'file-not-found' })
+  })
+
+  it('is not waited for where it does not answer how long a file is', async () => {
+    const hub = await Hub.open({ store: new MemoryStore(), settings: { ...settings, stallMs: 100 } })
+    const started = createServer((request, response) => {
+      if (request.url === '/m/files.json') response.writeHead(404).end()
+      // Without a length, and for HEAD nothing at all.
+      else if (request.method === 'GET') response.writeHead(200, { 'transfer-encoding': 'chunked' }).end('x')
+    })
+    plain = started
+    await new Promise<void>((resolve) => started.listen(0, '127.0.0.1', resolve))
+    const repository = await openRepository(hub, `http://127.0.0.1:${(started.address() as AddressInfo).port}/m`)
+    await expect(repository.open('x.bin')).rejects.toMatchObject({ code: 'stalled', details: { path: 'x.bin' } })
+  })
+
+  it('keeps what another tab has noted meanwhile', async () => {
+    const store = new MemoryStore()
+    server = await startHubServer({ repositories: { 'a/b': version('first') } })
+    const base = server.staticUrl('a/b')
+    server.setFaults({ rules: [{ match: { path: 'files.json' }, times: 1, delayMs: 300 }] })
+    const late = openRepository(await Hub.open({ store, settings }), base)
+    await expect.poll(() => server?.log.length, { interval: 5 }).toBe(1)
+    const hub = await Hub.open({ store, settings })
+    await (await openRepository(hub, base)).open('x.json')
+    await late
+    server.clearLog()
+    await (await openRepository(hub, base)).open('x.json')
+    expect(server.log).toEqual([])
   })
 
   it.each([

@@ -5,14 +5,15 @@
 
 import { HubError, isAquatintError } from '../errors.js'
 import { orAbort } from '../util/abort.js'
-import { fetchJson, badAnswer } from './fetch-json.js'
+import { parseJson } from '../util/parse-json.js'
+import { fetchJson } from './fetch-json.js'
 import { FileLocation } from './file-location.js'
 import { asFileRecord, fileRecordKey } from './file-record.js'
-import { isSize } from './file-size.js'
 import { HeldFiles } from './held-files.js'
 import { HostProbe, isAbsent } from './host-probe.js'
 import { fileNotFound } from './http-errors.js'
 import type { Hub } from './hub.js'
+import { listingName, parseFilesJson } from './listing.js'
 import { encodePath, isSafePath } from './names.js'
 import { probeFile } from './probe-file.js'
 import { modelIndex, probeLayout } from './probe-layout.js'
@@ -24,14 +25,12 @@ import {
   noteBegun,
   noteDoubt,
   noteDropped,
+  noteTold,
   noteUse,
   repositoryKey,
   type RepositoryRecord,
 } from './repository-record.js'
 import type { ByteSource, OpenOptions, PeekedSource, ReadOptions, Repository, RepositoryFile } from './types.js'
-
-/** Name of the listing. */
-const listingName = 'files.json'
 
 /** Longest JSON that is read to find files by. */
 const maxJsonBytes = 10_000_000
@@ -77,8 +76,7 @@ export class StaticRepository implements Repository {
       if (!offline || !(await new HostProbe(hub, base, signal).has(modelIndex))) throw error
       files = null
     }
-    const fresh = newRepositoryRecord('', base, 'static', files, hub.now())
-    await hub.store.putRecord(key, { ...fresh, opened: known?.opened ?? {}, begun: known?.begun })
+    await noteTold(hub.store, newRepositoryRecord('', base, 'static', files, hub.now()))
     // Files without a hash are asked for again too.
     return new StaticRepository(hub, base, { files }, revalidate || known?.doubted === true)
   }
@@ -104,7 +102,7 @@ export class StaticRepository implements Repository {
         const source = await this.open(path, { signal, maxBytes: maxJsonBytes })
         const bytes = await source.read({ begin: 0, end: source.byteLength }, { signal })
         try {
-          return JSON.parse(new TextDecoder().decode(bytes)) as unknown
+          return parseJson(bytes, { file: path, maxBytes: maxJsonBytes, duplicateKeys: 'last' })
         } catch {
           // Whoever reads the file says what is wrong with it.
           return undefined
@@ -209,25 +207,10 @@ export class StaticRepository implements Repository {
 /** `{"files": [{"path", "size", "sha256"}]}`, or null where the host has none. */
 async function fetchListing(hub: Hub, base: string, signal: AbortSignal): Promise<RepositoryFile[] | null> {
   const asked = { repository: base, path: listingName }
-  let value: unknown
   try {
-    value = (await fetchJson(hub, base + listingName, {}, asked, signal)).value
+    return parseFilesJson((await fetchJson(hub, base + listingName, {}, asked, signal)).value, asked)
   } catch (error) {
     if (isAbsent(error)) return null
     throw error
   }
-  const list: unknown = typeof value === 'object' && value !== null ? (value as { files?: unknown }).files : undefined
-  if (!Array.isArray(list) || list.length > 100_000) throw badAnswer(asked, `${listingName} has no list of files`)
-  return (list as unknown[])
-    .map((entry) => {
-      const { path, size, sha256 } = (typeof entry === 'object' && entry !== null ? entry : {}) as Partial<
-        Record<keyof RepositoryFile, unknown>
-      >
-      const hash = typeof sha256 === 'string' && /^[0-9a-f]{64}$/.test(sha256) ? sha256 : undefined
-      if (typeof path !== 'string' || !isSafePath(path) || !isSize(size) || (sha256 !== undefined && hash === undefined)) {
-        throw badAnswer(asked, `${listingName} has an entry without sound path, size and sha256`)
-      }
-      return { path, size, sha256: hash }
-    })
-    .sort((a, b) => (a.path < b.path ? -1 : 1))
 }
