@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { isAquatintError } from '../errors.js'
-import { planBlocks, type BlockPlan } from './block-plan.js'
+import { planBlocks, planStreaming, type BlockPlan } from './block-plan.js'
 
 /** Walks a run twice, as the backend does, and gives the most bytes held. */
 function walk(blocks: readonly number[], plan: Pick<BlockPlan, 'keeps' | 'keptBytes' | 'overlaps'>): number {
@@ -71,6 +71,13 @@ test('a byte more never means more to stream, at every budget there is', () => {
     [4, 0, 9, 9, 0, 4, 30],
   ])
     checkBudgets(blocks, () => 1)
+})
+
+test('what another plan keeps leaves room to stream the rest: ahead, one by one, or not at all', () => {
+  expect(planStreaming([4, 0, 9, 3], 13)).toMatchObject({ overlaps: true, ringBytes: 13, keptBytes: 0, streamedBytes: 16 })
+  expect(planStreaming([4, 0, 9, 3], 12)).toMatchObject({ overlaps: false, ringBytes: 9 })
+  expect(planStreaming([4, 0, 9, 3], 8)).toBeUndefined()
+  expect(planStreaming([0, 0], 0)).toMatchObject({ streamedBytes: 0 })
 })
 
 test('for any blocks and budget: the peak is what a walk finds, within the budget, and more budget never streams more', () => {

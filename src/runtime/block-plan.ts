@@ -143,6 +143,12 @@ export function planBlocks(blocks: readonly number[], budget: number, name = 'Th
   )
 }
 
+/** The plan that keeps none of `blocks` and streams them within `budget`, ahead where there is room for that. Undefined: there is no room. */
+export function planStreaming(blocks: readonly number[], budget: number): BlockPlan | undefined {
+  const keeps = blocks.map((bytes) => bytes === 0)
+  return [true, false].map((overlaps) => describe(blocks, keeps, overlaps)).find(({ peakBytes }) => peakBytes <= budget)
+}
+
 /** The first, so the one that keeps most, whose peak is within the budget. */
 function best(blocks: readonly number[], sets: readonly Candidate[], overlaps: boolean, budget: number): BlockPlan | undefined {
   for (const set of sets) {
