@@ -2,7 +2,7 @@
  * The denoising loop on a device of each kind: every scheduler against the same sums in float64, with a bound on the rounding error that is
  * worked out beside them; what is told and captured, broken values, a cancel. denoise-on-gpu.browser.test.ts has the real networks.
  */
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import type { Config } from '../checkpoint/types.js'
 import { openDevice } from '../runtime/open-device.js'
 import { numbers } from '../runtime/testing.js'
@@ -10,9 +10,20 @@ import type { Device } from '../runtime/types.js'
 import { schedulerClassNames } from '../schedulers/registry.js'
 import { StepRunner, type Arithmetic } from '../schedulers/step-runner.js'
 import type { DenoiseOptions } from './denoise.js'
+import type { Predictor } from './predictor.js'
 import { Recorder } from './recorder.js'
 import { Run } from './run-hooks.js'
-import { base, condition, count, denoise, factor, guidanceScale, loopOptions, toyPredictor } from './testing-denoise.js'
+import {
+  base,
+  condition,
+  count,
+  denoise,
+  factor,
+  guidanceScale,
+  latentDims,
+  loopOptions,
+  toyPredictor,
+} from './testing-denoise.js'
 import type { CapturedTensors, StepInfo } from './types.js'
 
 /** Values with what float32 may have added to them: running error analysis, each operation within half a unit of 2^-23. */
@@ -82,6 +93,8 @@ async function oneStep(device: Device, rescale: number) {
   const { data } = await denoise({ ...options, recorder, guidance: { scale: guidanceScale, rescale } })
   return { data, expected: reference(options, recorder.captured!)[0]! }
 }
+
+const twice: Predictor['recovering'] = async (work) => work().catch(work)
 
 describe.each(['webgpu', 'wasm'] as const)('on %s', (kind) => {
   let device: Device
@@ -163,6 +176,37 @@ describe.each(['webgpu', 'wasm'] as const)('on %s', (kind) => {
     })
     expect(steps).toEqual(Array.from({ length: at }, (_, i) => i))
     expect(calls).toBeLessThanOrEqual(at + 2)
+  })
+
+  test('a checkpoint that could not be read is no reason to have none: the next step leaves one', async () => {
+    const steps = 6
+    let calls = 0
+    let failAt = 4
+    const predictor = toyPredictor(device, (prediction) => {
+      if (calls++ === failAt) throw new Error('The device is gone.')
+      return prediction
+    })
+    const combine = device.combine.bind(device)
+    let reads = 0
+    vi.spyOn(device, 'combine').mockImplementation((...call) => {
+      const tensor = combine(...call)
+      if (tensor.dims.join() !== latentDims.join()) return tensor
+      const read = tensor.read.bind(tensor)
+      return Object.assign(tensor, { read: async () => (reads++ === 0 ? Promise.reject(new Error('not now')) : read()) })
+    })
+    let clock = 0
+    const options = () => ({
+      ...loopOptions(predictor, 'EulerDiscreteScheduler', base, steps),
+      // Each step's checkpoint is due.
+      now: () => (clock += 10_000),
+    })
+    const data = await denoise({ ...options(), predictor: { ...predictor, recovering: twice } })
+    // The first step's checkpoint was the one that failed.
+    expect(reads).toBeGreaterThan(2)
+    expect(calls - 1 - steps).toBeLessThan(failAt)
+    vi.restoreAllMocks()
+    failAt = Number.POSITIVE_INFINITY
+    expect(data).toEqual(await denoise(options()))
   })
 
   test('a cancel ends it within the steps that are under way', async () => {

@@ -238,10 +238,13 @@ class DenoisingLoop {
       const named = [...kept.keys()].map((name, i) => [name, values[i] ?? new Float32Array()] as const)
       this.#progress.checkpoint = { index, latents, kept: new Map(named), generator }
       this.#progress.savedAt = started
-      this.#saving = false
     }
-    // It fails where the device goes: the checkpoint before stays the one to go on from.
-    save().catch(() => {})
+    // Where it fails the checkpoint before stays the one to go on from, and the next step tries again.
+    save()
+      .catch(() => {})
+      .finally(() => {
+        this.#saving = false
+      })
   }
 
   /** Gives the device's memory back. What is still under way is not told any more. */

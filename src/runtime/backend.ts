@@ -16,8 +16,10 @@ export type StageInput = HostTensor | GpuTensor
 export interface Backend {
   /** The device's GPU buffers, of which a tensor must be to be bound as it is; undefined on the CPU. */
   readonly buffers: GpuBuffers | undefined
+  /** Whether weights are there. */
+  readonly isLoaded: boolean
   /**
-   * Puts the weights of `graph` in place, all or nothing. With a budget in bytes a GPU keeps what it can and streams the rest with each
+   * Puts the weights of `graph` in place. Where that fails, those of the graph before are there as they were, or none are. With a budget in bytes a GPU keeps what it can and streams the rest with each
    * run; the CPU knows no budget.
    */
   load(graph: ComponentGraph, budget: number | undefined, options: LoadOptions): Promise<void>

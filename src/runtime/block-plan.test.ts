@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest'
 import { isAquatintError } from '../errors.js'
-import { planBlocks } from './block-plan.js'
+import { planBlocks, planStreaming, type BlockPlan } from './block-plan.js'
 
 /** Walks a run twice, as the backend does, and gives the most bytes held. */
-function walk(blocks: readonly number[], plan: ReturnType<typeof planBlocks>): number {
+function walk(blocks: readonly number[], plan: Pick<BlockPlan, 'keeps' | 'keptBytes' | 'overlaps'>): number {
   const streamed = blocks.flatMap((bytes, index) => (plan.keeps[index] === false ? [bytes] : []))
   let most = plan.keptBytes
   for (let at = 0; at < 2 * streamed.length; at++) {
@@ -48,23 +48,68 @@ test('blocks without weights need no place', () => {
   expect(plan.ringBytes).toBe(16)
 })
 
+/** Plans of every budget that is worth one, from the largest block on, and what must hold of each. */
+function checkBudgets(blocks: readonly number[], step: () => number): void {
+  const total = blocks.reduce((sum, bytes) => sum + bytes, 0)
+  let before = total
+  for (let budget = Math.max(...blocks); budget <= total + 5; budget += step()) {
+    const plan = planBlocks(blocks, budget)
+    const what = `${JSON.stringify(blocks)} within ${budget}`
+    expect(walk(blocks, plan), what).toBeLessThanOrEqual(plan.peakBytes)
+    expect(plan.peakBytes, what).toBeLessThanOrEqual(budget)
+    expect(plan.keptBytes + plan.streamedBytes, what).toBe(total)
+    expect(plan.streamedBytes, what).toBeLessThanOrEqual(before)
+    before = plan.streamedBytes
+  }
+  expect(planBlocks(blocks, total).streamedBytes).toBe(0)
+}
+
+test('a byte more never means more to stream, at every budget there is', () => {
+  for (const blocks of [
+    [3, 20, 18, 2, 18, 17, 8, 1],
+    [10, 10, 1, 1, 1, 10],
+    [4, 0, 9, 9, 0, 4, 30],
+  ])
+    checkBudgets(blocks, () => 1)
+})
+
+test('what another plan keeps leaves room to stream the rest: ahead, one by one, or not at all', () => {
+  expect(planStreaming([4, 0, 9, 3], 13)).toMatchObject({ overlaps: true, ringBytes: 13, keptBytes: 0, streamedBytes: 16 })
+  expect(planStreaming([4, 0, 9, 3], 12)).toMatchObject({ overlaps: false, ringBytes: 9 })
+  expect(planStreaming([4, 0, 9, 3], 8)).toBeUndefined()
+  expect(planStreaming([0, 0], 0)).toMatchObject({ streamedBytes: 0 })
+})
+
 test('for any blocks and budget: the peak is what a walk finds, within the budget, and more budget never streams more', () => {
   let state = 1
   const random = (below: number) => {
     state = (state * 48_271) % 2_147_483_647
     return state % below
   }
-  for (let round = 0; round < 60; round++) {
-    const blocks = Array.from({ length: 1 + random(30) }, () => random(100))
-    const largest = Math.max(...blocks)
-    let before: ReturnType<typeof planBlocks> | undefined
-    for (let budget = largest; budget <= blocks.reduce((sum, bytes) => sum + bytes, 0) + 5; budget += 1 + random(40)) {
-      const plan = planBlocks(blocks, budget)
-      expect(walk(blocks, plan)).toBeLessThanOrEqual(plan.peakBytes)
-      expect(plan.peakBytes).toBeLessThanOrEqual(budget)
-      expect(plan.keptBytes + plan.streamedBytes).toBe(blocks.reduce((sum, bytes) => sum + bytes, 0))
-      if (before?.overlaps === plan.overlaps) expect(plan.streamedBytes).toBeLessThanOrEqual(before.streamedBytes + largest)
-      before = plan
+  for (let round = 0; round < 40; round++) {
+    const kinds = Array.from({ length: 1 + random(8) }, () => 1 + random(100))
+    const [count, isNetwork] = [1 + random(30), round % 2 === 0]
+    const blocks = Array.from({ length: count }, () => (isNetwork ? (kinds[random(kinds.length)] ?? 0) : random(100)))
+    checkBudgets(blocks, () => 1 + random(60))
+  }
+})
+
+test('of a few blocks no choice streams much less', () => {
+  let state = 5
+  const random = (below: number) => {
+    state = (state * 48_271) % 2_147_483_647
+    return state % below
+  }
+  for (let round = 0; round < 40; round++) {
+    const blocks = Array.from({ length: 2 + random(7) }, () => 1 + random(30))
+    const [total, largest] = [blocks.reduce((sum, bytes) => sum + bytes, 0), Math.max(...blocks)]
+    const budget = 2 * largest + random(Math.max(1, total - 2 * largest))
+    let least = total
+    for (let set = 0; set < 2 ** blocks.length; set++) {
+      const keeps = blocks.map((_, index) => ((set >> index) & 1) === 1)
+      const keptBytes = blocks.reduce((sum, bytes, index) => sum + (keeps[index] === true ? bytes : 0), 0)
+      if (walk(blocks, { keeps, keptBytes, overlaps: true }) <= budget) least = Math.min(least, total - keptBytes)
     }
+    expect(planBlocks(blocks, budget).streamedBytes).toBeLessThanOrEqual(least + largest)
   }
 })

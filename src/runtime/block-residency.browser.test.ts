@@ -1,5 +1,6 @@
 /** Block residency on a real device: a component under a budget computes the same, to the bit, and stays within the budget. */
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import type { ByteRange } from '../hub/types.js'
 import { createComponent } from './component.js'
 import { openDevice } from './open-device.js'
 import { numbers, testCheckpoint, towerGraph, towerShapes, towerSizes } from './testing.js'
@@ -22,7 +23,7 @@ function tower(weightBudget?: number) {
   const weights = stageWeights(graph({ x: x.dims }).stages, table)
   const total = weights.own.reduce((sum, own) => sum + bufferBytes(own), 0)
   const component = createComponent({ name: 'tower', device, table, graph, shapes: { x: x.dims }, weightBudget })
-  return { component, source, weights, total }
+  return { component, source, table, weights, total }
 }
 
 async function run(component: Component, signal?: AbortSignal): Promise<Float32Array> {
@@ -97,6 +98,108 @@ test('an aborted or failing streamed run leaves no more than the budget, and the
   await component.unload()
   expect(device.memory.snapshot().liveWeights).toBe(0)
   await component.dispose()
+})
+
+/** The stages that a range of a tower's file is of. */
+function stagesOf({ table }: ReturnType<typeof tower>, { begin, end }: ByteRange): string[] {
+  const read = [...table.values()].filter((tensor) => tensor.begin < end && tensor.end > begin)
+  return [...new Set(read.map(({ name }) => name.slice(0, name.lastIndexOf('.'))))]
+}
+
+/** A tower's stages in order. */
+const stageNames = ['first', ...Array.from({ length: blocks }, (_, block) => `blocks.${block}`), 'last']
+
+test('while a block runs the next one’s weights are on their way, and the run does not wait for them', async () => {
+  const own = tower()
+  const { component, source, weights, total } = own
+  const whole = await run(component)
+  const budget = Math.floor(total / 4)
+  await component.setWeightBudget(budget)
+  // From the second run on it is known that another follows.
+  for (let i = 0; i < 2; i++) await run(component)
+  const { keeps } = planStages(weights, budget, 'tower')
+  const streamed = stageNames.filter((_, index) => keeps[index] === false)
+
+  const events: string[] = []
+  const ended = new Map<string, () => void>()
+  const ends = new Map(stageNames.map((name) => [name, new Promise<void>((resolve) => ended.set(name, resolve))]))
+  // Equal blocks share a session, so it is the calls that tell the stages.
+  const { sessions } = device as WebGpuDevice
+  const get = sessions.get.bind(sessions)
+  let calls = 0
+  vi.spyOn(sessions, 'get').mockImplementation(async (...call) => {
+    const name = stageNames[calls++] ?? ''
+    const session = await get(...call)
+    return Object.assign(Object.create(session) as typeof session, {
+      run: async (...feeds: Parameters<typeof session.run>) => {
+        const results = await session.run(...feeds)
+        events.push(`ran ${name}`)
+        ended.get(name)?.()
+        return results
+      },
+    })
+  })
+  source.onRead = async (_, range) => {
+    const [name = ''] = stagesOf(own, range)
+    events.push(`reads ${name}`)
+    // Nothing comes before the streamed stage ahead of it has run to its end.
+    await ends.get(streamed[streamed.indexOf(name) - 1] ?? '')
+  }
+  expect(await run(component)).toEqual(whole)
+  source.onRead = () => {}
+  vi.restoreAllMocks()
+  // Of blocks that find the buffers of an equal one; others have new ones made first.
+  const equal = streamed.filter((name, index) => [name, streamed[index - 2]].every((one) => one?.startsWith('blocks.')))
+  expect(equal.length).toBeGreaterThan(blocks / 2)
+  for (const name of equal) {
+    const ahead = streamed[streamed.indexOf(name) - 1]!
+    expect(events.indexOf(`ran ${ahead}`), name).toBeGreaterThan(events.indexOf(`reads ${name}`))
+  }
+  await component.dispose()
+})
+
+test('two graphs of the same weights that take turns load nothing again that stays', async () => {
+  const own = tower()
+  const { source, weights, total } = own
+  const without = [2, 3, 7]
+  const options = device.writeOptions({ dtype: 'float32', granularity: 'block' })
+  const component = createComponent({
+    name: 'tower',
+    device,
+    table: own.table,
+    graph: (shapes, _, variant) => towerGraph(blocks, options, variant === 'less' ? without : [])(shapes),
+    shapes: { x: x.dims },
+  })
+  const values = async (variant: string | undefined) => {
+    const { y } = await component.run({ x }, { variant })
+    const read = await y!.read()
+    y!.dispose()
+    return read
+  }
+  const expected = { all: await values(undefined), less: await values('less') }
+  expect(expected.less).not.toEqual(expected.all)
+  const budget = Math.floor(total / 2)
+  const plan = planStages(weights, budget, 'tower')
+  const streamed = stageNames.filter((_, index) => plan.keeps[index] === false)
+  expect(streamed.length).toBeGreaterThan(3)
+  await component.setWeightBudget(budget)
+  device.memory.resetPeaks()
+  expect(await values(undefined)).toEqual(expected.all)
+  for (let turn = 0; turn < 3; turn++) {
+    for (const [variant, wanted] of [
+      ['less', expected.less],
+      [undefined, expected.all],
+    ] as const) {
+      const read = new Set<string>()
+      source.onRead = (_, range) => stagesOf(own, range).forEach((name) => read.add(name))
+      expect(await values(variant)).toEqual(wanted)
+      source.onRead = () => {}
+      for (const name of read) expect(streamed).toContain(name)
+    }
+  }
+  expect(device.memory.snapshot().peakWeights).toBeLessThanOrEqual(budget)
+  await component.dispose()
+  await own.component.dispose()
 })
 
 test('a component moves to another device and back', async () => {

@@ -3,14 +3,14 @@
  * order, passing values from one to the next and freeing each after its last use. Knows no model and no onnxruntime.
  */
 
-import { InputError } from '../errors.js'
+import { InputError, isAquatintError } from '../errors.js'
 import type { ComponentGraph, Stage, ValueInfo } from '../onnx/types.js'
-import { throwIfAborted } from '../util/abort.js'
+import { isAbortError, throwIfAborted } from '../util/abort.js'
 import type { Backend, StageInput } from './backend.js'
 import { Mutex } from './mutex.js'
 import { createBackend } from './open-device.js'
 import { castHost, checkHostTensor, CpuTensor, GpuTensor } from './tensors.js'
-import type { Component, ComponentOptions, Device, DeviceTensor, HostTensor, LoadOptions, Shapes } from './types.js'
+import type { Component, ComponentOptions, Device, DeviceTensor, HostTensor, LoadOptions, RunOptions, Shapes } from './types.js'
 
 type Inputs = Readonly<Record<string, HostTensor | DeviceTensor>>
 
@@ -28,7 +28,7 @@ class GraphComponent implements Component {
   readonly #graphs = new Map<string, ComponentGraph>()
   /** Loads, runs and unloads come one after the other. */
   readonly #lock = new Mutex()
-  /** The graph whose weights are in place. */
+  /** The graph that is ready to run. Weights may be there without one: where another graph's load failed. */
   #loaded: ComponentGraph | undefined
   #disposed = false
 
@@ -41,16 +41,23 @@ class GraphComponent implements Component {
   }
 
   get isLoaded(): boolean {
-    return this.#loaded !== undefined
+    return this.#backend.isLoaded
+  }
+
+  get weightBudget(): number | undefined {
+    return this.#budget
   }
 
   async load(options: LoadOptions = {}): Promise<void> {
     await this.#lock.run(() => this.#load(this.#loaded ?? this.#graphFor(this.#options.shapes), options), options.signal)
   }
 
-  async run(inputs: Inputs, options: LoadOptions = {}): Promise<Record<string, DeviceTensor>> {
+  async run(inputs: Inputs, options: RunOptions = {}): Promise<Record<string, DeviceTensor>> {
     return this.#lock.run(async () => {
-      const graph = this.#graphFor(Object.fromEntries(Object.entries(inputs).map(([name, tensor]) => [name, tensor.dims])))
+      const graph = this.#graphFor(
+        Object.fromEntries(Object.entries(inputs).map(([name, tensor]) => [name, tensor.dims])),
+        options.variant,
+      )
       checkInputs(this.name, graph, inputs)
       await this.#load(graph, options)
       return this.#execute(graph, inputs, options.signal)
@@ -90,14 +97,14 @@ class GraphComponent implements Component {
     })
   }
 
-  #graphFor(shapes: Shapes): ComponentGraph {
-    const key = Object.keys(shapes)
+  #graphFor(shapes: Shapes, variant?: string): ComponentGraph {
+    const inputs = Object.keys(shapes)
       .toSorted()
       .map((name) => `${name}[${shapes[name]?.join() ?? ''}]`)
-      .join(' ')
+    const key = JSON.stringify([variant, ...inputs])
     let graph = this.#graphs.get(key)
     if (graph === undefined) {
-      graph = this.#options.graph(shapes, this.#device)
+      graph = this.#options.graph(shapes, this.#device, variant)
       this.#graphs.set(key, graph)
     }
     return graph
@@ -108,6 +115,7 @@ class GraphComponent implements Component {
       throw new InputError('component-disposed', `${this.name} was used after it was disposed.`, { component: this.name })
     throwIfAborted(options.signal)
     if (this.#loaded === graph) return
+    this.#loaded = undefined
     await this.#backend.load(graph, this.#budget, options)
     this.#loaded = graph
   }
@@ -155,12 +163,20 @@ class GraphComponent implements Component {
       for (const tensor of Object.values(outputs)) ours.delete(tensor)
       return outputs
     } catch (error) {
-      // What the stages before did wrong is not the next run's.
-      await this.#backend.verify().catch(() => {})
-      throw error
+      throw await this.#firstOf(error)
     } finally {
       for (const tensor of ours) tensor.dispose()
     }
+  }
+
+  /** What the stages before did wrong is not the next run's. Where one had no room, that is what the failure came of. */
+  async #firstOf(failure: unknown): Promise<unknown> {
+    try {
+      await this.#backend.verify()
+    } catch (earlier) {
+      if (isAquatintError(earlier) && earlier.code === 'out-of-memory' && !isAbortError(failure)) return earlier
+    }
+    return failure
   }
 
   /** An input where and in the type that the graph wants it. A tensor of another device comes over the host. */

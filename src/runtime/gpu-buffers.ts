@@ -3,10 +3,14 @@
  * that keep the memory account, and that recycle storage buffers by exact size: onnxruntime is told to destroy a buffer as soon as it
  * is done with it (`storageBufferCacheMode: 'disabled'`), and here it goes on a shelf, from which the next one of its size is taken
  * and which `trim()` clears. onnxruntime's own caches could only be cleared by releasing every session.
+ *
+ * The GPU says later whether it had room for a buffer, and what is done with one that it refused is nothing, so each is asked about in an
+ * error scope of its own: what the account counts at that moment is how much would have been too much.
  */
 
-import { DeviceError } from '../errors.js'
-import { deviceLostError } from './gpu-device.js'
+import { DeviceError, isAquatintError } from '../errors.js'
+import { outOfMemory } from './gpu-device.js'
+import type { LossWatch } from './loss-watch.js'
 import type { Allocation, MemoryAccount } from './memory-account.js'
 import type { MemoryPurpose } from './types.js'
 
@@ -25,11 +29,23 @@ interface Shelved {
   readonly allocation: Allocation
   /** Ends the buffer for good. */
   readonly destroy: () => void
+  /** Whether the GPU had no room for it. */
+  refused: boolean
 }
+
+/** A buffer, to be destroyed in any case, and what the GPU says of it in time: the error where it had no room. */
+export interface AskedBuffer {
+  readonly buffer: GPUBuffer
+  readonly refusal: Promise<DeviceError | undefined>
+}
+
+/** Of a buffer that was there already. */
+const granted = Promise.resolve(undefined)
 
 export class GpuBuffers {
   readonly #device: GPUDevice
   readonly #account: MemoryAccount
+  readonly #watch: LossWatch
   readonly #create: (descriptor: GPUBufferDescriptor) => GPUBuffer
   /** Storage buffers that nobody holds, by size and usage. */
   readonly #shelves = new Map<string, Shelved[]>()
@@ -39,10 +55,15 @@ export class GpuBuffers {
   limit: number | undefined
   #owner = 'runtime'
   #running = 0
+  /** Of buffers for activations that the GPU has not said anything of yet. */
+  readonly #asked = new Set<Promise<unknown>>()
+  /** The first of those that it refused. */
+  #refusal: DeviceError | undefined
 
-  constructor(device: GPUDevice, account: MemoryAccount) {
+  constructor(device: GPUDevice, account: MemoryAccount, watch: LossWatch) {
     this.#device = device
     this.#account = account
+    this.#watch = watch
     this.#create = device.createBuffer.bind(device)
     device.createBuffer = (descriptor) => this.#allocate(descriptor, this.#owner, 'activations')
     const submit = device.queue.submit.bind(device.queue)
@@ -53,8 +74,8 @@ export class GpuBuffers {
   }
 
   /** A buffer for weights; destroyed for good by its `destroy()`. */
-  createWeights(owner: string, bytes: number): GPUBuffer {
-    return this.#allocate({ label: owner, size: storageBytes(bytes), usage: tensorUsage }, owner, 'weights')
+  createWeights(owner: string, bytes: number): AskedBuffer {
+    return this.#make({ label: owner, size: storageBytes(bytes), usage: tensorUsage }, owner, 'weights')
   }
 
   /** A buffer for a tensor of activations; its `destroy()` puts it on the shelf. */
@@ -83,7 +104,22 @@ export class GpuBuffers {
     queue.writeBuffer(buffer, offset + whole, rest)
   }
 
-  /** Copies a buffer's first `bytes` to the host. @throws DeviceError `device-lost`, `gpu-error` */
+  /**
+   * Waits until the GPU has said of all buffers for activations so far whether it had room. A refusal is told again and again, until
+   * {@link reclaim}: the work that missed it may be told of first by an error that came of it. @throws DeviceError `out-of-memory`
+   */
+  async assertRoom(): Promise<void> {
+    await this.#watch.race(Promise.all(this.#asked))
+    if (this.#refusal !== undefined) throw this.#refusal
+  }
+
+  /** Clears the shelves as {@link trim} does, and forgets what was refused. */
+  reclaim(): void {
+    this.#refusal = undefined
+    this.trim()
+  }
+
+  /** Copies a buffer's first `bytes` to the host. @throws DeviceError `device-lost`, `out-of-memory`, `gpu-error` */
   async read(source: GPUBuffer, bytes: number): Promise<ArrayBuffer> {
     const size = Math.ceil(bytes / 4) * 4
     const staging = this.#allocate({ size, usage: usage.mapRead | usage.copyDst }, 'readback', 'activations')
@@ -91,14 +127,15 @@ export class GpuBuffers {
       const encoder = this.#device.createCommandEncoder()
       encoder.copyBufferToBuffer(source, 0, staging, 0, size)
       this.#device.queue.submit([encoder.finish()])
-      await staging.mapAsync(usage.mapRead)
+      await this.#watch.race(staging.mapAsync(usage.mapRead))
+      // What was worked out with a buffer that is not there is not to be read as if it were.
+      await this.assertRoom()
       return staging.getMappedRange().slice(0, bytes)
     } catch (cause) {
-      // Nobody else unmaps or destroys this buffer: its mapping is aborted when the device goes, which may be told a little later.
-      const aborted = cause instanceof DOMException && cause.name === 'AbortError'
-      const loss = await Promise.race([this.#device.lost, ...(aborted ? [] : [Promise.resolve(undefined)])])
-      if (loss !== undefined) throw deviceLostError(loss)
-      throw new DeviceError('gpu-error', 'A tensor could not be read back from the GPU.', { bytes }, cause)
+      await this.assertRoom()
+      const reason = await this.#watch.reasonOf(cause)
+      if (isAquatintError(reason)) throw reason
+      throw new DeviceError('gpu-error', 'A tensor could not be read back from the GPU.', { bytes }, reason)
     } finally {
       staging.destroy()
     }
@@ -128,7 +165,21 @@ export class GpuBuffers {
     else this.#trimDue = true
   }
 
+  /** A buffer whose refusal {@link assertRoom} tells. */
   #allocate(descriptor: GPUBufferDescriptor, owner: string, purpose: MemoryPurpose): GPUBuffer {
+    const { buffer, refusal } = this.#make(descriptor, owner, purpose)
+    if (refusal === granted) return buffer
+    const note = async () => {
+      const error = await refusal
+      this.#asked.delete(asked)
+      this.#refusal ??= error
+    }
+    const asked = note()
+    this.#asked.add(asked)
+    return buffer
+  }
+
+  #make(descriptor: GPUBufferDescriptor, owner: string, purpose: MemoryPurpose): AskedBuffer {
     const recyclable =
       purpose === 'activations' && (descriptor.usage & usage.storage) !== 0 && descriptor.mappedAtCreation !== true
     const shelf = `${descriptor.size}/${descriptor.usage}`
@@ -136,23 +187,59 @@ export class GpuBuffers {
       const shelved = this.#shelves.get(shelf)?.pop()
       if (shelved !== undefined) {
         shelved.allocation.transfer(owner)
-        return shelved.buffer
+        return { buffer: shelved.buffer, refusal: granted }
       }
     }
     if (this.limit !== undefined && this.#account.live + descriptor.size > this.limit) this.trim()
-    const buffer = this.#create(descriptor)
+    const { buffer, refusal } = this.#ask(descriptor, owner)
     const allocation = this.#account.allocate(owner, purpose, descriptor.size)
     const end = buffer.destroy.bind(buffer)
     const destroy = () => {
       allocation.release()
       end()
     }
-    const shelved = { buffer, allocation, destroy }
+    const shelved: Shelved = { buffer, allocation, destroy, refused: false }
     buffer.destroy = recyclable ? () => this.#shelve(shelf, shelved) : destroy
-    return buffer
+    const told = refusal.then((error) => {
+      if (error !== undefined) this.#refuse(shelf, shelved)
+      return error
+    })
+    return { buffer, refusal: told }
+  }
+
+  /** Makes a buffer in a scope that is closed at once: scopes are a stack, and a run may be under way in another. */
+  #ask(descriptor: GPUBufferDescriptor, owner: string): AskedBuffer {
+    const { size } = descriptor
+    const live = this.#account.live + size
+    const refused = (cause: Error) => outOfMemory({ owner, bytes: size, live }, cause)
+    this.#device.pushErrorScope('out-of-memory')
+    let buffer: GPUBuffer
+    try {
+      buffer = this.#create(descriptor)
+    } catch (cause) {
+      this.#device.popErrorScope().catch(() => {})
+      // Memory to write it from is asked of the host, which says no at once.
+      if (cause instanceof RangeError) this.#refusal ??= refused(cause)
+      throw cause
+    }
+    const refusal = this.#device.popErrorScope().then(
+      (error) => (error === null ? undefined : refused(new Error(error.message))),
+      // The device went; whoever uses the buffer is told.
+      () => undefined,
+    )
+    return { buffer, refusal }
+  }
+
+  /** A buffer that the GPU had no room for takes none, and serves nobody. */
+  #refuse(name: string, shelved: Shelved): void {
+    shelved.refused = true
+    shelved.allocation.release()
+    const shelf = this.#shelves.get(name)
+    if (shelf?.includes(shelved) === true) shelf.splice(shelf.indexOf(shelved), 1)
   }
 
   #shelve(name: string, shelved: Shelved): void {
+    if (shelved.refused) return shelved.destroy()
     const shelf = this.#shelves.get(name)
     if (shelf === undefined) this.#shelves.set(name, [shelved])
     else if (!shelf.includes(shelved)) shelf.push(shelved)

@@ -4,6 +4,7 @@
  */
 
 import { DeviceError } from '../errors.js'
+import { formatBytes } from './memory-size.js'
 import type { DeviceInfo, DeviceName } from './types.js'
 
 /** Limits that are asked for at the adapter's maximum: those that onnxruntime's kernels and large weights need. */
@@ -88,6 +89,19 @@ export function gpuError(error: GPUError, doing: string): DeviceError {
   const code = error instanceof GPUOutOfMemoryError ? 'out-of-memory' : 'gpu-error'
   const what = code === 'out-of-memory' ? 'The GPU ran out of memory' : 'The GPU reported an error'
   return new DeviceError(code, `${what} while ${doing}: ${error.message || 'no message'}`, { doing })
+}
+
+/** A buffer that was wanted, and all that would have been there with it, in bytes. */
+export interface RefusedBuffer {
+  readonly owner: string
+  readonly bytes: number
+  readonly live: number
+}
+
+/** The error of a buffer that the GPU had no room for. `details.live`: bytes of buffers that were too many. */
+export function outOfMemory({ owner, bytes, live }: RefusedBuffer, cause: Error): DeviceError {
+  const message = `The GPU ran out of memory: ${owner} wanted ${formatBytes(bytes)} more than the ${formatBytes(live - bytes)} in use.`
+  return new DeviceError('out-of-memory', message, { component: owner, bytes, live }, cause)
 }
 
 /** What a task gave, and the errors that the GPU will have reported for it by the time it has taken its commands. */

@@ -14,14 +14,22 @@ import { elementCount } from '../util/element-count.js'
 /** Channels inside and at the end of the tower; the last is odd, so that float16 tensors end between 4-byte units. */
 export const towerSizes = { input: 8, hidden: 16, output: 7 } as const
 
-/** Stages `first`, `blocks.0` … `blocks.<n-1>` and `last`: y = last(… x + silu(Linear(x)) …). Input `x` [rows, 8], output `y` [rows, 7]. */
-export function towerGraph(blocks: number, options: WriteOptions): (shapes: Shapes) => ComponentGraph {
+/**
+ * Stages `first`, `blocks.0` … `blocks.<n-1>` and `last`: y = last(… x + silu(Linear(x)) …). Input `x` [rows, 8], output `y` [rows, 7].
+ * Blocks in `without` are left out.
+ */
+export function towerGraph(
+  blocks: number,
+  options: WriteOptions,
+  without: readonly number[] = [],
+): (shapes: Shapes) => ComponentGraph {
   const { input, hidden, output } = towerSizes
   return (shapes) => {
     const builder = new ComponentBuilder('tower', options)
     const x = builder.input('x', options.dtype, [shapes['x']?.[0] ?? 1, input])
     let { h } = builder.stage('first', { x }, (graph, { x }) => ({ h: gemm(graph, x, graph.weight('weight', [hidden, input])) }))
     for (let block = 0; block < blocks; block++) {
+      if (without.includes(block)) continue
       ;({ h } = builder.stage(`blocks.${block}`, { h }, (graph, { h }) => {
         const bias = graph.weight('bias', [hidden])
         return { h: add(graph, h, silu(graph, gemm(graph, h, graph.weight('weight', [hidden, hidden]), bias))) }
@@ -41,7 +49,7 @@ export class TestSource implements ByteSource {
   readonly byteLength: number
   reads = 0
   /** Called before each read is answered. */
-  onRead: (read: number) => void | Promise<void> = () => {}
+  onRead: (read: number, range: ByteRange) => void | Promise<void> = () => {}
   readonly #bytes: Uint8Array<ArrayBuffer>
 
   constructor(bytes: Uint8Array<ArrayBuffer>) {
@@ -50,7 +58,7 @@ export class TestSource implements ByteSource {
   }
 
   async read({ begin, end }: ByteRange, options: ReadOptions = {}): Promise<Uint8Array<ArrayBuffer>> {
-    await this.onRead(this.reads++)
+    await this.onRead(this.reads++, { begin, end })
     throwIfAborted(options.signal)
     if (begin < 0 || end > this.byteLength) throw new RangeError(`read ${begin}–${end} of ${this.byteLength}`)
     return this.#bytes.slice(begin, end)

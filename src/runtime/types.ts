@@ -119,6 +119,10 @@ export interface Device {
    * a pipeline fits is for its plan to see to. The CPU knows none.
    */
   limitMemory(bytes: number | undefined): void
+  /** Gives back what the device keeps for reuse. */
+  trim(): void
+  /** After the device had no room for something: {@link trim}, and what comes is told of no refusal before. */
+  reclaim(): void
   /** Copies a host tensor to the device; its bytes count as activations of `owner`. */
   upload(tensor: HostTensor, owner: string): DeviceTensor
   /** Whether a tensor lives here, and so can be worked on. */
@@ -152,8 +156,8 @@ export interface ComponentOptions {
   readonly name: string
   readonly device: Device
   readonly table: WeightTable
-  /** The graph for given input shapes on a device; called once for each set of shapes, again after a move to another kind. */
-  readonly graph: (shapes: Shapes, device: Device) => ComponentGraph
+  /** The graph for given input shapes on a device; called once for each set of shapes and variant, again after a move to another kind. */
+  readonly graph: (shapes: Shapes, device: Device, variant: string | undefined) => ComponentGraph
   /**
    * Bytes of GPU buffers that the weights may take at once. When they need more, blocks stream through with each run: the graph must
    * have granularity `block`. Undefined: all stay while the component is loaded.
@@ -169,13 +173,21 @@ export interface LoadOptions {
   readonly onProgress?: ((loaded: number, total: number) => void) | undefined
 }
 
+export interface RunOptions extends LoadOptions {
+  /** Which of the component's graphs for the inputs' shapes: its name, which `graph` is given. */
+  readonly variant?: string | undefined
+}
+
 /** A network bound to a device: loads its weights, runs, gives them back. */
 export interface Component {
   readonly name: string
+  /** Whether the device holds weights of it. */
   readonly isLoaded: boolean
+  /** See {@link ComponentOptions.weightBudget}. */
+  readonly weightBudget: number | undefined
   load(options?: LoadOptions): Promise<void>
   /** Runs once; loads first where needed. Inputs are the caller's to dispose, outputs too. */
-  run(inputs: Readonly<Record<string, HostTensor | DeviceTensor>>, options?: LoadOptions): Promise<Record<string, DeviceTensor>>
+  run(inputs: Readonly<Record<string, HostTensor | DeviceTensor>>, options?: RunOptions): Promise<Record<string, DeviceTensor>>
   /** Unloads, and loads next time within `bytes`: see {@link ComponentOptions.weightBudget}. */
   setWeightBudget(bytes: number | undefined): Promise<void>
   /** Unloads what the old device had, if it still lives, and loads next time on `device`: after a loss, or to move. */

@@ -37,6 +37,10 @@ export class WasmBackend implements Backend {
     this.#table = table
   }
 
+  get isLoaded(): boolean {
+    return this.#stages.size > 0
+  }
+
   async load(graph: ComponentGraph, _budget: number | undefined, { signal, onProgress }: LoadOptions): Promise<void> {
     if (graph.stages.every((stage) => this.#stages.has(stage))) return
     // All is checked before anything is read.

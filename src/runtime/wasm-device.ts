@@ -80,6 +80,10 @@ export class WasmDevice implements RuntimeDevice {
 
   limitMemory(): void {}
 
+  trim(): void {}
+
+  reclaim(): void {}
+
   upload(tensor: HostTensor): CpuTensor {
     this.assertUsable()
     checkHostTensor(tensor, 'A tensor to upload')

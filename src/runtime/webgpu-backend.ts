@@ -28,6 +28,10 @@ export class WebGpuBackend implements Backend {
     this.#weights = new WebGpuWeights(device, name, table)
   }
 
+  get isLoaded(): boolean {
+    return this.#weights.isLoaded
+  }
+
   async load(graph: ComponentGraph, budget: number | undefined, options: LoadOptions): Promise<void> {
     await this.#weights.load(graph, budget, options)
   }
@@ -55,7 +59,12 @@ export class WebGpuBackend implements Backend {
   async verify(): Promise<void> {
     const unverified = this.#unverified
     this.#unverified = []
-    await this.#device.orLost(Promise.all(unverified))
+    const settled = await this.#device.orLost(Promise.allSettled([this.buffers.assertRoom(), ...unverified]))
+    // Without room for a buffer, that a command names none is what comes of it.
+    const failed = settled.find((result) => result.status === 'rejected')
+    if (failed === undefined) return
+    this.buffers.reclaim()
+    throw await this.#device.reasonOf(failed.reason)
   }
 
   async #run(

@@ -46,7 +46,7 @@ export class WebGpuDevice implements RuntimeDevice {
     this.memory = new MemoryAccount(total)
     this.runtime = runtime
     this.gpu = gpu
-    this.buffers = new GpuBuffers(gpu, this.memory)
+    this.buffers = new GpuBuffers(gpu, this.memory, this.#watch)
     this.#combine = new GpuCombine(gpu, this.buffers)
     this.#tally = new GpuTally(gpu, this.buffers)
     this.sessions = new SessionCache(
@@ -136,6 +136,14 @@ export class WebGpuDevice implements RuntimeDevice {
     this.buffers.limit = bytes
   }
 
+  trim(): void {
+    this.buffers.trim()
+  }
+
+  reclaim(): void {
+    this.buffers.reclaim()
+  }
+
   upload(tensor: HostTensor, owner: string): GpuTensor {
     this.assertUsable()
     checkHostTensor(tensor, 'A tensor to upload')
@@ -150,28 +158,34 @@ export class WebGpuDevice implements RuntimeDevice {
   }
 
   /**
-   * Runs `task` holding onnxruntime, with its buffers, about `expected` bytes, counted for `owner`. A device that is lost meanwhile ends the wait.
+   * Runs `task` holding onnxruntime, with its buffers, about `expected` bytes, counted for `owner`. A device that is lost meanwhile ends the
+   * wait, and soon the hold too: onnxruntime may not return from a call on it.
    * @throws DeviceError `device-lost`, `out-of-memory`, `gpu-error`, AbortError, what `task` throws
    */
   async exclusively<T>(use: DeviceUse, task: () => Promise<T>, signal?: AbortSignal): Promise<Watched<T>> {
     this.assertUsable()
     const work = onnxruntimeLock.run(async () => {
       this.assertUsable()
-      return this.buffers.runAs(use.owner, use.expected ?? 0, () =>
+      const done = this.buffers.runAs(use.owner, use.expected ?? 0, () =>
         watched(this.gpu, use.doing, () => explained(use.doing, task)),
       )
+      return this.#watch.outlast(done)
     }, signal)
-    return this.orLost(work)
+    return this.orLost(work, signal)
   }
 
-  /** Settles as `work` does, or rejects when the device is lost first. */
-  async orLost<T>(work: Promise<T>): Promise<T> {
+  /** Settles as `work` does, or rejects when the device is lost first. What failed because of a loss rejects with that; `signal`: the caller's. */
+  async orLost<T>(work: Promise<T>, signal?: AbortSignal): Promise<T> {
     try {
       return await this.#watch.race(work)
     } catch (error) {
-      // What failed because the device went says so in many ways: the loss is the reason.
-      throw this.#end ?? error
+      throw await this.reasonOf(error, signal)
     }
+  }
+
+  /** What a failure came of: see {@link LossWatch.reasonOf}. */
+  async reasonOf(failure: unknown, signal?: AbortSignal): Promise<unknown> {
+    return this.#watch.reasonOf(failure, signal)
   }
 
   async dispose(): Promise<void> {

@@ -3,7 +3,6 @@
 import { DeviceError } from '../errors.js'
 import { throwIfAborted } from '../util/abort.js'
 import { storageBytes } from './gpu-buffers.js'
-import { gpuError } from './gpu-device.js'
 import type { LoadOptions } from './types.js'
 import type { WebGpuDevice } from './webgpu-device.js'
 import { streamWeights } from './weight-stream.js'
@@ -32,7 +31,7 @@ export async function uploadWeights(
   for (const { bytes, entry } of wanted) checkBufferSize(entry.name, bytes, device.info.maxBufferSize)
   const made = new Map<string, GPUBuffer>()
   try {
-    await device.orLost(fill(device, owner, wanted, made, options))
+    await device.orLost(fill(device, owner, wanted, made, options), options.signal)
     device.assertUsable()
     return made
   } catch (error) {
@@ -75,7 +74,7 @@ async function fill(
 
 /** Takes what fits from `spare`, destroys the rest of it, then makes what is missing, so that both are never held together. */
 async function makeBuffers(
-  { gpu, buffers }: WebGpuDevice,
+  { buffers }: WebGpuDevice,
   owner: string,
   wanted: readonly WeightKey[],
   made: Map<string, GPUBuffer>,
@@ -88,14 +87,13 @@ async function makeBuffers(
   }
   for (const buffer of spare.splice(0)) buffer.destroy()
   const missing = wanted.filter(({ key }) => !made.has(key))
-  const failures = missing.map(({ key, bytes }) => {
-    // Closed at once: scopes are a stack, and a run may be under way in another.
-    gpu.pushErrorScope('out-of-memory')
-    made.set(key, buffers.createWeights(owner, bytes))
-    return gpu.popErrorScope()
+  const refusals = missing.map(({ key, bytes }) => {
+    const { buffer, refusal } = buffers.createWeights(owner, bytes)
+    made.set(key, buffer)
+    return refusal
   })
-  const error = (await Promise.all(failures)).find((failure) => failure !== null)
-  if (error !== undefined && error !== null) throw gpuError(error, `loading the weights of ${owner}`)
+  const refusal = (await Promise.all(refusals)).find((error) => error !== undefined)
+  if (refusal !== undefined) throw refusal
 }
 
 function checkBufferSize(tensor: string, bytes: number, allowed: number): void {
