@@ -4,7 +4,7 @@
  */
 
 import { DeviceError } from '../errors.js'
-import { formatBytes } from './memory-size.js'
+import { formatBytes } from '../util/format-bytes.js'
 import type { DeviceInfo, DeviceName } from './types.js'
 
 /** Limits that are asked for at the adapter's maximum: those that onnxruntime's kernels and large weights need. */

@@ -1,7 +1,5 @@
 import { expect, test } from 'vitest'
-import { abortError, orAbort, throwIfAborted } from './abort.js'
-
-const isAbortError = (error: unknown) => error instanceof Error && error.name === 'AbortError'
+import { abortError, isAbortError, orAbort, throwIfAborted } from './abort.js'
 
 test('an aborted signal gives an AbortError, whatever its reason', () => {
   expect(isAbortError(abortError(AbortSignal.abort()))).toBe(true)

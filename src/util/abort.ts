@@ -12,6 +12,11 @@ export function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted === true) throw abortError(signal)
 }
 
+/** Whether `error` says that an operation was aborted rather than failed. */
+export function isAbortError(error: unknown): boolean {
+  return error instanceof Error && error.name === 'AbortError'
+}
+
 /**
  * Settles as `promise` does, or rejects when `signal` fires first. The work behind `promise` goes on: use it where that work watches
  * the signal itself or cannot be stopped. @throws AbortError
