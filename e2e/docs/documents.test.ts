@@ -18,9 +18,9 @@ const runners: Readonly<Record<string, string>> = {
 }
 const all = [...documents, 'docs/api.md', 'fixtures/README.md', 'bench/RESULTS.md', 'training/README.md']
 const { scripts } = JSON.parse(readFileSync('package.json', 'utf8')) as { scripts: Record<string, string> }
-const checks = [...readFileSync('scripts/test.mjs', 'utf8').matchAll(/^ {2}'?([\w-]+)'?: (?:\{ command|\{$|vitest\()/gm)].map(
-  ([, name = '']) => name,
-)
+const checks = [
+  ...readFileSync('scripts/test.mjs', 'utf8').matchAll(/^ {2}'?([\w-]+)'?: (?:\{ command|vitest\(|parity\(|playwright\()/gm),
+].map(([, name = '']) => name)
 
 test('every snippet is in a language that something runs', () => {
   const snippets = readSnippets()

@@ -107,12 +107,14 @@ function checkClasses(
 ): void {
   for (const [name, { className }] of sources) {
     if (name === 'scheduler' && schedulerReplaced) continue
-    const networkClasses: readonly string[] | undefined = spec.networks[name]
-    const kind = spec.tokenizers[name]
+    // A stranger's name may be one that every object has.
+    const networkClasses: readonly string[] | undefined = Object.hasOwn(spec.networks, name) ? spec.networks[name] : undefined
+    const kind = Object.hasOwn(spec.tokenizers, name) ? spec.tokenizers[name] : undefined
     const supported =
       networkClasses ?? (kind === undefined ? (name === 'scheduler' ? schedulerClassNames : undefined) : tokenizerClasses[kind])
     if (supported === undefined) {
-      if (!(name in spec.ignored)) refuseClass(name, className, [...Object.keys(spec.networks), ...Object.keys(spec.ignored)])
+      if (!Object.hasOwn(spec.ignored, name))
+        refuseClass(name, className, [...Object.keys(spec.networks), ...Object.keys(spec.ignored)])
     } else if (!supported.includes(className)) refuseClass(name, className, supported)
   }
   for (const name of [...Object.keys(spec.networks), ...Object.keys(spec.tokenizers), 'scheduler']) {
