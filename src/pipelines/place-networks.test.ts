@@ -2,6 +2,7 @@
 
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import type { ComponentNeeds } from '../runtime/memory-estimate.js'
 import type { DeviceInfo } from '../runtime/types.js'
 import { DiffusionPipeline } from './diffusion-pipeline.js'
 import { budgetOf, offeredMemory, parseBudgets, resolveOffload } from './offload.js'
@@ -101,6 +102,14 @@ const info = (name: DeviceInfo['name']): DeviceInfo => ({
   maxBufferSize: 2 ** 31,
 })
 
+const needsOfBytes = (name: string, bytes: number, activationBytes = 1): ComponentNeeds => ({
+  name,
+  blocks: [{ name: '', bytes }],
+  sharedBytes: 0,
+  largestWeight: { name: `${name}.weight`, bytes: 1 },
+  ways: [{ activationBytes, largestValue: { name: '', bytes: 1 }, inputs: [] }],
+})
+
 test('a budget for all GPUs, or one by device', () => {
   const plain = parseBudgets('6GB')
   expect(budgetOf(plain, 'webgpu:1')).toBe(6e9)
@@ -109,12 +118,7 @@ test('a budget for all GPUs, or one by device', () => {
   expect([budgetOf(named, 'webgpu'), budgetOf(named, 'webgpu:1'), budgetOf(named, 'wasm')]).toEqual([2 ** 31, undefined, 5000])
   expect(offeredMemory(named, info('webgpu:1'))).toBe(2 ** 32)
   // The CPU keeps a budget that names it; one for GPUs tells it only whether all stay.
-  const needs = [600, 500].map((bytes, i) => ({
-    name: `n${i}`,
-    blocks: [{ name: '', bytes }],
-    sharedBytes: 0,
-    activationBytes: 1,
-  }))
+  const needs = [needsOfBytes('n0', 600), needsOfBytes('n1', 500)]
   const onCpu = (budgets: LoadPipelineOptions['maxMemory'], mode: LoadPipelineOptions['offload'] = 'auto') =>
     resolveOffload({ mode, needs, budgets: parseBudgets(budgets), device: info('wasm') })
   expect([onCpu(undefined), onCpu(1100), onCpu(100), onCpu({ wasm: 1100 }), onCpu({ wasm: 1099 })]).toEqual([
