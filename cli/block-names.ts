@@ -30,11 +30,15 @@ export function shortNames(names: readonly string[], wanted: ReadonlySet<string>
 }
 
 function below({ children }: Branch, prefix: string): string[] {
-  const found = [...children].flatMap(([word, child]) => {
+  const found: string[] = []
+  for (const [word, child] of children) {
     const name = prefix + word
-    if (child.wanted === child.all && child.all > 1) return [`${name}.*`]
-    return [...(child.own === true ? [name] : []), ...below(child, `${name}.`)]
-  })
+    if (child.wanted === child.all && child.all > 1) found.push(`${name}.*`)
+    else {
+      if (child.own === true) found.push(name)
+      found.push(...below(child, `${name}.`))
+    }
+  }
   return joined(found)
 }
 

@@ -35,12 +35,11 @@ export function planText({ devices }: Pick<PlacedPlan, 'devices'>): string[] {
   ]
 }
 
-const byteColumns = { from: 4, to: 9 }
+const byteColumns: ReadonlySet<number> = new Set([4, 5, 6, 7, 8])
 
 function bytesToTheRight(rows: readonly (readonly string[])[]): string[][] {
   const width = (column: number) => Math.max(...rows.map((row) => row[column]?.length ?? 0))
-  const isBytes = (column: number) => column >= byteColumns.from && column < byteColumns.to
-  return rows.map((row) => row.map((cell, column) => (isBytes(column) ? cell.padStart(width(column)) : cell)))
+  return rows.map((row) => row.map((cell, column) => (byteColumns.has(column) ? cell.padStart(width(column)) : cell)))
 }
 
 /** The order in which components run. */

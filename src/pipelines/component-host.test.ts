@@ -1,8 +1,9 @@
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { fixtures, readJson, readWeights } from '../models/testing.node.js'
+import { DeviceError } from '../errors.js'
 import { openDevice } from '../runtime/open-device.js'
-import { ComponentHost, type HostOptions } from './component-host.js'
+import { ComponentHost, type HostOptions, type VaePart } from './component-host.js'
 import { autoencoderNeeds } from './memory-needs.js'
 import type { Network } from './networks.js'
 import { Run } from './run-hooks.js'
@@ -53,4 +54,33 @@ test('weights of the CPU stay for a shorter time where an image to image run lea
     expect.stringMatching(/do not fit in .* with offload resident; these are made with offload model/),
   ])
   expect(bytes('encoder')).toBeGreaterThan(0)
+})
+
+test('the largest tiles that fit are taken, which are those of the plan', async () => {
+  const large: Network = { ...vae, config: { ...config, sample_size: 1024 } }
+  const size = { height: 160, width: 136 }
+  const { blocks, ways } = autoencoderNeeds(large, size, { dtype: 'float32' }, undefined)
+  const weights = blocks.reduce((sum, { bytes }) => sum + bytes, 0)
+  expect(ways.map(({ tile }) => tile)).toEqual([undefined, 128, 64, 32])
+  for (const { tile, activationBytes } of ways) {
+    const made = await host({ maxMemory: weights + activationBytes })
+    await made.fit(new Map([['vae', large]]), () => true, size, new Run({}))
+    expect(made.vaeTile(large, size, 'decoder')).toBe(tile)
+  }
+})
+
+test('what runs out of memory is what works in the smallest tiles from then on: a half of the autoencoder, not the other', async () => {
+  const size = { height: 48, width: 40 }
+  const made = await host({ offload: 'block' })
+  const noRoom = new DeviceError('out-of-memory', 'no room')
+  const fails = async (part?: VaePart) => {
+    const work = async () => Promise.reject(noRoom)
+    await expect(made.recovering(vae, new Run({}), work, undefined, part)).rejects.toBe(noRoom)
+    return (['encoder', 'decoder'] as const).map((half) => made.vaeTile(vae, size, half))
+  }
+  expect(await fails()).toEqual([undefined, undefined])
+  expect(await fails('encoder')).toEqual([32, undefined])
+  expect(await fails('decoder')).toEqual([32, 32])
+  const again = made.recovering(vae, new Run({}), async () => Promise.reject(noRoom), undefined, 'decoder')
+  await expect(again).rejects.toThrow(/Blocks are streamed and the VAE is tiled already/)
 })

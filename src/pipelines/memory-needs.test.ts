@@ -45,11 +45,13 @@ const vae = tiny('tiny-sdxl', 'vae', 'AutoencoderKL')
 const unet = tiny('tiny-sdxl', 'unet', 'UNet2DConditionModel')
 const encoder = tiny('tiny-sdxl', 'text_encoder', 'CLIPTextModel')
 
+/** Elements that stay beside SD3's networks for two images. */
+const held = (more: object): number => {
+  const wanted = { ...size, images: 2, ...more }
+  return heldBytes(networkNeeds(sd3, runShapes(sd3, wanted), { dtype: 'float32' }), wanted) / 4
+}
+
 test('what stays beside the networks is all that the denoiser is shown, the latents that are kept, and the text halves of skip-layer guidance', () => {
-  const held = (more: object) => {
-    const wanted = { ...size, images: 2, ...more }
-    return heldBytes(networkNeeds(sd3, runShapes(sd3, wanted), { dtype: 'float32' }), wanted) / 4
-  }
   const latents = 2 * 16 * 4 * 8
   // Each half: embeddings of 77 + 256 tokens, pooled vectors. For both: positions of 2 × 4 patches, the timesteps' projections.
   const half = 2 * (333 * 64 + 40)
@@ -114,19 +116,20 @@ test('an image that a run starts from is encoded after the prompt, by an autoenc
 test('what stays is on the denoiser’s device; where the autoencoder is alone, the latents', () => {
   const networks = new Map([encoder, unet, vae].map((network) => [network.name, network]))
   const request = { device, networks, dtype: 'float32', vaeTiling: undefined, size: { ...size, images: 3 } } as const
-  const held = (...names: string[]) => {
+  const heldFor = (...names: string[]) => {
     const here = (name: string) => names.includes(name)
     return heldOn(request, needsOn({ ...request, here }))
   }
-  expect(held('unet')).toBe(held('text_encoder', 'unet', 'vae'))
-  expect(held('unet')).toBeGreaterThan(held('vae'))
-  expect(held('vae')).toBe(2 * 4 * 3 * 4 * 4 * 8)
-  expect(held('text_encoder')).toBe(0)
+  expect(heldFor('unet')).toBe(heldFor('text_encoder', 'unet', 'vae'))
+  expect(heldFor('unet')).toBeGreaterThan(heldFor('vae'))
+  expect(heldFor('vae')).toBe(2 * 4 * 3 * 4 * 4 * 8)
+  expect(heldFor('text_encoder')).toBe(0)
 })
 
+const edges = (height: number, width: number, tiling?: boolean) =>
+  autoencoderNeeds(vae, { height, width }, { dtype: 'float32' }, tiling).ways.map(({ tile }) => tile)
+
 test('an autoencoder has a way for each tile: diffusers’ where it is asked for, else 32 latent pixels at least', () => {
-  const edges = (height: number, width: number, tiling?: boolean) =>
-    autoencoderNeeds(vae, { height, width }, { dtype: 'float32' }, tiling).ways.map(({ tile }) => tile)
   expect(edges(33, 9)).toEqual([undefined, 32])
   expect(edges(32, 32)).toEqual([undefined])
   expect(edges(20, 9, true)).toEqual([8])

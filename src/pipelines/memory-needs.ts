@@ -123,19 +123,23 @@ export interface NeedsRequest {
 /** What networks would take on a device, in the order they run. @throws as {@link networkNeeds} */
 export function needsOn({ device, networks, here, dtype, vaeTiling, size }: NeedsRequest): ComponentNeeds[] {
   const denoiser = denoiserOf(networks)?.name
-  return [...networks.values()].flatMap((network) => {
-    const options = (of: Network) => graphOptions(of, { device, dtype, granularity: 'block' })
-    const { name, className } = network
-    const needs: ComponentNeeds[] = []
+  const needs: ComponentNeeds[] = []
+  const add = (network: Network, part?: 'encoder') => {
+    if (!here(network.name)) return
+    const options = graphOptions(network, { device, dtype, granularity: 'block' })
+    const own =
+      network.className === 'AutoencoderKL'
+        ? autoencoderNeeds(network, size, options, vaeTiling, part)
+        : networkNeeds(network, runShapes(network, size), options)
+    needs.push(own)
+  }
+  const vae = networks.get('vae')
+  for (const network of networks.values()) {
     // An image is encoded when the prompt has been, before the first step.
-    const encoder = name === denoiser && size.fromImage === true ? networks.get('vae') : undefined
-    if (encoder !== undefined && here(encoder.name))
-      needs.push(autoencoderNeeds(encoder, size, options(encoder), vaeTiling, 'encoder'))
-    if (!here(name)) return needs
-    return className === 'AutoencoderKL'
-      ? [...needs, autoencoderNeeds(network, size, options(network), vaeTiling)]
-      : [...needs, networkNeeds(network, runShapes(network, size), options(network))]
-  })
+    if (network.name === denoiser && size.fromImage === true && vae !== undefined) add(vae, 'encoder')
+    add(network)
+  }
+  return needs
 }
 
 /** What the CPU's account counts of a way to run: weights, which are the same in all. */
@@ -183,10 +187,13 @@ export const mostKeptLatents = 5
  */
 export function heldBytes({ ways }: ComponentNeeds, { guided = true, skipsLayers = false }: GenerationSize): number {
   const inputs = ways[0]?.inputs ?? []
-  const sum = (values: readonly Sized[]) => values.reduce((all, { bytes }) => all + bytes, 0)
-  const latents = sum(inputs.filter(isLatents)) / (guided ? 2 : 1)
+  const latents = bytesOf(inputs.filter(isLatents)) / (guided ? 2 : 1)
   const prompts = inputs.filter((input) => !isLatents(input) && input.name !== 'pos_embed' && input.name !== 'timestep_proj')
-  return sum(inputs) + (1 + mostKeptLatents) * latents + (skipsLayers ? sum(prompts) / 2 : 0)
+  return bytesOf(inputs) + (1 + mostKeptLatents) * latents + (skipsLayers ? bytesOf(prompts) / 2 : 0)
 }
 
 const isLatents = ({ name }: Sized) => name === 'sample' || name === 'hidden_states'
+
+function bytesOf(values: readonly Sized[]): number {
+  return values.reduce((sum, { bytes }) => sum + bytes, 0)
+}

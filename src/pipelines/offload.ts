@@ -49,7 +49,8 @@ export function budgetOf({ gpu, named }: MemoryBudgets, device: DeviceName): num
 /** Bytes that a device offers to be shared out where nobody said. */
 export function offeredMemory(budgets: MemoryBudgets, info: DeviceInfo): number {
   const { kind, name } = info
-  return budgets.named.get(name) ?? (kind === 'wasm' ? residentOnCpu : (budgets.gpu ?? guessBudget(info)))
+  const named = budgets.named.get(name)
+  return kind === 'wasm' ? memoryOfCpu(named ?? residentOnCpu, info) : (named ?? budgets.gpu ?? guessBudget(info))
 }
 
 /** What there is to decide by. */
@@ -101,7 +102,7 @@ function onCpu(
 ): ResolvedOffload {
   const own = named.get('wasm')
   const all = needs.reduce((sum, component) => sum + weightBytes(component), 0)
-  const stay = asked === 'auto' ? all <= (own ?? gpu ?? residentOnCpu) : asked === 'resident'
+  const stay = asked === 'auto' ? all <= memoryOfCpu(own ?? gpu ?? residentOnCpu, device) : asked === 'resident'
   const residence = stay ? 'resident' : 'model'
   checkOnCpu(residence, needs, memoryOfCpu(own, device))
   return residence

@@ -3,21 +3,18 @@
  * has its weights there when, and the peak to expect. Of weight files only the headers are read.
  */
 
-import { convertTable } from '../checkpoint/convert.js'
-import { peeking } from '../hub/peeking.js'
 import type { ByteSource, PeekedSource, Repository } from '../hub/types.js'
 import type { MemoryPlan } from '../runtime/memory-plan.js'
 import type { DeviceName } from '../runtime/types.js'
 import { checkAmounts, checkSize } from './check-inputs.js'
-import { quantizeOptions } from './dtypes.js'
 import { findPipeline, type OpenPipelineOptions } from './find-pipeline.js'
 import { generationSize, heldOn, latentSize, needsOn, type PlannedDevice } from './memory-needs.js'
 import type { Network } from './networks.js'
 import { generationBudgets, planOn } from './offload.js'
 import { describeNetworks } from './open-pipeline.js'
-import { loadParts, type PipelineSpec, type Quantize } from './pipeline-loading.js'
+import { peekNetworks } from './peek-networks.js'
+import { readParts, type PipelineSpec } from './pipeline-loading.js'
 import { decidePlaces, type OpenDevices } from './place-networks.js'
-import { rememberedTable } from './quantize-weights.js'
 import type { LoadPipelineOptions, PipelineInfo } from './types.js'
 import { vaeScaleFactor } from './vae-decoder.js'
 
@@ -73,13 +70,9 @@ export async function planPipeline(
   const onPeek = (source: PeekedSource) => {
     if (!source.isCached) toFetch.add(source)
   }
-  const view = (repository: Repository) => peeking(repository, onPeek)
-  return findPipeline(repo, options, specs, view, async ({ repository, index, spec, placing, run, open, store, close }) => {
-    const quantize: Quantize = async ({ read, word, contents }) => {
-      const made = await rememberedTable(await store?.(), word, contents)
-      return made ?? convertTable(await read(run.signal), { dtype: 'F16', quantize: quantizeOptions(word) })
-    }
-    const { networks } = await loadParts(repository, index, spec, options, open, quantize, run)
+  return findPipeline(repo, options, specs, async ({ repository, index, spec, placing, run, open, store, close }) => {
+    const parts = await readParts(repository, index, spec, options, open, run)
+    const networks = await peekNetworks(parts, options, store, run, onPeek)
     const plan = planNetworks(placing, networks, options)
     for (const device of placing.devices.values()) await device.dispose()
     close()

@@ -22,7 +22,10 @@ async function fetchReference(k: number): Promise<Record<string, PlainTensor>> {
   const bytes = new Uint8Array(await (await fetch(`/fixtures/vae-tiling/${k}.safetensors`)).arrayBuffer())
   const { tensors } = await readSafetensorsHeader(new TestSource(bytes), `${k}.safetensors`)
   return Object.fromEntries(
-    [...tensors].map(([name, { shape, begin, end }]) => [name, { dims: shape, data: new Float32Array(bytes.slice(begin, end).buffer) }]),
+    [...tensors].map(([name, { shape, begin, end }]) => [
+      name,
+      { dims: shape, data: new Float32Array(bytes.slice(begin, end).buffer) },
+    ]),
   )
 }
 

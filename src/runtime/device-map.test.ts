@@ -1,17 +1,18 @@
 import { expect, test } from 'vitest'
 import { isAquatintError, type AquatintError } from '../errors.js'
 import { balanceComponents, checkDeviceMap, checkMappedComponents, mappedDevice, type DeviceOffer } from './device-map.js'
-import type { ComponentNeeds } from './memory-estimate.js'
+import type { ComponentNeeds, RunNeeds } from './memory-estimate.js'
 import type { DeviceName } from './types.js'
+
+const way = (activationBytes: number, tile?: number): RunNeeds => ({
+  activationBytes,
+  tile,
+  largestValue: { name: 'x', bytes: 1 },
+  inputs: [],
+})
 
 function needs(name: string, bytes: number, ...activations: readonly number[]): ComponentNeeds {
   const [first = 10, ...smaller] = activations
-  const way = (activationBytes: number, tile?: number) => ({
-    activationBytes,
-    tile,
-    largestValue: { name: 'x', bytes: 1 },
-    inputs: [],
-  })
   return {
     name,
     blocks: [{ name: 'all', bytes }],
@@ -107,8 +108,9 @@ test('what fits nowhere says how many bytes it needs and what was offered, devic
   })
 })
 
+const balanced = (offers: DeviceOffer[]) => Object.fromEntries(balanceComponents(offers))
+
 test('what stays beside the components, and buffers that are too small, count', () => {
-  const balanced = (offers: DeviceOffer[]) => Object.fromEntries(balanceComponents(offers))
   const gpu = { ...offer('webgpu', 1210), heldBytes: 1 }
   expect(balanced([gpu, offer('wasm', 400)])).toEqual({ text_encoder: 'webgpu', unet: 'webgpu', vae: 'wasm' })
   expect(refusal([gpu]).details).toMatchObject({ component: 'vae', left: { webgpu: 109 }, needed: { webgpu: 110 } })
