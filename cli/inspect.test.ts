@@ -122,7 +122,13 @@ describe('inspecting', () => {
     const tight = await plan(String(most!.weightBytes + Math.max(...float.plan.components.map((part) => part.activationBytes))))
     expect(tight.plan.residence).toBe('model')
     const { stdout } = await run(['inspect', repo, '--max-memory', '1GB'])
-    expect(stdout).toMatch(/unet +resident +1\.\d\d MB/)
+    expect(stdout).toMatch(/^Memory for .* with shader-f16 and with buffers of up to 4\.29 GB \(assumed\):$/m)
+    expect(stdout).toMatch(/^3, each step +unet +webgpu +resident +1\.\d\d MB .* all \d+ stay$/m)
+    const streamed = await run(['inspect', repo, '--max-memory', '1.8MB'])
+    expect(streamed.stdout).toMatch(/^unet keeps .*down_blocks[^]*^ {2}and uploads in each run .*conv_in/m)
+    expect(streamed.stdout).toMatch(
+      /^webgpu: offload block, at most 1\.\d+ MB of 1\.80 MB, with [\d.]+ kB for embeddings and latents$/m,
+    )
     const little = await run(['inspect', repo, '--max-memory', '1KB'])
     expect(little.code).toBe(0)
     expect(little.stdout).toMatch(/needs at least \d+ bytes .* of GPU memory/)
@@ -151,7 +157,7 @@ describe('inspecting', () => {
     const blocks = await plan('--max-memory', '1GB', '--offload', 'model')
     expect(blocks.devices.webgpu?.residence).toBe('model')
     const { stdout } = await run(['inspect', repo, '--max-memory', '1GB', '--device-map', 'vae=wasm'])
-    expect(stdout).toMatch(/on webgpu:\n.*\ntext_encoder [^]*on wasm:\n.*\nvae /)
+    expect(stdout).toMatch(/^1, each prompt +text_encoder +webgpu [^]*^4, each image +vae +wasm [^]*^webgpu: [^]*^wasm: /m)
   })
 
   it.each([

@@ -4,7 +4,6 @@ import { checkVariantName } from '../src/checkpoint/weight-files.js'
 import { InputError } from '../src/errors.js'
 import { checkBaseUrl } from '../src/hub/names.js'
 import { checkOffload } from '../src/pipelines/offload.js'
-import { formatPlan } from '../src/runtime/memory-plan.js'
 import { formatBytes } from '../src/util/format-bytes.js'
 import { readArguments } from './arguments.js'
 import type { Command } from './commands.js'
@@ -13,6 +12,7 @@ import { inspectRepository, type Inspection } from './inspect-repository.js'
 import { deviceMapOption, dtypeOption, memoryOption, type PlannedMemory } from './memory.js'
 import { table, type CommandIO } from './output.js'
 import { showCount } from './counts.js'
+import { planText } from './plan-text.js'
 
 const help = `Usage: aquatint inspect <folder, repository or URL> [options]
 
@@ -127,12 +127,10 @@ function report(inspection: Inspection): string {
 
 function memoryLines(memory: PlannedMemory | null): string[] {
   if (memory === null) return []
-  const title = `Memory for an image of ${memory.width} × ${memory.height} with guidance:`
-  if ('devices' in memory) {
-    const plans = Object.entries(memory.devices).map(([name, plan]) => [name, formatPlan(plan)] as const)
-    const titled = plans.length > 1
-    return ['', title, ...plans.map(([name, text]) => (titled ? `on ${name}:\n${text}` : text))]
-  }
+  const { shaderF16, maxBufferSize } = memory.assumedGpu
+  const gpu = `a GPU ${shaderF16 ? 'with' : 'without'} shader-f16 and with buffers of up to ${formatBytes(maxBufferSize)}`
+  const title = `Memory for an image of ${memory.width} × ${memory.height} with guidance, on ${gpu} (assumed):`
+  if ('devices' in memory) return ['', title, ...planText(memory)]
   const rows = memory.needs.map((part) => [part.name, formatBytes(part.weightBytes), formatBytes(part.activationBytes)])
   return ['', title, memory.message, table([['component', 'weights', 'activations'], ...rows])]
 }

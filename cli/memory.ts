@@ -16,8 +16,16 @@ import type { DeviceName } from '../src/runtime/types.js'
 /** What the plan is for. */
 export type MemoryRequest = Pick<LoadPipelineOptions, 'maxMemory' | 'deviceMap' | 'dtype' | 'offload'> & PlannedSize
 
+/** A GPU that nobody asked: what plans made without one take it to be. */
+interface AssumedGpu {
+  /** Whether it computes in float16; one that does not takes float16 weights as float32, twice as large. */
+  readonly shaderF16: boolean
+  /** Bytes of its largest buffer. */
+  readonly maxBufferSize: number
+}
+
 /** A plan, or why there is none. */
-export type PlannedMemory =
+export type PlannedMemory = { readonly assumedGpu: AssumedGpu } & (
   | PlacedPlan
   | {
       readonly width: number
@@ -27,6 +35,9 @@ export type PlannedMemory =
       /** What each component would take on a GPU, one at a time, if there were enough. */
       readonly needs: readonly ComponentPlan[]
     }
+)
+
+const assumedGpu: AssumedGpu = { shaderF16: true, maxBufferSize: 2 ** 32 }
 
 /** Words of `--dtype`, all or by component, as `fromPretrained` takes them. @throws InputError `dtype` */
 export function dtypeOption(values: readonly string[]): LoadPipelineOptions['dtype'] {
@@ -59,7 +70,7 @@ function allOrNamed(values: readonly string[], option: string, expected: string)
   return all[0] ?? Object.fromEntries(named)
 }
 
-/** A device as plans see it: a GPU that computes in float16 and allows buffers of 4 GiB, or the CPU. */
+/** A device as plans see it: the assumed GPU, or the CPU. */
 function describeDevice(name: DeviceName): PlannedDevice {
   const kind = name === 'wasm' ? 'wasm' : 'webgpu'
   const info = {
@@ -67,8 +78,9 @@ function describeDevice(name: DeviceName): PlannedDevice {
     kind,
     description: '',
     isFallbackAdapter: false,
-    shaderF16: kind === 'webgpu',
-    maxBufferSize: 2 ** 32,
+    shaderF16: kind === 'webgpu' && assumedGpu.shaderF16,
+    // Of the CPU: WebAssembly's heap.
+    maxBufferSize: kind === 'webgpu' ? assumedGpu.maxBufferSize : 2 ** 32,
   } as const
   return { info, writeOptions: (wanted) => ({ ...wanted, dtype: computeType(wanted.dtype, info), weights: 'input' }) }
 }
@@ -81,7 +93,7 @@ export function planMemoryOf(networks: readonly Network[], request: MemoryReques
   const names = places === null ? balancedOver(budgets) : [...new Set(places.values())]
   const devices = new Map(names.map((name) => [name, describeDevice(name)]))
   try {
-    return planNetworks({ devices, places, budgets }, named, request)
+    return { assumedGpu, ...planNetworks({ devices, places, budgets }, named, request) }
   } catch (error) {
     if (!isAquatintError(error) || error.code !== 'does-not-fit') throw error
     const gpu = { devices: new Map([['webgpu', describeDevice('webgpu')]]), places: placesOf({}, [...named.keys()]) }
@@ -90,7 +102,7 @@ export function planMemoryOf(networks: readonly Network[], request: MemoryReques
       height,
       devices: plans,
     } = planNetworks({ ...gpu, budgets: parseBudgets(undefined) }, named, { ...request, offload: 'model' })
-    return { width, height, code: error.code, message: error.message, needs: plans.webgpu?.components ?? [] }
+    return { assumedGpu, width, height, code: error.code, message: error.message, needs: plans.webgpu?.components ?? [] }
   }
 }
 

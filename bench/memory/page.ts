@@ -18,6 +18,10 @@ window.makeImage = async ({ repo, size, steps, guidanceScale, images, timeSteps,
   const reloadSeconds = secondsSince(again)
   try {
     const { info } = pipeline
+    const plan = await DiffusionPipeline.plan(repo, { ...options, maxMemory, width: size, height: size, guidanceScale })
+    const planned = plan.devices[options.device]
+    if (planned === undefined) throw new Error('Nothing is planned on the device')
+    const streamedBytes = planned.components.reduce((sum, part) => sum + part.streamedBytes, 0)
     const warnings = new Set<string>()
     const generate = async (numInferenceSteps: number) => {
       const start = performance.now()
@@ -46,7 +50,16 @@ window.makeImage = async ({ repo, size, steps, guidanceScale, images, timeSteps,
     const weightBytes = Object.values(info.components).reduce((sum, { bytes }) => sum + bytes, 0)
     const { description: device } = info.device
     const times = { loadSeconds, reloadSeconds, imageSeconds, stepSeconds }
-    return { device, computes: info.dtype, weightBytes, ...times, memory, pixels, warnings: [...warnings] }
+    return {
+      device,
+      planned: { residence: planned.residence, peakBytes: planned.peakBytes, streamedBytes },
+      computes: info.dtype,
+      weightBytes,
+      ...times,
+      memory,
+      pixels,
+      warnings: [...warnings],
+    }
   } finally {
     await pipeline.dispose()
   }

@@ -3,6 +3,7 @@
 import type { Config } from '../../src/checkpoint/types.js'
 import type { NetworkClass } from '../../src/models/match-weights.js'
 import type { OffloadMode, QuantizationName, WeightsDType } from '../../src/pipelines/types.js'
+import type { Residence } from '../../src/runtime/memory-plan.js'
 import type { DeviceKind, MemorySnapshot, Shapes } from '../../src/runtime/types.js'
 
 /** Images of one seed by the public API. */
@@ -23,6 +24,8 @@ export interface ImageRequest {
 
 export interface ImageResult {
   readonly device: string
+  /** What the plan of the image says of its device: how weights stay, the peak, and the bytes of weights that runs upload again. */
+  readonly planned: { readonly residence: Residence; readonly peakBytes: number; readonly streamedBytes: number }
   /** What the denoiser computes in. */
   readonly computes: string
   /** Bytes of all weights in the form that is kept. */

@@ -3,11 +3,14 @@
  * weights' names and shapes are in fixtures/weight-tables.
  */
 
-import { readFileSync, writeFileSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
-import { heldBytes, networkNeeds, runShapes, smallestTile } from '../../src/pipelines/memory-needs.js'
+import { convertTable } from '../../src/checkpoint/convert.js'
+import { dtypesOf, quantizeOptions } from '../../src/pipelines/dtypes.js'
+import { heldOn, needsOn, type PlannedDevice } from '../../src/pipelines/memory-needs.js'
+import type { Network } from '../../src/pipelines/networks.js'
+import type { WeightsDType } from '../../src/pipelines/types.js'
+import { smallestTile } from '../../src/pipelines/vae-tiling.js'
 import { weightBytes, type ComponentNeeds } from '../../src/runtime/memory-estimate.js'
-import { leastWeightBudget, planMemory, type Residence } from '../../src/runtime/memory-plan.js'
+import { leastBudget, leastWeightBudget, planMemory, type Residence } from '../../src/runtime/memory-plan.js'
 import { formatBytes } from '../../src/util/format-bytes.js'
 import { publishedNetwork } from './weight-tables.js'
 
@@ -41,46 +44,95 @@ const pipelines: readonly PublishedPipeline[] = [
   },
 ]
 
+/** Words of `dtype`: a column each. */
+const words: readonly WeightsDType[] = ['float32', 'float16', 'q8', 'q4']
+
+/** A GPU that computes in every type and holds every tensor. */
+const device = {
+  info: { name: 'webgpu', kind: 'webgpu', description: '', isFallbackAdapter: false, shaderF16: true, maxBufferSize: 2 ** 33 },
+  writeOptions: ({ dtype, granularity }) => ({ dtype, weights: 'input', granularity }),
+} as const satisfies PlannedDevice
+
 /** All tables, in Markdown. */
 export function publishedTables(): string {
   return pipelines.map(tableOf).join('\n\n')
 }
 
-/** Bytes by component and residence, for both types. */
-function tableOf({ name, size, components }: PublishedPipeline): string {
-  const lines = [
-    `**${name}**, ${size} × ${size}, one image with guidance`,
-    '',
-    '| | float16: weights | one block, and the next | activations | float32: weights | one block, and the next | activations |',
-    '| --- | ---: | ---: | ---: | ---: | ---: | ---: |',
-  ]
-  const latent = { width: size / 8, height: size / 8 }
-  const networks = (dtype: 'F16' | 'F32') =>
-    Object.entries(components).map(([component, table]) => publishedNetwork(component, table, dtype))
-  const byType = (['float16', 'float32'] as const).map((dtype) =>
-    networks(dtype === 'float16' ? 'F16' : 'F32').map((network) => {
-      // As pipelines do: an autoencoder that overflows in float16 computes in float32.
-      const upcast = network.className === 'AutoencoderKL' && network.config['force_upcast'] !== false
-      return networkNeeds(network, runShapes(network, latent), { dtype: upcast ? 'float32' : dtype, quantized: undefined })
+/** What one image takes, of each component and in all. */
+interface Needs {
+  readonly components: readonly ComponentNeeds[]
+  readonly held: number
+}
+
+function needsIn(word: WeightsDType, { size: pixels, components }: PublishedPipeline, fromImage: boolean): Needs {
+  const stored = Object.entries(components).map(([name, table]) =>
+    publishedNetwork(name, table, word === 'float32' ? 'F32' : 'F16'),
+  )
+  const dtypes = dtypesOf(word, stored)
+  const networks = new Map(
+    stored.map((network): [string, Network] => {
+      const { compute, quantization } = dtypes.get(network.name) ?? {}
+      const quantize = quantization === undefined ? undefined : quantizeOptions(quantization)
+      const table = quantize === undefined ? network.table : convertTable(network.table, { dtype: 'F16', quantize })
+      return [network.name, { ...network, table, dtype: compute }]
     }),
   )
-  for (const [index, component] of Object.keys(components).entries()) {
-    const cells = byType.flatMap((needs) => {
-      const one = needs[index]
-      return one === undefined ? [] : [weightBytes(one), leastWeightBudget(one), one.activationBytes]
-    })
-    lines.push(`| ${component} | ${cells.map(formatBytes).join(' | ')} |`)
+  const size = { width: pixels / 8, height: pixels / 8, fromImage }
+  const request = { device, networks, here: () => true, dtype: 'float16', vaeTiling: undefined, size } as const
+  const needs = needsOn(request)
+  return { components: needs, held: heldOn(request, needs) }
+}
+
+function row(title: string, cells: readonly string[]): string {
+  return `| ${[title, ...cells].join(' | ')} |`
+}
+
+/** Bytes by component and residence, a column for each type. */
+function tableOf(pipeline: PublishedPipeline): string {
+  const columns = words.map((word) => needsIn(word, pipeline, false))
+  const encoders = words.map((word) => needsIn(word, pipeline, true).components.filter(({ part }) => part === 'encoder'))
+  const lines = [
+    `**${pipeline.name}**, ${pipeline.size} × ${pipeline.size}, one image with guidance`,
+    '',
+    row('', words),
+    row(
+      '---',
+      words.map(() => '---:'),
+    ),
+  ]
+  for (const name of Object.keys(pipeline.components)) {
+    const needs = columns.map(({ components }) => components.find((one) => one.name === name)).filter((one) => one !== undefined)
+    lines.push(...componentRows(name, needs).map(({ title, bytes }) => row(title, bytes.map(formatBytes))))
   }
-  const tiled = byType.map((needs) =>
-    formatBytes(needs.find(({ name: component }) => component === 'vae')?.tiledActivationBytes ?? 0),
-  )
-  lines.push(`| vae, in tiles of ${smallestTile} | ${tiled.map((bytes) => `| | ${bytes}`).join(' | ')} |`)
-  const held = heldBytes(networks('F32'), latent)
+  const encoding = componentRows('vae, encoder (image to image)', encoders.flat())
+  lines.push(...encoding.map(({ title, bytes }) => row(title, bytes.map(formatBytes))))
   for (const [residence, inTiles] of peaks) {
-    const cells = byType.map((needs) => `**${formatBytes(peakOf(inTiles ? needs.map(asTiled) : needs, held, residence))}** | |`)
-    lines.push(`| **peak, \`${residence}\`${inTiles ? ', in tiles' : ''}** | ${cells.join(' | ')} |`)
+    const bytes = columns.map(({ components, held }) =>
+      peakOf(inTiles ? components.map(inSmallestTiles) : components, held, residence),
+    )
+    lines.push(
+      row(
+        `**peak, \`${residence}\`${inTiles ? `, in tiles of ${smallestTile}` : ''}**`,
+        bytes.map((peak) => `**${formatBytes(peak)}**`),
+      ),
+    )
   }
   return lines.join('\n')
+}
+
+function componentRows(
+  name: string,
+  needs: readonly ComponentNeeds[],
+): { readonly title: string; readonly bytes: readonly number[] }[] {
+  const ways = needs[0]?.ways ?? []
+  return [
+    { title: `${name}: all weights`, bytes: needs.map(weightBytes) },
+    { title: '– one block, and the next', bytes: needs.map((one) => Math.min(leastWeightBudget(one), weightBytes(one))) },
+    ...ways.map(({ tile }, index) => ({
+      title: tile === undefined ? '– a run, beside weights' : `– a run in tiles of ${tile}`,
+      bytes: needs.map((one) => one.ways[index]?.activationBytes ?? 0),
+    })),
+  ]
 }
 
 const peaks: readonly (readonly [Residence, boolean])[] = [
@@ -91,36 +143,12 @@ const peaks: readonly (readonly [Residence, boolean])[] = [
   ['block', true],
 ]
 
-function asTiled(needs: ComponentNeeds): ComponentNeeds {
-  return { ...needs, activationBytes: needs.tiledActivationBytes ?? needs.activationBytes }
+function inSmallestTiles(needs: ComponentNeeds): ComponentNeeds {
+  return { ...needs, ways: needs.ways.slice(-1) }
 }
 
 /** The planned peak; of `block` the one that keeps nothing and uploads ahead. */
 function peakOf(needs: readonly ComponentNeeds[], held: number, residence: Residence): number {
   const options = { offload: residence, maxMemory: Number.MAX_SAFE_INTEGER, heldBytes: held }
-  if (residence !== 'block') return planMemory(needs, options).peakBytes
-  return held + Math.max(...needs.map((one) => Math.min(leastWeightBudget(one), weightBytes(one)) + one.activationBytes))
-}
-
-const path = fileURLToPath(new URL('../../docs/memory.md', import.meta.url))
-
-/** Puts the tables into docs/memory.md. */
-export function writeTables(tables: string): void {
-  const { before, after } = splitDocument()
-  writeFileSync(path, `${before}${tables}${after}`)
-}
-
-/** Whether docs/memory.md has these tables. */
-export function hasTables(tables: string): boolean {
-  return splitDocument().tables === tables
-}
-
-function splitDocument(): { readonly before: string; readonly tables: string; readonly after: string } {
-  const text = readFileSync(path, 'utf8')
-  const begin = '<!-- tables: npm run bench:memory -- --tables --write -->\n\n'
-  const from = text.indexOf(begin)
-  const to = text.indexOf('\n\n<!-- end of tables -->', from)
-  if (from < 0 || to < 0) throw new Error('docs/memory.md has no place for the tables')
-  const at = from + begin.length
-  return { before: text.slice(0, at), tables: text.slice(at, to), after: text.slice(to) }
+  return residence === 'block' ? leastBudget(needs, residence, options) : planMemory(needs, options).peakBytes
 }

@@ -134,8 +134,11 @@ export class GraphBuilder {
       outputs,
     })
     const named = new Set([...this.#outputs.values()].map(({ value }) => value.name))
-    const activations = activationBytes(this.#nodes, (name) => this.#bytes.get(name) ?? 0, named)
-    return { key: contentKey(model), model, inputs, weights, outputs, activationBytes: activations }
+    const bytesOf = (name: string) => this.#bytes.get(name) ?? 0
+    const activations = activationBytes(this.#nodes, bytesOf, named)
+    const made = this.#nodes.flatMap((node) => node.outputs.map((output) => ({ name: output, bytes: bytesOf(output) })))
+    const largestValue = made.reduce((most, value) => (value.bytes > most.bytes ? value : most), { name: '', bytes: 0 })
+    return { key: contentKey(model), model, inputs, weights, outputs, activationBytes: activations, largestValue }
   }
 
   /** The nodes with outputs renamed to what the program calls them. An Identity only where a value has two names or no node. */

@@ -25,6 +25,8 @@ export interface Program {
   readonly outputs: readonly ValueInfo[]
   /** About how many bytes of values it holds at once while it runs, beside its inputs, weights and outputs. */
   readonly activationBytes: number
+  /** The largest of the values that it makes, by its name in the graph: a device's buffer must hold it. */
+  readonly largestValue: { readonly name: string; readonly bytes: number }
 }
 
 /** One use of a program inside a component. */

@@ -7,8 +7,7 @@ import { afterEach, expect, test, vi } from 'vitest'
 import { weightBytes, type ComponentNeeds } from '../runtime/memory-estimate.js'
 import { planMemory } from '../runtime/memory-plan.js'
 import type { MemorySnapshot } from '../runtime/types.js'
-import { heldBytes, networkNeeds, runShapes } from './memory-needs.js'
-import { graphOptions } from './networks.js'
+import { heldOn, needsOn } from './memory-needs.js'
 import type { ResolvedOffload } from './offload.js'
 import { openPipeline } from './open-pipeline.js'
 import { DiffusionPipeline, type LoadedPipeline } from './diffusion-pipeline.js'
@@ -41,13 +40,10 @@ interface Outcome {
 async function makeImage(options: LoadPipelineOptions): Promise<Outcome> {
   const opened = await openPipeline(repository, { ...options, device: 'webgpu' }, [stableDiffusionXLSpec])
   const { device, dtype, offload } = opened.hosts.of('unet')
-  const networks = [...opened.parts.networks.values()]
   const size = { width: item.width / 8, height: item.height / 8 }
-  const held = heldBytes(networks, size)
-  const needs = networks.map((network) => {
-    const shapes = runShapes(network, size)
-    return networkNeeds(network, shapes, graphOptions(network, { device, dtype, granularity: 'block' }))
-  })
+  const request = { device, networks: opened.parts.networks, here: () => true, dtype, vaeTiling: undefined, size }
+  const needs = needsOn(request)
+  const held = heldOn(request, needs)
   pipeline = new StableDiffusionXLPipeline(opened)
   const { captured, warnings } = await pipeline.generate(item.prompt, {
     ...caseOptions(item, ''),
@@ -90,7 +86,7 @@ test.each([
   const { needs, held, image } = await whole
   const weights = needs.reduce((sum, need) => sum + weightBytes(need), 0)
   // The budget is for all buffers: what runs hold beside weights comes on top of the share.
-  const budget = held + Math.max(...needs.map(({ activationBytes }) => activationBytes)) + Math.floor(weights * share)
+  const budget = held + Math.max(...needs.map(({ ways }) => ways[0]!.activationBytes)) + Math.floor(weights * share)
   // What is kept for reuse may fill a budget, so the plan's own peak is the one to hold.
   const maxMemory = planMemory(needs, { offload: 'auto', maxMemory: budget, heldBytes: held }).peakBytes
   const plan = planMemory(needs, { offload: 'auto', maxMemory, heldBytes: held })

@@ -64,10 +64,11 @@ export function checkSize(size: { readonly width: number; readonly height: numbe
   }
 }
 
-/** How many images and tokens. @throws InputError `num-images-per-prompt`, `max-sequence-length` */
-export function checkAmounts(options: Pick<GenerateOptions, 'numImagesPerPrompt' | 'maxSequenceLength'>): void {
+/** What takes memory besides the size. @throws InputError `num-images-per-prompt`, `max-sequence-length`, `guidance-scale` */
+export function checkAmounts(options: Pick<GenerateOptions, 'numImagesPerPrompt' | 'maxSequenceLength' | 'guidanceScale'>): void {
   checkWhole('num-images-per-prompt', 'numImagesPerPrompt', options.numImagesPerPrompt, 1, maxImages)
   checkWhole('max-sequence-length', 'maxSequenceLength', options.maxSequenceLength, 1, 512)
+  checkNumber('guidance-scale', 'guidanceScale', options.guidanceScale, -10_000, 10_000)
 }
 
 /**
@@ -86,7 +87,6 @@ export function checkInputs(
     if (options[name] !== undefined) checkText(name, options[name])
   checkSize(size, multiple)
   checkWhole('num-inference-steps', 'numInferenceSteps', options.numInferenceSteps, 1, 10_000)
-  checkNumber('guidance-scale', 'guidanceScale', options.guidanceScale, -10_000, 10_000)
   checkNumber('guidance-rescale', 'guidanceRescale', options.guidanceRescale, 0, 1)
   checkNumber('eta', 'eta', options.eta, 0, 1)
   checkWhole('preview-every', 'previewEvery', options.previewEvery, 0, 10_000)

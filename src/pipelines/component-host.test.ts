@@ -1,52 +1,86 @@
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { fixtures, readJson, readWeights } from '../models/testing.node.js'
+import { DeviceError } from '../errors.js'
 import { openDevice } from '../runtime/open-device.js'
-import { ComponentHost } from './component-host.js'
-import { networkNeeds } from './memory-needs.js'
+import { ComponentHost, type HostOptions, type VaePart } from './component-host.js'
+import { autoencoderNeeds } from './memory-needs.js'
 import type { Network } from './networks.js'
+import { Run } from './run-hooks.js'
 
 const folder = join(fixtures, 'tiny-sdxl/repo/vae')
 const config = readJson(join(folder, 'config.json'))
 const vae: Network = { name: 'vae', className: 'AutoencoderKL', config, table: readWeights(folder), repo: 'tiny-sdxl' }
+const networks = new Map([['vae', vae]])
 
-async function host(options: { maxMemory?: number; vaeTiling?: boolean }): Promise<ComponentHost> {
+async function host(options: Partial<HostOptions> = {}): Promise<ComponentHost> {
   const device = await openDevice({ kind: 'wasm' })
-  return new ComponentHost({
-    device,
-    dtype: 'float32',
-    offload: 'model',
-    maxMemory: options.maxMemory,
-    vaeTiling: options.vaeTiling,
-  })
+  return new ComponentHost({ device, dtype: 'float32', offload: 'model', maxMemory: undefined, ...options })
 }
 
-/** The budget that a decode of latents of this edge just fits into. */
-function needed(edge: number): number {
-  const { blocks, activationBytes } = networkNeeds(vae, { latents: [1, 4, edge, edge] }, { dtype: 'float32' })
-  return blocks.reduce((sum, { bytes }) => sum + bytes, activationBytes)
-}
-
-test('a decode is tiled where it would not fit as a whole, in the size that the autoencoder was made for', async () => {
-  const dims = [1, 4, 48, 40]
-  expect((await host({})).decodeTile(vae, dims)).toBeUndefined()
-  expect((await host({ maxMemory: needed(48) })).decodeTile(vae, dims)).toBeUndefined()
-  expect((await host({ maxMemory: needed(40) - 1 })).decodeTile(vae, dims)).toBe(8)
-})
-
-test('tiles are halved until they fit, but not below 32 latent pixels', async () => {
-  const large = { ...vae, config: { ...config, sample_size: 1024 } }
-  const dims = [1, 4, 160, 160]
-  const tile = async (maxMemory: number) => (await host({ maxMemory })).decodeTile(large, dims)
-  expect(await tile(needed(160))).toBeUndefined()
-  expect(await tile(needed(160) - 1)).toBe(128)
-  expect(await tile(needed(64))).toBe(64)
-  expect(await tile(needed(32))).toBe(32)
+test('a generation is made ready in the tiles that its plan has', async () => {
+  const size = { height: 48, width: 40 }
+  const { blocks, ways } = autoencoderNeeds(vae, size, { dtype: 'float32' }, undefined)
+  const weights = blocks.reduce((sum, { bytes }) => sum + bytes, 0)
+  const tile = async (maxMemory: number | undefined, vaeTiling?: boolean) => {
+    const made = await host({ maxMemory, vaeTiling })
+    await made.fit(networks, () => true, size, new Run({}))
+    return made.vaeTile(vae, size, 'decoder')
+  }
+  expect(await tile(undefined)).toBeUndefined()
+  expect(await tile(weights + ways[0]!.activationBytes)).toBeUndefined()
+  expect(await tile(weights + ways[0]!.activationBytes - 1)).toBe(32)
   expect(await tile(1000)).toBe(32)
+  expect(await tile(undefined, true)).toBe(8)
+  expect(await tile(1000, false)).toBeUndefined()
 })
 
-test('tiling can be asked for and refused', async () => {
-  expect((await host({ vaeTiling: true })).decodeTile(vae, [1, 4, 16, 8])).toBe(8)
-  expect((await host({ vaeTiling: true })).decodeTile(vae, [1, 4, 8, 8])).toBeUndefined()
-  expect((await host({ vaeTiling: false, maxMemory: 1000 })).decodeTile(vae, [1, 4, 64, 64])).toBeUndefined()
+test('weights of the CPU stay for a shorter time where an image to image run leaves no room for the encoder’s', async () => {
+  const size = { height: 8, width: 8 }
+  const bytes = (part?: 'encoder') =>
+    autoencoderNeeds(vae, size, { dtype: 'float32' }, undefined, part).blocks.reduce((sum, block) => sum + block.bytes, 0)
+  const unet = { ...vae, name: 'unet' }
+  const both = new Map([
+    ['unet', unet],
+    ['vae', vae],
+  ])
+  const made = await host({ offload: 'resident', cpuMemory: 2 * bytes() })
+  const run = new Run({})
+  await made.fit(both, () => true, size, run)
+  expect([made.offload, run.warnings]).toEqual(['resident', []])
+  await made.fit(both, () => true, { ...size, fromImage: true }, run)
+  expect(made.offload).toBe('model')
+  expect(run.warnings).toEqual([
+    expect.stringMatching(/do not fit in .* with offload resident; these are made with offload model/),
+  ])
+  expect(bytes('encoder')).toBeGreaterThan(0)
+})
+
+test('the largest tiles that fit are taken, which are those of the plan', async () => {
+  const large: Network = { ...vae, config: { ...config, sample_size: 1024 } }
+  const size = { height: 160, width: 136 }
+  const { blocks, ways } = autoencoderNeeds(large, size, { dtype: 'float32' }, undefined)
+  const weights = blocks.reduce((sum, { bytes }) => sum + bytes, 0)
+  expect(ways.map(({ tile }) => tile)).toEqual([undefined, 128, 64, 32])
+  for (const { tile, activationBytes } of ways) {
+    const made = await host({ maxMemory: weights + activationBytes })
+    await made.fit(new Map([['vae', large]]), () => true, size, new Run({}))
+    expect(made.vaeTile(large, size, 'decoder')).toBe(tile)
+  }
+})
+
+test('what runs out of memory is what works in the smallest tiles from then on: a half of the autoencoder, not the other', async () => {
+  const size = { height: 48, width: 40 }
+  const made = await host({ offload: 'block' })
+  const noRoom = new DeviceError('out-of-memory', 'no room')
+  const fails = async (part?: VaePart) => {
+    const work = async () => Promise.reject(noRoom)
+    await expect(made.recovering(vae, new Run({}), work, undefined, part)).rejects.toBe(noRoom)
+    return (['encoder', 'decoder'] as const).map((half) => made.vaeTile(vae, size, half))
+  }
+  expect(await fails()).toEqual([undefined, undefined])
+  expect(await fails('encoder')).toEqual([32, undefined])
+  expect(await fails('decoder')).toEqual([32, 32])
+  const again = made.recovering(vae, new Run({}), async () => Promise.reject(noRoom), undefined, 'decoder')
+  await expect(again).rejects.toThrow(/Blocks are streamed and the VAE is tiled already/)
 })

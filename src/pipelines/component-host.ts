@@ -9,13 +9,13 @@ import { RecoveryLadder } from '../runtime/recovery.js'
 import type { MemoryAccount } from '../runtime/memory-account.js'
 import type { Component, Device, DeviceTensor, HostTensor, Shapes } from '../runtime/types.js'
 import { isAquatintError } from '../errors.js'
-import { autoencoderKLTile } from './vae-tiling.js'
-import { weightBytes, type ComponentNeeds } from '../runtime/memory-estimate.js'
-import { fittingResidence, guessBudget, leastWeightBudget, planMemory } from '../runtime/memory-plan.js'
+import { tileChoices, type Extent } from './vae-tiling.js'
+import type { ComponentNeeds } from '../runtime/memory-estimate.js'
+import { guessBudget, leastWeightBudget, planMemory, type MemoryPlan } from '../runtime/memory-plan.js'
 import { formatBytes } from '../util/format-bytes.js'
-import { heldOn, needsOn, networkNeeds, smallestTile, type GenerationSize } from './memory-needs.js'
+import { heldOn, needsOn, networkNeeds, type GenerationSize } from './memory-needs.js'
 import { bindNetwork, graphOptions, type GraphVariant, type Network } from './networks.js'
-import type { ResolvedOffload } from './offload.js'
+import { planOn, type ResolvedOffload } from './offload.js'
 import type { Run } from './run-hooks.js'
 import type { DTypeName } from './types.js'
 
@@ -25,6 +25,8 @@ export interface HostOptions {
   readonly offload: ResolvedOffload
   /** Bytes of GPU buffers to stay within. */
   readonly maxMemory: number | undefined
+  /** Bytes for weights on a CPU; WebAssembly's heap unless said. */
+  readonly cpuMemory?: number | undefined
   /** Whether autoencoders work in tiles; undefined: where the whole would not fit. */
   readonly vaeTiling?: boolean | undefined
   /** Bytes of tensors that stay on the device while others run; 0 unless said. */
@@ -32,6 +34,9 @@ export interface HostOptions {
   /** The account of all of a pipeline's devices, for a device that takes this one's place. */
   readonly total?: MemoryAccount | undefined
 }
+
+/** The halves of an autoencoder: they run apart, with weights of their own. */
+export type VaePart = 'encoder' | 'decoder'
 
 /** A tensor on a device, or in host memory, as what goes to another device is. */
 export type Value = DeviceTensor | HostTensor
@@ -41,6 +46,10 @@ export function hostTensor(dims: readonly number[], data: Float32Array): HostTen
   return { type: 'float32', dims, data }
 }
 
+function componentKey(network: string, variant: GraphVariant): string {
+  return `${network} ${JSON.stringify(variant)}`
+}
+
 /** Runs networks on one device, one after the other. */
 export class ComponentHost {
   readonly dtype: DTypeName
@@ -48,16 +57,19 @@ export class ComponentHost {
   /** Where weights stay where there is room, and in this generation. */
   #usualOffload: ResolvedOffload
   #offload: ResolvedOffload
-  /** Whether too little memory has made autoencoders work in the smallest tiles. */
-  #smallTiles = false
+  /** The halves of the autoencoder that too little memory has made work in the smallest tiles. */
+  readonly #smallTiles = new Set<VaePart>()
   readonly #ladder = new RecoveryLadder()
   readonly #maxMemory: number | undefined
+  readonly #cpuMemory: number | undefined
   /** What is planned with: `maxMemory`, or a guess on a GPU without one. */
   readonly #budget: number | undefined
   readonly #vaeTiling: boolean | undefined
   #heldBytes: number
+  /** Of the generation that was made ready for last. */
+  #plan: MemoryPlan | undefined
   /** What generations of a size need, by size. */
-  readonly #generationNeeds = new Map<string, { readonly needs: readonly ComponentNeeds[]; readonly held: number }>()
+  readonly #generationNeeds = new Map<string, readonly ComponentNeeds[]>()
   readonly #total: MemoryAccount | undefined
   /** Of the networks whose blocks are streamed, for each set of shapes. */
   readonly #budgets = new Map<string, number | undefined>()
@@ -73,6 +85,7 @@ export class ComponentHost {
     this.#usualOffload = options.offload
     this.#offload = options.offload
     this.#maxMemory = options.maxMemory
+    this.#cpuMemory = options.cpuMemory
     this.#budget = options.maxMemory ?? (this.device.info.kind === 'webgpu' ? guessBudget(this.device.info) : undefined)
     this.#vaeTiling = options.vaeTiling
     this.#heldBytes = options.heldBytes ?? 0
@@ -97,24 +110,32 @@ export class ComponentHost {
 
   /**
    * Makes ready for a generation of a size, on the networks that are `here`. Where it does not fit in `maxMemory` as weights
-   * usually stay, they stay for a shorter time in it. @throws DeviceError `does-not-fit` with bytes needed and offered, before anything runs
+   * usually stay, they stay for a shorter time in it.
+   * @throws DeviceError `does-not-fit` with bytes needed and offered, `buffer-too-large` with the tensor, before anything runs
    */
-  fit(networks: ReadonlyMap<string, Network>, here: (network: string) => boolean, size: GenerationSize, run: Run): void {
-    const maxMemory = this.#maxMemory
-    if (maxMemory === undefined || this.#device.info.kind === 'wasm') return
+  async fit(
+    networks: ReadonlyMap<string, Network>,
+    here: (network: string) => boolean,
+    size: GenerationSize,
+    run: Run,
+  ): Promise<void> {
+    const request = { device: this.#device, networks, here, dtype: this.dtype, vaeTiling: this.#vaeTiling, size }
     const key = JSON.stringify(size)
-    const known = this.#generationNeeds.get(key)
-    const held = known?.held ?? heldOn(this.#device, networks, size)
-    const needs =
-      known?.needs ?? needsOn(this.#device, networks, this.dtype, this.#vaeTiling, size).filter(({ name }) => here(name))
-    this.#generationNeeds.set(key, { needs, held })
-    if (held !== this.#heldBytes) this.#budgets.clear()
-    this.#heldBytes = held
+    const needs = this.#generationNeeds.get(key) ?? needsOn(request)
+    this.#generationNeeds.set(key, needs)
+    const heldBytes = heldOn(request, needs)
+    if (heldBytes !== this.#heldBytes) this.#budgets.clear()
+    this.#heldBytes = heldBytes
     const usual = this.#usualOffload
-    this.#offload = fittingResidence(needs, usual, maxMemory, held)
-    planMemory(needs, { offload: this.#offload, maxMemory, heldBytes: held })
+    const { info: device } = this.#device
+    const [maxMemory, cpuMemory] = [this.#maxMemory, this.#cpuMemory]
+    this.#plan = planOn({ offload: usual, needs, heldBytes, maxMemory, cpuMemory, device })
+    this.#offload = this.#plan.residence
+    // Left from an image to image run, and not in the plan of one without.
+    if (size.fromImage !== true)
+      for (const name of networks.keys()) await this.#components.get(componentKey(name, { part: 'encoder' }))?.unload()
     if (this.#offload === usual) return
-    const usually = `${formatBytes(maxMemory)} with offload ${usual}`
+    const usually = `${formatBytes(this.#plan.maxMemory)} with offload ${usual}`
     run.warn(
       'over-budget',
       `Pictures of this size and number do not fit in ${usually}; these are made with offload ${this.#offload}.`,
@@ -123,7 +144,7 @@ export class ComponentHost {
 
   #component(network: Network, variant: GraphVariant, shapes: Shapes): Component {
     const { skipLayers, ...other } = variant
-    const key = `${network.name} ${JSON.stringify(other)}`
+    const key = componentKey(network.name, other)
     if (skipLayers !== undefined || 'hiddenState' in other) {
       // Leaving blocks out needs no other weights, so it shares the component, and its shapes tell it apart.
       const byShapes = this.#variants.get(key) ?? new Map<string, GraphVariant>()
@@ -202,7 +223,8 @@ export class ComponentHost {
 
   /**
    * Does `work` with a network. After a lost device or with too little memory it is done once more, as {@link RecoveryLadder} says: a device
-   * in the lost one's place has nothing of what was put there, so each try begins with `prepare`, which sees to its own failures.
+   * in the lost one's place has nothing of what was put there, so each try begins with `prepare`, which sees to its own failures. `part`: the
+   * half of an autoencoder that works, which can do so in smaller tiles.
    * @throws what `work` and `prepare` throw, DeviceError, AbortError
    */
   async recovering<T>(
@@ -210,6 +232,7 @@ export class ComponentHost {
     run: Run,
     work: () => Promise<T>,
     prepare: () => Promise<unknown> = async () => {},
+    part?: VaePart,
   ): Promise<T> {
     for (;;) {
       await prepare()
@@ -217,20 +240,21 @@ export class ComponentHost {
         return await work()
       } catch (error) {
         throwIfAborted(run.signal)
-        await this.#recover(error, network, run)
+        await this.#recover(error, network, run, part)
       }
     }
   }
 
   /** Makes ready for another try, or throws what there is left to say. */
-  async #recover(error: unknown, network: Network, run: Run): Promise<void> {
-    const step = this.#ladder.next(error, { residence: this.#offload, tiled: this.#smallTiles })
+  async #recover(error: unknown, network: Network, run: Run, part: VaePart | undefined): Promise<void> {
+    const wasTiled = part !== undefined && this.#smallTiles.has(part)
+    const step = this.#ladder.next(error, { residence: this.#offload, tiled: wasTiled })
     if (step.action === 'fail') throw step.error
     if (step.action === 'rebuild') return this.#rebuild(error, run)
     const { residence, tiled } = step.setup
-    if (tiled !== this.#smallTiles) {
-      this.#smallTiles = network.className === 'AutoencoderKL'
-      // The decoder asks again how to decode; for other networks tiles change nothing.
+    if (tiled !== wasTiled) {
+      if (part !== undefined) this.#smallTiles.add(part)
+      // Who works in tiles asks again for their size; for other networks they change nothing.
       throw error
     }
     if (this.#device.info.kind === 'wasm' && residence === 'block') throw error
@@ -306,33 +330,14 @@ export class ComponentHost {
   }
 
   /**
-   * Edge in latent pixels of the tiles in which an autoencoder decodes latents [1, channels, height, width]: the size it was made for, or
-   * where that does not fit a half of it and so on. Undefined: as a whole.
+   * Edge in latent pixels of the tiles in which a half of an autoencoder works on an image of this size in latent pixels: as the generation
+   * that was made ready for is planned, or the smallest where memory has run out. Undefined: on the whole.
    */
-  decodeTile(vae: Network, dims: readonly number[]): number | undefined {
-    const [batch = 1, channels = 4, height = 0, width = 0] = dims
-    if (this.#vaeTiling === false) return undefined
-    if (this.#smallTiles) return Math.max(height, width) > smallestTile ? smallestTile : undefined
-    const wanted = this.#vaeTiling === true
-    const fits = (edge: number): boolean => {
-      const shapes = { latents: [batch, channels, Math.min(edge, height), Math.min(edge, width)] }
-      return this.#budget === undefined || this.#leastBytes(this.#needs(vae, shapes)) <= this.#budget
-    }
-    const longest = Math.max(height, width)
-    if (!wanted && fits(longest)) return undefined
-    const made = autoencoderKLTile(vae.config)
-    let edge = wanted || made < longest ? made : made / 2
-    while (edge > smallestTile && !fits(edge)) edge = Math.max(smallestTile, Math.floor(edge / 8) * 4)
-    return edge < longest ? edge : undefined
-  }
-
-  /** The least that a run of a network takes in this mode, what others keep included. */
-  #leastBytes(needs: ComponentNeeds): number {
-    const besides = this.#heldBytes + needs.activationBytes
-    if (this.offload === 'block') return Math.min(leastWeightBudget(needs), weightBytes(needs)) + besides
-    const { liveWeights, components } = this.device.memory.snapshot()
-    const others = this.offload === 'resident' ? liveWeights - (components[needs.name]?.weights ?? 0) : 0
-    return others + weightBytes(needs) + besides
+  vaeTile(vae: Network, size: Extent, part: VaePart): number | undefined {
+    const choices = tileChoices(vae.config, size, this.#vaeTiling)
+    if (this.#smallTiles.has(part)) return choices.at(-1)
+    const planned = this.#plan?.components.find(({ name, part: half = 'decoder' }) => name === vae.name && half === part)
+    return planned === undefined ? choices[0] : planned.tile
   }
 
   /** After a generation: one component at a time means none between generations, and graphs of rare variants are not kept. */

@@ -35,9 +35,10 @@ export class DeviceHosts {
     return host
   }
 
-  /** Makes ready for a generation: see {@link ComponentHost.fit}. @throws DeviceError `does-not-fit` */
-  fit(size: GenerationSize, run: Run): void {
-    for (const [name, host] of this.#hosts) host.fit(this.#networks, (network) => this.#places.get(network) === name, size, run)
+  /** Makes ready for a generation: see {@link ComponentHost.fit}. @throws DeviceError `does-not-fit`, `buffer-too-large` */
+  async fit(size: GenerationSize, run: Run): Promise<void> {
+    for (const [name, host] of this.#hosts)
+      await host.fit(this.#networks, (network) => this.#places.get(network) === name, size, run)
   }
 
   /** The devices as they are now, by name. */

@@ -42,14 +42,13 @@ export interface FoundPipeline {
 
 /**
  * Finds the pipeline of one of the families in `specs` and works with it. Where `work` fails, everything is closed; else that is for it
- * to do. `view` is put between the repositories and their readers.
+ * to do.
  * @throws UnsupportedError `unsupported-class`, `unsupported-config`; InputError; HubError; CheckpointError; DeviceError; AbortError
  */
 export async function findPipeline<T>(
   repo: string | Repository,
   options: OpenPipelineOptions,
   specs: readonly PipelineSpec[],
-  view: (repository: Repository) => Repository,
   work: (found: FoundPipeline) => Promise<T>,
 ): Promise<T> {
   const failing = new AbortController()
@@ -68,9 +67,8 @@ export async function findPipeline<T>(
   const hub = hubOf(options, run)
   let placing: OpenDevices | undefined
   try {
-    const openByName = opener(hub, options, opened, run)
-    const open: OpenByName = async (name, revision) => view(await openByName(name, revision))
-    const repository = typeof repo === 'string' ? await open(repo, options.revision) : view(repo)
+    const open = opener(hub, options, opened, run)
+    const repository = typeof repo === 'string' ? await open(repo, options.revision) : repo
     const index = await readModelIndex(repository, { signal: run.signal })
     const spec = specs.find((candidate) => candidate.className === index.className)
     if (spec === undefined) {

@@ -5,8 +5,8 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { DiffusionPipeline } from './diffusion-pipeline.js'
 import { diskRepository, fixtures, readReference } from './testing.node.js'
-import { psnr, relativeError } from './testing.js'
-import type { GenerateOptions, PixelImage, PlainTensor } from './types.js'
+import { asPixels, psnr, relativeError } from './testing.js'
+import type { GenerateOptions } from './types.js'
 import { checkImage, normalizeImage } from './vae-encoder.js'
 
 interface Case {
@@ -23,15 +23,6 @@ const folder = join(fixtures, 'image-to-image')
 const cases = JSON.parse(readFileSync(join(folder, 'cases.json'), 'utf8')) as Case[]
 const camelCase = (key: string) => key.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase())
 
-/** [height, width, 3] in 0…255 as RGBA. */
-function pixels({ dims, data }: PlainTensor): PixelImage {
-  const [height = 0, width = 0] = dims
-  const rgba = Uint8ClampedArray.from({ length: width * height * 4 }, (_, i) =>
-    i % 4 === 3 ? 255 : data[Math.floor(i / 4) * 3 + (i % 4)]!,
-  )
-  return { width, height, data: rgba }
-}
-
 test.each(
   cases.map((item, k) => [k, item.fixture, item.scheduler ?? 'own scheduler', JSON.stringify(item.extra), item] as const),
 )('case %i: %s, %s %s', async (k, fixture, _, __, item) => {
@@ -40,7 +31,7 @@ test.each(
   try {
     const { captured = {}, images } = await pipeline.generate(item.prompt, {
       ...Object.fromEntries(Object.entries(item.extra).map(([key, value]) => [camelCase(key), value])),
-      image: pixels(input!),
+      image: asPixels(input!),
       negativePrompt: item.negative_prompt,
       seed: item.seed,
       numInferenceSteps: item.num_inference_steps,

@@ -3,10 +3,11 @@
 import { DeviceError, InputError, isAquatintError } from '../errors.js'
 import { deviceNames } from '../runtime/device-map.js'
 import { weightBytes, type ComponentNeeds } from '../runtime/memory-estimate.js'
-import { guessBudget, planMemory } from '../runtime/memory-plan.js'
+import { checkBuffers, guessBudget, planGeneration, planMemory, type MemoryPlan } from '../runtime/memory-plan.js'
 import { parseMemorySize } from '../runtime/memory-size.js'
 import { formatBytes } from '../util/format-bytes.js'
 import type { DeviceInfo, DeviceName } from '../runtime/types.js'
+import { weightsOnly } from './memory-needs.js'
 import type { LoadPipelineOptions, OffloadMode } from './types.js'
 
 /** What is done: all stay, one component at a time, or one component at a time with the denoiser's blocks streamed. */
@@ -49,7 +50,8 @@ export function budgetOf({ gpu, named }: MemoryBudgets, device: DeviceName): num
 /** Bytes that a device offers to be shared out where nobody said. */
 export function offeredMemory(budgets: MemoryBudgets, info: DeviceInfo): number {
   const { kind, name } = info
-  return budgets.named.get(name) ?? (kind === 'wasm' ? residentOnCpu : (budgets.gpu ?? guessBudget(info)))
+  const named = budgets.named.get(name)
+  return kind === 'wasm' ? memoryOfCpu(named ?? residentOnCpu, info) : (named ?? budgets.gpu ?? guessBudget(info))
 }
 
 /** What there is to decide by. */
@@ -72,16 +74,19 @@ export function checkOffload(mode: unknown): asserts mode is OffloadMode | undef
 
 /**
  * The mode for the networks of a pipeline that are on one device. `auto` takes the fastest whose plan fits its budget, or without one a
- * cautious guess. @throws DeviceError `does-not-fit` with the bytes needed when even the tightest plan is over the budget
+ * cautious guess. @throws DeviceError `does-not-fit` with the bytes needed when even the tightest plan is over the budget, or over all that
+ * the CPU has; `buffer-too-large`
  */
 export function resolveOffload({ mode, needs, heldBytes, budgets, device }: OffloadRequest): ResolvedOffload {
   const asked = mode ?? 'auto'
   const maxMemory = budgetOf(budgets, device.name)
-  if (device.kind === 'wasm') return onCpu(asked, needs, budgets)
-  if (maxMemory !== undefined) return planMemory(needs, { offload: asked, maxMemory, heldBytes }).residence
+  if (device.kind === 'wasm') return onCpu(asked, needs, budgets, device)
+  const { maxBufferSize } = device
+  checkBuffers(needs, maxBufferSize)
+  if (maxMemory !== undefined) return planMemory(needs, { offload: asked, maxMemory, heldBytes, maxBufferSize }).residence
   if (asked !== 'auto') return asked
   try {
-    return planMemory(needs, { offload: asked, maxMemory: guessBudget(device), heldBytes }).residence
+    return planMemory(needs, { offload: asked, maxMemory: guessBudget(device), heldBytes, maxBufferSize }).residence
   } catch (error) {
     // Nobody set this budget: the device may well have more.
     if (isAquatintError(error) && error.code === 'does-not-fit') return 'block'
@@ -89,22 +94,81 @@ export function resolveOffload({ mode, needs, heldBytes, budgets, device }: Offl
   }
 }
 
-/** Without a GPU weights belong to sessions, which cannot be streamed. A budget that names the CPU is for them and is kept. */
-function onCpu(asked: OffloadMode, needs: readonly ComponentNeeds[], { gpu, named }: MemoryBudgets): ResolvedOffload {
+/** Without a GPU weights belong to sessions, which cannot be streamed. A budget that names the CPU is for them. */
+function onCpu(
+  asked: OffloadMode,
+  needs: readonly ComponentNeeds[],
+  { gpu, named }: MemoryBudgets,
+  device: DeviceInfo,
+): ResolvedOffload {
+  const own = named.get('wasm')
+  const all = needs.reduce((sum, component) => sum + weightBytes(component), 0)
+  const stay = asked === 'auto' ? all <= memoryOfCpu(own ?? gpu ?? residentOnCpu, device) : asked === 'resident'
+  const residence = stay ? 'resident' : 'model'
+  checkOnCpu(residence, needs, memoryOfCpu(own, device))
+  return residence
+}
+
+/** Bytes that the CPU has for weights: what was said, or else WebAssembly's whole heap. */
+function memoryOfCpu(said: number | undefined, { maxBufferSize }: DeviceInfo): number {
+  return Math.min(said ?? maxBufferSize, maxBufferSize)
+}
+
+/** @throws DeviceError `does-not-fit` where weights that stay together take more than there is */
+function checkOnCpu(residence: 'resident' | 'model', needs: readonly ComponentNeeds[], offered: number): void {
   const sizes = needs.map((component) => ({ name: component.name, bytes: weightBytes(component) }))
-  const all = sizes.reduce((sum, { bytes }) => sum + bytes, 0)
-  const offered = named.get('wasm')
-  const residence = asked === 'auto' ? (all <= (offered ?? gpu ?? residentOnCpu) ? 'resident' : 'model') : asked
-  if (offered !== undefined) {
-    const largest = sizes.toSorted((a, b) => b.bytes - a.bytes)[0]
-    const needed = residence === 'resident' ? all : (largest?.bytes ?? 0)
-    const component = residence === 'resident' ? sizes.map(({ name }) => name).join(', ') : (largest?.name ?? '')
-    if (needed > offered)
-      throw new DeviceError(
-        'does-not-fit',
-        `${component} needs ${needed} bytes (${formatBytes(needed)}) of memory on wasm with offload ${residence}; ${offered} (${formatBytes(offered)}) are offered.`,
-        { component, residence, needed, offered },
-      )
+  const largest = sizes.reduce((most, size) => (size.bytes > most.bytes ? size : most), { name: '', bytes: 0 })
+  const together = {
+    name: [...new Set(sizes.map(({ name }) => name))].join(', '),
+    bytes: sizes.reduce((sum, { bytes }) => sum + bytes, 0),
   }
-  return residence === 'block' ? 'model' : residence
+  const { name: component, bytes: needed } = residence === 'resident' ? together : largest
+  if (needed <= offered) return
+  throw new DeviceError(
+    'does-not-fit',
+    `${component} needs ${needed} bytes (${formatBytes(needed)}) of memory on wasm with offload ${residence}; ${offered} (${formatBytes(offered)}) are offered.`,
+    { component, residence, needed, offered },
+  )
+}
+
+/** What generations on one device keep to. */
+export interface GenerationBudgets {
+  /** Bytes of GPU buffers to stay within, on a CPU of what a run holds at all; undefined: nobody said. */
+  readonly maxMemory: number | undefined
+  /** Bytes for weights on a CPU; undefined: nobody said. */
+  readonly cpuMemory?: number | undefined
+}
+
+export function generationBudgets(budgets: MemoryBudgets, { kind, name }: DeviceInfo): GenerationBudgets {
+  return kind === 'wasm'
+    ? { maxMemory: budgets.gpu, cpuMemory: budgets.named.get('wasm') }
+    : { maxMemory: budgetOf(budgets, name) }
+}
+
+/** What a generation is planned by on one device. */
+export interface GenerationRequest extends GenerationBudgets {
+  /** How weights usually stay. */
+  readonly offload: ResolvedOffload
+  readonly needs: readonly ComponentNeeds[]
+  readonly heldBytes: number
+  readonly device: DeviceInfo
+}
+
+/**
+ * The plan of one generation on a device: what {@link resolveOffload} decided for the usual size, or the next tighter mode where this one
+ * asks for more room. @throws DeviceError `does-not-fit` with bytes needed and offered; `buffer-too-large`
+ */
+export function planOn({ offload, needs, heldBytes, maxMemory, cpuMemory, device }: GenerationRequest): MemoryPlan {
+  const { kind, maxBufferSize } = device
+  if (kind === 'webgpu') return planGeneration(needs, { offload, maxMemory, heldBytes, maxBufferSize })
+  const offered = memoryOfCpu(cpuMemory, device)
+  const all = needs.reduce((sum, component) => sum + weightBytes(component), 0)
+  const residence = offload === 'resident' && all <= offered ? 'resident' : 'model'
+  checkOnCpu(residence, needs, offered)
+  const others = residence === 'resident' ? all : 0
+  const runs = needs.map((component): ComponentNeeds => {
+    const room = (maxMemory ?? Number.POSITIVE_INFINITY) - Math.max(others, weightBytes(component))
+    return weightsOnly(component, component.ways.find(({ activationBytes }) => activationBytes <= room) ?? component.ways.at(-1))
+  })
+  return planMemory(runs, { offload: residence, maxMemory: offered })
 }

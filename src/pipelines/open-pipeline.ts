@@ -4,15 +4,21 @@ import type { Repository } from '../hub/types.js'
 import type { DeviceName } from '../runtime/types.js'
 import type { DeviceHosts } from './device-hosts.js'
 import { findPipeline, type OpenPipelineOptions } from './find-pipeline.js'
-import { loadParts, measureNetwork, type LoadedParts, type PipelineSpec, type Quantize } from './pipeline-loading.js'
+import {
+  loadNetworks,
+  measureNetwork,
+  readParts,
+  type LoadedParts,
+  type PipelineSpec,
+  type Quantize,
+} from './pipeline-loading.js'
 import { denoiserOf } from './memory-needs.js'
 import type { Network } from './networks.js'
+import { refuseBeforeDownload } from './peek-networks.js'
 import { placeNetworks } from './place-networks.js'
 import { quantizeWeights } from './quantize-weights.js'
 import type { Run } from './run-hooks.js'
 import type { PipelineInfo, PipelineMemory } from './types.js'
-
-const asItIs = (repository: Repository): Repository => repository
 
 /** Everything a pipeline class is constructed from. */
 export interface OpenedPipeline {
@@ -32,13 +38,15 @@ export async function openPipeline(
   options: OpenPipelineOptions,
   specs: readonly PipelineSpec[],
 ): Promise<OpenedPipeline> {
-  return findPipeline(repo, options, specs, asItIs, async ({ repository, index, spec, placing, run, open, store, ...found }) => {
+  return findPipeline(repo, options, specs, async ({ repository, index, spec, placing, run, open, store, ...found }) => {
+    const read = await readParts(repository, index, spec, options, open, run)
+    await refuseBeforeDownload(read, placing, options, store, run.signal)
     const quantize: Quantize = async (request) => {
       const quantized = await quantizeWeights(request, await store?.(), run)
       found.onClose(quantized.release)
       return quantized.table
     }
-    const parts = await loadParts(repository, index, spec, options, open, quantize, run)
+    const parts = { ...read, networks: await loadNetworks(read, options, quantize, run) }
     const hosts = await placeNetworks(placing, parts.networks, options)
     run.status('ready')
     return { spec, parts, hosts, close: found.close }

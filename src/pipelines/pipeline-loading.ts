@@ -47,6 +47,12 @@ export interface LoadedParts {
   readonly scheduler: { readonly className: string; readonly config: Config }
 }
 
+/** The parts of a pipeline but for the networks' weights, and where those are. */
+export interface ReadParts extends Omit<LoadedParts, 'networks'> {
+  readonly sources: readonly ComponentSource[]
+  readonly configs: ReadonlyMap<string, ReadQuantization>
+}
+
 /** Loads all parts. @throws HubError, CheckpointError, UnsupportedError, InputError, AbortError */
 export async function loadParts(
   repository: Repository,
@@ -57,6 +63,19 @@ export async function loadParts(
   quantize: Quantize,
   run: Run,
 ): Promise<LoadedParts> {
+  const parts = await readParts(repository, index, spec, options, open, run)
+  return { ...parts, networks: await loadNetworks(parts, options, quantize, run) }
+}
+
+/** Reads what is no weights. @throws as {@link loadParts} */
+export async function readParts(
+  repository: Repository,
+  index: ModelIndex,
+  spec: PipelineSpec,
+  options: LoadPipelineOptions,
+  open: OpenByName,
+  run: Run,
+): Promise<ReadParts> {
   const { signal } = run
   const found = await findComponents(repository, index, options, open, Object.keys(spec.ignored), signal)
   // A tokenizer whose text encoder is left out has nobody to read for: it need not be one that can be read.
@@ -88,9 +107,7 @@ export async function loadParts(
     ),
   )
   throwIfAborted(signal)
-  run.status('downloading')
-  const networks = await loadNetworks(networkSources, configs, options, quantize, run)
-  return { repository, index, networks, tokenizers, scheduler }
+  return { repository, index, sources: networkSources, configs, tokenizers, scheduler }
 }
 
 /** The text encoder that reads a tokenizer's ids: `text_encoder_3` of `tokenizer_3`. */
@@ -157,14 +174,15 @@ function missingComponent(spec: PipelineSpec, name: string): CheckpointError {
   })
 }
 
-async function loadNetworks(
-  sources: readonly ComponentSource[],
-  configs: ReadonlyMap<string, ReadQuantization>,
+/** Opens the networks' weight files. @throws as {@link loadParts} */
+export async function loadNetworks(
+  { sources, configs }: Pick<ReadParts, 'sources' | 'configs'>,
   options: LoadPipelineOptions,
   quantize: Quantize,
   run: Run,
 ): Promise<ReadonlyMap<string, Network>> {
   const { signal } = run
+  run.status('downloading')
   const chosen = await Promise.all(
     sources.map(async (source) => {
       const paths = (await source.repository.files({ signal })).map((file) => file.path)

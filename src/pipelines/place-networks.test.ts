@@ -2,9 +2,15 @@
 
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import type { DeviceInfo } from '../runtime/types.js'
+import type { ComponentNeeds } from '../runtime/memory-estimate.js'
+import type { DeviceInfo, DeviceName } from '../runtime/types.js'
 import { DiffusionPipeline } from './diffusion-pipeline.js'
+import { readJson, readWeights } from '../models/testing.node.js'
+import { heldOn, latentSize, needsOn, type PlannedDevice } from './memory-needs.js'
+import type { Network } from './networks.js'
 import { budgetOf, offeredMemory, parseBudgets, resolveOffload } from './offload.js'
+import { decidePlaces } from './place-networks.js'
+import { planNetworks } from './plan-pipeline.js'
 import { diskRepository, fixtures, readCases } from './testing.node.js'
 import { caseOptions } from './testing-cases.js'
 import { relativeError } from './testing.js'
@@ -102,6 +108,14 @@ const info = (name: DeviceInfo['name']): DeviceInfo => ({
   maxBufferSize: 2 ** 31,
 })
 
+const needsOfBytes = (name: string, bytes: number, activationBytes = 1): ComponentNeeds => ({
+  name,
+  blocks: [{ name: '', bytes }],
+  sharedBytes: 0,
+  largestWeight: { name: `${name}.weight`, bytes: 1 },
+  ways: [{ activationBytes, largestValue: { name: '', bytes: 1 }, inputs: [] }],
+})
+
 test('a budget for all GPUs, or one by device', () => {
   const plain = parseBudgets('6GB')
   expect(budgetOf(plain, 'webgpu:1')).toBe(6e9)
@@ -110,12 +124,7 @@ test('a budget for all GPUs, or one by device', () => {
   expect([budgetOf(named, 'webgpu'), budgetOf(named, 'webgpu:1'), budgetOf(named, 'wasm')]).toEqual([2 ** 31, undefined, 5000])
   expect(offeredMemory(named, info('webgpu:1'))).toBe(2 ** 32)
   // The CPU keeps a budget that names it; one for GPUs tells it only whether all stay.
-  const needs = [600, 500].map((bytes, i) => ({
-    name: `n${i}`,
-    blocks: [{ name: '', bytes }],
-    sharedBytes: 0,
-    activationBytes: 1,
-  }))
+  const needs = [needsOfBytes('n0', 600), needsOfBytes('n1', 500)]
   const onCpu = (budgets: LoadPipelineOptions['maxMemory'], mode: LoadPipelineOptions['offload'] = 'auto') =>
     resolveOffload({ mode, needs, budgets: parseBudgets(budgets), device: info('wasm') })
   expect([onCpu(undefined), onCpu(1100), onCpu(100), onCpu({ wasm: 1100 }), onCpu({ wasm: 1099 })]).toEqual([
@@ -128,4 +137,91 @@ test('a budget for all GPUs, or one by device', () => {
   expect([onCpu(undefined, 'block'), onCpu({ wasm: 600 }, 'block')]).toEqual(['model', 'model'])
   expect(() => onCpu({ wasm: 599 })).toThrow(/n0 needs 600 bytes .* 599/)
   expect(() => onCpu({ wasm: 1099 }, 'resident')).toThrow(/n0, n1 needs 1100 bytes/)
+})
+
+/** A GPU that is only described, and fixtures' networks to put on it. */
+const gpu = (name: 'webgpu' | 'webgpu:1' = 'webgpu', maxBufferSize = 2 ** 31): PlannedDevice => ({
+  info: { ...info(name), maxBufferSize },
+  writeOptions: ({ granularity }) => ({ dtype: 'float32', weights: 'input', granularity }),
+})
+const networks = new Map(
+  (
+    [
+      ['text_encoder', 'CLIPTextModel'],
+      ['unet', 'UNet2DConditionModel'],
+      ['vae', 'AutoencoderKL'],
+    ] as const
+  ).map(([name, className]): [string, Network] => {
+    const place = join(folder, name)
+    return [name, { name, className, config: readJson(join(place, 'config.json')), table: readWeights(place), repo: 'tiny-sd15' }]
+  }),
+)
+const decide = (devices: PlannedDevice[], maxMemory: LoadPipelineOptions['maxMemory'], named?: ReadonlyMap<string, DeviceName>) =>
+  decidePlaces(devices, named ?? null, parseBudgets(maxMemory), networks, {})
+const onGpu = new Map([...networks.keys()].map((name) => [name, 'webgpu'] as const))
+
+/** The least budget, in bytes, under which `accepted` does not throw. */
+function leastBudget(accepted: (maxMemory: number) => unknown): number {
+  let [low, high] = [1, 2 ** 30]
+  while (low < high) {
+    const middle = Math.floor((low + high) / 2)
+    try {
+      accepted(middle)
+      high = middle
+    } catch {
+      low = middle + 1
+    }
+  }
+  return low
+}
+
+test('what stays beside the networks is part of balanced places: in the least room that they take, all stay', () => {
+  const least = leastBudget((maxMemory) => decide([gpu()], { webgpu: maxMemory }))
+  const [place] = decide([gpu()], { webgpu: least }).used
+  expect(place).toMatchObject({ offload: 'resident' })
+  const weights = place!.needs.reduce(
+    (sum, { blocks, sharedBytes }) => sum + blocks.reduce((all, { bytes }) => all + bytes, sharedBytes),
+    0,
+  )
+  const runs = Math.max(...place!.needs.map(({ ways }) => Math.min(...ways.map(({ activationBytes }) => activationBytes))))
+  expect(least).toBe(weights + runs + place!.heldBytes)
+  expect(place!.heldBytes).toBeGreaterThan(0)
+  // A budget for GPUs alone does not offload what the CPU is given.
+  const both = decide([gpu(), { ...gpu(), info: info('wasm') }], 1000)
+  expect(both.used.map(({ device, offload }) => [device.info.name, offload])).toEqual([['wasm', 'resident']])
+})
+
+/** Whether the model's own size fits; what it takes is refused else. */
+const fits = (maxMemory: number, guided: boolean) => {
+  const request = { device: gpu(), networks, here: () => true, dtype: 'float32', vaeTiling: undefined } as const
+  const needs = needsOn({ ...request, size: { ...latentSize(networks), guided } })
+  const heldBytes = heldOn({ ...request, size: { ...latentSize(networks), guided } }, needs)
+  return resolveOffload({ mode: 'auto', needs, heldBytes, budgets: parseBudgets(maxMemory), device: gpu().info })
+}
+
+test('a load is not refused for what only guidance would take', () => {
+  const guided = leastBudget((maxMemory) => fits(maxMemory, true))
+  const without = leastBudget((maxMemory) => fits(maxMemory, false))
+  expect(without).toBeLessThan(guided)
+  expect(leastBudget((maxMemory) => decide([gpu()], maxMemory, onGpu))).toBe(without)
+  const plan = (guidanceScale?: number) => () =>
+    planNetworks({ devices: new Map([['webgpu', gpu()]]), places: onGpu, budgets: parseBudgets(without) }, networks, {
+      guidanceScale,
+    })
+  expect(plan(1)).not.toThrow()
+  expect(plan()).toThrow(expect.objectContaining({ code: 'does-not-fit' }))
+})
+
+test('a tensor that no buffer of the GPU holds is refused by name, and a map by name or balanced finds another place for it', () => {
+  const sizes = [...networks.get('unet')!.table.values()].map(({ begin, end }) => end - begin)
+  const largest = Math.max(...sizes)
+  const narrow = gpu('webgpu', largest - 1)
+  expect(() => decide([narrow], undefined, onGpu)).toThrow(
+    expect.objectContaining({
+      code: 'buffer-too-large',
+      details: expect.objectContaining({ component: 'unet', bytes: largest, allowed: largest - 1 }) as object,
+    }),
+  )
+  const { placed } = decide([narrow, { ...gpu(), info: info('wasm') }], undefined)
+  expect(placed.get('unet')).toBe('wasm')
 })

@@ -3,7 +3,7 @@
  * how its weights stay there. Knows no pipeline's order of work.
  */
 
-import { InputError } from '../errors.js'
+import { InputError, isAquatintError } from '../errors.js'
 import { balanceComponents, checkDeviceMap, checkMappedComponents, mappedDevice, type DeviceMap } from '../runtime/device-map.js'
 import { MemoryAccount } from '../runtime/memory-account.js'
 import type { ComponentNeeds } from '../runtime/memory-estimate.js'
@@ -11,11 +11,11 @@ import { checkDeviceKind, listDevices, openDevice } from '../runtime/open-device
 import type { Device, DeviceName } from '../runtime/types.js'
 import { ComponentHost } from './component-host.js'
 import { DeviceHosts } from './device-hosts.js'
-import { denoiserOf, heldOn, needsOn, type PlannedDevice } from './memory-needs.js'
+import { denoiserOf, heldOn, latentSize, needsOn, weightsOnly, type GenerationSize, type PlannedDevice } from './memory-needs.js'
 import { storedType, type Network } from './networks.js'
 import {
-  budgetOf,
   checkOffload,
+  generationBudgets,
   offeredMemory,
   parseBudgets,
   resolveOffload,
@@ -123,34 +123,65 @@ export interface Placing<D extends PlannedDevice> {
   readonly used: readonly DevicePlace<D>[]
 }
 
-/** Decides where networks go; opens and loads nothing. @throws DeviceError `does-not-fit` with bytes needed and offered */
-export function decidePlaces<D extends PlannedDevice>(
+/**
+ * Decides where networks go, for a generation of the model's own size; opens and loads nothing.
+ * @throws DeviceError `does-not-fit` with bytes needed and offered; `buffer-too-large` with the tensor
+ */
+export function decidePlaces<D extends PlannedDevice>(...parts: PlacingParts<D>): Placing<D> {
+  const [, , , networks] = parts
+  const usual = latentSize(networks)
+  try {
+    return decideFor(usual, ...parts)
+  } catch (error) {
+    if (!isAquatintError(error) || error.code !== 'does-not-fit') throw error
+    try {
+      // What only ever runs without guidance, as distilled models do, is not to be refused for what guidance would take.
+      return decideFor({ ...usual, guided: false }, ...parts)
+    } catch {
+      throw error
+    }
+  }
+}
+
+type PlacingParts<D extends PlannedDevice> = readonly [
   devices: readonly D[],
   places: ReadonlyMap<string, DeviceName> | null,
   budgets: MemoryBudgets,
   networks: ReadonlyMap<string, Network>,
   options: Pick<LoadPipelineOptions, 'offload' | 'vaeTiling'>,
+]
+
+function decideFor<D extends PlannedDevice>(
+  size: GenerationSize,
+  ...[devices, places, budgets, networks, { vaeTiling, offload: asked }]: PlacingParts<D>
 ): Placing<D> {
   const denoiser = denoiserOf(networks)
   const dtype = denoiser === undefined ? 'float32' : (denoiser.dtype ?? storedType(denoiser.table))
-  const offers = devices.map((device) => ({
-    device,
-    name: device.info.name,
-    maxMemory: offeredMemory(budgets, device.info),
-    needs: needsOn(device, networks, dtype, options.vaeTiling),
-  }))
+  const request = { networks, dtype, vaeTiling, size }
+  const offers = devices.map((device) => {
+    const { name, kind, maxBufferSize } = device.info
+    const here = (network: string) => places === null || places.get(network) === name
+    const all = needsOn({ ...request, device, here })
+    const needs = kind === 'wasm' ? all.map((need) => weightsOnly(need)) : all
+    // Where any network may come, the denoiser may.
+    const heldBytes = heldOn({ ...request, device }, needs)
+    return { device, name, maxMemory: offeredMemory(budgets, device.info), maxBufferSize, heldBytes, needs }
+  })
   const placed = places ?? balanceComponents(offers)
   const used = offers.flatMap(({ device, name, needs }) => {
     const own = needs.filter((need) => placed.get(need.name) === name)
     if (own.length === 0) return []
-    const held = heldOn(device, networks)
-    const offload = resolveOffload({ mode: options.offload, needs: own, heldBytes: held, budgets, device: device.info })
-    return [{ device, needs: own, heldBytes: held, offload }]
+    const heldBytes = heldOn({ ...request, device }, own)
+    // Balanced places were chosen so that all stay in them.
+    const mode = places === null ? 'resident' : asked
+    return [
+      { device, needs: own, heldBytes, offload: resolveOffload({ mode, needs: own, heldBytes, budgets, device: device.info }) },
+    ]
   })
   return { dtype, placed, used }
 }
 
-/** Puts networks on devices. Those that get none are closed. @throws DeviceError `does-not-fit` with bytes needed and offered */
+/** Puts networks on devices. Those that get none are closed. @throws DeviceError `does-not-fit` with bytes needed and offered; `buffer-too-large` */
 export async function placeNetworks(
   { devices, places, budgets, total }: OpenDevices,
   networks: ReadonlyMap<string, Network>,
@@ -159,11 +190,9 @@ export async function placeNetworks(
   const { dtype, placed, used } = decidePlaces([...devices.values()], places, budgets, networks, options)
   const hosts = new Map<DeviceName, ComponentHost>()
   for (const { device, offload, heldBytes } of used) {
-    const { kind, name } = device.info
     const { vaeTiling } = options
-    // The CPU's own budget is for weights, and they are seen to.
-    const maxMemory = kind === 'wasm' ? budgets.gpu : budgetOf(budgets, name)
-    hosts.set(name, new ComponentHost({ device, dtype, offload, maxMemory, vaeTiling, heldBytes, total }))
+    const memory = generationBudgets(budgets, device.info)
+    hosts.set(device.info.name, new ComponentHost({ device, dtype, offload, ...memory, vaeTiling, heldBytes, total }))
   }
   for (const [name, device] of devices) if (!hosts.has(name)) await device.dispose()
   return new DeviceHosts(hosts, placed, networks, total)

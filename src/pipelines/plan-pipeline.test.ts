@@ -72,6 +72,61 @@ test('a budget and a size change the plan', async () => {
   expect(await plan({ width: 128, height: 32 })).toMatchObject({ width: 128, height: 32 })
 })
 
+test('what a generation adds or leaves out changes the plan', async () => {
+  const repository = diskRepository(folder)
+  const plan = async (options: Parameters<typeof DiffusionPipeline.plan>[1]) =>
+    (await DiffusionPipeline.plan(repository, { device: 'wasm', ...options })).devices.wasm!
+  const names = ({ components }: Awaited<ReturnType<typeof plan>>) =>
+    components.map(({ name, part }) => [name, part ?? ''].join(' ').trim())
+  expect(names(await plan({}))).toEqual(['text_encoder', 'text_encoder_2', 'unet', 'vae'])
+  const fromImage = await plan({ imageToImage: true })
+  expect(names(fromImage)).toEqual(['text_encoder', 'text_encoder_2', 'vae encoder', 'unet', 'vae'])
+  // The plan of the load without an image just fits; with one, weights come one after the other.
+  const { peakBytes } = await plan({})
+  expect(fromImage.peakBytes).toBeGreaterThan(peakBytes)
+  expect((await plan({ imageToImage: true, maxMemory: { wasm: peakBytes } })).residence).toBe('model')
+})
+
+test('image to image keeps a budget of the CPU as planned, by the account', async () => {
+  const repository = diskRepository(folder)
+  const options = { device: 'wasm', width: 64, height: 64 } as const
+  const without = await DiffusionPipeline.plan(repository, options)
+  const maxMemory = { wasm: without.devices.wasm!.peakBytes }
+  const planned = await DiffusionPipeline.plan(repository, { ...options, maxMemory, imageToImage: true })
+  const pipeline = await DiffusionPipeline.fromPretrained(repository, { device: 'wasm', maxMemory })
+  onTestFinished(() => pipeline.dispose())
+  let peak = 0
+  const image = { width: 64, height: 64, data: new Uint8ClampedArray(64 * 64 * 4).map((_, i) => i % 251) }
+  const { warnings } = await pipeline.generate('a dog', {
+    image,
+    strength: 1,
+    numInferenceSteps: 1,
+    onProgress: (progress) => {
+      if (progress.type === 'memory') peak = progress.memory.peakWeights
+    },
+  })
+  expect(peak).toBe(planned.devices.wasm!.peakBytes)
+  expect(warnings).toEqual([expect.stringMatching(/these are made with offload model/)])
+})
+
+test('what does not fit is refused by the headers, before any weights are downloaded', async () => {
+  const { server, options } = await served()
+  const load = (more: Parameters<typeof DiffusionPipeline.fromPretrained>[1]) =>
+    DiffusionPipeline.fromPretrained(id, { ...options, ...more })
+  await expect(load({ maxMemory: { wasm: '100kB' } })).rejects.toMatchObject({
+    code: 'does-not-fit',
+    details: { component: 'unet', offered: 100_000 },
+  })
+  const weights = server.log.filter(
+    ({ host, file, range }) => host === 'cdn' && file?.endsWith('.safetensors') && range !== undefined,
+  )
+  expect(weights).toHaveLength(7)
+  for (const { range } of weights) expect(Number(/-(\d+)$/.exec(range ?? '')?.[1])).toBeLessThan(256 << 10)
+  expect((await options.hub.cache.files()).filter(({ size }) => size > 50_000)).toEqual([])
+  // What fits is looked at once more, and loaded.
+  await (await load({ maxMemory: { wasm: '2MB' } })).dispose()
+})
+
 test.each([
   ['tiny-sd15', { sample_size: [8, 16] }, [64, 32]],
   // diffusers takes an edge of less than 64 in so old a config for a mistake.
@@ -98,6 +153,7 @@ test.each([
   [{ width: 1e9 }, 'size'],
   [{ numImagesPerPrompt: 65 }, 'num-images-per-prompt'],
   [{ maxSequenceLength: 0 }, 'max-sequence-length'],
+  [{ guidanceScale: 1e9 }, 'guidance-scale'],
   [{ dtype: 'q3' as 'q4' }, 'dtype'],
   [{ maxMemory: { wasm: '1kB' } }, 'does-not-fit'],
   [{ components: { unet: null } }, 'components'],

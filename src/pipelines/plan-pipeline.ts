@@ -3,26 +3,20 @@
  * has its weights there when, and the peak to expect. Of weight files only the headers are read.
  */
 
-import { convertTable } from '../checkpoint/convert.js'
-import { peeking } from '../hub/peeking.js'
 import type { ByteSource, PeekedSource, Repository } from '../hub/types.js'
-import { fittingResidence, guessBudget, leastBudget, planMemory, type MemoryPlan } from '../runtime/memory-plan.js'
+import type { MemoryPlan } from '../runtime/memory-plan.js'
 import type { DeviceName } from '../runtime/types.js'
 import { checkAmounts, checkSize } from './check-inputs.js'
-import { quantizeOptions } from './dtypes.js'
 import { findPipeline, type OpenPipelineOptions } from './find-pipeline.js'
-import { heldOn, latentSize, needsOn, type PlannedDevice } from './memory-needs.js'
+import { generationSize, heldOn, latentSize, needsOn, type PlannedDevice } from './memory-needs.js'
 import type { Network } from './networks.js'
-import { budgetOf, type MemoryBudgets } from './offload.js'
+import { generationBudgets, planOn } from './offload.js'
 import { describeNetworks } from './open-pipeline.js'
-import { loadParts, type PipelineSpec, type Quantize } from './pipeline-loading.js'
-import { decidePlaces, type DevicePlace, type OpenDevices } from './place-networks.js'
-import { rememberedTable } from './quantize-weights.js'
+import { peekNetworks } from './peek-networks.js'
+import { readParts, type PipelineSpec } from './pipeline-loading.js'
+import { decidePlaces, type OpenDevices } from './place-networks.js'
 import type { LoadPipelineOptions, PipelineInfo } from './types.js'
 import { vaeScaleFactor } from './vae-decoder.js'
-
-/** WebAssembly's whole heap: what the CPU has where nobody set it a budget. */
-const wasmHeapBytes = 2 ** 32
 
 /** The generation that is planned for. */
 export interface PlannedSize {
@@ -34,6 +28,12 @@ export interface PlannedSize {
   readonly numImagesPerPrompt?: number | undefined
   /** Stable Diffusion 3: how many of T5's tokens are used, 1 to 512. Default 256. */
   readonly maxSequenceLength?: number | undefined
+  /** Up to 1 there is no guidance, and the denoiser takes half as much. By default there is. */
+  readonly guidanceScale?: number | undefined
+  /** Whether it starts from an image, which the autoencoder encodes first. Default false. */
+  readonly imageToImage?: boolean | undefined
+  /** Stable Diffusion 3.5: the blocks that skip-layer guidance leaves out. By default there is no such guidance. */
+  readonly skipGuidanceLayers?: readonly number[] | undefined
 }
 
 /** Where components would be, and what that takes. */
@@ -58,7 +58,7 @@ export interface PipelinePlan extends PlacedPlan, Pick<PipelineInfo, 'className'
 
 /**
  * Plans what `fromPretrained` with these options and one generation would take. Devices are opened and closed again; small files are cached.
- * @throws InputError `size`, `num-images-per-prompt`, `max-sequence-length`; DeviceError `does-not-fit` with bytes needed and offered; and what
+ * @throws InputError `size`, `num-images-per-prompt`, `max-sequence-length`, `guidance-scale`; DeviceError `does-not-fit` with bytes needed and offered; and what
  * `fromPretrained` throws before weights
  */
 export async function planPipeline(
@@ -70,13 +70,9 @@ export async function planPipeline(
   const onPeek = (source: PeekedSource) => {
     if (!source.isCached) toFetch.add(source)
   }
-  const view = (repository: Repository) => peeking(repository, onPeek)
-  return findPipeline(repo, options, specs, view, async ({ repository, index, spec, placing, run, open, store, close }) => {
-    const quantize: Quantize = async ({ read, word, contents }) => {
-      const made = await rememberedTable(await store?.(), word, contents)
-      return made ?? convertTable(await read(run.signal), { dtype: 'F16', quantize: quantizeOptions(word) })
-    }
-    const { networks } = await loadParts(repository, index, spec, options, open, quantize, run)
+  return findPipeline(repo, options, specs, async ({ repository, index, spec, placing, run, open, store, close }) => {
+    const parts = await readParts(repository, index, spec, options, open, run)
+    const networks = await peekNetworks(parts, options, store, run, onPeek)
     const plan = planNetworks(placing, networks, options)
     for (const device of placing.devices.values()) await device.dispose()
     close()
@@ -92,7 +88,10 @@ export async function planPipeline(
   })
 }
 
-/** Plans networks for one generation with guidance, on devices that may be described only. @throws InputError `size`; DeviceError `does-not-fit` */
+/**
+ * Plans networks for one generation, on devices that may be described only.
+ * @throws InputError `size`, `guidance-scale` and others of a generation's; DeviceError `does-not-fit`, `buffer-too-large`
+ */
 export function planNetworks(
   { devices, places, budgets }: Omit<OpenDevices, 'devices' | 'total'> & { readonly devices: ReadonlyMap<string, PlannedDevice> },
   networks: ReadonlyMap<string, Network>,
@@ -100,26 +99,15 @@ export function planNetworks(
 ): PlacedPlan {
   const { width, height, latent } = plannedSize(networks, options)
   const { dtype, placed, used } = decidePlaces([...devices.values()], places, budgets, networks, options)
-  const plans = used.map((place): [DeviceName, MemoryPlan] => {
-    const needs = needsOn(place.device, networks, dtype, options.vaeTiling, latent).filter(({ name }) =>
-      place.needs.some((own) => own.name === name),
-    )
-    const held = heldOn(place.device, networks, latent)
-    return [place.device.info.name, planOn({ ...place, needs, heldBytes: held }, budgets)]
+  const plans = used.map(({ device, offload }): [DeviceName, MemoryPlan] => {
+    const { info } = device
+    const here = (network: string) => placed.get(network) === info.name
+    const request = { device, networks, here, dtype, vaeTiling: options.vaeTiling, size: latent }
+    const needs = needsOn(request)
+    const heldBytes = heldOn(request, needs)
+    return [info.name, planOn({ offload, needs, heldBytes, device: info, ...generationBudgets(budgets, info) })]
   })
   return { width, height, places: Object.fromEntries(placed), devices: Object.fromEntries(plans) }
-}
-
-/** The plan on one device: of the residence that was decided, or the next tighter one where the image asks for more room. */
-function planOn({ device: { info }, needs, heldBytes, offload }: DevicePlace<PlannedDevice>, budgets: MemoryBudgets): MemoryPlan {
-  if (info.kind === 'wasm') return planMemory(needs, { offload, maxMemory: budgets.named.get('wasm') ?? wasmHeapBytes })
-  const given = budgetOf(budgets, info.name)
-  if (given === undefined) {
-    // A guess that is too small is no reason to refuse: the load goes on with as little as possible.
-    const maxMemory = Math.max(guessBudget(info), leastBudget(needs, offload, heldBytes))
-    return planMemory(needs, { offload, maxMemory, heldBytes })
-  }
-  return planMemory(needs, { offload: fittingResidence(needs, offload, given, heldBytes), maxMemory: given, heldBytes })
 }
 
 function plannedSize(networks: ReadonlyMap<string, Network>, asked: PlannedSize) {
@@ -129,6 +117,11 @@ function plannedSize(networks: ReadonlyMap<string, Network>, asked: PlannedSize)
   const { width = own.width * factor, height = own.height * factor } = asked
   checkSize({ width, height }, factor)
   checkAmounts(asked)
-  const { numImagesPerPrompt: images, maxSequenceLength: t5Tokens } = asked
-  return { width, height, latent: { width: width / factor, height: height / factor, images, t5Tokens } }
+  const latent = { width: width / factor, height: height / factor }
+  return { width, height, latent: generationSize(latent, asked, isGuided(asked), asked.imageToImage === true) }
+}
+
+/** Without a word on it there is guidance in every family. */
+function isGuided({ guidanceScale }: PlannedSize): boolean {
+  return guidanceScale === undefined || guidanceScale > 1
 }

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { HubError } from '../errors.js'
 import type { ByteSource, Repository } from '../hub/types.js'
 import { parseReference, type FixtureCase } from './testing-cases.js'
+import type { VaeCase } from './testing.js'
 import type { CapturedTensors } from './types.js'
 
 export const fixtures = fileURLToPath(new URL('../../fixtures/', import.meta.url))
@@ -65,6 +66,12 @@ export function readCases(name: string): { readonly item: FixtureCase; readonly 
   return Array.isArray(json)
     ? json.map((item, k) => ({ item, reference: readReference(join(folder, `reference-${k}.safetensors`)) }))
     : [{ item: json, reference: readReference(join(folder, 'reference.safetensors')) }]
+}
+
+/** The runs of fixtures/vae-tiling, each with its number. */
+export function readVaeCases(): { readonly item: VaeCase; readonly k: number }[] {
+  const items = JSON.parse(readFileSync(join(fixtures, 'vae-tiling', 'cases.json'), 'utf8')) as VaeCase[]
+  return items.map((item, k) => ({ item, k }))
 }
 
 /** The tensors of a reference file. */

@@ -4,7 +4,7 @@ import { HubError } from '../errors.js'
 import type { Repository } from '../hub/types.js'
 import { TestSource } from '../runtime/testing.js'
 import { parseReference, type FixtureCase } from './testing-cases.js'
-import type { CapturedTensors, PlainTensor } from './types.js'
+import type { CapturedTensors, GenerateOptions, PixelImage, PlainTensor } from './types.js'
 
 async function fetched(path: string): Promise<Uint8Array<ArrayBuffer>> {
   const response = await fetch(`/fixtures/${path}`)
@@ -48,4 +48,47 @@ export function psnr(actual: PlainTensor, expected: PlainTensor): number {
   const error =
     expected.data.reduce((sum, value, i) => sum + (value - (actual.data[i] ?? Number.NaN)) ** 2, 0) / expected.data.length
   return -10 * Math.log10(error)
+}
+
+/** One entry of fixtures/vae-tiling/cases.json. */
+export interface VaeCase {
+  readonly fixture: string
+  readonly pipeline: string
+  readonly prompt: string
+  readonly negative_prompt: string
+  readonly seed: number
+  readonly num_inference_steps: number
+  readonly guidance_scale: number
+  readonly num_images_per_prompt: number
+  readonly width: number
+  readonly height: number
+  readonly strength: number | null
+  readonly max_sequence_length?: number
+  /** `tile`: latent pixels, where they are not the autoencoder's own. */
+  readonly vae: { readonly tiling?: boolean; readonly slicing?: boolean; readonly tile?: number }
+}
+
+/** The options of `generate` for such a case. */
+export function vaeCaseOptions(item: VaeCase, input: PlainTensor | undefined): GenerateOptions {
+  return {
+    negativePrompt: item.negative_prompt,
+    seed: item.seed,
+    numInferenceSteps: item.num_inference_steps,
+    guidanceScale: item.guidance_scale,
+    numImagesPerPrompt: item.num_images_per_prompt,
+    width: item.width,
+    height: item.height,
+    maxSequenceLength: item.max_sequence_length,
+    ...(input === undefined || item.strength === null ? {} : { image: asPixels(input), strength: item.strength }),
+    capture: ['initial_latents', 'image'],
+  }
+}
+
+/** [height, width, 3] in 0…255 as RGBA. */
+export function asPixels({ dims, data }: PlainTensor): PixelImage {
+  const [height = 0, width = 0] = dims
+  const rgba = Uint8ClampedArray.from({ length: width * height * 4 }, (_, i) =>
+    i % 4 === 3 ? 255 : (data[Math.floor(i / 4) * 3 + (i % 4)] ?? 0),
+  )
+  return { width, height, data: rgba }
 }

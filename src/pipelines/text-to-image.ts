@@ -10,6 +10,7 @@ import { DeviceValues } from './device-values.js'
 import type { Guidance } from './guidance.js'
 import { toPixels } from './image-processor.js'
 import type { PreviewCoefficients } from './latent-preview.js'
+import { generationSize } from './memory-needs.js'
 import type { Network } from './networks.js'
 import { reportingMemory } from './open-pipeline.js'
 import type { Predictor } from './predictor.js'
@@ -123,7 +124,7 @@ export async function textToImage(parts: TextToImage): Promise<GenerateResult> {
     let latents: DeviceValues<'latents'> | undefined
     try {
       const [count = 1, , height = 0, width = 0] = parts.latentDims
-      hosts.fit({ width, height, images: count, t5Tokens: options.maxSequenceLength }, run)
+      await hosts.fit(generationSize({ width, height }, options, parts.guidance !== null, parts.start !== null), run)
       run.status('encoding')
       const host = hosts.of(parts.prompt.denoiser.name)
       predictor = parts.predictor(await promptCondition({ ...parts.prompt, host, count, recorder, run }), host)

@@ -57,7 +57,10 @@ export interface LoadPipelineOptions {
   readonly offload?: OffloadMode | undefined
   /** A budget for the GPU buffers of each GPU, in bytes or as '6GB' (10^9) or '6GiB'; or one by device, where `wasm` is for weights. */
   readonly maxMemory?: number | string | Readonly<Partial<Record<DeviceName, number | string>>> | undefined
-  /** As diffusers' `enable_vae_tiling`: decode in overlapping tiles. By default only where an image would not fit as a whole. */
+  /**
+   * As diffusers' `enable_vae_tiling`: decode, and encode, in overlapping tiles. By default only where an image would not fit as a whole.
+   * `enable_vae_slicing` needs no word: images are decoded one by one.
+   */
   readonly vaeTiling?: boolean | undefined
   /** Component name → a repository id or reference, or null to leave the component out. */
   readonly components?: Readonly<Record<string, string | ComponentReference | null>> | undefined

@@ -12,7 +12,7 @@ import type { Network } from './networks.js'
 import type { Run } from './run-hooks.js'
 import { concatBatch } from './tensors.js'
 import type { PlainTensor } from './types.js'
-import { decodeTiled, type LatentBox } from './vae-tiling.js'
+import { inTilesThatFit, workInTiles, type Box } from './vae-tiling.js'
 
 /** How a family brings latents to the autoencoder's scale. */
 export type LatentScaling = 'scale' | 'scale-or-statistics' | 'scale-and-shift'
@@ -103,7 +103,7 @@ export async function decodeLatents(
   const [batch = 0, channels = 0, height = 0, width = 0] = (await source.get()).latents.dims
   const scales = latentScales(vae.config, scaling, channels)
   const factor = vaeScaleFactor(vae)
-  const decodeBox = async (image: number, box: LatentBox): Promise<PlainTensor> => {
+  const decodeBox = async (image: number, box: Box): Promise<PlainTensor> => {
     const size = [1, channels, box.height, box.width]
     const from = [image, 0, box.top, box.left]
     const work = async (keep: Keep) => {
@@ -118,6 +118,7 @@ export async function decodeLatents(
       run,
       async () => withTemporary(work),
       async () => source.get(),
+      'decoder',
     )
     assertHealthy(sample, "the autoencoder's output")
     const [rows, columns] = [box.height * factor, box.width * factor]
@@ -125,22 +126,21 @@ export async function decodeLatents(
   }
   const images: PlainTensor[] = []
   for (let image = 0; image < batch; image++) {
-    const decode = (box: LatentBox) => decodeBox(image, box)
-    const whole = { top: 0, left: 0, height, width }
-    const as = (tile: number | undefined) => (tile === undefined ? decode(whole) : decodeTiled(whole, tile, factor, decode))
-    const dims = [1, channels, height, width]
-    const tile = host.decodeTile(vae, dims)
-    const decoded = await as(tile).catch((error: unknown) => {
-      // Too little memory for that: the host may have smaller tiles to try.
-      const smaller = host.decodeTile(vae, dims)
-      if (smaller === tile) throw error
-      run.warn(
-        'vae-tiled',
-        `The image did not fit into memory as a whole; it is decoded in tiles of ${smaller ?? 0} latent pixels.`,
-      )
-      return as(smaller)
-    })
+    const decode = (box: Box) => decodeBox(image, box)
+    const decoded = await inTilesThatFit(
+      () => host.vaeTile(vae, { height, width }, 'decoder'),
+      (tile) =>
+        tile === undefined
+          ? decode({ top: 0, left: 0, height, width })
+          : workInTiles({ height, width }, { from: tile, to: tile * factor }, decode),
+      (smaller) => warnOfTiles('decoded', smaller, run),
+    )
     images.push(denormalize(decoded))
   }
   return concatBatch(images)
+}
+
+/** Says that memory made for tiles where there were none, or for smaller ones. */
+export function warnOfTiles(how: 'decoded' | 'encoded', tile: number | undefined, run: Run): void {
+  run.warn('vae-tiled', `The image did not fit into memory as a whole; it is ${how} in tiles of ${tile ?? 0} latent pixels.`)
 }

@@ -3,11 +3,13 @@
 import { CheckpointError, InputError } from '../errors.js'
 import { assertHealthy } from '../runtime/health.js'
 import type { TorchGenerator } from '../util/random.js'
+import type { HostTensor } from '../runtime/types.js'
 import { hostTensor, type ComponentHost } from './component-host.js'
 import type { Network } from './networks.js'
 import type { Run } from './run-hooks.js'
 import type { PixelImage, PlainTensor } from './types.js'
-import { latentScales, vaeScaleFactor, type LatentScaling } from './vae-decoder.js'
+import { latentScales, vaeScaleFactor, warnOfTiles, type LatentScaling } from './vae-decoder.js'
+import { inTilesThatFit, workInTiles, type Box } from './vae-tiling.js'
 
 /** @throws InputError `image` unless it is RGBA pixels whose sizes are multiples of `multiple`, at most `maxEdge` */
 export function checkImage(image: PixelImage, multiple: number, maxEdge: number): void {
@@ -45,6 +47,49 @@ export function normalizeImage({ width, height, data }: PixelImage): PlainTensor
   return { dims: [1, 3, height, width], data: result }
 }
 
+/**
+ * What the autoencoder gives for an image: [1, 2 · channels, height, width] in latent pixels, means and log variances. In tiles where the
+ * whole does not fit.
+ */
+async function encodeMoments(vae: Network, image: PixelImage, host: ComponentHost, run: Run): Promise<PlainTensor> {
+  const pixels = normalizeImage(image)
+  const factor = vaeScaleFactor(vae)
+  const encode = async (box: Box): Promise<PlainTensor> => {
+    const inputs = { sample: cutOut(pixels, box) }
+    const data = await host.recovering(
+      vae,
+      run,
+      async () => host.readOnce(vae, inputs, 'moments', run, { part: 'encoder' }),
+      undefined,
+      'encoder',
+    )
+    assertHealthy(data, "the autoencoder's moments")
+    const [height, width] = [box.height / factor, box.width / factor]
+    return { dims: [1, data.length / (height * width), height, width], data }
+  }
+  const { height, width } = image
+  const latent = { height: height / factor, width: width / factor }
+  return inTilesThatFit(
+    () => host.vaeTile(vae, latent, 'encoder'),
+    (tile) =>
+      tile === undefined
+        ? encode({ top: 0, left: 0, height, width })
+        : workInTiles({ height, width }, { from: tile * factor, to: tile }, encode),
+    (smaller) => warnOfTiles('encoded', smaller, run),
+  )
+}
+
+/** A part of an image [1, channels, height, width]. */
+function cutOut({ dims, data }: PlainTensor, { top, left, height, width }: Box): HostTensor {
+  const [, channels = 0, rows = 0, columns = 0] = dims
+  const part = new Float32Array(channels * height * width)
+  for (let line = 0; line < channels * height; line++) {
+    const from = (Math.floor(line / height) * rows + top + (line % height)) * columns + left
+    part.set(data.subarray(from, from + width), line * width)
+  }
+  return hostTensor([1, channels, height, width], part)
+}
+
 /** Latents [1, channels, height, width] of an image, drawn from the distribution that the autoencoder gives, at the denoiser's scale. */
 export async function encodeImage(
   vae: Network,
@@ -54,24 +99,20 @@ export async function encodeImage(
   host: ComponentHost,
   run: Run,
 ): Promise<PlainTensor> {
-  const { dims, data } = normalizeImage(image)
-  const inputs = { sample: hostTensor(dims, data) }
-  const moments = await host.recovering(vae, run, async () => host.readOnce(vae, inputs, 'moments', run, { part: 'encoder' }))
-  assertHealthy(moments, "the autoencoder's moments")
-  const factor = vaeScaleFactor(vae)
+  const { dims, data: moments } = await encodeMoments(vae, image, host, run)
+  const [, both = 0, height = 0, width = 0] = dims
+  const channels = both / 2
+  if (!Number.isInteger(channels))
+    throw new CheckpointError('shape-mismatch', 'The autoencoder gave moments of another size.', { size: moments.length })
   const size = moments.length / 2
   const drawn = noise.randn(size)
-  const pixels = (image.width / factor) * (image.height / factor)
-  const channels = size / pixels
-  if (!Number.isInteger(channels))
-    throw new CheckpointError('shape-mismatch', 'The autoencoder gave moments of another size.', { size })
   // The inverse of what the decoder's side does, which is linear in each channel.
   const scales = latentScales(vae.config, scaling, channels)
   const latents = drawn.map((value, i) => {
     const logVariance = Math.min(20, Math.max(-30, moments[size + i] ?? 0))
     const sample = (moments[i] ?? 0) + Math.fround(Math.exp(0.5 * logVariance)) * value
-    const { scale, shift } = scales[Math.floor(i / pixels)] ?? { scale: 1, shift: 0 }
+    const { scale, shift } = scales[Math.floor(i / (height * width))] ?? { scale: 1, shift: 0 }
     return (sample - shift) / scale
   })
-  return { dims: [1, channels, image.height / factor, image.width / factor], data: latents }
+  return { dims: [1, channels, height, width], data: latents }
 }

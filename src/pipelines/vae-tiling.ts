@@ -1,65 +1,108 @@
 /**
- * Decoding latents in overlapping tiles whose seams are blended, as AutoencoderKL's `tiled_decode` does: less memory for large images.
- * Each tile's norms see only the tile, so the image differs a little from one decoded whole. Pure but for the decoder it is handed.
+ * Working in overlapping tiles whose seams are blended, as AutoencoderKL's `tiled_decode` and `tiled_encode` do: less memory for large
+ * images. Each tile's norms see only the tile, so the result differs a little from one made whole. Pure but for the network it is handed.
  */
 
 import type { Config } from '../checkpoint/types.js'
 import { autoencoderKLScale } from '../models/autoencoder-kl.js'
 import type { PlainTensor } from './types.js'
 
-/** Edge of the tiles that diffusers decodes in, in latent pixels: the size that the autoencoder was made for. */
+/** The smallest tile that is taken for want of memory, in latent pixels. Smaller ones show in the image. */
+export const smallestTile = 32
+
+/** Edge of diffusers' tiles, in latent pixels: the size that the autoencoder was made for. */
 export function autoencoderKLTile(config: Config): number {
   const size: unknown = Array.isArray(config['sample_size']) ? config['sample_size'][0] : config['sample_size']
   const pixels = typeof size === 'number' && Number.isInteger(size) && size > 0 ? size : 32
   return Math.max(1, Math.floor(pixels / autoencoderKLScale(config)))
 }
 
-/** How much of a tile overlaps the next one: diffusers' `tile_overlap_factor`. */
-const overlap = 0.25
-
-/** A part of latents, in latent pixels. */
-export interface LatentBox {
-  readonly top: number
-  readonly left: number
+/** Height and width. */
+export interface Extent {
   readonly height: number
   readonly width: number
 }
 
-/** Decodes a part of an image's latents to [1, channels, height · factor, width · factor]. */
-export type DecodeBox = (box: LatentBox) => Promise<PlainTensor>
+/**
+ * How an autoencoder can work on an image of this size in latent pixels, the best first: undefined stands for the whole, a number is the
+ * edge of tiles. Where `tiling` asks for tiles they are diffusers'; else tiles are for want of memory, and none is below {@link smallestTile}.
+ */
+export function tileChoices(config: Config, { height, width }: Extent, tiling: boolean | undefined): (number | undefined)[] {
+  const longest = Math.max(height, width)
+  if (tiling === false) return [undefined]
+  const made = autoencoderKLTile(config)
+  const edges = [tiling === true ? made : Math.max(made, smallestTile)]
+  for (let edge = made; edge > smallestTile;) {
+    edge = Math.max(smallestTile, Math.floor(edge / 8) * 4)
+    edges.push(edge)
+  }
+  const tiles = edges.filter((edge) => edge < longest)
+  return tiling === true && made < longest ? tiles : [undefined, ...tiles]
+}
 
-/** Decodes latents of `height` × `width` in tiles of `tile` latent pixels, `factor` image pixels each. */
-export async function decodeTiled(
-  { height, width }: Pick<LatentBox, 'height' | 'width'>,
-  tile: number,
-  factor: number,
-  decode: DecodeBox,
+/**
+ * Works as `tile` says. When memory runs out under that and `tile` then says another, once more so; `onSmaller` is told of it.
+ * @throws what `work` throws
+ */
+export async function inTilesThatFit(
+  tile: () => number | undefined,
+  work: (tile: number | undefined) => Promise<PlainTensor>,
+  onSmaller: (tile: number | undefined) => void,
 ): Promise<PlainTensor> {
-  const stride = Math.max(1, Math.floor(tile * (1 - overlap)))
-  const extent = Math.floor(tile * factor * overlap)
-  const kept = tile * factor - extent
+  const first = tile()
+  try {
+    return await work(first)
+  } catch (error) {
+    const smaller = tile()
+    if (smaller === first) throw error
+    onSmaller(smaller)
+    return work(smaller)
+  }
+}
+
+/** How much of a tile overlaps the next one: diffusers' `tile_overlap_factor`. */
+const overlap = 0.25
+
+/** A part of what goes in, in its pixels. */
+export interface Box extends Extent {
+  readonly top: number
+  readonly left: number
+}
+
+/** Edges of a tile: of what goes in and of what comes out. Their ratio is the autoencoder's scale. */
+export interface TileEdges {
+  readonly from: number
+  readonly to: number
+}
+
+/** Makes [1, channels, height, width] of a part, in the pixels of what comes out. */
+export type WorkOnBox = (box: Box) => Promise<PlainTensor>
+
+/** Makes of something of `height` × `width` what `work` makes of its parts, in tiles. */
+export async function workInTiles({ height, width }: Extent, { from, to }: TileEdges, work: WorkOnBox): Promise<PlainTensor> {
+  const stride = Math.max(1, Math.floor(from * (1 - overlap)))
+  const extent = Math.floor(to * overlap)
+  const kept = to - extent
+  const [rows, columns] = [(height * to) / from, (width * to) / from]
   let result: PlainTensor | undefined
   let above: PlainTensor[] = []
   for (let top = 0, row = 0; top < height; top += stride, row++) {
     const current: PlainTensor[] = []
     for (let left = 0, column = 0; left < width; left += stride, column++) {
-      const decoded = await decode({ top, left, height: Math.min(tile, height - top), width: Math.min(tile, width - left) })
-      const [, channels = 0] = decoded.dims
+      const made = await work({ top, left, height: Math.min(from, height - top), width: Math.min(from, width - left) })
+      const [, channels = 0] = made.dims
       // The neighbours were blended themselves before: the order is diffusers'.
       const over = above[column]
-      if (over !== undefined) blendRows(over, decoded, extent)
+      if (over !== undefined) blendRows(over, made, extent)
       const before = current[column - 1]
-      if (before !== undefined) blendColumns(before, decoded, extent)
-      current.push(decoded)
-      result ??= {
-        dims: [1, channels, height * factor, width * factor],
-        data: new Float32Array(channels * height * width * factor ** 2),
-      }
-      paste(decoded, result, row * kept, column * kept, kept)
+      if (before !== undefined) blendColumns(before, made, extent)
+      current.push(made)
+      result ??= { dims: [1, channels, rows, columns], data: new Float32Array(channels * rows * columns) }
+      paste(made, result, row * kept, column * kept, kept)
     }
     above = current
   }
-  if (result === undefined) throw new RangeError('There are no latents to decode')
+  if (result === undefined) throw new RangeError('There is nothing to work on')
   return result
 }
 

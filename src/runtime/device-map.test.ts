@@ -1,11 +1,25 @@
 import { expect, test } from 'vitest'
 import { isAquatintError, type AquatintError } from '../errors.js'
 import { balanceComponents, checkDeviceMap, checkMappedComponents, mappedDevice, type DeviceOffer } from './device-map.js'
-import type { ComponentNeeds } from './memory-estimate.js'
+import type { ComponentNeeds, RunNeeds } from './memory-estimate.js'
 import type { DeviceName } from './types.js'
 
-function needs(name: string, bytes: number, activationBytes = 10, tiledActivationBytes?: number): ComponentNeeds {
-  return { name, blocks: [{ name: 'all', bytes }], sharedBytes: 0, activationBytes, tiledActivationBytes }
+const way = (activationBytes: number, tile?: number): RunNeeds => ({
+  activationBytes,
+  tile,
+  largestValue: { name: 'x', bytes: 1 },
+  inputs: [],
+})
+
+function needs(name: string, bytes: number, ...activations: readonly number[]): ComponentNeeds {
+  const [first = 10, ...smaller] = activations
+  return {
+    name,
+    blocks: [{ name: 'all', bytes }],
+    sharedBytes: 0,
+    largestWeight: { name: `${name}.weight`, bytes },
+    ways: [way(first), ...smaller.map((activationBytes) => way(activationBytes, 32))],
+  }
 }
 
 const parts = [needs('text_encoder', 200), needs('unet', 900), needs('vae', 100)]
@@ -91,5 +105,19 @@ test('what fits nowhere says how many bytes it needs and what was offered, devic
   expect(refusal([offer('webgpu', 1109), offer('wasm', 40)]).details).toMatchObject({
     component: 'text_encoder',
     left: { webgpu: 209 },
+  })
+})
+
+const balanced = (offers: DeviceOffer[]) => Object.fromEntries(balanceComponents(offers))
+
+test('what stays beside the components, and buffers that are too small, count', () => {
+  const gpu = { ...offer('webgpu', 1210), heldBytes: 1 }
+  expect(balanced([gpu, offer('wasm', 400)])).toEqual({ text_encoder: 'webgpu', unet: 'webgpu', vae: 'wasm' })
+  expect(refusal([gpu]).details).toMatchObject({ component: 'vae', left: { webgpu: 109 }, needed: { webgpu: 110 } })
+  const narrow = { ...offer('webgpu', 5000), maxBufferSize: 899 }
+  expect(balanced([narrow, offer('wasm', 2000)])).toEqual({ text_encoder: 'webgpu', unet: 'wasm', vae: 'webgpu' })
+  expect(refusal([narrow])).toMatchObject({
+    code: 'buffer-too-large',
+    details: { tensor: 'unet.weight', bytes: 900, allowed: 899 },
   })
 })

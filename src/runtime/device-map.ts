@@ -1,7 +1,8 @@
 /** Which component runs on which of several devices: as the caller says by name, or balanced by how much memory each offers. Pure. */
 
 import { DeviceError, InputError } from '../errors.js'
-import { leastActivations, weightBytes, type ComponentNeeds } from './memory-estimate.js'
+import { weightBytes, type ComponentNeeds } from './memory-estimate.js'
+import { leastActivations } from './memory-plan.js'
 import { formatBytes } from '../util/format-bytes.js'
 import type { DeviceName } from './types.js'
 
@@ -15,6 +16,10 @@ export type DeviceMap = Readonly<Record<string, DeviceName>>
 export interface DeviceOffer {
   readonly name: DeviceName
   readonly maxMemory: number
+  /** Bytes that stay on it beside components while they run; 0 unless said. */
+  readonly heldBytes?: number | undefined
+  /** Bytes of its largest buffer. Absent: any. */
+  readonly maxBufferSize?: number | undefined
   readonly needs: readonly ComponentNeeds[]
 }
 
@@ -70,9 +75,18 @@ interface Place {
   activations: number
 }
 
+/** A device for one component: what the component would take there, and what would be left; negative where it does not fit. */
+interface Choice {
+  readonly place: Place
+  readonly weights: number
+  readonly activations: number
+  readonly left: number
+}
+
 /**
  * The device of every component so that all can stay where they are, as diffusers' `device_map='balanced'`: each, the largest first,
- * goes to the GPU that has most room left with it, and to the CPU, which is far slower, only where no GPU has room. @throws DeviceError `does-not-fit` with bytes needed and offered, by device
+ * goes to the GPU that has most room left with it, and to the CPU, which is far slower, only where no GPU has room.
+ * @throws DeviceError `does-not-fit` with bytes needed and offered, by device; `buffer-too-large` where that is what no device offers
  */
 export function balanceComponents(offers: readonly DeviceOffer[]): ReadonlyMap<string, DeviceName> {
   const places = offers.map((offer): Place => ({ offer, weights: 0, activations: 0 }))
@@ -81,43 +95,55 @@ export function balanceComponents(offers: readonly DeviceOffer[]): ReadonlyMap<s
     for (const need of needs) largest.set(need.name, Math.max(largest.get(need.name) ?? 0, bytesOf(need)))
   const placed = new Map<string, DeviceName>()
   for (const [component] of [...largest].toSorted((a, b) => b[1] - a[1])) {
+    const refusals: unknown[] = []
     const choices = places.flatMap((place) => {
-      const need = place.offer.needs.find(({ name }) => name === component)
-      return need === undefined ? [] : [{ place, need, left: roomWith(place, need) }]
+      try {
+        return choiceOf(place, component) ?? []
+      } catch (error) {
+        // A tensor larger than any buffer of this device: another one may have larger ones.
+        refusals.push(error)
+        return []
+      }
     })
     const onGpu = choices.filter(({ place, left }) => place.offer.name !== 'wasm' && left >= 0)
     const [best] = (onGpu.length > 0 ? onGpu : choices).toSorted((a, b) => b.left - a.left)
+    if (best === undefined && refusals.length > 0) throw refusals[0]
     if (best === undefined || best.left < 0) throw fitsNowhere(component, choices)
-    best.place.weights += weightBytes(best.need)
-    best.place.activations = Math.max(best.place.activations, leastActivations(best.need))
+    best.place.weights += best.weights
+    best.place.activations = Math.max(best.place.activations, best.activations)
     placed.set(component, best.place.offer.name)
   }
   return placed
 }
 
-/** What is left of a device's memory with one more component; negative where it does not fit. */
-function roomWith({ offer, weights, activations }: Place, need: ComponentNeeds): number {
-  return offer.maxMemory - weights - weightBytes(need) - Math.max(activations, leastActivations(need))
+/** Undefined where the device is not one for the component. @throws DeviceError `buffer-too-large` */
+function choiceOf(place: Place, component: string): Choice | undefined {
+  const { maxMemory, heldBytes = 0, maxBufferSize, needs } = place.offer
+  const need = needs.find(({ name }) => name === component)
+  if (need === undefined) return undefined
+  const [weights, activations] = [weightBytes(need), leastActivations(need, maxBufferSize)]
+  const left = maxMemory - heldBytes - place.weights - weights - Math.max(place.activations, activations)
+  return { place, weights, activations, left }
 }
 
 function bytesOf(need: ComponentNeeds): number {
   return weightBytes(need) + leastActivations(need)
 }
 
-function fitsNowhere(
-  component: string,
-  choices: readonly { readonly place: Place; readonly need: ComponentNeeds; readonly left: number }[],
-): DeviceError {
-  const told = choices.map(({ place: { offer, weights }, need }) => {
-    const [needed, left] = [bytesOf(need), offer.maxMemory - weights]
-    return `${offer.name} offers ${offer.maxMemory} (${formatBytes(offer.maxMemory)}), of which ${left} are left, and it needs ${needed} (${formatBytes(needed)}) there`
+function fitsNowhere(component: string, choices: readonly Choice[]): DeviceError {
+  const leftOf = ({ place: { offer, weights } }: Choice) => offer.maxMemory - (offer.heldBytes ?? 0) - weights
+  const neededBy = ({ weights, activations }: Choice) => weights + activations
+  const told = choices.map((choice) => {
+    const { name, maxMemory } = choice.place.offer
+    const needed = neededBy(choice)
+    return `${name} offers ${maxMemory} (${formatBytes(maxMemory)}), of which ${leftOf(choice)} are left, and it needs ${needed} (${formatBytes(needed)}) there`
   })
-  const byDevice = (value: (choice: (typeof choices)[number]) => number) =>
+  const byDevice = (value: (choice: Choice) => number) =>
     Object.fromEntries(choices.map((choice) => [choice.place.offer.name, value(choice)]))
   return new DeviceError('does-not-fit', `${component} fits on no device, in bytes: ${told.join('; ') || 'there is none'}.`, {
     component,
-    needed: byDevice(({ need }) => bytesOf(need)),
-    left: byDevice(({ place: { offer, weights } }) => offer.maxMemory - weights),
-    offered: byDevice(({ place: { offer } }) => offer.maxMemory),
+    needed: byDevice(neededBy),
+    left: byDevice(leftOf),
+    offered: byDevice(({ place }) => place.offer.maxMemory),
   })
 }

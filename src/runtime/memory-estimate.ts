@@ -7,7 +7,7 @@ import { storageBytes } from './gpu-buffers.js'
 import { bufferBytes, stageWeights } from './stage-weights.js'
 
 /** Bytes of the buffer that holds a value. */
-function bufferOf({ type, dims }: ValueInfo): number {
+export function bufferOf({ type, dims }: Omit<ValueInfo, 'name'>): number {
   return storageBytes(valueBytes(type, dims))
 }
 
@@ -36,37 +36,70 @@ export function estimateActivations(graph: ComponentGraph): number {
  */
 export const activationMargin = 2
 
+/** What is in one buffer: its name, and the buffer's bytes. */
+export interface Sized {
+  readonly name: string
+  readonly bytes: number
+}
+
+/** One way to run a component: all at once, or in tiles of a size. */
+export interface RunNeeds {
+  /** The most that a run is expected to hold beside weights. */
+  readonly activationBytes: number
+  /** The largest of the values that it holds. */
+  readonly largestValue: Sized
+  /** What it is shown. */
+  readonly inputs: readonly Sized[]
+  /** Edge of the tiles in latent pixels. Undefined: all at once. */
+  readonly tile?: number | undefined
+}
+
 /** What one component asks of a device's memory. Plain data. */
 export interface ComponentNeeds {
   readonly name: string
+  /** Which part of the component runs, where it has two: the autoencoder's way in. */
+  readonly part?: 'encoder' | undefined
   /** The blocks in the order they run, and the bytes of buffers for the weights that only each uses. */
-  readonly blocks: readonly { readonly name: string; readonly bytes: number }[]
+  readonly blocks: readonly Sized[]
   /** Bytes of weights that several blocks use. */
   readonly sharedBytes: number
-  /** The most that a run is expected to hold beside weights. */
-  readonly activationBytes: number
-  /** The same for a run that works tile by tile, where the component can. */
-  readonly tiledActivationBytes?: number | undefined
+  readonly largestWeight: Sized
+  /** How it can run, the best first: one at least. */
+  readonly ways: readonly RunNeeds[]
 }
 
 /** Bytes of all weights of a component. */
-export function weightBytes({ blocks, sharedBytes }: ComponentNeeds): number {
+export function weightBytes({ blocks, sharedBytes }: Pick<ComponentNeeds, 'blocks' | 'sharedBytes'>): number {
   return blocks.reduce((sum, { bytes }) => sum + bytes, sharedBytes)
 }
 
-/** Bytes of activations that a run can do with: in tiles, where the component can. */
-export function leastActivations({ activationBytes, tiledActivationBytes = activationBytes }: ComponentNeeds): number {
-  return Math.min(activationBytes, tiledActivationBytes)
-}
-
 /** What a component needs to run a graph on a GPU. `graph` has granularity `block` for blocks to be told apart. */
-export function needsOf(name: string, graph: ComponentGraph, table: WeightTable, tiled?: ComponentGraph): ComponentNeeds {
+export function needsOf(name: string, graph: ComponentGraph, table: WeightTable): ComponentNeeds {
   const { own, shared } = stageWeights(graph.stages, table)
+  const weights = [...own.flat(), ...shared].map(({ entry, bytes }) => ({ name: entry.name, bytes: storageBytes(bytes) }))
   return {
     name,
     blocks: graph.stages.map((stage, index) => ({ name: stage.name, bytes: bufferBytes(own[index] ?? []) })),
     sharedBytes: bufferBytes(shared),
-    activationBytes: activationMargin * estimateActivations(graph),
-    ...(tiled === undefined ? {} : { tiledActivationBytes: activationMargin * estimateActivations(tiled) }),
+    largestWeight: largestOf(weights),
+    ways: [runNeedsOf(graph)],
   }
+}
+
+/** What a run of a graph needs beside weights. */
+export function runNeedsOf(graph: ComponentGraph): RunNeeds {
+  const inputs = graph.inputs.map((info) => ({ name: info.name, bytes: bufferOf(info) }))
+  const made = graph.stages.map(({ name, program: { largestValue } }) => ({
+    name: `${name}/${largestValue.name}`,
+    bytes: storageBytes(largestValue.bytes),
+  }))
+  return {
+    activationBytes: activationMargin * estimateActivations(graph),
+    largestValue: largestOf([...inputs, ...made]),
+    inputs,
+  }
+}
+
+function largestOf(values: readonly Sized[]): Sized {
+  return values.reduce((most, value) => (value.bytes > most.bytes ? value : most), { name: '', bytes: 0 })
 }

@@ -1,14 +1,22 @@
 import { expect, test } from 'vitest'
 import { isAquatintError } from '../errors.js'
-import type { ComponentNeeds } from './memory-estimate.js'
-import { formatPlan, guessBudget, planMemory } from './memory-plan.js'
+import type { ComponentNeeds, RunNeeds } from './memory-estimate.js'
+import { guessBudget, planGeneration, planMemory, type MemoryOffer } from './memory-plan.js'
+
+const way = (activationBytes: number, more: Partial<RunNeeds> = {}): RunNeeds => ({
+  activationBytes,
+  largestValue: { name: 'Conv_0', bytes: activationBytes / 2 },
+  inputs: [],
+  ...more,
+})
 
 function needs(name: string, blocks: number[], activationBytes: number, more: Partial<ComponentNeeds> = {}): ComponentNeeds {
   return {
     name,
     blocks: blocks.map((bytes, index) => ({ name: `blocks.${index}`, bytes })),
     sharedBytes: 0,
-    activationBytes,
+    largestWeight: { name: 'blocks.1.weight', bytes: Math.max(...blocks) },
+    ways: [way(activationBytes)],
     ...more,
   }
 }
@@ -60,16 +68,56 @@ test('what fits nowhere says how many bytes it needs and what was offered', () =
   expect(failure('auto', 250)).toEqual({ code: 'does-not-fit', component: 'unet', residence: 'block', needed: 260, offered: 250 })
 })
 
-test('a decode that does not fit is tiled, and only then', () => {
-  const parts = [needs('vae', [80, 20], 300, { tiledActivationBytes: 40 })]
-  expect(planMemory(parts, { offload: 'auto', maxMemory: 400 }).components[0]).toMatchObject({
-    tiled: false,
-    activationBytes: 300,
-  })
-  expect(planMemory(parts, { offload: 'auto', maxMemory: 399 })).toMatchObject({
-    peakBytes: 140,
-    components: [{ tiled: true, residence: 'resident' }],
-  })
+const tiles = [way(300), way(120, { tile: 64 }), way(40, { tile: 32 })]
+
+test('a decode that does not fit is tiled, in the largest tiles that do', () => {
+  const parts = [needs('vae', [80, 20], 300, { ways: tiles })]
+  const plan = (maxMemory: number) => planMemory(parts, { offload: 'auto', maxMemory })
+  expect(plan(400).components[0]).toMatchObject({ activationBytes: 300 })
+  expect(plan(400).components[0]?.tile).toBeUndefined()
+  expect(plan(399)).toMatchObject({ peakBytes: 220, components: [{ tile: 64, residence: 'resident' }] })
+  expect(plan(219)).toMatchObject({ peakBytes: 140, components: [{ tile: 32, residence: 'resident' }] })
+  // Blocks are streamed only where the smallest tiles leave no room for all of them.
+  expect(plan(139)).toMatchObject({ peakBytes: 120, components: [{ tile: 32, residence: 'block' }] })
+})
+
+test('a tensor larger than any buffer is told by name, or decoded in tiles that are not', () => {
+  const parts = [needs('vae', [80, 20], 300, { ways: tiles })]
+  const plan = (maxBufferSize: number) => planMemory(parts, { offload: 'auto', maxMemory: 1e6, maxBufferSize })
+  expect(plan(150).components[0]?.tile).toBeUndefined()
+  expect(plan(149).components[0]?.tile).toBe(64)
+  expect(plan(80).components[0]?.tile).toBe(64)
+  expect(() => plan(79)).toThrow(
+    expect.objectContaining({
+      code: 'buffer-too-large',
+      details: { component: 'vae', tensor: 'blocks.1.weight', bytes: 80, allowed: 79 },
+    }),
+  )
+  const whole = [needs('unet', [8, 2], 300)]
+  expect(() => planMemory(whole, { offload: 'auto', maxMemory: 1e6, maxBufferSize: 149 })).toThrow(
+    /^unet needs a buffer of 150 bytes \(150 B\) for the tensor unet\/Conv_0; a buffer of this GPU holds 149 \(149 B\)\.$/,
+  )
+})
+
+const offer: MemoryOffer = { offload: 'resident', maxMemory: undefined, maxBufferSize: 2 ** 30 }
+
+test('a generation takes the usual residence, or the first tighter one that has room', () => {
+  const plan = (maxMemory: number) => planGeneration(pipeline, { ...offer, maxMemory })
+  expect([1500, 1499, 960, 959].map((bytes) => plan(bytes).residence)).toEqual(['resident', 'model', 'model', 'block'])
+  expect(planGeneration(pipeline, { ...offer, offload: 'model', maxMemory: 1500 }).residence).toBe('model')
+  expect(() => plan(250)).toThrow(expect.objectContaining({ code: 'does-not-fit' }))
+})
+
+test('without a budget a guess decides on tiles, and refuses nothing', () => {
+  const parts = (activationBytes: number) => [
+    needs('vae', [2 ** 20], activationBytes, { ways: [way(activationBytes), way(2 ** 28, { tile: 32 })] }),
+  ]
+  const small = planGeneration(parts(2 ** 30), offer)
+  expect([small.maxMemory, small.components[0]?.tile]).toEqual([2 ** 31, undefined])
+  expect(planGeneration(parts(2 ** 31), { ...offer, maxBufferSize: 2 ** 31 - 1 }).components[0]?.tile).toBeUndefined()
+  expect(planGeneration(parts(2 ** 31), { ...offer, maxBufferSize: 2 ** 30 }).components[0]?.tile).toBe(32)
+  const large = planGeneration([needs('unet', [2 ** 33], 10)], { ...offer, maxBufferSize: 2 ** 34 })
+  expect(large).toMatchObject({ residence: 'resident', maxMemory: 2 ** 33 + 10 })
 })
 
 test('shared weights always stay; what is held through the run counts', () => {
@@ -77,23 +125,10 @@ test('shared weights always stay; what is held through the run counts', () => {
   const plan = planMemory(parts, { offload: 'block', maxMemory: 300, heldBytes: 20 })
   expect(plan.components[0]).toMatchObject({ weightBytes: 450, keptBytes: 50, peakWeightBytes: 250, weightBudget: 270 })
   expect(plan.peakBytes).toBe(280)
-  expect(formatPlan(plan)).toMatch(/at most 280 B of 300 B, with 20 B for embeddings and latents$/)
 })
 
 test('a guess where no budget is given', () => {
   expect(guessBudget({ maxBufferSize: 2 ** 28 })).toBe(2 ** 30)
   expect(guessBudget({ maxBufferSize: 2 ** 31 })).toBe(2 ** 32)
   expect(guessBudget({ maxBufferSize: 2 ** 40 })).toBe(2 ** 33)
-})
-
-test('a plan for people', () => {
-  expect(formatPlan(planMemory(pipeline, { offload: 'auto', maxMemory: 700 }))).toBe(
-    [
-      'component     residence  weights   stay  at most  per run  activations  blocks that stay',
-      'text_encoder  model        200 B  200 B    200 B      0 B         10 B  2/2',
-      'unet          block        900 B  200 B    600 B    700 B         60 B  1/6',
-      'vae           model        100 B  100 B    100 B      0 B        300 B  2/2',
-      'offload block: at most 660 B of 700 B',
-    ].join('\n'),
-  )
 })

@@ -5,7 +5,7 @@
 
 import { DeviceError } from '../errors.js'
 import { planBlocks, type BlockPlan } from './block-plan.js'
-import { leastActivations, weightBytes, type ComponentNeeds } from './memory-estimate.js'
+import { weightBytes, type ComponentNeeds, type RunNeeds } from './memory-estimate.js'
 import { formatBytes } from '../util/format-bytes.js'
 import type { DeviceInfo } from './types.js'
 
@@ -16,6 +16,8 @@ export type Residence = 'resident' | 'model' | 'block'
 export interface ComponentPlan {
   /** As in model_index.json, such as `unet`. */
   readonly name: string
+  /** Set for the autoencoder's way in, which runs where an image is given: it has weights of its own. */
+  readonly part?: 'encoder' | undefined
   /** How its weights stay; with `block` it is the components that do not fit whole whose blocks pass through. */
   readonly residence: Residence
   /** All its weights. */
@@ -30,8 +32,8 @@ export interface ComponentPlan {
   readonly streamedBytes: number
   /** The most that a run is expected to hold beside weights. */
   readonly activationBytes: number
-  /** Whether the component must work tile by tile to fit. */
-  readonly tiled: boolean
+  /** Edge in latent pixels of the tiles that it works in. Undefined: all at once. */
+  readonly tile?: number | undefined
   /** Its blocks in the order they run. */
   readonly blocks: readonly { readonly name: string; readonly bytes: number; readonly place: 'kept' | 'streamed' }[]
 }
@@ -56,6 +58,8 @@ export interface MemoryPlanOptions {
   readonly maxMemory: number
   /** Bytes that stay through the run beside components: latents, embeddings. */
   readonly heldBytes?: number | undefined
+  /** Bytes of the largest buffer that the device allows. Absent: any. */
+  readonly maxBufferSize?: number | undefined
 }
 
 const order: readonly Residence[] = ['resident', 'model', 'block']
@@ -67,7 +71,7 @@ export function guessBudget(info: Pick<DeviceInfo, 'maxBufferSize'>): number {
 
 /**
  * Plans a pipeline's components, in the order they are used. `auto` takes the fastest residence that fits.
- * @throws DeviceError `does-not-fit` that says how many bytes the plan needs at least and what was offered
+ * @throws DeviceError `does-not-fit` that says how many bytes the plan needs at least and what was offered; `buffer-too-large`
  */
 export function planMemory(needs: readonly ComponentNeeds[], options: MemoryPlanOptions): MemoryPlan {
   const residences = options.offload === 'auto' ? order : [options.offload]
@@ -84,35 +88,61 @@ export function planMemory(needs: readonly ComponentNeeds[], options: MemoryPlan
 }
 
 function planAs(residence: Residence, needs: readonly ComponentNeeds[], options: MemoryPlanOptions): MemoryPlan {
-  const { maxMemory, heldBytes = 0 } = options
+  const { maxMemory, heldBytes = 0, maxBufferSize } = options
   const all = needs.reduce((sum, component) => sum + weightBytes(component), 0)
   const components = needs.map((component) => {
     // What other components hold while this one runs.
     const others = heldBytes + (residence === 'resident' ? all - weightBytes(component) : 0)
-    return planComponent(residence, component, maxMemory - others)
+    return planComponent(residence, component, maxMemory - others, maxBufferSize)
   })
   const held = residence === 'resident' ? all : 0
   const peaks = components.map((part) => heldBytes + Math.max(held, part.peakWeightBytes) + part.activationBytes)
   return { residence, maxMemory, heldBytes, peakBytes: Math.max(0, ...peaks), components }
 }
 
-/** Plans one component within `available` bytes, tiled only where it does not fit otherwise. */
-function planComponent(residence: Residence, needs: ComponentNeeds, available: number): ComponentPlan {
-  const { activationBytes, tiledActivationBytes } = needs
-  try {
-    return placeComponent(residence, needs, available, activationBytes, false)
-  } catch (error) {
-    if (tiledActivationBytes === undefined || tiledActivationBytes >= activationBytes) throw error
-    return placeComponent(residence, needs, available, tiledActivationBytes, true)
+/** Plans one component within `available` bytes, in the best of its ways that fits. */
+function planComponent(
+  residence: Residence,
+  needs: ComponentNeeds,
+  available: number,
+  maxBufferSize: number | undefined,
+): ComponentPlan {
+  let refusal: unknown
+  for (const way of allowedWays(needs, maxBufferSize)) {
+    try {
+      return placeComponent(residence, needs, available, way)
+    } catch (error) {
+      refusal = error
+    }
   }
+  throw refusal
+}
+
+/**
+ * The ways to run a component whose every tensor fits into a buffer of the device.
+ * @throws DeviceError `buffer-too-large` where there is none, with the tensor, its bytes and those allowed
+ */
+function allowedWays(
+  { name, largestWeight, ways }: ComponentNeeds,
+  maxBufferSize = Number.POSITIVE_INFINITY,
+): readonly RunNeeds[] {
+  if (largestWeight.bytes > maxBufferSize) throw bufferTooLarge(name, largestWeight.name, largestWeight.bytes, maxBufferSize)
+  const allowed = ways.filter(({ largestValue }) => largestValue.bytes <= maxBufferSize)
+  const least = ways.at(-1)?.largestValue
+  if (allowed.length > 0 || least === undefined) return allowed
+  throw bufferTooLarge(name, `${name}/${least.name}`, least.bytes, maxBufferSize)
+}
+
+/** @throws DeviceError `buffer-too-large` where a component cannot run in buffers of this size, in no way that it has */
+export function checkBuffers(needs: readonly ComponentNeeds[], maxBufferSize: number): void {
+  for (const component of needs) allowedWays(component, maxBufferSize)
 }
 
 function placeComponent(
   residence: Residence,
   needs: ComponentNeeds,
   available: number,
-  activationBytes: number,
-  tiled: boolean,
+  { activationBytes, tile }: RunNeeds,
 ): ComponentPlan {
   const total = weightBytes(needs)
   const forWeights = available - activationBytes
@@ -131,6 +161,7 @@ function placeComponent(
   }
   return {
     name: needs.name,
+    ...(needs.part === undefined ? {} : { part: needs.part }),
     residence: whole && residence === 'block' ? 'model' : residence,
     weightBytes: total,
     weightBudget: whole ? undefined : forWeights,
@@ -138,7 +169,7 @@ function placeComponent(
     keptBytes: needs.sharedBytes + blocks.keptBytes,
     streamedBytes: blocks.streamedBytes,
     activationBytes,
-    tiled,
+    ...(tile === undefined ? {} : { tile }),
     blocks: needs.blocks.map(({ name, bytes }, index) => ({
       name,
       bytes,
@@ -154,20 +185,46 @@ export function leastWeightBudget({ blocks, sharedBytes }: ComponentNeeds): numb
 }
 
 /** The fewest bytes that {@link planMemory} finds a plan of this residence for. */
-export function leastBudget(needs: readonly ComponentNeeds[], residence: Residence, heldBytes = 0): number {
+export function leastBudget(
+  needs: readonly ComponentNeeds[],
+  residence: Residence,
+  { heldBytes = 0, maxBufferSize }: Pick<MemoryPlanOptions, 'heldBytes' | 'maxBufferSize'> = {},
+): number {
   const all = needs.reduce((sum, component) => sum + weightBytes(component), 0)
   const each = needs.map((component) => {
     const weights = weightBytes(component)
     const live = { resident: all, model: weights, block: Math.min(leastWeightBudget(component), weights) }[residence]
-    return heldBytes + live + leastActivations(component)
+    return heldBytes + live + leastActivations(component, maxBufferSize)
   })
   return Math.max(0, ...each)
 }
 
-/** The residence to take where weights stay as `from` says if there is room: the first of it and the tighter ones that a plan is found for. */
-export function fittingResidence(needs: readonly ComponentNeeds[], from: Residence, maxMemory: number, heldBytes = 0): Residence {
-  const tighter = order.slice(order.indexOf(from))
-  return tighter.find((residence) => leastBudget(needs, residence, heldBytes) <= maxMemory) ?? 'block'
+/** Bytes of activations that a run can do with. @throws DeviceError `buffer-too-large` */
+export function leastActivations(needs: ComponentNeeds, maxBufferSize?: number): number {
+  return Math.min(...allowedWays(needs, maxBufferSize).map(({ activationBytes }) => activationBytes))
+}
+
+/** What a device offers to a generation. */
+export interface MemoryOffer extends Omit<MemoryPlanOptions, 'maxMemory'> {
+  /** How weights stay where there is room. */
+  readonly offload: Residence
+  /** Bytes to stay within. Undefined: nobody said, and the guess is no reason to refuse. */
+  readonly maxMemory: number | undefined
+  readonly maxBufferSize: number
+}
+
+/**
+ * The plan of one generation on a GPU: weights stay as they usually do, or where that leaves too little room as the first tighter
+ * residence says. Without a budget the plan is made with a guess at one, or with the least that it takes where that is more.
+ * @throws DeviceError `does-not-fit` with bytes needed and offered; `buffer-too-large`
+ */
+export function planGeneration(needs: readonly ComponentNeeds[], offer: MemoryOffer): MemoryPlan {
+  const { offload, maxMemory } = offer
+  if (maxMemory === undefined)
+    return planMemory(needs, { ...offer, maxMemory: Math.max(guessBudget(offer), leastBudget(needs, offload, offer)) })
+  const tighter = order.slice(order.indexOf(offload))
+  const residence = tighter.find((one) => leastBudget(needs, one, offer) <= maxMemory) ?? 'block'
+  return planMemory(needs, { ...offer, offload: residence, maxMemory })
 }
 
 function doesNotFit(component: string, residence: Residence, needed: number, offered: number): DeviceError {
@@ -175,29 +232,8 @@ function doesNotFit(component: string, residence: Residence, needed: number, off
   return new DeviceError('does-not-fit', message, { component, residence, needed, offered: Math.max(0, offered) })
 }
 
-/** The plan as a table for people. */
-export function formatPlan(plan: MemoryPlan): string {
-  const rows = plan.components.map((part) => [
-    part.name,
-    part.residence,
-    formatBytes(part.weightBytes),
-    formatBytes(part.keptBytes),
-    formatBytes(part.peakWeightBytes),
-    formatBytes(part.streamedBytes),
-    formatBytes(part.activationBytes),
-    `${part.blocks.filter(({ place }) => place === 'kept').length}/${part.blocks.length}${part.tiled ? ', tiled' : ''}`,
-  ])
-  const table = [['component', 'residence', 'weights', 'stay', 'at most', 'per run', 'activations', 'blocks that stay'], ...rows]
-  const widths = table[0]?.map((_, column) => Math.max(...table.map((row) => row[column]?.length ?? 0))) ?? []
-  const lines = table.map((row) =>
-    row
-      .map((cell, column) => (column < 2 || column === 7 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0)))
-      .join('  ')
-      .trimEnd(),
-  )
-  const held = plan.heldBytes === 0 ? '' : `, with ${formatBytes(plan.heldBytes)} for embeddings and latents`
-  return [
-    ...lines,
-    `offload ${plan.residence}: at most ${formatBytes(plan.peakBytes)} of ${formatBytes(plan.maxMemory)}${held}`,
-  ].join('\n')
+/** A tensor that no buffer of the GPU holds, however much memory there is. */
+function bufferTooLarge(component: string, tensor: string, bytes: number, allowed: number): DeviceError {
+  const message = `${component} needs a buffer of ${bytes} bytes (${formatBytes(bytes)}) for the tensor ${tensor}; a buffer of this GPU holds ${allowed} (${formatBytes(allowed)}).`
+  return new DeviceError('buffer-too-large', message, { component, tensor, bytes, allowed })
 }

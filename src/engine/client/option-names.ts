@@ -63,7 +63,15 @@ const generate: Names<GenerateOptions> = {
 /** What `fromPretrained` takes. */
 export const fromPretrainedOptionNames = [...Object.keys(load), ...componentNames, 'signal', 'onProgress', 'engine']
 
-const size: Names<PlannedSize> = { width: true, height: true, numImagesPerPrompt: true, maxSequenceLength: true }
+const size: Names<PlannedSize> = {
+  width: true,
+  height: true,
+  numImagesPerPrompt: true,
+  maxSequenceLength: true,
+  guidanceScale: true,
+  imageToImage: true,
+  skipGuidanceLayers: true,
+}
 
 /** What `plan` takes. */
 export const planOptionNames = [...Object.keys(load), ...Object.keys(size), ...componentNames, 'signal', 'engine']

@@ -1,0 +1,32 @@
+/** The tables in docs/memory.md that commands write: each between two comments. */
+
+import { readFileSync, writeFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+
+const path = fileURLToPath(new URL('../../docs/memory.md', import.meta.url))
+/** What each section begins with. */
+const sections = {
+  tables: 'npm run bench:memory -- --tables --write',
+  measured: 'npm run bench:memory -- --write',
+} as const
+
+/** What a section holds. */
+export function readSection(name: keyof typeof sections): string {
+  return split(name).content
+}
+
+/** Puts `content` in a section's place. */
+export function writeSection(name: keyof typeof sections, content: string): void {
+  const { before, after } = split(name)
+  writeFileSync(path, before + content + after)
+}
+
+function split(name: keyof typeof sections): { readonly before: string; readonly content: string; readonly after: string } {
+  const text = readFileSync(path, 'utf8')
+  const begin = `<!-- ${name}: ${sections[name]} -->\n\n`
+  const from = text.indexOf(begin)
+  const to = text.indexOf(`\n\n<!-- end of ${name} -->`, from)
+  if (from < 0 || to < 0) throw new Error(`docs/memory.md has no place for the ${name}`)
+  const at = from + begin.length
+  return { before: text.slice(0, at), content: text.slice(at, to), after: text.slice(to) }
+}

@@ -1,0 +1,62 @@
+/** Names of blocks, such as `up_blocks.0.attentions.1.transformer_blocks.3`, in few words: whole branches of them, and ranges. Pure. */
+
+interface Branch {
+  readonly children: Map<string, Branch>
+  /** Whether a block of this very name is wanted; undefined where there is none. */
+  own: boolean | undefined
+  /** Blocks at or below it, and how many of them are wanted. */
+  all: number
+  wanted: number
+}
+
+const branch = (): Branch => ({ children: new Map(), own: undefined, all: 0, wanted: 0 })
+
+/** The names in `wanted`, of all those in `names`: `a.*` for a branch that is wanted as a whole, `a.0–3` for neighbours. In the order of `names`. */
+export function shortNames(names: readonly string[], wanted: ReadonlySet<string>): string[] {
+  const root = branch()
+  for (const name of names) {
+    const isWanted = wanted.has(name)
+    let at = root
+    for (const word of name.split('.')) {
+      const next = at.children.get(word) ?? branch()
+      at.children.set(word, next)
+      at = next
+      at.all++
+      if (isWanted) at.wanted++
+    }
+    at.own = isWanted
+  }
+  return below(root, '')
+}
+
+function below({ children }: Branch, prefix: string): string[] {
+  const found: string[] = []
+  for (const [word, child] of children) {
+    const name = prefix + word
+    if (child.wanted === child.all && child.all > 1) found.push(`${name}.*`)
+    else {
+      if (child.own === true) found.push(name)
+      found.push(...below(child, `${name}.`))
+    }
+  }
+  return joined(found)
+}
+
+const numbered = /^(?<start>.*\.)(?<number>\d+)(?<end>(?:\.\*)?)$/
+
+/** Names that differ in one number, which counts on, as one. */
+function joined(names: readonly string[]): string[] {
+  const result: string[] = []
+  let run: { readonly start: string; readonly first: number; readonly end: string; last: number } | undefined
+  for (const name of names) {
+    const { start = '', number = '', end = '' } = numbered.exec(name)?.groups ?? {}
+    if (run !== undefined && number !== '' && run.start === start && run.end === end && Number(number) === run.last + 1) {
+      run.last++
+      result.splice(-1, 1, `${start}${run.first}–${run.last}${end}`)
+    } else {
+      run = number === '' ? undefined : { start, first: Number(number), end, last: Number(number) }
+      result.push(name)
+    }
+  }
+  return result
+}

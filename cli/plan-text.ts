@@ -1,0 +1,98 @@
+/** A memory plan as text for people: what runs when and where, which blocks stay, and the peak of each device. */
+
+import type { PlacedPlan } from '../src/pipelines/plan-pipeline.js'
+import type { ComponentPlan } from '../src/runtime/memory-plan.js'
+import { formatBytes } from '../src/util/format-bytes.js'
+import type { DeviceName } from '../src/runtime/types.js'
+import { shortNames } from './block-names.js'
+import { table } from './output.js'
+
+interface Placed {
+  readonly device: DeviceName
+  readonly part: ComponentPlan
+}
+
+/** The plan of an image: one line for each component, the blocks of those that stream, and one line for each device. */
+export function planText({ devices }: Pick<PlacedPlan, 'devices'>): string[] {
+  const plans = Object.entries(devices) as [DeviceName, NonNullable<PlacedPlan['devices'][DeviceName]>][]
+  const placed = plans
+    .flatMap(([device, { components }]) => components.map((part): Placed => ({ device, part })))
+    .toSorted((a, b) => rankOf(a.part) - rankOf(b.part) || titleOf(a.part).localeCompare(titleOf(b.part)))
+  const head = ['when', 'component', 'device', 'offload', 'weights', 'stay', 'at most', 'per run', 'activations', 'blocks']
+  const rows = placed.map(({ device, part }, index) => [
+    `${index + 1}, ${frequencyOf(part)}`,
+    titleOf(part),
+    device,
+    ...cellsOf(part, device),
+  ])
+  return [
+    table(bytesToTheRight([head, ...rows])),
+    ...placed.flatMap(({ part }) => streamedLines(part)),
+    ...plans.map(([device, { residence, peakBytes, maxMemory, heldBytes }]) => {
+      const held = heldBytes === 0 ? '' : `, with ${formatBytes(heldBytes)} for embeddings and latents`
+      return `${device}: offload ${residence}, at most ${formatBytes(peakBytes)} of ${formatBytes(maxMemory)}${held}`
+    }),
+  ]
+}
+
+const byteColumns: ReadonlySet<number> = new Set([4, 5, 6, 7, 8])
+
+function bytesToTheRight(rows: readonly (readonly string[])[]): string[][] {
+  const width = (column: number) => Math.max(...rows.map((row) => row[column]?.length ?? 0))
+  return rows.map((row) => row.map((cell, column) => (byteColumns.has(column) ? cell.padStart(width(column)) : cell)))
+}
+
+/** The order in which components run. */
+function rankOf({ name, part }: ComponentPlan): 0 | 1 | 2 | 3 {
+  if (name === 'vae') return part === 'encoder' ? 1 : 3
+  return name.startsWith('text_encoder') ? 0 : 2
+}
+
+function titleOf({ name, part }: ComponentPlan): string {
+  return part === undefined ? name : `${name} (${part})`
+}
+
+const frequencies = ['each prompt', 'once', 'each step', 'each image'] as const
+
+function frequencyOf(part: ComponentPlan): string {
+  return part.tile === undefined ? frequencies[rankOf(part)] : `each tile of ${part.tile}`
+}
+
+function cellsOf(part: ComponentPlan, device: DeviceName): string[] {
+  const { weightBytes, keptBytes, peakWeightBytes, streamedBytes, activationBytes, blocks, residence } = part
+  const kept = blocks.filter(({ place }) => place === 'kept').length
+  return [
+    residence,
+    ...[weightBytes, keptBytes, peakWeightBytes, streamedBytes].map(formatBytes),
+    // The CPU's account counts weights.
+    device === 'wasm' ? '' : formatBytes(activationBytes),
+    kept === blocks.length ? `all ${kept} stay` : `${kept} of ${blocks.length} stay`,
+  ]
+}
+
+function streamedLines(part: ComponentPlan): string[] {
+  const { blocks } = part
+  const inPlace = (place: 'kept' | 'streamed') => {
+    const names = new Set(blocks.filter((block) => block.place === place).map(({ name }) => name))
+    return shortNames(
+      blocks.map(({ name }) => name),
+      names,
+    ).join(', ')
+  }
+  if (blocks.every(({ place }) => place === 'kept')) return []
+  return [
+    ...wrapped(`${titleOf(part)} keeps ${inPlace('kept') || 'no block'}`),
+    ...wrapped(`  and uploads in each run ${inPlace('streamed')}`),
+  ]
+}
+
+/** Lines of at most 120 characters, where names are no longer. */
+function wrapped(text: string): string[] {
+  const lines = ['']
+  for (const word of text.split(/(?<=, )/)) {
+    const line = lines.at(-1) ?? ''
+    if (line !== '' && line.length + word.trimEnd().length > 120) lines.push(`    ${word}`)
+    else lines.splice(-1, 1, line + word)
+  }
+  return lines.map((line) => line.trimEnd())
+}
