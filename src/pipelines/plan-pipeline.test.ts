@@ -72,6 +72,16 @@ test('a budget and a size change the plan', async () => {
   expect(await plan({ width: 128, height: 32 })).toMatchObject({ width: 128, height: 32 })
 })
 
+test('a size that a generation would refuse is planned for no family', async () => {
+  const repository = diskRepository(join(fixtures, 'tiny-sd3/repo'))
+  const pipeline = await DiffusionPipeline.fromPretrained(repository, { device: 'wasm' })
+  onTestFinished(() => pipeline.dispose())
+  // The autoencoder's factor is 4 and a patch takes two latent pixels.
+  const refused = { code: 'size', details: { width: 36 } }
+  await expect(pipeline.generate('a dog', { width: 36, height: 32 })).rejects.toMatchObject(refused)
+  await expect(DiffusionPipeline.plan(repository, { device: 'wasm', width: 36, height: 32 })).rejects.toMatchObject(refused)
+})
+
 test('what a generation adds or leaves out changes the plan', async () => {
   const repository = diskRepository(folder)
   const plan = async (options: Parameters<typeof DiffusionPipeline.plan>[1]) =>

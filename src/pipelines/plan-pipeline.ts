@@ -8,13 +8,14 @@ import type { MemoryPlan } from '../runtime/memory-plan.js'
 import type { DeviceName } from '../runtime/types.js'
 import { checkAmounts, checkSize } from './check-inputs.js'
 import { findPipeline, type OpenPipelineOptions } from './find-pipeline.js'
-import { generationSize, heldOn, latentSize, needsOn, type PlannedDevice } from './memory-needs.js'
+import { denoiserOf, generationSize, heldOn, latentSize, needsOn, type PlannedDevice } from './memory-needs.js'
 import type { Network } from './networks.js'
 import { generationBudgets, planOn } from './offload.js'
 import { describeNetworks } from './open-pipeline.js'
 import { peekNetworks } from './peek-networks.js'
 import { readParts, type PipelineSpec } from './pipeline-loading.js'
 import { decidePlaces, type OpenDevices } from './place-networks.js'
+import { patchSize } from './sample-size.js'
 import type { LoadPipelineOptions, PipelineInfo } from './types.js'
 import { vaeScaleFactor } from './vae-decoder.js'
 
@@ -115,7 +116,8 @@ function plannedSize(networks: ReadonlyMap<string, Network>, asked: PlannedSize)
   const factor = vae === undefined ? 8 : vaeScaleFactor(vae)
   const own = latentSize(networks)
   const { width = own.width * factor, height = own.height * factor } = asked
-  checkSize({ width, height }, factor)
+  const denoiser = denoiserOf(networks)
+  checkSize({ width, height }, denoiser === undefined ? factor : factor * patchSize(denoiser))
   checkAmounts(asked)
   const latent = { width: width / factor, height: height / factor }
   return { width, height, latent: generationSize(latent, asked, isGuided(asked), asked.imageToImage === true) }

@@ -19,6 +19,13 @@ export function sampleSize({ className, config }: Pick<Network, 'className' | 'c
   return { width: edge, height: edge }
 }
 
+/** Latent pixels that a denoiser takes together: an image's sizes are multiples of so many. */
+export function patchSize({ className, config }: Pick<Network, 'className' | 'config'>): number {
+  if (className !== 'SD3Transformer2DModel') return 1
+  const size = config['patch_size']
+  return typeof size === 'number' ? size : 2
+}
+
 function isBefore09({ _diffusers_version: written }: Config): boolean {
   const version = typeof written === 'string' ? /^(\d+)\.(\d+)/.exec(written) : null
   return version !== null && Number(version[1]) === 0 && Number(version[2]) < 9

@@ -13,7 +13,7 @@ import type { PipelineSpec } from '../pipeline-loading.js'
 import { assembleBatch, sideBySide, type EncodeCall, type EncodedPrompt, type EncodedPrompts } from '../prompt-embeds.js'
 import { Recorder } from '../recorder.js'
 import { Run, type GenerateHooks } from '../run-hooks.js'
-import { sampleSize } from '../sample-size.js'
+import { patchSize, sampleSize } from '../sample-size.js'
 import { describeScheduler, prepareScheduler, schedulerSource, type SchedulerSource } from '../schedule.js'
 import type { T5TextEncoder } from '../t5-text-encoder.js'
 import { imageStart, textToImage } from '../text-to-image.js'
@@ -87,7 +87,7 @@ export class StableDiffusion3Pipeline {
     const factor = vaeScaleFactor(this.#vae)
     const transformer = this.#transformer
     const { config } = transformer
-    const patch = configNumber(config, 'patch_size', 2)
+    const patch = patchSize(transformer)
     const { guidanceScale = defaultGuidance } = options
     const { width, height } = resultSize(options, this.info.defaults, factor * patch)
     checkInputs(prompt, options, { width, height }, factor * patch)
