@@ -86,9 +86,7 @@ test.each([
   const { needs, held, image } = await whole
   const weights = needs.reduce((sum, need) => sum + weightBytes(need), 0)
   // The budget is for all buffers: what runs hold beside weights comes on top of the share.
-  const budget = held + Math.max(...needs.map(({ ways }) => ways[0]!.activationBytes)) + Math.floor(weights * share)
-  // What is kept for reuse may fill a budget, so the plan's own peak is the one to hold.
-  const maxMemory = planMemory(needs, { offload: 'auto', maxMemory: budget, heldBytes: held }).peakBytes
+  const maxMemory = held + Math.max(...needs.map(({ ways }) => ways[0]!.activationBytes)) + Math.floor(weights * share)
   const plan = planMemory(needs, { offload: 'auto', maxMemory, heldBytes: held })
   const { width, height } = item
   const told = await planPipeline(repository, { device: 'webgpu', maxMemory, width, height }, [stableDiffusionXLSpec])
@@ -97,7 +95,6 @@ test.each([
   expect([plan.residence, outcome.offload]).toEqual([residence, residence])
   expect(outcome.image).toEqual(image)
   expect(plan.peakBytes).toBeLessThanOrEqual(maxMemory)
-  expect(maxMemory).toBeLessThanOrEqual(budget)
   expect(outcome.memory.peak).toBeLessThanOrEqual(plan.peakBytes)
   for (const part of plan.components)
     expect(outcome.memory.components[part.name]?.peakWeights, part.name).toBe(part.peakWeightBytes)

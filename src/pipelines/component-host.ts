@@ -90,7 +90,12 @@ export class ComponentHost {
     this.#vaeTiling = options.vaeTiling
     this.#heldBytes = options.heldBytes ?? 0
     this.#total = options.total
-    this.device.limitMemory(options.maxMemory)
+    this.device.limitMemory(this.#limit)
+  }
+
+  /** What buffers that are kept for reuse may fill: within a budget, no more than the plan says. */
+  get #limit(): number | undefined {
+    return this.#maxMemory === undefined ? undefined : (this.#plan?.peakBytes ?? this.#maxMemory)
   }
 
   /** The device of now: a lost one is replaced. */
@@ -131,6 +136,7 @@ export class ComponentHost {
     const [maxMemory, cpuMemory] = [this.#maxMemory, this.#cpuMemory]
     this.#plan = planOn({ offload: usual, needs, heldBytes, maxMemory, cpuMemory, device })
     this.#offload = this.#plan.residence
+    this.#device.limitMemory(this.#limit)
     // Left from an image to image run, and not in the plan of one without.
     if (size.fromImage !== true)
       for (const name of networks.keys()) await this.#components.get(componentKey(name, { part: 'encoder' }))?.unload()
@@ -272,7 +278,7 @@ export class ComponentHost {
       await next.dispose()
       throw error
     }
-    next.limitMemory(this.#maxMemory)
+    next.limitMemory(this.#limit)
     for (const component of this.#components.values()) await component.moveTo(next)
     this.#device = next
     await lost.dispose()

@@ -45,10 +45,10 @@ test.each(cases)('case %i, %s: measured ≤ planned ≤ budget, in the tiles tha
   expect(parts(whole).map(({ tile }) => tile)).toEqual(input === undefined ? [undefined] : [undefined, undefined])
   // Just too little for the part that takes least as a whole.
   const least = Math.min(...parts(whole).map(({ weightBytes, activationBytes }) => weightBytes + activationBytes))
-  const { peakBytes: maxMemory } = await plan(whole.heldBytes + least - 1)
+  const maxMemory = whole.heldBytes + least - 1
   const planned = await plan(maxMemory)
   expect(parts(planned).map(({ tile }) => tile)).toEqual(input === undefined ? [32] : [32, 32])
-  expect(planned.peakBytes).toBe(maxMemory)
+  expect(planned.peakBytes).toBeLessThanOrEqual(maxMemory)
 
   pipeline = await DiffusionPipeline.fromPretrained(repository, { device: 'webgpu', offload: 'model', maxMemory })
   let memory: PipelineMemory | undefined
