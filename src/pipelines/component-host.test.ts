@@ -1,10 +1,12 @@
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { DeviceError } from '../errors.js'
 import { fixtures, readJson, readWeights } from '../models/testing.node.js'
 import { openDevice } from '../runtime/open-device.js'
 import { ComponentHost } from './component-host.js'
 import { networkNeeds } from './memory-needs.js'
 import type { Network } from './networks.js'
+import { Run } from './run-hooks.js'
 
 const folder = join(fixtures, 'tiny-sdxl/repo/vae')
 const config = readJson(join(folder, 'config.json'))
@@ -49,4 +51,26 @@ test('tiling can be asked for and refused', async () => {
   expect((await host({ vaeTiling: true })).decodeTile(vae, [1, 4, 16, 8])).toBe(8)
   expect((await host({ vaeTiling: true })).decodeTile(vae, [1, 4, 8, 8])).toBeUndefined()
   expect((await host({ vaeTiling: false, maxMemory: 1000 })).decodeTile(vae, [1, 4, 64, 64])).toBeUndefined()
+})
+
+test('without room a decode goes over to small tiles, then says what was tried; another network has none to go over to', async () => {
+  const full = new DeviceError('out-of-memory', 'onnxruntime failed while running: std::bad_alloc.')
+  const tried = async (network: Network, dims: readonly number[]) => {
+    const own = await host({})
+    const tiles: (number | undefined)[] = []
+    const work = async () => {
+      tiles.push(own.decodeTile(network, dims))
+      throw full
+    }
+    await expect(own.recovering(network, new Run({}), work)).rejects.toMatchObject({
+      code: 'out-of-memory',
+      message: `${full.message} Components are loaded one at a time and the VAE is tiled where it can be: try a smaller size, a larger maxMemory or another device.`,
+    })
+    return tiles
+  }
+  const large = { ...vae, config: { ...config, sample_size: 1024 } }
+  expect(await tried(large, [1, 4, 160, 160])).toEqual([undefined, 32])
+  // Made for tiles that are smaller than that.
+  expect(await tried(vae, [1, 4, 48, 40])).toEqual([undefined, 8])
+  expect(await tried({ ...vae, className: 'UNet2DConditionModel' }, [1, 4, 160, 160])).toHaveLength(1)
 })

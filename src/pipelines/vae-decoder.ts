@@ -6,7 +6,7 @@ import { autoencoderKLScale } from '../models/autoencoder-kl.js'
 import { assertHealthy } from '../runtime/health.js'
 import type { Device, DeviceTensor } from '../runtime/types.js'
 import { hostTensor, type ComponentHost } from './component-host.js'
-import { withTemporary, type DeviceValues, type Keep } from './device-values.js'
+import { withTemporary, type DeviceValues } from './device-values.js'
 import { denormalize } from './image-processor.js'
 import type { Network } from './networks.js'
 import type { Run } from './run-hooks.js'
@@ -106,41 +106,42 @@ export async function decodeLatents(
   const decodeBox = async (image: number, box: LatentBox): Promise<PlainTensor> => {
     const size = [1, channels, box.height, box.width]
     const from = [image, 0, box.top, box.left]
-    const work = async (keep: Keep) => {
+    const sample = await withTemporary(async (keep) => {
       const { device } = host
       const { latents } = await source.get()
       const part = keep(device.assemble([{ tensor: latents, at: [0, 0, 0, 0], from, size }], size, vae.name))
       const scaled = keep(await scaleLatents(device, part, scales, vae.name))
       return host.readOnce(vae, { latents: scaled }, 'sample', run)
-    }
-    const sample = await host.recovering(
-      vae,
-      run,
-      async () => withTemporary(work),
-      async () => source.get(),
-    )
+    })
     assertHealthy(sample, "the autoencoder's output")
     const [rows, columns] = [box.height * factor, box.width * factor]
     return { dims: [1, sample.length / (rows * columns), rows, columns], data: sample }
   }
+  const whole = { top: 0, left: 0, height, width }
+  const dims = [1, channels, height, width]
+  const usual = host.decodeTile(vae, dims)
+  const decode = async (image: number): Promise<PlainTensor> => {
+    // Asked in each try: too little memory for one makes for smaller tiles in the next.
+    const tile = host.decodeTile(vae, dims)
+    if (tile !== undefined && tile !== usual) warnOfTiles(run, usual, tile)
+    const box = (box: LatentBox) => decodeBox(image, box)
+    return tile === undefined ? box(whole) : decodeTiled(whole, tile, factor, box)
+  }
   const images: PlainTensor[] = []
   for (let image = 0; image < batch; image++) {
-    const decode = (box: LatentBox) => decodeBox(image, box)
-    const whole = { top: 0, left: 0, height, width }
-    const as = (tile: number | undefined) => (tile === undefined ? decode(whole) : decodeTiled(whole, tile, factor, decode))
-    const dims = [1, channels, height, width]
-    const tile = host.decodeTile(vae, dims)
-    const decoded = await as(tile).catch((error: unknown) => {
-      // Too little memory for that: the host may have smaller tiles to try.
-      const smaller = host.decodeTile(vae, dims)
-      if (smaller === tile) throw error
-      run.warn(
-        'vae-tiled',
-        `The image did not fit into memory as a whole; it is decoded in tiles of ${smaller ?? 0} latent pixels.`,
-      )
-      return as(smaller)
-    })
+    const decoded = await host.recovering(
+      vae,
+      run,
+      () => decode(image),
+      () => source.get(),
+    )
     images.push(denormalize(decoded))
   }
   return concatBatch(images)
+}
+
+function warnOfTiles(run: Run, usual: number | undefined, tile: number): void {
+  const wanted = usual === undefined ? 'as a whole' : `in tiles of ${usual} latent pixels`
+  const message = `The image did not fit into memory ${wanted}; it is decoded in tiles of ${tile} latent pixels.`
+  run.warn('vae-tiled', message, { once: true })
 }
