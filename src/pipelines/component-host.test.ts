@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { fixtures, readJson, readWeights } from '../models/testing.node.js'
 import { DeviceError } from '../errors.js'
+import { fixtures, readJson, readWeights } from '../models/testing.node.js'
 import { openDevice } from '../runtime/open-device.js'
 import { ComponentHost, type HostOptions, type VaePart } from './component-host.js'
 import { autoencoderNeeds } from './memory-needs.js'
@@ -69,18 +69,35 @@ test('the largest tiles that fit are taken, which are those of the plan', async 
   }
 })
 
+const full = new DeviceError('out-of-memory', 'onnxruntime failed while running: std::bad_alloc.')
+const runOut = async () => Promise.reject(full)
+
 test('what runs out of memory is what works in the smallest tiles from then on: a half of the autoencoder, not the other', async () => {
   const size = { height: 48, width: 40 }
-  const made = await host({ offload: 'block' })
-  const noRoom = new DeviceError('out-of-memory', 'no room')
+  const made = await host()
+  const halves = () => (['encoder', 'decoder'] as const).map((half) => made.vaeTile(vae, size, half))
   const fails = async (part?: VaePart) => {
-    const work = async () => Promise.reject(noRoom)
-    await expect(made.recovering(vae, new Run({}), work, undefined, part)).rejects.toBe(noRoom)
-    return (['encoder', 'decoder'] as const).map((half) => made.vaeTile(vae, size, half))
+    await expect(made.recovering(vae, new Run({}), runOut, undefined, part)).rejects.toMatchObject({ code: 'out-of-memory' })
+    return halves()
   }
   expect(await fails()).toEqual([undefined, undefined])
   expect(await fails('encoder')).toEqual([32, undefined])
   expect(await fails('decoder')).toEqual([32, 32])
-  const again = made.recovering(vae, new Run({}), async () => Promise.reject(noRoom), undefined, 'decoder')
-  await expect(again).rejects.toThrow(/Blocks are streamed and the VAE is tiled already/)
+})
+
+test.each([
+  ['an autoencoder goes over to small tiles', 'decoder', [undefined, 32]],
+  ['another network has none to go over to', undefined, [undefined]],
+] as const)('without room %s, then what was tried is said', async (_, part, expected) => {
+  const own = await host()
+  const tiles: (number | undefined)[] = []
+  const work = async () => {
+    tiles.push(own.vaeTile(vae, { height: 160, width: 160 }, 'decoder'))
+    throw full
+  }
+  await expect(own.recovering(vae, new Run({}), work, undefined, part)).rejects.toMatchObject({
+    code: 'out-of-memory',
+    message: `${full.message} Components are loaded one at a time and the VAE is tiled where it can be: try a smaller size, a larger maxMemory or another device.`,
+  })
+  expect(tiles).toEqual(expected)
 })

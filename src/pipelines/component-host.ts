@@ -8,16 +8,18 @@ import { openDevice } from '../runtime/open-device.js'
 import { RecoveryLadder } from '../runtime/recovery.js'
 import type { MemoryAccount } from '../runtime/memory-account.js'
 import type { Component, Device, DeviceTensor, HostTensor, Shapes } from '../runtime/types.js'
-import { isAquatintError } from '../errors.js'
+import { isAquatintError, type AquatintError } from '../errors.js'
+import { ComponentSet } from './component-set.js'
 import { tileChoices, type Extent } from './vae-tiling.js'
 import type { ComponentNeeds } from '../runtime/memory-estimate.js'
-import { guessBudget, leastWeightBudget, planMemory, type MemoryPlan } from '../runtime/memory-plan.js'
+import { guessBudget, type MemoryPlan } from '../runtime/memory-plan.js'
 import { formatBytes } from '../util/format-bytes.js'
 import { heldOn, needsOn, networkNeeds, type GenerationSize } from './memory-needs.js'
-import { bindNetwork, graphOptions, type GraphVariant, type Network } from './networks.js'
+import { graphOptions, type GraphVariant, type Network } from './networks.js'
 import { planOn, type ResolvedOffload } from './offload.js'
 import type { Run } from './run-hooks.js'
 import type { DTypeName } from './types.js'
+import { WeightBudgets, type WeightRoom } from './weight-budgets.js'
 
 export interface HostOptions {
   readonly device: Device
@@ -46,8 +48,8 @@ export function hostTensor(dims: readonly number[], data: Float32Array): HostTen
   return { type: 'float32', dims, data }
 }
 
-function componentKey(network: string, variant: GraphVariant): string {
-  return `${network} ${JSON.stringify(variant)}`
+function shapesOf(inputs: Readonly<Record<string, Value>>): Shapes {
+  return Object.fromEntries(Object.entries(inputs).map(([name, tensor]) => [name, tensor.dims]))
 }
 
 /** Runs networks on one device, one after the other. */
@@ -62,31 +64,36 @@ export class ComponentHost {
   readonly #ladder = new RecoveryLadder()
   readonly #maxMemory: number | undefined
   readonly #cpuMemory: number | undefined
-  /** What is planned with: `maxMemory`, or a guess on a GPU without one. */
-  readonly #budget: number | undefined
+  /** What is planned with: `maxMemory`, or a guess on a GPU without one, or what the GPU was seen to have. */
+  readonly #weightBudgets: WeightBudgets
   readonly #vaeTiling: boolean | undefined
   #heldBytes: number
-  /** Of the generation that was made ready for last. */
+  /** The generation that was made ready for last: what it needs, and how that is planned. */
+  #needs: readonly ComponentNeeds[] | undefined
   #plan: MemoryPlan | undefined
   /** What generations of a size need, by size. */
   readonly #generationNeeds = new Map<string, readonly ComponentNeeds[]>()
   readonly #total: MemoryAccount | undefined
-  /** Of the networks whose blocks are streamed, for each set of shapes. */
-  readonly #budgets = new Map<string, number | undefined>()
-  /** The budget that a component has now. */
-  readonly #given = new Map<Component, number | undefined>()
-  readonly #components = new Map<string, Component>()
-  /** Components whose graphs are not all of the plain kind, by key: variants by the shapes of their runs. */
-  readonly #variants = new Map<string, Map<string, GraphVariant>>()
+  /** Of the networks whose blocks are streamed, for each set of shapes and variant. */
+  readonly #budgets = new Map<string, WeightRoom>()
+  /** What their weights had in the last run, by network. */
+  readonly #rooms = new Map<string, WeightRoom>()
+  /** The network that ran last, and on what shapes. */
+  #last = ''
+  /** Components that were given a weight budget in this generation. */
+  readonly #budgeted = new Set<Component>()
+  readonly #components: ComponentSet
 
   constructor(options: HostOptions) {
     this.#device = options.device
     this.dtype = options.dtype
+    this.#components = new ComponentSet(options.dtype)
     this.#usualOffload = options.offload
     this.#offload = options.offload
     this.#maxMemory = options.maxMemory
     this.#cpuMemory = options.cpuMemory
-    this.#budget = options.maxMemory ?? (this.device.info.kind === 'webgpu' ? guessBudget(this.device.info) : undefined)
+    const guess = this.device.info.kind === 'webgpu' ? guessBudget(this.device.info) : undefined
+    this.#weightBudgets = new WeightBudgets(options.maxMemory, guess)
     this.#vaeTiling = options.vaeTiling
     this.#heldBytes = options.heldBytes ?? 0
     this.#total = options.total
@@ -95,7 +102,8 @@ export class ComponentHost {
 
   /** What buffers that are kept for reuse may fill: within a budget, no more than the plan says. */
   get #limit(): number | undefined {
-    return this.#maxMemory === undefined ? undefined : (this.#plan?.peakBytes ?? this.#maxMemory)
+    const { limit } = this.#weightBudgets
+    return limit === undefined ? undefined : Math.min(limit, this.#plan?.peakBytes ?? limit)
   }
 
   /** The device of now: a lost one is replaced. */
@@ -111,6 +119,10 @@ export class ComponentHost {
   /** Bytes that is planned within, where there is a budget or a guess at one. */
   get memoryBudget(): number | undefined {
     return this.#budget
+  }
+
+  get #budget(): number | undefined {
+    return this.#weightBudgets.budget
   }
 
   /**
@@ -131,15 +143,14 @@ export class ComponentHost {
     const heldBytes = heldOn(request, needs)
     if (heldBytes !== this.#heldBytes) this.#budgets.clear()
     this.#heldBytes = heldBytes
+    this.#needs = needs
+    this.#plan = this.#planFor(needs)
     const usual = this.#usualOffload
-    const { info: device } = this.#device
-    const [maxMemory, cpuMemory] = [this.#maxMemory, this.#cpuMemory]
-    this.#plan = planOn({ offload: usual, needs, heldBytes, maxMemory, cpuMemory, device })
     this.#offload = this.#plan.residence
     this.#device.limitMemory(this.#limit)
     // Left from an image to image run, and not in the plan of one without.
     if (size.fromImage !== true)
-      for (const name of networks.keys()) await this.#components.get(componentKey(name, { part: 'encoder' }))?.unload()
+      for (const name of networks.keys()) await this.#components.unloadVariant(name, { part: 'encoder' })
     if (this.#offload === usual) return
     const usually = `${formatBytes(this.#plan.maxMemory)} with offload ${usual}`
     run.warn(
@@ -148,28 +159,20 @@ export class ComponentHost {
     )
   }
 
-  #component(network: Network, variant: GraphVariant, shapes: Shapes): Component {
-    const { skipLayers, ...other } = variant
-    const key = componentKey(network.name, other)
-    if (skipLayers !== undefined || 'hiddenState' in other) {
-      // Leaving blocks out needs no other weights, so it shares the component, and its shapes tell it apart.
-      const byShapes = this.#variants.get(key) ?? new Map<string, GraphVariant>()
-      byShapes.set(JSON.stringify(shapes), variant)
-      this.#variants.set(key, byShapes)
+  #planFor(needs: readonly ComponentNeeds[]): MemoryPlan {
+    const { info: device } = this.#device
+    const [offload, heldBytes, cpuMemory] = [this.#usualOffload, this.#heldBytes, this.#cpuMemory]
+    const request = { offload, needs, heldBytes, cpuMemory, device }
+    const { limit } = this.#weightBudgets
+    if (limit !== this.#maxMemory) {
+      // What the device was seen to have is no reason to refuse: with less than a plan takes, as little as possible is used.
+      try {
+        return planOn({ ...request, maxMemory: limit })
+      } catch (error) {
+        if (!isAquatintError(error) || error.code !== 'does-not-fit') throw error
+      }
     }
-    let component = this.#components.get(key)
-    if (component === undefined) {
-      const { device, dtype } = this
-      component = bindNetwork(network, {
-        device,
-        dtype,
-        // Equal blocks share a compiled program on a GPU; on the CPU a session holds its weights, so one is best.
-        granularity: device.info.kind === 'webgpu' ? 'block' : 'component',
-        variantOf: (asked) => this.#variants.get(key)?.get(JSON.stringify(asked)) ?? other,
-      })
-      this.#components.set(key, component)
-    }
-    return component
+    return planOn({ ...request, maxMemory: this.#maxMemory })
   }
 
   /**
@@ -230,7 +233,7 @@ export class ComponentHost {
   /**
    * Does `work` with a network. After a lost device or with too little memory it is done once more, as {@link RecoveryLadder} says: a device
    * in the lost one's place has nothing of what was put there, so each try begins with `prepare`, which sees to its own failures. `part`: the
-   * half of an autoencoder that works, which can do so in smaller tiles.
+   * half of an autoencoder that works, which asks in each try for its tiles.
    * @throws what `work` and `prepare` throw, DeviceError, AbortError
    */
   async recovering<T>(
@@ -242,32 +245,46 @@ export class ComponentHost {
   ): Promise<T> {
     for (;;) {
       await prepare()
+      const device = this.#device
       try {
         return await work()
       } catch (error) {
         throwIfAborted(run.signal)
-        await this.#recover(error, network, run, part)
+        await this.#recover(error, network, run, device, part)
       }
     }
   }
 
-  /** Makes ready for another try, or throws what there is left to say. */
-  async #recover(error: unknown, network: Network, run: Run, part: VaePart | undefined): Promise<void> {
-    const wasTiled = part !== undefined && this.#smallTiles.has(part)
-    const step = this.#ladder.next(error, { residence: this.#offload, tiled: wasTiled })
+  /** Makes ready for another try, or throws what there is left to say. `device`: the one that failed. */
+  async #recover(error: unknown, network: Network, run: Run, device: Device, part: VaePart | undefined): Promise<void> {
+    const isLoss = isAquatintError(error) && error.code === 'device-lost'
+    if (isLoss && device !== this.#device) return
+    const canTile = part !== undefined && this.#vaeTiling !== false && !this.#smallTiles.has(part)
+    const room = this.#offload === 'block' ? this.#rooms.get(network.name) : undefined
+    const canShrink = room !== undefined && room.bytes > room.least
+    const setup = { residence: this.#offload, canStream: device.info.kind === 'webgpu', canShrink, canTile }
+    const step = this.#ladder.next(error, setup, device)
     if (step.action === 'fail') throw step.error
     if (step.action === 'rebuild') return this.#rebuild(error, run)
-    const { residence, tiled } = step.setup
-    if (tiled !== wasTiled) {
-      if (part !== undefined) this.#smallTiles.add(part)
-      // Who works in tiles asks again for their size; for other networks they change nothing.
-      throw error
-    }
-    if (this.#device.info.kind === 'wasm' && residence === 'block') throw error
-    for (const component of this.#components.values()) await component.unload()
-    this.#usualOffload = residence
-    this.#offload = residence
-    run.warn('out-of-memory', `${network.name} did not fit into memory; from now on offload is ${residence}.`)
+    if (isAquatintError(error)) this.#learn(error)
+    await this.#components.unload()
+    if (step.action === 'tighten') {
+      this.#usualOffload = step.residence
+      this.#offload = step.residence
+      run.warn('out-of-memory', `${network.name} did not fit into memory; from now on offload is ${step.residence}.`)
+    } else if (step.action === 'shrink') {
+      if (room !== undefined) this.#weightBudgets.shrink(room)
+      run.warn('out-of-memory', `${network.name} did not fit into memory; from now on fewer of its weights stay.`, { once: true })
+    } else if (part !== undefined) this.#smallTiles.add(part)
+    this.#budgets.clear()
+    if (this.#needs !== undefined) this.#plan = this.#planFor(this.#needs)
+    device.limitMemory(this.#limit)
+    device.reclaim()
+  }
+
+  /** The device has no more than it held when it refused a buffer. */
+  #learn({ details: { live, bytes } }: AquatintError): void {
+    if (typeof live === 'number' && typeof bytes === 'number') this.#weightBudgets.limitTo(live - bytes)
   }
 
   /** Opens a device in place of a lost one. What was on it comes from the cache again. */
@@ -279,7 +296,7 @@ export class ComponentHost {
       throw error
     }
     next.limitMemory(this.#limit)
-    for (const component of this.#components.values()) await component.moveTo(next)
+    await this.#components.moveTo(next)
     this.#device = next
     await lost.dispose()
     run.warn('device-lost', 'The GPU device was lost. It was opened anew, and the work goes on from where it was.')
@@ -296,43 +313,41 @@ export class ComponentHost {
     variant: GraphVariant = {},
   ): Promise<Record<string, DeviceTensor>> {
     throwIfAborted(run.signal)
-    const shapes = Object.fromEntries(Object.entries(inputs).map(([name, tensor]) => [name, tensor.dims]))
-    const component = this.#component(network, variant, shapes)
-    if (this.offload !== 'resident') await this.#unloadAllBut(component)
-    if (this.offload === 'block') await this.#setBudget(component, network, shapes, variant)
+    const { component, variant: name } = this.#components.get(network, variant, this.#device)
+    if (this.offload !== 'resident') await this.#components.unload((other) => other === component)
+    const shapes = shapesOf(inputs)
+    const what = JSON.stringify([network.name, variant, shapes])
+    // Buffers for reuse are of the other run's sizes, and would be there beside this one's.
+    if (this.#last !== what) this.device.trim()
+    this.#last = what
+    if (this.offload === 'block') await this.#setBudget(component, what, () => this.#runNeeds(network, shapes, variant))
+    else if (component.weightBudget !== undefined) await component.setWeightBudget(undefined)
     return component.run(inputs, {
       signal: run.signal,
       onProgress: (loaded, total) => run.report({ type: 'weights', component: network.name, loaded, total }),
+      variant: name,
     })
   }
 
-  /** Gives a component the room that runs of these shapes leave for its weights. @throws DeviceError `does-not-fit` */
-  async #setBudget(component: Component, network: Network, shapes: Shapes, variant: GraphVariant): Promise<void> {
-    const key = JSON.stringify([network.name, shapes])
-    if (!this.#budgets.has(key)) {
-      this.#budgets.set(key, this.#weightBudget(this.#needs(network, shapes, variant)))
-    }
-    const budget = this.#budgets.get(key)
-    if (this.#given.get(component) === budget) return
-    await component.setWeightBudget(budget)
-    this.#given.set(component, budget)
+  /**
+   * Gives a component the room that runs of `what` leave for its weights. Where runs of several shapes take turns, such as tiles, the
+   * least of those: what stays for one then stays for all. @throws DeviceError `does-not-fit`
+   */
+  async #setBudget(component: Component, what: string, needs: () => ComponentNeeds): Promise<void> {
+    const room = this.#budgets.get(what) ?? this.#weightBudgets.room(needs(), this.#heldBytes)
+    this.#budgets.set(what, room)
+    this.#rooms.set(room.network, room)
+    const { budget } = room
+    const now = component.weightBudget
+    const isLess = (now ?? Number.POSITIVE_INFINITY) <= (budget ?? Number.POSITIVE_INFINITY)
+    const begun = this.#budgeted.has(component)
+    this.#budgeted.add(component)
+    if (now !== budget && !(begun && isLess)) await component.setWeightBudget(budget)
   }
 
-  #needs(network: Network, shapes: Shapes, variant: GraphVariant = {}): ComponentNeeds {
+  #runNeeds(network: Network, shapes: Shapes, variant: GraphVariant = {}): ComponentNeeds {
     const options = graphOptions(network, { device: this.device, dtype: this.dtype, granularity: 'block' })
     return networkNeeds(network, shapes, options, variant)
-  }
-
-  /** Weights' room beside a run. A guessed budget that is too small is no reason to refuse: then as little as possible is used. */
-  #weightBudget(needs: ComponentNeeds): number | undefined {
-    try {
-      const maxMemory = this.#budget ?? Number.MAX_SAFE_INTEGER
-      const plan = planMemory([needs], { offload: 'block', maxMemory, heldBytes: this.#heldBytes })
-      return plan.components[0]?.weightBudget
-    } catch (error) {
-      if (this.#maxMemory === undefined && isAquatintError(error)) return leastWeightBudget(needs)
-      throw error
-    }
   }
 
   /**
@@ -346,32 +361,25 @@ export class ComponentHost {
     return planned === undefined ? choices[0] : planned.tile
   }
 
-  /** After a generation: one component at a time means none between generations, and graphs of rare variants are not kept. */
+  /**
+   * After a generation: one component at a time means none between generations, graphs of rare variants are not kept, and neither are buffers
+   * for reuse, since the next may be of another size.
+   */
   async settle(): Promise<void> {
-    if (this.offload !== 'resident') await this.#unloadAllBut(undefined)
-    for (const key of this.#variants.keys()) {
-      const component = this.#components.get(key)
-      this.#components.delete(key)
-      if (component !== undefined) this.#given.delete(component)
-      await component?.dispose()
-    }
-    this.#variants.clear()
+    if (this.offload !== 'resident') await this.#components.unload()
+    await this.#components.dropRare()
+    this.#budgeted.clear()
+    this.device.reclaim()
   }
 
   /** Unloads the other networks unless all may stay: what is put on the device for this one needs their room. */
   async makeRoomFor(network: Network): Promise<void> {
-    if (this.offload === 'resident') return
-    for (const other of this.#components.values()) if (other.name !== network.name && other.isLoaded) await other.unload()
-  }
-
-  async #unloadAllBut(kept: Component | undefined): Promise<void> {
-    for (const other of this.#components.values()) if (other !== kept && other.isLoaded) await other.unload()
+    if (this.offload !== 'resident') await this.#components.unload((other) => other.name === network.name)
   }
 
   /** Gives back all components and the device. */
   async dispose(): Promise<void> {
-    for (const component of this.#components.values()) await component.dispose()
-    this.#components.clear()
+    await this.#components.dispose()
     await this.device.dispose()
   }
 }

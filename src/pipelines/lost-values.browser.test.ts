@@ -63,3 +63,49 @@ test('a generation that loses its device has the image of one that does not', as
   now.mockRestore()
   expect(requested).toHaveBeenCalledTimes(1 + moments.length)
 })
+
+/** GPUBufferUsage.STORAGE */
+const storage = 0x80
+
+test('a denoising loop goes on from its last checkpoint, not from its beginning: counted by the timesteps that the denoiser is given', async () => {
+  const requested = vi.spyOn(GPUAdapter.prototype, 'requestDevice')
+  const writeBuffer = vi.spyOn(GPUQueue.prototype, 'writeBuffer')
+  const createBuffer = vi.spyOn(GPUDevice.prototype, 'createBuffer')
+  pipeline = await DiffusionPipeline.fromPretrained(repository, { device: 'webgpu', offload: 'resident' })
+  const { item } = await fetchCase('tiny-sdxl')
+  const steps = 7
+  // The projection of a timestep for both halves of guidance: the only data of this size but weights, whose buffers have a label.
+  const timestep = 2 * 16 * 4
+  const runs = () => {
+    const written = writeBuffer.mock.calls
+      .filter(([{ usage, label }]) => (usage & storage) !== 0 && label === '')
+      .map(([, , data, , size]) => size ?? data.byteLength)
+    const mapped = createBuffer.mock.calls.filter(([{ mappedAtCreation }]) => mappedAtCreation === true).map(([{ size }]) => size)
+    for (const mock of [writeBuffer, createBuffer]) mock.mockClear()
+    return [...written, ...mapped].filter((size) => size === timestep).length
+  }
+  // On this clock each step's checkpoint is due.
+  let clock = 0
+  vi.spyOn(performance, 'now').mockImplementation(() => (clock += 2500))
+  const generate = async (lostAt?: number) => {
+    const told: number[] = []
+    const { images, warnings } = await pipeline!.generate(item.prompt, {
+      ...caseOptions(item, ''),
+      numInferenceSteps: steps,
+      onStep: ({ step }) => {
+        told.push(step)
+        const last = requested.mock.settledResults.at(-1)
+        if (step === lostAt && last?.type === 'fulfilled') last.value.destroy()
+      },
+    })
+    expect(told).toEqual(Array.from({ length: steps }, (_, step) => step))
+    return { images, warnings: warnings.length, runs: runs() }
+  }
+  const plain = await generate()
+  expect(plain).toMatchObject({ runs: steps, warnings: 0 })
+  const lostAt = 4
+  const again = await generate(lostAt)
+  expect(again).toMatchObject({ images: plain.images, warnings: 1 })
+  // At most the two steps under way, and one that the checkpoint did not have yet; from its beginning it would be five.
+  expect(again.runs - steps).toBeLessThanOrEqual(3)
+})

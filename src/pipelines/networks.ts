@@ -163,18 +163,18 @@ export interface BindOptions {
   readonly dtype: DTypeName
   readonly granularity: WriteOptions['granularity']
   readonly weightBudget?: number | undefined
-  /** The variant for the shapes of a run; asked once for each set of shapes. */
-  readonly variantOf: (shapes: Shapes) => GraphVariant
+  /** The variant that a run names; the empty name is the plain one. */
+  readonly variantOf: (name: string) => GraphVariant
 }
 
 /** Makes a network's runtime component. Its weights are held against the graph before each use of new shapes. */
 export function bindNetwork(network: Network, options: BindOptions): Component {
   const { name, className, config, table } = network
   const writeOptions = graphOptions(network, options)
-  const graph = (shapes: Shapes): ComponentGraph => {
+  const graph = (shapes: Shapes, _device: Device, variant = ''): ComponentGraph => {
     const [bound] = matchWeights(
       className,
-      [writeGraph(className, config, shapes, writeOptions, options.variantOf(shapes))],
+      [writeGraph(className, config, shapes, writeOptions, options.variantOf(variant))],
       table,
     ).graphs
     if (bound === undefined) throw new DeviceError('no-graph', `No graph was written for ${name}.`, { component: name })

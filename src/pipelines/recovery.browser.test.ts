@@ -1,13 +1,14 @@
 /** What a pipeline's host does about a device that goes away and about too little memory, on a real device. */
-import { expect, test } from 'vitest'
-import { DeviceError } from '../errors.js'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Config } from '../checkpoint/types.js'
 import { fixtureComponent } from '../runtime/testing-fixtures.js'
 import { openDevice } from '../runtime/open-device.js'
+import { ScarceGpu } from '../runtime/testing-gpu.js'
 import type { HostTensor } from '../runtime/types.js'
 import type { WebGpuDevice } from '../runtime/webgpu-device.js'
 import { ComponentHost } from './component-host.js'
-import type { Network } from './networks.js'
+import { networkNeeds } from './memory-needs.js'
+import { graphOptions, type Network } from './networks.js'
 import { Run } from './run-hooks.js'
 
 async function textEncoder() {
@@ -42,24 +43,57 @@ test('a lost device is opened anew, and a second loss is told', async () => {
   await host.dispose()
 })
 
-test('too little memory makes the offload tighter, step by step, until it is enough or there is no step left', async () => {
-  const { device, network, inputs } = await textEncoder()
-  const host = new ComponentHost({ device, dtype: 'float32', offload: 'resident', maxMemory: undefined })
-  const run = new Run({})
-  const createWeights = device.buffers.createWeights.bind(device.buffers)
-  let refusals = 2
-  // A software adapter takes the machine's memory rather than refuse: the first two loads are refused for it.
-  device.buffers.createWeights = (owner, bytes) => {
-    if (refusals-- > 0) throw new DeviceError('out-of-memory', 'no room')
-    return createWeights(owner, bytes)
-  }
-  const values = await hiddenState(host, network, inputs, run)
-  expect(host.offload).toBe('block')
-  expect(run.warnings).toHaveLength(2)
-  expect(values.some((value) => value !== 0)).toBe(true)
-  refusals = Number.POSITIVE_INFINITY
-  await host.settle()
-  await expect(hiddenState(host, network, inputs, run)).rejects.toMatchObject({ code: 'out-of-memory' })
-  await host.dispose()
-  expect(device.memory.snapshot().live).toBe(0)
+describe('a GPU with less memory than was thought', () => {
+  let gpu: ScarceGpu
+  beforeEach(() => {
+    gpu = new ScarceGpu()
+  })
+  afterEach(() => gpu.end())
+
+  test.each([
+    ['nobody said how much there is', undefined],
+    ['there is less than was allowed', 2 ** 30],
+  ])('%s: weights get less room, step by step, until a run has enough, with the same bits', async (_, maxMemory) => {
+    const { device, network, inputs } = await textEncoder()
+    const host = new ComponentHost({ device, dtype: 'float32', offload: 'resident', maxMemory })
+    const plenty = new Run({})
+    const whole = await hiddenState(host, network, inputs, plenty)
+    expect([plenty.warnings, host.offload]).toEqual([[], 'resident'])
+    await host.settle()
+    const shapes = Object.fromEntries(Object.entries(inputs).map(([name, { dims }]) => [name, dims]))
+    const { blocks } = networkNeeds(network, shapes, graphOptions(network, { device, dtype: 'float32', granularity: 'block' }))
+    const largest = Math.max(...blocks.map(({ bytes }) => bytes))
+    // What a run holds beside weights, by the account, and shares of the weights down to the largest block.
+    device.memory.resetPeaks()
+    await hiddenState(host, network, inputs, plenty)
+    const { peak, peakWeights } = device.memory.snapshot()
+    const tooLarge = 'text_encoder did not fit into memory; from now on'
+    for (const [share, warnings] of [
+      [0.7, [`${tooLarge} offload is model.`, `${tooLarge} offload is block.`]],
+      [0.01, [`${tooLarge} fewer of its weights stay.`]],
+    ] as const) {
+      gpu.limit = Math.ceil(peak - peakWeights + largest + share * (peakWeights - largest))
+      gpu.refusals = 0
+      const run = new Run({})
+      await host.settle()
+      expect(await hiddenState(host, network, inputs, run), String(share)).toEqual(whole)
+      expect(gpu.refusals).toBeGreaterThan(0)
+      expect(run.warnings).toEqual(warnings)
+      expect(host.offload).toBe('block')
+      // It stays so: the next run finds room at once.
+      gpu.refusals = 0
+      await host.settle()
+      expect(await hiddenState(host, network, inputs, run)).toEqual(whole)
+      expect(gpu.refusals).toBe(0)
+    }
+
+    gpu.limit = largest
+    await expect(hiddenState(host, network, inputs, new Run({}))).rejects.toMatchObject({
+      code: 'out-of-memory',
+      message: expect.stringMatching(/^The GPU ran out of memory: text_encoder wanted .* try a smaller size/),
+    })
+    await host.dispose()
+    expect(device.memory.snapshot().live).toBe(0)
+    expect(gpu.live).toBe(0)
+  })
 })

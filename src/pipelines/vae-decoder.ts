@@ -5,14 +5,14 @@ import { CheckpointError } from '../errors.js'
 import { autoencoderKLScale } from '../models/autoencoder-kl.js'
 import { assertHealthy } from '../runtime/health.js'
 import type { Device, DeviceTensor } from '../runtime/types.js'
-import { hostTensor, type ComponentHost } from './component-host.js'
-import { withTemporary, type DeviceValues, type Keep } from './device-values.js'
+import { hostTensor, type ComponentHost, type VaePart } from './component-host.js'
+import { withTemporary, type DeviceValues } from './device-values.js'
 import { denormalize } from './image-processor.js'
 import type { Network } from './networks.js'
 import type { Run } from './run-hooks.js'
 import { concatBatch } from './tensors.js'
 import type { PlainTensor } from './types.js'
-import { inTilesThatFit, workInTiles, type Box } from './vae-tiling.js'
+import { workInTiles, type Box, type Extent } from './vae-tiling.js'
 
 /** How a family brings latents to the autoencoder's scale. */
 export type LatentScaling = 'scale' | 'scale-or-statistics' | 'scale-and-shift'
@@ -106,41 +106,44 @@ export async function decodeLatents(
   const decodeBox = async (image: number, box: Box): Promise<PlainTensor> => {
     const size = [1, channels, box.height, box.width]
     const from = [image, 0, box.top, box.left]
-    const work = async (keep: Keep) => {
+    const sample = await withTemporary(async (keep) => {
       const { device } = host
       const { latents } = await source.get()
       const part = keep(device.assemble([{ tensor: latents, at: [0, 0, 0, 0], from, size }], size, vae.name))
       const scaled = keep(await scaleLatents(device, part, scales, vae.name))
       return host.readOnce(vae, { latents: scaled }, 'sample', run)
-    }
-    const sample = await host.recovering(
-      vae,
-      run,
-      async () => withTemporary(work),
-      async () => source.get(),
-      'decoder',
-    )
+    })
     assertHealthy(sample, "the autoencoder's output")
     const [rows, columns] = [box.height * factor, box.width * factor]
     return { dims: [1, sample.length / (rows * columns), rows, columns], data: sample }
   }
+  const tiles = tilesOf(vae, { height, width }, 'decoder', host, run)
   const images: PlainTensor[] = []
   for (let image = 0; image < batch; image++) {
-    const decode = (box: Box) => decodeBox(image, box)
-    const decoded = await inTilesThatFit(
-      () => host.vaeTile(vae, { height, width }, 'decoder'),
-      (tile) =>
-        tile === undefined
-          ? decode({ top: 0, left: 0, height, width })
-          : workInTiles({ height, width }, { from: tile, to: tile * factor }, decode),
-      (smaller) => warnOfTiles('decoded', smaller, run),
-    )
+    const box = (box: Box) => decodeBox(image, box)
+    const decode = async () => {
+      const tile = tiles()
+      if (tile === undefined) return box({ top: 0, left: 0, height, width })
+      return workInTiles({ height, width }, { from: tile, to: tile * factor }, box)
+    }
+    const decoded = await host.recovering(vae, run, decode, async () => source.get(), 'decoder')
     images.push(denormalize(decoded))
   }
   return concatBatch(images)
 }
 
-/** Says that memory made for tiles where there were none, or for smaller ones. */
-export function warnOfTiles(how: 'decoded' | 'encoded', tile: number | undefined, run: Run): void {
-  run.warn('vae-tiled', `The image did not fit into memory as a whole; it is ${how} in tiles of ${tile ?? 0} latent pixels.`)
+/**
+ * Tells in each try the edge of the tiles for half an autoencoder, undefined for the whole: too little memory for one makes for smaller tiles in
+ * the next, which the caller is warned of.
+ */
+export function tilesOf(vae: Network, size: Extent, part: VaePart, host: ComponentHost, run: Run): () => number | undefined {
+  const usual = host.vaeTile(vae, size, part)
+  return () => {
+    const tile = host.vaeTile(vae, size, part)
+    if (tile === undefined || tile === usual) return tile
+    const wanted = usual === undefined ? 'as a whole' : `in tiles of ${usual} latent pixels`
+    const message = `The image did not fit into memory ${wanted}; it is ${part === 'decoder' ? 'decoded' : 'encoded'} in tiles of ${tile} latent pixels.`
+    run.warn('vae-tiled', message, { once: true })
+    return tile
+  }
 }

@@ -8,8 +8,8 @@ import { hostTensor, type ComponentHost } from './component-host.js'
 import type { Network } from './networks.js'
 import type { Run } from './run-hooks.js'
 import type { PixelImage, PlainTensor } from './types.js'
-import { latentScales, vaeScaleFactor, warnOfTiles, type LatentScaling } from './vae-decoder.js'
-import { inTilesThatFit, workInTiles, type Box } from './vae-tiling.js'
+import { latentScales, tilesOf, vaeScaleFactor, type LatentScaling } from './vae-decoder.js'
+import { workInTiles, type Box } from './vae-tiling.js'
 
 /** @throws InputError `image` unless it is RGBA pixels whose sizes are multiples of `multiple`, at most `maxEdge` */
 export function checkImage(image: PixelImage, multiple: number, maxEdge: number): void {
@@ -56,27 +56,20 @@ async function encodeMoments(vae: Network, image: PixelImage, host: ComponentHos
   const factor = vaeScaleFactor(vae)
   const encode = async (box: Box): Promise<PlainTensor> => {
     const inputs = { sample: cutOut(pixels, box) }
-    const data = await host.recovering(
-      vae,
-      run,
-      async () => host.readOnce(vae, inputs, 'moments', run, { part: 'encoder' }),
-      undefined,
-      'encoder',
-    )
+    const data = await host.readOnce(vae, inputs, 'moments', run, { part: 'encoder' })
     assertHealthy(data, "the autoencoder's moments")
     const [height, width] = [box.height / factor, box.width / factor]
     return { dims: [1, data.length / (height * width), height, width], data }
   }
   const { height, width } = image
   const latent = { height: height / factor, width: width / factor }
-  return inTilesThatFit(
-    () => host.vaeTile(vae, latent, 'encoder'),
-    (tile) =>
-      tile === undefined
-        ? encode({ top: 0, left: 0, height, width })
-        : workInTiles({ height, width }, { from: tile * factor, to: tile }, encode),
-    (smaller) => warnOfTiles('encoded', smaller, run),
-  )
+  const tiles = tilesOf(vae, latent, 'encoder', host, run)
+  const work = async () => {
+    const tile = tiles()
+    if (tile === undefined) return encode({ top: 0, left: 0, height, width })
+    return workInTiles({ height, width }, { from: tile * factor, to: tile }, encode)
+  }
+  return host.recovering(vae, run, work, undefined, 'encoder')
 }
 
 /** A part of an image [1, channels, height, width]. */

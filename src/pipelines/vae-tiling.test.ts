@@ -6,7 +6,7 @@ import type { Shapes } from '../runtime/types.js'
 import { writeGraph, type GraphVariant } from './networks.js'
 import { relativeError } from './testing.js'
 import type { PlainTensor } from './types.js'
-import { autoencoderKLTile, inTilesThatFit, tileChoices, workInTiles, type Box } from './vae-tiling.js'
+import { autoencoderKLTile, tileChoices, workInTiles, type Box } from './vae-tiling.js'
 
 const folder = join(fixtures, 'tiny-sdxl/repo/vae')
 const config = readJson(join(folder, 'config.json'))
@@ -85,25 +85,4 @@ test.each<[object, [number, number], boolean | undefined, (number | undefined)[]
   [{ sample_size: 1024 }, [100, 100], true, [undefined, 64, 32]],
 ])('%j: an image of %j with tiling %s is made in %j', (more, [height, width], tiling, expected) => {
   expect(tileChoices({ ...config, ...more }, { height, width }, tiling)).toEqual(expected)
-})
-
-test('where memory runs out the work is done once more in the tiles of then', async () => {
-  const made: PlainTensor = { dims: [1], data: new Float32Array(1) }
-  const failure = new Error('no room')
-  const tried: (number | undefined)[] = []
-  const told: (number | undefined)[] = []
-  const attempt = (...tiles: (number | undefined)[]) =>
-    inTilesThatFit(
-      () => tiles[Math.min(tried.length, tiles.length - 1)],
-      async (tile) => {
-        tried.push(tile)
-        if (tile !== 32) throw failure
-        return made
-      },
-      (tile) => told.push(tile),
-    )
-  expect(await attempt(undefined, 32)).toBe(made)
-  expect([tried, told]).toEqual([[undefined, 32], [32]])
-  await expect(attempt(64)).rejects.toBe(failure)
-  expect(told).toEqual([32])
 })

@@ -40,26 +40,6 @@ export function tileChoices(config: Config, { height, width }: Extent, tiling: b
   return tiling === true && made < longest ? tiles : [undefined, ...tiles]
 }
 
-/**
- * Works as `tile` says. When memory runs out under that and `tile` then says another, once more so; `onSmaller` is told of it.
- * @throws what `work` throws
- */
-export async function inTilesThatFit(
-  tile: () => number | undefined,
-  work: (tile: number | undefined) => Promise<PlainTensor>,
-  onSmaller: (tile: number | undefined) => void,
-): Promise<PlainTensor> {
-  const first = tile()
-  try {
-    return await work(first)
-  } catch (error) {
-    const smaller = tile()
-    if (smaller === first) throw error
-    onSmaller(smaller)
-    return work(smaller)
-  }
-}
-
 /** How much of a tile overlaps the next one: diffusers' `tile_overlap_factor`. */
 const overlap = 0.25
 

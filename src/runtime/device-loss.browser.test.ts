@@ -51,7 +51,8 @@ test('a run ends with the loss, the account is empty, and the component goes on 
   expect(error).toMatchObject({ code: 'device-lost' })
   await expect(device.lost).resolves.toMatchObject({ code: 'device-lost' })
   expect(device.memory.snapshot().live).toBe(0)
-  expect(new RecoveryLadder().next(error, { residence: 'resident', tiled: false })).toEqual({ action: 'rebuild' })
+  const setup = { residence: 'resident', canStream: true, canShrink: false, canTile: false } as const
+  expect(new RecoveryLadder().next(error, setup, device)).toEqual({ action: 'rebuild' })
 
   const next = await openDevice({ kind: 'webgpu' })
   await component.moveTo(next)

@@ -1,45 +1,80 @@
 import { expect, test } from 'vitest'
 import { DeviceError, InputError } from '../errors.js'
-import { RecoveryLadder, type Setup } from './recovery.js'
+import { RecoveryLadder, type Recovery, type Setup } from './recovery.js'
 
 const lost = new DeviceError('device-lost', 'The GPU device was lost.')
 const full = new DeviceError('out-of-memory', 'The GPU ran out of memory.')
-const resident: Setup = { residence: 'resident', tiled: false }
+const resident: Setup = { residence: 'resident', canStream: true, canShrink: true, canTile: true }
+const device = {}
 
 test('a lost device is rebuilt; a second loss within two minutes is the end', () => {
   let now = 1000
   const ladder = new RecoveryLadder(() => now)
-  expect(ladder.next(lost, resident)).toEqual({ action: 'rebuild' })
+  expect(ladder.next(lost, resident, {})).toEqual({ action: 'rebuild' })
   now += 121_000
-  expect(ladder.next(lost, resident)).toEqual({ action: 'rebuild' })
+  expect(ladder.next(lost, resident, {})).toEqual({ action: 'rebuild' })
   now += 30_000
-  expect(ladder.next(lost, resident)).toMatchObject({
+  expect(ladder.next(lost, resident, {})).toMatchObject({
     action: 'fail',
     error: { code: 'device-lost-again', details: { seconds: 30 } },
   })
 })
 
-test('out of memory tightens step by step, then says what is left to try', () => {
+test('a device is lost once, however often it is asked', () => {
+  let now = 0
+  const ladder = new RecoveryLadder(() => now)
+  const [first, second, third] = [{}, {}, {}]
+  // No other could be opened: the next generation asks the same one, and it is tried again.
+  expect(ladder.next(lost, resident, first)).toEqual({ action: 'rebuild' })
+  now += 100_000
+  expect(ladder.next(lost, resident, first)).toEqual({ action: 'rebuild' })
+  // From the first's loss, not from when it was asked last.
+  now += 30_000
+  expect(ladder.next(lost, resident, second)).toEqual({ action: 'rebuild' })
+  now += 50_000
+  const again = { action: 'fail', error: { code: 'device-lost-again', details: { seconds: 50 } } }
+  expect(ladder.next(lost, resident, third)).toMatchObject(again)
+  // Asking does not begin the two minutes anew.
+  now += 119_000
+  expect(ladder.next(lost, resident, third)).toMatchObject(again)
+  now += 1000
+  expect(ladder.next(lost, resident, third)).toEqual({ action: 'rebuild' })
+})
+
+/** Every step of a network with these abilities, up to the error. `shrinks`: how often its weights can do with less. */
+function climb(from: Omit<Setup, 'canShrink'>, shrinks: number, error = full): Recovery[] {
   const ladder = new RecoveryLadder()
-  const steps = []
-  let setup = resident
-  for (;;) {
-    const step = ladder.next(full, setup)
-    if (step.action !== 'change') {
-      expect(step).toMatchObject({ action: 'fail', error: { code: 'out-of-memory' } })
-      break
-    }
-    setup = step.setup
-    steps.push(setup)
+  const steps: Recovery[] = []
+  let [residence, left, canTile] = [from.residence, shrinks, from.canTile]
+  while (steps.at(-1)?.action !== 'fail') {
+    const step = ladder.next(error, { residence, canStream: from.canStream, canShrink: left > 0, canTile }, device)
+    steps.push(step)
+    if (step.action === 'tighten') ({ residence } = step)
+    else if (step.action === 'shrink') left--
+    else if (step.action === 'tile') canTile = false
   }
-  expect(steps).toEqual([
-    { residence: 'model', tiled: false },
-    { residence: 'block', tiled: false },
-    { residence: 'block', tiled: true },
-  ])
+  return steps
+}
+
+test('out of memory tightens step by step, then says what is left to try', () => {
+  const failed = { action: 'fail', error: { code: 'out-of-memory', message: expect.stringContaining('try a smaller size') } }
+  const steps = [
+    { action: 'tighten', residence: 'model' },
+    { action: 'tighten', residence: 'block' },
+  ]
+  const vae = climb(resident, 2)
+  expect(vae).toMatchObject([...steps, { action: 'shrink' }, { action: 'shrink' }, { action: 'tile' }, failed])
+  expect(climb({ ...resident, canTile: false }, 1)).toMatchObject([...steps, { action: 'shrink' }, failed])
+})
+
+test('the CPU streams nothing, and what is over a budget has no less to offer to weights', () => {
+  const onCpu = climb({ residence: 'resident', canStream: false, canTile: true }, 0)
+  expect(onCpu).toMatchObject([{ residence: 'model' }, { action: 'tile' }, { error: { code: 'out-of-memory' } }])
+  const over = climb({ ...resident, residence: 'block' }, 3, new DeviceError('does-not-fit', 'vae needs more.'))
+  expect(over).toMatchObject([{ action: 'tile' }, { error: { code: 'does-not-fit' } }])
 })
 
 test('other errors pass', () => {
   const error = new InputError('shape-mismatch', 'no')
-  expect(new RecoveryLadder().next(error, resident)).toEqual({ action: 'fail', error })
+  expect(new RecoveryLadder().next(error, resident, device)).toEqual({ action: 'fail', error })
 })
