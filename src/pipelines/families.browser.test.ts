@@ -4,20 +4,22 @@
  */
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import type { Repository } from '../hub/types.js'
-import { leastActivations, type ComponentNeeds } from '../runtime/memory-estimate.js'
-import { leastWeightBudget } from '../runtime/memory-plan.js'
+import { DeviceError } from '../errors.js'
+import type { ComponentNeeds } from '../runtime/memory-estimate.js'
+import { leastActivations, leastWeightBudget } from '../runtime/memory-plan.js'
 import { TestSource } from '../runtime/testing.js'
 import { ScarceGpu } from '../runtime/testing-gpu.js'
 import type { Device } from '../runtime/types.js'
 import { ComponentHost } from './component-host.js'
 import { DeviceValues } from './device-values.js'
-import { heldOn, needsOn } from './memory-needs.js'
+import { heldOn, latentSize, needsOn } from './memory-needs.js'
 import { openPipeline, type OpenedPipeline } from './open-pipeline.js'
 import { planPipeline } from './plan-pipeline.js'
 import { Run } from './run-hooks.js'
 import { StableDiffusion3Pipeline, stableDiffusion3Spec } from './stable-diffusion-3/stable-diffusion-3-pipeline.js'
 import { StableDiffusionPipeline, stableDiffusionSpec } from './stable-diffusion/stable-diffusion-pipeline.js'
-import { caseOptions, fetchCase, servedRepository } from './testing.js'
+import { caseOptions } from './testing-cases.js'
+import { fetchCase, servedRepository } from './testing.js'
 import type { GenerateHooks } from './run-hooks.js'
 import type { GenerateOptions, GenerateResult, LoadPipelineOptions, PlainTensor } from './types.js'
 import { decodeLatents } from './vae-decoder.js'
@@ -37,6 +39,8 @@ const sd15: Repository = {
     return new TestSource(new TextEncoder().encode(JSON.stringify({ ...(JSON.parse(text) as object), sample_size: 16 })))
   },
 }
+
+const noRoom = new DeviceError('out-of-memory', 'no room')
 
 const families = {
   'tiny-sd15': {
@@ -126,7 +130,16 @@ describe.each(['tiny-sd15', 'tiny-sd3'] as const)('%s', (name) => {
     const { opened, device, size } = loaded
     const { networks } = opened.parts
     // For the size that the model was made for, which the load decides by.
-    const [needs, held] = [needsOn(device, networks, 'float32', undefined), heldOn(device, networks)]
+    const request = {
+      device,
+      networks,
+      here: () => true,
+      dtype: 'float32',
+      vaeTiling: undefined,
+      size: latentSize(networks),
+    } as const
+    const needs = needsOn(request)
+    const held = heldOn(request, needs)
     const { repository, spec, streamed, leastOf } = families[name]
     const maxMemory = held + Math.max(...needs.map((need) => leastOf(need) + leastActivations(need)))
     const { width, height } = size
@@ -165,7 +178,7 @@ describe.each(['tiny-sd15', 'tiny-sd3'] as const)('%s', (name) => {
 
   test.runIf(name === 'tiny-sd15')('a decode without room ends up in tiles, and says so', async () => {
     const { opened, device, generate } = loaded
-    const large = { width: 96, height: 64, guidanceScale: 1, capture: ['image', 'latents'] } as const
+    const large = { width: 160, height: 64, guidanceScale: 1, capture: ['image', 'latents'] } as const
     let denoising = 0
     device.memory.resetPeaks()
     const whole = await generate({
@@ -179,11 +192,14 @@ describe.each(['tiny-sd15', 'tiny-sd3'] as const)('%s', (name) => {
     expect(whole.warnings).toEqual([])
     const decoding = device.memory.snapshot().peak
 
-    const host = new ComponentHost({ device, dtype: 'float32', offload: 'model', maxMemory: undefined, vaeTiling: true })
+    const host = new ComponentHost({ device, dtype: 'float32', offload: 'model', maxMemory: undefined })
+    const vae = opened.parts.networks.get('vae')!
+    const full = host.recovering(vae, new Run({}), async () => Promise.reject(noRoom), undefined, 'decoder')
+    await expect(full).rejects.toMatchObject({ code: noRoom.code })
     const last = whole.captured!['latents_0']!
     const latents = new DeviceValues(host, async () => ({ latents: device.upload({ type: 'float32', ...last }, 'vae') }))
     device.memory.resetPeaks()
-    const tiled = await decodeLatents(opened.parts.networks.get('vae')!, latents, 'scale', host, new Run({}))
+    const tiled = await decodeLatents(vae, latents, 'scale', host, new Run({}))
     latents.release()
     await host.settle()
     const inTiles = device.memory.snapshot().peak
@@ -202,7 +218,7 @@ describe.each(['tiny-sd15', 'tiny-sd3'] as const)('%s', (name) => {
     expect(imageOf(result)).toEqual(tiled)
     expect(result.warnings).toEqual([
       'vae did not fit into memory; from now on offload is block.',
-      'The image did not fit into memory as a whole; it is decoded in tiles of 16 latent pixels.',
+      'The image did not fit into memory as a whole; it is decoded in tiles of 32 latent pixels.',
     ])
     expect(warned).toEqual(['out-of-memory', 'vae-tiled'])
   })
