@@ -3,38 +3,41 @@
 import { createHash } from 'node:crypto'
 import { readdir, stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
+import type { Page } from '@playwright/test'
 import { readRepository } from './fixture-repository.js'
-import { large, mebibyte, sha256, weightsPath } from './hub/files.js'
+import { large, mebibyte, weightsPath } from './hub/files.js'
 import { launchBrowser } from './hub/browser.js'
 import { driveHub, expect, test } from './hub/harness.js'
-import { syntheticFile } from './hub-server/repositories.js'
+import { sha256Of, syntheticFile } from './hub-server/repositories.js'
+import { startHubServer } from './hub-server/server.js'
 
 test('1, 2, 3, 9: a large file comes in parallel, checked, and is there offline after a restart', async ({ server, pageUrl }) => {
   server.setRepository('owner/large', { 'model_index.json': '{}', [weightsPath]: large })
-  server.setFaults({ bytesPerSecond: 8 * mebibyte })
+  // Slow enough for more requests to pay.
+  server.setFaults({ bytesPerSecond: 16 * mebibyte })
   const browser = await launchBrowser()
   try {
     const hub = await driveHub(await browser.newPage(), pageUrl)
     const empty = await bytesUnder(browser.profile)
     await hub.call('open', 'owner/large', { endpoint: server.url })
     expect(await hub.call('load', weightsPath)).toEqual([large.size])
-    expect(await hub.call('hash', weightsPath)).toBe(await sha256(large))
+    expect(await hub.call('hash', weightsPath)).toBe(await sha256Of(large))
     expect(await hub.call('trouble')).toEqual([])
-    expect(await hub.call('memoryPeak')).toBeLessThanOrEqual(112 * mebibyte)
+    expect(await hub.call('memoryPeak')).toBeLessThanOrEqual(96 * mebibyte)
     const asked = server.log.filter((entry) => entry.file === weightsPath && entry.kind === 'file')
     expect(Math.max(...asked.map((entry) => entry.concurrency))).toBeGreaterThanOrEqual(4)
     expect(asked.reduce((sum, entry) => sum + entry.bytes, 0)).toBe(large.size)
     expect(server.log.filter((entry) => entry.kind === 'resolve')).toHaveLength(1)
-    // The profile holds the file once: no second copy in the HTTP cache.
+    // The profile holds the file once: a second copy in the HTTP cache would make it two. What else a browser writes is much less.
     const stored = (await bytesUnder(browser.profile)) - empty
     expect(stored).toBeGreaterThanOrEqual(large.size)
-    expect(stored).toBeLessThan(large.size * 1.05)
+    expect(stored).toBeLessThan(1.5 * large.size)
     await server.close()
     await browser.restart()
     const again = await driveHub(await browser.newPage(), pageUrl)
     await again.call('open', 'owner/large', { endpoint: server.url })
     expect(await again.call('load', weightsPath)).toEqual([large.size])
-    expect(await again.call('hash', weightsPath)).toBe(await sha256(large))
+    expect(await again.call('hash', weightsPath)).toBe(await sha256Of(large))
     expect(await again.progress(weightsPath)).toMatchObject({ phase: 'complete', cached: large.size })
   } finally {
     await browser.close()
@@ -65,33 +68,38 @@ test('3: wrong bytes are never taken: fetched again once, then refused, with not
   expect((await hub.failure('load', 'config.json')).code).toBe('hash-mismatch')
   server.setFaults({ rules: [{ match: { host: 'cdn', covers: 100 }, times: 1, flipByteAt: 100 }] })
   await hub.call('load', weightsPath)
-  expect(await hub.call('hash', weightsPath)).toBe(await sha256(file))
+  expect(await hub.call('hash', weightsPath)).toBe(await sha256Of(file))
 })
 
 for (const broken of ['noWorkers', 'deadWorkers', 'dyingWorkers'] as const) {
   test(`3: a large file is checked without a thread for it (${broken})`, async ({ server, newHub }) => {
-    const file = syntheticFile(70 * mebibyte, 9)
+    // Large is what is hashed in a thread: 8 MiB and more.
+    const settings = { chunkBytes: 2 * mebibyte, pieceBytes: mebibyte, memoryBytes: 12 * mebibyte }
+    const file = syntheticFile(20 * mebibyte, 9)
     server.setRepository('owner/name', { [weightsPath]: file })
     const hub = await newHub(broken)
+    await hub.call('setUp', settings)
     await hub.call('open', 'owner/name', { endpoint: server.url })
     await hub.call('load', weightsPath)
-    expect(await hub.call('hash', weightsPath)).toBe(await sha256(file))
+    expect(await hub.call('hash', weightsPath)).toBe(await sha256Of(file))
     expect((await hub.call('models'))[0]?.files[0]).toMatchObject({ complete: true, verified: true })
     // Nothing that was stored is fetched again: at most what was on its way.
     const sent = server.log.filter((entry) => entry.host === 'cdn').reduce((sum, entry) => sum + entry.bytes, 0)
-    expect(sent).toBeLessThanOrEqual(file.size + (broken === 'dyingWorkers' ? 6 * 16 * mebibyte : 0))
+    expect(sent).toBeLessThanOrEqual(file.size + (broken === 'dyingWorkers' ? settings.memoryBytes : 0))
     await hub.page.reload()
-    server.setFaults({ rules: [{ match: { host: 'cdn' }, flipByteAt: 60 * mebibyte }] })
-    const other = syntheticFile(70 * mebibyte, 10)
+    server.setFaults({ rules: [{ match: { host: 'cdn' }, flipByteAt: 15 * mebibyte }] })
+    const other = syntheticFile(file.size, 10)
     server.setRepository('owner/name', { [weightsPath]: other })
+    await hub.call('setUp', settings)
     await hub.call('open', 'owner/name', { endpoint: server.url, revalidate: true })
     expect((await hub.failure('load', weightsPath)).code).toBe('hash-mismatch')
   })
 }
 
 test('3: a chunk that went bad or missing in the cache is fetched again, and no other', async ({ server, hub }) => {
-  const file = syntheticFile(40 * mebibyte, 9)
+  const file = syntheticFile(2.5 * mebibyte, 9)
   server.setRepository('owner/bad', { [weightsPath]: file })
+  await hub.call('setUp', { chunkBytes: mebibyte, pieceBytes: mebibyte / 2 })
   await hub.call('open', 'owner/bad', { endpoint: server.url })
   await hub.call('load', weightsPath)
   for (const spoil of ['corrupt', 'loseChunk'] as const) {
@@ -100,30 +108,31 @@ test('3: a chunk that went bad or missing in the cache is fetched again, and no 
     expect([chunks, bad]).toEqual(spoil === 'corrupt' ? [3, [{ path: weightsPath, index: 1 }]] : [2, []])
     server.clearLog()
     await hub.call('load', weightsPath)
-    expect(await hub.call('hash', weightsPath)).toBe(await sha256(file))
-    expect(server.log.filter((entry) => entry.host === 'cdn').reduce((sum, entry) => sum + entry.bytes, 0)).toBe(16 * mebibyte)
+    expect(await hub.call('hash', weightsPath)).toBe(await sha256Of(file))
+    expect(server.log.filter((entry) => entry.host === 'cdn').reduce((sum, entry) => sum + entry.bytes, 0)).toBe(mebibyte)
   }
 })
 
-test('2: a gated repository opens with its token, which is stored and sent nowhere else', async ({ hub, server }) => {
-  const { startHubServer } = await import('./hub-server/server.js')
+test('2: a gated repository opens with its token, which is stored and sent nowhere else', async ({ hub }) => {
+  const [token, wrong] = ['hf_secret_token', 'hf_wrong_token']
   const gated = await startHubServer({
     repositories: { 'owner/gated': { 'config.json': '{}', [weightsPath]: syntheticFile(mebibyte) } },
-    gated: { 'owner/gated': 'hf_secret_token' },
+    gated: { 'owner/gated': token },
   })
   try {
-    expect(server.url).not.toBe(gated.url)
     expect((await hub.failure('open', 'owner/gated', { endpoint: gated.url })).code).toBe('gated')
-    const refused = await hub.failure('open', 'owner/gated', { endpoint: gated.url, token: 'hf_wrong_token' })
+    const refused = await hub.failure('open', 'owner/gated', { endpoint: gated.url, token: wrong })
     expect(refused.code).toBe('gated')
-    expect(JSON.stringify(refused)).not.toContain('hf_wrong_token')
-    await hub.call('open', 'owner/gated', { endpoint: gated.url, token: 'hf_secret_token' })
+    expect(JSON.stringify(refused)).not.toContain(wrong)
+    await hub.call('open', 'owner/gated', { endpoint: gated.url, token })
     await hub.call('load', weightsPath, 'config.json')
     expect(gated.log.some((entry) => entry.host === 'cdn' && entry.authorized)).toBe(false)
-    const records = await hub.call('recordsAsText')
-    expect(records).toContain('owner/gated')
-    expect(records).not.toContain('hf_secret_token')
-    expect(records).not.toContain('X-Amz-Signature')
+    // Signed addresses have a query, and the log would show a token in one.
+    expect(gated.log.some((entry) => entry.host === 'cdn' && entry.query.includes('X-Amz-Signature'))).toBe(true)
+    expect(gated.log.filter((entry) => (entry.path + entry.query).includes('hf_'))).toEqual([])
+    const stored = await everythingStored(hub.page)
+    expect(stored).toContain('owner/gated')
+    for (const secret of [token, wrong, 'X-Amz-Signature']) expect(stored).not.toContain(secret)
   } finally {
     await gated.close()
   }
@@ -135,6 +144,7 @@ test('2: a static host, without a listing and with one', async ({ server, hub })
   const files = { 'model_index.json': index, [weightsPath]: file }
   server.setRepository('owner/plain', files)
   const base = server.staticUrl('owner/plain')
+  await hub.call('setUp', { retryBaseMs: 10, retryMaxMs: 40 })
   // Found by their names: also where the host's "no" is withheld from other origins, and where it is the page of a site.
   const found = [
     { path: 'model_index.json', size: index.length },
@@ -146,7 +156,7 @@ test('2: a static host, without a listing and with one', async ({ server, hub })
   }
   server.setFaults({})
   await hub.call('load', 'model_index.json', weightsPath)
-  expect(await hub.call('hash', weightsPath)).toBe(await sha256(file))
+  expect(await hub.call('hash', weightsPath)).toBe(await sha256Of(file))
   expect((await hub.failure('load', 'none.json')).code).toBe('file-not-found')
   server.clearLog()
   await hub.call('open', base, {})
@@ -154,7 +164,7 @@ test('2: a static host, without a listing and with one', async ({ server, hub })
   expect(server.log).toEqual([])
   expect((await hub.call('open', base, {})).files).toEqual(found)
   expect(server.log).toEqual([])
-  const listing = { files: [{ path: weightsPath, size: file.size, sha256: await sha256(file) }] }
+  const listing = { files: [{ path: weightsPath, size: file.size, sha256: await sha256Of(file) }] }
   server.setRepository('owner/listed', { ...files, 'files.json': JSON.stringify(listing) })
   expect((await hub.call('open', server.staticUrl('owner/listed'), {})).files).toEqual(listing.files)
   await hub.call('load', weightsPath)
@@ -204,7 +214,7 @@ for (const way of ['dropped on the page', 'picked in a file input']) {
 }
 
 test('5: the same content in two repositories is fetched and stored once', async ({ server, hub }) => {
-  const vae = syntheticFile(20 * mebibyte, 6)
+  const vae = syntheticFile(5 * mebibyte, 6)
   server.setRepository('owner/one', { 'vae/model.safetensors': vae, 'vae/config.json': '{"x": 1}' })
   server.setRepository('owner/two', { 'other/vae.safetensors': vae, 'other/config.json': '{"x": 1}' })
   await hub.call('open', 'owner/one', { endpoint: server.url })
@@ -213,9 +223,42 @@ test('5: the same content in two repositories is fetched and stored once', async
   await hub.call('open', 'owner/two', { endpoint: server.url })
   await hub.call('load', 'other/vae.safetensors', 'other/config.json')
   expect(server.log.filter((entry) => entry.kind === 'file' || entry.kind === 'resolve')).toEqual([])
-  expect(await hub.call('hash', 'other/vae.safetensors')).toBe(await sha256(vae))
+  expect(await hub.call('hash', 'other/vae.safetensors')).toBe(await sha256Of(vae))
   expect(await hub.call('totalBytes')).toBe(vae.size + 8)
 })
+
+/** All that the page's origin has stored, as text: every database, cache, item and cookie. */
+async function everythingStored(page: Page): Promise<string> {
+  return page.evaluate(
+    async ([success, failure]) => {
+      const settled = <T>(request: IDBRequest<T>) =>
+        new Promise<T>((resolve, reject) => {
+          request.addEventListener(success, () => resolve(request.result))
+          request.addEventListener(failure, () => reject(request.error))
+        })
+      const found: unknown[] = [document.cookie, { ...localStorage }, { ...sessionStorage }]
+      for (const { name = '' } of await indexedDB.databases()) {
+        const database = await settled(indexedDB.open(name))
+        for (const store of database.objectStoreNames) {
+          const within = database.transaction(store).objectStore(store)
+          const [keys, values] = await Promise.all([settled(within.getAllKeys()), settled<unknown[]>(within.getAll())])
+          found.push(name, store, keys)
+          for (const value of values) found.push(value instanceof Blob ? await value.text() : value)
+        }
+        database.close()
+      }
+      for (const name of await caches.keys()) {
+        const cache = await caches.open(name)
+        for (const request of await cache.keys()) found.push(request.url, await (await cache.match(request))?.text())
+      }
+      // What is stored as bytes (the state of a hash) holds parts of files.
+      return JSON.stringify(found, (_, value: unknown) =>
+        value instanceof Uint8Array || value instanceof ArrayBuffer ? new TextDecoder('latin1').decode(value) : value,
+      )
+    },
+    ['success', 'error'] as const,
+  )
+}
 
 async function bytesUnder(folder: string): Promise<number> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => [])

@@ -1,13 +1,16 @@
-/** Issue 3, promise 1: over HTTP/2 more requests run at once than HTTP/1.1 has connections, where that pays. */
+/**
+ * Issue 3, promises 1 and 4: over HTTP/2 more requests run at once than HTTP/1.1 has connections, where that pays, and what is on its way
+ * when a tab dies is six chunks at most all the same.
+ */
 
 import { execFileSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { chromiumLaunchOptions } from '../scripts/chromium.mjs'
-import { mebibyte, sha256, weightsPath } from './hub/files.js'
+import { mebibyte, weightsPath } from './hub/files.js'
 import { expect, test } from './hub/harness.js'
-import { syntheticFile } from './hub-server/repositories.js'
+import { sha256Of, syntheticFile } from './hub-server/repositories.js'
 
 const file = syntheticFile(36 * mebibyte, 21)
 const { args, ...browser } = chromiumLaunchOptions()
@@ -21,10 +24,35 @@ test('1: HTTP/2 carries up to twelve requests at once', async ({ server, hub }) 
   await hub.call('setUp', { pieceBytes: mebibyte / 2, chunkBytes: 2 * mebibyte })
   await hub.call('open', 'owner/name', { endpoint: server.url })
   await hub.call('load', weightsPath)
-  expect(await hub.call('hash', weightsPath)).toBe(await sha256(file))
+  expect(await hub.call('hash', weightsPath)).toBe(await sha256Of(file))
   const most = Math.max(...server.log.map((entry) => entry.concurrency))
   expect(most).toBeGreaterThan(7)
   expect(most).toBeLessThanOrEqual(12)
+})
+
+test('4: killed over HTTP/2, the next run fetches six chunks again at most', async ({ server, newHub }) => {
+  server.setRepository('owner/name', { [weightsPath]: file })
+  server.setFaults({ bytesPerSecond: mebibyte })
+  // The usual settings, an eighth of their size, and twelve requests from the start.
+  const settings = { pieceBytes: mebibyte, chunkBytes: 2 * mebibyte, memoryBytes: 12 * mebibyte, startLanes: 12, maxLanes: 12 }
+  const open = async () => {
+    const hub = await newHub()
+    await hub.call('setUp', settings)
+    await hub.call('open', 'owner/name', { endpoint: server.url })
+    return hub
+  }
+  const first = await open()
+  first.call('load', weightsPath).catch(() => {})
+  await first.reaches(weightsPath, file.size * 0.7)
+  const { loaded } = await first.progress(weightsPath)
+  expect(Math.max(...server.log.map((entry) => entry.concurrency))).toBeGreaterThan(7)
+  expect(await first.call('memoryPeak')).toBeLessThanOrEqual(settings.memoryBytes)
+  await first.terminate()
+  server.setFaults({})
+  const second = await open()
+  await second.call('load', weightsPath)
+  expect(loaded - (await second.progress(weightsPath)).cached).toBeLessThanOrEqual(6 * settings.chunkBytes)
+  expect(await second.call('hash', weightsPath)).toBe(await sha256Of(file))
 })
 
 /** A certificate of its own for each run; the browser is told to take any. */

@@ -1,7 +1,8 @@
 /** Issue 3, promise 4: killed anywhere, the next run goes on from what was stored, and ends with the same bytes. */
 
 import { launchBrowser } from './hub/browser.js'
-import { large, mebibyte, sha256, weightsPath } from './hub/files.js'
+import { sha256Of } from './hub-server/repositories.js'
+import { large, mebibyte, weightsPath } from './hub/files.js'
 import { driveHub, expect, test, type HubDriver } from './hub/harness.js'
 import type { HubServer } from './hub-server/types.js'
 
@@ -33,7 +34,7 @@ async function killThrice(
     }
     const fetched = server.log.filter((entry) => entry.host === 'cdn').reduce((sum, entry) => sum + entry.bytes, 0)
     expect(fetched).toBe(large.size - cached)
-    expect(await hub.call('hash', weightsPath)).toBe(await sha256(large))
+    expect(await hub.call('hash', weightsPath)).toBe(await sha256Of(large))
   }
 }
 

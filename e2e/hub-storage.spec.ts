@@ -2,9 +2,9 @@
 
 import type { Page } from '@playwright/test'
 import { launchBrowser } from './hub/browser.js'
-import { mebibyte, sha256, weightsPath } from './hub/files.js'
+import { mebibyte, weightsPath } from './hub/files.js'
 import { driveHub, expect, test } from './hub/harness.js'
-import { syntheticFile } from './hub-server/repositories.js'
+import { sha256Of, syntheticFile } from './hub-server/repositories.js'
 
 const file = syntheticFile(40 * mebibyte, 8)
 const small = syntheticFile(20 * mebibyte, 2)
@@ -22,7 +22,7 @@ test('7: over quota, the model is run from memory, and says so; with room again 
   await setQuota(hub.page, 18 * mebibyte)
   await hub.call('open', 'owner/name', { endpoint: server.url })
   await hub.call('load', weightsPath)
-  expect(await hub.call('hash', weightsPath)).toBe(await sha256(file))
+  expect(await hub.call('hash', weightsPath)).toBe(await sha256Of(file))
   expect(await hub.call('trouble')).toContain('quota-exceeded')
   expect(await hub.progress(weightsPath)).toMatchObject({ phase: 'complete', storage: 'memory' })
   await hub.page.reload()
@@ -31,9 +31,9 @@ test('7: over quota, the model is run from memory, and says so; with room again 
   await hub.call('open', 'owner/name', { endpoint: server.url })
   // Which of the three chunks came in time to fit is not the same each time.
   const kept = await hub.call('totalBytes')
-  expect([8, 16, 24].map((size) => size * mebibyte)).toContain(kept)
+  expect(kept).toBeLessThan(file.size)
   await hub.call('load', weightsPath)
-  expect(await hub.call('hash', weightsPath)).toBe(await sha256(file))
+  expect(await hub.call('hash', weightsPath)).toBe(await sha256Of(file))
   expect(await hub.progress(weightsPath)).not.toHaveProperty('storage')
   // What had fitted is not fetched again.
   expect(server.log.reduce((sum, entry) => sum + (entry.host === 'cdn' ? entry.bytes : 0), 0)).toBe(file.size - kept)
@@ -47,32 +47,39 @@ test('7: with no room at all, a model still loads', async ({ server, hub }) => {
   await setQuota(hub.page, 1)
   await hub.call('open', 'owner/name', { endpoint: server.url })
   await hub.call('load', weightsPath)
-  expect(await hub.call('hash', weightsPath)).toBe(await sha256(small))
+  expect(await hub.call('hash', weightsPath)).toBe(await sha256Of(small))
 })
 
 test('7: over quota, the file used longest ago makes room, and one in use does not', async ({ server, pageUrl }) => {
-  const files = { a: syntheticFile(20 * mebibyte, 11), b: syntheticFile(20 * mebibyte, 12), c: syntheticFile(20 * mebibyte, 13) }
-  for (const [name, content] of Object.entries(files)) server.setRepository(`owner/${name}`, { [`${name}.safetensors`]: content })
+  const names = ['a', 'b', 'c', 'd'] as const
+  const files = names.map((_, k) => syntheticFile(5 * mebibyte, 11 + k))
+  for (const [k, name] of names.entries()) server.setRepository(`owner/${name}`, { [`${name}.safetensors`]: files[k]! })
   // A profile on disk: in a private window Chromium hardly counts Blobs.
   const browser = await launchBrowser()
   try {
     const hub = await driveHub(await browser.newPage(), pageUrl)
-    // From the start: Chromium goes by a remembered quota for a while.
-    await setQuota(hub.page, 50 * mebibyte)
+    // From the start: Chromium goes by a remembered quota for a while. Two files fit.
+    await setQuota(hub.page, 13 * mebibyte)
+    const begin = () => hub.call('setUp', { chunkBytes: mebibyte, pieceBytes: mebibyte / 2 })
     const load = async (name: string) => {
       await hub.call('open', `owner/${name}`, { endpoint: server.url })
       await hub.call('load', `${name}.safetensors`)
+      expect(await hub.progress(`${name}.safetensors`)).not.toHaveProperty('storage')
     }
-    for (const name of ['a', 'b']) {
-      await load(name)
-    }
+    const cached = async () => (await hub.call('models')).map((model) => model.id).sort()
+    await begin()
+    for (const name of ['a', 'b']) await load(name)
     await hub.page.reload()
+    await begin()
     await load('a')
     await load('c')
-    expect((await hub.call('models')).map((model) => model.id).sort()).toEqual(['owner/a', 'owner/c'])
-    expect(await hub.progress('c.safetensors')).not.toHaveProperty('storage')
-    expect(await hub.call('hash', 'a.safetensors')).toBe(await sha256(files.a))
-    expect(await hub.call('hash', 'c.safetensors')).toBe(await sha256(files.c))
+    expect(await cached()).toEqual(['owner/a', 'owner/c'])
+    // A model that was closed makes room in the same worker, which had its Blobs.
+    await hub.call('close')
+    await load('d')
+    expect(await cached()).toEqual(['owner/a', 'owner/d'])
+    expect(await hub.call('hash', 'a.safetensors')).toBe(await sha256Of(files[0]!))
+    expect(await hub.call('hash', 'd.safetensors')).toBe(await sha256Of(files[3]!))
   } finally {
     await browser.close()
   }
@@ -85,50 +92,89 @@ for (const broken of ['absent', 'refused', 'blocked'] as const) {
     await hub.call('setUp', { storeOpenMs: 200 })
     await hub.call('open', 'owner/name', { endpoint: server.url })
     await hub.call('load', weightsPath)
-    expect(await hub.call('hash', weightsPath)).toBe(await sha256(small))
+    expect(await hub.call('hash', weightsPath)).toBe(await sha256Of(small))
     expect(await hub.call('trouble')).toContain('storage-unavailable')
     expect(await hub.progress(weightsPath)).toMatchObject({ storage: 'memory' })
   })
 }
 
-for (const broken of ['blobs', 'noBlobs'] as const) {
-  test(`7: ${broken === 'blobs' ? 'a Blob that is refused is stored later, in another form' : 'where no Blob can be stored, buffers are'}`, async ({
-    server,
-    page,
-    pageUrl,
-    newHub,
-  }) => {
+for (const [broken, what, kind] of [
+  ['blobs', 'a Blob that is refused is stored later, in another form', undefined],
+  ['noBlobs', 'where no Blob can be stored, buffers are', 'ArrayBuffer'],
+  ['contested', 'where another tab tries the store at the same time, Blobs are stored', 'Blob'],
+] as const) {
+  test(`7: ${what}`, async ({ server, page, pageUrl, newHub }) => {
     server.setRepository('owner/name', { [weightsPath]: small })
     const hub = await driveHub(page, pageUrl, broken)
     await hub.call('setUp', { storeRetryMs: [50, 50] })
     await hub.call('open', 'owner/name', { endpoint: server.url })
     await hub.call('load', weightsPath)
     expect(await hub.call('trouble')).toEqual([])
+    if (kind !== undefined) expect(await storedKinds(page)).toEqual([kind, kind])
     server.clearLog()
     const other = await newHub()
     await other.call('open', 'owner/name', { endpoint: server.url })
     await other.call('load', weightsPath)
-    expect(await other.call('hash', weightsPath)).toBe(await sha256(small))
+    expect(await other.call('hash', weightsPath)).toBe(await sha256Of(small))
     expect(server.log).toEqual([])
   })
 }
 
-test('7: storage that is cleared while a file is written, and while it is read', async ({ server, hub }) => {
-  server.setRepository('owner/name', { [weightsPath]: file })
-  server.setFaults({ bytesPerSecond: 4 * mebibyte })
-  const session = await hub.page.context().newCDPSession(hub.page)
-  const clear = () => session.send('Storage.clearDataForOrigin', { origin: new URL(hub.page.url()).origin, storageTypes: 'all' })
+/** What the stored chunks are: `Blob` or `ArrayBuffer`. */
+async function storedKinds(page: Page): Promise<string[]> {
+  return page.evaluate(
+    async ([success, failure]) => {
+      const settled = <T>(request: IDBRequest<T>) =>
+        new Promise<T>((resolve, reject) => {
+          request.addEventListener(success, () => resolve(request.result))
+          request.addEventListener(failure, () => reject(request.error))
+        })
+      const database = await settled(indexedDB.open('aquatint-chunks'))
+      const values = await settled<unknown[]>(database.transaction('chunks').objectStore('chunks').getAll())
+      database.close()
+      return values.map((value) => Object.prototype.toString.call(value).slice(8, -1))
+    },
+    ['success', 'error'] as const,
+  )
+}
+
+/** Does what a reader does who clears a site's data. */
+async function clearStorage(page: Page): Promise<void> {
+  const session = await page.context().newCDPSession(page)
+  await session.send('Storage.clearDataForOrigin', { origin: new URL(page.url()).origin, storageTypes: 'all' })
+}
+
+for (const [when, fault, hashed] of [
+  ['before anything of it is stored', { match: { host: 'cdn' }, stallAfter: mebibyte }, 0],
+  ['after chunks of it were stored and hashed', { match: { host: 'cdn', covers: 33 * mebibyte }, stallAfter: 0 }, 2],
+] as const) {
+  test(`7: storage that is cleared while a file is written, ${when}`, async ({ server, hub }) => {
+    server.setRepository('owner/name', { [weightsPath]: file })
+    server.setFaults({ rules: [fault] })
+    await hub.call('open', 'owner/name', { endpoint: server.url })
+    const loading = hub.call('load', weightsPath)
+    // Held there until the storage is cleared.
+    await hub.reaches(weightsPath, Math.max(1, hashed * 16) * mebibyte)
+    if (hashed > 0) await expect.poll(() => hub.call('recordsAsText')).toContain(`"hashed":{"chunks":${hashed}`)
+    expect(await hub.call('totalBytes')).toBe(hashed * 16 * mebibyte)
+    await clearStorage(hub.page)
+    expect(await hub.call('totalBytes')).toBe(0)
+    server.setFaults({})
+    server.dropConnections()
+    await loading
+    expect(await hub.call('hash', weightsPath)).toBe(await sha256Of(file))
+    expect(await hub.call('models')).toMatchObject([{ id: 'owner/name', stored: file.size, files: [{ complete: true }] }])
+  })
+}
+
+test('7: storage that is cleared while a file is read', async ({ server, hub }) => {
+  server.setRepository('owner/name', { [weightsPath]: small })
   await hub.call('open', 'owner/name', { endpoint: server.url })
-  const loading = hub.call('load', weightsPath)
-  await hub.reaches(weightsPath, 20 * mebibyte)
-  await clear()
-  await loading
-  expect(await hub.call('hash', weightsPath)).toBe(await sha256(file))
-  server.setFaults({})
-  await clear()
-  expect(await hub.call('hash', weightsPath)).toBe(await sha256(file))
   await hub.call('load', weightsPath)
-  expect(await hub.call('models')).toMatchObject([{ id: 'owner/name', stored: file.size }])
+  await clearStorage(hub.page)
+  expect(await hub.call('hash', weightsPath)).toBe(await sha256Of(small))
+  await hub.call('load', weightsPath)
+  expect(await hub.call('models')).toMatchObject([{ id: 'owner/name', stored: small.size }])
 })
 
 test('11: lists, checks, gives out and deletes models', async ({ server, hub }) => {
@@ -153,8 +199,8 @@ test('11: lists, checks, gives out and deletes models', async ({ server, hub }) 
   expect(await hub.call('totalBytes')).toBe(shared.size + small.size)
   expect(await hub.call('verify')).toEqual({ chunks: 3, bad: [] })
   expect(await hub.call('exported', 'owner/one')).toEqual({
-    'vae/w.safetensors': await sha256(shared),
-    'unet/w.safetensors': await sha256(small),
+    'vae/w.safetensors': await sha256Of(shared),
+    'unet/w.safetensors': await sha256Of(small),
   })
   await hub.page.reload()
   // What the other model has too stays.

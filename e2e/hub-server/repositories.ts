@@ -103,17 +103,26 @@ async function readPart(path: string, begin: number, end: number): Promise<Uint8
   }
 }
 
+const hashes = new WeakMap<VirtualFile, Promise<string>>()
+
+/** Hex sha256 of a file, worked out once however many repositories have it. */
+export function sha256Of(file: VirtualFile): Promise<string> {
+  const known = hashes.get(file) ?? hashWhole(file)
+  hashes.set(file, known)
+  return known
+}
+
+async function hashWhole(file: VirtualFile): Promise<string> {
+  const hash = createHash('sha256')
+  for (let at = 0; at < file.size; at += 4 * block) hash.update(await file.read(at, Math.min(at + 4 * block, file.size)))
+  return hash.digest('hex')
+}
+
 async function hashFile(path: string, file: VirtualFile): Promise<ServedFile> {
   const lfs = /\.(safetensors|bin|onnx|onnx_data|pt|ckpt|msgpack)$/.test(path) || file.size > 10 << 20
-  const sha256 = createHash('sha256')
-  const blob = createHash('sha1').update(`blob ${file.size}\0`)
-  for (let at = 0; at < file.size; at += 4 * block) {
-    const bytes = await file.read(at, Math.min(at + 4 * block, file.size))
-    sha256.update(bytes)
-    if (!lfs) blob.update(bytes)
-  }
-  const hash = sha256.digest('hex')
-  const pointer = `version https://git-lfs.github.com/spec/v1\noid sha256:${hash}\nsize ${file.size}\n`
-  const oid = lfs ? createHash('sha1').update(`blob ${pointer.length}\0${pointer}`).digest('hex') : blob.digest('hex')
-  return { path, lfs, sha256: hash, oid, size: file.size, read: (begin, end) => file.read(begin, end) }
+  const sha256 = await sha256Of(file)
+  const pointer = `version https://git-lfs.github.com/spec/v1\noid sha256:${sha256}\nsize ${file.size}\n`
+  const blob = lfs ? Buffer.from(pointer) : await file.read(0, file.size)
+  const oid = createHash('sha1').update(`blob ${blob.length}\0`).update(blob).digest('hex')
+  return { path, lfs, sha256, oid, size: file.size, read: (begin, end) => file.read(begin, end) }
 }

@@ -90,15 +90,15 @@ async function sendBody(
     sent += count
     entry.bytes = sent
     if (!flushed) await drained(response)
-    if (faults.bytesPerSecond !== undefined) {
-      const due = started + (sent / faults.bytesPerSecond) * 1000
-      await wait(due - performance.now(), response)
-    }
+    const now = performance.now()
+    const due = faults.bytesPerSecond === undefined ? now : started + (sent / faults.bytesPerSecond) * 1000
+    let free = now
     if (faults.lineBytesPerSecond !== undefined) {
-      const free = Math.max(performance.now(), lineFree.get(faults) ?? 0) + (count / faults.lineBytesPerSecond) * 1000
+      free = Math.max(now, lineFree.get(faults) ?? 0) + (count / faults.lineBytesPerSecond) * 1000
       lineFree.set(faults, free)
-      await wait(free - performance.now(), response)
     }
+    // Whoever has the last bytes has the end of the answer: it does not go on behind their back.
+    if (sent < end - begin) await wait(Math.max(due, free) - now, response)
   }
   if (fault?.stallAfter !== undefined && limit < end - begin) return closed(response)
   if (fault?.cutAfter !== undefined && limit < end - begin) response.socket?.destroySoon()

@@ -74,6 +74,14 @@ const brokenBrowsers = {
       if (value instanceof Blob) throw new DOMException('Error preparing Blob/File data to be stored in object store', 'UnknownError')
       return put.call(this, value, key)
     }`,
+  /** As where another tab tries at the same moment whether Blobs can be kept, and takes away what was put there for that. */
+  contested: `
+    const put = IDBObjectStore.prototype.put
+    IDBObjectStore.prototype.put = function (value, key) {
+      const request = put.call(this, value, key)
+      if (Array.isArray(key) && key[0] === '') this.delete(key)
+      return request
+    }`,
   /** As where a policy forbids workers: one kind of browser throws, another tells the worker. */
   noWorkers: `globalThis.Worker = class { constructor() { throw new DOMException('Refused', 'SecurityError') } }`,
   deadWorkers: `

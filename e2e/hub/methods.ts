@@ -25,7 +25,7 @@ export interface HubMethods {
   load(...paths: string[]): number[]
   /** Aborts what goes on. */
   abort(): void
-  /** Closes the repository: its files may be evicted. */
+  /** Closes the repository: its files may be evicted, and can still be read. */
   close(): void
   /** Hex sha256 of an opened file as it reads. */
   hash(path: string): string
@@ -34,8 +34,15 @@ export interface HubMethods {
   trouble(): string[]
   /** Most bytes that downloads held in memory at once. */
   memoryPeak(): number
-  /** Casts an opened file, taken as two tensors of type `from`, into a prepared file; gives the hash of what it reads. */
-  prepare(path: string, from: FloatDType, to: TargetDType): string
+  /**
+   * Casts an opened file, taken as two tensors of type `from`, into a prepared file; gives the hash of what it reads. With `holdAt`, what
+   * lies behind that byte of the file is never read, so that it never ends.
+   */
+  prepare(path: string, from: FloatDType, to: TargetDType, holdAt?: number): string
+  /** Reads and checks a JSON file; gives its keys. */
+  readConfig(path: string): string[]
+  /** Looks at the weights of a folder by their headers, as a plan does; gives the names of the tensors. */
+  peekWeights(folder: string): string[]
   models(): CachedModel[]
   totalBytes(): number
   verify(): VerifyResult

@@ -1,12 +1,16 @@
 /** A worker that drives the hub for specs: calls by name, errors as plain data, progress as messages. It holds no logic of the product. */
 
 import { convertTable } from '../../src/checkpoint/convert.js'
+import { readConfig } from '../../src/checkpoint/model-index.js'
 import { dtypeBytes } from '../../src/util/dtype-bytes.js'
 import type { TensorEntry } from '../../src/checkpoint/types.js'
+import { chooseWeightFiles } from '../../src/checkpoint/weight-files.js'
+import { readWeightTable } from '../../src/checkpoint/weight-table.js'
 import { type StorageError, serializeError } from '../../src/errors.js'
 import { FileHasher } from '../../src/hub/file-hasher.js'
 import { Hub } from '../../src/hub/hub.js'
 import { openRepository, type OpenRepository } from '../../src/hub/open-repository.js'
+import { peeking } from '../../src/hub/peeking.js'
 import { openPrepared } from '../../src/hub/prepared-file.js'
 import { openShardCache } from '../../src/hub/shard-cache.js'
 import { defaultSettings } from '../../src/hub/settings.js'
@@ -54,8 +58,7 @@ const methods: Methods = {
     return { id: repository.id, files: await repository.files() }
   },
   async load(...paths) {
-    const from = repository
-    if (from === undefined) throw new Error('Open a repository first')
+    const from = opened()
     return Promise.all(
       paths.map(async (path) => {
         const source = await from.open(path, { signal: stop.signal, onProgress: (progress) => postMessage({ progress }) })
@@ -70,7 +73,6 @@ const methods: Methods = {
   },
   close() {
     repository?.close()
-    sources.clear()
   },
   hash: (path) => hashOf(sourceOf(path)),
   async read(path, begin, end) {
@@ -80,8 +82,13 @@ const methods: Methods = {
   async memoryPeak() {
     return (await theHub()).budget.peak
   },
-  async prepare(path, from, to) {
-    const source = sourceOf(path)
+  async prepare(path, from, to, holdAt = Infinity) {
+    const whole = sourceOf(path)
+    const source: ByteSource = {
+      byteLength: whole.byteLength,
+      contentKey: whole.contentKey,
+      read: (range, options) => (range.end > holdAt ? new Promise(() => {}) : whole.read(range, options)),
+    }
     const half = source.byteLength / 2
     const entry = (name: string, begin: number): TensorEntry => ({
       name,
@@ -103,6 +110,14 @@ const methods: Methods = {
       { signal: stop.signal, onProgress: (progress) => postMessage({ progress }) },
     )
     return hashOf(prepared.source)
+  },
+  async readConfig(path) {
+    return Object.keys(await readConfig(opened(), path))
+  },
+  async peekWeights(folder) {
+    const paths = (await opened().files()).map((file) => file.path)
+    const files = chooseWeightFiles(paths, { folder, library: 'diffusers', missingVariant: 'strict' })
+    return [...(await readWeightTable(peeking(opened()), files)).keys()]
   },
   async models() {
     return (await theHub()).cache.models()
@@ -143,6 +158,11 @@ const methods: Methods = {
   async recordsAsText() {
     return JSON.stringify(await (await openShardCache(defaultSettings)).records(''))
   },
+}
+
+function opened(): OpenRepository {
+  if (repository === undefined) throw new Error('Open a repository first')
+  return repository
 }
 
 async function keyOf(path: string): Promise<string> {

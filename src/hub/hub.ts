@@ -224,15 +224,21 @@ export class Hub implements Downloading {
   async #mend(file: StoredFile, opened: FileRecord, fill: Fill, slice: ChunkSlice, options: ReadOptions): Promise<Blob> {
     const { index, begin, end } = slice
     const signal = options.signal ?? new AbortController().signal
-    const blob = await this.locks.exclusively(downloadLock(file.key), signal, async () => {
-      if (!isSameContent(file, opened, await this.#record(file.key), index)) throw fileChanged(file)
-      const there = await this.store.chunk(file.key, index)
-      if (there !== undefined && (await readBlob(there, begin, end)) !== undefined) return there
-      await this.store.deleteChunks(file.key, [index])
-      await completeFile(this, file, fill, new ProgressMeter(file.path, file.size, undefined), signal)
-      return this.store.chunk(file.key, index)
-    })
-    if (blob !== undefined) return blob
+    // Whoever reads a file that was released holds it meanwhile: what comes must not make room for itself.
+    const release = await this.#use(file.key)
+    try {
+      const blob = await this.locks.exclusively(downloadLock(file.key), signal, async () => {
+        if (!isSameContent(file, opened, await this.#record(file.key), index)) throw fileChanged(file)
+        const there = await this.store.chunk(file.key, index)
+        if (there !== undefined && (await readBlob(there, begin, end)) !== undefined) return there
+        await this.store.deleteChunks(file.key, [index])
+        await completeFile(this, file, fill, new ProgressMeter(file.path, file.size, undefined), signal)
+        return this.store.chunk(file.key, index)
+      })
+      if (blob !== undefined) return blob
+    } finally {
+      release()
+    }
     throw new StorageError('storage-unreadable', `A stored part of ${file.path} cannot be read`, { path: file.path, index })
   }
 }

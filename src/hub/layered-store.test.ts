@@ -1,8 +1,12 @@
-import { describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import { StorageError } from '../errors.js'
 import { LayeredStore } from './layered-store.js'
 import { MemoryStore } from './memory-store.js'
 import { storageError } from './storage-errors.js'
+
+afterEach(() => {
+  vi.useRealTimers()
+})
 
 /** A browser's store with room for so many chunks, whatever their size. */
 class SmallStore extends MemoryStore {
@@ -100,15 +104,33 @@ describe('the layered store', () => {
   })
 
   it('gives up no more than a write needs, where what was given up makes no room', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout'] })
     const store = new LayeredStore(new SmallStore(0))
     let reclaims = 0
     store.reclaim = async () => {
       reclaims++
       return 4 << 20
     }
-    for (const index of [0, 1, 2]) await store.putChunk('f', index, bytes)
+    const writing = Promise.all([0, 1, 2].map((index) => store.putChunk('f', index, bytes)))
+    await vi.advanceTimersByTimeAsync(60_000)
+    await writing
+    await store.putChunk('f', 3, bytes)
     expect(reclaims).toBe(1)
-    expect([...(await store.chunks('f')).keys()]).toEqual([0, 1, 2])
+    expect([...(await store.chunks('f')).keys()]).toEqual([0, 1, 2, 3])
+  })
+
+  it('waits until what was given up is really gone', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout'] })
+    const kept = new SmallStore(0)
+    const store = new LayeredStore(kept)
+    store.reclaim = async () => {
+      setTimeout(() => (kept.room = 1), 3000)
+      return 4 << 20
+    }
+    const writing = store.putChunk('f', 0, bytes)
+    await vi.advanceTimersByTimeAsync(4000)
+    await writing
+    expect(await kept.chunkIndexes('f')).toEqual([0])
   })
 
   it('does not give up what it cannot look at', async () => {

@@ -4,6 +4,7 @@
  */
 
 import { StorageError } from '../errors.js'
+import { hurryCollector } from '../util/free-bytes.js'
 import type { ChunkStore } from './chunk-store.js'
 import { fileRecordKey } from './file-record.js'
 import { MemoryStore } from './memory-store.js'
@@ -11,8 +12,9 @@ import { MemoryStore } from './memory-store.js'
 /** Tries to make room. Gives the bytes that became free, as far as that is known; undefined when nothing could be given up. */
 export type Reclaim = () => Promise<number | undefined>
 
-/** How long deleted bytes may still count, in milliseconds. */
+/** Waits until deleted bytes no longer count, in milliseconds, and how many of them there are where enough was deleted. */
 const settleMs = 500
+const settleTimes = 10
 
 /** What the browser may count for a stored value besides its bytes. */
 const overheadBytes = 1 << 20
@@ -67,9 +69,7 @@ export class LayeredStore implements ChunkStore {
   }
 
   async putChunk(file: string, index: number, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
-    // A file that does not fit is in memory from then on: what others would give up for the rest of it is lost for nothing.
-    const need = this.#inMemory.has(file) ? undefined : bytes.length
-    if (await this.#write(file, (kept) => kept.putChunk(file, index, bytes), need)) return
+    if (await this.#write(file, (kept) => kept.putChunk(file, index, bytes), bytes.length)) return
     this.#inMemory.add(file)
     await this.#memory.putChunk(file, index, bytes)
   }
@@ -152,25 +152,33 @@ export class LayeredStore implements ChunkStore {
   async #write(name: string, put: (kept: ChunkStore) => Promise<void>, need: number | undefined): Promise<boolean> {
     const kept = this.#keptFor(name)
     if (kept === undefined) return false
-    const spare = this.#spare
-    for (let waited = true; ;) {
+    let made = false
+    for (let waits = 0; ;) {
       const seen = this.#reclaims
       try {
         await put(kept)
-        this.#spare -= need ?? 0
+        this.#spare = Math.max(0, this.#spare - (need ?? 0))
         return true
       } catch (error) {
         if (!(error instanceof StorageError)) throw error
-        const full = error.code === 'quota-exceeded' && need !== undefined
-        // What was deleted makes room only when nothing holds it any more, which may take a moment.
-        if (full && !waited) {
-          waited = true
-          await new Promise((resolve) => setTimeout(resolve, settleMs))
-          continue
-        }
-        if (full && this.#spare - spare < need + overheadBytes && (await this.#makeRoom(seen))) {
-          waited = false
-          continue
+        // A file that did not fit is in memory from then on: what others would give up for the rest of it is lost for nothing.
+        if (error.code === 'quota-exceeded' && need !== undefined && !this.#inMemory.has(name)) {
+          const isEnough = this.#spare >= need + overheadBytes
+          // What was deleted makes room only when nothing holds it any more.
+          const most = isEnough ? settleTimes : made ? 1 : 0
+          if (waits < most) {
+            waits++
+            hurryCollector()
+            await new Promise((resolve) => setTimeout(resolve, settleMs))
+            continue
+          }
+          if (!isEnough && waits < settleTimes && (await this.#makeRoom(seen))) {
+            made = true
+            waits = 0
+            continue
+          }
+          // Others have taken the room, or hold what was deleted.
+          if (isEnough) this.#spare = 0
         }
         this.#onTrouble(error)
         return false

@@ -51,11 +51,15 @@ class ShardCache implements ChunkStore {
 
   async probe(): Promise<void> {
     await this.#use('opening', () => get('probe', this.#records))
+    // Of its own: other tabs may be trying at the same time.
+    const key = ['', Math.random()]
     try {
-      await set(['', 0], new Blob([new Uint8Array(1)]), this.#chunks)
-      const blob: unknown = await get(['', 0], this.#chunks)
-      if (!(blob instanceof Blob) || (await blob.arrayBuffer()).byteLength !== 1) this.#blobs = false
-      await del(['', 0], this.#chunks)
+      await set(key, new Blob([new Uint8Array(1)]), this.#chunks)
+      const value: unknown = await get(key, this.#chunks)
+      // What is absent was cleared meanwhile, and tells nothing.
+      const isBlob = value instanceof Blob && (await value.arrayBuffer()).byteLength === 1
+      if (value !== undefined && !isBlob) this.#blobs = false
+      await del(key, this.#chunks)
     } catch (error) {
       const failure = storageError(error, 'keeping a Blob')
       // Full is not unable: what is cached can still be read.

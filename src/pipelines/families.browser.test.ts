@@ -49,7 +49,6 @@ const families = {
     make: (opened: OpenedPipeline) => new StableDiffusionPipeline(opened),
     denoiser: 'unet',
     offload: 'model',
-    streamed: 'unet',
     leastOf: leastWeightBudget,
   },
   'tiny-sd3': {
@@ -58,8 +57,6 @@ const families = {
     make: (opened: OpenedPipeline) => new StableDiffusion3Pipeline(opened),
     denoiser: 'transformer',
     offload: 'resident',
-    // With its usual number of tokens, 256, it takes the most by far.
-    streamed: 'text_encoder_3',
     // Of its few blocks two are almost all: one at a time.
     leastOf: ({ blocks, sharedBytes }: ComponentNeeds) => sharedBytes + Math.max(...blocks.map(({ bytes }) => bytes)),
   },
@@ -140,7 +137,7 @@ describe.each(['tiny-sd15', 'tiny-sd3'] as const)('%s', (name) => {
     } as const
     const needs = needsOn(request)
     const held = heldOn(request, needs)
-    const { repository, spec, streamed, leastOf } = families[name]
+    const { repository, spec, leastOf } = families[name]
     const maxMemory = held + Math.max(...needs.map((need) => leastOf(need) + leastActivations(need)))
     const { width, height } = size
     const told = await planPipeline(repository, { device: 'webgpu', offload: 'block', maxMemory, width, height }, [spec])
@@ -156,7 +153,7 @@ describe.each(['tiny-sd15', 'tiny-sd3'] as const)('%s', (name) => {
     expect(memory.peak).toBeLessThanOrEqual(plan.peakBytes)
     expect(plan.peakBytes).toBeLessThanOrEqual(maxMemory)
     for (const part of plan.components) expect(memory.components[part.name]?.peakWeights, part.name).toBe(part.peakWeightBytes)
-    expect(plan.components.find((part) => part.name === streamed)?.streamedBytes).toBeGreaterThan(0)
+    expect(plan.components.filter(({ streamedBytes }) => streamedBytes > 0)).not.toEqual([])
   })
 
   test.runIf(families[name].offload === 'resident')('pictures of many sizes leave nothing behind but weights', async () => {

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import type { Repository } from '../hub/types.js'
 import { numbers, TestSource } from '../runtime/testing.js'
 import { weightBytes } from '../runtime/memory-estimate.js'
-import { leastBudget } from '../runtime/memory-plan.js'
+import { leastActivations, leastBudget } from '../runtime/memory-plan.js'
 import type { Device, HostTensor } from '../runtime/types.js'
 import { elementCount } from '../util/element-count.js'
 import { ComponentHost } from './component-host.js'
@@ -99,7 +99,7 @@ test('after a generation in blocks all weights stay again where there is room fo
   ]
   const all = weightBytes(needsFor(t5, short))
   const maxMemory = leastBudget([needsFor(t5, long)], 'block')
-  expect(all + needsFor(t5, short).activationBytes).toBeLessThanOrEqual(maxMemory)
+  expect(all + leastActivations(needsFor(t5, short))).toBeLessThanOrEqual(maxMemory)
   const host = hostOf('resident', maxMemory)
   const generate = async (size: GenerationSize) => {
     const run = new Run({})
@@ -149,7 +149,7 @@ test('skip-layer guidance runs on the weights that the transformer has, and leav
 
   // In blocks, what stays for one stays for the other.
   const needs = needsFor(transformer, size)
-  const maxMemory = Math.floor(needs.activationBytes + 0.95 * weightBytes(needs))
+  const maxMemory = Math.floor(leastActivations(needs) + 0.95 * weightBytes(needs))
   const tight = hostOf('block', maxMemory)
   await valuesOf(tight, transformer, both)
   const plain = await bytesRead(() => valuesOf(tight, transformer, both))

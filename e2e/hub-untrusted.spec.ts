@@ -1,0 +1,122 @@
+/**
+ * Issue 3, promise 10: what strangers wrote into configs, indexes and headers ends in an error with a code, before anything big is fetched,
+ * kept or allocated. Memory is that of the page's process as Linux counts it, with no DevTools attached.
+ */
+
+import { renderersOf, watchPeak } from '../bench/renderer-memory.js'
+import type { CachedModel } from '../src/hub/cache-manager.js'
+import { mebibyte } from './hub/files.js'
+import { expect, test } from './hub/harness.js'
+import { openUnwatchedPage, type UnwatchedPage } from './hub/unwatched-page.js'
+import type { VirtualFile } from './hub-server/repositories.js'
+
+const weights = 'diffusion_pytorch_model.safetensors'
+const index = `${weights}.index.json`
+
+/** A safetensors file of 64 MB that begins with this header, and says that it is so long. */
+function fileWith(header: string, length = Buffer.byteLength(header)): VirtualFile {
+  const head = Buffer.alloc(8 + Buffer.byteLength(header))
+  head.writeBigUInt64LE(BigInt(length))
+  head.write(header, 8)
+  return {
+    size: 64e6,
+    read: (begin, end) =>
+      Buffer.concat([head.subarray(begin, end), Buffer.alloc(end - Math.max(begin, Math.min(end, head.length)))]),
+  }
+}
+
+const hoard = (item: string, bytes: number) => `${`${item},`.repeat(bytes / (item.length + 1) - 1)}${item}`
+const tensor = (begin: number, end: number) => ({ dtype: 'F16', shape: [(end - begin) / 2], data_offsets: [begin, end] })
+
+/** What is in a folder, how it is looked at, and how that ends; `fetched` is the most that may have been sent of it. */
+const cases = {
+  'a config of 11 MB': { file: 'config.json', content: ' '.repeat(11e6), code: 'file-too-large', fetched: 0 },
+  'a config full of objects': {
+    file: 'config.json',
+    content: `{"a":[${hoard('{}', 9_900_000)}]}`,
+    code: 'json-too-complex',
+    fetched: 10e6,
+  },
+  'a config full of keys that are indexes': {
+    file: 'config.json',
+    content: `{"a":[${hoard('{"1000":0}', 9_900_000)}]}`,
+    code: 'json-too-complex',
+    fetched: 10e6,
+  },
+  'a config that nests': { file: 'config.json', content: '['.repeat(5e6), code: 'json-depth', fetched: 5e6 },
+  'an index of 13 MB': { file: index, content: ' '.repeat(13e6), code: 'file-too-large', fetched: 0 },
+  'an index that leads out of its folder': {
+    file: index,
+    content: '{"weight_map": {"a": "../../w.safetensors"}}',
+    code: 'shard-name',
+    fetched: 1000,
+  },
+  'an index that names half a character': {
+    file: index,
+    content: String.raw`{"weight_map": {"a": "\ud800.safetensors"}}`,
+    code: 'shard-name',
+    fetched: 1000,
+  },
+  'a header that says it is a terabyte long': {
+    file: weights,
+    content: fileWith('{}', 2 ** 40),
+    code: 'safetensors-header-length',
+    fetched: mebibyte,
+  },
+  'a header full of objects': {
+    file: weights,
+    content: fileWith(`{"a":[${hoard('{}', 12_400_000)}]}`),
+    code: 'json-too-complex',
+    fetched: 13e6,
+  },
+  'a header with a tensor of 2 to the power of 90': {
+    file: weights,
+    content: fileWith(JSON.stringify({ a: { ...tensor(0, 4), shape: [2 ** 30, 2 ** 30, 2 ** 30] } })),
+    code: 'safetensors-size',
+    fetched: mebibyte,
+  },
+  'a header whose tensors overlap': {
+    file: weights,
+    content: fileWith(JSON.stringify({ a: tensor(0, 8), b: tensor(4, 12) })),
+    code: 'safetensors-offsets',
+    fetched: mebibyte,
+  },
+} as const
+
+/** The code of the error that a call ends with. */
+async function codeOf(page: UnwatchedPage, method: string, ...args: readonly unknown[]): Promise<string> {
+  try {
+    await page.call(method, ...args)
+    return 'none'
+  } catch (error) {
+    return /"code":"([\w-]+)"/.exec((error as Error).message)?.[1] ?? String(error)
+  }
+}
+
+test('10: hostile configs, indexes and headers are refused before anything big happens', async ({ server }) => {
+  for (const [k, { file, content }] of Object.values(cases).entries())
+    server.setRepository(`owner/case-${k}`, { [`unet/${file}`]: content, 'w.safetensors': 'not this one' })
+  const page = await openUnwatchedPage('../pages/hub-worker.ts')
+  try {
+    await page.call('models')
+    const peak = process.platform === 'linux' ? watchPeak(renderersOf(page.profile)) : () => 0
+    for (const [k, [what, { file, code, fetched }]] of Object.entries(cases).entries()) {
+      await page.call('open', `owner/case-${k}`, { endpoint: server.url })
+      server.clearLog()
+      const looking = file === 'config.json' ? codeOf(page, 'readConfig', `unet/${file}`) : codeOf(page, 'peekWeights', 'unet')
+      expect(await looking, what).toBe(code)
+      expect(
+        server.log.reduce((sum, entry) => sum + entry.bytes, 0),
+        what,
+      ).toBeLessThanOrEqual(fetched)
+    }
+    test.info().annotations.push({ type: 'peak', description: `${(peak() / 1e6).toFixed(0)} MB` })
+    // What JSON.parse makes of the second one alone is more.
+    expect(peak()).toBeLessThanOrEqual(160e6)
+    // Small files are kept as they are listed; of the weights, which have errors in them, nothing is.
+    const kept = (await page.call<CachedModel[]>('models')).flatMap((model) => model.files.map(({ path }) => path))
+    expect(kept.filter((path) => path.endsWith('.safetensors'))).toEqual([])
+  } finally {
+    await page.close()
+  }
+})
