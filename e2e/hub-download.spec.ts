@@ -236,7 +236,7 @@ async function everythingStored(page: Page): Promise<string> {
           request.addEventListener(success, () => resolve(request.result))
           request.addEventListener(failure, () => reject(request.error))
         })
-      const found: unknown[] = [document.cookie, { ...localStorage }, { ...sessionStorage }]
+      const found: unknown[] = [document.cookie, Object.entries(localStorage), Object.entries(sessionStorage)]
       for (const { name = '' } of await indexedDB.databases()) {
         const database = await settled(indexedDB.open(name))
         for (const store of database.objectStoreNames) {
