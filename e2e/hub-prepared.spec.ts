@@ -47,12 +47,13 @@ for (const [from, to] of [
     await hub.page.reload()
     server.clearLog()
     await open()
-    expect(await hub.call('prepare', weightsPath, from, to)).toBe(hashOf(expected))
+    expect(await hub.call('prepare', weightsPath, from, to)).toBe(expected.length)
+    expect(await hub.call('hash', name)).toBe(hashOf(expected))
     expect((await hub.progress(name)).cached).toBe(half)
     // One chunk at a time is in memory, whatever the size.
     expect(await hub.call('memoryPeak')).toBe(mebibyte)
     // Made once: the second time it is all there.
-    expect(await hub.call('prepare', weightsPath, from, to)).toBe(hashOf(expected))
+    await hub.call('prepare', weightsPath, from, to)
     expect(await hub.progress(name)).toMatchObject({ cached: expected.length, total: expected.length })
     expect((await hub.call('verify')).bad).toEqual([])
     expect(server.log).toEqual([])

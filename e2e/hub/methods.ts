@@ -35,10 +35,10 @@ export interface HubMethods {
   /** Most bytes that downloads held in memory at once. */
   memoryPeak(): number
   /**
-   * Casts an opened file, taken as two tensors of type `from`, into a prepared file; gives the hash of what it reads. With `holdAt`, what
-   * lies behind that byte of the file is never read, so that it never ends.
+   * Casts an opened file, taken as two tensors of type `from`, into a prepared file, which is then open as `prepared F32` or the like; gives
+   * its length. With `holdAt`, what lies behind that byte of the file is never read, so that it never ends.
    */
-  prepare(path: string, from: FloatDType, to: TargetDType, holdAt?: number): string
+  prepare(path: string, from: FloatDType, to: TargetDType, holdAt?: number): number
   /** Reads and checks a JSON file; gives its keys. */
   readConfig(path: string): string[]
   /** Looks at the weights of a folder by their headers, as a plan does; gives the names of the tensors. */

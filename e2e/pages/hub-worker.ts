@@ -109,7 +109,8 @@ const methods: Methods = {
       },
       { signal: stop.signal, onProgress: (progress) => postMessage({ progress }) },
     )
-    return hashOf(prepared.source)
+    sources.set(`prepared ${to}`, prepared.source)
+    return prepared.source.byteLength
   },
   async readConfig(path) {
     return Object.keys(await readConfig(opened(), path))
