@@ -12,6 +12,8 @@ export default defineConfig({
   forbidOnly: true,
   retries: 0,
   timeout: 180_000,
+  // Two specs share two cores: what is awaited may take its time.
+  expect: { timeout: 30_000 },
   // Where `npm test` counts.
   reporter: process.env['PLAYWRIGHT_JSON_OUTPUT_FILE'] === undefined ? [['list']] : [['list'], ['json']],
   use: { baseURL: 'http://127.0.0.1:4173', launchOptions: chromiumLaunchOptions(), trace: 'retain-on-failure' },
