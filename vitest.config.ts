@@ -4,6 +4,8 @@ import { defineConfig } from 'vitest/config'
 import { chromiumLaunchOptions } from './scripts/chromium.mjs'
 
 export default defineConfig({
+  // Checks that run side by side keep their bundled dependencies apart.
+  cacheDir: `node_modules/.vite/${process.env['AQUATINT_CHECK'] ?? 'vitest'}`,
   optimizeDeps: { exclude: ['onnxruntime-web'] },
   test: {
     projects: [

@@ -11,19 +11,15 @@ import { ensureDependencies } from './setup.mjs'
 
 chdir(fileURLToPath(new URL('..', import.meta.url)))
 const reports = 'test-results/reports'
-/** @param {string} project */
-const vitest = (project) => ({
-  command: [
-    'node_modules/vitest/vitest.mjs',
-    'run',
-    '--project',
-    project,
-    '--reporter=default',
-    '--reporter=json',
-    `--outputFile.json=${reports}/${project}.json`,
-  ],
-  report: `${reports}/${project}.json`,
-})
+/**
+ * @param {string} project
+ * @param {1 | 2} [half] of its files
+ */
+const vitest = (project, half) => {
+  const report = `${reports}/${project}${half ?? ''}.json`
+  const command = ['node_modules/vitest/vitest.mjs', 'run', '--project', project, '--reporter=default', '--reporter=json']
+  return { command: [...command, `--outputFile.json=${report}`, ...(half === undefined ? [] : [`--shard=${half}/2`])], report }
+}
 
 /** @param {string} project */
 const playwright = (project) => ({
@@ -52,7 +48,8 @@ const checks = {
   build: { command: ['node_modules/vite/bin/vite.js', 'build', '--logLevel', 'warn'] },
   size: { command: ['scripts/size.mjs', '--check'] },
   unit: vitest('node'),
-  browser: vitest('browser'),
+  'browser-1': vitest('browser', 1),
+  'browser-2': vitest('browser', 2),
   'parity-wasm': parity('wasm'),
   'parity-webgpu': parity('webgpu', '--quick'),
   e2e: playwright('site'),
@@ -62,7 +59,10 @@ const checks = {
 /** Which checks run side by side: stages one after the other, each of lanes that begin together. None of those beside another holds a time. */
 const stages = [
   [['lint', 'format', 'types-worker', 'types-dom', 'types-node', 'unused', 'api', 'memory-tables', 'build', 'size']],
-  [['browser'], ['unit', 'parity-wasm', 'parity-webgpu']],
+  [
+    ['browser-1', 'parity-webgpu', 'parity-wasm'],
+    ['browser-2', 'unit'],
+  ],
   [['e2e']],
   [['e2e-alone']],
 ]
@@ -103,7 +103,7 @@ async function runCheck(name, live) {
   const { command, report } = check
   const started = performance.now()
   console.log(live ? `\n── ${name}` : `── ${name} begins`)
-  const { status, output } = await run(command, live, report)
+  const { status, output } = await run(name, command, live, report)
   const seconds = ((performance.now() - started) / 1000).toFixed(1)
   const counts =
     report === undefined ? { passed: status === 0 ? 1 : 0, failed: status === 0 ? 0 : 1, skipped: 0 } : readCounts(report)
@@ -118,14 +118,16 @@ async function runCheck(name, live) {
 
 /**
  * Runs Node. Resolves to its exit status, and to what it said unless it said so itself.
+ * @param {string} name
  * @param {string[]} command
  * @param {boolean} live
  * @param {string | undefined} report
  * @returns {Promise<{ status: number | null, output: string }>}
  */
-function run(command, live, report) {
+function run(name, command, live, report) {
   const env = {
     ...process.env,
+    AQUATINT_CHECK: name,
     AQUATINT_REPORTS: reports,
     ...(report === undefined ? {} : { PLAYWRIGHT_JSON_OUTPUT_FILE: report }),
   }
