@@ -118,10 +118,6 @@ export class ComponentHost {
 
   /** Bytes that is planned within, where there is a budget or a guess at one. */
   get memoryBudget(): number | undefined {
-    return this.#budget
-  }
-
-  get #budget(): number | undefined {
     return this.#weightBudgets.budget
   }
 
