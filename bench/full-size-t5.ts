@@ -7,7 +7,7 @@
  */
 
 import { parseArgs } from 'node:util'
-import { parseMemorySize } from '../src/runtime/memory-size.js'
+import { parseMemorySize } from '../src/memory/budget.js'
 import { formatBytes } from '../src/util/format-bytes.js'
 import { benchNetwork } from './memory/full-size-network.js'
 import { publishedModel } from './memory/weight-tables.js'

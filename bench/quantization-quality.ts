@@ -7,7 +7,13 @@
 
 import { join } from 'node:path'
 import { float16ToFloat32 } from '../src/util/half.js'
-import { dequantizeRows, isQuantizable, quantizedLayout, quantizeRows, type QuantizeOptions } from '../src/checkpoint/quantize.js'
+import {
+  dequantizeRows,
+  isQuantizable,
+  quantizedLayout,
+  quantizeRows,
+  type QuantizeOptions,
+} from '../src/checkpoint/transforms/quantize.js'
 import { DiffusionPipeline } from '../src/pipelines/diffusion-pipeline.js'
 import { caseOptions } from '../src/pipelines/testing-cases.js'
 import { psnr } from '../src/pipelines/testing.js'

@@ -8,7 +8,7 @@
 import { parseArgs } from 'node:util'
 import { openUnwatchedPage, type UnwatchedPage } from '../e2e/hub/unwatched-page.js'
 import { startHubServer } from '../e2e/hub-server/server.js'
-import { parseMemorySize } from '../src/runtime/memory-size.js'
+import { parseMemorySize } from '../src/memory/budget.js'
 import { blocksOfT5, virtualCheckpoint } from './quantize/virtual-checkpoint.js'
 import { renderersOf, watchPeak } from './renderer-memory.js'
 

@@ -3,7 +3,7 @@
 import { checkVariantName } from '../src/checkpoint/weight-files.js'
 import { InputError } from '../src/errors.js'
 import { checkBaseUrl } from '../src/hub/names.js'
-import { checkOffload } from '../src/pipelines/offload.js'
+import { checkOffload } from '../src/pipelines/planning/residence.js'
 import { formatBytes } from '../src/util/format-bytes.js'
 import { readArguments } from './arguments.js'
 import type { Command } from './commands.js'

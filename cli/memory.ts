@@ -1,16 +1,16 @@
 /** The memory plan of a checkpoint: what a page would hold on its devices within a budget, component by component. Nothing is loaded. */
 
-import { convertTable } from '../src/checkpoint/convert.js'
+import { convertTable } from '../src/checkpoint/transforms/convert-table.js'
 import { InputError, isAquatintError } from '../src/errors.js'
-import { checkDType, dtypesOf, quantizeOptions } from '../src/pipelines/dtypes.js'
-import type { Network } from '../src/pipelines/networks.js'
-import { parseBudgets, type MemoryBudgets } from '../src/pipelines/offload.js'
-import type { PlannedDevice } from '../src/pipelines/memory-needs.js'
-import { planNetworks, type PlacedPlan, type PlannedSize } from '../src/pipelines/plan-pipeline.js'
+import { checkDType, dtypesOf, quantizeOptions } from '../src/pipelines/loading/dtypes.js'
+import type { Network } from '../src/pipelines/bind-network.js'
+import { parseBudgets, type MemoryBudgets } from '../src/pipelines/planning/residence.js'
+import type { PlannedDevice } from '../src/pipelines/planning/memory-needs.js'
+import { planNetworks, type PlacedPlan, type PlannedSize } from '../src/pipelines/loading/plan-pipeline.js'
 import type { LoadPipelineOptions } from '../src/pipelines/types.js'
 import { computeType } from '../src/runtime/compute-type.js'
-import { checkDeviceMap, checkMappedComponents, mappedDevice } from '../src/runtime/device-map.js'
-import type { ComponentPlan } from '../src/runtime/memory-plan.js'
+import { checkDeviceMap, checkMappedComponents, mappedDevice } from '../src/memory/balance.js'
+import type { ComponentPlan } from '../src/memory/plan.js'
 import type { DeviceName } from '../src/runtime/types.js'
 
 /** What the plan is for. */

@@ -1,7 +1,7 @@
 /** A memory plan as text for people: what runs when and where, which blocks stay, and the peak of each device. */
 
-import type { PlacedPlan } from '../src/pipelines/plan-pipeline.js'
-import type { ComponentPlan } from '../src/runtime/memory-plan.js'
+import type { PlacedPlan } from '../src/pipelines/loading/plan-pipeline.js'
+import type { ComponentPlan } from '../src/memory/plan.js'
 import { formatBytes } from '../src/util/format-bytes.js'
 import type { DeviceName } from '../src/runtime/types.js'
 import { shortNames } from './block-names.js'

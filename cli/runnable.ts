@@ -3,15 +3,15 @@
  * of the weights.
  */
 
-import { readConfig, readModelIndex } from '../src/checkpoint/model-index.js'
+import { readConfig, readModelIndex } from '../src/checkpoint/layouts/model-index.js'
 import { readQuantizationConfig } from '../src/checkpoint/quantization-config.js'
 import type { WeightTable } from '../src/checkpoint/types.js'
 import { AquatintError } from '../src/errors.js'
 import type { ReadOptions, Repository } from '../src/hub/types.js'
 import { pipelineSpecs } from '../src/pipelines/diffusion-pipeline.js'
-import { checkNetworkConfig, unexpectedTensors, type Network, type NetworkClass } from '../src/pipelines/networks.js'
-import { loadParts, type PipelineSpec } from '../src/pipelines/pipeline-loading.js'
-import { Run } from '../src/pipelines/run-hooks.js'
+import { checkNetworkConfig, unexpectedTensors, type Network, type NetworkClass } from '../src/pipelines/bind-network.js'
+import { loadParts, type PipelineSpec } from '../src/pipelines/loading/load-networks.js'
+import { Run } from '../src/pipelines/generation/run.js'
 import { createScheduler } from '../src/schedulers/registry.js'
 import { faultOf, type ComponentFiles } from './components.js'
 

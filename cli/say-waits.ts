@@ -1,8 +1,8 @@
 /** Says on stderr why nothing happens: a server is silent, or has failed and is asked again later. */
 
 import type { Hub } from '../src/hub/hub.js'
-import type { Fetch } from '../src/hub/range-fetch.js'
-import { retryAfter } from '../src/hub/http-errors.js'
+import type { Fetch } from '../src/hub/http/range-fetch.js'
+import { retryAfter } from '../src/hub/http/http-errors.js'
 import type { CommandIO } from './output.js'
 
 /** Silence after which something is said, in milliseconds. */

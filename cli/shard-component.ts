@@ -1,6 +1,6 @@
 /** What becomes of one component: its tensors under today's names, in another type, in the order and the files that `save_pretrained` gives them. */
 
-import { convertTable } from '../src/checkpoint/convert.js'
+import { convertTable } from '../src/checkpoint/transforms/convert-table.js'
 import { isFloatDType } from '../src/checkpoint/convert-floats.js'
 import type { TensorEntry } from '../src/checkpoint/types.js'
 import { listWeightFiles, measureWeights, readWeightTable } from '../src/checkpoint/weight-table.js'

@@ -4,8 +4,8 @@
  */
 
 import { join } from 'node:path'
-import { readConfig } from '../src/checkpoint/model-index.js'
-import { quantizeVersion } from '../src/checkpoint/quantize.js'
+import { readConfig } from '../src/checkpoint/layouts/model-index.js'
+import { quantizeVersion } from '../src/checkpoint/transforms/quantize.js'
 import { CheckpointError, InputError, StorageError } from '../src/errors.js'
 import { formatBytes } from '../src/util/format-bytes.js'
 import { isWeightFile, readContents, type ComponentFiles, type RepositoryContents } from './components.js'

@@ -8,7 +8,7 @@ import { table, type CommandIO } from './output.js'
 import { pathIn } from './shard-component.js'
 import { parseDTypes } from './shard-dtypes.js'
 import { shardRepository, type ShardResult } from './shard-repository.js'
-import { parseMemorySize } from '../src/runtime/memory-size.js'
+import { parseMemorySize } from '../src/memory/budget.js'
 import { formatBytes } from '../src/util/format-bytes.js'
 
 const help = `Usage: aquatint shard <folder> --out <folder> [options]

@@ -4,7 +4,7 @@
  */
 
 import { renderersOf, watchPeak } from '../bench/renderer-memory.js'
-import type { CachedModel } from '../src/hub/cache-manager.js'
+import type { CachedModel } from '../src/hub/cache/cache-manager.js'
 import { mebibyte } from './hub/files.js'
 import { expect, test } from './hub/harness.js'
 import { openUnwatchedPage, type UnwatchedPage } from './hub/unwatched-page.js'

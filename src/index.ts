@@ -27,10 +27,10 @@ export {
   UnsupportedError,
 } from './errors.js'
 export type { ErrorDetail, ErrorKind } from './errors.js'
-export type { CachedFile, CachedModel, VerifyResult } from './hub/cache-manager.js'
-export type { RepositoryReference } from './hub/open-repository.js'
+export type { CachedFile, CachedModel, VerifyResult } from './hub/cache/cache-manager.js'
+export type { RepositoryReference } from './hub/repositories/open-repository.js'
 export type { FileProgress } from './hub/types.js'
-export type { PipelinePlan, PlacedPlan, PlannedSize } from './pipelines/plan-pipeline.js'
+export type { PipelinePlan, PlacedPlan, PlannedSize } from './pipelines/loading/plan-pipeline.js'
 export type {
   CapturedTensorName,
   CapturedTensors,
@@ -51,5 +51,5 @@ export type {
   StepInfo,
   WeightsDType,
 } from './pipelines/types.js'
-export type { ComponentPlan, MemoryPlan, Residence } from './runtime/memory-plan.js'
+export type { ComponentPlan, MemoryPlan, Residence } from './memory/plan.js'
 export type { ComponentMemory, DeviceInfo, DeviceKind, DeviceName, MemorySnapshot } from './runtime/types.js'

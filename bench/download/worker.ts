@@ -2,7 +2,7 @@
 
 import { createSHA256 } from 'hash-wasm'
 import { defaultSettings } from '../../src/hub/settings.js'
-import { openShardCache } from '../../src/hub/shard-cache.js'
+import { openShardCache } from '../../src/hub/cache/shard-cache.js'
 
 const { chunkBytes, maxLanes } = defaultSettings
 

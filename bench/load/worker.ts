@@ -2,8 +2,8 @@
 
 import type { TensorEntry } from '../../src/checkpoint/types.js'
 import { Hub } from '../../src/hub/hub.js'
-import { openRepository } from '../../src/hub/open-repository.js'
-import { openShardCache } from '../../src/hub/shard-cache.js'
+import { openRepository } from '../../src/hub/repositories/open-repository.js'
+import { openShardCache } from '../../src/hub/cache/shard-cache.js'
 import { defaultSettings } from '../../src/hub/settings.js'
 import { streamWeights } from '../../src/runtime/weight-stream.js'
 

@@ -3,7 +3,7 @@
 import type { Config } from '../../src/checkpoint/types.js'
 import type { NetworkClass } from '../../src/models/match-weights.js'
 import type { OffloadMode, QuantizationName, WeightsDType } from '../../src/pipelines/types.js'
-import type { Residence } from '../../src/runtime/memory-plan.js'
+import type { Residence } from '../../src/memory/plan.js'
 import type { DeviceKind, MemorySnapshot, Shapes } from '../../src/runtime/types.js'
 
 /** Images of one seed by the public API. */

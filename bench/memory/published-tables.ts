@@ -3,14 +3,14 @@
  * weights' names and shapes are in fixtures/weight-tables.
  */
 
-import { convertTable } from '../../src/checkpoint/convert.js'
-import { dtypesOf, quantizeOptions } from '../../src/pipelines/dtypes.js'
-import { heldOn, needsOn, type PlannedDevice } from '../../src/pipelines/memory-needs.js'
-import type { Network } from '../../src/pipelines/networks.js'
+import { convertTable } from '../../src/checkpoint/transforms/convert-table.js'
+import { dtypesOf, quantizeOptions } from '../../src/pipelines/loading/dtypes.js'
+import { heldOn, needsOn, type PlannedDevice } from '../../src/pipelines/planning/memory-needs.js'
+import type { Network } from '../../src/pipelines/bind-network.js'
 import type { WeightsDType } from '../../src/pipelines/types.js'
-import { smallestTile } from '../../src/pipelines/vae-tiling.js'
-import { weightBytes, type ComponentNeeds } from '../../src/runtime/memory-estimate.js'
-import { leastBudget, leastWeightBudget, planMemory, type Residence } from '../../src/runtime/memory-plan.js'
+import { smallestTile } from '../../src/pipelines/generation/vae-tiling.js'
+import { weightBytes, type ComponentNeeds } from '../../src/memory/needs.js'
+import { leastBudget, leastWeightBudget, planMemory, type Residence } from '../../src/memory/plan.js'
 import { formatBytes } from '../../src/util/format-bytes.js'
 import { publishedNetwork } from './weight-tables.js'
 

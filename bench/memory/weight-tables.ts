@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import type { Config, SafetensorsDType, TensorEntry } from '../../src/checkpoint/types.js'
 import type { NetworkClass } from '../../src/models/match-weights.js'
-import type { Network } from '../../src/pipelines/networks.js'
+import type { Network } from '../../src/pipelines/bind-network.js'
 
 interface Published {
   readonly _class_name: NetworkClass

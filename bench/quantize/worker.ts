@@ -6,10 +6,10 @@
 import { listWeightFiles, measureWeights, readArrivingTable, readWeightTable } from '../../src/checkpoint/weight-table.js'
 import { chooseWeightFiles } from '../../src/checkpoint/weight-files.js'
 import { Hub } from '../../src/hub/hub.js'
-import { openRepository } from '../../src/hub/open-repository.js'
+import { openRepository } from '../../src/hub/repositories/open-repository.js'
 import { hashKey } from '../../src/hub/remote-file.js'
-import { quantizeWeights } from '../../src/pipelines/quantize-weights.js'
-import { Run } from '../../src/pipelines/run-hooks.js'
+import { quantizeWeights } from '../../src/pipelines/loading/quantize-weights.js'
+import { Run } from '../../src/pipelines/generation/run.js'
 
 const methods: Record<string, (id: string, endpoint: string) => Promise<number>> = {
   /** The worker runs. */

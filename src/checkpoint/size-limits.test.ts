@@ -10,8 +10,8 @@ import { join, resolve } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { build } from 'vite'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { maxAnswerBytes } from '../hub/fetch-json.js'
-import { maxConfigBytes } from './model-index.js'
+import { maxAnswerBytes } from '../hub/http/fetch-json.js'
+import { maxConfigBytes } from './layouts/model-index.js'
 import { safetensorsLimits } from './safetensors.js'
 import { weightIndexLimits } from './weight-index.js'
 
@@ -64,8 +64,8 @@ beforeAll(async () => {
     header: source('safetensors.ts'),
     index: source('weight-index.ts'),
     config: source('model-index.ts'),
-    json: source('../hub/fetch-json.ts'),
-    listing: source('../hub/listing.ts'),
+    json: source('../hub/http/fetch-json.ts'),
+    listing: source('../hub/repositories/listing.ts'),
   }
   const lib = { entry, formats: ['es' as const], fileName: (_: string, name: string) => `${name}.mjs` }
   await build({ configFile: false, logLevel: 'error', build: { outDir: folder, emptyOutDir: false, target: 'es2023', lib } })

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import type { Repository } from '../hub/types.js'
-import { parseConfig, parseModelIndex, readConfig } from './model-index.js'
+import { parseConfig, parseModelIndex, readConfig } from './layouts/model-index.js'
 import { float32File, memoryRepository } from './testing.js'
 import { chooseWeightFiles, type WeightLibrary } from './weight-files.js'
 import { checkShardName, parseWeightIndex } from './weight-index.js'

@@ -1,6 +1,6 @@
 /** Calls that need no loaded pipeline, over a real message channel: plans, and the cache. */
 import { expect, test, vi } from 'vitest'
-import type { PipelinePlan } from '../pipelines/plan-pipeline.js'
+import type { PipelinePlan } from '../pipelines/loading/plan-pipeline.js'
 import { DiffusionPipeline } from './client/diffusion-pipeline.js'
 import { ModelCache } from './client/model-cache.js'
 import type { PipelinePlanner } from './engine.js'

@@ -5,9 +5,9 @@
 
 import { releaseProxy } from 'comlink'
 import { InputError } from '../errors.js'
-import type { CachedFile, CachedModel, CacheManager, VerifyResult } from '../hub/cache-manager.js'
-import type { RepositoryReference } from '../hub/open-repository.js'
-import type { PipelinePlan } from '../pipelines/plan-pipeline.js'
+import type { CachedFile, CachedModel, CacheManager, VerifyResult } from '../hub/cache/cache-manager.js'
+import type { RepositoryReference } from '../hub/repositories/open-repository.js'
+import type { PipelinePlan } from '../pipelines/loading/plan-pipeline.js'
 import type {
   GenerateOptions,
   GenerateResult,

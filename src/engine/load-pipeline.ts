@@ -1,7 +1,7 @@
 /** How the worker loads and plans pipelines: the real `DiffusionPipeline`, on the worker's one hub. */
 
 import type { Hub } from '../hub/hub.js'
-import { openRepository, type RepositoryReference } from '../hub/open-repository.js'
+import { openRepository, type RepositoryReference } from '../hub/repositories/open-repository.js'
 import { DiffusionPipeline } from '../pipelines/diffusion-pipeline.js'
 import type { PipelineLoader, PipelinePlanner } from './engine.js'
 import type { SharedHub } from './shared-hub.js'

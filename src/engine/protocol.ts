@@ -5,9 +5,9 @@
 
 import { type releaseProxy, transferHandlers, type TransferHandler } from 'comlink'
 import { deserializeError, serializeError, type SerializedError } from '../errors.js'
-import type { CachedFile, CachedModel, VerifyResult } from '../hub/cache-manager.js'
-import type { RepositoryReference } from '../hub/open-repository.js'
-import type { PipelinePlan, PlannedSize } from '../pipelines/plan-pipeline.js'
+import type { CachedFile, CachedModel, VerifyResult } from '../hub/cache/cache-manager.js'
+import type { RepositoryReference } from '../hub/repositories/open-repository.js'
+import type { PipelinePlan, PlannedSize } from '../pipelines/loading/plan-pipeline.js'
 import type {
   GenerateOptions,
   GenerateResult,

@@ -2,8 +2,8 @@
 
 import { expose } from 'comlink'
 import { onTestFinished } from 'vitest'
-import type { CachedModel } from '../hub/cache-manager.js'
-import type { RepositoryReference } from '../hub/open-repository.js'
+import type { CachedModel } from '../hub/cache/cache-manager.js'
+import type { RepositoryReference } from '../hub/repositories/open-repository.js'
 import type { GenerateResult, PipelineInfo } from '../pipelines/types.js'
 import { Engine as EngineClient } from './client/engine-client.js'
 import type { EngineWorker } from './client/spawn-worker.js'

@@ -9,7 +9,7 @@ import {
   isSafePath,
   stripQuery,
 } from './names.js'
-import { parseReference } from './open-repository.js'
+import { parseReference } from './repositories/open-repository.js'
 
 describe('repository ids', () => {
   it.each(['stabilityai/stable-diffusion-xl-base-1.0', 'gpt2', 'a/b', 'A_b/c_d.e', 'x/_'])('%s', (id) => {

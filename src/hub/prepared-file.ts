@@ -6,9 +6,9 @@
 
 import { InputError } from '../errors.js'
 import { chunkRange } from './chunk-layout.js'
-import { deferred } from './deferred.js'
-import type { Fill } from './download-file.js'
-import { sha256Hex } from './file-hasher.js'
+import { deferred } from '../util/deferred.js'
+import type { Fill } from './downloads/download-file.js'
+import { sha256Hex } from './cache/file-hasher.js'
 import { orAbort } from '../util/abort.js'
 import { freeBytes } from '../util/free-bytes.js'
 import type { Hub, OpenedFile } from './hub.js'

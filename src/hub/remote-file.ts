@@ -1,6 +1,6 @@
 /** A file of the cache, and one that comes from a server, with all that is known about what its bytes must be. Types and keys. */
 
-import type { FileLocation } from './file-location.js'
+import type { FileLocation } from './http/file-location.js'
 
 /** The hash that the whole file must have. `git-sha1` is git's: of `blob`, the length and the content. */
 export interface ExpectedHash {

@@ -4,12 +4,12 @@ import { describe, expect, test } from 'vitest'
 import type { Config } from '../checkpoint/types.js'
 import { AquatintError, CheckpointError, InputError, UnsupportedError } from '../errors.js'
 import type { WriteOptions } from '../onnx/types.js'
-import { autoencoderKLDecoder, autoencoderKLEncoder, autoencoderKLScale } from './autoencoder-kl.js'
-import { clipPooling, clipTextModel, clipTokenEmbedding } from './clip-text-model.js'
-import { sd3PositionRows, sd3Transformer2DModel } from './sd3-transformer-2d.js'
-import { t5EncoderModel } from './t5-encoder-model.js'
+import { autoencoderKLDecoder, autoencoderKLEncoder, autoencoderKLScale } from './autoencoders/autoencoder-kl.js'
+import { clipPooling, clipTextModel, clipTokenEmbedding } from './text-encoders/clip-text-model.js'
+import { sd3PositionRows, sd3Transformer2DModel } from './transformers/transformer-sd3.js'
+import { t5EncoderModel } from './text-encoders/t5-encoder-model.js'
 import { fixtures, readJson } from './testing.node.js'
-import { unet2DConditionModel, unetTimeIdEmbeds, unetTimestepProjection, usesAddEmbeds } from './unet-2d-condition.js'
+import { unet2DConditionModel, unetTimeIdEmbeds, unetTimestepProjection, usesAddEmbeds } from './unets/unet-2d-condition.js'
 
 const options: WriteOptions = { dtype: 'float32', weights: 'input', granularity: 'block' }
 

@@ -4,11 +4,11 @@ import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Config } from '../checkpoint/types.js'
 import type { ComponentGraph, WriteOptions } from '../onnx/types.js'
-import { autoencoderKLDecoder, autoencoderKLEncoder } from './autoencoder-kl.js'
-import { clipPooling, clipTextModel, clipTokenEmbedding, type ClipTextClass } from './clip-text-model.js'
+import { autoencoderKLDecoder, autoencoderKLEncoder } from './autoencoders/autoencoder-kl.js'
+import { clipPooling, clipTextModel, clipTokenEmbedding, type ClipTextClass } from './text-encoders/clip-text-model.js'
 import type { NetworkClass } from './match-weights.js'
-import { sd3PositionRows, sd3TimestepProjection, sd3Transformer2DModel } from './sd3-transformer-2d.js'
-import { t5EncoderModel, t5TokenEmbedding } from './t5-encoder-model.js'
+import { sd3PositionRows, sd3TimestepProjection, sd3Transformer2DModel } from './transformers/transformer-sd3.js'
+import { t5EncoderModel, t5TokenEmbedding } from './text-encoders/t5-encoder-model.js'
 import {
   embed,
   fixtures,
@@ -19,7 +19,7 @@ import {
   type MemoryEntry,
   type PlainTensor,
 } from './testing.node.js'
-import { unet2DConditionModel, unetTimeIdEmbeds, unetTimestepProjection } from './unet-2d-condition.js'
+import { unet2DConditionModel, unetTimeIdEmbeds, unetTimestepProjection } from './unets/unet-2d-condition.js'
 
 type Table = ReadonlyMap<string, MemoryEntry>
 type Tensors = ReadonlyMap<string, PlainTensor>

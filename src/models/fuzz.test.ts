@@ -4,12 +4,12 @@ import { expect, test } from 'vitest'
 import type { Config } from '../checkpoint/types.js'
 import { AquatintError } from '../errors.js'
 import type { ComponentGraph, WriteOptions } from '../onnx/types.js'
-import { autoencoderKLDecoder, autoencoderKLEncoder } from './autoencoder-kl.js'
-import { clipTextModel } from './clip-text-model.js'
-import { sd3PositionRows, sd3Transformer2DModel } from './sd3-transformer-2d.js'
-import { t5EncoderModel } from './t5-encoder-model.js'
+import { autoencoderKLDecoder, autoencoderKLEncoder } from './autoencoders/autoencoder-kl.js'
+import { clipTextModel } from './text-encoders/clip-text-model.js'
+import { sd3PositionRows, sd3Transformer2DModel } from './transformers/transformer-sd3.js'
+import { t5EncoderModel } from './text-encoders/t5-encoder-model.js'
 import { fixtures, readJson } from './testing.node.js'
-import { unet2DConditionModel, unetTimestepProjection } from './unet-2d-condition.js'
+import { unet2DConditionModel, unetTimestepProjection } from './unets/unet-2d-condition.js'
 
 interface Size {
   readonly batch: number

@@ -4,11 +4,11 @@ import { expect, test } from 'vitest'
 import type { TensorEntry } from '../checkpoint/types.js'
 import { CheckpointError } from '../errors.js'
 import type { WriteOptions } from '../onnx/types.js'
-import { autoencoderKLDecoder, autoencoderKLEncoder } from './autoencoder-kl.js'
-import { clipTextModel } from './clip-text-model.js'
+import { autoencoderKLDecoder, autoencoderKLEncoder } from './autoencoders/autoencoder-kl.js'
+import { clipTextModel } from './text-encoders/clip-text-model.js'
 import { matchWeights, quantizedWeights } from './match-weights.js'
 import { fixtures, readJson, readWeights } from './testing.node.js'
-import { unet2DConditionModel } from './unet-2d-condition.js'
+import { unet2DConditionModel } from './unets/unet-2d-condition.js'
 
 const options: WriteOptions = { dtype: 'float32', weights: 'input', granularity: 'block' }
 const size = { batch: 1, height: 8, width: 8, sequenceLength: 7 }

@@ -8,11 +8,11 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { Config } from '../checkpoint/types.js'
 import { GraphBuilder } from '../onnx/graph-builder.js'
 import type { ComponentGraph, Program, QuantizedWeights, WriteOptions } from '../onnx/types.js'
-import { autoencoderKLDecoder, autoencoderKLEncoder } from './autoencoder-kl.js'
-import { clipTextModel } from './clip-text-model.js'
-import { sd3Transformer2DModel } from './sd3-transformer-2d.js'
-import { t5EncoderModel } from './t5-encoder-model.js'
-import { unet2DConditionModel } from './unet-2d-condition.js'
+import { autoencoderKLDecoder, autoencoderKLEncoder } from './autoencoders/autoencoder-kl.js'
+import { clipTextModel } from './text-encoders/clip-text-model.js'
+import { sd3Transformer2DModel } from './transformers/transformer-sd3.js'
+import { t5EncoderModel } from './text-encoders/t5-encoder-model.js'
+import { unet2DConditionModel } from './unets/unet-2d-condition.js'
 
 type Writer = (config: Config, options: WriteOptions) => ComponentGraph
 

@@ -1,7 +1,13 @@
 /** Quantised Linears: a graph with MatMulNBits gives what the same network gives with the weights that the codes stand for. */
 
 import { describe, expect, test } from 'vitest'
-import { dequantizeRows, isQuantizable, quantizedLayout, quantizeRows, type QuantizeOptions } from '../checkpoint/quantize.js'
+import {
+  dequantizeRows,
+  isQuantizable,
+  quantizedLayout,
+  quantizeRows,
+  type QuantizeOptions,
+} from '../checkpoint/transforms/quantize.js'
 import { fixtureCalls } from './fixture-calls.node.js'
 import { matchWeights, quantizedWeights } from './match-weights.js'
 import { plain, relativeError, runGraph, type MemoryEntry } from './testing.node.js'

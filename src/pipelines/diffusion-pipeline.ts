@@ -1,14 +1,14 @@
 /** DiffusionPipeline: loads a repository as whichever pipeline its model_index.json names. */
 
 import type { Repository } from '../hub/types.js'
-import type { OpenPipelineOptions } from './find-pipeline.js'
-import { openPipeline, type OpenedPipeline } from './open-pipeline.js'
-import type { PipelineSpec } from './pipeline-loading.js'
-import { planPipeline, type PipelinePlan, type PlannedSize } from './plan-pipeline.js'
-import type { GenerateHooks } from './run-hooks.js'
-import { StableDiffusionPipeline, stableDiffusionSpec } from './stable-diffusion/stable-diffusion-pipeline.js'
-import { StableDiffusionXLPipeline, stableDiffusionXLSpec } from './stable-diffusion-xl/stable-diffusion-xl-pipeline.js'
-import { StableDiffusion3Pipeline, stableDiffusion3Spec } from './stable-diffusion-3/stable-diffusion-3-pipeline.js'
+import type { OpenPipelineOptions } from './loading/find-pipeline.js'
+import { openPipeline, type OpenedPipeline } from './loading/open-pipeline.js'
+import type { PipelineSpec } from './loading/load-networks.js'
+import { planPipeline, type PipelinePlan, type PlannedSize } from './loading/plan-pipeline.js'
+import type { GenerateHooks } from './generation/run.js'
+import { StableDiffusionPipeline, stableDiffusionSpec } from './families/stable-diffusion.js'
+import { StableDiffusionXLPipeline, stableDiffusionXLSpec } from './families/stable-diffusion-xl.js'
+import { StableDiffusion3Pipeline, stableDiffusion3Spec } from './families/stable-diffusion-3.js'
 import type { GenerateOptions, GenerateResult, PipelineInfo } from './types.js'
 
 /** A loaded pipeline of any family. */

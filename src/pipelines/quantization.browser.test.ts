@@ -1,19 +1,19 @@
 /** Quantised weights in a browser: MatMulNBits on a real WebGPU device from tensors that are made as they are read, and the cache of them. */
 
 import { afterEach, describe, expect, test } from 'vitest'
-import { convertTable } from '../checkpoint/convert.js'
-import { dequantizeRows, quantizedLayout, quantizeRows, type QuantizeOptions } from '../checkpoint/quantize.js'
+import { convertTable } from '../checkpoint/transforms/convert-table.js'
+import { dequantizeRows, quantizedLayout, quantizeRows, type QuantizeOptions } from '../checkpoint/transforms/quantize.js'
 import type { TensorEntry, WeightTable } from '../checkpoint/types.js'
 import { Hub } from '../hub/hub.js'
-import { linear } from '../models/layers.js'
+import { linear } from '../models/layers/layers.js'
 import { quantizedWeights } from '../models/match-weights.js'
 import { ComponentBuilder } from '../onnx/component-builder.js'
 import { createComponent } from '../runtime/component.js'
 import { openDevice } from '../runtime/open-device.js'
 import { numbers, testCheckpoint, type TestCheckpoint } from '../runtime/testing.js'
 import type { Device, Shapes } from '../runtime/types.js'
-import { quantizeWeights } from './quantize-weights.js'
-import { Run } from './run-hooks.js'
+import { quantizeWeights } from './loading/quantize-weights.js'
+import { Run } from './generation/run.js'
 
 const [columns, rows] = [256, 80]
 const shapes = { 'fc.weight': [rows, columns], 'fc.bias': [rows] }

@@ -4,7 +4,7 @@
  */
 
 import type { ComponentGraph, Stage } from '../onnx/types.js'
-import type { GpuBuffers } from './gpu-buffers.js'
+import type { GpuBuffers } from './webgpu/gpu-buffers.js'
 import type { MemoryAccount } from './memory-account.js'
 import type { GpuTensor } from './tensors.js'
 import type { Device, DeviceTensor, HostTensor, LoadOptions } from './types.js'

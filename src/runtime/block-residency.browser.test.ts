@@ -5,8 +5,8 @@ import { createComponent } from './component.js'
 import { openDevice } from './open-device.js'
 import { numbers, testCheckpoint, towerGraph, towerShapes, towerSizes } from './testing.js'
 import type { Component, Device } from './types.js'
-import { WebGpuDevice } from './webgpu-device.js'
-import { bufferBytes, planStages, stageWeights } from './stage-weights.js'
+import { WebGpuDevice } from './webgpu/webgpu-device.js'
+import { bufferBytes, planStages, stageWeights } from '../memory/stage-weights.js'
 
 const blocks = 12
 const x = { type: 'float32', dims: [3, towerSizes.input], data: numbers(3 * towerSizes.input, 5) } as const

@@ -1,7 +1,7 @@
 /** Weighted sums of tensors: what both kinds of device check, and the sum on the CPU. gpu-combine.ts is the GPU's. */
 
 import { InputError } from '../errors.js'
-import { mostTerms } from './gpu-combine.js'
+import { mostTerms } from './webgpu/gpu-combine.js'
 import type { LinearTerm } from './types.js'
 import { elementCount } from '../util/element-count.js'
 

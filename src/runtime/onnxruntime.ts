@@ -6,7 +6,7 @@
 
 import type * as ort from 'onnxruntime-web'
 import { DeviceError } from '../errors.js'
-import { Mutex } from './mutex.js'
+import { Mutex } from '../util/mutex.js'
 import type { DeviceKind } from './types.js'
 import { isCrossOriginScript, wasmFiles } from './wasm-files.js'
 

@@ -3,13 +3,13 @@
 import { DeviceError, InputError } from '../errors.js'
 import type { WeightTable } from '../checkpoint/types.js'
 import type { Backend } from './backend.js'
-import { requestAdapter, requestSecondAdapter } from './gpu-device.js'
+import { requestAdapter, requestSecondAdapter } from './webgpu/gpu-device.js'
 import type { MemoryAccount } from './memory-account.js'
 import type { Device, DeviceName } from './types.js'
-import { WasmBackend } from './wasm-backend.js'
-import { WasmDevice } from './wasm-device.js'
-import { WebGpuBackend } from './webgpu-backend.js'
-import { WebGpuDevice } from './webgpu-device.js'
+import { WasmBackend } from './wasm/wasm-backend.js'
+import { WasmDevice } from './wasm/wasm-device.js'
+import { WebGpuBackend } from './webgpu/webgpu-backend.js'
+import { WebGpuDevice } from './webgpu/webgpu-device.js'
 
 export interface OpenDeviceOptions {
   /** `auto` (default): a real GPU if there is one, else wasm. */

@@ -5,7 +5,7 @@
 
 import type { TensorEntry } from '../checkpoint/types.js'
 import type { ByteSource } from '../hub/types.js'
-import { storedElementBytes } from './convert.js'
+import { storedElementBytes } from '../checkpoint/element-types.js'
 
 /** The largest read, in bytes: what `queue.writeBuffer` takes well, and all that is held of a tensor at a time. */
 export const pieceBytes = 8 * 2 ** 20

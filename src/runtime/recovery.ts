@@ -5,7 +5,7 @@
  */
 
 import { DeviceError, isAquatintError, type AquatintError } from '../errors.js'
-import type { Residence } from './memory-plan.js'
+import type { Residence } from '../memory/plan.js'
 
 /** How a pipeline runs now, and what the network that failed could still do with less of. */
 export interface Setup {

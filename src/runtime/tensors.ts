@@ -6,8 +6,8 @@
 import { DeviceError } from '../errors.js'
 import type { ElementType } from '../onnx/types.js'
 import { float16ToFloat32, float32ToFloat16 } from '../util/half.js'
-import { valueBytes } from './convert.js'
-import type { GpuBuffers } from './gpu-buffers.js'
+import { valueBytes } from '../checkpoint/element-types.js'
+import type { GpuBuffers } from './webgpu/gpu-buffers.js'
 import type { DeviceTensor, HostTensor } from './types.js'
 import { elementCount } from '../util/element-count.js'
 

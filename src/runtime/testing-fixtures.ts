@@ -2,10 +2,10 @@
 
 import { readSafetensorsHeader } from '../checkpoint/safetensors.js'
 import type { Config, TensorEntry, WeightTable } from '../checkpoint/types.js'
-import { autoencoderKLDecoder } from '../models/autoencoder-kl.js'
-import { clipTextModel } from '../models/clip-text-model.js'
+import { autoencoderKLDecoder } from '../models/autoencoders/autoencoder-kl.js'
+import { clipTextModel } from '../models/text-encoders/clip-text-model.js'
 import { matchWeights } from '../models/match-weights.js'
-import { unet2DConditionModel } from '../models/unet-2d-condition.js'
+import { unet2DConditionModel } from '../models/unets/unet-2d-condition.js'
 import type { ComponentGraph, WriteOptions } from '../onnx/types.js'
 import { createComponent } from './component.js'
 import { numbers, TestSource } from './testing.js'

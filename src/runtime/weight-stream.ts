@@ -7,7 +7,7 @@ import type { TensorEntry } from '../checkpoint/types.js'
 import type { ElementType } from '../onnx/types.js'
 import { throwIfAborted } from '../util/abort.js'
 import { freeBytes } from '../util/free-bytes.js'
-import { convertElements, elementBytes, storedElementBytes } from './convert.js'
+import { convertElements, elementBytes, storedElementBytes } from '../checkpoint/element-types.js'
 import { planReads } from './read-plan.js'
 
 /** A tensor and the type it is wanted in. */

@@ -4,8 +4,8 @@
  */
 
 import { InputError } from '../../errors.js'
-import type { RepositoryReference } from '../../hub/open-repository.js'
-import type { PipelinePlan, PlannedSize } from '../../pipelines/plan-pipeline.js'
+import type { RepositoryReference } from '../../hub/repositories/open-repository.js'
+import type { PipelinePlan, PlannedSize } from '../../pipelines/loading/plan-pipeline.js'
 import type {
   GenerateOptions,
   GenerateResult,

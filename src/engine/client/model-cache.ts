@@ -1,6 +1,6 @@
 /** The cached models as a page sees them: list, measure, delete, verify, give out. What keeps them is the engine's. */
 
-import type { CachedFile, CachedModel, VerifyResult } from '../../hub/cache-manager.js'
+import type { CachedFile, CachedModel, VerifyResult } from '../../hub/cache/cache-manager.js'
 import type { CachedModelReference, ExportedFile } from '../protocol.js'
 import { sharedEngine, type Engine } from './engine-client.js'
 

@@ -1,7 +1,7 @@
 /** The names of all options, so that one that is misspelt is told and not ignored. Pure; what the values may be is checked where they are used. */
 
 import { InputError } from '../../errors.js'
-import type { PlannedSize } from '../../pipelines/plan-pipeline.js'
+import type { PlannedSize } from '../../pipelines/loading/plan-pipeline.js'
 import type { GenerateOptions, LoadPipelineOptions } from '../../pipelines/types.js'
 import { componentNames } from './component-options.js'
 

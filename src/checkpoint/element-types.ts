@@ -1,0 +1,100 @@
+/** What a checkpoint's element types become in a graph: which pairs there are, and the bytes of one from the bytes of the other. */
+
+import type { SafetensorsDType, TensorEntry } from './types.js'
+import { CheckpointError } from '../errors.js'
+import type { ElementType } from '../onnx/types.js'
+import { bfloat16ToFloat32, float16ToFloat32, float32ToFloat16, float8E4M3ToFloat32, float8E5M2ToFloat32 } from '../util/half.js'
+import { dtypeBytes } from '../util/dtype-bytes.js'
+import { elementCount } from '../util/element-count.js'
+
+/** Bytes of one element of a graph value. */
+export const elementBytes: Readonly<Record<ElementType, number>> = {
+  float32: 4,
+  float16: 2,
+  int64: 8,
+  int32: 4,
+  uint8: 1,
+  bool: 1,
+}
+
+/** Pairs whose bytes are the same. */
+const same: Readonly<Partial<Record<SafetensorsDType, ElementType>>> = {
+  F32: 'float32',
+  F16: 'float16',
+  I64: 'int64',
+  I32: 'int32',
+  U8: 'uint8',
+  BOOL: 'bool',
+}
+
+/** Bytes of a value of this type and shape. */
+export function valueBytes(type: ElementType, dims: readonly number[]): number {
+  return elementCount(dims) * elementBytes[type]
+}
+
+/** Bytes of one stored element of `entry`. */
+export function storedElementBytes(entry: TensorEntry): number {
+  return dtypeBytes[entry.dtype]
+}
+
+/** Whether {@link convertElements} can make `to` of `from`. */
+export function isConvertible(from: SafetensorsDType, to: ElementType): boolean {
+  return same[from] === to || (widen[from] !== undefined && (to === 'float32' || to === 'float16'))
+}
+
+/** @throws CheckpointError `dtype-not-convertible`, `shape-mismatch` when the tensor cannot fill a weight of this type and shape */
+export function checkConvertible(entry: TensorEntry, type: ElementType, dims: readonly number[]): void {
+  if (!isConvertible(entry.dtype, type))
+    throw new CheckpointError('dtype-not-convertible', `Tensor ${entry.name} is ${entry.dtype}; the network wants ${type}.`, {
+      tensor: entry.name,
+      actual: entry.dtype,
+      expected: type,
+    })
+  const bytes = elementCount(dims) * dtypeBytes[entry.dtype]
+  if (entry.end - entry.begin !== bytes)
+    throw new CheckpointError(
+      'shape-mismatch',
+      `Tensor ${entry.name} has shape [${entry.shape.join(', ')}] in ${entry.end - entry.begin} bytes; the network wants [${dims.join(', ')}] in ${bytes}.`,
+      { tensor: entry.name, actual: entry.shape, expected: dims },
+    )
+}
+
+/** A typed view needs its own alignment, which a piece of a file may lack. */
+function aligned(bytes: Uint8Array<ArrayBuffer>, size: number): Uint8Array<ArrayBuffer> {
+  return bytes.byteOffset % size === 0 ? bytes : bytes.slice()
+}
+
+type Bytes = Uint8Array<ArrayBuffer>
+
+function words(bytes: Bytes): Uint16Array<ArrayBuffer> {
+  return new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 2)
+}
+
+/** Float types and how their (aligned) bytes become float32. */
+const widen: Readonly<Partial<Record<SafetensorsDType, (bytes: Bytes) => Float32Array<ArrayBuffer>>>> = {
+  F64: (bytes) => new Float32Array(new Float64Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 8)),
+  F32: (bytes) => new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4),
+  F16: (bytes) => float16ToFloat32(words(bytes)),
+  BF16: (bytes) => bfloat16ToFloat32(words(bytes)),
+  F8_E4M3: float8E4M3ToFloat32,
+  F8_E5M2: float8E5M2ToFloat32,
+}
+
+function toFloat32(bytes: Bytes, from: SafetensorsDType): Float32Array<ArrayBuffer> {
+  const convert = widen[from]
+  if (convert === undefined)
+    throw new CheckpointError('dtype-not-convertible', `${from} is not a floating-point type.`, { actual: from })
+  return convert(aligned(bytes, dtypeBytes[from]))
+}
+
+/** Whole stored elements → the bytes of the same elements as `to`. The same memory when nothing changes. */
+export function convertElements(
+  bytes: Uint8Array<ArrayBuffer>,
+  from: SafetensorsDType,
+  to: ElementType,
+): Uint8Array<ArrayBuffer> {
+  if (same[from] === to) return bytes
+  const wide = toFloat32(bytes, from)
+  const result = to === 'float16' ? float32ToFloat16(wide) : wide
+  return new Uint8Array(result.buffer, result.byteOffset, result.byteLength)
+}

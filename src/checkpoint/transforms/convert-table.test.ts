@@ -1,0 +1,212 @@
+import { describe, expect, it } from 'vitest'
+import type { ByteRange, ByteSource } from '../../hub/types.js'
+import { bfloat16ToFloat32, float16ToFloat32, float32ToFloat16 } from '../../util/half.js'
+import { convertTable } from './convert-table.js'
+import { bytesOf, decodeFloats } from '../convert-floats.js'
+import { pieceElements } from '../convert-pieces.js'
+import { dequantizeRows, quantizedLayout, quantizeRows } from './quantize.js'
+import { QuantizedTensor, ScaleMemory } from './quantize-source.js'
+import { MemorySource } from '../testing.js'
+import type { SafetensorsDType, TensorEntry, WeightTable } from '../types.js'
+
+function values(count: number): Float32Array<ArrayBuffer> {
+  return Float32Array.from({ length: count }, (_, i) => Math.sin(i + 1) * 0.1)
+}
+
+/** A tensor in the middle of a file, behind three odd bytes. */
+function entryOf(
+  name: string,
+  dtype: SafetensorsDType,
+  shape: readonly number[],
+  bytes: Uint8Array,
+): TensorEntry & { source: MemorySource } {
+  const file = new Uint8Array(3 + bytes.byteLength + 5).fill(0xff)
+  file.set(bytes, 3)
+  return { name, dtype, shape, source: new MemorySource(file), begin: 3, end: 3 + bytes.byteLength }
+}
+
+const tableOf = (...entries: TensorEntry[]): WeightTable => new Map(entries.map((entry) => [entry.name, entry]))
+const whole = (entry: TensorEntry | undefined) => entry!.source.read({ begin: entry!.begin, end: entry!.end })
+const patterns = (bytes: Uint8Array<ArrayBuffer>) => new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 2)
+
+/** Reads a source in reads of `step` bytes. */
+async function inSteps(source: ByteSource, step: number): Promise<Uint8Array> {
+  const result = new Uint8Array(source.byteLength)
+  for (let begin = 0; begin < source.byteLength; begin += step)
+    result.set(await source.read({ begin, end: Math.min(begin + step, source.byteLength) }), begin)
+  return result
+}
+
+const all = (source: ByteSource) => source.read({ begin: 0, end: source.byteLength })
+const small = (name: string) => entryOf(name, 'F16', [2, 64], bytesOf(float32ToFloat16(values(128))))
+
+describe('casting', () => {
+  const numbers = Float32Array.of(
+    0,
+    -0,
+    1,
+    1 + 2 ** -8,
+    1 + 3 * 2 ** -8,
+    -2.7,
+    1e-7,
+    65_504,
+    1e-40,
+    Number.NaN,
+    Number.NEGATIVE_INFINITY,
+  )
+
+  it('casts F32 to F16 and keeps integers and what is F16 already', async () => {
+    const [half, integers] = [entryOf('h', 'F16', [1], Uint8Array.of(0, 60)), entryOf('i', 'I64', [1], new Uint8Array(8))]
+    const table = convertTable(tableOf(entryOf('a', 'F32', [11], bytesOf(numbers)), half, integers), { dtype: 'F16' })
+    expect([...table.keys()]).toEqual(['a', 'h', 'i'])
+    expect(table.get('a')).toMatchObject({ dtype: 'F16', shape: [11], begin: 0, end: 22 })
+    expect(patterns(await whole(table.get('a')))).toEqual(float32ToFloat16(numbers))
+    expect(table.get('h')).toBe(half)
+    expect(table.get('i')).toBe(integers)
+  })
+
+  it('casts F32 to BF16, to nearest even', async () => {
+    const table = convertTable(tableOf(entryOf('a', 'F32', [11], bytesOf(numbers))), { dtype: 'BF16' })
+    const back = bfloat16ToFloat32(patterns(await whole(table.get('a'))))
+    // bfloat16 has 7 bits behind the point: 1 + 2^-8 is a tie that goes down to even, 1 + 3·2^-8 one that goes up.
+    expect([...back.subarray(0, 5)]).toEqual([0, -0, 1, 1, 1 + 2 ** -6])
+    expect(back[5]).toBe(-2.703125)
+    expect(Math.abs(back[6]! - 1e-7)).toBeLessThanOrEqual(1e-7 * 2 ** -8)
+    expect(back[7]).toBe(65_536)
+    expect([...back.subarray(9)]).toEqual([Number.NaN, Number.NEGATIVE_INFINITY])
+  })
+
+  it.each(['F16', 'BF16', 'F8_E4M3', 'F8_E5M2'] as const)('widens %s to F32 exactly', async (dtype) => {
+    const bytes = Uint8Array.from({ length: 12 }, (_, i) => 17 * i)
+    const table = convertTable(tableOf(entryOf('a', dtype, [dtype.startsWith('F8') ? 12 : 6], bytes)), { dtype: 'F32' })
+    const read = await whole(table.get('a'))
+    expect(new Float32Array(read.buffer)).toEqual(decodeFloats(bytes.slice(), dtype))
+  })
+
+  it('gives any part of a tensor, also one that cuts elements', async () => {
+    const numbers = values(1000)
+    const entry = convertTable(tableOf(entryOf('a', 'F32', [1000], bytesOf(numbers))), { dtype: 'F16' }).get('a')!
+    const all = await whole(entry)
+    for (const step of [1, 3, 64, 777]) expect(await inSteps(entry.source, step)).toEqual(all)
+  })
+
+  it('tells of numbers that overflow', async () => {
+    const told: [string, number][] = []
+    const big = Float32Array.of(1, 70_000, -1e9, Number.POSITIVE_INFINITY)
+    const table = convertTable(tableOf(entryOf('a', 'F32', [4], bytesOf(big))), {
+      dtype: 'F16',
+      onOverflow: (...args) => told.push(args),
+    })
+    expect([...float16ToFloat32(patterns(await whole(table.get('a'))))]).toEqual([
+      1,
+      Number.POSITIVE_INFINITY,
+      Number.NEGATIVE_INFINITY,
+      Number.POSITIVE_INFINITY,
+    ])
+    expect(told).toEqual([['a', 2]])
+  })
+
+  it('refuses a read outside the tensor', async () => {
+    const entry = convertTable(tableOf(entryOf('a', 'F32', [4], bytesOf(values(4)))), { dtype: 'F16' }).get('a')!
+    await expect(entry.source.read({ begin: 0, end: 9 })).rejects.toThrow(RangeError)
+    await expect(entry.source.read({ begin: -1, end: 2 })).rejects.toThrow(RangeError)
+  })
+})
+
+describe.each([4, 8] as const)('quantising to int%i', (bits) => {
+  const [rows, columns] = [700, 2048]
+  const weights = values(rows * columns)
+  const quantize = { bits, zeroPoints: true }
+  const layout = quantizedLayout([rows, columns], quantize)
+  const make = () => {
+    const raw = entryOf('x.weight', 'F32', [rows, columns], bytesOf(weights))
+    return {
+      raw,
+      table: convertTable(tableOf(raw, entryOf('x.bias', 'F32', [4], bytesOf(values(4)))), { dtype: 'F16', quantize }),
+    }
+  }
+
+  it('names and shapes the tensors as the contract says', () => {
+    const { table } = make()
+    expect([...table.values()].map(({ name, dtype, shape }) => [name, dtype, shape])).toEqual([
+      ['x.weight', 'U8', [700, 64, (32 * bits) / 8]],
+      ['x.weight_scale', 'F16', [700, 64]],
+      ['x.weight_zero_point', 'U8', [700, (64 * bits) / 8]],
+      ['x.bias', 'F16', [4]],
+    ])
+    for (const { shape, dtype, begin, end } of table.values())
+      expect(end - begin).toBe(shape.reduce((a, b) => a * b, dtype === 'U8' ? 1 : 2))
+  })
+
+  it('gives what quantising the whole weight gives, in reads of any size and in any order', async () => {
+    const expected = quantizeRows(weights, layout, 'x')
+    const { table } = make()
+    const parts = [
+      ['x.weight_scale', bytesOf(expected.scales)],
+      ['x.weight', expected.codes],
+      ['x.weight_zero_point', expected.zeroPoints],
+      ['x.weight_scale', bytesOf(expected.scales)],
+    ] as const
+    for (const step of [99_991, 1 << 24]) {
+      for (const [name, bytes] of parts) expect(Buffer.compare(await inSteps(table.get(name)!.source, step), bytes)).toBe(0)
+    }
+    const { codes, scales, zeroPoints } = expected
+    const back = dequantizeRows({ codes, scales, zeroPoints }, layout)
+    expect(back.every((value, i) => Math.abs(value - weights[i]!) < 0.02)).toBe(true)
+  })
+
+  it('reads the source once, in pieces, when tensors are read in order', async () => {
+    const { raw, table } = make()
+    for (const entry of table.values()) await inSteps(entry.source, 1 << 24)
+    const total = raw.source.reads.reduce((sum, read) => sum + read.end - read.begin, 0)
+    expect(total).toBe(weights.byteLength)
+    expect(Math.max(...raw.source.reads.map((read) => read.end - read.begin))).toBeLessThanOrEqual(4 * pieceElements)
+  })
+
+  it('reads the source once also when all parts are asked for at once', async () => {
+    const { raw, table } = make()
+    await Promise.all([...table.values()].map((entry) => whole(entry)))
+    expect(raw.source.reads.reduce((sum, read) => sum + read.end - read.begin, 0)).toBe(weights.byteLength)
+  })
+
+  it('reads a weight again for scales that it no longer keeps', async () => {
+    const layout = quantizedLayout([2, 64], { bits })
+    // Scales of two weights fit: the third displaces the first.
+    const memory = new ScaleMemory(2 * 2 * layout.scaleBytes)
+    const raw = ['a', 'b', 'c'].map(small)
+    const tensors = raw.map((entry) => new QuantizedTensor(entry, layout, memory))
+    for (const { codes } of tensors) await all(codes)
+    const scales = await Promise.all(tensors.map((tensor) => all(tensor.scales)))
+    expect(raw.map((entry) => entry.source.reads.length)).toEqual([2, 1, 1])
+    for (const one of scales) expect(one).toEqual(scales[0])
+    // Nothing is kept where one weight alone is too much.
+    const none = new QuantizedTensor(small('d'), layout, new ScaleMemory(1))
+    await all(none.codes)
+    expect(await all(none.scales)).toEqual(scales[0])
+  })
+
+  it('goes on after a read that failed', async () => {
+    const raw = small('x.weight')
+    let fails = true
+    const flaky = {
+      ...raw,
+      source: {
+        byteLength: raw.source.byteLength,
+        read: (range: ByteRange) => (fails ? Promise.reject(new Error('gone')) : raw.source.read(range)),
+      },
+    }
+    const table = convertTable(tableOf(flaky), { quantize: { bits } })
+    const [codes, scales] = [whole(table.get('x.weight')), whole(table.get('x.weight_scale'))]
+    await expect(codes).rejects.toThrow('gone')
+    await expect(scales).rejects.toThrow('gone')
+    fails = false
+    expect((await whole(table.get('x.weight'))).byteLength).toBe((128 * bits) / 8)
+  })
+})
+
+it('refuses a checkpoint that has one of the new names', () => {
+  const weight = entryOf('x.weight', 'F16', [1, 32], new Uint8Array(64))
+  const taken = entryOf('x.weight_scale', 'F16', [1], new Uint8Array(2))
+  for (const table of [tableOf(weight, taken), tableOf(taken, weight)])
+    expect(() => convertTable(table, { quantize: { bits: 4 } })).toThrow(expect.objectContaining({ code: 'quantized-name' }))
+})

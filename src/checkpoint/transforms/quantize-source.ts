@@ -1,0 +1,144 @@
+/**
+ * A Linear weight of a checkpoint as the tensors that quantising makes of it, each a byte source that reads rows of the weight,
+ * quantises them and gives the bytes asked for. The arithmetic and the layout are quantize.ts's.
+ */
+
+import type { ByteRange, ByteSource, ReadOptions } from '../../hub/types.js'
+import { freeBytes } from '../../util/free-bytes.js'
+import { bytesOf, decodeFloats, isFloatDType } from '../convert-floats.js'
+import { checkRange, copyOverlap, pieceElements } from '../convert-pieces.js'
+import { quantizeRows, type QuantizedLayout } from './quantize.js'
+import { dtypeBytes } from '../../util/dtype-bytes.js'
+import type { TensorEntry } from '../types.js'
+
+interface Kept {
+  readonly scales: Uint8Array<ArrayBuffer>
+  readonly zeroPoints: Uint8Array<ArrayBuffer>
+  /** Rows from the first that are here. */
+  rows: number
+}
+
+/**
+ * Keeps the scales of the weights whose codes were read last, so that reading the scales next does not read a weight again. One for a
+ * table: memory does not grow with it.
+ */
+export class ScaleMemory {
+  /** In the order in which they began. */
+  readonly #kept = new Map<QuantizedTensor, Kept>()
+  readonly #most: number
+  #bytes = 0
+
+  /** @param most bytes that are kept at a time */
+  constructor(most = 16 << 20) {
+    this.#most = most
+  }
+
+  /** Notes rows that were just quantised. They count only if all rows before them were noted too. */
+  keep(owner: QuantizedTensor, row: number, scales: Uint8Array, zeroPoints: Uint8Array): void {
+    const { rows, scaleBytes, zeroPointBytes } = owner.layout
+    let kept = this.#kept.get(owner)
+    if (kept === undefined) {
+      const bytes = rows * (scaleBytes + zeroPointBytes)
+      if (row !== 0 || bytes > this.#most) return
+      for (const [oldest, { scales, zeroPoints }] of this.#kept) {
+        if (this.#bytes + bytes <= this.#most) break
+        this.#kept.delete(oldest)
+        this.#bytes -= scales.byteLength + zeroPoints.byteLength
+      }
+      kept = { scales: new Uint8Array(rows * scaleBytes), zeroPoints: new Uint8Array(rows * zeroPointBytes), rows: 0 }
+      this.#kept.set(owner, kept)
+      this.#bytes += bytes
+    }
+    if (row > kept.rows) return
+    kept.scales.set(scales, row * scaleBytes)
+    kept.zeroPoints.set(zeroPoints, row * zeroPointBytes)
+    kept.rows = Math.max(kept.rows, row + scales.byteLength / scaleBytes)
+  }
+
+  /** Bytes of the owner's scales or zero points, or null where they are not all here. */
+  find(owner: QuantizedTensor, part: 'scales' | 'zeroPoints', range: ByteRange): Uint8Array<ArrayBuffer> | null {
+    const kept = this.#kept.get(owner)
+    return kept === undefined || kept.rows < owner.layout.rows ? null : kept[part].slice(range.begin, range.end)
+  }
+}
+
+/** A weight on its way to codes, scales and zero points. */
+export class QuantizedTensor {
+  readonly layout: QuantizedLayout
+  readonly codes: ByteSource
+  readonly scales: ByteSource
+  readonly zeroPoints: ByteSource
+  readonly #entry: TensorEntry
+  readonly #memory: ScaleMemory
+  /** Reads come one after the other: scales are asked for while the codes are still being made. */
+  #last: Promise<unknown> = Promise.resolve()
+
+  constructor(entry: TensorEntry, layout: QuantizedLayout, memory: ScaleMemory) {
+    this.#entry = entry
+    this.layout = layout
+    this.#memory = memory
+    this.codes = this.#part('codes', layout.codeBytes)
+    this.scales = this.#part('scales', layout.scaleBytes)
+    this.zeroPoints = this.#part('zeroPoints', layout.zeroPointBytes)
+  }
+
+  #part(part: 'codes' | 'scales' | 'zeroPoints', rowBytes: number): ByteSource {
+    const byteLength = this.layout.rows * rowBytes
+    return {
+      byteLength,
+      arrived: async (range, options) => {
+        const rows = { first: Math.floor(range.begin / rowBytes), last: Math.ceil(range.end / rowBytes) }
+        await this.#entry.source.arrived?.(this.#rawRange(rows.first, rows.last), options)
+      },
+      read: (range, options) => {
+        const before = this.#last
+        const read = (async () => {
+          checkRange(range, byteLength)
+          await before
+          return this.#read(part, rowBytes, range, options)
+        })()
+        // A read that fails is its own reader's business.
+        this.#last = read.catch(() => {})
+        return read
+      },
+    }
+  }
+
+  async #read(
+    part: 'codes' | 'scales' | 'zeroPoints',
+    rowBytes: number,
+    range: ByteRange,
+    options: ReadOptions | undefined,
+  ): Promise<Uint8Array<ArrayBuffer>> {
+    const kept = part === 'codes' ? null : this.#memory.find(this, part, range)
+    if (kept !== null) return kept
+    const result = new Uint8Array(range.end - range.begin)
+    if (result.byteLength === 0) return result
+    const last = Math.ceil(range.end / rowBytes)
+    const step = Math.max(1, Math.floor(pieceElements / this.layout.columns))
+    for (let row = Math.floor(range.begin / rowBytes); row < last; row += step) {
+      const rows = await this.#quantize(row, Math.min(row + step, last), options)
+      if (part === 'codes') this.#memory.keep(this, row, rows.scales, rows.zeroPoints)
+      copyOverlap(result, range.begin, rows[part], row * rowBytes)
+      freeBytes(rows.codes)
+    }
+    return result
+  }
+
+  /** Where rows of the weight lie in its file. */
+  #rawRange(first: number, last: number): ByteRange {
+    const rowBytes = this.layout.columns * dtypeBytes[this.#entry.dtype]
+    return { begin: this.#entry.begin + first * rowBytes, end: this.#entry.begin + last * rowBytes }
+  }
+
+  async #quantize(first: number, last: number, options: ReadOptions | undefined) {
+    const { name, source, dtype } = this.#entry
+    if (!isFloatDType(dtype)) throw new TypeError(`${name} is ${dtype}`)
+    const raw = await source.read(this.#rawRange(first, last), options)
+    const values = decodeFloats(raw, dtype)
+    const rows = quantizeRows(values, this.layout, name)
+    // Float32 is a view of what was read.
+    freeBytes(bytesOf(values), raw)
+    return { codes: rows.codes, scales: bytesOf(rows.scales), zeroPoints: rows.zeroPoints }
+  }
+}

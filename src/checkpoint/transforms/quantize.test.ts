@@ -1,0 +1,198 @@
+import { describe, expect, it } from 'vitest'
+import { InferenceSession, Tensor } from 'onnxruntime-web'
+import { GraphBuilder } from '../../onnx/graph-builder.js'
+import { float16ToFloat32, float32ToFloat16 } from '../../util/half.js'
+import { dequantizeRows, isQuantizable, quantizedLayout, quantizeRows, type QuantizeOptions } from './quantize.js'
+
+/** Numbers in −1…1 that are the same on every run (a linear congruential generator). */
+function numbers(count: number, seed: number): Float32Array<ArrayBuffer> {
+  let state = seed
+  return Float32Array.from({ length: count }, () => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0
+    return state / 2 ** 31 - 1
+  })
+}
+
+/** Weights with a tail, as networks have: cubes of uniform numbers. */
+function weightsOf(rows: number, columns: number, seed: number): Float32Array<ArrayBuffer> {
+  return numbers(rows * columns, seed).map((x) => 0.3 * x ** 3)
+}
+
+const half = (x: number) => float16ToFloat32(float32ToFloat16(Float32Array.of(x)))[0]!
+
+/** The definition, one weight at a time, to plain arrays: codes [rows][columns], scales and zero points [rows][blocks]. */
+function reference(weights: Float32Array, columns: number, options: QuantizeOptions) {
+  const { bits, blockSize = 32, zeroPoints = false } = options
+  const top = 2 ** bits - 1
+  const codes: number[][] = []
+  const scales: number[][] = []
+  const points: number[][] = []
+  for (let row = 0; row * columns < weights.length; row++) {
+    const line = [...weights.subarray(row * columns, (row + 1) * columns)]
+    const [lineCodes, lineScales, linePoints]: number[][] = [[], [], []]
+    for (let at = 0; at < columns; at += blockSize) {
+      const block = line.slice(at, at + blockSize)
+      const min = Math.min(0, ...block)
+      const max = Math.max(0, ...block)
+      const extreme = -min > max ? min : max
+      const scale = half(zeroPoints ? Math.fround((max - min) / top) : extreme / -(2 ** (bits - 1)))
+      const point = zeroPoints ? (scale === 0 ? 0 : Math.min(top, Math.round(Math.abs(min) / scale))) : 2 ** (bits - 1)
+      lineScales!.push(scale)
+      linePoints!.push(point)
+      for (const weight of block)
+        lineCodes!.push(Math.min(top, Math.max(0, scale === 0 ? point : Math.floor(weight * (1 / scale) + (point + 0.5)))))
+    }
+    codes.push(lineCodes!)
+    scales.push(lineScales!)
+    points.push(linePoints!)
+  }
+  return { codes, scales, points }
+}
+
+/** Packs one row of numbers of `bits` into bytes, low first. */
+function pack(row: readonly number[], bits: number): number[] {
+  if (bits === 8) return [...row]
+  return Array.from({ length: Math.ceil(row.length / 2) }, (_, i) => row[2 * i]! + 16 * (row[2 * i + 1] ?? 0))
+}
+
+const cases: QuantizeOptions[] = [4, 8].flatMap((bits) =>
+  [16, 32, 64, 128].flatMap((blockSize) => [false, true].map((zeroPoints) => ({ bits: bits as 4 | 8, blockSize, zeroPoints }))),
+)
+const title = (o: QuantizeOptions) =>
+  `int${o.bits}, blocks of ${o.blockSize}, ${o.zeroPoints === true ? 'with' : 'without'} zero points`
+
+describe.each(cases.map((options) => [title(options), options] as const))('%s', (_, options) => {
+  const [rows, columns] = [5, 384]
+  const layout = quantizedLayout([rows, columns], options)
+  const weights = weightsOf(rows, columns, 7)
+  // A block of zeros, a block of one sign, one whose scale is subnormal in float16 and one whose scale is zero in it.
+  weights.fill(0, 0, options.blockSize)
+  for (let i = columns; i < columns + 128; i++) weights[i] = Math.abs(weights[i]!) + 0.01
+  for (let i = 2 * columns; i < 2 * columns + 128; i++) weights[i] = weights[i]! * 1e-5
+  for (let i = 3 * columns; i < 3 * columns + 128; i++) weights[i] = weights[i]! * 1e-9
+  const quantized = quantizeRows(weights, layout, 'x.weight')
+
+  it('is bit for bit the definition', () => {
+    const expected = reference(weights, columns, options)
+    expect([...quantized.codes]).toEqual(expected.codes.flatMap((row) => pack(row, options.bits)))
+    expect([...float16ToFloat32(quantized.scales)]).toEqual(expected.scales.flat())
+    expect([...quantized.zeroPoints]).toEqual(
+      options.zeroPoints === true ? expected.points.flatMap((row) => pack(row, options.bits)) : [],
+    )
+  })
+
+  it('stays within the error that rounding allows', () => {
+    const back = dequantizeRows(quantized, layout)
+    const scales = float16ToFloat32(quantized.scales)
+    const codes = 2 ** options.bits
+    for (const [i, weight] of weights.entries()) {
+      const scale = Math.abs(scales[Math.floor(i / layout.blockSize)]!)
+      // Half a step where no code is clipped. Without zero points the side opposite to the extreme lacks one code: a whole step. With
+      // them the zero point is rounded too, which moves the range by up to half a step: again a whole step at its ends. Rounding the
+      // scale to float16 changes the range by `codes` · 2^-11 of a step, or by 2^-25 for each code where the scale is subnormal.
+      const bound = scale * (1 + codes * 2 ** -11) + codes * 2 ** -25
+      expect(Math.abs(weight - back[i]!)).toBeLessThanOrEqual(bound)
+    }
+  })
+
+  it('gives x · Wᵀ in MatMulNBits', async () => {
+    const [batch, n, k] = [3, rows, columns]
+    const graph = new GraphBuilder({ dtype: 'float32', weights: 'input', granularity: 'component' })
+    const inputs = [
+      graph.input('x', 'float32', [batch, k]),
+      graph.input('codes', 'uint8', [n, layout.blocksPerRow, layout.codeBytes / layout.blocksPerRow]),
+      graph.input('scales', 'float32', [n, layout.blocksPerRow]),
+      ...(layout.zeroPoints ? [graph.input('points', 'uint8', [n, layout.zeroPointBytes])] : []),
+    ]
+    const [y] = graph.node({
+      op: 'MatMulNBits',
+      domain: 'com.microsoft',
+      inputs,
+      outputs: [{ type: 'float32', dims: [batch, n] }],
+      attributes: {
+        K: { kind: 'int', value: k },
+        N: { kind: 'int', value: n },
+        bits: { kind: 'int', value: options.bits },
+        block_size: { kind: 'int', value: layout.blockSize },
+      },
+    })
+    graph.output('y', y!)
+    const session = await InferenceSession.create(graph.finish('test').model, { executionProviders: ['wasm'] })
+    const x = numbers(batch * k, 3)
+    const result = await session.run({
+      x: new Tensor('float32', x, [batch, k]),
+      codes: new Tensor('uint8', quantized.codes, inputs[1]!.dims),
+      scales: new Tensor('float32', float16ToFloat32(quantized.scales), inputs[2]!.dims),
+      ...(layout.zeroPoints ? { points: new Tensor('uint8', quantized.zeroPoints, inputs[3]!.dims) } : {}),
+    })
+    const back = dequantizeRows(quantized, layout)
+    const actual = result.y!.data as Float32Array
+    await session.release()
+    for (let b = 0; b < batch; b++) {
+      for (let row = 0; row < n; row++) {
+        let sum = 0
+        let size = 0
+        for (let i = 0; i < k; i++) {
+          const term = x[b * k + i]! * back[row * k + i]!
+          sum += term
+          size += Math.abs(term)
+        }
+        // k products and sums in float32, in any order, and one rounding for (code − point) · scale.
+        expect(Math.abs(actual[b * n + row]! - sum)).toBeLessThanOrEqual((k + 2) * 2 ** -24 * size)
+      }
+    }
+  })
+})
+
+describe('what is refused', () => {
+  const layout = quantizedLayout([1, 32], { bits: 4 })
+  it.each([Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY])('%s in a weight', (value) => {
+    const weights = weightsOf(1, 32, 1)
+    weights[31] = value
+    expect(() => quantizeRows(weights, layout, 'a.weight')).toThrow(expect.objectContaining({ code: 'weight-not-finite' }))
+  })
+  it('an infinity of each sign', () => {
+    const weights = weightsOf(1, 32, 1)
+    weights.set([Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY])
+    expect(() => quantizeRows(weights, layout, 'a.weight')).toThrow(expect.objectContaining({ code: 'weight-not-finite' }))
+  })
+  it('a weight whose scale overflows float16', () => {
+    const weights = weightsOf(1, 32, 1)
+    weights[3] = 8 * 65_536
+    expect(() => quantizeRows(weights, layout, 'a.weight')).toThrow(expect.objectContaining({ code: 'weight-too-large' }))
+  })
+  it.each([
+    [[4, 40], { bits: 4 }],
+    [[4, 4, 32], { bits: 4 }],
+    [[4, 64], { bits: 5 }],
+    [[4, 64], { bits: 4, blockSize: 8 }],
+  ])('a shape %j with %j', (shape, options) => {
+    expect(() => quantizedLayout(shape, options as QuantizeOptions)).toThrow(
+      expect.objectContaining({ code: 'quantize-options' }),
+    )
+  })
+})
+
+const entry = (name: string, shape: number[], dtype: 'F32' | 'F16' | 'U8' | 'I64' = 'F32') => ({ name, shape, dtype })
+
+describe('which tensors', () => {
+  it.each([
+    ['down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.weight', [320, 320]],
+    ['up_blocks.1.resnets.0.time_emb_proj.weight', [640, 1280]],
+    ['encoder.block.3.layer.1.DenseReluDense.wo.weight', [4096, 10_240]],
+    ['transformer_blocks.0.norm1.linear.weight', [9216, 1536]],
+  ])('quantises %s', (name, shape) => expect(isQuantizable(entry(name, shape), { bits: 4 })).toBe(true))
+  it.each([
+    ['an embedding', entry('text_model.embeddings.token_embedding.weight', [49_408, 768])],
+    ['T5’s shared table', entry('shared.weight', [32_128, 4096])],
+    ['T5’s position bias', entry('encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight', [32, 64])],
+    ['a convolution', entry('conv_in.weight', [320, 4, 3, 3])],
+    ['a 1×1 convolution', entry('proj_in.weight', [320, 320, 1, 1])],
+    ['a norm', entry('norm.weight', [320])],
+    ['the time embedding', entry('time_embedding.linear_1.weight', [1280, 320])],
+    ['columns that blocks do not divide', entry('to_q.weight', [40, 40])],
+    ['integers', entry('to_q.weight', [64, 64], 'I64')],
+    ['what is quantised already', entry('to_q.weight', [64, 64], 'U8')],
+    ['a table without the name of a weight', entry('pos_embed', [64, 64])],
+  ])('keeps %s', (_, kept) => expect(isQuantizable(kept, { bits: 4 })).toBe(false))
+})

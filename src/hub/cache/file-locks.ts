@@ -1,0 +1,112 @@
+/**
+ * Locks on files of the cache, across tabs: one downloads while the others wait, and what a tab has open is not evicted. The browser
+ * releases them when a tab or worker dies. Where there are no Web Locks (plain http, Node), the same within this thread.
+ */
+
+import { orAbort } from '../../util/abort.js'
+import { deferred } from '../../util/deferred.js'
+
+/** Locks by name, as far as the cache needs them. */
+export interface Locks {
+  /** Runs alone among those that name the same lock. @throws AbortError while waiting */
+  exclusively<T>(name: string, signal: AbortSignal, run: () => Promise<T>): Promise<T>
+  /** Holds a lock that others may hold too. Returns its release. */
+  share(name: string): Promise<() => void>
+  /** Runs alone if nobody holds the lock; undefined without running if somebody does. */
+  ifFree<T>(name: string, run: () => Promise<T>): Promise<T | undefined>
+}
+
+/** Locks of the browser where it has them and lets this page use them (a sandboxed frame may not), else {@link ThreadLocks}. */
+export async function createLocks(): Promise<Locks> {
+  const manager = (globalThis.navigator as { locks?: LockManager } | undefined)?.locks
+  if (manager === undefined) return new ThreadLocks()
+  try {
+    await manager.query()
+    return new BrowserLocks(manager)
+  } catch {
+    return new ThreadLocks()
+  }
+}
+
+/** Name of the lock that is held while a file is downloaded. */
+export function downloadLock(key: string): string {
+  return `aquatint download ${key}`
+}
+
+/** Name of the lock that is held while a file is open or being downloaded. */
+export function useLock(key: string): string {
+  return `aquatint use ${key}`
+}
+
+class BrowserLocks implements Locks {
+  readonly #manager: LockManager
+
+  constructor(manager: LockManager) {
+    this.#manager = manager
+  }
+
+  exclusively<T>(name: string, signal: AbortSignal, run: () => Promise<T>): Promise<T> {
+    return this.#manager.request(name, { signal }, run) as Promise<T>
+  }
+
+  share(name: string): Promise<() => void> {
+    return new Promise((resolve, reject) => {
+      const held = this.#manager.request(name, { mode: 'shared' }, () => new Promise<void>((release) => resolve(release)))
+      held.catch(reject)
+    })
+  }
+
+  ifFree<T>(name: string, run: () => Promise<T>): Promise<T | undefined> {
+    return this.#manager.request(name, { ifAvailable: true }, (lock) => (lock === null ? undefined : run())) as Promise<
+      T | undefined
+    >
+  }
+}
+
+/** Those who hold or want one lock, in the order they came. */
+interface Line {
+  count: number
+  /** Resolves when all of them have left. */
+  empty: Promise<void>
+}
+
+/** Locks within one thread. */
+class ThreadLocks implements Locks {
+  readonly #lines = new Map<string, Line>()
+  readonly #shared = new Map<string, number>()
+
+  async exclusively<T>(name: string, signal: AbortSignal, run: () => Promise<T>): Promise<T> {
+    const line = this.#lines.get(name) ?? { count: 0, empty: Promise.resolve() }
+    this.#lines.set(name, line)
+    const before = line.empty
+    const { promise: left, resolve: leave } = deferred()
+    // Whoever leaves while waiting lets nobody in before its turn.
+    line.empty = before.then(() => left)
+    line.count++
+    try {
+      await orAbort(before, signal)
+      return await run()
+    } finally {
+      leave()
+      if (--line.count === 0) this.#lines.delete(name)
+    }
+  }
+
+  async share(name: string): Promise<() => void> {
+    for (let line = this.#lines.get(name); line !== undefined; line = this.#lines.get(name)) await line.empty
+    this.#shared.set(name, (this.#shared.get(name) ?? 0) + 1)
+    let open = true
+    return () => {
+      if (!open) return
+      open = false
+      const left = (this.#shared.get(name) ?? 1) - 1
+      if (left === 0) this.#shared.delete(name)
+      else this.#shared.set(name, left)
+    }
+  }
+
+  ifFree<T>(name: string, run: () => Promise<T>): Promise<T | undefined> {
+    if (this.#shared.has(name) || this.#lines.has(name)) return Promise.resolve(undefined)
+    return this.exclusively(name, new AbortController().signal, run)
+  }
+}

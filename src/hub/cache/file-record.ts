@@ -1,0 +1,56 @@
+/** What the cache remembers about one file besides its chunks, and the check of a record that an older version may have written. */
+
+import { chunkCount } from '../chunk-layout.js'
+import type { StoredFile } from '../remote-file.js'
+
+/** Raised when a record's meaning changes: records of other versions count as absent. */
+const version = 1
+
+export interface FileRecord {
+  readonly version: typeof version
+  /** A path that the file had when it was first opened, for people. */
+  readonly name: string
+  readonly size: number
+  readonly chunkBytes: number
+  /** `complete` is written once, last, after the whole file was checked. */
+  readonly state: 'partial' | 'complete'
+  /** Hex sha256 of each chunk as it arrived; empty where it has not. */
+  readonly digests: readonly string[]
+  /** The whole-file hash after so many chunks, to go on from. */
+  readonly hashed?: { readonly chunks: number; readonly state: Uint8Array } | undefined
+  /** Whether the whole file was compared with a hash its host published. */
+  readonly verified: boolean
+  readonly validator?: string | undefined
+  readonly madeFrom?: readonly string[] | undefined
+  /** Made from bytes that are not verified yet: of use to the run that makes it only. */
+  readonly provisional?: boolean | undefined
+  /** Milliseconds since 1970. */
+  readonly lastUsed: number
+}
+
+/** A record of a file of which nothing is here yet. */
+export function newFileRecord(file: StoredFile, chunkBytes: number, now: number): FileRecord {
+  const { path: name, size, validator, madeFrom } = file
+  const digests = Array.from({ length: chunkCount(size, chunkBytes) }, () => '')
+  return { version, name, size, chunkBytes, state: 'partial', digests, verified: false, validator, madeFrom, lastUsed: now }
+}
+
+/** The record when `value` is one that this version can go by. */
+export function asFileRecord(value: unknown): FileRecord | undefined {
+  if (typeof value !== 'object' || value === null) return undefined
+  const record = value as Partial<FileRecord>
+  const { size, chunkBytes, digests } = record
+  if (record.version !== version || !isCount(size) || !isCount(chunkBytes) || chunkBytes === 0) return undefined
+  if (!Array.isArray(digests) || digests.length !== chunkCount(size, chunkBytes)) return undefined
+  if (record.state !== 'partial' && record.state !== 'complete') return undefined
+  return record as FileRecord
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0
+}
+
+/** Key of a file's record. */
+export function fileRecordKey(key: string): string {
+  return `file ${key}`
+}

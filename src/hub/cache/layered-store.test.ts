@@ -1,0 +1,176 @@
+import { afterEach, describe, expect, it, vi } from 'vitest'
+import { StorageError } from '../../errors.js'
+import { LayeredStore } from './layered-store.js'
+import { MemoryStore } from './memory-store.js'
+import { storageError } from './storage-errors.js'
+
+afterEach(() => {
+  vi.useRealTimers()
+})
+
+/** A browser's store with room for so many chunks, whatever their size. */
+class SmallStore extends MemoryStore {
+  room: number
+  /** Whether records do not fit either. */
+  isFull = false
+  constructor(room: number) {
+    super()
+    this.room = room
+  }
+  override putChunk(file: string, index: number, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
+    if (this.room === 0) return Promise.reject(new StorageError('quota-exceeded', 'full'))
+    this.room--
+    return super.putChunk(file, index, bytes)
+  }
+  override putRecord(key: string, value: unknown): Promise<void> {
+    return this.isFull ? Promise.reject(new StorageError('quota-exceeded', 'full')) : super.putRecord(key, value)
+  }
+  override updateRecord(key: string, change: (old: unknown) => unknown): Promise<void> {
+    return this.isFull ? Promise.reject(new StorageError('quota-exceeded', 'full')) : super.updateRecord(key, change)
+  }
+}
+
+const bytes = new Uint8Array([1, 2, 3])
+const unreadable = () => Promise.reject(new StorageError('storage-failed', 'no'))
+
+describe('the layered store', () => {
+  it('keeps in memory what does not fit, and says so', async () => {
+    const kept = new SmallStore(1)
+    const trouble: string[] = []
+    const store = new LayeredStore(kept, (error) => trouble.push(error.code))
+    await store.putChunk('f', 0, bytes)
+    expect(store.isInMemory('f')).toBe(false)
+    await store.putChunk('f', 1, bytes)
+    expect(store.isInMemory('f')).toBe(true)
+    expect(trouble).toEqual(['quota-exceeded'])
+    expect([...(await store.chunks('f')).keys()]).toEqual([0, 1])
+    expect(await kept.chunkIndexes('f')).toEqual([0])
+    await store.deleteChunks('f')
+    expect(store.isInMemory('f')).toBe(false)
+    expect(await store.chunkFiles()).toEqual([])
+  })
+
+  it('forgets what is in memory only', async () => {
+    const kept = new SmallStore(1)
+    const store = new LayeredStore(kept)
+    for (const index of [0, 1]) await store.putChunk('f', index, bytes)
+    await store.putRecord('file f', 'partial')
+    await store.putRecordInMemory('file f', 'complete')
+    store.forget('f')
+    expect(await store.chunkIndexes('f')).toEqual([0])
+    expect(await store.record('file f')).toBe('partial')
+    store.forget('f')
+    expect(await kept.chunkIndexes('f')).toEqual([0])
+  })
+
+  it('makes room once for writes that fail together', async () => {
+    const kept = new SmallStore(0)
+    const store = new LayeredStore(kept)
+    let reclaims = 0
+    store.reclaim = async () => {
+      reclaims++
+      kept.room += 3
+      return 9
+    }
+    await Promise.all([0, 1, 2].map((index) => store.putChunk('f', index, bytes)))
+    expect(reclaims).toBe(1)
+    expect(store.isInMemory('f')).toBe(false)
+  })
+
+  it('has nothing given up for a record that is there already, and hides it behind no copy', async () => {
+    const kept = new SmallStore(0)
+    const store = new LayeredStore(kept)
+    await store.putRecord('file f', 'old')
+    kept.isFull = true
+    store.reclaim = () => Promise.reject(new Error('Nothing is to be given up for this'))
+    await store.updateRecord('file f', () => 'new')
+    expect(await store.record('file f')).toBe('old')
+    await kept.deleteRecord('file f')
+    expect(await store.record('file f')).toBeUndefined()
+  })
+
+  it('has room made for a record that is new, and keeps it in memory where there is none', async () => {
+    const kept = new SmallStore(0)
+    kept.isFull = true
+    const store = new LayeredStore(kept)
+    await store.updateRecord('file f', () => 1)
+    expect([await store.record('file f'), await kept.record('file f')]).toEqual([1, undefined])
+    store.reclaim = async () => {
+      kept.isFull = false
+      return 100
+    }
+    await store.updateRecord('file g', () => 2)
+    expect(await kept.record('file g')).toBe(2)
+  })
+
+  it('gives up no more than a write needs, where what was given up makes no room', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout'] })
+    const store = new LayeredStore(new SmallStore(0))
+    let reclaims = 0
+    store.reclaim = async () => {
+      reclaims++
+      return 4 << 20
+    }
+    const writing = Promise.all([0, 1, 2].map((index) => store.putChunk('f', index, bytes)))
+    await vi.advanceTimersByTimeAsync(60_000)
+    await writing
+    await store.putChunk('f', 3, bytes)
+    expect(reclaims).toBe(1)
+    expect([...(await store.chunks('f')).keys()]).toEqual([0, 1, 2, 3])
+  })
+
+  it('waits until what was given up is really gone', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout'] })
+    const kept = new SmallStore(0)
+    const store = new LayeredStore(kept)
+    store.reclaim = async () => {
+      setTimeout(() => (kept.room = 1), 3000)
+      return 4 << 20
+    }
+    const writing = store.putChunk('f', 0, bytes)
+    await vi.advanceTimersByTimeAsync(4000)
+    await writing
+    expect(await kept.chunkIndexes('f')).toEqual([0])
+  })
+
+  it('does not give up what it cannot look at', async () => {
+    const store = new LayeredStore(new SmallStore(0))
+    store.reclaim = unreadable
+    await store.putChunk('f', 0, bytes)
+    expect(store.isInMemory('f')).toBe(true)
+  })
+
+  it('tells what cannot be read from what is not there, to those who would delete', async () => {
+    const kept = new SmallStore(1)
+    const store = new LayeredStore(kept)
+    await store.putChunk('f', 0, bytes)
+    await store.putRecord('file f', 1)
+    Object.assign(kept, { record: unreadable, records: unreadable, chunkFiles: unreadable, chunkIndexes: unreadable })
+    expect(await store.record('file f')).toBeUndefined()
+    for (const reading of [store.recordOrThrow('file f'), store.records('file '), store.chunkFiles(), store.chunkIndexes('f')])
+      await expect(reading).rejects.toMatchObject({ code: 'storage-failed' })
+  })
+
+  it('works without any store', async () => {
+    const store = new LayeredStore(undefined)
+    await store.putRecord('a b', { x: 1 })
+    await store.updateRecord('a b', (old) => ({ ...(old as object), y: 2 }))
+    expect(await store.record('a b')).toEqual({ x: 1, y: 2 })
+    expect(await store.records('a ')).toHaveLength(1)
+    await store.deleteRecord('a b')
+    expect(await store.record('a b')).toBeUndefined()
+  })
+})
+
+it.each([
+  [new DOMException('', 'QuotaExceededError'), 'quota-exceeded'],
+  [new DOMException('Failed to write blobs (InvalidBlob)', 'DataError'), 'write-failed'],
+  [new DOMException('The database connection is closing.', 'InvalidStateError'), 'connection-lost'],
+  [
+    new DOMException('Connection to Indexed Database server lost. Refresh the page to try again', 'UnknownError'),
+    'connection-lost',
+  ],
+  [new DOMException('', 'NotReadableError'), 'storage-unreadable'],
+  [null, 'connection-lost'],
+  [new DOMException('', 'SecurityError'), 'storage-failed'],
+])('knows %s', (error, code) => expect(storageError(error, 'writing')).toMatchObject({ code, name: 'StorageError' }))

@@ -1,0 +1,196 @@
+/** Chunks that are cleared, lost, replaced or spoilt while a file is written and while it is read: right bytes, or an error that says why. */
+
+import { afterEach, describe, expect, it } from 'vitest'
+import { syntheticFile } from '../../../e2e/hub-server/repositories.js'
+import { startHubServer } from '../../../e2e/hub-server/server.js'
+import type { HubServer } from '../../../e2e/hub-server/types.js'
+import { Hub } from '../hub.js'
+import { MemoryStore } from './memory-store.js'
+import { openRepository } from '../repositories/open-repository.js'
+import type { ByteSource } from '../types.js'
+
+const chunkBytes = 131_072
+const settings = { chunkBytes, pieceBytes: 65_536, memoryBytes: 524_288, retryBaseMs: 1, retryMaxMs: 5 }
+const weights = syntheticFile(1_000_003, 5)
+const path = 'unet/w.safetensors'
+const chunks = [0, 1, 2, 3, 4, 5, 6, 7]
+
+let server: HubServer
+afterEach(() => server.close())
+
+async function setUp(store: MemoryStore) {
+  server = await startHubServer({ repositories: { 'owner/name': { [path]: weights } } })
+  const hub = await Hub.open({ store, settings })
+  return { hub, repository: await openRepository(hub, 'owner/name', { endpoint: server.url }) }
+}
+
+const broken = () => Promise.reject(new DOMException('', 'NotReadableError'))
+const read = async (source: ByteSource) => Buffer.from(await source.read({ begin: 0, end: source.byteLength }))
+const truth = async (file = weights) => Buffer.from(await file.read(0, file.size))
+const fetched = () => server.log.reduce((sum, entry) => sum + (entry.host === 'cdn' ? entry.bytes : 0), 0)
+
+async function keyIn(store: MemoryStore): Promise<string> {
+  const [key] = await store.chunkFiles()
+  return key ?? ''
+}
+
+async function clear(store: MemoryStore): Promise<void> {
+  for (const key of await store.chunkFiles()) await store.deleteChunks(key)
+  for (const [key] of await store.records('')) await store.deleteRecord(key)
+}
+
+/** How many chunks of the one file are hashed, as its record says. */
+async function hashedIn(store: MemoryStore): Promise<number> {
+  const [record] = await store.records('file ')
+  return (record?.[1] as { hashed?: { chunks: number } } | undefined)?.hashed?.chunks ?? 0
+}
+
+describe('storage that is cleared while a file is written', () => {
+  it.each([
+    ['before a chunk is stored', { stallAfter: 1000 }, 0],
+    ['after chunks were stored and hashed', { match: { host: 'cdn', covers: 3 * chunkBytes }, stallAfter: 0 }, 3],
+  ] as const)('%s', async (_, fault, stored) => {
+    const store = new MemoryStore()
+    const { hub, repository } = await setUp(store)
+    server.setFaults({ rules: [{ match: { host: 'cdn' }, ...fault }] })
+    const opening = repository.open(path)
+    await expect.poll(() => hashedIn(store), { interval: 5 }).toBe(stored)
+    await expect.poll(() => server.log.some((entry) => entry.host === 'cdn'), { interval: 5 }).toBe(true)
+    await clear(store)
+    server.setFaults({})
+    server.dropConnections()
+    expect((await read(await opening)).equals(await truth())).toBe(true)
+    expect(await hub.cache.files()).toMatchObject([{ complete: true, verified: true, stored: weights.size }])
+    expect(fetched()).toBeGreaterThanOrEqual(weights.size + stored * chunkBytes)
+  })
+
+  it('again and again: says so', async () => {
+    class LeakyStore extends MemoryStore {
+      override async putRecord(key: string, value: unknown) {
+        await super.putRecord(key, value)
+        if ((value as { state?: string }).state === 'complete') await clear(this)
+      }
+    }
+    const { repository } = await setUp(new LeakyStore())
+    await expect(repository.open(path)).rejects.toMatchObject({ code: 'storage-unreadable' })
+  })
+})
+
+/** A complete file without its fourth chunk. */
+async function lose() {
+  const store = new MemoryStore()
+  const { repository } = await setUp(store)
+  await repository.open(path)
+  const key = await keyIn(store)
+  await store.deleteChunks(key, [3])
+  server.clearLog()
+  return { store, repository, key }
+}
+
+describe('one chunk that a complete file has lost', () => {
+  const flipByteAt = 3 * chunkBytes + 70_000
+
+  it('is fetched once more where it comes wrong, and no other is', async () => {
+    const { repository } = await lose()
+    server.setFaults({ rules: [{ match: { host: 'cdn', covers: flipByteAt }, times: 1, flipByteAt }] })
+    expect((await read(await repository.open(path))).equals(await truth())).toBe(true)
+    expect(fetched()).toBe(2 * chunkBytes)
+  })
+
+  it('comes wrong each time: an error, and the others stay', async () => {
+    const { store, repository, key } = await lose()
+    server.setFaults({ rules: [{ match: { host: 'cdn' }, flipByteAt }] })
+    await expect(repository.open(path)).rejects.toMatchObject({ code: 'hash-mismatch' })
+    expect(await store.chunkIndexes(key)).toEqual(chunks.filter((index) => index !== 3))
+    server.setFaults({})
+    server.clearLog()
+    expect((await read(await repository.open(path))).equals(await truth())).toBe(true)
+    expect(fetched()).toBe(chunkBytes)
+  })
+
+  it('is fetched again where only its end cannot be read', async () => {
+    class HalfBlob extends Blob {
+      override slice(begin = 0, end = this.size) {
+        const part = super.slice(begin, end)
+        return end > 100_000 ? Object.assign(part, { arrayBuffer: broken }) : part
+      }
+    }
+    const spoilt = new Set<number>()
+    class SpoiltStore extends MemoryStore {
+      override async chunk(file: string, index: number) {
+        const blob = await super.chunk(file, index)
+        return blob !== undefined && spoilt.has(index) ? new HalfBlob([blob]) : blob
+      }
+      override async chunks(file: string) {
+        const found = await super.chunks(file)
+        for (const index of found.keys()) found.set(index, (await this.chunk(file, index))!)
+        return found
+      }
+      override putChunk(file: string, index: number, bytes: Uint8Array<ArrayBuffer>) {
+        spoilt.delete(index)
+        return super.putChunk(file, index, bytes)
+      }
+    }
+    const { repository } = await setUp(new SpoiltStore())
+    await repository.open(path)
+    spoilt.add(3)
+    const source = await repository.open(path)
+    server.clearLog()
+    expect((await read(source)).equals(await truth())).toBe(true)
+    expect(fetched()).toBe(chunkBytes)
+  })
+})
+
+describe('a file without a hash', () => {
+  it('that another tab replaces is not mended with other bytes', async () => {
+    const store = new MemoryStore()
+    const { hub } = await setUp(store)
+    const base = server.staticUrl('owner/name')
+    const repository = await openRepository(hub, base)
+    const source = await repository.open(path)
+    const later = syntheticFile(weights.size, 6)
+    server.setRepository('owner/name', { [path]: later })
+    const other = await openRepository(await Hub.open({ store, settings }), base, { revalidate: true })
+    expect((await read(await other.open(path))).equals(await truth(later))).toBe(true)
+    // What is open keeps what it holds.
+    expect((await read(source)).equals(await truth())).toBe(true)
+    repository.close()
+    await expect(read(source)).rejects.toMatchObject({ code: 'file-changed', details: { path } })
+    expect((await read(await (await openRepository(hub, base)).open(path))).equals(await truth(later))).toBe(true)
+  })
+
+  it('that was cleared comes from its host again, where that has the same', async () => {
+    const store = new MemoryStore()
+    const { hub } = await setUp(store)
+    const repository = await openRepository(hub, server.staticUrl('owner/name'))
+    const source = await repository.open(path)
+    repository.close()
+    await clear(store)
+    expect((await read(source)).equals(await truth())).toBe(true)
+    await clear(store)
+    server.setRepository('owner/name', { [path]: syntheticFile(weights.size, 6) })
+    await expect(read(source)).rejects.toMatchObject({ code: 'file-changed' })
+  })
+})
+
+it('a file that nothing uses any more holds nothing of the store: what is deleted there is really gone', async () => {
+  let reads = 0
+  class CountingStore extends MemoryStore {
+    override chunk(file: string, index: number) {
+      reads++
+      return super.chunk(file, index)
+    }
+  }
+  const { hub, repository } = await setUp(new CountingStore())
+  const sources = [await repository.open(path), await repository.open(path)]
+  const elsewhere = await openRepository(hub, 'owner/name', { endpoint: server.url })
+  sources.push(await elsewhere.open(path))
+  reads = 0
+  for (const source of sources) await read(source)
+  repository.close()
+  for (const source of sources) await read(source)
+  expect(reads).toBe(0)
+  elsewhere.close()
+  for (const source of sources) expect((await read(source)).equals(await truth())).toBe(true)
+  expect(reads).toBe(sources.length * chunks.length)
+})

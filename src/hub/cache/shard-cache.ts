@@ -1,0 +1,188 @@
+/**
+ * Chunks and records in IndexedDB, through idb-keyval: one database for each, since idb-keyval opens one store per database. The one
+ * place that knows IndexedDB. To be used from a worker: Chromium fails to store many Blobs from a page's main thread.
+ */
+
+import { createStore, del, get, getMany, promisifyRequest, set } from 'idb-keyval'
+import { StorageError } from '../../errors.js'
+import type { ChunkStore } from './chunk-store.js'
+import type { TransferSettings } from '../settings.js'
+import { storageError } from './storage-errors.js'
+
+/** Names of the databases. */
+const chunkDatabase = 'aquatint-chunks'
+const recordDatabase = 'aquatint-records'
+
+/** Chunks taken out in one transaction. A Blob is a handle, but where buffers are stored they come into memory. */
+const keysAtOnce = 16
+
+/** Opens the databases, and tries whether they work. @throws StorageError `storage-unavailable` when IndexedDB is absent, blocked or full */
+export async function openShardCache(settings: TransferSettings): Promise<ChunkStore> {
+  if ((globalThis.indexedDB as IDBFactory | undefined) === undefined) throw unavailable('this browser has no IndexedDB here')
+  const cache = new ShardCache(settings)
+  let timer: ReturnType<typeof setTimeout> | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(unavailable('it does not open')), settings.storeOpenMs)
+  })
+  try {
+    await Promise.race([cache.probe(), late])
+    return cache
+  } catch (error) {
+    throw error instanceof StorageError && error.code === 'storage-unavailable' ? error : unavailable('it does not work', error)
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+function unavailable(why: string, cause?: unknown): StorageError {
+  return new StorageError('storage-unavailable', `The browser's storage cannot be used: ${why}`, {}, cause)
+}
+
+class ShardCache implements ChunkStore {
+  readonly #settings: TransferSettings
+  #chunks = createStore(chunkDatabase, 'chunks')
+  #records = createStore(recordDatabase, 'records')
+  /** Safari's private windows cannot keep Blobs. */
+  #blobs = true
+
+  constructor(settings: TransferSettings) {
+    this.#settings = settings
+  }
+
+  async probe(): Promise<void> {
+    await this.#use('opening', () => get('probe', this.#records))
+    // Of its own: other tabs may be trying at the same time.
+    const key = ['', Math.random()]
+    try {
+      await set(key, new Blob([new Uint8Array(1)]), this.#chunks)
+      const value: unknown = await get(key, this.#chunks)
+      // What is absent was cleared meanwhile, and tells nothing.
+      const isBlob = value instanceof Blob && (await value.arrayBuffer()).byteLength === 1
+      if (value !== undefined && !isBlob) this.#blobs = false
+      await del(key, this.#chunks)
+    } catch (error) {
+      const failure = storageError(error, 'keeping a Blob')
+      // Full is not unable: what is cached can still be read.
+      if (failure.code !== 'quota-exceeded') this.#blobs = false
+    }
+  }
+
+  async chunks(file: string): Promise<Map<number, Blob>> {
+    return this.#use('reading', async () => {
+      const keys = await this.#chunks('readonly', (store) => promisifyRequest(store.getAllKeys(allOf(file))))
+      const found = new Map<number, Blob>()
+      for (let at = 0; at < keys.length; at += keysAtOnce) {
+        const some = keys.slice(at, at + keysAtOnce)
+        const values = await getMany<unknown>(some, this.#chunks)
+        for (const [k, key] of some.entries()) {
+          const blob = asBlob(values[k])
+          if (blob !== undefined) found.set((key as [string, number])[1], blob)
+        }
+      }
+      return found
+    })
+  }
+
+  async chunkIndexes(file: string): Promise<number[]> {
+    const keys = await this.#use('listing', () =>
+      this.#chunks('readonly', (store) => promisifyRequest(store.getAllKeys(allOf(file)))),
+    )
+    return keys.map((key) => (key as [string, number])[1])
+  }
+
+  async chunk(file: string, index: number): Promise<Blob | undefined> {
+    return this.#use('reading', async () => asBlob(await get([file, index], this.#chunks)))
+  }
+
+  async putChunk(file: string, index: number, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
+    const put = (value: Blob | ArrayBuffer) => this.#use('writing', () => set([file, index], value, this.#chunks))
+    const whole = () => (bytes.byteLength === bytes.buffer.byteLength ? bytes.buffer : bytes.slice().buffer)
+    if (!this.#blobs) return put(whole())
+    for (const wait of this.#settings.storeRetryMs) {
+      try {
+        return await put(new Blob([bytes]))
+      } catch (error) {
+        if (!(error instanceof StorageError) || error.code !== 'write-failed') throw error
+        await new Promise((resolve) => setTimeout(resolve, wait))
+      }
+    }
+    return put(whole())
+  }
+
+  async deleteChunks(file: string, indexes?: readonly number[]): Promise<void> {
+    await this.#use('deleting', () =>
+      this.#chunks('readwrite', (store) => {
+        if (indexes === undefined) store.delete(allOf(file))
+        else for (const index of indexes) store.delete([file, index])
+        return promisifyRequest(store.transaction)
+      }),
+    )
+  }
+
+  async chunkFiles(): Promise<string[]> {
+    const keys = await this.#use('listing', () => this.#chunks('readonly', (store) => promisifyRequest(store.getAllKeys())))
+    return [...new Set(keys.map((key) => (key as [string, number])[0]))].filter((file) => file !== '')
+  }
+
+  async record(key: string): Promise<unknown> {
+    return this.#use('reading', () => get<unknown>(key, this.#records))
+  }
+
+  async putRecord(key: string, value: unknown): Promise<void> {
+    await this.#use('writing', () => set(key, value, this.#records))
+  }
+
+  async updateRecord(key: string, change: (old: unknown) => unknown): Promise<void> {
+    await this.#use('writing', () =>
+      this.#records('readwrite', async (store) => {
+        const changed = change(await promisifyRequest<unknown>(store.get(key)))
+        if (changed !== undefined) store.put(changed, key)
+        await promisifyRequest(store.transaction)
+      }),
+    )
+  }
+
+  async deleteRecord(key: string): Promise<void> {
+    await this.#use('deleting', () => del(key, this.#records))
+  }
+
+  async records(prefix: string): Promise<[string, unknown][]> {
+    const range = IDBKeyRange.bound(prefix, `${prefix}\uFFFF`)
+    return this.#use('listing', () =>
+      this.#records('readonly', async (store) => {
+        const [keys, values] = await Promise.all([
+          promisifyRequest(store.getAllKeys(range)),
+          promisifyRequest(store.getAll(range)),
+        ])
+        return keys.map((key, index): [string, unknown] => [key as string, values[index]])
+      }),
+    )
+  }
+
+  /** Runs once, and once more on fresh connections when the browser closed the ones we had. */
+  async #use<T>(doing: string, run: () => Promise<T>): Promise<T> {
+    try {
+      return await run()
+    } catch (error) {
+      const failure = storageError(error, doing)
+      if (failure.code !== 'connection-lost') throw failure
+      this.#chunks = createStore(chunkDatabase, 'chunks')
+      this.#records = createStore(recordDatabase, 'records')
+      try {
+        return await run()
+      } catch (again) {
+        throw storageError(again, doing)
+      }
+    }
+  }
+}
+
+function allOf(file: string): IDBKeyRange {
+  // Arrays sort after numbers, so this is above every index.
+  return IDBKeyRange.bound([file], [file, []])
+}
+
+function asBlob(value: unknown): Blob | undefined {
+  if (value instanceof Blob) return value
+  return value instanceof ArrayBuffer ? new Blob([value]) : undefined
+}

@@ -1,0 +1,121 @@
+import { createHash } from 'node:crypto'
+import { describe, expect, it } from 'vitest'
+import { StorageError } from '../../errors.js'
+import { nextTurn } from '../../util/next-turn.js'
+import { ChunkWriter } from './chunk-writer.js'
+import { FileHasher } from '../cache/file-hasher.js'
+import { LayeredStore } from '../cache/layered-store.js'
+import { MemoryBudget } from './download-memory.js'
+import { MemoryStore } from '../cache/memory-store.js'
+import type { StoredFile } from '../remote-file.js'
+
+const first = new Uint8Array([1, 2, 3, 4])
+const second = new Uint8Array([5, 6])
+const fileOf = (key: string, validator?: string): StoredFile => ({ repository: 'r', path: 'w', size: 6, key, validator })
+const openWriter = (store: LayeredStore, file: StoredFile) => ChunkWriter.open(store, file, 4, 0)
+
+describe('a download without a hash', () => {
+  it.each([
+    ['a commit', fileOf('commit:https://h/a/b@0/w'), [1]],
+    ['an address with a validator', fileOf('url:https://h/w', '"1"'), [1]],
+    ['an address with nothing to tell its content by', fileOf('url:https://h/w'), [0, 1]],
+  ])('of %s goes on only where its content is known to be the same', async (_, file, missing) => {
+    const store = new LayeredStore(new MemoryStore())
+    await (await openWriter(store, file)).put(0, first.slice())
+    expect((await openWriter(store, file)).missing).toEqual(missing)
+  })
+
+  it('of an address does not go on from another validator', async () => {
+    const store = new LayeredStore(new MemoryStore())
+    await (await openWriter(store, fileOf('url:https://h/w', '"1"'))).put(0, first.slice())
+    expect((await openWriter(store, fileOf('url:https://h/w', '"2"'))).missing).toEqual([0, 1])
+  })
+
+  it('can be mended where a chunk was stored and the worker died before its digest was', async () => {
+    const store = new LayeredStore(new MemoryStore())
+    const file = fileOf('commit:https://h/a/b@0/w')
+    const stopped = await openWriter(store, file)
+    await stopped.put(1, second.slice())
+    await store.putChunk(file.key, 0, first)
+    const resumed = await openWriter(store, file)
+    expect(resumed.missing).toEqual([])
+    await resumed.finish(0, () => {})
+    await store.deleteChunks(file.key, [0])
+    const mending = await openWriter(store, file)
+    await mending.put(0, first.slice())
+    expect(mending.missing).toEqual([])
+    await expect((await openWriter(store, file)).put(0, second.slice())).rejects.toMatchObject({ code: 'hash-mismatch' })
+  })
+})
+
+describe('a download that goes on', () => {
+  const content = Uint8Array.of(...first, ...second)
+  const hash = { algorithm: 'sha256', hex: createHash('sha256').update(content).digest('hex') } as const
+  const hashed: StoredFile = { repository: 'r', path: 'w', size: 6, key: 'sha256:w', hash }
+
+  it('takes up the hash where it stood, and reads nothing back', async () => {
+    let read = 0
+    class CountingStore extends MemoryStore {
+      override chunk(file: string, index: number) {
+        read++
+        return super.chunk(file, index)
+      }
+    }
+    const store = new LayeredStore(new CountingStore())
+    const stopped = await openWriter(store, hashed)
+    await stopped.put(0, first.slice())
+    const states: (Uint8Array | undefined)[] = []
+    const resumed = await ChunkWriter.open(store, hashed, 4, 0, (algorithm, size, state) => {
+      states.push(state)
+      return FileHasher.create(algorithm, size, state)
+    })
+    await resumed.put(1, second.slice())
+    await resumed.finish(0, () => {})
+    const expected = await FileHasher.create('sha256', 6)
+    await expected.update(first)
+    expect(states).toEqual([expected.save()])
+    expect(read).toBe(0)
+  })
+
+  it('deletes nothing where its record cannot be read, and is in memory until it is forgotten', async () => {
+    let isReadable = false
+    class UnreadableStore extends MemoryStore {
+      override record(key: string) {
+        return isReadable ? super.record(key) : Promise.reject(new StorageError('storage-failed', 'no'))
+      }
+    }
+    const kept = new UnreadableStore()
+    isReadable = true
+    await (await openWriter(new LayeredStore(kept), hashed)).put(0, first.slice())
+    const before = await kept.record('file sha256:w')
+    const store = new LayeredStore(kept)
+    isReadable = false
+    const apart = await openWriter(store, hashed)
+    expect(apart.missing).toEqual([0, 1])
+    await apart.put(0, first.slice())
+    await apart.put(1, second.slice())
+    await apart.finish(0, () => {})
+    expect([store.isInMemory(hashed.key), [...(await store.chunks(hashed.key)).keys()]]).toEqual([true, [0, 1]])
+    isReadable = true
+    expect([await kept.chunkIndexes(hashed.key), await kept.record('file sha256:w')]).toEqual([[0], before])
+    store.forget(hashed.key)
+    expect((await openWriter(store, hashed)).missing).toEqual([1])
+  })
+})
+
+it('hashes and stores no more at once than the limit on copies allows', async () => {
+  let [now, most] = [0, 0]
+  class SlowStore extends MemoryStore {
+    override async putChunk(file: string, index: number, bytes: Uint8Array<ArrayBuffer>) {
+      most = Math.max(most, ++now)
+      await nextTurn()
+      await super.putChunk(file, index, bytes)
+      now--
+    }
+  }
+  const file: StoredFile = { repository: 'r', path: 'w', size: 32, key: 'commit:https://h/a/b@0/w' }
+  const writer = await ChunkWriter.open(new LayeredStore(new SlowStore()), file, 4, 0, undefined, new MemoryBudget(8))
+  await Promise.all(Array.from({ length: 8 }, (_, index) => writer.put(index, first.slice())))
+  expect(most).toBe(2)
+  expect(writer.missing).toEqual([])
+})

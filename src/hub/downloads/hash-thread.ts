@@ -1,0 +1,136 @@
+/**
+ * Hashers of large files in a thread of their own: one worker for all files of a hub, started with the first and ended with the last.
+ * Where a page's policy or the browser forbids it, files are hashed in this thread instead.
+ */
+
+import { HubError } from '../../errors.js'
+import { FileHasher, type CreateHasher, type Hasher } from '../cache/file-hasher.js'
+import HashWorker from './hash.worker.ts?worker&inline'
+import type { ExpectedHash } from '../remote-file.js'
+
+/** Smaller files are hashed before a worker has started. */
+const smallBytes = 8 << 20
+
+/** What the worker is asked. `call` numbers the calls, `file` the hashers. */
+export type HashCall = { readonly call: number; readonly file: number } & (
+  | {
+      readonly kind: 'create'
+      readonly algorithm: ExpectedHash['algorithm']
+      readonly size: number
+      readonly state: Uint8Array | undefined
+    }
+  | { readonly kind: 'update'; readonly bytes: Uint8Array<ArrayBuffer> }
+  | { readonly kind: 'digest' }
+  | { readonly kind: 'close' }
+)
+
+/** What it answers: the state after an update, the digest, or what went wrong. */
+export interface HashAnswer {
+  readonly call: number
+  readonly state?: Uint8Array | undefined
+  readonly hex?: string | undefined
+  readonly problem?: string | undefined
+}
+
+interface Waiting {
+  readonly resolve: (answer: HashAnswer) => void
+  readonly reject: (error: Error) => void
+}
+
+/** A call without its number. */
+type Unnumbered<Call> = Call extends HashCall ? Omit<Call, 'call'> : never
+
+export class HashThread {
+  #worker: Worker | undefined
+  /** Set once a worker could not be had. */
+  #refused = false
+  #calls = 0
+  #files = 0
+  readonly #open = new Set<number>()
+  readonly #waiting = new Map<number, Waiting>()
+
+  /** See {@link CreateHasher}. */
+  readonly create: CreateHasher = async (algorithm, size, state) => {
+    if (size < smallBytes || this.#refused || !this.#start()) return FileHasher.create(algorithm, size, state)
+    const file = ++this.#files
+    this.#open.add(file)
+    try {
+      await this.#ask({ kind: 'create', file, algorithm, size, state })
+    } catch (error) {
+      this.#close(file)
+      if (!this.#refused) throw error
+      return FileHasher.create(algorithm, size, state)
+    }
+    return this.#hasher(file, state)
+  }
+
+  #hasher(file: number, start: Uint8Array | undefined): Hasher {
+    let last = start ?? new Uint8Array(0)
+    return {
+      update: async (bytes) => {
+        const { state } = await this.#ask({ kind: 'update', file, bytes }, [bytes.buffer])
+        last = state ?? last
+      },
+      save: () => last,
+      digest: async () => {
+        const { hex } = await this.#ask({ kind: 'digest', file })
+        this.#close(file)
+        return hex ?? ''
+      },
+      close: () => this.#close(file),
+    }
+  }
+
+  #start(): boolean {
+    if (this.#worker !== undefined) return true
+    try {
+      const worker = new HashWorker()
+      worker.addEventListener('message', ({ data }: MessageEvent<HashAnswer>) => {
+        const waiting = this.#waiting.get(data.call)
+        this.#waiting.delete(data.call)
+        if (data.problem === undefined) waiting?.resolve(data)
+        else waiting?.reject(new Error(data.problem))
+      })
+      worker.addEventListener('error', () => this.#lose())
+      this.#worker = worker
+    } catch {
+      this.#refused = true
+    }
+    return !this.#refused
+  }
+
+  /** The worker did not start, or has gone. */
+  #lose(): void {
+    this.#refused = true
+    this.#worker?.terminate()
+    this.#worker = undefined
+    for (const { reject } of this.#waiting.values()) reject(lost())
+    this.#waiting.clear()
+  }
+
+  #ask(call: Unnumbered<HashCall>, transfer: Transferable[] = []): Promise<HashAnswer> {
+    const worker = this.#worker
+    if (worker === undefined) return Promise.reject(lost())
+    const number = ++this.#calls
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(number, { resolve, reject })
+      worker.postMessage({ ...call, call: number }, transfer)
+    })
+  }
+
+  #close(file: number): void {
+    if (!this.#open.delete(file)) return
+    if (this.#open.size > 0) {
+      this.#worker?.postMessage({ kind: 'close', file, call: ++this.#calls } satisfies HashCall)
+      return
+    }
+    this.#worker?.terminate()
+    this.#worker = undefined
+    for (const { reject } of this.#waiting.values()) reject(lost())
+    this.#waiting.clear()
+  }
+}
+
+function lost(): HubError {
+  return new HubError('hash-thread-lost', 'The thread that hashes files has ended')
+}

@@ -1,0 +1,56 @@
+/**
+ * A file of a server of which only what is read is fetched, for looking into headers: nothing of it is stored, and nothing verified. To
+ * load a model's weights a file is opened whole instead.
+ */
+
+import { HubError } from '../../errors.js'
+import { checkRange } from '../cache/cached-source.js'
+import { fetchPiece, RangesIgnored, type Network } from '../http/piece-fetch.js'
+import type { RemoteFile } from '../remote-file.js'
+import type { ByteRange, PeekedSource, ReadOptions } from '../types.js'
+
+/** Bytes fetched with the first read: most safetensors headers are shorter, so that one request is enough. */
+const firstBytes = 256 << 10
+
+export class PeekedFile implements PeekedSource {
+  readonly isCached = false
+  readonly byteLength: number
+  readonly #network: Network
+  readonly #file: RemoteFile
+  #head: Promise<Uint8Array<ArrayBuffer>> | undefined
+
+  constructor(network: Network, file: RemoteFile) {
+    this.#network = network
+    this.#file = file
+    this.byteLength = file.size
+  }
+
+  /** @throws HubError `range-not-honoured` where the server sends whole files only */
+  async read(range: ByteRange, options: ReadOptions = {}): Promise<Uint8Array<ArrayBuffer>> {
+    checkRange(range, this.byteLength, this.#file.path)
+    if (range.end > Math.min(firstBytes, this.byteLength)) return this.#fetch(range, options)
+    const head = (this.#head ??= this.#fetch({ begin: 0, end: Math.min(firstBytes, this.byteLength) }, options))
+    // Whoever reads later asks the server anew.
+    head.catch(() => {
+      if (this.#head === head) this.#head = undefined
+    })
+    return (await head).slice(range.begin, range.end)
+  }
+
+  async #fetch(range: ByteRange, { signal }: ReadOptions): Promise<Uint8Array<ArrayBuffer>> {
+    const bytes = new Uint8Array(range.end - range.begin)
+    if (bytes.byteLength === 0) return bytes
+    try {
+      await fetchPiece(this.#network, this.#file, range, bytes, signal ?? new AbortController().signal, () => {})
+    } catch (error) {
+      if (!(error instanceof RangesIgnored)) throw error
+      const { path, repository } = this.#file
+      throw new HubError(
+        'range-not-honoured',
+        `${repository}: the server of ${path} sends whole files only, so that its header cannot be read alone.`,
+        { path },
+      )
+    }
+    return bytes
+  }
+}

@@ -1,0 +1,116 @@
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { afterEach, describe, expect, it } from 'vitest'
+import { syntheticFile } from '../../../e2e/hub-server/repositories.js'
+import { startHubServer } from '../../../e2e/hub-server/server.js'
+import type { HubServer } from '../../../e2e/hub-server/types.js'
+import { HubError } from '../../errors.js'
+import { FileLocation } from './file-location.js'
+import { Hub } from '../hub.js'
+import { MemoryStore } from '../cache/memory-store.js'
+import { openRepository } from '../repositories/open-repository.js'
+import { fetchPiece, retrying } from './piece-fetch.js'
+import { defaultSettings } from '../settings.js'
+
+const settings = { ...defaultSettings, retryBaseMs: 1, retryMaxMs: 2 }
+const never = new AbortController().signal
+const openHub = () => Hub.open({ store: new MemoryStore(), settings })
+
+let plain: Server | undefined
+let server: HubServer | undefined
+afterEach(async () => {
+  plain?.closeAllConnections()
+  plain?.close()
+  await server?.close()
+  plain = server = undefined
+})
+
+describe('tries', () => {
+  it('are five where nothing comes', async () => {
+    const hub = await openHub()
+    let tries = 0
+    const failing = retrying(hub, never, () => {
+      tries++
+      return Promise.reject(new HubError('network', 'no'))
+    })
+    await expect(failing).rejects.toMatchObject({ code: 'network' })
+    expect(tries).toBe(5)
+  })
+
+  it('begin anew after progress', async () => {
+    let tries = 0
+    const failing = retrying(
+      await openHub(),
+      never,
+      () => {
+        tries++
+        return Promise.reject(new HubError('network', 'no'))
+      },
+      () => tries === 3,
+    )
+    await expect(failing).rejects.toMatchObject({ code: 'network' })
+    expect(tries).toBe(3 - 1 + 5)
+  })
+
+  it('are one for what does not pass', async () => {
+    let tries = 0
+    const failing = retrying(await openHub(), never, () => {
+      tries++
+      return Promise.reject(new HubError('file-not-found', 'no'))
+    })
+    await expect(failing).rejects.toMatchObject({ code: 'file-not-found' })
+    expect(tries).toBe(1)
+  })
+})
+
+describe('a server that sends less than it is asked for, and says so', () => {
+  const size = 300_000
+
+  /** Fetches a file of which the server sends at most so many bytes at a time. Gives the requests. */
+  async function fetchFrom(most: number): Promise<{ requests: number; bytes: Uint8Array; fetching: Promise<void> }> {
+    const state = { requests: 0, bytes: new Uint8Array(size), fetching: Promise.resolve() }
+    const started = createServer((request, response) => {
+      state.requests++
+      const [begin = 0, last = 0] = (/\d+-\d+/.exec(request.headers.range ?? '')?.[0] ?? '').split('-').map(Number)
+      const end = Math.min(last + 1, begin + most)
+      response.writeHead(206, { 'content-range': `bytes ${begin}-${end - 1}/${size}`, 'content-length': end - begin })
+      response.end(Buffer.alloc(end - begin, 7))
+    })
+    plain = started
+    await new Promise<void>((resolve) => started.listen(0, '127.0.0.1', resolve))
+    const location = new FileLocation(`http://127.0.0.1:${(started.address() as AddressInfo).port}/w`)
+    const file = { repository: 'r', path: 'w', size, key: 'k', location }
+    state.fetching = fetchPiece(await openHub(), file, { begin: 0, end: size }, state.bytes, never, () => {})
+    return state
+  }
+
+  it('is asked for the rest', async () => {
+    const state = await fetchFrom(100_000)
+    await state.fetching
+    expect(state.requests).toBe(3)
+    expect(state.bytes.every((byte) => byte === 7)).toBe(true)
+  })
+
+  it('is not asked for ever for next to nothing', async () => {
+    const state = await fetchFrom(1)
+    await expect(state.fetching).rejects.toMatchObject({ code: 'short-body' })
+    expect(state.requests).toBe(5)
+  })
+})
+
+it('a second host that has too much to do is left alone, and the first one is not', async () => {
+  const path = 'w.safetensors'
+  server = await startHubServer({ repositories: { 'owner/name': { [path]: syntheticFile(1_000_003, 5) } } })
+  server.setFaults({ rules: [{ match: { host: 'cdn' }, times: 1, status: 429, headers: { 'retry-after': '1' } }] })
+  const hub = await Hub.open({ store: new MemoryStore(), settings: { ...settings, pieceBytes: 131_072, chunkBytes: 262_144 } })
+  const repository = await openRepository(hub, 'owner/name', { endpoint: server.url })
+  await repository.open(path)
+  const limitOf = (url: string) => hub.lanesOf(new URL(url).host).limit
+  expect([limitOf(server.url), limitOf(server.cdnUrl)]).toEqual([2, 1])
+  const [refused, ...later] = server.log.filter((entry) => entry.host === 'cdn')
+  expect(refused?.status).toBe(429)
+  expect(later.length).toBeGreaterThan(1)
+  for (const { time } of later) expect(time - refused!.end!).toBeGreaterThanOrEqual(990)
+  // Where the redirect leads to is known from the refusal.
+  expect(server.log.filter((entry) => entry.kind === 'resolve')).toHaveLength(1)
+})

@@ -1,0 +1,77 @@
+/** The two calls of the Hub's API that Aquatint needs: which commit a revision stands at, and what files a commit has. */
+
+import { fetchJson, maxAnswerBytes } from '../http/fetch-json.js'
+import { badAnswer } from '../http/http-errors.js'
+import { maxFiles, parseTree, sortFiles } from './listing.js'
+import { encodePath, isCommit } from '../names.js'
+import type { Network } from '../http/piece-fetch.js'
+import type { RepositoryFile } from '../types.js'
+
+/** Answers that one listing may come in. */
+const maxPages = 100
+
+/** A repository of one endpoint. */
+export interface HubAddress {
+  /** Base URL with a slash at its end. */
+  readonly endpoint: string
+  readonly id: string
+}
+
+/** The headers that carry a token. */
+export function tokenHeaders(token: string | undefined): Record<string, string> {
+  return token === undefined || token === '' ? {} : { authorization: `Bearer ${token}` }
+}
+
+/** The address of a file at a commit. */
+export function resolveUrl({ endpoint, id }: HubAddress, commit: string, path: string): string {
+  return `${endpoint}${encodePath(id)}/resolve/${commit}/${encodePath(path)}`
+}
+
+/** The commit that a branch, tag or pull request stands at. @throws HubError `repository-not-found`, `revision-not-found`, `gated` … */
+export async function fetchCommit(
+  network: Network,
+  { endpoint, id }: HubAddress,
+  revision: string,
+  token: string | undefined,
+  signal: AbortSignal,
+): Promise<string> {
+  const asked = { repository: id, revision }
+  const url = `${endpoint}api/models/${encodePath(id)}/revision/${encodeURIComponent(revision)}`
+  const { value } = await fetchJson(network, url, tokenHeaders(token), asked, signal)
+  const sha = typeof value === 'object' && value !== null ? (value as { sha?: unknown }).sha : undefined
+  if (typeof sha !== 'string' || !isCommit(sha)) throw badAnswer(asked, 'no commit in it')
+  return sha
+}
+
+/** Every file of a commit, sorted by path, with the hashes that the Hub has. @throws HubError as {@link fetchCommit} */
+export async function fetchTree(
+  network: Network,
+  { endpoint, id }: HubAddress,
+  commit: string,
+  token: string | undefined,
+  signal: AbortSignal,
+): Promise<RepositoryFile[]> {
+  const asked = { repository: id, revision: commit }
+  const files: RepositoryFile[] = []
+  let bytes = 0
+  let next: string | undefined = `${endpoint}api/models/${encodePath(id)}/tree/${commit}?recursive=true`
+  for (let page = 0; next !== undefined; page++) {
+    if (page >= maxPages || files.length > maxFiles || bytes > maxAnswerBytes) throw badAnswer(asked, 'the listing does not end')
+    const answer = await fetchJson(network, next, tokenHeaders(token), asked, signal)
+    bytes += answer.bytes
+    files.push(...parseTree(answer.value, asked))
+    next = nextPage(answer.headers.get('link'), next)
+    // The token goes to the endpoint it was given for.
+    if (next !== undefined && new URL(next).origin !== new URL(endpoint).origin)
+      throw badAnswer(asked, 'the listing goes on at another host')
+  }
+  return sortFiles(files)
+}
+
+function nextPage(link: string | null, current: string): string | undefined {
+  for (const part of link?.split(',') ?? []) {
+    const match = /<([^>]+)>\s*;(?:.*;)?\s*rel="?next"?/.exec(part)
+    if (match?.[1] !== undefined && URL.canParse(match[1], current)) return new URL(match[1], current).href
+  }
+  return undefined
+}

@@ -1,0 +1,176 @@
+/** A repository on the Hugging Face Hub, or on a mirror with its API, at one commit. */
+
+import { HubError, isAquatintError } from '../../errors.js'
+import { HeldFiles } from './held-files.js'
+import { fileNotFound } from '../http/http-errors.js'
+import { fetchCommit, fetchTree, resolveUrl, tokenHeaders, type HubAddress } from './hub-api.js'
+import type { Hub } from '../hub.js'
+import { FileLocation } from '../http/file-location.js'
+import { isCommit } from '../names.js'
+import { hashKey, type ExpectedHash, type RemoteFile } from '../remote-file.js'
+import {
+  asRepositoryRecord,
+  branchKey,
+  isComplete,
+  newRepositoryRecord,
+  noteBegun,
+  noteDoubt,
+  noteDropped,
+  noteTold,
+  noteUse,
+  repositoryKey,
+  type RepositoryRecord,
+} from '../cache/repository-record.js'
+import type { ByteSource, OpenOptions, PeekedSource, ReadOptions, Repository, RepositoryFile } from '../types.js'
+
+export interface HubRepositoryOptions extends HubAddress {
+  readonly revision: string
+  readonly token?: string | undefined
+  /** Ask where a branch stands even when all that was used of it is cached. */
+  readonly revalidate: boolean
+}
+
+export class HubRepository implements Repository {
+  readonly id: string
+  readonly revision: string
+  readonly #hub: Hub
+  readonly #address: HubAddress
+  readonly #token: string | undefined
+  readonly #files: ReadonlyMap<string, RepositoryFile>
+  readonly #locations = new Map<string, FileLocation>()
+  readonly #held = new HeldFiles()
+
+  private constructor(
+    hub: Hub,
+    address: HubAddress,
+    revision: string,
+    token: string | undefined,
+    files: readonly RepositoryFile[],
+  ) {
+    this.id = address.id
+    this.revision = revision
+    this.#hub = hub
+    this.#address = address
+    this.#token = token
+    this.#files = new Map(files.map((file) => [file.path, file]))
+  }
+
+  /** Pins the revision to a commit and lists its files; from the cache where all that was used is there. */
+  static async open(hub: Hub, options: HubRepositoryOptions, signal: AbortSignal): Promise<HubRepository> {
+    const { endpoint, id, token } = options
+    const { store } = hub
+    const { commit, asked } = await pin(hub, options, signal)
+    const known = asRepositoryRecord(await store.record(repositoryKey(endpoint, id, commit)))
+    const files = known?.files ?? (await fetchTree(hub, options, commit, token, signal))
+    const fresh = newRepositoryRecord(id, endpoint, commit, files, hub.now())
+    await (asked || known === undefined ? noteTold(store, fresh) : noteUse(store, fresh))
+    return new HubRepository(hub, { endpoint, id }, commit, token, files)
+  }
+
+  files(_options?: ReadOptions): Promise<readonly RepositoryFile[]> {
+    return Promise.resolve([...this.#files.values()])
+  }
+
+  async open(path: string, options: OpenOptions = {}): Promise<ByteSource> {
+    const file = this.#files.get(path)
+    if (file === undefined) throw fileNotFound({ repository: this.id, path })
+    const remote = this.#remote(file)
+    const { key } = remote
+    await noteBegun(this.#hub.store, this.#fresh(), path, key)
+    const { source, release } = await this.#hub.openRemote(remote, options)
+    this.#held.hold(key, release)
+    await noteUse(this.#hub.store, this.#fresh(), { [path]: key })
+    return source
+  }
+
+  async peek(path: string): Promise<PeekedSource> {
+    const file = this.#files.get(path)
+    if (file === undefined) throw fileNotFound({ repository: this.id, path })
+    return this.#hub.peekRemote(this.#remote(file))
+  }
+
+  async drop(path: string): Promise<void> {
+    const file = this.#files.get(path)
+    if (file === undefined) return
+    const key = keyOf(this.#address, this.revision, file)
+    this.#held.release(key)
+    await noteDropped(this.#hub.store, repositoryKey(this.#address.endpoint, this.#address.id, this.revision), path)
+    await this.#hub.cache.deleteFile(key)
+  }
+
+  /** See OpenRepository. */
+  async doubt(): Promise<void> {
+    await noteDoubt(this.#hub.store, repositoryKey(this.#address.endpoint, this.#address.id, this.revision))
+  }
+
+  /** Lets the cache evict the files that were opened. What is read afterwards may have to be downloaded again. */
+  close(): void {
+    this.#held.close()
+  }
+
+  #fresh(): RepositoryRecord {
+    return newRepositoryRecord(this.id, this.#address.endpoint, this.revision, [...this.#files.values()], this.#hub.now())
+  }
+
+  #remote(file: RepositoryFile): RemoteFile {
+    const { path, size } = file
+    const location =
+      this.#locations.get(path) ?? new FileLocation(resolveUrl(this.#address, this.revision, path), tokenHeaders(this.#token))
+    this.#locations.set(path, location)
+    return {
+      repository: this.id,
+      path,
+      revision: this.revision,
+      size,
+      key: keyOf(this.#address, this.revision, file),
+      hash: hashOf(file),
+      location,
+    }
+  }
+}
+
+/** A commit, and whether the Hub has just told that the revision stands there. */
+interface Pinned {
+  readonly commit: string
+  readonly asked: boolean
+}
+
+/** The commit that the revision names: remembered where nothing would have to be fetched for it, else asked for. */
+async function pin(hub: Hub, options: HubRepositoryOptions, signal: AbortSignal): Promise<Pinned> {
+  const { endpoint, id, revision, token, revalidate } = options
+  if (isCommit(revision)) return { commit: revision, asked: false }
+  const key = branchKey(endpoint, id, revision)
+  const remembered: unknown = await hub.store.record(key)
+  const last = typeof remembered === 'string' && isCommit(remembered) ? remembered : undefined
+  const record = last === undefined ? undefined : asRepositoryRecord(await hub.store.record(repositoryKey(endpoint, id, last)))
+  if (last !== undefined && record !== undefined && !revalidate && (await isComplete(hub.store, record)))
+    return { commit: last, asked: false }
+  try {
+    const commit = await fetchCommit(hub, options, revision, token, signal)
+    if (commit !== last) await hub.store.putRecord(key, commit)
+    return { commit, asked: true }
+  } catch (error) {
+    // Offline, the last commit seen is the best there is.
+    if (
+      last !== undefined &&
+      record !== undefined &&
+      isAquatintError(error) &&
+      error instanceof HubError &&
+      unreachable.has(error.code)
+    )
+      return { commit: last, asked: false }
+    throw error
+  }
+}
+
+const unreachable = new Set(['network', 'stalled', 'server-error', 'rate-limited'])
+
+function hashOf({ sha256, gitOid }: RepositoryFile): ExpectedHash | undefined {
+  if (sha256 !== undefined) return { algorithm: 'sha256', hex: sha256 }
+  return gitOid === undefined ? undefined : { algorithm: 'git-sha1', hex: gitOid }
+}
+
+function keyOf({ endpoint, id }: HubAddress, commit: string, file: RepositoryFile): string {
+  const hash = hashOf(file)
+  return hash === undefined ? `commit:${endpoint}${id}@${commit}/${file.path}` : hashKey(hash)
+}

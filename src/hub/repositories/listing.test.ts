@@ -1,0 +1,64 @@
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { afterEach, describe, expect, it } from 'vitest'
+import { Hub } from '../hub.js'
+import { MemoryStore } from '../cache/memory-store.js'
+import { openRepository } from './open-repository.js'
+
+const commit = 'ab'.repeat(20)
+let server: Server | undefined
+afterEach(() => {
+  server?.closeAllConnections()
+  server?.close()
+})
+
+/** Opens a repository whose tree API answers with these texts, page by page; where there are several, the last one is followed by itself. */
+async function openListed(...pages: readonly string[]) {
+  const asked: string[] = []
+  const started = createServer((request, response) => {
+    const { pathname } = new URL(request.url ?? '', 'http://h')
+    response.setHeader('content-type', 'application/json')
+    if (pathname.includes('/revision/')) return response.end(JSON.stringify({ sha: commit }))
+    const page = asked.push(pathname)
+    if (pages.length > 1) response.setHeader('link', `<${pathname}?page=${page}>; rel="next"`)
+    return response.end(pages[Math.min(page, pages.length) - 1])
+  })
+  server = started
+  await new Promise<void>((resolve) => started.listen(0, '127.0.0.1', resolve))
+  const endpoint = `http://127.0.0.1:${(started.address() as AddressInfo).port}`
+  const hub = await Hub.open({ store: new MemoryStore() })
+  return { asked, opening: openRepository(hub, 'owner/name', { endpoint }) }
+}
+
+const entry = (path: string) => ({ type: 'file', path, size: 1 })
+const many = (count: number) => JSON.stringify(Array.from({ length: count }, (_, k) => entry(`unet/${k}.json`)))
+
+describe('a listing', () => {
+  it('may have 20,000 files', async () => {
+    const repository = await (await openListed(many(20_000))).opening
+    expect(await repository.files()).toHaveLength(20_000)
+  })
+
+  it.each([
+    ['is no JSON', '['],
+    ['is no list', '{}'],
+    ['lists half a character', JSON.stringify([entry('half \ud83d.json')])],
+    ['lists a path that leads out', JSON.stringify([entry('../x.json')])],
+    ['lists an absurd size', JSON.stringify([{ ...entry('x.json'), size: 9e15 }])],
+    ['takes more memory than a listing is worth', `[${'{},'.repeat(400_000)}{}]`],
+    ['is longer than listings are', `[${' '.repeat(10_000_000)}]`],
+  ])('that %s is refused', async (_, page) => {
+    const { opening } = await openListed(page)
+    await expect(opening).rejects.toMatchObject({ name: 'HubError', code: 'bad-answer' })
+  })
+
+  it.each([
+    ['pages without files', 100, ['[]', '[]']],
+    ['more files than a repository has', 3, [many(10_000), many(10_000)]],
+    ['more bytes than a listing has', 3, [`[${' '.repeat(6_000_000)}]`, '[]', `[${' '.repeat(6_000_000)}]`]],
+  ])('that has no end is left: %s', async (_, most, pages) => {
+    const { asked, opening } = await openListed(...pages)
+    await expect(opening).rejects.toMatchObject({ code: 'bad-answer', details: { what: 'the listing does not end' } })
+    expect(asked.length).toBe(most)
+  })
+})

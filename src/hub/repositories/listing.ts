@@ -1,0 +1,63 @@
+/** What hosts tell of a repository's files: a page of the Hub's tree API, or a `files.json`. Pure checks on JSON that strangers wrote. */
+
+import { isSize } from '../file-size.js'
+import { badAnswer, type Asked } from '../http/http-errors.js'
+import { isCommit, isSafePath } from '../names.js'
+import type { RepositoryFile } from '../types.js'
+
+/** Files of one listing. The largest repositories of diffusers checkpoints have a few hundred. */
+export const maxFiles = 20_000
+
+/** Name of the listing of a host without an API. */
+export const listingName = 'files.json'
+
+/** The files of a page of the tree API, with the hashes that the Hub has; folders are left out. @throws HubError `bad-answer` */
+export function parseTree(value: unknown, asked: Asked): RepositoryFile[] {
+  if (!Array.isArray(value)) throw badAnswer(asked, 'the listing is no list')
+  return (value as unknown[]).flatMap((entry) => {
+    const file = parseEntry(entry)
+    if (file === undefined) throw badAnswer(asked, 'a file of the listing has no sound path and size')
+    return file ?? []
+  })
+}
+
+/** A file, null for a folder, undefined for what is neither. */
+function parseEntry(entry: unknown): RepositoryFile | null | undefined {
+  if (typeof entry !== 'object' || entry === null) return undefined
+  const { type, path, size, oid, lfs } = entry as Partial<Record<'type' | 'path' | 'size' | 'oid' | 'lfs', unknown>>
+  if (type !== 'file') return null
+  if (typeof path !== 'string' || !isSafePath(path) || !isSize(size)) return undefined
+  if (typeof lfs === 'object' && lfs !== null) {
+    const { oid: hash, size: whole } = lfs as { oid?: unknown; size?: unknown }
+    if (typeof hash !== 'string' || !isSha256(hash) || !isSize(whole)) return undefined
+    return { path, size: whole, sha256: hash }
+  }
+  return typeof oid === 'string' && isCommit(oid) ? { path, size, gitOid: oid } : { path, size }
+}
+
+/** The files of a `{"files": [{"path", "size", "sha256"}]}`, sorted by path. @throws HubError `bad-answer` */
+export function parseFilesJson(value: unknown, asked: Asked): RepositoryFile[] {
+  const list: unknown = typeof value === 'object' && value !== null ? (value as { files?: unknown }).files : undefined
+  if (!Array.isArray(list) || list.length > maxFiles) throw badAnswer(asked, `${listingName} has no list of files`)
+  return sortFiles(
+    (list as unknown[]).map((entry) => {
+      const { path, size, sha256 } = (typeof entry === 'object' && entry !== null ? entry : {}) as Partial<
+        Record<keyof RepositoryFile, unknown>
+      >
+      const hash = typeof sha256 === 'string' && isSha256(sha256) ? sha256 : undefined
+      if (typeof path !== 'string' || !isSafePath(path) || !isSize(size) || (sha256 !== undefined && hash === undefined)) {
+        throw badAnswer(asked, `${listingName} has an entry without sound path, size and sha256`)
+      }
+      return { path, size, sha256: hash }
+    }),
+  )
+}
+
+/** The same list, sorted by path. */
+export function sortFiles(files: RepositoryFile[]): RepositoryFile[] {
+  return files.sort((a, b) => (a.path < b.path ? -1 : 1))
+}
+
+function isSha256(text: string): boolean {
+  return /^[0-9a-f]{64}$/.test(text)
+}

@@ -1,0 +1,104 @@
+/** Opens whatever a caller names: a Hub id, a URL, a folder. */
+
+import { InputError } from '../../errors.js'
+import { abortError } from '../../util/abort.js'
+import { FolderRepository } from './folder-repository.js'
+import { HubRepository } from './hub-repository.js'
+import type { Hub } from '../hub.js'
+import { checkBaseUrl, checkRepositoryId, checkRevision, isRepositoryId } from '../names.js'
+import { StaticRepository } from './static-repository.js'
+import type { Repository } from '../types.js'
+
+/** A repository by Hub id or base URL, a picked folder, or the files of one. */
+export type RepositoryReference = string | FileSystemDirectoryHandle | readonly File[]
+
+export interface OpenRepositoryOptions {
+  /** Branch, tag or commit. Default `main`. */
+  readonly revision?: string | undefined
+  /** Base URL of the Hub or of a mirror with its API. Default https://huggingface.co. */
+  readonly endpoint?: string | undefined
+  /** Access token for gated repositories. It stays in memory and goes to `endpoint` only. */
+  readonly token?: string | undefined
+  /** What relative URLs start from: the page's address. Without it they are refused. */
+  readonly baseUrl?: string | undefined
+  /** Ask the server for news even when all that was used before is cached. Default false: a cached model needs no request. */
+  readonly revalidate?: boolean | undefined
+  readonly signal?: AbortSignal | undefined
+}
+
+/** A repository whose opened files are kept from eviction until it is closed. */
+export interface OpenRepository extends Repository {
+  /** Its files do not fit together: the next opening asks the host how they are now, instead of going by the cache. */
+  doubt(): Promise<void>
+  close(): void
+}
+
+const defaultEndpoint = 'https://huggingface.co'
+
+/**
+ * Opens a repository at one revision.
+ * @throws AbortError, InputError `bad-repository-id`, `bad-revision`, `bad-url`, `bad-token`; HubError `repository-not-found`, `revision-not-found`, `gated`, `network` …
+ */
+export async function openRepository(
+  hub: Hub,
+  reference: RepositoryReference,
+  options: OpenRepositoryOptions = {},
+): Promise<OpenRepository> {
+  const signal = options.signal ?? new AbortController().signal
+  try {
+    return await open(hub, reference, options, signal)
+  } catch (error) {
+    throw signal.aborted ? abortError(signal) : error
+  }
+}
+
+async function open(
+  hub: Hub,
+  reference: RepositoryReference,
+  options: OpenRepositoryOptions,
+  signal: AbortSignal,
+): Promise<OpenRepository> {
+  if (typeof reference !== 'string') {
+    return 'kind' in reference ? FolderRepository.fromDirectory(reference, signal) : FolderRepository.fromFiles(reference)
+  }
+  const endpoint = checkBaseUrl(options.endpoint ?? defaultEndpoint)
+  const revalidate = options.revalidate ?? false
+  const named = parseReference(reference, endpoint, options.baseUrl)
+  if ('base' in named) return StaticRepository.open(hub, named.base, revalidate, signal)
+  const revision = checkRevision(options.revision ?? named.revision ?? 'main')
+  return HubRepository.open(hub, { endpoint, id: named.id, revision, token: checkToken(options.token), revalidate }, signal)
+}
+
+type Named = { readonly id: string; readonly revision?: string | undefined } | { readonly base: string }
+
+/** Whether a string is an id or a URL; the address of a repository's page on `endpoint` counts as its id. */
+export function parseReference(reference: string, endpoint: string, baseUrl: string | undefined): Named {
+  const isUrl = /^[A-Za-z][A-Za-z0-9+.-]*:/.test(reference) || /^\.{0,2}\//.test(reference)
+  if (!isUrl) return { id: checkRepositoryId(reference) }
+  const base = checkBaseUrl(reference, baseUrl)
+  if (!base.startsWith(endpoint)) return { base }
+  const match = /^([^/]+\/[^/]+)\/(?:tree\/(.+)\/)?$/.exec(base.slice(endpoint.length))
+  const id = match?.[1]
+  if (id === undefined || !isRepositoryId(id)) return { base }
+  return { id, revision: match?.[2] === undefined ? undefined : decodeRevision(match[2]) }
+}
+
+/** @throws InputError `bad-revision` */
+function decodeRevision(encoded: string): string {
+  try {
+    return decodeURIComponent(encoded)
+  } catch (error) {
+    throw new InputError(
+      'bad-revision',
+      `The revision ${JSON.stringify(encoded.slice(0, 200))} is not percent-encoded as URLs are`,
+      { revision: encoded.slice(0, 200) },
+      error,
+    )
+  }
+}
+
+/** A header cannot hold other characters; the token itself is never shown. */
+function checkToken(token: string | undefined): string | undefined {
+  if (token === undefined || /^[\x21-\x7E]{0,512}$/.test(token)) return token
+  throw new InputError('bad-token', 'The access token has characters that no token has', { length: token.length })
+}

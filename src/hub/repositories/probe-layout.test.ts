@@ -1,0 +1,116 @@
+import { afterEach, describe, expect, it } from 'vitest'
+import { readRepository } from '../../../e2e/fixture-repository.js'
+import { startHubServer } from '../../../e2e/hub-server/server.js'
+import type { HubServer, HubServerOptions } from '../../../e2e/hub-server/types.js'
+import { Hub } from '../hub.js'
+import { MemoryStore } from '../cache/memory-store.js'
+import { openRepository } from './open-repository.js'
+import { probeLayout } from './probe-layout.js'
+
+const settings = { retryBaseMs: 1, retryMaxMs: 2 }
+let server: HubServer | undefined
+afterEach(() => server?.close())
+
+async function start(options: HubServerOptions): Promise<HubServer> {
+  server = await startHubServer(options)
+  return server
+}
+
+describe('a host without a listing', () => {
+  it.each(['tiny-sd15', 'tiny-sd21', 'tiny-sdxl', 'tiny-sd3', 'tiny-sd35'])('is asked for the files of %s', async (fixture) => {
+    const files = readRepository(`fixtures/${fixture}/repo`)
+    const { log, url } = await start({ repositories: { 'a/b': files } })
+    const hub = await Hub.open({ store: new MemoryStore(), settings })
+    const repository = await openRepository(hub, `${url}/static/a/b`)
+    const expected = Object.entries(files).map(([path, bytes]) => ({ path, size: bytes.length }))
+    expect(await repository.files()).toEqual(expected.sort((a, b) => (a.path < b.path ? -1 : 1)))
+    expect(log.length).toBeLessThan(100)
+    // What is there and what is not is remembered.
+    const asked = log.length
+    await repository.files()
+    expect(log.length).toBe(asked)
+  })
+
+  it('is asked nothing when all that was used is cached, and can be gone then', async () => {
+    const hub = await Hub.open({ store: new MemoryStore(), settings })
+    await start({ repositories: { 'a/b': 'fixtures/tiny-sd15/repo' } })
+    const base = server!.staticUrl('a/b')
+    const first = await openRepository(hub, base)
+    const files = await first.files()
+    for (const { path } of files) await first.open(path)
+    server!.clearLog()
+    const again = await openRepository(hub, base)
+    expect(await again.files()).toEqual(files)
+    expect(server!.log).toEqual([])
+    // What was not looked for can still be opened.
+    server!.setRepository('a/b', { 'notes.txt': 'text' })
+    expect((await again.open('notes.txt')).byteLength).toBe(4)
+  })
+
+  it('is asked for a repository of one component', async () => {
+    const files = { 'config.json': '{}', 'diffusion_pytorch_model.fp16.safetensors': 'x'.repeat(20), 'README.md': '' }
+    await start({ repositories: { 'a/b': files } })
+    const repository = await openRepository(await Hub.open({ store: null, settings }), server!.staticUrl('a/b'))
+    expect((await repository.files()).map(({ path }) => path)).toEqual([
+      'config.json',
+      'diffusion_pytorch_model.fp16.safetensors',
+    ])
+  })
+
+  it.each(['text/html', 'application/octet-stream'])('that answers everything with %s has no files', async (pageForAll) => {
+    await start({ repositories: { 'a/b': {} }, faults: { pageForAll } })
+    const opened = openRepository(await Hub.open({ store: null, settings }), server!.staticUrl('a/b'))
+    // As anything but a page it could be a listing, and is a broken one.
+    if (pageForAll !== 'text/html') await expect(opened).rejects.toMatchObject({ code: 'bad-answer' })
+    else await expect((await opened).files()).rejects.toMatchObject({ code: 'listing-unavailable' })
+  })
+
+  it('that has its page for what is missing is not believed about it', async () => {
+    await start({ repositories: { 'a/b': 'fixtures/tiny-sd15/repo' }, faults: { pageForAll: 'text/html; charset=utf-8' } })
+    const repository = await openRepository(await Hub.open({ store: null, settings }), server!.staticUrl('a/b'))
+    const paths = Object.keys(readRepository('fixtures/tiny-sd15/repo'))
+    expect((await repository.files()).map(({ path }) => path)).toEqual(paths.sort())
+  })
+
+  it('is asked again after it failed', async () => {
+    await start({ repositories: { 'a/b': 'fixtures/tiny-sd15/repo' } })
+    const repository = await openRepository(await Hub.open({ store: null, settings }), server!.staticUrl('a/b'))
+    server!.setFaults({ rules: [{ match: { path: 'unet/config.json' }, status: 500 }] })
+    await expect(repository.files()).rejects.toMatchObject({ code: 'server-error' })
+    server!.setFaults({ rules: [{ match: { path: 'unet/config.json' }, status: 500, times: 2 }] })
+    expect((await repository.files()).length).toBeGreaterThan(10)
+  })
+})
+
+/** Asks a host that has every index, with these contents. */
+async function asking(index: unknown, shards: unknown) {
+  const asked: string[] = []
+  const files = await probeLayout({
+    has: () => Promise.resolve(false),
+    sizeOf: (path) => {
+      asked.push(path)
+      return Promise.resolve(/model_index.json$|\.index\.json$/.test(path) ? 1 : undefined)
+    },
+    json: (path) => Promise.resolve(path === 'model_index.json' ? index : { weight_map: shards }),
+  })
+  return { asked, files }
+}
+
+describe('what a host says', () => {
+  it('cannot make the page ask for other places, or without end', async () => {
+    const many = Object.fromEntries(Array.from({ length: 1000 }, (_, k) => [`c${k}`, ['diffusers', 'UNet2DConditionModel']]))
+    const { asked } = await asking(
+      { ...many, '../up': ['diffusers', 'X'] },
+      Object.fromEntries(Object.keys(many).map((key) => [key, `${key}.safetensors`])),
+    )
+    expect(asked.some((path) => path.includes('..'))).toBe(false)
+    expect(asked.length).toBe(2000)
+    const hostile = ['../x.safetensors', 'a/b.safetensors', 'https://h/x.safetensors', '%2e%2e/x.safetensors', 7, null, 'x.bin']
+    const bad = await asking({ unet: ['diffusers', 'X'] }, Object.fromEntries(hostile.map((name, k) => [k, name])))
+    expect(bad.asked.every((path) => /^(?:unet\/)?[\w.]+$/.test(path))).toBe(true)
+  })
+
+  it.each([[null], [[]], ['x'], [{ unet: 'x', vae: [null, null], a: [1, 2] }]])('may be anything: %j', async (index) => {
+    expect((await asking(index, index)).files.map(({ path }) => path)).toEqual(['model_index.json'])
+  })
+})

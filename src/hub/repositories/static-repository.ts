@@ -1,0 +1,216 @@
+/**
+ * A repository's files on any web server. A `files.json` beside them lists them with sizes and hashes; without one, files are found by the
+ * names that checkpoints have (see probe-layout.ts), and are checked by their size and by the server's validator only.
+ */
+
+import { HubError, isAquatintError } from '../../errors.js'
+import { orAbort } from '../../util/abort.js'
+import { parseJson } from '../../util/parse-json.js'
+import { fetchJson } from '../http/fetch-json.js'
+import { FileLocation } from '../http/file-location.js'
+import { asFileRecord, fileRecordKey } from '../cache/file-record.js'
+import { HeldFiles } from './held-files.js'
+import { HostProbe, isAbsent } from '../http/host-probe.js'
+import { fileNotFound } from '../http/http-errors.js'
+import type { Hub } from '../hub.js'
+import { listingName, parseFilesJson } from './listing.js'
+import { encodePath, isSafePath } from '../names.js'
+import { probeFile } from '../http/probe-file.js'
+import { modelIndex, probeLayout } from './probe-layout.js'
+import { addressKey, hashKey, type RemoteFile } from '../remote-file.js'
+import {
+  asRepositoryRecord,
+  isComplete,
+  newRepositoryRecord,
+  noteBegun,
+  noteDoubt,
+  noteDropped,
+  noteTold,
+  noteUse,
+  repositoryKey,
+  type RepositoryRecord,
+} from '../cache/repository-record.js'
+import type { ByteSource, OpenOptions, PeekedSource, ReadOptions, Repository, RepositoryFile } from '../types.js'
+
+/** Longest JSON that is read to find files by. */
+const maxJsonBytes = 10_000_000
+
+/** What is known of a host's files. */
+type Listing = Pick<RepositoryRecord, 'files' | 'probed'>
+
+export class StaticRepository implements Repository {
+  readonly id: string
+  readonly revision = 'static'
+  readonly #hub: Hub
+  readonly #revalidate: boolean
+  /** As the host lists them; null where it does not. */
+  readonly #files: ReadonlyMap<string, RepositoryFile> | null
+  /** Those that were found by asking; the promise of the asking while that goes on. */
+  #probed: Promise<readonly RepositoryFile[]> | undefined
+  readonly #closing = new AbortController()
+  readonly #held = new HeldFiles()
+
+  private constructor(hub: Hub, base: string, { files, probed }: Listing, revalidate: boolean) {
+    this.id = base
+    this.#hub = hub
+    this.#revalidate = revalidate
+    this.#files = files === null || probed === true ? null : new Map(files.map((file) => [file.path, file]))
+    this.#probed = files !== null && probed === true ? Promise.resolve(files) : undefined
+  }
+
+  /** @param base absolute URL with a slash at its end */
+  static async open(hub: Hub, base: string, revalidate: boolean, signal: AbortSignal): Promise<StaticRepository> {
+    const key = repositoryKey(base, '', 'static')
+    const known = asRepositoryRecord(await hub.store.record(key))
+    if (known !== undefined && !revalidate && (await isComplete(hub.store, known))) {
+      await noteUse(hub.store, { ...known, lastUsed: hub.now() })
+      return new StaticRepository(hub, base, known, revalidate)
+    }
+    let files: RepositoryFile[] | null
+    try {
+      files = await fetchListing(hub, base, signal)
+    } catch (error) {
+      const offline = isAquatintError(error) && (error.code === 'network' || error.code === 'stalled')
+      if (offline && known !== undefined) return new StaticRepository(hub, base, known, false)
+      // To another origin, a host without the listing may seem not to answer, see host-probe.ts.
+      if (!offline || !(await new HostProbe(hub, base, signal).has(modelIndex))) throw error
+      files = null
+    }
+    await noteTold(hub.store, newRepositoryRecord('', base, 'static', files, hub.now()))
+    // Files without a hash are asked for again too.
+    return new StaticRepository(hub, base, { files }, revalidate || known?.doubted === true)
+  }
+
+  /** @throws HubError `listing-unavailable` where the host has no files.json, and nothing of a checkpoint was found */
+  async files(options: ReadOptions = {}): Promise<readonly RepositoryFile[]> {
+    if (this.#files !== null) return [...this.#files.values()]
+    const probing = (this.#probed ??= this.#probe())
+    // Whoever asks later asks the host anew.
+    probing.catch(() => {
+      if (this.#probed === probing) this.#probed = undefined
+    })
+    return orAbort(probing, options.signal)
+  }
+
+  async #probe(): Promise<readonly RepositoryFile[]> {
+    const { signal } = this.#closing
+    const host = new HostProbe(this.#hub, this.id, signal)
+    const files = await probeLayout({
+      sizeOf: (path) => host.sizeOf(path),
+      has: (path) => host.has(path),
+      json: async (path) => {
+        const source = await this.open(path, { signal, maxBytes: maxJsonBytes })
+        const bytes = await source.read({ begin: 0, end: source.byteLength }, { signal })
+        try {
+          return parseJson(bytes, { file: path, maxBytes: maxJsonBytes, duplicateKeys: 'last' })
+        } catch {
+          // Whoever reads the file says what is wrong with it.
+          return undefined
+        }
+      },
+    })
+    if (files.length === 0) {
+      throw new HubError(
+        'listing-unavailable',
+        `${this.id} has no ${listingName}, and no model_index.json or config.json to find its files by`,
+        { repository: this.id },
+      )
+    }
+    await this.#hub.store.updateRecord(repositoryKey(this.id, '', this.revision), (old) => ({
+      ...(asRepositoryRecord(old) ?? this.#fresh()),
+      files,
+      probed: true,
+    }))
+    return files
+  }
+
+  async open(path: string, options: OpenOptions = {}): Promise<ByteSource> {
+    for (let again = false; ; again = true) {
+      const file = await this.#remote(path, options, again)
+      try {
+        await noteBegun(this.#hub.store, this.#fresh(), path, file.key)
+        const { source, release } = await this.#hub.openRemote(file, options)
+        this.#held.hold(file.key, release)
+        await noteUse(this.#hub.store, this.#fresh(), { [path]: file.key })
+        return source
+      } catch (error) {
+        // Without a hash the server alone knows what the file is now: ask it once more.
+        const replaced = isAquatintError(error) && (error.code === 'file-changed' || error.code === 'size-mismatch')
+        if (!again && file.hash === undefined && replaced) continue
+        // The listing is not of these files: the next opening asks for it again.
+        if (replaced || (isAquatintError(error) && error.code === 'hash-mismatch')) await this.doubt()
+        throw error
+      }
+    }
+  }
+
+  async peek(path: string, options: ReadOptions = {}): Promise<PeekedSource> {
+    return this.#hub.peekRemote(await this.#remote(path, options, false))
+  }
+
+  async drop(path: string): Promise<void> {
+    const sha256 = this.#files?.get(path)?.sha256
+    const key = sha256 === undefined ? addressKey(this.id + encodePath(path)) : hashKey({ algorithm: 'sha256', hex: sha256 })
+    this.#held.release(key)
+    await noteDropped(this.#hub.store, repositoryKey(this.id, '', 'static'), path)
+    await this.#hub.cache.deleteFile(key)
+  }
+
+  /** See OpenRepository. */
+  async doubt(): Promise<void> {
+    await noteDoubt(this.#hub.store, repositoryKey(this.id, '', 'static'))
+  }
+
+  /** Lets the cache evict the files that were opened. */
+  close(): void {
+    this.#closing.abort()
+    this.#held.close()
+  }
+
+  #fresh(): RepositoryRecord {
+    return newRepositoryRecord(
+      '',
+      this.id,
+      this.revision,
+      this.#files === null ? null : [...this.#files.values()],
+      this.#hub.now(),
+    )
+  }
+
+  async #remote(path: string, options: OpenOptions, fresh: boolean): Promise<RemoteFile> {
+    if (!isSafePath(path)) throw fileNotFound({ repository: this.id, path })
+    const url = this.id + encodePath(path)
+    const listed = this.#files?.get(path)
+    if (this.#files !== null && listed === undefined) throw fileNotFound({ repository: this.id, path })
+    const location = new FileLocation(url)
+    if (listed?.sha256 !== undefined) {
+      const hash = { algorithm: 'sha256', hex: listed.sha256 } as const
+      return { repository: this.id, path, size: listed.size, key: hashKey(hash), hash, location }
+    }
+    const key = addressKey(url)
+    const kept = asFileRecord(await this.#hub.store.record(fileRecordKey(key)))
+    const remembered =
+      kept === undefined ? undefined : { repository: this.id, path, size: kept.size, key, validator: kept.validator, location }
+    if (remembered !== undefined && kept?.state === 'complete' && !this.#revalidate && !fresh) return remembered
+    try {
+      const signal = options.signal ?? new AbortController().signal
+      const { size, validator } = await probeFile(this.#hub, location, { repository: this.id, path }, signal)
+      return { repository: this.id, path, size, key, validator, location }
+    } catch (error) {
+      if (remembered !== undefined && kept?.state === 'complete' && isAquatintError(error) && error.code === 'network')
+        return remembered
+      throw error
+    }
+  }
+}
+
+/** `{"files": [{"path", "size", "sha256"}]}`, or null where the host has none. */
+async function fetchListing(hub: Hub, base: string, signal: AbortSignal): Promise<RepositoryFile[] | null> {
+  const asked = { repository: base, path: listingName }
+  try {
+    return parseFilesJson((await fetchJson(hub, base + listingName, {}, asked, signal)).value, asked)
+  } catch (error) {
+    if (isAbsent(error)) return null
+    throw error
+  }
+}

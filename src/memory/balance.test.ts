@@ -1,0 +1,123 @@
+import { expect, test } from 'vitest'
+import { isAquatintError, type AquatintError } from '../errors.js'
+import { balanceComponents, checkDeviceMap, checkMappedComponents, mappedDevice, type DeviceOffer } from './balance.js'
+import type { ComponentNeeds, RunNeeds } from './needs.js'
+import type { DeviceName } from '../runtime/types.js'
+
+const way = (activationBytes: number, tile?: number): RunNeeds => ({
+  activationBytes,
+  tile,
+  largestValue: { name: 'x', bytes: 1 },
+  inputs: [],
+})
+
+function needs(name: string, bytes: number, ...activations: readonly number[]): ComponentNeeds {
+  const [first = 10, ...smaller] = activations
+  return {
+    name,
+    blocks: [{ name: 'all', bytes }],
+    sharedBytes: 0,
+    largestWeight: { name: `${name}.weight`, bytes },
+    ways: [way(first), ...smaller.map((activationBytes) => way(activationBytes, 32))],
+  }
+}
+
+const parts = [needs('text_encoder', 200), needs('unet', 900), needs('vae', 100)]
+const offer = (name: DeviceName, maxMemory: number, own = parts): DeviceOffer => ({ name, maxMemory, needs: own })
+
+test('a map by name, the rest as it says for them or left open', () => {
+  expect(mappedDevice({ text_encoder: 'wasm' }, 'text_encoder')).toBe('wasm')
+  expect(mappedDevice({ text_encoder: 'wasm' }, 'unet')).toBeUndefined()
+  expect(mappedDevice({ unet: 'webgpu', '': 'wasm' }, 'unet')).toBe('webgpu')
+  expect(mappedDevice({ unet: 'webgpu', '': 'wasm' }, 'vae')).toBe('wasm')
+  // What every object has is no component's device.
+  expect(mappedDevice({}, 'constructor')).toBeUndefined()
+})
+
+test.each([
+  ['auto', /deviceMap is "auto"; it must be 'balanced' or an object/],
+  [null, /deviceMap is null/],
+  [['wasm'], /deviceMap is \["wasm"\]/],
+  [{ unet: 'cuda:0' }, /puts "unet" on "cuda:0"; the devices are webgpu, webgpu:1, wasm/],
+  [{ unet: undefined }, /puts "unet" on undefined/],
+])('the map %j is refused', (map, message) => {
+  expect(() => checkDeviceMap(map)).toThrow(expect.objectContaining({ code: 'bad-device-map' }))
+  expect(() => checkDeviceMap(map)).toThrow(message)
+})
+
+test('components that the pipeline does not have are refused by name', () => {
+  checkMappedComponents({ unet: 'webgpu', '': 'wasm' }, ['unet', 'vae'])
+  expect(() => checkMappedComponents({ transformer: 'webgpu' }, ['unet', 'vae'])).toThrow(
+    /deviceMap names "transformer"; the networks of this pipeline are unet, vae/,
+  )
+})
+
+test('balanced fills GPUs first, the largest where most room is, and what is left counts one run at a time', () => {
+  const placed = balanceComponents([offer('webgpu', 1000), offer('wasm', 400)])
+  expect(Object.fromEntries(placed)).toEqual({ text_encoder: 'wasm', unet: 'webgpu', vae: 'wasm' })
+  // 1200 of weights and the room of one run, which all share.
+  expect(Object.fromEntries(balanceComponents([offer('webgpu', 1209), offer('wasm', 5000)]))).toEqual({
+    text_encoder: 'webgpu',
+    unet: 'webgpu',
+    vae: 'wasm',
+  })
+  expect(Object.fromEntries(balanceComponents([offer('webgpu', 1210)]))).toEqual({
+    text_encoder: 'webgpu',
+    unet: 'webgpu',
+    vae: 'webgpu',
+  })
+  expect(() => balanceComponents([offer('webgpu', 1209)])).toThrow(/vae fits on no device/)
+})
+
+test('a device on which a component is larger is asked for more', () => {
+  const wide = parts.map(({ name, blocks }) => needs(name, 2 * blocks[0]!.bytes))
+  expect(Object.fromEntries(balanceComponents([offer('webgpu', 1000), offer('wasm', 1100, wide)]))).toEqual({
+    text_encoder: 'wasm',
+    unet: 'webgpu',
+    vae: 'wasm',
+  })
+})
+
+test('a component that can work in tiles needs room for a tile', () => {
+  const tiled = [needs('vae', 100, 1000, 50)]
+  expect(balanceComponents([offer('webgpu', 150, tiled)]).get('vae')).toBe('webgpu')
+})
+
+function refusal(offers: DeviceOffer[]): AquatintError {
+  try {
+    balanceComponents(offers)
+  } catch (error) {
+    if (isAquatintError(error)) return error
+  }
+  throw new Error('It was placed')
+}
+
+test('what fits nowhere says how many bytes it needs and what was offered, device by device', () => {
+  const { code, message, details } = refusal([offer('webgpu', 500), offer('wasm', 400)])
+  expect(code).toBe('does-not-fit')
+  expect(message).toMatch(/unet fits on no device.* webgpu offers 500 .* 910 .*; wasm offers 400 /)
+  expect(details).toEqual({
+    component: 'unet',
+    needed: { webgpu: 910, wasm: 910 },
+    left: { webgpu: 500, wasm: 400 },
+    offered: { webgpu: 500, wasm: 400 },
+  })
+  expect(refusal([offer('webgpu', 1109), offer('wasm', 40)]).details).toMatchObject({
+    component: 'text_encoder',
+    left: { webgpu: 209 },
+  })
+})
+
+const balanced = (offers: DeviceOffer[]) => Object.fromEntries(balanceComponents(offers))
+
+test('what stays beside the components, and buffers that are too small, count', () => {
+  const gpu = { ...offer('webgpu', 1210), heldBytes: 1 }
+  expect(balanced([gpu, offer('wasm', 400)])).toEqual({ text_encoder: 'webgpu', unet: 'webgpu', vae: 'wasm' })
+  expect(refusal([gpu]).details).toMatchObject({ component: 'vae', left: { webgpu: 109 }, needed: { webgpu: 110 } })
+  const narrow = { ...offer('webgpu', 5000), maxBufferSize: 899 }
+  expect(balanced([narrow, offer('wasm', 2000)])).toEqual({ text_encoder: 'webgpu', unet: 'wasm', vae: 'webgpu' })
+  expect(refusal([narrow])).toMatchObject({
+    code: 'buffer-too-large',
+    details: { tensor: 'unet.weight', bytes: 900, allowed: 899 },
+  })
+})

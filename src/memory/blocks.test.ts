@@ -1,0 +1,115 @@
+import { expect, test } from 'vitest'
+import { isAquatintError } from '../errors.js'
+import { planBlocks, planStreaming, type BlockPlan } from './blocks.js'
+
+/** Walks a run twice, as the backend does, and gives the most bytes held. */
+function walk(blocks: readonly number[], plan: Pick<BlockPlan, 'keeps' | 'keptBytes' | 'overlaps'>): number {
+  const streamed = blocks.flatMap((bytes, index) => (plan.keeps[index] === false ? [bytes] : []))
+  let most = plan.keptBytes
+  for (let at = 0; at < 2 * streamed.length; at++) {
+    const now = streamed[at % streamed.length] ?? 0
+    const next = plan.overlaps && streamed.length > 1 ? (streamed[(at + 1) % streamed.length] ?? 0) : 0
+    most = Math.max(most, plan.keptBytes + now + next)
+  }
+  return most
+}
+
+test('what fits stays', () => {
+  expect(planBlocks([5, 3, 2], 10)).toMatchObject({ keeps: [true, true, true], streamedBytes: 0, ringBytes: 0, peakBytes: 10 })
+})
+
+test('equal blocks: two slots for the ring, the rest stay', () => {
+  const plan = planBlocks(
+    Array.from({ length: 10 }, () => 10),
+    60,
+  )
+  expect(plan).toMatchObject({ keptBytes: 40, ringBytes: 20, streamedBytes: 60, overlaps: true, peakBytes: 60 })
+})
+
+test('one slot when two are too many, and an error that says what one needs', () => {
+  expect(planBlocks([10, 10, 10], 15)).toMatchObject({ overlaps: false, ringBytes: 10, keptBytes: 0, streamedBytes: 30 })
+  let thrown: unknown
+  try {
+    planBlocks([10, 4, 10], 9, 'unet')
+  } catch (error) {
+    thrown = error
+  }
+  expect(isAquatintError(thrown) && thrown.code).toBe('does-not-fit')
+  expect(thrown).toMatchObject({ details: { component: 'unet', needed: 10, offered: 9 } })
+})
+
+test('a large block among small ones stays rather than making the ring large', () => {
+  expect(planBlocks([2, 50, 2, 2, 2], 55)).toMatchObject({ keeps: [false, true, false, false, false], ringBytes: 4 })
+})
+
+test('blocks without weights need no place', () => {
+  const plan = planBlocks([0, 8, 0, 8, 8], 16)
+  expect(plan.keeps[0] && plan.keeps[2]).toBe(true)
+  expect(plan.ringBytes).toBe(16)
+})
+
+/** Plans of every budget that is worth one, from the largest block on, and what must hold of each. */
+function checkBudgets(blocks: readonly number[], step: () => number): void {
+  const total = blocks.reduce((sum, bytes) => sum + bytes, 0)
+  let before = total
+  for (let budget = Math.max(...blocks); budget <= total + 5; budget += step()) {
+    const plan = planBlocks(blocks, budget)
+    const what = `${JSON.stringify(blocks)} within ${budget}`
+    expect(walk(blocks, plan), what).toBeLessThanOrEqual(plan.peakBytes)
+    expect(plan.peakBytes, what).toBeLessThanOrEqual(budget)
+    expect(plan.keptBytes + plan.streamedBytes, what).toBe(total)
+    expect(plan.streamedBytes, what).toBeLessThanOrEqual(before)
+    before = plan.streamedBytes
+  }
+  expect(planBlocks(blocks, total).streamedBytes).toBe(0)
+}
+
+test('a byte more never means more to stream, at every budget there is', () => {
+  for (const blocks of [
+    [3, 20, 18, 2, 18, 17, 8, 1],
+    [10, 10, 1, 1, 1, 10],
+    [4, 0, 9, 9, 0, 4, 30],
+  ])
+    checkBudgets(blocks, () => 1)
+})
+
+test('what another plan keeps leaves room to stream the rest: ahead, one by one, or not at all', () => {
+  expect(planStreaming([4, 0, 9, 3], 13)).toMatchObject({ overlaps: true, ringBytes: 13, keptBytes: 0, streamedBytes: 16 })
+  expect(planStreaming([4, 0, 9, 3], 12)).toMatchObject({ overlaps: false, ringBytes: 9 })
+  expect(planStreaming([4, 0, 9, 3], 8)).toBeUndefined()
+  expect(planStreaming([0, 0], 0)).toMatchObject({ streamedBytes: 0 })
+})
+
+test('for any blocks and budget: the peak is what a walk finds, within the budget, and more budget never streams more', () => {
+  let state = 1
+  const random = (below: number) => {
+    state = (state * 48_271) % 2_147_483_647
+    return state % below
+  }
+  for (let round = 0; round < 40; round++) {
+    const kinds = Array.from({ length: 1 + random(8) }, () => 1 + random(100))
+    const [count, isNetwork] = [1 + random(30), round % 2 === 0]
+    const blocks = Array.from({ length: count }, () => (isNetwork ? (kinds[random(kinds.length)] ?? 0) : random(100)))
+    checkBudgets(blocks, () => 1 + random(60))
+  }
+})
+
+test('of a few blocks no choice streams much less', () => {
+  let state = 5
+  const random = (below: number) => {
+    state = (state * 48_271) % 2_147_483_647
+    return state % below
+  }
+  for (let round = 0; round < 40; round++) {
+    const blocks = Array.from({ length: 2 + random(7) }, () => 1 + random(30))
+    const [total, largest] = [blocks.reduce((sum, bytes) => sum + bytes, 0), Math.max(...blocks)]
+    const budget = 2 * largest + random(Math.max(1, total - 2 * largest))
+    let least = total
+    for (let set = 0; set < 2 ** blocks.length; set++) {
+      const keeps = blocks.map((_, index) => ((set >> index) & 1) === 1)
+      const keptBytes = blocks.reduce((sum, bytes, index) => sum + (keeps[index] === true ? bytes : 0), 0)
+      if (walk(blocks, { keeps, keptBytes, overlaps: true }) <= budget) least = Math.min(least, total - keptBytes)
+    }
+    expect(planBlocks(blocks, budget).streamedBytes).toBeLessThanOrEqual(least + largest)
+  }
+})

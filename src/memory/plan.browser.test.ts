@@ -1,0 +1,58 @@
+/**
+ * Plans held against what happens: the networks of fixtures/tiny-sdxl on a real device, each in the least memory that it says it needs.
+ * Whole pipelines within budgets are in pipelines/budget.browser.test.ts.
+ */
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { isAquatintError } from '../errors.js'
+import { needsOf } from './needs.js'
+import { planMemory } from './plan.js'
+import { openDevice } from '../runtime/open-device.js'
+import { fixtureComponent, type FixtureComponent } from '../runtime/testing-fixtures.js'
+import type { Device } from '../runtime/types.js'
+
+let device: Device
+let parts: FixtureComponent[]
+beforeAll(async () => {
+  device = await openDevice({ kind: 'webgpu' })
+  parts = []
+  for (const name of ['text_encoder', 'unet', 'vae'] as const) parts.push(await fixtureComponent(device, name, 8, 'block'))
+})
+afterAll(async () => {
+  for (const { component } of parts) await component.dispose()
+  await device.dispose()
+})
+
+test('each component runs in the least memory that its plan asks for', async () => {
+  for (const { component, graph, table, inputs } of parts) {
+    const needs = needsOf(component.name, graph, table)
+    await component.setWeightBudget(undefined)
+    const whole = await component.run(inputs)
+    await component.unload()
+    const least = needed(needs)
+    const [plan] = planMemory([needs], { offload: 'block', maxMemory: least }).components
+    expect(plan?.streamedBytes).toBeGreaterThan(0)
+    await component.setWeightBudget(plan?.weightBudget)
+    const before = device.memory.snapshot().live
+    device.limitMemory(before + least)
+    device.memory.resetPeaks()
+    const streamed = await component.run(inputs)
+    expect(device.memory.snapshot().peak - before, component.name).toBeLessThanOrEqual(least)
+    device.limitMemory(undefined)
+    for (const [name, tensor] of Object.entries(streamed)) {
+      expect(await tensor.read()).toEqual(await whole[name]!.read())
+      tensor.dispose()
+      whole[name]!.dispose()
+    }
+    await component.unload()
+  }
+})
+
+/** The least that a component says it needs when it is offered nothing. */
+function needed(needs: ReturnType<typeof needsOf>): number {
+  try {
+    planMemory([needs], { offload: 'block', maxMemory: 1 })
+  } catch (error) {
+    if (isAquatintError(error)) return Number(error.details['needed'])
+  }
+  throw new Error('It fits into one byte')
+}

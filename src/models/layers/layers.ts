@@ -1,0 +1,136 @@
+/**
+ * PyTorch's layers as the networks here use them, each declaring its weights under PyTorch's names below the current scope. Tokens are
+ * kept as [batch · tokens, channels] between layers, which is what Gemm wants.
+ */
+
+import { CheckpointError } from '../../errors.js'
+import type { GraphBuilder } from '../../onnx/graph-builder.js'
+import { add, mul, silu } from '../../onnx/ops-math.js'
+import {
+  conv,
+  gemm,
+  instanceNormalization,
+  layerNormalization,
+  matMulNBits,
+  type Pads,
+  type QuantizedOperand,
+} from '../../onnx/ops-network.js'
+import { cast, dimension, reshape, transpose } from '../../onnx/ops-shape.js'
+import type { ElementType, QuantizedShape, ValueInfo } from '../../onnx/types.js'
+import { elementCount } from '../../util/element-count.js'
+
+/**
+ * torch.nn.Linear on x [rows, in]; result [rows, out], computed in x's type. The weight may be quantised; one that is not is cast where
+ * x is wider than the graph's type.
+ */
+export function linear(
+  graph: GraphBuilder,
+  x: ValueInfo,
+  name: string,
+  out: number,
+  options: { readonly bias?: boolean } = {},
+): ValueInfo {
+  const columns = dimension(x, 1)
+  const bias = () => (options.bias === false ? undefined : cast(graph, graph.weight(`${name}.bias`, [out]), x.type))
+  const shape = graph.quantized(`${name}.weight`)
+  if (shape === undefined) return gemm(graph, x, cast(graph, graph.weight(`${name}.weight`, [out, columns]), x.type), bias())
+  const product = matMulNBits(graph, x, quantizedWeight(graph, name, [out, columns], shape, x.type))
+  const shift = bias()
+  return shift === undefined ? product : add(graph, product, shift)
+}
+
+/** Declares the tensors of a quantised weight [rows, columns], whose codes must be laid out for these. */
+function quantizedWeight(
+  graph: GraphBuilder,
+  name: string,
+  [rows, columns]: readonly [number, number],
+  shape: QuantizedShape,
+  type: ElementType,
+): QuantizedOperand {
+  const [given, blocks, blockBytes] = shape.codes
+  const blockSize = columns / blocks
+  const bits = (8 * blockBytes) / blockSize
+  if (given !== rows || ![16, 32, 64, 128].includes(blockSize) || (bits !== 4 && bits !== 8)) {
+    const message = `The quantised weight ${name}.weight has codes [${shape.codes.join(', ')}], which are no blocks of a [${rows}, ${columns}] weight`
+    throw new CheckpointError('shape-mismatch', message, {
+      tensor: `${name}.weight`,
+      expected: [rows, columns],
+      actual: shape.codes,
+    })
+  }
+  const zeroPoints = shape.zeroPoints
+    ? graph.weight(`${name}.weight_zero_point`, [rows, Math.ceil((blocks * bits) / 8)], 'uint8')
+    : undefined
+  const codes = graph.weight(`${name}.weight`, shape.codes, 'uint8')
+  return { codes, scales: graph.weight(`${name}.weight_scale`, [rows, blocks], type), zeroPoints }
+}
+
+/** torch.nn.Conv2d with bias and a square kernel on [batch, in, height, width]. `pads` as given, else half the kernel on each side. */
+export function conv2d(
+  graph: GraphBuilder,
+  x: ValueInfo,
+  name: string,
+  out: number,
+  kernel: number,
+  options: { readonly stride?: number; readonly pads?: Pads } = {},
+): ValueInfo {
+  const half = Math.floor((kernel - 1) / 2)
+  const weight = graph.weight(`${name}.weight`, [out, dimension(x, 1), kernel, kernel])
+  const pads = options.pads ?? [half, half, half, half]
+  return conv(graph, x, weight, graph.weight(`${name}.bias`, [out]), { stride: options.stride ?? 1, pads })
+}
+
+/** torch.nn.LayerNorm over the last axis. */
+export function layerNorm(graph: GraphBuilder, x: ValueInfo, name: string, epsilon: number): ValueInfo {
+  const width = dimension(x, x.dims.length - 1)
+  return layerNormalization(graph, x, graph.weight(`${name}.weight`, [width]), graph.weight(`${name}.bias`, [width]), epsilon)
+}
+
+/**
+ * torch.nn.GroupNorm on [batch, channels, …]. Reshape, InstanceNormalization, Reshape, Mul, Add: ai.onnx GroupNormalization would fall
+ * to the CPU in part, com.microsoft's has no kernel.
+ */
+export function groupNorm(graph: GraphBuilder, x: ValueInfo, name: string, groups: number, epsilon: number): ValueInfo {
+  const channels = dimension(x, 1)
+  const affine = [channels, ...x.dims.slice(2).map(() => 1)]
+  const weight = graph.weight(`${name}.weight`, affine)
+  const bias = graph.weight(`${name}.bias`, affine)
+  const grouped = reshape(graph, x, [dimension(x, 0), groups, (channels / groups) * elementCount(x.dims.slice(2))])
+  const normalised = reshape(graph, instanceNormalization(graph, grouped, epsilon), x.dims)
+  return add(graph, mul(graph, normalised, weight), bias)
+}
+
+/** [batch, channels, height, width] → [batch · height · width, channels]. */
+export function imageToTokens(graph: GraphBuilder, x: ValueInfo): ValueInfo {
+  const batch = dimension(x, 0)
+  const channels = dimension(x, 1)
+  const pixels = dimension(x, 2) * dimension(x, 3)
+  const rows = transpose(graph, reshape(graph, x, [batch, channels, pixels]), [0, 2, 1])
+  return reshape(graph, rows, [batch * pixels, channels])
+}
+
+/** [batch · height · width, channels] → [batch, channels, height, width]. */
+export function tokensToImage(
+  graph: GraphBuilder,
+  x: ValueInfo,
+  size: { readonly batch: number; readonly height: number; readonly width: number },
+): ValueInfo {
+  const channels = dimension(x, 1)
+  const rows = reshape(graph, x, [size.batch, size.height * size.width, channels])
+  return reshape(graph, transpose(graph, rows, [0, 2, 1]), [size.batch, channels, size.height, size.width])
+}
+
+/** TimestepEmbedding and PixArtAlphaTextProjection with SiLU: two Linears on [batch, in]. */
+export function timestepMlp(graph: GraphBuilder, x: ValueInfo, name: string, width: number): ValueInfo {
+  return linear(graph, silu(graph, linear(graph, x, `${name}.linear_1`, width)), `${name}.linear_2`, width)
+}
+
+/** The graph's edge: a float32 input in the type the graph computes in. */
+export function toCompute(graph: GraphBuilder, x: ValueInfo): ValueInfo {
+  return cast(graph, x, graph.options.dtype)
+}
+
+/** The graph's edge: a result in float32. */
+export function toFloat32(graph: GraphBuilder, x: ValueInfo): ValueInfo {
+  return cast(graph, x, 'float32')
+}

@@ -1,0 +1,48 @@
+/** ResnetBlock2D, Upsample2D and Downsample2D of diffusers, which UNets and autoencoders share. Weights are relative to the block. */
+
+import type { GraphBuilder } from '../../onnx/graph-builder.js'
+import { add, scale, silu } from '../../onnx/ops-math.js'
+import { dimension, reshape, resizeNearest } from '../../onnx/ops-shape.js'
+import type { ValueInfo } from '../../onnx/types.js'
+import { conv2d, groupNorm, linear } from './layers.js'
+
+/** What is the same in all resnet blocks of a network. */
+export interface ResnetSettings {
+  readonly groups: number
+  readonly epsilon: number
+  /** The result is divided by it. */
+  readonly outputScaleFactor?: number | undefined
+}
+
+/**
+ * ResnetBlock2D with time embedding norm `default`: norm1, SiLU, conv1, time shift, norm2, SiLU, conv2, shortcut.
+ * `temb` is SiLU of the time embedding, [batch, channels]: the blocks would all compute the same.
+ */
+export function resnetBlock2D(
+  graph: GraphBuilder,
+  x: ValueInfo,
+  temb: ValueInfo | undefined,
+  out: number,
+  settings: ResnetSettings,
+): ValueInfo {
+  const { groups, epsilon } = settings
+  let hidden = conv2d(graph, silu(graph, groupNorm(graph, x, 'norm1', groups, epsilon)), 'conv1', out, 3)
+  if (temb !== undefined) {
+    const shift = linear(graph, temb, 'time_emb_proj', out)
+    hidden = add(graph, hidden, reshape(graph, shift, [dimension(temb, 0), out, 1, 1]))
+  }
+  hidden = conv2d(graph, silu(graph, groupNorm(graph, hidden, 'norm2', groups, epsilon)), 'conv2', out, 3)
+  const shortcut = dimension(x, 1) === out ? x : conv2d(graph, x, 'conv_shortcut', out, 1)
+  return scale(graph, add(graph, shortcut, hidden), 1 / (settings.outputScaleFactor ?? 1))
+}
+
+/** Upsample2D with convolution: nearest neighbour to the given size, then 3×3. */
+export function upsample2D(graph: GraphBuilder, x: ValueInfo, height: number, width: number): ValueInfo {
+  return conv2d(graph, resizeNearest(graph, x, height, width), 'conv', dimension(x, 1), 3)
+}
+
+/** Downsample2D with convolution: 3×3, stride 2. Padding 0 means one row below and one column to the right, as in diffusers. */
+export function downsample2D(graph: GraphBuilder, x: ValueInfo, padding: number): ValueInfo {
+  const pads = padding === 0 ? ([0, 0, 1, 1] as const) : ([padding, padding, padding, padding] as const)
+  return conv2d(graph, x, 'conv', dimension(x, 1), 3, { stride: 2, pads })
+}

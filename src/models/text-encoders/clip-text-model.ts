@@ -1,0 +1,200 @@
+/**
+ * CLIPTextModel and CLIPTextModelWithProjection of transformers. The graph begins at the token embeddings, whose rows the host reads
+ * (the table is large and a prompt needs 77 rows of it), and pools by a row choice that the host makes from the token ids.
+ */
+
+import type { Config } from '../../checkpoint/types.js'
+import { InputError } from '../../errors.js'
+import { ComponentBuilder } from '../../onnx/component-builder.js'
+import { floats } from '../../onnx/constants.js'
+import type { GraphBuilder } from '../../onnx/graph-builder.js'
+import { add, gelu, matMul, quickGelu } from '../../onnx/ops-math.js'
+import { layerNormalization, multiHeadAttention } from '../../onnx/ops-network.js'
+import { reshape, slice } from '../../onnx/ops-shape.js'
+import type { ComponentGraph, ValueInfo, WriteOptions } from '../../onnx/types.js'
+import { ConfigReader } from '../config-reader.js'
+import { layerNorm, linear, toCompute, toFloat32 } from '../layers/layers.js'
+import { checkShape, shapeLimits } from '../layers/shape.js'
+import type { TokenEmbedding } from '../layers/token-embedding.js'
+
+export type ClipTextClass = 'CLIPTextModel' | 'CLIPTextModelWithProjection'
+
+export interface ClipTextShape {
+  readonly batch: number
+  readonly sequenceLength: number
+}
+
+export interface ClipTextOptions extends WriteOptions {
+  /** Which of transformers' `hidden_states` is the output `hidden_state`, and whether the final layer norm is put on it. */
+  readonly hiddenState?: { readonly index: number; readonly finalLayerNorm: boolean } | undefined
+}
+
+/** What a CLIP text config says, checked. */
+interface ClipTextConfig {
+  readonly vocabulary: number
+  readonly width: number
+  readonly intermediate: number
+  readonly projection: number
+  readonly layers: number
+  readonly heads: number
+  readonly positions: number
+  readonly activation: 'quick_gelu' | 'gelu' | 'gelu_pytorch_tanh'
+  readonly epsilon: number
+  readonly endOfText: number
+}
+
+function readConfig(className: ClipTextClass, config: Config): ClipTextConfig {
+  const reader = new ConfigReader(className, config)
+  const width = reader.integer('hidden_size', 512, { min: 1, max: 16384 })
+  const heads = reader.integer('num_attention_heads', 8, { min: 1, max: 1024 })
+  if (width % heads !== 0) throw reader.invalid('num_attention_heads', `a divisor of hidden_size ${width}`)
+  const result: ClipTextConfig = {
+    vocabulary: reader.integer('vocab_size', 49408, { min: 1, max: 2 ** 24 }),
+    width,
+    heads,
+    intermediate: reader.integer('intermediate_size', 2048, { min: 1, max: 65536 }),
+    projection: reader.optionalInteger('projection_dim', { min: 1, max: 16384 }) ?? 512,
+    layers: reader.integer('num_hidden_layers', 12, { min: 1, max: 128 }),
+    positions: reader.integer('max_position_embeddings', 77, { min: 1, max: 65536 }),
+    activation: reader.oneOf('hidden_act', 'quick_gelu', ['quick_gelu', 'gelu', 'gelu_pytorch_tanh']),
+    epsilon: reader.number('layer_norm_eps', 1e-5, { min: 1e-12, max: 1 }),
+    endOfText: reader.integer('eos_token_id', 49407, { min: 0, max: 2 ** 24 }),
+  }
+  // diffusers passes the encoder an attention mask when its config asks for one.
+  reader.require('use_attention_mask', false)
+  reader.neutral('attention_dropout', 'dropout', 'initializer_factor', 'initializer_range', 'bos_token_id', 'pad_token_id')
+  reader.neutral(
+    'return_dict',
+    'output_hidden_states',
+    'output_attentions',
+    'use_return_dict',
+    'tie_word_embeddings',
+    'is_decoder',
+    'use_cache',
+  )
+  reader.finish()
+  return result
+}
+
+/** The ComponentGraph of a CLIP text encoder; docs/networks.md lists its inputs and outputs. @throws UnsupportedError, CheckpointError, InputError */
+export function clipTextModel(
+  className: ClipTextClass,
+  config: Config,
+  shape: ClipTextShape,
+  options: ClipTextOptions,
+): ComponentGraph {
+  const clip = readConfig(className, config)
+  checkShape({ ...shape }, { batch: shapeLimits.batch, sequenceLength: Math.min(clip.positions, shapeLimits.encodedTokens) })
+  const hiddenState = options.hiddenState ?? { index: -2, finalLayerNorm: false }
+  const count = clip.layers + 1
+  const chosen = hiddenState.index < 0 ? count + hiddenState.index : hiddenState.index
+  if (!Number.isInteger(chosen) || chosen < 0 || chosen >= count) {
+    const message = `hiddenState.index is ${hiddenState.index}; ${className} has hidden states ${-count} to ${count - 1}`
+    throw new InputError('invalid-hidden-state', message, { index: hiddenState.index, min: -count, max: count - 1 })
+  }
+
+  const component = new ComponentBuilder(className, options)
+  const { batch, sequenceLength } = shape
+  const embeds = component.input('inputs_embeds', 'float32', [batch, sequenceLength, clip.width])
+  const pooling = component.input('pooling', 'float32', [batch, sequenceLength])
+
+  let { hidden } = component.stage('text_model.embeddings', { embeds }, (graph, inputs) => {
+    const table = graph.weight('position_embedding.weight', [clip.positions, clip.width])
+    const positions = slice(graph, table, 0, 0, sequenceLength)
+    const sum = add(graph, toCompute(graph, inputs.embeds), positions)
+    return { hidden: reshape(graph, sum, [batch * sequenceLength, clip.width]) }
+  })
+  const states = [hidden]
+  for (let index = 0; index < clip.layers; index++) {
+    const stage = component.stage(`text_model.encoder.layers.${index}`, { hidden }, (graph, inputs) => ({
+      hidden: encoderLayer(graph, inputs.hidden, clip, shape),
+    }))
+    hidden = stage.hidden
+    states.push(hidden)
+  }
+  const state = states[chosen] ?? hidden
+
+  const outputs = component.stage(
+    'text_model.final_layer_norm',
+    { hidden, state, pooling },
+    (graph, inputs) => {
+      const dims = [batch, sequenceLength, clip.width]
+      const weight = graph.weight('text_model.final_layer_norm.weight', [clip.width])
+      const bias = graph.weight('text_model.final_layer_norm.bias', [clip.width])
+      const norm = (x: ValueInfo) => layerNormalization(graph, x, weight, bias, clip.epsilon)
+      const last = reshape(graph, norm(inputs.hidden), dims)
+      const pooled = reshape(
+        graph,
+        matMul(graph, reshape(graph, inputs.pooling, [batch, 1, sequenceLength]), toFloat32(graph, last)),
+        [batch, clip.width],
+      )
+      const raw = hiddenState.finalLayerNorm ? norm(inputs.state) : inputs.state
+      const rest = { last: toFloat32(graph, last), chosen: toFloat32(graph, reshape(graph, raw, dims)) }
+      if (className === 'CLIPTextModel') return { ...rest, pooled }
+      const projected = linear(graph, toCompute(graph, pooled), 'text_projection', clip.projection, { bias: false })
+      return { ...rest, pooled: toFloat32(graph, projected) }
+    },
+    '',
+  )
+  component.output('last_hidden_state', outputs.last)
+  component.output('hidden_state', outputs.chosen)
+  component.output(className === 'CLIPTextModel' ? 'pooler_output' : 'text_embeds', outputs.pooled)
+  return component.finish()
+}
+
+/** CLIPEncoderLayer: pre-norm causal self-attention and MLP on [batch · tokens, width]. */
+function encoderLayer(graph: GraphBuilder, hidden: ValueInfo, clip: ClipTextConfig, shape: ClipTextShape): ValueInfo {
+  const { batch, sequenceLength } = shape
+  const tokens = (x: ValueInfo) => reshape(graph, x, [batch, sequenceLength, clip.width])
+  const normed = layerNorm(graph, hidden, 'layer_norm1', clip.epsilon)
+  const query = tokens(linear(graph, normed, 'self_attn.q_proj', clip.width))
+  const key = tokens(linear(graph, normed, 'self_attn.k_proj', clip.width))
+  const value = tokens(linear(graph, normed, 'self_attn.v_proj', clip.width))
+  const attended = multiHeadAttention(graph, { query, key, value, bias: causalBias(graph, sequenceLength) }, clip.heads)
+  const attention = linear(graph, reshape(graph, attended, hidden.dims), 'self_attn.out_proj', clip.width)
+  const middle = add(graph, hidden, attention)
+  const inner = linear(graph, layerNorm(graph, middle, 'layer_norm2', clip.epsilon), 'mlp.fc1', clip.intermediate)
+  return add(graph, middle, linear(graph, activate(graph, inner, clip.activation), 'mlp.fc2', clip.width))
+}
+
+function activate(graph: GraphBuilder, x: ValueInfo, activation: ClipTextConfig['activation']): ValueInfo {
+  if (activation === 'quick_gelu') return quickGelu(graph, x)
+  return gelu(graph, x, activation === 'gelu' ? 'none' : 'tanh')
+}
+
+/** 0 where a token may look, -10000 at those that come later (their softmax is 0 in either float type). */
+function causalBias(graph: GraphBuilder, length: number): ValueInfo {
+  const values = Array.from({ length: length * length }, (_, index) => (index % length > Math.floor(index / length) ? -10000 : 0))
+  return floats(graph, values, [1, 1, length, length])
+}
+
+/** Where the host finds the token embedding, and its shape. */
+export function clipTokenEmbedding(className: ClipTextClass, config: Config): TokenEmbedding {
+  const { vocabulary, width } = readConfig(className, config)
+  const name = 'embeddings.token_embedding.weight'
+  return { tensors: [`text_model.${name}`, name], rows: vocabulary, width }
+}
+
+/**
+ * The input `pooling`, [batch, sequenceLength]: 1 at the row that transformers pools. With the legacy `eos_token_id` 2 that is the first
+ * highest id, else the first `eos_token_id` (row 0 where there is none, as argmax of zeros is).
+ */
+export function clipPooling(
+  className: ClipTextClass,
+  config: Config,
+  inputIds: ArrayLike<number>,
+  sequenceLength: number,
+): Float32Array<ArrayBuffer> {
+  const { endOfText } = readConfig(className, config)
+  if (inputIds.length === 0 || inputIds.length % sequenceLength !== 0) {
+    const message = `${inputIds.length} token ids are no whole number of sequences of ${sequenceLength}`
+    throw new InputError('invalid-shape', message, { key: 'inputIds', value: inputIds.length, sequenceLength })
+  }
+  const pooling = new Float32Array(inputIds.length)
+  for (let begin = 0; begin < inputIds.length; begin += sequenceLength) {
+    const ids = Array.from({ length: sequenceLength }, (_, index) => inputIds[begin + index] ?? 0)
+    const row = endOfText === 2 ? ids.indexOf(ids.reduce((a, b) => Math.max(a, b))) : Math.max(ids.indexOf(endOfText), 0)
+    pooling[begin + row] = 1
+  }
+  return pooling
+}

@@ -1,0 +1,165 @@
+/**
+ * T5EncoderModel of transformers: T5 1.0 and 1.1 (gated GELU). The graph begins at the token embeddings, whose rows the host reads.
+ *
+ * T5's hidden states leave float16's range. In float16 the residual stream, its norms and the last product of the feed-forward (`wo`)
+ * are in float32, which is what transformers keeps in float32 (`_keep_in_fp32_modules`), and nothing is clamped.
+ */
+
+import type { Config } from '../../checkpoint/types.js'
+import { ComponentBuilder } from '../../onnx/component-builder.js'
+import { int32s } from '../../onnx/constants.js'
+import type { GraphBuilder } from '../../onnx/graph-builder.js'
+import { add, gelu, mul, relu } from '../../onnx/ops-math.js'
+import { multiHeadAttention, rmsNormalization } from '../../onnx/ops-network.js'
+import { cast, dimension, gather, reshape, transpose } from '../../onnx/ops-shape.js'
+import type { ComponentGraph, ValueInfo, WriteOptions } from '../../onnx/types.js'
+import { ConfigReader } from '../config-reader.js'
+import { linear, toCompute } from '../layers/layers.js'
+import { checkShape, shapeLimits } from '../layers/shape.js'
+import type { TokenEmbedding } from '../layers/token-embedding.js'
+
+export interface T5Shape {
+  readonly batch: number
+  readonly sequenceLength: number
+}
+
+interface T5Config {
+  readonly vocabulary: number
+  readonly width: number
+  readonly headSize: number
+  readonly heads: number
+  readonly intermediate: number
+  readonly layers: number
+  readonly buckets: number
+  readonly maxDistance: number
+  readonly epsilon: number
+  readonly gated: boolean
+}
+
+function readConfig(config: Config): T5Config {
+  const reader = new ConfigReader('T5EncoderModel', config)
+  const feedForward = reader.oneOf('feed_forward_proj', 'relu', ['relu', 'gated-gelu'])
+  const result: T5Config = {
+    vocabulary: reader.integer('vocab_size', 32128, { min: 1, max: 2 ** 24 }),
+    width: reader.integer('d_model', 512, { min: 1, max: 32768 }),
+    headSize: reader.integer('d_kv', 64, { min: 1, max: 1024 }),
+    heads: reader.integer('num_heads', 8, { min: 1, max: 1024 }),
+    intermediate: reader.integer('d_ff', 2048, { min: 1, max: 131072 }),
+    layers: reader.integer('num_layers', 6, { min: 1, max: 128 }),
+    buckets: reader.integer('relative_attention_num_buckets', 32, { min: 4, max: 1024 }),
+    maxDistance: reader.integer('relative_attention_max_distance', 128, { min: 2, max: 65536 }),
+    epsilon: reader.number('layer_norm_epsilon', 1e-6, { min: 1e-12, max: 1 }),
+    gated: feedForward === 'gated-gelu',
+  }
+  if (result.maxDistance <= result.buckets / 4)
+    throw reader.invalid('relative_attention_max_distance', 'more than a quarter of the buckets')
+  reader.require('is_decoder', false)
+  // Derived from feed_forward_proj by transformers, whatever the config says.
+  reader.neutral('dense_act_fn', 'is_gated_act')
+  // Of the decoder, of training, or of generation.
+  reader.neutral(
+    'num_decoder_layers',
+    'decoder_start_token_id',
+    'is_encoder_decoder',
+    'tie_word_embeddings',
+    'scale_decoder_outputs',
+  )
+  reader.neutral('dropout_rate', 'classifier_dropout', 'initializer_factor', 'use_cache', 'output_past', 'n_positions')
+  reader.neutral('pad_token_id', 'eos_token_id', 'bos_token_id', 'task_specific_params', 'return_dict')
+  reader.finish()
+  return result
+}
+
+/** The ComponentGraph of a T5 encoder; docs/networks.md lists its inputs and outputs. @throws UnsupportedError, CheckpointError, InputError */
+export function t5EncoderModel(config: Config, shape: T5Shape, options: WriteOptions): ComponentGraph {
+  const t5 = readConfig(config)
+  checkShape({ ...shape }, { batch: shapeLimits.batch, sequenceLength: shapeLimits.encodedTokens })
+  const { batch, sequenceLength } = shape
+  const component = new ComponentBuilder('T5EncoderModel', options)
+  const embeds = component.input('inputs_embeds', 'float32', [batch, sequenceLength, t5.width])
+  const first = 'encoder.block.0.layer.0.SelfAttention'
+  const { bias } = component.stage(
+    `${first}.relative_attention_bias`,
+    {},
+    (graph) => ({ bias: positionBias(graph, t5, sequenceLength) }),
+    first,
+  )
+
+  let hidden = embeds
+  for (let index = 0; index < t5.layers; index++) {
+    const stage = component.stage(`encoder.block.${index}`, { hidden, bias }, (graph, inputs) => ({
+      hidden: block(graph, inputs.hidden, inputs.bias, t5),
+    }))
+    hidden = stage.hidden
+  }
+  const { last } = component.stage(
+    'encoder.final_layer_norm',
+    { hidden },
+    (graph, inputs) => ({ last: norm(graph, inputs.hidden, 'final_layer_norm', t5) }),
+    'encoder',
+  )
+  component.output('last_hidden_state', last)
+  return component.finish()
+}
+
+/** T5Block: self-attention and feed-forward on the float32 residual stream [batch, tokens, width]. */
+function block(graph: GraphBuilder, residual: ValueInfo, bias: ValueInfo, t5: T5Config): ValueInfo {
+  const middle = graph.scoped('layer.0', () => selfAttention(graph, residual, bias, t5))
+  return graph.scoped('layer.1', () => feedForward(graph, middle, t5))
+}
+
+/** Attention without scaling, with relative position bias. */
+function selfAttention(graph: GraphBuilder, residual: ValueInfo, bias: ValueInfo, t5: T5Config): ValueInfo {
+  const [batch, tokens] = [dimension(residual, 0), dimension(residual, 1)]
+  const inner = t5.heads * t5.headSize
+  const rows = toCompute(graph, reshape(graph, norm(graph, residual, 'layer_norm', t5), [batch * tokens, t5.width]))
+  const project = (name: string) =>
+    reshape(graph, linear(graph, rows, `SelfAttention.${name}`, inner, { bias: false }), [batch, tokens, inner])
+  const operands = { query: project('q'), key: project('k'), value: project('v'), bias }
+  const attended = reshape(graph, multiHeadAttention(graph, operands, t5.heads, 1), [batch * tokens, inner])
+  const output = linear(graph, attended, 'SelfAttention.o', t5.width, { bias: false })
+  return add(graph, residual, cast(graph, reshape(graph, output, residual.dims), 'float32'))
+}
+
+function feedForward(graph: GraphBuilder, residual: ValueInfo, t5: T5Config): ValueInfo {
+  const [batch, tokens] = [dimension(residual, 0), dimension(residual, 1)]
+  const rows = toCompute(graph, reshape(graph, norm(graph, residual, 'layer_norm', t5), [batch * tokens, t5.width]))
+  const project = (name: string) =>
+    cast(graph, linear(graph, rows, `DenseReluDense.${name}`, t5.intermediate, { bias: false }), 'float32')
+  const inner = t5.gated ? mul(graph, gelu(graph, project('wi_0'), 'tanh'), project('wi_1')) : relu(graph, project('wi'))
+  const output = linear(graph, inner, 'DenseReluDense.wo', t5.width, { bias: false })
+  return add(graph, residual, reshape(graph, output, residual.dims))
+}
+
+/** T5LayerNorm, in float32. */
+function norm(graph: GraphBuilder, x: ValueInfo, name: string, t5: T5Config): ValueInfo {
+  return rmsNormalization(graph, x, cast(graph, graph.weight(`${name}.weight`, [t5.width]), 'float32'), t5.epsilon)
+}
+
+/** [1, heads, tokens, tokens]: for each pair of tokens the bias of their distance's bucket. All blocks use the first one's. */
+function positionBias(graph: GraphBuilder, t5: T5Config, tokens: number): ValueInfo {
+  const buckets = Array.from({ length: tokens * tokens }, (_, index) =>
+    relativePositionBucket((index % tokens) - Math.floor(index / tokens), t5.buckets, t5.maxDistance),
+  )
+  const table = graph.weight('relative_attention_bias.weight', [t5.buckets, t5.heads])
+  const rows = gather(graph, table, int32s(graph, buckets, [tokens * tokens]))
+  return reshape(graph, transpose(graph, rows, [1, 0]), [1, t5.heads, tokens, tokens])
+}
+
+/** T5Attention's `_relative_position_bucket`, both directions: exact for near tokens, logarithmic for far ones. */
+function relativePositionBucket(distance: number, buckets: number, maxDistance: number): number {
+  const side = Math.floor(buckets / 2)
+  const offset = distance > 0 ? side : 0
+  const magnitude = Math.abs(distance)
+  const exact = Math.floor(side / 2)
+  if (magnitude < exact) return offset + magnitude
+  // torch computes this in float32: at bucket edges the rounding decides.
+  const ratio = Math.fround(Math.fround(Math.log(Math.fround(magnitude / exact))) / Math.fround(Math.log(maxDistance / exact)))
+  return offset + Math.min(exact + Math.trunc(Math.fround(ratio * (side - exact))), side - 1)
+}
+
+/** Where the host finds the token embedding, and its shape. */
+export function t5TokenEmbedding(config: Config): TokenEmbedding {
+  const { vocabulary, width } = readConfig(config)
+  return { tensors: ['shared.weight', 'encoder.embed_tokens.weight'], rows: vocabulary, width }
+}

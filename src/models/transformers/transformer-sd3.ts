@@ -1,0 +1,209 @@
+/**
+ * SD3Transformer2DModel of diffusers: Stable Diffusion 3 and 3.5. Stages are the embeddings, each joint block and the output. The position
+ * table is not in the graph: it is large, and the host reads the rows of the crop that a size needs.
+ */
+
+import type { Config } from '../../checkpoint/types.js'
+import { InputError } from '../../errors.js'
+import { ComponentBuilder } from '../../onnx/component-builder.js'
+import { add, silu } from '../../onnx/ops-math.js'
+import { conv } from '../../onnx/ops-network.js'
+import { reshape, transpose } from '../../onnx/ops-shape.js'
+import type { ComponentGraph, WriteOptions } from '../../onnx/types.js'
+import { ConfigReader } from '../config-reader.js'
+import { adaLayerNormContinuous, jointTransformerBlock, tokenLinear } from '../layers/joint-transformer-block.js'
+import { imageToTokens, timestepMlp, toCompute, toFloat32 } from '../layers/layers.js'
+import { checkShape, shapeLimits } from '../layers/shape.js'
+import { timestepEmbedding } from '../layers/timestep-embedding.js'
+
+/** Sizes in latent pixels; the batch counts both halves of guidance, `sequenceLength` the tokens of all prompts together. */
+export interface Sd3Shape {
+  readonly batch: number
+  readonly height: number
+  readonly width: number
+  readonly sequenceLength: number
+}
+
+export interface Sd3Options extends WriteOptions {
+  /** Blocks that are left out, as diffusers' `skip_layers` does for skip-layer guidance. Not the last one. */
+  readonly skipLayers?: readonly number[] | undefined
+}
+
+interface Sd3Config {
+  readonly patch: number
+  readonly inChannels: number
+  readonly outChannels: number
+  readonly layers: number
+  readonly heads: number
+  readonly headSize: number
+  readonly contextWidth: number
+  readonly pooledWidth: number
+  readonly positions: number
+  readonly dualLayers: ReadonlySet<number>
+  readonly qkNorm: boolean
+}
+
+/** Fixed in diffusers' CombinedTimestepTextProjEmbeddings. */
+const timeSettings = { width: 256, flipSinToCos: true, freqShift: 0 }
+
+function readConfig(config: Config): Sd3Config {
+  const reader = new ConfigReader('SD3Transformer2DModel', config)
+  const heads = reader.integer('num_attention_heads', 18, { min: 1, max: 256 })
+  const headSize = reader.integer('attention_head_dim', 64, { min: 1, max: 1024 })
+  const layers = reader.integer('num_layers', 18, { min: 1, max: 128 })
+  const inChannels = reader.integer('in_channels', 16, { min: 1, max: 1024 })
+  const projected = reader.integer('caption_projection_dim', 1152, { min: 1, max: 65536 })
+  if (projected !== heads * headSize)
+    throw reader.invalid('caption_projection_dim', `num_attention_heads · attention_head_dim, ${heads * headSize}`)
+  const dual = reader.raw('dual_attention_layers') ?? []
+  if (!Array.isArray(dual) || !dual.every((layer): layer is number => Number.isInteger(layer) && layer >= 0 && layer < layers)) {
+    throw reader.invalid('dual_attention_layers', `a list of layers from 0 to ${layers - 1}`)
+  }
+  const result: Sd3Config = {
+    patch: reader.integer('patch_size', 2, { min: 1, max: 16 }),
+    inChannels,
+    outChannels: reader.optionalInteger('out_channels', { min: 1, max: 1024 }) ?? inChannels,
+    layers,
+    heads,
+    headSize,
+    contextWidth: reader.integer('joint_attention_dim', 4096, { min: 1, max: 65536 }),
+    pooledWidth: reader.integer('pooled_projection_dim', 2048, { min: 1, max: 65536 }),
+    positions: reader.integer('pos_embed_max_size', 96, { min: 1, max: 1024 }),
+    dualLayers: new Set(dual),
+    qkNorm: reader.oneOf('qk_norm', null, [null, 'rms_norm']) === 'rms_norm',
+  }
+  // The position table is pos_embed_max_size on each side, whatever size was trained.
+  reader.neutral('sample_size')
+  reader.finish()
+  return result
+}
+
+/** Patches along each side. @throws InputError where the size is no multiple of the patch, or larger than the position table */
+function patchGrid(
+  sd3: Sd3Config,
+  size: { readonly height: number; readonly width: number },
+): { readonly rows: number; readonly columns: number } {
+  const limit = Math.min(shapeLimits.latentEdge, sd3.positions * sd3.patch)
+  checkShape({ height: size.height, width: size.width }, { height: limit, width: limit })
+  for (const [key, value] of Object.entries({ height: size.height, width: size.width })) {
+    if (value % sd3.patch !== 0) {
+      const message = `${key} is ${value}; allowed: multiples of the patch size ${sd3.patch}`
+      throw new InputError('invalid-shape', message, { key, value, multipleOf: sd3.patch })
+    }
+  }
+  return { rows: size.height / sd3.patch, columns: size.width / sd3.patch }
+}
+
+/** @throws InputError `skip-layers` */
+function checkSkipLayers(sd3: Sd3Config, layers: readonly number[]): ReadonlySet<number> {
+  const wrong = layers.find((layer) => !Number.isInteger(layer) || layer < 0 || layer >= sd3.layers - 1)
+  if (wrong === undefined) return new Set(layers)
+  const message = `skipLayers has ${wrong}; allowed: layers from 0 to ${sd3.layers - 2}`
+  throw new InputError('skip-layers', message, { value: wrong, min: 0, max: sd3.layers - 2 })
+}
+
+/** The ComponentGraph of SD3's denoiser; docs/networks.md lists its inputs and outputs. @throws UnsupportedError, CheckpointError, InputError */
+export function sd3Transformer2DModel(config: Config, shape: Sd3Shape, options: Sd3Options): ComponentGraph {
+  const sd3 = readConfig(config)
+  const { batch, height, width, sequenceLength } = shape
+  checkShape({ batch, sequenceLength }, { batch: shapeLimits.batch, sequenceLength: shapeLimits.sequenceLength })
+  const { rows, columns } = patchGrid(sd3, shape)
+  const skipped = checkSkipLayers(sd3, options.skipLayers ?? [])
+  const channels = sd3.heads * sd3.headSize
+  const component = new ComponentBuilder('SD3Transformer2DModel', options)
+  const latents = component.input('hidden_states', 'float32', [batch, sd3.inChannels, height, width])
+  const positions = component.input('pos_embed', 'float32', [rows * columns, channels])
+  const timestep = component.input('timestep_proj', 'float32', [batch, timeSettings.width])
+  const prompt = component.input('encoder_hidden_states', 'float32', [batch, sequenceLength, sd3.contextWidth])
+  const pooled = component.input('pooled_projections', 'float32', [batch, sd3.pooledWidth])
+
+  let { hidden } = component.stage('pos_embed', { latents, positions }, (graph, inputs) => {
+    const { patch } = sd3
+    const weight = graph.weight('proj.weight', [channels, sd3.inChannels, patch, patch])
+    const image = conv(graph, toCompute(graph, inputs.latents), weight, graph.weight('proj.bias', [channels]), { stride: patch })
+    const tokens = reshape(graph, imageToTokens(graph, image), [batch, rows * columns, channels])
+    return { hidden: add(graph, tokens, toCompute(graph, inputs.positions)) }
+  })
+  const { temb } = component.stage('time_text_embed', { timestep, pooled }, (graph, inputs) => {
+    const time = timestepMlp(graph, toCompute(graph, inputs.timestep), 'timestep_embedder', channels)
+    const text = timestepMlp(graph, toCompute(graph, inputs.pooled), 'text_embedder', channels)
+    // Each use of it is SiLU first.
+    return { temb: silu(graph, add(graph, time, text)) }
+  })
+  let { context } = component.stage(
+    'context_embedder',
+    { prompt },
+    (graph, inputs) => ({ context: tokenLinear(graph, toCompute(graph, inputs.prompt), 'context_embedder', channels) }),
+    '',
+  )
+  for (let index = 0; index < sd3.layers; index++) {
+    if (skipped.has(index)) continue
+    const name = `transformer_blocks.${index}`
+    const contextPreOnly = index === sd3.layers - 1
+    const settings = {
+      heads: sd3.heads,
+      headSize: sd3.headSize,
+      qkNorm: sd3.qkNorm,
+      dualAttention: sd3.dualLayers.has(index),
+      contextPreOnly,
+    }
+    const values = { hidden, context, temb }
+    if (contextPreOnly) {
+      const stage = component.stage(name, values, (graph, inputs) => ({
+        hidden: jointTransformerBlock(graph, inputs.hidden, inputs.context, inputs.temb, settings).hidden,
+      }))
+      hidden = stage.hidden
+      break
+    }
+    const stage = component.stage(name, values, (graph, inputs) => {
+      const result = jointTransformerBlock(graph, inputs.hidden, inputs.context, inputs.temb, settings)
+      if (result.context === undefined) throw new Error('Only the last block drops the prompt')
+      return { hidden: result.hidden, context: result.context }
+    })
+    hidden = stage.hidden
+    context = stage.context
+  }
+  const { noise } = component.stage(
+    'proj_out',
+    { hidden, temb },
+    (graph, inputs) => {
+      const normed = adaLayerNormContinuous(graph, inputs.hidden, inputs.temb, 'norm_out')
+      const { patch, outChannels } = sd3
+      const patches = tokenLinear(graph, normed, 'proj_out', patch * patch * outChannels)
+      const grid = reshape(graph, patches, [batch, rows, columns, patch, patch, outChannels])
+      const image = transpose(graph, grid, [0, 5, 1, 3, 2, 4])
+      return { noise: toFloat32(graph, reshape(graph, image, [batch, outChannels, height, width])) }
+    },
+    '',
+  )
+  component.output('out_sample', noise)
+  return component.finish()
+}
+
+/** The input `timestep_proj`: [timesteps.length, 256], one timestep for each row of the batch. */
+export function sd3TimestepProjection(timesteps: ArrayLike<number>): Float32Array<ArrayBuffer> {
+  return timestepEmbedding(timesteps, timeSettings)
+}
+
+/** Which elements of the position table make the input `pos_embed`. */
+export interface PositionRows {
+  /** The table's tensor, [1, size · size, width]. */
+  readonly tensor: string
+  readonly shape: readonly [number, number, number]
+  /** Runs of elements, one after the other in the input: the middle of each grid row that the size needs. */
+  readonly runs: readonly { readonly begin: number; readonly end: number }[]
+}
+
+/** The middle of SD3's position table, as PatchEmbed's `cropped_pos_embed` takes it. @throws InputError `invalid-shape` */
+export function sd3PositionRows(config: Config, size: { readonly height: number; readonly width: number }): PositionRows {
+  const sd3 = readConfig(config)
+  const { rows, columns } = patchGrid(sd3, size)
+  const channels = sd3.heads * sd3.headSize
+  const top = Math.floor((sd3.positions - rows) / 2)
+  const left = Math.floor((sd3.positions - columns) / 2)
+  const runs = Array.from({ length: rows }, (_, row) => {
+    const begin = ((top + row) * sd3.positions + left) * channels
+    return { begin, end: begin + columns * channels }
+  })
+  return { tensor: 'pos_embed.pos_embed', shape: [1, sd3.positions * sd3.positions, channels], runs }
+}

@@ -1,0 +1,228 @@
+/**
+ * UNet2DConditionModel of diffusers. Stages are conv_in, the time embedding, each resnet, each transformer block (with one stage before
+ * and one after for its image), each sampler and conv_out: equal ones share a program.
+ */
+
+import type { Config } from '../../checkpoint/types.js'
+import { InputError } from '../../errors.js'
+import { ComponentBuilder } from '../../onnx/component-builder.js'
+import { scalar } from '../../onnx/constants.js'
+import type { GraphBuilder } from '../../onnx/graph-builder.js'
+import { add, scale, silu, sub } from '../../onnx/ops-math.js'
+import { concat, dimension } from '../../onnx/ops-shape.js'
+import type { ComponentGraph, ValueInfo, WriteOptions } from '../../onnx/types.js'
+import { conv2d, groupNorm, timestepMlp, toCompute, toFloat32 } from '../layers/layers.js'
+import { downsample2D, resnetBlock2D, upsample2D } from '../layers/resnet.js'
+import { checkShape, shapeLimits } from '../layers/shape.js'
+import { timestepEmbedding } from '../layers/timestep-embedding.js'
+import { basicTransformerBlock, transformerIn, transformerOut } from '../layers/transformer-2d.js'
+import { readUnetConfig, type UnetAttention, type UnetConfig } from './unet-2d-condition-config.js'
+
+/** Sizes in latent pixels; the batch counts both halves of classifier-free guidance. */
+export interface UnetShape {
+  readonly batch: number
+  readonly height: number
+  readonly width: number
+  readonly sequenceLength: number
+}
+
+/** The ComponentGraph of a UNet; docs/networks.md lists its inputs and outputs. @throws UnsupportedError, CheckpointError, InputError */
+export function unet2DConditionModel(config: Config, shape: UnetShape, options: WriteOptions): ComponentGraph {
+  const unet = readUnetConfig(config)
+  const { batch: most, sequenceLength: longest, latentEdge } = shapeLimits
+  checkShape({ ...shape }, { batch: most, height: latentEdge, width: latentEdge, sequenceLength: longest })
+  return new UnetWriter(unet, shape, options).write()
+}
+
+class UnetWriter {
+  readonly #unet: UnetConfig
+  readonly #shape: UnetShape
+  readonly #component: ComponentBuilder
+  #temb: ValueInfo | undefined
+  #context: ValueInfo | undefined
+
+  constructor(unet: UnetConfig, shape: UnetShape, options: WriteOptions) {
+    this.#unet = unet
+    this.#shape = shape
+    this.#component = new ComponentBuilder('UNet2DConditionModel', options)
+  }
+
+  write(): ComponentGraph {
+    const unet = this.#unet
+    const { batch, height, width, sequenceLength } = this.#shape
+    const component = this.#component
+    const sample = component.input('sample', 'float32', [batch, unet.inChannels, height, width])
+    const timestep = component.input('timestep_proj', 'float32', [batch, unet.time.width])
+    const context = component.input('encoder_hidden_states', 'float32', [batch, sequenceLength, unet.contextWidth])
+    const added = unet.added === undefined ? undefined : component.input('add_embeds', 'float32', [batch, unet.added.width])
+
+    this.#temb = this.#timeEmbedding(timestep, added)
+    this.#context =
+      component.options.dtype === 'float32'
+        ? context
+        : component.stage('encoder_hidden_states', { context }, (graph, inputs) => ({
+            context: toCompute(graph, inputs.context),
+          })).context
+
+    let { hidden } = component.stage(
+      'conv_in',
+      { sample },
+      (graph, inputs) => {
+        const latents = toCompute(graph, unet.centerInputSample ? centered(graph, inputs.sample) : inputs.sample)
+        return { hidden: conv2d(graph, latents, 'conv_in', unet.down[0]?.channels ?? 0, unet.convInKernel) }
+      },
+      '',
+    )
+    const skips = [hidden]
+    for (const [index, block] of unet.down.entries()) {
+      const name = `down_blocks.${index}`
+      for (let layer = 0; layer < block.resnets; layer++) {
+        hidden = this.#resnet(`${name}.resnets.${layer}`, hidden, undefined, block.channels)
+        hidden = this.#attend(`${name}.attentions.${layer}`, hidden, block.attention, layer)
+        skips.push(hidden)
+      }
+      if (index < unet.down.length - 1) {
+        const stage = component.stage(`${name}.downsamplers.0`, { hidden }, (graph, inputs) => ({
+          hidden: downsample2D(graph, inputs.hidden, unet.downsamplePadding),
+        }))
+        hidden = stage.hidden
+        skips.push(hidden)
+      }
+    }
+
+    if (unet.mid !== undefined) {
+      const channels = dimension(hidden, 1)
+      hidden = this.#resnet('mid_block.resnets.0', hidden, undefined, channels, unet.mid.scaleFactor)
+      if (unet.mid.attention !== undefined) {
+        hidden = this.#attend('mid_block.attentions.0', hidden, unet.mid.attention, 0)
+        hidden = this.#resnet('mid_block.resnets.1', hidden, undefined, channels, unet.mid.scaleFactor)
+      }
+    }
+
+    for (const [index, block] of unet.up.entries()) {
+      const name = `up_blocks.${index}`
+      for (let layer = 0; layer < block.resnets; layer++) {
+        hidden = this.#resnet(`${name}.resnets.${layer}`, hidden, skips.pop(), block.channels)
+        hidden = this.#attend(`${name}.attentions.${layer}`, hidden, block.attention, layer)
+      }
+      const next = skips.at(-1)
+      if (next !== undefined) {
+        // Twice the size, or what the next skip connection has where a size was odd.
+        const stage = component.stage(`${name}.upsamplers.0`, { hidden }, (graph, inputs) => ({
+          hidden: upsample2D(graph, inputs.hidden, dimension(next, 2), dimension(next, 3)),
+        }))
+        hidden = stage.hidden
+      }
+    }
+
+    const { noise } = component.stage(
+      'conv_out',
+      { hidden },
+      (graph, inputs) => {
+        const normed = silu(graph, groupNorm(graph, inputs.hidden, 'conv_norm_out', unet.groups, unet.epsilon))
+        return { noise: toFloat32(graph, conv2d(graph, normed, 'conv_out', unet.outChannels, unet.convOutKernel)) }
+      },
+      '',
+    )
+    component.output('out_sample', noise)
+    return component.finish()
+  }
+
+  /** SiLU of the time embedding, with SDXL's added condition in it. */
+  #timeEmbedding(timestep: ValueInfo, added: ValueInfo | undefined): ValueInfo {
+    const width = this.#unet.timeEmbedWidth
+    const body = (graph: GraphBuilder, timestep: ValueInfo, added: ValueInfo | undefined) => {
+      const time = timestepMlp(graph, toCompute(graph, timestep), 'time_embedding', width)
+      const sum =
+        added === undefined ? time : add(graph, time, timestepMlp(graph, toCompute(graph, added), 'add_embedding', width))
+      return { temb: silu(graph, sum) }
+    }
+    const component = this.#component
+    return added === undefined
+      ? component.stage('time_embedding', { timestep }, (graph, inputs) => body(graph, inputs.timestep, undefined), '').temb
+      : component.stage('time_embedding', { timestep, added }, (graph, inputs) => body(graph, inputs.timestep, inputs.added), '')
+          .temb
+  }
+
+  #resnet(name: string, hidden: ValueInfo, skip: ValueInfo | undefined, channels: number, outputScaleFactor?: number): ValueInfo {
+    const temb = this.#temb
+    if (temb === undefined) throw new Error('The time embedding comes first')
+    const settings = { groups: this.#unet.groups, epsilon: this.#unet.epsilon, outputScaleFactor }
+    if (skip === undefined) {
+      return this.#component.stage(name, { hidden, temb }, (graph, inputs) => ({
+        hidden: resnetBlock2D(graph, inputs.hidden, inputs.temb, channels, settings),
+      })).hidden
+    }
+    return this.#component.stage(name, { hidden, skip, temb }, (graph, inputs) => ({
+      hidden: resnetBlock2D(graph, concat(graph, [inputs.hidden, inputs.skip], 1), inputs.temb, channels, settings),
+    })).hidden
+  }
+
+  #attend(name: string, image: ValueInfo, attention: UnetAttention | undefined, layer: number): ValueInfo {
+    const context = this.#context
+    if (attention === undefined) return image
+    if (context === undefined) throw new Error('The prompt comes first')
+    const component = this.#component
+    const settings = {
+      batch: this.#shape.batch,
+      heads: attention.heads,
+      onlyCrossAttention: attention.onlyCrossAttention,
+      upcastAttention: this.#unet.upcastAttention,
+    }
+    let { hidden } = component.stage(
+      `${name}.proj_in`,
+      { image },
+      (graph, inputs) => ({ hidden: transformerIn(graph, inputs.image, this.#unet.groups) }),
+      name,
+    )
+    for (let index = 0; index < (attention.depths[layer] ?? 0); index++) {
+      const stage = component.stage(`${name}.transformer_blocks.${index}`, { hidden, context }, (graph, inputs) => ({
+        hidden: basicTransformerBlock(graph, inputs.hidden, inputs.context, settings),
+      }))
+      hidden = stage.hidden
+    }
+    const out = component.stage(
+      `${name}.proj_out`,
+      { hidden, image },
+      (graph, inputs) => ({ image: transformerOut(graph, inputs.hidden, inputs.image) }),
+      name,
+    )
+    return out.image
+  }
+}
+
+/** 2 · sample − 1. */
+function centered(graph: GraphBuilder, sample: ValueInfo): ValueInfo {
+  return sub(graph, scale(graph, sample, 2), scalar(graph, 1, sample.type))
+}
+
+/** The input `timestep_proj`: [timesteps.length, block_out_channels[0]], one timestep for each row of the batch. */
+export function unetTimestepProjection(config: Config, timesteps: ArrayLike<number>): Float32Array<ArrayBuffer> {
+  return timestepEmbedding(timesteps, readUnetConfig(config).time)
+}
+
+/** Whether the UNet has the input `add_embeds`: SDXL's text and size condition. */
+export function usesAddEmbeds(config: Config): boolean {
+  return readUnetConfig(config).added !== undefined
+}
+
+/**
+ * The second part of the input `add_embeds`: for each row of the batch its time ids embedded (six for SDXL, five for its refiner), which go
+ * after `textWidth` columns of pooled text embedding. `timeIds` is flat [batch, ids], the result flat [batch, n].
+ * @throws InputError `invalid-shape` when the widths do not add up
+ */
+export function unetTimeIdEmbeds(
+  config: Config,
+  timeIds: ArrayLike<number>,
+  batch: number,
+  textWidth: number,
+): Float32Array<ArrayBuffer> {
+  const { added } = readUnetConfig(config)
+  if (added === undefined) throw new InputError('invalid-shape', 'This UNet takes no added condition', { key: 'add_embeds' })
+  const timeWidth = (timeIds.length / batch) * added.time.width
+  if (textWidth + timeWidth !== added.width) {
+    const message = `The UNet wants ${added.width} added features, but ${textWidth} of text and ${timeWidth} of time ids were given`
+    throw new InputError('invalid-shape', message, { key: 'add_embeds', expected: added.width, text: textWidth, time: timeWidth })
+  }
+  return timestepEmbedding(timeIds, added.time)
+}

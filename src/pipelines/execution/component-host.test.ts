@@ -1,0 +1,103 @@
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { DeviceError } from '../../errors.js'
+import { fixtures, readJson, readWeights } from '../../models/testing.node.js'
+import { openDevice } from '../../runtime/open-device.js'
+import { ComponentHost, type HostOptions, type VaePart } from './component-host.js'
+import { autoencoderNeeds } from '../planning/memory-needs.js'
+import type { Network } from '../bind-network.js'
+import { Run } from '../generation/run.js'
+
+const folder = join(fixtures, 'tiny-sdxl/repo/vae')
+const config = readJson(join(folder, 'config.json'))
+const vae: Network = { name: 'vae', className: 'AutoencoderKL', config, table: readWeights(folder), repo: 'tiny-sdxl' }
+const networks = new Map([['vae', vae]])
+
+async function host(options: Partial<HostOptions> = {}): Promise<ComponentHost> {
+  const device = await openDevice({ kind: 'wasm' })
+  return new ComponentHost({ device, dtype: 'float32', offload: 'model', maxMemory: undefined, ...options })
+}
+
+test('a generation is made ready in the tiles that its plan has', async () => {
+  const size = { height: 48, width: 40 }
+  const { blocks, ways } = autoencoderNeeds(vae, size, { dtype: 'float32' }, undefined)
+  const weights = blocks.reduce((sum, { bytes }) => sum + bytes, 0)
+  const tile = async (maxMemory: number | undefined, vaeTiling?: boolean) => {
+    const made = await host({ maxMemory, vaeTiling })
+    await made.fit(networks, () => true, size, new Run({}))
+    return made.vaeTile(vae, size, 'decoder')
+  }
+  expect(await tile(undefined)).toBeUndefined()
+  expect(await tile(weights + ways[0]!.activationBytes)).toBeUndefined()
+  expect(await tile(weights + ways[0]!.activationBytes - 1)).toBe(32)
+  expect(await tile(1000)).toBe(32)
+  expect(await tile(undefined, true)).toBe(8)
+  expect(await tile(1000, false)).toBeUndefined()
+})
+
+test('weights of the CPU stay for a shorter time where an image to image run leaves no room for the encoder’s', async () => {
+  const size = { height: 8, width: 8 }
+  const bytes = (part?: 'encoder') =>
+    autoencoderNeeds(vae, size, { dtype: 'float32' }, undefined, part).blocks.reduce((sum, block) => sum + block.bytes, 0)
+  const unet = { ...vae, name: 'unet' }
+  const both = new Map([
+    ['unet', unet],
+    ['vae', vae],
+  ])
+  const made = await host({ offload: 'resident', cpuMemory: 2 * bytes() })
+  const run = new Run({})
+  await made.fit(both, () => true, size, run)
+  expect([made.offload, run.warnings]).toEqual(['resident', []])
+  await made.fit(both, () => true, { ...size, fromImage: true }, run)
+  expect(made.offload).toBe('model')
+  expect(run.warnings).toEqual([
+    expect.stringMatching(/do not fit in .* with offload resident; these are made with offload model/),
+  ])
+  expect(bytes('encoder')).toBeGreaterThan(0)
+})
+
+test('the largest tiles that fit are taken, which are those of the plan', async () => {
+  const large: Network = { ...vae, config: { ...config, sample_size: 1024 } }
+  const size = { height: 160, width: 136 }
+  const { blocks, ways } = autoencoderNeeds(large, size, { dtype: 'float32' }, undefined)
+  const weights = blocks.reduce((sum, { bytes }) => sum + bytes, 0)
+  expect(ways.map(({ tile }) => tile)).toEqual([undefined, 128, 64, 32])
+  for (const { tile, activationBytes } of ways) {
+    const made = await host({ maxMemory: weights + activationBytes })
+    await made.fit(new Map([['vae', large]]), () => true, size, new Run({}))
+    expect(made.vaeTile(large, size, 'decoder')).toBe(tile)
+  }
+})
+
+const full = new DeviceError('out-of-memory', 'onnxruntime failed while running: std::bad_alloc.')
+const runOut = async () => Promise.reject(full)
+
+test('what runs out of memory is what works in the smallest tiles from then on: a half of the autoencoder, not the other', async () => {
+  const size = { height: 48, width: 40 }
+  const made = await host()
+  const halves = () => (['encoder', 'decoder'] as const).map((half) => made.vaeTile(vae, size, half))
+  const fails = async (part?: VaePart) => {
+    await expect(made.recovering(vae, new Run({}), runOut, undefined, part)).rejects.toMatchObject({ code: 'out-of-memory' })
+    return halves()
+  }
+  expect(await fails()).toEqual([undefined, undefined])
+  expect(await fails('encoder')).toEqual([32, undefined])
+  expect(await fails('decoder')).toEqual([32, 32])
+})
+
+test.each([
+  ['an autoencoder goes over to small tiles', 'decoder', [undefined, 32]],
+  ['another network has none to go over to', undefined, [undefined]],
+] as const)('without room %s, then what was tried is said', async (_, part, expected) => {
+  const own = await host()
+  const tiles: (number | undefined)[] = []
+  const work = async () => {
+    tiles.push(own.vaeTile(vae, { height: 160, width: 160 }, 'decoder'))
+    throw full
+  }
+  await expect(own.recovering(vae, new Run({}), work, undefined, part)).rejects.toMatchObject({
+    code: 'out-of-memory',
+    message: `${full.message} Components are loaded one at a time and the VAE is tiled where it can be: try a smaller size, a larger maxMemory or another device.`,
+  })
+  expect(tiles).toEqual(expected)
+})

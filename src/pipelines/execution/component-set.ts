@@ -1,0 +1,79 @@
+/** The components on one device: one for each network and kind of graph, made when they are asked for. Decides nothing. */
+
+import type { Component, Device } from '../../runtime/types.js'
+import { bindNetwork, type GraphVariant, type Network } from '../bind-network.js'
+import type { DTypeName } from '../types.js'
+
+/** A component, and the name of the graph to run. */
+export interface NamedGraph {
+  readonly component: Component
+  readonly variant: string | undefined
+}
+
+function keyOf(network: string, variant: GraphVariant): string {
+  return `${network} ${JSON.stringify(variant)}`
+}
+
+export class ComponentSet {
+  readonly #dtype: DTypeName
+  readonly #components = new Map<string, Component>()
+  /** Keys of components that few generations ask for. */
+  readonly #rare = new Set<string>()
+  /** How runs left blocks out, by the name that their graph has. */
+  readonly #variants = new Map<string, GraphVariant>()
+
+  constructor(dtype: DTypeName) {
+    this.#dtype = dtype
+  }
+
+  /** Of a network and variant on `device`. To leave blocks out takes no other weights, so it is another graph of the same component. */
+  get(network: Network, { skipLayers, ...variant }: GraphVariant, device: Device): NamedGraph {
+    const name = skipLayers === undefined ? undefined : JSON.stringify({ skipLayers })
+    if (name !== undefined) this.#variants.set(name, { skipLayers })
+    const key = keyOf(network.name, variant)
+    let component = this.#components.get(key)
+    if (component === undefined) {
+      component = bindNetwork(network, {
+        device,
+        dtype: this.#dtype,
+        // Equal blocks share a compiled program on a GPU; on the CPU a session holds its weights, so one is best.
+        granularity: device.info.kind === 'webgpu' ? 'block' : 'component',
+        variantOf: (named) => ({ ...variant, ...this.#variants.get(named) }),
+      })
+      this.#components.set(key, component)
+      if ('hiddenState' in variant) this.#rare.add(key)
+    }
+    return { component, variant: name }
+  }
+
+  /** Unloads all but those that `stays` says. */
+  async unload(stays: (component: Component) => boolean = () => false): Promise<void> {
+    for (const component of this.#components.values()) if (component.isLoaded && !stays(component)) await component.unload()
+  }
+
+  /** Unloads the one of a network and variant. */
+  async unloadVariant(network: string, variant: GraphVariant): Promise<void> {
+    await this.#components.get(keyOf(network, variant))?.unload()
+  }
+
+  /** All of them, in place of what they had elsewhere. */
+  async moveTo(device: Device): Promise<void> {
+    for (const component of this.#components.values()) await component.moveTo(device)
+  }
+
+  /** Gives back those that few generations ask for. */
+  async dropRare(): Promise<void> {
+    for (const key of this.#rare) {
+      await this.#components.get(key)?.dispose()
+      this.#components.delete(key)
+    }
+    this.#rare.clear()
+  }
+
+  /** Gives back all. */
+  async dispose(): Promise<void> {
+    for (const component of this.#components.values()) await component.dispose()
+    this.#components.clear()
+    this.#rare.clear()
+  }
+}

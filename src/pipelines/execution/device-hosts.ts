@@ -1,0 +1,69 @@
+/** The runtime side of a pipeline whose networks may be on several devices: one host for each device, and the account of them all. */
+
+import type { MemoryAccount } from '../../runtime/memory-account.js'
+import type { DeviceInfo, DeviceName } from '../../runtime/types.js'
+import type { ComponentHost } from './component-host.js'
+import type { GenerationSize } from '../planning/memory-needs.js'
+import type { Network } from '../bind-network.js'
+import type { Run } from '../generation/run.js'
+import type { PipelineMemory } from '../types.js'
+
+export class DeviceHosts {
+  readonly #hosts: ReadonlyMap<DeviceName, ComponentHost>
+  readonly #places: ReadonlyMap<string, DeviceName>
+  readonly #networks: ReadonlyMap<string, Network>
+  readonly #total: MemoryAccount
+
+  /** `places`: the device of every network, by its name; `total`: the account that all devices count in. */
+  constructor(
+    hosts: ReadonlyMap<DeviceName, ComponentHost>,
+    places: ReadonlyMap<string, DeviceName>,
+    networks: ReadonlyMap<string, Network>,
+    total: MemoryAccount,
+  ) {
+    this.#hosts = hosts
+    this.#places = places
+    this.#networks = networks
+    this.#total = total
+  }
+
+  /** The host that runs a network. */
+  of(network: string): ComponentHost {
+    const place = this.#places.get(network)
+    const host = place === undefined ? undefined : this.#hosts.get(place)
+    if (host === undefined) throw new TypeError(`${network} was put on no device.`)
+    return host
+  }
+
+  /** Makes ready for a generation: see {@link ComponentHost.fit}. @throws DeviceError `does-not-fit`, `buffer-too-large` */
+  async fit(size: GenerationSize, run: Run): Promise<void> {
+    for (const [name, host] of this.#hosts)
+      await host.fit(this.#networks, (network) => this.#places.get(network) === name, size, run)
+  }
+
+  /** The devices as they are now, by name. */
+  get devices(): Readonly<Record<string, DeviceInfo>> {
+    return Object.fromEntries([...this.#hosts].map(([name, host]) => [name, host.device.info]))
+  }
+
+  /** The account of all devices, and each one's own. */
+  get memory(): PipelineMemory {
+    const devices = [...this.#hosts].map(([name, host]) => [name, host.device.memory.snapshot()] as const)
+    return { ...this.#total.snapshot(), devices: Object.fromEntries(devices) }
+  }
+
+  /** Calls back after changes. Returns what ends it. */
+  watchMemory(listener: (memory: PipelineMemory) => void): () => void {
+    return this.#total.subscribe(() => listener(this.memory))
+  }
+
+  /** After a generation: see {@link ComponentHost.settle}. */
+  async settle(): Promise<void> {
+    for (const host of this.#hosts.values()) await host.settle()
+  }
+
+  /** Gives back all components and devices. */
+  async dispose(): Promise<void> {
+    for (const host of this.#hosts.values()) await host.dispose()
+  }
+}

@@ -1,0 +1,99 @@
+/** What a pipeline's host does about a device that goes away and about too little memory, on a real device. */
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import type { Config } from '../../checkpoint/types.js'
+import { fixtureComponent } from '../../runtime/testing-fixtures.js'
+import { openDevice } from '../../runtime/open-device.js'
+import { ScarceGpu } from '../../runtime/webgpu/testing-gpu.js'
+import type { HostTensor } from '../../runtime/types.js'
+import type { WebGpuDevice } from '../../runtime/webgpu/webgpu-device.js'
+import { ComponentHost } from './component-host.js'
+import { networkNeeds } from '../planning/memory-needs.js'
+import { graphOptions, type Network } from '../bind-network.js'
+import { Run } from '../generation/run.js'
+
+async function textEncoder() {
+  const device = await openDevice({ kind: 'webgpu' })
+  const { component, table, inputs } = await fixtureComponent(device, 'text_encoder', 8, 'block')
+  await component.dispose()
+  const config = (await (await fetch('/fixtures/tiny-sdxl/repo/text_encoder/config.json')).json()) as Config
+  const network: Network = { name: 'text_encoder', className: 'CLIPTextModel', config, table, repo: 'tiny-sdxl' }
+  return { device: device as WebGpuDevice, network, inputs }
+}
+
+/** Runs the network, again where the host says so. */
+function hiddenState(host: ComponentHost, network: Network, inputs: Readonly<Record<string, HostTensor>>, run: Run) {
+  return host.recovering(network, run, () => host.readOnce(network, inputs, 'hidden_state', run))
+}
+
+test('a lost device is opened anew, and a second loss is told', async () => {
+  const { device, network, inputs } = await textEncoder()
+  const host = new ComponentHost({ device, dtype: 'float32', offload: 'resident', maxMemory: undefined })
+  const run = new Run({})
+  const before = await hiddenState(host, network, inputs, run)
+  device.gpu.destroy()
+  await device.lost
+  expect(await hiddenState(host, network, inputs, run)).toEqual(before)
+  expect(host.device).not.toBe(device)
+  expect(run.warnings).toEqual([expect.stringContaining('opened anew')])
+  expect(await hiddenState(host, network, inputs, run)).toEqual(before)
+
+  ;(host.device as WebGpuDevice).gpu.destroy()
+  await host.device.lost
+  await expect(hiddenState(host, network, inputs, run)).rejects.toMatchObject({ code: 'device-lost-again' })
+  await host.dispose()
+})
+
+describe('a GPU with less memory than was thought', () => {
+  let gpu: ScarceGpu
+  beforeEach(() => {
+    gpu = new ScarceGpu()
+  })
+  afterEach(() => gpu.end())
+
+  test.each([
+    ['nobody said how much there is', undefined],
+    ['there is less than was allowed', 2 ** 30],
+  ])('%s: weights get less room, step by step, until a run has enough, with the same bits', async (_, maxMemory) => {
+    const { device, network, inputs } = await textEncoder()
+    const host = new ComponentHost({ device, dtype: 'float32', offload: 'resident', maxMemory })
+    const plenty = new Run({})
+    const whole = await hiddenState(host, network, inputs, plenty)
+    expect([plenty.warnings, host.offload]).toEqual([[], 'resident'])
+    await host.settle()
+    const shapes = Object.fromEntries(Object.entries(inputs).map(([name, { dims }]) => [name, dims]))
+    const { blocks } = networkNeeds(network, shapes, graphOptions(network, { device, dtype: 'float32', granularity: 'block' }))
+    const largest = Math.max(...blocks.map(({ bytes }) => bytes))
+    // What a run holds beside weights, by the account, and shares of the weights down to the largest block.
+    device.memory.resetPeaks()
+    await hiddenState(host, network, inputs, plenty)
+    const { peak, peakWeights } = device.memory.snapshot()
+    const tooLarge = 'text_encoder did not fit into memory; from now on'
+    for (const [share, warnings] of [
+      [0.7, [`${tooLarge} offload is model.`, `${tooLarge} offload is block.`]],
+      [0.01, [`${tooLarge} fewer of its weights stay.`]],
+    ] as const) {
+      gpu.limit = Math.ceil(peak - peakWeights + largest + share * (peakWeights - largest))
+      gpu.refusals = 0
+      const run = new Run({})
+      await host.settle()
+      expect(await hiddenState(host, network, inputs, run), String(share)).toEqual(whole)
+      expect(gpu.refusals).toBeGreaterThan(0)
+      expect(run.warnings).toEqual(warnings)
+      expect(host.offload).toBe('block')
+      // It stays so: the next run finds room at once.
+      gpu.refusals = 0
+      await host.settle()
+      expect(await hiddenState(host, network, inputs, run)).toEqual(whole)
+      expect(gpu.refusals).toBe(0)
+    }
+
+    gpu.limit = largest
+    await expect(hiddenState(host, network, inputs, new Run({}))).rejects.toMatchObject({
+      code: 'out-of-memory',
+      message: expect.stringMatching(/^The GPU ran out of memory: text_encoder wanted .* try a smaller size/),
+    })
+    await host.dispose()
+    expect(device.memory.snapshot().live).toBe(0)
+    expect(gpu.live).toBe(0)
+  })
+})

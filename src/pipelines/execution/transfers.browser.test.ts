@@ -1,0 +1,161 @@
+/**
+ * What crosses between host and GPU in a whole generation, counted on the GPU's own interfaces, onnxruntime's calls included: the picture is
+ * read back, and nothing that one network passes to another.
+ */
+import { afterEach, expect, test, vi } from 'vitest'
+import { DiffusionPipeline, type LoadedPipeline } from '../diffusion-pipeline.js'
+import { caseOptions } from '../testing-cases.js'
+import { fetchCase, servedRepository } from '../testing.js'
+import type { PipelineProgress } from '../types.js'
+
+// A software adapter compiles the kernels of all networks anew for each pipeline.
+vi.setConfig({ testTimeout: 600_000 })
+
+const repositories = {
+  'tiny-sd15': servedRepository('tiny-sd15', import.meta.glob('../../../fixtures/tiny-sd15/repo/**')),
+  'tiny-sdxl': servedRepository('tiny-sdxl', import.meta.glob('../../../fixtures/tiny-sdxl/repo/**')),
+  'tiny-sd3': servedRepository('tiny-sd3', import.meta.glob('../../../fixtures/tiny-sd3/repo/**')),
+}
+
+let pipeline: LoadedPipeline | undefined
+afterEach(async () => {
+  vi.restoreAllMocks()
+  await pipeline?.dispose()
+  pipeline = undefined
+})
+
+/** GPUMapMode.READ and GPUBufferUsage.STORAGE. */
+const [mapRead, storage] = [0x1, 0x80]
+
+/** Sizes of what is mapped to be read, and of what is written to buffers that kernels read as data. */
+function watchTransfers() {
+  const mapAsync = vi.spyOn(GPUBuffer.prototype, 'mapAsync')
+  const writeBuffer = vi.spyOn(GPUQueue.prototype, 'writeBuffer')
+  const createBuffer = vi.spyOn(GPUDevice.prototype, 'createBuffer')
+  return () => {
+    const read = mapAsync.mock.calls.map(([mode], index) => {
+      expect(mode).toBe(mapRead)
+      const buffer: unknown = mapAsync.mock.contexts[index]
+      return buffer instanceof GPUBuffer ? buffer.size : Number.NaN
+    })
+    const written = writeBuffer.mock.calls
+      .filter(([buffer]) => (buffer.usage & storage) !== 0)
+      .map(([, , data, , size]) => size ?? data.byteLength)
+    const mapped = createBuffer.mock.calls.filter(([{ mappedAtCreation }]) => mappedAtCreation === true)
+    for (const mock of [mapAsync, writeBuffer, createBuffer]) mock.mockClear()
+    return { read, uploaded: [...written, ...mapped.map(([{ size }]) => size)] }
+  }
+}
+
+/** Bytes of this many float32 values. */
+const bytes = (...dims: number[]) => dims.reduce((count, dim) => count * dim, 4)
+/** Of a CLIP encoder's inputs for one prompt: the rows of its tokens, and where to pool. */
+const clip = (width: number) => [bytes(77, width), bytes(77)]
+const images = 2
+/** Both halves of guidance. */
+const batch = 2 * images
+
+interface Crossing {
+  readonly name: keyof typeof repositories
+  readonly size: { readonly width: number; readonly height: number }
+  readonly latents: number
+  /** Uploaded for each of the two prompts: what the host reads of the token embeddings. */
+  readonly prompt: readonly number[]
+  /** For the rest of the condition. */
+  readonly condition: readonly number[]
+  readonly step: number
+  /** For each decoded part of an image: what scaling it takes. */
+  readonly scaling: readonly number[]
+  /** Sizes in latent pixels of the parts that an image is decoded in, and image pixels for each. */
+  readonly factor: number
+  readonly parts: readonly (readonly [number, number])[]
+}
+
+const crossings: readonly Crossing[] = [
+  {
+    name: 'tiny-sd15',
+    // Wider than the autoencoder's tile.
+    size: { width: 96, height: 64 },
+    latents: bytes(images, 4, 16, 24),
+    prompt: clip(32),
+    condition: [],
+    step: bytes(batch, 16),
+    scaling: [],
+    factor: 4,
+    parts: [
+      [16, 16],
+      [16, 12],
+      [4, 16],
+      [4, 12],
+    ],
+  },
+  {
+    name: 'tiny-sdxl',
+    size: { width: 64, height: 64 },
+    latents: bytes(images, 4, 8, 8),
+    prompt: [...clip(32), ...clip(48)],
+    // Time ids.
+    condition: [bytes(batch, 48)],
+    step: bytes(batch, 16),
+    scaling: [],
+    factor: 8,
+    parts: [[8, 8]],
+  },
+  {
+    name: 'tiny-sd3',
+    size: { width: 32, height: 32 },
+    latents: bytes(images, 16, 8, 8),
+    prompt: [...clip(24), ...clip(32), bytes(24, 64)],
+    // Positions.
+    condition: [bytes(16, 32)],
+    step: bytes(batch, 256),
+    // A shift is that many times 1.
+    scaling: [bytes(1)],
+    factor: 4,
+    parts: [[8, 8]],
+  },
+]
+
+const repeated = <T>(count: number, list: readonly T[]) => Array.from({ length: count }, () => list).flat()
+const ascending = (sizes: readonly number[]) => sizes.toSorted((a, b) => a - b)
+
+test.each(crossings)(
+  '$name: read back is the picture and what tells a sound result, and nothing is uploaded that was there',
+  async (crossing) => {
+    const { name, size, latents, prompt, condition, step, scaling, factor, parts } = crossing
+    const transfers = watchTransfers()
+    const vaeTiling = name === 'tiny-sd15'
+    pipeline = await DiffusionPipeline.fromPretrained(repositories[name], { device: 'webgpu', offload: 'resident', vaeTiling })
+    const { item } = await fetchCase(name)
+    const steps = 2
+    const scheduler = { className: name === 'tiny-sd3' ? 'FlowMatchEulerDiscreteScheduler' : 'DDIMScheduler' }
+    const options = { ...caseOptions(item, ''), ...size, scheduler, numInferenceSteps: steps, numImagesPerPrompt: images }
+    const live: number[] = []
+    const generate = async () => {
+      let last = 0
+      const onProgress = (progress: PipelineProgress) => {
+        if (progress.type === 'memory') last = progress.memory.live
+      }
+      const { images: made } = await pipeline!.generate(item.prompt, { ...options, onProgress })
+      live.push(last)
+      return made
+    }
+    const first = await generate()
+    // Weights and kernels are in place.
+    transfers()
+    // Steps are slow without a GPU: on a clock that stands no checkpoint is due.
+    vi.spyOn(performance, 'now').mockReturnValue(0)
+    expect(await generate()).toEqual(first)
+    const { read, uploaded } = transfers()
+    const pictures = repeated(
+      images,
+      parts.map(([rows, columns]) => bytes(3, factor * rows, factor * columns)),
+    )
+    const counters = 8
+    expect(ascending(read)).toEqual(ascending([...repeated(steps + 1, [counters]), ...pictures]))
+    const inputs = [...repeated(2, prompt), ...condition, latents, ...repeated(steps, [step])]
+    expect(ascending(uploaded)).toEqual(ascending([...inputs, ...repeated(images * parts.length, scaling)]))
+    // Nothing is left behind: counters and uniforms may wait on a shelf for the next, but nothing as large as latents.
+    expect(Math.abs(live[1]! - live[0]!)).toBeLessThan(Math.min(latents, 1024))
+  },
+)

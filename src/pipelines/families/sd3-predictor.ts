@@ -1,0 +1,111 @@
+/** An SD3Transformer2DModel with one prompt's condition, and skip-layer guidance on top of it. */
+
+import { decodeFloats, isFloatDType } from '../../checkpoint/convert-floats.js'
+import { CheckpointError } from '../../errors.js'
+import { sd3PositionRows, sd3TimestepProjection } from '../../models/transformers/transformer-sd3.js'
+import type { Device, DeviceTensor, HostTensor } from '../../runtime/types.js'
+import { hostTensor, type ComponentHost } from '../execution/component-host.js'
+import { DeviceValues } from '../execution/device-values.js'
+import type { Network } from '../bind-network.js'
+import { runDenoiser, type Correction, type Predictor, type Refinement } from '../generation/predictor.js'
+import type { Recorder } from '../generation/recorder.js'
+import type { Run } from '../generation/run.js'
+import { elementCount } from '../../util/element-count.js'
+
+/** Steering away from what the network predicts without some of its blocks. */
+export interface SkipLayerGuidance {
+  readonly layers: readonly number[]
+  readonly scale: number
+  /** It runs in the steps strictly between these parts of the whole. */
+  readonly start: number
+  readonly stop: number
+}
+
+const how = { sample: 'hidden_states', timestepProjection: (timesteps: readonly number[]) => sd3TimestepProjection(timesteps) }
+
+/** `condition`: `encoder_hidden_states`, `pooled_projections` and `pos_embed`, with skip-layer guidance for both halves of guidance. */
+export function sd3Predictor(
+  transformer: Network,
+  condition: DeviceValues,
+  skip: SkipLayerGuidance | null,
+  { host, recorder, run }: { readonly host: ComponentHost; readonly recorder: Recorder; readonly run: Run },
+): Predictor {
+  const text = new DeviceValues(host, async () => textHalves(host.device, await condition.get(), transformer.name))
+  const refine = async ({ index, total, timestep, sample }: Refinement): Promise<Correction | null> => {
+    if (skip === null || index <= total * skip.start || index >= total * skip.stop) return null
+    const shown = { ...(await condition.get()), ...(await text.get()) }
+    const without = await runDenoiser(transformer, how, shown, sample, timestep, host, run, { skipLayers: skip.layers })
+    if (recorder.wants('noise_pred'))
+      recorder.keep('noise_pred', { dims: sample.dims, data: await without.read() }, index, 'noise_pred_skip_layers')
+    return { without, scale: skip.scale }
+  }
+  return {
+    name: transformer.name,
+    get device() {
+      return host.device
+    },
+    recovering: (work) => host.recovering(transformer, run, work, () => condition.get()),
+    predict: async (sample, timestep) => runDenoiser(transformer, how, await condition.get(), sample, timestep, host, run),
+    refine: skip === null ? undefined : refine,
+    release: () => {
+      text.release()
+      condition.release()
+    },
+  }
+}
+
+/** The text's own prompt embeddings, without the half for guidance. */
+function textHalves(device: Device, both: Readonly<Record<string, DeviceTensor>>, owner: string): Record<string, DeviceTensor> {
+  const halves = Object.entries(both)
+    .filter(([name]) => name !== 'pos_embed')
+    .map(([name, tensor]) => {
+      const [batch = 0, ...row] = tensor.dims
+      const origin = row.map(() => 0)
+      const piece = { tensor, at: [0, ...origin], from: [batch / 2, ...origin] }
+      return [name, device.assemble([piece], [batch / 2, ...row], owner)] as const
+    })
+  return Object.fromEntries(halves)
+}
+
+/**
+ * The rows of the position table that a size in latent pixels needs, [patches, width], widened to float32.
+ * @throws CheckpointError `tensor-missing`, `shape-mismatch`, `dtype-mismatch`
+ */
+export async function readPositions(
+  { config, table }: Network,
+  size: { readonly height: number; readonly width: number },
+  signal: AbortSignal | undefined,
+): Promise<HostTensor> {
+  const { tensor, shape, runs } = sd3PositionRows(config, size)
+  const entry = table.get(tensor)
+  if (entry === undefined) throw new CheckpointError('tensor-missing', `The transformer has no ${tensor}.`, { tensor })
+  if (entry.shape.join() !== shape.join())
+    throw new CheckpointError(
+      'shape-mismatch',
+      `${tensor} has shape [${entry.shape.join(', ')}]; its config asks for [${shape.join(', ')}].`,
+      {
+        tensor,
+        actual: entry.shape,
+        expected: shape,
+      },
+    )
+  const { dtype, source } = entry
+  if (!isFloatDType(dtype))
+    throw new CheckpointError('dtype-mismatch', `${tensor} holds ${dtype}; expected floats.`, { tensor, actual: dtype })
+  const elementBytes = (entry.end - entry.begin) / elementCount(shape)
+  const parts = await Promise.all(
+    runs.map(async ({ begin, end }) =>
+      decodeFloats(
+        await source.read({ begin: entry.begin + begin * elementBytes, end: entry.begin + end * elementBytes }, { signal }),
+        dtype,
+      ),
+    ),
+  )
+  const data = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0))
+  let at = 0
+  for (const part of parts) {
+    data.set(part, at)
+    at += part.length
+  }
+  return hostTensor([data.length / shape[2], shape[2]], data)
+}

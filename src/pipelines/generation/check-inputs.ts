@@ -1,0 +1,107 @@
+/** Holds the arguments of a generation against what is allowed, before anything is loaded. diffusers' `check_inputs`, and bounds. */
+
+import { InputError, type ErrorDetail } from '../../errors.js'
+import type { GenerateOptions } from '../types.js'
+import { checkImage } from './vae-encode.js'
+
+/** Edge of the largest image, in pixels. */
+const maxImageEdge = 8192
+const maxPromptLength = 1_000_000
+const maxImages = 64
+
+function refuse(code: string, name: string, value: unknown, allowed: string): never {
+  const plain = typeof value === 'number' || typeof value === 'boolean'
+  const shown: ErrorDetail = plain ? value : (JSON.stringify(value) ?? 'undefined').slice(0, 200)
+  throw new InputError(code, `${name} is ${shown}; allowed: ${allowed}.`, { [name]: shown, allowed })
+}
+
+/** A prompt is text, of any length that is sane. @throws InputError `prompt` */
+function checkText(name: string, value: unknown): void {
+  if (typeof value !== 'string') refuse('prompt', name, value, 'text')
+  if (value.length > maxPromptLength)
+    refuse('prompt', name, `${value.length} characters`, `at most ${maxPromptLength} characters`)
+}
+
+function checkNumber(code: string, name: string, value: number | undefined, min: number, max: number): void {
+  if (value !== undefined && !(typeof value === 'number' && value >= min && value <= max))
+    refuse(code, name, value, `numbers from ${min} to ${max}`)
+}
+
+function checkWhole(code: string, name: string, value: number | undefined, min: number, max: number): void {
+  if (value !== undefined && !(Number.isInteger(value) && value >= min && value <= max))
+    refuse(code, name, value, `whole numbers from ${min} to ${max}`)
+}
+
+function checkPair(name: string, value: readonly [number, number] | undefined): void {
+  if (value === undefined) return
+  if (!Array.isArray(value) || value.length !== 2 || !value.every((item) => Number.isInteger(item) && item >= 0 && item <= 1e6))
+    refuse('size', name, value, 'two whole numbers from 0 to 1000000')
+}
+
+/**
+ * The size of the result: the image's where there is one, else what was asked for, else the usual.
+ * @throws InputError `image`, `size`
+ */
+export function resultSize(
+  options: GenerateOptions,
+  usual: { readonly width: number; readonly height: number },
+  multiple: number,
+): { readonly width: number; readonly height: number } {
+  const { image, width, height } = options
+  if (image === undefined) return { width: width ?? usual.width, height: height ?? usual.height }
+  checkImage(image, multiple, maxImageEdge)
+  if ((width ?? image.width) !== image.width || (height ?? image.height) !== image.height)
+    refuse('size', 'width and height', [width ?? null, height ?? null], `those of the image, ${image.width} and ${image.height}`)
+  return { width: image.width, height: image.height }
+}
+
+/** Pixels of an image. `multiple`: what width and height must be multiples of. @throws InputError `size` */
+export function checkSize(size: { readonly width: number; readonly height: number }, multiple: number): void {
+  for (const name of ['width', 'height'] as const) {
+    const value = size[name]
+    if (!Number.isInteger(value) || value < multiple || value > maxImageEdge || value % multiple !== 0)
+      refuse('size', name, value, `multiples of ${multiple} from ${multiple} to ${maxImageEdge}`)
+  }
+}
+
+/** What takes memory besides the size. @throws InputError `num-images-per-prompt`, `max-sequence-length`, `guidance-scale` */
+export function checkAmounts(options: Pick<GenerateOptions, 'numImagesPerPrompt' | 'maxSequenceLength' | 'guidanceScale'>): void {
+  checkWhole('num-images-per-prompt', 'numImagesPerPrompt', options.numImagesPerPrompt, 1, maxImages)
+  checkWhole('max-sequence-length', 'maxSequenceLength', options.maxSequenceLength, 1, 512)
+  checkNumber('guidance-scale', 'guidanceScale', options.guidanceScale, -10_000, 10_000)
+}
+
+/**
+ * Checks everything that needs no scheduler and no text encoder. `multiple`: what width and height must be multiples of.
+ * @throws InputError `prompt`, `size`, `num-inference-steps`, `guidance-scale`, `guidance-rescale`, `num-images-per-prompt`, `seed`, `eta`,
+ * `preview-every`, `scheduler`, `max-sequence-length`
+ */
+export function checkInputs(
+  prompt: string,
+  options: GenerateOptions,
+  size: { readonly width: number; readonly height: number },
+  multiple: number,
+): void {
+  checkText('prompt', prompt)
+  for (const name of ['prompt2', 'prompt3', 'negativePrompt', 'negativePrompt2', 'negativePrompt3'] as const)
+    if (options[name] !== undefined) checkText(name, options[name])
+  checkSize(size, multiple)
+  checkWhole('num-inference-steps', 'numInferenceSteps', options.numInferenceSteps, 1, 10_000)
+  checkNumber('guidance-rescale', 'guidanceRescale', options.guidanceRescale, 0, 1)
+  checkNumber('eta', 'eta', options.eta, 0, 1)
+  checkWhole('preview-every', 'previewEvery', options.previewEvery, 0, 10_000)
+  checkAmounts(options)
+  if (options.seed !== undefined && !Number.isSafeInteger(options.seed))
+    refuse('seed', 'seed', options.seed, 'whole numbers up to 2^53 - 1')
+  for (const name of [
+    'originalSize',
+    'targetSize',
+    'cropsCoordsTopLeft',
+    'negativeOriginalSize',
+    'negativeTargetSize',
+    'negativeCropsCoordsTopLeft',
+  ] as const)
+    checkPair(name, options[name])
+  if (options.scheduler !== undefined && typeof options.scheduler.className !== 'string')
+    refuse('scheduler', 'scheduler', options.scheduler, 'a className and a config')
+}

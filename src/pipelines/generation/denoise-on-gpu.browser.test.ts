@@ -1,0 +1,156 @@
+/**
+ * The denoising loop with real networks on a GPU: what is read back, uploaded and compiled in a step, and how it goes on when the device is
+ * lost.
+ */
+import { afterEach, describe, expect, test, vi } from 'vitest'
+import type { Config } from '../../checkpoint/types.js'
+import { openDevice } from '../../runtime/open-device.js'
+import { fixtureComponent } from '../../runtime/testing-fixtures.js'
+import type { WebGpuDevice } from '../../runtime/webgpu/webgpu-device.js'
+import { ComponentHost } from '../execution/component-host.js'
+import { DeviceValues } from '../execution/device-values.js'
+import type { Network } from '../bind-network.js'
+import type { Predictor } from './predictor.js'
+import { Run } from './run.js'
+import { base, count, denoise, factor, loopOptions } from './testing-denoise.js'
+import type { StepInfo } from '../types.js'
+import { unetPredictor } from './unet-predictor.js'
+
+/** A network of fixtures/tiny-sdxl on a host of its own, and inputs for it. */
+async function hosted(name: 'unet' | 'text_encoder') {
+  const device = (await openDevice({ kind: 'webgpu' })) as WebGpuDevice
+  const { component, table, inputs } = await fixtureComponent(device, name, 8, 'block')
+  await component.dispose()
+  const config = (await (await fetch(`/fixtures/tiny-sdxl/repo/${name}/config.json`)).json()) as Config
+  const className = name === 'unet' ? 'UNet2DConditionModel' : 'CLIPTextModel'
+  const network: Network = { name, className, config, table, repo: 'tiny-sdxl' }
+  const fixed = Object.entries(inputs).filter(([input]) => input !== 'sample' && input !== 'timestep_proj')
+  const host = new ComponentHost({ device, dtype: 'float32', offload: 'resident', maxMemory: undefined })
+  const condition = new DeviceValues(host, async () =>
+    Object.fromEntries(fixed.map(([input, tensor]) => [input, host.device.upload(tensor, name)])),
+  )
+  return { device, network, condition, host, run: new Run({}) }
+}
+
+/** Counts what any code on this page asks of any GPU device, onnxruntime included. */
+function watchGpu() {
+  const reads = vi.spyOn(GPUBuffer.prototype, 'mapAsync')
+  const pipelines = [
+    vi.spyOn(GPUDevice.prototype, 'createComputePipeline'),
+    vi.spyOn(GPUDevice.prototype, 'createComputePipelineAsync'),
+  ]
+  return {
+    /** Bytes of each buffer mapped since the last time. */
+    mapped: () => {
+      const sizes = reads.mock.contexts.map((buffer: unknown) => (buffer instanceof GPUBuffer ? buffer.size : Number.NaN))
+      reads.mockClear()
+      return sizes
+    },
+    compiled: () => pipelines.reduce((sum, { mock }) => sum + mock.calls.length, 0),
+  }
+}
+
+// A software adapter takes a second or two for each kernel that is new, and each of these compiles a network's.
+describe('with a real network on webgpu', { timeout: 600_000 }, () => {
+  afterEach(() => vi.restoreAllMocks())
+
+  test('a step reads nothing back but two counters, a preview the latents once; nothing is compiled after the first step', async () => {
+    const { mapped, compiled } = watchGpu()
+    const { host, device, network, condition, run } = await hosted('unet')
+    const unet = unetPredictor(network, condition, host, run)
+    /** What had been compiled when each prediction was asked for. */
+    const asked: { readonly pipelines: number; readonly sessions: number }[] = []
+    const predictor: Predictor = {
+      name: unet.name,
+      device,
+      recovering: (work) => work(),
+      predict: async (sample, timestep) => {
+        asked.push({ pipelines: compiled(), sessions: device.sessions.counts.created })
+        return unet.predict(sample, timestep)
+      },
+      release: () => unet.release(),
+    }
+    const steps = 5
+    const upload = vi.spyOn(device, 'upload')
+    const options = () => loopOptions(predictor, 'DPMSolverMultistepScheduler', base, steps)
+    const plain = await denoise(options())
+    const [latents, counters] = [count * 4, 8]
+    // Counters of the final latents too, and the latents since this test reads them.
+    expect(mapped().toSorted((a, b) => a - b)).toEqual([...Array<number>(steps + 1).fill(counters), latents])
+    expect(asked).toHaveLength(steps)
+    expect(asked[0]).toMatchObject({ sessions: 0 })
+    expect(asked[1]!.sessions).toBeGreaterThan(0)
+    // The solver's second step is the first with a prediction before it: one sum more, and that is all there is to compile.
+    expect(asked.slice(2).map(({ pipelines }) => pipelines)).toEqual(Array<number>(steps - 2).fill(asked[2]!.pipelines))
+    expect(asked[2]!.pipelines - asked[1]!.pipelines).toBeLessThanOrEqual(1)
+    expect(asked.slice(2).map(({ sessions }) => sessions)).toEqual(Array<number>(steps - 2).fill(asked[1]!.sessions))
+    // The initial latents and the condition, once each.
+    expect(upload).toHaveBeenCalledTimes(1 + 2)
+
+    const { pipelines, sessions } = { pipelines: compiled(), sessions: device.sessions.counts.created }
+    const previews: StepInfo[] = []
+    expect(await denoise({ ...options(), previewEvery: 1, onStep: (step) => previews.push(step) })).toEqual(plain)
+    expect(previews.every(({ preview }) => preview !== undefined)).toBe(true)
+    expect(mapped().filter((size) => size !== counters)).toEqual(Array<number>(steps + 1).fill(latents))
+    expect([compiled(), device.sessions.counts.created]).toEqual([pipelines, sessions])
+    predictor.release()
+    await host.dispose()
+    expect(device.memory.snapshot().live).toBe(0)
+  })
+
+  test.each([
+    ['the last one that was saved', 10_000, 0, 2],
+    ['the first where none was', 0, 5, 5],
+  ])(
+    'after a lost device it goes on from %s, with the same latents and each step told once',
+    async (_, perCall, leastAgain, mostAgain) => {
+      const { host, run, device, network, condition } = await hosted('text_encoder')
+      let calls = 0
+      let lostAt = Number.POSITIVE_INFINITY
+      // A real network's output goes into each prediction, from weights and inputs that a new device has to be given again.
+      const predictor: Predictor = {
+        name: network.name,
+        get device() {
+          return host.device
+        },
+        recovering: (work) => host.recovering(network, run, work, () => condition.get()),
+        predict: async (sample, timestep) => {
+          if (calls++ === lostAt) {
+            device.gpu.destroy()
+            await device.lost
+          }
+          const outputs = await host.runOnce(network, await condition.get(), run)
+          const terms = [
+            { tensor: sample, scale: factor(timestep) },
+            { tensor: outputs['hidden_state']!, scale: 0.1 },
+          ]
+          const prediction = host.device.combine(terms, sample.dims, network.name)
+          for (const tensor of Object.values(outputs)) tensor.dispose()
+          return prediction
+        },
+        release: () => condition.release(),
+      }
+      const steps = 8
+      let clock = 0
+      const options = () => ({
+        ...loopOptions(predictor, 'EulerAncestralDiscreteScheduler', base, steps),
+        run,
+        now: () => (clock += perCall),
+      })
+      const plain = await denoise(options())
+      calls = 0
+      lostAt = 5
+      const told: number[] = []
+      expect(await denoise({ ...options(), onStep: ({ step }) => told.push(step) })).toEqual(plain)
+      expect(told).toEqual(Array.from({ length: steps }, (_, i) => i))
+      // The call that failed, and those of the steps that were done again.
+      expect(calls - steps - 1).toBeGreaterThanOrEqual(leastAgain)
+      expect(calls - steps - 1).toBeLessThanOrEqual(mostAgain)
+      expect(run.warnings).toEqual([expect.stringContaining('opened anew')])
+      predictor.release()
+      const { memory } = host.device
+      await host.dispose()
+      expect(memory.snapshot().live).toBe(0)
+    },
+  )
+})

@@ -1,0 +1,35 @@
+/** The sums of a scheduler's steps, worked out by a device on its own tensors. */
+
+import { mostTerms } from '../../runtime/webgpu/gpu-combine.js'
+import type { Device, DeviceTensor, LinearTerm } from '../../runtime/types.js'
+import type { Arithmetic } from '../../schedulers/step-runner.js'
+import type { TorchGenerator } from '../../util/random.js'
+import { hostTensor } from '../execution/component-host.js'
+import { elementCount } from '../../util/element-count.js'
+
+/** For tensors of shape `dims`; they count as `owner`'s. Noise is drawn on the host, as diffusers draws it, and uploaded. */
+export function deviceArithmetic(
+  device: Device,
+  dims: readonly number[],
+  owner: string,
+  generator: TorchGenerator,
+): Arithmetic<DeviceTensor> {
+  const count = elementCount(dims)
+  return {
+    sum: (parts, bound) => {
+      let terms = parts.map(({ value, scale, offset }): LinearTerm => ({ tensor: value, scale, offset }))
+      let partial: DeviceTensor | undefined
+      while (terms.length > mostTerms) {
+        const sum = device.combine(terms.slice(0, mostTerms), dims, owner)
+        partial?.dispose()
+        partial = sum
+        terms = [{ tensor: sum, scale: 1 }, ...terms.slice(mostTerms)]
+      }
+      const result = device.combine(terms, dims, owner, bound)
+      partial?.dispose()
+      return result
+    },
+    noise: () => device.upload(hostTensor(dims, generator.randn(count)), owner),
+    dispose: (tensor) => tensor.dispose(),
+  }
+}

@@ -1,0 +1,75 @@
+/** Image to image on the CPU against diffusers' img2img pipelines, tensor by tensor (fixtures/image-to-image). */
+
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { DiffusionPipeline } from '../diffusion-pipeline.js'
+import { diskRepository, fixtures, readReference } from '../testing.node.js'
+import { asPixels, psnr, relativeError } from '../testing.js'
+import type { GenerateOptions } from '../types.js'
+import { checkImage, normalizeImage } from './vae-encode.js'
+
+interface Case {
+  fixture: string
+  prompt: string
+  negative_prompt: string
+  seed: number
+  num_inference_steps: number
+  guidance_scale: number
+  scheduler: string | null
+  extra: Record<string, unknown>
+}
+const folder = join(fixtures, 'image-to-image')
+const cases = JSON.parse(readFileSync(join(folder, 'cases.json'), 'utf8')) as Case[]
+const camelCase = (key: string) => key.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase())
+
+test.each(
+  cases.map((item, k) => [k, item.fixture, item.scheduler ?? 'own scheduler', JSON.stringify(item.extra), item] as const),
+)('case %i: %s, %s %s', async (k, fixture, _, __, item) => {
+  const { input_image: input, ...reference } = readReference(join(folder, `${k}.safetensors`))
+  const pipeline = await DiffusionPipeline.fromPretrained(diskRepository(join(fixtures, fixture, 'repo')), { device: 'wasm' })
+  try {
+    const { captured = {}, images } = await pipeline.generate(item.prompt, {
+      ...Object.fromEntries(Object.entries(item.extra).map(([key, value]) => [camelCase(key), value])),
+      image: asPixels(input!),
+      negativePrompt: item.negative_prompt,
+      seed: item.seed,
+      numInferenceSteps: item.num_inference_steps,
+      guidanceScale: item.guidance_scale,
+      ...(item.scheduler === null ? {} : { scheduler: { className: item.scheduler } }),
+      capture: ['initial_latents', 'latents', 'image'],
+    })
+    for (const [name, expected] of Object.entries(reference))
+      expect.soft(relativeError(captured[name], expected), name).toBeLessThan(1e-4)
+    expect(Object.keys(captured).toSorted()).toEqual(Object.keys(reference).toSorted())
+    expect(psnr(captured['image']!, reference['image']!)).toBeGreaterThan(90)
+    expect(images[0]).toMatchObject({ width: input!.dims[1]!, height: input!.dims[0]! })
+  } finally {
+    await pipeline.dispose()
+  }
+})
+
+test('images and strengths that cannot be are refused before anything runs', async () => {
+  const pipeline = await DiffusionPipeline.fromPretrained(diskRepository(join(fixtures, 'tiny-sd15', 'repo')), { device: 'wasm' })
+  const image = { width: 32, height: 32, data: new Uint8ClampedArray(32 * 32 * 4) }
+  expect(pipeline.info).toMatchObject({ imageToImage: true, memoryBudget: undefined })
+  const wrong: [string, GenerateOptions][] = [
+    ['image', { image: { ...image, width: 33 } }],
+    ['image', { image: { ...image, data: new Uint8ClampedArray(3) } }],
+    ['size', { image, width: 64 }],
+    ['strength', { image, strength: 0 }],
+    ['strength', { image, strength: 1.5 }],
+    ['strength', { image, strength: Number.NaN }],
+    ['strength', { image, strength: 0.2, numInferenceSteps: 4 }],
+  ]
+  for (const [code, options] of wrong) await expect(pipeline.generate('a dog', options)).rejects.toMatchObject({ code })
+  await pipeline.dispose()
+})
+
+test('an image comes in as diffusers reads it', () => {
+  const image = { width: 8, height: 8, data: Uint8ClampedArray.from({ length: 256 }, (_, i) => i) }
+  expect(() => checkImage(image, 8, 64)).not.toThrow()
+  const { dims, data } = normalizeImage(image)
+  expect(dims).toEqual([1, 3, 8, 8])
+  expect([data[0], data[64], data[128]]).toEqual([0, 1, 2].map((value) => Math.fround(2 * Math.fround(value / 255) - 1)))
+})

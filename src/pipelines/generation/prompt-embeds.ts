@@ -1,0 +1,120 @@
+/**
+ * Prompt embeddings on their way from the text encoders to the denoiser: which parts there are and where each goes. They are put together
+ * on the denoiser's device, both halves of guidance at once.
+ */
+
+import type { Device, DeviceTensor, Piece } from '../../runtime/types.js'
+import type { ComponentHost, Value } from '../execution/component-host.js'
+import { DeviceValues, withTemporary, type Keep } from '../execution/device-values.js'
+import type { Network } from '../bind-network.js'
+import type { Recorder } from './recorder.js'
+import type { Run } from './run.js'
+
+/** One image's embedding: zeros of shape `dims`, with parts of them at their places. A part is [1, …dims of its own]. */
+export interface Embedding {
+  readonly dims: readonly number[]
+  readonly parts: readonly { readonly tensor: Value; readonly at: readonly number[] }[]
+}
+
+/** What one prompt is encoded to: [tokens, width], and for some families a pooled [width]. */
+export interface EncodedPrompt {
+  readonly embeds: Embedding
+  readonly pooled: Embedding | null
+}
+
+/** As diffusers' `encode_prompt` gives them. Without guidance there is no negative one. */
+export interface EncodedPrompts {
+  readonly positive: EncodedPrompt
+  readonly negative: EncodedPrompt | null
+}
+
+/** Tensors [1, …, width] side by side. */
+export function sideBySide(tensors: readonly Value[]): Embedding {
+  const [, ...first] = tensors[0]?.dims ?? []
+  const rows = first.slice(0, -1)
+  let width = 0
+  const parts = tensors.map((tensor) => {
+    const at = [...rows.map(() => 0), width]
+    width += tensor.dims.at(-1) ?? 0
+    return { tensor, at }
+  })
+  return { dims: [...rows, width], parts }
+}
+
+/** A prompt's embeddings with nothing but zeros in them. */
+export function emptyPrompt({ embeds, pooled }: EncodedPrompt): EncodedPrompt {
+  return { embeds: { ...embeds, parts: [] }, pooled: pooled === null ? null : { ...pooled, parts: [] } }
+}
+
+/** Embeddings along the batch, each `count` times: the unconditional half first, as the denoiser takes them. */
+export function batchPieces(embeddings: readonly Embedding[], count: number): Piece[] {
+  return embeddings.flatMap(({ parts }, index) =>
+    Array.from({ length: count }, (_, image) =>
+      parts.map(({ tensor, at }) => ({ tensor, at: [index * count + image, ...at] })),
+    ).flat(),
+  )
+}
+
+/** {@link batchPieces} on a device. */
+export function assembleBatch(device: Device, embeddings: readonly Embedding[], count: number, owner: string): DeviceTensor {
+  const dims = embeddings[0]?.dims ?? []
+  return device.assemble(batchPieces(embeddings, count), [embeddings.length * count, ...dims], owner)
+}
+
+/** What encoding a prompt is done with. */
+export interface EncodeCall {
+  /** The denoiser's host, for which embeddings are made. */
+  readonly next: ComponentHost
+  /** Has a tensor disposed when the condition has been put together. */
+  readonly keep: Keep
+  readonly run: Run
+}
+
+export interface PromptConditionOptions {
+  readonly denoiser: Network
+  readonly host: ComponentHost
+  /** Images of each prompt. */
+  readonly count: number
+  readonly encode: (call: EncodeCall) => Promise<EncodedPrompts>
+  /** The denoiser's inputs that stay from step to step, from one prompt or, with guidance, two: the negative one first. */
+  readonly inputs: (
+    device: Device,
+    prompts: readonly EncodedPrompt[],
+  ) => Readonly<Record<string, DeviceTensor>> | Promise<Readonly<Record<string, DeviceTensor>>>
+  readonly recorder: Recorder
+  readonly run: Run
+}
+
+/** Encodes a prompt and puts together what the denoiser is shown of it, on its device; both are done again where that device was lost. */
+export async function promptCondition(options: PromptConditionOptions): Promise<DeviceValues> {
+  const { denoiser, host, encode, inputs, run } = options
+  const condition = new DeviceValues(host, () =>
+    withTemporary(async (keep) => {
+      const prompts = await encode({ next: host, keep, run })
+      return host.recovering(denoiser, run, async () => {
+        await host.makeRoomFor(denoiser)
+        await record(prompts, options)
+        const { positive, negative } = prompts
+        return inputs(host.device, negative === null ? [positive] : [negative, positive])
+      })
+    }),
+  )
+  await condition.get()
+  return condition
+}
+
+async function record({ positive, negative }: EncodedPrompts, options: PromptConditionOptions): Promise<void> {
+  const { recorder, host, count, denoiser } = options
+  for (const [name, embedding] of [
+    ['prompt_embeds', positive.embeds],
+    ['negative_prompt_embeds', negative?.embeds],
+    ['pooled_prompt_embeds', positive.pooled],
+    ['negative_pooled_prompt_embeds', negative?.pooled],
+  ] as const) {
+    if (!recorder.wants(name) || embedding === undefined || embedding === null) continue
+    await withTemporary(async (keep) => {
+      const tensor = keep(assembleBatch(host.device, [embedding], count, denoiser.name))
+      recorder.keep(name, { dims: tensor.dims, data: await tensor.read() })
+    })
+  }
+}

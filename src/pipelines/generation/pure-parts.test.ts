@@ -1,0 +1,96 @@
+/** The small parts of pipelines by themselves: images, guidance, previews, and how tensors are put together. */
+
+import { readFileSync } from 'node:fs'
+import { expect, test } from 'vitest'
+import { memoryRepository } from '../../checkpoint/testing.js'
+import { rescaledGuidance } from './guidance.js'
+import { denormalize, toPixels } from './image-processor.js'
+import { latentPreview, previewCoefficients } from './latent-preview.js'
+import { loadTokenizer } from '../loading/load-tokenizer.js'
+import { batchPieces, emptyPrompt, sideBySide } from './prompt-embeds.js'
+import { Recorder } from './recorder.js'
+import { concatBatch, repeatBatch } from './tensors.js'
+
+const readT5 = (name: string) => readFileSync(new URL(`../../../fixtures/tokenizers/t5/${name}`, import.meta.url))
+
+/** A T5 tokenizer from a folder with these files of the fixture. */
+function loadT5(...names: string[]) {
+  const repository = memoryRepository(Object.fromEntries(names.map((name) => [`tokenizer_3/${name}`, readT5(name)])))
+  const place = { name: 'tokenizer_3', folder: 'tokenizer_3', className: 'T5Tokenizer', swapped: false } as const
+  return loadTokenizer('t5', { ...place, repository, variant: undefined, missingVariant: 'fallback' }, undefined)
+}
+
+test('T5’s tokenizer from a folder that has no tokenizer.json', async () => {
+  const [bare, usual] = [await loadT5('spiece.model'), await loadT5('spiece.model', 'tokenizer.json', 'tokenizer_config.json')]
+  const text = 'Three boats, <extra_id_7> ﬁnd a lake'
+  expect(bare.encodePadded(text, 32)).toEqual(usual.encodePadded(text, 32))
+  await expect(loadT5('tokenizer_config.json')).rejects.toMatchObject({ code: 'tokenizer-vocabulary' })
+})
+
+const tensor = (dims: number[], ...data: number[]) => ({ dims, data: Float32Array.from(data) })
+
+test('images: channels last, clamped, rounded halves to even', () => {
+  const sample = tensor([1, 3, 1, 2], -1, 3, 0, -3, 1, 0.5)
+  const image = denormalize(sample)
+  expect(image).toEqual(tensor([1, 1, 2, 3], 0, 0.5, 1, 1, 0, 0.75))
+  const [pixels] = toPixels(image)
+  // numpy: (0.5 * 255).round() = 128, (0.75 * 255).round() = 191
+  expect([...pixels!.data]).toEqual([0, 128, 255, 255, 255, 0, 191, 255])
+  const halves = tensor([1, 1, 1, 3], 0.5 / 255, 1.5 / 255, 2.5 / 255)
+  expect([...toPixels(halves)[0]!.data]).toEqual([0, 2, 2, 255])
+})
+
+test('guidance goes from the unconditional half, and its rescaling meets the text’s deviation', () => {
+  const text = [-1, 1, -2, 2]
+  const both = Float32Array.of(2, -2, 0, 0, ...text)
+  expect([...rescaledGuidance(both, 2, { scale: 2, rescale: 0 })]).toEqual([-4, 4, -4, 4])
+  const full = rescaledGuidance(both, 2, { scale: 2, rescale: 1 })
+  for (const [i, value] of text.entries()) expect(full[i]).toBeCloseTo(value, 6)
+})
+
+test('a preview has one pixel per latent pixel, and none for latents of another kind', () => {
+  const latents = { dims: [2, 4, 3, 5], data: Float32Array.from({ length: 120 }, (_, i) => Math.sin(i)) }
+  const preview = latentPreview(latents, previewCoefficients.sd)!
+  expect([preview.width, preview.height, preview.data.length]).toEqual([5, 3, 60])
+  expect(new Set(preview.data).size).toBeGreaterThan(5)
+  expect(latentPreview(latents, previewCoefficients.sd3)).toBeNull()
+})
+
+test('tensors one after the other', () => {
+  const a = tensor([1, 2, 2], 1, 2, 3, 4)
+  expect(concatBatch([a, a])).toEqual(tensor([2, 2, 2], 1, 2, 3, 4, 1, 2, 3, 4))
+  expect(repeatBatch(tensor([1, 2, 1], 5, 6), 3)).toEqual(tensor([3, 2, 1], 5, 6, 5, 6, 5, 6))
+})
+
+/** A tensor of which only the shape is looked at. */
+const shaped = (dims: number[]) => ({ type: 'float32' as const, ...tensor(dims) })
+
+test('the parts of prompt embeddings go to their places, the unconditional half first', () => {
+  const [a, b] = [shaped([1, 77, 3]), shaped([1, 77, 5])]
+  const text = sideBySide([a, b])
+  expect(text).toEqual({
+    dims: [77, 8],
+    parts: [
+      { tensor: a, at: [0, 0] },
+      { tensor: b, at: [0, 3] },
+    ],
+  })
+  expect(batchPieces([emptyPrompt({ embeds: text, pooled: null }).embeds, text], 2)).toEqual([
+    { tensor: a, at: [2, 0, 0] },
+    { tensor: b, at: [2, 0, 3] },
+    { tensor: a, at: [3, 0, 0] },
+    { tensor: b, at: [3, 0, 3] },
+  ])
+  const pooled = sideBySide([shaped([1, 4])])
+  expect([pooled.dims, batchPieces([pooled], 1)[0]?.at]).toEqual([[4], [0, 0]])
+})
+
+test('the recorder keeps copies of what was asked for', () => {
+  const recorder = new Recorder(['latents'])
+  const latents = tensor([1], 1)
+  recorder.keep('latents', latents, 0)
+  recorder.keep('image', latents)
+  latents.data[0] = 2
+  expect(recorder.captured).toEqual({ latents_0: tensor([1], 1) })
+  expect(new Recorder().captured).toBeUndefined()
+})

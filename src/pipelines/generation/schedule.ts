@@ -1,0 +1,67 @@
+/** The scheduler of one generation: the repository's own, or another class made from its config. */
+
+import type { Config } from '../../checkpoint/types.js'
+import { createScheduler } from '../../schedulers/registry.js'
+import type { Scheduler } from '../../schedulers/types.js'
+import type { Run } from './run.js'
+import type { GenerateOptions, PipelineInfo } from '../types.js'
+
+/** A repository's scheduler: its config as the pipeline uses it, and as other schedulers are made from it. */
+export interface SchedulerSource {
+  readonly className: string
+  readonly config: Config
+  readonly baseConfig: Config
+}
+
+/** The scheduler as the repository has it. */
+export function schedulerSource(scheduler: { readonly className: string; readonly config: Config }): SchedulerSource {
+  return { ...scheduler, baseConfig: scheduler.config }
+}
+
+/**
+ * The scheduler with two keys that StableDiffusionPipeline mends in old configs: `steps_offset` becomes 1 and `clip_sample` false. Where
+ * the config leaves them to the class's default, schedulers made from it keep their own defaults, as in diffusers.
+ */
+export function mendedSchedulerSource(scheduler: { readonly className: string; readonly config: Config }): SchedulerSource {
+  const { className, config } = scheduler
+  const inUse = createScheduler(className, config).scheduler.config
+  const own: Record<string, unknown> = { ...config }
+  if (typeof inUse['steps_offset'] === 'number' && inUse['steps_offset'] !== 1) own['steps_offset'] = 1
+  if (inUse['clip_sample'] === true || config['clip_sample'] === true) own['clip_sample'] = false
+  const base = Object.fromEntries(Object.keys(config).map((key) => [key, own[key]]))
+  return { className, config: own, baseConfig: base }
+}
+
+/** What `PipelineInfo` tells of the scheduler. */
+export function describeScheduler(source: SchedulerSource): PipelineInfo['scheduler'] {
+  const { scheduler } = createScheduler(source.className, source.config)
+  return { className: source.className, config: scheduler.config }
+}
+
+/**
+ * A scheduler for one generation, its timesteps set.
+ * @throws UnsupportedError `unsupported-class`, `unsupported-config`; CheckpointError `invalid-config`; InputError `num-inference-steps`,
+ * `set-timesteps`
+ */
+export function prepareScheduler(
+  source: SchedulerSource,
+  options: GenerateOptions,
+  defaults: {
+    readonly numInferenceSteps: number
+    /** The shift for a scheduler with `use_dynamic_shifting`, from its config. */
+    readonly mu?: ((config: Config) => number) | undefined
+  },
+  run: Run,
+): Scheduler {
+  const { scheduler: reference, timesteps, sigmas } = options
+  const { scheduler, unexpectedKeys } =
+    reference === undefined
+      ? createScheduler(source.className, source.config)
+      : createScheduler(reference.className, { ...source.baseConfig, ...reference.config })
+  if (reference !== undefined && unexpectedKeys.length > 0)
+    run.warn('scheduler-keys', `${reference.className} does not know the config keys ${unexpectedKeys.join(', ')}.`)
+  const steps = timesteps === undefined && sigmas === undefined ? (options.numInferenceSteps ?? defaults.numInferenceSteps) : null
+  const mu = scheduler.config['use_dynamic_shifting'] === true ? defaults.mu?.(scheduler.config) : undefined
+  scheduler.setTimesteps(steps, { timesteps, sigmas, mu })
+  return scheduler
+}

@@ -1,0 +1,92 @@
+/** For this folder's browser tests: a network of two factors, and a run of the denoising loop on it. Not part of the library. */
+
+import type { Config } from '../../checkpoint/types.js'
+import { numbers } from '../../runtime/testing.js'
+import type { Device, DeviceTensor } from '../../runtime/types.js'
+import { createScheduler } from '../../schedulers/registry.js'
+import { TorchGenerator } from '../../util/random.js'
+import { Denoising, type DenoiseOptions } from './denoise.js'
+import { previewCoefficients } from './latent-preview.js'
+import type { Predictor } from './predictor.js'
+import { Recorder } from './recorder.js'
+import { Run } from './run.js'
+import { elementCount } from '../../util/element-count.js'
+import type { PlainTensor } from '../types.js'
+
+/** The schedule of Stable Diffusion. */
+export const base = { beta_start: 0.00085, beta_end: 0.012, beta_schedule: 'scaled_linear', steps_offset: 1 }
+/** Of the latents. */
+export const latentDims = [1, 4, 8, 8]
+/** Values of the latents, and of each half of the condition. */
+export const count = 256
+export const guidanceScale = 5
+export const condition = numbers(2 * count, 7)
+/** What of the latents is in a prediction. */
+export const factor = (timestep: number) => 0.4 + timestep / 4000
+
+/** A network that is two factors: 0.4… of what it is shown and 0.3 of a condition for each half. */
+export function toyPredictor(
+  device: Device,
+  change: (prediction: DeviceTensor, call: number) => DeviceTensor = (same) => same,
+): Predictor {
+  const tensor = device.upload({ type: 'float32', dims: [2, ...latentDims.slice(1)], data: condition }, 'toy')
+  let call = 0
+  return {
+    name: 'toy',
+    device,
+    recovering: (work) => work(),
+    predict: async (sample, timestep) =>
+      change(
+        device.combine(
+          [
+            { tensor: sample, scale: factor(timestep) },
+            { tensor, scale: 0.3 },
+          ],
+          sample.dims,
+          'toy',
+        ),
+        call++,
+      ),
+    release: () => tensor.dispose(),
+  }
+}
+
+/** Options of a run with guidance on a clock that stands still, so that it leaves no checkpoints. */
+export function loopOptions(
+  predictor: Predictor,
+  className: string,
+  config: Config,
+  steps: number,
+  dims: readonly number[] = latentDims,
+): DenoiseOptions {
+  const { scheduler } = createScheduler(className, config)
+  scheduler.setTimesteps(steps)
+  const generator = new TorchGenerator(3)
+  const data = generator.randn(elementCount(dims)).map((value) => value * scheduler.initNoiseSigma)
+  return {
+    scheduler,
+    begin: 0,
+    latents: { dims, data },
+    predictor,
+    guidance: { scale: guidanceScale, rescale: 0 },
+    eta: 0.5,
+    generator,
+    recorder: new Recorder(),
+    run: new Run({}),
+    onStep: undefined,
+    previewEvery: 0,
+    preview: previewCoefficients.sdxl,
+    now: () => 0,
+  }
+}
+
+/** A whole run, and the latents read. */
+export async function denoise(options: DenoiseOptions): Promise<PlainTensor> {
+  return new Denoising(options).run(async (latents) => {
+    try {
+      return { dims: latents.dims, data: await latents.read() }
+    } finally {
+      latents.dispose()
+    }
+  })
+}

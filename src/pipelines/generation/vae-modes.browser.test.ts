@@ -1,0 +1,66 @@
+/**
+ * Pictures that do not fit as a whole into a budget, on a GPU: the autoencoder takes the tiles that the plan says, the account stays within
+ * it, and the image is the one that diffusers makes in tiles of that size.
+ */
+
+import { afterEach, expect, test, vi } from 'vitest'
+import { readSafetensorsHeader } from '../../checkpoint/safetensors.js'
+import { TestSource } from '../../runtime/testing.js'
+import { DiffusionPipeline, type LoadedPipeline } from '../diffusion-pipeline.js'
+import { psnr, relativeError, servedRepository, vaeCaseOptions, type VaeCase } from '../testing.js'
+import type { PipelineMemory, PlainTensor } from '../types.js'
+
+// A software adapter compiles the kernels of four networks anew for each pipeline.
+vi.setConfig({ testTimeout: 600_000 })
+
+const repository = servedRepository('tiny-sdxl', import.meta.glob('../../../fixtures/tiny-sdxl/repo/**'))
+
+let pipeline: LoadedPipeline | undefined
+afterEach(async () => pipeline?.dispose())
+
+async function fetchReference(k: number): Promise<Record<string, PlainTensor>> {
+  const bytes = new Uint8Array(await (await fetch(`/fixtures/vae-tiling/${k}.safetensors`)).arrayBuffer())
+  const { tensors } = await readSafetensorsHeader(new TestSource(bytes), `${k}.safetensors`)
+  return Object.fromEntries(
+    [...tensors].map(([name, { shape, begin, end }]) => [
+      name,
+      { dims: shape, data: new Float32Array(bytes.slice(begin, end).buffer) },
+    ]),
+  )
+}
+
+const items = (await (await fetch('/fixtures/vae-tiling/cases.json')).json()) as VaeCase[]
+const cases = items.flatMap((item, k) => (item.vae.tile === undefined ? [] : [[k, item.pipeline, item] as const]))
+
+test.each(cases)('case %i, %s: measured ≤ planned ≤ budget, in the tiles that were planned', async (k, _, item) => {
+  const { input_image: input, ...reference } = await fetchReference(k)
+  const { width, height, guidance_scale: guidanceScale } = item
+  const asked = { device: 'webgpu', offload: 'model', width, height, guidanceScale, imageToImage: input !== undefined } as const
+  const plan = async (maxMemory: number) => {
+    const { devices } = await DiffusionPipeline.plan(repository, { ...asked, maxMemory })
+    return devices.webgpu!
+  }
+  const parts = (of: Awaited<ReturnType<typeof plan>>) => of.components.filter(({ name }) => name === 'vae')
+  const whole = await plan(1e9)
+  expect(parts(whole).map(({ tile }) => tile)).toEqual(input === undefined ? [undefined] : [undefined, undefined])
+  // Just too little for the part that takes least as a whole.
+  const least = Math.min(...parts(whole).map(({ weightBytes, activationBytes }) => weightBytes + activationBytes))
+  const maxMemory = whole.heldBytes + least - 1
+  const planned = await plan(maxMemory)
+  expect(parts(planned).map(({ tile }) => tile)).toEqual(input === undefined ? [32] : [32, 32])
+  expect(planned.peakBytes).toBeLessThanOrEqual(maxMemory)
+
+  pipeline = await DiffusionPipeline.fromPretrained(repository, { device: 'webgpu', offload: 'model', maxMemory })
+  let memory: PipelineMemory | undefined
+  const { captured = {}, warnings } = await pipeline.generate(item.prompt, {
+    ...vaeCaseOptions(item, input),
+    onProgress: (progress) => {
+      if (progress.type === 'memory') memory = progress.memory
+    },
+  })
+  expect(warnings).toEqual([])
+  expect(memory!.peak).toBeLessThanOrEqual(planned.peakBytes)
+  for (const [name, expected] of Object.entries(reference))
+    expect.soft(relativeError(captured[name], expected), name).toBeLessThan(1e-3)
+  expect(psnr(captured['image']!, reference['image']!)).toBeGreaterThan(80)
+})

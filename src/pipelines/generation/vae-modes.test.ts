@@ -1,0 +1,32 @@
+/** Whole pipelines on the CPU whose autoencoder works in tiles, or image by image, against diffusers' `enable_tiling` and `enable_slicing`. */
+
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { DiffusionPipeline } from '../diffusion-pipeline.js'
+import { diskRepository, fixtures, readReference, readVaeCases } from '../testing.node.js'
+import { psnr, relativeError, vaeCaseOptions } from '../testing.js'
+
+// Those with tiles of another size are for want of memory: vae-modes.browser.test.ts.
+const cases = readVaeCases().filter(({ item }) => item.vae.tile === undefined)
+
+test.each(cases.map(({ item, k }) => [k, item.pipeline, JSON.stringify(item.vae), item] as const))(
+  'case %i: %s, %s',
+  async (k, _, __, item) => {
+    const { input_image: input, ...reference } = readReference(join(fixtures, 'vae-tiling', `${k}.safetensors`))
+    const pipeline = await DiffusionPipeline.fromPretrained(diskRepository(join(fixtures, item.fixture, 'repo')), {
+      device: 'wasm',
+      vaeTiling: item.vae.tiling === true ? true : undefined,
+    })
+    try {
+      const { captured = {}, images } = await pipeline.generate(item.prompt, vaeCaseOptions(item, input))
+      for (const [name, expected] of Object.entries(reference))
+        expect.soft(relativeError(captured[name], expected), name).toBeLessThan(1e-4)
+      expect(psnr(captured['image']!, reference['image']!)).toBeGreaterThan(90)
+      expect(images.map(({ width, height }) => [width, height])).toEqual(
+        Array.from({ length: item.num_images_per_prompt }, () => [item.width, item.height]),
+      )
+    } finally {
+      await pipeline.dispose()
+    }
+  },
+)

@@ -1,0 +1,88 @@
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { matchWeights } from '../../models/match-weights.js'
+import { fixtures, plain, readJson, readSafetensors, readWeights, runGraph } from '../../models/testing.node.js'
+import type { Shapes } from '../../runtime/types.js'
+import { writeGraph, type GraphVariant } from '../bind-network.js'
+import { relativeError } from '../testing.js'
+import type { PlainTensor } from '../types.js'
+import { autoencoderKLTile, tileChoices, workInTiles, type Box } from './vae-tiling.js'
+
+const folder = join(fixtures, 'tiny-sdxl/repo/vae')
+const config = readJson(join(folder, 'config.json'))
+const table = readWeights(folder)
+const reference = readSafetensors(join(fixtures, 'vae-tiling/reference.safetensors'))
+
+/** A part of [1, channels, rows, columns]. */
+function cut({ dims, data }: PlainTensor, { top, left, height, width }: Box): PlainTensor {
+  const [, , rows = 0, columns = 0] = dims
+  const part = data.filter((_, i) => {
+    const [row, column] = [Math.floor(i / columns) % rows, i % columns]
+    return row >= top && row < top + height && column >= left && column < left + width
+  })
+  return { dims: [1, part.length / (height * width), height, width], data: part }
+}
+
+async function runPart(shapes: Shapes, inputs: Readonly<Record<string, PlainTensor>>, variant: GraphVariant) {
+  const options = { dtype: 'float32', weights: 'initializer', granularity: 'component' } as const
+  const [graph] = matchWeights('AutoencoderKL', [writeGraph('AutoencoderKL', config, shapes, options, variant)], table).graphs
+  return runGraph(graph!, table, inputs)
+}
+
+test.each([
+  ['decoded', 'latents', 'sample', { from: 8, to: 64 }, {}],
+  ['encoded', 'pixels', 'moments', { from: 64, to: 8 }, { part: 'encoder' }],
+] as const)("tiles are %s and blended as by diffusers' AutoencoderKL", async (_, from, to, edges, variant) => {
+  const input = plain(reference.get(from)!)
+  const [, , height = 0, width = 0] = input.dims
+  const name = from === 'pixels' ? 'sample' : from
+  const work = async (box: Box): Promise<PlainTensor> => {
+    const part = cut(input, box)
+    return (await runPart({ [name]: part.dims }, { [name]: part }, variant))[to]!
+  }
+  expect(autoencoderKLTile(config)).toBe(8)
+  expect(relativeError(await workInTiles({ height, width }, edges, work), plain(reference.get(to)!))).toBeLessThan(1e-4)
+})
+
+const flat = async ({ height, width }: Box): Promise<PlainTensor> => ({
+  dims: [1, 1, height * 2, width * 2],
+  data: new Float32Array(height * width * 4).fill(0.5),
+})
+
+test('a decoder that gives the same everywhere leaves no seam', async () => {
+  for (const [height, width] of [
+    [8, 8],
+    [9, 20],
+    [24, 7],
+  ] as const) {
+    const { dims, data } = await workInTiles({ height, width }, { from: 8, to: 16 }, flat)
+    expect(dims).toEqual([1, 1, 2 * height, 2 * width])
+    expect(new Set(data)).toEqual(new Set([0.5]))
+  }
+})
+
+test('the tile is what the autoencoder was made for', () => {
+  const config = readJson(join(folder, 'config.json'))
+  expect(autoencoderKLTile({ ...config, sample_size: 512 })).toBe(64)
+  expect(autoencoderKLTile({ ...config, sample_size: [1024, 1024] })).toBe(128)
+})
+
+test.each<[object, [number, number], boolean | undefined, (number | undefined)[]]>([
+  // For want of memory: from what the autoencoder was made for down to 32 latent pixels, and no tile as large as the image.
+  [{ sample_size: 1024 }, [160, 160], undefined, [undefined, 128, 64, 32]],
+  [{ sample_size: 1024 }, [128, 96], undefined, [undefined, 64, 32]],
+  [{ sample_size: 1024 }, [96, 128], false, [undefined]],
+  [{ sample_size: 384 }, [160, 20], undefined, [undefined, 48, 32]],
+  // A config that does not say, and one of a tiny size: smaller tiles would show.
+  [{ sample_size: undefined }, [160, 160], undefined, [undefined, 32]],
+  [{ sample_size: 64 }, [33, 8], undefined, [undefined, 32]],
+  [{ sample_size: 64 }, [32, 32], undefined, [undefined]],
+  // As diffusers does it, where tiles are asked for.
+  [{ sample_size: undefined }, [160, 160], true, [4]],
+  [{ sample_size: 64 }, [8, 9], true, [8]],
+  [{ sample_size: 64 }, [8, 8], true, [undefined]],
+  [{ sample_size: 1024 }, [129, 8], true, [128, 64, 32]],
+  [{ sample_size: 1024 }, [100, 100], true, [undefined, 64, 32]],
+])('%j: an image of %j with tiling %s is made in %j', (more, [height, width], tiling, expected) => {
+  expect(tileChoices({ ...config, ...more }, { height, width }, tiling)).toEqual(expected)
+})

@@ -1,0 +1,132 @@
+/**
+ * Working in overlapping tiles whose seams are blended, as AutoencoderKL's `tiled_decode` and `tiled_encode` do: less memory for large
+ * images. Each tile's norms see only the tile, so the result differs a little from one made whole. Pure but for the network it is handed.
+ */
+
+import type { Config } from '../../checkpoint/types.js'
+import { autoencoderKLScale } from '../../models/autoencoders/autoencoder-kl.js'
+import type { PlainTensor } from '../types.js'
+
+/** The smallest tile that is taken for want of memory, in latent pixels. Smaller ones show in the image. */
+export const smallestTile = 32
+
+/** Edge of diffusers' tiles, in latent pixels: the size that the autoencoder was made for. */
+export function autoencoderKLTile(config: Config): number {
+  const size: unknown = Array.isArray(config['sample_size']) ? config['sample_size'][0] : config['sample_size']
+  const pixels = typeof size === 'number' && Number.isInteger(size) && size > 0 ? size : 32
+  return Math.max(1, Math.floor(pixels / autoencoderKLScale(config)))
+}
+
+/** Height and width. */
+export interface Extent {
+  readonly height: number
+  readonly width: number
+}
+
+/**
+ * How an autoencoder can work on an image of this size in latent pixels, the best first: undefined stands for the whole, a number is the
+ * edge of tiles. Where `tiling` asks for tiles they are diffusers'; else tiles are for want of memory, and none is below {@link smallestTile}.
+ */
+export function tileChoices(config: Config, { height, width }: Extent, tiling: boolean | undefined): (number | undefined)[] {
+  const longest = Math.max(height, width)
+  if (tiling === false) return [undefined]
+  const made = autoencoderKLTile(config)
+  const edges = [tiling === true ? made : Math.max(made, smallestTile)]
+  for (let edge = made; edge > smallestTile;) {
+    edge = Math.max(smallestTile, Math.floor(edge / 8) * 4)
+    edges.push(edge)
+  }
+  const tiles = edges.filter((edge) => edge < longest)
+  return tiling === true && made < longest ? tiles : [undefined, ...tiles]
+}
+
+/** How much of a tile overlaps the next one: diffusers' `tile_overlap_factor`. */
+const overlap = 0.25
+
+/** A part of what goes in, in its pixels. */
+export interface Box extends Extent {
+  readonly top: number
+  readonly left: number
+}
+
+/** Edges of a tile: of what goes in and of what comes out. Their ratio is the autoencoder's scale. */
+export interface TileEdges {
+  readonly from: number
+  readonly to: number
+}
+
+/** Makes [1, channels, height, width] of a part, in the pixels of what comes out. */
+export type WorkOnBox = (box: Box) => Promise<PlainTensor>
+
+/** Makes of something of `height` × `width` what `work` makes of its parts, in tiles. */
+export async function workInTiles({ height, width }: Extent, { from, to }: TileEdges, work: WorkOnBox): Promise<PlainTensor> {
+  const stride = Math.max(1, Math.floor(from * (1 - overlap)))
+  const extent = Math.floor(to * overlap)
+  const kept = to - extent
+  const [rows, columns] = [(height * to) / from, (width * to) / from]
+  let result: PlainTensor | undefined
+  let above: PlainTensor[] = []
+  for (let top = 0, row = 0; top < height; top += stride, row++) {
+    const current: PlainTensor[] = []
+    for (let left = 0, column = 0; left < width; left += stride, column++) {
+      const made = await work({ top, left, height: Math.min(from, height - top), width: Math.min(from, width - left) })
+      const [, channels = 0] = made.dims
+      // The neighbours were blended themselves before: the order is diffusers'.
+      const over = above[column]
+      if (over !== undefined) blendRows(over, made, extent)
+      const before = current[column - 1]
+      if (before !== undefined) blendColumns(before, made, extent)
+      current.push(made)
+      result ??= { dims: [1, channels, rows, columns], data: new Float32Array(channels * rows * columns) }
+      paste(made, result, row * kept, column * kept, kept)
+    }
+    above = current
+  }
+  if (result === undefined) throw new RangeError('There is nothing to work on')
+  return result
+}
+
+/** Fades from the last rows of the tile above into the first rows of `tile`. */
+function blendRows(above: PlainTensor, tile: PlainTensor, extent: number): void {
+  const [, channels = 0, rows = 0, columns = 0] = tile.dims
+  const rowsAbove = above.dims[2] ?? 0
+  const columnsAbove = above.dims[3] ?? 0
+  const most = Math.min(rowsAbove, rows, extent)
+  for (let channel = 0; channel < channels; channel++) {
+    for (let y = 0; y < most; y++) {
+      const from = (channel * rowsAbove + rowsAbove - most + y) * columnsAbove
+      const to = (channel * rows + y) * columns
+      for (let x = 0; x < columns; x++) tile.data[to + x] = fade(above.data[from + x], tile.data[to + x], y / most)
+    }
+  }
+}
+
+/** Fades from the last columns of the tile on the left into the first columns of `tile`. */
+function blendColumns(left: PlainTensor, tile: PlainTensor, extent: number): void {
+  const [, channels = 0, rows = 0, columns = 0] = tile.dims
+  const columnsLeft = left.dims[3] ?? 0
+  const most = Math.min(columnsLeft, columns, extent)
+  for (let line = 0; line < channels * rows; line++) {
+    const from = line * columnsLeft + columnsLeft - most
+    const to = line * columns
+    for (let x = 0; x < most; x++) tile.data[to + x] = fade(left.data[from + x], tile.data[to + x], x / most)
+  }
+}
+
+function fade(from: number | undefined, to: number | undefined, share: number): number {
+  return (from ?? 0) * (1 - share) + (to ?? 0) * share
+}
+
+/** Copies the top left `kept`² of a tile, or what there is of it, to its place. */
+function paste(tile: PlainTensor, into: PlainTensor, top: number, left: number, kept: number): void {
+  const [, channels = 0, tileRows = 0, tileColumns = 0] = tile.dims
+  const [, , rows = 0, columns = 0] = into.dims
+  const width = Math.min(kept, tileColumns, columns - left)
+  if (width <= 0) return
+  for (let channel = 0; channel < channels; channel++) {
+    for (let y = 0; y < Math.min(kept, tileRows, rows - top); y++) {
+      const from = (channel * tileRows + y) * tileColumns
+      into.data.set(tile.data.subarray(from, from + width), (channel * rows + top + y) * columns + left)
+    }
+  }
+}

@@ -1,0 +1,94 @@
+/** Opens what a pipeline of any family needs: repository, parts, device, and the decision where weights stay. */
+
+import type { Repository } from '../../hub/types.js'
+import type { DeviceName } from '../../runtime/types.js'
+import type { DeviceHosts } from '../execution/device-hosts.js'
+import { findPipeline, type OpenPipelineOptions } from './find-pipeline.js'
+import { loadNetworks, measureNetwork, readParts, type LoadedParts, type PipelineSpec, type Quantize } from './load-networks.js'
+import { denoiserOf } from '../planning/memory-needs.js'
+import type { Network } from '../bind-network.js'
+import { refuseBeforeDownload } from './peek-networks.js'
+import { placeNetworks } from '../planning/place-networks.js'
+import { quantizeWeights } from './quantize-weights.js'
+import type { Run } from '../generation/run.js'
+import type { PipelineInfo, PipelineMemory } from '../types.js'
+
+/** Everything a pipeline class is constructed from. */
+export interface OpenedPipeline {
+  readonly spec: PipelineSpec
+  readonly parts: LoadedParts
+  readonly hosts: DeviceHosts
+  /** Lets the cache evict the repositories' files again. */
+  readonly close: () => void
+}
+
+/**
+ * Opens a pipeline of one of the families in `specs`, by its repository's model_index.json.
+ * @throws UnsupportedError `unsupported-class`, `unsupported-config`; InputError; HubError; CheckpointError; DeviceError; AbortError
+ */
+export async function openPipeline(
+  repo: string | Repository,
+  options: OpenPipelineOptions,
+  specs: readonly PipelineSpec[],
+): Promise<OpenedPipeline> {
+  return findPipeline(repo, options, specs, async ({ repository, index, spec, placing, run, open, store, ...found }) => {
+    const read = await readParts(repository, index, spec, options, open, run)
+    await refuseBeforeDownload(read, placing, options, store, run.signal)
+    const quantize: Quantize = async (request) => {
+      const quantized = await quantizeWeights(request, await store?.(), run)
+      found.onClose(quantized.release)
+      return quantized.table
+    }
+    const parts = { ...read, networks: await loadNetworks(read, options, quantize, run) }
+    const hosts = await placeNetworks(placing, parts.networks, options)
+    run.status('ready')
+    return { spec, parts, hosts, close: found.close }
+  })
+}
+
+/** What `PipelineInfo` and plans say of networks. */
+export function describeNetworks(
+  networks: ReadonlyMap<string, Network>,
+  placeOf: (network: string) => DeviceName,
+): PipelineInfo['components'] {
+  const described = [...networks.values()].map((network) => {
+    const { name, className, repo, quantization } = network
+    return [name, { className, repo, device: placeOf(name), quantization, ...measureNetwork(network) }] as const
+  })
+  return Object.fromEntries(described)
+}
+
+/** What `PipelineInfo` says of any family. */
+export function describePipeline(
+  { spec, parts, hosts }: OpenedPipeline,
+  defaults: PipelineInfo['defaults'],
+  scheduler: PipelineInfo['scheduler'],
+): PipelineInfo {
+  const denoiser = denoiserOf(parts.networks)
+  const { device, dtype, memoryBudget } = hosts.of(denoiser?.name ?? 'vae')
+  return {
+    className: spec.className,
+    repo: parts.repository.id,
+    revision: parts.repository.revision,
+    device: device.info,
+    dtype: device.writeOptions({ dtype, granularity: 'block' }).dtype,
+    devices: hosts.devices,
+    components: describeNetworks(parts.networks, (name) => hosts.of(name).device.info.name),
+    defaults,
+    scheduler,
+    memoryBudget,
+    imageToImage: [...(parts.networks.get('vae')?.table.keys() ?? [])].some((name) => name.startsWith('encoder.')),
+  }
+}
+
+/** Calls back with the memory account while `work` runs, and once at its end. */
+export async function reportingMemory<T>(hosts: DeviceHosts, run: Run, work: () => Promise<T>): Promise<T> {
+  const report = (memory: PipelineMemory) => run.report({ type: 'memory', memory })
+  const stop = hosts.watchMemory(report)
+  try {
+    return await work()
+  } finally {
+    stop()
+    report(hosts.memory)
+  }
+}

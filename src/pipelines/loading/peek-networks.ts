@@ -1,0 +1,68 @@
+/** Networks by the headers of their weight files, of which nothing else is fetched: for plans, and to refuse a load before its download. */
+
+import { convertTable } from '../../checkpoint/transforms/convert-table.js'
+import { isAquatintError } from '../../errors.js'
+import type { Hub } from '../../hub/hub.js'
+import { peeking } from '../../hub/downloads/peeking.js'
+import type { PeekedSource, ReadOptions } from '../../hub/types.js'
+import { throwIfAborted } from '../../util/abort.js'
+import { quantizeOptions } from './dtypes.js'
+import type { Network } from '../bind-network.js'
+import { loadNetworks, type Quantize, type ReadParts } from './load-networks.js'
+import { decidePlaces, type OpenDevices } from '../planning/place-networks.js'
+import { rememberedTable } from './quantize-weights.js'
+import { Run } from '../generation/run.js'
+import type { LoadPipelineOptions } from '../types.js'
+
+/** Where what was made of weights is kept, if anywhere. */
+type Store = (() => Promise<Hub>) | undefined
+
+/** The networks, whose tables are only to look at. `onPeek` is told of each weight file. @throws as `loadNetworks`; HubError `range-not-honoured` */
+export async function peekNetworks(
+  { sources, configs }: Pick<ReadParts, 'sources' | 'configs'>,
+  options: LoadPipelineOptions,
+  store: Store,
+  run: Run,
+  onPeek?: (source: PeekedSource) => void,
+): Promise<ReadonlyMap<string, Network>> {
+  const quantize: Quantize = async ({ read, word, contents }) => {
+    const made = await rememberedTable(await store?.(), word, contents)
+    return made ?? convertTable(await read(run.signal), { dtype: 'F16', quantize: quantizeOptions(word) })
+  }
+  const peeked = sources.map((source) => ({ ...source, repository: peeking(source.repository, onPeek) }))
+  return loadNetworks({ sources: peeked, configs }, options, quantize, run)
+}
+
+/** Weight files that need no look before they are fetched: all of them fit into WebAssembly's heap, in whatever form. */
+const smallBytes = 2 ** 30
+
+/**
+ * Refuses what fits on no device before any weights are downloaded. What the look itself runs into is for the load to say, of bytes that are
+ * verified. @throws DeviceError `does-not-fit` with bytes needed and offered; `buffer-too-large` with the tensor
+ */
+export async function refuseBeforeDownload(
+  parts: Pick<ReadParts, 'sources' | 'configs'>,
+  { devices, places, budgets }: OpenDevices,
+  options: LoadPipelineOptions,
+  store: Store,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const limited = budgets.named.size > 0 || [...devices.values()].some(({ info }) => info.kind === 'webgpu')
+  if (!limited && (await weightFileBytes(parts, { signal })) <= smallBytes) return
+  try {
+    const networks = await peekNetworks(parts, options, store, new Run({ signal }))
+    decidePlaces([...devices.values()], places, budgets, networks, options)
+  } catch (error) {
+    throwIfAborted(signal)
+    if (!isAquatintError(error) || refusals.has(error.code)) throw error
+  }
+}
+
+const refusals: ReadonlySet<string> = new Set(['does-not-fit', 'buffer-too-large'])
+
+/** Of all safetensors files that there are, whichever are used. */
+async function weightFileBytes({ sources }: Pick<ReadParts, 'sources'>, options: ReadOptions): Promise<number> {
+  const repositories = [...new Set(sources.map(({ repository }) => repository))]
+  const files = await Promise.all(repositories.map((repository) => repository.files(options)))
+  return files.flat().reduce((sum, { path, size }) => sum + (path.endsWith('.safetensors') ? size : 0), 0)
+}

@@ -1,0 +1,129 @@
+/**
+ * What a pipeline would take, before anything of its weights is loaded: bytes to download, and for each device which component or block
+ * has its weights there when, and the peak to expect. Of weight files only the headers are read.
+ */
+
+import type { ByteSource, PeekedSource, Repository } from '../../hub/types.js'
+import type { MemoryPlan } from '../../memory/plan.js'
+import type { DeviceName } from '../../runtime/types.js'
+import { checkAmounts, checkSize } from '../generation/check-inputs.js'
+import { findPipeline, type OpenPipelineOptions } from './find-pipeline.js'
+import { denoiserOf, generationSize, heldOn, latentSize, needsOn, type PlannedDevice } from '../planning/memory-needs.js'
+import type { Network } from '../bind-network.js'
+import { generationBudgets, planOn } from '../planning/residence.js'
+import { describeNetworks } from './open-pipeline.js'
+import { peekNetworks } from './peek-networks.js'
+import { readParts, type PipelineSpec } from './load-networks.js'
+import { decidePlaces, type OpenDevices } from '../planning/place-networks.js'
+import { patchSize } from '../latent-geometry.js'
+import type { LoadPipelineOptions, PipelineInfo } from '../types.js'
+import { vaeScaleFactor } from '../generation/vae-decode.js'
+
+/** The generation that is planned for. */
+export interface PlannedSize {
+  /** Pixels; the model's own width where absent. */
+  readonly width?: number | undefined
+  /** Pixels; the model's own height where absent. */
+  readonly height?: number | undefined
+  /** 1 to 64 images at once. Default 1. */
+  readonly numImagesPerPrompt?: number | undefined
+  /** Stable Diffusion 3: how many of T5's tokens are used, 1 to 512. Default 256. */
+  readonly maxSequenceLength?: number | undefined
+  /** Up to 1 there is no guidance, and the denoiser takes half as much. By default there is. */
+  readonly guidanceScale?: number | undefined
+  /** Whether it starts from an image, which the autoencoder encodes first. Default false. */
+  readonly imageToImage?: boolean | undefined
+  /** Stable Diffusion 3.5: the blocks that skip-layer guidance leaves out. By default there is no such guidance. */
+  readonly skipGuidanceLayers?: readonly number[] | undefined
+}
+
+/** Where components would be, and what that takes. */
+export interface PlacedPlan {
+  /** Of the image, in pixels. */
+  readonly width: number
+  /** Of the image, in pixels. */
+  readonly height: number
+  /** The device of each component, by name. */
+  readonly places: Readonly<Record<string, DeviceName>>
+  /** By the device's name. */
+  readonly devices: Readonly<Partial<Record<DeviceName, MemoryPlan>>>
+}
+
+/** What loading a pipeline and making an image with it would take. */
+export interface PipelinePlan extends PlacedPlan, Pick<PipelineInfo, 'className' | 'repo' | 'revision' | 'components'> {
+  /** Bytes of weight files that a load would have to fetch: those that are cached, and small forms that are there already, need none. */
+  readonly downloadBytes: number
+  /** What `fromPretrained` would warn of. */
+  readonly warnings: readonly string[]
+}
+
+/**
+ * Plans what `fromPretrained` with these options and one generation would take. Devices are opened and closed again; small files are cached.
+ * @throws InputError `size`, `num-images-per-prompt`, `max-sequence-length`, `guidance-scale`; DeviceError `does-not-fit` with bytes needed and offered; and what
+ * `fromPretrained` throws before weights
+ */
+export async function planPipeline(
+  repo: string | Repository,
+  options: OpenPipelineOptions & PlannedSize,
+  specs: readonly PipelineSpec[],
+): Promise<PipelinePlan> {
+  const toFetch = new Set<ByteSource>()
+  const onPeek = (source: PeekedSource) => {
+    if (!source.isCached) toFetch.add(source)
+  }
+  return findPipeline(repo, options, specs, async ({ repository, index, spec, placing, run, open, store, close }) => {
+    const parts = await readParts(repository, index, spec, options, open, run)
+    const networks = await peekNetworks(parts, options, store, run, onPeek)
+    const plan = planNetworks(placing, networks, options)
+    for (const device of placing.devices.values()) await device.dispose()
+    close()
+    return {
+      className: spec.className,
+      repo: repository.id,
+      revision: repository.revision,
+      components: describeNetworks(networks, (name) => plan.places[name] ?? 'wasm'),
+      downloadBytes: [...toFetch].reduce((sum, { byteLength }) => sum + byteLength, 0),
+      ...plan,
+      warnings: run.warnings,
+    }
+  })
+}
+
+/**
+ * Plans networks for one generation, on devices that may be described only.
+ * @throws InputError `size`, `guidance-scale` and others of a generation's; DeviceError `does-not-fit`, `buffer-too-large`
+ */
+export function planNetworks(
+  { devices, places, budgets }: Omit<OpenDevices, 'devices' | 'total'> & { readonly devices: ReadonlyMap<string, PlannedDevice> },
+  networks: ReadonlyMap<string, Network>,
+  options: Pick<LoadPipelineOptions, 'offload' | 'vaeTiling'> & PlannedSize,
+): PlacedPlan {
+  const { width, height, latent } = plannedSize(networks, options)
+  const { dtype, placed, used } = decidePlaces([...devices.values()], places, budgets, networks, options)
+  const plans = used.map(({ device, offload }): [DeviceName, MemoryPlan] => {
+    const { info } = device
+    const here = (network: string) => placed.get(network) === info.name
+    const request = { device, networks, here, dtype, vaeTiling: options.vaeTiling, size: latent }
+    const needs = needsOn(request)
+    const heldBytes = heldOn(request, needs)
+    return [info.name, planOn({ offload, needs, heldBytes, device: info, ...generationBudgets(budgets, info) })]
+  })
+  return { width, height, places: Object.fromEntries(placed), devices: Object.fromEntries(plans) }
+}
+
+function plannedSize(networks: ReadonlyMap<string, Network>, asked: PlannedSize) {
+  const vae = networks.get('vae')
+  const factor = vae === undefined ? 8 : vaeScaleFactor(vae)
+  const own = latentSize(networks)
+  const { width = own.width * factor, height = own.height * factor } = asked
+  const denoiser = denoiserOf(networks)
+  checkSize({ width, height }, denoiser === undefined ? factor : factor * patchSize(denoiser))
+  checkAmounts(asked)
+  const latent = { width: width / factor, height: height / factor }
+  return { width, height, latent: generationSize(latent, asked, isGuided(asked), asked.imageToImage === true) }
+}
+
+/** Without a word on it there is guidance in every family. */
+function isGuided({ guidanceScale }: PlannedSize): boolean {
+  return guidanceScale === undefined || guidanceScale > 1
+}

@@ -1,0 +1,162 @@
+/** Weights that are made small while they are downloaded over HTTP: when, from which bytes, and what is left when that is cut short. */
+
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { startHubServer } from '../../../e2e/hub-server/server.js'
+import type { HubServer } from '../../../e2e/hub-server/types.js'
+import { safetensorsFile } from '../../checkpoint/testing.js'
+import type { WeightTable } from '../../checkpoint/types.js'
+import { readArrivingTable, readWeightTable } from '../../checkpoint/weight-table.js'
+import { deferred } from '../../util/deferred.js'
+import { Hub } from '../../hub/hub.js'
+import { MemoryStore } from '../../hub/cache/memory-store.js'
+import { openRepository } from '../../hub/repositories/open-repository.js'
+import { quantizeWeights } from './quantize-weights.js'
+import { Run } from '../generation/run.js'
+
+const id = 'owner/weights'
+const rows = 256
+const columns = 64
+const shard = weightsFile()
+/** Small enough for a file of many chunks. */
+const settings = { chunkBytes: 16_384, pieceBytes: 8192, memoryBytes: 1 << 18, retryBaseMs: 1 }
+const files = { kind: 'single', path: 'w.safetensors', variant: null } as const
+
+/** Sign and exponent of a number of the first tensor, whose codes are stored long before the hash can tell. */
+const wrongByte = shard.byteLength - 4 * (4 * rows * columns + columns) + 4 * 100 + 3
+const wrongNumber = { match: { host: 'cdn', covers: wrongByte }, flipByteAt: wrongByte } as const
+
+/** Linear weights and a norm, all numbers finite: 0.26 MB. */
+function weightsFile(): Uint8Array<ArrayBuffer> {
+  const bytes = 4 * rows * columns
+  const header: Record<string, object> = {}
+  for (let i = 0; i < 4; i++)
+    header[`blocks.${i}.weight`] = { dtype: 'F32', shape: [rows, columns], data_offsets: [i * bytes, (i + 1) * bytes] }
+  header['norm.weight'] = { dtype: 'F32', shape: [columns], data_offsets: [4 * bytes, 4 * bytes + 4 * columns] }
+  const file = safetensorsFile(header, 4 * bytes + 4 * columns)
+  const view = new DataView(file.buffer, file.byteLength - 4 * bytes - 4 * columns)
+  for (let i = 0; i < 4 * rows * columns + columns; i++) view.setFloat32(4 * i, Math.sin(i * 12.9898) * 0.05, true)
+  return file
+}
+
+let server: HubServer
+/** Called before the server reads the last 64 KiB of the file. */
+let beforeTheEnd: () => Promise<void> = () => Promise.resolve()
+beforeEach(async () => {
+  beforeTheEnd = () => Promise.resolve()
+  const read = async (begin: number, end: number) => {
+    if (end > shard.byteLength - 65_536) await beforeTheEnd()
+    return shard.subarray(begin, end)
+  }
+  server = await startHubServer({ repositories: { [id]: { 'w.safetensors': { size: shard.byteLength, read } } } })
+  await server.commit(id)
+})
+afterEach(() => server.close())
+
+/** Downloads and quantises through a hub of its own. Gives every tensor's bytes. */
+async function quantize(store: MemoryStore, signal?: AbortSignal) {
+  const hub = await Hub.open({ store, settings })
+  const repository = await openRepository(hub, id, { endpoint: server.url })
+  const hex = (await repository.files())[0]?.sha256
+  const { table, release } = await quantizeWeights(
+    {
+      component: 'unet',
+      word: 'q8',
+      contents: [`sha256:${hex}`],
+      read: (reading) => readWeightTable(repository, files, { signal: reading }),
+      readArriving: (reading) => readArrivingTable(repository, files, { signal: reading }),
+    },
+    hub,
+    new Run({ signal }),
+  )
+  const bytes = await bytesOf(table)
+  release()
+  repository.close()
+  return bytes
+}
+
+async function bytesOf(table: WeightTable): Promise<Record<string, Uint8Array>> {
+  const read = [...table.values()].map(async ({ name, source, begin, end }) => [name, await source.read({ begin, end })] as const)
+  return Object.fromEntries(await Promise.all(read))
+}
+
+/** What is made of the file where nothing is stored and all of it is there. */
+async function expected(): Promise<Record<string, Uint8Array>> {
+  const repository = await openRepository(await Hub.open({ store: null }), id, { endpoint: server.url })
+  const read = () => readWeightTable(repository, files)
+  const { table } = await quantizeWeights({ component: 'unet', word: 'q8', contents: [], read }, undefined, new Run({}))
+  return bytesOf(table)
+}
+
+const isTrusted = (record: Awaited<ReturnType<typeof recordOf>>) =>
+  record?.state === 'complete' && record.provisional === undefined
+
+/** A store that says when the first chunk of a small form is in it. */
+class WatchedStore extends MemoryStore {
+  readonly #begun = deferred()
+  readonly made = this.#begun.promise
+  override async putChunk(file: string, index: number, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
+    await super.putChunk(file, index, bytes)
+    if (file.startsWith('prepared:')) this.#begun.resolve()
+  }
+}
+
+/** Holds the end of the file back until the returned function is called. */
+function holdTheEnd(): () => void {
+  const { promise, resolve } = deferred()
+  beforeTheEnd = () => promise
+  return resolve
+}
+
+const recordOf = async (store: MemoryStore) => {
+  const records = await store.records('file prepared:')
+  return records[0]?.[1] as { readonly state: string; readonly provisional?: boolean } | undefined
+}
+
+test('the first tensors are small and stored while the last ones are still to come', async () => {
+  const store = new WatchedStore()
+  const wanted = await expected()
+  const open = holdTheEnd()
+  const quantized = quantize(store)
+  await store.made
+  expect(await recordOf(store)).toMatchObject({ state: 'partial', provisional: true })
+  open()
+  expect(await quantized).toEqual(wanted)
+  expect(await recordOf(store)).toSatisfy(isTrusted)
+  server.clearLog()
+  expect(await quantize(store)).toEqual(wanted)
+  expect(server.log).toEqual([])
+})
+
+test('what was made before the download was verified is not trusted by another run', async () => {
+  const store = new WatchedStore()
+  const wanted = await expected()
+  const open = holdTheEnd()
+  const stop = new AbortController()
+  const stopped = quantize(store, stop.signal)
+  await store.made
+  stop.abort()
+  await expect(stopped).rejects.toMatchObject({ name: 'AbortError' })
+  open()
+  const key = (await store.chunkFiles()).find((file) => file.startsWith('prepared:'))
+  await store.putChunk(key!, 0, new Uint8Array(16_384))
+  expect(await quantize(store)).toEqual(wanted)
+})
+
+test('a download that turns out wrong leaves nothing behind of what was made from it', async () => {
+  const store = new WatchedStore()
+  const wanted = await expected()
+  const open = holdTheEnd()
+  server.setFaults({ rules: [{ ...wrongNumber, times: 1 }] })
+  const quantized = quantize(store)
+  await store.made
+  open()
+  expect(await quantized).toEqual(wanted)
+  expect(await recordOf(store)).toSatisfy(isTrusted)
+})
+
+test('a download that stays wrong is the error that it is without quantising', async () => {
+  server.setFaults({ rules: [wrongNumber] })
+  const store = new MemoryStore()
+  await expect(quantize(store)).rejects.toMatchObject({ code: 'hash-mismatch' })
+  expect(await store.chunkFiles()).toEqual([])
+})

@@ -1,0 +1,137 @@
+/**
+ * Budgets held against what happens: whole pipelines of fixtures/tiny-sdxl on a real GPU device, from all weights on it at once down to a
+ * tenth of them, by the account of every buffer.
+ */
+
+import { afterEach, expect, test, vi } from 'vitest'
+import { weightBytes, type ComponentNeeds } from '../../memory/needs.js'
+import { planMemory } from '../../memory/plan.js'
+import type { MemorySnapshot } from '../../runtime/types.js'
+import { heldOn, needsOn } from './memory-needs.js'
+import type { ResolvedOffload } from './residence.js'
+import { openPipeline } from '../loading/open-pipeline.js'
+import { DiffusionPipeline, type LoadedPipeline } from '../diffusion-pipeline.js'
+import { planPipeline } from '../loading/plan-pipeline.js'
+import { StableDiffusionXLPipeline, stableDiffusionXLSpec } from '../families/stable-diffusion-xl.js'
+import { caseOptions } from '../testing-cases.js'
+import { fetchCase, servedRepository } from '../testing.js'
+import type { LoadPipelineOptions, PlainTensor } from '../types.js'
+
+// A software adapter compiles the kernels of four networks anew for each pipeline.
+vi.setConfig({ testTimeout: 600_000 })
+
+const repository = servedRepository('tiny-sdxl', import.meta.glob('../../../fixtures/tiny-sdxl/repo/**'))
+const { item } = await fetchCase('tiny-sdxl')
+
+let pipeline: LoadedPipeline | undefined
+afterEach(async () => pipeline?.dispose())
+
+interface Outcome {
+  readonly image: PlainTensor
+  readonly offload: ResolvedOffload
+  readonly memory: MemorySnapshot
+  /** Of the networks for this image, in the order they run. */
+  readonly needs: readonly ComponentNeeds[]
+  /** What stays beside them: prompt embeddings, latents. */
+  readonly held: number
+}
+
+/** Makes an image in two steps, and disposes the pipeline. */
+async function makeImage(options: LoadPipelineOptions): Promise<Outcome> {
+  const opened = await openPipeline(repository, { ...options, device: 'webgpu' }, [stableDiffusionXLSpec])
+  const { device, dtype, offload } = opened.hosts.of('unet')
+  const size = { width: item.width / 8, height: item.height / 8 }
+  const request = { device, networks: opened.parts.networks, here: () => true, dtype, vaeTiling: undefined, size }
+  const needs = needsOn(request)
+  const held = heldOn(request, needs)
+  pipeline = new StableDiffusionXLPipeline(opened)
+  const { captured, warnings } = await pipeline.generate(item.prompt, {
+    ...caseOptions(item, ''),
+    numInferenceSteps: 2,
+    capture: ['image'],
+  })
+  expect(warnings).toEqual([])
+  const memory = device.memory.snapshot()
+  expect(opened.hosts.memory).toEqual({ ...memory, devices: { webgpu: memory } })
+  await pipeline.dispose()
+  expect(device.memory.snapshot()).toMatchObject({ live: 0, liveWeights: 0 })
+  expect(opened.hosts.memory.live).toBe(0)
+  return { image: captured!['image']!, offload, memory, needs, held }
+}
+
+const whole = makeImage({ offload: 'resident' })
+
+test('resident: all weights stay, to the byte, and none is left after dispose', async () => {
+  const { needs, memory, offload } = await whole
+  expect(offload).toBe('resident')
+  const all = needs.reduce((sum, need) => sum + weightBytes(need), 0)
+  expect(memory).toMatchObject({ liveWeights: all, peakWeights: all })
+})
+
+test('model: the peak of weights is the largest component, the image is the same, and none is left after the image', async () => {
+  const { needs, memory, image, offload } = await makeImage({ offload: 'model' })
+  expect(offload).toBe('model')
+  expect(memory.peakWeights).toBe(Math.max(...needs.map(weightBytes)))
+  expect(memory.liveWeights).toBe(0)
+  for (const need of needs) expect(memory.components[need.name]?.peakWeights, need.name).toBe(weightBytes(need))
+  expect(image).toEqual((await whole).image)
+})
+
+test.each([
+  [1, 'resident'],
+  [0.5, 'model'],
+  [0.25, 'model'],
+  [0.1, 'block'],
+])('auto: measured ≤ planned ≤ budget for %d of the weights (%s), with the same bits', async (share, residence) => {
+  const { needs, held, image } = await whole
+  const weights = needs.reduce((sum, need) => sum + weightBytes(need), 0)
+  // The budget is for all buffers: what runs hold beside weights comes on top of the share.
+  const maxMemory = held + Math.max(...needs.map(({ ways }) => ways[0]!.activationBytes)) + Math.floor(weights * share)
+  const plan = planMemory(needs, { offload: 'auto', maxMemory, heldBytes: held })
+  const { width, height } = item
+  const told = await planPipeline(repository, { device: 'webgpu', maxMemory, width, height }, [stableDiffusionXLSpec])
+  expect(told.devices.webgpu).toEqual(plan)
+  const outcome = await makeImage({ maxMemory })
+  expect([plan.residence, outcome.offload]).toEqual([residence, residence])
+  expect(outcome.image).toEqual(image)
+  expect(plan.peakBytes).toBeLessThanOrEqual(maxMemory)
+  expect(outcome.memory.peak).toBeLessThanOrEqual(plan.peakBytes)
+  for (const part of plan.components)
+    expect(outcome.memory.components[part.name]?.peakWeights, part.name).toBe(part.peakWeightBytes)
+  const peaks = plan.components.map((part) => part.peakWeightBytes)
+  expect(outcome.memory.peakWeights).toBe(residence === 'resident' ? weights : Math.max(...peaks))
+})
+
+test('a picture that is larger than the usual keeps the budget too: weights stay for a shorter time in it, with the same bits', async () => {
+  const large = { width: 2 * item.width, height: 2 * item.height }
+  const settings = { ...caseOptions(item, ''), ...large, numInferenceSteps: 1, capture: ['image'] } as const
+  const one = await planPipeline(repository, { device: 'webgpu', offload: 'model', maxMemory: '1GB', ...large }, [
+    stableDiffusionXLSpec,
+  ])
+  const maxMemory = one.devices.webgpu!.peakBytes
+
+  pipeline = await DiffusionPipeline.fromPretrained(repository, { device: 'webgpu', offload: 'resident' })
+  const { captured: expected } = await pipeline.generate(item.prompt, settings)
+  await pipeline.dispose()
+
+  const opened = await openPipeline(repository, { device: 'webgpu', maxMemory }, [stableDiffusionXLSpec])
+  pipeline = new StableDiffusionXLPipeline(opened)
+  const host = opened.hosts.of('unet')
+  expect(host.offload).toBe('resident')
+  const tooLarge = { ...settings, width: 512, height: 512 }
+  await expect(pipeline.generate(item.prompt, tooLarge)).rejects.toMatchObject({
+    code: 'does-not-fit',
+    details: { component: 'unet' },
+  })
+  expect(host.device.memory.snapshot().peak).toBe(0)
+
+  const { captured, warnings } = await pipeline.generate(item.prompt, settings)
+  expect(warnings).toEqual([
+    expect.stringMatching(/^Pictures of this size and number do not fit in .* these are made with offload model\.$/),
+  ])
+  expect(captured!['image']).toEqual(expected!['image'])
+  expect(host.device.memory.snapshot().peak).toBeLessThanOrEqual(maxMemory)
+  const usual = await pipeline.generate(item.prompt, { ...settings, width: item.width, height: item.height })
+  expect(usual.warnings).toEqual([])
+  expect(host.offload).toBe('resident')
+})

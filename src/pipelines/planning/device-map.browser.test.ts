@@ -1,0 +1,114 @@
+/** A pipeline over several devices: text encoders on the CPU, the denoiser on a GPU, parts on a second one, as `deviceMap` says. */
+
+import { afterEach, describe, expect, test, vi } from 'vitest'
+import { DiffusionPipeline, type LoadedPipeline } from '../diffusion-pipeline.js'
+import { caseOptions } from '../testing-cases.js'
+import { fetchCase, psnr, relativeError, servedRepository } from '../testing.js'
+import type { MemorySnapshot } from '../../runtime/types.js'
+import type { LoadPipelineOptions, PipelineMemory } from '../types.js'
+
+// A software adapter compiles the kernels of four networks anew for each pipeline.
+vi.setConfig({ testTimeout: 600_000 })
+
+const name = 'tiny-sdxl'
+const repository = servedRepository(name, import.meta.glob('../../../fixtures/tiny-sdxl/repo/**'))
+
+let pipeline: LoadedPipeline | undefined
+afterEach(async () => {
+  await pipeline?.dispose()
+  pipeline = undefined
+  vi.restoreAllMocks()
+})
+
+async function load(options: LoadPipelineOptions): Promise<Record<string, string>> {
+  pipeline = await DiffusionPipeline.fromPretrained(repository, options)
+  return Object.fromEntries(Object.entries(pipeline.info.components).map(([component, { device }]) => [component, device]))
+}
+
+/** Makes the fixture's first image, holds it against diffusers', and gives the account at its end. */
+async function makeImage(): Promise<PipelineMemory> {
+  const { item, reference } = await fetchCase(name)
+  const memory: PipelineMemory[] = []
+  const { captured = {}, warnings } = await pipeline!.generate(item.prompt, {
+    ...caseOptions(item, ''),
+    capture: ['prompt_embeds', 'latents', 'image'],
+    onProgress: (progress) => {
+      if (progress.type === 'memory') memory.push(progress.memory)
+    },
+  })
+  // The tolerances of docs/architecture.md for float16.
+  expect(relativeError(captured['prompt_embeds'], reference['prompt_embeds']!)).toBeLessThan(1e-4)
+  expect(relativeError(captured['latents_3'], reference['latents_3']!)).toBeLessThan(1e-3)
+  expect(psnr(captured['image']!, reference['image']!)).toBeGreaterThan(50)
+  expect(warnings).toEqual([])
+  return memory.at(-1)!
+}
+
+function weightOwners({ components }: MemorySnapshot): string[] {
+  return Object.keys(components).filter((component) => components[component]!.peakWeights > 0)
+}
+
+/** Which components have had weights on which device, by the account. */
+function held({ devices }: PipelineMemory): Record<string, string[]> {
+  return Object.fromEntries(Object.entries(devices).map(([device, memory]) => [device, weightOwners(memory)]))
+}
+
+test('text encoders on wasm and the rest on webgpu give the image of diffusers', async () => {
+  const places = { text_encoder: 'wasm', text_encoder_2: 'wasm', unet: 'webgpu', vae: 'webgpu' } as const
+  expect(await load({ deviceMap: { text_encoder: 'wasm', text_encoder_2: 'wasm' }, device: 'webgpu' })).toEqual(places)
+  expect(pipeline!.info).toMatchObject({ device: { name: 'webgpu' }, devices: { webgpu: {}, wasm: { kind: 'wasm' } } })
+  const memory = await makeImage()
+  expect(held(memory)).toEqual({ wasm: ['text_encoder', 'text_encoder_2'], webgpu: ['unet', 'vae'] })
+  const { webgpu, wasm } = memory.devices
+  expect(memory.liveWeights).toBe(webgpu!.liveWeights + wasm!.liveWeights)
+  expect(memory.components['unet']).toEqual(webgpu!.components['unet'])
+})
+
+test('balanced fills the GPU first, the largest before the others', async () => {
+  // The UNet takes 1.69 MB of weights and 0.41 of activations; of the others, 0.85 MB of weights, none fits beside it.
+  expect(await load({ deviceMap: 'balanced', maxMemory: { webgpu: '2.3MB', wasm: '900kB' } })).toEqual({
+    text_encoder: 'wasm',
+    text_encoder_2: 'wasm',
+    unet: 'webgpu',
+    vae: 'wasm',
+  })
+  await expect(load({ deviceMap: 'balanced', maxMemory: { webgpu: '1MB', wasm: '1.2MB' } })).rejects.toMatchObject({
+    code: 'does-not-fit',
+    details: { component: 'unet', offered: { webgpu: 1_000_000, wasm: 1_200_000 } },
+  })
+})
+
+describe('a second adapter', () => {
+  test('that is the first one again is an error with a code', async () => {
+    await expect(load({ deviceMap: { vae: 'webgpu:1' }, device: 'webgpu' })).rejects.toMatchObject({
+      code: 'no-second-adapter',
+      details: { device: 'webgpu:1' },
+    })
+  })
+
+  test('has a GPUDevice of its own, and what goes over comes out the same', async () => {
+    // This machine has one adapter: asked for the other preference, it says that it is another. The devices are real, and two.
+    const requestAdapter = navigator.gpu.requestAdapter.bind(navigator.gpu)
+    vi.spyOn(navigator.gpu, 'requestAdapter').mockImplementation(async (options) => {
+      const adapter = await requestAdapter(options)
+      if (adapter === null || options?.powerPreference !== 'low-power') return adapter
+      const { info } = adapter
+      const { vendor, architecture, isFallbackAdapter, subgroupMinSize } = info
+      Object.defineProperty(adapter, 'info', {
+        value: { vendor, architecture, device: 'second', description: 'second', isFallbackAdapter, subgroupMinSize },
+      })
+      return adapter
+    })
+    const requestDevice = vi.spyOn(GPUAdapter.prototype, 'requestDevice')
+    expect(await load({ deviceMap: { '': 'webgpu:1', unet: 'webgpu' } })).toEqual({
+      text_encoder: 'webgpu:1',
+      text_encoder_2: 'webgpu:1',
+      unet: 'webgpu',
+      vae: 'webgpu:1',
+    })
+    expect(requestDevice).toHaveBeenCalledTimes(2)
+    expect(pipeline!.info.devices['webgpu:1']).toMatchObject({ name: 'webgpu:1', kind: 'webgpu' })
+    const memory = await makeImage()
+    expect(held(memory)).toEqual({ 'webgpu:1': ['text_encoder', 'text_encoder_2', 'vae'], webgpu: ['unet'] })
+  })
+})

@@ -1,0 +1,227 @@
+/**
+ * Whole pipelines of other families than budget.browser.test.ts on a real GPU device: what is compiled, blocks within a budget, pictures of
+ * many sizes, and a GPU that has less memory than was thought.
+ */
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import type { Repository } from '../../hub/types.js'
+import { DeviceError } from '../../errors.js'
+import type { ComponentNeeds } from '../../memory/needs.js'
+import { leastActivations, leastWeightBudget } from '../../memory/plan.js'
+import { TestSource } from '../../runtime/testing.js'
+import { ScarceGpu } from '../../runtime/webgpu/testing-gpu.js'
+import type { Device } from '../../runtime/types.js'
+import { ComponentHost } from '../execution/component-host.js'
+import { DeviceValues } from '../execution/device-values.js'
+import { heldOn, latentSize, needsOn } from './memory-needs.js'
+import { openPipeline, type OpenedPipeline } from '../loading/open-pipeline.js'
+import { planPipeline } from '../loading/plan-pipeline.js'
+import { Run } from '../generation/run.js'
+import { StableDiffusion3Pipeline, stableDiffusion3Spec } from '../families/stable-diffusion-3.js'
+import { StableDiffusionPipeline, stableDiffusionSpec } from '../families/stable-diffusion.js'
+import { caseOptions } from '../testing-cases.js'
+import { fetchCase, servedRepository } from '../testing.js'
+import type { GenerateHooks } from '../generation/run.js'
+import type { GenerateOptions, GenerateResult, LoadPipelineOptions, PlainTensor } from '../types.js'
+import { decodeLatents } from '../generation/vae-decode.js'
+
+// A software adapter compiles the kernels of all networks anew for each pipeline.
+vi.setConfig({ testTimeout: 600_000, hookTimeout: 600_000 })
+
+const sd3 = servedRepository('tiny-sd3', import.meta.glob('../../../fixtures/tiny-sd3/repo/**'))
+const served = servedRepository('tiny-sd15', import.meta.glob('../../../fixtures/tiny-sd15/repo/**'))
+/** Made for pictures of 64 × 64 rather than of 256 × 256: a load asks for room for those. */
+const sd15: Repository = {
+  ...served,
+  open: async (path) => {
+    const source = await served.open(path)
+    if (path !== 'unet/config.json') return source
+    const text = new TextDecoder().decode(await source.read({ begin: 0, end: source.byteLength }))
+    return new TestSource(new TextEncoder().encode(JSON.stringify({ ...(JSON.parse(text) as object), sample_size: 16 })))
+  },
+}
+
+const noRoom = new DeviceError('out-of-memory', 'no room')
+
+const families = {
+  'tiny-sd15': {
+    repository: sd15,
+    spec: stableDiffusionSpec,
+    make: (opened: OpenedPipeline) => new StableDiffusionPipeline(opened),
+    denoiser: 'unet',
+    offload: 'model',
+    // The activations of its autoencoder take more than all that the others do.
+    streams: null,
+    leastOf: leastWeightBudget,
+  },
+  'tiny-sd3': {
+    repository: sd3,
+    spec: stableDiffusion3Spec,
+    make: (opened: OpenedPipeline) => new StableDiffusion3Pipeline(opened),
+    denoiser: 'transformer',
+    offload: 'resident',
+    // With its usual number of tokens, 256, it takes the most by far.
+    streams: 'text_encoder_3',
+    // Of its few blocks two are almost all: one at a time.
+    leastOf: ({ blocks, sharedBytes }: ComponentNeeds) => sharedBytes + Math.max(...blocks.map(({ bytes }) => bytes)),
+  },
+} as const
+
+interface Loaded {
+  readonly opened: OpenedPipeline
+  readonly device: Device
+  /** One step of the fixture's first case. */
+  readonly generate: (options?: Partial<GenerateOptions & GenerateHooks>) => Promise<GenerateResult>
+  readonly size: { readonly width: number; readonly height: number }
+  readonly dispose: () => Promise<void>
+}
+
+async function load(name: keyof typeof families, options: LoadPipelineOptions): Promise<Loaded> {
+  const { repository, spec, make, denoiser } = families[name]
+  const { item } = await fetchCase(name)
+  const opened = await openPipeline(repository, { ...options, device: 'webgpu' }, [spec])
+  const pipeline = make(opened)
+  const { maxSequenceLength: _, ...call } = caseOptions(item, '')
+  return {
+    opened,
+    device: opened.hosts.of(denoiser).device,
+    generate: (more) => pipeline.generate(item.prompt, { ...call, numInferenceSteps: 1, ...more }),
+    size: item,
+    dispose: () => pipeline.dispose(),
+  }
+}
+
+const imageOf = ({ captured }: GenerateResult): PlainTensor => captured!['image']!
+
+describe.each(['tiny-sd15', 'tiny-sd3'] as const)('%s', (name) => {
+  let loaded: Loaded
+  let gpu: ScarceGpu
+  let image: PlainTensor
+  const shaders = vi.spyOn(GPUDevice.prototype, 'createShaderModule')
+  const pipelines = [
+    vi.spyOn(GPUDevice.prototype, 'createComputePipeline'),
+    vi.spyOn(GPUDevice.prototype, 'createComputePipelineAsync'),
+  ]
+  const compiled = () => pipelines.reduce((sum, { mock }) => sum + mock.calls.length, shaders.mock.calls.length)
+  beforeAll(async () => {
+    gpu = new ScarceGpu()
+    loaded = await load(name, { offload: families[name].offload })
+    for (const spy of [shaders, ...pipelines]) spy.mockClear()
+    image = imageOf(await loaded.generate({ capture: ['image'] }))
+  })
+  afterAll(async () => {
+    await loaded.dispose()
+    expect(gpu.live).toBe(0)
+    gpu.end()
+  })
+
+  test('a generation compiles no kernel twice, and a second one compiles nothing', async () => {
+    const kernels = new Map<string, number>()
+    for (const [{ code }] of shaders.mock.calls) kernels.set(code, (kernels.get(code) ?? 0) + 1)
+    expect(kernels.size).toBeGreaterThan(20)
+    expect(compiled()).toBe(2 * shaders.mock.calls.length)
+    // onnxruntime tells two kernels apart by what their code does not depend on, and asks for equal ones; a browser has those already.
+    const again = shaders.mock.calls.filter(([{ code }]) => (kernels.get(code) ?? 0) > 1).map(([{ label }]) => label ?? '')
+    expect(['Conv2dMM', 'Transpose']).toEqual(expect.arrayContaining([...new Set(again)]))
+    const before = compiled()
+    expect(imageOf(await loaded.generate({ capture: ['image'] }))).toEqual(image)
+    expect(compiled()).toBe(before)
+  })
+
+  test('in blocks: measured ≤ planned ≤ budget, with the same bits', async () => {
+    const { opened, device, size } = loaded
+    const { networks } = opened.parts
+    // For the size that the model was made for, which the load decides by.
+    const request = {
+      device,
+      networks,
+      here: () => true,
+      dtype: 'float32',
+      vaeTiling: undefined,
+      size: latentSize(networks),
+    } as const
+    const needs = needsOn(request)
+    const held = heldOn(request, needs)
+    const { repository, spec, streams, leastOf } = families[name]
+    const maxMemory = held + Math.max(...needs.map((need) => leastOf(need) + leastActivations(need)))
+    const { width, height } = size
+    const told = await planPipeline(repository, { device: 'webgpu', offload: 'block', maxMemory, width, height }, [spec])
+    const plan = told.devices.webgpu!
+    expect(plan).toMatchObject({ residence: 'block', maxMemory })
+
+    const tight = await load(name, { offload: 'block', maxMemory })
+    const result = await tight.generate({ capture: ['image'] })
+    expect(result.warnings).toEqual([])
+    expect(imageOf(result)).toEqual(image)
+    const memory = tight.device.memory.snapshot()
+    await tight.dispose()
+    expect(memory.peak).toBeLessThanOrEqual(plan.peakBytes)
+    expect(plan.peakBytes).toBeLessThanOrEqual(maxMemory)
+    for (const part of plan.components) expect(memory.components[part.name]?.peakWeights, part.name).toBe(part.peakWeightBytes)
+    const streaming = plan.components.some((part) => part.name === streams && part.streamedBytes > 0)
+    expect(streaming).toBe(streams !== null)
+  })
+
+  test.runIf(families[name].offload === 'resident')('pictures of many sizes leave nothing behind but weights', async () => {
+    const { device, generate, size } = loaded
+    const left: number[] = []
+    for (const [wider, images] of [
+      [0, 1],
+      [8, 1],
+      [16, 1],
+      [0, 2],
+    ] as const) {
+      await generate({ width: size.width + wider, height: size.height, numImagesPerPrompt: images })
+      const { live, liveWeights } = device.memory.snapshot()
+      left.push(live - liveWeights)
+    }
+    // Sessions keep constants, and onnxruntime uniforms for each kernel.
+    expect(Math.max(...left) - Math.min(...left)).toBeLessThan(2 ** 14)
+  })
+
+  test.runIf(name === 'tiny-sd15')('a decode without room ends up in tiles, and says so', async () => {
+    const { opened, device, generate } = loaded
+    const large = { width: 160, height: 64, guidanceScale: 1, capture: ['image', 'latents'] } as const
+    let denoising = 0
+    device.memory.resetPeaks()
+    const whole = await generate({
+      ...large,
+      onProgress: (progress) => {
+        if (progress.type !== 'status' || progress.phase !== 'decoding') return
+        denoising = device.memory.snapshot().peak
+        device.memory.resetPeaks()
+      },
+    })
+    expect(whole.warnings).toEqual([])
+    const decoding = device.memory.snapshot().peak
+
+    const host = new ComponentHost({ device, dtype: 'float32', offload: 'model', maxMemory: undefined })
+    const vae = opened.parts.networks.get('vae')!
+    const full = host.recovering(vae, new Run({}), async () => Promise.reject(noRoom), undefined, 'decoder')
+    await expect(full).rejects.toMatchObject({ code: noRoom.code })
+    const last = whole.captured!['latents_0']!
+    const latents = new DeviceValues(host, async () => ({ latents: device.upload({ type: 'float32', ...last }, 'vae') }))
+    device.memory.resetPeaks()
+    const tiled = await decodeLatents(vae, latents, 'scale', host, new Run({}))
+    latents.release()
+    await host.settle()
+    const inTiles = device.memory.snapshot().peak
+    expect(tiled).not.toEqual(imageOf(whole))
+
+    gpu.limit = Math.max(denoising, inTiles) + 2 ** 16
+    expect(gpu.limit).toBeLessThan(decoding)
+    const warned: string[] = []
+    const result = await generate({
+      ...large,
+      onProgress: (progress) => {
+        if (progress.type === 'warning') warned.push(progress.code)
+      },
+    })
+    expect(gpu.refusals).toBeGreaterThan(0)
+    expect(imageOf(result)).toEqual(tiled)
+    expect(result.warnings).toEqual([
+      'vae did not fit into memory; from now on offload is block.',
+      'The image did not fit into memory as a whole; it is decoded in tiles of 32 latent pixels.',
+    ])
+    expect(warned).toEqual(['out-of-memory', 'vae-tiled'])
+  })
+})

@@ -1,0 +1,138 @@
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { fixtures, readJson, readWeights } from '../../models/testing.node.js'
+import { createScheduler, schedulerClassNames } from '../../schedulers/registry.js'
+import {
+  autoencoderNeeds,
+  heldBytes,
+  heldOn,
+  mostKeptLatents,
+  needsOn,
+  networkNeeds,
+  runShapes,
+  type PlannedDevice,
+} from './memory-needs.js'
+import type { Network } from '../bind-network.js'
+
+const t5 = { name: 'text_encoder_3', className: 'T5EncoderModel', config: { d_model: 64 } } as const
+const transformer = {
+  name: 'transformer',
+  className: 'SD3Transformer2DModel',
+  config: { in_channels: 16, patch_size: 2, joint_attention_dim: 64 },
+} as const
+const size = { width: 8, height: 4 }
+
+test("Stable Diffusion 3 is planned with the tokens that T5 is given, diffusers' 256 unless said, below CLIP's 77", () => {
+  expect(runShapes(t5, size)).toEqual({ inputs_embeds: [1, 256, 64] })
+  expect(runShapes(transformer, size)['encoder_hidden_states']).toEqual([2, 333, 64])
+  const longer = { ...size, images: 3, t5Tokens: 512 }
+  expect(runShapes(t5, longer)).toEqual({ inputs_embeds: [1, 512, 64] })
+  expect(runShapes(transformer, longer)).toEqual({ hidden_states: [6, 16, 4, 8], encoder_hidden_states: [6, 589, 64] })
+})
+
+test('without guidance the denoiser is planned with one half', () => {
+  const alone = { ...size, images: 3, guided: false }
+  expect(runShapes(transformer, alone)).toEqual({ hidden_states: [3, 16, 4, 8], encoder_hidden_states: [3, 333, 64] })
+  expect(runShapes(t5, alone)).toEqual(runShapes(t5, size))
+})
+
+const tiny = (fixture: string, name: string, className: Network['className']): Network => {
+  const folder = join(fixtures, fixture, 'repo', name)
+  return { name, className, config: readJson(join(folder, 'config.json')), table: readWeights(folder), repo: fixture }
+}
+const sd3 = tiny('tiny-sd3', 'transformer', 'SD3Transformer2DModel')
+const vae = tiny('tiny-sdxl', 'vae', 'AutoencoderKL')
+const unet = tiny('tiny-sdxl', 'unet', 'UNet2DConditionModel')
+const encoder = tiny('tiny-sdxl', 'text_encoder', 'CLIPTextModel')
+
+/** Elements that stay beside SD3's networks for two images. */
+const held = (more: object): number => {
+  const wanted = { ...size, images: 2, ...more }
+  return heldBytes(networkNeeds(sd3, runShapes(sd3, wanted), { dtype: 'float32' }), wanted) / 4
+}
+
+test('what stays beside the networks is all that the denoiser is shown, the latents that are kept, and the text halves of skip-layer guidance', () => {
+  const latents = 2 * 16 * 4 * 8
+  // Each half: embeddings of 77 + 256 tokens, pooled vectors. For both: positions of 2 × 4 patches, the timesteps' projections.
+  const half = 2 * (333 * 64 + 40)
+  expect(held({})).toBe(2 * half + 8 * 32 + 4 * 256 + 2 * latents + 6 * latents)
+  expect(held({ guided: false })).toBe(half + 8 * 32 + 2 * 256 + latents + 6 * latents)
+  expect(held({ skipsLayers: true }) - held({})).toBe(half)
+})
+
+test('no scheduler keeps more arrays of latents than are planned for', () => {
+  const kept = schedulerClassNames.flatMap((className) =>
+    [{}, { solver_order: 3 }].map((config) => {
+      const { scheduler } = createScheduler(className, config)
+      scheduler.setTimesteps(12)
+      return Math.max(...scheduler.timesteps.map((_, index) => scheduler.plan(index).keep?.length ?? 0))
+    }),
+  )
+  expect(Math.max(...kept)).toBe(mostKeptLatents)
+})
+
+const device: PlannedDevice = {
+  info: {
+    name: 'webgpu',
+    kind: 'webgpu',
+    description: '',
+    isFallbackAdapter: false,
+    shaderF16: false,
+    maxBufferSize: 2 ** 31,
+  },
+  writeOptions: () => ({ dtype: 'float32', weights: 'input', granularity: 'block' }),
+}
+
+test('an image that a run starts from is encoded after the prompt, by an autoencoder that takes memory for it', () => {
+  const networks = new Map([encoder, unet, vae].map((network) => [network.name, network]))
+  const request = { device, networks, dtype: 'float32', vaeTiling: undefined } as const
+  const named = (here: (network: string) => boolean, fromImage: boolean) =>
+    needsOn({ ...request, here, size: { ...size, fromImage } }).map(({ name, part }) => [name, part])
+  expect(named(() => true, false)).toEqual([
+    ['text_encoder', undefined],
+    ['unet', undefined],
+    ['vae', undefined],
+  ])
+  expect(named(() => true, true)).toEqual([
+    ['text_encoder', undefined],
+    ['vae', 'encoder'],
+    ['unet', undefined],
+    ['vae', undefined],
+  ])
+  expect(named((name) => name === 'unet', true)).toEqual([['unet', undefined]])
+  expect(named((name) => name === 'vae', true)).toEqual([
+    ['vae', 'encoder'],
+    ['vae', undefined],
+  ])
+  const encoding = autoencoderNeeds(vae, size, { dtype: 'float32' }, undefined, 'encoder')
+  const tensors = [...vae.table.values()].filter(({ name }) => /^(encoder|quant_conv)\./.test(name))
+  expect(encoding.blocks.reduce((sum, { bytes }) => sum + bytes, 0)).toBeGreaterThanOrEqual(
+    tensors.reduce((sum, { begin, end }) => sum + end - begin, 0),
+  )
+  expect(encoding.ways[0]?.inputs).toEqual([{ name: 'sample', bytes: 4 * 3 * 32 * 64 }])
+  expect(tensors.map(({ name }) => name)).toContain(encoding.largestWeight.name)
+})
+
+test('what stays is on the denoiser’s device; where the autoencoder is alone, the latents', () => {
+  const networks = new Map([encoder, unet, vae].map((network) => [network.name, network]))
+  const request = { device, networks, dtype: 'float32', vaeTiling: undefined, size: { ...size, images: 3 } } as const
+  const heldFor = (...names: string[]) => {
+    const here = (name: string) => names.includes(name)
+    return heldOn(request, needsOn({ ...request, here }))
+  }
+  expect(heldFor('unet')).toBe(heldFor('text_encoder', 'unet', 'vae'))
+  expect(heldFor('unet')).toBeGreaterThan(heldFor('vae'))
+  expect(heldFor('vae')).toBe(2 * 4 * 3 * 4 * 4 * 8)
+  expect(heldFor('text_encoder')).toBe(0)
+})
+
+const edges = (height: number, width: number, tiling?: boolean) =>
+  autoencoderNeeds(vae, { height, width }, { dtype: 'float32' }, tiling).ways.map(({ tile }) => tile)
+
+test('an autoencoder has a way for each tile: diffusers’ where it is asked for, else 32 latent pixels at least', () => {
+  expect(edges(33, 9)).toEqual([undefined, 32])
+  expect(edges(32, 32)).toEqual([undefined])
+  expect(edges(20, 9, true)).toEqual([8])
+  expect(edges(8, 8, true)).toEqual([undefined])
+  expect(edges(64, 64, false)).toEqual([undefined])
+})

@@ -1,0 +1,227 @@
+/** Devices by component: what is refused and where, what a pipeline of the CPU alone does with it. With a GPU: device-map.browser.test.ts. */
+
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import type { ComponentNeeds } from '../../memory/needs.js'
+import type { DeviceInfo, DeviceName } from '../../runtime/types.js'
+import { DiffusionPipeline } from '../diffusion-pipeline.js'
+import { readJson, readWeights } from '../../models/testing.node.js'
+import { heldOn, latentSize, needsOn, type PlannedDevice } from './memory-needs.js'
+import type { Network } from '../bind-network.js'
+import { budgetOf, offeredMemory, parseBudgets, resolveOffload } from './residence.js'
+import { decidePlaces } from './place-networks.js'
+import { planNetworks } from '../loading/plan-pipeline.js'
+import { diskRepository, fixtures, readCases } from '../testing.node.js'
+import { caseOptions } from '../testing-cases.js'
+import { relativeError } from '../testing.js'
+import type { LoadPipelineOptions, PipelineMemory } from '../types.js'
+
+const folder = join(fixtures, 'tiny-sd15/repo')
+const all = { text_encoder: 'wasm', unet: 'wasm', vae: 'wasm' } as const
+
+async function refusal(options: LoadPipelineOptions) {
+  const repository = diskRepository(folder)
+  try {
+    await (await DiffusionPipeline.fromPretrained(repository, options)).dispose()
+  } catch (error) {
+    return { ...(error as { code: string; message: string; details: object }), message: String(error), opened: repository.opened }
+  }
+  throw new Error('It was accepted')
+}
+
+test.each<[string, LoadPipelineOptions, string, RegExp]>([
+  ['a word that is no map', { deviceMap: 'auto' as 'balanced' }, 'bad-device-map', /must be 'balanced' or an object/],
+  ['a device that is none', { deviceMap: { unet: 'cuda' as 'wasm' } }, 'bad-device-map', /"unet" on "cuda"/],
+  [
+    'a component that is none',
+    { deviceMap: { ...all, transformer: 'wasm' } },
+    'bad-device-map',
+    /names "transformer".*text_encoder, unet, vae/,
+  ],
+  ['a component without weights', { deviceMap: { scheduler: 'wasm' } }, 'bad-device-map', /names "scheduler"/],
+  ['balanced on one device', { deviceMap: 'balanced', device: 'wasm' }, 'bad-device-map', /device wasm/],
+  ['balanced and offload', { deviceMap: 'balanced', offload: 'model' }, 'bad-device-map', /not 'model'/],
+  [
+    'a budget for a device that is none',
+    { maxMemory: { gpu: '1GB' } as LoadPipelineOptions['maxMemory'] },
+    'bad-device',
+    /maxMemory names "gpu"/,
+  ],
+  ['a budget that is no size', { maxMemory: { wasm: 'much' } }, 'bad-memory-size', /maxMemory\["wasm"\] is "much"/],
+  ['a GPU that is not there', { deviceMap: { unet: 'webgpu' }, device: 'wasm' }, 'webgpu-not-available', /no WebGPU adapter/],
+  ['a second GPU that is not there', { deviceMap: { ...all, vae: 'webgpu:1' } }, 'no-second-adapter', /no second WebGPU adapter/],
+  [
+    'a budget of a GPU that is not there',
+    { deviceMap: 'balanced', maxMemory: { webgpu: '1GB' } },
+    'webgpu-not-available',
+    /no WebGPU/,
+  ],
+])('refuses %s before weights are opened', async (_, options, code, message) => {
+  const error = await refusal(options)
+  expect(error.code).toBe(code)
+  expect(error.message).toMatch(message)
+  expect(error.opened.filter((path) => /safetensors/.test(path))).toEqual([])
+})
+
+test('a component that fits nowhere says how many bytes it needs and what was offered', async () => {
+  const balanced = await refusal({ deviceMap: 'balanced', maxMemory: { wasm: '100kB' } })
+  expect(balanced).toMatchObject({ code: 'does-not-fit', details: { component: 'unet', offered: { wasm: 100_000 } } })
+  const named = await refusal({ deviceMap: all, maxMemory: { wasm: '100kB' } })
+  expect(named).toMatchObject({ code: 'does-not-fit', details: { component: 'unet', residence: 'model', offered: 100_000 } })
+  expect(named.message).toMatch(/unet needs \d+ bytes \(.*\) of memory on wasm .*; 100000 \(100 kB\) are offered/)
+})
+
+test('a budget of the CPU is kept, by the account: one component at a time, with the image of diffusers', async () => {
+  const [first] = readCases('tiny-sd15')
+  const { item, reference } = first!
+  const generate = async (options: LoadPipelineOptions) => {
+    const pipeline = await DiffusionPipeline.fromPretrained(diskRepository(folder), options)
+    let memory: PipelineMemory | undefined
+    const { captured } = await pipeline.generate(item.prompt, {
+      ...caseOptions(item, pipeline.info.scheduler.className),
+      capture: ['image'],
+      onProgress: (progress) => {
+        if (progress.type === 'memory') memory = progress.memory
+      },
+    })
+    expect(relativeError(captured?.['image'], reference['image']!)).toBeLessThan(1e-4)
+    await pipeline.dispose()
+    return { info: pipeline.info, memory: memory! }
+  }
+  const resident = await generate({ deviceMap: 'balanced' })
+  const sizes = Object.values(resident.memory.components).map(({ peakWeights }) => peakWeights)
+  const largest = Math.max(...sizes)
+  expect(resident.memory.peakWeights).toBe(sizes.reduce((sum, bytes) => sum + bytes, 0))
+  const model = await generate({ deviceMap: { '': 'wasm' }, maxMemory: { wasm: largest } })
+  expect(model.info.components['unet']).toMatchObject({ device: 'wasm' })
+  expect(Object.keys(model.info.devices)).toEqual(['wasm'])
+  expect(model.memory.peakWeights).toBe(largest)
+  expect(model.memory.devices['wasm']).toMatchObject({ peakWeights: largest, liveWeights: 0 })
+})
+
+const info = (name: DeviceInfo['name']): DeviceInfo => ({
+  name,
+  kind: name === 'wasm' ? 'wasm' : 'webgpu',
+  description: '',
+  isFallbackAdapter: false,
+  shaderF16: false,
+  maxBufferSize: 2 ** 31,
+})
+
+const needsOfBytes = (name: string, bytes: number, activationBytes = 1): ComponentNeeds => ({
+  name,
+  blocks: [{ name: '', bytes }],
+  sharedBytes: 0,
+  largestWeight: { name: `${name}.weight`, bytes: 1 },
+  ways: [{ activationBytes, largestValue: { name: '', bytes: 1 }, inputs: [] }],
+})
+
+test('a budget for all GPUs, or one by device', () => {
+  const plain = parseBudgets('6GB')
+  expect(budgetOf(plain, 'webgpu:1')).toBe(6e9)
+  expect([offeredMemory(plain, info('webgpu')), offeredMemory(plain, info('wasm'))]).toEqual([6e9, 1e9])
+  const named = parseBudgets({ webgpu: '2GiB', wasm: 5000 })
+  expect([budgetOf(named, 'webgpu'), budgetOf(named, 'webgpu:1'), budgetOf(named, 'wasm')]).toEqual([2 ** 31, undefined, 5000])
+  expect(offeredMemory(named, info('webgpu:1'))).toBe(2 ** 32)
+  // The CPU keeps a budget that names it; one for GPUs tells it only whether all stay.
+  const needs = [needsOfBytes('n0', 600), needsOfBytes('n1', 500)]
+  const onCpu = (budgets: LoadPipelineOptions['maxMemory'], mode: LoadPipelineOptions['offload'] = 'auto') =>
+    resolveOffload({ mode, needs, budgets: parseBudgets(budgets), device: info('wasm') })
+  expect([onCpu(undefined), onCpu(1100), onCpu(100), onCpu({ wasm: 1100 }), onCpu({ wasm: 1099 })]).toEqual([
+    'resident',
+    'resident',
+    'model',
+    'resident',
+    'model',
+  ])
+  expect([onCpu(undefined, 'block'), onCpu({ wasm: 600 }, 'block')]).toEqual(['model', 'model'])
+  expect(() => onCpu({ wasm: 599 })).toThrow(/n0 needs 600 bytes .* 599/)
+  expect(() => onCpu({ wasm: 1099 }, 'resident')).toThrow(/n0, n1 needs 1100 bytes/)
+})
+
+/** A GPU that is only described, and fixtures' networks to put on it. */
+const gpu = (name: 'webgpu' | 'webgpu:1' = 'webgpu', maxBufferSize = 2 ** 31): PlannedDevice => ({
+  info: { ...info(name), maxBufferSize },
+  writeOptions: ({ granularity }) => ({ dtype: 'float32', weights: 'input', granularity }),
+})
+const networks = new Map(
+  (
+    [
+      ['text_encoder', 'CLIPTextModel'],
+      ['unet', 'UNet2DConditionModel'],
+      ['vae', 'AutoencoderKL'],
+    ] as const
+  ).map(([name, className]): [string, Network] => {
+    const place = join(folder, name)
+    return [name, { name, className, config: readJson(join(place, 'config.json')), table: readWeights(place), repo: 'tiny-sd15' }]
+  }),
+)
+const decide = (devices: PlannedDevice[], maxMemory: LoadPipelineOptions['maxMemory'], named?: ReadonlyMap<string, DeviceName>) =>
+  decidePlaces(devices, named ?? null, parseBudgets(maxMemory), networks, {})
+const onGpu = new Map([...networks.keys()].map((name) => [name, 'webgpu'] as const))
+
+/** The least budget, in bytes, under which `accepted` does not throw. */
+function leastBudget(accepted: (maxMemory: number) => unknown): number {
+  let [low, high] = [1, 2 ** 30]
+  while (low < high) {
+    const middle = Math.floor((low + high) / 2)
+    try {
+      accepted(middle)
+      high = middle
+    } catch {
+      low = middle + 1
+    }
+  }
+  return low
+}
+
+test('what stays beside the networks is part of balanced places: in the least room that they take, all stay', () => {
+  const least = leastBudget((maxMemory) => decide([gpu()], { webgpu: maxMemory }))
+  const [place] = decide([gpu()], { webgpu: least }).used
+  expect(place).toMatchObject({ offload: 'resident' })
+  const weights = place!.needs.reduce(
+    (sum, { blocks, sharedBytes }) => sum + blocks.reduce((all, { bytes }) => all + bytes, sharedBytes),
+    0,
+  )
+  const runs = Math.max(...place!.needs.map(({ ways }) => Math.min(...ways.map(({ activationBytes }) => activationBytes))))
+  expect(least).toBe(weights + runs + place!.heldBytes)
+  expect(place!.heldBytes).toBeGreaterThan(0)
+  // A budget for GPUs alone does not offload what the CPU is given.
+  const both = decide([gpu(), { ...gpu(), info: info('wasm') }], 1000)
+  expect(both.used.map(({ device, offload }) => [device.info.name, offload])).toEqual([['wasm', 'resident']])
+})
+
+/** Whether the model's own size fits; what it takes is refused else. */
+const fits = (maxMemory: number, guided: boolean) => {
+  const request = { device: gpu(), networks, here: () => true, dtype: 'float32', vaeTiling: undefined } as const
+  const needs = needsOn({ ...request, size: { ...latentSize(networks), guided } })
+  const heldBytes = heldOn({ ...request, size: { ...latentSize(networks), guided } }, needs)
+  return resolveOffload({ mode: 'auto', needs, heldBytes, budgets: parseBudgets(maxMemory), device: gpu().info })
+}
+
+test('a load is not refused for what only guidance would take', () => {
+  const guided = leastBudget((maxMemory) => fits(maxMemory, true))
+  const without = leastBudget((maxMemory) => fits(maxMemory, false))
+  expect(without).toBeLessThan(guided)
+  expect(leastBudget((maxMemory) => decide([gpu()], maxMemory, onGpu))).toBe(without)
+  const plan = (guidanceScale?: number) => () =>
+    planNetworks({ devices: new Map([['webgpu', gpu()]]), places: onGpu, budgets: parseBudgets(without) }, networks, {
+      guidanceScale,
+    })
+  expect(plan(1)).not.toThrow()
+  expect(plan()).toThrow(expect.objectContaining({ code: 'does-not-fit' }))
+})
+
+test('a tensor that no buffer of the GPU holds is refused by name, and a map by name or balanced finds another place for it', () => {
+  const sizes = [...networks.get('unet')!.table.values()].map(({ begin, end }) => end - begin)
+  const largest = Math.max(...sizes)
+  const narrow = gpu('webgpu', largest - 1)
+  expect(() => decide([narrow], undefined, onGpu)).toThrow(
+    expect.objectContaining({
+      code: 'buffer-too-large',
+      details: expect.objectContaining({ component: 'unet', bytes: largest, allowed: largest - 1 }) as object,
+    }),
+  )
+  const { placed } = decide([narrow, { ...gpu(), info: info('wasm') }], undefined)
+  expect(placed.get('unet')).toBe('wasm')
+})

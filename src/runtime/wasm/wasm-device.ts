@@ -1,0 +1,102 @@
+/** The device without a GPU: onnxruntime's CPU kernels in WebAssembly. Its account counts the weights that sessions hold. */
+
+import { DeviceError } from '../../errors.js'
+import type { WriteOptions } from '../../onnx/types.js'
+import type { RuntimeDevice } from '../backend.js'
+import { copyRuns, foreignPiece } from '../assemble.js'
+import { checkTerms, combineOnHost, foreignTerm } from '../combine.js'
+import { computeType } from '../compute-type.js'
+import { MemoryAccount } from '../memory-account.js'
+import { loadOnnxRuntime, type OnnxRuntime } from '../onnxruntime.js'
+import { tallyValues, type Tally } from '../health.js'
+import { checkHostTensor, CpuTensor } from '../tensors.js'
+import type { DeviceInfo, DeviceTensor, HostTensor, LinearTerm, Piece } from '../types.js'
+import { elementCount } from '../../util/element-count.js'
+
+export class WasmDevice implements RuntimeDevice {
+  readonly info: DeviceInfo = {
+    name: 'wasm',
+    kind: 'wasm',
+    description: 'cpu',
+    isFallbackAdapter: false,
+    shaderF16: false,
+    // The heap of a 32-bit WebAssembly module.
+    maxBufferSize: 2 ** 32,
+  }
+  readonly memory: MemoryAccount
+  /** The CPU does not go away. */
+  readonly lost = new Promise<never>(() => {})
+  readonly runtime: OnnxRuntime
+  #disposed = false
+
+  private constructor(runtime: OnnxRuntime, total: MemoryAccount | undefined) {
+    this.runtime = runtime
+    this.memory = new MemoryAccount(total)
+  }
+
+  /** `total` counts its memory too. @throws DeviceError `runtime-not-loaded` */
+  static async open(total?: MemoryAccount): Promise<WasmDevice> {
+    return new WasmDevice(await loadOnnxRuntime('wasm'), total)
+  }
+
+  writeOptions(wanted: Pick<WriteOptions, 'dtype' | 'granularity'>): WriteOptions {
+    return { dtype: computeType(wanted.dtype, this.info), weights: 'initializer', granularity: wanted.granularity }
+  }
+
+  /** @throws DeviceError `device-disposed` */
+  assertUsable(): void {
+    if (this.#disposed) throw new DeviceError('device-disposed', 'The device was used after it was disposed.')
+  }
+
+  combine(terms: readonly LinearTerm[], dims: readonly number[], _owner?: string, bound?: number): CpuTensor {
+    this.assertUsable()
+    checkTerms(terms, bound)
+    const parts = terms.map(({ tensor, scale, offset = 0 }) => ({ data: floatsOf(tensor), scale, offset }))
+    return new CpuTensor({ type: 'float32', dims, data: combineOnHost(parts, elementCount(dims), bound) })
+  }
+
+  async tally(tensor: DeviceTensor): Promise<Tally> {
+    this.assertUsable()
+    checkTerms([{ tensor, scale: 1 }])
+    return tallyValues(floatsOf(tensor))
+  }
+
+  holds(tensor: DeviceTensor): boolean {
+    return tensor instanceof CpuTensor
+  }
+
+  assemble(pieces: readonly Piece[], dims: readonly number[]): CpuTensor {
+    this.assertUsable()
+    const data = new Float32Array(elementCount(dims))
+    for (const piece of pieces) {
+      const { tensor } = piece
+      const runs = copyRuns(piece, dims)
+      const own = 'data' in tensor ? tensor : tensor instanceof CpuTensor ? tensor.host : undefined
+      if (!(own?.data instanceof Float32Array)) throw foreignPiece()
+      for (const { source, target, count } of runs) data.set(own.data.subarray(source, source + count), target)
+    }
+    return new CpuTensor({ type: 'float32', dims, data })
+  }
+
+  limitMemory(): void {}
+
+  trim(): void {}
+
+  reclaim(): void {}
+
+  upload(tensor: HostTensor): CpuTensor {
+    this.assertUsable()
+    checkHostTensor(tensor, 'A tensor to upload')
+    return new CpuTensor({ type: tensor.type, dims: tensor.dims, data: tensor.data.slice() })
+  }
+
+  async dispose(): Promise<void> {
+    this.#disposed = true
+  }
+}
+
+/** @throws InputError `bad-terms` for a tensor of another device */
+function floatsOf(tensor: DeviceTensor): Float32Array {
+  if (!(tensor instanceof CpuTensor) || !(tensor.host.data instanceof Float32Array)) throw foreignTerm()
+  return tensor.host.data
+}

@@ -1,0 +1,69 @@
+/**
+ * Counts the values of a float32 tensor that are broken, on the GPU: what comes back is two numbers, and nobody waits for the tensor. The
+ * shader looks at bits, since compilers may take it that a float is never NaN.
+ */
+
+import type { GpuBuffers } from './gpu-buffers.js'
+import type { Tally } from '../health.js'
+
+const workgroupSize = 64
+/** Each thread takes many values, so that a few thousand additions to the two counters are all there are. */
+const mostGroups = 64
+
+export class GpuTally {
+  readonly #device: GPUDevice
+  readonly #buffers: GpuBuffers
+  #pipeline: GPUComputePipeline | undefined
+
+  constructor(device: GPUDevice, buffers: GpuBuffers) {
+    this.#device = device
+    this.#buffers = buffers
+  }
+
+  /** Of the first `count` values of `buffer` as they are after the commands submitted so far. @throws DeviceError `device-lost`, `gpu-error` */
+  async run(buffer: GPUBuffer, count: number, owner: string): Promise<Tally> {
+    const device = this.#device
+    this.#pipeline ??= device.createComputePipeline({
+      layout: 'auto',
+      compute: { module: device.createShaderModule({ label: 'tally', code: shader }), entryPoint: 'main' },
+    })
+    const groups = Math.min(mostGroups, Math.ceil(count / workgroupSize))
+    const parameters = this.#buffers.createUniforms(
+      owner,
+      new Uint8Array(Uint32Array.of(count, groups * workgroupSize, 0, 0).buffer),
+    )
+    const counters = this.#buffers.createActivations(owner, 8)
+    const entries = [parameters, buffer, counters].map((resource, binding) => ({ binding, resource: { buffer: resource } }))
+    const encoder = device.createCommandEncoder()
+    encoder.clearBuffer(counters)
+    const pass = encoder.beginComputePass()
+    pass.setPipeline(this.#pipeline)
+    pass.setBindGroup(0, device.createBindGroup({ layout: this.#pipeline.getBindGroupLayout(0), entries }))
+    pass.dispatchWorkgroups(groups)
+    pass.end()
+    device.queue.submit([encoder.finish()])
+    parameters.destroy()
+    const reading = this.#buffers.read(counters, 8)
+    counters.destroy()
+    const [fine = 0, bad = 0] = new Uint32Array(await reading)
+    // What the shader did not get to see counts as zero, so work that was dropped is told as well.
+    return { count, bad, zeros: count - fine - bad }
+  }
+}
+
+const shader = `
+struct Parameters { count: u32, threads: u32, unused1: u32, unused2: u32 }
+@group(0) @binding(0) var<uniform> parameters: Parameters;
+@group(0) @binding(1) var<storage, read> values: array<u32>;
+@group(0) @binding(2) var<storage, read_write> counters: array<atomic<u32>, 2>;
+@compute @workgroup_size(${workgroupSize})
+fn main(@builtin(global_invocation_id) id: vec3u) {
+  var fine = 0u;
+  var bad = 0u;
+  for (var i = id.x; i < parameters.count; i += parameters.threads) {
+    let magnitude = values[i] & 0x7fffffffu;
+    if (magnitude >= 0x7f800000u) { bad++; } else if (magnitude != 0u) { fine++; }
+  }
+  if (fine > 0u) { atomicAdd(&counters[0], fine); }
+  if (bad > 0u) { atomicAdd(&counters[1], bad); }
+}`

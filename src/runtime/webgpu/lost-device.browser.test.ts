@@ -1,0 +1,64 @@
+/** A device that goes: what calls under way are told when its news is late, and that nothing waits for it for ever. */
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { createComponent } from '../component.js'
+import { openDevice } from '../open-device.js'
+import { LateNews } from './testing-gpu.js'
+import { numbers, testCheckpoint, towerGraph, towerShapes, towerSizes } from '../testing.js'
+import type { WebGpuDevice } from './webgpu-device.js'
+
+const x = { type: 'float32', dims: [3, towerSizes.input], data: numbers(3 * towerSizes.input, 5) } as const
+
+const open = async () => (await openDevice({ kind: 'webgpu' })) as WebGpuDevice
+
+describe('with late news', () => {
+  let news: LateNews
+  let device: WebGpuDevice
+  beforeEach(async () => {
+    news = new LateNews()
+    device = await open()
+  })
+  afterEach(async () => {
+    vi.restoreAllMocks()
+    news.tell()
+    await device.dispose()
+    news.end()
+  })
+
+  test.each([
+    ['a call that fails before it is known why is told of the loss', true, 'device-lost'],
+    ['and of its own failure where no news comes', false, 'gpu-error'],
+  ])('%s', async (_, comes, code) => {
+    const tensor = device.upload(x, 'test')
+    const mapAsync = vi.spyOn(GPUBuffer.prototype, 'mapAsync')
+    device.gpu.destroy()
+    const read = tensor.read().catch((error: unknown) => error)
+    await expect(mapAsync.mock.results[0]!.value).rejects.toBeInstanceOf(DOMException)
+    if (comes) news.tell()
+    expect(await read).toMatchObject({ code })
+  })
+})
+
+test('onnxruntime is free again for other devices when it does not return from one that is gone', async () => {
+  const device = await open()
+  const next = await open()
+  const stuck = device
+    .exclusively({ owner: 'test', doing: 'waiting' }, () => new Promise<never>(() => {}))
+    .catch((error: unknown) => error)
+  const { table } = testCheckpoint(towerShapes(1))
+  const component = createComponent({
+    name: 'tower',
+    device: next,
+    table,
+    graph: towerGraph(1, next.writeOptions({ dtype: 'float32', granularity: 'block' })),
+    shapes: { x: x.dims },
+  })
+  const waiting = component.run({ x })
+  device.gpu.destroy()
+  expect(await stuck).toMatchObject({ code: 'device-lost' })
+  const { y } = await waiting
+  expect(await y!.read()).toHaveLength(3 * towerSizes.output)
+  y!.dispose()
+  await component.dispose()
+  await next.dispose()
+  await device.dispose()
+})

@@ -1,0 +1,116 @@
+/** A component on a GPU: its stages run in shared sessions with the weights bound as inputs, in buffers of our own. */
+
+import type { WeightTable } from '../../checkpoint/types.js'
+import type { ComponentGraph, ElementType, Program, Stage } from '../../onnx/types.js'
+import type { Backend, StageInput } from '../backend.js'
+import { valueBytes } from '../../checkpoint/element-types.js'
+import { storageBytes, type GpuBuffers } from './gpu-buffers.js'
+import { activationMargin } from '../../memory/needs.js'
+import type { OrtTensor, Session } from '../onnxruntime.js'
+import { GpuTensor } from '../tensors.js'
+import type { DeviceTensor, LoadOptions } from '../types.js'
+import type { WebGpuDevice } from './webgpu-device.js'
+import { WebGpuWeights } from './webgpu-weights.js'
+import { weightKey } from '../../memory/weights-of.js'
+
+export class WebGpuBackend implements Backend {
+  readonly buffers: GpuBuffers
+  readonly #device: WebGpuDevice
+  readonly #name: string
+  readonly #weights: WebGpuWeights
+  /** Of the stages run since the last {@link verify}. */
+  #unverified: Promise<void>[] = []
+
+  constructor(device: WebGpuDevice, name: string, table: WeightTable) {
+    this.buffers = device.buffers
+    this.#device = device
+    this.#name = name
+    this.#weights = new WebGpuWeights(device, name, table)
+  }
+
+  get isLoaded(): boolean {
+    return this.#weights.isLoaded
+  }
+
+  async load(graph: ComponentGraph, budget: number | undefined, options: LoadOptions): Promise<void> {
+    await this.#weights.load(graph, budget, options)
+  }
+
+  async runStage(
+    stage: Stage,
+    inputs: Readonly<Record<string, StageInput>>,
+    signal: AbortSignal | undefined,
+  ): Promise<Record<string, DeviceTensor>> {
+    const weights = await this.#weights.acquire(stage, signal)
+    const session = await this.#device.sessions.get(stage.program, this, this.#name)
+    const outputs: Record<string, GpuTensor> = {}
+    try {
+      const use = { owner: this.#name, doing: `running ${this.#name} (${stage.name})`, expected: expectedBytes(stage.program) }
+      const { verified } = await this.#device.exclusively(use, () => this.#run(stage, session, weights, inputs, outputs), signal)
+      this.#unverified.push(verified)
+    } catch (error) {
+      for (const tensor of Object.values(outputs)) tensor.dispose()
+      throw error
+    }
+    await this.#weights.release(stage)
+    return outputs
+  }
+
+  async verify(): Promise<void> {
+    const unverified = this.#unverified
+    this.#unverified = []
+    const settled = await this.#device.orLost(Promise.allSettled([this.buffers.assertRoom(), ...unverified]))
+    // Without room for a buffer, that a command names none is what comes of it.
+    const failed = settled.find((result) => result.status === 'rejected')
+    if (failed === undefined) return
+    this.buffers.reclaim()
+    throw await this.#device.reasonOf(failed.reason)
+  }
+
+  async #run(
+    { program, weights: tensors }: Stage,
+    session: Session,
+    weights: ReadonlyMap<string, GPUBuffer>,
+    inputs: Readonly<Record<string, StageInput>>,
+    outputs: Record<string, GpuTensor>,
+  ): Promise<void> {
+    const { Tensor } = this.#device.runtime
+    const bound = (buffer: GPUBuffer, dataType: ElementType, dims: readonly number[]) =>
+      Tensor.fromGpuBuffer(buffer, { dataType, dims })
+    const feeds: Record<string, OrtTensor> = {}
+    for (const { name, type, dims } of program.inputs) {
+      const tensor = inputs[name]
+      if (tensor instanceof GpuTensor) feeds[name] = bound(tensor.buffer, type, dims)
+      else if (tensor !== undefined) feeds[name] = new Tensor(type, tensor.data, dims)
+    }
+    for (const { name, type, dims } of program.weights) {
+      const buffer = weights.get(weightKey(tensors[name] ?? name, type))
+      if (buffer !== undefined) feeds[name] = bound(buffer, type, dims)
+    }
+    const fetches: Record<string, OrtTensor> = {}
+    for (const { name, type, dims } of program.outputs) {
+      const buffer = this.buffers.createActivations(this.#name, valueBytes(type, dims))
+      outputs[name] = new GpuTensor(this.buffers, buffer, type, dims)
+      fetches[name] = bound(buffer, type, dims)
+    }
+    await session.run(feeds, fetches)
+  }
+
+  async unload(): Promise<void> {
+    await this.#weights.unload()
+    this.buffers.trim()
+  }
+
+  async dispose(): Promise<void> {
+    await this.unload()
+    await this.#device.sessions.leave(this)
+    this.buffers.trim()
+  }
+}
+
+/** About how many bytes of buffers a run of `program` makes. */
+function expectedBytes({ outputs, activationBytes }: Program): number {
+  return (
+    activationMargin * activationBytes + outputs.reduce((sum, { type, dims }) => sum + storageBytes(valueBytes(type, dims)), 0)
+  )
+}

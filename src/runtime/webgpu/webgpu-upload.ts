@@ -1,0 +1,103 @@
+/** Bringing tensors of a checkpoint into GPU buffers: sizes checked, buffers made, bytes streamed in, all or nothing. */
+
+import { DeviceError } from '../../errors.js'
+import { throwIfAborted } from '../../util/abort.js'
+import { storageBytes } from './gpu-buffers.js'
+import type { LoadOptions } from '../types.js'
+import type { WebGpuDevice } from './webgpu-device.js'
+import { streamWeights } from '../weight-stream.js'
+import type { WeightKey } from '../../memory/weights-of.js'
+
+/** Bytes written to the queue before it is waited for: the copies that the browser holds are bounded by it. */
+const queuedBytes = 64 * 2 ** 20
+
+export interface UploadOptions extends LoadOptions {
+  /** Buffers of the right size that may be written over, taken from the list as they are used. */
+  readonly spare?: GPUBuffer[] | undefined
+}
+
+/**
+ * Uploads `wanted` for `owner` and gives their buffers by key. On failure every buffer is destroyed, the spare ones taken too.
+ * @throws DeviceError `out-of-memory`, `buffer-too-large`, `device-lost`, what the sources throw, AbortError
+ */
+export async function uploadWeights(
+  device: WebGpuDevice,
+  owner: string,
+  wanted: readonly WeightKey[],
+  options: UploadOptions = {},
+): Promise<Map<string, GPUBuffer>> {
+  device.assertUsable()
+  throwIfAborted(options.signal)
+  for (const { bytes, entry } of wanted) checkBufferSize(entry.name, bytes, device.info.maxBufferSize)
+  const made = new Map<string, GPUBuffer>()
+  try {
+    await device.orLost(fill(device, owner, wanted, made, options), options.signal)
+    device.assertUsable()
+    return made
+  } catch (error) {
+    for (const buffer of made.values()) buffer.destroy()
+    throw error
+  }
+}
+
+async function fill(
+  device: WebGpuDevice,
+  owner: string,
+  wanted: readonly WeightKey[],
+  made: Map<string, GPUBuffer>,
+  { signal, onProgress, spare = [] }: UploadOptions,
+): Promise<void> {
+  const { gpu, buffers } = device
+  await makeBuffers(device, owner, wanted, made, spare)
+  throwIfAborted(signal)
+  const total = wanted.reduce((sum, { bytes }) => sum + bytes, 0)
+  let loaded = 0
+  let queued = 0
+  if (total > 0) onProgress?.(0, total)
+  await streamWeights(
+    wanted,
+    async ({ wanted: { key }, byteOffset, bytes }) => {
+      const buffer = made.get(key)
+      if (buffer === undefined) return
+      buffers.write(buffer, byteOffset, bytes)
+      loaded += bytes.byteLength
+      queued += bytes.byteLength
+      if (queued >= queuedBytes) {
+        queued = 0
+        await gpu.queue.onSubmittedWorkDone()
+      }
+      onProgress?.(loaded, total)
+    },
+    signal,
+  )
+}
+
+/** Takes what fits from `spare`, destroys the rest of it, then makes what is missing, so that both are never held together. */
+async function makeBuffers(
+  { buffers }: WebGpuDevice,
+  owner: string,
+  wanted: readonly WeightKey[],
+  made: Map<string, GPUBuffer>,
+  spare: GPUBuffer[],
+): Promise<void> {
+  for (const { key, bytes } of wanted) {
+    const at = spare.findIndex(({ size }) => size === storageBytes(bytes))
+    const [reused] = at < 0 ? [] : spare.splice(at, 1)
+    if (reused !== undefined) made.set(key, reused)
+  }
+  for (const buffer of spare.splice(0)) buffer.destroy()
+  const missing = wanted.filter(({ key }) => !made.has(key))
+  const refusals = missing.map(({ key, bytes }) => {
+    const { buffer, refusal } = buffers.createWeights(owner, bytes)
+    made.set(key, buffer)
+    return refusal
+  })
+  const refusal = (await Promise.all(refusals)).find((error) => error !== undefined)
+  if (refusal !== undefined) throw refusal
+}
+
+function checkBufferSize(tensor: string, bytes: number, allowed: number): void {
+  if (bytes <= allowed) return
+  const message = `Tensor ${tensor} takes ${bytes} bytes; a buffer of this GPU holds ${allowed}.`
+  throw new DeviceError('buffer-too-large', message, { tensor, bytes, allowed })
+}

@@ -1,0 +1,172 @@
+/**
+ * One component's weights on a GPU: all of them, or, under a budget, some that stay and a ring through which the other blocks
+ * pass, the next one's upload going on while one runs. Which block does what is block-plan.ts's.
+ */
+
+import type { WeightTable } from '../../checkpoint/types.js'
+import type { ComponentGraph, Stage } from '../../onnx/types.js'
+import type { LoadOptions } from '../types.js'
+import type { WebGpuDevice } from './webgpu-device.js'
+import { uploadWeights } from './webgpu-upload.js'
+import { planStreaming } from '../../memory/blocks.js'
+import { bufferBytes, planStages, stageWeights } from '../../memory/stage-weights.js'
+import { weightsOf, type WeightKey } from '../../memory/weights-of.js'
+
+type Buffers = ReadonlyMap<string, GPUBuffer>
+
+/** A stage whose weights pass through the ring. */
+interface StreamedStage {
+  /** What it brings: the same for a stage of another graph that has the same weights. */
+  readonly key: string
+  readonly weights: readonly WeightKey[]
+}
+
+/** How a graph runs within a budget. */
+interface Streaming {
+  /** The stages that pass through the ring, in order. */
+  readonly stages: ReadonlyMap<Stage, StreamedStage>
+  readonly order: readonly StreamedStage[]
+  readonly overlaps: boolean
+}
+
+export class WebGpuWeights {
+  readonly #device: WebGpuDevice
+  readonly #name: string
+  readonly #table: WeightTable
+  #graph: ComponentGraph | undefined
+  #kept = new Map<string, GPUBuffer>()
+  #streaming: Streaming | undefined
+  /** Of streamed stages whose weights are here or on the way. */
+  readonly #slots = new Map<string, Promise<Buffers>>()
+  /** Buffers of the ring that hold nothing wanted. */
+  readonly #spare: GPUBuffer[] = []
+  #stop = new AbortController()
+  /** Whether the first streamed stage has come round again: then another run is likely to follow each. */
+  #again = false
+
+  constructor(device: WebGpuDevice, name: string, table: WeightTable) {
+    this.#device = device
+    this.#name = name
+    this.#table = table
+  }
+
+  /** Whether there are any. */
+  get isLoaded(): boolean {
+    return this.#graph !== undefined || this.#kept.size > 0
+  }
+
+  /**
+   * Loads what stays for `graph`. What is there for another graph and of use stays; a failure leaves the graph before as it was, or, where
+   * one of them streams, nothing.
+   */
+  async load(graph: ComponentGraph, budget: number | undefined, options: LoadOptions): Promise<void> {
+    if (this.#graph === graph) return
+    const wanted = weightsOf(graph.stages, this.#table)
+    if (budget !== undefined && this.#streaming !== undefined) {
+      const beside = this.#besideKept(graph, budget)
+      if (beside !== undefined) {
+        this.#graph = graph
+        this.#streaming = beside
+        return
+      }
+    }
+    let streaming: Streaming | undefined
+    if (budget !== undefined && bufferBytes(wanted.values()) > budget) {
+      const weights = stageWeights(graph.stages, this.#table)
+      const plan = planStages(weights, budget, this.#name)
+      const own = weights.own.map((keys, index) => (plan.keeps[index] === true ? [] : keys))
+      for (const keys of own) for (const { key } of keys) wanted.delete(key)
+      streaming = streamed(graph.stages, own, plan.overlaps)
+    }
+    // Another graph's plan may keep other blocks: both together could be over the budget.
+    if (streaming !== undefined || this.#streaming !== undefined) await this.unload()
+    const missing = [...wanted.values()].filter(({ key }) => !this.#kept.has(key))
+    const made = await uploadWeights(this.#device, this.#name, missing, options)
+    for (const [key, buffer] of made) this.#kept.set(key, buffer)
+    // Written means given to the queue; loaded is when the GPU has it.
+    await this.#device.orLost(this.#device.gpu.queue.onSubmittedWorkDone())
+    this.#graph = graph
+    this.#streaming = streaming
+  }
+
+  /**
+   * How a graph with the weights of the one before, or some of them, runs with what that one keeps: two that take turns would else load it
+   * again and again. Undefined: not within the budget.
+   */
+  #besideKept({ stages }: ComponentGraph, budget: number): Streaming | undefined {
+    const { own, shared } = stageWeights(stages, this.#table)
+    if (shared.some(({ key }) => !this.#kept.has(key))) return undefined
+    const missing = own.map((keys) => keys.filter(({ key }) => !this.#kept.has(key)))
+    const keptBytes = [...this.#kept.values()].reduce((sum, { size }) => sum + size, 0)
+    const plan = planStreaming(missing.map(bufferBytes), budget - keptBytes)
+    return plan === undefined ? undefined : streamed(stages, missing, plan.overlaps)
+  }
+
+  /** A stage's buffers by weight key, there until {@link release}; the next streamed stage's upload begins. */
+  async acquire(stage: Stage, signal: AbortSignal | undefined): Promise<Buffers> {
+    const streaming = this.#streaming
+    const now = streaming?.stages.get(stage)
+    if (streaming === undefined || now === undefined) return this.#kept
+    const { order, overlaps } = streaming
+    // Left from a run that did not reach its end: there is no room for them beside this one.
+    if (!this.#slots.has(now.key)) await this.#clearSlots()
+    const here = await this.#begin(now, signal)
+    const at = order.indexOf(now) + 1
+    const next = order[at % order.length]
+    const follows = at < order.length || this.#again
+    if (at === order.length) this.#again = true
+    if (overlaps && follows && next !== undefined && next !== now) this.#begin(next, signal).catch(() => {})
+    return new Map([...this.#kept, ...here])
+  }
+
+  /** The commands that use a stage's buffers have been submitted. */
+  async release(stage: Stage): Promise<void> {
+    const key = this.#streaming?.stages.get(stage)?.key ?? ''
+    const slot = this.#slots.get(key)
+    if (slot === undefined) return
+    this.#slots.delete(key)
+    this.#spare.push(...(await slot).values())
+  }
+
+  async unload(): Promise<void> {
+    this.#stop.abort()
+    this.#stop = new AbortController()
+    await this.#clearSlots()
+    for (const buffer of [...this.#kept.values(), ...this.#spare.splice(0)]) buffer.destroy()
+    this.#kept.clear()
+    this.#graph = undefined
+    this.#streaming = undefined
+    this.#again = false
+  }
+
+  /** Starts a streamed stage's upload into what the ring has to spare. */
+  #begin({ key, weights }: StreamedStage, signal: AbortSignal | undefined): Promise<Buffers> {
+    const known = this.#slots.get(key)
+    if (known !== undefined) return known
+    const stop = signal === undefined ? this.#stop.signal : AbortSignal.any([signal, this.#stop.signal])
+    const slot = uploadWeights(this.#device, this.#name, weights, { signal: stop, spare: this.#spare })
+    this.#slots.set(key, slot)
+    slot.catch(() => {
+      if (this.#slots.get(key) === slot) this.#slots.delete(key)
+    })
+    return slot
+  }
+
+  /** Waits for what is on the way and puts its buffers with the spare ones. */
+  async #clearSlots(): Promise<void> {
+    const slots = [...this.#slots.values()]
+    this.#slots.clear()
+    for (const settled of await Promise.allSettled(slots))
+      if (settled.status === 'fulfilled') this.#spare.push(...settled.value.values())
+  }
+}
+
+/** Stages that bring weights of their own, `own` for each in order. */
+function streamed(stages: readonly Stage[], own: readonly (readonly WeightKey[])[], overlaps: boolean): Streaming {
+  const found = new Map<Stage, StreamedStage>()
+  for (const [index, stage] of stages.entries()) {
+    const weights = own[index] ?? []
+    if (weights.length > 0) found.set(stage, { key: weights.map(({ key }) => key).join('\n'), weights })
+  }
+  return { stages: found, order: [...found.values()], overlaps }
+}
