@@ -8,7 +8,6 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { convertTable, type ConvertOptions } from '../src/checkpoint/transforms/convert-table.js'
-import { decodeFloats } from '../src/checkpoint/convert-floats.js'
 import {
   dequantizeRows,
   isQuantizable,
@@ -20,6 +19,7 @@ import type { TensorEntry, WeightTable } from '../src/checkpoint/types.js'
 import type { ByteRange } from '../src/hub/types.js'
 import { float32ToFloat16 } from '../src/util/half.js'
 import { elementCount } from '../src/util/element-count.js'
+import { decodeFloats } from '../src/checkpoint/element-types.js'
 
 interface Measured {
   readonly dtype: string

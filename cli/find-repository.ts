@@ -5,11 +5,11 @@ import { isAbsolute } from 'node:path'
 import { HubError, InputError } from '../src/errors.js'
 import { Hub } from '../src/hub/hub.js'
 import { openRepository } from '../src/hub/repositories/open-repository.js'
-import { peeking } from '../src/hub/downloads/peeking.js'
 import type { Repository } from '../src/hub/types.js'
 import { FolderRepository } from './folder-repository.js'
 import type { CommandIO } from './output.js'
 import { sayWaits } from './say-waits.js'
+import { peeking } from '../src/hub/downloads/peeked-file.js'
 
 export interface RemoteOptions {
   /** Base URL of the Hub with a slash at its end. */

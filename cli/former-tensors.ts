@@ -1,7 +1,5 @@
-/** What newer releases of diffusers and transformers change when they load a checkpoint of older ones, so that saving it writes it as today. */
-
-import { isFloatDType } from '../src/checkpoint/convert-floats.js'
 import type { WeightTable } from '../src/checkpoint/types.js'
+import { isFloatDType } from '../src/checkpoint/element-types.js'
 
 /** AttentionBlock's Linear layers before diffusers 0.15. Published autoencoders still have them; diffusers does not know them in shards. */
 const formerAttention: Readonly<Record<string, string>> = { query: 'to_q', key: 'to_k', value: 'to_v', proj_attn: 'to_out.0' }

@@ -1,6 +1,3 @@
-/** What a checkpoint holds, from its configs and the headers of its weight files, and whether Aquatint runs it. */
-
-import { isFloatDType } from '../src/checkpoint/convert-floats.js'
 import { listVariants } from '../src/checkpoint/weight-files.js'
 import { listWeightFiles, measureWeights, readWeightTable } from '../src/checkpoint/weight-table.js'
 import type { SafetensorsDType, WeightTable } from '../src/checkpoint/types.js'
@@ -9,6 +6,7 @@ import type { Network } from '../src/pipelines/bind-network.js'
 import { faultOf, readContents, type ComponentFiles } from './components.js'
 import { planMemoryOf, type MemoryRequest, type PlannedMemory } from './memory.js'
 import { checkComponent, checkWhole, Findings, networkOf, noteIgnored, specOf, type Finding } from './runnable.js'
+import { isFloatDType } from '../src/checkpoint/element-types.js'
 
 /** Tensors of one element type. */
 interface DTypePart {

@@ -8,10 +8,9 @@ import { parseBudgets, type MemoryBudgets } from '../src/pipelines/planning/resi
 import type { PlannedDevice } from '../src/pipelines/planning/memory-needs.js'
 import { planNetworks, type PlacedPlan, type PlannedSize } from '../src/pipelines/loading/plan-pipeline.js'
 import type { LoadPipelineOptions } from '../src/pipelines/types.js'
-import { computeType } from '../src/runtime/compute-type.js'
 import { checkDeviceMap, checkMappedComponents, mappedDevice } from '../src/memory/balance.js'
 import type { ComponentPlan } from '../src/memory/plan.js'
-import type { DeviceName } from '../src/runtime/types.js'
+import { type DeviceName, computeType } from '../src/memory/device-info.js'
 
 /** What the plan is for. */
 export type MemoryRequest = Pick<LoadPipelineOptions, 'maxMemory' | 'deviceMap' | 'dtype' | 'offload'> & PlannedSize

@@ -3,9 +3,9 @@
 import type { PlacedPlan } from '../src/pipelines/loading/plan-pipeline.js'
 import type { ComponentPlan } from '../src/memory/plan.js'
 import { formatBytes } from '../src/util/format-bytes.js'
-import type { DeviceName } from '../src/runtime/types.js'
 import { shortNames } from './block-names.js'
 import { table } from './output.js'
+import type { DeviceName } from '../src/memory/device-info.js'
 
 interface Placed {
   readonly device: DeviceName

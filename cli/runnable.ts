@@ -11,7 +11,7 @@ import type { ReadOptions, Repository } from '../src/hub/types.js'
 import { pipelineSpecs } from '../src/pipelines/diffusion-pipeline.js'
 import { checkNetworkConfig, unexpectedTensors, type Network, type NetworkClass } from '../src/pipelines/bind-network.js'
 import { loadParts, type PipelineSpec } from '../src/pipelines/loading/load-networks.js'
-import { Run } from '../src/pipelines/generation/run.js'
+import { Run } from '../src/pipelines/run.js'
 import { createScheduler } from '../src/schedulers/registry.js'
 import { faultOf, type ComponentFiles } from './components.js'
 

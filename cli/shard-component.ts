@@ -1,7 +1,6 @@
 /** What becomes of one component: its tensors under today's names, in another type, in the order and the files that `save_pretrained` gives them. */
 
 import { convertTable } from '../src/checkpoint/transforms/convert-table.js'
-import { isFloatDType } from '../src/checkpoint/convert-floats.js'
 import type { TensorEntry } from '../src/checkpoint/types.js'
 import { listWeightFiles, measureWeights, readWeightTable } from '../src/checkpoint/weight-table.js'
 import type { AquatintError } from '../src/errors.js'
@@ -14,6 +13,7 @@ import { conversionOf, dtypeOf, type DTypeChoice, type DTypeWord } from './shard
 import { planShards, type ShardPlan } from './shard-plan.js'
 import { knowsOrder, stateDictOrder } from './state-dict-order.js'
 import type { Overflows } from './work-folder.js'
+import { isFloatDType } from '../src/checkpoint/element-types.js'
 
 export interface ComponentOptions {
   readonly maxShardSize: number

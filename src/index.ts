@@ -52,4 +52,5 @@ export type {
   WeightsDType,
 } from './pipelines/types.js'
 export type { ComponentPlan, MemoryPlan, Residence } from './memory/plan.js'
-export type { ComponentMemory, DeviceInfo, DeviceKind, DeviceName, MemorySnapshot } from './runtime/types.js'
+export type { ComponentMemory, MemorySnapshot } from './runtime/types.js'
+export type { DeviceInfo, DeviceKind, DeviceName } from './memory/device-info.js'

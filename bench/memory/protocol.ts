@@ -4,7 +4,9 @@ import type { Config } from '../../src/checkpoint/types.js'
 import type { NetworkClass } from '../../src/models/match-weights.js'
 import type { OffloadMode, QuantizationName, WeightsDType } from '../../src/pipelines/types.js'
 import type { Residence } from '../../src/memory/plan.js'
-import type { DeviceKind, MemorySnapshot, Shapes } from '../../src/runtime/types.js'
+import type { MemorySnapshot } from '../../src/runtime/types.js'
+import type { DeviceKind } from '../../src/memory/device-info.js'
+import type { Shapes } from '../../src/onnx/types.js'
 
 /** Images of one seed by the public API. */
 export interface ImageRequest {

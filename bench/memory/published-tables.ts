@@ -8,11 +8,11 @@ import { dtypesOf, quantizeOptions } from '../../src/pipelines/loading/dtypes.js
 import { heldOn, needsOn, type PlannedDevice } from '../../src/pipelines/planning/memory-needs.js'
 import type { Network } from '../../src/pipelines/bind-network.js'
 import type { WeightsDType } from '../../src/pipelines/types.js'
-import { smallestTile } from '../../src/pipelines/generation/vae-tiling.js'
 import { weightBytes, type ComponentNeeds } from '../../src/memory/needs.js'
 import { leastBudget, leastWeightBudget, planMemory, type Residence } from '../../src/memory/plan.js'
 import { formatBytes } from '../../src/util/format-bytes.js'
 import { publishedNetwork } from './weight-tables.js'
+import { smallestTile } from '../../src/pipelines/latent-geometry.js'
 
 interface PublishedPipeline {
   readonly name: string

@@ -5,7 +5,7 @@ import { ComponentHost, hostTensor } from '../../src/pipelines/execution/compone
 import { Denoising, type DenoiseOptions } from '../../src/pipelines/generation/denoise.js'
 import { DeviceValues } from '../../src/pipelines/execution/device-values.js'
 import type { Predictor } from '../../src/pipelines/generation/predictor.js'
-import { Run } from '../../src/pipelines/generation/run.js'
+import { Run } from '../../src/pipelines/run.js'
 import { guidanceScale, loopOptions } from '../../src/pipelines/generation/testing-denoise.js'
 import { unetPredictor } from '../../src/pipelines/generation/unet-predictor.js'
 import { assertHealthy } from '../../src/runtime/health.js'

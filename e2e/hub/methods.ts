@@ -1,10 +1,8 @@
-/** What the specs' worker can be asked to do. Both sides name their calls by this. */
-
-import type { FloatDType, TargetDType } from '../../src/checkpoint/convert-floats.js'
 import type { CachedModel, VerifyResult } from '../../src/hub/cache/cache-manager.js'
 import type { RepositoryReference } from '../../src/hub/repositories/open-repository.js'
 import type { TransferSettings } from '../../src/hub/settings.js'
 import type { RepositoryFile } from '../../src/hub/types.js'
+import type { FloatDType, TargetDType } from '../../src/checkpoint/element-types.js'
 
 interface OpenArguments {
   readonly endpoint?: string

@@ -1,9 +1,4 @@
-/**
- * What a cast between float32, float16 and bfloat16 must give, to the bit: written value by value in doubles, which hold every step
- * exactly, and not in the way that the product does it.
- */
-
-import type { FloatDType, TargetDType } from '../../src/checkpoint/convert-floats.js'
+import type { FloatDType, TargetDType } from '../../src/checkpoint/element-types.js'
 
 /** Bytes of `dtype` values as bytes of `target` values. */
 export function referenceCast(bytes: Uint8Array, dtype: FloatDType, target: TargetDType): Uint8Array {

@@ -10,12 +10,12 @@ import { type StorageError, serializeError } from '../../src/errors.js'
 import { FileHasher } from '../../src/hub/cache/file-hasher.js'
 import { Hub } from '../../src/hub/hub.js'
 import { openRepository, type OpenRepository } from '../../src/hub/repositories/open-repository.js'
-import { peeking } from '../../src/hub/downloads/peeking.js'
 import { openPrepared } from '../../src/hub/prepared-file.js'
 import { openShardCache } from '../../src/hub/cache/shard-cache.js'
 import { defaultSettings } from '../../src/hub/settings.js'
 import type { ByteSource } from '../../src/hub/types.js'
 import type { Answer, Argument, HubMethods } from '../hub/methods.js'
+import { peeking } from '../../src/hub/downloads/peeked-file.js'
 
 let hub: Hub | undefined
 let repository: OpenRepository | undefined

@@ -13,7 +13,6 @@ import { completeFile, fromServer, type Downloading, type Fill } from './downloa
 import type { ArrivingFile } from './downloads/arriving-file.js'
 import { announce, listen } from './downloads/download-channel.js'
 import { asFileRecord, fileRecordKey, type FileRecord } from './cache/file-record.js'
-import { checkMaxBytes } from './file-size.js'
 import { createLocks, downloadLock, useLock, type Locks } from './cache/file-locks.js'
 import { HashThread } from './downloads/hash-thread.js'
 import { fileChanged } from './http/http-errors.js'
@@ -27,6 +26,7 @@ import { isAddressKey, type RemoteFile, type StoredFile } from './remote-file.js
 import { defaultSettings, type TransferSettings } from './settings.js'
 import { openShardCache } from './cache/shard-cache.js'
 import type { ByteSource, OpenOptions, PeekedSource, ReadOptions } from './types.js'
+import { checkMaxBytes } from './names.js'
 
 export interface HubOptions {
   readonly settings?: Partial<TransferSettings> | undefined

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { isAquatintError, type AquatintError } from '../errors.js'
 import { balanceComponents, checkDeviceMap, checkMappedComponents, mappedDevice, type DeviceOffer } from './balance.js'
 import type { ComponentNeeds, RunNeeds } from './needs.js'
-import type { DeviceName } from '../runtime/types.js'
+import type { DeviceName } from './device-info.js'
 
 const way = (activationBytes: number, tile?: number): RunNeeds => ({
   activationBytes,

@@ -4,7 +4,7 @@ import { DeviceError, InputError } from '../errors.js'
 import { weightBytes, type ComponentNeeds } from './needs.js'
 import { leastActivations } from './plan.js'
 import { formatBytes } from '../util/format-bytes.js'
-import type { DeviceName } from '../runtime/types.js'
+import type { DeviceName } from './device-info.js'
 
 /** All devices that can be named. */
 export const deviceNames: readonly DeviceName[] = ['webgpu', 'webgpu:1', 'wasm']

@@ -3,8 +3,8 @@
 import type { WeightTable } from '../checkpoint/types.js'
 import type { ComponentGraph, ValueInfo } from '../onnx/types.js'
 import { valueBytes } from '../checkpoint/element-types.js'
-import { storageBytes } from '../runtime/webgpu/gpu-buffers.js'
 import { bufferBytes, stageWeights } from './stage-weights.js'
+import { storageBytes } from './storage-bytes.js'
 
 /** Bytes of the buffer that holds a value. */
 export function bufferOf({ type, dims }: Omit<ValueInfo, 'name'>): number {

@@ -7,7 +7,7 @@ import { DeviceError } from '../errors.js'
 import { planBlocks, type BlockPlan } from './blocks.js'
 import { weightBytes, type ComponentNeeds, type RunNeeds } from './needs.js'
 import { formatBytes } from '../util/format-bytes.js'
-import type { DeviceInfo } from '../runtime/types.js'
+import type { DeviceInfo } from './device-info.js'
 
 /** `resident`: all components stay. `model`: one at a time. `block`: one at a time, and its blocks pass through where it is too large. */
 export type Residence = 'resident' | 'model' | 'block'

@@ -72,3 +72,6 @@ export interface QuantizedShape {
   readonly codes: readonly [number, number, number]
   readonly zeroPoints: boolean
 }
+
+/** Shapes of a component's inputs, by input name. */
+export type Shapes = Readonly<Record<string, readonly number[]>>

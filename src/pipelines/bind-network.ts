@@ -12,9 +12,9 @@ import { matchWeights, quantizedWeights, type NetworkClass } from '../models/mat
 import { sd3PositionRows, sd3Transformer2DModel, type Sd3Options } from '../models/transformers/transformer-sd3.js'
 import { t5EncoderModel } from '../models/text-encoders/t5-encoder-model.js'
 import { unet2DConditionModel, usesAddEmbeds, unetTimestepProjection } from '../models/unets/unet-2d-condition.js'
-import type { ComponentGraph, WriteOptions } from '../onnx/types.js'
+import type { ComponentGraph, WriteOptions, Shapes } from '../onnx/types.js'
 import { createComponent } from '../runtime/component.js'
-import type { Component, Device, Shapes } from '../runtime/types.js'
+import type { Component, Device } from '../runtime/types.js'
 import type { DTypeName, QuantizationName } from './types.js'
 
 export type { NetworkClass } from '../models/match-weights.js'

@@ -11,9 +11,10 @@ import { ComponentBuilder } from '../onnx/component-builder.js'
 import { createComponent } from '../runtime/component.js'
 import { openDevice } from '../runtime/open-device.js'
 import { numbers, testCheckpoint, type TestCheckpoint } from '../runtime/testing.js'
-import type { Device, Shapes } from '../runtime/types.js'
+import type { Device } from '../runtime/types.js'
 import { quantizeWeights } from './loading/quantize-weights.js'
-import { Run } from './generation/run.js'
+import { Run } from './run.js'
+import type { Shapes } from '../onnx/types.js'
 
 const [columns, rows] = [256, 80]
 const shapes = { 'fc.weight': [rows, columns], 'fc.bias': [rows] }

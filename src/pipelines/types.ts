@@ -1,7 +1,8 @@
 /** What a pipeline takes and gives, in diffusers' words. Only types; they are the public API's and cross the worker boundary as plain data. */
 
 import type { FileProgress } from '../hub/types.js'
-import type { DeviceInfo, DeviceName, MemorySnapshot } from '../runtime/types.js'
+import type { MemorySnapshot } from '../runtime/types.js'
+import type { DeviceInfo, DeviceName } from '../memory/device-info.js'
 
 /** A component of one repository used in place of another's, as `fromPretrained(repo, { unet: … })` in diffusers. */
 export interface ComponentReference {

@@ -1,12 +1,13 @@
 /** Components on real devices: the software adapter of headless Chromium, and onnxruntime's CPU kernels. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { createComponent } from './component.js'
-import { storageBytes } from './webgpu/gpu-buffers.js'
 import { openDevice } from './open-device.js'
 import { numbers, testCheckpoint, towerGraph, towerReference, towerShapes, towerSizes, worstError } from './testing.js'
-import type { Device, DeviceKind, HostTensor } from './types.js'
+import type { Device, HostTensor } from './types.js'
 import { WebGpuDevice } from './webgpu/webgpu-device.js'
 import { elementCount } from '../util/element-count.js'
+import type { DeviceKind } from '../memory/device-info.js'
+import { storageBytes } from '../memory/storage-bytes.js'
 
 const blocks = 3
 const rows = 5

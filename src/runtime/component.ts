@@ -4,13 +4,13 @@
  */
 
 import { InputError, isAquatintError } from '../errors.js'
-import type { ComponentGraph, Stage, ValueInfo } from '../onnx/types.js'
+import type { ComponentGraph, Stage, ValueInfo, Shapes } from '../onnx/types.js'
 import { isAbortError, throwIfAborted } from '../util/abort.js'
 import type { Backend, StageInput } from './backend.js'
 import { Mutex } from '../util/mutex.js'
 import { createBackend } from './open-device.js'
 import { castHost, checkHostTensor, CpuTensor, GpuTensor } from './tensors.js'
-import type { Component, ComponentOptions, Device, DeviceTensor, HostTensor, LoadOptions, RunOptions, Shapes } from './types.js'
+import type { Component, ComponentOptions, Device, DeviceTensor, HostTensor, LoadOptions, RunOptions } from './types.js'
 
 type Inputs = Readonly<Record<string, HostTensor | DeviceTensor>>
 

@@ -7,8 +7,8 @@
 import type * as ort from 'onnxruntime-web'
 import { DeviceError } from '../errors.js'
 import { Mutex } from '../util/mutex.js'
-import type { DeviceKind } from './types.js'
 import { isCrossOriginScript, wasmFiles } from './wasm-files.js'
+import type { DeviceKind } from '../memory/device-info.js'
 
 export type OnnxRuntime = typeof ort
 export type Session = ort.InferenceSession

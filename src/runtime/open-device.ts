@@ -5,11 +5,12 @@ import type { WeightTable } from '../checkpoint/types.js'
 import type { Backend } from './backend.js'
 import { requestAdapter, requestSecondAdapter } from './webgpu/gpu-device.js'
 import type { MemoryAccount } from './memory-account.js'
-import type { Device, DeviceName } from './types.js'
+import type { Device } from './types.js'
 import { WasmBackend } from './wasm/wasm-backend.js'
 import { WasmDevice } from './wasm/wasm-device.js'
 import { WebGpuBackend } from './webgpu/webgpu-backend.js'
 import { WebGpuDevice } from './webgpu/webgpu-device.js'
+import type { DeviceName } from '../memory/device-info.js'
 
 export interface OpenDeviceOptions {
   /** `auto` (default): a real GPU if there is one, else wasm. */

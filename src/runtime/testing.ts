@@ -5,10 +5,9 @@ import type { ByteRange, ByteSource, ReadOptions } from '../hub/types.js'
 import { ComponentBuilder } from '../onnx/component-builder.js'
 import { add, silu } from '../onnx/ops-math.js'
 import { gemm } from '../onnx/ops-network.js'
-import type { ComponentGraph, WriteOptions } from '../onnx/types.js'
+import type { ComponentGraph, WriteOptions, Shapes } from '../onnx/types.js'
 import { throwIfAborted } from '../util/abort.js'
 import { float32ToFloat16 } from '../util/half.js'
-import type { Shapes } from './types.js'
 import { elementCount } from '../util/element-count.js'
 
 /** Channels inside and at the end of the tower; the last is odd, so that float16 tensors end between 4-byte units. */

@@ -1,8 +1,9 @@
 /** What the runtime offers to pipelines: devices, tensors that may live on a GPU, components, and the account of memory. Only types. */
 
 import type { WeightTable } from '../checkpoint/types.js'
-import type { ComponentGraph, ElementType, WriteOptions } from '../onnx/types.js'
+import type { ComponentGraph, ElementType, WriteOptions, Shapes } from '../onnx/types.js'
 import type { Tally } from './health.js'
+import type { DeviceInfo } from '../memory/device-info.js'
 
 /** A tensor in host memory. `data` holds `product(dims)` elements of `type` (float16 as its bit patterns). */
 export interface HostTensor {
@@ -19,9 +20,6 @@ export interface DeviceTensor {
   read(): Promise<Float32Array<ArrayBuffer>>
   dispose(): void
 }
-
-/** Shapes of a component's inputs, by input name. */
-export type Shapes = Readonly<Record<string, readonly number[]>>
 
 /** Bytes of one component's buffers on one device. */
 export interface ComponentMemory {
@@ -47,28 +45,6 @@ export interface MemorySnapshot {
   readonly peakWeights: number
   /** By component, such as `unet`. */
   readonly components: Readonly<Record<string, ComponentMemory>>
-}
-
-/** `webgpu`: a GPU, or a software adapter. `wasm`: the processor. */
-export type DeviceKind = 'webgpu' | 'wasm'
-
-/** A device by name: the GPU that the browser prefers, the CPU, and a second GPU beside the first. */
-export type DeviceName = DeviceKind | 'webgpu:1'
-
-/** What a device is and can do, for people and for plans. */
-export interface DeviceInfo {
-  /** Which one it is. */
-  readonly name: DeviceName
-  /** What it is. */
-  readonly kind: DeviceKind
-  /** Vendor and architecture as the adapter tells, or `cpu`. */
-  readonly description: string
-  /** Whether the adapter is a software one. */
-  readonly isFallbackAdapter: boolean
-  /** Whether it computes in float16. */
-  readonly shaderF16: boolean
-  /** Bytes of the largest buffer it allows. */
-  readonly maxBufferSize: number
 }
 
 /** What is counted as what: the parameters of a network, or everything else that its runs hold. */

@@ -2,12 +2,12 @@ import { describe, expect, it } from 'vitest'
 import type { ByteRange, ByteSource } from '../../hub/types.js'
 import { bfloat16ToFloat32, float16ToFloat32, float32ToFloat16 } from '../../util/half.js'
 import { convertTable } from './convert-table.js'
-import { bytesOf, decodeFloats } from '../convert-floats.js'
 import { pieceElements } from '../convert-pieces.js'
 import { dequantizeRows, quantizedLayout, quantizeRows } from './quantize.js'
 import { QuantizedTensor, ScaleMemory } from './quantize-source.js'
 import { MemorySource } from '../testing.js'
 import type { SafetensorsDType, TensorEntry, WeightTable } from '../types.js'
+import { bytesOf, decodeFloats } from '../element-types.js'
 
 function values(count: number): Float32Array<ArrayBuffer> {
   return Float32Array.from({ length: count }, (_, i) => Math.sin(i + 1) * 0.1)

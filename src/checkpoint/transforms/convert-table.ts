@@ -8,6 +8,11 @@
 import { CheckpointError } from '../../errors.js'
 import type { ByteRange, ByteSource, ReadOptions } from '../../hub/types.js'
 import { freeBytes } from '../../util/free-bytes.js'
+import { checkRange, copyOverlap, pieceElements } from '../convert-pieces.js'
+import { isQuantizable, quantizedLayout, type QuantizeOptions } from './quantize.js'
+import { QuantizedTensor, ScaleMemory } from './quantize-source.js'
+import { dtypeBytes } from '../../util/dtype-bytes.js'
+import type { SafetensorsDType, TensorEntry, WeightTable } from '../types.js'
 import {
   bytesOf,
   countOverflows,
@@ -16,12 +21,7 @@ import {
   isFloatDType,
   type FloatDType,
   type TargetDType,
-} from '../convert-floats.js'
-import { checkRange, copyOverlap, pieceElements } from '../convert-pieces.js'
-import { isQuantizable, quantizedLayout, type QuantizeOptions } from './quantize.js'
-import { QuantizedTensor, ScaleMemory } from './quantize-source.js'
-import { dtypeBytes } from '../../util/dtype-bytes.js'
-import type { SafetensorsDType, TensorEntry, WeightTable } from '../types.js'
+} from '../element-types.js'
 
 export interface ConvertOptions {
   /** The type of all real numbers that are not quantised; as they are when absent. */

@@ -5,11 +5,11 @@
 
 import type { ByteRange, ByteSource, ReadOptions } from '../../hub/types.js'
 import { freeBytes } from '../../util/free-bytes.js'
-import { bytesOf, decodeFloats, isFloatDType } from '../convert-floats.js'
 import { checkRange, copyOverlap, pieceElements } from '../convert-pieces.js'
 import { quantizeRows, type QuantizedLayout } from './quantize.js'
 import { dtypeBytes } from '../../util/dtype-bytes.js'
 import type { TensorEntry } from '../types.js'
+import { bytesOf, decodeFloats, isFloatDType } from '../element-types.js'
 
 interface Kept {
   readonly scales: Uint8Array<ArrayBuffer>

@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it, vi } from 'vitest'
 import { StorageError } from '../../errors.js'
 import { LayeredStore } from './layered-store.js'
 import { MemoryStore } from './memory-store.js'
-import { storageError } from './storage-errors.js'
+import { storageError } from './shard-cache.js'
 
 afterEach(() => {
   vi.useRealTimers()

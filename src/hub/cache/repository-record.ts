@@ -2,8 +2,7 @@
 
 import { asFileRecord, fileRecordKey } from './file-record.js'
 import type { ChunkStore } from './chunk-store.js'
-import { isSize } from '../file-size.js'
-import { isSafePath } from '../names.js'
+import { isSafePath, isSize } from '../names.js'
 import type { RepositoryFile } from '../types.js'
 
 const version = 1

@@ -7,7 +7,7 @@ import { HubError } from '../../errors.js'
 import { checkRange } from '../cache/cached-source.js'
 import { fetchPiece, RangesIgnored, type Network } from '../http/piece-fetch.js'
 import type { RemoteFile } from '../remote-file.js'
-import type { ByteRange, PeekedSource, ReadOptions } from '../types.js'
+import type { ByteRange, PeekedSource, ReadOptions, Repository } from '../types.js'
 
 /** Bytes fetched with the first read: most safetensors headers are shorter, so that one request is enough. */
 const firstBytes = 256 << 10
@@ -52,5 +52,20 @@ export class PeekedFile implements PeekedSource {
       )
     }
     return bytes
+  }
+}
+
+/** The same repository, whose safetensors files are peeked at where it can; `onPeek` is told of each. */
+export function peeking(repository: Repository, onPeek: (source: PeekedSource) => void = () => {}): Repository {
+  return {
+    id: repository.id,
+    revision: repository.revision,
+    files: (options) => repository.files(options),
+    open: async (path, options) => {
+      if (!path.endsWith('.safetensors') || repository.peek === undefined) return repository.open(path, options)
+      const source = await repository.peek(path, options)
+      onPeek(source)
+      return source
+    },
   }
 }

@@ -2,10 +2,8 @@
 
 import { parseJson } from '../../util/parse-json.js'
 import { badAnswer, fileNotFound, type Asked } from './http-errors.js'
-import { retrying, type Network } from './piece-fetch.js'
+import { retrying, type Network, waitAsked } from './piece-fetch.js'
 import { fetchRange } from './range-fetch.js'
-import { waitAsked } from './retry-policy.js'
-
 /** Longest answer that is read. The Hub gives 1,000 entries a page, a few hundred bytes each. */
 export const maxAnswerBytes = 10_000_000
 

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { HubError } from '../../errors.js'
 import { errorForAnswer, retryAfter } from './http-errors.js'
-import { isPassing, longestWait, retryDelay, waitAsked } from './retry-policy.js'
 import { defaultSettings } from '../settings.js'
+import { isPassing, longestWait, retryDelay, waitAsked } from './piece-fetch.js'
 
 const asked = { repository: 'a/b', path: 'c.json', revision: 'main' }
 const answer = (status: number, headers: Record<string, string> = {}, redirected = false) => ({

@@ -3,9 +3,8 @@
 import { HubError } from '../../errors.js'
 import { throwIfAborted } from '../../util/abort.js'
 import { checkRange } from '../cache/cached-source.js'
-import { checkMaxBytes } from '../file-size.js'
 import { fileNotFound } from '../http/http-errors.js'
-import { isSafePath } from '../names.js'
+import { isSafePath, checkMaxBytes } from '../names.js'
 import type { ByteRange, ByteSource, OpenOptions, ReadOptions, Repository, RepositoryFile } from '../types.js'
 
 /** Limits on a folder: one picked by mistake may be a whole home. */

@@ -1,8 +1,5 @@
-/** What hosts tell of a repository's files: a page of the Hub's tree API, or a `files.json`. Pure checks on JSON that strangers wrote. */
-
-import { isSize } from '../file-size.js'
 import { badAnswer, type Asked } from '../http/http-errors.js'
-import { isCommit, isSafePath } from '../names.js'
+import { isCommit, isSafePath, isSize } from '../names.js'
 import type { RepositoryFile } from '../types.js'
 
 /** Files of one listing. The largest repositories of diffusers checkpoints have a few hundred. */

@@ -6,7 +6,7 @@ import { openDevice } from '../../runtime/open-device.js'
 import { ComponentHost, type HostOptions, type VaePart } from './component-host.js'
 import { autoencoderNeeds } from '../planning/memory-needs.js'
 import type { Network } from '../bind-network.js'
-import { Run } from '../generation/run.js'
+import { Run } from '../run.js'
 
 const folder = join(fixtures, 'tiny-sdxl/repo/vae')
 const config = readJson(join(folder, 'config.json'))

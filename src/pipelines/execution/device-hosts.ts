@@ -1,12 +1,12 @@
 /** The runtime side of a pipeline whose networks may be on several devices: one host for each device, and the account of them all. */
 
 import type { MemoryAccount } from '../../runtime/memory-account.js'
-import type { DeviceInfo, DeviceName } from '../../runtime/types.js'
 import type { ComponentHost } from './component-host.js'
 import type { GenerationSize } from '../planning/memory-needs.js'
 import type { Network } from '../bind-network.js'
-import type { Run } from '../generation/run.js'
+import type { Run } from '../run.js'
 import type { PipelineMemory } from '../types.js'
+import type { DeviceInfo, DeviceName } from '../../memory/device-info.js'
 
 export class DeviceHosts {
   readonly #hosts: ReadonlyMap<DeviceName, ComponentHost>
@@ -65,5 +65,17 @@ export class DeviceHosts {
   /** Gives back all components and devices. */
   async dispose(): Promise<void> {
     for (const host of this.#hosts.values()) await host.dispose()
+  }
+}
+
+/** Calls back with the memory account while `work` runs, and once at its end. */
+export async function reportingMemory<T>(hosts: DeviceHosts, run: Run, work: () => Promise<T>): Promise<T> {
+  const report = (memory: PipelineMemory) => run.report({ type: 'memory', memory })
+  const stop = hosts.watchMemory(report)
+  try {
+    return await work()
+  } finally {
+    stop()
+    report(hosts.memory)
   }
 }

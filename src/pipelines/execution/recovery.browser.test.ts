@@ -9,7 +9,7 @@ import type { WebGpuDevice } from '../../runtime/webgpu/webgpu-device.js'
 import { ComponentHost } from './component-host.js'
 import { networkNeeds } from '../planning/memory-needs.js'
 import { graphOptions, type Network } from '../bind-network.js'
-import { Run } from '../generation/run.js'
+import { Run } from '../run.js'
 
 async function textEncoder() {
   const device = await openDevice({ kind: 'webgpu' })

@@ -10,7 +10,7 @@ import { ComponentHost } from './component-host.js'
 import { networkNeeds, runShapes, type GenerationSize } from '../planning/memory-needs.js'
 import { graphOptions, type GraphVariant, type Network } from '../bind-network.js'
 import { openPipeline, type OpenedPipeline } from '../loading/open-pipeline.js'
-import { Run } from '../generation/run.js'
+import { Run } from '../run.js'
 import { stableDiffusion3Spec } from '../families/stable-diffusion-3.js'
 import { servedRepository } from '../testing.js'
 

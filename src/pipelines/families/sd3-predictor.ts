@@ -1,6 +1,3 @@
-/** An SD3Transformer2DModel with one prompt's condition, and skip-layer guidance on top of it. */
-
-import { decodeFloats, isFloatDType } from '../../checkpoint/convert-floats.js'
 import { CheckpointError } from '../../errors.js'
 import { sd3PositionRows, sd3TimestepProjection } from '../../models/transformers/transformer-sd3.js'
 import type { Device, DeviceTensor, HostTensor } from '../../runtime/types.js'
@@ -8,9 +5,9 @@ import { hostTensor, type ComponentHost } from '../execution/component-host.js'
 import { DeviceValues } from '../execution/device-values.js'
 import type { Network } from '../bind-network.js'
 import { runDenoiser, type Correction, type Predictor, type Refinement } from '../generation/predictor.js'
-import type { Recorder } from '../generation/recorder.js'
-import type { Run } from '../generation/run.js'
+import type { Run, Recorder } from '../run.js'
 import { elementCount } from '../../util/element-count.js'
+import { decodeFloats, isFloatDType } from '../../checkpoint/element-types.js'
 
 /** Steering away from what the network predicts without some of its blocks. */
 export interface SkipLayerGuidance {

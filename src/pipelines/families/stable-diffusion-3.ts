@@ -2,7 +2,7 @@
 
 import type { Config } from '../../checkpoint/types.js'
 import { CheckpointError, InputError } from '../../errors.js'
-import { checkInputs, resultSize } from '../generation/check-inputs.js'
+import { checkInputs, resultSize } from '../check-inputs.js'
 import { checkClipSkip, type ClipTextEncoder } from '../generation/clip-text-encoder.js'
 import type { DeviceHosts } from '../execution/device-hosts.js'
 import { previewCoefficients } from '../generation/latent-preview.js'
@@ -17,14 +17,12 @@ import {
   type EncodedPrompt,
   type EncodedPrompts,
 } from '../generation/prompt-embeds.js'
-import { Recorder } from '../generation/recorder.js'
-import { Run, type GenerateHooks } from '../generation/run.js'
-import { patchSize, sampleSize } from '../latent-geometry.js'
+import { Run, type GenerateHooks, Recorder } from '../run.js'
+import { patchSize, sampleSize, vaeScaleFactor } from '../latent-geometry.js'
 import { describeScheduler, prepareScheduler, schedulerSource, type SchedulerSource } from '../generation/schedule.js'
 import type { T5TextEncoder } from '../generation/t5-text-encoder.js'
 import { imageStart, textToImage } from '../generation/text-to-image.js'
 import type { GenerateOptions, GenerateResult, PipelineInfo } from '../types.js'
-import { vaeScaleFactor } from '../generation/vae-decode.js'
 import { readPositions, sd3Predictor, type SkipLayerGuidance } from './sd3-predictor.js'
 
 const imagePrompt = 'not used without an image prompt.'

@@ -6,7 +6,7 @@
 import { CheckpointError } from '../../errors.js'
 import { unetTimeIdEmbeds } from '../../models/unets/unet-2d-condition.js'
 import type { Device, DeviceTensor } from '../../runtime/types.js'
-import { checkInputs, resultSize } from '../generation/check-inputs.js'
+import { checkInputs, resultSize } from '../check-inputs.js'
 import { checkClipSkip, type ClipTextEncoder } from '../generation/clip-text-encoder.js'
 import { hostTensor, type Value } from '../execution/component-host.js'
 import type { DeviceHosts } from '../execution/device-hosts.js'
@@ -24,15 +24,12 @@ import {
   type EncodedPrompt,
   type EncodedPrompts,
 } from '../generation/prompt-embeds.js'
-import { Recorder } from '../generation/recorder.js'
-import { Run, type GenerateHooks } from '../generation/run.js'
-import { sampleSize } from '../latent-geometry.js'
+import { Run, type GenerateHooks, Recorder } from '../run.js'
+import { sampleSize, vaeScaleFactor } from '../latent-geometry.js'
 import { describeScheduler, prepareScheduler, schedulerSource, type SchedulerSource } from '../generation/schedule.js'
 import type { GenerateOptions, GenerateResult, PipelineInfo } from '../types.js'
 import { imageStart, textToImage } from '../generation/text-to-image.js'
 import { unetPredictor } from '../generation/unet-predictor.js'
-import { vaeScaleFactor } from '../generation/vae-decode.js'
-
 /** What the pipeline is made of. */
 export const stableDiffusionXLSpec: PipelineSpec = {
   className: 'StableDiffusionXLPipeline',

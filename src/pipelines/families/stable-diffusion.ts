@@ -4,7 +4,7 @@
  */
 
 import { CheckpointError } from '../../errors.js'
-import { checkInputs, resultSize } from '../generation/check-inputs.js'
+import { checkInputs, resultSize } from '../check-inputs.js'
 import { checkClipSkip, type ClipOutput, type ClipTextEncoder } from '../generation/clip-text-encoder.js'
 import type { DeviceHosts } from '../execution/device-hosts.js'
 import { previewCoefficients } from '../generation/latent-preview.js'
@@ -13,15 +13,12 @@ import { describePipeline, type OpenedPipeline } from '../loading/open-pipeline.
 import { clipEncoderOf, latentChannels, networkOf } from '../generation/parts.js'
 import type { PipelineSpec } from '../loading/load-networks.js'
 import { assembleBatch, sideBySide, type EncodeCall, type EncodedPrompts } from '../generation/prompt-embeds.js'
-import { Recorder } from '../generation/recorder.js'
-import { Run, type GenerateHooks } from '../generation/run.js'
-import { sampleSize } from '../latent-geometry.js'
+import { Run, type GenerateHooks, Recorder } from '../run.js'
+import { sampleSize, vaeScaleFactor } from '../latent-geometry.js'
 import { describeScheduler, mendedSchedulerSource, prepareScheduler, type SchedulerSource } from '../generation/schedule.js'
 import type { GenerateOptions, GenerateResult, PipelineInfo } from '../types.js'
 import { imageStart, textToImage } from '../generation/text-to-image.js'
 import { unetPredictor } from '../generation/unet-predictor.js'
-import { vaeScaleFactor } from '../generation/vae-decode.js'
-
 /** What the pipeline is made of. */
 export const stableDiffusionSpec: PipelineSpec = {
   className: 'StableDiffusionPipeline',

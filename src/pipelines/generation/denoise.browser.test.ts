@@ -11,8 +11,7 @@ import { schedulerClassNames } from '../../schedulers/registry.js'
 import { StepRunner, type Arithmetic } from '../../schedulers/step-runner.js'
 import type { DenoiseOptions } from './denoise.js'
 import type { Predictor } from './predictor.js'
-import { Recorder } from './recorder.js'
-import { Run } from './run.js'
+import { Run, Recorder } from '../run.js'
 import {
   base,
   condition,

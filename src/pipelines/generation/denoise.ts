@@ -15,8 +15,7 @@ import { deviceArithmetic } from './device-arithmetic.js'
 import { correctionParts, guidedParts, rescaledGuidance, type Guidance } from './guidance.js'
 import { latentPreview, type PreviewCoefficients } from './latent-preview.js'
 import type { Correction, Predictor } from './predictor.js'
-import type { Recorder } from './recorder.js'
-import type { Run } from './run.js'
+import type { Run, Recorder } from '../run.js'
 import type { PlainTensor, StepInfo } from '../types.js'
 
 export interface DenoiseOptions {

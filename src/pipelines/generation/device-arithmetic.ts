@@ -1,11 +1,9 @@
-/** The sums of a scheduler's steps, worked out by a device on its own tensors. */
-
-import { mostTerms } from '../../runtime/webgpu/gpu-combine.js'
 import type { Device, DeviceTensor, LinearTerm } from '../../runtime/types.js'
 import type { Arithmetic } from '../../schedulers/step-runner.js'
 import type { TorchGenerator } from '../../util/random.js'
 import { hostTensor } from '../execution/component-host.js'
 import { elementCount } from '../../util/element-count.js'
+import { mostTerms } from '../../runtime/host-math.js'
 
 /** For tensors of shape `dims`; they count as `owner`'s. Noise is drawn on the host, as diffusers draws it, and uploaded. */
 export function deviceArithmetic(

@@ -36,3 +36,14 @@ export function toPixels(images: PlainTensor): PixelImage[] {
     return { width, height, data }
   })
 }
+
+/** diffusers' VaeImageProcessor, its way in: RGB in −1…1, [1, 3, height, width]. Transparency is not looked at. */
+export function normalizeImage({ width, height, data }: PixelImage): PlainTensor {
+  const pixels = width * height
+  const result = new Float32Array(3 * pixels)
+  for (let channel = 0; channel < 3; channel++) {
+    for (let pixel = 0; pixel < pixels; pixel++)
+      result[channel * pixels + pixel] = 2 * Math.fround((data[pixel * 4 + channel] ?? 0) / 255) - 1
+  }
+  return { dims: [1, 3, height, width], data: result }
+}

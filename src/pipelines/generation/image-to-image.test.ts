@@ -7,7 +7,8 @@ import { DiffusionPipeline } from '../diffusion-pipeline.js'
 import { diskRepository, fixtures, readReference } from '../testing.node.js'
 import { asPixels, psnr, relativeError } from '../testing.js'
 import type { GenerateOptions } from '../types.js'
-import { checkImage, normalizeImage } from './vae-encode.js'
+import { normalizeImage } from './image-processor.js'
+import { checkImage } from '../check-inputs.js'
 
 interface Case {
   fixture: string

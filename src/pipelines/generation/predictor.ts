@@ -3,7 +3,7 @@
 import type { Device, DeviceTensor } from '../../runtime/types.js'
 import { hostTensor, type ComponentHost, type Value } from '../execution/component-host.js'
 import type { GraphVariant, Network } from '../bind-network.js'
-import type { Run } from './run.js'
+import type { Run } from '../run.js'
 
 /** What `refine` is given at a step. */
 export interface Refinement {

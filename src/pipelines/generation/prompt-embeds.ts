@@ -7,8 +7,7 @@ import type { Device, DeviceTensor, Piece } from '../../runtime/types.js'
 import type { ComponentHost, Value } from '../execution/component-host.js'
 import { DeviceValues, withTemporary, type Keep } from '../execution/device-values.js'
 import type { Network } from '../bind-network.js'
-import type { Recorder } from './recorder.js'
-import type { Run } from './run.js'
+import type { Run, Recorder } from '../run.js'
 
 /** One image's embedding: zeros of shape `dims`, with parts of them at their places. A part is [1, …dims of its own]. */
 export interface Embedding {

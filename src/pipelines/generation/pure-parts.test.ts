@@ -8,8 +8,8 @@ import { denormalize, toPixels } from './image-processor.js'
 import { latentPreview, previewCoefficients } from './latent-preview.js'
 import { loadTokenizer } from '../loading/load-tokenizer.js'
 import { batchPieces, emptyPrompt, sideBySide } from './prompt-embeds.js'
-import { Recorder } from './recorder.js'
 import { concatBatch, repeatBatch } from './tensors.js'
+import { Recorder } from '../run.js'
 
 const readT5 = (name: string) => readFileSync(new URL(`../../../fixtures/tokenizers/t5/${name}`, import.meta.url))
 

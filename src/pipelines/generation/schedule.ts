@@ -3,7 +3,7 @@
 import type { Config } from '../../checkpoint/types.js'
 import { createScheduler } from '../../schedulers/registry.js'
 import type { Scheduler } from '../../schedulers/types.js'
-import type { Run } from './run.js'
+import type { Run } from '../run.js'
 import type { GenerateOptions, PipelineInfo } from '../types.js'
 
 /** A repository's scheduler: its config as the pipeline uses it, and as other schedulers are made from it. */

@@ -1,9 +1,7 @@
-/** Reads rows of a large table from a checkpoint, widened to float32: the token embeddings of a prompt need few of many. */
-
-import { decodeFloats, isFloatDType } from '../../checkpoint/convert-floats.js'
 import type { TensorEntry, WeightTable } from '../../checkpoint/types.js'
 import { CheckpointError } from '../../errors.js'
 import type { TokenEmbedding } from '../../models/layers/token-embedding.js'
+import { decodeFloats, isFloatDType } from '../../checkpoint/element-types.js'
 
 /**
  * The embeddings of `ids`, flat [ids.length, width].

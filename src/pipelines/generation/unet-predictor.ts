@@ -5,7 +5,7 @@ import type { ComponentHost } from '../execution/component-host.js'
 import type { DeviceValues } from '../execution/device-values.js'
 import type { Network } from '../bind-network.js'
 import { runDenoiser, type Predictor } from './predictor.js'
-import type { Run } from './run.js'
+import type { Run } from '../run.js'
 
 /** `condition`: the inputs that stay, such as `encoder_hidden_states`, by name. */
 export function unetPredictor(unet: Network, condition: DeviceValues, host: ComponentHost, run: Run): Predictor {

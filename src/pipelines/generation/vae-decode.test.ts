@@ -9,7 +9,7 @@ import { numbers, TestSource } from '../../runtime/testing.js'
 import { ComponentHost } from '../execution/component-host.js'
 import { DeviceValues } from '../execution/device-values.js'
 import type { Network } from '../bind-network.js'
-import { Run } from './run.js'
+import { Run } from '../run.js'
 import { diskRepository, fixtures } from '../testing.node.js'
 import { decodeLatents } from './vae-decode.js'
 

@@ -2,17 +2,17 @@
 
 import type { Config } from '../../checkpoint/types.js'
 import { CheckpointError } from '../../errors.js'
-import { autoencoderKLScale } from '../../models/autoencoders/autoencoder-kl.js'
 import { assertHealthy } from '../../runtime/health.js'
 import type { Device, DeviceTensor } from '../../runtime/types.js'
 import { hostTensor, type ComponentHost, type VaePart } from '../execution/component-host.js'
 import { withTemporary, type DeviceValues } from '../execution/device-values.js'
 import { denormalize } from './image-processor.js'
 import type { Network } from '../bind-network.js'
-import type { Run } from './run.js'
+import type { Run } from '../run.js'
 import { concatBatch } from './tensors.js'
 import type { PlainTensor } from '../types.js'
-import { workInTiles, type Box, type Extent } from './vae-tiling.js'
+import { workInTiles, type Box } from './vae-tiling.js'
+import { type Extent, vaeScaleFactor } from '../latent-geometry.js'
 
 /** How a family brings latents to the autoencoder's scale. */
 export type LatentScaling = 'scale' | 'scale-or-statistics' | 'scale-and-shift'
@@ -82,11 +82,6 @@ export async function scaleLatents(
     }))
     return device.assemble(pieces, latents.dims, owner)
   })
-}
-
-/** Image pixels per latent pixel. */
-export function vaeScaleFactor(vae: Network): number {
-  return autoencoderKLScale(vae.config)
 }
 
 /**

@@ -1,51 +1,17 @@
 /** The autoencoder's way in: an image to the latents that a run starts from. */
 
-import { CheckpointError, InputError } from '../../errors.js'
+import { CheckpointError } from '../../errors.js'
 import { assertHealthy } from '../../runtime/health.js'
 import type { TorchGenerator } from '../../util/random.js'
 import type { HostTensor } from '../../runtime/types.js'
 import { hostTensor, type ComponentHost } from '../execution/component-host.js'
 import type { Network } from '../bind-network.js'
-import type { Run } from './run.js'
+import type { Run } from '../run.js'
 import type { PixelImage, PlainTensor } from '../types.js'
-import { latentScales, tilesOf, vaeScaleFactor, type LatentScaling } from './vae-decode.js'
+import { latentScales, tilesOf, type LatentScaling } from './vae-decode.js'
 import { workInTiles, type Box } from './vae-tiling.js'
-
-/** @throws InputError `image` unless it is RGBA pixels whose sizes are multiples of `multiple`, at most `maxEdge` */
-export function checkImage(image: PixelImage, multiple: number, maxEdge: number): void {
-  for (const name of ['width', 'height'] as const) {
-    const value = image[name]
-    if (!Number.isInteger(value) || value < multiple || value > maxEdge || value % multiple !== 0)
-      throw new InputError(
-        'image',
-        `The image's ${name} is ${value}; allowed are multiples of ${multiple} from ${multiple} to ${maxEdge}.`,
-        {
-          [name]: value,
-          allowed: multiple,
-        },
-      )
-  }
-  if (image.data.length !== image.width * image.height * 4)
-    throw new InputError(
-      'image',
-      `The image has ${image.data.length} bytes; ${image.width} × ${image.height} RGBA pixels are ${image.width * image.height * 4}.`,
-      {
-        bytes: image.data.length,
-        expected: image.width * image.height * 4,
-      },
-    )
-}
-
-/** diffusers' VaeImageProcessor, its way in: RGB in −1…1, [1, 3, height, width]. Transparency is not looked at. */
-export function normalizeImage({ width, height, data }: PixelImage): PlainTensor {
-  const pixels = width * height
-  const result = new Float32Array(3 * pixels)
-  for (let channel = 0; channel < 3; channel++) {
-    for (let pixel = 0; pixel < pixels; pixel++)
-      result[channel * pixels + pixel] = 2 * Math.fround((data[pixel * 4 + channel] ?? 0) / 255) - 1
-  }
-  return { dims: [1, 3, height, width], data: result }
-}
+import { vaeScaleFactor } from '../latent-geometry.js'
+import { normalizeImage } from './image-processor.js'
 
 /**
  * What the autoencoder gives for an image: [1, 2 · channels, height, width] in latent pixels, means and log variances. In tiles where the

@@ -2,11 +2,12 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { matchWeights } from '../../models/match-weights.js'
 import { fixtures, plain, readJson, readSafetensors, readWeights, runGraph } from '../../models/testing.node.js'
-import type { Shapes } from '../../runtime/types.js'
 import { writeGraph, type GraphVariant } from '../bind-network.js'
 import { relativeError } from '../testing.js'
 import type { PlainTensor } from '../types.js'
-import { autoencoderKLTile, tileChoices, workInTiles, type Box } from './vae-tiling.js'
+import { workInTiles, type Box } from './vae-tiling.js'
+import type { Shapes } from '../../onnx/types.js'
+import { autoencoderKLTile, tileChoices } from '../latent-geometry.js'
 
 const folder = join(fixtures, 'tiny-sdxl/repo/vae')
 const config = readJson(join(folder, 'config.json'))

@@ -11,9 +11,9 @@ import type { Repository } from '../../hub/types.js'
 import { checkComponentOptions, type OpenByName } from './component-sources.js'
 import { checkDType } from './dtypes.js'
 import type { PipelineSpec } from './load-networks.js'
-import { checkPlacing, openDevices, type OpenDevices } from '../planning/place-networks.js'
-import { Run, type CallHooks } from '../generation/run.js'
+import { Run, type CallHooks } from '../run.js'
 import type { LoadPipelineOptions } from '../types.js'
+import { checkPlacing, openDevices, type OpenDevices } from './open-devices.js'
 
 /** Options of `fromPretrained` inside the worker. */
 export interface OpenPipelineOptions extends LoadPipelineOptions, CallHooks {

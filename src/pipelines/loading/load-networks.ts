@@ -19,7 +19,7 @@ import { findComponents, inFolder, type ComponentSource, type OpenByName } from 
 import { loadTokenizer, tokenizerClasses, type AnyTokenizer, type TokenizerKind } from './load-tokenizer.js'
 import { checkNetworkConfig, libraryOf, unexpectedTensors, type Network, type NetworkClass } from '../bind-network.js'
 import type { QuantizeRequest } from './quantize-weights.js'
-import type { Run } from '../generation/run.js'
+import type { Run } from '../run.js'
 import type { LoadPipelineOptions, QuantizationName } from '../types.js'
 
 /** What a pipeline class is made of, by component name. */

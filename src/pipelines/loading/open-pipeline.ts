@@ -1,17 +1,16 @@
 /** Opens what a pipeline of any family needs: repository, parts, device, and the decision where weights stay. */
 
 import type { Repository } from '../../hub/types.js'
-import type { DeviceName } from '../../runtime/types.js'
 import type { DeviceHosts } from '../execution/device-hosts.js'
 import { findPipeline, type OpenPipelineOptions } from './find-pipeline.js'
 import { loadNetworks, measureNetwork, readParts, type LoadedParts, type PipelineSpec, type Quantize } from './load-networks.js'
 import { denoiserOf } from '../planning/memory-needs.js'
 import type { Network } from '../bind-network.js'
 import { refuseBeforeDownload } from './peek-networks.js'
-import { placeNetworks } from '../planning/place-networks.js'
 import { quantizeWeights } from './quantize-weights.js'
-import type { Run } from '../generation/run.js'
-import type { PipelineInfo, PipelineMemory } from '../types.js'
+import type { PipelineInfo } from '../types.js'
+import type { DeviceName } from '../../memory/device-info.js'
+import { placeNetworks } from './open-devices.js'
 
 /** Everything a pipeline class is constructed from. */
 export interface OpenedPipeline {
@@ -78,17 +77,5 @@ export function describePipeline(
     scheduler,
     memoryBudget,
     imageToImage: [...(parts.networks.get('vae')?.table.keys() ?? [])].some((name) => name.startsWith('encoder.')),
-  }
-}
-
-/** Calls back with the memory account while `work` runs, and once at its end. */
-export async function reportingMemory<T>(hosts: DeviceHosts, run: Run, work: () => Promise<T>): Promise<T> {
-  const report = (memory: PipelineMemory) => run.report({ type: 'memory', memory })
-  const stop = hosts.watchMemory(report)
-  try {
-    return await work()
-  } finally {
-    stop()
-    report(hosts.memory)
   }
 }

@@ -3,16 +3,17 @@
 import { convertTable } from '../../checkpoint/transforms/convert-table.js'
 import { isAquatintError } from '../../errors.js'
 import type { Hub } from '../../hub/hub.js'
-import { peeking } from '../../hub/downloads/peeking.js'
 import type { PeekedSource, ReadOptions } from '../../hub/types.js'
 import { throwIfAborted } from '../../util/abort.js'
 import { quantizeOptions } from './dtypes.js'
 import type { Network } from '../bind-network.js'
 import { loadNetworks, type Quantize, type ReadParts } from './load-networks.js'
-import { decidePlaces, type OpenDevices } from '../planning/place-networks.js'
+import { decidePlaces } from '../planning/place-networks.js'
 import { rememberedTable } from './quantize-weights.js'
-import { Run } from '../generation/run.js'
+import { Run } from '../run.js'
 import type { LoadPipelineOptions } from '../types.js'
+import type { OpenDevices } from './open-devices.js'
+import { peeking } from '../../hub/downloads/peeked-file.js'
 
 /** Where what was made of weights is kept, if anywhere. */
 type Store = (() => Promise<Hub>) | undefined

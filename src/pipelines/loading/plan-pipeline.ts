@@ -5,8 +5,7 @@
 
 import type { ByteSource, PeekedSource, Repository } from '../../hub/types.js'
 import type { MemoryPlan } from '../../memory/plan.js'
-import type { DeviceName } from '../../runtime/types.js'
-import { checkAmounts, checkSize } from '../generation/check-inputs.js'
+import { checkAmounts, checkSize } from '../check-inputs.js'
 import { findPipeline, type OpenPipelineOptions } from './find-pipeline.js'
 import { denoiserOf, generationSize, heldOn, latentSize, needsOn, type PlannedDevice } from '../planning/memory-needs.js'
 import type { Network } from '../bind-network.js'
@@ -14,10 +13,11 @@ import { generationBudgets, planOn } from '../planning/residence.js'
 import { describeNetworks } from './open-pipeline.js'
 import { peekNetworks } from './peek-networks.js'
 import { readParts, type PipelineSpec } from './load-networks.js'
-import { decidePlaces, type OpenDevices } from '../planning/place-networks.js'
-import { patchSize } from '../latent-geometry.js'
+import { decidePlaces } from '../planning/place-networks.js'
+import { patchSize, vaeScaleFactor } from '../latent-geometry.js'
 import type { LoadPipelineOptions, PipelineInfo } from '../types.js'
-import { vaeScaleFactor } from '../generation/vae-decode.js'
+import type { DeviceName } from '../../memory/device-info.js'
+import type { OpenDevices } from './open-devices.js'
 
 /** The generation that is planned for. */
 export interface PlannedSize {

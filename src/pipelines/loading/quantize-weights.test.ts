@@ -11,7 +11,7 @@ import { Hub } from '../../hub/hub.js'
 import { MemoryStore } from '../../hub/cache/memory-store.js'
 import { openRepository } from '../../hub/repositories/open-repository.js'
 import { quantizeWeights } from './quantize-weights.js'
-import { Run } from '../generation/run.js'
+import { Run } from '../run.js'
 
 const id = 'owner/weights'
 const rows = 256

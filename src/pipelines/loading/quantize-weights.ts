@@ -14,7 +14,7 @@ import type { Hub } from '../../hub/hub.js'
 import { openPrepared } from '../../hub/prepared-file.js'
 import type { ByteSource } from '../../hub/types.js'
 import { quantizeOptions } from './dtypes.js'
-import type { Run } from '../generation/run.js'
+import type { Run } from '../run.js'
 import type { QuantizationName } from '../types.js'
 
 /** A network whose weights are wanted small. */

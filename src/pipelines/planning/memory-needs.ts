@@ -2,14 +2,12 @@
 
 import { autoencoderKLScale } from '../../models/autoencoders/autoencoder-kl.js'
 import { matchWeights } from '../../models/match-weights.js'
-import type { ComponentGraph, WriteOptions } from '../../onnx/types.js'
+import type { ComponentGraph, WriteOptions, Shapes } from '../../onnx/types.js'
 import { bufferOf, needsOf, runNeedsOf, type ComponentNeeds, type RunNeeds, type Sized } from '../../memory/needs.js'
-import type { Device, Shapes } from '../../runtime/types.js'
+import type { Device } from '../../runtime/types.js'
 import { graphOptions, probeShapes, usualT5Tokens, writeGraph, type GraphVariant, type Network } from '../bind-network.js'
-import { sampleSize } from '../latent-geometry.js'
+import { sampleSize, tileChoices, type Extent } from '../latent-geometry.js'
 import type { DTypeName, GenerateOptions } from '../types.js'
-import { tileChoices, type Extent } from '../generation/vae-tiling.js'
-
 /** A network as far as needs go. */
 type PlannedNetwork = Pick<Network, 'name' | 'className' | 'config' | 'table'>
 type GraphOptions = Omit<WriteOptions, 'weights' | 'granularity'>

@@ -3,7 +3,6 @@
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import type { ComponentNeeds } from '../../memory/needs.js'
-import type { DeviceInfo, DeviceName } from '../../runtime/types.js'
 import { DiffusionPipeline } from '../diffusion-pipeline.js'
 import { readJson, readWeights } from '../../models/testing.node.js'
 import { heldOn, latentSize, needsOn, type PlannedDevice } from './memory-needs.js'
@@ -15,6 +14,7 @@ import { diskRepository, fixtures, readCases } from '../testing.node.js'
 import { caseOptions } from '../testing-cases.js'
 import { relativeError } from '../testing.js'
 import type { LoadPipelineOptions, PipelineMemory } from '../types.js'
+import type { DeviceInfo, DeviceName } from '../../memory/device-info.js'
 
 const folder = join(fixtures, 'tiny-sd15/repo')
 const all = { text_encoder: 'wasm', unet: 'wasm', vae: 'wasm' } as const

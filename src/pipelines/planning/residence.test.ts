@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import type { ComponentNeeds, RunNeeds } from '../../memory/needs.js'
-import type { DeviceInfo, DeviceName } from '../../runtime/types.js'
 import { generationBudgets, parseBudgets, planOn, resolveOffload, type ResolvedOffload } from './residence.js'
 import type { LoadPipelineOptions } from '../types.js'
+import type { DeviceInfo, DeviceName } from '../../memory/device-info.js'
 
 const GiB = 2 ** 30
 const info = (name: DeviceName, maxBufferSize = 2 * GiB): DeviceInfo => ({

@@ -6,9 +6,9 @@ import { weightBytes, type ComponentNeeds } from '../../memory/needs.js'
 import { checkBuffers, guessBudget, planGeneration, planMemory, type MemoryPlan } from '../../memory/plan.js'
 import { parseMemorySize } from '../../memory/budget.js'
 import { formatBytes } from '../../util/format-bytes.js'
-import type { DeviceInfo, DeviceName } from '../../runtime/types.js'
 import { weightsOnly } from './memory-needs.js'
 import type { LoadPipelineOptions, OffloadMode } from '../types.js'
+import type { DeviceInfo, DeviceName } from '../../memory/device-info.js'
 
 /** What is done: all stay, one component at a time, or one component at a time with the denoiser's blocks streamed. */
 export type ResolvedOffload = Exclude<OffloadMode, 'auto'>

@@ -15,8 +15,8 @@ import { checkHostTensor, CpuTensor, GpuTensor } from '../tensors.js'
 import type { DeviceTensor, HostTensor, LoadOptions } from '../types.js'
 import type { WasmDevice } from './wasm-device.js'
 import { streamWeights } from '../weight-stream.js'
-import { weightKey, weightsOf, type WeightKey } from '../../memory/weights-of.js'
 import { elementCount } from '../../util/element-count.js'
+import { weightKey, weightsOf, type WeightKey } from '../../memory/stage-weights.js'
 
 interface LoadedStage {
   readonly session: Session

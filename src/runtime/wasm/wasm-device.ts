@@ -3,15 +3,14 @@
 import { DeviceError } from '../../errors.js'
 import type { WriteOptions } from '../../onnx/types.js'
 import type { RuntimeDevice } from '../backend.js'
-import { copyRuns, foreignPiece } from '../assemble.js'
-import { checkTerms, combineOnHost, foreignTerm } from '../combine.js'
-import { computeType } from '../compute-type.js'
+import { checkTerms, combineOnHost, foreignTerm, copyRuns, foreignPiece } from '../host-math.js'
 import { MemoryAccount } from '../memory-account.js'
 import { loadOnnxRuntime, type OnnxRuntime } from '../onnxruntime.js'
 import { tallyValues, type Tally } from '../health.js'
 import { checkHostTensor, CpuTensor } from '../tensors.js'
-import type { DeviceInfo, DeviceTensor, HostTensor, LinearTerm, Piece } from '../types.js'
+import type { DeviceTensor, HostTensor, LinearTerm, Piece } from '../types.js'
 import { elementCount } from '../../util/element-count.js'
+import { type DeviceInfo, computeType } from '../../memory/device-info.js'
 
 export class WasmDevice implements RuntimeDevice {
   readonly info: DeviceInfo = {

@@ -13,11 +13,7 @@ import { outOfMemory } from './gpu-device.js'
 import type { LossWatch } from './loss-watch.js'
 import type { Allocation, MemoryAccount } from '../memory-account.js'
 import type { MemoryPurpose } from '../types.js'
-
-/** Bytes that a storage buffer for `bytes` of data takes: kernels bind in units of 16. */
-export function storageBytes(bytes: number): number {
-  return Math.max(16, Math.ceil(bytes / 16) * 16)
-}
+import { storageBytes } from '../../memory/storage-bytes.js'
 
 /** Values of GPUBufferUsage (and of GPUMapMode.READ), spelled out: the constants are not there where there is no GPU. */
 const usage = { mapRead: 0x1, copySrc: 0x4, copyDst: 0x8, uniform: 0x40, storage: 0x80, indirect: 0x100 } as const

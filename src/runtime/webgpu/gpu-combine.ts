@@ -4,6 +4,7 @@
  */
 
 import type { GpuBuffers } from './gpu-buffers.js'
+import { mostTerms } from '../host-math.js'
 
 /** One summand: elements `(offset + i) mod length` of a buffer of `length` float32 values, times `scale`. */
 export interface GpuTerm {
@@ -12,9 +13,6 @@ export interface GpuTerm {
   readonly scale: number
   readonly offset: number
 }
-
-/** The most summands of one sum: WebGPU promises eight storage buffers, one is the result's. */
-export const mostTerms = 7
 
 const workgroupSize = 64
 /** Workgroups in a row of the grid: the limit that WebGPU promises. */

@@ -5,7 +5,7 @@
 
 import { DeviceError } from '../../errors.js'
 import { formatBytes } from '../../util/format-bytes.js'
-import type { DeviceInfo, DeviceName } from '../types.js'
+import type { DeviceInfo, DeviceName } from '../../memory/device-info.js'
 
 /** Limits that are asked for at the adapter's maximum: those that onnxruntime's kernels and large weights need. */
 const wantedLimits = [

@@ -4,14 +4,15 @@ import type { WeightTable } from '../../checkpoint/types.js'
 import type { ComponentGraph, ElementType, Program, Stage } from '../../onnx/types.js'
 import type { Backend, StageInput } from '../backend.js'
 import { valueBytes } from '../../checkpoint/element-types.js'
-import { storageBytes, type GpuBuffers } from './gpu-buffers.js'
+import { type GpuBuffers } from './gpu-buffers.js'
 import { activationMargin } from '../../memory/needs.js'
 import type { OrtTensor, Session } from '../onnxruntime.js'
 import { GpuTensor } from '../tensors.js'
 import type { DeviceTensor, LoadOptions } from '../types.js'
 import type { WebGpuDevice } from './webgpu-device.js'
 import { WebGpuWeights } from './webgpu-weights.js'
-import { weightKey } from '../../memory/weights-of.js'
+import { storageBytes } from '../../memory/storage-bytes.js'
+import { weightKey } from '../../memory/stage-weights.js'
 
 export class WebGpuBackend implements Backend {
   readonly buffers: GpuBuffers

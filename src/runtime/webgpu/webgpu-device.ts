@@ -3,8 +3,7 @@
 import { DeviceError } from '../../errors.js'
 import type { Program, WriteOptions } from '../../onnx/types.js'
 import type { RuntimeDevice } from '../backend.js'
-import { copyRuns, foreignPiece } from '../assemble.js'
-import { checkTerms, foreignTerm } from '../combine.js'
+import { checkTerms, foreignTerm, copyRuns, foreignPiece } from '../host-math.js'
 import { valueBytes } from '../../checkpoint/element-types.js'
 import { GpuCombine } from './gpu-combine.js'
 import { GpuTally } from './gpu-tally.js'
@@ -16,9 +15,9 @@ import { MemoryAccount } from '../memory-account.js'
 import { explained, loadOnnxRuntime, onnxruntimeLock, type OnnxRuntime, type Session } from '../onnxruntime.js'
 import { SessionCache } from '../session-cache.js'
 import { checkHostTensor, GpuTensor } from '../tensors.js'
-import { computeType } from '../compute-type.js'
-import type { DeviceInfo, DeviceName, DeviceTensor, HostTensor, LinearTerm, Piece } from '../types.js'
+import type { DeviceTensor, HostTensor, LinearTerm, Piece } from '../types.js'
 import { elementCount } from '../../util/element-count.js'
+import { type DeviceInfo, type DeviceName, computeType } from '../../memory/device-info.js'
 
 /** Who holds onnxruntime, and what for (it completes "while …"). */
 export interface DeviceUse {

@@ -2,11 +2,11 @@
 
 import { DeviceError } from '../../errors.js'
 import { throwIfAborted } from '../../util/abort.js'
-import { storageBytes } from './gpu-buffers.js'
 import type { LoadOptions } from '../types.js'
 import type { WebGpuDevice } from './webgpu-device.js'
 import { streamWeights } from '../weight-stream.js'
-import type { WeightKey } from '../../memory/weights-of.js'
+import { storageBytes } from '../../memory/storage-bytes.js'
+import type { WeightKey } from '../../memory/stage-weights.js'
 
 /** Bytes written to the queue before it is waited for: the copies that the browser holds are bounded by it. */
 const queuedBytes = 64 * 2 ** 20

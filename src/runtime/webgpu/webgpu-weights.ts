@@ -9,9 +9,7 @@ import type { LoadOptions } from '../types.js'
 import type { WebGpuDevice } from './webgpu-device.js'
 import { uploadWeights } from './webgpu-upload.js'
 import { planStreaming } from '../../memory/blocks.js'
-import { bufferBytes, planStages, stageWeights } from '../../memory/stage-weights.js'
-import { weightsOf, type WeightKey } from '../../memory/weights-of.js'
-
+import { bufferBytes, planStages, stageWeights, weightsOf, type WeightKey } from '../../memory/stage-weights.js'
 type Buffers = ReadonlyMap<string, GPUBuffer>
 
 /** A stage whose weights pass through the ring. */

@@ -1,8 +1,8 @@
 /** Tensors put together on a device of each kind: joined, padded, repeated, cut. */
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
-import { openDevice } from './open-device.js'
-import { numbers } from './testing.js'
-import type { Device, DeviceTensor, HostTensor, Piece } from './types.js'
+import { openDevice } from '../open-device.js'
+import { numbers } from '../testing.js'
+import type { Device, DeviceTensor, HostTensor, Piece } from '../types.js'
 
 let device: Device
 

@@ -1,9 +1,7 @@
 /** Holds the arguments of a generation against what is allowed, before anything is loaded. diffusers' `check_inputs`, and bounds. */
 
-import { InputError, type ErrorDetail } from '../../errors.js'
-import type { GenerateOptions } from '../types.js'
-import { checkImage } from './vae-encode.js'
-
+import { InputError, type ErrorDetail } from '../errors.js'
+import type { GenerateOptions, PixelImage } from './types.js'
 /** Edge of the largest image, in pixels. */
 const maxImageEdge = 8192
 const maxPromptLength = 1_000_000
@@ -104,4 +102,29 @@ export function checkInputs(
     checkPair(name, options[name])
   if (options.scheduler !== undefined && typeof options.scheduler.className !== 'string')
     refuse('scheduler', 'scheduler', options.scheduler, 'a className and a config')
+}
+
+/** @throws InputError `image` unless it is RGBA pixels whose sizes are multiples of `multiple`, at most `maxEdge` */
+export function checkImage(image: PixelImage, multiple: number, maxEdge: number): void {
+  for (const name of ['width', 'height'] as const) {
+    const value = image[name]
+    if (!Number.isInteger(value) || value < multiple || value > maxEdge || value % multiple !== 0)
+      throw new InputError(
+        'image',
+        `The image's ${name} is ${value}; allowed are multiples of ${multiple} from ${multiple} to ${maxEdge}.`,
+        {
+          [name]: value,
+          allowed: multiple,
+        },
+      )
+  }
+  if (image.data.length !== image.width * image.height * 4)
+    throw new InputError(
+      'image',
+      `The image has ${image.data.length} bytes; ${image.width} × ${image.height} RGBA pixels are ${image.width * image.height * 4}.`,
+      {
+        bytes: image.data.length,
+        expected: image.width * image.height * 4,
+      },
+    )
 }

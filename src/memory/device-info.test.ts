@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { computeType } from './compute-type.js'
+import { computeType } from './device-info.js'
 
 test('float16 needs shaders that have it', () => {
   expect(computeType('float16', { kind: 'webgpu', shaderF16: true })).toBe('float16')
