@@ -6,13 +6,13 @@ import { checkBaseUrl } from '../src/hub/names.js'
 import { checkOffload } from '../src/pipelines/planning/residence.js'
 import { formatBytes } from '../src/util/format-bytes.js'
 import { readArguments } from './arguments.js'
-import type { Command } from './commands.js'
 import { findRepository } from './find-repository.js'
 import { inspectRepository, type Inspection } from './inspect-repository.js'
 import { deviceMapOption, dtypeOption, memoryOption, type PlannedMemory } from './memory.js'
 import { table, type CommandIO } from './output.js'
 import { showCount } from './counts.js'
 import { planText } from './plan-text.js'
+import type { Command } from './command.js'
 
 const help = `Usage: aquatint inspect <folder, repository or URL> [options]
 

@@ -2,8 +2,9 @@
 
 import packageJson from '../package.json' with { type: 'json' }
 import { AquatintError, InputError, isAquatintError, serializeError } from '../src/errors.js'
-import { commands, type Command } from './commands.js'
+import { commands } from './commands.js'
 import type { CommandIO } from './output.js'
+import type { Command } from './command.js'
 
 const help = `Usage: aquatint <command> [options]
 

@@ -3,13 +3,13 @@
 import { checkVariantName } from '../src/checkpoint/weight-files.js'
 import { InputError } from '../src/errors.js'
 import { readArguments } from './arguments.js'
-import type { Command } from './commands.js'
 import { table, type CommandIO } from './output.js'
 import { pathIn } from './shard-component.js'
 import { parseDTypes } from './shard-dtypes.js'
 import { shardRepository, type ShardResult } from './shard-repository.js'
 import { parseMemorySize } from '../src/memory/budget.js'
 import { formatBytes } from '../src/util/format-bytes.js'
+import type { Command } from './command.js'
 
 const help = `Usage: aquatint shard <folder> --out <folder> [options]
 

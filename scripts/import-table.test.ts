@@ -1,6 +1,6 @@
 /**
- * The import table of docs/architecture.md, as oxlint holds it: `.oxlintrc.json` is copied beside files that import what their folder may and
- * may not, and each import must be let through or refused.
+ * The import table: `.oxlintrc.json` holds the rules that scripts/import-table.mjs makes of it, every folder has a row, and oxlint enforces
+ * them. For the last, the configuration is copied beside files that import what their folder may and may not.
  */
 import { spawnSync } from 'node:child_process'
 import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -8,93 +8,66 @@ import { tmpdir } from 'node:os'
 import { dirname, join, posix } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { fileTable, importTable, withImportRules } from './import-table.mjs'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
-const above = ['hub', 'checkpoint', 'onnx', 'models', 'runtime', 'schedulers', 'tokenizers']
 const packages = ['onnxruntime-web', 'onnxruntime-web/wasm', 'comlink', 'idb-keyval']
-/** A file of each kind that there is, under `src/`: what it may import of values, and besides of types only. */
-const table: Record<string, { values: string[]; types?: string[]; packages?: string[] }> = {
-  'errors.ts': { values: [] },
-  'index.ts': {
-    values: ['errors', 'engine/client'],
-    types: [
-      'util',
-      ...above,
-      'pipelines',
-      'pipelines/family',
-      'engine',
-      'engine/engine',
-      'engine/protocol',
-      'engine/engine.worker',
-    ],
-  },
-  'util/file.ts': { values: ['errors'] },
-  'hub/file.ts': { values: ['errors', 'util'] },
-  'hub/shard-cache.ts': { values: ['errors', 'util'], packages: ['idb-keyval'] },
-  'checkpoint/file.ts': { values: ['errors', 'util'], types: ['hub/types'] },
-  'onnx/file.ts': { values: ['errors', 'util'] },
-  'models/file.ts': { values: ['errors', 'util', 'onnx', 'onnx/types'], types: ['checkpoint/types'] },
-  'runtime/file.ts': {
-    values: ['errors', 'util'],
-    types: ['hub/types', 'checkpoint/types', 'onnx/types'],
-    packages: ['onnxruntime-web', 'onnxruntime-web/wasm'],
-  },
-  'schedulers/file.ts': { values: ['errors', 'util'] },
-  'tokenizers/file.ts': { values: ['errors', 'util'] },
-  'pipelines/file.ts': { values: ['errors', 'util', ...above, 'pipelines/family'] },
-  'pipelines/family/file.ts': { values: ['errors', 'util', ...above, 'pipelines'] },
-  'engine/file.ts': {
-    values: ['errors', 'util', ...above, 'pipelines', 'pipelines/family'],
-    types: ['engine/engine.worker'],
-    packages: ['comlink'],
-  },
-  'engine/client/file.ts': {
-    values: ['errors', 'util', 'engine/protocol'],
-    types: [...above, 'pipelines', 'engine', 'engine/engine', 'engine/engine.worker'],
-    packages: ['comlink'],
-  },
-  'ui/file.ts': { values: ['errors', 'util', 'index', 'ui/page', 'ui/parts'] },
-  'ui/page/file.ts': { values: ['errors', 'util', 'index', 'ui', 'ui/parts'] },
-}
-/** What every file tries to import, under `src/` too. */
-const outside =
-  'errors index util pipelines pipelines/family engine engine/engine engine/engine.worker engine/protocol engine/client'
-const targets = [...`${outside} ui ui/page ui/parts hub/types checkpoint/types onnx/types`.split(' '), ...above]
+/** Files that a row may name one by one. */
+const singleFiles = [
+  'errors',
+  'index',
+  'hub/types',
+  'checkpoint/types',
+  'checkpoint/element-types',
+  'onnx/types',
+  'engine/protocol',
+]
+const targets = [...Object.keys(importTable), ...singleFiles, 'engine/engine.worker']
+const rows = [
+  ...Object.entries(importTable).map(([folder, row]) => ({ file: `${folder}/some-file`, folder, row })),
+  ...Object.entries(fileTable).map(([file, row]) => ({ file, folder: posix.dirname(file), row })),
+]
 
-type Case = { file: string; line: string; allowed: boolean }
+interface Case {
+  readonly file: string
+  readonly line: string
+  readonly allowed: boolean
+}
 const cases: Case[] = []
 const folder = mkdtempSync(join(tmpdir(), 'import-table-'))
 /** `file: line` of each import that oxlint refused. */
 const refused = new Set<string>()
 
 beforeAll(() => {
-  for (const [file, may] of Object.entries(table)) {
+  for (const { file, folder: from, row } of rows) {
     for (const target of targets) {
-      const path = specifier(file, target)
-      // How the files of one folder name one another is no row of the table, but for the worker's.
-      if (/^\.\/[^/]*$/.test(path) && dirname(file) !== '.' && target !== 'engine/engine.worker') continue
-      if (target === file.replace('.ts', '')) continue
-      const values = covers(may.values, target)
-      cases.push({ file, line: `export * from '${path}'`, allowed: values })
-      cases.push({ file, line: `export type * from '${path}'`, allowed: values || covers(may.types ?? [], target) })
+      if (target === from || posix.dirname(target) === from || target === file) continue
+      const isFolder = target in importTable
+      const path = posix.relative(from, isFolder ? `${target}/other` : target)
+      const specifier = `${path.startsWith('.') ? '' : './'}${path}.js`
+      const always = target === 'errors' || (target === 'util' && file !== 'errors')
+      const values = (isFolder ? (row.values?.includes(target) ?? false) : covers(row.values, target)) || always
+      const types = isFolder ? (row.types?.includes(target) ?? false) : covers(row.types, target)
+      cases.push({ file, line: `export * from '${specifier}'`, allowed: values })
+      cases.push({ file, line: `export type * from '${specifier}'`, allowed: values || types })
     }
     for (const name of packages) {
-      const allowed = may.packages?.includes(name) ?? false
+      const allowed = row.packages?.some((known) => name === known || name.startsWith(`${known}/`)) ?? false
       cases.push({ file, line: `export * from '${name}'`, allowed }, { file, line: `void import('${name}')`, allowed })
     }
-    cases.push({ file, line: `export * from '${specifier(file, '../e2e/hub-server')}'`, allowed: false })
+    const outside = posix.relative(from, '../e2e/hub-server')
+    cases.push({ file, line: `export * from '${outside}/server.js'`, allowed: false })
   }
-  for (const file of ['cli/file.ts', 'scripts/file.ts']) {
-    for (const target of ['index', 'ui/element', 'hub/hub']) {
-      cases.push({ file: `../${file}`, line: `export * from '../src/${target}.js'`, allowed: target === 'hub/hub' })
-    }
+  for (const file of ['../cli/file', '../scripts/file']) {
+    for (const target of ['index', 'ui/element', 'hub/hub'])
+      cases.push({ file, line: `export * from '../src/${target}.js'`, allowed: target === 'hub/hub' })
   }
 
   copyFileSync(join(root, '.oxlintrc.json'), join(folder, '.oxlintrc.json'))
   for (const file of new Set(cases.map((entry) => entry.file))) {
-    const lines = cases.filter((entry) => entry.file === file).map((entry) => entry.line)
-    mkdirSync(dirname(join(folder, 'src', file)), { recursive: true })
-    writeFileSync(join(folder, 'src', file), lines.join('\n'))
+    const path = join(folder, 'src', `${file}.ts`)
+    mkdirSync(dirname(path), { recursive: true })
+    writeFileSync(path, linesOf(file).join('\n'))
   }
   const oxlint = join(root, 'node_modules/oxlint/bin/oxlint')
   const run = spawnSync(process.execPath, [oxlint, '--format=json', '.'], { cwd: folder, encoding: 'utf8', maxBuffer: 1 << 26 })
@@ -109,29 +82,37 @@ beforeAll(() => {
 })
 afterAll(() => rmSync(folder, { recursive: true }))
 
-test('every folder of src has a row', () => {
-  const rows = new Set(Object.keys(table).map((file) => file.split('/')[0]))
-  expect(readdirSync(join(root, 'src')).filter((name) => !name.endsWith('.test.ts') && !rows.has(name))).toEqual([])
+test('the linter has the rules of the table', () => {
+  expect(JSON.parse(readFileSync(join(root, '.oxlintrc.json'), 'utf8'))).toEqual(withImportRules())
+})
+
+test('every folder of src with source files has a row', () => {
+  const withFiles = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' })
+    .filter((path) => path.endsWith('.ts') && !/\.test\.ts$|\.node\.ts$|(^|\/)testing[^/]*\.ts$/.test(path))
+    .map((path) => posix.dirname(path.replaceAll('\\', '/')))
+  expect([...new Set(withFiles)].filter((name) => name !== '.' && !(name in importTable))).toEqual([])
 })
 
 test('what the table forbids is refused', () => {
-  const passed = cases.filter(({ file, line, allowed }) => !allowed && !refused.has(`${join('src', file)}: ${line}`))
-  expect(passed.map(({ file, line }) => `${file}: ${line}`)).toEqual([])
+  const passed = cases.filter((entry) => !entry.allowed && !refused.has(keyOf(entry)))
+  expect(passed.map((entry) => keyOf(entry))).toEqual([])
 })
 
 test('what the table allows passes', () => {
-  const stopped = cases.filter(({ file, line, allowed }) => allowed && refused.has(`${join('src', file)}: ${line}`))
-  expect(stopped.map(({ file, line }) => `${file}: ${line}`)).toEqual([])
-  expect(cases.filter(({ allowed }) => allowed).length).toBeGreaterThan(100)
+  const allowed = cases.filter((entry) => entry.allowed)
+  expect(allowed.filter((entry) => refused.has(keyOf(entry))).map((entry) => keyOf(entry))).toEqual([])
+  expect(allowed.length).toBeGreaterThan(rows.length)
 })
 
-/** The path from a file to a target: a folder's name stands for a file in it. */
-function specifier(file: string, target: string): string {
-  const isFile = /^(errors|index)$|\/(types|protocol|engine|engine\.worker)$/.test(target)
-  const path = posix.relative(dirname(file), isFile ? target : `${target}/other`)
-  return `${path.startsWith('.') ? '' : './'}${path}.js`
+/** Whether a row's names cover a single file. */
+function covers(names: readonly string[] | undefined, target: string): boolean {
+  return names?.some((name) => name === target || name === posix.dirname(target)) ?? false
 }
 
-function covers(allowed: string[], target: string): boolean {
-  return allowed.includes(target) || (above.includes(dirname(target)) && allowed.includes(dirname(target)))
+function linesOf(file: string): string[] {
+  return cases.filter((entry) => entry.file === file).map(({ line }) => line)
+}
+
+function keyOf({ file, line }: Case): string {
+  return `${join('src', `${file}.ts`)}: ${line}`
 }

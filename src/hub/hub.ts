@@ -9,7 +9,7 @@ import { allChunks, CachedSource, readBlob } from './cache/cached-source.js'
 import { CacheManager } from './cache/cache-manager.js'
 import type { ChunkSlice } from './chunk-layout.js'
 import type { ChunkStore } from './cache/chunk-store.js'
-import { completeFile, fromServer, type Downloading, type Fill } from './downloads/download-file.js'
+import { completeFile, fromServer, type Fill } from './downloads/download-file.js'
 import type { ArrivingFile } from './downloads/arriving-file.js'
 import { announce, listen } from './downloads/download-channel.js'
 import { asFileRecord, fileRecordKey, type FileRecord } from './cache/file-record.js'
@@ -27,6 +27,7 @@ import { defaultSettings, type TransferSettings } from './settings.js'
 import { openShardCache } from './cache/shard-cache.js'
 import type { ByteSource, OpenOptions, PeekedSource, ReadOptions } from './types.js'
 import { checkMaxBytes } from './names.js'
+import type { Downloading } from './downloads/download-context.js'
 
 export interface HubOptions {
   readonly settings?: Partial<TransferSettings> | undefined

@@ -8,25 +8,13 @@ import { ArrivingFile, downloadRestarted } from './arriving-file.js'
 import { abortError } from '../../util/abort.js'
 import { chunkRange, splitRange } from '../chunk-layout.js'
 import { ChunkWriter } from './chunk-writer.js'
-import type { CreateHasher } from '../cache/file-hasher.js'
 import { fileRecordKey } from '../cache/file-record.js'
-import type { LayeredStore } from '../cache/layered-store.js'
-import type { MemoryBudget } from './download-memory.js'
-import { fetchPiece, RangesIgnored, type Network } from '../http/piece-fetch.js'
+import { fetchPiece, RangesIgnored } from '../http/piece-fetch.js'
 import type { ProgressMeter } from './progress-meter.js'
 import type { RemoteFile, StoredFile } from '../remote-file.js'
 import type { ByteRange } from '../types.js'
 import { streamChunks } from './whole-stream.js'
-
-/** What a download needs besides its file. */
-export interface Downloading extends Network {
-  readonly store: LayeredStore
-  readonly budget: MemoryBudget
-  /** Limit on the bytes that are hashed and stored at once. */
-  readonly copies: MemoryBudget
-  readonly createHasher: CreateHasher
-  now(): number
-}
+import type { Downloading } from './download-context.js'
 
 /** Failures after which everything is thrown away and fetched once more; of a file that was complete once, the lost chunks are. */
 const startOver = new Set(['hash-mismatch', 'file-changed', 'download-restarted'])

@@ -6,31 +6,10 @@
 import { HubError } from '../../errors.js'
 import { FileHasher, type CreateHasher, type Hasher } from '../cache/file-hasher.js'
 import HashWorker from './hash.worker.ts?worker&inline'
-import type { ExpectedHash } from '../remote-file.js'
+import type { HashCall, HashAnswer } from './hash-protocol.js'
 
 /** Smaller files are hashed before a worker has started. */
 const smallBytes = 8 << 20
-
-/** What the worker is asked. `call` numbers the calls, `file` the hashers. */
-export type HashCall = { readonly call: number; readonly file: number } & (
-  | {
-      readonly kind: 'create'
-      readonly algorithm: ExpectedHash['algorithm']
-      readonly size: number
-      readonly state: Uint8Array | undefined
-    }
-  | { readonly kind: 'update'; readonly bytes: Uint8Array<ArrayBuffer> }
-  | { readonly kind: 'digest' }
-  | { readonly kind: 'close' }
-)
-
-/** What it answers: the state after an update, the digest, or what went wrong. */
-export interface HashAnswer {
-  readonly call: number
-  readonly state?: Uint8Array | undefined
-  readonly hex?: string | undefined
-  readonly problem?: string | undefined
-}
 
 interface Waiting {
   readonly resolve: (answer: HashAnswer) => void

@@ -1,8 +1,8 @@
 /** The thread that hashes large files, so that the one that downloads has its time for the network. Driven by hash-thread.ts alone. */
 
 import { FileHasher } from '../cache/file-hasher.js'
-import type { HashAnswer, HashCall } from './hash-thread.js'
 import { freeBytes } from '../../util/free-bytes.js'
+import type { HashAnswer, HashCall } from './hash-protocol.js'
 
 const hashers = new Map<number, FileHasher>()
 

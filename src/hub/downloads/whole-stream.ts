@@ -2,10 +2,10 @@
 
 import { chunkRange } from '../chunk-layout.js'
 import type { ChunkWriter } from './chunk-writer.js'
-import type { Downloading } from './download-file.js'
 import { checkAnswer, fetchOnLane, retrying } from '../http/piece-fetch.js'
 import type { ProgressMeter } from './progress-meter.js'
 import type { RemoteFile } from '../remote-file.js'
+import type { Downloading } from './download-context.js'
 
 /** Stores the chunks that are missing. Those that are here are let pass: such a server cannot leave them out. */
 export async function streamChunks(

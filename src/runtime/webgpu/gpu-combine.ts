@@ -4,7 +4,6 @@
  */
 
 import type { GpuBuffers } from './gpu-buffers.js'
-import { mostTerms } from '../host-math.js'
 
 /** One summand: elements `(offset + i) mod length` of a buffer of `length` float32 values, times `scale`. */
 export interface GpuTerm {

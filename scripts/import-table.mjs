@@ -1,0 +1,184 @@
+/**
+ * Who may import whom: one row per folder of src/. `node scripts/import-table.mjs --write` puts the rows into .oxlintrc.json as rules;
+ * scripts/import-table.test.ts checks that they are there and that oxlint enforces them. Tests, `*.node.ts` and `testing*.ts` are free.
+ */
+import { readFileSync, writeFileSync } from 'node:fs'
+import { posix } from 'node:path'
+import { argv } from 'node:process'
+import { fileURLToPath } from 'node:url'
+
+/**
+ * What the files directly in a folder may import besides each other, `errors` and `util`: other folders (their own files, not their
+ * subfolders') or single files, without extension. `types` may be imported with `import type` only.
+ * @typedef {{ values?: readonly string[], types?: readonly string[], packages?: readonly string[] }} Row
+ */
+
+const hub = ['hub', 'hub/repositories', 'hub/http', 'hub/downloads', 'hub/cache']
+const checkpoint = ['checkpoint', 'checkpoint/layouts', 'checkpoint/transforms']
+const networks = ['models/layers', 'models/text-encoders', 'models/unets', 'models/transformers', 'models/autoencoders']
+const models = ['models', ...networks]
+/** Everything that pipelines stand on. The insides of the runtime are not among it. */
+const foundation = [...hub, ...checkpoint, 'onnx', ...models, 'memory', 'runtime', 'schedulers', 'tokenizers']
+const pipelineRooms = [
+  'pipelines/planning',
+  'pipelines/execution',
+  'pipelines/loading',
+  'pipelines/generation',
+  'pipelines/families',
+]
+const inWorker = [...foundation, 'pipelines', ...pipelineRooms]
+
+/** @type {Record<string, Row>} */
+export const importTable = {
+  util: {},
+  hub: { values: ['hub/http', 'hub/downloads', 'hub/cache'] },
+  'hub/http': { values: ['hub'] },
+  'hub/cache': { values: ['hub'] },
+  'hub/downloads': { values: ['hub', 'hub/http', 'hub/cache'] },
+  'hub/repositories': { values: ['hub', 'hub/http', 'hub/cache'] },
+  checkpoint: { types: ['hub/types', 'onnx/types'] },
+  'checkpoint/layouts': { values: ['checkpoint'], types: ['hub/types'] },
+  'checkpoint/transforms': { values: ['checkpoint'], types: ['hub/types'] },
+  onnx: {},
+  models: { values: ['onnx', ...networks], types: ['checkpoint/types'] },
+  'models/layers': { values: ['onnx', 'models'], types: ['checkpoint/types'] },
+  'models/text-encoders': { values: ['onnx', 'models', 'models/layers'], types: ['checkpoint/types'] },
+  'models/unets': { values: ['onnx', 'models', 'models/layers'], types: ['checkpoint/types'] },
+  'models/transformers': { values: ['onnx', 'models', 'models/layers'], types: ['checkpoint/types'] },
+  'models/autoencoders': { values: ['onnx', 'models', 'models/layers'], types: ['checkpoint/types'] },
+  memory: { values: ['checkpoint/element-types'], types: ['checkpoint/types', 'onnx/types'] },
+  runtime: {
+    values: ['memory', 'runtime/webgpu', 'runtime/wasm', 'checkpoint/element-types'],
+    types: ['hub/types', 'checkpoint/types', 'onnx/types'],
+    packages: ['onnxruntime-web'],
+  },
+  'runtime/webgpu': {
+    values: ['memory', 'runtime', 'checkpoint/element-types'],
+    types: ['checkpoint/types', 'onnx/types'],
+    packages: ['onnxruntime-web'],
+  },
+  'runtime/wasm': {
+    values: ['memory', 'runtime', 'checkpoint/element-types'],
+    types: ['checkpoint/types', 'onnx/types'],
+    packages: ['onnxruntime-web'],
+  },
+  schedulers: {},
+  tokenizers: {},
+  pipelines: { values: [...foundation, 'pipelines/loading', 'pipelines/families'] },
+  'pipelines/planning': { values: [...foundation, 'pipelines'] },
+  'pipelines/execution': { values: [...foundation, 'pipelines', 'pipelines/planning'] },
+  'pipelines/loading': { values: [...foundation, 'pipelines', 'pipelines/planning', 'pipelines/execution'] },
+  'pipelines/generation': {
+    values: [...foundation, 'pipelines', 'pipelines/planning', 'pipelines/execution'],
+    types: ['pipelines/loading'],
+  },
+  'pipelines/families': {
+    values: [
+      ...foundation,
+      'pipelines',
+      'pipelines/planning',
+      'pipelines/execution',
+      'pipelines/loading',
+      'pipelines/generation',
+    ],
+  },
+  engine: { values: inWorker, types: ['engine/engine.worker'], packages: ['comlink'] },
+  'engine/client': {
+    values: ['engine/protocol', 'engine/life-lock'],
+    types: [...inWorker, 'engine/engine.worker'],
+    packages: ['comlink'],
+  },
+  ui: { values: ['index', 'ui/page', 'ui/parts', 'ui/prompt'] },
+  'ui/parts': { values: ['index', 'ui'] },
+  'ui/prompt': { values: ['index', 'ui', 'ui/parts', 'ui/prompt/styles'] },
+  'ui/page': { values: ['index', 'ui', 'ui/parts', 'ui/prompt'] },
+}
+
+/**
+ * Single files with a row of their own in place of their folder's.
+ * @type {Record<string, Row>}
+ */
+export const fileTable = {
+  errors: {},
+  index: { values: ['engine/client'], types: [...inWorker, 'engine'] },
+  'hub/cache/shard-cache': { values: ['hub'], packages: ['idb-keyval'] },
+}
+
+/** The packages that only some folders may import. */
+const guarded = ['onnxruntime-web', 'comlink', 'idb-keyval']
+const free = ['**/*.test.ts', '**/*.node.ts', '**/testing*.ts']
+
+/**
+ * The patterns, from a file in `folder`, of everything in a list of rows' names.
+ * @param {string} folder
+ * @param {readonly string[]} names
+ */
+function specifiers(folder, names) {
+  return names.map((name) => {
+    const isFile = name in fileTable || /\/(types|element-types|protocol|life-lock|engine\.worker)$/.test(name)
+    const path = posix.relative(folder, isFile ? `${name}.js` : `${name}/*`)
+    return path.startsWith('.') ? path : `./${path}`
+  })
+}
+
+/**
+ * oxlint's rule for one row.
+ * @param {string} folder
+ * @param {Row} row
+ * @param {boolean} isFile
+ */
+function override(folder, row, isFile, name = folder) {
+  const values = [...specifiers(folder, ['errors', ...(name === 'errors' ? [] : ['util']), ...(row.values ?? [])])]
+  const types = specifiers(folder, row.types ?? [])
+  // A folder's own files are free, but the worker's script is started, not imported.
+  const anything = ['../**', './*/**', ...(name === 'engine' || name === 'errors' ? ['./*'] : [])]
+  const own = name === 'engine' ? ['!./*', './engine.worker.js'] : []
+  const allowed = values.map((path) => `!${path}`)
+  const message = `${name} may not import this: see scripts/import-table.mjs.`
+  // The order matters: oxlint stops at a pattern group whose negation matches.
+  const patterns = [
+    ...(types.length === 0
+      ? []
+      : [
+          {
+            regex: `^(${types.map((path) => path.replaceAll('.', '\\.').replace('*', '[^/]+')).join('|')})$`,
+            allowTypeImports: true,
+            message: `${name} may import only types of this: see scripts/import-table.mjs.`,
+          },
+        ]),
+    { group: [...anything, ...own, ...allowed, ...types.map((path) => `!${path}`)], message },
+    {
+      regex: `^(${guarded.filter((known) => !row.packages?.includes(known)).join('|')})(/|$)`,
+      message: 'onnxruntime-web is for runtime, comlink for engine, idb-keyval for the shard cache.',
+    },
+  ]
+  return {
+    files: [isFile ? `src/${name}.ts` : `src/${folder}/*`],
+    excludeFiles: free,
+    rules: { 'no-restricted-imports': ['error', { patterns }] },
+  }
+}
+
+/** The rules of all rows, in oxlint's form. */
+export function importRules() {
+  return [
+    ...Object.entries(importTable).map(([folder, row]) => override(folder, row, false)),
+    ...Object.entries(fileTable).map(([file, row]) => override(posix.dirname(file), row, true, file)),
+  ]
+}
+
+const configFile = fileURLToPath(new URL('../.oxlintrc.json', import.meta.url))
+
+/** The linter's configuration with the table's rules in it. */
+export function withImportRules() {
+  const config = JSON.parse(readFileSync(configFile, 'utf8'))
+  const others = config.overrides.filter(
+    (/** @type {{ files: string[], rules: object }} */ { files, rules }) =>
+      !(files[0]?.startsWith('src/') && 'no-restricted-imports' in rules),
+  )
+  return { ...config, overrides: [...others, ...importRules()] }
+}
+
+if (argv[1] === fileURLToPath(import.meta.url) && argv.includes('--write')) {
+  writeFileSync(configFile, `${JSON.stringify(withImportRules(), null, 2)}\n`)
+}
