@@ -5,6 +5,7 @@ import { InputError } from '../../errors.js'
 import type { CLIPTokenizer } from '../../tokenizers/clip-tokenizer.js'
 import { hostTensor, type ComponentHost, type Value } from '../execution/component-host.js'
 import type { GraphVariant, Network } from '../bind-network.js'
+import { failuresOf } from '../execution/recovery.js'
 import type { EncodeCall } from './prompt-embeds.js'
 import { readTokenRows } from './token-rows.js'
 
@@ -57,7 +58,9 @@ export class ClipTextEncoder {
       pooling: hostTensor([1, length], clipPooling(this.#className, config, inputIds, length)),
     }
     const wanted = this.#className === 'CLIPTextModelWithProjection' ? ([output, 'text_embeds'] as const) : ([output] as const)
-    const outputs = await this.#host.runFor<ClipOutput | 'text_embeds'>(next, this.#network, inputs, wanted, run, variant)
+    const outputs = await failuresOf({ host: this.#host, network: this.#network }, () =>
+      this.#host.runFor<ClipOutput | 'text_embeds'>(next, this.#network, inputs, wanted, run, variant),
+    )
     return { hidden: keep(outputs[output]), pooled: keep(outputs['text_embeds']) ?? null }
   }
 }

@@ -20,21 +20,19 @@ export interface Correction {
   readonly scale: number
 }
 
-/** What the denoising loop needs of a denoiser with one prompt's condition. Release it after the last step. */
+/** What the denoising loop needs of a denoiser with one prompt's condition on its device. */
 export interface Predictor {
-  /** What its tensors count for in the memory account. */
+  /** Its tensors count as this network's in the memory account. */
   readonly name: string
-  /** Where it runs now: a lost device is replaced. */
   readonly device: Device
-  /** The prediction for latents [batch, channels, height, width] at a timestep, of the same size. Whoever asked disposes it. */
+  /** The prediction for latents [batch, channels, height, width] at a timestep, of the same size. The caller disposes it. */
   predict(sample: DeviceTensor, timestep: number): Promise<DeviceTensor>
   /** A further correction at a step, or none. */
   refine?: ((step: Refinement) => Promise<Correction | null>) | undefined
-  /** Does `work` with the condition in place, and once more where its device was lost or too small: see {@link ComponentHost.recovering}. */
-  recovering<T>(work: () => Promise<T>): Promise<T>
-  /** Gives the condition's memory back. It is made again where it is needed again. */
-  release(): void
 }
+
+/** A denoiser's inputs that stay from step to step, by name, on its device. */
+export type Condition = Readonly<Record<string, DeviceTensor>>
 
 /** How a denoiser takes latents and timesteps. */
 export interface DenoiserInputs {
@@ -44,11 +42,11 @@ export interface DenoiserInputs {
   readonly timestepProjection: (timesteps: readonly number[]) => Float32Array
 }
 
-/** Runs a denoiser once. `condition`: its inputs that stay, such as `encoder_hidden_states`. */
+/** Runs a denoiser once. */
 export async function runDenoiser(
   network: Network,
   how: DenoiserInputs,
-  condition: Readonly<Record<string, DeviceTensor>>,
+  condition: Condition,
   sample: DeviceTensor,
   timestep: number,
   host: ComponentHost,

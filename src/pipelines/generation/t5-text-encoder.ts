@@ -4,6 +4,7 @@ import { t5TokenEmbedding } from '../../models/text-encoders/t5-encoder-model.js
 import type { T5Tokenizer } from '../../tokenizers/t5-tokenizer.js'
 import { hostTensor, type ComponentHost, type Value } from '../execution/component-host.js'
 import type { Network } from '../bind-network.js'
+import { failuresOf } from '../execution/recovery.js'
 import type { EncodeCall } from './prompt-embeds.js'
 import { readTokenRows } from './token-rows.js'
 
@@ -31,7 +32,9 @@ export class T5TextEncoder {
     const embedding = t5TokenEmbedding(this.#network.config)
     const rows = await readTokenRows(this.#network.table, embedding, inputIds, run.signal)
     const inputs = { inputs_embeds: hostTensor([1, maxLength, embedding.width], rows) }
-    const outputs = await this.#host.runFor(next, this.#network, inputs, ['last_hidden_state'], run)
+    const outputs = await failuresOf({ host: this.#host, network: this.#network }, () =>
+      this.#host.runFor(next, this.#network, inputs, ['last_hidden_state'], run),
+    )
     return keep(outputs.last_hidden_state)
   }
 }

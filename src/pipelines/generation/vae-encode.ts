@@ -1,14 +1,16 @@
-/** The autoencoder's way in: an image to the latents that a run starts from. */
+/** Encoding an image: from its pixels to the latents that a run starts from. */
 
 import { CheckpointError } from '../../errors.js'
 import { assertHealthy } from '../../runtime/health.js'
 import type { TorchGenerator } from '../../util/random.js'
 import type { HostTensor } from '../../runtime/types.js'
 import { hostTensor, type ComponentHost } from '../execution/component-host.js'
+import { failuresOf } from '../execution/recovery.js'
 import type { Network } from '../bind-network.js'
 import type { Run } from '../run.js'
 import type { PixelImage, PlainTensor } from '../types.js'
-import { latentScales, tilesOf, type LatentScaling } from './vae-decode.js'
+import { latentScales, type LatentScaling } from './vae-decode.js'
+import { VaeTiles } from './vae-tiles.js'
 import { workInTiles, type Box } from './vae-tiling.js'
 import { vaeScaleFactor } from '../latent-geometry.js'
 import { normalizeImage } from './image-processor.js'
@@ -17,7 +19,13 @@ import { normalizeImage } from './image-processor.js'
  * What the autoencoder gives for an image: [1, 2 · channels, height, width] in latent pixels, means and log variances. In tiles where the
  * whole does not fit.
  */
-async function encodeMoments(vae: Network, image: PixelImage, host: ComponentHost, run: Run): Promise<PlainTensor> {
+async function encodeMoments(
+  vae: Network,
+  image: PixelImage,
+  host: ComponentHost,
+  run: Run,
+  tiles: VaeTiles,
+): Promise<PlainTensor> {
   const pixels = normalizeImage(image)
   const factor = vaeScaleFactor(vae)
   const encode = async (box: Box): Promise<PlainTensor> => {
@@ -29,13 +37,11 @@ async function encodeMoments(vae: Network, image: PixelImage, host: ComponentHos
   }
   const { height, width } = image
   const latent = { height: height / factor, width: width / factor }
-  const tiles = tilesOf(vae, latent, 'encoder', host, run)
-  const work = async () => {
-    const tile = tiles()
+  return failuresOf({ host, network: vae, part: 'encoder' }, async () => {
+    const tile = tiles.edge('encoder', latent)
     if (tile === undefined) return encode({ top: 0, left: 0, height, width })
     return workInTiles({ height, width }, { from: tile * factor, to: tile }, encode)
-  }
-  return host.recovering(vae, run, work, undefined, 'encoder')
+  })
 }
 
 /** A part of an image [1, channels, height, width]. */
@@ -57,8 +63,9 @@ export async function encodeImage(
   noise: Pick<TorchGenerator, 'randn'>,
   host: ComponentHost,
   run: Run,
+  tiles = new VaeTiles(vae, host, run),
 ): Promise<PlainTensor> {
-  const { dims, data: moments } = await encodeMoments(vae, image, host, run)
+  const { dims, data: moments } = await encodeMoments(vae, image, host, run, tiles)
   const [, both = 0, height = 0, width = 0] = dims
   const channels = both / 2
   if (!Number.isInteger(channels))
