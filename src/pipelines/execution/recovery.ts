@@ -10,7 +10,8 @@ import type { Device } from '../../runtime/types.js'
 import { throwIfAborted } from '../../util/abort.js'
 import type { Network } from '../bind-network.js'
 import type { Run } from '../run.js'
-import type { ComponentHost, VaePart } from './component-host.js'
+import type { ComponentHost } from './component-host.js'
+import type { VaePart } from './host-plan.js'
 
 /** A network at work. */
 export interface Work {
@@ -71,17 +72,10 @@ export class Recovery {
     if (isLoss && device !== host.device) return
     const ladder = this.#ladders.get(host) ?? new RecoveryLadder()
     this.#ladders.set(host, ladder)
-    const step = ladder.next(error, host.setupFor(network, part), device)
+    const step = ladder.next(error, host.setup(network, part), device)
     if (step.action === 'fail') throw step.error
-    if (step.action === 'rebuild') {
-      await host.replaceDevice(error)
-      run.warn('device-lost', 'The GPU device was lost. It was opened anew, and the work goes on from where it was.')
-      return
-    }
-    await host.useLess(step, error, network, part)
-    if (step.action === 'tighten')
-      run.warn('out-of-memory', `${network.name} did not fit into memory; from now on offload is ${step.residence}.`)
-    else if (step.action === 'shrink')
-      run.warn('out-of-memory', `${network.name} did not fit into memory; from now on fewer of its weights stay.`, { once: true })
+    if (step.action !== 'rebuild') return host.lowerMemory(step, error, network, part, run)
+    await host.replaceDevice(error)
+    run.warn('device-lost', 'The GPU device was lost. It was opened anew, and the work goes on from where it was.')
   }
 }

@@ -1,7 +1,8 @@
 import { CheckpointError } from '../../errors.js'
 import { sd3PositionRows, sd3TimestepProjection } from '../../models/transformers/transformer-sd3.js'
 import type { Device, HostTensor } from '../../runtime/types.js'
-import { hostTensor, type ComponentHost } from '../execution/component-host.js'
+import type { ComponentHost } from '../execution/component-host.js'
+import { float32Tensor } from '../generation/tensors.js'
 import type { Network } from '../bind-network.js'
 import { runDenoiser, type Condition, type Correction, type Predictor, type Refinement } from '../generation/predictor.js'
 import type { Keep } from '../generation/tensors.js'
@@ -25,7 +26,12 @@ export function sd3Predictor(
   transformer: Network,
   condition: Condition,
   skip: SkipLayerGuidance | null,
-  { host, recorder, run, keep }: { readonly host: ComponentHost; readonly recorder: Recorder; readonly run: Run; readonly keep: Keep },
+  {
+    host,
+    recorder,
+    run,
+    keep,
+  }: { readonly host: ComponentHost; readonly recorder: Recorder; readonly run: Run; readonly keep: Keep },
 ): Predictor {
   const predictor: Predictor = {
     name: transformer.name,
@@ -98,5 +104,5 @@ export async function readPositions(
     data.set(part, at)
     at += part.length
   }
-  return hostTensor([data.length / shape[2], shape[2]], data)
+  return float32Tensor([data.length / shape[2], shape[2]], data)
 }

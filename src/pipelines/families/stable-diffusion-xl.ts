@@ -8,7 +8,8 @@ import { unetTimeIdEmbeds } from '../../models/unets/unet-2d-condition.js'
 import type { Device, DeviceTensor } from '../../runtime/types.js'
 import { checkInputs, resultSize } from '../check-inputs.js'
 import { checkClipSkip, type ClipTextEncoder } from '../generation/clip-text-encoder.js'
-import { hostTensor, type Value } from '../execution/component-host.js'
+import type { Value } from '../execution/component-host.js'
+import { float32Tensor } from '../generation/tensors.js'
 import type { DeviceHosts } from '../execution/device-hosts.js'
 import { previewCoefficients } from '../generation/latent-preview.js'
 import type { GraphVariant, Network } from '../bind-network.js'
@@ -172,7 +173,7 @@ export class StableDiffusionXLPipeline {
     const [width = 0] = pooled[0]?.dims ?? []
     const times = unetTimeIdEmbeds(this.#unet.config, repeated, batch, width)
     const timeWidth = times.length / batch
-    const pieces = [...batchPieces(pooled, count), { tensor: hostTensor([batch, timeWidth], times), at: [0, width] }]
+    const pieces = [...batchPieces(pooled, count), { tensor: float32Tensor([batch, timeWidth], times), at: [0, width] }]
     const embeds = prompts.map((one) => one.embeds)
     return {
       encoder_hidden_states: assembleBatch(device, embeds, count, this.#unet.name),

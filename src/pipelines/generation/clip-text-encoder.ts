@@ -3,7 +3,8 @@
 import { clipPooling, clipTokenEmbedding, type ClipTextClass } from '../../models/text-encoders/clip-text-model.js'
 import { InputError } from '../../errors.js'
 import type { CLIPTokenizer } from '../../tokenizers/clip-tokenizer.js'
-import { hostTensor, type ComponentHost, type Value } from '../execution/component-host.js'
+import type { ComponentHost, Value } from '../execution/component-host.js'
+import { float32Tensor } from './tensors.js'
 import type { GraphVariant, Network } from '../bind-network.js'
 import { failuresOf } from '../execution/recovery.js'
 import type { EncodeCall } from './prompt-embeds.js'
@@ -54,8 +55,8 @@ export class ClipTextEncoder {
     const embedding = clipTokenEmbedding(this.#className, config)
     const rows = await readTokenRows(table, embedding, inputIds, run.signal)
     const inputs = {
-      inputs_embeds: hostTensor([1, length, embedding.width], rows),
-      pooling: hostTensor([1, length], clipPooling(this.#className, config, inputIds, length)),
+      inputs_embeds: float32Tensor([1, length, embedding.width], rows),
+      pooling: float32Tensor([1, length], clipPooling(this.#className, config, inputIds, length)),
     }
     const wanted = this.#className === 'CLIPTextModelWithProjection' ? ([output, 'text_embeds'] as const) : ([output] as const)
     const outputs = await failuresOf({ host: this.#host, network: this.#network }, () =>

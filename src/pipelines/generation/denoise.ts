@@ -9,7 +9,7 @@ import type { DeviceTensor } from '../../runtime/types.js'
 import { StepRunner, type Part } from '../../schedulers/step-runner.js'
 import type { Scheduler } from '../../schedulers/types.js'
 import { throwIfAborted } from '../../util/abort.js'
-import { hostTensor } from '../execution/component-host.js'
+import { float32Tensor } from './tensors.js'
 import type { Recorder, Run } from '../run.js'
 import { elementCount } from '../../util/element-count.js'
 import type { StepInfo } from '../types.js'
@@ -56,7 +56,7 @@ export async function denoise(options: DenoiseOptions, checkpoints: Checkpoints)
   recorder.keep('timesteps', { dims: [timesteps.length], data: Float32Array.from(timesteps) })
 
   const generator = start.generator.clone()
-  const upload = (data: Float32Array) => device.upload(hostTensor(dims, data), owner)
+  const upload = (data: Float32Array) => device.upload(float32Tensor(dims, data), owner)
   let latents = upload(start.latents)
   const runner = new StepRunner(
     deviceArithmetic(device, dims, owner, generator),
@@ -128,7 +128,7 @@ async function guidedOutput(
   const corrected = correction === null ? [] : correctionParts(prediction, size, correction)
   if (guidance.rescale === 0) return [...guidedParts(prediction, size, guidance.scale), ...corrected]
   const rescaled = rescaledGuidance(await prediction.read(), dims[0] ?? 1, guidance)
-  return [{ value: keep(device.upload(hostTensor(dims, rescaled), name)), scale: 1 }, ...corrected]
+  return [{ value: keep(device.upload(float32Tensor(dims, rescaled), name)), scale: 1 }, ...corrected]
 }
 
 /** Has a step checked, and reported to the caller with its preview, when the device has finished it. */

@@ -1,7 +1,8 @@
 /** A denoiser step by step, all on its device: what does not change from step to step is there once. */
 
 import type { Device, DeviceTensor } from '../../runtime/types.js'
-import { hostTensor, type ComponentHost, type Value } from '../execution/component-host.js'
+import type { ComponentHost, Value } from '../execution/component-host.js'
+import { float32Tensor } from './tensors.js'
 import type { GraphVariant, Network } from '../bind-network.js'
 import type { Run } from '../run.js'
 
@@ -58,9 +59,9 @@ export async function runDenoiser(
   const inputs: Record<string, Value> = {
     ...condition,
     [how.sample]: sample,
-    timestep_proj: hostTensor([batch, projection.length / batch], projection),
+    timestep_proj: float32Tensor([batch, projection.length / batch], projection),
   }
-  const { out_sample: prediction, ...others } = await host.runOnce(network, inputs, run, variant)
+  const { out_sample: prediction, ...others } = await host.run(network, inputs, run, variant)
   for (const other of Object.values(others)) other.dispose()
   if (prediction === undefined) throw new Error(`${network.name} has no output out_sample`)
   return prediction

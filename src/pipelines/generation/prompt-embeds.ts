@@ -106,8 +106,6 @@ async function record({ positive, negative }: EncodedPrompts, options: PromptCon
     ['negative_pooled_prompt_embeds', negative?.pooled],
   ] as const) {
     if (!recorder.wants(name) || embedding === undefined || embedding === null) continue
-    await withTemporary(async (keep) =>
-      recorder.read(name, keep(assembleBatch(host.device, [embedding], count, denoiser.name))),
-    )
+    await withTemporary(async (keep) => recorder.read(name, keep(assembleBatch(host.device, [embedding], count, denoiser.name))))
   }
 }

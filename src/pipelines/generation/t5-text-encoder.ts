@@ -2,7 +2,8 @@
 
 import { t5TokenEmbedding } from '../../models/text-encoders/t5-encoder-model.js'
 import type { T5Tokenizer } from '../../tokenizers/t5-tokenizer.js'
-import { hostTensor, type ComponentHost, type Value } from '../execution/component-host.js'
+import type { ComponentHost, Value } from '../execution/component-host.js'
+import { float32Tensor } from './tensors.js'
 import type { Network } from '../bind-network.js'
 import { failuresOf } from '../execution/recovery.js'
 import type { EncodeCall } from './prompt-embeds.js'
@@ -31,7 +32,7 @@ export class T5TextEncoder {
       )
     const embedding = t5TokenEmbedding(this.#network.config)
     const rows = await readTokenRows(this.#network.table, embedding, inputIds, run.signal)
-    const inputs = { inputs_embeds: hostTensor([1, maxLength, embedding.width], rows) }
+    const inputs = { inputs_embeds: float32Tensor([1, maxLength, embedding.width], rows) }
     const outputs = await failuresOf({ host: this.#host, network: this.#network }, () =>
       this.#host.runFor(next, this.#network, inputs, ['last_hidden_state'], run),
     )

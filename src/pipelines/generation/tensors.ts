@@ -3,6 +3,11 @@
 import type { DeviceTensor, HostTensor } from '../../runtime/types.js'
 import type { PlainTensor } from '../types.js'
 
+/** A float32 tensor in host memory, as an input of a network or for an upload. */
+export function float32Tensor(dims: readonly number[], data: Float32Array): HostTensor {
+  return { type: 'float32', dims, data }
+}
+
 /** Tensors one after the other along the first axis, as `torch.cat`. Their other dims are equal. */
 export function concatBatch(tensors: readonly PlainTensor[]): PlainTensor {
   const data = new Float32Array(tensors.reduce((sum, tensor) => sum + tensor.data.length, 0))

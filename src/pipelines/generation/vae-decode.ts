@@ -4,7 +4,8 @@ import type { Config } from '../../checkpoint/types.js'
 import { CheckpointError } from '../../errors.js'
 import { assertHealthy } from '../../runtime/health.js'
 import type { Device, DeviceTensor } from '../../runtime/types.js'
-import { hostTensor, type ComponentHost, type Value } from '../execution/component-host.js'
+import type { ComponentHost, Value } from '../execution/component-host.js'
+import { float32Tensor } from './tensors.js'
 import { failuresOf } from '../execution/recovery.js'
 import { denormalize } from './image-processor.js'
 import type { Network } from '../bind-network.js'
@@ -72,7 +73,7 @@ export async function scaleLatents(
   return withTemporary(async (keep) => {
     const [, , height = 0, width = 0] = latents.dims
     const shifted = scales.some(({ shift }) => shift !== 0)
-    const ones = shifted ? [keep(device.upload(hostTensor([1], Float32Array.of(1)), owner))] : []
+    const ones = shifted ? [keep(device.upload(float32Tensor([1], Float32Array.of(1)), owner))] : []
     const scaled = ({ scale, shift }: ChannelScale, dims: readonly number[], offset: number) =>
       device.combine([{ tensor: latents, scale, offset }, ...ones.map((tensor) => ({ tensor, scale: shift }))], dims, owner)
     const [first = { scale: 1, shift: 0 }] = scales
@@ -109,7 +110,7 @@ export async function decodeLatents(
     const sample = await withTemporary(async (keep) => {
       const part = keep(device.assemble([{ tensor: onDevice, at: [0, 0, 0, 0], from, size }], size, vae.name))
       const scaled = keep(await scaleLatents(device, part, scales, vae.name))
-      return host.readOnce(vae, { latents: scaled }, 'sample', run)
+      return host.read(vae, { latents: scaled }, 'sample', run)
     })
     assertHealthy(sample, "the autoencoder's output")
     const [rows, columns] = [box.height * factor, box.width * factor]

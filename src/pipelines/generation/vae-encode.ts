@@ -4,7 +4,8 @@ import { CheckpointError } from '../../errors.js'
 import { assertHealthy } from '../../runtime/health.js'
 import type { TorchGenerator } from '../../util/random.js'
 import type { HostTensor } from '../../runtime/types.js'
-import { hostTensor, type ComponentHost } from '../execution/component-host.js'
+import type { ComponentHost } from '../execution/component-host.js'
+import { float32Tensor } from './tensors.js'
 import { failuresOf } from '../execution/recovery.js'
 import type { Network } from '../bind-network.js'
 import type { Run } from '../run.js'
@@ -30,7 +31,7 @@ async function encodeMoments(
   const factor = vaeScaleFactor(vae)
   const encode = async (box: Box): Promise<PlainTensor> => {
     const inputs = { sample: cutOut(pixels, box) }
-    const data = await host.readOnce(vae, inputs, 'moments', run, { part: 'encoder' })
+    const data = await host.read(vae, inputs, 'moments', run, { part: 'encoder' })
     assertHealthy(data, "the autoencoder's moments")
     const [height, width] = [box.height / factor, box.width / factor]
     return { dims: [1, data.length / (height * width), height, width], data }
@@ -52,7 +53,7 @@ function cutOut({ dims, data }: PlainTensor, { top, left, height, width }: Box):
     const from = (Math.floor(line / height) * rows + top + (line % height)) * columns + left
     part.set(data.subarray(from, from + width), line * width)
   }
-  return hostTensor([1, channels, height, width], part)
+  return float32Tensor([1, channels, height, width], part)
 }
 
 /** Latents [1, channels, height, width] of an image, drawn from the distribution that the autoencoder gives, at the denoiser's scale. */

@@ -1,7 +1,8 @@
 /** The tiles in which an autoencoder works in one generation. */
 
 import type { Network } from '../bind-network.js'
-import type { ComponentHost, VaePart } from '../execution/component-host.js'
+import type { ComponentHost } from '../execution/component-host.js'
+import type { VaePart } from '../execution/host-plan.js'
 import type { Extent } from '../latent-geometry.js'
 import type { Run } from '../run.js'
 
