@@ -69,25 +69,25 @@ export class Checkpoints {
     const started = this.#now()
     if (this.#saving || started - this.#savedAt < checkpointEvery) return
     this.#saving = true
-    this.#copy(index, latents, kept, generator.clone())
-      .then((checkpoint) => {
-        this.#last = checkpoint
-        this.#savedAt = started
-      })
+    const save = async () => {
+      this.#last = await copyToHost(index, latents, kept, generator.clone())
+      this.#savedAt = started
+    }
+    save()
       .catch(() => {})
       .finally(() => {
         this.#saving = false
       })
   }
+}
 
-  async #copy(
-    index: number,
-    latents: DeviceTensor,
-    kept: ReadonlyMap<string, DeviceTensor>,
-    generator: TorchGenerator,
-  ): Promise<Checkpoint> {
-    const names = [...kept.keys()]
-    const [data = new Float32Array(), ...values] = await Promise.all([latents, ...kept.values()].map((tensor) => tensor.read()))
-    return { index, latents: data, kept: new Map(names.map((name, i) => [name, values[i] ?? new Float32Array()])), generator }
-  }
+async function copyToHost(
+  index: number,
+  latents: DeviceTensor,
+  kept: ReadonlyMap<string, DeviceTensor>,
+  generator: TorchGenerator,
+): Promise<Checkpoint> {
+  const names = [...kept.keys()]
+  const [data = new Float32Array(), ...values] = await Promise.all([latents, ...kept.values()].map((tensor) => tensor.read()))
+  return { index, latents: data, kept: new Map(names.map((name, i) => [name, values[i] ?? new Float32Array()])), generator }
 }

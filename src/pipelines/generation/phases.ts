@@ -102,7 +102,8 @@ export class GenerationPhases {
     const { latentDims, prompt, recorder, run } = this.#parts
     run.status('encoding')
     const [count = 1] = latentDims
-    return promptCondition({ ...prompt, host: this.#denoiserHost, count, recorder, run })
+    const host = this.#denoiserHost
+    return failuresOf({ host, network: prompt.denoiser }, () => promptCondition({ ...prompt, host, count, recorder, run }))
   }
 
   async #denoise(condition: Condition): Promise<Value> {
@@ -137,7 +138,10 @@ export class GenerationPhases {
   async #decode(latents: Value): Promise<PlainTensor> {
     const { vae, scaling, recorder, run } = this.#parts
     run.status('decoding')
-    const images = await decodeLatents(vae, latents, scaling, this.#vaeHost, run, this.#tiles)
+    const host = this.#vaeHost
+    const images = await failuresOf({ host, network: vae, part: 'decoder' }, () =>
+      decodeLatents(vae, latents, scaling, host, run, this.#tiles),
+    )
     recorder.keep('image', images)
     return images
   }
@@ -149,7 +153,10 @@ export class GenerationPhases {
     let initial: PlainTensor
     if (start === null) initial = prepareLatents(latentDims, generator, scheduler.initNoiseSigma)
     else {
-      const encoded = await encodeImage(vae, start.image, scaling, generator, this.#vaeHost, run, this.#tiles)
+      const host = this.#vaeHost
+      const encoded = await failuresOf({ host, network: vae, part: 'encoder' }, () =>
+        encodeImage(vae, start.image, scaling, generator, host, run, this.#tiles),
+      )
       const { data } = repeatBatch(encoded, latentDims[0] ?? 1)
       const noise = generator.randn(data.length)
       initial = { dims: latentDims, data: scheduler.addNoise(data, noise, scheduler.timesteps[start.begin] ?? 0) }

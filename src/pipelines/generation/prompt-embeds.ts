@@ -6,7 +6,6 @@
 import type { Device, DeviceTensor, Piece } from '../../runtime/types.js'
 import type { ComponentHost, Value } from '../execution/component-host.js'
 import type { Network } from '../bind-network.js'
-import { failuresOf } from '../execution/recovery.js'
 import type { Run, Recorder } from '../run.js'
 import type { Condition } from './predictor.js'
 import { withTemporary, type Keep } from './tensors.js'
@@ -88,12 +87,10 @@ export async function promptCondition(options: PromptConditionOptions): Promise<
   const { denoiser, host, encode, inputs, run } = options
   return withTemporary(async (keep) => {
     const prompts = await encode({ next: host, keep, run })
-    return failuresOf({ host, network: denoiser }, async () => {
-      await host.makeRoomFor(denoiser)
-      await record(prompts, options)
-      const { positive, negative } = prompts
-      return inputs(host.device, negative === null ? [positive] : [negative, positive])
-    })
+    await host.makeRoomFor(denoiser)
+    await record(prompts, options)
+    const { positive, negative } = prompts
+    return inputs(host.device, negative === null ? [positive] : [negative, positive])
   })
 }
 

@@ -6,7 +6,6 @@ import { assertHealthy } from '../../runtime/health.js'
 import type { Device, DeviceTensor } from '../../runtime/types.js'
 import type { ComponentHost, Value } from '../execution/component-host.js'
 import { float32Tensor } from './tensors.js'
-import { failuresOf } from '../execution/recovery.js'
 import { denormalize } from './image-processor.js'
 import type { Network } from '../bind-network.js'
 import type { Run } from '../run.js'
@@ -116,20 +115,18 @@ export async function decodeLatents(
     const [rows, columns] = [box.height * factor, box.width * factor]
     return { dims: [1, sample.length / (rows * columns), rows, columns], data: sample }
   }
-  return failuresOf({ host, network: vae, part: 'decoder' }, () =>
-    withTemporary(async (keep) => {
-      const onDevice = 'read' in latents ? latents : keep(device.upload(latents, vae.name))
-      const images: PlainTensor[] = []
-      for (let image = 0; image < batch; image++) {
-        const decode = (box: Box) => decodeBox(onDevice, image, box)
-        const tile = tiles.edge('decoder', { height, width })
-        const decoded =
-          tile === undefined
-            ? await decode({ top: 0, left: 0, height, width })
-            : await workInTiles({ height, width }, { from: tile, to: tile * factor }, decode)
-        images.push(denormalize(decoded))
-      }
-      return concatBatch(images)
-    }),
-  )
+  return withTemporary(async (keep) => {
+    const onDevice = 'read' in latents ? latents : keep(device.upload(latents, vae.name))
+    const images: PlainTensor[] = []
+    for (let image = 0; image < batch; image++) {
+      const decode = (box: Box) => decodeBox(onDevice, image, box)
+      const tile = tiles.edge('decoder', { height, width })
+      const decoded =
+        tile === undefined
+          ? await decode({ top: 0, left: 0, height, width })
+          : await workInTiles({ height, width }, { from: tile, to: tile * factor }, decode)
+      images.push(denormalize(decoded))
+    }
+    return concatBatch(images)
+  })
 }

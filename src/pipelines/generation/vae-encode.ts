@@ -6,7 +6,6 @@ import type { TorchGenerator } from '../../util/random.js'
 import type { HostTensor } from '../../runtime/types.js'
 import type { ComponentHost } from '../execution/component-host.js'
 import { float32Tensor } from './tensors.js'
-import { failuresOf } from '../execution/recovery.js'
 import type { Network } from '../bind-network.js'
 import type { Run } from '../run.js'
 import type { PixelImage, PlainTensor } from '../types.js'
@@ -38,11 +37,9 @@ async function encodeMoments(
   }
   const { height, width } = image
   const latent = { height: height / factor, width: width / factor }
-  return failuresOf({ host, network: vae, part: 'encoder' }, async () => {
-    const tile = tiles.edge('encoder', latent)
-    if (tile === undefined) return encode({ top: 0, left: 0, height, width })
-    return workInTiles({ height, width }, { from: tile * factor, to: tile }, encode)
-  })
+  const tile = tiles.edge('encoder', latent)
+  if (tile === undefined) return encode({ top: 0, left: 0, height, width })
+  return workInTiles({ height, width }, { from: tile * factor, to: tile }, encode)
 }
 
 /** A part of an image [1, channels, height, width]. */
