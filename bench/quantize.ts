@@ -7,14 +7,14 @@
 
 import { readdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { convertTable, type ConvertOptions } from '../src/checkpoint/transforms/convert-table.js'
+import { convertTable, type ConvertOptions } from '../src/checkpoint/transforms/transform-table.js'
 import {
   dequantizeRows,
   isQuantizable,
   quantizedLayout,
   quantizeRows,
   type QuantizeOptions,
-} from '../src/checkpoint/transforms/quantize.js'
+} from '../src/checkpoint/transforms/quantize-rows.js'
 import type { TensorEntry, WeightTable } from '../src/checkpoint/types.js'
 import type { ByteRange } from '../src/hub/types.js'
 import { float32ToFloat16 } from '../src/util/half.js'

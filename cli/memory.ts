@@ -1,6 +1,6 @@
 /** The memory plan of a checkpoint: what a page would hold on its devices within a budget, component by component. Nothing is loaded. */
 
-import { convertTable } from '../src/checkpoint/transforms/convert-table.js'
+import { convertTable } from '../src/checkpoint/transforms/transform-table.js'
 import { InputError, isAquatintError } from '../src/errors.js'
 import { checkDType, dtypesOf, quantizeOptions } from '../src/pipelines/loading/dtypes.js'
 import type { Network } from '../src/pipelines/bind-network.js'

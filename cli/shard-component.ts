@@ -1,6 +1,6 @@
 /** What becomes of one component: its tensors under today's names, in another type, in the order and the files that `save_pretrained` gives them. */
 
-import { convertTable } from '../src/checkpoint/transforms/convert-table.js'
+import { convertTable } from '../src/checkpoint/transforms/transform-table.js'
 import type { TensorEntry } from '../src/checkpoint/types.js'
 import { listWeightFiles, measureWeights, readWeightTable } from '../src/checkpoint/weight-table.js'
 import type { AquatintError } from '../src/errors.js'

@@ -1,7 +1,7 @@
 /** The words of `--dtype`, for all components or one, and what they make of a component's weights and config. */
 
 import { InputError, UnsupportedError } from '../src/errors.js'
-import type { ConvertOptions } from '../src/checkpoint/transforms/convert-table.js'
+import type { ConvertOptions } from '../src/checkpoint/transforms/transform-table.js'
 import type { JsonObject } from '../src/util/parse-json.js'
 import type { ComponentFiles } from './components.js'
 

@@ -3,7 +3,7 @@
  * weights' names and shapes are in fixtures/weight-tables.
  */
 
-import { convertTable } from '../../src/checkpoint/transforms/convert-table.js'
+import { convertTable } from '../../src/checkpoint/transforms/transform-table.js'
 import { dtypesOf, quantizeOptions } from '../../src/pipelines/loading/dtypes.js'
 import { heldOn, needsOn, type PlannedDevice } from '../../src/pipelines/planning/memory-needs.js'
 import type { Network } from '../../src/pipelines/bind-network.js'

@@ -8,7 +8,7 @@ import { chooseWeightFiles } from '../../src/checkpoint/weight-files.js'
 import { Hub } from '../../src/hub/hub.js'
 import { openRepository } from '../../src/hub/repositories/open-repository.js'
 import { hashKey } from '../../src/hub/remote-file.js'
-import { quantizeWeights } from '../../src/pipelines/loading/quantize-weights.js'
+import { quantizeWeights } from '../../src/pipelines/loading/transform-weights.js'
 import { Run } from '../../src/pipelines/run.js'
 
 const methods: Record<string, (id: string, endpoint: string) => Promise<number>> = {

@@ -1,6 +1,6 @@
 /** A worker that drives the hub for specs: calls by name, errors as plain data, progress as messages. It holds no logic of the product. */
 
-import { convertTable } from '../../src/checkpoint/transforms/convert-table.js'
+import { convertTable } from '../../src/checkpoint/transforms/transform-table.js'
 import { readConfig } from '../../src/checkpoint/layouts/model-index.js'
 import { dtypeBytes } from '../../src/util/dtype-bytes.js'
 import type { TensorEntry } from '../../src/checkpoint/types.js'

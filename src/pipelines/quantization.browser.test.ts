@@ -1,8 +1,8 @@
 /** Quantised weights in a browser: MatMulNBits on a real WebGPU device from tensors that are made as they are read, and the cache of them. */
 
 import { afterEach, describe, expect, test } from 'vitest'
-import { convertTable } from '../checkpoint/transforms/convert-table.js'
-import { dequantizeRows, quantizedLayout, quantizeRows, type QuantizeOptions } from '../checkpoint/transforms/quantize.js'
+import { convertTable } from '../checkpoint/transforms/transform-table.js'
+import { dequantizeRows, quantizedLayout, quantizeRows, type QuantizeOptions } from '../checkpoint/transforms/quantize-rows.js'
 import type { TensorEntry, WeightTable } from '../checkpoint/types.js'
 import { Hub } from '../hub/hub.js'
 import { linear } from '../models/layers/layers.js'
@@ -12,7 +12,7 @@ import { createComponent } from '../runtime/component.js'
 import { openDevice } from '../runtime/open-device.js'
 import { numbers, testCheckpoint, type TestCheckpoint } from '../runtime/testing.js'
 import type { Device } from '../runtime/types.js'
-import { quantizeWeights } from './loading/quantize-weights.js'
+import { quantizeWeights } from './loading/transform-weights.js'
 import { Run } from './run.js'
 import type { Shapes } from '../onnx/types.js'
 

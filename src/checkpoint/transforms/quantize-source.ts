@@ -5,8 +5,8 @@
 
 import type { ByteRange, ByteSource, ReadOptions } from '../../hub/types.js'
 import { freeBytes } from '../../util/free-bytes.js'
-import { checkRange, copyOverlap, pieceElements } from '../convert-pieces.js'
-import { quantizeRows, type QuantizedLayout } from './quantize.js'
+import { checkRange, copyOverlap, pieceElements } from './pieces.js'
+import { quantizeRows, type QuantizedLayout } from './quantize-rows.js'
 import { dtypeBytes } from '../../util/dtype-bytes.js'
 import type { TensorEntry } from '../types.js'
 import { bytesOf, decodeFloats, isFloatDType } from '../element-types.js'

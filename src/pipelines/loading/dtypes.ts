@@ -1,6 +1,6 @@
 /** The words of `dtype`: what each network computes in, and which ones are quantised. Pure. */
 
-import type { QuantizeOptions } from '../../checkpoint/transforms/quantize.js'
+import type { QuantizeOptions } from '../../checkpoint/transforms/quantize-rows.js'
 import { InputError } from '../../errors.js'
 import type { NetworkClass } from '../../models/match-weights.js'
 import type { DTypeName, LoadPipelineOptions, QuantizationName, WeightsDType } from '../types.js'

@@ -18,7 +18,7 @@ import { dtypesOf } from './dtypes.js'
 import { findComponents, inFolder, type ComponentSource, type OpenByName } from './component-sources.js'
 import { loadTokenizer, tokenizerClasses, type AnyTokenizer, type TokenizerKind } from './load-tokenizer.js'
 import { checkNetworkConfig, libraryOf, unexpectedTensors, type Network, type NetworkClass } from '../bind-network.js'
-import type { QuantizeRequest } from './quantize-weights.js'
+import type { QuantizeRequest } from './transform-weights.js'
 import type { Run } from '../run.js'
 import type { LoadPipelineOptions, QuantizationName } from '../types.js'
 

@@ -7,7 +7,7 @@ import { loadNetworks, measureNetwork, readParts, type LoadedParts, type Pipelin
 import { denoiserOf } from '../planning/memory-needs.js'
 import type { Network } from '../bind-network.js'
 import { refuseBeforeDownload } from './peek-networks.js'
-import { quantizeWeights } from './quantize-weights.js'
+import { quantizeWeights } from './transform-weights.js'
 import type { PipelineInfo } from '../types.js'
 import type { DeviceName } from '../../memory/device-info.js'
 import { placeNetworks } from './open-devices.js'

@@ -1,6 +1,6 @@
 /** Networks by the headers of their weight files, of which nothing else is fetched: for plans, and to refuse a load before its download. */
 
-import { convertTable } from '../../checkpoint/transforms/convert-table.js'
+import { convertTable } from '../../checkpoint/transforms/transform-table.js'
 import { isAquatintError } from '../../errors.js'
 import type { Hub } from '../../hub/hub.js'
 import type { PeekedSource, ReadOptions } from '../../hub/types.js'
@@ -9,7 +9,7 @@ import { quantizeOptions } from './dtypes.js'
 import type { Network } from '../bind-network.js'
 import { loadNetworks, type Quantize, type ReadParts } from './load-networks.js'
 import { decidePlaces } from '../planning/place-networks.js'
-import { rememberedTable } from './quantize-weights.js'
+import { rememberedTable } from './transform-weights.js'
 import { Run } from '../run.js'
 import type { LoadPipelineOptions } from '../types.js'
 import type { OpenDevices } from './open-devices.js'

@@ -1,6 +1,6 @@
 /** What the sources of converted tensors share: the size of a piece of work, and cutting a read out of pieces. */
 
-import type { ByteRange } from '../hub/types.js'
+import type { ByteRange } from '../../hub/types.js'
 
 /** Elements that are worked on at a time: 4 MiB as float32, and at most the same again on each side of it. */
 export const pieceElements = 1 << 20

@@ -4,8 +4,8 @@
  * Either way no tensor is ever whole in memory.
  */
 
-import { convertTable } from '../../checkpoint/transforms/convert-table.js'
-import { quantizeVersion } from '../../checkpoint/transforms/quantize.js'
+import { convertTable } from '../../checkpoint/transforms/transform-table.js'
+import { quantizeVersion } from '../../checkpoint/transforms/quantize-rows.js'
 import type { ArrivingTable } from '../../checkpoint/weight-table.js'
 import type { SafetensorsDType, TensorEntry, WeightTable } from '../../checkpoint/types.js'
 import { AquatintError, CheckpointError } from '../../errors.js'

@@ -10,7 +10,7 @@ import { deferred } from '../../util/deferred.js'
 import { Hub } from '../../hub/hub.js'
 import { MemoryStore } from '../../hub/cache/memory-store.js'
 import { openRepository } from '../../hub/repositories/open-repository.js'
-import { quantizeWeights } from './quantize-weights.js'
+import { quantizeWeights } from './transform-weights.js'
 import { Run } from '../run.js'
 
 const id = 'owner/weights'
