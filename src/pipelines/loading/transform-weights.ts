@@ -1,11 +1,11 @@
 /**
- * A network's weights quantised: made from the checkpoint tensor by tensor, while it is being downloaded, and kept in the cache, so that
- * the next start reads the small form only, and needs the original no more. Without a cache they are made anew each time they are loaded.
- * Either way no tensor is ever whole in memory.
+ * A network's weights after transforms, such as quantizing. They are made from the checkpoint tensor by tensor, while it is being
+ * downloaded, and kept in the cache as a prepared file, so that the next start reads the prepared file only and no longer needs the
+ * original. Without a cache they are made each time they are loaded. In both cases no tensor is in memory as a whole.
  */
 
-import { convertTable } from '../../checkpoint/transforms/transform-table.js'
-import { quantizeVersion } from '../../checkpoint/transforms/quantize-rows.js'
+import type { OnOverflow } from '../../checkpoint/transforms/cast.js'
+import { recipeOf, transformTable, type WeightTransform } from '../../checkpoint/transforms/transform-table.js'
 import type { ArrivingTable } from '../../checkpoint/weight-table.js'
 import type { SafetensorsDType, TensorEntry, WeightTable } from '../../checkpoint/types.js'
 import { AquatintError, CheckpointError } from '../../errors.js'
@@ -13,101 +13,103 @@ import { sha256Hex } from '../../hub/cache/file-hasher.js'
 import type { Hub } from '../../hub/hub.js'
 import { openPrepared } from '../../hub/prepared-file.js'
 import type { ByteSource } from '../../hub/types.js'
-import { quantizeOptions } from './dtypes.js'
 import type { Run } from '../run.js'
-import type { QuantizationName } from '../types.js'
 
-/** A network whose weights are wanted small. */
-export interface QuantizeRequest {
+/** A network whose weights are to be transformed. */
+export interface TransformRequest {
   readonly component: string
-  readonly word: QuantizationName
-  /** Names of the contents of all weight files, where they are known before a file is opened; else empty. */
+  /** Applied in order. */
+  readonly transforms: readonly WeightTransform[]
+  /** Names the result for people, in progress and in the list of cached files: `q8`. */
+  readonly label: string
+  /** The `contentKey` of every weight file where they are known before a file is opened; else empty. */
   readonly contents: readonly string[]
-  /** Opens the original: now, or later where some of it is needed again. */
+  /** Opens the original: now, or later where a part of it is needed again. */
   readonly read: (signal: AbortSignal | undefined) => Promise<WeightTable>
-  /** Opens it while it comes; absent where it is here. */
+  /** Opens the original while it is being downloaded. Absent for a repository that downloads nothing. */
   readonly readArriving?: ((signal: AbortSignal | undefined) => Promise<ArrivingTable>) | undefined
-  /** Deletes the original from the cache once the small form is there; absent where it stays. */
+  /** Deletes the original from the cache once the prepared file is complete. Absent to keep the original. */
   readonly drop?: (() => Promise<void>) | undefined
 }
 
-export interface QuantizedWeights {
+/** The transformed weights of a network. */
+export interface TransformedWeights {
   readonly table: WeightTable
-  /** Lets the cache evict the small form again. */
+  /** Allows the cache to evict the prepared file again. */
   readonly release: () => void
 }
 
-/** What a small form consists of, kept so that it can be opened without the original. */
-interface Remembered {
+/** The tensors of a prepared file, recorded so that it can be opened without the original. */
+interface TensorRecord {
   readonly version: 1
   readonly tensors: readonly (readonly [name: string, dtype: SafetensorsDType, shape: readonly number[], bytes: number])[]
 }
 
-type Convert = (original: WeightTable) => WeightTable
+/**
+ * Transforms a network's weights, or opens the prepared file of an earlier load. Without `hub` nothing is stored.
+ * @throws CheckpointError `weight-not-finite`, `weight-too-large`, `quantized-name`; HubError, StorageError, AbortError
+ */
+export async function transformWeights(request: TransformRequest, hub: Hub | undefined, run: Run): Promise<TransformedWeights> {
+  const { transforms, contents, read } = request
+  const prepared = hub === undefined ? undefined : new PreparedWeights(hub, request, run)
+  if (prepared !== undefined && contents.length > 0) {
+    const made = (await prepared.open()) ?? (await prepared.makeWhileArriving())
+    if (made !== undefined) return made
+  }
+  const original = await read(run.signal)
+  const transformed = transformTable(original, transforms)
+  const found = new Set([...original.values()].map((entry) => entry.source.contentKey))
+  const keys = [...found].filter((key) => key !== undefined)
+  // Content without a key (a folder on disk) may change between two loads, so nothing made from it is stored.
+  if (prepared === undefined || keys.length < found.size) return { table: transformed, release: () => {} }
+  return prepared.make(transformed, keys)
+}
 
-/** @throws CheckpointError `weight-not-finite`, `weight-too-large`, `quantized-name`; HubError, StorageError, AbortError */
-export async function quantizeWeights(request: QuantizeRequest, hub: Hub | undefined, run: Run): Promise<QuantizedWeights> {
-  const { component, word, contents, read } = request
-  const onOverflow = (name: string) =>
+/** Warns once of each tensor with values that are too large for float16. */
+export function overflowWarning(component: string, run: Run): OnOverflow {
+  return (name) =>
     run.warn(
       'weight-overflow',
       `${component}: ${name} has values that float16 cannot hold (over 65504); they are infinite now.`,
-      {
-        once: true,
-      },
+      { once: true },
     )
-  const convert: Convert = (original) => convertTable(original, { dtype: 'F16', quantize: quantizeOptions(word), onOverflow })
-  const form = hub === undefined ? undefined : new SmallForm(hub, request, convert, run)
-  if (form !== undefined && contents.length > 0) {
-    const kept = (await form.open()) ?? (await form.makeWhileArriving())
-    if (kept !== undefined) return kept
-  }
-  const original = await read(run.signal)
-  const converted = convert(original)
-  const found = new Set([...original.values()].map((entry) => entry.source.contentKey))
-  const keys = [...found].filter((key) => key !== undefined)
-  // A source that nothing names (a folder on disk) may be another one tomorrow.
-  if (form === undefined || keys.length < found.size) return { table: converted, release: () => {} }
-  return form.make(converted, keys)
 }
 
-/** The small form of one network's weights in the cache. */
-class SmallForm {
+/** The prepared file of one network's weights. */
+class PreparedWeights {
   readonly #hub: Hub
-  readonly #request: QuantizeRequest
-  readonly #convert: Convert
+  readonly #request: TransformRequest
   readonly #run: Run
   readonly #recipe: string
 
-  constructor(hub: Hub, request: QuantizeRequest, convert: Convert, run: Run) {
+  constructor(hub: Hub, request: TransformRequest, run: Run) {
     this.#hub = hub
     this.#request = request
-    this.#convert = convert
     this.#run = run
-    this.#recipe = recipeOf(request.word)
+    this.#recipe = recipeOf(request.transforms)
   }
 
-  /** Opens what an earlier load has made. Undefined where none has. */
-  async open(): Promise<QuantizedWeights | undefined> {
+  /** Opens the prepared file of an earlier load. Undefined where there is none. */
+  async open(): Promise<TransformedWeights | undefined> {
     const { contents, drop } = this.#request
-    const known = asRemembered(await this.#hub.store.record(await recordKey(this.#recipe, contents)))
+    const known = asTensorRecord(await this.#hub.store.record(await recordKey(this.#recipe, contents)))
     if (known === undefined) return undefined
     const opened = await this.#reopen(known, contents)
-    // It may be there still: of a load that wanted to keep it, that died before this, or that had to make some of it again.
+    // The original can be cached still: an earlier load may have kept it, been killed before this line, or fetched parts of it again.
     await drop?.()
     return opened
   }
 
   /**
-   * Makes it while the original comes. Undefined where the original is here, or where that went wrong in a way that verified bytes may
-   * not.
+   * Makes the prepared file while the original is being downloaded. Undefined where the repository downloads nothing, and after an error
+   * that unverified bytes may have caused: the caller then starts again from verified ones.
    */
-  async makeWhileArriving(): Promise<QuantizedWeights | undefined> {
-    const { contents, readArriving } = this.#request
+  async makeWhileArriving(): Promise<TransformedWeights | undefined> {
+    const { contents, readArriving, transforms } = this.#request
     if (readArriving === undefined) return undefined
     try {
       const { table, verified } = await readArriving(this.#run.signal)
-      return await this.make(this.#convert(table), contents, verified)
+      return await this.make(transformTable(table, transforms), contents, verified)
     } catch (error) {
       if (error instanceof CheckpointError || (error instanceof AquatintError && error.code === 'download-restarted'))
         return undefined
@@ -115,32 +117,35 @@ class SmallForm {
     }
   }
 
-  /** Stores the converted table and remembers what it consists of. `keys`: names of the original's contents. */
-  async make(table: WeightTable, keys: readonly string[], verified?: ArrivingTable['verified']): Promise<QuantizedWeights> {
+  /** Stores the transformed table and records its tensors. `keys`: the content keys of the original's files. */
+  async make(table: WeightTable, keys: readonly string[], verified?: ArrivingTable['verified']): Promise<TransformedWeights> {
     const { drop } = this.#request
     const stored = await this.#store(table, keys, verified)
     const tensors = [...table.values()].map(({ name, dtype, shape, begin, end }) => [name, dtype, shape, end - begin] as const)
-    const remembered: Remembered = { version: 1, tensors }
-    await this.#hub.store.putRecord(await recordKey(this.#recipe, keys), remembered)
+    const record: TensorRecord = { version: 1, tensors }
+    await this.#hub.store.putRecord(await recordKey(this.#recipe, keys), record)
     if (drop === undefined) return stored
-    // Opened anew, the small form holds nothing of the original any more.
-    const reopened = await this.#reopen(remembered, keys)
+    // `stored` still reads missing chunks from the original. A reopened table does not keep it open, so it can be deleted.
+    const reopened = await this.#reopen(record, keys)
     stored.release()
     await drop()
     return reopened
   }
 
-  #reopen(known: Remembered, keys: readonly string[]): Promise<QuantizedWeights> {
-    const table = lazyTable(known, async (signal) => this.#convert(await this.#request.read(signal)))
-    return this.#store(table, keys)
+  #reopen(known: TensorRecord, keys: readonly string[]): Promise<TransformedWeights> {
+    const { read, transforms } = this.#request
+    return this.#store(
+      lazyTable(known, async (signal) => transformTable(await read(signal), transforms)),
+      keys,
+    )
   }
 
-  async #store(table: WeightTable, keys: readonly string[], verified?: ArrivingTable['verified']): Promise<QuantizedWeights> {
-    const { component, word } = this.#request
+  async #store(table: WeightTable, keys: readonly string[], verified?: ArrivingTable['verified']): Promise<TransformedWeights> {
+    const { component, label } = this.#request
     const parts = [...table.values()]
     const prepared = await openPrepared(
       this.#hub,
-      { name: `${component} (${word})`, recipe: this.#recipe, contents: keys.toSorted(), parts, verified },
+      { name: `${component} (${label})`, recipe: this.#recipe, contents: keys.toSorted(), parts, verified },
       { signal: this.#run.signal, onProgress: (file) => this.#run.report({ type: 'file', component, file }) },
     )
     const placed = [...table].map(([name, entry]): [string, TensorEntry] => {
@@ -151,36 +156,38 @@ class SmallForm {
   }
 }
 
-/** What the small form of these contents consists of, where it was made and is remembered; to look at, not to read from. */
+/**
+ * The tensors of the prepared file that these transforms made of these contents, if there is one. Only names, types and shapes can be
+ * used: reading a tensor fails.
+ */
 export async function rememberedTable(
   hub: Hub | undefined,
-  word: QuantizationName,
+  transforms: readonly WeightTransform[],
   contents: readonly string[],
 ): Promise<WeightTable | undefined> {
   if (hub === undefined || contents.length === 0) return undefined
-  const known = asRemembered(await hub.store.record(await recordKey(recipeOf(word), contents)))
-  return known && lazyTable(known, () => Promise.reject(new TypeError('This table is only to look at.')))
+  const known = asTensorRecord(await hub.store.record(await recordKey(recipeOf(transforms), contents)))
+  return (
+    known && lazyTable(known, () => Promise.reject(new TypeError('This table holds no bytes, only the description of tensors.')))
+  )
 }
 
-function recipeOf(word: QuantizationName): string {
-  return JSON.stringify({ kind: 'quantize', version: quantizeVersion, rest: 'F16', ...quantizeOptions(word) })
-}
-
+/** The store's key of a {@link TensorRecord}. Users have records under it, so it must not change. */
 async function recordKey(recipe: string, contents: readonly string[]): Promise<string> {
   return `quantized ${await sha256Hex(new TextEncoder().encode(JSON.stringify([recipe, contents.toSorted()])))}`
 }
 
-function asRemembered(value: unknown): Remembered | undefined {
-  const record = value as Remembered | undefined
+function asTensorRecord(value: unknown): TensorRecord | undefined {
+  const record = value as TensorRecord | undefined
   return record?.version === 1 && Array.isArray(record.tensors) ? record : undefined
 }
 
-/** The table of a small form that opens the original only where some of it has to be made again. */
-function lazyTable(known: Remembered, open: (signal: AbortSignal | undefined) => Promise<WeightTable>): WeightTable {
+/** A table of recorded tensors whose original is opened only when a tensor has to be made again. */
+function lazyTable(known: TensorRecord, open: (signal: AbortSignal | undefined) => Promise<WeightTable>): WeightTable {
   let opened: Promise<WeightTable> | undefined
   const original = (signal: AbortSignal | undefined) => {
     opened ??= open(signal).catch((error: unknown) => {
-      // The next read tries again.
+      // The next read opens it again.
       opened = undefined
       throw error
     })
@@ -191,7 +198,7 @@ function lazyTable(known: Remembered, open: (signal: AbortSignal | undefined) =>
     read: async (range, options) => {
       const entry = (await original(options?.signal)).get(name)
       if (entry === undefined || entry.end - entry.begin !== byteLength)
-        throw new CheckpointError('tensor-missing', `The checkpoint has no ${name} of ${byteLength} bytes any more.`, {
+        throw new CheckpointError('tensor-missing', `The checkpoint no longer has ${name} with ${byteLength} bytes.`, {
           tensor: name,
         })
       return entry.source.read({ begin: entry.begin + range.begin, end: entry.begin + range.end }, options)
