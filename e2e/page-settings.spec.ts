@@ -176,9 +176,7 @@ test('a known model says what it downloads, keeps and needs, and whether it fits
     }, label.source)
   await choose(/^Stable Diffusion 1\.5 · 2\.13 GB$/)
   const note = page.locator('aquatint-prompt').locator('#model-note')
-  await expect(note).toHaveText(
-    /^Downloads 2\.13 GB once; needs about 1\.72 GB of GPU memory, and more while generating\./,
-  )
+  await expect(note).toHaveText(/^Downloads 2\.13 GB once; needs about 1\.72 GB of GPU memory, and more while generating\./)
   await expect(note).toContainText('Does not fit in the 2.00 GB of storage that this page has left.')
   await choose(/^Emoji/)
   await expect(note).toHaveText(/in seconds, on any machine/)

@@ -17,7 +17,11 @@ export class Gallery {
   readonly #list = h('ul', { class: 'prints' })
   readonly #more = h('button', { type: 'button', class: 'more' }, 'Show more')
   readonly #compare = h('button', { type: 'button' }, 'Compare two')
-  readonly #empty = h('p', { class: 'gallery-empty' }, 'Pictures you generate are kept here, in this browser, with their settings.')
+  readonly #empty = h(
+    'p',
+    { class: 'gallery-empty' },
+    'Pictures you generate are kept here, in this browser, with their settings.',
+  )
   readonly #hint = h('span', { class: 'hint' }, 'Select two to compare them.')
   readonly #problem = h('p', { class: 'note', role: 'status' })
   readonly #chosen = new Map<number, GalleryEntry>()

@@ -53,10 +53,7 @@ export function machineNotes(machine: Machine): readonly MachineNote[] {
       `WebGPU is not available in this browser, so large models would take hours. ${small} To use the GPU, try a current Chrome or Edge, or turn on graphics acceleration.`,
     )
   } else if (machine.gpu === 'software') {
-    say(
-      'software-adapter',
-      `This browser emulates the GPU on the CPU, so large models would take hours. ${small}`,
-    )
+    say('software-adapter', `This browser emulates the GPU on the CPU, so large models would take hours. ${small}`)
   } else if (!machine.shaderF16) {
     say(
       'no-shader-f16',

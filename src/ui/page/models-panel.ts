@@ -61,7 +61,11 @@ class ModelsPanel {
       h(
         'span',
         { class: 'tools' },
-        h('button', { type: 'button', 'aria-label': `Verify ${nameOf(model)}`, onclick: () => void this.#verify(model) }, 'Verify'),
+        h(
+          'button',
+          { type: 'button', 'aria-label': `Verify ${nameOf(model)}`, onclick: () => void this.#verify(model) },
+          'Verify',
+        ),
         h(
           'button',
           { type: 'button', 'aria-label': `Delete ${nameOf(model)}`, onclick: () => void this.#delete(model) },
@@ -122,7 +126,9 @@ class ModelsPanel {
       await this.show()
       setText(
         this.#said,
-        granted ? 'The browser will keep the models.' : 'The browser refused. Most browsers agree once the page is installed or bookmarked.',
+        granted
+          ? 'The browser will keep the models.'
+          : 'The browser refused. Most browsers agree once the page is installed or bookmarked.',
       )
     })
   }

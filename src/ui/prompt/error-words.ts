@@ -24,8 +24,7 @@ export function errorWords(error: unknown): ErrorWords {
 }
 
 function titleAndAdvice(error: unknown): { title: string; advice: string } {
-  if (error instanceof InputError)
-    return { title: 'Invalid setting', advice: 'Change the setting and try again.' }
+  if (error instanceof InputError) return { title: 'Invalid setting', advice: 'Change the setting and try again.' }
   if (error instanceof HubError) {
     return {
       title: 'The model could not be downloaded',
@@ -45,7 +44,10 @@ function titleAndAdvice(error: unknown): { title: string; advice: string } {
     }
   }
   if (error instanceof UnsupportedError) {
-    return { title: 'Aquatint does not support this model', advice: 'It uses a feature that is not supported yet. Try another model.' }
+    return {
+      title: 'Aquatint does not support this model',
+      advice: 'It uses a feature that is not supported yet. Try another model.',
+    }
   }
   if (error instanceof DeviceError) {
     return {

@@ -41,7 +41,11 @@ export class FormView {
   readonly #numbers: Readonly<Record<FieldName, NumberField>>
   readonly #scheduler = h('select', { id: 'scheduler' }, h('option', { value: '' }, 'Model default'))
   readonly #dtype = h('select', { id: 'dtype' }, h('option', { value: '' }, 'As published'))
-  readonly #lock = h('button', { type: 'button', class: 'quiet', 'aria-pressed': 'false', title: 'Use the same seed for the next pictures' }, 'Keep')
+  readonly #lock = h(
+    'button',
+    { type: 'button', class: 'quiet', 'aria-pressed': 'false', title: 'Use the same seed for the next pictures' },
+    'Keep',
+  )
   readonly #summary = h('span', { class: 'summary-text' })
   readonly #settings: HTMLDetailsElement
   #info: PipelineInfo | undefined

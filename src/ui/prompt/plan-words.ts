@@ -20,9 +20,7 @@ export function planWords({ className, downloadBytes, devices, width, height }: 
   const gpus = Object.entries(devices).filter(([name]) => name !== 'wasm')
   const family = families[className] ?? className
   const download =
-    downloadBytes === 0
-      ? `${family}, already downloaded.`
-      : `${family}. Downloads ${formatBytes(downloadBytes)} once.`
+    downloadBytes === 0 ? `${family}, already downloaded.` : `${family}. Downloads ${formatBytes(downloadBytes)} once.`
   const picture = `A ${width} × ${height} picture`
   if (gpus.length === 0) return `${download} ${picture} is computed on the CPU.`
   const takes = gpus.map(([, plan]) => `up to ${formatBytes(plan.peakBytes)} of GPU memory, ${residences[plan.residence]}`)

@@ -45,7 +45,13 @@ export class StartPicture {
       h(
         'div',
         { class: 'field' },
-        h('div', { class: 'start-line' }, h('label', { for: this.#strength.id, title: 'How much of the image is redrawn' }, numberRules.strength.label), this.#shown, this.#remove),
+        h(
+          'div',
+          { class: 'start-line' },
+          h('label', { for: this.#strength.id, title: 'How much of the image is redrawn' }, numberRules.strength.label),
+          this.#shown,
+          this.#remove,
+        ),
         this.#strength,
         h('p', { class: 'note', id: 'strength-note' }, 'Low values keep the picture; 100% follows the prompt alone.'),
       ),
