@@ -9,7 +9,7 @@ import type { Repository } from '../src/hub/types.js'
 import { FolderRepository } from './folder-repository.js'
 import type { CommandIO } from './output.js'
 import { sayWaits } from './say-waits.js'
-import { peeking } from '../src/hub/downloads/peeked-file.js'
+import { peeking } from '../src/hub/downloads/header-only-file.js'
 
 export interface RemoteOptions {
   /** Base URL of the Hub with a slash at its end. */

@@ -15,7 +15,7 @@ import { openShardCache } from '../../src/hub/cache/shard-cache.js'
 import { defaultSettings } from '../../src/hub/settings.js'
 import type { ByteSource } from '../../src/hub/types.js'
 import type { Answer, Argument, HubMethods } from '../hub/methods.js'
-import { peeking } from '../../src/hub/downloads/peeked-file.js'
+import { peeking } from '../../src/hub/downloads/header-only-file.js'
 
 let hub: Hub | undefined
 let repository: OpenRepository | undefined

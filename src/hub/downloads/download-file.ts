@@ -4,7 +4,7 @@
  */
 
 import { isAquatintError } from '../../errors.js'
-import { ArrivingFile, downloadRestarted } from './arriving-file.js'
+import { ArrivingFile, downloadRestarted } from './downloading-file.js'
 import { abortError } from '../../util/abort.js'
 import { chunkRange, splitRange } from '../chunk-layout.js'
 import { ChunkWriter } from './chunk-writer.js'

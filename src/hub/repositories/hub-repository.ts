@@ -1,7 +1,7 @@
 /** A repository on the Hugging Face Hub, or on a mirror with its API, at one commit. */
 
 import { HubError, isAquatintError } from '../../errors.js'
-import { HeldFiles } from './held-files.js'
+import { HeldFiles } from './open-files.js'
 import { fileNotFound } from '../http/http-errors.js'
 import { fetchCommit, fetchTree, resolveUrl, tokenHeaders, type HubAddress } from './hub-api.js'
 import type { Hub } from '../hub.js'

@@ -13,7 +13,7 @@ import { rememberedTable } from './quantize-weights.js'
 import { Run } from '../run.js'
 import type { LoadPipelineOptions } from '../types.js'
 import type { OpenDevices } from './open-devices.js'
-import { peeking } from '../../hub/downloads/peeked-file.js'
+import { peeking } from '../../hub/downloads/header-only-file.js'
 
 /** Where what was made of weights is kept, if anywhere. */
 type Store = (() => Promise<Hub>) | undefined
