@@ -1,5 +1,5 @@
 /**
- * Plans of published models at their own size, for each type and residence, as the tables of docs/memory.md. Nothing is loaded: the
+ * Plans of published models at their own size, for each type and residence, as the tables of docs/memory-figures.md. Nothing is loaded: the
  * weights' names and shapes are in fixtures/weight-tables.
  */
 

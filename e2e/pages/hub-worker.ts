@@ -16,7 +16,7 @@ import { openShardCache } from '../../src/hub/cache/shard-cache.js'
 import { defaultSettings } from '../../src/hub/settings.js'
 import type { ByteSource } from '../../src/hub/types.js'
 import type { Answer, Argument, HubMethods } from '../hub/methods.js'
-import { peeking } from '../../src/hub/downloads/peeked-file.js'
+import { headersOnly } from '../../src/hub/downloads/header-only-file.js'
 
 let hub: Hub | undefined
 let repository: OpenRepository | undefined
@@ -116,10 +116,10 @@ const methods: Methods = {
   async readConfig(path) {
     return Object.keys(await readConfig(opened(), path))
   },
-  async peekWeights(folder) {
+  async tensorNames(folder) {
     const paths = (await opened().files()).map((file) => file.path)
     const files = chooseWeightFiles(paths, { folder, library: 'diffusers', missingVariant: 'strict' })
-    return [...(await readWeightTable(peeking(opened()), files)).keys()]
+    return [...(await readWeightTable(headersOnly(opened()), files)).keys()]
   },
   async models() {
     return (await theHub()).cache.models()
