@@ -65,6 +65,7 @@ describe('with a real network on webgpu', { timeout: 600_000 }, () => {
   test('a step reads nothing back but two counters, a preview the latents once; nothing is compiled after the first step', async () => {
     const { mapped, compiled } = watchGpu()
     const { host, device, network, condition, release, run } = await hosted('unet')
+    const upload = vi.spyOn(device, 'upload')
     const unet = unetPredictor(network, condition(), host, run)
     /** What had been compiled when each prediction was asked for. */
     const asked: { readonly pipelines: number; readonly sessions: number }[] = []
@@ -77,7 +78,6 @@ describe('with a real network on webgpu', { timeout: 600_000 }, () => {
       },
     }
     const steps = 5
-    const upload = vi.spyOn(device, 'upload')
     const options = () => loopOptions(predictor, 'DPMSolverMultistepScheduler', base, steps)
     const plain = await denoise(options())
     const [latents, counters] = [count * 4, 8]
