@@ -1,6 +1,6 @@
 /** Each operator, in the forms the networks use, gives on the GPU what it gives on the CPU. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { createComponent } from '../runtime/component.js'
+import { createComponent } from '../runtime/bound-network.js'
 import { openDevice } from '../runtime/open-device.js'
 import type { Device, HostTensor } from '../runtime/types.js'
 import { ComponentBuilder } from './component-builder.js'

@@ -13,7 +13,7 @@ import { sd3PositionRows, sd3Transformer2DModel, type Sd3Options } from '../mode
 import { t5EncoderModel } from '../models/text-encoders/t5-encoder-model.js'
 import { unet2DConditionModel, usesAddEmbeds, unetTimestepProjection } from '../models/unets/unet-2d-condition.js'
 import type { ComponentGraph, WriteOptions, Shapes } from '../onnx/types.js'
-import { createComponent } from '../runtime/component.js'
+import { createComponent } from '../runtime/bound-network.js'
 import type { Component, Device } from '../runtime/types.js'
 import type { DTypeName, QuantizationName } from './types.js'
 

@@ -1,7 +1,7 @@
 /** Block residency on a real device: a component under a budget computes the same, to the bit, and stays within the budget. */
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import type { ByteRange } from '../hub/types.js'
-import { createComponent } from './component.js'
+import { createComponent } from './bound-network.js'
 import { openDevice } from './open-device.js'
 import { numbers, testCheckpoint, towerGraph, towerShapes, towerSizes } from './testing.js'
 import type { Component, Device } from './types.js'

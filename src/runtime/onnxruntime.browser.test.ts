@@ -1,6 +1,6 @@
 /** Both WebGPU builds of onnxruntime-web: the one for browsers that suspend WebAssembly, and the one for the rest. */
 import { expect, test } from 'vitest'
-import { createComponent } from './component.js'
+import { createComponent } from './bound-network.js'
 import { buildFor, loadOnnxRuntime } from './onnxruntime.js'
 import { openDevice } from './open-device.js'
 import { numbers, testCheckpoint, towerGraph, towerReference, towerShapes, towerSizes, worstError } from './testing.js'

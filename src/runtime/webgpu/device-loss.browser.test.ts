@@ -2,7 +2,7 @@
 /** A GPU process that dies under a running component, for real: Chromium is told to crash it. */
 import { expect, test } from 'vitest'
 import { cdp } from 'vitest/browser'
-import { createComponent } from '../component.js'
+import { createComponent } from '../bound-network.js'
 import { openDevice } from '../open-device.js'
 import { RecoveryLadder } from '../recovery.js'
 import { numbers, testCheckpoint, towerGraph, towerShapes, towerSizes } from '../testing.js'

@@ -1,6 +1,6 @@
 /** A device that goes: what calls under way are told when its news is late, and that nothing waits for it for ever. */
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
-import { createComponent } from '../component.js'
+import { createComponent } from '../bound-network.js'
 import { openDevice } from '../open-device.js'
 import { LateNews } from './testing-gpu.js'
 import { numbers, testCheckpoint, towerGraph, towerShapes, towerSizes } from '../testing.js'

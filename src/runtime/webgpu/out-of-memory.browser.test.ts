@@ -1,6 +1,6 @@
 /** A GPU that has no room for a buffer: what that is told as, wherever the buffer was made, and that nothing is left of it. */
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { createComponent } from '../component.js'
+import { createComponent } from '../bound-network.js'
 import { openDevice } from '../open-device.js'
 import { ScarceGpu } from './testing-gpu.js'
 import { numbers, testCheckpoint, towerGraph, towerShapes, towerSizes } from '../testing.js'

@@ -1,6 +1,6 @@
 /** Components on real devices: the software adapter of headless Chromium, and onnxruntime's CPU kernels. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { createComponent } from './component.js'
+import { createComponent } from './bound-network.js'
 import { openDevice } from './open-device.js'
 import { numbers, testCheckpoint, towerGraph, towerReference, towerShapes, towerSizes, worstError } from './testing.js'
 import type { Device, HostTensor } from './types.js'
