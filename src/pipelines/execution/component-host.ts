@@ -7,7 +7,7 @@ import { throwIfAborted } from '../../util/abort.js'
 import { openDevice } from '../../runtime/open-device.js'
 import type { Recovery, Setup } from '../../runtime/recovery.js'
 import type { MemoryAccount } from '../../runtime/memory-account.js'
-import type { Device, DeviceTensor, HostTensor } from '../../runtime/types.js'
+import type { DeviceTensor, HostTensor } from '../../runtime/types.js'
 import { ComponentSet } from './component-set.js'
 import type { GenerationSize } from '../planning/memory-needs.js'
 import type { ResolvedOffload } from '../planning/residence.js'
@@ -17,6 +17,7 @@ import type { DTypeName } from '../types.js'
 import { HostPlan, type HostPlanOptions, type VaePart } from './host-plan.js'
 import type { Shapes } from '../../onnx/types.js'
 import type { Extent } from '../latent-geometry.js'
+import type { Device } from '../../runtime/device.js'
 
 export interface HostOptions extends HostPlanOptions {
   /** The memory account of all of a pipeline's devices, for a device that replaces this one. */
@@ -46,7 +47,7 @@ export class ComponentHost {
     this.#components = new ComponentSet(options.dtype)
     this.#plan = new HostPlan(options)
     this.#total = options.total
-    this.device.limitMemory(this.#plan.limit)
+    this.device.buffers?.setLimit(this.#plan.limit)
   }
 
   /** The current device: {@link replaceDevice} changes it. */
@@ -75,7 +76,7 @@ export class ComponentHost {
     run: Run,
   ): Promise<void> {
     this.#plan.fit(this.#device, networks, here, size, run)
-    this.#device.limitMemory(this.#plan.limit)
+    this.#device.buffers?.setLimit(this.#plan.limit)
     // A run from an image left it loaded; the plan of a run without an image has no memory for it.
     if (size.fromImage !== true)
       for (const name of networks.keys()) await this.#components.unloadVariant(name, { part: 'encoder' })
@@ -150,7 +151,7 @@ export class ComponentHost {
     const shapes = shapesOf(inputs)
     const what = JSON.stringify([network.name, variant, shapes])
     // Buffers kept for reuse have the sizes of the other run, and would take memory beside this one's.
-    if (this.#last !== what) this.device.trim()
+    if (this.#last !== what) this.device.buffers?.trim()
     this.#last = what
     await this.#plan.setWeightBudget(component, what, { network, shapes, variant }, this.device)
     return component.run(inputs, {
@@ -169,8 +170,8 @@ export class ComponentHost {
   async lowerMemory(step: Recovery, error: unknown, network: Network, part: VaePart | undefined, run: Run): Promise<void> {
     await this.#components.unload()
     this.#plan.lower(step, error, network, part, this.#device, run)
-    this.#device.limitMemory(this.#plan.limit)
-    this.#device.reclaim()
+    this.#device.buffers?.setLimit(this.#plan.limit)
+    this.#device.buffers?.reclaim()
   }
 
   /**
@@ -184,7 +185,7 @@ export class ComponentHost {
       await next.dispose()
       throw loss
     }
-    next.limitMemory(this.#plan.limit)
+    next.buffers?.setLimit(this.#plan.limit)
     await this.#components.moveTo(next)
     this.#device = next
     await lost.dispose()
@@ -206,7 +207,7 @@ export class ComponentHost {
     if (this.offload !== 'resident') await this.#components.unload()
     await this.#components.dropRare()
     this.#plan.settle()
-    this.device.reclaim()
+    this.device.buffers?.reclaim()
   }
 
   /** Unloads the other networks unless all may stay, before tensors for this one are put on the device. */

@@ -6,7 +6,7 @@
 
 import { isAquatintError } from '../../errors.js'
 import { RecoveryLadder } from '../../runtime/recovery.js'
-import type { Device } from '../../runtime/types.js'
+import type { Device } from '../../runtime/device.js'
 import { throwIfAborted } from '../../util/abort.js'
 import type { Network } from '../bind-network.js'
 import type { Run } from '../run.js'

@@ -1,6 +1,6 @@
 import { CheckpointError } from '../../errors.js'
 import { sd3PositionRows, sd3TimestepProjection } from '../../models/transformers/transformer-sd3.js'
-import type { Device, HostTensor } from '../../runtime/types.js'
+import type { HostTensor } from '../../runtime/types.js'
 import type { ComponentHost } from '../execution/component-host.js'
 import { float32Tensor } from '../generation/tensors.js'
 import type { Network } from '../bind-network.js'
@@ -9,6 +9,7 @@ import type { Keep } from '../generation/tensors.js'
 import type { Run, Recorder } from '../run.js'
 import { elementCount } from '../../util/element-count.js'
 import { decodeFloats, isFloatDType } from '../../checkpoint/element-types.js'
+import type { Device } from '../../runtime/device.js'
 
 /** Steering away from what the network predicts without some of its blocks. */
 export interface SkipLayerGuidance {

@@ -4,7 +4,8 @@
  * preview or a captured tensor, and every two seconds in the background as a checkpoint.
  */
 
-import { assertSound, type Tally } from '../../runtime/health.js'
+import { assertSound, type ValueTally } from '../../runtime/health.js'
+import type { Device } from '../../runtime/device.js'
 import type { DeviceTensor } from '../../runtime/types.js'
 import { StepRunner, type Part } from '../../schedulers/step-runner.js'
 import type { Scheduler } from '../../schedulers/types.js'
@@ -136,7 +137,7 @@ function reportStep(
   { scheduler: { timesteps }, begin, onStep, previewEvery, preview }: DenoiseOptions,
   checkpoints: Checkpoints,
   inFlight: StepsInFlight,
-  { index, tally, latents }: { readonly index: number; readonly tally: Promise<Tally>; readonly latents: DeviceTensor },
+  { index, tally, latents }: { readonly index: number; readonly tally: Promise<ValueTally>; readonly latents: DeviceTensor },
 ): void {
   const [step, total] = [index - begin, timesteps.length - begin]
   const { dims } = latents

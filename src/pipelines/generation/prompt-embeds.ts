@@ -3,7 +3,8 @@
  * on the denoiser's device, both halves of guidance at once.
  */
 
-import type { Device, DeviceTensor, Piece } from '../../runtime/types.js'
+import type { Device } from '../../runtime/device.js'
+import type { DeviceTensor, Piece } from '../../runtime/types.js'
 import type { ComponentHost, Value } from '../execution/component-host.js'
 import type { Network } from '../bind-network.js'
 import type { Run, Recorder } from '../run.js'
