@@ -1,0 +1,22 @@
+/** All network classes that can be run. A new class is added here, and its facts are in its own file alone. */
+
+import { AutoencoderKL } from './autoencoders/autoencoder-kl.js'
+import { CLIPTextModel, CLIPTextModelWithProjection } from './text-encoders/clip-text-model.js'
+import { T5EncoderModel } from './text-encoders/t5-encoder-model.js'
+import { SD3Transformer2DModel } from './transformers/transformer-sd3.js'
+import type { NetworkDefinition } from './types.js'
+import { UNet2DConditionModel } from './unets/unet-2d-condition.js'
+
+export const networkDefinitions: readonly NetworkDefinition[] = [
+  CLIPTextModel,
+  CLIPTextModelWithProjection,
+  T5EncoderModel,
+  UNet2DConditionModel,
+  SD3Transformer2DModel,
+  AutoencoderKL,
+]
+
+/** The definition of a class by its name in model_index.json; undefined for classes that cannot be run. */
+export function findNetworkDefinition(className: string): NetworkDefinition | undefined {
+  return networkDefinitions.find((definition) => definition.className === className)
+}
