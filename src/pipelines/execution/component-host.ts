@@ -7,39 +7,22 @@ import { throwIfAborted } from '../../util/abort.js'
 import { openDevice } from '../../runtime/open-device.js'
 import { RecoveryLadder } from '../../runtime/recovery.js'
 import type { MemoryAccount } from '../../runtime/memory-account.js'
-import type { Component, Device, DeviceTensor, HostTensor } from '../../runtime/types.js'
-import { isAquatintError, type AquatintError } from '../../errors.js'
+import type { Device, DeviceTensor, HostTensor } from '../../runtime/types.js'
+import { isAquatintError } from '../../errors.js'
 import { ComponentSet } from './component-set.js'
-import type { ComponentNeeds } from '../../memory/needs.js'
-import { guessBudget, type MemoryPlan } from '../../memory/plan.js'
-import { formatBytes } from '../../util/format-bytes.js'
-import { heldOn, needsOn, networkNeeds, type GenerationSize } from '../planning/memory-needs.js'
-import { graphOptions, type GraphVariant, type Network } from '../bind-network.js'
-import { planOn, type ResolvedOffload } from '../planning/residence.js'
+import type { GenerationSize } from '../planning/memory-needs.js'
+import type { ResolvedOffload } from '../planning/residence.js'
+import type { GraphVariant, Network } from '../bind-network.js'
 import type { Run } from '../run.js'
 import type { DTypeName } from '../types.js'
-import { WeightBudgets, type WeightRoom } from '../planning/weight-budgets.js'
+import { HostPlan, type HostPlanOptions, type VaePart } from './host-plan.js'
 import type { Shapes } from '../../onnx/types.js'
-import { tileChoices, type Extent } from '../latent-geometry.js'
+import type { Extent } from '../latent-geometry.js'
 
-export interface HostOptions {
-  readonly device: Device
-  readonly dtype: DTypeName
-  readonly offload: ResolvedOffload
-  /** Bytes of GPU buffers to stay within. */
-  readonly maxMemory: number | undefined
-  /** Bytes for weights on a CPU; WebAssembly's heap unless said. */
-  readonly cpuMemory?: number | undefined
-  /** Whether autoencoders work in tiles; undefined: where the whole would not fit. */
-  readonly vaeTiling?: boolean | undefined
-  /** Bytes of tensors that stay on the device while others run; 0 unless said. */
-  readonly heldBytes?: number | undefined
+export interface HostOptions extends HostPlanOptions {
   /** The account of all of a pipeline's devices, for a device that takes this one's place. */
   readonly total?: MemoryAccount | undefined
 }
-
-/** The halves of an autoencoder: they run apart, with weights of their own. */
-export type VaePart = 'encoder' | 'decoder'
 
 /** A tensor on a device, or in host memory, as what goes to another device is. */
 export type Value = DeviceTensor | HostTensor
@@ -57,54 +40,20 @@ function shapesOf(inputs: Readonly<Record<string, Value>>): Shapes {
 export class ComponentHost {
   readonly dtype: DTypeName
   #device: Device
-  /** Where weights stay where there is room, and in this generation. */
-  #usualOffload: ResolvedOffload
-  #offload: ResolvedOffload
-  /** The halves of the autoencoder that too little memory has made work in the smallest tiles. */
-  readonly #smallTiles = new Set<VaePart>()
   readonly #ladder = new RecoveryLadder()
-  readonly #maxMemory: number | undefined
-  readonly #cpuMemory: number | undefined
-  /** What is planned with: `maxMemory`, or a guess on a GPU without one, or what the GPU was seen to have. */
-  readonly #weightBudgets: WeightBudgets
-  readonly #vaeTiling: boolean | undefined
-  #heldBytes: number
-  /** The generation that was made ready for last: what it needs, and how that is planned. */
-  #needs: readonly ComponentNeeds[] | undefined
-  #plan: MemoryPlan | undefined
-  /** What generations of a size need, by size. */
-  readonly #generationNeeds = new Map<string, readonly ComponentNeeds[]>()
+  readonly #plan: HostPlan
   readonly #total: MemoryAccount | undefined
-  /** Of the networks whose blocks are streamed, for each set of shapes and variant. */
-  readonly #budgets = new Map<string, WeightRoom>()
-  /** What their weights had in the last run, by network. */
-  readonly #rooms = new Map<string, WeightRoom>()
   /** The network that ran last, and on what shapes. */
   #last = ''
-  /** Components that were given a weight budget in this generation. */
-  readonly #budgeted = new Set<Component>()
   readonly #components: ComponentSet
 
   constructor(options: HostOptions) {
     this.#device = options.device
     this.dtype = options.dtype
     this.#components = new ComponentSet(options.dtype)
-    this.#usualOffload = options.offload
-    this.#offload = options.offload
-    this.#maxMemory = options.maxMemory
-    this.#cpuMemory = options.cpuMemory
-    const guess = this.device.info.kind === 'webgpu' ? guessBudget(this.device.info) : undefined
-    this.#weightBudgets = new WeightBudgets(options.maxMemory, guess)
-    this.#vaeTiling = options.vaeTiling
-    this.#heldBytes = options.heldBytes ?? 0
+    this.#plan = new HostPlan(options)
     this.#total = options.total
-    this.device.limitMemory(this.#limit)
-  }
-
-  /** What buffers that are kept for reuse may fill: within a budget, no more than the plan says. */
-  get #limit(): number | undefined {
-    const { limit } = this.#weightBudgets
-    return limit === undefined ? undefined : Math.min(limit, this.#plan?.peakBytes ?? limit)
+    this.device.limitMemory(this.#plan.limit)
   }
 
   /** The device of now: a lost one is replaced. */
@@ -114,12 +63,12 @@ export class ComponentHost {
 
   /** Where weights stay now: too little memory makes it tighter. */
   get offload(): ResolvedOffload {
-    return this.#offload
+    return this.#plan.offload
   }
 
   /** Bytes that is planned within, where there is a budget or a guess at one. */
   get memoryBudget(): number | undefined {
-    return this.#weightBudgets.budget
+    return this.#plan.memoryBudget
   }
 
   /**
@@ -133,43 +82,11 @@ export class ComponentHost {
     size: GenerationSize,
     run: Run,
   ): Promise<void> {
-    const request = { device: this.#device, networks, here, dtype: this.dtype, vaeTiling: this.#vaeTiling, size }
-    const key = JSON.stringify(size)
-    const needs = this.#generationNeeds.get(key) ?? needsOn(request)
-    this.#generationNeeds.set(key, needs)
-    const heldBytes = heldOn(request, needs)
-    if (heldBytes !== this.#heldBytes) this.#budgets.clear()
-    this.#heldBytes = heldBytes
-    this.#needs = needs
-    this.#plan = this.#planFor(needs)
-    const usual = this.#usualOffload
-    this.#offload = this.#plan.residence
-    this.#device.limitMemory(this.#limit)
+    this.#plan.fit(this.#device, networks, here, size, run)
+    this.#device.limitMemory(this.#plan.limit)
     // Left from an image to image run, and not in the plan of one without.
     if (size.fromImage !== true)
       for (const name of networks.keys()) await this.#components.unloadVariant(name, { part: 'encoder' })
-    if (this.#offload === usual) return
-    const usually = `${formatBytes(this.#plan.maxMemory)} with offload ${usual}`
-    run.warn(
-      'over-budget',
-      `Pictures of this size and number do not fit in ${usually}; these are made with offload ${this.#offload}.`,
-    )
-  }
-
-  #planFor(needs: readonly ComponentNeeds[]): MemoryPlan {
-    const { info: device } = this.#device
-    const [offload, heldBytes, cpuMemory] = [this.#usualOffload, this.#heldBytes, this.#cpuMemory]
-    const request = { offload, needs, heldBytes, cpuMemory, device }
-    const { limit } = this.#weightBudgets
-    if (limit !== this.#maxMemory) {
-      // What the device was seen to have is no reason to refuse: with less than a plan takes, as little as possible is used.
-      try {
-        return planOn({ ...request, maxMemory: limit })
-      } catch (error) {
-        if (!isAquatintError(error) || error.code !== 'does-not-fit') throw error
-      }
-    }
-    return planOn({ ...request, maxMemory: this.#maxMemory })
   }
 
   /**
@@ -256,32 +173,13 @@ export class ComponentHost {
   async #recover(error: unknown, network: Network, run: Run, device: Device, part: VaePart | undefined): Promise<void> {
     const isLoss = isAquatintError(error) && error.code === 'device-lost'
     if (isLoss && device !== this.#device) return
-    const canTile = part !== undefined && this.#vaeTiling !== false && !this.#smallTiles.has(part)
-    const room = this.#offload === 'block' ? this.#rooms.get(network.name) : undefined
-    const canShrink = room !== undefined && room.bytes > room.least
-    const setup = { residence: this.#offload, canStream: device.info.kind === 'webgpu', canShrink, canTile }
-    const step = this.#ladder.next(error, setup, device)
+    const step = this.#ladder.next(error, this.#plan.setup(network, part, device), device)
     if (step.action === 'fail') throw step.error
     if (step.action === 'rebuild') return this.#rebuild(error, run)
-    if (isAquatintError(error)) this.#learn(error)
     await this.#components.unload()
-    if (step.action === 'tighten') {
-      this.#usualOffload = step.residence
-      this.#offload = step.residence
-      run.warn('out-of-memory', `${network.name} did not fit into memory; from now on offload is ${step.residence}.`)
-    } else if (step.action === 'shrink') {
-      if (room !== undefined) this.#weightBudgets.shrink(room)
-      run.warn('out-of-memory', `${network.name} did not fit into memory; from now on fewer of its weights stay.`, { once: true })
-    } else if (part !== undefined) this.#smallTiles.add(part)
-    this.#budgets.clear()
-    if (this.#needs !== undefined) this.#plan = this.#planFor(this.#needs)
-    device.limitMemory(this.#limit)
+    this.#plan.lower(step, error, network, part, device, run)
+    device.limitMemory(this.#plan.limit)
     device.reclaim()
-  }
-
-  /** The device has no more than it held when it refused a buffer. */
-  #learn({ details: { live, bytes } }: AquatintError): void {
-    if (typeof live === 'number' && typeof bytes === 'number') this.#weightBudgets.limitTo(live - bytes)
   }
 
   /** Opens a device in place of a lost one. What was on it comes from the cache again. */
@@ -292,7 +190,7 @@ export class ComponentHost {
       await next.dispose()
       throw error
     }
-    next.limitMemory(this.#limit)
+    next.limitMemory(this.#plan.limit)
     await this.#components.moveTo(next)
     this.#device = next
     await lost.dispose()
@@ -317,8 +215,7 @@ export class ComponentHost {
     // Buffers for reuse are of the other run's sizes, and would be there beside this one's.
     if (this.#last !== what) this.device.trim()
     this.#last = what
-    if (this.offload === 'block') await this.#setBudget(component, what, () => this.#runNeeds(network, shapes, variant))
-    else if (component.weightBudget !== undefined) await component.setWeightBudget(undefined)
+    await this.#plan.setWeightBudget(component, what, { network, shapes, variant }, this.device)
     return component.run(inputs, {
       signal: run.signal,
       onProgress: (loaded, total) => run.report({ type: 'weights', component: network.name, loaded, total }),
@@ -327,35 +224,11 @@ export class ComponentHost {
   }
 
   /**
-   * Gives a component the room that runs of `what` leave for its weights. Where runs of several shapes take turns, such as tiles, the
-   * least of those: what stays for one then stays for all. @throws DeviceError `does-not-fit`
-   */
-  async #setBudget(component: Component, what: string, needs: () => ComponentNeeds): Promise<void> {
-    const room = this.#budgets.get(what) ?? this.#weightBudgets.room(needs(), this.#heldBytes)
-    this.#budgets.set(what, room)
-    this.#rooms.set(room.network, room)
-    const { budget } = room
-    const now = component.weightBudget
-    const isLess = (now ?? Number.POSITIVE_INFINITY) <= (budget ?? Number.POSITIVE_INFINITY)
-    const begun = this.#budgeted.has(component)
-    this.#budgeted.add(component)
-    if (now !== budget && !(begun && isLess)) await component.setWeightBudget(budget)
-  }
-
-  #runNeeds(network: Network, shapes: Shapes, variant: GraphVariant = {}): ComponentNeeds {
-    const options = graphOptions(network, { device: this.device, dtype: this.dtype, granularity: 'block' })
-    return networkNeeds(network, shapes, options, variant)
-  }
-
-  /**
    * Edge in latent pixels of the tiles in which a half of an autoencoder works on an image of this size in latent pixels: as the generation
    * that was made ready for is planned, or the smallest where memory has run out. Undefined: on the whole.
    */
   vaeTile(vae: Network, size: Extent, part: VaePart): number | undefined {
-    const choices = tileChoices(vae.config, size, this.#vaeTiling)
-    if (this.#smallTiles.has(part)) return choices.at(-1)
-    const planned = this.#plan?.components.find(({ name, part: half = 'decoder' }) => name === vae.name && half === part)
-    return planned === undefined ? choices[0] : planned.tile
+    return this.#plan.vaeTile(vae, size, part)
   }
 
   /**
@@ -365,7 +238,7 @@ export class ComponentHost {
   async settle(): Promise<void> {
     if (this.offload !== 'resident') await this.#components.unload()
     await this.#components.dropRare()
-    this.#budgeted.clear()
+    this.#plan.settle()
     this.device.reclaim()
   }
 

@@ -24,34 +24,36 @@ export function errorWords(error: unknown): ErrorWords {
 }
 
 function titleAndAdvice(error: unknown): { title: string; advice: string } {
-  if (error instanceof InputError)
-    return { title: 'This cannot be run as it is set', advice: 'Change the setting and try again.' }
+  if (error instanceof InputError) return { title: 'Invalid setting', advice: 'Change the setting and try again.' }
   if (error instanceof HubError) {
     return {
-      title: 'The model could not be fetched',
-      advice: 'Check its name and your connection. What has come already is kept; trying again goes on from there.',
+      title: 'The model could not be downloaded',
+      advice: 'Check the model’s name and your connection. Downloaded data is kept; retrying resumes.',
     }
   }
   if (error instanceof StorageError) {
     return {
-      title: 'The browser’s storage refused',
-      advice: 'Free some space on this disk, or delete a model under “Models”, then try again.',
+      title: 'The browser’s storage failed',
+      advice: 'Free some disk space, or delete a model under “Models”, then try again.',
     }
   }
   if (error instanceof CheckpointError) {
     return {
-      title: 'The model’s files do not fit together',
-      advice: 'The repository has to be mended by its owner. Try another one.',
+      title: 'The model’s files are invalid',
+      advice: 'Only the owner of the repository can fix this. Try another model.',
     }
   }
   if (error instanceof UnsupportedError) {
-    return { title: 'Aquatint cannot run this model', advice: 'It uses something that is not supported yet. Try another one.' }
+    return {
+      title: 'Aquatint does not support this model',
+      advice: 'It uses a feature that is not supported yet. Try another model.',
+    }
   }
   if (error instanceof DeviceError) {
     return {
       title: 'The device failed',
-      advice: 'Try again; if it fails again, choose a smaller size or close other tabs that use the GPU.',
+      advice: 'Try again. If it fails again, choose a smaller size or close other tabs that use the GPU.',
     }
   }
-  return { title: isAquatintError(error) ? 'It did not work' : 'Something unexpected went wrong', advice: 'Please try again.' }
+  return { title: isAquatintError(error) ? 'Something went wrong' : 'Unexpected error', advice: 'Please try again.' }
 }
