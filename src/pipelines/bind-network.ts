@@ -24,8 +24,20 @@ export interface Network<Model extends NetworkModel = NetworkModel> {
   readonly quantization?: QuantizationName | undefined
 }
 
-/** Whether a network is of this class: its config then has the class's type. */
-export function isOfClass<Model extends NetworkModel>(
+/** The config of a network, as its class reads it. @throws TypeError where the network is of another class */
+export function configOf<NetworkConfig>(
+  network: Network,
+  definition: {
+    readonly className: string
+    readonly fromConfig: (config: Config) => NetworkModel & { readonly config: NetworkConfig }
+  },
+): NetworkConfig {
+  if (!isOfClass(network, definition))
+    throw new TypeError(`${network.name} is of class ${network.model.className}, not ${definition.className}.`)
+  return network.model.config
+}
+
+function isOfClass<Model extends NetworkModel>(
   network: Network,
   definition: { readonly className: string; readonly fromConfig: (config: Config) => Model },
 ): network is Network<Model> {

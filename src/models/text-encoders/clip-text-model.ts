@@ -111,10 +111,10 @@ function writeGraph(clip: ClipTextConfig, shape: ClipTextShape, options: WriteOp
     const stage =
       masked === undefined
         ? component.stage(name, { hidden }, (graph, inputs) => ({
-            hidden: encoderLayer(graph, inputs.hidden, causalBias(graph, sequenceLength), clip, shape),
+            hidden: encoderLayer(graph, inputs.hidden, () => causalBias(graph, sequenceLength), clip, shape),
           }))
         : component.stage(name, { hidden, bias: masked }, (graph, inputs) => ({
-            hidden: encoderLayer(graph, inputs.hidden, inputs.bias, clip, shape),
+            hidden: encoderLayer(graph, inputs.hidden, () => inputs.bias, clip, shape),
           }))
     hidden = stage.hidden
     states.push(hidden)
@@ -136,12 +136,14 @@ function writeGraph(clip: ClipTextConfig, shape: ClipTextShape, options: WriteOp
         matMul(graph, reshape(graph, inputs.pooling, [batch, 1, sequenceLength]), toFloat32(graph, last)),
         [batch, clip.width],
       )
-      const lastOutput = toFloat32(graph, last)
-      const chosenOutputs = wanted.map(({ finalLayerNorm }, place) => {
+      const raw = wanted.map(({ finalLayerNorm }, place) => {
         const state = inputs[numbered('state', place)] ?? inputs.hidden
-        const raw = finalLayerNorm ? norm(state) : state
-        return [numbered('chosen', place), toFloat32(graph, reshape(graph, raw, dims))] as const
+        return finalLayerNorm ? norm(state) : state
       })
+      const lastOutput = toFloat32(graph, last)
+      const chosenOutputs = raw.map(
+        (state, place) => [numbered('chosen', place), toFloat32(graph, reshape(graph, state, dims))] as const,
+      )
       const rest = { last: lastOutput, ...(Object.fromEntries(chosenOutputs) as Record<`chosen${string}`, ValueInfo>) }
       if (clip.className === 'CLIPTextModel') return { ...rest, pooled }
       const projected = linear(graph, toCompute(graph, pooled), 'text_projection', clip.projection, { bias: false })
@@ -150,7 +152,8 @@ function writeGraph(clip: ClipTextConfig, shape: ClipTextShape, options: WriteOp
     '',
   )
   component.output('last_hidden_state', outputs.last)
-  for (const place of wanted.keys()) component.output(numbered('hidden_state', place), outputs[numbered('chosen', place)] ?? outputs.last)
+  for (const place of wanted.keys())
+    component.output(numbered('hidden_state', place), outputs[numbered('chosen', place)] ?? outputs.last)
   component.output(clip.className === 'CLIPTextModel' ? 'pooler_output' : 'text_embeds', outputs.pooled)
   return component.finish()
 }
@@ -167,7 +170,7 @@ function maskedBias(component: ComponentBuilder, { batch, sequenceLength }: Clip
 function encoderLayer(
   graph: GraphBuilder,
   hidden: ValueInfo,
-  bias: ValueInfo,
+  bias: () => ValueInfo,
   clip: ClipTextConfig,
   shape: ClipTextShape,
 ): ValueInfo {
@@ -177,7 +180,7 @@ function encoderLayer(
   const query = tokens(linear(graph, normed, 'self_attn.q_proj', clip.width))
   const key = tokens(linear(graph, normed, 'self_attn.k_proj', clip.width))
   const value = tokens(linear(graph, normed, 'self_attn.v_proj', clip.width))
-  const attended = multiHeadAttention(graph, { query, key, value, bias }, clip.heads)
+  const attended = multiHeadAttention(graph, { query, key, value, bias: bias() }, clip.heads)
   const attention = linear(graph, reshape(graph, attended, hidden.dims), 'self_attn.out_proj', clip.width)
   const middle = add(graph, hidden, attention)
   const inner = linear(graph, layerNorm(graph, middle, 'layer_norm2', clip.epsilon), 'mlp.fc1', clip.intermediate)
@@ -199,7 +202,11 @@ function causalBias(graph: GraphBuilder, length: number): ValueInfo {
  * The input `pooling`, [batch, sequenceLength]: 1 at the row that transformers pools. With the legacy `eos_token_id` 2 that is the first
  * highest id, else the first `eos_token_id` (row 0 where there is none, as argmax of zeros is).
  */
-function poolingOf({ endOfText }: ClipTextConfig, inputIds: ArrayLike<number>, sequenceLength: number): Float32Array<ArrayBuffer> {
+function poolingOf(
+  { endOfText }: ClipTextConfig,
+  inputIds: ArrayLike<number>,
+  sequenceLength: number,
+): Float32Array<ArrayBuffer> {
   if (inputIds.length === 0 || inputIds.length % sequenceLength !== 0) {
     const message = `${inputIds.length} token ids are no whole number of sequences of ${sequenceLength}`
     throw new InputError('invalid-shape', message, { key: 'inputIds', value: inputIds.length, sequenceLength })

@@ -18,7 +18,13 @@ import { ConfigReader } from '../config-reader.js'
 import { linear, toCompute } from '../layers/layers.js'
 import { checkShape, shapeLimits } from '../layers/shape.js'
 import { embeddingOnHost } from '../layers/token-embedding.js'
-import { currentNames, defaultMaxSequenceLength, type GraphVariant, type HiddenState, type TextEncoderDefinition } from '../types.js'
+import {
+  currentNames,
+  defaultMaxSequenceLength,
+  type GraphVariant,
+  type HiddenState,
+  type TextEncoderDefinition,
+} from '../types.js'
 import { numbered, paddingBias } from './encoder-variants.js'
 
 interface T5Shape {
@@ -78,7 +84,8 @@ function hiddenStateIndex({ layers }: T5Config, { index, finalLayerNorm }: Hidde
   const count = layers + 1
   const fromFirst = index < 0 ? count + index : index
   // transformers gives the last one with the final norm, and none of the others.
-  if (Number.isInteger(fromFirst) && fromFirst >= 0 && fromFirst < count && finalLayerNorm === (fromFirst === layers)) return fromFirst
+  if (Number.isInteger(fromFirst) && fromFirst >= 0 && fromFirst < count && finalLayerNorm === (fromFirst === layers))
+    return fromFirst
   const message = `hiddenStates has ${index} ${finalLayerNorm ? 'with' : 'without'} the final norm; T5EncoderModel has ${-count} to ${count - 1}, of which the last alone has the final norm`
   throw new InputError('invalid-hidden-state', message, { index, min: -count, max: count - 1 })
 }

@@ -226,7 +226,8 @@ export const SD3Transformer2DModel: DenoiserDefinition<Sd3Config> = {
         }
       },
       write: (shapes, options, { skipLayers = [] } = {}) => {
-        const { hidden_states: [batch = 0, , height = 0, width = 0] = [], encoder_hidden_states: [, sequenceLength = 0] = [] } = shapes
+        const { hidden_states: [batch = 0, , height = 0, width = 0] = [], encoder_hidden_states: [, sequenceLength = 0] = [] } =
+          shapes
         return writeGraph(config, { batch, height, width, sequenceLength }, options, skipLayers)
       },
       upcast: false,

@@ -1,7 +1,8 @@
 /** The components on one device: one for each network and kind of graph, made when they are asked for. Decides nothing. */
 
+import type { GraphVariant } from '../../models/types.js'
 import type { Component, Device } from '../../runtime/types.js'
-import { bindNetwork, type GraphVariant, type Network } from '../bind-network.js'
+import { bindNetwork, type Network } from '../bind-network.js'
 import type { DTypeName } from '../types.js'
 
 /** A component, and the name of the graph to run. */
@@ -41,7 +42,7 @@ export class ComponentSet {
         variantOf: (named) => ({ ...variant, ...this.#variants.get(named) }),
       })
       this.#components.set(key, component)
-      if ('hiddenState' in variant) this.#rare.add(key)
+      if ('hiddenStates' in variant) this.#rare.add(key)
     }
     return { component, variant: name }
   }

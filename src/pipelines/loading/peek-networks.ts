@@ -20,7 +20,7 @@ type Store = (() => Promise<Hub>) | undefined
 
 /** The networks, whose tables are only to look at. `onPeek` is told of each weight file. @throws as `loadNetworks`; HubError `range-not-honoured` */
 export async function peekNetworks(
-  { sources, configs }: Pick<ReadParts, 'sources' | 'configs'>,
+  { sources }: Pick<ReadParts, 'sources'>,
   options: LoadPipelineOptions,
   store: Store,
   run: Run,
@@ -31,7 +31,7 @@ export async function peekNetworks(
     return made ?? convertTable(await read(run.signal), { dtype: 'F16', quantize: quantizeOptions(word) })
   }
   const peeked = sources.map((source) => ({ ...source, repository: peeking(source.repository, onPeek) }))
-  return loadNetworks({ sources: peeked, configs }, options, quantize, run)
+  return loadNetworks({ sources: peeked }, options, quantize, run)
 }
 
 /** Weight files that need no look before they are fetched: all of them fit into WebAssembly's heap, in whatever form. */
@@ -42,7 +42,7 @@ const smallBytes = 2 ** 30
  * verified. @throws DeviceError `does-not-fit` with bytes needed and offered; `buffer-too-large` with the tensor
  */
 export async function refuseBeforeDownload(
-  parts: Pick<ReadParts, 'sources' | 'configs'>,
+  parts: Pick<ReadParts, 'sources'>,
   { devices, places, budgets }: OpenDevices,
   options: LoadPipelineOptions,
   store: Store,

@@ -94,10 +94,9 @@ export function needsOn({ device, networks, here, dtype, vaeTiling, size }: Need
   const add = (network: Network, part?: 'encoder') => {
     if (!here(network.name)) return
     const options = graphOptions(network, { device, dtype, granularity: 'block' })
-    const own =
-      hasRole(network, 'autoencoder')
-        ? autoencoderNeeds(network, size, options, vaeTiling, part)
-        : networkNeeds(network, network.model.shapes(size), options)
+    const own = hasRole(network, 'autoencoder')
+      ? autoencoderNeeds(network, size, options, vaeTiling, part)
+      : networkNeeds(network, network.model.shapes(size), options)
     needs.push(own)
   }
   const vae = autoencoderOf(networks)
