@@ -7,7 +7,8 @@ import { openRepository } from '../../src/hub/repositories/open-repository.js'
 import { networkNeeds } from '../../src/pipelines/planning/memory-needs.js'
 import { networkDefinition } from '../../src/models/registry.js'
 import { bindNetwork, graphOptions, type Network } from '../../src/pipelines/bind-network.js'
-import { quantizeWeights } from '../../src/pipelines/loading/quantize-weights.js'
+import { quantizingTransforms } from '../../src/pipelines/loading/dtypes.js'
+import { transformWeights } from '../../src/pipelines/loading/transform-weights.js'
 import { Run } from '../../src/pipelines/run.js'
 import { assertHealthy } from '../../src/runtime/health.js'
 import { planMemory } from '../../src/memory/plan.js'
@@ -35,8 +36,19 @@ async function run(request: NetworkRequest): Promise<NetworkResult> {
   const table =
     word === undefined
       ? original
-      : (await quantizeWeights({ component: name, word, contents: [], read: () => Promise.resolve(original) }, hub, new Run({})))
-          .table
+      : (
+          await transformWeights(
+            {
+              component: name,
+              transforms: quantizingTransforms(word),
+              label: word,
+              contents: [],
+              read: () => Promise.resolve(original),
+            },
+            hub,
+            new Run({}),
+          )
+        ).table
   const quantizeSeconds = (performance.now() - quantizing) / 1000
   if (word !== undefined) log(`${word} made after ${quantizeSeconds.toFixed(1)} s`)
 
