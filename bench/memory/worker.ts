@@ -57,7 +57,7 @@ async function run(request: NetworkRequest): Promise<NetworkResult> {
   const how = { device, dtype: 'float16', granularity: 'block' } as const
   const needs = networkNeeds(network, shapes, graphOptions(network, how))
   const plan = planMemory([needs], { offload: 'block', maxMemory: request.maxMemory ?? Number.MAX_SAFE_INTEGER })
-  device.limitMemory(plan.peakBytes)
+  device.buffers?.setLimit(plan.peakBytes)
   const component = bindNetwork(network, { ...how, weightBudget: plan.components[0]?.weightBudget, variantOf: () => ({}) })
   let loggedAt = 0
   device.memory.subscribe(({ live, peak }) => {

@@ -5,9 +5,9 @@ import { DeviceError } from '../errors.js'
 import { matchWeights, quantizedWeights } from '../models/match-weights.js'
 import type { GraphVariant, NetworkDefinition, NetworkModel } from '../models/types.js'
 import type { ComponentGraph, WriteOptions, Shapes } from '../onnx/types.js'
-import { createComponent } from '../runtime/component.js'
-import type { Component, Device } from '../runtime/types.js'
+import { BoundNetwork } from '../runtime/bound-network.js'
 import type { DTypeName, QuantizationName } from './types.js'
+import type { Device } from '../runtime/device.js'
 
 /** A network of a checkpoint, read and not yet on a device. */
 export interface Network<Model extends NetworkModel = NetworkModel> {
@@ -85,7 +85,7 @@ export interface BindOptions {
 }
 
 /** Makes a network's runtime component. Its weights are held against the graph before each use of new shapes. */
-export function bindNetwork(network: Network, options: BindOptions): Component {
+export function bindNetwork(network: Network, options: BindOptions): BoundNetwork {
   const { name, model, table } = network
   const writeOptions = graphOptions(network, options)
   const graph = (shapes: Shapes, _device: Device, variant = ''): ComponentGraph => {
@@ -94,7 +94,7 @@ export function bindNetwork(network: Network, options: BindOptions): Component {
     if (bound === undefined) throw new DeviceError('no-graph', `No graph was written for ${name}.`, { component: name })
     return bound
   }
-  return createComponent({
+  return new BoundNetwork({
     name,
     device: options.device,
     table,

@@ -8,10 +8,11 @@ import { matchWeights } from '../models/match-weights.js'
 import { shapesFor } from '../models/testing.js'
 import { UNet2DConditionModel } from '../models/unets/unet-2d-condition.js'
 import type { ComponentGraph } from '../onnx/types.js'
-import { createComponent } from './component.js'
+import { BoundNetwork } from './bound-network.js'
 import { numbers, TestSource } from './testing.js'
-import type { Component, Device, HostTensor } from './types.js'
+import type { HostTensor } from './types.js'
 import { elementCount } from '../util/element-count.js'
+import type { Device } from './device.js'
 
 async function fetched(path: string): Promise<Response> {
   const response = await fetch(`/fixtures/${path}`)
@@ -40,7 +41,7 @@ const networks = {
 export type FixtureNetwork = keyof typeof networks
 
 export interface FixtureComponent {
-  readonly component: Component
+  readonly component: BoundNetwork
   readonly graph: ComponentGraph
   readonly table: WeightTable
   readonly inputs: Readonly<Record<string, HostTensor>>
@@ -73,6 +74,6 @@ export async function fixtureComponent(
     }),
   )
   const shapes = Object.fromEntries(graph.inputs.map(({ name: input, dims }) => [input, dims]))
-  const component = createComponent({ name, device, table, graph: () => graph, shapes, weightBudget })
+  const component = new BoundNetwork({ name, device, table, graph: () => graph, shapes, weightBudget })
   return { component, graph, table, inputs }
 }

@@ -2,7 +2,7 @@
 
 import type { AutoencoderModel, Extent, LatentStatistics } from '../../models/types.js'
 import { assertHealthy } from '../../runtime/health.js'
-import type { Device, DeviceTensor } from '../../runtime/types.js'
+import type { DeviceTensor } from '../../runtime/types.js'
 import { hostTensor, type ComponentHost } from '../execution/component-host.js'
 import type { VaePart } from '../execution/host-plan.js'
 import { withTemporary, type DeviceValues } from '../execution/device-values.js'
@@ -12,6 +12,7 @@ import type { Run } from '../run.js'
 import { concatBatch } from './tensors.js'
 import type { PlainTensor } from '../types.js'
 import { workInTiles, type Box } from './vae-tiling.js'
+import type { Device } from '../../runtime/device.js'
 
 /** How a family brings latents to the autoencoder's scale. */
 export type LatentScaling = 'scale' | 'scale-or-statistics' | 'scale-and-shift'
