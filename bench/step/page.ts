@@ -1,5 +1,6 @@
 /** The page of `npm run bench:step`: times both ways of a step, turn by turn, on a GPU device of its own. */
 
+import { UNet2DConditionModel } from '../../src/models/unets/unet-2d-condition.js'
 import type { Config } from '../../src/checkpoint/types.js'
 import { ComponentHost } from '../../src/pipelines/execution/component-host.js'
 import { float32Tensor } from '../../src/pipelines/generation/tensors.js'
@@ -89,7 +90,7 @@ async function tinyUnet(device: Device): Promise<Predictor> {
   const fixed = Object.entries(inputs).filter(([name]) => name !== 'sample' && name !== 'timestep_proj')
   const host = new ComponentHost({ device, dtype: 'float32', offload: 'resident', maxMemory: undefined })
   const condition = Object.fromEntries(fixed.map(([name, tensor]) => [name, device.upload(tensor, 'unet')]))
-  const network = { name: 'unet', className: 'UNet2DConditionModel', config, table, repo: 'tiny-sdxl' } as const
+  const network = { name: 'unet', model: UNet2DConditionModel.fromConfig(config), table, repo: 'tiny-sdxl' }
   return unetPredictor(network, condition, host, new Run({}))
 }
 

@@ -3,6 +3,7 @@
  * network runs if they do not all fit, and frees everything at the end. Errors are thrown as they are: recovery.ts deals with them.
  */
 
+import type { AutoencoderModel, Extent, GraphVariant } from '../../models/types.js'
 import { throwIfAborted } from '../../util/abort.js'
 import { openDevice } from '../../runtime/open-device.js'
 import type { Recovery, Setup } from '../../runtime/recovery.js'
@@ -11,12 +12,11 @@ import type { DeviceTensor, HostTensor } from '../../runtime/types.js'
 import { ComponentSet } from './component-set.js'
 import type { GenerationSize } from '../planning/memory-needs.js'
 import type { ResolvedOffload } from '../planning/residence.js'
-import type { GraphVariant, Network } from '../bind-network.js'
+import type { Network } from '../bind-network.js'
 import type { Run } from '../run.js'
 import type { DTypeName } from '../types.js'
 import { HostPlan, type HostPlanOptions, type VaePart } from './host-plan.js'
 import type { Shapes } from '../../onnx/types.js'
-import type { Extent } from '../latent-geometry.js'
 import type { Device } from '../../runtime/device.js'
 
 export interface HostOptions extends HostPlanOptions {
@@ -195,7 +195,7 @@ export class ComponentHost {
    * Edge in latent pixels of the tiles in which a half of an autoencoder works on an image of this size in latent pixels: see
    * {@link HostPlan.vaeTile}.
    */
-  vaeTile(vae: Network, size: Extent, part: VaePart): number | undefined {
+  vaeTile(vae: Network<AutoencoderModel>, size: Extent, part: VaePart): number | undefined {
     return this.#plan.vaeTile(vae, size, part)
   }
 

@@ -1,5 +1,5 @@
 import { CheckpointError } from '../../errors.js'
-import { sd3PositionRows, sd3TimestepProjection } from '../../models/transformers/transformer-sd3.js'
+import type { DenoiserModel } from '../../models/types.js'
 import type { HostTensor } from '../../runtime/types.js'
 import type { ComponentHost } from '../execution/component-host.js'
 import { float32Tensor } from '../generation/tensors.js'
@@ -20,11 +20,9 @@ export interface SkipLayerGuidance {
   readonly stop: number
 }
 
-const how = { sample: 'hidden_states', timestepProjection: (timesteps: readonly number[]) => sd3TimestepProjection(timesteps) }
-
 /** `condition`: `encoder_hidden_states`, `pooled_projections` and `pos_embed`, with skip-layer guidance for both halves of guidance. */
 export function sd3Predictor(
-  transformer: Network,
+  transformer: Network<DenoiserModel>,
   condition: Condition,
   skip: SkipLayerGuidance | null,
   {
@@ -37,7 +35,7 @@ export function sd3Predictor(
   const predictor: Predictor = {
     name: transformer.name,
     device: host.device,
-    predict: (sample, timestep) => runDenoiser(transformer, how, condition, sample, timestep, host, run),
+    predict: (sample, timestep) => runDenoiser(transformer, condition, sample, timestep, host, run),
   }
   if (skip === null) return predictor
   let text: Condition | undefined
@@ -45,7 +43,7 @@ export function sd3Predictor(
     if (index <= total * skip.start || index >= total * skip.stop) return null
     text ??= textHalves(host.device, condition, transformer.name, keep)
     const inputs = { ...condition, ...text }
-    const without = await runDenoiser(transformer, how, inputs, sample, timestep, host, run, { skipLayers: skip.layers })
+    const without = await runDenoiser(transformer, inputs, sample, timestep, host, run, { skipLayers: skip.layers })
     await recorder.read('noise_pred', without, index, 'noise_pred_skip_layers')
     return { without, scale: skip.scale }
   }
@@ -70,11 +68,13 @@ function textHalves(device: Device, both: Condition, owner: string, keep: Keep):
  * @throws CheckpointError `tensor-missing`, `shape-mismatch`, `dtype-mismatch`
  */
 export async function readPositions(
-  { config, table }: Network,
+  { model, table }: Network<DenoiserModel>,
   size: { readonly height: number; readonly width: number },
   signal: AbortSignal | undefined,
 ): Promise<HostTensor> {
-  const { tensor, shape, runs } = sd3PositionRows(config, size)
+  const { pos_embed: rows } = model.tableInputs(size)
+  if (rows === undefined) throw new TypeError(`${model.className} has no position table.`)
+  const { tensor, shape, runs, dims } = rows
   const entry = table.get(tensor)
   if (entry === undefined) throw new CheckpointError('tensor-missing', `The transformer has no ${tensor}.`, { tensor })
   if (entry.shape.join() !== shape.join())
@@ -105,5 +105,5 @@ export async function readPositions(
     data.set(part, at)
     at += part.length
   }
-  return float32Tensor([data.length / shape[2], shape[2]], data)
+  return float32Tensor(dims, data)
 }

@@ -5,7 +5,6 @@
  */
 
 import { assertSound, type ValueTally } from '../../runtime/health.js'
-import type { Device } from '../../runtime/device.js'
 import type { DeviceTensor } from '../../runtime/types.js'
 import { StepRunner, type Part } from '../../schedulers/step-runner.js'
 import type { Scheduler } from '../../schedulers/types.js'

@@ -7,6 +7,7 @@ import type { DeviceTensor } from '../../runtime/types.js'
 import type { Scheduler } from '../../schedulers/types.js'
 import { elementCount } from '../../util/element-count.js'
 import type { TorchGenerator } from '../../util/random.js'
+import type { AutoencoderModel } from '../../models/types.js'
 import type { Network } from '../bind-network.js'
 import type { ComponentHost, Value } from '../execution/component-host.js'
 import type { DeviceHosts } from '../execution/device-hosts.js'
@@ -39,7 +40,7 @@ export interface TextToImage {
   /** Null: from noise alone. */
   readonly start: ImageStart | null
   readonly guidance: Guidance
-  readonly vae: Network
+  readonly vae: Network<AutoencoderModel>
   readonly scaling: LatentScaling
   readonly preview: PreviewCoefficients
   readonly recorder: Recorder

@@ -1,7 +1,6 @@
 /** Decoding: from the denoiser's latents to images. */
 
-import type { Config } from '../../checkpoint/types.js'
-import { CheckpointError } from '../../errors.js'
+import type { AutoencoderModel, LatentStatistics } from '../../models/types.js'
 import { assertHealthy } from '../../runtime/health.js'
 import type { Device } from '../../runtime/device.js'
 import type { DeviceTensor } from '../../runtime/types.js'
@@ -14,27 +13,9 @@ import { concatBatch, withTemporary } from './tensors.js'
 import type { PlainTensor } from '../types.js'
 import { VaeTiles } from './vae-tiles.js'
 import { workInTiles, type Box } from './vae-tiling.js'
-import { vaeScaleFactor } from '../latent-geometry.js'
 
 /** How a family brings latents to the autoencoder's scale. */
 export type LatentScaling = 'scale' | 'scale-or-statistics' | 'scale-and-shift'
-
-function number(config: Config, key: string, fallback: number): number {
-  const value = config[key] ?? fallback
-  if (typeof value !== 'number' || !Number.isFinite(value))
-    throw new CheckpointError('invalid-config', `${key} of AutoencoderKL is ${JSON.stringify(value)}; expected a number.`, {
-      key,
-    })
-  return value
-}
-
-function numbers(config: Config, key: string, count: number): readonly number[] | null {
-  const value = config[key] ?? null
-  if (value === null) return null
-  if (!Array.isArray(value) || value.length !== count || !value.every((item) => Number.isFinite(item)))
-    throw new CheckpointError('invalid-config', `${key} of AutoencoderKL is not a list of ${count} numbers.`, { key })
-  return value as readonly number[]
-}
 
 /** How one channel of latents comes to the autoencoder's scale: `scale` times, and `shift` added. */
 export interface ChannelScale {
@@ -43,21 +24,14 @@ export interface ChannelScale {
 }
 
 /** diffusers' `latents / scaling_factor`, or with the shift or the statistics that the config has, for each channel. */
-export function latentScales(config: Config, scaling: LatentScaling, channels: number): readonly ChannelScale[] {
-  const factor = number(config, 'scaling_factor', 0.18215)
-  if (!Number.isFinite(1 / factor))
-    throw new CheckpointError(
-      'invalid-config',
-      `scaling_factor of AutoencoderKL is ${factor}, by which nothing can be divided.`,
-      {
-        key: 'scaling_factor',
-      },
-    )
-  const mean = scaling === 'scale-or-statistics' ? numbers(config, 'latents_mean', channels) : null
-  const std = scaling === 'scale-or-statistics' ? numbers(config, 'latents_std', channels) : null
-  const shift = scaling === 'scale-and-shift' ? number(config, 'shift_factor', 0) : 0
+export function latentScales(
+  { factor, shift: usualShift, mean, std }: LatentStatistics,
+  scaling: LatentScaling,
+  channels: number,
+): readonly ChannelScale[] {
+  const shift = scaling === 'scale-and-shift' ? usualShift : 0
   return Array.from({ length: channels }, (_, channel) =>
-    mean === null || std === null
+    scaling !== 'scale-or-statistics' || mean === null || std === null
       ? { scale: 1 / factor, shift }
       : { scale: (std[channel] ?? 1) / factor, shift: mean[channel] ?? 0 },
   )
@@ -93,7 +67,7 @@ export async function scaleLatents(
  * @throws DeviceError `not-finite`, `all-zero`; CheckpointError `invalid-config`; AbortError
  */
 export async function decodeLatents(
-  vae: Network,
+  vae: Network<AutoencoderModel>,
   latents: Value,
   scaling: LatentScaling,
   host: ComponentHost,
@@ -101,8 +75,8 @@ export async function decodeLatents(
   tiles = new VaeTiles(vae, host, run),
 ): Promise<PlainTensor> {
   const [batch = 0, channels = 0, height = 0, width = 0] = latents.dims
-  const scales = latentScales(vae.config, scaling, channels)
-  const factor = vaeScaleFactor(vae)
+  const scales = latentScales(vae.model.scaling, scaling, channels)
+  const factor = vae.model.scaleFactor
   const { device } = host
   const decodeBox = async (onDevice: DeviceTensor, image: number, box: Box): Promise<PlainTensor> => {
     const size = [1, channels, box.height, box.width]

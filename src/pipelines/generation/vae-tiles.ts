@@ -1,20 +1,20 @@
 /** The tiles in which an autoencoder works in one generation. */
 
+import type { AutoencoderModel, Extent } from '../../models/types.js'
 import type { Network } from '../bind-network.js'
 import type { ComponentHost } from '../execution/component-host.js'
 import type { VaePart } from '../execution/host-plan.js'
-import type { Extent } from '../latent-geometry.js'
 import type { Run } from '../run.js'
 
 /** Asks the autoencoder's host for tiles, and warns the caller when they have become smaller since the first try. */
 export class VaeTiles {
-  readonly #vae: Network
+  readonly #vae: Network<AutoencoderModel>
   readonly #host: ComponentHost
   readonly #run: Run
   /** The edges of the first try. */
   readonly #usual = new Map<VaePart, number | undefined>()
 
-  constructor(vae: Network, host: ComponentHost, run: Run) {
+  constructor(vae: Network<AutoencoderModel>, host: ComponentHost, run: Run) {
     this.#vae = vae
     this.#host = host
     this.#run = run
