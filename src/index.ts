@@ -27,6 +27,15 @@ export {
   UnsupportedError,
 } from './errors.js'
 export type { ErrorDetail, ErrorKind } from './errors.js'
+export type {
+  CheckpointErrorCode,
+  DeviceErrorCode,
+  ErrorCode,
+  HubErrorCode,
+  InputErrorCode,
+  StorageErrorCode,
+  UnsupportedErrorCode,
+} from './error-codes.js'
 export type { CachedFile, CachedModel, VerifyResult } from './hub/cache/cache-manager.js'
 export type { RepositoryReference } from './hub/repositories/open-repository.js'
 export type { FileProgress } from './hub/types.js'
