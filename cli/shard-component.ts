@@ -1,6 +1,6 @@
 /** What becomes of one component: its tensors under today's names, in another type, in the order and the files that `save_pretrained` gives them. */
 
-import { convertTable } from '../src/checkpoint/transforms/convert-table.js'
+import { transformTable } from '../src/checkpoint/transforms/transform-table.js'
 import type { TensorEntry } from '../src/checkpoint/types.js'
 import { listWeightFiles, measureWeights, readWeightTable } from '../src/checkpoint/weight-table.js'
 import type { AquatintError } from '../src/errors.js'
@@ -9,7 +9,7 @@ import { pipelineSpecs } from '../src/pipelines/diffusion-pipeline.js'
 import { faultOf, type ComponentFiles } from './components.js'
 import type { FolderRepository } from './folder-repository.js'
 import { countRenamed, dropFormer, renameFormer } from './former-tensors.js'
-import { conversionOf, dtypeOf, type DTypeChoice, type DTypeWord } from './shard-dtypes.js'
+import { transformsOf, dtypeOf, type DTypeChoice, type DTypeWord } from './shard-dtypes.js'
 import { planShards, type ShardPlan } from './shard-plan.js'
 import { knowsOrder, stateDictOrder } from './state-dict-order.js'
 import type { Overflows } from './work-folder.js'
@@ -72,7 +72,7 @@ export async function planComponent(
   const dtype = dtypeOf(options.dtypes, component)
   const counts = new Map<string, number>()
   const onOverflow = (tensor: string, count: number) => counts.set(tensor, count + (counts.get(tensor) ?? 0))
-  const converted = dtype === null ? table : convertTable(table, { ...conversionOf(dtype), onOverflow })
+  const converted = dtype === null ? table : transformTable(table, transformsOf(dtype, onOverflow))
   const entries = stateDictOrder(className, [...converted.keys()]).map((tensor) => converted.get(tensor) as TensorEntry)
   const plan = planShards(entries, {
     library: weightLibrary,

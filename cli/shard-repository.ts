@@ -5,7 +5,7 @@
 
 import { join } from 'node:path'
 import { readConfig } from '../src/checkpoint/layouts/model-index.js'
-import { quantizeVersion } from '../src/checkpoint/transforms/quantize.js'
+import { quantizeVersion } from '../src/checkpoint/transforms/quantize-rows.js'
 import { CheckpointError, InputError, StorageError } from '../src/errors.js'
 import { formatBytes } from '../src/util/format-bytes.js'
 import { isWeightFile, readContents, type ComponentFiles, type RepositoryContents } from './components.js'

@@ -6,7 +6,8 @@ import { Hub } from '../../src/hub/hub.js'
 import { openRepository } from '../../src/hub/repositories/open-repository.js'
 import { networkNeeds } from '../../src/pipelines/planning/memory-needs.js'
 import { bindNetwork, graphOptions, libraryOf, writeGraph, type Network } from '../../src/pipelines/bind-network.js'
-import { quantizeWeights } from '../../src/pipelines/loading/quantize-weights.js'
+import { quantizingTransforms } from '../../src/pipelines/loading/dtypes.js'
+import { transformWeights } from '../../src/pipelines/loading/transform-weights.js'
 import { Run } from '../../src/pipelines/run.js'
 import { assertHealthy } from '../../src/runtime/health.js'
 import { planMemory } from '../../src/memory/plan.js'
@@ -33,8 +34,19 @@ async function run(request: NetworkRequest): Promise<NetworkResult> {
   const table =
     word === undefined
       ? original
-      : (await quantizeWeights({ component: name, word, contents: [], read: () => Promise.resolve(original) }, hub, new Run({})))
-          .table
+      : (
+          await transformWeights(
+            {
+              component: name,
+              transforms: quantizingTransforms(word),
+              label: word,
+              contents: [],
+              read: () => Promise.resolve(original),
+            },
+            hub,
+            new Run({}),
+          )
+        ).table
   const quantizeSeconds = (performance.now() - quantizing) / 1000
   if (word !== undefined) log(`${word} made after ${quantizeSeconds.toFixed(1)} s`)
 
@@ -43,7 +55,7 @@ async function run(request: NetworkRequest): Promise<NetworkResult> {
   const how = { device, dtype: 'float16', granularity: 'block' } as const
   const needs = networkNeeds(network, shapes, graphOptions(network, how))
   const plan = planMemory([needs], { offload: 'block', maxMemory: request.maxMemory ?? Number.MAX_SAFE_INTEGER })
-  device.limitMemory(plan.peakBytes)
+  device.buffers?.setLimit(plan.peakBytes)
   const component = bindNetwork(network, { ...how, weightBudget: plan.components[0]?.weightBudget, variantOf: () => ({}) })
   let loggedAt = 0
   device.memory.subscribe(({ live, peak }) => {

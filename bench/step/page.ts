@@ -11,8 +11,8 @@ import { unetPredictor } from '../../src/pipelines/generation/unet-predictor.js'
 import { assertHealthy } from '../../src/runtime/health.js'
 import { openDevice } from '../../src/runtime/open-device.js'
 import { fixtureComponent } from '../../src/runtime/testing-fixtures.js'
-import type { Device } from '../../src/runtime/types.js'
 import { StepRunner, type Arithmetic } from '../../src/schedulers/step-runner.js'
+import type { Device } from '../../src/runtime/device.js'
 
 /** Milliseconds a step in each round, and bytes read back a step. */
 export interface StepTimes {

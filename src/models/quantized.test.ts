@@ -7,7 +7,7 @@ import {
   quantizedLayout,
   quantizeRows,
   type QuantizeOptions,
-} from '../checkpoint/transforms/quantize.js'
+} from '../checkpoint/transforms/quantize-rows.js'
 import { fixtureCalls } from './fixture-calls.node.js'
 import { matchWeights, quantizedWeights } from './match-weights.js'
 import { plain, relativeError, runGraph, type MemoryEntry } from './testing.node.js'

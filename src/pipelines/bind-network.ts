@@ -13,9 +13,9 @@ import { sd3PositionRows, sd3Transformer2DModel, type Sd3Options } from '../mode
 import { t5EncoderModel } from '../models/text-encoders/t5-encoder-model.js'
 import { unet2DConditionModel, usesAddEmbeds, unetTimestepProjection } from '../models/unets/unet-2d-condition.js'
 import type { ComponentGraph, WriteOptions, Shapes } from '../onnx/types.js'
-import { createComponent } from '../runtime/component.js'
-import type { Component, Device } from '../runtime/types.js'
+import { BoundNetwork } from '../runtime/bound-network.js'
 import type { DTypeName, QuantizationName } from './types.js'
+import type { Device } from '../runtime/device.js'
 
 export type { NetworkClass } from '../models/match-weights.js'
 
@@ -168,7 +168,7 @@ export interface BindOptions {
 }
 
 /** Makes a network's runtime component. Its weights are held against the graph before each use of new shapes. */
-export function bindNetwork(network: Network, options: BindOptions): Component {
+export function bindNetwork(network: Network, options: BindOptions): BoundNetwork {
   const { name, className, config, table } = network
   const writeOptions = graphOptions(network, options)
   const graph = (shapes: Shapes, _device: Device, variant = ''): ComponentGraph => {
@@ -180,7 +180,7 @@ export function bindNetwork(network: Network, options: BindOptions): Component {
     if (bound === undefined) throw new DeviceError('no-graph', `No graph was written for ${name}.`, { component: name })
     return bound
   }
-  return createComponent({
+  return new BoundNetwork({
     name,
     device: options.device,
     table,

@@ -7,10 +7,11 @@ import { clipTextModel } from '../models/text-encoders/clip-text-model.js'
 import { matchWeights } from '../models/match-weights.js'
 import { unet2DConditionModel } from '../models/unets/unet-2d-condition.js'
 import type { ComponentGraph, WriteOptions } from '../onnx/types.js'
-import { createComponent } from './component.js'
+import { BoundNetwork } from './bound-network.js'
 import { numbers, TestSource } from './testing.js'
-import type { Component, Device, HostTensor } from './types.js'
+import type { HostTensor } from './types.js'
 import { elementCount } from '../util/element-count.js'
+import type { Device } from './device.js'
 
 async function fetched(path: string): Promise<Response> {
   const response = await fetch(`/fixtures/${path}`)
@@ -54,7 +55,7 @@ const networks = {
 export type FixtureNetwork = keyof typeof networks
 
 export interface FixtureComponent {
-  readonly component: Component
+  readonly component: BoundNetwork
   readonly graph: ComponentGraph
   readonly table: WeightTable
   readonly inputs: Readonly<Record<string, HostTensor>>
@@ -82,6 +83,6 @@ export async function fixtureComponent(
     }),
   )
   const shapes = Object.fromEntries(graph.inputs.map(({ name: input, dims }) => [input, dims]))
-  const component = createComponent({ name, device, table, graph: () => graph, shapes, weightBudget })
+  const component = new BoundNetwork({ name, device, table, graph: () => graph, shapes, weightBudget })
   return { component, graph, table, inputs }
 }

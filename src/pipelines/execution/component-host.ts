@@ -7,7 +7,7 @@ import { throwIfAborted } from '../../util/abort.js'
 import { openDevice } from '../../runtime/open-device.js'
 import { RecoveryLadder } from '../../runtime/recovery.js'
 import type { MemoryAccount } from '../../runtime/memory-account.js'
-import type { Device, DeviceTensor, HostTensor } from '../../runtime/types.js'
+import type { DeviceTensor, HostTensor } from '../../runtime/types.js'
 import { isAquatintError } from '../../errors.js'
 import { ComponentSet } from './component-set.js'
 import type { GenerationSize } from '../planning/memory-needs.js'
@@ -18,6 +18,7 @@ import type { DTypeName } from '../types.js'
 import { HostPlan, type HostPlanOptions, type VaePart } from './host-plan.js'
 import type { Shapes } from '../../onnx/types.js'
 import type { Extent } from '../latent-geometry.js'
+import type { Device } from '../../runtime/device.js'
 
 export interface HostOptions extends HostPlanOptions {
   /** The account of all of a pipeline's devices, for a device that takes this one's place. */
@@ -53,7 +54,7 @@ export class ComponentHost {
     this.#components = new ComponentSet(options.dtype)
     this.#plan = new HostPlan(options)
     this.#total = options.total
-    this.device.limitMemory(this.#plan.limit)
+    this.device.buffers?.setLimit(this.#plan.limit)
   }
 
   /** The device of now: a lost one is replaced. */
@@ -83,7 +84,7 @@ export class ComponentHost {
     run: Run,
   ): Promise<void> {
     this.#plan.fit(this.#device, networks, here, size, run)
-    this.#device.limitMemory(this.#plan.limit)
+    this.#device.buffers?.setLimit(this.#plan.limit)
     // Left from an image to image run, and not in the plan of one without.
     if (size.fromImage !== true)
       for (const name of networks.keys()) await this.#components.unloadVariant(name, { part: 'encoder' })
@@ -178,8 +179,8 @@ export class ComponentHost {
     if (step.action === 'rebuild') return this.#rebuild(error, run)
     await this.#components.unload()
     this.#plan.lower(step, error, network, part, device, run)
-    device.limitMemory(this.#plan.limit)
-    device.reclaim()
+    device.buffers?.setLimit(this.#plan.limit)
+    device.buffers?.reclaim()
   }
 
   /** Opens a device in place of a lost one. What was on it comes from the cache again. */
@@ -190,7 +191,7 @@ export class ComponentHost {
       await next.dispose()
       throw error
     }
-    next.limitMemory(this.#plan.limit)
+    next.buffers?.setLimit(this.#plan.limit)
     await this.#components.moveTo(next)
     this.#device = next
     await lost.dispose()
@@ -213,7 +214,7 @@ export class ComponentHost {
     const shapes = shapesOf(inputs)
     const what = JSON.stringify([network.name, variant, shapes])
     // Buffers for reuse are of the other run's sizes, and would be there beside this one's.
-    if (this.#last !== what) this.device.trim()
+    if (this.#last !== what) this.device.buffers?.trim()
     this.#last = what
     await this.#plan.setWeightBudget(component, what, { network, shapes, variant }, this.device)
     return component.run(inputs, {
@@ -239,7 +240,7 @@ export class ComponentHost {
     if (this.offload !== 'resident') await this.#components.unload()
     await this.#components.dropRare()
     this.#plan.settle()
-    this.device.reclaim()
+    this.device.buffers?.reclaim()
   }
 
   /** Unloads the other networks unless all may stay: what is put on the device for this one needs their room. */

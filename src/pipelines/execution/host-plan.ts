@@ -7,7 +7,6 @@ import { isAquatintError, type AquatintError } from '../../errors.js'
 import type { ComponentNeeds } from '../../memory/needs.js'
 import { guessBudget, type MemoryPlan } from '../../memory/plan.js'
 import type { Recovery, Setup } from '../../runtime/recovery.js'
-import type { Component, Device } from '../../runtime/types.js'
 import { formatBytes } from '../../util/format-bytes.js'
 import type { Shapes } from '../../onnx/types.js'
 import { graphOptions, type GraphVariant, type Network } from '../bind-network.js'
@@ -17,6 +16,8 @@ import { planOn, type ResolvedOffload } from '../planning/residence.js'
 import { WeightBudgets, type WeightRoom } from '../planning/weight-budgets.js'
 import type { Run } from '../run.js'
 import type { DTypeName } from '../types.js'
+import type { Device } from '../../runtime/device.js'
+import type { BoundNetwork } from '../../runtime/bound-network.js'
 
 export interface HostPlanOptions {
   readonly device: Device
@@ -65,7 +66,7 @@ export class HostPlan {
   /** The weight budget of each network's last run. */
   readonly #rooms = new Map<string, WeightRoom>()
   /** Components that were given a weight budget in this generation. */
-  readonly #budgeted = new Set<Component>()
+  readonly #budgeted = new Set<BoundNetwork>()
 
   constructor(options: HostPlanOptions) {
     const { info } = options.device
@@ -174,7 +175,7 @@ export class HostPlan {
    * Gives a component its weight budget for a run; `key` names the run. Runs of several shapes may alternate, as tiles do: the component then
    * keeps the smallest of their budgets, so that what stays for one stays for all. @throws DeviceError `does-not-fit`
    */
-  async setWeightBudget(component: Component, key: string, run: PlannedRun, device: Device): Promise<void> {
+  async setWeightBudget(component: BoundNetwork, key: string, run: PlannedRun, device: Device): Promise<void> {
     if (this.#offload !== 'block') {
       if (component.weightBudget !== undefined) await component.setWeightBudget(undefined)
       return

@@ -4,7 +4,7 @@ import type { Repository } from '../../hub/types.js'
 import { numbers, TestSource } from '../../runtime/testing.js'
 import { weightBytes } from '../../memory/needs.js'
 import { leastActivations, leastBudget } from '../../memory/plan.js'
-import type { Device, HostTensor } from '../../runtime/types.js'
+import type { HostTensor } from '../../runtime/types.js'
 import { elementCount } from '../../util/element-count.js'
 import { ComponentHost } from './component-host.js'
 import { networkNeeds, runShapes, type GenerationSize } from '../planning/memory-needs.js'
@@ -13,6 +13,7 @@ import { openPipeline, type OpenedPipeline } from '../loading/open-pipeline.js'
 import { Run } from '../run.js'
 import { stableDiffusion3Spec } from '../families/stable-diffusion-3.js'
 import { servedRepository } from '../testing.js'
+import type { Device } from '../../runtime/device.js'
 
 vi.setConfig({ testTimeout: 600_000, hookTimeout: 600_000 })
 

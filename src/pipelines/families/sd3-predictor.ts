@@ -1,6 +1,6 @@
 import { CheckpointError } from '../../errors.js'
 import { sd3PositionRows, sd3TimestepProjection } from '../../models/transformers/transformer-sd3.js'
-import type { Device, DeviceTensor, HostTensor } from '../../runtime/types.js'
+import type { DeviceTensor, HostTensor } from '../../runtime/types.js'
 import { hostTensor, type ComponentHost } from '../execution/component-host.js'
 import { DeviceValues } from '../execution/device-values.js'
 import type { Network } from '../bind-network.js'
@@ -8,6 +8,7 @@ import { runDenoiser, type Correction, type Predictor, type Refinement } from '.
 import type { Run, Recorder } from '../run.js'
 import { elementCount } from '../../util/element-count.js'
 import { decodeFloats, isFloatDType } from '../../checkpoint/element-types.js'
+import type { Device } from '../../runtime/device.js'
 
 /** Steering away from what the network predicts without some of its blocks. */
 export interface SkipLayerGuidance {

@@ -5,7 +5,7 @@
 
 import { CheckpointError } from '../../errors.js'
 import { unetTimeIdEmbeds } from '../../models/unets/unet-2d-condition.js'
-import type { Device, DeviceTensor } from '../../runtime/types.js'
+import type { DeviceTensor } from '../../runtime/types.js'
 import { checkInputs, resultSize } from '../check-inputs.js'
 import { checkClipSkip, type ClipTextEncoder } from '../generation/clip-text-encoder.js'
 import { hostTensor, type Value } from '../execution/component-host.js'
@@ -30,6 +30,8 @@ import { describeScheduler, prepareScheduler, schedulerSource, type SchedulerSou
 import type { GenerateOptions, GenerateResult, PipelineInfo } from '../types.js'
 import { imageStart, textToImage } from '../generation/text-to-image.js'
 import { unetPredictor } from '../generation/unet-predictor.js'
+import type { Device } from '../../runtime/device.js'
+
 /** What the pipeline is made of. */
 export const stableDiffusionXLSpec: PipelineSpec = {
   className: 'StableDiffusionXLPipeline',

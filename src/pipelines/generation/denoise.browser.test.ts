@@ -6,7 +6,6 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import type { Config } from '../../checkpoint/types.js'
 import { openDevice } from '../../runtime/open-device.js'
 import { numbers } from '../../runtime/testing.js'
-import type { Device } from '../../runtime/types.js'
 import { schedulerClassNames } from '../../schedulers/registry.js'
 import { StepRunner, type Arithmetic } from '../../schedulers/step-runner.js'
 import type { DenoiseOptions } from './denoise.js'
@@ -24,6 +23,7 @@ import {
   toyPredictor,
 } from './testing-denoise.js'
 import type { CapturedTensors, StepInfo } from '../types.js'
+import type { Device } from '../../runtime/device.js'
 
 /** Values with what float32 may have added to them: running error analysis, each operation within half a unit of 2^-23. */
 interface Bounded {

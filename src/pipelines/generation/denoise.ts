@@ -4,8 +4,8 @@
  * captured tensor, and now and then in the background, as a place to go on from should the device be lost.
  */
 
-import { assertSound, type Tally } from '../../runtime/health.js'
-import type { Device, DeviceTensor } from '../../runtime/types.js'
+import { assertSound, type ValueTally } from '../../runtime/health.js'
+import type { DeviceTensor } from '../../runtime/types.js'
 import { StepRunner, type Part } from '../../schedulers/step-runner.js'
 import type { Scheduler } from '../../schedulers/types.js'
 import { orAbort, throwIfAborted } from '../../util/abort.js'
@@ -17,6 +17,7 @@ import { latentPreview, type PreviewCoefficients } from './latent-preview.js'
 import type { Correction, Predictor } from './predictor.js'
 import type { Run, Recorder } from '../run.js'
 import type { PlainTensor, StepInfo } from '../types.js'
+import type { Device } from '../../runtime/device.js'
 
 export interface DenoiseOptions {
   readonly scheduler: Scheduler
@@ -147,7 +148,7 @@ class DenoisingLoop {
   }
 
   /** Gives the device one step's work, with the count of the prediction's broken values. */
-  async #step(index: number): Promise<{ readonly counted: Promise<Tally> }> {
+  async #step(index: number): Promise<{ readonly counted: Promise<ValueTally> }> {
     const { scheduler, predictor, recorder, guidance, begin, eta, latents } = this.#options
     const { dims } = latents
     const [batch = 1, ...rest] = dims
@@ -204,7 +205,7 @@ class DenoisingLoop {
   }
 
   /** Checks a step when its work is done, and tells the caller. One after the other, each step once. */
-  #finished(index: number, counted: Promise<Tally>): Promise<void> {
+  #finished(index: number, counted: Promise<ValueTally>): Promise<void> {
     const { scheduler, begin, onStep, previewEvery, preview, latents, run } = this.#options
     const step = index - begin
     const total = scheduler.timesteps.length - begin

@@ -1,9 +1,10 @@
 /** A denoiser step by step, all on its device: what does not change from step to step is there once. */
 
-import type { Device, DeviceTensor } from '../../runtime/types.js'
+import type { DeviceTensor } from '../../runtime/types.js'
 import { hostTensor, type ComponentHost, type Value } from '../execution/component-host.js'
 import type { GraphVariant, Network } from '../bind-network.js'
 import type { Run } from '../run.js'
+import type { Device } from '../../runtime/device.js'
 
 /** What `refine` is given at a step. */
 export interface Refinement {

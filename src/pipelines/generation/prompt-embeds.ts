@@ -3,11 +3,12 @@
  * on the denoiser's device, both halves of guidance at once.
  */
 
-import type { Device, DeviceTensor, Piece } from '../../runtime/types.js'
+import type { DeviceTensor, Piece } from '../../runtime/types.js'
 import type { ComponentHost, Value } from '../execution/component-host.js'
 import { DeviceValues, withTemporary, type Keep } from '../execution/device-values.js'
 import type { Network } from '../bind-network.js'
 import type { Run, Recorder } from '../run.js'
+import type { Device } from '../../runtime/device.js'
 
 /** One image's embedding: zeros of shape `dims`, with parts of them at their places. A part is [1, …dims of its own]. */
 export interface Embedding {

@@ -2,7 +2,7 @@
 
 import type { Config } from '../../checkpoint/types.js'
 import { numbers } from '../../runtime/testing.js'
-import type { Device, DeviceTensor } from '../../runtime/types.js'
+import type { DeviceTensor } from '../../runtime/types.js'
 import { createScheduler } from '../../schedulers/registry.js'
 import { TorchGenerator } from '../../util/random.js'
 import { Denoising, type DenoiseOptions } from './denoise.js'
@@ -11,6 +11,7 @@ import type { Predictor } from './predictor.js'
 import { Run, Recorder } from '../run.js'
 import { elementCount } from '../../util/element-count.js'
 import type { PlainTensor } from '../types.js'
+import type { Device } from '../../runtime/device.js'
 
 /** The schedule of Stable Diffusion. */
 export const base = { beta_start: 0.00085, beta_end: 0.012, beta_schedule: 'scaled_linear', steps_offset: 1 }

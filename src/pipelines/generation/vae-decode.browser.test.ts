@@ -2,8 +2,8 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Config } from '../../checkpoint/types.js'
 import { openDevice } from '../../runtime/open-device.js'
-import type { Device } from '../../runtime/types.js'
 import { latentScales, scaleLatents, type LatentScaling } from './vae-decode.js'
+import type { Device } from '../../runtime/device.js'
 
 const dims = [1, 4, 1, 2]
 const data = Float32Array.of(0.3, -1.7, 2.2, 0.01, -0.55, 1.3, 0.9, -2.4)

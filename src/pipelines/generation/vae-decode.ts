@@ -3,7 +3,7 @@
 import type { Config } from '../../checkpoint/types.js'
 import { CheckpointError } from '../../errors.js'
 import { assertHealthy } from '../../runtime/health.js'
-import type { Device, DeviceTensor } from '../../runtime/types.js'
+import type { DeviceTensor } from '../../runtime/types.js'
 import { hostTensor, type ComponentHost } from '../execution/component-host.js'
 import type { VaePart } from '../execution/host-plan.js'
 import { withTemporary, type DeviceValues } from '../execution/device-values.js'
@@ -14,6 +14,7 @@ import { concatBatch } from './tensors.js'
 import type { PlainTensor } from '../types.js'
 import { workInTiles, type Box } from './vae-tiling.js'
 import { type Extent, vaeScaleFactor } from '../latent-geometry.js'
+import type { Device } from '../../runtime/device.js'
 
 /** How a family brings latents to the autoencoder's scale. */
 export type LatentScaling = 'scale' | 'scale-or-statistics' | 'scale-and-shift'

@@ -1,6 +1,8 @@
 /** The words of `dtype`: what each network computes in, and which ones are quantised. Pure. */
 
-import type { QuantizeOptions } from '../../checkpoint/transforms/quantize.js'
+import { cast, type OnOverflow } from '../../checkpoint/transforms/cast.js'
+import { quantize } from '../../checkpoint/transforms/quantize.js'
+import type { WeightTransform } from '../../checkpoint/transforms/transform-table.js'
 import { InputError } from '../../errors.js'
 import type { NetworkClass } from '../../models/match-weights.js'
 import type { DTypeName, LoadPipelineOptions, QuantizationName, WeightsDType } from '../types.js'
@@ -64,7 +66,10 @@ export function dtypesOf(
   )
 }
 
-/** How a word quantises. */
-export function quantizeOptions(word: QuantizationName): QuantizeOptions {
-  return { bits: word === 'q8' ? 8 : 4, blockSize: 32 }
+/**
+ * The transforms behind `q8` and `q4`: the Linear weights become blocks of 32 codes of 8 or 4 bits, everything else float16. `onOverflow`
+ * hears of values that float16 cannot hold.
+ */
+export function quantizingTransforms(value: QuantizationName, onOverflow?: OnOverflow): readonly WeightTransform[] {
+  return [quantize({ bits: value === 'q8' ? 8 : 4, blockSize: 32 }), cast('F16', onOverflow)]
 }

@@ -14,11 +14,11 @@ import { hashKey } from '../../hub/remote-file.js'
 import type { FileProgress, Repository } from '../../hub/types.js'
 import { createScheduler, schedulerClassNames } from '../../schedulers/registry.js'
 import { throwIfAborted } from '../../util/abort.js'
-import { dtypesOf } from './dtypes.js'
+import { dtypesOf, quantizingTransforms } from './dtypes.js'
 import { findComponents, inFolder, type ComponentSource, type OpenByName } from './component-sources.js'
 import { loadTokenizer, tokenizerClasses, type AnyTokenizer, type TokenizerKind } from './load-tokenizer.js'
 import { checkNetworkConfig, libraryOf, unexpectedTensors, type Network, type NetworkClass } from '../bind-network.js'
-import type { QuantizeRequest } from './quantize-weights.js'
+import { overflowWarning, type TransformRequest } from './transform-weights.js'
 import type { Run } from '../run.js'
 import type { LoadPipelineOptions, QuantizationName } from '../types.js'
 
@@ -35,8 +35,8 @@ export interface PipelineSpec {
   readonly ignored: Readonly<Record<string, string>>
 }
 
-/** Makes a network's table of quantised weights. */
-export type Quantize = (request: QuantizeRequest) => Promise<WeightTable>
+/** Makes a network's table of transformed weights. */
+export type MakeTable = (request: TransformRequest) => Promise<WeightTable>
 
 /** The parts of a pipeline, read and checked. */
 export interface LoadedParts {
@@ -60,11 +60,11 @@ export async function loadParts(
   spec: PipelineSpec,
   options: LoadPipelineOptions,
   open: OpenByName,
-  quantize: Quantize,
+  makeTable: MakeTable,
   run: Run,
 ): Promise<LoadedParts> {
   const parts = await readParts(repository, index, spec, options, open, run)
-  return { ...parts, networks: await loadNetworks(parts, options, quantize, run) }
+  return { ...parts, networks: await loadNetworks(parts, options, makeTable, run) }
 }
 
 /** Reads what is no weights. @throws as {@link loadParts} */
@@ -178,7 +178,7 @@ function missingComponent(spec: PipelineSpec, name: string): CheckpointError {
 export async function loadNetworks(
   { sources, configs }: Pick<ReadParts, 'sources' | 'configs'>,
   options: LoadPipelineOptions,
-  quantize: Quantize,
+  makeTable: MakeTable,
   run: Run,
 ): Promise<ReadonlyMap<string, Network>> {
   const { signal } = run
@@ -206,7 +206,7 @@ export async function loadNetworks(
         name: source.name,
         className: source.className as NetworkClass,
         config,
-        table: await loadTable(source, files, word, options, quantize, run),
+        table: await loadTable(source, files, word, options, makeTable, run),
         repo: source.repository.id,
         dtype: compute,
         quantization: bits === null ? word : `q${bits}`,
@@ -242,13 +242,13 @@ function checkVariant(chosen: readonly ChosenFiles[], variant: string, run: Run)
     )
 }
 
-/** The table of a network's weight files, or of what `quantize` makes of them where a word for that is given. */
+/** The table of a network's weight files, or what `makeTable` makes of them where `word` says to quantize. */
 async function loadTable(
   { repository, name }: ComponentSource,
   files: WeightFiles,
   word: QuantizationName | undefined,
   options: LoadPipelineOptions,
-  quantize: Quantize,
+  makeTable: MakeTable,
   run: Run,
 ): Promise<WeightTable> {
   const reading = (signal: AbortSignal | undefined) => ({
@@ -257,9 +257,10 @@ async function loadTable(
   })
   const read = (signal: AbortSignal | undefined) => readWeightTable(repository, files, reading(signal))
   if (word === undefined) return read(run.signal)
-  return quantize({
+  return makeTable({
     component: name,
-    word,
+    transforms: quantizingTransforms(word, overflowWarning(name, run)),
+    label: word,
     contents: await contentsOf(repository, files, run.signal),
     read,
     readArriving: (signal) => readArrivingTable(repository, files, reading(signal)),

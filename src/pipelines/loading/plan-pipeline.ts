@@ -3,7 +3,7 @@
  * has its weights there when, and the peak to expect. Of weight files only the headers are read.
  */
 
-import type { ByteSource, PeekedSource, Repository } from '../../hub/types.js'
+import type { ByteSource, HeaderOnlySource, Repository } from '../../hub/types.js'
 import type { MemoryPlan } from '../../memory/plan.js'
 import { checkAmounts, checkSize } from '../check-inputs.js'
 import { findPipeline, type OpenPipelineOptions } from './find-pipeline.js'
@@ -68,12 +68,12 @@ export async function planPipeline(
   specs: readonly PipelineSpec[],
 ): Promise<PipelinePlan> {
   const toFetch = new Set<ByteSource>()
-  const onPeek = (source: PeekedSource) => {
+  const onOpen = (source: HeaderOnlySource) => {
     if (!source.isCached) toFetch.add(source)
   }
   return findPipeline(repo, options, specs, async ({ repository, index, spec, placing, run, open, store, close }) => {
     const parts = await readParts(repository, index, spec, options, open, run)
-    const networks = await peekNetworks(parts, options, store, run, onPeek)
+    const networks = await peekNetworks(parts, options, store, run, onOpen)
     const plan = planNetworks(placing, networks, options)
     for (const device of placing.devices.values()) await device.dispose()
     close()

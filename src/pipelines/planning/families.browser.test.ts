@@ -9,7 +9,6 @@ import type { ComponentNeeds } from '../../memory/needs.js'
 import { leastActivations, leastWeightBudget } from '../../memory/plan.js'
 import { TestSource } from '../../runtime/testing.js'
 import { ScarceGpu } from '../../runtime/webgpu/testing-gpu.js'
-import type { Device } from '../../runtime/types.js'
 import { ComponentHost } from '../execution/component-host.js'
 import { DeviceValues } from '../execution/device-values.js'
 import { heldOn, latentSize, needsOn } from './memory-needs.js'
@@ -23,6 +22,7 @@ import { fetchCase, servedRepository } from '../testing.js'
 import type { GenerateHooks } from '../run.js'
 import type { GenerateOptions, GenerateResult, LoadPipelineOptions, PlainTensor } from '../types.js'
 import { decodeLatents } from '../generation/vae-decode.js'
+import type { Device } from '../../runtime/device.js'
 
 // A software adapter compiles the kernels of all networks anew for each pipeline.
 vi.setConfig({ testTimeout: 600_000, hookTimeout: 600_000 })

@@ -4,10 +4,11 @@ import { autoencoderKLScale } from '../../models/autoencoders/autoencoder-kl.js'
 import { matchWeights } from '../../models/match-weights.js'
 import type { ComponentGraph, WriteOptions, Shapes } from '../../onnx/types.js'
 import { bufferOf, needsOf, runNeedsOf, type ComponentNeeds, type RunNeeds, type Sized } from '../../memory/needs.js'
-import type { Device } from '../../runtime/types.js'
 import { graphOptions, probeShapes, usualT5Tokens, writeGraph, type GraphVariant, type Network } from '../bind-network.js'
 import { sampleSize, tileChoices, type Extent } from '../latent-geometry.js'
 import type { DTypeName, GenerateOptions } from '../types.js'
+import type { Device } from '../../runtime/device.js'
+
 /** A network as far as needs go. */
 type PlannedNetwork = Pick<Network, 'name' | 'className' | 'config' | 'table'>
 type GraphOptions = Omit<WriteOptions, 'weights' | 'granularity'>
