@@ -195,7 +195,6 @@ export const commandErrorCodes = {
     port: '`--port` is not a port number.',
     'port-in-use': 'Another program uses the port. Choose another with `--port`.',
   },
-  HubError: {},
   StorageError: {
     'disk-space': 'The disk is full. Free some space and run the same command again.',
     'file-size': 'The file system does not allow files that large. Choose a smaller `--max-shard-size`.',
@@ -208,7 +207,6 @@ export const commandErrorCodes = {
   UnsupportedError: {
     'already-quantized': 'The weights are quantized already. Start from the original weights.',
   },
-  DeviceError: {},
   AquatintError: {
     interrupted: 'The command was interrupted.',
     'other-repository': 'A command tried to open a repository other than the one that it checks.',
@@ -218,7 +216,7 @@ export const commandErrorCodes = {
 /** Every code of an InputError. */
 export type InputErrorCode = keyof (typeof errorCodes)['InputError'] | keyof (typeof commandErrorCodes)['InputError']
 /** Every code of a HubError. */
-export type HubErrorCode = keyof (typeof errorCodes)['HubError'] | keyof (typeof commandErrorCodes)['HubError']
+export type HubErrorCode = keyof (typeof errorCodes)['HubError']
 /** Every code of a StorageError. */
 export type StorageErrorCode = keyof (typeof errorCodes)['StorageError'] | keyof (typeof commandErrorCodes)['StorageError']
 /** Every code of a CheckpointError. */
@@ -230,7 +228,7 @@ export type UnsupportedErrorCode =
   | keyof (typeof errorCodes)['UnsupportedError']
   | keyof (typeof commandErrorCodes)['UnsupportedError']
 /** Every code of a DeviceError. */
-export type DeviceErrorCode = keyof (typeof errorCodes)['DeviceError'] | keyof (typeof commandErrorCodes)['DeviceError']
+export type DeviceErrorCode = keyof (typeof errorCodes)['DeviceError']
 /** Every error code. */
 export type ErrorCode =
   | InputErrorCode

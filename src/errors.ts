@@ -14,6 +14,16 @@ import type {
   UnsupportedErrorCode,
 } from './error-codes.js'
 
+export type {
+  CheckpointErrorCode,
+  DeviceErrorCode,
+  ErrorCode,
+  HubErrorCode,
+  InputErrorCode,
+  StorageErrorCode,
+  UnsupportedErrorCode,
+} from './error-codes.js'
+
 /** A value that can cross a worker boundary inside an error. */
 export type ErrorDetail = string | number | boolean | null | readonly ErrorDetail[] | { readonly [key: string]: ErrorDetail }
 

@@ -26,8 +26,9 @@ export {
   StorageError,
   UnsupportedError,
 } from './errors.js'
-export type { ErrorDetail, ErrorKind } from './errors.js'
 export type {
+  ErrorDetail,
+  ErrorKind,
   CheckpointErrorCode,
   DeviceErrorCode,
   ErrorCode,
@@ -35,7 +36,7 @@ export type {
   InputErrorCode,
   StorageErrorCode,
   UnsupportedErrorCode,
-} from './error-codes.js'
+} from './errors.js'
 export type { CachedFile, CachedModel, VerifyResult } from './hub/cache/cache-manager.js'
 export type { RepositoryReference } from './hub/repositories/open-repository.js'
 export type { FileProgress } from './hub/types.js'

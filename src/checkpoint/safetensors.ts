@@ -4,8 +4,7 @@
  * Source: https://github.com/huggingface/safetensors#format
  */
 
-import type { CheckpointErrorCode } from '../error-codes.js'
-import { CheckpointError, UnsupportedError } from '../errors.js'
+import { CheckpointError, UnsupportedError, type CheckpointErrorCode } from '../errors.js'
 import type { ByteSource, ReadOptions } from '../hub/types.js'
 import { dtypeBytes } from '../util/dtype-bytes.js'
 import { isJsonObject, parseJson, type JsonObject, type JsonValue } from '../util/parse-json.js'

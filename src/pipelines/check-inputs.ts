@@ -1,7 +1,6 @@
 /** Holds the arguments of a generation against what is allowed, before anything is loaded. diffusers' `check_inputs`, and bounds. */
 
-import type { InputErrorCode } from '../error-codes.js'
-import { InputError, type ErrorDetail } from '../errors.js'
+import { InputError, type ErrorDetail, type InputErrorCode } from '../errors.js'
 import type { GenerateOptions, PixelImage } from './types.js'
 /** Edge of the largest image, in pixels. */
 const maxImageEdge = 8192

@@ -4,8 +4,7 @@
  */
 
 import { createStore, del, get, getMany, promisifyRequest, set } from 'idb-keyval'
-import type { StorageErrorCode } from '../../error-codes.js'
-import { StorageError } from '../../errors.js'
+import { StorageError, type StorageErrorCode } from '../../errors.js'
 import type { ChunkStore } from './chunk-store.js'
 import type { TransferSettings } from '../settings.js'
 /** Names of the databases. */
