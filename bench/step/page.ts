@@ -1,5 +1,6 @@
 /** The page of `npm run bench:step`: times both ways of a step, turn by turn, on a GPU device of its own. */
 
+import { UNet2DConditionModel } from '../../src/models/unets/unet-2d-condition.js'
 import type { Config } from '../../src/checkpoint/types.js'
 import { ComponentHost, hostTensor } from '../../src/pipelines/execution/component-host.js'
 import { Denoising, type DenoiseOptions } from '../../src/pipelines/generation/denoise.js'
@@ -94,7 +95,7 @@ async function tinyUnet(device: Device): Promise<Predictor> {
   const condition = new DeviceValues(host, async () =>
     Object.fromEntries(fixed.map(([name, tensor]) => [name, device.upload(tensor, 'unet')])),
   )
-  const network = { name: 'unet', className: 'UNet2DConditionModel', config, table, repo: 'tiny-sdxl' } as const
+  const network = { name: 'unet', model: UNet2DConditionModel.fromConfig(config), table, repo: 'tiny-sdxl' }
   return unetPredictor(network, condition, host, new Run({}))
 }
 

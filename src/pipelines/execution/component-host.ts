@@ -3,6 +3,7 @@
  * weights. Makes room before a network runs and gives everything back at the end.
  */
 
+import type { AutoencoderModel, Extent, GraphVariant } from '../../models/types.js'
 import { throwIfAborted } from '../../util/abort.js'
 import { openDevice } from '../../runtime/open-device.js'
 import { RecoveryLadder } from '../../runtime/recovery.js'
@@ -12,12 +13,11 @@ import { isAquatintError } from '../../errors.js'
 import { ComponentSet } from './component-set.js'
 import type { GenerationSize } from '../planning/memory-needs.js'
 import type { ResolvedOffload } from '../planning/residence.js'
-import type { GraphVariant, Network } from '../bind-network.js'
+import type { Network } from '../bind-network.js'
 import type { Run } from '../run.js'
 import type { DTypeName } from '../types.js'
 import { HostPlan, type HostPlanOptions, type VaePart } from './host-plan.js'
 import type { Shapes } from '../../onnx/types.js'
-import type { Extent } from '../latent-geometry.js'
 import type { Device } from '../../runtime/device.js'
 
 export interface HostOptions extends HostPlanOptions {
@@ -228,7 +228,7 @@ export class ComponentHost {
    * Edge in latent pixels of the tiles in which a half of an autoencoder works on an image of this size in latent pixels: as the generation
    * that was made ready for is planned, or the smallest where memory has run out. Undefined: on the whole.
    */
-  vaeTile(vae: Network, size: Extent, part: VaePart): number | undefined {
+  vaeTile(vae: Network<AutoencoderModel>, size: Extent, part: VaePart): number | undefined {
     return this.#plan.vaeTile(vae, size, part)
   }
 

@@ -1,4 +1,5 @@
 /** What a pipeline's host does about a device that goes away and about too little memory, on a real device. */
+import { CLIPTextModel } from '../../models/text-encoders/clip-text-model.js'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Config } from '../../checkpoint/types.js'
 import { fixtureComponent } from '../../runtime/testing-fixtures.js'
@@ -16,7 +17,7 @@ async function textEncoder() {
   const { component, table, inputs } = await fixtureComponent(device, 'text_encoder', 8, 'block')
   await component.dispose()
   const config = (await (await fetch('/fixtures/tiny-sdxl/repo/text_encoder/config.json')).json()) as Config
-  const network: Network = { name: 'text_encoder', className: 'CLIPTextModel', config, table, repo: 'tiny-sdxl' }
+  const network: Network = { name: 'text_encoder', model: CLIPTextModel.fromConfig(config), table, repo: 'tiny-sdxl' }
   return { device: device as WebGpuDevice, network, inputs }
 }
 

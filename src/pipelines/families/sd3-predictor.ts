@@ -1,5 +1,5 @@
 import { CheckpointError } from '../../errors.js'
-import { sd3PositionRows, sd3TimestepProjection } from '../../models/transformers/transformer-sd3.js'
+import type { DenoiserModel } from '../../models/types.js'
 import type { DeviceTensor, HostTensor } from '../../runtime/types.js'
 import { hostTensor, type ComponentHost } from '../execution/component-host.js'
 import { DeviceValues } from '../execution/device-values.js'
@@ -19,11 +19,9 @@ export interface SkipLayerGuidance {
   readonly stop: number
 }
 
-const how = { sample: 'hidden_states', timestepProjection: (timesteps: readonly number[]) => sd3TimestepProjection(timesteps) }
-
 /** `condition`: `encoder_hidden_states`, `pooled_projections` and `pos_embed`, with skip-layer guidance for both halves of guidance. */
 export function sd3Predictor(
-  transformer: Network,
+  transformer: Network<DenoiserModel>,
   condition: DeviceValues,
   skip: SkipLayerGuidance | null,
   { host, recorder, run }: { readonly host: ComponentHost; readonly recorder: Recorder; readonly run: Run },
@@ -32,7 +30,7 @@ export function sd3Predictor(
   const refine = async ({ index, total, timestep, sample }: Refinement): Promise<Correction | null> => {
     if (skip === null || index <= total * skip.start || index >= total * skip.stop) return null
     const shown = { ...(await condition.get()), ...(await text.get()) }
-    const without = await runDenoiser(transformer, how, shown, sample, timestep, host, run, { skipLayers: skip.layers })
+    const without = await runDenoiser(transformer, shown, sample, timestep, host, run, { skipLayers: skip.layers })
     if (recorder.wants('noise_pred'))
       recorder.keep('noise_pred', { dims: sample.dims, data: await without.read() }, index, 'noise_pred_skip_layers')
     return { without, scale: skip.scale }
@@ -43,7 +41,7 @@ export function sd3Predictor(
       return host.device
     },
     recovering: (work) => host.recovering(transformer, run, work, () => condition.get()),
-    predict: async (sample, timestep) => runDenoiser(transformer, how, await condition.get(), sample, timestep, host, run),
+    predict: async (sample, timestep) => runDenoiser(transformer, await condition.get(), sample, timestep, host, run),
     refine: skip === null ? undefined : refine,
     release: () => {
       text.release()
@@ -70,11 +68,13 @@ function textHalves(device: Device, both: Readonly<Record<string, DeviceTensor>>
  * @throws CheckpointError `tensor-missing`, `shape-mismatch`, `dtype-mismatch`
  */
 export async function readPositions(
-  { config, table }: Network,
+  { model, table }: Network<DenoiserModel>,
   size: { readonly height: number; readonly width: number },
   signal: AbortSignal | undefined,
 ): Promise<HostTensor> {
-  const { tensor, shape, runs } = sd3PositionRows(config, size)
+  const { pos_embed: rows } = model.tableInputs(size)
+  if (rows === undefined) throw new TypeError(`${model.className} has no position table.`)
+  const { tensor, shape, runs, dims } = rows
   const entry = table.get(tensor)
   if (entry === undefined) throw new CheckpointError('tensor-missing', `The transformer has no ${tensor}.`, { tensor })
   if (entry.shape.join() !== shape.join())
@@ -105,5 +105,5 @@ export async function readPositions(
     data.set(part, at)
     at += part.length
   }
-  return hostTensor([data.length / shape[2], shape[2]], data)
+  return hostTensor(dims, data)
 }

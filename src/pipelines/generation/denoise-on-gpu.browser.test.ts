@@ -2,6 +2,9 @@
  * The denoising loop with real networks on a GPU: what is read back, uploaded and compiled in a step, and how it goes on when the device is
  * lost.
  */
+import { CLIPTextModel } from '../../models/text-encoders/clip-text-model.js'
+import { UNet2DConditionModel } from '../../models/unets/unet-2d-condition.js'
+import type { NetworkModel } from '../../models/types.js'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import type { Config } from '../../checkpoint/types.js'
 import { openDevice } from '../../runtime/open-device.js'
@@ -17,13 +20,15 @@ import type { StepInfo } from '../types.js'
 import { unetPredictor } from './unet-predictor.js'
 
 /** A network of fixtures/tiny-sdxl on a host of its own, and inputs for it. */
-async function hosted(name: 'unet' | 'text_encoder') {
+async function hosted<Model extends NetworkModel>(
+  name: 'unet' | 'text_encoder',
+  definition: { readonly fromConfig: (config: Config) => Model },
+) {
   const device = (await openDevice({ kind: 'webgpu' })) as WebGpuDevice
   const { component, table, inputs } = await fixtureComponent(device, name, 8, 'block')
   await component.dispose()
   const config = (await (await fetch(`/fixtures/tiny-sdxl/repo/${name}/config.json`)).json()) as Config
-  const className = name === 'unet' ? 'UNet2DConditionModel' : 'CLIPTextModel'
-  const network: Network = { name, className, config, table, repo: 'tiny-sdxl' }
+  const network: Network<Model> = { name, model: definition.fromConfig(config), table, repo: 'tiny-sdxl' }
   const fixed = Object.entries(inputs).filter(([input]) => input !== 'sample' && input !== 'timestep_proj')
   const host = new ComponentHost({ device, dtype: 'float32', offload: 'resident', maxMemory: undefined })
   const condition = new DeviceValues(host, async () =>
@@ -56,7 +61,7 @@ describe('with a real network on webgpu', { timeout: 600_000 }, () => {
 
   test('a step reads nothing back but two counters, a preview the latents once; nothing is compiled after the first step', async () => {
     const { mapped, compiled } = watchGpu()
-    const { host, device, network, condition, run } = await hosted('unet')
+    const { host, device, network, condition, run } = await hosted('unet', UNet2DConditionModel)
     const unet = unetPredictor(network, condition, host, run)
     /** What had been compiled when each prediction was asked for. */
     const asked: { readonly pipelines: number; readonly sessions: number }[] = []
@@ -104,7 +109,7 @@ describe('with a real network on webgpu', { timeout: 600_000 }, () => {
   ])(
     'after a lost device it goes on from %s, with the same latents and each step told once',
     async (_, perCall, leastAgain, mostAgain) => {
-      const { host, run, device, network, condition } = await hosted('text_encoder')
+      const { host, run, device, network, condition } = await hosted('text_encoder', CLIPTextModel)
       let calls = 0
       let lostAt = Number.POSITIVE_INFINITY
       // A real network's output goes into each prediction, from weights and inputs that a new device has to be given again.

@@ -1,8 +1,9 @@
 /** A denoiser step by step, all on its device: what does not change from step to step is there once. */
 
+import type { DenoiserModel, GraphVariant } from '../../models/types.js'
 import type { DeviceTensor } from '../../runtime/types.js'
 import { hostTensor, type ComponentHost, type Value } from '../execution/component-host.js'
-import type { GraphVariant, Network } from '../bind-network.js'
+import type { Network } from '../bind-network.js'
 import type { Run } from '../run.js'
 import type { Device } from '../../runtime/device.js'
 
@@ -37,18 +38,9 @@ export interface Predictor {
   release(): void
 }
 
-/** How a denoiser takes latents and timesteps. */
-export interface DenoiserInputs {
-  /** Name of the latents' input. */
-  readonly sample: string
-  /** The input `timestep_proj` for these timesteps, flat [timesteps.length, width]. */
-  readonly timestepProjection: (timesteps: readonly number[]) => Float32Array
-}
-
 /** Runs a denoiser once. `condition`: its inputs that stay, such as `encoder_hidden_states`. */
 export async function runDenoiser(
-  network: Network,
-  how: DenoiserInputs,
+  network: Network<DenoiserModel>,
   condition: Readonly<Record<string, DeviceTensor>>,
   sample: DeviceTensor,
   timestep: number,
@@ -57,11 +49,12 @@ export async function runDenoiser(
   variant: GraphVariant = {},
 ): Promise<DeviceTensor> {
   const batch = sample.dims[0] ?? 1
-  const projection = how.timestepProjection(Array<number>(batch).fill(timestep))
+  const { latents, stepInputs } = network.model
+  const stepValues = Object.entries(stepInputs(Array<number>(batch).fill(timestep)))
   const inputs: Record<string, Value> = {
     ...condition,
-    [how.sample]: sample,
-    timestep_proj: hostTensor([batch, projection.length / batch], projection),
+    [latents.input]: sample,
+    ...Object.fromEntries(stepValues.map(([name, { dims, data }]) => [name, hostTensor(dims, data)])),
   }
   const { out_sample: prediction, ...others } = await host.runOnce(network, inputs, run, variant)
   for (const other of Object.values(others)) other.dispose()

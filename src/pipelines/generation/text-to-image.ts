@@ -1,5 +1,6 @@
 /** One generation from text, and maybe from an image: the order of work that all families share. Encode, noise, denoise, decode. */
 
+import type { AutoencoderModel } from '../../models/types.js'
 import { InputError } from '../../errors.js'
 import type { Scheduler } from '../../schedulers/types.js'
 import { TorchGenerator } from '../../util/random.js'
@@ -73,7 +74,7 @@ export interface TextToImage {
   /** Null: from noise alone. */
   readonly start: ImageStart | null
   readonly guidance: Guidance
-  readonly vae: Network
+  readonly vae: Network<AutoencoderModel>
   readonly scaling: LatentScaling
   readonly preview: PreviewCoefficients
   readonly recorder: Recorder

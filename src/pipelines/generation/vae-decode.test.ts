@@ -1,4 +1,6 @@
 /** The decoder on the CPU, from latents to an image, with weights that give no picture. */
+import { AutoencoderKL } from '../../models/autoencoders/autoencoder-kl.js'
+import type { AutoencoderModel } from '../../models/types.js'
 import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
 import { readSafetensorsHeader } from '../../checkpoint/safetensors.js'
@@ -18,10 +20,9 @@ const file = 'diffusion_pytorch_model.safetensors'
 const source = await diskRepository(folder).open(file)
 const { tensors } = await readSafetensorsHeader(source, file)
 const table = new Map([...tensors].map(([name, header]) => [name, { ...header, source }]))
-const vae: Network = {
+const vae: Network<AutoencoderModel> = {
   name: 'vae',
-  className: 'AutoencoderKL',
-  config: readJson(join(folder, 'config.json')),
+  model: AutoencoderKL.fromConfig(readJson(join(folder, 'config.json'))),
   table,
   repo: 'tiny-sdxl',
 }

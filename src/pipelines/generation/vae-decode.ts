@@ -1,7 +1,6 @@
 /** The autoencoder's way out: latents as the denoiser leaves them to images. */
 
-import type { Config } from '../../checkpoint/types.js'
-import { CheckpointError } from '../../errors.js'
+import type { AutoencoderModel, Extent, LatentStatistics } from '../../models/types.js'
 import { assertHealthy } from '../../runtime/health.js'
 import type { DeviceTensor } from '../../runtime/types.js'
 import { hostTensor, type ComponentHost } from '../execution/component-host.js'
@@ -13,28 +12,10 @@ import type { Run } from '../run.js'
 import { concatBatch } from './tensors.js'
 import type { PlainTensor } from '../types.js'
 import { workInTiles, type Box } from './vae-tiling.js'
-import { type Extent, vaeScaleFactor } from '../latent-geometry.js'
 import type { Device } from '../../runtime/device.js'
 
 /** How a family brings latents to the autoencoder's scale. */
 export type LatentScaling = 'scale' | 'scale-or-statistics' | 'scale-and-shift'
-
-function number(config: Config, key: string, fallback: number): number {
-  const value = config[key] ?? fallback
-  if (typeof value !== 'number' || !Number.isFinite(value))
-    throw new CheckpointError('invalid-config', `${key} of AutoencoderKL is ${JSON.stringify(value)}; expected a number.`, {
-      key,
-    })
-  return value
-}
-
-function numbers(config: Config, key: string, count: number): readonly number[] | null {
-  const value = config[key] ?? null
-  if (value === null) return null
-  if (!Array.isArray(value) || value.length !== count || !value.every((item) => Number.isFinite(item)))
-    throw new CheckpointError('invalid-config', `${key} of AutoencoderKL is not a list of ${count} numbers.`, { key })
-  return value as readonly number[]
-}
 
 /** How one channel of latents comes to the autoencoder's scale: `scale` times, and `shift` added. */
 export interface ChannelScale {
@@ -43,21 +24,14 @@ export interface ChannelScale {
 }
 
 /** diffusers' `latents / scaling_factor`, or with the shift or the statistics that the config has, for each channel. */
-export function latentScales(config: Config, scaling: LatentScaling, channels: number): readonly ChannelScale[] {
-  const factor = number(config, 'scaling_factor', 0.18215)
-  if (!Number.isFinite(1 / factor))
-    throw new CheckpointError(
-      'invalid-config',
-      `scaling_factor of AutoencoderKL is ${factor}, by which nothing can be divided.`,
-      {
-        key: 'scaling_factor',
-      },
-    )
-  const mean = scaling === 'scale-or-statistics' ? numbers(config, 'latents_mean', channels) : null
-  const std = scaling === 'scale-or-statistics' ? numbers(config, 'latents_std', channels) : null
-  const shift = scaling === 'scale-and-shift' ? number(config, 'shift_factor', 0) : 0
+export function latentScales(
+  { factor, shift: usualShift, mean, std }: LatentStatistics,
+  scaling: LatentScaling,
+  channels: number,
+): readonly ChannelScale[] {
+  const shift = scaling === 'scale-and-shift' ? usualShift : 0
   return Array.from({ length: channels }, (_, channel) =>
-    mean === null || std === null
+    scaling !== 'scale-or-statistics' || mean === null || std === null
       ? { scale: 1 / factor, shift }
       : { scale: (std[channel] ?? 1) / factor, shift: mean[channel] ?? 0 },
   )
@@ -91,15 +65,15 @@ export async function scaleLatents(
  * that does not fit either. Returns [batch, height, width, channels] in 0…1.
  */
 export async function decodeLatents(
-  vae: Network,
+  vae: Network<AutoencoderModel>,
   source: DeviceValues<'latents'>,
   scaling: LatentScaling,
   host: ComponentHost,
   run: Run,
 ): Promise<PlainTensor> {
   const [batch = 0, channels = 0, height = 0, width = 0] = (await source.get()).latents.dims
-  const scales = latentScales(vae.config, scaling, channels)
-  const factor = vaeScaleFactor(vae)
+  const scales = latentScales(vae.model.scaling, scaling, channels)
+  const factor = vae.model.scaleFactor
   const decodeBox = async (image: number, box: Box): Promise<PlainTensor> => {
     const size = [1, channels, box.height, box.width]
     const from = [image, 0, box.top, box.left]
@@ -133,7 +107,13 @@ export async function decodeLatents(
  * Tells in each try the edge of the tiles for half an autoencoder, undefined for the whole: too little memory for one makes for smaller tiles in
  * the next, which the caller is warned of.
  */
-export function tilesOf(vae: Network, size: Extent, part: VaePart, host: ComponentHost, run: Run): () => number | undefined {
+export function tilesOf(
+  vae: Network<AutoencoderModel>,
+  size: Extent,
+  part: VaePart,
+  host: ComponentHost,
+  run: Run,
+): () => number | undefined {
   const usual = host.vaeTile(vae, size, part)
   return () => {
     const tile = host.vaeTile(vae, size, part)

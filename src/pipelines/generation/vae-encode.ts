@@ -2,6 +2,7 @@
 
 import { CheckpointError } from '../../errors.js'
 import { assertHealthy } from '../../runtime/health.js'
+import type { AutoencoderModel } from '../../models/types.js'
 import type { TorchGenerator } from '../../util/random.js'
 import type { HostTensor } from '../../runtime/types.js'
 import { hostTensor, type ComponentHost } from '../execution/component-host.js'
@@ -10,16 +11,20 @@ import type { Run } from '../run.js'
 import type { PixelImage, PlainTensor } from '../types.js'
 import { latentScales, tilesOf, type LatentScaling } from './vae-decode.js'
 import { workInTiles, type Box } from './vae-tiling.js'
-import { vaeScaleFactor } from '../latent-geometry.js'
 import { normalizeImage } from './image-processor.js'
 
 /**
  * What the autoencoder gives for an image: [1, 2 · channels, height, width] in latent pixels, means and log variances. In tiles where the
  * whole does not fit.
  */
-async function encodeMoments(vae: Network, image: PixelImage, host: ComponentHost, run: Run): Promise<PlainTensor> {
+async function encodeMoments(
+  vae: Network<AutoencoderModel>,
+  image: PixelImage,
+  host: ComponentHost,
+  run: Run,
+): Promise<PlainTensor> {
   const pixels = normalizeImage(image)
-  const factor = vaeScaleFactor(vae)
+  const factor = vae.model.scaleFactor
   const encode = async (box: Box): Promise<PlainTensor> => {
     const inputs = { sample: cutOut(pixels, box) }
     const data = await host.readOnce(vae, inputs, 'moments', run, { part: 'encoder' })
@@ -51,7 +56,7 @@ function cutOut({ dims, data }: PlainTensor, { top, left, height, width }: Box):
 
 /** Latents [1, channels, height, width] of an image, drawn from the distribution that the autoencoder gives, at the denoiser's scale. */
 export async function encodeImage(
-  vae: Network,
+  vae: Network<AutoencoderModel>,
   image: PixelImage,
   scaling: LatentScaling,
   noise: Pick<TorchGenerator, 'randn'>,
@@ -66,7 +71,7 @@ export async function encodeImage(
   const size = moments.length / 2
   const drawn = noise.randn(size)
   // The inverse of what the decoder's side does, which is linear in each channel.
-  const scales = latentScales(vae.config, scaling, channels)
+  const scales = latentScales(vae.model.scaling, scaling, channels)
   const latents = drawn.map((value, i) => {
     const logVariance = Math.min(20, Math.max(-30, moments[size + i] ?? 0))
     const sample = (moments[i] ?? 0) + Math.fround(Math.exp(0.5 * logVariance)) * value

@@ -2,6 +2,7 @@
  * Whole pipelines of other families than budget.browser.test.ts on a real GPU device: what is compiled, blocks within a budget, pictures of
  * many sizes, and a GPU that has less memory than was thought.
  */
+import { autoencoderOf } from './memory-needs.js'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import type { Repository } from '../../hub/types.js'
 import { DeviceError } from '../../errors.js'
@@ -195,7 +196,7 @@ describe.each(['tiny-sd15', 'tiny-sd3'] as const)('%s', (name) => {
     const decoding = device.memory.snapshot().peak
 
     const host = new ComponentHost({ device, dtype: 'float32', offload: 'model', maxMemory: undefined })
-    const vae = opened.parts.networks.get('vae')!
+    const vae = autoencoderOf(opened.parts.networks)!
     const full = host.recovering(vae, new Run({}), async () => Promise.reject(noRoom), undefined, 'decoder')
     await expect(full).rejects.toMatchObject({ code: noRoom.code })
     const last = whole.captured!['latents_0']!
