@@ -8,13 +8,14 @@ import { readQuantizationConfig } from '../src/checkpoint/quantization-config.js
 import type { WeightTable } from '../src/checkpoint/types.js'
 import { AquatintError } from '../src/errors.js'
 import type { ReadOptions, Repository } from '../src/hub/types.js'
-import { pipelineSpecs } from '../src/pipelines/diffusion-pipeline.js'
+import { families } from '../src/pipelines/families.js'
 import { findNetworkDefinition, networkDefinitions } from '../src/models/registry.js'
 import { readModel, unexpectedTensors, type Network } from '../src/pipelines/bind-network.js'
-import { loadParts, type PipelineSpec } from '../src/pipelines/loading/load-networks.js'
+import { loadParts } from '../src/pipelines/loading/load-networks.js'
 import { Run } from '../src/pipelines/run.js'
 import { createScheduler } from '../src/schedulers/registry.js'
 import { faultOf, type ComponentFiles } from './components.js'
+import type { PipelineSpec } from '../src/pipelines/pipeline-spec.js'
 
 /** Something about a component that a person should know. */
 export interface Finding {
@@ -56,8 +57,8 @@ export function noteIgnored(spec: PipelineSpec | undefined, component: string, f
 
 /** The pipeline's description, or undefined and a problem. */
 export function specOf(className: string | null, findings: Findings): PipelineSpec | undefined {
-  const spec = pipelineSpecs.find((candidate) => candidate.className === className)
-  const supported = pipelineSpecs.map((candidate) => candidate.className).join(', ')
+  const spec = families.find((candidate) => candidate.className === className)
+  const supported = families.map((candidate) => candidate.className).join(', ')
   if (className !== null && spec === undefined)
     findings.problem('', 'unsupported-class', `The pipeline ${className} is not supported; supported: ${supported}.`)
   return spec

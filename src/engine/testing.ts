@@ -12,6 +12,7 @@ import { installErrorTransfer } from './protocol.js'
 
 /** Of a scripted pipeline. */
 export const info: PipelineInfo = {
+  label: 'Stable Diffusion',
   className: 'StableDiffusionPipeline',
   repo: 'a/b',
   revision: 'main',

@@ -12,7 +12,7 @@ import { networkNeeds, type GenerationSize } from '../planning/memory-needs.js'
 import { graphOptions, type Network } from '../bind-network.js'
 import { openPipeline, type OpenedPipeline } from '../loading/open-pipeline.js'
 import { Run } from '../run.js'
-import { stableDiffusion3Spec } from '../families/stable-diffusion-3.js'
+import { stableDiffusion3 } from '../families/stable-diffusion-3.js'
 import { servedRepository } from '../testing.js'
 import type { Device } from '../../runtime/device.js'
 
@@ -36,7 +36,7 @@ const repository: Repository = {
 let opened: OpenedPipeline
 let device: Device
 beforeAll(async () => {
-  opened = await openPipeline(repository, { device: 'webgpu', offload: 'resident' }, [stableDiffusion3Spec])
+  opened = await openPipeline(repository, { device: 'webgpu', offload: 'resident' }, [stableDiffusion3])
   ;({ device } = opened.hosts.of('transformer'))
 })
 afterAll(async () => {

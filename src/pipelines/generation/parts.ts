@@ -1,21 +1,27 @@
-/** Takes what a pipeline class needs out of its loaded parts. */
+/** The networks of a pipeline by their roles, and its text encoders with their tokenizers. */
 
 import { CheckpointError, UnsupportedError } from '../../errors.js'
 import { CLIPTokenizer } from '../../tokenizers/clip-tokenizer.js'
 import { T5Tokenizer } from '../../tokenizers/t5-tokenizer.js'
 import { ClipTextEncoder } from './clip-text-encoder.js'
 import type { DeviceHosts } from '../execution/device-hosts.js'
-import type { AutoencoderModel, DenoiserModel, NetworkModel, TextEncoderModel } from '../../models/types.js'
+import type { AutoencoderModel, DenoiserModel, TextEncoderModel } from '../../models/types.js'
 import { hasRole, type Network } from '../bind-network.js'
 import type { LoadedParts } from '../loading/load-networks.js'
+import { autoencoderOf, denoiserOf } from '../planning/memory-needs.js'
 import { T5TextEncoder } from './t5-text-encoder.js'
 
-/** A network that the pipeline cannot do without. @throws CheckpointError `component-missing` */
-export function networkOf<Role extends NetworkModel['role']>(parts: LoadedParts, name: string, role: Role) {
-  const network = parts.networks.get(name)
-  if (network === undefined || !hasRole(network, role))
-    throw new CheckpointError('component-missing', `The pipeline has no ${name}.`, { component: name })
-  return network
+/** The two networks that every pipeline has. @throws CheckpointError `component-missing` */
+export function imageNetworksOf({ networks }: LoadedParts): {
+  readonly denoiser: Network<DenoiserModel>
+  readonly vae: Network<AutoencoderModel>
+} {
+  const [denoiser, vae] = [denoiserOf(networks), autoencoderOf(networks)]
+  if (denoiser === undefined || vae === undefined) {
+    const component = denoiser === undefined ? 'denoiser' : 'autoencoder'
+    throw new CheckpointError('component-missing', `The pipeline has no ${component}.`, { component })
+  }
+  return { denoiser, vae }
 }
 
 function textEncoderOf({ networks }: LoadedParts, name: string): Network<TextEncoderModel> | undefined {

@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { DiffusionPipeline } from '../diffusion-pipeline.js'
+import { loadPipeline } from '../diffusion-pipeline.js'
 import { diskRepository, fixtures, readCases } from '../testing.node.js'
 import { caseOptions } from '../testing-cases.js'
 import { psnr, relativeError } from '../testing.js'
@@ -15,7 +15,7 @@ const json = (path: string) => JSON.parse(readFileSync(join(fixtures, path), 'ut
 /** A pipeline on the CPU, with these contents in place of files, and which files of it were opened. */
 async function load(name: string, replaced: Record<string, string | null>, components: LoadPipelineOptions['components'] = {}) {
   const repository = diskRepository(folder(name), replaced)
-  const pipeline = await DiffusionPipeline.fromPretrained(repository, { device: 'wasm', components })
+  const pipeline = await loadPipeline(repository, { device: 'wasm', components })
   return { pipeline, opened: repository.opened }
 }
 

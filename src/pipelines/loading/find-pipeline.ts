@@ -10,10 +10,10 @@ import { openRepository, type OpenRepository } from '../../hub/repositories/open
 import type { Repository } from '../../hub/types.js'
 import { checkComponentOptions, type OpenByName } from './component-sources.js'
 import { checkDType } from './dtypes.js'
-import type { PipelineSpec } from './load-networks.js'
 import { Run, type CallHooks } from '../run.js'
 import type { LoadPipelineOptions } from '../types.js'
 import { checkPlacing, openDevices, type OpenDevices } from './open-devices.js'
+import type { PipelineSpec } from '../pipeline-spec.js'
 
 /** Options of `fromPretrained` inside the worker. */
 export interface OpenPipelineOptions extends LoadPipelineOptions, CallHooks {
@@ -24,10 +24,10 @@ export interface OpenPipelineOptions extends LoadPipelineOptions, CallHooks {
 }
 
 /** A pipeline whose parts have not been read. */
-export interface FoundPipeline {
+export interface FoundPipeline<Spec extends PipelineSpec = PipelineSpec> {
   readonly repository: Repository
   readonly index: ModelIndex
-  readonly spec: PipelineSpec
+  readonly spec: Spec
   readonly placing: OpenDevices
   /** Its signal ends also what the others do when one part fails. */
   readonly run: Run
@@ -45,11 +45,11 @@ export interface FoundPipeline {
  * to do.
  * @throws UnsupportedError `unsupported-class`, `unsupported-config`; InputError; HubError; CheckpointError; DeviceError; AbortError
  */
-export async function findPipeline<T>(
+export async function findPipeline<T, Spec extends PipelineSpec>(
   repo: string | Repository,
   options: OpenPipelineOptions,
-  specs: readonly PipelineSpec[],
-  work: (found: FoundPipeline) => Promise<T>,
+  specs: readonly Spec[],
+  work: (found: FoundPipeline<Spec>) => Promise<T>,
 ): Promise<T> {
   const failing = new AbortController()
   const signal = options.signal === undefined ? failing.signal : AbortSignal.any([options.signal, failing.signal])

@@ -16,25 +16,13 @@ import { createScheduler, schedulerClassNames } from '../../schedulers/registry.
 import { throwIfAborted } from '../../util/abort.js'
 import { dtypesOf, quantizingTransforms } from './dtypes.js'
 import { findComponents, inFolder, type ComponentSource, type OpenByName } from './component-sources.js'
-import { loadTokenizer, tokenizerClasses, type AnyTokenizer, type TokenizerKind } from './load-tokenizer.js'
+import { loadTokenizer, tokenizerClasses, type AnyTokenizer } from './load-tokenizer.js'
 import type { NetworkDefinition, NetworkModel } from '../../models/types.js'
 import { readModel, unexpectedTensors, type Network } from '../bind-network.js'
 import { overflowWarning, type TransformRequest } from './transform-weights.js'
 import type { Run } from '../run.js'
 import type { LoadPipelineOptions, QuantizationName } from '../types.js'
-
-/** What a pipeline class is made of, by component name. */
-export interface PipelineSpec {
-  readonly className: string
-  /** Network components and the classes each may have. */
-  readonly networks: Readonly<Record<string, readonly NetworkDefinition[]>>
-  /** Tokenizers and their kinds. */
-  readonly tokenizers: Readonly<Record<string, TokenizerKind>>
-  /** Components that may be missing; a tokenizer may where its text encoder is. */
-  readonly optional: readonly string[]
-  /** Components that repositories have and this pipeline never uses, with what that means. */
-  readonly ignored: Readonly<Record<string, string>>
-}
+import type { PipelineSpec } from '../pipeline-spec.js'
 
 /** Makes a network's table of transformed weights. */
 export type MakeTable = (request: TransformRequest) => Promise<WeightTable>

@@ -3,7 +3,7 @@
 import type { Repository } from '../../hub/types.js'
 import type { DeviceHosts } from '../execution/device-hosts.js'
 import { findPipeline, type OpenPipelineOptions } from './find-pipeline.js'
-import { loadNetworks, measureNetwork, readParts, type LoadedParts, type PipelineSpec, type MakeTable } from './load-networks.js'
+import { loadNetworks, measureNetwork, readParts, type LoadedParts, type MakeTable } from './load-networks.js'
 import { denoiserOf } from '../planning/memory-needs.js'
 import type { Network } from '../bind-network.js'
 import { refuseBeforeDownload } from './peek-networks.js'
@@ -11,10 +11,11 @@ import { transformWeights } from './transform-weights.js'
 import type { PipelineInfo } from '../types.js'
 import type { DeviceName } from '../../memory/device-info.js'
 import { placeNetworks } from './open-devices.js'
+import type { PipelineSpec } from '../pipeline-spec.js'
 
 /** Everything a pipeline class is constructed from. */
-export interface OpenedPipeline {
-  readonly spec: PipelineSpec
+export interface OpenedPipeline<Spec extends PipelineSpec = PipelineSpec> {
+  readonly spec: Spec
   readonly parts: LoadedParts
   readonly hosts: DeviceHosts
   /** Lets the cache evict the repositories' files again. */
@@ -25,11 +26,11 @@ export interface OpenedPipeline {
  * Opens a pipeline of one of the families in `specs`, by its repository's model_index.json.
  * @throws UnsupportedError `unsupported-class`, `unsupported-config`; InputError; HubError; CheckpointError; DeviceError; AbortError
  */
-export async function openPipeline(
+export async function openPipeline<Spec extends PipelineSpec>(
   repo: string | Repository,
   options: OpenPipelineOptions,
-  specs: readonly PipelineSpec[],
-): Promise<OpenedPipeline> {
+  specs: readonly Spec[],
+): Promise<OpenedPipeline<Spec>> {
   return findPipeline(repo, options, specs, async ({ repository, index, spec, placing, run, open, store, ...found }) => {
     const read = await readParts(repository, index, spec, options, open, run)
     await refuseBeforeDownload(read, placing, options, store, run.signal)
@@ -67,6 +68,7 @@ export function describePipeline(
   const { device, dtype, memoryBudget } = hosts.of(denoiser?.name ?? 'vae')
   return {
     className: spec.className,
+    label: spec.label,
     repo: parts.repository.id,
     revision: parts.repository.revision,
     device: device.info,

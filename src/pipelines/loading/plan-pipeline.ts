@@ -20,11 +20,12 @@ import type { Network } from '../bind-network.js'
 import { generationBudgets, planOn } from '../planning/residence.js'
 import { describeNetworks } from './open-pipeline.js'
 import { peekNetworks } from './peek-networks.js'
-import { readParts, type PipelineSpec } from './load-networks.js'
+import { readParts } from './load-networks.js'
 import { decidePlaces } from '../planning/place-networks.js'
 import type { LoadPipelineOptions, PipelineInfo } from '../types.js'
 import type { DeviceName } from '../../memory/device-info.js'
 import type { OpenDevices } from './open-devices.js'
+import { isGuided, type PipelineSpec } from '../pipeline-spec.js'
 
 /** The generation that is planned for. */
 export interface PlannedSize {
@@ -57,7 +58,7 @@ export interface PlacedPlan {
 }
 
 /** What loading a pipeline and making an image with it would take. */
-export interface PipelinePlan extends PlacedPlan, Pick<PipelineInfo, 'className' | 'repo' | 'revision' | 'components'> {
+export interface PipelinePlan extends PlacedPlan, Pick<PipelineInfo, 'className' | 'label' | 'repo' | 'revision' | 'components'> {
   /** Bytes of weight files that a load would have to fetch: those that are cached, and small forms that are there already, need none. */
   readonly downloadBytes: number
   /** What `fromPretrained` would warn of. */
@@ -81,11 +82,12 @@ export async function planPipeline(
   return findPipeline(repo, options, specs, async ({ repository, index, spec, placing, run, open, store, close }) => {
     const parts = await readParts(repository, index, spec, options, open, run)
     const networks = await peekNetworks(parts, options, store, run, onOpen)
-    const plan = planNetworks(placing, networks, options)
+    const plan = planNetworks(placing, networks, options, spec)
     for (const device of placing.devices.values()) await device.dispose()
     close()
     return {
       className: spec.className,
+      label: spec.label,
       repo: repository.id,
       revision: repository.revision,
       components: describeNetworks(networks, (name) => plan.places[name] ?? 'wasm'),
@@ -104,8 +106,9 @@ export function planNetworks(
   { devices, places, budgets }: Omit<OpenDevices, 'devices' | 'total'> & { readonly devices: ReadonlyMap<string, PlannedDevice> },
   networks: ReadonlyMap<string, Network>,
   options: Pick<LoadPipelineOptions, 'offload' | 'vaeTiling'> & PlannedSize,
+  spec: Pick<PipelineSpec, 'guidance' | 'defaults'>,
 ): PlacedPlan {
-  const { width, height, latent } = plannedSize(networks, options)
+  const { width, height, latent } = plannedSize(networks, options, spec)
   const { dtype, placed, used } = decidePlaces([...devices.values()], places, budgets, networks, options)
   const plans = used.map(({ device, offload }): [DeviceName, MemoryPlan] => {
     const { info } = device
@@ -118,7 +121,11 @@ export function planNetworks(
   return { width, height, places: Object.fromEntries(placed), devices: Object.fromEntries(plans) }
 }
 
-function plannedSize(networks: ReadonlyMap<string, Network>, asked: PlannedSize) {
+function plannedSize(
+  networks: ReadonlyMap<string, Network>,
+  asked: PlannedSize,
+  spec: Pick<PipelineSpec, 'guidance' | 'defaults'>,
+) {
   const factor = autoencoderOf(networks)?.model.scaleFactor ?? 8
   const own = latentSize(networks)
   const { width = own.width * factor, height = own.height * factor } = asked
@@ -126,10 +133,5 @@ function plannedSize(networks: ReadonlyMap<string, Network>, asked: PlannedSize)
   checkSize({ width, height }, factor * (denoiser?.model.latents.patch ?? 1))
   checkAmounts(asked)
   const latent = { width: width / factor, height: height / factor }
-  return { width, height, latent: generationSize(latent, asked, isGuided(asked), asked.imageToImage === true) }
-}
-
-/** Without a word on it there is guidance in every family. */
-function isGuided({ guidanceScale }: PlannedSize): boolean {
-  return guidanceScale === undefined || guidanceScale > 1
+  return { width, height, latent: generationSize(latent, asked, isGuided(spec, asked), asked.imageToImage === true) }
 }

@@ -10,9 +10,10 @@ import type { MemorySnapshot } from '../../runtime/types.js'
 import { heldOn, needsOn } from './memory-needs.js'
 import type { ResolvedOffload } from './residence.js'
 import { openPipeline } from '../loading/open-pipeline.js'
-import { DiffusionPipeline, type LoadedPipeline } from '../diffusion-pipeline.js'
+import { loadPipeline, type LoadedPipeline } from '../diffusion-pipeline.js'
 import { planPipeline } from '../loading/plan-pipeline.js'
-import { StableDiffusionXLPipeline, stableDiffusionXLSpec } from '../families/stable-diffusion-xl.js'
+import { stableDiffusionXL } from '../families/stable-diffusion-xl.js'
+import { createPipeline } from '../generation/loaded-pipeline.js'
 import { caseOptions } from '../testing-cases.js'
 import { fetchCase, servedRepository } from '../testing.js'
 import type { LoadPipelineOptions, PlainTensor } from '../types.js'
@@ -38,13 +39,13 @@ interface Outcome {
 
 /** Makes an image in two steps, and disposes the pipeline. */
 async function makeImage(options: LoadPipelineOptions): Promise<Outcome> {
-  const opened = await openPipeline(repository, { ...options, device: 'webgpu' }, [stableDiffusionXLSpec])
+  const opened = await openPipeline(repository, { ...options, device: 'webgpu' }, [stableDiffusionXL])
   const { device, dtype, offload } = opened.hosts.of('unet')
   const size = { width: item.width / 8, height: item.height / 8 }
   const request = { device, networks: opened.parts.networks, here: () => true, dtype, vaeTiling: undefined, size }
   const needs = needsOn(request)
   const held = heldOn(request, needs)
-  pipeline = new StableDiffusionXLPipeline(opened)
+  pipeline = createPipeline(opened)
   const { captured, warnings } = await pipeline.generate(item.prompt, {
     ...caseOptions(item, ''),
     numInferenceSteps: 2,
@@ -89,7 +90,7 @@ test.each([
   const maxMemory = held + Math.max(...needs.map(({ ways }) => ways[0]!.activationBytes)) + Math.floor(weights * share)
   const plan = planMemory(needs, { offload: 'auto', maxMemory, heldBytes: held })
   const { width, height } = item
-  const told = await planPipeline(repository, { device: 'webgpu', maxMemory, width, height }, [stableDiffusionXLSpec])
+  const told = await planPipeline(repository, { device: 'webgpu', maxMemory, width, height }, [stableDiffusionXL])
   expect(told.devices.webgpu).toEqual(plan)
   const outcome = await makeImage({ maxMemory })
   expect([plan.residence, outcome.offload]).toEqual([residence, residence])
@@ -106,16 +107,16 @@ test('a picture that is larger than the usual keeps the budget too: weights stay
   const large = { width: 2 * item.width, height: 2 * item.height }
   const settings = { ...caseOptions(item, ''), ...large, numInferenceSteps: 1, capture: ['image'] } as const
   const one = await planPipeline(repository, { device: 'webgpu', offload: 'model', maxMemory: '1GB', ...large }, [
-    stableDiffusionXLSpec,
+    stableDiffusionXL,
   ])
   const maxMemory = one.devices.webgpu!.peakBytes
 
-  pipeline = await DiffusionPipeline.fromPretrained(repository, { device: 'webgpu', offload: 'resident' })
+  pipeline = await loadPipeline(repository, { device: 'webgpu', offload: 'resident' })
   const { captured: expected } = await pipeline.generate(item.prompt, settings)
   await pipeline.dispose()
 
-  const opened = await openPipeline(repository, { device: 'webgpu', maxMemory }, [stableDiffusionXLSpec])
-  pipeline = new StableDiffusionXLPipeline(opened)
+  const opened = await openPipeline(repository, { device: 'webgpu', maxMemory }, [stableDiffusionXL])
+  pipeline = createPipeline(opened)
   const host = opened.hosts.of('unet')
   expect(host.offload).toBe('resident')
   const tooLarge = { ...settings, width: 512, height: 512 }

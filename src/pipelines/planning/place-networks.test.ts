@@ -6,12 +6,13 @@ import { UNet2DConditionModel } from '../../models/unets/unet-2d-condition.js'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import type { ComponentNeeds } from '../../memory/needs.js'
-import { DiffusionPipeline } from '../diffusion-pipeline.js'
+import { loadPipeline } from '../diffusion-pipeline.js'
 import { readJson, readWeights } from '../../models/testing.node.js'
 import { heldOn, latentSize, needsOn, type PlannedDevice } from './memory-needs.js'
 import type { Network } from '../bind-network.js'
 import { budgetOf, offeredMemory, parseBudgets, resolveOffload } from './residence.js'
 import { decidePlaces } from './place-networks.js'
+import { stableDiffusionXL } from '../families/stable-diffusion-xl.js'
 import { planNetworks } from '../loading/plan-pipeline.js'
 import { diskRepository, fixtures, readCases } from '../testing.node.js'
 import { caseOptions } from '../testing-cases.js'
@@ -25,7 +26,7 @@ const all = { text_encoder: 'wasm', unet: 'wasm', vae: 'wasm' } as const
 async function refusal(options: LoadPipelineOptions) {
   const repository = diskRepository(folder)
   try {
-    await (await DiffusionPipeline.fromPretrained(repository, options)).dispose()
+    await (await loadPipeline(repository, options)).dispose()
   } catch (error) {
     return { ...(error as { code: string; message: string; details: object }), message: String(error), opened: repository.opened }
   }
@@ -78,7 +79,7 @@ test('a budget of the CPU is kept, by the account: one component at a time, with
   const [first] = readCases('tiny-sd15')
   const { item, reference } = first!
   const generate = async (options: LoadPipelineOptions) => {
-    const pipeline = await DiffusionPipeline.fromPretrained(diskRepository(folder), options)
+    const pipeline = await loadPipeline(diskRepository(folder), options)
     let memory: PipelineMemory | undefined
     const { captured } = await pipeline.generate(item.prompt, {
       ...caseOptions(item, pipeline.info.scheduler.className),
@@ -211,9 +212,14 @@ test('a load is not refused for what only guidance would take', () => {
   expect(without).toBeLessThan(guided)
   expect(leastBudget((maxMemory) => decide([gpu()], maxMemory, onGpu))).toBe(without)
   const plan = (guidanceScale?: number) => () =>
-    planNetworks({ devices: new Map([['webgpu', gpu()]]), places: onGpu, budgets: parseBudgets(without) }, networks, {
-      guidanceScale,
-    })
+    planNetworks(
+      { devices: new Map([['webgpu', gpu()]]), places: onGpu, budgets: parseBudgets(without) },
+      networks,
+      {
+        guidanceScale,
+      },
+      stableDiffusionXL,
+    )
   expect(plan(1)).not.toThrow()
   expect(plan()).toThrow(expect.objectContaining({ code: 'does-not-fit' }))
 })
