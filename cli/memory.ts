@@ -88,6 +88,9 @@ function describeDevice(name: DeviceName): PlannedDevice {
   return { info, writeOptions: (wanted) => ({ ...wanted, dtype: computeType(wanted.dtype, info), weights: 'input' }) }
 }
 
+/** The image that is planned has guidance, whatever the pipeline's class. */
+const withGuidance = { guidance: 'classifier-free', defaults: { numInferenceSteps: 1, guidanceScale: 2 } } as const
+
 /** Plans the networks of a pipeline for one image with guidance. @throws InputError `bad-device-map`, `dtype`, `size` */
 export function planMemoryOf(networks: readonly Network[], request: MemoryRequest): PlannedMemory {
   const named = inDTypes(networks, request.dtype)
@@ -96,7 +99,7 @@ export function planMemoryOf(networks: readonly Network[], request: MemoryReques
   const names = places === null ? balancedOver(budgets) : [...new Set(places.values())]
   const devices = new Map(names.map((name) => [name, describeDevice(name)]))
   try {
-    return { assumedGpu, ...planNetworks({ devices, places, budgets }, named, request) }
+    return { assumedGpu, ...planNetworks({ devices, places, budgets }, named, request, withGuidance) }
   } catch (error) {
     if (!isAquatintError(error) || error.code !== 'does-not-fit') throw error
     const gpu = { devices: new Map([['webgpu', describeDevice('webgpu')]]), places: placesOf({}, [...named.keys()]) }
@@ -104,7 +107,7 @@ export function planMemoryOf(networks: readonly Network[], request: MemoryReques
       width,
       height,
       devices: plans,
-    } = planNetworks({ ...gpu, budgets: parseBudgets(undefined) }, named, { ...request, offload: 'model' })
+    } = planNetworks({ ...gpu, budgets: parseBudgets(undefined) }, named, { ...request, offload: 'model' }, withGuidance)
     return { assumedGpu, width, height, code: error.code, message: error.message, needs: plans.webgpu?.components ?? [] }
   }
 }

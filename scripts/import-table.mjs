@@ -64,13 +64,12 @@ export const importTable = {
   },
   schedulers: {},
   tokenizers: {},
-  pipelines: { values: [...foundation, 'pipelines/loading', 'pipelines/families'] },
+  pipelines: { values: [...foundation, 'pipelines/loading', 'pipelines/generation', 'pipelines/families'] },
   'pipelines/planning': { values: [...foundation, 'pipelines'] },
   'pipelines/execution': { values: [...foundation, 'pipelines', 'pipelines/planning'] },
   'pipelines/loading': { values: [...foundation, 'pipelines', 'pipelines/planning', 'pipelines/execution'] },
   'pipelines/generation': {
-    values: [...foundation, 'pipelines', 'pipelines/planning', 'pipelines/execution'],
-    types: ['pipelines/loading'],
+    values: [...foundation, 'pipelines', 'pipelines/planning', 'pipelines/execution', 'pipelines/loading'],
   },
   'pipelines/families': {
     values: [
@@ -84,7 +83,7 @@ export const importTable = {
   },
   engine: { values: inWorker, types: ['engine/engine.worker'], packages: ['comlink'] },
   'engine/client': {
-    values: ['engine/protocol', 'engine/life-lock'],
+    values: ['engine/protocol', 'engine/life-lock', 'pipelines/component-names'],
     types: [...inWorker, 'engine/engine.worker'],
     packages: ['comlink'],
   },
@@ -101,7 +100,7 @@ export const importTable = {
 export const fileTable = {
   'error-codes': {},
   errors: { types: ['error-codes'] },
-  index: { values: ['engine/client'], types: [...inWorker, 'engine'] },
+  index: { values: ['engine/client', 'pipelines/component-names'], types: [...inWorker, 'engine'] },
   'hub/cache/shard-cache': { values: ['hub'], packages: ['idb-keyval'] },
 }
 

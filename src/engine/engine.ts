@@ -8,6 +8,7 @@ import { InputError } from '../errors.js'
 import type { CachedFile, CachedModel, CacheManager, VerifyResult } from '../hub/cache/cache-manager.js'
 import type { RepositoryReference } from '../hub/repositories/open-repository.js'
 import type { PipelinePlan } from '../pipelines/loading/plan-pipeline.js'
+import type { CallHooks, Every, GenerateHooks } from '../pipelines/run.js'
 import type {
   GenerateOptions,
   GenerateResult,
@@ -20,29 +21,23 @@ import { orAbort } from '../util/abort.js'
 import { EventRelay } from './event-relay.js'
 import type { CachedModelReference, CallId, EngineApi, EventSink, ExportedFile, PipelineId, PlanRequest } from './protocol.js'
 
-/** What every call of a pipeline is given besides its data. */
-interface CallHooks {
-  readonly signal: AbortSignal
-  readonly onProgress: (progress: PipelineProgress) => void
-}
-
 /** A loaded pipeline, as the engine uses it. */
 export interface EnginePipeline {
   readonly info: PipelineInfo
-  generate(
-    prompt: string,
-    options: GenerateOptions & CallHooks & { readonly onStep: (step: StepInfo) => void },
-  ): Promise<GenerateResult>
+  generate(prompt: string, options: GenerateOptions & Every<GenerateHooks>): Promise<GenerateResult>
   dispose(): Promise<void>
 }
 
 /** How a pipeline is made: `DiffusionPipeline.fromPretrained`. */
-export type PipelineLoader = (repo: RepositoryReference, options: LoadPipelineOptions & CallHooks) => Promise<EnginePipeline>
+export type PipelineLoader = (
+  repo: RepositoryReference,
+  options: LoadPipelineOptions & Every<CallHooks>,
+) => Promise<EnginePipeline>
 
 /** How a plan is made: `planPipeline`. */
 export type PipelinePlanner = (
   repo: RepositoryReference,
-  options: PlanRequest & Pick<CallHooks, 'signal'>,
+  options: PlanRequest & Every<Pick<CallHooks, 'signal'>>,
 ) => Promise<PipelinePlan>
 
 /** The part of the cache manager that the engine offers. */

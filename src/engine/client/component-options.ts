@@ -1,26 +1,14 @@
 /** Components named in the options of `fromPretrained` itself, as diffusers takes them: `fromPretrained(repo, { unet: … })`. Pure. */
 
+import { componentLabels, type ComponentName } from '../../pipelines/component-names.js'
 import type { ComponentReference, LoadPipelineOptions } from '../../pipelines/types.js'
 
-/** The component names of diffusers' pipelines that can be swapped or left out. */
-export const componentNames = [
-  'unet',
-  'transformer',
-  'vae',
-  'text_encoder',
-  'text_encoder_2',
-  'text_encoder_3',
-  'tokenizer',
-  'tokenizer_2',
-  'tokenizer_3',
-  'safety_checker',
-  'feature_extractor',
-  'image_encoder',
-] as const
+/** The components that `fromPretrained` can swap or leave out. */
+export const componentNames = Object.keys(componentLabels) as readonly ComponentName[]
 
 /** A repository id or reference to take a component from, or null to leave it out. */
 export type ComponentOptions = {
-  readonly [name in (typeof componentNames)[number]]?: string | ComponentReference | null | undefined
+  readonly [name in ComponentName]?: string | ComponentReference | null | undefined
 }
 
 /**

@@ -1,24 +1,13 @@
 /** An activity in words: a headline of few words and a line of numbers. Pure. */
 
+import { componentLabels, type ComponentName } from '../../index.js'
 import { formatSeconds, formatShare, formatTimeLeft } from '../parts/format.js'
 import { formatBytes } from '../../util/format-bytes.js'
 import { downloadSpeed, downloadTotals, stepsTimeLeft, type Activity, type FileActivity } from './activity.js'
 
-const componentNames: Readonly<Record<string, string>> = {
-  text_encoder: 'text encoder',
-  text_encoder_2: 'second text encoder',
-  text_encoder_3: 'third text encoder',
-  tokenizer: 'tokenizer',
-  tokenizer_2: 'second tokenizer',
-  unet: 'UNet',
-  transformer: 'transformer',
-  vae: 'image decoder',
-  scheduler: 'scheduler',
-}
-
 /** A component's name for people; its own where it has no other. */
 export function componentName(component: string): string {
-  return componentNames[component] ?? component
+  return Object.hasOwn(componentLabels, component) ? componentLabels[component as ComponentName] : component
 }
 
 /** What is going on, in a few words. */
