@@ -9,14 +9,7 @@ import type { CachedFile, CachedModel, CacheManager, VerifyResult } from '../hub
 import type { RepositoryReference } from '../hub/repositories/open-repository.js'
 import type { PipelinePlan } from '../pipelines/loading/plan-pipeline.js'
 import type { CallHooks, Every, GenerateHooks } from '../pipelines/run.js'
-import type {
-  GenerateOptions,
-  GenerateResult,
-  LoadPipelineOptions,
-  PipelineInfo,
-  PipelineProgress,
-  StepInfo,
-} from '../pipelines/types.js'
+import type { GenerateOptions, GenerateResult, LoadPipelineOptions, PipelineInfo } from '../pipelines/types.js'
 import { orAbort } from '../util/abort.js'
 import { EventRelay } from './event-relay.js'
 import type { CachedModelReference, CallId, EngineApi, EventSink, ExportedFile, PipelineId, PlanRequest } from './protocol.js'

@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { safetensorsFile } from '../checkpoint/testing.js'
+import { float32File } from '../checkpoint/testing.js'
 import { AutoencoderKL } from '../models/autoencoders/autoencoder-kl.js'
 import { ConfigReader } from '../models/config-reader.js'
 import { conv2d, linear, toCompute, toFloat32 } from '../models/layers/layers.js'
@@ -133,16 +133,12 @@ const shapes = {
 const weights = Object.fromEntries(Object.entries(shapes).map(([name, dims], seed) => [name, numbers(elementCount(dims), seed)]))
 
 function weightFile(): Uint8Array {
-  let at = 0
-  const header: Record<string, object> = {}
-  for (const [name, shape] of Object.entries(shapes)) {
-    const bytes = 4 * elementCount(shape)
-    header[name] = { dtype: 'F32', shape, data_offsets: [at, at + bytes] }
-    at += bytes
+  const file = float32File(shapes)
+  let at = file.byteLength
+  for (const [name, shape] of Object.entries(shapes).toReversed()) {
+    at -= 4 * elementCount(shape)
+    file.set(new Uint8Array(weights[name]!.buffer), at)
   }
-  const file = safetensorsFile(header, at)
-  const values = Float32Array.from(Object.keys(shapes).flatMap((name) => [...weights[name]!]))
-  file.set(new Uint8Array(values.buffer), file.byteLength - at)
   return file
 }
 
