@@ -70,6 +70,7 @@ export const importTable = {
   'pipelines/loading': { values: [...foundation, 'pipelines', 'pipelines/planning', 'pipelines/execution'] },
   'pipelines/generation': {
     values: [...foundation, 'pipelines', 'pipelines/planning', 'pipelines/execution', 'pipelines/loading'],
+    types: ['component-names'],
   },
   'pipelines/families': {
     values: [
@@ -83,7 +84,7 @@ export const importTable = {
   },
   engine: { values: inWorker, types: ['engine/engine.worker'], packages: ['comlink'] },
   'engine/client': {
-    values: ['engine/protocol', 'engine/life-lock', 'pipelines/component-names'],
+    values: ['engine/protocol', 'engine/life-lock', 'component-names'],
     types: [...inWorker, 'engine/engine.worker'],
     packages: ['comlink'],
   },
@@ -98,9 +99,10 @@ export const importTable = {
  * @type {Record<string, Row>}
  */
 export const fileTable = {
+  'component-names': {},
   'error-codes': {},
   errors: { types: ['error-codes'] },
-  index: { values: ['engine/client', 'pipelines/component-names'], types: [...inWorker, 'engine'] },
+  index: { values: ['engine/client', 'component-names'], types: [...inWorker, 'engine'] },
   'hub/cache/shard-cache': { values: ['hub'], packages: ['idb-keyval'] },
 }
 

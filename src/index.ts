@@ -37,8 +37,8 @@ export type {
   StorageErrorCode,
   UnsupportedErrorCode,
 } from './errors.js'
-export { componentLabels } from './pipelines/component-names.js'
-export type { ComponentName } from './pipelines/component-names.js'
+export { componentLabels } from './component-names.js'
+export type { ComponentName } from './component-names.js'
 export type { CachedFile, CachedModel, VerifyResult } from './hub/cache/cache-manager.js'
 export type { RepositoryReference } from './hub/repositories/open-repository.js'
 export type { FileProgress } from './hub/types.js'

@@ -132,12 +132,14 @@ const shapes = {
 } as const
 const weights = Object.fromEntries(Object.entries(shapes).map(([name, dims], seed) => [name, numbers(elementCount(dims), seed)]))
 
+const at = (name: keyof typeof shapes, index: number) => weights[name]![index]!
+
 function weightFile(): Uint8Array {
   const file = float32File(shapes)
-  let at = file.byteLength
+  let begin = file.byteLength
   for (const [name, shape] of Object.entries(shapes).toReversed()) {
-    at -= 4 * elementCount(shape)
-    file.set(new Uint8Array(weights[name]!.buffer), at)
+    begin -= 4 * elementCount(shape)
+    file.set(new Uint8Array(weights[name]!.buffer), begin)
   }
   return file
 }
@@ -179,7 +181,6 @@ test('a made-up class is planned, loaded and run with its definition alone', asy
   expect(predicted!.dims).toEqual([1, 4, 8, 8])
   const expected = predicted!.data.map((_, i) => {
     const [channel, pixel] = [Math.floor(i / 64), i % 64]
-    const at = (name: keyof typeof shapes, index: number) => weights[name]![index]!
     let sum = at('pixel.bias', channel) + at('context.bias', channel) + at('time.bias', channel)
     sum += at('time.weight', channel) * (timesteps!.data[0]! / 1000)
     for (let k = 0; k < 4; k++) sum += at('pixel.weight', 4 * channel + k) * latents!.data[64 * k + pixel]!

@@ -1,6 +1,6 @@
 /** Components named in the options of `fromPretrained` itself, as diffusers takes them: `fromPretrained(repo, { unet: … })`. Pure. */
 
-import { componentLabels, type ComponentName } from '../../pipelines/component-names.js'
+import { componentLabels, type ComponentName } from '../../component-names.js'
 import type { ComponentReference, LoadPipelineOptions } from '../../pipelines/types.js'
 
 /** The components that `fromPretrained` can swap or leave out. */

@@ -3,6 +3,7 @@
  * component does not compile until it is listed here.
  */
 
+/** The components of diffusers' pipelines, with their names for people. */
 export const componentLabels = {
   text_encoder: 'text encoder',
   text_encoder_2: 'second text encoder',
