@@ -17,8 +17,31 @@ export interface TokenizerFiles {
 /** A text as a text encoder reads it. */
 export interface EncodedText {
   readonly inputIds: readonly number[]
-  /** What had to be cut away, or null. */
+  /** How many of the ids are the text's; the others, after them, are padding. */
+  readonly tokens: number
+  /** The end of the text, which did not fit; null where all of it did. */
   readonly removedText: string | null
+}
+
+/** A tokenizer with its vocabulary. */
+export interface Tokenizer {
+  /** How many ids its text encoder takes, or null where the caller chooses. */
+  readonly fixedLength: number | null
+  readonly padTokenId: number
+  /** All ids of a text, special tokens included. */
+  encode(text: string): number[]
+  /** Exactly `length` ids: the end of a longer text is cut away but for the end token, a shorter one is padded. */
+  encodePadded(text: string, length: number): EncodedText
+}
+
+/** A tokenizer class. */
+export interface TokenizerDefinition {
+  /** The classes of transformers that give the same ids. */
+  readonly classNames: readonly string[]
+  /** Whether the vocabulary may be a SentencePiece model, `spiece.model`. */
+  readonly readsSentencePiece: boolean
+  /** @throws CheckpointError, UnsupportedError `tokenizer-*` */
+  new (files: TokenizerFiles): Tokenizer
 }
 
 /** `model_max_length` of the config; transformers writes 10^30 for "none". @throws CheckpointError `tokenizer-max-length` */
