@@ -1,8 +1,8 @@
 /** Compares each operator, in the forms that the networks use, on the GPU with the CPU. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { createComponent } from '../runtime/component.js'
+import { BoundNetwork } from '../runtime/bound-network.js'
 import { openDevice } from '../runtime/open-device.js'
-import type { Device, HostTensor } from '../runtime/types.js'
+import type { HostTensor } from '../runtime/types.js'
 import { ComponentBuilder } from './component-builder.js'
 import { floats } from './constants.js'
 import type { GraphBuilder } from './graph-builder.js'
@@ -10,6 +10,7 @@ import { gelu, matMul, quickGelu, silu } from './ops-math.js'
 import { conv, gemm, instanceNormalization, layerNormalization, multiHeadAttention } from './ops-network.js'
 import type { ValueInfo } from './types.js'
 import { elementCount } from '../util/element-count.js'
+import type { Device } from '../runtime/device.js'
 
 let cpu: Device
 let gpu: Device
@@ -34,7 +35,7 @@ function values(dims: readonly number[], seed: number): HostTensor {
 type Body = (graph: GraphBuilder, inputs: Record<string, ValueInfo>) => ValueInfo
 
 async function on(device: Device, dims: Record<string, readonly number[]>, body: Body): Promise<Float32Array> {
-  const component = createComponent({
+  const component = new BoundNetwork({
     name: 'op',
     device,
     table: new Map(),

@@ -6,3 +6,6 @@ export interface TokenEmbedding {
   readonly rows: number
   readonly width: number
 }
+
+/** Why graphs do not use a token embedding, for `WeightNames.unused`. */
+export const embeddingOnHost = 'the token embedding is read by the host, row by row'
