@@ -1,10 +1,10 @@
-/** What tokenizers are made from and what they give. */
+/** The input and the results of tokenizers. */
 
 import { CheckpointError } from '../errors.js'
 
 type Json = Readonly<Record<string, unknown>>
 
-/** The files of a tokenizer's folder, parsed; whatever is there. */
+/** The parsed files of a tokenizer's folder; each may be missing. */
 export interface TokenizerFiles {
   readonly tokenizerJson?: Json | undefined
   readonly tokenizerConfig?: Json | undefined
@@ -14,23 +14,23 @@ export interface TokenizerFiles {
   readonly merges?: string | undefined
 }
 
-/** A text as a text encoder reads it. */
+/** A text in the form that a text encoder reads. */
 export interface EncodedText {
   readonly inputIds: readonly number[]
-  /** How many of the ids are the text's; the others, after them, are padding. */
+  /** How many of the ids are the text's. The rest, at the end, is padding. */
   readonly tokens: number
-  /** The end of the text, which did not fit; null where all of it did. */
+  /** The text that was cut, or null. */
   readonly removedText: string | null
 }
 
 /** A tokenizer with its vocabulary. */
 export interface Tokenizer {
-  /** How many ids its text encoder takes, or null where the caller chooses. */
+  /** The number of ids that its text encoder takes, or null where the caller chooses it. */
   readonly fixedLength: number | null
   readonly padTokenId: number
   /** All ids of a text, special tokens included. */
   encode(text: string): number[]
-  /** Exactly `length` ids: the end of a longer text is cut away but for the end token, a shorter one is padded. */
+  /** Exactly `length` ids: a longer text is truncated before its end token, a shorter one is padded. */
   encodePadded(text: string, length: number): EncodedText
 }
 
@@ -44,7 +44,7 @@ export interface TokenizerDefinition {
   new (files: TokenizerFiles): Tokenizer
 }
 
-/** `model_max_length` of the config; transformers writes 10^30 for "none". @throws CheckpointError `tokenizer-max-length` */
+/** Reads `model_max_length` of the config; transformers writes 10^30 for "none". @throws CheckpointError `tokenizer-max-length` */
 export function readMaxLength(files: TokenizerFiles, fallback: number): number {
   const value = files.tokenizerConfig?.['model_max_length'] ?? fallback
   if (typeof value !== 'number' || !(value >= 3)) {
