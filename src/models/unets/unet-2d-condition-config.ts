@@ -128,8 +128,9 @@ export function readUnetConfig(config: Config): UnetConfig {
 /** diffusers' `default_sample_size`. UNets with SDXL's sizes among their conditions start from 128, the others from 64. */
 function readSampleSize(reader: ConfigReader, hasTimeIds: boolean): Extent {
   const size = readExtent(reader, 'sample_size', hasTimeIds ? 128 : 64)
-  // Configs from before diffusers 0.9 say 32 and mean 64.
-  if (hasTimeIds || !isBefore09(reader.raw('_diffusers_version'))) return size
+  // Configs from before diffusers 0.9 say 32 and mean 64. Those with a height and a width are newer.
+  const isEdge = !Array.isArray(reader.raw('sample_size'))
+  if (hasTimeIds || !isEdge || !isBefore09(reader.raw('_diffusers_version'))) return size
   return { height: Math.max(size.height, 64), width: Math.max(size.width, 64) }
 }
 

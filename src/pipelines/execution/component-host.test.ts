@@ -8,6 +8,7 @@ import { fixtures, readJson, readWeights } from '../../models/testing.node.js'
 import { openDevice } from '../../runtime/open-device.js'
 import { ComponentHost, type HostOptions } from './component-host.js'
 import type { VaePart } from './host-plan.js'
+import { failuresOf, Recovery } from './recovery.js'
 import { autoencoderNeeds, networkNeeds } from '../planning/memory-needs.js'
 import type { Network } from '../bind-network.js'
 import { Run } from '../run.js'
@@ -85,12 +86,17 @@ test('the largest tiles that fit are taken, which are those of the plan', async 
 const full = new DeviceError('out-of-memory', 'onnxruntime failed while running: std::bad_alloc.')
 const runOut = async () => Promise.reject(full)
 
+/** Runs the autoencoder's `work`, again after a failure that there is an answer to. */
+async function retrying(made: ComponentHost, work: () => Promise<void>, part?: VaePart): Promise<void> {
+  return new Recovery().retrying(new Run({}), () => failuresOf({ host: made, network: vae, part }, work))
+}
+
 test('what runs out of memory is what works in the smallest tiles from then on: a half of the autoencoder, not the other', async () => {
   const size = { height: 48, width: 40 }
   const made = await host()
   const halves = () => (['encoder', 'decoder'] as const).map((half) => made.vaeTile(vae, size, half))
   const fails = async (part?: VaePart) => {
-    await expect(made.recovering(vae, new Run({}), runOut, undefined, part)).rejects.toMatchObject({ code: 'out-of-memory' })
+    await expect(retrying(made, runOut, part)).rejects.toMatchObject({ code: 'out-of-memory' })
     return halves()
   }
   expect(await fails()).toEqual([undefined, undefined])
@@ -108,7 +114,7 @@ test.each([
     tiles.push(own.vaeTile(vae, { height: 160, width: 160 }, 'decoder'))
     throw full
   }
-  await expect(own.recovering(vae, new Run({}), work, undefined, part)).rejects.toMatchObject({
+  await expect(retrying(own, work, part)).rejects.toMatchObject({
     code: 'out-of-memory',
     message: `${full.message} Components are loaded one at a time and the VAE is tiled where it can be: try a smaller size, a larger maxMemory or another device.`,
   })

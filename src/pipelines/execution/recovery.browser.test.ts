@@ -8,6 +8,7 @@ import { ScarceGpu } from '../../runtime/webgpu/testing-gpu.js'
 import type { HostTensor } from '../../runtime/types.js'
 import type { WebGpuDevice } from '../../runtime/webgpu/webgpu-device.js'
 import { ComponentHost } from './component-host.js'
+import { failuresOf, Recovery } from './recovery.js'
 import { networkNeeds } from '../planning/memory-needs.js'
 import { graphOptions, type Network } from '../bind-network.js'
 import { Run } from '../run.js'
@@ -21,9 +22,14 @@ async function textEncoder() {
   return { device: device as WebGpuDevice, network, inputs }
 }
 
-/** Runs the network, again where the host says so. */
+let recovery = new Recovery()
+beforeEach(() => {
+  recovery = new Recovery()
+})
+
+/** Runs the network, again after a failure that the recovery has an answer to. */
 function hiddenState(host: ComponentHost, network: Network, inputs: Readonly<Record<string, HostTensor>>, run: Run) {
-  return host.recovering(network, run, () => host.readOnce(network, inputs, 'hidden_state', run))
+  return recovery.retrying(run, () => failuresOf({ host, network }, () => host.read(network, inputs, 'hidden_state', run)))
 }
 
 test('a lost device is opened anew, and a second loss is told', async () => {

@@ -72,7 +72,7 @@ async function valuesOf(
   inputs: Readonly<Record<string, HostTensor>>,
   variant: GraphVariant = {},
 ) {
-  const outputs = await host.runOnce(network, inputs, new Run({}), variant)
+  const outputs = await host.run(network, inputs, new Run({}), variant)
   const values = await Promise.all(Object.entries(outputs).map(async ([name, tensor]) => [name, await tensor.read()] as const))
   for (const tensor of Object.values(outputs)) tensor.dispose()
   return Object.fromEntries(values)

@@ -25,7 +25,8 @@ import {
 import { Run, type GenerateHooks, Recorder } from '../run.js'
 import { describeScheduler, prepareScheduler, schedulerSource, type SchedulerSource } from '../generation/schedule.js'
 import type { T5TextEncoder } from '../generation/t5-text-encoder.js'
-import { imageStart, textToImage } from '../generation/text-to-image.js'
+import { imageStart } from '../generation/image-start.js'
+import { textToImage } from '../generation/text-to-image.js'
 import type { GenerateOptions, GenerateResult, PipelineInfo } from '../types.js'
 import { readPositions, sd3Predictor, type SkipLayerGuidance } from './sd3-predictor.js'
 
@@ -128,8 +129,8 @@ export class StableDiffusion3Pipeline {
           }
         },
       },
-      predictor: (condition, host) =>
-        sd3Predictor(transformer, condition, guided ? skipLayerGuidance(options) : null, { host, recorder, run }),
+      predictor: (condition, host, keep) =>
+        sd3Predictor(transformer, condition, guided ? skipLayerGuidance(options) : null, { host, recorder, run, keep }),
       guidance: guided ? { scale: guidanceScale, rescale: 0 } : null,
       vae: this.#vae,
       scaling: 'scale-and-shift',

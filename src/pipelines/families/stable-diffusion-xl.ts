@@ -11,7 +11,8 @@ import { UNet2DConditionModel, unetTimeIdEmbeds } from '../../models/unets/unet-
 import type { DeviceTensor } from '../../runtime/types.js'
 import { checkInputs, resultSize } from '../check-inputs.js'
 import { checkClipSkip, type ClipTextEncoder } from '../generation/clip-text-encoder.js'
-import { hostTensor, type Value } from '../execution/component-host.js'
+import type { Value } from '../execution/component-host.js'
+import { float32Tensor } from '../generation/tensors.js'
 import type { DeviceHosts } from '../execution/device-hosts.js'
 import { previewCoefficients } from '../generation/latent-preview.js'
 import { configOf, type Network } from '../bind-network.js'
@@ -30,7 +31,8 @@ import {
 import { Run, type GenerateHooks, Recorder } from '../run.js'
 import { describeScheduler, prepareScheduler, schedulerSource, type SchedulerSource } from '../generation/schedule.js'
 import type { GenerateOptions, GenerateResult, PipelineInfo } from '../types.js'
-import { imageStart, textToImage } from '../generation/text-to-image.js'
+import { imageStart } from '../generation/image-start.js'
+import { textToImage } from '../generation/text-to-image.js'
 import { unetPredictor } from '../generation/unet-predictor.js'
 import type { Device } from '../../runtime/device.js'
 
@@ -175,7 +177,7 @@ export class StableDiffusionXLPipeline {
     const [width = 0] = pooled[0]?.dims ?? []
     const times = unetTimeIdEmbeds(configOf(this.#unet, UNet2DConditionModel), repeated, batch, width)
     const timeWidth = times.length / batch
-    const pieces = [...batchPieces(pooled, count), { tensor: hostTensor([batch, timeWidth], times), at: [0, width] }]
+    const pieces = [...batchPieces(pooled, count), { tensor: float32Tensor([batch, timeWidth], times), at: [0, width] }]
     const embeds = prompts.map((one) => one.embeds)
     return {
       encoder_hidden_states: assembleBatch(device, embeds, count, this.#unet.name),

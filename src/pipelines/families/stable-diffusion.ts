@@ -20,7 +20,8 @@ import { assembleBatch, sideBySide, type EncodeCall, type EncodedPrompts } from 
 import { Run, type GenerateHooks, Recorder } from '../run.js'
 import { describeScheduler, mendedSchedulerSource, prepareScheduler, type SchedulerSource } from '../generation/schedule.js'
 import type { GenerateOptions, GenerateResult, PipelineInfo } from '../types.js'
-import { imageStart, textToImage } from '../generation/text-to-image.js'
+import { imageStart } from '../generation/image-start.js'
+import { textToImage } from '../generation/text-to-image.js'
 import { unetPredictor } from '../generation/unet-predictor.js'
 /** What the pipeline is made of. */
 export const stableDiffusionSpec: PipelineSpec = {

@@ -3,7 +3,9 @@
 import type { GraphVariant, TextEncoderModel } from '../../models/types.js'
 import { InputError } from '../../errors.js'
 import type { CLIPTokenizer } from '../../tokenizers/clip-tokenizer.js'
-import { hostTensor, type ComponentHost, type Value } from '../execution/component-host.js'
+import type { ComponentHost, Value } from '../execution/component-host.js'
+import { failuresOf } from '../execution/recovery.js'
+import { float32Tensor } from './tensors.js'
 import type { Network } from '../bind-network.js'
 import type { EncodeCall } from './prompt-embeds.js'
 import { readTokenRows } from './token-rows.js'
@@ -50,12 +52,14 @@ export class ClipTextEncoder {
     const rows = await readTokenRows(table, model.tokenEmbedding, inputIds, run.signal)
     const computed = Object.entries(model.hostInputs(inputIds, length))
     const inputs = {
-      inputs_embeds: hostTensor([1, length, model.tokenEmbedding.width], rows),
-      ...Object.fromEntries(computed.map(([name, { dims, data }]) => [name, hostTensor(dims, data)])),
+      inputs_embeds: float32Tensor([1, length, model.tokenEmbedding.width], rows),
+      ...Object.fromEntries(computed.map(([name, { dims, data }]) => [name, float32Tensor(dims, data)])),
     }
     const { pooledOutput } = model
     const wanted: string[] = pooledOutput === null ? [output] : [output, pooledOutput]
-    const outputs = await this.#host.runFor(next, this.#network, inputs, wanted, run, variant)
+    const outputs = await failuresOf({ host: this.#host, network: this.#network }, () =>
+      this.#host.runFor(next, this.#network, inputs, wanted, run, variant),
+    )
     const hidden = outputs[output]
     if (hidden === undefined) throw new Error(`${model.className} gave no ${output}`)
     const pooled = pooledOutput === null ? undefined : outputs[pooledOutput]

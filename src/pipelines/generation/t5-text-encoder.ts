@@ -2,8 +2,10 @@
 
 import type { TextEncoderModel } from '../../models/types.js'
 import type { T5Tokenizer } from '../../tokenizers/t5-tokenizer.js'
-import { hostTensor, type ComponentHost, type Value } from '../execution/component-host.js'
+import type { ComponentHost, Value } from '../execution/component-host.js'
+import { float32Tensor } from './tensors.js'
 import type { Network } from '../bind-network.js'
+import { failuresOf } from '../execution/recovery.js'
 import type { EncodeCall } from './prompt-embeds.js'
 import { readTokenRows } from './token-rows.js'
 
@@ -30,8 +32,10 @@ export class T5TextEncoder {
       )
     const embedding = this.#network.model.tokenEmbedding
     const rows = await readTokenRows(this.#network.table, embedding, inputIds, run.signal)
-    const inputs = { inputs_embeds: hostTensor([1, maxLength, embedding.width], rows) }
-    const outputs = await this.#host.runFor(next, this.#network, inputs, ['last_hidden_state'], run)
+    const inputs = { inputs_embeds: float32Tensor([1, maxLength, embedding.width], rows) }
+    const outputs = await failuresOf({ host: this.#host, network: this.#network }, () =>
+      this.#host.runFor(next, this.#network, inputs, ['last_hidden_state'], run),
+    )
     return keep(outputs.last_hidden_state)
   }
 }
