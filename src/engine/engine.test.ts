@@ -23,8 +23,9 @@ test('an image, its seed and what was loaded arrive', async () => {
   expect(images[0]).toMatchObject({ width: 1, height: 1, data: Uint8ClampedArray.of(1, 2, 3, 255) })
 })
 
+const pixel = () => ({ width: 1, height: 1, data: Uint8ClampedArray.of(1, 2, 3, 255) })
+
 test('pixels, captured tensors and previews are transferred, not copied', async () => {
-  const pixel = () => ({ width: 1, height: 1, data: Uint8ClampedArray.of(1, 2, 3, 255) })
   const [made, preview, latents] = [pixel(), pixel(), Float32Array.of(4, 5)]
   const { engine } = engineWith(() =>
     Promise.resolve(

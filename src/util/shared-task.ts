@@ -13,7 +13,7 @@ export interface JoinOptions<Progress> {
 export interface Share<T> {
   readonly value: T
   /** Gives the share back; resolves once the value is disposed, if this was the last share. A second call does nothing. */
-  leave(): Promise<void>
+  readonly leave: () => Promise<void>
 }
 
 /** Runs a task once for all who join it, and stops it or disposes its value when the last of them has left. */
