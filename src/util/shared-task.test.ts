@@ -9,7 +9,7 @@ function controlled() {
   const { promise, resolve } = deferred()
   const disposed: string[] = []
   let signal: AbortSignal | undefined
-  let report: (progress: number) => void = () => {}
+  let report: ((progress: number) => void) | undefined
   const task = new SharedTask<string, number>(
     async (given, onProgress) => {
       signal = given
@@ -19,7 +19,7 @@ function controlled() {
     },
     (value) => Promise.resolve(void disposed.push(value)),
   )
-  return { task, finish: resolve, disposed, report: (progress: number) => report(progress), isAborted: () => signal?.aborted }
+  return { task, finish: resolve, disposed, report: (progress: number) => report?.(progress), isAborted: () => signal?.aborted }
 }
 
 test('every caller hears the progress and gets the value, which the last one to leave disposes', async () => {
