@@ -9,7 +9,7 @@ import type { Repository } from '../src/hub/types.js'
 import { FolderRepository } from './folder-repository.js'
 import type { CommandIO } from './output.js'
 import { sayWaits } from './say-waits.js'
-import { peeking } from '../src/hub/downloads/peeked-file.js'
+import { headersOnly } from '../src/hub/downloads/header-only-file.js'
 
 export interface RemoteOptions {
   /** Base URL of the Hub with a slash at its end. */
@@ -44,7 +44,7 @@ export async function findRepository(target: string, options: RemoteOptions, io:
       repository.close()
       quiet()
     }
-    return { repository: peeking(repository), close }
+    return { repository: headersOnly(repository), close }
   } catch (error) {
     quiet()
     throw withHint(error, target)

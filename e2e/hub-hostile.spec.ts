@@ -89,7 +89,7 @@ async function misbehaves(server: HubServer, hub: HubDriver, seed: number, each:
   const content = syntheticFile(file.size, seed)
   const id = `owner/case-${seed}`
   const silent = rules.some((rule) => rule.stallAfter !== undefined)
-  const few = slow === true ? { maxLanes: 2, maxStreams: 2 } : {}
+  const few = slow === true ? { maxConnections: 2, maxStreams: 2 } : {}
   await hub.call('setUp', { ...settings, ...few, stallMs: silent ? 500 : settings.stallMs })
   server.setRepository(id, { [weightsPath]: content })
   const { revision } = await hub.call('open', id, { endpoint: server.url })
@@ -120,7 +120,7 @@ for (const [kind, cases] of Object.entries(kinds)) {
 for (const status of [429, 503]) {
   test(`6: a wait that the server asks for (${status}) is kept, and fewer requests run after it`, async ({ server, hub }) => {
     server.setRepository('owner/name', { [weightsPath]: file })
-    await hub.call('setUp', { ...settings, maxLanes: 2, maxStreams: 2 })
+    await hub.call('setUp', { ...settings, maxConnections: 2, maxStreams: 2 })
     // Three good answers first, so slow that two run at once.
     const refusal = { match: cdn, skip: 3, times: 1, status, headers: { 'retry-after': '1' } }
     server.setFaults({ bytesPerSecond: 4 * mebibyte, rules: [refusal] })

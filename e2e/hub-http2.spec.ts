@@ -34,7 +34,13 @@ test('4: killed over HTTP/2, the next run fetches six chunks again at most', asy
   server.setRepository('owner/name', { [weightsPath]: file })
   server.setFaults({ bytesPerSecond: mebibyte })
   // The usual settings, an eighth of their size, and twelve requests from the start.
-  const settings = { pieceBytes: mebibyte, chunkBytes: 2 * mebibyte, memoryBytes: 12 * mebibyte, startLanes: 12, maxLanes: 12 }
+  const settings = {
+    pieceBytes: mebibyte,
+    chunkBytes: 2 * mebibyte,
+    memoryBytes: 12 * mebibyte,
+    startConnections: 12,
+    maxConnections: 12,
+  }
   const open = async () => {
     const hub = await newHub()
     await hub.call('setUp', settings)

@@ -103,7 +103,7 @@ test('10: hostile configs, indexes and headers are refused before anything big h
     for (const [k, [what, { file, code, fetched }]] of Object.entries(cases).entries()) {
       await page.call('open', `owner/case-${k}`, { endpoint: server.url })
       server.clearLog()
-      const looking = file === 'config.json' ? codeOf(page, 'readConfig', `unet/${file}`) : codeOf(page, 'peekWeights', 'unet')
+      const looking = file === 'config.json' ? codeOf(page, 'readConfig', `unet/${file}`) : codeOf(page, 'tensorNames', 'unet')
       expect(await looking, what).toBe(code)
       expect(
         server.log.reduce((sum, entry) => sum + entry.bytes, 0),

@@ -59,7 +59,7 @@ const states: readonly State[] = [
     name: 'failed',
     reach: async (page, server) => {
       await openPage(page, server, { model: 'nobody/nothing' })
-      await expect(page.getByText('The model could not be fetched')).toBeVisible()
+      await expect(page.getByText('The model could not be downloaded')).toBeVisible()
     },
   },
   {
@@ -144,7 +144,7 @@ test('the panels and the gallery by keyboard: opened with Enter, focus held with
   await openPage(page, server)
   await generate(page, 'a red apple')
   for (const [opener, title] of [
-    [page.getByRole('button', { name: 'Models' }), 'Models on this disk'],
+    [page.getByRole('button', { name: 'Models' }), 'Downloaded models'],
     [page.getByRole('button', { name: 'This machine' }), 'This machine'],
     [page.getByRole('button', { name: 'Open: a red apple' }), 'Picture'],
   ] as const) {
@@ -174,7 +174,7 @@ test('who asked for less motion sees none', async ({ page, server }) => {
     })
   server.setFaults({ latencyMs: 30_000 })
   await openPage(page, server)
-  await expect(page.getByText('Looking the model up', { exact: true }).first()).toBeVisible()
+  await expect(page.getByText('Looking up the model', { exact: true }).first()).toBeVisible()
   await expect.poll(moving).toBeGreaterThan(0)
   await page.emulateMedia({ reducedMotion: 'reduce' })
   await expect.poll(moving).toBe(0)

@@ -13,7 +13,7 @@ test('a download shows bytes in all, speed, time left and each file; the second 
   await expect(page.getByText(/^[\d.]+ of [\d.]+ MB · [\d.]+ [kM]B\/s · .+ left$/)).toBeVisible({ timeout: 20_000 })
   await page.getByText(/^\d+ files$/).click()
   const row = page.getByRole('listitem').filter({ hasText: 'unet/diffusion_pytorch_model-00001-of-00003.safetensors' })
-  await expect(row).toHaveText(/[\d.]+ of [\d.]+ [kM]B|waiting/)
+  await expect(row).toHaveText(/[\d.]+ of [\d.]+ [kM]B|queued/)
   const phases = page.evaluate(
     () =>
       new Promise<readonly string[]>((resolve) => {
@@ -40,7 +40,7 @@ test('a download shows bytes in all, speed, time left and each file; the second 
   })
   await page.reload()
   await page.waitForFunction(() => document.querySelector('aquatint-prompt')?.state === 'ready')
-  expect(await page.evaluate(() => document.documentElement.dataset['said'])).toContain('· all from this disk')
+  expect(await page.evaluate(() => document.documentElement.dataset['said'])).toContain('· all cached')
 })
 
 test('loading by component, encoding, steps, decoding: each is said, with what is in memory and the budget', async ({
@@ -74,14 +74,14 @@ test('loading by component, encoding, steps, decoding: each is said, with what i
     /^Loading the text encoder$/m,
     /^Loading the UNet$/m,
     /^Loading the image decoder$/m,
-    /^Reading the prompt/m,
+    /^Encoding the prompt/m,
     /^Denoising · step 1 of 3$/m,
     /^Decoding the picture$/m,
     /^Done in [\d.]+ s$/m,
   ])
     expect(headlines).toMatch(words)
   for (const name of ['text encoder', 'UNet', 'image decoder']) expect(places).toMatch(new RegExp(`^In memory: ${name}$`, 'm'))
-  expect(numbers).toMatch(/^[\d.]+ [kM]B now · [\d.]+ [kM]B at most · budget 3\.00 GB$/m)
+  expect(numbers).toMatch(/^[\d.]+ [kM]B in use · peak [\d.]+ [kM]B · budget 3\.00 GB$/m)
 })
 
 type Moment = 'resolving' | 'downloading' | 'encoding' | 'weights' | 'denoising' | 'decoding'
@@ -164,7 +164,7 @@ test('what has come of a download is kept when it is cancelled', async ({ page, 
         })
       }),
   )
-  await expect(page.getByText('What was downloaded is kept')).toBeVisible()
+  await expect(page.getByText('Downloaded data is kept')).toBeVisible()
   expect(await state(page)).toBe('idle')
   server.setFaults({})
   const sent = server.log.length

@@ -22,11 +22,9 @@ async function panelNotes(page: Page): Promise<readonly string[]> {
 
 test('a software adapter, and what works on it', async ({ page }) => {
   await page.goto('/')
-  await expect(page.locator('[data-code="software-adapter"]')).toContainText(
-    'The bundled model runs on the processor and works here.',
-  )
+  await expect(page.locator('[data-code="software-adapter"]')).toContainText('The bundled model works here, on the CPU.')
   await page.getByRole('button', { name: 'This machine' }).click()
-  await expect(page.getByRole('dialog').getByText('a software adapter')).toBeVisible()
+  await expect(page.getByRole('dialog').getByText('software adapter only')).toBeVisible()
 })
 
 test('a browser without WebGPU is told so, and pictures are made all the same', async ({ page, server }) => {
@@ -41,7 +39,7 @@ test('a good graphics card leaves nothing to say on the page', async ({ page }) 
   await withAdapter(page, ['shader-f16'])
   await page.addInitScript(() => Object.defineProperty(Navigator.prototype, 'deviceMemory', { get: () => 16 }))
   await page.goto('/')
-  expect(await panelNotes(page)).toEqual(['Everything Aquatint can use is there.'])
+  expect(await panelNotes(page)).toEqual(['This machine has everything that Aquatint can use.'])
   await expect(page.locator('#notes > *')).toHaveCount(0)
   await expect(page.getByRole('dialog').getByText('yes: test')).toBeVisible()
 })
@@ -52,7 +50,7 @@ test('a card without 16-bit arithmetic: twice the memory, said in the panel and 
   expect(await panelNotes(page)).toContainEqual(expect.stringContaining('shader-f16'))
   await page.keyboard.press('Escape')
   await page.getByLabel('Model', { exact: true }).selectOption('stable-diffusion-v1-5/stable-diffusion-v1-5')
-  await expect(page.getByText(/needs about 3\.44 GB of graphics memory in 32 bits/)).toBeVisible()
+  await expect(page.getByText(/needs about 3\.44 GB of GPU memory in float32/)).toBeVisible()
 })
 
 test('little memory', async ({ page }) => {
@@ -81,7 +79,7 @@ test('little room, as in a private window', async ({ page }) => {
     StorageManager.prototype.estimate = () => Promise.resolve({ quota: 1e9, usage: 0 })
   })
   await page.goto('/')
-  expect(await panelNotes(page)).toContainEqual(expect.stringContaining('less than 3 GB, as in a private window'))
+  expect(await panelNotes(page)).toContainEqual(expect.stringContaining('less than 3 GB more (a private window'))
 })
 
 test('inside another site’s frame', async ({ page, server }) => {
@@ -92,7 +90,7 @@ test('inside another site’s frame', async ({ page, server }) => {
     await page.goto(host.url)
     const frame = page.frameLocator('iframe')
     await frame.getByRole('button', { name: 'This machine' }).click()
-    await expect(frame.getByText('This page is shown inside another site.')).toBeVisible()
+    await expect(frame.getByText('This page is embedded in another site.')).toBeVisible()
     await frame.getByRole('button', { name: 'Close' }).click()
     await frame.getByLabel('Prompt', { exact: true }).fill('a red apple')
     await frame.getByRole('button', { name: 'Generate' }).click()

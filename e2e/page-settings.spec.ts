@@ -67,7 +67,7 @@ test('size, steps, guidance, negative prompt, scheduler and the number of pictur
   await page.getByLabel('Negative prompt').fill('')
   await page.getByLabel('Scheduler').selectOption('Euler ancestral')
   expect((await changed()).pixels).not.toBe(first.pixels)
-  await page.getByLabel('Scheduler').selectOption('As the model says')
+  await page.getByLabel('Scheduler').selectOption('Model default')
   await page.getByRole('textbox', { name: 'Pictures' }).fill('3')
   expect((await changed()).count).toBe(3)
   await expect(page.getByRole('list', { name: 'Pictures' }).getByRole('img')).toHaveCount(3)
@@ -149,7 +149,7 @@ test('the bundled model is chosen at first, with the values that its card recomm
   await expect(page.getByLabel('Steps')).not.toHaveValue('')
   await page.getByLabel('Model', { exact: true }).selectOption({ label: 'Another model…' })
   await expect(page.getByLabel('Steps')).toHaveValue('')
-  await expect(page.getByLabel('Repository, address or path')).toBeFocused()
+  await expect(page.getByLabel('Repository, URL or path')).toBeFocused()
 })
 
 test('a known model says what it downloads, keeps and needs, and whether it fits here', async ({ page }) => {
@@ -176,10 +176,8 @@ test('a known model says what it downloads, keeps and needs, and whether it fits
     }, label.source)
   await choose(/^Stable Diffusion 1\.5 · 2\.13 GB$/)
   const note = page.locator('aquatint-prompt').locator('#model-note')
-  await expect(note).toHaveText(
-    /^Downloads 2\.13 GB once and keeps it; needs about 1\.72 GB of graphics memory, and more while it draws\./,
-  )
-  await expect(note).toContainText('Does not fit in the 2.00 GB that this browser still lets the page keep.')
+  await expect(note).toHaveText(/^Downloads 2\.13 GB once; needs about 1\.72 GB of GPU memory, and more while generating\./)
+  await expect(note).toContainText('Does not fit in the 2.00 GB of storage that this page has left.')
   await choose(/^Emoji/)
   await expect(note).toHaveText(/in seconds, on any machine/)
 })
@@ -194,14 +192,14 @@ test('a model that is typed says what it would download and take, or why it cann
   const bytes = files.reduce((sum, [, file]) => sum + file.length, 0)
   await openPage(page, server, { model: '' })
   await page.getByLabel('Model', { exact: true }).selectOption({ label: 'Another model…' })
-  const field = page.getByLabel('Repository, address or path')
+  const field = page.getByLabel('Repository, URL or path')
   const note = page.locator('#model-note')
-  await expect(note).toHaveText('Any diffusers repository of a supported family.')
+  await expect(note).toHaveText('Any diffusers repository of a supported model family.')
 
   await field.fill(model)
   await field.blur()
   await expect(note).toHaveText(
-    `Stable Diffusion. Downloads ${(bytes / 1e6).toFixed(2)} MB once and keeps it. A picture of 256 × 256 is made on the processor.`,
+    `Stable Diffusion. Downloads ${(bytes / 1e6).toFixed(2)} MB once. A 256 × 256 picture is computed on the CPU.`,
   )
   // Of weight files, nothing but their beginnings.
   const weights = server.log.filter(({ host, range }) => host === 'cdn' && range !== undefined)
@@ -210,13 +208,13 @@ test('a model that is typed says what it would download and take, or why it cann
 
   await field.fill('fixtures/none')
   await field.blur()
-  await expect(note).toHaveText(/^The model could not be fetched\. .*fixtures\/none/)
+  await expect(note).toHaveText(/^The model could not be downloaded\. .*fixtures\/none/)
   await field.fill('one name')
   await field.blur()
-  await expect(note).toHaveText(/^This cannot be run as it is set\. .*one name/)
+  await expect(note).toHaveText(/^Invalid setting\. .*one name/)
   await field.fill('')
   await field.blur()
-  await expect(note).toHaveText('Any diffusers repository of a supported family.')
+  await expect(note).toHaveText('Any diffusers repository of a supported model family.')
 
   await field.fill(model)
   await field.blur()
@@ -225,7 +223,7 @@ test('a model that is typed says what it would download and take, or why it cann
   await page.getByLabel('Model', { exact: true }).selectOption({ label: 'Another model…' })
   await field.fill(model)
   await field.blur()
-  await expect(note).toHaveText('Stable Diffusion, already on this machine. A picture of 256 × 256 is made on the processor.')
+  await expect(note).toHaveText('Stable Diffusion, already downloaded. A 256 × 256 picture is computed on the CPU.')
 })
 
 test('a model from a web address is loaded like any other', async ({ page, server }) => {
@@ -259,7 +257,7 @@ test('a model from a folder of this machine, by the folder picker', async ({ pag
   )
   const before = server.log.length
   await page.getByRole('button', { name: 'Folder…' }).click()
-  await expect(page.getByLabel('Repository, address or path')).toHaveValue('my-model (folder)')
+  await expect(page.getByLabel('Repository, URL or path')).toHaveValue('my-model (folder)')
   await generate(page, 'a red apple')
   await expect(page.getByRole('img', { name: 'a red apple' })).toBeVisible()
   expect(server.log).toHaveLength(before)
@@ -272,7 +270,7 @@ test('a model from a folder where the browser has only the older picker', async 
   const chooser = page.waitForEvent('filechooser')
   await page.getByRole('button', { name: 'Folder…' }).click()
   await (await chooser).setFiles(`${model}/repo`)
-  await expect(page.getByLabel('Repository, address or path')).toHaveValue('repo (folder)')
+  await expect(page.getByLabel('Repository, URL or path')).toHaveValue('repo (folder)')
   await generate(page, 'a red apple')
   await expect(page.getByRole('img', { name: 'a red apple' })).toBeVisible()
 })
@@ -283,9 +281,9 @@ test('a folder dropped on the page is the model', async ({ page, server }) => {
   const data = { items: [], files: [resolve(`${model}/repo`)], dragOperationsMask: 1 }
   for (const type of ['dragEnter', 'dragOver', 'drop'] as const)
     await session.send('Input.dispatchDragEvent', { type, x: 600, y: 400, data })
-  await expect(page.getByText('The folder repo is the model.')).toBeVisible()
-  await expect(page.getByLabel('Repository, address or path')).toHaveValue('repo (folder)')
-  await expect(page.locator('#model-note')).toHaveText(/^Stable Diffusion, already on this machine\./)
+  await expect(page.getByText('The model is now the folder repo.')).toBeVisible()
+  await expect(page.getByLabel('Repository, URL or path')).toHaveValue('repo (folder)')
+  await expect(page.locator('#model-note')).toHaveText(/^Stable Diffusion, already downloaded\./)
   await generate(page, 'a red apple')
   await expect(page.getByRole('img', { name: 'a red apple' })).toBeVisible()
   expect(server.log).toEqual([])

@@ -39,8 +39,8 @@ test('a picked picture is started from, its strength counts, and Remove leaves t
   await page.getByRole('button', { name: 'Start from a picture' }).click()
   await (await chooser).setFiles(picture)
   await expect(page.getByRole('img', { name: 'The picture to start from' })).toBeVisible()
-  const strength = page.getByLabel('Made anew')
-  await expect(strength).toHaveAttribute('aria-valuetext', '60 %')
+  const strength = page.getByLabel('Strength')
+  await expect(strength).toHaveAttribute('aria-valuetext', '60%')
   await generate(page, 'a red apple')
   const half = await pixels(page)
   expect(half).toHaveLength(4 * size * size)
@@ -58,7 +58,7 @@ test('a picked picture is started from, its strength counts, and Remove leaves t
   await generate(page, 'a red apple')
   expect(await pixels(page)).toEqual(fromWords)
   await page.getByRole('button', { name: 'Open: a red apple' }).nth(1).click()
-  await expect(page.getByRole('dialog').getByText('Made anew')).toBeVisible()
+  await expect(page.getByRole('dialog').getByText('Strength')).toBeVisible()
   await page.getByRole('button', { name: 'Use these settings' }).click()
   await expect(strength).toBeVisible()
   await generate(page, 'a red apple')
@@ -68,7 +68,7 @@ test('a picked picture is started from, its strength counts, and Remove leaves t
 test('a strength that leaves no step is refused in words', async ({ page, server }) => {
   await openPage(page, server, { strength: '0.2' })
   await give(page, 'drop')
-  await expect(page.getByLabel('Made anew')).toHaveValue('0.2')
+  await expect(page.getByLabel('Strength')).toHaveValue('0.2')
   await page.getByRole('button', { name: 'Generate' }).click()
   await expect(page.getByText('strength is 0.2, which leaves no step of 2')).toBeVisible()
 })
@@ -77,7 +77,7 @@ for (const how of ['drop', 'paste'] as const) {
   test(`a picture of any origin, by ${how}`, async ({ page }) => {
     await page.goto('/?model=a/b')
     await give(page, how)
-    await expect(page.getByText('apple.png is the picture to start from.')).toBeVisible()
+    await expect(page.getByText('apple.png is now the start picture.')).toBeVisible()
     await expect(page.getByRole('slider')).toBeVisible()
   })
 }
@@ -87,7 +87,7 @@ test('a file that is no picture is told from one', async ({ page }) => {
   await page
     .locator('input[type=file]')
     .setInputFiles({ name: 'words.jpg', mimeType: 'image/jpeg', buffer: Buffer.from('words') })
-  await expect(page.getByText('This file is not a picture that the browser can read.')).toBeVisible()
+  await expect(page.getByText('The browser cannot decode this file as a picture.')).toBeVisible()
   await expect(page.getByRole('slider')).toBeHidden()
 })
 
@@ -98,5 +98,5 @@ test('a model that cannot start from a picture says so, and runs from the words'
   await openPage(page, server)
   await generate(page, 'a red apple')
   await expect(page.getByRole('button', { name: 'Start from a picture' })).toBeDisabled()
-  await expect(page.getByText('This model cannot: its autoencoder comes without an encoder.')).toBeVisible()
+  await expect(page.getByText('Not available: this model’s autoencoder has no encoder.')).toBeVisible()
 })

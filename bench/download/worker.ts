@@ -4,7 +4,7 @@ import { createSHA256 } from 'hash-wasm'
 import { defaultSettings } from '../../src/hub/settings.js'
 import { openShardCache } from '../../src/hub/cache/shard-cache.js'
 
-const { chunkBytes, maxLanes } = defaultSettings
+const { chunkBytes, maxConnections } = defaultSettings
 
 const methods: Record<string, (size: number, url: string) => Promise<number>> = {
   /** Fetches chunks side by side, each in one request, and stores each as it is. */
@@ -19,7 +19,7 @@ const methods: Record<string, (size: number, url: string) => Promise<number>> = 
         await store.putChunk('limit', index, new Uint8Array(await response.arrayBuffer()))
       }
     }
-    await Promise.all(Array.from({ length: maxLanes }, lane))
+    await Promise.all(Array.from({ length: maxConnections }, lane))
     return size
   },
   /** Hashes as many bytes as a whole file's hash has to see, one after the other. */

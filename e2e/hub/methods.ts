@@ -40,7 +40,7 @@ export interface HubMethods {
   /** Reads and checks a JSON file; gives its keys. */
   readConfig(path: string): string[]
   /** Looks at the weights of a folder by their headers, as a plan does; gives the names of the tensors. */
-  peekWeights(folder: string): string[]
+  tensorNames(folder: string): string[]
   models(): CachedModel[]
   totalBytes(): number
   verify(): VerifyResult

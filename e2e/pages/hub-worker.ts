@@ -1,6 +1,7 @@
 /** A worker that drives the hub for specs: calls by name, errors as plain data, progress as messages. It holds no logic of the product. */
 
-import { convertTable } from '../../src/checkpoint/transforms/convert-table.js'
+import { cast } from '../../src/checkpoint/transforms/cast.js'
+import { transformTable } from '../../src/checkpoint/transforms/transform-table.js'
 import { readConfig } from '../../src/checkpoint/layouts/model-index.js'
 import { dtypeBytes } from '../../src/util/dtype-bytes.js'
 import type { TensorEntry } from '../../src/checkpoint/types.js'
@@ -15,7 +16,7 @@ import { openShardCache } from '../../src/hub/cache/shard-cache.js'
 import { defaultSettings } from '../../src/hub/settings.js'
 import type { ByteSource } from '../../src/hub/types.js'
 import type { Answer, Argument, HubMethods } from '../hub/methods.js'
-import { peeking } from '../../src/hub/downloads/peeked-file.js'
+import { headersOnly } from '../../src/hub/downloads/header-only-file.js'
 
 let hub: Hub | undefined
 let repository: OpenRepository | undefined
@@ -98,7 +99,7 @@ const methods: Methods = {
       begin,
       end: begin + half,
     })
-    const table = convertTable(new Map([entry('a', 0), entry('b', half)].map((each) => [each.name, each])), { dtype: to })
+    const table = transformTable(new Map([entry('a', 0), entry('b', half)].map((each) => [each.name, each])), [cast(to)])
     const prepared = await openPrepared(
       await theHub(),
       {
@@ -115,10 +116,10 @@ const methods: Methods = {
   async readConfig(path) {
     return Object.keys(await readConfig(opened(), path))
   },
-  async peekWeights(folder) {
+  async tensorNames(folder) {
     const paths = (await opened().files()).map((file) => file.path)
     const files = chooseWeightFiles(paths, { folder, library: 'diffusers', missingVariant: 'strict' })
-    return [...(await readWeightTable(peeking(opened()), files)).keys()]
+    return [...(await readWeightTable(headersOnly(opened()), files)).keys()]
   },
   async models() {
     return (await theHub()).cache.models()

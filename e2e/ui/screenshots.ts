@@ -130,7 +130,7 @@ const shots: readonly Shot[] = [
     ...wide,
     query: { model: 'nobody/nothing' },
     reach: async (page) => {
-      await page.getByText('The model could not be fetched').waitFor()
+      await page.getByText('The model could not be downloaded').waitFor()
     },
   },
   {

@@ -4,7 +4,7 @@
  */
 
 import { CheckpointError } from '../errors.js'
-import type { ArrivingSource, ByteSource, FileProgress, ReadOptions, Repository } from '../hub/types.js'
+import type { DownloadingSource, ByteSource, FileProgress, ReadOptions, Repository } from '../hub/types.js'
 import { readSafetensorsHeader } from './safetensors.js'
 import type { TensorEntry, WeightTable } from './types.js'
 import type { WeightFiles } from './weight-files.js'
@@ -41,19 +41,19 @@ export async function readArrivingTable(
   files: WeightFiles,
   options: ReadWeightsOptions = {},
 ): Promise<ArrivingTable> {
-  const arriving: ArrivingSource[] = []
+  const arriving: DownloadingSource[] = []
   const table = await joinTables(
     repository,
     files,
     options,
     (path) =>
       new Promise<ByteSource>((resolve, reject) => {
-        const onArriving = (source: ArrivingSource) => {
+        const onDownloading = (source: DownloadingSource) => {
           arriving.push(source)
           resolve(source)
         }
         // Where it is here already, nothing arrives; a failure after the beginning reaches the reads.
-        repository.open(path, { ...options, onArriving }).then(resolve, reject)
+        repository.open(path, { ...options, onDownloading }).then(resolve, reject)
       }),
   )
   return {

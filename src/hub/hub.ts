@@ -10,22 +10,22 @@ import { CacheManager } from './cache/cache-manager.js'
 import type { ChunkSlice } from './chunk-layout.js'
 import type { ChunkStore } from './cache/chunk-store.js'
 import { completeFile, fromServer, type Fill } from './downloads/download-file.js'
-import type { ArrivingFile } from './downloads/arriving-file.js'
+import type { DownloadingFile } from './downloads/downloading-file.js'
 import { announce, listen } from './downloads/download-channel.js'
 import { asFileRecord, fileRecordKey, type FileRecord } from './cache/file-record.js'
 import { createLocks, downloadLock, useLock, type Locks } from './cache/file-locks.js'
 import { HashThread } from './downloads/hash-thread.js'
 import { fileChanged } from './http/http-errors.js'
-import { Lanes } from './http/connections.js'
+import { ConnectionPool } from './http/connections.js'
 import { LayeredStore } from './cache/layered-store.js'
-import { MemoryBudget } from './downloads/download-memory.js'
+import { DownloadMemory } from './downloads/download-memory.js'
 import { ProgressMeter } from './downloads/progress-meter.js'
 import type { Fetch } from './http/range-fetch.js'
-import { PeekedFile } from './downloads/peeked-file.js'
+import { HeaderOnlyFile } from './downloads/header-only-file.js'
 import { isAddressKey, type RemoteFile, type StoredFile } from './remote-file.js'
 import { defaultSettings, type TransferSettings } from './settings.js'
 import { openShardCache } from './cache/shard-cache.js'
-import type { ByteSource, OpenOptions, PeekedSource, ReadOptions } from './types.js'
+import type { ByteSource, OpenOptions, HeaderOnlySource, ReadOptions } from './types.js'
 import { checkMaxBytes } from './names.js'
 import type { Downloading } from './downloads/download-context.js'
 
@@ -50,12 +50,12 @@ export interface OpenedFile {
 export class Hub implements Downloading {
   readonly settings: TransferSettings
   readonly store: LayeredStore
-  readonly budget: MemoryBudget
-  readonly copies: MemoryBudget
+  readonly budget: DownloadMemory
+  readonly copies: DownloadMemory
   readonly locks: Locks
   readonly cache: CacheManager
   readonly createHasher = new HashThread().create
-  readonly #lanes = new Map<string, Lanes>()
+  readonly #pools = new Map<string, ConnectionPool>()
   /** Files in use in this worker: how often, and what reads them. */
   readonly #uses = new Map<string, { count: number; readonly sources: Set<CachedSource> }>()
 
@@ -63,8 +63,8 @@ export class Hub implements Downloading {
     this.locks = locks
     this.settings = settings
     this.store = store
-    this.budget = new MemoryBudget(settings.memoryBytes)
-    this.copies = new MemoryBudget(settings.copyBytes)
+    this.budget = new DownloadMemory(settings.memoryBytes)
+    this.copies = new DownloadMemory(settings.copyBytes)
     this.cache = new CacheManager(store, locks)
     store.reclaim = () => this.cache.evictOldest()
   }
@@ -95,10 +95,10 @@ export class Hub implements Downloading {
     return Math.random()
   }
 
-  lanesOf(host: string): Lanes {
-    const lanes = this.#lanes.get(host) ?? new Lanes(this.settings, () => performance.now())
-    this.#lanes.set(host, lanes)
-    return lanes
+  connectionsTo(host: string): ConnectionPool {
+    const pool = this.#pools.get(host) ?? new ConnectionPool(this.settings, () => performance.now())
+    this.#pools.set(host, pool)
+    return pool
   }
 
   /** A file of a server, present and checked: from the cache, or downloaded, or awaited while another tab downloads it. */
@@ -107,9 +107,9 @@ export class Hub implements Downloading {
   }
 
   /** A file to look into: from the cache, or fetched as it is read and not kept. */
-  async peekRemote(file: RemoteFile): Promise<PeekedSource> {
+  async openHeaderOnly(file: RemoteFile): Promise<HeaderOnlySource> {
     const cached = await this.#cached(file, fromServer(this, file))
-    return cached === undefined ? new PeekedFile(this, file) : Object.assign(cached, { isCached: true })
+    return cached === undefined ? new HeaderOnlyFile(this, file) : Object.assign(cached, { isCached: true })
   }
 
   /** A file, present and checked: from the cache, or filled by `fill` where no other tab is doing that. */
@@ -121,7 +121,7 @@ export class Hub implements Downloading {
     const release = await this.#use(file.key)
     try {
       let source = await this.#cached(file, fill)
-      if (source === undefined) source = await this.#complete(file, fill, meter, signal, options.onArriving)
+      if (source === undefined) source = await this.#complete(file, fill, meter, signal, options.onDownloading)
       else meter.complete(file.size)
       await this.store.updateRecord(fileRecordKey(file.key), (old) => {
         const record = asFileRecord(old)
@@ -152,7 +152,7 @@ export class Hub implements Downloading {
       if (--use.count === 0) {
         this.#uses.delete(key)
         // What is in memory can be read from these Blobs only.
-        if (!this.store.isInMemory(key)) for (const source of use.sources) source.letGo()
+        if (!this.store.isInMemory(key)) for (const source of use.sources) source.releaseBlobs()
         this.store.forget(key)
       }
       unlock()
@@ -164,12 +164,12 @@ export class Hub implements Downloading {
     fill: Fill,
     meter: ProgressMeter,
     signal: AbortSignal,
-    onArriving: OpenOptions['onArriving'],
+    onDownloading: OpenOptions['onDownloading'],
   ): Promise<CachedSource> {
-    let arriving: ArrivingFile | undefined
-    const early = (file: ArrivingFile) => {
+    let arriving: DownloadingFile | undefined
+    const early = (file: DownloadingFile) => {
       arriving = file
-      onArriving?.(file)
+      onDownloading?.(file)
     }
     meter.queued()
     // Until it is our turn, another tab downloads this very file.
@@ -218,11 +218,11 @@ export class Hub implements Downloading {
     if (file.hash === undefined && file.validator !== undefined && record.validator !== file.validator) return undefined
     const blobs = allChunks(await this.store.chunks(file.key), record.size, record.chunkBytes)
     if (blobs === undefined) return undefined
-    return new CachedSource(file, record.chunkBytes, blobs, (slice, options) => this.#mend(file, record, fill, slice, options))
+    return new CachedSource(file, record.chunkBytes, blobs, (slice, options) => this.#repair(file, record, fill, slice, options))
   }
 
   /** @param opened the record of the file as it was opened */
-  async #mend(file: StoredFile, opened: FileRecord, fill: Fill, slice: ChunkSlice, options: ReadOptions): Promise<Blob> {
+  async #repair(file: StoredFile, opened: FileRecord, fill: Fill, slice: ChunkSlice, options: ReadOptions): Promise<Blob> {
     const { index, begin, end } = slice
     const signal = options.signal ?? new AbortController().signal
     // Whoever reads a file that was released holds it meanwhile: what comes must not make room for itself.

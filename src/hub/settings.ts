@@ -6,8 +6,8 @@ export interface TransferSettings {
   /** Bytes asked for in one request. Smaller than a chunk, so that the last requests of a file end together. */
   readonly pieceBytes: number
   /** Requests to one host at once: at first, at most over HTTP/1.1 (to which a browser opens 6 connections), and at most over HTTP/2. */
-  readonly startLanes: number
-  readonly maxLanes: number
+  readonly startConnections: number
+  readonly maxConnections: number
   readonly maxStreams: number
   /** Bytes of chunks held in memory at once, over all files, from the request to the stored record: what a killed tab fetches again. */
   readonly memoryBytes: number
@@ -31,8 +31,8 @@ const mebibyte = 1 << 20
 export const defaultSettings: TransferSettings = {
   chunkBytes: 16 * mebibyte,
   pieceBytes: 8 * mebibyte,
-  startLanes: 2,
-  maxLanes: 6,
+  startConnections: 2,
+  maxConnections: 6,
   maxStreams: 12,
   memoryBytes: 96 * mebibyte,
   copyBytes: 32 * mebibyte,

@@ -26,7 +26,7 @@ export interface ByteSource {
 }
 
 /** A file on its way here. What it gives is not verified yet; reads fail when the download does, or starts over. */
-export interface ArrivingSource extends ByteSource {
+export interface DownloadingSource extends ByteSource {
   arrived(range: ByteRange, options?: ReadOptions): Promise<void>
   /** Resolves when the file is whole and right, and every byte that was read is of it. @throws HubError, StorageError, AbortError */
   verified(options?: ReadOptions): Promise<void>
@@ -65,11 +65,11 @@ export interface OpenOptions extends ReadOptions {
   readonly maxBytes?: number | undefined
   readonly onProgress?: ((progress: FileProgress) => void) | undefined
   /** Called where the file is not here and this worker begins to download it, with what there is of it so far. */
-  readonly onArriving?: ((source: ArrivingSource) => void) | undefined
+  readonly onDownloading?: ((source: DownloadingSource) => void) | undefined
 }
 
 /** A file to look into. */
-export interface PeekedSource extends ByteSource {
+export interface HeaderOnlySource extends ByteSource {
   /** Whether the whole file is cached, so that opening it fetches nothing. */
   readonly isCached: boolean
 }
@@ -91,7 +91,7 @@ export interface Repository {
    * A file to look into: reads fetch what they ask for and nothing else, unverified, unless the whole file is cached. Absent where
    * opening costs nothing anyway. @throws HubError `file-not-found`
    */
-  peek?(path: string, options?: ReadOptions): Promise<PeekedSource>
+  openHeaderOnly?(path: string, options?: ReadOptions): Promise<HeaderOnlySource>
   /** Lets go of an opened file and deletes it from the cache, unless something else has it open. Absent where nothing is cached. */
   drop?(path: string): Promise<void>
 }

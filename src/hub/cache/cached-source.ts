@@ -8,7 +8,7 @@ import { contentName, type StoredFile } from '../remote-file.js'
 import type { ByteRange, ByteSource, ReadOptions } from '../types.js'
 
 /** Brings a chunk whose bytes cannot be read (those of `slice`, or all) back into the store. */
-export type Mend = (slice: ChunkSlice, options: ReadOptions) => Promise<Blob>
+export type RepairChunk = (slice: ChunkSlice, options: ReadOptions) => Promise<Blob>
 
 export class CachedSource implements ByteSource {
   readonly byteLength: number
@@ -17,20 +17,20 @@ export class CachedSource implements ByteSource {
   readonly #chunkBytes: number
   /** Absent for chunks that are read from the store again: one that could not be read, and all once nothing is held any more. */
   readonly #blobs: (Blob | undefined)[]
-  readonly #mend: Mend
+  readonly #repair: RepairChunk
   #holds = true
 
-  constructor(file: StoredFile, chunkBytes: number, blobs: readonly Blob[], mend: Mend) {
+  constructor(file: StoredFile, chunkBytes: number, blobs: readonly Blob[], repair: RepairChunk) {
     this.#path = file.path
     this.byteLength = file.size
     this.contentKey = contentName(file)
     this.#chunkBytes = chunkBytes
     this.#blobs = [...blobs]
-    this.#mend = mend
+    this.#repair = repair
   }
 
   async read(range: ByteRange, options: ReadOptions = {}): Promise<Uint8Array<ArrayBuffer>> {
-    checkRange(range, this.byteLength, this.#path)
+    checkReadRange(range, this.byteLength, this.#path)
     throwIfAborted(options.signal)
     const slices = planRead(range, this.#chunkBytes)
     const [first] = slices
@@ -49,7 +49,7 @@ export class CachedSource implements ByteSource {
   }
 
   /** Holds nothing of the store any more, so that what is deleted there is really gone. Reads go to the store from now on. */
-  letGo(): void {
+  releaseBlobs(): void {
     this.#holds = false
     this.#blobs.fill(undefined)
   }
@@ -60,9 +60,9 @@ export class CachedSource implements ByteSource {
     const bytes = blob === undefined ? undefined : await readBlob(blob, begin, end)
     if (bytes !== undefined) return bytes
     // Browsers may take stored bytes away at any time.
-    const mended = await this.#mend(slice, options)
-    if (this.#holds) this.#blobs[index] = mended
-    const again = await readBlob(mended, begin, end)
+    const repaired = await this.#repair(slice, options)
+    if (this.#holds) this.#blobs[index] = repaired
+    const again = await readBlob(repaired, begin, end)
     if (again !== undefined) return again
     throw new StorageError('storage-unreadable', `A stored part of ${this.#path} cannot be read`, { path: this.#path, index })
   }
@@ -79,7 +79,7 @@ export async function readBlob(blob: Blob, begin: number, end: number): Promise<
 }
 
 /** @throws InputError `range-out-of-bounds` */
-export function checkRange({ begin, end }: ByteRange, byteLength: number, path: string): void {
+export function checkReadRange({ begin, end }: ByteRange, byteLength: number, path: string): void {
   if (Number.isSafeInteger(begin) && Number.isSafeInteger(end) && begin >= 0 && begin <= end && end <= byteLength) return
   throw new InputError('range-out-of-bounds', `Bytes ${begin} to ${end} are not inside ${path}, which has ${byteLength}`, {
     begin,

@@ -25,7 +25,7 @@ export class LayeredStore implements ChunkStore {
   /** Files with a part in memory. */
   readonly #inMemory = new Set<string>()
   /** Files whose record could not be read, and the keys of those records: what the browser's store has of them is left alone. */
-  readonly #apart = new Set<string>()
+  readonly #isolated = new Set<string>()
   readonly #onTrouble: (error: StorageError) => void
   #reclaims = 0
   #reclaiming: Promise<boolean> = Promise.resolve(false)
@@ -47,7 +47,7 @@ export class LayeredStore implements ChunkStore {
 
   /** Whether a part of the file lives in memory only. */
   isInMemory(file: string): boolean {
-    return this.#kept === undefined || this.#inMemory.has(file) || this.#apart.has(file)
+    return this.#kept === undefined || this.#inMemory.has(file) || this.#isolated.has(file)
   }
 
   /** Empty also where the browser's store cannot be read: what it has is then brought here anew. */
@@ -81,16 +81,16 @@ export class LayeredStore implements ChunkStore {
   }
 
   /** Has a file in memory only until it is forgotten, as if the browser's store had nothing of it, and leaves there what there is. */
-  setApart(file: string): void {
-    this.#apart.add(file).add(fileRecordKey(file))
+  isolate(file: string): void {
+    this.#isolated.add(file).add(fileRecordKey(file))
   }
 
   /** Lets go of what is in memory of a file that nobody uses any more. What the browser's store has stays. */
   forget(file: string): void {
     if (!this.isInMemory(file)) return
     this.#inMemory.delete(file)
-    this.#apart.delete(file)
-    this.#apart.delete(fileRecordKey(file))
+    this.#isolated.delete(file)
+    this.#isolated.delete(fileRecordKey(file))
     // Done when these return: memory has nothing to wait for.
     void this.#memory.deleteChunks(file)
     void this.#memory.deleteRecord(fileRecordKey(file))
@@ -211,7 +211,7 @@ export class LayeredStore implements ChunkStore {
 
   /** The browser's store, as far as it may be touched for this file or record. */
   #keptFor(name: string): ChunkStore | undefined {
-    return this.#apart.has(name) ? undefined : this.#kept
+    return this.#isolated.has(name) ? undefined : this.#kept
   }
 
   async #tryKept<T>(name: string, run: (kept: ChunkStore) => Promise<T>): Promise<T | undefined> {

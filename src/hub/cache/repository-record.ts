@@ -72,7 +72,7 @@ export async function isComplete(store: ChunkStore, record: RepositoryRecord): P
 }
 
 /** Notes a repository as its host has just told of it: nothing of it is in doubt. What was opened of it before stays known. */
-export async function noteTold(store: ChunkStore, fresh: RepositoryRecord): Promise<void> {
+export async function recordListing(store: ChunkStore, fresh: RepositoryRecord): Promise<void> {
   await store.updateRecord(repositoryKey(fresh.endpoint, fresh.id, fresh.revision), (old) => {
     const known = asRepositoryRecord(old)
     return known === undefined ? fresh : { ...fresh, opened: known.opened, begun: known.begun }
@@ -80,7 +80,7 @@ export async function noteTold(store: ChunkStore, fresh: RepositoryRecord): Prom
 }
 
 /** Notes that a repository was used, and which file of it. `fresh` is written where the record is gone: users may clear storage at any time. */
-export async function noteUse(
+export async function recordUse(
   store: ChunkStore,
   fresh: RepositoryRecord,
   opened: Readonly<Record<string, string>> = {},
@@ -92,7 +92,7 @@ export async function noteUse(
 }
 
 /** Notes that a file's download begins, where it is not known already. */
-export async function noteBegun(store: ChunkStore, fresh: RepositoryRecord, path: string, key: string): Promise<void> {
+export async function recordDownloadStart(store: ChunkStore, fresh: RepositoryRecord, path: string, key: string): Promise<void> {
   const name = repositoryKey(fresh.endpoint, fresh.id, fresh.revision)
   const known = asRepositoryRecord(await store.record(name))
   if (known?.opened[path] === key || known?.begun?.[path] === key) return
@@ -103,7 +103,7 @@ export async function noteBegun(store: ChunkStore, fresh: RepositoryRecord, path
 }
 
 /** Notes that a file was given up on purpose: what is left of the repository can still be all that is used of it. */
-export async function noteDropped(store: ChunkStore, key: string, path: string): Promise<void> {
+export async function recordRemoval(store: ChunkStore, key: string, path: string): Promise<void> {
   await store.updateRecord(key, (old) => {
     const record = asRepositoryRecord(old)
     if (record === undefined) return undefined
@@ -116,7 +116,7 @@ function without(path: string, paths: Readonly<Record<string, string>>): Record<
 }
 
 /** Notes that a repository's files did not fit together. */
-export async function noteDoubt(store: ChunkStore, key: string): Promise<void> {
+export async function requireRevalidation(store: ChunkStore, key: string): Promise<void> {
   await store.updateRecord(key, (old) => {
     const record = asRepositoryRecord(old)
     return record === undefined ? undefined : { ...record, doubted: true }

@@ -5,7 +5,7 @@ import { nextTurn } from '../../util/next-turn.js'
 import { ChunkWriter } from './chunk-writer.js'
 import { FileHasher } from '../cache/file-hasher.js'
 import { LayeredStore } from '../cache/layered-store.js'
-import { MemoryBudget } from './download-memory.js'
+import { DownloadMemory } from './download-memory.js'
 import { MemoryStore } from '../cache/memory-store.js'
 import type { StoredFile } from '../remote-file.js'
 
@@ -114,7 +114,7 @@ it('hashes and stores no more at once than the limit on copies allows', async ()
     }
   }
   const file: StoredFile = { repository: 'r', path: 'w', size: 32, key: 'commit:https://h/a/b@0/w' }
-  const writer = await ChunkWriter.open(new LayeredStore(new SlowStore()), file, 4, 0, undefined, new MemoryBudget(8))
+  const writer = await ChunkWriter.open(new LayeredStore(new SlowStore()), file, 4, 0, undefined, new DownloadMemory(8))
   await Promise.all(Array.from({ length: 8 }, (_, index) => writer.put(index, first.slice())))
   expect(most).toBe(2)
   expect(writer.missing).toEqual([])

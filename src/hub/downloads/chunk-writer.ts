@@ -10,7 +10,7 @@ import { chunkRange } from '../chunk-layout.js'
 import { FileHasher, sha256Hex, type CreateHasher, type Hasher } from '../cache/file-hasher.js'
 import { asFileRecord, fileRecordKey, newFileRecord, type FileRecord } from '../cache/file-record.js'
 import type { LayeredStore } from '../cache/layered-store.js'
-import { MemoryBudget } from './download-memory.js'
+import { DownloadMemory } from './download-memory.js'
 import { isAddressKey, type StoredFile } from '../remote-file.js'
 
 /** Chunks that came before their turn and wait in memory for the hash. More of them are read back from the store. */
@@ -34,7 +34,7 @@ export class ChunkWriter {
   /** Absent where there is no hash to compare with. */
   readonly #hasher: Hasher | undefined
   #hashed: number
-  readonly #copies: MemoryBudget
+  readonly #copies: DownloadMemory
   readonly #early = new Map<number, EarlyChunk>()
   #tail: Promise<void> = Promise.resolve()
   /** Told of each chunk that was stored. */
@@ -45,7 +45,7 @@ export class ChunkWriter {
     file: StoredFile,
     record: FileRecord,
     present: Set<number>,
-    copies: MemoryBudget,
+    copies: DownloadMemory,
     hasher: Hasher | undefined,
     hashed: number,
   ) {
@@ -66,7 +66,7 @@ export class ChunkWriter {
     chunkBytes: number,
     now: number,
     createHasher: CreateHasher = FileHasher.create,
-    copies = new MemoryBudget(Infinity),
+    copies = new DownloadMemory(Infinity),
   ): Promise<ChunkWriter> {
     const kept = await keptRecord(store, file)
     const usable = kept !== undefined && kept.provisional !== true && kept.size === file.size && isOfSameContent(kept, file)
@@ -92,7 +92,7 @@ export class ChunkWriter {
   }
 
   /** Whether the file was complete once: what comes now are chunks that were lost of it, each checked by its own digest. */
-  get isMending(): boolean {
+  get isRepairing(): boolean {
     return this.#record.state === 'complete'
   }
 
@@ -123,13 +123,13 @@ export class ChunkWriter {
   async put(index: number, bytes: Uint8Array<ArrayBuffer>, onDone: () => void = () => {}): Promise<void> {
     const known = this.#digests[index]
     // A chunk that was stored just before a worker died has no digest.
-    const mended = this.isMending && known !== '' ? known : undefined
+    const repaired = this.isRepairing && known !== '' ? known : undefined
     // The browser copies the bytes for a digest, and again for a Blob.
     const release = await this.#copies.claim(bytes.length)
     try {
       const digest = await sha256Hex(bytes)
       // A mended chunk must be the one that was lost, and is stored only once that is known.
-      if (mended !== undefined) checkHash(this.#file, mended, digest)
+      if (repaired !== undefined) checkHash(this.#file, repaired, digest)
       await this.#store.putChunk(this.#file.key, index, bytes)
       this.#digests[index] = digest
     } finally {
@@ -138,9 +138,9 @@ export class ChunkWriter {
     this.#present.add(index)
     this.onStored(index)
     this.#early.set(index, { bytes, onDone })
-    if (mended !== undefined || this.#hasher === undefined || index < this.#hashed) this.#drop(index)
+    if (repaired !== undefined || this.#hasher === undefined || index < this.#hashed) this.#drop(index)
     else if (this.#early.size > earlyChunks) this.#drop(Math.max(...this.#early.keys()))
-    if (mended === undefined) await this.#serially(() => this.#advance())
+    if (repaired === undefined) await this.#serially(() => this.#advance())
   }
 
   /** Says whether what is stored from now on is of use to another run: not while it is made from bytes that may turn out wrong. */
@@ -153,7 +153,7 @@ export class ChunkWriter {
 
   /** Compares the whole file's hash, then writes the record that says it is complete. @throws HubError `hash-mismatch` */
   async finish(now: number, onVerifying: () => void): Promise<void> {
-    if (this.isMending) return
+    if (this.isRepairing) return
     const { hash, key } = this.#file
     if (hash !== undefined && this.#hashed < this.#digests.length) onVerifying()
     await this.#serially(() => this.#advance())
@@ -239,7 +239,7 @@ async function keptRecord(store: LayeredStore, { key }: StoredFile): Promise<Fil
     return asFileRecord(await store.recordOrThrow(fileRecordKey(key)))
   } catch (error) {
     if (!(error instanceof StorageError)) throw error
-    store.setApart(key)
+    store.isolate(key)
     return undefined
   }
 }

@@ -2,15 +2,15 @@
 
 import type { CreateHasher } from '../cache/file-hasher.js'
 import type { LayeredStore } from '../cache/layered-store.js'
-import type { MemoryBudget } from './download-memory.js'
-import type { Network } from '../http/piece-fetch.js'
+import type { DownloadMemory } from './download-memory.js'
+import type { Transport } from '../http/piece-fetch.js'
 
 /** What a download needs besides its file. */
-export interface Downloading extends Network {
+export interface Downloading extends Transport {
   readonly store: LayeredStore
-  readonly budget: MemoryBudget
+  readonly budget: DownloadMemory
   /** Limit on the bytes that are hashed and stored at once. */
-  readonly copies: MemoryBudget
+  readonly copies: DownloadMemory
   readonly createHasher: CreateHasher
   now(): number
 }

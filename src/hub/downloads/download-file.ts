@@ -4,7 +4,7 @@
  */
 
 import { isAquatintError } from '../../errors.js'
-import { ArrivingFile, downloadRestarted } from './arriving-file.js'
+import { DownloadingFile, downloadRestarted } from './downloading-file.js'
 import { abortError } from '../../util/abort.js'
 import { chunkRange, splitRange } from '../chunk-layout.js'
 import { ChunkWriter } from './chunk-writer.js'
@@ -30,7 +30,7 @@ export function fromServer(context: Downloading, file: RemoteFile): Fill {
 }
 
 /**
- * Resolves when every chunk of the file is in the store and its record says complete. `onArriving` is given the file while it comes; the
+ * Resolves when every chunk of the file is in the store and its record says complete. `onDownloading` is given the file while it comes; the
  * caller ends it when this settles.
  * @throws HubError, StorageError, AbortError
  */
@@ -40,19 +40,19 @@ export async function completeFile(
   fill: Fill,
   meter: ProgressMeter,
   signal: AbortSignal,
-  onArriving?: (arriving: ArrivingFile) => void,
+  onDownloading?: (arriving: DownloadingFile) => void,
 ): Promise<void> {
-  let arriving: ArrivingFile | undefined
+  let arriving: DownloadingFile | undefined
   for (let again = false; ; again = true) {
     let writer: ChunkWriter | undefined
     try {
       const { store, settings, createHasher, copies } = context
       writer = await ChunkWriter.open(store, file, settings.chunkBytes, context.now(), createHasher, copies)
-      if (onArriving !== undefined && !again) {
-        const early = new ArrivingFile(context.store, file, writer.chunkBytes, writer.present)
+      if (onDownloading !== undefined && !again) {
+        const early = new DownloadingFile(context.store, file, writer.chunkBytes, writer.present)
         writer.onStored = (index) => early.stored(index)
         arriving = early
-        onArriving(early)
+        onDownloading(early)
       }
       meter.begin(writer.bytesHere)
       await fill(writer, meter, signal)
@@ -62,7 +62,7 @@ export async function completeFile(
       if (!isAquatintError(error) || !(goOn.has(error.code) || startOver.has(error.code))) throw error
       arriving?.fail(downloadRestarted(file))
       // A lost chunk has been taken out already; wrong bytes put all of them in doubt, but not those of a file that was right once.
-      if (startOver.has(error.code) && writer?.isMending !== true) {
+      if (startOver.has(error.code) && writer?.isRepairing !== true) {
         await context.store.deleteRecord(fileRecordKey(file.key))
         await context.store.deleteChunks(file.key)
       }
@@ -138,7 +138,7 @@ async function fetchInPieces(
     }
   }
   const source = pieces()
-  const lane = async () => {
+  const slot = async () => {
     try {
       for (;;) {
         const next = await source.next()
@@ -158,7 +158,7 @@ async function fetchInPieces(
       throw error
     }
   }
-  const failed = (await Promise.allSettled(Array.from({ length: settings.maxStreams }, lane))).find(
+  const failed = (await Promise.allSettled(Array.from({ length: settings.maxStreams }, slot))).find(
     (result) => result.status === 'rejected',
   )
   const unstored = (await Promise.allSettled(storing)).find((result) => result.status === 'rejected')

@@ -1,7 +1,7 @@
 /** A limit on bytes held at once. Claims are served in the order they came. */
 
 /** Counts bytes against a limit; a claim waits until it fits. */
-export class MemoryBudget {
+export class DownloadMemory {
   readonly limit: number
   #held = 0
   #peak = 0

@@ -2,7 +2,7 @@
 
 import { chunkRange } from '../chunk-layout.js'
 import type { ChunkWriter } from './chunk-writer.js'
-import { checkAnswer, fetchOnLane, retrying } from '../http/piece-fetch.js'
+import { checkAnswer, requestFile, retrying } from '../http/piece-fetch.js'
 import type { ProgressMeter } from './progress-meter.js'
 import type { RemoteFile } from '../remote-file.js'
 import type { Downloading } from './download-context.js'
@@ -46,10 +46,10 @@ async function streamOnce(
   let chunk = new Uint8Array(0)
   let unstored = 0
   try {
-    await fetchOnLane(context, file, undefined, signal, (answer, lane) => {
+    await requestFile(context, file, undefined, signal, (answer, slot) => {
       checkAnswer(answer, file)
       return async (bytes) => {
-        lane.count(bytes.length)
+        slot.count(bytes.length)
         for (let from = 0; from < bytes.length;) {
           const { begin, end } = chunkRange(index, file.size, writer.chunkBytes)
           const count = Math.min(bytes.length - from, end - at)

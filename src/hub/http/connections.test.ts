@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it, vi } from 'vitest'
-import { Lanes, type Lane } from './connections.js'
-import { MemoryBudget } from '../downloads/download-memory.js'
+import { ConnectionPool, type ConnectionSlot } from './connections.js'
+import { DownloadMemory } from '../downloads/download-memory.js'
 import { defaultSettings } from '../settings.js'
 
 afterEach(() => {
@@ -11,42 +11,42 @@ const never = () => new AbortController().signal
 
 /** Runs a host on a clock of its own: each open lane brings `rate(lanes)` bytes per millisecond, `steps` times 10 ms. */
 async function run(
-  lanes: Lanes,
+  pool: ConnectionPool,
   clock: { now: number },
   rate: (open: number) => number,
   steps: number,
   connections = 6,
 ): Promise<number[]> {
-  const open: Lane[] = []
+  const open: ConnectionSlot[] = []
   const limits: number[] = []
   const ask = async () => {
-    open.push(await lanes.acquire(never()))
+    open.push(await pool.acquire(never()))
   }
-  const asked: Promise<void>[] = []
-  for (let k = 0; k < 20; k++) asked.push(ask())
+  const requested: Promise<void>[] = []
+  for (let k = 0; k < 20; k++) requested.push(ask())
   for (let step = 0; step < steps; step++) {
     await Promise.resolve()
     clock.now += 10
     const count = open.length
-    for (const lane of open.slice(0, connections)) {
-      lane.answered()
-      lane.count(rate(Math.min(count, connections)) * 10)
+    for (const slot of open.slice(0, connections)) {
+      slot.answered()
+      slot.count(rate(Math.min(count, connections)) * 10)
     }
     // Every lane ends once in a while, and another request takes its place.
     if (step % 5 === 0 && open.length > 0) {
       open.shift()?.release()
-      asked.push(ask())
+      requested.push(ask())
     }
-    limits.push(lanes.limit)
+    limits.push(pool.limit)
   }
-  expect(asked.length).toBeGreaterThan(open.length)
+  expect(requested.length).toBeGreaterThan(open.length)
   return limits
 }
 
 describe('lanes', () => {
   it('begin with two, and grow to the most where each one brings as much again', async () => {
     const clock = { now: 0 }
-    const limits = await run(new Lanes(defaultSettings, () => clock.now), clock, () => 5000, 400)
+    const limits = await run(new ConnectionPool(defaultSettings, () => clock.now), clock, () => 5000, 400)
     expect(limits[0]).toBe(2)
     expect(limits.at(-1)).toBe(6)
     // One more is tried, once, to see whether it is answered.
@@ -56,13 +56,13 @@ describe('lanes', () => {
 
   it('grow further where one connection carries them all', async () => {
     const clock = { now: 0 }
-    const limits = await run(new Lanes(defaultSettings, () => clock.now), clock, () => 5000, 600, Infinity)
+    const limits = await run(new ConnectionPool(defaultSettings, () => clock.now), clock, () => 5000, 600, Infinity)
     expect(limits.at(-1)).toBe(12)
   })
 
   it('stay few where more bring nothing', async () => {
     const clock = { now: 0 }
-    const limits = await run(new Lanes(defaultSettings, () => clock.now), clock, (open) => 10_000 / open, 450)
+    const limits = await run(new ConnectionPool(defaultSettings, () => clock.now), clock, (open) => 10_000 / open, 450)
     expect(limits.filter((limit) => limit === 2).length).toBeGreaterThan(limits.length / 2)
     expect(Math.max(...limits)).toBe(4)
   })
@@ -71,37 +71,37 @@ describe('lanes', () => {
     const clock = { now: 0 }
     // While four lanes are measured for the first time, their bytes come late, and then all at once.
     const lumps = () => (clock.now < 1200 ? 5000 : clock.now < 1600 ? 2000 : clock.now < 2000 ? 8000 : 5000)
-    const limits = await run(new Lanes(defaultSettings, () => clock.now), clock, lumps, 400)
+    const limits = await run(new ConnectionPool(defaultSettings, () => clock.now), clock, lumps, 400)
     expect(limits.slice(110).every((limit) => limit > 2)).toBe(true)
     expect(limits.at(-1)).toBe(6)
   })
 
   it('do not grow while they are not all used', async () => {
     const clock = { now: 0 }
-    const lanes = new Lanes(defaultSettings, () => clock.now)
-    const lane = await lanes.acquire(never())
+    const pool = new ConnectionPool(defaultSettings, () => clock.now)
+    const slot = await pool.acquire(never())
     for (let k = 0; k < 300; k++) {
       clock.now += 10
-      lane.count(1000)
+      slot.count(1000)
     }
-    expect(lanes.limit).toBe(2)
+    expect(pool.limit).toBe(2)
   })
 
   it('halve once for one overload, and leave the host alone as long as it asks', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout'] })
     const clock = { now: 0 }
-    const lanes = new Lanes({ ...defaultSettings, startLanes: 6 }, () => clock.now)
-    const [first, second] = await Promise.all([lanes.acquire(never()), lanes.acquire(never())])
-    lanes.backOff(30)
-    lanes.backOff(30)
+    const pool = new ConnectionPool({ ...defaultSettings, startConnections: 6 }, () => clock.now)
+    const [first, second] = await Promise.all([pool.acquire(never()), pool.acquire(never())])
+    pool.backOff(30)
+    pool.backOff(30)
     first?.release()
     second?.release()
-    expect(lanes.limit).toBe(3)
+    expect(pool.limit).toBe(3)
     let granted = false
     const wait = async () => {
-      const lane = await lanes.acquire(never())
+      const slot = await pool.acquire(never())
       granted = true
-      return lane
+      return slot
     }
     const next = wait()
     await vi.advanceTimersByTimeAsync(29)
@@ -113,15 +113,15 @@ describe('lanes', () => {
   })
 
   it('are given in order, and a wait that is aborted leaves the queue', async () => {
-    const lanes = new Lanes({ ...defaultSettings, startLanes: 1 }, () => 0)
+    const pool = new ConnectionPool({ ...defaultSettings, startConnections: 1 }, () => 0)
     const order: number[] = []
-    const first = await lanes.acquire(never())
+    const first = await pool.acquire(never())
     const stop = new AbortController()
-    const aborted = lanes.acquire(stop.signal)
+    const aborted = pool.acquire(stop.signal)
     const waits = [1, 2].map(async (k) => {
-      const lane = await lanes.acquire(never())
+      const slot = await pool.acquire(never())
       order.push(k)
-      lane.release()
+      slot.release()
     })
     stop.abort()
     await expect(aborted).rejects.toThrow()
@@ -134,7 +134,7 @@ describe('lanes', () => {
 
 describe('the memory budget', () => {
   it('is never exceeded, and serves claims in order', async () => {
-    const budget = new MemoryBudget(100)
+    const budget = new DownloadMemory(100)
     const order: number[] = []
     const claims = [60, 30, 50, 10, 100].map(async (bytes, k) => {
       const release = await budget.claim(bytes, never())
@@ -148,7 +148,7 @@ describe('the memory budget', () => {
   })
 
   it('lets one claim over the limit through alone', async () => {
-    const budget = new MemoryBudget(10)
+    const budget = new DownloadMemory(10)
     const release = await budget.claim(25, never())
     let second = false
     const claim = async () => {
@@ -164,7 +164,7 @@ describe('the memory budget', () => {
   })
 
   it('forgets a claim that is aborted, and serves those behind it', async () => {
-    const budget = new MemoryBudget(10)
+    const budget = new DownloadMemory(10)
     const release = await budget.claim(6, never())
     const stop = new AbortController()
     const large = budget.claim(10, stop.signal)

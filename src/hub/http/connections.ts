@@ -16,7 +16,7 @@ const gain = 1.05
 const looks = 3
 
 /** A place among the requests of one host. */
-export interface Lane {
+export interface ConnectionSlot {
   /** Whether the browser may hold this request back until another one ends: then its silence says nothing about the server. */
   readonly mayQueue: boolean
   /** The headers of the answer came. */
@@ -28,7 +28,7 @@ export interface Lane {
 }
 
 /** The lanes of one host. */
-export class Lanes {
+export class ConnectionPool {
   #limit: number
   #active = 0
   readonly #waiting: (() => void)[] = []
@@ -50,7 +50,7 @@ export class Lanes {
   constructor(settings: TransferSettings, now: () => number) {
     this.#settings = settings
     this.#now = now
-    this.#limit = Math.min(settings.startLanes, settings.maxLanes)
+    this.#limit = Math.min(settings.startConnections, settings.maxConnections)
   }
 
   /** Requests allowed at once for now. */
@@ -59,7 +59,7 @@ export class Lanes {
   }
 
   /** Waits for a free lane. @throws the signal's reason */
-  async acquire(signal: AbortSignal): Promise<Lane> {
+  async acquire(signal: AbortSignal): Promise<ConnectionSlot> {
     signal.throwIfAborted()
     // Whoever waits is counted by the one who wakes it, so that no newcomer takes its place in between.
     if (!this.#isFree() || this.#waiting.length > 0) await this.#queue(signal)
@@ -67,13 +67,13 @@ export class Lanes {
     let open = true
     let answered = false
     return {
-      mayQueue: this.#active > this.#settings.maxLanes && this.#multiplexed !== true,
+      mayQueue: this.#active > this.#settings.maxConnections && this.#multiplexed !== true,
       answered: () => {
         if (answered || !open) return
         answered = true
         this.#answered++
         // More answers at once than HTTP/1.1 has connections.
-        if (this.#answered > this.#settings.maxLanes) this.#multiplexed = true
+        if (this.#answered > this.#settings.maxConnections) this.#multiplexed = true
       },
       count: (bytes) => this.#count(bytes),
       release: () => {
@@ -151,12 +151,12 @@ export class Lanes {
 
   /** The width to go on with when this one paid. */
   #next(): number {
-    const { maxLanes, maxStreams } = this.#settings
-    if (this.#limit < maxLanes) return Math.min(maxLanes, this.#limit + 2)
+    const { maxConnections, maxStreams } = this.#settings
+    if (this.#limit < maxConnections) return Math.min(maxConnections, this.#limit + 2)
     if (this.#multiplexed === true) return Math.min(maxStreams, this.#limit + 2)
     // One more than HTTP/1.1 has connections: either it is answered beside the others, or it is not worth asking again.
-    if (this.#limit > maxLanes) this.#multiplexed = false
-    return this.#multiplexed === undefined && maxStreams > maxLanes ? maxLanes + 1 : maxLanes
+    if (this.#limit > maxConnections) this.#multiplexed = false
+    return this.#multiplexed === undefined && maxStreams > maxConnections ? maxConnections + 1 : maxConnections
   }
 
   #judge(now: number): void {
@@ -165,12 +165,12 @@ export class Lanes {
     const paid =
       this.#previous === undefined ||
       rate >= this.#previous.rate * gain ||
-      (this.#multiplexed === true && this.#limit === this.#settings.maxLanes + 1)
+      (this.#multiplexed === true && this.#limit === this.#settings.maxConnections + 1)
     // Beyond HTTP/1.1's connections one window tells: either the request is answered, or it waits.
-    if (!paid && windows < looks && (this.#limit <= this.#settings.maxLanes || this.#multiplexed === true)) return
+    if (!paid && windows < looks && (this.#limit <= this.#settings.maxConnections || this.#multiplexed === true)) return
     this.#seen = { bytes: 0, milliseconds: 0, windows: 0 }
     if (!paid && this.#previous !== undefined) {
-      if (this.#limit > this.#settings.maxLanes) this.#multiplexed ??= false
+      if (this.#limit > this.#settings.maxConnections) this.#multiplexed ??= false
       this.#limit = this.#previous.limit
       this.#previous = undefined
       this.#holdUntil = now + holdMs

@@ -7,17 +7,17 @@ const headers = { authorization: 'Bearer t' }
 
 it('lets one caller resolve while the others wait for its answer', async () => {
   const location = new FileLocation(origin, headers)
-  const first = await location.lease(never)
+  const first = await location.requestTarget(never)
   expect(first).toMatchObject({ url: origin, headers, redirected: false })
-  const others = Promise.all([location.lease(never), location.lease(never)])
+  const others = Promise.all([location.requestTarget(never), location.requestTarget(never)])
   first.settle('https://cdn.org/x?sig')
   for (const lease of await others) expect(lease).toMatchObject({ url: 'https://cdn.org/x?sig', headers: {}, redirected: true })
 })
 
 it('lets the next caller try when the first one failed', async () => {
   const location = new FileLocation(origin, headers)
-  const first = await location.lease(never)
-  const second = location.lease(never)
+  const first = await location.requestTarget(never)
+  const second = location.requestTarget(never)
   first.settle()
   expect((await second).url).toBe(origin)
   expect(location.answered).toBe(false)
@@ -25,17 +25,17 @@ it('lets the next caller try when the first one failed', async () => {
 
 it('resolves again after an expiry, once', async () => {
   const location = new FileLocation(origin, headers)
-  ;(await location.lease(never)).settle('https://cdn.org/1')
+  ;(await location.requestTarget(never)).settle('https://cdn.org/1')
   location.expire('https://cdn.org/1')
-  const again = await location.lease(never)
+  const again = await location.requestTarget(never)
   expect(again.url).toBe(origin)
   again.settle('https://cdn.org/2')
   location.expire('https://cdn.org/1')
-  expect((await location.lease(never)).url).toBe('https://cdn.org/2')
+  expect((await location.requestTarget(never)).url).toBe('https://cdn.org/2')
 })
 
 it('keeps the token on its own origin', async () => {
   const location = new FileLocation(origin, headers)
-  ;(await location.lease(never)).settle('https://hub.org/api/resolve-cache/x')
-  expect((await location.lease(never)).headers).toEqual(headers)
+  ;(await location.requestTarget(never)).settle('https://hub.org/api/resolve-cache/x')
+  expect((await location.requestTarget(never)).headers).toEqual(headers)
 })

@@ -7,7 +7,7 @@ import { orAbort } from '../../util/abort.js'
 import { deferred } from '../../util/deferred.js'
 
 /** An address to ask now. */
-export interface Lease {
+export interface RequestTarget {
   readonly url: string
   readonly headers: Readonly<Record<string, string>>
   /** Whether `url` is a remembered target of a redirect, which can expire. */
@@ -36,7 +36,7 @@ export class FileLocation {
   }
 
   /** The address to ask. Until the redirect is known, one caller gets the origin and the others wait for its answer. */
-  async lease(signal: AbortSignal): Promise<Lease> {
+  async requestTarget(signal: AbortSignal): Promise<RequestTarget> {
     for (;;) {
       const current = this.#current
       if (current !== undefined) {
@@ -53,7 +53,7 @@ export class FileLocation {
     if (this.#current === url) this.#current = undefined
   }
 
-  #resolve(): Lease {
+  #resolve(): RequestTarget {
     const { promise, resolve } = deferred()
     this.#resolving = promise
     let open = true

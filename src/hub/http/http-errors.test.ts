@@ -2,16 +2,16 @@ import { describe, expect, it } from 'vitest'
 import { HubError } from '../../errors.js'
 import { errorForAnswer, retryAfter } from './http-errors.js'
 import { defaultSettings } from '../settings.js'
-import { isPassing, longestWait, retryDelay, waitAsked } from './piece-fetch.js'
+import { isPassing, longestWait, retryDelay, requestedWait } from './piece-fetch.js'
 
-const asked = { repository: 'a/b', path: 'c.json', revision: 'main' }
+const requested = { repository: 'a/b', path: 'c.json', revision: 'main' }
 const answer = (status: number, headers: Record<string, string> = {}, redirected = false) => ({
   status,
   url: 'https://x.org/c.json?X-Amz-Signature=secret',
   redirected,
   headers: new Headers(headers),
 })
-const codeOf = (...args: Parameters<typeof answer>) => errorForAnswer(answer(...args), asked, 0).code
+const codeOf = (...args: Parameters<typeof answer>) => errorForAnswer(answer(...args), requested, 0).code
 
 describe('answers', () => {
   it.each([
@@ -64,19 +64,21 @@ describe('waits', () => {
   it('are kept as the server asks, to a limit', () => {
     expect(retryDelay(new HubError('rate-limited', '', { wait: 7000 }), 1, defaultSettings, 0)).toBe(7000)
     expect(retryDelay(new HubError('rate-limited', '', { wait: 1e12 }), 1, defaultSettings, 0)).toBe(longestWait)
-    expect(waitAsked(new HubError('rate-limited', '', { wait: 7000 }))).toBe(7000)
-    expect(waitAsked(new HubError('server-error', ''))).toBe(0)
-    expect(waitAsked(new HubError('network', ''))).toBeUndefined()
-    expect(waitAsked(undefined)).toBeUndefined()
+    expect(requestedWait(new HubError('rate-limited', '', { wait: 7000 }))).toBe(7000)
+    expect(requestedWait(new HubError('server-error', ''))).toBe(0)
+    expect(requestedWait(new HubError('network', ''))).toBeUndefined()
+    expect(requestedWait(undefined)).toBeUndefined()
   })
 
   it('are for what may pass', () => {
     expect(
-      ['network', 'stalled', 'short-body', 'rate-limited', 'server-error'].every((code) => isPassing(new HubError(code, ''))),
+      (['network', 'stalled', 'short-body', 'rate-limited', 'server-error'] as const).every((code) =>
+        isPassing(new HubError(code, '')),
+      ),
     ).toBe(true)
-    expect(['gated', 'file-not-found', 'size-mismatch', 'hash-mismatch'].some((code) => isPassing(new HubError(code, '')))).toBe(
-      false,
-    )
+    expect(
+      (['gated', 'file-not-found', 'size-mismatch', 'hash-mismatch'] as const).some((code) => isPassing(new HubError(code, ''))),
+    ).toBe(false)
     expect(isPassing(new HubError('server-error', '', { status: 501 }))).toBe(false)
     expect(isPassing(new TypeError('a defect of ours'))).toBe(false)
   })

@@ -105,7 +105,7 @@ it('a second host that has too much to do is left alone, and the first one is no
   const hub = await Hub.open({ store: new MemoryStore(), settings: { ...settings, pieceBytes: 131_072, chunkBytes: 262_144 } })
   const repository = await openRepository(hub, 'owner/name', { endpoint: server.url })
   await repository.open(path)
-  const limitOf = (url: string) => hub.lanesOf(new URL(url).host).limit
+  const limitOf = (url: string) => hub.connectionsTo(new URL(url).host).limit
   expect([limitOf(server.url), limitOf(server.cdnUrl)]).toEqual([2, 1])
   const [refused, ...later] = server.log.filter((entry) => entry.host === 'cdn')
   expect(refused?.status).toBe(429)

@@ -4,16 +4,16 @@ import { isAquatintError } from '../../errors.js'
 import { abortError } from '../../util/abort.js'
 import { fileChanged, urlExpired } from './http-errors.js'
 import type { RemoteFile } from '../remote-file.js'
-import type { Lane, Lanes } from './connections.js'
+import type { ConnectionSlot, ConnectionPool } from './connections.js'
 import { fetchRange, PassOn, shortBody, type Fetch, type RangeAnswer, type Sink } from './range-fetch.js'
 import type { TransferSettings } from '../settings.js'
 import type { ByteRange } from '../types.js'
 
 /** What the network side of a download needs from its Hub. */
-export interface Network {
+export interface Transport {
   readonly fetch: Fetch
   readonly settings: TransferSettings
-  lanesOf(host: string): Lanes
+  connectionsTo(host: string): ConnectionPool
   random(): number
 }
 
@@ -31,7 +31,7 @@ const progressBytes = 64 << 10
  * HubError, AbortError
  */
 export async function fetchPiece(
-  network: Network,
+  transport: Transport,
   file: RemoteFile,
   range: ByteRange,
   target: Uint8Array,
@@ -45,7 +45,7 @@ export async function fetchPiece(
     onBytes(-got)
     got = 0
   }
-  const accept = (answer: RangeAnswer, lane: Lane): Sink => {
+  const accept = (answer: RangeAnswer, slot: ConnectionSlot): Sink => {
     checkAnswer(answer, file)
     if (answer.kind === 'whole') {
       if (length < file.size) throw new RangesIgnored()
@@ -54,19 +54,19 @@ export async function fetchPiece(
     return (bytes) => {
       target.set(bytes, got)
       got += bytes.length
-      lane.count(bytes.length)
+      slot.count(bytes.length)
       onBytes(bytes.length)
     }
   }
   const progressed = () => got - before >= Math.min(progressBytes, length)
   await retrying(
-    network,
+    transport,
     signal,
     async () => {
       before = got
       const rest = { begin: range.begin + got, end: range.end }
       try {
-        await fetchOnLane(network, file, rest, signal, accept)
+        await requestFile(transport, file, rest, signal, accept)
       } catch (error) {
         // What came may be from anywhere in the file.
         if (isAquatintError(error) && error.code === 'range-not-honoured') restart()
@@ -82,53 +82,53 @@ export async function fetchPiece(
 }
 
 /** One request for a part of a file (the whole of it where `range` is undefined), at its address of now, in a lane of its host. */
-export async function fetchOnLane(
-  network: Network,
+export async function requestFile(
+  transport: Transport,
   file: RemoteFile,
   range: ByteRange | undefined,
   signal: AbortSignal,
-  accept: (answer: RangeAnswer, lane: Lane) => Sink,
+  accept: (answer: RangeAnswer, slot: ConnectionSlot) => Sink,
 ): Promise<void> {
-  const lease = await file.location.lease(signal)
+  const target = await file.location.requestTarget(signal)
   let answeredAt: string | undefined
-  let lane: Lane | undefined
+  let slot: ConnectionSlot | undefined
   try {
-    const held = await network.lanesOf(hostOf(lease.url)).acquire(signal)
-    lane = held
+    const held = await transport.connectionsTo(hostOf(target.url)).acquire(signal)
+    slot = held
     await fetchRange({
-      fetch: network.fetch,
-      url: lease.url,
-      headers: lease.headers,
+      fetch: transport.fetch,
+      url: target.url,
+      headers: target.headers,
       range,
       size: file.size,
-      asked: file,
-      stallMs: network.settings.stallMs,
-      patienceMs: held.mayQueue ? network.settings.stallMs * queuePatience : undefined,
+      requested: file,
+      stallMs: transport.settings.stallMs,
+      patienceMs: held.mayQueue ? transport.settings.stallMs * queuePatience : undefined,
       signal,
       onAnswer: (url) => (answeredAt = url),
       accept: (answer) => {
-        lease.settle(answer.url)
+        target.settle(answer.url)
         held.answered()
         return accept(answer, held)
       },
     })
   } catch (error) {
-    const wait = waitAsked(error)
+    const wait = requestedWait(error)
     if (wait !== undefined && answeredAt !== undefined) {
       // Where the redirect led to is known, though that host has too much to do.
-      if (answeredAt !== lease.url) lease.settle(answeredAt)
-      network.lanesOf(hostOf(answeredAt)).backOff(wait)
+      if (answeredAt !== target.url) target.settle(answeredAt)
+      transport.connectionsTo(hostOf(answeredAt)).backOff(wait)
     }
-    if (lease.redirected && isAquatintError(error)) {
+    if (target.redirected && isAquatintError(error)) {
       const { code, details } = error
       // A refusal without CORS headers looks as if there had been no answer.
-      if (details['status'] === 403 || (code === 'network' && answeredAt === undefined)) file.location.expire(lease.url)
+      if (details['status'] === 403 || (code === 'network' && answeredAt === undefined)) file.location.expire(target.url)
       if (details['status'] === 403) throw urlExpired(file, error)
     }
     throw error
   } finally {
-    lane?.release()
-    lease.settle()
+    slot?.release()
+    target.settle()
   }
 }
 
@@ -148,7 +148,7 @@ export function checkAnswer(answer: RangeAnswer, file: RemoteFile): void {
  * until so many tries in a row brought nothing. An expired address is no one's fault: the first time, the next try comes at once. @throws what `run` threw last
  */
 export async function retrying<T>(
-  network: Network,
+  transport: Transport,
   signal: AbortSignal,
   run: () => Promise<T | undefined>,
   progressed: () => boolean = () => false,
@@ -162,9 +162,9 @@ export async function retrying<T>(
     } catch (error) {
       if (signal.aborted || !isPassing(error)) throw error
       if (progressed()) tries = 0
-      if (++tries >= network.settings.maxTries) throw error
+      if (++tries >= transport.settings.maxTries) throw error
       const atOnce = isAquatintError(error) && error.code === 'url-expired' && expired++ === 0
-      if (!atOnce) await delay(retryDelay(error, tries, network.settings, network.random()), signal)
+      if (!atOnce) await delay(retryDelay(error, tries, transport.settings, transport.random()), signal)
     }
   }
 }
@@ -200,7 +200,7 @@ export function isPassing(error: unknown): boolean {
  * Milliseconds that a host which has too much to do wants to be left alone: 0 where it does not tell, undefined where the failure (or
  * the success) has nothing to do with that.
  */
-export function waitAsked(failure: unknown): number | undefined {
+export function requestedWait(failure: unknown): number | undefined {
   if (!isAquatintError(failure) || !busy.has(failure.code)) return undefined
   const wait = failure.details['wait']
   return typeof wait === 'number' ? Math.min(longestWait, wait) : 0
@@ -214,8 +214,8 @@ export const longestWait = 300_000
  * base · 2^(tries − 1), so that many clients do not come back at once. `random` is in [0, 1).
  */
 export function retryDelay(error: unknown, tries: number, settings: TransferSettings, random: number): number {
-  const asked = isAquatintError(error) ? error.details['wait'] : undefined
-  if (typeof asked === 'number') return Math.min(longestWait, asked)
+  const requested = isAquatintError(error) ? error.details['wait'] : undefined
+  if (typeof requested === 'number') return Math.min(longestWait, requested)
   const most = Math.min(settings.retryMaxMs, settings.retryBaseMs * 2 ** (tries - 1))
   return most * (0.5 + random / 2)
 }

@@ -3,8 +3,8 @@
 import { HubError, isAquatintError } from '../../errors.js'
 import { isPage } from './fetch-json.js'
 import { FileLocation } from './file-location.js'
-import { badAnswer, fileNotFound, type Asked } from './http-errors.js'
-import { retrying, type Network } from './piece-fetch.js'
+import { badAnswer, fileNotFound, type Requested } from './http-errors.js'
+import { retrying, type Transport } from './piece-fetch.js'
 import { fetchRange, PassOn, stalled, type RangeAnswer } from './range-fetch.js'
 import { encodePath, isSize } from '../names.js'
 
@@ -17,39 +17,44 @@ export interface Probed {
 class Seen extends PassOn {}
 
 /** @throws HubError `file-not-found`, `size-unknown`, `bad-answer`, and what fetchRange throws */
-export async function probeFile(network: Network, location: FileLocation, asked: Asked, signal: AbortSignal): Promise<Probed> {
-  const answer = await retrying(network, signal, () => probeOnce(network, location, asked, signal))
-  if (isPage(answer.headers) && !/\.html?$/i.test(asked.path ?? '')) throw fileNotFound(asked, 200)
-  const size = answer.total ?? (await sizeByHead(network, location, asked, signal))
+export async function probeFile(
+  transport: Transport,
+  location: FileLocation,
+  requested: Requested,
+  signal: AbortSignal,
+): Promise<Probed> {
+  const answer = await retrying(transport, signal, () => probeOnce(transport, location, requested, signal))
+  if (isPage(answer.headers) && !/\.html?$/i.test(requested.path ?? '')) throw fileNotFound(requested, 200)
+  const size = answer.total ?? (await sizeByHead(transport, location, requested, signal))
   if (size === undefined) {
-    throw new HubError('size-unknown', `${asked.repository}: the server does not tell how long ${asked.path} is`, {
-      path: asked.path ?? '',
+    throw new HubError('size-unknown', `${requested.repository}: the server does not tell how long ${requested.path} is`, {
+      path: requested.path ?? '',
     })
   }
-  if (!isSize(size)) throw badAnswer(asked, `a length of ${String(size)} bytes`)
+  if (!isSize(size)) throw badAnswer(requested, `a length of ${String(size)} bytes`)
   return { size, validator: answer.validator }
 }
 
 async function probeOnce(
-  network: Network,
+  transport: Transport,
   location: FileLocation,
-  asked: Asked,
+  requested: Requested,
   signal: AbortSignal,
 ): Promise<RangeAnswer | undefined> {
-  const lease = await location.lease(signal)
+  const target = await location.requestTarget(signal)
   let seen: RangeAnswer | undefined
   try {
     await fetchRange({
-      fetch: network.fetch,
-      url: lease.url,
-      headers: lease.headers,
+      fetch: transport.fetch,
+      url: target.url,
+      headers: target.headers,
       range: { begin: 0, end: 1 },
       size: undefined,
-      asked,
-      stallMs: network.settings.stallMs,
+      requested,
+      stallMs: transport.settings.stallMs,
       signal,
       accept: (answer) => {
-        lease.settle(answer.url)
+        target.settle(answer.url)
         seen = answer
         throw new Seen()
       },
@@ -57,28 +62,28 @@ async function probeOnce(
   } catch (error) {
     // An empty file has no first byte.
     const empty = isAquatintError(error) && error.code === 'size-mismatch' && error.details['status'] === 416
-    if (empty) return { kind: 'part', url: lease.url, total: 0, validator: undefined, headers: new Headers() }
+    if (empty) return { kind: 'part', url: target.url, total: 0, validator: undefined, headers: new Headers() }
     if (!(error instanceof Seen)) throw error
   } finally {
-    lease.settle()
+    target.settle()
   }
   return seen
 }
 
 /** Content-Length is readable across origins where Content-Range is not. @throws HubError `stalled` */
 async function sizeByHead(
-  network: Network,
+  transport: Transport,
   location: FileLocation,
-  asked: Asked,
+  requested: Requested,
   signal: AbortSignal,
 ): Promise<number | undefined> {
-  const lease = await location.lease(signal)
-  const { stallMs } = network.settings
+  const target = await location.requestTarget(signal)
+  const { stallMs } = transport.settings
   const silence = AbortSignal.timeout(stallMs)
   try {
-    const response = await network.fetch(lease.url, {
+    const response = await transport.fetch(target.url, {
       method: 'HEAD',
-      headers: lease.headers,
+      headers: target.headers,
       cache: 'no-store',
       credentials: 'omit',
       signal: AbortSignal.any([signal, silence]),
@@ -88,10 +93,10 @@ async function sizeByHead(
     return told ? Number(length) : undefined
   } catch {
     signal.throwIfAborted()
-    if (silence.aborted) throw stalled(asked, stallMs)
+    if (silence.aborted) throw stalled(requested, stallMs)
     return undefined
   } finally {
-    lease.settle()
+    target.settle()
   }
 }
 
@@ -101,9 +106,9 @@ export function isAbsent(error: unknown): boolean {
 }
 
 export class HostProbe {
-  readonly #network: Network
+  readonly #transport: Transport
   /** Without a second try: "no" may look like a failure, and is the usual answer. */
-  readonly #once: Network
+  readonly #once: Transport
   readonly #base: string
   readonly #signal: AbortSignal
   /** Something was there. */
@@ -112,13 +117,13 @@ export class HostProbe {
   #saysNo = false
 
   /** @param base absolute URL with a slash at its end */
-  constructor(network: Network, base: string, signal: AbortSignal) {
-    this.#network = network
+  constructor(transport: Transport, base: string, signal: AbortSignal) {
+    this.#transport = transport
     this.#once = {
-      fetch: network.fetch,
-      settings: { ...network.settings, maxTries: 1 },
-      lanesOf: (host) => network.lanesOf(host),
-      random: () => network.random(),
+      fetch: transport.fetch,
+      settings: { ...transport.settings, maxTries: 1 },
+      connectionsTo: (host) => transport.connectionsTo(host),
+      random: () => transport.random(),
     }
     this.#base = base
     this.#signal = signal
@@ -126,12 +131,12 @@ export class HostProbe {
 
   /** Bytes of a file, or undefined where it is not there. @throws HubError `network` and the like, AbortError */
   async sizeOf(path: string): Promise<number | undefined> {
-    for (const network of [this.#once, this.#network]) {
+    for (const transport of [this.#once, this.#transport]) {
       try {
-        return await this.#ask(network, path)
+        return await this.#ask(transport, path)
       } catch (error) {
         if (isAbsent(error) || this.#isWithheld(error)) return undefined
-        if (this.#signal.aborted || network === this.#network) throw error
+        if (this.#signal.aborted || transport === this.#transport) throw error
       }
     }
     return undefined
@@ -148,10 +153,10 @@ export class HostProbe {
     }
   }
 
-  async #ask(network: Network, path: string): Promise<number> {
+  async #ask(transport: Transport, path: string): Promise<number> {
     try {
-      const asked = { repository: this.#base, path }
-      const { size } = await probeFile(network, new FileLocation(this.#base + encodePath(path)), asked, this.#signal)
+      const requested = { repository: this.#base, path }
+      const { size } = await probeFile(transport, new FileLocation(this.#base + encodePath(path)), requested, this.#signal)
       this.#found = true
       return size
     } catch (error) {

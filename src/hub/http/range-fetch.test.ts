@@ -11,7 +11,7 @@ it('ends when the taker of the bytes stops it, though the body goes on for ever'
     headers: {},
     range: { begin: 0, end: 2 },
     size: 2,
-    asked: { repository: 'r', path: 'w' },
+    requested: { repository: 'r', path: 'w' },
     stallMs: 60_000,
     signal: stop.signal,
     accept: () => () => stop.abort(),

@@ -7,7 +7,7 @@ import { HubError, isAquatintError } from '../../errors.js'
 import { abortError } from '../../util/abort.js'
 import { freeBytes } from '../../util/free-bytes.js'
 import { parseContentRange } from '../chunk-layout.js'
-import { errorForAnswer, type Asked } from './http-errors.js'
+import { errorForAnswer, type Requested } from './http-errors.js'
 import { stripQuery } from '../names.js'
 import type { ByteRange } from '../types.js'
 
@@ -39,7 +39,7 @@ export interface RangeRequest {
   readonly range: ByteRange | undefined
   /** Size of the whole file where it is known. */
   readonly size: number | undefined
-  readonly asked: Asked
+  readonly requested: Requested
   /** Silence after which the request is given up, in milliseconds; before the first byte of the answer, `patienceMs` if it is there. */
   readonly stallMs: number
   readonly patienceMs?: number | undefined
@@ -55,7 +55,7 @@ export interface RangeRequest {
  * @throws HubError `network`, `stalled`, `short-body`, `range-not-honoured`, `size-mismatch` or what {@link errorForAnswer} says; AbortError
  */
 export async function fetchRange(request: RangeRequest): Promise<void> {
-  const { fetch, url, range, size, asked } = request
+  const { fetch, url, range, size, requested } = request
   const headers = range === undefined ? request.headers : { ...request.headers, range: `bytes=${range.begin}-${range.end - 1}` }
   await watched(request, async (signal, alive) => {
     // `no-store`: with any other mode Chromium runs requests for one URL one after the other, and keeps a second copy on disk.
@@ -71,12 +71,12 @@ export async function fetchRange(request: RangeRequest): Promise<void> {
         validator,
         headers: response.headers,
       })
-      return pump(response, sink, size, asked, signal, alive)
+      return pump(response, sink, size, requested, signal, alive)
     }
-    if (response.status !== 206 || range === undefined) throw errorForAnswer(response, asked, Date.now())
-    const { total, expected } = checkContentRange(response.headers.get('content-range'), range, size, asked)
+    if (response.status !== 206 || range === undefined) throw errorForAnswer(response, requested, Date.now())
+    const { total, expected } = checkContentRange(response.headers.get('content-range'), range, size, requested)
     const sink = request.accept({ kind: 'part', url: response.url, total, validator, headers: response.headers })
-    return pump(response, sink, expected, asked, signal, alive)
+    return pump(response, sink, expected, requested, signal, alive)
   })
 }
 
@@ -88,7 +88,7 @@ function wholeLength(response: Response): number | undefined {
     : undefined
 }
 
-function checkContentRange(header: string | null, range: ByteRange, size: number | undefined, asked: Asked) {
+function checkContentRange(header: string | null, range: ByteRange, size: number | undefined, requested: Requested) {
   const length = range.end - range.begin
   // Another origin may not let us read it; then the count of bytes and the hash must do.
   if (header === null) return { total: undefined, expected: length }
@@ -98,23 +98,23 @@ function checkContentRange(header: string | null, range: ByteRange, size: number
   if (told?.range === undefined || !fits) {
     throw new HubError(
       'range-not-honoured',
-      `${named(asked)}: asked for bytes ${range.begin}-${range.end - 1}, the server sent ${JSON.stringify(header.slice(0, 100))}`,
+      `${named(requested)}: asked for bytes ${range.begin}-${range.end - 1}, the server sent ${JSON.stringify(header.slice(0, 100))}`,
       {
-        path: asked.path ?? '',
+        path: requested.path ?? '',
         begin: range.begin,
         end: range.end,
         contentRange: header.slice(0, 100),
       },
     )
   }
-  if (size !== undefined && told.total !== undefined && told.total !== size) throw sizeMismatch(asked, size, told.total)
+  if (size !== undefined && told.total !== undefined && told.total !== size) throw sizeMismatch(requested, size, told.total)
   return { total: told.total, expected: told.range.end - told.range.begin }
 }
 
 /** The file has another size than its listing says. */
-function sizeMismatch(asked: Asked, expected: number, actual: number): HubError {
-  return new HubError('size-mismatch', `${named(asked)} has ${actual} bytes; its listing says ${expected}`, {
-    path: asked.path ?? '',
+function sizeMismatch(requested: Requested, expected: number, actual: number): HubError {
+  return new HubError('size-mismatch', `${named(requested)} has ${actual} bytes; its listing says ${expected}`, {
+    path: requested.path ?? '',
     expected,
     actual,
   })
@@ -124,7 +124,7 @@ async function pump(
   response: Response,
   sink: Sink,
   expected: number | undefined,
-  asked: Asked,
+  requested: Requested,
   signal: AbortSignal,
   alive: Alive,
 ): Promise<void> {
@@ -140,11 +140,15 @@ async function pump(
       count += value.length
       // More than was asked for: whatever it is, it is not the range.
       if (expected !== undefined && count > expected) {
-        if (response.status === 200) throw sizeMismatch(asked, expected, count)
-        throw new HubError('range-not-honoured', `${named(asked)}: the server sent more than the ${expected} bytes asked for`, {
-          path: asked.path ?? '',
-          expected,
-        })
+        if (response.status === 200) throw sizeMismatch(requested, expected, count)
+        throw new HubError(
+          'range-not-honoured',
+          `${named(requested)}: the server sent more than the ${expected} bytes asked for`,
+          {
+            path: requested.path ?? '',
+            expected,
+          },
+        )
       }
       const held = sink(value)
       if (held !== undefined) {
@@ -155,13 +159,13 @@ async function pump(
       }
     }
   }
-  if (expected !== undefined && count < expected) throw shortBody(asked, expected, count)
+  if (expected !== undefined && count < expected) throw shortBody(requested, expected, count)
 }
 
 /** Fewer bytes came than the answer said, or than could be of use. */
-export function shortBody(asked: Asked, expected: number, actual: number): HubError {
-  return new HubError('short-body', `${named(asked)}: the answer ended after ${actual} of ${expected} bytes`, {
-    path: asked.path ?? '',
+export function shortBody(requested: Requested, expected: number, actual: number): HubError {
+  return new HubError('short-body', `${named(requested)}: the answer ended after ${actual} of ${expected} bytes`, {
+    path: requested.path ?? '',
     expected,
     actual,
   })
@@ -187,9 +191,9 @@ function reading(body: ReadableStream<Uint8Array<ArrayBuffer>>): () => Promise<U
 }
 
 /** The server was silent for too long. */
-export function stalled(asked: Asked, milliseconds: number): HubError {
-  return new HubError('stalled', `${named(asked)}: no byte for ${milliseconds / 1000} s`, {
-    path: asked.path ?? '',
+export function stalled(requested: Requested, milliseconds: number): HubError {
+  return new HubError('stalled', `${named(requested)}: no byte for ${milliseconds / 1000} s`, {
+    path: requested.path ?? '',
     milliseconds,
   })
 }
@@ -199,7 +203,7 @@ type Alive = (allowance?: number) => void
 
 /** Runs a request under a signal that fires when the caller's does, or when the silence lasts too long. */
 async function watched(request: RangeRequest, run: (signal: AbortSignal, alive: Alive) => Promise<void>): Promise<void> {
-  const { signal: outer, stallMs, asked } = request
+  const { signal: outer, stallMs, requested } = request
   outer.throwIfAborted()
   const controller = new AbortController()
   const leave = () => controller.abort(outer.reason)
@@ -216,7 +220,7 @@ async function watched(request: RangeRequest, run: (signal: AbortSignal, alive: 
     // A timer that fires much too late means that the page was frozen, not that the server was silent.
     if (now - due >= stallMs) deadline = Math.max(deadline, now + stallMs)
     if (now < deadline) return arm()
-    controller.abort(stalled(asked, stallMs))
+    controller.abort(stalled(requested, stallMs))
   }
   arm()
   try {
@@ -231,8 +235,8 @@ async function watched(request: RangeRequest, run: (signal: AbortSignal, alive: 
     if (isAquatintError(error) || error instanceof PassOn) throw error
     throw new HubError(
       'network',
-      `${named(asked)}: the connection failed`,
-      { path: asked.path ?? '', url: stripQuery(request.url) },
+      `${named(requested)}: the connection failed`,
+      { path: requested.path ?? '', url: stripQuery(request.url) },
       error,
     )
   } finally {
@@ -246,6 +250,6 @@ async function watched(request: RangeRequest, run: (signal: AbortSignal, alive: 
 /** Thrown by `accept` or a sink to leave a request for a reason that is no failure of it. */
 export class PassOn extends Error {}
 
-function named(asked: Asked): string {
-  return asked.path === undefined ? asked.repository : `${asked.repository}: ${asked.path}`
+function named(requested: Requested): string {
+  return requested.path === undefined ? requested.repository : `${requested.repository}: ${requested.path}`
 }

@@ -2,7 +2,7 @@
 
 import { HubError } from '../../errors.js'
 import { throwIfAborted } from '../../util/abort.js'
-import { checkRange } from '../cache/cached-source.js'
+import { checkReadRange } from '../cache/cached-source.js'
 import { fileNotFound } from '../http/http-errors.js'
 import { isSafePath, checkMaxBytes } from '../names.js'
 import type { ByteRange, ByteSource, OpenOptions, ReadOptions, Repository, RepositoryFile } from '../types.js'
@@ -61,7 +61,7 @@ export class FolderRepository implements Repository {
   }
 
   /** The folder is read anew whenever it is opened. */
-  doubt(): Promise<void> {
+  revalidateOnNextOpen(): Promise<void> {
     return Promise.resolve()
   }
 
@@ -90,7 +90,7 @@ class FileSource implements ByteSource {
   }
 
   async read(range: ByteRange, options: ReadOptions = {}): Promise<Uint8Array<ArrayBuffer>> {
-    checkRange(range, this.byteLength, this.#path)
+    checkReadRange(range, this.byteLength, this.#path)
     throwIfAborted(options.signal)
     let bytes: Uint8Array<ArrayBuffer>
     try {

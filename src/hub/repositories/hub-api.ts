@@ -4,7 +4,7 @@ import { fetchJson, maxAnswerBytes } from '../http/fetch-json.js'
 import { badAnswer } from '../http/http-errors.js'
 import { maxFiles, parseTree, sortFiles } from './listing.js'
 import { encodePath, isCommit } from '../names.js'
-import type { Network } from '../http/piece-fetch.js'
+import type { Transport } from '../http/piece-fetch.js'
 import type { RepositoryFile } from '../types.js'
 
 /** Answers that one listing may come in. */
@@ -29,41 +29,42 @@ export function resolveUrl({ endpoint, id }: HubAddress, commit: string, path: s
 
 /** The commit that a branch, tag or pull request stands at. @throws HubError `repository-not-found`, `revision-not-found`, `gated` … */
 export async function fetchCommit(
-  network: Network,
+  transport: Transport,
   { endpoint, id }: HubAddress,
   revision: string,
   token: string | undefined,
   signal: AbortSignal,
 ): Promise<string> {
-  const asked = { repository: id, revision }
+  const requested = { repository: id, revision }
   const url = `${endpoint}api/models/${encodePath(id)}/revision/${encodeURIComponent(revision)}`
-  const { value } = await fetchJson(network, url, tokenHeaders(token), asked, signal)
+  const { value } = await fetchJson(transport, url, tokenHeaders(token), requested, signal)
   const sha = typeof value === 'object' && value !== null ? (value as { sha?: unknown }).sha : undefined
-  if (typeof sha !== 'string' || !isCommit(sha)) throw badAnswer(asked, 'no commit in it')
+  if (typeof sha !== 'string' || !isCommit(sha)) throw badAnswer(requested, 'no commit in it')
   return sha
 }
 
 /** Every file of a commit, sorted by path, with the hashes that the Hub has. @throws HubError as {@link fetchCommit} */
 export async function fetchTree(
-  network: Network,
+  transport: Transport,
   { endpoint, id }: HubAddress,
   commit: string,
   token: string | undefined,
   signal: AbortSignal,
 ): Promise<RepositoryFile[]> {
-  const asked = { repository: id, revision: commit }
+  const requested = { repository: id, revision: commit }
   const files: RepositoryFile[] = []
   let bytes = 0
   let next: string | undefined = `${endpoint}api/models/${encodePath(id)}/tree/${commit}?recursive=true`
   for (let page = 0; next !== undefined; page++) {
-    if (page >= maxPages || files.length > maxFiles || bytes > maxAnswerBytes) throw badAnswer(asked, 'the listing does not end')
-    const answer = await fetchJson(network, next, tokenHeaders(token), asked, signal)
+    if (page >= maxPages || files.length > maxFiles || bytes > maxAnswerBytes)
+      throw badAnswer(requested, 'the listing does not end')
+    const answer = await fetchJson(transport, next, tokenHeaders(token), requested, signal)
     bytes += answer.bytes
-    files.push(...parseTree(answer.value, asked))
+    files.push(...parseTree(answer.value, requested))
     next = nextPage(answer.headers.get('link'), next)
     // The token goes to the endpoint it was given for.
     if (next !== undefined && new URL(next).origin !== new URL(endpoint).origin)
-      throw badAnswer(asked, 'the listing goes on at another host')
+      throw badAnswer(requested, 'the listing goes on at another host')
   }
   return sortFiles(files)
 }

@@ -87,11 +87,11 @@ describe('a repository on the Hub', () => {
     const hub = await setUp()
     const first = await open(hub)
     await first.open('model_index.json')
-    await first.doubt()
-    for (const asked of [['revision'], []]) {
+    await first.revalidateOnNextOpen()
+    for (const requested of [['revision'], []]) {
       server.clearLog()
       await (await open(hub)).open('model_index.json')
-      expect(server.log.map((entry) => entry.kind)).toEqual(asked)
+      expect(server.log.map((entry) => entry.kind)).toEqual(requested)
     }
   })
 
@@ -99,7 +99,7 @@ describe('a repository on the Hub', () => {
     const hub = await setUp()
     const first = await open(hub)
     await first.open('model_index.json')
-    await first.doubt()
+    await first.revalidateOnNextOpen()
     server.setFaults({ rules: [{ status: 503 }] })
     await open(hub)
     server.setFaults({})

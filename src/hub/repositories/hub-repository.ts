@@ -1,7 +1,7 @@
 /** A repository on the Hugging Face Hub, or on a mirror with its API, at one commit. */
 
 import { HubError, isAquatintError } from '../../errors.js'
-import { HeldFiles } from './held-files.js'
+import { OpenFiles } from './open-files.js'
 import { fileNotFound } from '../http/http-errors.js'
 import { fetchCommit, fetchTree, resolveUrl, tokenHeaders, type HubAddress } from './hub-api.js'
 import type { Hub } from '../hub.js'
@@ -13,15 +13,15 @@ import {
   branchKey,
   isComplete,
   newRepositoryRecord,
-  noteBegun,
-  noteDoubt,
-  noteDropped,
-  noteTold,
-  noteUse,
+  recordDownloadStart,
+  requireRevalidation,
+  recordRemoval,
+  recordListing,
+  recordUse,
   repositoryKey,
   type RepositoryRecord,
 } from '../cache/repository-record.js'
-import type { ByteSource, OpenOptions, PeekedSource, ReadOptions, Repository, RepositoryFile } from '../types.js'
+import type { ByteSource, OpenOptions, HeaderOnlySource, ReadOptions, Repository, RepositoryFile } from '../types.js'
 
 export interface HubRepositoryOptions extends HubAddress {
   readonly revision: string
@@ -38,7 +38,7 @@ export class HubRepository implements Repository {
   readonly #token: string | undefined
   readonly #files: ReadonlyMap<string, RepositoryFile>
   readonly #locations = new Map<string, FileLocation>()
-  readonly #held = new HeldFiles()
+  readonly #openFiles = new OpenFiles()
 
   private constructor(
     hub: Hub,
@@ -59,11 +59,11 @@ export class HubRepository implements Repository {
   static async open(hub: Hub, options: HubRepositoryOptions, signal: AbortSignal): Promise<HubRepository> {
     const { endpoint, id, token } = options
     const { store } = hub
-    const { commit, asked } = await pin(hub, options, signal)
+    const { commit, isNew } = await pin(hub, options, signal)
     const known = asRepositoryRecord(await store.record(repositoryKey(endpoint, id, commit)))
     const files = known?.files ?? (await fetchTree(hub, options, commit, token, signal))
     const fresh = newRepositoryRecord(id, endpoint, commit, files, hub.now())
-    await (asked || known === undefined ? noteTold(store, fresh) : noteUse(store, fresh))
+    await (isNew || known === undefined ? recordListing(store, fresh) : recordUse(store, fresh))
     return new HubRepository(hub, { endpoint, id }, commit, token, files)
   }
 
@@ -76,36 +76,36 @@ export class HubRepository implements Repository {
     if (file === undefined) throw fileNotFound({ repository: this.id, path })
     const remote = this.#remote(file)
     const { key } = remote
-    await noteBegun(this.#hub.store, this.#fresh(), path, key)
+    await recordDownloadStart(this.#hub.store, this.#fresh(), path, key)
     const { source, release } = await this.#hub.openRemote(remote, options)
-    this.#held.hold(key, release)
-    await noteUse(this.#hub.store, this.#fresh(), { [path]: key })
+    this.#openFiles.hold(key, release)
+    await recordUse(this.#hub.store, this.#fresh(), { [path]: key })
     return source
   }
 
-  async peek(path: string): Promise<PeekedSource> {
+  async openHeaderOnly(path: string): Promise<HeaderOnlySource> {
     const file = this.#files.get(path)
     if (file === undefined) throw fileNotFound({ repository: this.id, path })
-    return this.#hub.peekRemote(this.#remote(file))
+    return this.#hub.openHeaderOnly(this.#remote(file))
   }
 
   async drop(path: string): Promise<void> {
     const file = this.#files.get(path)
     if (file === undefined) return
     const key = keyOf(this.#address, this.revision, file)
-    this.#held.release(key)
-    await noteDropped(this.#hub.store, repositoryKey(this.#address.endpoint, this.#address.id, this.revision), path)
+    this.#openFiles.release(key)
+    await recordRemoval(this.#hub.store, repositoryKey(this.#address.endpoint, this.#address.id, this.revision), path)
     await this.#hub.cache.deleteFile(key)
   }
 
   /** See OpenRepository. */
-  async doubt(): Promise<void> {
-    await noteDoubt(this.#hub.store, repositoryKey(this.#address.endpoint, this.#address.id, this.revision))
+  async revalidateOnNextOpen(): Promise<void> {
+    await requireRevalidation(this.#hub.store, repositoryKey(this.#address.endpoint, this.#address.id, this.revision))
   }
 
   /** Lets the cache evict the files that were opened. What is read afterwards may have to be downloaded again. */
   close(): void {
-    this.#held.close()
+    this.#openFiles.close()
   }
 
   #fresh(): RepositoryRecord {
@@ -132,23 +132,23 @@ export class HubRepository implements Repository {
 /** A commit, and whether the Hub has just told that the revision stands there. */
 interface Pinned {
   readonly commit: string
-  readonly asked: boolean
+  readonly isNew: boolean
 }
 
 /** The commit that the revision names: remembered where nothing would have to be fetched for it, else asked for. */
 async function pin(hub: Hub, options: HubRepositoryOptions, signal: AbortSignal): Promise<Pinned> {
   const { endpoint, id, revision, token, revalidate } = options
-  if (isCommit(revision)) return { commit: revision, asked: false }
+  if (isCommit(revision)) return { commit: revision, isNew: false }
   const key = branchKey(endpoint, id, revision)
   const remembered: unknown = await hub.store.record(key)
   const last = typeof remembered === 'string' && isCommit(remembered) ? remembered : undefined
   const record = last === undefined ? undefined : asRepositoryRecord(await hub.store.record(repositoryKey(endpoint, id, last)))
   if (last !== undefined && record !== undefined && !revalidate && (await isComplete(hub.store, record)))
-    return { commit: last, asked: false }
+    return { commit: last, isNew: false }
   try {
     const commit = await fetchCommit(hub, options, revision, token, signal)
     if (commit !== last) await hub.store.putRecord(key, commit)
-    return { commit, asked: true }
+    return { commit, isNew: true }
   } catch (error) {
     // Offline, the last commit seen is the best there is.
     if (
@@ -158,7 +158,7 @@ async function pin(hub: Hub, options: HubRepositoryOptions, signal: AbortSignal)
       error instanceof HubError &&
       unreachable.has(error.code)
     )
-      return { commit: last, asked: false }
+      return { commit: last, isNew: false }
     throw error
   }
 }

@@ -14,12 +14,12 @@ afterEach(() => {
 
 /** Opens a repository whose tree API answers with these texts, page by page; where there are several, the last one is followed by itself. */
 async function openListed(...pages: readonly string[]) {
-  const asked: string[] = []
+  const requested: string[] = []
   const started = createServer((request, response) => {
     const { pathname } = new URL(request.url ?? '', 'http://h')
     response.setHeader('content-type', 'application/json')
     if (pathname.includes('/revision/')) return response.end(JSON.stringify({ sha: commit }))
-    const page = asked.push(pathname)
+    const page = requested.push(pathname)
     if (pages.length > 1) response.setHeader('link', `<${pathname}?page=${page}>; rel="next"`)
     return response.end(pages[Math.min(page, pages.length) - 1])
   })
@@ -27,7 +27,7 @@ async function openListed(...pages: readonly string[]) {
   await new Promise<void>((resolve) => started.listen(0, '127.0.0.1', resolve))
   const endpoint = `http://127.0.0.1:${(started.address() as AddressInfo).port}`
   const hub = await Hub.open({ store: new MemoryStore() })
-  return { asked, opening: openRepository(hub, 'owner/name', { endpoint }) }
+  return { requested, opening: openRepository(hub, 'owner/name', { endpoint }) }
 }
 
 const entry = (path: string) => ({ type: 'file', path, size: 1 })
@@ -57,8 +57,8 @@ describe('a listing', () => {
     ['more files than a repository has', 3, [many(10_000), many(10_000)]],
     ['more bytes than a listing has', 3, [`[${' '.repeat(6_000_000)}]`, '[]', `[${' '.repeat(6_000_000)}]`]],
   ])('that has no end is left: %s', async (_, most, pages) => {
-    const { asked, opening } = await openListed(...pages)
+    const { requested, opening } = await openListed(...pages)
     await expect(opening).rejects.toMatchObject({ code: 'bad-answer', details: { what: 'the listing does not end' } })
-    expect(asked.length).toBe(most)
+    expect(requested.length).toBe(most)
   })
 })

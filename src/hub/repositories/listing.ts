@@ -1,4 +1,4 @@
-import { badAnswer, type Asked } from '../http/http-errors.js'
+import { badAnswer, type Requested } from '../http/http-errors.js'
 import { isCommit, isSafePath, isSize } from '../names.js'
 import type { RepositoryFile } from '../types.js'
 
@@ -9,11 +9,11 @@ export const maxFiles = 20_000
 export const listingName = 'files.json'
 
 /** The files of a page of the tree API, with the hashes that the Hub has; folders are left out. @throws HubError `bad-answer` */
-export function parseTree(value: unknown, asked: Asked): RepositoryFile[] {
-  if (!Array.isArray(value)) throw badAnswer(asked, 'the listing is no list')
+export function parseTree(value: unknown, requested: Requested): RepositoryFile[] {
+  if (!Array.isArray(value)) throw badAnswer(requested, 'the listing is no list')
   return (value as unknown[]).flatMap((entry) => {
     const file = parseEntry(entry)
-    if (file === undefined) throw badAnswer(asked, 'a file of the listing has no sound path and size')
+    if (file === undefined) throw badAnswer(requested, 'a file of the listing has no sound path and size')
     return file ?? []
   })
 }
@@ -33,9 +33,9 @@ function parseEntry(entry: unknown): RepositoryFile | null | undefined {
 }
 
 /** The files of a `{"files": [{"path", "size", "sha256"}]}`, sorted by path. @throws HubError `bad-answer` */
-export function parseFilesJson(value: unknown, asked: Asked): RepositoryFile[] {
+export function parseFilesJson(value: unknown, requested: Requested): RepositoryFile[] {
   const list: unknown = typeof value === 'object' && value !== null ? (value as { files?: unknown }).files : undefined
-  if (!Array.isArray(list) || list.length > maxFiles) throw badAnswer(asked, `${listingName} has no list of files`)
+  if (!Array.isArray(list) || list.length > maxFiles) throw badAnswer(requested, `${listingName} has no list of files`)
   return sortFiles(
     (list as unknown[]).map((entry) => {
       const { path, size, sha256 } = (typeof entry === 'object' && entry !== null ? entry : {}) as Partial<
@@ -43,7 +43,7 @@ export function parseFilesJson(value: unknown, asked: Asked): RepositoryFile[] {
       >
       const hash = typeof sha256 === 'string' && isSha256(sha256) ? sha256 : undefined
       if (typeof path !== 'string' || !isSafePath(path) || !isSize(size) || (sha256 !== undefined && hash === undefined)) {
-        throw badAnswer(asked, `${listingName} has an entry without sound path, size and sha256`)
+        throw badAnswer(requested, `${listingName} has an entry without sound path, size and sha256`)
       }
       return { path, size, sha256: hash }
     }),

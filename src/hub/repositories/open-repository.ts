@@ -29,7 +29,7 @@ export interface OpenRepositoryOptions {
 /** A repository whose opened files are kept from eviction until it is closed. */
 export interface OpenRepository extends Repository {
   /** Its files do not fit together: the next opening asks the host how they are now, instead of going by the cache. */
-  doubt(): Promise<void>
+  revalidateOnNextOpen(): Promise<void>
   close(): void
 }
 

@@ -26,9 +26,9 @@ describe('a host without a listing', () => {
     expect(await repository.files()).toEqual(expected.sort((a, b) => (a.path < b.path ? -1 : 1)))
     expect(log.length).toBeLessThan(100)
     // What is there and what is not is remembered.
-    const asked = log.length
+    const requested = log.length
     await repository.files()
-    expect(log.length).toBe(asked)
+    expect(log.length).toBe(requested)
   })
 
   it('is asked nothing when all that was used is cached, and can be gone then', async () => {
@@ -84,30 +84,30 @@ describe('a host without a listing', () => {
 
 /** Asks a host that has every index, with these contents. */
 async function asking(index: unknown, shards: unknown) {
-  const asked: string[] = []
+  const requested: string[] = []
   const files = await probeLayout({
     has: () => Promise.resolve(false),
     sizeOf: (path) => {
-      asked.push(path)
+      requested.push(path)
       return Promise.resolve(/model_index.json$|\.index\.json$/.test(path) ? 1 : undefined)
     },
     json: (path) => Promise.resolve(path === 'model_index.json' ? index : { weight_map: shards }),
   })
-  return { asked, files }
+  return { requested, files }
 }
 
 describe('what a host says', () => {
   it('cannot make the page ask for other places, or without end', async () => {
     const many = Object.fromEntries(Array.from({ length: 1000 }, (_, k) => [`c${k}`, ['diffusers', 'UNet2DConditionModel']]))
-    const { asked } = await asking(
+    const { requested } = await asking(
       { ...many, '../up': ['diffusers', 'X'] },
       Object.fromEntries(Object.keys(many).map((key) => [key, `${key}.safetensors`])),
     )
-    expect(asked.some((path) => path.includes('..'))).toBe(false)
-    expect(asked.length).toBe(2000)
+    expect(requested.some((path) => path.includes('..'))).toBe(false)
+    expect(requested.length).toBe(2000)
     const hostile = ['../x.safetensors', 'a/b.safetensors', 'https://h/x.safetensors', '%2e%2e/x.safetensors', 7, null, 'x.bin']
     const bad = await asking({ unet: ['diffusers', 'X'] }, Object.fromEntries(hostile.map((name, k) => [k, name])))
-    expect(bad.asked.every((path) => /^(?:unet\/)?[\w.]+$/.test(path))).toBe(true)
+    expect(bad.requested.every((path) => /^(?:unet\/)?[\w.]+$/.test(path))).toBe(true)
   })
 
   it.each([[null], [[]], ['x'], [{ unet: 'x', vae: [null, null], a: [1, 2] }]])('may be anything: %j', async (index) => {

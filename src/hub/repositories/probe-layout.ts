@@ -57,7 +57,7 @@ export async function probeLayout(probe: LayoutProbe): Promise<RepositoryFile[]>
   if (await probe.has(absurd)) return []
   await ask([modelIndex])
   const folders = found.has(modelIndex) ? componentFolders(await probe.json(modelIndex)) : new Map([['', undefined]])
-  await ask([...folders].flatMap(([folder, component]) => namesFor(component).map((name) => inFolder(folder, name))))
+  await ask([...folders].flatMap(([folder, component]) => namesFor(component).map((name) => joinPath(folder, name))))
   for (const path of [...found.keys()].filter((path) => /\.safetensors\.(?:[\w-]+\.)?index(?:\.[\w-]+)?\.json$/.test(path))) {
     const folder = path.slice(0, path.lastIndexOf('/') + 1)
     await ask(shardNames(await probe.json(path)).map((name) => folder + name))
@@ -66,8 +66,8 @@ export async function probeLayout(probe: LayoutProbe): Promise<RepositoryFile[]>
 }
 
 /** Folder → what its component is, as model_index.json tells. */
-function componentFolders(index: unknown): Map<string, Component | undefined> {
-  const folders = new Map<string, Component | undefined>()
+function componentFolders(index: unknown): Map<string, ComponentClass | undefined> {
+  const folders = new Map<string, ComponentClass | undefined>()
   for (const [name, value] of entriesOf(index)) {
     const [library, className] = Array.isArray(value) ? (value as unknown[]) : []
     if (!/^[A-Za-z]\w{0,63}$/.test(name) || typeof library !== 'string' || typeof className !== 'string') continue
@@ -76,13 +76,13 @@ function componentFolders(index: unknown): Map<string, Component | undefined> {
   return folders
 }
 
-interface Component {
+interface ComponentClass {
   readonly library: string
   readonly className: string
 }
 
 /** The names that a component's files can have; of a repository with one component only, those of any. */
-function namesFor(component: Component | undefined): string[] {
+function namesFor(component: ComponentClass | undefined): string[] {
   if (component === undefined)
     return ['scheduler_config.json', ...tokenizerFiles, 'config.json', ...weightNames('model'), ...weightNames(diffusersStem)]
   const { library, className } = component
@@ -121,6 +121,6 @@ function entriesOf(value: unknown): [string, unknown][] {
   return typeof value === 'object' && value !== null && !Array.isArray(value) ? Object.entries(value) : []
 }
 
-function inFolder(folder: string, name: string): string {
+function joinPath(folder: string, name: string): string {
   return folder === '' ? name : `${folder}/${name}`
 }

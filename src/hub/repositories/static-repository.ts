@@ -9,7 +9,7 @@ import { parseJson } from '../../util/parse-json.js'
 import { fetchJson } from '../http/fetch-json.js'
 import { FileLocation } from '../http/file-location.js'
 import { asFileRecord, fileRecordKey } from '../cache/file-record.js'
-import { HeldFiles } from './held-files.js'
+import { OpenFiles } from './open-files.js'
 import { fileNotFound } from '../http/http-errors.js'
 import type { Hub } from '../hub.js'
 import { listingName, parseFilesJson } from './listing.js'
@@ -21,15 +21,15 @@ import {
   asRepositoryRecord,
   isComplete,
   newRepositoryRecord,
-  noteBegun,
-  noteDoubt,
-  noteDropped,
-  noteTold,
-  noteUse,
+  recordDownloadStart,
+  requireRevalidation,
+  recordRemoval,
+  recordListing,
+  recordUse,
   repositoryKey,
   type RepositoryRecord,
 } from '../cache/repository-record.js'
-import type { ByteSource, OpenOptions, PeekedSource, ReadOptions, Repository, RepositoryFile } from '../types.js'
+import type { ByteSource, OpenOptions, HeaderOnlySource, ReadOptions, Repository, RepositoryFile } from '../types.js'
 
 /** Longest JSON that is read to find files by. */
 const maxJsonBytes = 10_000_000
@@ -47,7 +47,7 @@ export class StaticRepository implements Repository {
   /** Those that were found by asking; the promise of the asking while that goes on. */
   #probed: Promise<readonly RepositoryFile[]> | undefined
   readonly #closing = new AbortController()
-  readonly #held = new HeldFiles()
+  readonly #openFiles = new OpenFiles()
 
   private constructor(hub: Hub, base: string, { files, probed }: Listing, revalidate: boolean) {
     this.id = base
@@ -62,7 +62,7 @@ export class StaticRepository implements Repository {
     const key = repositoryKey(base, '', 'static')
     const known = asRepositoryRecord(await hub.store.record(key))
     if (known !== undefined && !revalidate && (await isComplete(hub.store, known))) {
-      await noteUse(hub.store, { ...known, lastUsed: hub.now() })
+      await recordUse(hub.store, { ...known, lastUsed: hub.now() })
       return new StaticRepository(hub, base, known, revalidate)
     }
     let files: RepositoryFile[] | null
@@ -75,7 +75,7 @@ export class StaticRepository implements Repository {
       if (!offline || !(await new HostProbe(hub, base, signal).has(modelIndex))) throw error
       files = null
     }
-    await noteTold(hub.store, newRepositoryRecord('', base, 'static', files, hub.now()))
+    await recordListing(hub.store, newRepositoryRecord('', base, 'static', files, hub.now()))
     // Files without a hash are asked for again too.
     return new StaticRepository(hub, base, { files }, revalidate || known?.doubted === true)
   }
@@ -127,43 +127,43 @@ export class StaticRepository implements Repository {
     for (let again = false; ; again = true) {
       const file = await this.#remote(path, options, again)
       try {
-        await noteBegun(this.#hub.store, this.#fresh(), path, file.key)
+        await recordDownloadStart(this.#hub.store, this.#fresh(), path, file.key)
         const { source, release } = await this.#hub.openRemote(file, options)
-        this.#held.hold(file.key, release)
-        await noteUse(this.#hub.store, this.#fresh(), { [path]: file.key })
+        this.#openFiles.hold(file.key, release)
+        await recordUse(this.#hub.store, this.#fresh(), { [path]: file.key })
         return source
       } catch (error) {
         // Without a hash the server alone knows what the file is now: ask it once more.
         const replaced = isAquatintError(error) && (error.code === 'file-changed' || error.code === 'size-mismatch')
         if (!again && file.hash === undefined && replaced) continue
         // The listing is not of these files: the next opening asks for it again.
-        if (replaced || (isAquatintError(error) && error.code === 'hash-mismatch')) await this.doubt()
+        if (replaced || (isAquatintError(error) && error.code === 'hash-mismatch')) await this.revalidateOnNextOpen()
         throw error
       }
     }
   }
 
-  async peek(path: string, options: ReadOptions = {}): Promise<PeekedSource> {
-    return this.#hub.peekRemote(await this.#remote(path, options, false))
+  async openHeaderOnly(path: string, options: ReadOptions = {}): Promise<HeaderOnlySource> {
+    return this.#hub.openHeaderOnly(await this.#remote(path, options, false))
   }
 
   async drop(path: string): Promise<void> {
     const sha256 = this.#files?.get(path)?.sha256
     const key = sha256 === undefined ? addressKey(this.id + encodePath(path)) : hashKey({ algorithm: 'sha256', hex: sha256 })
-    this.#held.release(key)
-    await noteDropped(this.#hub.store, repositoryKey(this.id, '', 'static'), path)
+    this.#openFiles.release(key)
+    await recordRemoval(this.#hub.store, repositoryKey(this.id, '', 'static'), path)
     await this.#hub.cache.deleteFile(key)
   }
 
   /** See OpenRepository. */
-  async doubt(): Promise<void> {
-    await noteDoubt(this.#hub.store, repositoryKey(this.id, '', 'static'))
+  async revalidateOnNextOpen(): Promise<void> {
+    await requireRevalidation(this.#hub.store, repositoryKey(this.id, '', 'static'))
   }
 
   /** Lets the cache evict the files that were opened. */
   close(): void {
     this.#closing.abort()
-    this.#held.close()
+    this.#openFiles.close()
   }
 
   #fresh(): RepositoryRecord {
@@ -205,9 +205,9 @@ export class StaticRepository implements Repository {
 
 /** `{"files": [{"path", "size", "sha256"}]}`, or null where the host has none. */
 async function fetchListing(hub: Hub, base: string, signal: AbortSignal): Promise<RepositoryFile[] | null> {
-  const asked = { repository: base, path: listingName }
+  const requested = { repository: base, path: listingName }
   try {
-    return parseFilesJson((await fetchJson(hub, base + listingName, {}, asked, signal)).value, asked)
+    return parseFilesJson((await fetchJson(hub, base + listingName, {}, requested, signal)).value, requested)
   } catch (error) {
     if (isAbsent(error)) return null
     throw error

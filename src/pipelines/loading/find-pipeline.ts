@@ -91,7 +91,7 @@ export async function findPipeline<T>(
     // Without one part the others are of no use: their downloads end too.
     failing.abort(error)
     // What the cache remembers of a repository that cannot be used must not outlive the repository's mending.
-    if (blamesRepository(error)) await Promise.all(opened.map((repository) => repository.doubt()))
+    if (blamesRepository(error)) await Promise.all(opened.map((repository) => repository.revalidateOnNextOpen()))
     close()
     for (const device of placing?.devices.values() ?? []) await device.dispose()
     throw error

@@ -3,18 +3,25 @@
  * has its weights there when, and the peak to expect. Of weight files only the headers are read.
  */
 
-import type { ByteSource, PeekedSource, Repository } from '../../hub/types.js'
+import type { ByteSource, HeaderOnlySource, Repository } from '../../hub/types.js'
 import type { MemoryPlan } from '../../memory/plan.js'
 import { checkAmounts, checkSize } from '../check-inputs.js'
 import { findPipeline, type OpenPipelineOptions } from './find-pipeline.js'
-import { denoiserOf, generationSize, heldOn, latentSize, needsOn, type PlannedDevice } from '../planning/memory-needs.js'
+import {
+  autoencoderOf,
+  denoiserOf,
+  generationSize,
+  heldOn,
+  latentSize,
+  needsOn,
+  type PlannedDevice,
+} from '../planning/memory-needs.js'
 import type { Network } from '../bind-network.js'
 import { generationBudgets, planOn } from '../planning/residence.js'
 import { describeNetworks } from './open-pipeline.js'
 import { peekNetworks } from './peek-networks.js'
 import { readParts, type PipelineSpec } from './load-networks.js'
 import { decidePlaces } from '../planning/place-networks.js'
-import { patchSize, vaeScaleFactor } from '../latent-geometry.js'
 import type { LoadPipelineOptions, PipelineInfo } from '../types.js'
 import type { DeviceName } from '../../memory/device-info.js'
 import type { OpenDevices } from './open-devices.js'
@@ -68,12 +75,12 @@ export async function planPipeline(
   specs: readonly PipelineSpec[],
 ): Promise<PipelinePlan> {
   const toFetch = new Set<ByteSource>()
-  const onPeek = (source: PeekedSource) => {
+  const onOpen = (source: HeaderOnlySource) => {
     if (!source.isCached) toFetch.add(source)
   }
   return findPipeline(repo, options, specs, async ({ repository, index, spec, placing, run, open, store, close }) => {
     const parts = await readParts(repository, index, spec, options, open, run)
-    const networks = await peekNetworks(parts, options, store, run, onPeek)
+    const networks = await peekNetworks(parts, options, store, run, onOpen)
     const plan = planNetworks(placing, networks, options)
     for (const device of placing.devices.values()) await device.dispose()
     close()
@@ -112,12 +119,11 @@ export function planNetworks(
 }
 
 function plannedSize(networks: ReadonlyMap<string, Network>, asked: PlannedSize) {
-  const vae = networks.get('vae')
-  const factor = vae === undefined ? 8 : vaeScaleFactor(vae)
+  const factor = autoencoderOf(networks)?.model.scaleFactor ?? 8
   const own = latentSize(networks)
   const { width = own.width * factor, height = own.height * factor } = asked
   const denoiser = denoiserOf(networks)
-  checkSize({ width, height }, denoiser === undefined ? factor : factor * patchSize(denoiser))
+  checkSize({ width, height }, factor * (denoiser?.model.latents.patch ?? 1))
   checkAmounts(asked)
   const latent = { width: width / factor, height: height / factor }
   return { width, height, latent: generationSize(latent, asked, isGuided(asked), asked.imageToImage === true) }

@@ -28,7 +28,7 @@ export function openCompare(left: Side, right: Side): void {
     min: 0,
     max: 100,
     value: 50,
-    'aria-label': 'Where the right picture begins, in percent',
+    'aria-label': 'Divider position, in percent',
   })
   split.addEventListener('input', () => pair.style.setProperty('--split', `${split.value}%`))
   const pictures = h('div', { class: 'pictures' }, pair, split)

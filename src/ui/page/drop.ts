@@ -47,9 +47,9 @@ type DroppedItem = DataTransferItem & { readonly getAsFileSystemHandle?: () => P
 async function takeFolder(item: DroppedItem, { onFolder, say }: DropActions): Promise<void> {
   const handle = await item.getAsFileSystemHandle?.()
   if (handle?.kind !== 'directory')
-    return say('This browser does not let a page read a folder that is dropped: use “Folder…” beside the model.')
+    return say('This browser cannot open a dropped folder. Use “Folder…” next to the model field.')
   onFolder(handle as FileSystemDirectoryHandle)
-  say(`The folder ${handle.name} is the model.`)
+  say(`The model is now the folder ${handle.name}.`)
 }
 
 async function take(file: File, { onSettings, onPicture, say }: DropActions): Promise<void> {
@@ -57,13 +57,13 @@ async function take(file: File, { onSettings, onPicture, say }: DropActions): Pr
     const settings = file.type === 'image/png' || file.name.endsWith('.png') ? fromPngText(await readPngText(file)) : undefined
     if (settings !== undefined) {
       onSettings(settings)
-      say(`The settings of ${file.name} are back.`)
+      say(`Restored the settings of ${file.name}.`)
     } else if (file.type.startsWith('image/')) {
       const decoded = await createImageBitmap(file)
       decoded.close()
       onPicture(file)
-      say(`${file.name} is the picture to start from.`)
-    } else say(`${file.name} is no picture.`)
+      say(`${file.name} is now the start picture.`)
+    } else say(`${file.name} is not a picture.`)
   } catch (error) {
     say(isAquatintError(error) ? `${file.name}: ${error.message}` : `${file.name} could not be read.`)
   }

@@ -17,8 +17,12 @@ export class Gallery {
   readonly #list = h('ul', { class: 'prints' })
   readonly #more = h('button', { type: 'button', class: 'more' }, 'Show more')
   readonly #compare = h('button', { type: 'button' }, 'Compare two')
-  readonly #empty = h('p', { class: 'gallery-empty' }, 'Pictures you make are kept here, in this browser, with what made them.')
-  readonly #hint = h('span', { class: 'hint' }, 'Tick two to compare them.')
+  readonly #empty = h(
+    'p',
+    { class: 'gallery-empty' },
+    'Pictures you generate are kept here, in this browser, with their settings.',
+  )
+  readonly #hint = h('span', { class: 'hint' }, 'Select two to compare them.')
   readonly #problem = h('p', { class: 'note', role: 'status' })
   readonly #chosen = new Map<number, GalleryEntry>()
   #oldest = Infinity
@@ -165,8 +169,8 @@ export class Gallery {
       setText(
         this.#problem,
         error instanceof DOMException && error.name === 'QuotaExceededError'
-          ? 'This picture could not be kept: the browser’s storage is full. Save it as a PNG, or delete a model under “Models”.'
-          : `The gallery does not work here, so save what you want to keep as a PNG. (${why})`,
+          ? 'This picture could not be added to the gallery: the browser’s storage is full. Save it as a PNG, or delete a model under “Models”.'
+          : `The gallery is not available, so save the pictures you want to keep as PNG files. (${why})`,
       )
       this.#problem.hidden = false
     }

@@ -55,7 +55,7 @@ export function modelOptions(machine: Machine | undefined): readonly ModelOption
   return [
     {
       model: bundledModel,
-      label: 'Emoji · comes with this page',
+      label: 'Emoji · included',
       note: 'Small emoji-like pictures, in seconds, on any machine.',
     },
     ...published,
@@ -65,15 +65,15 @@ export function modelOptions(machine: Machine | undefined): readonly ModelOption
 function modelNote({ downloadBytes, largestBytes }: KnownModel, machine: Machine | undefined): string {
   const float32 = machine !== undefined && !machine.shaderF16
   const onDevice = float32 ? 2 * largestBytes : largestBytes
-  const cost = `Downloads ${formatBytes(downloadBytes)} once and keeps it; needs about ${formatBytes(onDevice)} of graphics memory${float32 ? ' in 32 bits' : ''}, and more while it draws.`
+  const cost = `Downloads ${formatBytes(downloadBytes)} once; needs about ${formatBytes(onDevice)} of GPU memory${float32 ? ' in float32' : ''}, and more while generating.`
   return [cost, machine === undefined ? '' : fit(downloadBytes, machine)].filter((part) => part !== '').join(' ')
 }
 
 /** Browsers do not tell the graphics memory, so nothing is promised about it. */
 function fit(downloadBytes: number, { gpu, quota, usage, memoryGb }: Machine): string {
-  if (gpu !== 'gpu') return 'Too slow without a graphics card.'
+  if (gpu !== 'gpu') return 'Too slow without a GPU.'
   if (quota !== undefined && usage !== undefined && quota - usage < downloadBytes) {
-    return `Does not fit in the ${formatBytes(Math.max(0, quota - usage))} that this browser still lets the page keep.`
+    return `Does not fit in the ${formatBytes(Math.max(0, quota - usage))} of storage that this page has left.`
   }
   return memoryGb !== undefined && memoryGb <= 4
     ? `May not fit in this machine’s ${memoryGb} GB of memory.`

@@ -6,8 +6,8 @@ import { openDialog } from './dialog.js'
 import { inspectMachine, machineNotes, type Machine } from './machine.js'
 
 const adapters: Readonly<Record<Machine['gpu'], string>> = {
-  none: 'not offered',
-  software: 'a software adapter',
+  none: 'not available',
+  software: 'software adapter only',
   gpu: 'yes',
 }
 
@@ -31,12 +31,12 @@ export async function openMachine(): Promise<void> {
           ['16-bit arithmetic', shaderF16 ? 'yes' : 'no'],
           ['Largest buffer', formatBytes(maxBufferSize)],
         ] as const)),
-    ['Processor', cores === 1 ? '1 core' : `${cores} cores`],
-    ['Memory', memoryGb === undefined ? 'not told by this browser' : `${memoryGb} GB or more`],
-    ['Storage', storage ? 'works' : 'blocked'],
+    ['CPU', cores === 1 ? '1 core' : `${cores} cores`],
+    ['Memory', memoryGb === undefined ? 'not reported by this browser' : `${memoryGb} GB or more`],
+    ['Storage', storage ? 'available' : 'blocked'],
     ...(quota === undefined || usage === undefined
       ? []
-      : ([['Used here', `${formatBytes(usage)} of up to ${formatBytes(quota)}`]] as const)),
+      : ([['Storage used', `${formatBytes(usage)} of up to ${formatBytes(quota)}`]] as const)),
   ]
   const notes = machineNotes(machine)
   openDialog(
@@ -46,7 +46,7 @@ export async function openMachine(): Promise<void> {
       { class: 'picture' },
       h('dl', { class: 'facts' }, ...facts.flatMap(([name, value]) => [h('dt', {}, name), h('dd', {}, value)])),
       ...(notes.length === 0
-        ? [h('p', { class: 'note' }, 'Everything Aquatint can use is there.')]
+        ? [h('p', { class: 'note' }, 'This machine has everything that Aquatint can use.')]
         : notes.map(({ text }) => h('p', { class: 'note' }, text))),
     ),
   )

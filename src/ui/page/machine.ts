@@ -36,7 +36,7 @@ export interface MachineNote {
   readonly urgent: boolean
 }
 
-const small = 'The bundled model runs on the processor and works here.'
+const small = 'The bundled model works here, on the CPU.'
 
 /** The notes for a machine, most weighty first. */
 export function machineNotes(machine: Machine): readonly MachineNote[] {
@@ -45,22 +45,19 @@ export function machineNotes(machine: Machine): readonly MachineNote[] {
   if (!machine.secureContext) {
     say(
       'insecure',
-      `This page came over plain HTTP, so the browser keeps the GPU from it. ${small} For the GPU, open the page over HTTPS or on localhost.`,
+      `This page was loaded over plain HTTP, so the browser gives it no access to the GPU. ${small} To use the GPU, open the page over HTTPS or on localhost.`,
     )
   } else if (machine.gpu === 'none') {
     say(
       'no-webgpu',
-      `This browser offers no WebGPU, so large models would take hours. ${small} A current Chrome or Edge, or switching graphics acceleration on, usually helps.`,
+      `This browser has no WebGPU, so large models would take hours. ${small} For the GPU, use a current Chrome or Edge, or turn on graphics acceleration.`,
     )
   } else if (machine.gpu === 'software') {
-    say(
-      'software-adapter',
-      `This browser draws with the processor instead of a graphics card, so large models would take hours. ${small}`,
-    )
+    say('software-adapter', `This browser emulates the GPU on the CPU, so large models would take hours. ${small}`)
   } else if (!machine.shaderF16) {
     say(
       'no-shader-f16',
-      'This graphics card has no 16-bit arithmetic (shader-f16): models run in 32 bits, which takes twice the memory.',
+      'This GPU has no 16-bit arithmetic (shader-f16): models run in float32, which takes twice the memory.',
       false,
     )
   }
@@ -70,19 +67,19 @@ export function machineNotes(machine: Machine): readonly MachineNote[] {
   if (!machine.storage) {
     say(
       'no-storage',
-      'This browser keeps nothing for this page (a private window, or storage is blocked): models are downloaded again every time, and there is no gallery. Making pictures works.',
+      'This browser stores nothing for this page (a private window, or blocked storage): models are downloaded again on every visit, and there is no gallery. Generating pictures works.',
     )
   } else if (machine.quota !== undefined && machine.usage !== undefined && machine.quota - machine.usage < 3e9) {
     say(
       'small-quota',
-      'The browser lets this page keep little more (less than 3 GB, as in a private window or on a full disk): large models may have to be downloaded again next time.',
+      'This page can store less than 3 GB more (a private window, or a full disk): large models may have to be downloaded again on the next visit.',
       false,
     )
   }
   if (machine.thirdPartyFrame) {
     say(
       'third-party-frame',
-      'This page is shown inside another site. Browsers keep what it downloads apart from the same page opened on its own, and may forget it sooner.',
+      'This page is embedded in another site. The browser stores its downloads separately from the page opened on its own, and may delete them sooner.',
       false,
     )
   }
@@ -91,7 +88,7 @@ export function machineNotes(machine: Machine): readonly MachineNote[] {
 
 /** Looks. Never throws: what cannot be found out counts as missing. */
 export async function inspectMachine(): Promise<Machine> {
-  const adapter = await requestAdapter()
+  const adapter = await findAdapter()
   const estimate = await (navigator.storage as StorageManager | undefined)?.estimate().catch(() => undefined)
   return {
     gpu: adapter === undefined ? 'none' : adapter.isFallback ? 'software' : 'gpu',
@@ -108,7 +105,8 @@ export async function inspectMachine(): Promise<Machine> {
   }
 }
 
-async function requestAdapter(): Promise<
+/** Not the `requestAdapter` of the runtime: that one is worker code, which the page does not download before the first load. */
+async function findAdapter(): Promise<
   { name: string; isFallback: boolean; shaderF16: boolean; maxBufferSize: number } | undefined
 > {
   try {
@@ -129,7 +127,7 @@ async function requestAdapter(): Promise<
   }
 }
 
-/** The few words of WebGPU that are read here. */
+/** The part of the WebGPU API that is used here; the DOM types of TypeScript have none. */
 interface Gpu {
   requestAdapter(options: { powerPreference: 'high-performance' }): Promise<{
     readonly info: { vendor: string; architecture: string; device: string; description: string; isFallbackAdapter?: boolean }

@@ -11,7 +11,7 @@ const nameOf = (model: CachedModel) => modelName(model, location.href)
 /** Opens the dialog. */
 export function openModels(): void {
   const panel = new ModelsPanel()
-  openDialog('Models on this disk', panel.element, { onClose: () => panel.close() })
+  openDialog('Downloaded models', panel.element, { onClose: () => panel.close() })
   void panel.show()
 }
 
@@ -35,11 +35,11 @@ class ModelsPanel {
   }
 
   async show(): Promise<void> {
-    setText(this.#said, 'Looking …')
+    setText(this.#said, 'Loading…')
     await this.#tell(async () => {
       const models = await this.#cache.list()
       this.#list.replaceChildren(...models.map((model) => this.#row(model)))
-      setText(this.#said, models.length === 0 ? 'No model is kept on this disk yet. The first use of one downloads it.' : '')
+      setText(this.#said, models.length === 0 ? 'No models downloaded yet. A model is downloaded on first use.' : '')
       await this.#showSpace(models)
     })
   }
@@ -49,8 +49,8 @@ class ModelsPanel {
     const what = [
       formatBytes(model.stored),
       model.files.length === 1 ? '1 file' : `${model.files.length} files`,
-      parts === 0 ? '' : `${parts} not complete`,
-      `used ${model.lastUsed.toLocaleDateString(undefined, { dateStyle: 'medium' })}`,
+      parts === 0 ? '' : `${parts} incomplete`,
+      `last used ${model.lastUsed.toLocaleDateString(undefined, { dateStyle: 'medium' })}`,
       /^[0-9a-f]{40}$/.test(model.revision) ? `commit ${model.revision.slice(0, 8)}` : '',
     ]
     const row = h(
@@ -61,7 +61,11 @@ class ModelsPanel {
       h(
         'span',
         { class: 'tools' },
-        h('button', { type: 'button', 'aria-label': `Check ${nameOf(model)}`, onclick: () => void this.#verify(model) }, 'Check'),
+        h(
+          'button',
+          { type: 'button', 'aria-label': `Verify ${nameOf(model)}`, onclick: () => void this.#verify(model) },
+          'Verify',
+        ),
         h(
           'button',
           { type: 'button', 'aria-label': `Delete ${nameOf(model)}`, onclick: () => void this.#delete(model) },
@@ -73,14 +77,14 @@ class ModelsPanel {
   }
 
   async #verify(model: CachedModel): Promise<void> {
-    setText(this.#said, `Reading ${nameOf(model)} and comparing it with its hashes …`)
+    setText(this.#said, `Verifying ${nameOf(model)} against its hashes…`)
     await this.#tell(async () => {
       const { chunks, bad } = await this.#cache.verify(model, { signal: this.#closed.signal })
       await this.show()
       const found =
         bad.length === 0
-          ? `all ${chunks} parts are what was downloaded.`
-          : `${bad.length} of ${chunks} parts were damaged and are gone. The next use fetches these again, and no others.`
+          ? `all ${chunks} chunks are intact.`
+          : `${bad.length} of ${chunks} chunks were damaged and have been deleted. The next load downloads only these again.`
       setText(this.#said, `${nameOf(model)}: ${found}`)
     })
   }
@@ -92,8 +96,8 @@ class ModelsPanel {
       setText(
         this.#said,
         freed > 0
-          ? `${formatBytes(freed)} are free again.`
-          : 'Nothing was deleted: the model is in use, or shares all its files with another one.',
+          ? `Freed ${formatBytes(freed)}.`
+          : 'Nothing was deleted: the model is in use, or shares all its files with another model.',
       )
     })
   }
@@ -106,12 +110,12 @@ class ModelsPanel {
     const room =
       estimate?.quota === undefined || estimate.usage === undefined
         ? ''
-        : `About ${formatBytes(Math.max(0, estimate.quota - estimate.usage))} more may be kept here, by the browser’s own estimate.`
+        : `The browser estimates that about ${formatBytes(Math.max(0, estimate.quota - estimate.usage))} more can be stored.`
     const kept = persisted
-      ? ' The browser has promised not to remove anything by itself.'
+      ? ' The browser has agreed not to delete models on its own.'
       : models.length === 0
         ? ''
-        : ' When the disk gets full, the browser may remove them without asking.'
+        : ' When the disk is nearly full, the browser may delete models without asking.'
     setText(this.#space, room + kept)
     this.#keep.hidden = persisted || models.length === 0 || storage === undefined
   }
@@ -122,7 +126,9 @@ class ModelsPanel {
       await this.show()
       setText(
         this.#said,
-        granted ? 'The browser keeps them now.' : 'The browser said no. Most agree once a page has been installed or bookmarked.',
+        granted
+          ? 'The browser will keep the models.'
+          : 'The browser refused. Most browsers agree once the page is installed or bookmarked.',
       )
     })
   }
@@ -132,7 +138,7 @@ class ModelsPanel {
       await task()
     } catch (error) {
       if (this.#closed.signal.aborted) return
-      setText(this.#said, `The browser’s storage does not answer: ${error instanceof Error ? error.message : String(error)}`)
+      setText(this.#said, `The browser’s storage failed: ${error instanceof Error ? error.message : String(error)}`)
     }
   }
 }

@@ -28,7 +28,7 @@ export function openPicture(entry: GalleryEntry, file: Blob, { onReuse, link, on
     )
   }
   const made = new Date(entry.createdAt).toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'short' })
-  const rows = [...settingRows(settings), ['Made', made]] as const
+  const rows = [...settingRows(settings), ['Created', made]] as const
   const content = h(
     'div',
     { class: 'picture-view' },

@@ -3,7 +3,7 @@
 const themes = ['system', 'light', 'dark'] as const
 type Theme = (typeof themes)[number]
 
-const words: Readonly<Record<Theme, string>> = { system: 'as the system', light: 'light', dark: 'dark' }
+const words: Readonly<Record<Theme, string>> = { system: 'system', light: 'light', dark: 'dark' }
 
 /** Gives the button its work. `onChange` after every change, for what is drawn in the colours in force. */
 export function startTheme(button: HTMLElement, onChange: () => void): void {
@@ -11,8 +11,8 @@ export function startTheme(button: HTMLElement, onChange: () => void): void {
   const apply = () => {
     if (theme === 'system') delete document.documentElement.dataset['theme']
     else document.documentElement.dataset['theme'] = theme
-    button.setAttribute('aria-label', `Colours: ${words[theme]}`)
-    button.title = `Colours: ${words[theme]}`
+    button.setAttribute('aria-label', `Theme: ${words[theme]}`)
+    button.title = `Theme: ${words[theme]}`
     onChange()
   }
   button.addEventListener('click', () => {

@@ -52,7 +52,7 @@ export class ActivityView {
     this.#files.append(this.#fileSummary, this.#fileList)
     this.element = h(
       'section',
-      { class: 'activity', part: 'activity', 'aria-label': 'What is going on' },
+      { class: 'activity', part: 'activity', 'aria-label': 'Activity' },
       this.#headline,
       this.#details,
       this.#bar,

@@ -31,13 +31,13 @@ export function headline(activity: Activity): string {
     case 'starting':
       return 'Starting'
     case 'resolving':
-      return 'Looking the model up'
+      return 'Looking up the model'
     case 'downloading':
-      return downloadTotals(activity.files).verifying > 0 && !anyDownloading(activity) ? 'Checking what came' : 'Downloading'
+      return downloadTotals(activity.files).verifying > 0 && !anyDownloading(activity) ? 'Verifying download' : 'Downloading'
     case 'ready':
       return 'Model ready'
     case 'encoding':
-      return component === undefined ? 'Reading the prompt' : `Reading the prompt · ${componentName(component)}`
+      return component === undefined ? 'Encoding the prompt' : `Encoding the prompt · ${componentName(component)}`
     case 'denoising':
       return step === undefined ? 'Denoising' : `Denoising · step ${step.done} of ${step.total}`
     case 'decoding':
@@ -65,14 +65,14 @@ function downloadDetails(activity: Activity): string {
   if (speed !== undefined && loaded < total) {
     parts.push(`${formatBytes(speed)}/s`, `${formatTimeLeft((total - loaded) / speed)} left`)
   }
-  if (cached > 0) parts.push(cached === total ? 'all from this disk' : `${formatBytes(cached)} cached`)
+  if (cached > 0) parts.push(cached === total ? 'all cached' : `${formatBytes(cached)} cached`)
   return parts.join(' · ')
 }
 
 /** A file's state: bytes while they come, else a word. */
 export function fileState({ phase, loaded, total, cached }: FileActivity): string {
-  if (phase === 'queued') return `${formatBytes(total)}, waiting`
-  if (phase === 'verifying') return `${formatBytes(total)}, checking`
+  if (phase === 'queued') return `${formatBytes(total)}, queued`
+  if (phase === 'verifying') return `${formatBytes(total)}, verifying`
   if (phase === 'downloading') return formatShare(loaded, total)
   return cached === total ? `${formatBytes(total)}, cached` : formatBytes(total)
 }
@@ -88,7 +88,7 @@ export function memoryPlace({ memory, device }: Activity): string {
 /** Bytes there now, at most so far, and the budget. */
 export function memoryNumbers({ memory, device }: Activity): string {
   if (memory === undefined) return ''
-  const parts = [`${formatBytes(memory.live)} now`, `${formatBytes(memory.peak)} at most`]
+  const parts = [`${formatBytes(memory.live)} in use`, `peak ${formatBytes(memory.peak)}`]
   if (device?.budget !== undefined) parts.push(`budget ${formatBytes(device.budget)}`)
   return parts.join(' · ')
 }
@@ -99,7 +99,7 @@ export type IdleWords = readonly [headline: string, more: string]
 const keys = 'Ctrl-Enter generates, Esc cancels'
 export const restingWords: IdleWords = ['', keys]
 export const readyWords: IdleWords = ['Ready', keys]
-export const cancelledWords: IdleWords = ['Cancelled', 'What was downloaded is kept']
+export const cancelledWords: IdleWords = ['Cancelled', 'Downloaded data is kept']
 
 /** A finished run: its time, and its phases', such as `encode 0.2 s · denoise 31 s · decode 1.2 s`. */
 export function doneWords(timings: Readonly<Record<string, number>>): IdleWords {

@@ -36,7 +36,7 @@ test('bytes from the cache do not count as speed', () => {
   expect(downloadSpeed(activity)).toBeUndefined()
   expect(details(activity)).toBe('90 of 100 MB · 90.0 MB cached')
   const whole = after(downloading, file('a', 100_000_000, { cached: 100_000_000, phase: 'complete' }))
-  expect(details(whole)).toBe('100 of 100 MB · all from this disk')
+  expect(details(whole)).toBe('100 of 100 MB · all cached')
 })
 
 test('speed follows the last seconds, not the whole', () => {
@@ -47,7 +47,7 @@ test('speed follows the last seconds, not the whole', () => {
 test('checking is said once nothing comes any more', () => {
   const verifying = { phase: 'verifying' } as const
   expect(headline(after(downloading, file('a', 100_000_000, verifying), file('b', 1)))).toBe('Downloading')
-  expect(headline(after(downloading, file('a', 100_000_000, verifying)))).toBe('Checking what came')
+  expect(headline(after(downloading, file('a', 100_000_000, verifying)))).toBe('Verifying download')
 })
 
 test('the states of a file', () => {
@@ -57,14 +57,14 @@ test('the states of a file', () => {
     state({ phase: 'verifying', loaded: 5000 }),
     state({ phase: 'complete', loaded: 5000 }),
     state({ phase: 'complete', loaded: 5000, cached: 5000 }),
-  ]).toEqual(['5.00 kB, waiting', '2.50 of 5.00 kB', '5.00 kB, checking', '5.00 kB', '5.00 kB, cached'])
+  ]).toEqual(['5.00 kB, queued', '2.50 of 5.00 kB', '5.00 kB, verifying', '5.00 kB', '5.00 kB, cached'])
 })
 
 test('loading weights comes before the phase, and goes when done', () => {
   const encoding: PipelineProgress = { type: 'status', phase: 'encoding', component: 'text_encoder_2' }
   expect(headline(after(encoding, weights(2)))).toBe('Loading the second text encoder')
   expect(details(after(encoding, weights(2)))).toBe('2 of 8 B')
-  expect(headline(after(encoding, weights(2), weights(8)))).toBe('Reading the prompt · second text encoder')
+  expect(headline(after(encoding, weights(2), weights(8)))).toBe('Encoding the prompt · second text encoder')
 })
 
 test('steps show how many and how long', () => {
@@ -91,9 +91,9 @@ test('the memory account stays after the run', () => {
     },
   })
   expect(memoryPlace(idle(activity))).toBe('On the GPU: UNet')
-  expect(memoryNumbers(idle(activity))).toBe('3.00 MB now · 5.00 MB at most')
+  expect(memoryNumbers(idle(activity))).toBe('3.00 MB in use · peak 5.00 MB')
   const within = { ...activity, device: { kind: 'webgpu', budget: 6e9 } } as const
-  expect(memoryNumbers(idle(within))).toBe('3.00 MB now · 5.00 MB at most · budget 6.00 GB')
+  expect(memoryNumbers(idle(within))).toBe('3.00 MB in use · peak 5.00 MB · budget 6.00 GB')
   expect(memoryPlace({ ...activity, device: { kind: 'wasm', budget: undefined } })).toBe('In memory: UNet')
 })
 

@@ -98,7 +98,7 @@ export class AquatintPrompt extends HTMLElement {
   /** Everything that is set. Setting changes what is given and leaves the rest. @throws InputError when a field is wrong */
   get settings(): PromptSettings {
     const settings = this.#form.read(true)
-    if (settings === undefined) throw new InputError('invalid-settings', 'A field of the prompt box holds something not allowed.')
+    if (settings === undefined) throw new InputError('invalid-settings', 'A field of the prompt box holds an invalid value.')
     return settings
   }
   set settings(settings: Partial<PromptSettings>) {
@@ -225,7 +225,7 @@ export class AquatintPrompt extends HTMLElement {
           ...(await startOptions(startImage, settings, info)),
         }))
         const { pipeline } = this.#runner
-        if (pipeline === undefined) throw new DOMException('The model was let go.', 'AbortError')
+        if (pipeline === undefined) throw new DOMException('The model was unloaded.', 'AbortError')
         return this.#show(await createImageDetail(output, settings, startImage, pipeline.info))
       } finally {
         this.#wanted--
@@ -308,7 +308,7 @@ export class AquatintPrompt extends HTMLElement {
 
   #requireModel(): RepositoryReference {
     if (this.model !== '') return this.#form.model.reference
-    throw new InputError('no-model', 'No model is set: name a repository, an address or a folder.')
+    throw new InputError('no-model', 'No model is set: name a repository, a URL or a folder.')
   }
 
   #show(detail: ImageDetail): ImageDetail {
@@ -390,7 +390,7 @@ export class AquatintPrompt extends HTMLElement {
 
   #validate(): void {
     if (this.required && this.#value === null) {
-      this.#internals.setValidity({ valueMissing: true }, 'Make a picture first.', this.#form.prompt)
+      this.#internals.setValidity({ valueMissing: true }, 'Generate a picture first.', this.#form.prompt)
     } else this.#internals.setValidity({})
   }
 

@@ -32,16 +32,20 @@ export class FormView {
     id: 'negative',
     part: 'negative-prompt',
     rows: 1,
-    placeholder: 'What should not be in it',
+    placeholder: 'What should not be in the picture',
   })
   readonly model: ModelField
   readonly run = h('button', { type: 'submit', class: 'primary', part: 'run' }, 'Generate')
   readonly cancel = h('button', { type: 'button', part: 'cancel' }, 'Cancel')
   readonly startPicture: StartPicture
   readonly #numbers: Readonly<Record<FieldName, NumberField>>
-  readonly #scheduler = h('select', { id: 'scheduler' }, h('option', { value: '' }, 'As the model says'))
+  readonly #scheduler = h('select', { id: 'scheduler' }, h('option', { value: '' }, 'Model default'))
   readonly #dtype = h('select', { id: 'dtype' }, h('option', { value: '' }, 'As published'))
-  readonly #lock = h('button', { type: 'button', class: 'quiet', 'aria-pressed': 'false' }, 'Keep')
+  readonly #lock = h(
+    'button',
+    { type: 'button', class: 'quiet', 'aria-pressed': 'false', title: 'Use the same seed for the next pictures' },
+    'Keep',
+  )
   readonly #summary = h('span', { class: 'summary-text' })
   readonly #settings: HTMLDetailsElement
   #info: PipelineInfo | undefined
@@ -169,7 +173,7 @@ export class FormView {
   /** The seed that was drawn, for the button that keeps it. */
   setLastSeed(seed: number): void {
     this.#lastSeed = seed
-    if (this.#lock.getAttribute('aria-pressed') === 'false') this.#numbers.seed.input.placeholder = `random (was ${seed})`
+    if (this.#lock.getAttribute('aria-pressed') === 'false') this.#numbers.seed.input.placeholder = `random (last: ${seed})`
   }
 
   /** `wanted`: pictures are on their way. While only a model comes, Generate can be pressed already. */
@@ -218,7 +222,7 @@ export class FormView {
       width !== undefined && height !== undefined ? `${width} × ${height}` : '',
       steps === undefined ? '' : `${steps} steps`,
       guidance === undefined ? '' : `guidance ${guidance}`,
-      seed === undefined ? 'random seed' : `seed ${seed}`,
+      seed === undefined ? '' : `seed ${seed}`,
     ]
     setText(this.#summary, parts.filter((part) => part !== '').join(' · '))
   }

@@ -126,7 +126,7 @@ export class ModelField {
     const listed = this.#options.length > 0
     this.#select.hidden = !listed
     this.element.querySelector('label')?.setAttribute('for', listed ? 'model-select' : 'model')
-    if (listed) this.#input.setAttribute('aria-label', 'Repository, address or path')
+    if (listed) this.#input.setAttribute('aria-label', 'Repository, URL or path')
     else this.#input.removeAttribute('aria-label')
     this.#select.replaceChildren(
       ...this.#options.map(({ model, label }) => h('option', { value: model }, label)),
@@ -144,7 +144,7 @@ export class ModelField {
 
   #drawNote(): void {
     const note = this.#options.find(({ model }) => model === this.value)?.note
-    const unlisted = this.#select.hidden ? '' : 'Any diffusers repository of a supported family.'
+    const unlisted = this.#select.hidden ? '' : 'Any diffusers repository of a supported model family.'
     setText(this.#note, this.#outlook || (note ?? unlisted))
     this.#note.hidden = this.#note.textContent === ''
   }

@@ -21,7 +21,7 @@ export class ModelOutlook {
     if (value === '' || (isListed && options.dtype === undefined)) return
     const asking = new AbortController()
     this.#asking = asking
-    this.#field.outlook = 'Looking at its files…'
+    this.#field.outlook = 'Checking the model…'
     const text = await outlook(reference, { ...options, signal: asking.signal })
     if (this.#asking === asking) this.#field.outlook = text
   }

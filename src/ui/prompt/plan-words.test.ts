@@ -26,15 +26,15 @@ const plan = (parts: Partial<PipelinePlan>): PipelinePlan => ({
 test.each<[Partial<PipelinePlan>, string]>([
   [
     { devices: { webgpu: on('model', 6.07e9) } },
-    'Stable Diffusion XL. Downloads 6.94 GB once and keeps it. A picture of 1024 × 1024 takes at most 6.07 GB of graphics memory, one part of it at a time.',
+    'Stable Diffusion XL. Downloads 6.94 GB once. A 1024 × 1024 picture needs up to 6.07 GB of GPU memory, loaded one component at a time.',
   ],
   [
     { devices: { wasm: on('resident', 3e6) }, className: 'StableDiffusionPipeline', downloadBytes: 0, width: 64, height: 32 },
-    'Stable Diffusion, already on this machine. A picture of 64 × 32 is made on the processor.',
+    'Stable Diffusion, already downloaded. A 64 × 32 picture is computed on the CPU.',
   ],
   [
     { devices: { wasm: on('model', 3e6), webgpu: on('block', 1e9), 'webgpu:1': on('resident', 2e9) } },
-    'Stable Diffusion XL. Downloads 6.94 GB once and keeps it. A picture of 1024 × 1024 takes at most 1.00 GB of graphics memory, block by block; at most 2.00 GB of graphics memory, all of it at once.',
+    'Stable Diffusion XL. Downloads 6.94 GB once. A 1024 × 1024 picture needs up to 1.00 GB of GPU memory, loaded block by block; up to 2.00 GB of GPU memory, all loaded at once.',
   ],
 ])('a plan in words, %#', (parts, words) => {
   expect(planWords(plan(parts))).toBe(words)

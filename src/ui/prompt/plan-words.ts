@@ -10,9 +10,9 @@ const families: Readonly<Record<string, string>> = {
 }
 
 const residences: Readonly<Record<Residence, string>> = {
-  resident: 'all of it at once',
-  model: 'one part of it at a time',
-  block: 'block by block',
+  resident: 'all loaded at once',
+  model: 'loaded one component at a time',
+  block: 'loaded block by block',
 }
 
 /** What the download is, and what a picture takes. */
@@ -20,11 +20,9 @@ export function planWords({ className, downloadBytes, devices, width, height }: 
   const gpus = Object.entries(devices).filter(([name]) => name !== 'wasm')
   const family = families[className] ?? className
   const download =
-    downloadBytes === 0
-      ? `${family}, already on this machine.`
-      : `${family}. Downloads ${formatBytes(downloadBytes)} once and keeps it.`
-  const picture = `A picture of ${width} × ${height}`
-  if (gpus.length === 0) return `${download} ${picture} is made on the processor.`
-  const takes = gpus.map(([, plan]) => `at most ${formatBytes(plan.peakBytes)} of graphics memory, ${residences[plan.residence]}`)
-  return `${download} ${picture} takes ${takes.join('; ')}.`
+    downloadBytes === 0 ? `${family}, already downloaded.` : `${family}. Downloads ${formatBytes(downloadBytes)} once.`
+  const picture = `A ${width} × ${height} picture`
+  if (gpus.length === 0) return `${download} ${picture} is computed on the CPU.`
+  const takes = gpus.map(([, plan]) => `up to ${formatBytes(plan.peakBytes)} of GPU memory, ${residences[plan.residence]}`)
+  return `${download} ${picture} needs ${takes.join('; ')}.`
 }

@@ -54,7 +54,7 @@ export const numberRules = {
   guidanceScale: { label: 'Guidance', query: 'guidance', min: 0, max: 100 },
   seed: { label: 'Seed', query: 'seed', min: 0, max: Number.MAX_SAFE_INTEGER, step: 1 },
   numImagesPerPrompt: { label: 'Pictures', query: 'count', min: 1, max: 16, step: 1 },
-  strength: { label: 'Made anew', query: 'strength', min: 0.05, max: 1 },
+  strength: { label: 'Strength', query: 'strength', min: 0.05, max: 1 },
 } as const satisfies Record<string, NumberRule>
 
 /** The name of a number of a prompt box. */

@@ -45,9 +45,15 @@ export class StartPicture {
       h(
         'div',
         { class: 'field' },
-        h('div', { class: 'start-line' }, h('label', { for: this.#strength.id }, 'Made anew'), this.#shown, this.#remove),
+        h(
+          'div',
+          { class: 'start-line' },
+          h('label', { for: this.#strength.id, title: 'How much of the image is redrawn' }, numberRules.strength.label),
+          this.#shown,
+          this.#remove,
+        ),
         this.#strength,
-        h('p', { class: 'note', id: 'strength-note' }, 'Little keeps the picture, all of it leaves only the words.'),
+        h('p', { class: 'note', id: 'strength-note' }, 'Low values keep the picture; 100% follows the prompt alone.'),
       ),
     )
     this.element = h('div', { class: 'start', part: 'start-picture' }, this.#empty, this.#filled)
@@ -137,9 +143,9 @@ export class StartPicture {
     this.#pick.disabled = !this.#supported
     setText(
       this.#note,
-      this.#supported ? 'Or drop or paste one here.' : 'This model cannot: its autoencoder comes without an encoder.',
+      this.#supported ? 'Or drop or paste one here.' : 'Not available: this model’s autoencoder has no encoder.',
     )
-    const percent = `${Math.round(Number(this.#strength.value) * 100)} %`
+    const percent = `${Math.round(Number(this.#strength.value) * 100)}%`
     setText(this.#shown, percent)
     this.#strength.setAttribute('aria-valuetext', percent)
   }

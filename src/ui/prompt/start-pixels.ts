@@ -9,7 +9,7 @@ const maxFileBytes = 100e6
 /** Decodes a picture. @throws InputError `image` where the browser cannot */
 export async function decodePicture(file: Blob): Promise<ImageBitmap> {
   if (file.size > maxFileBytes) {
-    throw new InputError('image', `The picture has ${file.size} bytes; allowed are up to ${maxFileBytes}.`, {
+    throw new InputError('image', `The picture has ${file.size} bytes; the limit is ${maxFileBytes} bytes.`, {
       actual: file.size,
       allowed: maxFileBytes,
     })
@@ -17,7 +17,7 @@ export async function decodePicture(file: Blob): Promise<ImageBitmap> {
   try {
     return await createImageBitmap(file, { imageOrientation: 'from-image' })
   } catch (cause) {
-    throw new InputError('image', 'This file is not a picture that the browser can read.', { type: file.type }, cause)
+    throw new InputError('image', 'The browser cannot decode this file as a picture.', { type: file.type }, cause)
   }
 }
 

@@ -4,30 +4,30 @@
  */
 
 import { HubError } from '../../errors.js'
-import { checkRange } from '../cache/cached-source.js'
-import { fetchPiece, RangesIgnored, type Network } from '../http/piece-fetch.js'
+import { checkReadRange } from '../cache/cached-source.js'
+import { fetchPiece, RangesIgnored, type Transport } from '../http/piece-fetch.js'
 import type { RemoteFile } from '../remote-file.js'
-import type { ByteRange, PeekedSource, ReadOptions, Repository } from '../types.js'
+import type { ByteRange, HeaderOnlySource, ReadOptions, Repository } from '../types.js'
 
 /** Bytes fetched with the first read: most safetensors headers are shorter, so that one request is enough. */
 const firstBytes = 256 << 10
 
-export class PeekedFile implements PeekedSource {
+export class HeaderOnlyFile implements HeaderOnlySource {
   readonly isCached = false
   readonly byteLength: number
-  readonly #network: Network
+  readonly #transport: Transport
   readonly #file: RemoteFile
   #head: Promise<Uint8Array<ArrayBuffer>> | undefined
 
-  constructor(network: Network, file: RemoteFile) {
-    this.#network = network
+  constructor(transport: Transport, file: RemoteFile) {
+    this.#transport = transport
     this.#file = file
     this.byteLength = file.size
   }
 
   /** @throws HubError `range-not-honoured` where the server sends whole files only */
   async read(range: ByteRange, options: ReadOptions = {}): Promise<Uint8Array<ArrayBuffer>> {
-    checkRange(range, this.byteLength, this.#file.path)
+    checkReadRange(range, this.byteLength, this.#file.path)
     if (range.end > Math.min(firstBytes, this.byteLength)) return this.#fetch(range, options)
     const head = (this.#head ??= this.#fetch({ begin: 0, end: Math.min(firstBytes, this.byteLength) }, options))
     // Whoever reads later asks the server anew.
@@ -41,7 +41,7 @@ export class PeekedFile implements PeekedSource {
     const bytes = new Uint8Array(range.end - range.begin)
     if (bytes.byteLength === 0) return bytes
     try {
-      await fetchPiece(this.#network, this.#file, range, bytes, signal ?? new AbortController().signal, () => {})
+      await fetchPiece(this.#transport, this.#file, range, bytes, signal ?? new AbortController().signal, () => {})
     } catch (error) {
       if (!(error instanceof RangesIgnored)) throw error
       const { path, repository } = this.#file
@@ -55,16 +55,16 @@ export class PeekedFile implements PeekedSource {
   }
 }
 
-/** The same repository, whose safetensors files are peeked at where it can; `onPeek` is told of each. */
-export function peeking(repository: Repository, onPeek: (source: PeekedSource) => void = () => {}): Repository {
+/** The same repository, whose safetensors files are peeked at where it can; `onOpen` is told of each. */
+export function headersOnly(repository: Repository, onOpen: (source: HeaderOnlySource) => void = () => {}): Repository {
   return {
     id: repository.id,
     revision: repository.revision,
     files: (options) => repository.files(options),
     open: async (path, options) => {
-      if (!path.endsWith('.safetensors') || repository.peek === undefined) return repository.open(path, options)
-      const source = await repository.peek(path, options)
-      onPeek(source)
+      if (!path.endsWith('.safetensors') || repository.openHeaderOnly === undefined) return repository.open(path, options)
+      const source = await repository.openHeaderOnly(path, options)
+      onOpen(source)
       return source
     },
   }

@@ -1,6 +1,6 @@
 /** The files that a repository has open: each held once, until the repository is closed. */
 
-export class HeldFiles {
+export class OpenFiles {
   readonly #releases = new Map<string, () => void>()
   #closed = false
 

@@ -7,14 +7,14 @@
 import { HubError } from '../../errors.js'
 import { orAbort } from '../../util/abort.js'
 import { freeBytes } from '../../util/free-bytes.js'
-import { checkRange } from '../cache/cached-source.js'
+import { checkReadRange } from '../cache/cached-source.js'
 import { planRead } from '../chunk-layout.js'
 import { deferred } from '../../util/deferred.js'
 import type { LayeredStore } from '../cache/layered-store.js'
 import { contentName, type StoredFile } from '../remote-file.js'
-import type { ArrivingSource, ByteRange, ByteSource, ReadOptions } from '../types.js'
+import type { DownloadingSource, ByteRange, ByteSource, ReadOptions } from '../types.js'
 
-export class ArrivingFile implements ArrivingSource {
+export class DownloadingFile implements DownloadingSource {
   readonly byteLength: number
   readonly contentKey: string | undefined
   readonly #store: LayeredStore
@@ -69,7 +69,7 @@ export class ArrivingFile implements ArrivingSource {
   }
 
   async read(range: ByteRange, options: ReadOptions = {}): Promise<Uint8Array<ArrayBuffer>> {
-    checkRange(range, this.byteLength, this.#file.path)
+    checkReadRange(range, this.byteLength, this.#file.path)
     await this.arrived(range, options)
     if (this.#whole !== undefined) return this.#whole.read(range, options)
     const slices = planRead(range, this.#chunkBytes)
