@@ -38,8 +38,9 @@ function replaceTable(text: string, page: string, name: string, table: string): 
   return `${text.slice(0, from + begin.length)}\n${table}\n${text.slice(to)}`
 }
 
+const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |\n`
+
 function markdownTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |\n`
   return line(head) + line(head.map(() => '---')) + rows.map(line).join('')
 }
 
@@ -64,8 +65,7 @@ function endsOf(definition: NetworkDefinition) {
   const model = definition.fromConfig({})
   const options = { dtype: 'float32', weights: 'input', granularity: 'block' } as const
   const { inputs, outputs } = model.write(model.shapes(model.smallest), options)
-  const names = (values: readonly { readonly name: string }[]) => values.map(({ name }) => name)
-  return { inputs: names(inputs), outputs: names(outputs) }
+  return { inputs: inputs.map(({ name }) => name), outputs: outputs.map(({ name }) => name) }
 }
 
 function tokenizerTable(): string {
