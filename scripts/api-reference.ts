@@ -236,10 +236,14 @@ class Writer {
   }
 }
 
+/** A link to the heading with this text. */
+function link(text: string): string {
+  return `[${text}](#${text.toLowerCase().replaceAll(' ', '-')})`
+}
+
 /** The table of contents: one row per group. */
 function contents(): string {
-  const link = (text: string) => `[${text}](#${text.toLowerCase().replaceAll(' ', '-')})`
-  const rows = groups.map(({ title, names }) => `| **${link(title)}** | ${names.map(link).join(', ')} |`)
+  const rows = groups.map(({ title, names }) => `| **${link(title)}** | ${names.map((name) => link(name)).join(', ')} |`)
   return ['| | |', '| --- | --- |', ...rows, ''].join('\n')
 }
 
