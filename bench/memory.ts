@@ -4,7 +4,7 @@
  * What a pipeline takes of a GPU's memory. First the plans of the published models at their own size, for each type and residence; then,
  * unless `--tables`, images of a tiny fixture and of the bundled model in headless Chromium by the public API: the peak of all GPU buffers,
  * planned and measured, seconds, and whether the image is the same; 1 where a budget's plan was passed, or the image is another. `--full-size` runs SDXL's UNet at its real dimensions too, as
- * `npm run bench:full-size` does: minutes, and 5 GB of disk. `--write` puts the tables into docs/memory.md; `--check` only compares those of
+ * `npm run bench:full-size` does: minutes, and 5 GB of disk. `--write` puts the tables into docs/memory-figures.md; `--check` only compares those of
  * the plans with what is there, as `npm test` does.
  */
 
@@ -19,7 +19,7 @@ import { main as runFullSize } from './full-size.js'
 import { readSection, writeSection } from './memory/document.js'
 import { publishedTables } from './memory/published-tables.js'
 
-/** Prints the tables; 1 where a run passed its budget or gave another image, or docs/memory.md has other tables. */
+/** Prints the tables; 1 where a run passed its budget or gave another image, or docs/memory-figures.md has other tables. */
 export async function main(args: readonly string[]): Promise<number> {
   const { values } = parseArgs({
     args: [...args],
@@ -33,7 +33,7 @@ export async function main(args: readonly string[]): Promise<number> {
   const tables = publishedTables()
   if (values.check) {
     if (readSection('tables') === tables) return 0
-    console.error('The tables of docs/memory.md are not those of today: npm run bench:memory -- --tables --write')
+    console.error('The tables of docs/memory-figures.md are not those of today: npm run bench:memory -- --tables --write')
     return 1
   }
   console.log(tables)

@@ -13,7 +13,7 @@ import {
   quantizedLayout,
   quantizeRows,
   type QuantizeOptions,
-} from '../src/checkpoint/transforms/quantize.js'
+} from '../src/checkpoint/transforms/quantize-rows.js'
 import { DiffusionPipeline } from '../src/pipelines/diffusion-pipeline.js'
 import { caseOptions } from '../src/pipelines/testing-cases.js'
 import { psnr } from '../src/pipelines/testing.js'

@@ -7,14 +7,16 @@
 
 import { readdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { convertTable, type ConvertOptions } from '../src/checkpoint/transforms/convert-table.js'
+import { cast } from '../src/checkpoint/transforms/cast.js'
+import { quantize } from '../src/checkpoint/transforms/quantize.js'
+import { transformTable, type WeightTransform } from '../src/checkpoint/transforms/transform-table.js'
 import {
   dequantizeRows,
   isQuantizable,
   quantizedLayout,
   quantizeRows,
   type QuantizeOptions,
-} from '../src/checkpoint/transforms/quantize.js'
+} from '../src/checkpoint/transforms/quantize-rows.js'
 import type { TensorEntry, WeightTable } from '../src/checkpoint/types.js'
 import type { ByteRange } from '../src/hub/types.js'
 import { float32ToFloat16 } from '../src/util/half.js'
@@ -35,12 +37,12 @@ interface Measured {
   readonly peakBytes: number
 }
 
-const forms: readonly (readonly [string, ConvertOptions])[] = [
-  ['float32', { dtype: 'F32' }],
-  ['float16', { dtype: 'F16' }],
-  ['q8', { dtype: 'F16', quantize: { bits: 8 } }],
-  ['q4', { dtype: 'F16', quantize: { bits: 4 } }],
-  ['q4 with zero points', { dtype: 'F16', quantize: { bits: 4, zeroPoints: true } }],
+const forms: readonly (readonly [string, readonly WeightTransform[]])[] = [
+  ['float32', [cast('F32')]],
+  ['float16', [cast('F16')]],
+  ['q8', [quantize({ bits: 8 }), cast('F16')]],
+  ['q4', [quantize({ bits: 4 }), cast('F16')]],
+  ['q4 with zero points', [quantize({ bits: 4, zeroPoints: true }), cast('F16')]],
 ]
 
 /** 16 MiB of normal numbers with the deviation of a Linear's initial weights, float32 or float16, to be read again and again. */
@@ -91,9 +93,14 @@ function tableOf(shapes: readonly (readonly [string, readonly number[]])[], type
 
 const bytesOf = (table: WeightTable) => [...table.values()].reduce((sum, entry) => sum + entry.end - entry.begin, 0)
 
-async function measure(dtype: string, options: ConvertOptions, block: WeightTable, model: WeightTable): Promise<Measured> {
+async function measure(
+  dtype: string,
+  transforms: readonly WeightTransform[],
+  block: WeightTable,
+  model: WeightTable,
+): Promise<Measured> {
   const run = async (afterPiece: () => void) => {
-    const converted = convertTable(block, options)
+    const converted = transformTable(block, transforms)
     for (const { source, begin, end } of converted.values()) {
       for (let at = begin; at < end; at += 8 << 20) {
         await source.read({ begin: at, end: Math.min(at + (8 << 20), end) })
@@ -117,7 +124,7 @@ async function measure(dtype: string, options: ConvertOptions, block: WeightTabl
   const seconds = (performance.now() - start) / 1000
   return {
     dtype,
-    modelBytes: bytesOf(convertTable(model, options)),
+    modelBytes: bytesOf(transformTable(model, transforms)),
     bytes,
     seconds,
     cpuSeconds: (used.user + used.system) / 1e6,
@@ -147,7 +154,7 @@ function modelSizes(): { readonly model: string; readonly gigabytes: readonly nu
     .filter((model) => !model.endsWith('-vae'))
     .map((model) => {
       const table = tableOf(readTable(model).shapes, 'F16')
-      return { model, gigabytes: forms.slice(0, 4).map(([, options]) => bytesOf(convertTable(table, options)) / 1e9) }
+      return { model, gigabytes: forms.slice(0, 4).map(([, transforms]) => bytesOf(transformTable(table, transforms)) / 1e9) }
     })
 }
 

@@ -1,8 +1,8 @@
 /** The memory plan of a checkpoint: what a page would hold on its devices within a budget, component by component. Nothing is loaded. */
 
-import { convertTable } from '../src/checkpoint/transforms/convert-table.js'
+import { transformTable } from '../src/checkpoint/transforms/transform-table.js'
 import { InputError, isAquatintError } from '../src/errors.js'
-import { checkDType, dtypesOf, quantizeOptions } from '../src/pipelines/loading/dtypes.js'
+import { checkDType, dtypesOf, quantizingTransforms } from '../src/pipelines/loading/dtypes.js'
 import type { Network } from '../src/pipelines/bind-network.js'
 import { parseBudgets, type MemoryBudgets } from '../src/pipelines/planning/residence.js'
 import type { PlannedDevice } from '../src/pipelines/planning/memory-needs.js'
@@ -60,7 +60,11 @@ export function deviceMapOption(values: readonly string[]): LoadPipelineOptions[
 }
 
 /** One value for all, or an object of values by name. @throws InputError with the option's name for its code */
-function allOrNamed(values: readonly string[], option: string, expected: string): string | Record<string, string> | undefined {
+function allOrNamed(
+  values: readonly string[],
+  option: 'max-memory' | 'device-map' | 'dtype',
+  expected: string,
+): string | Record<string, string> | undefined {
   const all = values.filter((value) => !value.includes('='))
   const named = new Map(values.map((value) => [value.slice(0, value.indexOf('=')), value.slice(value.indexOf('=') + 1)]))
   if (all.length > 1 || (all.length > 0 && all.length < values.length) || (all.length === 0 && named.size < values.length))
@@ -113,7 +117,7 @@ function inDTypes(networks: readonly Network[], dtype: MemoryRequest['dtype']): 
       const { compute, quantization } = dtypes.get(network.name) ?? {}
       // A checkpoint that is quantised already stays as it is.
       if (quantization === undefined || network.quantization !== undefined) return [network.name, { ...network, dtype: compute }]
-      const table = convertTable(network.table, { dtype: 'F16', quantize: quantizeOptions(quantization) })
+      const table = transformTable(network.table, quantizingTransforms(quantization))
       return [network.name, { ...network, table, dtype: compute, quantization }]
     }),
   )

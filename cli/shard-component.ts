@@ -1,6 +1,6 @@
 /** What becomes of one component: its tensors under today's names, in another type, in the order and the files that `save_pretrained` gives them. */
 
-import { convertTable } from '../src/checkpoint/transforms/convert-table.js'
+import { transformTable } from '../src/checkpoint/transforms/transform-table.js'
 import type { TensorEntry } from '../src/checkpoint/types.js'
 import { listWeightFiles, measureWeights, readWeightTable } from '../src/checkpoint/weight-table.js'
 import type { AquatintError } from '../src/errors.js'
@@ -9,13 +9,13 @@ import { pipelineSpecs } from '../src/pipelines/diffusion-pipeline.js'
 import { faultOf, type ComponentFiles } from './components.js'
 import type { FolderRepository } from './folder-repository.js'
 import { countRenamed, dropFormer, renameFormer } from './former-tensors.js'
-import { conversionOf, dtypeOf, type DTypeChoice, type DTypeWord } from './shard-dtypes.js'
+import { transformsOf, dtypeOf, type DTypeChoice, type DTypeWord } from './shard-dtypes.js'
 import { planShards, type ShardPlan } from './shard-plan.js'
 import { knowsOrder, stateDictOrder } from './state-dict-order.js'
 import type { Overflows } from './work-folder.js'
 import { isFloatDType } from '../src/checkpoint/element-types.js'
 
-export interface ComponentOptions {
+export interface ConversionOptions {
   readonly maxShardSize: number
   readonly dtypes: DTypeChoice
   /** The variant that the written files have in their names. */
@@ -58,21 +58,21 @@ export interface OddComponent {
 export async function planComponent(
   repository: FolderRepository,
   component: ComponentFiles,
-  options: ComponentOptions,
+  options: ConversionOptions,
   reading: ReadOptions,
 ): Promise<ComponentPlan | null> {
   const { weights, weightLibrary, className, name, faults } = component
   if (faults[0] !== undefined) throw faults[0]
   if (weights === null) return null
   const read = await readWeightTable(repository, weights, reading)
-  const kept = dropFormer(className, read)
+  const kept = dropFormer(read)
   const table = renameFormer(className, kept)
   // Buffers of integers (position ids) are no parameters.
   const { parameters } = measureWeights(new Map([...table].filter(([, entry]) => isFloatDType(entry.dtype))))
   const dtype = dtypeOf(options.dtypes, component)
   const counts = new Map<string, number>()
   const onOverflow = (tensor: string, count: number) => counts.set(tensor, count + (counts.get(tensor) ?? 0))
-  const converted = dtype === null ? table : convertTable(table, { ...conversionOf(dtype), onOverflow })
+  const converted = dtype === null ? table : transformTable(table, transformsOf(dtype, onOverflow))
   const entries = stateDictOrder(className, [...converted.keys()]).map((tensor) => converted.get(tensor) as TensorEntry)
   const plan = planShards(entries, {
     library: weightLibrary,
@@ -109,7 +109,7 @@ export async function planComponent(
 export function oddComponent(
   pipeline: string | null,
   { name }: ComponentFiles,
-  { dtypes }: ComponentOptions,
+  { dtypes }: ConversionOptions,
   error: unknown,
 ): OddComponent {
   const fault = faultOf(error)

@@ -1,7 +1,9 @@
 /** The words of `--dtype`, for all components or one, and what they make of a component's weights and config. */
 
 import { InputError, UnsupportedError } from '../src/errors.js'
-import type { ConvertOptions } from '../src/checkpoint/transforms/convert-table.js'
+import { cast, type OnOverflow } from '../src/checkpoint/transforms/cast.js'
+import { quantize } from '../src/checkpoint/transforms/quantize.js'
+import type { WeightTransform } from '../src/checkpoint/transforms/transform-table.js'
 import type { JsonObject } from '../src/util/parse-json.js'
 import type { ComponentFiles } from './components.js'
 
@@ -57,9 +59,9 @@ export function dtypeOf(choice: DTypeChoice, component: ComponentFiles): DTypeWo
 }
 
 /** What the word makes of the weights. */
-export function conversionOf(word: DTypeWord): Pick<ConvertOptions, 'dtype' | 'quantize'> {
-  if (word === 'q8' || word === 'q4') return { dtype: 'F16', quantize: { bits: word === 'q8' ? 8 : 4 } }
-  return { dtype: ({ float32: 'F32', float16: 'F16', bfloat16: 'BF16' } as const)[word] }
+export function transformsOf(word: DTypeWord, onOverflow: OnOverflow): readonly WeightTransform[] {
+  if (word === 'q8' || word === 'q4') return [quantize({ bits: word === 'q8' ? 8 : 4 }), cast('F16', onOverflow)]
+  return [cast(({ float32: 'F32', float16: 'F16', bfloat16: 'BF16' } as const)[word], onOverflow)]
 }
 
 /**

@@ -3,7 +3,7 @@
 import { cp, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { dequantizeRows, quantizedLayout } from '../src/checkpoint/transforms/quantize.js'
+import { dequantizeRows, quantizedLayout } from '../src/checkpoint/transforms/quantize-rows.js'
 import { readWeightTable } from '../src/checkpoint/weight-table.js'
 import type { TensorEntry, WeightTable } from '../src/checkpoint/types.js'
 import { readContents } from './components.js'

@@ -1,4 +1,4 @@
-/** The documents' snippets in HTML, run as they stand there; only hosts and the model's size are the test's. */
+/** Runs the HTML snippets of the documents unchanged, except for the hosts' names and the image size. */
 
 import type { Page } from '@playwright/test'
 import { findSnippet, readSnippets } from './docs/read-docs.js'
@@ -8,7 +8,7 @@ import { startSite } from './ui/site-server.js'
 
 const documented = 'stable-diffusion-v1-5/stable-diffusion-v1-5'
 
-/** The snippet that contains `text`, as a page on an origin of its own. */
+/** Opens the snippet that contains `text` as a page on an origin of its own. */
 async function openSnippet(page: Page, server: HubServer, text: string, work: () => Promise<void>): Promise<void> {
   server.setRepository(documented, 'fixtures/tiny-sdxl/repo')
   const quick = { endpoint: server.url, device: 'wasm', steps: '2', width: String(size), height: String(size) }
@@ -17,6 +17,7 @@ async function openSnippet(page: Page, server: HubServer, text: string, work: ()
   const other = await startSite(pages)
   const html = findSnippet(text, 'html')
     .code.replaceAll('https://aquatint.example', site)
+    .replaceAll('http://127.0.0.1:5173', site)
     .replaceAll('https://your.example', other.url)
     .replace('<aquatint-prompt\n', `<aquatint-prompt ${attributes.join(' ')}\n`)
     .replace('<aquatint-prompt ', `<aquatint-prompt ${attributes.join(' ')} `)
@@ -31,7 +32,17 @@ async function openSnippet(page: Page, server: HubServer, text: string, work: ()
 }
 
 test('every HTML snippet has a test', () => {
-  const texts = ['variant="fp16"></aquatint-prompt>', 'a cute dog running', 'id="said"', '<form', 'part(run)', '<iframe']
+  const tags = [
+    'a rocket',
+    'variant="fp16"></aquatint-prompt>',
+    'a cute dog running',
+    'id="said"',
+    '<form',
+    'part(run)',
+    '<iframe',
+  ]
+  // The page that only starts the first guide's script, which widget-snippets.spec.ts runs.
+  const texts = [...tags, 'src="/main.ts"']
   const found = readSnippets('html').map(({ code }) => texts.filter((text) => code.includes(text)))
   expect(found.flat().sort()).toEqual(texts.sort())
   expect(found).toHaveLength(texts.length)
@@ -42,6 +53,13 @@ test('the tag of the README', async ({ page, server }) => {
     await page.getByLabel('Prompt', { exact: true }).fill('a boat')
     await page.getByRole('button', { name: 'Generate' }).click()
     await expect(page.getByRole('img', { name: 'a boat' })).toBeVisible({ timeout: 60_000 })
+  })
+})
+
+test('the first guide’s tag', async ({ page, server }) => {
+  await openSnippet(page, server, 'a rocket', async () => {
+    await page.getByRole('button', { name: 'Generate' }).click()
+    await expect(page.getByRole('img', { name: 'a rocket' })).toBeVisible({ timeout: 60_000 })
   })
 })
 
@@ -70,7 +88,7 @@ test('in a form', async ({ page, server }) => {
   })
 })
 
-test('its looks', async ({ page, server }) => {
+test('its styles', async ({ page, server }) => {
   await openSnippet(page, server, 'part(run)', async () => {
     const run = page.getByRole('button', { name: 'Generate' })
     await expect(run).toHaveCSS('background-color', 'rgb(0, 90, 160)')

@@ -1,7 +1,7 @@
 /**
- * The documents' snippets in TypeScript, as somebody else's project has them. All are type-checked against the packed
- * package, built by that project's Vite with the guide's own setting, and run in Chromium. Requests to the Hub that they name end at the
- * look-alike; nothing else of them is changed but the address of a server.
+ * Runs the TypeScript snippets of the documents in a consumer's project: type-checks them against the packed package, builds them with
+ * that project's Vite and the guide's own setting, and runs them in Chromium. Requests to the servers that the snippets name go to local
+ * servers instead; nothing else about the snippets changes.
  */
 
 import { execFileSync } from 'node:child_process'
@@ -13,29 +13,30 @@ import { serveFolder } from '../cli/serve.js'
 import { findSnippet, readSnippets } from './docs/read-docs.js'
 import type { HubServer } from './hub-server/types.js'
 import { expect, test } from './ui/consumer.js'
+import { site as builtSite } from './ui/page-harness.js'
 import { startFolder, type SiteServer } from './ui/site-server.js'
 
-/** The real Hub's repositories that snippets name, and what stands for them. */
+/** The Hub repositories that the snippets name, each with the fixture that replaces it. */
 const published: Readonly<Record<string, string>> = {
   'stabilityai/stable-diffusion-xl-base-1.0': 'tiny-sdxl',
   'someone/sdxl-unet-sharded': 'tiny-sdxl',
   'stabilityai/stable-diffusion-3-medium-diffusers': 'tiny-sd3',
-  // The one with half-precision files.
+  // This fixture has fp16 files.
   'stable-diffusion-v1-5/stable-diffusion-v1-5': 'tiny-sdxl',
   'my-team/my-model': 'tiny-sd15',
 }
 
-/** A snippet running in a page. */
+/** A snippet that runs in a page. */
 interface Running {
   readonly page: Page
-  /** What it wrote to the console so far. */
+  /** What it has written to the console so far. */
   readonly said: readonly string[]
-  /** Resolves when the snippet's module has run to its end, and rejects when it threw. */
+  /** Resolves when the snippet's module has run to its end; rejects if it threw. */
   readonly over: Promise<void>
   readonly server: HubServer
 }
 
-/** Each snippet by a text that is in no other one, and what can be seen of it. */
+/** For each snippet, identified by a text that only it contains, a check of its effects. */
 const expectations: Readonly<Record<string, (running: Running) => Promise<void>>> = {
   // README: the library
   "unet: { repo: 'someone/sdxl-unet-sharded' }": async ({ page, over, server }) => {
@@ -47,6 +48,18 @@ const expectations: Readonly<Record<string, (running: Running) => Promise<void>>
     expect(asked('stable-diffusion-xl-base').filter((file) => file.startsWith('unet/') && file.endsWith('.safetensors'))).toEqual(
       [],
     )
+  },
+  // first-picture.md: the library call
+  "save('apple.png')": async ({ page, over, said }) => {
+    const [download] = await Promise.all([page.waitForEvent('download', { timeout: 120_000 }), over])
+    expect(download.suggestedFilename()).toBe('apple.png')
+    expect(said).toContain('step 10 of 10')
+  },
+  // first-picture.md: a real model
+  "save('first-dog.png')": async ({ page, over, said }) => {
+    const [download] = await Promise.all([page.waitForEvent('download', { timeout: 120_000 }), over])
+    expect(download.suggestedFilename()).toBe('first-dog.png')
+    expect(said[0]).toMatch(/^[1-9]\d* bytes to download/)
   },
   // embedding.md: the library
   "negativePrompt: 'blurry'": async ({ page, over, said }) => {
@@ -69,9 +82,9 @@ const expectations: Readonly<Record<string, (running: Running) => Promise<void>>
   // memory.md
   "maxMemory: '6GB', // or": async ({ over }) => over,
   // memory.md: the plan
-  'DiffusionPipeline.plan(': async ({ over, said, server }) => {
+  'plan.downloadBytes': async ({ over, said, server }) => {
     await over
-    // `auto` leaves a software adapter alone.
+    // `auto` does not use a software adapter.
     expect(said.at(-1)).toMatch(/^[1-9]\d* (undefined undefined|(resident|model|block) [1-9]\d*)$/)
     const weights = server.log.filter(({ kind, file }) => kind === 'file' && file?.endsWith('.safetensors'))
     expect(weights.length).toBeGreaterThan(0)
@@ -92,7 +105,7 @@ const expectations: Readonly<Record<string, (running: Running) => Promise<void>>
     await over
     expect(said.at(-1)).toMatch(/^kept for good: (true|false)$/)
   },
-  // offline.md: what is there; after a load that leaves something there
+  // offline.md: the cached models, after a load that fills the cache
   'new ModelCache()': async ({ page, over, said }) => {
     await over
     expect(said).toEqual([])
@@ -141,7 +154,7 @@ test('every snippet has a test', () => {
 
 test.describe('in a consumer’s project', () => {
   let [site, served]: readonly (SiteServer | undefined)[] = []
-  /** A folder whose list the guide's script wrote. */
+  /** A folder with a `files.json` that the guide's script wrote. */
   let listed = ''
 
   test.beforeAll(async ({ consumer }) => {
@@ -182,6 +195,8 @@ Object.assign(window, { start: (key: string) => modules[key]?.().then(() => unde
           await route.fulfill({ response: await route.fetch({ url: to + pathname + search }) })
         })
       await elsewhere(/^https:\/\/(huggingface\.co|hub\.example)\//, server.url)
+      // The page of `npm start`, which the first guide names.
+      await elsewhere(/^http:\/\/127\.0\.0\.1:5173\//, builtSite)
       await elsewhere(/^http:\/\/127\.0\.0\.1:8000\//, (served?.url ?? '').replace(/\/$/, ''))
       server.setRepository('files/my-model', listed)
       await elsewhere(/^https:\/\/files\.example\//, new URL('..', server.staticUrl('files/my-model')).href.replace(/\/$/, ''))

@@ -1,9 +1,9 @@
-/** The tables in docs/memory.md that commands write: each between two comments. */
+/** The tables in docs/memory-figures.md that commands write: each between two comments. */
 
 import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
-const path = fileURLToPath(new URL('../../docs/memory.md', import.meta.url))
+const path = fileURLToPath(new URL('../../docs/memory-figures.md', import.meta.url))
 /** What each section begins with. */
 const sections = {
   tables: 'npm run bench:memory -- --tables --write',
@@ -26,7 +26,7 @@ function split(name: keyof typeof sections): { readonly before: string; readonly
   const begin = `<!-- ${name}: ${sections[name]} -->\n\n`
   const from = text.indexOf(begin)
   const to = text.indexOf(`\n\n<!-- end of ${name} -->`, from)
-  if (from < 0 || to < 0) throw new Error(`docs/memory.md has no place for the ${name}`)
+  if (from < 0 || to < 0) throw new Error(`docs/memory-figures.md has no place for the ${name}`)
   const at = from + begin.length
   return { before: text.slice(0, at), content: text.slice(at, to), after: text.slice(to) }
 }

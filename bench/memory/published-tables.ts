@@ -1,10 +1,10 @@
 /**
- * Plans of published models at their own size, for each type and residence, as the tables of docs/memory.md. Nothing is loaded: the
+ * Plans of published models at their own size, for each type and residence, as the tables of docs/memory-figures.md. Nothing is loaded: the
  * weights' names and shapes are in fixtures/weight-tables.
  */
 
-import { convertTable } from '../../src/checkpoint/transforms/convert-table.js'
-import { dtypesOf, quantizeOptions } from '../../src/pipelines/loading/dtypes.js'
+import { transformTable } from '../../src/checkpoint/transforms/transform-table.js'
+import { dtypesOf, quantizingTransforms } from '../../src/pipelines/loading/dtypes.js'
 import { heldOn, needsOn, type PlannedDevice } from '../../src/pipelines/planning/memory-needs.js'
 import type { Network } from '../../src/pipelines/bind-network.js'
 import type { WeightsDType } from '../../src/pipelines/types.js'
@@ -72,8 +72,7 @@ function needsIn(word: WeightsDType, { size: pixels, components }: PublishedPipe
   const networks = new Map(
     stored.map((network): [string, Network] => {
       const { compute, quantization } = dtypes.get(network.name) ?? {}
-      const quantize = quantization === undefined ? undefined : quantizeOptions(quantization)
-      const table = quantize === undefined ? network.table : convertTable(network.table, { dtype: 'F16', quantize })
+      const table = quantization === undefined ? network.table : transformTable(network.table, quantizingTransforms(quantization))
       return [network.name, { ...network, table, dtype: compute }]
     }),
   )

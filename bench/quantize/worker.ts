@@ -8,7 +8,8 @@ import { chooseWeightFiles } from '../../src/checkpoint/weight-files.js'
 import { Hub } from '../../src/hub/hub.js'
 import { openRepository } from '../../src/hub/repositories/open-repository.js'
 import { hashKey } from '../../src/hub/remote-file.js'
-import { quantizeWeights } from '../../src/pipelines/loading/quantize-weights.js'
+import { quantizingTransforms } from '../../src/pipelines/loading/dtypes.js'
+import { transformWeights } from '../../src/pipelines/loading/transform-weights.js'
 import { Run } from '../../src/pipelines/run.js'
 
 const methods: Record<string, (id: string, endpoint: string) => Promise<number>> = {
@@ -41,7 +42,11 @@ async function open(id: string, endpoint: string, word: 'q8' | 'q4', early = fal
   )
   const read = () => readWeightTable(repository, files)
   const readArriving = early ? () => readArrivingTable(repository, files) : undefined
-  const { table } = await quantizeWeights({ component: 'text_encoder_3', word, contents, read, readArriving }, hub, new Run({}))
+  const { table } = await transformWeights(
+    { component: 'text_encoder_3', transforms: quantizingTransforms(word), label: word, contents, read, readArriving },
+    hub,
+    new Run({}),
+  )
   return measureWeights(table).bytes
 }
 

@@ -1,4 +1,4 @@
-/** The documents hold together: links lead somewhere, commands and files that they name exist, and every snippet is of a kind that is run. */
+/** Checks the documents: every link, command and file that they name exists, and some test runs every snippet. */
 
 import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'
@@ -6,7 +6,7 @@ import { describe, expect, test } from 'vitest'
 import { documents, readSnippets } from './read-docs.js'
 import { elementCount } from '../../src/util/element-count.js'
 
-/** Who runs the snippets of a language. */
+/** The test that runs the snippets of each language. */
 const runners: Readonly<Record<string, string>> = {
   sh: 'commands.test.ts',
   ts: 'source-snippets.test.ts where it imports from src, else ../widget-snippets.spec.ts',
@@ -14,7 +14,7 @@ const runners: Readonly<Record<string, string>> = {
   js: 'commands.test.ts a script, ../widget-snippets.spec.ts a setting of Vite',
   html: '../widget-docs.spec.ts',
   http: '../widget-embed.spec.ts',
-  text: 'below: a tree of files',
+  text: 'below: a tree of files, or a diagram',
 }
 const all = [...documents, 'docs/api.md', 'fixtures/README.md', 'bench/RESULTS.md', 'training/README.md']
 const { scripts } = JSON.parse(readFileSync('package.json', 'utf8')) as { scripts: Record<string, string> }
@@ -22,18 +22,18 @@ const checks = [
   ...readFileSync('scripts/test.mjs', 'utf8').matchAll(/^ {2}'?([\w-]+)'?: (?:\{ command|vitest\(|parity\(|playwright\()/gm),
 ].map(([, name = '']) => name)
 
-test('every snippet is in a language that something runs', () => {
+test('some test runs every snippet’s language', () => {
   const snippets = readSnippets()
   expect(snippets.length).toBeGreaterThan(20)
   expect(snippets.filter(({ language }) => !Object.hasOwn(runners, language))).toEqual([])
 })
 
-test('the guides of the README’s list are there, and all of them are in it', () => {
+test('the README links to every guide', () => {
   const readme = readFileSync('README.md', 'utf8')
-  expect(documents.filter((file) => file.startsWith('docs/') && !readme.includes(`](${file})`))).toEqual(['docs/dependencies.md'])
+  expect(documents.filter((file) => file.startsWith('docs/') && !readme.includes(`](${file})`))).toEqual([])
 })
 
-test('CONTRIBUTING names the checks of npm test', () => {
+test('CONTRIBUTING lists the checks of npm test, in order', () => {
   const rows = [...readFileSync('CONTRIBUTING.md', 'utf8').matchAll(/^\| (`.*?`) \|/gm)].flatMap(([, cell = '']) =>
     cell.split(', ').map((name) => name.slice(1, -1)),
   )
@@ -44,21 +44,21 @@ test('CONTRIBUTING names the checks of npm test', () => {
 describe.each(all)('%s', (file) => {
   const text = readFileSync(file, 'utf8')
 
-  test('its links lead to files and headings that are there', () => {
+  test('its links lead to files and headings that exist', () => {
     const broken = [...text.matchAll(/\]\((?!https?:)([^)\s]+)\)/g)]
       .map(([, link = '']) => link)
       .filter((link) => !leadsSomewhere(file, link))
     expect(broken).toEqual([])
   })
 
-  test('the commands that it names are there', () => {
+  test('the commands that it names exist', () => {
     const named = [...text.matchAll(/npm (?:run ([\w:-]+)|(start|test)\b)/g)].map(([, run, own]) => run ?? own ?? '')
     expect(named.filter((name) => !Object.hasOwn(scripts, name))).toEqual([])
     const asked = [...text.matchAll(/npm test -- ([\w -]+)`/g)].flatMap(([, names = '']) => names.split(' '))
     expect(asked.filter((name) => !checks.includes(name))).toEqual([])
   })
 
-  test('the files that it names are there', () => {
+  test('the files that it names exist', () => {
     const named = [
       ...text.matchAll(/`(?:[\w-]+ )*((?:src|e2e|cli|bench|docs|fixtures|scripts|public|training)\/[\w./-]*[\w/])(?=[`\s])/g),
     ]
@@ -67,7 +67,7 @@ describe.each(all)('%s', (file) => {
   })
 })
 
-/** Bytes of a published model's weights in float16. */
+/** The bytes of a published network's weights in float16. */
 function bytes(table: string): number {
   const { tensors } = JSON.parse(readFileSync(`fixtures/weight-tables/${table}.json`, 'utf8')) as {
     tensors: Record<string, number[]>
@@ -75,7 +75,7 @@ function bytes(table: string): number {
   return Object.values(tensors).reduce((sum, shape) => sum + 2 * elementCount(shape), 0)
 }
 
-test('the models’ sizes are those of the published tables of weights, at two bytes a parameter', () => {
+test('the sizes in models.md are those of the published weight tables, at two bytes a parameter', () => {
   const xl = ['sdxl-text-encoder', 'sdxl-text-encoder-2', 'sdxl-vae']
   const sd3 = ['sd3-text-encoder', 'sdxl-text-encoder-2', 't5-xxl-encoder', 'sd3-vae']
   const parts: Readonly<Record<string, readonly string[]>> = {
@@ -96,7 +96,7 @@ test('the models’ sizes are those of the published tables of weights, at two b
   )
 })
 
-test('the tags of the guides have only attributes that there are', () => {
+test('the guides use only attributes that the element has', () => {
   const { modules } = JSON.parse(readFileSync('custom-elements.json', 'utf8')) as {
     modules: { declarations: { attributes: { name: string }[] }[] }[]
   }
@@ -111,8 +111,18 @@ test('the tags of the guides have only attributes that there are', () => {
   expect(used.filter((name) => !known.has(name))).toEqual([])
 })
 
-test('the tree in the architecture is the tree on the disk', () => {
-  const trees = readSnippets('text')
+test('dependencies.md has a row for every dependency in package.json, and for nothing else', () => {
+  const declared = JSON.parse(readFileSync('package.json', 'utf8')) as {
+    dependencies: Record<string, string>
+    devDependencies: Record<string, string>
+  }
+  const rows = [...readFileSync('docs/dependencies.md', 'utf8').matchAll(/^\| (`.*?`) \| \S/gm)]
+  const names = rows.flatMap(([, cell = '']) => cell.split(', ').map((name) => name.slice(1, -1)))
+  expect(names.sort()).toEqual([...Object.keys(declared.dependencies), ...Object.keys(declared.devDependencies)].sort())
+})
+
+test('the tree in architecture.md matches the folders on disk', () => {
+  const trees = readSnippets('text').filter(({ code }) => code.startsWith('src/\n'))
   expect(trees.map(({ file }) => file)).toEqual(['docs/architecture.md'])
   const paths: string[] = []
   let folder = ''
@@ -133,7 +143,7 @@ function leadsSomewhere(from: string, link: string): boolean {
   return heading === undefined || headingsOf(readFileSync(target, 'utf8')).includes(heading)
 }
 
-/** Headings as GitHub makes anchors of them. */
+/** The anchors that GitHub generates from the headings. */
 function headingsOf(text: string): string[] {
   return [...text.matchAll(/^#+ (.*)$/gm)].map(([, heading = '']) =>
     heading

@@ -1,4 +1,4 @@
-/** The documents that people read, and the snippets in them. docs/api.md is left out: a script makes it from the types, and checks it. */
+/** Reads the documents and their snippets. docs/api.md is left out, because a script generates it from the types and checks it. */
 
 import { readdirSync, readFileSync } from 'node:fs'
 
@@ -7,12 +7,12 @@ export interface Snippet {
   readonly file: string
   /** Line of the fence. */
   readonly line: number
-  /** The word behind the fence. */
+  /** The language named after the fence. */
   readonly language: string
   readonly code: string
 }
 
-/** Paths from the project's folder. */
+/** The documents' paths, relative to the project's folder. */
 export const documents: readonly string[] = [
   'README.md',
   'CONTRIBUTING.md',
@@ -21,7 +21,7 @@ export const documents: readonly string[] = [
     .map((name) => `docs/${name}`),
 ]
 
-/** Every snippet of every document, or those in some languages. */
+/** Returns every snippet of every document, or only those in `languages`. */
 export function readSnippets(...languages: readonly string[]): readonly Snippet[] {
   return documents.flatMap((file) => {
     const text = readFileSync(file, 'utf8')
@@ -36,7 +36,7 @@ export function readSnippets(...languages: readonly string[]): readonly Snippet[
   })
 }
 
-/** The one snippet in these languages that contains `text`. @throws Error when there is none, or more than one */
+/** Returns the only snippet in `languages` that contains `text`. @throws Error when there is none, or more than one */
 export function findSnippet(text: string, ...languages: readonly string[]): Snippet {
   const [found, ...more] = readSnippets(...languages).filter(({ code }) => code.includes(text))
   if (found === undefined || more.length > 0)

@@ -1,4 +1,4 @@
-/** The snippets that import from the project's source: type-checked as its own code is, and run. */
+/** Type-checks the snippets that import from the project's source, with the project's own settings, and runs them. */
 
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -15,14 +15,14 @@ const folder = mkdtempSync(join(tmpdir(), 'aquatint-source-'))
 writeFileSync(join(folder, 'package.json'), '{"type": "module"}')
 afterAll(() => rmSync(folder, { recursive: true }))
 
-/** The snippet as a file of its own, which finds the source where it is. Returns the file's path. */
+/** Writes a snippet to a file whose imports resolve to the project's source. Returns the file's path. */
 function placed(name: string, code: string): string {
   const path = join(folder, `${name}.ts`)
   writeFileSync(path, code.replaceAll("'../src/", `'${root}/src/`))
   return path
 }
 
-test('they are right by their types', () => {
+test('the snippets have no type errors', () => {
   const snippets = readSnippets('ts').filter(({ code }) => code.includes("'../src/"))
   expect(snippets.map(({ file }) => file)).toEqual(['docs/networks.md', 'docs/new-model-family.md'])
   const files = snippets.map(({ code }, i) => placed(`snippet-${i}`, code))
@@ -36,7 +36,7 @@ test('they are right by their types', () => {
   expect(stdout).toBe('')
 })
 
-test('the UNet of the guide is written and matched', async () => {
+test('networks.md’s snippet writes a UNet and matches its weights', async () => {
   const { writeUnet } = (await import(placed('unet', findSnippet('writeUnet', 'ts').code))) as {
     writeUnet: (config: Config, table: ReadonlyMap<string, MemoryEntry>) => ComponentGraph | undefined
   }

@@ -1,6 +1,7 @@
 /** A worker that drives the hub for specs: calls by name, errors as plain data, progress as messages. It holds no logic of the product. */
 
-import { convertTable } from '../../src/checkpoint/transforms/convert-table.js'
+import { cast } from '../../src/checkpoint/transforms/cast.js'
+import { transformTable } from '../../src/checkpoint/transforms/transform-table.js'
 import { readConfig } from '../../src/checkpoint/layouts/model-index.js'
 import { dtypeBytes } from '../../src/util/dtype-bytes.js'
 import type { TensorEntry } from '../../src/checkpoint/types.js'
@@ -98,7 +99,7 @@ const methods: Methods = {
       begin,
       end: begin + half,
     })
-    const table = convertTable(new Map([entry('a', 0), entry('b', half)].map((each) => [each.name, each])), { dtype: to })
+    const table = transformTable(new Map([entry('a', 0), entry('b', half)].map((each) => [each.name, each])), [cast(to)])
     const prepared = await openPrepared(
       await theHub(),
       {

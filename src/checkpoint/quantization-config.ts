@@ -1,6 +1,6 @@
 /**
  * `quantization_config` in a component's config.json, as `aquatint shard --dtype q8` writes it. Its tensors tell by themselves how they
- * are laid out (quantize.ts); the note keeps other software from reading codes as weights. What other tools note there is not dealt with
+ * are laid out (transforms/quantize-rows.ts); the note keeps other software from reading codes as weights. What other tools note there is not dealt with
  * here: whoever writes the graph refuses it by name.
  */
 

@@ -1,20 +1,24 @@
 /** Quantised weights in a browser: MatMulNBits on a real WebGPU device from tensors that are made as they are read, and the cache of them. */
 
+import { CLIPTextModel } from '../models/text-encoders/clip-text-model.js'
 import { afterEach, describe, expect, test } from 'vitest'
-import { convertTable } from '../checkpoint/transforms/convert-table.js'
-import { dequantizeRows, quantizedLayout, quantizeRows, type QuantizeOptions } from '../checkpoint/transforms/quantize.js'
+import { cast } from '../checkpoint/transforms/cast.js'
+import { quantize } from '../checkpoint/transforms/quantize.js'
+import { transformTable } from '../checkpoint/transforms/transform-table.js'
+import { dequantizeRows, quantizedLayout, quantizeRows, type QuantizeOptions } from '../checkpoint/transforms/quantize-rows.js'
 import type { TensorEntry, WeightTable } from '../checkpoint/types.js'
 import { Hub } from '../hub/hub.js'
 import { linear } from '../models/layers/layers.js'
 import { quantizedWeights } from '../models/match-weights.js'
 import { ComponentBuilder } from '../onnx/component-builder.js'
-import { createComponent } from '../runtime/component.js'
+import { BoundNetwork } from '../runtime/bound-network.js'
 import { openDevice } from '../runtime/open-device.js'
 import { numbers, testCheckpoint, type TestCheckpoint } from '../runtime/testing.js'
-import type { Device } from '../runtime/types.js'
-import { quantizeWeights } from './loading/quantize-weights.js'
+import { quantizingTransforms } from './loading/dtypes.js'
+import { transformWeights } from './loading/transform-weights.js'
 import { Run } from './run.js'
 import type { Shapes } from '../onnx/types.js'
+import type { Device } from '../runtime/device.js'
 
 const [columns, rows] = [256, 80]
 const shapes = { 'fc.weight': [rows, columns], 'fc.bias': [rows] }
@@ -29,7 +33,7 @@ afterEach(async () => {
 function makeLinear(on: Device, table: WeightTable) {
   const options = {
     ...on.writeOptions({ dtype: 'float32', granularity: 'block' }),
-    quantized: quantizedWeights('CLIPTextModel', table),
+    quantized: quantizedWeights(CLIPTextModel, table),
   }
   const graph = ({ x: dims = [1, columns] }: Shapes) => {
     const builder = new ComponentBuilder('linear', options)
@@ -38,7 +42,7 @@ function makeLinear(on: Device, table: WeightTable) {
     builder.output('y', y)
     return builder.finish()
   }
-  return createComponent({ name: 'linear', device: on, table, graph, shapes: { x: [1, columns] } })
+  return new BoundNetwork({ name: 'linear', device: on, table, graph, shapes: { x: [1, columns] } })
 }
 
 /** x · Wᵀ + b in float64, with the most that float32 can be off: one rounding for each product and sum. */
@@ -59,11 +63,11 @@ function reference(x: Float32Array, weights: Float32Array, bias: Float32Array) {
 
 describe.each(['webgpu', 'wasm'] as const)('on %s', (kind) => {
   const options: QuantizeOptions[] = [{ bits: 8 }, { bits: 4 }, { bits: 4, zeroPoints: true }, { bits: 8, blockSize: 128 }]
-  test.each(options)('a Linear with %o computes with what its codes stand for', async (quantize) => {
+  test.each(options)('a Linear with %o computes with what its codes stand for', async (how) => {
     device = await openDevice({ kind })
     const { table, values } = testCheckpoint(shapes)
-    const component = makeLinear(device, convertTable(table, { dtype: 'F16', quantize }))
-    const layout = quantizedLayout([rows, columns], quantize)
+    const component = makeLinear(device, transformTable(table, [quantize(how), cast('F16')]))
+    const layout = quantizedLayout([rows, columns], how)
     const weights = dequantizeRows(quantizeRows(values.get('fc.weight')!, layout, 'fc.weight'), layout)
     // A few rows and many take different kernels.
     for (const count of [1, 5, 70]) {
@@ -98,7 +102,12 @@ const make = async (
   { table, key }: { readonly table: WeightTable; readonly key: string },
   word: 'q8' | 'q4',
   read = () => Promise.resolve(table),
-) => quantizeWeights({ component: 'unet', word, contents: [key], read }, await open(), run)
+) =>
+  transformWeights(
+    { component: 'unet', transforms: quantizingTransforms(word), label: word, contents: [key], read },
+    await open(),
+    run,
+  )
 const gone = () => Promise.reject(new Error('The original was opened'))
 const open = () => Hub.open({ settings: { chunkBytes: 32 << 10 } })
 const read = async (table: WeightTable) => {
@@ -111,7 +120,7 @@ const described = (table: WeightTable) => [...table.values()].map(({ name, dtype
 describe('in the cache', () => {
   test('weights are made once, and then read from the small form alone', async () => {
     const { table, key } = checkpoint()
-    const expected = convertTable(table, { dtype: 'F16', quantize: { bits: 4 } })
+    const expected = transformTable(table, [quantize({ bits: 4 }), cast('F16')])
     const first = await make({ table, key }, 'q4')
     expect(described(first.table)).toEqual(described(expected))
     const bytes = await read(first.table)
@@ -147,7 +156,7 @@ describe('in the cache', () => {
 
   test('making them goes on where it stopped', async () => {
     const { table, source, key } = checkpoint()
-    const expected = await read(convertTable(table, { dtype: 'F16', quantize: { bits: 8 } }))
+    const expected = await read(transformTable(table, [quantize({ bits: 8 }), cast('F16')]))
     // One read for each of nine chunks, and a few for what lies between them.
     let left = 6
     source.onRead = () => {

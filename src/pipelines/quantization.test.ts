@@ -14,7 +14,8 @@ import { Hub } from '../hub/hub.js'
 import { MemoryStore } from '../hub/cache/memory-store.js'
 import { DiffusionPipeline } from './diffusion-pipeline.js'
 import type { OpenPipelineOptions } from './loading/find-pipeline.js'
-import { quantizeWeights, type QuantizeRequest } from './loading/quantize-weights.js'
+import { quantizingTransforms } from './loading/dtypes.js'
+import { overflowWarning, transformWeights, type TransformRequest } from './loading/transform-weights.js'
 import { Run } from './run.js'
 import { diskRepository, fixtures, readCases } from './testing.node.js'
 import { caseOptions } from './testing-cases.js'
@@ -185,8 +186,8 @@ test('a small form whose original could not be read is made again by the next re
   const files = memoryRepository({ 'w.safetensors': float32File({ a: [4, 4] }) })
   const table = await readWeightTable(files, { kind: 'single', path: 'w.safetensors', variant: null })
   for (const { source } of table.values()) Object.assign(source, { contentKey: contents[0] })
-  const quantize = (read: QuantizeRequest['read']) =>
-    quantizeWeights({ component: 'unet', word: 'q8', contents, read }, hub, new Run({}))
+  const quantize = (read: TransformRequest['read']) =>
+    transformWeights({ component: 'unet', transforms: quantizingTransforms('q8'), label: 'q8', contents, read }, hub, new Run({}))
   const made = await quantize(() => Promise.resolve(table))
 
   const signals: (AbortSignal | undefined)[] = []
@@ -210,7 +211,8 @@ test('numbers that float16 cannot hold are told', async () => {
   const files = memoryRepository({ 'w.safetensors': bytes })
   const read = () => readWeightTable(files, { kind: 'single', path: 'w.safetensors', variant: null })
   const run = new Run({})
-  const { table } = await quantizeWeights({ component: 'unet', word: 'q8', contents: [], read }, undefined, run)
+  const transforms = quantizingTransforms('q8', overflowWarning('unet', run))
+  const { table } = await transformWeights({ component: 'unet', transforms, label: 'q8', contents: [], read }, undefined, run)
   const { source, begin, end } = table.get('norm')!
   await source.read({ begin, end })
   expect(run.warnings).toEqual([expect.stringMatching(/^unet: norm has values that float16 cannot hold/)])

@@ -1,12 +1,12 @@
 /**
  * A Linear weight of a checkpoint as the tensors that quantising makes of it, each a byte source that reads rows of the weight,
- * quantises them and gives the bytes asked for. The arithmetic and the layout are quantize.ts's.
+ * quantises them and gives the bytes asked for. The arithmetic and the layout are quantize-rows.ts's.
  */
 
 import type { ByteRange, ByteSource, ReadOptions } from '../../hub/types.js'
 import { freeBytes } from '../../util/free-bytes.js'
-import { checkRange, copyOverlap, pieceElements } from '../convert-pieces.js'
-import { quantizeRows, type QuantizedLayout } from './quantize.js'
+import { checkReadRange, copyOverlap, pieceElements } from './pieces.js'
+import { quantizeRows, type QuantizedLayout } from './quantize-rows.js'
 import { dtypeBytes } from '../../util/dtype-bytes.js'
 import type { TensorEntry } from '../types.js'
 import { bytesOf, decodeFloats, isFloatDType } from '../element-types.js'
@@ -93,7 +93,7 @@ export class QuantizedTensor {
       read: (range, options) => {
         const before = this.#last
         const read = (async () => {
-          checkRange(range, byteLength)
+          checkReadRange(range, byteLength)
           await before
           return this.#read(part, rowBytes, range, options)
         })()

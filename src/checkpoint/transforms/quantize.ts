@@ -1,230 +1,52 @@
 /**
- * Blockwise int8 and int4 of Linear weights, in the layout that ONNX Runtime's MatMulNBits wants: what the layout is, which tensors
- * take it, and the arithmetic. Pure functions over arrays; quantize-source.ts streams tensors through them.
- *
- * The contract of names. A Linear weight `<x>.weight` [N, K] becomes
- *   `<x>.weight`             U8  [N, K / blockSize, blockSize · bits / 8]   codes, the lower ones in the lower bits
- *   `<x>.weight_scale`       F16 [N, K / blockSize]
- *   `<x>.weight_zero_point`  U8  [N, ceil(K / blockSize · bits / 8)]        only with `zeroPoints`, packed as the codes are
- * and its value is (code − zero point) · scale; without zero points they are 2^(bits − 1). A bias stays as it was. So a table tells by
- * itself what is quantised and how: K comes from the config, blockSize = K / shape[1], bits = 8 · shape[2] / blockSize.
- * Source: MatMulNBits in onnxruntime's docs/ContribOperators.md.
+ * The quantize transform: the Linear weights of a table as int8 or int4 codes with scales. quantize-rows.ts has the layout and the
+ * arithmetic, quantize-source.ts the byte sources. Reading the tensors of the new table in order, each from its beginning to its end,
+ * reads each byte of the original once.
  */
 
-import { CheckpointError, InputError } from '../../errors.js'
-import { float16ToFloat32, float32ToFloat16 } from '../../util/half.js'
-import type { TensorEntry } from '../types.js'
-
-/** Changes with the arithmetic, so that what was stored by another version is not taken for this one's. */
-export const quantizeVersion = 1
-
-export interface QuantizeOptions {
-  readonly bits: 4 | 8
-  /** Weights along K that share a scale: 16, 32 (the default), 64 or 128. */
-  readonly blockSize?: number | undefined
-  /** A zero point for each block: closer to lopsided blocks, for `bits` more bits a block. */
-  readonly zeroPoints?: boolean | undefined
-}
-
-/** What one quantised weight looks like. */
-export interface QuantizedLayout {
-  readonly bits: 4 | 8
-  readonly blockSize: number
-  readonly zeroPoints: boolean
-  /** Rows (out features) and columns (in features) of the Linear weight. */
-  readonly rows: number
-  readonly columns: number
-  readonly blocksPerRow: number
-  /** Bytes of one row's codes, scales and zero points. */
-  readonly codeBytes: number
-  readonly scaleBytes: number
-  readonly zeroPointBytes: number
-}
-
-/** Longest row that is quantised: a row is the unit of work, and memory is bounded by it. */
-const maxColumns = 1 << 20
-
-/** @throws InputError `quantize-options` */
-export function quantizedLayout(shape: readonly number[], options: QuantizeOptions): QuantizedLayout {
-  const { bits, blockSize = 32, zeroPoints = false } = options
-  const [rows = 0, columns = 0] = shape
-  if ((bits !== 4 && bits !== 8) || ![16, 32, 64, 128].includes(blockSize))
-    throw new InputError(
-      'quantize-options',
-      `bits ${bits} with blockSize ${blockSize}: allowed are bits 4 or 8 and blocks of 16, 32, 64 or 128.`,
-      {
-        bits,
-        blockSize,
-      },
-    )
-  if (shape.length !== 2 || columns === 0 || columns % blockSize !== 0 || columns > maxColumns)
-    throw new InputError(
-      'quantize-options',
-      `A weight [${shape.join(', ')}] has no blocks of ${blockSize} along its second dimension.`,
-      {
-        shape,
-        blockSize,
-      },
-    )
-  const blocksPerRow = columns / blockSize
-  return {
-    bits,
-    blockSize,
-    zeroPoints,
-    rows,
-    columns,
-    blocksPerRow,
-    codeBytes: (columns * bits) / 8,
-    scaleBytes: blocksPerRow * 2,
-    zeroPointBytes: zeroPoints ? Math.ceil((blocksPerRow * bits) / 8) : 0,
-  }
-}
-
-/** Tables that are looked up in, not multiplied by: they have two dimensions too. */
-const embeddings =
-  /(?:^|\.)(?:shared|embed_tokens|token_embedding|position_embedding|word_embeddings|relative_attention_bias|class_embedding)\.weight$/
-
-/** Small layers whose output reaches every block, or is the result: a few of a thousand weights, and the most harm for the least gain. */
-const kept =
-  /^(?:time_embedding|add_embedding|class_embedding|time_text_embed|context_embedder|proj_out|norm_out|text_projection)\./
-
-/** Whether a tensor of a checkpoint is a Linear weight that `options` can quantise, by its name, type and shape. */
-export function isQuantizable(entry: Pick<TensorEntry, 'name' | 'dtype' | 'shape'>, options: QuantizeOptions): boolean {
-  const { name, dtype, shape } = entry
-  const [rows = 0, columns = 0] = shape
-  return (
-    shape.length === 2 &&
-    (dtype === 'F32' || dtype === 'F16' || dtype === 'BF16') &&
-    name.endsWith('.weight') &&
-    !embeddings.test(name) &&
-    !kept.test(name) &&
-    rows > 0 &&
-    columns > 0 &&
-    columns <= maxColumns &&
-    columns % (options.blockSize ?? 32) === 0
-  )
-}
-
-/** Quantised rows: `codes`, `scales` (float16 bits) and `zeroPoints` (empty without them) as the layout orders them. */
-export interface QuantizedRows {
-  readonly codes: Uint8Array<ArrayBuffer>
-  readonly scales: Uint16Array<ArrayBuffer>
-  readonly zeroPoints: Uint8Array<ArrayBuffer>
-}
+import { CheckpointError } from '../../errors.js'
+import type { ByteSource } from '../../hub/types.js'
+import type { SafetensorsDType, TensorEntry } from '../types.js'
+import { isQuantizable, quantizedLayout, quantizeVersion, type QuantizeOptions } from './quantize-rows.js'
+import { QuantizedTensor, ScaleMemory } from './quantize-source.js'
+import type { WeightTransform } from './transform-table.js'
 
 /**
- * Quantises whole rows. Without zero points the weight of largest magnitude gets the lowest code exactly, so all 2^bits codes are used
- * and a scale can be negative; with them the block's range, zero included, is spread over the codes. Scales are rounded to float16
- * first and the codes fitted to them, so rounding a scale costs nothing.
- * @throws CheckpointError `weight-not-finite`, `weight-too-large`
+ * Replaces each Linear weight `<x>.weight` by `<x>.weight` (codes), `<x>.weight_scale` and, with `zeroPoints`, `<x>.weight_zero_point`.
+ * All other tensors stay as they are; a {@link cast} behind it gives them a type.
+ * `apply` throws CheckpointError `quantized-name` where the table has one of the new names already, InputError `quantize-options`.
  */
-export function quantizeRows(weights: Float32Array, layout: QuantizedLayout, name: string): QuantizedRows {
-  const { bits, blockSize, zeroPoints } = layout
-  const rows = weights.length / layout.columns
-  const half = 1 << (bits - 1)
-  const exact = new Float32Array(rows * layout.blocksPerRow)
-  const lowest = zeroPoints ? new Float32Array(exact.length) : null
-  for (let block = 0, at = 0; block < exact.length; block++) {
-    let min = 0
-    let max = 0
-    let sum = 0
-    for (const end = at + blockSize; at < end; at++) {
-      const weight = weights[at] as number
-      sum += weight
-      if (weight < min) min = weight
-      else if (weight > max) max = weight
-    }
-    // A NaN or an infinity anywhere in the block survives in the sum of float64s.
-    if (!Number.isFinite(sum))
-      throw new CheckpointError(
-        'weight-not-finite',
-        `Tensor ${JSON.stringify(name)} holds a value that is not finite: it cannot be quantised.`,
-        {
-          tensor: name,
-        },
-      )
-    if (lowest === null) exact[block] = (-min > max ? min : max) / -half
-    else {
-      exact[block] = (max - min) / (2 * half - 1)
-      lowest[block] = min
-    }
+export function quantize(options: QuantizeOptions): WeightTransform {
+  return {
+    description: { name: 'quantize', version: quantizeVersion, ...options },
+    apply: (table) => {
+      const result = new Map<string, TensorEntry>()
+      const memory = new ScaleMemory()
+      const put = (entry: TensorEntry) => {
+        const { name } = entry
+        if (result.has(name))
+          throw new CheckpointError(
+            'quantized-name',
+            `The checkpoint has a tensor ${JSON.stringify(name)}, a name that quantizing needs.`,
+            { tensor: name },
+          )
+        result.set(name, entry)
+      }
+      const add = (name: string, dtype: SafetensorsDType, shape: readonly number[], source: ByteSource) =>
+        put({ name, dtype, shape, source, begin: 0, end: source.byteLength })
+      for (const entry of table.values()) {
+        if (!isQuantizable(entry, options)) {
+          put(entry)
+          continue
+        }
+        const layout = quantizedLayout(entry.shape, options)
+        const { rows, blocksPerRow, codeBytes, zeroPointBytes } = layout
+        const tensor = new QuantizedTensor(entry, layout, memory)
+        add(entry.name, 'U8', [rows, blocksPerRow, codeBytes / blocksPerRow], tensor.codes)
+        add(`${entry.name}_scale`, 'F16', [rows, blocksPerRow], tensor.scales)
+        if (layout.zeroPoints) add(`${entry.name}_zero_point`, 'U8', [rows, zeroPointBytes], tensor.zeroPoints)
+      }
+      return result
+    },
   }
-  const scales = float32ToFloat16(exact)
-  const rounded = float16ToFloat32(scales)
-  const codes = new Uint8Array(rows * layout.codeBytes)
-  const points = new Uint8Array(rows * layout.zeroPointBytes)
-  for (let block = 0; block < rounded.length; block++) {
-    const scale = rounded[block] as number
-    if (!Number.isFinite(scale))
-      throw new CheckpointError(
-        'weight-too-large',
-        `Tensor ${JSON.stringify(name)} holds a weight of ${(exact[block] as number) * half}: its scale does not fit float16.`,
-        {
-          tensor: name,
-        },
-      )
-    let zero = half
-    if (lowest !== null) {
-      // Fewer zero points than columns share a byte row, so a row's last byte may be half used.
-      zero = scale === 0 ? 0 : Math.min(2 * half - 1, Math.round(-(lowest[block] as number) / scale))
-      const inRow = block % layout.blocksPerRow
-      const byte = ((block - inRow) / layout.blocksPerRow) * layout.zeroPointBytes
-      if (bits === 8) points[byte + inRow] = zero
-      else points[byte + (inRow >> 1)] = (points[byte + (inRow >> 1)] as number) | (zero << (4 * (inRow & 1)))
-    }
-    if (bits === 8) encodeBytes(weights, codes, block * blockSize, blockSize, scale, zero)
-    else encodeNibbles(weights, codes, block * blockSize, blockSize, scale, zero)
-  }
-  return { codes, scales, zeroPoints: points }
-}
-
-/** code = ⌊weight / scale + zero point + ½⌋, held between 0 and 2^bits − 1. A scale that float16 rounded away gives the zero point alone. */
-function encodeBytes(weights: Float32Array, codes: Uint8Array, begin: number, count: number, scale: number, zero: number): void {
-  const inverse = scale === 0 ? 0 : 1 / scale
-  const shift = zero + 0.5
-  for (let i = begin; i < begin + count; i++) {
-    // Truncating is flooring for all that is not clamped to 0 anyway, and several times as fast as Math.round.
-    const code = ((weights[i] as number) * inverse + shift) | 0
-    codes[i] = code < 0 ? 0 : code > 255 ? 255 : code
-  }
-}
-
-function encodeNibbles(
-  weights: Float32Array,
-  codes: Uint8Array,
-  begin: number,
-  count: number,
-  scale: number,
-  zero: number,
-): void {
-  const inverse = scale === 0 ? 0 : 1 / scale
-  const shift = zero + 0.5
-  for (let i = begin; i < begin + count; i += 2) {
-    const low = ((weights[i] as number) * inverse + shift) | 0
-    const high = ((weights[i + 1] as number) * inverse + shift) | 0
-    codes[i >> 1] = (low < 0 ? 0 : low > 15 ? 15 : low) | ((high < 0 ? 0 : high > 15 ? 15 : high) << 4)
-  }
-}
-
-/** The weights that quantised rows stand for, row by row. */
-export function dequantizeRows(quantized: QuantizedRows, layout: QuantizedLayout): Float32Array<ArrayBuffer> {
-  const { bits, blockSize, blocksPerRow, zeroPointBytes } = layout
-  const scales = float16ToFloat32(quantized.scales)
-  const weights = new Float32Array(scales.length * blockSize)
-  for (let block = 0; block < scales.length; block++) {
-    let zero = 1 << (bits - 1)
-    if (layout.zeroPoints) {
-      const inRow = block % blocksPerRow
-      const byte = ((block - inRow) / blocksPerRow) * zeroPointBytes
-      zero =
-        bits === 8
-          ? (quantized.zeroPoints[byte + inRow] as number)
-          : ((quantized.zeroPoints[byte + (inRow >> 1)] as number) >> (4 * (inRow & 1))) & 15
-    }
-    for (let i = block * blockSize; i < (block + 1) * blockSize; i++) {
-      const code = bits === 8 ? (quantized.codes[i] as number) : ((quantized.codes[i >> 1] as number) >> (4 * (i & 1))) & 15
-      weights[i] = (code - zero) * (scales[block] as number)
-    }
-  }
-  return weights
 }

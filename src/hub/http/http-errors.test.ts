@@ -72,10 +72,14 @@ describe('waits', () => {
 
   it('are for what may pass', () => {
     expect(
-      ['network', 'stalled', 'short-body', 'rate-limited', 'server-error'].every((code) => isTemporary(new HubError(code, ''))),
+      (['network', 'stalled', 'short-body', 'rate-limited', 'server-error'] as const).every((code) =>
+        isTemporary(new HubError(code, '')),
+      ),
     ).toBe(true)
     expect(
-      ['gated', 'file-not-found', 'size-mismatch', 'hash-mismatch'].some((code) => isTemporary(new HubError(code, ''))),
+      (['gated', 'file-not-found', 'size-mismatch', 'hash-mismatch'] as const).some((code) =>
+        isTemporary(new HubError(code, '')),
+      ),
     ).toBe(false)
     expect(isTemporary(new HubError('server-error', '', { status: 501 }))).toBe(false)
     expect(isTemporary(new TypeError('a defect of ours'))).toBe(false)

@@ -2,7 +2,6 @@ import { InputError } from '../../errors.js'
 import { checkDeviceMap, checkMappedComponents, mappedDevice, type DeviceMap } from '../../memory/balance.js'
 import { MemoryAccount } from '../../runtime/memory-account.js'
 import { checkDeviceKind, listDevices, openDevice } from '../../runtime/open-device.js'
-import type { Device } from '../../runtime/types.js'
 import { ComponentHost } from '../execution/component-host.js'
 import { DeviceHosts } from '../execution/device-hosts.js'
 import type { Network } from '../bind-network.js'
@@ -10,6 +9,7 @@ import { checkOffload, generationBudgets, parseBudgets, type MemoryBudgets } fro
 import type { LoadPipelineOptions } from '../types.js'
 import type { DeviceName } from '../../memory/device-info.js'
 import { decidePlaces } from '../planning/place-networks.js'
+import type { Device } from '../../runtime/device.js'
 
 /** TODO: say what this file is. */
 

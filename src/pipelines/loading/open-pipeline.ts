@@ -3,11 +3,11 @@
 import type { Repository } from '../../hub/types.js'
 import type { DeviceHosts } from '../execution/device-hosts.js'
 import { findPipeline, type OpenPipelineOptions } from './find-pipeline.js'
-import { loadNetworks, measureNetwork, readParts, type LoadedParts, type PipelineSpec, type Quantize } from './load-networks.js'
+import { loadNetworks, measureNetwork, readParts, type LoadedParts, type PipelineSpec, type MakeTable } from './load-networks.js'
 import { denoiserOf } from '../planning/memory-needs.js'
 import type { Network } from '../bind-network.js'
 import { refuseBeforeDownload } from './peek-networks.js'
-import { quantizeWeights } from './quantize-weights.js'
+import { transformWeights } from './transform-weights.js'
 import type { PipelineInfo } from '../types.js'
 import type { DeviceName } from '../../memory/device-info.js'
 import { placeNetworks } from './open-devices.js'
@@ -33,12 +33,12 @@ export async function openPipeline(
   return findPipeline(repo, options, specs, async ({ repository, index, spec, placing, run, open, store, ...found }) => {
     const read = await readParts(repository, index, spec, options, open, run)
     await refuseBeforeDownload(read, placing, options, store, run.signal)
-    const quantize: Quantize = async (request) => {
-      const quantized = await quantizeWeights(request, await store?.(), run)
-      found.onClose(quantized.release)
-      return quantized.table
+    const makeTable: MakeTable = async (request) => {
+      const transformed = await transformWeights(request, await store?.(), run)
+      found.onClose(transformed.release)
+      return transformed.table
     }
-    const parts = { ...read, networks: await loadNetworks(read, options, quantize, run) }
+    const parts = { ...read, networks: await loadNetworks(read, options, makeTable, run) }
     const hosts = await placeNetworks(placing, parts.networks, options)
     run.status('ready')
     return { spec, parts, hosts, close: found.close }
@@ -51,8 +51,8 @@ export function describeNetworks(
   placeOf: (network: string) => DeviceName,
 ): PipelineInfo['components'] {
   const described = [...networks.values()].map((network) => {
-    const { name, className, repo, quantization } = network
-    return [name, { className, repo, device: placeOf(name), quantization, ...measureNetwork(network) }] as const
+    const { name, model, repo, quantization } = network
+    return [name, { className: model.className, repo, device: placeOf(name), quantization, ...measureNetwork(network) }] as const
   })
   return Object.fromEntries(described)
 }

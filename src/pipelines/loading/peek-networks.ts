@@ -1,15 +1,14 @@
 /** Networks by the headers of their weight files, of which nothing else is fetched: for plans, and to refuse a load before its download. */
 
-import { convertTable } from '../../checkpoint/transforms/convert-table.js'
+import { transformTable } from '../../checkpoint/transforms/transform-table.js'
 import { isAquatintError } from '../../errors.js'
 import type { Hub } from '../../hub/hub.js'
 import type { HeaderOnlySource, ReadOptions } from '../../hub/types.js'
 import { throwIfAborted } from '../../util/abort.js'
-import { quantizeOptions } from './dtypes.js'
 import type { Network } from '../bind-network.js'
-import { loadNetworks, type Quantize, type ReadParts } from './load-networks.js'
+import { loadNetworks, type MakeTable, type ReadParts } from './load-networks.js'
 import { decidePlaces } from '../planning/place-networks.js'
-import { rememberedTable } from './quantize-weights.js'
+import { rememberedTable } from './transform-weights.js'
 import { Run } from '../run.js'
 import type { LoadPipelineOptions } from '../types.js'
 import type { OpenDevices } from './open-devices.js'
@@ -20,18 +19,18 @@ type Store = (() => Promise<Hub>) | undefined
 
 /** The networks, whose tables are only to look at. `onOpen` is told of each weight file. @throws as `loadNetworks`; HubError `range-not-honoured` */
 export async function peekNetworks(
-  { sources, configs }: Pick<ReadParts, 'sources' | 'configs'>,
+  { sources }: Pick<ReadParts, 'sources'>,
   options: LoadPipelineOptions,
   store: Store,
   run: Run,
   onOpen?: (source: HeaderOnlySource) => void,
 ): Promise<ReadonlyMap<string, Network>> {
-  const quantize: Quantize = async ({ read, word, contents }) => {
-    const made = await rememberedTable(await store?.(), word, contents)
-    return made ?? convertTable(await read(run.signal), { dtype: 'F16', quantize: quantizeOptions(word) })
+  const makeTable: MakeTable = async ({ read, transforms, contents }) => {
+    const made = await rememberedTable(await store?.(), transforms, contents)
+    return made ?? transformTable(await read(run.signal), transforms)
   }
   const peeked = sources.map((source) => ({ ...source, repository: headersOnly(source.repository, onOpen) }))
-  return loadNetworks({ sources: peeked, configs }, options, quantize, run)
+  return loadNetworks({ sources: peeked }, options, makeTable, run)
 }
 
 /** Weight files that need no look before they are fetched: all of them fit into WebAssembly's heap, in whatever form. */
@@ -42,7 +41,7 @@ const smallBytes = 2 ** 30
  * verified. @throws DeviceError `does-not-fit` with bytes needed and offered; `buffer-too-large` with the tensor
  */
 export async function refuseBeforeDownload(
-  parts: Pick<ReadParts, 'sources' | 'configs'>,
+  parts: Pick<ReadParts, 'sources'>,
   { devices, places, budgets }: OpenDevices,
   options: LoadPipelineOptions,
   store: Store,

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { InferenceSession, Tensor } from 'onnxruntime-web'
 import { GraphBuilder } from '../../onnx/graph-builder.js'
 import { float16ToFloat32, float32ToFloat16 } from '../../util/half.js'
-import { dequantizeRows, isQuantizable, quantizedLayout, quantizeRows, type QuantizeOptions } from './quantize.js'
+import { dequantizeRows, isQuantizable, quantizedLayout, quantizeRows, type QuantizeOptions } from './quantize-rows.js'
 
 /** Numbers in −1…1 that are the same on every run (a linear congruential generator). */
 function numbers(count: number, seed: number): Float32Array<ArrayBuffer> {

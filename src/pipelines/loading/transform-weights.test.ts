@@ -3,14 +3,15 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { startHubServer } from '../../../e2e/hub-server/server.js'
 import type { HubServer } from '../../../e2e/hub-server/types.js'
-import { safetensorsFile } from '../../checkpoint/testing.js'
+import { MemorySource, safetensorsFile } from '../../checkpoint/testing.js'
 import type { WeightTable } from '../../checkpoint/types.js'
 import { readArrivingTable, readWeightTable } from '../../checkpoint/weight-table.js'
 import { deferred } from '../../util/deferred.js'
 import { Hub } from '../../hub/hub.js'
 import { MemoryStore } from '../../hub/cache/memory-store.js'
 import { openRepository } from '../../hub/repositories/open-repository.js'
-import { quantizeWeights } from './quantize-weights.js'
+import { quantizingTransforms } from './dtypes.js'
+import { transformWeights } from './transform-weights.js'
 import { Run } from '../run.js'
 
 const id = 'owner/weights'
@@ -57,10 +58,11 @@ async function quantize(store: MemoryStore, signal?: AbortSignal) {
   const hub = await Hub.open({ store, settings })
   const repository = await openRepository(hub, id, { endpoint: server.url })
   const hex = (await repository.files())[0]?.sha256
-  const { table, release } = await quantizeWeights(
+  const { table, release } = await transformWeights(
     {
       component: 'unet',
-      word: 'q8',
+      transforms: quantizingTransforms('q8'),
+      label: 'q8',
       contents: [`sha256:${hex}`],
       read: (reading) => readWeightTable(repository, files, { signal: reading }),
       readArriving: (reading) => readArrivingTable(repository, files, { signal: reading }),
@@ -83,7 +85,11 @@ async function bytesOf(table: WeightTable): Promise<Record<string, Uint8Array>> 
 async function expected(): Promise<Record<string, Uint8Array>> {
   const repository = await openRepository(await Hub.open({ store: null }), id, { endpoint: server.url })
   const read = () => readWeightTable(repository, files)
-  const { table } = await quantizeWeights({ component: 'unet', word: 'q8', contents: [], read }, undefined, new Run({}))
+  const { table } = await transformWeights(
+    { component: 'unet', transforms: quantizingTransforms('q8'), label: 'q8', contents: [], read },
+    undefined,
+    new Run({}),
+  )
   return bytesOf(table)
 }
 
@@ -159,4 +165,38 @@ test('a download that stays wrong is the error that it is without quantising', a
   const store = new MemoryStore()
   await expect(quantize(store)).rejects.toMatchObject({ code: 'hash-mismatch' })
   expect(await store.chunkFiles()).toEqual([])
+})
+
+test.each([
+  [
+    'q8',
+    'quantized 08b2419f3977faaec08faaab5361a30139eb520c4a800e0be7d4cd93f4de3c80',
+    'prepared:bc9dbe6038bb4b600294bbc876555a668cb59c7fbd0e9a97911e597f2deda137',
+  ],
+  [
+    'q4',
+    'quantized 45d439315dee6344b812ed497edbb044b334321c8d653d639ab7d024bda130aa',
+    'prepared:c55c1a087091c81375814f4fcd450b60282d4c6f38675e4e85dadcead238369a',
+  ],
+] as const)('%s is kept under the keys that it has always had, so that caches stay valid', async (value, record, file) => {
+  const store = new MemoryStore()
+  const contentKey = `sha256:${'0'.repeat(64)}`
+  const source = Object.assign(new MemorySource(new Uint8Array(128)), { contentKey })
+  const table: WeightTable = new Map([
+    ['a.weight', { name: 'a.weight', dtype: 'F32', shape: [1, 32], source, begin: 0, end: 128 }],
+  ])
+  const { release } = await transformWeights(
+    {
+      component: 'unet',
+      transforms: quantizingTransforms(value),
+      label: value,
+      contents: [],
+      read: () => Promise.resolve(table),
+    },
+    await Hub.open({ store }),
+    new Run({}),
+  )
+  release()
+  expect((await store.records('quantized ')).map(([key]) => key)).toEqual([record])
+  expect(await store.chunkFiles()).toEqual([file])
 })

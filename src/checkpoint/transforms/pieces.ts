@@ -1,0 +1,19 @@
+/** What the byte sources of transformed tensors share: the size of a piece of work, and how a read is cut out of pieces. */
+
+import type { ByteRange } from '../../hub/types.js'
+
+/** Elements that are worked on at a time: 4 MiB as float32, and at most as much again before and behind the conversion. */
+export const pieceElements = 1 << 20
+
+/** Copies the bytes that two stretches of one file have in common: `source` begins at `sourceBegin`, `target` at `targetBegin`. */
+export function copyOverlap(target: Uint8Array, targetBegin: number, source: Uint8Array, sourceBegin: number): void {
+  const begin = Math.max(targetBegin, sourceBegin)
+  const end = Math.min(targetBegin + target.byteLength, sourceBegin + source.byteLength)
+  if (begin < end) target.set(source.subarray(begin - sourceBegin, end - sourceBegin), begin - targetBegin)
+}
+
+/** @throws RangeError for a read beyond the tensor: the bytes there belong to the next one */
+export function checkReadRange(range: ByteRange, byteLength: number): void {
+  if (range.begin < 0 || range.begin > range.end || range.end > byteLength)
+    throw new RangeError(`bytes ${range.begin} to ${range.end} of a source of ${byteLength}`)
+}

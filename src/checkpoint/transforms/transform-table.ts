@@ -1,0 +1,42 @@
+/**
+ * Transforms of a checkpoint's weights: each takes a weight table and returns another one, whose bytes are computed when they are read.
+ * A list of transforms is applied in order. No tensor is read or computed before that, and a read works through its source in pieces, so
+ * that memory is bounded whatever the size of a tensor. Where the bytes go (a GPU buffer, a prepared file in the cache, a file on disk)
+ * is the business of whoever reads the table.
+ */
+
+import type { WeightTable } from '../types.js'
+
+/** What a transform does, as plain JSON: its name and every parameter that changes its output. */
+export interface TransformDescription {
+  /** Such as `cast` or `quantize`. */
+  readonly name: string
+  readonly [parameter: string]: string | number | boolean | undefined
+}
+
+/** One step from the weights of a checkpoint to the weights that a network is loaded with. */
+export interface WeightTransform {
+  /** Two transforms with equal descriptions make equal tables, byte for byte, of equal tables. Prepared files are cached by it. */
+  readonly description: TransformDescription
+  /** Returns a new table and leaves the given one as it is. Tensors that do not change keep their source. */
+  readonly apply: (table: WeightTable) => WeightTable
+}
+
+/** Applies the transforms in order. @throws what the transforms throw for tensors that they cannot handle */
+export function transformTable(table: WeightTable, transforms: readonly WeightTransform[]): WeightTable {
+  return transforms.reduce((current, transform) => transform.apply(current), table)
+}
+
+/**
+ * Names everything that a list of transforms does to bytes, for the key under which the result is cached. Equal lists have equal recipes.
+ */
+export function recipeOf(transforms: readonly WeightTransform[]): string {
+  const descriptions = transforms.map(({ description }) => description)
+  const [first, second, ...others] = descriptions
+  // Caches of users hold quantized copies under the recipe that was written before transforms were lists.
+  if (first?.name === 'quantize' && second?.name === 'cast' && others.length === 0) {
+    const { name: kind, version, ...options } = first
+    return JSON.stringify({ kind, version, rest: second['to'], ...options })
+  }
+  return JSON.stringify(descriptions)
+}
