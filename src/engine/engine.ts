@@ -7,30 +7,47 @@ import { releaseProxy } from 'comlink'
 import { InputError } from '../errors.js'
 import type { CachedFile, CachedModel, CacheManager, VerifyResult } from '../hub/cache/cache-manager.js'
 import type { RepositoryReference } from '../hub/repositories/open-repository.js'
+import type { CallHooks } from '../pipelines/run.js'
 import type { PipelinePlan } from '../pipelines/loading/plan-pipeline.js'
-import type { CallHooks, Every, GenerateHooks } from '../pipelines/run.js'
-import type { GenerateOptions, GenerateResult, LoadPipelineOptions, PipelineInfo } from '../pipelines/types.js'
+import type {
+  GenerateOptions,
+  GenerateResult,
+  LoadPipelineOptions,
+  PipelineInfo,
+  PipelineProgress,
+  StepInfo,
+} from '../pipelines/types.js'
 import { orAbort } from '../util/abort.js'
 import { EventRelay } from './event-relay.js'
 import type { CachedModelReference, CallId, EngineApi, EventSink, ExportedFile, PipelineId, PlanRequest } from './protocol.js'
+import { transferPreviews, transferResult } from './transfers.js'
+
+/** The hooks of a call, both present: the engine passes them with every call. */
+interface EngineCallHooks extends CallHooks {
+  readonly signal: AbortSignal
+  readonly onProgress: (progress: PipelineProgress) => void
+}
 
 /** A loaded pipeline, as the engine uses it. */
 export interface EnginePipeline {
   readonly info: PipelineInfo
-  generate(prompt: string, options: GenerateOptions & Every<GenerateHooks>): Promise<GenerateResult>
+  generate(
+    prompt: string,
+    options: GenerateOptions & EngineCallHooks & { readonly onStep: (step: StepInfo) => void },
+  ): Promise<GenerateResult>
   dispose(): Promise<void>
 }
 
 /** How a pipeline is made: `DiffusionPipeline.fromPretrained`. */
 export type PipelineLoader = (
   repo: RepositoryReference,
-  options: LoadPipelineOptions & Every<CallHooks>,
+  options: LoadPipelineOptions & EngineCallHooks,
 ) => Promise<EnginePipeline>
 
 /** How a plan is made: `planPipeline`. */
 export type PipelinePlanner = (
   repo: RepositoryReference,
-  options: PlanRequest & Every<Pick<CallHooks, 'signal'>>,
+  options: PlanRequest & Pick<EngineCallHooks, 'signal'>,
 ) => Promise<PipelinePlan>
 
 /** The part of the cache manager that the engine offers. */
@@ -56,7 +73,7 @@ interface Entry {
 }
 
 /** The calls of {@link EngineApi}, done by real pipelines. */
-export class Engine implements EngineApi {
+export class WorkerEngine implements EngineApi {
   readonly #parts: EngineParts
   readonly #running = new Map<CallId, AbortController>()
   readonly #pipelines = new Map<PipelineId, Entry>()
@@ -120,7 +137,7 @@ export class Engine implements EngineApi {
     )
     entry.calls.set(call, work)
     try {
-      return await work
+      return transferResult(await work)
     } finally {
       entry.calls.delete(call)
     }
@@ -172,7 +189,7 @@ export class Engine implements EngineApi {
   /** Runs `work` with a signal that `cancel(call)` aborts; its events are all delivered before this settles. */
   async #call<T>(call: CallId, onEvents: EventSink, work: (relay: EventRelay, signal: AbortSignal) => Promise<T>): Promise<T> {
     const controller = new AbortController()
-    const relay = new EventRelay(onEvents)
+    const relay = new EventRelay((events) => onEvents(transferPreviews(events)))
     this.#running.set(call, controller)
     try {
       return await work(relay, controller.signal)

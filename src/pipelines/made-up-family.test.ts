@@ -15,6 +15,7 @@ import { ComponentBuilder } from '../onnx/component-builder.js'
 import { add } from '../onnx/ops-math.js'
 import { reshape, slice } from '../onnx/ops-shape.js'
 import { elementCount } from '../util/element-count.js'
+import { CLIPTokenizer } from '../tokenizers/clip-tokenizer.js'
 import { loadPipeline, planLoad } from './diffusion-pipeline.js'
 import { families } from './families.js'
 import { scaledLatents } from './generation/latent-scaling.js'
@@ -92,7 +93,7 @@ const madeUp: PipelineFamily = {
   className: 'MadeUpPipeline',
   label: 'Made up',
   networks: { text_encoder: [CLIPTextModel], transformer: [MadeUpTransformer2DModel], vae: [AutoencoderKL] },
-  tokenizers: { tokenizer: 'clip' },
+  tokenizers: { tokenizer: [CLIPTokenizer] },
   optional: [],
   ignored: { safety_checker: 'not used.' },
   defaults: { numInferenceSteps: 3, guidanceScale: 4 },

@@ -1,7 +1,7 @@
 /** What loading and planning need to know of a pipeline class: its components and its defaults. generation/pipeline-family.ts has the rest. */
 
 import type { NetworkDefinition } from '../models/types.js'
-import type { TokenizerKind } from './loading/load-tokenizer.js'
+import type { TokenizerDefinition } from '../tokenizers/types.js'
 
 export interface PipelineSpec {
   /** diffusers' class, as model_index.json names it. */
@@ -10,8 +10,8 @@ export interface PipelineSpec {
   readonly label: string
   /** Network components in the order they run, and the classes that each may have. */
   readonly networks: Readonly<Record<string, readonly NetworkDefinition[]>>
-  /** Tokenizers and their kinds. */
-  readonly tokenizers: Readonly<Record<string, TokenizerKind>>
+  /** Tokenizers and the classes that each may have. */
+  readonly tokenizers: Readonly<Record<string, readonly TokenizerDefinition[]>>
   /** Components that a repository may lack. A tokenizer may be missing when its text encoder is. */
   readonly optional: readonly string[]
   /** Components that repositories have and this pipeline never uses, and what that means for the user. */

@@ -15,9 +15,6 @@ export interface GenerateHooks extends CallHooks {
   readonly onStep?: ((step: StepInfo) => void) | undefined
 }
 
-/** All of them, for a caller that sets every one. */
-export type Every<Hooks> = { readonly [name in keyof Hooks]-?: NonNullable<Hooks[name]> }
-
 /** One call as it runs. */
 export class Run {
   readonly signal: AbortSignal | undefined

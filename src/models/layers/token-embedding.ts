@@ -1,7 +1,7 @@
-/** A table whose rows the host reads by token id: large, and a prompt needs few rows of it. */
+/** A token embedding table. The host reads its rows by token id, because the table is large and a prompt needs few of its rows. */
 
 export interface TokenEmbedding {
-  /** The names that checkpoints give it: the first that is in the table is it. */
+  /** The names that checkpoints use for it. The first one that the weight table contains is used. */
   readonly tensors: readonly string[]
   readonly rows: number
   readonly width: number

@@ -7,6 +7,8 @@ import { CLIPTextModelWithProjection } from '../../models/text-encoders/clip-tex
 import { T5EncoderModel } from '../../models/text-encoders/t5-encoder-model.js'
 import { SD3Transformer2DModel } from '../../models/transformers/transformer-sd3.js'
 import { defaultMaxSequenceLength, type GraphVariant } from '../../models/types.js'
+import { CLIPTokenizer } from '../../tokenizers/clip-tokenizer.js'
+import { T5Tokenizer } from '../../tokenizers/t5-tokenizer.js'
 import { checkClipSkip, type ClipTextEncoder } from '../generation/clip-text-encoder.js'
 import { shiftedLatents } from '../generation/latent-scaling.js'
 import { clipEncoderOf, t5EncoderOf } from '../generation/parts.js'
@@ -27,7 +29,7 @@ export const stableDiffusion3: PipelineFamily = {
     transformer: [SD3Transformer2DModel],
     vae: [AutoencoderKL],
   },
-  tokenizers: { tokenizer: 'clip', tokenizer_2: 'clip', tokenizer_3: 't5' },
+  tokenizers: { tokenizer: [CLIPTokenizer], tokenizer_2: [CLIPTokenizer], tokenizer_3: [T5Tokenizer] },
   optional: ['text_encoder_3', 'image_encoder', 'feature_extractor'],
   ignored: { image_encoder: imagePrompt, feature_extractor: imagePrompt },
   defaults: { numInferenceSteps: 28, guidanceScale: 7 },

@@ -10,6 +10,7 @@ import type { GraphVariant } from '../../models/types.js'
 import { UNet2DConditionModel, unetTimeIdEmbeds } from '../../models/unets/unet-2d-condition.js'
 import { configOf } from '../bind-network.js'
 import type { Value } from '../execution/component-host.js'
+import { CLIPTokenizer } from '../../tokenizers/clip-tokenizer.js'
 import { checkClipSkip, type ClipTextEncoder } from '../generation/clip-text-encoder.js'
 import { standardizedLatents } from '../generation/latent-scaling.js'
 import { clipEncoderOf } from '../generation/parts.js'
@@ -34,7 +35,7 @@ export const stableDiffusionXL: PipelineFamily = {
     unet: [UNet2DConditionModel],
     vae: [AutoencoderKL],
   },
-  tokenizers: { tokenizer: 'clip', tokenizer_2: 'clip' },
+  tokenizers: { tokenizer: [CLIPTokenizer], tokenizer_2: [CLIPTokenizer] },
   optional: ['text_encoder', 'feature_extractor', 'image_encoder'],
   ignored: { feature_extractor: 'not used without an image prompt.', image_encoder: 'not used without an image prompt.' },
   defaults: { numInferenceSteps: 50, guidanceScale: 5 },

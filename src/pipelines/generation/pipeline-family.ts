@@ -11,7 +11,7 @@ import type { Network } from '../bind-network.js'
 import type { ComponentHost } from '../execution/component-host.js'
 import type { DeviceHosts } from '../execution/device-hosts.js'
 import type { LoadedParts } from '../loading/load-networks.js'
-import type { TokenizerKind } from '../loading/load-tokenizer.js'
+import type { TokenizerDefinition } from '../../tokenizers/types.js'
 import type { ComponentName } from '../../component-names.js'
 import type { PipelineSpec } from '../pipeline-spec.js'
 import type { Recorder, Run } from '../run.js'
@@ -61,7 +61,7 @@ export interface RefineCall {
 /** One pipeline class. */
 export interface PipelineFamily extends PipelineSpec {
   readonly networks: Readonly<Partial<Record<ComponentName, readonly NetworkDefinition[]>>>
-  readonly tokenizers: Readonly<Partial<Record<ComponentName, TokenizerKind>>>
+  readonly tokenizers: Readonly<Partial<Record<ComponentName, readonly TokenizerDefinition[]>>>
   readonly optional: readonly ComponentName[]
   readonly ignored: Readonly<Partial<Record<ComponentName, string>>>
   /** How image to image runs. */
