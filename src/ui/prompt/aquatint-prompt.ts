@@ -10,20 +10,20 @@ import {
   type LoadPipelineOptions,
   type RepositoryReference,
 } from '../../index.js'
-import { cancelledWords, doneWords, readyWords, restingWords, type IdleWords } from './activity-words.js'
-import { ActivityView } from './activity-view.js'
+import { cancelledWords, doneWords, readyWords, restingWords, type IdleWords } from './activity/activity-words.js'
+import { ActivityView } from './activity/activity-view.js'
 import { loadOptionsFromAttributes, observedAttributes, settingFromAttribute, takeEarlyProperties } from './attributes.js'
-import { FormView } from './form-view.js'
+import { FormView } from './form/form-view.js'
 import { createImageDetail, imageActions, type ImageDetail } from './image-detail.js'
 import { attachBox } from './box-root.js'
-import type { ModelOption } from './model-field.js'
-import { ModelOutlook } from './model-outlook.js'
-import { Notice } from './notice.js'
-import { Plate } from './plate.js'
+import type { ModelOption } from './form/model-field.js'
+import { ModelOutlook } from './form/plan-preview.js'
+import { Notice } from './message.js'
+import { Plate } from './picture/picture-area.js'
 import type { AquatintPromptEvents } from './prompt-events.js'
 import { Runner, type RunnerState } from './runner.js'
-import { emptySettings, toGenerateOptions, type PromptSettings } from './settings.js'
-import { startOptions } from './start-pixels.js'
+import { emptySettings, toGenerateOptions, type PromptSettings } from '../parts/settings.js'
+import { startOptions } from './form/start-pixels.js'
 
 /** The prompt box. See docs/embedding.md. */
 export class AquatintPrompt extends HTMLElement {

@@ -1,14 +1,14 @@
 /** The shadow root of a prompt box: where its parts stand, and their style sheets, parsed once for all boxes of a page. */
 
 import { h, sheet } from '../parts/dom.js'
-import type { ActivityView } from './activity-view.js'
-import type { FormView } from './form-view.js'
-import type { Notice } from './notice.js'
-import type { Plate } from './plate.js'
+import type { ActivityView } from './activity/activity-view.js'
+import type { FormView } from './form/form-view.js'
+import type { Notice } from './message.js'
+import type { Plate } from './picture/picture-area.js'
 import activityCss from './styles/activity.css?inline'
 import formCss from './styles/form.css?inline'
 import layoutCss from './styles/layout.css?inline'
-import plateCss from './styles/plate.css?inline'
+import plateCss from './styles/picture-area.css?inline'
 import startCss from './styles/start-picture.css?inline'
 import tokensCss from './styles/tokens.css?inline'
 

@@ -1,7 +1,7 @@
 /** The fields of a prompt box: what is written in them, read as settings, with what is wrong said beside the field. */
 
-import type { PipelineInfo } from '../../index.js'
-import { h, setText } from '../parts/dom.js'
+import type { PipelineInfo } from '../../../index.js'
+import { h, setText } from '../../parts/dom.js'
 import { ModelField } from './model-field.js'
 import { StartPicture } from './start-picture.js'
 import {
@@ -13,7 +13,7 @@ import {
   schedulerNames,
   type NumberName,
   type PromptSettings,
-} from './settings.js'
+} from '../../parts/settings.js'
 
 /** The numbers with a field of text; the strength has its slider. */
 type FieldName = Exclude<NumberName, 'strength'>

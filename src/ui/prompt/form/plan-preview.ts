@@ -1,7 +1,7 @@
 /** What a model that the reader named would cost, asked of its repository before anything of it is loaded. The newest question counts. */
 
-import { DiffusionPipeline, type LoadPipelineOptions, type RepositoryReference } from '../../index.js'
-import { errorWords } from './error-words.js'
+import { DiffusionPipeline, type LoadPipelineOptions, type RepositoryReference } from '../../../index.js'
+import { errorWords } from '../../parts/error-words.js'
 import type { ModelField } from './model-field.js'
 import { planWords } from './plan-words.js'
 

@@ -1,12 +1,12 @@
 /** Which model: the known ones in a list, and a field for any other repository, address or folder. */
 
-import type { LoadPipelineOptions, RepositoryReference } from '../../index.js'
-import { h, setText } from '../parts/dom.js'
+import type { LoadPipelineOptions, RepositoryReference } from '../../../index.js'
+import { h, setText } from '../../parts/dom.js'
 import { folderName, pickFolder, type Folder } from './pick-folder.js'
 
 /** A model that a page offers by name. */
 export interface ModelOption {
-  /** A repository id, an absolute URL, or a path that starts with `./`. */
+  /** A repository id, an absolute URL, or a path that starts with `../`. */
   readonly model: string
   /** What it is called in the list. */
   readonly label: string

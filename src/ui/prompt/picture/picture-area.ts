@@ -3,9 +3,9 @@
  * that nothing jumps. Canvases only: no URL of any kind.
  */
 
-import type { GeneratedImage, PixelImage } from '../../index.js'
-import { h } from '../parts/dom.js'
-import { drawPlate, type Colour } from './plate-drawing.js'
+import type { GeneratedImage, PixelImage } from '../../../index.js'
+import { h } from '../../parts/dom.js'
+import { drawPlate, type Colour } from './empty-drawing.js'
 
 /** The empty frame's drawing in pixels: the grain is a pixel or two of the screen. */
 const drawing = { width: 720, height: 560 }

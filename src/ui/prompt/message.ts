@@ -1,7 +1,7 @@
 /** The place in a prompt box where errors and warnings stand. */
 
 import { h } from '../parts/dom.js'
-import { errorWords } from './error-words.js'
+import { errorWords } from '../parts/error-words.js'
 
 /** One notice at a time, said aloud when it comes. */
 export class Notice {
