@@ -165,7 +165,7 @@ class Writer {
     const lines: string[] = []
     for (const member of members) {
       const text = oneLine(member).replace(/;$/, '')
-      if (text.startsWith('#') || text.startsWith('private ') || isSetAccessorDeclaration(member)) continue
+      if (text.startsWith('#') || /^(private|protected) /.test(text) || isSetAccessorDeclaration(member)) continue
       // For the browser to call.
       if (/^[a-z]\w*Callback\(/.test(text)) continue
       const label = `${owner}.${text.slice(0, 50)}`

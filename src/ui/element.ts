@@ -3,6 +3,7 @@
 import { AquatintPrompt } from './prompt/aquatint-prompt.js'
 
 export { AquatintPrompt }
+export type { FormControl } from './prompt/form-control.js'
 export type { ImageDetail } from './prompt/image-detail.js'
 export type { ModelOption } from './prompt/form/model-field.js'
 export type { PromptSettings } from './parts/settings.js'

@@ -1,40 +1,40 @@
-/** What a model that the reader named would cost, asked of its repository before anything of it is loaded. The newest question counts. */
+/** Shows what a model would cost before it is loaded: it plans the load from the headers of the files. Only the newest request counts. */
 
 import { DiffusionPipeline, type LoadPipelineOptions, type RepositoryReference } from '../../../index.js'
 import { errorWords } from '../../parts/error-words.js'
 import type { ModelField } from './model-field.js'
 import { planWords } from './plan-words.js'
 
-/** Asks about the model in a field, and has the field show what comes back. */
-export class ModelOutlook {
+/** Plans the model in a field, and shows the plan below the field. */
+export class PlanPreview {
   readonly #field: ModelField
-  #asking: AbortController | undefined
+  #request: AbortController | undefined
 
   constructor(field: ModelField) {
     this.#field = field
   }
 
-  /** Looks at the model as it stands, unless it is one of those offered and taken as it is, whose cost is known. */
-  async look(options: LoadPipelineOptions): Promise<void> {
-    this.forget()
+  /** Plans the model that the field names. A listed model with its own options needs no plan, because its cost is in the list. */
+  async show(options: LoadPipelineOptions): Promise<void> {
+    this.clear()
     const { value, isListed, reference } = this.#field
     if (value === '' || (isListed && options.dtype === undefined)) return
-    const asking = new AbortController()
-    this.#asking = asking
-    this.#field.outlook = 'Checking the model…'
-    const text = await outlook(reference, { ...options, signal: asking.signal })
-    if (this.#asking === asking) this.#field.outlook = text
+    const request = new AbortController()
+    this.#request = request
+    this.#field.planPreview = 'Checking the model…'
+    const text = await describePlan(reference, { ...options, signal: request.signal })
+    if (this.#request === request) this.#field.planPreview = text
   }
 
-  /** Says nothing any more. */
-  forget(): void {
-    this.#asking?.abort()
-    this.#asking = undefined
-    this.#field.outlook = ''
+  /** Cancels a running request and removes the text. */
+  clear(): void {
+    this.#request?.abort()
+    this.#request = undefined
+    this.#field.planPreview = ''
   }
 }
 
-async function outlook(
+async function describePlan(
   model: RepositoryReference,
   options: LoadPipelineOptions & { readonly signal: AbortSignal },
 ): Promise<string> {
