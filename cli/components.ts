@@ -1,10 +1,11 @@
 /** What a repository holds, for the commands: its pipeline, its components, and which files hold their weights. Reads configs, no weights. */
 
-import { readConfig, readModelIndex } from '../src/checkpoint/layouts/model-index.js'
+import { readModelIndex } from '../src/checkpoint/layouts/model-index.js'
 import type { JsonObject } from '../src/util/parse-json.js'
 import { chooseWeightFiles, type WeightFiles, type WeightLibrary } from '../src/checkpoint/weight-files.js'
 import { CheckpointError, isAquatintError, type AquatintError } from '../src/errors.js'
 import type { ReadOptions, Repository } from '../src/hub/types.js'
+import { readConfig } from '../src/checkpoint/read-config.js'
 
 /** A component of a repository. */
 export interface ComponentFiles {

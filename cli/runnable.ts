@@ -3,7 +3,7 @@
  * of the weights.
  */
 
-import { readConfig, readModelIndex } from '../src/checkpoint/layouts/model-index.js'
+import { readModelIndex } from '../src/checkpoint/layouts/model-index.js'
 import { readQuantizationConfig } from '../src/checkpoint/quantization-config.js'
 import type { WeightTable } from '../src/checkpoint/types.js'
 import { AquatintError } from '../src/errors.js'
@@ -14,6 +14,7 @@ import { loadParts, type PipelineSpec } from '../src/pipelines/loading/load-netw
 import { Run } from '../src/pipelines/run.js'
 import { createScheduler } from '../src/schedulers/registry.js'
 import { faultOf, type ComponentFiles } from './components.js'
+import { readConfig } from '../src/checkpoint/read-config.js'
 
 /** Something about a component that a person should know. */
 export interface Finding {

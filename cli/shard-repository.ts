@@ -4,7 +4,6 @@
  */
 
 import { join } from 'node:path'
-import { readConfig } from '../src/checkpoint/layouts/model-index.js'
 import { quantizeVersion } from '../src/checkpoint/transforms/quantize-rows.js'
 import { CheckpointError, InputError, StorageError } from '../src/errors.js'
 import { formatBytes } from '../src/util/format-bytes.js'
@@ -24,6 +23,7 @@ import {
 import { configText, type DTypeChoice, type DTypeWord } from './shard-dtypes.js'
 import { beginTarget, checkSpace, findTarget, fingerprintOf } from './shard-target.js'
 import type { WorkFolder } from './work-folder.js'
+import { readConfig } from '../src/checkpoint/read-config.js'
 
 export interface ShardOptions extends ComponentOptions {
   readonly folder: string

@@ -4,12 +4,12 @@
  */
 
 import type { ComponentClass, ModelIndex } from '../../checkpoint/layouts/model-index.js'
-import { readConfig } from '../../checkpoint/layouts/model-index.js'
 import { checkVariantName } from '../../checkpoint/weight-files.js'
 import type { Config } from '../../checkpoint/types.js'
 import { InputError } from '../../errors.js'
 import type { Repository } from '../../hub/types.js'
 import type { ComponentReference, LoadPipelineOptions } from '../types.js'
+import { readConfig } from '../../checkpoint/read-config.js'
 
 /** A component's place. */
 export interface ComponentSource {

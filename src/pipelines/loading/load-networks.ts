@@ -4,7 +4,7 @@
  * pipeline's order of work.
  */
 
-import { readConfig, type ModelIndex } from '../../checkpoint/layouts/model-index.js'
+import { type ModelIndex } from '../../checkpoint/layouts/model-index.js'
 import { readQuantizationConfig, type ReadQuantization } from '../../checkpoint/quantization-config.js'
 import { chooseWeightFiles, listVariants, type WeightFiles, type WeightLibrary } from '../../checkpoint/weight-files.js'
 import { listWeightFiles, measureWeights, readArrivingTable, readWeightTable } from '../../checkpoint/weight-table.js'
@@ -21,6 +21,7 @@ import { checkNetworkConfig, libraryOf, unexpectedTensors, type Network, type Ne
 import { overflowWarning, type TransformRequest } from './transform-weights.js'
 import type { Run } from '../run.js'
 import type { LoadPipelineOptions, QuantizationName } from '../types.js'
+import { readConfig } from '../../checkpoint/read-config.js'
 
 /** What a pipeline class is made of, by component name. */
 export interface PipelineSpec {

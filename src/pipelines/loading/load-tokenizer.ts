@@ -1,12 +1,10 @@
-/** Reads a tokenizer's folder and makes the tokenizer of its class. */
-
-import { maxConfigBytes, readConfig } from '../../checkpoint/layouts/model-index.js'
 import { CheckpointError } from '../../errors.js'
 import { CLIPTokenizer } from '../../tokenizers/clip-tokenizer.js'
 import { readSentencePieceModel } from '../../tokenizers/sentencepiece-model.js'
 import { T5Tokenizer } from '../../tokenizers/t5-tokenizer.js'
 import type { TokenizerFiles } from '../../tokenizers/types.js'
 import { inFolder, type ComponentSource } from './component-sources.js'
+import { maxConfigBytes, readConfig } from '../../checkpoint/read-config.js'
 
 const sentencePieceName = 'spiece.model'
 
