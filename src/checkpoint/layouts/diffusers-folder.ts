@@ -24,7 +24,7 @@ export async function openDiffusersFolder(repository: Repository, options: ReadO
   const components = [...index.components].map(([name, entry]) => {
     return [name, entry === null ? null : { ...entry, files: new FolderFiles(repository, name) }] as const
   })
-  return { className: index.className, options: index.options, components: new Map(components) }
+  return { repository, className: index.className, options: index.options, components: new Map(components) }
 }
 
 /** One component of a repository that may hold others, and the class that its config names. */

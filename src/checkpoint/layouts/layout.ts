@@ -19,6 +19,7 @@ export interface ComponentClass {
 
 /** A checkpoint of a whole pipeline. */
 export interface Layout {
+  readonly repository: Repository
   /** The pipeline's class, such as `StableDiffusionXLPipeline`. */
   readonly className: string
   /** The pipeline's own options, such as `force_zeros_for_empty_prompt`. */

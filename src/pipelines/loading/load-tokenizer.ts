@@ -1,10 +1,12 @@
+/** Reads the files of a tokenizer component and makes the tokenizer of its class. */
+
 import { CheckpointError } from '../../errors.js'
 import { CLIPTokenizer } from '../../tokenizers/clip-tokenizer.js'
 import { readSentencePieceModel } from '../../tokenizers/sentencepiece-model.js'
 import { T5Tokenizer } from '../../tokenizers/t5-tokenizer.js'
 import type { TokenizerFiles } from '../../tokenizers/types.js'
-import { inFolder, type ComponentSource } from './component-sources.js'
-import { maxConfigBytes, readConfig } from '../../checkpoint/read-config.js'
+import type { ComponentFiles } from '../../checkpoint/layouts/layout.js'
+import { maxConfigBytes } from '../../checkpoint/read-config.js'
 
 const sentencePieceName = 'spiece.model'
 
@@ -21,48 +23,48 @@ export const tokenizerClasses: Readonly<Record<TokenizerKind, readonly string[]>
 /** @throws CheckpointError `tokenizer-*`, `json-*`; UnsupportedError `tokenizer-*`; HubError */
 export async function loadTokenizer(
   kind: TokenizerKind,
-  source: ComponentSource,
+  component: ComponentFiles,
   signal: AbortSignal | undefined,
 ): Promise<AnyTokenizer> {
-  const files = await readTokenizerFiles(kind, source, signal)
+  const files = await readTokenizerFiles(kind, component, signal)
   return kind === 'clip' ? new CLIPTokenizer(files) : new T5Tokenizer(files)
 }
 
 /** Whatever files of a tokenizer the folder has. */
 async function readTokenizerFiles(
   kind: TokenizerKind,
-  source: ComponentSource,
+  component: ComponentFiles,
   signal: AbortSignal | undefined,
 ): Promise<TokenizerFiles> {
-  const { repository } = source
-  const paths = new Set((await repository.files({ signal })).map((file) => file.path))
   const json = async (name: string) =>
-    paths.has(inFolder(source, name)) ? readConfig(repository, inFolder(source, name), { signal }) : undefined
+    (await component.has(name, { signal })) ? component.readConfig(name, { signal }) : undefined
   const tokenizerJson = await json('tokenizer.json')
   const [tokenizerConfig, specialTokensMap, vocab, merges] = await Promise.all([
     json('tokenizer_config.json'),
     json('special_tokens_map.json'),
     tokenizerJson === undefined ? json('vocab.json') : undefined,
-    tokenizerJson === undefined && paths.has(inFolder(source, 'merges.txt')) ? readText(source, 'merges.txt', signal) : undefined,
+    tokenizerJson === undefined && (await component.has('merges.txt', { signal }))
+      ? readText(component, 'merges.txt', signal)
+      : undefined,
   ])
-  const bare = kind === 't5' && tokenizerJson === undefined && paths.has(inFolder(source, sentencePieceName))
+  const bare = kind === 't5' && tokenizerJson === undefined && (await component.has(sentencePieceName, { signal }))
   const sentencePiece = bare
-    ? readSentencePieceModel(await readSmall(source, sentencePieceName, signal), tokenizerConfig?.['extra_ids'])
+    ? readSentencePieceModel(await readSmall(component, sentencePieceName, signal), tokenizerConfig?.['extra_ids'])
     : undefined
   return { tokenizerJson: tokenizerJson ?? sentencePiece, tokenizerConfig, specialTokensMap, vocab, merges }
 }
 
-async function readText(source: ComponentSource, name: string, signal: AbortSignal | undefined): Promise<string> {
-  return new TextDecoder().decode(await readSmall(source, name, signal))
+async function readText(component: ComponentFiles, name: string, signal: AbortSignal | undefined): Promise<string> {
+  return new TextDecoder().decode(await readSmall(component, name, signal))
 }
 
 async function readSmall(
-  source: ComponentSource,
+  component: ComponentFiles,
   name: string,
   signal: AbortSignal | undefined,
 ): Promise<Uint8Array<ArrayBuffer>> {
-  const path = inFolder(source, name)
-  const file = await source.repository.open(path, { signal, maxBytes: maxConfigBytes })
+  const path = component.path(name)
+  const file = await component.open(name, { signal, maxBytes: maxConfigBytes })
   if (file.byteLength > maxConfigBytes)
     throw new CheckpointError('tokenizer-file', `${path} is ${file.byteLength} bytes long; at most ${maxConfigBytes} are read.`, {
       file: path,

@@ -11,8 +11,8 @@ import { denoiserOf, generationSize, heldOn, latentSize, needsOn, type PlannedDe
 import type { Network } from '../bind-network.js'
 import { generationBudgets, planOn } from '../planning/residence.js'
 import { describeNetworks } from './open-pipeline.js'
-import { peekNetworks } from './peek-networks.js'
-import { readParts, type PipelineSpec } from './load-networks.js'
+import { readNetworkHeaders } from './read-network-headers.js'
+import { readParts, type PipelineSpec } from './read-parts.js'
 import { decidePlaces } from '../planning/place-networks.js'
 import { patchSize, vaeScaleFactor } from '../latent-geometry.js'
 import type { LoadPipelineOptions, PipelineInfo } from '../types.js'
@@ -71,16 +71,16 @@ export async function planPipeline(
   const onOpen = (source: HeaderOnlySource) => {
     if (!source.isCached) toFetch.add(source)
   }
-  return findPipeline(repo, options, specs, async ({ repository, index, spec, placing, run, open, store, close }) => {
-    const parts = await readParts(repository, index, spec, options, open, run)
-    const networks = await peekNetworks(parts, options, store, run, onOpen)
+  return findPipeline(repo, options, specs, async ({ layout, spec, placing, run, open, store, close }) => {
+    const { sources } = await readParts({ layout, spec, options, open, run })
+    const networks = await readNetworkHeaders({ sources, options, store, run, onOpen })
     const plan = planNetworks(placing, networks, options)
     for (const device of placing.devices.values()) await device.dispose()
     close()
     return {
       className: spec.className,
-      repo: repository.id,
-      revision: repository.revision,
+      repo: layout.repository.id,
+      revision: layout.repository.revision,
       components: describeNetworks(networks, (name) => plan.places[name] ?? 'wasm'),
       downloadBytes: [...toFetch].reduce((sum, { byteLength }) => sum + byteLength, 0),
       ...plan,
