@@ -17,7 +17,7 @@ import { decidePlaces } from '../planning/place-networks.js'
 import { patchSize, vaeScaleFactor } from '../latent-geometry.js'
 import type { LoadPipelineOptions, PipelineInfo } from '../types.js'
 import type { DeviceName } from '../../memory/device-info.js'
-import type { OpenDevices } from './open-devices.js'
+import type { ChosenDevices } from './choose-devices.js'
 
 /** The generation that is planned for. */
 export interface PlannedSize {
@@ -94,7 +94,7 @@ export async function planPipeline(
  * @throws InputError `size`, `guidance-scale` and others of a generation's; DeviceError `does-not-fit`, `buffer-too-large`
  */
 export function planNetworks(
-  { devices, places, budgets }: Omit<OpenDevices, 'devices' | 'total'> & { readonly devices: ReadonlyMap<string, PlannedDevice> },
+  { devices, places, budgets }: ChosenDevices<PlannedDevice>,
   networks: ReadonlyMap<string, Network>,
   options: Pick<LoadPipelineOptions, 'offload' | 'vaeTiling'> & PlannedSize,
 ): PlacedPlan {
