@@ -3,7 +3,7 @@
 import { classOf, FolderFiles, modelIndexName } from '../src/checkpoint/layouts/diffusers-folder.js'
 import type { ComponentFiles, ComponentWeights, Layout } from '../src/checkpoint/layouts/layout.js'
 import { openLayout } from '../src/checkpoint/layouts/open-layout.js'
-import type { WeightLibrary } from '../src/checkpoint/weight-files.js'
+import type { WeightLibrary } from '../src/checkpoint/types.js'
 import { CheckpointError, isAquatintError, type AquatintError } from '../src/errors.js'
 import type { ReadOptions, Repository } from '../src/hub/types.js'
 import type { JsonObject } from '../src/util/parse-json.js'

@@ -2,6 +2,7 @@
 
 import { AquatintError } from '../src/errors.js'
 import type { ReadOptions } from '../src/hub/types.js'
+import { networkDefinition } from '../src/models/registry.js'
 import { unexpectedTensors, type Network } from '../src/pipelines/bind-network.js'
 import { pipelineSpecs } from '../src/pipelines/diffusion-pipeline.js'
 import type { ComponentSource } from '../src/pipelines/loading/find-components.js'
@@ -89,7 +90,6 @@ async function readNetworks(
   onFault: OnFault,
   { signal }: ReadOptions,
 ): Promise<readonly NetworkSource[]> {
-  const supported = new Set(pipelineSpecs.flatMap((spec): readonly string[] => Object.values(spec.networks).flat()))
   const read = components
     .filter(({ weights, faults }) => weights !== null && faults.length === 0)
     .map(({ name, className, files }) => {
@@ -101,14 +101,7 @@ async function readNetworks(
         swapped: false,
         missingVariant: 'fallback',
       }
-      return attempt(name, onFault, async () => {
-        if (!supported.has(className))
-          throw new AquatintError(
-            'unsupported-class',
-            `The class ${className} is not supported; supported: ${[...supported].join(', ')}.`,
-          )
-        return readNetworkSource(source, signal)
-      })
+      return attempt(name, onFault, () => readNetworkSource(source, networkDefinition(className), signal))
     })
   return (await Promise.all(read)).filter((source) => source !== undefined)
 }
@@ -133,6 +126,6 @@ export function noteComponent(
     findings.warning(
       name,
       'unexpected-tensors',
-      `${unexpected.length} tensors are no part of ${network.className} and are not used, such as ${unexpected[0]}.`,
+      `${unexpected.length} tensors are no part of ${network.model.className} and are not used, such as ${unexpected[0]}.`,
     )
 }

@@ -64,7 +64,7 @@ export async function planComponent(
   if (faults[0] !== undefined) throw faults[0]
   if (weights === null) return null
   const read = await weights.read(reading)
-  const kept = dropFormer(className, read)
+  const kept = dropFormer(read)
   const table = renameFormer(className, kept)
   // Buffers of integers (position ids) are no parameters.
   const { parameters } = measureWeights(new Map([...table].filter(([, entry]) => isFloatDType(entry.dtype))))

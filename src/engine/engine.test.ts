@@ -87,7 +87,7 @@ test('an error crosses with its class, code, details and cause', async () => {
         'shape-mismatch',
         'Wrong shape.',
         { expected: [1, 2] },
-        new HubError('http-error', 'Gone.', { status: 410 }),
+        new HubError('server-error', 'Gone.', { status: 410 }),
       ),
     ),
   )
@@ -96,7 +96,7 @@ test('an error crosses with its class, code, details and cause', async () => {
   expect(isAquatintError(error)).toBe(true)
   expect(error).toMatchObject({ name: 'CheckpointError', code: 'shape-mismatch', details: { expected: [1, 2] } })
   expect((error as Error).cause).toBeInstanceOf(HubError)
-  expect((error as Error).cause).toMatchObject({ code: 'http-error', details: { status: 410 } })
+  expect((error as Error).cause).toMatchObject({ code: 'server-error', details: { status: 410 } })
 })
 
 test('cancelling rejects with the reason at once, and the engine hears of it', async () => {

@@ -8,7 +8,7 @@ import { needsOf } from './needs.js'
 import { planMemory } from './plan.js'
 import { openDevice } from '../runtime/open-device.js'
 import { fixtureComponent, type FixtureComponent } from '../runtime/testing-fixtures.js'
-import type { Device } from '../runtime/types.js'
+import type { Device } from '../runtime/device.js'
 
 let device: Device
 let parts: FixtureComponent[]
@@ -33,11 +33,11 @@ test('each component runs in the least memory that its plan asks for', async () 
     expect(plan?.streamedBytes).toBeGreaterThan(0)
     await component.setWeightBudget(plan?.weightBudget)
     const before = device.memory.snapshot().live
-    device.limitMemory(before + least)
+    device.buffers?.setLimit(before + least)
     device.memory.resetPeaks()
     const streamed = await component.run(inputs)
     expect(device.memory.snapshot().peak - before, component.name).toBeLessThanOrEqual(least)
-    device.limitMemory(undefined)
+    device.buffers?.setLimit(undefined)
     for (const [name, tensor] of Object.entries(streamed)) {
       expect(await tensor.read()).toEqual(await whole[name]!.read())
       tensor.dispose()

@@ -1,8 +1,8 @@
-/** Each operator, in the forms the networks use, gives on the GPU what it gives on the CPU. */
+/** Compares each operator, in the forms that the networks use, on the GPU with the CPU. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { createComponent } from '../runtime/component.js'
+import { BoundNetwork } from '../runtime/bound-network.js'
 import { openDevice } from '../runtime/open-device.js'
-import type { Device, HostTensor } from '../runtime/types.js'
+import type { HostTensor } from '../runtime/types.js'
 import { ComponentBuilder } from './component-builder.js'
 import { floats } from './constants.js'
 import type { GraphBuilder } from './graph-builder.js'
@@ -10,6 +10,7 @@ import { gelu, matMul, quickGelu, silu } from './ops-math.js'
 import { conv, gemm, instanceNormalization, layerNormalization, multiHeadAttention } from './ops-network.js'
 import type { ValueInfo } from './types.js'
 import { elementCount } from '../util/element-count.js'
+import type { Device } from '../runtime/device.js'
 
 let cpu: Device
 let gpu: Device
@@ -34,7 +35,7 @@ function values(dims: readonly number[], seed: number): HostTensor {
 type Body = (graph: GraphBuilder, inputs: Record<string, ValueInfo>) => ValueInfo
 
 async function on(device: Device, dims: Record<string, readonly number[]>, body: Body): Promise<Float32Array> {
-  const component = createComponent({
+  const component = new BoundNetwork({
     name: 'op',
     device,
     table: new Map(),
@@ -94,14 +95,14 @@ for (const [heads, width, batch, tokens, keys] of [
     }
 }
 
-describe('on the GPU as on the CPU', () => {
+describe('the GPU computes what the CPU computes', () => {
   for (const [name, { dims, body }] of Object.entries(cases)) {
     test(name, async () => {
       const expected = await on(cpu, dims, body)
       const actual = await on(gpu, dims, body)
       let worst = 0
       for (let i = 0; i < expected.length; i++) worst = Math.max(worst, Math.abs((actual[i] ?? NaN) - (expected[i] ?? NaN)))
-      // Sums of up to 144 products of numbers up to 1, each rounded to 2^-24 of itself.
+      // The bound for sums of up to 144 products of numbers up to 1, each rounded to 2^-24 of itself.
       expect(worst).toBeLessThan(1e-4)
     })
   }

@@ -1,5 +1,6 @@
 /** Quantised weights in a browser: MatMulNBits on a real WebGPU device from tensors that are made as they are read, and the cache of them. */
 
+import { CLIPTextModel } from '../models/text-encoders/clip-text-model.js'
 import { afterEach, describe, expect, test } from 'vitest'
 import { cast } from '../checkpoint/transforms/cast.js'
 import { quantize } from '../checkpoint/transforms/quantize.js'
@@ -10,14 +11,14 @@ import { Hub } from '../hub/hub.js'
 import { linear } from '../models/layers/layers.js'
 import { quantizedWeights } from '../models/match-weights.js'
 import { ComponentBuilder } from '../onnx/component-builder.js'
-import { createComponent } from '../runtime/component.js'
+import { BoundNetwork } from '../runtime/bound-network.js'
 import { openDevice } from '../runtime/open-device.js'
 import { numbers, testCheckpoint, type TestCheckpoint } from '../runtime/testing.js'
-import type { Device } from '../runtime/types.js'
 import { quantizingTransforms } from './loading/dtypes.js'
 import { transformWeights } from './loading/transform-weights.js'
 import { Run } from './run.js'
 import type { Shapes } from '../onnx/types.js'
+import type { Device } from '../runtime/device.js'
 
 const [columns, rows] = [256, 80]
 const shapes = { 'fc.weight': [rows, columns], 'fc.bias': [rows] }
@@ -32,7 +33,7 @@ afterEach(async () => {
 function makeLinear(on: Device, table: WeightTable) {
   const options = {
     ...on.writeOptions({ dtype: 'float32', granularity: 'block' }),
-    quantized: quantizedWeights('CLIPTextModel', table),
+    quantized: quantizedWeights(CLIPTextModel, table),
   }
   const graph = ({ x: dims = [1, columns] }: Shapes) => {
     const builder = new ComponentBuilder('linear', options)
@@ -41,7 +42,7 @@ function makeLinear(on: Device, table: WeightTable) {
     builder.output('y', y)
     return builder.finish()
   }
-  return createComponent({ name: 'linear', device: on, table, graph, shapes: { x: [1, columns] } })
+  return new BoundNetwork({ name: 'linear', device: on, table, graph, shapes: { x: [1, columns] } })
 }
 
 /** x · Wᵀ + b in float64, with the most that float32 can be off: one rounding for each product and sum. */

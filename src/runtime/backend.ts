@@ -1,43 +1,37 @@
 /**
- * What a component needs of a device: weights put where its stages find them, stages run. One implementation for each kind of device
- * (webgpu-backend.ts, wasm-backend.ts). Only types.
+ * What a bound network asks of its device: to load weights and to run stages. One implementation for each kind of device
+ * (webgpu/webgpu-backend.ts, wasm/wasm-backend.ts). Only types.
  */
 
 import type { ComponentGraph, Stage } from '../onnx/types.js'
 import type { GpuBuffers } from './webgpu/gpu-buffers.js'
-import type { MemoryAccount } from './memory-account.js'
 import type { GpuTensor } from './tensors.js'
-import type { Device, DeviceTensor, HostTensor, LoadOptions } from './types.js'
+import type { DeviceTensor, HostTensor, LoadOptions } from './types.js'
 
-/** What a stage takes: a tensor in host memory or one in a buffer of the device itself. */
+/** An input of a stage: a tensor in host memory, or one in a buffer of the device itself. */
 export type StageInput = HostTensor | GpuTensor
 
-/** One component's side of a device. */
+/** The device's side of one bound network. */
 export interface Backend {
-  /** The device's GPU buffers, of which a tensor must be to be bound as it is; undefined on the CPU. */
+  /** The device's GPU buffers: a tensor in one of them is bound without a copy. Undefined on the CPU. */
   readonly buffers: GpuBuffers | undefined
-  /** Whether weights are there. */
+  /** Whether the device holds weights of the network. */
   readonly isLoaded: boolean
   /**
-   * Puts the weights of `graph` in place. Where that fails, those of the graph before are there as they were, or none are. With a budget in bytes a GPU keeps what it can and streams the rest with each
-   * run; the CPU knows no budget.
+   * Loads the weights of `graph`. If it fails, the weights of the graph before are unchanged, or none are left. With a budget in bytes a GPU
+   * keeps the weights that fit and streams the others with each run; the CPU ignores the budget.
    */
   load(graph: ComponentGraph, budget: number | undefined, options: LoadOptions): Promise<void>
-  /** Runs one stage whose inputs have the types and dims that its program says. Outputs are new tensors, by the program's names. */
+  /** Runs one stage on inputs of the types and dims that its program names. Outputs are new tensors, by the program's names. */
   runStage(
     stage: Stage,
     inputs: Readonly<Record<string, StageInput>>,
     signal: AbortSignal | undefined,
   ): Promise<Record<string, DeviceTensor>>
-  /** Waits until the device has taken the stages run so far. @throws DeviceError that one of them caused */
+  /** Waits until the device has accepted the stages that ran since the last call. @throws the DeviceError that one of them caused */
   verify(): Promise<void>
-  /** Gives the weights back. */
+  /** Frees the weights. */
   unload(): Promise<void>
-  /** Gives back everything, sessions that nobody else uses included. */
+  /** Frees everything, including sessions that no other network uses. */
   dispose(): Promise<void>
-}
-
-/** A device as the rest of runtime/ sees it. */
-export interface RuntimeDevice extends Device {
-  readonly memory: MemoryAccount
 }

@@ -1,12 +1,12 @@
 /** Block residency on a real device: a component under a budget computes the same, to the bit, and stays within the budget. */
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import type { ByteRange } from '../hub/types.js'
-import { createComponent } from './component.js'
+import { BoundNetwork } from './bound-network.js'
 import { openDevice } from './open-device.js'
 import { numbers, testCheckpoint, towerGraph, towerShapes, towerSizes } from './testing.js'
-import type { Component, Device } from './types.js'
 import { WebGpuDevice } from './webgpu/webgpu-device.js'
 import { bufferBytes, planStages, stageWeights } from '../memory/stage-weights.js'
+import type { Device } from './device.js'
 
 const blocks = 12
 const x = { type: 'float32', dims: [3, towerSizes.input], data: numbers(3 * towerSizes.input, 5) } as const
@@ -22,11 +22,11 @@ function tower(weightBudget?: number) {
   const graph = towerGraph(blocks, device.writeOptions({ dtype: 'float32', granularity: 'block' }))
   const weights = stageWeights(graph({ x: x.dims }).stages, table)
   const total = weights.own.reduce((sum, own) => sum + bufferBytes(own), 0)
-  const component = createComponent({ name: 'tower', device, table, graph, shapes: { x: x.dims }, weightBudget })
+  const component = new BoundNetwork({ name: 'tower', device, table, graph, shapes: { x: x.dims }, weightBudget })
   return { component, source, table, weights, total }
 }
 
-async function run(component: Component, signal?: AbortSignal): Promise<Float32Array> {
+async function run(component: BoundNetwork, signal?: AbortSignal): Promise<Float32Array> {
   const { y } = await component.run({ x }, { signal })
   const values = await y!.read()
   y!.dispose()
@@ -163,7 +163,7 @@ test('two graphs of the same weights that take turns load nothing again that sta
   const { source, weights, total } = own
   const without = [2, 3, 7]
   const options = device.writeOptions({ dtype: 'float32', granularity: 'block' })
-  const component = createComponent({
+  const component = new BoundNetwork({
     name: 'tower',
     device,
     table: own.table,

@@ -3,14 +3,14 @@
 import { DeviceError } from '../errors.js'
 
 /** How many of a tensor's values there are, are not finite, and are 0. */
-export interface Tally {
+export interface ValueTally {
   readonly count: number
   readonly bad: number
   readonly zeros: number
 }
 
 /** Counts values in host memory. */
-export function tallyValues(values: Float32Array): Tally {
+export function tallyValues(values: Float32Array): ValueTally {
   let bad = 0
   let zeros = 0
   for (const value of values) {
@@ -24,7 +24,7 @@ export function tallyValues(values: Float32Array): Tally {
  * @throws DeviceError `not-finite` when a value is NaN or infinite (float16 that overflowed does this), `all-zero` when every value is
  * 0 (a GPU that lost its memory does this)
  */
-export function assertSound({ count, bad, zeros }: Tally, what: string): void {
+export function assertSound({ count, bad, zeros }: ValueTally, what: string): void {
   if (bad > 0) {
     const message = `${bad} of the ${count} values of ${what} are not finite: compute in float32, or use weights made for float16.`
     throw new DeviceError('not-finite', message, { what, bad, count })

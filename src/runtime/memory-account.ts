@@ -14,7 +14,7 @@ export interface Allocation {
   release(): void
 }
 
-interface Tally {
+interface OwnerBytes {
   weights: number
   activations: number
   peakWeights: number
@@ -22,7 +22,7 @@ interface Tally {
 }
 
 export class MemoryAccount implements MemoryMeter {
-  readonly #owners = new Map<string, Tally>()
+  readonly #owners = new Map<string, OwnerBytes>()
   readonly #allocations = new Set<Allocation>()
   readonly #listeners = new Set<(moved: boolean) => void>()
   readonly #total: MemoryAccount | undefined

@@ -1,6 +1,6 @@
 /** Both WebGPU builds of onnxruntime-web: the one for browsers that suspend WebAssembly, and the one for the rest. */
 import { expect, test } from 'vitest'
-import { createComponent } from './component.js'
+import { BoundNetwork } from './bound-network.js'
 import { buildFor, loadOnnxRuntime } from './onnxruntime.js'
 import { openDevice } from './open-device.js'
 import { numbers, testCheckpoint, towerGraph, towerReference, towerShapes, towerSizes, worstError } from './testing.js'
@@ -24,7 +24,7 @@ test('a browser that cannot suspend WebAssembly runs components as well', async 
     const { table, values } = testCheckpoint(towerShapes(2))
     const graph = towerGraph(2, device.writeOptions({ dtype: 'float32', granularity: 'block' }))
     const x = { type: 'float32', dims: [3, towerSizes.input], data: numbers(3 * towerSizes.input, 5) } as const
-    const component = createComponent({ name: 'tower', device, table, graph, shapes: { x: x.dims } })
+    const component = new BoundNetwork({ name: 'tower', device, table, graph, shapes: { x: x.dims } })
     const { y } = await component.run({ x })
     expect(worstError(await y!.read(), towerReference(values, 2, x.data, 3))).toBeLessThan(1e-5)
     y!.dispose()

@@ -1,16 +1,12 @@
 /** Opens what graphs run on: the GPU where there is a real one, else the CPU, or what the caller names. */
 
 import { DeviceError, InputError } from '../errors.js'
-import type { WeightTable } from '../checkpoint/types.js'
-import type { Backend } from './backend.js'
 import { requestAdapter, requestSecondAdapter } from './webgpu/gpu-device.js'
 import type { MemoryAccount } from './memory-account.js'
-import type { Device } from './types.js'
-import { WasmBackend } from './wasm/wasm-backend.js'
 import { WasmDevice } from './wasm/wasm-device.js'
-import { WebGpuBackend } from './webgpu/webgpu-backend.js'
 import { WebGpuDevice } from './webgpu/webgpu-device.js'
 import type { DeviceName } from '../memory/device-info.js'
+import type { Device } from './device.js'
 
 export interface OpenDeviceOptions {
   /** `auto` (default): a real GPU if there is one, else wasm. */
@@ -62,11 +58,4 @@ export async function listDevices(): Promise<readonly DeviceName[]> {
 
 function isReal(adapter: GPUAdapter | null): boolean {
   return adapter !== null && !adapter.info.isFallbackAdapter
-}
-
-/** The side of `device` that a component works with. @throws InputError when the device is not one of ours */
-export function createBackend(device: Device, name: string, table: WeightTable): Backend {
-  if (device instanceof WebGpuDevice) return new WebGpuBackend(device, name, table)
-  if (device instanceof WasmDevice) return new WasmBackend(device, name, table)
-  throw new InputError('bad-device', 'The device was not opened by openDevice().')
 }

@@ -1,19 +1,22 @@
 /**
- * Reads scheduler configs: each key has a reader with diffusers' default, and what a reader does not know is refused by name. Keys
- * that a class does not have are not looked at, as in diffusers' `from_config`.
+ * Reads scheduler configs. Each key of a class has a reader with diffusers' default; a reader refuses a value that it does not support, with
+ * the key's name. Keys that a class does not have are ignored, as in diffusers' `from_config`.
  */
 
 import { CheckpointError, UnsupportedError } from '../errors.js'
 import type { SchedulerConfig } from './types.js'
 
+/** The key that a reader reads, for its errors. */
 interface Key {
   readonly className: string
   readonly key: string
 }
 
-/** Turns the value of a key (`undefined` where the config has none) into a checked one. */
+/** Checks the value of a key and returns it. `value` is `undefined` if the config does not contain the key. */
 export type Reader<T> = (value: unknown, key: Key) => T
+/** The keys that a scheduler class has, each with its reader. */
 export type ConfigSpec = Readonly<Record<string, Reader<unknown>>>
+/** The config that {@link readConfig} returns for a spec. */
 export type ConfigOf<S extends ConfigSpec> = { readonly [K in keyof S]: ReturnType<S[K]> }
 
 function show(value: unknown): string {
@@ -29,7 +32,7 @@ function invalid({ className, key }: Key, value: unknown, allowed: string): Chec
   })
 }
 
-/** The error for a value that diffusers may know and Aquatint does not. */
+/** The error for a value that diffusers may support and Aquatint does not. */
 export function unsupported({ className, key }: Key, value: unknown, allowed: readonly string[]): UnsupportedError {
   return new UnsupportedError(
     'unsupported-config',
@@ -38,7 +41,7 @@ export function unsupported({ className, key }: Key, value: unknown, allowed: re
   )
 }
 
-/** A finite number within bounds. */
+/** Reads a number from `min` to `max`. */
 export function number(fallback: number, min = -1e9, max = 1e9): Reader<number> {
   return (value = fallback, key) => {
     if (typeof value !== 'number' || !(value >= min && value <= max)) throw invalid(key, value, `a number from ${min} to ${max}`)
@@ -46,12 +49,12 @@ export function number(fallback: number, min = -1e9, max = 1e9): Reader<number> 
   }
 }
 
-/** A number, `null` or nothing. */
+/** Reads a number from `min` to `max`, or `null`, which is also the default. */
 export function optionalNumber(min = -1e9, max = 1e9): Reader<number | null> {
   return (value = null, key) => (value === null ? null : number(0, min, max)(value, key))
 }
 
-/** A whole number within bounds. */
+/** Reads a whole number from `min` to `max`. */
 export function integer(fallback: number, min: number, max: number): Reader<number> {
   return (value = fallback, key) => {
     if (!Number.isInteger(value) || (value as number) < min || (value as number) > max)
@@ -60,7 +63,7 @@ export function integer(fallback: number, min: number, max: number): Reader<numb
   }
 }
 
-/** true or false; `null` counts as false, as in Python. */
+/** Reads true or false. `null` counts as false, as in Python. */
 export function flag(fallback: boolean): Reader<boolean> {
   return (value = fallback, key) => {
     if (value === null) return false
@@ -69,8 +72,8 @@ export function flag(fallback: boolean): Reader<boolean> {
   }
 }
 
-/** One of some words. */
-export function word<const T extends string>(fallback: T, supported: readonly T[]): Reader<T> {
+/** Reads one of the supported strings. */
+export function choice<const T extends string>(fallback: T, supported: readonly T[]): Reader<T> {
   return (value = fallback, key) => {
     const found = supported.find((candidate) => candidate === value)
     if (found === undefined) throw unsupported(key, value, supported)
@@ -78,7 +81,7 @@ export function word<const T extends string>(fallback: T, supported: readonly T[
   }
 }
 
-/** A list of numbers, `null` or nothing. */
+/** Reads a list of 1 to `maxLength` finite numbers, or `null`, which is also the default. */
 export function optionalNumbers(maxLength: number): Reader<readonly number[] | null> {
   return (value = null, key) => {
     if (value === null) return null
@@ -88,7 +91,7 @@ export function optionalNumbers(maxLength: number): Reader<readonly number[] | n
   }
 }
 
-/** A key that only its default is supported of. */
+/** Reads a key of which Aquatint supports only the default. */
 export function only(allowed: boolean | null): Reader<boolean | null> {
   return (value = allowed, key) => {
     if (value !== allowed && !(allowed === false && value === null)) throw unsupported(key, value, [String(allowed)])
@@ -96,8 +99,47 @@ export function only(allowed: boolean | null): Reader<boolean | null> {
   }
 }
 
-/** A key without a meaning unless another one is set which is refused. */
+/** Accepts any value of a key that has no effect. */
 export const unused: Reader<unknown> = (value = null) => value
+
+/**
+ * The keys that describe the noise schedule of the training. Each class names its own defaults; these are those of most classes.
+ */
+export function trainingKeys({
+  start = 0.0001,
+  end = 0.02,
+  schedule = 'linear',
+}: { readonly start?: number; readonly end?: number; readonly schedule?: 'linear' | 'scaled_linear' } = {}) {
+  return {
+    num_train_timesteps: integer(1000, 2, 100_000),
+    beta_start: number(start, 0, 1),
+    beta_end: number(end, 0, 1),
+    beta_schedule: choice(schedule, ['linear', 'scaled_linear', 'squaredcos_cap_v2']),
+    trained_betas: optionalNumbers(100_000),
+  }
+}
+
+/** The keys that distribute a run's timesteps over those of the training. */
+export function spacingKeys(fallback: 'linspace' | 'leading') {
+  return {
+    timestep_spacing: choice(fallback, ['linspace', 'leading', 'trailing']),
+    steps_offset: integer(0, 0, 1000),
+  }
+}
+
+/** The keys that choose another distribution of sigmas; at most one of them may be true. */
+export const sigmaKeys = {
+  use_karras_sigmas: flag(false),
+  use_exponential_sigmas: flag(false),
+  use_beta_sigmas: flag(false),
+}
+
+/** Dynamic thresholding, which Aquatint does not support; the other two keys mean something only with it. */
+export const unsupportedThresholding = {
+  thresholding: only(false),
+  dynamic_thresholding_ratio: unused,
+  sample_max_value: unused,
+}
 
 /** Reads all keys of `spec`. @throws CheckpointError `invalid-config`, UnsupportedError `unsupported-config` */
 export function readConfig<S extends ConfigSpec>(className: string, config: SchedulerConfig, spec: S): ConfigOf<S> {

@@ -1,12 +1,12 @@
 /**
- * What the multistep solvers (DEIS, DPM-Solver, UniPC) share: α, σ and λ of a point of the schedule, what the model's output means there, and
- * where noise is added.
+ * Functions that the multistep solvers (DEIS, DPM-Solver, UniPC) share: α, σ and λ at a point of the schedule, converting the model's output to
+ * a prediction, and the point at which noise is added.
  */
 
 import { indexForTimestep } from './timestep-spacing.js'
 import type { StepTerm } from './types.js'
 
-/** A point of the noise schedule: x = α x₀ + σ ε, λ = log(α/σ), which is infinite at the end. */
+/** A point of the noise schedule: x = α x₀ + σ ε, and λ = log(α/σ), which is infinite at the end. */
 export interface SchedulePoint {
   readonly alpha: number
   readonly sigma: number
@@ -15,13 +15,14 @@ export interface SchedulePoint {
 
 const { fround, sqrt } = Math
 
-/** From a sigma of the schedule; with flow matching α = 1 − σ. */
+/** Computes the point from a sigma of the schedule. With flow matching, α = 1 − σ. */
 export function schedulePoint(sigma: number, flow: boolean): SchedulePoint {
   const alpha = flow ? fround(1 - sigma) : fround(1 / fround(sqrt(fround(fround(sigma * sigma) + 1))))
   const scaled = flow ? sigma : fround(sigma * alpha)
   return { alpha, sigma: scaled, lambda: Math.log(alpha) - Math.log(scaled) }
 }
 
+/** The values of `prediction_type` that the multistep solvers support. */
 export type MultistepPrediction = 'epsilon' | 'sample' | 'v_prediction' | 'flow_prediction'
 
 function terms(sample: number, output: number): readonly StepTerm[] {
@@ -31,7 +32,7 @@ function terms(sample: number, output: number): readonly StepTerm[] {
   ]
 }
 
-/** The model's output at a sample as a prediction of the image x₀, or of the noise ε. */
+/** The terms that convert the model's output at a sample to a prediction of the image x₀ or of the noise ε. */
 export function predictionTerms(
   { alpha, sigma }: SchedulePoint,
   prediction: MultistepPrediction,
@@ -46,17 +47,17 @@ export function predictionTerms(
   return prediction === 'v_prediction' ? terms(sigma, alpha) : terms(0, 1)
 }
 
-/** What the prediction made in the step at an index is called. */
+/** The name of the prediction of the step at an index. */
 export function predictionName(index: number): string {
   return `prediction ${index}`
 }
 
-/** The names of the last `count` predictions up to that of the step at `index`. */
+/** The names of the last `count` predictions, the newest first, starting at the step at `index`. */
 export function lastPredictions(index: number, count: number): readonly string[] {
   return Array.from({ length: count }, (_, i) => predictionName(index - i))
 }
 
-/** The place in the schedule at which a run that begins at `timestep` gets its noise: the last one where no step has the timestep. */
+/** The index in the schedule whose noise a run that begins at `timestep` receives: the last index if no step has that timestep. */
 export function noisePlace(timesteps: readonly number[], timestep: number, begin: number | null): number {
   if (begin !== null) return begin
   const index = indexForTimestep(timesteps, timestep)

@@ -1,14 +1,16 @@
 /**
- * The noise that a model was trained with: betas and the running product of the alphas, in float32 as torch computes them (the
- * product itself in float64, rounded at each entry).
+ * The noise schedule of a model's training: the betas and the cumulative product of the alphas, in float32 as torch computes them (torch
+ * accumulates the product in float64 and rounds each entry).
  * Source: `betas_for_alpha_bar` and `rescale_zero_terminal_snr` in diffusers; Lin et al. 2023, arXiv 2305.08891.
  */
 
 import { CheckpointError, InputError } from '../errors.js'
 import type { StepTerm } from './types.js'
 
+/** The values of `beta_schedule`. */
 export type BetaSchedule = 'linear' | 'scaled_linear' | 'squaredcos_cap_v2' | 'exp'
 
+/** The config keys that determine the noise schedule. */
 export interface NoiseScheduleConfig {
   readonly num_train_timesteps: number
   readonly beta_start: number
@@ -20,7 +22,7 @@ export interface NoiseScheduleConfig {
 
 const { fround, sqrt } = Math
 
-/** `torch.linspace(start, end, count, dtype=float32)`: from both ends to the middle. */
+/** `torch.linspace(start, end, count, dtype=float32)`, which computes from both ends towards the middle. */
 function torchLinspace(start: number, end: number, count: number): Float32Array {
   const from = fround(start)
   const to = fround(end)
@@ -63,13 +65,13 @@ function makeBetas(config: NoiseScheduleConfig): Float32Array {
   }
 }
 
-/** `torch.cumprod` of float32: the running product is kept in float64. */
+/** `torch.cumprod` of float32 values; torch keeps the product in float64. */
 function cumulativeProduct(values: Float32Array): Float32Array {
   let product = 1
   return values.map((value) => (product *= value))
 }
 
-/** Moves the schedule so that its end holds no signal at all. */
+/** Rescales the schedule so that no signal is left at its end. */
 function rescaleZeroTerminalSnr(betas: Float32Array): Float32Array {
   const roots = cumulativeProduct(betas.map((beta) => 1 - beta)).map((value) => sqrt(value))
   const first = roots[0] ?? 1
@@ -79,26 +81,26 @@ function rescaleZeroTerminalSnr(betas: Float32Array): Float32Array {
   return bars.map((bar, i) => 1 - (i === 0 ? bar : fround(bar / (bars[i - 1] ?? 1))))
 }
 
-/** ᾱ of each training timestep, float32. */
+/** Computes ᾱ of each training timestep, in float32. */
 export function alphasCumprod(config: NoiseScheduleConfig): Float32Array {
   let betas = makeBetas(config)
   if (config.rescale_betas_zero_snr === true) betas = rescaleZeroTerminalSnr(betas)
   return cumulativeProduct(betas.map((beta) => 1 - beta))
 }
 
-/** ᾱ for the schedulers that work with sigmas: where it would end at 0, it ends at 2^-24, so that no sigma is infinite. */
+/** Computes ᾱ for the schedulers that work with sigmas. If the last value would be 0, it is 2^-24 instead, so that no sigma is infinite. */
 export function alphasCumprodForSigmas(config: NoiseScheduleConfig): Float32Array {
   const alphas = alphasCumprod(config)
   if (config.rescale_betas_zero_snr === true) alphas[alphas.length - 1] = 2 ** -24
   return alphas
 }
 
-/** σ = √((1 − ᾱ)/ᾱ) of each training timestep, rising, float32. */
+/** Computes σ = √((1 − ᾱ)/ᾱ) of each training timestep, in rising order, in float32. */
 export function trainingSigmas(alphas: Float32Array): Float32Array {
   return alphas.map((alpha) => sqrt(fround(fround(1 - alpha) / alpha)))
 }
 
-/** The entry of a schedule for a timestep. @throws InputError `timestep` where the schedule has none */
+/** Returns the entry of a schedule for a timestep. @throws InputError `timestep` if the schedule has none */
 export function at(values: ArrayLike<number>, timestep: number): number {
   const value = values[timestep]
   if (value === undefined)
@@ -109,17 +111,17 @@ export function at(values: ArrayLike<number>, timestep: number): number {
   return value
 }
 
-/** `signal` · original + `spread` · noise, rounded to float32 once. */
+/** Computes `signal` · original + `spread` · noise, rounded to float32 once. */
 export function mixNoise(original: Float32Array, noise: Float32Array, signal: number, spread: number): Float32Array<ArrayBuffer> {
   return Float32Array.from(original, (value, i) => signal * value + spread * (noise[i] ?? 0))
 }
 
-/** diffusers' `add_noise` at ᾱ. */
+/** diffusers' `add_noise` at the timestep whose ᾱ is `alpha`. */
 export function mixNoiseAt(alpha: number, original: Float32Array, noise: Float32Array): Float32Array<ArrayBuffer> {
   return mixNoise(original, noise, fround(sqrt(alpha)), fround(sqrt(fround(1 - alpha))))
 }
 
-/** The image x₀ that the model's output at a sample stands for, from √ᾱ and √(1 − ᾱ). */
+/** The terms that convert the model's output at a sample to the image x₀, given √ᾱ and √(1 − ᾱ). */
 export function originalTerms(
   prediction: 'epsilon' | 'sample' | 'v_prediction',
   rootAlpha: number,

@@ -1,4 +1,4 @@
-/** The few numpy functions that diffusers' schedules are made with, to the same rounding. Float64 unless said. */
+/** The few numpy functions that diffusers' schedules use, with the same rounding. They compute in float64. */
 
 /** `np.linspace(start, stop, count, endpoint)`. */
 export function linspace(start: number, stop: number, count: number, endpoint = true): number[] {
@@ -9,7 +9,7 @@ export function linspace(start: number, stop: number, count: number, endpoint = 
   return values
 }
 
-/** `np.arange(start, stop, step)` of floats: the length can be one more than expected, by rounding. */
+/** `np.arange(start, stop, step)` of floats. As in numpy, rounding can make the result one element longer than expected. */
 export function arange(start: number, stop: number, step: number): number[] {
   const length = Math.max(0, Math.ceil((stop - start) / step))
   // numpy fills with the difference of the first two values.
@@ -17,7 +17,7 @@ export function arange(start: number, stop: number, step: number): number[] {
   return Array.from({ length }, (_, i) => start + i * delta)
 }
 
-/** `np.round`: halves to even. */
+/** `np.round`, which rounds halves to even. */
 export function round(value: number): number {
   const below = Math.floor(value)
   const rest = value - below
@@ -36,7 +36,7 @@ export function interpolateAt(x: number, values: ArrayLike<number>): number {
   return slope * (x - i) + low
 }
 
-/** Rounded to float32, as arrays. */
+/** Rounds each value to float32. */
 export function float32(values: readonly number[]): number[] {
   return values.map((value) => Math.fround(value))
 }

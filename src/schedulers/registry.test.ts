@@ -25,7 +25,7 @@ function codeOf(action: () => unknown): string {
   }
 }
 
-test('a class takes its own keys from another one’s config, and its own defaults', () => {
+test('a class uses its own keys of another class’s config, and its own defaults', () => {
   const { scheduler, unexpectedKeys } = createScheduler('EulerDiscreteScheduler', stableDiffusion)
   expect(unexpectedKeys).toEqual([])
   expect(scheduler.config).toMatchObject({ beta_schedule: 'scaled_linear', steps_offset: 1, timestep_spacing: 'linspace' })
@@ -35,12 +35,12 @@ test('a class takes its own keys from another one’s config, and its own defaul
 
 test.each([
   ['an unknown class', () => createScheduler('KarrasVeScheduler', {}), 'unsupported-class'],
-  ['a class named like an object’s own', () => createScheduler('constructor', {}), 'unsupported-class'],
-  ['an unknown word', () => createScheduler('DDIMScheduler', { beta_schedule: 'sigmoid' }), 'unsupported-config'],
+  ['a class with the name of an object property', () => createScheduler('constructor', {}), 'unsupported-class'],
+  ['an unknown value', () => createScheduler('DDIMScheduler', { beta_schedule: 'sigmoid' }), 'unsupported-config'],
   ['an unknown prediction', () => createScheduler('PNDMScheduler', { prediction_type: 'sample' }), 'unsupported-config'],
   ['thresholding', () => createScheduler('DDIMScheduler', { thresholding: true }), 'unsupported-config'],
-  ['a number that is text', () => createScheduler('DDIMScheduler', { beta_start: '0.1' }), 'invalid-config'],
-  ['a number that is not one', () => createScheduler('DDIMScheduler', { beta_start: Number.NaN }), 'invalid-config'],
+  ['a number given as a string', () => createScheduler('DDIMScheduler', { beta_start: '0.1' }), 'invalid-config'],
+  ['NaN in place of a number', () => createScheduler('DDIMScheduler', { beta_start: Number.NaN }), 'invalid-config'],
   ['too many timesteps', () => createScheduler('DDIMScheduler', { num_train_timesteps: 1e9 }), 'invalid-config'],
   ['betas of another length', () => createScheduler('DDIMScheduler', { trained_betas: [0.1, 0.2] }), 'invalid-config'],
   [
@@ -76,7 +76,7 @@ test.each([
   expect(codeOf(action)).toBe(code)
 })
 
-// What symmetry gives; values between are held by the fixtures with use_beta_sigmas.
+// Values that follow from symmetry. The fixtures with use_beta_sigmas cover the values between them.
 test.each([
   [0, 0],
   [1, 1],

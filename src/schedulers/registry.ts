@@ -1,4 +1,4 @@
-/** The schedulers by diffusers' class names, and how one is made from a repository's config or from another scheduler's. */
+/** The list of scheduler classes, and the function that creates one from a config, which may be that of another class. */
 
 import { UnsupportedError } from '../errors.js'
 import { DDIMScheduler } from './scheduling-ddim.js'
@@ -14,6 +14,7 @@ import { PNDMScheduler } from './scheduling-pndm.js'
 import { UniPCMultistepScheduler } from './scheduling-unipc-multistep.js'
 import type { Scheduler, SchedulerConfig } from './types.js'
 
+/** The static side of a scheduler class. */
 interface SchedulerClass {
   readonly className: string
   readonly configKeys: readonly string[]
@@ -34,7 +35,7 @@ const classes: readonly SchedulerClass[] = [
   UniPCMultistepScheduler,
 ]
 
-/** Keys that only schedulers of diffusers have which are not here: their configs leave them behind when one class is made from another. */
+/** Config keys that belong only to diffusers' schedulers that Aquatint does not have. A config can contain them if it was created for such a class. */
 const otherKeys = [
   'sigma_data',
   'sigma_schedule',
@@ -52,14 +53,15 @@ const otherKeys = [
 /** The class names that `createScheduler` knows. */
 export const schedulerClassNames: readonly string[] = classes.map((entry) => entry.className)
 
+/** A scheduler, and what was ignored of its config. */
 export interface CreatedScheduler {
   readonly scheduler: Scheduler
-  /** Keys that no scheduler has: diffusers warns about them and goes on. */
+  /** Config keys that no scheduler has. diffusers warns about them and ignores them. */
   readonly unexpectedKeys: readonly string[]
 }
 
 /**
- * `SchedulerClass.from_config(config)`: keys of other schedulers are left out, defaults come from this class.
+ * diffusers' `SchedulerClass.from_config(config)`: ignores the keys of other schedulers, and uses this class's defaults for missing keys.
  * @throws UnsupportedError `unsupported-class`, `unsupported-config`; CheckpointError `invalid-config`
  */
 export function createScheduler(className: string, config: SchedulerConfig): CreatedScheduler {

@@ -1,6 +1,6 @@
 /**
- * Each scheduler against diffusers' own, on the settings of fixtures/schedulers: timesteps, sigmas, every step on its own (from
- * diffusers' sample), and the whole way (from our own samples, the model being a formula).
+ * Compares each scheduler with diffusers' class on the settings of fixtures/schedulers: timesteps, sigmas, every step alone (from
+ * diffusers' sample), and the whole run (from Aquatint's own samples, with a formula in place of the model).
  */
 
 import { readFileSync } from 'node:fs'
@@ -32,7 +32,7 @@ interface Fixture {
 const epsilon = 2 ** -23
 const magnitude = (values: ArrayLike<number>) => Math.max(...Array.from(values, Math.abs))
 
-/** The worst difference, in units of float32's epsilon times the largest value. */
+/** The largest difference, in units of float32's epsilon times the largest value. */
 function worst(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
   expect(actual.length).toBe(expected.length)
   const scale = magnitude(expected) * epsilon || epsilon
@@ -42,7 +42,7 @@ function worst(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
   return result
 }
 
-/** Sums in float64, rounded once. */
+/** Computes sums in float64 and rounds once. */
 function onHost(count: number, generator: TorchGenerator): Arithmetic<Float32Array> {
   return {
     sum: (parts, bound = Infinity) =>
@@ -55,7 +55,7 @@ function onHost(count: number, generator: TorchGenerator): Arithmetic<Float32Arr
   }
 }
 
-/** A scheduler's run on host arrays. */
+/** Runs a scheduler on host arrays. */
 function running(scheduler: Scheduler, options: StepOptions, seed: number, count: number) {
   const runner = new StepRunner(onHost(count, new TorchGenerator(seed)))
   return {
@@ -82,7 +82,7 @@ for (const name of schedulerClassNames) {
         }
         const options: StepOptions = entry.step
 
-        // 1. The schedule: float32 values that may differ by the last bits, since torch's own vector routines do.
+        // 1. The schedule. The float32 values may differ in their last bits, because torch's vector routines differ from its scalar ones.
         const scheduler = start()
         expect(worst(scheduler.timesteps, entry.timesteps)).toBeLessThan(4)
         if (entry.timesteps.every((value) => Number.isInteger(value)) && !entry.config['use_karras_sigmas'])
@@ -94,11 +94,11 @@ for (const name of schedulerClassNames) {
         }
         expect(worst([scheduler.initNoiseSigma], [entry.init_noise_sigma])).toBeLessThan(entry.init_noise_sigma > 1000 ? 1e4 : 4)
 
-        // 2. Every step, fed with diffusers' own model outputs and samples.
+        // 2. Every step, with diffusers' own model outputs and samples.
         const run = running(scheduler, options, fixture.step_seed, noise.length)
         let sample = noise.map((value) => value * entry.init_noise_sigma)
         let inputs: number[] = []
-        // DEIS divides the sample by α and multiplies by it again: with flow matching α is small, and torch's float32 loses its digits there.
+        // DEIS divides the sample by α and later multiplies by it. With flow matching α is small, and torch's float32 loses precision there.
         const flow = name === 'DEISMultistepScheduler' && entry.config['use_flow_sigmas'] === true
         const conditioning = flow ? 1 / (1 - (entry.sigmas?.[0] ?? 0)) : 1
         for (const i of scheduler.timesteps.keys()) {
@@ -107,13 +107,13 @@ for (const name of schedulerClassNames) {
           inputs = [...inputs, magnitude(sample)].slice(-scheduler.order)
           expect(worst(run.scaled(sample, i), expected.scaled)).toBeLessThan(8)
           const next = run.step(Float32Array.from(expected.model_output), i, sample)
-          // A float32 subtraction of values as large as the sample leaves an error of its epsilon.
+          // A float32 subtraction of values as large as the sample has an error of the sample's epsilon.
           const scale = (conditioning * Math.max(...inputs, magnitude(expected.prev_sample))) / magnitude(expected.prev_sample)
           expect(worst(next, expected.prev_sample)).toBeLessThan(32 * scale)
           sample = Float32Array.from(expected.prev_sample)
         }
 
-        // 3. The whole way on our own.
+        // 3. The whole run, from Aquatint's own samples.
         const whole = start()
         const wholeRun = running(whole, options, fixture.step_seed, noise.length)
         let own: Float32Array = noise.map((value) => value * whole.initNoiseSigma)
@@ -126,7 +126,7 @@ for (const name of schedulerClassNames) {
         const tolerance = Math.max(1e-4, (32 * epsilon * conditioning * largest) / magnitude(last))
         expect(worst(own, last) * epsilon).toBeLessThan(tolerance)
 
-        // 4. Noise added, as image to image does.
+        // 4. Adding noise, as image to image does.
         if (entry.add_noise !== null) {
           const fresh = start()
           fresh.setBeginIndex(entry.add_noise.begin_index)

@@ -1,6 +1,6 @@
 /** DDIMScheduler: denoising diffusion implicit models (Song et al. 2020, arXiv 2010.02502). Mirrors diffusers' class. */
 
-import { flag, integer, number, only, optionalNumbers, readConfig, unused, word, type ConfigOf } from './config.js'
+import { choice, flag, number, readConfig, spacingKeys, trainingKeys, unsupportedThresholding, type ConfigOf } from './config.js'
 import { alphasCumprod, at, mixNoiseAt, originalTerms } from './noise-schedule.js'
 import { round } from './numpy.js'
 import { checkOptions, checkSteps, spaceTimesteps } from './timestep-spacing.js'
@@ -8,20 +8,13 @@ import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepOptions, Step
 
 const className = 'DDIMScheduler'
 const spec = {
-  num_train_timesteps: integer(1000, 2, 100_000),
-  beta_start: number(0.0001, 0, 1),
-  beta_end: number(0.02, 0, 1),
-  beta_schedule: word('linear', ['linear', 'scaled_linear', 'squaredcos_cap_v2']),
-  trained_betas: optionalNumbers(100_000),
+  ...trainingKeys(),
   clip_sample: flag(true),
   set_alpha_to_one: flag(true),
-  steps_offset: integer(0, 0, 1000),
-  prediction_type: word('epsilon', ['epsilon', 'sample', 'v_prediction']),
-  thresholding: only(false),
-  dynamic_thresholding_ratio: unused,
+  prediction_type: choice('epsilon', ['epsilon', 'sample', 'v_prediction']),
+  ...unsupportedThresholding,
   clip_sample_range: number(1, 0),
-  sample_max_value: unused,
-  timestep_spacing: word('leading', ['linspace', 'leading', 'trailing']),
+  ...spacingKeys('leading'),
   rescale_betas_zero_snr: flag(false),
 }
 
@@ -55,7 +48,7 @@ export class DDIMScheduler implements Scheduler {
   }
 
   setBeginIndex(): void {
-    // Each step finds its place by its timestep.
+    // Not needed: each step finds its position by its timestep.
   }
 
   inputScale(): number {
@@ -95,7 +88,7 @@ export class DDIMScheduler implements Scheduler {
   }
 }
 
-/** The noise ε that the model's output at a sample stands for, from √ᾱ and √(1 − ᾱ). */
+/** The terms that convert the model's output at a sample to the noise ε, given √ᾱ and √(1 − ᾱ). */
 function noiseTerms(prediction: 'epsilon' | 'sample' | 'v_prediction', rootAlpha: number, rootBeta: number): readonly StepTerm[] {
   if (prediction === 'epsilon') return [[1, 'output']]
   const [sample, output] = prediction === 'sample' ? [1 / rootBeta, -rootAlpha / rootBeta] : [rootBeta, rootAlpha]

@@ -1,6 +1,6 @@
 /** DDPMScheduler: denoising diffusion probabilistic models (Ho et al. 2020, arXiv 2006.11239). Mirrors diffusers' class. */
 
-import { flag, integer, number, only, optionalNumbers, readConfig, unused, word, type ConfigOf } from './config.js'
+import { choice, flag, number, readConfig, spacingKeys, trainingKeys, unsupportedThresholding, type ConfigOf } from './config.js'
 import { alphasCumprod, at, mixNoiseAt, originalTerms } from './noise-schedule.js'
 import { round } from './numpy.js'
 import { checkFalling, checkOptions, checkSteps, spaceTimesteps } from './timestep-spacing.js'
@@ -8,20 +8,13 @@ import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan } from '
 
 const className = 'DDPMScheduler'
 const spec = {
-  num_train_timesteps: integer(1000, 2, 100_000),
-  beta_start: number(0.0001, 0, 1),
-  beta_end: number(0.02, 0, 1),
-  beta_schedule: word('linear', ['linear', 'scaled_linear', 'squaredcos_cap_v2']),
-  trained_betas: optionalNumbers(100_000),
-  variance_type: word('fixed_small', ['fixed_small', 'fixed_small_log', 'fixed_large']),
+  ...trainingKeys(),
+  variance_type: choice('fixed_small', ['fixed_small', 'fixed_small_log', 'fixed_large']),
   clip_sample: flag(true),
-  prediction_type: word('epsilon', ['epsilon', 'sample', 'v_prediction']),
-  thresholding: only(false),
-  dynamic_thresholding_ratio: unused,
+  prediction_type: choice('epsilon', ['epsilon', 'sample', 'v_prediction']),
+  ...unsupportedThresholding,
   clip_sample_range: number(1, 0),
-  sample_max_value: unused,
-  timestep_spacing: word('leading', ['linspace', 'leading', 'trailing']),
-  steps_offset: integer(0, 0, 1000),
+  ...spacingKeys('leading'),
   rescale_betas_zero_snr: flag(false),
 }
 
@@ -57,7 +50,7 @@ export class DDPMScheduler implements Scheduler {
   }
 
   setBeginIndex(): void {
-    // Each step finds its place by its timestep.
+    // Not needed: each step finds its position by its timestep.
   }
 
   inputScale(): number {

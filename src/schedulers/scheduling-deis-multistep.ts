@@ -4,7 +4,18 @@
  */
 
 import { InputError } from '../errors.js'
-import { flag, integer, number, only, optionalNumbers, readConfig, unused, word, type ConfigOf } from './config.js'
+import {
+  choice,
+  flag,
+  integer,
+  number,
+  readConfig,
+  sigmaKeys,
+  spacingKeys,
+  trainingKeys,
+  unsupportedThresholding,
+  type ConfigOf,
+} from './config.js'
 import { lastPredictions, noisePlace, predictionName, predictionTerms, schedulePoint, type SchedulePoint } from './multistep.js'
 import { alphasCumprod, mixNoise, trainingSigmas } from './noise-schedule.js'
 import { float32, interpolateAt, round } from './numpy.js'
@@ -14,29 +25,20 @@ import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan, StepTer
 
 const className = 'DEISMultistepScheduler'
 const spec = {
-  num_train_timesteps: integer(1000, 2, 100_000),
-  beta_start: number(0.0001, 0, 1),
-  beta_end: number(0.02, 0, 1),
-  beta_schedule: word('linear', ['linear', 'scaled_linear', 'squaredcos_cap_v2']),
-  trained_betas: optionalNumbers(100_000),
+  ...trainingKeys(),
   solver_order: integer(2, 1, 3),
-  prediction_type: word('epsilon', ['epsilon', 'sample', 'v_prediction', 'flow_prediction']),
-  thresholding: only(false),
-  dynamic_thresholding_ratio: unused,
-  sample_max_value: unused,
-  // diffusers reads the names of the other solvers as this class's own.
-  algorithm_type: word('deis', ['deis', 'dpmsolver', 'dpmsolver++']),
-  solver_type: word('logrho', ['logrho', 'midpoint', 'heun', 'bh1', 'bh2']),
+  prediction_type: choice('epsilon', ['epsilon', 'sample', 'v_prediction', 'flow_prediction']),
+  ...unsupportedThresholding,
+  // diffusers accepts the names of other solvers here, and uses this class's own solver.
+  algorithm_type: choice('deis', ['deis', 'dpmsolver', 'dpmsolver++']),
+  solver_type: choice('logrho', ['logrho', 'midpoint', 'heun', 'bh1', 'bh2']),
   lower_order_final: flag(true),
-  use_karras_sigmas: flag(false),
-  use_exponential_sigmas: flag(false),
-  use_beta_sigmas: flag(false),
+  ...sigmaKeys,
   use_flow_sigmas: flag(false),
   flow_shift: number(1, 1e-6, 1e6),
-  timestep_spacing: word('linspace', ['linspace', 'leading', 'trailing']),
-  steps_offset: integer(0, 0, 1000),
+  ...spacingKeys('linspace'),
   use_dynamic_shifting: flag(false),
-  time_shift_type: word('exponential', ['exponential']),
+  time_shift_type: choice('exponential', ['exponential']),
 }
 
 const { exp, log } = Math
@@ -64,7 +66,7 @@ export class DEISMultistepScheduler implements Scheduler {
     const { config } = this
     checkOptions(className, numInferenceSteps, options, ['mu'])
     if (options.mu !== undefined && !config.use_dynamic_shifting)
-      throw new InputError('set-timesteps', `${className} takes mu only with use_dynamic_shifting.`)
+      throw new InputError('set-timesteps', `${className} accepts mu only with use_dynamic_shifting.`)
     const trainSteps = config.num_train_timesteps
     checkSteps(numInferenceSteps, trainSteps)
     const training = this.#trainingSigmas
@@ -132,10 +134,10 @@ export class DEISMultistepScheduler implements Scheduler {
     }
   }
 
-  /** Factors of the predicted noise of the last `order` steps, the newest first. */
+  /** The factors of the noise that the last `order` steps predicted, the newest first. */
   #weights(here: SchedulePoint, next: SchedulePoint, order: number, place: number): readonly number[] {
     if (order === 1) return [-next.sigma * (exp(next.lambda - here.lambda) - 1)]
-    // In x/α the equation is d(x/α)/dρ = ε: the integral of the polynomial through the last predictions, over ρ.
+    // In terms of x/α the equation is d(x/α)/dρ = ε: integrate the polynomial through the last predictions over ρ.
     const logs = Array.from({ length: order }, (_, i) => log(rho(this.#point(place - i))))
     return logs.map((_, i) => next.alpha * (integrateBasis(logs, i, rho(next)) - integrateBasis(logs, i, rho(here))))
   }
@@ -146,12 +148,12 @@ export class DEISMultistepScheduler implements Scheduler {
   }
 }
 
-/** ρ = σ/α, the time in which the equation has no linear part. */
+/** ρ = σ/α. In terms of ρ the equation has no linear part. */
 function rho(point: SchedulePoint): number {
   return point.sigma / point.alpha
 }
 
-/** ∫ over t of the Lagrange polynomial in log t that is 1 at `logs[which]` and 0 at the other one or two. */
+/** The integral over t of the Lagrange polynomial in log t that is 1 at `logs[which]` and 0 at the other one or two. */
 function integrateBasis(logs: readonly number[], which: number, t: number): number {
   const own = logs[which] ?? 0
   const [c = 0, d] = logs.filter((_, i) => i !== which)

@@ -4,7 +4,19 @@
  */
 
 import { CheckpointError, InputError, UnsupportedError } from '../errors.js'
-import { flag, integer, number, only, optionalNumbers, readConfig, unused, word, type ConfigOf } from './config.js'
+import {
+  choice,
+  flag,
+  integer,
+  number,
+  only,
+  readConfig,
+  sigmaKeys,
+  spacingKeys,
+  trainingKeys,
+  unsupportedThresholding,
+  type ConfigOf,
+} from './config.js'
 import { lastPredictions, noisePlace, predictionName, predictionTerms, schedulePoint, type SchedulePoint } from './multistep.js'
 import { alphasCumprodForSigmas, mixNoise, trainingSigmas } from './noise-schedule.js'
 import { float32, interpolateAt, linspace, round } from './numpy.js'
@@ -14,39 +26,30 @@ import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan, StepTer
 
 const className = 'DPMSolverMultistepScheduler'
 const spec = {
-  num_train_timesteps: integer(1000, 2, 100_000),
-  beta_start: number(0.0001, 0, 1),
-  beta_end: number(0.02, 0, 1),
-  beta_schedule: word('linear', ['linear', 'scaled_linear', 'squaredcos_cap_v2']),
-  trained_betas: optionalNumbers(100_000),
+  ...trainingKeys(),
   solver_order: integer(2, 1, 3),
-  prediction_type: word('epsilon', ['epsilon', 'sample', 'v_prediction', 'flow_prediction']),
-  thresholding: only(false),
-  dynamic_thresholding_ratio: unused,
-  sample_max_value: unused,
-  algorithm_type: word('dpmsolver++', ['dpmsolver', 'dpmsolver++', 'sde-dpmsolver', 'sde-dpmsolver++', 'deis']),
-  solver_type: word('midpoint', ['midpoint', 'heun', 'logrho', 'bh1', 'bh2']),
+  prediction_type: choice('epsilon', ['epsilon', 'sample', 'v_prediction', 'flow_prediction']),
+  ...unsupportedThresholding,
+  algorithm_type: choice('dpmsolver++', ['dpmsolver', 'dpmsolver++', 'sde-dpmsolver', 'sde-dpmsolver++', 'deis']),
+  solver_type: choice('midpoint', ['midpoint', 'heun', 'logrho', 'bh1', 'bh2']),
   lower_order_final: flag(true),
   euler_at_final: flag(false),
-  use_karras_sigmas: flag(false),
-  use_exponential_sigmas: flag(false),
-  use_beta_sigmas: flag(false),
+  ...sigmaKeys,
   use_lu_lambdas: flag(false),
   use_flow_sigmas: flag(false),
   flow_shift: number(1, 1e-6, 1e6),
-  final_sigmas_type: word('zero', ['zero', 'sigma_min']),
+  final_sigmas_type: choice('zero', ['zero', 'sigma_min']),
   lambda_min_clipped: number(-Infinity, -Infinity, 1e9),
   variance_type: only(null),
-  timestep_spacing: word('linspace', ['linspace', 'leading', 'trailing']),
-  steps_offset: integer(0, 0, 1000),
+  ...spacingKeys('linspace'),
   rescale_betas_zero_snr: flag(false),
   use_dynamic_shifting: flag(false),
-  time_shift_type: word('exponential', ['exponential']),
+  time_shift_type: choice('exponential', ['exponential']),
 }
 
 const { exp, sqrt } = Math
 
-/** The factors of one update: sample, the divided differences D0, D1, D2 of the predictions, and noise. */
+/** The factors of one update: of the sample, of the divided differences D0, D1, D2 of the predictions, and of the noise. */
 interface Factors {
   readonly sample: number
   readonly d: readonly [number, number, number]
@@ -64,7 +67,7 @@ export class DPMSolverMultistepScheduler implements Scheduler {
   timesteps: readonly number[] = []
   sigmas: readonly number[] = []
   readonly #trainingSigmas: Float32Array
-  /** Timesteps whose λ is not below `lambda_min_clipped`. */
+  /** The number of training timesteps whose λ is at least `lambda_min_clipped`. */
   readonly #lastTimestep: number
   readonly #algorithm: 'dpmsolver' | 'dpmsolver++' | 'sde-dpmsolver' | 'sde-dpmsolver++'
   #beginIndex: number | null = null
@@ -72,19 +75,19 @@ export class DPMSolverMultistepScheduler implements Scheduler {
   constructor(config: SchedulerConfig) {
     this.config = readConfig(className, config, spec)
     const { config: read } = this
-    // diffusers reads DEIS' name as this class's own algorithm.
+    // diffusers accepts the name of DEIS here, and uses this class's own algorithm.
     this.#algorithm = read.algorithm_type === 'deis' ? 'dpmsolver++' : read.algorithm_type
     checkSigmaSchedule(className, this.config)
     if (!this.#algorithm.endsWith('++') && read.final_sigmas_type === 'zero')
       throw new CheckpointError(
         'invalid-config',
-        `final_sigmas_type zero does not go with algorithm_type ${read.algorithm_type}.`,
+        `final_sigmas_type zero does not work with algorithm_type ${read.algorithm_type}.`,
         { className },
       )
     if (!this.#algorithm.endsWith('++') && read.prediction_type === 'flow_prediction')
       throw new CheckpointError(
         'invalid-config',
-        `prediction_type flow_prediction does not go with algorithm_type ${read.algorithm_type}.`,
+        `prediction_type flow_prediction does not work with algorithm_type ${read.algorithm_type}.`,
         {
           className,
         },
@@ -106,7 +109,7 @@ export class DPMSolverMultistepScheduler implements Scheduler {
     const { config } = this
     checkOptions(className, numInferenceSteps, options, ['timesteps', 'mu'])
     if (options.mu !== undefined && !config.use_dynamic_shifting)
-      throw new InputError('set-timesteps', `${className} takes mu only with use_dynamic_shifting.`)
+      throw new InputError('set-timesteps', `${className} accepts mu only with use_dynamic_shifting.`)
     const count = options.timesteps?.length ?? numInferenceSteps
     checkSteps(count, config.num_train_timesteps)
     const training = this.#trainingSigmas
@@ -124,7 +127,10 @@ export class DPMSolverMultistepScheduler implements Scheduler {
       sigmas = linspace(logSigmas.at(-1) ?? 0, logSigmas[0] ?? 0, count).map((value) => exp(value))
     if (sigmas !== null) {
       if (options.timesteps !== undefined)
-        throw new InputError('set-timesteps', `${className} takes no timesteps with another spread of sigmas.`)
+        throw new InputError(
+          'set-timesteps',
+          `${className} does not accept timesteps together with Karras, exponential, beta or Lu sigmas.`,
+        )
       const rounded = (config.use_karras_sigmas || config.use_lu_lambdas) && config.beta_schedule !== 'squaredcos_cap_v2'
       timesteps = sigmas.map((sigma) => sigmaToTimestep(sigma, logSigmas)).map((value) => (rounded ? round(value) : value))
     } else if (config.use_flow_sigmas) {
@@ -181,7 +187,7 @@ export class DPMSolverMultistepScheduler implements Scheduler {
 
   #factors(here: SchedulePoint, next: SchedulePoint, order: number): Factors {
     const h = next.lambda - here.lambda
-    // The solver of order 2 by midpoint takes half of D0's factor for D1; Heun's and order 3 integrate D1 exactly.
+    // The second-order midpoint solver uses half of D0's factor for D1. Heun's solver and the third order integrate D1 exactly.
     const exact = order === 3 || this.config.solver_type === 'heun'
     switch (this.#algorithm) {
       case 'dpmsolver++': {
@@ -223,7 +229,7 @@ export class DPMSolverMultistepScheduler implements Scheduler {
     }
   }
 
-  /** Factors for the predictions themselves, the newest first, from those for their divided differences. */
+  /** Converts the factors of the divided differences to factors of the predictions, the newest first. */
   #differences({ d: [d0, d1, d2] }: Factors, order: number, place: number, next: SchedulePoint): readonly number[] {
     if (order === 1) return [d0]
     const here = this.#point(place)

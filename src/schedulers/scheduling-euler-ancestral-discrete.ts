@@ -1,9 +1,9 @@
 /**
- * EulerAncestralDiscreteScheduler: Euler's method with fresh noise after each step (Crowson's k-diffusion, `sample_euler_ancestral`).
+ * EulerAncestralDiscreteScheduler: Euler's method with new noise after each step (Crowson's k-diffusion, `sample_euler_ancestral`).
  * Mirrors diffusers' class.
  */
 
-import { flag, integer, number, optionalNumbers, readConfig, word, type ConfigOf } from './config.js'
+import { choice, flag, readConfig, spacingKeys, trainingKeys, type ConfigOf } from './config.js'
 import { alphasCumprodForSigmas, mixNoise, trainingSigmas } from './noise-schedule.js'
 import { float32, interpolateAt } from './numpy.js'
 import { initialSigma, sigmaInputScale, sigmaOriginalTerms } from './sigma-schedules.js'
@@ -12,14 +12,9 @@ import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan } from '
 
 const className = 'EulerAncestralDiscreteScheduler'
 const spec = {
-  num_train_timesteps: integer(1000, 2, 100_000),
-  beta_start: number(0.0001, 0, 1),
-  beta_end: number(0.02, 0, 1),
-  beta_schedule: word('linear', ['linear', 'scaled_linear', 'squaredcos_cap_v2']),
-  trained_betas: optionalNumbers(100_000),
-  prediction_type: word('epsilon', ['epsilon', 'v_prediction']),
-  timestep_spacing: word('linspace', ['linspace', 'leading', 'trailing']),
-  steps_offset: integer(0, 0, 1000),
+  ...trainingKeys(),
+  prediction_type: choice('epsilon', ['epsilon', 'v_prediction']),
+  ...spacingKeys('linspace'),
   rescale_betas_zero_snr: flag(false),
 }
 

@@ -4,7 +4,7 @@
  */
 
 import { InputError } from '../errors.js'
-import { flag, integer, number, optionalNumber, optionalNumbers, readConfig, word, type ConfigOf } from './config.js'
+import { choice, flag, optionalNumber, readConfig, sigmaKeys, spacingKeys, trainingKeys, type ConfigOf } from './config.js'
 import { alphasCumprodForSigmas, mixNoise, trainingSigmas } from './noise-schedule.js'
 import { float32, interpolateAt, linspace } from './numpy.js'
 import {
@@ -20,23 +20,16 @@ import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan } from '
 
 const className = 'EulerDiscreteScheduler'
 const spec = {
-  num_train_timesteps: integer(1000, 2, 100_000),
-  beta_start: number(0.0001, 0, 1),
-  beta_end: number(0.02, 0, 1),
-  beta_schedule: word('linear', ['linear', 'scaled_linear', 'squaredcos_cap_v2']),
-  trained_betas: optionalNumbers(100_000),
-  prediction_type: word('epsilon', ['epsilon', 'sample', 'original_sample', 'v_prediction']),
-  interpolation_type: word('linear', ['linear', 'log_linear']),
-  use_karras_sigmas: flag(false),
-  use_exponential_sigmas: flag(false),
-  use_beta_sigmas: flag(false),
+  ...trainingKeys(),
+  prediction_type: choice('epsilon', ['epsilon', 'sample', 'original_sample', 'v_prediction']),
+  interpolation_type: choice('linear', ['linear', 'log_linear']),
+  ...sigmaKeys,
   sigma_min: optionalNumber(0),
   sigma_max: optionalNumber(0),
-  timestep_spacing: word('linspace', ['linspace', 'leading', 'trailing']),
-  timestep_type: word('discrete', ['discrete', 'continuous']),
-  steps_offset: integer(0, 0, 1000),
+  ...spacingKeys('linspace'),
+  timestep_type: choice('discrete', ['discrete', 'continuous']),
   rescale_betas_zero_snr: flag(false),
-  final_sigmas_type: word('zero', ['zero', 'sigma_min']),
+  final_sigmas_type: choice('zero', ['zero', 'sigma_min']),
 }
 
 const { fround } = Math
@@ -49,7 +42,7 @@ export class EulerDiscreteScheduler implements Scheduler {
   readonly order = 1
   readonly config: ConfigOf<typeof spec>
   timesteps: readonly number[] = []
-  /** One more than `timesteps`: the last is where the run ends. */
+  /** One more than `timesteps`; the last one is where the run ends. */
   sigmas: readonly number[] = []
   readonly #trainingSigmas: Float32Array
   #beginIndex: number | null = null
@@ -89,7 +82,7 @@ export class EulerDiscreteScheduler implements Scheduler {
     if (given !== undefined && (spread || config.timestep_type === 'continuous'))
       throw new InputError(
         'set-timesteps',
-        `${className} takes no timesteps with another spread of sigmas or continuous timesteps.`,
+        `${className} does not accept timesteps together with Karras, exponential or beta sigmas, or with continuous timesteps.`,
       )
     const numInferenceSteps = given?.length ?? steps
     checkSteps(numInferenceSteps, config.num_train_timesteps)

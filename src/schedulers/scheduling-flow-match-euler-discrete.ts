@@ -4,7 +4,7 @@
  */
 
 import { InputError } from '../errors.js'
-import { flag, integer, number, optionalNumber, readConfig, word, type ConfigOf } from './config.js'
+import { choice, flag, integer, number, optionalNumber, readConfig, sigmaKeys, type ConfigOf } from './config.js'
 import { mixNoise } from './noise-schedule.js'
 import { float32, linspace } from './numpy.js'
 import { checkSigmaSchedule, convertSigmas, shiftSigma, stretchToTerminal, timeShiftSigma } from './sigma-schedules.js'
@@ -16,17 +16,15 @@ const spec = {
   num_train_timesteps: integer(1000, 2, 100_000),
   shift: number(1, 1e-6, 1e6),
   use_dynamic_shifting: flag(false),
-  // The four that follow are for pipelines, which work out `mu` with them.
+  // Pipelines compute `mu` from the next four keys.
   base_shift: number(0.5),
   max_shift: number(1.15),
   base_image_seq_len: integer(256, 1, 1_000_000),
   max_image_seq_len: integer(4096, 1, 1_000_000),
   invert_sigmas: flag(false),
   shift_terminal: optionalNumber(0, 0.999999),
-  use_karras_sigmas: flag(false),
-  use_exponential_sigmas: flag(false),
-  use_beta_sigmas: flag(false),
-  time_shift_type: word('exponential', ['exponential', 'linear']),
+  ...sigmaKeys,
+  time_shift_type: choice('exponential', ['exponential', 'linear']),
   stochastic_sampling: flag(false),
 }
 
@@ -42,7 +40,7 @@ export class FlowMatchEulerDiscreteScheduler implements Scheduler {
   readonly config: ConfigOf<typeof spec>
   timesteps: readonly number[] = []
   sigmas: readonly number[] = []
-  /** The ends of the training schedule, shifted once; a run's schedule is shifted once more, as diffusers does. */
+  /** The ends of the training schedule, shifted once. As in diffusers, the schedule of a run is shifted once more. */
   readonly #range: { readonly min: number; readonly max: number }
   #beginIndex: number | null = null
 
@@ -102,7 +100,7 @@ export class FlowMatchEulerDiscreteScheduler implements Scheduler {
     return { sums: [{ name: 'next', terms }] }
   }
 
-  /** diffusers calls this `scale_noise`: the sample moves towards the noise along a straight line. */
+  /** diffusers' `scale_noise`, which moves the sample towards the noise along a straight line. */
   addNoise(original: Float32Array, noise: Float32Array, timestep: number): Float32Array<ArrayBuffer> {
     const index = this.#beginIndex ?? indexForTimestep(this.timesteps, timestep)
     const sigma = this.sigmas[index] ?? 0

@@ -1,10 +1,10 @@
 /**
  * HeunDiscreteScheduler: Heun's second-order method (Karras et al. 2022, arXiv 2206.00364, algorithm 1 without churn): two model calls
- * per step, except for the last. Mirrors diffusers' class.
+ * per step, except for the last step. Mirrors diffusers' class.
  */
 
 import { InputError } from '../errors.js'
-import { flag, integer, number, optionalNumbers, readConfig, word, type ConfigOf } from './config.js'
+import { choice, flag, number, readConfig, sigmaKeys, spacingKeys, trainingKeys, type ConfigOf } from './config.js'
 import { alphasCumprod, mixNoise, trainingSigmas } from './noise-schedule.js'
 import { float32, interpolateAt } from './numpy.js'
 import {
@@ -20,29 +20,23 @@ import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan, StepSum
 
 const className = 'HeunDiscreteScheduler'
 const spec = {
-  num_train_timesteps: integer(1000, 2, 100_000),
-  beta_start: number(0.00085, 0, 1),
-  beta_end: number(0.012, 0, 1),
-  beta_schedule: word('linear', ['linear', 'scaled_linear', 'squaredcos_cap_v2', 'exp']),
-  trained_betas: optionalNumbers(100_000),
-  prediction_type: word('epsilon', ['epsilon', 'sample', 'v_prediction']),
-  use_karras_sigmas: flag(false),
-  use_exponential_sigmas: flag(false),
-  use_beta_sigmas: flag(false),
+  ...trainingKeys({ start: 0.00085, end: 0.012 }),
+  beta_schedule: choice('linear', ['linear', 'scaled_linear', 'squaredcos_cap_v2', 'exp']),
+  prediction_type: choice('epsilon', ['epsilon', 'sample', 'v_prediction']),
+  ...sigmaKeys,
   clip_sample: flag(false),
   clip_sample_range: number(1, 0),
-  timestep_spacing: word('linspace', ['linspace', 'leading', 'trailing']),
-  steps_offset: integer(0, 0, 1000),
+  ...spacingKeys('linspace'),
 }
 
 const { fround } = Math
 
-/** The first entry once, the others twice. */
+/** Repeats every value but the first. */
 function twiceButFirst(values: readonly number[]): number[] {
   return values.flatMap((value, i) => (i === 0 ? [value] : [value, value]))
 }
 
-/** The sample `from`, moved by `by` along a slope. */
+/** Moves the sample named `from` by `by` along the slope named `along`. */
 function move(from: string, by: number, along: string): readonly StepSum[] {
   return [
     { name: 'move', terms: [[by, along]], rounded: true },
@@ -91,7 +85,10 @@ export class HeunDiscreteScheduler implements Scheduler {
     const converted = convertSigmas(config, { min: sigmas.at(-1) ?? 0, max: sigmas[0] ?? 0 }, count)
     if (converted !== null) {
       if (options.timesteps !== undefined)
-        throw new InputError('set-timesteps', `${className} takes no timesteps with another spread of sigmas.`)
+        throw new InputError(
+          'set-timesteps',
+          `${className} does not accept timesteps together with Karras, exponential or beta sigmas.`,
+        )
       const logSigmas = training.map((sigma) => Math.log(sigma))
       sigmas = converted
       timesteps = float32(sigmas.map((sigma) => sigmaToTimestep(sigma, logSigmas)))
@@ -113,7 +110,7 @@ export class HeunDiscreteScheduler implements Scheduler {
     const { clip_sample: clip, clip_sample_range: range, prediction_type: predictionType } = this.config
     const place = stepIndex(this.timesteps, index, this.#beginIndex)
     const sigma = this.sigmas[place] ?? 0
-    // Rounded after each operation, as torch does: at sigmas of 10^4 the rounding is what is left of the image.
+    // Round after each operation, as torch does: at sigmas of 10^4, rounding errors are as large as the image's share of the sample.
     const slope = (name: string): readonly StepSum[] => [
       { name: 'original', terms: sigmaOriginalTerms(predictionType, sigma), bound: clip ? range : undefined, rounded: true },
       {
@@ -133,7 +130,7 @@ export class HeunDiscreteScheduler implements Scheduler {
         keep: ['slope', 'start'],
       }
     }
-    // The second half does the step again, with the mean of the slopes at both ends.
+    // The second half repeats the step with the mean of the slopes at both ends.
     const dt = fround(sigma - (this.sigmas[place - 1] ?? 0))
     return {
       sums: [

@@ -1,6 +1,16 @@
 /** LCMScheduler: multistep consistency sampling of latent consistency models (arXiv 2310.04378). Mirrors diffusers' class. */
 
-import { flag, integer, number, only, optionalNumbers, readConfig, unused, word, type ConfigOf } from './config.js'
+import {
+  choice,
+  flag,
+  integer,
+  number,
+  readConfig,
+  trainingKeys,
+  unsupportedThresholding,
+  unused,
+  type ConfigOf,
+} from './config.js'
 import { alphasCumprod, at, mixNoiseAt, originalTerms } from './noise-schedule.js'
 import { linspace } from './numpy.js'
 import { checkFalling, checkOptions, checkSteps, stepIndex } from './timestep-spacing.js'
@@ -8,22 +18,16 @@ import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan } from '
 
 const className = 'LCMScheduler'
 const spec = {
-  num_train_timesteps: integer(1000, 2, 100_000),
-  beta_start: number(0.00085, 0, 1),
-  beta_end: number(0.012, 0, 1),
-  beta_schedule: word('scaled_linear', ['linear', 'scaled_linear', 'squaredcos_cap_v2']),
-  trained_betas: optionalNumbers(100_000),
+  ...trainingKeys({ start: 0.00085, end: 0.012, schedule: 'scaled_linear' }),
   original_inference_steps: integer(50, 1, 100_000),
   clip_sample: flag(false),
   clip_sample_range: number(1, 0),
   set_alpha_to_one: flag(true),
-  // diffusers' class has these two keys and never looks at them.
+  // diffusers' class has these two keys but does not use them.
   steps_offset: unused,
   timestep_spacing: unused,
-  prediction_type: word('epsilon', ['epsilon', 'sample', 'v_prediction']),
-  thresholding: only(false),
-  dynamic_thresholding_ratio: unused,
-  sample_max_value: unused,
+  prediction_type: choice('epsilon', ['epsilon', 'sample', 'v_prediction']),
+  ...unsupportedThresholding,
   timestep_scaling: number(10, 0),
   rescale_betas_zero_snr: flag(false),
 }

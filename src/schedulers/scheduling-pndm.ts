@@ -1,10 +1,10 @@
 /**
- * PNDMScheduler: pseudo numerical methods for diffusion models (Liu et al. 2022, arXiv 2202.09778), with Runge–Kutta steps first or,
- * with `skip_prk_steps`, linear multistep (PLMS) from the start. Mirrors diffusers' class.
+ * PNDMScheduler: pseudo numerical methods for diffusion models (Liu et al. 2022, arXiv 2202.09778), with Runge–Kutta steps first, or
+ * linear multistep (PLMS) from the start with `skip_prk_steps`. Mirrors diffusers' class.
  */
 
 import { InputError } from '../errors.js'
-import { flag, integer, number, optionalNumbers, readConfig, word, type ConfigOf } from './config.js'
+import { choice, flag, readConfig, spacingKeys, trainingKeys, type ConfigOf } from './config.js'
 import { alphasCumprod, at, mixNoiseAt } from './noise-schedule.js'
 import { round } from './numpy.js'
 import { checkOptions, checkSteps, spaceTimesteps } from './timestep-spacing.js'
@@ -12,21 +12,16 @@ import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan, StepSum
 
 const className = 'PNDMScheduler'
 const spec = {
-  num_train_timesteps: integer(1000, 2, 100_000),
-  beta_start: number(0.0001, 0, 1),
-  beta_end: number(0.02, 0, 1),
-  beta_schedule: word('linear', ['linear', 'scaled_linear', 'squaredcos_cap_v2']),
-  trained_betas: optionalNumbers(100_000),
+  ...trainingKeys(),
   skip_prk_steps: flag(false),
   set_alpha_to_one: flag(false),
-  prediction_type: word('epsilon', ['epsilon', 'v_prediction']),
-  timestep_spacing: word('leading', ['linspace', 'leading', 'trailing']),
-  steps_offset: integer(0, 0, 1000),
+  prediction_type: choice('epsilon', ['epsilon', 'v_prediction']),
+  ...spacingKeys('leading'),
 }
 
 const { fround, sqrt } = Math
 const pndmOrder = 4
-/** Factors of the last model outputs, the newest first, by how many there are (Adams and Bashforth). */
+/** The Adams–Bashforth factors of the last one to four model outputs, the newest first. */
 const adamsBashforth = [[1], [3 / 2, -1 / 2], [23 / 12, -16 / 12, 5 / 12], [55 / 24, -59 / 24, 37 / 24, -9 / 24]]
 
 function outputName(call: number): string {
@@ -45,7 +40,7 @@ export class PNDMScheduler implements Scheduler {
   readonly #alphas: Float32Array
   readonly #finalAlpha: number
   #prkTimesteps: readonly number[] = []
-  /** Training timesteps between two steps. */
+  /** The number of training timesteps between two steps. */
   #stride = 0
   #beginIndex = 0
 
@@ -99,12 +94,12 @@ export class PNDMScheduler implements Scheduler {
 
   plan(index: number): StepPlan {
     const timestep = this.timesteps[index] ?? 0
-    // diffusers counts the calls, wherever a run begins.
+    // As in diffusers, what a call does depends on how many calls there were, not on where the run begins.
     const call = index - this.#beginIndex
     return call < this.#prkTimesteps.length ? this.#rungeKutta(call, timestep) : this.#linearMultistep(call, timestep)
   }
 
-  /** Each four calls make a step: Runge and Kutta's, whose sum of slopes is `sum`, from the sample `start`. */
+  /** Four calls make one Runge–Kutta step from the sample `start`; `slopes 3` is their weighted sum. */
   #rungeKutta(call: number, timestep: number): StepPlan {
     const phase = call % 4
     const previous = timestep - (call % 2 === 0 ? Math.floor(this.#stride / 2) : 0)
@@ -125,7 +120,7 @@ export class PNDMScheduler implements Scheduler {
   }
 
   #linearMultistep(call: number, timestep: number): StepPlan {
-    // The second call looks at the first step once more, from its other end.
+    // The second call repeats the first step, with the mean of the outputs at both ends.
     const again = call === 1
     const previous = again ? timestep : timestep - this.#stride
     const current = again ? timestep + this.#stride : timestep
@@ -144,7 +139,7 @@ export class PNDMScheduler implements Scheduler {
     return { sums, keep: call === 0 ? [...names, 'start'] : names }
   }
 
-  /** The names of the model outputs that count after a call, the newest first: of Runge and Kutta's every fourth, four at most. */
+  /** The names of the model outputs that later calls use, the newest first: at most four. Of the Runge–Kutta calls, every fourth is used. */
   #outputsAfter(call: number): readonly string[] {
     const calls = Array.from({ length: call + 1 }, (_, i) => i)
     const counting = calls.filter((i) => (i < this.#prkTimesteps.length ? i % 4 === 0 : i !== 1))

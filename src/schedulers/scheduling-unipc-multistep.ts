@@ -2,6 +2,7 @@
 
 import { CheckpointError, InputError } from '../errors.js'
 import {
+  choice,
   flag,
   integer,
   number,
@@ -9,8 +10,10 @@ import {
   optionalNumber,
   optionalNumbers,
   readConfig,
-  unused,
-  word,
+  sigmaKeys,
+  spacingKeys,
+  trainingKeys,
+  unsupportedThresholding,
   type ConfigOf,
 } from './config.js'
 import { lastPredictions, noisePlace, predictionName, predictionTerms, schedulePoint, type SchedulePoint } from './multistep.js'
@@ -29,33 +32,24 @@ import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan, StepTer
 
 const className = 'UniPCMultistepScheduler'
 const spec = {
-  num_train_timesteps: integer(1000, 2, 100_000),
-  beta_start: number(0.0001, 0, 1),
-  beta_end: number(0.02, 0, 1),
-  beta_schedule: word('linear', ['linear', 'scaled_linear', 'squaredcos_cap_v2']),
-  trained_betas: optionalNumbers(100_000),
+  ...trainingKeys(),
   solver_order: integer(2, 1, 6),
-  prediction_type: word('epsilon', ['epsilon', 'sample', 'v_prediction', 'flow_prediction']),
-  thresholding: only(false),
-  dynamic_thresholding_ratio: unused,
-  sample_max_value: unused,
+  prediction_type: choice('epsilon', ['epsilon', 'sample', 'v_prediction', 'flow_prediction']),
+  ...unsupportedThresholding,
   predict_x0: flag(true),
-  solver_type: word('bh2', ['bh1', 'bh2', 'midpoint', 'heun', 'logrho']),
+  solver_type: choice('bh2', ['bh1', 'bh2', 'midpoint', 'heun', 'logrho']),
   lower_order_final: flag(true),
   disable_corrector: (value: unknown, key: { readonly className: string; readonly key: string }) =>
     Array.isArray(value) && value.length === 0 ? null : optionalNumbers(100_000)(value, key),
   solver_p: only(null),
-  use_karras_sigmas: flag(false),
-  use_exponential_sigmas: flag(false),
-  use_beta_sigmas: flag(false),
+  ...sigmaKeys,
   use_flow_sigmas: flag(false),
   flow_shift: number(1, 1e-6, 1e6),
-  timestep_spacing: word('linspace', ['linspace', 'leading', 'trailing']),
-  steps_offset: integer(0, 0, 1000),
-  final_sigmas_type: word('zero', ['zero', 'sigma_min']),
+  ...spacingKeys('linspace'),
+  final_sigmas_type: choice('zero', ['zero', 'sigma_min']),
   rescale_betas_zero_snr: flag(false),
   use_dynamic_shifting: flag(false),
-  time_shift_type: word('exponential', ['exponential', 'linear']),
+  time_shift_type: choice('exponential', ['exponential', 'linear']),
   sigma_min: optionalNumber(0),
   sigma_max: optionalNumber(0),
   shift_terminal: optionalNumber(0, 0.999999),
@@ -81,9 +75,9 @@ export class UniPCMultistepScheduler implements Scheduler {
     const { config: read } = this
     checkSigmaSchedule(className, this.config)
     if (read.shift_terminal !== null && !read.use_flow_sigmas)
-      throw new CheckpointError('invalid-config', 'shift_terminal goes only with use_flow_sigmas.', { className })
+      throw new CheckpointError('invalid-config', 'shift_terminal works only with use_flow_sigmas.', { className })
     if (!read.predict_x0 && read.prediction_type === 'flow_prediction')
-      throw new CheckpointError('invalid-config', 'prediction_type flow_prediction goes only with predict_x0.', { className })
+      throw new CheckpointError('invalid-config', 'prediction_type flow_prediction works only with predict_x0.', { className })
     this.#trainingSigmas = trainingSigmas(alphasCumprodForSigmas(read))
   }
 
@@ -125,7 +119,7 @@ export class UniPCMultistepScheduler implements Scheduler {
     const { flow_shift: shift, shift_terminal: terminal, time_shift_type: kind, use_dynamic_shifting: dynamic } = this.config
     const shifted = given.map((sigma) => (dynamic ? timeShiftSigma(sigma, mu ?? 0, kind) : shiftSigma(sigma, shift)))
     const sigmas = stretchToTerminal(shifted, terminal)
-    // At 1 the logarithm of α would be infinite.
+    // At a sigma of 1 the logarithm of α would be infinite.
     const first = sigmas[0] ?? 0
     if (Math.abs(first - 1) < 1e-6) sigmas[0] = first - 1e-6
     return sigmas
@@ -165,15 +159,15 @@ export class UniPCMultistepScheduler implements Scheduler {
     }
   }
 
-  /** The order of the prediction from a place, with that many steps done before. */
+  /** The solver's order at a position of the schedule, after `done` steps. */
   #order(place: number, done: number): number {
     const { lower_order_final: lower, solver_order: order } = this.config
     return Math.min(order, lower ? this.timesteps.length - place : order, done + 1)
   }
 
   /**
-   * From the sample at `to` − 1 to the one at `to`, with the predictions up to that of the step at `index`. Without `corrected` it predicts
-   * (UniP); with the prediction made at `to` itself it corrects (UniC).
+   * Computes the sample at position `to` from the one at `to` − 1, with the predictions up to that of the step at `index`. Without `corrected` this is
+   * the predictor (UniP); with the prediction at `to` itself, it is the corrector (UniC).
    */
   #update(sample: string, to: number, order: number, index: number, corrected: string | null): readonly StepTerm[] {
     const { predict_x0: predictImage } = this.config
@@ -185,7 +179,7 @@ export class UniPCMultistepScheduler implements Scheduler {
     const scale = predictImage ? next.alpha : next.sigma
     const sampleScale = predictImage ? next.sigma / here.sigma : next.alpha / here.alpha
 
-    // Each difference D is (m − m0)/r; collect what falls on m0.
+    // Each difference D is (m − m0)/r; collect the factors of m0.
     let onFirst = -scale * hPhi1
     const terms: StepTerm[] = [[sampleScale, sample]]
     const add = (weight: number, value: string) => {
@@ -203,7 +197,7 @@ export class UniPCMultistepScheduler implements Scheduler {
   #weights(rks: readonly number[], hh: number, correcting: boolean): { weights: readonly number[]; hPhi1: number; bh: number } {
     const order = rks.length
     const hPhi1 = expm1(hh)
-    // diffusers reads other solvers' types as bh2.
+    // diffusers treats the solver types of other classes as bh2.
     const bh = this.config.solver_type === 'bh1' ? hh : hPhi1
     let hPhiK = hPhi1 / hh - 1
     let factorial = 1
@@ -227,7 +221,7 @@ export class UniPCMultistepScheduler implements Scheduler {
   }
 }
 
-/** Solves a small linear system by elimination with row exchange. */
+/** Solves a small linear system by Gaussian elimination with partial pivoting. */
 function solve(matrix: readonly (readonly number[])[], right: readonly number[]): number[] {
   const rows = matrix.map((row, i) => [...row, right[i] ?? 0])
   const size = rows.length

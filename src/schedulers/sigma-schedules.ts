@@ -1,7 +1,7 @@
 /**
- * What schedulers do with sigmas. Other ways to spread those of a run: Karras et al. 2022 (arXiv 2206.00364), exponential, quantiles of a
- * Beta distribution (arXiv 2407.12173), and a flow's. From a sigma back to its timestep; what the sample, its scale and the model's output are
- * at a sigma. Float64 unless said.
+ * Functions for the schedulers that work with sigmas: the optional distributions of a run's sigmas (Karras et al. 2022, arXiv 2206.00364;
+ * exponential; quantiles of a Beta distribution, arXiv 2407.12173; those of flow matching), the timestep of a sigma, the scale of a sample
+ * at a sigma, and converting the model's output at a sigma. They compute in float64 unless their comment says otherwise.
  */
 
 import { CheckpointError } from '../errors.js'
@@ -11,18 +11,20 @@ import type { StepTerm } from './types.js'
 
 const { fround, sqrt } = Math
 
+/** The smallest and the largest sigma of a run. */
 export interface SigmaRange {
   readonly min: number
   readonly max: number
 }
 
+/** The config keys that choose a distribution of sigmas. */
 export interface SigmaScheduleConfig {
   readonly use_karras_sigmas: boolean
   readonly use_exponential_sigmas: boolean
   readonly use_beta_sigmas: boolean
 }
 
-/** @throws CheckpointError `invalid-config` where a config asks for more than one of the three */
+/** @throws CheckpointError `invalid-config` if a config sets more than one of the three keys */
 export function checkSigmaSchedule(className: string, config: SigmaScheduleConfig): void {
   const { use_beta_sigmas: beta, use_exponential_sigmas: exponential, use_karras_sigmas: karras } = config
   if (Number(beta) + Number(exponential) + Number(karras) > 1)
@@ -31,7 +33,7 @@ export function checkSigmaSchedule(className: string, config: SigmaScheduleConfi
     })
 }
 
-/** The sigmas that the config asks for, falling from `max` to `min`, or null for those of the timesteps. */
+/** The sigmas of the distribution that the config chooses, falling from `max` to `min`; null if it chooses none. */
 export function convertSigmas(config: SigmaScheduleConfig, { min, max }: SigmaRange, steps: number): number[] | null {
   if (config.use_karras_sigmas) {
     const rho = 7
@@ -44,25 +46,25 @@ export function convertSigmas(config: SigmaScheduleConfig, { min, max }: SigmaRa
   return null
 }
 
-/** σ moved towards noise: diffusers' `flow_shift`. */
+/** Shifts σ towards noise: diffusers' `flow_shift`. */
 export function shiftSigma(sigma: number, shift: number): number {
   return (shift * sigma) / (1 + (shift - 1) * sigma)
 }
 
-/** A flow's σ moved towards noise by `mu`, which grows with the image: diffusers' `time_shift`. */
+/** Shifts a flow's σ towards noise by `mu`, which grows with the image size: diffusers' `time_shift`. */
 export function timeShiftSigma(sigma: number, mu: number, kind: 'exponential' | 'linear'): number {
   const weight = kind === 'exponential' ? Math.exp(mu) : mu
   return weight / (weight + (1 / sigma - 1))
 }
 
-/** Sigmas stretched from 1 so that the last is `terminal`; as they are where it is null or 0. */
+/** Stretches the sigmas' distances from 1 so that the last sigma is `terminal`. Returns them unchanged if `terminal` is null or 0. */
 export function stretchToTerminal(sigmas: number[], terminal: number | null): number[] {
   if (terminal === null || terminal === 0) return sigmas
   const factor = (1 - (sigmas.at(-1) ?? 0)) / (1 - terminal)
   return sigmas.map((sigma) => 1 - (1 - sigma) / factor)
 }
 
-/** A run's sigmas for DEIS and DPM-Solver with `use_flow_sigmas`, falling. */
+/** The sigmas of a run of DEIS or DPM-Solver with `use_flow_sigmas`, in falling order. */
 export function flowSigmas(steps: number, trainSteps: number, shift: number): number[] {
   return linspace(1, 1 / trainSteps, steps + 1)
     .map((alpha) => shiftSigma(1 - alpha, shift))
@@ -70,7 +72,7 @@ export function flowSigmas(steps: number, trainSteps: number, shift: number): nu
     .slice(0, -1)
 }
 
-/** The timestep, between whole ones, at which the training had `sigma`. `logSigmas` rises. */
+/** The fractional timestep at which the training had `sigma`. `logSigmas` are the training's, in rising order. */
 export function sigmaToTimestep(sigma: number, logSigmas: ArrayLike<number>): number {
   const logSigma = Math.log(Math.max(sigma, 1e-10))
   let low = 0
@@ -84,11 +86,11 @@ export function sigmaToTimestep(sigma: number, logSigmas: ArrayLike<number>): nu
 
 /** `scipy.stats.beta.ppf(p, a, b)`: the x at which the regularized incomplete beta function is p. */
 export function betaQuantile(p: number, a: number, b: number): number {
-  // On the side of the smaller tail, so that quantiles next to 1 keep their digits.
+  // Compute on the side of the smaller tail, so that quantiles close to 1 do not lose precision.
   return p > regularizedBeta(0.5, a, b) ? 1 - lowerQuantile(1 - p, b, a) : lowerQuantile(p, a, b)
 }
 
-/** The quantile of a p whose x is at most 1/2, by bisection until float64 has no number between. */
+/** The quantile for a p whose x is at most 1/2, by bisection until no float64 number is between the bounds. */
 function lowerQuantile(p: number, a: number, b: number): number {
   let low = 0
   let high = 0.5
@@ -114,7 +116,7 @@ function regularizedBeta(x: number, a: number, b: number): number {
   return (x ** a * sum * gamma(a + b)) / (gamma(a) * gamma(b))
 }
 
-/** Γ(x) for x > 0 by Lanczos' approximation (g = 7, nine terms), good to 15 digits. */
+/** Γ(x) for x > 0 by Lanczos' approximation (g = 7, nine terms), accurate to 15 digits. */
 function gamma(x: number): number {
   if (x < 0.5) return Math.PI / (Math.sin(Math.PI * x) * gamma(1 - x))
   const z = x - 1
@@ -126,23 +128,23 @@ function gamma(x: number): number {
   return Math.sqrt(2 * Math.PI) * t ** (z + 0.5) * Math.exp(-t) * series
 }
 
-/** √(σ² + 1), the standard deviation of a sample at σ, float32. */
+/** √(σ² + 1), the standard deviation of a sample at σ, in float32. */
 function sampleDeviation(sigma: number): number {
   return fround(sqrt(fround(fround(sigma * sigma) + 1)))
 }
 
-/** diffusers' `scale_model_input` in terms of sigma: the model is shown samples of standard deviation 1. */
+/** diffusers' `scale_model_input` in terms of sigma: it scales the model's input to a standard deviation of 1. */
 export function sigmaInputScale(sigma: number): number {
   return 1 / sampleDeviation(sigma)
 }
 
-/** Standard deviation of the initial noise for sigmas that fall from the first: with `leading` the sample is no longer noise alone. */
+/** Standard deviation of the initial noise, for falling sigmas. With `leading` spacing, the first sample is not pure noise. */
 export function initialSigma(sigmas: readonly number[], spacing: TimestepSpacing): number {
   const max = Math.max(...sigmas)
   return spacing === 'leading' ? sampleDeviation(max) : max
 }
 
-/** The image x₀ that the model's output stands for, in terms of sigma: the sample is x₀ + σ ε. */
+/** The terms that convert the model's output to the image x₀ in terms of sigma, where the sample is x₀ + σ ε. */
 export function sigmaOriginalTerms(prediction: 'epsilon' | 'sample' | 'v_prediction', sigma: number): readonly StepTerm[] {
   if (prediction === 'sample') return [[1, 'output']]
   const variance = fround(fround(sigma * sigma) + 1)

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { StepRunner, type Arithmetic, type Part } from './step-runner.js'
 
-/** Numbers that stand for arrays, and what was made and given back. */
+/** Arithmetic on numbers in place of arrays. Records what was created and disposed. */
 function counting() {
   const sums: (readonly Part<{ value: number }>[])[] = []
   const alive = new Set<{ value: number }>()
@@ -32,7 +32,7 @@ function counting() {
   return { arithmetic, sums, alive, sample, output, drawn: () => drawn }
 }
 
-test('what is only used on the way is worked into what uses it: one sum, each array once, factors multiplied', () => {
+test('sums that only another sum uses are folded into it: one sum, each array once, factors multiplied', () => {
   const { arithmetic, sums, alive, sample, output } = counting()
   const runner = new StepRunner(arithmetic)
   const next = runner.step(
@@ -71,7 +71,7 @@ test('what is only used on the way is worked into what uses it: one sum, each ar
   expect([...alive]).toEqual([next])
 })
 
-test('an array whose factors cancel out is left out, and noise that nothing needs is not drawn', () => {
+test('an array whose factors cancel is left out, and noise that no sum needs is not drawn', () => {
   const { arithmetic, sums, sample, output, drawn } = counting()
   const plan = {
     sums: [
@@ -97,7 +97,7 @@ test('an array whose factors cancel out is left out, and noise that nothing need
   expect(drawn()).toBe(0)
 })
 
-test('bounds and rounding make arrays; kept ones live until a plan drops them, the others are given back at once', () => {
+test('bounded, rounded and kept sums become arrays; kept arrays live until a plan drops them, the others are disposed at once', () => {
   const { arithmetic, sums, alive, sample, output } = counting()
   const runner = new StepRunner(arithmetic)
   const first = runner.step(
@@ -122,7 +122,7 @@ test('bounds and rounding make arrays; kept ones live until a plan drops them, t
   expect(sums).toHaveLength(3)
   expect([...runner.kept.keys()]).toEqual(['prediction 0'])
   expect(alive).toEqual(new Set([first, ...runner.kept.values()]))
-  // Another run goes on from what was kept.
+  // Another runner continues from the kept arrays.
   const second = new StepRunner(arithmetic, runner.kept).step(
     {
       sums: [
@@ -142,7 +142,7 @@ test('bounds and rounding make arrays; kept ones live until a plan drops them, t
   expect(alive).toEqual(new Set([first, second]))
 })
 
-test('a factor that is not finite is told', () => {
+test('a factor that is not finite is an error', () => {
   const { arithmetic, sample, output } = counting()
   const plan = { sums: [{ name: 'next', terms: [[1 / 0, 'output']] }] } as const
   expect(() => new StepRunner(arithmetic).step(plan, sample, [{ value: output, scale: 1 }])).toThrow(

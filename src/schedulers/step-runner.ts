@@ -1,47 +1,47 @@
 /**
- * Carries out the steps that a scheduler has written down, whatever the arrays are: on the host, or on a GPU. Sums that nothing else needs
- * are worked into those that use them, their factors multiplied in float64, so a step is mostly one pass over its arrays.
+ * Executes the steps that a scheduler describes, on host arrays or on GPU tensors. Sums that only one other sum needs are folded into it, with
+ * their factors multiplied in float64. So most steps are one pass over their arrays.
  */
 
 import { DeviceError } from '../errors.js'
 import type { StepPlan, StepTerm } from './types.js'
 
-/** A summand: `scale` times the elements of `value` from `offset` on. */
+/** A summand: `scale` times the elements of `value`, starting at `offset`. */
 export interface Part<T> {
   readonly value: T
   readonly scale: number
-  /** In elements; 0 unless said. */
+  /** In elements; 0 by default. */
   readonly offset?: number | undefined
 }
 
-/** What steps are made with. */
+/** The array operations that a step needs. */
 export interface Arithmetic<T> {
-  /** A new array: the sum, and no further from 0 than `bound`. */
+  /** Returns a new array with the sum of `parts`, clamped to ±`bound`. */
   sum(parts: readonly Part<T>[], bound: number | undefined): T
-  /** A new array of standard normal numbers, the next of their stream. */
+  /** Returns a new array with the next standard normal numbers of the run's generator. */
   noise(): T
   dispose(value: T): void
 }
 
-/** One run's steps, and what they keep from one to the next. */
+/** Executes the steps of one run, and keeps the arrays that later steps need. */
 export class StepRunner<T> {
   readonly #arithmetic: Arithmetic<T>
   #kept: ReadonlyMap<string, T>
 
-  /** `kept`: what another runner's steps have kept, to go on from there; this one's from now on. */
+  /** `kept`: arrays that another runner kept, to continue its run. The new runner owns them and disposes them. */
   constructor(arithmetic: Arithmetic<T>, kept: ReadonlyMap<string, T> = new Map()) {
     this.#arithmetic = arithmetic
     this.#kept = kept
   }
 
-  /** What the next step may name, by name. */
+  /** The arrays that the next step may use, by name. */
   get kept(): ReadonlyMap<string, T> {
     return this.#kept
   }
 
   /**
-   * The sample after a step, a new array. The model's output is given as a sum too, such as guidance's of two halves.
-   * @throws DeviceError `not-finite` where the plan divides by a zero of the schedule
+   * Executes a step. Returns the sample after it, as a new array. `output` is the model's output as a sum, for example guidance's sum of two halves.
+   * @throws DeviceError `not-finite` if the plan divides by a zero of the schedule
    */
   step({ sums, keep = [] }: StepPlan, sample: T, output: readonly Part<T>[]): T {
     const values = new Map<string, readonly Part<T>[]>([
@@ -62,19 +62,19 @@ export class StepRunner<T> {
       else values.set(name, parts)
     }
     const next = arrays.get('next')
-    if (next === undefined) throw new Error('A plan without a sum named next')
+    if (next === undefined) throw new Error('The scheduler’s plan has no sum named next')
     this.#kept = new Map([...arrays].filter(([name]) => keep.includes(name)))
     for (const [name, value] of arrays) if (name !== 'next' && !this.#kept.has(name)) this.#arithmetic.dispose(value)
     return next
   }
 
-  /** The terms in arrays that are there, each array once. */
+  /** Expands the terms to existing arrays, each array once. */
   #parts(terms: readonly StepTerm[], values: ReadonlyMap<string, readonly Part<T>[]>): readonly Part<T>[] {
     const parts: Part<T>[] = []
     for (const [factor, name] of terms) {
       if (factor === 0) continue
       const found = values.get(name)
-      if (found === undefined) throw new Error(`A plan names ${name}, which no step has kept or made`)
+      if (found === undefined) throw new Error(`The scheduler’s plan uses ${name}, which no step has kept or computed`)
       for (const { value, scale, offset = 0 } of found) {
         const at = parts.findIndex((part) => part.value === value && part.offset === offset)
         parts.splice(at < 0 ? parts.length : at, 1, { value, offset, scale: (parts[at]?.scale ?? 0) + factor * scale })
@@ -84,13 +84,13 @@ export class StepRunner<T> {
     if (bad !== undefined)
       throw new DeviceError(
         'not-finite',
-        `The scheduler's step has the factor ${bad.scale}: this prediction type does not go with its schedule.`,
+        `A factor of the scheduler's step is ${bad.scale}: this prediction_type does not work with this noise schedule.`,
         { what: "the scheduler's step", factor: String(bad.scale) },
       )
     return parts.filter(({ scale }) => scale !== 0)
   }
 
-  /** Gives back what was kept. */
+  /** Disposes the kept arrays. */
   dispose(): void {
     for (const value of this.#kept.values()) this.#arithmetic.dispose(value)
     this.#kept = new Map()

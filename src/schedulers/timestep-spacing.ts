@@ -1,14 +1,15 @@
-/** How the timesteps of a run are spread over those of the training. Source: table 2 of Lin et al. 2023, arXiv 2305.08891. */
+/** Distributes the timesteps of a run over those of the training. Source: table 2 of Lin et al. 2023, arXiv 2305.08891. */
 
 import { InputError } from '../errors.js'
 import { arange, linspace, round } from './numpy.js'
 import type { SetTimestepsOptions } from './types.js'
 
+/** The values of `timestep_spacing`. */
 export type TimestepSpacing = 'linspace' | 'leading' | 'trailing'
 
 /**
- * Holds the arguments of `setTimesteps` against what a class takes.
- * @throws InputError `set-timesteps` for an option the class does not take, or a list together with a number
+ * Checks the arguments of `setTimesteps` against the options that a class accepts.
+ * @throws InputError `set-timesteps` for an option that the class does not accept, or a list together with a number of steps
  */
 export function checkOptions(
   className: string,
@@ -20,7 +21,7 @@ export function checkOptions(
   const refuse = (message: string): never => {
     throw new InputError('set-timesteps', message, { className, given })
   }
-  for (const key of given) if (!taken.includes(key)) refuse(`${className} does not take ${key}.`)
+  for (const key of given) if (!taken.includes(key)) refuse(`${className} does not accept ${key}.`)
   const lists = given.filter((key) => key === 'timesteps' || key === 'sigmas')
   if (lists.length > 1) refuse('Only one of timesteps and sigmas can be given.')
   if ((steps === null) !== (lists.length === 1))
@@ -41,13 +42,13 @@ export function checkSteps(steps: number | null, max: number): asserts steps is 
     })
 }
 
-/** @throws InputError `set-timesteps` unless a list of timesteps falls, from below `trainSteps`, in whole numbers */
+/** @throws InputError `set-timesteps` unless the timesteps are whole numbers below `trainSteps`, in falling order */
 export function checkFalling(timesteps: readonly number[], trainSteps: number): void {
   if (timesteps.some((value, i) => !Number.isInteger(value) || value >= (i === 0 ? trainSteps : (timesteps[i - 1] ?? 0))))
-    throw new InputError('set-timesteps', `timesteps must be whole numbers below ${trainSteps}, falling.`, { timesteps })
+    throw new InputError('set-timesteps', `timesteps must be whole numbers below ${trainSteps}, in falling order.`, { timesteps })
 }
 
-/** The timesteps from noise to image. `linspace` is not rounded: DDIM and PNDM round it, the others do not. */
+/** Returns the timesteps from noise to image. Those of `linspace` are not rounded, because only DDIM and PNDM round them. */
 export function spaceTimesteps(spacing: TimestepSpacing, steps: number, trainSteps: number, offset: number): number[] {
   switch (spacing) {
     case 'linspace':
@@ -61,7 +62,7 @@ export function spaceTimesteps(spacing: TimestepSpacing, steps: number, trainSte
   }
 }
 
-/** The same for multistep solvers, which cut `steps` + 1 points and drop the last. */
+/** Returns the timesteps of a multistep solver, which computes `steps` + 1 points and drops the last one. */
 export function spaceMultistepTimesteps(
   spacing: TimestepSpacing,
   steps: number,
@@ -86,8 +87,8 @@ export function spaceMultistepTimesteps(
 }
 
 /**
- * The step at which a run that is at `timestep` is: of two equal timesteps the second, as a run that starts in the middle must not
- * skip a sigma. -1 where there is none.
+ * The index of the step with this timestep. If two steps have the timestep, it is the second one, so that a run that starts in the middle does
+ * not skip a sigma. -1 if no step has it.
  */
 export function indexForTimestep(timesteps: readonly number[], timestep: number): number {
   const first = timesteps.indexOf(timestep)
@@ -96,8 +97,8 @@ export function indexForTimestep(timesteps: readonly number[], timestep: number)
 }
 
 /**
- * diffusers' `step_index` of the step at `timesteps[index]`. A run whose begin nobody set begins where its first timestep is found, so
- * at the second of two equal ones.
+ * diffusers' `step_index` of the step at `timesteps[index]`. If nobody set the begin index, a run begins at the step that has its first timestep;
+ * of two such steps, at the second one.
  */
 export function stepIndex(timesteps: readonly number[], index: number, begin: number | null): number {
   return begin === null ? index + Math.max(0, indexForTimestep(timesteps, timesteps[0] ?? 0)) : index

@@ -6,8 +6,8 @@
 
 import type { ByteSource, OpenOptions, ReadOptions, Repository } from '../../hub/types.js'
 import type { JsonObject } from '../../util/parse-json.js'
-import type { Config, WeightTable } from '../types.js'
-import type { WeightFilesRequest, WeightLibrary } from '../weight-files.js'
+import type { Config, WeightLibrary, WeightTable } from '../types.js'
+import type { WeightFilesRequest } from '../weight-files.js'
 import type { ArrivingTable, ReadWeightsOptions } from '../weight-table.js'
 
 /** The class of a component, as the checkpoint names it. */

@@ -4,7 +4,7 @@
  */
 
 import { createStore, del, get, getMany, promisifyRequest, set } from 'idb-keyval'
-import { StorageError } from '../../errors.js'
+import { StorageError, type StorageErrorCode } from '../../errors.js'
 import type { ChunkStore } from './chunk-store.js'
 import type { TransferSettings } from '../settings.js'
 /** Names of the databases. */
@@ -198,7 +198,7 @@ export function storageError(error: unknown, doing: string): StorageError {
   return new StorageError(codeOf(name, text), `The browser's storage failed ${doing} (${shown})`, { name }, error ?? undefined)
 }
 
-function codeOf(name: string, text: string): string {
+function codeOf(name: string, text: string): StorageErrorCode {
   if (name === 'QuotaExceededError') return 'quota-exceeded'
   if (name === 'InvalidStateError' || name === 'AbortError' || /connection|closed|closing/i.test(text)) return 'connection-lost'
   if (name === 'DataError' || name === 'DataCloneError' || name === 'EncodingError') return 'write-failed'

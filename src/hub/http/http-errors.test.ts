@@ -72,11 +72,13 @@ describe('waits', () => {
 
   it('are for what may pass', () => {
     expect(
-      ['network', 'stalled', 'short-body', 'rate-limited', 'server-error'].every((code) => isPassing(new HubError(code, ''))),
+      (['network', 'stalled', 'short-body', 'rate-limited', 'server-error'] as const).every((code) =>
+        isPassing(new HubError(code, '')),
+      ),
     ).toBe(true)
-    expect(['gated', 'file-not-found', 'size-mismatch', 'hash-mismatch'].some((code) => isPassing(new HubError(code, '')))).toBe(
-      false,
-    )
+    expect(
+      (['gated', 'file-not-found', 'size-mismatch', 'hash-mismatch'] as const).some((code) => isPassing(new HubError(code, ''))),
+    ).toBe(false)
     expect(isPassing(new HubError('server-error', '', { status: 501 }))).toBe(false)
     expect(isPassing(new TypeError('a defect of ours'))).toBe(false)
   })

@@ -1,12 +1,14 @@
-/** The components on one device: one for each network and kind of graph, made when they are asked for. Decides nothing. */
+/** The bound networks on one device: one for each network and kind of graph, made when a run needs it. It decides nothing. */
 
-import type { Component, Device } from '../../runtime/types.js'
-import { bindNetwork, type GraphVariant, type Network } from '../bind-network.js'
+import type { GraphVariant } from '../../models/types.js'
+import { bindNetwork, type Network } from '../bind-network.js'
 import type { DTypeName } from '../types.js'
+import type { Device } from '../../runtime/device.js'
+import type { BoundNetwork } from '../../runtime/bound-network.js'
 
 /** A component, and the name of the graph to run. */
 export interface NamedGraph {
-  readonly component: Component
+  readonly component: BoundNetwork
   readonly variant: string | undefined
 }
 
@@ -16,7 +18,7 @@ function keyOf(network: string, variant: GraphVariant): string {
 
 export class ComponentSet {
   readonly #dtype: DTypeName
-  readonly #components = new Map<string, Component>()
+  readonly #components = new Map<string, BoundNetwork>()
   /** Keys of components that few generations ask for. */
   readonly #rare = new Set<string>()
   /** How runs left blocks out, by the name that their graph has. */
@@ -41,13 +43,13 @@ export class ComponentSet {
         variantOf: (named) => ({ ...variant, ...this.#variants.get(named) }),
       })
       this.#components.set(key, component)
-      if ('hiddenState' in variant) this.#rare.add(key)
+      if ('hiddenStates' in variant) this.#rare.add(key)
     }
     return { component, variant: name }
   }
 
   /** Unloads all but those that `stays` says. */
-  async unload(stays: (component: Component) => boolean = () => false): Promise<void> {
+  async unload(stays: (component: BoundNetwork) => boolean = () => false): Promise<void> {
     for (const component of this.#components.values()) if (component.isLoaded && !stays(component)) await component.unload()
   }
 

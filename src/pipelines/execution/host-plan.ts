@@ -3,20 +3,22 @@
  * run and the tiles of the autoencoder, and how all of these get smaller when the device runs out of memory. It loads and runs nothing.
  */
 
+import type { AutoencoderModel, Extent, GraphVariant } from '../../models/types.js'
 import { isAquatintError, type AquatintError } from '../../errors.js'
 import type { ComponentNeeds } from '../../memory/needs.js'
 import { guessBudget, type MemoryPlan } from '../../memory/plan.js'
 import type { Recovery, Setup } from '../../runtime/recovery.js'
-import type { Component, Device } from '../../runtime/types.js'
 import { formatBytes } from '../../util/format-bytes.js'
 import type { Shapes } from '../../onnx/types.js'
-import { graphOptions, type GraphVariant, type Network } from '../bind-network.js'
-import { tileChoices, type Extent } from '../latent-geometry.js'
+import { graphOptions, type Network } from '../bind-network.js'
+import { tileChoices } from '../latent-geometry.js'
 import { heldOn, needsOn, networkNeeds, type GenerationSize } from '../planning/memory-needs.js'
 import { planOn, type ResolvedOffload } from '../planning/residence.js'
 import { WeightBudgets, type WeightRoom } from '../planning/weight-budgets.js'
 import type { Run } from '../run.js'
 import type { DTypeName } from '../types.js'
+import type { Device } from '../../runtime/device.js'
+import type { BoundNetwork } from '../../runtime/bound-network.js'
 
 export interface HostPlanOptions {
   readonly device: Device
@@ -65,7 +67,7 @@ export class HostPlan {
   /** The weight budget of each network's last run. */
   readonly #rooms = new Map<string, WeightRoom>()
   /** Components that were given a weight budget in this generation. */
-  readonly #budgeted = new Set<Component>()
+  readonly #budgeted = new Set<BoundNetwork>()
 
   constructor(options: HostPlanOptions) {
     const { info } = options.device
@@ -174,7 +176,7 @@ export class HostPlan {
    * Gives a component its weight budget for a run; `key` names the run. Runs of several shapes may alternate, as tiles do: the component then
    * keeps the smallest of their budgets, so that what stays for one stays for all. @throws DeviceError `does-not-fit`
    */
-  async setWeightBudget(component: Component, key: string, run: PlannedRun, device: Device): Promise<void> {
+  async setWeightBudget(component: BoundNetwork, key: string, run: PlannedRun, device: Device): Promise<void> {
     if (this.#offload !== 'block') {
       if (component.weightBudget !== undefined) await component.setWeightBudget(undefined)
       return
@@ -199,8 +201,8 @@ export class HostPlan {
    * Edge in latent pixels of the tiles in which a half of an autoencoder works on an image of this size in latent pixels: the plan's for the
    * prepared generation, or the smallest one since memory ran out. Undefined: on the whole.
    */
-  vaeTile(vae: Network, size: Extent, part: VaePart): number | undefined {
-    const choices = tileChoices(vae.config, size, this.#vaeTiling)
+  vaeTile(vae: Network<AutoencoderModel>, size: Extent, part: VaePart): number | undefined {
+    const choices = tileChoices(vae.model, size, this.#vaeTiling)
     if (this.#smallTiles.has(part)) return choices.at(-1)
     const planned = this.#plan?.components.find(({ name, part: half = 'decoder' }) => name === vae.name && half === part)
     return planned === undefined ? choices[0] : planned.tile

@@ -1,9 +1,10 @@
-import type { Device, DeviceTensor, LinearTerm } from '../../runtime/types.js'
+import type { DeviceTensor, LinearTerm } from '../../runtime/types.js'
 import type { Arithmetic } from '../../schedulers/step-runner.js'
 import type { TorchGenerator } from '../../util/random.js'
-import { hostTensor } from '../execution/component-host.js'
+import { float32Tensor } from './tensors.js'
 import { elementCount } from '../../util/element-count.js'
 import { mostTerms } from '../../runtime/host-math.js'
+import type { Device } from '../../runtime/device.js'
 
 /** For tensors of shape `dims`; they count as `owner`'s. Noise is drawn on the host, as diffusers draws it, and uploaded. */
 export function deviceArithmetic(
@@ -27,7 +28,7 @@ export function deviceArithmetic(
       partial?.dispose()
       return result
     },
-    noise: () => device.upload(hostTensor(dims, generator.randn(count)), owner),
+    noise: () => device.upload(float32Tensor(dims, generator.randn(count)), owner),
     dispose: (tensor) => tensor.dispose(),
   }
 }

@@ -6,7 +6,7 @@ import { measureWeights } from '../../checkpoint/weight-table.js'
 import { CheckpointError } from '../../errors.js'
 import { hashKey } from '../../hub/remote-file.js'
 import type { FileProgress } from '../../hub/types.js'
-import { libraryOf, unexpectedTensors, type Network, type NetworkClass } from '../bind-network.js'
+import { unexpectedTensors, type Network } from '../bind-network.js'
 import type { Run } from '../run.js'
 import type { LoadPipelineOptions, QuantizationName } from '../types.js'
 import { dtypesOf, quantizingTransforms } from './dtypes.js'
@@ -34,21 +34,17 @@ export async function loadNetworks(request: LoadNetworksRequest): Promise<Readon
     (found) => found !== undefined,
   )
   if (options.variant !== undefined) await checkVariant(chosen, options.variant, run)
-  const dtypes = dtypesOf(
-    options.dtype,
-    sources.map(({ name, className }) => ({ name, className: className as NetworkClass })),
-  )
+  const dtypes = dtypesOf(options.dtype, sources)
   const networks = await Promise.all(
     chosen.map(({ source, weights }) =>
       attempt(source.name, onFault, async (): Promise<readonly [string, Network]> => {
-        const { name, className, config, bits, files } = source
+        const { name, model, bits, files } = source
         const { compute, quantization: wanted } = dtypes.get(name) ?? {}
         // Weights that the checkpoint has quantized stay as they are.
         const quantization = bits === null ? wanted : undefined
         const network: Network = {
           name,
-          className: className as NetworkClass,
-          config,
+          model,
           table: await loadTable(source, weights, quantization, request),
           repo: files.repository.id,
           dtype: compute,
@@ -69,9 +65,8 @@ interface Chosen {
 }
 
 async function choose(source: NetworkSource, { signal }: Run): Promise<Chosen> {
-  const { files, className, variant, missingVariant } = source
-  const library = libraryOf(className as NetworkClass)
-  return { source, weights: await files.chooseWeights({ library, variant, missingVariant }, { signal }) }
+  const { files, model, variant, missingVariant } = source
+  return { source, weights: await files.chooseWeights({ library: model.library, variant, missingVariant }, { signal }) }
 }
 
 /** Warns where some networks lack the variant. @throws CheckpointError `variant-not-found` where all networks of the checkpoint lack it */
@@ -80,9 +75,7 @@ async function checkVariant(chosen: readonly Chosen[], variant: string, run: Run
   const own = chosen.filter(({ source }) => !source.swapped)
   const without = own.filter(({ weights }) => weights.variant === null)
   if (own.length > 0 && without.length === own.length) {
-    const variants = await Promise.all(
-      own.map(({ source }) => source.files.variants(libraryOf(source.className as NetworkClass), { signal })),
-    )
+    const variants = await Promise.all(own.map(({ source }) => source.files.variants(source.model.library, { signal })))
     throw new CheckpointError('variant-not-found', `The repository has no weights of variant ${variant}.`, {
       variant,
       available: [...new Set(variants.flat())],
@@ -121,12 +114,12 @@ async function loadTable(
 }
 
 function warnOfUnexpected(network: Network, run: Run): void {
-  const { name, className } = network
+  const { name, model } = network
   const unexpected = unexpectedTensors(network)
   if (unexpected.length > 0)
     run.warn(
       'unexpected-tensors',
-      `${name} has ${unexpected.length} tensors that ${className} does not use, such as ${unexpected.slice(0, 3).join(', ')}.`,
+      `${name} has ${unexpected.length} tensors that ${model.className} does not use, such as ${unexpected.slice(0, 3).join(', ')}.`,
     )
 }
 

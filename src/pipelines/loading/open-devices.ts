@@ -4,7 +4,6 @@ import { InputError } from '../../errors.js'
 import { checkDeviceMap } from '../../memory/balance.js'
 import { MemoryAccount } from '../../runtime/memory-account.js'
 import { checkDeviceKind, listDevices, openDevice } from '../../runtime/open-device.js'
-import type { Device } from '../../runtime/types.js'
 import { ComponentHost } from '../execution/component-host.js'
 import { DeviceHosts } from '../execution/device-hosts.js'
 import type { Network } from '../bind-network.js'
@@ -13,6 +12,7 @@ import type { LoadPipelineOptions } from '../types.js'
 import type { DeviceName } from '../../memory/device-info.js'
 import { decidePlaces } from '../planning/place-networks.js'
 import { chooseDevices, type ChosenDevices } from './choose-devices.js'
+import type { Device } from '../../runtime/device.js'
 
 /** The devices of a pipeline, open, with nothing on them yet. */
 export interface OpenDevices extends ChosenDevices<Device> {

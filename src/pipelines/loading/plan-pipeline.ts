@@ -7,14 +7,21 @@ import type { ByteSource, HeaderOnlySource, Repository } from '../../hub/types.j
 import type { MemoryPlan } from '../../memory/plan.js'
 import { checkAmounts, checkSize } from '../check-inputs.js'
 import { findPipeline, type OpenPipelineOptions } from './find-pipeline.js'
-import { denoiserOf, generationSize, heldOn, latentSize, needsOn, type PlannedDevice } from '../planning/memory-needs.js'
+import {
+  autoencoderOf,
+  denoiserOf,
+  generationSize,
+  heldOn,
+  latentSize,
+  needsOn,
+  type PlannedDevice,
+} from '../planning/memory-needs.js'
 import type { Network } from '../bind-network.js'
 import { generationBudgets, planOn } from '../planning/residence.js'
 import { describeNetworks } from './open-pipeline.js'
 import { readNetworkHeaders } from './read-network-headers.js'
 import { readParts, type PipelineSpec } from './read-parts.js'
 import { decidePlaces } from '../planning/place-networks.js'
-import { patchSize, vaeScaleFactor } from '../latent-geometry.js'
 import type { LoadPipelineOptions, PipelineInfo } from '../types.js'
 import type { DeviceName } from '../../memory/device-info.js'
 import type { ChosenDevices } from './choose-devices.js'
@@ -112,12 +119,11 @@ export function planNetworks(
 }
 
 function plannedSize(networks: ReadonlyMap<string, Network>, asked: PlannedSize) {
-  const vae = networks.get('vae')
-  const factor = vae === undefined ? 8 : vaeScaleFactor(vae)
+  const factor = autoencoderOf(networks)?.model.scaleFactor ?? 8
   const own = latentSize(networks)
   const { width = own.width * factor, height = own.height * factor } = asked
   const denoiser = denoiserOf(networks)
-  checkSize({ width, height }, denoiser === undefined ? factor : factor * patchSize(denoiser))
+  checkSize({ width, height }, factor * (denoiser?.model.latents.patch ?? 1))
   checkAmounts(asked)
   const latent = { width: width / factor, height: height / factor }
   return { width, height, latent: generationSize(latent, asked, isGuided(asked), asked.imageToImage === true) }

@@ -9,7 +9,8 @@ import type { Config } from '../../checkpoint/types.js'
 import { CheckpointError, InputError, UnsupportedError, type AquatintError } from '../../errors.js'
 import { createScheduler, schedulerClassNames } from '../../schedulers/registry.js'
 import { throwIfAborted } from '../../util/abort.js'
-import { checkNetworkConfig, type Network, type NetworkClass } from '../bind-network.js'
+import type { NetworkDefinition, NetworkModel } from '../../models/types.js'
+import { readModel, type Network } from '../bind-network.js'
 import type { Run } from '../run.js'
 import type { LoadPipelineOptions } from '../types.js'
 import { findComponents, type ComponentSource, type OpenByName } from './find-components.js'
@@ -19,7 +20,7 @@ import { loadTokenizer, tokenizerClasses, type AnyTokenizer, type TokenizerKind 
 export interface PipelineSpec {
   readonly className: string
   /** Network components and the classes that each may have. */
-  readonly networks: Readonly<Record<string, readonly NetworkClass[]>>
+  readonly networks: Readonly<Record<string, readonly NetworkDefinition[]>>
   /** Tokenizers and their kinds. */
   readonly tokenizers: Readonly<Record<string, TokenizerKind>>
   /** Networks that a checkpoint may leave out. A tokenizer may be left out together with its text encoder. */
@@ -30,8 +31,7 @@ export interface PipelineSpec {
 
 /** A network whose config has been read, and whose weights have not. */
 export interface NetworkSource extends ComponentSource {
-  /** The config without our note of quantization. */
-  readonly config: Config
+  readonly model: NetworkModel
   /** Bits of the Linear weights where the checkpoint has quantized ones; null where it does not. */
   readonly bits: ReadQuantization['bits']
 }
@@ -113,9 +113,12 @@ export async function readPartsWithFaults(
   const scheduler =
     schedulerSource && (await attempt('scheduler', onFault, () => readScheduler(schedulerSource, options.scheduler, run)))
   const networks = await Promise.all(
-    Object.keys(spec.networks).flatMap((name) => {
+    Object.entries(spec.networks).flatMap(([name, definitions]) => {
       const source = sources.get(name)
-      return source === undefined ? [] : [attempt(name, onFault, () => readNetworkSource(source, signal))]
+      const definition = definitions.find(({ className }) => className === source?.className)
+      return source === undefined || definition === undefined
+        ? []
+        : [attempt(name, onFault, () => readNetworkSource(source, definition, signal))]
     }),
   )
   const tokenizers = await Promise.all(
@@ -135,10 +138,13 @@ function isThere<T>(value: T | undefined): value is T {
 }
 
 /** Reads and checks a network's config. @throws HubError; CheckpointError `invalid-config`; UnsupportedError `unsupported-config` */
-export async function readNetworkSource(source: ComponentSource, signal: AbortSignal | undefined): Promise<NetworkSource> {
+export async function readNetworkSource(
+  source: ComponentSource,
+  definition: NetworkDefinition,
+  signal: AbortSignal | undefined,
+): Promise<NetworkSource> {
   const { config, bits } = readQuantizationConfig(await source.files.readConfig('config.json', { signal }))
-  checkNetworkConfig(source.className as NetworkClass, config)
-  return { ...source, config, bits }
+  return { ...source, model: readModel(definition, config), bits }
 }
 
 /** The text encoder that reads a tokenizer's ids: `text_encoder_3` of `tokenizer_3`. */
@@ -156,7 +162,7 @@ function* classFaults(
   for (const [name, { className }] of sources) {
     if (name === 'scheduler' && schedulerReplaced) continue
     // Object.hasOwn, since an untrusted name may be one that every object has, such as `constructor`.
-    const networkClasses: readonly string[] | undefined = Object.hasOwn(spec.networks, name) ? spec.networks[name] : undefined
+    const networkClasses = Object.hasOwn(spec.networks, name) ? spec.networks[name]?.map((one) => one.className) : undefined
     const kind = Object.hasOwn(spec.tokenizers, name) ? spec.tokenizers[name] : undefined
     const supported =
       networkClasses ?? (kind === undefined ? (name === 'scheduler' ? schedulerClassNames : undefined) : tokenizerClasses[kind])

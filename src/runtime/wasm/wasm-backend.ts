@@ -9,14 +9,21 @@ import type { ComponentGraph, ElementType, Stage } from '../../onnx/types.js'
 import { throwIfAborted } from '../../util/abort.js'
 import { nextTurn } from '../../util/next-turn.js'
 import type { Backend, StageInput } from '../backend.js'
-import type { Allocation } from '../memory-account.js'
-import { explained, onnxruntimeLock, type OrtTensor, type Session } from '../onnxruntime.js'
+import type { Allocation, MemoryAccount } from '../memory-account.js'
+import { explained, onnxruntimeLock, type OnnxRuntime, type OrtTensor, type Session } from '../onnxruntime.js'
 import { checkHostTensor, CpuTensor, GpuTensor } from '../tensors.js'
 import type { DeviceTensor, HostTensor, LoadOptions } from '../types.js'
-import type { WasmDevice } from './wasm-device.js'
 import { streamWeights } from '../weight-stream.js'
 import { elementCount } from '../../util/element-count.js'
 import { weightKey, weightsOf, type WeightKey } from '../../memory/stage-weights.js'
+
+/** What a backend uses of its device. */
+export interface WasmRuntime {
+  readonly runtime: OnnxRuntime
+  readonly memory: MemoryAccount
+  /** @throws DeviceError `device-disposed` */
+  assertUsable(): void
+}
 
 interface LoadedStage {
   readonly session: Session
@@ -25,13 +32,13 @@ interface LoadedStage {
 
 export class WasmBackend implements Backend {
   readonly buffers = undefined
-  readonly #device: WasmDevice
+  readonly #device: WasmRuntime
   readonly #name: string
   readonly #table: WeightTable
   /** Of the graph loaded last: another graph's sessions would hold the same weights again. */
   #stages = new Map<Stage, LoadedStage>()
 
-  constructor(device: WasmDevice, name: string, table: WeightTable) {
+  constructor(device: WasmRuntime, name: string, table: WeightTable) {
     this.#device = device
     this.#name = name
     this.#table = table

@@ -2,17 +2,19 @@
 
 import { DeviceError } from '../../errors.js'
 import type { WriteOptions } from '../../onnx/types.js'
-import type { RuntimeDevice } from '../backend.js'
+import type { WeightTable } from '../../checkpoint/types.js'
+import type { Device } from '../device.js'
+import { WasmBackend } from './wasm-backend.js'
 import { checkTerms, combineOnHost, foreignTerm, copyRuns, foreignPiece } from '../host-math.js'
 import { MemoryAccount } from '../memory-account.js'
 import { loadOnnxRuntime, type OnnxRuntime } from '../onnxruntime.js'
-import { tallyValues, type Tally } from '../health.js'
+import { tallyValues, type ValueTally } from '../health.js'
 import { checkHostTensor, CpuTensor } from '../tensors.js'
 import type { DeviceTensor, HostTensor, LinearTerm, Piece } from '../types.js'
 import { elementCount } from '../../util/element-count.js'
 import { type DeviceInfo, computeType } from '../../memory/device-info.js'
 
-export class WasmDevice implements RuntimeDevice {
+export class WasmDevice implements Device {
   readonly info: DeviceInfo = {
     name: 'wasm',
     kind: 'wasm',
@@ -23,6 +25,7 @@ export class WasmDevice implements RuntimeDevice {
     maxBufferSize: 2 ** 32,
   }
   readonly memory: MemoryAccount
+  readonly buffers = undefined
   /** The CPU does not go away. */
   readonly lost = new Promise<never>(() => {})
   readonly runtime: OnnxRuntime
@@ -42,6 +45,10 @@ export class WasmDevice implements RuntimeDevice {
     return { dtype: computeType(wanted.dtype, this.info), weights: 'initializer', granularity: wanted.granularity }
   }
 
+  createBackend(name: string, table: WeightTable): WasmBackend {
+    return new WasmBackend(this, name, table)
+  }
+
   /** @throws DeviceError `device-disposed` */
   assertUsable(): void {
     if (this.#disposed) throw new DeviceError('device-disposed', 'The device was used after it was disposed.')
@@ -54,7 +61,7 @@ export class WasmDevice implements RuntimeDevice {
     return new CpuTensor({ type: 'float32', dims, data: combineOnHost(parts, elementCount(dims), bound) })
   }
 
-  async tally(tensor: DeviceTensor): Promise<Tally> {
+  async tally(tensor: DeviceTensor): Promise<ValueTally> {
     this.assertUsable()
     checkTerms([{ tensor, scale: 1 }])
     return tallyValues(floatsOf(tensor))
@@ -76,12 +83,6 @@ export class WasmDevice implements RuntimeDevice {
     }
     return new CpuTensor({ type: 'float32', dims, data })
   }
-
-  limitMemory(): void {}
-
-  trim(): void {}
-
-  reclaim(): void {}
 
   upload(tensor: HostTensor): CpuTensor {
     this.assertUsable()

@@ -2,7 +2,8 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { openDevice } from '../open-device.js'
 import { numbers } from '../testing.js'
-import type { Device, DeviceTensor, HostTensor, Piece } from '../types.js'
+import type { DeviceTensor, HostTensor, Piece } from '../types.js'
+import type { Device } from '../device.js'
 
 let device: Device
 

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { openDevice } from '../open-device.js'
 import { numbers, worstError } from '../testing.js'
-import type { Device } from '../types.js'
+import type { Device } from '../device.js'
 
 let device: Device
 

@@ -2,16 +2,14 @@
 /** A GPU process that dies under a running component, for real: Chromium is told to crash it. */
 import { expect, test } from 'vitest'
 import { cdp } from 'vitest/browser'
-import { createComponent } from '../component.js'
+import { BoundNetwork } from '../bound-network.js'
 import { openDevice } from '../open-device.js'
 import { RecoveryLadder } from '../recovery.js'
 import { numbers, testCheckpoint, towerGraph, towerShapes, towerSizes } from '../testing.js'
-import type { Component } from '../types.js'
-
 const blocks = 6
 const x = { type: 'float32', dims: [3, towerSizes.input], data: numbers(3 * towerSizes.input, 5) } as const
 
-async function run(component: Component): Promise<Float32Array> {
+async function run(component: BoundNetwork): Promise<Float32Array> {
   const { y } = await component.run({ x })
   try {
     return await y!.read()
@@ -23,7 +21,7 @@ async function run(component: Component): Promise<Float32Array> {
 test('a run ends with the loss, the account is empty, and the component goes on with the same bits on a new device', async () => {
   const device = await openDevice({ kind: 'webgpu' })
   const { table } = testCheckpoint(towerShapes(blocks))
-  const component = createComponent({
+  const component = new BoundNetwork({
     name: 'tower',
     device,
     table,

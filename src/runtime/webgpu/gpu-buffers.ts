@@ -12,7 +12,7 @@ import { DeviceError, isAquatintError } from '../../errors.js'
 import { outOfMemory } from './gpu-device.js'
 import type { LossWatch } from './loss-watch.js'
 import type { Allocation, MemoryAccount } from '../memory-account.js'
-import type { MemoryPurpose } from '../types.js'
+import type { BufferPool, MemoryPurpose } from '../types.js'
 import { storageBytes } from '../../memory/storage-bytes.js'
 
 /** Values of GPUBufferUsage (and of GPUMapMode.READ), spelled out: the constants are not there where there is no GPU. */
@@ -38,7 +38,7 @@ export interface AskedBuffer {
 /** Of a buffer that was there already. */
 const granted = Promise.resolve(undefined)
 
-export class GpuBuffers {
+export class GpuBuffers implements BufferPool {
   readonly #device: GPUDevice
   readonly #account: MemoryAccount
   readonly #watch: LossWatch
@@ -47,8 +47,8 @@ export class GpuBuffers {
   readonly #shelves = new Map<string, Shelved[]>()
   /** Whether the shelves are to be cleared when the commands that may use them have been submitted. */
   #trimDue = false
-  /** Above this many live bytes the shelves are cleared before anything is made. Undefined: they fill as they will. */
-  limit: number | undefined
+  /** See {@link setLimit}. */
+  #limit: number | undefined
   #owner = 'runtime'
   #running = 0
   /** Of buffers for activations that the GPU has not said anything of yet. */
@@ -67,6 +67,10 @@ export class GpuBuffers {
       submit(commandBuffers)
       if (this.#trimDue) this.#clearShelves()
     }
+  }
+
+  setLimit(bytes: number | undefined): void {
+    this.#limit = bytes
   }
 
   /** A buffer for weights; destroyed for good by its `destroy()`. */
@@ -142,7 +146,7 @@ export class GpuBuffers {
    * about how many bytes it will make: where they would pass the limit, the shelves are cleared first.
    */
   async runAs<T>(owner: string, expected: number, task: () => Promise<T>): Promise<T> {
-    if (this.limit !== undefined && this.#account.live + expected > this.limit) this.trim()
+    if (this.#limit !== undefined && this.#account.live + expected > this.#limit) this.trim()
     const before = this.#owner
     this.#owner = owner
     this.#running++
@@ -186,7 +190,7 @@ export class GpuBuffers {
         return { buffer: shelved.buffer, refusal: granted }
       }
     }
-    if (this.limit !== undefined && this.#account.live + descriptor.size > this.limit) this.trim()
+    if (this.#limit !== undefined && this.#account.live + descriptor.size > this.#limit) this.trim()
     const { buffer, refusal } = this.#ask(descriptor, owner)
     const allocation = this.#account.allocate(owner, purpose, descriptor.size)
     const end = buffer.destroy.bind(buffer)

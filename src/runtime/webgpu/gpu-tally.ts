@@ -4,7 +4,7 @@
  */
 
 import type { GpuBuffers } from './gpu-buffers.js'
-import type { Tally } from '../health.js'
+import type { ValueTally } from '../health.js'
 
 const workgroupSize = 64
 /** Each thread takes many values, so that a few thousand additions to the two counters are all there are. */
@@ -21,7 +21,7 @@ export class GpuTally {
   }
 
   /** Of the first `count` values of `buffer` as they are after the commands submitted so far. @throws DeviceError `device-lost`, `gpu-error` */
-  async run(buffer: GPUBuffer, count: number, owner: string): Promise<Tally> {
+  async run(buffer: GPUBuffer, count: number, owner: string): Promise<ValueTally> {
     const device = this.#device
     this.#pipeline ??= device.createComputePipeline({
       layout: 'auto',

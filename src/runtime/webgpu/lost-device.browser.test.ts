@@ -1,6 +1,6 @@
 /** A device that goes: what calls under way are told when its news is late, and that nothing waits for it for ever. */
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
-import { createComponent } from '../component.js'
+import { BoundNetwork } from '../bound-network.js'
 import { openDevice } from '../open-device.js'
 import { LateNews } from './testing-gpu.js'
 import { numbers, testCheckpoint, towerGraph, towerShapes, towerSizes } from '../testing.js'
@@ -45,7 +45,7 @@ test('onnxruntime is free again for other devices when it does not return from o
     .exclusively({ owner: 'test', doing: 'waiting' }, () => new Promise<never>(() => {}))
     .catch((error: unknown) => error)
   const { table } = testCheckpoint(towerShapes(1))
-  const component = createComponent({
+  const component = new BoundNetwork({
     name: 'tower',
     device: next,
     table,

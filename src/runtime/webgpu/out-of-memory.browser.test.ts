@@ -1,10 +1,10 @@
 /** A GPU that has no room for a buffer: what that is told as, wherever the buffer was made, and that nothing is left of it. */
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { createComponent } from '../component.js'
+import { BoundNetwork } from '../bound-network.js'
 import { openDevice } from '../open-device.js'
 import { ScarceGpu } from './testing-gpu.js'
 import { numbers, testCheckpoint, towerGraph, towerShapes, towerSizes } from '../testing.js'
-import type { Component, Device } from '../types.js'
+import type { Device } from '../device.js'
 
 const blocks = 4
 const rows = 64
@@ -24,10 +24,10 @@ afterEach(async () => {
 function tower() {
   const { table, source } = testCheckpoint(towerShapes(blocks))
   const graph = towerGraph(blocks, device.writeOptions({ dtype: 'float32', granularity: 'block' }))
-  return { component: createComponent({ name: 'tower', device, table, graph, shapes: { x: x.dims } }), source }
+  return { component: new BoundNetwork({ name: 'tower', device, table, graph, shapes: { x: x.dims } }), source }
 }
 
-async function run(component: Component): Promise<Float32Array> {
+async function run(component: BoundNetwork): Promise<Float32Array> {
   const { y } = await component.run({ x })
   const values = await y!.read()
   y!.dispose()
@@ -56,7 +56,7 @@ test('weights: what was made is given back, and the error says how much was too 
 test('a run: it is out of memory, not one of the errors that come of it, and no later run meets the buffers that are none', async () => {
   const { component } = tower()
   const whole = await run(component)
-  device.reclaim()
+  device.buffers?.reclaim()
   const { live } = device.memory.snapshot()
   gpu.limit = live + 4 * rows * towerSizes.hidden
   await expect(run(component)).rejects.toMatchObject({
@@ -66,7 +66,7 @@ test('a run: it is out of memory, not one of the errors that come of it, and no 
   expect(gpu.refusals).toBeGreaterThan(0)
   gpu.limit = Number.POSITIVE_INFINITY
   expect(await run(component)).toEqual(whole)
-  device.reclaim()
+  device.buffers?.reclaim()
   expect(device.memory.snapshot().liveWeights).toBe(
     gpu.live - (device.memory.snapshot().live - device.memory.snapshot().liveWeights),
   )
@@ -82,7 +82,7 @@ test('uploads, sums and copies: who reads or runs next is told, until the device
     () => device.combine([{ tensor: term, scale: 2 }], x.dims, 'test'),
     () => device.assemble([{ tensor: term, at: [0, 0] }], x.dims, 'test'),
   ]) {
-    device.reclaim()
+    device.buffers?.reclaim()
     gpu.limit = device.memory.snapshot().live + 16
     const tensor = make()
     const full = { code: 'out-of-memory', details: { component: 'test', bytes: 4 * rows * towerSizes.input } }
@@ -90,7 +90,7 @@ test('uploads, sums and copies: who reads or runs next is told, until the device
     await expect(tensor.read()).rejects.toMatchObject(full)
     await expect(component.run({ x: tensor })).rejects.toMatchObject(full)
     tensor.dispose()
-    device.reclaim()
+    device.buffers?.reclaim()
     expect(await run(component)).toEqual(whole)
     const again = make()
     expect(await again.read()).toHaveLength(rows * towerSizes.input)

@@ -9,20 +9,20 @@ import { activationMargin } from '../../memory/needs.js'
 import type { OrtTensor, Session } from '../onnxruntime.js'
 import { GpuTensor } from '../tensors.js'
 import type { DeviceTensor, LoadOptions } from '../types.js'
-import type { WebGpuDevice } from './webgpu-device.js'
+import type { GpuRuntime } from './gpu-runtime.js'
 import { WebGpuWeights } from './webgpu-weights.js'
 import { storageBytes } from '../../memory/storage-bytes.js'
 import { weightKey } from '../../memory/stage-weights.js'
 
 export class WebGpuBackend implements Backend {
   readonly buffers: GpuBuffers
-  readonly #device: WebGpuDevice
+  readonly #device: GpuRuntime
   readonly #name: string
   readonly #weights: WebGpuWeights
   /** Of the stages run since the last {@link verify}. */
   #unverified: Promise<void>[] = []
 
-  constructor(device: WebGpuDevice, name: string, table: WeightTable) {
+  constructor(device: GpuRuntime, name: string, table: WeightTable) {
     this.buffers = device.buffers
     this.#device = device
     this.#name = name

@@ -3,7 +3,7 @@
 import { DeviceError } from '../../errors.js'
 import { throwIfAborted } from '../../util/abort.js'
 import type { LoadOptions } from '../types.js'
-import type { WebGpuDevice } from './webgpu-device.js'
+import type { GpuRuntime } from './gpu-runtime.js'
 import { streamWeights } from '../weight-stream.js'
 import { storageBytes } from '../../memory/storage-bytes.js'
 import type { WeightKey } from '../../memory/stage-weights.js'
@@ -21,7 +21,7 @@ export interface UploadOptions extends LoadOptions {
  * @throws DeviceError `out-of-memory`, `buffer-too-large`, `device-lost`, what the sources throw, AbortError
  */
 export async function uploadWeights(
-  device: WebGpuDevice,
+  device: GpuRuntime,
   owner: string,
   wanted: readonly WeightKey[],
   options: UploadOptions = {},
@@ -41,7 +41,7 @@ export async function uploadWeights(
 }
 
 async function fill(
-  device: WebGpuDevice,
+  device: GpuRuntime,
   owner: string,
   wanted: readonly WeightKey[],
   made: Map<string, GPUBuffer>,
@@ -74,7 +74,7 @@ async function fill(
 
 /** Takes what fits from `spare`, destroys the rest of it, then makes what is missing, so that both are never held together. */
 async function makeBuffers(
-  { buffers }: WebGpuDevice,
+  { buffers }: GpuRuntime,
   owner: string,
   wanted: readonly WeightKey[],
   made: Map<string, GPUBuffer>,

@@ -6,7 +6,7 @@
 import type { WeightTable } from '../../checkpoint/types.js'
 import type { ComponentGraph, Stage } from '../../onnx/types.js'
 import type { LoadOptions } from '../types.js'
-import type { WebGpuDevice } from './webgpu-device.js'
+import type { GpuRuntime } from './gpu-runtime.js'
 import { uploadWeights } from './webgpu-upload.js'
 import { planStreaming } from '../../memory/blocks.js'
 import { bufferBytes, planStages, stageWeights, weightsOf, type WeightKey } from '../../memory/stage-weights.js'
@@ -28,7 +28,7 @@ interface Streaming {
 }
 
 export class WebGpuWeights {
-  readonly #device: WebGpuDevice
+  readonly #device: GpuRuntime
   readonly #name: string
   readonly #table: WeightTable
   #graph: ComponentGraph | undefined
@@ -42,7 +42,7 @@ export class WebGpuWeights {
   /** Whether the first streamed stage has come round again: then another run is likely to follow each. */
   #again = false
 
-  constructor(device: WebGpuDevice, name: string, table: WeightTable) {
+  constructor(device: GpuRuntime, name: string, table: WeightTable) {
     this.#device = device
     this.#name = name
     this.#table = table

@@ -36,7 +36,7 @@ export interface MachineNote {
   readonly urgent: boolean
 }
 
-const small = 'The bundled model runs on the CPU and works here.'
+const small = 'The bundled model works here, on the CPU.'
 
 /** The notes for a machine, most weighty first. */
 export function machineNotes(machine: Machine): readonly MachineNote[] {
@@ -50,7 +50,7 @@ export function machineNotes(machine: Machine): readonly MachineNote[] {
   } else if (machine.gpu === 'none') {
     say(
       'no-webgpu',
-      `WebGPU is not available in this browser, so large models would take hours. ${small} To use the GPU, try a current Chrome or Edge, or turn on graphics acceleration.`,
+      `This browser has no WebGPU, so large models would take hours. ${small} For the GPU, use a current Chrome or Edge, or turn on graphics acceleration.`,
     )
   } else if (machine.gpu === 'software') {
     say('software-adapter', `This browser emulates the GPU on the CPU, so large models would take hours. ${small}`)

@@ -1,57 +1,80 @@
 /**
- * A network bound to a device: knows the graph for each set of input shapes, has the backend load its weights, and runs its stages in
- * order, passing values from one to the next and freeing each after its last use. Knows no model and no onnxruntime.
+ * A network on a device. It keeps the graph for each set of input shapes, asks the device's backend to load the weights, and runs the
+ * graph's stages in order. It knows no model and no onnxruntime.
  */
 
 import { InputError, isAquatintError } from '../errors.js'
-import type { ComponentGraph, Stage, ValueInfo, Shapes } from '../onnx/types.js'
+import type { ComponentGraph, ValueInfo, Shapes } from '../onnx/types.js'
 import { isAbortError, throwIfAborted } from '../util/abort.js'
 import type { Backend, StageInput } from './backend.js'
+import { RunValues } from './run-values.js'
 import { Mutex } from '../util/mutex.js'
-import { createBackend } from './open-device.js'
 import { castHost, checkHostTensor, CpuTensor, GpuTensor } from './tensors.js'
-import type { Component, ComponentOptions, Device, DeviceTensor, HostTensor, LoadOptions, RunOptions } from './types.js'
+import type { DeviceTensor, HostTensor, LoadOptions, RunOptions } from './types.js'
+import type { Device } from './device.js'
+import type { WeightTable } from '../checkpoint/types.js'
 
 type Inputs = Readonly<Record<string, HostTensor | DeviceTensor>>
 
-/** Binds a network to a device. Nothing is loaded yet. */
-export function createComponent(options: ComponentOptions): Component {
-  return new GraphComponent(options)
+/** What a {@link BoundNetwork} is made of. */
+export interface BoundNetworkOptions {
+  /** Name in the memory account and in messages, such as `unet`. */
+  readonly name: string
+  readonly device: Device
+  readonly table: WeightTable
+  /** Writes the graph for input shapes; called once for each set of shapes and variant, and again after a move to a device that takes weights another way. */
+  readonly graph: (shapes: Shapes, device: Device, variant: string | undefined) => ComponentGraph
+  /**
+   * Bytes of GPU buffers that the weights may take at once. When they need more, each run streams blocks: the graph must have granularity
+   * `block`. Undefined: all weights stay while the network is loaded.
+   */
+  readonly weightBudget?: number | undefined
+  /** Input shapes that `load()` uses before the first run: the graph written for them says which weights there are. */
+  readonly shapes: Shapes
 }
 
-class GraphComponent implements Component {
+/** A network bound to a device: loads its weights, runs, and gives them back. Nothing is loaded when it is made. */
+export class BoundNetwork {
+  /** Name in the memory account and in messages, such as `unet`. */
   readonly name: string
-  readonly #options: ComponentOptions
+  readonly #options: BoundNetworkOptions
   #backend: Backend
   #device: Device
   #budget: number | undefined
   readonly #graphs = new Map<string, ComponentGraph>()
-  /** Loads, runs and unloads come one after the other. */
+  /** Loads, runs and unloads wait for each other. */
   readonly #lock = new Mutex()
-  /** The graph that is ready to run. Weights may be there without one: where another graph's load failed. */
+  /** The graph that is ready to run. Undefined while weights may be loaded: after another graph's load failed. */
   #loaded: ComponentGraph | undefined
   #disposed = false
 
-  constructor(options: ComponentOptions) {
+  constructor(options: BoundNetworkOptions) {
     this.name = options.name
     this.#options = options
     this.#budget = options.weightBudget
     this.#device = options.device
-    this.#backend = createBackend(options.device, options.name, options.table)
+    this.#backend = options.device.createBackend(options.name, options.table)
   }
 
+  /** Whether the device holds weights of it. */
   get isLoaded(): boolean {
     return this.#backend.isLoaded
   }
 
+  /** See {@link BoundNetworkOptions.weightBudget}. */
   get weightBudget(): number | undefined {
     return this.#budget
   }
 
+  /** Loads the weights. @throws CheckpointError, DeviceError, AbortError */
   async load(options: LoadOptions = {}): Promise<void> {
     await this.#lock.run(() => this.#load(this.#loaded ?? this.#graphFor(this.#options.shapes), options), options.signal)
   }
 
+  /**
+   * Runs once, and loads first if needed. The caller disposes inputs and outputs.
+   * @throws InputError for inputs that the graph does not take; CheckpointError, DeviceError, AbortError
+   */
   async run(inputs: Inputs, options: RunOptions = {}): Promise<Record<string, DeviceTensor>> {
     return this.#lock.run(async () => {
       const graph = this.#graphFor(
@@ -64,16 +87,18 @@ class GraphComponent implements Component {
     }, options.signal)
   }
 
+  /** Unloads; the next load keeps within `bytes`. See {@link BoundNetworkOptions.weightBudget}. */
   async setWeightBudget(bytes: number | undefined): Promise<void> {
     await this.unload()
     this.#budget = bytes
   }
 
+  /** Unloads what the old device has, if it is still alive; the next load is on `device`. For a lost device, or to move. */
   async moveTo(device: Device): Promise<void> {
     await this.#lock.run(async () => {
-      const next = createBackend(device, this.name, this.#options.table)
+      const next = device.createBackend(this.name, this.#options.table)
       this.#loaded = undefined
-      // Graphs say where weights come from, which differs from one kind of device to another.
+      // A graph says how its weights are passed, which differs from one kind of device to another.
       if (device.info.kind !== this.#device.info.kind) this.#graphs.clear()
       await this.#backend.dispose()
       this.#backend = next
@@ -81,6 +106,7 @@ class GraphComponent implements Component {
     })
   }
 
+  /** Destroys the weight buffers. Compiled sessions stay. */
   async unload(): Promise<void> {
     await this.#lock.run(async () => {
       this.#loaded = undefined
@@ -88,6 +114,7 @@ class GraphComponent implements Component {
     })
   }
 
+  /** Gives back everything. The network cannot be used again. */
   async dispose(): Promise<void> {
     await this.#lock.run(async () => {
       this.#loaded = undefined
@@ -120,57 +147,38 @@ class GraphComponent implements Component {
     this.#loaded = graph
   }
 
+  /** Runs the stages in order. Each value is freed after its last use; the outputs belong to the caller. */
   async #execute(graph: ComponentGraph, inputs: Inputs, signal: AbortSignal | undefined): Promise<Record<string, DeviceTensor>> {
-    const uses = countUses(graph)
-    const values = new Map<string, StageInput | CpuTensor>()
-    const ours = new Set<DeviceTensor>()
-    const keep = (name: string, tensor: DeviceTensor) => {
-      ours.add(tensor)
-      if (tensor instanceof GpuTensor || tensor instanceof CpuTensor) values.set(name, tensor)
-    }
-    const drop = (name: string) => {
-      const left = (uses.get(name) ?? 0) - 1
-      uses.set(name, left)
-      const value = values.get(name)
-      if (left > 0 || value === undefined || !isDeviceTensor(value) || !ours.has(value)) return
-      value.dispose()
-      ours.delete(value)
-      values.delete(name)
-    }
+    const values = new RunValues(graph)
     try {
       for (const info of graph.inputs) {
         const tensor = await this.#resolve(info, inputs[info.name])
-        // Read by several stages: once to the device rather than with each.
-        if ((uses.get(info.name) ?? 0) > 1 && !(tensor instanceof GpuTensor))
-          keep(info.name, this.#device.upload(tensor, this.name))
-        else values.set(info.name, tensor)
+        // Several stages read it: one upload instead of one for each stage.
+        if (values.isShared(info.name) && !(tensor instanceof GpuTensor))
+          values.own(info.name, this.#device.upload(tensor, this.name))
+        else values.borrow(info.name, tensor)
       }
       for (const stage of graph.stages) {
         throwIfAborted(signal)
-        const results = await this.#backend.runStage(stage, stageInputs(stage, values), signal)
-        for (const [name, tensor] of Object.entries(results)) keep(stage.outputs[name] ?? name, tensor)
-        for (const name of Object.values(stage.inputs)) drop(name)
-        // An output that nothing reads.
-        for (const name of Object.values(stage.outputs)) if ((uses.get(name) ?? 0) === 0) drop(name)
+        const results = await this.#backend.runStage(stage, values.inputsOf(stage), signal)
+        for (const [name, tensor] of Object.entries(results)) values.own(stage.outputs[name] ?? name, tensor)
+        values.finish(stage)
       }
       await this.#backend.verify()
       throwIfAborted(signal)
-      const outputs: Record<string, DeviceTensor> = {}
-      for (const { name } of graph.outputs) {
-        const value = values.get(name)
-        if (value !== undefined && isDeviceTensor(value)) outputs[name] = value
-      }
-      for (const tensor of Object.values(outputs)) ours.delete(tensor)
-      return outputs
+      return values.takeOutputs()
     } catch (error) {
-      throw await this.#firstOf(error)
+      throw await this.#causeOf(error)
     } finally {
-      for (const tensor of ours) tensor.dispose()
+      values.dispose()
     }
   }
 
-  /** What the stages before did wrong is not the next run's. Where one had no room, that is what the failure came of. */
-  async #firstOf(failure: unknown): Promise<unknown> {
+  /**
+   * The error to throw for a failed run. Errors of the stages that ran before it are collected here, so that the next run does not report
+   * them; if one of them ran out of memory, it caused the failure.
+   */
+  async #causeOf(failure: unknown): Promise<unknown> {
     try {
       await this.#backend.verify()
     } catch (earlier) {
@@ -179,7 +187,7 @@ class GraphComponent implements Component {
     return failure
   }
 
-  /** An input where and in the type that the graph wants it. A tensor of another device comes over the host. */
+  /** An input on this device and in the type that the graph takes. A tensor of another device is copied through the host. */
   async #resolve(info: ValueInfo, tensor: HostTensor | DeviceTensor | undefined): Promise<StageInput> {
     if (tensor === undefined) throw missing(this.name, info)
     let host: HostTensor
@@ -187,8 +195,7 @@ class GraphComponent implements Component {
       if (tensor.buffers === this.#backend.buffers && tensor.type === info.type) return tensor
       host = await tensor.download()
     } else if (tensor instanceof CpuTensor) host = tensor.host
-    else if (isDeviceTensor(tensor))
-      throw new InputError('bad-tensor', `${this.name} was given a tensor that is not of this runtime.`)
+    else if ('read' in tensor) throw new InputError('bad-tensor', `${this.name} was given a tensor of another library.`)
     else host = tensor
     checkHostTensor(host, `Input ${info.name} of ${this.name}`)
     const cast = castHost(host, info.type)
@@ -200,27 +207,6 @@ class GraphComponent implements Component {
       details,
     )
   }
-}
-
-function isDeviceTensor(value: StageInput | DeviceTensor): value is DeviceTensor {
-  return 'read' in value
-}
-
-function stageInputs(stage: Stage, values: ReadonlyMap<string, StageInput | CpuTensor>): Record<string, StageInput> {
-  const inputs: Record<string, StageInput> = {}
-  for (const [name, from] of Object.entries(stage.inputs)) {
-    const value = values.get(from)
-    if (value !== undefined) inputs[name] = value instanceof CpuTensor ? value.host : value
-  }
-  return inputs
-}
-
-/** How often each value is read, by stages and as an output of the component. */
-function countUses(graph: ComponentGraph): Map<string, number> {
-  const uses = new Map<string, number>()
-  const names = [...graph.stages.flatMap((stage) => Object.values(stage.inputs)), ...graph.outputs.map(({ name }) => name)]
-  for (const name of names) uses.set(name, (uses.get(name) ?? 0) + 1)
-  return uses
 }
 
 function checkInputs(component: string, graph: ComponentGraph, inputs: Inputs): void {

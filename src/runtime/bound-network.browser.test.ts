@@ -1,13 +1,14 @@
 /** Components on real devices: the software adapter of headless Chromium, and onnxruntime's CPU kernels. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { createComponent } from './component.js'
+import { BoundNetwork } from './bound-network.js'
 import { openDevice } from './open-device.js'
 import { numbers, testCheckpoint, towerGraph, towerReference, towerShapes, towerSizes, worstError } from './testing.js'
-import type { Device, HostTensor } from './types.js'
+import type { HostTensor } from './types.js'
 import { WebGpuDevice } from './webgpu/webgpu-device.js'
 import { elementCount } from '../util/element-count.js'
 import type { DeviceKind } from '../memory/device-info.js'
 import { storageBytes } from '../memory/storage-bytes.js'
+import type { Device } from './device.js'
 
 const blocks = 3
 const rows = 5
@@ -19,7 +20,7 @@ afterEach(async () => device.dispose())
 function tower(options: { granularity: 'component' | 'block'; name?: string; dtype?: 'F32' | 'F16' | 'BF16' }) {
   const checkpoint = testCheckpoint(towerShapes(blocks), options.dtype)
   const graph = towerGraph(blocks, device.writeOptions({ dtype: 'float32', granularity: options.granularity }))
-  const component = createComponent({ name: options.name ?? 'tower', device, table: checkpoint.table, graph, shapes })
+  const component = new BoundNetwork({ name: options.name ?? 'tower', device, table: checkpoint.table, graph, shapes })
   return { component, ...checkpoint }
 }
 
@@ -30,10 +31,7 @@ function input(count = rows): HostTensor {
 /** Bytes that the tower's weights take in buffers of their own. */
 const weightBytes = Object.values(towerShapes(blocks)).reduce((sum, shape) => sum + storageBytes(4 * elementCount(shape)), 0)
 
-async function run(
-  component: ReturnType<typeof createComponent>,
-  x: Parameters<typeof component.run>[0][string],
-): Promise<Float32Array> {
+async function run(component: BoundNetwork, x: Parameters<typeof component.run>[0][string]): Promise<Float32Array> {
   const { y } = await component.run({ x })
   const values = await y!.read()
   y!.dispose()
@@ -99,7 +97,7 @@ describe.each(['webgpu', 'wasm'] as const)('on %s', (kind: DeviceKind) => {
     ] as const) {
       const { table, source } = testCheckpoint(weights)
       const graph = towerGraph(blocks, device.writeOptions({ dtype: 'float32', granularity: 'block' }))
-      const component = createComponent({ name: 'tower', device, table, graph, shapes })
+      const component = new BoundNetwork({ name: 'tower', device, table, graph, shapes })
       await expect(component.load()).rejects.toMatchObject({ code, details: { tensor: 'last.bias' } })
       expect(source.reads).toBe(0)
       expect(device.memory.snapshot().live).toBe(0)
@@ -136,7 +134,7 @@ describe.each(['webgpu', 'wasm'] as const)('on %s', (kind: DeviceKind) => {
 
   test("another graph's load that fails leaves the one before to be run again", async () => {
     const { table, source, values } = testCheckpoint(towerShapes(blocks))
-    const component = createComponent({
+    const component = new BoundNetwork({
       name: 'tower',
       device,
       table,
@@ -277,7 +275,7 @@ describe('on a GPU', () => {
     const other = await openDevice({ kind: 'wasm' })
     const { table } = testCheckpoint(towerShapes(blocks))
     const graph = towerGraph(blocks, other.writeOptions({ dtype: 'float32', granularity: 'block' }))
-    const elsewhere = createComponent({ name: 'elsewhere', device: other, table, graph, shapes })
+    const elsewhere = new BoundNetwork({ name: 'elsewhere', device: other, table, graph, shapes })
     expect(worstError(await run(elsewhere, x), y)).toBeLessThan(1e-5)
     x.dispose()
     await expect(run(elsewhere, x)).rejects.toMatchObject({ code: 'tensor-disposed' })

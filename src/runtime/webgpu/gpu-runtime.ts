@@ -1,0 +1,121 @@
+/**
+ * One GPUDevice with onnxruntime on it: its buffers, its memory account, its compiled sessions, and what becomes of calls when the device is
+ * lost. It knows no networks.
+ */
+
+import { DeviceError } from '../../errors.js'
+import type { DeviceInfo } from '../../memory/device-info.js'
+import type { Program } from '../../onnx/types.js'
+import { MemoryAccount } from '../memory-account.js'
+import { explained, onnxruntimeLock, type OnnxRuntime, type Session } from '../onnxruntime.js'
+import { SessionCache } from '../session-cache.js'
+import { GpuBuffers } from './gpu-buffers.js'
+import { deviceLostError, watched, type Watched } from './gpu-device.js'
+import { LossWatch } from './loss-watch.js'
+
+/** Who holds onnxruntime, and what for (it completes "while …"). */
+export interface DeviceUse {
+  readonly owner: string
+  readonly doing: string
+  /** About how many bytes of buffers it will make. */
+  readonly expected?: number
+}
+
+export class GpuRuntime {
+  readonly info: DeviceInfo
+  readonly memory: MemoryAccount
+  /** Settles with the reason when the GPU goes away on its own; never after `dispose()`. */
+  readonly lost: Promise<DeviceError>
+  readonly runtime: OnnxRuntime
+  readonly gpu: GPUDevice
+  readonly buffers: GpuBuffers
+  readonly sessions: SessionCache
+  readonly #watch = new LossWatch()
+  /** Why the device cannot be used any more. */
+  #end: DeviceError | undefined
+
+  /** `total`: an account that counts this device's memory too. */
+  constructor(info: DeviceInfo, runtime: OnnxRuntime, gpu: GPUDevice, total: MemoryAccount | undefined) {
+    this.info = info
+    this.memory = new MemoryAccount(total)
+    this.runtime = runtime
+    this.gpu = gpu
+    this.buffers = new GpuBuffers(gpu, this.memory, this.#watch)
+    this.sessions = new SessionCache(
+      (program, user) => this.#createSession(program, user),
+      async (session) => {
+        await this.exclusively({ owner: 'runtime', doing: 'releasing a session' }, () => session.release())
+      },
+    )
+    this.lost = new Promise((resolve) => {
+      const end = (reason: GPUDeviceLostInfo): void => {
+        const disposed = this.#end !== undefined
+        this.#end ??= deviceLostError(reason)
+        this.sessions.abandon()
+        this.memory.releaseAll()
+        this.#watch.end(this.#end)
+        if (!disposed) resolve(this.#end)
+      }
+      void gpu.lost.then(end)
+    })
+  }
+
+  /** @throws DeviceError `device-lost`, `device-disposed` */
+  assertUsable(): void {
+    if (this.#end !== undefined) throw this.#end
+  }
+
+  /**
+   * Runs `task` holding onnxruntime, with its buffers, about `expected` bytes, counted for `owner`. A device that is lost meanwhile ends the
+   * wait, and soon the hold too: onnxruntime may not return from a call on it.
+   * @throws DeviceError `device-lost`, `out-of-memory`, `gpu-error`, AbortError, what `task` throws
+   */
+  async exclusively<T>(use: DeviceUse, task: () => Promise<T>, signal?: AbortSignal): Promise<Watched<T>> {
+    this.assertUsable()
+    const work = onnxruntimeLock.run(async () => {
+      this.assertUsable()
+      const done = this.buffers.runAs(use.owner, use.expected ?? 0, () =>
+        watched(this.gpu, use.doing, () => explained(use.doing, task)),
+      )
+      return this.#watch.outlast(done)
+    }, signal)
+    return this.orLost(work, signal)
+  }
+
+  /** Settles as `work` does, or rejects when the device is lost first. What failed because of a loss rejects with that; `signal`: the caller's. */
+  async orLost<T>(work: Promise<T>, signal?: AbortSignal): Promise<T> {
+    try {
+      return await this.#watch.race(work)
+    } catch (error) {
+      throw await this.reasonOf(error, signal)
+    }
+  }
+
+  /** What a failure came of: see {@link LossWatch.reasonOf}. */
+  async reasonOf(failure: unknown, signal?: AbortSignal): Promise<unknown> {
+    return this.#watch.reasonOf(failure, signal)
+  }
+
+  async dispose(): Promise<void> {
+    if (this.#end === undefined) await this.sessions.clear()
+    this.#end ??= new DeviceError('device-disposed', 'The device was used after it was disposed.')
+    this.buffers.trim()
+    this.gpu.destroy()
+    this.memory.releaseAll()
+  }
+
+  async #createSession(program: Program, user: string): Promise<Session> {
+    const { value, verified } = await this.exclusively({ owner: user, doing: `compiling a part of ${user}` }, () =>
+      this.runtime.InferenceSession.create(program.model, {
+        // Its buffers go to our shelves, its errors to our scopes.
+        executionProviders: [
+          { name: 'webgpu', device: this.gpu, storageBufferCacheMode: 'disabled', validationMode: 'wgpuOnly' },
+        ],
+        preferredOutputLocation: 'gpu-buffer',
+        logSeverityLevel: 3,
+      }),
+    )
+    await verified
+    return value
+  }
+}
