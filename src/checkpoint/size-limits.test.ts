@@ -63,7 +63,7 @@ beforeAll(async () => {
   const entry = {
     header: source('safetensors.ts'),
     index: source('weight-index.ts'),
-    config: source('layouts/model-index.ts'),
+    config: source('read-config.ts'),
     json: source('../hub/http/fetch-json.ts'),
     listing: source('../hub/repositories/listing.ts'),
   }
