@@ -15,7 +15,7 @@ import { knowsOrder, stateDictOrder } from './state-dict-order.js'
 import type { Overflows } from './work-folder.js'
 import { isFloatDType } from '../src/checkpoint/element-types.js'
 
-export interface ComponentOptions {
+export interface ConversionOptions {
   readonly maxShardSize: number
   readonly dtypes: DTypeChoice
   /** The variant that the written files have in their names. */
@@ -57,7 +57,7 @@ export interface OddComponent {
 /** @throws CheckpointError, UnsupportedError for what is wrong with the component */
 export async function planComponent(
   component: ComponentContents,
-  options: ComponentOptions,
+  options: ConversionOptions,
   reading: ReadOptions,
 ): Promise<ComponentPlan | null> {
   const { weights, weightLibrary, className, name, faults } = component
@@ -108,7 +108,7 @@ export async function planComponent(
 export function oddComponent(
   pipeline: string | null,
   { name }: ComponentContents,
-  { dtypes }: ComponentOptions,
+  { dtypes }: ConversionOptions,
   error: unknown,
 ): OddComponent {
   const fault = faultOf(error)

@@ -15,7 +15,7 @@ import {
   oddComponent,
   pathIn,
   planComponent,
-  type ComponentOptions,
+  type ConversionOptions,
   type ComponentPlan,
   type OddComponent,
   type ShardedComponent,
@@ -25,7 +25,7 @@ import { beginTarget, checkSpace, findTarget, fingerprintOf } from './shard-targ
 import type { WorkFolder } from './work-folder.js'
 import { readConfig } from '../src/checkpoint/read-config.js'
 
-export interface ShardOptions extends ComponentOptions {
+export interface ShardOptions extends ConversionOptions {
   readonly folder: string
   readonly out: string
   /** The variant that is read. */
@@ -112,7 +112,7 @@ async function writeAnew(repository: FolderRepository, options: ShardOptions, io
 async function planAll(
   repository: FolderRepository,
   { layout, components }: RepositoryContents,
-  options: ComponentOptions,
+  options: ConversionOptions,
   signal: AbortSignal,
 ): Promise<{ readonly plans: readonly ComponentPlan[]; readonly odd: readonly OddComponent[] }> {
   const plans: ComponentPlan[] = []

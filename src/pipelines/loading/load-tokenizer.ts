@@ -1,38 +1,25 @@
 /** Reads the files of a tokenizer component and makes the tokenizer of its class. */
 
 import { CheckpointError } from '../../errors.js'
-import { CLIPTokenizer } from '../../tokenizers/clip-tokenizer.js'
 import { readSentencePieceModel } from '../../tokenizers/sentencepiece-model.js'
-import { T5Tokenizer } from '../../tokenizers/t5-tokenizer.js'
-import type { TokenizerFiles } from '../../tokenizers/types.js'
+import type { Tokenizer, TokenizerDefinition, TokenizerFiles } from '../../tokenizers/types.js'
 import type { ComponentFiles } from '../../checkpoint/layouts/layout.js'
 import { maxConfigBytes } from '../../checkpoint/read-config.js'
 
 const sentencePieceName = 'spiece.model'
 
-/** The kinds of tokenizer, by the network that reads their ids. */
-export type TokenizerKind = 'clip' | 't5'
-export type AnyTokenizer = CLIPTokenizer | T5Tokenizer
-
-/** transformers' classes of each kind. */
-export const tokenizerClasses: Readonly<Record<TokenizerKind, readonly string[]>> = {
-  clip: ['CLIPTokenizer', 'CLIPTokenizerFast'],
-  t5: ['T5TokenizerFast', 'T5Tokenizer'],
-}
-
 /** @throws CheckpointError `tokenizer-*`, `json-*`; UnsupportedError `tokenizer-*`; HubError */
 export async function loadTokenizer(
-  kind: TokenizerKind,
+  Tokenizer: TokenizerDefinition,
   component: ComponentFiles,
   signal: AbortSignal | undefined,
-): Promise<AnyTokenizer> {
-  const files = await readTokenizerFiles(kind, component, signal)
-  return kind === 'clip' ? new CLIPTokenizer(files) : new T5Tokenizer(files)
+): Promise<Tokenizer> {
+  return new Tokenizer(await readTokenizerFiles(Tokenizer, component, signal))
 }
 
-/** Whatever files of a tokenizer the folder has. */
+/** The files of a tokenizer that the folder has. */
 async function readTokenizerFiles(
-  kind: TokenizerKind,
+  { readsSentencePiece }: TokenizerDefinition,
   component: ComponentFiles,
   signal: AbortSignal | undefined,
 ): Promise<TokenizerFiles> {
@@ -47,7 +34,7 @@ async function readTokenizerFiles(
       ? readText(component, 'merges.txt', signal)
       : undefined,
   ])
-  const bare = kind === 't5' && tokenizerJson === undefined && (await component.has(sentencePieceName, { signal }))
+  const bare = readsSentencePiece && tokenizerJson === undefined && (await component.has(sentencePieceName, { signal }))
   const sentencePiece = bare
     ? readSentencePieceModel(await readSmall(component, sentencePieceName, signal), tokenizerConfig?.['extra_ids'])
     : undefined

@@ -8,21 +8,22 @@ import { readQuantizationConfig, type ReadQuantization } from '../../checkpoint/
 import type { Config } from '../../checkpoint/types.js'
 import { CheckpointError, InputError, UnsupportedError, type AquatintError } from '../../errors.js'
 import { createScheduler, schedulerClassNames } from '../../schedulers/registry.js'
+import type { Tokenizer, TokenizerDefinition } from '../../tokenizers/types.js'
 import { throwIfAborted } from '../../util/abort.js'
 import type { NetworkDefinition, NetworkModel } from '../../models/types.js'
 import { readModel, type Network } from '../bind-network.js'
 import type { Run } from '../run.js'
 import type { LoadPipelineOptions } from '../types.js'
 import { findComponents, type ComponentSource, type OpenByName } from './find-components.js'
-import { loadTokenizer, tokenizerClasses, type AnyTokenizer, type TokenizerKind } from './load-tokenizer.js'
+import { loadTokenizer } from './load-tokenizer.js'
 
 /** What a pipeline class is made of, by component name. */
 export interface PipelineSpec {
   readonly className: string
   /** Network components and the classes that each may have. */
   readonly networks: Readonly<Record<string, readonly NetworkDefinition[]>>
-  /** Tokenizers and their kinds. */
-  readonly tokenizers: Readonly<Record<string, TokenizerKind>>
+  /** Tokenizers and the classes that each may have. */
+  readonly tokenizers: Readonly<Record<string, readonly TokenizerDefinition[]>>
   /** Networks that a checkpoint may leave out. A tokenizer may be left out together with its text encoder. */
   readonly optional: readonly string[]
   /** Components that checkpoints have and this pipeline never uses, with what that means. */
@@ -51,7 +52,7 @@ export interface LoadedParts extends Omit<ReadParts, 'sources'> {
 export interface ReadParts {
   readonly layout: Layout
   readonly sources: readonly NetworkSource[]
-  readonly tokenizers: ReadonlyMap<string, AnyTokenizer>
+  readonly tokenizers: ReadonlyMap<string, Tokenizer>
   readonly scheduler: SchedulerSource
 }
 
@@ -122,11 +123,12 @@ export async function readPartsWithFaults(
     }),
   )
   const tokenizers = await Promise.all(
-    Object.entries(spec.tokenizers).flatMap(([name, kind]) => {
+    Object.entries(spec.tokenizers).flatMap(([name, definitions]) => {
       const source = sources.get(name)
-      return source === undefined
+      const definition = definitions.find(({ classNames }) => source !== undefined && classNames.includes(source.className))
+      return source === undefined || definition === undefined
         ? []
-        : [attempt(name, onFault, async () => [name, await loadTokenizer(kind, source.files, signal)] as const)]
+        : [attempt(name, onFault, async () => [name, await loadTokenizer(definition, source.files, signal)] as const)]
     }),
   )
   throwIfAborted(signal)
@@ -152,6 +154,14 @@ function encoderOf(tokenizer: string): string {
   return tokenizer.replace('tokenizer', 'text_encoder')
 }
 
+/** The classes that a component may have; undefined for components that the pipeline does not use. */
+function supportedClasses(spec: PipelineSpec, name: string): readonly string[] | undefined {
+  // Own properties only: names come from an untrusted file, and every object has a `constructor`.
+  if (Object.hasOwn(spec.networks, name)) return spec.networks[name]?.map(({ className }) => className)
+  if (Object.hasOwn(spec.tokenizers, name)) return spec.tokenizers[name]?.flatMap(({ classNames }) => classNames)
+  return name === 'scheduler' ? schedulerClassNames : undefined
+}
+
 /** Components that the pipeline needs and the checkpoint lacks, and components of classes that the pipeline cannot run. */
 function* classFaults(
   sources: ReadonlyMap<string, ComponentSource>,
@@ -161,11 +171,7 @@ function* classFaults(
 ): Generator<readonly [component: string, fault: AquatintError]> {
   for (const [name, { className }] of sources) {
     if (name === 'scheduler' && schedulerReplaced) continue
-    // Object.hasOwn, since an untrusted name may be one that every object has, such as `constructor`.
-    const networkClasses = Object.hasOwn(spec.networks, name) ? spec.networks[name]?.map((one) => one.className) : undefined
-    const kind = Object.hasOwn(spec.tokenizers, name) ? spec.tokenizers[name] : undefined
-    const supported =
-      networkClasses ?? (kind === undefined ? (name === 'scheduler' ? schedulerClassNames : undefined) : tokenizerClasses[kind])
+    const supported = supportedClasses(spec, name)
     if (supported === undefined) {
       if (!Object.hasOwn(spec.ignored, name))
         yield [name, unsupportedClass(name, className, [...Object.keys(spec.networks), ...Object.keys(spec.ignored)])]
