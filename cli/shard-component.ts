@@ -2,12 +2,11 @@
 
 import { transformTable } from '../src/checkpoint/transforms/transform-table.js'
 import type { TensorEntry } from '../src/checkpoint/types.js'
-import { listWeightFiles, measureWeights, readWeightTable } from '../src/checkpoint/weight-table.js'
+import { measureWeights } from '../src/checkpoint/weight-table.js'
 import type { AquatintError } from '../src/errors.js'
 import type { ReadOptions } from '../src/hub/types.js'
 import { pipelineSpecs } from '../src/pipelines/diffusion-pipeline.js'
 import { faultOf, type ComponentContents } from './read-contents.js'
-import type { FolderRepository } from './folder-repository.js'
 import { countRenamed, dropFormer, renameFormer } from './former-tensors.js'
 import { transformsOf, dtypeOf, type DTypeChoice, type DTypeWord } from './shard-dtypes.js'
 import { planShards, type ShardPlan } from './shard-plan.js'
