@@ -32,6 +32,12 @@ function matrix(rows: readonly (readonly number[])[]): PlainTensor {
   return { dims: [rows.length, rows[0]?.length ?? 0], data: Float32Array.from(rows.flat()) }
 }
 
+/** Tokens of the longer and the shorter sequence. */
+const [length, tokens] = [12, 7]
+
+/** A mask of ones for the shorter sequence, but for its second token. */
+const mask = (value: number) => matrix([Array.from({ length: tokens }, (_, index) => (index === 1 ? value : 1))])
+
 describe.each(encoders)('%s %s', (fixture, name) => {
   const { definition, config, table, inputs } = fixtureCalls(fixture).get(name)!()
   const run = async (
@@ -44,7 +50,6 @@ describe.each(encoders)('%s %s', (fixture, name) => {
     const graph = graphFor(definition, config, { batch, sequenceLength }, options, variant)
     return runGraph(matchWeights(definition, [graph], table).graphs[0]!, table, given)
   }
-  const [length, tokens] = [12, 7]
   const hasPooling = 'pooling' in inputs
   const embeds = inputs['inputs_embeds']!
   const [, , width = 0] = embeds.dims
@@ -93,7 +98,6 @@ describe.each(encoders)('%s %s', (fixture, name) => {
   })
 
   test('a mask of ones is no mask, and one with a zero is one', async () => {
-    const mask = (value: number) => matrix([Array.from({ length: tokens }, (_, index) => (index === 1 ? value : 1))])
     const plain = (await run(alone, {}))['last_hidden_state']!
     const ones = await run({ ...alone, attention_mask: mask(1) }, { attentionMask: true })
     const zero = await run({ ...alone, attention_mask: mask(0) }, { attentionMask: true })
