@@ -2,10 +2,11 @@
 
 import { stat } from 'node:fs/promises'
 import { isAbsolute } from 'node:path'
+import { layoutNames } from '../src/checkpoint/layouts/open-layout.js'
 import { HubError, InputError } from '../src/errors.js'
 import { Hub } from '../src/hub/hub.js'
 import { openRepository } from '../src/hub/repositories/open-repository.js'
-import type { Repository } from '../src/hub/types.js'
+import type { ByteSource, Repository } from '../src/hub/types.js'
 import { FolderRepository } from './folder-repository.js'
 import type { CommandIO } from './output.js'
 import { sayWaits } from './say-waits.js'
@@ -39,15 +40,34 @@ export async function findRepository(target: string, options: RemoteOptions, io:
   const waits = sayWaits(io)
   const hub = await Hub.open({ store: null, fetch: waits.fetch })
   try {
-    const repository = await openRepository(hub, target, { ...options, signal: io.signal })
+    const repository = await openRepository(hub, target, { ...options, layout: layoutNames, signal: io.signal })
     const close = async () => {
       repository.close()
       waits.end()
     }
-    return { repository: headersOnly(repository), close }
+    return { repository: openedOnce(headersOnly(repository)), close }
   } catch (error) {
     waits.end()
     throw withHint(error, target)
+  }
+}
+
+/** Opens each file once, since several readers look at the same configs and headers. */
+function openedOnce(repository: Repository): Repository {
+  const opened = new Map<string, Promise<ByteSource>>()
+  return {
+    id: repository.id,
+    revision: repository.revision,
+    files: (options) => repository.files(options),
+    open: (path, options) => {
+      const known = opened.get(path)
+      if (known !== undefined) return known
+      const source = repository.open(path, options)
+      opened.set(path, source)
+      // A failed opening is tried again by the next reader.
+      source.catch(() => opened.delete(path))
+      return source
+    },
   }
 }
 
