@@ -7,7 +7,7 @@ import { HubError, InputError } from '../src/errors.js'
 import { Hub } from '../src/hub/hub.js'
 import { openRepository } from '../src/hub/repositories/open-repository.js'
 import type { ByteSource, Repository } from '../src/hub/types.js'
-import { FolderRepository } from './folder-repository.js'
+import { DiskRepository } from './disk-repository.js'
 import type { CommandIO } from './output.js'
 import { sayWaits } from './say-waits.js'
 import { headersOnly } from '../src/hub/downloads/header-only-file.js'
@@ -34,7 +34,7 @@ export async function findRepository(target: string, options: RemoteOptions, io:
       { target },
     )
   if (there !== null || isAbsolute(target) || /^\.{0,2}[\\/]/.test(target)) {
-    const folder = new FolderRepository(target)
+    const folder = new DiskRepository(target)
     return { repository: folder, close: () => folder.close() }
   }
   const waits = sayWaits(io)

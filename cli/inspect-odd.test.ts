@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { expect, it } from 'vitest'
 import { isAquatintError } from '../src/errors.js'
 import { DiffusionPipeline } from '../src/pipelines/diffusion-pipeline.js'
-import { FolderRepository } from './folder-repository.js'
+import { DiskRepository } from './disk-repository.js'
 import type { Inspection } from './inspect-repository.js'
 import { filesBelow, fixtures, run, runJson, temporaryFolder } from './testing.js'
 
@@ -157,7 +157,7 @@ it.each(odd)('$what', async ({ change, fixture = 'tiny-sd15', options = [], prob
     expect(stdout).toMatch(new RegExp(`^Note: .*${message.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&')}$`, 'm'))
 
   // The judge: loading it.
-  const files = new FolderRepository(folder)
+  const files = new DiskRepository(folder)
   const variant = options[1]
   const refused = await DiffusionPipeline.fromPretrained(files, { device: 'wasm', variant }).then(
     async (pipeline) => {

@@ -7,7 +7,7 @@ import { readCases } from '../src/pipelines/testing.node.js'
 import { caseOptions } from '../src/pipelines/testing-cases.js'
 import { psnr } from '../src/pipelines/testing.js'
 import type { LoadPipelineOptions, PlainTensor } from '../src/pipelines/types.js'
-import { FolderRepository } from './folder-repository.js'
+import { DiskRepository } from './disk-repository.js'
 import { fixtures, run, temporaryFolder } from './testing.js'
 
 const temporary = await temporaryFolder()
@@ -15,7 +15,7 @@ const temporary = await temporaryFolder()
 /** The image of a fixture's first case. */
 async function paint(fixture: string, folder: string, options: LoadPipelineOptions = {}): Promise<PlainTensor> {
   const { item } = readCases(fixture)[0]!
-  const repository = new FolderRepository(folder)
+  const repository = new DiskRepository(folder)
   const pipeline = await DiffusionPipeline.fromPretrained(repository, { device: 'wasm', ...options })
   try {
     const own = caseOptions(item, pipeline.info.scheduler.className)

@@ -7,7 +7,7 @@
 import { realpath, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { isSafePath } from '../src/hub/names.js'
-import { FolderRepository } from './folder-repository.js'
+import { DiskRepository } from './disk-repository.js'
 import { isWithin } from './is-within.js'
 
 /** A file of the folder by its path there. */
@@ -49,7 +49,7 @@ export class ServedFolder {
 
   /** All files that are served, sorted, and the paths of those that are not. @throws InputError `not-a-folder` */
   async list(): Promise<{ readonly served: readonly ListedFile[]; readonly refused: readonly string[] }> {
-    const paths = (await new FolderRepository(this.path).files()).map(({ path }) => path)
+    const paths = (await new DiskRepository(this.path).files()).map(({ path }) => path)
     const files = await Promise.all(paths.map(async (path) => ({ path, file: await this.find(path) })))
     return {
       served: files.flatMap(({ path, file }) => (file === undefined ? [] : [{ path, size: file.size }])),

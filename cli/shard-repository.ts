@@ -8,7 +8,7 @@ import { quantizeVersion } from '../src/checkpoint/transforms/quantize-rows.js'
 import { CheckpointError, InputError, StorageError } from '../src/errors.js'
 import { formatBytes } from '../src/util/format-bytes.js'
 import { isWeightFile, readContents, type ComponentContents, type RepositoryContents } from './read-contents.js'
-import { FolderRepository } from './folder-repository.js'
+import { DiskRepository } from './disk-repository.js'
 import { ProgressBar, type CommandIO } from './output.js'
 import type { Finding } from './runnable.js'
 import {
@@ -57,7 +57,7 @@ interface Work {
 
 /** @throws InputError, CheckpointError, UnsupportedError, StorageError, AbortError, or an error of the file system */
 export async function shardRepository(options: ShardOptions, io: CommandIO): Promise<ShardResult> {
-  const repository = new FolderRepository(options.folder)
+  const repository = new DiskRepository(options.folder)
   try {
     return await writeAnew(repository, options, io)
   } catch (error) {
@@ -67,7 +67,7 @@ export async function shardRepository(options: ShardOptions, io: CommandIO): Pro
   }
 }
 
-async function writeAnew(repository: FolderRepository, options: ShardOptions, io: CommandIO): Promise<ShardResult> {
+async function writeAnew(repository: DiskRepository, options: ShardOptions, io: CommandIO): Promise<ShardResult> {
   const reading = { signal: io.signal }
   const { maxShardSize, variant, saveVariant } = options
   const dtypes = [...options.dtypes]
@@ -94,7 +94,7 @@ async function writeAnew(repository: FolderRepository, options: ShardOptions, io
     throw error
   })
   // A folder is read for minutes: what was written of two states of it is of no use.
-  if ((await fingerprintOf(new FolderRepository(options.folder), own)) !== fingerprint)
+  if ((await fingerprintOf(new DiskRepository(options.folder), own)) !== fingerprint)
     throw new CheckpointError('source-changed', `Files in ${repository.folder} were changed while they were read. Begin again.`, {
       folder: repository.folder,
     })
@@ -110,7 +110,7 @@ async function writeAnew(repository: FolderRepository, options: ShardOptions, io
 }
 
 async function planAll(
-  repository: FolderRepository,
+  repository: DiskRepository,
   { layout, components }: RepositoryContents,
   options: ConversionOptions,
   signal: AbortSignal,
@@ -132,7 +132,7 @@ async function planAll(
 
 /** Writes what is not there yet, and returns the overflows of all. */
 async function writeAll(
-  repository: FolderRepository,
+  repository: DiskRepository,
   work: WorkFolder,
   { plans, copied, configs }: Work,
   io: CommandIO,
@@ -188,7 +188,7 @@ async function writeAll(
   return overflows
 }
 
-async function readWhole(repository: FolderRepository, path: string): Promise<Uint8Array> {
+async function readWhole(repository: DiskRepository, path: string): Promise<Uint8Array> {
   const source = await repository.open(path)
   return source.read({ begin: 0, end: source.byteLength })
 }

@@ -7,7 +7,7 @@ import { lstat, realpath, rmdir, stat, statfs } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { InputError, StorageError } from '../src/errors.js'
 import { formatBytes } from '../src/util/format-bytes.js'
-import type { FolderRepository } from './folder-repository.js'
+import type { DiskRepository } from './disk-repository.js'
 import { isWithin } from './is-within.js'
 import { WorkFolder } from './work-folder.js'
 
@@ -83,7 +83,7 @@ export async function checkSpace({ path }: WorkFolder, bytes: number): Promise<v
 }
 
 /** What a result depends on: equal text, equal files. */
-export async function fingerprintOf(repository: FolderRepository, options: object): Promise<string> {
+export async function fingerprintOf(repository: DiskRepository, options: object): Promise<string> {
   const sources = await Promise.all(
     (await repository.files()).map(async ({ path }) => {
       const { size, mtimeMs } = await stat(join(repository.folder, path))

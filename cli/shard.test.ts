@@ -6,7 +6,7 @@ import { describe, expect, it, onTestFinished } from 'vitest'
 import { dequantizeRows, quantizedLayout } from '../src/checkpoint/transforms/quantize-rows.js'
 import type { TensorEntry, WeightTable } from '../src/checkpoint/types.js'
 import { readContents } from './read-contents.js'
-import { FolderRepository } from './folder-repository.js'
+import { DiskRepository } from './disk-repository.js'
 import type { ShardResult } from './shard-repository.js'
 import { filesBelow, fixtures, float32File, run, runJson, temporaryFolder } from './testing.js'
 import { decodeFloats, isFloatDType } from '../src/checkpoint/element-types.js'
@@ -161,7 +161,7 @@ describe('a whole repository', () => {
 
 /** The tensors of a component that was written. */
 async function tableOf(folder: string): Promise<WeightTable> {
-  const repository = new FolderRepository(folder)
+  const repository = new DiskRepository(folder)
   onTestFinished(() => repository.close())
   const [component] = (await readContents(repository, null)).components
   if (component === undefined || component.weights === null) throw new Error('no weights')

@@ -6,7 +6,7 @@ import { HubError, InputError } from '../src/errors.js'
 import type { ByteRange, ByteSource, ReadOptions, Repository, RepositoryFile } from '../src/hub/types.js'
 
 /** A repository in a folder. Close it when done: it keeps the files open. */
-export class FolderRepository implements Repository {
+export class DiskRepository implements Repository {
   readonly id: string
   readonly revision = 'local'
   readonly folder: string
