@@ -1,4 +1,4 @@
-/** What `inspect` looks at: a folder on disk, a repository on a Hub or a web server. Of remote weight files only the headers are fetched, and nothing is kept. */
+/** Opens the target of `inspect`: a folder on disk, or a repository on a Hub or a web server. Of remote weight files only headers are downloaded; nothing is cached. */
 
 import { stat } from 'node:fs/promises'
 import { isAbsolute } from 'node:path'
@@ -12,6 +12,7 @@ import type { CommandIO } from './output.js'
 import { sayWaits } from './say-waits.js'
 import { headersOnly } from '../src/hub/downloads/header-only-file.js'
 
+/** How remote repositories are opened. */
 export interface RemoteOptions {
   /** Base URL of the Hub with a slash at its end. */
   readonly endpoint: string
@@ -19,6 +20,7 @@ export interface RemoteOptions {
   readonly token?: string | undefined
 }
 
+/** An open repository. */
 export interface FoundRepository {
   readonly repository: Repository
   close(): Promise<void>
@@ -30,7 +32,7 @@ export async function findRepository(target: string, options: RemoteOptions, io:
   if (there?.isFile() === true)
     throw new InputError(
       'not-a-folder',
-      `${target} is a file; a folder in diffusers' layout is needed, or one component's.${isCheckpoint(target) ? " A checkpoint in a single file becomes one with diffusers' from_single_file and save_pretrained." : ''}`,
+      `${target} is a file; give a folder in diffusers' layout, or the folder of one component.${isCheckpoint(target) ? " diffusers' from_single_file and save_pretrained turn a checkpoint in a single file into such a folder." : ''}`,
       { target },
     )
   if (there !== null || isAbsolute(target) || /^\.{0,2}[\\/]/.test(target)) {
@@ -84,7 +86,7 @@ const perhapsMeantAFolder = new Set([
   'rate-limited',
 ])
 
-/** A mistyped folder looks like a name on the Hub. */
+/** Adds to an error that no such folder exists: a mistyped folder looks like a name on the Hub. */
 function withHint(error: unknown, target: string): unknown {
   if (/^[A-Za-z][\w+.-]*:/.test(target)) return error
   if (!(error instanceof HubError || error instanceof InputError) || !perhapsMeantAFolder.has(error.code)) return error

@@ -1,4 +1,4 @@
-/** What `aquatint shard` wrote, loaded by Aquatint's own pipelines: the image that the types promise, against the one that diffusers made. */
+/** The output of `aquatint shard`, loaded by Aquatint's own pipelines: its image is compared with the image that diffusers made. */
 
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
@@ -40,7 +40,7 @@ describe.each([
     return paint(fixture, out)
   }
 
-  it('as it is: the same image, to the bit', async () => {
+  it('unchanged: the same image, bit for bit', async () => {
     expect((await sharded()).data).toEqual((await paint(fixture, source)).data)
   })
 
@@ -52,8 +52,8 @@ describe.each([
     expect(psnr(await sharded('--dtype', dtype), reference['image']!)).toBeGreaterThan(decibels)
   })
 
-  it.each(['q8', 'q4'] as const)('%s: the image of what is quantised while it is loaded, to the bit', async (dtype) => {
-    // Loading leaves the VAE as it is, where shard would make it float16.
+  it.each(['q8', 'q4'] as const)('%s: bit for bit the image of weights that are quantized during the load', async (dtype) => {
+    // Loading does not change the VAE; shard would cast it to float16.
     const written = await sharded('--dtype', dtype, '--dtype', 'vae=float32')
     const loaded = await paint(fixture, source, {
       dtype: Object.fromEntries(networks.map((name) => [name, dtype])),
