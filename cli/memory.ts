@@ -1,16 +1,17 @@
 /** The memory plan of a checkpoint: what a page would hold on its devices within a budget, component by component. Nothing is loaded. */
 
 import { transformTable } from '../src/checkpoint/transforms/transform-table.js'
-import { InputError, isAquatintError } from '../src/errors.js'
+import { InputError } from '../src/errors.js'
 import { checkDType, dtypesOf, quantizingTransforms } from '../src/pipelines/loading/dtypes.js'
 import type { Network } from '../src/pipelines/bind-network.js'
-import { parseBudgets, type MemoryBudgets } from '../src/pipelines/planning/residence.js'
+import { parseBudget, type Budget } from '../src/memory/budget.js'
 import type { PlannedDevice } from '../src/pipelines/planning/memory-needs.js'
 import { planNetworks, type PlacedPlan, type PlannedSize } from '../src/pipelines/loading/plan-pipeline.js'
 import type { LoadPipelineOptions } from '../src/pipelines/types.js'
 import { checkDeviceMap, checkMappedComponents, mappedDevice } from '../src/memory/balance.js'
 import type { ComponentPlan } from '../src/memory/plan.js'
-import { type DeviceName, computeType } from '../src/memory/device-info.js'
+import { isRefusal, orThrow, refusalError } from '../src/memory/refusal.js'
+import { capabilitiesOf, computeType, type DeviceName } from '../src/memory/device-info.js'
 
 /** What the plan is for. */
 export type MemoryRequest = Pick<LoadPipelineOptions, 'maxMemory' | 'deviceMap' | 'dtype' | 'offload'> & PlannedSize
@@ -48,7 +49,7 @@ export function dtypeOption(values: readonly string[]): LoadPipelineOptions['dty
 /** Values like `webgpu=2GB`, all or by device, as `maxMemory` of `fromPretrained` takes them. @throws InputError `max-memory`, `bad-memory-size`, `bad-device` */
 export function memoryOption(values: readonly string[]): LoadPipelineOptions['maxMemory'] {
   const sizes = allOrNamed(values, 'max-memory', 'one size for the GPU, or sizes by device')
-  parseBudgets(sizes)
+  parseBudget(sizes)
   return sizes
 }
 
@@ -80,6 +81,7 @@ function describeDevice(name: DeviceName): PlannedDevice {
     shaderF16: kind === 'webgpu' && assumedGpu.shaderF16,
     // Of the CPU: WebAssembly's heap.
     maxBufferSize: kind === 'webgpu' ? assumedGpu.maxBufferSize : 2 ** 32,
+    capabilities: capabilitiesOf[kind],
   } as const
   return { info, writeOptions: (wanted) => ({ ...wanted, dtype: computeType(wanted.dtype, info), weights: 'input' }) }
 }
@@ -87,22 +89,17 @@ function describeDevice(name: DeviceName): PlannedDevice {
 /** Plans the networks of a pipeline for one image with guidance. @throws InputError `bad-device-map`, `dtype`, `size` */
 export function planMemoryOf(networks: readonly Network[], request: MemoryRequest): PlannedMemory {
   const named = inDTypes(networks, request.dtype)
-  const budgets = parseBudgets(request.maxMemory)
+  const budget = parseBudget(request.maxMemory)
   const places = placesOf(request.deviceMap, [...named.keys()])
-  const names = places === null ? balancedOver(budgets) : [...new Set(places.values())]
+  const names = places === null ? balancedOver(budget) : [...new Set(places.values())]
   const devices = new Map(names.map((name) => [name, describeDevice(name)]))
-  try {
-    return { assumedGpu, ...planNetworks({ devices, places, budgets }, named, request) }
-  } catch (error) {
-    if (!isAquatintError(error) || error.code !== 'does-not-fit') throw error
-    const gpu = { devices: new Map([['webgpu', describeDevice('webgpu')]]), places: placesOf({}, [...named.keys()]) }
-    const {
-      width,
-      height,
-      devices: plans,
-    } = planNetworks({ ...gpu, budgets: parseBudgets(undefined) }, named, { ...request, offload: 'model' })
-    return { assumedGpu, width, height, code: error.code, message: error.message, needs: plans.webgpu?.components ?? [] }
-  }
+  const plan = planNetworks({ devices, places, budget }, named, request)
+  if (!isRefusal(plan)) return { assumedGpu, ...plan }
+  if (plan.refused !== 'does-not-fit') throw refusalError(plan)
+  const gpu = { devices: new Map([['webgpu', describeDevice('webgpu')]]), places: placesOf({}, [...named.keys()]) }
+  const unlimited = orThrow(planNetworks({ ...gpu, budget: parseBudget(undefined) }, named, { ...request, offload: 'model' }))
+  const { width, height, devices: plans } = unlimited
+  return { assumedGpu, width, height, code: plan.refused, message: plan.message, needs: plans.webgpu?.components ?? [] }
 }
 
 /** The networks with the weights and the type that `--dtype` gives them. @throws InputError `dtype` */
@@ -127,6 +124,6 @@ function placesOf(map: MemoryRequest['deviceMap'], networks: readonly string[]):
 }
 
 /** The devices that `balanced` shares out: those with a budget, or one GPU and the CPU. */
-function balancedOver({ named }: MemoryBudgets): readonly DeviceName[] {
+function balancedOver({ named }: Budget): readonly DeviceName[] {
   return named.size > 0 ? [...named.keys()] : ['webgpu', 'wasm']
 }

@@ -15,6 +15,7 @@ import { unet2DConditionModel, usesAddEmbeds, unetTimestepProjection } from '../
 import type { ComponentGraph, WriteOptions, Shapes } from '../onnx/types.js'
 import { BoundNetwork } from '../runtime/bound-network.js'
 import type { DTypeName, QuantizationName } from './types.js'
+import type { WeightPlan } from '../memory/plan.js'
 import type { Device } from '../runtime/device.js'
 
 export type { NetworkClass } from '../models/match-weights.js'
@@ -162,7 +163,8 @@ export interface BindOptions {
   readonly device: Device
   readonly dtype: DTypeName
   readonly granularity: WriteOptions['granularity']
-  readonly weightBudget?: number | undefined
+  /** How its weights are loaded; all of them stay unless set. */
+  readonly plan?: WeightPlan | undefined
   /** The variant that a run names; the empty name is the plain one. */
   readonly variantOf: (name: string) => GraphVariant
 }
@@ -186,7 +188,7 @@ export function bindNetwork(network: Network, options: BindOptions): BoundNetwor
     table,
     graph,
     shapes: probeShapes(className, config),
-    weightBudget: options.weightBudget,
+    plan: options.plan,
   })
 }
 

@@ -67,7 +67,6 @@ export async function fixtureComponent(
   name: FixtureNetwork,
   size: number,
   granularity: 'component' | 'block',
-  weightBudget?: number,
 ): Promise<FixtureComponent> {
   const folder = `tiny-sdxl/repo/${name}`
   const { className, files, write } = networks[name]
@@ -83,6 +82,6 @@ export async function fixtureComponent(
     }),
   )
   const shapes = Object.fromEntries(graph.inputs.map(({ name: input, dims }) => [input, dims]))
-  const component = new BoundNetwork({ name, device, table, graph: () => graph, shapes, weightBudget })
+  const component = new BoundNetwork({ name, device, table, graph: () => graph, shapes })
   return { component, graph, table, inputs }
 }

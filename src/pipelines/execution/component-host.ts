@@ -11,7 +11,7 @@ import type { DeviceTensor, HostTensor } from '../../runtime/types.js'
 import { isAquatintError } from '../../errors.js'
 import { ComponentSet } from './component-set.js'
 import type { GenerationSize } from '../planning/memory-needs.js'
-import type { ResolvedOffload } from '../planning/residence.js'
+import type { Residence } from '../../memory/plan.js'
 import type { GraphVariant, Network } from '../bind-network.js'
 import type { Run } from '../run.js'
 import type { DTypeName } from '../types.js'
@@ -63,7 +63,7 @@ export class ComponentHost {
   }
 
   /** Where weights stay now: too little memory makes it tighter. */
-  get offload(): ResolvedOffload {
+  get offload(): Residence {
     return this.#plan.offload
   }
 
@@ -216,7 +216,7 @@ export class ComponentHost {
     // Buffers for reuse are of the other run's sizes, and would be there beside this one's.
     if (this.#last !== what) this.device.buffers?.trim()
     this.#last = what
-    await this.#plan.setWeightBudget(component, what, { network, shapes, variant }, this.device)
+    await component.setPlan(this.#plan.weightPlan(network.name, variant.part))
     return component.run(inputs, {
       signal: run.signal,
       onProgress: (loaded, total) => run.report({ type: 'weights', component: network.name, loaded, total }),
@@ -239,7 +239,6 @@ export class ComponentHost {
   async settle(): Promise<void> {
     if (this.offload !== 'resident') await this.#components.unload()
     await this.#components.dropRare()
-    this.#plan.settle()
     this.device.buffers?.reclaim()
   }
 

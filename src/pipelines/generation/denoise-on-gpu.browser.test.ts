@@ -25,7 +25,7 @@ async function hosted(name: 'unet' | 'text_encoder') {
   const className = name === 'unet' ? 'UNet2DConditionModel' : 'CLIPTextModel'
   const network: Network = { name, className, config, table, repo: 'tiny-sdxl' }
   const fixed = Object.entries(inputs).filter(([input]) => input !== 'sample' && input !== 'timestep_proj')
-  const host = new ComponentHost({ device, dtype: 'float32', offload: 'resident', maxMemory: undefined })
+  const host = new ComponentHost({ device, dtype: 'float32', offload: 'resident' })
   const condition = new DeviceValues(host, async () =>
     Object.fromEntries(fixed.map(([input, tensor]) => [input, host.device.upload(tensor, name)])),
   )

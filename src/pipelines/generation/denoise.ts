@@ -59,12 +59,6 @@ interface Progress {
 /** A lost device costs the work since the last checkpoint: about this many milliseconds. */
 const checkpointEvery = 2000
 
-/**
- * Steps that a GPU may have been given and not finished: while it works on one the next is put together. Not more, for a cancel to come
- * soon and a broken value to be told soon. The CPU is done when a call returns.
- */
-const stepsInFlight = { webgpu: 2, wasm: 1 } as const
-
 /** The steps from the initial latents to the last, and again from a checkpoint where their result was lost with its device. */
 export class Denoising {
   readonly #options: DenoiseOptions
@@ -133,7 +127,7 @@ class DenoisingLoop {
   /** The latents after the last step, which are the caller's from now on. */
   async run(): Promise<DeviceTensor> {
     const { scheduler, run, predictor } = this.#options
-    const depth = stepsInFlight[this.#device.info.kind]
+    const depth = this.#device.info.capabilities.stepsInFlight
     for (let index = this.#first; index < scheduler.timesteps.length; index++) {
       throwIfAborted(run.signal)
       const { counted } = await this.#step(index)

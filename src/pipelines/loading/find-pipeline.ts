@@ -56,7 +56,7 @@ export async function findPipeline<T>(
   const run = new Run({ ...options, signal })
   checkDType(options.dtype)
   checkComponentOptions(options)
-  checkPlacing(options)
+  const budget = checkPlacing(options)
   run.status('resolving')
   const opened: OpenRepository[] = []
   const releases: (() => void)[] = []
@@ -79,7 +79,7 @@ export async function findPipeline<T>(
         { component: 'pipeline', className: index.className, supported },
       )
     }
-    placing = await openDevices(options, networkNames(spec, index, options))
+    placing = await openDevices(options, networkNames(spec, index, options), budget)
     // A repository that came without a hub has no cache to keep the small form in.
     const store = options.hub !== undefined || typeof repo === 'string' ? hub : undefined
     const onClose = (release: () => void) => {

@@ -5,7 +5,9 @@ import { checkDeviceKind, listDevices, openDevice } from '../../runtime/open-dev
 import { ComponentHost } from '../execution/component-host.js'
 import { DeviceHosts } from '../execution/device-hosts.js'
 import type { Network } from '../bind-network.js'
-import { checkOffload, generationBudgets, parseBudgets, type MemoryBudgets } from '../planning/residence.js'
+import { budgetOn, parseBudget, type Budget } from '../../memory/budget.js'
+import { orThrow } from '../../memory/refusal.js'
+import { checkOffload } from '../planning/residence.js'
 import type { LoadPipelineOptions } from '../types.js'
 import type { DeviceName } from '../../memory/device-info.js'
 import { decidePlaces } from '../planning/place-networks.js'
@@ -18,18 +20,19 @@ export interface OpenDevices {
   readonly devices: ReadonlyMap<DeviceName, Device>
   /** The device of each network, or null where the networks' needs decide. */
   readonly places: ReadonlyMap<string, DeviceName> | null
-  readonly budgets: MemoryBudgets
+  /** The caller's `maxMemory`. */
+  readonly budget: Budget
   /** Counts the memory of all of them. */
   readonly total: MemoryAccount
 }
 
-/** Checks what the caller says about devices and memory. @throws InputError `bad-device`, `bad-device-map`, `bad-memory-size`, `offload` */
-export function checkPlacing({ device, deviceMap, maxMemory, offload }: LoadPipelineOptions): void {
+/** Checks what the caller says about devices and memory, and gives `maxMemory` in bytes. @throws InputError `bad-device`, `bad-device-map`, `bad-memory-size`, `offload` */
+export function checkPlacing({ device, deviceMap, maxMemory, offload }: LoadPipelineOptions): Budget {
   checkDeviceKind(device)
   checkDeviceMap(deviceMap)
   checkOffload(offload)
-  parseBudgets(maxMemory)
-  if (deviceMap !== 'balanced') return
+  const budget = parseBudget(maxMemory)
+  if (deviceMap !== 'balanced') return budget
   if (device !== undefined && device !== 'auto')
     throw new InputError(
       'bad-device-map',
@@ -44,15 +47,19 @@ export function checkPlacing({ device, deviceMap, maxMemory, offload }: LoadPipe
       `deviceMap 'balanced' places components so that all stay, so offload is 'resident', not '${offload}'; a map by name goes with any.`,
       { offload },
     )
+  return budget
 }
 
 /**
  * Opens the devices for these networks.
  * @throws InputError `bad-device-map`; DeviceError `webgpu-not-available`, `no-second-adapter`, `runtime-not-loaded`
  */
-export async function openDevices(options: LoadPipelineOptions, networks: readonly string[]): Promise<OpenDevices> {
+export async function openDevices(
+  options: Pick<LoadPipelineOptions, 'device' | 'deviceMap'>,
+  networks: readonly string[],
+  budget: Budget,
+): Promise<OpenDevices> {
   const { device, deviceMap } = options
-  const budgets = parseBudgets(options.maxMemory)
   const total = new MemoryAccount()
   const devices = new Map<DeviceName, Device>()
   const open = async (name: DeviceName | 'auto' | undefined): Promise<DeviceName> => {
@@ -64,10 +71,10 @@ export async function openDevices(options: LoadPipelineOptions, networks: readon
   }
   try {
     if (deviceMap === 'balanced') {
-      for (const name of budgets.named.size > 0 ? budgets.named.keys() : await listDevices()) await open(name)
-      return { devices, places: null, budgets, total }
+      for (const name of budget.named.size > 0 ? budget.named.keys() : await listDevices()) await open(name)
+      return { devices, places: null, budget, total }
     }
-    return { devices, places: await placeByName(deviceMap ?? {}, device, networks, open), budgets, total }
+    return { devices, places: await placeByName(deviceMap ?? {}, device, networks, open), budget, total }
   } catch (error) {
     for (const opened of devices.values()) await opened.dispose()
     throw error
@@ -94,16 +101,16 @@ async function placeByName(
 
 /** Puts networks on devices. Those that get none are closed. @throws DeviceError `does-not-fit` with bytes needed and offered; `buffer-too-large` */
 export async function placeNetworks(
-  { devices, places, budgets, total }: OpenDevices,
+  { devices, places, budget, total }: OpenDevices,
   networks: ReadonlyMap<string, Network>,
   options: LoadPipelineOptions,
 ): Promise<DeviceHosts> {
-  const { dtype, placed, used } = decidePlaces([...devices.values()], places, budgets, networks, options)
+  const { dtype, placed, used } = orThrow(decidePlaces({ devices: [...devices.values()], places, budget, networks, options }))
   const hosts = new Map<DeviceName, ComponentHost>()
   for (const { device, offload, heldBytes } of used) {
     const { vaeTiling } = options
-    const memory = generationBudgets(budgets, device.info)
-    hosts.set(device.info.name, new ComponentHost({ device, dtype, offload, ...memory, vaeTiling, heldBytes, total }))
+    const own = budgetOn(budget, device.info)
+    hosts.set(device.info.name, new ComponentHost({ device, dtype, offload, budget: own, vaeTiling, heldBytes, total }))
   }
   for (const [name, device] of devices) if (!hosts.has(name)) await device.dispose()
   return new DeviceHosts(hosts, placed, networks, total)

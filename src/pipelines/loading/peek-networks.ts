@@ -4,6 +4,7 @@ import { transformTable } from '../../checkpoint/transforms/transform-table.js'
 import { isAquatintError } from '../../errors.js'
 import type { Hub } from '../../hub/hub.js'
 import type { HeaderOnlySource, ReadOptions } from '../../hub/types.js'
+import { orThrow } from '../../memory/refusal.js'
 import { throwIfAborted } from '../../util/abort.js'
 import type { Network } from '../bind-network.js'
 import { loadNetworks, type MakeTable, type ReadParts } from './load-networks.js'
@@ -42,23 +43,23 @@ const smallBytes = 2 ** 30
  */
 export async function refuseBeforeDownload(
   parts: Pick<ReadParts, 'sources' | 'configs'>,
-  { devices, places, budgets }: OpenDevices,
+  { devices, places, budget }: OpenDevices,
   options: LoadPipelineOptions,
   store: Store,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const limited = budgets.named.size > 0 || [...devices.values()].some(({ info }) => info.kind === 'webgpu')
+  const limited = budget.named.size > 0 || [...devices.values()].some(({ info }) => info.capabilities.countsActivations)
   if (!limited && (await weightFileBytes(parts, { signal })) <= smallBytes) return
+  let networks: ReadonlyMap<string, Network>
   try {
-    const networks = await peekNetworks(parts, options, store, new Run({ signal }))
-    decidePlaces([...devices.values()], places, budgets, networks, options)
+    networks = await peekNetworks(parts, options, store, new Run({ signal }))
   } catch (error) {
     throwIfAborted(signal)
-    if (!isAquatintError(error) || refusals.has(error.code)) throw error
+    if (isAquatintError(error)) return
+    throw error
   }
+  orThrow(decidePlaces({ devices: [...devices.values()], places, budget, networks, options }))
 }
-
-const refusals: ReadonlySet<string> = new Set(['does-not-fit', 'buffer-too-large'])
 
 /** Of all safetensors files that there are, whichever are used. */
 async function weightFileBytes({ sources }: Pick<ReadParts, 'sources'>, options: ReadOptions): Promise<number> {

@@ -194,7 +194,7 @@ describe.each(['tiny-sd15', 'tiny-sd3'] as const)('%s', (name) => {
     expect(whole.warnings).toEqual([])
     const decoding = device.memory.snapshot().peak
 
-    const host = new ComponentHost({ device, dtype: 'float32', offload: 'model', maxMemory: undefined })
+    const host = new ComponentHost({ device, dtype: 'float32', offload: 'model' })
     const vae = opened.parts.networks.get('vae')!
     const full = host.recovering(vae, new Run({}), async () => Promise.reject(noRoom), undefined, 'decoder')
     await expect(full).rejects.toMatchObject({ code: noRoom.code })

@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { capabilitiesOf } from '../../memory/device-info.js'
 import { expect, test } from 'vitest'
 import { fixtures, readJson, readWeights } from '../../models/testing.node.js'
 import { createScheduler, schedulerClassNames } from '../../schedulers/registry.js'
@@ -79,6 +80,7 @@ const device: PlannedDevice = {
     isFallbackAdapter: false,
     shaderF16: false,
     maxBufferSize: 2 ** 31,
+    capabilities: capabilitiesOf.webgpu,
   },
   writeOptions: () => ({ dtype: 'float32', weights: 'input', granularity: 'block' }),
 }

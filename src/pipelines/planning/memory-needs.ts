@@ -157,7 +157,7 @@ export function heldOn(
   needs: readonly ComponentNeeds[],
 ): number {
   const denoiser = denoiserOf(networks)
-  if (device.info.kind === 'wasm' || denoiser === undefined) return 0
+  if (!device.info.capabilities.countsActivations || denoiser === undefined) return 0
   const own = needs.find(({ name }) => name === denoiser.name)
   if (own !== undefined) return heldBytes(own, size)
   const shapes = Object.values(runShapes(denoiser, { ...size, guided: false }))

@@ -15,7 +15,8 @@ import { checkHostTensor, CpuTensor, GpuTensor } from '../tensors.js'
 import type { DeviceTensor, HostTensor, LoadOptions } from '../types.js'
 import { streamWeights } from '../weight-stream.js'
 import { elementCount } from '../../util/element-count.js'
-import { weightKey, weightsOf, type WeightKey } from '../../memory/stage-weights.js'
+import type { WeightPlan } from '../../memory/plan.js'
+import { weightKey, weightsOf, type WeightKey } from '../../memory/needs.js'
 
 /** What a backend uses of its device. */
 export interface WasmRuntime {
@@ -48,7 +49,7 @@ export class WasmBackend implements Backend {
     return this.#stages.size > 0
   }
 
-  async load(graph: ComponentGraph, _budget: number | undefined, { signal, onProgress }: LoadOptions): Promise<void> {
+  async load(graph: ComponentGraph, _plan: WeightPlan | undefined, { signal, onProgress }: LoadOptions): Promise<void> {
     if (graph.stages.every((stage) => this.#stages.has(stage))) return
     // All is checked before anything is read.
     const total = [...weightsOf(graph.stages, this.#table).values()].reduce((sum, { bytes }) => sum + bytes, 0)

@@ -5,7 +5,7 @@
 
 import { DeviceError } from '../../errors.js'
 import { formatBytes } from '../../util/format-bytes.js'
-import type { DeviceInfo, DeviceName } from '../../memory/device-info.js'
+import { capabilitiesOf, type DeviceInfo, type DeviceName } from '../../memory/device-info.js'
 
 /** Limits that are asked for at the adapter's maximum: those that onnxruntime's kernels and large weights need. */
 const wantedLimits = [
@@ -61,6 +61,7 @@ export function describeAdapter(adapter: GPUAdapter, name: DeviceName = 'webgpu'
     isFallbackAdapter,
     shaderF16: adapter.features.has('shader-f16'),
     maxBufferSize: Math.min(adapter.limits.maxBufferSize, adapter.limits.maxStorageBufferBindingSize),
+    capabilities: capabilitiesOf.webgpu,
   }
 }
 

@@ -5,14 +5,14 @@ import type { ComponentGraph, ElementType, Program, Stage } from '../../onnx/typ
 import type { Backend, StageInput } from '../backend.js'
 import { valueBytes } from '../../checkpoint/element-types.js'
 import { type GpuBuffers } from './gpu-buffers.js'
-import { activationMargin } from '../../memory/needs.js'
+import { activationMargin, weightKey } from '../../memory/needs.js'
+import type { WeightPlan } from '../../memory/plan.js'
 import type { OrtTensor, Session } from '../onnxruntime.js'
 import { GpuTensor } from '../tensors.js'
 import type { DeviceTensor, LoadOptions } from '../types.js'
 import type { GpuRuntime } from './gpu-runtime.js'
 import { WebGpuWeights } from './webgpu-weights.js'
 import { storageBytes } from '../../memory/storage-bytes.js'
-import { weightKey } from '../../memory/stage-weights.js'
 
 export class WebGpuBackend implements Backend {
   readonly buffers: GpuBuffers
@@ -33,8 +33,8 @@ export class WebGpuBackend implements Backend {
     return this.#weights.isLoaded
   }
 
-  async load(graph: ComponentGraph, budget: number | undefined, options: LoadOptions): Promise<void> {
-    await this.#weights.load(graph, budget, options)
+  async load(graph: ComponentGraph, plan: WeightPlan | undefined, options: LoadOptions): Promise<void> {
+    await this.#weights.load(graph, plan, options)
   }
 
   async runStage(

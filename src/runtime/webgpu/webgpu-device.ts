@@ -36,7 +36,11 @@ export class WebGpuDevice extends GpuRuntime implements Device {
   }
 
   writeOptions(wanted: Pick<WriteOptions, 'dtype' | 'granularity'>): WriteOptions {
-    return { dtype: computeType(wanted.dtype, this.info), weights: 'input', granularity: wanted.granularity }
+    return {
+      dtype: computeType(wanted.dtype, this.info),
+      weights: this.info.capabilities.weightsAs,
+      granularity: wanted.granularity,
+    }
   }
 
   createBackend(name: string, table: WeightTable): WebGpuBackend {

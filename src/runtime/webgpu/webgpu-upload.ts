@@ -6,7 +6,7 @@ import type { LoadOptions } from '../types.js'
 import type { GpuRuntime } from './gpu-runtime.js'
 import { streamWeights } from '../weight-stream.js'
 import { storageBytes } from '../../memory/storage-bytes.js'
-import type { WeightKey } from '../../memory/stage-weights.js'
+import type { WeightKey } from '../../memory/needs.js'
 
 /** Bytes written to the queue before it is waited for: the copies that the browser holds are bounded by it. */
 const queuedBytes = 64 * 2 ** 20

@@ -1,15 +1,18 @@
 /**
- * One component's weights on a GPU: all of them, or, under a budget, some that stay and a ring through which the other blocks
- * pass, the next one's upload going on while one runs. Which block does what is block-plan.ts's.
+ * One network's weights on a GPU: all of them, or, under a budget, some that stay and a ring of buffers for the blocks that each run
+ * uploads, the next one while one runs. Which blocks stay is decided by the plan (memory/plan.ts).
  */
 
 import type { WeightTable } from '../../checkpoint/types.js'
+import { DeviceError } from '../../errors.js'
+import type { WeightPlan } from '../../memory/plan.js'
 import type { ComponentGraph, Stage } from '../../onnx/types.js'
 import type { LoadOptions } from '../types.js'
 import type { GpuRuntime } from './gpu-runtime.js'
 import { uploadWeights } from './webgpu-upload.js'
 import { planStreaming } from '../../memory/blocks.js'
-import { bufferBytes, planStages, stageWeights, weightsOf, type WeightKey } from '../../memory/stage-weights.js'
+import { bufferBytes, stageWeights, weightsOf, type WeightKey } from '../../memory/needs.js'
+
 type Buffers = ReadonlyMap<string, GPUBuffer>
 
 /** A stage whose weights pass through the ring. */
@@ -54,12 +57,14 @@ export class WebGpuWeights {
   }
 
   /**
-   * Loads what stays for `graph`. What is there for another graph and of use stays; a failure leaves the graph before as it was, or, where
-   * one of them streams, nothing.
+   * Loads the weights that stay for `graph`. Weights of the graph before that this one uses stay too. If it fails, the graph before is
+   * unchanged, or, where one of them streams, nothing is left.
+   * @throws DeviceError `does-not-fit` when the graph is not the planned one and its blocks do not fit beside what the plan keeps
    */
-  async load(graph: ComponentGraph, budget: number | undefined, options: LoadOptions): Promise<void> {
+  async load(graph: ComponentGraph, plan: WeightPlan | undefined, options: LoadOptions): Promise<void> {
     if (this.#graph === graph) return
     const wanted = weightsOf(graph.stages, this.#table)
+    const budget = plan?.weightBudget
     if (budget !== undefined && this.#streaming !== undefined) {
       const beside = this.#besideKept(graph, budget)
       if (beside !== undefined) {
@@ -69,22 +74,36 @@ export class WebGpuWeights {
       }
     }
     let streaming: Streaming | undefined
-    if (budget !== undefined && bufferBytes(wanted.values()) > budget) {
-      const weights = stageWeights(graph.stages, this.#table)
-      const plan = planStages(weights, budget, this.#name)
-      const own = weights.own.map((keys, index) => (plan.keeps[index] === true ? [] : keys))
+    if (plan !== undefined && budget !== undefined && bufferBytes(wanted.values()) > budget) {
+      const own = this.#streamedOf(graph.stages, plan)
       for (const keys of own) for (const { key } of keys) wanted.delete(key)
-      streaming = streamed(graph.stages, own, plan.overlaps)
+      streaming = this.#streamWithin(graph.stages, own, budget - bufferBytes(wanted.values()))
     }
     // Another graph's plan may keep other blocks: both together could be over the budget.
     if (streaming !== undefined || this.#streaming !== undefined) await this.unload()
     const missing = [...wanted.values()].filter(({ key }) => !this.#kept.has(key))
     const made = await uploadWeights(this.#device, this.#name, missing, options)
     for (const [key, buffer] of made) this.#kept.set(key, buffer)
-    // Written means given to the queue; loaded is when the GPU has it.
+    // The upload is queued; the weights are loaded when the GPU has done it.
     await this.#device.orLost(this.#device.gpu.queue.onSubmittedWorkDone())
     this.#graph = graph
     this.#streaming = streaming
+  }
+
+  /** For each stage, the weights that each run uploads, as the plan says: those of the blocks that it does not keep. */
+  #streamedOf(stages: readonly Stage[], plan: WeightPlan): readonly (readonly WeightKey[])[] {
+    const kept = new Set(plan.blocks.flatMap(({ name, place }) => (place === 'kept' ? [name] : [])))
+    return stageWeights(stages, this.#table).own.map((keys, index) => (kept.has(stages[index]?.name ?? '') ? [] : keys))
+  }
+
+  /** Streams each stage's `own` weights within `bytes`, ahead if that fits. @throws DeviceError `does-not-fit` */
+  #streamWithin(stages: readonly Stage[], own: readonly (readonly WeightKey[])[], bytes: number): Streaming {
+    const sizes = own.map(bufferBytes)
+    const plan = planStreaming(sizes, bytes)
+    if (plan !== undefined) return streamed(stages, own, plan.overlaps)
+    const needed = Math.max(...sizes)
+    const message = `${this.#name} needs ${needed} bytes for its largest block; ${bytes} are left for weights.`
+    throw new DeviceError('does-not-fit', message, { component: this.#name, needed, offered: bytes })
   }
 
   /**
