@@ -11,7 +11,7 @@ import { parseArgs } from 'node:util'
 import { readRepository } from '../e2e/fixture-repository.js'
 import { startHubServer } from '../e2e/hub-server/server.js'
 import { ensureChromium } from '../scripts/chromium.mjs'
-import { libraryOf } from '../src/pipelines/bind-network.js'
+import { networkDefinition } from '../src/models/registry.js'
 import type { OffloadMode } from '../src/pipelines/types.js'
 import { parseMemorySize } from '../src/memory/budget.js'
 import { formatBytes } from '../src/util/format-bytes.js'
@@ -75,7 +75,7 @@ function repository() {
   const small = Object.entries(readRepository(folder)).filter(([path]) => !Object.hasOwn(components, path.split('/')[0] ?? ''))
   const networks = Object.entries(components).flatMap(([component, table]) => {
     const { _class_name: className, config, tensors } = publishedModel(table)
-    const base = libraryOf(className) === 'transformers' ? 'model' : 'diffusion_pytorch_model'
+    const base = networkDefinition(className).library === 'transformers' ? 'model' : 'diffusion_pytorch_model'
     const files = { 'config.json': JSON.stringify(config), ...virtualCheckpoint(Object.entries(tensors), 2e9, base) }
     return Object.entries(files).map(([name, file]) => [`${component}/${name}`, file] as const)
   })

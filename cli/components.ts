@@ -2,7 +2,8 @@
 
 import { readConfig, readModelIndex } from '../src/checkpoint/layouts/model-index.js'
 import type { JsonObject } from '../src/util/parse-json.js'
-import { chooseWeightFiles, type WeightFiles, type WeightLibrary } from '../src/checkpoint/weight-files.js'
+import { chooseWeightFiles, type WeightFiles } from '../src/checkpoint/weight-files.js'
+import type { WeightLibrary } from '../src/checkpoint/types.js'
 import { CheckpointError, isAquatintError, type AquatintError } from '../src/errors.js'
 import type { ReadOptions, Repository } from '../src/hub/types.js'
 

@@ -61,7 +61,11 @@ export function deviceMapOption(values: readonly string[]): LoadPipelineOptions[
 }
 
 /** One value for all, or an object of values by name. @throws InputError with the option's name for its code */
-function allOrNamed(values: readonly string[], option: string, expected: string): string | Record<string, string> | undefined {
+function allOrNamed(
+  values: readonly string[],
+  option: 'max-memory' | 'device-map' | 'dtype',
+  expected: string,
+): string | Record<string, string> | undefined {
   const all = values.filter((value) => !value.includes('='))
   const named = new Map(values.map((value) => [value.slice(0, value.indexOf('=')), value.slice(value.indexOf('=') + 1)]))
   if (all.length > 1 || (all.length > 0 && all.length < values.length) || (all.length === 0 && named.size < values.length))

@@ -9,7 +9,8 @@ import type { WeightTable } from '../src/checkpoint/types.js'
 import { AquatintError } from '../src/errors.js'
 import type { ReadOptions, Repository } from '../src/hub/types.js'
 import { pipelineSpecs } from '../src/pipelines/diffusion-pipeline.js'
-import { checkNetworkConfig, unexpectedTensors, type Network, type NetworkClass } from '../src/pipelines/bind-network.js'
+import { findNetworkDefinition, networkDefinitions } from '../src/models/registry.js'
+import { readModel, unexpectedTensors, type Network } from '../src/pipelines/bind-network.js'
 import { loadParts, type PipelineSpec } from '../src/pipelines/loading/load-networks.js'
 import { Run } from '../src/pipelines/run.js'
 import { createScheduler } from '../src/schedulers/registry.js'
@@ -65,20 +66,10 @@ export function specOf(className: string | null, findings: Findings): PipelineSp
 /** A component as a network of a pipeline, or undefined where it is none. @throws CheckpointError, UnsupportedError for a config that cannot be run */
 export function networkOf(component: ComponentFiles, table: WeightTable): Network | undefined {
   const { name, className, config } = component
-  const known = pipelineSpecs.some((spec) =>
-    Object.values(spec.networks).some((classes) => (classes as readonly string[]).includes(className)),
-  )
-  if (!known || config === null) return undefined
+  const definition = findNetworkDefinition(className)
+  if (definition === undefined || config === null) return undefined
   const { config: own, bits } = readQuantizationConfig(config)
-  checkNetworkConfig(className as NetworkClass, own)
-  return {
-    name,
-    className: className as NetworkClass,
-    config: own,
-    table,
-    repo: '',
-    quantization: bits === null ? undefined : `q${bits}`,
-  }
+  return { name, model: readModel(definition, own), table, repo: '', quantization: bits === null ? undefined : `q${bits}` }
 }
 
 /** Holds one component against what Aquatint has. @throws CheckpointError, UnsupportedError for what is wrong with it */
@@ -96,12 +87,8 @@ export async function checkComponent(
     const network = networkOf(component, table)
     if (config === null) findings.problem(name, 'file-not-found', 'It has no config.json.')
     else if (network === undefined) {
-      const supported = new Set(pipelineSpecs.flatMap((one) => Object.values(one.networks).flat()))
-      findings.problem(
-        name,
-        'unsupported-class',
-        `The class ${className} is not supported; supported: ${[...supported].join(', ')}.`,
-      )
+      const supported = networkDefinitions.map((definition) => definition.className)
+      findings.problem(name, 'unsupported-class', `The class ${className} is not supported; supported: ${supported.join(', ')}.`)
     } else {
       const unexpected = unexpectedTensors(network)
       if (unexpected.length > 0)

@@ -15,7 +15,7 @@ import { knowsOrder, stateDictOrder } from './state-dict-order.js'
 import type { Overflows } from './work-folder.js'
 import { isFloatDType } from '../src/checkpoint/element-types.js'
 
-export interface ComponentOptions {
+export interface ConversionOptions {
   readonly maxShardSize: number
   readonly dtypes: DTypeChoice
   /** The variant that the written files have in their names. */
@@ -58,14 +58,14 @@ export interface OddComponent {
 export async function planComponent(
   repository: FolderRepository,
   component: ComponentFiles,
-  options: ComponentOptions,
+  options: ConversionOptions,
   reading: ReadOptions,
 ): Promise<ComponentPlan | null> {
   const { weights, weightLibrary, className, name, faults } = component
   if (faults[0] !== undefined) throw faults[0]
   if (weights === null) return null
   const read = await readWeightTable(repository, weights, reading)
-  const kept = dropFormer(className, read)
+  const kept = dropFormer(read)
   const table = renameFormer(className, kept)
   // Buffers of integers (position ids) are no parameters.
   const { parameters } = measureWeights(new Map([...table].filter(([, entry]) => isFloatDType(entry.dtype))))
@@ -109,7 +109,7 @@ export async function planComponent(
 export function oddComponent(
   pipeline: string | null,
   { name }: ComponentFiles,
-  { dtypes }: ComponentOptions,
+  { dtypes }: ConversionOptions,
   error: unknown,
 ): OddComponent {
   const fault = faultOf(error)

@@ -4,7 +4,7 @@
  * Source: huggingface_hub `split_state_dict_into_shards_factory`, safetensors `prepare`.
  */
 
-import type { WeightLibrary } from '../src/checkpoint/weight-files.js'
+import type { WeightLibrary } from '../src/checkpoint/types.js'
 import type { SafetensorsDType, TensorEntry } from '../src/checkpoint/types.js'
 
 /** One file to be written. */

@@ -16,7 +16,7 @@ import {
   oddComponent,
   pathIn,
   planComponent,
-  type ComponentOptions,
+  type ConversionOptions,
   type ComponentPlan,
   type OddComponent,
   type ShardedComponent,
@@ -25,7 +25,7 @@ import { configText, type DTypeChoice, type DTypeWord } from './shard-dtypes.js'
 import { beginTarget, checkSpace, findTarget, fingerprintOf } from './shard-target.js'
 import type { WorkFolder } from './work-folder.js'
 
-export interface ShardOptions extends ComponentOptions {
+export interface ShardOptions extends ConversionOptions {
   readonly folder: string
   readonly out: string
   /** The variant that is read. */
@@ -112,7 +112,7 @@ async function writeAnew(repository: FolderRepository, options: ShardOptions, io
 async function planAll(
   repository: FolderRepository,
   { pipeline, components }: RepositoryContents,
-  options: ComponentOptions,
+  options: ConversionOptions,
   signal: AbortSignal,
 ): Promise<{ readonly plans: readonly ComponentPlan[]; readonly odd: readonly OddComponent[] }> {
   const plans: ComponentPlan[] = []

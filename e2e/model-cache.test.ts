@@ -2,10 +2,10 @@
 
 import { expose } from 'comlink'
 import { afterEach, expect, test } from 'vitest'
-import { Engine as EngineClient } from '../src/engine/client/engine-client.js'
+import { Engine } from '../src/engine/client/engine-client.js'
 import { ModelCache } from '../src/engine/client/model-cache.js'
 import type { EngineWorker } from '../src/engine/client/spawn-worker.js'
-import { Engine } from '../src/engine/engine.js'
+import { WorkerEngine } from '../src/engine/engine.js'
 import { installErrorTransfer } from '../src/engine/protocol.js'
 import { Hub } from '../src/hub/hub.js'
 import { MemoryStore } from '../src/hub/cache/memory-store.js'
@@ -35,10 +35,10 @@ test('what is stored is listed, measured, given out and cleared', async () => {
     () => port2.close(),
   )
   installErrorTransfer()
-  expose(new Engine({ load, plan: load, cache: () => Promise.resolve(hub.cache) }), port2)
+  expose(new WorkerEngine({ load, plan: load, cache: () => Promise.resolve(hub.cache) }), port2)
   port1.start()
   const worker: EngineWorker = Object.assign(port1, { terminate: () => port2.close() })
-  const cache = new ModelCache({ engine: new EngineClient({ worker: () => worker }) })
+  const cache = new ModelCache({ engine: new Engine({ worker: () => worker }) })
 
   for (const [id, files] of Object.entries(repositories)) {
     const repository = await openRepository(hub, id, { endpoint: server.url })

@@ -22,7 +22,7 @@ async function panelNotes(page: Page): Promise<readonly string[]> {
 
 test('a software adapter, and what works on it', async ({ page }) => {
   await page.goto('/')
-  await expect(page.locator('[data-code="software-adapter"]')).toContainText('The bundled model runs on the CPU and works here.')
+  await expect(page.locator('[data-code="software-adapter"]')).toContainText('The bundled model works here, on the CPU.')
   await page.getByRole('button', { name: 'This machine' }).click()
   await expect(page.getByRole('dialog').getByText('software adapter only')).toBeVisible()
 })

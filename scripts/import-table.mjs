@@ -99,7 +99,8 @@ export const importTable = {
  * @type {Record<string, Row>}
  */
 export const fileTable = {
-  errors: {},
+  'error-codes': {},
+  errors: { types: ['error-codes'] },
   index: { values: ['engine/client'], types: [...inWorker, 'engine'] },
   'hub/cache/shard-cache': { values: ['hub'], packages: ['idb-keyval'] },
 }
@@ -128,10 +129,16 @@ function specifiers(folder, names) {
  * @param {boolean} isFile
  */
 function override(folder, row, isFile, name = folder) {
-  const values = [...specifiers(folder, ['errors', ...(name === 'errors' ? [] : ['util']), ...(row.values ?? [])])]
+  const values = [
+    ...specifiers(folder, [
+      ...(name === 'error-codes' ? [] : ['errors']),
+      ...(name === 'errors' || name === 'error-codes' ? [] : ['util']),
+      ...(row.values ?? []),
+    ]),
+  ]
   const types = specifiers(folder, row.types ?? [])
   // A folder's own files are free, but the worker's script is started, not imported.
-  const anything = ['../**', './*/**', ...(name === 'engine' || name === 'errors' ? ['./*'] : [])]
+  const anything = ['../**', './*/**', ...(name === 'engine' || name === 'errors' || name === 'error-codes' ? ['./*'] : [])]
   const own = name === 'engine' ? ['!./*', './engine.worker.js'] : []
   const allowed = values.map((path) => `!${path}`)
   const message = `${name} may not import this: see scripts/import-table.mjs.`

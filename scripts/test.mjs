@@ -44,6 +44,8 @@ const checks = {
   'types-node': { command: ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.node.json'] },
   unused: { command: ['node_modules/knip/bin/knip.js'] },
   api: { command: ['scripts/run.mjs', 'scripts/api-reference.ts', '--check'] },
+  'error-codes': { command: ['scripts/run.mjs', 'scripts/error-reference.ts', '--check'] },
+  'model-tables': { command: ['scripts/run.mjs', 'scripts/model-tables.ts', '--check'] },
   'memory-tables': { command: ['scripts/run.mjs', 'bench/memory.ts', '--check'] },
   build: { command: ['node_modules/vite/bin/vite.js', 'build', '--logLevel', 'warn'] },
   size: { command: ['scripts/size.mjs', '--check'] },
@@ -58,7 +60,22 @@ const checks = {
 
 /** Which checks run side by side: stages one after the other, each of lanes that begin together. None of those beside another holds a time. */
 const stages = [
-  [['lint', 'format', 'types-worker', 'types-dom', 'types-node', 'unused', 'api', 'memory-tables', 'build', 'size']],
+  [
+    [
+      'lint',
+      'format',
+      'types-worker',
+      'types-dom',
+      'types-node',
+      'unused',
+      'api',
+      'error-codes',
+      'model-tables',
+      'memory-tables',
+      'build',
+      'size',
+    ],
+  ],
   [
     ['browser-1', 'parity-webgpu', 'parity-wasm'],
     ['browser-2', 'unit'],

@@ -26,7 +26,17 @@ export {
   StorageError,
   UnsupportedError,
 } from './errors.js'
-export type { ErrorDetail, ErrorKind } from './errors.js'
+export type {
+  ErrorDetail,
+  ErrorKind,
+  CheckpointErrorCode,
+  DeviceErrorCode,
+  ErrorCode,
+  HubErrorCode,
+  InputErrorCode,
+  StorageErrorCode,
+  UnsupportedErrorCode,
+} from './errors.js'
 export type { CachedFile, CachedModel, VerifyResult } from './hub/cache/cache-manager.js'
 export type { RepositoryReference } from './hub/repositories/open-repository.js'
 export type { FileProgress } from './hub/types.js'

@@ -1,7 +1,6 @@
 /** What the memory benches and their page say to each other. Only types. */
 
 import type { Config } from '../../src/checkpoint/types.js'
-import type { NetworkClass } from '../../src/models/match-weights.js'
 import type { OffloadMode, QuantizationName, WeightsDType } from '../../src/pipelines/types.js'
 import type { Residence } from '../../src/memory/plan.js'
 import type { MemorySnapshot } from '../../src/runtime/types.js'
@@ -51,7 +50,7 @@ export interface NetworkRequest {
   readonly endpoint: string
   readonly repo: string
   readonly name: string
-  readonly className: NetworkClass
+  readonly className: string
   readonly config: Config
   readonly shapes: Shapes
   /** Make the weights small first. */

@@ -3,11 +3,11 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import type { Config, SafetensorsDType, TensorEntry } from '../../src/checkpoint/types.js'
-import type { NetworkClass } from '../../src/models/match-weights.js'
+import { networkDefinition } from '../../src/models/registry.js'
 import type { Network } from '../../src/pipelines/bind-network.js'
 
 interface Published {
-  readonly _class_name: NetworkClass
+  readonly _class_name: string
   readonly config: Config
   readonly tensors: Readonly<Record<string, readonly number[]>>
 }
@@ -27,5 +27,5 @@ export function publishedNetwork(name: string, table: string, dtype: Safetensors
     const end = shape.reduce((count, dim) => count * dim, size)
     return [tensor, { name: tensor, shape, dtype, source, begin: 0, end }]
   })
-  return { name, className, config, table: new Map(entries), repo: table }
+  return { name, model: networkDefinition(className).fromConfig(config), table: new Map(entries), repo: table }
 }

@@ -5,7 +5,8 @@ import { readWeightTable } from '../../src/checkpoint/weight-table.js'
 import { Hub } from '../../src/hub/hub.js'
 import { openRepository } from '../../src/hub/repositories/open-repository.js'
 import { networkNeeds } from '../../src/pipelines/planning/memory-needs.js'
-import { bindNetwork, graphOptions, libraryOf, writeGraph, type Network } from '../../src/pipelines/bind-network.js'
+import { networkDefinition } from '../../src/models/registry.js'
+import { bindNetwork, graphOptions, type Network } from '../../src/pipelines/bind-network.js'
 import { quantizingTransforms } from '../../src/pipelines/loading/dtypes.js'
 import { transformWeights } from '../../src/pipelines/loading/transform-weights.js'
 import { Run } from '../../src/pipelines/run.js'
@@ -21,11 +22,12 @@ const log = (text: string) => postMessage({ log: text })
 
 async function run(request: NetworkRequest): Promise<NetworkResult> {
   const { endpoint, repo, name, className, config, shapes } = request
+  const model = networkDefinition(className).fromConfig(config)
   const began = performance.now()
   const hub = await Hub.open()
   const repository = await openRepository(hub, repo, { endpoint })
   const paths = (await repository.files()).map(({ path }) => path)
-  const files = chooseWeightFiles(paths, { folder: name, library: libraryOf(className), variant: null, missingVariant: 'strict' })
+  const files = chooseWeightFiles(paths, { folder: name, library: model.library, variant: null, missingVariant: 'strict' })
   const original = await readWeightTable(repository, files)
   const downloadSeconds = (performance.now() - began) / 1000
   log(`${original.size} tensors here after ${downloadSeconds.toFixed(1)} s`)
@@ -52,7 +54,7 @@ async function run(request: NetworkRequest): Promise<NetworkResult> {
   if (word !== undefined) log(`${word} made after ${quantizeSeconds.toFixed(1)} s`)
 
   const device = await openDevice({ kind: 'webgpu' })
-  const network: Network = { name, className, config, table, repo }
+  const network: Network = { name, model, table, repo }
   const how = { device, dtype: 'float16', granularity: 'block' } as const
   const needs = networkNeeds(network, shapes, graphOptions(network, how))
   const plan = orThrow(planMemory([needs], { offload: 'block', maxMemory: request.maxMemory ?? Number.MAX_SAFE_INTEGER }))
@@ -65,7 +67,7 @@ async function run(request: NetworkRequest): Promise<NetworkResult> {
     log(`${(live / 1e9).toFixed(2)} GB live, peak ${(peak / 1e9).toFixed(2)} GB`)
   }, 1000)
   const inputs: Record<string, HostTensor> = {}
-  for (const { name: input, type, dims } of writeGraph(className, config, shapes, graphOptions(network, how)).inputs) {
+  for (const { name: input, type, dims } of model.write(shapes, graphOptions(network, how)).inputs) {
     const data = new Float32Array(elementCount(dims))
     for (let i = 0; i < data.length; i++) data[i] = Math.sin(i * 12.9898)
     inputs[input] = { type, dims, data }

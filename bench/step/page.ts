@@ -1,12 +1,12 @@
 /** The page of `npm run bench:step`: times both ways of a step, turn by turn, on a GPU device of its own. */
 
+import { UNet2DConditionModel } from '../../src/models/unets/unet-2d-condition.js'
 import type { Config } from '../../src/checkpoint/types.js'
-import { ComponentHost, hostTensor } from '../../src/pipelines/execution/component-host.js'
-import { Denoising, type DenoiseOptions } from '../../src/pipelines/generation/denoise.js'
-import { DeviceValues } from '../../src/pipelines/execution/device-values.js'
+import { ComponentHost } from '../../src/pipelines/execution/component-host.js'
+import { float32Tensor } from '../../src/pipelines/generation/tensors.js'
 import type { Predictor } from '../../src/pipelines/generation/predictor.js'
 import { Run } from '../../src/pipelines/run.js'
-import { guidanceScale, loopOptions } from '../../src/pipelines/generation/testing-denoise.js'
+import { denoise, guidanceScale, loopOptions, type LoopOptions } from '../../src/pipelines/generation/testing-denoise.js'
 import { unetPredictor } from '../../src/pipelines/generation/unet-predictor.js'
 import { assertHealthy } from '../../src/runtime/health.js'
 import { openDevice } from '../../src/runtime/open-device.js'
@@ -32,12 +32,12 @@ GPUBuffer.prototype.mapAsync = function (this: GPUBuffer, ...args) {
   return (map as GPUBuffer['mapAsync']).apply(this, args)
 }
 
-function optionsFor(predictor: Predictor, dims: readonly number[], steps: number): DenoiseOptions {
+function optionsFor(predictor: Predictor, dims: readonly number[], steps: number): LoopOptions {
   return loopOptions(predictor, 'DPMSolverMultistepScheduler', { beta_schedule: 'scaled_linear' }, steps, dims)
 }
 
 /** The loop as it would be with guidance and the scheduler on the host. */
-async function onHost({ predictor, scheduler, latents }: DenoiseOptions): Promise<Float32Array> {
+async function onHost({ predictor, scheduler, latents }: LoopOptions): Promise<Float32Array> {
   const { dims, data } = latents
   const [batch = 1, ...rest] = dims
   const arithmetic: Arithmetic<Float32Array> = {
@@ -60,7 +60,7 @@ async function onHost({ predictor, scheduler, latents }: DenoiseOptions): Promis
         sample.map((value) => value * scale),
         half,
       )
-    const shown = predictor.device.upload(hostTensor([2 * batch, ...rest], input), predictor.name)
+    const shown = predictor.device.upload(float32Tensor([2 * batch, ...rest], input), predictor.name)
     const tensor = await predictor.predict(shown, timestep)
     const prediction = await tensor.read()
     shown.dispose()
@@ -79,9 +79,7 @@ function emptyNetwork(device: Device): Predictor {
   return {
     name: 'empty',
     device,
-    recovering: (work) => work(),
     predict: async (sample) => device.combine([{ tensor: sample, scale: 0.5 }], sample.dims, 'empty'),
-    release: () => {},
   }
 }
 
@@ -91,10 +89,8 @@ async function tinyUnet(device: Device): Promise<Predictor> {
   const config = (await (await fetch('/fixtures/tiny-sdxl/repo/unet/config.json')).json()) as Config
   const fixed = Object.entries(inputs).filter(([name]) => name !== 'sample' && name !== 'timestep_proj')
   const host = new ComponentHost({ device, dtype: 'float32', offload: 'resident' })
-  const condition = new DeviceValues(host, async () =>
-    Object.fromEntries(fixed.map(([name, tensor]) => [name, device.upload(tensor, 'unet')])),
-  )
-  const network = { name: 'unet', className: 'UNet2DConditionModel', config, table, repo: 'tiny-sdxl' } as const
+  const condition = Object.fromEntries(fixed.map(([name, tensor]) => [name, device.upload(tensor, 'unet')]))
+  const network = { name: 'unet', model: UNet2DConditionModel.fromConfig(config), table, repo: 'tiny-sdxl' }
   return unetPredictor(network, condition, host, new Run({}))
 }
 
@@ -109,11 +105,7 @@ async function measure(
   const bytes = { device: 0, host: 0 }
   const ways = {
     // Both end with the latents on the host.
-    device: () =>
-      new Denoising(optionsFor(predictor, dims, steps)).run(async (latents) => {
-        await latents.read()
-        latents.dispose()
-      }),
+    device: () => denoise(optionsFor(predictor, dims, steps)),
     host: () => onHost(optionsFor(predictor, dims, steps)),
   }
   // The first round compiles.

@@ -4,7 +4,7 @@
  * Source: https://github.com/huggingface/safetensors#format
  */
 
-import { CheckpointError, UnsupportedError } from '../errors.js'
+import { CheckpointError, UnsupportedError, type CheckpointErrorCode } from '../errors.js'
 import type { ByteSource, ReadOptions } from '../hub/types.js'
 import { dtypeBytes } from '../util/dtype-bytes.js'
 import { isJsonObject, parseJson, type JsonObject, type JsonValue } from '../util/parse-json.js'
@@ -96,7 +96,7 @@ function isCount(value: unknown): value is number {
 
 function tensorHeader(name: string, value: JsonValue, file: string, dataBegin: number, fileBytes: number): TensorHeader {
   const shown = name.slice(0, safetensorsLimits.nameLength)
-  const wrong = (code: string, what: string) =>
+  const wrong = (code: CheckpointErrorCode, what: string) =>
     new CheckpointError(code, `Tensor ${JSON.stringify(shown)} in ${file}: ${what}.`, { file, tensor: shown })
   if (name.length === 0 || name.length > safetensorsLimits.nameLength || /\p{Cc}/u.test(name))
     throw wrong(

@@ -23,3 +23,6 @@ export type WeightTable = ReadonlyMap<string, TensorEntry>
 
 /** A parsed `config.json`: diffusers' keys, untouched. */
 export type Config = Readonly<Record<string, unknown>>
+
+/** The library that wrote a component: the two have different file names and look for a single file or an index first. */
+export type WeightLibrary = 'diffusers' | 'transformers'

@@ -5,9 +5,7 @@
  */
 
 import { CheckpointError, InputError, UnsupportedError } from '../errors.js'
-
-/** The library that wrote a component: the two have different file names and look for a single file or an index first. */
-export type WeightLibrary = 'diffusers' | 'transformers'
+import type { WeightLibrary } from './types.js'
 
 /** One file, or an index whose shards lie beside it. Paths inside the repository. */
 export interface WeightFiles {

@@ -1,12 +1,12 @@
 /**
- * The engine and the page's client together, over a real message channel: what crosses, what is cancelled, what settles. The
- * pipeline is scripted here, since these tests are about the crossing; the real ones run in `client.browser.test.ts`.
+ * The engine and the client of the page together, over a real message channel: what crosses, what is cancelled, what settles. The
+ * pipelines here are scripted; `client/engine-client.browser.test.ts` starts the real worker, and `e2e/slice.spec.ts` runs real pipelines.
  */
 import { afterEach, expect, test, vi } from 'vitest'
 import { CheckpointError, HubError, isAquatintError } from '../errors.js'
 import type { PipelineProgress } from '../pipelines/types.js'
 import { DiffusionPipeline } from './client/diffusion-pipeline.js'
-import { Engine as EngineClient } from './client/engine-client.js'
+import { Engine } from './client/engine-client.js'
 import type { EngineWorker } from './client/spawn-worker.js'
 import { engineWith, info, nameOf, pipeline, result, untilAborted } from './testing.js'
 
@@ -21,6 +21,31 @@ test('an image, its seed and what was loaded arrive', async () => {
   const { images, seed } = await loaded.generate('a cat', { seed: 7 })
   expect(seed).toBe(7)
   expect(images[0]).toMatchObject({ width: 1, height: 1, data: Uint8ClampedArray.of(1, 2, 3, 255) })
+})
+
+const pixel = () => ({ width: 1, height: 1, data: Uint8ClampedArray.of(1, 2, 3, 255) })
+
+test('pixels, captured tensors and previews are transferred, not copied', async () => {
+  const [made, preview, latents] = [pixel(), pixel(), Float32Array.of(4, 5)]
+  const { engine } = engineWith(() =>
+    Promise.resolve(
+      pipeline({
+        generate: async (_prompt, { onStep }) => {
+          onStep({ step: 0, total: 1, timestep: 0, preview })
+          // The same pixels twice: a buffer may be in the list of transfers only once.
+          return { ...result(1), images: [made, made], captured: { latents: { dims: [2], data: latents } } }
+        },
+      }),
+    ),
+  )
+  const previews: unknown[] = []
+  const loaded = await DiffusionPipeline.fromPretrained('a/b', { engine })
+  const output = await loaded.generate('x', { onStep: (step) => previews.push(step.preview) })
+  expect(output.images).toMatchObject([pixel(), pixel()])
+  expect(output.captured).toEqual({ latents: { dims: [2], data: Float32Array.of(4, 5) } })
+  expect(previews).toEqual([pixel()])
+  // A transferred array is empty at its sender.
+  expect([made.data.length, preview.data.length, latents.length]).toEqual([0, 0, 0])
 })
 
 test('paths relative to the page are made absolute, those of components too', async () => {
@@ -87,7 +112,7 @@ test('an error crosses with its class, code, details and cause', async () => {
         'shape-mismatch',
         'Wrong shape.',
         { expected: [1, 2] },
-        new HubError('http-error', 'Gone.', { status: 410 }),
+        new HubError('server-error', 'Gone.', { status: 410 }),
       ),
     ),
   )
@@ -96,7 +121,7 @@ test('an error crosses with its class, code, details and cause', async () => {
   expect(isAquatintError(error)).toBe(true)
   expect(error).toMatchObject({ name: 'CheckpointError', code: 'shape-mismatch', details: { expected: [1, 2] } })
   expect((error as Error).cause).toBeInstanceOf(HubError)
-  expect((error as Error).cause).toMatchObject({ code: 'http-error', details: { status: 410 } })
+  expect((error as Error).cause).toMatchObject({ code: 'server-error', details: { status: 410 } })
 })
 
 test('cancelling rejects with the reason at once, and the engine hears of it', async () => {
@@ -308,7 +333,7 @@ test('a worker whose script fails rejects what waits for it', async () => {
     removeEventListener: target.removeEventListener.bind(target),
     terminate: () => {},
   })
-  const loading = DiffusionPipeline.fromPretrained('a/b', { engine: new EngineClient({ worker: spawn }) })
+  const loading = DiffusionPipeline.fromPretrained('a/b', { engine: new Engine({ worker: spawn }) })
   target.dispatchEvent(new Event('error'))
   await expect(loading).rejects.toMatchObject({ name: 'DeviceError', code: 'engine-terminated' })
 })

@@ -7,6 +7,7 @@ import { releaseProxy } from 'comlink'
 import { InputError } from '../errors.js'
 import type { CachedFile, CachedModel, CacheManager, VerifyResult } from '../hub/cache/cache-manager.js'
 import type { RepositoryReference } from '../hub/repositories/open-repository.js'
+import type { CallHooks } from '../pipelines/run.js'
 import type { PipelinePlan } from '../pipelines/loading/plan-pipeline.js'
 import type {
   GenerateOptions,
@@ -19,9 +20,10 @@ import type {
 import { orAbort } from '../util/abort.js'
 import { EventRelay } from './event-relay.js'
 import type { CachedModelReference, CallId, EngineApi, EventSink, ExportedFile, PipelineId, PlanRequest } from './protocol.js'
+import { transferPreviews, transferResult } from './transfers.js'
 
-/** What every call of a pipeline is given besides its data. */
-interface CallHooks {
+/** The hooks of a call, both present: the engine passes them with every call. */
+interface EngineCallHooks extends CallHooks {
   readonly signal: AbortSignal
   readonly onProgress: (progress: PipelineProgress) => void
 }
@@ -31,18 +33,21 @@ export interface EnginePipeline {
   readonly info: PipelineInfo
   generate(
     prompt: string,
-    options: GenerateOptions & CallHooks & { readonly onStep: (step: StepInfo) => void },
+    options: GenerateOptions & EngineCallHooks & { readonly onStep: (step: StepInfo) => void },
   ): Promise<GenerateResult>
   dispose(): Promise<void>
 }
 
 /** How a pipeline is made: `DiffusionPipeline.fromPretrained`. */
-export type PipelineLoader = (repo: RepositoryReference, options: LoadPipelineOptions & CallHooks) => Promise<EnginePipeline>
+export type PipelineLoader = (
+  repo: RepositoryReference,
+  options: LoadPipelineOptions & EngineCallHooks,
+) => Promise<EnginePipeline>
 
 /** How a plan is made: `planPipeline`. */
 export type PipelinePlanner = (
   repo: RepositoryReference,
-  options: PlanRequest & Pick<CallHooks, 'signal'>,
+  options: PlanRequest & Pick<EngineCallHooks, 'signal'>,
 ) => Promise<PipelinePlan>
 
 /** The part of the cache manager that the engine offers. */
@@ -68,7 +73,7 @@ interface Entry {
 }
 
 /** The calls of {@link EngineApi}, done by real pipelines. */
-export class Engine implements EngineApi {
+export class WorkerEngine implements EngineApi {
   readonly #parts: EngineParts
   readonly #running = new Map<CallId, AbortController>()
   readonly #pipelines = new Map<PipelineId, Entry>()
@@ -132,7 +137,7 @@ export class Engine implements EngineApi {
     )
     entry.calls.set(call, work)
     try {
-      return await work
+      return transferResult(await work)
     } finally {
       entry.calls.delete(call)
     }
@@ -184,7 +189,7 @@ export class Engine implements EngineApi {
   /** Runs `work` with a signal that `cancel(call)` aborts; its events are all delivered before this settles. */
   async #call<T>(call: CallId, onEvents: EventSink, work: (relay: EventRelay, signal: AbortSignal) => Promise<T>): Promise<T> {
     const controller = new AbortController()
-    const relay = new EventRelay(onEvents)
+    const relay = new EventRelay((events) => onEvents(transferPreviews(events)))
     this.#running.set(call, controller)
     try {
       return await work(relay, controller.signal)

@@ -1,7 +1,7 @@
 /** The worker's entry: makes the engine and exposes it. Everything it does is in `engine.ts`. */
 
 import { expose } from 'comlink'
-import { Engine } from './engine.js'
+import { WorkerEngine } from './engine.js'
 import { holdLifeLock } from './life-lock.js'
 import { pipelineLoader, pipelinePlanner } from './load-pipeline.js'
 import { installErrorTransfer } from './protocol.js'
@@ -11,7 +11,7 @@ const hub = new SharedHub()
 
 installErrorTransfer()
 expose(
-  new Engine({
+  new WorkerEngine({
     load: pipelineLoader(hub),
     plan: pipelinePlanner(hub),
     cache: async () => (await hub.open()).cache,

@@ -6,7 +6,7 @@ import { DiffusionPipeline } from '../pipelines/diffusion-pipeline.js'
 import type { PipelineLoader, PipelinePlanner } from './engine.js'
 import type { SharedHub } from './shared-hub.js'
 
-/** A loader for an {@link Engine}. */
+/** A loader for a {@link WorkerEngine}. */
 export function pipelineLoader(shared: SharedHub): PipelineLoader {
   return (reference, options) =>
     shared.use(
@@ -15,7 +15,7 @@ export function pipelineLoader(shared: SharedHub): PipelineLoader {
     )
 }
 
-/** A planner for an {@link Engine}. */
+/** A planner for a {@link WorkerEngine}. */
 export function pipelinePlanner(shared: SharedHub): PipelinePlanner {
   return async (reference, options) => {
     const hub = await shared.open()

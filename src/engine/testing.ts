@@ -5,10 +5,10 @@ import { onTestFinished } from 'vitest'
 import type { CachedModel } from '../hub/cache/cache-manager.js'
 import type { RepositoryReference } from '../hub/repositories/open-repository.js'
 import type { GenerateResult, PipelineInfo } from '../pipelines/types.js'
-import { Engine as EngineClient } from './client/engine-client.js'
+import { Engine } from './client/engine-client.js'
 import type { EngineWorker } from './client/spawn-worker.js'
 import { capabilitiesOf } from '../memory/device-info.js'
-import { Engine, type EngineCache, type EnginePipeline, type PipelineLoader, type PipelinePlanner } from './engine.js'
+import { WorkerEngine, type EngineCache, type EnginePipeline, type PipelineLoader, type PipelinePlanner } from './engine.js'
 import { installErrorTransfer } from './protocol.js'
 
 /** Of a scripted pipeline. */
@@ -75,7 +75,7 @@ const cache: EngineCache = {
 export function engineWith(
   load: PipelineLoader,
   plan: PipelinePlanner = () => Promise.reject(new TypeError('Nothing is planned here')),
-): { engine: EngineClient; started: () => number } {
+): { engine: Engine; started: () => number } {
   let started = 0
   const ports: MessagePort[] = []
   onTestFinished(() => {
@@ -86,9 +86,9 @@ export function engineWith(
     const { port1, port2 } = new MessageChannel()
     ports.push(port1, port2)
     installErrorTransfer()
-    expose(new Engine({ load, plan, cache: () => Promise.resolve(cache) }), port2)
+    expose(new WorkerEngine({ load, plan, cache: () => Promise.resolve(cache) }), port2)
     port1.start()
     return Object.assign(port1, { terminate: () => port2.close() })
   }
-  return { engine: new EngineClient({ worker: spawn }), started: () => started }
+  return { engine: new Engine({ worker: spawn }), started: () => started }
 }

@@ -4,12 +4,13 @@ import { describe, expect, test } from 'vitest'
 import type { Config } from '../checkpoint/types.js'
 import { AquatintError, CheckpointError, InputError, UnsupportedError } from '../errors.js'
 import type { WriteOptions } from '../onnx/types.js'
-import { autoencoderKLDecoder, autoencoderKLEncoder, autoencoderKLScale } from './autoencoders/autoencoder-kl.js'
-import { clipPooling, clipTextModel, clipTokenEmbedding } from './text-encoders/clip-text-model.js'
-import { sd3PositionRows, sd3Transformer2DModel } from './transformers/transformer-sd3.js'
-import { t5EncoderModel } from './text-encoders/t5-encoder-model.js'
+import { AutoencoderKL } from './autoencoders/autoencoder-kl.js'
+import { CLIPTextModel } from './text-encoders/clip-text-model.js'
+import { SD3Transformer2DModel } from './transformers/transformer-sd3.js'
+import { T5EncoderModel } from './text-encoders/t5-encoder-model.js'
 import { fixtures, readJson } from './testing.node.js'
-import { unet2DConditionModel, unetTimeIdEmbeds, unetTimestepProjection, usesAddEmbeds } from './unets/unet-2d-condition.js'
+import { graphFor } from './testing.js'
+import { UNet2DConditionModel, unetTimeIdEmbeds } from './unets/unet-2d-condition.js'
 
 const options: WriteOptions = { dtype: 'float32', weights: 'input', granularity: 'block' }
 
@@ -22,11 +23,11 @@ const sd3 = readJson(`${fixtures}tiny-sd35/repo/transformer/config.json`)
 const size = { batch: 1, height: 8, width: 8, sequenceLength: 7 }
 
 const write: Readonly<Record<string, (changes: Config) => unknown>> = {
-  unet: (changes) => unet2DConditionModel({ ...unet, ...changes }, size, options),
-  vae: (changes) => autoencoderKLDecoder({ ...vae, ...changes }, size, options),
-  clip: (changes) => clipTextModel('CLIPTextModel', { ...clip, ...changes }, size, options),
-  t5: (changes) => t5EncoderModel({ ...t5, ...changes }, size, options),
-  sd3: (changes) => sd3Transformer2DModel({ ...sd3, ...changes }, size, options),
+  unet: (changes) => graphFor(UNet2DConditionModel, { ...unet, ...changes }, size, options),
+  vae: (changes) => graphFor(AutoencoderKL, { ...vae, ...changes }, size, options),
+  clip: (changes) => graphFor(CLIPTextModel, { ...clip, ...changes }, size, options),
+  t5: (changes) => graphFor(T5EncoderModel, { ...t5, ...changes }, size, options),
+  sd3: (changes) => graphFor(SD3Transformer2DModel, { ...sd3, ...changes }, size, options),
 }
 
 function caught(run: () => unknown): AquatintError {
@@ -153,16 +154,22 @@ test('details of a refusal are plain data', () => {
 
 describe('sizes', () => {
   const cases: readonly (readonly [string, () => unknown])[] = [
-    ['batch 0', () => unet2DConditionModel(unet, { ...size, batch: 0 }, options)],
-    ['a fraction of a pixel', () => unet2DConditionModel(unet, { ...size, height: 8.5 }, options)],
-    ['a billion pixels', () => autoencoderKLDecoder(vae, { ...size, width: 1e9 }, options)],
-    ['an image beyond all limits', () => autoencoderKLEncoder(vae, { ...size, width: 1e6 }, options)],
-    ['more tokens than positions', () => clipTextModel('CLIPTextModel', clip, { batch: 1, sequenceLength: 78 }, options)],
-    ['a latent that is no multiple of the patch', () => sd3Transformer2DModel(sd3, { ...size, height: 7 }, options)],
-    ['a latent larger than the position table', () => sd3PositionRows(sd3, { height: 26, width: 8 })],
-    ['ids that are no whole sequences', () => clipPooling('CLIPTextModel', clip, [1, 2, 3], 2)],
-    ['text and time ids that do not add up', () => unetTimeIdEmbeds(unet, new Float32Array(6), 1, 31)],
-    ['an added condition for a UNet without', () => unetTimeIdEmbeds({ ...unet, addition_embed_type: null }, [], 1, 0)],
+    ['batch 0', () => graphFor(UNet2DConditionModel, unet, { ...size, batch: 0 }, options)],
+    ['a fraction of a pixel', () => graphFor(UNet2DConditionModel, unet, { ...size, height: 8.5 }, options)],
+    ['a billion pixels', () => graphFor(AutoencoderKL, vae, { ...size, width: 1e9 }, options)],
+    ['an image beyond all limits', () => graphFor(AutoencoderKL, vae, { ...size, width: 1e6 }, options, { part: 'encoder' })],
+    ['more tokens than positions', () => graphFor(CLIPTextModel, clip, { batch: 1, sequenceLength: 78 }, options)],
+    ['a latent that is no multiple of the patch', () => graphFor(SD3Transformer2DModel, sd3, { ...size, height: 7 }, options)],
+    [
+      'a latent larger than the position table',
+      () => SD3Transformer2DModel.fromConfig(sd3).tableInputs({ height: 26, width: 8 }),
+    ],
+    ['ids that are no whole sequences', () => CLIPTextModel.fromConfig(clip).hostInputs([1, 2, 3], 2)],
+    [
+      'text and time ids that do not add up',
+      () => unetTimeIdEmbeds(UNet2DConditionModel.fromConfig(unet).config, new Float32Array(6), 1, 31),
+    ],
+    ['an added condition for a UNet without', () => unetTimeIdEmbeds({ added: undefined }, [], 1, 0)],
   ]
   test.each(cases)('%s', (_, run) => {
     const error = caught(run)
@@ -172,30 +179,31 @@ describe('sizes', () => {
 
   test('hidden states that the encoder does not have', () => {
     for (const index of [-6, 5, 0.5]) {
-      const hiddenState = { index, finalLayerNorm: false }
-      const error = caught(() => clipTextModel('CLIPTextModel', clip, size, { ...options, hiddenState }))
+      const error = caught(() =>
+        graphFor(CLIPTextModel, clip, size, options, { hiddenStates: [{ index, finalLayerNorm: false }] }),
+      )
       expect(error.code).toBe('invalid-hidden-state')
     }
   })
 
   test('layers that cannot be skipped', () => {
     for (const layer of [-1, 2, 0.5]) {
-      expect(caught(() => sd3Transformer2DModel(sd3, size, { ...options, skipLayers: [layer] })).code).toBe('skip-layers')
+      expect(caught(() => graphFor(SD3Transformer2DModel, sd3, size, options, { skipLayers: [layer] })).code).toBe('skip-layers')
     }
   })
 })
 
 test('what the host asks of configs', () => {
-  expect(usesAddEmbeds(unet)).toBe(true)
-  expect(usesAddEmbeds({ ...unet, addition_embed_type: null })).toBe(false)
-  expect(autoencoderKLScale(vae)).toBe(8)
-  expect(clipTokenEmbedding('CLIPTextModel', clip)).toEqual({
+  expect(UNet2DConditionModel.fromConfig(unet).config.added).toBeDefined()
+  expect(UNet2DConditionModel.fromConfig({ ...unet, addition_embed_type: null }).config.added).toBeUndefined()
+  expect(AutoencoderKL.fromConfig(vae).scaleFactor).toBe(8)
+  expect(CLIPTextModel.fromConfig(clip).tokenEmbedding).toEqual({
     tensors: ['text_model.embeddings.token_embedding.weight', 'embeddings.token_embedding.weight'],
     rows: 1514,
     width: 32,
   })
   // cos(0) first, as flip_sin_to_cos says.
-  expect([...unetTimestepProjection(unet, [0])]).toEqual([
+  expect([...(UNet2DConditionModel.fromConfig(unet).stepInputs([0])['timestep_proj']?.data ?? [])]).toEqual([
     ...Array.from({ length: 8 }, () => 1),
     ...Array.from({ length: 8 }, () => 0),
   ])
@@ -203,6 +211,7 @@ test('what the host asks of configs', () => {
 
 test('the pooled row is the first end of text, or the first highest id for the legacy end 2', () => {
   const ids = [0, 9, 1513, 5, 1513, 1, 0, 3, 4, 5, 6, 7]
-  expect([...clipPooling('CLIPTextModel', clip, ids, 6)]).toEqual([0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0])
-  expect([...clipPooling('CLIPTextModel', { ...clip, eos_token_id: 2 }, ids, 6)]).toEqual([0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1])
+  const pooling = (config: Config) => [...(CLIPTextModel.fromConfig(config).hostInputs(ids, 6)['pooling']?.data ?? [])]
+  expect(pooling(clip)).toEqual([0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0])
+  expect(pooling({ ...clip, eos_token_id: 2 })).toEqual([0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1])
 })

@@ -4,11 +4,6 @@ import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Config } from '../checkpoint/types.js'
 import type { ComponentGraph, WriteOptions } from '../onnx/types.js'
-import { autoencoderKLDecoder, autoencoderKLEncoder } from './autoencoders/autoencoder-kl.js'
-import { clipPooling, clipTextModel, clipTokenEmbedding, type ClipTextClass } from './text-encoders/clip-text-model.js'
-import type { NetworkClass } from './match-weights.js'
-import { sd3PositionRows, sd3TimestepProjection, sd3Transformer2DModel } from './transformers/transformer-sd3.js'
-import { t5EncoderModel, t5TokenEmbedding } from './text-encoders/t5-encoder-model.js'
 import {
   embed,
   fixtures,
@@ -19,14 +14,17 @@ import {
   type MemoryEntry,
   type PlainTensor,
 } from './testing.node.js'
-import { unet2DConditionModel, unetTimeIdEmbeds, unetTimestepProjection } from './unets/unet-2d-condition.js'
+import { networkDefinition } from './registry.js'
+import { graphFor } from './testing.js'
+import type { AutoencoderModel, DenoiserModel, NetworkDefinition, TextEncoderModel } from './types.js'
+import { UNet2DConditionModel, unetTimeIdEmbeds } from './unets/unet-2d-condition.js'
 
 type Table = ReadonlyMap<string, MemoryEntry>
 type Tensors = ReadonlyMap<string, PlainTensor>
 
 /** A recorded call, ready to be written, run and compared. */
 export interface FixtureCall {
-  readonly className: NetworkClass
+  readonly definition: NetworkDefinition
   readonly config: Config
   readonly table: Table
   /** The graph of the call first; after it, one that uses the tensors which the call leaves out. */
@@ -58,84 +56,108 @@ export function fixtureCalls(name: string): ReadonlyMap<string, (variant?: strin
     const tensors = readSafetensors(join(folder, 'components.safetensors'))
     const values = (names: Readonly<Record<string, string>>) =>
       new Map(Object.entries(names).map(([key, tensor]) => [key, plain(get(tensors, tensor))]))
-    const [, className] = index[call.component] as [string, NetworkClass]
+    const [, className] = index[call.component] as [string, string]
+    const definition = networkDefinition(className)
     const config = readJson(join(folder, 'repo', call.component, 'config.json'))
     const table = readWeights(join(folder, 'repo', call.component), variant)
-    const prepared = prepare(className, call.call, config, table, values(call.inputs))
+    const prepared = prepare(definition, call.call, config, table, values(call.inputs))
     const expected = [...values(call.outputs)].map(([key, value]) => [prepared.outputs[key] ?? key, value] as const)
-    return { ...prepared, className, config, table, expected: Object.fromEntries(expected) }
+    return { ...prepared, definition, config, table, expected: Object.fromEntries(expected) }
   }
   return new Map(calls.map((call) => [`${call.component}.${call.call}`, (variant) => read(call, variant)]))
 }
 
-/** What differs by class. `outputs` has our name for the fixture's where they differ. */
+/** What differs by role. `outputs` has our name for the fixture's where they differ. */
 interface Prepared {
   readonly write: FixtureCall['write']
   readonly inputs: Readonly<Record<string, PlainTensor>>
   readonly outputs: Readonly<Record<string, string>>
 }
 
-function prepare(className: NetworkClass, call: string, config: Config, table: Table, given: Tensors): Prepared {
-  switch (className) {
-    case 'CLIPTextModel':
-    case 'CLIPTextModelWithProjection':
-      return prepareClip(className, config, table, given)
-    case 'T5EncoderModel':
-      return prepareT5(config, table, given)
-    case 'AutoencoderKL':
-      return prepareAutoencoder(call, config, given)
-    case 'UNet2DConditionModel':
-      return prepareUnet(config, given)
-    case 'SD3Transformer2DModel':
-      return prepareSd3(call, config, table, given)
+function prepare(definition: NetworkDefinition, call: string, config: Config, table: Table, given: Tensors): Prepared {
+  const model = definition.fromConfig(config)
+  switch (model.role) {
+    case 'text-encoder':
+      return prepareTextEncoder(definition, model, config, table, given)
+    case 'autoencoder':
+      return prepareAutoencoder(definition, model, call, config, given)
+    case 'denoiser':
+      return prepareDenoiser(definition, model, call, config, table, given)
   }
 }
 
-function prepareClip(className: ClipTextClass, config: Config, table: Table, given: Tensors): Prepared {
+function prepareTextEncoder(
+  definition: NetworkDefinition,
+  model: TextEncoderModel,
+  config: Config,
+  table: Table,
+  given: Tensors,
+): Prepared {
   const ids = get(given, 'input_ids')
-  const shape = { batch: axis(ids, 0), sequenceLength: axis(ids, 1) }
+  const size = { batch: axis(ids, 0), sequenceLength: axis(ids, 1) }
   return {
-    write: (options) => [clipTextModel(className, config, shape, options)],
+    write: (options) => [graphFor(definition, config, size, options)],
     inputs: {
-      inputs_embeds: embedded(table, clipTokenEmbedding(className, config).tensors, ids),
-      pooling: { dims: ids.dims, data: clipPooling(className, config, ids.data, shape.sequenceLength) },
+      inputs_embeds: embedded(table, model.tokenEmbedding.tensors, ids),
+      ...model.hostInputs(ids.data, size.sequenceLength),
     },
     outputs: { hidden_states_penultimate: 'hidden_state' },
   }
 }
 
-function prepareT5(config: Config, table: Table, given: Tensors): Prepared {
-  const ids = get(given, 'input_ids')
-  const shape = { batch: axis(ids, 0), sequenceLength: axis(ids, 1) }
+function prepareAutoencoder(
+  definition: NetworkDefinition,
+  model: AutoencoderModel,
+  call: string,
+  config: Config,
+  given: Tensors,
+): Prepared {
+  const part = call === 'decode' ? undefined : 'encoder'
+  const [name = ''] = Object.keys(model.shapes(model.smallest, { part }))
+  const image = get(given, name)
+  const size = { batch: axis(image, 0), height: axis(image, 2), width: axis(image, 3) }
   return {
-    write: (options) => [t5EncoderModel(config, shape, options)],
-    inputs: { inputs_embeds: embedded(table, t5TokenEmbedding(config).tensors, ids) },
+    write: (options) => [graphFor(definition, config, size, options, { part })],
+    inputs: { [name]: image },
     outputs: {},
   }
 }
 
-function prepareAutoencoder(call: string, config: Config, given: Tensors): Prepared {
-  const [name, write] =
-    call === 'decode' ? (['latents', autoencoderKLDecoder] as const) : (['sample', autoencoderKLEncoder] as const)
-  const image = get(given, name)
-  const shape = { batch: axis(image, 0), height: axis(image, 2), width: axis(image, 3) }
-  return { write: (options) => [write(config, shape, options)], inputs: { [name]: image }, outputs: {} }
-}
-
-function prepareUnet(config: Config, given: Tensors): Prepared {
-  const sample = get(given, 'sample')
-  const context = get(given, 'encoder_hidden_states')
-  const batch = axis(sample, 0)
-  const shape = { batch, height: axis(sample, 2), width: axis(sample, 3), sequenceLength: axis(context, 1) }
+function prepareDenoiser(
+  definition: NetworkDefinition,
+  model: DenoiserModel,
+  call: string,
+  config: Config,
+  table: Table,
+  given: Tensors,
+): Prepared {
+  const { input } = model.latents
+  const latents = get(given, input)
+  const batch = axis(latents, 0)
+  const height = axis(latents, 2)
+  const width = axis(latents, 3)
+  const size = { batch, height, width, sequenceLength: axis(get(given, 'encoder_hidden_states'), 1) }
+  const prompt = model.promptInputs.flatMap((name) => {
+    const value = given.get(name)
+    return value === undefined ? [] : [[name, value] as const]
+  })
   const text = given.get('text_embeds')
-  const added = text === undefined ? undefined : addEmbeds(config, text, get(given, 'time_ids'))
+  const crops = Object.entries(model.tableInputs({ height, width })).map(([name, { tensor, runs, dims }]) => {
+    const values = plain(get(table, tensor)).data
+    const data = Float32Array.from(runs.flatMap(({ begin, end }) => Array.from(values.subarray(begin, end))))
+    return [name, { dims, data }] as const
+  })
   return {
-    write: (options) => [unet2DConditionModel(config, shape, options)],
+    write: (options) => {
+      const whole = graphFor(definition, config, size, options)
+      // Which layers, fixtures/generator/networks.py says.
+      return call === 'skip_layers' ? [graphFor(definition, config, size, options, { skipLayers: [1, 2] }), whole] : [whole]
+    },
     inputs: {
-      sample,
-      encoder_hidden_states: context,
-      timestep_proj: rows(batch, unetTimestepProjection(config, timesteps(given, batch))),
-      ...(added === undefined ? {} : { add_embeds: added }),
+      [input]: latents,
+      ...Object.fromEntries([...prompt, ...crops]),
+      ...model.stepInputs(timesteps(given, batch)),
+      ...(text === undefined ? {} : { add_embeds: addEmbeds(config, text, get(given, 'time_ids')) }),
     },
     outputs: { sample: 'out_sample' },
   }
@@ -145,38 +167,13 @@ function prepareUnet(config: Config, given: Tensors): Prepared {
 function addEmbeds(config: Config, text: PlainTensor, timeIds: PlainTensor): PlainTensor {
   const batch = axis(text, 0)
   const width = axis(text, 1)
-  const times = unetTimeIdEmbeds(config, timeIds.data, batch, width)
+  const times = unetTimeIdEmbeds(UNet2DConditionModel.fromConfig(config).config, timeIds.data, batch, width)
   const timeWidth = times.length / batch
   const joined = Array.from({ length: batch }, (_, row) => [
     ...text.data.subarray(row * width, (row + 1) * width),
     ...times.subarray(row * timeWidth, (row + 1) * timeWidth),
   ])
   return rows(batch, Float32Array.from(joined.flat()))
-}
-
-function prepareSd3(call: string, config: Config, table: Table, given: Tensors): Prepared {
-  const latents = get(given, 'hidden_states')
-  const context = get(given, 'encoder_hidden_states')
-  const batch = axis(latents, 0)
-  const shape = { batch, height: axis(latents, 2), width: axis(latents, 3), sequenceLength: axis(context, 1) }
-  const { tensor, runs, shape: tableShape } = sd3PositionRows(config, shape)
-  const positions = plain(get(table, tensor)).data
-  const crop = Float32Array.from(runs.flatMap(({ begin, end }) => Array.from(positions.subarray(begin, end))))
-  return {
-    write: (options) => {
-      const whole = sd3Transformer2DModel(config, shape, options)
-      // Which layers, fixtures/generator/networks.py says.
-      return call === 'skip_layers' ? [sd3Transformer2DModel(config, shape, { ...options, skipLayers: [1, 2] }), whole] : [whole]
-    },
-    inputs: {
-      hidden_states: latents,
-      encoder_hidden_states: context,
-      pooled_projections: get(given, 'pooled_projections'),
-      pos_embed: rows(crop.length / tableShape[2], crop),
-      timestep_proj: rows(batch, sd3TimestepProjection(timesteps(given, batch))),
-    },
-    outputs: { sample: 'out_sample' },
-  }
 }
 
 /** One timestep for each row of the batch. */

@@ -19,9 +19,9 @@ test('there are fixtures', () => {
 
 describe.each(fixtureNames())('%s', (name) => {
   test.each([...fixtureCalls(name)])('%s', async (_, read) => {
-    const { className, table, write, inputs, expected } = read()
+    const { definition, table, write, inputs, expected } = read()
     for (const options of forms) {
-      const { graphs, unexpected } = matchWeights(className, write(options), table)
+      const { graphs, unexpected } = matchWeights(definition, write(options), table)
       expect(unexpected).toEqual([])
       const results = await runGraph(graphs[0]!, table, inputs)
       for (const [key, value] of Object.entries(expected)) {

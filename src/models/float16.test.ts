@@ -13,8 +13,8 @@ const tolerance = 1e-2
 
 describe.each(fixtureNames())('%s', (name) => {
   test.each([...fixtureCalls(name)])('%s', async (_, read) => {
-    const { className, table, write, inputs, expected } = read()
-    const { graphs } = matchWeights(className, write({ dtype: 'float16', weights: 'initializer', granularity: 'block' }), table)
+    const { definition, table, write, inputs, expected } = read()
+    const { graphs } = matchWeights(definition, write({ dtype: 'float16', weights: 'initializer', granularity: 'block' }), table)
     const results = await runGraph(graphs[0]!, table, inputs)
     for (const [key, value] of Object.entries(expected)) {
       const error = relativeError(results[key], value)
@@ -26,7 +26,7 @@ describe.each(fixtureNames())('%s', (name) => {
 })
 
 test('hidden states of T5 beyond float16’s range stay right in float16', async () => {
-  const { className, table, write, inputs } = fixtureCalls('tiny-sd3').get('text_encoder_3.short')!()
+  const { definition, table, write, inputs } = fixtureCalls('tiny-sd3').get('text_encoder_3.short')!()
   const large = new Map<string, MemoryEntry>(table)
   for (const [key, entry] of table) {
     if (!key.endsWith('DenseReluDense.wo.weight')) continue
@@ -34,7 +34,7 @@ test('hidden states of T5 beyond float16’s range stay right in float16', async
     large.set(key, { ...entry, dtype: 'F32', bytes: new Uint8Array(values.buffer) })
   }
   const run = (dtype: 'float32' | 'float16') => {
-    const graph = matchWeights(className, write({ dtype, weights: 'initializer', granularity: 'block' }), large).graphs[0]!
+    const graph = matchWeights(definition, write({ dtype, weights: 'initializer', granularity: 'block' }), large).graphs[0]!
     return runStages(graph, large, inputs)
   }
   const [wanted, got] = [await run('float32'), await run('float16')]

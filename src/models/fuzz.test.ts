@@ -4,12 +4,13 @@ import { expect, test } from 'vitest'
 import type { Config } from '../checkpoint/types.js'
 import { AquatintError } from '../errors.js'
 import type { ComponentGraph, WriteOptions } from '../onnx/types.js'
-import { autoencoderKLDecoder, autoencoderKLEncoder } from './autoencoders/autoencoder-kl.js'
-import { clipTextModel } from './text-encoders/clip-text-model.js'
-import { sd3PositionRows, sd3Transformer2DModel } from './transformers/transformer-sd3.js'
-import { t5EncoderModel } from './text-encoders/t5-encoder-model.js'
+import { AutoencoderKL } from './autoencoders/autoencoder-kl.js'
+import { CLIPTextModelWithProjection } from './text-encoders/clip-text-model.js'
+import { SD3Transformer2DModel } from './transformers/transformer-sd3.js'
+import { T5EncoderModel } from './text-encoders/t5-encoder-model.js'
 import { fixtures, readJson } from './testing.node.js'
-import { unet2DConditionModel, unetTimestepProjection } from './unets/unet-2d-condition.js'
+import { graphFor } from './testing.js'
+import { UNet2DConditionModel } from './unets/unet-2d-condition.js'
 
 interface Size {
   readonly batch: number
@@ -21,28 +22,25 @@ interface Size {
 type Writer = (config: Config, size: Size, options: WriteOptions) => ComponentGraph
 
 const networks: readonly (readonly [string, Writer])[] = [
-  [
-    'tiny-sdxl/repo/text_encoder_2',
-    (config, size, options) => clipTextModel('CLIPTextModelWithProjection', config, size, options),
-  ],
+  ['tiny-sdxl/repo/text_encoder_2', (config, size, options) => graphFor(CLIPTextModelWithProjection, config, size, options)],
   ['tiny-sdxl/repo/unet', unetWithTimes],
   ['networks/repo/unet_asymmetric', unetWithTimes],
   ['networks/repo/unet_unusual', unetWithTimes],
-  ['tiny-sd15/repo/vae', autoencoderKLDecoder],
-  ['networks/repo/vae_plain', autoencoderKLEncoder],
-  ['tiny-sd3/repo/text_encoder_3', t5EncoderModel],
+  ['tiny-sd15/repo/vae', (config, size, options) => graphFor(AutoencoderKL, config, size, options)],
+  ['networks/repo/vae_plain', (config, size, options) => graphFor(AutoencoderKL, config, size, options, { part: 'encoder' })],
+  ['tiny-sd3/repo/text_encoder_3', (config, size, options) => graphFor(T5EncoderModel, config, size, options)],
   ['tiny-sd35/repo/transformer', sd3WithPositions],
 ]
 
 function unetWithTimes(config: Config, size: Size, options: WriteOptions): ComponentGraph {
-  const graph = unet2DConditionModel(config, size, options)
-  unetTimestepProjection(config, [1])
+  const graph = graphFor(UNet2DConditionModel, config, size, options)
+  UNet2DConditionModel.fromConfig(config).stepInputs([1])
   return graph
 }
 
 function sd3WithPositions(config: Config, size: Size, options: WriteOptions): ComponentGraph {
-  const graph = sd3Transformer2DModel(config, size, options)
-  sd3PositionRows(config, size)
+  const graph = graphFor(SD3Transformer2DModel, config, size, options)
+  SD3Transformer2DModel.fromConfig(config).tableInputs(size)
   return graph
 }
 

@@ -4,22 +4,23 @@ import { expect, test } from 'vitest'
 import type { TensorEntry } from '../checkpoint/types.js'
 import { CheckpointError } from '../errors.js'
 import type { WriteOptions } from '../onnx/types.js'
-import { autoencoderKLDecoder, autoencoderKLEncoder } from './autoencoders/autoencoder-kl.js'
-import { clipTextModel } from './text-encoders/clip-text-model.js'
+import { AutoencoderKL } from './autoencoders/autoencoder-kl.js'
+import { CLIPTextModel } from './text-encoders/clip-text-model.js'
 import { matchWeights, quantizedWeights } from './match-weights.js'
 import { fixtures, readJson, readWeights } from './testing.node.js'
-import { unet2DConditionModel } from './unets/unet-2d-condition.js'
+import { graphFor } from './testing.js'
+import { UNet2DConditionModel } from './unets/unet-2d-condition.js'
 
 const options: WriteOptions = { dtype: 'float32', weights: 'input', granularity: 'block' }
 const size = { batch: 1, height: 8, width: 8, sequenceLength: 7 }
 
 const unetTable = () => new Map<string, TensorEntry>(readWeights(`${fixtures}tiny-sdxl/repo/unet`))
 const unetGraph = (changes: Partial<WriteOptions> = {}) =>
-  unet2DConditionModel(readJson(`${fixtures}tiny-sdxl/repo/unet/config.json`), size, { ...options, ...changes })
+  graphFor(UNet2DConditionModel, readJson(`${fixtures}tiny-sdxl/repo/unet/config.json`), size, { ...options, ...changes })
 
 function refusal(table: ReadonlyMap<string, TensorEntry>, changes: Partial<WriteOptions> = {}): CheckpointError {
   try {
-    matchWeights('UNet2DConditionModel', [unetGraph(changes)], table)
+    matchWeights(UNet2DConditionModel, [unetGraph(changes)], table)
   } catch (error) {
     if (error instanceof CheckpointError) return error
     throw error
@@ -62,13 +63,13 @@ test('integers for floats are refused', () => {
 test('dimensions of 1 at the end do not matter', () => {
   const { shape } = unetTable().get('mid_block.attentions.0.proj_in.weight')!
   const table = change('mid_block.attentions.0.proj_in.weight', { shape: [...shape, 1, 1] })
-  expect(matchWeights('UNet2DConditionModel', [unetGraph()], table).unexpected).toEqual([])
+  expect(matchWeights(UNet2DConditionModel, [unetGraph()], table).unexpected).toEqual([])
 })
 
 test('a tensor of no parameter is unexpected, not an error', () => {
   const table = unetTable()
   table.set('model_ema.decay', { ...table.get('conv_in.bias')!, name: 'model_ema.decay' })
-  expect(matchWeights('UNet2DConditionModel', [unetGraph()], table)).toMatchObject({
+  expect(matchWeights(UNet2DConditionModel, [unetGraph()], table)).toMatchObject({
     unexpected: ['model_ema.decay'],
     unused: [],
   })
@@ -77,7 +78,7 @@ test('a tensor of no parameter is unexpected, not an error', () => {
 test('every tensor of the table is bound once, in either granularity', () => {
   const table = unetTable()
   for (const granularity of ['component', 'block'] as const) {
-    const { graphs } = matchWeights('UNet2DConditionModel', [unetGraph({ granularity })], table)
+    const { graphs } = matchWeights(UNet2DConditionModel, [unetGraph({ granularity })], table)
     const bound = graphs[0]!.stages.flatMap((stage) => Object.values(stage.weights))
     expect(bound.toSorted()).toEqual([...table.keys()].toSorted())
   }
@@ -87,29 +88,29 @@ test('the former names of an autoencoder are bound, and what is not written is u
   const config = readJson(`${fixtures}tiny-sd15/repo/vae/config.json`)
   const table = readWeights(`${fixtures}tiny-sd15/repo/vae`)
   expect([...table.keys()]).toContain('decoder.mid_block.attentions.0.proj_attn.weight')
-  const decoder = autoencoderKLDecoder(config, size, options)
-  const encoder = autoencoderKLEncoder(config, { batch: 1, height: 32, width: 32 }, options)
-  const alone = matchWeights('AutoencoderKL', [decoder], table)
+  const decoder = graphFor(AutoencoderKL, config, size, options)
+  const encoder = graphFor(AutoencoderKL, config, { batch: 1, height: 32, width: 32 }, options, { part: 'encoder' })
+  const alone = matchWeights(AutoencoderKL, [decoder], table)
   const attention = alone.graphs[0]!.stages.find(({ name }) => name === 'decoder.mid_block.attentions.0')!
   expect(attention.weights['to_out.0.weight']).toBe('decoder.mid_block.attentions.0.proj_attn.weight')
   expect(alone.unused.length).toBeGreaterThan(20)
   expect(new Set(alone.unused.map(({ reason }) => reason))).toEqual(new Set(['the encoder is not written']))
-  expect(matchWeights('AutoencoderKL', [decoder, encoder], table)).toMatchObject({ unused: [], unexpected: [] })
+  expect(matchWeights(AutoencoderKL, [decoder, encoder], table)).toMatchObject({ unused: [], unexpected: [] })
 
   // A stray tensor of a part that is written is no part left out.
   const stray = new Map<string, TensorEntry>(table)
   stray.set('decoder.extra', { ...table.get('decoder.conv_in.bias')!, name: 'decoder.extra' })
-  expect(matchWeights('AutoencoderKL', [decoder], stray).unexpected).toEqual(['decoder.extra'])
+  expect(matchWeights(AutoencoderKL, [decoder], stray).unexpected).toEqual(['decoder.extra'])
 })
 
 test('a text encoder leaves its token embedding and position ids, and may lack its prefix', () => {
-  for (const [name, className, prefix] of [
-    ['tiny-sd15', 'CLIPTextModel', 'text_model.'],
-    ['tiny-sd21', 'CLIPTextModel', ''],
+  for (const [name, prefix] of [
+    ['tiny-sd15', 'text_model.'],
+    ['tiny-sd21', ''],
   ] as const) {
     const config = readJson(`${fixtures}${name}/repo/text_encoder/config.json`)
     const table = readWeights(`${fixtures}${name}/repo/text_encoder`)
-    const { graphs, unused, unexpected } = matchWeights(className, [clipTextModel(className, config, size, options)], table)
+    const { graphs, unused, unexpected } = matchWeights(CLIPTextModel, [graphFor(CLIPTextModel, config, size, options)], table)
     expect(unexpected).toEqual([])
     expect(unused.map((tensor) => tensor.name)).toContain(`${prefix}embeddings.token_embedding.weight`)
     expect(unused.some((tensor) => tensor.name.endsWith('position_ids'))).toBe(name === 'tiny-sd15')
@@ -121,9 +122,9 @@ test('a text encoder leaves its token embedding and position ids, and may lack i
 test('one tensor for two parameters is refused', () => {
   const config = readJson(`${fixtures}tiny-sd15/repo/vae/config.json`)
   const table = readWeights(`${fixtures}tiny-sd15/repo/vae`)
-  const graph = autoencoderKLDecoder(config, size, options)
+  const graph = graphFor(AutoencoderKL, config, size, options)
   const twice = { ...graph, stages: [...graph.stages, graph.stages[0]!] }
-  expect(() => matchWeights('AutoencoderKL', [twice], table)).toThrow(expect.objectContaining({ code: 'tensor-used-twice' }))
+  expect(() => matchWeights(AutoencoderKL, [twice], table)).toThrow(expect.objectContaining({ code: 'tensor-used-twice' }))
 })
 
 test('quantised weights are told by their scales, and must be codes', () => {
@@ -134,10 +135,10 @@ test('quantised weights are told by their scales, and must be codes', () => {
   const codes = { ...entry, dtype: 'U8', shape: [32, 4, 16] } as const
   const scale = { ...entry, name: `${name}_scale`, dtype: 'F16', shape: [32, 4] } as const
   table.set(name, codes).set(scale.name, scale)
-  const quantized = quantizedWeights('UNet2DConditionModel', table)
+  const quantized = quantizedWeights(UNet2DConditionModel, table)
   expect(quantized(name)).toEqual({ codes: [32, 4, 16], zeroPoints: false })
   expect(quantized('conv_in.weight')).toBeUndefined()
-  expect(matchWeights('UNet2DConditionModel', [unetGraph({ quantized })], table).unexpected).toEqual([])
+  expect(matchWeights(UNet2DConditionModel, [unetGraph({ quantized })], table).unexpected).toEqual([])
 
   // Not told to the graph, the codes are no floats.
   expect(refusal(table).code).toBe('shape-mismatch')

@@ -6,9 +6,7 @@
 import type { SafetensorsDType, TensorEntry, WeightTable } from '../checkpoint/types.js'
 import { CheckpointError } from '../errors.js'
 import type { ComponentGraph, QuantizedWeights, Stage, ValueInfo } from '../onnx/types.js'
-
-/** The network classes that this folder writes. */
-export type NetworkClass = keyof typeof rules
+import type { NetworkDefinition } from './types.js'
 
 /** A tensor that no graph uses, and why that is right. */
 interface UnusedTensor {
@@ -24,58 +22,8 @@ export interface MatchedWeights {
   readonly unexpected: readonly string[]
 }
 
-/** How a class's tensors may be named, and which of them graphs leave alone. */
-interface NetworkRules {
-  /** Other names for a parameter, most likely first. */
-  readonly aliases: (name: string) => readonly string[]
-  /** Tensors left alone, with the reason. */
-  readonly unused: readonly (readonly [RegExp, string])[]
-}
-
-const embeddingOnHost = 'the token embedding is read by the host, row by row'
-const positionIds = 'a constant that older releases of transformers saved'
-
-const clip: NetworkRules = {
-  // transformers 5 saves CLIPTextModel without the prefix.
-  aliases: (name) => (name.startsWith('text_model.') ? [name.slice('text_model.'.length)] : []),
-  unused: [
-    [/^(text_model\.)?embeddings\.token_embedding\.weight$/, embeddingOnHost],
-    [/^(text_model\.)?embeddings\.position_ids$/, positionIds],
-  ],
-}
-
-/** AttentionBlock's names of before diffusers 0.15, which published autoencoders still have. */
-const formerAttention: Readonly<Record<string, string>> = { to_q: 'query', to_k: 'key', to_v: 'value', 'to_out.0': 'proj_attn' }
-
-const rules = {
-  CLIPTextModel: { ...clip, unused: [...clip.unused, [/^text_projection\.weight$/, 'CLIPTextModel has no projection']] },
-  CLIPTextModelWithProjection: clip,
-  UNet2DConditionModel: { aliases: () => [], unused: [] },
-  AutoencoderKL: {
-    aliases: (name) => {
-      const match = /^(.*\.mid_block\.attentions\.0\.)(to_q|to_k|to_v|to_out\.0)(\.weight|\.bias)$/.exec(name)
-      const [, block, layer, kind] = match ?? []
-      return block === undefined || layer === undefined || kind === undefined
-        ? []
-        : [`${block}${formerAttention[layer] ?? layer}${kind}`]
-    },
-    unused: [
-      [/^(encoder|quant_conv)\./, 'the encoder is not written'],
-      [/^(decoder|post_quant_conv)\./, 'the decoder is not written'],
-    ],
-  },
-  T5EncoderModel: {
-    aliases: () => [],
-    unused: [
-      [/^(shared|encoder\.embed_tokens)\.weight$/, embeddingOnHost],
-      [/^(decoder\.|lm_head\.)/, 'the decoder is not written'],
-    ],
-  },
-  SD3Transformer2DModel: {
-    aliases: () => [],
-    unused: [[/^pos_embed\.pos_embed$/, 'the host reads the part of the position table that a size needs']],
-  },
-} as const satisfies Record<string, NetworkRules>
+/** What matching needs to know of a class. */
+type NamedClass = Pick<NetworkDefinition, 'className' | 'weights'>
 
 const floatTypes: readonly SafetensorsDType[] = ['F16', 'BF16', 'F32', 'F64', 'F8_E4M3', 'F8_E5M2']
 const codeTypes: readonly SafetensorsDType[] = ['U8']
@@ -84,19 +32,18 @@ const codeTypes: readonly SafetensorsDType[] = ['U8']
  * Binds the graphs of one component to its table. Run the graphs it returns: their stages name the table's own tensors.
  * @throws CheckpointError `tensor-missing`, `shape-mismatch`, `dtype-mismatch`, `tensor-used-twice`
  */
-export function matchWeights(className: NetworkClass, graphs: readonly ComponentGraph[], table: WeightTable): MatchedWeights {
-  const network: NetworkRules = rules[className]
+export function matchWeights(network: NamedClass, graphs: readonly ComponentGraph[], table: WeightTable): MatchedWeights {
   const used = new Set<string>()
   const bound = graphs.map((graph) => {
     const inGraph = new Map<string, string>()
-    const stages = graph.stages.map((stage) => bindStage(className, network, stage, table, inGraph))
+    const stages = graph.stages.map((stage) => bindStage(network, stage, table, inGraph))
     for (const name of inGraph.keys()) used.add(name)
     return { ...graph, stages }
   })
   const unused: UnusedTensor[] = []
   const unexpected: string[] = []
   // A part (the encoder, the decoder) is left out only if nothing of it is used: else its tensor is a stranger.
-  const reasons = network.unused.filter(([pattern]) => ![...used].some((name) => pattern.test(name)))
+  const reasons = network.weights.unused.filter(([pattern]) => ![...used].some((name) => pattern.test(name)))
   for (const name of table.keys()) {
     if (used.has(name)) continue
     const reason = reasons.find(([pattern]) => pattern.test(name))?.[1]
@@ -107,8 +54,7 @@ export function matchWeights(className: NetworkClass, graphs: readonly Component
 }
 
 /** The quantised Linear weights of a table, for `WriteOptions.quantized`: those that have scales beside them. */
-export function quantizedWeights(className: NetworkClass, table: WeightTable): QuantizedWeights {
-  const network: NetworkRules = rules[className]
+export function quantizedWeights(network: NamedClass, table: WeightTable): QuantizedWeights {
   return (parameter) => {
     const entry = findEntry(network, parameter, table)
     if (entry === undefined || !table.has(`${entry.name}_scale`)) return undefined
@@ -121,11 +67,12 @@ export function quantizedWeights(className: NetworkClass, table: WeightTable): Q
   }
 }
 
-function findEntry(network: NetworkRules, parameter: string, table: WeightTable): TensorEntry | undefined {
-  return [parameter, ...network.aliases(parameter)].map((name) => table.get(name)).find((found) => found !== undefined)
+function findEntry({ weights }: NamedClass, parameter: string, table: WeightTable): TensorEntry | undefined {
+  return [parameter, ...weights.aliases(parameter)].map((name) => table.get(name)).find((found) => found !== undefined)
 }
 
-function bindStage(className: string, network: NetworkRules, stage: Stage, table: WeightTable, used: Map<string, string>): Stage {
+function bindStage(network: NamedClass, stage: Stage, table: WeightTable, used: Map<string, string>): Stage {
+  const { className } = network
   const weights = stage.program.weights.map((weight) => {
     const parameter = stage.weights[weight.name] ?? weight.name
     const entry = findEntry(network, parameter, table)

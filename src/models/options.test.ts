@@ -4,18 +4,20 @@ import * as ort from 'onnxruntime-web/wasm'
 import { expect, test } from 'vitest'
 import { GraphBuilder } from '../onnx/graph-builder.js'
 import { chunkedAttention } from './layers/chunked-attention.js'
-import { clipTextModel } from './text-encoders/clip-text-model.js'
+import { CLIPTextModel } from './text-encoders/clip-text-model.js'
 import { fixtureCalls } from './fixture-calls.node.js'
 import { matchWeights } from './match-weights.js'
+import { graphFor } from './testing.js'
 import { plain, relativeError, runGraph } from './testing.node.js'
 
 test('hidden_state is any of the encoder’s, with or without the final norm', async () => {
-  const { className, config, table, inputs, expected } = fixtureCalls('tiny-sdxl').get('text_encoder.forward')!()
-  expect(className).toBe('CLIPTextModel')
+  const { definition, config, table, inputs, expected } = fixtureCalls('tiny-sdxl').get('text_encoder.forward')!()
+  expect(definition).toBe(CLIPTextModel)
   const shape = { batch: 2, sequenceLength: 77 }
   const run = async (index: number, finalLayerNorm: boolean, granularity: 'block' | 'component') => {
-    const options = { dtype: 'float32', weights: 'input', granularity, hiddenState: { index, finalLayerNorm } } as const
-    const { graphs } = matchWeights('CLIPTextModel', [clipTextModel('CLIPTextModel', config, shape, options)], table)
+    const options = { dtype: 'float32', weights: 'input', granularity } as const
+    const variant = { hiddenStates: [{ index, finalLayerNorm }] }
+    const { graphs } = matchWeights(CLIPTextModel, [graphFor(CLIPTextModel, config, shape, options, variant)], table)
     return runGraph(graphs[0]!, table, inputs)
   }
   for (const granularity of ['block', 'component'] as const) {

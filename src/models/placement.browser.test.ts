@@ -8,11 +8,12 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { Config } from '../checkpoint/types.js'
 import { GraphBuilder } from '../onnx/graph-builder.js'
 import type { ComponentGraph, Program, QuantizedWeights, WriteOptions } from '../onnx/types.js'
-import { autoencoderKLDecoder, autoencoderKLEncoder } from './autoencoders/autoencoder-kl.js'
-import { clipTextModel } from './text-encoders/clip-text-model.js'
-import { sd3Transformer2DModel } from './transformers/transformer-sd3.js'
-import { t5EncoderModel } from './text-encoders/t5-encoder-model.js'
-import { unet2DConditionModel } from './unets/unet-2d-condition.js'
+import { AutoencoderKL } from './autoencoders/autoencoder-kl.js'
+import { CLIPTextModelWithProjection } from './text-encoders/clip-text-model.js'
+import { SD3Transformer2DModel } from './transformers/transformer-sd3.js'
+import { T5EncoderModel } from './text-encoders/t5-encoder-model.js'
+import { graphFor } from './testing.js'
+import { UNet2DConditionModel } from './unets/unet-2d-condition.js'
 
 type Writer = (config: Config, options: WriteOptions) => ComponentGraph
 
@@ -20,17 +21,23 @@ const latents = { batch: 2, height: 9, width: 6, sequenceLength: 20 }
 const text = { batch: 2, sequenceLength: 20 }
 
 const networks: readonly (readonly [string, Writer])[] = [
-  ['tiny-sdxl/repo/text_encoder_2', (config, options) => clipTextModel('CLIPTextModelWithProjection', config, text, options)],
-  ['tiny-sdxl/repo/unet', (config, options) => unet2DConditionModel(config, latents, options)],
-  ['tiny-sd21/repo/unet', (config, options) => unet2DConditionModel(config, latents, options)],
-  ['networks/repo/unet_unusual', (config, options) => unet2DConditionModel(config, latents, options)],
-  ['tiny-sdxl/repo/vae', (config, options) => autoencoderKLDecoder(config, latents, options)],
+  ['tiny-sdxl/repo/text_encoder_2', (config, options) => graphFor(CLIPTextModelWithProjection, config, text, options)],
+  ['tiny-sdxl/repo/unet', (config, options) => graphFor(UNet2DConditionModel, config, latents, options)],
+  ['tiny-sd21/repo/unet', (config, options) => graphFor(UNet2DConditionModel, config, latents, options)],
+  ['networks/repo/unet_unusual', (config, options) => graphFor(UNet2DConditionModel, config, latents, options)],
+  ['tiny-sdxl/repo/vae', (config, options) => graphFor(AutoencoderKL, config, latents, options)],
   // More tokens than one chunk of attention takes.
-  ['tiny-sdxl/repo/vae', (config, options) => autoencoderKLDecoder(config, { batch: 1, height: 72, width: 72 }, options)],
-  ['tiny-sdxl/repo/vae', (config, options) => autoencoderKLEncoder(config, { batch: 1, height: 48, width: 64 }, options)],
-  ['tiny-sd3/repo/text_encoder_3', (config, options) => t5EncoderModel(config, text, options)],
-  ['networks/repo/t5_relu', (config, options) => t5EncoderModel(config, text, options)],
-  ['tiny-sd35/repo/transformer', (config, options) => sd3Transformer2DModel(config, { ...latents, height: 8 }, options)],
+  ['tiny-sdxl/repo/vae', (config, options) => graphFor(AutoencoderKL, config, { batch: 1, height: 72, width: 72 }, options)],
+  [
+    'tiny-sdxl/repo/vae',
+    (config, options) => graphFor(AutoencoderKL, config, { batch: 1, height: 48, width: 64 }, options, { part: 'encoder' }),
+  ],
+  ['tiny-sd3/repo/text_encoder_3', (config, options) => graphFor(T5EncoderModel, config, text, options)],
+  ['networks/repo/t5_relu', (config, options) => graphFor(T5EncoderModel, config, text, options)],
+  [
+    'tiny-sd35/repo/transformer',
+    (config, options) => graphFor(SD3Transformer2DModel, config, { ...latents, height: 8 }, options),
+  ],
 ]
 
 /** Four bits in blocks of 32 for some Linears of tiny-sd35's transformer and tiny-sd3's T5. */

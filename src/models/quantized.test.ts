@@ -51,13 +51,13 @@ const settings: readonly QuantizeOptions[] = [
 
 describe.each(cases)('%s %s', (name, call) => {
   test.each(settings)('%o', async (options) => {
-    const { className, table, write, inputs, expected } = fixtureCalls(name).get(call)!()
+    const { definition, table, write, inputs, expected } = fixtureCalls(name).get(call)!()
     const { coded, decoded, count } = quantize(table, options)
     expect(count).toBeGreaterThan(3)
     for (const weights of ['initializer', 'input'] as const) {
       const form = { dtype: 'float32', weights, granularity: 'block' } as const
-      const float = matchWeights(className, write(form), decoded)
-      const quantized = matchWeights(className, write({ ...form, quantized: quantizedWeights(className, coded) }), coded)
+      const float = matchWeights(definition, write(form), decoded)
+      const quantized = matchWeights(definition, write({ ...form, quantized: quantizedWeights(definition, coded) }), coded)
       expect(quantized.unexpected).toEqual([])
       const wanted = await runGraph(float.graphs[0]!, decoded, inputs)
       const got = await runGraph(quantized.graphs[0]!, coded, inputs)

@@ -8,41 +8,35 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import type { Config, TensorEntry } from '../checkpoint/types.js'
 import type { ComponentGraph, WriteOptions } from '../onnx/types.js'
-import { autoencoderKLDecoder, autoencoderKLEncoder } from './autoencoders/autoencoder-kl.js'
-import { clipTextModel } from './text-encoders/clip-text-model.js'
-import { matchWeights, type NetworkClass } from './match-weights.js'
-import { sd3Transformer2DModel } from './transformers/transformer-sd3.js'
-import { t5EncoderModel } from './text-encoders/t5-encoder-model.js'
+import { matchWeights } from './match-weights.js'
+import { networkDefinition } from './registry.js'
+import { graphFor, type TestSize } from './testing.js'
+import type { GraphVariant, NetworkDefinition } from './types.js'
 import { fixtures, readJson } from './testing.node.js'
-import { unet2DConditionModel } from './unets/unet-2d-condition.js'
 import { elementCount } from '../util/element-count.js'
 
 const folder = join(fixtures, 'weight-tables')
 const source = { byteLength: 0, read: () => Promise.reject(new Error('There are no bytes')) }
 
 interface Published {
-  readonly _class_name: NetworkClass
+  readonly _class_name: string
   readonly config: Config
   readonly tensors: Readonly<Record<string, readonly number[]>>
 }
 
-function write(className: NetworkClass, config: Config, options: WriteOptions): ComponentGraph[] {
-  switch (className) {
-    case 'CLIPTextModel':
-    case 'CLIPTextModelWithProjection':
-      return [clipTextModel(className, config, { batch: 2, sequenceLength: 77 }, options)]
-    case 'UNet2DConditionModel':
-      return [unet2DConditionModel(config, { batch: 2, height: 128, width: 128, sequenceLength: 77 }, options)]
-    case 'T5EncoderModel':
-      return [t5EncoderModel(config, { batch: 2, sequenceLength: 256 }, options)]
-    case 'SD3Transformer2DModel':
-      return [sd3Transformer2DModel(config, { batch: 2, height: 128, width: 128, sequenceLength: 333 }, options)]
-    case 'AutoencoderKL':
-      return [
-        autoencoderKLEncoder(config, { batch: 1, height: 1024, width: 1024 }, options),
-        autoencoderKLDecoder(config, { batch: 1, height: 128, width: 128 }, options),
-      ]
-  }
+/** What a class's graphs are written for: image sizes are of the part that is written. */
+const sizes = {
+  'text-encoder': [{ batch: 2, sequenceLength: 77 }],
+  denoiser: [{ batch: 2, height: 128, width: 128, sequenceLength: 333 }],
+  autoencoder: [
+    { batch: 1, height: 1024, width: 1024, part: 'encoder' },
+    { batch: 1, height: 128, width: 128 },
+  ],
+} as const
+
+function write(definition: NetworkDefinition, config: Config, options: WriteOptions): ComponentGraph[] {
+  const runs: readonly (TestSize & GraphVariant)[] = sizes[definition.role]
+  return runs.map(({ part, ...size }) => graphFor(definition, config, size, options, { part }))
 }
 
 describe.each(readdirSync(folder))('%s', (file) => {
@@ -60,8 +54,9 @@ describe.each(readdirSync(folder))('%s', (file) => {
     ['block', 'float16'],
     ['block', 'float32'],
   ] as const)('is accepted with granularity %s, computed in %s', (granularity, dtype) => {
-    const graphs = write(published._class_name, published.config, { dtype, weights: 'input', granularity })
-    const matched = matchWeights(published._class_name, graphs, table)
+    const definition = networkDefinition(published._class_name)
+    const graphs = write(definition, published.config, { dtype, weights: 'input', granularity })
+    const matched = matchWeights(definition, graphs, table)
     expect(matched.unexpected).toEqual([])
     expect(
       matched.unused.map(({ name }) => name).filter((name) => !/token_embedding|position_ids|^shared|^pos_embed/.test(name)),

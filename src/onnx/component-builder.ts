@@ -1,25 +1,25 @@
 /**
- * Puts a component together from named stages. With granularity `component` all stages' bodies go into one program; with `block` each
- * becomes a program of its own, and stages whose programs have equal bytes share it. A model is written once, for both.
+ * Builds a component from named stages. With granularity `component`, all stages' bodies go into one program. With `block`, each stage
+ * becomes a program of its own, and stages whose programs have equal bytes share one. The same model code serves both.
  */
 
 import { GraphBuilder } from './graph-builder.js'
 import type { ComponentGraph, ElementType, Program, Stage, ValueInfo, WriteOptions } from './types.js'
 
-/** Values by the names that a stage's body knows them by. */
+/** The values of a stage, by the names that its body uses. */
 export type Values<Name extends string> = Readonly<Record<Name, ValueInfo>>
 
-/** One component in the making. */
+/** A component while it is being built. */
 export class ComponentBuilder {
   readonly options: WriteOptions
   readonly #name: string
-  /** The one program of a whole component; undefined with granularity `block`. */
+  /** The single program of the component; undefined with granularity `block`. */
   readonly #whole: GraphBuilder | undefined
   readonly #inputs: ValueInfo[] = []
   readonly #outputs: ValueInfo[] = []
   readonly #stages: Stage[] = []
   readonly #programs = new Map<string, Program>()
-  /** With `block`: a component value's public name, where it has one. */
+  /** With `block`: the public names of the component values that have one. */
   readonly #published = new Map<string, string>()
 
   constructor(name: string, options: WriteOptions) {
@@ -36,8 +36,8 @@ export class ComponentBuilder {
   }
 
   /**
-   * A stage: `body` gets a graph and `inputs` as that graph sees them, and returns the stage's outputs. Weight names in the body are
-   * relative to `prefix` (the stage's name unless given), so that stages which differ in nothing else share a program.
+   * Adds a stage. `body` receives a graph and `inputs` as that graph names them, and returns the stage's outputs. Weight names in the body are
+   * relative to `prefix` (by default the stage's name), so that stages that differ only in their names share a program.
    */
   stage<In extends string, Out extends string>(
     name: string,
@@ -69,13 +69,13 @@ export class ComponentBuilder {
   output(name: string, value: ValueInfo): void {
     this.#whole?.output(name, value)
     if (this.#whole === undefined) {
-      if (this.#published.has(value.name)) throw new Error(`${value.name} is an output twice`)
+      if (this.#published.has(value.name)) throw new Error(`${value.name} is declared as an output twice`)
       this.#published.set(value.name, name)
     }
     this.#outputs.push({ name, type: value.type, dims: value.dims })
   }
 
-  /** The finished component. */
+  /** Returns the finished component. */
   finish(): ComponentGraph {
     const inputs = this.#inputs
     const outputs = this.#outputs
@@ -98,7 +98,7 @@ export class ComponentBuilder {
     return program
   }
 
-  /** The stages with component outputs under their public names. */
+  /** Returns the stages, with the component's outputs renamed to their public names. */
   #publishedStages(): Stage[] {
     const rename = (names: Readonly<Record<string, string>>) => mapValues(names, (name) => this.#published.get(name) ?? name)
     return this.#stages.map((stage) => Object.assign({}, stage, { inputs: rename(stage.inputs), outputs: rename(stage.outputs) }))

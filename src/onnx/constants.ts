@@ -1,10 +1,10 @@
-/** Small constants as ONNX holds them: JavaScript numbers to little-endian bytes of an element type. Weights never pass here. */
+/** Encodes small constants as ONNX stores them: JavaScript numbers to little-endian bytes of an element type. Weights never pass through here. */
 
 import { float32ToFloat16 } from '../util/half.js'
 import type { GraphBuilder } from './graph-builder.js'
 import type { ElementType, ValueInfo } from './types.js'
 
-/** `values` as the little-endian bytes of a tensor of floats. */
+/** Encodes `values` as the little-endian bytes of a float tensor. */
 function floatBytes(type: 'float32' | 'float16', values: readonly number[]): Uint8Array {
   const rounded = Float32Array.from(values)
   const patterns = type === 'float32' ? new Uint32Array(rounded.buffer) : float32ToFloat16(rounded)
@@ -17,23 +17,23 @@ function floatBytes(type: 'float32' | 'float16', values: readonly number[]): Uin
   return new Uint8Array(view.buffer)
 }
 
-/** A float tensor held in the model. */
+/** Adds a constant float tensor to the model. */
 export function floats(
   graph: GraphBuilder,
   values: readonly number[],
   dims: readonly number[] = [values.length],
   type: ElementType = graph.options.dtype,
 ): ValueInfo {
-  if (type !== 'float32' && type !== 'float16') throw new Error(`No float constant of type ${type}`)
+  if (type !== 'float32' && type !== 'float16') throw new Error(`A float constant cannot have the type ${type}`)
   return graph.constant(type, dims, floatBytes(type, values))
 }
 
-/** A float scalar held in the model. */
+/** Adds a constant float scalar to the model. */
 export function scalar(graph: GraphBuilder, value: number, type: ElementType = graph.options.dtype): ValueInfo {
   return floats(graph, [value], [], type)
 }
 
-/** A list of int64, as shapes, axes and sizes are given. */
+/** Adds a constant list of int64, the type of shapes, axes and sizes. */
 export function integers(graph: GraphBuilder, values: readonly number[]): ValueInfo {
   const bytes = new Uint8Array(values.length * 8)
   const view = new DataView(bytes.buffer)
@@ -41,7 +41,7 @@ export function integers(graph: GraphBuilder, values: readonly number[]): ValueI
   return graph.constant('int64', [values.length], bytes)
 }
 
-/** A tensor of int32, as Gather's indices are given: the WebGPU provider keeps these on the GPU. */
+/** Adds a constant int32 tensor, for Gather's indices: the WebGPU provider keeps int32 on the GPU. */
 export function int32s(graph: GraphBuilder, values: readonly number[], dims: readonly number[]): ValueInfo {
   const bytes = new Uint8Array(values.length * 4)
   const view = new DataView(bytes.buffer)

@@ -1,9 +1,9 @@
 /**
- * A key for a program's bytes, computed in place: programs with equal bytes share a session. It is a fingerprint against chance (128 bits
- * in four lanes), not a cryptographic hash; nothing that crosses a trust boundary depends on it.
+ * Computes a key from a program's bytes; programs with equal keys share a session. The key makes accidental collisions improbable (128 bits
+ * in four parts). It is not a cryptographic hash, and no security decision depends on it.
  */
 
-/** 32 hex digits that depend on every byte and on the length. */
+/** Returns 32 hex digits that depend on every byte and on the length. */
 export function contentKey(bytes: Uint8Array): string {
   const lanes = [0x9e3779b9, 0x85ebca6b, 0xc2b2ae35, 0x27d4eb2f]
   const multipliers = [0x01000193, 0x5bd1e995, 0xcc9e2d51, 0x1b873593]

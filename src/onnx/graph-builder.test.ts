@@ -14,7 +14,7 @@ ort.env.wasm.numThreads = 1
 
 const options: WriteOptions = { dtype: 'float32', weights: 'input', granularity: 'component' }
 
-/** What a graph of one input gives for these values. */
+/** Runs a graph with one input on these values. */
 async function evaluate(
   dims: readonly number[],
   values: readonly number[],
@@ -38,7 +38,7 @@ const close = (actual: readonly number[], expected: readonly number[]) => {
   for (const [index, value] of expected.entries()) expect(actual[index]).toBeCloseTo(value, 5)
 }
 
-test('protobuf: varints, negative numbers, floats and nested messages as the encoding guide has them', () => {
+test('protobuf: varints, negative numbers, floats and nested messages match the encoding guide', () => {
   const bytes = new ProtobufWriter()
     .integer(1, 150)
     .integer(2, -1)
@@ -60,7 +60,7 @@ test('protobuf: integers beyond 32 bits and buffers that grow', () => {
   expect(bytes).toHaveLength(5010)
 })
 
-test('elementwise operators compute what their names say', async () => {
+test('elementwise operators compute what ONNX specifies', async () => {
   const x = [-2, -0.5, 0, 3]
   close(
     await evaluate([4], x, silu),
@@ -80,7 +80,7 @@ test('elementwise operators compute what their names say', async () => {
   close(await evaluate([2, 2], [1, 2, 3, 4], (graph, v) => matMul(graph, v, transpose(graph, v, [1, 0]))), [5, 11, 11, 25])
 })
 
-test('shape operators move elements as their names say', async () => {
+test('shape operators move elements as ONNX specifies', async () => {
   const x = [0, 1, 2, 3, 4, 5]
   close(await evaluate([2, 3], x, (graph, v) => transpose(graph, v, [1, 0])), [0, 3, 1, 4, 2, 5])
   close(await evaluate([2, 3], x, (graph, v) => slice(graph, v, 1, 1, 3)), [1, 2, 4, 5])
@@ -98,7 +98,7 @@ test('shape operators move elements as their names say', async () => {
   expect(parts).toEqual([15, 16, 17, 18, 19, 13, 14, 12, 10, 11, 9, 7, 8, 6, 4, 5, 3, 1, 2, 0])
 })
 
-test('no Split has more outputs than a shader may have buffers', () => {
+test('no Split has more outputs than a shader has buffers', () => {
   const graph = new GraphBuilder(options)
   const parts = split(
     graph,
@@ -116,19 +116,19 @@ test('no Split has more outputs than a shader may have buffers', () => {
   expect(Math.max(...outputsOf.values())).toBeLessThanOrEqual(7)
 })
 
-test('operators refuse dims that cannot be', () => {
+test('operators reject impossible dims', () => {
   const graph = new GraphBuilder(options)
   const x = graph.input('x', 'float32', [2, 3])
   expect(() => reshape(graph, x, [7])).toThrow('[2,3] to [7]')
-  expect(() => slice(graph, x, 1, 2, 4)).toThrow('Slice')
-  expect(() => split(graph, x, [1, 1], 1)).toThrow('split')
+  expect(() => slice(graph, x, 1, 2, 4)).toThrow('Cannot slice')
+  expect(() => split(graph, x, [1, 1], 1)).toThrow('Cannot split')
   expect(() => add(graph, x, floats(graph, [1, 2]))).toThrow('broadcast')
   expect(() => add(graph, x, scalar(graph, 1, 'float16'))).toThrow('float32 and float16')
   expect(() => matMul(graph, x, x)).toThrow('MatMul')
   expect(() => dimension(x, 2)).toThrow('no axis 2')
 })
 
-test('a name is used once in a program', () => {
+test('a program cannot use a name twice', () => {
   const graph = new GraphBuilder(options)
   const x = graph.input('x', 'float32', [2])
   expect(() => graph.input('x', 'float32', [2])).toThrow('twice')
@@ -138,7 +138,7 @@ test('a name is used once in a program', () => {
   expect(() => graph.output('y', x)).toThrow('twice')
 })
 
-test('outputs may be inputs, constants, or one value under two names', async () => {
+test('an output can be an input, a constant, or a value that already is an output', async () => {
   const graph = new GraphBuilder(options)
   const x = graph.input('x', 'float32', [2])
   const sum = add(graph, x, x)
@@ -153,7 +153,7 @@ test('outputs may be inputs, constants, or one value under two names', async () 
   expect(Object.fromEntries(plain)).toEqual({ input: [1, 2], first: [2, 4], second: [2, 4], constant: [7] })
 })
 
-/** A component of two equal Linears and one that is wider. */
+/** A component of two equal Linears and a wider one. */
 function component(granularity: 'component' | 'block', weights: 'input' | 'initializer') {
   const builder = new ComponentBuilder('test', { dtype: 'float32', weights, granularity })
   let hidden = builder.input('x', 'float32', [1, 2])
@@ -183,7 +183,7 @@ test('equal stages share a program, and their weights keep their own names', () 
   expect(outputs).toEqual([{ name: 'y', type: 'float32', dims: [1, 3] }])
 })
 
-test('a whole component is one program with full weight names, and is written the same each time', () => {
+test('with granularity component there is one program with full weight names, and its bytes are the same each time', () => {
   const { stages } = component('component', 'initializer')
   expect(stages).toHaveLength(1)
   const [{ program, weights }] = stages as [(typeof stages)[0]]
@@ -205,7 +205,7 @@ test('an external initializer is found by its name, at offset 0', async () => {
   expect(Array.from(y!.data as Float32Array)).toEqual([3, 6, 0])
 })
 
-test('keys differ where one byte does, and by length', () => {
+test('keys depend on every byte and on the length', () => {
   const keys = new Set<string>()
   for (let position = 0; position < 64; position++) {
     for (const value of [1, 128, 255]) {
@@ -219,7 +219,7 @@ test('keys differ where one byte does, and by length', () => {
   expect([...keys].every((key) => /^[0-9a-f]{32}$/.test(key))).toBe(true)
 })
 
-test('float16 constants are rounded, int64 ones are whole', () => {
+test('float16 constants are rounded, int64 constants are not', () => {
   const graph = new GraphBuilder({ ...options, dtype: 'float16' })
   floats(graph, [1, -2, 65504, 0.1])
   integers(graph, [-1, 2])

@@ -1,6 +1,6 @@
 /**
  * Collects the nodes, constants and weights of one program and knows the type and dims of every value. Operators are added by the
- * functions in the ops files, which compute their outputs' dims; this file only names things and hands over the finished Program.
+ * functions in the ops files, which compute their outputs' dims. This file only chooses names and returns the finished Program.
  */
 
 import { contentKey } from './content-key.js'
@@ -8,23 +8,23 @@ import { activationBytes } from './liveness.js'
 import { byteLength, encodeModel, type Attribute, type GraphNode, type InlineTensor } from './model-proto.js'
 import type { ElementType, Program, QuantizedShape, ValueInfo, WriteOptions } from './types.js'
 
-/** An output to be of a node: its type and dims; the builder names it. */
+/** The type and dims of a node's output; the builder chooses its name. */
 interface OutputSpec {
   readonly type: ElementType
   readonly dims: readonly number[]
 }
 
-/** How a node is to be added. */
+/** A node to add. */
 export interface NodeSpec {
   readonly op: string
   readonly domain?: '' | 'com.microsoft'
-  /** Undefined: an optional input left out. */
+  /** `undefined` stands for an optional input that is left out. */
   readonly inputs: readonly (ValueInfo | undefined)[]
   readonly outputs: readonly OutputSpec[]
   readonly attributes?: Readonly<Record<string, Attribute>>
 }
 
-/** One program in the making. Names follow the order of the calls, so equal calls give equal bytes. */
+/** A program while it is being built. Names follow the order of the calls, so equal calls give equal bytes. */
 export class GraphBuilder {
   readonly options: WriteOptions
   readonly #nodes: GraphNode[] = []
@@ -34,9 +34,9 @@ export class GraphBuilder {
   readonly #outputs = new Map<string, { readonly info: ValueInfo; readonly value: ValueInfo }>()
   readonly #counts = new Map<string, number>()
   readonly #names = new Set<string>()
-  /** Bytes of every value that is not a constant. */
+  /** The bytes of every value that is not a constant. */
   readonly #bytes = new Map<string, number>()
-  /** What the program's weight names are relative to. */
+  /** The prefix that the program's weight names leave out. */
   readonly #prefix: string
   #scope = ''
 
@@ -45,7 +45,7 @@ export class GraphBuilder {
     this.#prefix = prefix === '' ? '' : `${prefix}.`
   }
 
-  /** How the weight of this name below the current scope is quantised, if it is. */
+  /** The quantization of the weight with this name below the current scope; undefined if it is not quantized. */
   quantized(name: string): QuantizedShape | undefined {
     return this.options.quantized?.(this.#prefix + this.#scope + name)
   }
@@ -80,7 +80,7 @@ export class GraphBuilder {
     }
   }
 
-  /** A constant held in the model; equal constants become one. `data` is little-endian bytes of `type`. */
+  /** Adds a constant to the model; equal constants become one. `data` is the little-endian bytes of `type`. */
   constant(type: ElementType, dims: readonly number[], data: Uint8Array): ValueInfo {
     const key = `${type}[${dims.join()}]${contentKey(data)}`
     const known = this.#constants.get(key)
@@ -118,7 +118,7 @@ export class GraphBuilder {
     this.#outputs.set(name, { info: { name, type: value.type, dims: value.dims }, value })
   }
 
-  /** The finished program. */
+  /** Returns the finished program. */
   finish(name: string): Program {
     const nodes = this.#nameOutputs()
     const inputs = [...this.#inputs.values()]
@@ -141,7 +141,7 @@ export class GraphBuilder {
     return { key: contentKey(model), model, inputs, weights, outputs, activationBytes: activations, largestValue }
   }
 
-  /** The nodes with outputs renamed to what the program calls them. An Identity only where a value has two names or no node. */
+  /** Returns the nodes with their outputs renamed to the program's output names. Adds an Identity only if a value has two names or no node. */
   #nameOutputs(): GraphNode[] {
     const produced = new Set(this.#nodes.flatMap((node) => node.outputs))
     const renamed = new Map<string, string>()

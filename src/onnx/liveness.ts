@@ -1,19 +1,19 @@
 /**
- * How many bytes of values a program holds at once while it runs: an estimate from the nodes alone, for plans made before anything
- * is loaded. Inputs, weights and outputs are not counted; they are the caller's.
+ * Estimates, from the nodes alone, how many bytes of intermediate values a program needs at once while it runs. Memory plans use it before
+ * anything is loaded. It does not count inputs, weights and outputs, which belong to the caller.
  */
 
 import type { GraphNode } from './model-proto.js'
 
-/** Nodes whose output is their input under another name or shape. */
+/** Operators whose output is their input with another name or shape. */
 const aliases: ReadonlySet<string> = new Set(['Reshape', 'Identity'])
 
-/** Nodes that onnxruntime runs in another layout, or that copy what they read: as much again as they read and write. */
+/** Operators that onnxruntime runs in another layout, or that copy their inputs. They need twice the memory that they read and write. */
 const copying: ReadonlySet<string> = new Set(['Conv', 'InstanceNormalization', 'MultiHeadAttention', 'Resize'])
 
 /**
- * Bytes of memory that the values of `nodes`, run in order, take when a freed piece serves only values of its own size. `bytesOf` gives
- * the bytes of every value by name, 0 for those not to be counted.
+ * The bytes that the values of `nodes`, run in order, need if freed memory is reused only for values of the same size. `bytesOf` returns
+ * the bytes of every value by name, and 0 for values that do not count.
  */
 export function activationBytes(
   nodes: readonly GraphNode[],

@@ -1,20 +1,20 @@
 /**
- * ONNX's ModelProto, writing only. Field numbers are those of onnx.proto3 (IR version 10). Shape inference and naming are the graph
- * builder's; this file turns what it collected into bytes.
+ * Encodes ONNX's ModelProto; it cannot read one. Field numbers are those of onnx.proto3 (IR version 10). The graph builder infers shapes and
+ * chooses names; this file turns its result into bytes.
  */
 
 import { ProtobufWriter } from './protobuf.js'
 import type { ElementType, ValueInfo } from './types.js'
 import { elementCount } from '../util/element-count.js'
 
-/** What a node may carry as attributes. Integers and floats differ in ONNX, so the kind is said. */
+/** The value of a node's attribute. The kind is explicit because ONNX distinguishes integers and floats. */
 export type Attribute =
   | { readonly kind: 'int'; readonly value: number }
   | { readonly kind: 'float'; readonly value: number }
   | { readonly kind: 'ints'; readonly value: readonly number[] }
   | { readonly kind: 'string'; readonly value: string }
 
-/** One operator of a graph. An empty input name is an optional input left out. */
+/** One operator of a graph. An empty input name stands for an optional input that is left out. */
 export interface GraphNode {
   readonly opType: string
   /** Empty for ONNX's own operators. */
@@ -25,7 +25,7 @@ export interface GraphNode {
   readonly attributes: Readonly<Record<string, Attribute>>
 }
 
-/** A small constant, held in the model itself. `data` is little-endian. */
+/** A small constant inside the model. `data` is little-endian. */
 export interface InlineTensor extends ValueInfo {
   readonly data: Uint8Array
 }
@@ -35,13 +35,13 @@ export interface GraphParts {
   readonly name: string
   readonly nodes: readonly GraphNode[]
   readonly constants: readonly InlineTensor[]
-  /** Weights held outside: the location is the weight's name, offset 0. */
+  /** Weights as external data: the location is the weight's name, and the offset is 0. */
   readonly externals: readonly ValueInfo[]
   readonly inputs: readonly ValueInfo[]
   readonly outputs: readonly ValueInfo[]
 }
 
-/** TensorProto.DataType. */
+/** The values of TensorProto.DataType. */
 const dataTypes: Readonly<Record<ElementType, number>> = { float32: 1, uint8: 2, int32: 6, int64: 7, bool: 9, float16: 10 }
 
 const elementBytes: Readonly<Record<ElementType, number>> = { float32: 4, uint8: 1, int32: 4, int64: 8, bool: 1, float16: 2 }
@@ -50,12 +50,12 @@ const elementBytes: Readonly<Record<ElementType, number>> = { float32: 4, uint8:
 const OPSET = 21
 const IR_VERSION = 10
 
-/** The number of bytes of a tensor. */
+/** Returns the number of bytes of a tensor. */
 export function byteLength(value: ValueInfo): number {
   return elementCount(value.dims) * elementBytes[value.type]
 }
 
-/** The bytes of a ModelProto. Equal parts give equal bytes. */
+/** Encodes a ModelProto. Equal arguments give equal bytes. */
 export function encodeModel(graph: GraphParts): Uint8Array<ArrayBuffer> {
   return new ProtobufWriter()
     .integer(1, IR_VERSION)

@@ -14,11 +14,11 @@ function unary(
   domain: '' | 'com.microsoft' = '',
 ): ValueInfo {
   const [value] = graph.node({ op, domain, inputs: [x], outputs: [{ type: x.type, dims: x.dims }], attributes })
-  if (value === undefined) throw new Error(`${op} gave nothing`)
+  if (value === undefined) throw new Error(`${op} returned no output`)
   return value
 }
 
-/** The dims of two operands broadcast against each other, as numpy does. */
+/** The dims of the result when two operands are broadcast as in numpy. */
 function broadcast(a: ValueInfo, b: ValueInfo): number[] {
   const rank = Math.max(a.dims.length, b.dims.length)
   return Array.from({ length: rank }, (_, index) => {
@@ -30,9 +30,9 @@ function broadcast(a: ValueInfo, b: ValueInfo): number[] {
 }
 
 function binary(graph: GraphBuilder, op: string, a: ValueInfo, b: ValueInfo): ValueInfo {
-  if (a.type !== b.type) throw new Error(`${op} of ${a.type} and ${b.type}`)
+  if (a.type !== b.type) throw new Error(`${op} cannot combine ${a.type} and ${b.type}`)
   const [value] = graph.node({ op, inputs: [a, b], outputs: [{ type: a.type, dims: broadcast(a, b) }] })
-  if (value === undefined) throw new Error(`${op} gave nothing`)
+  if (value === undefined) throw new Error(`${op} returned no output`)
   return value
 }
 
@@ -48,17 +48,17 @@ export function mul(graph: GraphBuilder, a: ValueInfo, b: ValueInfo): ValueInfo 
   return binary(graph, 'Mul', a, b)
 }
 
-/** x · factor, factor a constant. Returns `x` itself for 1. */
+/** x · factor for a constant factor. Returns `x` itself if the factor is 1. */
 export function scale(graph: GraphBuilder, x: ValueInfo, factor: number): ValueInfo {
   return factor === 1 ? x : mul(graph, x, scalar(graph, factor, x.type))
 }
 
 /** Batched matrix product of the last two axes. */
 export function matMul(graph: GraphBuilder, a: ValueInfo, b: ValueInfo): ValueInfo {
-  if (a.dims.at(-1) !== b.dims.at(-2)) throw new Error(`MatMul of [${a.dims.join()}] and [${b.dims.join()}]`)
+  if (a.dims.at(-1) !== b.dims.at(-2)) throw new Error(`MatMul cannot multiply [${a.dims.join()}] by [${b.dims.join()}]`)
   const dims = [...a.dims.slice(0, -1), dimension(b, b.dims.length - 1)]
   const [value] = graph.node({ op: 'MatMul', inputs: [a, b], outputs: [{ type: a.type, dims }] })
-  if (value === undefined) throw new Error('MatMul gave nothing')
+  if (value === undefined) throw new Error('MatMul returned no output')
   return value
 }
 
@@ -67,7 +67,7 @@ export function softmax(graph: GraphBuilder, x: ValueInfo): ValueInfo {
   return unary(graph, 'Softmax', x, { axis: { kind: 'int', value: -1 } })
 }
 
-/** x · sigmoid(x): com.microsoft's QuickGelu with alpha 1, one kernel where Sigmoid and Mul are two. */
+/** x · sigmoid(x), as com.microsoft's QuickGelu with alpha 1: one kernel instead of two for Sigmoid and Mul. */
 export function silu(graph: GraphBuilder, x: ValueInfo): ValueInfo {
   return quickGelu(graph, x, 1)
 }

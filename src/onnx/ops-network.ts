@@ -1,6 +1,6 @@
 /**
- * ONNX operators that carry a network's weights, and attention: one function each. Forms are those that onnxruntime-web's native
- * WebGPU provider runs on the GPU (no GroupNormalization, no ai.onnx Attention).
+ * ONNX operators with weights, and attention: one function each. They use only operators that onnxruntime-web's native WebGPU provider
+ * runs on the GPU (no GroupNormalization, no ai.onnx Attention).
  */
 
 import { InputError } from '../errors.js'
@@ -11,14 +11,14 @@ import type { ValueInfo } from './types.js'
 
 function single(values: readonly ValueInfo[]): ValueInfo {
   const [value] = values
-  if (value === undefined) throw new Error('A node without outputs')
+  if (value === undefined) throw new Error('A node has no outputs')
   return value
 }
 
-/** x · weightᵀ + bias; x [rows, in], weight [out, in] as PyTorch's Linear stores it, bias [out]. */
+/** x · weightᵀ + bias, for x [rows, in], weight [out, in] as PyTorch's Linear stores it, and bias [out]. */
 export function gemm(graph: GraphBuilder, x: ValueInfo, weight: ValueInfo, bias?: ValueInfo): ValueInfo {
   if (x.dims.length !== 2 || x.dims[1] !== weight.dims[1]) {
-    throw new Error(`Gemm of [${x.dims.join()}] and weight [${weight.dims.join()}]`)
+    throw new Error(`Gemm cannot multiply [${x.dims.join()}] by the weight [${weight.dims.join()}]`)
   }
   return single(
     graph.node({
@@ -33,7 +33,7 @@ export function gemm(graph: GraphBuilder, x: ValueInfo, weight: ValueInfo, bias?
 /** Padding of a convolution: top, left, bottom, right. */
 export type Pads = readonly [number, number, number, number]
 
-/** 2D convolution of [batch, in, height, width] with weight [out, in, rows, columns] and bias [out]. @throws InputError `invalid-shape` where nothing would be left of the image */
+/** 2D convolution of [batch, in, height, width] with weight [out, in, rows, columns] and bias [out]. @throws InputError `invalid-shape` if the result would be empty */
 export function conv(
   graph: GraphBuilder,
   x: ValueInfo,
@@ -43,7 +43,8 @@ export function conv(
 ): ValueInfo {
   const stride = options.stride ?? 1
   const pads = options.pads ?? [0, 0, 0, 0]
-  if (dimension(x, 1) !== dimension(weight, 1)) throw new Error(`Conv of [${x.dims.join()}] and weight [${weight.dims.join()}]`)
+  if (dimension(x, 1) !== dimension(weight, 1))
+    throw new Error(`Conv cannot apply the weight [${weight.dims.join()}] to [${x.dims.join()}]`)
   const size = (axis: 2 | 3, before: number, after: number) =>
     Math.floor((dimension(x, axis) + before + after - dimension(weight, axis)) / stride) + 1
   const dims = [dimension(x, 0), dimension(weight, 0), size(2, pads[0], pads[2]), size(3, pads[1], pads[3])]
@@ -65,7 +66,7 @@ export function conv(
   )
 }
 
-/** Normalises each row of [batch, rows, length] to mean 0 and variance 1; the affine part is left to the caller. */
+/** Normalizes each row of [batch, rows, length] to mean 0 and variance 1, without scale and bias. */
 export function instanceNormalization(graph: GraphBuilder, x: ValueInfo, epsilon: number): ValueInfo {
   const rows = dimension(x, 1)
   const ones = floats(
@@ -86,7 +87,7 @@ export function instanceNormalization(graph: GraphBuilder, x: ValueInfo, epsilon
   )
 }
 
-/** Layer normalisation over the last axis. Statistics are in float32 in every provider. */
+/** Layer normalization over the last axis. Every provider computes the statistics in float32. */
 export function layerNormalization(
   graph: GraphBuilder,
   x: ValueInfo,
@@ -104,7 +105,7 @@ export function layerNormalization(
   )
 }
 
-/** Root-mean-square normalisation over the last axis: onnxruntime's SimplifiedLayerNormalization, statistics in float32. */
+/** Root-mean-square normalization over the last axis: onnxruntime's SimplifiedLayerNormalization, with statistics in float32. */
 export function rmsNormalization(graph: GraphBuilder, x: ValueInfo, weight: ValueInfo, epsilon: number): ValueInfo {
   return single(
     graph.node({
@@ -116,7 +117,7 @@ export function rmsNormalization(graph: GraphBuilder, x: ValueInfo, weight: Valu
   )
 }
 
-/** What com.microsoft's MultiHeadAttention takes: query [batch, tokens, heads·size], key and value [batch, others, heads·size]. */
+/** The inputs of com.microsoft's MultiHeadAttention: query [batch, tokens, heads·size], key and value [batch, others, heads·size]. */
 export interface AttentionInputs {
   readonly query: ValueInfo
   readonly key: ValueInfo
@@ -125,7 +126,7 @@ export interface AttentionInputs {
   readonly bias?: ValueInfo | undefined
 }
 
-/** softmax(q · kᵀ · scale + bias) · v for each head; `scale` is 1/√(head size) unless given. Result [batch, tokens, heads·size]. */
+/** softmax(q · kᵀ · scale + bias) · v for each head; `scale` is 1/√(head size) by default. The result is [batch, tokens, heads·size]. */
 export function multiHeadAttention(graph: GraphBuilder, inputs: AttentionInputs, heads: number, scale?: number): ValueInfo {
   const { query, key, value, bias } = inputs
   const operands = [query, key, value]
@@ -143,14 +144,14 @@ export function multiHeadAttention(graph: GraphBuilder, inputs: AttentionInputs,
   )
 }
 
-/** A weight [N, K] quantised blockwise along K, as com.microsoft's MatMulNBits takes it. */
+/** A weight [N, K] that is quantized blockwise along K, in the layout of com.microsoft's MatMulNBits. */
 export interface QuantizedOperand {
   readonly codes: ValueInfo
   readonly scales: ValueInfo
   readonly zeroPoints: ValueInfo | undefined
 }
 
-/** x · weightᵀ with a quantised weight; x [rows, K] in the scales' float type. Without zero points codes are around 2^(bits − 1). */
+/** x · weightᵀ with a quantized weight, for x [rows, K] in the scales' float type. Without zero points, the code 2^(bits − 1) stands for 0. */
 export function matMulNBits(graph: GraphBuilder, x: ValueInfo, weight: QuantizedOperand): ValueInfo {
   const columns = dimension(x, 1)
   const rows = dimension(weight.codes, 0)

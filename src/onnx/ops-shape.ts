@@ -1,4 +1,4 @@
-/** ONNX operators that move elements without computing: one function each, named as the operator, dims worked out here. */
+/** ONNX operators that move elements without computing: one function each, named as the operator. Each function computes its output's dims. */
 
 import { integers } from './constants.js'
 import type { GraphBuilder } from './graph-builder.js'
@@ -7,7 +7,7 @@ import { elementCount } from '../util/element-count.js'
 
 function single(values: readonly ValueInfo[]): ValueInfo {
   const [value] = values
-  if (value === undefined) throw new Error('A node without outputs')
+  if (value === undefined) throw new Error('A node has no outputs')
   return value
 }
 
@@ -28,7 +28,7 @@ export function transpose(graph: GraphBuilder, x: ValueInfo, permutation: readon
 /** Concat along `axis`. */
 export function concat(graph: GraphBuilder, parts: readonly ValueInfo[], axis: number): ValueInfo {
   const [first] = parts
-  if (first === undefined) throw new Error('Concat of nothing')
+  if (first === undefined) throw new Error('Concat needs at least one input')
   if (parts.length === 1) return first
   const total = sum(parts.map((part) => dimension(part, axis)))
   const dims = first.dims.map((dim, index) => (index === axis ? total : dim))
@@ -36,10 +36,10 @@ export function concat(graph: GraphBuilder, parts: readonly ValueInfo[], axis: n
   return single(graph.node({ op: 'Concat', inputs: parts, outputs: [{ type: first.type, dims }], attributes }))
 }
 
-/** Outputs of one Split node: with its input they make the 8 storage buffers that WebGPU promises a shader. */
+/** The most outputs of one Split node. With its input they use the 8 storage buffers that every WebGPU device offers a shader. */
 const mostSplitOutputs = 7
 
-/** Split into parts of the given sizes along `axis`; by a tree of Split nodes where there are many. */
+/** Split into parts of the given sizes along `axis`. Uses a tree of Split nodes if there are many parts. */
 export function split(graph: GraphBuilder, x: ValueInfo, sizes: readonly number[], axis: number): ValueInfo[] {
   const total = sum(sizes)
   if (total !== dimension(x, axis)) throw new Error(`Cannot split ${dimension(x, axis)} into ${sizes.join(' + ')}`)
@@ -63,16 +63,17 @@ function sum(values: readonly number[]): number {
   return values.reduce((a, b) => a + b, 0)
 }
 
-/** Slice of the elements begin ≤ index < end along `axis`. */
+/** Slice: the elements with begin ≤ index < end along `axis`. */
 export function slice(graph: GraphBuilder, x: ValueInfo, axis: number, begin: number, end: number): ValueInfo {
-  if (begin < 0 || end > dimension(x, axis) || begin >= end) throw new Error(`Slice ${begin}…${end} of ${dimension(x, axis)}`)
+  if (begin < 0 || end > dimension(x, axis) || begin >= end)
+    throw new Error(`Cannot slice ${begin}…${end} of ${dimension(x, axis)}`)
   if (begin === 0 && end === dimension(x, axis)) return x
   const dims = x.dims.map((dim, index) => (index === axis ? end - begin : dim))
   const inputs = [x, integers(graph, [begin]), integers(graph, [end]), integers(graph, [axis])]
   return single(graph.node({ op: 'Slice', inputs, outputs: [{ type: x.type, dims }] }))
 }
 
-/** Resize of [batch, channels, height, width] by the nearest neighbour, as torch's `interpolate(mode="nearest")`. */
+/** Resize of [batch, channels, height, width] by nearest neighbour, as torch's `interpolate(mode="nearest")`. */
 export function resizeNearest(graph: GraphBuilder, x: ValueInfo, height: number, width: number): ValueInfo {
   const dims = [dimension(x, 0), dimension(x, 1), height, width]
   return single(
@@ -89,17 +90,17 @@ export function resizeNearest(graph: GraphBuilder, x: ValueInfo, height: number,
   )
 }
 
-/** Cast. Returns `x` itself when it has the type already. */
+/** Cast. Returns `x` itself if it already has the type. */
 export function cast(graph: GraphBuilder, x: ValueInfo, type: ElementType): ValueInfo {
   if (x.type === type) return x
   const codes: Partial<Record<ElementType, number>> = { float32: 1, float16: 10 }
   const to = codes[type]
-  if (to === undefined) throw new Error(`No cast to ${type}`)
+  if (to === undefined) throw new Error(`Cannot cast to ${type}`)
   const attributes = { to: { kind: 'int', value: to } } as const
   return single(graph.node({ op: 'Cast', inputs: [x], outputs: [{ type, dims: x.dims }], attributes }))
 }
 
-/** Gather of the rows of `table` ([rows, width]) that `index` (int32, any dims) names. */
+/** Gather: the rows of `table` ([rows, width]) whose numbers are in `index` (int32, any dims). */
 export function gather(graph: GraphBuilder, table: ValueInfo, index: ValueInfo): ValueInfo {
   const dims = [...index.dims, ...table.dims.slice(1)]
   const attributes = { axis: { kind: 'int', value: 0 } } as const

@@ -1,4 +1,4 @@
-/** Each operator, in the forms the networks use, gives on the GPU what it gives on the CPU. */
+/** Compares each operator, in the forms that the networks use, on the GPU with the CPU. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { BoundNetwork } from '../runtime/bound-network.js'
 import { openDevice } from '../runtime/open-device.js'
@@ -95,14 +95,14 @@ for (const [heads, width, batch, tokens, keys] of [
     }
 }
 
-describe('on the GPU as on the CPU', () => {
+describe('the GPU computes what the CPU computes', () => {
   for (const [name, { dims, body }] of Object.entries(cases)) {
     test(name, async () => {
       const expected = await on(cpu, dims, body)
       const actual = await on(gpu, dims, body)
       let worst = 0
       for (let i = 0; i < expected.length; i++) worst = Math.max(worst, Math.abs((actual[i] ?? NaN) - (expected[i] ?? NaN)))
-      // Sums of up to 144 products of numbers up to 1, each rounded to 2^-24 of itself.
+      // The bound for sums of up to 144 products of numbers up to 1, each rounded to 2^-24 of itself.
       expect(worst).toBeLessThan(1e-4)
     })
   }

@@ -1,31 +1,31 @@
 /**
- * Protocol Buffers' wire format, writing only, as much of it as ONNX needs: varints, 32-bit floats and length-delimited fields.
- * It knows nothing of ONNX's messages; model-proto.ts does.
+ * Writes the part of Protocol Buffers' wire format that ONNX needs: varints, 32-bit floats and length-delimited fields.
+ * model-proto.ts defines ONNX's messages with it.
  */
 
 const encoder = new TextEncoder()
 
-/** Appends protobuf fields to a growing buffer. Fields with proto3 default values are written too: ONNX is proto2. */
+/** Appends protobuf fields to a growing buffer. Also writes fields with proto3's default values, because ONNX is proto2. */
 export class ProtobufWriter {
   #bytes = new Uint8Array(64)
   #view = new DataView(this.#bytes.buffer)
   #length = 0
 
-  /** A signed or unsigned integer below 2^53 in magnitude (int64, int32, enum). */
+  /** Writes a signed or unsigned integer below 2^53 in magnitude (int64, int32, enum). */
   integer(field: number, value: number): this {
     this.#varint(field << 3)
     this.#varint(value)
     return this
   }
 
-  /** Integers one after the other without tags, as a packed repeated field. */
+  /** Writes integers without tags, as a packed repeated field. */
   packedIntegers(field: number, values: readonly number[]): this {
     return this.message(field, (inner) => {
       for (const value of values) inner.#varint(value)
     })
   }
 
-  /** A 32-bit float. */
+  /** Writes a 32-bit float. */
   float(field: number, value: number): this {
     this.#varint((field << 3) | 5)
     this.#reserve(4)
@@ -47,14 +47,14 @@ export class ProtobufWriter {
     return this
   }
 
-  /** A nested message, whose fields `write` appends. */
+  /** Writes a nested message, whose fields `write` appends. */
   message(field: number, write: (inner: ProtobufWriter) => void): this {
     const inner = new ProtobufWriter()
     write(inner)
     return this.bytes(field, inner.#bytes.subarray(0, inner.#length))
   }
 
-  /** A copy of what was written so far. */
+  /** Returns a copy of the bytes written so far. */
   finish(): Uint8Array<ArrayBuffer> {
     return this.#bytes.slice(0, this.#length)
   }

@@ -1,9 +1,9 @@
 /**
- * What the writer hands over: a component as a chain of programs. A program is a graph without weights; a stage is one use of a
- * program, which says where its inputs and weights come from. Blocks of one shape are stages of one program.
+ * The contract between the networks that write graphs and the runtime that runs them. A component is a chain of stages. A stage is one use of a
+ * program, and says where its inputs and weights come from. A program is a graph without weights; blocks of the same structure share one.
  */
 
-/** Element types of graph values, by onnxruntime's names. */
+/** Element types of graph values, with onnxruntime's names. */
 export type ElementType = 'float32' | 'float16' | 'int64' | 'int32' | 'uint8' | 'bool'
 
 /** A named value with a fixed shape. */
@@ -15,23 +15,23 @@ export interface ValueInfo {
 
 /** A compiled unit: one ONNX model whose weights are graph inputs or external initializers. */
 export interface Program {
-  /** Equal for programs with equal bytes: sessions are shared by it. */
+  /** Equal for programs with equal bytes. Programs with equal keys share a session. */
   readonly key: string
   /** The encoded ModelProto. */
   readonly model: Uint8Array<ArrayBuffer>
   readonly inputs: readonly ValueInfo[]
-  /** The weights, by their names in this graph. With initializers each is external data at a location equal to its name. */
+  /** The weights, by their names in this graph. As initializers, each is external data whose location is its name. */
   readonly weights: readonly ValueInfo[]
   readonly outputs: readonly ValueInfo[]
-  /** About how many bytes of values it holds at once while it runs, beside its inputs, weights and outputs. */
+  /** The estimated bytes of values that it needs at once while it runs, besides its inputs, weights and outputs. */
   readonly activationBytes: number
-  /** The largest of the values that it makes, by its name in the graph: a device's buffer must hold it. */
+  /** The largest value that it computes, by its name in the graph. A single buffer of the device must be able to contain it. */
   readonly largestValue: { readonly name: string; readonly bytes: number }
 }
 
 /** One use of a program inside a component. */
 export interface Stage {
-  /** Such as `down_blocks.0.resnets.0`. */
+  /** For example `down_blocks.0.resnets.0`. */
   readonly name: string
   readonly program: Program
   /** Program input name → component value name. */
@@ -42,31 +42,31 @@ export interface Stage {
   readonly outputs: Readonly<Record<string, string>>
 }
 
-/** A whole component for one set of shapes: stages in the order they run. */
+/** A whole component for one set of shapes: its stages in the order in which they run. */
 export interface ComponentGraph {
   readonly stages: readonly Stage[]
   readonly inputs: readonly ValueInfo[]
   readonly outputs: readonly ValueInfo[]
 }
 
-/** How a model's graph is to be written. */
+/** Options for writing a network's graph. */
 export interface WriteOptions {
   /** The type that weights and activations have in the graph. */
   readonly dtype: 'float32' | 'float16'
   /** `input`: weights are graph inputs (WebGPU); `initializer`: external initializers (wasm). */
   readonly weights: 'input' | 'initializer'
-  /** `component`: one program for all; `block`: one stage for each block, equal blocks share a program. */
+  /** `component`: one program for everything; `block`: one stage for each block, and equal blocks share a program. */
   readonly granularity: 'component' | 'block'
-  /** Which Linear weights are quantised, by parameter name; none when absent. Their graphs use MatMulNBits. */
+  /** Says, by parameter name, which Linear weights are quantized; if absent, none is. Their graphs use MatMulNBits. */
   readonly quantized?: QuantizedWeights | undefined
 }
 
-/** The codes' shape of a Linear weight [N, K] that is quantised blockwise along K; undefined where the weight is not. */
+/** Returns the shape of a quantized weight's codes, for a Linear weight [N, K] that is quantized blockwise along K; undefined if it is not quantized. */
 export type QuantizedWeights = (parameter: string) => QuantizedShape | undefined
 
 /**
- * A quantised weight as MatMulNBits takes it: codes `<x>.weight` uint8 [N, K / blockSize, blockSize · bits / 8], scales
- * `<x>.weight_scale` [N, K / blockSize], and maybe zero points `<x>.weight_zero_point` uint8 [N, ceil(K / blockSize · bits / 8)].
+ * A quantized weight in MatMulNBits' layout: codes `<x>.weight` uint8 [N, K / blockSize, blockSize · bits / 8], scales
+ * `<x>.weight_scale` [N, K / blockSize], and optional zero points `<x>.weight_zero_point` uint8 [N, ceil(K / blockSize · bits / 8)].
  */
 export interface QuantizedShape {
   readonly codes: readonly [number, number, number]

@@ -1,13 +1,13 @@
 /** Holds the arguments of a generation against what is allowed, before anything is loaded. diffusers' `check_inputs`, and bounds. */
 
-import { InputError, type ErrorDetail } from '../errors.js'
+import { InputError, type ErrorDetail, type InputErrorCode } from '../errors.js'
 import type { GenerateOptions, PixelImage } from './types.js'
 /** Edge of the largest image, in pixels. */
 const maxImageEdge = 8192
 const maxPromptLength = 1_000_000
 const maxImages = 64
 
-function refuse(code: string, name: string, value: unknown, allowed: string): never {
+function refuse(code: InputErrorCode, name: string, value: unknown, allowed: string): never {
   const plain = typeof value === 'number' || typeof value === 'boolean'
   const shown: ErrorDetail = plain ? value : (JSON.stringify(value) ?? 'undefined').slice(0, 200)
   throw new InputError(code, `${name} is ${shown}; allowed: ${allowed}.`, { [name]: shown, allowed })
@@ -20,12 +20,12 @@ function checkText(name: string, value: unknown): void {
     refuse('prompt', name, `${value.length} characters`, `at most ${maxPromptLength} characters`)
 }
 
-function checkNumber(code: string, name: string, value: number | undefined, min: number, max: number): void {
+function checkNumber(code: InputErrorCode, name: string, value: number | undefined, min: number, max: number): void {
   if (value !== undefined && !(typeof value === 'number' && value >= min && value <= max))
     refuse(code, name, value, `numbers from ${min} to ${max}`)
 }
 
-function checkWhole(code: string, name: string, value: number | undefined, min: number, max: number): void {
+function checkWhole(code: InputErrorCode, name: string, value: number | undefined, min: number, max: number): void {
   if (value !== undefined && !(Number.isInteger(value) && value >= min && value <= max))
     refuse(code, name, value, `whole numbers from ${min} to ${max}`)
 }

@@ -1,5 +1,6 @@
 /** Quantised weights in a browser: MatMulNBits on a real WebGPU device from tensors that are made as they are read, and the cache of them. */
 
+import { CLIPTextModel } from '../models/text-encoders/clip-text-model.js'
 import { afterEach, describe, expect, test } from 'vitest'
 import { cast } from '../checkpoint/transforms/cast.js'
 import { quantize } from '../checkpoint/transforms/quantize.js'
@@ -32,7 +33,7 @@ afterEach(async () => {
 function makeLinear(on: Device, table: WeightTable) {
   const options = {
     ...on.writeOptions({ dtype: 'float32', granularity: 'block' }),
-    quantized: quantizedWeights('CLIPTextModel', table),
+    quantized: quantizedWeights(CLIPTextModel, table),
   }
   const graph = ({ x: dims = [1, columns] }: Shapes) => {
     const builder = new ComponentBuilder('linear', options)

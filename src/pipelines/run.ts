@@ -2,6 +2,7 @@
 
 import type { PipelinePhase, PipelineProgress, StepInfo, CapturedTensorName, CapturedTensors, PlainTensor } from './types.js'
 import { InputError } from '../errors.js'
+import type { DeviceTensor } from '../runtime/types.js'
 
 /** Listeners and the signal of one call. */
 export interface CallHooks {
@@ -70,7 +71,7 @@ export class Recorder {
     this.#wanted = new Set(wanted)
   }
 
-  /** Whether a tensor is wanted, and so worth to be read from a device. */
+  /** Whether a tensor is wanted. */
   wants(name: CapturedTensorName): boolean {
     return this.#wanted.has(name)
   }
@@ -79,6 +80,11 @@ export class Recorder {
   keep(name: CapturedTensorName, tensor: PlainTensor | null, step?: number, as: string = name): void {
     if (tensor === null || !this.#wanted.has(name)) return
     this.#tensors[step === undefined ? as : `${as}_${step}`] = { dims: tensor.dims, data: tensor.data.slice() }
+  }
+
+  /** {@link keep} of a tensor on a device, which is read only if it is wanted. */
+  async read(name: CapturedTensorName, tensor: DeviceTensor, step?: number, as?: string): Promise<void> {
+    if (this.#wanted.has(name)) this.keep(name, { dims: tensor.dims, data: await tensor.read() }, step, as)
   }
 
   /** What was kept, or undefined where nothing was asked for. */

@@ -41,9 +41,8 @@ export class RecoveryLadder {
 
   /** The next step for `error` of `device` under `setup`. Errors that are not a device's fail as they are. */
   next(error: unknown, setup: Setup, device: object): Recovery {
-    if (isAquatintError(error) && error.code === 'device-lost') return this.#afterLoss(error, device)
-    if (isAquatintError(error) && (error.code === 'out-of-memory' || error.code === 'does-not-fit'))
-      return afterOutOfMemory(error, setup)
+    if (isAquatintError(error, 'device-lost')) return this.#afterLoss(error, device)
+    if (isAquatintError(error, 'out-of-memory', 'does-not-fit')) return afterOutOfMemory(error, setup)
     return { action: 'fail', error: error instanceof Error ? error : new Error(String(error)) }
   }
 
@@ -60,7 +59,10 @@ export class RecoveryLadder {
   }
 }
 
-function afterOutOfMemory(error: AquatintError, { residence, canStream, canShrink, canTile }: Setup): Recovery {
+function afterOutOfMemory(
+  error: AquatintError<'out-of-memory' | 'does-not-fit'>,
+  { residence, canStream, canShrink, canTile }: Setup,
+): Recovery {
   if (residence === 'resident') return { action: 'tighten', residence: 'model' }
   if (residence === 'model' && canStream) return { action: 'tighten', residence: 'block' }
   // A plan that does not fit has no less room for weights to offer.

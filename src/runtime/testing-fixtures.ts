@@ -2,11 +2,12 @@
 
 import { readSafetensorsHeader } from '../checkpoint/safetensors.js'
 import type { Config, TensorEntry, WeightTable } from '../checkpoint/types.js'
-import { autoencoderKLDecoder } from '../models/autoencoders/autoencoder-kl.js'
-import { clipTextModel } from '../models/text-encoders/clip-text-model.js'
+import { AutoencoderKL } from '../models/autoencoders/autoencoder-kl.js'
+import { CLIPTextModel } from '../models/text-encoders/clip-text-model.js'
 import { matchWeights } from '../models/match-weights.js'
-import { unet2DConditionModel } from '../models/unets/unet-2d-condition.js'
-import type { ComponentGraph, WriteOptions } from '../onnx/types.js'
+import { shapesFor } from '../models/testing.js'
+import { UNet2DConditionModel } from '../models/unets/unet-2d-condition.js'
+import type { ComponentGraph } from '../onnx/types.js'
 import { BoundNetwork } from './bound-network.js'
 import { numbers, TestSource } from './testing.js'
 import type { HostTensor } from './types.js'
@@ -32,24 +33,9 @@ async function readTable(folder: string, files: readonly string[]): Promise<Weig
 const shards = [1, 2, 3].map((shard) => `diffusion_pytorch_model-0000${shard}-of-00003.safetensors`)
 
 const networks = {
-  text_encoder: {
-    className: 'CLIPTextModel',
-    files: ['model.safetensors'],
-    write: (config: Config, _size: number, options: WriteOptions) =>
-      clipTextModel('CLIPTextModel', config, { batch: 2, sequenceLength: 77 }, options),
-  },
-  unet: {
-    className: 'UNet2DConditionModel',
-    files: shards,
-    write: (config: Config, size: number, options: WriteOptions) =>
-      unet2DConditionModel(config, { batch: 2, height: size, width: size, sequenceLength: 77 }, options),
-  },
-  vae: {
-    className: 'AutoencoderKL',
-    files: ['diffusion_pytorch_model.safetensors'],
-    write: (config: Config, size: number, options: WriteOptions) =>
-      autoencoderKLDecoder(config, { batch: 1, height: size, width: size }, options),
-  },
+  text_encoder: { definition: CLIPTextModel, files: ['model.safetensors'] },
+  unet: { definition: UNet2DConditionModel, files: shards },
+  vae: { definition: AutoencoderKL, files: ['diffusion_pytorch_model.safetensors'] },
 } as const
 
 export type FixtureNetwork = keyof typeof networks
@@ -69,11 +55,16 @@ export async function fixtureComponent(
   granularity: 'component' | 'block',
 ): Promise<FixtureComponent> {
   const folder = `tiny-sdxl/repo/${name}`
-  const { className, files, write } = networks[name]
+  const { definition, files } = networks[name]
   const config = (await (await fetched(`${folder}/config.json`)).json()) as Config
   const table = await readTable(folder, files)
   const options = device.writeOptions({ dtype: 'float32', granularity })
-  const [graph] = matchWeights(className, [write(config, size, options)], table).graphs
+  const model = definition.fromConfig(config)
+  const written = model.write(
+    shapesFor(model, { batch: name === 'vae' ? 1 : 2, height: size, width: size, sequenceLength: 77 }),
+    options,
+  )
+  const [graph] = matchWeights(definition, [written], table).graphs
   if (graph === undefined) throw new Error('no graph')
   const inputs = Object.fromEntries(
     graph.inputs.map(({ name: input, type, dims }, index) => {

@@ -1,4 +1,4 @@
-/** CLIP's tokenizer against transformers' own (fixtures/tokenizers/clip). */
+/** Compares CLIP's tokenizer with transformers' class (fixtures/tokenizers/clip). */
 
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
@@ -29,7 +29,7 @@ const second = new CLIPTokenizer({
   specialTokensMap: { ...files.specialTokensMap, pad_token: '!' },
 })
 
-test('gives transformers’ ids on every string', () => {
+test('returns transformers’ ids for every string', () => {
   expect(strings.length).toBeGreaterThanOrEqual(1000)
   expect(ids.untruncated.length).toBe(strings.length)
   const different = strings.flatMap((text, i) => {
@@ -41,14 +41,14 @@ test('gives transformers’ ids on every string', () => {
   expect(different).toEqual([])
 })
 
-test('pads and cuts as transformers does', () => {
-  expect(tokenizer.modelMaxLength).toBe(ids.model_max_length)
+test('pads and truncates as transformers does', () => {
+  expect(tokenizer.fixedLength).toBe(ids.model_max_length)
   expect(Object.keys(ids.padded).length).toBeGreaterThan(30)
   for (const [i, expected] of Object.entries(ids.padded))
     expect(tokenizer.encodePadded(strings[Number(i)]!).inputIds).toEqual(expected)
 })
 
-test('with "!" as padding, as SDXL’s second tokenizer, and with what that does to "!" in a prompt', () => {
+test('pads with "!" as SDXL’s second tokenizer does, with the same effect on a "!" in the prompt', () => {
   const changed = new Map(Object.entries(ids.pad_exclamation.untruncated))
   expect(changed.size).toBeGreaterThan(10)
   for (const [i, text] of strings.entries())
@@ -57,7 +57,7 @@ test('with "!" as padding, as SDXL’s second tokenizer, and with what that does
     expect(second.encodePadded(strings[Number(i)]!).inputIds).toEqual(expected)
 })
 
-test('reads tokenizer.json where that is all there is', () => {
+test('reads tokenizer.json if there is no other file', () => {
   const repository = new URL('../../fixtures/tiny-sd21/repo/tokenizer/', import.meta.url)
   const only = new CLIPTokenizer({
     tokenizerJson: json('tokenizer.json', repository),
@@ -70,7 +70,7 @@ test('reads tokenizer.json where that is all there is', () => {
   expect(encoded.inputIds.at(-1)).toBe(0)
 })
 
-test('a prompt of 10,000 characters is cut, and what was cut is told', () => {
+test('truncates a prompt of 10,000 characters, and reports the text that was cut', () => {
   const words = Array.from({ length: 1700 }, (_, i) => `word${i % 10}`).join(' ')
   expect(words.length).toBeGreaterThan(10_000)
   const { inputIds, removedText } = tokenizer.encodePadded(words)
@@ -80,7 +80,7 @@ test('a prompt of 10,000 characters is cut, and what was cut is told', () => {
   expect(tokenizer.encodePadded('a dog').removedText).toBeNull()
 })
 
-test('a text of a million letters does not hang, nor do a million spaces hide a word', () => {
+test('a million letters do not hang it, and a million spaces do not hide a word', () => {
   const begin = performance.now()
   expect(tokenizer.encodePadded('x'.repeat(1_000_000)).inputIds).toHaveLength(77)
   expect(tokenizer.encode(`a${' '.repeat(1_000_000)}dog`)).toEqual(tokenizer.encode('a dog'))

@@ -1,15 +1,15 @@
 /**
- * CLIPTokenizer: text to the ids that CLIP's text encoders read, as transformers' class of that name makes them. The byte-pair work is
- * done by @huggingface/tokenizers; this file gives it the pipeline of the class, from whichever files a repository has.
+ * CLIPTokenizer: converts text to the ids that CLIP's text encoders read, as transformers' class of that name does. @huggingface/tokenizers does the
+ * byte-pair encoding; this file configures it from the files that a repository has.
  */
 
 import { CheckpointError } from '../errors.js'
 import { createHfTokenizer, type HfTokenizer } from './hf-tokenizer.js'
 import { readAddedTokens, type AddedToken } from './special-tokens.js'
-import { readMaxLength, type EncodedText, type TokenizerFiles } from './types.js'
+import { readMaxLength, type EncodedText, type Tokenizer, type TokenizerFiles } from './types.js'
 
 /**
- * The longest text that is tokenized, in UTF-16 units: far more than 77 tokens ever take, while a single word of a million letters
+ * The longest text that is tokenized, in UTF-16 units. 77 tokens never need that much, and a single word of a million letters
  * would take minutes.
  */
 const maxTextLength = 50_000
@@ -17,9 +17,11 @@ const maxTextLength = 50_000
 const pattern = String.raw`<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+`
 
 /** CLIP's tokenizer with its vocabulary. */
-export class CLIPTokenizer {
-  /** Length of the ids that the text encoder takes, 77. */
-  readonly modelMaxLength: number
+export class CLIPTokenizer implements Tokenizer {
+  static readonly classNames = ['CLIPTokenizer', 'CLIPTokenizerFast']
+  static readonly readsSentencePiece = false
+  /** 77 unless the tokenizer's config says otherwise. */
+  readonly fixedLength: number
   readonly padTokenId: number
   readonly #tokenizer: HfTokenizer
 
@@ -45,7 +47,7 @@ export class CLIPTokenizer {
       return id
     }
     const { bos_token: bos, eos_token: eos, pad_token: pad, unk_token: unk } = special.roles
-    this.modelMaxLength = readMaxLength(files, 77)
+    this.fixedLength = readMaxLength(files, 77)
     this.padTokenId = idOf(pad)
     const addedTokens: AddedToken[] = special.tokens.map((token) => Object.assign(token, { id: token.id ?? idOf(token.content) }))
     this.#tokenizer = createHfTokenizer({
@@ -55,7 +57,7 @@ export class CLIPTokenizer {
         normalizers: [
           { type: 'NFC' },
           { type: 'Replace', pattern: { Regex: String.raw`\s+` }, content: ' ' },
-          // Rust lowercases letter by letter; JavaScript would make a final sigma of this one.
+          // Rust lowercases each character alone. JavaScript would lowercase this letter to a final sigma at the end of a word.
           { type: 'Replace', pattern: { String: 'Σ' }, content: 'σ' },
           { type: 'Lowercase' },
         ],
@@ -90,32 +92,35 @@ export class CLIPTokenizer {
     })
   }
 
-  /** All ids of a text, between the start and the end token. */
+  /** Returns all ids of a text, between the start token and the end token. */
   encode(text: string): number[] {
     return [...this.#tokenizer.encode(shorten(text)).ids]
   }
 
   /**
-   * Ids of exactly `modelMaxLength`: cut, the end token kept, or filled with the padding token; with the text that was cut away, as
+   * Returns exactly `length` ids: truncated before the end token, or padded with the padding token. Also returns the text that was cut, as
    * diffusers reports it.
    */
-  encodePadded(text: string): EncodedText {
+  encodePadded(text: string, length = this.fixedLength): EncodedText {
     const ids = this.encode(text)
-    const length = this.modelMaxLength
     if (ids.length <= length)
-      return { inputIds: [...ids, ...Array<number>(length - ids.length).fill(this.padTokenId)], removedText: null }
+      return {
+        inputIds: [...ids, ...Array<number>(length - ids.length).fill(this.padTokenId)],
+        tokens: ids.length,
+        removedText: null,
+      }
     const inputIds = [...ids.slice(0, length - 1), ...ids.slice(-1)]
-    return { inputIds, removedText: this.decode(ids.slice(length - 1, -1)) }
+    return { inputIds, tokens: length, removedText: this.decode(ids.slice(length - 1, -1)) }
   }
 
-  /** The text that ids stand for, words one space apart. */
+  /** Decodes ids to text, with one space between words. */
   decode(ids: readonly number[]): string {
     if (ids.length === 0) return ''
     return this.#tokenizer.decode(ids).replaceAll('</w>', ' ').trim()
   }
 }
 
-/** Space that the tokenizer makes one of anyway is made one first, so that the cut cannot fall before words that count. */
+/** Collapses white space, as the tokenizer does anyway, before the text is cut to its longest length. So the cut never removes words that matter. */
 function shorten(text: string): string {
   return text.length <= maxTextLength ? text : text.replaceAll(/[ \t\n\r]+/g, ' ').slice(0, maxTextLength)
 }
@@ -150,7 +155,7 @@ function readVocabulary(files: TokenizerFiles): Vocabulary {
   return { vocab: vocab as Vocabulary['vocab'], merges: merges.map((merge: unknown) => readMerge(merge)) }
 }
 
-/** A merge is a pair, or both parts with a space between. */
+/** A merge is a pair, or a string of both parts with a space between them. */
 function readMerge(merge: unknown): readonly [string, string] {
   const parts: unknown[] = typeof merge === 'string' ? merge.trimEnd().split(' ') : Array.isArray(merge) ? merge : []
   const [first, second] = parts

@@ -1,13 +1,13 @@
 /**
- * The one place that calls @huggingface/tokenizers. States what is used of it (version 0.2 ships declarations that do not resolve under
- * `nodenext`), and keeps a text from turning into a special token by being normalized: that library takes a whole text that equals a
- * token for that token, also where the token is to be looked for before lowercasing only.
+ * The only file that calls @huggingface/tokenizers. It declares the part of the library that it uses, because version 0.2's declarations do not
+ * resolve under `nodenext`. It also prevents that normalizing turns a text into a special token: the library treats a text that equals a token as
+ * that token, even if the token must be searched for only before lowercasing.
  */
 
 import { Tokenizer } from '@huggingface/tokenizers'
 import type { AddedToken } from './special-tokens.js'
 
-/** What is used of the library's tokenizer. Between special tokens it normalizes each section of a text and cuts it into words. */
+/** The part of the library's tokenizer that is used. Between special tokens, it normalizes each section of a text and splits it into words. */
 export interface HfTokenizer {
   normalizer: ((text: string) => string) | null
   pre_tokenizer: ((text: string, at: { readonly section_index: number }) => string[]) | null
@@ -15,7 +15,7 @@ export interface HfTokenizer {
   decode(ids: readonly number[]): string
 }
 
-/** The part of tokenizer.json that is needed. */
+/** The part of tokenizer.json that the library needs. */
 export interface TokenizerJson {
   readonly added_tokens: readonly AddedToken[]
   readonly normalizer: object | null
@@ -25,14 +25,14 @@ export interface TokenizerJson {
   readonly model: object
 }
 
-/** A normalizer and a pre-tokenizer of our own, where the library's do not do. */
+/** Replacements for the library's normalizer and pre-tokenizer. */
 export interface OwnSteps {
   normalize(text: string): string
-  /** `first`: whether nothing comes before the text. */
+  /** `first` says whether the section is at the beginning of the text. */
   preTokenize(text: string, first: boolean): string[]
 }
 
-/** A character that is none: put after a normalized text, which then equals no token, and taken off again before it is cut into words. */
+/** A noncharacter. It is appended to a normalized text, which then equals no token, and removed before the text is split into words. */
 const end = '\uffff'
 
 /** Builds a tokenizer from the contents of a tokenizer.json. */
@@ -51,7 +51,7 @@ export function createHfTokenizer(json: TokenizerJson, own?: OwnSteps): HfTokeni
   if (normalizer !== null && unnormalized.size > 0) {
     tokenizer.normalizer = (text) => {
       const result = normalizer(text)
-      // The pre-tokenizer drops a space at the end.
+      // The pre-tokenizer removes a space at the end.
       return unnormalized.has(result) ? `${result} ` : result
     }
   }

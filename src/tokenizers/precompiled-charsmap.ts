@@ -1,7 +1,7 @@
 /**
- * SentencePiece's normalizer as the tokenizers library in Rust runs it ("Precompiled" in tokenizer.json): a table of replacements, held as
- * a double-array trie over UTF-8 bytes and a block of strings that end in 0. Each grapheme of less than six bytes is looked up as a whole,
- * then its characters one by one; the shortest match counts, and replaces all that was looked up.
+ * SentencePiece's normalizer as Hugging Face's Rust library runs it ("Precompiled" in tokenizer.json). The replacements are a double-array trie
+ * over UTF-8 bytes and a block of zero-terminated strings. It looks up each grapheme of less than six bytes as a whole, and otherwise its
+ * characters one by one. The shortest match counts, and replaces everything that was looked up.
  * Source: SentencePiece's `normalizer.cc`, darts-clone, the crate spm_precompiled.
  */
 
@@ -12,7 +12,7 @@ const maxMapBytes = 8_000_000
 const segmenter = new Intl.Segmenter('en', { granularity: 'grapheme' })
 const pieceLength = 256
 
-/** The table of a `precompiled_charsmap`. */
+/** The replacement table of a `precompiled_charsmap`. */
 export class PrecompiledCharsmap {
   readonly #units: Uint32Array
   readonly #strings: Uint8Array
@@ -21,7 +21,7 @@ export class PrecompiledCharsmap {
 
   /** @throws CheckpointError `tokenizer-normalizer` */
   constructor(base64: unknown) {
-    if (typeof base64 !== 'string') throw broken('it is not text')
+    if (typeof base64 !== 'string') throw broken('it is not a string')
     const blob = decodeBase64(base64)
     if (blob.byteLength < 8) throw broken('it is too short')
     const size = new DataView(blob.buffer).getUint32(0, true)
@@ -30,7 +30,7 @@ export class PrecompiledCharsmap {
     this.#strings = blob.subarray(4 + size)
   }
 
-  /** A replacement may be as long as the table, so the text ends soon after `maxLength` UTF-16 units. */
+  /** Normalizes a text. Stops soon after `maxLength` UTF-16 units, because one replacement can be as long as the whole table. */
   normalize(text: string, maxLength: number): string {
     let result = ''
     for (const segment of graphemes(text)) {
@@ -56,7 +56,7 @@ export class PrecompiledCharsmap {
     return this.#decoder.decode(this.#strings.subarray(begin, end < 0 ? undefined : end))
   }
 
-  /** The value of the shortest prefix of `bytes` in the trie. */
+  /** Returns the trie's value for the shortest prefix of `bytes` that it contains. */
   #firstMatch(bytes: Uint8Array): number | null {
     let node = offsetOf(this.#units[0] ?? 0)
     for (const byte of bytes) {
@@ -72,8 +72,8 @@ export class PrecompiledCharsmap {
 }
 
 /**
- * The graphemes of a text. The segmenter's time grows with the square of a text's length, so it gets pieces; whether the last grapheme of a
- * piece goes on is seen with the next. What comes before a grapheme does not matter to where it ends.
+ * The graphemes of a text. The segmenter's time grows with the square of a text's length, so it receives pieces. The last grapheme of a piece is
+ * segmented again with the next piece, because it may continue there. Where a grapheme ends does not depend on the text before it.
  */
 function* graphemes(text: string): Generator<string> {
   let begin = 0

@@ -1,7 +1,7 @@
 /**
- * What a `Replace` of tokenizer.json looks for: a text, or a regular expression. Expressions are written for Oniguruma by whoever made the
- * repository, so only what means the same everywhere and needs no going back is read: characters one after the other, or one character or
- * set of characters with how often (` {2,}`, `[\n\t]+`). All else is refused.
+ * The pattern of a `Replace` normalizer in tokenizer.json: a text, or a regular expression. Expressions come from untrusted repositories and are
+ * written for Oniguruma. So only expressions that mean the same in JavaScript and need no backtracking are accepted: a sequence of characters, or
+ * one character or set with a quantifier (` {2,}`, `[\n\t]+`). All others are refused.
  */
 
 import { UnsupportedError } from '../errors.js'
@@ -9,7 +9,7 @@ import { UnsupportedError } from '../errors.js'
 const maxLength = 100
 const maxTimes = 100
 
-/** `\n` and the like, or a mark that would mean something without the backslash. */
+/** An escape such as `\n`, or an escaped character that has a meaning without the backslash. */
 const escape = String.raw`\\[nrts\\^$.|?*+()[\]{}/-]`
 const character = String.raw`(?:${escape}|[^\\^$.|?*+()[\]{}])`
 const set = String.raw`\[(?:${escape}|[^\\^[\]&-])+\]`
@@ -18,13 +18,13 @@ const several = new RegExp(`^${character}+$`, 'u')
 const one = new RegExp(`^(?<found>${character}|${set})(?<times>${times})?$`, 'u')
 const inElement = new RegExp(`${escape}|[^[\\]\\\\]`, 'gu')
 
-/** The characters that the escapes with a letter stand for; what White_Space is to Unicode, `\s` is to Oniguruma. */
+/** The characters of the escapes with a letter. Oniguruma's `\s` is Unicode's White_Space. */
 const escapes: Readonly<Record<string, string>> = { n: '\\n', r: '\\r', t: '\\t', s: '\\p{White_Space}' }
 
-/** Puts a content in place of each match; the text ends soon after `maxLength` UTF-16 units. */
+/** Replaces each match. Stops soon after `maxLength` UTF-16 units. */
 export type Replace = (text: string, maxLength: number) => string
 
-/** The function for a `pattern` and a `content`. @throws UnsupportedError `tokenizer-normalizer` */
+/** Returns the function that replaces `pattern` by `content`. @throws UnsupportedError `tokenizer-normalizer` */
 export function readReplace(pattern: unknown, content: unknown): Replace {
   const fields = (typeof pattern === 'object' && pattern !== null ? pattern : {}) as Readonly<Record<string, unknown>>
   const { String: text, Regex: expression } = fields
@@ -46,13 +46,13 @@ export function readReplace(pattern: unknown, content: unknown): Replace {
   }
 }
 
-/** The expression in JavaScript's words, or null. */
+/** Translates the expression to JavaScript; null if it is not accepted. */
 function translate(expression: string): string | null {
   if (several.test(expression)) return elements(expression).join('')
   const { found, times: often = '' } = one.exec(expression)?.groups ?? {}
   if (found === undefined) return null
   const [least = 1, most = least] = [...often.matchAll(/\d+/g)].map(Number)
-  // {0} would match everywhere, and {3,2} is something else again.
+  // {0} would match everywhere, and {3,2} has another meaning in Oniguruma.
   if (least < 1 || most < least || most > maxTimes) return null
   return `[${elements(found).join('')}]${often}`
 }

@@ -1,13 +1,13 @@
 /**
- * SentencePiece's own file (`spiece.model`), as T5's repositories have it where there is no tokenizer.json: the pieces of a unigram model,
- * their scores, and the normalizer's table, given as tokenizer.json would give them. Reads what Protocol Buffers' wire format needs for
- * that, with limits; other kinds of model are refused. What the file does not say, how a text is cut into words, is left out as well.
+ * Reads SentencePiece's own file (`spiece.model`), which T5's repositories without a tokenizer.json have: the pieces of a unigram model,
+ * their scores, and the normalizer's table, in the form of tokenizer.json. It reads the needed part of Protocol Buffers' wire format, with
+ * limits, and refuses other kinds of models. How a text is split into words is not in the file, so it is not in the result either.
  * Source: SentencePiece's `sentencepiece_model.proto`; the tokens for masked spans at the end are transformers' (`T5Converter`).
  */
 
 import { CheckpointError, UnsupportedError } from '../errors.js'
 
-/** Fields of the messages, by their numbers in sentencepiece_model.proto. */
+/** The numbers of the messages' fields in sentencepiece_model.proto. */
 const fields = {
   model: { pieces: 1, trainer: 2, normalizer: 3 },
   piece: { text: 1, score: 2, type: 3 },
@@ -19,14 +19,14 @@ const unknownPiece = 2
 const controlPiece = 3
 const maxExtraIds = 1000
 
-/** How special tokens are looked for. */
+/** How to search for special tokens. */
 const plain = { single_word: false, lstrip: false, rstrip: false, normalized: false, special: true } as const
 
 type Json = Readonly<Record<string, unknown>>
 
 /**
- * The parts of a tokenizer.json that a unigram model stands for. `extraIds` is `extra_ids` of tokenizer_config.json, 100 where it is
- * absent: so many `<extra_id_n>` follow the pieces.
+ * Converts a unigram model to the parts of a tokenizer.json. `extraIds` is `extra_ids` of tokenizer_config.json, 100 if it is
+ * absent: the number of `<extra_id_n>` tokens after the pieces.
  * @throws CheckpointError `tokenizer-sentencepiece`; UnsupportedError `tokenizer-model`
  */
 export function readSentencePieceModel(bytes: Uint8Array, extraIds: unknown = 100): Json {
@@ -66,7 +66,7 @@ export function readSentencePieceModel(bytes: Uint8Array, extraIds: unknown = 10
         supported: [unigram],
       },
     )
-  if (unknown < 0) throw broken('it has no piece for what is unknown')
+  if (unknown < 0) throw broken('it has no piece for unknown text')
   for (let id = extraIds - 1; id >= 0; id--) {
     special.push([vocab.length, `<extra_id_${id}>`])
     vocab.push([`<extra_id_${id}>`, 0])
@@ -77,10 +77,10 @@ export function readSentencePieceModel(bytes: Uint8Array, extraIds: unknown = 10
   return { added_tokens: added, normalizer, model: { type: 'Unigram', unk_id: unknown, vocab, byte_fallback: false } }
 }
 
-/** A field's value: a varint, four bytes, or bytes of any length; eight bytes are passed over. */
+/** A field's value: a varint, four bytes, or bytes of any length. Fields of eight bytes are skipped. */
 type Value = number | Uint8Array
 
-/** The fields of a message, in order. */
+/** Reads the fields of a message, in order. */
 function* messageFields(bytes: Uint8Array): Generator<{ readonly field: number; readonly value: Value }> {
   let at = 0
   const varint = (): number => {

@@ -1,13 +1,13 @@
 /**
- * The special tokens of a tokenizer: which text plays which role, and how each is looked for in a prompt. Sources, the later over the
- * earlier, as transformers reads them: the class's defaults, tokenizer_config.json, special_tokens_map.json; and the added tokens of
+ * The special tokens of a tokenizer: which text has which role, and how to search for each in a prompt. As in transformers, a later source overrides
+ * an earlier one: the class's defaults, tokenizer_config.json, special_tokens_map.json, and the added tokens of
  * tokenizer.json or `added_tokens_decoder`.
  */
 
 import { CheckpointError } from '../errors.js'
 import type { TokenizerFiles } from './types.js'
 
-/** As tokenizer.json writes it. `normalized`: looked for in the text after lowercasing. */
+/** An added token as in tokenizer.json. `normalized` means that the token is searched for after lowercasing. */
 export interface AddedToken {
   readonly id: number
   readonly content: string
@@ -18,7 +18,7 @@ export interface AddedToken {
   readonly special: boolean
 }
 
-/** An added token whose id may still have to be found in the vocabulary. */
+/** An added token. If it has no id, its id is that of its text in the vocabulary. */
 type FoundToken = Omit<AddedToken, 'id'> & { readonly id: number | undefined }
 
 export interface SpecialTokens<Role extends string> {
@@ -34,7 +34,7 @@ function readToken(value: unknown, id: number | undefined, special: boolean): Fo
   if (typeof content !== 'string' || content.length === 0 || content.length > 1000)
     throw new CheckpointError(
       'tokenizer-token',
-      `A special token of the tokenizer is ${JSON.stringify(value)?.slice(0, 100)}; expected text.`,
+      `A special token of the tokenizer is ${JSON.stringify(value)?.slice(0, 100)}; expected a string.`,
     )
   const flag = (name: string, fallback: boolean) => (typeof fields[name] === 'boolean' ? fields[name] : fallback)
   return {
@@ -59,7 +59,7 @@ export function readAddedTokens<Role extends string>(
     const value = files.specialTokensMap?.[role] ?? files.tokenizerConfig?.[role] ?? defaults[role]
     const token = readToken(value, undefined, true)
     roles[role] = token.content
-    // Where two roles have the same text, the later one says how it is looked for, as in transformers.
+    // If two roles have the same text, the later one determines how to search for it, as in transformers.
     tokens.set(token.content, token)
   }
   const decoder = files.tokenizerConfig?.['added_tokens_decoder']
@@ -74,7 +74,7 @@ export function readAddedTokens<Role extends string>(
   if (listed.length > maxTokens)
     throw new CheckpointError(
       'tokenizer-token',
-      `The tokenizer has ${listed.length} added tokens; at most ${maxTokens} are read.`,
+      `The tokenizer has ${listed.length} added tokens; at most ${maxTokens} are allowed.`,
     )
   for (const [value, id] of listed) {
     const token = readToken(value, id, false)

@@ -1,6 +1,6 @@
 /**
- * The forms in which tokenizer.json of a T5 has been published (fixtures/tokenizers/t5/forms.json), each against what the tokenizers library
- * makes of it. What is not read is refused by name, and a hostile file costs no time.
+ * Compares the forms in which T5's tokenizer.json has been published (fixtures/tokenizers/t5/forms.json) with Hugging Face's tokenizers library. Also
+ * checks that unsupported forms are refused by name, and that a hostile file takes no long time.
  */
 
 import { readFileSync } from 'node:fs'
@@ -13,14 +13,14 @@ import { unigramPreTokenizer } from './unigram-pre-tokenizer.js'
 
 type Json = Readonly<Record<string, unknown>>
 
-/** How ids differ from those of tokenizer.json: how many stay at the beginning and at the end, and what is between. */
+/** The difference of ids from those of tokenizer.json: how many are equal at the beginning and at the end, and the ids between. */
 type Edit = readonly [number, number, readonly number[]]
 interface Forms {
   readonly strings: readonly string[]
   readonly long: readonly { readonly before: string; readonly repeated: string; readonly times: number; readonly after: string }[]
   readonly max_length: number
   readonly ids: readonly (readonly number[])[]
-  /** What `Replace` of each expression by "_" makes of the text. */
+  /** The text after a `Replace` of each expression by "_". */
   readonly replaced: string
   readonly patterns: Readonly<Record<string, string>>
   readonly forms: Readonly<Record<string, Json & { readonly edits: Readonly<Record<string, Edit>> }>>
@@ -39,7 +39,7 @@ const ids = [...(json('ids.json') as { untruncated: number[][] }).untruncated, .
 
 const { precompiled_charsmap: table } = tokenizerJson['normalizer'] as Json
 
-/** A tokenizer with other parts in place of tokenizer.json's; the fixture leaves the normalizer's table out. */
+/** A tokenizer with some parts of tokenizer.json replaced. The fixture does not contain the normalizer's table. */
 function load(parts: Json): T5Tokenizer {
   const filled = JSON.stringify(parts).replaceAll(
     '"precompiled_charsmap":null',
@@ -52,7 +52,7 @@ function load(parts: Json): T5Tokenizer {
   })
 }
 
-/** What the library gives for each of `strings`, then for each of `longStrings`. */
+/** The library's ids for each of `strings`, then for each of `longStrings`. */
 function expectedIds(edits: Readonly<Record<string, Edit>>): readonly (readonly number[])[] {
   return ids.map((own, i) => {
     const [begin, end, between] = edits[i] ?? [own.length, 0, []]
@@ -64,7 +64,7 @@ describe.each(Object.entries({ 'tokenizer.json': { edits: {} }, ...forms }))('%s
   const tokenizer = load(parts)
   const expected = expectedIds(edits)
 
-  test('gives the library’s ids on every string', () => {
+  test('returns the library’s ids for every string', () => {
     expect(strings.length).toBeGreaterThanOrEqual(1300)
     expect(expected.length).toBe(strings.length + longStrings.length)
     const different = strings.flatMap((text, i) => {
@@ -90,7 +90,7 @@ test.each(['tokenizer.json', 'converter', 'older'])(
   },
 )
 
-test('spiece.model alone gives what tokenizer.json gives', () => {
+test('spiece.model alone gives the same ids as tokenizer.json', () => {
   const bare = new T5Tokenizer({
     tokenizerJson: readSentencePieceModel(new Uint8Array(readFileSync(new URL('spiece.model', folder)))),
   })
@@ -150,7 +150,7 @@ test.each<[string, Json, string, RegExp]>([
   expect(() => load(parts)).toThrow(expect.objectContaining({ code, message: expect.stringMatching(message) as string }))
 })
 
-test('takes what a file leaves out, or has as null, from the class', () => {
+test('uses the class’s defaults for parts that a file leaves out or has as null', () => {
   const text = 'a  dog </s> b'
   const own = load({})
   for (const parts of [{ pre_tokenizer: null }, { post_processor: null }])
@@ -159,7 +159,7 @@ test('takes what a file leaves out, or has as null, from the class', () => {
   expect(never('a dog', true)).toEqual(['a', '▁dog'])
 })
 
-test('a word in front is one that the text begins with', () => {
+test('only a word at the beginning of the text gets a mark from prepend_scheme first', () => {
   const cut = unigramPreTokenizer({
     type: 'Sequence',
     pretokenizers: [{ type: 'WhitespaceSplit' }, { ...metaspace, prepend_scheme: 'first' }],
@@ -181,7 +181,7 @@ test.each([...refused.split(' '), '\\', '', 'a'.repeat(101)])('refuses the expre
   )
 })
 
-test('refuses a Replace of nothing, of what is no pattern, and by what is no text', () => {
+test('refuses a Replace with an empty or invalid pattern, or with content that is not a string', () => {
   for (const broken of [
     replace({ String: '' }),
     replace({}),
@@ -191,11 +191,11 @@ test('refuses a Replace of nothing, of what is no pattern, and by what is no tex
     expect(() => unigramNormalizer(broken)).toThrow(expect.objectContaining({ code: 'tokenizer-normalizer' }))
 })
 
-test('what a text is replaced by means only itself', () => {
+test('the replacement text is literal', () => {
   expect(unigramNormalizer(replace({ String: 'a' }, "$&$1$'"))('abc')).toBe("$&$1$'bc")
 })
 
-test('a hostile normalizer neither grows a text without end nor goes back over it again and again', () => {
+test('a hostile normalizer can neither grow a text without limit nor take quadratic time', () => {
   const long = replace({ String: 'a' }, 'a'.repeat(100))
   const grown = unigramNormalizer({ type: 'Sequence', normalizers: Array(16).fill(long) })('a'.repeat(1000))
   expect(grown.length).toBeLessThanOrEqual(2_000_000)
@@ -207,7 +207,7 @@ test('a hostile normalizer neither grows a text without end nor goes back over i
   expect(strip(blanks)).toBe(blanks)
 })
 
-test('changed at random, a form gives ids or one of our errors', () => {
+test('a randomly changed form gives ids or an AquatintError', () => {
   let state = 1
   const below = (count: number) => {
     state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0

@@ -1,4 +1,4 @@
-/** T5's tokenizer against transformers' own (fixtures/tokenizers/t5). */
+/** Compares T5's tokenizer with transformers' class (fixtures/tokenizers/t5). */
 
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
@@ -20,7 +20,7 @@ const files: TokenizerFiles = {
 const tokenizer = new T5Tokenizer(files)
 const spiece = new Uint8Array(readFileSync(new URL('spiece.model', folder)))
 
-test('gives transformers’ ids on every string', () => {
+test('returns transformers’ ids for every string', () => {
   expect(strings.length).toBeGreaterThanOrEqual(1000)
   expect(ids.untruncated.length).toBe(strings.length)
   const different = strings.flatMap((text, i) => {
@@ -32,7 +32,7 @@ test('gives transformers’ ids on every string', () => {
   expect(different).toEqual([])
 })
 
-test('reads the same from spiece.model alone', () => {
+test('spiece.model alone gives the same ids', () => {
   const bare = readSentencePieceModel(spiece)
   const { added_tokens, model, normalizer } = json('tokenizer.json')
   expect(bare).toEqual({ added_tokens, model, normalizer })
@@ -59,13 +59,13 @@ test.each([
   expect(() => readSentencePieceModel(bytes, extraIds)).toThrow(expect.objectContaining({ code }))
 })
 
-test('pads and cuts as transformers does', () => {
+test('pads and truncates as transformers does', () => {
   expect(Object.keys(ids.padded).length).toBeGreaterThan(30)
   for (const [i, expected] of Object.entries(ids.padded))
     expect(tokenizer.encodePadded(strings[Number(i)]!, ids.max_length).inputIds).toEqual(expected)
 })
 
-test('tells what was cut away', () => {
+test('reports the text that was cut', () => {
   expect(tokenizer.encodePadded('a dog', 20).removedText).toBeNull()
   expect(tokenizer.encodePadded('the dog and the dog and the dog', 4).removedText).toMatch(/dog$/)
 })
@@ -92,7 +92,7 @@ test.each([
   expect(() => unigramNormalizer(normalizer)).toThrow(expect.objectContaining({ code: 'tokenizer-normalizer' }))
 })
 
-test('a normalizer made of noise ends', () => {
+test('a normalizer of random bytes terminates', () => {
   const noise = Uint8Array.from({ length: 4096 }, (_, i) => (i * 2654435761) >>> 24)
   noise.set([0, 8, 0, 0])
   const normalize = unigramNormalizer({ type: 'Precompiled', precompiled_charsmap: btoa(String.fromCharCode(...noise)) })

@@ -1,21 +1,24 @@
 /**
- * T5Tokenizer: text to the ids that T5's encoder reads (a unigram model of SentencePiece), as the tokenizers library in Rust makes them
- * from tokenizer.json. What the file leaves out is as in transformers' T5Tokenizer.
+ * T5Tokenizer: converts text to the ids that T5's encoder reads (a unigram model of SentencePiece), as Hugging Face's Rust library does with
+ * tokenizer.json. Parts that the file leaves out are as in transformers' T5Tokenizer.
  */
 
 import { CheckpointError, UnsupportedError } from '../errors.js'
 import { createHfTokenizer, type HfTokenizer } from './hf-tokenizer.js'
 import { readAddedTokens, type AddedToken } from './special-tokens.js'
-import type { EncodedText, TokenizerFiles } from './types.js'
+import type { EncodedText, Tokenizer, TokenizerFiles } from './types.js'
 import { unigramNormalizer } from './unigram-normalizer.js'
 import { unigramPreTokenizer } from './unigram-pre-tokenizer.js'
 
-/** The longest text that is looked up in the vocabulary, in characters: far more than 512 tokens ever take. */
+/** The longest text that is looked up in the vocabulary, in characters. 512 tokens never need that much. */
 const maxTextLength = 50_000
 const maxVocabulary = 2_000_000
 
 /** T5's tokenizer with its vocabulary. */
-export class T5Tokenizer {
+export class T5Tokenizer implements Tokenizer {
+  static readonly classNames = ['T5TokenizerFast', 'T5Tokenizer']
+  static readonly readsSentencePiece = true
+  readonly fixedLength = null
   readonly padTokenId: number
   readonly #tokenizer: HfTokenizer
 
@@ -63,27 +66,32 @@ export class T5Tokenizer {
     this.#tokenizer = createHfTokenizer(json, own)
   }
 
-  /** All ids of a text, the end token last. */
+  /** Returns all ids of a text, with the end token last. */
   encode(text: string): number[] {
     return [...this.#tokenizer.encode(text).ids]
   }
 
-  /** Ids of exactly `length`: cut, the end token kept, or padded; with the text that was cut away. */
+  /** Returns exactly `length` ids: truncated before the end token, or padded. Also returns the text that was cut. */
   encodePadded(text: string, length: number): EncodedText {
     const ids = this.encode(text)
     if (ids.length <= length)
-      return { inputIds: [...ids, ...Array<number>(length - ids.length).fill(this.padTokenId)], removedText: null }
+      return {
+        inputIds: [...ids, ...Array<number>(length - ids.length).fill(this.padTokenId)],
+        tokens: ids.length,
+        removedText: null,
+      }
     const removed = ids.slice(length - 1, -1)
     return {
       inputIds: [...ids.slice(0, length - 1), ...ids.slice(-1)],
+      tokens: length,
       removedText: removed.length === 0 ? '' : this.#tokenizer.decode(removed),
     }
   }
 }
 
 /**
- * Words as far as they make a difference. A run of characters that no piece has (`known` are the others) is one id, so one of them is kept.
- * Only here, with the blanks gone as well, can a text be cut: what is cut off comes after all ids that count.
+ * The part of the words that determines the ids. A run of characters that are in no piece (`known` contains the others) becomes one id, so one of them is
+ * kept. The text is cut to its longest length here, after white space was removed: so the cut is behind all ids that matter.
  */
 function shorten(words: readonly string[], known: ReadonlySet<string>): string[] {
   let left = maxTextLength
@@ -102,7 +110,7 @@ function shorten(words: readonly string[], known: ReadonlySet<string>): string[]
   return kept
 }
 
-/** The end token goes behind the text, nothing else anywhere. @throws UnsupportedError `tokenizer-post-processor` */
+/** Checks that the post-processor appends the end token and does nothing else. @throws UnsupportedError `tokenizer-post-processor` */
 function checkPostProcessor(postProcessor: unknown, eos: string): void {
   if (postProcessor === null || postProcessor === undefined) return
   const { type, single } = postProcessor as Readonly<Record<string, unknown>>
@@ -119,7 +127,7 @@ function checkPostProcessor(postProcessor: unknown, eos: string): void {
 
 type Piece = readonly [string, number]
 
-/** The unigram vocabulary of tokenizer.json: pieces with their log probabilities. */
+/** Reads the unigram vocabulary of tokenizer.json: pieces with their log probabilities. */
 function readPieces(files: TokenizerFiles): { readonly pieces: readonly Piece[]; readonly unknown: number } {
   const model = files.tokenizerJson?.['model']
   const {
@@ -137,7 +145,7 @@ function readPieces(files: TokenizerFiles): { readonly pieces: readonly Piece[];
       )
   }
   if (typeof unknown !== 'number' || !Number.isInteger(unknown) || unknown < 0 || unknown >= vocab.length)
-    throw new CheckpointError('tokenizer-vocabulary', 'unk_id in tokenizer.json is no id of its vocabulary.')
+    throw new CheckpointError('tokenizer-vocabulary', 'unk_id in tokenizer.json is not an id of its vocabulary.')
   if (bytes === true)
     throw new UnsupportedError(
       'tokenizer-model',

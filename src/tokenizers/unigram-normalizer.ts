@@ -1,4 +1,4 @@
-/** The `normalizer` of a unigram tokenizer's tokenizer.json: what is done to a text before it is cut into words. */
+/** The `normalizer` in tokenizer.json of a unigram tokenizer: how a text changes before it is split into words. */
 
 import { UnsupportedError } from '../errors.js'
 import { PrecompiledCharsmap } from './precompiled-charsmap.js'
@@ -9,10 +9,10 @@ type Normalize = (text: string) => string
 
 const maxSteps = 16
 
-/** The longest normalized text, in UTF-16 units: a step may make a hundred characters of one, and so may the next. */
+/** The longest normalized text, in UTF-16 units. It is limited because each step can turn one character into a hundred. */
 const maxLength = 2_000_000
 
-/** Rust's normalizers by their type. */
+/** The Rust library's normalizers, by their type. */
 const readers: Readonly<Partial<Record<string, (step: Json) => Normalize>>> = {
   Precompiled: (step) => {
     const map = new PrecompiledCharsmap(step['precompiled_charsmap'])
@@ -35,11 +35,11 @@ const readers: Readonly<Partial<Record<string, (step: Json) => Normalize>>> = {
   NFD: () => (text) => text.normalize('NFD'),
   NFKC: () => (text) => text.normalize('NFKC'),
   NFKD: () => (text) => text.normalize('NFKD'),
-  // Rust lowercases letter by letter; JavaScript would make a final sigma of this one.
+  // Rust lowercases each character alone. JavaScript would lowercase this letter to a final sigma at the end of a word.
   Lowercase: () => (text) => text.replaceAll('Σ', 'σ').toLowerCase(),
 }
 
-/** The function for a `normalizer`, which may be null. @throws UnsupportedError `tokenizer-normalizer`, CheckpointError `tokenizer-normalizer` */
+/** Returns the function for a `normalizer`, which may be null. @throws UnsupportedError `tokenizer-normalizer`, CheckpointError `tokenizer-normalizer` */
 export function unigramNormalizer(normalizer: unknown): Normalize {
   const steps: Normalize[] = []
   const read = (value: unknown, depth: number) => {
@@ -59,7 +59,7 @@ export function unigramNormalizer(normalizer: unknown): Normalize {
   return (text) => steps.reduce((result, step) => step(result).slice(0, maxLength), text)
 }
 
-/** Takes white space from the end. Not by an expression, which would go over each run of blanks again and again that no end follows. */
+/** Removes white space at the end. A regular expression would take quadratic time on long runs of blanks inside the text. */
 function trimEnd(text: string): string {
   let end = text.length
   while (end > 0 && /\p{White_Space}/u.test(text.charAt(end - 1))) end--

@@ -1,37 +1,37 @@
 /**
- * The `pre_tokenizer` of a unigram tokenizer's tokenizer.json: how a normalized text is cut into words, and where "▁", which stands for the
- * space before a word, comes from. The forms are those that transformers has written over the years for T5.
+ * The `pre_tokenizer` in tokenizer.json of a unigram tokenizer: how a normalized text is split into words, and where "▁", which stands for the
+ * space before a word, is inserted. It supports the forms that versions of transformers have written for T5.
  */
 
 import { UnsupportedError } from '../errors.js'
 
 type Json = Readonly<Record<string, unknown>>
 
-/** A piece of text, and whether the whole text begins with it. */
+/** A piece of text, and whether it is at the beginning of the text. */
 interface Piece {
   readonly text: string
   readonly first: boolean
 }
 type Step = (piece: Piece) => Piece[]
 
-/** The words of a text, none empty. `first`: whether nothing comes before the text. */
+/** Returns the words of a section; none is empty. `first` says whether the section is at the beginning of the text. */
 export type PreTokenize = (text: string, first: boolean) => string[]
 
 const maxSteps = 8
 
-/** transformers' T5Tokenizer, which has these whatever its files say. */
+/** The pre-tokenizers that transformers' T5Tokenizer uses if tokenizer.json names none. */
 const t5PreTokenizer = {
   type: 'Sequence',
   pretokenizers: [{ type: 'WhitespaceSplit' }, { type: 'Metaspace', replacement: '▁', prepend_scheme: 'always', split: true }],
 }
 
-/** The function for a `pre_tokenizer`; T5Tokenizer's own where there is none. @throws UnsupportedError `tokenizer-pre-tokenizer` */
+/** Returns the function for a `pre_tokenizer`, or T5Tokenizer's own if there is none. @throws UnsupportedError `tokenizer-pre-tokenizer` */
 export function unigramPreTokenizer(preTokenizer: unknown): PreTokenize {
   const { type, pretokenizers } = (preTokenizer ?? t5PreTokenizer) as Json
   const listed: readonly unknown[] = type === 'Sequence' && Array.isArray(pretokenizers) ? pretokenizers : [preTokenizer]
   if (listed.length > maxSteps) throw unsupported(`Sequence of ${listed.length}`)
   const steps = listed.map((step) => readStep((step ?? {}) as Json))
-  // Words that do not begin with a mark would share their unknown characters' id in the library's model.
+  // Without a mark at the beginning of each word, the library's model would merge the unknown characters of adjacent words into one id.
   if (!listed.some((step) => (step as Json)['type'] === 'Metaspace')) throw unsupported('without Metaspace')
   return (text, first) =>
     steps.reduce((pieces: Piece[], step) => pieces.flatMap((piece) => step(piece)), [{ text, first }]).map((piece) => piece.text)
@@ -49,8 +49,8 @@ function splitWhitespace({ text, first }: Piece): Piece[] {
 }
 
 /**
- * Rust's Metaspace: blanks become its mark, the text gets one in front unless it has one, and a word begins at each. Written as
- * `add_prefix_space` alone at first, then with `prepend_scheme` beside it, now with `prepend_scheme` and `split`.
+ * The Rust library's Metaspace: it replaces blanks by its mark, inserts one at the beginning unless there is one, and begins a word at each mark. Old files
+ * have `add_prefix_space` alone, later ones also `prepend_scheme`, and current ones `prepend_scheme` and `split`.
  */
 function readMetaspace({ replacement, add_prefix_space: prefix, prepend_scheme: scheme, split }: Json): Step {
   const prepend = scheme ?? (prefix === false ? 'never' : 'always')

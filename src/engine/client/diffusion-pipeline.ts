@@ -14,13 +14,13 @@ import type {
   PipelineProgress,
   StepInfo,
 } from '../../pipelines/types.js'
+import { SharedTask, type JoinOptions } from '../../util/shared-task.js'
 import type { EngineEvent, PipelineId } from '../protocol.js'
 import type { Connection } from './connection.js'
 import { gatherComponents, type ComponentOptions } from './component-options.js'
 import { sharedEngine, type Engine } from './engine-client.js'
 import { GeneratedImage } from './generated-image.js'
 import { checkOptionNames, fromPretrainedOptionNames, generateOptionNames, planOptionNames } from './option-names.js'
-import { SharedLoad, type LoadHooks } from './shared-load.js'
 
 /** Options of {@link DiffusionPipeline.fromPretrained}. */
 export interface FromPretrainedOptions extends LoadPipelineOptions, ComponentOptions {
@@ -56,6 +56,9 @@ export interface GenerateOutput extends Omit<GenerateResult, 'images'> {
   readonly images: readonly GeneratedImage[]
 }
 
+/** The signal and the listener of a load. */
+type LoadHooks = JoinOptions<PipelineProgress>
+
 interface Loaded {
   readonly connection: Connection
   readonly pipeline: PipelineId
@@ -68,7 +71,7 @@ export class DiffusionPipeline {
   readonly #repo: RepositoryReference
   readonly #options: LoadPipelineOptions
   #loaded: Loaded
-  #reloading: SharedLoad | undefined
+  #reloading: SharedTask<void, PipelineProgress> | undefined
   #disposed = false
 
   private constructor(engine: Engine, repo: RepositoryReference, options: LoadPipelineOptions, loaded: Loaded) {
@@ -148,16 +151,18 @@ export class DiffusionPipeline {
   }
 
   /** Loads again, once for all who wait. */
-  #reload(hooks: LoadHooks): Promise<void> {
+  async #reload(hooks: LoadHooks): Promise<void> {
     if (this.#reloading === undefined || this.#reloading.stopped) {
       const stopped = this.#reloading
-      this.#reloading = new SharedLoad(async (shared) => {
-        // It may have come to its end all the same.
+      this.#reloading = new SharedTask(async (signal, onProgress) => {
+        // The stopped load may have finished after all.
         await stopped?.stop()
-        if (!this.#loaded.connection.isAlive) this.#loaded = await load(this.#engine, this.#repo, this.#options, shared)
+        if (this.#loaded.connection.isAlive) return
+        this.#loaded = await load(this.#engine, this.#repo, this.#options, { signal, onProgress })
       })
     }
-    return this.#reloading.join(hooks)
+    const { leave } = await this.#reloading.join(hooks)
+    await leave()
   }
 }
 

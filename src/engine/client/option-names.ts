@@ -1,11 +1,14 @@
-/** The names of all options, so that one that is misspelt is told and not ignored. Pure; what the values may be is checked where they are used. */
+/**
+ * The names of all options, so that a misspelt option is an error instead of being ignored. Values are checked where they are used. These are
+ * the only lists of option names; the compiler compares them with the types.
+ */
 
 import { InputError } from '../../errors.js'
 import type { PlannedSize } from '../../pipelines/loading/plan-pipeline.js'
 import type { GenerateOptions, LoadPipelineOptions } from '../../pipelines/types.js'
 import { componentNames } from './component-options.js'
 
-/** Every name of `Options`: the compiler sees that none is missing. */
+/** Every option of a type. A missing or an extra name is a type error. */
 type Names<Options> = Readonly<Record<keyof Options, true>>
 
 const load: Names<LoadPipelineOptions> = {
@@ -60,7 +63,7 @@ const generate: Names<GenerateOptions> = {
   previewEvery: true,
 }
 
-/** What `fromPretrained` takes. */
+/** The options of `fromPretrained`. */
 export const fromPretrainedOptionNames = [...Object.keys(load), ...componentNames, 'signal', 'onProgress', 'engine']
 
 const size: Names<PlannedSize> = {
@@ -73,13 +76,13 @@ const size: Names<PlannedSize> = {
   skipGuidanceLayers: true,
 }
 
-/** What `plan` takes. */
+/** The options of `plan`. */
 export const planOptionNames = [...Object.keys(load), ...Object.keys(size), ...componentNames, 'signal', 'engine']
 
-/** What `generate` takes. */
+/** The options of `generate`. */
 export const generateOptionNames = [...Object.keys(generate), 'signal', 'onProgress', 'onStep']
 
-/** @throws InputError `unknown-option` for a name that is none of `allowed`, unless it is undefined */
+/** Checks the names of options; an option whose value is undefined counts as absent. @throws InputError `unknown-option` */
 export function checkOptionNames(options: object, allowed: readonly string[]): void {
   for (const [option, value] of Object.entries(options)) {
     if (value === undefined || allowed.includes(option)) continue

@@ -8,21 +8,26 @@ import { ComponentBuilder } from '../../onnx/component-builder.js'
 import type { GraphBuilder } from '../../onnx/graph-builder.js'
 import { add, silu } from '../../onnx/ops-math.js'
 import { dimension, reshape } from '../../onnx/ops-shape.js'
-import type { ComponentGraph, ValueInfo, WriteOptions } from '../../onnx/types.js'
+import type { ComponentGraph, Shapes, ValueInfo, WriteOptions } from '../../onnx/types.js'
 import { chunkedAttention } from '../layers/chunked-attention.js'
 import { ConfigReader } from '../config-reader.js'
 import { conv2d, groupNorm, imageToTokens, linear, toCompute, toFloat32, tokensToImage } from '../layers/layers.js'
 import { downsample2D, resnetBlock2D, upsample2D } from '../layers/resnet.js'
 import { checkShape, shapeLimits } from '../layers/shape.js'
+import type { AutoencoderDefinition, LatentStatistics } from '../types.js'
 
 /** Sizes in latent pixels for the decoder, in image pixels for the encoder. */
-export interface AutoencoderShape {
+interface AutoencoderShape {
   readonly batch: number
   readonly height: number
   readonly width: number
 }
 
 interface AutoencoderConfig {
+  readonly upcast: boolean
+  readonly scaling: LatentStatistics
+  /** In image pixels. */
+  readonly sampleSize: number
   readonly inChannels: number
   readonly outChannels: number
   readonly latentChannels: number
@@ -45,10 +50,16 @@ function readConfig(config: Config): AutoencoderConfig {
   if (up.some((type) => type !== 'UpDecoderBlock2D')) throw reader.unsupported('up_block_types', ['UpDecoderBlock2D'])
   if (up.length !== down.length) throw reader.invalid('up_block_types', `${down.length} types, as many as down_block_types`)
   const bounds = { min: 1, max: 16384 }
+  const latentChannels = reader.integer('latent_channels', 4, { min: 1, max: 1024 })
+  const size = reader.raw('sample_size')
+  const edge: unknown = Array.isArray(size) ? size[0] : size
   const result: AutoencoderConfig = {
+    upcast: reader.raw('force_upcast') !== false,
+    scaling: readScaling(reader, latentChannels),
+    sampleSize: typeof edge === 'number' && Number.isInteger(edge) && edge > 0 ? edge : 32,
     inChannels: reader.integer('in_channels', 3, { min: 1, max: 1024 }),
     outChannels: reader.integer('out_channels', 3, { min: 1, max: 1024 }),
-    latentChannels: reader.integer('latent_channels', 4, { min: 1, max: 1024 }),
+    latentChannels,
     channels: reader.integers('block_out_channels', [64], down.length, bounds),
     layers: reader.integer('layers_per_block', 1, { min: 1, max: 16 }),
     groups: reader.integer('norm_num_groups', 32, { min: 1, max: 1024 }),
@@ -60,20 +71,31 @@ function readConfig(config: Config): AutoencoderConfig {
     throw reader.invalid('norm_num_groups', `a divisor of each of block_out_channels ${result.channels.join(', ')}`)
   }
   reader.require('act_fn', 'silu', 'swish')
-  // How latents are scaled is the pipeline's to read; sample_size only sets tile sizes.
-  reader.neutral('scaling_factor', 'shift_factor', 'latents_mean', 'latents_std', 'force_upcast', 'sample_size')
   reader.finish()
   return result
 }
 
-/** Image pixels along an edge for one latent pixel. */
-export function autoencoderKLScale(config: Config): number {
-  return 2 ** (readConfig(config).channels.length - 1)
+function readScaling(reader: ConfigReader, channels: number): LatentStatistics {
+  const bounds = { min: -Number.MAX_VALUE, max: Number.MAX_VALUE }
+  const factor = reader.number('scaling_factor', 0.18215, bounds)
+  if (!Number.isFinite(1 / factor)) throw reader.invalid('scaling_factor', 'a number to divide by')
+  const perChannel = (key: string) => {
+    const value = reader.raw(key) ?? null
+    if (value === null) return null
+    if (!Array.isArray(value) || value.length !== channels || !value.every((item): item is number => Number.isFinite(item)))
+      throw reader.invalid(key, `a list of ${channels} numbers`)
+    return value
+  }
+  return {
+    factor,
+    shift: reader.number('shift_factor', 0, bounds),
+    mean: perChannel('latents_mean'),
+    std: perChannel('latents_std'),
+  }
 }
 
-/** The decoder: `latents` → `sample`. @throws UnsupportedError, CheckpointError, InputError */
-export function autoencoderKLDecoder(config: Config, shape: AutoencoderShape, options: WriteOptions): ComponentGraph {
-  const vae = readConfig(config)
+/** The decoder: `latents` → `sample`. @throws InputError */
+function writeDecoder(vae: AutoencoderConfig, shape: AutoencoderShape, options: WriteOptions): ComponentGraph {
   checkShape({ ...shape }, { batch: shapeLimits.batch, height: shapeLimits.latentEdge, width: shapeLimits.latentEdge })
   const component = new ComponentBuilder('AutoencoderKLDecoder', options)
   const latents = component.input('latents', 'float32', [shape.batch, vae.latentChannels, shape.height, shape.width])
@@ -105,9 +127,8 @@ export function autoencoderKLDecoder(config: Config, shape: AutoencoderShape, op
   return component.finish()
 }
 
-/** The encoder: `sample` → `moments`, the mean and the unclamped log variance. @throws UnsupportedError, CheckpointError, InputError */
-export function autoencoderKLEncoder(config: Config, shape: AutoencoderShape, options: WriteOptions): ComponentGraph {
-  const vae = readConfig(config)
+/** The encoder: `sample` → `moments`, the mean and the unclamped log variance. @throws InputError */
+function writeEncoder(vae: AutoencoderConfig, shape: AutoencoderShape, options: WriteOptions): ComponentGraph {
   checkShape({ ...shape }, { batch: shapeLimits.batch, height: shapeLimits.imageEdge, width: shapeLimits.imageEdge })
   const component = new ComponentBuilder('AutoencoderKLEncoder', options)
   const sample = component.input('sample', 'float32', [shape.batch, vae.inChannels, shape.height, shape.width])
@@ -192,4 +213,65 @@ function convOut(
     },
     '',
   ).image
+}
+
+/** The layers of AttentionBlock before diffusers 0.15, whose names published autoencoders still have, and their names in Attention. */
+const renamedLayers = [
+  ['query', 'to_q'],
+  ['key', 'to_k'],
+  ['value', 'to_v'],
+  ['proj_attn', 'to_out.0'],
+] as const
+
+const middleAttention = /^((?:encoder|decoder)\.mid_block\.attentions\.\d+\.)(.+)(\.(?:weight|bias))$/
+
+/** The name with its layer renamed; undefined where the layer is not `from`. */
+function renameLayer(name: string, [from, to]: readonly [string, string]): string | undefined {
+  const [, block, layer, kind] = middleAttention.exec(name) ?? []
+  return layer === from ? `${block}${to}${kind}` : undefined
+}
+
+const facts = {
+  className: 'AutoencoderKL',
+  library: 'diffusers',
+  role: 'autoencoder',
+  weights: {
+    aliases: (name) => renamedLayers.flatMap(([former, current]) => renameLayer(name, [current, former]) ?? []),
+    // Source: diffusers' `_convert_deprecated_attention_blocks`.
+    currentName: (name) => renamedLayers.flatMap((layer) => renameLayer(name, layer) ?? [])[0] ?? name,
+    unused: [
+      [/^(encoder|quant_conv)\./, 'the encoder is not written'],
+      [/^(decoder|post_quant_conv)\./, 'the decoder is not written'],
+    ],
+  },
+  // Its few Linear weights are a hundredth of it, and are in the middle of the image.
+  quantizable: false,
+} as const satisfies Omit<AutoencoderDefinition, 'fromConfig'>
+
+/** The autoencoder of all Stable Diffusion models. */
+export const AutoencoderKL: AutoencoderDefinition<AutoencoderConfig> = {
+  ...facts,
+  fromConfig: (given) => {
+    const config = readConfig(given)
+    const { inChannels, latentChannels, upcast, scaling } = config
+    const scaleFactor = 2 ** (config.channels.length - 1)
+    return {
+      ...facts,
+      config,
+      smallest: { height: 8, width: 8 },
+      shapes: ({ height, width }, { part } = {}): Shapes =>
+        part === 'encoder'
+          ? { sample: [1, inChannels, height * scaleFactor, width * scaleFactor] }
+          : { latents: [1, latentChannels, height, width] },
+      write: (shapes, options, { part } = {}) => {
+        const [batch = 0, , height = 0, width = 0] = (part === 'encoder' ? shapes['sample'] : shapes['latents']) ?? []
+        return (part === 'encoder' ? writeEncoder : writeDecoder)(config, { batch, height, width }, options)
+      },
+      upcast,
+      latentChannels,
+      scaleFactor,
+      tile: Math.max(1, Math.floor(config.sampleSize / scaleFactor)),
+      scaling,
+    }
+  },
 }

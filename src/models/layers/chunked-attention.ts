@@ -1,6 +1,6 @@
 /**
- * Attention of one wide head over many tokens, as autoencoders have in the middle (512 channels, one token per latent pixel). Written as
- * MatMul–Softmax–MatMul over chunks of the queries: fused attention would take scratch that grows with the square of the tokens.
+ * Attention of one wide head over many tokens, as in the middle of autoencoders (512 channels, one token per latent pixel). It is
+ * MatMul–Softmax–MatMul over chunks of the queries, because fused attention would need scratch memory that grows with the square of the tokens.
  */
 
 import type { GraphBuilder } from '../../onnx/graph-builder.js'
@@ -8,7 +8,7 @@ import { matMul, scale, softmax } from '../../onnx/ops-math.js'
 import { concat, dimension, slice, transpose } from '../../onnx/ops-shape.js'
 import type { ValueInfo } from '../../onnx/types.js'
 
-/** The most elements that one chunk's scores may have: 64 MiB in float32. */
+/** The largest number of elements in one chunk's scores: 64 MiB in float32. */
 const scoreElements = 2 ** 24
 
 /** softmax(q · kᵀ / √channels) · v for query, key and value [batch, tokens, channels], at most `mostScores` scores at once. */

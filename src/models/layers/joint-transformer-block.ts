@@ -1,6 +1,6 @@
 /**
- * JointTransformerBlock of diffusers: MMDiT's block, in which image and prompt tokens attend to each other, as SD3 and SD3.5 have it.
- * Weights are relative to the block. Tokens are [batch, tokens, channels] here, since each row of a batch has its own modulation.
+ * diffusers' JointTransformerBlock: the MMDiT block of SD3 and SD3.5, in which image and prompt tokens attend to each other.
+ * Weight names are relative to the block. Tokens are [batch, tokens, channels] here, because each row of a batch has its own modulation.
  */
 
 import { floats, scalar } from '../../onnx/constants.js'
@@ -15,9 +15,9 @@ export interface JointBlockSettings {
   readonly heads: number
   readonly headSize: number
   readonly qkNorm: boolean
-  /** SD3.5: the image also attends to itself alone. */
+  /** SD3.5: image tokens also attend to image tokens only. */
   readonly dualAttention: boolean
-  /** The last block: nothing of the prompt is needed after it. */
+  /** True for the last block, after which nothing uses the prompt tokens. */
   readonly contextPreOnly: boolean
 }
 
@@ -58,11 +58,11 @@ function modulations(graph: GraphBuilder, temb: ValueInfo, name: string, channel
 /** AdaLayerNormContinuous without weights of its own: the order is scale, then shift. */
 export function adaLayerNormContinuous(graph: GraphBuilder, x: ValueInfo, temb: ValueInfo, name: string): ValueInfo {
   const [scaling, shift] = modulations(graph, temb, `${name}.linear`, dimension(x, 2), 2)
-  if (scaling === undefined || shift === undefined) throw new Error('Split gave too few parts')
+  if (scaling === undefined || shift === undefined) throw new Error('Split returned too few parts')
   return modulate(graph, plainNorm(graph, x), shift, scaling)
 }
 
-/** What AdaLayerNormZero and SD35AdaLayerNormZeroX give; `second` is the input of the dual attention. */
+/** The results of AdaLayerNormZero and SD35AdaLayerNormZeroX; `second` is the input of the second attention. */
 interface AdaptiveNorm {
   readonly normed: ValueInfo
   readonly gate: ValueInfo
@@ -75,21 +75,21 @@ interface AdaptiveNorm {
 function adaLayerNormZero(graph: GraphBuilder, x: ValueInfo, temb: ValueInfo, name: string, dual: boolean): AdaptiveNorm {
   const parts = modulations(graph, temb, `${name}.linear`, dimension(x, 2), dual ? 9 : 6)
   const [shift, scaling, gate, shiftMlp, scaleMlp, gateMlp, shift2, scale2, gate2] = parts
-  if (!shift || !scaling || !gate || !shiftMlp || !scaleMlp || !gateMlp) throw new Error('Split gave too few parts')
+  if (!shift || !scaling || !gate || !shiftMlp || !scaleMlp || !gateMlp) throw new Error('Split returned too few parts')
   const plain = plainNorm(graph, x)
   const normed = modulate(graph, plain, shift, scaling)
   const second = shift2 && scale2 && gate2 ? { normed: modulate(graph, plain, shift2, scale2), gate: gate2 } : undefined
   return { normed, gate, shiftMlp, scaleMlp, gateMlp, second }
 }
 
-/** One side's query, key and value. */
+/** Query, key and value of the image tokens or of the prompt tokens. */
 interface Projections {
   readonly query: ValueInfo
   readonly key: ValueInfo
   readonly value: ValueInfo
 }
 
-/** Query, key and value of `x`, and RMS norms of each head where the network has them. */
+/** Computes query, key and value of `x`, with RMS norms of each head if the network has them. */
 function projections(
   graph: GraphBuilder,
   x: ValueInfo,
@@ -136,8 +136,8 @@ function gated(graph: GraphBuilder, hidden: ValueInfo, gate: ValueInfo, update: 
 }
 
 /**
- * The block on image tokens and prompt tokens, [batch, tokens, channels] each; `temb` is SiLU of the time embedding. The prompt's result
- * is undefined for the last block.
+ * The block, for image tokens and prompt tokens [batch, tokens, channels]; `temb` is SiLU of the time embedding. The result for the prompt
+ * is undefined in the last block.
  */
 export function jointTransformerBlock(
   graph: GraphBuilder,
@@ -158,7 +158,7 @@ export function jointTransformerBlock(
     const operands = { query: joined('query'), key: joined('key'), value: joined('value') }
     const both = multiHeadAttention(graph, operands, settings.heads)
     const [ours, theirs] = split(graph, both, [dimension(hidden, 1), dimension(context, 1)], 1)
-    if (ours === undefined || theirs === undefined) throw new Error('Split gave too few parts')
+    if (ours === undefined || theirs === undefined) throw new Error('Split returned too few parts')
     return [
       tokenLinear(graph, ours, 'to_out.0', channels),
       prompt === undefined ? undefined : tokenLinear(graph, theirs, 'to_add_out', channels),

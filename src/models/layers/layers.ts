@@ -1,6 +1,6 @@
 /**
- * PyTorch's layers as the networks here use them, each declaring its weights under PyTorch's names below the current scope. Tokens are
- * kept as [batch · tokens, channels] between layers, which is what Gemm wants.
+ * PyTorch's layers, in the forms that the networks use. Each declares its weights under PyTorch's names below the current scope. Between
+ * layers, tokens are [batch · tokens, channels], the shape that Gemm needs.
  */
 
 import { CheckpointError } from '../../errors.js'
@@ -20,8 +20,8 @@ import type { ElementType, QuantizedShape, ValueInfo } from '../../onnx/types.js
 import { elementCount } from '../../util/element-count.js'
 
 /**
- * torch.nn.Linear on x [rows, in]; result [rows, out], computed in x's type. The weight may be quantised; one that is not is cast where
- * x is wider than the graph's type.
+ * torch.nn.Linear: x [rows, in] → [rows, out], computed in x's type. The weight may be quantized. A weight that is not quantized is cast if x is
+ * wider than the graph's type.
  */
 export function linear(
   graph: GraphBuilder,
@@ -39,7 +39,7 @@ export function linear(
   return shift === undefined ? product : add(graph, product, shift)
 }
 
-/** Declares the tensors of a quantised weight [rows, columns], whose codes must be laid out for these. */
+/** Declares the tensors of a quantized weight [rows, columns]. @throws CheckpointError `shape-mismatch` if its codes have another layout */
 function quantizedWeight(
   graph: GraphBuilder,
   name: string,
@@ -65,7 +65,7 @@ function quantizedWeight(
   return { codes, scales: graph.weight(`${name}.weight_scale`, [rows, blocks], type), zeroPoints }
 }
 
-/** torch.nn.Conv2d with bias and a square kernel on [batch, in, height, width]. `pads` as given, else half the kernel on each side. */
+/** torch.nn.Conv2d with bias and a square kernel on [batch, in, height, width]. `pads` is by default half the kernel on each side. */
 export function conv2d(
   graph: GraphBuilder,
   x: ValueInfo,
@@ -87,8 +87,8 @@ export function layerNorm(graph: GraphBuilder, x: ValueInfo, name: string, epsil
 }
 
 /**
- * torch.nn.GroupNorm on [batch, channels, …]. Reshape, InstanceNormalization, Reshape, Mul, Add: ai.onnx GroupNormalization would fall
- * to the CPU in part, com.microsoft's has no kernel.
+ * torch.nn.GroupNorm on [batch, channels, …], as Reshape, InstanceNormalization, Reshape, Mul, Add: ai.onnx GroupNormalization would run partly on
+ * the CPU, and com.microsoft's has no WebGPU kernel.
  */
 export function groupNorm(graph: GraphBuilder, x: ValueInfo, name: string, groups: number, epsilon: number): ValueInfo {
   const channels = dimension(x, 1)
@@ -120,17 +120,17 @@ export function tokensToImage(
   return reshape(graph, transpose(graph, rows, [0, 2, 1]), [size.batch, channels, size.height, size.width])
 }
 
-/** TimestepEmbedding and PixArtAlphaTextProjection with SiLU: two Linears on [batch, in]. */
+/** diffusers' TimestepEmbedding and PixArtAlphaTextProjection with SiLU: two Linears on [batch, in]. */
 export function timestepMlp(graph: GraphBuilder, x: ValueInfo, name: string, width: number): ValueInfo {
   return linear(graph, silu(graph, linear(graph, x, `${name}.linear_1`, width)), `${name}.linear_2`, width)
 }
 
-/** The graph's edge: a float32 input in the type the graph computes in. */
+/** Casts a float32 input of the graph to the type in which the graph computes. */
 export function toCompute(graph: GraphBuilder, x: ValueInfo): ValueInfo {
   return cast(graph, x, graph.options.dtype)
 }
 
-/** The graph's edge: a result in float32. */
+/** Casts a result of the graph to float32. */
 export function toFloat32(graph: GraphBuilder, x: ValueInfo): ValueInfo {
   return cast(graph, x, 'float32')
 }

@@ -1,4 +1,4 @@
-/** ResnetBlock2D, Upsample2D and Downsample2D of diffusers, which UNets and autoencoders share. Weights are relative to the block. */
+/** diffusers' ResnetBlock2D, Upsample2D and Downsample2D, which UNets and autoencoders share. Weight names are relative to the block. */
 
 import type { GraphBuilder } from '../../onnx/graph-builder.js'
 import { add, scale, silu } from '../../onnx/ops-math.js'
@@ -6,17 +6,17 @@ import { dimension, reshape, resizeNearest } from '../../onnx/ops-shape.js'
 import type { ValueInfo } from '../../onnx/types.js'
 import { conv2d, groupNorm, linear } from './layers.js'
 
-/** What is the same in all resnet blocks of a network. */
+/** Options that all resnet blocks of a network share. */
 export interface ResnetSettings {
   readonly groups: number
   readonly epsilon: number
-  /** The result is divided by it. */
+  /** The block's result is divided by this. */
   readonly outputScaleFactor?: number | undefined
 }
 
 /**
  * ResnetBlock2D with time embedding norm `default`: norm1, SiLU, conv1, time shift, norm2, SiLU, conv2, shortcut.
- * `temb` is SiLU of the time embedding, [batch, channels]: the blocks would all compute the same.
+ * `temb` is SiLU of the time embedding, [batch, channels], computed once because it is the same in all blocks.
  */
 export function resnetBlock2D(
   graph: GraphBuilder,
@@ -36,12 +36,12 @@ export function resnetBlock2D(
   return scale(graph, add(graph, shortcut, hidden), 1 / (settings.outputScaleFactor ?? 1))
 }
 
-/** Upsample2D with convolution: nearest neighbour to the given size, then 3×3. */
+/** Upsample2D with convolution: nearest neighbour to the given size, then a 3×3 convolution. */
 export function upsample2D(graph: GraphBuilder, x: ValueInfo, height: number, width: number): ValueInfo {
   return conv2d(graph, resizeNearest(graph, x, height, width), 'conv', dimension(x, 1), 3)
 }
 
-/** Downsample2D with convolution: 3×3, stride 2. Padding 0 means one row below and one column to the right, as in diffusers. */
+/** Downsample2D with convolution: 3×3, stride 2. Padding 0 means one row below and one column at the right, as in diffusers. */
 export function downsample2D(graph: GraphBuilder, x: ValueInfo, padding: number): ValueInfo {
   const pads = padding === 0 ? ([0, 0, 1, 1] as const) : ([padding, padding, padding, padding] as const)
   return conv2d(graph, x, 'conv', dimension(x, 1), 3, { stride: 2, pads })

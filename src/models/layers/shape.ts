@@ -1,8 +1,8 @@
-/** The sizes that callers ask graphs for, checked before a graph is written. */
+/** Checks the sizes that a caller requests, before a graph is written. */
 
 import { InputError } from '../../errors.js'
 
-/** Refuses sizes that are no whole numbers from 1 to their limit. */
+/** Checks that every size is a whole number from 1 to its limit. @throws InputError `invalid-shape` */
 export function checkShape(shape: Readonly<Record<string, number>>, limits: Readonly<Record<string, number>>): void {
   for (const [key, max] of Object.entries(limits)) {
     const value = shape[key]
@@ -13,5 +13,5 @@ export function checkShape(shape: Readonly<Record<string, number>>, limits: Read
   }
 }
 
-/** The largest batch, tokens and latent or image edge that a graph is written for. A text encoder's graph holds a value for each pair of tokens. */
+/** The largest batch, token count and latent or image edge that a graph can have. `encodedTokens` is lower because a text encoder's graph has a value for each pair of tokens. */
 export const shapeLimits = { batch: 256, sequenceLength: 4096, encodedTokens: 1024, latentEdge: 2048, imageEdge: 16384 } as const

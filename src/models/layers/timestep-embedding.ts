@@ -1,19 +1,19 @@
 /**
- * Sines and cosines of timesteps, diffusers' `get_timestep_embedding`, on the host: WGSL promises little about the sine of a number
- * like 999, and this is a few hundred values a step. Steps are rounded to float32 where diffusers does.
+ * diffusers' `get_timestep_embedding`: sines and cosines of timesteps. The host computes them, because WGSL guarantees little precision for the sine of
+ * a number like 999, and a step needs only a few hundred values. Intermediate results are rounded to float32 where diffusers rounds them.
  */
 
 const round = Math.fround
 
-/** How a network wants its timesteps embedded. */
+/** How a network embeds its timesteps. */
 export interface TimestepSettings {
-  /** Width of the result for each timestep. */
+  /** The number of values for each timestep. */
   readonly width: number
   readonly flipSinToCos: boolean
   readonly freqShift: number
 }
 
-/** [timesteps.length, width]: sines then cosines (cosines first when flipped), a last 0 for odd widths. */
+/** Returns [timesteps.length, width]: sines, then cosines (cosines first if flipped), and a last 0 for odd widths. */
 export function timestepEmbedding(timesteps: ArrayLike<number>, settings: TimestepSettings): Float32Array<ArrayBuffer> {
   const { width, flipSinToCos, freqShift } = settings
   const half = Math.floor(width / 2)

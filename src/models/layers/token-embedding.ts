@@ -1,8 +1,11 @@
-/** A table whose rows the host reads by token id: large, and a prompt needs few rows of it. */
+/** A token embedding table. The host reads its rows by token id, because the table is large and a prompt needs few of its rows. */
 
 export interface TokenEmbedding {
-  /** The names that checkpoints give it: the first that is in the table is it. */
+  /** The names that checkpoints use for it. The first one that the weight table contains is used. */
   readonly tensors: readonly string[]
   readonly rows: number
   readonly width: number
 }
+
+/** Why graphs do not use a token embedding, for `WeightNames.unused`. */
+export const embeddingOnHost = 'the token embedding is read by the host, row by row'

@@ -1,6 +1,6 @@
 /**
- * Transformer2DModel of diffusers with continuous input: the attention of UNet2DConditionModel. Three kinds of stages: into tokens, a
- * BasicTransformerBlock, back into an image. Weights are relative to the transformer, or to the block.
+ * diffusers' Transformer2DModel with continuous input: the attention of UNet2DConditionModel. It has three kinds of stages: image to tokens, a
+ * BasicTransformerBlock, and tokens to image. Weight names are relative to the transformer or to the block.
  */
 
 import type { GraphBuilder } from '../../onnx/graph-builder.js'
@@ -10,30 +10,30 @@ import { cast, dimension, reshape, split } from '../../onnx/ops-shape.js'
 import type { ValueInfo } from '../../onnx/types.js'
 import { groupNorm, imageToTokens, layerNorm, linear, tokensToImage } from './layers.js'
 
-/** How a BasicTransformerBlock attends. */
+/** Options of a BasicTransformerBlock's attention. */
 export interface BlockSettings {
   readonly batch: number
   readonly heads: number
-  /** Its first attention also looks at the prompt. */
+  /** The first attention is a cross-attention to the prompt too. */
   readonly onlyCrossAttention: boolean
-  /** Scores and softmax in float32 whatever the graph computes in. */
+  /** Computes scores and softmax in float32, whatever the type of the graph. */
   readonly upcastAttention: boolean
 }
 
-/** Both norms' epsilons are fixed in diffusers. */
+/** The epsilons of both norms, which are constants in diffusers. */
 const groupNormEpsilon = 1e-6
 const layerNormEpsilon = 1e-5
 
 /**
- * Group norm and `proj_in`: [batch, channels, height, width] → [batch · pixels, channels]. As a 1×1 convolution or a Linear `proj_in` is
- * the same matrix, so it is always a Gemm on tokens.
+ * Group norm and `proj_in`: [batch, channels, height, width] → [batch · pixels, channels]. `proj_in` can be a 1×1
+ * convolution or a Linear. Both are the same matrix, so it is always a Gemm on tokens.
  */
 export function transformerIn(graph: GraphBuilder, x: ValueInfo, groups: number): ValueInfo {
   const normed = groupNorm(graph, x, 'norm', groups, groupNormEpsilon)
   return linear(graph, imageToTokens(graph, normed), 'proj_in', dimension(x, 1))
 }
 
-/** `proj_out` and the residual: tokens back to the image that came in. */
+/** `proj_out` and the residual: tokens back to an image, plus the transformer's input. */
 export function transformerOut(graph: GraphBuilder, hidden: ValueInfo, residual: ValueInfo): ValueInfo {
   const projected = linear(graph, hidden, 'proj_out', dimension(residual, 1))
   const size = { batch: dimension(residual, 0), height: dimension(residual, 2), width: dimension(residual, 3) }
@@ -70,11 +70,11 @@ function attention(graph: GraphBuilder, x: ValueInfo, source: ValueInfo, name: s
   return linear(graph, reshape(graph, attended, x.dims), `${name}.to_out.0`, channels)
 }
 
-/** GEGLU and a Linear. Split, Gelu and Mul: onnxruntime's BiasSplitGelu does not compile for float16. */
+/** GEGLU and a Linear. Uses Split, Gelu and Mul, because onnxruntime's BiasSplitGelu does not compile for float16. */
 function feedForward(graph: GraphBuilder, x: ValueInfo): ValueInfo {
   const channels = dimension(x, 1)
   const inner = 4 * channels
   const [state, gate] = split(graph, linear(graph, x, 'ff.net.0.proj', 2 * inner), [inner, inner], 1)
-  if (state === undefined || gate === undefined) throw new Error('Split gave too few parts')
+  if (state === undefined || gate === undefined) throw new Error('Split returned too few parts')
   return linear(graph, mul(graph, state, gelu(graph, gate)), 'ff.net.2', channels)
 }

@@ -15,22 +15,20 @@ import type { ComponentGraph, ValueInfo, WriteOptions } from '../../onnx/types.j
 import { ConfigReader } from '../config-reader.js'
 import { layerNorm, linear, toCompute, toFloat32 } from '../layers/layers.js'
 import { checkShape, shapeLimits } from '../layers/shape.js'
-import type { TokenEmbedding } from '../layers/token-embedding.js'
+import { embeddingOnHost } from '../layers/token-embedding.js'
+import { currentNames, type GraphVariant, type HiddenState, type TextEncoderDefinition, type WeightNames } from '../types.js'
+import { numbered, paddingBias } from './encoder-variants.js'
 
-export type ClipTextClass = 'CLIPTextModel' | 'CLIPTextModelWithProjection'
+type ClipTextClass = 'CLIPTextModel' | 'CLIPTextModelWithProjection'
 
-export interface ClipTextShape {
+interface ClipTextShape {
   readonly batch: number
   readonly sequenceLength: number
 }
 
-export interface ClipTextOptions extends WriteOptions {
-  /** Which of transformers' `hidden_states` is the output `hidden_state`, and whether the final layer norm is put on it. */
-  readonly hiddenState?: { readonly index: number; readonly finalLayerNorm: boolean } | undefined
-}
-
 /** What a CLIP text config says, checked. */
 interface ClipTextConfig {
+  readonly className: ClipTextClass
   readonly vocabulary: number
   readonly width: number
   readonly intermediate: number
@@ -49,6 +47,7 @@ function readConfig(className: ClipTextClass, config: Config): ClipTextConfig {
   const heads = reader.integer('num_attention_heads', 8, { min: 1, max: 1024 })
   if (width % heads !== 0) throw reader.invalid('num_attention_heads', `a divisor of hidden_size ${width}`)
   const result: ClipTextConfig = {
+    className,
     vocabulary: reader.integer('vocab_size', 49408, { min: 1, max: 2 ** 24 }),
     width,
     heads,
@@ -76,24 +75,25 @@ function readConfig(className: ClipTextClass, config: Config): ClipTextConfig {
   return result
 }
 
-/** The ComponentGraph of a CLIP text encoder; docs/networks.md lists its inputs and outputs. @throws UnsupportedError, CheckpointError, InputError */
-export function clipTextModel(
-  className: ClipTextClass,
-  config: Config,
-  shape: ClipTextShape,
-  options: ClipTextOptions,
-): ComponentGraph {
-  const clip = readConfig(className, config)
-  checkShape({ ...shape }, { batch: shapeLimits.batch, sequenceLength: Math.min(clip.positions, shapeLimits.encodedTokens) })
-  const hiddenState = options.hiddenState ?? { index: -2, finalLayerNorm: false }
-  const count = clip.layers + 1
-  const chosen = hiddenState.index < 0 ? count + hiddenState.index : hiddenState.index
-  if (!Number.isInteger(chosen) || chosen < 0 || chosen >= count) {
-    const message = `hiddenState.index is ${hiddenState.index}; ${className} has hidden states ${-count} to ${count - 1}`
-    throw new InputError('invalid-hidden-state', message, { index: hiddenState.index, min: -count, max: count - 1 })
-  }
+/** The index of a hidden state from the first one on. @throws InputError `invalid-hidden-state` */
+function hiddenStateIndex({ className, layers }: ClipTextConfig, { index }: HiddenState): number {
+  const count = layers + 1
+  const fromFirst = index < 0 ? count + index : index
+  if (Number.isInteger(fromFirst) && fromFirst >= 0 && fromFirst < count) return fromFirst
+  const message = `hiddenState.index is ${index}; ${className} has hidden states ${-count} to ${count - 1}`
+  throw new InputError('invalid-hidden-state', message, { index, min: -count, max: count - 1 })
+}
 
-  const component = new ComponentBuilder(className, options)
+/** What diffusers takes of SDXL's and SD3's CLIP encoders: the last hidden state but one, without the final norm. */
+const penultimate: readonly HiddenState[] = [{ index: -2, finalLayerNorm: false }]
+
+/** @throws InputError */
+function writeGraph(clip: ClipTextConfig, shape: ClipTextShape, options: WriteOptions, variant: GraphVariant): ComponentGraph {
+  checkShape({ ...shape }, { batch: shapeLimits.batch, sequenceLength: Math.min(clip.positions, shapeLimits.encodedTokens) })
+  const wanted = variant.hiddenStates ?? penultimate
+  const chosen = wanted.map((state) => hiddenStateIndex(clip, state))
+
+  const component = new ComponentBuilder(clip.className, options)
   const { batch, sequenceLength } = shape
   const embeds = component.input('inputs_embeds', 'float32', [batch, sequenceLength, clip.width])
   const pooling = component.input('pooling', 'float32', [batch, sequenceLength])
@@ -104,19 +104,27 @@ export function clipTextModel(
     const sum = add(graph, toCompute(graph, inputs.embeds), positions)
     return { hidden: reshape(graph, sum, [batch * sequenceLength, clip.width]) }
   })
+  const masked = variant.attentionMask === true ? maskedBias(component, shape) : undefined
   const states = [hidden]
   for (let index = 0; index < clip.layers; index++) {
-    const stage = component.stage(`text_model.encoder.layers.${index}`, { hidden }, (graph, inputs) => ({
-      hidden: encoderLayer(graph, inputs.hidden, clip, shape),
-    }))
+    const name = `text_model.encoder.layers.${index}`
+    const stage =
+      masked === undefined
+        ? component.stage(name, { hidden }, (graph, inputs) => ({
+            hidden: encoderLayer(graph, inputs.hidden, () => causalBias(graph, sequenceLength), clip, shape),
+          }))
+        : component.stage(name, { hidden, bias: masked }, (graph, inputs) => ({
+            hidden: encoderLayer(graph, inputs.hidden, () => inputs.bias, clip, shape),
+          }))
     hidden = stage.hidden
     states.push(hidden)
   }
-  const state = states[chosen] ?? hidden
 
-  const outputs = component.stage(
+  const last = hidden
+  const stateInputs = chosen.map((index, place) => [numbered('state', place), states[index] ?? last] as const)
+  const outputs = component.stage<'hidden' | 'pooling' | `state${string}`, 'last' | 'pooled' | `chosen${string}`>(
     'text_model.final_layer_norm',
-    { hidden, state, pooling },
+    { hidden, ...(Object.fromEntries(stateInputs) as Record<`state${string}`, ValueInfo>), pooling },
     (graph, inputs) => {
       const dims = [batch, sequenceLength, clip.width]
       const weight = graph.weight('text_model.final_layer_norm.weight', [clip.width])
@@ -128,29 +136,51 @@ export function clipTextModel(
         matMul(graph, reshape(graph, inputs.pooling, [batch, 1, sequenceLength]), toFloat32(graph, last)),
         [batch, clip.width],
       )
-      const raw = hiddenState.finalLayerNorm ? norm(inputs.state) : inputs.state
-      const rest = { last: toFloat32(graph, last), chosen: toFloat32(graph, reshape(graph, raw, dims)) }
-      if (className === 'CLIPTextModel') return { ...rest, pooled }
+      const raw = wanted.map(({ finalLayerNorm }, place) => {
+        const state = inputs[numbered('state', place)] ?? inputs.hidden
+        return finalLayerNorm ? norm(state) : state
+      })
+      const lastOutput = toFloat32(graph, last)
+      const chosenOutputs = raw.map(
+        (state, place) => [numbered('chosen', place), toFloat32(graph, reshape(graph, state, dims))] as const,
+      )
+      const rest = { last: lastOutput, ...(Object.fromEntries(chosenOutputs) as Record<`chosen${string}`, ValueInfo>) }
+      if (clip.className === 'CLIPTextModel') return { ...rest, pooled }
       const projected = linear(graph, toCompute(graph, pooled), 'text_projection', clip.projection, { bias: false })
       return { ...rest, pooled: toFloat32(graph, projected) }
     },
     '',
   )
   component.output('last_hidden_state', outputs.last)
-  component.output('hidden_state', outputs.chosen)
-  component.output(className === 'CLIPTextModel' ? 'pooler_output' : 'text_embeds', outputs.pooled)
+  for (const place of wanted.keys())
+    component.output(numbered('hidden_state', place), outputs[numbered('chosen', place)] ?? outputs.last)
+  component.output(clip.className === 'CLIPTextModel' ? 'pooler_output' : 'text_embeds', outputs.pooled)
   return component.finish()
 }
 
+/** The attention bias of all layers with an input `attention_mask`: causal, and without the padding. */
+function maskedBias(component: ComponentBuilder, { batch, sequenceLength }: ClipTextShape): ValueInfo {
+  const mask = component.input('attention_mask', 'float32', [batch, sequenceLength])
+  return component.stage('attention_mask', { mask }, (graph, inputs) => ({
+    bias: add(graph, paddingBias(graph, inputs.mask), causalBias(graph, sequenceLength)),
+  })).bias
+}
+
 /** CLIPEncoderLayer: pre-norm causal self-attention and MLP on [batch · tokens, width]. */
-function encoderLayer(graph: GraphBuilder, hidden: ValueInfo, clip: ClipTextConfig, shape: ClipTextShape): ValueInfo {
+function encoderLayer(
+  graph: GraphBuilder,
+  hidden: ValueInfo,
+  bias: () => ValueInfo,
+  clip: ClipTextConfig,
+  shape: ClipTextShape,
+): ValueInfo {
   const { batch, sequenceLength } = shape
   const tokens = (x: ValueInfo) => reshape(graph, x, [batch, sequenceLength, clip.width])
   const normed = layerNorm(graph, hidden, 'layer_norm1', clip.epsilon)
   const query = tokens(linear(graph, normed, 'self_attn.q_proj', clip.width))
   const key = tokens(linear(graph, normed, 'self_attn.k_proj', clip.width))
   const value = tokens(linear(graph, normed, 'self_attn.v_proj', clip.width))
-  const attended = multiHeadAttention(graph, { query, key, value, bias: causalBias(graph, sequenceLength) }, clip.heads)
+  const attended = multiHeadAttention(graph, { query, key, value, bias: bias() }, clip.heads)
   const attention = linear(graph, reshape(graph, attended, hidden.dims), 'self_attn.out_proj', clip.width)
   const middle = add(graph, hidden, attention)
   const inner = linear(graph, layerNorm(graph, middle, 'layer_norm2', clip.epsilon), 'mlp.fc1', clip.intermediate)
@@ -168,24 +198,15 @@ function causalBias(graph: GraphBuilder, length: number): ValueInfo {
   return floats(graph, values, [1, 1, length, length])
 }
 
-/** Where the host finds the token embedding, and its shape. */
-export function clipTokenEmbedding(className: ClipTextClass, config: Config): TokenEmbedding {
-  const { vocabulary, width } = readConfig(className, config)
-  const name = 'embeddings.token_embedding.weight'
-  return { tensors: [`text_model.${name}`, name], rows: vocabulary, width }
-}
-
 /**
  * The input `pooling`, [batch, sequenceLength]: 1 at the row that transformers pools. With the legacy `eos_token_id` 2 that is the first
  * highest id, else the first `eos_token_id` (row 0 where there is none, as argmax of zeros is).
  */
-export function clipPooling(
-  className: ClipTextClass,
-  config: Config,
+function poolingOf(
+  { endOfText }: ClipTextConfig,
   inputIds: ArrayLike<number>,
   sequenceLength: number,
 ): Float32Array<ArrayBuffer> {
-  const { endOfText } = readConfig(className, config)
   if (inputIds.length === 0 || inputIds.length % sequenceLength !== 0) {
     const message = `${inputIds.length} token ids are no whole number of sequences of ${sequenceLength}`
     throw new InputError('invalid-shape', message, { key: 'inputIds', value: inputIds.length, sequenceLength })
@@ -198,3 +219,58 @@ export function clipPooling(
   }
   return pooling
 }
+
+const unused: WeightNames['unused'] = [
+  [/^(text_model\.)?embeddings\.token_embedding\.weight$/, embeddingOnHost],
+  [/^(text_model\.)?embeddings\.position_ids$/, 'a constant that older releases of transformers saved'],
+]
+
+function define(className: ClipTextClass, unused: WeightNames['unused']): TextEncoderDefinition<ClipTextConfig> {
+  const facts = {
+    className,
+    library: 'transformers',
+    role: 'text-encoder',
+    weights: {
+      ...currentNames,
+      // transformers 5 saves CLIPTextModel without the prefix.
+      aliases: (name: string) => (name.startsWith('text_model.') ? [name.slice('text_model.'.length)] : []),
+      unused,
+    },
+    quantizable: true,
+  } as const
+  return {
+    ...facts,
+    fromConfig: (given) => {
+      const config = readConfig(className, given)
+      const { vocabulary, width, layers, positions } = config
+      const embedding = 'embeddings.token_embedding.weight'
+      return {
+        ...facts,
+        config,
+        smallest: { height: 1, width: 1 },
+        shapes: () => ({ inputs_embeds: [1, positions, width] }),
+        write: ({ inputs_embeds: [batch = 0, sequenceLength = 0] = [] }, options, variant = {}) =>
+          writeGraph(config, { batch, sequenceLength }, options, variant),
+        upcast: false,
+        tokenEmbedding: { tensors: [`text_model.${embedding}`, embedding], rows: vocabulary, width },
+        layers,
+        pooledOutput: className === 'CLIPTextModel' ? null : 'text_embeds',
+        hostInputs: (inputIds, sequenceLength) => ({
+          pooling: {
+            dims: [inputIds.length / sequenceLength, sequenceLength],
+            data: poolingOf(config, inputIds, sequenceLength),
+          },
+        }),
+      }
+    },
+  }
+}
+
+/** The first text encoder of Stable Diffusion 1.x, 2.x and SDXL. */
+export const CLIPTextModel = define('CLIPTextModel', [
+  ...unused,
+  [/^text_projection\.weight$/, 'CLIPTextModel has no projection'],
+])
+
+/** The second text encoder of SDXL, and both CLIP encoders of Stable Diffusion 3: pooled embeddings are projected. */
+export const CLIPTextModelWithProjection = define('CLIPTextModelWithProjection', unused)

@@ -6,6 +6,7 @@
  */
 
 import type { Config } from '../../checkpoint/types.js'
+import { InputError } from '../../errors.js'
 import { ComponentBuilder } from '../../onnx/component-builder.js'
 import { int32s } from '../../onnx/constants.js'
 import type { GraphBuilder } from '../../onnx/graph-builder.js'
@@ -16,9 +17,17 @@ import type { ComponentGraph, ValueInfo, WriteOptions } from '../../onnx/types.j
 import { ConfigReader } from '../config-reader.js'
 import { linear, toCompute } from '../layers/layers.js'
 import { checkShape, shapeLimits } from '../layers/shape.js'
-import type { TokenEmbedding } from '../layers/token-embedding.js'
+import { embeddingOnHost } from '../layers/token-embedding.js'
+import {
+  currentNames,
+  defaultMaxSequenceLength,
+  type GraphVariant,
+  type HiddenState,
+  type TextEncoderDefinition,
+} from '../types.js'
+import { numbered, paddingBias } from './encoder-variants.js'
 
-export interface T5Shape {
+interface T5Shape {
   readonly batch: number
   readonly sequenceLength: number
 }
@@ -70,27 +79,41 @@ function readConfig(config: Config): T5Config {
   return result
 }
 
-/** The ComponentGraph of a T5 encoder; docs/networks.md lists its inputs and outputs. @throws UnsupportedError, CheckpointError, InputError */
-export function t5EncoderModel(config: Config, shape: T5Shape, options: WriteOptions): ComponentGraph {
-  const t5 = readConfig(config)
+/** The index of a hidden state from the first one on; the last is `last_hidden_state`. @throws InputError `invalid-hidden-state` */
+function hiddenStateIndex({ layers }: T5Config, { index, finalLayerNorm }: HiddenState): number {
+  const count = layers + 1
+  const fromFirst = index < 0 ? count + index : index
+  // transformers gives the last one with the final norm, and none of the others.
+  if (Number.isInteger(fromFirst) && fromFirst >= 0 && fromFirst < count && finalLayerNorm === (fromFirst === layers))
+    return fromFirst
+  const message = `hiddenStates has ${index} ${finalLayerNorm ? 'with' : 'without'} the final norm; T5EncoderModel has ${-count} to ${count - 1}, of which the last alone has the final norm`
+  throw new InputError('invalid-hidden-state', message, { index, min: -count, max: count - 1 })
+}
+
+/** @throws InputError */
+function writeGraph(t5: T5Config, shape: T5Shape, options: WriteOptions, variant: GraphVariant): ComponentGraph {
   checkShape({ ...shape }, { batch: shapeLimits.batch, sequenceLength: shapeLimits.encodedTokens })
+  const chosen = (variant.hiddenStates ?? []).map((state) => hiddenStateIndex(t5, state))
   const { batch, sequenceLength } = shape
   const component = new ComponentBuilder('T5EncoderModel', options)
   const embeds = component.input('inputs_embeds', 'float32', [batch, sequenceLength, t5.width])
   const first = 'encoder.block.0.layer.0.SelfAttention'
-  const { bias } = component.stage(
+  const position = component.stage(
     `${first}.relative_attention_bias`,
     {},
     (graph) => ({ bias: positionBias(graph, t5, sequenceLength) }),
     first,
   )
+  const bias = variant.attentionMask === true ? maskedBias(component, position.bias, shape) : position.bias
 
   let hidden = embeds
+  const states = [hidden]
   for (let index = 0; index < t5.layers; index++) {
     const stage = component.stage(`encoder.block.${index}`, { hidden, bias }, (graph, inputs) => ({
       hidden: block(graph, inputs.hidden, inputs.bias, t5),
     }))
     hidden = stage.hidden
+    states.push(hidden)
   }
   const { last } = component.stage(
     'encoder.final_layer_norm',
@@ -99,7 +122,22 @@ export function t5EncoderModel(config: Config, shape: T5Shape, options: WriteOpt
     'encoder',
   )
   component.output('last_hidden_state', last)
+  for (const [place, index] of chosen.entries()) {
+    const value = index === t5.layers ? last : (states[index] ?? hidden)
+    const name = numbered('hidden_state', place)
+    // A stage of its own: a value may be the input of the graph, or an output already.
+    const { state } = component.stage(name, { value }, (graph, inputs) => ({ state: reshape(graph, inputs.value, value.dims) }))
+    component.output(name, state)
+  }
   return component.finish()
+}
+
+/** The attention bias of all blocks with an input `attention_mask`: that of the positions, and without the padding. */
+function maskedBias(component: ComponentBuilder, position: ValueInfo, { batch, sequenceLength }: T5Shape): ValueInfo {
+  const mask = component.input('attention_mask', 'float32', [batch, sequenceLength])
+  return component.stage('attention_mask', { mask, position }, (graph, inputs) => ({
+    bias: add(graph, inputs.position, paddingBias(graph, inputs.mask)),
+  })).bias
 }
 
 /** T5Block: self-attention and feed-forward on the float32 residual stream [batch, tokens, width]. */
@@ -158,8 +196,38 @@ function relativePositionBucket(distance: number, buckets: number, maxDistance: 
   return offset + Math.min(exact + Math.trunc(Math.fround(ratio * (side - exact))), side - 1)
 }
 
-/** Where the host finds the token embedding, and its shape. */
-export function t5TokenEmbedding(config: Config): TokenEmbedding {
-  const { vocabulary, width } = readConfig(config)
-  return { tensors: ['shared.weight', 'encoder.embed_tokens.weight'], rows: vocabulary, width }
+const facts = {
+  className: 'T5EncoderModel',
+  library: 'transformers',
+  role: 'text-encoder',
+  weights: {
+    ...currentNames,
+    unused: [
+      [/^(shared|encoder\.embed_tokens)\.weight$/, embeddingOnHost],
+      [/^(decoder\.|lm_head\.)/, 'the decoder is not written'],
+    ],
+  },
+  quantizable: true,
+} as const
+
+/** The third text encoder of Stable Diffusion 3. */
+export const T5EncoderModel: TextEncoderDefinition<T5Config> = {
+  ...facts,
+  fromConfig: (given) => {
+    const config = readConfig(given)
+    const { vocabulary, width, layers } = config
+    return {
+      ...facts,
+      config,
+      smallest: { height: 1, width: 1 },
+      shapes: ({ maxSequenceLength = defaultMaxSequenceLength }) => ({ inputs_embeds: [1, maxSequenceLength, width] }),
+      write: ({ inputs_embeds: [batch = 0, sequenceLength = 0] = [] }, options, variant = {}) =>
+        writeGraph(config, { batch, sequenceLength }, options, variant),
+      upcast: false,
+      tokenEmbedding: { tensors: ['shared.weight', 'encoder.embed_tokens.weight'], rows: vocabulary, width },
+      layers,
+      pooledOutput: null,
+      hostInputs: () => ({}),
+    }
+  },
 }

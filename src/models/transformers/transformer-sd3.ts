@@ -15,21 +15,19 @@ import { adaLayerNormContinuous, jointTransformerBlock, tokenLinear } from '../l
 import { imageToTokens, timestepMlp, toCompute, toFloat32 } from '../layers/layers.js'
 import { checkShape, shapeLimits } from '../layers/shape.js'
 import { timestepEmbedding } from '../layers/timestep-embedding.js'
+import { readExtent } from '../read-extent.js'
+import { currentNames, defaultMaxSequenceLength, type DenoiserDefinition, type Extent, type TableInput } from '../types.js'
 
 /** Sizes in latent pixels; the batch counts both halves of guidance, `sequenceLength` the tokens of all prompts together. */
-export interface Sd3Shape {
+interface Sd3Shape {
   readonly batch: number
   readonly height: number
   readonly width: number
   readonly sequenceLength: number
 }
 
-export interface Sd3Options extends WriteOptions {
-  /** Blocks that are left out, as diffusers' `skip_layers` does for skip-layer guidance. Not the last one. */
-  readonly skipLayers?: readonly number[] | undefined
-}
-
 interface Sd3Config {
+  readonly sampleSize: Extent
   readonly patch: number
   readonly inChannels: number
   readonly outChannels: number
@@ -60,6 +58,7 @@ function readConfig(config: Config): Sd3Config {
     throw reader.invalid('dual_attention_layers', `a list of layers from 0 to ${layers - 1}`)
   }
   const result: Sd3Config = {
+    sampleSize: readExtent(reader, 'sample_size', 128),
     patch: reader.integer('patch_size', 2, { min: 1, max: 16 }),
     inChannels,
     outChannels: reader.optionalInteger('out_channels', { min: 1, max: 1024 }) ?? inChannels,
@@ -72,8 +71,6 @@ function readConfig(config: Config): Sd3Config {
     dualLayers: new Set(dual),
     qkNorm: reader.oneOf('qk_norm', null, [null, 'rms_norm']) === 'rms_norm',
   }
-  // The position table is pos_embed_max_size on each side, whatever size was trained.
-  reader.neutral('sample_size')
   reader.finish()
   return result
 }
@@ -102,13 +99,12 @@ function checkSkipLayers(sd3: Sd3Config, layers: readonly number[]): ReadonlySet
   throw new InputError('skip-layers', message, { value: wrong, min: 0, max: sd3.layers - 2 })
 }
 
-/** The ComponentGraph of SD3's denoiser; docs/networks.md lists its inputs and outputs. @throws UnsupportedError, CheckpointError, InputError */
-export function sd3Transformer2DModel(config: Config, shape: Sd3Shape, options: Sd3Options): ComponentGraph {
-  const sd3 = readConfig(config)
+/** @throws InputError */
+function writeGraph(sd3: Sd3Config, shape: Sd3Shape, options: WriteOptions, skipLayers: readonly number[]): ComponentGraph {
   const { batch, height, width, sequenceLength } = shape
   checkShape({ batch, sequenceLength }, { batch: shapeLimits.batch, sequenceLength: shapeLimits.sequenceLength })
   const { rows, columns } = patchGrid(sd3, shape)
-  const skipped = checkSkipLayers(sd3, options.skipLayers ?? [])
+  const skipped = checkSkipLayers(sd3, skipLayers)
   const channels = sd3.heads * sd3.headSize
   const component = new ComponentBuilder('SD3Transformer2DModel', options)
   const latents = component.input('hidden_states', 'float32', [batch, sd3.inChannels, height, width])
@@ -180,23 +176,8 @@ export function sd3Transformer2DModel(config: Config, shape: Sd3Shape, options: 
   return component.finish()
 }
 
-/** The input `timestep_proj`: [timesteps.length, 256], one timestep for each row of the batch. */
-export function sd3TimestepProjection(timesteps: ArrayLike<number>): Float32Array<ArrayBuffer> {
-  return timestepEmbedding(timesteps, timeSettings)
-}
-
-/** Which elements of the position table make the input `pos_embed`. */
-export interface PositionRows {
-  /** The table's tensor, [1, size · size, width]. */
-  readonly tensor: string
-  readonly shape: readonly [number, number, number]
-  /** Runs of elements, one after the other in the input: the middle of each grid row that the size needs. */
-  readonly runs: readonly { readonly begin: number; readonly end: number }[]
-}
-
-/** The middle of SD3's position table, as PatchEmbed's `cropped_pos_embed` takes it. @throws InputError `invalid-shape` */
-export function sd3PositionRows(config: Config, size: { readonly height: number; readonly width: number }): PositionRows {
-  const sd3 = readConfig(config)
+/** The middle of the position table, as PatchEmbed's `cropped_pos_embed` takes it. @throws InputError `invalid-shape` */
+function positionRows(sd3: Sd3Config, size: Extent): TableInput {
   const { rows, columns } = patchGrid(sd3, size)
   const channels = sd3.heads * sd3.headSize
   const top = Math.floor((sd3.positions - rows) / 2)
@@ -205,5 +186,60 @@ export function sd3PositionRows(config: Config, size: { readonly height: number;
     const begin = ((top + row) * sd3.positions + left) * channels
     return { begin, end: begin + columns * channels }
   })
-  return { tensor: 'pos_embed.pos_embed', shape: [1, sd3.positions * sd3.positions, channels], runs }
+  return {
+    tensor: 'pos_embed.pos_embed',
+    shape: [1, sd3.positions * sd3.positions, channels],
+    runs,
+    dims: [rows * columns, channels],
+  }
+}
+
+const facts = {
+  className: 'SD3Transformer2DModel',
+  library: 'diffusers',
+  role: 'denoiser',
+  weights: {
+    ...currentNames,
+    unused: [[/^pos_embed\.pos_embed$/, 'the host reads the part of the position table that a size needs']],
+  },
+  quantizable: true,
+} as const
+
+/** CLIP's tokens, which come before T5's. */
+const clipTokens = 77
+
+/** The denoiser of Stable Diffusion 3 and 3.5. */
+export const SD3Transformer2DModel: DenoiserDefinition<Sd3Config> = {
+  ...facts,
+  fromConfig: (given) => {
+    const config = readConfig(given)
+    const { patch, inChannels, contextWidth, sampleSize } = config
+    return {
+      ...facts,
+      config,
+      smallest: { height: 2 * patch, width: 2 * patch },
+      shapes: ({ height, width, images = 1, guided = true, maxSequenceLength = defaultMaxSequenceLength }) => {
+        const batch = images * (guided ? 2 : 1)
+        return {
+          hidden_states: [batch, inChannels, height, width],
+          encoder_hidden_states: [batch, clipTokens + maxSequenceLength, contextWidth],
+        }
+      },
+      write: (shapes, options, { skipLayers = [] } = {}) => {
+        const { hidden_states: [batch = 0, , height = 0, width = 0] = [], encoder_hidden_states: [, sequenceLength = 0] = [] } =
+          shapes
+        return writeGraph(config, { batch, height, width, sequenceLength }, options, skipLayers)
+      },
+      upcast: false,
+      latents: { input: 'hidden_states', channels: inChannels, patch, sampleSize },
+      promptInputs: ['encoder_hidden_states', 'pooled_projections'],
+      contextWidth,
+      stepInputs: (timesteps) => ({
+        timestep_proj: { dims: [timesteps.length, timeSettings.width], data: timestepEmbedding(timesteps, timeSettings) },
+      }),
+      tableInputs: (size) => ({ pos_embed: positionRows(config, size) }),
+      // The last block has no text stream to go on with, so it cannot be left out.
+      skippableLayers: config.layers - 1,
+    }
+  },
 }

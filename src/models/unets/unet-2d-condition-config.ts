@@ -5,7 +5,9 @@
 
 import type { Config } from '../../checkpoint/types.js'
 import { ConfigReader } from '../config-reader.js'
+import { readExtent } from '../read-extent.js'
 import type { TimestepSettings } from '../layers/timestep-embedding.js'
+import type { Extent } from '../types.js'
 
 /** The attention of one block; `depths` has the number of transformer blocks after each resnet. */
 export interface UnetAttention {
@@ -23,6 +25,8 @@ interface UnetBlock {
 }
 
 export interface UnetConfig {
+  /** The size it was trained for, in latent pixels. */
+  readonly sampleSize: Extent
   readonly inChannels: number
   readonly outChannels: number
   readonly centerInputSample: boolean
@@ -90,7 +94,9 @@ export function readUnetConfig(config: Config): UnetConfig {
   const first = channels[0] ?? 0
   const flipSinToCos = reader.boolean('flip_sin_to_cos', true)
   const freqShift = reader.integer('freq_shift', 0, { min: 0, max: Math.max(Math.floor(first / 2) - 1, 0) })
+  const added = readAdded(reader, flipSinToCos, freqShift)
   const result: UnetConfig = {
+    sampleSize: readSampleSize(reader, added !== undefined),
     inChannels: reader.integer('in_channels', 4, { min: 1, max: 1024 }),
     outChannels: reader.integer('out_channels', 4, { min: 1, max: 1024 }),
     centerInputSample: reader.boolean('center_input_sample', false),
@@ -98,7 +104,7 @@ export function readUnetConfig(config: Config): UnetConfig {
     convOutKernel: reader.oneOf('conv_out_kernel', 3, [1, 3, 5, 7]),
     time: { width: first, flipSinToCos, freqShift },
     timeEmbedWidth: reader.optionalInteger('time_embedding_dim', channelBounds) ?? 4 * first,
-    added: readAdded(reader, flipSinToCos, freqShift),
+    added,
     contextWidth,
     groups,
     epsilon: reader.number('norm_eps', 1e-5, { min: 1e-12, max: 1 }),
@@ -117,6 +123,20 @@ export function readUnetConfig(config: Config): UnetConfig {
   }
   reader.finish()
   return result
+}
+
+/** diffusers' `default_sample_size`. UNets with SDXL's sizes among their conditions start from 128, the others from 64. */
+function readSampleSize(reader: ConfigReader, hasTimeIds: boolean): Extent {
+  const size = readExtent(reader, 'sample_size', hasTimeIds ? 128 : 64)
+  // Configs from before diffusers 0.9 say 32 and mean 64. Those with a height and a width are newer.
+  const isEdge = !Array.isArray(reader.raw('sample_size'))
+  if (hasTimeIds || !isEdge || !isBefore09(reader.raw('_diffusers_version'))) return size
+  return { height: Math.max(size.height, 64), width: Math.max(size.width, 64) }
+}
+
+function isBefore09(written: unknown): boolean {
+  const version = typeof written === 'string' ? /^(\d+)\.(\d+)/.exec(written) : null
+  return version !== null && Number(version[1]) === 0 && Number(version[2]) < 9
 }
 
 /** The classes of the down blocks and of the up blocks, as many of each. */
@@ -158,7 +178,7 @@ function refuseOthers(reader: ConfigReader): void {
     'mid_block_only_cross_attention',
     'addition_embed_type_num_heads',
   )
-  reader.neutral('use_linear_projection', 'dropout', 'sample_size')
+  reader.neutral('use_linear_projection', 'dropout')
   // Left in configs by diffusers' EMAModel.
   reader.neutral('decay', 'inv_gamma', 'min_decay', 'optimization_step', 'power', 'update_after_step', 'use_ema_warmup')
 }

@@ -3,7 +3,6 @@
  * and one after for its image), each sampler and conv_out: equal ones share a program.
  */
 
-import type { Config } from '../../checkpoint/types.js'
 import { InputError } from '../../errors.js'
 import { ComponentBuilder } from '../../onnx/component-builder.js'
 import { scalar } from '../../onnx/constants.js'
@@ -16,19 +15,19 @@ import { downsample2D, resnetBlock2D, upsample2D } from '../layers/resnet.js'
 import { checkShape, shapeLimits } from '../layers/shape.js'
 import { timestepEmbedding } from '../layers/timestep-embedding.js'
 import { basicTransformerBlock, transformerIn, transformerOut } from '../layers/transformer-2d.js'
+import { currentNames, type DenoiserDefinition } from '../types.js'
 import { readUnetConfig, type UnetAttention, type UnetConfig } from './unet-2d-condition-config.js'
 
 /** Sizes in latent pixels; the batch counts both halves of classifier-free guidance. */
-export interface UnetShape {
+interface UnetShape {
   readonly batch: number
   readonly height: number
   readonly width: number
   readonly sequenceLength: number
 }
 
-/** The ComponentGraph of a UNet; docs/networks.md lists its inputs and outputs. @throws UnsupportedError, CheckpointError, InputError */
-export function unet2DConditionModel(config: Config, shape: UnetShape, options: WriteOptions): ComponentGraph {
-  const unet = readUnetConfig(config)
+/** @throws InputError */
+function writeGraph(unet: UnetConfig, shape: UnetShape, options: WriteOptions): ComponentGraph {
   const { batch: most, sequenceLength: longest, latentEdge } = shapeLimits
   checkShape({ ...shape }, { batch: most, height: latentEdge, width: latentEdge, sequenceLength: longest })
   return new UnetWriter(unet, shape, options).write()
@@ -196,28 +195,17 @@ function centered(graph: GraphBuilder, sample: ValueInfo): ValueInfo {
   return sub(graph, scale(graph, sample, 2), scalar(graph, 1, sample.type))
 }
 
-/** The input `timestep_proj`: [timesteps.length, block_out_channels[0]], one timestep for each row of the batch. */
-export function unetTimestepProjection(config: Config, timesteps: ArrayLike<number>): Float32Array<ArrayBuffer> {
-  return timestepEmbedding(timesteps, readUnetConfig(config).time)
-}
-
-/** Whether the UNet has the input `add_embeds`: SDXL's text and size condition. */
-export function usesAddEmbeds(config: Config): boolean {
-  return readUnetConfig(config).added !== undefined
-}
-
 /**
  * The second part of the input `add_embeds`: for each row of the batch its time ids embedded (six for SDXL, five for its refiner), which go
  * after `textWidth` columns of pooled text embedding. `timeIds` is flat [batch, ids], the result flat [batch, n].
  * @throws InputError `invalid-shape` when the widths do not add up
  */
 export function unetTimeIdEmbeds(
-  config: Config,
+  { added }: Pick<UnetConfig, 'added'>,
   timeIds: ArrayLike<number>,
   batch: number,
   textWidth: number,
 ): Float32Array<ArrayBuffer> {
-  const { added } = readUnetConfig(config)
   if (added === undefined) throw new InputError('invalid-shape', 'This UNet takes no added condition', { key: 'add_embeds' })
   const timeWidth = (timeIds.length / batch) * added.time.width
   if (textWidth + timeWidth !== added.width) {
@@ -225,4 +213,50 @@ export function unetTimeIdEmbeds(
     throw new InputError('invalid-shape', message, { key: 'add_embeds', expected: added.width, text: textWidth, time: timeWidth })
   }
   return timestepEmbedding(timeIds, added.time)
+}
+
+const facts = {
+  className: 'UNet2DConditionModel',
+  library: 'diffusers',
+  role: 'denoiser',
+  weights: { ...currentNames, unused: [] },
+  quantizable: true,
+} as const
+
+/** CLIP's tokens, of which a UNet is planned with as many as there are. */
+const clipTokens = 77
+
+/** The denoiser of Stable Diffusion 1.x, 2.x and SDXL. */
+export const UNet2DConditionModel: DenoiserDefinition<UnetConfig> = {
+  ...facts,
+  fromConfig: (given) => {
+    const config = readUnetConfig(given)
+    const { inChannels, contextWidth, sampleSize } = config
+    const edge = 2 ** config.down.length
+    return {
+      ...facts,
+      config,
+      smallest: { height: edge, width: edge },
+      shapes: ({ height, width, images = 1, guided = true }) => {
+        const batch = images * (guided ? 2 : 1)
+        return {
+          sample: [batch, inChannels, height, width],
+          encoder_hidden_states: [batch, clipTokens, contextWidth],
+        }
+      },
+      write: (shapes, options) => {
+        const { sample: [batch = 0, , height = 0, width = 0] = [], encoder_hidden_states: [, sequenceLength = 0] = [] } = shapes
+        return writeGraph(config, { batch, height, width, sequenceLength }, options)
+      },
+      upcast: false,
+      latents: { input: 'sample', channels: inChannels, patch: 1, sampleSize },
+      promptInputs: ['encoder_hidden_states', 'add_embeds'],
+      contextWidth,
+      stepInputs: (timesteps) => ({
+        timestep_proj: { dims: [timesteps.length, config.time.width], data: timestepEmbedding(timesteps, config.time) },
+      }),
+      tableInputs: () => ({}),
+      skippableLayers: 0,
+    }
+  },
 }

@@ -1,3 +1,6 @@
+import { AutoencoderKL } from '../../models/autoencoders/autoencoder-kl.js'
+import type { AutoencoderModel } from '../../models/types.js'
+import { UNet2DConditionModel } from '../../models/unets/unet-2d-condition.js'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { DeviceError } from '../../errors.js'
@@ -5,13 +8,19 @@ import { fixtures, readJson, readWeights } from '../../models/testing.node.js'
 import { openDevice } from '../../runtime/open-device.js'
 import { ComponentHost, type HostOptions } from './component-host.js'
 import type { VaePart } from './host-plan.js'
-import { autoencoderNeeds } from '../planning/memory-needs.js'
+import { failuresOf, Recovery } from './recovery.js'
+import { autoencoderNeeds, networkNeeds } from '../planning/memory-needs.js'
 import type { Network } from '../bind-network.js'
 import { Run } from '../run.js'
 
 const folder = join(fixtures, 'tiny-sdxl/repo/vae')
 const config = readJson(join(folder, 'config.json'))
-const vae: Network = { name: 'vae', className: 'AutoencoderKL', config, table: readWeights(folder), repo: 'tiny-sdxl' }
+const vae: Network<AutoencoderModel> = {
+  name: 'vae',
+  model: AutoencoderKL.fromConfig(config),
+  table: readWeights(folder),
+  repo: 'tiny-sdxl',
+}
 const networks = new Map([['vae', vae]])
 
 async function host(options: Partial<HostOptions> = {}): Promise<ComponentHost> {
@@ -40,12 +49,16 @@ test('weights of the CPU stay for a shorter time where an image to image run lea
   const size = { height: 8, width: 8 }
   const bytes = (part?: 'encoder') =>
     autoencoderNeeds(vae, size, { dtype: 'float32' }, undefined, part).blocks.reduce((sum, block) => sum + block.bytes, 0)
-  const unet = { ...vae, name: 'unet' }
-  const both = new Map([
+  const unetFolder = join(fixtures, 'tiny-sdxl/repo/unet')
+  const model = UNet2DConditionModel.fromConfig(readJson(join(unetFolder, 'config.json')))
+  const unet: Network = { name: 'unet', model, table: readWeights(unetFolder), repo: 'tiny-sdxl' }
+  const { blocks } = networkNeeds(unet, model.shapes(size), { dtype: 'float32' })
+  const unetBytes = blocks.reduce((sum, block) => sum + block.bytes, 0)
+  const both = new Map<string, Network>([
     ['unet', unet],
     ['vae', vae],
   ])
-  const made = await host({ offload: 'resident', budget: { limit: 2 * bytes() } })
+  const made = await host({ offload: 'resident', budget: { limit: unetBytes + bytes() } })
   const run = new Run({})
   await made.fit(both, () => true, size, run)
   expect([made.offload, run.warnings]).toEqual(['resident', []])
@@ -58,7 +71,7 @@ test('weights of the CPU stay for a shorter time where an image to image run lea
 })
 
 test('the largest tiles that fit are taken, which are those of the plan', async () => {
-  const large: Network = { ...vae, config: { ...config, sample_size: 1024 } }
+  const large = { ...vae, model: AutoencoderKL.fromConfig({ ...config, sample_size: 1024 }) }
   const size = { height: 160, width: 136 }
   const { blocks, ways } = autoencoderNeeds(large, size, { dtype: 'float32' }, undefined)
   const weights = blocks.reduce((sum, { bytes }) => sum + bytes, 0)
@@ -73,12 +86,17 @@ test('the largest tiles that fit are taken, which are those of the plan', async 
 const full = new DeviceError('out-of-memory', 'onnxruntime failed while running: std::bad_alloc.')
 const runOut = async () => Promise.reject(full)
 
+/** Runs the autoencoder's `work`, again after a failure that there is an answer to. */
+async function retrying(made: ComponentHost, work: () => Promise<void>, part?: VaePart): Promise<void> {
+  return new Recovery().retrying(new Run({}), () => failuresOf({ host: made, network: vae, part }, work))
+}
+
 test('what runs out of memory is what works in the smallest tiles from then on: a half of the autoencoder, not the other', async () => {
   const size = { height: 48, width: 40 }
   const made = await host()
   const halves = () => (['encoder', 'decoder'] as const).map((half) => made.vaeTile(vae, size, half))
   const fails = async (part?: VaePart) => {
-    await expect(made.recovering(vae, new Run({}), runOut, undefined, part)).rejects.toMatchObject({ code: 'out-of-memory' })
+    await expect(retrying(made, runOut, part)).rejects.toMatchObject({ code: 'out-of-memory' })
     return halves()
   }
   expect(await fails()).toEqual([undefined, undefined])
@@ -96,7 +114,7 @@ test.each([
     tiles.push(own.vaeTile(vae, { height: 160, width: 160 }, 'decoder'))
     throw full
   }
-  await expect(own.recovering(vae, new Run({}), work, undefined, part)).rejects.toMatchObject({
+  await expect(retrying(own, work, part)).rejects.toMatchObject({
     code: 'out-of-memory',
     message: `${full.message} Components are loaded one at a time and the VAE is tiled where it can be: try a smaller size, a larger maxMemory or another device.`,
   })

@@ -1,6 +1,7 @@
 /** The bound networks on one device: one for each network and kind of graph, made when a run needs it. It decides nothing. */
 
-import { bindNetwork, type GraphVariant, type Network } from '../bind-network.js'
+import type { GraphVariant } from '../../models/types.js'
+import { bindNetwork, type Network } from '../bind-network.js'
 import type { DTypeName } from '../types.js'
 import type { Device } from '../../runtime/device.js'
 import type { BoundNetwork } from '../../runtime/bound-network.js'
@@ -41,7 +42,7 @@ export class ComponentSet {
         variantOf: (named) => ({ ...variant, ...this.#variants.get(named) }),
       })
       this.#components.set(key, component)
-      if ('hiddenState' in variant) this.#rare.add(key)
+      if ('hiddenStates' in variant) this.#rare.add(key)
     }
     return { component, variant: name }
   }

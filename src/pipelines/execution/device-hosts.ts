@@ -2,6 +2,7 @@
 
 import type { MemoryAccount } from '../../runtime/memory-account.js'
 import type { ComponentHost } from './component-host.js'
+import { Recovery } from './recovery.js'
 import type { GenerationSize } from '../planning/memory-needs.js'
 import type { Network } from '../bind-network.js'
 import type { Run } from '../run.js'
@@ -9,6 +10,8 @@ import type { PipelineMemory } from '../types.js'
 import type { DeviceInfo, DeviceName } from '../../memory/device-info.js'
 
 export class DeviceHosts {
+  /** Recovers these hosts when a device is lost or memory runs out. */
+  readonly recovery = new Recovery()
   readonly #hosts: ReadonlyMap<DeviceName, ComponentHost>
   readonly #places: ReadonlyMap<string, DeviceName>
   readonly #networks: ReadonlyMap<string, Network>

@@ -3,6 +3,7 @@
  * run and the tiles of the autoencoder, and how all of these get smaller when the device runs out of memory. It loads and runs nothing.
  */
 
+import type { AutoencoderModel, Extent, GraphVariant } from '../../models/types.js'
 import { isAquatintError, type AquatintError } from '../../errors.js'
 import type { DeviceBudget } from '../../memory/budget.js'
 import { MemoryLimit, type KnownMemory } from '../../memory/memory-limit.js'
@@ -19,7 +20,7 @@ import {
 import type { Recovery, Setup } from '../../runtime/recovery.js'
 import { formatBytes } from '../../util/format-bytes.js'
 import type { Network } from '../bind-network.js'
-import { tileChoices, type Extent } from '../latent-geometry.js'
+import { tileChoices } from '../latent-geometry.js'
 import { heldOn, needsOn, type GenerationSize } from '../planning/memory-needs.js'
 import { planOn } from '../planning/residence.js'
 import type { Run } from '../run.js'
@@ -177,8 +178,8 @@ export class HostPlan {
    * Edge in latent pixels of the tiles in which a half of an autoencoder works on an image of this size in latent pixels: the plan's for the
    * prepared generation, or the smallest one since memory ran out. Undefined: on the whole.
    */
-  vaeTile(vae: Network, size: Extent, part: VaePart): number | undefined {
-    const choices = tileChoices(vae.config, size, this.#vaeTiling)
+  vaeTile(vae: Network<AutoencoderModel>, size: Extent, part: VaePart): number | undefined {
+    const choices = tileChoices(vae.model, size, this.#vaeTiling)
     if (this.#smallTiles.has(part)) return choices.at(-1)
     const planned = this.#componentPlan(vae.name, part)
     return planned === undefined ? choices[0] : planned.tile

@@ -1,4 +1,5 @@
 /** What a pipeline's host does about a device that goes away and about too little memory, on a real device. */
+import { CLIPTextModel } from '../../models/text-encoders/clip-text-model.js'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Config } from '../../checkpoint/types.js'
 import { fixtureComponent } from '../../runtime/testing-fixtures.js'
@@ -7,6 +8,7 @@ import { ScarceGpu } from '../../runtime/webgpu/testing-gpu.js'
 import type { HostTensor } from '../../runtime/types.js'
 import type { WebGpuDevice } from '../../runtime/webgpu/webgpu-device.js'
 import { ComponentHost } from './component-host.js'
+import { failuresOf, Recovery } from './recovery.js'
 import { networkNeeds } from '../planning/memory-needs.js'
 import { graphOptions, type Network } from '../bind-network.js'
 import { Run } from '../run.js'
@@ -16,7 +18,7 @@ async function textEncoder() {
   const { component, table, inputs } = await fixtureComponent(device, 'text_encoder', 8, 'block')
   await component.dispose()
   const config = (await (await fetch('/fixtures/tiny-sdxl/repo/text_encoder/config.json')).json()) as Config
-  const network: Network = { name: 'text_encoder', className: 'CLIPTextModel', config, table, repo: 'tiny-sdxl' }
+  const network: Network = { name: 'text_encoder', model: CLIPTextModel.fromConfig(config), table, repo: 'tiny-sdxl' }
   // A run of one text, as generations plan them.
   const one = Object.entries(inputs).map(([name, { type, dims, data }]): [string, HostTensor] => {
     const [batch = 1, ...rest] = dims
@@ -25,9 +27,14 @@ async function textEncoder() {
   return { device: device as WebGpuDevice, network, inputs: Object.fromEntries(one) }
 }
 
-/** Runs the network, again where the host says so. */
+let recovery = new Recovery()
+beforeEach(() => {
+  recovery = new Recovery()
+})
+
+/** Runs the network, again after a failure that the recovery has an answer to. */
 function hiddenState(host: ComponentHost, network: Network, inputs: Readonly<Record<string, HostTensor>>, run: Run) {
-  return host.recovering(network, run, () => host.readOnce(network, inputs, 'hidden_state', run))
+  return recovery.retrying(run, () => failuresOf({ host, network }, () => host.read(network, inputs, 'hidden_state', run)))
 }
 
 test('a lost device is opened anew, and a second loss is told', async () => {

@@ -1,4 +1,5 @@
 /** Which weights stay on a GPU from run to run and from generation to generation: what is read again of a checkpoint tells. */
+import type { GraphVariant } from '../../models/types.js'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import type { Repository } from '../../hub/types.js'
 import { numbers, TestSource } from '../../runtime/testing.js'
@@ -7,8 +8,8 @@ import { leastActivations, leastBudget } from '../../memory/plan.js'
 import type { HostTensor } from '../../runtime/types.js'
 import { elementCount } from '../../util/element-count.js'
 import { ComponentHost } from './component-host.js'
-import { heldOn, networkNeeds, runShapes, type GenerationSize } from '../planning/memory-needs.js'
-import { graphOptions, type GraphVariant, type Network } from '../bind-network.js'
+import { heldOn, networkNeeds, type GenerationSize } from '../planning/memory-needs.js'
+import { graphOptions, type Network } from '../bind-network.js'
 import { openPipeline, type OpenedPipeline } from '../loading/open-pipeline.js'
 import { Run } from '../run.js'
 import { stableDiffusion3Spec } from '../families/stable-diffusion-3.js'
@@ -51,7 +52,7 @@ function hostOf(offload: 'resident' | 'block', maxMemory?: number): ComponentHos
 
 /** Inputs of a run; `batch`: of how many of them, all unless said. */
 function inputsOf(network: Network, size: GenerationSize, batch?: number): Record<string, HostTensor> {
-  const shapes = { ...runShapes(network, size), ...extra(network, size) }
+  const shapes = { ...network.model.shapes(size), ...extra(network, size) }
   const inputs = Object.entries(shapes).map(([name, [own = 1, ...rest]], index) => {
     const dims = [name === 'pos_embed' ? own : (batch ?? own), ...rest]
     return [name, { type: 'float32', dims, data: numbers(elementCount(dims), index) }] as const
@@ -60,8 +61,8 @@ function inputsOf(network: Network, size: GenerationSize, batch?: number): Recor
 }
 
 /** What the shapes that are planned with leave out. */
-function extra({ className }: Network, { width, height }: GenerationSize): Record<string, readonly number[]> {
-  if (className !== 'SD3Transformer2DModel') return {}
+function extra({ model }: Network, { width, height }: GenerationSize): Record<string, readonly number[]> {
+  if (model.role !== 'denoiser') return {}
   return { timestep_proj: [2, 256], pooled_projections: [2, 40], pos_embed: [(width * height) / 4, 32] }
 }
 
@@ -71,7 +72,7 @@ async function valuesOf(
   inputs: Readonly<Record<string, HostTensor>>,
   variant: GraphVariant = {},
 ) {
-  const outputs = await host.runOnce(network, inputs, new Run({}), variant)
+  const outputs = await host.run(network, inputs, new Run({}), variant)
   const values = await Promise.all(Object.entries(outputs).map(async ([name, tensor]) => [name, await tensor.read()] as const))
   for (const tensor of Object.values(outputs)) tensor.dispose()
   return Object.fromEntries(values)
@@ -87,7 +88,7 @@ async function bytesRead(work: () => Promise<unknown>): Promise<number> {
 function needsFor(network: Network, size: GenerationSize) {
   return networkNeeds(
     network,
-    runShapes(network, size),
+    network.model.shapes(size),
     graphOptions(network, { device, dtype: 'float32', granularity: 'block' }),
   )
 }
@@ -95,8 +96,8 @@ function needsFor(network: Network, size: GenerationSize) {
 test('after a generation in blocks all weights stay again where there is room for them', async () => {
   const t5 = networkOf('text_encoder_3')
   const [short, long] = [
-    { width: 8, height: 8, t5Tokens: 16 },
-    { width: 8, height: 8, t5Tokens: 256 },
+    { width: 8, height: 8, maxSequenceLength: 16 },
+    { width: 8, height: 8, maxSequenceLength: 256 },
   ]
   const all = weightBytes(needsFor(t5, short))
   const maxMemory = leastBudget([needsFor(t5, long)], 'block')
@@ -123,7 +124,7 @@ test('after a generation in blocks all weights stay again where there is room fo
 
 test('skip-layer guidance runs on the weights that the transformer has, and leaves them there', async () => {
   const transformer = networkOf('transformer')
-  const size = { width: 4, height: 4, t5Tokens: 8 }
+  const size = { width: 4, height: 4, maxSequenceLength: 8 }
   const both = inputsOf(transformer, size)
   const half = inputsOf(transformer, size, 1)
   const variant = { skipLayers: [1] }

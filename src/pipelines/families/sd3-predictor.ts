@@ -1,10 +1,11 @@
 import { CheckpointError } from '../../errors.js'
-import { sd3PositionRows, sd3TimestepProjection } from '../../models/transformers/transformer-sd3.js'
-import type { DeviceTensor, HostTensor } from '../../runtime/types.js'
-import { hostTensor, type ComponentHost } from '../execution/component-host.js'
-import { DeviceValues } from '../execution/device-values.js'
+import type { DenoiserModel } from '../../models/types.js'
+import type { HostTensor } from '../../runtime/types.js'
+import type { ComponentHost } from '../execution/component-host.js'
+import { float32Tensor } from '../generation/tensors.js'
 import type { Network } from '../bind-network.js'
-import { runDenoiser, type Correction, type Predictor, type Refinement } from '../generation/predictor.js'
+import { runDenoiser, type Condition, type Correction, type Predictor, type Refinement } from '../generation/predictor.js'
+import type { Keep } from '../generation/tensors.js'
 import type { Run, Recorder } from '../run.js'
 import { elementCount } from '../../util/element-count.js'
 import { decodeFloats, isFloatDType } from '../../checkpoint/element-types.js'
@@ -19,48 +20,45 @@ export interface SkipLayerGuidance {
   readonly stop: number
 }
 
-const how = { sample: 'hidden_states', timestepProjection: (timesteps: readonly number[]) => sd3TimestepProjection(timesteps) }
-
 /** `condition`: `encoder_hidden_states`, `pooled_projections` and `pos_embed`, with skip-layer guidance for both halves of guidance. */
 export function sd3Predictor(
-  transformer: Network,
-  condition: DeviceValues,
+  transformer: Network<DenoiserModel>,
+  condition: Condition,
   skip: SkipLayerGuidance | null,
-  { host, recorder, run }: { readonly host: ComponentHost; readonly recorder: Recorder; readonly run: Run },
+  {
+    host,
+    recorder,
+    run,
+    keep,
+  }: { readonly host: ComponentHost; readonly recorder: Recorder; readonly run: Run; readonly keep: Keep },
 ): Predictor {
-  const text = new DeviceValues(host, async () => textHalves(host.device, await condition.get(), transformer.name))
+  const predictor: Predictor = {
+    name: transformer.name,
+    device: host.device,
+    predict: (sample, timestep) => runDenoiser(transformer, condition, sample, timestep, host, run),
+  }
+  if (skip === null) return predictor
+  let text: Condition | undefined
   const refine = async ({ index, total, timestep, sample }: Refinement): Promise<Correction | null> => {
-    if (skip === null || index <= total * skip.start || index >= total * skip.stop) return null
-    const shown = { ...(await condition.get()), ...(await text.get()) }
-    const without = await runDenoiser(transformer, how, shown, sample, timestep, host, run, { skipLayers: skip.layers })
-    if (recorder.wants('noise_pred'))
-      recorder.keep('noise_pred', { dims: sample.dims, data: await without.read() }, index, 'noise_pred_skip_layers')
+    if (index <= total * skip.start || index >= total * skip.stop) return null
+    text ??= textHalves(host.device, condition, transformer.name, keep)
+    const inputs = { ...condition, ...text }
+    const without = await runDenoiser(transformer, inputs, sample, timestep, host, run, { skipLayers: skip.layers })
+    await recorder.read('noise_pred', without, index, 'noise_pred_skip_layers')
     return { without, scale: skip.scale }
   }
-  return {
-    name: transformer.name,
-    get device() {
-      return host.device
-    },
-    recovering: (work) => host.recovering(transformer, run, work, () => condition.get()),
-    predict: async (sample, timestep) => runDenoiser(transformer, how, await condition.get(), sample, timestep, host, run),
-    refine: skip === null ? undefined : refine,
-    release: () => {
-      text.release()
-      condition.release()
-    },
-  }
+  return { ...predictor, refine }
 }
 
 /** The text's own prompt embeddings, without the half for guidance. */
-function textHalves(device: Device, both: Readonly<Record<string, DeviceTensor>>, owner: string): Record<string, DeviceTensor> {
+function textHalves(device: Device, both: Condition, owner: string, keep: Keep): Condition {
   const halves = Object.entries(both)
     .filter(([name]) => name !== 'pos_embed')
     .map(([name, tensor]) => {
       const [batch = 0, ...row] = tensor.dims
       const origin = row.map(() => 0)
       const piece = { tensor, at: [0, ...origin], from: [batch / 2, ...origin] }
-      return [name, device.assemble([piece], [batch / 2, ...row], owner)] as const
+      return [name, keep(device.assemble([piece], [batch / 2, ...row], owner))] as const
     })
   return Object.fromEntries(halves)
 }
@@ -70,11 +68,13 @@ function textHalves(device: Device, both: Readonly<Record<string, DeviceTensor>>
  * @throws CheckpointError `tensor-missing`, `shape-mismatch`, `dtype-mismatch`
  */
 export async function readPositions(
-  { config, table }: Network,
+  { model, table }: Network<DenoiserModel>,
   size: { readonly height: number; readonly width: number },
   signal: AbortSignal | undefined,
 ): Promise<HostTensor> {
-  const { tensor, shape, runs } = sd3PositionRows(config, size)
+  const { pos_embed: rows } = model.tableInputs(size)
+  if (rows === undefined) throw new TypeError(`${model.className} has no position table.`)
+  const { tensor, shape, runs, dims } = rows
   const entry = table.get(tensor)
   if (entry === undefined) throw new CheckpointError('tensor-missing', `The transformer has no ${tensor}.`, { tensor })
   if (entry.shape.join() !== shape.join())
@@ -105,5 +105,5 @@ export async function readPositions(
     data.set(part, at)
     at += part.length
   }
-  return hostTensor([data.length / shape[2], shape[2]], data)
+  return float32Tensor(dims, data)
 }

@@ -1,12 +1,19 @@
 /** StableDiffusion3Pipeline: Stable Diffusion 3 and 3.5, text to image. Mirrors diffusers' class of that name. */
 
+import { defaultMaxSequenceLength, type AutoencoderModel, type DenoiserModel, type GraphVariant } from '../../models/types.js'
 import type { Config } from '../../checkpoint/types.js'
 import { CheckpointError, InputError } from '../../errors.js'
+import { AutoencoderKL } from '../../models/autoencoders/autoencoder-kl.js'
+import { CLIPTextModelWithProjection } from '../../models/text-encoders/clip-text-model.js'
+import { T5EncoderModel } from '../../models/text-encoders/t5-encoder-model.js'
+import { SD3Transformer2DModel } from '../../models/transformers/transformer-sd3.js'
+import { CLIPTokenizer } from '../../tokenizers/clip-tokenizer.js'
+import { T5Tokenizer } from '../../tokenizers/t5-tokenizer.js'
 import { checkInputs, resultSize } from '../check-inputs.js'
 import { checkClipSkip, type ClipTextEncoder } from '../generation/clip-text-encoder.js'
 import type { DeviceHosts } from '../execution/device-hosts.js'
 import { previewCoefficients } from '../generation/latent-preview.js'
-import { usualT5Tokens, type GraphVariant, type Network } from '../bind-network.js'
+import type { Network } from '../bind-network.js'
 import { describePipeline, type OpenedPipeline } from '../loading/open-pipeline.js'
 import { clipEncoderOf, latentChannels, networkOf, t5EncoderOf } from '../generation/parts.js'
 import type { PipelineSpec } from '../loading/load-networks.js'
@@ -18,10 +25,10 @@ import {
   type EncodedPrompts,
 } from '../generation/prompt-embeds.js'
 import { Run, type GenerateHooks, Recorder } from '../run.js'
-import { patchSize, sampleSize, vaeScaleFactor } from '../latent-geometry.js'
 import { describeScheduler, prepareScheduler, schedulerSource, type SchedulerSource } from '../generation/schedule.js'
 import type { T5TextEncoder } from '../generation/t5-text-encoder.js'
-import { imageStart, textToImage } from '../generation/text-to-image.js'
+import { imageStart } from '../generation/image-start.js'
+import { textToImage } from '../generation/text-to-image.js'
 import type { GenerateOptions, GenerateResult, PipelineInfo } from '../types.js'
 import { readPositions, sd3Predictor, type SkipLayerGuidance } from './sd3-predictor.js'
 
@@ -31,13 +38,13 @@ const imagePrompt = 'not used without an image prompt.'
 export const stableDiffusion3Spec: PipelineSpec = {
   className: 'StableDiffusion3Pipeline',
   networks: {
-    text_encoder: ['CLIPTextModelWithProjection'],
-    text_encoder_2: ['CLIPTextModelWithProjection'],
-    text_encoder_3: ['T5EncoderModel'],
-    transformer: ['SD3Transformer2DModel'],
-    vae: ['AutoencoderKL'],
+    text_encoder: [CLIPTextModelWithProjection],
+    text_encoder_2: [CLIPTextModelWithProjection],
+    text_encoder_3: [T5EncoderModel],
+    transformer: [SD3Transformer2DModel],
+    vae: [AutoencoderKL],
   },
-  tokenizers: { tokenizer: 'clip', tokenizer_2: 'clip', tokenizer_3: 't5' },
+  tokenizers: { tokenizer: [CLIPTokenizer], tokenizer_2: [CLIPTokenizer], tokenizer_3: [T5Tokenizer] },
   optional: ['text_encoder_3', 'image_encoder', 'feature_extractor'],
   ignored: { image_encoder: imagePrompt, feature_extractor: imagePrompt },
 }
@@ -57,16 +64,16 @@ export class StableDiffusion3Pipeline {
   readonly #hosts: DeviceHosts
   readonly #clips: readonly [ClipTextEncoder, ClipTextEncoder]
   readonly #t5: T5TextEncoder | null
-  readonly #transformer: Network
-  readonly #vae: Network
+  readonly #transformer: Network<DenoiserModel>
+  readonly #vae: Network<AutoencoderModel>
   readonly #scheduler: SchedulerSource
 
   constructor(opened: OpenedPipeline) {
     const { parts, hosts } = opened
     this.#opened = opened
     this.#hosts = hosts
-    this.#transformer = networkOf(parts, 'transformer')
-    this.#vae = networkOf(parts, 'vae')
+    this.#transformer = networkOf(parts, 'transformer', 'denoiser')
+    this.#vae = networkOf(parts, 'vae', 'autoencoder')
     latentChannels(this.#transformer, this.#vae)
     const [first, second] = [clipEncoderOf(parts, hosts, ''), clipEncoderOf(parts, hosts, '_2')]
     if (first === null || second === null)
@@ -76,8 +83,8 @@ export class StableDiffusion3Pipeline {
     this.#clips = [first, second]
     this.#t5 = t5EncoderOf(parts, hosts)
     this.#scheduler = schedulerSource(parts.scheduler)
-    const factor = vaeScaleFactor(this.#vae)
-    const { width, height } = sampleSize(this.#transformer)
+    const factor = this.#vae.model.scaleFactor
+    const { width, height } = this.#transformer.model.latents.sampleSize
     this.info = describePipeline(
       opened,
       { width: width * factor, height: height * factor, numInferenceSteps: defaultSteps, guidanceScale: defaultGuidance },
@@ -88,15 +95,14 @@ export class StableDiffusion3Pipeline {
   /** Makes images. @throws InputError, DeviceError, UnsupportedError, AbortError */
   async generate(prompt: string, options: GenerateOptions & GenerateHooks = {}): Promise<GenerateResult> {
     const run = new Run(options)
-    const factor = vaeScaleFactor(this.#vae)
+    const factor = this.#vae.model.scaleFactor
     const transformer = this.#transformer
-    const { config } = transformer
-    const patch = patchSize(transformer)
+    const { patch } = transformer.model.latents
     const { guidanceScale = defaultGuidance } = options
     const { width, height } = resultSize(options, this.info.defaults, factor * patch)
     checkInputs(prompt, options, { width, height }, factor * patch)
     for (const encoder of this.#clips) checkClipSkip(options.clipSkip, encoder.layers)
-    checkSkipLayers(options, configNumber(config, 'num_layers', 18))
+    checkSkipLayers(options, transformer.model.skippableLayers)
     const size = { height: height / factor, width: width / factor }
     const patches = Math.floor(size.height / patch) * Math.floor(size.width / patch)
     const defaults = { ...this.info.defaults, mu: (schedule: Config) => calculateShift(patches, schedule) }
@@ -125,8 +131,8 @@ export class StableDiffusion3Pipeline {
           }
         },
       },
-      predictor: (condition, host) =>
-        sd3Predictor(transformer, condition, guided ? skipLayerGuidance(options) : null, { host, recorder, run }),
+      predictor: (condition, host, keep) =>
+        sd3Predictor(transformer, condition, guided ? skipLayerGuidance(options) : null, { host, recorder, run, keep }),
       guidance: guided ? { scale: guidanceScale, rescale: 0 } : null,
       vae: this.#vae,
       scaling: 'scale-and-shift',
@@ -138,9 +144,9 @@ export class StableDiffusion3Pipeline {
 
   /** diffusers' `encode_prompt`. `clipSkip` counts for the prompt, not for the negative one. */
   async #encodePrompt(prompt: string, options: PromptOptions, guided: boolean, call: EncodeCall): Promise<EncodedPrompts> {
-    const { clipSkip, maxSequenceLength: length = usualT5Tokens, prompt2, prompt3 } = options
+    const { clipSkip, maxSequenceLength: length = defaultMaxSequenceLength, prompt2, prompt3 } = options
     const { negativePrompt = '', negativePrompt2, negativePrompt3 } = options
-    const variant = clipSkip === undefined ? {} : { hiddenState: { index: -(clipSkip + 2), finalLayerNorm: false } }
+    const variant = clipSkip === undefined ? {} : { hiddenStates: [{ index: -(clipSkip + 2), finalLayerNorm: false }] }
     const negative = [negativePrompt, negativePrompt2 || negativePrompt, negativePrompt3 || negativePrompt] as const
     return {
       positive: await this.#encode([prompt, prompt2 || prompt, prompt3 || prompt], length, call, variant),
@@ -162,7 +168,7 @@ export class StableDiffusion3Pipeline {
     const t5 = await this.#t5?.encode(third, length, call)
     const clip = sideBySide([one.hidden, two.hidden])
     const [tokens = 0, clipWidth = 0] = clip.dims
-    const width = Math.max(clipWidth, t5?.dims[2] ?? configNumber(this.#transformer.config, 'joint_attention_dim', 4096))
+    const width = Math.max(clipWidth, t5?.dims[2] ?? this.#transformer.model.contextWidth)
     return {
       embeds: {
         dims: [tokens + length, width],
@@ -205,16 +211,15 @@ function skipLayerGuidance(options: GenerateOptions): SkipLayerGuidance | null {
 }
 
 /** @throws InputError `skip-layers` */
-function checkSkipLayers(options: GenerateOptions, layers: number): void {
+function checkSkipLayers(options: GenerateOptions, skippable: number): void {
   const skipped = options.skipGuidanceLayers ?? []
-  // The last block has no text stream to go on with, so it cannot be left out.
-  if (!Array.isArray(skipped) || !skipped.every((layer) => Number.isInteger(layer) && layer >= 0 && layer < layers - 1))
+  if (!Array.isArray(skipped) || !skipped.every((layer) => Number.isInteger(layer) && layer >= 0 && layer < skippable))
     throw new InputError(
       'skip-layers',
-      `skipGuidanceLayers is ${JSON.stringify(skipped)}; allowed are blocks from 0 to ${layers - 2}.`,
+      `skipGuidanceLayers is ${JSON.stringify(skipped)}; allowed are blocks from 0 to ${skippable - 1}.`,
       {
         skipGuidanceLayers: JSON.stringify(skipped),
-        allowed: layers - 2,
+        allowed: skippable - 1,
       },
     )
   for (const key of ['skipLayerGuidanceScale', 'skipLayerGuidanceStart', 'skipLayerGuidanceStop'] as const) {

@@ -3,15 +3,20 @@
  * StableDiffusionXLImg2ImgPipeline.
  */
 
+import type { AutoencoderModel, DenoiserModel, GraphVariant } from '../../models/types.js'
 import { CheckpointError } from '../../errors.js'
-import { unetTimeIdEmbeds } from '../../models/unets/unet-2d-condition.js'
+import { AutoencoderKL } from '../../models/autoencoders/autoencoder-kl.js'
+import { CLIPTextModel, CLIPTextModelWithProjection } from '../../models/text-encoders/clip-text-model.js'
+import { UNet2DConditionModel, unetTimeIdEmbeds } from '../../models/unets/unet-2d-condition.js'
 import type { DeviceTensor } from '../../runtime/types.js'
+import { CLIPTokenizer } from '../../tokenizers/clip-tokenizer.js'
 import { checkInputs, resultSize } from '../check-inputs.js'
 import { checkClipSkip, type ClipTextEncoder } from '../generation/clip-text-encoder.js'
-import { hostTensor, type Value } from '../execution/component-host.js'
+import type { Value } from '../execution/component-host.js'
+import { float32Tensor } from '../generation/tensors.js'
 import type { DeviceHosts } from '../execution/device-hosts.js'
 import { previewCoefficients } from '../generation/latent-preview.js'
-import type { GraphVariant, Network } from '../bind-network.js'
+import { configOf, type Network } from '../bind-network.js'
 import { describePipeline, type OpenedPipeline } from '../loading/open-pipeline.js'
 import { clipEncoderOf, latentChannels, networkOf } from '../generation/parts.js'
 import type { PipelineSpec } from '../loading/load-networks.js'
@@ -25,10 +30,10 @@ import {
   type EncodedPrompts,
 } from '../generation/prompt-embeds.js'
 import { Run, type GenerateHooks, Recorder } from '../run.js'
-import { sampleSize, vaeScaleFactor } from '../latent-geometry.js'
 import { describeScheduler, prepareScheduler, schedulerSource, type SchedulerSource } from '../generation/schedule.js'
 import type { GenerateOptions, GenerateResult, PipelineInfo } from '../types.js'
-import { imageStart, textToImage } from '../generation/text-to-image.js'
+import { imageStart } from '../generation/image-start.js'
+import { textToImage } from '../generation/text-to-image.js'
 import { unetPredictor } from '../generation/unet-predictor.js'
 import type { Device } from '../../runtime/device.js'
 
@@ -36,12 +41,12 @@ import type { Device } from '../../runtime/device.js'
 export const stableDiffusionXLSpec: PipelineSpec = {
   className: 'StableDiffusionXLPipeline',
   networks: {
-    text_encoder: ['CLIPTextModel'],
-    text_encoder_2: ['CLIPTextModelWithProjection'],
-    unet: ['UNet2DConditionModel'],
-    vae: ['AutoencoderKL'],
+    text_encoder: [CLIPTextModel],
+    text_encoder_2: [CLIPTextModelWithProjection],
+    unet: [UNet2DConditionModel],
+    vae: [AutoencoderKL],
   },
-  tokenizers: { tokenizer: 'clip', tokenizer_2: 'clip' },
+  tokenizers: { tokenizer: [CLIPTokenizer], tokenizer_2: [CLIPTokenizer] },
   optional: ['text_encoder', 'feature_extractor', 'image_encoder'],
   ignored: { feature_extractor: 'not used without an image prompt.', image_encoder: 'not used without an image prompt.' },
 }
@@ -55,8 +60,8 @@ export class StableDiffusionXLPipeline {
   readonly #opened: OpenedPipeline
   readonly #hosts: DeviceHosts
   readonly #encoders: readonly ClipTextEncoder[]
-  readonly #unet: Network
-  readonly #vae: Network
+  readonly #unet: Network<DenoiserModel>
+  readonly #vae: Network<AutoencoderModel>
   readonly #scheduler: SchedulerSource
   readonly #forceZeros: boolean
 
@@ -64,14 +69,14 @@ export class StableDiffusionXLPipeline {
     const { parts, hosts } = opened
     this.#opened = opened
     this.#hosts = hosts
-    this.#unet = networkOf(parts, 'unet')
-    this.#vae = networkOf(parts, 'vae')
+    this.#unet = networkOf(parts, 'unet', 'denoiser')
+    this.#vae = networkOf(parts, 'vae', 'autoencoder')
     latentChannels(this.#unet, this.#vae)
     this.#encoders = (['', '_2'] as const).flatMap((suffix) => clipEncoderOf(parts, hosts, suffix) ?? [])
     this.#scheduler = schedulerSource(parts.scheduler)
     this.#forceZeros = parts.index.options['force_zeros_for_empty_prompt'] !== false
-    const factor = vaeScaleFactor(this.#vae)
-    const { width, height } = sampleSize(this.#unet)
+    const factor = this.#vae.model.scaleFactor
+    const { width, height } = this.#unet.model.latents.sampleSize
     this.info = describePipeline(
       opened,
       { width: width * factor, height: height * factor, numInferenceSteps: defaultSteps, guidanceScale: defaultGuidance },
@@ -83,7 +88,7 @@ export class StableDiffusionXLPipeline {
   async generate(prompt: string, options: GenerateOptions & GenerateHooks = {}): Promise<GenerateResult> {
     const run = new Run(options)
     const { guidanceScale = defaultGuidance } = options
-    const factor = vaeScaleFactor(this.#vae)
+    const factor = this.#vae.model.scaleFactor
     const { width, height } = resultSize(options, this.info.defaults, factor)
     checkInputs(prompt, options, { width, height }, factor)
     for (const encoder of this.#encoders) checkClipSkip(options.clipSkip, encoder.layers)
@@ -122,7 +127,7 @@ export class StableDiffusionXLPipeline {
     call: EncodeCall,
   ): Promise<EncodedPrompts> {
     const { clipSkip, negativePrompt, prompt2, negativePrompt2 } = options
-    const variant = clipSkip === undefined ? {} : { hiddenState: { index: -(clipSkip + 2), finalLayerNorm: false } }
+    const variant = clipSkip === undefined ? {} : { hiddenStates: [{ index: -(clipSkip + 2), finalLayerNorm: false }] }
     const positive = await this.#encode([prompt, prompt2 || prompt], call, variant)
     if (!guided) return { positive, negative: null }
     // No negative prompt means no condition at all in models trained that way; an empty one is encoded.
@@ -171,9 +176,9 @@ export class StableDiffusionXLPipeline {
     const batch = prompts.length * count
     const pooled = prompts.flatMap((one) => one.pooled ?? [])
     const [width = 0] = pooled[0]?.dims ?? []
-    const times = unetTimeIdEmbeds(this.#unet.config, repeated, batch, width)
+    const times = unetTimeIdEmbeds(configOf(this.#unet, UNet2DConditionModel), repeated, batch, width)
     const timeWidth = times.length / batch
-    const pieces = [...batchPieces(pooled, count), { tensor: hostTensor([batch, timeWidth], times), at: [0, width] }]
+    const pieces = [...batchPieces(pooled, count), { tensor: float32Tensor([batch, timeWidth], times), at: [0, width] }]
     const embeds = prompts.map((one) => one.embeds)
     return {
       encoder_hidden_states: assembleBatch(device, embeds, count, this.#unet.name),

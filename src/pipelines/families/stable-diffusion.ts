@@ -4,26 +4,31 @@
  */
 
 import { CheckpointError } from '../../errors.js'
+import { AutoencoderKL } from '../../models/autoencoders/autoencoder-kl.js'
+import { CLIPTextModel } from '../../models/text-encoders/clip-text-model.js'
+import { UNet2DConditionModel } from '../../models/unets/unet-2d-condition.js'
+import { CLIPTokenizer } from '../../tokenizers/clip-tokenizer.js'
 import { checkInputs, resultSize } from '../check-inputs.js'
 import { checkClipSkip, type ClipOutput, type ClipTextEncoder } from '../generation/clip-text-encoder.js'
 import type { DeviceHosts } from '../execution/device-hosts.js'
 import { previewCoefficients } from '../generation/latent-preview.js'
+import type { AutoencoderModel, DenoiserModel } from '../../models/types.js'
 import type { Network } from '../bind-network.js'
 import { describePipeline, type OpenedPipeline } from '../loading/open-pipeline.js'
 import { clipEncoderOf, latentChannels, networkOf } from '../generation/parts.js'
 import type { PipelineSpec } from '../loading/load-networks.js'
 import { assembleBatch, sideBySide, type EncodeCall, type EncodedPrompts } from '../generation/prompt-embeds.js'
 import { Run, type GenerateHooks, Recorder } from '../run.js'
-import { sampleSize, vaeScaleFactor } from '../latent-geometry.js'
 import { describeScheduler, mendedSchedulerSource, prepareScheduler, type SchedulerSource } from '../generation/schedule.js'
 import type { GenerateOptions, GenerateResult, PipelineInfo } from '../types.js'
-import { imageStart, textToImage } from '../generation/text-to-image.js'
+import { imageStart } from '../generation/image-start.js'
+import { textToImage } from '../generation/text-to-image.js'
 import { unetPredictor } from '../generation/unet-predictor.js'
 /** What the pipeline is made of. */
 export const stableDiffusionSpec: PipelineSpec = {
   className: 'StableDiffusionPipeline',
-  networks: { text_encoder: ['CLIPTextModel'], unet: ['UNet2DConditionModel'], vae: ['AutoencoderKL'] },
-  tokenizers: { tokenizer: 'clip' },
+  networks: { text_encoder: [CLIPTextModel], unet: [UNet2DConditionModel], vae: [AutoencoderKL] },
+  tokenizers: { tokenizer: [CLIPTokenizer] },
   optional: ['safety_checker', 'feature_extractor', 'image_encoder'],
   ignored: {
     safety_checker: 'images are not checked for content that is not safe for work; that is left to the page.',
@@ -41,24 +46,24 @@ export class StableDiffusionPipeline {
   readonly #opened: OpenedPipeline
   readonly #hosts: DeviceHosts
   readonly #encoder: ClipTextEncoder
-  readonly #unet: Network
-  readonly #vae: Network
+  readonly #unet: Network<DenoiserModel>
+  readonly #vae: Network<AutoencoderModel>
   readonly #scheduler: SchedulerSource
 
   constructor(opened: OpenedPipeline) {
     const { parts, hosts } = opened
     this.#opened = opened
     this.#hosts = hosts
-    this.#unet = networkOf(parts, 'unet')
-    this.#vae = networkOf(parts, 'vae')
+    this.#unet = networkOf(parts, 'unet', 'denoiser')
+    this.#vae = networkOf(parts, 'vae', 'autoencoder')
     latentChannels(this.#unet, this.#vae)
     const encoder = clipEncoderOf(parts, hosts, '')
     if (encoder === null)
       throw new CheckpointError('component-missing', 'The pipeline has no text encoder.', { component: 'text_encoder' })
     this.#encoder = encoder
     this.#scheduler = mendedSchedulerSource(parts.scheduler)
-    const factor = vaeScaleFactor(this.#vae)
-    const { width, height } = sampleSize(this.#unet)
+    const factor = this.#vae.model.scaleFactor
+    const { width, height } = this.#unet.model.latents.sampleSize
     this.info = describePipeline(
       opened,
       { width: width * factor, height: height * factor, numInferenceSteps: defaultSteps, guidanceScale: defaultGuidance },
@@ -70,7 +75,7 @@ export class StableDiffusionPipeline {
   async generate(prompt: string, options: GenerateOptions & GenerateHooks = {}): Promise<GenerateResult> {
     const run = new Run(options)
     const { guidanceScale = defaultGuidance } = options
-    const factor = vaeScaleFactor(this.#vae)
+    const factor = this.#vae.model.scaleFactor
     const { width, height } = resultSize(options, this.info.defaults, factor)
     checkInputs(prompt, options, { width, height }, factor)
     checkClipSkip(options.clipSkip, this.#encoder.layers)
@@ -111,7 +116,7 @@ export class StableDiffusionPipeline {
     call: EncodeCall,
   ): Promise<EncodedPrompts> {
     // One variant of the graph gives both outputs.
-    const variant = clipSkip === undefined ? {} : { hiddenState: { index: -(clipSkip + 1), finalLayerNorm: true } }
+    const variant = clipSkip === undefined ? {} : { hiddenStates: [{ index: -(clipSkip + 1), finalLayerNorm: true }] }
     const encode = async (text: string, output: ClipOutput) => {
       const { hidden } = await this.#encoder.encode(text, output, call, variant)
       return { embeds: sideBySide([hidden]), pooled: null }

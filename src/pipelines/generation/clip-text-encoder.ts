@@ -1,10 +1,12 @@
 /** A CLIP text encoder with its tokenizer: from a text to the hidden state and pooled vector that a denoiser is shown. */
 
-import { clipPooling, clipTokenEmbedding, type ClipTextClass } from '../../models/text-encoders/clip-text-model.js'
+import type { GraphVariant, TextEncoderModel } from '../../models/types.js'
 import { InputError } from '../../errors.js'
 import type { CLIPTokenizer } from '../../tokenizers/clip-tokenizer.js'
-import { hostTensor, type ComponentHost, type Value } from '../execution/component-host.js'
-import type { GraphVariant, Network } from '../bind-network.js'
+import type { ComponentHost, Value } from '../execution/component-host.js'
+import { failuresOf } from '../execution/recovery.js'
+import { float32Tensor } from './tensors.js'
+import type { Network } from '../bind-network.js'
 import type { EncodeCall } from './prompt-embeds.js'
 import { readTokenRows } from './token-rows.js'
 
@@ -20,45 +22,48 @@ export interface ClipEncoding {
 
 /** One CLIP text encoder of a pipeline. */
 export class ClipTextEncoder {
-  readonly #network: Network
+  readonly #network: Network<TextEncoderModel>
   readonly #tokenizer: CLIPTokenizer
   readonly #host: ComponentHost
-  readonly #className: ClipTextClass
 
-  constructor(network: Network, tokenizer: CLIPTokenizer, host: ComponentHost) {
+  constructor(network: Network<TextEncoderModel>, tokenizer: CLIPTokenizer, host: ComponentHost) {
     this.#network = network
     this.#tokenizer = tokenizer
     this.#host = host
-    this.#className = network.className === 'CLIPTextModelWithProjection' ? 'CLIPTextModelWithProjection' : 'CLIPTextModel'
   }
 
   /** Layers of the network: `clip_skip` must stay below. */
   get layers(): number {
-    const value = this.#network.config['num_hidden_layers']
-    return typeof value === 'number' ? value : 12
+    return this.#network.model.layers
   }
 
   /** Encodes one text; what does not fit is cut away with a warning, as in diffusers. */
   async encode(text: string, output: ClipOutput, call: EncodeCall, variant: GraphVariant = {}): Promise<ClipEncoding> {
     const { next, keep, run } = call
-    const { config, table } = this.#network
+    const { model, table } = this.#network
     const { inputIds, removedText } = this.#tokenizer.encodePadded(text)
     if (removedText !== null)
       run.warn(
         'prompt-truncated',
-        `The following part of your input was truncated because CLIP can only handle sequences up to ${this.#tokenizer.modelMaxLength} tokens: ${removedText}`,
+        `The following part of your input was truncated because CLIP can only handle sequences up to ${this.#tokenizer.fixedLength} tokens: ${removedText}`,
         { once: true },
       )
     const length = inputIds.length
-    const embedding = clipTokenEmbedding(this.#className, config)
-    const rows = await readTokenRows(table, embedding, inputIds, run.signal)
+    const rows = await readTokenRows(table, model.tokenEmbedding, inputIds, run.signal)
+    const computed = Object.entries(model.hostInputs(inputIds, length))
     const inputs = {
-      inputs_embeds: hostTensor([1, length, embedding.width], rows),
-      pooling: hostTensor([1, length], clipPooling(this.#className, config, inputIds, length)),
+      inputs_embeds: float32Tensor([1, length, model.tokenEmbedding.width], rows),
+      ...Object.fromEntries(computed.map(([name, { dims, data }]) => [name, float32Tensor(dims, data)])),
     }
-    const wanted = this.#className === 'CLIPTextModelWithProjection' ? ([output, 'text_embeds'] as const) : ([output] as const)
-    const outputs = await this.#host.runFor<ClipOutput | 'text_embeds'>(next, this.#network, inputs, wanted, run, variant)
-    return { hidden: keep(outputs[output]), pooled: keep(outputs['text_embeds']) ?? null }
+    const { pooledOutput } = model
+    const wanted: string[] = pooledOutput === null ? [output] : [output, pooledOutput]
+    const outputs = await failuresOf({ host: this.#host, network: this.#network }, () =>
+      this.#host.runFor(next, this.#network, inputs, wanted, run, variant),
+    )
+    const hidden = outputs[output]
+    if (hidden === undefined) throw new Error(`${model.className} gave no ${output}`)
+    const pooled = pooledOutput === null ? undefined : outputs[pooledOutput]
+    return { hidden: keep(hidden), pooled: pooled === undefined ? null : keep(pooled) }
   }
 }
 

@@ -2,34 +2,47 @@
  * The denoising loop with real networks on a GPU: what is read back, uploaded and compiled in a step, and how it goes on when the device is
  * lost.
  */
+import { CLIPTextModel } from '../../models/text-encoders/clip-text-model.js'
+import { UNet2DConditionModel } from '../../models/unets/unet-2d-condition.js'
+import type { NetworkModel } from '../../models/types.js'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import type { Config } from '../../checkpoint/types.js'
 import { openDevice } from '../../runtime/open-device.js'
 import { fixtureComponent } from '../../runtime/testing-fixtures.js'
 import type { WebGpuDevice } from '../../runtime/webgpu/webgpu-device.js'
 import { ComponentHost } from '../execution/component-host.js'
-import { DeviceValues } from '../execution/device-values.js'
+import { failuresOf, Recovery } from '../execution/recovery.js'
 import type { Network } from '../bind-network.js'
-import type { Predictor } from './predictor.js'
+import type { Condition, Predictor } from './predictor.js'
 import { Run } from '../run.js'
 import { base, count, denoise, factor, loopOptions } from './testing-denoise.js'
 import type { StepInfo } from '../types.js'
 import { unetPredictor } from './unet-predictor.js'
 
 /** A network of fixtures/tiny-sdxl on a host of its own, and inputs for it. */
-async function hosted(name: 'unet' | 'text_encoder') {
+async function hosted<Model extends NetworkModel>(
+  name: 'unet' | 'text_encoder',
+  definition: { readonly fromConfig: (config: Config) => Model },
+) {
   const device = (await openDevice({ kind: 'webgpu' })) as WebGpuDevice
   const { component, table, inputs } = await fixtureComponent(device, name, 8, 'block')
   await component.dispose()
   const config = (await (await fetch(`/fixtures/tiny-sdxl/repo/${name}/config.json`)).json()) as Config
-  const className = name === 'unet' ? 'UNet2DConditionModel' : 'CLIPTextModel'
-  const network: Network = { name, className, config, table, repo: 'tiny-sdxl' }
+  const network: Network<Model> = { name, model: definition.fromConfig(config), table, repo: 'tiny-sdxl' }
   const fixed = Object.entries(inputs).filter(([input]) => input !== 'sample' && input !== 'timestep_proj')
   const host = new ComponentHost({ device, dtype: 'float32', offload: 'resident' })
-  const condition = new DeviceValues(host, async () =>
-    Object.fromEntries(fixed.map(([input, tensor]) => [input, host.device.upload(tensor, name)])),
-  )
-  return { device, network, condition, host, run: new Run({}) }
+  const upload = (): Condition => Object.fromEntries(fixed.map(([input, tensor]) => [input, host.device.upload(tensor, name)]))
+  let made: Condition = {}
+  const release = () => {
+    for (const tensor of Object.values(made)) tensor.dispose()
+  }
+  /** Uploaded at the first call, and again after the device was replaced. */
+  const condition = () => {
+    const tensors = Object.values(made)
+    if (tensors.length === 0 || !tensors.every((tensor) => host.device.holds(tensor))) made = upload()
+    return made
+  }
+  return { device, network, condition, release, host, run: new Run({}) }
 }
 
 /** Counts what any code on this page asks of any GPU device, onnxruntime included. */
@@ -56,22 +69,20 @@ describe('with a real network on webgpu', { timeout: 600_000 }, () => {
 
   test('a step reads nothing back but two counters, a preview the latents once; nothing is compiled after the first step', async () => {
     const { mapped, compiled } = watchGpu()
-    const { host, device, network, condition, run } = await hosted('unet')
-    const unet = unetPredictor(network, condition, host, run)
+    const { host, device, network, condition, release, run } = await hosted('unet', UNet2DConditionModel)
+    const upload = vi.spyOn(device, 'upload')
+    const unet = unetPredictor(network, condition(), host, run)
     /** What had been compiled when each prediction was asked for. */
     const asked: { readonly pipelines: number; readonly sessions: number }[] = []
     const predictor: Predictor = {
       name: unet.name,
       device,
-      recovering: (work) => work(),
       predict: async (sample, timestep) => {
         asked.push({ pipelines: compiled(), sessions: device.sessions.counts.created })
         return unet.predict(sample, timestep)
       },
-      release: () => unet.release(),
     }
     const steps = 5
-    const upload = vi.spyOn(device, 'upload')
     const options = () => loopOptions(predictor, 'DPMSolverMultistepScheduler', base, steps)
     const plain = await denoise(options())
     const [latents, counters] = [count * 4, 8]
@@ -93,7 +104,7 @@ describe('with a real network on webgpu', { timeout: 600_000 }, () => {
     expect(previews.every(({ preview }) => preview !== undefined)).toBe(true)
     expect(mapped().filter((size) => size !== counters)).toEqual(Array<number>(steps + 1).fill(latents))
     expect([compiled(), device.sessions.counts.created]).toEqual([pipelines, sessions])
-    predictor.release()
+    release()
     await host.dispose()
     expect(device.memory.snapshot().live).toBe(0)
   })
@@ -104,7 +115,7 @@ describe('with a real network on webgpu', { timeout: 600_000 }, () => {
   ])(
     'after a lost device it goes on from %s, with the same latents and each step told once',
     async (_, perCall, leastAgain, mostAgain) => {
-      const { host, run, device, network, condition } = await hosted('text_encoder')
+      const { host, run, device, network, condition, release } = await hosted('text_encoder', CLIPTextModel)
       let calls = 0
       let lostAt = Number.POSITIVE_INFINITY
       // A real network's output goes into each prediction, from weights and inputs that a new device has to be given again.
@@ -113,13 +124,12 @@ describe('with a real network on webgpu', { timeout: 600_000 }, () => {
         get device() {
           return host.device
         },
-        recovering: (work) => host.recovering(network, run, work, () => condition.get()),
         predict: async (sample, timestep) => {
           if (calls++ === lostAt) {
             device.gpu.destroy()
             await device.lost
           }
-          const outputs = await host.runOnce(network, await condition.get(), run)
+          const outputs = await host.run(network, condition(), run)
           const terms = [
             { tensor: sample, scale: factor(timestep) },
             { tensor: outputs['hidden_state']!, scale: 0.1 },
@@ -128,7 +138,6 @@ describe('with a real network on webgpu', { timeout: 600_000 }, () => {
           for (const tensor of Object.values(outputs)) tensor.dispose()
           return prediction
         },
-        release: () => condition.release(),
       }
       const steps = 8
       let clock = 0
@@ -137,17 +146,19 @@ describe('with a real network on webgpu', { timeout: 600_000 }, () => {
         run,
         now: () => (clock += perCall),
       })
+      const recovery = new Recovery()
+      const retrying = <T>(work: () => Promise<T>) => recovery.retrying(run, () => failuresOf({ host, network }, work))
       const plain = await denoise(options())
       calls = 0
       lostAt = 5
       const told: number[] = []
-      expect(await denoise({ ...options(), onStep: ({ step }) => told.push(step) })).toEqual(plain)
+      expect(await denoise({ ...options(), onStep: ({ step }) => told.push(step) }, retrying)).toEqual(plain)
       expect(told).toEqual(Array.from({ length: steps }, (_, i) => i))
       // The call that failed, and those of the steps that were done again.
       expect(calls - steps - 1).toBeGreaterThanOrEqual(leastAgain)
       expect(calls - steps - 1).toBeLessThanOrEqual(mostAgain)
       expect(run.warnings).toEqual([expect.stringContaining('opened anew')])
-      predictor.release()
+      release()
       const { memory } = host.device
       await host.dispose()
       expect(memory.snapshot().live).toBe(0)

@@ -8,8 +8,6 @@ import { openDevice } from '../../runtime/open-device.js'
 import { numbers } from '../../runtime/testing.js'
 import { schedulerClassNames } from '../../schedulers/registry.js'
 import { StepRunner, type Arithmetic } from '../../schedulers/step-runner.js'
-import type { DenoiseOptions } from './denoise.js'
-import type { Predictor } from './predictor.js'
 import { Run, Recorder } from '../run.js'
 import {
   base,
@@ -21,6 +19,7 @@ import {
   latentDims,
   loopOptions,
   toyPredictor,
+  type LoopOptions,
 } from './testing-denoise.js'
 import type { CapturedTensors, StepInfo } from '../types.js'
 import type { Device } from '../../runtime/device.js'
@@ -58,7 +57,7 @@ const exact = (values: ArrayLike<number>): Bounded => ({
  * Each step in float64, from the latents that the device had before it and the prediction that it made: the latents after it, one for each
  * step. What the scheduler keeps is kept in float64 too.
  */
-function reference({ scheduler, latents, generator, eta }: DenoiseOptions, captured: CapturedTensors): Bounded[] {
+function reference({ scheduler, latents, generator, eta }: LoopOptions, captured: CapturedTensors): Bounded[] {
   const noises = generator.clone()
   const arithmetic: Arithmetic<Bounded> = { sum, noise: () => exact(noises.randn(count)), dispose: () => {} }
   const runner = new StepRunner(arithmetic)
@@ -93,7 +92,7 @@ async function oneStep(device: Device, rescale: number) {
   return { data, expected: reference(options, recorder.captured!)[0]! }
 }
 
-const twice: Predictor['recovering'] = async (work) => work().catch(work)
+const twice = async <T>(work: () => Promise<T>): Promise<T> => work().catch(work)
 
 describe.each(['webgpu', 'wasm'] as const)('on %s', (kind) => {
   let device: Device
@@ -199,7 +198,7 @@ describe.each(['webgpu', 'wasm'] as const)('on %s', (kind) => {
       // Each step's checkpoint is due.
       now: () => (clock += 10_000),
     })
-    const data = await denoise({ ...options(), predictor: { ...predictor, recovering: twice } })
+    const data = await denoise(options(), twice)
     // The first step's checkpoint was the one that failed.
     expect(reads).toBeGreaterThan(2)
     expect(calls - 1 - steps).toBeLessThan(failAt)

@@ -1,8 +1,10 @@
 /** A denoiser step by step, all on its device: what does not change from step to step is there once. */
 
+import type { DenoiserModel, GraphVariant } from '../../models/types.js'
 import type { DeviceTensor } from '../../runtime/types.js'
-import { hostTensor, type ComponentHost, type Value } from '../execution/component-host.js'
-import type { GraphVariant, Network } from '../bind-network.js'
+import type { ComponentHost, Value } from '../execution/component-host.js'
+import { float32Tensor } from './tensors.js'
+import type { Network } from '../bind-network.js'
 import type { Run } from '../run.js'
 import type { Device } from '../../runtime/device.js'
 
@@ -21,35 +23,24 @@ export interface Correction {
   readonly scale: number
 }
 
-/** What the denoising loop needs of a denoiser with one prompt's condition. Release it after the last step. */
+/** What the denoising loop needs of a denoiser with one prompt's condition on its device. */
 export interface Predictor {
-  /** What its tensors count for in the memory account. */
+  /** Its tensors count as this network's in the memory account. */
   readonly name: string
-  /** Where it runs now: a lost device is replaced. */
   readonly device: Device
-  /** The prediction for latents [batch, channels, height, width] at a timestep, of the same size. Whoever asked disposes it. */
+  /** The prediction for latents [batch, channels, height, width] at a timestep, of the same size. The caller disposes it. */
   predict(sample: DeviceTensor, timestep: number): Promise<DeviceTensor>
   /** A further correction at a step, or none. */
   refine?: ((step: Refinement) => Promise<Correction | null>) | undefined
-  /** Does `work` with the condition in place, and once more where its device was lost or too small: see {@link ComponentHost.recovering}. */
-  recovering<T>(work: () => Promise<T>): Promise<T>
-  /** Gives the condition's memory back. It is made again where it is needed again. */
-  release(): void
 }
 
-/** How a denoiser takes latents and timesteps. */
-export interface DenoiserInputs {
-  /** Name of the latents' input. */
-  readonly sample: string
-  /** The input `timestep_proj` for these timesteps, flat [timesteps.length, width]. */
-  readonly timestepProjection: (timesteps: readonly number[]) => Float32Array
-}
+/** A denoiser's inputs that stay from step to step, by name, on its device. */
+export type Condition = Readonly<Record<string, DeviceTensor>>
 
-/** Runs a denoiser once. `condition`: its inputs that stay, such as `encoder_hidden_states`. */
+/** Runs a denoiser once. */
 export async function runDenoiser(
-  network: Network,
-  how: DenoiserInputs,
-  condition: Readonly<Record<string, DeviceTensor>>,
+  network: Network<DenoiserModel>,
+  condition: Condition,
   sample: DeviceTensor,
   timestep: number,
   host: ComponentHost,
@@ -57,13 +48,14 @@ export async function runDenoiser(
   variant: GraphVariant = {},
 ): Promise<DeviceTensor> {
   const batch = sample.dims[0] ?? 1
-  const projection = how.timestepProjection(Array<number>(batch).fill(timestep))
+  const { latents, stepInputs } = network.model
+  const stepValues = Object.entries(stepInputs(Array<number>(batch).fill(timestep)))
   const inputs: Record<string, Value> = {
     ...condition,
-    [how.sample]: sample,
-    timestep_proj: hostTensor([batch, projection.length / batch], projection),
+    [latents.input]: sample,
+    ...Object.fromEntries(stepValues.map(([name, { dims, data }]) => [name, float32Tensor(dims, data)])),
   }
-  const { out_sample: prediction, ...others } = await host.runOnce(network, inputs, run, variant)
+  const { out_sample: prediction, ...others } = await host.run(network, inputs, run, variant)
   for (const other of Object.values(others)) other.dispose()
   if (prediction === undefined) throw new Error(`${network.name} has no output out_sample`)
   return prediction

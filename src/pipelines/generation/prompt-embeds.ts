@@ -3,12 +3,13 @@
  * on the denoiser's device, both halves of guidance at once.
  */
 
+import type { Device } from '../../runtime/device.js'
 import type { DeviceTensor, Piece } from '../../runtime/types.js'
 import type { ComponentHost, Value } from '../execution/component-host.js'
-import { DeviceValues, withTemporary, type Keep } from '../execution/device-values.js'
 import type { Network } from '../bind-network.js'
 import type { Run, Recorder } from '../run.js'
-import type { Device } from '../../runtime/device.js'
+import type { Condition } from './predictor.js'
+import { withTemporary, type Keep } from './tensors.js'
 
 /** One image's embedding: zeros of shape `dims`, with parts of them at their places. A part is [1, …dims of its own]. */
 export interface Embedding {
@@ -77,30 +78,21 @@ export interface PromptConditionOptions {
   readonly count: number
   readonly encode: (call: EncodeCall) => Promise<EncodedPrompts>
   /** The denoiser's inputs that stay from step to step, from one prompt or, with guidance, two: the negative one first. */
-  readonly inputs: (
-    device: Device,
-    prompts: readonly EncodedPrompt[],
-  ) => Readonly<Record<string, DeviceTensor>> | Promise<Readonly<Record<string, DeviceTensor>>>
+  readonly inputs: (device: Device, prompts: readonly EncodedPrompt[]) => Condition | Promise<Condition>
   readonly recorder: Recorder
   readonly run: Run
 }
 
-/** Encodes a prompt and puts together what the denoiser is shown of it, on its device; both are done again where that device was lost. */
-export async function promptCondition(options: PromptConditionOptions): Promise<DeviceValues> {
+/** Encodes a prompt and puts the denoiser's condition together, on its device. The caller disposes the condition's tensors. */
+export async function promptCondition(options: PromptConditionOptions): Promise<Condition> {
   const { denoiser, host, encode, inputs, run } = options
-  const condition = new DeviceValues(host, () =>
-    withTemporary(async (keep) => {
-      const prompts = await encode({ next: host, keep, run })
-      return host.recovering(denoiser, run, async () => {
-        await host.makeRoomFor(denoiser)
-        await record(prompts, options)
-        const { positive, negative } = prompts
-        return inputs(host.device, negative === null ? [positive] : [negative, positive])
-      })
-    }),
-  )
-  await condition.get()
-  return condition
+  return withTemporary(async (keep) => {
+    const prompts = await encode({ next: host, keep, run })
+    await host.makeRoomFor(denoiser)
+    await record(prompts, options)
+    const { positive, negative } = prompts
+    return inputs(host.device, negative === null ? [positive] : [negative, positive])
+  })
 }
 
 async function record({ positive, negative }: EncodedPrompts, options: PromptConditionOptions): Promise<void> {
@@ -112,9 +104,6 @@ async function record({ positive, negative }: EncodedPrompts, options: PromptCon
     ['negative_pooled_prompt_embeds', negative?.pooled],
   ] as const) {
     if (!recorder.wants(name) || embedding === undefined || embedding === null) continue
-    await withTemporary(async (keep) => {
-      const tensor = keep(assembleBatch(host.device, [embedding], count, denoiser.name))
-      recorder.keep(name, { dims: tensor.dims, data: await tensor.read() })
-    })
+    await withTemporary(async (keep) => recorder.read(name, keep(assembleBatch(host.device, [embedding], count, denoiser.name))))
   }
 }

@@ -5,7 +5,8 @@ import { numbers } from '../../runtime/testing.js'
 import type { DeviceTensor } from '../../runtime/types.js'
 import { createScheduler } from '../../schedulers/registry.js'
 import { TorchGenerator } from '../../util/random.js'
-import { Denoising, type DenoiseOptions } from './denoise.js'
+import { Checkpoints } from './checkpoints.js'
+import { denoise as runLoop, type DenoiseOptions } from './denoise.js'
 import { previewCoefficients } from './latent-preview.js'
 import type { Predictor } from './predictor.js'
 import { Run, Recorder } from '../run.js'
@@ -34,7 +35,6 @@ export function toyPredictor(
   return {
     name: 'toy',
     device,
-    recovering: (work) => work(),
     predict: async (sample, timestep) =>
       change(
         device.combine(
@@ -47,18 +47,25 @@ export function toyPredictor(
         ),
         call++,
       ),
-    release: () => tensor.dispose(),
   }
 }
 
-/** Options of a run with guidance on a clock that stands still, so that it leaves no checkpoints. */
+/** A run of the loop from its initial latents. */
+export interface LoopOptions extends DenoiseOptions {
+  readonly latents: PlainTensor
+  readonly generator: TorchGenerator
+  /** The clock of its checkpoints. */
+  readonly now: () => number
+}
+
+/** Options of a run with guidance whose clock does not move, so that it makes no checkpoints. */
 export function loopOptions(
   predictor: Predictor,
   className: string,
   config: Config,
   steps: number,
   dims: readonly number[] = latentDims,
-): DenoiseOptions {
+): LoopOptions {
   const { scheduler } = createScheduler(className, config)
   scheduler.setTimesteps(steps)
   const generator = new TorchGenerator(3)
@@ -80,13 +87,18 @@ export function loopOptions(
   }
 }
 
-/** A whole run, and the latents read. */
-export async function denoise(options: DenoiseOptions): Promise<PlainTensor> {
-  return new Denoising(options).run(async (latents) => {
+/** A whole run, and the latents read. `retrying` calls its argument again after a failure. */
+export async function denoise(
+  { latents, generator, now, ...options }: LoopOptions,
+  retrying: <T>(work: () => Promise<T>) => Promise<T> = (work) => work(),
+): Promise<PlainTensor> {
+  const checkpoints = new Checkpoints(latents, options.begin, generator, now)
+  return retrying(async () => {
+    const last = await runLoop(options, checkpoints)
     try {
-      return { dims: latents.dims, data: await latents.read() }
+      return { dims: last.dims, data: await last.read() }
     } finally {
-      latents.dispose()
+      last.dispose()
     }
   })
 }

@@ -1,25 +1,16 @@
 /** A UNet2DConditionModel with one prompt's condition. */
 
-import { unetTimestepProjection } from '../../models/unets/unet-2d-condition.js'
+import type { DenoiserModel } from '../../models/types.js'
 import type { ComponentHost } from '../execution/component-host.js'
-import type { DeviceValues } from '../execution/device-values.js'
 import type { Network } from '../bind-network.js'
-import { runDenoiser, type Predictor } from './predictor.js'
+import { runDenoiser, type Condition, type Predictor } from './predictor.js'
 import type { Run } from '../run.js'
 
-/** `condition`: the inputs that stay, such as `encoder_hidden_states`, by name. */
-export function unetPredictor(unet: Network, condition: DeviceValues, host: ComponentHost, run: Run): Predictor {
-  const how = {
-    sample: 'sample',
-    timestepProjection: (timesteps: readonly number[]) => unetTimestepProjection(unet.config, timesteps),
-  }
+/** `condition`: the inputs that stay from step to step, such as `encoder_hidden_states`. */
+export function unetPredictor(unet: Network<DenoiserModel>, condition: Condition, host: ComponentHost, run: Run): Predictor {
   return {
     name: unet.name,
-    get device() {
-      return host.device
-    },
-    recovering: (work) => host.recovering(unet, run, work, () => condition.get()),
-    predict: async (sample, timestep) => runDenoiser(unet, how, await condition.get(), sample, timestep, host, run),
-    release: () => condition.release(),
+    device: host.device,
+    predict: (sample, timestep) => runDenoiser(unet, condition, sample, timestep, host, run),
   }
 }

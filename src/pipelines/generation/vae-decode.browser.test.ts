@@ -1,4 +1,5 @@
 /** How latents come to the autoencoder's scale on a device of each kind, against what torch gives for diffusers' formulas in float32. */
+import { AutoencoderKL } from '../../models/autoencoders/autoencoder-kl.js'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Config } from '../../checkpoint/types.js'
 import { openDevice } from '../../runtime/open-device.js'
@@ -8,6 +9,9 @@ import type { Device } from '../../runtime/device.js'
 const dims = [1, 4, 1, 2]
 const data = Float32Array.of(0.3, -1.7, 2.2, 0.01, -0.55, 1.3, 0.9, -2.4)
 const statistics = { latents_mean: [-1.6574, 1.886, -1.383, 2.5155], latents_std: [8.4927, 5.9022, 6.5498, 5.2299] }
+
+/** The scales for four channels, by an autoencoder's config with these keys. */
+const scalesOf = (config: Config, scaling: LatentScaling) => latentScales(AutoencoderKL.fromConfig(config).scaling, scaling, 4)
 
 let device: Device
 
@@ -46,7 +50,7 @@ describe.each(['webgpu', 'wasm'] as const)('on %s', (kind) => {
       ],
     ],
   ])('%s', async (_, scaling, config, expected) => {
-    const scales = latentScales(config, scaling, 4)
+    const scales = scalesOf(config, scaling)
     const latents = device.upload({ type: 'float32', dims, data }, 'vae')
     const scaled = await scaleLatents(device, latents, scales, 'vae')
     expect(scaled.dims).toEqual(dims)
@@ -63,12 +67,12 @@ describe.each(['webgpu', 'wasm'] as const)('on %s', (kind) => {
 })
 
 test('statistics count where both are there and the family uses them; what cannot be divided by is refused', () => {
-  const plain = latentScales({ scaling_factor: 0.5 }, 'scale', 4)
+  const plain = scalesOf({ scaling_factor: 0.5 }, 'scale')
   expect(plain).toEqual([1, 2, 3, 4].map(() => ({ scale: 2, shift: 0 })))
   const config = { scaling_factor: 0.5, ...statistics }
-  expect(latentScales(config, 'scale', 4)).toEqual(plain)
-  expect(latentScales({ ...config, latents_std: null }, 'scale-or-statistics', 4)).toEqual(plain)
+  expect(scalesOf(config, 'scale')).toEqual(plain)
+  expect(scalesOf({ ...config, latents_std: null }, 'scale-or-statistics')).toEqual(plain)
   const refused = expect.objectContaining({ code: 'invalid-config' })
-  expect(() => latentScales({ ...config, latents_std: [1, 2] }, 'scale-or-statistics', 4)).toThrow(refused)
-  expect(() => latentScales({ scaling_factor: 0 }, 'scale', 4)).toThrow(refused)
+  expect(() => scalesOf({ ...config, latents_std: [1, 2] }, 'scale-or-statistics')).toThrow(refused)
+  expect(() => scalesOf({ scaling_factor: 0 }, 'scale')).toThrow(refused)
 })

@@ -1,4 +1,6 @@
 /** The decoder on the CPU, from latents to an image, with weights that give no picture. */
+import { AutoencoderKL } from '../../models/autoencoders/autoencoder-kl.js'
+import type { AutoencoderModel } from '../../models/types.js'
 import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
 import { readSafetensorsHeader } from '../../checkpoint/safetensors.js'
@@ -7,7 +9,6 @@ import { readJson } from '../../models/testing.node.js'
 import { openDevice } from '../../runtime/open-device.js'
 import { numbers, TestSource } from '../../runtime/testing.js'
 import { ComponentHost } from '../execution/component-host.js'
-import { DeviceValues } from '../execution/device-values.js'
 import type { Network } from '../bind-network.js'
 import { Run } from '../run.js'
 import { diskRepository, fixtures } from '../testing.node.js'
@@ -18,10 +19,9 @@ const file = 'diffusion_pytorch_model.safetensors'
 const source = await diskRepository(folder).open(file)
 const { tensors } = await readSafetensorsHeader(source, file)
 const table = new Map([...tensors].map(([name, header]) => [name, { ...header, source }]))
-const vae: Network = {
+const vae: Network<AutoencoderModel> = {
   name: 'vae',
-  className: 'AutoencoderKL',
-  config: readJson(join(folder, 'config.json')),
+  model: AutoencoderKL.fromConfig(readJson(join(folder, 'config.json'))),
   table,
   repo: 'tiny-sdxl',
 }
@@ -43,14 +43,12 @@ async function decode(changed: readonly TensorEntry[], vaeTiling = false) {
   host = own
   const weights = new Map([...table, ...changed.map((entry) => [entry.name, entry] as const)])
   const data = numbers(4 * 12 * 8, 1)
-  const latents = new DeviceValues(own, async () => ({
-    latents: own.device.upload({ type: 'float32', dims: [1, 4, 12, 8], data }, 'test'),
-  }))
+  const latents = own.device.upload({ type: 'float32', dims: [1, 4, 12, 8], data }, 'test')
   const run = new Run({})
   try {
     return { image: await decodeLatents({ ...vae, table: weights }, latents, 'scale', own, run), warnings: run.warnings }
   } finally {
-    latents.release()
+    latents.dispose()
   }
 }
 

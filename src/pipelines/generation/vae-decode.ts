@@ -1,40 +1,21 @@
-/** The autoencoder's way out: latents as the denoiser leaves them to images. */
+/** Decoding: from the denoiser's latents to images. */
 
-import type { Config } from '../../checkpoint/types.js'
-import { CheckpointError } from '../../errors.js'
+import type { AutoencoderModel, LatentStatistics } from '../../models/types.js'
 import { assertHealthy } from '../../runtime/health.js'
+import type { Device } from '../../runtime/device.js'
 import type { DeviceTensor } from '../../runtime/types.js'
-import { hostTensor, type ComponentHost } from '../execution/component-host.js'
-import type { VaePart } from '../execution/host-plan.js'
-import { withTemporary, type DeviceValues } from '../execution/device-values.js'
+import type { ComponentHost, Value } from '../execution/component-host.js'
+import { float32Tensor } from './tensors.js'
 import { denormalize } from './image-processor.js'
 import type { Network } from '../bind-network.js'
 import type { Run } from '../run.js'
-import { concatBatch } from './tensors.js'
+import { concatBatch, withTemporary } from './tensors.js'
 import type { PlainTensor } from '../types.js'
+import { VaeTiles } from './vae-tiles.js'
 import { workInTiles, type Box } from './vae-tiling.js'
-import { type Extent, vaeScaleFactor } from '../latent-geometry.js'
-import type { Device } from '../../runtime/device.js'
 
 /** How a family brings latents to the autoencoder's scale. */
 export type LatentScaling = 'scale' | 'scale-or-statistics' | 'scale-and-shift'
-
-function number(config: Config, key: string, fallback: number): number {
-  const value = config[key] ?? fallback
-  if (typeof value !== 'number' || !Number.isFinite(value))
-    throw new CheckpointError('invalid-config', `${key} of AutoencoderKL is ${JSON.stringify(value)}; expected a number.`, {
-      key,
-    })
-  return value
-}
-
-function numbers(config: Config, key: string, count: number): readonly number[] | null {
-  const value = config[key] ?? null
-  if (value === null) return null
-  if (!Array.isArray(value) || value.length !== count || !value.every((item) => Number.isFinite(item)))
-    throw new CheckpointError('invalid-config', `${key} of AutoencoderKL is not a list of ${count} numbers.`, { key })
-  return value as readonly number[]
-}
 
 /** How one channel of latents comes to the autoencoder's scale: `scale` times, and `shift` added. */
 export interface ChannelScale {
@@ -43,21 +24,14 @@ export interface ChannelScale {
 }
 
 /** diffusers' `latents / scaling_factor`, or with the shift or the statistics that the config has, for each channel. */
-export function latentScales(config: Config, scaling: LatentScaling, channels: number): readonly ChannelScale[] {
-  const factor = number(config, 'scaling_factor', 0.18215)
-  if (!Number.isFinite(1 / factor))
-    throw new CheckpointError(
-      'invalid-config',
-      `scaling_factor of AutoencoderKL is ${factor}, by which nothing can be divided.`,
-      {
-        key: 'scaling_factor',
-      },
-    )
-  const mean = scaling === 'scale-or-statistics' ? numbers(config, 'latents_mean', channels) : null
-  const std = scaling === 'scale-or-statistics' ? numbers(config, 'latents_std', channels) : null
-  const shift = scaling === 'scale-and-shift' ? number(config, 'shift_factor', 0) : 0
+export function latentScales(
+  { factor, shift: usualShift, mean, std }: LatentStatistics,
+  scaling: LatentScaling,
+  channels: number,
+): readonly ChannelScale[] {
+  const shift = scaling === 'scale-and-shift' ? usualShift : 0
   return Array.from({ length: channels }, (_, channel) =>
-    mean === null || std === null
+    scaling !== 'scale-or-statistics' || mean === null || std === null
       ? { scale: 1 / factor, shift }
       : { scale: (std[channel] ?? 1) / factor, shift: mean[channel] ?? 0 },
   )
@@ -73,7 +47,7 @@ export async function scaleLatents(
   return withTemporary(async (keep) => {
     const [, , height = 0, width = 0] = latents.dims
     const shifted = scales.some(({ shift }) => shift !== 0)
-    const ones = shifted ? [keep(device.upload(hostTensor([1], Float32Array.of(1)), owner))] : []
+    const ones = shifted ? [keep(device.upload(float32Tensor([1], Float32Array.of(1)), owner))] : []
     const scaled = ({ scale, shift }: ChannelScale, dims: readonly number[], offset: number) =>
       device.combine([{ tensor: latents, scale, offset }, ...ones.map((tensor) => ({ tensor, scale: shift }))], dims, owner)
     const [first = { scale: 1, shift: 0 }] = scales
@@ -87,60 +61,47 @@ export async function scaleLatents(
 }
 
 /**
- * Decodes latents on the autoencoder's device image by image, which gives the same as all at once and needs less memory, and in tiles where
- * that does not fit either. Returns [batch, height, width, channels] in 0…1.
+ * Decodes latents [batch, channels, height, width] image by image, which gives the same as all at once and needs less memory, and in tiles where
+ * an image as a whole does not fit. Latents in host memory are uploaded to the autoencoder's device first.
+ * Returns [batch, height, width, channels] in 0…1.
+ * @throws DeviceError `not-finite`, `all-zero`; CheckpointError `invalid-config`; AbortError
  */
 export async function decodeLatents(
-  vae: Network,
-  source: DeviceValues<'latents'>,
+  vae: Network<AutoencoderModel>,
+  latents: Value,
   scaling: LatentScaling,
   host: ComponentHost,
   run: Run,
+  tiles = new VaeTiles(vae, host, run),
 ): Promise<PlainTensor> {
-  const [batch = 0, channels = 0, height = 0, width = 0] = (await source.get()).latents.dims
-  const scales = latentScales(vae.config, scaling, channels)
-  const factor = vaeScaleFactor(vae)
-  const decodeBox = async (image: number, box: Box): Promise<PlainTensor> => {
+  const [batch = 0, channels = 0, height = 0, width = 0] = latents.dims
+  const scales = latentScales(vae.model.scaling, scaling, channels)
+  const factor = vae.model.scaleFactor
+  const { device } = host
+  const decodeBox = async (onDevice: DeviceTensor, image: number, box: Box): Promise<PlainTensor> => {
     const size = [1, channels, box.height, box.width]
     const from = [image, 0, box.top, box.left]
     const sample = await withTemporary(async (keep) => {
-      const { device } = host
-      const { latents } = await source.get()
-      const part = keep(device.assemble([{ tensor: latents, at: [0, 0, 0, 0], from, size }], size, vae.name))
+      const part = keep(device.assemble([{ tensor: onDevice, at: [0, 0, 0, 0], from, size }], size, vae.name))
       const scaled = keep(await scaleLatents(device, part, scales, vae.name))
-      return host.readOnce(vae, { latents: scaled }, 'sample', run)
+      return host.read(vae, { latents: scaled }, 'sample', run)
     })
     assertHealthy(sample, "the autoencoder's output")
     const [rows, columns] = [box.height * factor, box.width * factor]
     return { dims: [1, sample.length / (rows * columns), rows, columns], data: sample }
   }
-  const tiles = tilesOf(vae, { height, width }, 'decoder', host, run)
-  const images: PlainTensor[] = []
-  for (let image = 0; image < batch; image++) {
-    const box = (box: Box) => decodeBox(image, box)
-    const decode = async () => {
-      const tile = tiles()
-      if (tile === undefined) return box({ top: 0, left: 0, height, width })
-      return workInTiles({ height, width }, { from: tile, to: tile * factor }, box)
+  return withTemporary(async (keep) => {
+    const onDevice = 'read' in latents ? latents : keep(device.upload(latents, vae.name))
+    const images: PlainTensor[] = []
+    for (let image = 0; image < batch; image++) {
+      const decode = (box: Box) => decodeBox(onDevice, image, box)
+      const tile = tiles.edge('decoder', { height, width })
+      const decoded =
+        tile === undefined
+          ? await decode({ top: 0, left: 0, height, width })
+          : await workInTiles({ height, width }, { from: tile, to: tile * factor }, decode)
+      images.push(denormalize(decoded))
     }
-    const decoded = await host.recovering(vae, run, decode, async () => source.get(), 'decoder')
-    images.push(denormalize(decoded))
-  }
-  return concatBatch(images)
-}
-
-/**
- * Tells in each try the edge of the tiles for half an autoencoder, undefined for the whole: too little memory for one makes for smaller tiles in
- * the next, which the caller is warned of.
- */
-export function tilesOf(vae: Network, size: Extent, part: VaePart, host: ComponentHost, run: Run): () => number | undefined {
-  const usual = host.vaeTile(vae, size, part)
-  return () => {
-    const tile = host.vaeTile(vae, size, part)
-    if (tile === undefined || tile === usual) return tile
-    const wanted = usual === undefined ? 'as a whole' : `in tiles of ${usual} latent pixels`
-    const message = `The image did not fit into memory ${wanted}; it is ${part === 'decoder' ? 'decoded' : 'encoded'} in tiles of ${tile} latent pixels.`
-    run.warn('vae-tiled', message, { once: true })
-    return tile
-  }
+    return concatBatch(images)
+  })
 }

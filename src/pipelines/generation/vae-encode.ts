@@ -1,41 +1,45 @@
-/** The autoencoder's way in: an image to the latents that a run starts from. */
+/** Encoding an image: from its pixels to the latents that a run starts from. */
 
 import { CheckpointError } from '../../errors.js'
 import { assertHealthy } from '../../runtime/health.js'
+import type { AutoencoderModel } from '../../models/types.js'
 import type { TorchGenerator } from '../../util/random.js'
 import type { HostTensor } from '../../runtime/types.js'
-import { hostTensor, type ComponentHost } from '../execution/component-host.js'
+import type { ComponentHost } from '../execution/component-host.js'
+import { float32Tensor } from './tensors.js'
 import type { Network } from '../bind-network.js'
 import type { Run } from '../run.js'
 import type { PixelImage, PlainTensor } from '../types.js'
-import { latentScales, tilesOf, type LatentScaling } from './vae-decode.js'
+import { latentScales, type LatentScaling } from './vae-decode.js'
+import { VaeTiles } from './vae-tiles.js'
 import { workInTiles, type Box } from './vae-tiling.js'
-import { vaeScaleFactor } from '../latent-geometry.js'
 import { normalizeImage } from './image-processor.js'
 
 /**
  * What the autoencoder gives for an image: [1, 2 · channels, height, width] in latent pixels, means and log variances. In tiles where the
  * whole does not fit.
  */
-async function encodeMoments(vae: Network, image: PixelImage, host: ComponentHost, run: Run): Promise<PlainTensor> {
+async function encodeMoments(
+  vae: Network<AutoencoderModel>,
+  image: PixelImage,
+  host: ComponentHost,
+  run: Run,
+  tiles: VaeTiles,
+): Promise<PlainTensor> {
   const pixels = normalizeImage(image)
-  const factor = vaeScaleFactor(vae)
+  const factor = vae.model.scaleFactor
   const encode = async (box: Box): Promise<PlainTensor> => {
     const inputs = { sample: cutOut(pixels, box) }
-    const data = await host.readOnce(vae, inputs, 'moments', run, { part: 'encoder' })
+    const data = await host.read(vae, inputs, 'moments', run, { part: 'encoder' })
     assertHealthy(data, "the autoencoder's moments")
     const [height, width] = [box.height / factor, box.width / factor]
     return { dims: [1, data.length / (height * width), height, width], data }
   }
   const { height, width } = image
   const latent = { height: height / factor, width: width / factor }
-  const tiles = tilesOf(vae, latent, 'encoder', host, run)
-  const work = async () => {
-    const tile = tiles()
-    if (tile === undefined) return encode({ top: 0, left: 0, height, width })
-    return workInTiles({ height, width }, { from: tile * factor, to: tile }, encode)
-  }
-  return host.recovering(vae, run, work, undefined, 'encoder')
+  const tile = tiles.edge('encoder', latent)
+  if (tile === undefined) return encode({ top: 0, left: 0, height, width })
+  return workInTiles({ height, width }, { from: tile * factor, to: tile }, encode)
 }
 
 /** A part of an image [1, channels, height, width]. */
@@ -46,19 +50,20 @@ function cutOut({ dims, data }: PlainTensor, { top, left, height, width }: Box):
     const from = (Math.floor(line / height) * rows + top + (line % height)) * columns + left
     part.set(data.subarray(from, from + width), line * width)
   }
-  return hostTensor([1, channels, height, width], part)
+  return float32Tensor([1, channels, height, width], part)
 }
 
 /** Latents [1, channels, height, width] of an image, drawn from the distribution that the autoencoder gives, at the denoiser's scale. */
 export async function encodeImage(
-  vae: Network,
+  vae: Network<AutoencoderModel>,
   image: PixelImage,
   scaling: LatentScaling,
   noise: Pick<TorchGenerator, 'randn'>,
   host: ComponentHost,
   run: Run,
+  tiles = new VaeTiles(vae, host, run),
 ): Promise<PlainTensor> {
-  const { dims, data: moments } = await encodeMoments(vae, image, host, run)
+  const { dims, data: moments } = await encodeMoments(vae, image, host, run, tiles)
   const [, both = 0, height = 0, width = 0] = dims
   const channels = both / 2
   if (!Number.isInteger(channels))
@@ -66,7 +71,7 @@ export async function encodeImage(
   const size = moments.length / 2
   const drawn = noise.randn(size)
   // The inverse of what the decoder's side does, which is linear in each channel.
-  const scales = latentScales(vae.config, scaling, channels)
+  const scales = latentScales(vae.model.scaling, scaling, channels)
   const latents = drawn.map((value, i) => {
     const logVariance = Math.min(20, Math.max(-30, moments[size + i] ?? 0))
     const sample = (moments[i] ?? 0) + Math.fround(Math.exp(0.5 * logVariance)) * value

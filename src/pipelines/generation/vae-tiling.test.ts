@@ -1,13 +1,14 @@
+import { AutoencoderKL } from '../../models/autoencoders/autoencoder-kl.js'
+import type { GraphVariant } from '../../models/types.js'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { matchWeights } from '../../models/match-weights.js'
 import { fixtures, plain, readJson, readSafetensors, readWeights, runGraph } from '../../models/testing.node.js'
-import { writeGraph, type GraphVariant } from '../bind-network.js'
 import { relativeError } from '../testing.js'
 import type { PlainTensor } from '../types.js'
 import { workInTiles, type Box } from './vae-tiling.js'
 import type { Shapes } from '../../onnx/types.js'
-import { autoencoderKLTile, tileChoices } from '../latent-geometry.js'
+import { tileChoices } from '../latent-geometry.js'
 
 const folder = join(fixtures, 'tiny-sdxl/repo/vae')
 const config = readJson(join(folder, 'config.json'))
@@ -26,7 +27,7 @@ function cut({ dims, data }: PlainTensor, { top, left, height, width }: Box): Pl
 
 async function runPart(shapes: Shapes, inputs: Readonly<Record<string, PlainTensor>>, variant: GraphVariant) {
   const options = { dtype: 'float32', weights: 'initializer', granularity: 'component' } as const
-  const [graph] = matchWeights('AutoencoderKL', [writeGraph('AutoencoderKL', config, shapes, options, variant)], table).graphs
+  const [graph] = matchWeights(AutoencoderKL, [AutoencoderKL.fromConfig(config).write(shapes, options, variant)], table).graphs
   return runGraph(graph!, table, inputs)
 }
 
@@ -41,7 +42,7 @@ test.each([
     const part = cut(input, box)
     return (await runPart({ [name]: part.dims }, { [name]: part }, variant))[to]!
   }
-  expect(autoencoderKLTile(config)).toBe(8)
+  expect(AutoencoderKL.fromConfig(config).tile).toBe(8)
   expect(relativeError(await workInTiles({ height, width }, edges, work), plain(reference.get(to)!))).toBeLessThan(1e-4)
 })
 
@@ -64,8 +65,8 @@ test('a decoder that gives the same everywhere leaves no seam', async () => {
 
 test('the tile is what the autoencoder was made for', () => {
   const config = readJson(join(folder, 'config.json'))
-  expect(autoencoderKLTile({ ...config, sample_size: 512 })).toBe(64)
-  expect(autoencoderKLTile({ ...config, sample_size: [1024, 1024] })).toBe(128)
+  expect(AutoencoderKL.fromConfig({ ...config, sample_size: 512 }).tile).toBe(64)
+  expect(AutoencoderKL.fromConfig({ ...config, sample_size: [1024, 1024] }).tile).toBe(128)
 })
 
 test.each<[object, [number, number], boolean | undefined, (number | undefined)[]]>([
@@ -85,5 +86,5 @@ test.each<[object, [number, number], boolean | undefined, (number | undefined)[]
   [{ sample_size: 1024 }, [129, 8], true, [128, 64, 32]],
   [{ sample_size: 1024 }, [100, 100], true, [undefined, 64, 32]],
 ])('%j: an image of %j with tiling %s is made in %j', (more, [height, width], tiling, expected) => {
-  expect(tileChoices({ ...config, ...more }, { height, width }, tiling)).toEqual(expected)
+  expect(tileChoices(AutoencoderKL.fromConfig({ ...config, ...more }), { height, width }, tiling)).toEqual(expected)
 })

@@ -1,5 +1,5 @@
+import type { Extent } from '../../models/types.js'
 import type { PlainTensor } from '../types.js'
-import type { Extent } from '../latent-geometry.js'
 
 /** How much of a tile overlaps the next one: diffusers' `tile_overlap_factor`. */
 const overlap = 0.25

@@ -4,7 +4,7 @@ import { cast, type OnOverflow } from '../../checkpoint/transforms/cast.js'
 import { quantize } from '../../checkpoint/transforms/quantize.js'
 import type { WeightTransform } from '../../checkpoint/transforms/transform-table.js'
 import { InputError } from '../../errors.js'
-import type { NetworkClass } from '../../models/match-weights.js'
+import type { NetworkDefinition } from '../../models/types.js'
 import type { DTypeName, LoadPipelineOptions, QuantizationName, WeightsDType } from '../types.js'
 
 const words: readonly WeightsDType[] = ['float32', 'float16', 'q8', 'q4']
@@ -29,13 +29,10 @@ export function checkDType(dtype: LoadPipelineOptions['dtype']): void {
   }
 }
 
-/**
- * What `dtype` says of a network. A VAE is never quantised: its few Linear weights are a hundredth of it and stand in the middle of the
- * image. @throws InputError `dtype` for components that are no networks of the pipeline
- */
+/** What `dtype` says of each network. @throws InputError `dtype` for components that are no networks of the pipeline */
 export function dtypesOf(
   dtype: LoadPipelineOptions['dtype'],
-  networks: readonly { readonly name: string; readonly className: NetworkClass }[],
+  networks: readonly { readonly name: string; readonly model: Pick<NetworkDefinition, 'quantizable'> }[],
 ): ReadonlyMap<string, NetworkDType> {
   if (typeof dtype === 'object') {
     const names = networks.map(({ name }) => name)
@@ -52,14 +49,14 @@ export function dtypesOf(
     }
   }
   return new Map(
-    networks.map(({ name, className }) => {
+    networks.map(({ name, model }) => {
       const word = typeof dtype === 'object' ? (Object.hasOwn(dtype, name) ? dtype[name] : undefined) : dtype
       const isQuantized = word === 'q8' || word === 'q4'
       return [
         name,
         {
           compute: isQuantized ? 'float16' : word,
-          quantization: isQuantized && className !== 'AutoencoderKL' ? word : undefined,
+          quantization: isQuantized && model.quantizable ? word : undefined,
         },
       ]
     }),

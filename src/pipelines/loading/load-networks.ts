@@ -6,9 +6,9 @@
 
 import { readConfig, type ModelIndex } from '../../checkpoint/layouts/model-index.js'
 import { readQuantizationConfig, type ReadQuantization } from '../../checkpoint/quantization-config.js'
-import { chooseWeightFiles, listVariants, type WeightFiles, type WeightLibrary } from '../../checkpoint/weight-files.js'
+import { chooseWeightFiles, listVariants, type WeightFiles } from '../../checkpoint/weight-files.js'
 import { listWeightFiles, measureWeights, readArrivingTable, readWeightTable } from '../../checkpoint/weight-table.js'
-import type { Config, WeightTable } from '../../checkpoint/types.js'
+import type { Config, WeightTable, WeightLibrary } from '../../checkpoint/types.js'
 import { CheckpointError, InputError, UnsupportedError } from '../../errors.js'
 import { hashKey } from '../../hub/remote-file.js'
 import type { FileProgress, Repository } from '../../hub/types.js'
@@ -16,8 +16,10 @@ import { createScheduler, schedulerClassNames } from '../../schedulers/registry.
 import { throwIfAborted } from '../../util/abort.js'
 import { dtypesOf, quantizingTransforms } from './dtypes.js'
 import { findComponents, inFolder, type ComponentSource, type OpenByName } from './component-sources.js'
-import { loadTokenizer, tokenizerClasses, type AnyTokenizer, type TokenizerKind } from './load-tokenizer.js'
-import { checkNetworkConfig, libraryOf, unexpectedTensors, type Network, type NetworkClass } from '../bind-network.js'
+import type { Tokenizer, TokenizerDefinition } from '../../tokenizers/types.js'
+import { loadTokenizer } from './load-tokenizer.js'
+import type { NetworkDefinition, NetworkModel } from '../../models/types.js'
+import { readModel, unexpectedTensors, type Network } from '../bind-network.js'
 import { overflowWarning, type TransformRequest } from './transform-weights.js'
 import type { Run } from '../run.js'
 import type { LoadPipelineOptions, QuantizationName } from '../types.js'
@@ -26,9 +28,9 @@ import type { LoadPipelineOptions, QuantizationName } from '../types.js'
 export interface PipelineSpec {
   readonly className: string
   /** Network components and the classes each may have. */
-  readonly networks: Readonly<Record<string, readonly NetworkClass[]>>
-  /** Tokenizers and their kinds. */
-  readonly tokenizers: Readonly<Record<string, TokenizerKind>>
+  readonly networks: Readonly<Record<string, readonly NetworkDefinition[]>>
+  /** Tokenizers and the classes each may have. */
+  readonly tokenizers: Readonly<Record<string, readonly TokenizerDefinition[]>>
   /** Components that may be missing; a tokenizer may where its text encoder is. */
   readonly optional: readonly string[]
   /** Components that repositories have and this pipeline never uses, with what that means. */
@@ -43,14 +45,20 @@ export interface LoadedParts {
   readonly repository: Repository
   readonly index: ModelIndex
   readonly networks: ReadonlyMap<string, Network>
-  readonly tokenizers: ReadonlyMap<string, AnyTokenizer>
+  readonly tokenizers: ReadonlyMap<string, Tokenizer>
   readonly scheduler: { readonly className: string; readonly config: Config }
 }
 
 /** The parts of a pipeline but for the networks' weights, and where those are. */
 export interface ReadParts extends Omit<LoadedParts, 'networks'> {
-  readonly sources: readonly ComponentSource[]
-  readonly configs: ReadonlyMap<string, ReadQuantization>
+  readonly sources: readonly NetworkSource[]
+}
+
+/** A network whose config has been read, and whose weights have not. */
+export interface NetworkSource extends ComponentSource {
+  readonly model: NetworkModel
+  /** How its Linear weights are quantized in the checkpoint; null where they are not. */
+  readonly bits: ReadQuantization['bits']
 }
 
 /** Loads all parts. @throws HubError, CheckpointError, UnsupportedError, InputError, AbortError */
@@ -88,31 +96,50 @@ export async function readParts(
   if (schedulerSource === undefined) throw missingComponent(spec, 'scheduler')
   const scheduler = await readScheduler(schedulerSource, options.scheduler, run)
 
-  const networkSources = Object.keys(spec.networks).flatMap((name) => sources.get(name) ?? [])
-  const configs = new Map(
-    await Promise.all(
-      networkSources.map(async (source) => {
-        const read = readQuantizationConfig(await readConfig(source.repository, inFolder(source, 'config.json'), { signal }))
-        checkNetworkConfig(source.className as NetworkClass, read.config)
-        return [source.name, read] as const
-      }),
-    ),
+  const networkSources = await Promise.all(
+    Object.entries(spec.networks).flatMap(([name, definitions]) => {
+      const source = sources.get(name)
+      const definition = definitions.find(({ className }) => className === source?.className)
+      return source === undefined || definition === undefined ? [] : [readNetworkSource(source, definition, signal)]
+    }),
   )
   const tokenizers = new Map(
     await Promise.all(
-      Object.entries(spec.tokenizers).flatMap(([name, kind]) => {
+      Object.entries(spec.tokenizers).flatMap(([name, definitions]) => {
         const source = sources.get(name)
-        return source === undefined ? [] : [loadTokenizer(kind, source, signal).then((tokenizer) => [name, tokenizer] as const)]
+        const definition = definitions.find(({ classNames }) => source !== undefined && classNames.includes(source.className))
+        return source === undefined || definition === undefined
+          ? []
+          : [loadTokenizer(definition, source, signal).then((tokenizer) => [name, tokenizer] as const)]
       }),
     ),
   )
   throwIfAborted(signal)
-  return { repository, index, sources: networkSources, configs, tokenizers, scheduler }
+  return { repository, index, sources: networkSources, tokenizers, scheduler }
+}
+
+async function readNetworkSource(
+  source: ComponentSource,
+  definition: NetworkDefinition,
+  signal: AbortSignal | undefined,
+): Promise<NetworkSource> {
+  const { config, bits } = readQuantizationConfig(
+    await readConfig(source.repository, inFolder(source, 'config.json'), { signal }),
+  )
+  return { ...source, model: readModel(definition, config), bits }
 }
 
 /** The text encoder that reads a tokenizer's ids: `text_encoder_3` of `tokenizer_3`. */
 function encoderOf(tokenizer: string): string {
   return tokenizer.replace('tokenizer', 'text_encoder')
+}
+
+/** The classes that a component may have; undefined for components that the pipeline does not use. */
+function supportedClasses(spec: PipelineSpec, name: string): readonly string[] | undefined {
+  // Own properties only: names come from an untrusted file, and every object has a `constructor`.
+  if (Object.hasOwn(spec.networks, name)) return spec.networks[name]?.map(({ className }) => className)
+  if (Object.hasOwn(spec.tokenizers, name)) return spec.tokenizers[name]?.flatMap(({ classNames }) => classNames)
+  return name === 'scheduler' ? schedulerClassNames : undefined
 }
 
 /** @throws UnsupportedError `unsupported-class`; CheckpointError `component-missing`; InputError `components` */
@@ -124,11 +151,7 @@ function checkClasses(
 ): void {
   for (const [name, { className }] of sources) {
     if (name === 'scheduler' && schedulerReplaced) continue
-    // A stranger's name may be one that every object has.
-    const networkClasses: readonly string[] | undefined = Object.hasOwn(spec.networks, name) ? spec.networks[name] : undefined
-    const kind = Object.hasOwn(spec.tokenizers, name) ? spec.tokenizers[name] : undefined
-    const supported =
-      networkClasses ?? (kind === undefined ? (name === 'scheduler' ? schedulerClassNames : undefined) : tokenizerClasses[kind])
+    const supported = supportedClasses(spec, name)
     if (supported === undefined) {
       if (!Object.hasOwn(spec.ignored, name))
         refuseClass(name, className, [...Object.keys(spec.networks), ...Object.keys(spec.ignored)])
@@ -176,7 +199,7 @@ function missingComponent(spec: PipelineSpec, name: string): CheckpointError {
 
 /** Opens the networks' weight files. @throws as {@link loadParts} */
 export async function loadNetworks(
-  { sources, configs }: Pick<ReadParts, 'sources' | 'configs'>,
+  { sources }: Pick<ReadParts, 'sources'>,
   options: LoadPipelineOptions,
   makeTable: MakeTable,
   run: Run,
@@ -186,26 +209,22 @@ export async function loadNetworks(
   const chosen = await Promise.all(
     sources.map(async (source) => {
       const paths = (await source.repository.files({ signal })).map((file) => file.path)
-      const library = libraryOf(source.className as NetworkClass)
-      const { folder, variant, missingVariant } = source
+      const { folder, variant, missingVariant, model } = source
+      const { library } = model
       return { source, paths, library, files: chooseWeightFiles(paths, { folder, library, variant, missingVariant }) }
     }),
   )
   if (options.variant !== undefined) checkVariant(chosen, options.variant, run)
-  const dtypes = dtypesOf(
-    options.dtype,
-    sources.map(({ name, className }) => ({ name, className: className as NetworkClass })),
-  )
+  const dtypes = dtypesOf(options.dtype, sources)
   const networks = await Promise.all(
     chosen.map(async ({ source, files }): Promise<readonly [string, Network]> => {
-      const { config = {}, bits = null } = configs.get(source.name) ?? {}
+      const { model, bits } = source
       const { compute, quantization: wanted } = dtypes.get(source.name) ?? {}
       // A checkpoint that is quantised already stays as it is.
       const word = bits === null ? wanted : undefined
       const network: Network = {
         name: source.name,
-        className: source.className as NetworkClass,
-        config,
+        model,
         table: await loadTable(source, files, word, options, makeTable, run),
         repo: source.repository.id,
         dtype: compute,
@@ -220,7 +239,7 @@ export async function loadNetworks(
 
 /** A network's weight files, and all paths of the repository that they were chosen from. */
 interface ChosenFiles {
-  readonly source: ComponentSource
+  readonly source: NetworkSource
   readonly paths: readonly string[]
   readonly library: WeightLibrary
   readonly files: WeightFiles
@@ -269,12 +288,12 @@ async function loadTable(
 }
 
 function warnOfUnexpected(network: Network, run: Run): void {
-  const { name, className } = network
+  const { name, model } = network
   const unexpected = unexpectedTensors(network)
   if (unexpected.length > 0)
     run.warn(
       'unexpected-tensors',
-      `${name} has ${unexpected.length} tensors that ${className} does not use, such as ${unexpected.slice(0, 3).join(', ')}.`,
+      `${name} has ${unexpected.length} tensors that ${model.className} does not use, such as ${unexpected.slice(0, 3).join(', ')}.`,
     )
 }
 

@@ -51,8 +51,8 @@ export function describeNetworks(
   placeOf: (network: string) => DeviceName,
 ): PipelineInfo['components'] {
   const described = [...networks.values()].map((network) => {
-    const { name, className, repo, quantization } = network
-    return [name, { className, repo, device: placeOf(name), quantization, ...measureNetwork(network) }] as const
+    const { name, model, repo, quantization } = network
+    return [name, { className: model.className, repo, device: placeOf(name), quantization, ...measureNetwork(network) }] as const
   })
   return Object.fromEntries(described)
 }

@@ -20,7 +20,7 @@ type Store = (() => Promise<Hub>) | undefined
 
 /** The networks, whose tables are only to look at. `onOpen` is told of each weight file. @throws as `loadNetworks`; HubError `range-not-honoured` */
 export async function peekNetworks(
-  { sources, configs }: Pick<ReadParts, 'sources' | 'configs'>,
+  { sources }: Pick<ReadParts, 'sources'>,
   options: LoadPipelineOptions,
   store: Store,
   run: Run,
@@ -31,7 +31,7 @@ export async function peekNetworks(
     return made ?? transformTable(await read(run.signal), transforms)
   }
   const peeked = sources.map((source) => ({ ...source, repository: headersOnly(source.repository, onOpen) }))
-  return loadNetworks({ sources: peeked, configs }, options, makeTable, run)
+  return loadNetworks({ sources: peeked }, options, makeTable, run)
 }
 
 /** Weight files that need no look before they are fetched: all of them fit into WebAssembly's heap, in whatever form. */
@@ -42,7 +42,7 @@ const smallBytes = 2 ** 30
  * verified. @throws DeviceError `does-not-fit` with bytes needed and offered; `buffer-too-large` with the tensor
  */
 export async function refuseBeforeDownload(
-  parts: Pick<ReadParts, 'sources' | 'configs'>,
+  parts: Pick<ReadParts, 'sources'>,
   { devices, places, budget }: OpenDevices,
   options: LoadPipelineOptions,
   store: Store,

@@ -7,7 +7,15 @@ import type { ByteSource, HeaderOnlySource, Repository } from '../../hub/types.j
 import type { MemoryPlan } from '../../memory/plan.js'
 import { checkAmounts, checkSize } from '../check-inputs.js'
 import { findPipeline, type OpenPipelineOptions } from './find-pipeline.js'
-import { denoiserOf, generationSize, heldOn, latentSize, needsOn, type PlannedDevice } from '../planning/memory-needs.js'
+import {
+  autoencoderOf,
+  denoiserOf,
+  generationSize,
+  heldOn,
+  latentSize,
+  needsOn,
+  type PlannedDevice,
+} from '../planning/memory-needs.js'
 import type { Network } from '../bind-network.js'
 import { budgetOn } from '../../memory/budget.js'
 import { isRefusal, orThrow, type Refusal } from '../../memory/refusal.js'
@@ -16,7 +24,6 @@ import { describeNetworks } from './open-pipeline.js'
 import { peekNetworks } from './peek-networks.js'
 import { readParts, type PipelineSpec } from './load-networks.js'
 import { decidePlaces } from '../planning/place-networks.js'
-import { patchSize, vaeScaleFactor } from '../latent-geometry.js'
 import type { LoadPipelineOptions, PipelineInfo } from '../types.js'
 import type { DeviceName } from '../../memory/device-info.js'
 import type { OpenDevices } from './open-devices.js'
@@ -117,12 +124,11 @@ export function planNetworks(
 }
 
 function plannedSize(networks: ReadonlyMap<string, Network>, asked: PlannedSize) {
-  const vae = networks.get('vae')
-  const factor = vae === undefined ? 8 : vaeScaleFactor(vae)
+  const factor = autoencoderOf(networks)?.model.scaleFactor ?? 8
   const own = latentSize(networks)
   const { width = own.width * factor, height = own.height * factor } = asked
   const denoiser = denoiserOf(networks)
-  checkSize({ width, height }, denoiser === undefined ? factor : factor * patchSize(denoiser))
+  checkSize({ width, height }, factor * (denoiser?.model.latents.patch ?? 1))
   checkAmounts(asked)
   const latent = { width: width / factor, height: height / factor }
   return { width, height, latent: generationSize(latent, asked, isGuided(asked), asked.imageToImage === true) }

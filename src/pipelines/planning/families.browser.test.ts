@@ -2,6 +2,7 @@
  * Whole pipelines of other families than budget.browser.test.ts on a real GPU device: what is compiled, blocks within a budget, pictures of
  * many sizes, and a GPU that has less memory than was thought.
  */
+import { autoencoderOf } from './memory-needs.js'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import type { Repository } from '../../hub/types.js'
 import { DeviceError } from '../../errors.js'
@@ -10,7 +11,7 @@ import { leastActivations, leastWeightBudget } from '../../memory/plan.js'
 import { TestSource } from '../../runtime/testing.js'
 import { ScarceGpu } from '../../runtime/webgpu/testing-gpu.js'
 import { ComponentHost } from '../execution/component-host.js'
-import { DeviceValues } from '../execution/device-values.js'
+import { failuresOf, Recovery } from '../execution/recovery.js'
 import { heldOn, latentSize, needsOn } from './memory-needs.js'
 import { openPipeline, type OpenedPipeline } from '../loading/open-pipeline.js'
 import { planPipeline } from '../loading/plan-pipeline.js'
@@ -195,14 +196,16 @@ describe.each(['tiny-sd15', 'tiny-sd3'] as const)('%s', (name) => {
     const decoding = device.memory.snapshot().peak
 
     const host = new ComponentHost({ device, dtype: 'float32', offload: 'model' })
-    const vae = opened.parts.networks.get('vae')!
-    const full = host.recovering(vae, new Run({}), async () => Promise.reject(noRoom), undefined, 'decoder')
+    const vae = autoencoderOf(opened.parts.networks)!
+    const full = new Recovery().retrying(new Run({}), () =>
+      failuresOf({ host, network: vae, part: 'decoder' }, async () => Promise.reject(noRoom)),
+    )
     await expect(full).rejects.toMatchObject({ code: noRoom.code })
     const last = whole.captured!['latents_0']!
-    const latents = new DeviceValues(host, async () => ({ latents: device.upload({ type: 'float32', ...last }, 'vae') }))
+    const latents = device.upload({ type: 'float32', ...last }, 'vae')
     device.memory.resetPeaks()
     const tiled = await decodeLatents(vae, latents, 'scale', host, new Run({}))
-    latents.release()
+    latents.dispose()
     await host.settle()
     const inTiles = device.memory.snapshot().peak
     expect(tiled).not.toEqual(imageOf(whole))

@@ -1,3 +1,4 @@
+import { CLIPTextModel } from '../../models/text-encoders/clip-text-model.js'
 import { join } from 'node:path'
 import { capabilitiesOf } from '../../memory/device-info.js'
 import { expect, test } from 'vitest'
@@ -10,46 +11,51 @@ import {
   mostKeptLatents,
   needsOn,
   networkNeeds,
-  runShapes,
   type PlannedDevice,
 } from './memory-needs.js'
+import type { Config } from '../../checkpoint/types.js'
+import { AutoencoderKL } from '../../models/autoencoders/autoencoder-kl.js'
+import { T5EncoderModel } from '../../models/text-encoders/t5-encoder-model.js'
+import { SD3Transformer2DModel } from '../../models/transformers/transformer-sd3.js'
+import type { NetworkModel } from '../../models/types.js'
+import { UNet2DConditionModel } from '../../models/unets/unet-2d-condition.js'
 import type { Network } from '../bind-network.js'
 
-const t5 = { name: 'text_encoder_3', className: 'T5EncoderModel', config: { d_model: 64 } } as const
-const transformer = {
-  name: 'transformer',
-  className: 'SD3Transformer2DModel',
-  config: { in_channels: 16, patch_size: 2, joint_attention_dim: 64 },
-} as const
+const t5 = T5EncoderModel.fromConfig({ d_model: 64 })
+const transformer = SD3Transformer2DModel.fromConfig({ in_channels: 16, patch_size: 2, joint_attention_dim: 64 })
 const size = { width: 8, height: 4 }
 
 test("Stable Diffusion 3 is planned with the tokens that T5 is given, diffusers' 256 unless said, below CLIP's 77", () => {
-  expect(runShapes(t5, size)).toEqual({ inputs_embeds: [1, 256, 64] })
-  expect(runShapes(transformer, size)['encoder_hidden_states']).toEqual([2, 333, 64])
-  const longer = { ...size, images: 3, t5Tokens: 512 }
-  expect(runShapes(t5, longer)).toEqual({ inputs_embeds: [1, 512, 64] })
-  expect(runShapes(transformer, longer)).toEqual({ hidden_states: [6, 16, 4, 8], encoder_hidden_states: [6, 589, 64] })
+  expect(t5.shapes(size)).toEqual({ inputs_embeds: [1, 256, 64] })
+  expect(transformer.shapes(size)['encoder_hidden_states']).toEqual([2, 333, 64])
+  const longer = { ...size, images: 3, maxSequenceLength: 512 }
+  expect(t5.shapes(longer)).toEqual({ inputs_embeds: [1, 512, 64] })
+  expect(transformer.shapes(longer)).toEqual({ hidden_states: [6, 16, 4, 8], encoder_hidden_states: [6, 589, 64] })
 })
 
 test('without guidance the denoiser is planned with one half', () => {
   const alone = { ...size, images: 3, guided: false }
-  expect(runShapes(transformer, alone)).toEqual({ hidden_states: [3, 16, 4, 8], encoder_hidden_states: [3, 333, 64] })
-  expect(runShapes(t5, alone)).toEqual(runShapes(t5, size))
+  expect(transformer.shapes(alone)).toEqual({ hidden_states: [3, 16, 4, 8], encoder_hidden_states: [3, 333, 64] })
+  expect(t5.shapes(alone)).toEqual(t5.shapes(size))
 })
 
-const tiny = (fixture: string, name: string, className: Network['className']): Network => {
+const tiny = <Model extends NetworkModel>(
+  fixture: string,
+  name: string,
+  definition: { readonly fromConfig: (config: Config) => Model },
+): Network<Model> => {
   const folder = join(fixtures, fixture, 'repo', name)
-  return { name, className, config: readJson(join(folder, 'config.json')), table: readWeights(folder), repo: fixture }
+  return { name, model: definition.fromConfig(readJson(join(folder, 'config.json'))), table: readWeights(folder), repo: fixture }
 }
-const sd3 = tiny('tiny-sd3', 'transformer', 'SD3Transformer2DModel')
-const vae = tiny('tiny-sdxl', 'vae', 'AutoencoderKL')
-const unet = tiny('tiny-sdxl', 'unet', 'UNet2DConditionModel')
-const encoder = tiny('tiny-sdxl', 'text_encoder', 'CLIPTextModel')
+const sd3 = tiny('tiny-sd3', 'transformer', SD3Transformer2DModel)
+const vae = tiny('tiny-sdxl', 'vae', AutoencoderKL)
+const unet = tiny('tiny-sdxl', 'unet', UNet2DConditionModel)
+const encoder = tiny('tiny-sdxl', 'text_encoder', CLIPTextModel)
 
 /** Elements that stay beside SD3's networks for two images. */
 const held = (more: object): number => {
   const wanted = { ...size, images: 2, ...more }
-  return heldBytes(networkNeeds(sd3, runShapes(sd3, wanted), { dtype: 'float32' }), wanted) / 4
+  return heldBytes(networkNeeds(sd3, sd3.model.shapes(wanted), { dtype: 'float32' }), sd3.model, wanted) / 4
 }
 
 test('what stays beside the networks is all that the denoiser is shown, the latents that are kept, and the text halves of skip-layer guidance', () => {

@@ -1,29 +1,20 @@
 /** What the networks of a pipeline ask of a GPU's memory, from their graphs: the input of the runtime's plans. Nothing is loaded. */
 
-import { autoencoderKLScale } from '../../models/autoencoders/autoencoder-kl.js'
 import { matchWeights } from '../../models/match-weights.js'
+import type { AutoencoderModel, DenoiserModel, Extent, GraphVariant, NetworkModel, RunSize } from '../../models/types.js'
 import type { ComponentGraph, WriteOptions, Shapes } from '../../onnx/types.js'
 import { bufferOf, needsOf, runNeedsOf, type ComponentNeeds, type RunNeeds, type Sized } from '../../memory/needs.js'
-import { graphOptions, probeShapes, usualT5Tokens, writeGraph, type GraphVariant, type Network } from '../bind-network.js'
-import { sampleSize, tileChoices, type Extent } from '../latent-geometry.js'
-import type { DTypeName, GenerateOptions } from '../types.js'
 import type { Device } from '../../runtime/device.js'
+import { graphOptions, hasRole, type Network } from '../bind-network.js'
+import { tileChoices } from '../latent-geometry.js'
+import type { DTypeName, GenerateOptions } from '../types.js'
 
 /** A network as far as needs go. */
-type PlannedNetwork = Pick<Network, 'name' | 'className' | 'config' | 'table'>
+type PlannedNetwork<Model extends NetworkModel = NetworkModel> = Pick<Network<Model>, 'name' | 'model' | 'table'>
 type GraphOptions = Omit<WriteOptions, 'weights' | 'granularity'>
 
-/** What of a generation decides how much memory it takes. */
-export interface GenerationSize extends Extent {
-  /** Latent pixels. */
-  readonly width: number
-  readonly height: number
-  /** How many are made at once; 1 unless said. */
-  readonly images?: number | undefined
-  /** Tokens that T5 is given; {@link usualT5Tokens} unless said. */
-  readonly t5Tokens?: number | undefined
-  /** Whether the denoiser is shown both halves of guidance at once; it is unless said. */
-  readonly guided?: boolean | undefined
+/** What of a generation decides how much memory it takes. Sizes are in latent pixels. */
+export interface GenerationSize extends RunSize {
   /** Whether it starts from an image, which the autoencoder encodes. */
   readonly fromImage?: boolean | undefined
   /** Whether skip-layer guidance predicts once more from the prompt alone. */
@@ -37,8 +28,8 @@ export function generationSize(
   guided: boolean,
   fromImage: boolean,
 ): GenerationSize {
-  const { numImagesPerPrompt: images, maxSequenceLength: t5Tokens, skipGuidanceLayers = [] } = options
-  return { width, height, images, t5Tokens, guided, fromImage, skipsLayers: guided && skipGuidanceLayers.length > 0 }
+  const { numImagesPerPrompt: images, maxSequenceLength, skipGuidanceLayers = [] } = options
+  return { width, height, images, maxSequenceLength, guided, fromImage, skipsLayers: guided && skipGuidanceLayers.length > 0 }
 }
 
 /** A network's needs for inputs of these shapes. @throws as writing its graph and matching its weights */
@@ -52,26 +43,26 @@ export function networkNeeds(
 }
 
 function boundGraph(
-  { className, config, table }: PlannedNetwork,
+  { model, table }: PlannedNetwork,
   shapes: Shapes,
   options: GraphOptions,
   variant: GraphVariant,
 ): ComponentGraph {
-  const graph = writeGraph(className, config, shapes, { ...options, weights: 'input', granularity: 'block' }, variant)
-  return matchWeights(className, [graph], table).graphs[0] ?? graph
+  const graph = model.write(shapes, { ...options, weights: 'input', granularity: 'block' }, variant)
+  return matchWeights(model, [graph], table).graphs[0] ?? graph
 }
 
 /** The needs of a part of an autoencoder for an image, with every way to work that there is. @throws as {@link networkNeeds} */
 export function autoencoderNeeds(
-  vae: PlannedNetwork,
+  vae: PlannedNetwork<AutoencoderModel>,
   size: Extent,
   options: GraphOptions,
   vaeTiling: boolean | undefined,
   part?: 'encoder',
 ): ComponentNeeds {
-  const ways = tileChoices(vae.config, size, vaeTiling).map((tile): readonly [ComponentGraph, RunNeeds] => {
+  const ways = tileChoices(vae.model, size, vaeTiling).map((tile): readonly [ComponentGraph, RunNeeds] => {
     const edge = tile ?? Number.POSITIVE_INFINITY
-    const shapes = autoencoderShapes(vae, { height: Math.min(edge, size.height), width: Math.min(edge, size.width) }, part)
+    const shapes = vae.model.shapes({ height: Math.min(edge, size.height), width: Math.min(edge, size.width) }, { part })
     const graph = boundGraph(vae, shapes, options, { part })
     return [graph, { ...runNeedsOf(graph), ...(tile === undefined ? {} : { tile }) }]
   })
@@ -79,30 +70,6 @@ export function autoencoderNeeds(
   if (graph === undefined) throw new TypeError('An autoencoder works in no way.')
   const needs = { ...needsOf(vae.name, graph, vae.table), ways: ways.map(([, way]) => way) }
   return part === undefined ? needs : { ...needs, part }
-}
-
-function autoencoderShapes({ config }: PlannedNetwork, { height, width }: Extent, part: 'encoder' | undefined): Shapes {
-  const channels = (key: string, usual: number) => (typeof config[key] === 'number' ? config[key] : usual)
-  if (part === undefined) return { latents: [1, channels('latent_channels', 4), height, width] }
-  const scale = autoencoderKLScale(config)
-  return { sample: [1, channels('in_channels', 3), height * scale, width * scale] }
-}
-
-/** The shapes of a run: both halves of guidance and all images at once in the denoiser, one text and one image at a time elsewhere. */
-export function runShapes(
-  { className, config }: Pick<Network, 'className' | 'config'>,
-  { width, height, images = 1, t5Tokens = usualT5Tokens, guided = true }: GenerationSize,
-): Shapes {
-  const resized = Object.entries(probeShapes(className, config, t5Tokens)).map(([name, dims]) => {
-    const isImage = name === 'sample' || name === 'hidden_states' || name === 'latents'
-    const [batch = 1, ...rest] = isImage ? [...dims.slice(0, 2), height, width] : dims
-    return [name, [isDenoiser(className) ? images * (guided ? 2 : 1) : batch, ...rest]] as const
-  })
-  return Object.fromEntries(resized)
-}
-
-function isDenoiser(className: Network['className']): boolean {
-  return className === 'UNet2DConditionModel' || className === 'SD3Transformer2DModel'
 }
 
 /** A device as far as plans go: an open one, or one that is only described. */
@@ -127,13 +94,12 @@ export function needsOn({ device, networks, here, dtype, vaeTiling, size }: Need
   const add = (network: Network, part?: 'encoder') => {
     if (!here(network.name)) return
     const options = graphOptions(network, { device, dtype, granularity: 'block' })
-    const own =
-      network.className === 'AutoencoderKL'
-        ? autoencoderNeeds(network, size, options, vaeTiling, part)
-        : networkNeeds(network, runShapes(network, size), options)
+    const own = hasRole(network, 'autoencoder')
+      ? autoencoderNeeds(network, size, options, vaeTiling, part)
+      : networkNeeds(network, network.model.shapes(size), options)
     needs.push(own)
   }
-  const vae = networks.get('vae')
+  const vae = autoencoderOf(networks)
   for (const network of networks.values()) {
     // An image is encoded when the prompt has been, before the first step.
     if (network.name === denoiser && size.fromImage === true && vae !== undefined) add(vae, 'encoder')
@@ -157,24 +123,30 @@ export function heldOn(
   needs: readonly ComponentNeeds[],
 ): number {
   const denoiser = denoiserOf(networks)
+  const vae = autoencoderOf(networks)
   if (!device.info.capabilities.countsActivations || denoiser === undefined) return 0
   const own = needs.find(({ name }) => name === denoiser.name)
-  if (own !== undefined) return heldBytes(own, size)
-  const shapes = Object.values(runShapes(denoiser, { ...size, guided: false }))
-  const latents = bufferOf({ type: 'float32', dims: shapes[0] ?? [] })
+  if (own !== undefined) return heldBytes(own, denoiser.model, size)
+  const shapes = denoiser.model.shapes({ ...size, guided: false })
+  const latents = bufferOf({ type: 'float32', dims: shapes[denoiser.model.latents.input] ?? [] })
   // They come from the denoiser's device, and what of them is decoded is cut out.
-  return needs.some(({ name, part }) => name === 'vae' && part === undefined) ? 2 * latents : 0
+  return needs.some(({ name, part }) => name === vae?.name && part === undefined) ? 2 * latents : 0
 }
 
 /** The latents that the denoiser was made for. */
 export function latentSize(networks: ReadonlyMap<string, Network>): GenerationSize {
   const denoiser = denoiserOf(networks)
-  return denoiser === undefined ? { width: 64, height: 64 } : sampleSize(denoiser)
+  return denoiser === undefined ? { width: 64, height: 64 } : denoiser.model.latents.sampleSize
 }
 
 /** The network whose type the pipeline takes for its own, and whose blocks are streamed. */
-export function denoiserOf(networks: ReadonlyMap<string, Network>): Network | undefined {
-  return networks.get('unet') ?? networks.get('transformer')
+export function denoiserOf(networks: ReadonlyMap<string, Network>): Network<DenoiserModel> | undefined {
+  return [...networks.values()].find((network) => hasRole(network, 'denoiser'))
+}
+
+/** The network that turns latents into images. */
+export function autoencoderOf(networks: ReadonlyMap<string, Network>): Network<AutoencoderModel> | undefined {
+  return [...networks.values()].find((network) => hasRole(network, 'autoencoder'))
 }
 
 /** The most arrays of latents that a scheduler keeps from step to step (PNDM's Runge–Kutta steps). */
@@ -184,14 +156,16 @@ export const mostKeptLatents = 5
  * Bytes that stay on the denoiser's GPU beside the network that runs: what the denoiser is shown, from the text encoders on; the latents and
  * what the scheduler keeps of them; with skip-layer guidance the text's half of the condition for itself.
  */
-export function heldBytes({ ways }: ComponentNeeds, { guided = true, skipsLayers = false }: GenerationSize): number {
+export function heldBytes(
+  { ways }: ComponentNeeds,
+  { latents, promptInputs }: Pick<DenoiserModel, 'latents' | 'promptInputs'>,
+  { guided = true, skipsLayers = false }: GenerationSize,
+): number {
   const inputs = ways[0]?.inputs ?? []
-  const latents = bytesOf(inputs.filter(isLatents)) / (guided ? 2 : 1)
-  const prompts = inputs.filter((input) => !isLatents(input) && input.name !== 'pos_embed' && input.name !== 'timestep_proj')
-  return bytesOf(inputs) + (1 + mostKeptLatents) * latents + (skipsLayers ? bytesOf(prompts) / 2 : 0)
+  const latentBytes = bytesOf(inputs.filter(({ name }) => name === latents.input)) / (guided ? 2 : 1)
+  const promptBytes = bytesOf(inputs.filter(({ name }) => promptInputs.includes(name)))
+  return bytesOf(inputs) + (1 + mostKeptLatents) * latentBytes + (skipsLayers ? promptBytes / 2 : 0)
 }
-
-const isLatents = ({ name }: Sized) => name === 'sample' || name === 'hidden_states'
 
 function bytesOf(values: readonly Sized[]): number {
   return values.reduce((sum, { bytes }) => sum + bytes, 0)

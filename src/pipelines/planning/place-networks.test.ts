@@ -1,5 +1,8 @@
 /** Devices by component: what is refused and where, what a pipeline of the CPU alone does with it. With a GPU: device-map.browser.test.ts. */
 
+import { AutoencoderKL } from '../../models/autoencoders/autoencoder-kl.js'
+import { CLIPTextModel } from '../../models/text-encoders/clip-text-model.js'
+import { UNet2DConditionModel } from '../../models/unets/unet-2d-condition.js'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import type { ComponentNeeds } from '../../memory/needs.js'
@@ -156,13 +159,16 @@ const gpu = (name: 'webgpu' | 'webgpu:1' = 'webgpu', maxBufferSize = 2 ** 31): P
 const networks = new Map(
   (
     [
-      ['text_encoder', 'CLIPTextModel'],
-      ['unet', 'UNet2DConditionModel'],
-      ['vae', 'AutoencoderKL'],
+      ['text_encoder', CLIPTextModel],
+      ['unet', UNet2DConditionModel],
+      ['vae', AutoencoderKL],
     ] as const
-  ).map(([name, className]): [string, Network] => {
+  ).map(([name, definition]): [string, Network] => {
     const place = join(folder, name)
-    return [name, { name, className, config: readJson(join(place, 'config.json')), table: readWeights(place), repo: 'tiny-sd15' }]
+    return [
+      name,
+      { name, model: definition.fromConfig(readJson(join(place, 'config.json'))), table: readWeights(place), repo: 'tiny-sd15' },
+    ]
   }),
 )
 const decide = (devices: PlannedDevice[], maxMemory: LoadPipelineOptions['maxMemory'], named?: ReadonlyMap<string, DeviceName>) =>

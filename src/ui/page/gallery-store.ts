@@ -1,4 +1,7 @@
-/** Earlier pictures in IndexedDB, without a library: one store for what is listed, one for the files, written together. */
+/**
+ * Earlier pictures in IndexedDB: one store for the entries, one for the files. Not on idb-keyval, which has neither transactions over two
+ * stores, nor generated keys, nor cursors; and here an entry must never be stored without its file.
+ */
 
 import type { PromptSettings } from '../element.js'
 

@@ -32,6 +32,6 @@ test.each<[Partial<Machine>, string[]]>([
 
 test('without a GPU, what still works is said', () => {
   for (const change of [{ gpu: 'none' }, { gpu: 'software' }, { secureContext: false }] as const) {
-    expect(machineNotes({ ...good, ...change })[0]?.text).toContain('The bundled model runs on the CPU and works here.')
+    expect(machineNotes({ ...good, ...change })[0]?.text).toContain('The bundled model works here, on the CPU.')
   }
 })

@@ -36,7 +36,7 @@ export interface MachineNote {
   readonly urgent: boolean
 }
 
-const small = 'The bundled model runs on the CPU and works here.'
+const small = 'The bundled model works here, on the CPU.'
 
 /** The notes for a machine, most weighty first. */
 export function machineNotes(machine: Machine): readonly MachineNote[] {
@@ -50,7 +50,7 @@ export function machineNotes(machine: Machine): readonly MachineNote[] {
   } else if (machine.gpu === 'none') {
     say(
       'no-webgpu',
-      `WebGPU is not available in this browser, so large models would take hours. ${small} To use the GPU, try a current Chrome or Edge, or turn on graphics acceleration.`,
+      `This browser has no WebGPU, so large models would take hours. ${small} For the GPU, use a current Chrome or Edge, or turn on graphics acceleration.`,
     )
   } else if (machine.gpu === 'software') {
     say('software-adapter', `This browser emulates the GPU on the CPU, so large models would take hours. ${small}`)
@@ -88,7 +88,7 @@ export function machineNotes(machine: Machine): readonly MachineNote[] {
 
 /** Looks. Never throws: what cannot be found out counts as missing. */
 export async function inspectMachine(): Promise<Machine> {
-  const adapter = await requestAdapter()
+  const adapter = await findAdapter()
   const estimate = await (navigator.storage as StorageManager | undefined)?.estimate().catch(() => undefined)
   return {
     gpu: adapter === undefined ? 'none' : adapter.isFallback ? 'software' : 'gpu',
@@ -105,7 +105,8 @@ export async function inspectMachine(): Promise<Machine> {
   }
 }
 
-async function requestAdapter(): Promise<
+/** Not the `requestAdapter` of the runtime: that one is worker code, which the page does not download before the first load. */
+async function findAdapter(): Promise<
   { name: string; isFallback: boolean; shaderF16: boolean; maxBufferSize: number } | undefined
 > {
   try {
@@ -126,7 +127,7 @@ async function requestAdapter(): Promise<
   }
 }
 
-/** The few words of WebGPU that are read here. */
+/** The part of the WebGPU API that is used here; the DOM types of TypeScript have none. */
 interface Gpu {
   requestAdapter(options: { powerPreference: 'high-performance' }): Promise<{
     readonly info: { vendor: string; architecture: string; device: string; description: string; isFallbackAdapter?: boolean }

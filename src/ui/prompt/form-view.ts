@@ -222,7 +222,7 @@ export class FormView {
       width !== undefined && height !== undefined ? `${width} × ${height}` : '',
       steps === undefined ? '' : `${steps} steps`,
       guidance === undefined ? '' : `guidance ${guidance}`,
-      seed === undefined ? 'random seed' : `seed ${seed}`,
+      seed === undefined ? '' : `seed ${seed}`,
     ]
     setText(this.#summary, parts.filter((part) => part !== '').join(' · '))
   }

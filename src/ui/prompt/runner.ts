@@ -14,7 +14,8 @@ import type {
   StepInfo,
 } from '../../index.js'
 import { advance, advanceStep, idle, loaded, start, type Activity } from './activity.js'
-import { holdPipeline, pipelineKey, type PipelineHold } from './shared-pipelines.js'
+import type { Share } from '../../util/shared-task.js'
+import { pipelineKey, sharePipeline } from './shared-pipelines.js'
 
 /** Whether a pipeline is there, and whether something is going on. */
 export type RunnerState = 'idle' | 'loading' | 'ready' | 'generating'
@@ -34,7 +35,7 @@ export class Runner {
   #state: RunnerState = 'idle'
   #activity = idle()
   #controller: AbortController | undefined
-  #held: { readonly key: string; readonly hold: PipelineHold } | undefined
+  #held: { readonly key: string; readonly share: Share<DiffusionPipeline> } | undefined
   #loading: { readonly key: string; readonly promise: Promise<DiffusionPipeline> } | undefined
 
   constructor(hooks: RunnerHooks) {
@@ -55,13 +56,13 @@ export class Runner {
 
   /** The pipeline held now. */
   get pipeline(): DiffusionPipeline | undefined {
-    return this.#held?.hold.pipeline
+    return this.#held?.share.value
   }
 
   /** Loads a model unless it is the one held or on its way. Another one that is held or on its way is let go. */
   load(repo: RepositoryReference, options: LoadPipelineOptions): Promise<DiffusionPipeline> {
     const key = pipelineKey(repo, options)
-    if (this.#held?.key === key && this.#loading === undefined) return Promise.resolve(this.#held.hold.pipeline)
+    if (this.#held?.key === key && this.#loading === undefined) return Promise.resolve(this.#held.share.value)
     if (this.#loading?.key === key) return this.#loading.promise
     this.cancel()
     const loading = { key, promise: this.#load(key, repo, options) }
@@ -109,7 +110,7 @@ export class Runner {
     const held = this.#held
     this.#held = undefined
     this.#setState('idle')
-    await held?.hold.release()
+    await held?.share.leave()
   }
 
   async #load(key: string, repo: RepositoryReference, options: LoadPipelineOptions): Promise<DiffusionPipeline> {
@@ -117,12 +118,12 @@ export class Runner {
     this.#held = undefined
     return this.#work('loading', async (signal) => {
       // Given back before the next one comes, since both may not fit.
-      await old?.hold.release()
-      const hold = await holdPipeline(repo, options, signal, (progress) => this.#progress(signal, progress))
-      this.#held = { key, hold }
-      this.#activity = loaded(this.#activity, hold.pipeline.info)
-      this.#hooks.onLoad(hold.pipeline.info)
-      return hold.pipeline
+      await old?.share.leave()
+      const share = await sharePipeline(repo, options, signal, (progress) => this.#progress(signal, progress))
+      this.#held = { key, share }
+      this.#activity = loaded(this.#activity, share.value.info)
+      this.#hooks.onLoad(share.value.info)
+      return share.value
     })
   }
 

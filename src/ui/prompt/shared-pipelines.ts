@@ -1,27 +1,13 @@
-/**
- * Loaded pipelines, shared by every prompt box of a page: two boxes with the same model and options use one pipeline, and the last
- * one that lets go disposes it.
- */
+/** Loaded pipelines, shared by every prompt box of a page: boxes with the same model and options use one pipeline. */
 
 import { DiffusionPipeline, type LoadPipelineOptions, type PipelineProgress, type RepositoryReference } from '../../index.js'
-import { orAbort } from '../../util/abort.js'
+import { SharedTask, type Share } from '../../util/shared-task.js'
 
-interface Entry {
-  readonly loading: Promise<DiffusionPipeline>
-  readonly controller: AbortController
-  readonly listeners: Set<(progress: PipelineProgress) => void>
-  users: number
-}
+type PipelineLoad = SharedTask<DiffusionPipeline, PipelineProgress>
 
-/** A box's hold on a pipeline. */
-export interface PipelineHold {
-  readonly pipeline: DiffusionPipeline
-  release(): Promise<void>
-}
+const loads = new Map<string, PipelineLoad>()
 
-const entries = new Map<string, Entry>()
-
-/** What makes two loads the same one. */
+/** Identifies a load: two loads with the same key give the same pipeline. */
 export function pipelineKey(repo: RepositoryReference, options: LoadPipelineOptions): string {
   const sorted = Object.entries(options)
     .filter(([, value]) => value !== undefined)
@@ -32,7 +18,7 @@ export function pipelineKey(repo: RepositoryReference, options: LoadPipelineOpti
 const folderIds = new WeakMap<object, number>()
 let folders = 0
 
-/** Two picks of one folder count as two: its files may have changed between them. */
+/** Picking a folder twice gives two ids, because its files may have changed in between. */
 function folderId(folder: object): number {
   const known = folderIds.get(folder)
   if (known !== undefined) return known
@@ -40,59 +26,44 @@ function folderId(folder: object): number {
   return folders
 }
 
-/** Loads a pipeline, or joins whoever loads or holds the same. Leaving through `signal` stops the load when nobody else waits. */
-export async function holdPipeline(
+/**
+ * Loads a pipeline, or joins the box that is loading it or has loaded it. A load whose last box leaves, through `signal`, stops; a
+ * pipeline whose last share is given back is disposed.
+ */
+export async function sharePipeline(
   repo: RepositoryReference,
   options: LoadPipelineOptions,
   signal: AbortSignal,
   onProgress: (progress: PipelineProgress) => void,
-): Promise<PipelineHold> {
+): Promise<Share<DiffusionPipeline>> {
   signal.throwIfAborted()
   const key = pipelineKey(repo, options)
-  const entry = entries.get(key) ?? begin(key, repo, options)
-  entry.users++
-  entry.listeners.add(onProgress)
-  const leave = async () => {
-    if (--entry.users > 0) return
-    if (entries.get(key) === entry) entries.delete(key)
-    entry.controller.abort()
-    const pipeline = await entry.loading.catch(() => undefined)
-    await pipeline?.dispose()
-  }
+  const running = loads.get(key)
+  const load = running === undefined || running.stopped ? startLoad(key, repo, options) : running
   try {
-    const pipeline = await orAbort(entry.loading, signal)
-    let held = true
-    return {
-      pipeline,
-      release: async () => {
-        if (!held) return
-        held = false
-        await leave()
-      },
-    }
+    const { value, leave } = await load.join({ signal, onProgress })
+    return { value, leave: () => leaveLoad(key, load, leave) }
   } catch (error) {
-    void leave()
+    forgetStopped(key, load)
     throw error
-  } finally {
-    entry.listeners.delete(onProgress)
   }
 }
 
-function begin(key: string, repo: RepositoryReference, options: LoadPipelineOptions): Entry {
-  const controller = new AbortController()
-  const listeners: Entry['listeners'] = new Set()
-  const loading = DiffusionPipeline.fromPretrained(repo, {
-    ...options,
-    signal: controller.signal,
-    onProgress: (progress) => {
-      for (const listener of listeners) listener(progress)
-    },
-  })
-  const entry: Entry = { loading, controller, listeners, users: 0 }
-  entries.set(key, entry)
-  // A failed load leaves, so that the next try is a new one.
-  loading.catch(() => {
-    if (entries.get(key) === entry) entries.delete(key)
-  })
-  return entry
+function startLoad(key: string, repo: RepositoryReference, options: LoadPipelineOptions): PipelineLoad {
+  const load: PipelineLoad = new SharedTask(
+    (signal, onProgress) => DiffusionPipeline.fromPretrained(repo, { ...options, signal, onProgress }),
+    (pipeline) => pipeline.dispose(),
+  )
+  loads.set(key, load)
+  return load
+}
+
+async function leaveLoad(key: string, load: PipelineLoad, leave: () => Promise<void>): Promise<void> {
+  const left = leave()
+  forgetStopped(key, load)
+  await left
+}
+
+function forgetStopped(key: string, load: PipelineLoad): void {
+  if (load.stopped && loads.get(key) === load) loads.delete(key)
 }

@@ -1,0 +1,32 @@
+/** All network classes that can be run. A new class is added here, and its facts are in its own file alone. */
+
+import { UnsupportedError } from '../errors.js'
+import { AutoencoderKL } from './autoencoders/autoencoder-kl.js'
+import { CLIPTextModel, CLIPTextModelWithProjection } from './text-encoders/clip-text-model.js'
+import { T5EncoderModel } from './text-encoders/t5-encoder-model.js'
+import { SD3Transformer2DModel } from './transformers/transformer-sd3.js'
+import type { NetworkDefinition } from './types.js'
+import { UNet2DConditionModel } from './unets/unet-2d-condition.js'
+
+export const networkDefinitions: readonly NetworkDefinition[] = [
+  CLIPTextModel,
+  CLIPTextModelWithProjection,
+  T5EncoderModel,
+  UNet2DConditionModel,
+  SD3Transformer2DModel,
+  AutoencoderKL,
+]
+
+/** The definition of a class by its name in model_index.json; undefined for classes that cannot be run. */
+export function findNetworkDefinition(className: string): NetworkDefinition | undefined {
+  return networkDefinitions.find((definition) => definition.className === className)
+}
+
+/** {@link findNetworkDefinition} of a class that must be one of them. @throws UnsupportedError `unsupported-class` */
+export function networkDefinition(className: string): NetworkDefinition {
+  const definition = findNetworkDefinition(className)
+  if (definition !== undefined) return definition
+  const supported = networkDefinitions.map((one) => one.className)
+  const message = `The network class ${className} is not supported; supported: ${supported.join(', ')}.`
+  throw new UnsupportedError('unsupported-class', message, { className, supported })
+}

@@ -1,0 +1,188 @@
+/**
+ * The contract of a network class: everything that the rest of the code needs to know about `UNet2DConditionModel` and the others. Each class's
+ * own file exports one definition, registry.ts lists them all, and nothing else in the code asks for the name of a class.
+ *
+ * A definition reads a config once (`fromConfig`, as in diffusers) and gives a model: the typed config, with what follows from it. A model has no
+ * weights; a pipeline's `Network` is a model with its weight table.
+ */
+
+import type { Config, WeightLibrary } from '../checkpoint/types.js'
+import type { ComponentGraph, Shapes, WriteOptions } from '../onnx/types.js'
+import type { TokenEmbedding } from './layers/token-embedding.js'
+
+/** Height and width. The unit is given where it is used. */
+export interface Extent {
+  readonly height: number
+  readonly width: number
+}
+
+/** What decides the shapes of a network's inputs. `height` and `width`: latent pixels. */
+export interface RunSize extends Extent {
+  /** Images made at once. Default 1. */
+  readonly images?: number | undefined
+  /** diffusers' `max_sequence_length`: tokens of the text encoders whose length a caller chooses. Default {@link defaultMaxSequenceLength}. */
+  readonly maxSequenceLength?: number | undefined
+  /** Whether the denoiser predicts with and without the prompt in one batch. Default true. */
+  readonly guided?: boolean | undefined
+}
+
+/** diffusers' default of `max_sequence_length` in the pipelines with a T5 text encoder. */
+export const defaultMaxSequenceLength = 256
+
+/** How a network's graph differs from the plain one, beyond its shapes. Each role has its own members. */
+export interface GraphVariant {
+  /** Text encoders: the outputs `hidden_state`, `hidden_state_1`, … in this order. Default: the class's own choice. */
+  readonly hiddenStates?: readonly HiddenState[] | undefined
+  /** Text encoders: whether there is an input `attention_mask`, [batch, tokens], 1 for tokens to attend to and 0 for padding. Default false. */
+  readonly attentionMask?: boolean | undefined
+  /** Denoisers: blocks that are left out, diffusers' `skip_layers` of skip-layer guidance. */
+  readonly skipLayers?: readonly number[] | undefined
+  /** Autoencoders: the encoder, from an image to moments. Default: the decoder, from latents to an image. */
+  readonly part?: 'encoder' | undefined
+}
+
+/** One of transformers' `hidden_states`. */
+export interface HiddenState {
+  /** Its index. Negative ones count from the end: −1 is the last. */
+  readonly index: number
+  /** Whether the encoder's final norm is applied to it. */
+  readonly finalLayerNorm: boolean
+}
+
+/** How checkpoints name the tensors of a class. */
+export interface WeightNames {
+  /** Other names of a parameter, most likely first. Graphs know only the current name. */
+  readonly aliases: (name: string) => readonly string[]
+  /** The current name of a tensor that an older release of diffusers or transformers named differently; the same name for all others. */
+  readonly currentName: (name: string) => string
+  /** Tensors that no graph uses, with the reason. */
+  readonly unused: readonly (readonly [RegExp, string])[]
+}
+
+/** What all models and configs of a class have in common. */
+export interface ClassFacts<Role extends NetworkRole> {
+  /** The class's name in diffusers or transformers, as model_index.json has it. */
+  readonly className: string
+  /** The library that the class belongs to: it decides the names of weight files. */
+  readonly library: WeightLibrary
+  readonly role: Role
+  readonly weights: WeightNames
+  /** Whether its Linear weights may be quantized. */
+  readonly quantizable: boolean
+}
+
+/** What a network does in a pipeline. */
+export type NetworkRole = 'text-encoder' | 'denoiser' | 'autoencoder'
+
+/** A network class. `Model` is what it makes of a config. */
+interface Definition<Role extends NetworkRole, Model> extends ClassFacts<Role> {
+  /**
+   * Reads a `config.json`, with diffusers' defaults for missing keys. Every key is honoured, known to change nothing, or refused.
+   * @throws UnsupportedError `unsupported-config`; CheckpointError `invalid-config`
+   */
+  readonly fromConfig: (config: Config) => Model
+}
+
+/** What models of all roles have. */
+interface BaseModel<Role extends NetworkRole, NetworkConfig> extends ClassFacts<Role> {
+  /** The config, read and checked. */
+  readonly config: NetworkConfig
+  /** The smallest latents that the graph can be written for: enough to check the config and the weights. */
+  readonly smallest: Extent
+  /** The shapes of the graph's inputs in a run; of those alone that decide the shapes of all others. */
+  readonly shapes: (size: RunSize, variant?: Pick<GraphVariant, 'part'>) => Shapes
+  /**
+   * The graph for inputs of these shapes; docs/networks.md lists the inputs and outputs.
+   * @throws InputError for shapes or variants that the class does not have
+   */
+  readonly write: (shapes: Shapes, options: WriteOptions, variant?: GraphVariant) => ComponentGraph
+  /** Whether it computes in float32 whatever the pipeline computes in: diffusers' `force_upcast`. */
+  readonly upcast: boolean
+}
+
+/** An input that the host computes. */
+export interface HostInput {
+  readonly dims: readonly number[]
+  readonly data: Float32Array<ArrayBuffer>
+}
+
+/** An input that the host reads out of a tensor of the checkpoint. */
+export interface TableInput {
+  /** The tensor's name and shape. */
+  readonly tensor: string
+  readonly shape: readonly number[]
+  /** Ranges of elements, one after the other in the input. */
+  readonly runs: readonly { readonly begin: number; readonly end: number }[]
+  readonly dims: readonly number[]
+}
+
+/** A text encoder: from token embeddings, `inputs_embeds` [batch, tokens, width], to `last_hidden_state` and other hidden states. */
+export interface TextEncoderModel<NetworkConfig = unknown> extends BaseModel<'text-encoder', NetworkConfig> {
+  /** Where the host finds the rows of `inputs_embeds`. */
+  readonly tokenEmbedding: TokenEmbedding
+  /** Transformer layers. */
+  readonly layers: number
+  /** The output with the pooled prompt embeddings that diffusers takes, [batch, width]; null for encoders without. */
+  readonly pooledOutput: string | null
+  /** Inputs besides `inputs_embeds` that the host computes from token ids, flat [batch, tokens]. @throws InputError `invalid-shape` */
+  readonly hostInputs: (inputIds: ArrayLike<number>, sequenceLength: number) => Readonly<Record<string, HostInput>>
+}
+
+/** A denoiser: from latents and a condition to `out_sample`, the noise (or velocity) in the latents. */
+export interface DenoiserModel<NetworkConfig = unknown> extends BaseModel<'denoiser', NetworkConfig> {
+  readonly latents: {
+    /** The name of their input, [batch, channels, height, width]. */
+    readonly input: string
+    readonly channels: number
+    /** Latent pixels along each edge of a token: heights and widths are multiples of it. */
+    readonly patch: number
+    /** The size it was trained for, in latent pixels: diffusers' `default_sample_size`. */
+    readonly sampleSize: Extent
+  }
+  /** The inputs that are made from the prompt. */
+  readonly promptInputs: readonly string[]
+  /** The width of its input `encoder_hidden_states`. */
+  readonly contextWidth: number
+  /** The inputs that depend on the timestep, one timestep for each row of the batch. */
+  readonly stepInputs: (timesteps: readonly number[]) => Readonly<Record<string, HostInput>>
+  /** The inputs that depend on the size alone, in latent pixels, and are rows of the checkpoint. @throws InputError `invalid-shape` */
+  readonly tableInputs: (size: Extent) => Readonly<Record<string, TableInput>>
+  /** `skipLayers` may name blocks from 0 to one less than this. 0: none. */
+  readonly skippableLayers: number
+}
+
+/** An autoencoder: `latents` → `sample`, and with the part `encoder` `sample` → `moments`. */
+export interface AutoencoderModel<NetworkConfig = unknown> extends BaseModel<'autoencoder', NetworkConfig> {
+  readonly latentChannels: number
+  /** Image pixels along an edge for one latent pixel. */
+  readonly scaleFactor: number
+  /** The edge of diffusers' tiles, in latent pixels: the size it was trained for. */
+  readonly tile: number
+  /** How its latents differ in scale from the denoiser's. */
+  readonly scaling: LatentStatistics
+}
+
+/** What an autoencoder's config says of its latents' scale. Which of it counts, the pipeline class decides. */
+export interface LatentStatistics {
+  /** `scaling_factor`: the denoiser's latents are the autoencoder's times this. */
+  readonly factor: number
+  /** `shift_factor` */
+  readonly shift: number
+  /** `latents_mean`, one for each channel. */
+  readonly mean: readonly number[] | null
+  /** `latents_std`, one for each channel. */
+  readonly std: readonly number[] | null
+}
+
+export type TextEncoderDefinition<NetworkConfig = unknown> = Definition<'text-encoder', TextEncoderModel<NetworkConfig>>
+export type DenoiserDefinition<NetworkConfig = unknown> = Definition<'denoiser', DenoiserModel<NetworkConfig>>
+export type AutoencoderDefinition<NetworkConfig = unknown> = Definition<'autoencoder', AutoencoderModel<NetworkConfig>>
+
+/** A network class of any role. */
+export type NetworkDefinition = TextEncoderDefinition | DenoiserDefinition | AutoencoderDefinition
+
+/** A network of any role without its weights. */
+export type NetworkModel = TextEncoderModel | DenoiserModel | AutoencoderModel
+
+/** The names of a class whose tensors were never renamed. */
+export const currentNames: Pick<WeightNames, 'aliases' | 'currentName'> = { aliases: () => [], currentName: (name) => name }

@@ -1,0 +1,81 @@
+/**
+ * Recovery from a lost device and from too little memory. A generation is made of phases that can be done again; {@link Recovery.retrying}
+ * wraps them from outside. When a phase fails, it opens the device again or makes the network that failed use less memory, and calls the phases
+ * once more. The phases say with {@link failuresOf} which network is at work; nothing else in a pipeline deals with such failures.
+ */
+
+import { isAquatintError } from '../../errors.js'
+import { RecoveryLadder } from '../../runtime/recovery.js'
+import type { Device } from '../../runtime/device.js'
+import { throwIfAborted } from '../../util/abort.js'
+import type { Network } from '../bind-network.js'
+import type { Run } from '../run.js'
+import type { ComponentHost } from './component-host.js'
+import type { VaePart } from './host-plan.js'
+
+/** A network at work. */
+export interface Work {
+  readonly host: ComponentHost
+  readonly network: Network
+  /** The half of an autoencoder that works, which can do with less memory by working in tiles. */
+  readonly part?: VaePart | undefined
+}
+
+/** An error, and the network that it is put down to. Never leaves {@link Recovery.retrying}. */
+class Failure extends Error {
+  readonly work: Work
+  /** The device that failed. */
+  readonly device: Device
+
+  constructor(work: Work, device: Device, cause: unknown) {
+    super(`${work.network.name} failed.`, { cause })
+    this.work = work
+    this.device = device
+  }
+}
+
+/** Runs `run`, which is a network's work. {@link Recovery.retrying} puts an error of it down to that network. */
+export async function failuresOf<T>(work: Work, run: () => Promise<T>): Promise<T> {
+  const { device } = work.host
+  try {
+    return await run()
+  } catch (error) {
+    throw error instanceof Failure ? error : new Failure(work, device, error)
+  }
+}
+
+/** Recovers the devices of one pipeline. */
+export class Recovery {
+  readonly #ladders = new Map<ComponentHost, RecoveryLadder>()
+
+  /**
+   * Runs `phases`, and again after each failure that {@link RecoveryLadder} has an answer to. `phases` keeps the results that are still good
+   * between its calls: a tensor on a device that was replaced is not, see `Device.holds`.
+   * @throws what `phases` throws; DeviceError `device-lost-again`, `out-of-memory`, `does-not-fit`; AbortError
+   */
+  async retrying<T>(run: Run, phases: () => Promise<T>): Promise<T> {
+    for (;;) {
+      try {
+        return await phases()
+      } catch (error) {
+        if (!(error instanceof Failure)) throw error
+        throwIfAborted(run.signal)
+        await this.#recover(error, run)
+      }
+    }
+  }
+
+  /** Makes another try possible. @throws the error if there is nothing left to try */
+  async #recover({ work, device, cause: error }: Failure, run: Run): Promise<void> {
+    const { host, network, part } = work
+    const isLoss = isAquatintError(error) && error.code === 'device-lost'
+    if (isLoss && device !== host.device) return
+    const ladder = this.#ladders.get(host) ?? new RecoveryLadder()
+    this.#ladders.set(host, ladder)
+    const step = ladder.next(error, host.setup(network, part), device)
+    if (step.action === 'fail') throw step.error
+    if (step.action !== 'rebuild') return host.lowerMemory(step, error, network, part, run)
+    await host.replaceDevice(error)
+    run.warn('device-lost', 'The GPU device was lost. It was opened anew, and the work goes on from where it was.')
+  }
+}

@@ -1,0 +1,193 @@
+/**
+ * The three phases of a generation, as in diffusers' pipelines: encode the prompt, denoise, decode. Each can be done again. The result that a phase
+ * leaves for the next is kept here while it is good, so that after a failure only the phases that are needed run again.
+ */
+
+import type { DeviceTensor } from '../../runtime/types.js'
+import type { Scheduler } from '../../schedulers/types.js'
+import { elementCount } from '../../util/element-count.js'
+import type { TorchGenerator } from '../../util/random.js'
+import type { AutoencoderModel } from '../../models/types.js'
+import type { Network } from '../bind-network.js'
+import type { ComponentHost, Value } from '../execution/component-host.js'
+import type { DeviceHosts } from '../execution/device-hosts.js'
+import { failuresOf } from '../execution/recovery.js'
+import type { Recorder, GenerateHooks, Run } from '../run.js'
+import type { GenerateOptions, PlainTensor } from '../types.js'
+import { Checkpoints } from './checkpoints.js'
+import { denoise } from './denoise.js'
+import type { Guidance } from './guidance.js'
+import type { ImageStart } from './image-start.js'
+import type { PreviewCoefficients } from './latent-preview.js'
+import type { Condition, Predictor } from './predictor.js'
+import { promptCondition, type PromptConditionOptions } from './prompt-embeds.js'
+import { repeatBatch, withTemporary, type Keep } from './tensors.js'
+import { decodeLatents, type LatentScaling } from './vae-decode.js'
+import { encodeImage } from './vae-encode.js'
+import { VaeTiles } from './vae-tiles.js'
+
+/** What a generation is made of. */
+export interface TextToImage {
+  readonly options: GenerateOptions & GenerateHooks
+  readonly hosts: DeviceHosts
+  readonly scheduler: Scheduler
+  /** [batch, channels, height, width] of the latents. */
+  readonly latentDims: readonly number[]
+  /** The denoiser, diffusers' `encode_prompt`, and the denoiser's inputs that are made of its result. */
+  readonly prompt: Pick<PromptConditionOptions, 'denoiser' | 'encode' | 'inputs'>
+  /** The denoiser with its condition. Tensors that it makes for itself it passes to `keep`. */
+  readonly predictor: (condition: Condition, host: ComponentHost, keep: Keep) => Predictor
+  /** Null: from noise alone. */
+  readonly start: ImageStart | null
+  readonly guidance: Guidance
+  readonly vae: Network<AutoencoderModel>
+  readonly scaling: LatentScaling
+  readonly preview: PreviewCoefficients
+  readonly recorder: Recorder
+  readonly run: Run
+}
+
+/** diffusers' `prepare_latents`: noise as torch's CPU generator draws it, times the scheduler's initial sigma. */
+export function prepareLatents(dims: readonly number[], generator: TorchGenerator, initNoiseSigma: number): PlainTensor {
+  const noise = generator.randn(elementCount(dims))
+  return { dims, data: initNoiseSigma === 1 ? noise : noise.map((value) => value * initNoiseSigma) }
+}
+
+export class GenerationPhases {
+  /** Spent in each phase, with what was done again. */
+  readonly seconds = { encode: 0, denoise: 0, decode: 0 }
+  readonly #parts: TextToImage
+  readonly #generator: TorchGenerator
+  readonly #denoiserHost: ComponentHost
+  readonly #vaeHost: ComponentHost
+  readonly #tiles: VaeTiles
+  /** On the denoiser's device, between the first phase and the end of the second. */
+  #condition: Condition | undefined
+  /** In host memory, from the initial latents on. */
+  #checkpoints: Checkpoints | undefined
+  /** After the last step: on the autoencoder's device if that is the denoiser's too, else in host memory. */
+  #latents: Value | undefined
+
+  constructor(parts: TextToImage, generator: TorchGenerator) {
+    const { hosts, prompt, vae, run } = parts
+    this.#parts = parts
+    this.#generator = generator
+    this.#denoiserHost = hosts.of(prompt.denoiser.name)
+    this.#vaeHost = hosts.of(vae.name)
+    this.#tiles = new VaeTiles(vae, this.#vaeHost, run)
+  }
+
+  /**
+   * Runs the phases whose results are not here. After a failure that was recovered from, call it again.
+   * @returns the images, [batch, height, width, channels] in 0…1
+   */
+  async run(): Promise<PlainTensor> {
+    this.#forgetLost()
+    if (this.#latents === undefined) {
+      const condition = (this.#condition ??= await this.#timed('encode', () => this.#encode()))
+      this.#latents = await this.#timed('denoise', () => this.#denoise(condition))
+      this.#releaseCondition()
+    }
+    const latents = this.#latents
+    return this.#timed('decode', () => this.#decode(latents))
+  }
+
+  /** Gives the device memory of the phases' results back. */
+  release(): void {
+    this.#releaseCondition()
+    if (isOnDevice(this.#latents)) this.#latents.dispose()
+    this.#latents = undefined
+  }
+
+  #encode(): Promise<Condition> {
+    const { latentDims, prompt, recorder, run } = this.#parts
+    run.status('encoding')
+    const [count = 1] = latentDims
+    const host = this.#denoiserHost
+    return failuresOf({ host, network: prompt.denoiser }, () => promptCondition({ ...prompt, host, count, recorder, run }))
+  }
+
+  async #denoise(condition: Condition): Promise<Value> {
+    const { options, scheduler, prompt, predictor, start, guidance, preview, recorder, run } = this.#parts
+    run.status('denoising')
+    const begin = start?.begin ?? 0
+    this.#checkpoints ??= new Checkpoints(await this.#initialLatents(), begin, this.#generator)
+    const checkpoints = this.#checkpoints
+    const host = this.#denoiserHost
+    return failuresOf({ host, network: prompt.denoiser }, () =>
+      withTemporary(async (keep) => {
+        const latents = await denoise(
+          {
+            scheduler,
+            begin,
+            predictor: predictor(condition, host, keep),
+            guidance,
+            eta: options.eta ?? 0,
+            recorder,
+            run,
+            onStep: options.onStep,
+            previewEvery: options.previewEvery ?? 0,
+            preview,
+          },
+          checkpoints,
+        )
+        return host.handOver(latents, this.#vaeHost)
+      }),
+    )
+  }
+
+  async #decode(latents: Value): Promise<PlainTensor> {
+    const { vae, scaling, recorder, run } = this.#parts
+    run.status('decoding')
+    const host = this.#vaeHost
+    const images = await failuresOf({ host, network: vae, part: 'decoder' }, () =>
+      decodeLatents(vae, latents, scaling, host, run, this.#tiles),
+    )
+    recorder.keep('image', images)
+    return images
+  }
+
+  /** diffusers' `prepare_latents`: noise, or with a start image its latents, with noise as strong as at the first timestep added. */
+  async #initialLatents(): Promise<PlainTensor> {
+    const { scheduler, latentDims, start, vae, scaling, recorder, run } = this.#parts
+    const generator = this.#generator
+    let initial: PlainTensor
+    if (start === null) initial = prepareLatents(latentDims, generator, scheduler.initNoiseSigma)
+    else {
+      const host = this.#vaeHost
+      const encoded = await failuresOf({ host, network: vae, part: 'encoder' }, () =>
+        encodeImage(vae, start.image, scaling, generator, host, run, this.#tiles),
+      )
+      const { data } = repeatBatch(encoded, latentDims[0] ?? 1)
+      const noise = generator.randn(data.length)
+      initial = { dims: latentDims, data: scheduler.addNoise(data, noise, scheduler.timesteps[start.begin] ?? 0) }
+    }
+    recorder.keep('initial_latents', initial)
+    return initial
+  }
+
+  /** Forgets results on a device that was replaced. Their buffers are gone. */
+  #forgetLost(): void {
+    const { device } = this.#denoiserHost
+    if (!Object.values(this.#condition ?? {}).every((tensor) => device.holds(tensor))) this.#releaseCondition()
+    if (isOnDevice(this.#latents) && !this.#vaeHost.device.holds(this.#latents)) this.#latents = undefined
+  }
+
+  #releaseCondition(): void {
+    for (const tensor of Object.values(this.#condition ?? {})) tensor.dispose()
+    this.#condition = undefined
+  }
+
+  async #timed<T>(phase: 'encode' | 'denoise' | 'decode', work: () => Promise<T>): Promise<T> {
+    const begun = performance.now()
+    try {
+      return await work()
+    } finally {
+      this.seconds[phase] += (performance.now() - begun) / 1000
+    }
+  }
+}
+
+function isOnDevice(value: Value | undefined): value is DeviceTensor {
+  return value !== undefined && 'read' in value
+}
