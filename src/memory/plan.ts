@@ -12,16 +12,8 @@ import { isRefusal, type Refusal } from './refusal.js'
 /** `resident`: all components stay. `model`: one at a time. `block`: one at a time, and a component that is too large streams its blocks. */
 export type Residence = 'resident' | 'model' | 'block'
 
-/** How the weights of one component are loaded: the part of its plan that a bound network follows. */
-export interface WeightPlan {
-  /** Bytes that its weights may take at once. Undefined: all of them stay while the component is loaded. */
-  readonly weightBudget: number | undefined
-  /** Its blocks in the order they run: the weights of `kept` ones stay, each run uploads those of `streamed` ones. */
-  readonly blocks: readonly { readonly name: string; readonly bytes: number; readonly place: 'kept' | 'streamed' }[]
-}
-
 /** One component's part of a plan. Bytes of GPU buffers. */
-export interface ComponentPlan extends WeightPlan {
+export interface ComponentPlan {
   /** As in model_index.json, such as `unet`. */
   readonly name: string
   /** Set for the autoencoder's encoder, which runs if an image is given: it has weights of its own. */
@@ -30,6 +22,8 @@ export interface ComponentPlan extends WeightPlan {
   readonly residence: Residence
   /** All its weights. */
   readonly weightBytes: number
+  /** Bytes that its weights may take at once. Undefined: all of them stay while the component is loaded. */
+  readonly weightBudget: number | undefined
   /** The most of its weights at once. */
   readonly peakWeightBytes: number
   /** Weights that stay from run to run. */
@@ -40,7 +34,12 @@ export interface ComponentPlan extends WeightPlan {
   readonly activationBytes: number
   /** Edge in latent pixels of the tiles that it works in. Undefined: all at once. */
   readonly tile?: number | undefined
+  /** Its blocks in the order they run: the weights of `kept` ones stay, each run uploads those of `streamed` ones. */
+  readonly blocks: readonly { readonly name: string; readonly bytes: number; readonly place: 'kept' | 'streamed' }[]
 }
+
+/** How the weights of one component are loaded: the part of its plan that a bound network follows. */
+export type WeightPlan = Pick<ComponentPlan, 'weightBudget' | 'blocks'>
 
 /** What one device holds, and when. */
 export interface MemoryPlan {

@@ -3,7 +3,7 @@
  * run and the tiles of the autoencoder, and how all of these get smaller when the device runs out of memory. It loads and runs nothing.
  */
 
-import type { AutoencoderModel, Extent, GraphVariant } from '../../models/types.js'
+import type { AutoencoderModel, Extent } from '../../models/types.js'
 import { isAquatintError, type AquatintError } from '../../errors.js'
 import type { DeviceBudget } from '../../memory/budget.js'
 import { MemoryLimit, type KnownMemory } from '../../memory/memory-limit.js'
