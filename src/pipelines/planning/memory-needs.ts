@@ -1,4 +1,4 @@
-/** What the networks of a pipeline ask of a GPU's memory, from their graphs: the input of the runtime's plans. Nothing is loaded. */
+/** What the networks of a pipeline take of a device's memory, from their graphs: the input of memory plans. Nothing is loaded. */
 
 import { matchWeights } from '../../models/match-weights.js'
 import type { AutoencoderModel, DenoiserModel, Extent, GraphVariant, NetworkModel, RunSize } from '../../models/types.js'
@@ -9,11 +9,11 @@ import { graphOptions, hasRole, type Network } from '../bind-network.js'
 import { tileChoices } from '../latent-geometry.js'
 import type { DTypeName, GenerateOptions } from '../types.js'
 
-/** A network as far as needs go. */
+/** The parts of a network that its needs depend on. */
 type PlannedNetwork<Model extends NetworkModel = NetworkModel> = Pick<Network<Model>, 'name' | 'model' | 'table'>
 type GraphOptions = Omit<WriteOptions, 'weights' | 'granularity'>
 
-/** What of a generation decides how much memory it takes. Sizes are in latent pixels. */
+/** The properties of a generation that decide how much memory it takes. Sizes are in latent pixels. */
 export interface GenerationSize extends RunSize {
   /** Whether it starts from an image, which the autoencoder encodes. */
   readonly fromImage?: boolean | undefined
@@ -21,7 +21,7 @@ export interface GenerationSize extends RunSize {
   readonly skipsLayers?: boolean | undefined
 }
 
-/** What of a generation's options takes memory. `latent`: pixels of the latents. */
+/** The {@link GenerationSize} of a call's options. */
 export function generationSize(
   { width, height }: Extent,
   options: Pick<GenerateOptions, 'numImagesPerPrompt' | 'maxSequenceLength' | 'skipGuidanceLayers'>,
@@ -52,7 +52,7 @@ function boundGraph(
   return matchWeights(model, [graph], table).graphs[0] ?? graph
 }
 
-/** The needs of a part of an autoencoder for an image, with every way to work that there is. @throws as {@link networkNeeds} */
+/** The needs of a part of an autoencoder for an image, with all its ways to work: whole and in tiles. @throws as {@link networkNeeds} */
 export function autoencoderNeeds(
   vae: PlannedNetwork<AutoencoderModel>,
   size: Extent,
@@ -72,10 +72,10 @@ export function autoencoderNeeds(
   return part === undefined ? needs : { ...needs, part }
 }
 
-/** A device as far as plans go: an open one, or one that is only described. */
+/** The parts of a device that plans depend on: it may be open, or only described. */
 export type PlannedDevice = Pick<Device, 'info' | 'writeOptions'>
 
-/** Networks, where they are to run, and what for. */
+/** Networks, the device that they run on, and the size of the generation. */
 export interface NeedsRequest {
   readonly device: PlannedDevice
   readonly networks: ReadonlyMap<string, Network>
@@ -87,7 +87,7 @@ export interface NeedsRequest {
   readonly size: GenerationSize
 }
 
-/** What networks would take on a device, in the order they run. @throws as {@link networkNeeds} */
+/** The needs of the networks on a device, in the order they run. @throws as {@link networkNeeds} */
 export function needsOn({ device, networks, here, dtype, vaeTiling, size }: NeedsRequest): ComponentNeeds[] {
   const denoiser = denoiserOf(networks)?.name
   const needs: ComponentNeeds[] = []
@@ -101,22 +101,22 @@ export function needsOn({ device, networks, here, dtype, vaeTiling, size }: Need
   }
   const vae = autoencoderOf(networks)
   for (const network of networks.values()) {
-    // An image is encoded when the prompt has been, before the first step.
+    // An image is encoded after the prompt and before the first step.
     if (network.name === denoiser && size.fromImage === true && vae !== undefined) add(vae, 'encoder')
     add(network)
   }
   return needs
 }
 
-/** What the CPU's account counts of a way to run: weights, which are the same in all. */
+/** The needs as a CPU's account counts them: the weights alone. `way`: how the component runs. */
 export function weightsOnly(needs: ComponentNeeds, way: RunNeeds | undefined = needs.ways[0]): ComponentNeeds {
   const nothing = { activationBytes: 0, largestValue: { name: '', bytes: 0 }, inputs: [] }
   return { ...needs, ways: [{ ...nothing, tile: way?.tile }] }
 }
 
 /**
- * What stays on a device beside the network that runs: on the denoiser's, {@link heldBytes}; on the autoencoder's alone, the latents. `needs`
- * are of the networks on it. What the CPU's account counts is weights.
+ * Bytes that stay on a device beside the network that runs: {@link heldBytes} on the denoiser's device; the latents on a device that has the
+ * autoencoder and not the denoiser; none on a CPU, whose account counts weights. `needs`: of the networks on the device.
  */
 export function heldOn(
   { device, networks, size }: Pick<NeedsRequest, 'device' | 'networks' | 'size'>,
@@ -129,17 +129,17 @@ export function heldOn(
   if (own !== undefined) return heldBytes(own, denoiser.model, size)
   const shapes = denoiser.model.shapes({ ...size, guided: false })
   const latents = bufferOf({ type: 'float32', dims: shapes[denoiser.model.latents.input] ?? [] })
-  // They come from the denoiser's device, and what of them is decoded is cut out.
+  // The latents of all images arrive from the denoiser's device, and a copy of one image's is decoded.
   return needs.some(({ name, part }) => name === vae?.name && part === undefined) ? 2 * latents : 0
 }
 
-/** The latents that the denoiser was made for. */
+/** The size of the latents that the denoiser was trained for. */
 export function latentSize(networks: ReadonlyMap<string, Network>): GenerationSize {
   const denoiser = denoiserOf(networks)
   return denoiser === undefined ? { width: 64, height: 64 } : denoiser.model.latents.sampleSize
 }
 
-/** The network whose type the pipeline takes for its own, and whose blocks are streamed. */
+/** The denoiser: the pipeline computes in its type. */
 export function denoiserOf(networks: ReadonlyMap<string, Network>): Network<DenoiserModel> | undefined {
   return [...networks.values()].find((network) => hasRole(network, 'denoiser'))
 }
@@ -153,8 +153,8 @@ export function autoencoderOf(networks: ReadonlyMap<string, Network>): Network<A
 export const mostKeptLatents = 5
 
 /**
- * Bytes that stay on the denoiser's GPU beside the network that runs: what the denoiser is shown, from the text encoders on; the latents and
- * what the scheduler keeps of them; with skip-layer guidance the text's half of the condition for itself.
+ * Bytes that stay on the denoiser's GPU beside the network that runs: the denoiser's inputs, once the text encoders have run; the latents and
+ * those that the scheduler keeps; and with skip-layer guidance a copy of the prompt's half of the condition.
  */
 export function heldBytes(
   { ways }: ComponentNeeds,

@@ -1,4 +1,4 @@
-/** The device without a GPU: onnxruntime's CPU kernels in WebAssembly. Its account counts the weights that sessions hold. */
+/** The device without a GPU: onnxruntime's CPU kernels in WebAssembly. Its account counts the weights that sessions contain. */
 
 import { DeviceError } from '../../errors.js'
 import type { WriteOptions } from '../../onnx/types.js'
@@ -27,7 +27,7 @@ export class WasmDevice implements Device {
   }
   readonly memory: MemoryAccount
   readonly buffers = undefined
-  /** The CPU does not go away. */
+  /** The CPU is never lost. */
   readonly lost = new Promise<never>(() => {})
   readonly runtime: OnnxRuntime
   #disposed = false

@@ -1,4 +1,4 @@
-/** A component on a GPU: its stages run in shared sessions with the weights bound as inputs, in buffers of our own. */
+/** A network on a GPU: its stages run in sessions that networks share. Weights are inputs, in buffers that this library makes. */
 
 import type { WeightTable } from '../../checkpoint/types.js'
 import type { ComponentGraph, ElementType, Program, Stage } from '../../onnx/types.js'
@@ -19,7 +19,7 @@ export class WebGpuBackend implements Backend {
   readonly #device: GpuRuntime
   readonly #name: string
   readonly #weights: WebGpuWeights
-  /** Of the stages run since the last {@link verify}. */
+  /** Promises of the GPU's errors for the stages that ran since the last {@link verify}. */
   #unverified: Promise<void>[] = []
 
   constructor(device: GpuRuntime, name: string, table: WeightTable) {
@@ -61,7 +61,7 @@ export class WebGpuBackend implements Backend {
     const unverified = this.#unverified
     this.#unverified = []
     const settled = await this.#device.orLost(Promise.allSettled([this.buffers.assertRoom(), ...unverified]))
-    // Without room for a buffer, that a command names none is what comes of it.
+    // A failed allocation causes "invalid buffer" errors in the commands that use the buffer: report the allocation first.
     const failed = settled.find((result) => result.status === 'rejected')
     if (failed === undefined) return
     this.buffers.reclaim()
@@ -109,7 +109,7 @@ export class WebGpuBackend implements Backend {
   }
 }
 
-/** About how many bytes of buffers a run of `program` makes. */
+/** An estimate of the bytes of buffers that a run of `program` makes. */
 function expectedBytes({ outputs, activationBytes }: Program): number {
   return (
     activationMargin * activationBytes + outputs.reduce((sum, { type, dims }) => sum + storageBytes(valueBytes(type, dims)), 0)

@@ -84,7 +84,7 @@ export class WebGpuDevice extends GpuRuntime implements Device {
       return copy.buffer
     }
     const encoder = this.gpu.createCommandEncoder()
-    // It may come from a shelf, with another tensor's values.
+    // The buffer may be reused and contain another tensor's values.
     encoder.clearBuffer(buffer)
     for (const { tensor, runs } of copies) {
       const from = bufferOf(tensor)

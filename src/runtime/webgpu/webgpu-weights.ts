@@ -15,16 +15,16 @@ import { bufferBytes, stageWeights, weightsOf, type WeightKey } from '../../memo
 
 type Buffers = ReadonlyMap<string, GPUBuffer>
 
-/** A stage whose weights pass through the ring. */
+/** A stage whose weights each run uploads into the ring. */
 interface StreamedStage {
-  /** What it brings: the same for a stage of another graph that has the same weights. */
+  /** Its weights: the same key for a stage of another graph that has the same weights. */
   readonly key: string
   readonly weights: readonly WeightKey[]
 }
 
 /** How a graph runs within a budget. */
 interface Streaming {
-  /** The stages that pass through the ring, in order. */
+  /** The streamed stages. */
   readonly stages: ReadonlyMap<Stage, StreamedStage>
   readonly order: readonly StreamedStage[]
   readonly overlaps: boolean
@@ -37,12 +37,12 @@ export class WebGpuWeights {
   #graph: ComponentGraph | undefined
   #kept = new Map<string, GPUBuffer>()
   #streaming: Streaming | undefined
-  /** Of streamed stages whose weights are here or on the way. */
+  /** Weights of streamed stages that are uploaded or being uploaded. */
   readonly #slots = new Map<string, Promise<Buffers>>()
-  /** Buffers of the ring that hold nothing wanted. */
+  /** Buffers of the ring that can be overwritten. */
   readonly #spare: GPUBuffer[] = []
   #stop = new AbortController()
-  /** Whether the first streamed stage has come round again: then another run is likely to follow each. */
+  /** Whether a run has followed a run: then another is likely to follow each. */
   #again = false
 
   constructor(device: GpuRuntime, name: string, table: WeightTable) {
@@ -51,7 +51,7 @@ export class WebGpuWeights {
     this.#table = table
   }
 
-  /** Whether there are any. */
+  /** Whether weights are on the device. */
   get isLoaded(): boolean {
     return this.#graph !== undefined || this.#kept.size > 0
   }
@@ -107,8 +107,8 @@ export class WebGpuWeights {
   }
 
   /**
-   * How a graph with the weights of the one before, or some of them, runs with what that one keeps: two that take turns would else load it
-   * again and again. Undefined: not within the budget.
+   * How a graph that has weights of the loaded one runs with what that one keeps: two graphs that alternate would otherwise load the same
+   * weights again and again. Undefined: not within the budget.
    */
   #besideKept({ stages }: ComponentGraph, budget: number): Streaming | undefined {
     const { own, shared } = stageWeights(stages, this.#table)
@@ -125,7 +125,7 @@ export class WebGpuWeights {
     const now = streaming?.stages.get(stage)
     if (streaming === undefined || now === undefined) return this.#kept
     const { order, overlaps } = streaming
-    // Left from a run that did not reach its end: there is no room for them beside this one.
+    // Weights left from a run that did not finish: the budget has no place for them beside this stage's.
     if (!this.#slots.has(now.key)) await this.#clearSlots()
     const here = await this.#begin(now, signal)
     const at = order.indexOf(now) + 1
@@ -156,7 +156,7 @@ export class WebGpuWeights {
     this.#again = false
   }
 
-  /** Starts a streamed stage's upload into what the ring has to spare. */
+  /** Starts the upload of a streamed stage's weights into spare buffers of the ring. */
   #begin({ key, weights }: StreamedStage, signal: AbortSignal | undefined): Promise<Buffers> {
     const known = this.#slots.get(key)
     if (known !== undefined) return known
@@ -169,7 +169,7 @@ export class WebGpuWeights {
     return slot
   }
 
-  /** Waits for what is on the way and puts its buffers with the spare ones. */
+  /** Waits for the current uploads and makes their buffers spare. */
   async #clearSlots(): Promise<void> {
     const slots = [...this.#slots.values()]
     this.#slots.clear()
@@ -178,7 +178,7 @@ export class WebGpuWeights {
   }
 }
 
-/** Stages that bring weights of their own, `own` for each in order. */
+/** Streams the stages that have weights to upload: `own`, for each stage in order. */
 function streamed(stages: readonly Stage[], own: readonly (readonly WeightKey[])[], overlaps: boolean): Streaming {
   const found = new Map<Stage, StreamedStage>()
   for (const [index, stage] of stages.entries()) {
