@@ -22,7 +22,7 @@ afterAll(async () => {
   await device.dispose()
 })
 
-test('each component runs in the least memory that its plan asks for', async () => {
+test('each component runs in the least memory that its plan needs', async () => {
   for (const { component, graph, table, inputs } of parts) {
     const needs = needsOf(component.name, graph, table)
     await component.setPlan(undefined)

@@ -39,7 +39,7 @@ test('auto takes the fastest residence that fits', () => {
   expect(block.components[1]).toMatchObject({ weightBudget: 640, activationBytes: 60 })
 })
 
-test('the peak never exceeds the budget, and a bigger one streams less', () => {
+test('the peak never exceeds the budget, and a larger budget streams less', () => {
   const streamed = []
   for (const maxMemory of [500, 700, 800, 960]) {
     const plan = planned(pipeline, { offload: 'block', maxMemory })
@@ -56,7 +56,7 @@ function failure(offload: 'auto' | 'model', maxMemory: number): unknown {
   return isRefusal(result) ? { code: result.refused, ...result.details } : result
 }
 
-test('what fits nowhere says how many bytes it needs and what was offered', () => {
+test('a refusal says how many bytes are needed and how many are offered', () => {
   expect(failure('model', 500)).toEqual({
     code: 'does-not-fit',
     component: 'unet',
@@ -69,7 +69,7 @@ test('what fits nowhere says how many bytes it needs and what was offered', () =
 
 const tiles = [way(300), way(120, { tile: 64 }), way(40, { tile: 32 })]
 
-test('a decode that does not fit is tiled, in the largest tiles that do', () => {
+test('a decode that does not fit is tiled, in the largest tiles that fit', () => {
   const parts = [needs('vae', [80, 20], 300, { ways: tiles })]
   const plan = (maxMemory: number) => planned(parts, { offload: 'auto', maxMemory })
   expect(plan(400).components[0]).toMatchObject({ activationBytes: 300 })
@@ -80,7 +80,7 @@ test('a decode that does not fit is tiled, in the largest tiles that do', () => 
   expect(plan(139)).toMatchObject({ peakBytes: 120, components: [{ tile: 32, residence: 'block' }] })
 })
 
-test('a tensor larger than any buffer is told by name, or decoded in tiles that are not', () => {
+test('a tensor larger than any buffer is refused by name, unless smaller tiles avoid it', () => {
   const parts = [needs('vae', [80, 20], 300, { ways: tiles })]
   const plan = (maxBufferSize: number) => planned(parts, { offload: 'auto', maxMemory: 1e6, maxBufferSize })
   expect(plan(150).components[0]?.tile).toBeUndefined()
@@ -100,7 +100,7 @@ test('a tensor larger than any buffer is told by name, or decoded in tiles that 
 
 const offer: MemoryOffer = { offload: 'resident', maxMemory: undefined, maxBufferSize: 2 ** 30 }
 
-test('a generation takes the usual residence, or the first tighter one that has room', () => {
+test('a generation takes the usual residence, or the first tighter one that fits', () => {
   const plan = (maxMemory: number) => generation(pipeline, { ...offer, maxMemory })
   expect([1500, 1499, 960, 959].map((bytes) => plan(bytes).residence)).toEqual(['resident', 'model', 'model', 'block'])
   expect(generation(pipeline, { ...offer, offload: 'model', maxMemory: 1500 }).residence).toBe('model')
@@ -119,14 +119,14 @@ test('without a budget a guess decides on tiles, and refuses nothing', () => {
   expect(large).toMatchObject({ residence: 'resident', maxMemory: 2 ** 33 + 10 })
 })
 
-test('shared weights always stay; what is held through the run counts', () => {
+test('shared weights always stay; tensors that are held through the run count', () => {
   const parts = [needs('transformer', [100, 100, 100, 100], 10, { sharedBytes: 50 })]
   const plan = planned(parts, { offload: 'block', maxMemory: 300, heldBytes: 20 })
   expect(plan.components[0]).toMatchObject({ weightBytes: 450, keptBytes: 50, peakWeightBytes: 250, weightBudget: 270 })
   expect(plan.peakBytes).toBe(280)
 })
 
-test('a guess where no budget is given', () => {
+test('the guess used without a budget', () => {
   expect(guessBudget({ maxBufferSize: 2 ** 28 })).toBe(2 ** 30)
   expect(guessBudget({ maxBufferSize: 2 ** 31 })).toBe(2 ** 32)
   expect(guessBudget({ maxBufferSize: 2 ** 40 })).toBe(2 ** 33)

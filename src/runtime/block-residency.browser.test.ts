@@ -42,7 +42,7 @@ async function run(component: BoundNetwork, signal?: AbortSignal): Promise<Float
   return values
 }
 
-test('budgets of 100, 50, 25 and 10 % of the weights give the same bits and are kept', async () => {
+test('budgets of 100, 50, 25 and 10 % of the weights give the same bits and are not exceeded', async () => {
   const { component, total, needs } = tower()
   const whole = await run(component)
   const reads = []
@@ -63,7 +63,7 @@ test('budgets of 100, 50, 25 and 10 % of the weights give the same bits and are 
   expect(device.memory.snapshot()).toMatchObject({ live: 0, liveWeights: 0 })
 })
 
-test('a streamed run compiles nothing anew', async () => {
+test('a streamed run compiles nothing again', async () => {
   const { component, total, needs } = tower()
   await run(component)
   await component.setPlan(planWithin(total / 4, needs))
@@ -72,7 +72,7 @@ test('a streamed run compiles nothing anew', async () => {
   await component.dispose()
 })
 
-test('a plan of another graph, which leaves the largest block no place, is refused before anything is read', async () => {
+test('a plan of another graph that leaves too little for the largest block is refused before anything is read', async () => {
   const { component, source, weights } = tower({ weightBudget: 100, blocks: [] })
   const needed = Math.max(...weights.own.map(bufferBytes))
   await expect(run(component)).rejects.toMatchObject({
@@ -84,7 +84,7 @@ test('a plan of another graph, which leaves the largest block no place, is refus
   await component.dispose()
 })
 
-test('an aborted or failing streamed run leaves no more than the budget, and the next one is right', async () => {
+test('a streamed run that is cancelled or fails leaves no more than the budget, and the next one is correct', async () => {
   const { component, source, total, needs } = tower()
   const whole = await run(component)
   const budget = Math.floor(total / 4)
@@ -118,7 +118,7 @@ function stagesOf({ table }: ReturnType<typeof tower>, { begin, end }: ByteRange
 /** A tower's stages in order. */
 const stageNames = ['first', ...Array.from({ length: blocks }, (_, block) => `blocks.${block}`), 'last']
 
-test('while a block runs the next one’s weights are on their way, and the run does not wait for them', async () => {
+test('while a block runs, the next block’s weights are uploaded, and the run does not wait for them', async () => {
   const own = tower()
   const { component, source, needs, total } = own
   const whole = await run(component)
@@ -166,7 +166,7 @@ test('while a block runs the next one’s weights are on their way, and the run 
   await component.dispose()
 })
 
-test('two graphs of the same weights that take turns load nothing again that stays', async () => {
+test('two graphs with the same weights that alternate never load kept weights again', async () => {
   const own = tower()
   const { source, needs, total } = own
   const without = [2, 3, 7]
@@ -210,7 +210,7 @@ test('two graphs of the same weights that take turns load nothing again that sta
   await own.component.dispose()
 })
 
-test('a component moves to another device and back', async () => {
+test('a network moves to another device', async () => {
   const { component } = tower()
   const there = await run(component)
   const next = await openDevice({ kind: 'webgpu' })

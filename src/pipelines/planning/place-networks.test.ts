@@ -68,7 +68,7 @@ test.each<[string, LoadPipelineOptions, string, RegExp]>([
   expect(error.opened.filter((path) => /safetensors/.test(path))).toEqual([])
 })
 
-test('a component that fits nowhere says how many bytes it needs and what was offered', async () => {
+test('the error for a component that fits nowhere says how many bytes are needed and offered', async () => {
   const balanced = await refusal({ deviceMap: 'balanced', maxMemory: { wasm: '100kB' } })
   expect(balanced).toMatchObject({ code: 'does-not-fit', details: { component: 'unet', offered: { wasm: 100_000 } } })
   const named = await refusal({ deviceMap: all, maxMemory: { wasm: '100kB' } })
@@ -76,7 +76,7 @@ test('a component that fits nowhere says how many bytes it needs and what was of
   expect(named.message).toMatch(/unet needs \d+ bytes \(.*\) of memory on wasm .*; 100000 \(100 kB\) are offered/)
 })
 
-test('a budget of the CPU is kept, by the account: one component at a time, with the image of diffusers', async () => {
+test('a budget for the CPU is kept, one component at a time, with the image of diffusers', async () => {
   const [first] = readCases('tiny-sd15')
   const { item, reference } = first!
   const generate = async (options: LoadPipelineOptions) => {
@@ -122,7 +122,7 @@ const needsOfBytes = (name: string, bytes: number, activationBytes = 1): Compone
   ways: [{ activationBytes, largestValue: { name: '', bytes: 1 }, inputs: [] }],
 })
 
-test('a budget for all GPUs, or one by device', () => {
+test('a budget is for all GPUs, or by device', () => {
   const plain = parseBudget('6GB')
   const offered = (budget: Budget, name: DeviceName) => offeredMemory(budgetOn(budget, info(name)), info(name))
   expect([budgetOn(plain, info('webgpu:1')), budgetOn(plain, info('wasm'))]).toEqual([{ limit: 6e9 }, { target: 6e9 }])
@@ -186,7 +186,7 @@ function leastBudget(decided: (maxMemory: number) => unknown): number {
   return low
 }
 
-test('what stays beside the networks is part of balanced places: in the least room that they take, all stay', () => {
+test('balanced places count the tensors that stay beside the networks: within the least budget all weights stay', () => {
   const least = leastBudget((maxMemory) => decide([gpu()], { webgpu: maxMemory }))
   const [place] = orThrow(decide([gpu()], { webgpu: least })).used
   expect(place).toMatchObject({ offload: 'resident' })
@@ -211,7 +211,7 @@ const fits = (maxMemory: number, guided: boolean) => {
   return chooseResidence({ mode: 'auto', needs, heldBytes, budget: budgetOn(parseBudget(maxMemory), device), device })
 }
 
-test('a load is not refused for what only guidance would take', () => {
+test('a load is not refused for memory that only guidance takes', () => {
   const guided = leastBudget((maxMemory) => fits(maxMemory, true))
   const without = leastBudget((maxMemory) => fits(maxMemory, false))
   expect(without).toBeLessThan(guided)
@@ -224,7 +224,7 @@ test('a load is not refused for what only guidance would take', () => {
   expect(plan()).toMatchObject({ refused: 'does-not-fit' })
 })
 
-test('a tensor that no buffer of the GPU holds is refused by name, and a map by name or balanced finds another place for it', () => {
+test('a tensor larger than any buffer of the GPU is refused by name, and balanced puts its network on another device', () => {
   const sizes = [...networks.get('unet')!.table.values()].map(({ begin, end }) => end - begin)
   const largest = Math.max(...sizes)
   const narrow = gpu('webgpu', largest - 1)

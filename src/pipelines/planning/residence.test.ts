@@ -40,7 +40,7 @@ const auto = (device: DeviceInfo, ...parts: ComponentNeeds[]) =>
   chooseResidence({ mode: 'auto', needs: parts, budget: {}, device })
 
 describe('auto on a GPU without a budget', () => {
-  test('goes by a guess: twice the largest buffer, from 1 to 8 GiB', () => {
+  test('uses a guess: twice the largest buffer, from 1 to 8 GiB', () => {
     const parts = [needs('text_encoder', GiB), needs('unet', 2.5 * GiB)]
     // 4 GiB are guessed: the weights and one run's activations take 3.75.
     expect(auto(info('webgpu'), ...parts)).toBe('resident')
@@ -50,7 +50,7 @@ describe('auto on a GPU without a budget', () => {
     expect(auto(info('webgpu', GiB / 8), needs('unet', 0.75 * GiB))).toBe('resident')
   })
 
-  test('does not refuse what the guess has no room for: it is streamed', () => {
+  test('streams what does not fit into the guess, and does not refuse it', () => {
     const large = needs('unet', 16 * GiB, way(4 * GiB))
     expect(auto(info('webgpu', 3 * GiB), large)).toBe('block')
     // With a budget it is refused.
@@ -59,19 +59,16 @@ describe('auto on a GPU without a budget', () => {
     expect(refusal).toMatchObject({ refused: 'does-not-fit' })
   })
 
-  test.each(['auto', 'resident', 'model', 'block'] as const)(
-    'a tensor larger than any buffer is refused also with %s',
-    (mode) => {
-      const device = info('webgpu', GiB)
-      const chosen = (part: ComponentNeeds) => chooseResidence({ mode, needs: [part], budget: {}, device })
-      expect(chosen(needs('unet', 9 * GiB))).toMatchObject({
-        refused: 'buffer-too-large',
-        details: { component: 'unet', tensor: 'unet.weight', bytes: 1.125 * GiB, allowed: GiB },
-      })
-      expect(chosen(needs('vae', GiB, way(8 * GiB)))).toMatchObject({ refused: 'buffer-too-large' })
-      expect(isRefusal(chosen(needs('vae', GiB, way(8 * GiB), way(GiB, 32))))).toBe(false)
-    },
-  )
+  test.each(['auto', 'resident', 'model', 'block'] as const)('refuses a tensor larger than any buffer, also with %s', (mode) => {
+    const device = info('webgpu', GiB)
+    const chosen = (part: ComponentNeeds) => chooseResidence({ mode, needs: [part], budget: {}, device })
+    expect(chosen(needs('unet', 9 * GiB))).toMatchObject({
+      refused: 'buffer-too-large',
+      details: { component: 'unet', tensor: 'unet.weight', bytes: 1.125 * GiB, allowed: GiB },
+    })
+    expect(chosen(needs('vae', GiB, way(8 * GiB)))).toMatchObject({ refused: 'buffer-too-large' })
+    expect(isRefusal(chosen(needs('vae', GiB, way(8 * GiB), way(GiB, 32))))).toBe(false)
+  })
 })
 
 const load = (mode: LoadPipelineOptions['offload'], maxMemory: LoadPipelineOptions['maxMemory'], ...parts: ComponentNeeds[]) =>
@@ -82,7 +79,7 @@ const plan = (offload: Residence, maxMemory: LoadPipelineOptions['maxMemory'], .
 const refusal = (message: RegExp) => ({ refused: 'does-not-fit', message: expect.stringMatching(message) as string })
 
 describe('on the CPU', () => {
-  test('what WebAssembly has no room for is refused by the load and by the plan, in the same words', () => {
+  test("weights that exceed WebAssembly's heap are refused by the load and by the plan, with the same message", () => {
     const large = needs('unet', 5 * GiB)
     const words =
       /^unet needs 5368709120 bytes \(5\.37 GB\) of memory on wasm with offload model; 4294967296 \(4\.29 GB\) are offered\.$/
@@ -96,7 +93,7 @@ describe('on the CPU', () => {
     expect(plan('model', undefined, one, two)).toMatchObject({ residence: 'model', peakBytes: 3 * GiB, maxMemory: 4 * GiB })
   })
 
-  test('a generation that adds weights takes one component at a time where the budget asks for it', () => {
+  test('a generation that needs more weights loads one component at a time if the budget requires it', () => {
     const [unet, vae] = [needs('unet', 600), needs('vae', 400)]
     const encoder = { ...needs('vae', 200), part: 'encoder' as const }
     expect(plan('resident', { wasm: 1000 }, unet, vae)).toMatchObject({ residence: 'resident', peakBytes: 1000 })
@@ -106,7 +103,7 @@ describe('on the CPU', () => {
     })
   })
 
-  test('runs are in no account; a budget that names no device still decides on tiles', () => {
+  test('runs are not counted; a budget that names no device still decides on tiles', () => {
     const vae = needs('vae', 400, way(1000), way(100, 32))
     const tile = (maxMemory: LoadPipelineOptions['maxMemory']) => {
       const [part] = orThrow(plan('model', maxMemory, vae)).components
