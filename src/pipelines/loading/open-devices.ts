@@ -1,5 +1,7 @@
+/** Opens the devices that a pipeline's options name, and puts its networks on them. */
+
 import { InputError } from '../../errors.js'
-import { checkDeviceMap, checkMappedComponents, mappedDevice, type DeviceMap } from '../../memory/balance.js'
+import { checkDeviceMap } from '../../memory/balance.js'
 import { MemoryAccount } from '../../runtime/memory-account.js'
 import { checkDeviceKind, listDevices, openDevice } from '../../runtime/open-device.js'
 import { ComponentHost } from '../execution/component-host.js'
@@ -11,22 +13,16 @@ import { checkOffload } from '../planning/residence.js'
 import type { LoadPipelineOptions } from '../types.js'
 import type { DeviceName } from '../../memory/device-info.js'
 import { decidePlaces } from '../planning/place-networks.js'
+import { chooseDevices, type ChosenDevices } from './choose-devices.js'
 import type { Device } from '../../runtime/device.js'
 
-/** TODO: say what this file is. */
-
 /** The devices of a pipeline, open, with nothing on them yet. */
-export interface OpenDevices {
-  readonly devices: ReadonlyMap<DeviceName, Device>
-  /** The device of each network, or null where the networks' needs decide. */
-  readonly places: ReadonlyMap<string, DeviceName> | null
-  /** The caller's `maxMemory`. */
-  readonly budget: Budget
-  /** Counts the memory of all of them. */
+export interface OpenDevices extends ChosenDevices<Device> {
+  /** Counts the memory of all devices together. */
   readonly total: MemoryAccount
 }
 
-/** Checks what the caller says about devices and memory, and gives `maxMemory` in bytes. @throws InputError `bad-device`, `bad-device-map`, `bad-memory-size`, `offload` */
+/** Checks the options for devices and memory, and gives `maxMemory` in bytes. @throws InputError `bad-device`, `bad-device-map`, `bad-memory-size`, `offload` */
 export function checkPlacing({ device, deviceMap, maxMemory, offload }: LoadPipelineOptions): Budget {
   checkDeviceKind(device)
   checkDeviceMap(deviceMap)
@@ -56,50 +52,25 @@ export function checkPlacing({ device, deviceMap, maxMemory, offload }: LoadPipe
  */
 export async function openDevices(
   options: Pick<LoadPipelineOptions, 'device' | 'deviceMap'>,
-  networks: readonly string[],
   budget: Budget,
+  networks: readonly string[],
 ): Promise<OpenDevices> {
-  const { device, deviceMap } = options
   const total = new MemoryAccount()
-  const devices = new Map<DeviceName, Device>()
-  const open = async (name: DeviceName | 'auto' | undefined): Promise<DeviceName> => {
-    const known = name === undefined || name === 'auto' ? undefined : devices.get(name)
-    if (known !== undefined) return known.info.name
-    const opened = await openDevice({ kind: name, total })
-    devices.set(opened.info.name, opened)
-    return opened.info.name
+  const opened: Device[] = []
+  const open = async (kind: DeviceName | 'auto' | undefined) => {
+    const device = await openDevice({ kind, total })
+    opened.push(device)
+    return device
   }
   try {
-    if (deviceMap === 'balanced') {
-      for (const name of budget.named.size > 0 ? budget.named.keys() : await listDevices()) await open(name)
-      return { devices, places: null, budget, total }
-    }
-    return { devices, places: await placeByName(deviceMap ?? {}, device, networks, open), budget, total }
+    return { ...(await chooseDevices({ list: listDevices, open }, options, budget, networks)), total }
   } catch (error) {
-    for (const opened of devices.values()) await opened.dispose()
+    for (const device of opened) await device.dispose()
     throw error
   }
 }
 
-async function placeByName(
-  map: DeviceMap,
-  otherwise: LoadPipelineOptions['device'],
-  networks: readonly string[],
-  open: (name: DeviceName | 'auto' | undefined) => Promise<DeviceName>,
-): Promise<ReadonlyMap<string, DeviceName>> {
-  checkMappedComponents(map, networks)
-  // The one for what is left out comes first: where it is `auto`, it may be one that the map names.
-  const left = networks.some((network) => mappedDevice(map, network) === undefined) ? await open(otherwise) : undefined
-  const places = new Map<string, DeviceName>()
-  for (const network of networks) {
-    const named = mappedDevice(map, network)
-    const place = named === undefined ? left : await open(named)
-    if (place !== undefined) places.set(network, place)
-  }
-  return places
-}
-
-/** Puts networks on devices. Those that get none are closed. @throws DeviceError `does-not-fit` with bytes needed and offered; `buffer-too-large` */
+/** Puts networks on devices and closes the devices that get none. @throws DeviceError `does-not-fit` with bytes needed and offered; `buffer-too-large` */
 export async function placeNetworks(
   { devices, places, budget, total }: OpenDevices,
   networks: ReadonlyMap<string, Network>,
