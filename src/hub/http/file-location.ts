@@ -6,7 +6,7 @@
 
 import { orAbort } from '../../util/abort.js'
 import { deferred } from '../../util/deferred.js'
-import type { StoredFile } from '../remote-file.js'
+import type { StoredFile } from '../stored-file.js'
 
 /** Where the next request for a file goes. */
 export interface RequestTarget {

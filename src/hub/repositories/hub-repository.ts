@@ -7,7 +7,7 @@ import { fetchCommit, fetchTree, resolveUrl, tokenHeaders, type HubAddress } fro
 import type { Hub } from '../hub.js'
 import { FileLocation, type RemoteFile } from '../http/file-location.js'
 import { isCommit } from '../names.js'
-import { hashKey, type ExpectedHash } from '../remote-file.js'
+import { hashKey, type ExpectedHash } from '../stored-file.js'
 import {
   asRepositoryRecord,
   branchKey,

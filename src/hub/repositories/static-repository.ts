@@ -16,7 +16,7 @@ import { listingName, parseFilesJson } from './listing.js'
 import { encodePath, isSafePath } from '../names.js'
 import { probeFile, HostProbe, isAbsent } from '../http/probe-file.js'
 import { modelIndex, probeLayout } from './probe-layout.js'
-import { addressKey, hashKey } from '../remote-file.js'
+import { addressKey, hashKey } from '../stored-file.js'
 import {
   asRepositoryRecord,
   isComplete,

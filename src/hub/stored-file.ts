@@ -1,3 +1,5 @@
+/** A file of the cache, with what is known about the bytes it must have, and the keys that identify it. */
+
 /** The hash that the whole file must have. `git-sha1` is git's hash of a blob: of the word `blob`, the length and the content. */
 export interface ExpectedHash {
   readonly algorithm: 'sha256' | 'git-sha1'
