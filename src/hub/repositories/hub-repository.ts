@@ -23,6 +23,7 @@ import {
 } from '../cache/repository-record.js'
 import type { ByteSource, OpenOptions, HeaderOnlySource, ReadOptions, Repository, RepositoryFile } from '../types.js'
 
+/** Which repository to open, and how. */
 export interface HubRepositoryOptions extends HubAddress {
   readonly revision: string
   readonly token?: string | undefined
@@ -30,6 +31,7 @@ export interface HubRepositoryOptions extends HubAddress {
   readonly revalidate: boolean
 }
 
+/** A repository on the Hub. Its files are those of one commit, whatever happens to the branch. */
 export class HubRepository implements Repository {
   readonly id: string
   readonly revision: string

@@ -37,6 +37,7 @@ const maxJsonBytes = 10_000_000
 /** What is known about a host's files. */
 type Listing = Pick<RepositoryRecord, 'files' | 'probed'>
 
+/** A repository on a plain web server. Its id is the base URL of its files. */
 export class StaticRepository implements Repository {
   readonly id: string
   readonly revision = 'static'
