@@ -11,7 +11,7 @@ const methods: Record<string, (size: number, url: string) => Promise<number>> = 
   async fetchAndStore(size, url) {
     const store = await openShardCache(defaultSettings)
     let next = 0
-    const lane = async () => {
+    const connection = async () => {
       while (next * chunkBytes < size) {
         const index = next++
         const range = `bytes=${index * chunkBytes}-${Math.min(size, (index + 1) * chunkBytes) - 1}`
@@ -19,7 +19,7 @@ const methods: Record<string, (size: number, url: string) => Promise<number>> = 
         await store.putChunk('limit', index, new Uint8Array(await response.arrayBuffer()))
       }
     }
-    await Promise.all(Array.from({ length: maxConnections }, lane))
+    await Promise.all(Array.from({ length: maxConnections }, connection))
     return size
   },
   /** Hashes as many bytes as the file has, in order. */

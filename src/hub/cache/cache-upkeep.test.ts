@@ -60,7 +60,7 @@ describe('verifying', () => {
   })
 
   it.each(['chunks', 'chunkIndexes', 'chunk'] as const)(
-    'holds no chunk of a file that is replaced against what it was (%s)',
+    'does not compare the chunks of a replaced file with the old digests (%s)',
     async (method) => {
       const store = new MemoryStore()
       const cache = await filled(store, 'commit:a')

@@ -5,7 +5,7 @@ import { expect, it } from 'vitest'
 import { ChunkWriter } from '../downloads/chunk-writer.js'
 import { LayeredStore } from './layered-store.js'
 import { MemoryStore } from './memory-store.js'
-import { hashKey, type ExpectedHash, type StoredFile } from '../remote-file.js'
+import { hashKey, type ExpectedHash, type StoredFile } from '../stored-file.js'
 
 const chunkBytes = 64
 

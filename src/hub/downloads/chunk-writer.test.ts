@@ -7,7 +7,7 @@ import { FileHasher, type CreateHasher } from '../cache/file-hasher.js'
 import { LayeredStore } from '../cache/layered-store.js'
 import { DownloadMemory } from './download-memory.js'
 import { MemoryStore } from '../cache/memory-store.js'
-import type { StoredFile } from '../remote-file.js'
+import type { StoredFile } from '../stored-file.js'
 
 const first = new Uint8Array([1, 2, 3, 4])
 const second = new Uint8Array([5, 6])
@@ -18,7 +18,7 @@ describe('a download without a hash', () => {
   it.each([
     ['a commit', fileOf('commit:https://h/a/b@0/w'), [1]],
     ['an address with a validator', fileOf('url:https://h/w', '"1"'), [1]],
-    ['an address with nothing to tell its content by', fileOf('url:https://h/w'), [0, 1]],
+    ['an address without a validator', fileOf('url:https://h/w'), [0, 1]],
   ])('of %s resumes only if its content is known to be the same', async (_, file, missing) => {
     const store = new LayeredStore(new MemoryStore())
     await (await openWriter(store, file)).put(0, first.slice())
