@@ -1,4 +1,4 @@
-/** Runs one network of a repository on the GPU under a budget, its files downloaded through the cache. */
+/** Runs one network of a repository on the GPU within a budget, and downloads its files through the cache. */
 
 import { chooseWeightFiles } from '../../src/checkpoint/weight-files.js'
 import { readWeightTable } from '../../src/checkpoint/weight-table.js'
