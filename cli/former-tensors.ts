@@ -24,7 +24,7 @@ export function dropFormer(table: WeightTable): WeightTable {
   return kept.length === table.size ? table : new Map(kept)
 }
 
-/** How many tensors of `table` have another name in `renamed`. */
+/** The number of tensors of `table` that have another name in `renamed`. */
 export function countRenamed(table: WeightTable, renamed: WeightTable): number {
   return [...table.keys()].filter((name) => !renamed.has(name)).length
 }

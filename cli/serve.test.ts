@@ -243,7 +243,9 @@ describe('links', () => {
     expect(paths.filter((path) => /outside|elsewhere|lost/.test(path))).toEqual([])
 
     const told = await serveUntilTold(['serve', folder, '--port', '0'])
-    expect(told.stderr).toMatch(/^Note: these files are not served, .*--follow-links.*: elsewhere\/config\.json, outside\.json\n$/)
+    expect(told.stderr).toMatch(
+      /^Note: these files are not served, .*--follow-links.*: elsewhere\/config\.json, outside\.json\n$/,
+    )
     const followed = await serveUntilTold(['serve', folder, '--port', '0', '--follow-links', '--json'], async (stdout) => {
       const { url } = JSON.parse(stdout) as { url: string }
       expect(await (await fetch(`${url}outside.json`)).text()).toBe('secret')
