@@ -10,6 +10,8 @@ import type { Network } from '../../src/pipelines/bind-network.js'
 import type { WeightsDType } from '../../src/pipelines/types.js'
 import { weightBytes, type ComponentNeeds } from '../../src/memory/needs.js'
 import { leastBudget, leastWeightBudget, planMemory, type Residence } from '../../src/memory/plan.js'
+import { capabilitiesOf } from '../../src/memory/device-info.js'
+import { orThrow } from '../../src/memory/refusal.js'
 import { formatBytes } from '../../src/util/format-bytes.js'
 import { publishedNetwork } from './weight-tables.js'
 import { smallestTile } from '../../src/pipelines/latent-geometry.js'
@@ -49,7 +51,15 @@ const words: readonly WeightsDType[] = ['float32', 'float16', 'q8', 'q4']
 
 /** A GPU that supports every type, and whose buffers are large enough for every tensor. */
 const device = {
-  info: { name: 'webgpu', kind: 'webgpu', description: '', isFallbackAdapter: false, shaderF16: true, maxBufferSize: 2 ** 33 },
+  info: {
+    name: 'webgpu',
+    kind: 'webgpu',
+    description: '',
+    isFallbackAdapter: false,
+    shaderF16: true,
+    maxBufferSize: 2 ** 33,
+    capabilities: capabilitiesOf.webgpu,
+  },
   writeOptions: ({ dtype, granularity }) => ({ dtype, weights: 'input', granularity }),
 } as const satisfies PlannedDevice
 
@@ -149,5 +159,5 @@ function inSmallestTiles(needs: ComponentNeeds): ComponentNeeds {
 /** The planned peak; for `block`, that of a plan that keeps no block and uploads the next block in advance. */
 function peakOf(needs: readonly ComponentNeeds[], held: number, residence: Residence): number {
   const options = { offload: residence, maxMemory: Number.MAX_SAFE_INTEGER, heldBytes: held }
-  return residence === 'block' ? leastBudget(needs, residence, options) : planMemory(needs, options).peakBytes
+  return residence === 'block' ? leastBudget(needs, residence, held) : orThrow(planMemory(needs, options)).peakBytes
 }

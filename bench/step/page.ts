@@ -88,7 +88,7 @@ async function tinyUnet(device: Device): Promise<Predictor> {
   await component.dispose()
   const config = (await (await fetch('/fixtures/tiny-sdxl/repo/unet/config.json')).json()) as Config
   const fixed = Object.entries(inputs).filter(([name]) => name !== 'sample' && name !== 'timestep_proj')
-  const host = new ComponentHost({ device, dtype: 'float32', offload: 'resident', maxMemory: undefined })
+  const host = new ComponentHost({ device, dtype: 'float32', offload: 'resident' })
   const condition = Object.fromEntries(fixed.map(([name, tensor]) => [name, device.upload(tensor, 'unet')]))
   const network = { name: 'unet', model: UNet2DConditionModel.fromConfig(config), table, repo: 'tiny-sdxl' }
   return unetPredictor(network, condition, host, new Run({}))
