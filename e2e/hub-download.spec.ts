@@ -1,4 +1,4 @@
-/** Issue 3, promises 1, 2, 3, 5 and 9: parallel, from the Hub, checked, stored once, and there without a network. */
+/** A download from the Hub: in parallel, verified, stored once, and available without a network (docs/downloads.md). */
 
 import { createHash } from 'node:crypto'
 import { readdir, stat } from 'node:fs/promises'
@@ -11,7 +11,7 @@ import { driveHub, expect, test } from './hub/harness.js'
 import { sha256Of, syntheticFile } from './hub-server/repositories.js'
 import { startHubServer } from './hub-server/server.js'
 
-test('1, 2, 3, 9: a large file comes in parallel, checked, and is there offline after a restart', async ({ server, pageUrl }) => {
+test('a large file comes in parallel, checked, and is there offline after a restart', async ({ server, pageUrl }) => {
   server.setRepository('owner/large', { 'model_index.json': '{}', [weightsPath]: large })
   // Slow enough for more requests to pay.
   server.setFaults({ bytesPerSecond: 16 * mebibyte })
@@ -44,7 +44,7 @@ test('1, 2, 3, 9: a large file comes in parallel, checked, and is there offline 
   }
 })
 
-test('1: shards are fetched side by side', async ({ server, hub }) => {
+test('shards are fetched side by side', async ({ server, hub }) => {
   const shards = Array.from({ length: 4 }, (_, k) => [`unet/shard-${k}.safetensors`, syntheticFile(2 * mebibyte, k + 1)] as const)
   server.setRepository('owner/shards', Object.fromEntries(shards))
   server.setFaults({ bytesPerSecond: mebibyte })
@@ -55,7 +55,7 @@ test('1: shards are fetched side by side', async ({ server, hub }) => {
   expect(most).toBeGreaterThanOrEqual(4)
 })
 
-test('3: wrong bytes are never taken: fetched again once, then refused, with nothing left behind', async ({ server, hub }) => {
+test('wrong bytes are never taken: fetched again once, then refused, with nothing left behind', async ({ server, hub }) => {
   const file = syntheticFile(5 * mebibyte, 9)
   server.setRepository('owner/wrong', { [weightsPath]: file, 'config.json': '{"right": true}' })
   await hub.call('open', 'owner/wrong', { endpoint: server.url })
@@ -72,7 +72,7 @@ test('3: wrong bytes are never taken: fetched again once, then refused, with not
 })
 
 for (const broken of ['noWorkers', 'deadWorkers', 'dyingWorkers'] as const) {
-  test(`3: a large file is checked without a thread for it (${broken})`, async ({ server, newHub }) => {
+  test(`a large file is checked without a thread for it (${broken})`, async ({ server, newHub }) => {
     // Large is what is hashed in a thread: 8 MiB and more.
     const settings = { chunkBytes: 2 * mebibyte, pieceBytes: mebibyte, memoryBytes: 12 * mebibyte }
     const file = syntheticFile(20 * mebibyte, 9)
@@ -96,7 +96,7 @@ for (const broken of ['noWorkers', 'deadWorkers', 'dyingWorkers'] as const) {
   })
 }
 
-test('3: a chunk that went bad or missing in the cache is fetched again, and no other', async ({ server, hub }) => {
+test('a chunk that went bad or missing in the cache is fetched again, and no other', async ({ server, hub }) => {
   const file = syntheticFile(2.5 * mebibyte, 9)
   server.setRepository('owner/bad', { [weightsPath]: file })
   await hub.call('setUp', { chunkBytes: mebibyte, pieceBytes: mebibyte / 2 })
@@ -113,7 +113,7 @@ test('3: a chunk that went bad or missing in the cache is fetched again, and no 
   }
 })
 
-test('2: a gated repository opens with its token, which is stored and sent nowhere else', async ({ hub }) => {
+test('a gated repository opens with its token, which is stored and sent nowhere else', async ({ hub }) => {
   const [token, wrong] = ['hf_secret_token', 'hf_wrong_token']
   const gated = await startHubServer({
     repositories: { 'owner/gated': { 'config.json': '{}', [weightsPath]: syntheticFile(mebibyte) } },
@@ -138,7 +138,7 @@ test('2: a gated repository opens with its token, which is stored and sent nowhe
   }
 })
 
-test('2: a static host, without a listing and with one', async ({ server, hub }) => {
+test('a static host, without a listing and with one', async ({ server, hub }) => {
   const file = syntheticFile(3 * mebibyte, 4)
   const index = '{"_class_name": "X", "unet": ["diffusers", "UNet2DConditionModel"]}'
   const files = { 'model_index.json': index, [weightsPath]: file }
@@ -171,7 +171,7 @@ test('2: a static host, without a listing and with one', async ({ server, hub })
   expect(await hub.call('models')).toHaveLength(2)
 })
 
-test('2: a folder of the File System Access API is read where it lies', async ({ hub }) => {
+test('a folder of the File System Access API is read where it lies', async ({ hub }) => {
   const files = { 'model_index.json': '{"a": 1}', 'unet/config.json': '{"b": 22}' }
   expect(await hub.call('openFolder', files)).toEqual([
     { path: 'model_index.json', size: 8 },
@@ -187,7 +187,7 @@ test('2: a folder of the File System Access API is read where it lies', async ({
 })
 
 for (const way of ['dropped on the page', 'picked in a file input']) {
-  test(`2: a folder ${way} is read where it lies`, async ({ hub }) => {
+  test(`a folder ${way} is read where it lies`, async ({ hub }) => {
     const fixture = resolve('fixtures/tiny-sd15/repo')
     if (way.startsWith('dropped')) {
       // As the browser itself does when a reader lets go of a folder; no script can make such an event.
@@ -213,7 +213,7 @@ for (const way of ['dropped on the page', 'picked in a file input']) {
   })
 }
 
-test('5: the same content in two repositories is fetched and stored once', async ({ server, hub }) => {
+test('the same content in two repositories is fetched and stored once', async ({ server, hub }) => {
   const vae = syntheticFile(5 * mebibyte, 6)
   server.setRepository('owner/one', { 'vae/model.safetensors': vae, 'vae/config.json': '{"x": 1}' })
   server.setRepository('owner/two', { 'other/vae.safetensors': vae, 'other/config.json': '{"x": 1}' })

@@ -1,6 +1,6 @@
 /**
- * Issue 3, promises 1 and 4: over HTTP/2 more requests run at once than HTTP/1.1 has connections, where that pays, and what is on its way
- * when a tab dies is six chunks at most all the same.
+ * Over HTTP/2 more requests run at once than HTTP/1.1 has connections, where that is faster; what is in flight when a tab dies is still six
+ * chunks at most (docs/downloads.md).
  */
 
 import { execFileSync } from 'node:child_process'
@@ -17,7 +17,7 @@ const { args, ...browser } = chromiumLaunchOptions()
 
 test.use({ serverOptions: { tls: certificate() }, launchOptions: { ...browser, args: [...args, '--ignore-certificate-errors'] } })
 
-test('1: HTTP/2 carries up to twelve requests at once', async ({ server, hub }) => {
+test('HTTP/2 carries up to twelve requests at once', async ({ server, hub }) => {
   expect(server.url).toMatch(/^https:/)
   server.setRepository('owner/name', { [weightsPath]: file })
   server.setFaults({ bytesPerSecond: mebibyte })
@@ -30,7 +30,7 @@ test('1: HTTP/2 carries up to twelve requests at once', async ({ server, hub }) 
   expect(most).toBeLessThanOrEqual(12)
 })
 
-test('4: killed over HTTP/2, the next run fetches six chunks again at most', async ({ server, newHub }) => {
+test('killed over HTTP/2, the next run fetches six chunks again at most', async ({ server, newHub }) => {
   server.setRepository('owner/name', { [weightsPath]: file })
   server.setFaults({ bytesPerSecond: mebibyte })
   // The usual settings, an eighth of their size, and twelve requests from the start.

@@ -1,4 +1,4 @@
-/** Issue 3, promise 4: killed anywhere, the next run goes on from what was stored, and ends with the same bytes. */
+/** A download that is killed anywhere: the next run resumes from what was stored, and ends with the same bytes (docs/downloads.md). */
 
 import { launchBrowser } from './hub/browser.js'
 import { sha256Of } from './hub-server/repositories.js'
@@ -38,14 +38,14 @@ async function killThrice(
   }
 }
 
-test('4: the worker is terminated', async ({ server, newHub }) => {
+test('the worker is terminated', async ({ server, newHub }) => {
   await killThrice(server, newHub, async (hub) => {
     await hub.terminate()
     await hub.page.close()
   })
 })
 
-test('4: the tab crashes', async ({ server, newHub }) => {
+test('the tab crashes', async ({ server, newHub }) => {
   await killThrice(server, newHub, async (hub) => {
     const session = await hub.page.context().newCDPSession(hub.page)
     const crashed = new Promise((resolve) => hub.page.once('crash', resolve))
@@ -55,7 +55,7 @@ test('4: the tab crashes', async ({ server, newHub }) => {
   })
 })
 
-test('4: the browser is killed', async ({ server, pageUrl }) => {
+test('the browser is killed', async ({ server, pageUrl }) => {
   const browser = await launchBrowser()
   try {
     await killThrice(

@@ -1,4 +1,4 @@
-/** Issue 3, promise 12: tensors are converted on the way into prepared chunks, once, in bounded memory, and that can be resumed. */
+/** Converted tensors are cached in prepared chunks: each is converted once, in bounded memory, and a killed conversion resumes (docs/downloads.md). */
 
 import { createHash } from 'node:crypto'
 import { mebibyte, weightsPath } from './hub/files.js'
@@ -26,7 +26,7 @@ for (const [from, to] of [
   ['BF16', 'F32'],
   ['F16', 'F32'],
 ] as const) {
-  test(`12: ${from} becomes ${to} to the bit, every pattern, once, and goes on where it was killed`, async ({ server, hub }) => {
+  test(`${from} becomes ${to} to the bit, every pattern, once, and a killed conversion resumes`, async ({ server, hub }) => {
     // Each upper half with each lower one: 65,536 times 12 values of four bytes, and a half.
     const bytes = everyPattern(from === 'F32' ? 4 : 2, 4.5 * mebibyte)
     const expected = referenceCast(bytes, from, to)

@@ -1,6 +1,6 @@
 /**
- * Issue 3, promise 10: what strangers wrote into configs, indexes and headers ends in an error with a code, before anything big is fetched,
- * kept or allocated. Memory is that of the page's process as Linux counts it, with no DevTools attached.
+ * Malformed configs, indexes and headers of an untrusted repository end in an error with a code, before anything large is downloaded,
+ * stored or allocated (docs/downloads.md). Memory is that of the page's process as Linux counts it, with no DevTools attached.
  */
 
 import { renderersOf, watchPeak } from '../bench/renderer-memory.js'
@@ -93,7 +93,7 @@ async function codeOf(page: UnwatchedPage, method: string, ...args: readonly unk
   }
 }
 
-test('10: hostile configs, indexes and headers are refused before anything big happens', async ({ server }) => {
+test('hostile configs, indexes and headers are refused before anything big happens', async ({ server }) => {
   for (const [k, { file, content }] of Object.values(cases).entries())
     server.setRepository(`owner/case-${k}`, { [`unet/${file}`]: content, 'w.safetensors': 'not this one' })
   const page = await openUnwatchedPage('../pages/hub-worker.ts')
