@@ -36,17 +36,17 @@ export async function findRepository(target: string, options: RemoteOptions, io:
     const folder = new FolderRepository(target)
     return { repository: folder, close: () => folder.close() }
   }
-  const hub = await Hub.open({ store: null })
-  const quiet = sayWaits(hub, io)
+  const waits = sayWaits(io)
+  const hub = await Hub.open({ store: null, fetch: waits.fetch })
   try {
     const repository = await openRepository(hub, target, { ...options, signal: io.signal })
     const close = async () => {
       repository.close()
-      quiet()
+      waits.end()
     }
     return { repository: headersOnly(repository), close }
   } catch (error) {
-    quiet()
+    waits.end()
     throw withHint(error, target)
   }
 }

@@ -79,7 +79,7 @@ describe('what is not to be had', () => {
     ['a lone name', 'sdxl-half', [], 'repository-not-found', 1, 'There is no folder sdxl-half here either.'],
     ['a file that is not there', 'model.safetensors', [], 'repository-not-found', 1, 'There is no folder model.safetensors here'],
     ['a path that is no id', 'models/owner/name', [], 'bad-repository-id', 2, 'There is no folder models/owner/name here'],
-    ['a gated one, without a token', 'owner/gated', [], 'gated', 1, 'a token of an account with access is needed'],
+    ['a gated one, without a token', 'owner/gated', [], 'gated', 1, 'pass the access token of an account that has access to it'],
     ['a revision', 'owner/model', ['--revision', 'v9'], 'revision-not-found', 1, '"v9"'],
     ['a revision that is none', 'owner/model', ['--revision', '../x'], 'bad-revision', 2, '"../x"'],
   ] as const)('%s', async (_, target, options, code, exit, message) => {
@@ -92,7 +92,7 @@ describe('what is not to be had', () => {
     process.env.HF_TOKEN = 'hf_other'
     const error = await failing(...inspect('owner/gated'))
     expect(error).toMatchObject({ code: 'gated', exit: 1, details: { status: 403 } })
-    expect(error.message).toContain('this token has no access')
+    expect(error.message).toContain('this access token has no access')
   })
 
   it('one at a URL is no folder that was mistyped', async () => {

@@ -1,15 +1,14 @@
 /** Says on stderr why nothing happens: a server is silent, or has failed and is asked again later. */
 
-import type { Hub } from '../src/hub/hub.js'
-import type { Fetch } from '../src/hub/http/range-fetch.js'
+import type { Fetch } from '../src/hub/http/transport.js'
 import { retryAfter } from '../src/hub/http/http-errors.js'
 import type { CommandIO } from './output.js'
 
 /** Silence after which something is said, in milliseconds. */
 const silenceMs = 5000
 
-/** Watches a hub's requests; the function returned ends that. */
-export function sayWaits(hub: Hub, io: CommandIO): () => void {
+/** A `fetch` that says on stderr why it takes long, until `end` is called. */
+export function sayWaits(io: CommandIO): { readonly fetch: Fetch; readonly end: () => void } {
   let [said, ended] = ['', false]
   const say = (text: string) => {
     // Each try fails alike.
@@ -17,12 +16,11 @@ export function sayWaits(hub: Hub, io: CommandIO): () => void {
     said = text
     io.stderr(`${text}\n`)
   }
-  const ask = hub.fetch
   const watched: Fetch = async (url, init) => {
     const { host } = new URL(url)
     const timer = setTimeout(() => say(`${host} has not answered for ${silenceMs / 1000} s; still waiting.`), silenceMs)
     try {
-      const answer = await ask(url, init)
+      const answer = await globalThis.fetch(url, init)
       const { status } = answer
       if (status === 429 || (status >= 500 && status !== 501 && status !== 505)) {
         const wait = retryAfter(answer.headers.get('retry-after'), Date.now())
@@ -37,8 +35,10 @@ export function sayWaits(hub: Hub, io: CommandIO): () => void {
       clearTimeout(timer)
     }
   }
-  Object.assign(hub, { fetch: watched })
-  return () => {
-    ended = true
+  return {
+    fetch: watched,
+    end: () => {
+      ended = true
+    },
   }
 }

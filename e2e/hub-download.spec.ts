@@ -1,4 +1,4 @@
-/** A download from the Hub: in parallel, verified, stored once, and available without a network (docs/downloads.md). */
+/** Promises 1, 2, 3, 5 and 9 of docs/downloads.md: files are downloaded in parallel from every kind of source, verified, stored once, and load offline. */
 
 import { createHash } from 'node:crypto'
 import { readdir, stat } from 'node:fs/promises'
@@ -11,9 +11,12 @@ import { driveHub, expect, test } from './hub/harness.js'
 import { sha256Of, syntheticFile } from './hub-server/repositories.js'
 import { startHubServer } from './hub-server/server.js'
 
-test('a large file comes in parallel, checked, and is there offline after a restart', async ({ server, pageUrl }) => {
+test('promises 1, 2, 3, 9: a large file is downloaded in parallel, verified, and loads offline after a restart', async ({
+  server,
+  pageUrl,
+}) => {
   server.setRepository('owner/large', { 'model_index.json': '{}', [weightsPath]: large })
-  // Slow enough for more requests to pay.
+  // Slow enough for more parallel requests to be faster.
   server.setFaults({ bytesPerSecond: 16 * mebibyte })
   const browser = await launchBrowser()
   try {
@@ -28,7 +31,7 @@ test('a large file comes in parallel, checked, and is there offline after a rest
     expect(Math.max(...asked.map((entry) => entry.concurrency))).toBeGreaterThanOrEqual(4)
     expect(asked.reduce((sum, entry) => sum + entry.bytes, 0)).toBe(large.size)
     expect(server.log.filter((entry) => entry.kind === 'resolve')).toHaveLength(1)
-    // The profile holds the file once: a second copy in the HTTP cache would make it two. What else a browser writes is much less.
+    // The browser profile holds the file once. A second copy in the HTTP cache would double it; all else that a browser writes is small.
     const stored = (await bytesUnder(browser.profile)) - empty
     expect(stored).toBeGreaterThanOrEqual(large.size)
     expect(stored).toBeLessThan(1.5 * large.size)
@@ -44,7 +47,7 @@ test('a large file comes in parallel, checked, and is there offline after a rest
   }
 })
 
-test('shards are fetched side by side', async ({ server, hub }) => {
+test('promise 1: shards are downloaded in parallel', async ({ server, hub }) => {
   const shards = Array.from({ length: 4 }, (_, k) => [`unet/shard-${k}.safetensors`, syntheticFile(2 * mebibyte, k + 1)] as const)
   server.setRepository('owner/shards', Object.fromEntries(shards))
   server.setFaults({ bytesPerSecond: mebibyte })
@@ -55,7 +58,10 @@ test('shards are fetched side by side', async ({ server, hub }) => {
   expect(most).toBeGreaterThanOrEqual(4)
 })
 
-test('wrong bytes are never taken: fetched again once, then refused, with nothing left behind', async ({ server, hub }) => {
+test('promise 3: wrong bytes are never used: they are downloaded once more, then rejected and deleted', async ({
+  server,
+  hub,
+}) => {
   const file = syntheticFile(5 * mebibyte, 9)
   server.setRepository('owner/wrong', { [weightsPath]: file, 'config.json': '{"right": true}' })
   await hub.call('open', 'owner/wrong', { endpoint: server.url })
@@ -72,8 +78,8 @@ test('wrong bytes are never taken: fetched again once, then refused, with nothin
 })
 
 for (const broken of ['noWorkers', 'deadWorkers', 'dyingWorkers'] as const) {
-  test(`a large file is checked without a thread for it (${broken})`, async ({ server, newHub }) => {
-    // Large is what is hashed in a thread: 8 MiB and more.
+  test(`promise 3: a large file is verified when the hash worker cannot run (${broken})`, async ({ server, newHub }) => {
+    // Files of 8 MiB and more are hashed in a worker.
     const settings = { chunkBytes: 2 * mebibyte, pieceBytes: mebibyte, memoryBytes: 12 * mebibyte }
     const file = syntheticFile(20 * mebibyte, 9)
     server.setRepository('owner/name', { [weightsPath]: file })
@@ -83,7 +89,7 @@ for (const broken of ['noWorkers', 'deadWorkers', 'dyingWorkers'] as const) {
     await hub.call('load', weightsPath)
     expect(await hub.call('hash', weightsPath)).toBe(await sha256Of(file))
     expect((await hub.call('models'))[0]?.files[0]).toMatchObject({ complete: true, verified: true })
-    // Nothing that was stored is fetched again: at most what was on its way.
+    // Stored bytes are not downloaded again, only those that were in flight.
     const sent = server.log.filter((entry) => entry.host === 'cdn').reduce((sum, entry) => sum + entry.bytes, 0)
     expect(sent).toBeLessThanOrEqual(file.size + (broken === 'dyingWorkers' ? settings.memoryBytes : 0))
     await hub.page.reload()
@@ -96,7 +102,7 @@ for (const broken of ['noWorkers', 'deadWorkers', 'dyingWorkers'] as const) {
   })
 }
 
-test('a chunk that went bad or missing in the cache is fetched again, and no other', async ({ server, hub }) => {
+test('promise 3: a damaged or lost chunk of the cache is downloaded again, and no other chunk', async ({ server, hub }) => {
   const file = syntheticFile(2.5 * mebibyte, 9)
   server.setRepository('owner/bad', { [weightsPath]: file })
   await hub.call('setUp', { chunkBytes: mebibyte, pieceBytes: mebibyte / 2 })
@@ -113,7 +119,7 @@ test('a chunk that went bad or missing in the cache is fetched again, and no oth
   }
 })
 
-test('a gated repository opens with its token, which is stored and sent nowhere else', async ({ hub }) => {
+test('promise 2: a gated repository opens with its access token, which is not stored or sent anywhere else', async ({ hub }) => {
   const [token, wrong] = ['hf_secret_token', 'hf_wrong_token']
   const gated = await startHubServer({
     repositories: { 'owner/gated': { 'config.json': '{}', [weightsPath]: syntheticFile(mebibyte) } },
@@ -127,7 +133,7 @@ test('a gated repository opens with its token, which is stored and sent nowhere 
     await hub.call('open', 'owner/gated', { endpoint: gated.url, token })
     await hub.call('load', weightsPath, 'config.json')
     expect(gated.log.some((entry) => entry.host === 'cdn' && entry.authorized)).toBe(false)
-    // Signed addresses have a query, and the log would show a token in one.
+    // Signed addresses have a query; a token in one would show in the log.
     expect(gated.log.some((entry) => entry.host === 'cdn' && entry.query.includes('X-Amz-Signature'))).toBe(true)
     expect(gated.log.filter((entry) => (entry.path + entry.query).includes('hf_'))).toEqual([])
     const stored = await everythingStored(hub.page)
@@ -138,14 +144,14 @@ test('a gated repository opens with its token, which is stored and sent nowhere 
   }
 })
 
-test('a static host, without a listing and with one', async ({ server, hub }) => {
+test('promise 2: a repository on a plain web server opens without a listing and with one', async ({ server, hub }) => {
   const file = syntheticFile(3 * mebibyte, 4)
   const index = '{"_class_name": "X", "unet": ["diffusers", "UNet2DConditionModel"]}'
   const files = { 'model_index.json': index, [weightsPath]: file }
   server.setRepository('owner/plain', files)
   const base = server.staticUrl('owner/plain')
   await hub.call('setUp', { retryBaseMs: 10, retryMaxMs: 40 })
-  // Found by their names: also where the host's "no" is withheld from other origins, and where it is the page of a site.
+  // The files are found by their names, also when missing CORS headers hide a 404, and when the site sends its HTML page for every path.
   const found = [
     { path: 'model_index.json', size: index.length },
     { path: weightsPath, size: file.size },
@@ -171,7 +177,7 @@ test('a static host, without a listing and with one', async ({ server, hub }) =>
   expect(await hub.call('models')).toHaveLength(2)
 })
 
-test('a folder of the File System Access API is read where it lies', async ({ hub }) => {
+test('promise 2: a folder of the File System Access API is read in place', async ({ hub }) => {
   const files = { 'model_index.json': '{"a": 1}', 'unet/config.json': '{"b": 22}' }
   expect(await hub.call('openFolder', files)).toEqual([
     { path: 'model_index.json', size: 8 },
@@ -181,16 +187,16 @@ test('a folder of the File System Access API is read where it lies', async ({ hu
   expect(await hub.call('read', 'unet/config.json', 6, 8)).toEqual([...Buffer.from('22')])
   expect((await hub.failure('load', 'vae/config.json')).code).toBe('file-not-found')
   expect(await hub.call('totalBytes')).toBe(0)
-  // What was picked is not what is there now.
+  // The file has changed since the folder was picked.
   await hub.call('openFolder', { 'unet/config.json': '{"b": 333}' })
   expect((await hub.failure('read', 'unet/config.json', 6, 8)).code).toBe('file-changed')
 })
 
 for (const way of ['dropped on the page', 'picked in a file input']) {
-  test(`a folder ${way} is read where it lies`, async ({ hub }) => {
+  test(`promise 2: a folder ${way} is read in place`, async ({ hub }) => {
     const fixture = resolve('fixtures/tiny-sd15/repo')
     if (way.startsWith('dropped')) {
-      // As the browser itself does when a reader lets go of a folder; no script can make such an event.
+      // The browser does this when the user drops a folder; a script cannot create such an event.
       const devtools = await hub.page.context().newCDPSession(hub.page)
       const data = { items: [], files: [fixture], dragOperationsMask: 1 }
       for (const type of ['dragEnter', 'dragOver', 'drop'] as const)
@@ -213,7 +219,7 @@ for (const way of ['dropped on the page', 'picked in a file input']) {
   })
 }
 
-test('the same content in two repositories is fetched and stored once', async ({ server, hub }) => {
+test('promise 5: the same content in two repositories is downloaded and stored once', async ({ server, hub }) => {
   const vae = syntheticFile(5 * mebibyte, 6)
   server.setRepository('owner/one', { 'vae/model.safetensors': vae, 'vae/config.json': '{"x": 1}' })
   server.setRepository('owner/two', { 'other/vae.safetensors': vae, 'other/config.json': '{"x": 1}' })
@@ -227,7 +233,7 @@ test('the same content in two repositories is fetched and stored once', async ({
   expect(await hub.call('totalBytes')).toBe(vae.size + 8)
 })
 
-/** All that the page's origin has stored, as text: every database, cache, item and cookie. */
+/** Everything that the page's origin has stored, as text: every database, cache, storage item and cookie. */
 async function everythingStored(page: Page): Promise<string> {
   return page.evaluate(
     async ([success, failure]) => {
@@ -251,7 +257,7 @@ async function everythingStored(page: Page): Promise<string> {
         const cache = await caches.open(name)
         for (const request of await cache.keys()) found.push(request.url, await (await cache.match(request))?.text())
       }
-      // What is stored as bytes (the state of a hash) holds parts of files.
+      // Stored bytes, such as the state of a hash, contain parts of files.
       return JSON.stringify(found, (_, value: unknown) =>
         value instanceof Uint8Array || value instanceof ArrayBuffer ? new TextDecoder('latin1').decode(value) : value,
       )

@@ -1,4 +1,4 @@
-/** Whatever a server does, a download ends with the right bytes or an error that says what is wrong, after a bounded number of tries (docs/downloads.md). */
+/** Promise 6 of docs/downloads.md: whatever a server does, a load ends with the right bytes or with an error code, after a limited number of requests. */
 
 import { mebibyte, weightsPath } from './hub/files.js'
 import { expect, test, type HubDriver } from './hub/harness.js'
@@ -7,7 +7,7 @@ import { sha256Of, syntheticFile } from './hub-server/repositories.js'
 
 const file = syntheticFile(5 * mebibyte + 777, 8)
 const settings = { chunkBytes: mebibyte, pieceBytes: mebibyte / 2, stallMs: 5000, retryBaseMs: 10, retryMaxMs: 40 }
-/** Pieces under way (while one waits for its next try, another one takes its lane), times tries of each. */
+/** Pieces in flight (while one waits for its retry, another uses its connection), times the tries of each. */
 const mostRequests = 12 * 5
 
 const cdn = { host: 'cdn' } as const
@@ -15,16 +15,16 @@ const cdn = { host: 'cdn' } as const
 interface Case {
   readonly what: string
   readonly rules: readonly Fault[]
-  /** Code of the error that it ends in; absent where the right bytes come. */
+  /** Code of the error that the load ends with; absent when it ends with the right bytes. */
   readonly error?: string
   readonly bytesPerSecond?: number
-  /** Few pieces are under way at a time: where each one is tried in vain, that is slow. */
+  /** Allows few pieces in flight, because it takes long until each one has failed. */
   readonly slow?: true
-  /** How often the file's address is asked for, where that is what matters. */
+  /** How often the file's address is requested, if the test is about that. */
   readonly resolved?: number
 }
 
-/** Misbehaviours by what is wrong. */
+/** Faults of servers, by what is wrong. */
 const kinds: Readonly<Record<string, readonly Case[]>> = {
   'ranges that are ignored': [
     { what: 'always', rules: [{ match: cdn, ignoreRange: true }] },
@@ -75,7 +75,7 @@ const kinds: Readonly<Record<string, readonly Case[]>> = {
   ],
 }
 
-/** Opens a repository with the file on a server that gives a mebibyte a second for each answer, where `faults` says nothing else. */
+/** Opens a repository with the file, on a server that sends 1 MiB/s for each answer unless `faults` says otherwise. */
 async function openSlowly(server: HubServer, hub: HubDriver, faults: Faults = {}, base?: string): Promise<void> {
   server.setRepository('owner/name', { [weightsPath]: file })
   await hub.call('setUp', settings)
@@ -83,7 +83,7 @@ async function openSlowly(server: HubServer, hub: HubDriver, faults: Faults = {}
   await hub.call('open', base ?? 'owner/name', base === undefined ? { endpoint: server.url } : {})
 }
 
-/** Loads one content under one misbehaviour; `seed` makes it a content of its own, so that nothing of it is cached. */
+/** Loads a file under one fault. Each `seed` gives other content, so that none of it is cached. */
 async function misbehaves(server: HubServer, hub: HubDriver, seed: number, each: Case): Promise<void> {
   const { what, rules, error, bytesPerSecond, slow, resolved } = each
   const content = syntheticFile(file.size, seed)
@@ -105,23 +105,26 @@ async function misbehaves(server: HubServer, hub: HubDriver, seed: number, each:
     expect(here.filter((each) => each.complete)).toEqual([])
     server.setFaults({})
   }
-  // Nothing wrong counts as here: the same again, from a good server where it was refused, has the right bytes.
+  // No wrong byte counts as present: loading again, from a healthy server if it failed, gives the right bytes.
   await hub.call('load', weightsPath)
   expect(await hub.call('hash', weightsPath), what).toBe(await sha256Of(content))
   if (resolved !== undefined) expect(server.log.filter((entry) => entry.kind === 'resolve')).toHaveLength(resolved)
 }
 
 for (const [kind, cases] of Object.entries(kinds)) {
-  test(`${kind}: right bytes, or an error with a code`, async ({ server, hub }) => {
+  test(`promise 6: ${kind}: the right bytes, or an error with a code`, async ({ server, hub }) => {
     for (const [k, each] of cases.entries()) await test.step(each.what, () => misbehaves(server, hub, k + 1, each))
   })
 }
 
 for (const status of [429, 503]) {
-  test(`a wait that the server asks for (${status}) is kept, and fewer requests run after it`, async ({ server, hub }) => {
+  test(`promise 6: a wait that the server requests (${status}) is kept, and fewer requests run afterwards`, async ({
+    server,
+    hub,
+  }) => {
     server.setRepository('owner/name', { [weightsPath]: file })
     await hub.call('setUp', { ...settings, maxConnections: 2, maxStreams: 2 })
-    // Three good answers first, so slow that two run at once.
+    // First three good answers, slow enough for two to run at once.
     const refusal = { match: cdn, skip: 3, times: 1, status, headers: { 'retry-after': '1' } }
     server.setFaults({ bytesPerSecond: 4 * mebibyte, rules: [refusal] })
     await hub.call('open', 'owner/name', { endpoint: server.url })
@@ -140,7 +143,7 @@ for (const status of [429, 503]) {
 
 for (const bareErrors of [false, true]) {
   const withheld = bareErrors ? ', though the browser withholds their refusal' : ''
-  test(`addresses that expire again and again are asked for again${withheld}`, async ({ server, hub }) => {
+  test(`promise 6: signed addresses that expire again and again are requested again${withheld}`, async ({ server, hub }) => {
     const expired = [2, 6].map((skip) => ({ match: cdn, skip, times: 1, expired: true }))
     await openSlowly(server, hub, { rules: expired, bareErrors })
     await hub.call('load', weightsPath)
@@ -150,7 +153,10 @@ for (const bareErrors of [false, true]) {
   })
 }
 
-test('a file that is replaced on a plain host comes whole and new, never mixed', async ({ server, hub }) => {
+test('promise 6: a file that is replaced on a plain web server loads as the new version, never as a mixture', async ({
+  server,
+  hub,
+}) => {
   const later = syntheticFile(file.size, 99)
   await openSlowly(server, hub, {}, server.staticUrl('owner/name'))
   const loading = hub.call('load', weightsPath)
@@ -160,7 +166,7 @@ test('a file that is replaced on a plain host comes whole and new, never mixed',
   expect(await hub.call('hash', weightsPath)).toBe(await sha256Of(later))
 })
 
-test('a branch that moves during a download does not change what is downloaded', async ({ server, hub }) => {
+test('promise 6: a branch that moves during a download does not change what is downloaded', async ({ server, hub }) => {
   await openSlowly(server, hub)
   const loading = hub.call('load', weightsPath)
   await hub.reaches(weightsPath, 2 * mebibyte)
@@ -169,7 +175,7 @@ test('a branch that moves during a download does not change what is downloaded',
   expect(await hub.call('hash', weightsPath)).toBe(await sha256Of(file))
 })
 
-test('connections that are all cut are taken up again', async ({ server, hub }) => {
+test('promise 6: a download resumes after all its connections were closed', async ({ server, hub }) => {
   await openSlowly(server, hub)
   const loading = hub.call('load', weightsPath)
   await hub.reaches(weightsPath, 2 * mebibyte)
@@ -178,8 +184,8 @@ test('connections that are all cut are taken up again', async ({ server, hub }) 
   expect(await hub.call('hash', weightsPath)).toBe(await sha256Of(file))
 })
 
-test('an abort ends every request at once, and keeps what was stored', async ({ server, hub }) => {
-  // One answer never comes, so that the download cannot end by itself.
+test('promise 6: an abort ends every request at once, and keeps the stored chunks', async ({ server, hub }) => {
+  // One answer never arrives, so the download cannot end by itself.
   await openSlowly(server, hub, { rules: [{ match: { host: 'cdn', covers: 4.9 * mebibyte }, stallAfter: 0 }] })
   const loading = hub.failure('load', weightsPath)
   await hub.reaches(weightsPath, 3.5 * mebibyte)

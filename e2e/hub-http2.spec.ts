@@ -1,6 +1,6 @@
 /**
- * Over HTTP/2 more requests run at once than HTTP/1.1 has connections, where that is faster; what is in flight when a tab dies is still six
- * chunks at most (docs/downloads.md).
+ * Promises 1 and 4 of docs/downloads.md over HTTP/2: more requests run at once than HTTP/1.1 has connections if that is faster, and a tab
+ * that dies still has at most six chunks in flight.
  */
 
 import { execFileSync } from 'node:child_process'
@@ -17,7 +17,7 @@ const { args, ...browser } = chromiumLaunchOptions()
 
 test.use({ serverOptions: { tls: certificate() }, launchOptions: { ...browser, args: [...args, '--ignore-certificate-errors'] } })
 
-test('HTTP/2 carries up to twelve requests at once', async ({ server, hub }) => {
+test('promise 1: HTTP/2 carries up to twelve requests at once', async ({ server, hub }) => {
   expect(server.url).toMatch(/^https:/)
   server.setRepository('owner/name', { [weightsPath]: file })
   server.setFaults({ bytesPerSecond: mebibyte })
@@ -30,10 +30,10 @@ test('HTTP/2 carries up to twelve requests at once', async ({ server, hub }) => 
   expect(most).toBeLessThanOrEqual(12)
 })
 
-test('killed over HTTP/2, the next run fetches six chunks again at most', async ({ server, newHub }) => {
+test('promise 4: killed over HTTP/2, the next run downloads at most six chunks again', async ({ server, newHub }) => {
   server.setRepository('owner/name', { [weightsPath]: file })
   server.setFaults({ bytesPerSecond: mebibyte })
-  // The usual settings, an eighth of their size, and twelve requests from the start.
+  // The default settings at an eighth of their size, with twelve requests from the start.
   const settings = {
     pieceBytes: mebibyte,
     chunkBytes: 2 * mebibyte,
@@ -61,7 +61,7 @@ test('killed over HTTP/2, the next run fetches six chunks again at most', async 
   expect(await second.call('hash', weightsPath)).toBe(await sha256Of(file))
 })
 
-/** A certificate of its own for each run; the browser is told to take any. */
+/** A new self-signed certificate for each run; the browser is started so that it accepts any. */
 function certificate(): { key: string; cert: string } {
   const folder = mkdtempSync(join(tmpdir(), 'hub-tls-'))
   try {

@@ -1,4 +1,4 @@
-/** A download that is killed anywhere: the next run resumes from what was stored, and ends with the same bytes (docs/downloads.md). */
+/** Promise 4 of docs/downloads.md: after a kill at any moment, the next run resumes from the stored chunks and ends with the same bytes. */
 
 import { launchBrowser } from './hub/browser.js'
 import { sha256Of } from './hub-server/repositories.js'
@@ -6,10 +6,10 @@ import { large, mebibyte, weightsPath } from './hub/files.js'
 import { driveHub, expect, test, type HubDriver } from './hub/harness.js'
 import type { HubServer } from './hub-server/types.js'
 
-/** Chunks that may have been on their way. */
+/** The most bytes that may have been in flight. */
 const inFlight = 6 * 16 * mebibyte
 
-/** Loads, and ends it at 10, 50 and 90 %; each run may fetch again only what was on its way in the one before. */
+/** Loads a file and kills the run at 10, 50 and 90 %. Each run may download again only what was in flight in the run before. */
 async function killThrice(
   server: HubServer,
   open: () => Promise<HubDriver>,
@@ -38,14 +38,14 @@ async function killThrice(
   }
 }
 
-test('the worker is terminated', async ({ server, newHub }) => {
+test('promise 4: the worker is terminated', async ({ server, newHub }) => {
   await killThrice(server, newHub, async (hub) => {
     await hub.terminate()
     await hub.page.close()
   })
 })
 
-test('the tab crashes', async ({ server, newHub }) => {
+test('promise 4: the tab crashes', async ({ server, newHub }) => {
   await killThrice(server, newHub, async (hub) => {
     const session = await hub.page.context().newCDPSession(hub.page)
     const crashed = new Promise((resolve) => hub.page.once('crash', resolve))
@@ -55,7 +55,7 @@ test('the tab crashes', async ({ server, newHub }) => {
   })
 })
 
-test('the browser is killed', async ({ server, pageUrl }) => {
+test('promise 4: the browser is killed', async ({ server, pageUrl }) => {
   const browser = await launchBrowser()
   try {
     await killThrice(

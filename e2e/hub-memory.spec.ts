@@ -1,8 +1,7 @@
 /**
- * Memory of the page above idle: a download, quantising weights that are cached or still arriving, and casts each stay within 256 MB
- * (docs/memory.md). 120 to 170 MB are measured: 96 MiB in flight, the browser's copies of two chunks that are hashed and stored, and
- * garbage. Each file is larger than the limit, so one that was held whole would be seen. The memory is that of the page's process as Linux
- * counts it, with no DevTools attached.
+ * Promise 13 of docs/downloads.md: downloading, casting and quantizing stay within 256 MB above idle. Measured are 120 to 170 MB (96 MiB in
+ * flight, the browser's copies of two chunks that are hashed and stored, garbage). Each file is larger than the limit, so that a file held
+ * whole in memory would show. The memory is that of the page's process as Linux counts it, without DevTools.
  */
 
 import { blocksOfT5, virtualCheckpoint } from '../bench/quantize/virtual-checkpoint.js'
@@ -19,7 +18,7 @@ const weights = blocksOfT5(1)
 const parameters = weights.reduce((sum, [, shape]) => sum + elementCount(shape), 0)
 const limit = 256e6
 
-/** Held whole with what F16 makes of it, the smallest form, it would be over the limit. */
+/** Held whole together with its cast to F16, the smallest one, it would exceed the limit. */
 const large = syntheticFile(192 * mebibyte, 3)
 const casts = [
   ['F32', 'F16'],
@@ -29,7 +28,7 @@ const casts = [
 
 test.skip(process.platform !== 'linux', 'The memory of a process is read from /proc.')
 
-test.describe('memory above idle', () => {
+test.describe('promise 13: memory above idle', () => {
   test.use({ serverOptions: { repositories: { [id]: virtualCheckpoint(weights, 1e9) } } })
 
   for (const [what, methods] of [
@@ -43,12 +42,12 @@ test.describe('memory above idle', () => {
         const peak = watchPeak(renderersOf(page.profile))
         for (const method of methods) {
           const { bytes } = await page.call<{ bytes: number }>(method, id, server.url)
-          // All of it, or its codes and scales, and some norms and a header.
+          // All bytes, or the codes and scales of the quantized copy, and in both cases some norms and a header.
           const expected = method === 'fill' ? 2 * parameters : (parameters * 18) / 32
           expect(bytes, method).toBeGreaterThan(0.99 * expected)
           expect(bytes, method).toBeLessThan(1.01 * expected)
           test.info().annotations.push({ type: 'peak', description: `${method}: ${(peak() / 1e6).toFixed(0)} MB` })
-          // Less than a chunk would be a measurement of nothing.
+          // A peak below one chunk would mean that nothing was measured.
           expect(peak(), method).toBeGreaterThan(16e6)
           expect(peak(), method).toBeLessThanOrEqual(limit)
         }
@@ -68,7 +67,7 @@ test.describe('memory above idle', () => {
       }
       await open()
       for (const [from, to] of casts) {
-        // A page that has downloaded nothing, so that what is kept after that is not taken for idle.
+        // Measure idle on a page that has downloaded nothing: a download leaves memory behind.
         await page.restart()
         await open()
         const peak = watchPeak(renderersOf(page.profile))

@@ -1,4 +1,4 @@
-/** Converted tensors are cached in prepared chunks: each is converted once, in bounded memory, and a killed conversion resumes (docs/downloads.md). */
+/** Promise 12 of docs/downloads.md: tensors are converted exactly and once into a prepared file, with the memory of one chunk, and that resumes after a kill. */
 
 import { createHash } from 'node:crypto'
 import { mebibyte, weightsPath } from './hub/files.js'
@@ -7,17 +7,17 @@ import { referenceCast } from './hub/reference-casts.js'
 
 const hashOf = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex')
 
-/** Every pattern of 16 bits, over and over; as float32 each is the upper half, with a lower half that differs from one to the next. */
+/** Every pattern of 16 bits, repeatedly. As float32 each pattern is the upper half, and the lower half changes from value to value. */
 function everyPattern(width: 2 | 4, size: number): Uint8Array {
   const values = width === 2 ? new Uint16Array(size / 2) : new Uint32Array(size / 4)
-  // Lower halves that are ties, just beside ties, nothing, and all.
+  // Lower halves that are ties, next to ties, all zeros and all ones.
   const lower = [0, 1, 0x0fff, 0x1000, 0x1001, 0x2000, 0x3000, 0x7fff, 0x8000, 0x8001, 0xf000, 0xffff]
   for (let i = 0; i < values.length; i++)
     values[i] = width === 2 ? i & 0xffff : (i & 0xffff) * 0x1_0000 + (lower[(i >>> 16) % lower.length] ?? 0)
   return new Uint8Array(values.buffer)
 }
 
-/** Smaller chunks than usual, so that small files have many; the two tensors meet inside one. */
+/** Smaller chunks than the default, so that a small file has many. The two tensors meet inside a chunk. */
 const settings = { chunkBytes: mebibyte, pieceBytes: mebibyte / 2 }
 
 for (const [from, to] of [
@@ -26,8 +26,11 @@ for (const [from, to] of [
   ['BF16', 'F32'],
   ['F16', 'F32'],
 ] as const) {
-  test(`${from} becomes ${to} to the bit, every pattern, once, and a killed conversion resumes`, async ({ server, hub }) => {
-    // Each upper half with each lower one: 65,536 times 12 values of four bytes, and a half.
+  test(`promise 12: ${from} is cast to ${to} exactly for every pattern, once, and resumes after a kill`, async ({
+    server,
+    hub,
+  }) => {
+    // Each upper half with each lower half: 65,536 times 12 values of four bytes, and half of that again.
     const bytes = everyPattern(from === 'F32' ? 4 : 2, 4.5 * mebibyte)
     const expected = referenceCast(bytes, from, to)
     const name = `prepared ${to}`
@@ -38,7 +41,7 @@ for (const [from, to] of [
       await hub.call('load', weightsPath)
     }
     await open()
-    // Half of it is made; what comes after that is never read, so that it is killed in the middle.
+    // The second half of the source never arrives, so that the kill happens when half of the file is made.
     const hold = hub.call('prepare', weightsPath, from, to, bytes.length / 2)
     hold.catch(() => {})
     const half = Math.floor(expected.length / 2 / mebibyte) * mebibyte
@@ -50,9 +53,9 @@ for (const [from, to] of [
     expect(await hub.call('prepare', weightsPath, from, to)).toBe(expected.length)
     expect(await hub.call('hash', name)).toBe(hashOf(expected))
     expect((await hub.progress(name)).cached).toBe(half)
-    // One chunk at a time is in memory, whatever the size.
+    // One chunk at a time is in memory, whatever the size of the file.
     expect(await hub.call('memoryPeak')).toBe(mebibyte)
-    // Made once: the second time it is all there.
+    // The file is made once: the second time it is in the cache.
     await hub.call('prepare', weightsPath, from, to)
     expect(await hub.progress(name)).toMatchObject({ cached: expected.length, total: expected.length })
     expect((await hub.call('verify')).bad).toEqual([])

@@ -1,4 +1,4 @@
-/** Trouble with the browser's storage loses nothing; cached models can be listed, verified, exported and deleted (docs/offline.md). */
+/** Promises 7 and 11 of docs/downloads.md: no load fails because of the browser's storage; the cache can be listed, verified, exported and deleted. */
 
 import type { Page } from '@playwright/test'
 import { launchBrowser } from './hub/browser.js'
@@ -17,7 +17,10 @@ async function setQuota(page: Page, quotaSize?: number): Promise<void> {
   })
 }
 
-test('over quota, the model is run from memory, and says so; with room again it is kept', async ({ server, hub }) => {
+test('promise 7: over quota, a model loads from memory and reports that; once there is room it is stored', async ({
+  server,
+  hub,
+}) => {
   server.setRepository('owner/name', { [weightsPath]: file })
   await setQuota(hub.page, 18 * mebibyte)
   await hub.call('open', 'owner/name', { endpoint: server.url })
@@ -29,20 +32,20 @@ test('over quota, the model is run from memory, and says so; with room again it 
   await setQuota(hub.page)
   server.clearLog()
   await hub.call('open', 'owner/name', { endpoint: server.url })
-  // Which of the three chunks came in time to fit is not the same each time.
+  // Which of the three chunks fit depends on the order in which they arrive.
   const kept = await hub.call('totalBytes')
   expect(kept).toBeLessThan(file.size)
   await hub.call('load', weightsPath)
   expect(await hub.call('hash', weightsPath)).toBe(await sha256Of(file))
   expect(await hub.progress(weightsPath)).not.toHaveProperty('storage')
-  // What had fitted is not fetched again.
+  // The chunks that fit are not downloaded again.
   expect(server.log.reduce((sum, entry) => sum + (entry.host === 'cdn' ? entry.bytes : 0), 0)).toBe(file.size - kept)
   expect(await hub.call('models')).toMatchObject([
     { id: 'owner/name', stored: file.size, files: [{ complete: true, verified: true }] },
   ])
 })
 
-test('with no room at all, a model still loads', async ({ server, hub }) => {
+test('promise 7: without any room, a model still loads', async ({ server, hub }) => {
   server.setRepository('owner/name', { [weightsPath]: small })
   await setQuota(hub.page, 1)
   await hub.call('open', 'owner/name', { endpoint: server.url })
@@ -50,15 +53,15 @@ test('with no room at all, a model still loads', async ({ server, hub }) => {
   expect(await hub.call('hash', weightsPath)).toBe(await sha256Of(small))
 })
 
-test('over quota, the file used longest ago makes room, and one in use does not', async ({ server, pageUrl }) => {
+test('promise 7: over quota, the least recently used file is evicted, and a file in use is not', async ({ server, pageUrl }) => {
   const names = ['a', 'b', 'c', 'd'] as const
   const files = names.map((_, k) => syntheticFile(5 * mebibyte, 11 + k))
   for (const [k, name] of names.entries()) server.setRepository(`owner/${name}`, { [`${name}.safetensors`]: files[k]! })
-  // A profile on disk: in a private window Chromium hardly counts Blobs.
+  // Use a profile on disk: in a private window Chromium hardly counts Blobs.
   const browser = await launchBrowser()
   try {
     const hub = await driveHub(await browser.newPage(), pageUrl)
-    // From the start: Chromium goes by a remembered quota for a while. Two files fit.
+    // Set the quota first: Chromium uses a remembered quota for a while. Two files fit.
     await setQuota(hub.page, 13 * mebibyte)
     const begin = () => hub.call('setUp', { chunkBytes: mebibyte, pieceBytes: mebibyte / 2 })
     const load = async (name: string) => {
@@ -74,7 +77,7 @@ test('over quota, the file used longest ago makes room, and one in use does not'
     await load('a')
     await load('c')
     expect(await cached()).toEqual(['owner/a', 'owner/c'])
-    // A model that was closed makes room in the same worker, which had its Blobs.
+    // A closed model is evicted even in the worker that had its Blobs.
     await hub.call('close')
     await load('d')
     expect(await cached()).toEqual(['owner/a', 'owner/d'])
@@ -86,7 +89,7 @@ test('over quota, the file used longest ago makes room, and one in use does not'
 })
 
 for (const broken of ['absent', 'refused', 'blocked'] as const) {
-  test(`IndexedDB ${broken}: everything runs from memory`, async ({ server, page, pageUrl }) => {
+  test(`promise 7: IndexedDB ${broken}: everything loads from memory`, async ({ server, page, pageUrl }) => {
     server.setRepository('owner/name', { [weightsPath]: small })
     const hub = await driveHub(page, pageUrl, broken)
     await hub.call('setUp', { storeOpenMs: 200 })
@@ -103,7 +106,7 @@ for (const [broken, what, kind] of [
   ['noBlobs', 'where no Blob can be stored, buffers are', 'ArrayBuffer'],
   ['contested', 'where another tab tries the store at the same time, Blobs are stored', 'Blob'],
 ] as const) {
-  test(`${what}`, async ({ server, page, pageUrl, newHub }) => {
+  test(`promise 7: ${what}`, async ({ server, page, pageUrl, newHub }) => {
     server.setRepository('owner/name', { [weightsPath]: small })
     const hub = await driveHub(page, pageUrl, broken)
     await hub.call('setUp', { storeRetryMs: [50, 50] })
@@ -120,7 +123,7 @@ for (const [broken, what, kind] of [
   })
 }
 
-/** What the stored chunks are: `Blob` or `ArrayBuffer`. */
+/** The types of the stored chunks: `Blob` or `ArrayBuffer`. */
 async function storedKinds(page: Page): Promise<string[]> {
   return page.evaluate(
     async ([success, failure]) => {
@@ -138,7 +141,7 @@ async function storedKinds(page: Page): Promise<string[]> {
   )
 }
 
-/** Does what a reader does who clears a site's data. */
+/** Clears the storage, as a user does who clears the site's data. */
 async function clearStorage(page: Page): Promise<void> {
   const session = await page.context().newCDPSession(page)
   await session.send('Storage.clearDataForOrigin', { origin: new URL(page.url()).origin, storageTypes: 'all' })
@@ -148,14 +151,14 @@ for (const [when, fault, hashed] of [
   ['before anything of it is stored', { match: { host: 'cdn' }, stallAfter: mebibyte }, 0],
   ['after chunks of it were stored and hashed', { match: { host: 'cdn', covers: 33 * mebibyte }, stallAfter: 0 }, 2],
 ] as const) {
-  test(`storage that is cleared while a file is written, ${when}`, async ({ server, hub }) => {
+  test(`promise 7: the user clears the storage while a file is written, ${when}`, async ({ server, hub }) => {
     server.setRepository('owner/name', { [weightsPath]: file })
     server.setFaults({ rules: [fault] })
     await hub.call('open', 'owner/name', { endpoint: server.url })
     const loading = hub.call('load', weightsPath)
-    // Held there until the storage is cleared.
+    // The download waits here until the storage is cleared.
     if (hashed === 0) await hub.reaches(weightsPath, mebibyte / 2)
-    else await expect.poll(() => hub.call('recordsAsText')).toContain(`"hashed":{"chunks":${hashed}`)
+    else await expect.poll(() => hub.call('recordsAsText'), { timeout: 60_000 }).toContain(`"hashed":{"chunks":${hashed}`)
     expect(await hub.call('totalBytes')).toBe(hashed * 16 * mebibyte)
     await clearStorage(hub.page)
     expect(await hub.call('totalBytes')).toBe(0)
@@ -167,7 +170,7 @@ for (const [when, fault, hashed] of [
   })
 }
 
-test('storage that is cleared while a file is read', async ({ server, hub }) => {
+test('promise 7: the user clears the storage while a file is read', async ({ server, hub }) => {
   server.setRepository('owner/name', { [weightsPath]: small })
   await hub.call('open', 'owner/name', { endpoint: server.url })
   await hub.call('load', weightsPath)
@@ -177,7 +180,7 @@ test('storage that is cleared while a file is read', async ({ server, hub }) => 
   expect(await hub.call('models')).toMatchObject([{ id: 'owner/name', stored: small.size }])
 })
 
-test('lists, checks, gives out and deletes models', async ({ server, hub }) => {
+test('promise 11: models are listed, verified, exported and deleted', async ({ server, hub }) => {
   const shared = syntheticFile(3 * mebibyte, 1)
   server.setRepository('owner/one', { 'vae/w.safetensors': shared, 'unet/w.safetensors': small, 'unused.bin': 'x' })
   server.setRepository('owner/two', { 'vae.safetensors': shared })
@@ -203,7 +206,7 @@ test('lists, checks, gives out and deletes models', async ({ server, hub }) => {
     'unet/w.safetensors': await sha256Of(small),
   })
   await hub.page.reload()
-  // What the other model has too stays.
+  // Files that the other model shares are not deleted.
   expect(await hub.call('deleteModel', 'owner/one')).toBe(small.size)
   expect((await hub.call('models')).map((model) => model.id)).toEqual(['owner/two'])
   expect(await hub.call('deleteModel', 'owner/two')).toBe(shared.size)

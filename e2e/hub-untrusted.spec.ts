@@ -1,6 +1,6 @@
 /**
- * Malformed configs, indexes and headers of an untrusted repository end in an error with a code, before anything large is downloaded,
- * stored or allocated (docs/downloads.md). Memory is that of the page's process as Linux counts it, with no DevTools attached.
+ * Promise 10 of docs/downloads.md: malicious configs, indexes and headers end with an error code before anything large is downloaded, stored
+ * or allocated. The memory is that of the page's process as Linux counts it, without DevTools.
  */
 
 import { renderersOf, watchPeak } from '../bench/renderer-memory.js'
@@ -13,7 +13,7 @@ import type { VirtualFile } from './hub-server/repositories.js'
 const weights = 'diffusion_pytorch_model.safetensors'
 const index = `${weights}.index.json`
 
-/** A safetensors file of 64 MB that begins with this header, and says that it is so long. */
+/** A safetensors file of 64 MB that begins with this header, preceded by the header's length. */
 function fileWith(header: string, length = Buffer.byteLength(header)): VirtualFile {
   const head = Buffer.alloc(8 + Buffer.byteLength(header))
   head.writeBigUInt64LE(BigInt(length))
@@ -28,7 +28,7 @@ function fileWith(header: string, length = Buffer.byteLength(header)): VirtualFi
 const hoard = (item: string, bytes: number) => `${`${item},`.repeat(bytes / (item.length + 1) - 1)}${item}`
 const tensor = (begin: number, end: number) => ({ dtype: 'F16', shape: [(end - begin) / 2], data_offsets: [begin, end] })
 
-/** What is in a folder, how it is looked at, and how that ends; `fetched` is the most that may have been sent of it. */
+/** The files of a folder and the error code that reading them ends with; `fetched` is the most bytes that the server may have sent. */
 const cases = {
   'a config of 11 MB': { file: 'config.json', content: ' '.repeat(11e6), code: 'file-too-large', fetched: 0 },
   'a config full of objects': {
@@ -83,7 +83,7 @@ const cases = {
   },
 } as const
 
-/** The code of the error that a call ends with. */
+/** The code of the error that a call fails with. */
 async function codeOf(page: UnwatchedPage, method: string, ...args: readonly unknown[]): Promise<string> {
   try {
     await page.call(method, ...args)
@@ -93,7 +93,7 @@ async function codeOf(page: UnwatchedPage, method: string, ...args: readonly unk
   }
 }
 
-test('hostile configs, indexes and headers are refused before anything big happens', async ({ server }) => {
+test('promise 10: malicious configs, indexes and headers are rejected before anything large happens', async ({ server }) => {
   for (const [k, { file, content }] of Object.values(cases).entries())
     server.setRepository(`owner/case-${k}`, { [`unet/${file}`]: content, 'w.safetensors': 'not this one' })
   const page = await openUnwatchedPage('../pages/hub-worker.ts')
@@ -111,9 +111,9 @@ test('hostile configs, indexes and headers are refused before anything big happe
       ).toBeLessThanOrEqual(fetched)
     }
     test.info().annotations.push({ type: 'peak', description: `${(peak() / 1e6).toFixed(0)} MB` })
-    // What JSON.parse makes of the second one alone is more.
+    // JSON.parse alone would take more for the second file.
     expect(peak()).toBeLessThanOrEqual(160e6)
-    // Small files are kept as they are listed; of the weights, which have errors in them, nothing is.
+    // Small files are stored as they are listed; nothing is stored of the weights, which are invalid.
     const kept = (await page.call<CachedModel[]>('models')).flatMap((model) => model.files.map(({ path }) => path))
     expect(kept.filter((path) => path.endsWith('.safetensors'))).toEqual([])
   } finally {

@@ -1,7 +1,7 @@
 /**
- * `npm run docs:api`: writes docs/api.md from the declarations that the package ships (TypeScript's own compiler reads them). With
- * `--check` it writes nothing and fails where the file is not what it would write. A public name, field or method without a doc
- * comment fails, and so does a public signature that names a type of the project which is not exported.
+ * `npm run docs:api`: writes docs/api.md from the declarations that the package ships, which TypeScript's own compiler reads. The page is
+ * grouped by use (api-groups.ts). With `--check` it writes nothing, and fails if the file differs from what it would write. It also fails if
+ * a public name, field or method has no doc comment, or if a public signature uses a type of the project that is not exported.
  */
 
 import { execFileSync } from 'node:child_process'
@@ -22,8 +22,10 @@ import {
   type TypeAliasDeclaration,
 } from 'typescript/unstable/ast'
 import { API, SymbolFlags, type Project, type Symbol } from 'typescript/unstable/sync'
+import { groups } from './api-groups.js'
 
 const page = 'docs/api.md'
+/** The package's entries, each with its declarations. */
 const entries = [
   { file: 'index.d.ts', name: 'aquatint' },
   { file: 'ui/element.d.ts', name: 'aquatint/element' },
@@ -31,8 +33,8 @@ const entries = [
 
 const intro = `# API reference
 
-Made from the package's types by \`npm run docs:api\`; edit the comments in the source, not this page. Sizes are in pixels, memory and
-files in bytes, unless a line says otherwise. A field with \`?\` may be left out.
+\`npm run docs:api\` generates this page from the package's types; edit the comments in the source, not this page. Image sizes are in pixels, and
+sizes of memory and files in bytes, unless a line says otherwise. A field with \`?\` is optional.
 `
 
 /** Writes the page, or checks it. Returns the exit code. */
@@ -43,11 +45,11 @@ export function main(args: readonly string[]): number {
     return 0
   }
   if (readFileSync(page, 'utf8') === made) return 0
-  console.error(`${page} is not what the types say: run "npm run docs:api".`)
+  console.error(`${page} does not match the types: run "npm run docs:api".`)
   return 1
 }
 
-/** The page's text. @throws Error naming everything public that is not documented or not exported */
+/** Returns the page's text. @throws Error that lists all public names without a doc comment, an export or a group */
 function apiReference(): string {
   const folder = realpathSync(mkdtempSync(join(tmpdir(), 'aquatint-api-')))
   try {
@@ -79,7 +81,7 @@ function apiReference(): string {
   }
 }
 
-/** What a doc comment says: its words, and what is thrown. */
+/** The parts of a doc comment: its text, and what the function throws. */
 interface Doc {
   readonly text: string
   readonly throws?: string | undefined
@@ -88,6 +90,7 @@ interface Doc {
 class Writer {
   readonly #project: Project
   readonly #folder: string
+  /** Problems found so far. */
   readonly #wrong: string[] = []
   /** The declarations of every public name, by entry. */
   readonly #entries: readonly { readonly name: string; readonly exports: readonly (readonly [string, Node])[] }[]
@@ -101,11 +104,17 @@ class Writer {
   }
 
   write(): string {
-    const sections = this.#entries.map(({ name, exports }) =>
-      [`## \`${name}\`\n`, ...exports.map((exported) => this.#declaration(...exported))].join('\n'),
+    const nodes = new Map(this.#entries.flatMap(({ exports }) => exports))
+    const sections = groups.map((group) =>
+      [`## ${group.title}\n\n${group.intro}\n`, ...group.names.map((name) => this.#named(name, nodes))].join('\n'),
     )
-    if (this.#wrong.length > 0) throw new Error(`The public types are not documented:\n  ${this.#wrong.join('\n  ')}`)
-    return [intro, ...sections].join('\n')
+    const grouped = groups.flatMap(({ names }) => names)
+    for (const name of this.#public) {
+      const count = grouped.filter((other) => other === name).length
+      if (count !== 1) this.#wrong.push(`${name} is in ${count} groups of scripts/api-groups.ts; it must be in one`)
+    }
+    if (this.#wrong.length > 0) throw new Error(`The API reference cannot be written:\n  ${this.#wrong.join('\n  ')}`)
+    return [intro, contents(), ...sections].join('\n')
   }
 
   #exportsOf(file: string): readonly (readonly [string, Node])[] {
@@ -124,6 +133,13 @@ class Writer {
     const alias = (symbol.flags & SymbolFlags.Alias) !== 0
     const [handle] = (alias ? this.#project.checker.getAliasedSymbol(symbol) : symbol).declarations
     return handle?.resolve(this.#project)
+  }
+
+  #named(name: string, nodes: ReadonlyMap<string, Node>): string {
+    const node = nodes.get(name)
+    if (node !== undefined) return this.#declaration(name, node)
+    this.#wrong.push(`scripts/api-groups.ts lists ${name}, which is not exported`)
+    return ''
   }
 
   #declaration(name: string, node: Node): string {
@@ -146,7 +162,7 @@ class Writer {
     return lines.join('\n')
   }
 
-  /** The type as it is declared, with a list of names that is not exported written out. */
+  /** The type as it is declared. A union that comes from a list which is not exported is written out. */
   #typeText(node: TypeAliasDeclaration): string {
     const { checker } = this.#project
     const keys = () => {
@@ -165,19 +181,19 @@ class Writer {
     const lines: string[] = []
     for (const member of members) {
       const text = oneLine(member).replace(/;$/, '')
-      if (text.startsWith('#') || text.startsWith('private ') || isSetAccessorDeclaration(member)) continue
-      // For the browser to call.
+      if (text.startsWith('#') || /^(private|protected) /.test(text) || isSetAccessorDeclaration(member)) continue
+      // The browser calls these, not the user.
       if (/^[a-z]\w*Callback\(/.test(text)) continue
       const label = `${owner}.${text.slice(0, 50)}`
       this.#checkNames(member, label)
-      // Overloads share the first one's words.
+      // Overloads share the first one's comment.
       const doc = this.#doc(member, label)
       lines.push(`- \`${signature(member, text, members)}\`  \n  ${words(doc)}`)
     }
     return lines.length === 0 ? [] : [`${lines.join('\n')}\n`]
   }
 
-  /** A type that is the project's own and not exported cannot be named by a caller. */
+  /** Reports the project's own types in a signature that are not exported: a caller could not name them. */
   #checkNames(node: Node, label: string): void {
     const { checker } = this.#project
     const visit = (part: Node): void => {
@@ -216,8 +232,19 @@ class Writer {
       .find((tag) => tag.startsWith('@returns'))
       ?.slice('@returns'.length)
       .trim()
-    return { text: [first, returns === undefined ? '' : `Gives ${returns}`].join(' ').trim(), throws }
+    return { text: [first, returns === undefined ? '' : `Returns ${returns}`].join(' ').trim(), throws }
   }
+}
+
+/** A link to the heading with this text. */
+function link(text: string): string {
+  return `[${text}](#${text.toLowerCase().replaceAll(' ', '-')})`
+}
+
+/** The table of contents: one row per group. */
+function contents(): string {
+  const rows = groups.map(({ title, names }) => `| **${link(title)}** | ${names.map((name) => link(name)).join(', ')} |`)
+  return ['| | |', '| --- | --- |', ...rows, ''].join('\n')
 }
 
 function isPublicKind(node: Node): boolean {
@@ -228,7 +255,7 @@ function words({ text, throws }: Doc): string {
   return throws === undefined ? text : `${text} Throws ${throws}${throws.endsWith('.') ? '' : '.'}`
 }
 
-/** A node's text without comments, in one line. */
+/** Returns a node's text in one line, without comments. */
 function oneLine(node: Node): string {
   return node
     .getText()
@@ -238,7 +265,7 @@ function oneLine(node: Node): string {
     .trim()
 }
 
-/** How a member is written on the page: what every field has (`readonly`, `| undefined` beside `?`) left out. */
+/** Returns a member as the page shows it: without `readonly`, and without `| undefined` beside `?`. */
 function signature(member: Node, text: string, members: readonly Node[]): string {
   if (isPropertySignatureDeclaration(member) || isPropertyDeclaration(member)) {
     const short = text.replace(/^(static )?readonly /, '$1')

@@ -1,10 +1,10 @@
-/** `/-/`: the look-alike's script and log over HTTP, for tests that run inside a page. */
+/** The paths under `/-/`: they set the server's faults and return its log over HTTP, for tests that run inside a page. */
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { syntheticFile, type VirtualFile } from './repositories.js'
 import type { Faults, HubServer } from './types.js'
 
-/** A repository in JSON: text, or `{size, seed}` for synthetic bytes. */
+/** A repository as JSON. A file is a text, or `{size, seed}` for synthetic bytes. */
 type RepositoryInJson = Readonly<Record<string, string | { readonly size: number; readonly seed?: number }>>
 
 /** Answers `PUT /-/faults`, `GET` and `DELETE /-/log`, `PUT /-/repositories/{owner}/{name}` and `POST /-/drop`. */

@@ -1,10 +1,10 @@
-/** Repositories as the look-alike serves them: a folder or files in memory, listed with the hashes the live Hub gives. */
+/** The repositories that the test server serves: a folder or files in memory, listed with the hashes that the live Hub publishes. */
 
 import { createHash } from 'node:crypto'
 import { open, readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 
-/** A file that is computed when it is read, so that large ones take no room. */
+/** A file whose bytes are computed when they are read, so that a large file needs no disk space. */
 export interface VirtualFile {
   readonly size: number
   read(begin: number, end: number): Promise<Uint8Array> | Uint8Array
@@ -31,7 +31,7 @@ export interface Snapshot {
 
 const block = 1 << 20
 
-/** A file of `size` bytes that look random, the same for the same `seed`, at any size without a disk. */
+/** A file of `size` random-looking bytes, which are the same for the same `seed`. */
 export function syntheticFile(size: number, seed = 1): VirtualFile {
   const base = new Uint32Array(block / 4)
   let state = (seed * 2654435761) >>> 0 || 1
@@ -51,7 +51,7 @@ export function syntheticFile(size: number, seed = 1): VirtualFile {
         const from = at - index * block
         const count = Math.min(block - from, end - at)
         pattern.copy(bytes, at - begin, from, from + count)
-        // Each block starts with its number, so that no two are alike.
+        // Each block starts with its number, so that no two blocks are equal.
         for (let k = from; k < Math.min(8, from + count); k++) bytes[at - begin + k - from] = (index >>> (8 * (k & 3))) & 255
         at += count
       }
@@ -60,7 +60,7 @@ export function syntheticFile(size: number, seed = 1): VirtualFile {
   }
 }
 
-/** Reads a repository and hashes its files. The commit follows from paths and contents. */
+/** Reads a repository and hashes its files. The commit is a hash of the paths and contents. */
 export async function takeSnapshot(content: RepositoryContent): Promise<Snapshot> {
   const found = typeof content === 'string' ? await filesOfFolder(content) : filesInMemory(content)
   const files: ServedFile[] = []
@@ -105,7 +105,7 @@ async function readPart(path: string, begin: number, end: number): Promise<Uint8
 
 const hashes = new WeakMap<VirtualFile, Promise<string>>()
 
-/** Hex sha256 of a file, worked out once however many repositories have it. */
+/** Hex sha256 of a file, computed once even if many repositories have it. */
 export function sha256Of(file: VirtualFile): Promise<string> {
   const known = hashes.get(file) ?? hashWhole(file)
   hashes.set(file, known)

@@ -1,4 +1,4 @@
-/** Sends the bytes of one file over one response, whole or by range, with whatever misbehaviour the script asks for. */
+/** Sends the bytes of one file in one response, whole or by range, with the faults that the test has set. */
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { promisify } from 'node:util'
@@ -8,7 +8,7 @@ import type { Fault, Faults, LogEntry } from './types.js'
 
 const piece = 256 << 10
 
-/** When the line will have carried what was given to it so far. */
+/** The time at which the simulated line will have sent everything handed to it so far. */
 const lineFree = new WeakMap<Faults, number>()
 
 /** Half-open range from a `Range` header; undefined without one, null when it cannot be satisfied. */
@@ -21,7 +21,7 @@ export function parseRange(header: string | undefined, size: number): { begin: n
   return begin >= size || end <= begin ? null : { begin, end }
 }
 
-/** Answers a request for `file`. Resolves when the response has ended or its connection has gone. */
+/** Answers a request for `file`. Resolves when the response has ended or its connection is closed. */
 export async function sendFile(
   request: IncomingMessage,
   response: ServerResponse,
@@ -54,7 +54,7 @@ export async function sendFile(
     return
   }
   if (fault?.endAfter !== undefined) {
-    // Without a length and without chunks, the end of the connection is the end of the body.
+    // Without a length and without chunked encoding, the end of the connection is the end of the body.
     response.useChunkedEncodingByDefault = false
     response.removeHeader('transfer-encoding')
     response.setHeader('connection', 'close')
@@ -97,7 +97,7 @@ async function sendBody(
       free = Math.max(now, lineFree.get(faults) ?? 0) + (count / faults.lineBytesPerSecond) * 1000
       lineFree.set(faults, free)
     }
-    // Whoever has the last bytes has the end of the answer: it does not go on behind their back.
+    // End the response together with the last bytes, so that the client never has all bytes of an unfinished response.
     if (sent < end - begin) await wait(Math.max(due, free) - now, response)
   }
   if (fault?.stallAfter !== undefined && limit < end - begin) return closed(response)
@@ -121,7 +121,7 @@ async function readWithFaults(file: ServedFile, begin: number, end: number, faul
   return copy
 }
 
-/** Resolves when the response takes more, or has gone. */
+/** Resolves when the response accepts more bytes, or its connection is closed. */
 function drained(response: ServerResponse): Promise<void> {
   return new Promise((resolve) => {
     if (response.destroyed || response.closed) return resolve()
@@ -142,7 +142,7 @@ function closed(response: ServerResponse): Promise<void> {
   })
 }
 
-/** Waits, or until the connection has gone. */
+/** Waits for some milliseconds, or until the connection is closed. */
 export function wait(milliseconds: number, response: ServerResponse): Promise<void> {
   if (milliseconds <= 0) return Promise.resolve()
   return new Promise((resolve) => {

@@ -27,7 +27,7 @@ const file = async (hub: HubServer, range = 'bytes=0-99999') =>
 const truth = async (begin: number, end: number) => Buffer.from(await weights.read(begin, end))
 
 describe('the API', () => {
-  it('gives a commit, and a tree with the hashes of git and LFS', async () => {
+  it('returns a commit, and a tree with the hashes of git and LFS', async () => {
     const { url } = await start()
     const { sha } = await (await fetch(`${url}/api/models/owner/name/revision/main`)).json()
     expect(sha).toMatch(/^[0-9a-f]{40}$/)
@@ -40,7 +40,7 @@ describe('the API', () => {
     expect(byPath.get('unet/a.safetensors')?.lfs).toMatchObject({ size: 300_000, oid: sha256(await weights.read(0, 300_000)) })
   })
 
-  it('pages the tree by Link', async () => {
+  it('splits the tree into pages with Link headers', async () => {
     const { url } = await start({ pageSize: 3 })
     const first = await fetch(`${url}/api/models/owner/name/tree/main?recursive=true`)
     expect(await first.json()).toHaveLength(3)
@@ -50,7 +50,7 @@ describe('the API', () => {
     expect(second.headers.get('link')).toBeNull()
   })
 
-  it('answers what is not there as the Hub does', async () => {
+  it('answers a request for something missing as the Hub does', async () => {
     const { url } = await start()
     const code = async (path: string) => {
       const response = await fetch(url + path)
@@ -61,7 +61,7 @@ describe('the API', () => {
     expect(await code('/owner/name/resolve/main/other.json')).toEqual([404, 'EntryNotFound'])
   })
 
-  it('keeps gated repositories for those with the token', async () => {
+  it('opens gated repositories with their token only', async () => {
     const { url } = await start({ gated: { 'owner/name': 'hf_good' } })
     const ask = (headers: Record<string, string>) => fetch(`${url}/api/models/owner/name/revision/main`, { headers })
     expect((await ask({})).status).toBe(401)
@@ -120,7 +120,7 @@ describe('files', () => {
     expect((await fetch(response.url, { headers: { range: 'bytes=300000-' } })).status).toBe(416)
   })
 
-  it('lets signed addresses expire, and hides that from other origins where the script says so', async () => {
+  it('lets signed addresses expire, and hides that from other origins if a fault says so', async () => {
     const hub = await start({ faults: { urlSeconds: -1 } })
     const refused = async () => {
       const { status, headers } = await file(hub)
@@ -133,7 +133,7 @@ describe('files', () => {
     expect(await refused()).toEqual([206, '*'])
   })
 
-  it('answers small ones from its own origin, and a static host without any API', async () => {
+  it('sends small files from its own origin, and all files from the plain web server', async () => {
     const hub = await start()
     const response = await fetch(`${hub.url}/owner/name/resolve/main/unet/config.json`)
     expect(response.url).toContain(`${hub.url}/api/resolve-cache/models/owner/name/`)
@@ -142,7 +142,7 @@ describe('files', () => {
     expect((await fetch(`${hub.staticUrl('owner/name')}nothing`)).status).toBe(404)
   })
 
-  it('says on a static host that a file is not there in the ways that hosts do', async () => {
+  it('answers a request for a missing file on the plain web server in the ways that hosts do', async () => {
     const hub = await start({ faults: { bareErrors: true } })
     const bare = await fetch(`${hub.staticUrl('owner/name')}nothing`)
     expect([bare.status, bare.headers.get('access-control-allow-origin')]).toEqual([404, null])
@@ -171,22 +171,22 @@ describe('files', () => {
   })
 })
 
-describe('misbehaviour', () => {
-  it('throttles each connection', async () => {
+describe('faults', () => {
+  it('throttle each connection', async () => {
     const hub = await start({ faults: { bytesPerSecond: 500_000 } })
     const began = performance.now()
     await (await file(hub)).arrayBuffer()
     expect(performance.now() - began).toBeGreaterThan(150)
   })
 
-  it('throttles all connections together', async () => {
+  it('throttle all connections together', async () => {
     const hub = await start({ faults: { lineBytesPerSecond: 500_000 } })
     const began = performance.now()
     await Promise.all([1, 2, 3].map(async () => (await file(hub)).arrayBuffer()))
     expect(performance.now() - began).toBeGreaterThan(3 * 150)
   })
 
-  it('answers a status so many times, after so many good answers', async () => {
+  it('answer with a status so many times, after so many good answers', async () => {
     const hub = await start({
       faults: { rules: [{ match: { host: 'cdn' }, skip: 1, times: 2, status: 503, headers: { 'retry-after': '1' } }] },
     })
@@ -195,7 +195,7 @@ describe('misbehaviour', () => {
     expect(seen).toEqual([206, 503, 503, 206])
   })
 
-  it('ignores Range, or states another one, or none', async () => {
+  it('ignore Range, or send another Content-Range, or none', async () => {
     const hub = await start({
       faults: {
         rules: [
@@ -211,7 +211,7 @@ describe('misbehaviour', () => {
     expect((await file(hub)).headers.get('content-range')).toBeNull()
   })
 
-  it('cuts a body, or ends it early in good form', async () => {
+  it('cut a body off, or end it early but properly', async () => {
     const hub = await start({
       faults: {
         rules: [
@@ -228,7 +228,7 @@ describe('misbehaviour', () => {
     expect((await ended.arrayBuffer()).byteLength).toBe(1000)
   })
 
-  it('falls silent', async () => {
+  it('send nothing more', async () => {
     const hub = await start({ faults: { rules: [{ times: 1, match: { host: 'cdn' }, stallAfter: 1000 }] } })
     const reader = (await file(hub)).body!.getReader()
     let count = 0
@@ -236,7 +236,7 @@ describe('misbehaviour', () => {
     expect(count).toBe(1000)
     let more = false
     const rest = reader.read().then(({ done }) => (more = !done))
-    // The server has sent all of this one, and nothing more of the first.
+    // The server has sent all of this response, and nothing more of the first one.
     expect((await (await file(hub)).arrayBuffer()).byteLength).toBe(100_000)
     expect(more).toBe(false)
     expect(hub.log.filter(({ kind }) => kind === 'file').map(({ bytes }) => bytes)).toEqual([1000, 100_000])
@@ -244,7 +244,7 @@ describe('misbehaviour', () => {
     await rest
   })
 
-  it('sends wrong bytes', async () => {
+  it('send wrong bytes', async () => {
     const hub = await start({
       faults: {
         rules: [
@@ -266,7 +266,7 @@ describe('misbehaviour', () => {
     expect(Buffer.from(await zipped.arrayBuffer()).equals(right)).toBe(true)
   })
 
-  it('takes its script over HTTP', async () => {
+  it('can be set over HTTP', async () => {
     const hub = await start()
     await fetch(`${hub.url}/-/faults`, { method: 'PUT', body: JSON.stringify({ rules: [{ status: 500 }] }) })
     expect((await file(hub)).status).toBe(500)
@@ -280,7 +280,7 @@ describe('misbehaviour', () => {
   })
 })
 
-it('makes synthetic bytes that do not depend on how they are read', async () => {
+it('synthetic bytes do not depend on how they are read', async () => {
   const size = (2 << 20) + 5
   const file = syntheticFile(size, 3)
   const whole = Buffer.from(await file.read(0, size))

@@ -1,7 +1,7 @@
 /**
- * A server that looks like the Hugging Face Hub to a browser: the revision and tree API, `resolve` with its cross-origin redirect to
- * signed, expiring addresses on a second port, tokens, and the CORS headers of the live one. It can be told to misbehave, and logs
- * what it was asked. It is no part of the product, and knows nothing of it.
+ * A test server that looks like the Hugging Face Hub to a browser: the revision and tree API, `resolve` with its cross-origin redirect to
+ * signed, expiring addresses on a second port, access tokens, and the CORS headers of the live Hub. Tests can set faults, and it logs every
+ * request. It is not part of the product and imports nothing of it.
  */
 
 import { createHmac, randomBytes } from 'node:crypto'
@@ -18,7 +18,7 @@ import type { Fault, Faults, HostName, HubServer, HubServerOptions, LogEntry } f
 const exposed =
   'X-Repo-Commit,X-Request-Id,X-Error-Code,X-Error-Message,X-Total-Count,ETag,Link,Accept-Ranges,Content-Range,X-Linked-Size,X-Linked-ETag,X-Xet-Hash'
 
-/** Starts the look-alike on two free ports of 127.0.0.1 (or `port` and a free one). */
+/** Starts the server on two free ports of 127.0.0.1 (or on `port` and a free one). */
 export async function startHubServer(options: HubServerOptions = {}): Promise<HubServer> {
   const hub = new LookAlike(options)
   if (options.root !== undefined) {
@@ -82,7 +82,7 @@ class LookAlike implements HubServer {
       snapshots.set(snapshot.commit, snapshot)
       return snapshot
     })
-    // Whoever asks for it sees the failure; unasked it must not end the process.
+    // A caller that awaits this promise sees the failure. If none does, the rejection must not end the process.
     main.catch(() => {})
     this.#repositories.set(repository, { snapshots, main })
   }
@@ -266,7 +266,7 @@ class LookAlike implements HubServer {
     if (await this.#misbehave(entry, response, fault)) await sendFile(request, response, file, entry, this.#faults, fault)
   }
 
-  /** A host with files and nothing else, as a web server gives them. */
+  /** A plain web server with files and no API. */
   async #answerStatic(request: IncomingMessage, response: ServerResponse, path: string): Promise<void> {
     response.setHeader('access-control-allow-origin', '*')
     response.setHeader('access-control-expose-headers', 'Content-Range, ETag')
@@ -288,7 +288,7 @@ class LookAlike implements HubServer {
     if (await this.#misbehave(entry, response, fault)) await sendFile(request, response, file, entry, this.#faults, fault)
   }
 
-  /** Waits and answers with an error where the script says so. False when the request is answered. */
+  /** Waits and answers with an error if a fault says so. False when the request is answered. */
   async #misbehave(entry: LogEntry, response: ServerResponse, fault: Fault | undefined): Promise<boolean> {
     await wait((this.#faults.latencyMs ?? 0) + (fault?.delayMs ?? 0), response)
     if (fault?.status === undefined) return true
@@ -352,7 +352,7 @@ class LookAlike implements HubServer {
     response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify({ error: message }))
   }
 
-  /** Refuses, in a way that the script may hide from other origins. */
+  /** Answers with an error, which a fault may hide from other origins. */
   #refuseBare(entry: LogEntry, response: ServerResponse, status: number, code: string, message: string): void {
     if (this.#faults.bareErrors === true) response.removeHeader('access-control-allow-origin')
     this.#refuse(entry, response, status, code, message)

@@ -1,23 +1,23 @@
-/** What the Hub look-alike takes and tells. Everything here is plain data, so that a page can send it through `/-/` as JSON. */
+/** The options, faults and log of the test server. Faults and log are plain data, so that a page can send them through `/-/` as JSON. */
 
 import type { RepositoryContent } from './repositories.js'
 
-/** Which requests a fault is for. All the given fields must match. */
+/** The requests that a fault applies to. All given fields must match. */
 interface FaultMatch {
-  /** `hub` answers the API and `resolve`, `cdn` is the second origin, `static` a plain host without an API. */
+  /** `hub`: the API and `resolve`; `cdn`: the second origin; `static`: a plain web server without an API. */
   readonly host?: HostName
-  /** Found anywhere in the request's path; for `cdn` also in the repository's path of the file. */
+  /** A text anywhere in the request's path; for `cdn` also in the file's path in its repository. */
   readonly path?: string
-  /** First byte asked for. A request without `Range` has 0. */
+  /** The first requested byte; 0 for a request without `Range`. */
   readonly begin?: number
-  /** Only requests that ask for the byte at this offset. */
+  /** A byte offset that the request includes. */
   readonly covers?: number
 }
 
-/** One scripted misbehaviour. It is used up after `times` requests (default: never). */
+/** One fault. It ends after `times` requests (default: never). */
 export interface Fault {
   readonly match?: FaultMatch
-  /** Requests that match but are left alone before the fault begins. Default 0. */
+  /** Number of matching requests that are answered well before the fault begins. Default 0. */
   readonly skip?: number
   readonly times?: number
   /** Answer with this status and no content. */
@@ -27,84 +27,84 @@ export interface Fault {
   readonly ignoreRange?: boolean
   /** `missing`, or the header's value, instead of the true Content-Range. */
   readonly contentRange?: string
-  /** The length is announced, and the connection closed after so many bytes of the body. */
+  /** Announce the length, and close the connection after so many bytes of the body. */
   readonly cutAfter?: number
-  /** No length is announced, and the body ends in good form after so many bytes. */
+  /** Announce no length, and end the body properly after so many bytes. */
   readonly endAfter?: number
-  /** Silence after so many bytes, the connection open. */
+  /** Send nothing more after so many bytes, and keep the connection open. */
   readonly stallAfter?: number
-  /** The body goes out gzipped, and says so. */
+  /** Compress the body with gzip, with a Content-Encoding header. */
   readonly gzip?: boolean
-  /** The byte at this offset of the file is inverted. */
+  /** Invert the byte at this offset of the file. */
   readonly flipByteAt?: number
-  /** The bytes of the file are sent this many places later than they should be. */
+  /** Send the bytes of the file shifted by so many places. */
   readonly shiftBytes?: number
-  /** The signed address counts as expired. */
+  /** Treat the signed address as expired. */
   readonly expired?: boolean
   /** Milliseconds before the answer begins. */
   readonly delayMs?: number
 }
 
-/** How the server behaves for now. */
+/** How the server behaves. */
 export interface Faults {
   readonly rules?: readonly Fault[]
-  /** Bytes per second for each response body. Default: as fast as it goes. */
+  /** Bytes per second for each response body. Default: no limit. */
   readonly bytesPerSecond?: number
-  /** Bytes per second for all response bodies together, as a line has them. Default: as fast as it goes. */
+  /** Bytes per second for all response bodies together, like a network line. Default: no limit. */
   readonly lineBytesPerSecond?: number
   /** Milliseconds before each answer. Default 0. */
   readonly latencyMs?: number
-  /** How long a signed address is good. Default 3600. */
+  /** Seconds for which a signed address is valid. Default 3600. */
   readonly urlSeconds?: number
-  /** The host without an API answers what it does not have with a web page of this type, as sites of one page do: 200, never 404. */
+  /** The plain web server answers a missing file with status 200 and a page of this type, as single-page applications do, never with 404. */
   readonly pageForAll?: string
-  /** The second origin and the host without an API let other origins read what they have, and not that they refuse or have something not. */
+  /** The second origin and the plain web server send CORS headers with files only: other origins cannot read their errors. */
   readonly bareErrors?: boolean
 }
 
 export type HostName = 'hub' | 'cdn' | 'static'
 
-/** One request as it was answered. */
+/** One logged request and its answer. */
 export interface LogEntry {
   readonly host: HostName
   readonly kind: 'revision' | 'tree' | 'resolve' | 'file' | 'preflight' | 'other'
   readonly method: string
   /** Path without query. */
   readonly path: string
-  /** The query, with its question mark; empty without one. */
+  /** The query with its question mark; empty when there is none. */
   readonly query: string
-  /** For a file of a repository: its path there. */
+  /** The file's path in its repository, if the request is for one. */
   readonly file?: string
   readonly range?: string
   /** Whether the request carried an `Authorization` header. */
   readonly authorized: boolean
   /** Milliseconds since the server started. */
   readonly time: number
-  /** Requests for the same file's content being answered when this one came, itself included. */
+  /** Number of requests for the same file's content in progress when this one arrived, including itself. */
   readonly concurrency: number
-  /** 0 until answered. */
+  /** HTTP status; 0 until the request is answered. */
   status: number
-  /** Bytes of the body handed to the connection so far. */
+  /** Bytes of the body that were handed to the connection so far. */
   bytes: number
-  /** Milliseconds since the server started; absent while it goes on. */
+  /** When the response ended, in milliseconds since the server started; absent until then. */
   end?: number
-  /** The connection closed before the body was out. */
+  /** Whether the connection closed before the whole body was sent. */
   aborted: boolean
 }
 
 export interface HubServerOptions {
-  /** A folder that holds `owner/name` folders. */
+  /** A folder with `owner/name` folders in it. */
   readonly root?: string
   /** Repositories by id: a folder's path, or files by path. */
   readonly repositories?: Readonly<Record<string, RepositoryContent>>
-  /** Repository id → the token that opens it. */
+  /** Repository id → the access token that opens it. */
   readonly gated?: Readonly<Record<string, string>>
-  /** Path under which the Hub's origin has all that a Hub has, as a mirror may: `/mirrors/hub`. Default: none. */
+  /** Path of the Hub on its origin, as a mirror may have one: `/mirrors/hub`. Default: none. */
   readonly basePath?: string
-  /** Port of the Hub's origin. Default: any free one. The second origin always takes a free one. */
+  /** Port of the Hub's origin. Default: any free port. The second origin always uses a free port. */
   readonly port?: number
   readonly faults?: Faults
-  /** Key and certificate in PEM: then both origins speak HTTP/2. */
+  /** Key and certificate in PEM. With them both origins use HTTP/2. */
   readonly tls?: { readonly key: string; readonly cert: string }
   /** Entries in one page of the tree API. Default 1000, as on the live Hub. */
   readonly pageSize?: number
@@ -113,18 +113,18 @@ export interface HubServerOptions {
 export interface HubServer {
   /** The endpoint, such as `http://127.0.0.1:4321`, with the base path. */
   readonly url: string
-  /** The second origin that files of any size are redirected to. */
+  /** The second origin, to which large files are redirected. */
   readonly cdnUrl: string
   readonly log: readonly LogEntry[]
-  /** Base URL of a repository's files on a host that has no API. */
+  /** Base URL of a repository's files on the plain web server without an API. */
   staticUrl(repository: string): string
-  /** The commit that `main` stands at. */
+  /** The commit of `main`. */
   commit(repository: string): Promise<string>
-  /** Moves `main` to new content. Files of the older commit stay. */
+  /** Moves `main` to new content. The files of older commits stay. */
   setRepository(repository: string, content: RepositoryContent): void
   setFaults(faults: Faults): void
   clearLog(): void
-  /** Cuts every connection at once. */
+  /** Closes every connection at once. */
   dropConnections(): void
   close(): Promise<void>
 }

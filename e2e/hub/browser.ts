@@ -1,4 +1,4 @@
-/** A browser with a profile on disk that can be ended the hard way, and started again on the same profile. */
+/** A browser with a profile on disk that can be killed and started again on the same profile. */
 
 import { spawn, type ChildProcess } from 'node:child_process'
 import { mkdtemp, rm } from 'node:fs/promises'
@@ -11,11 +11,11 @@ export interface KillableBrowser {
   /** Folder of the profile. */
   readonly profile: string
   newPage(): Promise<Page>
-  /** SIGKILL. */
+  /** Kills the browser with SIGKILL. */
   kill(): Promise<void>
-  /** Kills it where it still runs, and starts it again. */
+  /** Kills the browser if it still runs, and starts it again. */
   restart(): Promise<void>
-  /** Ends it and deletes the profile. */
+  /** Closes the browser and deletes the profile. */
   close(): Promise<void>
 }
 
@@ -35,7 +35,7 @@ export async function launchBrowser(): Promise<KillableBrowser> {
     kill,
     async restart() {
       await kill()
-      // What a killed browser leaves to say that the profile is in use.
+      // A killed browser leaves this file, which marks the profile as in use.
       for (const name of ['SingletonLock', 'SingletonCookie', 'SingletonSocket']) await rm(join(profile, name), { force: true })
       ;({ child, browser } = await start(profile))
     },

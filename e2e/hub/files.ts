@@ -4,7 +4,7 @@ import { syntheticFile } from '../hub-server/repositories.js'
 
 export const mebibyte = 1 << 20
 
-/** Larger than 256 MB, and no multiple of anything. */
+/** Longer than 256 MB, and not a multiple of any size in use. */
 export const large = syntheticFile(272 * mebibyte + 12_345, 3)
 
 export const weightsPath = 'unet/diffusion_pytorch_model.safetensors'

@@ -1,4 +1,4 @@
-/** A page with a worker that holds the hub, for specs that need a browser but not Aquatint's page. */
+/** A page with a worker that runs the hub, for specs that need a browser but not Aquatint's page. */
 
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -15,19 +15,19 @@ import type { Answer, Argument, HubMethods } from './methods.js'
 export interface HubDriver {
   readonly page: Page
   call<M extends keyof HubMethods>(method: M, ...args: Argument<M>): Promise<Answer<M>>
-  /** The error a call ends with. */
+  /** The error that a call fails with. */
   failure<M extends keyof HubMethods>(method: M, ...args: Argument<M>): Promise<SerializedError>
-  /** Resolves when so many bytes of a file are here. */
+  /** Resolves when so many bytes of a file are present. */
   reaches(path: string, loaded: number): Promise<void>
-  /** The last progress of a file. */
+  /** The last progress event of a file. */
   progress(path: string): Promise<FileProgress>
-  /** Ends the worker at once. */
+  /** Terminates the worker. */
   terminate(): Promise<void>
-  /** Opens what was dropped on the page or picked in it, once it is there. */
+  /** Opens the folder that was dropped on the page or picked in it, once the page has it. */
   openGiven(): Promise<Answer<'openReference'>>
 }
 
-/** What the page itself runs: one worker, calls answered by number, progress kept. Its query goes on to the worker. */
+/** The script of the page: it runs one worker, matches answers to calls by number, and keeps the progress. The worker gets the page's query. */
 const pageScript = `
   let next = 0
   const waiting = new Map()
@@ -40,7 +40,7 @@ const pageScript = `
     settle(data)
   }
   globalThis.terminate = () => worker.terminate()
-  // What the reader drops or picks, as a page takes it.
+  // Takes a folder that the user drops or picks, as a page does.
   addEventListener('dragover', (event) => event.preventDefault())
   addEventListener('drop', async (event) => {
     event.preventDefault()
@@ -54,12 +54,12 @@ const pageScript = `
     worker.postMessage({ id: next, method, args })
   })`
 
-/** Ways in which a browser can be broken, as code that runs in the worker before anything else. */
+/** Faults of browsers, as code that runs in the worker before anything else. */
 const brokenBrowsers = {
   absent: `Object.defineProperty(globalThis, 'indexedDB', { value: undefined })`,
   refused: `IDBFactory.prototype.open = () => { throw new DOMException('The operation is insecure.', 'SecurityError') }`,
   blocked: `IDBFactory.prototype.open = () => new EventTarget()`,
-  /** As Chromium does now and then: a Blob is refused, twice. */
+  /** Chromium sometimes rejects a Blob: here it does so twice. */
   blobs: `
     let failures = 2
     const put = IDBObjectStore.prototype.put
@@ -67,14 +67,14 @@ const brokenBrowsers = {
       if (value instanceof Blob && value.size > 1 && failures-- > 0) throw new DOMException('Failed to write blobs (InvalidBlob)', 'DataError')
       return put.call(this, value, key)
     }`,
-  /** As a private window of Safari: no Blob is ever taken. */
+  /** A private window of Safari never accepts a Blob. */
   noBlobs: `
     const put = IDBObjectStore.prototype.put
     IDBObjectStore.prototype.put = function (value, key) {
       if (value instanceof Blob) throw new DOMException('Error preparing Blob/File data to be stored in object store', 'UnknownError')
       return put.call(this, value, key)
     }`,
-  /** As where another tab tries at the same moment whether Blobs can be kept, and takes away what was put there for that. */
+  /** Another tab tests at the same moment whether Blobs can be stored, and deletes this tab's test value. */
   contested: `
     const put = IDBObjectStore.prototype.put
     IDBObjectStore.prototype.put = function (value, key) {
@@ -82,7 +82,7 @@ const brokenBrowsers = {
       if (Array.isArray(key) && key[0] === '') this.delete(key)
       return request
     }`,
-  /** As where a policy forbids workers: one kind of browser throws, another tells the worker. */
+  /** A Content-Security-Policy forbids workers: some browsers throw, others send an error event to the worker. */
   noWorkers: `globalThis.Worker = class { constructor() { throw new DOMException('Refused', 'SecurityError') } }`,
   deadWorkers: `
     globalThis.Worker = class extends EventTarget {
@@ -90,7 +90,7 @@ const brokenBrowsers = {
       postMessage() {}
       terminate() {}
     }`,
-  /** The first worker ends after some work. */
+  /** The first worker dies after some work. */
   dyingWorkers: `
     let calls = 0
     const post = Worker.prototype.postMessage
@@ -103,7 +103,7 @@ const brokenBrowsers = {
 /** One way of {@link brokenBrowsers}. */
 type BrokenBrowser = keyof typeof brokenBrowsers
 
-/** A worker's script in one file. @param entry its source, from this folder */
+/** Bundles a worker's script into one file. @param entry its source, relative to this folder */
 export async function buildWorker(entry: string): Promise<string> {
   const built = await build({
     configFile: false,
@@ -139,7 +139,7 @@ export async function servePage(entry = '../pages/hub-worker.ts'): Promise<{ url
   }
 }
 
-/** Opens the page in `page`; its worker's browser may be broken in some way. */
+/** Opens the page in `page`. `broken` gives its worker one of the faults. */
 export async function driveHub(page: Page, url: string, broken?: BrokenBrowser): Promise<HubDriver> {
   await page.goto(broken === undefined ? url : `${url}?broken=${broken}`)
   const send = (method: string, args: unknown[]) =>
@@ -187,7 +187,7 @@ interface Fixtures {
   serverOptions: HubServerOptions
   server: HubServer
   hub: HubDriver
-  /** Another page of the same browser with a worker of its own. */
+  /** Another page of the same browser, with its own worker. */
   newHub: (broken?: BrokenBrowser) => Promise<HubDriver>
 }
 
@@ -196,7 +196,7 @@ interface WorkerFixtures {
   pageUrl: string
 }
 
-/** Playwright's test, with a look-alike server, and pages that hold the hub. */
+/** Playwright's test, with a server that imitates the Hub and pages that run the hub. */
 export const test = base.extend<Fixtures, WorkerFixtures>({
   workerEntry: ['../pages/hub-worker.ts', { option: true, scope: 'worker' }],
   pageUrl: [

@@ -12,47 +12,47 @@ interface OpenArguments {
 }
 
 export interface HubMethods {
-  /** Opens the cache with settings other than the usual. */
+  /** Opens the cache with settings other than the default. */
   setUp(settings: Partial<TransferSettings>): void
   open(id: string, options: OpenArguments): { revision: string; files: readonly RepositoryFile[] }
   /** Writes files into the origin's own file system, and opens that folder as a repository. */
   openFolder(files: Readonly<Record<string, string>>): readonly RepositoryFile[]
-  /** Opens a folder that the page was given. */
+  /** Opens a folder that the page received. */
   openReference(folder: Exclude<RepositoryReference, string>): { id: string; files: readonly RepositoryFile[] }
-  /** Opens files of the open repository at the same time; gives their lengths. */
+  /** Opens files of the open repository at the same time. Returns their lengths in bytes. */
   load(...paths: string[]): number[]
-  /** Aborts what goes on. */
+  /** Aborts all calls in progress. */
   abort(): void
-  /** Closes the repository: its files may be evicted, and can still be read. */
+  /** Closes the repository. Its files may be evicted then, but can still be read. */
   close(): void
-  /** Hex sha256 of an opened file as it reads. */
+  /** Hex sha256 of the bytes that an opened file returns. */
   hash(path: string): string
   read(path: string, begin: number, end: number): number[]
   /** Codes of the storage errors so far. */
   trouble(): string[]
-  /** Most bytes that downloads held in memory at once. */
+  /** The most bytes of downloads that were in memory at once. */
   memoryPeak(): number
   /**
-   * Casts an opened file, taken as two tensors of type `from`, into a prepared file, which is then open as `prepared F32` or the like; gives
-   * its length. With `holdAt`, what lies behind that byte of the file is never read, so that it never ends.
+   * Casts an opened file, as two tensors of type `from`, into a prepared file, which is then open under a name such as `prepared F32`. Returns
+   * its length in bytes. With `holdAt`, reads beyond that byte of the file never resolve, so that the call never ends.
    */
   prepare(path: string, from: FloatDType, to: TargetDType, holdAt?: number): number
-  /** Reads and checks a JSON file; gives its keys. */
+  /** Reads and checks a JSON file. Returns its keys. */
   readConfig(path: string): string[]
-  /** Looks at the weights of a folder by their headers, as a plan does; gives the names of the tensors. */
+  /** Reads only the headers of a folder's weights, as a plan does. Returns the names of the tensors. */
   tensorNames(folder: string): string[]
   models(): CachedModel[]
   totalBytes(): number
   verify(): VerifyResult
   deleteModel(id: string): number
   evictOldest(): number | undefined
-  /** Hex sha256 of each file of a model as it is given out. */
+  /** Hex sha256 of each file that the export of a model returns. */
   exported(id: string): Record<string, string>
-  /** Inverts a byte of a stored chunk behind the hub's back. */
+  /** Inverts a byte of a stored chunk without the hub's knowledge. */
   corrupt(path: string, index: number): void
-  /** Deletes a stored chunk behind the hub's back. */
+  /** Deletes a stored chunk without the hub's knowledge. */
   loseChunk(path: string, index: number): void
-  /** Everything in the databases besides chunks, as text. */
+  /** Everything in the databases except chunks, as text. */
   recordsAsText(): string
 }
 

@@ -18,7 +18,7 @@ export function referenceCast(bytes: Uint8Array, dtype: FloatDType, target: Targ
 
 const scratch = new DataView(new ArrayBuffer(4))
 
-/** float32 bits of the value that a float16 pattern stands for (IEEE 754, binary16). */
+/** float32 bits of the value of a float16 bit pattern (IEEE 754, binary16). */
 function widenHalf(pattern: number): number {
   const sign = pattern >>> 15 === 1 ? -1 : 1
   const exponent = (pattern >>> 10) & 31
@@ -30,12 +30,12 @@ function widenHalf(pattern: number): number {
   return scratch.getUint32(0)
 }
 
-/** The float16 pattern nearest to a float32 of these bits, ties to even (IEEE 754, 4.3.1). */
+/** The float16 bit pattern nearest to the float32 with these bits, ties to even (IEEE 754, 4.3.1). */
 function narrowToHalf(bits: number): number {
   scratch.setUint32(0, bits)
   const value = scratch.getFloat32(0)
   const sign = bits >= 0x8000_0000 ? 0x8000 : 0
-  // As processors do it: quiet, with the upper bits of the payload.
+  // A NaN becomes quiet and keeps the upper bits of its payload, as in processors.
   if (Number.isNaN(value)) return sign | 0x7e00 | ((bits >>> 13) & 0x1ff)
   const size = Math.abs(value)
   // Halfway between the largest float16 and the next power of two.

@@ -1,6 +1,6 @@
 /**
- * A page with a worker in a browser that nothing is attached to, for measuring memory: with DevTools' protocol on a page, and Playwright is
- * that, the page's process keeps up to 200 MB of what it has fetched for the inspector. Calls and answers go over HTTP instead.
+ * A page with a worker in a browser without DevTools, for measuring memory. While the DevTools protocol is attached to a page, as Playwright
+ * does, the page's process keeps up to 200 MB of downloaded bytes for the inspector. Calls and answers use HTTP instead.
  */
 
 import { spawn } from 'node:child_process'
@@ -15,16 +15,16 @@ import { chromiumLaunchOptions } from '../../scripts/chromium.mjs'
 import { buildWorker } from './harness.js'
 
 export interface UnwatchedPage {
-  /** Folder of the browser's profile, empty at first. */
+  /** Folder of the browser's profile, which is empty at first. */
   readonly profile: string
-  /** Calls a method of the worker; one call at a time. @throws Error with the worker's message */
+  /** Calls a method of the worker. Calls must not overlap. @throws Error with the worker's message */
   call<T>(method: string, ...args: readonly unknown[]): Promise<T>
-  /** Kills the browser and opens the page anew, with what is in the profile. */
+  /** Kills the browser, and opens the page again on the same profile. */
   restart(): Promise<void>
   close(): Promise<void>
 }
 
-/** Takes calls from the server, one after the other, and sends the answers back. */
+/** The script of the page: it gets calls from the server, one after the other, and sends the answers back. */
 const pageScript = `
   const worker = new Worker('/worker.js', { type: 'module' })
   const ask = async (path, body) => (await fetch(path, { method: 'POST', body })).text()
@@ -42,11 +42,11 @@ interface Answer {
   readonly error?: unknown
 }
 
-/** Opens the page. @param entry the worker's source, from this folder; it answers `{id, method, args}` with `{id, value}` or `{id, error}` */
+/** Opens the page. @param entry the worker's source, relative to this folder; it answers `{id, method, args}` with `{id, value}` or `{id, error}` */
 export async function openUnwatchedPage(entry: string): Promise<UnwatchedPage> {
   const script = await buildWorker(entry)
   let calls = 0
-  /** The page's question for its next call, to be answered with one. */
+  /** The page's pending request for its next call. */
   let asked = deferredResponse()
   let answered: ((answer: Answer) => void) | undefined
 
@@ -83,7 +83,7 @@ export async function openUnwatchedPage(entry: string): Promise<UnwatchedPage> {
     },
     async restart() {
       await browser.kill()
-      // What a killed browser leaves to say that the profile is in use.
+      // A killed browser leaves this file, which marks the profile as in use.
       for (const name of ['SingletonLock', 'SingletonCookie', 'SingletonSocket']) await rm(join(profile, name), { force: true })
       asked = deferredResponse()
       browser = start(profile, url)
@@ -107,7 +107,7 @@ function deferredResponse(): { promise: Promise<ServerResponse>; resolve: (respo
   return { promise, resolve }
 }
 
-/** `ended` rejects when the browser does not start, or ends. */
+/** `ended` rejects when the browser does not start, or when it ends. */
 function start(profile: string, url: string): { ended: Promise<never>; kill: () => Promise<void> } {
   const { executablePath = chromium.executablePath(), args } = chromiumLaunchOptions()
   const child = spawn(executablePath, [...args, '--headless=new', `--user-data-dir=${profile}`, '--no-first-run', url], {
@@ -117,7 +117,7 @@ function start(profile: string, url: string): { ended: Promise<never>; kill: () 
     child.once('error', reject)
     child.once('close', () => reject(new Error('The browser has ended')))
   })
-  // Heard by whoever waits for an answer. The end that kill() makes is nobody's trouble.
+  // Whoever waits for an answer receives this rejection. The end that kill() causes is no error.
   ended.catch(nothing)
   return {
     ended,

@@ -81,7 +81,7 @@ const methods: Methods = {
   },
   trouble: () => trouble,
   async memoryPeak() {
-    return (await theHub()).budget.peak
+    return (await theHub()).memory.peak
   },
   async prepare(path, from, to, holdAt = Infinity) {
     const whole = sourceOf(path)

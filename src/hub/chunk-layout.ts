@@ -1,30 +1,30 @@
-/** Where chunks begin and end, and which bytes of which chunk a read needs. Pure arithmetic: no bytes pass here. */
+/** Where a file's chunks begin and end, and which bytes of which chunk a read needs. Pure arithmetic without any bytes. */
 
 import type { ByteRange } from './types.js'
 
-/** Number of chunks of a file of `size` bytes. An empty file has none. */
+/** Number of chunks of a file of `size` bytes; 0 for an empty file. */
 export function chunkCount(size: number, chunkBytes: number): number {
   return Math.ceil(size / chunkBytes)
 }
 
-/** Bytes of the file that chunk `index` holds. The last one may be shorter. */
+/** The bytes of the file in chunk `index`. The last chunk may be shorter. */
 export function chunkRange(index: number, size: number, chunkBytes: number): ByteRange {
   return { begin: index * chunkBytes, end: Math.min(size, (index + 1) * chunkBytes) }
 }
 
-/** Cuts a range into pieces of at most `pieceBytes`. */
+/** Cuts a range into pieces of at most `pieceBytes` bytes. */
 export function splitRange({ begin, end }: ByteRange, pieceBytes: number): ByteRange[] {
   const pieces: ByteRange[] = []
   for (let at = begin; at < end; at += pieceBytes) pieces.push({ begin: at, end: Math.min(end, at + pieceBytes) })
   return pieces
 }
 
-/** A part of one chunk; `begin` and `end` count from the chunk's own first byte. */
+/** A part of one chunk. `begin` and `end` count from the chunk's first byte. */
 export interface ChunkSlice extends ByteRange {
   readonly index: number
 }
 
-/** The slices that make up `range`, in order. */
+/** The slices of chunks that make up `range`, in order. */
 export function planRead({ begin, end }: ByteRange, chunkBytes: number): ChunkSlice[] {
   const slices: ChunkSlice[] = []
   for (let at = begin; at < end;) {
@@ -36,13 +36,13 @@ export function planRead({ begin, end }: ByteRange, chunkBytes: number): ChunkSl
   return slices
 }
 
-/** A parsed `Content-Range`: half-open, `total` undefined for `*`. For a 416 answer (an asterisk in its place) there is no range. */
+/** A parsed `Content-Range`, half-open. `total` is absent for `*`; `range` is absent for a 416 answer, which has `*` in its place. */
 export interface ContentRange {
   readonly range?: ByteRange
   readonly total?: number
 }
 
-/** Reads a `Content-Range` header (RFC 9110, 14.4). Undefined when it is not one. */
+/** Parses a `Content-Range` header (RFC 9110, 14.4). Undefined when it is not valid. */
 export function parseContentRange(header: string): ContentRange | undefined {
   const match = /^bytes (?:(\d{1,16})-(\d{1,16})|\*)\/(\d{1,16}|\*)$/.exec(header.trim())
   if (match === null) return undefined

@@ -1,31 +1,31 @@
-/** What may be a repository id, a revision, a path in a repository or a base URL. Pure checks on names that strangers wrote. */
+/** Checks repository ids, revisions, paths in a repository and base URLs, which may be untrusted. Pure. */
 
 import { HubError, InputError } from '../errors.js'
 
 const word = /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?$/
 
-/** Whether `id` is a Hub repository id: `owner/name`, or a lone `name` as the oldest repositories have. */
+/** Whether `id` is a Hub repository id: `owner/name`, or `name` alone, as the oldest repositories are called. */
 export function isRepositoryId(id: string): boolean {
   const parts = id.split('/')
   return parts.length <= 2 && parts.every((part) => word.test(part) && !part.includes('..') && !part.includes('--'))
 }
 
-/** @throws InputError `bad-repository-id` */
+/** Checks a repository id. @throws InputError `bad-repository-id` */
 export function checkRepositoryId(id: string): string {
   if (isRepositoryId(id)) return id
   throw new InputError(
     'bad-repository-id',
-    `${shown(id)} is not a repository id. An id is owner/name, of letters, digits, "-", "_" and "."`,
+    `${shown(id)} is not a repository id. An id is owner/name, of letters, digits, "-", "_" and ".".`,
     { id: cut(id) },
   )
 }
 
-/** Whether `revision` is a commit, so that what it names never changes. */
+/** Whether `revision` is a commit hash, whose files never change. */
 export function isCommit(revision: string): boolean {
   return /^[0-9a-f]{40}$/.test(revision)
 }
 
-/** A branch, tag or commit by git's rules for names. @throws InputError `bad-revision` */
+/** Checks a branch, tag or commit by git's rules for names. @throws InputError `bad-revision` */
 export function checkRevision(revision: string): string {
   const bad =
     revision === '' ||
@@ -33,10 +33,12 @@ export function checkRevision(revision: string): string {
     !revision.isWellFormed() ||
     /[\s~^:?*[\\\p{Cc}]|\.\.|^[-/.]|[/.]$|\/\/|@\{/u.test(revision)
   if (!bad) return revision
-  throw new InputError('bad-revision', `${shown(revision)} is not a branch, tag or commit`, { revision: cut(revision) })
+  throw new InputError('bad-revision', `${shown(revision)} is not a valid name of a branch, tag or commit.`, {
+    revision: cut(revision),
+  })
 }
 
-/** Whether `path` stays inside its repository however often it is decoded, and says what it means. */
+/** Whether `path` stays inside its repository however often it is percent-decoded. */
 export function isSafePath(path: string): boolean {
   let decoded = path
   for (let round = 0; round < 5; round++) {
@@ -45,7 +47,7 @@ export function isSafePath(path: string): boolean {
     try {
       next = decodeURIComponent(decoded)
     } catch {
-      // A lone percent sign is an ordinary character of a file's name.
+      // A percent sign that encodes nothing is an ordinary character of a file name.
       return true
     }
     if (next === decoded) return true
@@ -66,10 +68,10 @@ function isPlainPath(path: string): boolean {
   return path.split('/').every((part) => part !== '' && part !== '.' && part !== '..')
 }
 
-/** @throws HubError `bad-path` */
+/** Checks a path. @throws HubError `bad-path` */
 export function checkPath(path: string): string {
   if (isSafePath(path)) return path
-  throw new HubError('bad-path', `${shown(path)} is not a path inside a repository`, { path: cut(path) })
+  throw new HubError('bad-path', `${shown(path)} is not a path inside a repository.`, { path: cut(path) })
 }
 
 /** `path` with each part percent-encoded, for a URL. */
@@ -77,11 +79,11 @@ export function encodePath(path: string): string {
   return path.split('/').map(encodeURIComponent).join('/')
 }
 
-/** An absolute http(s) URL without credentials, query or fragment, ending in `/`. @throws InputError `bad-url` */
+/** An absolute http(s) URL that ends in `/`, without query and fragment. Rejects credentials. @throws InputError `bad-url` */
 export function checkBaseUrl(value: string, base?: string): string {
   const url = URL.canParse(value, base) ? new URL(value, base) : undefined
   if (url === undefined || !/^https?:$/.test(url.protocol) || url.username !== '' || url.password !== '') {
-    throw new InputError('bad-url', `${shown(value)} is not an http(s) URL without user name and password`, {
+    throw new InputError('bad-url', `${shown(value)} is not an http or https URL, or it contains a user name or password.`, {
       url: cut(stripQuery(value)),
     })
   }
@@ -91,7 +93,7 @@ export function checkBaseUrl(value: string, base?: string): string {
   return url.href
 }
 
-/** A URL to show: without query and fragment, where signatures and tokens stand. */
+/** A URL for display: without query and fragment, which may contain signatures and tokens. */
 export function stripQuery(url: string): string {
   return url.replace(/[?#].*$/s, '')
 }
@@ -104,15 +106,15 @@ function shown(value: string): string {
   return JSON.stringify(cut(stripQuery(value)))
 }
 
-/** 16 TiB. Records grow with the number of chunks, about a million here. */
+/** 16 TiB. A file's record grows with its number of chunks: about a million at this size. */
 const maxSize = 2 ** 44
 
-/** Whether `value` is a length in bytes that a file can have. */
+/** Whether `value` is a valid length of a file in bytes. */
 export function isSize(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) <= maxSize
 }
 
-/** @throws HubError `file-too-large` when a file has more bytes than its reader takes */
+/** @throws HubError `file-too-large` when a file has more bytes than its reader accepts */
 export function checkMaxBytes(path: string, size: number, maxBytes: number | undefined): void {
   if (maxBytes === undefined || size <= maxBytes) return
   throw new HubError('file-too-large', `${path} is ${size} bytes long; at most ${maxBytes} are read.`, { path, size, maxBytes })

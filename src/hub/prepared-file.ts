@@ -1,21 +1,22 @@
 /**
- * Files that are not downloaded but made: tensors of other files, each passed through whatever its source does to it when read (a cast,
- * a quantisation), one after the other in one file of the cache. Made once, chunk by chunk, so that it can go on after a restart and
- * needs the memory of a chunk, whatever the size of a tensor.
+ * Prepared files: files of the cache that are made here instead of downloaded. Each holds tensors of other files one after the other, as
+ * their sources return them (cast or quantized). A prepared file is made once, chunk by chunk: it resumes after a restart, and needs the
+ * memory of one chunk whatever the size of a tensor.
  */
 
 import { InputError } from '../errors.js'
 import { chunkRange } from './chunk-layout.js'
 import { deferred } from '../util/deferred.js'
-import type { Fill } from './downloads/download-file.js'
+import type { Fill } from './downloads/download-services.js'
 import { sha256Hex } from './cache/file-hasher.js'
 import { orAbort } from '../util/abort.js'
 import { freeBytes } from '../util/free-bytes.js'
-import type { Hub, OpenedFile } from './hub.js'
+import type { OpenedFile } from './downloads/file-opener.js'
+import type { Hub } from './hub.js'
 import { keyOfContent, type StoredFile } from './remote-file.js'
 import type { ByteRange, ByteSource, OpenOptions, ReadOptions } from './types.js'
 
-/** One tensor on its way into a prepared file: the bytes `begin` to `end` of its source. */
+/** One tensor that a prepared file is to hold: the bytes `begin` to `end` of its source. */
 interface PreparedPart {
   readonly name: string
   readonly source: ByteSource
@@ -23,27 +24,28 @@ interface PreparedPart {
   readonly end: number
 }
 
+/** What a prepared file consists of. */
 export interface Preparation {
-  /** Shown in progress and in the cache's list. */
+  /** The file's name in progress events and in the list of cached files. */
   readonly name: string
   /**
-   * All that decides the bytes besides the contents they are made from: the kind of conversion, its options, its version, the names and
-   * types of the tensors.
+   * Everything that decides the bytes except the contents they are made from: the kind of conversion, its options and its version, and the
+   * names and types of the tensors.
    */
   readonly recipe: string
-  /** `contentKey` of every file that is read. */
+  /** The `contentKey` of every file that is read. */
   readonly contents: readonly string[]
   readonly parts: readonly PreparedPart[]
-  /** Resolves when all that is read is known to be right, where it is not yet: until then what is made is kept for this run only. */
+  /** Resolves when everything that is read is verified; absent when it is already. Until then no later run uses what is made. */
   readonly verified?: ((options: ReadOptions) => Promise<void>) | undefined
 }
 
 export interface PreparedFile extends OpenedFile {
-  /** Where each part lies in the file, by its name. */
+  /** The bytes of each part in the file, by its name. */
   readonly ranges: ReadonlyMap<string, ByteRange>
 }
 
-/** The prepared file, from the cache or made now. @throws InputError `bad-preparation`, and whatever the parts' sources throw */
+/** Opens the prepared file from the cache, or makes it. @throws InputError `bad-preparation`, and whatever the parts' sources throw */
 export async function openPrepared(hub: Hub, preparation: Preparation, options: OpenOptions = {}): Promise<PreparedFile> {
   const ranges = layOut(preparation.parts)
   const size = [...ranges.values()].at(-1)?.end ?? 0
@@ -53,13 +55,13 @@ export async function openPrepared(hub: Hub, preparation: Preparation, options: 
   const file: StoredFile = { repository: 'prepared', path: preparation.name, size, key, madeFrom }
   const whole = new JoinedSource(preparation.parts, ranges, size)
   const { verified } = preparation
-  let stood = verified === undefined
+  let isVerified = verified === undefined
   const fill: Fill = async (writer, meter, signal) => {
-    if (!stood) await writer.setProvisional(true)
+    if (!isVerified) await writer.setProvisional(true)
     const rangeOf = (index: number) => chunkRange(index, size, writer.chunkBytes)
-    for await (const index of asTheyArrive(writer.missing, (chunk) => whole.arrived(rangeOf(chunk)), signal)) {
+    for await (const index of inOrderOfArrival(writer.missing, (chunk) => whole.arrived(rangeOf(chunk)), signal)) {
       const range = rangeOf(index)
-      const release = await hub.budget.claim(range.end - range.begin, signal)
+      const release = await hub.memory.claim(range.end - range.begin, signal)
       try {
         await writer.put(index, await whole.read(range, { signal }))
         meter.add(range.end - range.begin)
@@ -68,24 +70,29 @@ export async function openPrepared(hub: Hub, preparation: Preparation, options: 
         release()
       }
     }
-    if (stood) return
+    if (isVerified) return
     await verified?.({ signal })
-    stood = true
+    isVerified = true
     await writer.setProvisional(false)
   }
   return { ...(await hub.openFile(file, fill, options)), ranges }
 }
 
+/** Places the parts one after the other. @throws InputError `bad-preparation` */
 function layOut(parts: readonly PreparedPart[]): Map<string, ByteRange> {
   const ranges = new Map<string, ByteRange>()
   let at = 0
   for (const { name, source, begin, end } of parts) {
     if (ranges.has(name) || begin < 0 || end < begin || end > source.byteLength) {
-      throw new InputError('bad-preparation', `Part ${JSON.stringify(name)} is there twice or outside its source`, {
-        part: name,
-        begin,
-        end,
-      })
+      throw new InputError(
+        'bad-preparation',
+        `The part ${JSON.stringify(name)} of a prepared file occurs twice, or its bytes ${begin} to ${end} are outside its source.`,
+        {
+          part: name,
+          begin,
+          end,
+        },
+      )
     }
     ranges.set(name, { begin: at, end: at + end - begin })
     at += end - begin
@@ -93,8 +100,8 @@ function layOut(parts: readonly PreparedPart[]): Map<string, ByteRange> {
   return ranges
 }
 
-/** The indexes as what they wait for comes, the lowest of those that are ready first. No wait holds memory. */
-async function* asTheyArrive(
+/** Yields each index once its bytes have arrived, the lowest first of those that have. Waiting claims no memory. */
+async function* inOrderOfArrival(
   indexes: readonly number[],
   arrived: (index: number) => Promise<void>,
   signal: AbortSignal,
@@ -122,7 +129,7 @@ async function* asTheyArrive(
   }
 }
 
-/** The parts one after the other. */
+/** The parts one after the other, as one byte source. */
 class JoinedSource implements ByteSource {
   readonly byteLength: number
   readonly #parts: readonly PreparedPart[]
@@ -149,7 +156,7 @@ class JoinedSource implements ByteSource {
     for (const { source, needed } of this.#within(range)) await source.arrived?.(needed)
   }
 
-  /** What a range needs of each part, and where in the range it goes. */
+  /** The bytes of each part that a range needs, and where they go in the range. */
   *#within({ begin, end }: ByteRange): Generator<{ source: ByteSource; at: number; needed: ByteRange }> {
     for (const part of this.#parts) {
       const place = this.#ranges.get(part.name)

@@ -1,55 +1,56 @@
-/** A file of the cache, and one that comes from a server, with all that is known about what its bytes must be. Types and keys. */
+/** A file of the cache and a file of a server, with what is known about the bytes they must have. Types and keys. */
 
 import type { FileLocation } from './http/file-location.js'
 
-/** The hash that the whole file must have. `git-sha1` is git's: of `blob`, the length and the content. */
+/** The hash that the whole file must have. `git-sha1` is git's hash of a blob: of the word `blob`, the length and the content. */
 export interface ExpectedHash {
   readonly algorithm: 'sha256' | 'git-sha1'
   readonly hex: string
 }
 
-/** A file as the cache sees it. */
+/** A file of the cache. */
 export interface StoredFile {
-  /** Name of the repository, to show. */
+  /** Name of the repository, for display. */
   readonly repository: string
   readonly path: string
   readonly revision?: string | undefined
   readonly size: number
-  /** Names the file in the cache: its content, or its address where nothing else is known (see {@link contentName}). */
+  /** Identifies the file in the cache, by its content, or by its address when nothing is known about its content. */
   readonly key: string
   readonly hash?: ExpectedHash | undefined
-  /** ETag or Last-Modified that every answer must show where it shows one; only for files without a hash. */
+  /** The ETag or Last-Modified that every answer with such a header must have; only for files without a hash. */
   readonly validator?: string | undefined
-  /** Keys of the files that it is made from here; absent for what is downloaded. */
+  /** Keys of the files that it is made from; absent for a file that is downloaded. */
   readonly madeFrom?: readonly string[] | undefined
 }
 
+/** A file of a server. */
 export interface RemoteFile extends StoredFile {
   readonly location: FileLocation
 }
 
-/** The key of a file known by its address alone, whose content may become another. */
+/** The key of a file that is known by its address only. Its content may change. */
 export function addressKey(url: string): string {
   return `url:${url}`
 }
 
-/** Whether `key` is of {@link addressKey}. */
+/** Whether `key` comes from {@link addressKey}. */
 export function isAddressKey(key: string): boolean {
   return key.startsWith('url:')
 }
 
-/** Names the bytes of a file: two files with one name have the same. Undefined where only the host could tell. */
+/** Identifies the bytes of a file: two files with the same name have the same bytes. Undefined when only the host can tell. */
 export function contentName({ key, hash, validator }: StoredFile): string | undefined {
   if (hash !== undefined || !isAddressKey(key)) return key
   return validator === undefined ? undefined : `${key} ${validator}`
 }
 
-/** The key of a file whose bytes {@link contentName} named. */
+/** The key of a file, from what {@link contentName} returned for it. */
 export function keyOfContent(name: string): string {
   return isAddressKey(name) ? name.replace(/ .*$/s, '') : name
 }
 
-/** The key of content with a known hash. */
+/** The key of a file with a known hash. */
 export function hashKey({ algorithm, hex }: ExpectedHash): string {
   return `${algorithm}:${hex}`
 }

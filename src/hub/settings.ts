@@ -1,28 +1,34 @@
-/** The numbers that downloading and storing go by. Handed down from the Hub; nothing reads a default on its own. */
+/** The limits and times that downloads and the cache use. The Hub passes them on; no other code reads the defaults. */
 
+/** Limits and times of downloads and of the cache. */
 export interface TransferSettings {
-  /** Bytes of one stored record. 16 to 64 MiB is where IndexedDB is fastest. */
+  /** Bytes of one stored chunk. IndexedDB is fastest with 16 to 64 MiB. */
   readonly chunkBytes: number
-  /** Bytes asked for in one request. Smaller than a chunk, so that the last requests of a file end together. */
+  /** Bytes that one request asks for. Fewer than a chunk, so that the last requests of a file end at about the same time. */
   readonly pieceBytes: number
-  /** Requests to one host at once: at first, at most over HTTP/1.1 (to which a browser opens 6 connections), and at most over HTTP/2. */
+  /** Requests to one host at once, at first. */
   readonly startConnections: number
+  /** The most requests to one host at once over HTTP/1.1. A browser opens 6 connections to a host. */
   readonly maxConnections: number
+  /** The most requests to one host at once over HTTP/2 and later, where one connection carries them all. */
   readonly maxStreams: number
-  /** Bytes of chunks held in memory at once, over all files, from the request to the stored record: what a killed tab fetches again. */
+  /**
+   * The most bytes of chunks in memory at once, over all files. A chunk counts from its request until it is stored, so this is also the most
+   * that a killed tab downloads again.
+   */
   readonly memoryBytes: number
-  /** Of those, how many are hashed and stored at once: the browser makes copies for that, which come on top. */
+  /** The most of these bytes that are hashed and stored at once. The browser makes copies for that, which count on top. */
   readonly copyBytes: number
-  /** Silence after which a request is given up, in milliseconds. */
+  /** Milliseconds of silence after which a request is cancelled. */
   readonly stallMs: number
-  /** Tries in a row that brought no byte before a download fails. */
+  /** Failures in a row without progress after which a download fails. */
   readonly maxTries: number
-  /** First wait after a failure, in milliseconds; it doubles up to `retryMaxMs`. */
+  /** The wait after the first failure in milliseconds. It doubles with each further failure, up to `retryMaxMs`. */
   readonly retryBaseMs: number
   readonly retryMaxMs: number
-  /** Waits before a refused record is written again, in milliseconds: at once is futile in Chromium. */
+  /** Milliseconds to wait before each retry of a rejected write. In Chromium an immediate retry does not help. */
   readonly storeRetryMs: readonly number[]
-  /** How long IndexedDB may take to open before it counts as blocked, in milliseconds. */
+  /** Milliseconds that IndexedDB may take to open before it counts as blocked. */
   readonly storeOpenMs: number
 }
 

@@ -42,7 +42,7 @@ test('returns transformers’ ids for every string', () => {
 })
 
 test('pads and truncates as transformers does', () => {
-  expect(tokenizer.modelMaxLength).toBe(ids.model_max_length)
+  expect(tokenizer.fixedLength).toBe(ids.model_max_length)
   expect(Object.keys(ids.padded).length).toBeGreaterThan(30)
   for (const [i, expected] of Object.entries(ids.padded))
     expect(tokenizer.encodePadded(strings[Number(i)]!).inputIds).toEqual(expected)

@@ -6,7 +6,7 @@
 import { CheckpointError } from '../errors.js'
 import { createHfTokenizer, type HfTokenizer } from './hf-tokenizer.js'
 import { readAddedTokens, type AddedToken } from './special-tokens.js'
-import { readMaxLength, type EncodedText, type TokenizerFiles } from './types.js'
+import { readMaxLength, type EncodedText, type Tokenizer, type TokenizerFiles } from './types.js'
 
 /**
  * The longest text that is tokenized, in UTF-16 units. 77 tokens never need that much, and a single word of a million letters
@@ -17,9 +17,11 @@ const maxTextLength = 50_000
 const pattern = String.raw`<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+`
 
 /** CLIP's tokenizer with its vocabulary. */
-export class CLIPTokenizer {
-  /** The number of ids that the text encoder takes: 77. */
-  readonly modelMaxLength: number
+export class CLIPTokenizer implements Tokenizer {
+  static readonly classNames = ['CLIPTokenizer', 'CLIPTokenizerFast']
+  static readonly readsSentencePiece = false
+  /** 77 unless the tokenizer's config says otherwise. */
+  readonly fixedLength: number
   readonly padTokenId: number
   readonly #tokenizer: HfTokenizer
 
@@ -45,7 +47,7 @@ export class CLIPTokenizer {
       return id
     }
     const { bos_token: bos, eos_token: eos, pad_token: pad, unk_token: unk } = special.roles
-    this.modelMaxLength = readMaxLength(files, 77)
+    this.fixedLength = readMaxLength(files, 77)
     this.padTokenId = idOf(pad)
     const addedTokens: AddedToken[] = special.tokens.map((token) => Object.assign(token, { id: token.id ?? idOf(token.content) }))
     this.#tokenizer = createHfTokenizer({
@@ -96,16 +98,19 @@ export class CLIPTokenizer {
   }
 
   /**
-   * Returns exactly `modelMaxLength` ids: truncated before the end token, or padded with the padding token. Also returns the text that was cut, as
+   * Returns exactly `length` ids: truncated before the end token, or padded with the padding token. Also returns the text that was cut, as
    * diffusers reports it.
    */
-  encodePadded(text: string): EncodedText {
+  encodePadded(text: string, length = this.fixedLength): EncodedText {
     const ids = this.encode(text)
-    const length = this.modelMaxLength
     if (ids.length <= length)
-      return { inputIds: [...ids, ...Array<number>(length - ids.length).fill(this.padTokenId)], removedText: null }
+      return {
+        inputIds: [...ids, ...Array<number>(length - ids.length).fill(this.padTokenId)],
+        tokens: ids.length,
+        removedText: null,
+      }
     const inputIds = [...ids.slice(0, length - 1), ...ids.slice(-1)]
-    return { inputIds, removedText: this.decode(ids.slice(length - 1, -1)) }
+    return { inputIds, tokens: length, removedText: this.decode(ids.slice(length - 1, -1)) }
   }
 
   /** Decodes ids to text, with one space between words. */

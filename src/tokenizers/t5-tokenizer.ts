@@ -6,7 +6,7 @@
 import { CheckpointError, UnsupportedError } from '../errors.js'
 import { createHfTokenizer, type HfTokenizer } from './hf-tokenizer.js'
 import { readAddedTokens, type AddedToken } from './special-tokens.js'
-import type { EncodedText, TokenizerFiles } from './types.js'
+import type { EncodedText, Tokenizer, TokenizerFiles } from './types.js'
 import { unigramNormalizer } from './unigram-normalizer.js'
 import { unigramPreTokenizer } from './unigram-pre-tokenizer.js'
 
@@ -15,7 +15,10 @@ const maxTextLength = 50_000
 const maxVocabulary = 2_000_000
 
 /** T5's tokenizer with its vocabulary. */
-export class T5Tokenizer {
+export class T5Tokenizer implements Tokenizer {
+  static readonly classNames = ['T5TokenizerFast', 'T5Tokenizer']
+  static readonly readsSentencePiece = true
+  readonly fixedLength = null
   readonly padTokenId: number
   readonly #tokenizer: HfTokenizer
 
@@ -72,10 +75,15 @@ export class T5Tokenizer {
   encodePadded(text: string, length: number): EncodedText {
     const ids = this.encode(text)
     if (ids.length <= length)
-      return { inputIds: [...ids, ...Array<number>(length - ids.length).fill(this.padTokenId)], removedText: null }
+      return {
+        inputIds: [...ids, ...Array<number>(length - ids.length).fill(this.padTokenId)],
+        tokens: ids.length,
+        removedText: null,
+      }
     const removed = ids.slice(length - 1, -1)
     return {
       inputIds: [...ids.slice(0, length - 1), ...ids.slice(-1)],
+      tokens: length,
       removedText: removed.length === 0 ? '' : this.#tokenizer.decode(removed),
     }
   }

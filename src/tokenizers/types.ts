@@ -17,8 +17,31 @@ export interface TokenizerFiles {
 /** A text in the form that a text encoder reads. */
 export interface EncodedText {
   readonly inputIds: readonly number[]
+  /** How many of the ids are the text's. The rest, at the end, is padding. */
+  readonly tokens: number
   /** The text that was cut, or null. */
   readonly removedText: string | null
+}
+
+/** A tokenizer with its vocabulary. */
+export interface Tokenizer {
+  /** The number of ids that its text encoder takes, or null where the caller chooses it. */
+  readonly fixedLength: number | null
+  readonly padTokenId: number
+  /** All ids of a text, special tokens included. */
+  encode(text: string): number[]
+  /** Exactly `length` ids: a longer text is truncated before its end token, a shorter one is padded. */
+  encodePadded(text: string, length: number): EncodedText
+}
+
+/** A tokenizer class. */
+export interface TokenizerDefinition {
+  /** The classes of transformers that give the same ids. */
+  readonly classNames: readonly string[]
+  /** Whether the vocabulary may be a SentencePiece model, `spiece.model`. */
+  readonly readsSentencePiece: boolean
+  /** @throws CheckpointError, UnsupportedError `tokenizer-*` */
+  new (files: TokenizerFiles): Tokenizer
 }
 
 /** Reads `model_max_length` of the config; transformers writes 10^30 for "none". @throws CheckpointError `tokenizer-max-length` */

@@ -3,7 +3,7 @@
  * speaks only with the origin named in its address, and only with the page that holds it. Pure: checking is here, sending is not.
  */
 
-import { settingsFromUnknown, type PromptSettings } from './prompt/settings.js'
+import { settingsFromUnknown, type PromptSettings } from './parts/settings.js'
 
 /** What the embedding page may ask. */
 export type EmbedRequest =

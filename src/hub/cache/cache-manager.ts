@@ -1,80 +1,78 @@
 /**
- * The cache as its owner sees it: which models and files it holds, how large, used when; deleting, checking and giving out. It also
- * makes room when the browser's storage is full. What a tab has open is never deleted.
+ * The cache as a user manages it: it lists models and files with their sizes and last use, deletes, verifies and exports them. A file that
+ * any tab has in use is not deleted.
  */
 
-import { chunkCount, chunkRange } from '../chunk-layout.js'
-import { asFileRecord, fileRecordKey, type FileRecord } from './file-record.js'
 import { sha256Hex } from './file-hasher.js'
-import { downloadLock, useLock, type Locks } from './file-locks.js'
-import type { LayeredStore } from './layered-store.js'
-import { hashKey } from '../remote-file.js'
+import type { ChunkStore } from './chunk-store.js'
+import { deleteFile, deleteOrphans, evictOldest, fileRecords, storedBytes } from './eviction.js'
+import { downloadLock, type Locks } from './file-locks.js'
+import { asFileRecord, fileRecordKey, type FileRecord } from './file-record.js'
 import { asRepositoryRecord, repositoryPrefix, type RepositoryRecord } from './repository-record.js'
+import { hashKey } from '../remote-file.js'
 import type { ReadOptions } from '../types.js'
 
-/** One content of the cache. */
+/** One file of the cache. */
 export interface CachedFile {
-  /** Names the content. */
+  /** Identifies the file's content. */
   readonly key: string
-  /** A path that it has in a repository. */
+  /** A path that the file has in a repository. */
   readonly path: string
   /** Bytes of the whole file. */
   readonly size: number
   /** Bytes of it that are stored. */
   readonly stored: number
-  /** Whether all of it is stored. */
+  /** Whether the whole file is stored. */
   readonly complete: boolean
-  /** Whether it was compared with a hash its host published. */
+  /** Whether it was compared with a hash that its host published. */
   readonly verified: boolean
-  /** Keys of the contents that it was made from here, as quantised weights are; absent for what was downloaded. */
+  /** Keys of the files that it was made from, as quantized weights are; absent for a downloaded file. */
   readonly madeFrom?: readonly string[] | undefined
   /** When it was last opened. */
   readonly lastUsed: Date
 }
 
-/** One repository at one revision, with its files of which something is stored, and those that were made from them. */
+/** One repository at one revision, with its files that are stored at least in part, and the files that were made from them. */
 export interface CachedModel {
-  /** `owner/name`; empty where the base URL is all the name there is. */
+  /** `owner/name`; empty when the base URL is the only name. */
   readonly id: string
-  /** Base URL of the Hub it came from; of the files where there is no Hub. */
+  /** Base URL of the Hub that it came from; base URL of the files when they did not come from a Hub. */
   readonly endpoint: string
   /** The commit, or a word for hosts without commits. */
   readonly revision: string
-  /** Its files of which something is stored. */
+  /** Its files that are stored at least in part. */
   readonly files: readonly CachedFile[]
-  /** Bytes stored for its files, those that it shares with other models included. */
+  /** Bytes stored for its files, including those that it shares with other models. */
   readonly stored: number
   /** When one of its files was last opened. */
   readonly lastUsed: Date
 }
 
-/** What a check of stored files found. */
+/** The result of verifying stored files. */
 export interface VerifyResult {
-  /** Chunks that were read and compared. */
+  /** Number of chunks that were read and compared with their digests. */
   readonly chunks: number
-  /** Chunks that were wrong or unreadable, and were deleted: the next load fetches these and no others. */
+  /** Chunks that were wrong or unreadable, and were deleted. The next load downloads these chunks only. */
   readonly bad: readonly { readonly path: string; readonly index: number }[]
 }
 
-const filePrefix = fileRecordKey('')
-
 export class CacheManager {
-  readonly #store: LayeredStore
+  readonly #store: ChunkStore
   readonly #locks: Locks
 
-  constructor(store: LayeredStore, locks: Locks) {
+  constructor(store: ChunkStore, locks: Locks) {
     this.#store = store
     this.#locks = locks
   }
 
-  /** Every content, the one used last first. */
+  /** Every file, the most recently used first. */
   async files(): Promise<CachedFile[]> {
     const found: CachedFile[] = []
-    for (const [key, record] of await this.#records()) found.push(await this.#describe(key, record))
+    for (const [key, record] of await fileRecords(this.#store)) found.push(await this.#describe(key, record))
     return found.sort((a, b) => b.lastUsed.getTime() - a.lastUsed.getTime())
   }
 
-  /** Every repository of which something is stored, the one used last first. */
+  /** Every repository with a stored file, the most recently used first. */
   async models(): Promise<CachedModel[]> {
     const files = await this.files()
     const models: CachedModel[] = []
@@ -95,12 +93,12 @@ export class CacheManager {
     return models.sort((a, b) => b.lastUsed.getTime() - a.lastUsed.getTime())
   }
 
-  /** Bytes stored in all. */
+  /** Bytes of all stored files. */
   async totalBytes(): Promise<number> {
     return (await this.files()).reduce((sum, file) => sum + file.stored, 0)
   }
 
-  /** Deletes a model's files but those that another model has too or that are in use. Returns the bytes that became free. */
+  /** Deletes a model's files, except those that another model shares or that are in use. Returns the bytes freed. */
   async deleteModel(model: Pick<CachedModel, 'id' | 'endpoint' | 'revision'>): Promise<number> {
     const same = (record: RepositoryRecord) =>
       record.id === model.id && record.endpoint === model.endpoint && record.revision === model.revision
@@ -126,48 +124,41 @@ export class CacheManager {
     return freed
   }
 
-  /** Deletes one content. Returns the bytes that became free, as far as that is known; undefined when it is in use. */
-  async deleteFile(key: string): Promise<number | undefined> {
-    return this.#locks.ifFree(useLock(key), async () => {
-      const record = asFileRecord(await this.#store.record(fileRecordKey(key)))
-      const indexes = await this.#store.chunkIndexes(key)
-      // The record first: chunks without one count as absent.
-      await this.#store.deleteRecord(fileRecordKey(key))
-      await this.#store.deleteChunks(key)
-      return record === undefined ? 0 : storedBytes(record, indexes)
-    })
+  /** Deletes one file. Returns the bytes freed, as far as known, or undefined when the file is in use. */
+  deleteFile(key: string): Promise<number | undefined> {
+    return deleteFile(this.#store, this.#locks, key)
   }
 
-  /** Deletes everything that is not in use. Returns the bytes that became free. */
+  /** Deletes every file that is not in use. Returns the bytes freed. */
   async clear(): Promise<number> {
-    await this.#deleteOrphans()
+    await deleteOrphans(this.#store, this.#locks)
     let freed = 0
-    for (const [key] of await this.#records()) freed += (await this.deleteFile(key)) ?? 0
-    if ((await this.#records()).length === 0) {
+    for (const [key] of await fileRecords(this.#store)) freed += (await this.deleteFile(key)) ?? 0
+    if ((await fileRecords(this.#store)).length === 0) {
       for (const [key] of await this.#store.records('')) await this.#store.deleteRecord(key)
     }
     return freed
   }
 
-  /** Reads every stored chunk of a model (of everything without one) and compares its digest; deletes what is wrong. */
+  /** Reads every stored chunk of a model (without `model`, of every file), compares it with its digest, and deletes it if it is wrong. */
   async verify(model?: CachedModel, options: ReadOptions = {}): Promise<VerifyResult> {
     const wanted = model === undefined ? undefined : new Set(model.files.map((file) => file.key))
     let chunks = 0
     const bad: { path: string; index: number }[] = []
-    for (const [key, { name }] of await this.#records()) {
+    for (const [key, { name }] of await fileRecords(this.#store)) {
       if (wanted !== undefined && !wanted.has(key)) continue
       for (const index of await this.#store.chunkIndexes(key)) {
         options.signal?.throwIfAborted()
-        const sound = await this.#isSound(key, index)
-        if (sound !== undefined) chunks++
-        if (sound === false && (await this.#deleteUnsound(key, index))) bad.push({ path: name, index })
+        const isIntact = await this.#isIntact(key, index)
+        if (isIntact !== undefined) chunks++
+        if (isIntact === false && (await this.#deleteDamaged(key, index))) bad.push({ path: name, index })
       }
     }
     return { chunks, bad }
   }
 
-  /** Whether a chunk has its digest; undefined where it is not there. */
-  async #isSound(key: string, index: number): Promise<boolean | undefined> {
+  /** Whether a chunk matches its digest; undefined when it is not stored. */
+  async #isIntact(key: string, index: number): Promise<boolean | undefined> {
     const blob = await this.#store.chunk(key, index)
     const record = asFileRecord(await this.#store.record(fileRecordKey(key)))
     if (blob === undefined || record === undefined) return undefined
@@ -175,17 +166,17 @@ export class CacheManager {
     return digest === '' || digest === (await digestOf(blob))
   }
 
-  /** False where it is sound after all: a file that was replaced meanwhile has other chunks, and other digests. */
-  async #deleteUnsound(key: string, index: number): Promise<boolean> {
+  /** Checks again under the download lock, since another tab may have replaced the file. Whether the chunk was deleted. */
+  async #deleteDamaged(key: string, index: number): Promise<boolean> {
     const deleted = await this.#locks.ifFree(downloadLock(key), async () => {
-      if ((await this.#isSound(key, index)) !== false) return false
+      if ((await this.#isIntact(key, index)) !== false) return false
       await this.#store.deleteChunks(key, [index])
       return true
     })
     return deleted === true
   }
 
-  /** A model's complete files as Blobs, to be saved elsewhere; nothing is read until a Blob is. */
+  /** A model's complete files as Blobs, to save them elsewhere. No bytes are read until a Blob is. Files made here are left out. */
   async exportModel(model: CachedModel): Promise<{ readonly path: string; readonly blob: Blob }[]> {
     const files: { path: string; blob: Blob }[] = []
     for (const file of model.files) {
@@ -198,36 +189,9 @@ export class CacheManager {
     return files
   }
 
-  /**
-   * Deletes the content that was used longest ago and that no tab has open. Returns the bytes that became free, as far as that is known;
-   * undefined when there is none.
-   */
-  async evictOldest(): Promise<number | undefined> {
-    if ((await this.#deleteOrphans()) > 0) return 0
-    const oldest = (await this.#records()).sort(([, a], [, b]) => a.lastUsed - b.lastUsed)
-    for (const [key] of oldest) {
-      const freed = await this.deleteFile(key)
-      if (freed !== undefined) return freed
-    }
-    return undefined
-  }
-
-  /** Chunks without a record, left by a browser that was ended between two writes. Returns for how many files. */
-  async #deleteOrphans(): Promise<number> {
-    // The records last: a file that begins meanwhile has its record before its first chunk.
-    const files = await this.#store.chunkFiles()
-    const known = new Set((await this.#records()).map(([key]) => key))
-    let deleted = 0
-    for (const key of files) if (!known.has(key) && (await this.deleteFile(key)) !== undefined) deleted++
-    return deleted
-  }
-
-  async #records(): Promise<[string, FileRecord][]> {
-    const found = await this.#store.records(filePrefix)
-    return found.flatMap(([key, value]): [string, FileRecord][] => {
-      const record = asFileRecord(value)
-      return record === undefined ? [] : [[key.slice(filePrefix.length), record]]
-    })
+  /** Deletes the file whose last use is the longest ago and that is not in use, see {@link evictOldest}. */
+  evictOldest(): Promise<number | undefined> {
+    return evictOldest(this.#store, this.#locks)
   }
 
   async #repositories(): Promise<RepositoryRecord[]> {
@@ -244,7 +208,7 @@ export class CacheManager {
   }
 }
 
-/** What is stored of a repository: what was downloaded, wholly or in part, and what was made from files that it lists or had. */
+/** The stored files of a repository: those downloaded at least in part, and those made from files that it lists or listed. */
 function filesOf({ files: listed, begun, opened }: RepositoryRecord, files: readonly CachedFile[]): CachedFile[] {
   const byKey = new Map(files.map((file) => [file.key, file]))
   const downloads = Object.entries({ ...begun, ...opened })
@@ -259,14 +223,7 @@ function filesOf({ files: listed, begun, opened }: RepositoryRecord, files: read
     .concat(made)
 }
 
-/** Bytes of a file's stored chunks. */
-function storedBytes({ size, chunkBytes }: FileRecord, indexes: readonly number[]): number {
-  const lengths = indexes
-    .filter((index) => index < chunkCount(size, chunkBytes))
-    .map((index) => chunkRange(index, size, chunkBytes))
-  return lengths.reduce((sum, { begin, end }) => sum + end - begin, 0)
-}
-
+/** Hex sha256 of a Blob; undefined when it cannot be read. */
 async function digestOf(blob: Blob): Promise<string | undefined> {
   try {
     return await sha256Hex(new Uint8Array(await blob.arrayBuffer()))

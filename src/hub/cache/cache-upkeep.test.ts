@@ -16,7 +16,7 @@ async function filled(store: MemoryStore, ...keys: string[]) {
   const layered = new LayeredStore(store)
   for (const [k, key] of keys.entries()) {
     const file = { repository: 'r', path: key, size: 3, key }
-    const writer = await ChunkWriter.open(layered, file, 4, k)
+    const writer = await ChunkWriter.open({ store: layered, file, chunkBytes: 4, now: k })
     await writer.put(0, bytes(1, 2, 3))
     await writer.finish(k, () => {})
   }

@@ -1,4 +1,4 @@
-/** A file in the store as a ByteSource: its chunks' Blobs side by side, read where they lie. */
+/** A stored file as a byte source: it reads the Blobs of the file's chunks. */
 
 import { InputError, StorageError } from '../../errors.js'
 import { throwIfAborted } from '../../util/abort.js'
@@ -7,7 +7,7 @@ import { chunkCount, chunkRange, planRead, type ChunkSlice } from '../chunk-layo
 import { contentName, type StoredFile } from '../remote-file.js'
 import type { ByteRange, ByteSource, ReadOptions } from '../types.js'
 
-/** Brings a chunk whose bytes cannot be read (those of `slice`, or all) back into the store. */
+/** Restores a chunk whose bytes (those of `slice`) cannot be read, and returns its Blob. */
 export type RepairChunk = (slice: ChunkSlice, options: ReadOptions) => Promise<Blob>
 
 export class CachedSource implements ByteSource {
@@ -15,10 +15,10 @@ export class CachedSource implements ByteSource {
   readonly contentKey: string | undefined
   readonly #path: string
   readonly #chunkBytes: number
-  /** Absent for chunks that are read from the store again: one that could not be read, and all once nothing is held any more. */
+  /** By index. Undefined for a chunk that has to be read from the store again. */
   readonly #blobs: (Blob | undefined)[]
   readonly #repair: RepairChunk
-  #holds = true
+  #keepsBlobs = true
 
   constructor(file: StoredFile, chunkBytes: number, blobs: readonly Blob[], repair: RepairChunk) {
     this.#path = file.path
@@ -48,9 +48,9 @@ export class CachedSource implements ByteSource {
     return bytes
   }
 
-  /** Holds nothing of the store any more, so that what is deleted there is really gone. Reads go to the store from now on. */
+  /** Drops all Blobs, so that the browser can free the disk space of deleted chunks. Later reads get them from the store again. */
   releaseBlobs(): void {
-    this.#holds = false
+    this.#keepsBlobs = false
     this.#blobs.fill(undefined)
   }
 
@@ -59,16 +59,20 @@ export class CachedSource implements ByteSource {
     const blob = this.#blobs[index]
     const bytes = blob === undefined ? undefined : await readBlob(blob, begin, end)
     if (bytes !== undefined) return bytes
-    // Browsers may take stored bytes away at any time.
+    // Browsers may delete stored bytes at any time.
     const repaired = await this.#repair(slice, options)
-    if (this.#holds) this.#blobs[index] = repaired
+    if (this.#keepsBlobs) this.#blobs[index] = repaired
     const again = await readBlob(repaired, begin, end)
     if (again !== undefined) return again
-    throw new StorageError('storage-unreadable', `A stored part of ${this.#path} cannot be read`, { path: this.#path, index })
+    throw new StorageError(
+      'storage-unreadable',
+      `Chunk ${index} of ${this.#path} cannot be read from the browser's storage, not even after it was downloaded again. Load the model again.`,
+      { path: this.#path, index },
+    )
   }
 }
 
-/** The bytes, or undefined when the browser no longer has them. */
+/** Bytes `begin` to `end` of a Blob, or undefined when the browser no longer has them. */
 export async function readBlob(blob: Blob, begin: number, end: number): Promise<Uint8Array<ArrayBuffer> | undefined> {
   try {
     const bytes = new Uint8Array(await blob.slice(begin, end).arrayBuffer())
@@ -81,7 +85,7 @@ export async function readBlob(blob: Blob, begin: number, end: number): Promise<
 /** @throws InputError `range-out-of-bounds` */
 export function checkReadRange({ begin, end }: ByteRange, byteLength: number, path: string): void {
   if (Number.isSafeInteger(begin) && Number.isSafeInteger(end) && begin >= 0 && begin <= end && end <= byteLength) return
-  throw new InputError('range-out-of-bounds', `Bytes ${begin} to ${end} are not inside ${path}, which has ${byteLength}`, {
+  throw new InputError('range-out-of-bounds', `Bytes ${begin} to ${end} are outside ${path}, which has ${byteLength} bytes.`, {
     begin,
     end,
     byteLength,
@@ -89,7 +93,7 @@ export function checkReadRange({ begin, end }: ByteRange, byteLength: number, pa
   })
 }
 
-/** The Blobs of a complete file in order, or undefined when one is missing or has another length. */
+/** The Blobs of a file in order, or undefined when one is missing or has the wrong length. */
 export function allChunks(chunks: ReadonlyMap<number, Blob>, size: number, chunkBytes: number): Blob[] | undefined {
   const blobs: Blob[] = []
   for (let index = 0; index < chunkCount(size, chunkBytes); index++) {

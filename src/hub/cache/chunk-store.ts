@@ -1,20 +1,20 @@
-/** Where chunks and records are kept, seen from outside. Only types. */
+/** The interface of a store for chunks and records. Types only. */
 
-/** Keeps chunks of files and small records. Whatever resolves is committed; whatever rejects is a StorageError. */
+/** Stores chunks of files and small records. A write is committed when its promise resolves. A promise rejects with a StorageError. */
 export interface ChunkStore {
-  /** Every chunk of a file that is here, by index. Reading it may fail later, when the browser has taken it away. */
+  /** Every stored chunk of a file, by index. Reading a Blob may fail later, when the browser has deleted it. */
   chunks(file: string): Promise<Map<number, Blob>>
-  /** Indexes of the chunks that are here. Unlike {@link chunks} it takes hold of no bytes: a Blob that is held keeps its room. */
+  /** Indexes of the stored chunks. Unlike {@link chunks} it creates no Blobs: the disk space of a referenced Blob is not freed. */
   chunkIndexes(file: string): Promise<number[]>
   chunk(file: string, index: number): Promise<Blob | undefined>
   putChunk(file: string, index: number, bytes: Uint8Array<ArrayBuffer>): Promise<void>
-  /** Deletes the given chunks, or all of the file. */
+  /** Deletes the given chunks, or all chunks of the file. */
   deleteChunks(file: string, indexes?: readonly number[]): Promise<void>
-  /** Keys of files that have chunks. */
+  /** Keys of the files that have chunks. */
   chunkFiles(): Promise<string[]>
   record(key: string): Promise<unknown>
   putRecord(key: string, value: unknown): Promise<void>
-  /** Reads, changes and writes in one transaction. An undefined result leaves the record as it was. */
+  /** Reads, changes and writes a record in one transaction. If `change` returns undefined, the record stays as it was. */
   updateRecord(key: string, change: (old: unknown) => unknown): Promise<void>
   deleteRecord(key: string): Promise<void>
   /** Every record whose key starts with `prefix`. */

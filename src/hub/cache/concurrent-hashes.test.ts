@@ -25,7 +25,7 @@ function fileOf(bytes: Uint8Array, k: number): StoredFile {
 /** Puts the chunks of a file in an order that differs from file to file, and starts over from what is kept after each `stop` chunks. */
 async function write(store: LayeredStore, bytes: Uint8Array, k: number, stop: number): Promise<void> {
   const file = fileOf(bytes, k)
-  const open = () => ChunkWriter.open(store, file, chunkBytes, 0)
+  const open = () => ChunkWriter.open({ store, file, chunkBytes, now: 0 })
   let writer = await open()
   let put = 0
   while (writer.missing.length > 0) {
@@ -50,7 +50,7 @@ it('says of wrong bytes what their hash is, never the one that was expected', as
     const wrong = bytes.slice()
     wrong[k % wrong.length]! ^= 1
     const file = fileOf(bytes, k)
-    const writer = await ChunkWriter.open(store, file, 1024, 0)
+    const writer = await ChunkWriter.open({ store, file, chunkBytes: 1024, now: 0 })
     await writer.put(0, wrong.slice())
     const actual = fileOf(wrong, k).hash?.hex
     await expect(writer.finish(0, () => {})).rejects.toMatchObject({

@@ -1,17 +1,17 @@
-/** Hashes: of one chunk, and of a whole file as its bytes go by, with a state that can be kept and gone on from. */
+/** Hashes one chunk, or a whole file step by step, with a state that can be saved and resumed from. */
 
 import { createSHA1, createSHA256, type IHasher } from 'hash-wasm'
 import { Turns } from '../../util/next-turn.js'
 import type { ExpectedHash } from '../remote-file.js'
 
-/** Bytes hashed before other work of the thread gets a turn. */
+/** Bytes that are hashed before the thread's other work gets a turn. */
 const turn = 256 << 10
 
-/** The hash of a file, fed from its first byte to its last, one call at a time. */
+/** Computes the hash of a file from its bytes in order. Calls must not overlap. */
 export interface Hasher {
-  /** Takes the bytes: they may be empty afterwards. */
+  /** Hashes the next bytes. The hasher owns them from then on and may empty them. */
   update(bytes: Uint8Array<ArrayBuffer>): Promise<void>
-  /** The state so far, to be gone on from. It holds up to a block of the content. */
+  /** The state so far, to resume from. It contains up to one block of the content. */
   save(): Uint8Array
   /** The hash in hex. Ends the hasher. */
   digest(): Promise<string>
@@ -19,10 +19,10 @@ export interface Hasher {
   close(): void
 }
 
-/** Makes a hasher at the start of a file of `size` bytes, or at a state that another one saved. Rejects a state of another build. */
+/** Makes a hasher at the beginning of a file of `size` bytes, or at a saved state. Rejects a state that another build of hash-wasm saved. */
 export type CreateHasher = (algorithm: ExpectedHash['algorithm'], size: number, state?: Uint8Array) => Promise<Hasher>
 
-/** A hasher in this thread. */
+/** A hasher in the calling thread. */
 export class FileHasher implements Hasher {
   readonly #hasher: IHasher
   private constructor(hasher: IHasher) {
@@ -60,7 +60,7 @@ export class FileHasher implements Hasher {
 
 /** Hex sha256 of bytes in memory. */
 export async function sha256Hex(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
-  // Only secure contexts have `subtle`; it is the faster one by far.
+  // `subtle` is by far the faster one, but exists in secure contexts only.
   const subtle = globalThis.crypto.subtle as SubtleCrypto | undefined
   if (subtle !== undefined) {
     const digest = new Uint8Array(await subtle.digest('SHA-256', bytes))

@@ -1,22 +1,22 @@
 /**
- * Locks on files of the cache, across tabs: one downloads while the others wait, and what a tab has open is not evicted. The browser
- * releases them when a tab or worker dies. Where there are no Web Locks (plain http, Node), the same within this thread.
+ * Locks on cached files, across tabs: one tab downloads a file while the others wait, and a file that a tab has open is not evicted. The
+ * browser releases the locks of a tab or worker that dies. Without Web Locks (plain http, Node) the locks work within this thread only.
  */
 
 import { orAbort } from '../../util/abort.js'
 import { deferred } from '../../util/deferred.js'
 
-/** Locks by name, as far as the cache needs them. */
+/** Locks that are identified by name. */
 export interface Locks {
-  /** Runs alone among those that name the same lock. @throws AbortError while waiting */
+  /** Waits for the lock and runs while holding it alone. @throws AbortError if the signal aborts while waiting */
   exclusively<T>(name: string, signal: AbortSignal, run: () => Promise<T>): Promise<T>
-  /** Holds a lock that others may hold too. Returns its release. */
+  /** Takes a lock that others may share. Returns its release. */
   share(name: string): Promise<() => void>
-  /** Runs alone if nobody holds the lock; undefined without running if somebody does. */
+  /** Runs while holding the lock alone, or returns undefined without running if the lock is taken. */
   ifFree<T>(name: string, run: () => Promise<T>): Promise<T | undefined>
 }
 
-/** Locks of the browser where it has them and lets this page use them (a sandboxed frame may not), else {@link ThreadLocks}. */
+/** Web Locks if the browser has them and this page may use them (a sandboxed frame may not), else locks within this thread. */
 export async function createLocks(): Promise<Locks> {
   const manager = (globalThis.navigator as { locks?: LockManager } | undefined)?.locks
   if (manager === undefined) return new ThreadLocks()
@@ -63,10 +63,10 @@ class BrowserLocks implements Locks {
   }
 }
 
-/** Those who hold or want one lock, in the order they came. */
+/** The queue of one lock: its holder and those who wait, in order. */
 interface Line {
   count: number
-  /** Resolves when all of them have left. */
+  /** Resolves when the queue is empty. */
   empty: Promise<void>
 }
 
@@ -80,7 +80,7 @@ class ThreadLocks implements Locks {
     this.#lines.set(name, line)
     const before = line.empty
     const { promise: left, resolve: leave } = deferred()
-    // Whoever leaves while waiting lets nobody in before its turn.
+    // A caller that is aborted while it waits must not let the next one in before those ahead have finished.
     line.empty = before.then(() => left)
     line.count++
     try {

@@ -1,41 +1,41 @@
-/** What the cache remembers about one file besides its chunks, and the check of a record that an older version may have written. */
+/** The cache's record of one file, stored beside its chunks, and the check of a record that another version may have written. */
 
 import { chunkCount } from '../chunk-layout.js'
 import type { StoredFile } from '../remote-file.js'
 
-/** Raised when a record's meaning changes: records of other versions count as absent. */
+/** Raised when the meaning of a record changes. Records of other versions count as absent. */
 const version = 1
 
 export interface FileRecord {
   readonly version: typeof version
-  /** A path that the file had when it was first opened, for people. */
+  /** The path of the file when it was first opened, for display. */
   readonly name: string
   readonly size: number
   readonly chunkBytes: number
-  /** `complete` is written once, last, after the whole file was checked. */
+  /** `complete` is written once, as the last step, after the whole file was checked. */
   readonly state: 'partial' | 'complete'
-  /** Hex sha256 of each chunk as it arrived; empty where it has not. */
+  /** Hex sha256 of each chunk as it was downloaded; empty for a chunk that was not. */
   readonly digests: readonly string[]
-  /** The whole-file hash after so many chunks, to go on from. */
+  /** The state of the whole-file hash after so many chunks, to resume from. */
   readonly hashed?: { readonly chunks: number; readonly state: Uint8Array } | undefined
-  /** Whether the whole file was compared with a hash its host published. */
+  /** Whether the whole file was compared with a hash that its host published. */
   readonly verified: boolean
   readonly validator?: string | undefined
   readonly madeFrom?: readonly string[] | undefined
-  /** Made from bytes that are not verified yet: of use to the run that makes it only. */
+  /** Set while the file is made from bytes that are not verified yet: another run must not resume from it. */
   readonly provisional?: boolean | undefined
   /** Milliseconds since 1970. */
   readonly lastUsed: number
 }
 
-/** A record of a file of which nothing is here yet. */
+/** A record of a file of which nothing is stored yet. @param now milliseconds since 1970 */
 export function newFileRecord(file: StoredFile, chunkBytes: number, now: number): FileRecord {
   const { path: name, size, validator, madeFrom } = file
   const digests = Array.from({ length: chunkCount(size, chunkBytes) }, () => '')
   return { version, name, size, chunkBytes, state: 'partial', digests, verified: false, validator, madeFrom, lastUsed: now }
 }
 
-/** The record when `value` is one that this version can go by. */
+/** `value` as a record, or undefined when this version cannot use it. */
 export function asFileRecord(value: unknown): FileRecord | undefined {
   if (typeof value !== 'object' || value === null) return undefined
   const record = value as Partial<FileRecord>

@@ -31,13 +31,14 @@ class SmallStore extends MemoryStore {
 }
 
 const bytes = new Uint8Array([1, 2, 3])
+const mustNotEvict = () => Promise.reject(new Error('Nothing may be evicted for this'))
 const unreadable = () => Promise.reject(new StorageError('storage-failed', 'no'))
 
 describe('the layered store', () => {
   it('keeps in memory what does not fit, and says so', async () => {
     const kept = new SmallStore(1)
     const trouble: string[] = []
-    const store = new LayeredStore(kept, (error) => trouble.push(error.code))
+    const store = new LayeredStore(kept, { onTrouble: (error) => trouble.push(error.code) })
     await store.putChunk('f', 0, bytes)
     expect(store.isInMemory('f')).toBe(false)
     await store.putChunk('f', 1, bytes)
@@ -56,33 +57,32 @@ describe('the layered store', () => {
     for (const index of [0, 1]) await store.putChunk('f', index, bytes)
     await store.putRecord('file f', 'partial')
     await store.putRecordInMemory('file f', 'complete')
-    store.forget('f')
+    store.releaseMemory('f')
     expect(await store.chunkIndexes('f')).toEqual([0])
     expect(await store.record('file f')).toBe('partial')
-    store.forget('f')
+    store.releaseMemory('f')
     expect(await kept.chunkIndexes('f')).toEqual([0])
   })
 
   it('makes room once for writes that fail together', async () => {
     const kept = new SmallStore(0)
-    const store = new LayeredStore(kept)
-    let reclaims = 0
-    store.reclaim = async () => {
-      reclaims++
+    let evictions = 0
+    const evict = async () => {
+      evictions++
       kept.room += 3
       return 9
     }
+    const store = new LayeredStore(kept, { evict })
     await Promise.all([0, 1, 2].map((index) => store.putChunk('f', index, bytes)))
-    expect(reclaims).toBe(1)
+    expect(evictions).toBe(1)
     expect(store.isInMemory('f')).toBe(false)
   })
 
   it('has nothing given up for a record that is there already, and hides it behind no copy', async () => {
     const kept = new SmallStore(0)
-    const store = new LayeredStore(kept)
+    const store = new LayeredStore(kept, { evict: mustNotEvict })
     await store.putRecord('file f', 'old')
     kept.isFull = true
-    store.reclaim = () => Promise.reject(new Error('Nothing is to be given up for this'))
     await store.updateRecord('file f', () => 'new')
     expect(await store.record('file f')).toBe('old')
     await kept.deleteRecord('file f')
@@ -92,41 +92,43 @@ describe('the layered store', () => {
   it('has room made for a record that is new, and keeps it in memory where there is none', async () => {
     const kept = new SmallStore(0)
     kept.isFull = true
-    const store = new LayeredStore(kept)
+    let evictable: number | undefined
+    const evict = async () => {
+      kept.isFull = evictable === undefined
+      return evictable
+    }
+    const store = new LayeredStore(kept, { evict })
     await store.updateRecord('file f', () => 1)
     expect([await store.record('file f'), await kept.record('file f')]).toEqual([1, undefined])
-    store.reclaim = async () => {
-      kept.isFull = false
-      return 100
-    }
+    evictable = 100
     await store.updateRecord('file g', () => 2)
     expect(await kept.record('file g')).toBe(2)
   })
 
   it('gives up no more than a write needs, where what was given up makes no room', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout'] })
-    const store = new LayeredStore(new SmallStore(0))
-    let reclaims = 0
-    store.reclaim = async () => {
-      reclaims++
+    let evictions = 0
+    const evict = async () => {
+      evictions++
       return 4 << 20
     }
+    const store = new LayeredStore(new SmallStore(0), { evict })
     const writing = Promise.all([0, 1, 2].map((index) => store.putChunk('f', index, bytes)))
     await vi.advanceTimersByTimeAsync(60_000)
     await writing
     await store.putChunk('f', 3, bytes)
-    expect(reclaims).toBe(1)
+    expect(evictions).toBe(1)
     expect([...(await store.chunks('f')).keys()]).toEqual([0, 1, 2, 3])
   })
 
   it('waits until what was given up is really gone', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout'] })
     const kept = new SmallStore(0)
-    const store = new LayeredStore(kept)
-    store.reclaim = async () => {
+    const evict = async () => {
       setTimeout(() => (kept.room = 1), 3000)
       return 4 << 20
     }
+    const store = new LayeredStore(kept, { evict })
     const writing = store.putChunk('f', 0, bytes)
     await vi.advanceTimersByTimeAsync(4000)
     await writing
@@ -134,8 +136,7 @@ describe('the layered store', () => {
   })
 
   it('does not give up what it cannot look at', async () => {
-    const store = new LayeredStore(new SmallStore(0))
-    store.reclaim = unreadable
+    const store = new LayeredStore(new SmallStore(0), { evict: unreadable })
     await store.putChunk('f', 0, bytes)
     expect(store.isInMemory('f')).toBe(true)
   })

@@ -1,8 +1,8 @@
-/** Chunks and records that live as long as the worker does: for when the browser cannot keep them, and for tests in Node. */
+/** A store in the worker's memory, for what the browser cannot store and for tests in Node. */
 
 import type { ChunkStore } from './chunk-store.js'
 
-/** A store in memory. Chromium moves Blobs that take much room to its own temporary files. */
+/** Chunks and records in memory. Chromium moves large Blobs to temporary files of its own. */
 export class MemoryStore implements ChunkStore {
   readonly #chunks = new Map<string, Map<number, Blob>>()
   readonly #records = new Map<string, unknown>()

@@ -1,4 +1,4 @@
-/** What the cache remembers about a repository: its listing at one revision, and which of its files were opened. */
+/** The cache's record of a repository: its files at one revision, and which of them were opened. */
 
 import { asFileRecord, fileRecordKey } from './file-record.js'
 import type { ChunkStore } from './chunk-store.js'
@@ -7,26 +7,28 @@ import type { RepositoryFile } from '../types.js'
 
 const version = 1
 
+/** A repository at one revision. The field names are part of what is stored in users' browsers. */
 export interface RepositoryRecord {
   readonly version: typeof version
   readonly id: string
-  /** Base URL of the Hub, or of the files where there is no API. */
+  /** Base URL of the Hub, or of the files when the host has no API. */
   readonly endpoint: string
   readonly revision: string
-  /** Null where the host has no listing. */
+  /** The listed files; null when the host has no listing. */
   readonly files: readonly RepositoryFile[] | null
-  /** `files` are those that were found by asking: the host may have others. */
+  /** Whether `files` were found by requesting them one by one: the host may have others. */
   readonly probed?: boolean | undefined
-  /** Path → key of the content, for files that were opened. */
+  /** Path → key, for files that were opened. */
   readonly opened: Readonly<Record<string, string>>
-  /** The same for files whose download began: it may have been stopped, and what is stored of them is this repository's too. */
+  /** Path → key, for files whose download began. If it stopped, the stored part still belongs to this repository. */
   readonly begun?: Readonly<Record<string, string>> | undefined
-  /** What was read did not fit together: the next opening goes by the host, not by this. */
+  /** Set when the files did not match each other or the listing: the next opening asks the host instead of using this record. */
   readonly doubted?: boolean | undefined
   /** Milliseconds since 1970. */
   readonly lastUsed: number
 }
 
+/** Every repository record's key starts with this. */
 export const repositoryPrefix = 'repository '
 
 /** Key of a repository's record. */
@@ -39,6 +41,7 @@ export function branchKey(endpoint: string, id: string, revision: string): strin
   return `branch ${endpoint} ${id} ${revision}`
 }
 
+/** A record of a repository of which nothing was opened yet. @param now milliseconds since 1970 */
 export function newRepositoryRecord(
   id: string,
   endpoint: string,
@@ -49,7 +52,7 @@ export function newRepositoryRecord(
   return { version, id, endpoint, revision, files, opened: {}, lastUsed: now }
 }
 
-/** The record when `value` is one that this version can go by. */
+/** `value` as a record, or undefined when this version cannot use it. */
 export function asRepositoryRecord(value: unknown): RepositoryRecord | undefined {
   if (typeof value !== 'object' || value === null) return undefined
   const record = value as Partial<RepositoryRecord>
@@ -63,7 +66,7 @@ function isFile(value: unknown): boolean {
   return typeof file.path === 'string' && isSafePath(file.path) && isSize(file.size)
 }
 
-/** Whether something was opened, all of it is complete and none of it in doubt: then nothing needs the network. */
+/** Whether every file that was opened is complete and nothing requires a revalidation: then the repository opens without the network. */
 export async function isComplete(store: ChunkStore, record: RepositoryRecord): Promise<boolean> {
   if (record.doubted === true) return false
   const keys = Object.values(record.opened)
@@ -71,7 +74,7 @@ export async function isComplete(store: ChunkStore, record: RepositoryRecord): P
   return keys.length > 0
 }
 
-/** Notes a repository as its host has just told of it: nothing of it is in doubt. What was opened of it before stays known. */
+/** Records a repository as its host has just listed it, which ends a required revalidation. Which files were opened stays recorded. */
 export async function recordListing(store: ChunkStore, fresh: RepositoryRecord): Promise<void> {
   await store.updateRecord(repositoryKey(fresh.endpoint, fresh.id, fresh.revision), (old) => {
     const known = asRepositoryRecord(old)
@@ -79,7 +82,7 @@ export async function recordListing(store: ChunkStore, fresh: RepositoryRecord):
   })
 }
 
-/** Notes that a repository was used, and which file of it. `fresh` is written where the record is gone: users may clear storage at any time. */
+/** Records that a repository was used, and which files of it. `fresh` is written if the user has cleared the record. */
 export async function recordUse(
   store: ChunkStore,
   fresh: RepositoryRecord,
@@ -91,7 +94,7 @@ export async function recordUse(
   })
 }
 
-/** Notes that a file's download begins, where it is not known already. */
+/** Records that the download of a file begins, if that is not recorded yet. */
 export async function recordDownloadStart(store: ChunkStore, fresh: RepositoryRecord, path: string, key: string): Promise<void> {
   const name = repositoryKey(fresh.endpoint, fresh.id, fresh.revision)
   const known = asRepositoryRecord(await store.record(name))
@@ -102,7 +105,7 @@ export async function recordDownloadStart(store: ChunkStore, fresh: RepositoryRe
   })
 }
 
-/** Notes that a file was given up on purpose: what is left of the repository can still be all that is used of it. */
+/** Records that a file was deleted on purpose, so that the repository still counts as complete without it. */
 export async function recordRemoval(store: ChunkStore, key: string, path: string): Promise<void> {
   await store.updateRecord(key, (old) => {
     const record = asRepositoryRecord(old)
@@ -115,7 +118,7 @@ function without(path: string, paths: Readonly<Record<string, string>>): Record<
   return Object.fromEntries(Object.entries(paths).filter(([other]) => other !== path))
 }
 
-/** Notes that a repository's files did not fit together. */
+/** Records that the next opening has to ask the host, because the repository's files did not match. */
 export async function requireRevalidation(store: ChunkStore, key: string): Promise<void> {
   await store.updateRecord(key, (old) => {
     const record = asRepositoryRecord(old)

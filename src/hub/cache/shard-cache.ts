@@ -1,46 +1,54 @@
 /**
- * Chunks and records in IndexedDB, through idb-keyval: one database for each, since idb-keyval opens one store per database. The one
- * place that knows IndexedDB. To be used from a worker: Chromium fails to store many Blobs from a page's main thread.
+ * Chunks and records in IndexedDB, through idb-keyval: one database for each, since idb-keyval opens one store per database. No other file
+ * uses IndexedDB for the cache. Use it from a worker: Chromium fails to store many Blobs from a page's main thread.
  */
 
 import { createStore, del, get, getMany, promisifyRequest, set } from 'idb-keyval'
 import { StorageError, type StorageErrorCode } from '../../errors.js'
 import type { ChunkStore } from './chunk-store.js'
 import type { TransferSettings } from '../settings.js'
-/** Names of the databases. */
+/** Names of the databases. They hold users' caches: do not change them. */
 const chunkDatabase = 'aquatint-chunks'
 const recordDatabase = 'aquatint-records'
 
-/** Chunks taken out in one transaction. A Blob is a handle, but where buffers are stored they come into memory. */
+/** Chunks that are read in one transaction. A Blob is only a handle, but a browser that stores buffers loads them into memory. */
 const keysAtOnce = 16
 
-/** Opens the databases, and tries whether they work. @throws StorageError `storage-unavailable` when IndexedDB is absent, blocked or full */
+/** Opens the databases and tests them. @throws StorageError `storage-unavailable` when IndexedDB is absent, blocked or full */
 export async function openShardCache(settings: TransferSettings): Promise<ChunkStore> {
-  if ((globalThis.indexedDB as IDBFactory | undefined) === undefined) throw unavailable('this browser has no IndexedDB here')
+  if ((globalThis.indexedDB as IDBFactory | undefined) === undefined)
+    throw unavailable('IndexedDB does not exist here, as in some private windows')
   const cache = new ShardCache(settings)
   let timer: ReturnType<typeof setTimeout> | undefined
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(unavailable('it does not open')), settings.storeOpenMs)
+    timer = setTimeout(() => reject(unavailable(`it did not open within ${settings.storeOpenMs / 1000} s`)), settings.storeOpenMs)
   })
   try {
     await Promise.race([cache.probe(), late])
     return cache
   } catch (error) {
-    throw error instanceof StorageError && error.code === 'storage-unavailable' ? error : unavailable('it does not work', error)
+    throw error instanceof StorageError && error.code === 'storage-unavailable'
+      ? error
+      : unavailable('a test of it failed', error)
   } finally {
     clearTimeout(timer)
   }
 }
 
 function unavailable(why: string, cause?: unknown): StorageError {
-  return new StorageError('storage-unavailable', `The browser's storage cannot be used: ${why}`, {}, cause)
+  return new StorageError(
+    'storage-unavailable',
+    `The browser's storage cannot be used: ${why}. Models are kept in memory and downloaded again the next time.`,
+    {},
+    cause,
+  )
 }
 
 class ShardCache implements ChunkStore {
   readonly #settings: TransferSettings
   #chunks = createStore(chunkDatabase, 'chunks')
   #records = createStore(recordDatabase, 'records')
-  /** Safari's private windows cannot keep Blobs. */
+  /** Whether Blobs can be stored. Safari's private windows cannot. */
   #blobs = true
 
   constructor(settings: TransferSettings) {
@@ -49,18 +57,18 @@ class ShardCache implements ChunkStore {
 
   async probe(): Promise<void> {
     await this.#use('opening', () => get('probe', this.#records))
-    // Of its own: other tabs may be trying at the same time.
+    // A random key, since other tabs may be testing at the same time.
     const key = ['', Math.random()]
     try {
       await set(key, new Blob([new Uint8Array(1)]), this.#chunks)
       const value: unknown = await get(key, this.#chunks)
-      // What is absent was cleared meanwhile, and tells nothing.
+      // An absent value was cleared by the user meanwhile, which says nothing about Blobs.
       const isBlob = value instanceof Blob && (await value.arrayBuffer()).byteLength === 1
       if (value !== undefined && !isBlob) this.#blobs = false
       await del(key, this.#chunks)
     } catch (error) {
-      const failure = storageError(error, 'keeping a Blob')
-      // Full is not unable: what is cached can still be read.
+      const failure = storageError(error, 'storing a Blob')
+      // A full storage can still keep Blobs, and its cached files can be read.
       if (failure.code !== 'quota-exceeded') this.#blobs = false
     }
   }
@@ -157,7 +165,7 @@ class ShardCache implements ChunkStore {
     )
   }
 
-  /** Runs once, and once more on fresh connections when the browser closed the ones we had. */
+  /** Runs a database operation, and once more on new connections when the browser has closed the previous ones. */
   async #use<T>(doing: string, run: () => Promise<T>): Promise<T> {
     try {
       return await run()
@@ -176,7 +184,7 @@ class ShardCache implements ChunkStore {
 }
 
 function allOf(file: string): IDBKeyRange {
-  // Arrays sort after numbers, so this is above every index.
+  // Arrays sort after numbers, so the upper bound is above every index.
   return IDBKeyRange.bound([file], [file, []])
 }
 
@@ -186,16 +194,22 @@ function asBlob(value: unknown): Blob | undefined {
 }
 
 /**
- * A StorageError for whatever IndexedDB threw, null included:
- * `quota-exceeded` no room; `write-failed` this value was refused now, later or in another form it may not be; `connection-lost` the
- * browser closed the database, open it again; `storage-unreadable` a record is there but its bytes are not; `storage-failed` the rest.
+ * A StorageError for whatever IndexedDB threw, which may be null. Its code:
+ * `quota-exceeded`: the quota is used up; `write-failed`: the browser rejected this value, but may accept it later or in another form;
+ * `connection-lost`: the browser closed the database, which can be opened again; `storage-unreadable`: the record exists but its bytes
+ * cannot be read; `storage-failed`: any other error. @param doing completes "The browser's storage failed …", such as `reading`
  */
 export function storageError(error: unknown, doing: string): StorageError {
   if (error instanceof StorageError) return error
   const name = error instanceof Error || error instanceof DOMException ? error.name : ''
   const text = error instanceof Error || error instanceof DOMException ? error.message : ''
-  const shown = name === '' ? 'no reason given' : `${name}${text === '' ? '' : `: ${text}`}`
-  return new StorageError(codeOf(name, text), `The browser's storage failed ${doing} (${shown})`, { name }, error ?? undefined)
+  const shown = name === '' ? 'without a reason' : `${name}${text === '' ? '' : `: ${text}`}`
+  return new StorageError(
+    codeOf(name, text),
+    `The browser's storage failed while ${doing} (${shown}).`,
+    { name },
+    error ?? undefined,
+  )
 }
 
 function codeOf(name: string, text: string): StorageErrorCode {
@@ -203,6 +217,6 @@ function codeOf(name: string, text: string): StorageErrorCode {
   if (name === 'InvalidStateError' || name === 'AbortError' || /connection|closed|closing/i.test(text)) return 'connection-lost'
   if (name === 'DataError' || name === 'DataCloneError' || name === 'EncodingError') return 'write-failed'
   if (name === 'NotReadableError' || name === 'NotFoundError' || /failed to read large/i.test(text)) return 'storage-unreadable'
-  // WebKit and Chromium give UnknownError for trouble on the disk, which may be over the next time.
+  // WebKit and Chromium throw UnknownError for disk errors that may not happen the next time.
   return name === 'UnknownError' || name === '' ? 'connection-lost' : 'storage-failed'
 }

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { StorageError } from '../../errors.js'
 import { nextTurn } from '../../util/next-turn.js'
 import { ChunkWriter } from './chunk-writer.js'
-import { FileHasher } from '../cache/file-hasher.js'
+import { FileHasher, type CreateHasher } from '../cache/file-hasher.js'
 import { LayeredStore } from '../cache/layered-store.js'
 import { DownloadMemory } from './download-memory.js'
 import { MemoryStore } from '../cache/memory-store.js'
@@ -12,7 +12,7 @@ import type { StoredFile } from '../remote-file.js'
 const first = new Uint8Array([1, 2, 3, 4])
 const second = new Uint8Array([5, 6])
 const fileOf = (key: string, validator?: string): StoredFile => ({ repository: 'r', path: 'w', size: 6, key, validator })
-const openWriter = (store: LayeredStore, file: StoredFile) => ChunkWriter.open(store, file, 4, 0)
+const openWriter = (store: LayeredStore, file: StoredFile) => ChunkWriter.open({ store, file, chunkBytes: 4, now: 0 })
 
 describe('a download without a hash', () => {
   it.each([
@@ -65,10 +65,11 @@ describe('a download that goes on', () => {
     const stopped = await openWriter(store, hashed)
     await stopped.put(0, first.slice())
     const states: (Uint8Array | undefined)[] = []
-    const resumed = await ChunkWriter.open(store, hashed, 4, 0, (algorithm, size, state) => {
+    const createHasher: CreateHasher = (algorithm, size, state) => {
       states.push(state)
       return FileHasher.create(algorithm, size, state)
-    })
+    }
+    const resumed = await ChunkWriter.open({ store, file: hashed, chunkBytes: 4, now: 0, createHasher })
     await resumed.put(1, second.slice())
     await resumed.finish(0, () => {})
     const expected = await FileHasher.create('sha256', 6)
@@ -90,15 +91,15 @@ describe('a download that goes on', () => {
     const before = await kept.record('file sha256:w')
     const store = new LayeredStore(kept)
     isReadable = false
-    const apart = await openWriter(store, hashed)
-    expect(apart.missing).toEqual([0, 1])
-    await apart.put(0, first.slice())
-    await apart.put(1, second.slice())
-    await apart.finish(0, () => {})
+    const isolated = await openWriter(store, hashed)
+    expect(isolated.missing).toEqual([0, 1])
+    await isolated.put(0, first.slice())
+    await isolated.put(1, second.slice())
+    await isolated.finish(0, () => {})
     expect([store.isInMemory(hashed.key), [...(await store.chunks(hashed.key)).keys()]]).toEqual([true, [0, 1]])
     isReadable = true
     expect([await kept.chunkIndexes(hashed.key), await kept.record('file sha256:w')]).toEqual([[0], before])
-    store.forget(hashed.key)
+    store.releaseMemory(hashed.key)
     expect((await openWriter(store, hashed)).missing).toEqual([1])
   })
 })
@@ -114,7 +115,8 @@ it('hashes and stores no more at once than the limit on copies allows', async ()
     }
   }
   const file: StoredFile = { repository: 'r', path: 'w', size: 32, key: 'commit:https://h/a/b@0/w' }
-  const writer = await ChunkWriter.open(new LayeredStore(new SlowStore()), file, 4, 0, undefined, new DownloadMemory(8))
+  const store = new LayeredStore(new SlowStore())
+  const writer = await ChunkWriter.open({ store, file, chunkBytes: 4, now: 0, copyMemory: new DownloadMemory(8) })
   await Promise.all(Array.from({ length: 8 }, (_, index) => writer.put(index, first.slice())))
   expect(most).toBe(2)
   expect(writer.missing).toEqual([])

@@ -1,97 +1,78 @@
 /**
- * Takes the chunks of one file as they arrive, in any order: stores them, keeps their digests, and hashes the whole file in order as far
- * as its chunks are here. After each chunk the record says how far it got, so that a restart goes on from there.
+ * Takes the chunks of one file in the order in which they arrive: stores each with its digest, and hashes the whole file in file order as
+ * far as its chunks are present. After each chunk the file's record is updated, so that a restart resumes from there.
  */
 
 import { HubError, StorageError } from '../../errors.js'
 import { freeBytes } from '../../util/free-bytes.js'
 import { readBlob } from '../cache/cached-source.js'
-import { chunkRange } from '../chunk-layout.js'
 import { FileHasher, sha256Hex, type CreateHasher, type Hasher } from '../cache/file-hasher.js'
-import { asFileRecord, fileRecordKey, newFileRecord, type FileRecord } from '../cache/file-record.js'
+import { fileRecordKey, type FileRecord } from '../cache/file-record.js'
 import type { LayeredStore } from '../cache/layered-store.js'
+import { chunkRange } from '../chunk-layout.js'
+import type { StoredFile } from '../remote-file.js'
 import { DownloadMemory } from './download-memory.js'
-import { isAddressKey, type StoredFile } from '../remote-file.js'
-
-/** Chunks that came before their turn and wait in memory for the hash. More of them are read back from the store. */
-const earlyChunks = 2
+import { EarlyChunks } from './early-chunks.js'
+import { openStoredProgress, type StoredProgress } from './stored-progress.js'
 
 /** Bytes of a stored chunk that are read back at a time. */
-const backBytes = 2 << 20
+const readBackBytes = 2 << 20
 
-interface EarlyChunk {
-  readonly bytes: Uint8Array<ArrayBuffer>
-  readonly onDone: () => void
+export interface ChunkWriterOptions {
+  readonly store: LayeredStore
+  readonly file: StoredFile
+  /** Length of a chunk, for a file of which nothing is stored yet. */
+  readonly chunkBytes: number
+  /** Milliseconds since 1970. */
+  readonly now: number
+  /** Default: a hasher in this thread. */
+  readonly createHasher?: CreateHasher | undefined
+  /** Limits the bytes that are hashed and stored at once, over all files. Default: no limit. */
+  readonly copyMemory?: DownloadMemory | undefined
+}
+
+/** The hash of a whole file, as far as it has been computed. */
+interface FileHash {
+  /** Undefined when there is no hash to compare with. */
+  readonly hasher: Hasher | undefined
+  /** Number of chunks that the hasher has read, from the first on. */
+  readonly hashed: number
 }
 
 export class ChunkWriter {
   readonly #store: LayeredStore
   readonly #file: StoredFile
+  readonly #copyMemory: DownloadMemory
   #record: FileRecord
-  /** Indexes of the chunks that are stored. */
   readonly #present: Set<number>
   readonly #digests: string[]
-  /** Absent where there is no hash to compare with. */
   readonly #hasher: Hasher | undefined
   #hashed: number
-  readonly #copies: DownloadMemory
-  readonly #early = new Map<number, EarlyChunk>()
+  readonly #early = new EarlyChunks()
+  /** Ends the queue of work that must run one at a time. */
   #tail: Promise<void> = Promise.resolve()
-  /** Told of each chunk that was stored. */
+  /** Receives the index of each chunk that was stored. */
   onStored: (index: number) => void = () => {}
 
-  private constructor(
-    store: LayeredStore,
-    file: StoredFile,
-    record: FileRecord,
-    present: Set<number>,
-    copies: DownloadMemory,
-    hasher: Hasher | undefined,
-    hashed: number,
-  ) {
-    this.#store = store
-    this.#file = file
+  private constructor(options: ChunkWriterOptions, { record, present }: StoredProgress, { hasher, hashed }: FileHash) {
+    this.#store = options.store
+    this.#file = options.file
+    this.#copyMemory = options.copyMemory ?? new DownloadMemory(Infinity)
     this.#record = record
     this.#present = present
     this.#digests = [...record.digests]
-    this.#copies = copies
     this.#hasher = hasher
     this.#hashed = hashed
   }
 
-  /** Looks at what is stored and goes on from it. `copies` limits the chunks of all files that are being hashed and stored at once. */
-  static async open(
-    store: LayeredStore,
-    file: StoredFile,
-    chunkBytes: number,
-    now: number,
-    createHasher: CreateHasher = FileHasher.create,
-    copies = new DownloadMemory(Infinity),
-  ): Promise<ChunkWriter> {
-    const kept = await keptRecord(store, file)
-    const usable = kept !== undefined && kept.provisional !== true && kept.size === file.size && isOfSameContent(kept, file)
-    const record = usable ? kept : newFileRecord(file, chunkBytes, now)
-    const present = usable ? await soundChunks(store, file, record) : new Set<number>()
-    if (!usable) {
-      await store.deleteChunks(file.key)
-      // Before the first chunk: chunks without a record count as nobody's.
-      await store.putRecord(fileRecordKey(file.key), record)
-    }
-    const algorithm = file.hash?.algorithm
-    if (algorithm === undefined) return new ChunkWriter(store, file, record, present, copies, undefined, 0)
-    const hashed = record.hashed
-    if (hashed !== undefined && firstGap(present) >= hashed.chunks) {
-      try {
-        const hasher = await createHasher(algorithm, file.size, hashed.state)
-        return new ChunkWriter(store, file, record, present, copies, hasher, hashed.chunks)
-      } catch {
-        // The state is of another build of the hasher: hash from the start.
-      }
-    }
-    return new ChunkWriter(store, file, record, present, copies, await createHasher(algorithm, file.size), 0)
+  /** Opens a writer that resumes from what is stored of the file. */
+  static async open(options: ChunkWriterOptions): Promise<ChunkWriter> {
+    const { store, file, chunkBytes, now } = options
+    const progress = await openStoredProgress(store, file, chunkBytes, now)
+    return new ChunkWriter(options, progress, await resumeHash(options, progress))
   }
 
-  /** Whether the file was complete once: what comes now are chunks that were lost of it, each checked by its own digest. */
+  /** Whether the file was complete before: then each chunk that was lost is checked against its own digest. */
   get isRepairing(): boolean {
     return this.#record.state === 'complete'
   }
@@ -100,36 +81,35 @@ export class ChunkWriter {
     return this.#record.chunkBytes
   }
 
-  /** Chunks that are not here, in order. */
+  /** Indexes of the chunks that are not present, in order. */
   get missing(): number[] {
     return this.#digests.flatMap((_, index) => (this.#present.has(index) ? [] : [index]))
   }
 
-  /** Indexes of the chunks that are here. */
+  /** Indexes of the chunks that are present. */
   get present(): ReadonlySet<number> {
     return this.#present
   }
 
-  /** Bytes that are here. */
-  get bytesHere(): number {
+  /** Bytes of the chunks that are present. */
+  get bytesPresent(): number {
     return [...this.#present].reduce((sum, index) => sum + this.#length(index), 0)
   }
 
   /**
-   * Stores one chunk, and takes its bytes: they may be empty afterwards. `onDone` is called when they are let go, which may be after the
-   * promise has resolved, and is not where the writer is closed before.
-   * @throws HubError `hash-mismatch` when a file known to be right once had another chunk here
+   * Stores one chunk. The writer owns `bytes` from then on and may empty them. It calls `onReleased` when it no longer needs them, which may
+   * be after the promise has resolved.
+   * @throws HubError `hash-mismatch` when the file was complete before and had another chunk at this index
    */
-  async put(index: number, bytes: Uint8Array<ArrayBuffer>, onDone: () => void = () => {}): Promise<void> {
+  async put(index: number, bytes: Uint8Array<ArrayBuffer>, onReleased: () => void = () => {}): Promise<void> {
     const known = this.#digests[index]
-    // A chunk that was stored just before a worker died has no digest.
-    const repaired = this.isRepairing && known !== '' ? known : undefined
-    // The browser copies the bytes for a digest, and again for a Blob.
-    const release = await this.#copies.claim(bytes.length)
+    // A chunk has no digest if the worker died right after storing it.
+    const expected = this.isRepairing && known !== '' ? known : undefined
+    // The browser copies the bytes for the digest, and again for the Blob.
+    const release = await this.#copyMemory.claim(bytes.length)
     try {
       const digest = await sha256Hex(bytes)
-      // A mended chunk must be the one that was lost, and is stored only once that is known.
-      if (repaired !== undefined) checkHash(this.#file, repaired, digest)
+      if (expected !== undefined) checkHash(this.#file, expected, digest)
       await this.#store.putChunk(this.#file.key, index, bytes)
       this.#digests[index] = digest
     } finally {
@@ -137,13 +117,13 @@ export class ChunkWriter {
     }
     this.#present.add(index)
     this.onStored(index)
-    this.#early.set(index, { bytes, onDone })
-    if (repaired !== undefined || this.#hasher === undefined || index < this.#hashed) this.#drop(index)
-    else if (this.#early.size > earlyChunks) this.#drop(Math.max(...this.#early.keys()))
-    if (repaired === undefined) await this.#serially(() => this.#advance())
+    this.#early.add(index, bytes, onReleased)
+    if (expected !== undefined || this.#hasher === undefined || index < this.#hashed) this.#early.release(index)
+    else this.#early.releaseSurplus()
+    if (expected === undefined) await this.#serially(() => this.#hashPresent())
   }
 
-  /** Says whether what is stored from now on is of use to another run: not while it is made from bytes that may turn out wrong. */
+  /** Marks the stored chunks as of use to this run only, because they are made from bytes that are not verified yet, or removes that mark. */
   async setProvisional(provisional: boolean): Promise<void> {
     await this.#serially(async () => {
       this.#record = { ...this.#record, provisional: provisional ? true : undefined }
@@ -151,12 +131,16 @@ export class ChunkWriter {
     })
   }
 
-  /** Compares the whole file's hash, then writes the record that says it is complete. @throws HubError `hash-mismatch` */
+  /**
+   * Compares the hash of the whole file, then stores the record that says it is complete. Calls `onVerifying` if chunks remain to be hashed.
+   * @param now milliseconds since 1970
+   * @throws HubError `hash-mismatch`
+   */
   async finish(now: number, onVerifying: () => void): Promise<void> {
     if (this.isRepairing) return
     const { hash, key } = this.#file
     if (hash !== undefined && this.#hashed < this.#digests.length) onVerifying()
-    await this.#serially(() => this.#advance())
+    await this.#serially(() => this.#hashPresent())
     if (hash !== undefined) checkHash(this.#file, hash.hex, (await this.#hasher?.digest()) ?? '')
     const complete = {
       ...this.#record,
@@ -170,18 +154,10 @@ export class ChunkWriter {
     else await this.#store.putRecord(fileRecordKey(key), complete)
   }
 
-  /** Lets go of the hasher and of all bytes. */
+  /** Releases the hasher and all bytes. */
   close(): void {
     this.#hasher?.close()
-    for (const index of this.#early.keys()) this.#drop(index)
-  }
-
-  #drop(index: number): void {
-    const early = this.#early.get(index)
-    if (early === undefined) return
-    this.#early.delete(index)
-    freeBytes(early.bytes)
-    early.onDone()
+    this.#early.releaseAll()
   }
 
   #serially(run: () => Promise<void>): Promise<void> {
@@ -190,17 +166,17 @@ export class ChunkWriter {
     return next
   }
 
-  /** Hashes on from where the hash stands, as far as chunks are here, and writes down how far that is. */
-  async #advance(): Promise<void> {
+  /** Continues the hash as far as chunks are present, and stores its state. */
+  async #hashPresent(): Promise<void> {
     const hasher = this.#hasher
     let hashed: FileRecord['hashed']
     if (hasher !== undefined) {
       for (; this.#present.has(this.#hashed); this.#hashed++) {
         const index = this.#hashed
-        const early = this.#early.get(index)
-        if (early === undefined) await this.#hashStored(hasher, index)
-        else await hasher.update(early.bytes)
-        this.#drop(index)
+        const bytes = this.#early.bytes(index)
+        if (bytes === undefined) await this.#hashStored(hasher, index)
+        else await hasher.update(bytes)
+        this.#early.release(index)
       }
       if (this.#hashed > 0) hashed = { chunks: this.#hashed, state: hasher.save() }
     }
@@ -208,23 +184,25 @@ export class ChunkWriter {
     await this.#store.putRecord(fileRecordKey(this.#file.key), this.#record)
   }
 
-  /** Hashes a chunk that is in memory no more, in pieces, and notes its digest where that is not known. */
+  /** Hashes a chunk that is only in the store, in parts, and computes its digest if it has none. @throws StorageError `chunk-lost` */
   async #hashStored(hasher: Hasher, index: number): Promise<void> {
+    const { key, path } = this.#file
     const length = this.#length(index)
-    const blob = await this.#store.chunk(this.#file.key, index).catch(() => undefined)
-    const own = this.#digests[index] === '' ? await FileHasher.create('sha256', length) : undefined
-    for (let at = 0; at < length; at += backBytes) {
-      const end = Math.min(length, at + backBytes)
+    const blob = await this.#store.chunk(key, index).catch(() => undefined)
+    const digest = this.#digests[index] === '' ? await FileHasher.create('sha256', length) : undefined
+    for (let at = 0; at < length; at += readBackBytes) {
+      const end = Math.min(length, at + readBackBytes)
       const bytes = blob === undefined ? undefined : await readBlob(blob, at, end)
       if (bytes === undefined) {
-        await this.#store.deleteChunks(this.#file.key, [index])
-        throw new StorageError('chunk-lost', `A stored part of ${this.#file.path} is gone`, { path: this.#file.path, index })
+        await this.#store.deleteChunks(key, [index])
+        const message = `The browser's storage has lost chunk ${index} of ${path}. Load the model again to download it.`
+        throw new StorageError('chunk-lost', message, { path, index })
       }
-      await own?.update(bytes)
+      await digest?.update(bytes)
       await hasher.update(bytes)
       freeBytes(bytes)
     }
-    if (own !== undefined) this.#digests[index] = await own.digest()
+    if (digest !== undefined) this.#digests[index] = await digest.digest()
   }
 
   #length(index: number): number {
@@ -233,35 +211,25 @@ export class ChunkWriter {
   }
 }
 
-/** The record of a file, where there is one. A file whose record cannot be read is made anew in memory: its chunks may well be sound. */
-async function keptRecord(store: LayeredStore, { key }: StoredFile): Promise<FileRecord | undefined> {
-  try {
-    return asFileRecord(await store.recordOrThrow(fileRecordKey(key)))
-  } catch (error) {
-    if (!(error instanceof StorageError)) throw error
-    store.isolate(key)
-    return undefined
+/** The hasher of the file, at the stored state if its chunks are still present, else at the file's beginning. */
+async function resumeHash(
+  { file, createHasher = FileHasher.create }: ChunkWriterOptions,
+  progress: StoredProgress,
+): Promise<FileHash> {
+  const algorithm = file.hash?.algorithm
+  if (algorithm === undefined) return { hasher: undefined, hashed: 0 }
+  const { hashed } = progress.record
+  if (hashed !== undefined && firstGap(progress.present) >= hashed.chunks) {
+    try {
+      return { hasher: await createHasher(algorithm, file.size, hashed.state), hashed: hashed.chunks }
+    } catch {
+      // Another build of the hasher saved the state: hash from the beginning.
+    }
   }
+  return { hasher: await createHasher(algorithm, file.size), hashed: 0 }
 }
 
-/** Whether stored chunks can be gone on from. */
-function isOfSameContent(kept: FileRecord, { hash, key, validator }: StoredFile): boolean {
-  if (hash !== undefined) return true
-  // Behind an address, other content can be told by the validator alone; of a complete file, by the digest of each chunk as well.
-  const marked = !isAddressKey(key) || validator !== undefined || kept.state === 'complete'
-  return marked && kept.validator === validator
-}
-
-/** Indexes of stored chunks of the right length. */
-async function soundChunks(store: LayeredStore, file: StoredFile, record: FileRecord): Promise<Set<number>> {
-  const sound = new Set<number>()
-  for (const [index, blob] of await store.chunks(file.key)) {
-    const { begin, end } = chunkRange(index, file.size, record.chunkBytes)
-    if (index < record.digests.length && blob.size === end - begin) sound.add(index)
-  }
-  return sound
-}
-
+/** The lowest index that is not present. */
 function firstGap(present: ReadonlySet<number>): number {
   let index = 0
   while (present.has(index)) index++
@@ -271,9 +239,7 @@ function firstGap(present: ReadonlySet<number>): number {
 /** The one place where a hash decides. @throws HubError `hash-mismatch` */
 function checkHash(file: StoredFile, expected: string, actual: string): void {
   if (actual === expected) return
-  throw new HubError(
-    'hash-mismatch',
-    `${file.repository}: ${file.path} is not what its repository lists: its hash is ${actual}, not ${expected}`,
-    { path: file.path, expected, actual },
-  )
+  const { repository, path } = file
+  const message = `${repository}: the downloaded ${path} is not the file that the repository lists: its hash is ${actual}; the repository lists ${expected}.`
+  throw new HubError('hash-mismatch', message, { path, expected, actual })
 }

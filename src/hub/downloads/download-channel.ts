@@ -1,18 +1,20 @@
-/** Tells other tabs how far a download is, while they wait for it. */
+/** Shares the progress of a download with the tabs that wait for the same file. */
 
 import type { FileProgress } from '../types.js'
 
 const channelName = 'aquatint downloads'
 
-/** Progress of the download of one content, as one tab tells the others. */
+/** The progress of one file's download, as the tab that downloads it sends it to the others. */
 export interface SharedProgress {
+  /** The file's key in the cache. */
   readonly key: string
+  /** Bytes present so far. */
   readonly loaded: number
   readonly phase: FileProgress['phase']
 }
 
-/** Begins to tell. `close` ends it. */
-export function announce(key: string): { post: (progress: FileProgress) => void; close: () => void } {
+/** Opens the channel on which this tab sends the progress of a file. Call `close` when the download ends. */
+export function shareProgress(key: string): { post: (progress: FileProgress) => void; close: () => void } {
   const channel = new BroadcastChannel(channelName)
   return {
     post: ({ loaded, phase }) => channel.postMessage({ key, loaded, phase } satisfies SharedProgress),
@@ -20,12 +22,13 @@ export function announce(key: string): { post: (progress: FileProgress) => void;
   }
 }
 
-/** Calls `heard` with what others tell of `key`. Returns the end of it. */
-export function listen(key: string, heard: (progress: SharedProgress) => void): () => void {
+/** Calls `onProgress` with what other tabs send about a file. The function returned ends that. */
+export function followProgress(key: string, onProgress: (progress: SharedProgress) => void): () => void {
   const channel = new BroadcastChannel(channelName)
   channel.addEventListener('message', ({ data }: MessageEvent<unknown>) => {
-    const told = data as Partial<SharedProgress> | null
-    if (told?.key === key && typeof told.loaded === 'number' && typeof told.phase === 'string') heard(told as SharedProgress)
+    const shared = data as Partial<SharedProgress> | null
+    if (shared?.key === key && typeof shared.loaded === 'number' && typeof shared.phase === 'string')
+      onProgress(shared as SharedProgress)
   })
   return () => channel.close()
 }

@@ -1,9 +1,10 @@
-/** A limit on bytes held at once. Claims are served in the order they came. */
+/** Limits how many bytes of downloads are in memory at once. */
 
-/** Counts bytes against a limit; a claim waits until it fits. */
+/** Counts claimed bytes against a limit. A claim waits until it fits; claims are served in the order in which they were made. */
 export class DownloadMemory {
+  /** In bytes. */
   readonly limit: number
-  #held = 0
+  #claimed = 0
   #peak = 0
   readonly #waiting: { bytes: number; enter: () => void }[] = []
 
@@ -11,48 +12,52 @@ export class DownloadMemory {
     this.limit = limit
   }
 
-  /** Most bytes that were held at one time. */
+  /** The most bytes that were claimed at one time. */
   get peak(): number {
     return this.#peak
   }
 
-  /** Waits until `bytes` fit; a claim over the whole limit waits until nothing else is held. Returns the release, to be called once. */
+  /**
+   * Waits until `bytes` fit; a claim above the whole limit waits until nothing else is claimed. Returns the release, to be called once.
+   * @throws the signal's reason
+   */
   async claim(bytes: number, signal?: AbortSignal): Promise<() => void> {
     signal?.throwIfAborted()
-    if (this.#waiting.length > 0 || !this.#fits(bytes)) {
-      await new Promise<void>((resolve, reject) => {
-        const entry = {
-          bytes,
-          enter: () => {
-            signal?.removeEventListener('abort', leave)
-            this.#take(bytes)
-            resolve()
-          },
-        }
-        const leave = () => {
-          this.#waiting.splice(this.#waiting.indexOf(entry), 1)
-          this.#admit()
-          reject(signal?.reason as Error)
-        }
-        this.#waiting.push(entry)
-        signal?.addEventListener('abort', leave, { once: true })
-      })
-    } else {
-      this.#take(bytes)
-    }
+    if (this.#waiting.length > 0 || !this.#fits(bytes)) await this.#queue(bytes, signal)
+    else this.#take(bytes)
     return () => {
-      this.#held -= bytes
+      this.#claimed -= bytes
       this.#admit()
     }
   }
 
+  #queue(bytes: number, signal: AbortSignal | undefined): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const entry = {
+        bytes,
+        enter: () => {
+          signal?.removeEventListener('abort', leave)
+          this.#take(bytes)
+          resolve()
+        },
+      }
+      const leave = () => {
+        this.#waiting.splice(this.#waiting.indexOf(entry), 1)
+        this.#admit()
+        reject(signal?.reason as Error)
+      }
+      this.#waiting.push(entry)
+      signal?.addEventListener('abort', leave, { once: true })
+    })
+  }
+
   #fits(bytes: number): boolean {
-    return this.#held === 0 || this.#held + bytes <= this.limit
+    return this.#claimed === 0 || this.#claimed + bytes <= this.limit
   }
 
   #take(bytes: number): void {
-    this.#held += bytes
-    this.#peak = Math.max(this.#peak, this.#held)
+    this.#claimed += bytes
+    this.#peak = Math.max(this.#peak, this.#claimed)
   }
 
   #admit(): void {

@@ -1,18 +1,18 @@
 /**
- * A file while it is being downloaded, as a byte source: a read waits until its chunks are stored. Nothing vouches for the bytes before
- * the whole file is verified, so whoever uses them early keeps the result apart until `verified` says that they stood. When the download
- * fails or starts over, so does every read from then on.
+ * A file that is being downloaded, as a byte source: a read waits until its chunks are stored. The bytes are not verified before the whole
+ * file is, so a caller that uses them early must not keep its result until `verified` resolves. When the download fails or starts over,
+ * every later read fails too.
  */
 
 import { HubError } from '../../errors.js'
 import { orAbort } from '../../util/abort.js'
-import { freeBytes } from '../../util/free-bytes.js'
-import { checkReadRange } from '../cache/cached-source.js'
-import { planRead } from '../chunk-layout.js'
 import { deferred } from '../../util/deferred.js'
+import { freeBytes } from '../../util/free-bytes.js'
+import { checkReadRange, readBlob } from '../cache/cached-source.js'
 import type { LayeredStore } from '../cache/layered-store.js'
+import { planRead, type ChunkSlice } from '../chunk-layout.js'
 import { contentName, type StoredFile } from '../remote-file.js'
-import type { DownloadingSource, ByteRange, ByteSource, ReadOptions } from '../types.js'
+import type { ByteRange, ByteSource, DownloadingSource, ReadOptions } from '../types.js'
 
 export class DownloadingFile implements DownloadingSource {
   readonly byteLength: number
@@ -20,37 +20,39 @@ export class DownloadingFile implements DownloadingSource {
   readonly #store: LayeredStore
   readonly #file: StoredFile
   readonly #chunkBytes: number
-  readonly #here: Set<number>
+  /** Indexes of the chunks that are stored. */
+  readonly #stored: Set<number>
   readonly #waiting = new Map<number, ReturnType<typeof deferred>>()
   readonly #end = deferred()
+  /** The complete file, once it is verified. */
   #whole: ByteSource | undefined
   #failure: { readonly error: unknown } | undefined
 
-  /** @param here indexes of the chunks that are stored already */
-  constructor(store: LayeredStore, file: StoredFile, chunkBytes: number, here: Iterable<number>) {
+  /** @param stored indexes of the chunks that are stored already */
+  constructor(store: LayeredStore, file: StoredFile, chunkBytes: number, stored: Iterable<number>) {
     this.#store = store
     this.#file = file
     this.byteLength = file.size
     this.contentKey = contentName(file)
     this.#chunkBytes = chunkBytes
-    this.#here = new Set(here)
+    this.#stored = new Set(stored)
   }
 
-  /** A chunk was stored. */
+  /** Reports that a chunk was stored. */
   stored(index: number): void {
-    this.#here.add(index)
+    this.#stored.add(index)
     this.#waiting.get(index)?.resolve()
     this.#waiting.delete(index)
   }
 
-  /** The file is complete and verified: reads go to `whole` from now on. */
+  /** Reports that the file is complete and verified. Reads go to `whole` from now on. */
   complete(whole: ByteSource): void {
     if (this.#failure !== undefined) return
     this.#whole = whole
     this.#settle()
   }
 
-  /** The bytes so far count for nothing: the download failed, or starts over. */
+  /** Reports that the download failed or starts over. The bytes read so far are worthless, and every read fails with `error` from now on. */
   fail(error: unknown): void {
     if (this.#whole !== undefined) return
     this.#failure ??= { error }
@@ -59,7 +61,7 @@ export class DownloadingFile implements DownloadingSource {
 
   async arrived(range: ByteRange, options: ReadOptions = {}): Promise<void> {
     for (const { index } of planRead(range, this.#chunkBytes)) {
-      if (this.#failure === undefined && this.#whole === undefined && !this.#here.has(index)) {
+      if (this.#failure === undefined && this.#whole === undefined && !this.#stored.has(index)) {
         const wait = this.#waiting.get(index) ?? deferred()
         this.#waiting.set(index, wait)
         await orAbort(wait.promise, options.signal)
@@ -75,10 +77,10 @@ export class DownloadingFile implements DownloadingSource {
     const slices = planRead(range, this.#chunkBytes)
     const bytes = new Uint8Array(range.end - range.begin)
     let at = 0
-    for (const { index, begin, end } of slices) {
-      const part = await this.#readStored(index, begin, end)
+    for (const slice of slices) {
+      const part = await this.#readStored(slice)
       if (part === undefined) {
-        // The store lost it: the download will notice, and its end knows what to do.
+        // The storage lost the chunk. The download notices that too: it repairs the file, or fails.
         await this.verified(options)
         return this.read(range, options)
       }
@@ -95,14 +97,9 @@ export class DownloadingFile implements DownloadingSource {
     if (this.#failure !== undefined) throw this.#failure.error
   }
 
-  async #readStored(index: number, begin: number, end: number): Promise<Uint8Array<ArrayBuffer> | undefined> {
-    try {
-      const blob = await this.#store.chunk(this.#file.key, index)
-      const bytes = blob === undefined ? undefined : new Uint8Array(await blob.slice(begin, end).arrayBuffer())
-      return bytes?.length === end - begin ? bytes : undefined
-    } catch {
-      return undefined
-    }
+  async #readStored({ index, begin, end }: ChunkSlice): Promise<Uint8Array<ArrayBuffer> | undefined> {
+    const blob = await this.#store.chunk(this.#file.key, index).catch(() => undefined)
+    return blob === undefined ? undefined : readBlob(blob, begin, end)
   }
 
   #settle(): void {
@@ -112,7 +109,8 @@ export class DownloadingFile implements DownloadingSource {
   }
 }
 
-/** Why what was made early is thrown away. */
-export function downloadRestarted(file: StoredFile): HubError {
-  return new HubError('download-restarted', `${file.repository}: the download of ${file.path} started over`, { path: file.path })
+/** Tells those who used unverified bytes of a file to discard their result. */
+export function downloadRestarted({ repository, path }: StoredFile): HubError {
+  const message = `${repository}: the download of ${path} started over, because its first bytes were wrong or were lost.`
+  return new HubError('download-restarted', message, { path })
 }

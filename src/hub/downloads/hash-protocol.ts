@@ -1,13 +1,15 @@
-/** The messages between a page and the worker that hashes its downloads. */
+/** The messages between hash-thread.ts and the worker that hashes downloads. */
 
 import type { ExpectedHash } from '../remote-file.js'
 
-/** What the worker is asked. `call` numbers the calls, `file` the hashers. */
+/** A call to the worker. `call` numbers the calls, `file` numbers the hashers. */
 export type HashCall = { readonly call: number; readonly file: number } & (
   | {
       readonly kind: 'create'
       readonly algorithm: ExpectedHash['algorithm']
+      /** Bytes of the file. */
       readonly size: number
+      /** The saved state to resume from. */
       readonly state: Uint8Array | undefined
     }
   | { readonly kind: 'update'; readonly bytes: Uint8Array<ArrayBuffer> }
@@ -15,7 +17,7 @@ export type HashCall = { readonly call: number; readonly file: number } & (
   | { readonly kind: 'close' }
 )
 
-/** What it answers: the state after an update, the digest, or what went wrong. */
+/** The answer to a call: the state after an update, the digest in hex, or the message of an error. */
 export interface HashAnswer {
   readonly call: number
   readonly state?: Uint8Array | undefined

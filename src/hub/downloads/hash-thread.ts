@@ -1,6 +1,6 @@
 /**
- * Hashers of large files in a thread of their own: one worker for all files of a hub, started with the first and ended with the last.
- * Where a page's policy or the browser forbids it, files are hashed in this thread instead.
+ * Hashes large files in a worker. One worker serves all files of a hub: it starts with the first file and is terminated after the last.
+ * When a Content-Security-Policy or the browser forbids the worker, files are hashed in this thread instead.
  */
 
 import { HubError } from '../../errors.js'
@@ -8,7 +8,7 @@ import { FileHasher, type CreateHasher, type Hasher } from '../cache/file-hasher
 import HashWorker from './hash.worker.ts?worker&inline'
 import type { HashCall, HashAnswer } from './hash-protocol.js'
 
-/** Smaller files are hashed before a worker has started. */
+/** Files with fewer bytes are hashed in this thread: that takes less time than starting a worker. */
 const smallBytes = 8 << 20
 
 interface Waiting {
@@ -16,28 +16,29 @@ interface Waiting {
   readonly reject: (error: Error) => void
 }
 
-/** A call without its number. */
+/** A call before it is numbered. */
 type Unnumbered<Call> = Call extends HashCall ? Omit<Call, 'call'> : never
 
+/** The hash worker, and the hashers in it. */
 export class HashThread {
   #worker: Worker | undefined
-  /** Set once a worker could not be had. */
-  #refused = false
+  /** Whether a worker could not be started, or died. */
+  #unavailable = false
   #calls = 0
   #files = 0
   readonly #open = new Set<number>()
   readonly #waiting = new Map<number, Waiting>()
 
-  /** See {@link CreateHasher}. */
+  /** Makes a hasher in the worker, or in this thread for a small file. See {@link CreateHasher}. */
   readonly create: CreateHasher = async (algorithm, size, state) => {
-    if (size < smallBytes || this.#refused || !this.#start()) return FileHasher.create(algorithm, size, state)
+    if (size < smallBytes || this.#unavailable || !this.#start()) return FileHasher.create(algorithm, size, state)
     const file = ++this.#files
     this.#open.add(file)
     try {
       await this.#ask({ kind: 'create', file, algorithm, size, state })
     } catch (error) {
       this.#close(file)
-      if (!this.#refused) throw error
+      if (!this.#unavailable) throw error
       return FileHasher.create(algorithm, size, state)
     }
     return this.#hasher(file, state)
@@ -73,14 +74,14 @@ export class HashThread {
       worker.addEventListener('error', () => this.#lose())
       this.#worker = worker
     } catch {
-      this.#refused = true
+      this.#unavailable = true
     }
-    return !this.#refused
+    return !this.#unavailable
   }
 
-  /** The worker did not start, or has gone. */
+  /** The worker did not start, or it died. */
   #lose(): void {
-    this.#refused = true
+    this.#unavailable = true
     this.#worker?.terminate()
     this.#worker = undefined
     for (const { reject } of this.#waiting.values()) reject(lost())
@@ -111,5 +112,5 @@ export class HashThread {
 }
 
 function lost(): HubError {
-  return new HubError('hash-thread-lost', 'The thread that hashes files has ended')
+  return new HubError('hash-thread-lost', 'The browser ended the worker that hashes downloads. Load the model again to resume.')
 }

@@ -1,4 +1,4 @@
-/** The thread that hashes large files, so that the one that downloads has its time for the network. Driven by hash-thread.ts alone. */
+/** The worker that hashes large files, so that hashing does not delay the thread that downloads them. Only hash-thread.ts calls it. */
 
 import { FileHasher } from '../cache/file-hasher.js'
 import { freeBytes } from '../../util/free-bytes.js'

@@ -1,15 +1,16 @@
 /**
- * A file of a server of which only what is read is fetched, for looking into headers: nothing of it is stored, and nothing verified. To
- * load a model's weights a file is opened whole instead.
+ * A file on a server of which only the bytes that are read are fetched, to look at its header. Nothing is stored or verified. To load a
+ * model's weights, open the file itself instead.
  */
 
 import { HubError } from '../../errors.js'
 import { checkReadRange } from '../cache/cached-source.js'
-import { fetchPiece, RangesIgnored, type Transport } from '../http/piece-fetch.js'
+import { fetchPiece, RangesIgnored } from '../http/piece-fetch.js'
+import type { Transport } from '../http/transport.js'
 import type { RemoteFile } from '../remote-file.js'
 import type { ByteRange, HeaderOnlySource, ReadOptions, Repository } from '../types.js'
 
-/** Bytes fetched with the first read: most safetensors headers are shorter, so that one request is enough. */
+/** Bytes that the first read fetches. Most safetensors headers are shorter, so that one request suffices. */
 const firstBytes = 256 << 10
 
 export class HeaderOnlyFile implements HeaderOnlySource {
@@ -25,37 +26,34 @@ export class HeaderOnlyFile implements HeaderOnlySource {
     this.byteLength = file.size
   }
 
-  /** @throws HubError `range-not-honoured` where the server sends whole files only */
+  /** @throws HubError `range-not-honoured` when the server sends whole files only */
   async read(range: ByteRange, options: ReadOptions = {}): Promise<Uint8Array<ArrayBuffer>> {
     checkReadRange(range, this.byteLength, this.#file.path)
     if (range.end > Math.min(firstBytes, this.byteLength)) return this.#fetch(range, options)
     const head = (this.#head ??= this.#fetch({ begin: 0, end: Math.min(firstBytes, this.byteLength) }, options))
-    // Whoever reads later asks the server anew.
+    // Do not remember a failure: the next read requests the bytes again.
     head.catch(() => {
       if (this.#head === head) this.#head = undefined
     })
     return (await head).slice(range.begin, range.end)
   }
 
-  async #fetch(range: ByteRange, { signal }: ReadOptions): Promise<Uint8Array<ArrayBuffer>> {
-    const bytes = new Uint8Array(range.end - range.begin)
-    if (bytes.byteLength === 0) return bytes
+  async #fetch(range: ByteRange, { signal = new AbortController().signal }: ReadOptions): Promise<Uint8Array<ArrayBuffer>> {
+    const target = new Uint8Array(range.end - range.begin)
+    if (target.byteLength === 0) return target
     try {
-      await fetchPiece(this.#transport, this.#file, range, bytes, signal ?? new AbortController().signal, () => {})
+      await fetchPiece(this.#transport, { file: this.#file, range, target, signal, onBytes: () => {} })
     } catch (error) {
       if (!(error instanceof RangesIgnored)) throw error
       const { path, repository } = this.#file
-      throw new HubError(
-        'range-not-honoured',
-        `${repository}: the server of ${path} sends whole files only, so that its header cannot be read alone.`,
-        { path },
-      )
+      const message = `${repository}: the header of ${path} cannot be read alone, because the server does not support range requests.`
+      throw new HubError('range-not-honoured', message, { path })
     }
-    return bytes
+    return target
   }
 }
 
-/** The same repository, whose safetensors files are peeked at where it can; `onOpen` is told of each. */
+/** A view of a repository that opens its safetensors files header-only when it can. `onOpen` receives each of these files. */
 export function headersOnly(repository: Repository, onOpen: (source: HeaderOnlySource) => void = () => {}): Repository {
   return {
     id: repository.id,

@@ -1,8 +1,8 @@
-/** Turns counts of bytes into progress events: never falling, never above the total, and not one for each packet. */
+/** Turns counts of bytes into progress events. `loaded` never falls and never exceeds `total`, and there is no event for every packet. */
 
 import type { FileProgress, OpenOptions } from '../types.js'
 
-/** An event each time this part of the file has come, or this many bytes, whichever is more. */
+/** An event follows the previous one after this part of the file, or after this many bytes, whichever is more. */
 const eventsPerFile = 100
 const eventBytes = 256 << 10
 
@@ -12,12 +12,13 @@ export class ProgressMeter {
   readonly #path: string
   readonly #total: number
   readonly #step: number
-  #here = 0
+  #present = 0
   #cached = 0
-  #shown: FileProgress | undefined
+  #last: FileProgress | undefined
   #storage: 'memory' | undefined
   #also: ((progress: FileProgress) => void) | undefined
 
+  /** @param total bytes of the whole file */
   constructor(path: string, total: number, emit: OpenOptions['onProgress']) {
     this.#path = path
     this.#total = total
@@ -25,58 +26,58 @@ export class ProgressMeter {
     this.#step = Math.max(eventBytes, total / eventsPerFile)
   }
 
-  /** Sends every event there as well. */
+  /** Also sends every later event to `emit`. */
   also(emit: (progress: FileProgress) => void): void {
     this.#also = emit
   }
 
-  /** Waits for its turn. */
+  /** The file waits for another download. */
   queued(): void {
     this.#show('queued')
   }
 
-  /** Starts over with so many bytes already here. What was shown stays shown. */
+  /** The download starts, or starts over, with `cached` bytes present. The reported `loaded` does not fall. */
   begin(cached: number): void {
-    this.#here = cached
+    this.#present = cached
     this.#cached = cached
     this.#show('downloading')
   }
 
-  /** Bytes that came; a negative number for bytes that were thrown away. */
+  /** Bytes arrived; a negative number when bytes were discarded. */
   add(bytes: number): void {
-    this.#here += bytes
-    if (this.#shown === undefined || this.#here - this.#shown.loaded >= this.#step) this.#show('downloading')
+    this.#present += bytes
+    if (this.#last === undefined || this.#present - this.#last.loaded >= this.#step) this.#show('downloading')
   }
 
-  /** A part of the file is kept in memory only. */
+  /** A part of the file is in memory only, because it could not be stored. */
   notKept(): void {
     this.#storage = 'memory'
   }
 
-  /** Bytes are here, and are being compared with the hash. */
+  /** All bytes are present and are being compared with the hash. */
   verifying(): void {
     this.#show('verifying')
   }
 
-  /** All is here; `cached` of it was before. */
+  /** The file is complete; `cached` bytes of it were present before. */
   complete(cached = this.#cached): void {
-    this.#here = this.#total
+    this.#present = this.#total
     this.#cached = cached
     this.#show('complete')
   }
 
-  /** What another tab tells of the same file. */
+  /** Another tab reports the progress of the same file. */
   mirror(loaded: number, phase: FileProgress['phase']): void {
-    this.#here = loaded
+    this.#present = loaded
     this.#show(phase === 'complete' ? 'verifying' : phase)
   }
 
   #show(phase: FileProgress['phase']): void {
-    const loaded = Math.min(this.#total, Math.max(this.#shown?.loaded ?? 0, this.#here))
+    const loaded = Math.min(this.#total, Math.max(this.#last?.loaded ?? 0, this.#present))
     const storage = this.#storage === undefined ? {} : { storage: this.#storage }
     const next = { path: this.#path, loaded, total: this.#total, cached: Math.min(this.#cached, loaded), phase, ...storage }
-    if (this.#shown?.phase === phase && this.#shown.loaded === loaded) return
-    this.#shown = next
+    if (this.#last?.phase === phase && this.#last.loaded === loaded) return
+    this.#last = next
     this.#emit?.(next)
     this.#also?.(next)
   }

@@ -1,29 +1,22 @@
-/** The download of a file whose server does not give ranges: one answer, read from its first byte to its last, cut into chunks. */
+/** Downloads a file from a server that does not support ranges: one answer, read from its first byte to its last and cut into chunks. */
 
 import { chunkRange } from '../chunk-layout.js'
-import type { ChunkWriter } from './chunk-writer.js'
-import { checkAnswer, requestFile, retrying } from '../http/piece-fetch.js'
-import type { ProgressMeter } from './progress-meter.js'
-import type { RemoteFile } from '../remote-file.js'
-import type { Downloading } from './download-context.js'
+import { checkAnswer, requestFile } from '../http/piece-fetch.js'
+import { retrying } from '../http/retry.js'
+import type { DownloadServices, FileDownload } from './download-services.js'
 
-/** Stores the chunks that are missing. Those that are here are let pass: such a server cannot leave them out. */
-export async function streamChunks(
-  context: Downloading,
-  file: RemoteFile,
-  writer: ChunkWriter,
-  meter: ProgressMeter,
-  signal: AbortSignal,
-): Promise<void> {
-  const release = await context.budget.claim(writer.chunkBytes, signal)
+/** Stores the chunks that are missing. The bytes of the others are received and dropped, since such a server cannot omit them. */
+export async function streamChunks(services: DownloadServices, download: FileDownload): Promise<void> {
+  const { writer, signal } = download
+  const release = await services.memory.claim(writer.chunkBytes, signal)
   let before = 0
   try {
     await retrying(
-      context,
+      services.transport,
       signal,
       async () => {
         before = writer.missing.length
-        await streamOnce(context, file, writer, meter, signal)
+        await streamOnce(services, download)
         return writer.missing.length === 0 ? true : undefined
       },
       () => writer.missing.length < before,
@@ -33,46 +26,71 @@ export async function streamChunks(
   }
 }
 
-async function streamOnce(
-  context: Downloading,
-  file: RemoteFile,
-  writer: ChunkWriter,
-  meter: ProgressMeter,
-  signal: AbortSignal,
-): Promise<void> {
-  const missing = new Set(writer.missing)
-  let at = 0
-  let index = 0
-  let chunk = new Uint8Array(0)
-  let unstored = 0
+async function streamOnce({ transport, store }: DownloadServices, download: FileDownload): Promise<void> {
+  const { file, meter, signal } = download
+  const cutter = new ChunkCutter(download)
   try {
-    await requestFile(context, file, undefined, signal, (answer, slot) => {
-      checkAnswer(answer, file)
-      return async (bytes) => {
-        slot.count(bytes.length)
-        for (let from = 0; from < bytes.length;) {
-          const { begin, end } = chunkRange(index, file.size, writer.chunkBytes)
-          const count = Math.min(bytes.length - from, end - at)
-          if (missing.has(index)) {
-            if (at === begin) chunk = new Uint8Array(end - begin)
-            chunk.set(bytes.subarray(from, from + count), at - begin)
-            unstored += count
-            meter.add(count)
-          }
-          from += count
-          at += count
-          if (at < end) continue
-          if (missing.has(index)) await writer.put(index, chunk)
-          unstored = 0
-          index++
+    await requestFile(transport, {
+      file,
+      range: undefined,
+      signal,
+      accept: (answer, slot) => {
+        checkAnswer(answer, file)
+        return async (bytes) => {
+          slot.count(bytes.length)
+          await cutter.take(bytes)
         }
-      }
+      },
     })
   } catch (error) {
-    // Bytes of a chunk that was not finished come again.
-    meter.add(-unstored)
+    // The bytes of an unfinished chunk arrive again with the next attempt.
+    meter.add(-cutter.unstored)
     throw error
   } finally {
-    if (context.store.isInMemory(file.key)) meter.notKept()
+    if (store.isInMemory(file.key)) meter.notKept()
+  }
+}
+
+/** Cuts the bytes of a file, from the first on, into chunks, and stores those that are missing. */
+class ChunkCutter {
+  readonly #download: FileDownload
+  readonly #missing: ReadonlySet<number>
+  /** Position in the file, and the chunk that is there. */
+  #at = 0
+  #index = 0
+  #chunk = new Uint8Array(0)
+  #unstored = 0
+
+  constructor(download: FileDownload) {
+    this.#download = download
+    this.#missing = new Set(download.writer.missing)
+  }
+
+  /** Bytes of the unfinished chunk, which the progress already counts. */
+  get unstored(): number {
+    return this.#unstored
+  }
+
+  async take(bytes: Uint8Array): Promise<void> {
+    const { file, writer } = this.#download
+    for (let from = 0; from < bytes.length;) {
+      const { begin, end } = chunkRange(this.#index, file.size, writer.chunkBytes)
+      const count = Math.min(bytes.length - from, end - this.#at)
+      if (this.#missing.has(this.#index)) {
+        if (this.#at === begin) this.#chunk = new Uint8Array(end - begin)
+        this.#chunk.set(bytes.subarray(from, from + count), this.#at - begin)
+        this.#unstored += count
+        this.#download.meter.add(count)
+      }
+      from += count
+      this.#at += count
+      if (this.#at === end) await this.#finishChunk()
+    }
+  }
+
+  async #finishChunk(): Promise<void> {
+    if (this.#missing.has(this.#index)) await this.#download.writer.put(this.#index, this.#chunk)
+    this.#unstored = 0
+    this.#index++
   }
 }

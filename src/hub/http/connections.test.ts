@@ -1,6 +1,5 @@
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { ConnectionPool, type ConnectionSlot } from './connections.js'
-import { DownloadMemory } from '../downloads/download-memory.js'
 import { defaultSettings } from '../settings.js'
 
 afterEach(() => {
@@ -129,50 +128,5 @@ describe('lanes', () => {
     first.release()
     await Promise.all(waits)
     expect(order).toEqual([1, 2])
-  })
-})
-
-describe('the memory budget', () => {
-  it('is never exceeded, and serves claims in order', async () => {
-    const budget = new DownloadMemory(100)
-    const order: number[] = []
-    const claims = [60, 30, 50, 10, 100].map(async (bytes, k) => {
-      const release = await budget.claim(bytes, never())
-      order.push(k)
-      await Promise.resolve()
-      release()
-    })
-    await Promise.all(claims)
-    expect(order).toEqual([0, 1, 2, 3, 4])
-    expect(budget.peak).toBe(100)
-  })
-
-  it('lets one claim over the limit through alone', async () => {
-    const budget = new DownloadMemory(10)
-    const release = await budget.claim(25, never())
-    let second = false
-    const claim = async () => {
-      const done = await budget.claim(1, never())
-      second = true
-      done()
-    }
-    const next = claim()
-    await Promise.resolve()
-    expect(second).toBe(false)
-    release()
-    await next
-  })
-
-  it('forgets a claim that is aborted, and serves those behind it', async () => {
-    const budget = new DownloadMemory(10)
-    const release = await budget.claim(6, never())
-    const stop = new AbortController()
-    const large = budget.claim(10, stop.signal)
-    const small = budget.claim(4, never())
-    stop.abort()
-    await expect(large).rejects.toThrow()
-    ;(await small)()
-    release()
-    ;(await budget.claim(10, never()))()
   })
 })

@@ -1,67 +1,74 @@
 /**
- * How many requests run at once on one host. It starts low and climbs while more requests bring more bytes; it halves when the server
- * says that it is busy. Knows nothing of HTTP: it counts lanes, bytes and time.
+ * How many requests run at once on one host. The number starts low and grows while more requests bring more bytes; it is halved when the
+ * server says that it is overloaded. This file counts connections, bytes and time; it knows nothing of HTTP.
  */
 
 import type { TransferSettings } from '../settings.js'
 
-/** Time over which the throughput at one width is measured, and how long a width that did not pay is left alone; milliseconds. */
+/** Milliseconds over which the throughput is measured. */
 const windowMs = 400
+/** Milliseconds during which the limit does not grow again, after more connections brought no more bytes. */
 const holdMs = 5000
-const busyHoldMs = 10_000
-/** More lanes are kept when they bring at least this much more. */
+/** The same after the server was overloaded. */
+const overloadHoldMs = 10_000
+/** A higher limit is kept when the throughput grows at least by this factor. */
 const gain = 1.05
 
-/** Windows over which a width that seems not to pay is measured: on a busy machine bytes come in lumps, and one window tells little. */
-const looks = 3
+/** Windows over which a higher limit is measured before it is given up: on a busy machine bytes come in bursts, and one window says little. */
+const windowsPerTrial = 3
 
-/** A place among the requests of one host. */
+/** One of a host's connections, in use by one request. */
 export interface ConnectionSlot {
-  /** Whether the browser may hold this request back until another one ends: then its silence says nothing about the server. */
+  /** Whether the browser may queue this request until another one ends: then silence says nothing about the server. */
   readonly mayQueue: boolean
-  /** The headers of the answer came. */
+  /** Call when the headers of the answer have arrived. */
   answered(): void
-  /** Bytes that arrived. */
+  /** Call with the number of bytes that arrived. */
   count(bytes: number): void
-  /** Gives the place back. Only the first call counts. */
+  /** Returns the connection to the pool. Only the first call counts. */
   release(): void
 }
 
-/** The lanes of one host. */
+/** The connections to one host. */
 export class ConnectionPool {
   #limit: number
   #active = 0
   readonly #waiting: (() => void)[] = []
   readonly #settings: TransferSettings
   readonly #now: () => number
-  /** Requests whose answers are coming in. */
+  /** Requests whose headers have arrived and whose bodies have not ended. */
   #answered = 0
-  /** Whether one connection carries many requests (HTTP/2 and later); unknown until one request more than HTTP/1.1 allows was tried. */
+  /** Whether one connection carries many requests (HTTP/2 and later). Unknown until one request more than HTTP/1.1 allows was tried. */
   #multiplexed: boolean | undefined
   #windowStart = 0
   #windowBytes = 0
+  /** Whether a connection was unused in the current window, which then says nothing about the limit. */
   #idleInWindow = true
+  /** The limit before the current one, and its throughput in bytes per millisecond; set while a higher limit is tried. */
   #previous: { limit: number; rate: number } | undefined
-  /** What came in the windows at this width. */
-  #seen = { bytes: 0, milliseconds: 0, windows: 0 }
+  /** What was measured at the current limit. */
+  #measured = { bytes: 0, milliseconds: 0, windows: 0 }
+  /** The limit does not change before this time. */
   #holdUntil = 0
+  /** No request starts before this time. */
   #pausedUntil = 0
 
+  /** @param now a clock in milliseconds */
   constructor(settings: TransferSettings, now: () => number) {
     this.#settings = settings
     this.#now = now
     this.#limit = Math.min(settings.startConnections, settings.maxConnections)
   }
 
-  /** Requests allowed at once for now. */
+  /** Requests allowed at once at present. */
   get limit(): number {
     return this.#limit
   }
 
-  /** Waits for a free lane. @throws the signal's reason */
+  /** Waits for a free connection. @throws the signal's reason */
   async acquire(signal: AbortSignal): Promise<ConnectionSlot> {
     signal.throwIfAborted()
-    // Whoever waits is counted by the one who wakes it, so that no newcomer takes its place in between.
+    // `#wake` counts a waiting request as active before it resolves, so that no new request takes its place in between.
     if (!this.#isFree() || this.#waiting.length > 0) await this.#queue(signal)
     else this.#active++
     let open = true
@@ -72,7 +79,7 @@ export class ConnectionPool {
         if (answered || !open) return
         answered = true
         this.#answered++
-        // More answers at once than HTTP/1.1 has connections.
+        // HTTP/1.1 has too few connections for so many answers at once.
         if (this.#answered > this.#settings.maxConnections) this.#multiplexed = true
       },
       count: (bytes) => this.#count(bytes),
@@ -87,19 +94,19 @@ export class ConnectionPool {
     }
   }
 
-  /** The host has too much to do: leaves it alone for so many milliseconds, and asks for less at once afterwards. */
+  /** The host is overloaded: sends it no request for so many milliseconds, and fewer at once afterwards. */
   backOff(wait: number): void {
     const now = this.#now()
     if (now + wait > this.#pausedUntil) {
       this.#pausedUntil = now + wait
-      // A timer may come a little early by our clock.
+      // A timer may fire a little early by this clock.
       setTimeout(() => this.#wake(), wait + 2)
     }
-    // One overload is answered by many requests at once: it halves once, not once for each of them.
+    // Many requests report the same overload: it halves the limit once, not once for each of them.
     if (now >= this.#holdUntil || this.#previous !== undefined) this.#limit = Math.max(1, Math.floor(this.#limit / 2))
     this.#previous = undefined
-    this.#seen = { bytes: 0, milliseconds: 0, windows: 0 }
-    this.#holdUntil = now + busyHoldMs
+    this.#forgetMeasurements()
+    this.#holdUntil = now + overloadHoldMs
     this.#restartWindow(now)
   }
 
@@ -133,14 +140,14 @@ export class ConnectionPool {
     const now = this.#now()
     this.#windowBytes += bytes
     if (now - this.#windowStart < windowMs) return
-    const full = !this.#idleInWindow && now >= this.#holdUntil
-    if (full) {
-      this.#seen.bytes += this.#windowBytes
-      this.#seen.milliseconds += now - this.#windowStart
-      this.#seen.windows++
+    const isConclusive = !this.#idleInWindow && now >= this.#holdUntil
+    if (isConclusive) {
+      this.#measured.bytes += this.#windowBytes
+      this.#measured.milliseconds += now - this.#windowStart
+      this.#measured.windows++
     }
     this.#restartWindow(now)
-    if (full) this.#judge(now)
+    if (isConclusive) this.#adjustLimit(now)
   }
 
   #restartWindow(now: number): void {
@@ -149,34 +156,31 @@ export class ConnectionPool {
     this.#idleInWindow = this.#active < this.#limit
   }
 
-  /** The width to go on with when this one paid. */
-  #next(): number {
-    const { maxConnections, maxStreams } = this.#settings
-    if (this.#limit < maxConnections) return Math.min(maxConnections, this.#limit + 2)
-    if (this.#multiplexed === true) return Math.min(maxStreams, this.#limit + 2)
-    // One more than HTTP/1.1 has connections: either it is answered beside the others, or it is not worth asking again.
-    if (this.#limit > maxConnections) this.#multiplexed = false
-    return this.#multiplexed === undefined && maxStreams > maxConnections ? maxConnections + 1 : maxConnections
+  #forgetMeasurements(): void {
+    this.#measured = { bytes: 0, milliseconds: 0, windows: 0 }
   }
 
-  #judge(now: number): void {
-    const { bytes, milliseconds, windows } = this.#seen
+  /** Keeps the current limit if it brought more bytes than the previous one and tries a higher one, else returns to the previous one. */
+  #adjustLimit(now: number): void {
+    const { maxConnections } = this.#settings
+    const { bytes, milliseconds, windows } = this.#measured
     const rate = bytes / milliseconds
-    const paid =
+    const paidOff =
       this.#previous === undefined ||
       rate >= this.#previous.rate * gain ||
-      (this.#multiplexed === true && this.#limit === this.#settings.maxConnections + 1)
-    // Beyond HTTP/1.1's connections one window tells: either the request is answered, or it waits.
-    if (!paid && windows < looks && (this.#limit <= this.#settings.maxConnections || this.#multiplexed === true)) return
-    this.#seen = { bytes: 0, milliseconds: 0, windows: 0 }
-    if (!paid && this.#previous !== undefined) {
-      if (this.#limit > this.#settings.maxConnections) this.#multiplexed ??= false
+      (this.#multiplexed === true && this.#limit === maxConnections + 1)
+    // Above HTTP/1.1's connections one window decides: the additional request is answered, or the browser queues it.
+    const needsMoreWindows = windows < windowsPerTrial && (this.#limit <= maxConnections || this.#multiplexed === true)
+    if (!paidOff && needsMoreWindows) return
+    this.#forgetMeasurements()
+    if (!paidOff && this.#previous !== undefined) {
+      if (this.#limit > maxConnections) this.#multiplexed ??= false
       this.#limit = this.#previous.limit
       this.#previous = undefined
       this.#holdUntil = now + holdMs
       return
     }
-    const next = this.#next()
+    const next = this.#nextLimit()
     if (next <= this.#limit) {
       this.#limit = next
       this.#previous = undefined
@@ -185,7 +189,17 @@ export class ConnectionPool {
     this.#previous = { limit: this.#limit, rate }
     this.#limit = next
     this.#wake()
-    // The new lanes bring nothing at first; they are measured from the window after this one.
+    // New connections bring nothing at first: measure them from the next window on.
     this.#idleInWindow = true
+  }
+
+  /** The limit to try when the current one paid off. */
+  #nextLimit(): number {
+    const { maxConnections, maxStreams } = this.#settings
+    if (this.#limit < maxConnections) return Math.min(maxConnections, this.#limit + 2)
+    if (this.#multiplexed === true) return Math.min(maxStreams, this.#limit + 2)
+    // The request above HTTP/1.1's connections was not answered beside the others: do not try it again.
+    if (this.#limit > maxConnections) this.#multiplexed = false
+    return this.#multiplexed === undefined && maxStreams > maxConnections ? maxConnections + 1 : maxConnections
   }
 }

@@ -1,30 +1,34 @@
-/** JSON from a server that strangers may have filled: bounded, tried again like everything else, and parsed to `unknown`. */
+/** Fetches JSON from an untrusted server: of limited length, retried like every other request, and parsed to `unknown`. */
 
 import { parseJson } from '../../util/parse-json.js'
 import { badAnswer, fileNotFound, type Requested } from './http-errors.js'
-import { retrying, type Transport, requestedWait } from './piece-fetch.js'
 import { fetchRange } from './range-fetch.js'
-/** Longest answer that is read. The Hub gives 1,000 entries a page, a few hundred bytes each. */
+import { requestedWait, retrying } from './retry.js'
+import type { Transport } from './transport.js'
+
+/** The longest answer that is read, in bytes. The Hub sends 1,000 files a page, with a few hundred bytes for each. */
 export const maxAnswerBytes = 10_000_000
+
+/** What is requested, and the name that errors give it. */
+export interface JsonRequest {
+  readonly url: string
+  readonly headers?: Readonly<Record<string, string>> | undefined
+  readonly requested: Requested
+  readonly signal: AbortSignal
+}
 
 export interface JsonAnswer {
   readonly value: unknown
   readonly headers: Headers
-  /** Bytes of the body. */
+  /** Length of the body in bytes. */
   readonly bytes: number
 }
 
-/** @throws HubError `bad-answer` for what is no JSON or too long, and all that fetchRange throws */
-export async function fetchJson(
-  transport: Transport,
-  url: string,
-  headers: Readonly<Record<string, string>>,
-  requested: Requested,
-  signal: AbortSignal,
-): Promise<JsonAnswer> {
-  const answer = await retrying(transport, signal, () => fetchOnce(transport, url, headers, requested, signal))
+/** @throws HubError `bad-answer` when the body is not JSON or too long, and all that fetchRange throws */
+export async function fetchJson(transport: Transport, request: JsonRequest): Promise<JsonAnswer> {
+  const answer = await retrying(transport, request.signal, () => fetchOnce(transport, request))
   const bytes = new Uint8Array(await new Blob(answer.parts).arrayBuffer())
-  return { value: parseAnswer(bytes, requested), headers: answer.headers, bytes: bytes.length }
+  return { value: parseAnswer(bytes, request.requested), headers: answer.headers, bytes: bytes.length }
 }
 
 /** The JSON of an answer. @throws HubError `bad-answer` */
@@ -32,17 +36,11 @@ export function parseAnswer(bytes: Uint8Array, requested: Requested): unknown {
   try {
     return parseJson(bytes, { file: requested.path ?? requested.repository, maxBytes: maxAnswerBytes, duplicateKeys: 'last' })
   } catch (error) {
-    throw badAnswer(requested, 'no sound JSON', error)
+    throw badAnswer(requested, 'it is not valid JSON', error)
   }
 }
 
-async function fetchOnce(
-  transport: Transport,
-  url: string,
-  headers: Readonly<Record<string, string>>,
-  requested: Requested,
-  signal: AbortSignal,
-) {
+async function fetchOnce(transport: Transport, { url, headers = {}, requested, signal }: JsonRequest) {
   const slot = await transport.connectionsTo(new URL(url).host).acquire(signal)
   const parts: Uint8Array<ArrayBuffer>[] = []
   let received = new Headers()
@@ -61,11 +59,11 @@ async function fetchOnce(
       onAnswer: (from) => (answeredAt = from),
       accept: (head) => {
         received = head.headers
-        // A site that answers every path with its own page has no such file.
+        // A site that answers every path with its own HTML page does not have the file.
         if (isPage(head.headers)) throw fileNotFound(requested, 200)
         return (bytes) => {
           count += bytes.length
-          if (count > maxAnswerBytes) throw badAnswer(requested, `more than ${maxAnswerBytes} bytes`)
+          if (count > maxAnswerBytes) throw badAnswer(requested, `it is longer than ${maxAnswerBytes} bytes`)
           parts.push(bytes.slice())
         }
       },
@@ -80,7 +78,7 @@ async function fetchOnce(
   }
 }
 
-/** Whether an answer is a web page. */
+/** Whether an answer is an HTML page. */
 export function isPage(headers: Headers): boolean {
   return /^\s*text\/html\b/i.test(headers.get('content-type') ?? '')
 }

@@ -1,41 +1,43 @@
 /**
- * The address of one file. A Hub redirects each file to a signed address that is good for a while; it is asked for once, kept in memory
- * only, and asked for again when it has expired. The token goes to the origin it was given for and nowhere else.
+ * The address of one file. A Hub redirects each file to a signed address that is valid for a while. The redirect is followed once, its
+ * target is kept in memory only, and it is followed again when the signed address has expired. The access token goes to the origin it
+ * was given for and to no other.
  */
 
 import { orAbort } from '../../util/abort.js'
 import { deferred } from '../../util/deferred.js'
 
-/** An address to ask now. */
+/** Where the next request for a file goes. */
 export interface RequestTarget {
   readonly url: string
   readonly headers: Readonly<Record<string, string>>
-  /** Whether `url` is a remembered target of a redirect, which can expire. */
+  /** Whether `url` is the remembered target of a redirect, which can expire. */
   readonly redirected: boolean
-  /** Tells the outcome: the address that answered, or nothing where none did. Only the first call counts. */
+  /** Reports the address that answered, or nothing when none did. Only the first call counts. Must be called, or other requests wait. */
   settle(answeredAt?: string): void
 }
 
 /** The address of one file, resolved once for many requests. */
 export class FileLocation {
-  /** The address that does not change. */
+  /** The address before redirects, which does not change. */
   readonly origin: string
   readonly #headers: Readonly<Record<string, string>>
   #current: string | undefined
   #resolving: Promise<void> | undefined
   #answered = false
 
+  /** @param headers sent to `origin`, and to a redirect's target on the same origin */
   constructor(origin: string, headers: Readonly<Record<string, string>> = {}) {
     this.origin = origin
     this.#headers = headers
   }
 
-  /** Whether anything ever answered here. */
+  /** Whether any request for the file was answered. */
   get answered(): boolean {
     return this.#answered
   }
 
-  /** The address to ask. Until the redirect is known, one caller gets the origin and the others wait for its answer. */
+  /** Where to send a request. Until the redirect is known, one caller receives the origin and the others wait for its answer. */
   async requestTarget(signal: AbortSignal): Promise<RequestTarget> {
     for (;;) {
       const current = this.#current
@@ -48,7 +50,7 @@ export class FileLocation {
     }
   }
 
-  /** Forgets a redirect's target that is no longer good. */
+  /** Forgets a redirect's target that is no longer valid. */
   expire(url: string): void {
     if (this.#current === url) this.#current = undefined
   }

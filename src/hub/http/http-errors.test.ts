@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { HubError } from '../../errors.js'
 import { errorForAnswer, retryAfter } from './http-errors.js'
 import { defaultSettings } from '../settings.js'
-import { isPassing, longestWait, retryDelay, requestedWait } from './piece-fetch.js'
+import { isTemporary, longestWait, retryDelay, requestedWait } from './retry.js'
 
 const requested = { repository: 'a/b', path: 'c.json', revision: 'main' }
 const answer = (status: number, headers: Record<string, string> = {}, redirected = false) => ({
@@ -73,13 +73,15 @@ describe('waits', () => {
   it('are for what may pass', () => {
     expect(
       (['network', 'stalled', 'short-body', 'rate-limited', 'server-error'] as const).every((code) =>
-        isPassing(new HubError(code, '')),
+        isTemporary(new HubError(code, '')),
       ),
     ).toBe(true)
     expect(
-      (['gated', 'file-not-found', 'size-mismatch', 'hash-mismatch'] as const).some((code) => isPassing(new HubError(code, ''))),
+      (['gated', 'file-not-found', 'size-mismatch', 'hash-mismatch'] as const).some((code) =>
+        isTemporary(new HubError(code, '')),
+      ),
     ).toBe(false)
-    expect(isPassing(new HubError('server-error', '', { status: 501 }))).toBe(false)
-    expect(isPassing(new TypeError('a defect of ours'))).toBe(false)
+    expect(isTemporary(new HubError('server-error', '', { status: 501 }))).toBe(false)
+    expect(isTemporary(new TypeError('a defect of ours'))).toBe(false)
   })
 })

@@ -9,7 +9,8 @@ import { FileLocation } from './file-location.js'
 import { Hub } from '../hub.js'
 import { MemoryStore } from '../cache/memory-store.js'
 import { openRepository } from '../repositories/open-repository.js'
-import { fetchPiece, retrying } from './piece-fetch.js'
+import { fetchPiece } from './piece-fetch.js'
+import { retrying } from './retry.js'
 import { defaultSettings } from '../settings.js'
 
 const settings = { ...defaultSettings, retryBaseMs: 1, retryMaxMs: 2 }
@@ -29,7 +30,7 @@ describe('tries', () => {
   it('are five where nothing comes', async () => {
     const hub = await openHub()
     let tries = 0
-    const failing = retrying(hub, never, () => {
+    const failing = retrying(hub.transport, never, () => {
       tries++
       return Promise.reject(new HubError('network', 'no'))
     })
@@ -40,7 +41,7 @@ describe('tries', () => {
   it('begin anew after progress', async () => {
     let tries = 0
     const failing = retrying(
-      await openHub(),
+      (await openHub()).transport,
       never,
       () => {
         tries++
@@ -54,7 +55,7 @@ describe('tries', () => {
 
   it('are one for what does not pass', async () => {
     let tries = 0
-    const failing = retrying(await openHub(), never, () => {
+    const failing = retrying((await openHub()).transport, never, () => {
       tries++
       return Promise.reject(new HubError('file-not-found', 'no'))
     })
@@ -80,7 +81,9 @@ describe('a server that sends less than it is asked for, and says so', () => {
     await new Promise<void>((resolve) => started.listen(0, '127.0.0.1', resolve))
     const location = new FileLocation(`http://127.0.0.1:${(started.address() as AddressInfo).port}/w`)
     const file = { repository: 'r', path: 'w', size, key: 'k', location }
-    state.fetching = fetchPiece(await openHub(), file, { begin: 0, end: size }, state.bytes, never, () => {})
+    const range = { begin: 0, end: size }
+    const piece = { file, range, target: state.bytes, signal: never, onBytes: () => {} }
+    state.fetching = fetchPiece((await openHub()).transport, piece)
     return state
   }
 
@@ -105,7 +108,7 @@ it('a second host that has too much to do is left alone, and the first one is no
   const hub = await Hub.open({ store: new MemoryStore(), settings: { ...settings, pieceBytes: 131_072, chunkBytes: 262_144 } })
   const repository = await openRepository(hub, 'owner/name', { endpoint: server.url })
   await repository.open(path)
-  const limitOf = (url: string) => hub.connectionsTo(new URL(url).host).limit
+  const limitOf = (url: string) => hub.transport.connectionsTo(new URL(url).host).limit
   expect([limitOf(server.url), limitOf(server.cdnUrl)]).toEqual([2, 1])
   const [refused, ...later] = server.log.filter((entry) => entry.host === 'cdn')
   expect(refused?.status).toBe(429)

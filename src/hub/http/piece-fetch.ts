@@ -1,100 +1,130 @@
-/** Brings one piece of a file into memory: asks, counts, asks again for what is missing, and gives up after so many vain tries. */
+/** Fetches one piece of a file into memory: it counts the bytes received and requests the rest until the piece is whole. */
 
 import { isAquatintError } from '../../errors.js'
-import { abortError } from '../../util/abort.js'
-import { fileChanged, urlExpired } from './http-errors.js'
 import type { RemoteFile } from '../remote-file.js'
-import type { ConnectionSlot, ConnectionPool } from './connections.js'
-import { fetchRange, PassOn, shortBody, type Fetch, type RangeAnswer, type Sink } from './range-fetch.js'
-import type { TransferSettings } from '../settings.js'
 import type { ByteRange } from '../types.js'
+import type { ConnectionSlot } from './connections.js'
+import { fileChanged, urlExpired } from './http-errors.js'
+import { fetchRange, PassOn, shortBody, type RangeAnswer, type Sink } from './range-fetch.js'
+import { requestedWait, retrying } from './retry.js'
+import type { Transport } from './transport.js'
 
-/** What the network side of a download needs from its Hub. */
-export interface Transport {
-  readonly fetch: Fetch
-  readonly settings: TransferSettings
-  connectionsTo(host: string): ConnectionPool
-  random(): number
-}
-
-/** The server answers ranges with the whole file, so that it must be read as one stream. */
+/** The server answers a range request with the whole file, so the file must be read as one stream. */
 export class RangesIgnored extends PassOn {}
 
-/** A request that the browser may hold back is given so many times the usual silence. */
+/** A request that the browser may queue may be silent for this many times `stallMs` before its first byte. */
 const queuePatience = 10
 
-/** An attempt that brings at least this much is progress. Less could go on for ever. */
+/** An attempt that brings at least this many bytes is progress. Fewer could keep a download going for ever. */
 const progressBytes = 64 << 10
 
+/** One piece of a file, and the memory that its bytes go to. */
+export interface Piece {
+  readonly file: RemoteFile
+  readonly range: ByteRange
+  /** As long as `range`. */
+  readonly target: Uint8Array
+  readonly signal: AbortSignal
+  /** Receives the number of bytes that arrived; a negative number when bytes were discarded. */
+  readonly onBytes: (count: number) => void
+}
+
 /**
- * Fills `target` with the bytes of `range`. @throws RangesIgnored where the server sends the whole file instead, and the file is larger;
- * HubError, AbortError
+ * Fills the target of a piece.
+ * @throws RangesIgnored when the server sends the whole file instead and the file is longer than the piece; HubError; AbortError
  */
-export async function fetchPiece(
-  transport: Transport,
-  file: RemoteFile,
-  range: ByteRange,
-  target: Uint8Array,
-  signal: AbortSignal,
-  onBytes: (count: number) => void,
-): Promise<void> {
-  const length = range.end - range.begin
-  let got = 0
-  let before = 0
-  const restart = () => {
-    onBytes(-got)
-    got = 0
+export async function fetchPiece(transport: Transport, piece: Piece): Promise<void> {
+  const fetch = new PieceFetch(transport, piece)
+  await retrying(
+    transport,
+    piece.signal,
+    () => fetch.attempt(),
+    () => fetch.madeProgress(),
+  )
+}
+
+class PieceFetch {
+  readonly #transport: Transport
+  readonly #piece: Piece
+  readonly #length: number
+  #received = 0
+  /** Bytes received before the current attempt. */
+  #before = 0
+
+  constructor(transport: Transport, piece: Piece) {
+    this.#transport = transport
+    this.#piece = piece
+    this.#length = piece.range.end - piece.range.begin
   }
-  const accept = (answer: RangeAnswer, slot: ConnectionSlot): Sink => {
+
+  /** Requests the bytes that are still missing. True when the piece is whole, undefined when a part of them arrived. */
+  async attempt(): Promise<true | undefined> {
+    const { file, range, signal } = this.#piece
+    this.#before = this.#received
+    const rest = { begin: range.begin + this.#received, end: range.end }
+    try {
+      await requestFile(this.#transport, {
+        file,
+        range: rest,
+        signal,
+        accept: (answer, slot) => this.#accept(answer, slot),
+      })
+    } catch (error) {
+      // The bytes of this answer may be from anywhere in the file.
+      if (isAquatintError(error) && error.code === 'range-not-honoured') this.#discard()
+      throw error
+    }
+    if (this.#received === this.#length) return true
+    // A server may send less than was requested, but not so little that the download never ends.
+    if (!this.madeProgress()) throw shortBody(file, rest.end - rest.begin, this.#received - this.#before)
+    return undefined
+  }
+
+  madeProgress(): boolean {
+    return this.#received - this.#before >= Math.min(progressBytes, this.#length)
+  }
+
+  /** Checks the headers of an answer, and returns what takes its bytes. */
+  #accept(answer: RangeAnswer, slot: ConnectionSlot): Sink {
+    const { file, target, onBytes } = this.#piece
     checkAnswer(answer, file)
     if (answer.kind === 'whole') {
-      if (length < file.size) throw new RangesIgnored()
-      restart()
+      if (this.#length < file.size) throw new RangesIgnored()
+      this.#discard()
     }
     return (bytes) => {
-      target.set(bytes, got)
-      got += bytes.length
+      target.set(bytes, this.#received)
+      this.#received += bytes.length
       slot.count(bytes.length)
       onBytes(bytes.length)
     }
   }
-  const progressed = () => got - before >= Math.min(progressBytes, length)
-  await retrying(
-    transport,
-    signal,
-    async () => {
-      before = got
-      const rest = { begin: range.begin + got, end: range.end }
-      try {
-        await requestFile(transport, file, rest, signal, accept)
-      } catch (error) {
-        // What came may be from anywhere in the file.
-        if (isAquatintError(error) && error.code === 'range-not-honoured') restart()
-        throw error
-      }
-      if (got === length) return true
-      // A server may send less than it was asked for, but not so little that it never ends.
-      if (!progressed()) throw shortBody(file, rest.end - rest.begin, got - before)
-      return undefined
-    },
-    progressed,
-  )
+
+  #discard(): void {
+    this.#piece.onBytes(-this.#received)
+    this.#received = 0
+  }
 }
 
-/** One request for a part of a file (the whole of it where `range` is undefined), at its address of now, in a lane of its host. */
-export async function requestFile(
-  transport: Transport,
-  file: RemoteFile,
-  range: ByteRange | undefined,
-  signal: AbortSignal,
-  accept: (answer: RangeAnswer, slot: ConnectionSlot) => Sink,
-): Promise<void> {
+/** A request for a part of a file. */
+export interface FileRequest {
+  readonly file: RemoteFile
+  /** Undefined requests the whole file. */
+  readonly range: ByteRange | undefined
+  readonly signal: AbortSignal
+  /** Called once the headers are checked; returns what takes the bytes, or throws to refuse the answer. */
+  readonly accept: (answer: RangeAnswer, slot: ConnectionSlot) => Sink
+}
+
+/** Sends one request for a part of a file to its current address, on a connection of that host. @throws as {@link fetchRange} */
+export async function requestFile(transport: Transport, { file, range, signal, accept }: FileRequest): Promise<void> {
   const target = await file.location.requestTarget(signal)
+  const { stallMs } = transport.settings
   let answeredAt: string | undefined
   let slot: ConnectionSlot | undefined
   try {
-    const held = await transport.connectionsTo(hostOf(target.url)).acquire(signal)
-    slot = held
+    const connection = await transport.connectionsTo(hostOf(target.url)).acquire(signal)
+    slot = connection
     await fetchRange({
       fetch: transport.fetch,
       url: target.url,
@@ -102,26 +132,26 @@ export async function requestFile(
       range,
       size: file.size,
       requested: file,
-      stallMs: transport.settings.stallMs,
-      patienceMs: held.mayQueue ? transport.settings.stallMs * queuePatience : undefined,
+      stallMs,
+      patienceMs: connection.mayQueue ? stallMs * queuePatience : undefined,
       signal,
       onAnswer: (url) => (answeredAt = url),
       accept: (answer) => {
         target.settle(answer.url)
-        held.answered()
-        return accept(answer, held)
+        connection.answered()
+        return accept(answer, connection)
       },
     })
   } catch (error) {
     const wait = requestedWait(error)
     if (wait !== undefined && answeredAt !== undefined) {
-      // Where the redirect led to is known, though that host has too much to do.
+      // The redirect is known now, even though the host it leads to is overloaded.
       if (answeredAt !== target.url) target.settle(answeredAt)
       transport.connectionsTo(hostOf(answeredAt)).backOff(wait)
     }
     if (target.redirected && isAquatintError(error)) {
       const { code, details } = error
-      // A refusal without CORS headers looks as if there had been no answer.
+      // A page cannot read a 403 without CORS headers: it sees a failed connection instead.
       if (details['status'] === 403 || (code === 'network' && answeredAt === undefined)) file.location.expire(target.url)
       if (details['status'] === 403) throw urlExpired(file, error)
     }
@@ -136,86 +166,9 @@ function hostOf(url: string): string {
   return new URL(url).host
 }
 
-/** @throws HubError `size-mismatch`, `file-changed` */
+/** Compares an answer's validator with the file's. @throws HubError `file-changed` */
 export function checkAnswer(answer: RangeAnswer, file: RemoteFile): void {
-  // A hash tells more than a validator, which servers of one host may even disagree about.
+  // A hash is the stronger check, and servers of one host may send different validators for the same content.
   if (file.hash !== undefined || file.validator === undefined || answer.validator === undefined) return
   if (answer.validator !== file.validator) throw fileChanged(file)
-}
-
-/**
- * Runs until it gives a value: at once where it made progress and gave none, and after each failure that may pass, with a wait in between,
- * until so many tries in a row brought nothing. An expired address is no one's fault: the first time, the next try comes at once. @throws what `run` threw last
- */
-export async function retrying<T>(
-  transport: Transport,
-  signal: AbortSignal,
-  run: () => Promise<T | undefined>,
-  progressed: () => boolean = () => false,
-): Promise<T> {
-  let expired = 0
-  for (let tries = 0; ;) {
-    try {
-      const value = await run()
-      if (value !== undefined) return value
-      tries = 0
-    } catch (error) {
-      if (signal.aborted || !isPassing(error)) throw error
-      if (progressed()) tries = 0
-      if (++tries >= transport.settings.maxTries) throw error
-      const atOnce = isAquatintError(error) && error.code === 'url-expired' && expired++ === 0
-      if (!atOnce) await delay(retryDelay(error, tries, transport.settings, transport.random()), signal)
-    }
-  }
-}
-
-/** Resolves after so many milliseconds. @throws AbortError, or the error that a download was ended with */
-function delay(milliseconds: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const leave = () => {
-      clearTimeout(timer)
-      reject(isAquatintError(signal.reason) ? signal.reason : abortError(signal))
-    }
-    const timer = setTimeout(() => {
-      signal.removeEventListener('abort', leave)
-      resolve()
-    }, milliseconds)
-    if (signal.aborted) leave()
-    else signal.addEventListener('abort', leave, { once: true })
-  })
-}
-
-const passing = new Set(['network', 'stalled', 'short-body', 'rate-limited', 'server-error', 'range-not-honoured', 'url-expired'])
-
-const busy = new Set(['rate-limited', 'server-error'])
-
-const permanentStatus = new Set([400, 405, 406, 414, 431, 451, 501, 505])
-
-/** Whether the same request may succeed later. */
-export function isPassing(error: unknown): boolean {
-  return isAquatintError(error) && passing.has(error.code) && !permanentStatus.has(Number(error.details['status']))
-}
-
-/**
- * Milliseconds that a host which has too much to do wants to be left alone: 0 where it does not tell, undefined where the failure (or
- * the success) has nothing to do with that.
- */
-export function requestedWait(failure: unknown): number | undefined {
-  if (!isAquatintError(failure) || !busy.has(failure.code)) return undefined
-  const wait = failure.details['wait']
-  return typeof wait === 'number' ? Math.min(longestWait, wait) : 0
-}
-
-/** Longest wait that a server may ask for, in milliseconds. */
-export const longestWait = 300_000
-
-/**
- * Milliseconds before try number `tries + 1`. A wait that the server asked for is kept; without one it is between half and all of
- * base · 2^(tries − 1), so that many clients do not come back at once. `random` is in [0, 1).
- */
-export function retryDelay(error: unknown, tries: number, settings: TransferSettings, random: number): number {
-  const requested = isAquatintError(error) ? error.details['wait'] : undefined
-  if (typeof requested === 'number') return Math.min(longestWait, requested)
-  const most = Math.min(settings.retryMaxMs, settings.retryBaseMs * 2 ** (tries - 1))
-  return most * (0.5 + random / 2)
 }

@@ -1,20 +1,23 @@
-/** Asks a plain web server how long a file is, and by what mark its content can be told from another. */
+/** Asks a plain web server how long a file is, and by which validator (ETag or Last-Modified) a change of its content shows. */
 
 import { HubError, isAquatintError } from '../../errors.js'
+import { encodePath, isSize } from '../names.js'
 import { isPage } from './fetch-json.js'
 import { FileLocation } from './file-location.js'
-import { badAnswer, fileNotFound, type Requested } from './http-errors.js'
-import { retrying, type Transport } from './piece-fetch.js'
+import { badAnswer, fileNotFound, nameOf, type Requested } from './http-errors.js'
 import { fetchRange, PassOn, stalled, type RangeAnswer } from './range-fetch.js'
-import { encodePath, isSize } from '../names.js'
+import { retrying } from './retry.js'
+import type { Transport } from './transport.js'
 
-export interface Probed {
+/** What a server says about a file. */
+export interface ProbedFile {
+  /** In bytes. */
   readonly size: number
   readonly validator: string | undefined
 }
 
-/** The headers are all that was wanted. */
-class Seen extends PassOn {}
+/** Ends a request whose headers were all that was needed. */
+class HeadersReceived extends PassOn {}
 
 /** @throws HubError `file-not-found`, `size-unknown`, `bad-answer`, and what fetchRange throws */
 export async function probeFile(
@@ -22,19 +25,19 @@ export async function probeFile(
   location: FileLocation,
   requested: Requested,
   signal: AbortSignal,
-): Promise<Probed> {
+): Promise<ProbedFile> {
   const answer = await retrying(transport, signal, () => probeOnce(transport, location, requested, signal))
   if (isPage(answer.headers) && !/\.html?$/i.test(requested.path ?? '')) throw fileNotFound(requested, 200)
   const size = answer.total ?? (await sizeByHead(transport, location, requested, signal))
   if (size === undefined) {
-    throw new HubError('size-unknown', `${requested.repository}: the server does not tell how long ${requested.path} is`, {
-      path: requested.path ?? '',
-    })
+    const message = `${nameOf(requested)}: the server does not say how long the file is. Add a files.json beside the files.`
+    throw new HubError('size-unknown', message, { path: requested.path ?? '' })
   }
-  if (!isSize(size)) throw badAnswer(requested, `a length of ${String(size)} bytes`)
+  if (!isSize(size)) throw badAnswer(requested, `it says that the file is ${String(size)} bytes long`)
   return { size, validator: answer.validator }
 }
 
+/** Requests the first byte: the answer's Content-Range has the length of the whole file. */
 async function probeOnce(
   transport: Transport,
   location: FileLocation,
@@ -42,7 +45,7 @@ async function probeOnce(
   signal: AbortSignal,
 ): Promise<RangeAnswer | undefined> {
   const target = await location.requestTarget(signal)
-  let seen: RangeAnswer | undefined
+  let received: RangeAnswer | undefined
   try {
     await fetchRange({
       fetch: transport.fetch,
@@ -55,22 +58,22 @@ async function probeOnce(
       signal,
       accept: (answer) => {
         target.settle(answer.url)
-        seen = answer
-        throw new Seen()
+        received = answer
+        throw new HeadersReceived()
       },
     })
   } catch (error) {
     // An empty file has no first byte.
     const empty = isAquatintError(error) && error.code === 'size-mismatch' && error.details['status'] === 416
     if (empty) return { kind: 'part', url: target.url, total: 0, validator: undefined, headers: new Headers() }
-    if (!(error instanceof Seen)) throw error
+    if (!(error instanceof HeadersReceived)) throw error
   } finally {
     target.settle()
   }
-  return seen
+  return received
 }
 
-/** Content-Length is readable across origins where Content-Range is not. @throws HubError `stalled` */
+/** The size by a HEAD request: a page can read Content-Length across origins where it cannot read Content-Range. @throws HubError `stalled` */
 async function sizeByHead(
   transport: Transport,
   location: FileLocation,
@@ -89,8 +92,8 @@ async function sizeByHead(
       signal: AbortSignal.any([signal, silence]),
     })
     const length = response.headers.get('content-length')
-    const told = response.ok && response.headers.get('content-encoding') === null && length !== null && /^\d+$/.test(length)
-    return told ? Number(length) : undefined
+    const isReported = response.ok && response.headers.get('content-encoding') === null && length !== null && /^\d+$/.test(length)
+    return isReported ? Number(length) : undefined
   } catch {
     signal.throwIfAborted()
     if (silence.aborted) throw stalled(requested, stallMs)
@@ -100,52 +103,50 @@ async function sizeByHead(
   }
 }
 
-/** Whether a host says that it has no such file. Some say 403 for that. */
+/** Whether an error means that the host does not have the file. Some hosts answer 403 instead of 404. */
 export function isAbsent(error: unknown): boolean {
   return isAquatintError(error) && (error.code === 'file-not-found' || error.code === 'forbidden')
 }
 
+/**
+ * Finds out which files a host has. To a page on another origin, a host whose 404 answers lack CORS headers seems not to answer at all:
+ * once one file was found and no 404 could be read, a failed connection therefore counts as "not there".
+ */
 export class HostProbe {
   readonly #transport: Transport
-  /** Without a second try: "no" may look like a failure, and is the usual answer. */
-  readonly #once: Transport
+  /** Tries each request once: "not there" may look like a failure, and is the usual answer. */
+  readonly #singleTry: Transport
   readonly #base: string
   readonly #signal: AbortSignal
-  /** Something was there. */
-  #found = false
-  /** The host's "no" can be read, so that silence is no "no". */
-  #saysNo = false
+  #foundAny = false
+  /** Whether the page could read an answer that says "not there". */
+  #readsAbsence = false
 
   /** @param base absolute URL with a slash at its end */
   constructor(transport: Transport, base: string, signal: AbortSignal) {
     this.#transport = transport
-    this.#once = {
-      fetch: transport.fetch,
-      settings: { ...transport.settings, maxTries: 1 },
-      connectionsTo: (host) => transport.connectionsTo(host),
-      random: () => transport.random(),
-    }
+    this.#singleTry = { ...transport, settings: { ...transport.settings, maxTries: 1 } }
     this.#base = base
     this.#signal = signal
   }
 
-  /** Bytes of a file, or undefined where it is not there. @throws HubError `network` and the like, AbortError */
+  /** Bytes of a file, or undefined when the host does not have it. @throws HubError `network` and others, AbortError */
   async sizeOf(path: string): Promise<number | undefined> {
-    for (const transport of [this.#once, this.#transport]) {
+    for (const transport of [this.#singleTry, this.#transport]) {
       try {
-        return await this.#ask(transport, path)
+        return await this.#probe(transport, path)
       } catch (error) {
-        if (isAbsent(error) || this.#isWithheld(error)) return undefined
+        if (isAbsent(error) || this.#isHiddenAbsence(error)) return undefined
         if (this.#signal.aborted || transport === this.#transport) throw error
       }
     }
     return undefined
   }
 
-  /** Whether there is anything at `path`, as far as one request tells. Never throws but for an abort. */
+  /** Whether one request finds anything at `path`. Throws only when the signal is aborted. */
   async has(path: string): Promise<boolean> {
     try {
-      await this.#ask(this.#once, path)
+      await this.#probe(this.#singleTry, path)
       return true
     } catch (error) {
       if (this.#signal.aborted) throw error
@@ -153,19 +154,19 @@ export class HostProbe {
     }
   }
 
-  async #ask(transport: Transport, path: string): Promise<number> {
+  async #probe(transport: Transport, path: string): Promise<number> {
     try {
       const requested = { repository: this.#base, path }
       const { size } = await probeFile(transport, new FileLocation(this.#base + encodePath(path)), requested, this.#signal)
-      this.#found = true
+      this.#foundAny = true
       return size
     } catch (error) {
-      if (isAbsent(error)) this.#saysNo = true
+      if (isAbsent(error)) this.#readsAbsence = true
       throw error
     }
   }
 
-  #isWithheld(error: unknown): boolean {
-    return isAquatintError(error) && error.code === 'network' && this.#found && !this.#saysNo
+  #isHiddenAbsence(error: unknown): boolean {
+    return isAquatintError(error) && error.code === 'network' && this.#foundAny && !this.#readsAbsence
   }
 }

@@ -1,32 +1,31 @@
 /**
- * The one place where bytes of files are asked for over HTTP: a single request for one range, checked as strictly as a browser lets us
- * (status, Content-Range, count of bytes, silence). It does not try again: see piece-fetch.ts.
+ * The one place that requests bytes of files over HTTP. It sends a single request for one range and checks the answer as strictly as a
+ * browser allows: status, Content-Range, count of bytes, silence. It does not retry; see retry.ts.
  */
 
 import { HubError, isAquatintError } from '../../errors.js'
 import { abortError } from '../../util/abort.js'
 import { freeBytes } from '../../util/free-bytes.js'
 import { parseContentRange } from '../chunk-layout.js'
-import { errorForAnswer, type Requested } from './http-errors.js'
+import { errorForAnswer, nameOf, type Requested } from './http-errors.js'
 import { stripQuery } from '../names.js'
 import type { ByteRange } from '../types.js'
+import type { Fetch } from './transport.js'
 
-/** Most bytes of a body that are read at once. */
+/** The most bytes of a body that one read returns. */
 const readBytes = 256 << 10
 
-export type Fetch = (url: string, init: RequestInit) => Promise<Response>
-
-/** Takes consecutive bytes of a body, which are its own only until it returns; a promise holds the body back. */
+/** Takes consecutive bytes of a body. The memory is reused after it returns. While a promise it returns is pending, the body is not read. */
 export type Sink = (bytes: Uint8Array<ArrayBuffer>) => void | Promise<void>
 
-/** An answer that holds bytes of the file: the range asked for (or its beginning), or the whole file from its first byte. */
+/** An answer with bytes of the file: the requested range, or its beginning, or the whole file from its first byte. */
 export interface RangeAnswer {
   readonly kind: 'part' | 'whole'
-  /** Where the answer came from after redirects. */
+  /** The address that answered, after redirects. */
   readonly url: string
-  /** Size of the whole file, where the answer tells. */
+  /** Bytes of the whole file, when the answer says. */
   readonly total: number | undefined
-  /** ETag or Last-Modified, where readable: another value means other content. */
+  /** ETag or Last-Modified, when the page may read it: another value means other content. */
   readonly validator: string | undefined
   readonly headers: Headers
 }
@@ -35,30 +34,30 @@ export interface RangeRequest {
   readonly fetch: Fetch
   readonly url: string
   readonly headers: Readonly<Record<string, string>>
-  /** Undefined asks for the whole file. */
+  /** Undefined requests the whole file. */
   readonly range: ByteRange | undefined
-  /** Size of the whole file where it is known. */
+  /** Bytes of the whole file, when known. */
   readonly size: number | undefined
   readonly requested: Requested
-  /** Silence after which the request is given up, in milliseconds; before the first byte of the answer, `patienceMs` if it is there. */
+  /** Milliseconds of silence after which the request is cancelled; `patienceMs`, when given, applies before the answer begins. */
   readonly stallMs: number
   readonly patienceMs?: number | undefined
   readonly signal: AbortSignal
-  /** Told where an answer came from, after redirects, before it is checked. */
+  /** Receives the address that answered, after redirects, before the answer is checked. */
   readonly onAnswer?: ((url: string) => void) | undefined
-  /** Called once the headers are checked; returns the taker of the bytes, or throws to refuse the answer. */
+  /** Called once the headers are checked; returns what takes the bytes, or throws to refuse the answer. */
   readonly accept: (answer: RangeAnswer) => Sink
 }
 
 /**
  * Sends one request and hands over its body.
- * @throws HubError `network`, `stalled`, `short-body`, `range-not-honoured`, `size-mismatch` or what {@link errorForAnswer} says; AbortError
+ * @throws HubError `network`, `stalled`, `short-body`, `range-not-honoured`, `size-mismatch`, and those of {@link errorForAnswer}; AbortError
  */
 export async function fetchRange(request: RangeRequest): Promise<void> {
   const { fetch, url, range, size, requested } = request
   const headers = range === undefined ? request.headers : { ...request.headers, range: `bytes=${range.begin}-${range.end - 1}` }
   await watched(request, async (signal, alive) => {
-    // `no-store`: with any other mode Chromium runs requests for one URL one after the other, and keeps a second copy on disk.
+    // `no-store`: with any other mode Chromium runs requests for one URL one after the other and keeps a second copy on disk.
     const response = await fetch(url, { headers, cache: 'no-store', credentials: 'omit', redirect: 'follow', signal })
     alive()
     if (response.url !== '') request.onAnswer?.(response.url)
@@ -80,7 +79,7 @@ export async function fetchRange(request: RangeRequest): Promise<void> {
   })
 }
 
-/** Content-Length of a 200 answer, which counts the file's own bytes only where nothing was encoded. */
+/** Content-Length of a 200 answer. It is the file's length only when the body is not compressed. */
 function wholeLength(response: Response): number | undefined {
   const length = response.headers.get('content-length')
   return length !== null && response.headers.get('content-encoding') === null && /^\d{1,16}$/.test(length)
@@ -90,15 +89,18 @@ function wholeLength(response: Response): number | undefined {
 
 function checkContentRange(header: string | null, range: ByteRange, size: number | undefined, requested: Requested) {
   const length = range.end - range.begin
-  // Another origin may not let us read it; then the count of bytes and the hash must do.
+  // Another origin may hide the header from the page. The count of bytes and the hash still check the answer.
   if (header === null) return { total: undefined, expected: length }
-  const told = parseContentRange(header)
+  const parsed = parseContentRange(header)
   const fits =
-    told?.range !== undefined && told.range.begin === range.begin && told.range.end <= range.end && told.range.end > range.begin
-  if (told?.range === undefined || !fits) {
+    parsed?.range !== undefined &&
+    parsed.range.begin === range.begin &&
+    parsed.range.end <= range.end &&
+    parsed.range.end > range.begin
+  if (parsed?.range === undefined || !fits) {
     throw new HubError(
       'range-not-honoured',
-      `${named(requested)}: asked for bytes ${range.begin}-${range.end - 1}, the server sent ${JSON.stringify(header.slice(0, 100))}`,
+      `${nameOf(requested)}: bytes ${range.begin}-${range.end - 1} were requested; the server sent ${JSON.stringify(header.slice(0, 100))}.`,
       {
         path: requested.path ?? '',
         begin: range.begin,
@@ -107,13 +109,13 @@ function checkContentRange(header: string | null, range: ByteRange, size: number
       },
     )
   }
-  if (size !== undefined && told.total !== undefined && told.total !== size) throw sizeMismatch(requested, size, told.total)
-  return { total: told.total, expected: told.range.end - told.range.begin }
+  if (size !== undefined && parsed.total !== undefined && parsed.total !== size) throw sizeMismatch(requested, size, parsed.total)
+  return { total: parsed.total, expected: parsed.range.end - parsed.range.begin }
 }
 
-/** The file has another size than its listing says. */
+/** The file has another size than the repository lists. */
 function sizeMismatch(requested: Requested, expected: number, actual: number): HubError {
-  return new HubError('size-mismatch', `${named(requested)} has ${actual} bytes; its listing says ${expected}`, {
+  return new HubError('size-mismatch', `${nameOf(requested)} has ${actual} bytes; the repository lists ${expected}.`, {
     path: requested.path ?? '',
     expected,
     actual,
@@ -132,29 +134,29 @@ async function pump(
   if (response.body !== null) {
     const read = reading(response.body)
     for (;;) {
-      // Whoever takes the bytes may stop the download. In Node a read that begins after that may never end.
+      // The sink may have cancelled the download. In Node a read that begins after that may never end.
       signal.throwIfAborted()
       const value = await read()
       if (value === undefined) break
       alive()
       count += value.length
-      // More than was asked for: whatever it is, it is not the range.
+      // More bytes than requested: whatever they are, they are not the range.
       if (expected !== undefined && count > expected) {
         if (response.status === 200) throw sizeMismatch(requested, expected, count)
         throw new HubError(
           'range-not-honoured',
-          `${named(requested)}: the server sent more than the ${expected} bytes asked for`,
+          `${nameOf(requested)}: the server sent more than the ${expected} requested bytes.`,
           {
             path: requested.path ?? '',
             expected,
           },
         )
       }
-      const held = sink(value)
-      if (held !== undefined) {
-        // While we are the ones who are slow, the server may be silent.
+      const pending = sink(value)
+      if (pending !== undefined) {
+        // The server may be silent while the sink is busy.
         alive(Infinity)
-        await held
+        await pending
         alive()
       }
     }
@@ -162,16 +164,16 @@ async function pump(
   if (expected !== undefined && count < expected) throw shortBody(requested, expected, count)
 }
 
-/** Fewer bytes came than the answer said, or than could be of use. */
+/** Fewer bytes arrived than the answer announced, or too few to be of use. */
 export function shortBody(requested: Requested, expected: number, actual: number): HubError {
-  return new HubError('short-body', `${named(requested)}: the answer ended after ${actual} of ${expected} bytes`, {
+  return new HubError('short-body', `${nameOf(requested)}: the answer ended after ${actual} of ${expected} bytes.`, {
     path: requested.path ?? '',
     expected,
     actual,
   })
 }
 
-/** Reads a body part by part into the same memory, where the browser can: else what was read is garbage that is collected late. */
+/** Reads a body part by part, into the same memory when the browser supports that: new memory for each part is garbage-collected late. */
 function reading(body: ReadableStream<Uint8Array<ArrayBuffer>>): () => Promise<Uint8Array<ArrayBuffer> | undefined> {
   let reader: ReadableStreamBYOBReader
   try {
@@ -190,18 +192,18 @@ function reading(body: ReadableStream<Uint8Array<ArrayBuffer>>): () => Promise<U
   }
 }
 
-/** The server was silent for too long. */
+/** The server sent nothing for too long. */
 export function stalled(requested: Requested, milliseconds: number): HubError {
-  return new HubError('stalled', `${named(requested)}: no byte for ${milliseconds / 1000} s`, {
+  return new HubError('stalled', `${nameOf(requested)}: the server sent nothing for ${milliseconds / 1000} s.`, {
     path: requested.path ?? '',
     milliseconds,
   })
 }
 
-/** Says that the request goes on, and how long it may be silent now. */
+/** Reports that the request makes progress, and sets for how many milliseconds it may be silent from now on. */
 type Alive = (allowance?: number) => void
 
-/** Runs a request under a signal that fires when the caller's does, or when the silence lasts too long. */
+/** Runs a request under a signal that fires when the caller's signal does, or when the server is silent for too long. */
 async function watched(request: RangeRequest, run: (signal: AbortSignal, alive: Alive) => Promise<void>): Promise<void> {
   const { signal: outer, stallMs, requested } = request
   outer.throwIfAborted()
@@ -217,7 +219,7 @@ async function watched(request: RangeRequest, run: (signal: AbortSignal, alive: 
   }
   const check = () => {
     const now = performance.now()
-    // A timer that fires much too late means that the page was frozen, not that the server was silent.
+    // A timer that fires far too late means that the page was suspended, not that the server was silent.
     if (now - due >= stallMs) deadline = Math.max(deadline, now + stallMs)
     if (now < deadline) return arm()
     controller.abort(stalled(requested, stallMs))
@@ -229,27 +231,23 @@ async function watched(request: RangeRequest, run: (signal: AbortSignal, alive: 
     })
   } catch (error) {
     const reason: unknown = controller.signal.reason
-    // The reason is thrown as such: an error inside the download, or the caller's abort.
+    // The outer signal fires for another failure of the download, which is thrown as it is, or for the caller's abort.
     if (outer.aborted) throw isAquatintError(reason) ? reason : abortError(outer)
     if (controller.signal.aborted && isAquatintError(reason)) throw reason
     if (isAquatintError(error) || error instanceof PassOn) throw error
     throw new HubError(
       'network',
-      `${named(requested)}: the connection failed`,
+      `${nameOf(requested)}: the connection failed.`,
       { path: requested.path ?? '', url: stripQuery(request.url) },
       error,
     )
   } finally {
     clearTimeout(timer)
     outer.removeEventListener('abort', leave)
-    // Ends the connection where the body was not read to its end.
+    // Closes the connection when the body was not read to its end.
     controller.abort()
   }
 }
 
-/** Thrown by `accept` or a sink to leave a request for a reason that is no failure of it. */
+/** Thrown by `accept` or a sink to end a request that did not fail. */
 export class PassOn extends Error {}
-
-function named(requested: Requested): string {
-  return requested.path === undefined ? requested.repository : `${requested.repository}: ${requested.path}`
-}

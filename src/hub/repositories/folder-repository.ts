@@ -1,4 +1,4 @@
-/** A checkpoint in a folder on the user's disk: picked, or dropped on the page. Its files are read where they lie; nothing is cached. */
+/** A checkpoint in a folder on the user's disk that the user picked or dropped on the page. Its files are read in place and not cached. */
 
 import { HubError } from '../../errors.js'
 import { throwIfAborted } from '../../util/abort.js'
@@ -7,10 +7,11 @@ import { fileNotFound } from '../http/http-errors.js'
 import { isSafePath, checkMaxBytes } from '../names.js'
 import type { ByteRange, ByteSource, OpenOptions, ReadOptions, Repository, RepositoryFile } from '../types.js'
 
-/** Limits on a folder: one picked by mistake may be a whole home. */
+/** Limits on a folder: the user may pick a whole home folder by mistake. */
 const maxFiles = 20_000
 const maxDepth = 12
 
+/** The repository of a folder that the user picked. */
 export class FolderRepository implements Repository {
   readonly id: string
   readonly revision = 'folder'
@@ -21,7 +22,7 @@ export class FolderRepository implements Repository {
     this.#files = files
   }
 
-  /** Files of an `<input webkitdirectory>` or a drop: their common first folder is the repository's name. */
+  /** The files of an `<input webkitdirectory>` or a drop. The folder that all of them are in gives the repository its name. */
   static fromFiles(list: Iterable<File>): FolderRepository {
     const files = [...list].map((file): [string, File] => [file.webkitRelativePath || file.name, file])
     const first = files[0]?.[0].split('/')[0] ?? ''
@@ -31,13 +32,13 @@ export class FolderRepository implements Repository {
     return new FolderRepository(nested ? first : 'folder', found)
   }
 
-  /** A folder of the File System Access API, walked once. @throws HubError `too-many-files` */
+  /** A folder of the File System Access API. Its files are listed once. @throws HubError `too-many-files` */
   static async fromDirectory(handle: FileSystemDirectoryHandle, signal?: AbortSignal): Promise<FolderRepository> {
     const found = new Map<string, File>()
     const walk = async (folder: FileSystemDirectoryHandle, prefix: string, depth: number): Promise<void> => {
       for await (const [name, entry] of folder.entries()) {
         throwIfAborted(signal)
-        // What starts with a dot is a tool's own: .git, .cache and the like.
+        // Names that begin with a dot belong to tools: .git, .cache.
         if (name.startsWith('.')) continue
         if (entry.kind === 'file') add(found, prefix + name, await entry.getFile())
         else if (depth < maxDepth) await walk(entry, `${prefix}${name}/`, depth + 1)
@@ -60,21 +61,25 @@ export class FolderRepository implements Repository {
     return new FileSource(path, file)
   }
 
-  /** The folder is read anew whenever it is opened. */
+  /** Does nothing: a folder is read again whenever it is opened. */
   revalidateOnNextOpen(): Promise<void> {
     return Promise.resolve()
   }
 
-  /** Nothing is held. */
+  /** Does nothing: no file is in use in the cache. */
   close(): void {}
 }
 
 function add(found: Map<string, File>, path: string, file: File): void {
   if (!isSafePath(path)) return
   if (found.size >= maxFiles)
-    throw new HubError('too-many-files', `The folder has more than ${maxFiles} files: choose the checkpoint's own folder`, {
-      allowed: maxFiles,
-    })
+    throw new HubError(
+      'too-many-files',
+      `The folder has more than ${maxFiles} files. Choose the folder of the checkpoint itself.`,
+      {
+        allowed: maxFiles,
+      },
+    )
   found.set(path, file)
 }
 
@@ -103,7 +108,12 @@ class FileSource implements ByteSource {
   }
 }
 
-/** Browsers refuse to read a file that was written since it was picked. */
+/** Browsers refuse to read a file that was written after it was picked. */
 function changed(path: string, cause?: unknown): HubError {
-  return new HubError('file-changed', `${path} was changed or moved since the folder was chosen`, { path }, cause)
+  return new HubError(
+    'file-changed',
+    `${path} was changed or moved after the folder was chosen. Choose the folder again.`,
+    { path },
+    cause,
+  )
 }

@@ -68,7 +68,7 @@ describe('a repository on the Hub', () => {
     expect(server.log.filter((entry) => entry.kind === 'resolve')).toHaveLength(1)
     expect(Math.max(...file.map((entry) => entry.concurrency))).toBeGreaterThanOrEqual(2)
     expect(file.reduce((sum, entry) => sum + entry.bytes, 0)).toBe(weights.size)
-    expect(hub.budget.peak).toBeLessThanOrEqual(524_288)
+    expect(hub.memory.peak).toBeLessThanOrEqual(524_288)
   })
 
   it('loads again without any request', async () => {

@@ -26,7 +26,7 @@ import type { ByteSource, OpenOptions, HeaderOnlySource, ReadOptions, Repository
 export interface HubRepositoryOptions extends HubAddress {
   readonly revision: string
   readonly token?: string | undefined
-  /** Ask where a branch stands even when all that was used of it is cached. */
+  /** Ask for the branch's current commit even when every file that was used of it is cached. */
   readonly revalidate: boolean
 }
 
@@ -55,13 +55,13 @@ export class HubRepository implements Repository {
     this.#files = new Map(files.map((file) => [file.path, file]))
   }
 
-  /** Pins the revision to a commit and lists its files; from the cache where all that was used is there. */
+  /** Pins the revision to a commit and lists its files, without the network if the cache has every file that was used. */
   static async open(hub: Hub, options: HubRepositoryOptions, signal: AbortSignal): Promise<HubRepository> {
     const { endpoint, id, token } = options
     const { store } = hub
     const { commit, isNew } = await pin(hub, options, signal)
     const known = asRepositoryRecord(await store.record(repositoryKey(endpoint, id, commit)))
-    const files = known?.files ?? (await fetchTree(hub, options, commit, token, signal))
+    const files = known?.files ?? (await fetchTree(hub.transport, options, commit, token, signal))
     const fresh = newRepositoryRecord(id, endpoint, commit, files, hub.now())
     await (isNew || known === undefined ? recordListing(store, fresh) : recordUse(store, fresh))
     return new HubRepository(hub, { endpoint, id }, commit, token, files)
@@ -78,7 +78,7 @@ export class HubRepository implements Repository {
     const { key } = remote
     await recordDownloadStart(this.#hub.store, this.#fresh(), path, key)
     const { source, release } = await this.#hub.openRemote(remote, options)
-    this.#openFiles.hold(key, release)
+    this.#openFiles.add(key, release)
     await recordUse(this.#hub.store, this.#fresh(), { [path]: key })
     return source
   }
@@ -103,11 +103,12 @@ export class HubRepository implements Repository {
     await requireRevalidation(this.#hub.store, repositoryKey(this.#address.endpoint, this.#address.id, this.revision))
   }
 
-  /** Lets the cache evict the files that were opened. What is read afterwards may have to be downloaded again. */
+  /** Ends the use of all opened files, so that the cache may evict them. A later read may have to download its chunk again. */
   close(): void {
     this.#openFiles.close()
   }
 
+  /** A record of this repository as it is listed, for when the cache has none. */
   #fresh(): RepositoryRecord {
     return newRepositoryRecord(this.id, this.#address.endpoint, this.revision, [...this.#files.values()], this.#hub.now())
   }
@@ -129,13 +130,13 @@ export class HubRepository implements Repository {
   }
 }
 
-/** A commit, and whether the Hub has just told that the revision stands there. */
+/** The commit of a revision, and whether the Hub has just named it. */
 interface Pinned {
   readonly commit: string
   readonly isNew: boolean
 }
 
-/** The commit that the revision names: remembered where nothing would have to be fetched for it, else asked for. */
+/** The commit of the revision: the one in the cache if every file that was used of it is cached too, else the one that the Hub names. */
 async function pin(hub: Hub, options: HubRepositoryOptions, signal: AbortSignal): Promise<Pinned> {
   const { endpoint, id, revision, token, revalidate } = options
   if (isCommit(revision)) return { commit: revision, isNew: false }
@@ -146,11 +147,11 @@ async function pin(hub: Hub, options: HubRepositoryOptions, signal: AbortSignal)
   if (last !== undefined && record !== undefined && !revalidate && (await isComplete(hub.store, record)))
     return { commit: last, isNew: false }
   try {
-    const commit = await fetchCommit(hub, options, revision, token, signal)
+    const commit = await fetchCommit(hub.transport, options, revision, token, signal)
     if (commit !== last) await hub.store.putRecord(key, commit)
     return { commit, isNew: true }
   } catch (error) {
-    // Offline, the last commit seen is the best there is.
+    // Without the Hub, use the last commit that it named.
     if (
       last !== undefined &&
       record !== undefined &&
@@ -163,6 +164,7 @@ async function pin(hub: Hub, options: HubRepositoryOptions, signal: AbortSignal)
   }
 }
 
+/** Codes of errors after which the last known commit is used. */
 const unreachable = new Set(['network', 'stalled', 'server-error', 'rate-limited'])
 
 function hashOf({ sha256, gitOid }: RepositoryFile): ExpectedHash | undefined {
@@ -170,6 +172,7 @@ function hashOf({ sha256, gitOid }: RepositoryFile): ExpectedHash | undefined {
   return gitOid === undefined ? undefined : { algorithm: 'git-sha1', hex: gitOid }
 }
 
+/** The key of a file in the cache. Users' caches depend on its form: do not change it. */
 function keyOf({ endpoint, id }: HubAddress, commit: string, file: RepositoryFile): string {
   const hash = hashOf(file)
   return hash === undefined ? `commit:${endpoint}${id}@${commit}/${file.path}` : hashKey(hash)

@@ -1,24 +1,26 @@
+/** Parses the listings of repositories: pages of the Hub's tree API, and files.json. */
+
 import { badAnswer, type Requested } from '../http/http-errors.js'
 import { isCommit, isSafePath, isSize } from '../names.js'
 import type { RepositoryFile } from '../types.js'
 
-/** Files of one listing. The largest repositories of diffusers checkpoints have a few hundred. */
+/** The most files of one listing. The largest repositories of diffusers checkpoints have a few hundred. */
 export const maxFiles = 20_000
 
-/** Name of the listing of a host without an API. */
+/** Name of the file that lists a repository on a host without an API. */
 export const listingName = 'files.json'
 
-/** The files of a page of the tree API, with the hashes that the Hub has; folders are left out. @throws HubError `bad-answer` */
+/** The files of one page of the tree API, with the hashes that the Hub publishes, without folders. @throws HubError `bad-answer` */
 export function parseTree(value: unknown, requested: Requested): RepositoryFile[] {
-  if (!Array.isArray(value)) throw badAnswer(requested, 'the listing is no list')
+  if (!Array.isArray(value)) throw badAnswer(requested, 'the listing is not an array')
   return (value as unknown[]).flatMap((entry) => {
     const file = parseEntry(entry)
-    if (file === undefined) throw badAnswer(requested, 'a file of the listing has no sound path and size')
+    if (file === undefined) throw badAnswer(requested, 'an entry of the listing has no valid path or size')
     return file ?? []
   })
 }
 
-/** A file, null for a folder, undefined for what is neither. */
+/** A file; null for a folder, undefined for an invalid entry. */
 function parseEntry(entry: unknown): RepositoryFile | null | undefined {
   if (typeof entry !== 'object' || entry === null) return undefined
   const { type, path, size, oid, lfs } = entry as Partial<Record<'type' | 'path' | 'size' | 'oid' | 'lfs', unknown>>
@@ -35,7 +37,8 @@ function parseEntry(entry: unknown): RepositoryFile | null | undefined {
 /** The files of a `{"files": [{"path", "size", "sha256"}]}`, sorted by path. @throws HubError `bad-answer` */
 export function parseFilesJson(value: unknown, requested: Requested): RepositoryFile[] {
   const list: unknown = typeof value === 'object' && value !== null ? (value as { files?: unknown }).files : undefined
-  if (!Array.isArray(list) || list.length > maxFiles) throw badAnswer(requested, `${listingName} has no list of files`)
+  if (!Array.isArray(list) || list.length > maxFiles)
+    throw badAnswer(requested, `${listingName} has no array "files" of at most ${maxFiles} entries`)
   return sortFiles(
     (list as unknown[]).map((entry) => {
       const { path, size, sha256 } = (typeof entry === 'object' && entry !== null ? entry : {}) as Partial<
@@ -43,14 +46,14 @@ export function parseFilesJson(value: unknown, requested: Requested): Repository
       >
       const hash = typeof sha256 === 'string' && isSha256(sha256) ? sha256 : undefined
       if (typeof path !== 'string' || !isSafePath(path) || !isSize(size) || (sha256 !== undefined && hash === undefined)) {
-        throw badAnswer(requested, `${listingName} has an entry without sound path, size and sha256`)
+        throw badAnswer(requested, `an entry of ${listingName} has no valid path, size or sha256`)
       }
       return { path, size, sha256: hash }
     }),
   )
 }
 
-/** The same list, sorted by path. */
+/** Sorts a list by path, in place. */
 export function sortFiles(files: RepositoryFile[]): RepositoryFile[] {
   return files.sort((a, b) => (a.path < b.path ? -1 : 1))
 }

@@ -1,4 +1,4 @@
-/** Opens whatever a caller names: a Hub id, a URL, a folder. */
+/** Opens a repository by what a caller passes: a Hub id, a URL or a folder. */
 
 import { InputError } from '../../errors.js'
 import { abortError } from '../../util/abort.js'
@@ -9,7 +9,7 @@ import { checkBaseUrl, checkRepositoryId, checkRevision, isRepositoryId } from '
 import { StaticRepository } from './static-repository.js'
 import type { Repository } from '../types.js'
 
-/** A repository by Hub id or base URL, a picked folder, or the files of one. */
+/** A repository: its Hub id or base URL, a folder that the user picked, or the files of one. */
 export type RepositoryReference = string | FileSystemDirectoryHandle | readonly File[]
 
 export interface OpenRepositoryOptions {
@@ -19,17 +19,18 @@ export interface OpenRepositoryOptions {
   readonly endpoint?: string | undefined
   /** Access token for gated repositories. It stays in memory and goes to `endpoint` only. */
   readonly token?: string | undefined
-  /** What relative URLs start from: the page's address. Without it they are refused. */
+  /** The base of relative URLs: the page's address. Without it they are rejected. */
   readonly baseUrl?: string | undefined
-  /** Ask the server for news even when all that was used before is cached. Default false: a cached model needs no request. */
+  /** Ask the server whether files changed, even when every file that was used is cached. Default false: a cached model needs no request. */
   readonly revalidate?: boolean | undefined
   readonly signal?: AbortSignal | undefined
 }
 
-/** A repository whose opened files are kept from eviction until it is closed. */
+/** A repository whose opened files the cache does not evict until it is closed. */
 export interface OpenRepository extends Repository {
-  /** Its files do not fit together: the next opening asks the host how they are now, instead of going by the cache. */
+  /** Makes the next opening ask the host instead of using the cache alone, because the files do not match each other. */
   revalidateOnNextOpen(): Promise<void>
+  /** Ends the use of all opened files. */
   close(): void
 }
 
@@ -69,9 +70,10 @@ async function open(
   return HubRepository.open(hub, { endpoint, id: named.id, revision, token: checkToken(options.token), revalidate }, signal)
 }
 
+/** What a string names: a repository on the Hub, or a base URL. */
 type Named = { readonly id: string; readonly revision?: string | undefined } | { readonly base: string }
 
-/** Whether a string is an id or a URL; the address of a repository's page on `endpoint` counts as its id. */
+/** Tells whether a string is an id or a URL. The address of a repository's page on `endpoint` counts as its id. */
 export function parseReference(reference: string, endpoint: string, baseUrl: string | undefined): Named {
   const isUrl = /^[A-Za-z][A-Za-z0-9+.-]*:/.test(reference) || /^\.{0,2}\//.test(reference)
   if (!isUrl) return { id: checkRepositoryId(reference) }
@@ -90,15 +92,19 @@ function decodeRevision(encoded: string): string {
   } catch (error) {
     throw new InputError(
       'bad-revision',
-      `The revision ${JSON.stringify(encoded.slice(0, 200))} is not percent-encoded as URLs are`,
+      `The revision ${JSON.stringify(encoded.slice(0, 200))} in the URL is not valid percent-encoding.`,
       { revision: encoded.slice(0, 200) },
       error,
     )
   }
 }
 
-/** A header cannot hold other characters; the token itself is never shown. */
+/** Rejects characters that a header cannot hold. No message contains the token. @throws InputError `bad-token` */
 function checkToken(token: string | undefined): string | undefined {
   if (token === undefined || /^[\x21-\x7E]{0,512}$/.test(token)) return token
-  throw new InputError('bad-token', 'The access token has characters that no token has', { length: token.length })
+  throw new InputError(
+    'bad-token',
+    'The access token is not valid: it may have at most 512 characters, all printable ASCII without spaces. Copy it again.',
+    { length: token.length },
+  )
 }

@@ -1,30 +1,30 @@
 /**
- * The files of a checkpoint on a host that cannot list them: asked for one by one, by the names that diffusers and transformers give
- * them. Finds what a pipeline is loaded from, and nothing else that lies there. Knows no HTTP: it is handed the asking.
+ * Finds the files of a checkpoint on a host that cannot list them: it requests them one by one, by the names that diffusers and transformers
+ * give them. It finds what a pipeline is loaded from and no other files. It sends no request itself: see {@link LayoutProbe}.
  */
 
 import type { RepositoryFile } from '../types.js'
 
-/** How a host is asked. */
+/** How to ask a host. */
 export interface LayoutProbe {
-  /** Bytes of a file, or undefined where the host has no such file. */
+  /** Bytes of a file, or undefined when the host does not have it. */
   sizeOf(path: string): Promise<number | undefined>
-  /** Whether one request finds anything. */
+  /** Whether one request finds anything at the path. */
   has(path: string): Promise<boolean>
-  /** The JSON in a file that is there; undefined where it is none. */
+  /** The JSON in a file that exists; undefined when it is not valid JSON. */
   json(path: string): Promise<unknown>
 }
 
-/** Limits: a hostile index must not make this page ask for ever. */
+/** Limits, so that a malicious index cannot make the page send requests for ever. */
 const maxFolders = 40
-const maxQuestions = 2000
+const maxRequests = 2000
 
-/** Questions under way at a time. */
+/** Requests that run at the same time. */
 const atOnce = 6
 
-/** The file that tells what a pipeline's repository holds. */
+/** The file that lists the components of a pipeline. */
 export const modelIndex = 'model_index.json'
-/** Variants that published checkpoints have. */
+/** The variants of published checkpoints. */
 const variants = ['fp16', 'bf16', 'non_ema']
 const tokenizerFiles = [
   'tokenizer_config.json',
@@ -36,36 +36,36 @@ const tokenizerFiles = [
   'spiece.model',
 ]
 
-/** A name that nobody has: a host that has it answers everything with something. */
-const absurd = 'aquatint-asks-whether-this-is-there.safetensors'
+/** A name that no repository has. A host that finds it answers every path with something. */
+const absentName = 'aquatint-asks-whether-this-is-there.safetensors'
 
-/** The files found, sorted by path; none where the host does not hold a checkpoint, or what it says cannot be believed. */
+/** The files found, sorted by path. None when the host has no checkpoint, or answers every path with something. */
 export async function probeLayout(probe: LayoutProbe): Promise<RepositoryFile[]> {
   const found = new Map<string, number>()
-  let questions = maxQuestions
-  const ask = async (paths: readonly string[]): Promise<void> => {
-    const left = paths.filter((path) => !found.has(path)).slice(0, questions)
-    questions -= left.length
-    const turn = async () => {
+  let requestsLeft = maxRequests
+  const probeAll = async (paths: readonly string[]): Promise<void> => {
+    const left = paths.filter((path) => !found.has(path)).slice(0, requestsLeft)
+    requestsLeft -= left.length
+    const work = async () => {
       for (let path = left.shift(); path !== undefined; path = left.shift()) {
         const size = await probe.sizeOf(path)
         if (size !== undefined) found.set(path, size)
       }
     }
-    await Promise.all(Array.from({ length: atOnce }, turn))
+    await Promise.all(Array.from({ length: atOnce }, work))
   }
-  if (await probe.has(absurd)) return []
-  await ask([modelIndex])
+  if (await probe.has(absentName)) return []
+  await probeAll([modelIndex])
   const folders = found.has(modelIndex) ? componentFolders(await probe.json(modelIndex)) : new Map([['', undefined]])
-  await ask([...folders].flatMap(([folder, component]) => namesFor(component).map((name) => joinPath(folder, name))))
+  await probeAll([...folders].flatMap(([folder, component]) => namesFor(component).map((name) => joinPath(folder, name))))
   for (const path of [...found.keys()].filter((path) => /\.safetensors\.(?:[\w-]+\.)?index(?:\.[\w-]+)?\.json$/.test(path))) {
     const folder = path.slice(0, path.lastIndexOf('/') + 1)
-    await ask(shardNames(await probe.json(path)).map((name) => folder + name))
+    await probeAll(shardNames(await probe.json(path)).map((name) => folder + name))
   }
   return [...found].map(([path, size]) => ({ path, size })).sort((a, b) => (a.path < b.path ? -1 : 1))
 }
 
-/** Folder → what its component is, as model_index.json tells. */
+/** The folder of each component, and the component's class, as model_index.json lists them. */
 function componentFolders(index: unknown): Map<string, ComponentClass | undefined> {
   const folders = new Map<string, ComponentClass | undefined>()
   for (const [name, value] of entriesOf(index)) {
@@ -76,12 +76,13 @@ function componentFolders(index: unknown): Map<string, ComponentClass | undefine
   return folders
 }
 
+/** The class of a component in model_index.json. */
 interface ComponentClass {
   readonly library: string
   readonly className: string
 }
 
-/** The names that a component's files can have; of a repository with one component only, those of any. */
+/** The names that a component's files can have. Without a class, which is a repository with one component only, those of any component. */
 function namesFor(component: ComponentClass | undefined): string[] {
   if (component === undefined)
     return ['scheduler_config.json', ...tokenizerFiles, 'config.json', ...weightNames('model'), ...weightNames(diffusersStem)]
@@ -101,13 +102,13 @@ function weightNames(stem: string): string[] {
     ...variants.flatMap((variant) => [
       `${stem}.${variant}.safetensors`,
       `${stem}.safetensors.index.${variant}.json`,
-      // As diffusers wrote it until 0.29.
+      // The name that diffusers used until 0.29.
       `${stem}.safetensors.${variant}.index.json`,
     ]),
   ]
 }
 
-/** The shards that an index names, each once. What is no plain name is left out: whoever reads the index says what is wrong with it. */
+/** The shards that an index names, each once. Names that are not plain file names are left out; the index's reader reports them. */
 function shardNames(index: unknown): string[] {
   const map: unknown = typeof index === 'object' && index !== null ? (index as { weight_map?: unknown }).weight_map : undefined
   const names = new Set<string>()

@@ -1,6 +1,6 @@
 /**
- * A repository's files on any web server. A `files.json` beside them lists them with sizes and hashes; without one, files are found by the
- * names that checkpoints have (see probe-layout.ts), and are checked by their size and by the server's validator only.
+ * A repository on a plain web server. A `files.json` beside the files lists them with sizes and hashes. Without it, files are found by the
+ * names that checkpoints use (see probe-layout.ts), and are checked by their size and the server's validator only.
  */
 
 import { HubError, isAquatintError } from '../../errors.js'
@@ -31,10 +31,10 @@ import {
 } from '../cache/repository-record.js'
 import type { ByteSource, OpenOptions, HeaderOnlySource, ReadOptions, Repository, RepositoryFile } from '../types.js'
 
-/** Longest JSON that is read to find files by. */
+/** The longest JSON file that is read to find other files, in bytes. */
 const maxJsonBytes = 10_000_000
 
-/** What is known of a host's files. */
+/** What is known about a host's files. */
 type Listing = Pick<RepositoryRecord, 'files' | 'probed'>
 
 export class StaticRepository implements Repository {
@@ -42,9 +42,9 @@ export class StaticRepository implements Repository {
   readonly revision = 'static'
   readonly #hub: Hub
   readonly #revalidate: boolean
-  /** As the host lists them; null where it does not. */
+  /** The listed files; null when the host has no listing. */
   readonly #files: ReadonlyMap<string, RepositoryFile> | null
-  /** Those that were found by asking; the promise of the asking while that goes on. */
+  /** The files that were found by requesting them, or will be. */
   #probed: Promise<readonly RepositoryFile[]> | undefined
   readonly #closing = new AbortController()
   readonly #openFiles = new OpenFiles()
@@ -57,7 +57,7 @@ export class StaticRepository implements Repository {
     this.#probed = files !== null && probed === true ? Promise.resolve(files) : undefined
   }
 
-  /** @param base absolute URL with a slash at its end */
+  /** Lists the files, without the network if the cache has every file that was used. @param base absolute URL with a slash at its end */
   static async open(hub: Hub, base: string, revalidate: boolean, signal: AbortSignal): Promise<StaticRepository> {
     const key = repositoryKey(base, '', 'static')
     const known = asRepositoryRecord(await hub.store.record(key))
@@ -71,20 +71,20 @@ export class StaticRepository implements Repository {
     } catch (error) {
       const offline = isAquatintError(error) && (error.code === 'network' || error.code === 'stalled')
       if (offline && known !== undefined) return new StaticRepository(hub, base, known, false)
-      // To another origin, a host without the listing may seem not to answer, see host-probe.ts.
-      if (!offline || !(await new HostProbe(hub, base, signal).has(modelIndex))) throw error
+      // To a page on another origin, a host without the listing may seem not to answer, see HostProbe.
+      if (!offline || !(await new HostProbe(hub.transport, base, signal).has(modelIndex))) throw error
       files = null
     }
     await recordListing(hub.store, newRepositoryRecord('', base, 'static', files, hub.now()))
-    // Files without a hash are asked for again too.
+    // A required revalidation also asks for files without a hash again.
     return new StaticRepository(hub, base, { files }, revalidate || known?.doubted === true)
   }
 
-  /** @throws HubError `listing-unavailable` where the host has no files.json, and nothing of a checkpoint was found */
+  /** @throws HubError `listing-unavailable` when the host has no files.json and no file of a checkpoint was found */
   async files(options: ReadOptions = {}): Promise<readonly RepositoryFile[]> {
     if (this.#files !== null) return [...this.#files.values()]
     const probing = (this.#probed ??= this.#probe())
-    // Whoever asks later asks the host anew.
+    // Do not remember a failure: the next call probes the host again.
     probing.catch(() => {
       if (this.#probed === probing) this.#probed = undefined
     })
@@ -93,7 +93,7 @@ export class StaticRepository implements Repository {
 
   async #probe(): Promise<readonly RepositoryFile[]> {
     const { signal } = this.#closing
-    const host = new HostProbe(this.#hub, this.id, signal)
+    const host = new HostProbe(this.#hub.transport, this.id, signal)
     const files = await probeLayout({
       sizeOf: (path) => host.sizeOf(path),
       has: (path) => host.has(path),
@@ -103,7 +103,7 @@ export class StaticRepository implements Repository {
         try {
           return parseJson(bytes, { file: path, maxBytes: maxJsonBytes, duplicateKeys: 'last' })
         } catch {
-          // Whoever reads the file says what is wrong with it.
+          // The loader reads this file again and reports what is wrong with it.
           return undefined
         }
       },
@@ -111,7 +111,7 @@ export class StaticRepository implements Repository {
     if (files.length === 0) {
       throw new HubError(
         'listing-unavailable',
-        `${this.id} has no ${listingName}, and no model_index.json or config.json to find its files by`,
+        `No checkpoint was found at ${this.id}: it has no ${listingName}, no model_index.json and no config.json.`,
         { repository: this.id },
       )
     }
@@ -124,19 +124,19 @@ export class StaticRepository implements Repository {
   }
 
   async open(path: string, options: OpenOptions = {}): Promise<ByteSource> {
-    for (let again = false; ; again = true) {
-      const file = await this.#remote(path, options, again)
+    for (let isRetry = false; ; isRetry = true) {
+      const file = await this.#remote(path, options, isRetry)
       try {
         await recordDownloadStart(this.#hub.store, this.#fresh(), path, file.key)
         const { source, release } = await this.#hub.openRemote(file, options)
-        this.#openFiles.hold(file.key, release)
+        this.#openFiles.add(file.key, release)
         await recordUse(this.#hub.store, this.#fresh(), { [path]: file.key })
         return source
       } catch (error) {
-        // Without a hash the server alone knows what the file is now: ask it once more.
+        // Without a hash only the server knows the file's current size and validator: ask it once more.
         const replaced = isAquatintError(error) && (error.code === 'file-changed' || error.code === 'size-mismatch')
-        if (!again && file.hash === undefined && replaced) continue
-        // The listing is not of these files: the next opening asks for it again.
+        if (!isRetry && file.hash === undefined && replaced) continue
+        // The listing does not match the files: the next opening requests it again.
         if (replaced || (isAquatintError(error) && error.code === 'hash-mismatch')) await this.revalidateOnNextOpen()
         throw error
       }
@@ -160,12 +160,13 @@ export class StaticRepository implements Repository {
     await requireRevalidation(this.#hub.store, repositoryKey(this.id, '', 'static'))
   }
 
-  /** Lets the cache evict the files that were opened. */
+  /** Ends the use of all opened files, and stops probing the host. */
   close(): void {
     this.#closing.abort()
     this.#openFiles.close()
   }
 
+  /** A record of this repository as it is listed, for when the cache has none. */
   #fresh(): RepositoryRecord {
     return newRepositoryRecord(
       '',
@@ -176,7 +177,8 @@ export class StaticRepository implements Repository {
     )
   }
 
-  async #remote(path: string, options: OpenOptions, fresh: boolean): Promise<RemoteFile> {
+  /** What is known about a file. @param revalidate whether to ask the server even if the file is cached */
+  async #remote(path: string, options: OpenOptions, revalidate: boolean): Promise<RemoteFile> {
     if (!isSafePath(path)) throw fileNotFound({ repository: this.id, path })
     const url = this.id + encodePath(path)
     const listed = this.#files?.get(path)
@@ -190,10 +192,10 @@ export class StaticRepository implements Repository {
     const kept = asFileRecord(await this.#hub.store.record(fileRecordKey(key)))
     const remembered =
       kept === undefined ? undefined : { repository: this.id, path, size: kept.size, key, validator: kept.validator, location }
-    if (remembered !== undefined && kept?.state === 'complete' && !this.#revalidate && !fresh) return remembered
+    if (remembered !== undefined && kept?.state === 'complete' && !this.#revalidate && !revalidate) return remembered
     try {
       const signal = options.signal ?? new AbortController().signal
-      const { size, validator } = await probeFile(this.#hub, location, { repository: this.id, path }, signal)
+      const { size, validator } = await probeFile(this.#hub.transport, location, { repository: this.id, path }, signal)
       return { repository: this.id, path, size, key, validator, location }
     } catch (error) {
       if (remembered !== undefined && kept?.state === 'complete' && isAquatintError(error) && error.code === 'network')
@@ -203,11 +205,11 @@ export class StaticRepository implements Repository {
   }
 }
 
-/** `{"files": [{"path", "size", "sha256"}]}`, or null where the host has none. */
+/** The files that files.json lists, or null when the host has no files.json. */
 async function fetchListing(hub: Hub, base: string, signal: AbortSignal): Promise<RepositoryFile[] | null> {
   const requested = { repository: base, path: listingName }
   try {
-    return parseFilesJson((await fetchJson(hub, base + listingName, {}, requested, signal)).value, requested)
+    return parseFilesJson((await fetchJson(hub.transport, { url: base + listingName, requested, signal })).value, requested)
   } catch (error) {
     if (isAbsent(error)) return null
     throw error

@@ -7,6 +7,8 @@ import { AutoencoderKL } from '../../models/autoencoders/autoencoder-kl.js'
 import { CLIPTextModelWithProjection } from '../../models/text-encoders/clip-text-model.js'
 import { T5EncoderModel } from '../../models/text-encoders/t5-encoder-model.js'
 import { SD3Transformer2DModel } from '../../models/transformers/transformer-sd3.js'
+import { CLIPTokenizer } from '../../tokenizers/clip-tokenizer.js'
+import { T5Tokenizer } from '../../tokenizers/t5-tokenizer.js'
 import { checkInputs, resultSize } from '../check-inputs.js'
 import { checkClipSkip, type ClipTextEncoder } from '../generation/clip-text-encoder.js'
 import type { DeviceHosts } from '../execution/device-hosts.js'
@@ -42,7 +44,7 @@ export const stableDiffusion3Spec: PipelineSpec = {
     transformer: [SD3Transformer2DModel],
     vae: [AutoencoderKL],
   },
-  tokenizers: { tokenizer: 'clip', tokenizer_2: 'clip', tokenizer_3: 't5' },
+  tokenizers: { tokenizer: [CLIPTokenizer], tokenizer_2: [CLIPTokenizer], tokenizer_3: [T5Tokenizer] },
   optional: ['text_encoder_3', 'image_encoder', 'feature_extractor'],
   ignored: { image_encoder: imagePrompt, feature_extractor: imagePrompt },
 }

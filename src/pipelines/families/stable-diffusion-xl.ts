@@ -9,6 +9,7 @@ import { AutoencoderKL } from '../../models/autoencoders/autoencoder-kl.js'
 import { CLIPTextModel, CLIPTextModelWithProjection } from '../../models/text-encoders/clip-text-model.js'
 import { UNet2DConditionModel, unetTimeIdEmbeds } from '../../models/unets/unet-2d-condition.js'
 import type { DeviceTensor } from '../../runtime/types.js'
+import { CLIPTokenizer } from '../../tokenizers/clip-tokenizer.js'
 import { checkInputs, resultSize } from '../check-inputs.js'
 import { checkClipSkip, type ClipTextEncoder } from '../generation/clip-text-encoder.js'
 import type { Value } from '../execution/component-host.js'
@@ -45,7 +46,7 @@ export const stableDiffusionXLSpec: PipelineSpec = {
     unet: [UNet2DConditionModel],
     vae: [AutoencoderKL],
   },
-  tokenizers: { tokenizer: 'clip', tokenizer_2: 'clip' },
+  tokenizers: { tokenizer: [CLIPTokenizer], tokenizer_2: [CLIPTokenizer] },
   optional: ['text_encoder', 'feature_extractor', 'image_encoder'],
   ignored: { feature_extractor: 'not used without an image prompt.', image_encoder: 'not used without an image prompt.' },
 }

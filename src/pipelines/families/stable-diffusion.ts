@@ -7,6 +7,7 @@ import { CheckpointError } from '../../errors.js'
 import { AutoencoderKL } from '../../models/autoencoders/autoencoder-kl.js'
 import { CLIPTextModel } from '../../models/text-encoders/clip-text-model.js'
 import { UNet2DConditionModel } from '../../models/unets/unet-2d-condition.js'
+import { CLIPTokenizer } from '../../tokenizers/clip-tokenizer.js'
 import { checkInputs, resultSize } from '../check-inputs.js'
 import { checkClipSkip, type ClipOutput, type ClipTextEncoder } from '../generation/clip-text-encoder.js'
 import type { DeviceHosts } from '../execution/device-hosts.js'
@@ -27,7 +28,7 @@ import { unetPredictor } from '../generation/unet-predictor.js'
 export const stableDiffusionSpec: PipelineSpec = {
   className: 'StableDiffusionPipeline',
   networks: { text_encoder: [CLIPTextModel], unet: [UNet2DConditionModel], vae: [AutoencoderKL] },
-  tokenizers: { tokenizer: 'clip' },
+  tokenizers: { tokenizer: [CLIPTokenizer] },
   optional: ['safety_checker', 'feature_extractor', 'image_encoder'],
   ignored: {
     safety_checker: 'images are not checked for content that is not safe for work; that is left to the page.',

@@ -45,7 +45,7 @@ export class ClipTextEncoder {
     if (removedText !== null)
       run.warn(
         'prompt-truncated',
-        `The following part of your input was truncated because CLIP can only handle sequences up to ${this.#tokenizer.modelMaxLength} tokens: ${removedText}`,
+        `The following part of your input was truncated because CLIP can only handle sequences up to ${this.#tokenizer.fixedLength} tokens: ${removedText}`,
         { once: true },
       )
     const length = inputIds.length

@@ -6,6 +6,7 @@ import { memoryRepository } from '../../checkpoint/testing.js'
 import { rescaledGuidance } from './guidance.js'
 import { denormalize, toPixels } from './image-processor.js'
 import { latentPreview, previewCoefficients } from './latent-preview.js'
+import { T5Tokenizer } from '../../tokenizers/t5-tokenizer.js'
 import { loadTokenizer } from '../loading/load-tokenizer.js'
 import { batchPieces, emptyPrompt, sideBySide } from './prompt-embeds.js'
 import { concatBatch, repeatBatch } from './tensors.js'
@@ -17,7 +18,7 @@ const readT5 = (name: string) => readFileSync(new URL(`../../../fixtures/tokeniz
 function loadT5(...names: string[]) {
   const repository = memoryRepository(Object.fromEntries(names.map((name) => [`tokenizer_3/${name}`, readT5(name)])))
   const place = { name: 'tokenizer_3', folder: 'tokenizer_3', className: 'T5Tokenizer', swapped: false } as const
-  return loadTokenizer('t5', { ...place, repository, variant: undefined, missingVariant: 'fallback' }, undefined)
+  return loadTokenizer(T5Tokenizer, { ...place, repository, variant: undefined, missingVariant: 'fallback' }, undefined)
 }
 
 test('T5’s tokenizer from a folder that has no tokenizer.json', async () => {

@@ -16,7 +16,8 @@ import { createScheduler, schedulerClassNames } from '../../schedulers/registry.
 import { throwIfAborted } from '../../util/abort.js'
 import { dtypesOf, quantizingTransforms } from './dtypes.js'
 import { findComponents, inFolder, type ComponentSource, type OpenByName } from './component-sources.js'
-import { loadTokenizer, tokenizerClasses, type AnyTokenizer, type TokenizerKind } from './load-tokenizer.js'
+import type { Tokenizer, TokenizerDefinition } from '../../tokenizers/types.js'
+import { loadTokenizer } from './load-tokenizer.js'
 import type { NetworkDefinition, NetworkModel } from '../../models/types.js'
 import { readModel, unexpectedTensors, type Network } from '../bind-network.js'
 import { overflowWarning, type TransformRequest } from './transform-weights.js'
@@ -28,8 +29,8 @@ export interface PipelineSpec {
   readonly className: string
   /** Network components and the classes each may have. */
   readonly networks: Readonly<Record<string, readonly NetworkDefinition[]>>
-  /** Tokenizers and their kinds. */
-  readonly tokenizers: Readonly<Record<string, TokenizerKind>>
+  /** Tokenizers and the classes each may have. */
+  readonly tokenizers: Readonly<Record<string, readonly TokenizerDefinition[]>>
   /** Components that may be missing; a tokenizer may where its text encoder is. */
   readonly optional: readonly string[]
   /** Components that repositories have and this pipeline never uses, with what that means. */
@@ -44,7 +45,7 @@ export interface LoadedParts {
   readonly repository: Repository
   readonly index: ModelIndex
   readonly networks: ReadonlyMap<string, Network>
-  readonly tokenizers: ReadonlyMap<string, AnyTokenizer>
+  readonly tokenizers: ReadonlyMap<string, Tokenizer>
   readonly scheduler: { readonly className: string; readonly config: Config }
 }
 
@@ -104,9 +105,12 @@ export async function readParts(
   )
   const tokenizers = new Map(
     await Promise.all(
-      Object.entries(spec.tokenizers).flatMap(([name, kind]) => {
+      Object.entries(spec.tokenizers).flatMap(([name, definitions]) => {
         const source = sources.get(name)
-        return source === undefined ? [] : [loadTokenizer(kind, source, signal).then((tokenizer) => [name, tokenizer] as const)]
+        const definition = definitions.find(({ classNames }) => source !== undefined && classNames.includes(source.className))
+        return source === undefined || definition === undefined
+          ? []
+          : [loadTokenizer(definition, source, signal).then((tokenizer) => [name, tokenizer] as const)]
       }),
     ),
   )
@@ -130,6 +134,14 @@ function encoderOf(tokenizer: string): string {
   return tokenizer.replace('tokenizer', 'text_encoder')
 }
 
+/** The classes that a component may have; undefined for components that the pipeline does not use. */
+function supportedClasses(spec: PipelineSpec, name: string): readonly string[] | undefined {
+  // Own properties only: names come from an untrusted file, and every object has a `constructor`.
+  if (Object.hasOwn(spec.networks, name)) return spec.networks[name]?.map(({ className }) => className)
+  if (Object.hasOwn(spec.tokenizers, name)) return spec.tokenizers[name]?.flatMap(({ classNames }) => classNames)
+  return name === 'scheduler' ? schedulerClassNames : undefined
+}
+
 /** @throws UnsupportedError `unsupported-class`; CheckpointError `component-missing`; InputError `components` */
 function checkClasses(
   sources: ReadonlyMap<string, ComponentSource>,
@@ -139,11 +151,7 @@ function checkClasses(
 ): void {
   for (const [name, { className }] of sources) {
     if (name === 'scheduler' && schedulerReplaced) continue
-    // A stranger's name may be one that every object has.
-    const networkClasses = Object.hasOwn(spec.networks, name) ? spec.networks[name]?.map((one) => one.className) : undefined
-    const kind = Object.hasOwn(spec.tokenizers, name) ? spec.tokenizers[name] : undefined
-    const supported =
-      networkClasses ?? (kind === undefined ? (name === 'scheduler' ? schedulerClassNames : undefined) : tokenizerClasses[kind])
+    const supported = supportedClasses(spec, name)
     if (supported === undefined) {
       if (!Object.hasOwn(spec.ignored, name))
         refuseClass(name, className, [...Object.keys(spec.networks), ...Object.keys(spec.ignored)])

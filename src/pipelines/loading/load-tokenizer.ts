@@ -2,37 +2,24 @@
 
 import { maxConfigBytes, readConfig } from '../../checkpoint/layouts/model-index.js'
 import { CheckpointError } from '../../errors.js'
-import { CLIPTokenizer } from '../../tokenizers/clip-tokenizer.js'
 import { readSentencePieceModel } from '../../tokenizers/sentencepiece-model.js'
-import { T5Tokenizer } from '../../tokenizers/t5-tokenizer.js'
-import type { TokenizerFiles } from '../../tokenizers/types.js'
+import type { Tokenizer, TokenizerDefinition, TokenizerFiles } from '../../tokenizers/types.js'
 import { inFolder, type ComponentSource } from './component-sources.js'
 
 const sentencePieceName = 'spiece.model'
 
-/** The kinds of tokenizer, by the network that reads their ids. */
-export type TokenizerKind = 'clip' | 't5'
-export type AnyTokenizer = CLIPTokenizer | T5Tokenizer
-
-/** transformers' classes of each kind. */
-export const tokenizerClasses: Readonly<Record<TokenizerKind, readonly string[]>> = {
-  clip: ['CLIPTokenizer', 'CLIPTokenizerFast'],
-  t5: ['T5TokenizerFast', 'T5Tokenizer'],
-}
-
 /** @throws CheckpointError `tokenizer-*`, `json-*`; UnsupportedError `tokenizer-*`; HubError */
 export async function loadTokenizer(
-  kind: TokenizerKind,
+  Tokenizer: TokenizerDefinition,
   source: ComponentSource,
   signal: AbortSignal | undefined,
-): Promise<AnyTokenizer> {
-  const files = await readTokenizerFiles(kind, source, signal)
-  return kind === 'clip' ? new CLIPTokenizer(files) : new T5Tokenizer(files)
+): Promise<Tokenizer> {
+  return new Tokenizer(await readTokenizerFiles(Tokenizer, source, signal))
 }
 
-/** Whatever files of a tokenizer the folder has. */
+/** The files of a tokenizer that the folder has. */
 async function readTokenizerFiles(
-  kind: TokenizerKind,
+  { readsSentencePiece }: TokenizerDefinition,
   source: ComponentSource,
   signal: AbortSignal | undefined,
 ): Promise<TokenizerFiles> {
@@ -47,7 +34,7 @@ async function readTokenizerFiles(
     tokenizerJson === undefined ? json('vocab.json') : undefined,
     tokenizerJson === undefined && paths.has(inFolder(source, 'merges.txt')) ? readText(source, 'merges.txt', signal) : undefined,
   ])
-  const bare = kind === 't5' && tokenizerJson === undefined && paths.has(inFolder(source, sentencePieceName))
+  const bare = readsSentencePiece && tokenizerJson === undefined && paths.has(inFolder(source, sentencePieceName))
   const sentencePiece = bare
     ? readSentencePieceModel(await readSmall(source, sentencePieceName, signal), tokenizerConfig?.['extra_ids'])
     : undefined

@@ -1,7 +1,7 @@
 /** The page's own address: settings that a link brings, options of loading among them, and links that are given out. */
 
 import type { LoadPipelineOptions } from '../../index.js'
-import { fromQuery, toQuery, type PromptSettings } from '../prompt/settings.js'
+import { fromQuery, toQuery, type PromptSettings } from '../parts/settings.js'
 
 /** What the address asks for. */
 export interface Address {

@@ -1,6 +1,6 @@
 /** What the bundled model's card recommends, put into the fields while that model is chosen. Its repository has no place to say it. Pure. */
 
-import type { PromptSettings } from '../prompt/settings.js'
+import type { PromptSettings } from '../parts/settings.js'
 
 const recommended = { numInferenceSteps: 10, guidanceScale: 2.5 } as const
 

@@ -4,7 +4,7 @@
  */
 
 import { isAquatintError, readPngText } from '../../index.js'
-import { fromPngText, type PromptSettings } from '../prompt/settings.js'
+import { fromPngText, type PromptSettings } from '../parts/settings.js'
 
 /** What becomes of a file. */
 export interface DropActions {

@@ -1,7 +1,7 @@
 /** Models that the page offers by name, with what they cost. The sizes are held against the published weight tables by a test. */
 
 import type { LoadPipelineOptions } from '../../index.js'
-import type { ModelOption } from '../prompt/model-field.js'
+import type { ModelOption } from '../element.js'
 import { formatBytes } from '../../util/format-bytes.js'
 import type { Machine } from './machine.js'
 

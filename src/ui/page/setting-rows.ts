@@ -1,6 +1,6 @@
 /** Settings as rows of a name and a value, for people. */
 
-import { numberRules, schedulerNames, type NumberName } from '../prompt/settings.js'
+import { numberRules, schedulerNames, type NumberName } from '../parts/settings.js'
 import type { PromptSettings } from '../element.js'
 
 const plainNumbers: readonly NumberName[] = ['numInferenceSteps', 'guidanceScale', 'seed', 'strength']

@@ -10,43 +10,40 @@ import {
   type LoadPipelineOptions,
   type RepositoryReference,
 } from '../../index.js'
-import { cancelledWords, doneWords, readyWords, restingWords, type IdleWords } from './activity-words.js'
-import { ActivityView } from './activity-view.js'
+import { cancelledWords, doneWords, readyWords, restingWords, type IdleWords } from './activity/activity-words.js'
+import { ActivityView } from './activity/activity-view.js'
 import { loadOptionsFromAttributes, observedAttributes, settingFromAttribute, takeEarlyProperties } from './attributes.js'
-import { FormView } from './form-view.js'
+import { FormControl } from './form-control.js'
+import { FormView } from './form/form-view.js'
 import { createImageDetail, imageActions, type ImageDetail } from './image-detail.js'
 import { attachBox } from './box-root.js'
-import type { ModelOption } from './model-field.js'
-import { ModelOutlook } from './model-outlook.js'
-import { Notice } from './notice.js'
-import { Plate } from './plate.js'
+import type { ModelOption } from './form/model-field.js'
+import { PlanPreview } from './form/plan-preview.js'
+import { Message } from './message.js'
+import { PictureArea } from './picture/picture-area.js'
 import type { AquatintPromptEvents } from './prompt-events.js'
 import { Runner, type RunnerState } from './runner.js'
-import { emptySettings, toGenerateOptions, type PromptSettings } from './settings.js'
-import { startOptions } from './start-pixels.js'
+import { emptySettings, toGenerateOptions, type PromptSettings } from '../parts/settings.js'
+import { startOptions } from './form/start-pixels.js'
 
 /** The prompt box. See docs/embedding.md. */
-export class AquatintPrompt extends HTMLElement {
-  /** It takes part in forms. */
-  static readonly formAssociated = true
+export class AquatintPrompt extends FormControl {
   /** The attributes that set something while they change. */
   static readonly observedAttributes = observedAttributes
 
-  readonly #internals = this.attachInternals()
-  readonly #form = new FormView(
-    () => this.#saveState(),
-    () => this.#modelChanged(true),
-    () => void this.#outlook.look(this.loadOptions),
-  )
-  readonly #outlook = new ModelOutlook(this.#form.model)
+  readonly #form = new FormView({
+    onEdit: () => this.#saveState(),
+    onModelChange: () => this.#modelChanged(true),
+    onDTypeChange: () => void this.#planPreview.show(this.loadOptions),
+  })
+  readonly #planPreview = new PlanPreview(this.#form.model)
   readonly #activity = new ActivityView()
-  readonly #plate = new Plate()
-  readonly #notice = new Notice()
+  readonly #pictures = new PictureArea()
+  readonly #message = new Message()
   readonly #runner: Runner
   #loadOptions: LoadPipelineOptions = {}
-  #value: File | null = null
   #images: readonly GeneratedImage[] = []
-  #message: IdleWords = restingWords
+  #idleWords: IdleWords = restingWords
   /** Calls of `generate` that have not ended. */
   #wanted = 0
 
@@ -55,18 +52,18 @@ export class AquatintPrompt extends HTMLElement {
     super()
     this.#runner = new Runner({
       onState: (state) => this.#showState(state),
-      onActivity: (activity) => this.#activity.update(activity, ...this.#message),
+      onActivity: (activity) => this.#activity.update(activity, ...this.#idleWords),
       onLoad: (info) => {
         this.#form.setDefaults(info)
         this.#emit('load', info)
       },
       onProgress: (progress) => this.#emit('progress', progress),
       onStep: (step) => {
-        if (step.preview !== undefined) this.#plate.showPreview(step.preview)
+        if (step.preview !== undefined) this.#pictures.showPreview(step.preview)
         this.#emit('step', step)
       },
     })
-    const root = attachBox(this, this.#form, this.#notice, this.#activity, this.#plate)
+    const root = attachBox(this, this.#form, this.#message, this.#activity, this.#pictures)
     this.#form.element.addEventListener('submit', (event) => {
       event.preventDefault()
       this.#try(() => this.generate())
@@ -146,66 +143,10 @@ export class AquatintPrompt extends HTMLElement {
     return this.#images
   }
 
-  /** The first of the last pictures as a PNG file with its settings: what a form sends under `name`. */
-  get value(): File | null {
-    return this.#value
-  }
-
-  /** The form that it belongs to. */
-  get form(): HTMLFormElement | null {
-    return this.#internals.form
-  }
-  /** Under which name a form sends the picture. */
-  get name(): string {
-    return this.getAttribute('name') ?? ''
-  }
-  set name(name: string) {
-    this.setAttribute('name', name)
-  }
-  /** `aquatint-prompt`. */
-  get type(): string {
-    return this.localName
-  }
-  /** Nothing can be done; what runs is cancelled when it is set. */
-  get disabled(): boolean {
-    return this.hasAttribute('disabled')
-  }
-  set disabled(disabled: boolean) {
-    this.toggleAttribute('disabled', disabled)
-  }
-  /** The form cannot be sent before a picture is made. */
-  get required(): boolean {
-    return this.hasAttribute('required')
-  }
-  set required(required: boolean) {
-    this.toggleAttribute('required', required)
-    this.#validate()
-  }
-  /** As on every form control: `valueMissing` where a picture is required and none is made. */
-  get validity(): ValidityState {
-    return this.#internals.validity
-  }
-  /** What is missing, in words; empty where nothing is. */
-  get validationMessage(): string {
-    return this.#internals.validationMessage
-  }
-  /** Whether a form checks it. */
-  get willValidate(): boolean {
-    return this.#internals.willValidate
-  }
-  /** Whether nothing is missing; fires `invalid` where something is. */
-  checkValidity(): boolean {
-    return this.#internals.checkValidity()
-  }
-  /** As `checkValidity`, and tells the reader. */
-  reportValidity(): boolean {
-    return this.#internals.reportValidity()
-  }
-
   /** Loads the model that is set, unless it is loaded. @throws as `DiffusionPipeline.fromPretrained` */
   load(): Promise<DiffusionPipeline> {
     return this.#report(async () => {
-      this.#notice.clear()
+      this.#message.clear()
       return this.#runner.load(this.#requireModel(), this.loadOptions)
     })
   }
@@ -213,9 +154,9 @@ export class AquatintPrompt extends HTMLElement {
   /** Makes pictures from what is set, loading first where needed. @throws as `DiffusionPipeline.generate` */
   generate(): Promise<ImageDetail> {
     return this.#report(async () => {
-      this.#notice.clear()
+      this.#message.clear()
       const { settings, startImage } = this
-      this.#message = restingWords
+      this.#idleWords = restingWords
       this.#wanted++
       this.#drawButtons()
       try {
@@ -241,7 +182,7 @@ export class AquatintPrompt extends HTMLElement {
 
   /** Draws again what is drawn in the colours in force, after these changed. */
   redraw(): void {
-    this.#plate.drawEmpty()
+    this.#pictures.drawEmpty()
   }
 
   /** Sets everything as it was for an earlier picture; what `settings` does not hold is emptied, but for the model. */
@@ -265,10 +206,10 @@ export class AquatintPrompt extends HTMLElement {
     super.addEventListener(type, listener as EventListenerOrEventListenerObject, options)
   }
 
-  connectedCallback(): void {
+  override connectedCallback(): void {
     takeEarlyProperties(this)
-    this.#plate.drawEmpty()
-    this.#validate()
+    this.#pictures.drawEmpty()
+    super.connectedCallback()
     this.#showIdle()
   }
 
@@ -295,11 +236,9 @@ export class AquatintPrompt extends HTMLElement {
     this.startImage = null
     for (const name of observedAttributes) this.#form.write(settingFromAttribute(name, this.getAttribute(name)))
     this.#images = []
-    this.#value = null
-    this.#plate.clear()
-    this.#notice.clear()
-    this.#saveState()
-    this.#validate()
+    this.#pictures.clear()
+    this.#message.clear()
+    this.#saveState(null)
   }
 
   formStateRestoreCallback(state: string | File | FormData | null): void {
@@ -313,21 +252,19 @@ export class AquatintPrompt extends HTMLElement {
 
   #show(detail: ImageDetail): ImageDetail {
     this.#images = detail.images
-    this.#value = detail.files[0] ?? null
     this.#form.setLastSeed(detail.seed)
-    this.#plate.showImages(detail.images, detail.settings.prompt, (index) => imageActions(detail, index))
-    this.#notice.showWarnings(detail.warnings)
-    this.#message = doneWords(detail.timings)
+    this.#pictures.showImages(detail.images, detail.settings.prompt, (index) => imageActions(detail, index))
+    this.#message.showWarnings(detail.warnings)
+    this.#idleWords = doneWords(detail.timings)
     this.#showIdle()
-    this.#saveState()
-    this.#validate()
+    this.#saveState(detail.files[0] ?? null)
     this.#emit('image', detail)
     return detail
   }
 
   #modelChanged(byReader = false): void {
-    this.#outlook.forget()
-    if (byReader) void this.#outlook.look(this.loadOptions)
+    this.#planPreview.clear()
+    if (byReader) void this.#planPreview.show(this.loadOptions)
     if (this.#runner.pipeline !== undefined || this.#runner.isBusy) void this.#runner.dispose()
     this.#form.setDefaults(undefined)
     this.#saveState()
@@ -336,10 +273,10 @@ export class AquatintPrompt extends HTMLElement {
 
   #showState(state: RunnerState): void {
     this.#drawButtons()
-    if (state === 'generating') this.#plate.begin()
-    else this.#plate.end()
+    if (state === 'generating') this.#pictures.begin()
+    else this.#pictures.end()
     this.toggleAttribute('busy', this.#runner.isBusy)
-    if (state === 'ready' && this.#message === restingWords) this.#message = readyWords
+    if (state === 'ready' && this.#idleWords === restingWords) this.#idleWords = readyWords
     this.#showIdle()
     this.#emit('statechange', state)
   }
@@ -349,7 +286,7 @@ export class AquatintPrompt extends HTMLElement {
   }
 
   #showIdle(): void {
-    if (!this.#runner.isBusy) this.#activity.update(this.#runner.activity, ...this.#message)
+    if (!this.#runner.isBusy) this.#activity.update(this.#runner.activity, ...this.#idleWords)
   }
 
   #onKey(event: KeyboardEvent): void {
@@ -367,10 +304,10 @@ export class AquatintPrompt extends HTMLElement {
     try {
       return await task()
     } catch (error) {
-      if (error instanceof DOMException && error.name === 'AbortError') this.#message = cancelledWords
+      if (error instanceof DOMException && error.name === 'AbortError') this.#idleWords = cancelledWords
       else {
-        this.#message = restingWords
-        this.#notice.showError(error, () => this.#try(() => this.generate()))
+        this.#idleWords = restingWords
+        this.#message.showError(error, () => this.#try(() => this.generate()))
         this.#emit('error', error)
       }
       this.#showIdle()
@@ -383,15 +320,9 @@ export class AquatintPrompt extends HTMLElement {
     void task().catch(() => {})
   }
 
-  #saveState(): void {
+  #saveState(value = this.value): void {
     const settings = this.#form.read()
-    this.#internals.setFormValue(this.#value, settings === undefined ? null : JSON.stringify(settings))
-  }
-
-  #validate(): void {
-    if (this.required && this.#value === null) {
-      this.#internals.setValidity({ valueMissing: true }, 'Generate a picture first.', this.#form.prompt)
-    } else this.#internals.setValidity({})
+    FormControl.submit(this, value, settings === undefined ? null : JSON.stringify(settings))
   }
 
   #emit<K extends keyof AquatintPromptEvents>(type: K, detail: AquatintPromptEvents[K]): void {

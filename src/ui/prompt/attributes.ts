@@ -1,7 +1,7 @@
 /** The attributes of `<aquatint-prompt>`: which setting each one fills, which option of loading each one gives. */
 
 import type { DeviceKind, LoadPipelineOptions, OffloadMode } from '../../index.js'
-import { asDType, numberNames, numberRules, parseNumber, schedulerNames, type PromptSettings } from './settings.js'
+import { asDType, numberNames, numberRules, parseNumber, schedulerNames, type PromptSettings } from '../parts/settings.js'
 
 const textAttributes = { prompt: 'prompt', 'negative-prompt': 'negativePrompt', model: 'model' } as const
 const loadAttributes = ['revision', 'variant', 'endpoint', 'device', 'offload', 'max-memory'] as const

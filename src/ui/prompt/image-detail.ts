@@ -2,7 +2,7 @@
 
 import type { GeneratedImage, GenerateOutput, PipelineInfo } from '../../index.js'
 import { h } from '../parts/dom.js'
-import { toPngText, type PromptSettings } from './settings.js'
+import { toPngText, type PromptSettings } from '../parts/settings.js'
 
 /** The detail of an `image` event. */
 export interface ImageDetail {

@@ -13,7 +13,7 @@ import type {
   RepositoryReference,
   StepInfo,
 } from '../../index.js'
-import { advance, advanceStep, idle, loaded, start, type Activity } from './activity.js'
+import { advance, advanceStep, idle, loaded, start, type Activity } from './activity/activity.js'
 import type { Share } from '../../util/shared-task.js'
 import { pipelineKey, sharePipeline } from './shared-pipelines.js'
 

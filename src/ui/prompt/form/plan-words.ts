@@ -1,7 +1,7 @@
 /** A plan in a sentence or two, for people who have not loaded the model yet. Pure. */
 
-import type { PipelinePlan, Residence } from '../../index.js'
-import { formatBytes } from '../../util/format-bytes.js'
+import type { PipelinePlan, Residence } from '../../../index.js'
+import { formatBytes } from '../../../util/format-bytes.js'
 
 const families: Readonly<Record<string, string>> = {
   StableDiffusionPipeline: 'Stable Diffusion',

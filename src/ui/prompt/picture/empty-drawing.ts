@@ -12,7 +12,7 @@ const tones = [0.14, 0.28, 0.44, 0.64, 0.86] as const
 const grain = 0.55
 
 /** Pixels of the drawing, RGBA. The same for the same arguments. */
-export function drawPlate(width: number, height: number, ink: Colour, accent: Colour): Uint8ClampedArray<ArrayBuffer> {
+export function drawLandscape(width: number, height: number, ink: Colour, accent: Colour): Uint8ClampedArray<ArrayBuffer> {
   const data = new Uint8ClampedArray(width * height * 4)
   const random = generator(7)
   const sun = { x: width * 0.66, y: height * 0.34, radius: Math.min(width, height) * 0.11 }

@@ -3,9 +3,9 @@
  * that nothing jumps. Canvases only: no URL of any kind.
  */
 
-import type { GeneratedImage, PixelImage } from '../../index.js'
-import { h } from '../parts/dom.js'
-import { drawPlate, type Colour } from './plate-drawing.js'
+import type { GeneratedImage, PixelImage } from '../../../index.js'
+import { h } from '../../parts/dom.js'
+import { drawLandscape, type Colour } from './empty-drawing.js'
 
 /** The empty frame's drawing in pixels: the grain is a pixel or two of the screen. */
 const drawing = { width: 720, height: 560 }
@@ -13,10 +13,10 @@ const drawing = { width: 720, height: 560 }
 const maxMagnification = 4
 
 /** The frame. */
-export class Plate {
+export class PictureArea {
   readonly element: HTMLElement
   readonly #stage = h('div', { class: 'stage' })
-  readonly #frame = h('div', { part: 'plate', class: 'plate' }, this.#stage)
+  readonly #frame = h('div', { part: 'plate', class: 'frame' }, this.#stage)
   readonly #drawing = h('canvas', { class: 'drawing', 'aria-hidden': 'true' })
   readonly #preview = h('canvas', { class: 'preview', part: 'preview', role: 'img', 'aria-label': 'Preview' })
   readonly #empty = h('div', { class: 'empty' }, h('slot', { name: 'empty' }))
@@ -32,7 +32,7 @@ export class Plate {
   drawEmpty(): void {
     const style = getComputedStyle(this.#drawing)
     const { width, height } = drawing
-    paint(this.#drawing, { width, height, data: drawPlate(width, height, rgb(style.color), rgb(style.outlineColor)) })
+    paint(this.#drawing, { width, height, data: drawLandscape(width, height, rgb(style.color), rgb(style.outlineColor)) })
   }
 
   /** A run begins: whatever was there stays, dimmed, until there is something to show. */

@@ -1,7 +1,7 @@
 /** An activity in words: a headline of few words and a line of numbers. Pure. */
 
-import { formatSeconds, formatShare, formatTimeLeft } from '../parts/format.js'
-import { formatBytes } from '../../util/format-bytes.js'
+import { formatSeconds, formatShare, formatTimeLeft } from '../../parts/format.js'
+import { formatBytes } from '../../../util/format-bytes.js'
 import { downloadSpeed, downloadTotals, stepsTimeLeft, type Activity, type FileActivity } from './activity.js'
 
 const componentNames: Readonly<Record<string, string>> = {

@@ -1,7 +1,7 @@
 /** Lets the reader pick a folder with a checkpoint: by the File System Access API, or by the older file input. */
 
-import type { RepositoryReference } from '../../index.js'
-import { h } from '../parts/dom.js'
+import type { RepositoryReference } from '../../../index.js'
+import { h } from '../../parts/dom.js'
 
 /** A folder's handle, or the files in it. */
 export type Folder = Exclude<RepositoryReference, string>

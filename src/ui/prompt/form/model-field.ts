@@ -1,12 +1,12 @@
 /** Which model: the known ones in a list, and a field for any other repository, address or folder. */
 
-import type { LoadPipelineOptions, RepositoryReference } from '../../index.js'
-import { h, setText } from '../parts/dom.js'
+import type { LoadPipelineOptions, RepositoryReference } from '../../../index.js'
+import { h, setText } from '../../parts/dom.js'
 import { folderName, pickFolder, type Folder } from './pick-folder.js'
 
 /** A model that a page offers by name. */
 export interface ModelOption {
-  /** A repository id, an absolute URL, or a path that starts with `./`. */
+  /** A repository id, an absolute URL, or a path that starts with `../`. */
   readonly model: string
   /** What it is called in the list. */
   readonly label: string
@@ -27,8 +27,8 @@ export class ModelField {
   readonly #note = h('p', { class: 'note', id: 'model-note', 'aria-live': 'polite' })
   readonly #folder = h('button', { type: 'button' }, 'Folder…')
   #options: readonly ModelOption[] = []
-  /** What was found out about a model that is not listed, or not taken as it is. */
-  #outlook = ''
+  /** The plan of a model that is not listed, or loaded with other options. */
+  #planPreview = ''
   #picked: { readonly name: string; readonly reference: RepositoryReference } | undefined
 
   constructor(onChange: () => void) {
@@ -110,9 +110,9 @@ export class ModelField {
     return this.#options.some(({ model }) => model === this.value)
   }
 
-  /** A sentence about a model that is not listed, or not taken as it is; empty where nothing is known. */
-  set outlook(text: string) {
-    this.#outlook = text
+  /** A sentence about the plan of the model; empty while none is known. */
+  set planPreview(text: string) {
+    this.#planPreview = text
     this.#drawNote()
   }
 
@@ -145,7 +145,7 @@ export class ModelField {
   #drawNote(): void {
     const note = this.#options.find(({ model }) => model === this.value)?.note
     const unlisted = this.#select.hidden ? '' : 'Any diffusers repository of a supported model family.'
-    setText(this.#note, this.#outlook || (note ?? unlisted))
+    setText(this.#note, this.#planPreview || (note ?? unlisted))
     this.#note.hidden = this.#note.textContent === ''
   }
 

@@ -1,8 +1,8 @@
 /** The field for a picture to start from: picked, dropped or pasted; once there, how much of it is made anew. */
 
-import { h, setText } from '../parts/dom.js'
+import { h, setText } from '../../parts/dom.js'
 import { decodePicture, drawCover } from './start-pixels.js'
-import { numberRules } from './settings.js'
+import { numberRules } from '../../parts/settings.js'
 
 /** What is made anew where nothing else was asked for: enough to follow the words, not so much that the picture is lost. */
 const usualStrength = 0.6

@@ -7,7 +7,7 @@ import type { GenerateCallOptions, WeightsDType } from '../../index.js'
 
 /** All of a prompt box. An absent number means the model's own default. */
 export interface PromptSettings {
-  /** A repository id, an absolute URL, or a path that starts with `./`. */
+  /** A repository id, an absolute URL, or a path that starts with `../prompt/`. */
   readonly model: string
   /** What its weights are kept in, in the words of `fromPretrained`. Absent: as they are published, where the device can. */
   readonly dtype?: WeightsDType | undefined

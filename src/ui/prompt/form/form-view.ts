@@ -1,7 +1,7 @@
 /** The fields of a prompt box: what is written in them, read as settings, with what is wrong said beside the field. */
 
-import type { PipelineInfo } from '../../index.js'
-import { h, setText } from '../parts/dom.js'
+import type { PipelineInfo } from '../../../index.js'
+import { h, setText } from '../../parts/dom.js'
 import { ModelField } from './model-field.js'
 import { StartPicture } from './start-picture.js'
 import {
@@ -13,7 +13,7 @@ import {
   schedulerNames,
   type NumberName,
   type PromptSettings,
-} from './settings.js'
+} from '../../parts/settings.js'
 
 /** The numbers with a field of text; the strength has its slider. */
 type FieldName = Exclude<NumberName, 'strength'>
@@ -24,7 +24,17 @@ interface NumberField {
   readonly error: HTMLElement
 }
 
-/** The form. */
+/** What a form reports when the user changes something. */
+export interface FormListeners {
+  /** Any field changed. */
+  readonly onEdit: () => void
+  /** Another model was chosen. */
+  readonly onModelChange: () => void
+  /** Another type of weights was chosen. */
+  readonly onDTypeChange: () => void
+}
+
+/** The form with all fields and buttons. */
 export class FormView {
   readonly element: HTMLFormElement
   readonly prompt = h('textarea', { id: 'prompt', part: 'prompt', rows: 4, placeholder: 'What should be in the picture?' })
@@ -51,9 +61,8 @@ export class FormView {
   #info: PipelineInfo | undefined
   #lastSeed: number | undefined
 
-  /** `onEdit`: the reader changed something; `onModel`: the model; `onDType`: what its weights are kept in. */
-  constructor(onEdit: () => void, onModel: () => void, onDType: () => void) {
-    this.model = new ModelField(onModel)
+  constructor({ onEdit, onModelChange, onDTypeChange }: FormListeners) {
+    this.model = new ModelField(onModelChange)
     this.startPicture = new StartPicture(onEdit)
     this.#numbers = {
       width: numberField('width'),
@@ -67,7 +76,7 @@ export class FormView {
     this.#numbers.numImagesPerPrompt.input.placeholder = '1'
     for (const [name, label] of Object.entries(schedulerNames)) this.#scheduler.append(h('option', { value: name }, label))
     for (const [name, label] of Object.entries(dtypeNames)) this.#dtype.append(h('option', { value: name }, label))
-    this.#dtype.addEventListener('change', onDType)
+    this.#dtype.addEventListener('change', onDTypeChange)
     this.#lock.addEventListener('click', () => this.#toggleSeed())
     this.#settings = h(
       'details',

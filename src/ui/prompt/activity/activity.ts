@@ -11,7 +11,7 @@ import type {
   PipelinePhase,
   PipelineProgress,
   StepInfo,
-} from '../../index.js'
+} from '../../../index.js'
 
 /** A file of a component, as far as it is here. */
 export interface FileActivity extends FileProgress {

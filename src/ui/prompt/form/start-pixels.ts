@@ -1,7 +1,7 @@
 /** A picture of the reader's as the pixels that a run starts from: decoded by the browser, cut to the middle, brought to the run's size. */
 
-import { InputError, type GenerateOptions, type PipelineInfo, type PixelImage } from '../../index.js'
-import type { PromptSettings } from './settings.js'
+import { InputError, type GenerateOptions, type PipelineInfo, type PixelImage } from '../../../index.js'
+import type { PromptSettings } from '../../parts/settings.js'
 
 /** Files larger than this are not decoded, in bytes. */
 const maxFileBytes = 100e6

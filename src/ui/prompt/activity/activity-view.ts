@@ -3,7 +3,7 @@
  * their height.
  */
 
-import { h, setText } from '../parts/dom.js'
+import { h, setText } from '../../parts/dom.js'
 import { fraction, type Activity } from './activity.js'
 import { componentName, details, fileState, headline, memoryNumbers, memoryPlace } from './activity-words.js'
 

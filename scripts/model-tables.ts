@@ -1,0 +1,82 @@
+/**
+ * `npm run docs:models`: writes the tables of docs/ that follow from the code's lists of models, each between two comments of its page. With
+ * `--check` it writes nothing and fails if a table differs from what it would write.
+ */
+
+import { readFileSync, writeFileSync } from 'node:fs'
+import { networkDefinitions } from '../src/models/registry.js'
+import type { NetworkDefinition } from '../src/models/types.js'
+import { tokenizerDefinitions } from '../src/tokenizers/registry.js'
+
+/** The tables. To add one, add it here and its two comments to the page. */
+const tables: readonly { readonly page: string; readonly name: string; readonly text: () => string }[] = [
+  { page: 'docs/networks.md', name: 'networks', text: networkTable },
+  { page: 'docs/networks.md', name: 'tokenizers', text: tokenizerTable },
+]
+
+/** Writes the pages, or checks them. Returns the exit code. */
+export function main(args: readonly string[]): number {
+  const written = new Map<string, string>()
+  for (const { page, name, text } of tables) {
+    const before = written.get(page) ?? readFileSync(page, 'utf8')
+    written.set(page, replaceTable(before, page, name, text()))
+  }
+  const stale = [...written].filter(([page, text]) => readFileSync(page, 'utf8') !== text)
+  if (args.includes('--check')) {
+    for (const [page] of stale) console.error(`A table of ${page} is out of date: run "npm run docs:models".`)
+    return stale.length === 0 ? 0 : 1
+  }
+  for (const [page, text] of stale) writeFileSync(page, text)
+  return 0
+}
+
+/** The page with the text between the comments of a table replaced. @throws Error where the page lacks a comment */
+function replaceTable(text: string, page: string, name: string, table: string): string {
+  const [begin, end] = [`<!-- ${name}: npm run docs:models -->\n`, `<!-- end of ${name} -->`]
+  const [from, to] = [text.indexOf(begin), text.indexOf(end)]
+  if (from < 0 || to < from) throw new Error(`${page} has no comments "${begin.trim()}" and "${end}"`)
+  return `${text.slice(0, from + begin.length)}\n${table}\n${text.slice(to)}`
+}
+
+const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |\n`
+
+function markdownTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  return line(head) + line(head.map(() => '---')) + rows.map(line).join('')
+}
+
+const code = (names: readonly string[]) => names.map((name) => `\`${name}\``).join(', ')
+
+function networkTable(): string {
+  return markdownTable(
+    ['class', 'library', 'role', 'inputs', 'outputs', 'weights'],
+    networkDefinitions.map((definition) => {
+      const { inputs, outputs } = endsOf(definition)
+      const weights = [
+        definition.quantizable ? 'any type' : 'not quantized',
+        ...(definition.fromConfig({}).upcast ? ['computes in float32'] : []),
+      ]
+      return [`\`${definition.className}\``, definition.library, definition.role, code(inputs), code(outputs), weights.join(', ')]
+    }),
+  )
+}
+
+/** The inputs and outputs of a class's plain graph, with diffusers' default config. */
+function endsOf(definition: NetworkDefinition) {
+  const model = definition.fromConfig({})
+  const options = { dtype: 'float32', weights: 'input', granularity: 'block' } as const
+  const { inputs, outputs } = model.write(model.shapes(model.smallest), options)
+  return { inputs: inputs.map(({ name }) => name), outputs: outputs.map(({ name }) => name) }
+}
+
+function tokenizerTable(): string {
+  return markdownTable(
+    ['classes of transformers', 'vocabulary'],
+    tokenizerDefinitions.map(({ classNames, readsSentencePiece }) => [
+      code(classNames),
+      code(['tokenizer.json', ...(readsSentencePiece ? ['spiece.model'] : ['vocab.json` with `merges.txt'])]).replaceAll(
+        ', ',
+        ' or ',
+      ),
+    ]),
+  )
+}

@@ -1,0 +1,109 @@
+/** Writes to the browser's store, and makes room when the browser's quota is used up: evicts files, and waits until their space is free. */
+
+import { StorageError } from '../../errors.js'
+import { hurryCollector } from '../../util/free-bytes.js'
+
+/** Evicts one file. Returns the bytes freed, as far as known; undefined when there is none to evict. */
+export type Evict = () => Promise<number | undefined>
+
+/** Deleted bytes count against the quota until the browser has collected them: it is given this many milliseconds, this often at most. */
+const waitMs = 500
+const maxWaits = 10
+
+/** What the browser may count for a stored value on top of its bytes. */
+const overheadBytes = 1 << 20
+
+/** One write that may need room. */
+export interface QuotaWrite {
+  readonly put: () => Promise<void>
+  /** Bytes to store. */
+  readonly bytes: number
+  /** Whether room for this write is of no use any more. Asked after each failure. */
+  readonly isMoot: () => boolean
+}
+
+export class QuotaWriter {
+  readonly #evict: Evict
+  #evictions = 0
+  #evicting: Promise<boolean> = Promise.resolve(false)
+  /** Bytes that were evicted and not used by a write since. */
+  #freed = 0
+
+  constructor(evict: Evict) {
+    this.#evict = evict
+  }
+
+  /**
+   * Writes, and retries as long as room can be made. It evicts no more than the write needs: if the write still fails then, something
+   * references the deleted bytes, and evicting more would not help.
+   * @throws StorageError the last failure
+   */
+  async write({ put, bytes, isMoot }: QuotaWrite): Promise<void> {
+    let hasEvicted = false
+    for (let waits = 0; ;) {
+      const evictionsBefore = this.#evictions
+      const failure = await quotaFailure(put)
+      if (failure === undefined) {
+        this.#freed = Math.max(0, this.#freed - bytes)
+        return
+      }
+      if (isMoot()) throw failure
+      const isEnough = this.#freed >= bytes + overheadBytes
+      if (waits < (isEnough ? maxWaits : hasEvicted ? 1 : 0)) {
+        waits++
+        await waitForCollector()
+        continue
+      }
+      if (isEnough) {
+        // Other pages have used the room, or something references the deleted bytes.
+        this.#freed = 0
+        throw failure
+      }
+      if (waits >= maxWaits || !(await this.#makeRoom(evictionsBefore))) throw failure
+      hasEvicted = true
+      waits = 0
+    }
+  }
+
+  /**
+   * Evicts one file. When many writes fail at once, the evictions run one after the other, and a write that failed before another's eviction
+   * does not evict again but is tried first.
+   */
+  #makeRoom(evictionsBefore: number): Promise<boolean> {
+    const next = this.#evicting.then(async () => {
+      if (this.#evictions !== evictionsBefore) return true
+      const freed = await this.#evictOne()
+      if (freed === undefined) return false
+      this.#evictions++
+      this.#freed += freed
+      return true
+    })
+    this.#evicting = next.catch(() => false)
+    return next
+  }
+
+  async #evictOne(): Promise<number | undefined> {
+    try {
+      return await this.#evict()
+    } catch (error) {
+      if (error instanceof StorageError) return undefined
+      throw error
+    }
+  }
+}
+
+/** Undefined when `put` succeeds, the error when the quota is used up. @throws any other error */
+async function quotaFailure(put: () => Promise<void>): Promise<StorageError | undefined> {
+  try {
+    await put()
+    return undefined
+  } catch (error) {
+    if (error instanceof StorageError && error.code === 'quota-exceeded') return error
+    throw error
+  }
+}
+
+async function waitForCollector(): Promise<void> {
+  hurryCollector()
+  await new Promise((resolve) => setTimeout(resolve, waitMs))
+}

@@ -1,0 +1,69 @@
+/**
+ * Completes one file in the store: gets its missing chunks, and compares the whole file with its hash. Starts over once when the bytes
+ * turn out wrong; when they are wrong again, it throws.
+ */
+
+import { isAquatintError } from '../../errors.js'
+import { fileRecordKey } from '../cache/file-record.js'
+import type { StoredFile } from '../remote-file.js'
+import { ChunkWriter } from './chunk-writer.js'
+import type { DownloadServices, Fill } from './download-services.js'
+import { DownloadingFile, downloadRestarted } from './downloading-file.js'
+import type { ProgressMeter } from './progress-meter.js'
+
+/** Failures after which all chunks are deleted and fetched once more. Of a file that was complete before, only lost chunks are fetched. */
+const restartsDownload = new Set(['hash-mismatch', 'file-changed', 'download-restarted'])
+/** Failures after which the download resumes from the stored chunks, once. */
+const resumesDownload = new Set(['chunk-lost', 'hash-thread-lost'])
+
+export interface CompleteFileOptions {
+  readonly file: StoredFile
+  readonly fill: Fill
+  readonly meter: ProgressMeter
+  readonly signal: AbortSignal
+  /** Receives the file while it is being downloaded. The caller completes it or lets it fail when {@link completeFile} settles. */
+  readonly onDownloading?: ((file: DownloadingFile) => void) | undefined
+}
+
+/**
+ * Resolves when every chunk of the file is stored and its record says `complete`.
+ * @throws HubError, StorageError, AbortError
+ */
+export async function completeFile(
+  services: Omit<DownloadServices, 'transport' | 'memory'>,
+  chunkBytes: number,
+  { file, fill, meter, signal, onDownloading }: CompleteFileOptions,
+): Promise<void> {
+  const { store, createHasher, copyMemory, now } = services
+  let downloading: DownloadingFile | undefined
+  for (let isRetry = false; ; isRetry = true) {
+    let writer: ChunkWriter | undefined
+    try {
+      writer = await ChunkWriter.open({ store, file, chunkBytes, now: now(), createHasher, copyMemory })
+      if (onDownloading !== undefined && !isRetry) {
+        const early = new DownloadingFile(store, file, writer.chunkBytes, writer.present)
+        writer.onStored = (index) => early.stored(index)
+        downloading = early
+        onDownloading(early)
+      }
+      meter.begin(writer.bytesPresent)
+      await fill(writer, meter, signal)
+      await writer.finish(now(), () => meter.verifying())
+      return
+    } catch (error) {
+      if (!isAquatintError(error)) throw error
+      const restarts = restartsDownload.has(error.code)
+      if (!restarts && !resumesDownload.has(error.code)) throw error
+      downloading?.fail(downloadRestarted(file))
+      // Wrong bytes put every chunk in doubt, except those of a file that was verified before. The writer has deleted a lost chunk itself.
+      if (restarts && writer?.isRepairing !== true) {
+        await store.deleteRecord(fileRecordKey(file.key))
+        await store.deleteChunks(file.key)
+      }
+      // The address has other content now, which may have another size: the caller has to ask the server again.
+      if (isRetry || error.code === 'file-changed') throw error
+    } finally {
+      writer?.close()
+    }
+  }
+}

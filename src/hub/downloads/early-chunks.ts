@@ -1,0 +1,42 @@
+/** Chunks that arrived before it was their turn to be hashed, kept in memory so that they need not be read back from the store. */
+
+import { freeBytes } from '../../util/free-bytes.js'
+
+/** The most chunks that wait in memory. When there are more, the last ones are released and read back from the store later. */
+const maxEarlyChunks = 2
+
+interface EarlyChunk {
+  readonly bytes: Uint8Array<ArrayBuffer>
+  readonly onReleased: () => void
+}
+
+export class EarlyChunks {
+  readonly #chunks = new Map<number, EarlyChunk>()
+
+  /** Keeps a chunk. `onReleased` is called once its bytes are freed. */
+  add(index: number, bytes: Uint8Array<ArrayBuffer>, onReleased: () => void): void {
+    this.#chunks.set(index, { bytes, onReleased })
+  }
+
+  bytes(index: number): Uint8Array<ArrayBuffer> | undefined {
+    return this.#chunks.get(index)?.bytes
+  }
+
+  /** Frees the bytes of a chunk, if it is here. */
+  release(index: number): void {
+    const chunk = this.#chunks.get(index)
+    if (chunk === undefined) return
+    this.#chunks.delete(index)
+    freeBytes(chunk.bytes)
+    chunk.onReleased()
+  }
+
+  /** Frees the last chunk when too many wait. */
+  releaseSurplus(): void {
+    if (this.#chunks.size > maxEarlyChunks) this.release(Math.max(...this.#chunks.keys()))
+  }
+
+  releaseAll(): void {
+    for (const index of this.#chunks.keys()) this.release(index)
+  }
+}

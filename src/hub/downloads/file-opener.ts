@@ -1,0 +1,189 @@
+/** Opens files: from the cache, or by completing them, or by waiting for another tab that does. Repairs cached files whose chunks are lost. */
+
+import { StorageError } from '../../errors.js'
+import { abortError } from '../../util/abort.js'
+import { allChunks, CachedSource, readBlob } from '../cache/cached-source.js'
+import { downloadLock, type Locks } from '../cache/file-locks.js'
+import { asFileRecord, fileRecordKey, type FileRecord } from '../cache/file-record.js'
+import { FilesInUse } from '../cache/files-in-use.js'
+import type { ChunkSlice } from '../chunk-layout.js'
+import { fileChanged } from '../http/http-errors.js'
+import { checkMaxBytes } from '../names.js'
+import { isAddressKey, type StoredFile } from '../remote-file.js'
+import type { ByteSource, OpenOptions, ReadOptions } from '../types.js'
+import { completeFile } from './complete-file.js'
+import { followProgress, shareProgress } from './download-channel.js'
+import type { DownloadServices, Fill } from './download-services.js'
+import type { DownloadingFile } from './downloading-file.js'
+import { ProgressMeter } from './progress-meter.js'
+
+/** How often a file is completed that is gone again right afterwards, since users may clear the browser's storage at any time. */
+const maxCompletions = 3
+
+/** A file in use. */
+export interface OpenedFile {
+  readonly source: ByteSource
+  /** Ends the use: the cache may evict the file again. */
+  readonly release: () => void
+}
+
+/** A file that is not in the cache yet, and how its opening reports and is cancelled. */
+interface Opening {
+  readonly file: StoredFile
+  readonly fill: Fill
+  readonly meter: ProgressMeter
+  readonly signal: AbortSignal
+  readonly onDownloading: OpenOptions['onDownloading']
+}
+
+export class FileOpener {
+  readonly #services: DownloadServices
+  readonly #locks: Locks
+  readonly #inUse: FilesInUse
+
+  constructor(services: DownloadServices, locks: Locks) {
+    this.#services = services
+    this.#locks = locks
+    this.#inUse = new FilesInUse(services.store, locks)
+  }
+
+  /**
+   * A whole, verified file. `fill` gets its missing chunks unless the cache has them or another tab is getting them.
+   * @throws HubError, StorageError, AbortError
+   */
+  async open(file: StoredFile, fill: Fill, options: OpenOptions): Promise<OpenedFile> {
+    const signal = options.signal ?? new AbortController().signal
+    if (signal.aborted) throw abortError(signal)
+    checkMaxBytes(file.path, file.size, options.maxBytes)
+    const meter = new ProgressMeter(file.path, file.size, options.onProgress)
+    const release = await this.#inUse.use(file.key)
+    try {
+      let source = await this.cached(file, fill)
+      if (source === undefined) {
+        source = await this.#complete({ file, fill, meter, signal, onDownloading: options.onDownloading })
+      } else {
+        meter.complete(file.size)
+      }
+      await this.#recordUse(file.key)
+      this.#inUse.addSource(file.key, source)
+      return { source, release }
+    } catch (error) {
+      release()
+      // The signal may have ended any wait: for a lock, a connection or a request.
+      throw signal.aborted ? abortError(signal) : error
+    }
+  }
+
+  /** The file from the cache; undefined when it is not complete there, or is another version. `fill` repairs it when chunks are lost later. */
+  async cached(file: StoredFile, fill: Fill): Promise<CachedSource | undefined> {
+    const { store } = this.#services
+    const record = await this.#record(file.key)
+    if (record?.state !== 'complete' || record.size !== file.size) return undefined
+    if (file.hash === undefined && file.validator !== undefined && record.validator !== file.validator) return undefined
+    const blobs = allChunks(await store.chunks(file.key), record.size, record.chunkBytes)
+    if (blobs === undefined) return undefined
+    return new CachedSource(file, record.chunkBytes, blobs, (slice, options) =>
+      this.#repair({ file, fill, record }, slice, options),
+    )
+  }
+
+  /** Completes the file in the cache, after any other tab that is doing so. */
+  async #complete(opening: Opening): Promise<CachedSource> {
+    const { file, fill, meter, signal } = opening
+    meter.queued()
+    const stopFollowing = followProgress(file.key, ({ loaded, phase }) => meter.mirror(loaded, phase))
+    try {
+      return await this.#locks.exclusively(downloadLock(file.key), signal, async () => {
+        stopFollowing()
+        const source = await this.cached(file, fill)
+        if (source === undefined) return this.#completeLocked(opening)
+        meter.complete()
+        return source
+      })
+    } finally {
+      stopFollowing()
+    }
+  }
+
+  /** Completes the file while this tab holds its download lock. */
+  async #completeLocked({ file, fill, meter, signal, onDownloading }: Opening): Promise<CachedSource> {
+    const shared = shareProgress(file.key)
+    const early: { file?: DownloadingFile } = {}
+    const start = (downloading: DownloadingFile) => {
+      early.file = downloading
+      onDownloading?.(downloading)
+    }
+    try {
+      meter.also(shared.post)
+      // The hash covers the bytes as they arrived. If the user cleared them from the storage afterwards, they are fetched again.
+      for (let times = 0; times < maxCompletions; times++) {
+        await this.#completeOnce({ file, fill, meter, signal, onDownloading: early.file === undefined ? start : undefined })
+        const source = await this.cached(file, fill)
+        if (source === undefined) continue
+        meter.complete()
+        early.file?.complete(source)
+        return source
+      }
+      throw unreadable(file, `${file.path} was stored ${maxCompletions} times and is not in the browser's storage`)
+    } catch (error) {
+      early.file?.fail(signal.aborted ? abortError(signal) : error)
+      throw error
+    } finally {
+      shared.close()
+    }
+  }
+
+  #completeOnce(options: Parameters<typeof completeFile>[2]): Promise<void> {
+    return completeFile(this.#services, this.#services.transport.settings.chunkBytes, options)
+  }
+
+  /** Restores a chunk whose bytes (those of `slice`) cannot be read. `record` is the file's record when it was opened. */
+  async #repair(
+    { file, fill, record }: { readonly file: StoredFile; readonly fill: Fill; readonly record: FileRecord },
+    { index, begin, end }: ChunkSlice,
+    options: ReadOptions,
+  ): Promise<Blob> {
+    const { store } = this.#services
+    const signal = options.signal ?? new AbortController().signal
+    // The reader may have released the file. Mark it as in use, so that the repair does not evict the file to store its own chunk.
+    const release = await this.#inUse.use(file.key)
+    try {
+      const blob = await this.#locks.exclusively(downloadLock(file.key), signal, async () => {
+        if (!isSameContent(file, record, await this.#record(file.key), index)) throw fileChanged(file)
+        const stored = await store.chunk(file.key, index)
+        if (stored !== undefined && (await readBlob(stored, begin, end)) !== undefined) return stored
+        await store.deleteChunks(file.key, [index])
+        await this.#completeOnce({ file, fill, meter: new ProgressMeter(file.path, file.size, undefined), signal })
+        return store.chunk(file.key, index)
+      })
+      if (blob !== undefined) return blob
+    } finally {
+      release()
+    }
+    throw unreadable(file, `The browser's storage lost a chunk of ${file.path} again right after it was downloaded`, index)
+  }
+
+  async #record(key: string): Promise<FileRecord | undefined> {
+    return asFileRecord(await this.#services.store.record(fileRecordKey(key)))
+  }
+
+  async #recordUse(key: string): Promise<void> {
+    await this.#services.store.updateRecord(fileRecordKey(key), (old) => {
+      const record = asFileRecord(old)
+      return record === undefined ? undefined : { ...record, lastUsed: this.#services.now() }
+    })
+  }
+}
+
+/** Whether a stored chunk is still of the file as it was opened: another tab may have replaced the content of an address. */
+function isSameContent(file: StoredFile, opened: FileRecord, now: FileRecord | undefined, index: number): boolean {
+  if (!isAddressKey(file.key)) return true
+  if (now === undefined) return opened.validator !== undefined
+  if (now.size !== opened.size || now.validator !== opened.validator) return false
+  return opened.validator !== undefined || now.digests[index] === opened.digests[index]
+}
+
+function unreadable({ path }: StoredFile, problem: string, index?: number): StorageError {
+  const message = `${problem}. Close other pages that use much storage, then load the model again.`
+  return new StorageError('storage-unreadable', message, { path, ...(index === undefined ? {} : { index }) })
+}

@@ -1,0 +1,25 @@
+/** Fills a file from its server: in parallel pieces when the server supports ranges, as one stream when it does not. */
+
+import { isAquatintError } from '../../errors.js'
+import { RangesIgnored } from '../http/piece-fetch.js'
+import type { RemoteFile } from '../remote-file.js'
+import type { DownloadServices, Fill } from './download-services.js'
+import { fetchInPieces } from './parallel-pieces.js'
+import { streamChunks } from './whole-stream.js'
+
+/** A fill that downloads a file's missing chunks. */
+export function fillFromServer(services: DownloadServices, file: RemoteFile): Fill {
+  return async (writer, meter, signal) => {
+    if (writer.missing.length === 0) return
+    const download = { file, writer, meter, signal }
+    try {
+      await fetchInPieces(services, download)
+    } catch (error) {
+      // Some servers compress every answer. Browsers reject a compressed range as a failed connection; a plain request may still work.
+      const neverAnswered = isAquatintError(error) && error.code === 'network' && !file.location.answered
+      if (!neverAnswered && !(error instanceof RangesIgnored)) throw error
+      meter.begin(writer.bytesPresent)
+      await streamChunks(services, download)
+    }
+  }
+}

@@ -1,0 +1,97 @@
+/** When a failed request is sent again, and after how long a wait. */
+
+import { isAquatintError } from '../../errors.js'
+import { abortError } from '../../util/abort.js'
+import type { TransferSettings } from '../settings.js'
+import type { Transport } from './transport.js'
+
+/** The longest wait that a server may request, in milliseconds. */
+export const longestWait = 300_000
+
+/** Codes of failures that the same request may not meet again. */
+const temporary = new Set([
+  'network',
+  'stalled',
+  'short-body',
+  'rate-limited',
+  'server-error',
+  'range-not-honoured',
+  'url-expired',
+])
+
+/** Codes by which a host says that it is overloaded. */
+const overloaded = new Set(['rate-limited', 'server-error'])
+
+/** HTTP statuses that stay the same however often the request is sent. */
+const permanentStatus = new Set([400, 405, 406, 414, 431, 451, 501, 505])
+
+/** Whether the same request may succeed later. */
+export function isTemporary(error: unknown): boolean {
+  return isAquatintError(error) && temporary.has(error.code) && !permanentStatus.has(Number(error.details['status']))
+}
+
+/**
+ * For how many milliseconds an overloaded host wants no requests; 0 when it is overloaded but names no time, undefined when the failure
+ * says nothing about the host's load.
+ */
+export function requestedWait(failure: unknown): number | undefined {
+  if (!isAquatintError(failure) || !overloaded.has(failure.code)) return undefined
+  const wait = failure.details['wait']
+  return typeof wait === 'number' ? Math.min(longestWait, wait) : 0
+}
+
+/**
+ * Milliseconds to wait after `failures` failures in a row. A wait that the server requested is kept. Otherwise the wait is between half and
+ * all of base · 2^(failures − 1), so that many clients do not return at the same moment. `random` is in [0, 1).
+ */
+export function retryDelay(error: unknown, failures: number, settings: TransferSettings, random: number): number {
+  const requested = isAquatintError(error) ? error.details['wait'] : undefined
+  if (typeof requested === 'number') return Math.min(longestWait, requested)
+  const most = Math.min(settings.retryMaxMs, settings.retryBaseMs * 2 ** (failures - 1))
+  return most * (0.5 + random / 2)
+}
+
+/**
+ * Calls `attempt` until it returns a value. It calls again at once when an attempt returned undefined (it made progress), and after a wait
+ * when an attempt failed in a way that is temporary. `settings.maxTries` failures in a row without progress end it. The first expired
+ * address is retried without a wait, since waiting does not help there.
+ * @param madeProgress whether the failed attempt received bytes of use
+ * @throws the last failure
+ */
+export async function retrying<T>(
+  { settings, random }: Transport,
+  signal: AbortSignal,
+  attempt: () => Promise<T | undefined>,
+  madeProgress: () => boolean = () => false,
+): Promise<T> {
+  let expired = 0
+  for (let failures = 0; ;) {
+    try {
+      const value = await attempt()
+      if (value !== undefined) return value
+      failures = 0
+    } catch (error) {
+      if (signal.aborted || !isTemporary(error)) throw error
+      if (madeProgress()) failures = 0
+      if (++failures >= settings.maxTries) throw error
+      const atOnce = isAquatintError(error) && error.code === 'url-expired' && expired++ === 0
+      if (!atOnce) await delay(retryDelay(error, failures, settings, random()), signal)
+    }
+  }
+}
+
+/** Resolves after so many milliseconds. @throws AbortError, or the error that a download was ended with */
+function delay(milliseconds: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const leave = () => {
+      clearTimeout(timer)
+      reject(isAquatintError(signal.reason) ? signal.reason : abortError(signal))
+    }
+    const timer = setTimeout(() => {
+      signal.removeEventListener('abort', leave)
+      resolve()
+    }, milliseconds)
+    if (signal.aborted) leave()
+    else signal.addEventListener('abort', leave, { once: true })
+  })
+}
