@@ -7,7 +7,7 @@ import { defineConfig, type TestProjectConfiguration } from 'vitest/config'
 import { chromiumLaunchOptions } from './scripts/chromium.mjs'
 
 /** Whole pipelines in Node: minutes of matrix products. */
-const pipelines = ['src/pipelines/**/*.parity.test.ts']
+const pipelines = ['{src,cli,e2e}/**/*.parity.test.ts']
 const isolated = ['src/**/*.isolated.browser.test.ts']
 
 /** A test that has not ended after this many milliseconds hangs. No test depends on the time that it takes. */

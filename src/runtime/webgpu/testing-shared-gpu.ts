@@ -7,27 +7,32 @@
 import { GraphBuilder } from '../../onnx/graph-builder.js'
 import { add } from '../../onnx/ops-math.js'
 import { loadOnnxRuntime, onnxruntimeLock } from '../onnxruntime.js'
+import { replaceMethod } from './testing-gpu.js'
 
-const requestDevice = GPUAdapter.prototype.requestDevice
 /** Devices that no test holds at the moment. */
 const free: GPUDevice[] = []
 
-GPUAdapter.prototype.requestDevice = async function (this: GPUAdapter, descriptor) {
-  // A test that asks for a device itself wants other limits.
-  if (descriptor?.label !== 'aquatint') return requestDevice.call(this, descriptor)
-  const gpu = free.pop() ?? (await keptDevice(await requestDevice.call(this, descriptor)))
-  // The last holder's account of buffers ends.
-  Reflect.deleteProperty(gpu, 'createBuffer')
-  Reflect.deleteProperty(gpu.queue, 'submit')
-  gpu.destroy = () => {
-    gpu.destroy = () => undefined
-    free.push(gpu)
-  }
-  return gpu
-}
+replaceMethod(
+  GPUAdapter.prototype,
+  'requestDevice',
+  (request) =>
+    async function (this: GPUAdapter, descriptor) {
+      // A test that asks for a device itself wants other limits.
+      if (descriptor?.label !== 'aquatint') return request.call(this, descriptor)
+      const gpu = free.pop() ?? (await keepKernels(await request.call(this, descriptor)))
+      // The last holder's account of buffers ends.
+      Reflect.deleteProperty(gpu, 'createBuffer')
+      Reflect.deleteProperty(gpu.queue, 'submit')
+      gpu.destroy = () => {
+        gpu.destroy = () => undefined
+        free.push(gpu)
+      }
+      return gpu
+    },
+)
 
 /** The device, with a session on it that is never released: it keeps onnxruntime's kernels. */
-async function keptDevice(gpu: GPUDevice): Promise<GPUDevice> {
+async function keepKernels(gpu: GPUDevice): Promise<GPUDevice> {
   const runtime = await loadOnnxRuntime('webgpu')
   const graph = new GraphBuilder({ dtype: 'float32', weights: 'input', granularity: 'component' })
   const x = graph.input('x', 'float32', [1])
