@@ -7,7 +7,7 @@ import { listWeightFiles, measureWeights, readArrivingTable, readWeightTable } f
 import { chooseWeightFiles } from '../../src/checkpoint/weight-files.js'
 import { Hub } from '../../src/hub/hub.js'
 import { openRepository } from '../../src/hub/repositories/open-repository.js'
-import { hashKey } from '../../src/hub/remote-file.js'
+import { hashKey } from '../../src/hub/stored-file.js'
 import { quantizingTransforms } from '../../src/pipelines/loading/dtypes.js'
 import { transformWeights } from '../../src/pipelines/loading/transform-weights.js'
 import { Run } from '../../src/pipelines/run.js'

@@ -17,9 +17,10 @@ import { HashThread } from './downloads/hash-thread.js'
 import { HeaderOnlyFile } from './downloads/header-only-file.js'
 import { fillFromServer } from './downloads/server-fill.js'
 import { createTransport, type Fetch, type Transport } from './http/transport.js'
-import type { RemoteFile, StoredFile } from './remote-file.js'
+import type { StoredFile } from './stored-file.js'
 import { defaultSettings, type TransferSettings } from './settings.js'
 import type { HeaderOnlySource, OpenOptions } from './types.js'
+import type { RemoteFile } from './http/file-location.js'
 
 export interface HubOptions {
   readonly settings?: Partial<TransferSettings> | undefined

@@ -3,7 +3,7 @@
 import type { Repository } from '../hub/types.js'
 import type { OpenPipelineOptions } from './loading/find-pipeline.js'
 import { openPipeline, type OpenedPipeline } from './loading/open-pipeline.js'
-import type { PipelineSpec } from './loading/load-networks.js'
+import type { PipelineSpec } from './loading/read-parts.js'
 import { planPipeline, type PipelinePlan, type PlannedSize } from './loading/plan-pipeline.js'
 import type { GenerateHooks } from './run.js'
 import { StableDiffusionPipeline, stableDiffusionSpec } from './families/stable-diffusion.js'

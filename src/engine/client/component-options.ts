@@ -1,8 +1,8 @@
-/** Components named in the options of `fromPretrained` itself, as diffusers takes them: `fromPretrained(repo, { unet: … })`. Pure. */
+/** Components given directly in the options of `fromPretrained`, as in diffusers: `fromPretrained(repo, { unet: … })`. Pure. */
 
 import type { ComponentReference, LoadPipelineOptions } from '../../pipelines/types.js'
 
-/** The component names of diffusers' pipelines that can be swapped or left out. */
+/** The component names of diffusers' pipelines that can be replaced or omitted. */
 export const componentNames = [
   'unet',
   'transformer',
@@ -18,14 +18,14 @@ export const componentNames = [
   'image_encoder',
 ] as const
 
-/** A repository id or reference to take a component from, or null to leave it out. */
+/** For each component the repository to load it from, or null to omit it. */
 export type ComponentOptions = {
   readonly [name in (typeof componentNames)[number]]?: string | ComponentReference | null | undefined
 }
 
 /**
- * The same options with every component under `components`, where the engine looks, and their repositories as `address` writes them.
- * One that is named twice is taken from its own key.
+ * Moves every component to `components`, where the engine expects it, and resolves the repositories with `address`. If a component is
+ * given twice, its own key wins.
  */
 export function gatherComponents<Options extends ComponentOptions & LoadPipelineOptions>(
   options: Options,

@@ -4,7 +4,7 @@ import { InputError, StorageError } from '../../errors.js'
 import { throwIfAborted } from '../../util/abort.js'
 import { freeBytes } from '../../util/free-bytes.js'
 import { chunkCount, chunkRange, planRead, type ChunkSlice } from '../chunk-layout.js'
-import { contentName, type StoredFile } from '../remote-file.js'
+import { contentName, type StoredFile } from '../stored-file.js'
 import type { ByteRange, ByteSource, ReadOptions } from '../types.js'
 
 /** Restores a chunk whose bytes (those of `slice`) cannot be read, and returns its Blob. */

@@ -1,7 +1,7 @@
 /** The cache's record of one file, stored beside its chunks, and the check of a record that another version may have written. */
 
 import { chunkCount } from '../chunk-layout.js'
-import type { StoredFile } from '../remote-file.js'
+import type { StoredFile } from '../stored-file.js'
 
 /** Raised when the meaning of a record changes. Records of other versions count as absent. */
 const version = 1

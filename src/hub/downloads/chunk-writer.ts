@@ -10,7 +10,7 @@ import { FileHasher, sha256Hex, type CreateHasher, type Hasher } from '../cache/
 import { fileRecordKey, type FileRecord } from '../cache/file-record.js'
 import type { LayeredStore } from '../cache/layered-store.js'
 import { chunkRange } from '../chunk-layout.js'
-import type { StoredFile } from '../remote-file.js'
+import type { StoredFile } from '../stored-file.js'
 import { DownloadMemory } from './download-memory.js'
 import { EarlyChunks } from './early-chunks.js'
 import { openStoredProgress, type StoredProgress } from './stored-progress.js'

@@ -5,7 +5,7 @@
 
 import { isAquatintError } from '../../errors.js'
 import { fileRecordKey } from '../cache/file-record.js'
-import type { StoredFile } from '../remote-file.js'
+import type { StoredFile } from '../stored-file.js'
 import { ChunkWriter } from './chunk-writer.js'
 import type { DownloadServices, Fill } from './download-services.js'
 import { DownloadingFile, downloadRestarted } from './downloading-file.js'

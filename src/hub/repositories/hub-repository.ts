@@ -5,9 +5,9 @@ import { OpenFiles } from './open-files.js'
 import { fileNotFound } from '../http/http-errors.js'
 import { fetchCommit, fetchTree, resolveUrl, tokenHeaders, type HubAddress } from './hub-api.js'
 import type { Hub } from '../hub.js'
-import { FileLocation } from '../http/file-location.js'
+import { FileLocation, type RemoteFile } from '../http/file-location.js'
 import { isCommit } from '../names.js'
-import { hashKey, type ExpectedHash, type RemoteFile } from '../remote-file.js'
+import { hashKey, type ExpectedHash } from '../stored-file.js'
 import {
   asRepositoryRecord,
   branchKey,

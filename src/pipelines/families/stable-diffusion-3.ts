@@ -16,7 +16,7 @@ import { previewCoefficients } from '../generation/latent-preview.js'
 import type { Network } from '../bind-network.js'
 import { describePipeline, type OpenedPipeline } from '../loading/open-pipeline.js'
 import { clipEncoderOf, latentChannels, networkOf, t5EncoderOf } from '../generation/parts.js'
-import type { PipelineSpec } from '../loading/load-networks.js'
+import type { PipelineSpec } from '../loading/read-parts.js'
 import {
   assembleBatch,
   sideBySide,

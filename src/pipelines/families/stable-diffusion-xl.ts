@@ -19,7 +19,7 @@ import { previewCoefficients } from '../generation/latent-preview.js'
 import { configOf, type Network } from '../bind-network.js'
 import { describePipeline, type OpenedPipeline } from '../loading/open-pipeline.js'
 import { clipEncoderOf, latentChannels, networkOf } from '../generation/parts.js'
-import type { PipelineSpec } from '../loading/load-networks.js'
+import type { PipelineSpec } from '../loading/read-parts.js'
 import {
   assembleBatch,
   batchPieces,
@@ -74,7 +74,7 @@ export class StableDiffusionXLPipeline {
     latentChannels(this.#unet, this.#vae)
     this.#encoders = (['', '_2'] as const).flatMap((suffix) => clipEncoderOf(parts, hosts, suffix) ?? [])
     this.#scheduler = schedulerSource(parts.scheduler)
-    this.#forceZeros = parts.index.options['force_zeros_for_empty_prompt'] !== false
+    this.#forceZeros = parts.layout.options['force_zeros_for_empty_prompt'] !== false
     const factor = this.#vae.model.scaleFactor
     const { width, height } = this.#unet.model.latents.sampleSize
     this.info = describePipeline(

@@ -7,7 +7,7 @@ import { ClipTextEncoder } from './clip-text-encoder.js'
 import type { DeviceHosts } from '../execution/device-hosts.js'
 import type { AutoencoderModel, DenoiserModel, NetworkModel, TextEncoderModel } from '../../models/types.js'
 import { hasRole, type Network } from '../bind-network.js'
-import type { LoadedParts } from '../loading/load-networks.js'
+import type { LoadedParts } from '../loading/read-parts.js'
 import { T5TextEncoder } from './t5-text-encoder.js'
 
 /** A network that the pipeline cannot do without. @throws CheckpointError `component-missing` */

@@ -1,6 +1,6 @@
 /**
- * `<aquatint-prompt>`: a prompt box that makes pictures with a diffusers checkpoint. Attributes and properties down, events up;
- * its looks are custom properties and parts. The class wires fields, runner, strip and frame together and does none of their work.
+ * `<aquatint-prompt>`: a prompt box that generates pictures with a diffusers checkpoint. Pages set attributes and properties, listen to
+ * events, and style it by custom properties and parts. The class only connects the form, the runner, the activity and the picture area.
  */
 
 import {
@@ -26,9 +26,9 @@ import { Runner, type RunnerState } from './runner.js'
 import { emptySettings, toGenerateOptions, type PromptSettings } from '../parts/settings.js'
 import { startOptions } from './form/start-pixels.js'
 
-/** The prompt box. See docs/embedding.md. */
+/** The prompt box. docs/embedding.md is its guide. */
 export class AquatintPrompt extends FormControl {
-  /** The attributes that set something while they change. */
+  /** The attributes whose changes take effect at once. */
   static readonly observedAttributes = observedAttributes
 
   readonly #form = new FormView({
@@ -44,10 +44,10 @@ export class AquatintPrompt extends FormControl {
   #loadOptions: LoadPipelineOptions = {}
   #images: readonly GeneratedImage[] = []
   #idleWords: IdleWords = restingWords
-  /** Calls of `generate` that have not ended. */
+  /** The number of `generate` calls that have not ended. */
   #wanted = 0
 
-  /** As `document.createElement('aquatint-prompt')`. */
+  /** The same as `document.createElement('aquatint-prompt')`. */
   constructor() {
     super()
     this.#runner = new Runner({
@@ -74,7 +74,7 @@ export class AquatintPrompt extends FormControl {
     this.#form.setDefaults(undefined)
   }
 
-  /** The prompt as written. */
+  /** The prompt. */
   get prompt(): string {
     return this.#form.prompt.value
   }
@@ -82,7 +82,7 @@ export class AquatintPrompt extends FormControl {
     this.#form.write({ prompt })
   }
 
-  /** The model as chosen: a repository id, an absolute URL, or a path that starts with `./`. A folder can be set too. */
+  /** The chosen model: a repository id, an absolute URL, or a path that starts with `./`. It can also be set to a folder. */
   get model(): string {
     return this.#form.model.value
   }
@@ -92,7 +92,7 @@ export class AquatintPrompt extends FormControl {
     this.#modelChanged(typeof model !== 'string')
   }
 
-  /** Everything that is set. Setting changes what is given and leaves the rest. @throws InputError when a field is wrong */
+  /** All settings. Assigning an object changes only the settings that it holds. @throws InputError when a field is invalid */
   get settings(): PromptSettings {
     const settings = this.#form.read(true)
     if (settings === undefined) throw new InputError('invalid-settings', 'A field of the prompt box holds an invalid value.')
@@ -103,7 +103,7 @@ export class AquatintPrompt extends FormControl {
     if (settings.model !== undefined) this.#modelChanged()
   }
 
-  /** The picture that runs start from, or null: from the words alone. Files of any kind that the browser shows. */
+  /** The picture that generation starts from, or null to use the prompt alone. Any image file that the browser can decode. */
   get startImage(): Blob | null {
     return this.#form.startPicture.value
   }
@@ -111,7 +111,7 @@ export class AquatintPrompt extends FormControl {
     this.#form.startPicture.value = picture
   }
 
-  /** Models offered by name. */
+  /** The models in the list. */
   get models(): readonly ModelOption[] {
     return this.#form.model.options
   }
@@ -119,7 +119,7 @@ export class AquatintPrompt extends FormControl {
     this.#form.model.options = models
   }
 
-  /** Options of loading beyond the attributes, such as `token` and `components`. */
+  /** Load options that have no attribute, such as `token` and `components`. */
   get loadOptions(): LoadPipelineOptions {
     const { model, weights } = this.#form
     return { ...model.loadOptions, ...loadOptionsFromAttributes(this), ...this.#loadOptions, ...weights }
@@ -133,17 +133,17 @@ export class AquatintPrompt extends FormControl {
     return this.#runner.state
   }
 
-  /** The loaded pipeline, to use directly. */
+  /** The loaded pipeline, for direct use. */
   get pipeline(): DiffusionPipeline | undefined {
     return this.#runner.pipeline
   }
 
-  /** The last pictures. */
+  /** The most recent pictures. */
   get images(): readonly GeneratedImage[] {
     return this.#images
   }
 
-  /** Loads the model that is set, unless it is loaded. @throws as `DiffusionPipeline.fromPretrained` */
+  /** Loads the chosen model, unless it is loaded. @throws as `DiffusionPipeline.fromPretrained` */
   load(): Promise<DiffusionPipeline> {
     return this.#report(async () => {
       this.#message.clear()
@@ -151,7 +151,7 @@ export class AquatintPrompt extends FormControl {
     })
   }
 
-  /** Makes pictures from what is set, loading first where needed. @throws as `DiffusionPipeline.generate` */
+  /** Generates pictures with the current settings, and loads the model first if necessary. @throws as `DiffusionPipeline.generate` */
   generate(): Promise<ImageDetail> {
     return this.#report(async () => {
       this.#message.clear()
@@ -175,17 +175,17 @@ export class AquatintPrompt extends FormControl {
     })
   }
 
-  /** Stops a load or a generation. What was downloaded stays in the cache. */
+  /** Cancels a load or a generation. Downloaded data stays in the cache. */
   cancel(): void {
     this.#runner.cancel()
   }
 
-  /** Draws again what is drawn in the colours in force, after these changed. */
+  /** Redraws the empty picture area after the colours of the page have changed. */
   redraw(): void {
     this.#pictures.drawEmpty()
   }
 
-  /** Sets everything as it was for an earlier picture; what `settings` does not hold is emptied, but for the model. */
+  /** Restores the settings of an earlier picture; clears every field that `settings` does not hold, except the model. */
   restore(settings: Partial<PromptSettings>): void {
     this.settings = { ...emptySettings, ...settings }
   }
@@ -214,7 +214,7 @@ export class AquatintPrompt extends FormControl {
   }
 
   disconnectedCallback(): void {
-    // Moving an element disconnects it for a moment.
+    // Wait: moving an element within the page also disconnects it, for a moment.
     queueMicrotask(() => {
       if (!this.isConnected) void this.#runner.dispose()
     })
@@ -299,7 +299,7 @@ export class AquatintPrompt extends FormControl {
     }
   }
 
-  /** Shows and sends a failure on its way to the caller. */
+  /** Runs `task`; shows an error and fires `error` before the error reaches the caller. */
   async #report<T>(task: () => Promise<T>): Promise<T> {
     try {
       return await task()
@@ -315,7 +315,7 @@ export class AquatintPrompt extends FormControl {
     }
   }
 
-  /** For calls of the reader's: `#report` has already told. */
+  /** Runs a call that the user started: `#report` has already shown its error. */
   #try(task: () => Promise<unknown>): void {
     void task().catch(() => {})
   }

@@ -1,4 +1,4 @@
-/** The shadow root of a prompt box: where its parts stand, and their style sheets, parsed once for all boxes of a page. */
+/** The shadow root of a prompt box: its layout, and its style sheets, which are parsed once for all boxes of a page. */
 
 import { h, sheet } from '../parts/dom.js'
 import type { ActivityView } from './activity/activity-view.js'
@@ -14,7 +14,7 @@ import tokensCss from './styles/tokens.css?inline'
 
 let sheets: CSSStyleSheet[] | undefined
 
-/** Gives an element its root with these parts in it. */
+/** Attaches a shadow root that contains these views. */
 export function attachBox(
   host: HTMLElement,
   form: FormView,

@@ -1,4 +1,4 @@
-/** What makes an element a form control, as `<input>` is one: the members that HTML's form controls have, over ElementInternals. */
+/** Makes an element a form control like `<input>`: the members that every form control of HTML has, based on ElementInternals. */
 
 /** The base class of `<aquatint-prompt>`: a form control whose value is a PNG file. */
 export abstract class FormControl extends HTMLElement {

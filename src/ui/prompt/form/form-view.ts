@@ -1,4 +1,4 @@
-/** The fields of a prompt box: what is written in them, read as settings, with what is wrong said beside the field. */
+/** The fields of a prompt box: reads them as settings, and shows what is wrong next to the field. */
 
 import type { PipelineInfo } from '../../../index.js'
 import { h, setText } from '../../parts/dom.js'
@@ -15,7 +15,7 @@ import {
   type PromptSettings,
 } from '../../parts/settings.js'
 
-/** The numbers with a field of text; the strength has its slider. */
+/** The numbers that have a text field; the strength has a slider. */
 type FieldName = Exclude<NumberName, 'strength'>
 const fieldNames = numberNames.filter((name): name is FieldName => name !== 'strength')
 
@@ -112,7 +112,7 @@ export class FormView {
     this.#drawSummary()
   }
 
-  /** The settings as written, or undefined when a field is wrong. With `tell`, the wrong field says so and takes the focus. */
+  /** The settings in the fields, or undefined if one is invalid. With `tell`, the invalid field shows the reason and gets the focus. */
   read(tell = false): PromptSettings | undefined {
     const numbers: Partial<Record<NumberName, number>> = {}
     let wrong: HTMLInputElement | undefined
@@ -148,13 +148,13 @@ export class FormView {
     }
   }
 
-  /** What the model's weights are to be kept in, where the reader or the page says. */
+  /** The chosen type of the weights, if any. */
   get weights(): Pick<PromptSettings, 'dtype'> {
     const dtype = asDType(this.#dtype.value)
     return dtype === undefined ? {} : { dtype }
   }
 
-  /** Writes what `settings` holds; `undefined` empties a field, what is absent stays. */
+  /** Writes settings into the fields: `undefined` clears a field, and a setting that is absent leaves it. */
   write(settings: Partial<PromptSettings>): void {
     if (settings.prompt !== undefined) this.prompt.value = settings.prompt
     if ('negativePrompt' in settings) this.negativePrompt.value = settings.negativePrompt ?? ''
@@ -169,7 +169,7 @@ export class FormView {
     this.#drawSummary()
   }
 
-  /** The loaded model's own values stand in the empty fields. */
+  /** Shows the defaults of the loaded model in the empty fields. */
   setDefaults(info: PipelineInfo | undefined): void {
     this.#info = info
     this.startPicture.supported = info?.imageToImage ?? true
@@ -179,15 +179,15 @@ export class FormView {
     this.#drawSummary()
   }
 
-  /** The seed that was drawn, for the button that keeps it. */
+  /** The seed of the last run, for the button that keeps it. */
   setLastSeed(seed: number): void {
     this.#lastSeed = seed
     if (this.#lock.getAttribute('aria-pressed') === 'false') this.#numbers.seed.input.placeholder = `random (last: ${seed})`
   }
 
-  /** `wanted`: pictures are on their way. While only a model comes, Generate can be pressed already. */
+  /** Shows Cancel while `busy`, and hides Generate while pictures are `wanted`. While only a model loads, Generate stays available. */
   setBusy(busy: boolean, wanted: boolean): void {
-    // The focus would be lost with the button that goes.
+    // The focus would be lost with the button that is hidden.
     const root = this.element.getRootNode()
     const focused = root instanceof ShadowRoot ? root.activeElement : null
     this.cancel.hidden = !busy
@@ -216,7 +216,7 @@ export class FormView {
     this.#drawSummary()
   }
 
-  /** The settings in one line, so that they need not be opened to be known. */
+  /** Writes the settings in one line, visible while the section is closed. */
   #drawSummary(): void {
     const shown = (name: FieldName) => {
       const written = this.#numbers[name].input.value.trim()

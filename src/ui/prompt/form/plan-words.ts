@@ -1,4 +1,4 @@
-/** A plan in a sentence or two, for people who have not loaded the model yet. Pure. */
+/** Describes a plan in a sentence or two, for people who have not loaded the model yet. Pure. */
 
 import type { PipelinePlan, Residence } from '../../../index.js'
 import { formatBytes } from '../../../util/format-bytes.js'
@@ -15,7 +15,7 @@ const residences: Readonly<Record<Residence, string>> = {
   block: 'loaded block by block',
 }
 
-/** What the download is, and what a picture takes. */
+/** The size of the download, and the memory that a picture needs. */
 export function planWords({ className, downloadBytes, devices, width, height }: PipelinePlan): string {
   const gpus = Object.entries(devices).filter(([name]) => name !== 'wasm')
   const family = families[className] ?? className
