@@ -1,9 +1,9 @@
-/** The strip says what goes on in each phase, and Cancel ends each one at once and keeps what has come (docs/downloads.md). */
+/** The activity shows each phase; Cancel ends each phase at once and keeps downloaded data (docs/downloads.md). */
 
 import type { Page } from '@playwright/test'
 import { expect, generate, modelReady, openPage, state, test } from './ui/page-harness.js'
 
-test('a download shows bytes in all, speed, time left and each file; the second time, that all is here', async ({
+test('a download shows total bytes, speed, remaining time and each file; the second time, everything is cached', async ({
   page,
   server,
 }) => {
@@ -45,7 +45,7 @@ test('a download shows bytes in all, speed, time left and each file; the second 
   expect(await page.evaluate(() => document.documentElement.dataset['said'])).toContain('· all cached')
 })
 
-test('loading by component, encoding, steps, decoding: each is said, with what is in memory and the budget', async ({
+test('the activity shows loading by component, encoding, steps and decoding, with the memory in use and the budget', async ({
   page,
   server,
 }) => {
@@ -82,14 +82,14 @@ test('loading by component, encoding, steps, decoding: each is said, with what i
     /^Done in [\d.]+ s$/m,
   ])
     expect(headlines).toMatch(words)
-  // Newer news of memory replaces what the page has not been sent yet, so which components are named depends on the machine.
+  // A newer memory account replaces one that was not sent to the page yet, so the named components depend on the speed of the machine.
   expect(places).toMatch(/^In memory: (text encoder|UNet|image decoder)$/m)
   expect(numbers).toMatch(/^[\d.]+ [kM]B in use · peak [\d.]+ [kM]B · budget 3\.00 GB$/m)
 })
 
 type Moment = 'resolving' | 'downloading' | 'encoding' | 'weights' | 'denoising' | 'decoding'
 
-/** Presses Cancel when the page first hears of a moment. Resolves when the box is free again; rejects where a picture is made after all. */
+/** Presses Cancel when the page first reports a phase. Resolves when the box is idle again; rejects if a picture is made all the same. */
 function cancelAt(page: Page, moment: Moment): Promise<void> {
   return page.evaluate(
     (wanted) =>
@@ -113,7 +113,7 @@ function cancelAt(page: Page, moment: Moment): Promise<void> {
   )
 }
 
-/** What the server does so that a load never gets past a moment by itself. */
+/** Faults with which a load never leaves a phase by itself. */
 const neverAnswers = {
   resolving: { latencyMs: 86_400_000 },
   downloading: { rules: [{ match: { host: 'cdn' }, stallAfter: 0 }] },
@@ -140,7 +140,7 @@ for (const moment of ['resolving', 'downloading'] as const) {
 
 for (const moment of ['encoding', 'weights', 'denoising', 'decoding'] as const) {
   test(`Cancel while ${moment} ends the generation, and the next picture is made`, async ({ page, server }) => {
-    // More steps than anyone waits for: only a cancelled generation ends.
+    // So many steps that only a cancelled generation ends.
     await openPage(page, server, moment === 'denoising' ? { steps: '1000' } : {})
     await modelReady(page)
     const cancelled = cancelAt(page, moment)
@@ -151,13 +151,13 @@ for (const moment of ['encoding', 'weights', 'denoising', 'decoding'] as const) 
     await openPage(page, server)
     const sent = server.log.length
     await generate(page, 'a red apple')
-    // All of it was kept.
+    // The whole file was stored.
     expect(server.log.slice(sent).filter(({ file }) => file !== undefined)).toEqual([])
   })
 }
 
 test('what was downloaded is kept when the download is cancelled', async ({ page, server }) => {
-  // One file never arrives, so the others are complete before the load is.
+  // One file never arrives, so the load cannot end before it is cancelled.
   server.setFaults({ rules: [{ match: { path: 'unet/diffusion_pytorch_model-00003-of-00003.safetensors' }, stallAfter: 0 }] })
   await openPage(page, server)
   const path = await page.evaluate(

@@ -64,6 +64,7 @@ export const groups: readonly Group[] = [
       'MemorySnapshot',
       'ComponentMemory',
       'DeviceInfo',
+      'DeviceCapabilities',
       'DeviceKind',
       'DeviceName',
     ],

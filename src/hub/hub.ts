@@ -22,6 +22,7 @@ import { defaultSettings, type TransferSettings } from './settings.js'
 import type { HeaderOnlySource, OpenOptions } from './types.js'
 import type { RemoteFile } from './http/file-location.js'
 
+/** How to open a hub. */
 export interface HubOptions {
   readonly settings?: Partial<TransferSettings> | undefined
   /** Where chunks are stored; null keeps them in memory only. Default: IndexedDB, or memory when it cannot be used. */
@@ -32,6 +33,7 @@ export interface HubOptions {
   readonly onStorageTrouble?: ((error: StorageError) => void) | undefined
 }
 
+/** A worker's cache and downloads. Open one per worker: its files share connections and memory limits. */
 export class Hub {
   readonly store: LayeredStore
   readonly transport: Transport

@@ -40,6 +40,7 @@ export interface Preparation {
   readonly verified?: ((options: ReadOptions) => Promise<void>) | undefined
 }
 
+/** A prepared file in use. */
 export interface PreparedFile extends OpenedFile {
   /** The bytes of each part in the file, by its name. */
   readonly ranges: ReadonlyMap<string, ByteRange>

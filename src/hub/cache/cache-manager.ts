@@ -56,6 +56,7 @@ export interface VerifyResult {
   readonly bad: readonly { readonly path: string; readonly index: number }[]
 }
 
+/** Lists, deletes, verifies and exports cached files. Every method may throw a StorageError. */
 export class CacheManager {
   readonly #store: ChunkStore
   readonly #locks: Locks

@@ -10,6 +10,7 @@ import type { ByteRange, ByteSource, ReadOptions } from '../types.js'
 /** Restores a chunk whose bytes (those of `slice`) cannot be read, and returns its Blob. */
 export type RepairChunk = (slice: ChunkSlice, options: ReadOptions) => Promise<Blob>
 
+/** A complete file of the cache. Reads restore a chunk that the browser has lost. @throws as {@link ByteSource.read} */
 export class CachedSource implements ByteSource {
   readonly byteLength: number
   readonly contentKey: string | undefined

@@ -22,6 +22,7 @@ export interface QuotaWrite {
   readonly isMoot: () => boolean
 }
 
+/** Writes that evict files when the quota is used up. */
 export class QuotaWriter {
   readonly #evict: Evict
   #evictions = 0

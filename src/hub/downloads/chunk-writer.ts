@@ -18,6 +18,7 @@ import { openStoredProgress, type StoredProgress } from './stored-progress.js'
 /** Bytes of a stored chunk that are read back at a time. */
 const readBackBytes = 2 << 20
 
+/** What a writer needs to know. */
 export interface ChunkWriterOptions {
   readonly store: LayeredStore
   readonly file: StoredFile
@@ -39,6 +40,7 @@ interface FileHash {
   readonly hashed: number
 }
 
+/** Writes one file into the store. */
 export class ChunkWriter {
   readonly #store: LayeredStore
   readonly #file: StoredFile

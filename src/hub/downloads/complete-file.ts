@@ -16,6 +16,7 @@ const restartsDownload = new Set(['hash-mismatch', 'file-changed', 'download-res
 /** Failures after which the download resumes from the stored chunks, once. */
 const resumesDownload = new Set(['chunk-lost', 'hash-thread-lost'])
 
+/** What to complete, and where to report it. */
 export interface CompleteFileOptions {
   readonly file: StoredFile
   readonly fill: Fill

@@ -14,6 +14,7 @@ import { planRead, type ChunkSlice } from '../chunk-layout.js'
 import { contentName, type StoredFile } from '../stored-file.js'
 import type { ByteRange, ByteSource, DownloadingSource, ReadOptions } from '../types.js'
 
+/** A file whose chunks can be read as soon as they are stored, before the file is verified. */
 export class DownloadingFile implements DownloadingSource {
   readonly byteLength: number
   readonly contentKey: string | undefined

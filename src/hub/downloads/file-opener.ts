@@ -36,6 +36,7 @@ interface Opening {
   readonly onDownloading: OpenOptions['onDownloading']
 }
 
+/** Opens, completes and repairs the files of one hub. */
 export class FileOpener {
   readonly #services: DownloadServices
   readonly #locks: Locks

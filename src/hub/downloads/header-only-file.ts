@@ -13,6 +13,7 @@ import type { RemoteFile } from '../http/file-location.js'
 /** Bytes that the first read fetches. Most safetensors headers are shorter, so that one request suffices. */
 const firstBytes = 256 << 10
 
+/** A server's file that fetches the bytes it is asked for and remembers only the first 256 KiB. */
 export class HeaderOnlyFile implements HeaderOnlySource {
   readonly isCached = false
   readonly byteLength: number

@@ -4,7 +4,7 @@
  */
 
 import type { Layout } from '../../checkpoint/layouts/layout.js'
-import { openLayout } from '../../checkpoint/layouts/open-layout.js'
+import { layoutNames, openLayout } from '../../checkpoint/layouts/open-layout.js'
 import { CheckpointError, HubError, UnsupportedError } from '../../errors.js'
 import { Hub } from '../../hub/hub.js'
 import { openRepository, type OpenRepository } from '../../hub/repositories/open-repository.js'
@@ -57,7 +57,7 @@ export async function findPipeline<T>(
   const run = new Run({ ...options, signal })
   checkDType(options.dtype)
   checkComponentOptions(options)
-  checkPlacing(options)
+  const budget = checkPlacing(options)
   run.status('resolving')
   const opened: OpenRepository[] = []
   const releases: (() => void)[] = []
@@ -72,7 +72,7 @@ export async function findPipeline<T>(
     const repository = typeof repo === 'string' ? await open(repo, options.revision) : repo
     const layout = await openLayout(repository, { signal: run.signal })
     const spec = findSpec(layout, specs)
-    placing = await openDevices(options, networkNames(spec, layout, options))
+    placing = await openDevices(options, budget, networkNames(spec, layout, options))
     // A repository object that came without a hub has no cache for prepared files.
     const store = options.hub !== undefined || typeof repo === 'string' ? hub : undefined
     const onClose = (release: () => void) => {
@@ -141,7 +141,15 @@ function opener(hub: () => Promise<Hub>, options: OpenPipelineOptions, opened: O
     if (repository === undefined) {
       const { endpoint, token, baseUrl, revalidate } = options
       const { signal } = run
-      repository = openRepository(shared, repo, { revision, endpoint, token, baseUrl, revalidate, signal }).then((found) => {
+      repository = openRepository(shared, repo, {
+        revision,
+        endpoint,
+        token,
+        baseUrl,
+        revalidate,
+        layout: layoutNames,
+        signal,
+      }).then((found) => {
         opened.push(found)
         if (signal?.aborted === true) found.close()
         return found
