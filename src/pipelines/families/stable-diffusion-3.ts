@@ -68,7 +68,11 @@ export const stableDiffusion3: PipelineFamily = {
       throw new CheckpointError('component-missing', 'The pipeline has not both CLIP text encoders.', {
         component: 'text_encoder',
       })
-    const encoders: TextEncoders = { clips: [first, second], t5: t5EncoderOf(parts, hosts), width: denoiser.model.contextWidth }
+    const encoders: TextEncoders = {
+      clips: [first, second],
+      t5: t5EncoderOf(parts, hosts, '_3'),
+      width: denoiser.model.contextWidth,
+    }
     return {
       check: ({ clipSkip }) => {
         for (const encoder of encoders.clips) checkClipSkip(clipSkip, encoder.layers)

@@ -93,7 +93,7 @@ export function createPipeline({ spec: family, parts, hosts, close }: OpenedPipe
   }
 
   return {
-    info: describePipeline({ spec: family, parts, hosts, close }, defaults, describeScheduler(scheduler)),
+    info: describePipeline({ spec: family, parts, hosts, close }, { denoiser, vae }, defaults, describeScheduler(scheduler)),
     generate,
     dispose: async () => {
       await hosts.dispose()

@@ -38,10 +38,10 @@ export function clipEncoderOf(parts: LoadedParts, hosts: DeviceHosts, suffix: ''
     : new ClipTextEncoder(network, tokenizer, hosts.of(network.name))
 }
 
-/** The T5 text encoder with its tokenizer; null where the pipeline has none. */
-export function t5EncoderOf(parts: LoadedParts, hosts: DeviceHosts): T5TextEncoder | null {
-  const network = textEncoderOf(parts, 'text_encoder_3')
-  const tokenizer = parts.tokenizers.get('tokenizer_3')
+/** A T5 text encoder with its tokenizer, by the suffix of both names; null if the pipeline has none. */
+export function t5EncoderOf(parts: LoadedParts, hosts: DeviceHosts, suffix: '_2' | '_3'): T5TextEncoder | null {
+  const network = textEncoderOf(parts, `text_encoder${suffix}`)
+  const tokenizer = parts.tokenizers.get(`tokenizer${suffix}`)
   return network === undefined || !(tokenizer instanceof T5Tokenizer)
     ? null
     : new T5TextEncoder(network, tokenizer, hosts.of(network.name))

@@ -6,7 +6,6 @@ import { findPipeline, type OpenPipelineOptions } from './find-pipeline.js'
 import { loadNetworks, measureNetwork, type MakeTable } from './load-networks.js'
 import { readParts, type LoadedParts } from './read-parts.js'
 import type { PipelineSpec } from '../pipeline-spec.js'
-import { denoiserOf } from '../planning/memory-needs.js'
 import type { Network } from '../bind-network.js'
 import { refuseBeforeDownload } from './read-network-headers.js'
 import { transformWeights } from './transform-weights.js'
@@ -62,11 +61,11 @@ export function describeNetworks(
 /** The part of `PipelineInfo` that is the same in every family. */
 export function describePipeline(
   { spec, parts, hosts }: OpenedPipeline,
+  { denoiser, vae }: { readonly denoiser: Network; readonly vae: Network },
   defaults: PipelineInfo['defaults'],
   scheduler: PipelineInfo['scheduler'],
 ): PipelineInfo {
-  const denoiser = denoiserOf(parts.networks)
-  const { device, dtype, memoryBudget } = hosts.of(denoiser?.name ?? 'vae')
+  const { device, dtype, memoryBudget } = hosts.of(denoiser.name)
   return {
     className: spec.className,
     label: spec.label,
@@ -79,6 +78,6 @@ export function describePipeline(
     defaults,
     scheduler,
     memoryBudget,
-    imageToImage: [...(parts.networks.get('vae')?.table.keys() ?? [])].some((name) => name.startsWith('encoder.')),
+    imageToImage: [...vae.table.keys()].some((name) => name.startsWith('encoder.')),
   }
 }
