@@ -50,7 +50,7 @@ export function dtypeOf(choice: DTypeChoice, component: ComponentContents): DTyp
   if (word !== null && component.config?.quantization_config !== undefined)
     throw new UnsupportedError(
       'already-quantized',
-      `${component.name === '' ? 'The checkpoint' : component.name} is quantised already (quantization_config in its config.json); start from the original weights.`,
+      `${component.name === '' ? 'The checkpoint' : component.name} is quantized already (quantization_config in its config.json); start from the original weights.`,
       { component: component.name },
     )
   if ((word === 'q8' || word === 'q4') && /^(?:Autoencoder|VQModel|ConsistencyDecoder)/.test(component.className))

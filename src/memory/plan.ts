@@ -228,7 +228,7 @@ export function planGeneration(needs: readonly ComponentNeeds[], offer: MemoryOf
 }
 
 function doesNotFit(component: string, residence: Residence, needed: number, offered: number): DeviceError {
-  const message = `${component} needs at least ${needed} bytes (${formatBytes(needed)}) of GPU memory with offload ${residence}; ${Math.max(0, offered)} (${formatBytes(Math.max(0, offered))}) are offered.`
+  const message = `${component} needs at least ${needed} bytes (${formatBytes(needed)}) of GPU memory with offload ${residence}; ${Math.max(0, offered)} (${formatBytes(Math.max(0, offered))}) are available.`
   return new DeviceError('does-not-fit', message, { component, residence, needed, offered: Math.max(0, offered) })
 }
 

@@ -138,7 +138,7 @@ export function quantizeRows(weights: Float32Array, layout: QuantizedLayout, nam
     if (!Number.isFinite(sum))
       throw new CheckpointError(
         'weight-not-finite',
-        `Tensor ${JSON.stringify(name)} holds a value that is not finite: it cannot be quantised.`,
+        `Tensor ${JSON.stringify(name)} holds a value that is not finite: it cannot be quantized.`,
         {
           tensor: name,
         },

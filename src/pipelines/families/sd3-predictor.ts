@@ -80,7 +80,7 @@ export async function readPositions(
   if (entry.shape.join() !== shape.join())
     throw new CheckpointError(
       'shape-mismatch',
-      `${tensor} has shape [${entry.shape.join(', ')}]; its config asks for [${shape.join(', ')}].`,
+      `${tensor} has shape [${entry.shape.join(', ')}]; its config requires [${shape.join(', ')}].`,
       {
         tensor,
         actual: entry.shape,

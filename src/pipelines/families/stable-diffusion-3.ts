@@ -77,7 +77,7 @@ export class StableDiffusion3Pipeline {
     latentChannels(this.#transformer, this.#vae)
     const [first, second] = [clipEncoderOf(parts, hosts, ''), clipEncoderOf(parts, hosts, '_2')]
     if (first === null || second === null)
-      throw new CheckpointError('component-missing', 'The pipeline has not both CLIP text encoders.', {
+      throw new CheckpointError('component-missing', 'The pipeline needs both CLIP text encoders, but one is missing.', {
         component: 'text_encoder',
       })
     this.#clips = [first, second]
@@ -164,7 +164,7 @@ export class StableDiffusion3Pipeline {
     const one = await this.#clips[0].encode(first, 'hidden_state', call, variant)
     const two = await this.#clips[1].encode(second, 'hidden_state', call, variant)
     if (one.pooled === null || two.pooled === null)
-      throw new CheckpointError('component-missing', 'A CLIP text encoder gives no pooled vector.', { component: 'text_encoder' })
+      throw new CheckpointError('component-missing', 'A CLIP text encoder has no pooled output.', { component: 'text_encoder' })
     const t5 = await this.#t5?.encode(third, length, call)
     const clip = sideBySide([one.hidden, two.hidden])
     const [tokens = 0, clipWidth = 0] = clip.dims

@@ -82,7 +82,7 @@ describe('on the CPU', () => {
   test('what WebAssembly has no room for is refused by the load and by the plan, in the same words', () => {
     const large = needs('unet', 5 * GiB)
     const words =
-      /^unet needs 5368709120 bytes \(5\.37 GB\) of memory on wasm with offload model; 4294967296 \(4\.29 GB\) are offered\.$/
+      /^unet needs 5368709120 bytes \(5\.37 GB\) of memory on wasm with offload model; 4294967296 \(4\.29 GB\) are available\.$/
     for (const refused of [() => load('auto', undefined, large), () => plan('model', undefined, large)]) {
       expect(refused).toThrow(expect.objectContaining({ code: 'does-not-fit' }))
       expect(refused).toThrow(words)

@@ -126,7 +126,7 @@ function checkOnCpu(residence: 'resident' | 'model', needs: readonly ComponentNe
   if (needed <= offered) return
   throw new DeviceError(
     'does-not-fit',
-    `${component} needs ${needed} bytes (${formatBytes(needed)}) of memory on wasm with offload ${residence}; ${offered} (${formatBytes(offered)}) are offered.`,
+    `${component} needs ${needed} bytes (${formatBytes(needed)}) of memory on wasm with offload ${residence}; ${offered} (${formatBytes(offered)}) are available.`,
     { component, residence, needed, offered },
   )
 }
