@@ -4,7 +4,7 @@ import type { Repository } from '../../hub/types.js'
 import type { DeviceHosts } from '../execution/device-hosts.js'
 import { findPipeline, type OpenPipelineOptions } from './find-pipeline.js'
 import { loadNetworks, measureNetwork, readParts, type LoadedParts, type MakeTable } from './load-networks.js'
-import { denoiserOf } from '../planning/memory-needs.js'
+import type { AutoencoderModel, DenoiserModel } from '../../models/types.js'
 import type { Network } from '../bind-network.js'
 import { refuseBeforeDownload } from './peek-networks.js'
 import { transformWeights } from './transform-weights.js'
@@ -58,14 +58,20 @@ export function describeNetworks(
   return Object.fromEntries(described)
 }
 
+/** The two networks that every pipeline has. */
+export interface ImageNetworks {
+  readonly denoiser: Network<DenoiserModel>
+  readonly vae: Network<AutoencoderModel>
+}
+
 /** What `PipelineInfo` says of any family. */
 export function describePipeline(
   { spec, parts, hosts }: OpenedPipeline,
+  { denoiser, vae }: ImageNetworks,
   defaults: PipelineInfo['defaults'],
   scheduler: PipelineInfo['scheduler'],
 ): PipelineInfo {
-  const denoiser = denoiserOf(parts.networks)
-  const { device, dtype, memoryBudget } = hosts.of(denoiser?.name ?? 'vae')
+  const { device, dtype, memoryBudget } = hosts.of(denoiser.name)
   return {
     className: spec.className,
     label: spec.label,
@@ -78,6 +84,6 @@ export function describePipeline(
     defaults,
     scheduler,
     memoryBudget,
-    imageToImage: [...(parts.networks.get('vae')?.table.keys() ?? [])].some((name) => name.startsWith('encoder.')),
+    imageToImage: vae.model.hasEncoder(vae.table.keys()),
   }
 }
