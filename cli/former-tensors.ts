@@ -12,7 +12,7 @@ export function renameFormer(className: string, table: WeightTable): WeightTable
       return [name, name === entry.name ? entry : { ...entry, name }] as const
     }),
   )
-  // Two names for one place: then it is no checkpoint of before.
+  // Where a former and a current name are the same parameter, the checkpoint is not a former one.
   return renamed.size === table.size ? renamed : table
 }
 
@@ -22,7 +22,7 @@ export function dropFormer(table: WeightTable): WeightTable {
   return kept.length === table.size ? table : new Map(kept)
 }
 
-/** How many tensors of `table` have another name in `renamed`. */
+/** The number of tensors of `table` that have another name in `renamed`. */
 export function countRenamed(table: WeightTable, renamed: WeightTable): number {
   return [...table.keys()].filter((name) => !renamed.has(name)).length
 }

@@ -1,12 +1,13 @@
-import { listVariants } from '../src/checkpoint/weight-files.js'
-import { listWeightFiles, measureWeights, readWeightTable } from '../src/checkpoint/weight-table.js'
-import type { SafetensorsDType, WeightTable } from '../src/checkpoint/types.js'
-import type { ReadOptions, Repository } from '../src/hub/types.js'
-import type { Network } from '../src/pipelines/bind-network.js'
-import { faultOf, readContents, type ComponentFiles } from './components.js'
-import { planMemoryOf, type MemoryRequest, type PlannedMemory } from './memory.js'
-import { checkComponent, checkWhole, Findings, networkOf, noteIgnored, specOf, type Finding } from './runnable.js'
+/** `aquatint inspect`: what a repository holds, component by component, and whether Aquatint can run it. */
+
 import { isFloatDType } from '../src/checkpoint/element-types.js'
+import type { SafetensorsDType } from '../src/checkpoint/types.js'
+import { measureWeights } from '../src/checkpoint/weight-table.js'
+import type { AquatintError } from '../src/errors.js'
+import type { ReadOptions, Repository } from '../src/hub/types.js'
+import { planMemoryOf, type MemoryRequest, type PlannedMemory } from './memory.js'
+import { faultOf, readContents, type ComponentContents } from './read-contents.js'
+import { Findings, noteComponent, tryLoading, type Finding } from './runnable.js'
 
 /** Tensors of one element type. */
 interface DTypePart {
@@ -35,6 +36,7 @@ interface InspectedComponent {
   readonly weights: InspectedWeights | null
 }
 
+/** What `aquatint inspect --json` prints. */
 export interface Inspection {
   readonly repository: string
   readonly revision: string
@@ -48,61 +50,58 @@ export interface Inspection {
   readonly runs: { readonly ok: boolean; readonly problems: readonly Finding[]; readonly warnings: readonly Finding[] }
 }
 
-/** @throws CheckpointError, HubError; what is wrong with one component is told in `runs` instead */
+/** Reads configs and headers of weights. Errors in single components are in `runs`. @throws CheckpointError, HubError */
 export async function inspectRepository(
   repository: Repository,
   variant: string | null,
   request: MemoryRequest | null,
   signal: AbortSignal,
 ): Promise<Inspection> {
-  const { pipeline, components } = await readContents(repository, variant, { signal })
-  const paths = (await repository.files({ signal })).map((file) => file.path)
-  const variants = new Set(components.flatMap(({ name, weightLibrary }) => listVariants(paths, name, weightLibrary)))
+  const contents = await readContents(repository, variant, { signal })
+  const verdict = await tryLoading(contents, variant, signal)
   const findings = new Findings()
-  const spec = specOf(pipeline, findings)
-  const networks: Network[] = []
+  const addWhole = () => {
+    for (const fault of verdict.faults.get('') ?? []) findings.problem('', fault)
+  }
+  // An unsupported pipeline comes first; what is missing in a supported one comes after its components.
+  if (verdict.spec === undefined && contents.layout !== null) addWhole()
+  const variants = new Set<string>()
   const inspected: InspectedComponent[] = []
-  for (const component of components) {
-    const { name, className, library, faults } = component
-    let weights: InspectedWeights | null = null
-    const ignored = noteIgnored(spec, name, findings)
-    for (const fault of faults) findings.fault(name, fault, ignored)
-    try {
-      const table = component.weights === null ? null : await readWeightTable(repository, component.weights, { signal })
-      if (table !== null) weights = await measure(repository, component, table, { signal })
-      if (faults.length === 0 && !ignored) await checkComponent(repository, spec, component, table, findings, { signal })
-      const isPart = spec !== undefined && Object.hasOwn(spec.networks, name)
-      const network = table === null || !isPart ? undefined : networkOf(component, table)
-      if (network !== undefined) networks.push(network)
-    } catch (error) {
-      findings.fault(name, faultOf(error), ignored)
-    }
+  for (const component of contents.components) {
+    const { name, className, library, files, weightLibrary } = component
+    for (const found of await files.variants(weightLibrary, { signal })) variants.add(found)
+    const faults: AquatintError[] = []
+    const weights = await measure(repository, component, { signal }).catch((error: unknown) => {
+      faults.push(faultOf(error))
+      return null
+    })
+    noteComponent(component, verdict, faults, findings)
     inspected.push({ name, className, library, weights })
   }
-  if (spec !== undefined && findings.problems.length === 0) await checkWhole(repository, spec, variant, findings, signal)
+  if (verdict.spec !== undefined) addWhole()
   const ok = findings.problems.length === 0
   return {
     repository: repository.id,
     revision: repository.revision,
-    pipeline,
+    pipeline: contents.layout?.className ?? null,
     components: inspected,
     variants: [...variants].toSorted(),
     parameters: inspected.reduce((sum, { weights }) => sum + (weights?.parameters ?? 0), 0),
     bytes: inspected.reduce((sum, { weights }) => sum + (weights?.bytes ?? 0), 0),
-    memory: ok && request !== null ? planMemoryOf(networks, request) : null,
+    memory: ok && request !== null ? await planMemoryOf(verdict.sources, variant, request, signal) : null,
     runs: { ok, problems: findings.problems, warnings: findings.warnings },
   }
 }
 
 async function measure(
   repository: Repository,
-  component: ComponentFiles,
-  table: WeightTable,
+  component: ComponentContents,
   options: ReadOptions,
 ): Promise<InspectedWeights | null> {
   if (component.weights === null) return null
   const { variant } = component.weights
-  const shards = await listWeightFiles(repository, component.weights, options)
+  const table = await component.weights.read(options)
+  const shards = await component.weights.files(options)
   const sizes = new Map((await repository.files(options)).map((file) => [file.path, file.size]))
   const dtypes: Partial<Record<SafetensorsDType, { tensors: number; elements: number; bytes: number }>> = {}
   const quantized = quantizationOf(component)
@@ -129,7 +128,7 @@ async function measure(
   }
 }
 
-function quantizationOf({ config }: ComponentFiles): InspectedWeights['quantized'] {
+function quantizationOf({ config }: ComponentContents): InspectedWeights['quantized'] {
   const note = config?.quantization_config
   if (typeof note !== 'object' || note === null) return null
   const { quant_method: method, bits, block_size: blockSize } = note as Readonly<Record<string, unknown>>

@@ -1,23 +1,25 @@
-/** The memory plan of a checkpoint: what a page would hold on its devices within a budget, component by component. Nothing is loaded. */
+/** The memory plan of a checkpoint: what a page would keep on its devices within a budget, for each component. No tensor is loaded. */
 
-import { transformTable } from '../src/checkpoint/transforms/transform-table.js'
 import { InputError, isAquatintError } from '../src/errors.js'
-import { checkDType, dtypesOf, quantizingTransforms } from '../src/pipelines/loading/dtypes.js'
-import type { Network } from '../src/pipelines/bind-network.js'
-import { parseBudgets, type MemoryBudgets } from '../src/pipelines/planning/residence.js'
-import type { PlannedDevice } from '../src/pipelines/planning/memory-needs.js'
-import { planNetworks, type PlacedPlan, type PlannedSize } from '../src/pipelines/loading/plan-pipeline.js'
-import type { LoadPipelineOptions } from '../src/pipelines/types.js'
-import { checkDeviceMap, checkMappedComponents, mappedDevice } from '../src/memory/balance.js'
+import { checkDeviceMap } from '../src/memory/balance.js'
+import { computeType, type DeviceName } from '../src/memory/device-info.js'
 import type { ComponentPlan } from '../src/memory/plan.js'
-import { type DeviceName, computeType } from '../src/memory/device-info.js'
+import { chooseDevices, type DeviceSource } from '../src/pipelines/loading/choose-devices.js'
+import { checkDType } from '../src/pipelines/loading/dtypes.js'
+import { planNetworks, type PlacedPlan, type PlannedSize } from '../src/pipelines/loading/plan-pipeline.js'
+import { readNetworkHeaders } from '../src/pipelines/loading/read-network-headers.js'
+import type { NetworkSource } from '../src/pipelines/loading/read-parts.js'
+import type { PlannedDevice } from '../src/pipelines/planning/memory-needs.js'
+import { parseBudgets } from '../src/pipelines/planning/residence.js'
+import { Run } from '../src/pipelines/run.js'
+import type { LoadPipelineOptions } from '../src/pipelines/types.js'
 
 /** What the plan is for. */
 export type MemoryRequest = Pick<LoadPipelineOptions, 'maxMemory' | 'deviceMap' | 'dtype' | 'offload'> & PlannedSize
 
-/** A GPU that nobody asked: what plans made without one take it to be. */
+/** The GPU that a plan assumes: the command line opens none. */
 interface AssumedGpu {
-  /** Whether it computes in float16; one that does not takes float16 weights as float32, twice as large. */
+  /** Whether it computes in float16. Otherwise float16 weights become float32 on it, twice as large. */
   readonly shaderF16: boolean
   /** Bytes of its largest buffer. */
   readonly maxBufferSize: number
@@ -31,21 +33,21 @@ export type PlannedMemory = { readonly assumedGpu: AssumedGpu } & (
       readonly height: number
       readonly code: string
       readonly message: string
-      /** What each component would take on a GPU, one at a time, if there were enough. */
+      /** What each component would take on a GPU with enough memory, one component at a time. */
       readonly needs: readonly ComponentPlan[]
     }
 )
 
 const assumedGpu: AssumedGpu = { shaderF16: true, maxBufferSize: 2 ** 32 }
 
-/** Words of `--dtype`, all or by component, as `fromPretrained` takes them. @throws InputError `dtype` */
+/** Values of `--dtype`, one for all components or by component, as `fromPretrained` takes them. @throws InputError `dtype` */
 export function dtypeOption(values: readonly string[]): LoadPipelineOptions['dtype'] {
   const dtype = allOrNamed(values, 'dtype', 'one type for all, or types by component') as LoadPipelineOptions['dtype']
   checkDType(dtype)
   return dtype
 }
 
-/** Values like `webgpu=2GB`, all or by device, as `maxMemory` of `fromPretrained` takes them. @throws InputError `max-memory`, `bad-memory-size`, `bad-device` */
+/** Values like `webgpu=2GB`, one for the GPU or by device, as `maxMemory` of `fromPretrained` takes them. @throws InputError `max-memory`, `bad-memory-size`, `bad-device` */
 export function memoryOption(values: readonly string[]): LoadPipelineOptions['maxMemory'] {
   const sizes = allOrNamed(values, 'max-memory', 'one size for the GPU, or sizes by device')
   parseBudgets(sizes)
@@ -73,7 +75,12 @@ function allOrNamed(
   return all[0] ?? Object.fromEntries(named)
 }
 
-/** A device as plans see it: the assumed GPU, or the CPU. */
+/** Devices that are described instead of opened: the assumed GPU, and the CPU. */
+const describedDevices: DeviceSource<PlannedDevice> = {
+  list: () => Promise.resolve(['webgpu', 'wasm']),
+  open: (name) => Promise.resolve(describeDevice(name === undefined || name === 'auto' ? 'webgpu' : name)),
+}
+
 function describeDevice(name: DeviceName): PlannedDevice {
   const kind = name === 'wasm' ? 'wasm' : 'webgpu'
   const info = {
@@ -88,52 +95,28 @@ function describeDevice(name: DeviceName): PlannedDevice {
   return { info, writeOptions: (wanted) => ({ ...wanted, dtype: computeType(wanted.dtype, info), weights: 'input' }) }
 }
 
-/** The image that is planned has guidance, whatever the pipeline's class. */
+/** The planned image has guidance, whatever the pipeline's class. */
 const withGuidance = { guidance: 'classifier-free', defaults: { numInferenceSteps: 1, guidanceScale: 2 } } as const
 
 /** Plans the networks of a pipeline for one image with guidance. @throws InputError `bad-device-map`, `dtype`, `size` */
-export function planMemoryOf(networks: readonly Network[], request: MemoryRequest): PlannedMemory {
-  const named = inDTypes(networks, request.dtype)
-  const budgets = parseBudgets(request.maxMemory)
-  const places = placesOf(request.deviceMap, [...named.keys()])
-  const names = places === null ? balancedOver(budgets) : [...new Set(places.values())]
-  const devices = new Map(names.map((name) => [name, describeDevice(name)]))
+export async function planMemoryOf(
+  sources: readonly NetworkSource[],
+  variant: string | null,
+  request: MemoryRequest,
+  signal: AbortSignal,
+): Promise<PlannedMemory> {
+  const options = { variant: variant ?? undefined, dtype: request.dtype }
+  const networks = await readNetworkHeaders({ sources, options, run: new Run({ signal }) })
+  const names = [...networks.keys()]
   try {
-    return { assumedGpu, ...planNetworks({ devices, places, budgets }, named, request, withGuidance) }
+    return { assumedGpu, ...planNetworks(await chooseDevices(describedDevices, request, names), networks, request, withGuidance) }
   } catch (error) {
     if (!isAquatintError(error) || error.code !== 'does-not-fit') throw error
-    const gpu = { devices: new Map([['webgpu', describeDevice('webgpu')]]), places: placesOf({}, [...named.keys()]) }
     const {
       width,
       height,
       devices: plans,
-    } = planNetworks({ ...gpu, budgets: parseBudgets(undefined) }, named, { ...request, offload: 'model' }, withGuidance)
+    } = planNetworks(await chooseDevices(describedDevices, {}, names), networks, { ...request, offload: 'model' }, withGuidance)
     return { assumedGpu, width, height, code: error.code, message: error.message, needs: plans.webgpu?.components ?? [] }
   }
-}
-
-/** The networks with the weights and the type that `--dtype` gives them. @throws InputError `dtype` */
-function inDTypes(networks: readonly Network[], dtype: MemoryRequest['dtype']): ReadonlyMap<string, Network> {
-  const dtypes = dtypesOf(dtype, networks)
-  return new Map(
-    networks.map((network): [string, Network] => {
-      const { compute, quantization } = dtypes.get(network.name) ?? {}
-      // A checkpoint that is quantised already stays as it is.
-      if (quantization === undefined || network.quantization !== undefined) return [network.name, { ...network, dtype: compute }]
-      const table = transformTable(network.table, quantizingTransforms(quantization))
-      return [network.name, { ...network, table, dtype: compute, quantization }]
-    }),
-  )
-}
-
-/** The device of each network, or null where their needs decide. @throws InputError `bad-device-map` */
-function placesOf(map: MemoryRequest['deviceMap'], networks: readonly string[]): ReadonlyMap<string, DeviceName> | null {
-  if (map === 'balanced') return null
-  checkMappedComponents(map ?? {}, networks)
-  return new Map(networks.map((name) => [name, mappedDevice(map ?? {}, name) ?? 'webgpu']))
-}
-
-/** The devices that `balanced` shares out: those with a budget, or one GPU and the CPU. */
-function balancedOver({ named }: MemoryBudgets): readonly DeviceName[] {
-  return named.size > 0 ? [...named.keys()] : ['webgpu', 'wasm']
 }

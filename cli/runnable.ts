@@ -1,21 +1,23 @@
-/**
- * Whether Aquatint can run a checkpoint: each part is held against what the pipelines have, then all of it is loaded as a page would, short
- * of the weights.
- */
+/** Whether Aquatint can run a checkpoint: all of it is loaded as a page would load it, without the tensors, and every error is collected. */
 
-import { readConfig, readModelIndex } from '../src/checkpoint/layouts/model-index.js'
-import { readQuantizationConfig } from '../src/checkpoint/quantization-config.js'
-import type { WeightTable } from '../src/checkpoint/types.js'
 import { AquatintError } from '../src/errors.js'
-import type { ReadOptions, Repository } from '../src/hub/types.js'
+import type { ReadOptions } from '../src/hub/types.js'
+import { networkDefinition } from '../src/models/registry.js'
+import { unexpectedTensors, type Network } from '../src/pipelines/bind-network.js'
 import { families } from '../src/pipelines/families.js'
-import { findNetworkDefinition, networkDefinitions } from '../src/models/registry.js'
-import { readModel, unexpectedTensors, type Network } from '../src/pipelines/bind-network.js'
-import { loadParts } from '../src/pipelines/loading/load-networks.js'
-import { Run } from '../src/pipelines/run.js'
-import { createScheduler } from '../src/schedulers/registry.js'
-import { faultOf, type ComponentFiles } from './components.js'
+import type { ComponentSource } from '../src/pipelines/loading/find-components.js'
+import { findSpec } from '../src/pipelines/loading/find-pipeline.js'
+import { readNetworkHeaders } from '../src/pipelines/loading/read-network-headers.js'
+import {
+  attempt,
+  readNetworkSource,
+  readPartsWithFaults,
+  type NetworkSource,
+  type OnFault,
+} from '../src/pipelines/loading/read-parts.js'
 import type { PipelineSpec } from '../src/pipelines/pipeline-spec.js'
+import { Run } from '../src/pipelines/run.js'
+import { faultOf, type ComponentContents, type RepositoryContents } from './read-contents.js'
 
 /** Something about a component that a person should know. */
 export interface Finding {
@@ -25,106 +27,105 @@ export interface Finding {
   readonly message: string
 }
 
-/** What was found out about a checkpoint or one component of it. */
+/** Everything that was found out about a checkpoint and its components, in the order in which it is shown. */
 export class Findings {
   readonly problems: Finding[] = []
   readonly warnings: Finding[] = []
 
-  /** What stops Aquatint from running it. */
-  problem(component: string, code: string, message: string): void {
-    // The check of the whole meets again what one of a component found.
-    const known = this.problems.some((known) => component === '' && known.code === code && message.endsWith(known.message))
-    if (!known) this.problems.push({ component, code, message })
+  /** Something that stops Aquatint from running the checkpoint. Reported once, even where several readers meet it. */
+  problem(component: string, { code, message }: AquatintError): void {
+    const isKnown = this.problems.some(
+      (known) => known.component === component && known.code === code && known.message === message,
+    )
+    if (!isKnown) this.problems.push({ component, code, message })
   }
 
+  /** Something that does not stop it. */
   warning(component: string, code: string, message: string): void {
     this.warnings.push({ component, code, message })
   }
-
-  /** A fault: a problem, or where nobody uses the component only a warning. */
-  fault(component: string, { code, message }: AquatintError, ignored: boolean): void {
-    if (ignored) this.warning(component, code, message)
-    else this.problem(component, code, message)
-  }
 }
 
-/** Whether the pipeline never uses a component, which is then noted. */
-export function noteIgnored(spec: PipelineSpec | undefined, component: string, findings: Findings): boolean {
-  const ignored = spec !== undefined && Object.hasOwn(spec.ignored, component)
-  if (ignored) findings.warning(component, 'component-ignored', `It is ${spec.ignored[component]}`)
-  return ignored
+/** What loading a checkpoint without its tensors came to. */
+export interface Verdict {
+  /** Undefined for one component, and for a pipeline that is not supported. */
+  readonly spec: PipelineSpec | undefined
+  /** The networks that can be loaded. */
+  readonly sources: readonly NetworkSource[]
+  readonly networks: ReadonlyMap<string, Network>
+  /** Errors by component. Those under '' concern the checkpoint as a whole. */
+  readonly faults: ReadonlyMap<string, readonly AquatintError[]>
 }
 
-/** The pipeline's description, or undefined and a problem. */
-export function specOf(className: string | null, findings: Findings): PipelineSpec | undefined {
-  const spec = families.find((candidate) => candidate.className === className)
-  const supported = families.map((candidate) => candidate.className).join(', ')
-  if (className !== null && spec === undefined)
-    findings.problem('', 'unsupported-class', `The pipeline ${className} is not supported; supported: ${supported}.`)
-  return spec
+/**
+ * Loads the parts of a checkpoint as `fromPretrained` does, as far as the headers of its weights, and goes on after errors.
+ * @throws HubError of the network, AbortError
+ */
+export async function tryLoading(contents: RepositoryContents, variant: string | null, signal: AbortSignal): Promise<Verdict> {
+  const { layout, components } = contents
+  const faults = new Map<string, AquatintError[]>()
+  const addFault = (component: string, error: unknown) =>
+    faults.set(component, [...(faults.get(component) ?? []), faultOf(error)])
+  const spec = layout === null ? undefined : await attempt('', addFault, async () => findSpec(layout, families))
+  // Errors in tokenizers, in missing components and in unknown ones name the component themselves.
+  const isShown = (name: string) => spec === undefined || name === 'scheduler' || Object.hasOwn(spec.networks, name)
+  const listed = new Set(components.map(({ name }) => name).filter(isShown))
+  const onFault: OnFault = (component, error) => addFault(listed.has(component) ? component : '', error)
+  const run = new Run({ signal })
+  const options = { variant: variant ?? undefined }
+  const sources =
+    layout === null || spec === undefined
+      ? await readNetworks(components, variant, onFault, { signal })
+      : (await readPartsWithFaults({ layout, spec, options, open: openNothing, run }, onFault)).sources
+  const networks = await attempt('', onFault, () => readNetworkHeaders({ sources, options, run, onFault }))
+  return { spec, sources, networks: networks ?? new Map(), faults }
 }
 
-/** A component as a network of a pipeline, or undefined where it is none. @throws CheckpointError, UnsupportedError for a config that cannot be run */
-export function networkOf(component: ComponentFiles, table: WeightTable): Network | undefined {
-  const { name, className, config } = component
-  const definition = findNetworkDefinition(className)
-  if (definition === undefined || config === null) return undefined
-  const { config: own, bits } = readQuantizationConfig(config)
-  return { name, model: readModel(definition, own), table, repo: '', quantization: bits === null ? undefined : `q${bits}` }
-}
+const openNothing = () => Promise.reject(new AquatintError('other-repository', 'No other repository is opened.'))
 
-/** Holds one component against what Aquatint has. @throws CheckpointError, UnsupportedError for what is wrong with it */
-export async function checkComponent(
-  repository: Repository,
-  spec: PipelineSpec | undefined,
-  component: ComponentFiles,
-  table: WeightTable | null,
-  findings: Findings,
-  options: ReadOptions,
-): Promise<void> {
-  const { name, className, config } = component
-  if (name === 'scheduler') createScheduler(className, await readConfig(repository, 'scheduler/scheduler_config.json', options))
-  else if (table !== null) {
-    const network = networkOf(component, table)
-    if (config === null) findings.problem(name, 'file-not-found', 'It has no config.json.')
-    else if (network === undefined) {
-      const supported = networkDefinitions.map((definition) => definition.className)
-      findings.problem(name, 'unsupported-class', `The class ${className} is not supported; supported: ${supported.join(', ')}.`)
-    } else {
-      const unexpected = unexpectedTensors(network)
-      if (unexpected.length > 0)
-        findings.warning(
-          name,
-          'unexpected-tensors',
-          `${unexpected.length} tensors are no part of ${className} and are not used, such as ${unexpected[0]}.`,
-        )
-    }
-  } else if (spec !== undefined && Object.hasOwn(spec.networks, name))
-    findings.problem(name, 'weights-not-found', 'It has no weights.')
-}
-
-const noOther = () => Promise.reject(new AquatintError('other-repository', 'Nothing else is opened.'))
-
-/** Loads all parts of a pipeline, short of the weights, as `fromPretrained` does. */
-export async function checkWhole(
-  repository: Repository,
-  spec: PipelineSpec,
+/** The networks among components that belong to no supported pipeline. Only components with weights can be networks. */
+async function readNetworks(
+  components: readonly ComponentContents[],
   variant: string | null,
+  onFault: OnFault,
+  { signal }: ReadOptions,
+): Promise<readonly NetworkSource[]> {
+  const read = components
+    .filter(({ weights, faults }) => weights !== null && faults.length === 0)
+    .map(({ name, className, files }) => {
+      const source: ComponentSource = {
+        name,
+        className,
+        files,
+        variant: variant ?? undefined,
+        swapped: false,
+        missingVariant: 'fallback',
+      }
+      return attempt(name, onFault, () => readNetworkSource(source, networkDefinition(className), signal))
+    })
+  return (await Promise.all(read)).filter((source) => source !== undefined)
+}
+
+/** Adds what is to be said about one component. `more`: errors that were met before it was loaded. */
+export function noteComponent(
+  { name, faults: own }: ComponentContents,
+  { spec, networks, faults }: Verdict,
+  more: readonly AquatintError[],
   findings: Findings,
-  signal: AbortSignal,
-): Promise<void> {
-  try {
-    const index = await readModelIndex(repository, { signal })
-    await loadParts(
-      repository,
-      index,
-      spec,
-      { variant: variant ?? undefined },
-      noOther,
-      ({ read }) => read(signal),
-      new Run({ signal }),
-    )
-  } catch (error) {
-    findings.fault('', faultOf(error), false)
+): void {
+  const all = [...own, ...more, ...(faults.get(name) ?? [])]
+  if (spec !== undefined && Object.hasOwn(spec.ignored, name)) {
+    findings.warning(name, 'component-ignored', `It is ${spec.ignored[name]}`)
+    for (const { code, message } of all) findings.warning(name, code, message)
+    return
   }
+  for (const fault of all) findings.problem(name, fault)
+  const network = networks.get(name)
+  const unexpected = network === undefined ? [] : unexpectedTensors(network)
+  if (network !== undefined && unexpected.length > 0)
+    findings.warning(
+      name,
+      'unexpected-tensors',
+      `${unexpected.length} tensors are no part of ${network.model.className} and are not used, such as ${unexpected[0]}.`,
+    )
 }

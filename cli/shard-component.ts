@@ -2,12 +2,11 @@
 
 import { transformTable } from '../src/checkpoint/transforms/transform-table.js'
 import type { TensorEntry } from '../src/checkpoint/types.js'
-import { listWeightFiles, measureWeights, readWeightTable } from '../src/checkpoint/weight-table.js'
+import { measureWeights } from '../src/checkpoint/weight-table.js'
 import type { AquatintError } from '../src/errors.js'
 import type { ReadOptions } from '../src/hub/types.js'
 import { families } from '../src/pipelines/families.js'
-import { faultOf, type ComponentFiles } from './components.js'
-import type { FolderRepository } from './folder-repository.js'
+import { faultOf, type ComponentContents } from './read-contents.js'
 import { countRenamed, dropFormer, renameFormer } from './former-tensors.js'
 import { transformsOf, dtypeOf, type DTypeChoice, type DTypeWord } from './shard-dtypes.js'
 import { planShards, type ShardPlan } from './shard-plan.js'
@@ -56,15 +55,14 @@ export interface OddComponent {
 
 /** @throws CheckpointError, UnsupportedError for what is wrong with the component */
 export async function planComponent(
-  repository: FolderRepository,
-  component: ComponentFiles,
+  component: ComponentContents,
   options: ConversionOptions,
   reading: ReadOptions,
 ): Promise<ComponentPlan | null> {
   const { weights, weightLibrary, className, name, faults } = component
   if (faults[0] !== undefined) throw faults[0]
   if (weights === null) return null
-  const read = await readWeightTable(repository, weights, reading)
+  const read = await weights.read(reading)
   const kept = dropFormer(read)
   const table = renameFormer(className, kept)
   // Buffers of integers (position ids) are no parameters.
@@ -96,7 +94,7 @@ export async function planComponent(
     ...plan,
     name,
     summary,
-    sources: [weights.path, ...(await listWeightFiles(repository, weights, reading))],
+    sources: [...(weights.index === null ? [] : [weights.index]), ...(await weights.files(reading))],
     overflows: (tensors) =>
       Object.fromEntries(tensors.flatMap((tensor) => (counts.has(tensor) ? [[tensor, counts.get(tensor) ?? 0]] : []))),
   }
@@ -108,7 +106,7 @@ export async function planComponent(
  */
 export function oddComponent(
   pipeline: string | null,
-  { name }: ComponentFiles,
+  { name }: ComponentContents,
   { dtypes }: ConversionOptions,
   error: unknown,
 ): OddComponent {

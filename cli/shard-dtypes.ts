@@ -5,7 +5,7 @@ import { cast, type OnOverflow } from '../src/checkpoint/transforms/cast.js'
 import { quantize } from '../src/checkpoint/transforms/quantize.js'
 import type { WeightTransform } from '../src/checkpoint/transforms/transform-table.js'
 import type { JsonObject } from '../src/util/parse-json.js'
-import type { ComponentFiles } from './components.js'
+import type { ComponentContents } from './read-contents.js'
 
 const words = ['float32', 'float16', 'bfloat16', 'q8', 'q4'] as const
 export type DTypeWord = (typeof words)[number]
@@ -45,7 +45,7 @@ function isWord(word: string): word is DTypeWord {
  * stand in the middle of the image, so `q8` and `q4` mean float16 there.
  * @throws UnsupportedError `already-quantized`
  */
-export function dtypeOf(choice: DTypeChoice, component: ComponentFiles): DTypeWord | null {
+export function dtypeOf(choice: DTypeChoice, component: ComponentContents): DTypeWord | null {
   const word = choice.get(component.name) ?? choice.get('') ?? null
   if (word !== null && component.config?.quantization_config !== undefined)
     throw new UnsupportedError(

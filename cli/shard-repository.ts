@@ -4,11 +4,10 @@
  */
 
 import { join } from 'node:path'
-import { readConfig } from '../src/checkpoint/layouts/model-index.js'
 import { quantizeVersion } from '../src/checkpoint/transforms/quantize-rows.js'
 import { CheckpointError, InputError, StorageError } from '../src/errors.js'
 import { formatBytes } from '../src/util/format-bytes.js'
-import { isWeightFile, readContents, type ComponentFiles, type RepositoryContents } from './components.js'
+import { isWeightFile, readContents, type ComponentContents, type RepositoryContents } from './read-contents.js'
 import { FolderRepository } from './folder-repository.js'
 import { ProgressBar, type CommandIO } from './output.js'
 import type { Finding } from './runnable.js'
@@ -24,6 +23,7 @@ import {
 import { configText, type DTypeChoice, type DTypeWord } from './shard-dtypes.js'
 import { beginTarget, checkSpace, findTarget, fingerprintOf } from './shard-target.js'
 import type { WorkFolder } from './work-folder.js'
+import { readConfig } from '../src/checkpoint/read-config.js'
 
 export interface ShardOptions extends ConversionOptions {
   readonly folder: string
@@ -111,7 +111,7 @@ async function writeAnew(repository: FolderRepository, options: ShardOptions, io
 
 async function planAll(
   repository: FolderRepository,
-  { pipeline, components }: RepositoryContents,
+  { layout, components }: RepositoryContents,
   options: ConversionOptions,
   signal: AbortSignal,
 ): Promise<{ readonly plans: readonly ComponentPlan[]; readonly odd: readonly OddComponent[] }> {
@@ -119,10 +119,10 @@ async function planAll(
   const odd: OddComponent[] = []
   for (const component of components) {
     try {
-      const plan = await planComponent(repository, component, options, { signal })
+      const plan = await planComponent(component, options, { signal })
       if (plan !== null) plans.push(plan)
     } catch (error) {
-      odd.push(oddComponent(pipeline, component, options, error))
+      odd.push(oddComponent(layout?.className ?? null, component, options, error))
     }
   }
   if (plans.length === 0)
@@ -193,7 +193,7 @@ async function readWhole(repository: FolderRepository, path: string): Promise<Ui
   return source.read({ begin: 0, end: source.byteLength })
 }
 
-function checkNames(dtypes: DTypeChoice, components: readonly ComponentFiles[]): void {
+function checkNames(dtypes: DTypeChoice, components: readonly ComponentContents[]): void {
   const names = components.filter(({ weights, faults }) => weights !== null || faults.length > 0).map(({ name }) => name)
   for (const name of dtypes.keys()) {
     if (name !== '' && !names.includes(name))

@@ -4,9 +4,8 @@ import { cp, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { dequantizeRows, quantizedLayout } from '../src/checkpoint/transforms/quantize-rows.js'
-import { readWeightTable } from '../src/checkpoint/weight-table.js'
 import type { TensorEntry, WeightTable } from '../src/checkpoint/types.js'
-import { readContents } from './components.js'
+import { readContents } from './read-contents.js'
 import { FolderRepository } from './folder-repository.js'
 import type { ShardResult } from './shard-repository.js'
 import { filesBelow, fixtures, float32File, run, runJson, temporaryFolder } from './testing.js'
@@ -166,7 +165,7 @@ async function tableOf(folder: string): Promise<WeightTable> {
   onTestFinished(() => repository.close())
   const [component] = (await readContents(repository, null)).components
   if (component === undefined || component.weights === null) throw new Error('no weights')
-  return readWeightTable(repository, component.weights)
+  return component.weights.read()
 }
 
 const bytesOf = (entry: TensorEntry | undefined) => entry!.source.read(entry!)

@@ -66,7 +66,9 @@ test('it lists what the element has', async ({ page, server }) => {
       properties: [...new Set(css.join().match(/--aquatint-[\w-]+/g))],
       privates: css.join().match(/--_[\w-]+(?=:)/g) ?? [],
       usedPrivates: css.join().match(/(?<=var\()--_[\w-]+/g) ?? [],
-      members: Object.entries(Object.getOwnPropertyDescriptors(Class.prototype))
+      // The element's class and its base class, the form control.
+      members: [Class.prototype, Object.getPrototypeOf(Class.prototype) as object]
+        .flatMap((prototype) => Object.entries(Object.getOwnPropertyDescriptors(prototype)))
         .filter(([name]) => !/^constructor$|Callback$|^addEventListener$/.test(name))
         .map(([name, property]) => {
           const field = property.get !== undefined

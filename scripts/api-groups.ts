@@ -21,7 +21,7 @@ export const groups: readonly Group[] = [
       'ComponentOptions',
       'ComponentReference',
       'ComponentName',
-      'componentLabels',
+      'componentLabel',
       'SchedulerReference',
       'RepositoryReference',
       'PipelineInfo',
@@ -106,6 +106,14 @@ export const groups: readonly Group[] = [
   {
     title: 'The element',
     intro: 'Exported by `aquatint/element`, which also defines the custom element. The guide is [embedding.md](embedding.md).',
-    names: ['AquatintPrompt', 'AquatintPromptEvents', 'ImageDetail', 'PromptSettings', 'ModelOption', 'RunnerState'],
+    names: [
+      'AquatintPrompt',
+      'FormControl',
+      'AquatintPromptEvents',
+      'ImageDetail',
+      'PromptSettings',
+      'ModelOption',
+      'RunnerState',
+    ],
   },
 ]

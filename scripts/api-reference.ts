@@ -181,7 +181,7 @@ class Writer {
     const lines: string[] = []
     for (const member of members) {
       const text = oneLine(member).replace(/;$/, '')
-      if (text.startsWith('#') || text.startsWith('private ') || isSetAccessorDeclaration(member)) continue
+      if (text.startsWith('#') || /^(private|protected) /.test(text) || isSetAccessorDeclaration(member)) continue
       // The browser calls these, not the user.
       if (/^[a-z]\w*Callback\(/.test(text)) continue
       const label = `${owner}.${text.slice(0, 50)}`

@@ -88,9 +88,14 @@ export const importTable = {
     types: [...inWorker, 'engine/engine.worker'],
     packages: ['comlink'],
   },
-  ui: { values: ['index', 'ui/page', 'ui/parts', 'ui/prompt'] },
-  'ui/parts': { values: ['index', 'ui'] },
-  'ui/prompt': { values: ['index', 'ui', 'ui/parts', 'ui/prompt/styles'] },
+  ui: { values: ['index', 'ui/page', 'ui/parts', 'ui/prompt'], types: ['ui/prompt/form'] },
+  'ui/parts': { values: ['index'] },
+  'ui/prompt/form': { values: ['index', 'ui/parts'] },
+  'ui/prompt/activity': { values: ['index', 'ui/parts'] },
+  'ui/prompt/picture': { values: ['index', 'ui/parts'] },
+  'ui/prompt': {
+    values: ['index', 'ui/parts', 'ui/prompt/form', 'ui/prompt/activity', 'ui/prompt/picture', 'ui/prompt/styles'],
+  },
   'ui/page': { values: ['index', 'ui', 'ui/parts', 'ui/prompt'] },
 }
 

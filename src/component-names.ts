@@ -1,10 +1,6 @@
-/**
- * The components of diffusers' pipelines: the keys of model_index.json, and their names for people. A pipeline class whose definition names another
- * component does not compile until it is listed here.
- */
+/** The components of diffusers' pipelines: the keys of model_index.json, and their names for people. */
 
-/** The components of diffusers' pipelines, with their names for people. */
-export const componentLabels = {
+const labels = {
   text_encoder: 'text encoder',
   text_encoder_2: 'second text encoder',
   text_encoder_3: 'third text encoder',
@@ -19,5 +15,16 @@ export const componentLabels = {
   image_encoder: 'image encoder',
 } as const
 
-/** A component that `fromPretrained` can swap or leave out. The scheduler has an option of its own. */
-export type ComponentName = keyof typeof componentLabels
+/**
+ * A component that `fromPretrained` can replace or omit; the scheduler has an option of its own. A pipeline class that names another component
+ * does not compile until it is listed here.
+ */
+export type ComponentName = keyof typeof labels
+
+/** All of them. */
+export const componentNames = Object.keys(labels) as readonly ComponentName[]
+
+/** The name of a component for people, such as `second text encoder`; an unknown component keeps its own name. */
+export function componentLabel(component: string): string {
+  return Object.hasOwn(labels, component) ? labels[component as ComponentName] : component
+}

@@ -15,7 +15,7 @@ test('the public API is exactly these names', () => {
     'ModelCache',
     'StorageError',
     'UnsupportedError',
-    'componentLabels',
+    'componentLabel',
     'isAquatintError',
     'readPngText',
   ])

@@ -37,7 +37,7 @@ export type {
   StorageErrorCode,
   UnsupportedErrorCode,
 } from './errors.js'
-export { componentLabels } from './component-names.js'
+export { componentLabel } from './component-names.js'
 export type { ComponentName } from './component-names.js'
 export type { CachedFile, CachedModel, VerifyResult } from './hub/cache/cache-manager.js'
 export type { RepositoryReference } from './hub/repositories/open-repository.js'

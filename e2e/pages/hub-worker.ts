@@ -2,7 +2,6 @@
 
 import { cast } from '../../src/checkpoint/transforms/cast.js'
 import { transformTable } from '../../src/checkpoint/transforms/transform-table.js'
-import { readConfig } from '../../src/checkpoint/layouts/model-index.js'
 import { dtypeBytes } from '../../src/util/dtype-bytes.js'
 import type { TensorEntry } from '../../src/checkpoint/types.js'
 import { chooseWeightFiles } from '../../src/checkpoint/weight-files.js'
@@ -17,6 +16,7 @@ import { defaultSettings } from '../../src/hub/settings.js'
 import type { ByteSource } from '../../src/hub/types.js'
 import type { Answer, Argument, HubMethods } from '../hub/methods.js'
 import { headersOnly } from '../../src/hub/downloads/header-only-file.js'
+import { readConfig } from '../../src/checkpoint/read-config.js'
 
 let hub: Hub | undefined
 let repository: OpenRepository | undefined

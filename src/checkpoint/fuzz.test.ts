@@ -12,10 +12,11 @@ import { parseAnswer } from '../hub/http/fetch-json.js'
 import { parseFilesJson, parseTree } from '../hub/repositories/listing.js'
 import { isSafePath } from '../hub/names.js'
 import type { ByteRange, ByteSource, RepositoryFile } from '../hub/types.js'
-import { parseConfig, parseModelIndex } from './layouts/model-index.js'
+import { parseModelIndex } from './layouts/model-index.js'
 import { readSafetensorsHeader, safetensorsLimits } from './safetensors.js'
 import { MemorySource, safetensorsFile } from './testing.js'
 import { checkShardName, parseWeightIndex } from './weight-index.js'
+import { parseConfig } from './read-config.js'
 
 const mutations = Number(process.env.FUZZ_MUTATIONS ?? 20_000)
 const seed = Number(process.env.FUZZ_SEED ?? 1)

@@ -11,9 +11,9 @@ import { Worker } from 'node:worker_threads'
 import { build } from 'vite'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { maxAnswerBytes } from '../hub/http/fetch-json.js'
-import { maxConfigBytes } from './layouts/model-index.js'
 import { safetensorsLimits } from './safetensors.js'
 import { weightIndexLimits } from './weight-index.js'
+import { maxConfigBytes } from './read-config.js'
 
 /** Megabytes that parsing may take. */
 const allowed = 25
@@ -63,7 +63,7 @@ beforeAll(async () => {
   const entry = {
     header: source('safetensors.ts'),
     index: source('weight-index.ts'),
-    config: source('layouts/model-index.ts'),
+    config: source('read-config.ts'),
     json: source('../hub/http/fetch-json.ts'),
     listing: source('../hub/repositories/listing.ts'),
   }

@@ -1,11 +1,12 @@
 import { expect, test } from 'vitest'
 import type { Repository } from '../hub/types.js'
-import { parseConfig, parseModelIndex, readConfig } from './layouts/model-index.js'
+import { parseModelIndex } from './layouts/model-index.js'
 import { float32File, memoryRepository } from './testing.js'
 import { chooseWeightFiles } from './weight-files.js'
 import type { WeightLibrary } from './types.js'
 import { checkShardName, parseWeightIndex } from './weight-index.js'
 import { measureWeights, readWeightTable } from './weight-table.js'
+import { parseConfig, readConfig } from './read-config.js'
 
 const bytes = (text: string) => new TextEncoder().encode(text)
 const choose = (

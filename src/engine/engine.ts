@@ -1,6 +1,6 @@
 /**
- * The engine: what lives in the worker. It keeps the loaded pipelines, runs one generation at a time, turns cancel messages into
- * AbortSignals and passes events on. It knows pipelines by their interface only, and nothing of threads.
+ * The engine inside the worker. It keeps the loaded pipelines, runs one generation at a time, turns cancel messages into AbortSignals and
+ * forwards events. It knows pipelines only by their interface, and does not depend on threads.
  */
 
 import { releaseProxy } from 'comlink'
@@ -28,7 +28,7 @@ interface EngineCallHooks extends CallHooks {
   readonly onProgress: (progress: PipelineProgress) => void
 }
 
-/** A loaded pipeline, as the engine uses it. */
+/** The part of a loaded pipeline that the engine uses. */
 export interface EnginePipeline {
   readonly info: PipelineInfo
   generate(
@@ -38,13 +38,13 @@ export interface EnginePipeline {
   dispose(): Promise<void>
 }
 
-/** How a pipeline is made: `DiffusionPipeline.fromPretrained`. */
+/** Loads a pipeline: `DiffusionPipeline.fromPretrained`. */
 export type PipelineLoader = (
   repo: RepositoryReference,
   options: LoadPipelineOptions & EngineCallHooks,
 ) => Promise<EnginePipeline>
 
-/** How a plan is made: `planPipeline`. */
+/** Plans a pipeline: `DiffusionPipeline.plan`. */
 export type PipelinePlanner = (
   repo: RepositoryReference,
   options: PlanRequest & Pick<EngineCallHooks, 'signal'>,
@@ -56,29 +56,29 @@ export type EngineCache = Pick<
   'models' | 'files' | 'totalBytes' | 'deleteModel' | 'clear' | 'verify' | 'exportModel'
 >
 
-/** What an engine works with. */
+/** What an engine depends on. */
 export interface EngineParts {
   readonly load: PipelineLoader
   readonly plan: PipelinePlanner
   /** The cache, opened at first use. */
   readonly cache: () => Promise<EngineCache>
-  /** The name of the Web Lock this worker holds, once it holds it. */
+  /** Resolves to the name of the Web Lock that this worker holds. */
   readonly lock?: Promise<string | null> | undefined
 }
 
 interface Entry {
   readonly pipeline: EnginePipeline
-  /** Its calls under way. */
+  /** The running calls of the pipeline. */
   readonly calls: Map<CallId, Promise<unknown>>
 }
 
-/** The calls of {@link EngineApi}, done by real pipelines. */
+/** Handles the calls of {@link EngineApi}. */
 export class WorkerEngine implements EngineApi {
   readonly #parts: EngineParts
   readonly #running = new Map<CallId, AbortController>()
   readonly #pipelines = new Map<PipelineId, Entry>()
   #nextPipeline = 1
-  /** Settles when the last generation asked for has ended. */
+  /** Settles when the most recently requested generation has ended. */
   #turn: Promise<unknown> = Promise.resolve()
 
   constructor(parts: EngineParts) {
@@ -102,7 +102,7 @@ export class WorkerEngine implements EngineApi {
         onProgress: (progress) => relay.push({ type: 'progress', progress }),
       })
       if (signal.aborted) {
-        // Cancelled after the last place where the pipeline looked: nobody would ever dispose it.
+        // The call was cancelled after the load last checked the signal: nobody else would dispose the pipeline.
         await pipeline.dispose()
         signal.throwIfAborted()
       }
@@ -153,7 +153,7 @@ export class WorkerEngine implements EngineApi {
     if (entry === undefined) return
     this.#pipelines.delete(id)
     for (const call of entry.calls.keys()) this.#running.get(call)?.abort()
-    // Those of other pipelines may go on: each has a device of its own.
+    // Calls of other pipelines continue: each pipeline has its own device.
     await Promise.allSettled(entry.calls.values())
     await entry.pipeline.dispose()
   }
@@ -186,7 +186,7 @@ export class WorkerEngine implements EngineApi {
     return this.#call(call, onEvents, async (_relay, signal) => (await this.#parts.cache()).verify(model, { signal }))
   }
 
-  /** Runs `work` with a signal that `cancel(call)` aborts; its events are all delivered before this settles. */
+  /** Runs `work` with a signal that `cancel(call)` aborts. All events are delivered before the returned promise settles. */
   async #call<T>(call: CallId, onEvents: EventSink, work: (relay: EventRelay, signal: AbortSignal) => Promise<T>): Promise<T> {
     const controller = new AbortController()
     const relay = new EventRelay((events) => onEvents(transferPreviews(events)))
@@ -200,10 +200,10 @@ export class WorkerEngine implements EngineApi {
     }
   }
 
-  /** Waits until no other generation runs. A call cancelled while waiting leaves the queue at once. */
+  /** Waits until no other generation runs. A call that is cancelled while it waits leaves the queue at once. */
   #inTurn<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
     const run = runAfter(this.#turn, signal, work)
-    // Both, since a call that left early must not let the next one overtake the one that runs.
+    // Wait for both: when a call leaves the queue early, the next call must still wait for the one that runs.
     this.#turn = Promise.allSettled([this.#turn, run])
     return run
   }

@@ -1,4 +1,4 @@
-/** The worker's entry: makes the engine and exposes it. Everything it does is in `engine.ts`. */
+/** The entry of the worker: creates the engine and exposes it to the page. */
 
 import { expose } from 'comlink'
 import { WorkerEngine } from './engine.js'

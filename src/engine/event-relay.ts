@@ -1,7 +1,7 @@
 /**
- * Sends a call's events to the page in batches: at once when nothing was sent lately, else after a short wait, never two batches
- * at a time. News that only replaces older news (a file's bytes, the memory account) takes its place in the waiting batch, so
- * a fast download cannot flood a slow page.
+ * Sends the events of a call to the page in batches: the first batch at once, the next ones after a short wait, one batch at a time. An
+ * event that supersedes an older one, such as the bytes of the same file, replaces it in the waiting batch, so a fast download cannot
+ * flood a slow page.
  */
 
 import type { EngineEvent } from './protocol.js'
@@ -9,7 +9,7 @@ import type { EngineEvent } from './protocol.js'
 /** Milliseconds between two batches. */
 export const batchInterval = 50
 
-/** A queue of events on their way to one receiver. */
+/** Queues events for one receiver. */
 export class EventRelay {
   readonly #send: (events: readonly EngineEvent[]) => Promise<void> | void
   readonly #interval: number
@@ -19,7 +19,7 @@ export class EventRelay {
   #urgent: (() => void) | undefined
   #finished = false
 
-  /** `interval` in milliseconds. A receiver that throws is not sent to again. */
+  /** `interval` is in milliseconds. A receiver that throws gets no further events. */
   constructor(send: (events: readonly EngineEvent[]) => Promise<void> | void, interval = batchInterval) {
     this.#send = send
     this.#interval = interval
@@ -29,13 +29,13 @@ export class EventRelay {
   push(event: EngineEvent): void {
     if (this.#finished) return
     const key = subject(event) ?? `#${this.#count++}`
-    // Taken out first, so that the newer event also stands after whatever came between.
+    // Deleted first, so that the newer event moves to the end of the batch.
     this.#waiting.delete(key)
     this.#waiting.set(key, event)
     this.#running ??= this.#run()
   }
 
-  /** Resolves once every event has been taken; later ones are dropped. */
+  /** Resolves once the receiver has every event; later events are dropped. */
   async finish(): Promise<void> {
     this.#finished = true
     this.#urgent?.()
@@ -43,7 +43,7 @@ export class EventRelay {
   }
 
   async #run(): Promise<void> {
-    // A turn of the loop first, so that what is pushed in one go is one batch.
+    // Wait for one microtask, so that events pushed together form one batch.
     await Promise.resolve()
     while (this.#waiting.size > 0) {
       const batch = [...this.#waiting.values()]
@@ -51,7 +51,7 @@ export class EventRelay {
       try {
         await this.#send(batch)
       } catch {
-        // The receiver is gone or broken: the call's own result tells, its events need not.
+        // The receiver is gone or broken. The call itself will report that; drop its events.
         this.#finished = true
         this.#waiting = new Map()
         return
@@ -72,12 +72,12 @@ export class EventRelay {
   }
 }
 
-/** What an event is news of, where newer news makes older worthless. */
+/** The subject of an event that supersedes older events about the same subject; undefined if it must not replace any. */
 function subject(event: EngineEvent): string | undefined {
   if (event.type === 'step') return undefined
   const { progress } = event
   if (progress.type === 'file') return `file ${progress.component} ${progress.file.path}`
-  // That a component begins is news of its own: a small one would else be there before anyone heard.
+  // The first event of a component is always sent: otherwise a small component would be loaded before the page had heard of it.
   if (progress.type === 'weights') return progress.loaded === 0 ? undefined : `weights ${progress.component}`
   return progress.type === 'memory' ? 'memory' : undefined
 }

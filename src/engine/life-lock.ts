@@ -1,9 +1,9 @@
 /**
- * How a page learns that a worker has died. Browsers tell nobody when a worker is terminated or runs out of memory, but they do
- * free its Web Locks: the worker holds one of its own for life, and the page asks for the same one.
+ * How a page notices that a worker has died. Browsers fire no event when a worker is terminated or runs out of memory, but they do
+ * release its Web Locks: the worker holds a lock as long as it lives, and the page requests the same lock.
  */
 
-/** Takes a lock that is freed when this worker ends. Its name, or null where there are no locks (an opaque origin). */
+/** Takes a lock that the browser releases when this worker ends. Returns its name, or null if locks are not available (an opaque origin). */
 export async function holdLifeLock(locks: LockManager | undefined): Promise<string | null> {
   if (locks === undefined) return null
   const name = `aquatint-engine-${crypto.randomUUID()}`

@@ -1,4 +1,4 @@
-/** How the worker loads and plans pipelines: with the real loader, on the worker's one hub. */
+/** Loads and plans pipelines in the worker, with the real loader and the single hub. */
 
 import type { Hub } from '../hub/hub.js'
 import { openRepository, type RepositoryReference } from '../hub/repositories/open-repository.js'
@@ -6,7 +6,7 @@ import { loadPipeline, planLoad } from '../pipelines/diffusion-pipeline.js'
 import type { PipelineLoader, PipelinePlanner } from './engine.js'
 import type { SharedHub } from './shared-hub.js'
 
-/** A loader for a {@link WorkerEngine}. */
+/** The loader of a {@link WorkerEngine}. */
 export function pipelineLoader(shared: SharedHub): PipelineLoader {
   return (reference, options) =>
     shared.use(
@@ -15,7 +15,7 @@ export function pipelineLoader(shared: SharedHub): PipelineLoader {
     )
 }
 
-/** A planner for a {@link WorkerEngine}. */
+/** The planner of a {@link WorkerEngine}. */
 export function pipelinePlanner(shared: SharedHub): PipelinePlanner {
   return async (reference, options) => {
     const hub = await shared.open()
@@ -23,7 +23,7 @@ export function pipelinePlanner(shared: SharedHub): PipelinePlanner {
   }
 }
 
-/** Names are opened by the pipeline, which may open more of them; a folder has no name to open it by. */
+/** Opens a folder. A name is passed on, because the pipeline opens it together with the repositories of swapped components. */
 async function repositoryOf(hub: Hub, reference: RepositoryReference, signal: AbortSignal) {
   return typeof reference === 'string' ? reference : openRepository(hub, reference, { signal })
 }

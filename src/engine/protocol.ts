@@ -1,6 +1,6 @@
 /**
- * What the page and the engine's worker say to each other: the calls, the events a call sends back, and how errors cross.
- * Both sides import this file; it holds no state and starts nothing.
+ * The protocol between the page and the worker: the calls, the events that a call sends back, and how errors cross. Both sides import
+ * this file.
  */
 
 import { type releaseProxy, transferHandlers, type TransferHandler } from 'comlink'
@@ -17,41 +17,41 @@ import type {
   StepInfo,
 } from '../pipelines/types.js'
 
-/** Names one call, so that it can be cancelled. Chosen by the page, unique in its connection. */
+/** Identifies a call, so that it can be cancelled. The page chooses it; it is unique within a connection. */
 export type CallId = number
 
-/** Names one loaded pipeline in one worker. */
+/** Identifies a loaded pipeline within a worker. */
 export type PipelineId = number
 
-/** What tells a cached model from another. */
+/** What identifies a cached model. */
 export type CachedModelReference = Pick<CachedModel, 'id' | 'endpoint' | 'revision'>
 
-/** One whole file of a cached model, by its path in the repository. Its bytes stay where they are until they are read. */
+/** A complete file of a cached model. Its bytes are not loaded until the Blob is read. */
 export interface ExportedFile {
   /** Path in the repository, such as `unet/config.json`. */
   readonly path: string
-  /** The whole file. */
+  /** Its bytes. */
   readonly blob: Blob
 }
 
-/** What a plan is asked for: the options of a load, and the image's size. */
+/** The input of a plan: the options of a load, and the size of the image. */
 export type PlanRequest = LoadPipelineOptions & PlannedSize
 
-/** What a call reports while it runs. */
+/** An event that a call sends while it runs. */
 export type EngineEvent =
   | { readonly type: 'progress'; readonly progress: PipelineProgress }
   | { readonly type: 'step'; readonly step: StepInfo }
 
-/** Takes events in order; the worker sends the next batch when the last one has been taken. */
+/** Receives events in order. The worker sends a batch after the previous one was received. */
 export interface EventSink {
   (events: readonly EngineEvent[]): Promise<void> | void
-  /** Where the sink is a Comlink proxy: closes its port. */
+  /** Closes the port, if the sink is a Comlink proxy. */
   readonly [releaseProxy]?: () => void
 }
 
-/** The calls the worker answers. */
+/** The calls that the worker handles. */
 export interface EngineApi {
-  /** The name of a Web Lock that the worker holds for as long as it lives, or null where there are no locks. */
+  /** The name of a Web Lock that the worker holds as long as it lives, or null if locks are not available. */
   hello(): Promise<string | null>
   load(
     call: CallId,
@@ -59,7 +59,7 @@ export interface EngineApi {
     options: LoadPipelineOptions,
     onEvents: EventSink,
   ): Promise<{ readonly pipeline: PipelineId; readonly info: PipelineInfo }>
-  /** What a load and one image would take. */
+  /** Plans a load and the generation of one image. */
   plan(call: CallId, repo: RepositoryReference, options: PlanRequest, onEvents: EventSink): Promise<PipelinePlan>
   generate(
     call: CallId,
@@ -68,23 +68,23 @@ export interface EngineApi {
     options: GenerateOptions,
     onEvents: EventSink,
   ): Promise<GenerateResult>
-  /** Stops a call: requests end, the step loop ends, its promise rejects with an AbortError. Unknown ids are ignored. */
+  /** Cancels a call: its downloads and its step loop end, and its promise rejects with an AbortError. Unknown ids are ignored. */
   cancel(call: CallId): Promise<void>
-  /** Cancels the pipeline's calls, waits for them, gives back everything it holds. Unknown ids are ignored. */
+  /** Cancels the calls of a pipeline, waits for them, then frees its memory. Unknown ids are ignored. */
   dispose(pipeline: PipelineId): Promise<void>
-  /** Models of which something is cached, the one used last first. */
+  /** Models with cached data, most recently used first. */
   cachedModels(): Promise<CachedModel[]>
-  /** Every content that is stored, the one used last first. */
+  /** Stored files, most recently used first. A file that several models share is listed once. */
   cachedFiles(): Promise<CachedFile[]>
-  /** Bytes stored in all. */
+  /** The total number of stored bytes. */
   cachedBytes(): Promise<number>
-  /** A model's complete files. */
+  /** The complete files of a model. */
   exportCachedModel(model: CachedModel): Promise<ExportedFile[]>
-  /** Deletes everything that is not in use. Resolves to the bytes that became free. */
+  /** Deletes everything that is not in use. Resolves to the number of bytes freed. */
   clearCache(): Promise<number>
-  /** Deletes a model's files but those that another model has too or that are in use. Resolves to the bytes that became free. */
+  /** Deletes the files of a model, except those that another model shares or that are in use. Resolves to the number of bytes freed. */
   deleteCachedModel(model: CachedModelReference): Promise<number>
-  /** Compares what is stored of a model with its hashes, and deletes what is wrong. */
+  /** Compares the stored data of a model with its hashes, and deletes what differs. */
   verifyCachedModel(call: CallId, model: CachedModel, onEvents: EventSink): Promise<VerifyResult>
 }
 
@@ -99,8 +99,8 @@ const completeThrow: TransferHandler<{ value: unknown }, SerializedError> = {
 }
 
 /**
- * Replaces Comlink's handler for thrown values, which carries an error's message, name and stack only, by one that carries
- * its class, code, details and cause. For each side to call before its first message.
+ * Replaces Comlink's handler for thrown values, which transmits only message, name and stack, by one that also transmits the class, code,
+ * details and cause. Each side must call this before its first message.
  */
 export function installErrorTransfer(): void {
   transferHandlers.set('throw', completeThrow)

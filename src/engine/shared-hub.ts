@@ -1,16 +1,16 @@
-/** The worker's one hub: opened at first use, shared by its pipelines and its cache manager. */
+/** The single hub of the worker: opened at first use, shared by the pipelines and the cache manager. */
 
 import type { StorageError } from '../errors.js'
 import { Hub } from '../hub/hub.js'
 
-/** Opens the hub once, and tells whoever listens when its storage refuses. */
+/** Opens the hub once, and reports failures of its storage to the current listeners. */
 export class SharedHub {
   #hub: Promise<Hub> | undefined
-  /** The trouble that opening met, for those who come later. */
+  /** A storage failure that occurred before, for listeners that start later. */
   #trouble: StorageError | undefined
   readonly #listeners = new Set<(error: StorageError) => void>()
 
-  /** The hub. */
+  /** Opens the hub, or gives the one that is open. */
   open(): Promise<Hub> {
     this.#hub ??= Hub.open({
       onStorageTrouble: (error) => {
@@ -24,7 +24,7 @@ export class SharedHub {
     return this.#hub
   }
 
-  /** Runs `work` with the hub; `onTrouble` hears of storage that refused before or does meanwhile. */
+  /** Runs `work` with the hub; `onTrouble` receives storage failures from before and from while it runs. */
   async use<T>(onTrouble: (error: StorageError) => void, work: (hub: Hub) => Promise<T>): Promise<T> {
     this.#listeners.add(onTrouble)
     try {

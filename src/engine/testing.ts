@@ -1,4 +1,4 @@
-/** For this folder's tests: an engine with scripted pipelines, and the page's client at the other end of a real message channel. */
+/** Test helper: an engine with scripted pipelines, connected to the client of the page by a real message channel. */
 
 import { expose } from 'comlink'
 import { onTestFinished } from 'vitest'
@@ -10,7 +10,7 @@ import type { EngineWorker } from './client/spawn-worker.js'
 import { WorkerEngine, type EngineCache, type EnginePipeline, type PipelineLoader, type PipelinePlanner } from './engine.js'
 import { installErrorTransfer } from './protocol.js'
 
-/** Of a scripted pipeline. */
+/** The info of a scripted pipeline. */
 export const info: PipelineInfo = {
   label: 'Stable Diffusion',
   className: 'StableDiffusionPipeline',
@@ -24,7 +24,7 @@ export const info: PipelineInfo = {
   scheduler: { className: 'DDIMScheduler', config: {} },
   imageToImage: true,
 }
-/** What it makes. */
+/** The result of a scripted pipeline. */
 export const result = (seed: number): GenerateResult => ({
   images: [{ width: 1, height: 1, data: Uint8ClampedArray.of(1, 2, 3, 255) }],
   seed,
@@ -38,13 +38,13 @@ export const pipeline = (parts: Partial<EnginePipeline> = {}): EnginePipeline =>
   dispose: () => Promise.resolve(),
   ...parts,
 })
-/** The name a repository was asked for by. */
+/** The name under which a repository was requested. */
 export const nameOf = (repo: RepositoryReference) => (typeof repo === 'string' ? repo : 'folder')
-/** Rejects when the signal aborts, as everything slow does. */
+/** A promise that rejects when the signal aborts, like every long operation. */
 export const untilAborted = (signal: AbortSignal) =>
   new Promise<never>((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error)))
 
-/** What its cache holds. */
+/** The model in the scripted cache. */
 export const model: CachedModel = {
   id: 'a/b',
   endpoint: 'https://h',
@@ -63,7 +63,7 @@ const cache: EngineCache = {
   verify: (_model, options) => untilAborted(options?.signal ?? new AbortController().signal),
 }
 
-/** An engine on the far side of a channel that stands where the worker would. */
+/** An engine behind a message channel, which takes the place of the worker. */
 export function engineWith(
   load: PipelineLoader,
   plan: PipelinePlanner = () => Promise.reject(new TypeError('Nothing is planned here')),

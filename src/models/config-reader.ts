@@ -1,6 +1,6 @@
 /**
- * Reads a `config.json` key by key, so that none is overlooked: each key is honoured (read here), known not to change the result, or
- * refused by name. Configs are written by strangers, so every number is bounded before anything is sized by it.
+ * Reads a `config.json` key by key: each key is honoured (read here), known not to change the result, or refused by name, so that none is
+ * overlooked. Configs are untrusted, so every number is checked against bounds before it becomes a size.
  */
 
 import type { Config } from '../checkpoint/types.js'
@@ -12,7 +12,7 @@ export interface Bounds {
   readonly max: number
 }
 
-/** Keys that every config carries and that say nothing about the network. */
+/** Keys that any config may have and that do not change the network. */
 const everywhere = [
   '_class_name',
   '_diffusers_version',
@@ -24,7 +24,7 @@ const everywhere = [
   'transformers_version',
 ]
 
-/** A config and the keys that have been dealt with. */
+/** A config, and which of its keys have been read. */
 export class ConfigReader {
   readonly #className: string
   readonly #config: Config
@@ -35,7 +35,7 @@ export class ConfigReader {
     this.#config = config
   }
 
-  /** The value of `key`, undefined when it is missing. Null stays null. */
+  /** The value of `key`, which may be null; undefined when it is missing. */
   raw(key: string): unknown {
     this.#seen.add(key)
     return Object.hasOwn(this.#config, key) ? this.#config[key] : undefined
@@ -116,19 +116,19 @@ export class ConfigReader {
     throw this.unsupported(key, [null, ...allowed])
   }
 
-  /** Says that these keys do not change what the network computes. */
+  /** Accepts keys that do not change what the network computes. */
   neutral(...keys: readonly string[]): void {
     for (const key of keys) this.#seen.add(key)
   }
 
-  /** Refuses every key that was not dealt with and whose value says something. */
+  /** Refuses every key that was not read, unless its value is null or false. */
   finish(): void {
     for (const [key, value] of Object.entries(this.#config)) {
       if (!this.#seen.has(key) && value !== null && value !== false) throw this.unsupported(key, [null, false])
     }
   }
 
-  /** The error for a value that is broken. */
+  /** The error for an invalid value. */
   invalid(key: string, allowed: string): CheckpointError {
     const details = { className: this.#className, key, value: plain(this.#config[key]), allowed }
     return new CheckpointError(
@@ -138,7 +138,7 @@ export class ConfigReader {
     )
   }
 
-  /** The error for a value that is sound but not run here. */
+  /** The error for a valid value that is not supported. */
   unsupported(key: string, allowed: readonly (string | number | boolean | null)[]): UnsupportedError {
     const details = { className: this.#className, key, value: plain(this.#config[key]), allowed }
     return new UnsupportedError(
@@ -162,7 +162,7 @@ function shown(value: unknown): string {
   return text.length > 200 ? `${text.slice(0, 200)}…` : text
 }
 
-/** A config value as an error carries it. Configs come from JSON, so it is plain data; long ones are cut. */
+/** A config value for the details of an error: plain data, as it comes from JSON, and truncated if it is long. */
 function plain(value: unknown): ErrorDetail {
   if (value === null || typeof value === 'number' || typeof value === 'boolean') return value
   return typeof value === 'string' && value.length <= 200 ? value : shown(value)

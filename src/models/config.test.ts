@@ -1,4 +1,4 @@
-/** What networks refuse: configs key by key, and sizes. */
+/** The configs and sizes that network classes refuse. */
 
 import { describe, expect, test } from 'vitest'
 import type { Config } from '../checkpoint/types.js'
@@ -112,6 +112,9 @@ const invalid: readonly (readonly [string, string, unknown])[] = [
   ['vae', 'norm_num_groups', 3],
   ['vae', 'latent_channels', 0],
   ['vae', 'use_quant_conv', 1],
+  ['vae', 'scaling_factor', 0],
+  ['vae', 'shift_factor', 'none'],
+  ['vae', 'latents_std', [1, 2]],
   ['clip', 'num_attention_heads', 3],
   ['clip', 'hidden_size', 1e12],
   ['clip', 'num_hidden_layers', -1],
@@ -130,16 +133,16 @@ test.each(invalid)('%s: %s %j is invalid', (network, key, value) => {
   expect(error.message).toContain('allowed')
 })
 
-test.each(Object.keys(write))('%s takes unknown keys that say nothing', (network) => {
+test.each(Object.keys(write))('%s accepts unknown keys that are null or false', (network) => {
   expect(() => write[network]!({ a_key_of_the_future: null, another: false })).not.toThrow()
 })
 
-test('how latents are scaled is left to the pipeline', () => {
+test('the scale of latents does not change the graph: the pipeline applies it', () => {
   const scaling = { scaling_factor: 0.5, shift_factor: 0.1, latents_mean: [0, 1, 2, 3], latents_std: [1, 2, 3, 4] }
   expect(write.vae!(scaling)).toEqual(write.vae!({}))
 })
 
-test('details of a refusal are plain data', () => {
+test('the details of an error are plain data', () => {
   const error = caught(() => write.unet!({ encoder_hid_dim: 64 }))
   expect(structuredClone(error.details)).toEqual({
     className: 'UNet2DConditionModel',
@@ -193,7 +196,7 @@ describe('sizes', () => {
   })
 })
 
-test('what the host asks of configs', () => {
+test('what the host computes from configs', () => {
   expect(UNet2DConditionModel.fromConfig(unet).config.added).toBeDefined()
   expect(UNet2DConditionModel.fromConfig({ ...unet, addition_embed_type: null }).config.added).toBeUndefined()
   expect(AutoencoderKL.fromConfig(vae).scaleFactor).toBe(8)
@@ -209,7 +212,7 @@ test('what the host asks of configs', () => {
   ])
 })
 
-test('the pooled row is the first end of text, or the first highest id for the legacy end 2', () => {
+test('the pooled row is that of the first end-of-text token, or with the legacy eos_token_id 2 that of the first highest id', () => {
   const ids = [0, 9, 1513, 5, 1513, 1, 0, 3, 4, 5, 6, 7]
   const pooling = (config: Config) => [...(CLIPTextModel.fromConfig(config).hostInputs(ids, 6)['pooling']?.data ?? [])]
   expect(pooling(clip)).toEqual([0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0])

@@ -1,4 +1,4 @@
-/** Every network of the fixtures' pipelines against the tensors that diffusers computed, in each form that graphs are written in. */
+/** Compares every network of the fixtures with the tensors that diffusers computed, for each way to write its graph. */
 
 import { describe, expect, test } from 'vitest'
 import type { WriteOptions } from '../onnx/types.js'
@@ -6,7 +6,7 @@ import { fixtureCalls, fixtureNames } from './fixture-calls.node.js'
 import { matchWeights } from './match-weights.js'
 import { relativeError, runGraph } from './testing.node.js'
 
-/** Float32 sums in another order. */
+/** The sums are computed in float32 and in another order. */
 const tolerance = 1e-5
 
 const forms: readonly WriteOptions[] = (['component', 'block'] as const).flatMap((granularity) =>

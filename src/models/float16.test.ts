@@ -1,6 +1,6 @@
 /**
- * Graphs in float16 (the wasm build computes them in float32 between casts): weights rounded to float16, activations rounded between
- * nodes. What this holds is that every network has a float16 form that loads and is right; the GPU's own float16 is another test.
+ * Runs graphs in float16: weights are rounded to float16, and so are activations between nodes, while the wasm build computes each node in
+ * float32. This shows that every network's float16 graph loads and is correct, not how precise a GPU is.
  */
 
 import { describe, expect, test } from 'vitest'
@@ -8,7 +8,7 @@ import { fixtureCalls, fixtureNames } from './fixture-calls.node.js'
 import { matchWeights } from './match-weights.js'
 import { floatsOf, plain, relativeError, runGraph, runStages, type MemoryEntry } from './testing.node.js'
 
-/** Ten bits of mantissa, some tens of roundings one after the other. */
+/** float16 has ten bits of mantissa, and some tens of roundings add up. */
 const tolerance = 1e-2
 
 describe.each(fixtureNames())('%s', (name) => {
@@ -25,7 +25,7 @@ describe.each(fixtureNames())('%s', (name) => {
   })
 })
 
-test('hidden states of T5 beyond float16’s range stay right in float16', async () => {
+test('hidden states of T5 that are out of float16’s range are correct in float16', async () => {
   const { definition, table, write, inputs } = fixtureCalls('tiny-sd3').get('text_encoder_3.short')!()
   const large = new Map<string, MemoryEntry>(table)
   for (const [key, entry] of table) {

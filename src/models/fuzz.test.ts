@@ -1,4 +1,4 @@
-/** Configs and sizes at random: each gives a graph or one of our errors, in little time, and nothing else. */
+/** Random configs and sizes: each gives a graph or an error with a code, quickly. */
 
 import { expect, test } from 'vitest'
 import type { Config } from '../checkpoint/types.js'

@@ -1,4 +1,4 @@
-/** A graph against a table: what is missing, of the wrong shape or type, used twice, unused, unknown, or under an older name. */
+/** Matching graphs with a table whose tensors are missing, have a wrong shape or type, are used twice, unused or unknown, or have older names. */
 
 import { expect, test } from 'vitest'
 import type { TensorEntry } from '../checkpoint/types.js'
@@ -34,7 +34,7 @@ function change(name: string, changes: Partial<TensorEntry>): Map<string, Tensor
   return table
 }
 
-test('a missing tensor is named', () => {
+test('the error for a missing tensor names it', () => {
   const table = unetTable()
   table.delete('mid_block.resnets.0.conv1.bias')
   expect(refusal(table)).toMatchObject({
@@ -43,7 +43,7 @@ test('a missing tensor is named', () => {
   })
 })
 
-test('a wrong shape is named with what was wanted, as the checkpoint would have it', () => {
+test('the error for a wrong shape has the expected shape, as a checkpoint stores it', () => {
   expect(refusal(change('conv_in.weight', { shape: [16, 5, 3, 3] }))).toMatchObject({
     code: 'shape-mismatch',
     details: { tensor: 'conv_in.weight', expected: [16, 4, 3, 3], actual: [16, 5, 3, 3] },
@@ -56,7 +56,7 @@ test('a wrong shape is named with what was wanted, as the checkpoint would have 
   expect(refusal(change('conv_in.weight', { shape: [16, 3, 4, 3] })).code).toBe('shape-mismatch')
 })
 
-test('integers for floats are refused', () => {
+test('integers in place of floats are refused', () => {
   expect(refusal(change('conv_in.bias', { dtype: 'I64' }))).toMatchObject({ code: 'dtype-mismatch', details: { actual: 'I64' } })
 })
 
@@ -66,7 +66,7 @@ test('dimensions of 1 at the end do not matter', () => {
   expect(matchWeights(UNet2DConditionModel, [unetGraph()], table).unexpected).toEqual([])
 })
 
-test('a tensor of no parameter is unexpected, not an error', () => {
+test('a tensor that is no parameter is reported as unexpected, and is no error', () => {
   const table = unetTable()
   table.set('model_ema.decay', { ...table.get('conv_in.bias')!, name: 'model_ema.decay' })
   expect(matchWeights(UNet2DConditionModel, [unetGraph()], table)).toMatchObject({
@@ -75,7 +75,7 @@ test('a tensor of no parameter is unexpected, not an error', () => {
   })
 })
 
-test('every tensor of the table is bound once, in either granularity', () => {
+test('every tensor of the table is used once, with either granularity', () => {
   const table = unetTable()
   for (const granularity of ['component', 'block'] as const) {
     const { graphs } = matchWeights(UNet2DConditionModel, [unetGraph({ granularity })], table)
@@ -84,7 +84,7 @@ test('every tensor of the table is bound once, in either granularity', () => {
   }
 })
 
-test('the former names of an autoencoder are bound, and what is not written is unused', () => {
+test('an autoencoder may have its former names, and the part that is not written is unused', () => {
   const config = readJson(`${fixtures}tiny-sd15/repo/vae/config.json`)
   const table = readWeights(`${fixtures}tiny-sd15/repo/vae`)
   expect([...table.keys()]).toContain('decoder.mid_block.attentions.0.proj_attn.weight')
@@ -97,13 +97,13 @@ test('the former names of an autoencoder are bound, and what is not written is u
   expect(new Set(alone.unused.map(({ reason }) => reason))).toEqual(new Set(['the encoder is not written']))
   expect(matchWeights(AutoencoderKL, [decoder, encoder], table)).toMatchObject({ unused: [], unexpected: [] })
 
-  // A stray tensor of a part that is written is no part left out.
+  // Another tensor of a part that is written is unexpected.
   const stray = new Map<string, TensorEntry>(table)
   stray.set('decoder.extra', { ...table.get('decoder.conv_in.bias')!, name: 'decoder.extra' })
   expect(matchWeights(AutoencoderKL, [decoder], stray).unexpected).toEqual(['decoder.extra'])
 })
 
-test('a text encoder leaves its token embedding and position ids, and may lack its prefix', () => {
+test('a text encoder’s token embedding and position ids are unused, and its names may lack the prefix', () => {
   for (const [name, prefix] of [
     ['tiny-sd15', 'text_model.'],
     ['tiny-sd21', ''],
@@ -119,7 +119,7 @@ test('a text encoder leaves its token embedding and position ids, and may lack i
   }
 })
 
-test('one tensor for two parameters is refused', () => {
+test('a tensor that two parameters would use is refused', () => {
   const config = readJson(`${fixtures}tiny-sd15/repo/vae/config.json`)
   const table = readWeights(`${fixtures}tiny-sd15/repo/vae`)
   const graph = graphFor(AutoencoderKL, config, size, options)
@@ -127,7 +127,7 @@ test('one tensor for two parameters is refused', () => {
   expect(() => matchWeights(AutoencoderKL, [twice], table)).toThrow(expect.objectContaining({ code: 'tensor-used-twice' }))
 })
 
-test('quantised weights are told by their scales, and must be codes', () => {
+test('quantized weights are recognized by their scales, and must be codes', () => {
   const name = 'mid_block.attentions.0.transformer_blocks.0.ff.net.2.weight'
   const table = unetTable()
   const entry = table.get(name)!
@@ -140,7 +140,7 @@ test('quantised weights are told by their scales, and must be codes', () => {
   expect(quantized('conv_in.weight')).toBeUndefined()
   expect(matchWeights(UNet2DConditionModel, [unetGraph({ quantized })], table).unexpected).toEqual([])
 
-  // Not told to the graph, the codes are no floats.
+  // A graph written without `quantized` takes floats, not codes.
   expect(refusal(table).code).toBe('shape-mismatch')
   table.set(name, { ...codes, shape: [32, 4, 7] })
   expect(() => unetGraph({ quantized })).toThrow(expect.objectContaining({ code: 'shape-mismatch' }))

@@ -1,6 +1,7 @@
 /**
- * Holds a graph against a checkpoint's table before a byte of it is loaded: every weight is there, with its shape, as floats, and used
- * once. Names that older releases of diffusers and transformers wrote are resolved here, so that graphs know one name only.
+ * Matches the weights of graphs with a checkpoint's table before any of them are loaded: each weight must exist, have the right shape and a
+ * float type, and be used once. Names that older releases of diffusers and transformers wrote are resolved here: graphs know the current
+ * names only.
  */
 
 import type { SafetensorsDType, TensorEntry, WeightTable } from '../checkpoint/types.js'
@@ -8,7 +9,7 @@ import { CheckpointError } from '../errors.js'
 import type { ComponentGraph, QuantizedWeights, Stage, ValueInfo } from '../onnx/types.js'
 import type { NetworkDefinition } from './types.js'
 
-/** A tensor that no graph uses, and why that is right. */
+/** A tensor that no graph uses, and the reason. */
 interface UnusedTensor {
   readonly name: string
   readonly reason: string
@@ -18,7 +19,7 @@ export interface MatchedWeights {
   /** The graphs as given, with `Stage.weights` naming tensors of the table. */
   readonly graphs: readonly ComponentGraph[]
   readonly unused: readonly UnusedTensor[]
-  /** Tensors that are no parameter of the class: diffusers warns about them and goes on. */
+  /** Tensors that are no parameter of the class. diffusers warns about them. */
   readonly unexpected: readonly string[]
 }
 
@@ -29,7 +30,7 @@ const floatTypes: readonly SafetensorsDType[] = ['F16', 'BF16', 'F32', 'F64', 'F
 const codeTypes: readonly SafetensorsDType[] = ['U8']
 
 /**
- * Binds the graphs of one component to its table. Run the graphs it returns: their stages name the table's own tensors.
+ * Matches the graphs of one network with its table. Run the graphs that it returns: their stages name the table's own tensors.
  * @throws CheckpointError `tensor-missing`, `shape-mismatch`, `dtype-mismatch`, `tensor-used-twice`
  */
 export function matchWeights(network: NamedClass, graphs: readonly ComponentGraph[], table: WeightTable): MatchedWeights {
@@ -42,7 +43,7 @@ export function matchWeights(network: NamedClass, graphs: readonly ComponentGrap
   })
   const unused: UnusedTensor[] = []
   const unexpected: string[] = []
-  // A part (the encoder, the decoder) is left out only if nothing of it is used: else its tensor is a stranger.
+  // A part (the encoder, the decoder) counts as not written only if none of its tensors is used. Otherwise a further tensor is unexpected.
   const reasons = network.weights.unused.filter(([pattern]) => ![...used].some((name) => pattern.test(name)))
   for (const name of table.keys()) {
     if (used.has(name)) continue
@@ -53,7 +54,7 @@ export function matchWeights(network: NamedClass, graphs: readonly ComponentGrap
   return { graphs: bound, unused, unexpected }
 }
 
-/** The quantised Linear weights of a table, for `WriteOptions.quantized`: those that have scales beside them. */
+/** The quantized Linear weights of a table, those with scales, as `WriteOptions.quantized` takes them. */
 export function quantizedWeights(network: NamedClass, table: WeightTable): QuantizedWeights {
   return (parameter) => {
     const entry = findEntry(network, parameter, table)
@@ -106,13 +107,13 @@ function checkEntry(className: string, entry: TensorEntry, weight: ValueInfo): v
   }
 }
 
-/** Whether two shapes are the same but for dimensions of 1 at the end: a 1×1 convolution and a Linear, a bias along an image's channels. */
+/** Whether two shapes are equal apart from dimensions of 1 at the end, as those of a 1×1 convolution and a Linear, or of a bias for an image's channels. */
 function sameShape(a: readonly number[], b: readonly number[]): boolean {
   const [short, long] = a.length <= b.length ? [a, b] : [b, a]
   return long.every((size, axis) => size === (short[axis] ?? 1))
 }
 
-/** A graph's dims as a checkpoint of this rank would have them: without the dimensions of 1 that the graph added at the end. */
+/** A graph's dims as a checkpoint of this rank has them: without the dimensions of 1 that the graph added at the end. */
 function asStored(dims: readonly number[], rank: number): number[] {
   const end = dims.findLastIndex((size, axis) => size !== 1 || axis < rank)
   return dims.slice(0, end + 1)

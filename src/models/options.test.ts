@@ -1,4 +1,4 @@
-/** Options that fixtures do not reach: which hidden state of CLIP, and attention in chunks. */
+/** Options that the fixtures do not cover: the hidden state of CLIP, and attention in chunks. */
 
 import * as ort from 'onnxruntime-web/wasm'
 import { expect, test } from 'vitest'
@@ -10,7 +10,7 @@ import { matchWeights } from './match-weights.js'
 import { graphFor } from './testing.js'
 import { plain, relativeError, runGraph } from './testing.node.js'
 
-test('hidden_state is any of the encoder’s, with or without the final norm', async () => {
+test('hidden_state can be any of the encoder’s, with or without the final norm', async () => {
   const { definition, config, table, inputs, expected } = fixtureCalls('tiny-sdxl').get('text_encoder.forward')!()
   expect(definition).toBe(CLIPTextModel)
   const shape = { batch: 2, sequenceLength: 77 }

@@ -1,4 +1,4 @@
-/** Quantised Linears: a graph with MatMulNBits gives what the same network gives with the weights that the codes stand for. */
+/** Quantized Linears: a graph with MatMulNBits gives the same as the network with the dequantized weights. */
 
 import { describe, expect, test } from 'vitest'
 import {
@@ -12,7 +12,7 @@ import { fixtureCalls } from './fixture-calls.node.js'
 import { matchWeights, quantizedWeights } from './match-weights.js'
 import { plain, relativeError, runGraph, type MemoryEntry } from './testing.node.js'
 
-/** A table with its Linears quantised, and one with the values that these codes stand for. */
+/** A table with its Linears quantized, and one with the dequantized values. */
 function quantize(table: ReadonlyMap<string, MemoryEntry>, options: QuantizeOptions) {
   const coded = new Map(table)
   const decoded = new Map(table)

@@ -24,7 +24,7 @@ interface Published {
   readonly tensors: Readonly<Record<string, readonly number[]>>
 }
 
-/** What a class's graphs are written for: image sizes are of the part that is written. */
+/** The sizes that graphs are written for: those of an autoencoder are in pixels of the part's input. */
 const sizes = {
   'text-encoder': [{ batch: 2, sequenceLength: 77 }],
   denoiser: [{ batch: 2, height: 128, width: 128, sequenceLength: 333 }],

@@ -60,13 +60,13 @@ export function encodeModel(graph: GraphParts): Uint8Array<ArrayBuffer> {
   return new ProtobufWriter()
     .integer(1, IR_VERSION)
     .string(2, 'aquatint')
-    .message(7, (proto) => writeGraph(proto, graph))
+    .message(7, (proto) => writeGraphProto(proto, graph))
     .message(8, (opset) => opset.string(1, '').integer(2, OPSET))
     .message(8, (opset) => opset.string(1, 'com.microsoft').integer(2, 1))
     .finish()
 }
 
-function writeGraph(proto: ProtobufWriter, graph: GraphParts): void {
+function writeGraphProto(proto: ProtobufWriter, graph: GraphParts): void {
   for (const node of graph.nodes) proto.message(1, (inner) => writeNode(inner, node))
   proto.string(2, graph.name)
   for (const constant of graph.constants) {

@@ -1,4 +1,4 @@
-/** Networks: models with their weights, and the runtime components made of them. Joins models/ and runtime/, which do not know each other. */
+/** Networks: models with their weights, and how one is bound to a device. This file joins models/ and runtime/, which do not import each other. */
 
 import type { Config, SafetensorsDType, WeightTable } from '../checkpoint/types.js'
 import { DeviceError } from '../errors.js'
@@ -13,14 +13,14 @@ import type { Device } from '../runtime/device.js'
 export interface Network<Model extends NetworkModel = NetworkModel> {
   /** The component's name in the pipeline, such as `unet`. */
   readonly name: string
-  /** Its class with its config. */
+  /** Its class and its config. */
   readonly model: Model
   readonly table: WeightTable
-  /** Where it came from, for people. */
+  /** The repository that it was loaded from, to be shown to the user. */
   readonly repo: string
   /** The type it computes in, where it has one of its own. */
   readonly dtype?: DTypeName | undefined
-  /** How its Linear weights are quantised. */
+  /** How its Linear weights are quantized. */
   readonly quantization?: QuantizationName | undefined
 }
 
@@ -67,7 +67,7 @@ export function readModel(definition: NetworkDefinition, config: Config): Networ
   return model
 }
 
-/** The type most of a table's bytes have, as a type to compute in. */
+/** The type to compute in that suits how most bytes of a table are stored. */
 export function storedType(table: WeightTable): DTypeName {
   const bytes = new Map<SafetensorsDType, number>()
   for (const { dtype, begin, end } of table.values()) bytes.set(dtype, (bytes.get(dtype) ?? 0) + end - begin)
@@ -80,11 +80,11 @@ export interface BindOptions {
   readonly dtype: DTypeName
   readonly granularity: WriteOptions['granularity']
   readonly weightBudget?: number | undefined
-  /** The variant that a run names; the empty name is the plain one. */
+  /** The variant with a name that runs use. The empty name is the plain graph. */
   readonly variantOf: (name: string) => GraphVariant
 }
 
-/** Makes a network's runtime component. Its weights are held against the graph before each use of new shapes. */
+/** Binds a network to a device. For each new set of shapes its graph is written and matched with its weights. */
 export function bindNetwork(network: Network, options: BindOptions): BoundNetwork {
   const { name, model, table } = network
   const writeOptions = graphOptions(network, options)
@@ -104,7 +104,7 @@ export function bindNetwork(network: Network, options: BindOptions): BoundNetwor
   })
 }
 
-/** How a network's graphs are written for a device. An autoencoder that overflows in float16 computes in float32. */
+/** The options to write a network's graphs with for a device. */
 export function graphOptions(
   { model, table, dtype: own }: Pick<Network, 'model' | 'table' | 'dtype'>,
   { device, dtype, granularity }: Pick<BindOptions, 'dtype' | 'granularity'> & { readonly device: Pick<Device, 'writeOptions'> },
@@ -113,7 +113,7 @@ export function graphOptions(
   return { ...options, quantized: quantizedWeights(model, table) }
 }
 
-/** Holds all tensors of a network against its graph. Returns the names of those that belong to no parameter. */
+/** The names of a network's tensors that are no parameter of its class. @throws CheckpointError where a parameter is missing or does not match */
 export function unexpectedTensors({ model, table }: Pick<Network, 'model' | 'table'>): readonly string[] {
   const graph = model.write(probeShapes(model), {
     dtype: 'float32',

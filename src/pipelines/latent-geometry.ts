@@ -1,13 +1,13 @@
-/** How an autoencoder can work on an image: as a whole or in tiles. */
+/** The ways in which an autoencoder can process an image: whole, or in tiles. */
 
 import type { AutoencoderModel, Extent } from '../models/types.js'
 
-/** The smallest tile that is taken for want of memory, in latent pixels. Smaller ones show in the image. */
+/** The edge of the smallest tiles that are used to save memory, in latent pixels. Smaller tiles are visible in the image. */
 export const smallestTile = 32
 
 /**
- * How an autoencoder can work on an image of this size in latent pixels, the best first: undefined stands for the whole, a number is the
- * edge of tiles. Where `tiling` asks for tiles they are diffusers'; else tiles are for want of memory, and none is below {@link smallestTile}.
+ * The ways to process an image of this size in latent pixels, the best one first: undefined is the whole image, a number is the edge of tiles.
+ * With `tiling` true the largest tiles are diffusers'; without a value tiles only save memory and are not smaller than {@link smallestTile}.
  */
 export function tileChoices(
   { tile: made }: Pick<AutoencoderModel, 'tile'>,

@@ -81,7 +81,7 @@ export class BoundNetwork {
         Object.fromEntries(Object.entries(inputs).map(([name, tensor]) => [name, tensor.dims])),
         options.variant,
       )
-      checkGraphInputs(this.name, graph, inputs)
+      checkRunInputs(this.name, graph, inputs)
       await this.#load(graph, options)
       return this.#execute(graph, inputs, options.signal)
     }, options.signal)
@@ -209,7 +209,7 @@ export class BoundNetwork {
   }
 }
 
-function checkGraphInputs(component: string, graph: ComponentGraph, inputs: Inputs): void {
+function checkRunInputs(component: string, graph: ComponentGraph, inputs: Inputs): void {
   const known = new Set(graph.inputs.map(({ name }) => name))
   for (const name of Object.keys(inputs)) {
     if (known.has(name)) continue

@@ -3,9 +3,10 @@
 import { AquatintPrompt } from './prompt/aquatint-prompt.js'
 
 export { AquatintPrompt }
+export type { FormControl } from './prompt/form-control.js'
 export type { ImageDetail } from './prompt/image-detail.js'
-export type { ModelOption } from './prompt/model-field.js'
-export type { PromptSettings } from './prompt/settings.js'
+export type { ModelOption } from './prompt/form/model-field.js'
+export type { PromptSettings } from './parts/settings.js'
 export type { AquatintPromptEvents } from './prompt/prompt-events.js'
 export type { RunnerState } from './prompt/runner.js'
 

@@ -1,24 +1,24 @@
 /**
- * What an embedding page and `embed.html` in its frame say to each other. Every message is an object with `aquatint: 1`; the frame
- * speaks only with the origin named in its address, and only with the page that holds it. Pure: checking is here, sending is not.
+ * The messages between an embedding page and `embed.html` in its frame. Every message is an object with `aquatint: 1`. The frame talks only
+ * to the page that embeds it, and only if that page has the origin in the frame's URL. Pure: this file parses messages, `embed.ts` sends them.
  */
 
-import { settingsFromUnknown, type PromptSettings } from './prompt/settings.js'
+import { settingsFromUnknown, type PromptSettings } from './parts/settings.js'
 
-/** What the embedding page may ask. */
+/** The requests of the embedding page. */
 export type EmbedRequest =
-  /** Sets what is given and leaves the rest. */
+  /** Changes the given settings only. */
   | { readonly type: 'set'; readonly settings: Partial<PromptSettings> }
-  /** Sets, then makes pictures; the answer carries the same `id`. */
+  /** Changes the given settings, then generates pictures; the response has the same `id`. */
   | { readonly type: 'generate'; readonly id: string; readonly settings: Partial<PromptSettings> }
   | { readonly type: 'cancel' }
 
-/** What the frame tells. */
+/** The messages of the frame. */
 export type EmbedMessage =
   | { readonly aquatint: 1; readonly type: 'ready' }
   | { readonly aquatint: 1; readonly type: 'state'; readonly state: string }
   | { readonly aquatint: 1; readonly type: 'step'; readonly step: number; readonly total: number }
-  /** `id` is null where the reader pressed the button. `files` are PNGs. */
+  /** Pictures were generated. `id` is null if the user pressed the button; `files` are PNGs. */
   | {
       readonly aquatint: 1
       readonly type: 'image'
@@ -27,22 +27,22 @@ export type EmbedMessage =
       readonly settings: PromptSettings
     }
   | { readonly aquatint: 1; readonly type: 'error'; readonly id: string | null; readonly code: string; readonly message: string }
-  /** The height that the box wants, in CSS pixels. */
+  /** The height that the box needs, in CSS pixels. */
   | { readonly aquatint: 1; readonly type: 'height'; readonly height: number }
 
-/** Longest `id` taken. */
+/** The longest `id` that is accepted. */
 const maxId = 200
 
-/** The origin that a frame's address allows, or undefined: then the frame talks with nobody. */
+/** The origin in the URL of a frame; if undefined, the frame sends and accepts no messages. */
 export function allowedOrigin(frame: URL): string | undefined {
   const given = frame.searchParams.get('origin')
   if (given === null || !URL.canParse(given)) return undefined
   const { origin } = new URL(given)
-  // A page without an origin of its own (`null`) cannot be told from any other such page.
+  // Pages with an opaque origin (`null`) cannot be distinguished from each other.
   return origin === 'null' ? undefined : origin
 }
 
-/** A message's data as a request, or undefined when it is none. */
+/** Parses the data of a message; undefined if it is not a request. */
 export function parseRequest(data: unknown): EmbedRequest | undefined {
   if (typeof data !== 'object' || data === null) return undefined
   const { aquatint, type, id, settings } = data as Readonly<Record<string, unknown>>

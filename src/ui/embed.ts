@@ -1,4 +1,4 @@
-/** The page in `embed.html`: a prompt box alone in a frame, for sites that cannot run modules of their own. It talks by messages. */
+/** The script of `embed.html`: a prompt box in a frame, controlled by messages, for sites that cannot load modules. */
 
 import './element.js'
 import { isAquatintError } from '../index.js'
@@ -19,7 +19,7 @@ if (origin !== undefined) connect(box, origin)
 
 function connect(box: HTMLElementTagNameMap['aquatint-prompt'], origin: string): void {
   const send = (message: EmbedMessage) => window.parent.postMessage(message, origin)
-  /** The id of the request under way. */
+  /** The id of the running request. */
   let asked: string | null = null
   const fail = (error: unknown) => {
     const code = isAquatintError(error)
@@ -53,10 +53,10 @@ function connect(box: HTMLElementTagNameMap['aquatint-prompt'], origin: string):
     send({ aquatint: 1, type: 'image', id: asked, files, settings }),
   )
   box.addEventListener('error', ({ detail }) => {
-    // A request's own failure is answered above, with its id.
+    // The failure of a request was already sent above, with its id.
     if (asked === null) fail(detail)
   })
-  // The body's height, not the document's, which is never less than the frame's.
+  // The height of the body: that of the document is never less than the height of the frame.
   const tell = () => send({ aquatint: 1, type: 'height', height: Math.ceil(document.body.getBoundingClientRect().height) })
   new ResizeObserver(tell).observe(document.body)
   send({ aquatint: 1, type: 'ready' })

@@ -1,4 +1,4 @@
-/** The page: wires the prompt box to the gallery, the panels and the address. Everything it wires is elsewhere. */
+/** The script of `index.html`: connects the prompt box to the gallery, the panels and the URL. */
 
 import './element.js'
 import { readAddress, shareLink } from './page/address.js'
@@ -61,7 +61,7 @@ void showUrgentNotes(notes).then((machine) => {
   return undefined
 })
 
-// A model in the address is meant to be used. The page's own is small: it comes with the first sign of interest.
+// A model in the URL is loaded at once. The bundled model is small, so it is loaded as soon as the user focuses a field.
 if (address.settings.model !== undefined) void box.load().catch(() => {})
 else {
   const interested = () => {
@@ -71,6 +71,6 @@ else {
 }
 
 if ('serviceWorker' in navigator && import.meta.env.PROD) {
-  // After everything else: the page must not wait for what only the next visit needs. Without it, all but offline use works.
+  // Last, because only the next visit needs the service worker. Without it, everything except offline use works.
   window.addEventListener('load', () => void navigator.serviceWorker.register('./service-worker.js').catch(() => {}))
 }

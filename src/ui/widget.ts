@@ -1,3 +1,3 @@
-/** What a site's one script tag loads: `element.js`, a name without a hash in front of files that have one. */
+/** The script that sites load by one tag. It is built as `element.js`, a stable name, and imports files whose names contain hashes. */
 
 import './element.js'

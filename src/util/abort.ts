@@ -1,4 +1,4 @@
-/** Abort signals: turning one into the error that callers see, and leaving a wait when it fires. */
+/** Abort signals: the error that callers receive, and waits that end when a signal fires. */
 
 /** The error of an aborted operation: the signal's own reason when it is an AbortError, else one with the reason as its message. */
 export function abortError(signal: AbortSignal): Error {
@@ -18,8 +18,8 @@ export function isAbortError(error: unknown): boolean {
 }
 
 /**
- * Settles as `promise` does, or rejects when `signal` fires first. The work behind `promise` goes on: use it where that work watches
- * the signal itself or cannot be stopped. @throws AbortError
+ * Settles as `promise` does, or rejects when `signal` fires first. The work behind `promise` continues: use this when that work watches the
+ * signal itself or cannot be stopped. @throws AbortError
  */
 export async function orAbort<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return promise

@@ -1,8 +1,8 @@
-/** A promise that is settled from outside, which browsers have as Promise.withResolvers and Node 20 has not. */
+/** A promise that is resolved from outside, as Promise.withResolvers, which Node 20 does not have. */
 
 const nothing = () => {}
 
-/** A promise and what resolves it. */
+/** A promise and the function that resolves it. */
 export function deferred(): { readonly promise: Promise<void>; readonly resolve: () => void } {
   let resolve = nothing
   const promise = new Promise<void>((settle) => {

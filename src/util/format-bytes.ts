@@ -1,9 +1,9 @@
-/** Bytes for people. Decimal units, as disks and networks use them. */
+/** Formats a number of bytes for display, in decimal units as disks and networks use them. */
 
-/** The units, each 1000 of the one before. */
+/** The units, each 1000 times the one before. */
 export const byteUnits = ['B', 'kB', 'MB', 'GB', 'TB'] as const
 
-/** `1.23 GB`: three digits. */
+/** A number of bytes with three digits, such as `1.23 GB`. */
 export function formatBytes(bytes: number): string {
   let unit = 0
   let value = bytes

@@ -1,9 +1,9 @@
-/** Giving memory back at once. Large buffers are collected late: a loop that drops them faster than that holds hundreds of megabytes. */
+/** Frees memory at once. Browsers collect large buffers late, so a loop that drops many of them would keep hundreds of megabytes. */
 
 /**
- * Frees the memory of bytes that nobody reads any more, and empties every view of it. Leaves alone what is a part of something larger.
- * Together is cheaper than one by one. (`ArrayBuffer.transfer` only makes Chromium forget to count it; what is sent to a closed port is
- * really gone.)
+ * Frees the memory of bytes that nothing reads any more, and empties every view of it. Does nothing to a view of a part of a larger buffer.
+ * One call for many views is cheaper than many calls. It sends the buffers to a closed port, which frees them; `ArrayBuffer.transfer` does not
+ * free them in Chromium, it only stops counting them.
  */
 export function freeBytes(...unread: readonly Uint8Array<ArrayBuffer>[]): void {
   const whole = unread.filter(({ buffer, byteLength }) => buffer.byteLength > 0 && byteLength === buffer.byteLength)
@@ -15,16 +15,16 @@ export function freeBytes(...unread: readonly Uint8Array<ArrayBuffer>[]): void {
   port1.close()
 }
 
-/** Large enough for a collector to take notice. It takes no memory, since nothing is ever written into it. */
+/** Bytes of a buffer that is large enough to start a garbage collection. It takes no memory, since nothing is written into it. */
 const bait = 64 << 20
 
 /**
- * Makes the browser look sooner for what nobody uses any more, such as handles of Blobs, which keep their room on the disk until they are
- * collected. Called every half second it takes Chromium two or three; a quiet page keeps them for minutes. False where there is no room.
+ * Makes the browser collect garbage sooner, such as handles of Blobs, which keep their disk space until then. Called every half second, it
+ * makes Chromium collect them within two or three seconds; an idle page keeps them for minutes. False when the buffer cannot be allocated.
  */
 export function hurryCollector(): boolean {
   try {
-    // Looked at, or a bundler would leave it out.
+    // The comparison keeps a bundler from removing the allocation.
     return new ArrayBuffer(bait).byteLength === bait
   } catch {
     return false

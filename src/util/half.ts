@@ -1,7 +1,7 @@
 /**
  * Conversions between float32 and the small floating-point formats that checkpoints hold: IEEE binary16 (float16), bfloat16 and
- * the two 8-bit formats of OCP (E4M3FN, E5M2). Values of the small formats travel as their bit patterns. Widening is exact;
- * narrowing rounds to nearest, ties to even, and overflows to infinity, as torch and numpy do. No tensors here, only arrays.
+ * the two 8-bit formats of OCP (E4M3FN, E5M2). Values of these formats are passed as their bit patterns. Widening is exact;
+ * narrowing rounds to nearest, ties to even, and overflows to infinity, as torch and numpy do. It works on arrays, not tensors.
  */
 
 /** Builds a table of float32 bits. */
@@ -16,7 +16,7 @@ function widenBits(sign: number, exponent: number, mantissa: number, mantissaBit
   const high = sign * 0x8000_0000
   if (exponent === 0) {
     if (mantissa === 0) return high
-    // A subnormal is mantissa · 2^(1 − bias − mantissaBits): shift its leading one up into the hidden place.
+    // A subnormal is mantissa · 2^(1 − bias − mantissaBits): shift its leading one up to the position of the implicit bit.
     const lead = 31 - Math.clz32(mantissa)
     const fraction = (mantissa << (23 - lead)) & 0x7f_ffff
     return high + (lead - mantissaBits + 1 - bias + 127) * 0x80_0000 + fraction
@@ -28,14 +28,14 @@ function halfBits(pattern: number): number {
   const sign = pattern >>> 15
   const exponent = (pattern >>> 10) & 0x1f
   const mantissa = pattern & 0x3ff
-  // A NaN becomes a quiet one and keeps its payload, as processors do it.
+  // A NaN becomes quiet and keeps its payload, as in processors.
   if (exponent === 0x1f) return sign * 0x8000_0000 + 0x7f80_0000 + ((mantissa * 0x2000) | (mantissa === 0 ? 0 : 0x40_0000))
   return widenBits(sign, exponent, mantissa, 10, 15)
 }
 
 function e4m3Bits(pattern: number): number {
   const sign = pattern >>> 7
-  // E4M3FN has no infinity: only all ones is NaN, the rest of the top exponent are numbers up to 448.
+  // E4M3FN has no infinity: all ones is NaN, and the other patterns of the highest exponent are numbers up to 448.
   if ((pattern & 0x7f) === 0x7f) return sign * 0x8000_0000 + 0x7fc0_0000
   return widenBits(sign, (pattern >>> 3) & 0xf, pattern & 7, 3, 7)
 }
@@ -44,7 +44,7 @@ let halfTable: Uint32Array | undefined
 let e4m3Table: Uint32Array | undefined
 let e5m2Table: Uint32Array | undefined
 
-/** Moves bits, not numbers: what becomes of a NaN's payload on its way through a number is the engine's choice. */
+/** Copies bits instead of numbers, because a JavaScript engine may change the payload of a NaN that it handles as a number. */
 function lookUp(table: Uint32Array, source: Uint8Array | Uint16Array): Float32Array<ArrayBuffer> {
   const bits = new Uint32Array(source.length)
   for (let i = 0; i < source.length; i++) bits[i] = table[source[i] as number] as number
@@ -76,7 +76,7 @@ export function float8E5M2ToFloat32(source: Uint8Array): Float32Array<ArrayBuffe
   return lookUp(e5m2Table, source)
 }
 
-/** For each sign and exponent of a float32: the float16 without its mantissa, and how far the mantissa moves right. */
+/** For each sign and exponent of a float32: the float16 without its mantissa, and by how many places the mantissa is shifted right. */
 let narrowBase: Uint16Array | undefined
 let narrowShift: Uint8Array | undefined
 
@@ -86,7 +86,7 @@ function buildNarrowTables(): void {
   for (let index = 0; index < 512; index++) {
     const sign = (index >>> 8) << 15
     const exponent = (index & 0xff) - 127
-    // Shift 25 leaves nothing of a 24-bit significand, and no half to round up either.
+    // A shift by 25 leaves nothing of a 24-bit significand, not even a half to round up.
     let [base, shift] = [sign, 25]
     if (exponent >= 16) [base, shift] = [sign | 0x7c00, 25]
     else if (exponent >= -14) [base, shift] = [sign | ((exponent + 14) << 10), 13]
@@ -111,7 +111,7 @@ export function float32ToFloat16(source: Float32Array): Uint16Array<ArrayBuffer>
     }
     const index = value >>> 23
     const places = shift[index] as number
-    // The hidden one is part of what moves: for normal numbers it adds the 1 that the table left out of the exponent.
+    // The significand includes the implicit bit: for normal numbers it adds the 1 that the table subtracted from the exponent.
     const significand = (value & 0x7f_ffff) | 0x80_0000
     const rest = significand & ((1 << places) - 1)
     const half = 1 << (places - 1)

@@ -1,13 +1,14 @@
-/** A lock for things that must happen one at a time, first come, first served. onnxruntime-web needs one: see onnxruntime.ts. */
+/** A lock for tasks that must run one at a time, in the order of their calls. onnxruntime-web needs one, see onnxruntime.ts. */
 
 import { orAbort } from './abort.js'
 
+/** A queue of tasks that run one at a time. */
 export class Mutex {
   #last: Promise<unknown> = Promise.resolve()
 
   /**
-   * Runs `task` once everything queued before has settled, and gives its result. A signal takes it out of the queue; once it
-   * runs, it runs. @throws AbortError, and what `task` throws
+   * Runs `task` once everything queued before it has settled, and returns its result. The signal removes it from the queue; it does not stop a
+   * task that has started. @throws AbortError, and what `task` throws
    */
   async run<T>(task: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     const before = this.#last

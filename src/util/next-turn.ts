@@ -1,8 +1,9 @@
-/** Letting a worker's messages through between two pieces of work that each keep the thread. */
+/** Lets a worker receive messages between two long pieces of work. */
 
 /**
- * The turns of one long piece of work. They share a channel: each is some kilobytes that are collected late, and thousands of them were 30 MB.
- * To be closed when the work is done. For browsers: Node delivers up to a thousand messages of one channel before it looks elsewhere.
+ * Pauses of one long piece of work, in which the event loop handles other messages. All pauses share a channel, because a channel takes some
+ * kilobytes that are collected late: thousands of them took 30 MB. Close it when the work is done. Made for browsers: Node delivers up to a
+ * thousand messages of one channel before those of others.
  */
 export class Turns {
   readonly #channel = new MessageChannel()
@@ -13,7 +14,7 @@ export class Turns {
     this.#channel.port1.start()
   }
 
-  /** Resolves in a later turn of the event loop, after messages that are waiting. A timer would be held to 4 ms. One wait at a time. */
+  /** Resolves in a later turn of the event loop, after the messages that are waiting. Calls must not overlap. (A timer would wait at least 4 ms.) */
   next(): Promise<void> {
     return new Promise((resolve) => {
       this.#go = resolve
@@ -21,12 +22,13 @@ export class Turns {
     })
   }
 
+  /** Closes the channel. */
   close(): void {
     this.#channel.port1.close()
   }
 }
 
-/** One turn, see {@link Turns}. */
+/** One pause, see {@link Turns}. */
 export async function nextTurn(): Promise<void> {
   const turns = new Turns()
   await turns.next()

@@ -1,37 +1,42 @@
 /**
- * JSON as Python reads it, from strangers. `JSON.parse` differs in ways that matter here: it keeps the last of two equal keys without a
- * word, it refuses `Infinity`, which diffusers writes into scheduler configs, and a megabyte of `{},{},…` takes a hundred for it. Here what
- * a file may become in memory is counted while it is read. Objects have no prototype, so a key such as `__proto__` is only a key.
+ * Parses untrusted JSON as Python does. `JSON.parse` differs in ways that matter here: it silently keeps the last of two equal keys, it rejects
+ * `Infinity`, which diffusers writes into scheduler configs, and it turns one megabyte of `{},{},…` into a hundred megabytes of memory. This
+ * parser counts the memory that the values take while it reads. Its objects have no prototype, so a key such as `__proto__` is only a key.
  */
 
 import { CheckpointError } from '../errors.js'
 
-/** Objects nest no deeper than this: published files use four levels. */
+/** The deepest nesting of objects and arrays. Published files use four levels. */
 const maxDepth = 64
 
-/** Memory that the values of one file may take, in bytes. CLIP's tokenizer.json, with 49,408 words and as many pairs, takes 15 MB. */
+/** The most memory that the values of one file may take, in bytes. CLIP's tokenizer.json, with 49,408 words and as many pairs, takes 15 MB. */
 const maxTreeBytes = 18_000_000
 
-/** What values take in V8 with pointers of 64 bits, in bytes, room to grow included. A string has its characters on top. */
+/** Bytes of each value in V8 with 64-bit pointers, including spare capacity. The characters of a string count on top. */
 const cost = { object: 190, member: 64, indexMember: 300, array: 50, item: 16, number: 24, string: 32 } as const
 
-/** Longest number, in characters. */
+/** The longest number, in characters. */
 const maxDigits = 1000
 
+/** Any JSON value. */
 export type JsonValue = null | boolean | number | string | readonly JsonValue[] | JsonObject
+/** A JSON object. */
 export interface JsonObject {
   readonly [key: string]: JsonValue
 }
 
+/** How to parse a file. */
 export interface ParseJsonOptions {
   /** The file's name, for errors. */
   readonly file: string
+  /** The longest file that is parsed. */
   readonly maxBytes: number
-  /** `last`: as Python does. `refuse`: an error. */
+  /** What to do with two equal keys in an object: keep the last one, as Python does, or fail. */
   readonly duplicateKeys: 'last' | 'refuse'
 }
 
 const number = /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?$/
+/** Values that are written as words. */
 const words: readonly (readonly [string, JsonValue])[] = [
   ['true', true],
   ['false', false],
@@ -44,9 +49,9 @@ const words: readonly (readonly [string, JsonValue])[] = [
 const code = (character: string) => character.charCodeAt(0)
 const [quote, backslash, comma, colon] = [code('"'), code('\\'), code(','), code(':')]
 const [openBrace, closeBrace, openBracket, closeBracket] = [code('{'), code('}'), code('['), code(']')]
-const ofNumbers = new Set(new TextEncoder().encode('+-.0123456789eE'))
+const numberBytes = new Set(new TextEncoder().encode('+-.0123456789eE'))
 
-/** Whether JavaScript keeps a member of this name as an item of a list. */
+/** Whether JavaScript treats a member with this name as an array element. */
 function isIndex(key: string): boolean {
   return key.length <= 10 && key === String(Number(key))
 }
@@ -61,158 +66,192 @@ export function isJsonObject(value: unknown): value is JsonObject {
  * @throws CheckpointError `json-too-large`, `json-too-complex`, `json-encoding`, `json-syntax`, `json-depth`, `json-duplicate-key`
  */
 export function parseJson(bytes: Uint8Array, options: ParseJsonOptions): JsonValue {
-  const { file, maxBytes, duplicateKeys } = options
-  if (bytes.byteLength > maxBytes)
-    throw new CheckpointError('json-too-large', `${file} is ${bytes.byteLength} bytes long; at most ${maxBytes} are read.`, {
-      file,
-      bytes: bytes.byteLength,
-      allowed: maxBytes,
-    })
-  const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
-  let at = 0
-  let room = maxTreeBytes
-  /** Items of all lists that are open: a list that grows by itself has room for 17 items from the first one on. */
-  const items: JsonValue[] = []
+  const { file, maxBytes: allowed } = options
+  if (bytes.byteLength > allowed) {
+    const message = `${file} is ${bytes.byteLength} bytes long; at most ${allowed} are read.`
+    throw new CheckpointError('json-too-large', message, { file, bytes: bytes.byteLength, allowed })
+  }
+  return new JsonParser(bytes, options).parse()
+}
 
-  const syntax = (what: string) =>
-    new CheckpointError('json-syntax', `${file} is not valid JSON: ${what} at byte ${at}.`, { file, at })
-  const take = (count: number) => {
-    room -= count
-    if (room >= 0) return
-    throw new CheckpointError(
-      'json-too-complex',
-      `${file} holds more values than ${maxTreeBytes} bytes of memory are enough for.`,
-      {
-        file,
-        allowed: maxTreeBytes,
-      },
-    )
+/** A recursive descent parser at one position of a file. Each `#read…` method reads one value and stops right behind it. */
+class JsonParser {
+  readonly #bytes: Uint8Array
+  readonly #file: string
+  readonly #rejectsDuplicates: boolean
+  readonly #decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+  #at = 0
+  /** Bytes of memory that further values may take. */
+  #memoryLeft = maxTreeBytes
+  /** The items of all open arrays, one array after the other. An array that grows by itself reserves space for 17 items with the first one. */
+  readonly #items: JsonValue[] = []
+
+  constructor(bytes: Uint8Array, { file, duplicateKeys }: ParseJsonOptions) {
+    this.#bytes = bytes
+    this.#file = file
+    this.#rejectsDuplicates = duplicateKeys === 'refuse'
   }
-  const skip = () => {
-    for (let byte = bytes[at]; byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09; byte = bytes[at]) at += 1
+
+  parse(): JsonValue {
+    const result = this.#readValue(0)
+    this.#skipSpace()
+    if (this.#at !== this.#bytes.length) throw this.#syntaxError('something after the end')
+    return result
   }
-  const isWord = (word: string) => {
-    for (let i = 0; i < word.length; i++) if (bytes[at + i] !== word.charCodeAt(i)) return false
-    return true
+
+  #readValue(depth: number): JsonValue {
+    if (depth > maxDepth) {
+      const message = `${this.#file} nests deeper than ${maxDepth} levels.`
+      throw new CheckpointError('json-depth', message, { file: this.#file, allowed: maxDepth })
+    }
+    this.#skipSpace()
+    const first = this.#bytes[this.#at]
+    if (first === openBrace) return this.#readObject(depth)
+    if (first === openBracket) return this.#readArray(depth)
+    if (first === quote) return this.#readString()
+    for (const [word, value] of words) {
+      if (this.#startsWith(word)) {
+        this.#at += word.length
+        return value
+      }
+    }
+    return this.#readNumber()
   }
-  const decode = (begin: number, end: number): string => {
-    try {
-      return decoder.decode(bytes.subarray(begin, end))
-    } catch (cause) {
-      throw new CheckpointError('json-encoding', `${file} is not valid UTF-8.`, { file }, cause)
+
+  #readObject(depth: number): JsonObject {
+    this.#countMemory(cost.object)
+    const result = Object.create(null) as Record<string, JsonValue>
+    this.#at += 1
+    this.#skipSpace()
+    if (this.#bytes[this.#at] === closeBrace) {
+      this.#at += 1
+      return result
+    }
+    for (;;) {
+      this.#skipSpace()
+      if (this.#bytes[this.#at] !== quote) throw this.#syntaxError('a key is missing')
+      const key = this.#readString()
+      this.#skipSpace()
+      if (this.#bytes[this.#at] !== colon) throw this.#syntaxError('a colon is missing')
+      this.#at += 1
+      this.#setMember(result, key, this.#readValue(depth + 1))
+      this.#skipSpace()
+      const next = this.#bytes[this.#at]
+      this.#at += 1
+      if (next === closeBrace) return result
+      if (next !== comma) throw this.#syntaxError('a comma or a closing brace is missing')
     }
   }
 
-  const string = (): string => {
-    const begin = at
-    let end = at + 1
-    let escaped = false
+  #setMember(object: Record<string, JsonValue>, key: string, value: JsonValue): void {
+    if (this.#rejectsDuplicates && Object.hasOwn(object, key)) {
+      const shown = key.slice(0, 200)
+      const message = `${this.#file} has the key ${JSON.stringify(shown)} twice.`
+      throw new CheckpointError('json-duplicate-key', message, { file: this.#file, key: shown })
+    }
+    if (isIndex(key)) {
+      this.#countMemory(cost.indexMember)
+      // Assigning to the key "1000" would reserve space for all array elements below it.
+      Object.defineProperty(object, key, { value, enumerable: true, configurable: true })
+    } else {
+      this.#countMemory(cost.member)
+      object[key] = value
+    }
+  }
+
+  #readArray(depth: number): readonly JsonValue[] {
+    this.#countMemory(cost.array)
+    const begin = this.#items.length
+    this.#at += 1
+    this.#skipSpace()
+    if (this.#bytes[this.#at] === closeBracket) {
+      this.#at += 1
+      return []
+    }
+    for (;;) {
+      this.#countMemory(cost.item)
+      this.#items.push(this.#readValue(depth + 1))
+      this.#skipSpace()
+      const next = this.#bytes[this.#at]
+      this.#at += 1
+      if (next === closeBracket) return this.#items.splice(begin)
+      if (next !== comma) throw this.#syntaxError('a comma or a closing bracket is missing')
+    }
+  }
+
+  #readString(): string {
+    const bytes = this.#bytes
+    const begin = this.#at
+    let end = begin + 1
+    let isEscaped = false
+    /** All bytes of the string, combined with "or". */
     let seen = 0
     for (let byte = bytes[end]; byte !== quote; byte = bytes[end]) {
-      if (byte === undefined) throw syntax('a string that does not end')
-      if (byte < 0x20) throw syntax('a control character in a string')
+      if (byte === undefined) throw this.#syntaxError('a string that does not end')
+      if (byte < 0x20) throw this.#syntaxError('a control character in a string')
       if (byte === backslash) {
-        escaped = true
+        isEscaped = true
         end += 1
       }
       seen |= byte
       end += 1
     }
-    at = end + 1
-    // One character outside Latin-1 makes all of them take two bytes; what has escapes is there twice for a while.
-    take(cost.string + (end - begin) * (escaped ? 4 : seen >= 0x80 ? 2 : 1))
-    if (!escaped) return decode(begin + 1, end)
+    this.#at = end + 1
+    // With one character outside Latin-1 every character takes two bytes. A string with escapes exists twice for a while.
+    this.#countMemory(cost.string + (end - begin) * (isEscaped ? 4 : seen >= 0x80 ? 2 : 1))
+    if (!isEscaped) return this.#decode(begin + 1, end)
     try {
-      return JSON.parse(decode(begin, at)) as string
+      return JSON.parse(this.#decode(begin, this.#at)) as string
     } catch (error) {
-      throw error instanceof CheckpointError ? error : syntax('a wrong escape in a string')
+      throw error instanceof CheckpointError ? error : this.#syntaxError('a wrong escape in a string')
     }
   }
 
-  const value = (depth: number): JsonValue => {
-    if (depth > maxDepth)
-      throw new CheckpointError('json-depth', `${file} nests deeper than ${maxDepth} levels.`, { file, allowed: maxDepth })
-    skip()
-    const first = bytes[at]
-    if (first === openBrace) return object(depth)
-    if (first === openBracket) return array(depth)
-    if (first === quote) return string()
-    for (const [word, result] of words) {
-      if (isWord(word)) {
-        at += word.length
-        return result
-      }
+  #readNumber(): number {
+    const begin = this.#at
+    const first = this.#bytes[begin]
+    let end = begin
+    for (let byte = first; byte !== undefined && numberBytes.has(byte); byte = this.#bytes[end]) end += 1
+    const text = this.#decode(begin, Math.min(end, begin + maxDigits))
+    if (end - begin > maxDigits || !number.test(text)) {
+      const found = first === undefined ? 'an early end' : `an unexpected ${JSON.stringify(String.fromCharCode(first))}`
+      throw this.#syntaxError(found)
     }
-    let end = at
-    for (let byte = first; byte !== undefined && ofNumbers.has(byte); byte = bytes[end]) end += 1
-    const text = decode(at, Math.min(end, at + maxDigits))
-    if (end - at > maxDigits || !number.test(text))
-      throw syntax(first === undefined ? 'an early end' : `an unexpected ${JSON.stringify(String.fromCharCode(first))}`)
-    at = end
-    take(cost.number)
+    this.#at = end
+    this.#countMemory(cost.number)
     return Number(text)
   }
 
-  const object = (depth: number): JsonObject => {
-    take(cost.object)
-    const result = Object.create(null) as Record<string, JsonValue>
-    at += 1
-    skip()
-    if (bytes[at] === closeBrace) {
-      at += 1
-      return result
-    }
-    for (;;) {
-      skip()
-      if (bytes[at] !== quote) throw syntax('a key is missing')
-      const key = string()
-      skip()
-      if (bytes[at] !== colon) throw syntax('a colon is missing')
-      at += 1
-      const item = value(depth + 1)
-      if (duplicateKeys === 'refuse' && Object.hasOwn(result, key))
-        throw new CheckpointError('json-duplicate-key', `${file} has the key ${JSON.stringify(key.slice(0, 200))} twice.`, {
-          file,
-          key: key.slice(0, 200),
-        })
-      if (isIndex(key)) {
-        take(cost.indexMember)
-        // A plain "1000" would make room for all the numbers below it.
-        Object.defineProperty(result, key, { value: item, enumerable: true, configurable: true })
-      } else {
-        take(cost.member)
-        result[key] = item
-      }
-      skip()
-      const next = bytes[at]
-      at += 1
-      if (next === closeBrace) return result
-      if (next !== comma) throw syntax('a comma or a closing brace is missing')
+  #skipSpace(): void {
+    const bytes = this.#bytes
+    for (let byte = bytes[this.#at]; byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09; byte = bytes[this.#at])
+      this.#at += 1
+  }
+
+  #startsWith(word: string): boolean {
+    for (let i = 0; i < word.length; i++) if (this.#bytes[this.#at + i] !== word.charCodeAt(i)) return false
+    return true
+  }
+
+  /** @throws CheckpointError `json-encoding` */
+  #decode(begin: number, end: number): string {
+    try {
+      return this.#decoder.decode(this.#bytes.subarray(begin, end))
+    } catch (cause) {
+      throw new CheckpointError('json-encoding', `${this.#file} is not valid UTF-8.`, { file: this.#file }, cause)
     }
   }
 
-  const array = (depth: number): readonly JsonValue[] => {
-    take(cost.array)
-    const begin = items.length
-    at += 1
-    skip()
-    if (bytes[at] === closeBracket) {
-      at += 1
-      return []
-    }
-    for (;;) {
-      take(cost.item)
-      items.push(value(depth + 1))
-      skip()
-      const next = bytes[at]
-      at += 1
-      if (next === closeBracket) return items.splice(begin)
-      if (next !== comma) throw syntax('a comma or a closing bracket is missing')
-    }
+  /** @throws CheckpointError `json-too-complex` */
+  #countMemory(bytes: number): void {
+    this.#memoryLeft -= bytes
+    if (this.#memoryLeft >= 0) return
+    const message = `${this.#file} has so many values that they take more than ${maxTreeBytes} bytes of memory.`
+    throw new CheckpointError('json-too-complex', message, { file: this.#file, allowed: maxTreeBytes })
   }
 
-  const result = value(0)
-  skip()
-  if (at !== bytes.length) throw syntax('something after the end')
-  return result
+  #syntaxError(what: string): CheckpointError {
+    const [file, at] = [this.#file, this.#at]
+    return new CheckpointError('json-syntax', `${file} is not valid JSON: ${what} at byte ${at}.`, { file, at })
+  }
 }

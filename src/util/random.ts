@@ -1,8 +1,8 @@
 /**
  * torch's CPU random numbers: `torch.Generator('cpu').manual_seed(seed)` and `torch.randn(..., generator=g)` in float32, so that a seed
- * means the same image as in diffusers. Not a cryptographic generator.
- * The integers and the uniform numbers are equal to the bit. The normal numbers go through log, sqrt, cos and sin, which torch computes
- * in float32 with the vector routines of the CPU it runs on; here each is rounded once from double precision.
+ * gives the same image as in diffusers. Not a cryptographic generator.
+ * The integers and the uniform numbers are identical to torch's. The normal numbers use log, sqrt, cos and sin, which torch computes
+ * in float32 with the vector routines of the CPU it runs on; here each is rounded once from double precision, so the last bit may differ.
  * Source: Matsumoto & Nishimura 1998 (mt19937); torch `normal_fill` and `normal_distribution<double>`.
  */
 
@@ -24,7 +24,7 @@ class MersenneTwister {
     }
   }
 
-  /** Another one, with the same numbers to come. */
+  /** A copy that continues with the same numbers. */
   clone(): MersenneTwister {
     const copy = new MersenneTwister(0)
     copy.#state = this.#state.slice()
@@ -44,7 +44,7 @@ class MersenneTwister {
     this.#next = 0
   }
 
-  /** The next integer, 0 to 2^32 − 1. */
+  /** The next integer, from 0 to 2^32 − 1. */
   next(): number {
     if (this.#next === stateSize) this.#twist()
     let y = this.#at(this.#next++)
@@ -57,7 +57,7 @@ class MersenneTwister {
 }
 
 /**
- * The low 32 bits of a seed, which are all that torch's CPU generator uses. Negative seeds count from 2^64, as in torch.
+ * The low 32 bits of a seed: torch's CPU generator uses no others. A negative seed counts as 2^64 plus the seed, as in torch.
  * @throws InputError `seed`
  */
 function seedBits(seed: number | bigint): number {
@@ -72,7 +72,7 @@ function seedBits(seed: number | bigint): number {
 /** A stream of random numbers equal to that of `torch.Generator('cpu').manual_seed(seed)`. */
 export class TorchGenerator {
   #engine: MersenneTwister
-  /** The second number of the last pair that the path for small sizes made. */
+  /** Fewer than 16 normal numbers are drawn in pairs: this is the unused second one of the last pair. */
   #spare: number | null = null
 
   /** @throws InputError `seed` */
@@ -80,7 +80,7 @@ export class TorchGenerator {
     this.#engine = new MersenneTwister(seedBits(seed))
   }
 
-  /** Another stream with the same numbers to come. */
+  /** A copy that continues with the same numbers. */
   clone(): TorchGenerator {
     const copy = new TorchGenerator(0)
     copy.#engine = this.#engine.clone()
@@ -105,7 +105,7 @@ export class TorchGenerator {
     this.#fillUniform(values)
     for (let i = 0; i + 16 <= count; i += 16) boxMuller16(values.subarray(i, i + 16))
     if (count % 16 !== 0) {
-      // torch draws the last 16 anew, over some that were already done.
+      // torch draws the last 16 numbers again, including some that were finished already.
       const tail = values.subarray(count - 16)
       this.#fillUniform(tail)
       boxMuller16(tail)

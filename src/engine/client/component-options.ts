@@ -1,19 +1,16 @@
-/** Components named in the options of `fromPretrained` itself, as diffusers takes them: `fromPretrained(repo, { unet: … })`. Pure. */
+/** Components given directly in the options of `fromPretrained`, as in diffusers: `fromPretrained(repo, { unet: … })`. Pure. */
 
-import { componentLabels, type ComponentName } from '../../component-names.js'
+import { componentNames, type ComponentName } from '../../component-names.js'
 import type { ComponentReference, LoadPipelineOptions } from '../../pipelines/types.js'
 
-/** The components that `fromPretrained` can swap or leave out. */
-export const componentNames = Object.keys(componentLabels) as readonly ComponentName[]
-
-/** A repository id or reference to take a component from, or null to leave it out. */
+/** For each component the repository to load it from, or null to omit it. */
 export type ComponentOptions = {
   readonly [name in ComponentName]?: string | ComponentReference | null | undefined
 }
 
 /**
- * The same options with every component under `components`, where the engine looks, and their repositories as `address` writes them.
- * One that is named twice is taken from its own key.
+ * Moves every component to `components`, where the engine expects it, and resolves the repositories with `address`. If a component is
+ * given twice, its own key wins.
  */
 export function gatherComponents<Options extends ComponentOptions & LoadPipelineOptions>(
   options: Options,

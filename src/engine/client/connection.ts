@@ -1,6 +1,6 @@
 /**
- * One life of one worker, seen from the page: calls with cancel and events, and the promise that every call settles, also when the
- * worker dies. It starts nothing again; that is the client's.
+ * A connection from the page to one worker, until that worker ends. It makes calls with cancellation and events, and settles every call,
+ * even if the worker dies. It does not restart the worker; the client does.
  */
 
 import { proxy, releaseProxy, wrap, type Remote } from 'comlink'
@@ -9,15 +9,15 @@ import { watchLifeLock } from '../life-lock.js'
 import type { CallId, EngineApi, EngineEvent } from '../protocol.js'
 import type { EngineWorker } from './spawn-worker.js'
 
-/** What a call may be given. */
+/** The options of a call. */
 export interface CallOptions {
   readonly signal?: AbortSignal | undefined
   readonly onEvent?: ((event: EngineEvent) => void) | undefined
 }
 
-/** What a call may be given whose value must not be lost. */
+/** The options of a call whose result holds resources that must be freed. */
 export interface OwningCallOptions<T> extends CallOptions {
-  /** Takes a value that came although the call was aborted: the worker had finished before it heard. */
+  /** Receives a result that arrives after the call was aborted, because the worker had already finished. */
   readonly onLate?: ((value: T) => void) | undefined
 }
 
@@ -36,7 +36,7 @@ export class Connection {
     this.#worker = worker
     this.#engine = wrap<EngineApi>(worker)
     worker.addEventListener('error', (event) => {
-      // An error inside a call crosses as that call's result; this one is a script that did not load, or a crash.
+      // Errors inside a call arrive as its result. This event means that the script did not load or the worker crashed.
       event.preventDefault()
       const { message } = event as Partial<ErrorEvent>
       this.#die(
@@ -54,7 +54,7 @@ export class Connection {
   }
 
   /**
-   * Runs one call. Rejects at once when `signal` aborts; the worker is told, and ends the call in its own time.
+   * Makes a call. Rejects at once when `signal` aborts; the worker is told to cancel and may take a moment to do so.
    * @throws DeviceError `engine-terminated` when the worker dies
    */
   call<T>(invoke: Invoke<T>, { signal, onEvent, onLate }: OwningCallOptions<T> = {}): Promise<T> {
@@ -84,7 +84,7 @@ export class Connection {
     })
   }
 
-  /** Ends the worker. Everything under way rejects. */
+  /** Ends the worker. All running calls reject. */
   terminate(): void {
     this.#die('The engine was terminated.')
   }
@@ -95,7 +95,7 @@ export class Connection {
       if (name === null || !this.isAlive) return
       await watchLifeLock(locks, name, this.#watch.signal, () => this.#die('The engine stopped: its worker is gone.'))
     } catch {
-      // Without a lock to watch, the worker's own error events are what is left.
+      // Without a lock to watch, only the error events of the worker report its end.
     }
   }
 

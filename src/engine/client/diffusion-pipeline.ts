@@ -1,6 +1,6 @@
 /**
- * `DiffusionPipeline` as a page uses it: the same words as diffusers, with the work done in the engine's worker. It holds what is
- * needed to load the pipeline again should the worker be lost.
+ * `DiffusionPipeline` as a page uses it: named as in diffusers, with the work done in the worker. It keeps what it needs to load the
+ * pipeline again if the worker is lost.
  */
 
 import { InputError } from '../../errors.js'
@@ -24,35 +24,35 @@ import { checkOptionNames, fromPretrainedOptionNames, generateOptionNames, planO
 
 /** Options of {@link DiffusionPipeline.fromPretrained}. */
 export interface FromPretrainedOptions extends LoadPipelineOptions, ComponentOptions {
-  /** Ends the load; the promise rejects with its reason. What was downloaded stays in the cache. */
+  /** Cancels the load; the promise rejects with the reason of the signal. Downloaded data stays in the cache. */
   readonly signal?: AbortSignal | undefined
-  /** Called with bytes of files, weights on their way to the device, phases, the memory account and warnings. */
+  /** Called with the progress of files and weights, phases, memory use and warnings. */
   readonly onProgress?: ((progress: PipelineProgress) => void) | undefined
-  /** The engine to load into; by default the one that all of a page's pipelines share. */
+  /** The engine to load into; by default the one that all pipelines of a page share. */
   readonly engine?: Engine | undefined
 }
 
-/** Options of {@link DiffusionPipeline.plan}: those of `fromPretrained`, and what of the generation takes memory. */
+/** Options of {@link DiffusionPipeline.plan}: those of `fromPretrained`, and the options of a generation that affect its memory. */
 export interface PlanOptions extends LoadPipelineOptions, ComponentOptions, PlannedSize {
-  /** Ends the planning; the promise rejects with its reason. */
+  /** Cancels the planning; the promise rejects with the reason of the signal. */
   readonly signal?: AbortSignal | undefined
-  /** The engine to plan in; by default the one that all of a page's pipelines share. */
+  /** The engine to plan in; by default the one that all pipelines of a page share. */
   readonly engine?: Engine | undefined
 }
 
 /** Options of {@link DiffusionPipeline.generate}. */
 export interface GenerateCallOptions extends GenerateOptions {
-  /** Ends the generation; the promise rejects with its reason. The pipeline stays loaded. */
+  /** Cancels the generation; the promise rejects with the reason of the signal. The pipeline stays loaded. */
   readonly signal?: AbortSignal | undefined
-  /** As in `fromPretrained`: offloaded weights come and go while it runs. */
+  /** As in `fromPretrained`: offloaded weights are loaded and evicted while it runs. */
   readonly onProgress?: ((progress: PipelineProgress) => void) | undefined
   /** Called after each denoising step. */
   readonly onStep?: ((step: StepInfo) => void) | undefined
 }
 
-/** What {@link DiffusionPipeline.generate} gives. */
+/** The result of {@link DiffusionPipeline.generate}. */
 export interface GenerateOutput extends Omit<GenerateResult, 'images'> {
-  /** `numImagesPerPrompt` of them. */
+  /** The images, `numImagesPerPrompt` of them. */
   readonly images: readonly GeneratedImage[]
 }
 
@@ -82,8 +82,8 @@ export class DiffusionPipeline {
   }
 
   /**
-   * Loads a repository in diffusers' layout: `owner/name` on the Hub, an absolute URL, or a path relative to the page that starts
-   * with `./`, `../` or `/`, or a folder that the reader picked. Files that are not cached are downloaded and checked.
+   * Loads a repository in diffusers' layout: `owner/name` on the Hub, an absolute URL, a path relative to the page that starts with `./`,
+   * `../` or `/`, or a folder that the user picked. Files that are not cached are downloaded and verified.
    * @throws InputError, HubError, StorageError, CheckpointError, UnsupportedError, DeviceError, AbortError
    */
   static async fromPretrained(repo: RepositoryReference, options: FromPretrainedOptions = {}): Promise<DiffusionPipeline> {
@@ -95,9 +95,9 @@ export class DiffusionPipeline {
   }
 
   /**
-   * What `fromPretrained` with the same options, and one image, would take: bytes to download, and for each device a memory plan. Weight
-   * files are not downloaded for it, only their headers read; devices are opened and closed again.
-   * @throws as `fromPretrained` where the checkpoint cannot be loaded; InputError `size`; DeviceError `does-not-fit` with bytes needed and offered
+   * Plans `fromPretrained` with the same options, and one image: the bytes to download, and a memory plan for each device. It reads only the
+   * headers of the weight files, and opens devices just long enough to query them.
+   * @throws as `fromPretrained` if the checkpoint cannot be loaded; InputError `size`; DeviceError `does-not-fit` with the bytes needed and available
    */
   static async plan(repo: RepositoryReference, options: PlanOptions = {}): Promise<PipelinePlan> {
     checkOptionNames(options, planOptionNames)
@@ -107,14 +107,14 @@ export class DiffusionPipeline {
     return engine.connect().call((remote, call, onEvents) => remote.plan(call, address, plain, onEvents), { signal })
   }
 
-  /** What was loaded. */
+  /** The loaded components, the devices, and the defaults of the model. */
   get info(): PipelineInfo {
     return this.#loaded.info
   }
 
   /**
-   * Makes images from a prompt. One generation runs at a time in an engine; others wait. After the worker was lost, the pipeline is
-   * loaded again first, from the cache.
+   * Generates images from a prompt. An engine runs one generation at a time; others wait. If the worker was lost, the pipeline is first
+   * loaded again, from the cache.
    * @throws InputError, UnsupportedError, DeviceError, AbortError
    */
   async generate(prompt: string, options: GenerateCallOptions = {}): Promise<GenerateOutput> {
@@ -133,7 +133,7 @@ export class DiffusionPipeline {
     return { ...result, images: result.images.map((pixels) => new GeneratedImage(pixels)) }
   }
 
-  /** Cancels what the pipeline is doing and gives back everything it holds. Cached files stay. */
+  /** Cancels the calls of the pipeline and frees its memory. Cached files stay. */
   async dispose(): Promise<void> {
     this.#disposed = true
     await this.#reloading?.stop()
@@ -150,7 +150,7 @@ export class DiffusionPipeline {
     if (this.#disposed) throw new InputError('pipeline-disposed', 'This pipeline has been disposed.')
   }
 
-  /** Loads again, once for all who wait. */
+  /** Loads the pipeline again; concurrent callers share one load. */
   async #reload(hooks: LoadHooks): Promise<void> {
     if (this.#reloading === undefined || this.#reloading.stopped) {
       const stopped = this.#reloading
@@ -177,7 +177,7 @@ async function load(
   const loaded = await connection.call((remote, call, onEvents) => remote.load(call, repo, options, onEvents), {
     signal,
     onEvent: (event) => dispatch(event, onProgress),
-    // Nobody else would ever dispose it; a worker that has died meanwhile holds nothing.
+    // Nobody else would dispose it. A worker that has died meanwhile holds no memory, so errors do not matter.
     onLate: ({ pipeline }) => void connection.call((remote) => remote.dispose(pipeline)).catch(() => {}),
   })
   return { connection, ...loaded }
@@ -192,7 +192,7 @@ function dispatch(
   else onProgress?.(event.progress)
 }
 
-/** The worker has a base URL of its own, so the page's is applied here. `owner/name` is not a path. */
+/** Resolves paths against the URL of the page, because the worker has another base URL. `owner/name` is not a path. */
 function absolute(repo: string): string {
   return /^\.{0,2}\//.test(repo) ? new URL(repo, document.baseURI).href : repo
 }

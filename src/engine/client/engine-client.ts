@@ -1,4 +1,4 @@
-/** The page's hold on an engine: starts its worker with the first call, and again after the worker was lost. */
+/** The engine as a page sees it: starts the worker at the first call, and again after the worker was lost. */
 
 import { installErrorTransfer } from '../protocol.js'
 import { Connection } from './connection.js'
@@ -6,25 +6,25 @@ import { spawnWorker, type EngineWorker, type WorkerKind } from './spawn-worker.
 
 /** Options of {@link Engine}. */
 export interface EngineOptions {
-  /** How the worker is started; `auto` uses a blob worker where the script is on another origin. */
+  /** How the worker is started; `auto` uses a blob worker if the script is on another origin. */
   readonly worker?: WorkerKind | (() => EngineWorker) | undefined
 }
 
 /**
- * One worker in which pipelines run. Pipelines of one engine share its runtime and its cache, and generate one at a time; each has a
- * GPU device and a memory account of its own.
+ * A worker that runs pipelines. The pipelines of an engine share its runtime and its cache, and generate one at a time; each has its own
+ * GPU device and memory account.
  */
 export class Engine {
   readonly #spawn: () => EngineWorker
   #connection: Connection | undefined
 
-  /** Starts nothing yet: the worker starts with the first call. */
+  /** Does not start the worker; the first call does. */
   constructor({ worker = 'auto' }: EngineOptions = {}) {
     this.#spawn = typeof worker === 'function' ? worker : () => spawnWorker(worker)
   }
 
   /**
-   * The running worker, started now if need be.
+   * The running worker, started if necessary.
    * @internal
    */
   connect(): Connection {
@@ -35,7 +35,7 @@ export class Engine {
     return this.#connection
   }
 
-  /** Ends the worker at once; everything under way rejects with DeviceError `engine-terminated`. The next call starts a new one. */
+  /** Ends the worker at once. Running calls reject with DeviceError `engine-terminated`. The next call starts a new worker. */
   terminate(): void {
     this.#connection?.terminate()
     this.#connection = undefined
@@ -44,7 +44,7 @@ export class Engine {
 
 let shared: Engine | undefined
 
-/** The engine that every pipeline of a page uses unless told otherwise. */
+/** The engine that all pipelines of a page use by default. */
 export function sharedEngine(): Engine {
   shared ??= new Engine()
   return shared

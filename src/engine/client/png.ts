@@ -1,6 +1,6 @@
 /**
- * PNG files (W3C PNG specification, third edition): written from exact pixels with text chunks, and their text read back. Not a
- * decoder of pixels; browsers have one.
+ * Writes PNG files (W3C PNG specification, third edition) from exact pixels with text chunks, and reads their text. It does not decode
+ * pixels; browsers do that.
  */
 
 import { InputError } from '../../errors.js'
@@ -10,10 +10,10 @@ import type { PixelImage } from '../../pipelines/types.js'
 export type PngText = Readonly<Record<string, string>>
 
 const signature = Uint8Array.of(137, 80, 78, 71, 13, 10, 26, 10)
-/** Text chunks longer than this are not read: nothing of ours is, and the file may be anyone's. */
+/** The longest text chunk that is read, in bytes. Aquatint writes none that long, and the file may be untrusted. */
 const maxTextBytes = 1 << 20
 
-/** A PNG: RGB where every pixel is opaque, else RGBA; `iTXt` chunks before the pixels. */
+/** Encodes a PNG: RGB if every pixel is opaque, else RGBA; with `iTXt` chunks before the pixels. */
 export async function encodePng({ width, height, data }: PixelImage, text: PngText = {}): Promise<Uint8Array<ArrayBuffer>> {
   const channels = isOpaque(data) ? 3 : 4
   const header = new Uint8Array(13)
@@ -32,7 +32,7 @@ export async function encodePng({ width, height, data }: PixelImage, text: PngTe
 }
 
 /**
- * The text in a PNG's uncompressed `iTXt` and `tEXt` chunks. The first of a keyword counts.
+ * Reads the uncompressed `iTXt` and `tEXt` chunks of a PNG, as keyword → text. The first chunk of a keyword counts.
  * @throws InputError `not-a-png` when the file is something else or cut short
  */
 export async function readPngText(file: Blob): Promise<Record<string, string>> {
@@ -71,11 +71,11 @@ function textChunk(keyword: string, text: string): Uint8Array {
     })
   }
   const name = Uint8Array.from(keyword, (character) => character.charCodeAt(0))
-  // After the keyword: its end, not compressed (two bytes), no language, no translated keyword.
+  // The five zero bytes: end of the keyword, no compression (two bytes), no language, no translated keyword.
   return concat([name, new Uint8Array(5), new TextEncoder().encode(text)])
 }
 
-/** Each row with the filter (None, Sub, Up, Paeth) whose residues sum lowest: the specification's heuristic. */
+/** Filters each row with the filter (None, Sub, Up, Paeth) whose residues have the lowest sum, the heuristic of the specification. */
 function filterRows(data: Uint8ClampedArray, width: number, height: number, channels: 3 | 4): Uint8Array<ArrayBuffer> {
   const stride = width * channels
   const out = new Uint8Array((stride + 1) * height)
@@ -136,7 +136,7 @@ function chunk(type: string, body: Uint8Array): Uint8Array {
   return out
 }
 
-/** CRC-32 as PNG's annex D has it, bit by bit: a chunk takes milliseconds, a table would not be noticed. */
+/** CRC-32 as in annex D of the PNG specification, bit by bit: a chunk takes milliseconds, so a lookup table would not pay off. */
 function crc32(bytes: Uint8Array): number {
   let crc = 0xffffffff
   for (const byte of bytes) {

@@ -1,6 +1,6 @@
 /**
- * The config of UNet2DConditionModel, read and checked: Stable Diffusion 1.x and 2.x, SDXL, its refiner, SSD-1B and their kin. What it
- * gives is one record per block, so that the network itself looks up nothing.
+ * Reads and checks the config of UNet2DConditionModel: Stable Diffusion 1.x and 2.x, SDXL, its refiner, SSD-1B and models derived from them.
+ * The result has one record per block with everything that the graph needs of it.
  */
 
 import type { Config } from '../../checkpoint/types.js'
@@ -154,7 +154,7 @@ function readBlockTypes(reader: ConfigReader) {
   return { downTypes, upTypes }
 }
 
-/** Keys for parts that are not written here, and keys that do not matter to them. */
+/** Refuses the keys of parts that are not supported, and names the keys that change nothing. */
 function refuseOthers(reader: ConfigReader): void {
   reader.require('num_attention_heads')
   reader.require('dual_cross_attention', false)

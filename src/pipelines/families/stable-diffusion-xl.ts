@@ -56,7 +56,7 @@ export const stableDiffusionXL: PipelineFamily = {
     const encoders = ['', '_2'].flatMap(
       (suffix) => textEncoderOf(parts, hosts, `text_encoder${suffix}`, `tokenizer${suffix}`) ?? [],
     )
-    const forceZeros = parts.index.options['force_zeros_for_empty_prompt'] !== false
+    const forceZeros = parts.layout.options['force_zeros_for_empty_prompt'] !== false
     return {
       check: ({ clipSkip }) => {
         for (const encoder of encoders) checkClipSkip(clipSkip, encoder.layers)

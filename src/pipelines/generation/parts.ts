@@ -4,7 +4,7 @@ import type { ImageNetworks } from '../loading/open-pipeline.js'
 import { CheckpointError, UnsupportedError } from '../../errors.js'
 import type { AutoencoderModel, DenoiserModel } from '../../models/types.js'
 import type { Network } from '../bind-network.js'
-import type { LoadedParts } from '../loading/load-networks.js'
+import type { LoadedParts } from '../loading/read-parts.js'
 import { autoencoderOf, denoiserOf } from '../planning/memory-needs.js'
 
 /** The two networks that every pipeline has. @throws CheckpointError `component-missing` */

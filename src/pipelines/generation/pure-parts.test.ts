@@ -2,6 +2,7 @@
 
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
+import { FolderFiles } from '../../checkpoint/layouts/diffusers-folder.js'
 import { memoryRepository } from '../../checkpoint/testing.js'
 import { rescaledGuidance } from './guidance.js'
 import { denormalize, toPixels } from './image-processor.js'
@@ -19,8 +20,7 @@ const readT5 = (name: string) => readFileSync(new URL(`../../../fixtures/tokeniz
 /** A T5 tokenizer from a folder with these files of the fixture. */
 function loadT5(...names: string[]) {
   const repository = memoryRepository(Object.fromEntries(names.map((name) => [`tokenizer_3/${name}`, readT5(name)])))
-  const place = { name: 'tokenizer_3', folder: 'tokenizer_3', className: 'T5Tokenizer', swapped: false } as const
-  return loadTokenizer(T5Tokenizer, { ...place, repository, variant: undefined, missingVariant: 'fallback' }, undefined)
+  return loadTokenizer(T5Tokenizer, new FolderFiles(repository, 'tokenizer_3'), undefined)
 }
 
 test('T5’s tokenizer from a folder that has no tokenizer.json', async () => {

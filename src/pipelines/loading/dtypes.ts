@@ -1,4 +1,4 @@
-/** The words of `dtype`: what each network computes in, and which ones are quantised. Pure. */
+/** The option `dtype`: the type that each network computes in, and whether its weights are quantized. Pure. */
 
 import { cast, type OnOverflow } from '../../checkpoint/transforms/cast.js'
 import { quantize } from '../../checkpoint/transforms/quantize.js'
@@ -7,29 +7,29 @@ import { InputError } from '../../errors.js'
 import type { NetworkDefinition } from '../../models/types.js'
 import type { DTypeName, LoadPipelineOptions, QuantizationName, WeightsDType } from '../types.js'
 
-const words: readonly WeightsDType[] = ['float32', 'float16', 'q8', 'q4']
+const values: readonly WeightsDType[] = ['float32', 'float16', 'q8', 'q4']
 
-/** What `dtype` says of one network. */
+/** What `dtype` means for one network. */
 export interface NetworkDType {
   /** The type it computes in; undefined leaves it to the pipeline. */
   readonly compute: DTypeName | undefined
   readonly quantization: QuantizationName | undefined
 }
 
-/** @throws InputError `dtype` for a word that is none */
+/** Checks the option's values. @throws InputError `dtype` for a value that does not exist */
 export function checkDType(dtype: LoadPipelineOptions['dtype']): void {
   const named = typeof dtype === 'object' && dtype !== null ? Object.entries(dtype) : [['', dtype] as const]
-  for (const [component, word] of named) {
-    if (word === undefined || words.includes(word)) continue
+  for (const [component, value] of named) {
+    if (value === undefined || values.includes(value)) continue
     throw new InputError(
       'dtype',
-      `dtype${component === '' ? '' : `.${component}`} is ${JSON.stringify(word)}; allowed are ${words.join(', ')}, or an object of them by component.`,
-      { dtype: JSON.stringify(word).slice(0, 200), component, allowed: words },
+      `dtype${component === '' ? '' : `.${component}`} is ${JSON.stringify(value)}; allowed are ${values.join(', ')}, or an object of them by component.`,
+      { dtype: JSON.stringify(value).slice(0, 200), component, allowed: values },
     )
   }
 }
 
-/** What `dtype` says of each network. @throws InputError `dtype` for components that are no networks of the pipeline */
+/** What `dtype` means for each network. @throws InputError `dtype` for components that are not networks of the pipeline */
 export function dtypesOf(
   dtype: LoadPipelineOptions['dtype'],
   networks: readonly { readonly name: string; readonly model: Pick<NetworkDefinition, 'quantizable'> }[],
@@ -50,13 +50,13 @@ export function dtypesOf(
   }
   return new Map(
     networks.map(({ name, model }) => {
-      const word = typeof dtype === 'object' ? (Object.hasOwn(dtype, name) ? dtype[name] : undefined) : dtype
-      const isQuantized = word === 'q8' || word === 'q4'
+      const value = typeof dtype === 'object' ? (Object.hasOwn(dtype, name) ? dtype[name] : undefined) : dtype
+      const isQuantized = value === 'q8' || value === 'q4'
       return [
         name,
         {
-          compute: isQuantized ? 'float16' : word,
-          quantization: isQuantized && model.quantizable ? word : undefined,
+          compute: isQuantized ? 'float16' : value,
+          quantization: isQuantized && model.quantizable ? value : undefined,
         },
       ]
     }),
@@ -65,7 +65,7 @@ export function dtypesOf(
 
 /**
  * The transforms behind `q8` and `q4`: the Linear weights become blocks of 32 codes of 8 or 4 bits, everything else float16. `onOverflow`
- * hears of values that float16 cannot hold.
+ * is called for values that float16 cannot represent.
  */
 export function quantizingTransforms(value: QuantizationName, onOverflow?: OnOverflow): readonly WeightTransform[] {
   return [quantize({ bits: value === 'q8' ? 8 : 4, blockSize: 32 }), cast('F16', onOverflow)]

@@ -1,48 +1,49 @@
 /**
- * The first part of every way to a pipeline: its repository is opened, its family found by model_index.json, and devices opened for its
- * networks. What is read of it then is for the caller to say.
+ * The first part of loading and of planning a pipeline: opens the repository, finds the family of its pipeline class, and opens devices for
+ * its networks. The caller then decides what to read.
  */
 
-import { readModelIndex, type ModelIndex } from '../../checkpoint/layouts/model-index.js'
+import type { Layout } from '../../checkpoint/layouts/layout.js'
+import { openLayout } from '../../checkpoint/layouts/open-layout.js'
 import { CheckpointError, HubError, UnsupportedError } from '../../errors.js'
 import { Hub } from '../../hub/hub.js'
 import { openRepository, type OpenRepository } from '../../hub/repositories/open-repository.js'
 import type { Repository } from '../../hub/types.js'
-import { checkComponentOptions, type OpenByName } from './component-sources.js'
+import { checkComponentOptions, type OpenByName } from './find-components.js'
 import { checkDType } from './dtypes.js'
+import type { PipelineSpec } from '../pipeline-spec.js'
 import { Run, type CallHooks } from '../run.js'
 import type { LoadPipelineOptions } from '../types.js'
 import { checkPlacing, openDevices, type OpenDevices } from './open-devices.js'
-import type { PipelineSpec } from '../pipeline-spec.js'
 
 /** Options of `fromPretrained` inside the worker. */
 export interface OpenPipelineOptions extends LoadPipelineOptions, CallHooks {
-  /** The worker's hub; one is opened for this pipeline when absent. */
+  /** The worker's hub. By default one is opened for this pipeline alone. */
   readonly hub?: Hub | undefined
-  /** What relative URLs start from. */
+  /** The base of relative URLs. */
   readonly baseUrl?: string | undefined
 }
 
-/** A pipeline whose parts have not been read. */
+/** A pipeline whose family is known and whose parts have not been read. */
 export interface FoundPipeline<Spec extends PipelineSpec = PipelineSpec> {
-  readonly repository: Repository
-  readonly index: ModelIndex
+  readonly layout: Layout
   readonly spec: Spec
   readonly placing: OpenDevices
-  /** Its signal ends also what the others do when one part fails. */
+  /** Its signal is also aborted when a part fails, so that downloads of the other parts end. */
   readonly run: Run
   /** Opens other repositories. */
   readonly open: OpenByName
-  /** Where what is made of weights can be kept; absent for a repository that came without a hub. */
+  /** Opens the hub whose cache can hold prepared files; absent for a repository object that came without a hub. */
   readonly store: (() => Promise<Hub>) | undefined
-  /** Lets the cache evict the repositories' files again, after what `onClose` was given. */
+  /** Allows the cache to evict the repositories' files again, then calls what `onClose` was given. */
   readonly close: () => void
+  /** Registers a function that {@link close} calls. */
   readonly onClose: (release: () => void) => void
 }
 
 /**
- * Finds the pipeline of one of the families in `specs` and works with it. Where `work` fails, everything is closed; else that is for it
- * to do.
+ * Finds which of the families in `specs` a repository holds and passes it to `work`. When `work` fails, the repositories and devices are
+ * closed; when it succeeds, that is its own responsibility.
  * @throws UnsupportedError `unsupported-class`, `unsupported-config`; InputError; HubError; CheckpointError; DeviceError; AbortError
  */
 export async function findPipeline<T, Spec extends PipelineSpec>(
@@ -69,28 +70,20 @@ export async function findPipeline<T, Spec extends PipelineSpec>(
   try {
     const open = opener(hub, options, opened, run)
     const repository = typeof repo === 'string' ? await open(repo, options.revision) : repo
-    const index = await readModelIndex(repository, { signal: run.signal })
-    const spec = specs.find((candidate) => candidate.className === index.className)
-    if (spec === undefined) {
-      const supported = specs.map((candidate) => candidate.className)
-      throw new UnsupportedError(
-        'unsupported-class',
-        `The repository is for the pipeline ${index.className}, which is not supported; supported: ${supported.join(', ')}.`,
-        { component: 'pipeline', className: index.className, supported },
-      )
-    }
-    placing = await openDevices(options, networkNames(spec, index, options))
-    // A repository that came without a hub has no cache to keep the small form in.
+    const layout = await openLayout(repository, { signal: run.signal })
+    const spec = findSpec(layout, specs)
+    placing = await openDevices(options, networkNames(spec, layout, options))
+    // A repository object that came without a hub has no cache for prepared files.
     const store = options.hub !== undefined || typeof repo === 'string' ? hub : undefined
     const onClose = (release: () => void) => {
       if (signal.aborted) release()
       else releases.push(release)
     }
-    return await work({ repository, index, spec, placing, run, open, store, close, onClose })
+    return await work({ layout, spec, placing, run, open, store, close, onClose })
   } catch (error) {
-    // Without one part the others are of no use: their downloads end too.
+    // The pipeline cannot run without this part, so the downloads of the others end too.
     failing.abort(error)
-    // What the cache remembers of a repository that cannot be used must not outlive the repository's mending.
+    // The cached listing of a broken repository must not be used after its author has repaired it.
     if (blamesRepository(error)) await Promise.all(opened.map((repository) => repository.revalidateOnNextOpen()))
     close()
     for (const device of placing?.devices.values() ?? []) await device.dispose()
@@ -98,11 +91,23 @@ export async function findPipeline<T, Spec extends PipelineSpec>(
   }
 }
 
-/** The networks that the pipeline will have: those of its repository, and what the caller puts in place or leaves out. */
-function networkNames(spec: PipelineSpec, index: ModelIndex, { components = {} }: LoadPipelineOptions): string[] {
+/** The family of a checkpoint's pipeline class. @throws UnsupportedError `unsupported-class` */
+export function findSpec<Spec extends PipelineSpec>({ className }: Layout, specs: readonly Spec[]): Spec {
+  const spec = specs.find((candidate) => candidate.className === className)
+  if (spec !== undefined) return spec
+  const supported = specs.map((candidate) => candidate.className)
+  throw new UnsupportedError(
+    'unsupported-class',
+    `The repository is for the pipeline ${className}, which is not supported; supported: ${supported.join(', ')}.`,
+    { component: 'pipeline', className, supported },
+  )
+}
+
+/** The networks that the pipeline will have: those of its checkpoint, with the caller's replacements and without those left out. */
+function networkNames(spec: PipelineSpec, layout: Layout, { components = {} }: LoadPipelineOptions): string[] {
   return Object.keys(spec.networks).filter((name) => {
     const reference = Object.hasOwn(components, name) ? components[name] : undefined
-    return reference === undefined ? (index.components.get(name) ?? null) !== null : reference !== null
+    return reference === undefined ? (layout.components.get(name) ?? null) !== null : reference !== null
   })
 }
 
@@ -114,7 +119,7 @@ function blamesRepository(error: unknown): boolean {
   )
 }
 
-/** The caller's hub, or one that is opened when it is first needed. */
+/** The caller's hub, or one that is opened at the first call. */
 function hubOf(options: OpenPipelineOptions, run: Run): () => Promise<Hub> {
   let hub: Promise<Hub> | undefined
   return () => {
@@ -126,7 +131,7 @@ function hubOf(options: OpenPipelineOptions, run: Run): () => Promise<Hub> {
   }
 }
 
-/** Opens repositories by name, each once. */
+/** Opens each repository once, by name and revision. */
 function opener(hub: () => Promise<Hub>, options: OpenPipelineOptions, opened: OpenRepository[], run: Run): OpenByName {
   const byName = new Map<string, Promise<OpenRepository>>()
   return async (repo, revision) => {

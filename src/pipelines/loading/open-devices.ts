@@ -1,29 +1,26 @@
+/** Opens the devices that a pipeline's options name, and puts its networks on them. */
+
 import { InputError } from '../../errors.js'
-import { checkDeviceMap, checkMappedComponents, mappedDevice, type DeviceMap } from '../../memory/balance.js'
+import { checkDeviceMap } from '../../memory/balance.js'
 import { MemoryAccount } from '../../runtime/memory-account.js'
 import { checkDeviceKind, listDevices, openDevice } from '../../runtime/open-device.js'
 import { ComponentHost } from '../execution/component-host.js'
 import { DeviceHosts } from '../execution/device-hosts.js'
 import type { Network } from '../bind-network.js'
-import { checkOffload, generationBudgets, parseBudgets, type MemoryBudgets } from '../planning/residence.js'
+import { checkOffload, generationBudgets, parseBudgets } from '../planning/residence.js'
 import type { LoadPipelineOptions } from '../types.js'
 import type { DeviceName } from '../../memory/device-info.js'
 import { decidePlaces } from '../planning/place-networks.js'
+import { chooseDevices, type ChosenDevices } from './choose-devices.js'
 import type { Device } from '../../runtime/device.js'
 
-/** TODO: say what this file is. */
-
 /** The devices of a pipeline, open, with nothing on them yet. */
-export interface OpenDevices {
-  readonly devices: ReadonlyMap<DeviceName, Device>
-  /** The device of each network, or null where the networks' needs decide. */
-  readonly places: ReadonlyMap<string, DeviceName> | null
-  readonly budgets: MemoryBudgets
-  /** Counts the memory of all of them. */
+export interface OpenDevices extends ChosenDevices<Device> {
+  /** Counts the memory of all devices together. */
   readonly total: MemoryAccount
 }
 
-/** Checks what the caller says about devices and memory. @throws InputError `bad-device`, `bad-device-map`, `bad-memory-size`, `offload` */
+/** Checks the options for devices and memory. @throws InputError `bad-device`, `bad-device-map`, `bad-memory-size`, `offload` */
 export function checkPlacing({ device, deviceMap, maxMemory, offload }: LoadPipelineOptions): void {
   checkDeviceKind(device)
   checkDeviceMap(deviceMap)
@@ -51,48 +48,22 @@ export function checkPlacing({ device, deviceMap, maxMemory, offload }: LoadPipe
  * @throws InputError `bad-device-map`; DeviceError `webgpu-not-available`, `no-second-adapter`, `runtime-not-loaded`
  */
 export async function openDevices(options: LoadPipelineOptions, networks: readonly string[]): Promise<OpenDevices> {
-  const { device, deviceMap } = options
-  const budgets = parseBudgets(options.maxMemory)
   const total = new MemoryAccount()
-  const devices = new Map<DeviceName, Device>()
-  const open = async (name: DeviceName | 'auto' | undefined): Promise<DeviceName> => {
-    const known = name === undefined || name === 'auto' ? undefined : devices.get(name)
-    if (known !== undefined) return known.info.name
-    const opened = await openDevice({ kind: name, total })
-    devices.set(opened.info.name, opened)
-    return opened.info.name
+  const opened: Device[] = []
+  const open = async (kind: DeviceName | 'auto' | undefined) => {
+    const device = await openDevice({ kind, total })
+    opened.push(device)
+    return device
   }
   try {
-    if (deviceMap === 'balanced') {
-      for (const name of budgets.named.size > 0 ? budgets.named.keys() : await listDevices()) await open(name)
-      return { devices, places: null, budgets, total }
-    }
-    return { devices, places: await placeByName(deviceMap ?? {}, device, networks, open), budgets, total }
+    return { ...(await chooseDevices({ list: listDevices, open }, options, networks)), total }
   } catch (error) {
-    for (const opened of devices.values()) await opened.dispose()
+    for (const device of opened) await device.dispose()
     throw error
   }
 }
 
-async function placeByName(
-  map: DeviceMap,
-  otherwise: LoadPipelineOptions['device'],
-  networks: readonly string[],
-  open: (name: DeviceName | 'auto' | undefined) => Promise<DeviceName>,
-): Promise<ReadonlyMap<string, DeviceName>> {
-  checkMappedComponents(map, networks)
-  // The one for what is left out comes first: where it is `auto`, it may be one that the map names.
-  const left = networks.some((network) => mappedDevice(map, network) === undefined) ? await open(otherwise) : undefined
-  const places = new Map<string, DeviceName>()
-  for (const network of networks) {
-    const named = mappedDevice(map, network)
-    const place = named === undefined ? left : await open(named)
-    if (place !== undefined) places.set(network, place)
-  }
-  return places
-}
-
-/** Puts networks on devices. Those that get none are closed. @throws DeviceError `does-not-fit` with bytes needed and offered; `buffer-too-large` */
+/** Puts networks on devices and closes the devices that get none. @throws DeviceError `does-not-fit` with bytes needed and offered; `buffer-too-large` */
 export async function placeNetworks(
   { devices, places, budgets, total }: OpenDevices,
   networks: ReadonlyMap<string, Network>,

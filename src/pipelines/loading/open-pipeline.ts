@@ -1,29 +1,30 @@
-/** Opens what a pipeline of any family needs: repository, parts, device, and the decision where weights stay. */
+/** Opens everything that a pipeline of any family runs with: its parts, its devices, and the decision where its weights are kept. */
 
 import type { Repository } from '../../hub/types.js'
 import type { DeviceHosts } from '../execution/device-hosts.js'
 import { findPipeline, type OpenPipelineOptions } from './find-pipeline.js'
-import { loadNetworks, measureNetwork, readParts, type LoadedParts, type MakeTable } from './load-networks.js'
+import { loadNetworks, measureNetwork, type MakeTable } from './load-networks.js'
+import { readParts, type LoadedParts } from './read-parts.js'
+import type { PipelineSpec } from '../pipeline-spec.js'
 import type { AutoencoderModel, DenoiserModel } from '../../models/types.js'
 import type { Network } from '../bind-network.js'
-import { refuseBeforeDownload } from './peek-networks.js'
+import { refuseBeforeDownload } from './read-network-headers.js'
 import { transformWeights } from './transform-weights.js'
 import type { PipelineInfo } from '../types.js'
 import type { DeviceName } from '../../memory/device-info.js'
 import { placeNetworks } from './open-devices.js'
-import type { PipelineSpec } from '../pipeline-spec.js'
 
 /** Everything a pipeline class is constructed from. */
 export interface OpenedPipeline<Spec extends PipelineSpec = PipelineSpec> {
   readonly spec: Spec
   readonly parts: LoadedParts
   readonly hosts: DeviceHosts
-  /** Lets the cache evict the repositories' files again. */
+  /** Allows the cache to evict the repositories' files again. */
   readonly close: () => void
 }
 
 /**
- * Opens a pipeline of one of the families in `specs`, by its repository's model_index.json.
+ * Opens the pipeline of a repository, as one of the families in `specs`.
  * @throws UnsupportedError `unsupported-class`, `unsupported-config`; InputError; HubError; CheckpointError; DeviceError; AbortError
  */
 export async function openPipeline<Spec extends PipelineSpec>(
@@ -31,22 +32,22 @@ export async function openPipeline<Spec extends PipelineSpec>(
   options: OpenPipelineOptions,
   specs: readonly Spec[],
 ): Promise<OpenedPipeline<Spec>> {
-  return findPipeline(repo, options, specs, async ({ repository, index, spec, placing, run, open, store, ...found }) => {
-    const read = await readParts(repository, index, spec, options, open, run)
-    await refuseBeforeDownload(read, placing, options, store, run.signal)
+  return findPipeline(repo, options, specs, async ({ layout, spec, placing, run, open, store, ...found }) => {
+    const { sources, ...read } = await readParts({ layout, spec, options, open, run })
+    await refuseBeforeDownload({ sources, options, store, placing, signal: run.signal })
     const makeTable: MakeTable = async (request) => {
       const transformed = await transformWeights(request, await store?.(), run)
       found.onClose(transformed.release)
       return transformed.table
     }
-    const parts = { ...read, networks: await loadNetworks(read, options, makeTable, run) }
+    const parts = { ...read, networks: await loadNetworks({ sources, options, makeTable, run }) }
     const hosts = await placeNetworks(placing, parts.networks, options)
     run.status('ready')
     return { spec, parts, hosts, close: found.close }
   })
 }
 
-/** What `PipelineInfo` and plans say of networks. */
+/** The networks as `PipelineInfo` and plans describe them. */
 export function describeNetworks(
   networks: ReadonlyMap<string, Network>,
   placeOf: (network: string) => DeviceName,
@@ -64,7 +65,7 @@ export interface ImageNetworks {
   readonly vae: Network<AutoencoderModel>
 }
 
-/** What `PipelineInfo` says of any family. */
+/** The part of `PipelineInfo` that is the same in every family. */
 export function describePipeline(
   { spec, parts, hosts }: OpenedPipeline,
   { denoiser, vae }: ImageNetworks,
@@ -75,8 +76,8 @@ export function describePipeline(
   return {
     className: spec.className,
     label: spec.label,
-    repo: parts.repository.id,
-    revision: parts.repository.revision,
+    repo: parts.layout.repository.id,
+    revision: parts.layout.repository.revision,
     device: device.info,
     dtype: device.writeOptions({ dtype, granularity: 'block' }).dtype,
     devices: hosts.devices,

@@ -19,13 +19,13 @@ import {
 import type { Network } from '../bind-network.js'
 import { generationBudgets, planOn } from '../planning/residence.js'
 import { describeNetworks } from './open-pipeline.js'
-import { peekNetworks } from './peek-networks.js'
-import { readParts } from './load-networks.js'
+import { readNetworkHeaders } from './read-network-headers.js'
+import { readParts } from './read-parts.js'
+import { isGuided, type PipelineSpec } from '../pipeline-spec.js'
 import { decidePlaces } from '../planning/place-networks.js'
 import type { LoadPipelineOptions, PipelineInfo } from '../types.js'
 import type { DeviceName } from '../../memory/device-info.js'
-import type { OpenDevices } from './open-devices.js'
-import { isGuided, type PipelineSpec } from '../pipeline-spec.js'
+import type { ChosenDevices } from './choose-devices.js'
 
 /** The generation that is planned for. */
 export interface PlannedSize {
@@ -79,17 +79,17 @@ export async function planPipeline(
   const onOpen = (source: HeaderOnlySource) => {
     if (!source.isCached) toFetch.add(source)
   }
-  return findPipeline(repo, options, specs, async ({ repository, index, spec, placing, run, open, store, close }) => {
-    const parts = await readParts(repository, index, spec, options, open, run)
-    const networks = await peekNetworks(parts, options, store, run, onOpen)
+  return findPipeline(repo, options, specs, async ({ layout, spec, placing, run, open, store, close }) => {
+    const { sources } = await readParts({ layout, spec, options, open, run })
+    const networks = await readNetworkHeaders({ sources, options, store, run, onOpen })
     const plan = planNetworks(placing, networks, options, spec)
     for (const device of placing.devices.values()) await device.dispose()
     close()
     return {
       className: spec.className,
       label: spec.label,
-      repo: repository.id,
-      revision: repository.revision,
+      repo: layout.repository.id,
+      revision: layout.repository.revision,
       components: describeNetworks(networks, (name) => plan.places[name] ?? 'wasm'),
       downloadBytes: [...toFetch].reduce((sum, { byteLength }) => sum + byteLength, 0),
       ...plan,
@@ -103,7 +103,7 @@ export async function planPipeline(
  * @throws InputError `size`, `guidance-scale` and others of a generation's; DeviceError `does-not-fit`, `buffer-too-large`
  */
 export function planNetworks(
-  { devices, places, budgets }: Omit<OpenDevices, 'devices' | 'total'> & { readonly devices: ReadonlyMap<string, PlannedDevice> },
+  { devices, places, budgets }: ChosenDevices<PlannedDevice>,
   networks: ReadonlyMap<string, Network>,
   options: Pick<LoadPipelineOptions, 'offload' | 'vaeTiling'> & PlannedSize,
   spec: Pick<PipelineSpec, 'guidance' | 'defaults'>,

@@ -1,4 +1,4 @@
-/** What the networks of a pipeline ask of a GPU's memory, from their graphs: the input of the runtime's plans. Nothing is loaded. */
+/** Computes from their graphs how much GPU memory the networks of a pipeline need: the input of a memory plan. Loads nothing. */
 
 import { matchWeights } from '../../models/match-weights.js'
 import type { AutoencoderModel, DenoiserModel, Extent, GraphVariant, NetworkModel, RunSize } from '../../models/types.js'
@@ -9,19 +9,19 @@ import { graphOptions, hasRole, type Network } from '../bind-network.js'
 import { tileChoices } from '../latent-geometry.js'
 import type { DTypeName, GenerateOptions } from '../types.js'
 
-/** A network as far as needs go. */
+/** The part of a network that its needs depend on. */
 type PlannedNetwork<Model extends NetworkModel = NetworkModel> = Pick<Network<Model>, 'name' | 'model' | 'table'>
 type GraphOptions = Omit<WriteOptions, 'weights' | 'granularity'>
 
-/** What of a generation decides how much memory it takes. Sizes are in latent pixels. */
+/** What decides how much memory a generation takes. Sizes are in latent pixels. */
 export interface GenerationSize extends RunSize {
-  /** Whether it starts from an image, which the autoencoder encodes. */
+  /** Whether it is image to image: the autoencoder then encodes the start image. Default false. */
   readonly fromImage?: boolean | undefined
-  /** Whether skip-layer guidance predicts once more from the prompt alone. */
+  /** Whether skip-layer guidance adds a prediction from the prompt alone. Default false. */
   readonly skipsLayers?: boolean | undefined
 }
 
-/** What of a generation's options takes memory. `latent`: pixels of the latents. */
+/** The size of a generation with these options, for latents of this size. */
 export function generationSize(
   { width, height }: Extent,
   options: Pick<GenerateOptions, 'numImagesPerPrompt' | 'maxSequenceLength' | 'skipGuidanceLayers'>,
@@ -32,7 +32,7 @@ export function generationSize(
   return { width, height, images, maxSequenceLength, guided, fromImage, skipsLayers: guided && skipGuidanceLayers.length > 0 }
 }
 
-/** A network's needs for inputs of these shapes. @throws as writing its graph and matching its weights */
+/** A network's needs for inputs of these shapes. @throws InputError for shapes that it does not take; CheckpointError for weights that do not match */
 export function networkNeeds(
   network: PlannedNetwork,
   shapes: Shapes,
@@ -52,7 +52,10 @@ function boundGraph(
   return matchWeights(model, [graph], table).graphs[0] ?? graph
 }
 
-/** The needs of a part of an autoencoder for an image, with every way to work that there is. @throws as {@link networkNeeds} */
+/**
+ * The needs of the decoder or the encoder for an image of this size in latent pixels, whole and in tiles of each possible size.
+ * @throws as {@link networkNeeds}
+ */
 export function autoencoderNeeds(
   vae: PlannedNetwork<AutoencoderModel>,
   size: Extent,
@@ -67,27 +70,27 @@ export function autoencoderNeeds(
     return [graph, { ...runNeedsOf(graph), ...(tile === undefined ? {} : { tile }) }]
   })
   const [[graph] = []] = ways
-  if (graph === undefined) throw new TypeError('An autoencoder works in no way.')
+  if (graph === undefined) throw new TypeError('There is no size of tiles for the autoencoder.')
   const needs = { ...needsOf(vae.name, graph, vae.table), ways: ways.map(([, way]) => way) }
   return part === undefined ? needs : { ...needs, part }
 }
 
-/** A device as far as plans go: an open one, or one that is only described. */
+/** The part of a device that plans depend on: of an open device, or of one that is only described. */
 export type PlannedDevice = Pick<Device, 'info' | 'writeOptions'>
 
-/** Networks, where they are to run, and what for. */
+/** Networks, the device that some of them run on, and the generation to plan. */
 export interface NeedsRequest {
   readonly device: PlannedDevice
   readonly networks: ReadonlyMap<string, Network>
-  /** Which of them are on the device. */
+  /** Whether a network is on the device. */
   readonly here: (network: string) => boolean
-  /** The type that networks compute in unless they have one of their own. */
+  /** The type that networks without a type of their own compute in. */
   readonly dtype: DTypeName
   readonly vaeTiling: boolean | undefined
   readonly size: GenerationSize
 }
 
-/** What networks would take on a device, in the order they run. @throws as {@link networkNeeds} */
+/** The needs of the networks on a device, in the order in which they run. @throws as {@link networkNeeds} */
 export function needsOn({ device, networks, here, dtype, vaeTiling, size }: NeedsRequest): ComponentNeeds[] {
   const denoiser = denoiserOf(networks)?.name
   const needs: ComponentNeeds[] = []
@@ -101,22 +104,22 @@ export function needsOn({ device, networks, here, dtype, vaeTiling, size }: Need
   }
   const vae = autoencoderOf(networks)
   for (const network of networks.values()) {
-    // An image is encoded when the prompt has been, before the first step.
+    // The start image is encoded after the prompt and before the first step.
     if (network.name === denoiser && size.fromImage === true && vae !== undefined) add(vae, 'encoder')
     add(network)
   }
   return needs
 }
 
-/** What the CPU's account counts of a way to run: weights, which are the same in all. */
+/** The needs without activations: the memory account of the CPU counts weights only, which are the same for every size of tiles. */
 export function weightsOnly(needs: ComponentNeeds, way: RunNeeds | undefined = needs.ways[0]): ComponentNeeds {
   const nothing = { activationBytes: 0, largestValue: { name: '', bytes: 0 }, inputs: [] }
   return { ...needs, ways: [{ ...nothing, tile: way?.tile }] }
 }
 
 /**
- * What stays on a device beside the network that runs: on the denoiser's, {@link heldBytes}; on the autoencoder's alone, the latents. `needs`
- * are of the networks on it. What the CPU's account counts is weights.
+ * Bytes that stay on a device besides the network that runs: {@link heldBytes} on the denoiser's device, the latents on a device with the
+ * autoencoder alone, nothing on the CPU, whose account counts weights only. `needs` are those of the networks on the device.
  */
 export function heldOn(
   { device, networks, size }: Pick<NeedsRequest, 'device' | 'networks' | 'size'>,
@@ -129,22 +132,22 @@ export function heldOn(
   if (own !== undefined) return heldBytes(own, denoiser.model, size)
   const shapes = denoiser.model.shapes({ ...size, guided: false })
   const latents = bufferOf({ type: 'float32', dims: shapes[denoiser.model.latents.input] ?? [] })
-  // They come from the denoiser's device, and what of them is decoded is cut out.
+  // All latents are copied from the denoiser's device; those of the image or tile to decode are cut out of them.
   return needs.some(({ name, part }) => name === vae?.name && part === undefined) ? 2 * latents : 0
 }
 
-/** The latents that the denoiser was made for. */
+/** The size of latents that the denoiser was trained for. */
 export function latentSize(networks: ReadonlyMap<string, Network>): GenerationSize {
   const denoiser = denoiserOf(networks)
   return denoiser === undefined ? { width: 64, height: 64 } : denoiser.model.latents.sampleSize
 }
 
-/** The network whose type the pipeline takes for its own, and whose blocks are streamed. */
+/** The denoiser. The type that it computes in is the pipeline's. */
 export function denoiserOf(networks: ReadonlyMap<string, Network>): Network<DenoiserModel> | undefined {
   return [...networks.values()].find((network) => hasRole(network, 'denoiser'))
 }
 
-/** The network that turns latents into images. */
+/** The autoencoder. */
 export function autoencoderOf(networks: ReadonlyMap<string, Network>): Network<AutoencoderModel> | undefined {
   return [...networks.values()].find((network) => hasRole(network, 'autoencoder'))
 }
@@ -153,8 +156,8 @@ export function autoencoderOf(networks: ReadonlyMap<string, Network>): Network<A
 export const mostKeptLatents = 5
 
 /**
- * Bytes that stay on the denoiser's GPU beside the network that runs: what the denoiser is shown, from the text encoders on; the latents and
- * what the scheduler keeps of them; with skip-layer guidance the text's half of the condition for itself.
+ * Bytes that stay on the denoiser's GPU besides the network that runs: the denoiser's inputs, which exist from the text encoders on; the latents
+ * and the copies of them that the scheduler keeps; with skip-layer guidance a copy of the half of the condition that the prompt made.
  */
 export function heldBytes(
   { ways }: ComponentNeeds,

@@ -1,15 +1,15 @@
-/** The page's own address: settings that a link brings, options of loading among them, and links that are given out. */
+/** The URL of the page: reads settings and load options from it, and creates links. */
 
 import type { LoadPipelineOptions } from '../../index.js'
-import { fromQuery, toQuery, type PromptSettings } from '../prompt/settings.js'
+import { fromQuery, toQuery, type PromptSettings } from '../parts/settings.js'
 
-/** What the address asks for. */
+/** The settings and load options in a URL. */
 export interface Address {
   readonly settings: Partial<PromptSettings>
   readonly loadOptions: LoadPipelineOptions
 }
 
-/** Reads the address's query. */
+/** Reads the query of a URL. */
 export function readAddress(url: URL): Address {
   const { revision, ...settings } = fromQuery(url.searchParams)
   const options: Record<string, string> = {}
@@ -28,7 +28,7 @@ export function readAddress(url: URL): Address {
   }
 }
 
-/** A link to this page with these settings. A revision that is no commit (a host without any) says nothing to others. */
+/** A link to this page with these settings. A revision that is not a commit is left out, because it would mean nothing to others. */
 export function shareLink(page: URL, settings: PromptSettings): string {
   const { revision, ...rest } = settings
   const link = new URL(page)

@@ -1,10 +1,10 @@
-/** What the bundled model's card recommends, put into the fields while that model is chosen. Its repository has no place to say it. Pure. */
+/** Fills in the settings that the bundled model's card recommends while that model is chosen: a repository has no place for them. Pure. */
 
-import type { PromptSettings } from '../prompt/settings.js'
+import type { PromptSettings } from '../parts/settings.js'
 
 const recommended = { numInferenceSteps: 10, guidanceScale: 2.5 } as const
 
-/** Changes to `settings` that fit the model: the recommended values where nothing is set, and away again with another model. */
+/** Changes to `settings` for the chosen model: sets the recommended values in empty fields, and clears them for another model. */
 export function bundledSettings(settings: Partial<PromptSettings>, isBundled: boolean): Partial<PromptSettings> {
   const changes: { numInferenceSteps?: number | undefined; guidanceScale?: number | undefined } = {}
   for (const name of ['numInferenceSteps', 'guidanceScale'] as const) {

@@ -1,4 +1,4 @@
-/** Two pictures over each other with a line to move between them, and their settings side by side. */
+/** Compares two pictures: one over the other with a movable divider, and their settings side by side. */
 
 import { h } from '../parts/dom.js'
 import { openDialog } from './dialog.js'

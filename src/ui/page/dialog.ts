@@ -1,8 +1,8 @@
-/** Opens a panel in the browser's own modal dialog: focus is held, Esc closes, the page behind is inert. */
+/** Opens a panel in a modal `<dialog>`: the browser keeps the focus inside, closes it on Esc, and makes the page behind inert. */
 
 import { h } from '../parts/dom.js'
 
-/** Shows `content` under a title; the dialog is gone once closed. */
+/** Shows `content` below a title. The dialog is removed when it is closed. */
 export function openDialog(
   title: string,
   content: Node,
@@ -17,7 +17,7 @@ export function openDialog(
   )
   close.addEventListener('click', () => dialog.close())
   dialog.addEventListener('click', (event) => {
-    // Only a click on the backdrop has the dialog itself as its target and lies outside its box.
+    // A click on the backdrop has the dialog as its target, but is outside its box.
     const box = dialog.getBoundingClientRect()
     const inside =
       event.clientX >= box.left && event.clientX <= box.right && event.clientY >= box.top && event.clientY <= box.bottom

@@ -1,12 +1,12 @@
 /**
- * A picture dropped on the page, or pasted: one that was saved here gives its settings back, any other is what a run starts from. A folder
- * that is dropped is a model.
+ * Handles pictures that are dropped or pasted on the page: a picture saved from Aquatint restores its settings, any other becomes the start
+ * picture. A dropped folder becomes the model.
  */
 
 import { isAquatintError, readPngText } from '../../index.js'
-import { fromPngText, type PromptSettings } from '../prompt/settings.js'
+import { fromPngText, type PromptSettings } from '../parts/settings.js'
 
-/** What becomes of a file. */
+/** What the page does with a dropped file or folder. */
 export interface DropActions {
   readonly onSettings: (settings: Partial<PromptSettings>) => void
   readonly onPicture: (picture: File) => void
@@ -14,7 +14,7 @@ export interface DropActions {
   readonly say: (text: string) => void
 }
 
-/** Listens. */
+/** Listens for dropped and pasted files on the whole page. */
 export function startDrop(actions: DropActions): void {
   const root = document.documentElement
   root.addEventListener('dragover', (event) => {
@@ -28,7 +28,7 @@ export function startDrop(actions: DropActions): void {
   root.addEventListener('drop', (event) => {
     root.classList.remove('dropping')
     const file = event.dataTransfer?.files[0]
-    // Whatever was dropped where it has a use of its own has been taken there.
+    // A more specific drop target, such as the start picture field, has already handled it.
     if (event.defaultPrevented || file === undefined) return
     event.preventDefault()
     const item: DroppedItem | undefined = event.dataTransfer?.items[0]
@@ -41,7 +41,7 @@ export function startDrop(actions: DropActions): void {
   })
 }
 
-/** What is dropped, in browsers with the File System Access API. */
+/** A dropped item, in browsers with the File System Access API. */
 type DroppedItem = DataTransferItem & { readonly getAsFileSystemHandle?: () => Promise<FileSystemHandle | null> }
 
 async function takeFolder(item: DroppedItem, { onFolder, say }: DropActions): Promise<void> {

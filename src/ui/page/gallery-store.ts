@@ -1,11 +1,11 @@
 /**
- * Earlier pictures in IndexedDB: one store for the entries, one for the files. Not on idb-keyval, which has neither transactions over two
- * stores, nor generated keys, nor cursors; and here an entry must never be stored without its file.
+ * Stores earlier pictures in IndexedDB: one store for the entries, one for the files. It does not use idb-keyval, which lacks transactions
+ * over two stores (an entry must never be stored without its file), generated keys and cursors.
  */
 
 import type { PromptSettings } from '../element.js'
 
-/** A kept picture, without its file. */
+/** A stored picture, without its file. */
 export interface GalleryEntry {
   readonly id: number
   /** Milliseconds since 1970. */
@@ -14,21 +14,21 @@ export interface GalleryEntry {
   readonly width: number
   readonly height: number
   readonly settings: PromptSettings
-  /** The picture that the run started from. */
+  /** The start picture of the run, if any. */
   readonly startImage?: Blob | undefined
 }
 
-/** The gallery's database. */
+/** The database of the gallery. */
 export class GalleryStore {
   readonly #database: Promise<IDBDatabase>
 
   constructor(name = 'aquatint-gallery') {
     this.#database = open(name)
-    // Whoever uses the store meets the failure; here it must only not go unhandled.
+    // The methods below report the failure; this only prevents an unhandled rejection.
     this.#database.catch(() => {})
   }
 
-  /** Keeps a picture. @returns it with its id */
+  /** Stores a picture. @returns the entry with its id */
   async add(entry: Omit<GalleryEntry, 'id'>, file: Blob): Promise<GalleryEntry> {
     const transaction = (await this.#database).transaction(['entries', 'files'], 'readwrite')
     const id = Number(await result(transaction.objectStore('entries').add(entry)))
@@ -51,13 +51,13 @@ export class GalleryStore {
     }
   }
 
-  /** The PNG, or undefined when it is gone. */
+  /** The PNG file, or undefined if the browser has deleted it. */
   async file(id: number): Promise<Blob | undefined> {
     const found: unknown = await result((await this.#database).transaction('files').objectStore('files').get(id))
     return found instanceof Blob ? found : undefined
   }
 
-  /** Forgets a picture. */
+  /** Deletes a picture. */
   async delete(id: number): Promise<void> {
     const transaction = (await this.#database).transaction(['entries', 'files'], 'readwrite')
     transaction.objectStore('entries').delete(id)
@@ -82,7 +82,7 @@ function result<T>(request: IDBRequest<T>): Promise<T> {
   })
 }
 
-/** A request's success is not yet a commit: over quota the transaction still aborts. */
+/** Waits for the commit: after a request succeeds, the transaction can still abort, for example when the quota is exceeded. */
 function committed(transaction: IDBTransaction): Promise<void> {
   return new Promise((resolve, reject) => {
     transaction.addEventListener('complete', () => resolve())

@@ -1,4 +1,4 @@
-/** The gallery on the page: earlier pictures, newest first; open one, compare two, delete. */
+/** The gallery on the page: lists earlier pictures, newest first; opens, compares and deletes them. */
 
 import type { ImageDetail } from '../element.js'
 import { h, setText } from '../parts/dom.js'
@@ -7,10 +7,10 @@ import { GalleryStore, type GalleryEntry } from './gallery-store.js'
 import { glideAside } from './glide.js'
 import { openPicture, type PictureActions } from './picture-dialog.js'
 
-/** Pictures shown at first, and more with each press of the button. */
+/** The number of pictures shown at first, and added with each click on the button. */
 const pageSize = 24
 
-/** The section, and what fills it. */
+/** Fills the gallery section. */
 export class Gallery {
   readonly #store: GalleryStore
   readonly #actions: Omit<PictureActions, 'onDelete'>
@@ -51,12 +51,12 @@ export class Gallery {
     )
   }
 
-  /** Shows what was kept in earlier visits. */
+  /** Shows the pictures of earlier visits. */
   async start(): Promise<void> {
     await this.#tell(() => this.#showMore())
   }
 
-  /** Keeps what a run made. */
+  /** Adds the pictures of a run. */
   async keep({ images, files, settings, startImage }: ImageDetail): Promise<void> {
     await this.#tell(async () => {
       for (const [index, file] of files.entries()) {
@@ -117,7 +117,7 @@ export class Gallery {
           void this.#tell(async () => {
             await this.#store.delete(entry.id)
             this.#choose(entry, false)
-            // It may not have been scrolled to and loaded.
+            // The image may not have loaded yet, because it was never scrolled into view.
             URL.revokeObjectURL(item.querySelector('img')?.src ?? '')
             item.remove()
             this.#drawState()
@@ -127,7 +127,7 @@ export class Gallery {
     })
   }
 
-  /** One picture cannot be compared, and none is told. */
+  /** Shows the comparison only with two or more pictures, and the hint only without any. */
   #drawState(): void {
     const count = this.#list.childElementCount
     this.#empty.hidden = count > 0
@@ -139,7 +139,7 @@ export class Gallery {
   #choose(entry: GalleryEntry, chosen: boolean): void {
     if (chosen) this.#chosen.set(entry.id, entry)
     else this.#chosen.delete(entry.id)
-    // With a third one chosen, the first steps back.
+    // When a third picture is selected, deselect the first.
     const [first] = this.#chosen.keys()
     if (this.#chosen.size > 2 && first !== undefined) {
       this.#chosen.delete(first)
@@ -159,7 +159,7 @@ export class Gallery {
     })
   }
 
-  /** Storage may be full, blocked or gone; making pictures goes on without a gallery. */
+  /** Runs `task` and shows its error: storage may be full, blocked or deleted. Generating pictures works without the gallery. */
   async #tell(task: () => Promise<void>): Promise<void> {
     try {
       await task()

@@ -1,8 +1,8 @@
-/** Lets what makes room for something new glide to its new place, instead of jumping there. */
+/** Animates the items of a list to their new places when an item is inserted. */
 
 const options = { duration: 320, easing: 'cubic-bezier(0.2, 0, 0, 1)' } as const
 
-/** Runs `change`, then moves the children that were there from where they stood. Not where the reader asked for less motion. */
+/** Runs `change`, then animates the children from their old places, unless the user prefers reduced motion. */
 export function glideAside(list: HTMLElement, change: () => void): void {
   const before = [...list.children].map((child) => ({ child, box: child.getBoundingClientRect() }))
   change()

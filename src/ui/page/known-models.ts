@@ -1,21 +1,21 @@
-/** Models that the page offers by name, with what they cost. The sizes are held against the published weight tables by a test. */
+/** The models in the list of the page, with their sizes. A test compares the sizes with the published weight tables. */
 
 import type { LoadPipelineOptions } from '../../index.js'
-import type { ModelOption } from '../prompt/model-field.js'
+import type { ModelOption } from '../element.js'
 import { formatBytes } from '../../util/format-bytes.js'
 import type { Machine } from './machine.js'
 
-/** The model that comes with the page: small, and works on any machine. */
+/** The bundled model: small, and runs on any machine. */
 export const bundledModel = './models/aquatint-emoji'
 
-/** A published model. Bytes in float16, as downloaded. */
+/** A published model. Sizes are for float16, as it is downloaded. */
 export interface KnownModel {
   readonly model: string
   readonly label: string
   readonly loadOptions: LoadPipelineOptions
-  /** All weights: the download, and what it takes on the disk. */
+  /** The size of all weights: the download, and the space on the disk. */
   readonly downloadBytes: number
-  /** The largest component, which is what has to be on the GPU at once. */
+  /** The size of the largest component, which must be on the GPU at once. */
   readonly largestBytes: number
 }
 
@@ -44,7 +44,7 @@ export const knownModels: readonly KnownModel[] = [
   },
 ]
 
-/** As choices of the prompt box, with a sentence on cost and fit for this machine where that is known. */
+/** The models as options of the prompt box, with a note on the cost, and on whether they fit once the machine is known. */
 export function modelOptions(machine: Machine | undefined): readonly ModelOption[] {
   const published = knownModels.map((known) => ({
     model: known.model,
@@ -69,7 +69,7 @@ function modelNote({ downloadBytes, largestBytes }: KnownModel, machine: Machine
   return [cost, machine === undefined ? '' : fit(downloadBytes, machine)].filter((part) => part !== '').join(' ')
 }
 
-/** Browsers do not tell the graphics memory, so nothing is promised about it. */
+/** Whether a model fits. Says nothing about GPU memory, because browsers do not report it. */
 function fit(downloadBytes: number, { gpu, quota, usage, memoryGb }: Machine): string {
   if (gpu !== 'gpu') return 'Too slow without a GPU.'
   if (quota !== undefined && usage !== undefined && quota - usage < downloadBytes) {

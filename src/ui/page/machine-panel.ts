@@ -1,4 +1,4 @@
-/** What was found out about the machine: urgent notes on the page, everything in a dialog. */
+/** Shows the capabilities of the machine: urgent notes on the page, everything in a dialog. */
 
 import { h } from '../parts/dom.js'
 import { formatBytes } from '../../util/format-bytes.js'

@@ -1,26 +1,26 @@
-/** What this browser and machine can do, and what that means for someone who wants a picture: each fact with its own sentence. */
+/** Inspects what this browser and machine can do, and explains in one sentence each what limits the user. */
 
-/** What was found. Bytes and megapixels are not known everywhere. */
+/** The capabilities of a machine. Some are not known in every browser. */
 export interface Machine {
   /** `none`: no WebGPU; `software`: a fallback adapter only; `gpu`: a real one. */
   readonly gpu: 'none' | 'software' | 'gpu'
   readonly gpuName: string
   readonly shaderF16: boolean
   readonly maxBufferSize: number
-  /** RAM in GB as far as the browser tells (it stops at 8 or 32), or undefined. */
+  /** Memory in GB as reported by the browser, which caps it at 8 or 32; undefined if not reported. */
   readonly memoryGb: number | undefined
   readonly cores: number
   /** Whether IndexedDB can be used. */
   readonly storage: boolean
-  /** Bytes the browser says this site may use, and uses. */
+  /** The storage that this site may use, in bytes. `usage` is what it uses. */
   readonly quota: number | undefined
   readonly usage: number | undefined
-  /** Inside another site's frame, where browsers keep storage apart and forget it sooner. */
+  /** Whether the page is in a frame of another site, where browsers use separate storage and delete it sooner. */
   readonly thirdPartyFrame: boolean
   readonly secureContext: boolean
 }
 
-/** A fact worth saying. */
+/** A limitation, explained to the user. */
 export interface MachineNote {
   readonly code:
     | 'insecure'
@@ -32,13 +32,13 @@ export interface MachineNote {
     | 'no-storage'
     | 'small-quota'
   readonly text: string
-  /** Whether it belongs on the page itself, or only in the panel. */
+  /** Whether to show it on the page itself, or only in the panel. */
   readonly urgent: boolean
 }
 
 const small = 'The bundled model works here, on the CPU.'
 
-/** The notes for a machine, most weighty first. */
+/** The notes for a machine, most important first. */
 export function machineNotes(machine: Machine): readonly MachineNote[] {
   const notes: MachineNote[] = []
   const say = (code: MachineNote['code'], text: string, urgent = true) => void notes.push({ code, text, urgent })
@@ -86,7 +86,7 @@ export function machineNotes(machine: Machine): readonly MachineNote[] {
   return notes
 }
 
-/** Looks. Never throws: what cannot be found out counts as missing. */
+/** Inspects the machine. Never throws: a capability that cannot be determined counts as missing. */
 export async function inspectMachine(): Promise<Machine> {
   const adapter = await findAdapter()
   const estimate = await (navigator.storage as StorageManager | undefined)?.estimate().catch(() => undefined)

@@ -1,8 +1,8 @@
-/** What a cached model is called: its id on a Hub, else where its files are, relative to the page where they are the page's own. Pure. */
+/** The name of a cached model: its id on a Hub, else the URL of its files, as a relative path if the page serves them itself. Pure. */
 
 import type { CachedModel } from '../../index.js'
 
-/** @param page the page's address */
+/** @param page the URL of the page */
 export function modelName({ id, endpoint }: Pick<CachedModel, 'id' | 'endpoint'>, page: string): string {
   if (id !== '') return id
   const folder = new URL('.', page).href

@@ -1,4 +1,4 @@
-/** What is on this disk: models with their sizes, check, delete; how much room there is, and asking the browser to keep it. */
+/** The panel of downloaded models: lists, verifies and deletes them, shows the free storage, and asks the browser for persistent storage. */
 
 import { ModelCache, type CachedModel } from '../../index.js'
 import { h, setText } from '../parts/dom.js'
@@ -103,7 +103,7 @@ class ModelsPanel {
   }
 
   async #showSpace(models: readonly CachedModel[]): Promise<void> {
-    // Not there on an insecure origin.
+    // `navigator.storage` is missing on insecure origins.
     const storage = navigator.storage as StorageManager | undefined
     const estimate = await storage?.estimate()
     const persisted = (await storage?.persisted()) === true

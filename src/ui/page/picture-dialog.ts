@@ -1,4 +1,4 @@
-/** One picture large, with what made it and what can be done with it. */
+/** Shows a picture large, with its settings and actions. */
 
 import { h, setText } from '../parts/dom.js'
 import { saveFile } from '../prompt/image-detail.js'
@@ -7,7 +7,7 @@ import { openDialog } from './dialog.js'
 import type { GalleryEntry } from './gallery-store.js'
 import { settingRows } from './setting-rows.js'
 
-/** What the page does for the dialog's buttons. */
+/** The actions of the dialog's buttons. */
 export interface PictureActions {
   /** Puts the settings into the prompt box. */
   readonly onReuse: (entry: GalleryEntry) => void

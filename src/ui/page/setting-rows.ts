@@ -1,11 +1,11 @@
-/** Settings as rows of a name and a value, for people. */
+/** Formats settings as rows of a name and a value, for people. */
 
-import { numberRules, schedulerNames, type NumberName } from '../prompt/settings.js'
+import { numberRules, schedulerNames, type NumberName } from '../parts/settings.js'
 import type { PromptSettings } from '../element.js'
 
 const plainNumbers: readonly NumberName[] = ['numInferenceSteps', 'guidanceScale', 'seed', 'strength']
 
-/** The rows, without those that are not set. A revision that is no commit says nothing. */
+/** The rows of the settings that are set. A revision that is not a commit is left out. */
 export function settingRows(settings: PromptSettings): readonly (readonly [name: string, value: string])[] {
   const { width, height, revision = '', scheduler } = settings
   const rows: (readonly [string, string | undefined])[] = [

@@ -1,4 +1,4 @@
-/** For this folder's browser tests: a gallery's store of its own and what goes into it. Not part of the page. */
+/** Test helper: a separate gallery store, and pictures to put into it. */
 import { onTestFinished } from 'vitest'
 import { GalleryStore, type GalleryEntry } from './gallery-store.js'
 
@@ -11,7 +11,7 @@ export const entry = (prompt: string): Omit<GalleryEntry, 'id'> => ({
   settings: { model: 'a/b', prompt, seed: 1 },
 })
 
-/** A store on real IndexedDB that goes with the test. */
+/** A store in real IndexedDB, deleted after the test. */
 export function storeFor(name: string): GalleryStore {
   onTestFinished(() => void indexedDB.deleteDatabase(name))
   return new GalleryStore(name)

@@ -1,11 +1,11 @@
-/** Light, dark, or as the system: one button, kept for the next visit where storage allows. */
+/** Switches the theme between system, light and dark with one button, and remembers it for the next visit. */
 
 const themes = ['system', 'light', 'dark'] as const
 type Theme = (typeof themes)[number]
 
 const words: Readonly<Record<Theme, string>> = { system: 'system', light: 'light', dark: 'dark' }
 
-/** Gives the button its work. `onChange` after every change, for what is drawn in the colours in force. */
+/** Connects the button. `onChange` is called after every change, so that canvases can be redrawn in the new colours. */
 export function startTheme(button: HTMLElement, onChange: () => void): void {
   let theme = themes.find((name) => name === remembered()) ?? 'system'
   const apply = () => {
@@ -36,6 +36,6 @@ function remember(theme: Theme): void {
   try {
     localStorage.setItem('aquatint-theme', theme)
   } catch {
-    // Blocked storage: the choice holds for this visit.
+    // Storage is blocked: the choice lasts for this visit.
   }
 }

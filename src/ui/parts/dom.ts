@@ -1,11 +1,11 @@
-/** Makes elements without HTML strings, so that the strictest content security policy has nothing to object to. */
+/** Creates elements without HTML strings, so that it works under the strictest Content-Security-Policy. */
 
 type Child = Node | string | undefined | false
 
-/** Attributes by their HTML names; a handler by `on` and its event's name; `false` and undefined leave one out. */
+/** Attributes by their HTML names, and event handlers as `on` plus the event's name. `false` and undefined omit an attribute. */
 export type Attributes = Readonly<Record<string, string | number | boolean | undefined | ((event: Event) => void)>>
 
-/** An HTML element. */
+/** Creates an HTML element. */
 export function h<K extends keyof HTMLElementTagNameMap>(
   tag: K,
   attributes: Attributes = {},
@@ -24,12 +24,12 @@ function assemble<E extends Element>(element: E, attributes: Attributes, childre
   return element
 }
 
-/** Sets text only where it differs, so that screen readers and layout are left alone. */
+/** Sets the text only if it differs, to avoid needless layout and announcements by screen readers. */
 export function setText(node: Node, text: string): void {
   if (node.textContent !== text) node.textContent = text
 }
 
-/** A style sheet for shadow roots, made from text that the build bundled. */
+/** Parses bundled CSS text into a style sheet for shadow roots. */
 export function sheet(css: string): CSSStyleSheet {
   const made = new CSSStyleSheet()
   made.replaceSync(css)

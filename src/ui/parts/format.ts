@@ -1,8 +1,8 @@
-/** Numbers for people: shares of bytes, times. */
+/** Formats numbers for people: parts of a number of bytes, and times. */
 
 import { byteUnits, formatBytes } from '../../util/format-bytes.js'
 
-/** `1.23 of 4.56 GB`: both in the unit of the whole. */
+/** Formats `1.23 of 4.56 GB`, both numbers in the unit of the whole. */
 export function formatShare(part: number, whole: number): string {
   const [number = '', unit = ''] = formatBytes(whole).split(' ')
   const scale = 1000 ** byteUnits.indexOf(unit as (typeof byteUnits)[number])
@@ -10,7 +10,7 @@ export function formatShare(part: number, whole: number): string {
   return `${(part / scale).toFixed(digits)} of ${number} ${unit}`
 }
 
-/** `8 s`, `2 min 5 s`, `1 h 12 min`. Under ten seconds with one decimal where `fine`. */
+/** Formats `8 s`, `2 min 5 s`, `1 h 12 min`. With `fine`, times below ten seconds have one decimal. */
 export function formatSeconds(seconds: number, fine = false): string {
   if (fine && seconds < 9.95) return `${seconds.toFixed(1)} s`
   const whole = Math.round(seconds)
@@ -20,7 +20,7 @@ export function formatSeconds(seconds: number, fine = false): string {
   return minutes % 60 === 0 ? `${minutes / 60} h` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`
 }
 
-/** Time left, no finer than it is known: `a few seconds`, `40 s`, `3 min`, `1 h 10 min`. */
+/** Formats a remaining time coarsely, because it is an estimate: `a few seconds`, `40 s`, `3 min`, `1 h 10 min`. */
 export function formatTimeLeft(seconds: number): string {
   if (seconds < 5) return 'a few seconds'
   if (seconds < 60) return formatSeconds(Math.ceil(seconds / 5) * 5)

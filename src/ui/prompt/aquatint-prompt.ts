@@ -1,6 +1,6 @@
 /**
- * `<aquatint-prompt>`: a prompt box that makes pictures with a diffusers checkpoint. Attributes and properties down, events up;
- * its looks are custom properties and parts. The class wires fields, runner, strip and frame together and does none of their work.
+ * `<aquatint-prompt>`: a prompt box that generates pictures with a diffusers checkpoint. Pages set attributes and properties, listen to
+ * events, and style it by custom properties and parts. The class only connects the form, the runner, the activity and the picture area.
  */
 
 import {
@@ -10,63 +10,60 @@ import {
   type LoadPipelineOptions,
   type RepositoryReference,
 } from '../../index.js'
-import { cancelledWords, doneWords, readyWords, restingWords, type IdleWords } from './activity-words.js'
-import { ActivityView } from './activity-view.js'
+import { cancelledWords, doneWords, readyWords, restingWords, type IdleWords } from './activity/activity-words.js'
+import { ActivityView } from './activity/activity-view.js'
 import { loadOptionsFromAttributes, observedAttributes, settingFromAttribute, takeEarlyProperties } from './attributes.js'
-import { FormView } from './form-view.js'
+import { FormControl } from './form-control.js'
+import { FormView } from './form/form-view.js'
 import { createImageDetail, imageActions, type ImageDetail } from './image-detail.js'
 import { attachBox } from './box-root.js'
-import type { ModelOption } from './model-field.js'
-import { ModelOutlook } from './model-outlook.js'
-import { Notice } from './notice.js'
-import { Plate } from './plate.js'
+import type { ModelOption } from './form/model-field.js'
+import { PlanPreview } from './form/plan-preview.js'
+import { Message } from './message.js'
+import { PictureArea } from './picture/picture-area.js'
 import type { AquatintPromptEvents } from './prompt-events.js'
 import { Runner, type RunnerState } from './runner.js'
-import { emptySettings, toGenerateOptions, type PromptSettings } from './settings.js'
-import { startOptions } from './start-pixels.js'
+import { emptySettings, toGenerateOptions, type PromptSettings } from '../parts/settings.js'
+import { startOptions } from './form/start-pixels.js'
 
-/** The prompt box. See docs/embedding.md. */
-export class AquatintPrompt extends HTMLElement {
-  /** It takes part in forms. */
-  static readonly formAssociated = true
-  /** The attributes that set something while they change. */
+/** The prompt box. docs/embedding.md is its guide. */
+export class AquatintPrompt extends FormControl {
+  /** The attributes whose changes take effect at once. */
   static readonly observedAttributes = observedAttributes
 
-  readonly #internals = this.attachInternals()
-  readonly #form = new FormView(
-    () => this.#saveState(),
-    () => this.#modelChanged(true),
-    () => void this.#outlook.look(this.loadOptions),
-  )
-  readonly #outlook = new ModelOutlook(this.#form.model)
+  readonly #form = new FormView({
+    onEdit: () => this.#saveState(),
+    onModelChange: () => this.#modelChanged(true),
+    onDTypeChange: () => void this.#planPreview.show(this.loadOptions),
+  })
+  readonly #planPreview = new PlanPreview(this.#form.model)
   readonly #activity = new ActivityView()
-  readonly #plate = new Plate()
-  readonly #notice = new Notice()
+  readonly #pictures = new PictureArea()
+  readonly #message = new Message()
   readonly #runner: Runner
   #loadOptions: LoadPipelineOptions = {}
-  #value: File | null = null
   #images: readonly GeneratedImage[] = []
-  #message: IdleWords = restingWords
-  /** Calls of `generate` that have not ended. */
+  #idleWords: IdleWords = restingWords
+  /** The number of `generate` calls that have not ended. */
   #wanted = 0
 
-  /** As `document.createElement('aquatint-prompt')`. */
+  /** The same as `document.createElement('aquatint-prompt')`. */
   constructor() {
     super()
     this.#runner = new Runner({
       onState: (state) => this.#showState(state),
-      onActivity: (activity) => this.#activity.update(activity, ...this.#message),
+      onActivity: (activity) => this.#activity.update(activity, ...this.#idleWords),
       onLoad: (info) => {
         this.#form.setDefaults(info)
         this.#emit('load', info)
       },
       onProgress: (progress) => this.#emit('progress', progress),
       onStep: (step) => {
-        if (step.preview !== undefined) this.#plate.showPreview(step.preview)
+        if (step.preview !== undefined) this.#pictures.showPreview(step.preview)
         this.#emit('step', step)
       },
     })
-    const root = attachBox(this, this.#form, this.#notice, this.#activity, this.#plate)
+    const root = attachBox(this, this.#form, this.#message, this.#activity, this.#pictures)
     this.#form.element.addEventListener('submit', (event) => {
       event.preventDefault()
       this.#try(() => this.generate())
@@ -77,7 +74,7 @@ export class AquatintPrompt extends HTMLElement {
     this.#form.setDefaults(undefined)
   }
 
-  /** The prompt as written. */
+  /** The prompt. */
   get prompt(): string {
     return this.#form.prompt.value
   }
@@ -85,7 +82,7 @@ export class AquatintPrompt extends HTMLElement {
     this.#form.write({ prompt })
   }
 
-  /** The model as chosen: a repository id, an absolute URL, or a path that starts with `./`. A folder can be set too. */
+  /** The chosen model: a repository id, an absolute URL, or a path that starts with `./`. It can also be set to a folder. */
   get model(): string {
     return this.#form.model.value
   }
@@ -95,7 +92,7 @@ export class AquatintPrompt extends HTMLElement {
     this.#modelChanged(typeof model !== 'string')
   }
 
-  /** Everything that is set. Setting changes what is given and leaves the rest. @throws InputError when a field is wrong */
+  /** All settings. Assigning an object changes only the settings that it holds. @throws InputError when a field is invalid */
   get settings(): PromptSettings {
     const settings = this.#form.read(true)
     if (settings === undefined) throw new InputError('invalid-settings', 'A field of the prompt box holds an invalid value.')
@@ -106,7 +103,7 @@ export class AquatintPrompt extends HTMLElement {
     if (settings.model !== undefined) this.#modelChanged()
   }
 
-  /** The picture that runs start from, or null: from the words alone. Files of any kind that the browser shows. */
+  /** The picture that generation starts from, or null to use the prompt alone. Any image file that the browser can decode. */
   get startImage(): Blob | null {
     return this.#form.startPicture.value
   }
@@ -114,7 +111,7 @@ export class AquatintPrompt extends HTMLElement {
     this.#form.startPicture.value = picture
   }
 
-  /** Models offered by name. */
+  /** The models in the list. */
   get models(): readonly ModelOption[] {
     return this.#form.model.options
   }
@@ -122,7 +119,7 @@ export class AquatintPrompt extends HTMLElement {
     this.#form.model.options = models
   }
 
-  /** Options of loading beyond the attributes, such as `token` and `components`. */
+  /** Load options that have no attribute, such as `token` and `components`. */
   get loadOptions(): LoadPipelineOptions {
     const { model, weights } = this.#form
     return { ...model.loadOptions, ...loadOptionsFromAttributes(this), ...this.#loadOptions, ...weights }
@@ -136,86 +133,30 @@ export class AquatintPrompt extends HTMLElement {
     return this.#runner.state
   }
 
-  /** The loaded pipeline, to use directly. */
+  /** The loaded pipeline, for direct use. */
   get pipeline(): DiffusionPipeline | undefined {
     return this.#runner.pipeline
   }
 
-  /** The last pictures. */
+  /** The most recent pictures. */
   get images(): readonly GeneratedImage[] {
     return this.#images
   }
 
-  /** The first of the last pictures as a PNG file with its settings: what a form sends under `name`. */
-  get value(): File | null {
-    return this.#value
-  }
-
-  /** The form that it belongs to. */
-  get form(): HTMLFormElement | null {
-    return this.#internals.form
-  }
-  /** Under which name a form sends the picture. */
-  get name(): string {
-    return this.getAttribute('name') ?? ''
-  }
-  set name(name: string) {
-    this.setAttribute('name', name)
-  }
-  /** `aquatint-prompt`. */
-  get type(): string {
-    return this.localName
-  }
-  /** Nothing can be done; what runs is cancelled when it is set. */
-  get disabled(): boolean {
-    return this.hasAttribute('disabled')
-  }
-  set disabled(disabled: boolean) {
-    this.toggleAttribute('disabled', disabled)
-  }
-  /** The form cannot be sent before a picture is made. */
-  get required(): boolean {
-    return this.hasAttribute('required')
-  }
-  set required(required: boolean) {
-    this.toggleAttribute('required', required)
-    this.#validate()
-  }
-  /** As on every form control: `valueMissing` where a picture is required and none is made. */
-  get validity(): ValidityState {
-    return this.#internals.validity
-  }
-  /** What is missing, in words; empty where nothing is. */
-  get validationMessage(): string {
-    return this.#internals.validationMessage
-  }
-  /** Whether a form checks it. */
-  get willValidate(): boolean {
-    return this.#internals.willValidate
-  }
-  /** Whether nothing is missing; fires `invalid` where something is. */
-  checkValidity(): boolean {
-    return this.#internals.checkValidity()
-  }
-  /** As `checkValidity`, and tells the reader. */
-  reportValidity(): boolean {
-    return this.#internals.reportValidity()
-  }
-
-  /** Loads the model that is set, unless it is loaded. @throws as `DiffusionPipeline.fromPretrained` */
+  /** Loads the chosen model, unless it is loaded. @throws as `DiffusionPipeline.fromPretrained` */
   load(): Promise<DiffusionPipeline> {
     return this.#report(async () => {
-      this.#notice.clear()
+      this.#message.clear()
       return this.#runner.load(this.#requireModel(), this.loadOptions)
     })
   }
 
-  /** Makes pictures from what is set, loading first where needed. @throws as `DiffusionPipeline.generate` */
+  /** Generates pictures with the current settings, and loads the model first if necessary. @throws as `DiffusionPipeline.generate` */
   generate(): Promise<ImageDetail> {
     return this.#report(async () => {
-      this.#notice.clear()
+      this.#message.clear()
       const { settings, startImage } = this
-      this.#message = restingWords
+      this.#idleWords = restingWords
       this.#wanted++
       this.#drawButtons()
       try {
@@ -234,17 +175,17 @@ export class AquatintPrompt extends HTMLElement {
     })
   }
 
-  /** Stops a load or a generation. What was downloaded stays in the cache. */
+  /** Cancels a load or a generation. Downloaded data stays in the cache. */
   cancel(): void {
     this.#runner.cancel()
   }
 
-  /** Draws again what is drawn in the colours in force, after these changed. */
+  /** Redraws the empty picture area after the colours of the page have changed. */
   redraw(): void {
-    this.#plate.drawEmpty()
+    this.#pictures.drawEmpty()
   }
 
-  /** Sets everything as it was for an earlier picture; what `settings` does not hold is emptied, but for the model. */
+  /** Restores the settings of an earlier picture; clears every field that `settings` does not hold, except the model. */
   restore(settings: Partial<PromptSettings>): void {
     this.settings = { ...emptySettings, ...settings }
   }
@@ -265,15 +206,15 @@ export class AquatintPrompt extends HTMLElement {
     super.addEventListener(type, listener as EventListenerOrEventListenerObject, options)
   }
 
-  connectedCallback(): void {
+  override connectedCallback(): void {
     takeEarlyProperties(this)
-    this.#plate.drawEmpty()
-    this.#validate()
+    this.#pictures.drawEmpty()
+    super.connectedCallback()
     this.#showIdle()
   }
 
   disconnectedCallback(): void {
-    // Moving an element disconnects it for a moment.
+    // Wait: moving an element within the page also disconnects it, for a moment.
     queueMicrotask(() => {
       if (!this.isConnected) void this.#runner.dispose()
     })
@@ -295,11 +236,9 @@ export class AquatintPrompt extends HTMLElement {
     this.startImage = null
     for (const name of observedAttributes) this.#form.write(settingFromAttribute(name, this.getAttribute(name)))
     this.#images = []
-    this.#value = null
-    this.#plate.clear()
-    this.#notice.clear()
-    this.#saveState()
-    this.#validate()
+    this.#pictures.clear()
+    this.#message.clear()
+    this.#saveState(null)
   }
 
   formStateRestoreCallback(state: string | File | FormData | null): void {
@@ -313,21 +252,19 @@ export class AquatintPrompt extends HTMLElement {
 
   #show(detail: ImageDetail): ImageDetail {
     this.#images = detail.images
-    this.#value = detail.files[0] ?? null
     this.#form.setLastSeed(detail.seed)
-    this.#plate.showImages(detail.images, detail.settings.prompt, (index) => imageActions(detail, index))
-    this.#notice.showWarnings(detail.warnings)
-    this.#message = doneWords(detail.timings)
+    this.#pictures.showImages(detail.images, detail.settings.prompt, (index) => imageActions(detail, index))
+    this.#message.showWarnings(detail.warnings)
+    this.#idleWords = doneWords(detail.timings)
     this.#showIdle()
-    this.#saveState()
-    this.#validate()
+    this.#saveState(detail.files[0] ?? null)
     this.#emit('image', detail)
     return detail
   }
 
   #modelChanged(byReader = false): void {
-    this.#outlook.forget()
-    if (byReader) void this.#outlook.look(this.loadOptions)
+    this.#planPreview.clear()
+    if (byReader) void this.#planPreview.show(this.loadOptions)
     if (this.#runner.pipeline !== undefined || this.#runner.isBusy) void this.#runner.dispose()
     this.#form.setDefaults(undefined)
     this.#saveState()
@@ -336,10 +273,10 @@ export class AquatintPrompt extends HTMLElement {
 
   #showState(state: RunnerState): void {
     this.#drawButtons()
-    if (state === 'generating') this.#plate.begin()
-    else this.#plate.end()
+    if (state === 'generating') this.#pictures.begin()
+    else this.#pictures.end()
     this.toggleAttribute('busy', this.#runner.isBusy)
-    if (state === 'ready' && this.#message === restingWords) this.#message = readyWords
+    if (state === 'ready' && this.#idleWords === restingWords) this.#idleWords = readyWords
     this.#showIdle()
     this.#emit('statechange', state)
   }
@@ -349,7 +286,7 @@ export class AquatintPrompt extends HTMLElement {
   }
 
   #showIdle(): void {
-    if (!this.#runner.isBusy) this.#activity.update(this.#runner.activity, ...this.#message)
+    if (!this.#runner.isBusy) this.#activity.update(this.#runner.activity, ...this.#idleWords)
   }
 
   #onKey(event: KeyboardEvent): void {
@@ -362,15 +299,15 @@ export class AquatintPrompt extends HTMLElement {
     }
   }
 
-  /** Shows and sends a failure on its way to the caller. */
+  /** Runs `task`; shows an error and fires `error` before the error reaches the caller. */
   async #report<T>(task: () => Promise<T>): Promise<T> {
     try {
       return await task()
     } catch (error) {
-      if (error instanceof DOMException && error.name === 'AbortError') this.#message = cancelledWords
+      if (error instanceof DOMException && error.name === 'AbortError') this.#idleWords = cancelledWords
       else {
-        this.#message = restingWords
-        this.#notice.showError(error, () => this.#try(() => this.generate()))
+        this.#idleWords = restingWords
+        this.#message.showError(error, () => this.#try(() => this.generate()))
         this.#emit('error', error)
       }
       this.#showIdle()
@@ -378,20 +315,14 @@ export class AquatintPrompt extends HTMLElement {
     }
   }
 
-  /** For calls of the reader's: `#report` has already told. */
+  /** Runs a call that the user started: `#report` has already shown its error. */
   #try(task: () => Promise<unknown>): void {
     void task().catch(() => {})
   }
 
-  #saveState(): void {
+  #saveState(value = this.value): void {
     const settings = this.#form.read()
-    this.#internals.setFormValue(this.#value, settings === undefined ? null : JSON.stringify(settings))
-  }
-
-  #validate(): void {
-    if (this.required && this.#value === null) {
-      this.#internals.setValidity({ valueMissing: true }, 'Generate a picture first.', this.#form.prompt)
-    } else this.#internals.setValidity({})
+    FormControl.submit(this, value, settings === undefined ? null : JSON.stringify(settings))
   }
 
   #emit<K extends keyof AquatintPromptEvents>(type: K, detail: AquatintPromptEvents[K]): void {

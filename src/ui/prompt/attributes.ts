@@ -1,12 +1,12 @@
-/** The attributes of `<aquatint-prompt>`: which setting each one fills, which option of loading each one gives. */
+/** The attributes of `<aquatint-prompt>`: which setting or which load option each one sets. */
 
 import type { DeviceKind, LoadPipelineOptions, OffloadMode } from '../../index.js'
-import { asDType, numberNames, numberRules, parseNumber, schedulerNames, type PromptSettings } from './settings.js'
+import { asDType, numberNames, numberRules, parseNumber, schedulerNames, type PromptSettings } from '../parts/settings.js'
 
 const textAttributes = { prompt: 'prompt', 'negative-prompt': 'negativePrompt', model: 'model' } as const
 const loadAttributes = ['revision', 'variant', 'endpoint', 'device', 'offload', 'max-memory'] as const
 
-/** The attributes that fill fields. */
+/** The attributes that set fields. */
 export const settingAttributes: readonly string[] = [
   ...Object.keys(textAttributes),
   ...numberNames.map((name) => numberRules[name].query),
@@ -14,10 +14,10 @@ export const settingAttributes: readonly string[] = [
   'dtype',
 ]
 
-/** Every attribute that is watched. */
+/** Every observed attribute. */
 export const observedAttributes: readonly string[] = [...settingAttributes, ...loadAttributes, 'fixed-model']
 
-/** The setting that an attribute stands for. A value that is not allowed sets nothing, as HTML's own attributes do. */
+/** The setting that an attribute sets. An invalid value sets nothing, as with HTML's own attributes. */
 export function settingFromAttribute(name: string, value: string | null): Partial<PromptSettings> {
   if (Object.hasOwn(textAttributes, name)) return { [textAttributes[name as keyof typeof textAttributes]]: value ?? '' }
   if (name === 'dtype') return { dtype: asDType(value) }
@@ -30,7 +30,7 @@ export function settingFromAttribute(name: string, value: string | null): Partia
   return { [number]: 'value' in parsed ? parsed.value : undefined }
 }
 
-/** Properties that a page may set before the element's class is there to catch them. */
+/** Properties that a page may set before the class of the element is defined. */
 const earlyProperties = [
   'prompt',
   'settings',
@@ -43,7 +43,7 @@ const earlyProperties = [
   'startImage',
 ] as const
 
-/** Hands the class what was set on the plain element before it was upgraded. */
+/** Applies the properties that were set on the element before it was upgraded. */
 export function takeEarlyProperties(element: HTMLElement): void {
   for (const name of earlyProperties) {
     const value: unknown = Object.getOwnPropertyDescriptor(element, name)?.value
@@ -53,7 +53,7 @@ export function takeEarlyProperties(element: HTMLElement): void {
   }
 }
 
-/** Options of loading from an element's attributes. */
+/** The load options in the attributes of an element. */
 export function loadOptionsFromAttributes(element: Element): LoadPipelineOptions {
   const text = (name: (typeof loadAttributes)[number]) => element.getAttribute(name) ?? undefined
   const options = {

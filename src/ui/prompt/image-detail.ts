@@ -1,30 +1,30 @@
-/** What a finished run hands on: the pictures with the settings that made them, as files, and the buttons under each. */
+/** The result of a run: the pictures as files with their settings, and the buttons below each. */
 
 import type { GeneratedImage, GenerateOutput, PipelineInfo } from '../../index.js'
 import { h } from '../parts/dom.js'
-import { toPngText, type PromptSettings } from './settings.js'
+import { toPngText, type PromptSettings } from '../parts/settings.js'
 
 /** The detail of an `image` event. */
 export interface ImageDetail {
-  /** The pictures, with their exact pixels. */
+  /** The pictures, as exact pixels. */
   readonly images: readonly GeneratedImage[]
-  /** The pictures as PNG files that carry their settings. */
+  /** The pictures as PNG files that contain their settings. */
   readonly files: readonly File[]
-  /** The seed used, also when it was drawn. */
+  /** The seed that was used, whether given or random. */
   readonly seed: number
-  /** What was set, with every default filled in: the same settings make the same picture. */
+  /** The settings with every default filled in: the same settings give the same picture. */
   readonly settings: PromptSettings
-  /** The model that made them. */
+  /** The model that was used. */
   readonly info: PipelineInfo
   /** Seconds spent per phase. */
   readonly timings: GenerateOutput['timings']
-  /** What did not go as asked, in words. */
+  /** Warnings for people, such as a prompt that was cut. */
   readonly warnings: readonly string[]
-  /** The picture that the run started from. */
+  /** The start picture of the run, if any. */
   readonly startImage: Blob | null
 }
 
-/** Fills in what the model decided, and writes the files. */
+/** Fills in the defaults of the model, and encodes the files. */
 export async function createImageDetail(
   output: GenerateOutput,
   asked: PromptSettings,
@@ -52,7 +52,7 @@ export async function createImageDetail(
   return { images, files, seed, settings, info, timings, warnings, startImage }
 }
 
-/** `a-cute-dog-7.png`: the prompt's first words and the seed. */
+/** A file name such as `a-cute-dog-7.png`: the first words of the prompt and the seed. */
 export function fileName({ prompt, seed }: PromptSettings, index: number, count: number): string {
   const words = prompt
     .normalize('NFKC')
@@ -66,7 +66,7 @@ export function fileName({ prompt, seed }: PromptSettings, index: number, count:
   )
 }
 
-/** Save and copy, for one picture. */
+/** The buttons of one picture: save and copy. */
 export function imageActions({ files }: ImageDetail, index: number): readonly HTMLElement[] {
   const file = files[index]
   if (file === undefined) return []
@@ -76,7 +76,7 @@ export function imageActions({ files }: ImageDetail, index: number): readonly HT
   return [save, copy]
 }
 
-/** Offers a file as a download. Some browsers open it long after the click, when the reader has said where to. */
+/** Offers a file as a download. The URL stays valid for a minute: some browsers open it only after the user has chosen a folder. */
 export function saveFile(file: File): void {
   const url = URL.createObjectURL(file)
   h('a', { href: url, download: file.name }).click()
@@ -88,7 +88,7 @@ async function copyFile(file: File, button: HTMLElement): Promise<void> {
     await navigator.clipboard.write([new ClipboardItem({ 'image/png': file })])
     button.textContent = 'Copied'
   } catch {
-    // The browser or the embedding page does not let us.
+    // The browser or the embedding page forbids it.
     button.textContent = 'Copying is not allowed here'
   }
 }

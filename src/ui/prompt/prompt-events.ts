@@ -1,23 +1,23 @@
-/** What a prompt box tells its page. Only types. */
+/** The events of a prompt box. Only types. */
 
 import type { PipelineInfo, PipelineProgress, StepInfo } from '../../index.js'
 import type { ImageDetail } from './image-detail.js'
 import type { RunnerState } from './runner.js'
 
-/** The events of a prompt box, by the type of their detail. They do not bubble. */
+/** Event names, and the type of each event's `detail`. The events do not bubble. */
 export interface AquatintPromptEvents {
-  /** Bytes of files, weights in place, phases, the memory account. */
+  /** The progress of files and weights, phases, and memory use. */
   progress: PipelineProgress
-  /** A denoising step, with its preview. */
+  /** A denoising step was done; with a preview. */
   step: StepInfo
-  /** Pictures, with what made them. */
+  /** Pictures were generated; with their settings. */
   image: ImageDetail
-  /** What was thrown; an AquatintError where it was thrown on purpose. */
+  /** A load or a generation failed; with the error, usually an AquatintError. */
   error: unknown
-  /** A model is loaded. */
+  /** A model was loaded. */
   load: PipelineInfo
-  /** Whether a pipeline is there and whether something is going on has changed. */
+  /** The state changed. */
   statechange: RunnerState
-  /** The reader or the page chose another model. */
+  /** The user or the page chose another model. */
   modelchange: string
 }

@@ -1,6 +1,6 @@
 /**
- * Runs loads and generations for one prompt box, one at a time, and keeps the activity they make. No elements here: what it has to
- * say goes to the hooks it was given.
+ * Runs loads and generations for one prompt box, one at a time, and keeps track of their activity. It touches no elements; it reports
+ * through hooks.
  */
 
 import type {
@@ -13,14 +13,14 @@ import type {
   RepositoryReference,
   StepInfo,
 } from '../../index.js'
-import { advance, advanceStep, idle, loaded, start, type Activity } from './activity.js'
+import { advance, advanceStep, idle, loaded, start, type Activity } from './activity/activity.js'
 import type { Share } from '../../util/shared-task.js'
 import { pipelineKey, sharePipeline } from './shared-pipelines.js'
 
-/** Whether a pipeline is there, and whether something is going on. */
+/** Whether a pipeline is loaded, and whether a load or a generation is running. */
 export type RunnerState = 'idle' | 'loading' | 'ready' | 'generating'
 
-/** Whom a runner tells. */
+/** What a runner reports to. */
 export interface RunnerHooks {
   onState(state: RunnerState): void
   onActivity(activity: Activity): void
@@ -29,7 +29,7 @@ export interface RunnerHooks {
   onStep(step: StepInfo): void
 }
 
-/** One prompt box's work. */
+/** Runs the work of one prompt box. */
 export class Runner {
   readonly #hooks: RunnerHooks
   #state: RunnerState = 'idle'
@@ -54,12 +54,12 @@ export class Runner {
     return this.#state === 'loading' || this.#state === 'generating'
   }
 
-  /** The pipeline held now. */
+  /** The loaded pipeline. */
   get pipeline(): DiffusionPipeline | undefined {
     return this.#held?.share.value
   }
 
-  /** Loads a model unless it is the one held or on its way. Another one that is held or on its way is let go. */
+  /** Loads a model, unless it is loaded or loading already. Any other model is cancelled or released first. */
   load(repo: RepositoryReference, options: LoadPipelineOptions): Promise<DiffusionPipeline> {
     const key = pipelineKey(repo, options)
     if (this.#held?.key === key && this.#loading === undefined) return Promise.resolve(this.#held.share.value)
@@ -74,7 +74,7 @@ export class Runner {
     return loading.promise
   }
 
-  /** Loads where needed, then makes pictures with the options that fit what was loaded. What another call was making is cancelled. */
+  /** Loads the model if necessary, then generates pictures with options that may depend on it. Cancels any other generation. */
   async generate(
     repo: RepositoryReference,
     options: LoadPipelineOptions,
@@ -99,12 +99,12 @@ export class Runner {
     })
   }
 
-  /** Stops what is going on; its promise rejects with an AbortError. */
+  /** Cancels the running load or generation; its promise rejects with an AbortError. */
   cancel(): void {
     this.#controller?.abort()
   }
 
-  /** Stops everything and lets the pipeline go. */
+  /** Cancels everything and releases the pipeline. */
   async dispose(): Promise<void> {
     this.cancel()
     const held = this.#held
@@ -117,7 +117,7 @@ export class Runner {
     const old = this.#held
     this.#held = undefined
     return this.#work('loading', async (signal) => {
-      // Given back before the next one comes, since both may not fit.
+      // Release the old pipeline before loading the next one, because both may not fit into memory.
       await old?.share.leave()
       const share = await sharePipeline(repo, options, signal, (progress) => this.#progress(signal, progress))
       this.#held = { key, share }
@@ -137,7 +137,7 @@ export class Runner {
       controller.signal.throwIfAborted()
       return result
     } finally {
-      // Unless something newer has begun meanwhile.
+      // Unless newer work has started meanwhile.
       if (this.#controller === controller) {
         this.#controller = undefined
         this.#draw(idle(this.#activity))

@@ -1,22 +1,22 @@
 /**
- * The frame for pictures: empty with a drawing, then the preview while it denoises, then what came, all in a space of one height, so
- * that nothing jumps. Canvases only: no URL of any kind.
+ * The area for pictures: it shows a drawing while empty, the preview while denoising, then the pictures. Its height stays the same, so that
+ * the page does not jump. It uses canvases only, because a strict Content-Security-Policy may forbid image URLs.
  */
 
-import type { GeneratedImage, PixelImage } from '../../index.js'
-import { h } from '../parts/dom.js'
-import { drawPlate, type Colour } from './plate-drawing.js'
+import type { GeneratedImage, PixelImage } from '../../../index.js'
+import { h } from '../../parts/dom.js'
+import { drawLandscape, type Colour } from './empty-drawing.js'
 
-/** The empty frame's drawing in pixels: the grain is a pixel or two of the screen. */
+/** The size of the drawing in pixels, chosen so that a grain is one or two pixels on the screen. */
 const drawing = { width: 720, height: 560 }
-/** A pixel of a small picture is shown at most this many pixels wide. */
+/** A small picture is enlarged at most this many times. */
 const maxMagnification = 4
 
-/** The frame. */
-export class Plate {
+/** The area that shows pictures. */
+export class PictureArea {
   readonly element: HTMLElement
   readonly #stage = h('div', { class: 'stage' })
-  readonly #frame = h('div', { part: 'plate', class: 'plate' }, this.#stage)
+  readonly #frame = h('div', { part: 'plate', class: 'frame' }, this.#stage)
   readonly #drawing = h('canvas', { class: 'drawing', 'aria-hidden': 'true' })
   readonly #preview = h('canvas', { class: 'preview', part: 'preview', role: 'img', 'aria-label': 'Preview' })
   readonly #empty = h('div', { class: 'empty' }, h('slot', { name: 'empty' }))
@@ -28,25 +28,25 @@ export class Plate {
     this.#results.hidden = true
   }
 
-  /** Draws the empty frame in the colours in force. */
+  /** Draws the landscape in the current colours. */
   drawEmpty(): void {
     const style = getComputedStyle(this.#drawing)
     const { width, height } = drawing
-    paint(this.#drawing, { width, height, data: drawPlate(width, height, rgb(style.color), rgb(style.outlineColor)) })
+    paint(this.#drawing, { width, height, data: drawLandscape(width, height, rgb(style.color), rgb(style.outlineColor)) })
   }
 
-  /** A run begins: whatever was there stays, dimmed, until there is something to show. */
+  /** Starts a run: dims what is shown until there is a preview. */
   begin(): void {
     this.element.classList.add('busy')
   }
 
-  /** A step's preview in place of what was there, as large as the picture will be: a pixel of latents is eight of the picture. */
+  /** Shows the preview of a step, as large as the picture will be: one pixel of latents becomes eight pixels of the picture. */
   showPreview(preview: PixelImage): void {
     paint(this.#preview, preview, 8 * maxMagnification)
     this.#only(this.#preview)
   }
 
-  /** The pictures; `actions` makes the buttons of one. */
+  /** Shows pictures; `actions` creates the buttons of a picture. */
   showImages(images: readonly GeneratedImage[], label: string, actions: (index: number) => readonly HTMLElement[]): void {
     const items = images.map((image, index) => {
       const of = images.length > 1 ? ` (${index + 1} of ${images.length})` : ''
@@ -62,7 +62,7 @@ export class Plate {
     this.end()
   }
 
-  /** A run ended without pictures: the last ones, or the empty frame, are back. */
+  /** Ends a run. If it gave no pictures, shows the previous pictures or the landscape again. */
   end(): void {
     this.element.classList.remove('busy')
     if (this.#preview.isConnected) {
@@ -74,7 +74,7 @@ export class Plate {
     }
   }
 
-  /** Forgets every picture. */
+  /** Removes every picture. */
   clear(): void {
     this.#results.replaceChildren()
     this.#only(this.#drawing, this.#empty)
@@ -88,7 +88,7 @@ export class Plate {
   }
 }
 
-/** Draws; with `magnification`, the canvas is shown at most that many times as large as its pixels. */
+/** Draws pixels on a canvas; with `magnification`, the canvas is enlarged at most that many times. */
 function paint(canvas: HTMLCanvasElement, { width, height, data }: PixelImage, magnification?: number): void {
   canvas.width = width
   canvas.height = height
@@ -99,7 +99,7 @@ function paint(canvas: HTMLCanvasElement, { width, height, data }: PixelImage, m
   canvas.getContext('2d')?.putImageData(new ImageData(data, width, height), 0, 0)
 }
 
-/** The numbers of a computed colour, which is `rgb(…)` for every colour of ours. */
+/** The numbers of a computed colour. The style sheets use only colours that compute to `rgb(…)`. */
 function rgb(colour: string): Colour {
   const [red = 0, green = 0, blue = 0] = (colour.match(/[\d.]+/g) ?? []).map(Number)
   return [red, green, blue]

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import type { FileProgress, PipelineProgress } from '../../index.js'
+import type { FileProgress, PipelineProgress } from '../../../index.js'
 import { advance, advanceStep, downloadSpeed, fraction, idle, start, stepsTimeLeft, type Activity } from './activity.js'
 import { details, fileState, headline, memoryNumbers, memoryPlace } from './activity-words.js'
 

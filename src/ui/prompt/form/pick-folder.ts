@@ -1,14 +1,14 @@
-/** Lets the reader pick a folder with a checkpoint: by the File System Access API, or by the older file input. */
+/** Lets the user pick a folder with a checkpoint, with the File System Access API or the older file input. */
 
-import type { RepositoryReference } from '../../index.js'
-import { h } from '../parts/dom.js'
+import type { RepositoryReference } from '../../../index.js'
+import { h } from '../../parts/dom.js'
 
-/** A folder's handle, or the files in it. */
+/** The handle of a folder, or the files in it. */
 export type Folder = Exclude<RepositoryReference, string>
 
 type DirectoryPicker = (options: { readonly mode: 'read' }) => Promise<FileSystemDirectoryHandle>
 
-/** The folder, or undefined when the reader changed their mind. To be called from a click. */
+/** Shows the picker; gives the folder, or undefined if the user cancels. Browsers allow it only during a click. */
 export async function pickFolder(): Promise<Folder | undefined> {
   const { showDirectoryPicker } = window as { readonly showDirectoryPicker?: DirectoryPicker }
   if (showDirectoryPicker === undefined) return pickFiles()
@@ -16,12 +16,12 @@ export async function pickFolder(): Promise<Folder | undefined> {
     return await showDirectoryPicker({ mode: 'read' })
   } catch (error) {
     if (error instanceof DOMException && error.name === 'AbortError') return undefined
-    // A frame of another origin may not open the picker; the input works there.
+    // A frame of another origin may not open the picker, but the file input works there.
     return pickFiles()
   }
 }
 
-/** What a folder is called; undefined for files that are in none. */
+/** The name of a folder; undefined for files without one. */
 export function folderName(folder: Folder): string | undefined {
   return 'kind' in folder ? folder.name : folder[0]?.webkitRelativePath.split('/')[0] || undefined
 }

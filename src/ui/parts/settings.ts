@@ -1,21 +1,21 @@
 /**
- * What a prompt box is set to, and the four ways it is written: as a picture's text (`parameters`, which other programs read too,
- * and `aquatint`, exact), as a link's query, as options of `generate`. Pure; strangers' text is checked on the way in.
+ * The settings of a prompt box and their formats: text in a PNG (`parameters`, which other programs read, and `aquatint`, which is exact),
+ * the query of a link, and options of `generate`. Pure. Text from untrusted files and links is validated.
  */
 
 import type { GenerateCallOptions, WeightsDType } from '../../index.js'
 
-/** All of a prompt box. An absent number means the model's own default. */
+/** All settings of a prompt box. An absent number means the default of the model. */
 export interface PromptSettings {
   /** A repository id, an absolute URL, or a path that starts with `./`. */
   readonly model: string
-  /** What its weights are kept in, in the words of `fromPretrained`. Absent: as they are published, where the device can. */
+  /** The type that weights are stored in on the device, as in `fromPretrained`. Absent: as published, if the device supports it. */
   readonly dtype?: WeightsDType | undefined
-  /** The commit that a picture was made with. It tells; what is loaded is `loadOptions.revision`. */
+  /** The commit that a picture was generated with. For information only; `loadOptions.revision` selects what is loaded. */
   readonly revision?: string | undefined
-  /** What should be in the picture. */
+  /** Describes the picture. */
   readonly prompt: string
-  /** What should not. */
+  /** Describes what should not be in the picture. */
   readonly negativePrompt?: string | undefined
   /** In pixels, a multiple of 8 up to 4096. */
   readonly width?: number | undefined
@@ -25,28 +25,28 @@ export interface PromptSettings {
   readonly numInferenceSteps?: number | undefined
   /** 0 to 100. */
   readonly guidanceScale?: number | undefined
-  /** A whole number from 0 to 2^53 - 1; drawn anew for each run where absent. */
+  /** A whole number from 0 to 2^53 - 1; if absent, each run uses a new random seed. */
   readonly seed?: number | undefined
   /** A diffusers class, such as `EulerDiscreteScheduler`. */
   readonly scheduler?: string | undefined
   /** Pictures per run, 1 to 16. */
   readonly numImagesPerPrompt?: number | undefined
-  /** With a picture to start from: how much of it is made anew. */
+  /** With a start picture: how much of it is redrawn, 0.05 to 1. */
   readonly strength?: number | undefined
 }
 
 interface NumberRule {
-  /** What it is called beside its field and in messages. */
+  /** Its label next to the field and in messages. */
   readonly label: string
-  /** Its name in a link, which is also its attribute's. */
+  /** Its name in a link; also the name of its attribute. */
   readonly query: string
   readonly min: number
   readonly max: number
-  /** Multiples of this, counted from 0. */
+  /** The value must be a multiple of this. */
   readonly step?: number
 }
 
-/** The numbers of a prompt box and what each may be. */
+/** The numbers of a prompt box and their allowed values. */
 export const numberRules = {
   width: { label: 'Width', query: 'width', min: 8, max: 4096, step: 8 },
   height: { label: 'Height', query: 'height', min: 8, max: 4096, step: 8 },
@@ -60,10 +60,10 @@ export const numberRules = {
 /** The name of a number of a prompt box. */
 export type NumberName = keyof typeof numberRules
 
-/** The names of the numbers, in the order they are shown. */
+/** The names of the numbers, in display order. */
 export const numberNames = Object.keys(numberRules) as NumberName[]
 
-/** Every field of a prompt box emptied, but for the model. */
+/** The settings that clear every field except the model. */
 export const emptySettings: Partial<PromptSettings> = {
   dtype: undefined,
   prompt: '',
@@ -72,7 +72,7 @@ export const emptySettings: Partial<PromptSettings> = {
   ...Object.fromEntries(numberNames.map((name) => [name, undefined])),
 }
 
-/** The schedulers that can be chosen: diffusers' class and what people call it. */
+/** The schedulers to choose from: the class in diffusers, and its label. */
 export const schedulerNames: Readonly<Record<string, string>> = {
   EulerDiscreteScheduler: 'Euler',
   EulerAncestralDiscreteScheduler: 'Euler ancestral',
@@ -85,7 +85,7 @@ export const schedulerNames: Readonly<Record<string, string>> = {
   FlowMatchEulerDiscreteScheduler: 'Flow-matching Euler',
 }
 
-/** The types that weights can be kept in, and what the page calls them. */
+/** The types of weights to choose from, and their labels. */
 export const dtypeNames: Readonly<Record<WeightsDType, string>> = {
   float32: 'float32',
   float16: 'float16',
@@ -93,15 +93,15 @@ export const dtypeNames: Readonly<Record<WeightsDType, string>> = {
   q4: 'q4 (4 bits)',
 }
 
-/** A word for the type of weights, or undefined. */
+/** The value as a type of weights, or undefined if it is none. */
 export function asDType(word: unknown): WeightsDType | undefined {
   return typeof word === 'string' && Object.hasOwn(dtypeNames, word) ? (word as WeightsDType) : undefined
 }
 
-/** Longest text taken from a link or a file, in characters. */
+/** The longest text that is accepted from a link or a file, in characters. */
 const maxText = 20_000
 
-/** Reads a field's text. Empty is undefined; anything not allowed is an error in words. */
+/** Parses the text of a field. Empty text gives undefined; an invalid value gives an error message. */
 export function parseNumber(name: NumberName, text: string): { value: number | undefined } | { error: string } {
   const { label, min, max, step = 0 }: NumberRule = numberRules[name]
   const trimmed = text.trim()
@@ -116,13 +116,13 @@ export function parseNumber(name: NumberName, text: string): { value: number | u
   return { value }
 }
 
-/** As options of `generate`. */
+/** Converts settings to options of `generate`. */
 export function toGenerateOptions(settings: PromptSettings): GenerateCallOptions {
   const { model: _model, revision: _revision, dtype: _dtype, prompt: _prompt, scheduler, ...options } = settings
   return { ...options, ...(scheduler === undefined ? {} : { scheduler: { className: scheduler } }) }
 }
 
-/** As a link's query, without what is not set. */
+/** Converts settings to the query of a link, without settings that are not set. */
 export function toQuery(settings: PromptSettings): URLSearchParams {
   const query = new URLSearchParams()
   const set = (name: string, value: string | number | undefined) => {
@@ -138,7 +138,7 @@ export function toQuery(settings: PromptSettings): URLSearchParams {
   return query
 }
 
-/** What a link's query sets; what is not allowed is left out, since a link may come from anyone. */
+/** Reads settings from the query of a link; leaves out invalid values, because links are untrusted. */
 export function fromQuery(query: URLSearchParams): Partial<PromptSettings> {
   const found: Record<string, unknown> = {
     model: query.get('model'),
@@ -152,7 +152,7 @@ export function fromQuery(query: URLSearchParams): Partial<PromptSettings> {
   return settingsFromUnknown(found)
 }
 
-/** As text chunks of a picture. */
+/** Converts settings to text chunks of a PNG. */
 export function toPngText(settings: PromptSettings): Record<string, string> {
   const { prompt, negativePrompt, numInferenceSteps, scheduler, guidanceScale, seed, width, height, strength, model } = settings
   const facts = [
@@ -171,7 +171,7 @@ export function toPngText(settings: PromptSettings): Record<string, string> {
   }
 }
 
-/** The settings in a picture's text chunks, or undefined when Aquatint did not write them. */
+/** Reads settings from the text chunks of a PNG; undefined if Aquatint did not write them. */
 export function fromPngText(text: Readonly<Record<string, string>>): Partial<PromptSettings> | undefined {
   const own = text['aquatint']
   if (own === undefined) return undefined
@@ -183,7 +183,7 @@ export function fromPngText(text: Readonly<Record<string, string>>): Partial<Pro
   }
 }
 
-/** What of an object from outside has the right type and range. */
+/** Takes from an untrusted object the settings that have a valid type and range. */
 export function settingsFromUnknown(found: Readonly<Record<string, unknown>>): Partial<PromptSettings> {
   const settings: Record<string, string | number> = {}
   const dtype = asDType(found['dtype'])

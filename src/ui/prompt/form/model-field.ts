@@ -1,24 +1,24 @@
-/** Which model: the known ones in a list, and a field for any other repository, address or folder. */
+/** Chooses the model: from a list, or in a field for any other repository, URL or folder. */
 
-import type { LoadPipelineOptions, RepositoryReference } from '../../index.js'
-import { h, setText } from '../parts/dom.js'
+import type { LoadPipelineOptions, RepositoryReference } from '../../../index.js'
+import { h, setText } from '../../parts/dom.js'
 import { folderName, pickFolder, type Folder } from './pick-folder.js'
 
-/** A model that a page offers by name. */
+/** A model in the list. */
 export interface ModelOption {
   /** A repository id, an absolute URL, or a path that starts with `./`. */
   readonly model: string
-  /** What it is called in the list. */
+  /** Its label in the list. */
   readonly label: string
-  /** What it costs, and whether it fits. */
+  /** A note below the list, such as the size of the download. */
   readonly note?: string | undefined
-  /** How it is loaded, such as its `variant`. */
+  /** The options to load it with, such as its `variant`. */
   readonly loadOptions?: LoadPipelineOptions | undefined
 }
 
 const other = 'other'
 
-/** The field. Fires `onChange` after the reader changed it. */
+/** The field. Calls `onChange` after the user changed it. */
 export class ModelField {
   readonly element: HTMLElement
   readonly #select: HTMLSelectElement
@@ -27,8 +27,8 @@ export class ModelField {
   readonly #note = h('p', { class: 'note', id: 'model-note', 'aria-live': 'polite' })
   readonly #folder = h('button', { type: 'button' }, 'Folder…')
   #options: readonly ModelOption[] = []
-  /** What was found out about a model that is not listed, or not taken as it is. */
-  #outlook = ''
+  /** The plan of a model that is not listed, or loaded with other options. */
+  #planPreview = ''
   #picked: { readonly name: string; readonly reference: RepositoryReference } | undefined
 
   constructor(onChange: () => void) {
@@ -37,7 +37,7 @@ export class ModelField {
       const open = this.#select.value === other
       this.#inputRow.hidden = !open
       if (open) {
-        // What stood there was the listed one's name.
+        // Clear the field if it holds the name of the listed model that was chosen before.
         if (this.#options.some(({ model }) => model === this.#input.value)) this.#input.value = ''
         this.#input.focus()
       } else this.#input.value = this.#select.value
@@ -76,24 +76,24 @@ export class ModelField {
     this.#choose(model)
   }
 
-  /** A folder in place of a name. */
+  /** Sets a folder instead of a name. */
   set folder(folder: Folder) {
     this.#picked = { name: `${folderName(folder) ?? 'files'} (folder)`, reference: folder }
     this.value = this.#picked.name
   }
 
-  /** What to load: the value, or the folder that was picked and still stands in the field. */
+  /** What to load: the value, or the picked folder if the field still shows it. */
   get reference(): RepositoryReference {
     const { value } = this
     return this.#picked?.name === value ? this.#picked.reference : value
   }
 
-  /** How the chosen model is loaded, where it is one of those offered. */
+  /** The load options of the chosen model, if it is in the list. */
   get loadOptions(): LoadPipelineOptions {
     return this.#options.find(({ model }) => model === this.value)?.loadOptions ?? {}
   }
 
-  /** The models offered. An empty list leaves the plain field. */
+  /** The models in the list. With an empty list, only the text field is shown. */
   get options(): readonly ModelOption[] {
     return this.#options
   }
@@ -105,14 +105,14 @@ export class ModelField {
     this.#draw()
   }
 
-  /** Whether the model is one of those offered. */
+  /** Whether the model is in the list. */
   get isListed(): boolean {
     return this.#options.some(({ model }) => model === this.value)
   }
 
-  /** A sentence about a model that is not listed, or not taken as it is; empty where nothing is known. */
-  set outlook(text: string) {
-    this.#outlook = text
+  /** A sentence about the plan of the model; empty while none is known. */
+  set planPreview(text: string) {
+    this.#planPreview = text
     this.#drawNote()
   }
 
@@ -145,7 +145,7 @@ export class ModelField {
   #drawNote(): void {
     const note = this.#options.find(({ model }) => model === this.value)?.note
     const unlisted = this.#select.hidden ? '' : 'Any diffusers repository of a supported model family.'
-    setText(this.#note, this.#outlook || (note ?? unlisted))
+    setText(this.#note, this.#planPreview || (note ?? unlisted))
     this.#note.hidden = this.#note.textContent === ''
   }
 

@@ -1,18 +1,17 @@
 /**
- * The picture in an empty frame: a small aquatint, drawn here. As on the real plate, the tones are flat washes, bitten in steps,
- * and each is broken by grain.
+ * Draws the landscape in an empty picture area, in the style of an aquatint print: flat tones, each broken by grain.
  */
 
 /** Red, green, blue, 0–255. */
 export type Colour = readonly [number, number, number]
 
-/** Tones from far to near, 0 bare to 1 full ink. */
+/** Tones of the hills from far to near: 0 is bare paper, 1 is full ink. */
 const tones = [0.14, 0.28, 0.44, 0.64, 0.86] as const
-/** How much lighter and darker than its wash a grain may be. */
+/** How much lighter or darker than its tone a grain may be. */
 const grain = 0.55
 
-/** Pixels of the drawing, RGBA. The same for the same arguments. */
-export function drawPlate(width: number, height: number, ink: Colour, accent: Colour): Uint8ClampedArray<ArrayBuffer> {
+/** The RGBA pixels of the drawing; the same arguments give the same pixels. */
+export function drawLandscape(width: number, height: number, ink: Colour, accent: Colour): Uint8ClampedArray<ArrayBuffer> {
   const data = new Uint8ClampedArray(width * height * 4)
   const random = generator(7)
   const sun = { x: width * 0.66, y: height * 0.34, radius: Math.min(width, height) * 0.11 }
@@ -22,10 +21,10 @@ export function drawPlate(width: number, height: number, ink: Colour, accent: Co
       const v = y / height
       const inSun = Math.hypot(x - sun.x, y - sun.y) < sun.radius
       const layer = tones.findLastIndex((_, i) => v > ridge(i, u))
-      // The sky is one wash that thins downwards; the sun stands in it, printed in copper.
+      // The sky fades towards the horizon; the sun has the accent colour.
       const tone = layer >= 0 ? (tones[layer] ?? 0) : inSun ? 0.72 : 0.11 * (1 - v)
       const [red, green, blue] = layer < 0 && inSun ? accent : ink
-      // Coarse where the tone is middling, as rosin lies: bare paper and full ink have no grain to show.
+      // Middle tones have the most grain, as in a real aquatint; bare paper and full ink have none.
       const spread = grain * Math.sqrt(tone * (1 - tone)) * (random() + random() - 1)
       data.set([red, green, blue, 255 * (tone + spread)], (y * width + x) * 4)
     }
@@ -33,7 +32,7 @@ export function drawPlate(width: number, height: number, ink: Colour, accent: Co
   return data
 }
 
-/** The height of a range of hills, 0 (top) to 1, at `u` from 0 to 1. */
+/** The height of a range of hills, from 0 (top) to 1, at the horizontal position `u` from 0 to 1. */
 function ridge(layer: number, u: number): number {
   const base = 0.46 + layer * 0.115
   const swell = Math.sin(u * (3.1 + layer * 0.9) + layer * 2.1) * 0.05
@@ -41,7 +40,7 @@ function ridge(layer: number, u: number): number {
   return base + swell + rock
 }
 
-/** Uniform numbers in [0, 1) from a 32-bit xorshift: the grain must not move when the frame is drawn again. */
+/** Uniform numbers in [0, 1) from a 32-bit xorshift. Seeded, so that the grain stays in place when the drawing is repeated. */
 function generator(seed: number): () => number {
   let state = seed
   return () => {

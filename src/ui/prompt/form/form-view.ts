@@ -1,7 +1,7 @@
-/** The fields of a prompt box: what is written in them, read as settings, with what is wrong said beside the field. */
+/** The fields of a prompt box: reads them as settings, and shows what is wrong next to the field. */
 
-import type { PipelineInfo } from '../../index.js'
-import { h, setText } from '../parts/dom.js'
+import type { PipelineInfo } from '../../../index.js'
+import { h, setText } from '../../parts/dom.js'
 import { ModelField } from './model-field.js'
 import { StartPicture } from './start-picture.js'
 import {
@@ -13,9 +13,9 @@ import {
   schedulerNames,
   type NumberName,
   type PromptSettings,
-} from './settings.js'
+} from '../../parts/settings.js'
 
-/** The numbers with a field of text; the strength has its slider. */
+/** The numbers that have a text field; the strength has a slider. */
 type FieldName = Exclude<NumberName, 'strength'>
 const fieldNames = numberNames.filter((name): name is FieldName => name !== 'strength')
 
@@ -24,7 +24,17 @@ interface NumberField {
   readonly error: HTMLElement
 }
 
-/** The form. */
+/** What a form reports when the user changes something. */
+export interface FormListeners {
+  /** Any field changed. */
+  readonly onEdit: () => void
+  /** Another model was chosen. */
+  readonly onModelChange: () => void
+  /** Another type of weights was chosen. */
+  readonly onDTypeChange: () => void
+}
+
+/** The form with all fields and buttons. */
 export class FormView {
   readonly element: HTMLFormElement
   readonly prompt = h('textarea', { id: 'prompt', part: 'prompt', rows: 4, placeholder: 'What should be in the picture?' })
@@ -51,9 +61,8 @@ export class FormView {
   #info: PipelineInfo | undefined
   #lastSeed: number | undefined
 
-  /** `onEdit`: the reader changed something; `onModel`: the model; `onDType`: what its weights are kept in. */
-  constructor(onEdit: () => void, onModel: () => void, onDType: () => void) {
-    this.model = new ModelField(onModel)
+  constructor({ onEdit, onModelChange, onDTypeChange }: FormListeners) {
+    this.model = new ModelField(onModelChange)
     this.startPicture = new StartPicture(onEdit)
     this.#numbers = {
       width: numberField('width'),
@@ -67,7 +76,7 @@ export class FormView {
     this.#numbers.numImagesPerPrompt.input.placeholder = '1'
     for (const [name, label] of Object.entries(schedulerNames)) this.#scheduler.append(h('option', { value: name }, label))
     for (const [name, label] of Object.entries(dtypeNames)) this.#dtype.append(h('option', { value: name }, label))
-    this.#dtype.addEventListener('change', onDType)
+    this.#dtype.addEventListener('change', onDTypeChange)
     this.#lock.addEventListener('click', () => this.#toggleSeed())
     this.#settings = h(
       'details',
@@ -103,7 +112,7 @@ export class FormView {
     this.#drawSummary()
   }
 
-  /** The settings as written, or undefined when a field is wrong. With `tell`, the wrong field says so and takes the focus. */
+  /** The settings in the fields, or undefined if one is invalid. With `tell`, the invalid field shows the reason and gets the focus. */
   read(tell = false): PromptSettings | undefined {
     const numbers: Partial<Record<NumberName, number>> = {}
     let wrong: HTMLInputElement | undefined
@@ -139,13 +148,13 @@ export class FormView {
     }
   }
 
-  /** What the model's weights are to be kept in, where the reader or the page says. */
+  /** The chosen type of the weights, if any. */
   get weights(): Pick<PromptSettings, 'dtype'> {
     const dtype = asDType(this.#dtype.value)
     return dtype === undefined ? {} : { dtype }
   }
 
-  /** Writes what `settings` holds; `undefined` empties a field, what is absent stays. */
+  /** Writes settings into the fields: `undefined` clears a field, and a setting that is absent leaves it. */
   write(settings: Partial<PromptSettings>): void {
     if (settings.prompt !== undefined) this.prompt.value = settings.prompt
     if ('negativePrompt' in settings) this.negativePrompt.value = settings.negativePrompt ?? ''
@@ -160,7 +169,7 @@ export class FormView {
     this.#drawSummary()
   }
 
-  /** The loaded model's own values stand in the empty fields. */
+  /** Shows the defaults of the loaded model in the empty fields. */
   setDefaults(info: PipelineInfo | undefined): void {
     this.#info = info
     this.startPicture.supported = info?.imageToImage ?? true
@@ -170,15 +179,15 @@ export class FormView {
     this.#drawSummary()
   }
 
-  /** The seed that was drawn, for the button that keeps it. */
+  /** The seed of the last run, for the button that keeps it. */
   setLastSeed(seed: number): void {
     this.#lastSeed = seed
     if (this.#lock.getAttribute('aria-pressed') === 'false') this.#numbers.seed.input.placeholder = `random (last: ${seed})`
   }
 
-  /** `wanted`: pictures are on their way. While only a model comes, Generate can be pressed already. */
+  /** Shows Cancel while `busy`, and hides Generate while pictures are `wanted`. While only a model loads, Generate stays available. */
   setBusy(busy: boolean, wanted: boolean): void {
-    // The focus would be lost with the button that goes.
+    // The focus would be lost with the button that is hidden.
     const root = this.element.getRootNode()
     const focused = root instanceof ShadowRoot ? root.activeElement : null
     this.cancel.hidden = !busy
@@ -207,7 +216,7 @@ export class FormView {
     this.#drawSummary()
   }
 
-  /** The settings in one line, so that they need not be opened to be known. */
+  /** Writes the settings in one line, visible while the section is closed. */
   #drawSummary(): void {
     const shown = (name: FieldName) => {
       const written = this.#numbers[name].input.value.trim()

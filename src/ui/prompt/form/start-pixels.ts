@@ -1,12 +1,12 @@
-/** A picture of the reader's as the pixels that a run starts from: decoded by the browser, cut to the middle, brought to the run's size. */
+/** Turns a picture of the user into the pixels of a start image: the browser decodes it, then it is cropped and scaled to the size of the run. */
 
-import { InputError, type GenerateOptions, type PipelineInfo, type PixelImage } from '../../index.js'
-import type { PromptSettings } from './settings.js'
+import { InputError, type GenerateOptions, type PipelineInfo, type PixelImage } from '../../../index.js'
+import type { PromptSettings } from '../../parts/settings.js'
 
-/** Files larger than this are not decoded, in bytes. */
+/** The largest file that is decoded, in bytes. */
 const maxFileBytes = 100e6
 
-/** Decodes a picture. @throws InputError `image` where the browser cannot */
+/** Decodes a picture. @throws InputError `image` if the file is too large or the browser cannot decode it */
 export async function decodePicture(file: Blob): Promise<ImageBitmap> {
   if (file.size > maxFileBytes) {
     throw new InputError('image', `The picture has ${file.size} bytes; the limit is ${maxFileBytes} bytes.`, {
@@ -21,7 +21,7 @@ export async function decodePicture(file: Blob): Promise<ImageBitmap> {
   }
 }
 
-/** Draws the middle of a picture over the whole of a canvas, on white where it is transparent. */
+/** Fills a canvas with a picture, cropped at the longer sides; transparent pixels become white. */
 export function drawCover(context: CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D, picture: ImageBitmap): void {
   const { width, height } = context.canvas
   const scale = Math.max(width / picture.width, height / picture.height)
@@ -32,7 +32,7 @@ export function drawCover(context: CanvasRenderingContext2D | OffscreenCanvasRen
   context.drawImage(picture, (width - w) / 2, (height - h) / 2, w, h)
 }
 
-/** What `generate` takes for a picture to start from, in the size that is set or else the model's own. @throws InputError `image` */
+/** The options of `generate` for a start picture, in the chosen size or else the default size of the model. @throws InputError `image` */
 export async function startOptions(
   file: Blob | null,
   { width, height }: Pick<PromptSettings, 'width' | 'height'>,

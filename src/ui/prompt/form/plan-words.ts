@@ -1,7 +1,7 @@
-/** A plan in a sentence or two, for people who have not loaded the model yet. Pure. */
+/** Describes a plan in a sentence or two, for people who have not loaded the model yet. Pure. */
 
-import type { PipelinePlan, Residence } from '../../index.js'
-import { formatBytes } from '../../util/format-bytes.js'
+import type { PipelinePlan, Residence } from '../../../index.js'
+import { formatBytes } from '../../../util/format-bytes.js'
 
 const residences: Readonly<Record<Residence, string>> = {
   resident: 'all loaded at once',
@@ -9,7 +9,7 @@ const residences: Readonly<Record<Residence, string>> = {
   block: 'loaded block by block',
 }
 
-/** What the download is, and what a picture takes. */
+/** The size of the download, and the memory that a picture needs. */
 export function planWords({ label, downloadBytes, devices, width, height }: PipelinePlan): string {
   const gpus = Object.entries(devices).filter(([name]) => name !== 'wasm')
   const download =

@@ -1,19 +1,14 @@
-/** An activity in words: a headline of few words and a line of numbers. Pure. */
+/** Describes an activity: a short headline and a line of numbers. Pure. */
 
-import { componentLabels, type ComponentName } from '../../index.js'
-import { formatSeconds, formatShare, formatTimeLeft } from '../parts/format.js'
-import { formatBytes } from '../../util/format-bytes.js'
+import { componentLabel } from '../../../index.js'
+import { formatSeconds, formatShare, formatTimeLeft } from '../../parts/format.js'
+import { formatBytes } from '../../../util/format-bytes.js'
 import { downloadSpeed, downloadTotals, stepsTimeLeft, type Activity, type FileActivity } from './activity.js'
 
-/** A component's name for people; its own where it has no other. */
-export function componentName(component: string): string {
-  return Object.hasOwn(componentLabels, component) ? componentLabels[component as ComponentName] : component
-}
-
-/** What is going on, in a few words. */
+/** The current phase, in a few words. */
 export function headline(activity: Activity): string {
   const { weights, component, step } = activity
-  if (weights !== undefined) return `Loading the ${componentName(weights.component)}`
+  if (weights !== undefined) return `Loading the ${componentLabel(weights.component)}`
   switch (activity.phase) {
     case 'idle':
       return ''
@@ -26,7 +21,7 @@ export function headline(activity: Activity): string {
     case 'ready':
       return 'Model ready'
     case 'encoding':
-      return component === undefined ? 'Encoding the prompt' : `Encoding the prompt · ${componentName(component)}`
+      return component === undefined ? 'Encoding the prompt' : `Encoding the prompt · ${componentLabel(component)}`
     case 'denoising':
       return step === undefined ? 'Denoising' : `Denoising · step ${step.done} of ${step.total}`
     case 'decoding':
@@ -36,7 +31,7 @@ export function headline(activity: Activity): string {
   }
 }
 
-/** The numbers that go with it. Empty where there are none. */
+/** The numbers for the current phase; empty if there are none. */
 export function details(activity: Activity): string {
   const { weights } = activity
   if (weights !== undefined) return formatShare(weights.loaded, weights.total)
@@ -58,7 +53,7 @@ function downloadDetails(activity: Activity): string {
   return parts.join(' · ')
 }
 
-/** A file's state: bytes while they come, else a word. */
+/** The state of a file: the bytes while it downloads, else its size and a word. */
 export function fileState({ phase, loaded, total, cached }: FileActivity): string {
   if (phase === 'queued') return `${formatBytes(total)}, queued`
   if (phase === 'verifying') return `${formatBytes(total)}, verifying`
@@ -66,15 +61,15 @@ export function fileState({ phase, loaded, total, cached }: FileActivity): strin
   return cached === total ? `${formatBytes(total)}, cached` : formatBytes(total)
 }
 
-/** Which components are on the device now. */
+/** The components that are on the device now. */
 export function memoryPlace({ memory, device }: Activity): string {
   if (memory === undefined) return ''
   const there = Object.entries(memory.components).filter(([, { weights, activations }]) => weights + activations > 0)
-  const names = there.map(([name]) => componentName(name)).join(', ')
+  const names = there.map(([name]) => componentLabel(name)).join(', ')
   return `${device?.kind === 'wasm' ? 'In memory' : 'On the GPU'}: ${names === '' ? 'nothing' : names}`
 }
 
-/** Bytes there now, at most so far, and the budget. */
+/** The memory in use, its peak so far, and the budget. */
 export function memoryNumbers({ memory, device }: Activity): string {
   if (memory === undefined) return ''
   const parts = [`${formatBytes(memory.live)} in use`, `peak ${formatBytes(memory.peak)}`]
@@ -82,7 +77,7 @@ export function memoryNumbers({ memory, device }: Activity): string {
   return parts.join(' · ')
 }
 
-/** What is said while nothing goes on: a headline and a line with it. */
+/** What an idle box shows: a headline and a second line. */
 export type IdleWords = readonly [headline: string, more: string]
 
 const keys = 'Ctrl-Enter generates, Esc cancels'
@@ -90,7 +85,7 @@ export const restingWords: IdleWords = ['', keys]
 export const readyWords: IdleWords = ['Ready', keys]
 export const cancelledWords: IdleWords = ['Cancelled', 'Downloaded data is kept']
 
-/** A finished run: its time, and its phases', such as `encode 0.2 s · denoise 31 s · decode 1.2 s`. */
+/** Describes a finished run: its total time, and the times of its phases, such as `encode 0.2 s · denoise 31 s · decode 1.2 s`. */
 export function doneWords(timings: Readonly<Record<string, number>>): IdleWords {
   const phases = Object.entries(timings)
   const seconds = phases.reduce((sum, [, part]) => sum + part, 0)

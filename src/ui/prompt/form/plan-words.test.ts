@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import type { MemoryPlan, PipelinePlan, Residence } from '../../index.js'
+import type { MemoryPlan, PipelinePlan, Residence } from '../../../index.js'
 import { planWords } from './plan-words.js'
 
 const on = (residence: Residence, peakBytes: number): MemoryPlan => ({

@@ -1,11 +1,12 @@
 /**
- * Draws an activity: the headline, its numbers, four stages with a bar; and its account, which is the memory and the files. Both keep
- * their height.
+ * Draws an activity: the headline, its numbers and a bar with four stages; and separately the memory and the files. Both areas keep their
+ * height, so that the page does not jump.
  */
 
-import { h, setText } from '../parts/dom.js'
+import { h, setText } from '../../parts/dom.js'
 import { fraction, type Activity } from './activity.js'
-import { componentName, details, fileState, headline, memoryNumbers, memoryPlace } from './activity-words.js'
+import { componentLabel } from '../../../index.js'
+import { details, fileState, headline, memoryNumbers, memoryPlace } from './activity-words.js'
 
 const stages = [
   { name: 'Download', phases: ['resolving', 'downloading', 'ready'] },
@@ -14,7 +15,7 @@ const stages = [
   { name: 'Decode', phases: ['decoding'] },
 ] as const
 
-/** The strip that says what is going on. */
+/** The area that shows the current activity. */
 export class ActivityView {
   readonly element: HTMLElement
   readonly #headline = h('p', { class: 'headline', part: 'headline' })
@@ -41,10 +42,10 @@ export class ActivityView {
   readonly #memoryPlace = h('p', { class: 'place' })
   readonly #memoryNumbers = h('p', { class: 'numbers' })
   readonly #memory = h('div', { class: 'memory', part: 'memory' }, this.#gauge, this.#memoryNumbers, this.#memoryPlace)
-  /** What is on the device, and the files: beside or below the rest, as there is room. */
+  /** The memory and the files: beside or below the rest, depending on the width. */
   readonly account = h('section', { class: 'account', 'aria-label': 'Memory and files' }, this.#memory, this.#files)
   #stage = -1
-  /** The stages that the last run has done, should it end now. */
+  /** The stage to keep showing if the run ends now. */
   #reached = -1
 
   constructor() {
@@ -60,13 +61,13 @@ export class ActivityView {
     )
   }
 
-  /** Draws. `message` and `more` stand in for the headline and its numbers when nothing is going on. */
+  /** Draws an activity. While it is idle, `message` and `more` replace the headline and the numbers. */
   update(activity: Activity, message = '', more = ''): void {
     const busy = activity.phase !== 'idle'
     const title = busy ? headline(activity) : message
     setText(this.#headline, title)
     setText(this.#details, busy ? details(activity) : more)
-    // Said aloud by stage, not by step or byte: the bar's value is there for whoever asks.
+    // Screen readers announce each stage, but not each step or byte: those are in the value of the progress bar.
     setText(this.#spoken, title.replace(/ · step .*/, ''))
     this.element.classList.toggle('idle', activity.phase === 'idle')
     this.#drawStages(activity)
@@ -90,7 +91,7 @@ export class ActivityView {
   #drawStages(activity: Activity): void {
     const { phase } = activity
     const found = stages.findIndex(({ phases }) => (phases as readonly string[]).includes(phase))
-    // What was reached stays to be seen after the end; what was broken off does not.
+    // A finished stage stays visible after the end; a cancelled one does not.
     if (phase === 'idle') this.#stage = this.#reached
     else if (phase === 'starting') this.#stage = -1
     else if (phase === 'complete') this.#stage = stages.length
@@ -124,7 +125,7 @@ export class ActivityView {
         const fill = h('span', { class: 'fill' })
         const state = h('span', { class: 'state' })
         const name = h('span', { class: 'path', title: file.path }, file.path)
-        const row = h('li', { title: componentName(file.component) }, name, state, h('span', { class: 'track' }, fill))
+        const row = h('li', { title: componentLabel(file.component) }, name, state, h('span', { class: 'track' }, fill))
         drawn = { row, state, fill }
         this.#fileRows.set(key, drawn)
         this.#fileList.append(row)

@@ -1,15 +1,15 @@
-/** The field for a picture to start from: picked, dropped or pasted; once there, how much of it is made anew. */
+/** The field for a start picture, which the user picks, drops or pastes, and the slider for its strength. */
 
-import { h, setText } from '../parts/dom.js'
+import { h, setText } from '../../parts/dom.js'
 import { decodePicture, drawCover } from './start-pixels.js'
-import { numberRules } from './settings.js'
+import { numberRules } from '../../parts/settings.js'
 
-/** What is made anew where nothing else was asked for: enough to follow the words, not so much that the picture is lost. */
+/** The default strength: high enough to follow the prompt, low enough to keep the picture. */
 const usualStrength = 0.6
-/** Side of the small picture, in pixels: twice its size on the page. */
+/** Side of the thumbnail in pixels: twice its size on the page. */
 const thumbSize = 112
 
-/** The field. */
+/** The field and its slider. */
 export class StartPicture {
   readonly element: HTMLElement
   readonly #onChange: () => void
@@ -33,7 +33,7 @@ export class StartPicture {
   #value: Blob | null = null
   #supported = true
 
-  /** `onChange`: the picture or the strength is another. */
+  /** `onChange` is called when the picture changes. */
   constructor(onChange: () => void) {
     this.#onChange = onChange
     this.#file.hidden = true
@@ -86,7 +86,7 @@ export class StartPicture {
     this.#draw()
   }
 
-  /** The picture, or null where there is none or the model cannot start from one. */
+  /** The picture, or null if there is none or the model cannot use one. */
   get value(): Blob | null {
     return this.#supported ? this.#value : null
   }
@@ -99,7 +99,7 @@ export class StartPicture {
     } else void this.take(picture)
   }
 
-  /** The part of the steps that runs; undefined where there is no picture. */
+  /** How much of the picture is redrawn, 0.05 to 1; undefined without a picture. */
   get strength(): number | undefined {
     return this.value === null ? undefined : Number(this.#strength.value)
   }
@@ -109,13 +109,13 @@ export class StartPicture {
     this.#draw()
   }
 
-  /** Whether the model can start from a picture; one that is there waits for a model that can. */
+  /** Whether the model can start from a picture. If not, a picture is kept for the next model that can. */
   set supported(supported: boolean) {
     this.#supported = supported
     this.#draw()
   }
 
-  /** Takes a file as the picture, or says why not. */
+  /** Sets a file as the picture; shows the reason if that fails. */
   async take(file: Blob): Promise<boolean> {
     try {
       const bitmap = await decodePicture(file)
@@ -126,7 +126,7 @@ export class StartPicture {
       setText(this.#note, error instanceof Error ? error.message : String(error))
       return false
     }
-    // The button is about to go; whoever pressed it goes on with what came in its place.
+    // The focused button is about to disappear: move the focus to the slider that replaces it.
     const root = this.element.getRootNode()
     const pressed = root instanceof ShadowRoot && root.activeElement === this.#pick
     this.#value = file

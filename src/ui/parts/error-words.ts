@@ -2,7 +2,7 @@
 
 import { isAquatintError } from '../../index.js'
 
-/** An error in plain words. */
+/** The words for an error. */
 export interface ErrorWords {
   readonly title: string
   readonly message: string

@@ -1,6 +1,6 @@
 /**
- * What a prompt box is doing, made from the events of a load or a generation. Pure: an event and a time in, the next activity
- * out. The words and the drawing are `activity-view.ts`'s.
+ * What a prompt box is doing, computed from the events of a load or a generation. Pure: from an event and a time follows the next activity.
+ * `activity-words.ts` puts it into words, `activity-view.ts` draws it.
  */
 
 import type {
@@ -11,55 +11,55 @@ import type {
   PipelinePhase,
   PipelineProgress,
   StepInfo,
-} from '../../index.js'
+} from '../../../index.js'
 
-/** A file of a component, as far as it is here. */
+/** A file of a component, and how much of it is loaded. */
 export interface FileActivity extends FileProgress {
   readonly component: string
 }
 
-/** Bytes that came over the network by some moment, to tell the speed from. */
+/** The bytes downloaded up to some moment, to compute the speed. */
 interface Sample {
   /** Milliseconds. */
   readonly at: number
   readonly bytes: number
 }
 
-/** What is going on. Times are milliseconds of one clock. */
+/** What a prompt box is doing. Times are milliseconds of one clock. */
 export interface Activity {
   readonly phase: PipelinePhase | 'idle' | 'starting'
-  /** The component the phase is about. */
+  /** The component that the phase works on. */
   readonly component?: string | undefined
   readonly startedAt: number
-  /** Keyed by component and path, in the order they were first heard of. */
+  /** Keyed by component and path, in the order of their first events. */
   readonly files: ReadonlyMap<string, FileActivity>
   readonly samples: readonly Sample[]
-  /** Bytes of a component's weights that are in place, while it is being put there. */
+  /** The component whose weights are being loaded to the device, and the bytes loaded so far. */
   readonly weights?: { readonly component: string; readonly loaded: number; readonly total: number } | undefined
   readonly step?: { readonly done: number; readonly total: number; readonly firstAt: number; readonly lastAt: number } | undefined
   readonly memory?: MemorySnapshot | undefined
-  /** What the memory is counted on, and the bytes to stay within, where there are any. */
+  /** The device whose memory is counted, and its budget in bytes if it has one. */
   readonly device?: { readonly kind: DeviceKind; readonly budget: number | undefined } | undefined
   readonly warnings: readonly string[]
 }
 
-/** Nothing going on; what the last run left of the memory account stays. */
+/** The activity of an idle box; it keeps the memory figures of the previous one. */
 export function idle(previous?: Activity): Activity {
   const { memory, device } = previous ?? {}
   return { phase: 'idle', startedAt: 0, files: new Map(), samples: [], warnings: [], memory, device }
 }
 
-/** A pipeline is there, with its device; what an earlier one held is not. */
+/** The activity after a pipeline was loaded: with its device, without the memory figures of an earlier pipeline. */
 export function loaded(activity: Activity, { device, memoryBudget }: PipelineInfo): Activity {
   return { ...activity, memory: undefined, device: { kind: device.kind, budget: memoryBudget } }
 }
 
-/** A load or generation begins. */
+/** The activity at the start of a load or a generation. */
 export function start(previous: Activity, now: number): Activity {
   return { ...idle(previous), phase: 'starting', startedAt: now }
 }
 
-/** Speed is told from the last this many milliseconds. */
+/** The download speed is averaged over this many milliseconds. */
 const window = 4000
 
 /** The activity after an event. */
@@ -72,7 +72,7 @@ export function advance(activity: Activity, event: PipelineProgress, now: number
       files.set(`${event.component} ${event.file.path}`, { ...event.file, component: event.component })
       const bytes = downloadTotals(files).fetched
       const recent = activity.samples.filter(({ at }) => at >= now - window)
-      // One older than the window is kept, so that a slow trickle still has two ends.
+      // Keep one sample that is older than the window, so that a slow download still has two samples.
       const before = activity.samples.findLast(({ at }) => at < now - window)
       return { ...activity, files, samples: [...(before === undefined ? [] : [before]), ...recent, { at: now, bytes }] }
     }
@@ -95,7 +95,7 @@ export function advanceStep(activity: Activity, { step, total }: StepInfo, now: 
   return { ...activity, phase: 'denoising', weights: undefined, step: { done: step + 1, total, firstAt, lastAt: now } }
 }
 
-/** Bytes of all files: in all, here, of these from the cache, of these over the network; and how many files are being checked. */
+/** Sums over all files: bytes in total, bytes loaded, of these from the cache and from the network; and the number of files being verified. */
 export function downloadTotals(files: Activity['files']): {
   total: number
   loaded: number
@@ -114,7 +114,7 @@ export function downloadTotals(files: Activity['files']): {
   return sums
 }
 
-/** Bytes a second over the last seconds, or undefined before two samples or when nothing comes. */
+/** The download speed in bytes per second, or undefined without two samples or while no data arrives. */
 export function downloadSpeed({ samples }: Activity): number | undefined {
   const first = samples[0]
   const last = samples.at(-1)
@@ -123,13 +123,13 @@ export function downloadSpeed({ samples }: Activity): number | undefined {
   return speed > 0 ? speed : undefined
 }
 
-/** Seconds until the last step is done, by the steps so far; undefined before the second. */
+/** Seconds until the last step is done, estimated from the steps so far; undefined before the second step. */
 export function stepsTimeLeft({ step }: Activity): number | undefined {
   if (step === undefined || step.done < 2) return undefined
   return ((step.lastAt - step.firstAt) / (step.done - 1) / 1000) * (step.total - step.done)
 }
 
-/** How far the present stage is, 0 to 1, or undefined where it cannot be told. */
+/** The progress of the current stage from 0 to 1, or undefined if it is not known. */
 export function fraction(activity: Activity): number | undefined {
   if (activity.weights !== undefined) return activity.weights.loaded / activity.weights.total
   if (activity.phase === 'downloading') {

@@ -1,0 +1,131 @@
+/** What a repository holds, for `inspect` and `shard`: its pipeline, its components, and which files hold their weights. Reads configs, no weights. */
+
+import { classOf, FolderFiles, modelIndexName } from '../src/checkpoint/layouts/diffusers-folder.js'
+import type { ComponentFiles, ComponentWeights, Layout } from '../src/checkpoint/layouts/layout.js'
+import { openLayout } from '../src/checkpoint/layouts/open-layout.js'
+import type { WeightLibrary } from '../src/checkpoint/types.js'
+import { CheckpointError, isAquatintError, type AquatintError } from '../src/errors.js'
+import type { ReadOptions, Repository } from '../src/hub/types.js'
+import type { JsonObject } from '../src/util/parse-json.js'
+
+/** A component of a repository. */
+export interface ComponentContents {
+  /** Its name in model_index.json, which is its folder; '' for a repository that is one component. */
+  readonly name: string
+  readonly className: string
+  /** As model_index.json says: `diffusers`, `transformers`, or a pipeline's module. */
+  readonly library: string
+  readonly files: ComponentFiles
+  readonly config: JsonObject | null
+  /** The library whose names its weight files have. */
+  readonly weightLibrary: WeightLibrary
+  /** Null for components without weights (schedulers, tokenizers), and where `faults` say why they cannot be read. */
+  readonly weights: ComponentWeights | null
+  /** What is wrong with its config and its weight files. A faulty component does not keep the others from being listed. */
+  readonly faults: readonly AquatintError[]
+}
+
+/** A repository and its components. */
+export interface RepositoryContents {
+  /** The checkpoint of a pipeline, or null for a repository that is one component. */
+  readonly layout: Layout | null
+  readonly components: readonly ComponentContents[]
+}
+
+/** Whether a file holds weights in any format, by its name. A rewritten repository does not keep those that were not chosen. */
+export function isWeightFile(path: string): boolean {
+  return (
+    /\.(?:safetensors|bin|pt|pth|ckpt|msgpack|h5|onnx|onnx_data|pb|gguf|ot|tflite|pkl)$/.test(path) ||
+    /\.(?:safetensors|bin|h5|msgpack)(?:\.[\w-]+)?\.index(?:\.[\w-]+)?\.json$/.test(path)
+  )
+}
+
+/** Returns the error where the files of a component caused it; throws every other error (of the network, an abort). */
+export function faultOf(error: unknown): AquatintError {
+  const ofItsFiles =
+    isAquatintError(error) && (error.name !== 'HubError' || error.code === 'file-not-found' || error.code === 'file-too-large')
+  if (!ofItsFiles) throw error
+  return error
+}
+
+/**
+ * Lists the components and chooses their weight files, as `DiffusionPipeline.from_pretrained(variant=…)` does. Errors in one component are
+ * in its `faults`.
+ * @throws CheckpointError `not-a-checkpoint`, and the errors of reading model_index.json; HubError
+ */
+export async function readContents(
+  repository: Repository,
+  variant: string | null,
+  options: ReadOptions = {},
+): Promise<RepositoryContents> {
+  const paths = (await repository.files(options)).map((file) => file.path)
+  if (paths.includes(modelIndexName)) {
+    const layout = await openLayout(repository, options)
+    const components = await Promise.all(
+      [...layout.components].flatMap(([name, component]) =>
+        component === null ? [] : [readComponent({ name, ...component, variant }, paths, options)],
+      ),
+    )
+    return { layout, components }
+  }
+  if (paths.includes('config.json')) {
+    const files = new FolderFiles(repository, '')
+    const component = await readComponent({ name: '', library: '', className: '', files, variant }, paths, options)
+    return { layout: null, components: [component] }
+  }
+  const single = paths.find((path) => !path.includes('/') && /\.(?:safetensors|ckpt)$/.test(path))
+  throw new CheckpointError(
+    'not-a-checkpoint',
+    single === undefined
+      ? `${repository.id} has neither model_index.json nor config.json: it is no repository in diffusers' layout.`
+      : `${repository.id} holds a checkpoint in a single file (${single}) and no model_index.json. Load it with diffusers' from_single_file and save it with save_pretrained.`,
+    { repository: repository.id },
+  )
+}
+
+interface ComponentRequest {
+  readonly name: string
+  readonly library: string
+  readonly className: string
+  readonly files: ComponentFiles
+  readonly variant: string | null
+}
+
+async function readComponent(
+  { name, library, className, files, variant }: ComponentRequest,
+  paths: readonly string[],
+  options: ReadOptions,
+): Promise<ComponentContents> {
+  const prefix = files.path('')
+  const faults: AquatintError[] = []
+  const config = (await files.has('config.json', options))
+    ? await files.readConfig('config.json', options).catch((error: unknown) => {
+        faults.push(faultOf(error))
+        return null
+      })
+    : null
+  // A pipeline's own classes (the safety checker) are saved by the library that their config shows; without a config, their file names.
+  const known = library === 'diffusers' || library === 'transformers' ? library : null
+  const isNamedByDiffusers = config === null && paths.some((path) => path.startsWith(`${prefix}diffusion_pytorch_model.`))
+  const weightLibrary: WeightLibrary =
+    known ?? (typeof config?._class_name === 'string' || isNamedByDiffusers ? 'diffusers' : 'transformers')
+  const hasWeights = paths.some((path) => path.startsWith(prefix) && !path.includes('/', prefix.length) && isWeightFile(path))
+  let weights: ComponentWeights | null = null
+  if (hasWeights) {
+    try {
+      weights = await files.chooseWeights({ library: weightLibrary, variant, missingVariant: 'fallback' }, options)
+    } catch (error) {
+      faults.push(faultOf(error))
+    }
+  }
+  return {
+    name,
+    className: className === '' ? ((config && classOf(config)) ?? '') : className,
+    library: library === '' ? weightLibrary : library,
+    files,
+    config,
+    weightLibrary,
+    weights,
+    faults,
+  }
+}

@@ -1,0 +1,36 @@
+/** Reads the JSON files of a checkpoint: `config.json`, `model_index.json`, `tokenizer_config.json` and others. Checks their form, not their values. */
+
+import { CheckpointError } from '../errors.js'
+import type { OpenOptions, ByteSource, ReadOptions } from '../hub/types.js'
+import { isJsonObject, parseJson, type JsonObject } from '../util/parse-json.js'
+
+/** The most bytes that a config may have. */
+export const maxConfigBytes = 10_000_000
+
+/** A repository, or anything else that opens files by path. */
+interface OpensFiles {
+  open(path: string, options?: OpenOptions): Promise<ByteSource>
+}
+
+/** Reads a JSON file of a repository as an object. @throws HubError `file-too-large`; CheckpointError `json-*`, `config-not-object` */
+export async function readConfig(files: OpensFiles, path: string, options: ReadOptions = {}): Promise<JsonObject> {
+  const source = await files.open(path, { ...options, maxBytes: maxConfigBytes })
+  if (source.byteLength > maxConfigBytes)
+    throw new CheckpointError(
+      'json-too-large',
+      `${path} is ${source.byteLength} bytes long; at most ${maxConfigBytes} are read.`,
+      {
+        file: path,
+        bytes: source.byteLength,
+        allowed: maxConfigBytes,
+      },
+    )
+  return parseConfig(await source.read({ begin: 0, end: source.byteLength }, options), path)
+}
+
+/** Parses a config. Keys keep diffusers' names; `Infinity` and `NaN` are read as Python writes them. */
+export function parseConfig(bytes: Uint8Array, file: string): JsonObject {
+  const json = parseJson(bytes, { file, maxBytes: maxConfigBytes, duplicateKeys: 'last' })
+  if (!isJsonObject(json)) throw new CheckpointError('config-not-object', `${file} does not hold an object.`, { file })
+  return json
+}

@@ -1,0 +1,42 @@
+/** The list of network classes, and that a class without one of its role's facts does not compile. */
+
+import { expect, expectTypeOf, test } from 'vitest'
+import { networkDefinition, networkDefinitions } from './registry.js'
+import type { AutoencoderModel, DenoiserModel, TextEncoderModel } from './types.js'
+
+test('each class is listed once, and found by its name', () => {
+  const names = networkDefinitions.map(({ className }) => className)
+  expect(new Set(names).size).toBe(names.length)
+  for (const definition of networkDefinitions) expect(networkDefinition(definition.className)).toBe(definition)
+})
+
+test('a class that is not listed is refused with those that are', () => {
+  for (const className of ['UNet1DModel', 'constructor', ''])
+    expect(() => networkDefinition(className)).toThrow(
+      expect.objectContaining({
+        code: 'unsupported-class',
+        details: { className, supported: networkDefinitions.map((definition) => definition.className) },
+      }),
+    )
+})
+
+test("diffusers' default config gives a model of the class, whose plain graph has an output", () => {
+  for (const definition of networkDefinitions) {
+    const model = definition.fromConfig({})
+    expect(model).toMatchObject({ className: definition.className, role: definition.role, library: definition.library })
+    const graph = model.write(model.shapes(model.smallest), { dtype: 'float32', weights: 'input', granularity: 'block' })
+    expect(graph.outputs.length).toBeGreaterThan(0)
+    for (const [name, dims] of Object.entries(model.shapes(model.smallest)))
+      expect(graph.inputs.find((input) => input.name === name)?.dims, name).toEqual(dims)
+  }
+})
+
+test('a model without a fact of its role is a type error', () => {
+  expectTypeOf<Omit<DenoiserModel, 'stepInputs'>>().not.toExtend<DenoiserModel>()
+  expectTypeOf<Omit<DenoiserModel, 'latents'>>().not.toExtend<DenoiserModel>()
+  expectTypeOf<Omit<DenoiserModel, 'skippableLayers'>>().not.toExtend<DenoiserModel>()
+  expectTypeOf<Omit<TextEncoderModel, 'tokenEmbedding'>>().not.toExtend<TextEncoderModel>()
+  expectTypeOf<Omit<TextEncoderModel, 'hostInputs'>>().not.toExtend<TextEncoderModel>()
+  expectTypeOf<Omit<AutoencoderModel, 'scaling'>>().not.toExtend<AutoencoderModel>()
+  expectTypeOf<Omit<AutoencoderModel, 'upcast'>>().not.toExtend<AutoencoderModel>()
+})

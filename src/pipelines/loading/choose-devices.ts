@@ -1,0 +1,66 @@
+/**
+ * Which devices the options `device`, `deviceMap` and `maxMemory` call for. Loading and planning in the page open these devices; the
+ * command line plans for devices that it only describes.
+ */
+
+import { checkMappedComponents, mappedDevice, type DeviceMap } from '../../memory/balance.js'
+import type { DeviceName } from '../../memory/device-info.js'
+import type { PlannedDevice } from '../planning/memory-needs.js'
+import { parseBudgets, type MemoryBudgets } from '../planning/residence.js'
+import type { LoadPipelineOptions } from '../types.js'
+
+/** Where devices come from. */
+export interface DeviceSource<D extends PlannedDevice> {
+  /** The devices that `deviceMap: 'balanced'` shares out where `maxMemory` names none. */
+  readonly list: () => Promise<readonly DeviceName[]>
+  /** The device of a name; for `auto` and undefined, the one that the source prefers. */
+  readonly open: (name: DeviceName | 'auto' | undefined) => Promise<D>
+}
+
+/** The devices for a pipeline's networks. */
+export interface ChosenDevices<D extends PlannedDevice> {
+  readonly devices: ReadonlyMap<DeviceName, D>
+  /** The device of each network, or null where the networks' needs decide. */
+  readonly places: ReadonlyMap<string, DeviceName> | null
+  readonly budgets: MemoryBudgets
+}
+
+/** Opens every device that the options call for, once. @throws InputError `bad-device-map`; what `source.open` throws */
+export async function chooseDevices<D extends PlannedDevice>(
+  source: DeviceSource<D>,
+  { device, deviceMap, maxMemory }: Pick<LoadPipelineOptions, 'device' | 'deviceMap' | 'maxMemory'>,
+  networks: readonly string[],
+): Promise<ChosenDevices<D>> {
+  const budgets = parseBudgets(maxMemory)
+  const devices = new Map<DeviceName, D>()
+  const open = async (name: DeviceName | 'auto' | undefined): Promise<DeviceName> => {
+    const known = name === undefined || name === 'auto' ? undefined : devices.get(name)
+    if (known !== undefined) return known.info.name
+    const opened = await source.open(name)
+    devices.set(opened.info.name, opened)
+    return opened.info.name
+  }
+  if (deviceMap === 'balanced') {
+    for (const name of budgets.named.size > 0 ? budgets.named.keys() : await source.list()) await open(name)
+    return { devices, places: null, budgets }
+  }
+  return { devices, places: await placeByName(deviceMap ?? {}, device, networks, open), budgets }
+}
+
+async function placeByName(
+  map: DeviceMap,
+  otherwise: LoadPipelineOptions['device'],
+  networks: readonly string[],
+  open: (name: DeviceName | 'auto' | undefined) => Promise<DeviceName>,
+): Promise<ReadonlyMap<string, DeviceName>> {
+  checkMappedComponents(map, networks)
+  // The device of the networks that the map leaves out is opened first: `auto` may turn out to be a device that the map names.
+  const left = networks.some((network) => mappedDevice(map, network) === undefined) ? await open(otherwise) : undefined
+  const places = new Map<string, DeviceName>()
+  for (const network of networks) {
+    const named = mappedDevice(map, network)
+    const place = named === undefined ? left : await open(named)
+    if (place !== undefined) places.set(network, place)
+  }
+  return places
+}

@@ -1,0 +1,108 @@
+/**
+ * Where each component of a pipeline comes from: the pipeline's own checkpoint, or another repository that the caller names for it
+ * (`components`). Opens repositories and reads configs; no weights.
+ */
+
+import type { ComponentClass, ComponentFiles, Layout } from '../../checkpoint/layouts/layout.js'
+import { openComponent } from '../../checkpoint/layouts/open-layout.js'
+import { checkVariantName } from '../../checkpoint/weight-files.js'
+import { InputError } from '../../errors.js'
+import type { Repository } from '../../hub/types.js'
+import type { ComponentReference, LoadPipelineOptions } from '../types.js'
+
+/** A component of the pipeline to be loaded, whose files have not been read. */
+export interface ComponentSource {
+  /** The component's name in the pipeline, such as `text_encoder_2`. */
+  readonly name: string
+  readonly className: string
+  readonly files: ComponentFiles
+  readonly variant: string | undefined
+  /** Whether it comes from another repository that the caller named. */
+  readonly swapped: boolean
+  /** What happens where the component has no weights of `variant`. */
+  readonly missingVariant: 'fallback' | 'strict'
+}
+
+/** Opens a repository by the name that a caller gives. */
+export type OpenByName = (repo: string, revision: string | undefined) => Promise<Repository>
+
+/** What {@link findComponents} needs. */
+export interface FindComponentsRequest {
+  readonly layout: Layout
+  readonly options: LoadPipelineOptions
+  readonly open: OpenByName
+  /** Components that the pipeline never uses. A caller may leave one of them out even if the checkpoint does not have it. */
+  readonly ignored: readonly string[]
+  readonly signal: AbortSignal | undefined
+}
+
+const subfolderPattern = /^(?!\.)[\w.-]+(\/(?!\.)[\w.-]+)*$/
+
+/** Checks the options `components` and `variant`. @throws InputError `components`, `variant-name` */
+export function checkComponentOptions(options: LoadPipelineOptions): void {
+  if (options.variant !== undefined) checkVariantName(options.variant)
+  for (const [name, reference] of Object.entries(options.components ?? {})) {
+    if (reference === null || typeof reference === 'string') continue
+    const { subfolder, variant } = reference
+    if (typeof reference.repo !== 'string')
+      throw new InputError('components', `components.${name} names no repository.`, { component: name })
+    if (subfolder !== undefined && subfolder !== '' && !subfolderPattern.test(subfolder))
+      throw new InputError(
+        'components',
+        `components.${name}.subfolder is ${JSON.stringify(subfolder.slice(0, 200))}; expected a plain folder name.`,
+        {
+          component: name,
+          subfolder: subfolder.slice(0, 200),
+        },
+      )
+    if (variant !== undefined) checkVariantName(variant)
+  }
+}
+
+/**
+ * Finds every component that the checkpoint has and the caller does not leave out.
+ * @throws InputError `components` for a component that the pipeline does not have; HubError; CheckpointError
+ */
+export async function findComponents(request: FindComponentsRequest): Promise<ReadonlyMap<string, ComponentSource>> {
+  const { layout, options, ignored } = request
+  const references = options.components ?? {}
+  for (const [name, reference] of Object.entries(references)) {
+    if (reference === null && ignored.includes(name)) continue
+    if (!layout.components.has(name))
+      throw new InputError(
+        'components',
+        `components has ${JSON.stringify(name)}, which ${layout.className} of this repository does not; it has ${[...layout.components.keys()].join(', ')}.`,
+        { component: name, allowed: [...layout.components.keys()] },
+      )
+  }
+  const found = await Promise.all(
+    [...layout.components].map(async ([name, own]): Promise<ComponentSource | null> => {
+      const reference = Object.hasOwn(references, name) ? references[name] : undefined
+      if (reference === null) return null
+      if (reference !== undefined)
+        return swappedComponent(name, own, typeof reference === 'string' ? { repo: reference } : reference, request)
+      if (own === null) return null
+      const { className, files } = own
+      return { name, className, files, variant: options.variant, swapped: false, missingVariant: 'fallback' }
+    }),
+  )
+  return new Map(found.filter((source) => source !== null).map((source) => [source.name, source]))
+}
+
+async function swappedComponent(
+  name: string,
+  own: ComponentClass | null,
+  reference: ComponentReference,
+  { options, open, signal }: FindComponentsRequest,
+): Promise<ComponentSource> {
+  const repository = await open(reference.repo, reference.revision)
+  const { files, className } = await openComponent(repository, name, reference.subfolder, { signal })
+  return {
+    name,
+    className: className ?? own?.className ?? 'unknown',
+    files,
+    variant: reference.variant ?? options.variant,
+    swapped: true,
+    missingVariant: reference.variant === undefined ? 'fallback' : 'strict',
+  }
+}

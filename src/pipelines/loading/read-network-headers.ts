@@ -1,0 +1,82 @@
+/**
+ * Networks from the headers of their weight files alone, without their tensors: for plans, and to refuse a pipeline that fits on no
+ * device before its weights are downloaded.
+ */
+
+import { transformTable } from '../../checkpoint/transforms/transform-table.js'
+import { isAquatintError } from '../../errors.js'
+import { headersOnly } from '../../hub/downloads/header-only-file.js'
+import type { Hub } from '../../hub/hub.js'
+import type { HeaderOnlySource, ReadOptions } from '../../hub/types.js'
+import { throwIfAborted } from '../../util/abort.js'
+import type { Network } from '../bind-network.js'
+import { decidePlaces } from '../planning/place-networks.js'
+import { Run } from '../run.js'
+import type { LoadPipelineOptions } from '../types.js'
+import { loadNetworks, type LoadNetworksRequest, type MakeTable } from './load-networks.js'
+import type { OpenDevices } from './open-devices.js'
+import type { ReadParts } from './read-parts.js'
+import { rememberedTable } from './transform-weights.js'
+
+/** What {@link readNetworkHeaders} reads. */
+export interface NetworkHeadersRequest extends Omit<LoadNetworksRequest, 'makeTable'> {
+  /** Opens the hub whose cache may hold prepared files. Absent where nothing is cached. */
+  readonly store?: (() => Promise<Hub>) | undefined
+  /** Called with each weight file that is opened. */
+  readonly onOpen?: ((source: HeaderOnlySource) => void) | undefined
+}
+
+/**
+ * Reads names, types and shapes of the networks' weights. Where an earlier load has quantized a network and cached the result, that is
+ * described without opening the original. Reading a tensor of these tables may fail or fetch unverified bytes.
+ * @throws as {@link loadNetworks}; HubError `range-not-honoured`
+ */
+export async function readNetworkHeaders(request: NetworkHeadersRequest): Promise<ReadonlyMap<string, Network>> {
+  const { store, onOpen, run } = request
+  const makeTable: MakeTable = async ({ read, transforms, contents }) => {
+    const made = await rememberedTable(await store?.(), transforms, contents)
+    return made ?? transformTable(await read(run.signal), transforms)
+  }
+  const sources = request.sources.map((source) => {
+    const files = source.files.through((repository) => headersOnly(repository, onOpen))
+    return { ...source, files }
+  })
+  return loadNetworks({ ...request, sources, makeTable })
+}
+
+/** Weights of at most this size fit into WebAssembly's heap whatever their type, so their headers need not be read first. */
+const smallBytes = 2 ** 30
+
+/** What {@link refuseBeforeDownload} checks. */
+export interface FitRequest extends Pick<NetworkHeadersRequest, 'store'>, Pick<ReadParts, 'sources'> {
+  readonly options: LoadPipelineOptions
+  readonly placing: OpenDevices
+  readonly signal: AbortSignal | undefined
+}
+
+/**
+ * Refuses a pipeline that fits on no device before any weights are downloaded. Other errors of reading headers are ignored: their bytes
+ * are not verified, and the load that follows meets the same error in verified ones.
+ * @throws DeviceError `does-not-fit` with bytes needed and offered; `buffer-too-large` with the tensor
+ */
+export async function refuseBeforeDownload({ sources, options, store, placing, signal }: FitRequest): Promise<void> {
+  const { devices, places, budgets } = placing
+  const limited = budgets.named.size > 0 || [...devices.values()].some(({ info }) => info.kind === 'webgpu')
+  if (!limited && (await weightFileBytes(sources, { signal })) <= smallBytes) return
+  try {
+    const networks = await readNetworkHeaders({ sources, options, store, run: new Run({ signal }) })
+    decidePlaces([...devices.values()], places, budgets, networks, options)
+  } catch (error) {
+    throwIfAborted(signal)
+    if (!isAquatintError(error) || refusals.has(error.code)) throw error
+  }
+}
+
+const refusals: ReadonlySet<string> = new Set(['does-not-fit', 'buffer-too-large'])
+
+/** Bytes of all safetensors files in the networks' repositories, used or not. */
+async function weightFileBytes(sources: ReadParts['sources'], options: ReadOptions): Promise<number> {
+  const repositories = [...new Set(sources.map(({ files }) => files.repository))]
+  const files = await Promise.all(repositories.map((repository) => repository.files(options)))
+  return files.flat().reduce((sum, { path, size }) => sum + (path.endsWith('.safetensors') ? size : 0), 0)
+}

@@ -1,0 +1,209 @@
+/**
+ * Reads everything of a pipeline but the weights: the classes and configs of its components, tokenizers and the scheduler's config. A
+ * class or a config that cannot be run is refused here, before any weights are downloaded.
+ */
+
+import type { PipelineSpec } from '../pipeline-spec.js'
+import type { Layout } from '../../checkpoint/layouts/layout.js'
+import { readQuantizationConfig, type ReadQuantization } from '../../checkpoint/quantization-config.js'
+import type { Config } from '../../checkpoint/types.js'
+import { CheckpointError, InputError, UnsupportedError, type AquatintError } from '../../errors.js'
+import { createScheduler, schedulerClassNames } from '../../schedulers/registry.js'
+import type { Tokenizer } from '../../tokenizers/types.js'
+import { throwIfAborted } from '../../util/abort.js'
+import type { NetworkDefinition, NetworkModel } from '../../models/types.js'
+import { readModel, type Network } from '../bind-network.js'
+import type { Run } from '../run.js'
+import type { LoadPipelineOptions } from '../types.js'
+import { findComponents, type ComponentSource, type OpenByName } from './find-components.js'
+import { loadTokenizer } from './load-tokenizer.js'
+
+/** A network whose config has been read, and whose weights have not. */
+export interface NetworkSource extends ComponentSource {
+  readonly model: NetworkModel
+  /** Bits of the Linear weights where the checkpoint has quantized ones; null where it does not. */
+  readonly bits: ReadQuantization['bits']
+}
+
+/** A scheduler's class and its config. */
+export interface SchedulerSource {
+  readonly className: string
+  readonly config: Config
+}
+
+/** Everything that a pipeline class is constructed from, but devices. */
+export interface LoadedParts extends Omit<ReadParts, 'sources'> {
+  readonly networks: ReadonlyMap<string, Network>
+}
+
+/** The parts of a pipeline, without the weights of its networks. */
+export interface ReadParts {
+  readonly layout: Layout
+  readonly sources: readonly NetworkSource[]
+  readonly tokenizers: ReadonlyMap<string, Tokenizer>
+  readonly scheduler: SchedulerSource
+}
+
+/** What {@link readParts} reads. */
+export interface ReadPartsRequest {
+  readonly layout: Layout
+  readonly spec: PipelineSpec
+  readonly options: LoadPipelineOptions
+  /** Opens the repositories that the option `components` names. */
+  readonly open: OpenByName
+  readonly run: Run
+}
+
+/** Hears of an error in one component. It throws to end the work, or returns to go on with the other components. */
+export type OnFault = (component: string, error: unknown) => void
+
+/** Ends the work at the first error: how pipelines are loaded. */
+export const throwFault: OnFault = (_, error) => {
+  throw error
+}
+
+/** Does work for one component. Undefined where it failed and `onFault` returned. */
+export async function attempt<T>(component: string, onFault: OnFault, work: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await work()
+  } catch (error) {
+    onFault(component, error)
+    return undefined
+  }
+}
+
+/** Reads all parts. @throws HubError, CheckpointError, UnsupportedError, InputError, AbortError */
+export async function readParts(request: ReadPartsRequest): Promise<ReadParts> {
+  const parts = await readPartsWithFaults(request, throwFault)
+  const { scheduler } = parts
+  if (scheduler === undefined) throw missingComponent(request.spec, 'scheduler')
+  return { ...parts, scheduler }
+}
+
+/** Reads the parts that can be read and reports the others to `onFault`. @throws what `onFault` throws; InputError, AbortError */
+export async function readPartsWithFaults(
+  { layout, spec, options, open, run }: ReadPartsRequest,
+  onFault: OnFault,
+): Promise<Omit<ReadParts, 'scheduler'> & { readonly scheduler: SchedulerSource | undefined }> {
+  const { signal } = run
+  const found = await findComponents({ layout, options, open, ignored: Object.keys(spec.ignored), signal })
+  // No text encoder reads the ids of such a tokenizer, so it need not be of a supported class.
+  const needed = new Map([...found].filter(([name]) => spec.tokenizers[name] === undefined || found.has(encoderOf(name))))
+  const faulty = new Set<string>()
+  for (const [name, fault] of classFaults(needed, spec, layout, options.scheduler !== undefined)) {
+    onFault(name, fault)
+    faulty.add(name)
+  }
+  const sources = new Map([...needed].filter(([name]) => !faulty.has(name)))
+  for (const [name, meaning] of Object.entries(spec.ignored))
+    if (sources.has(name)) run.warn('component-ignored', `${name}: ${meaning}`)
+
+  const schedulerSource = sources.get('scheduler')
+  const scheduler =
+    schedulerSource && (await attempt('scheduler', onFault, () => readScheduler(schedulerSource, options.scheduler, run)))
+  const networks = await Promise.all(
+    Object.entries(spec.networks).flatMap(([name, definitions]) => {
+      const source = sources.get(name)
+      const definition = definitions.find(({ className }) => className === source?.className)
+      return source === undefined || definition === undefined
+        ? []
+        : [attempt(name, onFault, () => readNetworkSource(source, definition, signal))]
+    }),
+  )
+  const tokenizers = await Promise.all(
+    Object.entries(spec.tokenizers).flatMap(([name, definitions]) => {
+      const source = sources.get(name)
+      const definition = definitions.find(({ classNames }) => source !== undefined && classNames.includes(source.className))
+      return source === undefined || definition === undefined
+        ? []
+        : [attempt(name, onFault, async () => [name, await loadTokenizer(definition, source.files, signal)] as const)]
+    }),
+  )
+  throwIfAborted(signal)
+  return { layout, sources: networks.filter(isThere), tokenizers: new Map(tokenizers.filter(isThere)), scheduler }
+}
+
+function isThere<T>(value: T | undefined): value is T {
+  return value !== undefined
+}
+
+/** Reads and checks a network's config. @throws HubError; CheckpointError `invalid-config`; UnsupportedError `unsupported-config` */
+export async function readNetworkSource(
+  source: ComponentSource,
+  definition: NetworkDefinition,
+  signal: AbortSignal | undefined,
+): Promise<NetworkSource> {
+  const { config, bits } = readQuantizationConfig(await source.files.readConfig('config.json', { signal }))
+  return { ...source, model: readModel(definition, config), bits }
+}
+
+/** The text encoder that reads a tokenizer's ids: `text_encoder_3` of `tokenizer_3`. */
+function encoderOf(tokenizer: string): string {
+  return tokenizer.replace('tokenizer', 'text_encoder')
+}
+
+/** The classes that a component may have; undefined for components that the pipeline does not use. */
+function supportedClasses(spec: PipelineSpec, name: string): readonly string[] | undefined {
+  // Own properties only: names come from an untrusted file, and every object has a `constructor`.
+  if (Object.hasOwn(spec.networks, name)) return spec.networks[name]?.map(({ className }) => className)
+  if (Object.hasOwn(spec.tokenizers, name)) return spec.tokenizers[name]?.flatMap(({ classNames }) => classNames)
+  return name === 'scheduler' ? schedulerClassNames : undefined
+}
+
+/** Components that the pipeline needs and the checkpoint lacks, and components of classes that the pipeline cannot run. */
+function* classFaults(
+  sources: ReadonlyMap<string, ComponentSource>,
+  spec: PipelineSpec,
+  layout: Layout,
+  schedulerReplaced: boolean,
+): Generator<readonly [component: string, fault: AquatintError]> {
+  for (const [name, { className }] of sources) {
+    if (name === 'scheduler' && schedulerReplaced) continue
+    const supported = supportedClasses(spec, name)
+    if (supported === undefined) {
+      if (!Object.hasOwn(spec.ignored, name))
+        yield [name, unsupportedClass(name, className, [...Object.keys(spec.networks), ...Object.keys(spec.ignored)])]
+    } else if (!supported.includes(className)) yield [name, unsupportedClass(name, className, supported)]
+  }
+  for (const name of [...Object.keys(spec.networks), ...Object.keys(spec.tokenizers), 'scheduler']) {
+    const needed = spec.tokenizers[name] === undefined ? !spec.optional.includes(name) : sources.has(encoderOf(name))
+    if (sources.has(name) || !needed) continue
+    yield [
+      name,
+      layout.components.get(name)
+        ? new InputError('components', `${spec.className} cannot run without ${name}.`, { component: name })
+        : missingComponent(spec, name),
+    ]
+  }
+}
+
+/** The checkpoint's scheduler, or the class that the caller replaces it with, with the checkpoint's config (`from_config`). */
+async function readScheduler(
+  source: ComponentSource,
+  replacement: LoadPipelineOptions['scheduler'],
+  run: Run,
+): Promise<SchedulerSource> {
+  const own = await source.files.readConfig('scheduler_config.json', { signal: run.signal })
+  const { className, config } =
+    replacement === undefined
+      ? { className: source.className, config: own }
+      : { ...replacement, config: { ...own, ...replacement.config } }
+  const { unexpectedKeys } = createScheduler(className, config)
+  if (unexpectedKeys.length > 0)
+    run.warn('scheduler-keys', `The scheduler's config has keys that ${className} does not know: ${unexpectedKeys.join(', ')}.`)
+  return { className, config }
+}
+
+function unsupportedClass(component: string, className: string, supported: readonly string[]): UnsupportedError {
+  return new UnsupportedError(
+    'unsupported-class',
+    `The component ${component} is of class ${className}, which is not supported; supported: ${supported.join(', ')}.`,
+    { component, className, supported },
+  )
+}
+
+function missingComponent(spec: PipelineSpec, name: string): CheckpointError {
+  return new CheckpointError('component-missing', `model_index.json names no ${name}, which ${spec.className} needs.`, {
+    component: name,
+  })
+}
