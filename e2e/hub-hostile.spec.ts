@@ -28,50 +28,54 @@ interface Case {
 const kinds: Readonly<Record<string, readonly Case[]>> = {
   'ranges that are ignored': [
     { what: 'always', rules: [{ match: cdn, ignoreRange: true }] },
-    { what: 'now and then', rules: [{ match: cdn, skip: 2, times: 1, ignoreRange: true }] },
+    { what: 'once', rules: [{ match: cdn, skip: 2, times: 1, ignoreRange: true }] },
     {
-      what: 'and connections that are cut',
+      what: 'and connections that are cut off',
       rules: [
         { match: cdn, times: 3, ignoreRange: true, cutAfter: 2.5 * mebibyte },
         { match: cdn, ignoreRange: true },
       ],
     },
-    { what: 'and bodies that are gzipped', rules: [{ match: cdn, ignoreRange: true, gzip: true }], slow: true },
+    { what: 'and compressed bodies', rules: [{ match: cdn, ignoreRange: true, gzip: true }], slow: true },
   ],
-  'answers that are not what was asked for': [
+  'answers that do not match the request': [
     { what: 'another range, once', rules: [{ match: cdn, times: 1, contentRange: 'bytes 5-9/10' }] },
     { what: 'another range, always', rules: [{ match: cdn, contentRange: 'bytes 5-9/10' }], error: 'range-not-honoured' },
-    { what: 'a nonsense of a range', rules: [{ match: cdn, contentRange: 'bytes everything' }], error: 'range-not-honoured' },
+    {
+      what: 'a Content-Range that cannot be parsed',
+      rules: [{ match: cdn, contentRange: 'bytes everything' }],
+      error: 'range-not-honoured',
+    },
     { what: 'no Content-Range', rules: [{ match: cdn, contentRange: 'missing' }] },
     {
-      what: 'a file that is longer than it was listed',
+      what: 'a file that is longer than listed',
       rules: [{ match: { ...cdn, begin: 0 }, contentRange: `bytes 0-524287/${file.size + 1}` }],
       error: 'size-mismatch',
     },
-    { what: 'a byte that is wrong', rules: [{ match: { ...cdn, covers: 9 }, flipByteAt: 9 }], error: 'hash-mismatch' },
+    { what: 'a wrong byte', rules: [{ match: { ...cdn, covers: 9 }, flipByteAt: 9 }], error: 'hash-mismatch' },
   ],
-  'bodies that end too soon': [
-    { what: 'cut after a part', rules: [{ match: cdn, cutAfter: 100_000 }], bytesPerSecond: 2 * mebibyte },
-    { what: 'cut at once', rules: [{ match: cdn, cutAfter: 10 }], error: 'network' },
-    { what: 'early, in good form', rules: [{ match: cdn, endAfter: 100_000 }] },
-    { what: 'at once, in good form', rules: [{ match: cdn, endAfter: 10 }], error: 'short-body' },
-    { what: 'gzipped', rules: [{ match: cdn, gzip: true }], slow: true },
+  'bodies that end too early': [
+    { what: 'cut off after a part', rules: [{ match: cdn, cutAfter: 100_000 }], bytesPerSecond: 2 * mebibyte },
+    { what: 'cut off at once', rules: [{ match: cdn, cutAfter: 10 }], error: 'network' },
+    { what: 'ended properly after a part', rules: [{ match: cdn, endAfter: 100_000 }] },
+    { what: 'ended properly at once', rules: [{ match: cdn, endAfter: 10 }], error: 'short-body' },
+    { what: 'compressed', rules: [{ match: cdn, gzip: true }], slow: true },
   ],
-  refusals: [
+  'error statuses': [
     { what: '416', rules: [{ match: cdn, status: 416 }], error: 'size-mismatch' },
     { what: '404 on the second host', rules: [{ match: cdn, status: 404 }], error: 'file-not-found' },
     { what: '503 three times', rules: [{ match: cdn, times: 3, status: 503 }] },
     { what: '503 always', rules: [{ match: cdn, status: 503 }], error: 'server-error' },
     { what: '429 always', rules: [{ match: cdn, status: 429 }], error: 'rate-limited' },
-    { what: '502 of the Hub for a while', rules: [{ match: { host: 'hub' }, times: 2, status: 502 }] },
+    { what: '502 from the Hub, twice', rules: [{ match: { host: 'hub' }, times: 2, status: 502 }] },
   ],
-  silence: [
+  'silent servers': [
     { what: 'in the middle of two bodies', rules: [{ match: cdn, skip: 1, times: 2, stallAfter: 1000 }] },
     { what: 'always', rules: [{ match: cdn, stallAfter: 0 }], error: 'stalled', slow: true },
   ],
   'signed addresses': [
     { what: 'that expire', rules: [{ match: cdn, skip: 4, times: 1, expired: true }], resolved: 2 },
-    { what: 'that are never good', rules: [{ match: cdn, expired: true }], error: 'url-expired' },
+    { what: 'that are never valid', rules: [{ match: cdn, expired: true }], error: 'url-expired' },
   ],
 }
 

@@ -102,9 +102,9 @@ for (const broken of ['absent', 'refused', 'blocked'] as const) {
 }
 
 for (const [broken, what, kind] of [
-  ['blobs', 'a Blob that is refused is stored later, in another form', undefined],
-  ['noBlobs', 'where no Blob can be stored, buffers are', 'ArrayBuffer'],
-  ['contested', 'where another tab tries the store at the same time, Blobs are stored', 'Blob'],
+  ['blobs', 'a rejected Blob is stored later or in another form', undefined],
+  ['noBlobs', 'buffers are stored when Blobs cannot be', 'ArrayBuffer'],
+  ['contested', 'Blobs are stored although another tab tests the store at the same time', 'Blob'],
 ] as const) {
   test(`promise 7: ${what}`, async ({ server, page, pageUrl, newHub }) => {
     server.setRepository('owner/name', { [weightsPath]: small })

@@ -25,7 +25,7 @@ function fileWith(header: string, length = Buffer.byteLength(header)): VirtualFi
   }
 }
 
-const hoard = (item: string, bytes: number) => `${`${item},`.repeat(bytes / (item.length + 1) - 1)}${item}`
+const repeated = (item: string, bytes: number) => `${`${item},`.repeat(bytes / (item.length + 1) - 1)}${item}`
 const tensor = (begin: number, end: number) => ({ dtype: 'F16', shape: [(end - begin) / 2], data_offsets: [begin, end] })
 
 /** The files of a folder and the error code that reading them ends with; `fetched` is the most bytes that the server may have sent. */
@@ -33,25 +33,25 @@ const cases = {
   'a config of 11 MB': { file: 'config.json', content: ' '.repeat(11e6), code: 'file-too-large', fetched: 0 },
   'a config full of objects': {
     file: 'config.json',
-    content: `{"a":[${hoard('{}', 9_900_000)}]}`,
+    content: `{"a":[${repeated('{}', 9_900_000)}]}`,
     code: 'json-too-complex',
     fetched: 10e6,
   },
   'a config full of keys that are indexes': {
     file: 'config.json',
-    content: `{"a":[${hoard('{"1000":0}', 9_900_000)}]}`,
+    content: `{"a":[${repeated('{"1000":0}', 9_900_000)}]}`,
     code: 'json-too-complex',
     fetched: 10e6,
   },
-  'a config that nests': { file: 'config.json', content: '['.repeat(5e6), code: 'json-depth', fetched: 5e6 },
+  'a config that nests too deeply': { file: 'config.json', content: '['.repeat(5e6), code: 'json-depth', fetched: 5e6 },
   'an index of 13 MB': { file: index, content: ' '.repeat(13e6), code: 'file-too-large', fetched: 0 },
-  'an index that leads out of its folder': {
+  'an index that names a file outside its folder': {
     file: index,
     content: '{"weight_map": {"a": "../../w.safetensors"}}',
     code: 'shard-name',
     fetched: 1000,
   },
-  'an index that names half a character': {
+  'an index that names half a surrogate pair': {
     file: index,
     content: String.raw`{"weight_map": {"a": "\ud800.safetensors"}}`,
     code: 'shard-name',
@@ -65,7 +65,7 @@ const cases = {
   },
   'a header full of objects': {
     file: weights,
-    content: fileWith(`{"a":[${hoard('{}', 12_400_000)}]}`),
+    content: fileWith(`{"a":[${repeated('{}', 12_400_000)}]}`),
     code: 'json-too-complex',
     fetched: 13e6,
   },

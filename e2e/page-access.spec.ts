@@ -75,7 +75,7 @@ const states: readonly State[] = [
     reach: async (page, server) => {
       await openPage(page, server, { count: '2' })
       await generate(page, 'a red apple')
-      // The gallery keeps pictures in its own time.
+      // The gallery stores pictures asynchronously.
       await expect(page.getByRole('checkbox')).toHaveCount(2)
       for (const box of await page.getByRole('checkbox').all()) await box.check()
       await page.getByRole('button', { name: 'Compare two' }).click()
@@ -106,7 +106,7 @@ for (const { name, reach } of states) {
   })
 }
 
-test('a picture by keyboard alone: Tab to the prompt, Ctrl-Enter runs, Esc cancels and keeps the focus', async ({
+test('the keyboard alone generates a picture: Tab reaches the prompt, Ctrl-Enter runs, Esc cancels and keeps the focus', async ({
   page,
   server,
 }) => {
@@ -137,7 +137,7 @@ test('the focus is not lost when Generate becomes Cancel', async ({ page, server
   await expect(page.getByRole('button', { name: 'Generate' })).toBeFocused()
 })
 
-test('the panels and the gallery by keyboard: opened with Enter, focus held within, closed with Esc, and given back', async ({
+test('the panels and the gallery work by keyboard: Enter opens them, the focus stays inside, Esc closes them and restores the focus', async ({
   page,
   server,
 }) => {
@@ -154,7 +154,7 @@ test('the panels and the gallery by keyboard: opened with Enter, focus held with
     await expect(dialog).toBeVisible()
     for (let presses = 0; presses < 12; presses++) {
       await page.keyboard.press('Tab')
-      // The browser's own controls count as the body's.
+      // While the focus is on the controls of the browser, the active element is the body.
       expect(
         await page.evaluate(() => document.activeElement?.closest('dialog') !== null || document.activeElement === document.body),
       ).toBe(true)
@@ -165,7 +165,7 @@ test('the panels and the gallery by keyboard: opened with Enter, focus held with
   }
 })
 
-test('who asked for less motion sees none', async ({ page, server }) => {
+test('nothing is animated for users who prefer reduced motion', async ({ page, server }) => {
   const moving = () =>
     page.evaluate(() => {
       const root = document.querySelector('aquatint-prompt')?.shadowRoot
@@ -199,7 +199,7 @@ for (const [name, width, height] of [
         for (const { value, sources } of list.getEntries() as Shift[])
           shifts.push({ value, what: sources.map(({ node }) => `${node?.nodeName ?? ''} ${node?.className ?? ''}`).join() })
       }).observe({ type: 'layout-shift', buffered: true })
-      // What there is to say about the machine comes late, as on a slow one.
+      // The notes about the machine arrive late, as on a slow machine.
       const request = navigator.gpu.requestAdapter.bind(navigator.gpu)
       navigator.gpu.requestAdapter = async (options) => {
         await new Promise((resolve) => setTimeout(resolve, 500))
@@ -214,7 +214,7 @@ for (const [name, width, height] of [
     await generate(page, 'a blue boat')
     await expect(page.getByRole('button', { name: 'Open: a blue boat' })).toBeVisible()
     const shifts = await page.evaluate(() => Reflect.get(window, 'shifts') as { value: number; what: string }[])
-    // The word on a button whose width changes is all that may move: a hundredth of what counts as good.
+    // Only the text of a button whose width changes may move: a hundredth of the layout shift that counts as good.
     expect(shifts.filter(({ value }) => value > 0.001)).toEqual([])
     expect(await overflow(page)).toBeLessThanOrEqual(0)
   })

@@ -1,9 +1,9 @@
-/** The strip says what goes on in each phase, and Cancel ends each one at once and keeps what has come (docs/downloads.md). */
+/** The activity shows each phase; Cancel ends each phase at once and keeps downloaded data (docs/downloads.md). */
 
 import type { Page } from '@playwright/test'
 import { expect, generate, nextEvent, openPage, state, test } from './ui/page-harness.js'
 
-test('a download shows bytes in all, speed, time left and each file; the second time, that all is here', async ({
+test('a download shows total bytes, speed, remaining time and each file; the second time, everything is cached', async ({
   page,
   server,
 }) => {
@@ -43,7 +43,7 @@ test('a download shows bytes in all, speed, time left and each file; the second 
   expect(await page.evaluate(() => document.documentElement.dataset['said'])).toContain('· all cached')
 })
 
-test('loading by component, encoding, steps, decoding: each is said, with what is in memory and the budget', async ({
+test('the activity shows loading by component, encoding, steps and decoding, with the memory in use and the budget', async ({
   page,
   server,
 }) => {
@@ -86,7 +86,7 @@ test('loading by component, encoding, steps, decoding: each is said, with what i
 
 type Moment = 'resolving' | 'downloading' | 'encoding' | 'weights' | 'denoising' | 'decoding'
 
-/** Presses Cancel when the page first hears of a moment. @returns the milliseconds until the box is free again */
+/** Presses Cancel when the page first reports a phase. @returns the milliseconds until the box is idle */
 function cancelAt(page: Page, moment: Moment): Promise<number> {
   return page.evaluate(
     (wanted) =>
@@ -142,12 +142,12 @@ for (const moment of ['encoding', 'weights', 'denoising', 'decoding'] as const) 
     await page.reload()
     const sent = server.log.length
     await generate(page, 'a red apple')
-    // All of it was kept.
+    // The whole file was stored.
     expect(server.log.slice(sent).filter(({ file }) => file !== undefined)).toEqual([])
   })
 }
 
-test('what has come of a download is kept when it is cancelled', async ({ page, server }) => {
+test('a cancelled download keeps the data that arrived', async ({ page, server }) => {
   server.setFaults({ bytesPerSecond: 150_000 })
   await openPage(page, server)
   const path = await page.evaluate(

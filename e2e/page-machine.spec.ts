@@ -1,10 +1,10 @@
-/** The machine is told as it is, each shortcoming in a sentence of its own, and pictures are made all the same. */
+/** The page describes the machine, explains each limitation in one sentence, and generates pictures in spite of it. */
 
 import type { Page } from '@playwright/test'
 import { expect, generate, openPage, query, site, test } from './ui/page-harness.js'
 import { startSite } from './ui/site-server.js'
 
-/** The adapter of the page (not of its worker) as a graphics card that can do what is named. */
+/** Replaces the adapter of the page (not of its worker) by a GPU with the given features. */
 async function withAdapter(page: Page, features: readonly string[]): Promise<void> {
   await page.addInitScript((names) => {
     const info = { vendor: 'test', architecture: '', device: '', description: '', isFallbackAdapter: false }
@@ -13,21 +13,21 @@ async function withAdapter(page: Page, features: readonly string[]): Promise<voi
   }, features)
 }
 
-/** The notes of the panel, by opening it. */
+/** Opens the panel and reads its notes. */
 async function panelNotes(page: Page): Promise<readonly string[]> {
   await page.getByRole('button', { name: 'This machine' }).click()
   await expect(page.getByRole('dialog', { name: 'This machine' })).toBeVisible()
   return page.getByRole('dialog').locator('.note').allTextContents()
 }
 
-test('a software adapter, and what works on it', async ({ page }) => {
+test('on a software adapter the page says what works', async ({ page }) => {
   await page.goto('/')
   await expect(page.locator('[data-code="software-adapter"]')).toContainText('The bundled model works here, on the CPU.')
   await page.getByRole('button', { name: 'This machine' }).click()
   await expect(page.getByRole('dialog').getByText('software adapter only')).toBeVisible()
 })
 
-test('a browser without WebGPU is told so, and pictures are made all the same', async ({ page, server }) => {
+test('without WebGPU the page says so and still generates pictures', async ({ page, server }) => {
   await page.addInitScript(() => Object.defineProperty(Navigator.prototype, 'gpu', { get: () => undefined }))
   await openPage(page, server, { device: 'auto' })
   await expect(page.locator('[data-code="no-webgpu"]')).toBeVisible()
@@ -35,7 +35,7 @@ test('a browser without WebGPU is told so, and pictures are made all the same', 
   await expect(page.getByRole('img', { name: 'a red apple' })).toBeVisible()
 })
 
-test('a good graphics card leaves nothing to say on the page', async ({ page }) => {
+test('with a capable GPU the page shows no notes', async ({ page }) => {
   await withAdapter(page, ['shader-f16'])
   await page.addInitScript(() => Object.defineProperty(Navigator.prototype, 'deviceMemory', { get: () => 16 }))
   await page.goto('/')
@@ -44,7 +44,7 @@ test('a good graphics card leaves nothing to say on the page', async ({ page }) 
   await expect(page.getByRole('dialog').getByText('yes: test')).toBeVisible()
 })
 
-test('a card without 16-bit arithmetic: twice the memory, said in the panel and with each model', async ({ page }) => {
+test('without 16-bit arithmetic the panel and each model show twice the memory', async ({ page }) => {
   await withAdapter(page, [])
   await page.goto('/')
   expect(await panelNotes(page)).toContainEqual(expect.stringContaining('shader-f16'))
@@ -53,7 +53,7 @@ test('a card without 16-bit arithmetic: twice the memory, said in the panel and 
   await expect(page.getByText(/needs about 3\.44 GB of GPU memory in float32/)).toBeVisible()
 })
 
-test('little memory', async ({ page }) => {
+test('with little memory the page says so', async ({ page }) => {
   await page.addInitScript(() => Object.defineProperty(Navigator.prototype, 'deviceMemory', { get: () => 2 }))
   await page.goto('/')
   await expect(page.locator('[data-code="little-memory"]')).toHaveText(
@@ -73,8 +73,8 @@ test('without storage the page says so and works', async ({ page, server }) => {
   await expect(page.getByRole('img', { name: 'a red apple' })).toBeVisible()
 })
 
-test('little room, as in a private window', async ({ page }) => {
-  // What Chromium tells is not what it enforces, so an enforced quota would not show.
+test('with little storage, as in a private window, the panel says so', async ({ page }) => {
+  // Chromium does not report the quota that it enforces, so the test replaces the report.
   await page.addInitScript(() => {
     StorageManager.prototype.estimate = () => Promise.resolve({ quota: 1e9, usage: 0 })
   })
@@ -82,7 +82,7 @@ test('little room, as in a private window', async ({ page }) => {
   expect(await panelNotes(page)).toContainEqual(expect.stringContaining('less than 3 GB more (a private window'))
 })
 
-test('inside another site’s frame', async ({ page, server }) => {
+test('in a frame of another site the panel says so', async ({ page, server }) => {
   const host = await startSite({
     '/': { html: `<!doctype html><title>Host</title><iframe src="${site}/?${query(server)}" width="900" height="900"></iframe>` },
   })
@@ -100,7 +100,7 @@ test('inside another site’s frame', async ({ page, server }) => {
   }
 })
 
-test('over plain HTTP, where the browser keeps the GPU away: the bundled model works', async ({ page, context }) => {
+test('over plain HTTP, where the browser offers no GPU, the bundled model works', async ({ page, context }) => {
   const insecure = 'http://aquatint.test'
   await context.route(`${insecure}/**`, async (route) => {
     const response = await route.fetch({ url: route.request().url().replace(insecure, site) })

@@ -1,10 +1,10 @@
-/** The models on this disk, room for them, and storage that refuses, in plain words (docs/offline.md). */
+/** The panel of downloaded models, the free storage, and storage failures (docs/offline.md). */
 
 import type { Page } from '@playwright/test'
 import { readRepository, withFileList } from './fixture-repository.js'
 import { expect, generate, model, openPage, query, test } from './ui/page-harness.js'
 
-test('the models on the disk are listed, checked, and deleted', async ({ page, server }) => {
+test('downloaded models are listed, verified and deleted', async ({ page, server }) => {
   await openPage(page, server)
   await generate(page, 'a red apple')
   await page.getByRole('button', { name: 'Models' }).click()
@@ -15,7 +15,7 @@ test('the models on the disk are listed, checked, and deleted', async ({ page, s
   await expect(dialog.getByText(/all \d+ chunks are intact/)).toBeVisible()
   await dialog.getByRole('button', { name: 'Close' }).click()
 
-  // In use: nothing may go from under the box.
+  // The model is in use: deleting must not break the box.
   await page.goto('/')
   await page.getByRole('button', { name: 'Models' }).click()
   await dialog.getByRole('button', { name: `Delete ${model}` }).click()
@@ -23,7 +23,7 @@ test('the models on the disk are listed, checked, and deleted', async ({ page, s
   await expect(dialog.getByText(model, { exact: true })).toBeHidden()
 })
 
-test('a model of a plain web address is listed by it, checked, and deleted', async ({ page, server }) => {
+test('a model from a plain URL is listed by its URL, verified and deleted', async ({ page, server }) => {
   server.setRepository(model, withFileList(readRepository(`${model}/repo`)))
   const address = server.staticUrl(model).replace(/\/$/, '')
   await openPage(page, server, { model: address })
@@ -39,7 +39,7 @@ test('a model of a plain web address is listed by it, checked, and deleted', asy
   await expect(dialog.getByText('No models downloaded yet.')).toBeHidden()
 })
 
-test('a model in use is not deleted, and that is said', async ({ page, server }) => {
+test('a model in use is not deleted, and the panel says so', async ({ page, server }) => {
   await openPage(page, server)
   await generate(page, 'a red apple')
   await page.getByRole('button', { name: 'Models' }).click()
@@ -49,7 +49,7 @@ test('a model in use is not deleted, and that is said', async ({ page, server })
   await expect(dialog.getByText(model, { exact: true })).toBeVisible()
 })
 
-test('a damaged part is found by Check', async ({ page, server }) => {
+test('Verify finds a damaged chunk', async ({ page, server }) => {
   await openPage(page, server)
   await generate(page, 'a red apple')
   await page.goto('/')
@@ -61,8 +61,8 @@ test('a damaged part is found by Check', async ({ page, server }) => {
 })
 
 for (const granted of [true, false]) {
-  test(`asking the browser to keep the models, which says ${granted ? 'yes' : 'no'}`, async ({ page, server }) => {
-    // Headless Chromium decides by engagement that a test cannot have; what is asked and said is the page's.
+  test(`the browser ${granted ? 'grants' : 'refuses'} persistent storage`, async ({ page, server }) => {
+    // Headless Chromium decides by user engagement, which a test cannot have, so the test replaces the decision.
     await page.addInitScript((answer) => {
       let persisted = false
       StorageManager.prototype.persist = () => Promise.resolve((persisted = answer))
@@ -87,7 +87,7 @@ for (const granted of [true, false]) {
   })
 }
 
-test('over quota, the picture is made, and that nothing more is kept is said in plain words', async ({ page, server }) => {
+test('over quota, the picture is generated, and the page says that the gallery cannot store it', async ({ page, server }) => {
   await page.goto('/')
   const session = await page.context().newCDPSession(page)
   await session.send('Storage.overrideQuotaForOrigin', { origin: new URL(page.url()).origin, quotaSize: 1 })
@@ -97,7 +97,7 @@ test('over quota, the picture is made, and that nothing more is kept is said in 
   await expect(page.getByText('This picture could not be added to the gallery: the browser’s storage is full.')).toBeVisible()
 })
 
-/** Changes one stored chunk of weights. */
+/** Damages one stored chunk of weights. */
 async function damageCache(page: Page): Promise<void> {
   await page.evaluate(async () => {
     for (const { name = '' } of await indexedDB.databases()) {

@@ -1,9 +1,9 @@
-/** Pictures are kept, opened, compared, used again, saved with their settings, and restored from a file. */
+/** Pictures are stored, opened, compared, reused, saved with their settings, and restored from a file. */
 
 import { readFileSync } from 'node:fs'
 import { expect, generate, model, openPage, size, test } from './ui/page-harness.js'
 
-test('a picture is kept for the next visit, with what made it', async ({ page, server }) => {
+test('a picture is stored for the next visit, with its settings', async ({ page, server }) => {
   await openPage(page, server)
   await generate(page, 'a red apple')
   await page.goto('/')
@@ -60,7 +60,7 @@ test('a picture is copied, from the box and from the gallery, with its settings 
   expect(await copied()).toEqual({ width: size, height: size })
 })
 
-test('where copying is not allowed, that is said', async ({ page, server }) => {
+test('the page says when copying is not allowed', async ({ page, server }) => {
   await page.addInitScript(() => {
     Clipboard.prototype.write = () => Promise.reject(new DOMException('Write permission denied.', 'NotAllowedError'))
   })
@@ -88,7 +88,7 @@ test('a picture of the gallery is saved with its settings, also when its dialog 
   expect(bytes.includes('Seed: 7')).toBe(true)
 })
 
-test('two pictures are laid over each other, and what differs is marked', async ({ page, server }) => {
+test('two pictures are compared, and differing settings are marked', async ({ page, server }) => {
   await openPage(page, server)
   await generate(page, 'a red apple')
   await generate(page, 'a blue boat')
@@ -102,7 +102,7 @@ test('two pictures are laid over each other, and what differs is marked', async 
   await expect(page.locator('.pair')).toHaveCSS('--split', '20%')
 })
 
-test('a saved PNG dropped on the page gives the settings back; other files are told from it', async ({ page, server }) => {
+test('a saved PNG dropped on the page restores the settings; other files do not', async ({ page, server }) => {
   await openPage(page, server)
   await generate(page, 'a red apple')
   const download = page.waitForEvent('download')

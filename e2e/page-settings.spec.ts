@@ -5,7 +5,7 @@ import type { Page } from '@playwright/test'
 import { readRepository, withFileList } from './fixture-repository.js'
 import { expect, generate, model, nextEvent, openPage, size, test } from './ui/page-harness.js'
 
-/** What the last run made, to compare with another's. */
+/** The pictures of the last run, to compare with another run. */
 function made(page: Page): Promise<{ count: number; width: number; height: number; pixels: string; seed: number }> {
   return page.evaluate(() => {
     const box = document.querySelector('aquatint-prompt')
@@ -22,7 +22,7 @@ function made(page: Page): Promise<{ count: number; width: number; height: numbe
   })
 }
 
-/** Counts steps of the runs to come. */
+/** Counts the steps of later runs. */
 async function countSteps(page: Page): Promise<() => Promise<number>> {
   await page.evaluate(() => {
     document.querySelector('aquatint-prompt')?.addEventListener('step', ({ detail }) => {
@@ -32,7 +32,7 @@ async function countSteps(page: Page): Promise<() => Promise<number>> {
   return async () => Number(await page.evaluate(() => document.body.dataset['steps']))
 }
 
-test('size, steps, guidance, negative prompt, scheduler and the number of pictures each change what is made', async ({
+test('size, steps, guidance, negative prompt, scheduler and the number of pictures each change the result', async ({
   page,
   server,
 }) => {
@@ -42,14 +42,14 @@ test('size, steps, guidance, negative prompt, scheduler and the number of pictur
   await generate(page, 'a red apple')
   const first = await made(page)
   expect(first).toMatchObject({ count: 1, width: size, height: size, seed: 7 })
-  // PNDM, which the fixture names, takes one more than it is told.
+  // PNDM, the scheduler of the fixture, runs one step more than requested.
   expect(await steps()).toBe(3)
 
   const changed = async () => {
     await generate(page, 'a red apple')
     return made(page)
   }
-  // The same settings first: else every comparison below would say nothing.
+  // First check that the same settings give the same picture: otherwise the comparisons below would prove nothing.
   expect(await changed()).toEqual(first)
   await page.getByLabel('Width').fill('48')
   expect(await changed()).toMatchObject({ width: 48, height: size })
@@ -73,7 +73,7 @@ test('size, steps, guidance, negative prompt, scheduler and the number of pictur
   await expect(page.getByRole('list', { name: 'Pictures' }).getByRole('img')).toHaveCount(3)
 })
 
-test('the weights are kept in the type that is chosen, in the words of fromPretrained', async ({ page, server }) => {
+test('the weights are stored in the chosen type, named as in fromPretrained', async ({ page, server }) => {
   await openPage(page, server)
   await page.getByText('Settings', { exact: true }).click()
   await generate(page, 'a red apple')
@@ -103,7 +103,7 @@ test('the weights are kept in the type that is chosen, in the words of fromPretr
   expect(await made(page)).toEqual(published)
 })
 
-test('the seed is drawn anew for each run, and kept once “Keep” is pressed', async ({ page, server }) => {
+test('each run uses a new random seed, until “Keep” is pressed', async ({ page, server }) => {
   await openPage(page, server, { seed: '' })
   await page.getByText('Settings', { exact: true }).click()
   const seeds = new Set<number>()
@@ -121,7 +121,7 @@ test('the seed is drawn anew for each run, and kept once “Keep” is pressed',
   await expect(page.getByLabel('Seed')).toHaveValue('')
 })
 
-test('what a model’s configs say stands in the empty fields, and is what a run takes', async ({ page, server }) => {
+test('empty fields show the defaults of the model, and a run uses them', async ({ page, server }) => {
   await openPage(page, server, { width: '', height: '', steps: '' })
   await expect(page.getByLabel('Width')).toHaveAttribute('placeholder', 'auto')
   await page.waitForFunction(() => document.querySelector('aquatint-prompt')?.state === 'ready')
@@ -142,7 +142,9 @@ test('what a model’s configs say stands in the empty fields, and is what a run
   expect(await made(page)).toMatchObject({ width: defaults?.width, height: defaults?.height })
 })
 
-test('the bundled model is chosen at first, with the values that its card recommends, and they go with it', async ({ page }) => {
+test('the bundled model is chosen at first, with the values that its card recommends; another model removes them', async ({
+  page,
+}) => {
   await page.goto('/')
   await expect(page.getByLabel('Model', { exact: true })).toHaveValue('./models/aquatint-emoji')
   await page.getByText('Settings', { exact: true }).click()
@@ -152,7 +154,7 @@ test('the bundled model is chosen at first, with the values that its card recomm
   await expect(page.getByLabel('Repository, URL or path')).toBeFocused()
 })
 
-test('a known model says what it downloads, keeps and needs, and whether it fits here', async ({ page }) => {
+test('a listed model shows its download and memory, and whether it fits', async ({ page }) => {
   await page.addInitScript(() => {
     Object.defineProperty(StorageManager.prototype, 'estimate', { value: () => Promise.resolve({ quota: 3e9, usage: 1e9 }) })
     Object.defineProperty(Navigator.prototype, 'gpu', {
@@ -182,7 +184,7 @@ test('a known model says what it downloads, keeps and needs, and whether it fits
   await expect(note).toHaveText(/in seconds, on any machine/)
 })
 
-test('a model that is typed says what it would download and take, or why it cannot be loaded, before anything is loaded', async ({
+test('a typed model shows its download and memory, or why it cannot be loaded, before anything is loaded', async ({
   page,
   server,
 }) => {
@@ -201,7 +203,7 @@ test('a model that is typed says what it would download and take, or why it cann
   await expect(note).toHaveText(
     `Stable Diffusion. Downloads ${(bytes / 1e6).toFixed(2)} MB once. A 256 × 256 picture is computed on the CPU.`,
   )
-  // Of weight files, nothing but their beginnings.
+  // Of the weight files, only the headers were read.
   const weights = server.log.filter(({ host, range }) => host === 'cdn' && range !== undefined)
   expect(weights).toHaveLength(files.length)
   for (const { range } of weights) expect(range).toMatch(/^bytes=0-\d{5,6}$/)
@@ -226,7 +228,7 @@ test('a model that is typed says what it would download and take, or why it cann
   await expect(note).toHaveText('Stable Diffusion, already downloaded. A 256 × 256 picture is computed on the CPU.')
 })
 
-test('a model from a web address is loaded like any other', async ({ page, server }) => {
+test('a model from a URL is loaded like any other', async ({ page, server }) => {
   server.setRepository(model, withFileList(readRepository(`${model}/repo`)))
   await openPage(page, server, { model: server.staticUrl(model) })
   await generate(page, 'a red apple')
@@ -235,10 +237,10 @@ test('a model from a web address is loaded like any other', async ({ page, serve
   expect(server.log.some(({ host }) => host === 'hub')).toBe(false)
 })
 
-test('a model from a folder of this machine, by the folder picker', async ({ page, server }) => {
+test('a model from a local folder, with the folder picker', async ({ page, server }) => {
   await openPage(page, server, { model: '' })
   await page.getByLabel('Model', { exact: true }).selectOption({ label: 'Another model…' })
-  // The picker's window cannot be driven; the handle that it would give is a real one of the browser's own folder.
+  // A test cannot drive the picker's window. Its replacement gives a real handle, of a folder in the browser's file system.
   await page.evaluate(
     async ({ base, paths }) => {
       const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle('my-model', { create: true })
@@ -263,7 +265,7 @@ test('a model from a folder of this machine, by the folder picker', async ({ pag
   expect(server.log).toHaveLength(before)
 })
 
-test('a model from a folder where the browser has only the older picker', async ({ page, server }) => {
+test('a model from a folder, in a browser that has only the file input', async ({ page, server }) => {
   await page.addInitScript(() => Object.defineProperty(window, 'showDirectoryPicker', { value: undefined }))
   await openPage(page, server, { model: '' })
   await page.getByLabel('Model', { exact: true }).selectOption({ label: 'Another model…' })
@@ -275,7 +277,7 @@ test('a model from a folder where the browser has only the older picker', async 
   await expect(page.getByRole('img', { name: 'a red apple' })).toBeVisible()
 })
 
-test('a folder dropped on the page is the model', async ({ page, server }) => {
+test('a folder dropped on the page becomes the model', async ({ page, server }) => {
   await openPage(page, server, { model: '' })
   const session = await page.context().newCDPSession(page)
   const data = { items: [], files: [resolve(`${model}/repo`)], dragOperationsMask: 1 }
@@ -289,7 +291,7 @@ test('a folder dropped on the page is the model', async ({ page, server }) => {
   expect(server.log).toEqual([])
 })
 
-test('Generate can be pressed while the model is on its way', async ({ page, server }) => {
+test('Generate can be pressed while the model loads', async ({ page, server }) => {
   server.setFaults({ latencyMs: 300 })
   await openPage(page, server)
   await expect(page.getByRole('button', { name: 'Cancel' })).toBeVisible()

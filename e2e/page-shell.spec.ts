@@ -1,10 +1,10 @@
-/** The first paint is light, the page can be installed, and makes pictures without a network once it has been there (docs/offline.md). */
+/** The first paint is small, the page can be installed, and after the first use it generates pictures without a network (docs/offline.md). */
 
 import { gzipSync } from 'node:zlib'
 import { readFileSync } from 'node:fs'
 import { expect, generate, model, openPage, test } from './ui/page-harness.js'
 
-test('the first paint needs little, and nothing of the runtime', async ({ page }) => {
+test('the first paint downloads little, and nothing of the runtime', async ({ page }) => {
   const loaded = new Map<string, number>()
   const bodies: Promise<unknown>[] = []
   page.on('response', (response) => {
@@ -26,7 +26,7 @@ test('the first paint needs little, and nothing of the runtime', async ({ page }
   expect(bytes).toBeLessThan(40_000)
 })
 
-test('the manifest names icons that are there', async ({ page, request }) => {
+test('the icons in the manifest exist', async ({ page, request }) => {
   await page.goto('/')
   const href = await page.locator('link[rel=manifest]').getAttribute('href')
   const manifest = (await (await request.get(`/${href}`)).json()) as {
@@ -44,19 +44,19 @@ test('the manifest names icons that are there', async ({ page, request }) => {
   }
 })
 
-test('the browser finds nothing that keeps the page from being installed', async ({ page, context }) => {
+test('the browser finds no installability errors', async ({ page, context }) => {
   await page.goto('/')
   await page.evaluate(() => navigator.serviceWorker.ready.then(() => undefined))
   const session = await context.newCDPSession(page)
   const { installabilityErrors } = await session.send('Page.getInstallabilityErrors')
-  // A private window, which a test's is, offers no installing.
+  // Tests run in a private window, which does not offer installation.
   expect(installabilityErrors.map(({ errorId }) => errorId).filter((id) => id !== 'in-incognito')).toEqual([])
   const { errors, url } = await session.send('Page.getAppManifest')
   expect(errors).toEqual([])
   expect(url).toMatch(/manifest\.webmanifest$/)
 })
 
-test('once used, the page makes pictures without a network', async ({ page, server, context }) => {
+test('after the first use the page generates pictures without a network', async ({ page, server, context }) => {
   await page.goto('/')
   await page.evaluate(async () => {
     await navigator.serviceWorker.ready
@@ -81,7 +81,7 @@ test('once used, the page makes pictures without a network', async ({ page, serv
   expect(kept.some((path) => path.endsWith('.wasm'))).toBe(true)
 })
 
-test('the element’s manifest says what the element is', async ({ page }) => {
+test('the manifest of the element describes the element', async ({ page }) => {
   const { modules } = JSON.parse(readFileSync('custom-elements.json', 'utf8')) as {
     modules: [
       {
@@ -106,13 +106,13 @@ test('the element’s manifest says what the element is', async ({ page }) => {
   })
   expect(names(attributes)).toEqual([...found.watched, 'busy', 'disabled', 'name', 'required'].sort())
   expect(names(slots)).toEqual(found.slots.sort())
-  // Those that come with a picture are not there yet.
+  // Parts that appear only with a picture do not exist yet.
   expect(names(cssParts)).toEqual(names([...new Set([...found.parts, 'preview', 'image', 'actions'])].map((name) => ({ name }))))
   expect(names(cssProperties)).toEqual(found.properties.sort())
   expect(names(members).filter((name) => !found.members.includes(name))).toEqual([])
 })
 
-test('a shared name of a model is loaded when it stands in the address', async ({ page, server }) => {
+test('a model in the URL is loaded at once', async ({ page, server }) => {
   await openPage(page, server)
   await page.waitForFunction(() => document.querySelector('aquatint-prompt')?.state === 'ready')
   expect(await page.evaluate(() => document.querySelector('aquatint-prompt')?.pipeline?.info.repo)).toBe(model)

@@ -1,4 +1,4 @@
-/** Image input. A picture is picked, dropped or pasted, and a run starts from it as far as its model can (docs/pipelines.md). */
+/** Start pictures: picked, dropped or pasted, and used by models that support them (docs/pipelines.md). */
 
 import { readFileSync } from 'node:fs'
 import type { Page } from '@playwright/test'
@@ -30,7 +30,10 @@ async function give(page: Page, how: 'drop' | 'paste', name = 'apple.png'): Prom
   )
 }
 
-test('a picked picture is started from, its strength counts, and Remove leaves the words alone', async ({ page, server }) => {
+test('a run starts from a picked picture, the strength changes the result, and Remove leaves only the prompt', async ({
+  page,
+  server,
+}) => {
   await openPage(page, server, { steps: '4' })
   await generate(page, 'a red apple')
   const fromWords = await pixels(page)
@@ -53,7 +56,7 @@ test('a picked picture is started from, its strength counts, and Remove leaves t
   expect(await pixels(page)).toEqual(half)
   expect(await page.evaluate(() => document.querySelector('aquatint-prompt')?.settings.strength)).toBe(0.6)
 
-  // Kept with the picture, so that its settings make it again.
+  // The gallery stores the start picture too, so that the settings reproduce the result.
   await page.getByRole('button', { name: 'Remove the picture to start from' }).click()
   await generate(page, 'a red apple')
   expect(await pixels(page)).toEqual(fromWords)
@@ -65,7 +68,7 @@ test('a picked picture is started from, its strength counts, and Remove leaves t
   expect(await pixels(page)).toEqual(half)
 })
 
-test('a strength that leaves no step is refused in words', async ({ page, server }) => {
+test('a strength that leaves no step is rejected with a message', async ({ page, server }) => {
   await openPage(page, server, { strength: '0.2' })
   await give(page, 'drop')
   await expect(page.getByLabel('Strength')).toHaveValue('0.2')
@@ -74,7 +77,7 @@ test('a strength that leaves no step is refused in words', async ({ page, server
 })
 
 for (const how of ['drop', 'paste'] as const) {
-  test(`a picture of any origin, by ${how}`, async ({ page }) => {
+  test(`a picture not made by Aquatint becomes the start picture, by ${how}`, async ({ page }) => {
     await page.goto('/?model=a/b')
     await give(page, how)
     await expect(page.getByText('apple.png is now the start picture.')).toBeVisible()
@@ -82,7 +85,7 @@ for (const how of ['drop', 'paste'] as const) {
   })
 }
 
-test('a file that is no picture is told from one', async ({ page }) => {
+test('a file that is not a picture is rejected', async ({ page }) => {
   await page.goto('/?model=a/b')
   await page
     .locator('input[type=file]')
@@ -91,7 +94,7 @@ test('a file that is no picture is told from one', async ({ page }) => {
   await expect(page.getByRole('slider')).toBeHidden()
 })
 
-test('a model that cannot start from a picture says so, and runs from the words', async ({ page, server }) => {
+test('a model without an image encoder says so, and generates from the prompt alone', async ({ page, server }) => {
   const files = readRepository(`${model}/repo`)
   const vae = 'vae/diffusion_pytorch_model.safetensors'
   server.setRepository(model, { ...files, [vae]: withoutTensors(files[vae], /^(encoder|quant_conv)\./) })

@@ -1,7 +1,6 @@
 /**
- * The whole way: a repository that diffusers wrote goes in through the built page, the image that diffusers
- * made from it comes out, through worker, ranges and IndexedDB; the second time without a byte from the network; and bad input ends
- * in an error with a code.
+ * The whole system: the built page loads a repository that diffusers wrote, with the worker, range requests and IndexedDB, and generates the
+ * same image as diffusers; the second time without any download. Bad input gives an error with a code.
  */
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
@@ -27,7 +26,7 @@ const test = base.extend<{ server: HubServer }>({
   },
 })
 
-/** Opens the page on a model, with the fixture's settings in the address. */
+/** Opens the page with a model and the settings of the fixture in the URL. */
 async function open(
   page: Page,
   server: HubServer,
@@ -77,7 +76,7 @@ async function generate(page: Page, prompt = item.prompt, negative = item.negati
   return outcome
 }
 
-/** The weight files that the page's cache calls complete: path and the key that its content goes by. */
+/** The weight files that are complete in the cache of the page: path, and the key of the content. */
 function completeWeights(page: Page): Promise<[path: string, key: string][]> {
   return page.evaluate(
     () =>
@@ -104,7 +103,7 @@ function completeWeights(page: Page): Promise<[path: string, key: string][]> {
   )
 }
 
-/** The same, as it must be: a path and the hash of all its bytes as the server has them. */
+/** The expected entries: each path with the hash of the file on the server. */
 function published(files: Readonly<Record<string, Uint8Array>>, paths: readonly string[]): [string, string][] {
   return paths.map((path) => [
     path,
@@ -114,7 +113,7 @@ function published(files: Readonly<Record<string, Uint8Array>>, paths: readonly 
   ])
 }
 
-test('a prompt typed into the page gives diffusers’ image, and after a reload again without a byte from the network', async ({
+test('a prompt typed into the page gives the same image as diffusers, and after a reload again without any download', async ({
   page,
   server,
 }) => {
@@ -146,7 +145,7 @@ test('a picture can be saved as PNG', async ({ page, server }) => {
   expect([file.readUInt32BE(16), file.readUInt32BE(20)]).toEqual([item.width, item.height])
 })
 
-test('a component is swapped for another repository’s', async ({ page, server }) => {
+test('a component is replaced by one from another repository', async ({ page, server }) => {
   const files = readRepository(folder)
   server.setRepository(
     'someone/unet-only',
@@ -171,7 +170,7 @@ test('a component is swapped for another repository’s', async ({ page, server 
   expect(psnr({ pixels: images[0] }, reference)).toBeGreaterThanOrEqual(50)
 })
 
-test('a prompt of 10,000 characters works, cut with a warning that names what was left out', async ({ page, server }) => {
+test('a prompt of 10,000 characters is cut, with a warning that quotes the rest', async ({ page, server }) => {
   await open(page, server)
   const { pixels, warnings } = await generate(page, 'a cute dog running on the grass '.repeat(320).slice(0, 10_000))
   expect(pixels?.width).toBe(item.width)
@@ -217,7 +216,7 @@ const broken: readonly {
   },
 ]
 
-test('an unknown repository is named, and the page goes on', async ({ page, server }) => {
+test('an unknown repository gives an error with its name, and the page still works', async ({ page, server }) => {
   await open(page, server, 'nobody/nothing')
   const outcome = await generate(page)
   expect(outcome.code).toBe('repository-not-found')
@@ -227,7 +226,7 @@ test('an unknown repository is named, and the page goes on', async ({ page, serv
 })
 
 for (const { name, code, files } of broken) {
-  test(`${name} is an error with its code and nothing kept as complete that is not, and mending the repository mends it`, async ({
+  test(`${name} gives an error with its code, no incomplete file counts as complete, and the page works once the repository is repaired`, async ({
     page,
     server,
   }) => {
@@ -236,7 +235,7 @@ for (const { name, code, files } of broken) {
     await open(page, server, 'someone/broken')
     const outcome = await generate(page)
     expect(outcome).toMatchObject({ code })
-    // What arrived whole and sound may stay; a file of which the server never gave all its bytes may not.
+    // Complete and valid files may stay in the cache; a file that the server did not send completely may not.
     const kept = await completeWeights(page)
     expect(kept).toEqual(
       published(

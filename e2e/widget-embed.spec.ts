@@ -1,4 +1,4 @@
-/** One script tag, on another origin, under a strict policy, twice on a page, in forms; and in a frame (docs/embedding.md). */
+/** The tag on another origin, under a strict Content-Security-Policy, twice on a page and in forms; and the frame (docs/embedding.md). */
 
 import type { Page } from '@playwright/test'
 import { findSnippet } from './docs/read-docs.js'
@@ -6,12 +6,12 @@ import type { HubServer } from './hub-server/types.js'
 import { expect, model, site, size, test } from './ui/page-harness.js'
 import { startSite, type ServedPage } from './ui/site-server.js'
 
-/** The tag as a site owner writes it. */
+/** The HTML that a site owner writes. */
 function tag(server: HubServer, more = ''): string {
   return `<aquatint-prompt model="${model}" endpoint="${server.url}" device="wasm" steps="2" width="${size}" height="${size}" seed="7" ${more}></aquatint-prompt>`
 }
 
-/** The policy of the guide: no inline script or style, no eval, no data: or blob: images. Only its hosts are the test's. */
+/** The Content-Security-Policy of the guide, with the hosts of the test: no inline script or style, no eval, no data: or blob: images. */
 function policy(server: HubServer): string {
   const { code } = findSnippet('wasm-unsafe-eval', 'http')
   expect(code).toMatch(/^Content-Security-Policy: [^\n]+\n$/)
@@ -23,7 +23,7 @@ function policy(server: HubServer): string {
     .replace('https://*.hf.co', server.cdnUrl)
 }
 
-/** Opens a page of another origin, and fails on anything its policy refuses. */
+/** Opens a page of another origin, and fails on any violation of its policy. */
 async function openSite(page: Page, served: ServedPage, work: (refused: readonly string[]) => Promise<void>): Promise<void> {
   const other = await startSite({ '/': served, '/plain': { html: '<!doctype html><title>Plain</title>' } })
   const refused: string[] = []
@@ -39,7 +39,7 @@ async function openSite(page: Page, served: ServedPage, work: (refused: readonly
   }
 }
 
-/** Makes a picture in the nth box and gives its pixels. */
+/** Generates a picture in the nth box and returns its pixels. */
 function pixels(page: Page, prompt: string, index = 0): Promise<readonly number[]> {
   return page.evaluate(
     async ([text, at]) => {
@@ -53,7 +53,10 @@ function pixels(page: Page, prompt: string, index = 0): Promise<readonly number[
   )
 }
 
-test('one script tag on another origin, under a strict policy: a picture, and nothing refused', async ({ page, server }) => {
+test('one script tag on another origin, under a strict policy, generates a picture without violations', async ({
+  page,
+  server,
+}) => {
   const html = `<!doctype html><title>A shop</title><script type="module" src="${site}/element.js"></script>${tag(server)}`
   await openSite(page, { html, headers: { 'content-security-policy': policy(server) } }, async (refused) => {
     const picture = await pixels(page, 'a red apple')
@@ -86,13 +89,13 @@ test('two boxes on a page share one worker, one pipeline and one download', asyn
       .map(({ file }) => file)
     expect(asked).toHaveLength(new Set(asked).size)
 
-    // One goes; the other goes on.
+    // One box is removed; the other still works.
     await page.evaluate(() => document.querySelector('aquatint-prompt')?.remove())
     expect(await pixels(page, 'a red apple')).toEqual(first)
   })
 })
 
-test('in a form it is required, sends the picture under its name, and is reset', async ({ page, server }) => {
+test('in a form it can be required, submits the picture under its name, and can be reset', async ({ page, server }) => {
   const html = `<!doctype html><title>Form</title><script type="module" src="${site}/element.js"></script>
     <form>${tag(server, 'name="picture" required prompt="a boat"')}<button>Send</button></form>`
   await openSite(page, { html }, async () => {
@@ -116,7 +119,7 @@ test('in a form it is required, sends the picture under its name, and is reset',
   })
 })
 
-test('its events tell the way, its parts and properties are styled from outside, its own styles stay inside', async ({
+test('its events report progress, its parts and properties are styled from outside, and styles do not leak', async ({
   page,
   server,
 }) => {
@@ -128,7 +131,7 @@ test('its events tell the way, its parts and properties are styled from outside,
     const run = page.getByRole('button', { name: 'Generate' })
     await expect(run).toHaveCSS('background-color', 'rgb(0, 90, 160)')
     await expect(run).toHaveCSS('text-transform', 'uppercase')
-    // The page's rules for buttons end at the box.
+    // The page's rules for buttons do not apply inside the box.
     await expect(page.locator('#outside')).toHaveCSS('padding-top', '50px')
     await expect(run).not.toHaveCSS('padding-top', '50px')
     const seen = await page.evaluate(async () => {
@@ -147,7 +150,7 @@ test('its events tell the way, its parts and properties are styled from outside,
   })
 })
 
-test('properties set before the script has come are taken', async ({ page, server }) => {
+test('properties that were set before the script loaded take effect', async ({ page, server }) => {
   const html = `<!doctype html><title>Late</title>${tag(server)}
     <script>document.querySelector('aquatint-prompt').prompt = 'set early'</script><script type="module" src="${site}/element.js"></script>`
   await openSite(page, { html }, async () => {
@@ -155,7 +158,7 @@ test('properties set before the script has come are taken', async ({ page, serve
   })
 })
 
-test('the frame answers its page by messages', async ({ page, server }) => {
+test('the frame responds to the messages of its page', async ({ page, server }) => {
   const other = await startSite({ '/': { html: '<!doctype html><title>Framed</title>' } })
   try {
     await page.goto(other.url)
@@ -200,7 +203,7 @@ test('the frame answers its page by messages', async ({ page, server }) => {
   }
 })
 
-test('the frame tells what went wrong, and is cancelled', async ({ page, server }) => {
+test('the frame reports errors, and can be cancelled', async ({ page, server }) => {
   const other = await startSite({ '/': { html: '<!doctype html><title>Framed</title>' } })
   try {
     await page.goto(other.url)
@@ -243,7 +246,7 @@ test('the frame tells what went wrong, and is cancelled', async ({ page, server 
   }
 })
 
-test('the frame obeys the page that holds it, not another window of the same origin', async ({ page }) => {
+test('the frame accepts messages from its embedding page only, not from another window of the same origin', async ({ page }) => {
   const asks = `<!doctype html><title>Sibling</title><script>
     addEventListener('message', ({ data }) => {
       parent.frames[0].postMessage({ aquatint: 1, type: 'set', settings: { prompt: data } }, '*')
@@ -264,7 +267,7 @@ test('the frame obeys the page that holds it, not another window of the same ori
               sibling.addEventListener('load', () => sibling.contentWindow?.postMessage('by a sibling', '*'))
               document.body.append(sibling)
             } else if (data === 'asked') {
-              // Messages of one window to another come in order; the sibling's has been sent before this one.
+              // Messages to a window arrive in order; the message of the sibling was sent before this one.
               frame.contentWindow?.postMessage({ aquatint: 1, type: 'set', settings: { negativePrompt: 'by the page' } }, origin)
               resolve()
             }
@@ -282,7 +285,7 @@ test('the frame obeys the page that holds it, not another window of the same ori
   }
 })
 
-test('a page of another origin than the frame was given gets no word and no obedience', async ({ page }) => {
+test('a page with another origin than the frame expects gets no messages, and its requests are ignored', async ({ page }) => {
   const other = await startSite({ '/': { html: '<!doctype html><title>Stranger</title>' } })
   try {
     await page.goto(other.url)
@@ -304,7 +307,7 @@ test('a page of another origin than the frame was given gets no word and no obed
     )
     const frame = page.frameLocator('iframe')
     await expect(frame.getByLabel('Prompt', { exact: true })).toHaveValue('untouched')
-    // A message that is obeyed has been by the time a later one of the frame's own has come round.
+    // If the frame accepted the message, its effect would be visible before a later message of the frame itself.
     await frame.locator('aquatint-prompt').evaluate(
       () =>
         new Promise<void>((resolve) => {

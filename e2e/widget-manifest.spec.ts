@@ -1,4 +1,4 @@
-/** custom-elements.json says what the element on the built site has, no more and no less (docs/embedding.md). */
+/** custom-elements.json lists exactly what the element on the built site has (docs/embedding.md). */
 
 import { readFileSync } from 'node:fs'
 import { expect, model, size, test } from './ui/page-harness.js'
@@ -53,7 +53,7 @@ test('it lists what the element has', async ({ page, server }) => {
     box.prompt = 'a boat'
     await box.generate()
     collect()
-    // What has not happened yet: another model, and an error.
+    // The events that have not been fired yet: another model, and an error.
     box.model = './nothing-here/'
     await box.load().catch(() => {})
     const Class = box.constructor as typeof HTMLElement & { readonly observedAttributes: readonly string[] }
@@ -76,20 +76,20 @@ test('it lists what the element has', async ({ page, server }) => {
         }),
     }
   })
-  // The form's own, and the one that the box sets.
+  // `name`, `required` and `disabled` belong to every form control; the box sets `busy` itself.
   expect(names('attributes')).toEqual([...found.observed, 'name', 'required', 'disabled', 'busy'].sort())
   expect(names('events')).toEqual(found.events.sort())
   expect(names('cssParts')).toEqual([...new Set(found.parts)].sort())
   expect(names('slots')).toEqual(found.slots.sort())
   expect(names('cssProperties')).toEqual(found.properties.sort())
   const used = new Set<string>(found.usedPrivates)
-  // A property that sets a private one which no rule reads would do nothing.
+  // A private property that no rule reads would have no effect.
   expect(found.privates.filter((name) => !used.has(name))).toEqual([])
   const members = declaration.members.map(({ name, kind, readonly = false }) => ({ name, kind, readonly }))
   expect(members.sort(byName)).toEqual(found.members.sort(byName))
 })
 
-test('what is put into a slot is shown, each attribute sets what it says', async ({ page }) => {
+test('slotted content is shown, and each attribute sets its setting', async ({ page }) => {
   const slots = names('slots').map((name) => `<b slot="${name}">${name} slotted</b>`)
   await page.goto('/embed.html')
   await page.evaluate(

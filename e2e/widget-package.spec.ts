@@ -1,6 +1,6 @@
 /**
- * The package as it is published. It is packed, unpacked into a project of its own beside the dependencies it
- * declares, type-checked and built there by that project's Vite, and makes a picture (docs/embedding.md).
+ * The package as it is published: packed, unpacked into a separate project together with the dependencies that it declares, type-checked
+ * and built there by the Vite of that project; and it generates a picture (docs/embedding.md).
  */
 
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
@@ -34,7 +34,7 @@ Object.assign(window, {
 })
 `
 
-test('the types are right for a strict consumer, also without types of Node or Vite', ({ consumer }) => {
+test('the types are correct for a strict consumer, also without the types of Node or Vite', ({ consumer }) => {
   consumer.write({ 'main.ts': main })
   expect(consumer.typeErrors()).toBe('')
 })
@@ -42,7 +42,7 @@ test('the types are right for a strict consumer, also without types of Node or V
 /** A module whose third line is wrong. */
 const wrong = (line: string) => `import { DiffusionPipeline } from 'aquatint'\nimport 'aquatint/element'\n${line}\n`
 
-test('the types refuse what is wrong', ({ consumer }) => {
+test('the types reject wrong code', ({ consumer }) => {
   consumer.write({
     'option.ts': wrong(`await DiffusionPipeline.fromPretrained('a/b', { variants: 'fp16' })`),
     'value.ts': wrong(`await DiffusionPipeline.fromPretrained('a/b', { offload: 'some' })`),
@@ -88,12 +88,16 @@ ${texts.map(same).join('\n')}
 `
   consumer.write({ 'manifest.ts': source(pairs.map(([, text]) => text)) })
   expect(consumer.typeErrors()).toBe('')
-  // And it could fail.
+  // Check that the comparison can fail.
   consumer.write({ 'manifest.ts': source(pairs.map(() => 'bigint')) })
   expect(consumer.typeErrors().match(/error TS2322/g)).toHaveLength(pairs.length)
 })
 
-test('a consumer’s own Vite build finds the worker and the wasm, and makes a picture', async ({ page, server, consumer }) => {
+test('the Vite build of a consumer finds the worker and the wasm, and generates a picture', async ({
+  page,
+  server,
+  consumer,
+}) => {
   consumer.write({ 'main.ts': main })
   const dist = consumer.build('<!doctype html><title>Consumer</title><script type="module" src="/src/main.ts"></script>')
   const assets = readdirSync(join(dist, 'assets'))
@@ -122,15 +126,15 @@ test('a consumer’s own Vite build finds the worker and the wasm, and makes a p
   }
 })
 
-test('publint and attw have nothing to say', ({ consumer }) => {
+test('publint and attw report nothing', ({ consumer }) => {
   consumer.run('publint/src/cli.js', consumer.tarball, '--strict')
-  // The manifest is data, which attw does not know.
+  // The manifest is data, which attw cannot check.
   const known = ['--exclude-entrypoints', './custom-elements.json']
   consumer.run('@arethetypeswrong/cli/dist/index.js', consumer.tarball, '--profile', 'esm-only', ...known)
   expect(existsSync(join(consumer.installed, 'custom-elements.json'))).toBe(true)
 })
 
-test('the package holds the built files, and nothing of the tests, the fixtures or the site', ({ consumer }) => {
+test('the package contains the built files, and nothing from the tests, the fixtures or the site', ({ consumer }) => {
   const files = readdirSync(consumer.installed, { recursive: true, withFileTypes: true }).flatMap((entry) =>
     entry.isFile()
       ? [

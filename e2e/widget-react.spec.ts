@@ -1,10 +1,10 @@
-/** The widget in a React page. The component is the guide's, the project is somebody else's with the packed package (docs/embedding.md). */
+/** The widget in a React page: the component of the guide, in a separate project with the packed package (docs/embedding.md). */
 
 import { findSnippet } from './docs/read-docs.js'
 import { expect, size, test } from './ui/consumer.js'
 import { startFolder, type SiteServer } from './ui/site-server.js'
 
-/** Strict mode mounts twice, as React does in development. The page renders again around the box and can take it away. */
+/** Strict mode mounts twice, as in development. The page re-renders around the box and can remove it. */
 const main = `
 import { StrictMode, useState } from 'react'
 import { createRoot } from 'react-dom/client'
@@ -38,7 +38,7 @@ test.describe('in a React page', () => {
   })
   test.afterAll(() => site?.close())
 
-  test('its properties, events and value work, through renders and removals', async ({ page, server }) => {
+  test('its properties, events and value work across renders and removals', async ({ page, server }) => {
     server.setRepository('stable-diffusion-v1-5/stable-diffusion-v1-5', 'fixtures/tiny-sdxl/repo')
     await page.context().route('https://huggingface.co/**', async (route) => {
       const { pathname, search } = new URL(route.request().url())
@@ -52,7 +52,7 @@ test.describe('in a React page', () => {
     await page.goto(site?.url ?? '')
     const valid = () => page.evaluate(() => document.querySelector('form')?.checkValidity())
 
-    // Properties have come through: the model, and that a picture is required.
+    // The properties arrived: the model, and `required`.
     await expect(page.getByLabel('Model')).toHaveValue('stable-diffusion-v1-5/stable-diffusion-v1-5')
     expect(await valid()).toBe(false)
     await page.getByRole('button', { name: 'Send' }).click()
@@ -63,7 +63,7 @@ test.describe('in a React page', () => {
     for (const [label, value] of Object.entries({ Width: size, Height: size, Steps: 2, Seed: 7 })) {
       await page.getByLabel(label, { exact: true }).fill(String(value))
     }
-    // The guide's, not the box's own.
+    // The Cancel button of the guide's component, not of the box.
     const said = page.locator('output:not([for])')
     const steps = page.evaluate(
       () =>
@@ -77,18 +77,18 @@ test.describe('in a React page', () => {
         }),
     )
     await page.getByRole('button', { name: 'Generate' }).click()
-    // React may draw steps together that come fast.
+    // React may render several fast steps at once.
     const drawn = (await steps).filter((text) => text !== 'Made with seed 7')
     expect(['1 of 2', '2 of 2'].filter((text) => drawn.includes(text))).toEqual(drawn)
     await expect(said).toHaveText('Made with seed 7')
 
-    // The renders have left what was typed, and the picture is the form's.
+    // The renders kept the typed text, and the form has the picture.
     await expect(page.getByLabel('Prompt', { exact: true })).toHaveValue('a red apple')
     expect(await valid()).toBe(true)
     await page.getByRole('button', { name: 'Send' }).click()
     await expect(page.locator('#sent')).toHaveText('a-red-apple-7.png, image/png')
 
-    // So one step is told alone.
+    // So that one step is rendered alone.
     await page.locator('aquatint-prompt').evaluate((box) => {
       box.dispatchEvent(new CustomEvent('step', { detail: { step: 2, total: 9 } }))
     })

@@ -66,6 +66,7 @@ export const groups: readonly Group[] = [
       'MemorySnapshot',
       'ComponentMemory',
       'DeviceInfo',
+      'DeviceCapabilities',
       'DeviceKind',
       'DeviceName',
     ],

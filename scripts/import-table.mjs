@@ -17,8 +17,8 @@ const hub = ['hub', 'hub/repositories', 'hub/http', 'hub/downloads', 'hub/cache'
 const checkpoint = ['checkpoint', 'checkpoint/layouts', 'checkpoint/transforms']
 const networks = ['models/layers', 'models/text-encoders', 'models/unets', 'models/transformers', 'models/autoencoders']
 const models = ['models', ...networks]
-/** Everything that pipelines stand on. The insides of the runtime are not among it. */
-const foundation = [...hub, ...checkpoint, 'onnx', ...models, 'memory', 'runtime', 'schedulers', 'tokenizers']
+/** Everything below the pipelines, without the inner folders of the runtime. */
+export const foundation = [...hub, ...checkpoint, 'onnx', ...models, 'memory', 'runtime', 'schedulers', 'tokenizers']
 const pipelineRooms = [
   'pipelines/planning',
   'pipelines/execution',

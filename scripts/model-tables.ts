@@ -1,5 +1,5 @@
 /**
- * `npm run docs:models`: writes the tables of docs/ that follow from the code's lists of models, each between two comments of its page. With
+ * `npm run docs:models`: writes the tables of docs/ that follow from lists in the code (networks, tokenizers, imports), each between two comments of its page. With
  * `--check` it writes nothing and fails if a table differs from what it would write.
  */
 
@@ -7,11 +7,13 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { networkDefinitions } from '../src/models/registry.js'
 import type { NetworkDefinition } from '../src/models/types.js'
 import { tokenizerDefinitions } from '../src/tokenizers/registry.js'
+import { foundation, importTable } from './import-table.mjs'
 
 /** The tables. To add one, add it here and its two comments to the page. */
 const tables: readonly { readonly page: string; readonly name: string; readonly text: () => string }[] = [
   { page: 'docs/networks.md', name: 'networks', text: networkTable },
   { page: 'docs/networks.md', name: 'tokenizers', text: tokenizerTable },
+  { page: 'docs/architecture.md', name: 'imports', text: importsTable },
 ]
 
 /** Writes the pages, or checks them. Returns the exit code. */
@@ -79,4 +81,31 @@ function tokenizerTable(): string {
       ),
     ]),
   )
+}
+
+/** Rows of the import table. Folders with equal rows share one. */
+function importsTable(): string {
+  const rows = new Map<string, string[]>()
+  for (const [folder, { values = [], types = [], packages = [] }] of Object.entries(importTable)) {
+    const cells = [shorten(values, folder), shorten(types, folder), packages].map((names) => code(names)).join(' | ')
+    rows.set(cells, [...(rows.get(cells) ?? []), folder])
+  }
+  return markdownTable(
+    ['folder', 'may import', 'only types of', 'packages'],
+    [...rows].map(([cells, folders]) => [code(folders), cells]),
+  )
+}
+
+/** Replaces the foundation, and all subfolders of a folder, by one name (`hub/*`). A folder that imports its siblings need not name itself. */
+function shorten(names: readonly string[], self: string): readonly string[] {
+  if (foundation.every((folder) => names.includes(folder))) {
+    const others = names.filter((folder) => !foundation.includes(folder))
+    return ['foundation', ...shorten(others, self)]
+  }
+  const tops = new Set(names.map((name) => name.split('/')[0] ?? ''))
+  return [...tops].flatMap((top) => {
+    const own = names.filter((name) => name.split('/')[0] === top)
+    const rooms = Object.keys(importTable).filter((folder) => folder.split('/')[0] === top && folder !== self)
+    return rooms.length > 1 && rooms.every((room) => own.includes(room)) ? [`${top}/*`] : own
+  })
 }

@@ -1,4 +1,4 @@
-/** A worker that drives the hub for specs: calls by name, errors as plain data, progress as messages. It holds no logic of the product. */
+/** A worker that drives the hub for specs: calls by name, errors as plain data, progress as messages. It contains no logic of the product. */
 
 import { cast } from '../../src/checkpoint/transforms/cast.js'
 import { transformTable } from '../../src/checkpoint/transforms/transform-table.js'

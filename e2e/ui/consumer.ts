@@ -1,6 +1,6 @@
 /**
- * A site of somebody else's that uses the package: packed as npm would publish it, unpacked into a project of its own beside the
- * dependencies that it declares and nothing else of ours. Made once for all specs that a Playwright worker runs.
+ * A consumer of the package: a separate project with the package as npm would publish it, the dependencies that it declares, and nothing else.
+ * Created once for all specs that a Playwright worker runs.
  */
 
 import { execFileSync, spawnSync } from 'node:child_process'
@@ -15,7 +15,7 @@ export { expect, model, size } from './page-harness.js'
 const repository = resolve('.')
 const inModules = (path: string) => join(repository, 'node_modules', path)
 
-/** Somebody else's project. */
+/** The project of a consumer. */
 export class Consumer {
   readonly folder: string
   /** Path of what `npm pack` wrote. */
@@ -66,7 +66,7 @@ export class Consumer {
       skipLibCheck: false,
       noEmit: true,
       jsx: 'react-jsx',
-      // Without types of Node or Vite.
+      // Without the types of Node or Vite.
       types: [],
     }
     writeFileSync(join(this.folder, 'tsconfig.json'), JSON.stringify({ compilerOptions, include: ['src'] }))

@@ -1,4 +1,4 @@
-/** How a prompt box's generation ended, as a spec sees it, and how near its picture is to diffusers'. */
+/** The result of a prompt box, and how close its picture is to that of diffusers. */
 import { readReference } from '../../src/pipelines/testing.node.js'
 import { compareTensor } from '../parity/compare.js'
 

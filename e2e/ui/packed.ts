@@ -13,7 +13,7 @@ export function packedLibrary(): string {
   return join(folder, tarball)
 }
 
-/** Packs it anew. Returns the tarball's path. */
+/** Packs the package. Returns the path of the tarball. */
 export function packLibrary(): string {
   rmSync(folder, { recursive: true, force: true })
   mkdirSync(folder, { recursive: true })

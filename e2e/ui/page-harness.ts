@@ -1,4 +1,4 @@
-/** What the page's specs share: the Hub look-alike with a fixture, opening the page on it, waiting for its events, axe. */
+/** What the specs of the page share: a Hub look-alike with a fixture, opening the page, waiting for its events, axe. */
 
 import { readFileSync } from 'node:fs'
 import { test as base, expect, type Page } from '@playwright/test'
@@ -10,10 +10,10 @@ import type { AquatintPrompt } from '../../src/ui/element.js'
 export const model = 'fixtures/tiny-sd15'
 export const size = 32
 
-/** The built site's origin. */
+/** The origin of the built site. */
 export const site = 'http://127.0.0.1:4173'
 
-/** Each test has a look-alike of its own. */
+/** Each test has its own Hub look-alike. */
 export const test = base.extend<{ server: HubServer }>({
   server: async ({ page: _page }, use) => {
     const server = await startHubServer({ repositories: { [model]: `${model}/repo` } })
@@ -23,7 +23,7 @@ export const test = base.extend<{ server: HubServer }>({
 })
 export { expect }
 
-/** The address's query for a quick run of the fixture on the processor. */
+/** The query of the URL for a quick run of the fixture on the CPU. */
 export function query(server: HubServer, more: Readonly<Record<string, string>> = {}): string {
   return new URLSearchParams({
     model,
@@ -74,7 +74,7 @@ export function state(page: Page): Promise<AquatintPrompt['state'] | undefined> 
 
 const axeSource = readFileSync('node_modules/axe-core/axe.min.js', 'utf8')
 
-/** What axe finds wrong by WCAG 2.2 AA and its best practices, shadow roots included. */
+/** The violations that axe finds of WCAG 2.2 AA and its best practices, including shadow roots. */
 export async function violations(page: Page): Promise<readonly string[]> {
   await page.evaluate(axeSource)
   return page.evaluate(async () => {

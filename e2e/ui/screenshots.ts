@@ -1,6 +1,6 @@
 /**
- * `npm run screenshots`: pictures of the page's main states, in light and dark, from the built site, for people to look at. Written to
- * docs/screenshots, or to the folder named. The model is the bundled one, or with `--fixture` the tiny fixture.
+ * `npm run screenshots`: takes screenshots of the main states of the built site, in light and dark, into docs/screenshots or the given
+ * folder. It uses the bundled model, or with `--fixture` the tiny fixture.
  */
 
 import { mkdirSync } from 'node:fs'
@@ -34,7 +34,7 @@ async function run(page: Page, words = prompt): Promise<void> {
   await page.getByRole('button', { name: 'Generate' }).click()
 }
 
-/** Until the picture is there, and kept. */
+/** Generates a picture and waits until the gallery shows it. */
 async function made(page: Page, words = prompt): Promise<void> {
   await run(page, words)
   await page.getByRole('img', { name: words }).first().waitFor({ timeout: 120_000 })
@@ -46,7 +46,7 @@ async function made(page: Page, words = prompt): Promise<void> {
 
 const others = ['a penguin on a pink background', 'a rocket on a yellow background', 'a fox on a purple background']
 
-/** A gallery of four, made one after the other. */
+/** Generates the four pictures of a gallery. */
 async function gallery(page: Page): Promise<void> {
   for (const words of others) await made(page, words)
   await made(page)
@@ -188,7 +188,7 @@ export async function main(args: readonly string[]): Promise<void> {
       const given = { ...(fixture ? { model: 'fixtures/tiny-sd15', device: 'wasm', width: '64', height: '64' } : {}), ...query }
       await page.goto(`${site.url}/?${new URLSearchParams({ ...given, endpoint: server.url }).toString()}`)
       await reach(page)
-      // Above all: no scrolling to what was pressed, and no hover.
+      // Undo the scrolling to the pressed button, and its hover style.
       await page.mouse.move(0, 0)
       await page.evaluate(() => window.scrollTo(0, 0))
       await page.screenshot({ path: join(folder, `${name}.jpg`), type: 'jpeg', quality: 80, fullPage: whole })

@@ -1,11 +1,11 @@
-/** A small HTTP server for embedding pages: a fixed set of pages with headers of their own, on an origin that is not the site's. */
+/** A small HTTP server for embedding pages: serves a fixed set of pages with given headers, on another origin than the site. */
 
 import { readFile } from 'node:fs/promises'
 import { createServer, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { extname, join, normalize } from 'node:path'
 
-/** A page as it is served. */
+/** A page, and the headers to serve it with. */
 export interface ServedPage {
   readonly html: string
   readonly headers?: Readonly<Record<string, string>>
@@ -38,7 +38,7 @@ const types: Readonly<Record<string, string>> = {
   '.json': 'application/json',
 }
 
-/** Serves the files of a folder, as any static host does. */
+/** Serves the files of a folder, as a static host does. */
 export async function startFolder(folder: string): Promise<SiteServer> {
   return listen((request, response) => {
     const { pathname } = new URL(request.url ?? '/', 'http://localhost')

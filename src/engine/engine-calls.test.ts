@@ -20,7 +20,7 @@ const planned: PipelinePlan = {
   warnings: [],
 }
 
-test('a plan arrives, asked for with the options of a load and the size; others are refused; it can be cancelled', async () => {
+test('a plan takes load options and the size, rejects other options, and can be cancelled', async () => {
   const asked: unknown[] = []
   const plan: PipelinePlanner = async (repo, { signal, ...options }) => {
     asked.push([repo, options])
@@ -39,7 +39,7 @@ test('a plan arrives, asked for with the options of a load and the size; others 
   await expect(slow).rejects.toThrow('enough')
 })
 
-test('the cache is seen from the page, and checking it can be cancelled', async () => {
+test('the page reads the cache, and verifying can be cancelled', async () => {
   const { engine } = engineWith(() => Promise.resolve(pipeline()))
   const models = new ModelCache({ engine })
   expect(await models.list()).toEqual([model])

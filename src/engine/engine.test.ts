@@ -14,7 +14,7 @@ afterEach(() => {
   vi.unstubAllGlobals()
 })
 
-test('an image, its seed and what was loaded arrive', async () => {
+test('an image, its seed and the info of the pipeline arrive', async () => {
   const { engine } = engineWith((repo) => Promise.resolve(pipeline({ info: { ...info, repo: nameOf(repo) } })))
   const loaded = await DiffusionPipeline.fromPretrained('me/model', { engine })
   expect(loaded.info).toEqual({ ...info, repo: 'me/model' })
@@ -105,7 +105,7 @@ test('events arrive in order, all of them before the result', async () => {
   expect(seen).toEqual([progress[0], progress[1], [0, 4], progress[2]])
 })
 
-test('an error crosses with its class, code, details and cause', async () => {
+test('an error arrives with its class, code, details and cause', async () => {
   const { engine } = engineWith(() =>
     Promise.reject(
       new CheckpointError(
@@ -124,7 +124,7 @@ test('an error crosses with its class, code, details and cause', async () => {
   expect((error as Error).cause).toMatchObject({ code: 'server-error', details: { status: 410 } })
 })
 
-test('cancelling rejects with the reason at once, and the engine hears of it', async () => {
+test('cancelling rejects with the reason at once, and reaches the engine', async () => {
   let heard: AbortSignal | undefined
   const { engine } = engineWith((_repo, { signal }) => {
     heard = signal
@@ -166,7 +166,7 @@ test('a pipeline whose loading was cancelled by its last event is disposed', asy
   await expect.poll(() => disposed).toBe(true)
 })
 
-test('one generation at a time; one cancelled while it waits does not let the next overtake', async () => {
+test('generations run one at a time; cancelling a waiting one does not let the next one overtake', async () => {
   const log: string[] = []
   const gates = new Map<string, () => void>()
   const { engine } = engineWith(() =>
@@ -189,7 +189,7 @@ test('one generation at a time; one cancelled while it waits does not let the ne
   await expect.poll(() => gates.has('1')).toBe(true)
   cancel.abort()
   await expect(second).rejects.toMatchObject({ name: 'AbortError' })
-  // Messages keep their order: once this has an answer, the engine has heard of the cancelling.
+  // Messages keep their order: once this call has returned, the engine has received the cancellation.
   await DiffusionPipeline.fromPretrained('a/b', { engine })
   gates.get('1')?.()
   await first
@@ -199,7 +199,7 @@ test('one generation at a time; one cancelled while it waits does not let the ne
   expect(log).toEqual(['begin 1', 'end 1', 'begin 3', 'end 3'])
 })
 
-test('dispose ends what runs, then gives back; afterwards the pipeline says so', async () => {
+test('dispose cancels running calls, then frees the pipeline; later calls reject', async () => {
   const log: string[] = []
   const { engine } = engineWith(() =>
     Promise.resolve(
@@ -250,7 +250,7 @@ test('dispose does not wait for the generations of other pipelines', async () =>
   expect(await running).toMatchObject({ name: 'AbortError' })
 })
 
-test('terminating rejects everything; the next call starts a new worker and loads again', async () => {
+test('terminating rejects all calls; the next call starts a new worker and loads again', async () => {
   let hang = true
   let loads = 0
   const { engine, started } = engineWith((_repo) => {
@@ -266,7 +266,7 @@ test('terminating rejects everything; the next call starts a new worker and load
   expect([started(), loads]).toEqual([2, 2])
 })
 
-/** An engine whose first worker is lost at once; the loads after it wait for `finish`, and what they made is counted. */
+/** An engine whose first worker is lost at once. Later loads wait for `finish`, and their pipelines are counted. */
 async function reloading() {
   const counts = { loads: 0, disposed: 0 }
   let finish: (() => void) | undefined
@@ -301,7 +301,7 @@ test('generations that find the worker lost share one reload, and each may leave
   expect(counts.disposed).toBe(1)
 })
 
-test('a reload that nobody waits for any more stops, and the next generation loads anew', async () => {
+test('a reload that nobody waits for any more stops, and the next generation loads again', async () => {
   const { loaded, counts, signals, finish } = await reloading()
   const leave = new AbortController()
   const left = loaded.generate('x', { signal: leave.signal })
@@ -325,7 +325,7 @@ test('a pipeline that is disposed while it is loaded again leaves nothing behind
   await expect(loaded.generate('x')).rejects.toMatchObject({ code: 'pipeline-disposed' })
 })
 
-test('a worker whose script fails rejects what waits for it', async () => {
+test('when the script of a worker fails, its calls reject', async () => {
   const target = new EventTarget()
   const spawn = (): EngineWorker => ({
     postMessage: () => {},

@@ -8,7 +8,7 @@ const file = (path: string, loaded: number): EngineEvent => ({
 })
 const step = (n: number): EngineEvent => ({ type: 'step', step: { step: n, total: 3, timestep: n } })
 
-test('newer news replaces older, and stands after what came between', async () => {
+test('a newer event replaces an older one, and moves to the end of the batch', async () => {
   const batches: (readonly EngineEvent[])[] = []
   const relay = new EventRelay((batch) => void batches.push(batch), 0)
   relay.push(file('a', 1))
@@ -20,7 +20,7 @@ test('newer news replaces older, and stands after what came between', async () =
   expect(batches).toEqual([[file('b', 1), step(0), file('a', 2), step(1)]])
 })
 
-test('one batch at a time: what comes while a batch is being taken waits', async () => {
+test('one batch is sent at a time: events that arrive meanwhile wait', async () => {
   const sizes: number[] = []
   const taken: (() => void)[] = []
   const relay = new EventRelay((batch) => {
@@ -55,7 +55,7 @@ test('finish does not wait for the interval, and nothing is sent after it', asyn
   expect(count).toBe(2)
 })
 
-test('a receiver that is gone does not fail the call', async () => {
+test('a failing receiver does not fail the call', async () => {
   const relay = new EventRelay(() => Promise.reject(new Error('gone')), 0)
   relay.push(step(0))
   await expect(relay.finish()).resolves.toBeUndefined()

@@ -7,6 +7,7 @@ import type { RepositoryReference } from '../hub/repositories/open-repository.js
 import type { GenerateResult, PipelineInfo } from '../pipelines/types.js'
 import { Engine } from './client/engine-client.js'
 import type { EngineWorker } from './client/spawn-worker.js'
+import { capabilitiesOf } from '../memory/device-info.js'
 import { WorkerEngine, type EngineCache, type EnginePipeline, type PipelineLoader, type PipelinePlanner } from './engine.js'
 import { installErrorTransfer } from './protocol.js'
 
@@ -16,7 +17,15 @@ export const info: PipelineInfo = {
   className: 'StableDiffusionPipeline',
   repo: 'a/b',
   revision: 'main',
-  device: { name: 'wasm', kind: 'wasm', description: 'cpu', isFallbackAdapter: false, shaderF16: false, maxBufferSize: 0 },
+  device: {
+    name: 'wasm',
+    kind: 'wasm',
+    description: 'cpu',
+    isFallbackAdapter: false,
+    shaderF16: false,
+    maxBufferSize: 0,
+    capabilities: capabilitiesOf.wasm,
+  },
   dtype: 'float32',
   devices: {},
   components: {},

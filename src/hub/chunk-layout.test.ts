@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { chunkCount, chunkRange, parseContentRange, planRead, splitRange } from './chunk-layout.js'
 
-/** A small generator, so that a failure comes again. */
+/** A small generator of random numbers, so that a failure can be reproduced. */
 function* numbers(seed: number): Generator<number, never> {
   for (let state = seed; ;) {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0
@@ -18,7 +18,7 @@ describe('chunks', () => {
     }
   })
 
-  it('split into pieces without gap', () => {
+  it('split into pieces without gaps', () => {
     expect(splitRange({ begin: 5, end: 12 }, 3)).toEqual([
       { begin: 5, end: 8 },
       { begin: 8, end: 11 },
@@ -27,7 +27,7 @@ describe('chunks', () => {
     expect(splitRange({ begin: 5, end: 5 }, 3)).toEqual([])
   })
 
-  it('give any read back, whatever the sizes', () => {
+  it('cover any read exactly, whatever the sizes', () => {
     const random = numbers(1)
     for (let round = 0; round < 2000; round++) {
       const size = 1 + Math.floor(random.next().value * 200)

@@ -17,10 +17,12 @@ import { HashThread } from './downloads/hash-thread.js'
 import { HeaderOnlyFile } from './downloads/header-only-file.js'
 import { fillFromServer } from './downloads/server-fill.js'
 import { createTransport, type Fetch, type Transport } from './http/transport.js'
-import type { RemoteFile, StoredFile } from './remote-file.js'
+import type { StoredFile } from './stored-file.js'
 import { defaultSettings, type TransferSettings } from './settings.js'
 import type { HeaderOnlySource, OpenOptions } from './types.js'
+import type { RemoteFile } from './http/file-location.js'
 
+/** How to open a hub. */
 export interface HubOptions {
   readonly settings?: Partial<TransferSettings> | undefined
   /** Where chunks are stored; null keeps them in memory only. Default: IndexedDB, or memory when it cannot be used. */
@@ -31,6 +33,7 @@ export interface HubOptions {
   readonly onStorageTrouble?: ((error: StorageError) => void) | undefined
 }
 
+/** A worker's cache and downloads. Open one per worker: its files share connections and memory limits. */
 export class Hub {
   readonly store: LayeredStore
   readonly transport: Transport

@@ -89,11 +89,11 @@ describe('paths', () => {
     'half of a pair \ud83d',
   ])('not %j', (path) => expect(isSafePath(path)).toBe(false))
 
-  it('are encoded part by part', () => expect(encodePath('a b/#?.txt')).toBe('a%20b/%23%3F.txt'))
+  it('are percent-encoded part by part', () => expect(encodePath('a b/#?.txt')).toBe('a%20b/%23%3F.txt'))
 })
 
 describe('base URLs', () => {
-  it('lose query and fragment, and end in a slash', () =>
+  it('are cut off at query and fragment, and end in a slash', () =>
     expect(checkBaseUrl('https://x.org/a?token=1#b')).toBe('https://x.org/a/'))
   it('may be relative to the page', () =>
     expect(checkBaseUrl('./models/x', 'https://x.org/app/')).toBe('https://x.org/app/models/x/'))
@@ -102,7 +102,7 @@ describe('base URLs', () => {
       expect.objectContaining({ code: 'bad-url', message: expect.stringContaining('URL') }),
     ),
   )
-  it('are shown without what may be secret', () => expect(stripQuery('https://x/y?sig=1\n&z#a')).toBe('https://x/y'))
+  it('are displayed without parts that may be secret', () => expect(stripQuery('https://x/y?sig=1\n&z#a')).toBe('https://x/y'))
 })
 
 describe('references', () => {
@@ -117,7 +117,7 @@ describe('references', () => {
     ['/m', { base: 'https://page.org/m/' }],
     ['../m', { base: 'https://page.org/m/' }],
   ])('%s', (reference, named) => expect(parseReference(reference, endpoint, 'https://page.org/app/')).toEqual(named))
-  it('whose revision is badly encoded are refused', () =>
+  it('with an invalid percent-encoding in the revision are rejected', () =>
     expect(() => parseReference('https://huggingface.co/a/b/tree/%E0%A4%A', endpoint, undefined)).toThrow(
       expect.objectContaining({ name: 'InputError', code: 'bad-revision', details: { revision: '%E0%A4%A' } }),
     ))

@@ -13,7 +13,7 @@ import { orAbort } from '../util/abort.js'
 import { freeBytes } from '../util/free-bytes.js'
 import type { OpenedFile } from './downloads/file-opener.js'
 import type { Hub } from './hub.js'
-import { keyOfContent, type StoredFile } from './remote-file.js'
+import { keyOfContent, type StoredFile } from './stored-file.js'
 import type { ByteRange, ByteSource, OpenOptions, ReadOptions } from './types.js'
 
 /** One tensor that a prepared file is to hold: the bytes `begin` to `end` of its source. */
@@ -40,6 +40,7 @@ export interface Preparation {
   readonly verified?: ((options: ReadOptions) => Promise<void>) | undefined
 }
 
+/** A prepared file in use. */
 export interface PreparedFile extends OpenedFile {
   /** The bytes of each part in the file, by its name. */
   readonly ranges: ReadonlyMap<string, ByteRange>

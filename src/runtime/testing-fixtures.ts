@@ -53,7 +53,6 @@ export async function fixtureComponent(
   name: FixtureNetwork,
   size: number,
   granularity: 'component' | 'block',
-  weightBudget?: number,
 ): Promise<FixtureComponent> {
   const folder = `tiny-sdxl/repo/${name}`
   const { definition, files } = networks[name]
@@ -74,6 +73,6 @@ export async function fixtureComponent(
     }),
   )
   const shapes = Object.fromEntries(graph.inputs.map(({ name: input, dims }) => [input, dims]))
-  const component = new BoundNetwork({ name, device, table, graph: () => graph, shapes, weightBudget })
+  const component = new BoundNetwork({ name, device, table, graph: () => graph, shapes })
   return { component, graph, table, inputs }
 }

@@ -13,7 +13,7 @@ test.each([
   expect(allowedOrigin(new URL(`https://aquatint.example/embed.html${query}`))).toBe(origin)
 })
 
-test('requests are taken in their exact shape', () => {
+test('requests are accepted only in their exact shape', () => {
   expect(parseRequest({ aquatint: 1, type: 'cancel' })).toEqual({ type: 'cancel' })
   expect(parseRequest({ aquatint: 1, type: 'set', settings: { prompt: 'a', seed: 3 } })).toEqual({
     type: 'set',

@@ -18,7 +18,7 @@ test('orAbort settles as its promise does', async () => {
   await expect(orAbort(Promise.resolve(4), undefined)).resolves.toBe(4)
 })
 
-test('orAbort leaves a wait that never ends', async () => {
+test('orAbort ends a wait for a promise that never settles', async () => {
   const controller = new AbortController()
   const wait = orAbort(new Promise<never>(() => {}), controller.signal)
   controller.abort()

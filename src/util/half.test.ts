@@ -39,24 +39,24 @@ describe('widening', () => {
     expect(Math.max(...float8E4M3ToFloat32(allBytes).filter((value) => !Number.isNaN(value)))).toBe(448)
   })
 
-  test('a signalling NaN becomes a quiet one, bit by bit, in every engine', () => {
+  test('a signalling NaN becomes a quiet one with the same bits in every JavaScript engine', () => {
     const widened = float16ToFloat32(Uint16Array.of(0x7c01, 0xfd00, 0x7c00, 0xfc00))
     expect([...new Uint32Array(widened.buffer)]).toEqual([0x7fc0_2000, 0xffe0_0000, 0x7f80_0000, 0xff80_0000])
   })
 
-  test('NaN payloads survive the way there and back', () => {
+  test('NaN payloads survive widening and narrowing', () => {
     const nan = Uint16Array.of(0x7e00, 0xfe01, 0x7fff)
     expect(float32ToFloat16(float16ToFloat32(nan))).toEqual(nan)
   })
 })
 
 describe('narrowing to float16', () => {
-  test('every float16 value comes back as itself', () => {
+  test('every float16 value survives widening and narrowing', () => {
     const numbers = allHalves.filter((i) => (i & 0x7fff) <= 0x7c00)
     expect(float32ToFloat16(float16ToFloat32(numbers))).toEqual(numbers)
   })
 
-  test('every point between two neighbours goes to the nearer one, the middle to the even one', () => {
+  test('a value between two neighbours is rounded to the nearer one, a tie to the even one', () => {
     const patterns = allHalves.filter((i) => (i & 0x7fff) < 0x7bff)
     const values = float16ToFloat32(patterns)
     const next = float16ToFloat32(patterns.map((i) => i + 1))

@@ -17,7 +17,7 @@ test('tasks run one at a time, in order, also after a failure', async () => {
   expect(results.map((result) => result.status)).toEqual(['fulfilled', 'rejected', 'fulfilled'])
 })
 
-test('an aborted waiter leaves the queue, and who comes after still waits for who runs', async () => {
+test('an aborted task leaves the queue, and later tasks still wait for the one that runs', async () => {
   const mutex = new Mutex()
   const log: string[] = []
   let finish: (() => void) | undefined

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { Turns } from './next-turn.js'
 
-test('turns of one piece of work, over one channel, let messages through', async () => {
+test('pauses over one channel deliver messages', async () => {
   const { port1, port2 } = new MessageChannel()
   let came = 0
   port1.addEventListener('message', () => came++)

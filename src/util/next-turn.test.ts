@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { nextTurn } from './next-turn.js'
 
-test('messages that were waiting come first, and so do timers that are due', async () => {
+test('waiting messages are delivered first, and so are timers that are due', async () => {
   const { port1, port2 } = new MessageChannel()
   let came = 0
   port1.addEventListener('message', () => came++)
@@ -14,7 +14,7 @@ test('messages that were waiting come first, and so do timers that are due', asy
   port1.close()
 })
 
-test('a chain of microtasks does not let them through: that is what it is for', async () => {
+test('a chain of microtasks does not deliver messages, so a pause is needed', async () => {
   const { port1, port2 } = new MessageChannel()
   let came = 0
   port1.addEventListener('message', () => came++)

@@ -23,7 +23,7 @@ function decode(draw: Draw): Float32Array {
   return new Float32Array(bytes.buffer)
 }
 
-test('draws what torch draws, from single draws and from sequences', () => {
+test('draws the same numbers as torch, in single draws and in sequences', () => {
   expect(float32Cases.length).toBeGreaterThan(90)
   let worst = 0
   let numbers = 0
@@ -47,13 +47,13 @@ test('draws what torch draws, from single draws and from sequences', () => {
 
 const draw = (seed: number | bigint) => [...new TorchGenerator(seed).randn(17)]
 
-test('a seed counts by its low 32 bits, negative ones from 2^64', () => {
+test('a seed counts by its low 32 bits, a negative one as 2^64 plus the seed', () => {
   expect(draw(2n ** 63n)).toEqual(draw(0))
   expect(draw(-1)).toEqual(draw(2n ** 64n - 1n))
   expect(draw(2 ** 32 + 5)).toEqual(draw(5))
   expect(draw(1)).not.toEqual(draw(2))
 })
 
-test.each([1.5, Number.NaN, Infinity, 2 ** 60, -(2n ** 63n) - 1n, 2n ** 64n])('refuses the seed %s', (seed) => {
+test.each([1.5, Number.NaN, Infinity, 2 ** 60, -(2n ** 63n) - 1n, 2n ** 64n])('rejects the seed %s', (seed) => {
   expect(() => new TorchGenerator(seed)).toThrow(InputError)
 })

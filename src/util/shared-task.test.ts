@@ -1,10 +1,10 @@
-/** A shared task: who hears its progress, when it stops, and when its value is disposed. */
+/** A shared task: who receives its progress, when it stops, and when its value is disposed. */
 
 import { expect, test } from 'vitest'
 import { deferred } from './deferred.js'
 import { SharedTask } from './shared-task.js'
 
-/** A task that ends when told to, and what became of it. */
+/** A task that a test ends, and how it ended. */
 function controlled() {
   const { promise, resolve } = deferred()
   const disposed: string[] = []
@@ -22,7 +22,7 @@ function controlled() {
   return { task, finish: resolve, disposed, report: (progress: number) => report?.(progress), isAborted: () => signal?.aborted }
 }
 
-test('every caller hears the progress and gets the value, which the last one to leave disposes', async () => {
+test('every caller receives the progress and the value; the last one to release the value disposes it', async () => {
   const { task, finish, disposed, report, isAborted } = controlled()
   const heard: string[] = []
   const first = task.join({ onProgress: (progress) => heard.push(`first ${progress}`) })

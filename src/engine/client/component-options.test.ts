@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { gatherComponents } from './component-options.js'
 
-test('components named in the options themselves go where the engine looks', () => {
+test('components given directly in the options are moved to `components`', () => {
   const unet = { repo: 'someone/sdxl-unet-sharded', subfolder: 'unet' }
   expect(
     gatherComponents(
@@ -18,7 +18,7 @@ test('options without components stay as they are', () => {
   expect(gatherComponents({ variant: 'fp16', unet: undefined }, (repo) => repo)).toEqual({ variant: 'fp16' })
 })
 
-test('the repositories of components are addressed as the pipeline’s own', () => {
+test('the repositories of components are resolved like that of the pipeline', () => {
   const options = { unet: './b', safety_checker: null, components: { vae: { repo: './c', subfolder: 'vae' } } }
   expect(gatherComponents(options, (repo) => `https://site.example/${repo.slice(2)}`)).toEqual({
     components: {

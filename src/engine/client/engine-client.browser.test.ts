@@ -12,7 +12,7 @@ function engineOf(options?: ConstructorParameters<typeof Engine>[0]): Engine {
   return engine
 }
 
-test('an error of the hub’s crosses as what it is', async () => {
+test('an error of the hub arrives with its class', async () => {
   // Nothing listens on port 1 of this machine.
   const loading = DiffusionPipeline.fromPretrained('a/b', {
     engine: engineOf(),
@@ -24,7 +24,7 @@ test('an error of the hub’s crosses as what it is', async () => {
   expect(error).toMatchObject({ name: 'HubError', code: expect.stringMatching(/^[a-z-]+$/) as unknown })
 })
 
-test('a worker that is ended from outside rejects what waits for it, and the next call starts another', async () => {
+test('when a worker is ended from outside, its calls reject, and the next call starts another worker', async () => {
   const workers: EngineWorker[] = []
   const engine = engineOf({
     worker: () => {
@@ -36,7 +36,7 @@ test('a worker that is ended from outside rejects what waits for it, and the nex
   const cache = new ModelCache({ engine })
   await cache.list()
   const waiting = engine.connect().call(() => new Promise<never>(() => {}))
-  // As the browser does when it runs out of memory: nobody is told.
+  // As when the browser runs out of memory: no event is fired.
   workers[0]?.terminate()
   await expect(waiting).rejects.toMatchObject({ name: 'DeviceError', code: 'engine-terminated' })
   expect(await cache.list()).toEqual(expect.any(Array))

@@ -7,7 +7,7 @@ afterEach(() => {
   vi.restoreAllMocks()
 })
 
-test('a saved picture can be fetched while its download may still begin, and is let go afterwards', async () => {
+test('the URL of a saved picture stays valid until the download can have started, and is then revoked', async () => {
   vi.useFakeTimers({ toFake: ['setTimeout'] })
   const revoked = vi.spyOn(URL, 'revokeObjectURL')
   const link = { href: '', download: '', click: vi.fn() }

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { checkOptionNames, fromPretrainedOptionNames, generateOptionNames } from './option-names.js'
 
-test('an option that does not exist is refused by name, with those that do', () => {
+test('an unknown option is rejected by name, with the list of options', () => {
   expect(() => checkOptionNames({ seed: 7, numInferenceStep: 30 }, generateOptionNames)).toThrow(
     expect.objectContaining({
       name: 'InputError',
@@ -12,7 +12,7 @@ test('an option that does not exist is refused by name, with those that do', () 
   expect(() => checkOptionNames({ unett: null }, fromPretrainedOptionNames)).toThrow('"unett"')
 })
 
-test('options that exist are taken, and one that is undefined says nothing', () => {
+test('known options are accepted, and an undefined option counts as absent', () => {
   checkOptionNames(
     { unet: 'a/b', safety_checker: null, variant: 'fp16', engine: {}, onProgress: () => {} },
     fromPretrainedOptionNames,

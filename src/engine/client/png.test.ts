@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { InputError } from '../../errors.js'
 import { encodePng, readPngText } from './png.js'
 
-/** A noisy picture with a smooth half, so that every row filter has its rows. */
+/** A picture that is half noise and half smooth, so that each row filter is chosen for some rows. */
 function picture(width: number, height: number, alpha: (x: number) => number): Uint8ClampedArray<ArrayBuffer> {
   const data = new Uint8ClampedArray(width * height * 4)
   let state = 1
@@ -16,7 +16,7 @@ function picture(width: number, height: number, alpha: (x: number) => number): U
   return data
 }
 
-/** A PNG decoder by the specification's section 9, for 8-bit RGB and RGBA. */
+/** A PNG decoder as in section 9 of the specification, for 8-bit RGB and RGBA. */
 async function decode(
   png: Uint8Array<ArrayBuffer>,
 ): Promise<{ width: number; height: number; channels: number; data: Uint8Array }> {
@@ -63,7 +63,7 @@ test('transparency is kept', async () => {
   expect([...png.data]).toEqual([...data])
 })
 
-test('text comes back, any characters of it', async () => {
+test('text of any characters is read back', async () => {
   const text = { parameters: 'a cat, 猫 🐈\nSteps: 3', aquatint: JSON.stringify({ seed: 1 }) }
   const png = await encodePng({ width: 1, height: 1, data: new Uint8ClampedArray(4) }, text)
   expect(await readPngText(new Blob([png]))).toEqual(text)
@@ -74,14 +74,14 @@ test.each(['', ' a', 'a ', 'x'.repeat(80), '猫', 'a\nb'])('keyword %j is refuse
   await expect(encodePng(image, { [keyword]: '' })).rejects.toMatchObject({ name: 'InputError', code: 'bad-png-keyword' })
 })
 
-test('other files and cut ones are refused', async () => {
+test('other files and truncated files are rejected', async () => {
   const png = await encodePng({ width: 2, height: 2, data: new Uint8ClampedArray(16) }, { a: 'b' })
   for (const bytes of [new Uint8Array(), new TextEncoder().encode('GIF89a, not a PNG'), png.slice(0, 40), png.slice(0, -13)]) {
     await expect(readPngText(new Blob([bytes]))).rejects.toThrow(InputError)
   }
 })
 
-test('the CRC of IEND is the one every PNG has', async () => {
+test('the CRC of IEND is the same as in every PNG', async () => {
   const png = await encodePng({ width: 1, height: 1, data: new Uint8ClampedArray(4) })
   expect(png.slice(-4)).toEqual(Uint8Array.of(0xae, 0x42, 0x60, 0x82))
 })

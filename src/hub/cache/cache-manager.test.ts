@@ -26,7 +26,7 @@ describe.each(['the Hub', 'a static host'])('the cache of a model of %s', (host)
       ? openRepository(hub, 'owner/name', { endpoint: server.url })
       : openRepository(hub, server.staticUrl('owner/name'))
 
-  it('lists and deletes what a stopped download has left', async () => {
+  it('lists and deletes the chunks of a stopped download', async () => {
     const hub = await setUp()
     server.setFaults({ bytesPerSecond: 1_000_000 })
     const stop = new AbortController()
@@ -47,7 +47,7 @@ describe.each(['the Hub', 'a static host'])('the cache of a model of %s', (host)
     expect(await hub.cache.models()).toEqual([])
   })
 
-  it('lists and deletes what was made from its files, and does not give it out as one of them', async () => {
+  it('lists and deletes files made from its files, and does not export them', async () => {
     const hub = await setUp()
     const repository = await open(hub)
     const source = await repository.open('unet/w.safetensors')
@@ -66,7 +66,7 @@ describe.each(['the Hub', 'a static host'])('the cache of a model of %s', (host)
     expect(await hub.cache.totalBytes()).toBe(0)
   })
 
-  it('makes no request after another file of it was stopped', async () => {
+  it('makes no request even though the download of another of its files was stopped', async () => {
     const hub = await setUp()
     const repository = await open(hub)
     await repository.open('model_index.json')

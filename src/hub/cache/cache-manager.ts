@@ -9,7 +9,7 @@ import { deleteFile, deleteOrphans, evictOldest, fileRecords, storedBytes } from
 import { downloadLock, type Locks } from './file-locks.js'
 import { asFileRecord, fileRecordKey, type FileRecord } from './file-record.js'
 import { asRepositoryRecord, repositoryPrefix, type RepositoryRecord } from './repository-record.js'
-import { hashKey } from '../remote-file.js'
+import { hashKey } from '../stored-file.js'
 import type { ReadOptions } from '../types.js'
 
 /** One file of the cache. */
@@ -56,6 +56,7 @@ export interface VerifyResult {
   readonly bad: readonly { readonly path: string; readonly index: number }[]
 }
 
+/** Lists, deletes, verifies and exports cached files. Every method may throw a StorageError. */
 export class CacheManager {
   readonly #store: ChunkStore
   readonly #locks: Locks

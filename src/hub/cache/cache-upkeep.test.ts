@@ -1,4 +1,4 @@
-/** Making room and checking, on a store whose reads fail or change at the wrong moment. */
+/** Evicting and verifying, on a store whose reads fail or whose content changes at the wrong moment. */
 
 import { createHash } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
@@ -11,7 +11,7 @@ import { MemoryStore } from './memory-store.js'
 
 const bytes = (...values: number[]) => new Uint8Array(values)
 
-/** A cache with these files of one chunk. */
+/** A cache with these files, which have one chunk each. */
 async function filled(store: MemoryStore, ...keys: string[]) {
   const layered = new LayeredStore(store)
   for (const [k, key] of keys.entries()) {
@@ -23,8 +23,8 @@ async function filled(store: MemoryStore, ...keys: string[]) {
   return new CacheManager(layered, await createLocks())
 }
 
-describe('a cache that makes room', () => {
-  it('gives up what was used longest ago, and says how much that was', async () => {
+describe('evicting', () => {
+  it('deletes the least recently used file, and returns its bytes', async () => {
     const store = new MemoryStore()
     const cache = await filled(store, 'commit:a', 'commit:b')
     await store.putChunk('commit:nobody', 0, bytes(1))
@@ -36,7 +36,7 @@ describe('a cache that makes room', () => {
     expect(await cache.evictOldest()).toBeUndefined()
   })
 
-  it('takes no file for nobody’s while records cannot be read', async () => {
+  it('deletes no chunks as orphans while records cannot be read', async () => {
     const store = new MemoryStore()
     const cache = await filled(store, 'commit:a', 'commit:b')
     Object.assign(store, { records: () => Promise.reject(new StorageError('storage-failed', 'no')) })
@@ -50,8 +50,8 @@ describe('a cache that makes room', () => {
   })
 })
 
-describe('a check of the cache', () => {
-  it('deletes what went bad', async () => {
+describe('verifying', () => {
+  it('deletes damaged chunks', async () => {
     const store = new MemoryStore()
     const cache = await filled(store, 'commit:a', 'commit:b')
     await store.putChunk('commit:b', 0, bytes(1, 2, 4))
@@ -60,7 +60,7 @@ describe('a check of the cache', () => {
   })
 
   it.each(['chunks', 'chunkIndexes', 'chunk'] as const)(
-    'holds no chunk of a file that is replaced against what it was (%s)',
+    'does not compare the chunks of a replaced file with the old digests (%s)',
     async (method) => {
       const store = new MemoryStore()
       const cache = await filled(store, 'commit:a')
@@ -74,7 +74,7 @@ describe('a check of the cache', () => {
         await store.putChunk('commit:a', 0, bytes(4, 5, 6))
         await store.putRecord('file commit:a', { ...record, digests })
       }
-      // The list is read before another tab replaces the file; a chunk is, too.
+      // The list of chunks, or the chunk, is read before another tab replaces the file.
       const read = store[method].bind(store) as (file: string, index: number) => Promise<unknown>
       Object.assign(store, {
         [method]: async (file: string, index: number) => {

@@ -4,12 +4,13 @@ import { InputError, StorageError } from '../../errors.js'
 import { throwIfAborted } from '../../util/abort.js'
 import { freeBytes } from '../../util/free-bytes.js'
 import { chunkCount, chunkRange, planRead, type ChunkSlice } from '../chunk-layout.js'
-import { contentName, type StoredFile } from '../remote-file.js'
+import { contentName, type StoredFile } from '../stored-file.js'
 import type { ByteRange, ByteSource, ReadOptions } from '../types.js'
 
 /** Restores a chunk whose bytes (those of `slice`) cannot be read, and returns its Blob. */
 export type RepairChunk = (slice: ChunkSlice, options: ReadOptions) => Promise<Blob>
 
+/** A complete file of the cache. Reads restore a chunk that the browser has lost. @throws as {@link ByteSource.read} */
 export class CachedSource implements ByteSource {
   readonly byteLength: number
   readonly contentKey: string | undefined

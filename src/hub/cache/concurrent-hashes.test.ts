@@ -1,15 +1,15 @@
-/** Hashers side by side: each has a state of its own, whatever the order in which they are fed, kept and ended. */
+/** Many hashers at the same time: each has its own state, in whatever order they are fed, saved and closed. */
 
 import { createHash } from 'node:crypto'
 import { expect, it } from 'vitest'
 import { ChunkWriter } from '../downloads/chunk-writer.js'
 import { LayeredStore } from './layered-store.js'
 import { MemoryStore } from './memory-store.js'
-import { hashKey, type ExpectedHash, type StoredFile } from '../remote-file.js'
+import { hashKey, type ExpectedHash, type StoredFile } from '../stored-file.js'
 
 const chunkBytes = 64
 
-/** Files of every length around the boundaries of blocks and chunks, half of them small ones with git's hash. */
+/** Files of every length around the boundaries of blocks and chunks. Half of them are small, with git's hash. */
 const contents = Array.from({ length: 200 }, (_, k) => Uint8Array.from({ length: k * 3 + 1 }, (_, i) => (i * 31 + k * 7) & 255))
 
 function fileOf(bytes: Uint8Array, k: number): StoredFile {
@@ -22,7 +22,7 @@ function fileOf(bytes: Uint8Array, k: number): StoredFile {
   return { repository: 'r', path: `${k}.json`, size: bytes.length, key: hashKey(hash), hash }
 }
 
-/** Puts the chunks of a file in an order that differs from file to file, and starts over from what is kept after each `stop` chunks. */
+/** Stores the chunks of a file in an order that differs from file to file, with a new writer after every `stop` chunks. */
 async function write(store: LayeredStore, bytes: Uint8Array, k: number, stop: number): Promise<void> {
   const file = fileOf(bytes, k)
   const open = () => ChunkWriter.open({ store, file, chunkBytes, now: 0 })
@@ -38,13 +38,13 @@ async function write(store: LayeredStore, bytes: Uint8Array, k: number, stop: nu
   await writer.finish(0, () => {})
 }
 
-it.each([1, 2, 1000])('200 files at once, each gone on with after %i chunks, have the hashes that they have', async (stop) => {
+it.each([1, 2, 1000])('200 files at once, each resumed after every %i chunks, get the right hashes', async (stop) => {
   const store = new LayeredStore(new MemoryStore())
   await Promise.all(contents.map((bytes, k) => write(store, bytes, k, stop)))
   expect((await store.records('file ')).every(([, value]) => (value as { state: string }).state === 'complete')).toBe(true)
 })
 
-it('says of wrong bytes what their hash is, never the one that was expected', async () => {
+it('reports the actual hash of wrong bytes, never the expected one', async () => {
   const store = new LayeredStore(new MemoryStore())
   const failures = contents.slice(1).map(async (bytes, k) => {
     const wrong = bytes.slice()

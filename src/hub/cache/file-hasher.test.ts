@@ -4,7 +4,7 @@ import { FileHasher, sha256Hex } from './file-hasher.js'
 
 const bytes = Uint8Array.from(randomBytes(5_000_001))
 
-it('hashes as others do, whole or gone on from a kept state', async () => {
+it('computes the same hash as Node, in one go or resumed from a saved state', async () => {
   const expected = createHash('sha256').update(bytes).digest('hex')
   expect(await sha256Hex(bytes)).toBe(expected)
   const first = await FileHasher.create('sha256', bytes.length)
@@ -14,7 +14,7 @@ it('hashes as others do, whole or gone on from a kept state', async () => {
   expect(await second.digest()).toBe(expected)
 })
 
-it('hashes a blob as git does', async () => {
+it('computes the same hash of a blob as git', async () => {
   // `printf hello | git hash-object --stdin`
   const hasher = await FileHasher.create('git-sha1', 5)
   await hasher.update(new TextEncoder().encode('hello'))

@@ -2,7 +2,7 @@
 
 import { createSHA1, createSHA256, type IHasher } from 'hash-wasm'
 import { Turns } from '../../util/next-turn.js'
-import type { ExpectedHash } from '../remote-file.js'
+import type { ExpectedHash } from '../stored-file.js'
 
 /** Bytes that are hashed before the thread's other work gets a turn. */
 const turn = 256 << 10

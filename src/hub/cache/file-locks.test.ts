@@ -5,7 +5,7 @@ import { createLocks } from './file-locks.js'
 
 const never = () => new AbortController().signal
 
-it('runs those that name one lock one after the other, and others beside them', async () => {
+it('callers of one lock run one after the other, callers of other locks at the same time', async () => {
   const locks = await createLocks()
   const order: string[] = []
   const first = deferred()
@@ -22,7 +22,7 @@ it('runs those that name one lock one after the other, and others beside them', 
   expect(order).toEqual(['other', 'first', 'second'])
 })
 
-it('lets one that is aborted leave, and nobody in before its turn', async () => {
+it('an aborted caller leaves the queue, and the callers behind it still wait', async () => {
   const locks = await createLocks()
   const first = deferred()
   const running: string[] = []
@@ -41,7 +41,7 @@ it('lets one that is aborted leave, and nobody in before its turn', async () => 
   expect(running).toEqual(['one', 'one ended', 'three'])
 })
 
-it('lets nobody in beside the holder after the one that waited has left', async () => {
+it('the lock stays held when the caller that waited for it has left', async () => {
   const locks = await createLocks()
   const first = deferred()
   const running: string[] = []
@@ -62,7 +62,7 @@ it('lets nobody in beside the holder after the one that waited has left', async 
   expect(await locks.ifFree('a', async () => 'ran')).toBe('ran')
 })
 
-it('is shared only once nobody runs alone', async () => {
+it('a lock is shared only once its exclusive holder has finished', async () => {
   const locks = await createLocks()
   const deleted = deferred()
   const order: string[] = []
@@ -81,7 +81,7 @@ it('is shared only once nobody runs alone', async () => {
   expect(order).toEqual(['deleted', 'shared'])
 })
 
-it('does not take what is shared, until it is no longer', async () => {
+it('a shared lock is not free until its last sharer has released it', async () => {
   const locks = await createLocks()
   const [first, second] = [await locks.share('a'), await locks.share('a')]
   first()
@@ -91,7 +91,7 @@ it('does not take what is shared, until it is no longer', async () => {
   expect(await locks.ifFree('a', async () => 'ran')).toBe('ran')
 })
 
-it('frees a lock whose holder failed', async () => {
+it('a holder that fails releases its lock', async () => {
   const locks = await createLocks()
   await expect(locks.exclusively('a', never(), () => Promise.reject(new Error('no')))).rejects.toThrow('no')
   expect(await locks.exclusively('a', never(), async () => 1)).toBe(1)

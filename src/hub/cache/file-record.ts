@@ -1,11 +1,12 @@
 /** The cache's record of one file, stored beside its chunks, and the check of a record that another version may have written. */
 
 import { chunkCount } from '../chunk-layout.js'
-import type { StoredFile } from '../remote-file.js'
+import type { StoredFile } from '../stored-file.js'
 
 /** Raised when the meaning of a record changes. Records of other versions count as absent. */
 const version = 1
 
+/** The record of one file. The field names are part of what is stored in users' browsers. */
 export interface FileRecord {
   readonly version: typeof version
   /** The path of the file when it was first opened, for display. */

@@ -9,6 +9,7 @@ interface Use {
   readonly sources: Set<CachedSource>
 }
 
+/** Counts the users of each file in this worker, and holds one shared lock per use. */
 export class FilesInUse {
   readonly #store: LayeredStore
   readonly #locks: Locks

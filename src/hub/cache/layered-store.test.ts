@@ -8,10 +8,10 @@ afterEach(() => {
   vi.useRealTimers()
 })
 
-/** A browser's store with room for so many chunks, whatever their size. */
+/** A browser's store that accepts so many chunks, whatever their size. */
 class SmallStore extends MemoryStore {
   room: number
-  /** Whether records do not fit either. */
+  /** Whether it rejects records too. */
   isFull = false
   constructor(room: number) {
     super()
@@ -35,7 +35,7 @@ const mustNotEvict = () => Promise.reject(new Error('Nothing may be evicted for 
 const unreadable = () => Promise.reject(new StorageError('storage-failed', 'no'))
 
 describe('the layered store', () => {
-  it('keeps in memory what does not fit, and says so', async () => {
+  it('keeps chunks that do not fit in memory, and reports the error', async () => {
     const kept = new SmallStore(1)
     const trouble: string[] = []
     const store = new LayeredStore(kept, { onTrouble: (error) => trouble.push(error.code) })
@@ -51,7 +51,7 @@ describe('the layered store', () => {
     expect(await store.chunkFiles()).toEqual([])
   })
 
-  it('forgets what is in memory only', async () => {
+  it('frees what is in memory only', async () => {
     const kept = new SmallStore(1)
     const store = new LayeredStore(kept)
     for (const index of [0, 1]) await store.putChunk('f', index, bytes)
@@ -64,7 +64,7 @@ describe('the layered store', () => {
     expect(await kept.chunkIndexes('f')).toEqual([0])
   })
 
-  it('makes room once for writes that fail together', async () => {
+  it('evicts once for writes that fail together', async () => {
     const kept = new SmallStore(0)
     let evictions = 0
     const evict = async () => {
@@ -78,7 +78,7 @@ describe('the layered store', () => {
     expect(store.isInMemory('f')).toBe(false)
   })
 
-  it('has nothing given up for a record that is there already, and hides it behind no copy', async () => {
+  it('evicts nothing for the update of a record, and does not hide the record behind a copy in memory', async () => {
     const kept = new SmallStore(0)
     const store = new LayeredStore(kept, { evict: mustNotEvict })
     await store.putRecord('file f', 'old')
@@ -89,7 +89,7 @@ describe('the layered store', () => {
     expect(await store.record('file f')).toBeUndefined()
   })
 
-  it('has room made for a record that is new, and keeps it in memory where there is none', async () => {
+  it('evicts for a new record, and keeps it in memory when nothing can be evicted', async () => {
     const kept = new SmallStore(0)
     kept.isFull = true
     let evictable: number | undefined
@@ -105,7 +105,7 @@ describe('the layered store', () => {
     expect(await kept.record('file g')).toBe(2)
   })
 
-  it('gives up no more than a write needs, where what was given up makes no room', async () => {
+  it('evicts no more than a write needs, even if the write still fails', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout'] })
     let evictions = 0
     const evict = async () => {
@@ -121,7 +121,7 @@ describe('the layered store', () => {
     expect([...(await store.chunks('f')).keys()]).toEqual([0, 1, 2, 3])
   })
 
-  it('waits until what was given up is really gone', async () => {
+  it('waits until the space of evicted files is free', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout'] })
     const kept = new SmallStore(0)
     const evict = async () => {
@@ -135,13 +135,13 @@ describe('the layered store', () => {
     expect(await kept.chunkIndexes('f')).toEqual([0])
   })
 
-  it('does not give up what it cannot look at', async () => {
+  it('evicts nothing when the records cannot be read', async () => {
     const store = new LayeredStore(new SmallStore(0), { evict: unreadable })
     await store.putChunk('f', 0, bytes)
     expect(store.isInMemory('f')).toBe(true)
   })
 
-  it('tells what cannot be read from what is not there, to those who would delete', async () => {
+  it('distinguishes unreadable records from missing ones for callers that delete', async () => {
     const kept = new SmallStore(1)
     const store = new LayeredStore(kept)
     await store.putChunk('f', 0, bytes)
@@ -152,7 +152,7 @@ describe('the layered store', () => {
       await expect(reading).rejects.toMatchObject({ code: 'storage-failed' })
   })
 
-  it('works without any store', async () => {
+  it('works without a browser store', async () => {
     const store = new LayeredStore(undefined)
     await store.putRecord('a b', { x: 1 })
     await store.updateRecord('a b', (old) => ({ ...(old as object), y: 2 }))
@@ -174,4 +174,4 @@ it.each([
   [new DOMException('', 'NotReadableError'), 'storage-unreadable'],
   [null, 'connection-lost'],
   [new DOMException('', 'SecurityError'), 'storage-failed'],
-])('knows %s', (error, code) => expect(storageError(error, 'writing')).toMatchObject({ code, name: 'StorageError' }))
+])('%s has its own code', (error, code) => expect(storageError(error, 'writing')).toMatchObject({ code, name: 'StorageError' }))

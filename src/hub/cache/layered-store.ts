@@ -9,6 +9,7 @@ import { fileRecordKey } from './file-record.js'
 import { MemoryStore } from './memory-store.js'
 import { QuotaWriter } from './quota.js'
 
+/** What a layered store does when the browser's store fails. */
 export interface LayeredStoreOptions {
   /** Receives each error of the browser's store. */
   readonly onTrouble?: ((error: StorageError) => void) | undefined
@@ -16,6 +17,7 @@ export interface LayeredStoreOptions {
   readonly evict?: ((store: ChunkStore) => Promise<number | undefined>) | undefined
 }
 
+/** The browser's store with memory behind it. Its writes never fail. */
 export class LayeredStore implements ChunkStore {
   /** The browser's store. */
   readonly #persistent: ChunkStore | undefined

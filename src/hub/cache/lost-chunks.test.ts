@@ -1,4 +1,4 @@
-/** Chunks that are cleared, lost, replaced or spoilt while a file is written and while it is read: right bytes, or an error that says why. */
+/** Chunks that are cleared, lost, replaced or damaged while a file is written or read: the reader gets the right bytes, or an error code. */
 
 import { afterEach, describe, expect, it } from 'vitest'
 import { syntheticFile } from '../../../e2e/hub-server/repositories.js'
@@ -39,7 +39,7 @@ async function clear(store: MemoryStore): Promise<void> {
   for (const [key] of await store.records('')) await store.deleteRecord(key)
 }
 
-/** How many chunks of the one file are hashed, as its record says. */
+/** How many chunks of the only file are hashed, according to its record. */
 async function hashedIn(store: MemoryStore): Promise<number> {
   const [record] = await store.records('file ')
   return (record?.[1] as { hashed?: { chunks: number } } | undefined)?.hashed?.chunks ?? 0
@@ -64,7 +64,7 @@ describe('storage that is cleared while a file is written', () => {
     expect(fetched()).toBeGreaterThanOrEqual(weights.size + stored * chunkBytes)
   })
 
-  it('again and again: says so', async () => {
+  it('again and again: an error', async () => {
     class LeakyStore extends MemoryStore {
       override async putRecord(key: string, value: unknown) {
         await super.putRecord(key, value)
@@ -76,7 +76,7 @@ describe('storage that is cleared while a file is written', () => {
   })
 })
 
-/** A complete file without its fourth chunk. */
+/** A complete file whose fourth chunk is lost. */
 async function lose() {
   const store = new MemoryStore()
   const { repository } = await setUp(store)
@@ -87,17 +87,17 @@ async function lose() {
   return { store, repository, key }
 }
 
-describe('one chunk that a complete file has lost', () => {
+describe('a lost chunk of a complete file', () => {
   const flipByteAt = 3 * chunkBytes + 70_000
 
-  it('is fetched once more where it comes wrong, and no other is', async () => {
+  it('is downloaded once more when it arrives wrong, and no other chunk is', async () => {
     const { repository } = await lose()
     server.setFaults({ rules: [{ match: { host: 'cdn', covers: flipByteAt }, times: 1, flipByteAt }] })
     expect((await read(await repository.open(path))).equals(await truth())).toBe(true)
     expect(fetched()).toBe(2 * chunkBytes)
   })
 
-  it('comes wrong each time: an error, and the others stay', async () => {
+  it('arrives wrong each time: an error, and the other chunks are kept', async () => {
     const { store, repository, key } = await lose()
     server.setFaults({ rules: [{ match: { host: 'cdn' }, flipByteAt }] })
     await expect(repository.open(path)).rejects.toMatchObject({ code: 'hash-mismatch' })
@@ -108,7 +108,7 @@ describe('one chunk that a complete file has lost', () => {
     expect(fetched()).toBe(chunkBytes)
   })
 
-  it('is fetched again where only its end cannot be read', async () => {
+  it('is downloaded again when only its end cannot be read', async () => {
     class HalfBlob extends Blob {
       override slice(begin = 0, end = this.size) {
         const part = super.slice(begin, end)
@@ -142,7 +142,7 @@ describe('one chunk that a complete file has lost', () => {
 })
 
 describe('a file without a hash', () => {
-  it('that another tab replaces is not mended with other bytes', async () => {
+  it('that another tab replaces is not repaired with bytes of the new content', async () => {
     const store = new MemoryStore()
     const { hub } = await setUp(store)
     const base = server.staticUrl('owner/name')
@@ -152,14 +152,14 @@ describe('a file without a hash', () => {
     server.setRepository('owner/name', { [path]: later })
     const other = await openRepository(await Hub.open({ store, settings }), base, { revalidate: true })
     expect((await read(await other.open(path))).equals(await truth(later))).toBe(true)
-    // What is open keeps what it holds.
+    // An open file keeps its Blobs.
     expect((await read(source)).equals(await truth())).toBe(true)
     repository.close()
     await expect(read(source)).rejects.toMatchObject({ code: 'file-changed', details: { path } })
     expect((await read(await (await openRepository(hub, base)).open(path))).equals(await truth(later))).toBe(true)
   })
 
-  it('that was cleared comes from its host again, where that has the same', async () => {
+  it('that was cleared is downloaded again if the host still has the same content', async () => {
     const store = new MemoryStore()
     const { hub } = await setUp(store)
     const repository = await openRepository(hub, server.staticUrl('owner/name'))
@@ -173,7 +173,7 @@ describe('a file without a hash', () => {
   })
 })
 
-it('a file that nothing uses any more holds nothing of the store: what is deleted there is really gone', async () => {
+it('a file that nothing uses any more references no Blobs, so that their disk space can be freed', async () => {
   let reads = 0
   class CountingStore extends MemoryStore {
     override chunk(file: string, index: number) {

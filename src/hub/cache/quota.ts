@@ -18,10 +18,11 @@ export interface QuotaWrite {
   readonly put: () => Promise<void>
   /** Bytes to store. */
   readonly bytes: number
-  /** Whether room for this write is of no use any more. Asked after each failure. */
+  /** Called after each failure. True when this write need not succeed any more, so that nothing is evicted for it. */
   readonly isMoot: () => boolean
 }
 
+/** Writes that evict files when the quota is used up. */
 export class QuotaWriter {
   readonly #evict: Evict
   #evictions = 0

@@ -7,7 +7,7 @@ import { FileHasher, type CreateHasher } from '../cache/file-hasher.js'
 import { LayeredStore } from '../cache/layered-store.js'
 import { DownloadMemory } from './download-memory.js'
 import { MemoryStore } from '../cache/memory-store.js'
-import type { StoredFile } from '../remote-file.js'
+import type { StoredFile } from '../stored-file.js'
 
 const first = new Uint8Array([1, 2, 3, 4])
 const second = new Uint8Array([5, 6])
@@ -18,20 +18,20 @@ describe('a download without a hash', () => {
   it.each([
     ['a commit', fileOf('commit:https://h/a/b@0/w'), [1]],
     ['an address with a validator', fileOf('url:https://h/w', '"1"'), [1]],
-    ['an address with nothing to tell its content by', fileOf('url:https://h/w'), [0, 1]],
-  ])('of %s goes on only where its content is known to be the same', async (_, file, missing) => {
+    ['an address without a validator', fileOf('url:https://h/w'), [0, 1]],
+  ])('of %s resumes only if its content is known to be the same', async (_, file, missing) => {
     const store = new LayeredStore(new MemoryStore())
     await (await openWriter(store, file)).put(0, first.slice())
     expect((await openWriter(store, file)).missing).toEqual(missing)
   })
 
-  it('of an address does not go on from another validator', async () => {
+  it('of an address does not resume when the validator has changed', async () => {
     const store = new LayeredStore(new MemoryStore())
     await (await openWriter(store, fileOf('url:https://h/w', '"1"'))).put(0, first.slice())
     expect((await openWriter(store, fileOf('url:https://h/w', '"2"'))).missing).toEqual([0, 1])
   })
 
-  it('can be mended where a chunk was stored and the worker died before its digest was', async () => {
+  it('can be repaired when the worker died after storing a chunk and before storing its digest', async () => {
     const store = new LayeredStore(new MemoryStore())
     const file = fileOf('commit:https://h/a/b@0/w')
     const stopped = await openWriter(store, file)
@@ -48,12 +48,12 @@ describe('a download without a hash', () => {
   })
 })
 
-describe('a download that goes on', () => {
+describe('a download that resumes', () => {
   const content = Uint8Array.of(...first, ...second)
   const hash = { algorithm: 'sha256', hex: createHash('sha256').update(content).digest('hex') } as const
   const hashed: StoredFile = { repository: 'r', path: 'w', size: 6, key: 'sha256:w', hash }
 
-  it('takes up the hash where it stood, and reads nothing back', async () => {
+  it('resumes the hash from its saved state, and reads no chunk back', async () => {
     let read = 0
     class CountingStore extends MemoryStore {
       override chunk(file: string, index: number) {
@@ -78,7 +78,7 @@ describe('a download that goes on', () => {
     expect(read).toBe(0)
   })
 
-  it('deletes nothing where its record cannot be read, and is in memory until it is forgotten', async () => {
+  it('deletes nothing when the record cannot be read, and stays in memory until that is freed', async () => {
     let isReadable = false
     class UnreadableStore extends MemoryStore {
       override record(key: string) {
@@ -104,7 +104,7 @@ describe('a download that goes on', () => {
   })
 })
 
-it('hashes and stores no more at once than the limit on copies allows', async () => {
+it('hashes and stores no more chunks at once than the limit allows', async () => {
   let [now, most] = [0, 0]
   class SlowStore extends MemoryStore {
     override async putChunk(file: string, index: number, bytes: Uint8Array<ArrayBuffer>) {

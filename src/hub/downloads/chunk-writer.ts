@@ -10,7 +10,7 @@ import { FileHasher, sha256Hex, type CreateHasher, type Hasher } from '../cache/
 import { fileRecordKey, type FileRecord } from '../cache/file-record.js'
 import type { LayeredStore } from '../cache/layered-store.js'
 import { chunkRange } from '../chunk-layout.js'
-import type { StoredFile } from '../remote-file.js'
+import type { StoredFile } from '../stored-file.js'
 import { DownloadMemory } from './download-memory.js'
 import { EarlyChunks } from './early-chunks.js'
 import { openStoredProgress, type StoredProgress } from './stored-progress.js'
@@ -18,6 +18,7 @@ import { openStoredProgress, type StoredProgress } from './stored-progress.js'
 /** Bytes of a stored chunk that are read back at a time. */
 const readBackBytes = 2 << 20
 
+/** What a writer needs to know. */
 export interface ChunkWriterOptions {
   readonly store: LayeredStore
   readonly file: StoredFile
@@ -39,6 +40,7 @@ interface FileHash {
   readonly hashed: number
 }
 
+/** Writes one file into the store. */
 export class ChunkWriter {
   readonly #store: LayeredStore
   readonly #file: StoredFile

@@ -5,7 +5,7 @@
 
 import { isAquatintError } from '../../errors.js'
 import { fileRecordKey } from '../cache/file-record.js'
-import type { StoredFile } from '../remote-file.js'
+import type { StoredFile } from '../stored-file.js'
 import { ChunkWriter } from './chunk-writer.js'
 import type { DownloadServices, Fill } from './download-services.js'
 import { DownloadingFile, downloadRestarted } from './downloading-file.js'
@@ -16,6 +16,7 @@ const restartsDownload = new Set(['hash-mismatch', 'file-changed', 'download-res
 /** Failures after which the download resumes from the stored chunks, once. */
 const resumesDownload = new Set(['chunk-lost', 'hash-thread-lost'])
 
+/** What to complete, and where to report it. */
 export interface CompleteFileOptions {
   readonly file: StoredFile
   readonly fill: Fill

@@ -3,10 +3,10 @@
 import type { CreateHasher } from '../cache/file-hasher.js'
 import type { LayeredStore } from '../cache/layered-store.js'
 import type { Transport } from '../http/transport.js'
-import type { RemoteFile } from '../remote-file.js'
 import type { ChunkWriter } from './chunk-writer.js'
 import type { DownloadMemory } from './download-memory.js'
 import type { ProgressMeter } from './progress-meter.js'
+import type { RemoteFile } from '../http/file-location.js'
 
 /** What all downloads of a hub share. */
 export interface DownloadServices {

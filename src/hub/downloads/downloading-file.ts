@@ -11,9 +11,10 @@ import { freeBytes } from '../../util/free-bytes.js'
 import { checkReadRange, readBlob } from '../cache/cached-source.js'
 import type { LayeredStore } from '../cache/layered-store.js'
 import { planRead, type ChunkSlice } from '../chunk-layout.js'
-import { contentName, type StoredFile } from '../remote-file.js'
+import { contentName, type StoredFile } from '../stored-file.js'
 import type { ByteRange, ByteSource, DownloadingSource, ReadOptions } from '../types.js'
 
+/** A file whose chunks can be read as soon as they are stored, before the file is verified. */
 export class DownloadingFile implements DownloadingSource {
   readonly byteLength: number
   readonly contentKey: string | undefined
@@ -109,7 +110,7 @@ export class DownloadingFile implements DownloadingSource {
   }
 }
 
-/** Tells those who used unverified bytes of a file to discard their result. */
+/** The error for readers of unverified bytes, which makes them discard their result. */
 export function downloadRestarted({ repository, path }: StoredFile): HubError {
   const message = `${repository}: the download of ${path} started over, because its first bytes were wrong or were lost.`
   return new HubError('download-restarted', message, { path })

@@ -10,6 +10,7 @@ interface EarlyChunk {
   readonly onReleased: () => void
 }
 
+/** The chunks of one file that wait in memory, by index. */
 export class EarlyChunks {
   readonly #chunks = new Map<number, EarlyChunk>()
 

@@ -9,7 +9,7 @@ import { FilesInUse } from '../cache/files-in-use.js'
 import type { ChunkSlice } from '../chunk-layout.js'
 import { fileChanged } from '../http/http-errors.js'
 import { checkMaxBytes } from '../names.js'
-import { isAddressKey, type StoredFile } from '../remote-file.js'
+import { isAddressKey, type StoredFile } from '../stored-file.js'
 import type { ByteSource, OpenOptions, ReadOptions } from '../types.js'
 import { completeFile } from './complete-file.js'
 import { followProgress, shareProgress } from './download-channel.js'
@@ -36,6 +36,7 @@ interface Opening {
   readonly onDownloading: OpenOptions['onDownloading']
 }
 
+/** Opens, completes and repairs the files of one hub. */
 export class FileOpener {
   readonly #services: DownloadServices
   readonly #locks: Locks

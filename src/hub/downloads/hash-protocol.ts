@@ -1,6 +1,6 @@
 /** The messages between hash-thread.ts and the worker that hashes downloads. */
 
-import type { ExpectedHash } from '../remote-file.js'
+import type { ExpectedHash } from '../stored-file.js'
 
 /** A call to the worker. `call` numbers the calls, `file` numbers the hashers. */
 export type HashCall = { readonly call: number; readonly file: number } & (

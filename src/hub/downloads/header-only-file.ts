@@ -7,12 +7,13 @@ import { HubError } from '../../errors.js'
 import { checkReadRange } from '../cache/cached-source.js'
 import { fetchPiece, RangesIgnored } from '../http/piece-fetch.js'
 import type { Transport } from '../http/transport.js'
-import type { RemoteFile } from '../remote-file.js'
 import type { ByteRange, HeaderOnlySource, ReadOptions, Repository } from '../types.js'
+import type { RemoteFile } from '../http/file-location.js'
 
 /** Bytes that the first read fetches. Most safetensors headers are shorter, so that one request suffices. */
 const firstBytes = 256 << 10
 
+/** A server's file that fetches the bytes it is asked for and remembers only the first 256 KiB. */
 export class HeaderOnlyFile implements HeaderOnlySource {
   readonly isCached = false
   readonly byteLength: number

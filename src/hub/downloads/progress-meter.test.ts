@@ -2,7 +2,7 @@ import { expect, it } from 'vitest'
 import { ProgressMeter } from './progress-meter.js'
 import type { FileProgress } from '../types.js'
 
-it('never falls, never passes the total, and is not told for each packet, whatever happens', () => {
+it('progress never falls, never exceeds the total, and is not reported for every packet', () => {
   let state = 7
   const random = () => (state = (Math.imul(state, 48271) >>> 0) % 2147483647) / 2147483647
   for (let round = 0; round < 200; round++) {

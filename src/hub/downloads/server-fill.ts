@@ -2,10 +2,10 @@
 
 import { isAquatintError } from '../../errors.js'
 import { RangesIgnored } from '../http/piece-fetch.js'
-import type { RemoteFile } from '../remote-file.js'
 import type { DownloadServices, Fill } from './download-services.js'
 import { fetchInPieces } from './parallel-pieces.js'
 import { streamChunks } from './whole-stream.js'
+import type { RemoteFile } from '../http/file-location.js'
 
 /** A fill that downloads a file's missing chunks. */
 export function fillFromServer(services: DownloadServices, file: RemoteFile): Fill {

@@ -4,7 +4,7 @@ import { StorageError } from '../../errors.js'
 import { asFileRecord, fileRecordKey, newFileRecord, type FileRecord } from '../cache/file-record.js'
 import type { LayeredStore } from '../cache/layered-store.js'
 import { chunkRange } from '../chunk-layout.js'
-import { isAddressKey, type StoredFile } from '../remote-file.js'
+import { isAddressKey, type StoredFile } from '../stored-file.js'
 
 /** What is stored of a file. */
 export interface StoredProgress {

@@ -8,7 +8,7 @@ afterEach(() => {
 
 const never = () => new AbortController().signal
 
-/** Runs a host on a clock of its own: each open lane brings `rate(lanes)` bytes per millisecond, `steps` times 10 ms. */
+/** Simulates a host with its own clock: each open connection brings `rate(open)` bytes per millisecond, for `steps` times 10 ms. */
 async function run(
   pool: ConnectionPool,
   clock: { now: number },
@@ -31,7 +31,7 @@ async function run(
       slot.answered()
       slot.count(rate(Math.min(count, connections)) * 10)
     }
-    // Every lane ends once in a while, and another request takes its place.
+    // A request ends once in a while, and another one takes its connection.
     if (step % 5 === 0 && open.length > 0) {
       open.shift()?.release()
       requested.push(ask())
@@ -42,40 +42,40 @@ async function run(
   return limits
 }
 
-describe('lanes', () => {
-  it('begin with two, and grow to the most where each one brings as much again', async () => {
+describe('connections to one host', () => {
+  it('start with two, and grow to the limit when each one adds as many bytes', async () => {
     const clock = { now: 0 }
     const limits = await run(new ConnectionPool(defaultSettings, () => clock.now), clock, () => 5000, 400)
     expect(limits[0]).toBe(2)
     expect(limits.at(-1)).toBe(6)
-    // One more is tried, once, to see whether it is answered.
+    // One connection more is tried once, to see whether it is answered.
     expect(Math.max(...limits)).toBe(7)
     expect(limits.filter((limit) => limit === 7).length).toBeLessThan(100)
   })
 
-  it('grow further where one connection carries them all', async () => {
+  it('grow further when one connection carries all requests', async () => {
     const clock = { now: 0 }
     const limits = await run(new ConnectionPool(defaultSettings, () => clock.now), clock, () => 5000, 600, Infinity)
     expect(limits.at(-1)).toBe(12)
   })
 
-  it('stay few where more bring nothing', async () => {
+  it('stay few when more of them bring no more bytes', async () => {
     const clock = { now: 0 }
     const limits = await run(new ConnectionPool(defaultSettings, () => clock.now), clock, (open) => 10_000 / open, 450)
     expect(limits.filter((limit) => limit === 2).length).toBeGreaterThan(limits.length / 2)
     expect(Math.max(...limits)).toBe(4)
   })
 
-  it('are not taken back for one lull of a busy machine', async () => {
+  it('are not reduced because of one pause of a busy machine', async () => {
     const clock = { now: 0 }
-    // While four lanes are measured for the first time, their bytes come late, and then all at once.
+    // While four connections are measured for the first time, their bytes arrive late, and then all at once.
     const lumps = () => (clock.now < 1200 ? 5000 : clock.now < 1600 ? 2000 : clock.now < 2000 ? 8000 : 5000)
     const limits = await run(new ConnectionPool(defaultSettings, () => clock.now), clock, lumps, 400)
     expect(limits.slice(110).every((limit) => limit > 2)).toBe(true)
     expect(limits.at(-1)).toBe(6)
   })
 
-  it('do not grow while they are not all used', async () => {
+  it('do not grow while some of them are unused', async () => {
     const clock = { now: 0 }
     const pool = new ConnectionPool(defaultSettings, () => clock.now)
     const slot = await pool.acquire(never())
@@ -86,7 +86,7 @@ describe('lanes', () => {
     expect(pool.limit).toBe(2)
   })
 
-  it('halve once for one overload, and leave the host alone as long as it asks', async () => {
+  it('are halved once for one overload, and send nothing for as long as the host requests', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout'] })
     const clock = { now: 0 }
     const pool = new ConnectionPool({ ...defaultSettings, startConnections: 6 }, () => clock.now)
@@ -111,7 +111,7 @@ describe('lanes', () => {
     ;(await next).release()
   })
 
-  it('are given in order, and a wait that is aborted leaves the queue', async () => {
+  it('are given in order, and an aborted caller leaves the queue', async () => {
     const pool = new ConnectionPool({ ...defaultSettings, startConnections: 1 }, () => 0)
     const order: number[] = []
     const first = await pool.acquire(never())

@@ -14,7 +14,7 @@ const overloadHoldMs = 10_000
 /** A higher limit is kept when the throughput grows at least by this factor. */
 const gain = 1.05
 
-/** Windows over which a higher limit is measured before it is given up: on a busy machine bytes come in bursts, and one window says little. */
+/** Windows over which a higher limit is measured before it is rejected: on a busy machine bytes arrive in bursts, and one window says little. */
 const windowsPerTrial = 3
 
 /** One of a host's connections, in use by one request. */

@@ -17,6 +17,7 @@ export interface JsonRequest {
   readonly signal: AbortSignal
 }
 
+/** A parsed answer. */
 export interface JsonAnswer {
   readonly value: unknown
   readonly headers: Headers

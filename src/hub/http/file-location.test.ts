@@ -5,7 +5,7 @@ const never = new AbortController().signal
 const origin = 'https://hub.org/a/resolve/x'
 const headers = { authorization: 'Bearer t' }
 
-it('lets one caller resolve while the others wait for its answer', async () => {
+it('one caller resolves the address while the others wait for its answer', async () => {
   const location = new FileLocation(origin, headers)
   const first = await location.requestTarget(never)
   expect(first).toMatchObject({ url: origin, headers, redirected: false })
@@ -14,7 +14,7 @@ it('lets one caller resolve while the others wait for its answer', async () => {
   for (const lease of await others) expect(lease).toMatchObject({ url: 'https://cdn.org/x?sig', headers: {}, redirected: true })
 })
 
-it('lets the next caller try when the first one failed', async () => {
+it('the next caller tries when the first one failed', async () => {
   const location = new FileLocation(origin, headers)
   const first = await location.requestTarget(never)
   const second = location.requestTarget(never)
@@ -23,7 +23,7 @@ it('lets the next caller try when the first one failed', async () => {
   expect(location.answered).toBe(false)
 })
 
-it('resolves again after an expiry, once', async () => {
+it('an expired address is resolved again, once', async () => {
   const location = new FileLocation(origin, headers)
   ;(await location.requestTarget(never)).settle('https://cdn.org/1')
   location.expire('https://cdn.org/1')
@@ -34,7 +34,7 @@ it('resolves again after an expiry, once', async () => {
   expect((await location.requestTarget(never)).url).toBe('https://cdn.org/2')
 })
 
-it('keeps the token on its own origin', async () => {
+it('the access token goes to its own origin only', async () => {
   const location = new FileLocation(origin, headers)
   ;(await location.requestTarget(never)).settle('https://hub.org/api/resolve-cache/x')
   expect((await location.requestTarget(never)).headers).toEqual(headers)

@@ -6,6 +6,7 @@
 
 import { orAbort } from '../../util/abort.js'
 import { deferred } from '../../util/deferred.js'
+import type { StoredFile } from '../stored-file.js'
 
 /** Where the next request for a file goes. */
 export interface RequestTarget {
@@ -75,4 +76,9 @@ export class FileLocation {
       },
     }
   }
+}
+
+/** A file of a server. */
+export interface RemoteFile extends StoredFile {
+  readonly location: FileLocation
 }

@@ -30,10 +30,10 @@ describe('answers', () => {
     [418, {}, 'server-error'],
   ])('%i %o is %s', (status, headers, code) => expect(codeOf(status, headers)).toBe(code))
 
-  it('of a redirect that expired', () => expect(codeOf(403, {}, true)).toBe('url-expired'))
-  it('without a path are about the repository', () =>
+  it('403 after a redirect: the signed address has expired', () => expect(codeOf(403, {}, true)).toBe('url-expired'))
+  it('a 404 without a path is about the repository', () =>
     expect(errorForAnswer(answer(404), { repository: 'a/b' }, 0)).toMatchObject({ code: 'repository-not-found' }))
-  it('never show a signature', () =>
+  it('messages never show a signature', () =>
     expect(JSON.stringify(errorForAnswer(answer(404), { repository: 'a/b' }, 0).message)).not.toContain('secret'))
 })
 
@@ -47,7 +47,7 @@ describe('waits', () => {
     [null, undefined],
   ])('%s', (header, milliseconds) => expect(retryAfter(header, 0)).toBe(milliseconds))
 
-  it('double up to a limit, and spread', () => {
+  it('double up to a limit, and are spread', () => {
     const error = new HubError('network', '')
     const waits = [1, 2, 3, 20].map((tries) => [
       retryDelay(error, tries, defaultSettings, 0),
@@ -61,7 +61,7 @@ describe('waits', () => {
     ])
   })
 
-  it('are kept as the server asks, to a limit', () => {
+  it('are as long as the server requests, up to a limit', () => {
     expect(retryDelay(new HubError('rate-limited', '', { wait: 7000 }), 1, defaultSettings, 0)).toBe(7000)
     expect(retryDelay(new HubError('rate-limited', '', { wait: 1e12 }), 1, defaultSettings, 0)).toBe(longestWait)
     expect(requestedWait(new HubError('rate-limited', '', { wait: 7000 }))).toBe(7000)
@@ -70,7 +70,7 @@ describe('waits', () => {
     expect(requestedWait(undefined)).toBeUndefined()
   })
 
-  it('are for what may pass', () => {
+  it('follow temporary failures only', () => {
     expect(
       (['network', 'stalled', 'short-body', 'rate-limited', 'server-error'] as const).every((code) =>
         isTemporary(new HubError(code, '')),
@@ -82,6 +82,6 @@ describe('waits', () => {
       ),
     ).toBe(false)
     expect(isTemporary(new HubError('server-error', '', { status: 501 }))).toBe(false)
-    expect(isTemporary(new TypeError('a defect of ours'))).toBe(false)
+    expect(isTemporary(new TypeError('a bug'))).toBe(false)
   })
 })

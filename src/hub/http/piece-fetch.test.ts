@@ -27,7 +27,7 @@ afterEach(async () => {
 })
 
 describe('tries', () => {
-  it('are five where nothing comes', async () => {
+  it('are five when nothing arrives', async () => {
     const hub = await openHub()
     let tries = 0
     const failing = retrying(hub.transport, never, () => {
@@ -38,7 +38,7 @@ describe('tries', () => {
     expect(tries).toBe(5)
   })
 
-  it('begin anew after progress', async () => {
+  it('are counted from zero again after progress', async () => {
     let tries = 0
     const failing = retrying(
       (await openHub()).transport,
@@ -53,7 +53,7 @@ describe('tries', () => {
     expect(tries).toBe(3 - 1 + 5)
   })
 
-  it('are one for what does not pass', async () => {
+  it('are one for a permanent failure', async () => {
     let tries = 0
     const failing = retrying((await openHub()).transport, never, () => {
       tries++
@@ -64,10 +64,10 @@ describe('tries', () => {
   })
 })
 
-describe('a server that sends less than it is asked for, and says so', () => {
+describe('a server that sends less than requested, and says so', () => {
   const size = 300_000
 
-  /** Fetches a file of which the server sends at most so many bytes at a time. Gives the requests. */
+  /** Fetches a file of which the server sends at most `most` bytes for each request. */
   async function fetchFrom(most: number): Promise<{ requests: number; bytes: Uint8Array; fetching: Promise<void> }> {
     const state = { requests: 0, bytes: new Uint8Array(size), fetching: Promise.resolve() }
     const started = createServer((request, response) => {
@@ -87,21 +87,21 @@ describe('a server that sends less than it is asked for, and says so', () => {
     return state
   }
 
-  it('is asked for the rest', async () => {
+  it('is asked for the rest of the bytes', async () => {
     const state = await fetchFrom(100_000)
     await state.fetching
     expect(state.requests).toBe(3)
     expect(state.bytes.every((byte) => byte === 7)).toBe(true)
   })
 
-  it('is not asked for ever for next to nothing', async () => {
+  it('is not asked for ever when it sends almost nothing', async () => {
     const state = await fetchFrom(1)
     await expect(state.fetching).rejects.toMatchObject({ code: 'short-body' })
     expect(state.requests).toBe(5)
   })
 })
 
-it('a second host that has too much to do is left alone, and the first one is not', async () => {
+it('an overloaded second host gets fewer requests, and the first host does not', async () => {
   const path = 'w.safetensors'
   server = await startHubServer({ repositories: { 'owner/name': { [path]: syntheticFile(1_000_003, 5) } } })
   server.setFaults({ rules: [{ match: { host: 'cdn' }, times: 1, status: 429, headers: { 'retry-after': '1' } }] })
@@ -114,6 +114,6 @@ it('a second host that has too much to do is left alone, and the first one is no
   expect(refused?.status).toBe(429)
   expect(later.length).toBeGreaterThan(1)
   for (const { time } of later) expect(time - refused!.end!).toBeGreaterThanOrEqual(990)
-  // Where the redirect leads to is known from the refusal.
+  // The refusal has revealed the target of the redirect.
   expect(server.log.filter((entry) => entry.kind === 'resolve')).toHaveLength(1)
 })

@@ -1,13 +1,13 @@
 /** Fetches one piece of a file into memory: it counts the bytes received and requests the rest until the piece is whole. */
 
 import { isAquatintError } from '../../errors.js'
-import type { RemoteFile } from '../remote-file.js'
 import type { ByteRange } from '../types.js'
 import type { ConnectionSlot } from './connections.js'
 import { fileChanged, urlExpired } from './http-errors.js'
 import { fetchRange, PassOn, shortBody, type RangeAnswer, type Sink } from './range-fetch.js'
 import { requestedWait, retrying } from './retry.js'
 import type { Transport } from './transport.js'
+import type { RemoteFile } from './file-location.js'
 
 /** The server answers a range request with the whole file, so the file must be read as one stream. */
 export class RangesIgnored extends PassOn {}

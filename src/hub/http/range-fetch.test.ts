@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest'
 import { fetchRange } from './range-fetch.js'
 
-it('ends when the taker of the bytes stops it, though the body goes on for ever', async () => {
+it('ends when the sink aborts, although the body never ends', async () => {
   const stop = new AbortController()
   const body = new ReadableStream({ start: (controller) => controller.enqueue(new Uint8Array(1)) })
   const headers = { 'content-range': 'bytes 0-1/2' }

@@ -30,6 +30,7 @@ export interface RangeAnswer {
   readonly headers: Headers
 }
 
+/** One request for a range of a file, or for the whole file. */
 export interface RangeRequest {
   readonly fetch: Fetch
   readonly url: string

@@ -6,6 +6,7 @@ import type { TransferSettings } from '../settings.js'
 /** `fetch` as this project calls it: a URL and its options. */
 export type Fetch = (url: string, init: RequestInit) => Promise<Response>
 
+/** How requests are sent: shared by everything that downloads through one hub. */
 export interface Transport {
   readonly fetch: Fetch
   readonly settings: TransferSettings

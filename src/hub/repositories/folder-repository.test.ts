@@ -33,12 +33,12 @@ it('lists and reads the files of a picked folder', async () => {
   await expect(folder.open('unet/config.json', { maxBytes: 6 })).rejects.toMatchObject({ code: 'file-too-large' })
 })
 
-it('takes loose files by their names', async () => {
+it('uses the names of files that are not in a folder', async () => {
   const folder = FolderRepository.fromFiles([new File(['x'], 'a.safetensors'), new File(['y'], 'b.json')])
   expect((await folder.files()).map((file) => file.path)).toEqual(['a.safetensors', 'b.json'])
 })
 
-it('walks a directory handle, but not what tools keep in it', async () => {
+it('lists a directory handle without the hidden files of tools', async () => {
   const handle = directoryHandle('model', [
     fileHandle('model_index.json', '{}'),
     directoryHandle('.git', [fileHandle('HEAD', 'x')]) as { name: string },
@@ -48,7 +48,7 @@ it('walks a directory handle, but not what tools keep in it', async () => {
   expect((await folder.files()).map((each) => each.path)).toEqual(['model_index.json', 'vae/config.json'])
 })
 
-it('says so when a file was changed after it was picked', async () => {
+it('reports a file that was changed after it was picked', async () => {
   const file = fileAt('model/a.json', '{}')
   Object.defineProperty(file, 'slice', {
     value: () => ({ arrayBuffer: () => Promise.reject(new DOMException('', 'NotReadableError')) }),

@@ -61,7 +61,7 @@ describe('a repository on the Hub', () => {
     expect((await repository.open('empty.txt')).byteLength).toBe(0)
   })
 
-  it('downloads in parallel, resolves a file once, and asks for each byte once', async () => {
+  it('downloads in parallel, resolves a file once, and requests each byte once', async () => {
     const hub = await setUp({ faults: { latencyMs: 20 } })
     await (await open(hub)).open('unet/w.safetensors')
     const file = server.log.filter((entry) => entry.host === 'cdn')
@@ -83,7 +83,7 @@ describe('a repository on the Hub', () => {
     expect(server.log).toEqual([])
   })
 
-  it('asks the Hub once after its files did not fit together, and then no more', async () => {
+  it('asks the Hub once after its files did not match, and then no more', async () => {
     const hub = await setUp()
     const first = await open(hub)
     await first.open('model_index.json')
@@ -95,7 +95,7 @@ describe('a repository on the Hub', () => {
     }
   })
 
-  it('stays in doubt where the Hub cannot be asked', async () => {
+  it('still requires revalidation after the Hub could not be reached', async () => {
     const hub = await setUp()
     const first = await open(hub)
     await first.open('model_index.json')
@@ -108,7 +108,7 @@ describe('a repository on the Hub', () => {
     expect(server.log.map((entry) => entry.kind)).toEqual(['revision'])
   })
 
-  it('keeps what another tab has noted of it meanwhile', async () => {
+  it('keeps what another tab has recorded about it meanwhile', async () => {
     const store = new MemoryStore()
     const hub = await setUp({}, store)
     server.setFaults({ rules: [{ match: { path: '/tree/' }, times: 1, delayMs: 300 }] })
@@ -127,12 +127,12 @@ describe('a repository on the Hub', () => {
     expect(await repository.files()).toHaveLength(4)
     expect((await bytesOf()).equals(await (await repository.open('unet/w.safetensors')).read(whole))).toBe(true)
     expect((await repository.open('model_index.json')).byteLength).toBe(7)
-    // The address of its page there is the repository too.
+    // The address of the repository's page on the mirror names the repository too.
     expect((await openRepository(hub, `${server.url}/owner/name`, { endpoint: server.url })).id).toBe('owner/name')
     expect(await hub.cache.models()).toMatchObject([{ id: 'owner/name', endpoint: `${server.url}/` }])
   })
 
-  it('fetches the same content in another repository once', async () => {
+  it('downloads content that two repositories share once', async () => {
     const hub = await setUp()
     await (await open(hub)).open('unet/w.safetensors')
     server.clearLog()
@@ -140,7 +140,7 @@ describe('a repository on the Hub', () => {
     expect(server.log.map((entry) => entry.kind)).toEqual(['revision', 'tree'])
   })
 
-  it('follows a moved branch when asked to, and stays at the old commit offline', async () => {
+  it('follows a moved branch when asked to revalidate, and uses the old commit offline', async () => {
     const store = new MemoryStore()
     const hub = await setUp({}, store)
     const before = await server.commit('owner/name')
@@ -154,7 +154,7 @@ describe('a repository on the Hub', () => {
     expect((await open(hub, 'owner/name', { revalidate: true })).revision).toBe(moved.revision)
   })
 
-  it('says what is wrong with a code', async () => {
+  it('has an error code for everything that is wrong', async () => {
     const hub = await setUp({ gated: { 'owner/other': 'hf_good' } })
     expect(await codeOf(open(hub, 'owner/none'))).toBe('repository-not-found')
     expect(await codeOf(open(hub, 'owner/../name'))).toBe('bad-repository-id')
@@ -168,7 +168,7 @@ describe('a repository on the Hub', () => {
     expect(await codeOf(open(hub, 'owner/name', { endpoint: 'http://127.0.0.1:1' }))).toBe('network')
   })
 
-  it('downloads nothing of a file that is longer than its reader takes', async () => {
+  it('downloads nothing of a file that is longer than its reader accepts', async () => {
     const hub = await setUp()
     const repository = await open(hub)
     const limited = { maxBytes: weights.size - 1 }
@@ -183,14 +183,14 @@ describe('a repository on the Hub', () => {
     expect((await repository.open('unet/w.safetensors', { maxBytes: weights.size })).byteLength).toBe(weights.size)
   })
 
-  it('opens a gated repository with its token, which the second host never sees', async () => {
+  it('opens a gated repository with its access token, which the second host never receives', async () => {
     const hub = await setUp({ gated: { 'owner/name': 'hf_good' } })
     await (await open(hub, 'owner/name', { token: 'hf_good' })).open('unet/w.safetensors')
     expect(server.log.filter((entry) => entry.host === 'hub').every((entry) => entry.authorized)).toBe(true)
     expect(server.log.some((entry) => entry.host === 'cdn' && entry.authorized)).toBe(false)
   })
 
-  it('holds no file whose download ends after it was closed', async () => {
+  it('keeps no file in use whose download ends after the repository was closed', async () => {
     const hub = await setUp()
     for (const repository of [await open(hub), await openRepository(hub, server.staticUrl('owner/name'))]) {
       const opening = repository.open('unet/w.safetensors')
@@ -200,7 +200,7 @@ describe('a repository on the Hub', () => {
     }
   })
 
-  it('keeps nothing in memory that is not in use, where there is no storage', async () => {
+  it('without storage, keeps only files in use in memory', async () => {
     const hub = await setUp({}, null)
     const [one, other] = [await open(hub), await open(hub)]
     await one.open('unet/w.safetensors')
@@ -215,7 +215,7 @@ describe('a repository on the Hub', () => {
     expect((await (await open(hub)).open('unet/w.safetensors')).byteLength).toBe(weights.size)
   })
 
-  it('tells progress that never falls and ends at the total', async () => {
+  it('reports progress that never falls and ends at the total', async () => {
     const hub = await setUp({ faults: { rules: [{ match: { host: 'cdn' }, times: 3, cutAfter: 1000 }] } })
     const seen: FileProgress[] = []
     await (await open(hub)).open('unet/w.safetensors', { onProgress: (progress) => seen.push(progress) })
@@ -229,7 +229,7 @@ describe('a repository on the Hub', () => {
     })
   })
 
-  it('ends with an AbortError whatever the reason, wherever it waits', async () => {
+  it('an abort rejects with an AbortError, whatever its reason and wherever the load waits', async () => {
     const hub = await setUp({ faults: { bytesPerSecond: 100_000 } })
     const repository = await open(hub)
     const stop = new AbortController()
@@ -241,7 +241,7 @@ describe('a repository on the Hub', () => {
     )
   })
 
-  it('stops when it is told to, keeps what it stored, and goes on from there', async () => {
+  it('stops when aborted, keeps the stored chunks, and resumes from them', async () => {
     const hub = await setUp({ faults: { bytesPerSecond: 1_000_000 } })
     const stop = new AbortController()
     const repository = await open(hub)

@@ -5,9 +5,9 @@ import { OpenFiles } from './open-files.js'
 import { fileNotFound } from '../http/http-errors.js'
 import { fetchCommit, fetchTree, resolveUrl, tokenHeaders, type HubAddress } from './hub-api.js'
 import type { Hub } from '../hub.js'
-import { FileLocation } from '../http/file-location.js'
+import { FileLocation, type RemoteFile } from '../http/file-location.js'
 import { isCommit } from '../names.js'
-import { hashKey, type ExpectedHash, type RemoteFile } from '../remote-file.js'
+import { hashKey, type ExpectedHash } from '../stored-file.js'
 import {
   asRepositoryRecord,
   branchKey,
@@ -23,6 +23,7 @@ import {
 } from '../cache/repository-record.js'
 import type { ByteSource, OpenOptions, HeaderOnlySource, ReadOptions, Repository, RepositoryFile } from '../types.js'
 
+/** Which repository to open, and how. */
 export interface HubRepositoryOptions extends HubAddress {
   readonly revision: string
   readonly token?: string | undefined
@@ -30,6 +31,7 @@ export interface HubRepositoryOptions extends HubAddress {
   readonly revalidate: boolean
 }
 
+/** A repository on the Hub. Its files are those of one commit, whatever happens to the branch. */
 export class HubRepository implements Repository {
   readonly id: string
   readonly revision: string

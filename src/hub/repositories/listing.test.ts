@@ -12,7 +12,7 @@ afterEach(() => {
   server?.close()
 })
 
-/** Opens a repository whose tree API answers with these texts, page by page; where there are several, the last one is followed by itself. */
+/** Opens a repository whose tree API answers with these texts, page by page. If there are several, the last page links to itself. */
 async function openListed(...pages: readonly string[]) {
   const requested: string[] = []
   const started = createServer((request, response) => {
@@ -40,14 +40,14 @@ describe('a listing', () => {
   })
 
   it.each([
-    ['is no JSON', '['],
-    ['is no list', '{}'],
-    ['lists half a character', JSON.stringify([entry('half \ud83d.json')])],
-    ['lists a path that leads out', JSON.stringify([entry('../x.json')])],
-    ['lists an absurd size', JSON.stringify([{ ...entry('x.json'), size: 9e15 }])],
-    ['takes more memory than a listing is worth', `[${'{},'.repeat(400_000)}{}]`],
-    ['is longer than listings are', `[${' '.repeat(10_000_000)}]`],
-  ])('that %s is refused', async (_, page) => {
+    ['is not JSON', '['],
+    ['is not an array', '{}'],
+    ['lists a path with half a surrogate pair', JSON.stringify([entry('half \ud83d.json')])],
+    ['lists a path outside the repository', JSON.stringify([entry('../x.json')])],
+    ['lists an impossible size', JSON.stringify([{ ...entry('x.json'), size: 9e15 }])],
+    ['takes too much memory', `[${'{},'.repeat(400_000)}{}]`],
+    ['is too long', `[${' '.repeat(10_000_000)}]`],
+  ])('that %s is rejected', async (_, page) => {
     const { opening } = await openListed(page)
     await expect(opening).rejects.toMatchObject({ name: 'HubError', code: 'bad-answer' })
   })
@@ -56,7 +56,7 @@ describe('a listing', () => {
     ['pages without files', 100, ['[]', '[]']],
     ['more files than a repository has', 3, [many(10_000), many(10_000)]],
     ['more bytes than a listing has', 3, [`[${' '.repeat(6_000_000)}]`, '[]', `[${' '.repeat(6_000_000)}]`]],
-  ])('that has no end is left: %s', async (_, most, pages) => {
+  ])('that does not end is rejected: %s', async (_, most, pages) => {
     const { requested, opening } = await openListed(...pages)
     await expect(opening).rejects.toMatchObject({
       code: 'bad-answer',

@@ -1,5 +1,6 @@
 /** The files that a repository has opened: each stays in use until the repository is closed. */
 
+/** The releases of the opened files, by key. */
 export class OpenFiles {
   readonly #releases = new Map<string, () => void>()
   #closed = false

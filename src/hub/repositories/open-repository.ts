@@ -12,6 +12,7 @@ import type { Repository } from '../types.js'
 /** A repository: its Hub id or base URL, a folder that the user picked, or the files of one. */
 export type RepositoryReference = string | FileSystemDirectoryHandle | readonly File[]
 
+/** How to open a repository. */
 export interface OpenRepositoryOptions {
   /** Branch, tag or commit. Default `main`. */
   readonly revision?: string | undefined

@@ -25,13 +25,13 @@ describe('a host without a listing', () => {
     const expected = Object.entries(files).map(([path, bytes]) => ({ path, size: bytes.length }))
     expect(await repository.files()).toEqual(expected.sort((a, b) => (a.path < b.path ? -1 : 1)))
     expect(log.length).toBeLessThan(100)
-    // What is there and what is not is remembered.
+    // Both present and missing files are remembered.
     const requested = log.length
     await repository.files()
     expect(log.length).toBe(requested)
   })
 
-  it('is asked nothing when all that was used is cached, and can be gone then', async () => {
+  it('gets no request when every file that was used is cached, and may be offline', async () => {
     const hub = await Hub.open({ store: new MemoryStore(), settings })
     await start({ repositories: { 'a/b': 'fixtures/tiny-sd15/repo' } })
     const base = server!.staticUrl('a/b')
@@ -42,7 +42,7 @@ describe('a host without a listing', () => {
     const again = await openRepository(hub, base)
     expect(await again.files()).toEqual(files)
     expect(server!.log).toEqual([])
-    // What was not looked for can still be opened.
+    // A file that was not probed can still be opened.
     server!.setRepository('a/b', { 'notes.txt': 'text' })
     expect((await again.open('notes.txt')).byteLength).toBe(4)
   })
@@ -60,19 +60,19 @@ describe('a host without a listing', () => {
   it.each(['text/html', 'application/octet-stream'])('that answers everything with %s has no files', async (pageForAll) => {
     await start({ repositories: { 'a/b': {} }, faults: { pageForAll } })
     const opened = openRepository(await Hub.open({ store: null, settings }), server!.staticUrl('a/b'))
-    // As anything but a page it could be a listing, and is a broken one.
+    // An answer that is not an HTML page counts as a listing, which is invalid here.
     if (pageForAll !== 'text/html') await expect(opened).rejects.toMatchObject({ code: 'bad-answer' })
     else await expect((await opened).files()).rejects.toMatchObject({ code: 'listing-unavailable' })
   })
 
-  it('that has its page for what is missing is not believed about it', async () => {
+  it('that answers missing files with its HTML page does not have them', async () => {
     await start({ repositories: { 'a/b': 'fixtures/tiny-sd15/repo' }, faults: { pageForAll: 'text/html; charset=utf-8' } })
     const repository = await openRepository(await Hub.open({ store: null, settings }), server!.staticUrl('a/b'))
     const paths = Object.keys(readRepository('fixtures/tiny-sd15/repo'))
     expect((await repository.files()).map(({ path }) => path)).toEqual(paths.sort())
   })
 
-  it('is asked again after it failed', async () => {
+  it('is probed again after a failure', async () => {
     await start({ repositories: { 'a/b': 'fixtures/tiny-sd15/repo' } })
     const repository = await openRepository(await Hub.open({ store: null, settings }), server!.staticUrl('a/b'))
     server!.setFaults({ rules: [{ match: { path: 'unet/config.json' }, status: 500 }] })
@@ -82,7 +82,7 @@ describe('a host without a listing', () => {
   })
 })
 
-/** Asks a host that has every index, with these contents. */
+/** Probes a host that has every index file, with these contents. */
 async function asking(index: unknown, shards: unknown) {
   const requested: string[] = []
   const files = await probeLayout({
@@ -96,8 +96,8 @@ async function asking(index: unknown, shards: unknown) {
   return { requested, files }
 }
 
-describe('what a host says', () => {
-  it('cannot make the page ask for other places, or without end', async () => {
+describe('the answers of a host', () => {
+  it('cannot make the page request other paths, or send requests without end', async () => {
     const many = Object.fromEntries(Array.from({ length: 1000 }, (_, k) => [`c${k}`, ['diffusers', 'UNet2DConditionModel']]))
     const { requested } = await asking(
       { ...many, '../up': ['diffusers', 'X'] },
@@ -110,7 +110,7 @@ describe('what a host says', () => {
     expect(bad.requested.every((path) => /^(?:unet\/)?[\w.]+$/.test(path))).toBe(true)
   })
 
-  it.each([[null], [[]], ['x'], [{ unet: 'x', vae: [null, null], a: [1, 2] }]])('may be anything: %j', async (index) => {
+  it.each([[null], [[]], ['x'], [{ unet: 'x', vae: [null, null], a: [1, 2] }]])('may be any JSON: %j', async (index) => {
     expect((await asking(index, index)).files.map(({ path }) => path)).toEqual(['model_index.json'])
   })
 })

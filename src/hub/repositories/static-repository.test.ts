@@ -22,7 +22,7 @@ afterEach(async () => {
 const text = async (source: { byteLength: number; read(range: { begin: number; end: number }): Promise<Uint8Array> }) =>
   new TextDecoder().decode(await source.read({ begin: 0, end: source.byteLength }))
 
-/** Two files and their listing, as one version of a site has them. */
+/** Two files and their listing, in one version of a site. */
 function version(word: string): Record<string, string> {
   const files = { 'x.json': `x ${word}`, 'y.json': `y ${word}` }
   const entries = Object.entries(files).map(([path, content]) => ({
@@ -39,7 +39,7 @@ const listing = (files: unknown) => JSON.stringify({ files })
 const unhashed = (content: string) => ({ 'x.bin': content, 'files.json': listing([{ path: 'x.bin', size: 3 }]) })
 
 describe('a static host', () => {
-  it('opens files by their paths, and notices new ones when asked to', async () => {
+  it('opens files by their paths, and notices new ones when asked to revalidate', async () => {
     const hub = await Hub.open({ store: new MemoryStore(), settings })
     server = await startHubServer({ repositories: { 'a/b': { 'x.json': 'old', 'empty.txt': '' } } })
     const base = server.staticUrl('a/b')
@@ -57,7 +57,7 @@ describe('a static host', () => {
     expect(await text(await (await openRepository(hub, base, { revalidate: true })).open('x.json'))).toBe('newer')
   })
 
-  it('checks what its listing says', async () => {
+  it('compares files with their listing', async () => {
     const hub = await Hub.open({ store: new MemoryStore(), settings })
     const sha256 = createHash('sha256').update('right').digest('hex')
     server = await startHubServer({
@@ -84,7 +84,7 @@ describe('a static host', () => {
     expect(await text(await (await open('right')).open('x.json'))).toBe('right')
   })
 
-  it('asks for its listing again after the files were not as listed', async () => {
+  it('requests the listing again after the files did not match it', async () => {
     const hub = await Hub.open({ store: new MemoryStore(), settings })
     server = await startHubServer({ repositories: { 'a/b': version('first') } })
     const base = server.staticUrl('a/b')
@@ -96,7 +96,7 @@ describe('a static host', () => {
     expect(await text(await again.open('y.json'))).toBe('y later')
   })
 
-  it('makes anew what it made of a file without a hash that was replaced', async () => {
+  it('makes a prepared file again when a file without a hash was replaced', async () => {
     const hub = await Hub.open({ store: new MemoryStore(), settings })
     server = await startHubServer({ repositories: { 'a/b': unhashed('old') } })
     const base = server.staticUrl('a/b')
@@ -112,7 +112,7 @@ describe('a static host', () => {
     expect(await made()).toBe('new')
   })
 
-  it('is not fooled by a site that answers everything with its page, and needs no ranges', async () => {
+  it('recognizes a site that answers every path with its HTML page, and works without range requests', async () => {
     const hub = await Hub.open({ store: new MemoryStore(), settings })
     const started = createServer((request, response) => {
       const isFile = request.url === '/m/x.json'
@@ -128,11 +128,11 @@ describe('a static host', () => {
     await expect(repository.open('y.json')).rejects.toMatchObject({ code: 'file-not-found' })
   })
 
-  it('is not waited for where it does not answer how long a file is', async () => {
+  it('ends a load with an error when it does not say how long a file is', async () => {
     const hub = await Hub.open({ store: new MemoryStore(), settings: { ...settings, stallMs: 100 } })
     const started = createServer((request, response) => {
       if (request.url === '/m/files.json') response.writeHead(404).end()
-      // Without a length, and for HEAD nothing at all.
+      // Answers without a length, and does not answer HEAD requests.
       else if (request.method === 'GET') response.writeHead(200, { 'transfer-encoding': 'chunked' }).end('x')
     })
     plain = started
@@ -141,7 +141,7 @@ describe('a static host', () => {
     await expect(repository.open('x.bin')).rejects.toMatchObject({ code: 'stalled', details: { path: 'x.bin' } })
   })
 
-  it('keeps what another tab has noted meanwhile', async () => {
+  it('keeps what another tab has recorded meanwhile', async () => {
     const store = new MemoryStore()
     server = await startHubServer({ repositories: { 'a/b': version('first') } })
     const base = server.staticUrl('a/b')
@@ -157,10 +157,10 @@ describe('a static host', () => {
   })
 
   it.each([
-    ['in the range that it answers', { 'content-range': 'bytes 0-0/9000000000000000' }, {}, 'bad-answer'],
-    ['as the length', {}, { 'content-length': '9000000000000000' }, 'bad-answer'],
-    ['as the length in words', {}, { 'content-length': 'long' }, 'size-unknown'],
-  ])('does not go by an absurd size %s', async (_, get, head, code) => {
+    ['in the Content-Range', { 'content-range': 'bytes 0-0/9000000000000000' }, {}, 'bad-answer'],
+    ['in the Content-Length', {}, { 'content-length': '9000000000000000' }, 'bad-answer'],
+    ['a Content-Length that is no number', {}, { 'content-length': 'long' }, 'size-unknown'],
+  ])('rejects an impossible size: %s', async (_, get, head, code) => {
     const hub = await Hub.open({ store: new MemoryStore(), settings })
     const fetched = vi.spyOn(globalThis, 'fetch').mockImplementation((url, init) => {
       const { pathname } = new URL(url as string)

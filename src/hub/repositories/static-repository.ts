@@ -7,7 +7,7 @@ import { HubError, isAquatintError } from '../../errors.js'
 import { orAbort } from '../../util/abort.js'
 import { parseJson } from '../../util/parse-json.js'
 import { fetchJson } from '../http/fetch-json.js'
-import { FileLocation } from '../http/file-location.js'
+import { FileLocation, type RemoteFile } from '../http/file-location.js'
 import { asFileRecord, fileRecordKey } from '../cache/file-record.js'
 import { OpenFiles } from './open-files.js'
 import { fileNotFound } from '../http/http-errors.js'
@@ -16,7 +16,7 @@ import { listingName, parseFilesJson } from './listing.js'
 import { encodePath, isSafePath } from '../names.js'
 import { probeFile, HostProbe, isAbsent } from '../http/probe-file.js'
 import { modelIndex, probeLayout } from './probe-layout.js'
-import { addressKey, hashKey, type RemoteFile } from '../remote-file.js'
+import { addressKey, hashKey } from '../stored-file.js'
 import {
   asRepositoryRecord,
   isComplete,
@@ -37,6 +37,7 @@ const maxJsonBytes = 10_000_000
 /** What is known about a host's files. */
 type Listing = Pick<RepositoryRecord, 'files' | 'probed'>
 
+/** A repository on a plain web server. Its id is the base URL of its files. */
 export class StaticRepository implements Repository {
   readonly id: string
   readonly revision = 'static'

@@ -8,7 +8,7 @@ import { leastActivations, leastBudget } from '../../memory/plan.js'
 import type { HostTensor } from '../../runtime/types.js'
 import { elementCount } from '../../util/element-count.js'
 import { ComponentHost } from './component-host.js'
-import { networkNeeds, type GenerationSize } from '../planning/memory-needs.js'
+import { heldOn, networkNeeds, type GenerationSize } from '../planning/memory-needs.js'
 import { graphOptions, type Network } from '../bind-network.js'
 import { openPipeline, type OpenedPipeline } from '../loading/open-pipeline.js'
 import { Run } from '../run.js'
@@ -47,7 +47,7 @@ afterAll(async () => {
 const networkOf = (name: string): Network => opened.parts.networks.get(name)!
 
 function hostOf(offload: 'resident' | 'block', maxMemory?: number): ComponentHost {
-  return new ComponentHost({ device, dtype: 'float32', offload, maxMemory })
+  return new ComponentHost({ device, dtype: 'float32', offload, budget: { limit: maxMemory } })
 }
 
 /** Inputs of a run; `batch`: of how many of them, all unless said. */
@@ -151,8 +151,11 @@ test('skip-layer guidance runs on the weights that the transformer has, and leav
 
   // In blocks, what stays for one stays for the other.
   const needs = needsFor(transformer, size)
-  const maxMemory = Math.floor(leastActivations(needs) + 0.95 * weightBytes(needs))
+  const networks = new Map([[transformer.name, transformer]])
+  const held = heldOn({ device, networks, size }, [needs])
+  const maxMemory = Math.floor(held + leastActivations(needs) + 0.95 * weightBytes(needs))
   const tight = hostOf('block', maxMemory)
+  await tight.fit(networks, () => true, size, new Run({}))
   await valuesOf(tight, transformer, both)
   const plain = await bytesRead(() => valuesOf(tight, transformer, both))
   expect(plain).toBeGreaterThan(0)

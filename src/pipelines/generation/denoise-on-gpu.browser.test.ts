@@ -29,7 +29,7 @@ async function hosted<Model extends NetworkModel>(
   const config = (await (await fetch(`/fixtures/tiny-sdxl/repo/${name}/config.json`)).json()) as Config
   const network: Network<Model> = { name, model: definition.fromConfig(config), table, repo: 'tiny-sdxl' }
   const fixed = Object.entries(inputs).filter(([input]) => input !== 'sample' && input !== 'timestep_proj')
-  const host = new ComponentHost({ device, dtype: 'float32', offload: 'resident', maxMemory: undefined })
+  const host = new ComponentHost({ device, dtype: 'float32', offload: 'resident' })
   const upload = (): Condition => Object.fromEntries(fixed.map(([input, tensor]) => [input, host.device.upload(tensor, name)]))
   let made: Condition = {}
   const release = () => {

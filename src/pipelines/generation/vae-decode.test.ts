@@ -40,7 +40,7 @@ afterEach(async () => host?.dispose())
 
 async function decode(changed: readonly TensorEntry[], vaeTiling = false) {
   const device = await openDevice({ kind: 'wasm' })
-  const own = new ComponentHost({ device, dtype: 'float32', offload: 'resident', maxMemory: undefined, vaeTiling })
+  const own = new ComponentHost({ device, dtype: 'float32', offload: 'resident', vaeTiling })
   host = own
   const weights = new Map([...table, ...changed.map((entry) => [entry.name, entry] as const)])
   const data = numbers(4 * 12 * 8, 1)

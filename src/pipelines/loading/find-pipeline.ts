@@ -57,7 +57,7 @@ export async function findPipeline<T, Spec extends PipelineSpec>(
   const run = new Run({ ...options, signal })
   checkDType(options.dtype)
   checkComponentOptions(options)
-  checkPlacing(options)
+  const budget = checkPlacing(options)
   run.status('resolving')
   const opened: OpenRepository[] = []
   const releases: (() => void)[] = []
@@ -72,7 +72,7 @@ export async function findPipeline<T, Spec extends PipelineSpec>(
     const repository = typeof repo === 'string' ? await open(repo, options.revision) : repo
     const layout = await openLayout(repository, { signal: run.signal })
     const spec = findSpec(layout, specs)
-    placing = await openDevices(options, networkNames(spec, layout, options))
+    placing = await openDevices(options, budget, networkNames(spec, layout, options))
     // A repository object that came without a hub has no cache for prepared files.
     const store = options.hub !== undefined || typeof repo === 'string' ? hub : undefined
     const onClose = (release: () => void) => {

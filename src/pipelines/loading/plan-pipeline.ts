@@ -17,7 +17,9 @@ import {
   type PlannedDevice,
 } from '../planning/memory-needs.js'
 import type { Network } from '../bind-network.js'
-import { generationBudgets, planOn } from '../planning/residence.js'
+import { budgetOn } from '../../memory/budget.js'
+import { isRefusal, orThrow, type Refusal } from '../../memory/refusal.js'
+import { planOn } from '../planning/residence.js'
 import { describeNetworks } from './open-pipeline.js'
 import { readNetworkHeaders } from './read-network-headers.js'
 import { readParts } from './read-parts.js'
@@ -82,7 +84,7 @@ export async function planPipeline(
   return findPipeline(repo, options, specs, async ({ layout, spec, placing, run, open, store, close }) => {
     const { sources } = await readParts({ layout, spec, options, open, run })
     const networks = await readNetworkHeaders({ sources, options, store, run, onOpen })
-    const plan = planNetworks(placing, networks, options, spec)
+    const plan = orThrow(planNetworks(placing, networks, options, spec))
     for (const device of placing.devices.values()) await device.dispose()
     close()
     return {
@@ -99,26 +101,29 @@ export async function planPipeline(
 }
 
 /**
- * Plans networks for one generation, on devices that may be described only.
- * @throws InputError `size`, `guidance-scale` and others of a generation's; DeviceError `does-not-fit`, `buffer-too-large`
+ * Plans networks for one generation, on devices that may be described only. A refusal says `does-not-fit` or `buffer-too-large`.
+ * @throws InputError `size`, `guidance-scale` and others of a generation's
  */
 export function planNetworks(
-  { devices, places, budgets }: ChosenDevices<PlannedDevice>,
+  { devices, places, budget }: ChosenDevices<PlannedDevice>,
   networks: ReadonlyMap<string, Network>,
   options: Pick<LoadPipelineOptions, 'offload' | 'vaeTiling'> & PlannedSize,
   spec: Pick<PipelineSpec, 'guidance' | 'defaults'>,
-): PlacedPlan {
+): PlacedPlan | Refusal {
   const { width, height, latent } = plannedSize(networks, options, spec)
-  const { dtype, placed, used } = decidePlaces([...devices.values()], places, budgets, networks, options)
-  const plans = used.map(({ device, offload }): [DeviceName, MemoryPlan] => {
+  const placing = decidePlaces({ devices: [...devices.values()], places, budget, networks, options })
+  if (isRefusal(placing)) return placing
+  const plans = new Map<DeviceName, MemoryPlan>()
+  for (const { device, offload } of placing.used) {
     const { info } = device
-    const here = (network: string) => placed.get(network) === info.name
-    const request = { device, networks, here, dtype, vaeTiling: options.vaeTiling, size: latent }
+    const here = (network: string) => placing.placed.get(network) === info.name
+    const request = { device, networks, here, dtype: placing.dtype, vaeTiling: options.vaeTiling, size: latent }
     const needs = needsOn(request)
-    const heldBytes = heldOn(request, needs)
-    return [info.name, planOn({ offload, needs, heldBytes, device: info, ...generationBudgets(budgets, info) })]
-  })
-  return { width, height, places: Object.fromEntries(placed), devices: Object.fromEntries(plans) }
+    const plan = planOn({ offload, needs, heldBytes: heldOn(request, needs), device: info, budget: budgetOn(budget, info) })
+    if (isRefusal(plan)) return plan
+    plans.set(info.name, plan)
+  }
+  return { width, height, places: Object.fromEntries(placing.placed), devices: Object.fromEntries(plans) }
 }
 
 function plannedSize(

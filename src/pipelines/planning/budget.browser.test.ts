@@ -5,10 +5,10 @@
 
 import { afterEach, expect, test, vi } from 'vitest'
 import { weightBytes, type ComponentNeeds } from '../../memory/needs.js'
-import { planMemory } from '../../memory/plan.js'
+import { planMemory, type Residence } from '../../memory/plan.js'
 import type { MemorySnapshot } from '../../runtime/types.js'
 import { heldOn, needsOn } from './memory-needs.js'
-import type { ResolvedOffload } from './residence.js'
+import { orThrow } from '../../memory/refusal.js'
 import { openPipeline } from '../loading/open-pipeline.js'
 import { loadPipeline, type LoadedPipeline } from '../diffusion-pipeline.js'
 import { planPipeline } from '../loading/plan-pipeline.js'
@@ -29,7 +29,7 @@ afterEach(async () => pipeline?.dispose())
 
 interface Outcome {
   readonly image: PlainTensor
-  readonly offload: ResolvedOffload
+  readonly offload: Residence
   readonly memory: MemorySnapshot
   /** Of the networks for this image, in the order they run. */
   readonly needs: readonly ComponentNeeds[]
@@ -88,7 +88,7 @@ test.each([
   const weights = needs.reduce((sum, need) => sum + weightBytes(need), 0)
   // The budget is for all buffers: what runs hold beside weights comes on top of the share.
   const maxMemory = held + Math.max(...needs.map(({ ways }) => ways[0]!.activationBytes)) + Math.floor(weights * share)
-  const plan = planMemory(needs, { offload: 'auto', maxMemory, heldBytes: held })
+  const plan = orThrow(planMemory(needs, { offload: 'auto', maxMemory, heldBytes: held }))
   const { width, height } = item
   const told = await planPipeline(repository, { device: 'webgpu', maxMemory, width, height }, [stableDiffusionXL])
   expect(told.devices.webgpu).toEqual(plan)

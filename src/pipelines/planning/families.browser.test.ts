@@ -196,7 +196,7 @@ describe.each(['tiny-sd15', 'tiny-sd3'] as const)('%s', (name) => {
     expect(whole.warnings).toEqual([])
     const decoding = device.memory.snapshot().peak
 
-    const host = new ComponentHost({ device, dtype: 'float32', offload: 'model', maxMemory: undefined })
+    const host = new ComponentHost({ device, dtype: 'float32', offload: 'model' })
     const vae = autoencoderOf(opened.parts.networks)!
     const full = new Recovery().retrying(new Run({}), () =>
       failuresOf({ host, network: vae, part: 'decoder' }, async () => Promise.reject(noRoom)),

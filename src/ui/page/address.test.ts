@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { readAddress, shareLink } from './address.js'
 
-test('the address sets fields and options of loading', () => {
+test('the URL sets fields and load options', () => {
   const url = new URL(
     'https://a.example/?model=x/y&prompt=hi&seed=3&steps=2&endpoint=http://h.example&device=wasm&dtype=q4&max-memory=6GB&revision=main&variant=',
   )
@@ -12,7 +12,7 @@ test('the address sets fields and options of loading', () => {
   expect(readAddress(new URL('https://a.example/'))).toEqual({ settings: {}, loadOptions: {} })
 })
 
-test('a link holds the settings, and a revision only where it is a commit', () => {
+test('a link holds the settings, and the revision only if it is a commit', () => {
   const page = new URL('https://a.example/app/?prompt=old#x')
   const settings = { model: 'x/y', prompt: 'a b', seed: 1 }
   expect(shareLink(page, { ...settings, revision: 'unversioned' })).toBe('https://a.example/app/?model=x%2Fy&prompt=a+b&seed=1')

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { bundledSettings } from './bundled-settings.js'
 
-test('the bundled model comes with its own steps and guidance, unless they are set', () => {
+test('the bundled model has its own steps and guidance, unless they are set', () => {
   expect(bundledSettings({}, true)).toEqual({ numInferenceSteps: 10, guidanceScale: 2.5 })
   expect(bundledSettings({ numInferenceSteps: 4 }, true)).toEqual({ guidanceScale: 2.5 })
 })

@@ -1,9 +1,9 @@
-/** The gallery's store on real IndexedDB. */
+/** The gallery store in real IndexedDB. */
 import { expect, test } from 'vitest'
 import { GalleryStore } from './gallery-store.js'
 import { entry, storeFor } from './testing-gallery.js'
 
-test('newest first, page by page, files apart', async () => {
+test('entries are listed page by page, newest first, without their files', async () => {
   const store = storeFor('gallery-test-pages')
   for (const prompt of ['one', 'two', 'three']) await store.add(entry(prompt), new Blob([prompt]))
   const first = await store.list(2)
@@ -13,7 +13,7 @@ test('newest first, page by page, files apart', async () => {
   expect(await (await store.file(rest[0]?.id ?? -1))?.text()).toBe('one')
 })
 
-test('what is deleted is gone, with its file, also for a store opened later', async () => {
+test('a deleted picture and its file are gone, also for a store opened later', async () => {
   const store = storeFor('gallery-test-delete')
   const kept = await store.add(entry('kept'), new Blob(['kept']))
   const gone = await store.add(entry('gone'), new Blob(['gone']))

@@ -1,4 +1,4 @@
-/** The gallery in a browser: what it says when its storage fails, and which of its pictures' URLs it lets go. */
+/** The gallery in a browser: storage failures are shown, and the blob URLs of pictures are revoked. */
 import { afterEach, expect, onTestFinished, test, vi } from 'vitest'
 import { Gallery } from './gallery.js'
 import type { GalleryStore } from './gallery-store.js'
@@ -15,7 +15,7 @@ function show(store: GalleryStore): { readonly section: HTMLElement; readonly ga
   return { section, gallery: new Gallery(section, { onReuse: () => {}, link: () => '' }, store) }
 }
 
-test('a database that fails on “Show more” is told', async () => {
+test('a database failure on “Show more” is shown', async () => {
   const store = storeFor('gallery-test-more')
   for (let k = 0; k < 25; k++) await store.add(entry(`picture ${k}`), new Blob())
   const { section, gallery } = show(store)
@@ -25,7 +25,7 @@ test('a database that fails on “Show more” is told', async () => {
   await expect.poll(() => section.querySelector('.note:not([hidden])')?.textContent).toContain('The disk is gone.')
 })
 
-test('the URLs of pictures that cannot be shown and of those that are deleted are let go', async () => {
+test('the URLs of pictures that cannot be shown, and of deleted pictures, are revoked', async () => {
   const revoked = vi.spyOn(URL, 'revokeObjectURL')
   const store = storeFor('gallery-test-urls')
   await store.add(entry('broken'), new Blob(['no picture'], { type: 'image/png' }))
@@ -34,7 +34,7 @@ test('the URLs of pictures that cannot be shown and of those that are deleted ar
   const image = section.querySelector('img')
   await expect.poll(() => revoked.mock.calls.flat()).toContain(image?.src)
 
-  // Out of sight, so the browser does not load it.
+  // Not visible, so the browser does not load it.
   section.style.cssText = 'position: absolute; top: 100000px'
   await store.add(entry('unseen'), new Blob(['no picture'], { type: 'image/png' }))
   const other = show(store)

@@ -16,7 +16,7 @@ const good: Machine = {
 }
 const codes = (change: Partial<Machine>) => machineNotes({ ...good, ...change }).map(({ code }) => code)
 
-test('a good machine has nothing to be told', () => expect(codes({})).toEqual([]))
+test('a capable machine gets no notes', () => expect(codes({})).toEqual([]))
 
 test.each<[Partial<Machine>, string[]]>([
   [{ gpu: 'none' }, ['no-webgpu']],
@@ -30,7 +30,7 @@ test.each<[Partial<Machine>, string[]]>([
   [{ thirdPartyFrame: true }, ['third-party-frame']],
 ])('%j: %j', (change, expected) => expect(codes(change)).toEqual(expected))
 
-test('without a GPU, what still works is said', () => {
+test('without a GPU the notes say what still works', () => {
   for (const change of [{ gpu: 'none' }, { gpu: 'software' }, { secureContext: false }] as const) {
     expect(machineNotes({ ...good, ...change })[0]?.text).toContain('The bundled model works here, on the CPU.')
   }

@@ -17,7 +17,7 @@ test.each([
   [4321, '1 h 12 min'],
 ])('%d seconds is %s', (seconds, text) => expect(formatSeconds(seconds)).toBe(text))
 
-test('short times are shown fine where asked', () => {
+test('short times have one decimal with `fine`', () => {
   expect([formatSeconds(0.44, true), formatSeconds(9.94, true), formatSeconds(9.96, true)]).toEqual(['0.4 s', '9.9 s', '10 s'])
 })
 

@@ -16,12 +16,12 @@ const full: PromptSettings = {
   numImagesPerPrompt: 2,
 }
 
-test('a link gives back what was written', () => {
+test('settings survive a link', () => {
   expect(fromQuery(new URLSearchParams(toQuery(full).toString()))).toEqual(full)
   expect(toQuery({ model: 'a/b', prompt: '' }).toString()).toBe('model=a%2Fb')
 })
 
-test('a picture gives back what was written', () => {
+test('settings survive a PNG', () => {
   expect(fromPngText(toPngText(full))).toEqual(full)
 })
 
@@ -53,14 +53,14 @@ test.each([undefined, 'no json', '3', 'null', '[1]', '{"seed":{"a":1},"prompt":7
   },
 )
 
-test('what is wrong with a number is said in words', () => {
+test('an invalid number gives a message', () => {
   expect(parseNumber('width', '12')).toEqual({ error: 'Width must be a multiple of 8.' })
   expect(parseNumber('seed', '-4')).toEqual({ error: 'Seed must be a number from 0 to 2⁵³ − 1.' })
   expect(parseNumber('numInferenceSteps', '1.5')).toEqual({ error: 'Steps must be a whole number.' })
   expect(parseNumber('guidanceScale', '  ')).toEqual({ value: undefined })
 })
 
-test('generate gets its own words', () => {
+test('settings become options of generate', () => {
   expect(toGenerateOptions(full)).toEqual({
     negativePrompt: 'blurry',
     width: 1024,

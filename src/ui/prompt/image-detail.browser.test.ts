@@ -6,7 +6,7 @@ afterEach(() => {
   vi.restoreAllMocks()
 })
 
-test('a file that is saved can be fetched while its download may still begin, and is let go afterwards', async () => {
+test('the URL of a saved file stays valid until the download can have started, and is then revoked', async () => {
   vi.useFakeTimers({ toFake: ['setTimeout'] })
   const revoked = vi.spyOn(URL, 'revokeObjectURL')
   const click = vi.spyOn(HTMLAnchorElement.prototype, 'click').mockImplementation(() => {})

@@ -44,7 +44,7 @@ test('speed follows the last seconds, not the whole', () => {
   expect(downloadSpeed(after(downloading, ...events))).toBeCloseTo(200_000)
 })
 
-test('checking is said once nothing comes any more', () => {
+test('verifying is shown once no file downloads any more', () => {
   const verifying = { phase: 'verifying' } as const
   expect(headline(after(downloading, file('a', 100_000_000, verifying), file('b', 1)))).toBe('Downloading')
   expect(headline(after(downloading, file('a', 100_000_000, verifying)))).toBe('Verifying download')
@@ -60,14 +60,14 @@ test('the states of a file', () => {
   ]).toEqual(['5.00 kB, queued', '2.50 of 5.00 kB', '5.00 kB, verifying', '5.00 kB', '5.00 kB, cached'])
 })
 
-test('loading weights comes before the phase, and goes when done', () => {
+test('loading weights is shown instead of the phase, until it is done', () => {
   const encoding: PipelineProgress = { type: 'status', phase: 'encoding', component: 'text_encoder_2' }
   expect(headline(after(encoding, weights(2)))).toBe('Loading the second text encoder')
   expect(details(after(encoding, weights(2)))).toBe('2 of 8 B')
   expect(headline(after(encoding, weights(2), weights(8)))).toBe('Encoding the prompt · second text encoder')
 })
 
-test('steps show how many and how long', () => {
+test('steps show their number and the remaining time', () => {
   let activity = after({ type: 'status', phase: 'denoising', component: 'unet' })
   for (let step = 0; step < 5; step++) activity = advanceStep(activity, { step, total: 20, timestep: 0 }, 10_000 + step * 2000)
   expect(headline(activity)).toBe('Denoising · step 5 of 20')
@@ -76,7 +76,7 @@ test('steps show how many and how long', () => {
   expect(fraction(activity)).toBe(0.25)
 })
 
-test('the memory account stays after the run', () => {
+test('the memory figures stay after the run', () => {
   const memory = { weights: 3_000_000, activations: 0, peakWeights: 3_000_000, peakActivations: 0 }
   const gone = { ...memory, weights: 0 }
   const activity = after({

@@ -1,6 +1,4 @@
-/** A file of the cache and a file of a server, with what is known about the bytes they must have. Types and keys. */
-
-import type { FileLocation } from './http/file-location.js'
+/** A file of the cache, with what is known about the bytes it must have, and the keys that identify it. */
 
 /** The hash that the whole file must have. `git-sha1` is git's hash of a blob: of the word `blob`, the length and the content. */
 export interface ExpectedHash {
@@ -22,11 +20,6 @@ export interface StoredFile {
   readonly validator?: string | undefined
   /** Keys of the files that it is made from; absent for a file that is downloaded. */
   readonly madeFrom?: readonly string[] | undefined
-}
-
-/** A file of a server. */
-export interface RemoteFile extends StoredFile {
-  readonly location: FileLocation
 }
 
 /** The key of a file that is known by its address only. Its content may change. */
