@@ -1,6 +1,6 @@
 /** Which weights stay on a GPU from run to run and from generation to generation: what is read again of a checkpoint tells. */
 import type { GraphVariant } from '../../models/types.js'
-import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { Repository } from '../../hub/types.js'
 import { numbers, TestSource } from '../../runtime/testing.js'
 import { weightBytes } from '../../memory/needs.js'
@@ -15,8 +15,6 @@ import { Run } from '../run.js'
 import { stableDiffusion3 } from '../families/stable-diffusion-3.js'
 import { servedRepository } from '../testing.js'
 import type { Device } from '../../runtime/device.js'
-
-vi.setConfig({ testTimeout: 600_000, hookTimeout: 600_000 })
 
 const served = servedRepository('tiny-sd3', import.meta.glob('../../../fixtures/tiny-sd3/repo/**'))
 /** Bytes that were read of its files. */

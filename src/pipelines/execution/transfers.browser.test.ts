@@ -8,9 +8,6 @@ import { caseOptions } from '../testing-cases.js'
 import { fetchCase, servedRepository } from '../testing.js'
 import type { PipelineProgress } from '../types.js'
 
-// A software adapter compiles the kernels of all networks anew for each pipeline.
-vi.setConfig({ testTimeout: 600_000 })
-
 const repositories = {
   'tiny-sd15': servedRepository('tiny-sd15', import.meta.glob('../../../fixtures/tiny-sd15/repo/**')),
   'tiny-sdxl': servedRepository('tiny-sdxl', import.meta.glob('../../../fixtures/tiny-sdxl/repo/**')),

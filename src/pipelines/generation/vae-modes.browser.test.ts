@@ -3,15 +3,12 @@
  * it, and the image is the one that diffusers makes in tiles of that size.
  */
 
-import { afterEach, expect, test, vi } from 'vitest'
+import { afterEach, expect, test } from 'vitest'
 import { readSafetensorsHeader } from '../../checkpoint/safetensors.js'
 import { TestSource } from '../../runtime/testing.js'
 import { loadPipeline, planLoad, type LoadedPipeline } from '../diffusion-pipeline.js'
 import { psnr, relativeError, servedRepository, vaeCaseOptions, type VaeCase } from '../testing.js'
 import type { PipelineMemory, PlainTensor } from '../types.js'
-
-// A software adapter compiles the kernels of four networks anew for each pipeline.
-vi.setConfig({ testTimeout: 600_000 })
 
 const repository = servedRepository('tiny-sdxl', import.meta.glob('../../../fixtures/tiny-sdxl/repo/**'))
 

@@ -4,7 +4,7 @@
  */
 
 import type { Layout } from '../../checkpoint/layouts/layout.js'
-import { openLayout } from '../../checkpoint/layouts/open-layout.js'
+import { layoutNames, openLayout } from '../../checkpoint/layouts/open-layout.js'
 import { CheckpointError, HubError, UnsupportedError } from '../../errors.js'
 import { Hub } from '../../hub/hub.js'
 import { openRepository, type OpenRepository } from '../../hub/repositories/open-repository.js'
@@ -141,7 +141,15 @@ function opener(hub: () => Promise<Hub>, options: OpenPipelineOptions, opened: O
     if (repository === undefined) {
       const { endpoint, token, baseUrl, revalidate } = options
       const { signal } = run
-      repository = openRepository(shared, repo, { revision, endpoint, token, baseUrl, revalidate, signal }).then((found) => {
+      repository = openRepository(shared, repo, {
+        revision,
+        endpoint,
+        token,
+        baseUrl,
+        revalidate,
+        layout: layoutNames,
+        signal,
+      }).then((found) => {
         opened.push(found)
         if (signal?.aborted === true) found.close()
         return found

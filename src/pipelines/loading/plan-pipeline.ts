@@ -29,11 +29,11 @@ import type { LoadPipelineOptions, PipelineInfo } from '../types.js'
 import type { DeviceName } from '../../memory/device-info.js'
 import type { ChosenDevices } from './choose-devices.js'
 
-/** The generation that is planned for. */
+/** The generation to plan for. */
 export interface PlannedSize {
-  /** Pixels; the model's own width where absent. */
+  /** In pixels. Default: the model's width. */
   readonly width?: number | undefined
-  /** Pixels; the model's own height where absent. */
+  /** In pixels. Default: the model's height. */
   readonly height?: number | undefined
   /** 1 to 64 images at once. Default 1. */
   readonly numImagesPerPrompt?: number | undefined

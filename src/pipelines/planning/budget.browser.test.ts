@@ -3,7 +3,7 @@
  * tenth of them, by the account of every buffer.
  */
 
-import { afterEach, expect, test, vi } from 'vitest'
+import { afterEach, expect, test } from 'vitest'
 import { weightBytes, type ComponentNeeds } from '../../memory/needs.js'
 import { planMemory, type Residence } from '../../memory/plan.js'
 import type { MemorySnapshot } from '../../runtime/types.js'
@@ -17,9 +17,6 @@ import { createPipeline } from '../generation/loaded-pipeline.js'
 import { caseOptions } from '../testing-cases.js'
 import { fetchCase, servedRepository } from '../testing.js'
 import type { LoadPipelineOptions, PlainTensor } from '../types.js'
-
-// A software adapter compiles the kernels of four networks anew for each pipeline.
-vi.setConfig({ testTimeout: 600_000 })
 
 const repository = servedRepository('tiny-sdxl', import.meta.glob('../../../fixtures/tiny-sdxl/repo/**'))
 const { item } = await fetchCase('tiny-sdxl')

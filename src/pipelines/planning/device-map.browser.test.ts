@@ -7,9 +7,6 @@ import { fetchCase, psnr, relativeError, servedRepository } from '../testing.js'
 import type { MemorySnapshot } from '../../runtime/types.js'
 import type { LoadPipelineOptions, PipelineMemory } from '../types.js'
 
-// A software adapter compiles the kernels of four networks anew for each pipeline.
-vi.setConfig({ testTimeout: 600_000 })
-
 const name = 'tiny-sdxl'
 const repository = servedRepository(name, import.meta.glob('../../../fixtures/tiny-sdxl/repo/**'))
 

@@ -28,9 +28,6 @@ import type { GenerateOptions, GenerateResult, LoadPipelineOptions, PlainTensor 
 import { decodeLatents } from '../generation/vae-decode.js'
 import type { Device } from '../../runtime/device.js'
 
-// A software adapter compiles the kernels of all networks anew for each pipeline.
-vi.setConfig({ testTimeout: 600_000, hookTimeout: 600_000 })
-
 const sd3 = servedRepository('tiny-sd3', import.meta.glob('../../../fixtures/tiny-sd3/repo/**'))
 const served = servedRepository('tiny-sd15', import.meta.glob('../../../fixtures/tiny-sd15/repo/**'))
 /** Made for pictures of 64 × 64 rather than of 256 × 256: a load asks for room for those. */

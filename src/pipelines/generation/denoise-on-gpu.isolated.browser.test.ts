@@ -62,8 +62,7 @@ function watchGpu() {
   }
 }
 
-// A software adapter takes a second or two for each kernel that is new, and each of these compiles a network's.
-describe('with a real network on webgpu', { timeout: 600_000 }, () => {
+describe('with a real network on webgpu', () => {
   afterEach(() => vi.restoreAllMocks())
 
   test('a step reads nothing back but two counters, a preview the latents once; nothing is compiled after the first step', async () => {
