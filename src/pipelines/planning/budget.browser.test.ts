@@ -59,14 +59,14 @@ async function makeImage(options: LoadPipelineOptions): Promise<Outcome> {
 
 const whole = makeImage({ offload: 'resident' })
 
-test('resident: all weights stay, to the byte, and none is left after dispose', async () => {
+test('resident: all weights stay, to the byte, and none are left after dispose', async () => {
   const { needs, memory, offload } = await whole
   expect(offload).toBe('resident')
   const all = needs.reduce((sum, need) => sum + weightBytes(need), 0)
   expect(memory).toMatchObject({ liveWeights: all, peakWeights: all })
 })
 
-test('model: the peak of weights is the largest component, the image is the same, and none is left after the image', async () => {
+test('model: the peak of weights is the largest component, the image is the same, and none are left after the image', async () => {
   const { needs, memory, image, offload } = await makeImage({ offload: 'model' })
   expect(offload).toBe('model')
   expect(memory.peakWeights).toBe(Math.max(...needs.map(weightBytes)))
@@ -100,7 +100,7 @@ test.each([
   expect(outcome.memory.peakWeights).toBe(residence === 'resident' ? weights : Math.max(...peaks))
 })
 
-test('a picture that is larger than the usual keeps the budget too: weights stay for a shorter time in it, with the same bits', async () => {
+test('an image larger than the usual size keeps the budget too: its weights stay for a shorter time, with the same bits', async () => {
   const large = { width: 2 * item.width, height: 2 * item.height }
   const settings = { ...caseOptions(item, ''), ...large, numInferenceSteps: 1, capture: ['image'] } as const
   const one = await planPipeline(repository, { device: 'webgpu', offload: 'model', maxMemory: '1GB', ...large }, [
