@@ -1,9 +1,9 @@
 /**
- * `npm run bench:download [-- --mebibytes N --cap MB/s --line MB/s]`: one file from one server, by Aquatint and by what else there is, in one
- * run: with the server capping each stream, over a line that all streams share, and as fast as it goes. Aquatint alone checks and stores what it downloads; the others' bytes go to memory
- * (fetch, @huggingface/hub), the Cache API (transformers.js) or a file (curl). Without a cap, two more rows show what bounds Aquatint in
- * this browser: fetching and storing the same chunks unchecked, and only hashing as many bytes. The browser's seconds of the processor
- * are told too (Linux): unlike the time on the clock they hardly depend on what else the machine does.
+ * `npm run bench:download [-- --mebibytes N --cap MB/s --line MB/s]`: downloads one file from one server with Aquatint and with other
+ * libraries, in one run: with a server that caps each stream, over a line that all streams share, and without a limit. Only Aquatint verifies and stores what it downloads; the others' bytes go to memory
+ * (fetch, @huggingface/hub), the Cache API (transformers.js) or a file (curl). Without a limit, two more rows show what bounds Aquatint in
+ * this browser: fetching and storing the same chunks without verifying them, and only hashing as many bytes. On Linux, the benchmark also reports the browser's CPU
+ * seconds, which depend less on other work of the machine than elapsed time does.
  */
 
 import { spawn } from 'node:child_process'
@@ -24,19 +24,19 @@ import { processorSeconds } from './renderer-memory.js'
 
 const id = 'owner/large'
 const path = 'model.safetensors'
-/** Streams of the off-line tool: as many as a browser opens to one host. */
+/** The number of curl's streams: as many as a browser opens to one host. */
 const streams = 6
 
 interface Way {
   readonly name: string
-  /** Gets ready, from nothing. What it returns downloads once and gives the bytes that arrived; only that is timed. */
+  /** Prepares a download with an empty cache. The returned function downloads once and returns the bytes that arrived; only that is timed. */
   prepare(server: HubServer): Promise<Prepared>
 }
 
 interface Prepared {
   readonly run: () => Promise<number>
   readonly close: () => Promise<void>
-  /** Of the processor so far, where that can be told. */
+  /** The CPU seconds so far, if they can be measured. */
   readonly processor?: (() => number) | undefined
 }
 
@@ -98,7 +98,7 @@ export async function main(args: readonly string[]): Promise<void> {
   await Promise.all([rivalPage.close(), ownPage.close(), limitPage.close()])
 }
 
-/** A way that runs in a page of a fresh browser. */
+/** A download that runs in a page of a new browser. */
 function inBrowser(name: string, open: (page: Page, server: HubServer) => Promise<() => Promise<number>>): Way {
   return {
     name,
@@ -109,7 +109,7 @@ function inBrowser(name: string, open: (page: Page, server: HubServer) => Promis
         const processor = process.platform === 'linux' ? () => processorSeconds(browser.profile) : undefined
         return { run, close: () => browser.close(), processor }
       } catch (error) {
-        // Nothing else would end it.
+        // Otherwise nothing would close the browser.
         await browser.close()
         throw error
       }
@@ -117,7 +117,7 @@ function inBrowser(name: string, open: (page: Page, server: HubServer) => Promis
   }
 }
 
-/** Aquatint's own, in a worker: parallel, checked, into IndexedDB. */
+/** Aquatint's download, in a worker: parallel, verified, into IndexedDB. */
 function aquatint(url: string): Way {
   return inBrowser('aquatint', async (page, server) => {
     const hub = await driveHub(page, url)
@@ -141,7 +141,7 @@ function rival(name: 'fetch' | 'hub' | 'transformers', url: string): Way {
   })
 }
 
-/** A bound of this browser: a part of what Aquatint does. */
+/** A limit of this browser: a part of Aquatint's work alone. */
 function limit(method: 'fetchAndStore' | 'hash', url: string, size: number): Way {
   const name = { fetchAndStore: 'limit: fetched and stored', hash: 'limit: hashed' }[method]
   return inBrowser(name, async (page, server) => {
@@ -158,7 +158,7 @@ function limit(method: 'fetchAndStore' | 'hash', url: string, size: number): Way
   })
 }
 
-/** The limit: as many streams as a browser has, each writing its part of the file, without any check. */
+/** curl as the reference: as many streams as a browser has, each writing its part of the file without verifying it. */
 function curl(size: number): Way {
   return {
     name: `curl × ${streams}`,

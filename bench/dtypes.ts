@@ -1,8 +1,8 @@
 /**
  * `node scripts/run.mjs bench/dtypes.ts [--repo FOLDER] [--size PIXELS] [--steps N] [--device wasm|webgpu]`
  *
- * The words of `dtype` side by side on one model, the bundled one by default: bytes kept on disk, bytes on the device, seconds to load with
- * an empty cache and again from it, seconds of a step. In headless Chromium by the public API, on wasm and on WebGPU's software adapter.
+ * Compares the values of `dtype` on one model, by default the bundled one: bytes on disk, bytes on the device, seconds to load with
+ * an empty cache and again from the cache, seconds of a step. Runs in headless Chromium through the public API, on wasm and on WebGPU's software adapter.
  */
 
 import { basename, resolve } from 'node:path'

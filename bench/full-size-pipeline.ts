@@ -1,9 +1,9 @@
 /**
  * `node scripts/run.mjs bench/full-size-pipeline.ts [--offload MODE] [--max-memory SIZE] [--size PIXELS] [--steps N]`
  *
- * Stable Diffusion 1.5 at its real dimensions as a pipeline: text encoder, UNet and VAE of random float16 weights, downloaded from the Hub
- * look-alike through the cache, one image by the public API in headless Chromium. Reports GPU bytes by the account and what the browser's
- * processes took. Minutes of time, 2 GB of disk; no part of `npm test`.
+ * Runs Stable Diffusion 1.5 at its real dimensions as a pipeline: text encoder, UNet and VAE with random float16 weights, downloaded from the Hub
+ * look-alike through the cache, and one image through the public API in headless Chromium. Reports the GPU bytes of the account and the memory of the browser's
+ * processes. Takes minutes and 2 GB of disk; it is not part of `npm test`.
  */
 
 import { fileURLToPath } from 'node:url'
@@ -23,7 +23,7 @@ import { virtualCheckpoint } from './quantize/virtual-checkpoint.js'
 const id = 'owner/sd15'
 const components = { text_encoder: 'sd15-text-encoder', unet: 'sd15-unet', vae: 'sd15-vae' } as const
 
-/** Runs the bench; 1 where the GPU buffers passed the budget. */
+/** Runs the benchmark. Returns 1 if the GPU buffers exceeded the budget. */
 export async function main(args: readonly string[]): Promise<number> {
   const { values } = parseArgs({
     args: [...args],
@@ -69,7 +69,7 @@ export async function main(args: readonly string[]): Promise<number> {
   }
 }
 
-/** The tiny fixture's small files (model_index.json, scheduler, tokenizer) around configs and weights of the published sizes. */
+/** A repository with configs and weights of the published sizes, and the tiny fixture's small files (model_index.json, scheduler, tokenizer). */
 function repository() {
   const folder = fileURLToPath(new URL('../fixtures/tiny-sd15/repo', import.meta.url))
   const small = Object.entries(readRepository(folder)).filter(([path]) => !Object.hasOwn(components, path.split('/')[0] ?? ''))

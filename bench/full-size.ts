@@ -1,9 +1,9 @@
 /**
  * `npm run bench:full-size [-- --model sdxl|sd15] [--max-memory SIZE] [--latent N] [--runs N]`
  *
- * A published denoiser at its real dimensions, with random float16 weights in sharded safetensors, downloaded from the Hub look-alike through
- * the cache and run in headless Chromium under a budget. Reports GPU bytes by the account, planned and measured, and what the browser's
- * processes took. Minutes of time, gigabytes of disk; no part of `npm test`.
+ * Runs a published denoiser at its real dimensions, with random float16 weights in sharded safetensors, in headless Chromium within a budget. The weights
+ * are downloaded from the Hub look-alike through the cache. Reports the GPU bytes of the account, planned and measured, and the memory of the browser's
+ * processes. Takes minutes and gigabytes of disk; it is not part of `npm test`.
  */
 
 import { parseArgs } from 'node:util'
@@ -12,7 +12,7 @@ import { benchNetwork } from './memory/full-size-network.js'
 import { publishedModel } from './memory/weight-tables.js'
 import { virtualCheckpoint } from './quantize/virtual-checkpoint.js'
 
-/** Runs the bench; 1 where a run held more than was planned. */
+/** Runs the benchmark. Returns 1 if a run used more memory than planned. */
 export async function main(args: readonly string[]): Promise<number> {
   const { values } = parseArgs({
     args: [...args],

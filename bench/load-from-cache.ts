@@ -1,6 +1,6 @@
 /**
- * `npm run bench:load [-- --mebibytes N]`: a cached model into GPU buffers, after a restart of the browser, against a plain read of the
- * same chunks from IndexedDB; and the renderer's peak memory above idle meanwhile. Needs Linux, for /proc.
+ * `npm run bench:load [-- --mebibytes N]`: compares loading a cached model into GPU buffers, after a restart of the browser, with a plain read of the
+ * same chunks from IndexedDB. Also reports the renderer's peak memory above idle. Needs Linux, for /proc.
  */
 
 import { parseArgs } from 'node:util'
@@ -39,7 +39,7 @@ export async function main(args: readonly string[]): Promise<void> {
       if (bytes !== filled.bytes) throw new Error(`${method} read ${bytes} bytes of ${filled.bytes}`)
       console.log(`| ${method} | ${seconds.toFixed(2)} | ${(bytes / seconds / 1e9).toFixed(2)} | ${(peak() / 1e6).toFixed(0)} |`)
     }
-    if (server.log.length > 0) throw new Error(`A cached model made ${server.log.length} requests`)
+    if (server.log.length > 0) throw new Error(`Loading a cached model made ${server.log.length} requests`)
   } finally {
     await browser.close()
     await Promise.all([server.close(), served.close()])

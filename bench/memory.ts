@@ -1,11 +1,11 @@
 /**
  * `npm run bench:memory [-- --tables] [--write] [--check] [--full-size]`
  *
- * What a pipeline takes of a GPU's memory. First the plans of the published models at their own size, for each type and residence; then,
- * unless `--tables`, images of a tiny fixture and of the bundled model in headless Chromium by the public API: the peak of all GPU buffers,
- * planned and measured, seconds, and whether the image is the same; 1 where a budget's plan was passed, or the image is another. `--full-size` runs SDXL's UNet at its real dimensions too, as
- * `npm run bench:full-size` does: minutes, and 5 GB of disk. `--write` puts the tables into docs/memory-figures.md; `--check` only compares those of
- * the plans with what is there, as `npm test` does.
+ * Reports the GPU memory of pipelines. First it prints the plans of the published models at their default size, for each type and residence. Then,
+ * without `--tables`, it generates images of a tiny fixture and of the bundled model in headless Chromium through the public API, and prints the planned and the measured peak of all GPU
+ * buffers, the seconds, and whether the images are the same. It fails if a run exceeds the plan of its budget, or if images differ. `--full-size` also runs SDXL's UNet at its real
+ * dimensions, as `npm run bench:full-size` does, which takes minutes and 5 GB of disk. `--write` writes the tables to docs/memory-figures.md; `--check` only compares the tables of
+ * the plans with that file, as `npm test` does.
  */
 
 import { fileURLToPath } from 'node:url'
@@ -19,7 +19,7 @@ import { main as runFullSize } from './full-size.js'
 import { readSection, writeSection } from './memory/document.js'
 import { publishedTables } from './memory/published-tables.js'
 
-/** Prints the tables; 1 where a run passed its budget or gave another image, or docs/memory-figures.md has other tables. */
+/** Prints the tables. Returns 1 if a run exceeded its budget or gave another image, or if docs/memory-figures.md has other tables. */
 export async function main(args: readonly string[]): Promise<number> {
   const { values } = parseArgs({
     args: [...args],
@@ -33,7 +33,7 @@ export async function main(args: readonly string[]): Promise<number> {
   const tables = publishedTables()
   if (values.check) {
     if (readSection('tables') === tables) return 0
-    console.error('The tables of docs/memory-figures.md are not those of today: npm run bench:memory -- --tables --write')
+    console.error('The tables in docs/memory-figures.md are out of date: run "npm run bench:memory -- --tables --write"')
     return 1
   }
   console.log(tables)
@@ -49,7 +49,7 @@ export async function main(args: readonly string[]): Promise<number> {
   return measured.every(({ kept }) => kept) ? fullSize : 1
 }
 
-/** A repository of this project and the budgets that it is run under. */
+/** A repository of this project, and the budgets to run it with. */
 interface Fixture {
   readonly name: string
   readonly folder: string
@@ -87,11 +87,11 @@ const steps = 2
 
 interface Measured {
   readonly table: string
-  /** Whether all kept their plans and budgets, and made the same image. */
+  /** Whether all runs stayed within their plans and budgets, and gave the same image. */
   readonly kept: boolean
 }
 
-/** Makes the same image under every residence and budget, each in a browser of its own. */
+/** Generates the same image with every residence and budget, each in a browser of its own. */
 async function measure({ name, folder, size, cases }: Fixture): Promise<Measured> {
   const repo = `owner/${name}`
   const server = await startHubServer({ repositories: { [repo]: fileURLToPath(new URL(`../${folder}`, import.meta.url)) } })
@@ -112,7 +112,7 @@ async function measure({ name, folder, size, cases }: Fixture): Promise<Measured
       const result = await bench.makeImage(request)
       expected ??= result.pixels
       const { memory, planned } = result
-      // Without a budget what is kept for reuse may take more than the plan.
+      // Without a budget, buffers that are kept for reuse may exceed the plan.
       const over = maxMemory !== undefined && memory.peak > planned.peakBytes
       const times = [result.reloadSeconds, ...result.imageSeconds].map((time) => time.toFixed(1))
       const cells = [

@@ -1,6 +1,6 @@
 /**
- * What q8 and q4 lose. First on every fixture: the image and the first noise prediction against those of diffusers in float32, on the CPU.
- * Then on the weights of full-size models, random ones of a published model's shapes: the error of each quantised tensor.
+ * Measures the error of q8 and q4. First, for every fixture, compares the image and the first noise prediction with diffusers' in float32, on the CPU.
+ * Then measures the error of each quantized tensor of full-size models, with random weights in the published shapes.
  *
  *     node scripts/run.mjs bench/quantization-quality.ts [--fixtures | --weights]
  */
@@ -14,7 +14,7 @@ import {
   quantizeRows,
   type QuantizeOptions,
 } from '../src/checkpoint/transforms/quantize-rows.js'
-import { DiffusionPipeline } from '../src/pipelines/diffusion-pipeline.js'
+import { loadPipeline } from '../src/pipelines/diffusion-pipeline.js'
 import { caseOptions } from '../src/pipelines/testing-cases.js'
 import { psnr } from '../src/pipelines/testing.js'
 import { diskRepository, fixtures, readCases } from '../src/pipelines/testing.node.js'
@@ -31,7 +31,7 @@ export async function main(args: readonly string[]): Promise<void> {
 
 const words = ['q8', 'q4'] as const
 
-/** The first case of each: its folder below fixtures/, and where its repository is. */
+/** The first case of each fixture: its folder below fixtures/, and the path of its repository. */
 const cases: readonly (readonly [name: string, repository: string])[] = [
   ...['tiny-sd15', 'tiny-sd21', 'tiny-sdxl', 'tiny-sd3', 'tiny-sd35'].map(
     (name) => [name, join(fixtures, name, 'repo')] as const,
@@ -52,12 +52,12 @@ async function fixtureTable(): Promise<void> {
   }
 }
 
-/** PSNR of the image in dB, and the root mean square error of the first noise prediction relative to its own. */
+/** The PSNR of the image in dB, and the root mean square error of the first noise prediction, relative to its root mean square. */
 async function compare(fixture: string, repository: string, dtype: LoadPipelineOptions['dtype']) {
   const [first] = readCases(fixture)
   if (first === undefined) throw new Error(`${fixture} has no case`)
   const { item, reference } = first
-  const pipeline = await DiffusionPipeline.fromPretrained(diskRepository(repository), { device: 'wasm', dtype })
+  const pipeline = await loadPipeline(diskRepository(repository), { device: 'wasm', dtype })
   try {
     const options = caseOptions(item, pipeline.info.scheduler.className)
     const { captured = {} } = await pipeline.generate(item.prompt, { ...options, capture: ['noise_pred', 'image'] })
@@ -89,7 +89,7 @@ function relativeError(actual: Float32Array, expected: Float32Array): number {
 
 const models = ['t5-xxl-encoder', 'sd3-medium-transformer', 'sd35-medium-transformer', 'sdxl-unet', 'sd15-unet']
 
-/** The most numbers of a tensor, whole rows: more of the same kind tell no more. */
+/** The most numbers of a tensor that are quantized, in whole rows. More random numbers would not change the result. */
 const mostNumbers = 1 << 20
 
 const percent = (error: number) => (100 * error).toFixed(2)
@@ -111,7 +111,7 @@ function weightTable(): void {
   }
 }
 
-/** The error of the first rows of a tensor [rows, columns] of normal numbers, taken from the pool from `offset` on. */
+/** The error of the first rows of a tensor [rows, columns] of normal numbers, which come from the pool, starting at `offset`. */
 function tensorError(
   pool: Float32Array,
   offset: number,

@@ -1,8 +1,8 @@
 /**
- * `node scripts/run.mjs bench/quantize-cached.ts [--blocks N] [--rate BYTES]`: blocks of T5-xxl, float16 and downloaded, made small in
- * Chromium and opened again after a restart of the browser; and from an empty cache, with a server that gives each stream so many bytes a
- * second, made after the download against made while it goes on. Seconds, bytes, and the renderer's peak memory above idle, in a browser
- * that no DevTools are attached to. Fails where a peak is above 256 MB. Needs Linux, for /proc.
+ * `node scripts/run.mjs bench/quantize-cached.ts [--blocks N] [--rate BYTES]`: downloads blocks of T5-xxl in float16, quantizes them in
+ * Chromium, and opens them again after a restart of the browser. Then, from an empty cache and with a server that limits each stream to `--rate` bytes per
+ * second, it compares quantizing after the download with quantizing during the download. Reports seconds, bytes, and the renderer's peak memory above idle, in a browser
+ * without DevTools attached. Fails if a peak is above 256 MB. Needs Linux, for /proc.
  */
 
 import { parseArgs } from 'node:util'
@@ -13,17 +13,17 @@ import { blocksOfT5, virtualCheckpoint } from './quantize/virtual-checkpoint.js'
 import { renderersOf, watchPeak } from './renderer-memory.js'
 
 const id = 'owner/t5'
-/** What the renderer may hold above idle. */
+/** The limit of the renderer's memory above idle. */
 const mostBytes = 256e6
 
 interface Measured {
   readonly bytes: number
   readonly seconds: readonly number[]
-  /** Renderer above idle, in bytes. */
+  /** The renderer's memory above idle, in bytes. */
   readonly peak: number
 }
 
-/** Runs the bench. Gives the exit code. */
+/** Runs the benchmark. Returns the exit code. */
 export async function main(args: readonly string[]): Promise<number> {
   const { values } = parseArgs({
     args: [...args],
@@ -32,7 +32,7 @@ export async function main(args: readonly string[]): Promise<number> {
   const server = await startHubServer({ repositories: { [id]: virtualCheckpoint(blocksOfT5(Number(values.blocks)), 1e9) } })
   await server.commit(id)
   const peaks: number[] = []
-  /** Calls methods one after the other. */
+  /** Calls the worker's methods one after the other. */
   const measure = async (page: UnwatchedPage, ...methods: string[]): Promise<Measured> => {
     await page.call('ready')
     const peak = watchPeak(renderersOf(page.profile))

@@ -1,6 +1,6 @@
 /**
- * Quantising while streaming, against casting to float16, on the weights of one full-size block: seconds, bytes, memory, and what is lost.
- * The weights are random (normal, as networks begin); the shapes are those of a published model's table in fixtures/weight-tables.
+ * Compares quantizing while streaming with casting to float16, on the weights of one full-size block: seconds, bytes, memory, and the error.
+ * The weights are random (normal, like the initial weights of networks); the shapes are those of a published model's table in fixtures/weight-tables.
  *
  *     node --expose-gc scripts/run.mjs bench/quantize.ts [table] [--json]
  */
@@ -25,15 +25,15 @@ import { decodeFloats } from '../src/checkpoint/element-types.js'
 
 interface Measured {
   readonly dtype: string
-  /** Bytes of the whole model's weights in this form. */
+  /** The bytes of the whole model's weights in this type. */
   readonly modelBytes: number
   readonly bytes: number
   readonly seconds: number
-  /** Of one core: what a busy machine does not blur. */
+  /** CPU seconds of one core, which other work on the machine does not change. */
   readonly cpuSeconds: number
-  /** Source bytes made into this form in a second of one core. */
+  /** Source bytes that one core converts in a second. */
   readonly megabytesPerSecond: number
-  /** Most array memory above what there was before, sampled between pieces. */
+  /** The peak of array memory above the start, sampled between pieces. */
   readonly peakBytes: number
 }
 
@@ -45,7 +45,7 @@ const forms: readonly (readonly [string, readonly WeightTransform[]])[] = [
   ['q4 with zero points', [quantize({ bits: 4, zeroPoints: true }), cast('F16')]],
 ]
 
-/** 16 MiB of normal numbers with the deviation of a Linear's initial weights, float32 or float16, to be read again and again. */
+/** 16 MiB of normal numbers with the deviation of a Linear's initial weights, in float32 or float16, which are read repeatedly. */
 function randomBytes(type: 'F32' | 'F16'): Uint8Array<ArrayBuffer> {
   const values = new Float32Array(1 << 22)
   let state = 1
@@ -78,7 +78,7 @@ function tableOf(shapes: readonly (readonly [string, readonly number[]])[], type
   const pool = randomBytes(type)
   const read = ({ begin, end }: ByteRange) => {
     const bytes = new Uint8Array(end - begin)
-    // Always from the pool's beginning, in steps of its size: memory traffic as from a file in the page cache.
+    // Always read from the pool's beginning, in steps of its size: this causes the memory traffic of a file in the page cache.
     for (let at = 0; at < bytes.byteLength; at += pool.byteLength)
       bytes.set(pool.subarray(0, Math.min(pool.byteLength, bytes.byteLength - at)), at)
     return Promise.resolve(bytes)
@@ -109,7 +109,7 @@ async function measure(
     }
     return bytesOf(converted)
   }
-  // Once for memory, collecting what each piece left behind; once for time.
+  // One run for memory, with a garbage collection after each piece, and one run for time.
   globalThis.gc?.()
   const before = process.memoryUsage().arrayBuffers
   let peakBytes = 0
@@ -133,7 +133,7 @@ async function measure(
   }
 }
 
-/** Signal to noise of weights against what they become, in dB. */
+/** The signal-to-noise ratio of converted weights, in dB. */
 function signalToNoise(options: QuantizeOptions): number {
   const values = decodeFloats(randomBytes('F32'), 'F32')
   const layout = quantizedLayout([values.length / 4096, 4096], options)
@@ -146,7 +146,7 @@ function signalToNoise(options: QuantizeOptions): number {
   return 10 * Math.log10(signal / noise)
 }
 
-/** Gigabytes of each published model's weights in the four forms. */
+/** Gigabytes of each published model's weights in the four types. */
 function modelSizes(): { readonly model: string; readonly gigabytes: readonly number[] }[] {
   const folder = fileURLToPath(new URL('../fixtures/weight-tables/', import.meta.url))
   return readdirSync(folder)
@@ -158,12 +158,12 @@ function modelSizes(): { readonly model: string; readonly gigabytes: readonly nu
     })
 }
 
-/** Runs the bench. */
+/** Runs the benchmark. */
 export async function main(args: readonly string[]): Promise<void> {
   const file = args.find((arg) => !arg.startsWith('--')) ?? 't5-xxl-encoder'
   const { className, shapes } = readTable(file)
   const linear = shapes.filter(([name, shape]) => isQuantizable({ name, shape, dtype: 'F16' }, { bits: 4 }))
-  // One block's worth of Linear weights: the first 200 million of them.
+  // The Linear weights of about one block: the first 200 million.
   let count = 0
   const block = linear.filter(([, shape]) => (count += elementCount(shape)) <= 2e8)
   const type = 'F16'

@@ -1,4 +1,4 @@
-/** Memory of a browser's page processes, and time of the processor that all of them had, as Linux counts it. */
+/** Measures the memory of a browser's page processes, and the CPU time of all its processes, with Linux' counters. */
 
 import { execFileSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
@@ -9,7 +9,7 @@ interface Process {
   readonly command: string
 }
 
-/** Processes of the browser with this profile. */
+/** The ids of the processes of the browser with this profile. */
 function processesOf(profile: string): Process[] {
   const lines = execFileSync('ps', ['-eo', 'pid=,ppid=,args='], { encoding: 'utf8', maxBuffer: 1 << 26 }).split('\n')
   const processes = lines.flatMap((line) => {
@@ -17,42 +17,42 @@ function processesOf(profile: string): Process[] {
     return match === null ? [] : [{ pid: Number(match[1]), parent: Number(match[2]), command: match[3] ?? '' }]
   })
   const own = new Set(processes.filter(({ command }) => command.includes(profile)).map(({ pid }) => pid))
-  // Children of the zygotes, which are children of the browser.
+  // The processes are children of the zygotes, which are children of the browser.
   for (let round = 0; round < 3; round++) for (const { pid, parent } of processes) if (own.has(parent)) own.add(pid)
   return processes.filter(({ pid }) => own.has(pid))
 }
 
-/** Those of them that run pages. */
+/** The ids of the browser's processes that run pages. */
 export function renderersOf(profile: string): number[] {
   return processesOf(profile)
     .filter(({ command }) => command.includes('--type=renderer'))
     .map(({ pid }) => pid)
 }
 
-/** Seconds of the processor that the browser with this profile has had in all its living processes. */
+/** The CPU seconds of all living processes of the browser with this profile. */
 export function processorSeconds(profile: string): number {
   const ticks = processesOf(profile).map(({ pid }) => {
     try {
-      // What follows the command's name: state, parent … user and system time, in hundredths of a second.
+      // The fields after the command's name: state, parent … user and system time, in hundredths of a second.
       const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
         .replace(/^.*\) /s, '')
         .split(' ')
       return Number(fields[11]) + Number(fields[12])
     } catch {
-      // It has ended meanwhile.
+      // The process has ended in the meantime.
       return 0
     }
   })
   return ticks.reduce((sum, each) => sum + each, 0) / 100
 }
 
-/** How often high-water marks are read, in milliseconds: Chromium sets its own back now and then, for statistics. */
+/** How often the high-water marks are read, in milliseconds. Chromium resets them from time to time, for its statistics. */
 const lookMs = 50
 
-/** Watches processes until they end: the function returned gives the most bytes that one of them has held since, above what it held then. */
+/** Starts watching processes. The returned function returns the most bytes that one of them has used since, above its bytes at the start. */
 export function watchPeak(renderers: readonly number[]): () => number {
   const idle = renderers.map((pid) => residentKilobytes(pid, 'VmRSS'))
-  // From here on the high-water mark counts anew.
+  // Reset the high-water mark.
   for (const pid of renderers) writeFileSync(`/proc/${pid}/clear_refs`, '5')
   let most = 0
   const look = () => {
@@ -67,7 +67,7 @@ export function watchPeak(renderers: readonly number[]): () => number {
   }
 }
 
-/** Begins to watch a browser: the function returned ends it and gives the most resident bytes of each kind of process (Linux; empty elsewhere). */
+/** Starts watching a browser. The returned function stops, and returns the most resident bytes of each kind of process (on Linux; empty elsewhere). */
 export function watchPeaks(profile: string): () => Readonly<Record<string, number>> {
   const peaks: Record<string, number> = {}
   if (process.platform !== 'linux') return () => peaks
@@ -77,7 +77,7 @@ export function watchPeaks(profile: string): () => Readonly<Record<string, numbe
       peaks[kind] = Math.max(peaks[kind] ?? 0, 1024 * residentKilobytes(pid, 'VmHWM'))
     }
   }
-  // A listing of processes takes more than a look at one.
+  // Listing the processes takes more time than reading one of them, so it happens less often.
   const timer = setInterval(look, 20 * lookMs)
   return () => {
     clearInterval(timer)

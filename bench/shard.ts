@@ -1,8 +1,8 @@
 /**
- * Memory of `aquatint shard` on one large tensor, against the size of the shard that it writes and what Node takes for nothing: the peak of
- * the process, as the system counts it.
+ * Measures the peak memory of `aquatint shard` on one large tensor, as the system counts it, and compares it with the size of the written shard and with an idle
+ * Node process.
  *
- *     npm run bench:shard [-- gigabytes]      needs as much room on the disk as the file has bytes
+ *     npm run bench:shard [-- gigabytes]      needs as much free disk space as the file has bytes
  */
 
 import { mkdtemp, rm } from 'node:fs/promises'

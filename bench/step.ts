@@ -1,6 +1,6 @@
 /**
- * `npm run bench:step [-- --rounds N]`: a denoising step whose latents stay on the device, against one that reads the prediction back, guides
- * and steps on the host and uploads again, in one run on WebGPU; and the bytes that each reads back. In headless Chromium.
+ * `npm run bench:step [-- --rounds N]`: compares a denoising step whose latents stay on the device with one that reads the prediction back, guides
+ * and steps on the host, and uploads the result. Both run on WebGPU in headless Chromium, in one run. Also reports the bytes that each reads back.
  */
 
 import { fileURLToPath } from 'node:url'

@@ -1,15 +1,15 @@
-/** Reading a command's arguments with Node's parseArgs, its complaints turned into errors that say what is allowed. */
+/** Reads a command's arguments with Node's parseArgs, and turns its errors into errors that say what is allowed. */
 
 import { parseArgs, type ParseArgsConfig } from 'node:util'
 import { InputError } from '../src/errors.js'
 
-/** What a command takes. */
+/** The arguments that a command takes. */
 export interface ArgumentNames {
-  /** What the one thing is that the command works on. */
+  /** What the command's one positional argument is, for messages. */
   readonly target: string
   /** Options with one value. */
   readonly texts?: readonly string[]
-  /** Options with a value that can be given more than once. */
+  /** Options with a value that may be given more than once. */
   readonly lists?: readonly string[]
   /** Options without a value. */
   readonly flags?: readonly string[]
@@ -47,7 +47,7 @@ export function readArguments(args: readonly string[], command: string, names: A
     throw wrong(error instanceof Error ? `${error.message}.` : String(error), error)
   }
   const list = (name: string) => (parsed.values[name] ?? []) as readonly string[]
-  // Whichever of two were taken, it would be the wrong one half of the time.
+  // Taking the first or the last of two values would often be wrong, so two values are refused.
   const twice = texts.find((name) => list(name).length > 1)
   if (twice !== undefined) throw wrong(`--${twice} is given as ${list(twice).join(' and ')}; it takes one value.`)
   const [target, ...rest] = parsed.positionals

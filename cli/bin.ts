@@ -1,4 +1,4 @@
-/** What `npx aquatint` runs. */
+/** The script that `npx aquatint` runs. */
 
 import { main } from './main.js'
 

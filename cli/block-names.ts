@@ -1,17 +1,17 @@
-/** Names of blocks, such as `up_blocks.0.attentions.1.transformer_blocks.3`, in few words: whole branches of them, and ranges. Pure. */
+/** Short lists of block names such as `up_blocks.0.attentions.1.transformer_blocks.3`: whole branches and ranges are one entry. Pure. */
 
 interface Branch {
   readonly children: Map<string, Branch>
-  /** Whether a block of this very name is wanted; undefined where there is none. */
+  /** Whether the block of exactly this name is wanted; undefined if there is no such block. */
   own: boolean | undefined
-  /** Blocks at or below it, and how many of them are wanted. */
+  /** The number of blocks in this branch, and how many of them are wanted. */
   all: number
   wanted: number
 }
 
 const branch = (): Branch => ({ children: new Map(), own: undefined, all: 0, wanted: 0 })
 
-/** The names in `wanted`, of all those in `names`: `a.*` for a branch that is wanted as a whole, `a.0–3` for neighbours. In the order of `names`. */
+/** The names in `wanted`, of all those in `names`: `a.*` for a branch of which every block is wanted, `a.0–3` for a range. In the order of `names`. */
 export function shortNames(names: readonly string[], wanted: ReadonlySet<string>): string[] {
   const root = branch()
   for (const name of names) {
@@ -44,7 +44,7 @@ function below({ children }: Branch, prefix: string): string[] {
 
 const numbered = /^(?<start>.*\.)(?<number>\d+)(?<end>(?:\.\*)?)$/
 
-/** Names that differ in one number, which counts on, as one. */
+/** Joins names whose last numbers follow each other. */
 function joined(names: readonly string[]): string[] {
   const result: string[] = []
   let run: { readonly start: string; readonly first: number; readonly end: string; last: number } | undefined

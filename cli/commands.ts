@@ -1,4 +1,4 @@
-/** The commands by name: what each takes, its help, and the function that runs it. */
+/** All commands by name. */
 
 import { inspectCommand } from './inspect.js'
 import { serveCommand } from './serve.js'

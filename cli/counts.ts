@@ -1,4 +1,4 @@
-/** Numbers of parameters for people. */
+/** Prints numbers of parameters. */
 
 /** `2.57 billion`: three figures. */
 export function showCount(count: number): string {

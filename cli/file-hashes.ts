@@ -1,6 +1,6 @@
 /**
- * sha256 of a folder's files, so that a page can verify what it is served. A file is read when its hash is first asked for, one file at a
- * time, and again only when its size or its time of change is another.
+ * The sha256 of a folder's files, with which a page verifies what it loads. A file is read when its hash is first requested, one file at a
+ * time, and again only after its size or modification time has changed.
  */
 
 import { createHash } from 'node:crypto'
@@ -15,20 +15,21 @@ interface Hashed {
   readonly sha256: Promise<string | undefined>
 }
 
+/** The hashes of a folder's files, each computed once. */
 export class FileHashes {
   readonly #folder: string
   readonly #signal: AbortSignal
   readonly #known = new Map<string, Hashed>()
-  /** Two files read at once are read more slowly than one after the other from many a disk. */
+  /** Files are read one after the other: many disks read two files at once more slowly. */
   #last: Promise<unknown> = Promise.resolve()
 
-  /** @param signal ends the reading; what is asked for then rejects */
+  /** @param signal ends the reading; pending and later calls reject */
   constructor(folder: string, signal: AbortSignal) {
     this.#folder = folder
     this.#signal = signal
   }
 
-  /** Size and hash of one file as it is now; without the hash where it cannot be read or is being written to; undefined where it is gone. */
+  /** The current size and hash of a file; without the hash if it cannot be read or is being written; undefined if it does not exist. */
   async describe(path: string): Promise<RepositoryFile | undefined> {
     const before = await this.#stat(path)
     if (before === undefined) return undefined
@@ -44,7 +45,7 @@ export class FileHashes {
     } catch {
       this.#signal.throwIfAborted()
     }
-    // Not kept: the next time may go better.
+    // A failure is not remembered, so the next call tries again.
     if (this.#known.get(path) === entry) this.#known.delete(path)
     return (await this.#stat(path)) === undefined ? undefined : { path, size }
   }

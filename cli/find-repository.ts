@@ -1,16 +1,18 @@
-/** What `inspect` looks at: a folder on disk, a repository on a Hub or a web server. Of remote weight files only the headers are fetched, and nothing is kept. */
+/** Opens the target of `inspect`: a folder on disk, or a repository on a Hub or a web server. Of remote weight files only headers are downloaded; nothing is cached. */
 
 import { stat } from 'node:fs/promises'
 import { isAbsolute } from 'node:path'
+import { layoutNames } from '../src/checkpoint/layouts/open-layout.js'
 import { HubError, InputError } from '../src/errors.js'
 import { Hub } from '../src/hub/hub.js'
 import { openRepository } from '../src/hub/repositories/open-repository.js'
-import type { Repository } from '../src/hub/types.js'
-import { FolderRepository } from './folder-repository.js'
+import type { ByteSource, Repository } from '../src/hub/types.js'
+import { DiskRepository } from './disk-repository.js'
 import type { CommandIO } from './output.js'
 import { sayWaits } from './say-waits.js'
 import { headersOnly } from '../src/hub/downloads/header-only-file.js'
 
+/** How remote repositories are opened. */
 export interface RemoteOptions {
   /** Base URL of the Hub with a slash at its end. */
   readonly endpoint: string
@@ -18,6 +20,7 @@ export interface RemoteOptions {
   readonly token?: string | undefined
 }
 
+/** An open repository. */
 export interface FoundRepository {
   readonly repository: Repository
   close(): Promise<void>
@@ -29,25 +32,44 @@ export async function findRepository(target: string, options: RemoteOptions, io:
   if (there?.isFile() === true)
     throw new InputError(
       'not-a-folder',
-      `${target} is a file; a folder in diffusers' layout is needed, or one component's.${isCheckpoint(target) ? " A checkpoint in a single file becomes one with diffusers' from_single_file and save_pretrained." : ''}`,
+      `${target} is a file; give a folder in diffusers' layout, or the folder of one component.${isCheckpoint(target) ? " diffusers' from_single_file and save_pretrained turn a checkpoint in a single file into such a folder." : ''}`,
       { target },
     )
   if (there !== null || isAbsolute(target) || /^\.{0,2}[\\/]/.test(target)) {
-    const folder = new FolderRepository(target)
+    const folder = new DiskRepository(target)
     return { repository: folder, close: () => folder.close() }
   }
   const waits = sayWaits(io)
   const hub = await Hub.open({ store: null, fetch: waits.fetch })
   try {
-    const repository = await openRepository(hub, target, { ...options, signal: io.signal })
+    const repository = await openRepository(hub, target, { ...options, layout: layoutNames, signal: io.signal })
     const close = async () => {
       repository.close()
       waits.end()
     }
-    return { repository: headersOnly(repository), close }
+    return { repository: openedOnce(headersOnly(repository)), close }
   } catch (error) {
     waits.end()
     throw withHint(error, target)
+  }
+}
+
+/** Opens each file once, since several readers look at the same configs and headers. */
+function openedOnce(repository: Repository): Repository {
+  const opened = new Map<string, Promise<ByteSource>>()
+  return {
+    id: repository.id,
+    revision: repository.revision,
+    files: (options) => repository.files(options),
+    open: (path, options) => {
+      const known = opened.get(path)
+      if (known !== undefined) return known
+      const source = repository.open(path, options)
+      opened.set(path, source)
+      // A failed opening is tried again by the next reader.
+      source.catch(() => opened.delete(path))
+      return source
+    },
   }
 }
 
@@ -64,7 +86,7 @@ const perhapsMeantAFolder = new Set([
   'rate-limited',
 ])
 
-/** A mistyped folder looks like a name on the Hub. */
+/** Adds to an error that no such folder exists: a mistyped folder looks like a name on the Hub. */
 function withHint(error: unknown, target: string): unknown {
   if (/^[A-Za-z][\w+.-]*:/.test(target)) return error
   if (!(error instanceof HubError || error instanceof InputError) || !perhapsMeantAFolder.has(error.code)) return error

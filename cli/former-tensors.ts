@@ -1,8 +1,10 @@
+/** Tensors of checkpoints that older releases of the libraries saved: names that have changed, and buffers that are no longer saved. */
+
 import { findNetworkDefinition } from '../src/models/registry.js'
 import type { WeightTable } from '../src/checkpoint/types.js'
 import { isFloatDType } from '../src/checkpoint/element-types.js'
 
-/** The table under its class's current names, in the same order: diffusers does not know the former ones in shards. The same table where nothing changes. */
+/** The table under the class's current names, in the same order: diffusers does not recognize former names in shards. Returns the same table if no name changes. */
 export function renameFormer(className: string, table: WeightTable): WeightTable {
   const definition = findNetworkDefinition(className)
   if (definition === undefined) return table
@@ -12,11 +14,11 @@ export function renameFormer(className: string, table: WeightTable): WeightTable
       return [name, name === entry.name ? entry : { ...entry, name }] as const
     }),
   )
-  // Where a former and a current name are the same parameter, the checkpoint is not a former one.
+  // The table has both a former and the current name of a tensor, so it is not an old checkpoint.
   return renamed.size === table.size ? renamed : table
 }
 
-/** The table without buffers of positions (0, 1, 2 …), which transformers saved before release 4.31. The same table where there are none. */
+/** The table without buffers of positions (0, 1, 2 …), which transformers saved before release 4.31. Returns the same table if there are none. */
 export function dropFormer(table: WeightTable): WeightTable {
   const kept = [...table].filter(([name, { dtype }]) => isFloatDType(dtype) || !/(?:^|\.)embeddings\.position_ids$/.test(name))
   return kept.length === table.size ? table : new Map(kept)

@@ -1,4 +1,4 @@
-/** `aquatint inspect owner/name` against the Hub look-alike: what is found, what not, and what a person is told of it. */
+/** `aquatint inspect owner/name` against a simulated Hub: what it finds, and what it reports when it finds nothing. */
 
 import { cp, mkdir, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
@@ -40,12 +40,12 @@ async function failing(...line: string[]): Promise<Failure['error'] & { readonly
 }
 
 describe('a repository', () => {
-  it('is told like the folder that it is', async () => {
+  it('is described like a folder with the same files', async () => {
     const [local, remote] = [await runJson<Inspection>(['inspect', repo]), await runJson<Inspection>(inspect('owner/model'))]
     expect(remote).toEqual({ ...local, repository: 'owner/model', revision: await hub.commit('owner/model') })
   })
 
-  it('is looked at as it was at a commit', async () => {
+  it('is inspected at a given commit', async () => {
     const commit = await hub.commit('owner/model')
     hub.setRepository('owner/model', join(fixtures, 'tiny-sdxl/repo'))
     const [now, then] = [
@@ -56,7 +56,7 @@ describe('a repository', () => {
     expect([now.revision, then.revision]).toEqual([await hub.commit('owner/model'), commit])
   })
 
-  it('that is gated is opened by the token of the environment, which goes to the Hub alone', async () => {
+  it('that is gated opens with the token of the environment, which is sent to the Hub only', async () => {
     process.env.HF_TOKEN = token
     const inspection = await runJson<Inspection>(inspect('owner/gated'))
     expect(inspection).toMatchObject({ ok: true, runs: { ok: true } })
@@ -66,10 +66,10 @@ describe('a repository', () => {
   })
 })
 
-describe('what is not to be had', () => {
+describe('what is not available', () => {
   it.each([
     [
-      'a repository that is not there',
+      'a repository that does not exist',
       'owner/nothing',
       [],
       'repository-not-found',
@@ -77,25 +77,39 @@ describe('what is not to be had', () => {
       'There is no folder owner/nothing here either.',
     ],
     ['a lone name', 'sdxl-half', [], 'repository-not-found', 1, 'There is no folder sdxl-half here either.'],
-    ['a file that is not there', 'model.safetensors', [], 'repository-not-found', 1, 'There is no folder model.safetensors here'],
-    ['a path that is no id', 'models/owner/name', [], 'bad-repository-id', 2, 'There is no folder models/owner/name here'],
-    ['a gated one, without a token', 'owner/gated', [], 'gated', 1, 'pass the access token of an account that has access to it'],
+    [
+      'a file that does not exist',
+      'model.safetensors',
+      [],
+      'repository-not-found',
+      1,
+      'There is no folder model.safetensors here',
+    ],
+    ['a path that is not an id', 'models/owner/name', [], 'bad-repository-id', 2, 'There is no folder models/owner/name here'],
+    [
+      'a gated repository, without a token',
+      'owner/gated',
+      [],
+      'gated',
+      1,
+      'pass the access token of an account that has access to it',
+    ],
     ['a revision', 'owner/model', ['--revision', 'v9'], 'revision-not-found', 1, '"v9"'],
-    ['a revision that is none', 'owner/model', ['--revision', '../x'], 'bad-revision', 2, '"../x"'],
+    ['an invalid revision', 'owner/model', ['--revision', '../x'], 'bad-revision', 2, '"../x"'],
   ] as const)('%s', async (_, target, options, code, exit, message) => {
     const error = await failing(...inspect(target, ...options))
     expect(error).toMatchObject({ code, exit, kind: exit === 2 ? 'InputError' : 'HubError' })
     expect(error.message).toContain(message)
   })
 
-  it('a gated one, with a token that opens it not', async () => {
+  it('a gated repository, with a token that has no access', async () => {
     process.env.HF_TOKEN = 'hf_other'
     const error = await failing(...inspect('owner/gated'))
     expect(error).toMatchObject({ code: 'gated', exit: 1, details: { status: 403 } })
     expect(error.message).toContain('this access token has no access')
   })
 
-  it('one at a URL is no folder that was mistyped', async () => {
+  it('a URL, for which no folder is suggested', async () => {
     const error = await failing('inspect', `${hub.url}/static/owner/nothing/`)
     expect(error).toMatchObject({ kind: 'HubError', code: 'listing-unavailable', exit: 1 })
     expect(error.message).not.toContain('folder')
@@ -103,7 +117,7 @@ describe('what is not to be had', () => {
 })
 
 describe('a folder or a file', () => {
-  it('in a single file is told how it becomes a folder', async () => {
+  it('a checkpoint in a single file gets a hint how to convert it', async () => {
     const file = join(fixtures, 'tiny-sd15/repo/vae/diffusion_pytorch_model.safetensors')
     const error = await failing('inspect', file)
     expect(error).toMatchObject({ kind: 'InputError', code: 'not-a-folder', exit: 2 })
@@ -111,13 +125,13 @@ describe('a folder or a file', () => {
     expect((await failing('inspect', join(fixtures, 'tiny-sd15/case.json'))).message).not.toContain('from_single_file')
   })
 
-  it('with no such path is asked of no server', async () => {
+  it('a missing path is not requested from any server', async () => {
     for (const target of ['./nothing', '../nothing', join(temporary, 'nothing')])
       expect(await failing(...inspect(target))).toMatchObject({ code: 'not-a-folder', exit: 2 })
     expect(hub.log).toEqual([])
   })
 
-  it('without ./ is taken before the Hub is asked', async () => {
+  it('a folder without ./ is preferred to a repository on the Hub', async () => {
     const folder = join(temporary, 'owner/model')
     await mkdir(join(temporary, 'owner'))
     await cp(repo, folder, { recursive: true })
@@ -134,7 +148,7 @@ describe('a folder or a file', () => {
 })
 
 describe('a network that fails', () => {
-  it('is waited for aloud, then told with a hint', async () => {
+  it('is waited for, with a report, and the error has a hint', async () => {
     const server = createServer()
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
     const { port } = server.address() as AddressInfo
@@ -146,14 +160,14 @@ describe('a network that fails', () => {
     expect(stderr).toBe(`127.0.0.1:${port} cannot be reached; trying again.\n`)
   })
 
-  it('is waited for as long as the server asks, and said so', async () => {
+  it('is waited for as long as the server says, with a report', async () => {
     hub.setFaults({ rules: [{ match: { path: '/revision/' }, times: 1, status: 429, headers: { 'retry-after': '1' } }] })
     const { code, stdout, stderr } = await run(inspect('owner/model', '--json'))
     expect([code, (JSON.parse(stdout) as { ok: boolean }).ok]).toEqual([0, true])
     expect(stderr).toBe(`${new URL(hub.url).host} answered 429; asking again in 1 s.\n`)
   })
 
-  it('in the middle ends it: what a repository holds is not guessed', async () => {
+  it('in the middle ends the command', async () => {
     hub.setFaults({ rules: [{ match: { path: 'unet/config.json' }, status: 403 }] })
     expect(await failing(...inspect('owner/model'))).toMatchObject({ kind: 'HubError', code: 'forbidden', exit: 1 })
   })

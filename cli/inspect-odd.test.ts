@@ -1,11 +1,11 @@
-/** `aquatint inspect` on repositories with something odd in them: it says what, and its verdict is what `fromPretrained` comes to. */
+/** `aquatint inspect` on faulty repositories: it reports the faults, and says that a checkpoint runs exactly if `fromPretrained` loads it. */
 
 import { cp, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
 import { isAquatintError } from '../src/errors.js'
-import { DiffusionPipeline } from '../src/pipelines/diffusion-pipeline.js'
-import { FolderRepository } from './folder-repository.js'
+import { loadPipeline } from '../src/pipelines/diffusion-pipeline.js'
+import { DiskRepository } from './disk-repository.js'
 import type { Inspection } from './inspect-repository.js'
 import { filesBelow, fixtures, run, runJson, temporaryFolder } from './testing.js'
 
@@ -98,12 +98,12 @@ const odd: readonly Odd[] = [
     problems: all('weights-not-found'),
   },
   {
-    what: 'a variant only, which was not asked for',
+    what: 'only a variant, which was not requested',
     change: onlyVariant,
     fixture: 'tiny-sdxl',
     problems: ['text_encoder', 'text_encoder_2', 'unet', 'vae'].map((component) => [component, 'variant-not-found']),
   },
-  { what: 'a variant only, which was asked for', change: onlyVariant, fixture: 'tiny-sdxl', options: ['--variant', 'fp16'] },
+  { what: 'only a variant, which was requested', change: onlyVariant, fixture: 'tiny-sdxl', options: ['--variant', 'fp16'] },
   {
     what: 'a broken config',
     change: (folder) => writeFile(join(folder, 'vae/config.json'), '{"_class_name": '),
@@ -121,7 +121,7 @@ const odd: readonly Odd[] = [
     ],
   },
   {
-    what: 'an index that names a shard which is not there',
+    what: 'an index that names a missing shard',
     change: (folder) =>
       rename(join(folder, 'unet/diffusion_pytorch_model-00001-of-00003.safetensors'), join(folder, 'unet/lost')),
     problems: [['unet', 'shard-missing']],
@@ -156,10 +156,10 @@ it.each(odd)('$what', async ({ change, fixture = 'tiny-sd15', options = [], prob
   for (const { message } of runs.warnings)
     expect(stdout).toMatch(new RegExp(`^Note: .*${message.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&')}$`, 'm'))
 
-  // The judge: loading it.
-  const files = new FolderRepository(folder)
+  // Loading it decides.
+  const files = new DiskRepository(folder)
   const variant = options[1]
-  const refused = await DiffusionPipeline.fromPretrained(files, { device: 'wasm', variant }).then(
+  const refused = await loadPipeline(files, { device: 'wasm', variant }).then(
     async (pipeline) => {
       await pipeline.dispose()
       return undefined
@@ -172,12 +172,12 @@ it.each(odd)('$what', async ({ change, fixture = 'tiny-sd15', options = [], prob
   expect(runs.ok).toBe(refused === undefined)
 })
 
-it('says which option shows the variant', async () => {
+it('names the option for the variant', async () => {
   const folder = await repository('tiny-sdxl', onlyVariant)
   expect((await run(['inspect', folder])).stdout).toContain('Look at a variant with --variant fp16.')
 })
 
-it('tells of one component with a broken config', async () => {
+it('reports the broken config of a single component', async () => {
   const folder = await repository('tiny-sd15', (folder) => writeFile(join(folder, 'vae/config.json'), '{'))
   const { ok, runs } = await runJson<Inspection>(['inspect', join(folder, 'vae')])
   expect([ok, runs]).toMatchObject([true, { ok: false, problems: [{ component: '', code: 'json-syntax' }] }])

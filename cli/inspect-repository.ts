@@ -20,11 +20,11 @@ interface InspectedWeights {
   readonly variant: string | null
   readonly files: readonly { readonly path: string; readonly bytes: number }[]
   readonly tensors: number
-  /** Parameters of the model: of a quantised weight those that it stands for. */
+  /** Parameters of the model. A quantized weight counts as the parameters that it stands for. */
   readonly parameters: number
   readonly bytes: number
   readonly dtypes: Readonly<Partial<Record<SafetensorsDType, DTypePart>>>
-  /** How `aquatint shard` quantised it, or null. */
+  /** How `aquatint shard` quantized it, or null. */
   readonly quantized: { readonly bits: number; readonly blockSize: number } | null
 }
 
@@ -32,7 +32,7 @@ interface InspectedComponent {
   readonly name: string
   readonly className: string
   readonly library: string
-  /** Null for what has no weights, or none that can be read (then `runs` says why). */
+  /** Null for a component without weights, or whose weights cannot be read (`runs` says why). */
   readonly weights: InspectedWeights | null
 }
 
@@ -45,7 +45,7 @@ export interface Inspection {
   readonly variants: readonly string[]
   readonly parameters: number
   readonly bytes: number
-  /** The memory plan, where one was asked for and the checkpoint runs. */
+  /** The memory plan, if one was requested and the checkpoint runs. */
   readonly memory: PlannedMemory | null
   readonly runs: { readonly ok: boolean; readonly problems: readonly Finding[]; readonly warnings: readonly Finding[] }
 }

@@ -1,4 +1,4 @@
-/** `aquatint inspect` on folders, and on a server like the Hub what of them it fetches. */
+/** `aquatint inspect` on folders, and what it downloads from a server like the Hub. */
 
 import { cp, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -13,7 +13,7 @@ const repo = join(fixtures, 'tiny-sdxl/repo')
 const temporary = await temporaryFolder()
 
 describe('inspecting', () => {
-  it('tells what a folder holds', async () => {
+  it('describes a folder', async () => {
     const inspection = await runJson<Inspection>(['inspect', repo])
     expect(inspection).toMatchObject({
       ok: true,
@@ -32,15 +32,15 @@ describe('inspecting', () => {
     expect(stdout).toContain('Aquatint can run it.')
   })
 
-  it('tells the same of a repository on a server', async () => {
+  it('describes a repository on a server in the same way', async () => {
     const serving = await serveFolder(repo, { host: '127.0.0.1', port: 0, origin: '*' })
     onTestFinished(() => serving.close())
     const [local, remote] = [await runJson<Inspection>(['inspect', repo]), await runJson<Inspection>(['inspect', serving.url])]
     expect({ ...remote, repository: '', revision: '' }).toEqual({ ...local, repository: '', revision: '' })
   })
 
-  it('reads headers only of a repository on a Hub', async () => {
-    // A shard whose header is followed by 300 MB that the server makes up when it is asked for them.
+  it('downloads only headers from a Hub', async () => {
+    // A shard whose header is followed by 300 MB that the server generates on request.
     const header = Buffer.from('{"w":{"dtype":"F32","shape":[75000000],"data_offsets":[0,300000000]}}')
     const length = Buffer.alloc(8)
     length.writeBigUInt64LE(BigInt(header.byteLength))
@@ -64,7 +64,7 @@ describe('inspecting', () => {
     expect(sent).toBeLessThan(1_000_000)
   })
 
-  it('tells the parameters that quantised weights stand for', async () => {
+  it('counts the parameters that quantized weights stand for', async () => {
     const out = join(temporary, 'q4')
     await run(['shard', repo, '--out', out, '--dtype', 'q4'])
     const inspection = await runJson<Inspection>(['inspect', out])
@@ -73,7 +73,7 @@ describe('inspecting', () => {
     expect((await run(['inspect', out])).stdout).toMatch(/unet .* q4 \(F16 .* \+ U8 .*\) +423028/)
   })
 
-  it('says why a checkpoint does not run, component by component', async () => {
+  it('reports for each component why a checkpoint does not run', async () => {
     const folder = join(temporary, 'wrong')
     await cp(repo, folder, { recursive: true })
     const change = async (path: string, from: string, to: string) =>
@@ -96,7 +96,7 @@ describe('inspecting', () => {
     expect(stdout).toContain('Aquatint cannot run it:\n  scheduler: ')
   })
 
-  it('says what only loading all of it would show', async () => {
+  it('reports errors that only loading the whole pipeline meets', async () => {
     const folder = join(temporary, 'no-merges')
     await cp(repo, folder, { recursive: true })
     await rm(join(folder, 'tokenizer/merges.txt'))
@@ -113,7 +113,7 @@ describe('inspecting', () => {
     const [float, q4] = [await plan('1GB'), await plan('1GB', '--dtype', 'q4')]
     expect(float).toMatchObject({ width: 64, height: 64, plan: { residence: 'resident', maxMemory: 1e9 } })
     const unet = (memory: typeof float) => memory.plan.components.find(({ name }) => name === 'unet')!
-    // The fixture's UNet is F32; its Linear weights take a seventh as int4, the rest half as float16.
+    // The fixture's UNet is F32; its Linear weights shrink to a seventh as int4, the others to half as float16.
     expect(unet(float).weightBytes).toBeGreaterThan(1_600_000)
     expect(unet(q4).weightBytes).toBeLessThan(unet(float).weightBytes / 2)
     const larger = await plan('1GB', '--width', '128', '--height', '256')
@@ -147,7 +147,7 @@ describe('inspecting', () => {
     expect(mapped.places).toEqual({ text_encoder: 'wasm', text_encoder_2: 'wasm', unet: 'webgpu', vae: 'webgpu' })
     expect(names(mapped, 'wasm')).toEqual(['text_encoder', 'text_encoder_2'])
     expect(names(mapped, 'webgpu')).toEqual(['unet', 'vae'])
-    // The GPU has room for all but the largest, with what its runs hold.
+    // The GPU's budget holds every component but the largest.
     const balanced = await plan('--max-memory', 'webgpu=2.5MB', '--max-memory', 'wasm=2.5MB', '--device-map', 'balanced')
     expect(Object.keys(balanced.devices).toSorted()).toEqual(['wasm', 'webgpu'])
     for (const { peakBytes, residence } of Object.values(balanced.devices)) {
@@ -184,7 +184,7 @@ describe('inspecting', () => {
     expect((await runJson<Inspection>(['inspect', repo, ...args])).error.code).toBe(code)
   })
 
-  it('says what is no checkpoint', async () => {
+  it('refuses what is not a checkpoint', async () => {
     expect((await runJson<Inspection>(['inspect', join(fixtures, 'tokenizers')])).error.code).toBe('not-a-checkpoint')
     expect((await runJson<Inspection>(['inspect', 'owner/name/more'])).error.code).toBe('bad-repository-id')
   })

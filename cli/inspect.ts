@@ -16,13 +16,13 @@ import type { Command } from './command.js'
 
 const help = `Usage: aquatint inspect <folder, repository or URL> [options]
 
-Shows what a checkpoint holds and whether Aquatint can run it, and if not, why. Only configs and the headers of weight
+Shows what a checkpoint contains, and whether Aquatint can run it and if not, why. Only configs and the headers of weight
 files are read: a few hundred kilobytes, however large the model.
 
   <folder>            a repository in diffusers' layout, or one component
   <owner/name>        a repository on the Hugging Face Hub
   <URL>               a repository on a web server that has a files.json, such as aquatint serve
-  --variant <name>    the variant to look at, such as fp16
+  --variant <name>    the variant to inspect, such as fp16
   --revision <name>   branch, tag or commit on the Hub. Default: main
   --endpoint <URL>    a mirror of the Hub
   --max-memory <size> show the memory plan within this much GPU memory, such as 6GB; or by device: --max-memory webgpu=2GB
@@ -33,7 +33,7 @@ files are read: a few hundred kilobytes, however large the model.
   --json              print one JSON document
 
 A token for gated repositories is read from the environment variable HF_TOKEN.
-The exit code is 0 also for a checkpoint that Aquatint cannot run: "runs" in the JSON tells.
+The exit code is 0 also for a checkpoint that Aquatint cannot run: see "runs" in the JSON document.
 
 Examples
   aquatint inspect stabilityai/stable-diffusion-xl-base-1.0 --variant fp16
@@ -135,4 +135,4 @@ function memoryLines(memory: PlannedMemory | null): string[] {
   return ['', title, memory.message, table([['component', 'weights', 'activations'], ...rows])]
 }
 
-export const inspectCommand: Command = { summary: 'Show what a checkpoint holds and whether Aquatint can run it', help, run }
+export const inspectCommand: Command = { summary: 'Show what a checkpoint contains and whether Aquatint can run it', help, run }

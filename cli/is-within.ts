@@ -1,8 +1,8 @@
-/** Where paths lie. */
+/** Compares paths. */
 
 import { isAbsolute, relative, sep } from 'node:path'
 
-/** Whether an absolute path is a folder's, or that of something below it. Both without links and `..`. */
+/** Whether an absolute path is a folder or lies inside it. Both paths have no links and no `..`. */
 export function isWithin(folder: string, path: string): boolean {
   const way = relative(folder, path)
   return way !== '..' && !way.startsWith(`..${sep}`) && !isAbsolute(way)

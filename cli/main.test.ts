@@ -1,4 +1,4 @@
-/** What is common to all commands: help, version, and that with `--json` all of stdout is one document. */
+/** What all commands share: help, the version, and one document on stdout with `--json`. */
 
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -10,7 +10,7 @@ const { version } = JSON.parse(await readFile(join(fixtures, '../package.json'),
 const names = Object.keys(commands)
 
 describe.each([[['--help']], [['-h']], [['help']]])('%j', (line) => {
-  it('tells of all commands', async () => {
+  it('lists all commands', async () => {
     const { code, stdout, stderr } = await run(line)
     expect([code, stderr]).toEqual([0, ''])
     for (const name of names) expect(stdout).toContain(`\n  ${name}`)
@@ -19,7 +19,7 @@ describe.each([[['--help']], [['-h']], [['help']]])('%j', (line) => {
 })
 
 describe.each(names)('%s', (name) => {
-  it('has help that teaches', async () => {
+  it('has help with options and examples', async () => {
     const { code, stdout } = await run([name, '--help'])
     expect(code).toBe(0)
     expect(stdout).toMatch(new RegExp(`^Usage: aquatint ${name} <`))
@@ -36,12 +36,12 @@ describe.each(names)('%s', (name) => {
   })
 })
 
-it('tells its version', async () => {
+it('prints its version', async () => {
   expect(await run(['--version'])).toEqual({ code: 0, stdout: `${version}\n`, stderr: '' })
   expect(JSON.parse((await run(['--json', '--version'])).stdout)).toEqual({ ok: true, version })
 })
 
-it('shows what there is where no command is given, with exit code 2', async () => {
+it('prints its help if no command is given, with exit code 2', async () => {
   const { code, stdout } = await run([])
   expect([code, stdout]).toEqual([2, (await run(['--help'])).stdout])
 })

@@ -1,4 +1,4 @@
-/** `aquatint` on the command line: finds the command, runs it, and turns what happens into output and an exit code. */
+/** The command line of `aquatint`: finds the command, runs it, and turns its result or error into output and an exit code. */
 
 import packageJson from '../package.json' with { type: 'json' }
 import { AquatintError, InputError, isAquatintError, serializeError } from '../src/errors.js'
@@ -8,20 +8,20 @@ import type { Command } from './command.js'
 
 const help = `Usage: aquatint <command> [options]
 
-Aquatint runs diffusers checkpoints in a web page, as they are published. These commands prepare and look at checkpoints.
+Aquatint runs published diffusers checkpoints in a web page. These commands inspect, convert and serve checkpoints.
 
 ${Object.entries(commands)
   .map(([name, { summary }]) => `  ${name.padEnd(10)}${summary}`)
   .join('\n')}
 
-  aquatint <command> --help   what the command does, its options, examples; also: aquatint help <command>
-  --json                      one JSON document on stdout instead of text, errors too
-  --version                   the version of aquatint
+  aquatint <command> --help   describe a command, its options and examples; also: aquatint help <command>
+  --json                      print one JSON document on stdout instead of text, also for errors
+  --version                   print the version of aquatint
 
-Exit codes: 0 it worked, 1 it failed, 2 the command line is wrong, 130 interrupted.
+Exit codes: 0 success, 1 failure, 2 wrong command line, 130 interrupted.
 `
 
-/** Runs the command line and returns the exit code. Ctrl-C ends it in order: what was written whole stays, and can be gone on with. */
+/** Runs the command line and returns the exit code. Ctrl-C ends it in order: complete files stay, and the next run resumes from them. */
 export async function main(args: readonly string[], io?: CommandIO): Promise<number> {
   if (io !== undefined) return runCommand(args, io)
   const controller = new AbortController()
@@ -49,15 +49,15 @@ async function runCommand(args: readonly string[], io: CommandIO): Promise<numbe
   const [name, ...options] = args.filter((arg, i) => i >= end || !flags.has(arg))
   const json = flags.has('--json')
   const wantsHelp = flags.has('--help') || flags.has('-h')
-  const tell = (key: string, text: string) => io.stdout(json ? `${JSON.stringify({ ok: true, [key]: text }, null, 2)}\n` : text)
+  const print = (key: string, text: string) => io.stdout(json ? `${JSON.stringify({ ok: true, [key]: text }, null, 2)}\n` : text)
   try {
     if (name === '--version') {
-      tell('version', json ? packageJson.version : `${packageJson.version}\n`)
+      print('version', json ? packageJson.version : `${packageJson.version}\n`)
       return 0
     }
     if (name === 'help' || wantsHelp) {
       const topic = name === 'help' ? options[0] : name
-      tell('help', topic === undefined ? help : findCommand(topic).help)
+      print('help', topic === undefined ? help : findCommand(topic).help)
       return 0
     }
     if (name === undefined && !json) {
@@ -66,7 +66,7 @@ async function runCommand(args: readonly string[], io: CommandIO): Promise<numbe
     }
     const command = findCommand(name)
     const result = await command.run(options, io, json)
-    // What runs until it is ended (serve) has said its own.
+    // serve has printed its document already, when the server was ready.
     if (json && result !== undefined) io.stdout(`${JSON.stringify({ ok: true, ...result }, null, 2)}\n`)
     return 0
   } catch (error) {
@@ -91,13 +91,13 @@ function fail(error: unknown, io: CommandIO, json: boolean): number {
   const shown = interrupted ? new AquatintError('interrupted', 'Interrupted.') : error
   if (json) {
     const { kind, code, message, details } = serializeError(shown)
-    // The system's own word, such as EACCES, says more than ours.
-    const told = isSystemError(shown)
+    // The code of the operating system, such as EACCES, is more precise than ours.
+    const plain = isSystemError(shown)
       ? { kind, code: shown.code ?? code, message, details: { path: shown.path ?? null, syscall: shown.syscall ?? null } }
       : { kind, code, message, details }
-    io.stdout(`${JSON.stringify({ ok: false, error: told }, null, 2)}\n`)
+    io.stdout(`${JSON.stringify({ ok: false, error: plain }, null, 2)}\n`)
   } else if (isAquatintError(shown) || isSystemError(shown)) io.stderr(`aquatint: ${shown.message}\n`)
-  // What nobody foresaw is shown with its stack: it is ours to mend.
+  // An unexpected error is a bug in Aquatint, so show its stack.
   else io.stderr(`aquatint: ${shown instanceof Error ? (shown.stack ?? shown.message) : String(shown)}\n`)
   if (interrupted) return 130
   return error instanceof InputError ? 2 : 1

@@ -1,16 +1,17 @@
 /** The memory plan of a checkpoint: what a page would keep on its devices within a budget, for each component. No tensor is loaded. */
 
-import { InputError, isAquatintError } from '../src/errors.js'
+import { InputError } from '../src/errors.js'
 import { checkDeviceMap } from '../src/memory/balance.js'
-import { computeType, type DeviceName } from '../src/memory/device-info.js'
+import { parseBudget } from '../src/memory/budget.js'
+import { capabilitiesOf, computeType, type DeviceName } from '../src/memory/device-info.js'
 import type { ComponentPlan } from '../src/memory/plan.js'
+import { isRefusal, orThrow, refusalError } from '../src/memory/refusal.js'
 import { chooseDevices, type DeviceSource } from '../src/pipelines/loading/choose-devices.js'
 import { checkDType } from '../src/pipelines/loading/dtypes.js'
 import { planNetworks, type PlacedPlan, type PlannedSize } from '../src/pipelines/loading/plan-pipeline.js'
 import { readNetworkHeaders } from '../src/pipelines/loading/read-network-headers.js'
 import type { NetworkSource } from '../src/pipelines/loading/read-parts.js'
 import type { PlannedDevice } from '../src/pipelines/planning/memory-needs.js'
-import { parseBudgets } from '../src/pipelines/planning/residence.js'
 import { Run } from '../src/pipelines/run.js'
 import type { LoadPipelineOptions } from '../src/pipelines/types.js'
 
@@ -50,7 +51,7 @@ export function dtypeOption(values: readonly string[]): LoadPipelineOptions['dty
 /** Values like `webgpu=2GB`, one for the GPU or by device, as `maxMemory` of `fromPretrained` takes them. @throws InputError `max-memory`, `bad-memory-size`, `bad-device` */
 export function memoryOption(values: readonly string[]): LoadPipelineOptions['maxMemory'] {
   const sizes = allOrNamed(values, 'max-memory', 'one size for the GPU, or sizes by device')
-  parseBudgets(sizes)
+  parseBudget(sizes)
   return sizes
 }
 
@@ -91,9 +92,13 @@ function describeDevice(name: DeviceName): PlannedDevice {
     shaderF16: kind === 'webgpu' && assumedGpu.shaderF16,
     // Of the CPU: WebAssembly's heap.
     maxBufferSize: kind === 'webgpu' ? assumedGpu.maxBufferSize : 2 ** 32,
+    capabilities: capabilitiesOf[kind],
   } as const
   return { info, writeOptions: (wanted) => ({ ...wanted, dtype: computeType(wanted.dtype, info), weights: 'input' }) }
 }
+
+/** The planned image has guidance, whatever the pipeline's class. */
+const withGuidance = { guidance: 'classifier-free', defaults: { numInferenceSteps: 1, guidanceScale: 2 } } as const
 
 /** Plans the networks of a pipeline for one image with guidance. @throws InputError `bad-device-map`, `dtype`, `size` */
 export async function planMemoryOf(
@@ -105,15 +110,11 @@ export async function planMemoryOf(
   const options = { variant: variant ?? undefined, dtype: request.dtype }
   const networks = await readNetworkHeaders({ sources, options, run: new Run({ signal }) })
   const names = [...networks.keys()]
-  try {
-    return { assumedGpu, ...planNetworks(await chooseDevices(describedDevices, request, names), networks, request) }
-  } catch (error) {
-    if (!isAquatintError(error) || error.code !== 'does-not-fit') throw error
-    const {
-      width,
-      height,
-      devices: plans,
-    } = planNetworks(await chooseDevices(describedDevices, {}, names), networks, { ...request, offload: 'model' })
-    return { assumedGpu, width, height, code: error.code, message: error.message, needs: plans.webgpu?.components ?? [] }
-  }
+  const budget = parseBudget(request.maxMemory)
+  const plan = planNetworks(await chooseDevices(describedDevices, request, budget, names), networks, request, withGuidance)
+  if (!isRefusal(plan)) return { assumedGpu, ...plan }
+  if (plan.refused !== 'does-not-fit') throw refusalError(plan)
+  const unlimited = await chooseDevices(describedDevices, {}, parseBudget(undefined), names)
+  const { width, height, devices } = orThrow(planNetworks(unlimited, networks, { ...request, offload: 'model' }, withGuidance))
+  return { assumedGpu, width, height, code: plan.refused, message: plan.message, needs: devices.webgpu?.components ?? [] }
 }

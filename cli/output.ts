@@ -1,8 +1,8 @@
-/** What a command writes: results on stdout (text, or one JSON document), progress and messages on stderr. */
+/** The output of a command: results on stdout (text, or one JSON document), progress and messages on stderr. */
 
 import { formatBytes } from '../src/util/format-bytes.js'
 
-/** The streams of a command, which tests replace. */
+/** The streams that a command writes to; tests replace them. */
 export interface CommandIO {
   readonly stdout: (text: string) => void
   readonly stderr: (text: string) => void
@@ -12,7 +12,7 @@ export interface CommandIO {
   readonly signal: AbortSignal
 }
 
-/** Shows how far a long piece of work is: a bar that redraws itself on a terminal, else a line for each thing that is done. */
+/** Shows the progress of long work: a bar on a terminal, otherwise a line for each finished step. */
 export class ProgressBar {
   readonly #io: CommandIO
   readonly #total: number
@@ -27,27 +27,27 @@ export class ProgressBar {
     this.#total = total
   }
 
-  /** What is being worked on now. */
+  /** Names the current step. */
   label(label: string): void {
     this.#label = label
     this.#draw()
   }
 
-  /** More bytes are done. `resumed` ones do not count for the speed. */
+  /** Adds finished bytes. Those of an earlier run (`resumed`) do not count for the speed. */
   add(bytes: number, resumed = false): void {
     this.#done += bytes
     if (resumed) this.#resumed += bytes
     this.#draw()
   }
 
-  /** One thing is done: a line of its own. */
+  /** Prints a line for a finished step. */
   line(text: string): void {
     this.clear()
     this.#io.stderr(`${text}\n`)
     this.#draw()
   }
 
-  /** Takes the bar away. */
+  /** Removes the bar. */
   clear(): void {
     if (this.#shown === '') return
     this.#io.stderr('\r\u001b[K')
@@ -70,7 +70,7 @@ export class ProgressBar {
   }
 }
 
-/** Rows of cells as columns of text; numbers stand right. */
+/** Formats rows of cells as columns of text, with numbers aligned to the right. */
 export function table(rows: readonly (readonly (string | number)[])[]): string {
   const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => String(row[column] ?? '').length)))
   return rows

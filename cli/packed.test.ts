@@ -1,4 +1,4 @@
-/** What `npx aquatint` runs: the file that `npm run build:cli` makes, in a process of its own. */
+/** The file that `npm run build:cli` makes and `npx aquatint` runs, in a process of its own. */
 
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -23,7 +23,7 @@ it('is a script that Node runs', async () => {
   expect(await aquatint('--version')).toMatchObject({ code: 0, stdout: expect.stringMatching(/^\d+\.\d+\.\d+\n$/) as string })
 })
 
-it('does its work, and exits with what came of it', async () => {
+it('runs commands and exits with their exit code', async () => {
   const repo = join(fixtures, 'tiny-sd15/repo')
   const sharded = await aquatint('shard', repo, '--out', 'out', '--dtype', 'q8')
   expect([sharded.code, sharded.stdout]).toEqual([0, expect.stringContaining('Written to')])

@@ -3,7 +3,7 @@ import type { ComponentPlan, MemoryPlan } from '../src/memory/plan.js'
 import { shortNames } from './block-names.js'
 import { planText } from './plan-text.js'
 
-test('names of blocks are told as branches and ranges', () => {
+test('names of blocks are shortened to branches and ranges', () => {
   const resnets = [0, 1].flatMap((block) => [0, 1, 2].map((i) => `up.${block}.resnets.${i}`))
   const all = ['conv_in', ...resnets, 'up.0.upsamplers.0', 'mid.0', 'mid.1', 'mid.3', 'conv_out']
   const short = (...wanted: string[]) => shortNames(all, new Set(wanted))

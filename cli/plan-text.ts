@@ -1,4 +1,4 @@
-/** A memory plan as text for people: what runs when and where, which blocks stay, and the peak of each device. */
+/** Prints a memory plan: when and where each component runs, which blocks stay on the device, and the peak of each device. */
 
 import type { PlacedPlan } from '../src/pipelines/loading/plan-pipeline.js'
 import type { ComponentPlan } from '../src/memory/plan.js'
@@ -12,7 +12,7 @@ interface Placed {
   readonly part: ComponentPlan
 }
 
-/** The plan of an image: one line for each component, the blocks of those that stream, and one line for each device. */
+/** The plan for one image: a row for each component, the blocks of components that are streamed, and a line for each device. */
 export function planText({ devices }: Pick<PlacedPlan, 'devices'>): string[] {
   const plans = Object.entries(devices) as [DeviceName, NonNullable<PlacedPlan['devices'][DeviceName]>][]
   const placed = plans
@@ -64,7 +64,7 @@ function cellsOf(part: ComponentPlan, device: DeviceName): string[] {
   return [
     residence,
     ...[weightBytes, keptBytes, peakWeightBytes, streamedBytes].map(formatBytes),
-    // The CPU's account counts weights.
+    // Plans for the CPU count weights only.
     device === 'wasm' ? '' : formatBytes(activationBytes),
     kept === blocks.length ? `all ${kept} stay` : `${kept} of ${blocks.length} stay`,
   ]
@@ -86,7 +86,7 @@ function streamedLines(part: ComponentPlan): string[] {
   ]
 }
 
-/** Lines of at most 120 characters, where names are no longer. */
+/** Breaks text into lines of at most 120 characters, unless a single name is longer. */
 function wrapped(text: string): string[] {
   const lines = ['']
   for (const word of text.split(/(?<=, )/)) {

@@ -1,6 +1,7 @@
 /** What a repository holds, for `inspect` and `shard`: its pipeline, its components, and which files hold their weights. Reads configs, no weights. */
 
-import { classOf, FolderFiles, modelIndexName } from '../src/checkpoint/layouts/diffusers-folder.js'
+import { classOf, FolderFiles } from '../src/checkpoint/layouts/diffusers-folder.js'
+import { modelIndexName } from '../src/checkpoint/layouts/diffusers-names.js'
 import type { ComponentFiles, ComponentWeights, Layout } from '../src/checkpoint/layouts/layout.js'
 import { openLayout } from '../src/checkpoint/layouts/open-layout.js'
 import type { WeightLibrary } from '../src/checkpoint/types.js'

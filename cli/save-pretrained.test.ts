@@ -1,6 +1,6 @@
 /**
- * `aquatint shard` against the files that `save_pretrained(max_shard_size=…)` of the real libraries made of whole pipelines: names, indexes
- * and all bytes, by their sha256. fixtures/check-shard.py wrote those.
+ * Compares the output of `aquatint shard` for whole pipelines with the files that `save_pretrained(max_shard_size=…)` of the real libraries
+ * wrote: names, indexes and all bytes, by their sha256. fixtures/check-shard.py recorded the hashes.
  */
 
 import { createHash } from 'node:crypto'

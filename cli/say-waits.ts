@@ -1,17 +1,17 @@
-/** Says on stderr why nothing happens: a server is silent, or has failed and is asked again later. */
+/** Reports on stderr why a command is waiting: a server does not answer, or has failed and is tried again later. */
 
 import type { Fetch } from '../src/hub/http/transport.js'
 import { retryAfter } from '../src/hub/http/http-errors.js'
 import type { CommandIO } from './output.js'
 
-/** Silence after which something is said, in milliseconds. */
+/** Milliseconds without an answer after which a wait is reported. */
 const silenceMs = 5000
 
-/** A `fetch` that says on stderr why it takes long, until `end` is called. */
+/** A `fetch` that reports waits on stderr until `end` is called. */
 export function sayWaits(io: CommandIO): { readonly fetch: Fetch; readonly end: () => void } {
   let [said, ended] = ['', false]
   const say = (text: string) => {
-    // Each try fails alike.
+    // Every attempt fails with the same text, which is reported once.
     if (ended || io.signal.aborted || text === said) return
     said = text
     io.stderr(`${text}\n`)
@@ -28,7 +28,7 @@ export function sayWaits(io: CommandIO): { readonly fetch: Fetch; readonly end: 
       }
       return answer
     } catch (error) {
-      // Ended from here after a long silence, of which something was said.
+      // An aborted request was silent for long, which has been reported.
       if (init.signal?.aborted !== true) say(`${host} cannot be reached; trying again.`)
       throw error
     } finally {

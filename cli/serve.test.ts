@@ -24,7 +24,7 @@ async function serve(folder: string, origin = '*'): Promise<string> {
   return serving.url
 }
 
-/** The status for a path that is sent as it is: `fetch` takes dots out of it. */
+/** The status for a path that is sent unchanged: `fetch` would remove dots from it. */
 function statusOf(url: string, path: string): Promise<number | undefined> {
   const { hostname, port } = new URL(url)
   return new Promise((resolve, reject) => {
@@ -36,7 +36,7 @@ function statusOf(url: string, path: string): Promise<number | undefined> {
 }
 
 describe('serving', () => {
-  it('gives the hub every file with its bytes', async () => {
+  it('serves every file to the hub', async () => {
     const hub = await Hub.open({ store: null })
     const repository = await openRepository(hub, await serve(repo))
     const expected = await filesBelow(repo)
@@ -48,7 +48,7 @@ describe('serving', () => {
     repository.close()
   })
 
-  it('lists every file with its size and sha256, and again with those of today', async () => {
+  it('lists every file with its current size and sha256', async () => {
     const folder = join(temporary, 'hashed')
     await cp(repo, folder, { recursive: true })
     await writeFile(join(folder, 'files.json'), '{"files": []}')
@@ -69,7 +69,7 @@ describe('serving', () => {
     expect([head.status, (await head.arrayBuffer()).byteLength]).toEqual([200, 0])
   })
 
-  it('hashes a file again only when its size or its time of change is another', async () => {
+  it('hashes a file again only after its size or modification time has changed', async () => {
     const folder = join(temporary, 'hashed-once')
     await mkdir(folder)
     const [file, time] = [join(folder, 'a.bin'), new Date(2020, 1, 1)]
@@ -88,7 +88,7 @@ describe('serving', () => {
     expect(await hashes.describe('a.bin')).toBeUndefined()
   })
 
-  it('lets the hub refuse a file that is not the listed one', async () => {
+  it('lets the hub refuse a file that differs from the listing', async () => {
     const folder = join(temporary, 'swapped')
     await mkdir(folder)
     await writeFile(join(folder, 'config.json'), '{"a": 1}')
@@ -147,7 +147,7 @@ describe('serving', () => {
     expect((await fetch(url, { method: 'DELETE' })).status).toBe(405)
   })
 
-  it('lets pages of the named origin read', async () => {
+  it('allows the pages of one origin only', async () => {
     const url = await serve(repo, 'https://example.org')
     const asked = await fetch(`${url}model_index.json`, { method: 'OPTIONS' })
     expect(asked.status).toBe(204)
@@ -158,7 +158,7 @@ describe('serving', () => {
     expect(file.headers.get('cross-origin-resource-policy')).toBe('cross-origin')
   })
 
-  it('serves what is in the folder and nothing else', async () => {
+  it('serves only files in the folder', async () => {
     const folder = join(temporary, 'folder')
     await cp(repo, folder, { recursive: true })
     await writeFile(join(temporary, 'secret'), 'secret')
@@ -205,7 +205,7 @@ describe('serving', () => {
     ['bytes=1-2000000000000000000', 10, undefined],
   ])('reads the range %s of %i bytes', (header, size, expected) => expect(parseRange(header, size)).toEqual(expected))
 
-  it('says that a port is taken', async () => {
+  it('reports a port that is in use', async () => {
     const { port } = new URL(await serve(repo))
     const { code, stdout } = await run(['serve', repo, '--port', port, '--json'])
     expect(JSON.parse(stdout)).toMatchObject({ ok: false, error: { code: 'port-in-use' } })
@@ -224,7 +224,7 @@ describe('serving', () => {
 })
 
 describe('links', () => {
-  it('are followed in the folder, and not out of it: whoever made the repository may have made the link', async () => {
+  it('are followed within the folder only, since an untrusted author may have made them', async () => {
     const folder = join(temporary, 'linked')
     await cp(repo, folder, { recursive: true })
     await mkdir(join(temporary, 'elsewhere'))
@@ -243,7 +243,9 @@ describe('links', () => {
     expect(paths.filter((path) => /outside|elsewhere|lost/.test(path))).toEqual([])
 
     const told = await serveUntilTold(['serve', folder, '--port', '0'])
-    expect(told.stderr).toMatch(/^Note: not served, .*--follow-links.*: elsewhere\/config\.json, outside\.json\n$/)
+    expect(told.stderr).toMatch(
+      /^Note: these files are not served, .*--follow-links.*: elsewhere\/config\.json, outside\.json\n$/,
+    )
     const followed = await serveUntilTold(['serve', folder, '--port', '0', '--follow-links', '--json'], async (stdout) => {
       const { url } = JSON.parse(stdout) as { url: string }
       expect(await (await fetch(`${url}outside.json`)).text()).toBe('secret')
@@ -251,7 +253,7 @@ describe('links', () => {
     expect(followed.stderr).toBe('')
   })
 
-  it('lead a snapshot of the Hub’s cache to its blobs', async () => {
+  it('are followed from a snapshot of the Hub’s cache to its blobs', async () => {
     const cache = join(temporary, 'models--owner--name')
     const [blobs, snapshot] = [join(cache, 'blobs'), join(cache, 'snapshots', 'a'.repeat(40))]
     await mkdir(blobs, { recursive: true })
@@ -267,13 +269,13 @@ describe('links', () => {
     expect((await repository.files()).map(({ path }) => path)).toEqual([...(await filesBelow(repo)).keys()])
     repository.close()
     const file = await fetch(`${url}unet/config.json`)
-    // The blob's name has no ending to tell it by.
+    // The blob's name has no extension.
     expect([file.status, file.headers.get('content-type')]).toEqual([200, 'application/json'])
     expect((await fetch(`${url}beside`)).status).toBe(404)
   })
 })
 
-/** Serves until it has said where, and until `then` is done. */
+/** Serves until the command has printed its URL and `then` is done. */
 async function serveUntilTold(
   args: readonly string[],
   then: (stdout: string) => Promise<void> = async () => {},

@@ -1,6 +1,6 @@
 /**
- * `aquatint serve`: a folder over HTTP, as a page needs it: ranges, CORS, a listing with hashes (`files.json`), marks by which a file can be
- * told from its next version. Read only, and nothing but the files that the folder lists.
+ * `aquatint serve`: serves a folder over HTTP with everything that a page needs: ranges, CORS, ETags and a listing with hashes
+ * (`files.json`). Clients can only read, and only the files that the folder lists.
  */
 
 import { createReadStream } from 'node:fs'
@@ -17,16 +17,16 @@ import type { Command } from './command.js'
 const help = `Usage: aquatint serve <folder> [options]
 
 Serves a repository on your disk over HTTP, so that a page can load it by its URL: with ranges, CORS, and a listing of its
-files at /files.json with their sizes and sha256, which the page verifies them by. Each file is read once for that, from
-the start on; a page that comes earlier waits. It ends with Ctrl-C.
+files at /files.json, with which the page verifies what it loads. The server hashes all files once as soon as it starts; a
+page that requests the listing earlier waits for it. Ctrl-C stops the server.
 
   <folder>           a repository in diffusers' layout
-  --port <number>    default 8000; 0 takes a free one
-  --host <address>   default 127.0.0.1, this machine only; 0.0.0.0 lets others in
-  --origin <origin>  the one page that may read, such as https://example.org. Default: any
-  --follow-links     serve also what links show of the rest of the disk. Default: only what lies in the folder, or for a
-                     snapshot of the Hub's cache in its blobs
-  --json             print one JSON document with the URL when it listens
+  --port <number>    default 8000; 0 takes a free port
+  --host <address>   default 127.0.0.1, this machine only; 0.0.0.0 for other machines too
+  --origin <origin>  the only page that may read, such as https://example.org. Default: any
+  --follow-links     also serve links to files outside of the folder. Default: only files in the folder, and the blobs of
+                     a snapshot of the Hub's cache
+  --json             print one JSON document with the URL when the server is ready
 
 Examples
   aquatint serve sdxl-half
@@ -34,33 +34,34 @@ Examples
   In a page: DiffusionPipeline.fromPretrained('http://127.0.0.1:8000/')
 `
 
-/** Name of the listing, where the page looks for it. A file of this name in the folder is not served: it may be out of date. */
+/** The path at which pages request the listing. A file of this name in the folder is not served, because it may be out of date. */
 const listingName = 'files.json'
 
-/** How often a listing that waits for hashes says that it goes on, in milliseconds. */
+/** Milliseconds between signs of life while a listing waits for hashes. */
 const aliveMs = 5000
 
+/** Options of {@link serveFolder}. */
 export interface ServeOptions {
   readonly host: string
   readonly port: number
   readonly origin: string
-  /** Default false. */
+  /** Whether links to files outside of the folder are served. Default false. */
   readonly followLinks?: boolean | undefined
 }
 
-/** A server that listens. */
+/** A running server. */
 export interface Serving {
   readonly url: string
-  /** What it serves as it begins. */
+  /** The number of files at the start. */
   readonly files: number
   readonly bytes: number
   readonly hasIndex: boolean
-  /** Paths that are not served: of files that links lead out of the folder to, and with names that no repository can have. */
+  /** Paths that are not served: links to files outside of the folder, and names that no repository can have. */
   readonly refused: readonly string[]
   close(): Promise<void>
 }
 
-/** Starts to serve. @throws InputError `not-a-folder`, `port-in-use` */
+/** Starts the server. @throws InputError `not-a-folder`, `port-in-use` */
 export async function serveFolder(path: string, options: ServeOptions): Promise<Serving> {
   const folder = new ServedFolder(path, options.followLinks ?? false)
   const { served, refused } = await folder.list()
@@ -73,7 +74,7 @@ export async function serveFolder(path: string, options: ServeOptions): Promise<
     })
   })
   await listen(server, options.host, options.port)
-  // Begun now, the listing is ready sooner. They reject only when the server is closed before.
+  // Hashing starts now, so that the listing is ready sooner. It rejects only if the server is closed first.
   for (const { path } of served) hashes.describe(path).catch(() => {})
   const { port, family, address } = server.address() as AddressInfo
   const host = family === 'IPv6' ? `[${address}]` : address
@@ -100,7 +101,7 @@ function listen(server: Server, host: string, port: number): Promise<void> {
         reject(
           new InputError(
             'port-in-use',
-            `Port ${port} of ${host} is in use; choose another with --port, or 0 for a free one.`,
+            `Port ${port} of ${host} is in use; choose another one with --port, or 0 for a free one.`,
             { host, port },
             error,
           ),
@@ -120,7 +121,7 @@ const types: Readonly<Record<string, string>> = {
   webp: 'image/webp',
 }
 
-/** By the name that was asked for: what a link leads to may have none. */
+/** The type comes from the requested name, since the target of a link may have no extension. */
 function typeOf(path: string): string {
   return types[/\.(\w+)$/.exec(path)?.[1] ?? ''] ?? 'application/octet-stream'
 }
@@ -140,7 +141,7 @@ async function answer(
   if (request.method === 'OPTIONS') {
     response.setHeader('access-control-allow-methods', 'GET, HEAD')
     response.setHeader('access-control-allow-headers', 'range, if-range, if-none-match, authorization')
-    // A page of the open web asks before it reaches into a private network.
+    // Browsers require this before a public page may send requests into a private network.
     response.setHeader('access-control-allow-private-network', 'true')
     response.writeHead(204).end()
     return
@@ -169,10 +170,10 @@ async function answer(
   sendFile(request, response, typeOf(path ?? ''), file)
 }
 
-/** Sends the listing as the hashes come. */
+/** Sends each entry of the listing as soon as its hash is known. */
 async function sendListing(response: ServerResponse, paths: readonly string[], hashes: FileHashes): Promise<void> {
   response.write('{"files":[')
-  // A client gives up an answer that is silent for long; in JSON blanks mean nothing.
+  // Clients cancel an answer that sends nothing for long. JSON ignores these line breaks.
   const alive = setInterval(() => response.write('\n'), aliveMs)
   try {
     let separator = ''
@@ -230,7 +231,7 @@ function sendFile(request: IncomingMessage, response: ServerResponse, type: stri
   stream.pipe(response)
 }
 
-/** One range; undefined for none or several (then the whole file is right), null for one outside the file. */
+/** The requested range; undefined for no range or several (HTTP allows the whole file then), null for a range outside of the file. */
 export function parseRange(
   header: string | undefined,
   size: number,
@@ -265,12 +266,12 @@ async function run(args: readonly string[], io: CommandIO, json: boolean): Promi
   const { url, files, bytes, hasIndex, refused } = serving
   if (refused.length > 0)
     io.stderr(
-      `Note: not served, because links lead out of the folder (see --follow-links) or names cannot be in a repository: ${refused.slice(0, 10).join(', ')}${refused.length > 10 ? ` and ${refused.length - 10} more` : ''}\n`,
+      `Note: these files are not served, because they are links out of the folder (see --follow-links) or have names that no repository can have: ${refused.slice(0, 10).join(', ')}${refused.length > 10 ? ` and ${refused.length - 10} more` : ''}\n`,
     )
   if (json) io.stdout(`${JSON.stringify({ ok: true, url, files, bytes, refused })}\n`)
   else {
-    if (!hasIndex) io.stderr(`Note: ${given.target} has no model_index.json, so it is no whole pipeline.\n`)
-    io.stdout(`Serving ${files} files, ${formatBytes(bytes)}, at ${url} (Ctrl-C ends it)\n`)
+    if (!hasIndex) io.stderr(`Note: ${given.target} has no model_index.json, so it is not a whole pipeline.\n`)
+    io.stdout(`Serving ${files} files, ${formatBytes(bytes)}, at ${url} (Ctrl-C stops the server)\n`)
   }
   await new Promise<void>((resolve) => {
     if (io.signal.aborted) resolve()
@@ -279,4 +280,4 @@ async function run(args: readonly string[], io: CommandIO, json: boolean): Promi
   await serving.close()
 }
 
-export const serveCommand: Command = { summary: 'Serve a folder to the page, with ranges and CORS', help, run }
+export const serveCommand: Command = { summary: 'Serve a folder over HTTP, so that a page can load it', help, run }

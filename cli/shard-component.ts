@@ -1,11 +1,11 @@
-/** What becomes of one component: its tensors under today's names, in another type, in the order and the files that `save_pretrained` gives them. */
+/** Plans the files of one component: its tensors under their current names, in another type, in the order and the files of `save_pretrained`. */
 
 import { transformTable } from '../src/checkpoint/transforms/transform-table.js'
 import type { TensorEntry } from '../src/checkpoint/types.js'
 import { measureWeights } from '../src/checkpoint/weight-table.js'
 import type { AquatintError } from '../src/errors.js'
 import type { ReadOptions } from '../src/hub/types.js'
-import { pipelineSpecs } from '../src/pipelines/diffusion-pipeline.js'
+import { families } from '../src/pipelines/families.js'
 import { faultOf, type ComponentContents } from './read-contents.js'
 import { countRenamed, dropFormer, renameFormer } from './former-tensors.js'
 import { transformsOf, dtypeOf, type DTypeChoice, type DTypeWord } from './shard-dtypes.js'
@@ -17,37 +17,39 @@ import { isFloatDType } from '../src/checkpoint/element-types.js'
 export interface ConversionOptions {
   readonly maxShardSize: number
   readonly dtypes: DTypeChoice
-  /** The variant that the written files have in their names. */
+  /** The variant in the names of written files. */
   readonly saveVariant: string | null
 }
 
+/** What the command reports about a component. */
 export interface ShardedComponent {
   readonly name: string
   readonly className: string
   readonly dtype: DTypeWord | null
   readonly parameters: number
-  /** Bytes of the weights as they were, and as they are now. */
+  /** Bytes of the weights before and after. */
   readonly sourceBytes: number
   readonly bytes: number
-  /** Whether shards hold what `save_pretrained` would put in them; else, for a class whose order is not known, the source's order. */
+  /** Whether shards are filled in the order of `save_pretrained`. Otherwise the class's order is not known, and they follow the source. */
   readonly stateDictOrder: boolean
-  /** Tensors whose names diffusers has changed since the checkpoint was made, written under today's. */
+  /** The number of tensors that diffusers has renamed since the checkpoint was saved. They are written under their current names. */
   readonly renamed: number
-  /** Buffers that transformers does not save any more. */
+  /** Buffers that transformers no longer saves. */
   readonly dropped: readonly string[]
   readonly files: readonly { readonly path: string; readonly bytes: number }[]
 }
 
+/** A component that is ready to be written. */
 export interface ComponentPlan extends ShardPlan {
   readonly name: string
   readonly summary: ShardedComponent
-  /** The files that are read: the index and its shards, or the one file. */
+  /** The files that are read: the index and its shards, or a single file. */
   readonly sources: readonly string[]
-  /** Finite numbers of these tensors that became infinite when they were read. */
+  /** The number of finite values in each of these tensors that became infinite. Complete when the tensors have been read. */
   readonly overflows: (tensors: readonly string[]) => Overflows
 }
 
-/** A component, and why it is taken along as it is. */
+/** A component that is copied unchanged, and why. */
 export interface OddComponent {
   readonly name: string
   readonly fault: AquatintError
@@ -101,8 +103,8 @@ export async function planComponent(
 }
 
 /**
- * Why a component that cannot be written anew may be taken along as it is: nobody here runs it, it was not named, and diffusers loads it as
- * before. @throws what is wrong with it, where it is not so
+ * Decides about a component that cannot be rewritten. It is copied unchanged if Aquatint's pipelines never use it and `--dtype` does not name
+ * it: diffusers still loads it. @throws the component's error otherwise
  */
 export function oddComponent(
   pipeline: string | null,
@@ -111,8 +113,8 @@ export function oddComponent(
   error: unknown,
 ): OddComponent {
   const fault = faultOf(error)
-  const own = pipelineSpecs.filter((spec) => spec.className === pipeline)
-  const ignored = (own.length > 0 ? own : pipelineSpecs).some((spec) => Object.hasOwn(spec.ignored, name))
+  const own = families.filter((spec) => spec.className === pipeline)
+  const ignored = (own.length > 0 ? own : families).some((spec) => Object.hasOwn(spec.ignored, name))
   if (!ignored || dtypes.has(name)) throw fault
   return { name, fault }
 }

@@ -1,4 +1,4 @@
-/** The words of `--dtype`, for all components or one, and what they make of a component's weights and config. */
+/** The values of `--dtype`, for all components or one, and how they change a component's weights and config. */
 
 import { InputError, UnsupportedError } from '../src/errors.js'
 import { cast, type OnOverflow } from '../src/checkpoint/transforms/cast.js'
@@ -10,7 +10,7 @@ import type { ComponentContents } from './read-contents.js'
 const words = ['float32', 'float16', 'bfloat16', 'q8', 'q4'] as const
 export type DTypeWord = (typeof words)[number]
 
-/** Component name → word; '' is for the components that are not named. */
+/** Component name → value; '' applies to the components that are not named. */
 export type DTypeChoice = ReadonlyMap<string, DTypeWord>
 
 /** Reads `q8` and `text_encoder_3=q4`. @throws InputError `dtype` */
@@ -41,8 +41,8 @@ function isWord(word: string): word is DTypeWord {
 }
 
 /**
- * The word for a component, or null to leave its weights as they are. A VAE is never quantised: its few Linear weights are 2 % of it and
- * stand in the middle of the image, so `q8` and `q4` mean float16 there.
+ * The value for a component, or null to leave its weights unchanged. A VAE is never quantized: its few Linear weights are 2 % of it and
+ * affect the whole image, so `q8` and `q4` mean float16 for it.
  * @throws UnsupportedError `already-quantized`
  */
 export function dtypeOf(choice: DTypeChoice, component: ComponentContents): DTypeWord | null {
@@ -50,7 +50,7 @@ export function dtypeOf(choice: DTypeChoice, component: ComponentContents): DTyp
   if (word !== null && component.config?.quantization_config !== undefined)
     throw new UnsupportedError(
       'already-quantized',
-      `${component.name === '' ? 'The checkpoint' : component.name} is quantized already (quantization_config in its config.json); start from the original weights.`,
+      `${component.name === '' ? 'The checkpoint' : component.name} is already quantized (quantization_config in its config.json); start from the original weights.`,
       { component: component.name },
     )
   if ((word === 'q8' || word === 'q4') && /^(?:Autoencoder|VQModel|ConsistencyDecoder)/.test(component.className))
@@ -58,15 +58,15 @@ export function dtypeOf(choice: DTypeChoice, component: ComponentContents): DTyp
   return word
 }
 
-/** What the word makes of the weights. */
+/** The transforms of a component's weights that the value calls for. */
 export function transformsOf(word: DTypeWord, onOverflow: OnOverflow): readonly WeightTransform[] {
   if (word === 'q8' || word === 'q4') return [quantize({ bits: word === 'q8' ? 8 : 4 }), cast('F16', onOverflow)]
   return [cast(({ float32: 'F32', float16: 'F16', bfloat16: 'BF16' } as const)[word], onOverflow)]
 }
 
 /**
- * The text of config.json once the weights have the word's type: `save_pretrained` of transformers notes the type, and quantised weights
- * must say so, or diffusers would read codes as numbers. All else stays letter by letter.
+ * The text of config.json for weights of the new type. `save_pretrained` of transformers records the type there, and a note of quantized
+ * weights keeps diffusers from reading codes as numbers. Every other character stays the same.
  */
 export function configText(text: string, config: JsonObject, word: DTypeWord): string {
   const float = word === 'q8' || word === 'q4' ? 'float16' : word

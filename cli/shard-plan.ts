@@ -1,28 +1,30 @@
 /**
- * How a component's tensors are laid out in files: which tensor goes to which shard, the shards' names, their safetensors headers and
- * the index. Pure; the rules are those of huggingface_hub, safetensors and the `save_pretrained` of diffusers and transformers.
+ * How a component's tensors are distributed over files: the tensors of each shard, the shards' names, their safetensors headers and the
+ * index. Pure; the rules are those of huggingface_hub, safetensors and the `save_pretrained` of diffusers and transformers.
  * Source: huggingface_hub `split_state_dict_into_shards_factory`, safetensors `prepare`.
  */
 
 import type { WeightLibrary } from '../src/checkpoint/types.js'
 import type { SafetensorsDType, TensorEntry } from '../src/checkpoint/types.js'
 
-/** One file to be written. */
+/** A file to be written. */
 export interface ShardFile {
   readonly name: string
-  /** The eight bytes of length and the JSON header. */
+  /** Eight bytes with the header's length, and the JSON header. */
   readonly header: Uint8Array<ArrayBuffer>
   readonly byteLength: number
-  /** Each tensor with the place of its first byte in the file, in the order of the table it came from. */
+  /** Each tensor with the offset of its first byte in the file, in the order of the table it came from. */
   readonly tensors: readonly { readonly entry: TensorEntry; readonly begin: number }[]
 }
 
+/** The files of one component. */
 export interface ShardPlan {
   readonly files: readonly ShardFile[]
-  /** Null where there is only one file. */
+  /** Null if there is only one file. */
   readonly index: { readonly name: string; readonly text: string } | null
 }
 
+/** How tensors are distributed. */
 export interface ShardPlanOptions {
   readonly library: WeightLibrary
   readonly variant: string | null
@@ -69,7 +71,7 @@ function splitGreedily(entries: readonly TensorEntry[], maxShardSize: number): T
   return groups
 }
 
-/** safetensors sorts by type, this one last, then by name. */
+/** safetensors sorts tensors by type, in the reverse of this order, then by name. */
 const dtypeOrder: readonly SafetensorsDType[] = [
   'BOOL',
   'U8',

@@ -1,4 +1,4 @@
-/** `aquatint shard` as a process of its own: ended in all ways, short of room, and what memory it takes. */
+/** `aquatint shard` as a process of its own: killed, interrupted, on a full disk, and the memory that it takes. */
 
 import { spawnSync } from 'node:child_process'
 import { rmSync, statfsSync, writeFileSync } from 'node:fs'
@@ -9,6 +9,7 @@ import { filesBelow, run, temporaryFolder } from './testing.js'
 import {
   buildCli,
   measurePeak,
+  slowWritesAfter,
   start,
   writeNumbers,
   writeSparse,
@@ -26,6 +27,10 @@ const fresh = () => join(temporary, String(count++))
 
 const shard = (out: string, ...more: string[]): Started =>
   start(process.execPath, [cli.path, 'shard', source, '--out', out, ...options, ...more])
+
+/** The same, slowly from the second shard on. */
+const shardSlowly = (out: string, ...more: string[]): Started =>
+  start(process.execPath, [slowWritesAfter(1.1 * shardBytes), cli.path, 'shard', source, '--out', out, ...options, ...more])
 
 beforeAll(async () => {
   cli = await buildCli()
@@ -48,13 +53,13 @@ async function inTheMiddle(out: string, { until }: Started): Promise<void> {
   await changes.return?.()
 }
 
-/** The same command again makes of what is left what an undisturbed run does, and does not write again what is whole. */
+/** The same command, run again, gives the result of an undisturbed run and does not write complete files again. */
 async function expectResumed(out: string, atLeast: number): Promise<Exit> {
   const whole = (await readdir(`${out}.incomplete`)).filter((name) => name.endsWith('.safetensors')).length
   expect(whole).toBeGreaterThanOrEqual(atLeast)
   expect(whole).toBeLessThan(6)
   const again = await shard(out).exit
-  expect([again.code, again.stderr.match(/there already/g)?.length]).toEqual([0, whole])
+  expect([again.code, again.stderr.match(/already complete/g)?.length]).toEqual([0, whole])
   await expectWhole(out)
   await expect(stat(`${out}.incomplete`)).rejects.toThrow('ENOENT')
   return again
@@ -67,9 +72,9 @@ async function expectWhole(out: string): Promise<void> {
 }
 
 describe('ended in the middle of a file', () => {
-  it('by SIGKILL, goes on behind the last whole file', async () => {
+  it('by SIGKILL, resumes after the last complete file', async () => {
     const out = fresh()
-    const running = shard(out)
+    const running = shardSlowly(out)
     await inTheMiddle(out, running)
     running.child.kill('SIGKILL')
     expect((await running.exit).signal).toBe('SIGKILL')
@@ -84,7 +89,7 @@ describe('ended in the middle of a file', () => {
     ['SIGINT', []],
   ] as const)('by %s with %j, exits with 130 and says so', async (signal, more) => {
     const out = fresh()
-    const running = shard(out, ...more)
+    const running = shardSlowly(out, ...more)
     await inTheMiddle(out, running)
     running.child.kill(signal)
     const { code, stdout, stderr } = await running.exit
@@ -127,7 +132,7 @@ describe('on a disk of its own', () => {
     writeFileSync(inTheWay, new Uint8Array(free() - bytes))
   }
 
-  it('says when there is no room left, goes on when there is, and fills a mount point in place', async ({ skip }) => {
+  it('reports a full disk, resumes when there is space, and fills a mount point in place', async ({ skip }) => {
     await mkdir(disk)
     mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=64m', 'tmpfs', disk]).status === 0
     if (!mounted) skip('This needs the right to mount a tmpfs.')
@@ -140,7 +145,7 @@ describe('on a disk of its own', () => {
     expect(failed.code).toBe(1)
     const helps = { kind: 'StorageError', code: 'disk-space', message: expect.stringContaining('free some space') as string }
     expect(JSON.parse(failed.stdout)).toMatchObject({ ok: false, error: helps })
-    // The folder itself cannot be replaced; what is in it says that it is unfinished.
+    // The folder itself cannot be replaced; its content shows that it is unfinished.
     expect((await readdir(disk)).filter((name) => name.endsWith('.safetensors'))).toHaveLength(2)
     await expect(stat(`${disk}.incomplete`)).rejects.toThrow('ENOENT')
 
@@ -148,16 +153,16 @@ describe('on a disk of its own', () => {
     expect(unfinished).toBeGreaterThan(1_000_000)
     const there = await filesBelow(disk)
     const needed = [...expected].reduce((sum, [path, bytes]) => sum + (there.has(path) ? 0 : bytes.byteLength), 0)
-    // Enough only since what is unfinished makes room.
+    // Enough only because the unfinished file is removed.
     leave(needed - unfinished / 2)
     const again = await run(args)
-    expect([again.code, again.stderr.match(/there already/g)?.length]).toEqual([0, 2])
+    expect([again.code, again.stderr.match(/already complete/g)?.length]).toEqual([0, 2])
     rmSync(inTheWay)
     await expectWhole(disk)
   })
 })
 
-it('refuses what has no room before anything is written, with exit code 1', async () => {
+it('refuses a result that does not fit on the disk before it writes anything, with exit code 1', async () => {
   const [large, out] = [join(temporary, 'too-large'), fresh()]
   const { bavail, bsize } = statfsSync(temporary)
   await writeSparse(large, Math.ceil((1.5 * bavail * bsize) / 16_384))

@@ -1,6 +1,6 @@
 /**
- * Writes a repository anew: its weights in shards of a given size and type, everything else copied. What was written whole by a run that
- * did not end is taken up by the next with the same options.
+ * Rewrites a repository: its weights in shards of a given size and type, every other file copied. A run with the same options resumes from
+ * the complete files of an interrupted run.
  */
 
 import { join } from 'node:path'
@@ -8,7 +8,7 @@ import { quantizeVersion } from '../src/checkpoint/transforms/quantize-rows.js'
 import { CheckpointError, InputError, StorageError } from '../src/errors.js'
 import { formatBytes } from '../src/util/format-bytes.js'
 import { isWeightFile, readContents, type ComponentContents, type RepositoryContents } from './read-contents.js'
-import { FolderRepository } from './folder-repository.js'
+import { DiskRepository } from './disk-repository.js'
 import { ProgressBar, type CommandIO } from './output.js'
 import type { Finding } from './runnable.js'
 import {
@@ -25,6 +25,7 @@ import { beginTarget, checkSpace, findTarget, fingerprintOf } from './shard-targ
 import type { WorkFolder } from './work-folder.js'
 import { readConfig } from '../src/checkpoint/read-config.js'
 
+/** Options of {@link shardRepository}. */
 export interface ShardOptions extends ConversionOptions {
   readonly folder: string
   readonly out: string
@@ -32,22 +33,23 @@ export interface ShardOptions extends ConversionOptions {
   readonly variant: string | null
 }
 
+/** What `aquatint shard --json` prints. */
 export interface ShardResult {
   readonly out: string
   readonly components: readonly ShardedComponent[]
   readonly copied: readonly string[]
-  /** Weights in other formats and variants, which were not taken along. */
+  /** Files with weights in other formats and variants, which were not copied. */
   readonly leftOut: readonly string[]
-  /** Components that could not be written anew, and were copied as they are. */
+  /** Components that could not be rewritten and were copied unchanged. */
   readonly warnings: readonly Finding[]
-  /** Tensors with finite numbers that float16 cannot hold: they are infinite now. */
+  /** Tensors with finite values that float16 cannot hold. These values are infinite now. */
   readonly overflows: readonly { readonly component: string; readonly tensor: string; readonly count: number }[]
 }
 
-/** Of the rules by which files are written; what was written by others is not gone on with. */
+/** The version of the rules by which files are written. A result of another version is not resumed. */
 const rulesVersion = 1
 
-/** What is done with each file. */
+/** What to do with each file. */
 interface Work {
   readonly plans: readonly ComponentPlan[]
   /** Paths and sizes. */
@@ -57,7 +59,7 @@ interface Work {
 
 /** @throws InputError, CheckpointError, UnsupportedError, StorageError, AbortError, or an error of the file system */
 export async function shardRepository(options: ShardOptions, io: CommandIO): Promise<ShardResult> {
-  const repository = new FolderRepository(options.folder)
+  const repository = new DiskRepository(options.folder)
   try {
     return await writeAnew(repository, options, io)
   } catch (error) {
@@ -67,7 +69,7 @@ export async function shardRepository(options: ShardOptions, io: CommandIO): Pro
   }
 }
 
-async function writeAnew(repository: FolderRepository, options: ShardOptions, io: CommandIO): Promise<ShardResult> {
+async function writeAnew(repository: DiskRepository, options: ShardOptions, io: CommandIO): Promise<ShardResult> {
   const reading = { signal: io.signal }
   const { maxShardSize, variant, saveVariant } = options
   const dtypes = [...options.dtypes]
@@ -93,11 +95,15 @@ async function writeAnew(repository: FolderRepository, options: ShardOptions, io
     await work.discardEmpty(out)
     throw error
   })
-  // A folder is read for minutes: what was written of two states of it is of no use.
-  if ((await fingerprintOf(new FolderRepository(options.folder), own)) !== fingerprint)
-    throw new CheckpointError('source-changed', `Files in ${repository.folder} were changed while they were read. Begin again.`, {
-      folder: repository.folder,
-    })
+  // Reading takes minutes. A result made from two states of the folder would be useless.
+  if ((await fingerprintOf(new DiskRepository(options.folder), own)) !== fingerprint)
+    throw new CheckpointError(
+      'source-changed',
+      `Files in ${repository.folder} changed while they were read. Run the command again.`,
+      {
+        folder: repository.folder,
+      },
+    )
   await work.finish(out)
   return {
     out,
@@ -110,7 +116,7 @@ async function writeAnew(repository: FolderRepository, options: ShardOptions, io
 }
 
 async function planAll(
-  repository: FolderRepository,
+  repository: DiskRepository,
   { layout, components }: RepositoryContents,
   options: ConversionOptions,
   signal: AbortSignal,
@@ -130,9 +136,9 @@ async function planAll(
   return { plans, odd }
 }
 
-/** Writes what is not there yet, and returns the overflows of all. */
+/** Writes the files that are missing, and returns the overflows of all files. */
 async function writeAll(
-  repository: FolderRepository,
+  repository: DiskRepository,
   work: WorkFolder,
   { plans, copied, configs }: Work,
   io: CommandIO,
@@ -140,7 +146,7 @@ async function writeAll(
   const shards = plans.flatMap((plan) =>
     plan.files.map((file) => ({ plan, file, path: pathIn(plan.name, file.name), size: file.byteLength })),
   )
-  // The file by which a repository is known comes last, for a folder that is filled in place.
+  // model_index.json marks a repository, so it comes last: a folder that is filled in place is recognized only when complete.
   const copies = copied.toSorted((a, b) => Number(a.path === 'model_index.json') - Number(b.path === 'model_index.json'))
   const known = new Map(await Promise.all(shards.map(async ({ path, size }) => [path, await work.written(path, size)] as const)))
   const missing = [
@@ -168,7 +174,7 @@ async function writeAll(
         progress.line(`${path}: ${formatBytes(size)}, ${tensors.length} tensors`)
       } else {
         progress.add(size, true)
-        progress.line(`${path}: there already`)
+        progress.line(`${path}: already complete`)
       }
       for (const [tensor, count] of Object.entries(noted)) overflows.push({ component: plan.name, tensor, count })
     }
@@ -188,7 +194,7 @@ async function writeAll(
   return overflows
 }
 
-async function readWhole(repository: FolderRepository, path: string): Promise<Uint8Array> {
+async function readWhole(repository: DiskRepository, path: string): Promise<Uint8Array> {
   const source = await repository.open(path)
   return source.read({ begin: 0, end: source.byteLength })
 }
@@ -208,20 +214,20 @@ function checkNames(dtypes: DTypeChoice, components: readonly ComponentContents[
   }
 }
 
-/** What a full disk says, in words of help. */
+/** Turns the system's errors about disk space into errors that say what to do. */
 function storageError(error: unknown, out: string): StorageError | undefined {
   const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined
   if (code === 'ENOSPC' || code === 'EDQUOT')
     return new StorageError(
       'disk-space',
-      `There is no space left for ${out}. What is written whole is kept: free some space and give the same command again.`,
+      `There is no space left for ${out}. Complete files are kept: free some space and run the same command again.`,
       { out },
       error,
     )
   if (code === 'EFBIG')
     return new StorageError(
       'file-size',
-      `The disk of ${out} takes no file as large as that; choose a smaller --max-shard-size.`,
+      `The disk of ${out} cannot hold a file that large; choose a smaller --max-shard-size.`,
       { out },
       error,
     )

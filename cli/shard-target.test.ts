@@ -1,4 +1,4 @@
-/** Where `aquatint shard` writes: what is refused, replaced, taken up and left alone. */
+/** Where `aquatint shard` writes: which folders it refuses, replaces, resumes and leaves alone. */
 
 import { appendFileSync, mkdirSync, readdirSync } from 'node:fs'
 import { chmod, cp, mkdir, readdir, readFile, rename, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises'
@@ -13,7 +13,7 @@ let count = 0
 const fresh = () => join(temporary, String(count++))
 const args = (out: string, folder = repo) => ['shard', folder, '--out', out, '--max-shard-size', '300KB']
 
-/** A run that is stopped behind its third file. */
+/** A run that is stopped after its third file. */
 async function stopped(out: string, folder = repo): Promise<void> {
   const controller = new AbortController()
   let files = 0
@@ -36,8 +36,8 @@ async function expectWhole(out: string): Promise<void> {
 
 const refusal = async (...line: string[]) => (await runJson(line)).error.code
 
-describe('an --out that is there', () => {
-  it('is replaced where it is empty', async () => {
+describe('an --out that exists', () => {
+  it('is replaced if it is empty', async () => {
     const out = fresh()
     await mkdir(out)
     const { code } = await run(args(out))
@@ -45,7 +45,7 @@ describe('an --out that is there', () => {
     await expectWhole(out)
   })
 
-  it('may be a link to an empty folder, or lie behind one', async () => {
+  it('may be a link to an empty folder, or be reached through one', async () => {
     const [real, link] = [fresh(), fresh()]
     await mkdir(real)
     await symlink(real, link)
@@ -57,12 +57,12 @@ describe('an --out that is there', () => {
     await expectWhole(join(real, 'below'))
   })
 
-  it('is filled in place where one stands in it, and left alone when nothing came of it', async () => {
+  it('is filled in place if it is the current folder, and left empty after a failure', async () => {
     const [out, before] = [fresh(), process.cwd()]
     await mkdir(out)
     process.chdir(out)
     onTestFinished(() => process.chdir(before))
-    // The bar is drawn before the first file is whole.
+    // The bar is drawn before the first file is complete.
     const [controller, shown] = [new AbortController(), new Set<string>()]
     const onStderr = () => {
       for (const name of readdirSync(out)) shown.add(name)
@@ -72,14 +72,14 @@ describe('an --out that is there', () => {
     expect([[...shown], await readdir(out)]).toEqual([['.aquatint-shard'], []])
     await stopped('.')
     expect(await readdir(out)).toContain('.aquatint-shard')
-    // Its last file is the one by which a repository is known.
+    // Its last file is model_index.json, which marks a repository.
     expect(await readdir(out)).not.toContain('model_index.json')
     expect(await refusal('shard', repo, '--out', out)).toBe('out-exists')
-    expect((await run(args('.'))).stderr.match(/there already/g)).toHaveLength(3)
+    expect((await run(args('.'))).stderr.match(/already complete/g)).toHaveLength(3)
     await expectWhole(out)
   })
 
-  it('is refused where it is a file, a link that leads nowhere, or leads into the source', async () => {
+  it('is refused if it is a file, a broken link, or a link into the source', async () => {
     const [file, lost, inside, source] = [fresh(), fresh(), fresh(), fresh()]
     await writeFile(file, '')
     await symlink(join(temporary, 'nowhere'), lost)
@@ -92,7 +92,7 @@ describe('an --out that is there', () => {
   })
 })
 
-it('leaves nothing where no file was whole', async () => {
+it('leaves nothing if no file was complete', async () => {
   const [out, controller] = [fresh(), new AbortController()]
   const onStderr = () => controller.abort()
   expect((await run(args(out), { signal: controller.signal, isTerminal: true, onStderr })).code).toBe(130)
@@ -101,7 +101,7 @@ it('leaves nothing where no file was whole', async () => {
 })
 
 describe('what an earlier run left', () => {
-  it('is taken up when it was killed before, and after, the result got its name', async () => {
+  it('is resumed when the run was killed just before or after the result was renamed', async () => {
     const out = fresh()
     await stopped(out)
     const notes = join(`${out}.incomplete`, '.aquatint-shard')
@@ -109,20 +109,20 @@ describe('what an earlier run left', () => {
     await cp(notes, kept, { recursive: true })
     expect((await run(args(out))).code).toBe(0)
     await expectWhole(out)
-    // As it is when the process ends between the last two steps.
+    // The state after a kill between the last two steps.
     await cp(kept, join(out, '.aquatint-shard'), { recursive: true })
     const again = await run(args(out))
     expect(again.code).toBe(0)
     await expectWhole(out)
     expect(await refusal(...args(out))).toBe('out-exists')
-    // And before them.
+    // And the state before them.
     await rename(out, `${out}.incomplete`)
     await cp(kept, join(`${out}.incomplete`, '.aquatint-shard'), { recursive: true })
     expect((await run(args(out))).code).toBe(0)
     await expectWhole(out)
   })
 
-  it('is made anew when a file of the source is another since', async () => {
+  it('is discarded when a file of the source has changed', async () => {
     const [out, folder] = [fresh(), fresh()]
     await cp(repo, folder, { recursive: true })
     await stopped(out, folder)
@@ -133,7 +133,7 @@ describe('what an earlier run left', () => {
     // Same size; a copy's time may be the same to the millisecond.
     await utimes(changed, new Date(), new Date(Date.now() + 5000))
     const again = await run(args(out, folder))
-    expect([again.code, again.stderr.includes('there already')]).toEqual([0, false])
+    expect([again.code, again.stderr.includes('already complete')]).toEqual([0, false])
     const fromChanged = fresh()
     await run(args(fromChanged, folder))
     const [written, wanted] = [await filesBelow(out), await filesBelow(fromChanged)]
@@ -141,7 +141,7 @@ describe('what an earlier run left', () => {
     expect(Buffer.compare(Buffer.concat([...written.values()]), Buffer.concat([...expected.values()]))).not.toBe(0)
   })
 
-  it('is no result when the source changed while it was read', async () => {
+  it('is not a result when the source changed while it was read', async () => {
     const [out, folder] = [fresh(), fresh()]
     await cp(repo, folder, { recursive: true })
     const changing = await runJson<ShardResult>(args(out, folder), {
@@ -153,7 +153,7 @@ describe('what an earlier run left', () => {
     await expect(stat(out)).rejects.toThrow('ENOENT')
   })
 
-  it('keeps what was found out of it', async () => {
+  it('keeps the recorded overflows', async () => {
     const [out, folder, controller] = [fresh(), fresh(), new AbortController()]
     await mkdir(folder)
     await writeFile(join(folder, 'config.json'), '{"_class_name": "Toy"}')
@@ -173,7 +173,7 @@ describe('what an earlier run left', () => {
     ])
   })
 
-  it('is taken up when the result could not get its name', async () => {
+  it('is resumed when the result could not be renamed', async () => {
     const out = fresh()
     const onStderr = (text: string) => {
       if (text.startsWith('vae/')) mkdirSync(join(out, 'in-the-way'), { recursive: true })
@@ -185,7 +185,7 @@ describe('what an earlier run left', () => {
     await expectWhole(out)
   })
 
-  it('goes on where other notes were cut short', async () => {
+  it('is replaced when the removal of an older result was interrupted', async () => {
     const out = fresh()
     await stopped(out)
     // Killed while it removed what an earlier run with other options had left.
@@ -194,17 +194,17 @@ describe('what an earlier run left', () => {
     await expectWhole(out)
   })
 
-  it('is written once more where its note is cut short', async () => {
+  it('is written again if its record is truncated', async () => {
     const out = fresh()
     await stopped(out)
     const notes = join(`${out}.incomplete`, '.aquatint-shard/written')
     const [first] = (await filesBelow(notes)).keys()
     await writeFile(join(notes, first!), '')
-    expect((await run(args(out))).stderr.match(/there already/g)).toHaveLength(2)
+    expect((await run(args(out))).stderr.match(/already complete/g)).toHaveLength(2)
     await expectWhole(out)
   })
 
-  it('is never the folder that is read', async () => {
+  it('is never the source folder', async () => {
     const [out, folder] = [fresh(), fresh()]
     await cp(repo, folder, { recursive: true })
     await rename(folder, `${out}.incomplete`)
@@ -214,7 +214,7 @@ describe('what an earlier run left', () => {
   })
 })
 
-it('copies what may only be read, so that it can be replaced', async () => {
+it('copies read-only files so that they can be replaced', async () => {
   const [out, folder] = [fresh(), fresh()]
   await cp(repo, folder, { recursive: true })
   await chmod(join(folder, 'model_index.json'), 0o444)
@@ -223,7 +223,7 @@ it('copies what may only be read, so that it can be replaced', async () => {
   await expectWhole(out)
 })
 
-it('keeps apart a file and one with the name of its unfinished self', async () => {
+it('does not mix up a file and another one with the name of its unfinished version', async () => {
   const [out, folder] = [fresh(), fresh()]
   await cp(repo, folder, { recursive: true })
   for (const name of ['a', 'a.part', 'unfinished']) await writeFile(join(folder, name), name)

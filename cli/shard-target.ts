@@ -1,34 +1,34 @@
 /**
- * Where a result is written: in `<out>.incomplete`, which gets the name at the end, so that what has the name is whole. Only a folder that
- * cannot be replaced (a mount point, the folder one stands in) is filled in place. All that can be refused is refused before the work.
+ * Where a result is written: in `<out>.incomplete`, which is renamed to `<out>` at the end, so that a folder of that name is complete. Only
+ * a folder that cannot be replaced (a mount point, the current folder) is filled in place. Every check is made before any work.
  */
 
 import { lstat, realpath, rmdir, stat, statfs } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { InputError, StorageError } from '../src/errors.js'
 import { formatBytes } from '../src/util/format-bytes.js'
-import type { FolderRepository } from './folder-repository.js'
+import type { DiskRepository } from './disk-repository.js'
 import { isWithin } from './is-within.js'
 import { WorkFolder } from './work-folder.js'
 
 export interface ShardTarget {
-  /** The result's folder, links resolved. */
+  /** The result's folder, with links resolved. */
   readonly out: string
-  /** Where it grows; `out` itself where that is filled in place. */
+  /** The folder that is written to; `out` itself if it is filled in place. */
   readonly work: WorkFolder
 }
 
 /**
- * Finds the place for what has this fingerprint. Looks only.
+ * Finds the folders for a result with this fingerprint. Changes nothing.
  * @throws InputError `out-inside`, `out-exists`, `incomplete-exists`
  */
 export async function findTarget(folder: string, out: string, fingerprint: string): Promise<ShardTarget> {
   const [source, real] = [await realpath(folder), await resolveLinks(resolve(out))]
-  if (isWithin(source, real)) throw new InputError('out-inside', `--out ${out} lies in the folder that is read.`, { out })
+  if (isWithin(source, real)) throw new InputError('out-inside', `--out ${out} is inside the source folder.`, { out })
   const there = await new WorkFolder(real).fingerprint().catch((error: NodeJS.ErrnoException) => {
-    throw new InputError('out-exists', `--out ${out} is there already and is not a folder.`, { out }, error)
+    throw new InputError('out-exists', `--out ${out} already exists and is not a folder.`, { out }, error)
   })
-  // Filled in place by a run that did not end, or given its name by one that was killed at its very end.
+  // An earlier run was filling it in place, or was killed just after renaming it.
   if (there === fingerprint) return { out: real, work: new WorkFolder(real) }
   if (there === null) throw notEmpty(out)
   if (there !== undefined)
@@ -39,19 +39,19 @@ export async function findTarget(folder: string, out: string, fingerprint: strin
     )
   const work = new WorkFolder(`${real}.incomplete`)
   if (isWithin(source, work.path) || isWithin(work.path, source))
-    throw new InputError('out-inside', `${work.path} is needed for unfinished files, but is read from.`, { out })
+    throw new InputError('out-inside', `${work.path} is needed for unfinished files, but it is the source folder.`, { out })
   if ((await work.fingerprint()) === null)
     throw new InputError(
       'incomplete-exists',
-      `${work.path} is needed for unfinished files, but holds something else. Remove or rename it.`,
+      `${work.path} is needed for unfinished files, but it has other content. Remove or rename it.`,
       { folder: work.path },
     )
   return { out: real, work }
 }
 
 /**
- * Makes room, and takes up what a run with the same fingerprint left. An empty folder that has the name goes now: at the end it would be
- * too late to learn that it cannot. @throws InputError `out-exists`
+ * Prepares the folders and resumes the unfinished result of a run with the same fingerprint. An empty `out` is removed now, since a folder
+ * that cannot be removed should be found before the work. @throws InputError `out-exists`
  */
 export async function beginTarget({ out, work }: ShardTarget, fingerprint: string): Promise<ShardTarget> {
   const place = work.path === out || (await makeWay(out)) ? work : new WorkFolder(out)
@@ -60,9 +60,9 @@ export async function beginTarget({ out, work }: ShardTarget, fingerprint: strin
   return { out, work: place }
 }
 
-/** Whether nothing has the name any more. */
+/** Removes an empty folder. False if it cannot be removed. */
 async function makeWay(out: string): Promise<boolean> {
-  // Whoever stands in the folder would stand in none.
+  // A shell in the removed folder would have no current folder.
   if (out === (await realpath(process.cwd()))) return false
   return rmdir(out).then(
     () => true,
@@ -70,20 +70,20 @@ async function makeWay(out: string): Promise<boolean> {
   )
 }
 
-/** @throws StorageError `disk-space` where so many bytes more have no room */
+/** @throws StorageError `disk-space` if the disk has not this many bytes free */
 export async function checkSpace({ path }: WorkFolder, bytes: number): Promise<void> {
   const { bavail, bsize } = await statfs(path)
   const free = bavail * bsize
   if (bytes > free)
     throw new StorageError(
       'disk-space',
-      `The result needs ${formatBytes(bytes)} more, but ${path} has ${formatBytes(free)} free.`,
+      `The result needs another ${formatBytes(bytes)}, but ${path} has ${formatBytes(free)} free.`,
       { needed: bytes, free },
     )
 }
 
-/** What a result depends on: equal text, equal files. */
-export async function fingerprintOf(repository: FolderRepository, options: object): Promise<string> {
+/** Everything that a result depends on, as text: equal texts mean equal files. */
+export async function fingerprintOf(repository: DiskRepository, options: object): Promise<string> {
   const sources = await Promise.all(
     (await repository.files()).map(async ({ path }) => {
       const { size, mtimeMs } = await stat(join(repository.folder, path))
@@ -96,19 +96,19 @@ export async function fingerprintOf(repository: FolderRepository, options: objec
 function notEmpty(out: string): InputError {
   return new InputError(
     'out-exists',
-    `--out ${out} is there already and not empty; nothing is overwritten. Choose another name or remove it.`,
+    `--out ${out} already exists and is not empty; nothing is overwritten. Choose another name or remove it.`,
     { out },
   )
 }
 
-/** The path without links, for what is not there too. @throws InputError `out-exists` for a link that leads nowhere */
+/** The path with links resolved, also of a file that does not exist yet. @throws InputError `out-exists` for a broken link */
 async function resolveLinks(path: string): Promise<string> {
   try {
     return await realpath(path)
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
     if ((await lstat(path).catch(() => null)) !== null)
-      throw new InputError('out-exists', `${path} is a link that leads nowhere.`, { out: path }, error)
+      throw new InputError('out-exists', `${path} is a broken link.`, { out: path }, error)
     const parent = dirname(path)
     return parent === path ? path : join(await resolveLinks(parent), basename(path))
   }

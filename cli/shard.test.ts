@@ -1,4 +1,4 @@
-/** `aquatint shard` against what the real diffusers and transformers wrote: the fixtures, byte by byte. */
+/** Compares the output of `aquatint shard` with the files of the real diffusers and transformers, byte by byte. */
 
 import { cp, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -6,7 +6,7 @@ import { describe, expect, it, onTestFinished } from 'vitest'
 import { dequantizeRows, quantizedLayout } from '../src/checkpoint/transforms/quantize-rows.js'
 import type { TensorEntry, WeightTable } from '../src/checkpoint/types.js'
 import { readContents } from './read-contents.js'
-import { FolderRepository } from './folder-repository.js'
+import { DiskRepository } from './disk-repository.js'
 import type { ShardResult } from './shard-repository.js'
 import { filesBelow, fixtures, float32File, run, runJson, temporaryFolder } from './testing.js'
 import { decodeFloats, isFloatDType } from '../src/checkpoint/element-types.js'
@@ -15,7 +15,7 @@ const temporary = await temporaryFolder()
 let count = 0
 const fresh = () => join(temporary, String(count++))
 
-/** Shards a folder and gives the result's folder. */
+/** Shards a folder and returns the result's folder. */
 async function shard(folder: string, ...options: string[]): Promise<string> {
   const out = fresh()
   const { code, stderr } = await run(['shard', folder, '--out', out, ...options])
@@ -39,7 +39,7 @@ const published = [
 describe.each(published)('%s in shards of %i bytes', (path, size, shards) => {
   it('is byte for byte what save_pretrained wrote', async () => {
     const folder = join(fixtures, path)
-    // From one file, where tensors stand in another order than the modules that own them.
+    // The source is one file, whose tensors have another order than their modules.
     const merged = await shard(folder, '--max-shard-size', '10GB')
     expect([...(await filesBelow(merged)).keys()].filter((name) => name.endsWith('.safetensors'))).toHaveLength(1)
     const written = await filesBelow(await shard(merged, '--max-shard-size', String(size)))
@@ -72,7 +72,7 @@ describe('--dtype float16', () => {
     expect(Buffer.compare(await readFile(join(out, 'diffusion_pytorch_model.safetensors')), expected)).toBe(0)
   })
 
-  it('notes the type in the configs of transformers, and changes no other letter of any config', async () => {
+  it('records the type in the configs of transformers, and changes no other character of any config', async () => {
     const source = await filesBelow(join(fixtures, 'tiny-sdxl/repo'))
     const written = await filesBelow(await shard(join(fixtures, 'tiny-sdxl/repo'), '--dtype', 'float16'))
     const configs = [...written.keys()].filter((path) => path.endsWith('config.json'))
@@ -84,7 +84,7 @@ describe('--dtype float16', () => {
     expect(String(written.get('text_encoder/config.json'))).toContain('"torch_dtype": "float16"')
   })
 
-  it('warns of numbers that do not fit', async () => {
+  it('warns of values that do not fit', async () => {
     const folder = fresh()
     await mkdir(folder)
     await writeFile(join(folder, 'config.json'), '{"_class_name": "Toy"}')
@@ -98,7 +98,7 @@ describe('--dtype float16', () => {
 describe('a whole repository', () => {
   const repo = join(fixtures, 'tiny-sdxl/repo')
 
-  it('keeps all that is not weights, and says what it left behind', async () => {
+  it('copies every file without weights, and lists the files that it leaves out', async () => {
     const out = fresh()
     const result = await runJson<ShardResult>(['shard', repo, '--out', out, '--max-shard-size', '300KB'])
     const [source, written] = [await filesBelow(repo), await filesBelow(out)]
@@ -116,7 +116,7 @@ describe('a whole repository', () => {
     ])
   })
 
-  it('goes on where it was interrupted', async () => {
+  it('resumes after an interruption', async () => {
     const [out, controller] = [fresh(), new AbortController()]
     const args = ['shard', repo, '--out', out, '--max-shard-size', '300KB']
     const stopped = await run(args, {
@@ -130,7 +130,7 @@ describe('a whole repository', () => {
     const half = await filesBelow(`${out}.incomplete`)
     const again = await run(args)
     expect(again.code).toBe(0)
-    expect(again.stderr.match(/there already/g)).toHaveLength(
+    expect(again.stderr.match(/already complete/g)).toHaveLength(
       [...half.keys()].filter((path) => path.endsWith('.safetensors')).length,
     )
     const [resumed, straight] = [await filesBelow(out), await filesBelow(await shard(repo, '--max-shard-size', '300KB'))]
@@ -138,13 +138,13 @@ describe('a whole repository', () => {
     for (const [path, bytes] of resumed) expect(Buffer.compare(bytes, straight.get(path) ?? Buffer.alloc(0)), path).toBe(0)
   })
 
-  it('begins anew when the options are others than those of the interrupted run', async () => {
+  it('starts again when the options differ from those of the interrupted run', async () => {
     const [out, controller] = [fresh(), new AbortController()]
     const args = ['shard', repo, '--out', out, '--max-shard-size']
     await run([...args, '300KB'], { signal: controller.signal, onStderr: () => controller.abort() })
     const again = await run([...args, '400KB'])
     expect(again.code).toBe(0)
-    expect(again.stderr).not.toContain('there already')
+    expect(again.stderr).not.toContain('already complete')
     expect([...(await filesBelow(out)).keys()]).toEqual([
       ...(await filesBelow(await shard(repo, '--max-shard-size', '400KB'))).keys(),
     ])
@@ -161,7 +161,7 @@ describe('a whole repository', () => {
 
 /** The tensors of a component that was written. */
 async function tableOf(folder: string): Promise<WeightTable> {
-  const repository = new FolderRepository(folder)
+  const repository = new DiskRepository(folder)
   onTestFinished(() => repository.close())
   const [component] = (await readContents(repository, null)).components
   if (component === undefined || component.weights === null) throw new Error('no weights')
@@ -174,7 +174,7 @@ describe.each([
   ['q8', 8],
   ['q4', 4],
 ] as const)('--dtype %s', (word, bits) => {
-  it('writes weights that stand for those of the source', async () => {
+  it('writes codes that stand for the weights of the source', async () => {
     const folder = join(fixtures, 'tiny-sdxl/repo/text_encoder')
     const out = await shard(folder, '--dtype', word, '--max-shard-size', '100KB')
     const [source, written] = [await tableOf(folder), await tableOf(out)]
@@ -210,7 +210,7 @@ describe.each([
     expect(quantised).toBe(24)
   })
 
-  it('leaves the VAE in float16, and refuses to quantise twice', async () => {
+  it('casts the VAE to float16, and refuses to quantize twice', async () => {
     const out = fresh()
     const result = await runJson<ShardResult>(['shard', join(fixtures, 'tiny-sdxl/repo'), '--out', out, '--dtype', word])
     expect(Object.fromEntries(result.components.map(({ name, dtype }) => [name, dtype]))).toEqual({
@@ -224,7 +224,7 @@ describe.each([
   })
 })
 
-it('writes today’s names of a VAE that was saved by an old diffusers', async () => {
+it('writes the current names of a VAE that an old diffusers saved', async () => {
   const folder = join(fixtures, 'tiny-sd15/repo/vae')
   const [before, out] = [await tableOf(folder), fresh()]
   const result = await runJson<ShardResult>(['shard', folder, '--out', out, '--max-shard-size', '100KB'])
@@ -243,7 +243,7 @@ it('writes today’s names of a VAE that was saved by an old diffusers', async (
     )
 })
 
-it('leaves out buffers of positions, which transformers saves no more', async () => {
+it('leaves out buffers of positions, which transformers no longer saves', async () => {
   const [before, out] = [await tableOf(join(fixtures, 'tiny-sd15/repo/text_encoder')), fresh()]
   const result = await runJson<ShardResult>(['shard', join(fixtures, 'tiny-sd15/repo/text_encoder'), '--out', out])
   const positions = 'text_model.embeddings.position_ids'
@@ -257,7 +257,7 @@ it('takes a type for each component', async () => {
   expect(result.components.map(({ dtype }) => dtype)).toEqual(['q4', 'float16', 'float16', 'float32'])
 })
 
-/** SD 1.5 with a safety checker whose weights are pickled, as many a repository on the Hub has it. */
+/** SD 1.5 with a safety checker of pickled weights, like many repositories on the Hub. */
 async function withChecker(): Promise<string> {
   const folder = fresh()
   await cp(join(fixtures, 'tiny-sd15/repo'), folder, { recursive: true })
@@ -270,7 +270,7 @@ async function withChecker(): Promise<string> {
   return folder
 }
 
-describe('a component that cannot be written anew', () => {
+describe('a component that cannot be rewritten', () => {
   it.each([
     ['safety_checker/pytorch_model.bin', 'pickled', 'pickle-weights'],
     ['safety_checker/config.json', '{', 'json-syntax'],
@@ -287,10 +287,10 @@ describe('a component that cannot be written anew', () => {
     expect(result.components.map(({ name }) => name)).toEqual(['text_encoder', 'unet', 'vae'])
     expect(String(await readFile(join(out, path)))).toBe(content)
     const told = await run(['shard', folder, '--out', fresh(), '--dtype', 'float16'])
-    expect(told.stdout).toMatch(/^Warning: safety_checker is copied as it is: /m)
+    expect(told.stdout).toMatch(/^Warning: safety_checker is copied unchanged: /m)
   })
 
-  it('is an error where it is named, and where the pipeline needs it', async () => {
+  it('is an error if --dtype names it or the pipeline needs it', async () => {
     const folder = await withChecker()
     const error = async (...args: string[]) => (await runJson(['shard', folder, '--out', fresh(), ...args])).error.code
     expect(await error('--dtype', 'safety_checker=float16')).toBe('pickle-weights')
@@ -313,12 +313,12 @@ describe('what is refused', () => {
     ['a size of zero', ['shard', repo, '--out', 'x', '--max-shard-size', '0GB'], 'bad-memory-size'],
     ['an unknown type', ['shard', repo, '--out', 'x', '--dtype', 'int8'], 'dtype'],
     [
-      'a type for a component that is not there',
+      'a type for a component that does not exist',
       ['shard', repo, '--out', join(temporary, 'y'), '--dtype', 'transformer=q8'],
       'dtype',
     ],
     ['a variant that is no name', ['shard', repo, '--out', 'x', '--variant', '../fp16'], 'variant-name'],
-    ['a folder that is not there', ['shard', join(temporary, 'nowhere'), '--out', join(temporary, 'z')], 'not-a-folder'],
+    ['a folder that does not exist', ['shard', join(temporary, 'nowhere'), '--out', join(temporary, 'z')], 'not-a-folder'],
     ['an --out that is the source', ['shard', repo, '--out', repo], 'out-inside'],
     ['an --out in the source', ['shard', repo, '--out', join(repo, 'sharded')], 'out-inside'],
     ['an --out that holds something', ['shard', repo, '--out', fixtures], 'out-exists'],

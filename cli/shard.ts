@@ -1,4 +1,4 @@
-/** `aquatint shard`: the command's options and what it prints. The work is shard-repository.ts's. */
+/** `aquatint shard`: its options and its output. shard-repository.ts does the work. */
 
 import { checkVariantName } from '../src/checkpoint/weight-files.js'
 import { InputError } from '../src/errors.js'
@@ -13,24 +13,24 @@ import type { Command } from './command.js'
 
 const help = `Usage: aquatint shard <folder> --out <folder> [options]
 
-Writes a checkpoint in diffusers' layout anew, its weights in shards of a size that a browser downloads well and, if you
-like, of another type. The result is what save_pretrained(max_shard_size=...) would write: the same names, the same split,
-the same index. diffusers loads it, and so does Aquatint. Weights are streamed: a few megabytes are in memory at a time.
+Rewrites a checkpoint in diffusers' layout with its weights in shards of a given size and, optionally, of another type. The
+result is what save_pretrained(max_shard_size=...) would write: the same names, the same split, the same index. diffusers and
+Aquatint load it. Weights are streamed, so only a few megabytes are in memory at a time.
 
   <folder>                 a repository with model_index.json, or one component with config.json
-  --out <folder>           where to write; must not be there, or be empty
-  --max-shard-size <size>  the most bytes of tensors in a file: 2GB (10^9), 500MB, 1GiB (2^30). Default: 5GB
-  --dtype <type>           float32, float16, bfloat16, q8 or q4; more than once for single components:
-                           --dtype float16 --dtype text_encoder_3=q4. Default: as they are
+  --out <folder>           the folder to write; it must not exist, or be empty
+  --max-shard-size <size>  the most bytes of tensors in one file: 2GB (10^9), 500MB, 1GiB (2^30). Default: 5GB
+  --dtype <type>           float32, float16, bfloat16, q8 or q4; give it again for single components:
+                           --dtype float16 --dtype text_encoder_3=q4. Default: unchanged
   --variant <name>         read the weights of this variant (fp16) where a component has them
-  --save-variant <name>    write names with this variant
+  --save-variant <name>    put this variant into the names of written files
   --json                   print one JSON document; progress stays on stderr
 
-q8 and q4 are blocks of 32 weights in 8 or 4 bits with a float16 scale, for the Linear layers of all components but a VAE;
-the rest becomes float16. Only Aquatint reads them: config.json says so, and diffusers refuses instead of misreading.
+q8 and q4 store the Linear weights of all components but a VAE as blocks of 32 codes of 8 or 4 bits with a float16 scale; all
+other weights become float16. Only Aquatint reads them: a note in config.json makes diffusers refuse them.
 
-Files grow in <out>.incomplete, which is renamed at the end (a mount point is filled in place). After an interruption the same
-command goes on where it stopped.
+Files are written to <out>.incomplete, which is renamed at the end (a mount point is filled in place). After an interruption
+the same command continues where it stopped.
 
 Examples
   aquatint shard sdxl --out sdxl-sharded --max-shard-size 2GB
@@ -77,25 +77,25 @@ function report(result: ShardResult): string {
     ...result.components
       .filter((component) => !component.stateDictOrder && component.files.length > 1)
       .map(
-        ({ name, className }) => `${name}: the order of ${className} is not known; its shards follow the order of the source.`,
+        ({ name, className }) => `${name}: the order of ${className} is not known, so its shards follow the order of the source.`,
       ),
     ...result.components
       .filter((component) => component.renamed > 0)
       .map(
         ({ name, renamed }) =>
-          `${name === '' ? '' : `${name}: `}${renamed} tensors have the names that diffusers gives them today.`,
+          `${name === '' ? '' : `${name}: `}${renamed} tensors were renamed to their current names in diffusers.`,
       ),
     ...result.components.flatMap(({ name, dropped }) =>
-      dropped.map((tensor) => `${pathIn(name, tensor)}: left out, as transformers saves it no more.`),
+      dropped.map((tensor) => `${pathIn(name, tensor)}: left out, because transformers no longer saves it.`),
     ),
-    ...result.warnings.map(({ component, message }) => `Warning: ${component} is copied as it is: ${message}`),
+    ...result.warnings.map(({ component, message }) => `Warning: ${component} is copied unchanged: ${message}`),
     ...result.overflows.map(
       ({ component, tensor, count }) =>
         `Warning: ${count} values of ${component === '' ? '' : `${component}/`}${tensor} are too large for float16 and are infinite now.`,
     ),
-    ...(result.leftOut.length === 0 ? [] : [`Left behind (weights in other formats or variants): ${result.leftOut.join(', ')}`]),
+    ...(result.leftOut.length === 0 ? [] : [`Left out (weights in other formats or variants): ${result.leftOut.join(', ')}`]),
   ]
   return `${table(rows)}\n${notes.map((note) => `${note}\n`).join('')}Written to ${result.out}\n`
 }
 
-export const shardCommand: Command = { summary: 'Write a checkpoint anew, in shards and in another type', help, run }
+export const shardCommand: Command = { summary: 'Rewrite a checkpoint in shards, optionally in another type', help, run }

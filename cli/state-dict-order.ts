@@ -1,7 +1,7 @@
 /**
- * The order in which `save_pretrained` of a class takes its parameters, to fill shards in it; a safetensors file does not keep it. With
- * diffusers it is the one in which a class lists them; transformers 5 sorts what it has loaded by name. module-order.json is written by the
- * libraries themselves (fixtures/module-order.py).
+ * The order in which `save_pretrained` writes the parameters of a class into shards. A safetensors file does not keep it. diffusers uses the
+ * order in which a class creates its modules; transformers 5 sorts the tensors of a loaded model by name. module-order.json was recorded from
+ * the libraries (fixtures/module-order.py).
  */
 
 import orders from './module-order.json' with { type: 'json' }
@@ -11,7 +11,7 @@ interface Tree {
   readonly [child: string]: Tree
 }
 
-/** By class; null for those that are sorted by name. */
+/** By class; null for classes whose parameters are sorted by name. */
 const classes: Readonly<Record<string, Tree | null>> = orders
 
 /** Whether the order of this class is known. */
@@ -19,7 +19,7 @@ export function knowsOrder(className: string): boolean {
   return Object.hasOwn(classes, className)
 }
 
-/** The names as the class is saved. Names that it does not know, and those of other classes, keep their order behind their kind. */
+/** Sorts tensor names as the class is saved. Unknown names come after their siblings, and unknown classes keep the given order. */
 export function stateDictOrder(className: string, names: readonly string[]): string[] {
   const tree = knowsOrder(className) ? classes[className] : undefined
   if (tree === undefined) return [...names]
@@ -41,7 +41,7 @@ function byParts(a: SplitName, b: SplitName): number {
     if (isNumber(part) !== isNumber(other)) return isNumber(part) ? -1 : 1
     const [word, otherWord] = [part.replace(/\d+$/, ''), other.replace(/\d+$/, '')]
     if (word !== otherWord) return word < otherWord ? -1 : 1
-    // The word alone comes before it with a number.
+    // A word without a number comes before the same word with one.
     return Number(part.slice(word.length) || -1) - Number(other.slice(word.length) || -1)
   }
   return a.parts.length - b.parts.length
@@ -59,7 +59,7 @@ function sortBelow(tree: Tree, names: readonly SplitName[], depth: number): stri
   const rank = (part: string): readonly [number, number] => {
     const at = children.indexOf(isNumber(part) ? '*' : part)
     if (at >= 0) return [at, isNumber(part) ? Number(part) : 0]
-    // What quantising adds to a weight stands behind it.
+    // Scales and zero points of a quantized weight come after it.
     const related = children.indexOf(part.replace(/_(?:scale|zero_point)$/, ''))
     return related >= 0 ? [related, 1] : [children.length, 0]
   }

@@ -1,6 +1,6 @@
 /**
- * A folder in which a result grows, and what is known there of how far it is. A file gets its name when it is whole: until then it is
- * `unfinished` in a hidden folder of ours, which says what the result is made of, and goes when the result is whole.
+ * The folder in which a result is written. A file gets its name when it is complete; until then it is `unfinished` in a hidden folder,
+ * which also records what the result is made from and which shards are complete. The hidden folder is removed when the result is complete.
  */
 
 import { mkdir, open, readdir, readFile, rename, rm, rmdir, stat, writeFile, type FileHandle } from 'node:fs/promises'
@@ -10,17 +10,19 @@ import type { ShardFile } from './shard-plan.js'
 /** Bytes read and written at a time. */
 const pieceBytes = 8 << 20
 
-/** The hidden folder. Repositories are read without hidden files, so nothing that is copied has its name. */
+/** The hidden folder. Hidden files of repositories are not read, so no copied file has this name. */
 const notesName = '.aquatint-shard'
 
-/** What is remembered of a shard that is written: tensors with finite numbers that became infinite, and how many. */
+/** Recorded for each written shard: tensors with finite values that became infinite, and the number of these values. */
 export type Overflows = Readonly<Record<string, number>>
 
+/** Options of the methods that write. */
 export interface WriteOptions {
   readonly signal: AbortSignal
   readonly onBytes: (bytes: number) => void
 }
 
+/** A result that is being written. */
 export class WorkFolder {
   readonly path: string
   readonly #notes: string
@@ -31,8 +33,8 @@ export class WorkFolder {
   }
 
   /**
-   * The fingerprint of what is being made there; '' where that cannot be told any more; undefined for a folder that is not there or
-   * empty; null for one that holds something else.
+   * The fingerprint of the unfinished result in the folder; '' if it cannot be read; undefined if the folder is missing or empty; null if
+   * the folder holds anything else.
    */
   async fingerprint(): Promise<string | null | undefined> {
     const names = await readdir(this.path).catch((error: NodeJS.ErrnoException): string[] => {
@@ -44,11 +46,11 @@ export class WorkFolder {
     return readFile(join(this.#notes, 'fingerprint'), 'utf8').catch(() => '')
   }
 
-  /** Goes on with what is there where it has this fingerprint, else empties the folder. To be asked first: {@link fingerprint}. */
+  /** Resumes an unfinished result with this fingerprint, or empties the folder. Call {@link fingerprint} first: this deletes any other content. */
   async begin(fingerprint: string): Promise<void> {
     if ((await this.fingerprint()) !== fingerprint) {
       await mkdir(this.#notes, { recursive: true })
-      // The notes go last: without them nobody would know that the rest is ours.
+      // The hidden folder is removed last: it shows that the other files may be deleted.
       await rm(join(this.#notes, 'fingerprint'), { force: true })
       for (const name of await readdir(this.path)) if (name !== notesName) await rm(join(this.path, name), { recursive: true })
       await rm(join(this.#notes, 'written'), { recursive: true, force: true })
@@ -57,7 +59,7 @@ export class WorkFolder {
     await rm(this.#unfinished, { force: true })
   }
 
-  /** Gives the folder its name, and says in it no more that it is unfinished. */
+  /** Renames the folder to `out` and removes the hidden folder. */
   async finish(out: string): Promise<void> {
     if (out !== this.path) {
       await rename(this.path, out)
@@ -69,39 +71,39 @@ export class WorkFolder {
     await rmdir(notes)
   }
 
-  /** After a failure: where nothing is whole nothing of ours stays. That is the folder too, unless it is the result's. */
+  /** After a failure: if no file is complete, removes the hidden folder, and the work folder too unless it is `out` itself. */
   async discardEmpty(out: string): Promise<void> {
     if ((await readdir(this.path)).some((name) => name !== notesName)) return
     await rm(this.#notes, { recursive: true })
     if (this.path !== out) await rmdir(this.path)
   }
 
-  /** What is known of a shard that is there whole; undefined where it is not. */
+  /** The overflows of a shard that is complete; undefined if it is not. */
   async written(path: string, byteLength: number): Promise<Overflows | undefined> {
     if (!(await this.has(path, byteLength))) return undefined
     const note = await readFile(this.#noteOf(path), 'utf8').catch(() => '')
     try {
       return JSON.parse(note) as Overflows
     } catch {
-      // Cut short by a power cut: then the shard is written once more.
+      // A power cut can truncate the record. The shard is then written again.
       return undefined
     }
   }
 
-  /** Whether a whole file of this length is there. */
+  /** Whether a complete file of this length exists. */
   async has(path: string, byteLength: number): Promise<boolean> {
     const info = await stat(join(this.path, path)).catch(() => null)
     return info !== null && info.isFile() && info.size === byteLength
   }
 
-  /** Streams one shard to `path`, its tensors in the order of their source, and notes its overflows, which are known by then. */
+  /** Streams one shard to `path`, its tensors in the order of their source. `overflows` is called when all of it has been read. */
   async writeShard(path: string, file: ShardFile, overflows: () => Overflows, options: WriteOptions): Promise<void> {
     await this.#write(
       path,
       async (handle) => {
         await writeAll(handle, file.header, 0)
         options.onBytes(file.header.byteLength)
-        // One piece is written while the next one is read.
+        // A piece is written while the next one is read.
         let pending: Promise<unknown> = Promise.resolve()
         for (const { entry, begin } of file.tensors) {
           for (let at = entry.begin; at < entry.end; at += pieceBytes) {
@@ -119,12 +121,12 @@ export class WorkFolder {
     )
   }
 
-  /** Writes a small file whole. */
+  /** Writes a small file. */
   async writeText(path: string, text: string): Promise<void> {
     await this.#write(path, (handle) => handle.writeFile(text))
   }
 
-  /** Copies a file as it is, but for its mode: what may only be read could not be replaced by a second run. */
+  /** Copies a file without its mode: a second run could not replace a read-only file. */
   async copy(from: string, path: string, options: WriteOptions): Promise<void> {
     await this.#write(path, async (handle) => {
       const source = await open(from)
@@ -174,7 +176,7 @@ async function writeAll(handle: FileHandle, bytes: Uint8Array, position: number)
   }
 }
 
-/** Makes a new name last through a power cut, where the system can do that for a folder. */
+/** Makes a new name survive a power cut, on systems that can sync a folder. */
 async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder).catch(() => null)
   await handle?.sync().catch(() => {})

@@ -37,6 +37,8 @@ export type {
   StorageErrorCode,
   UnsupportedErrorCode,
 } from './errors.js'
+export { componentLabel } from './component-names.js'
+export type { ComponentName } from './component-names.js'
 export type { CachedFile, CachedModel, VerifyResult } from './hub/cache/cache-manager.js'
 export type { RepositoryReference } from './hub/repositories/open-repository.js'
 export type { FileProgress } from './hub/types.js'
@@ -63,4 +65,4 @@ export type {
 } from './pipelines/types.js'
 export type { ComponentPlan, MemoryPlan, Residence } from './memory/plan.js'
 export type { ComponentMemory, MemorySnapshot } from './runtime/types.js'
-export type { DeviceInfo, DeviceKind, DeviceName } from './memory/device-info.js'
+export type { DeviceCapabilities, DeviceInfo, DeviceKind, DeviceName } from './memory/device-info.js'

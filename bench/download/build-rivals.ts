@@ -1,4 +1,4 @@
-/** Fetches the packages that Aquatint is compared with, through npm, and bundles them for a page. They are no dependencies of the project. */
+/** Installs the packages that Aquatint is compared with, through npm, and bundles them for a page. They are not dependencies of the project. */
 
 import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
@@ -8,7 +8,7 @@ import { build } from 'vite'
 
 const packages = { hub: '@huggingface/hub@2.17.5', transformers: '@huggingface/transformers@4.3.1' }
 
-/** Versions compared with, to be named beside the figures. */
+/** The versions of the packages, to be printed beside the figures. */
 export const rivalVersions: readonly string[] = Object.values(packages)
 
 /** The page's script. */
@@ -41,7 +41,7 @@ export async function buildRivals(): Promise<string> {
     build: {
       write: false,
       target: 'es2023',
-      // What the packages depend on is for uploads and models: none of it runs here.
+      // The packages' own dependencies are for uploads and models; they do not run here.
       rolldownOptions: { shimMissingExports: true },
       lib: { entry: fileURLToPath(new URL('rivals.js', import.meta.url)), formats: ['es'], fileName: 'rivals' },
     },

@@ -1,4 +1,4 @@
-/** What a download into IndexedDB cannot be faster than in this browser: the same bytes, fetched and stored without any check, or only hashed. */
+/** The limits of any download into IndexedDB in this browser: the same bytes, fetched and stored without verifying, or only hashed. */
 
 import { createSHA256 } from 'hash-wasm'
 import { defaultSettings } from '../../src/hub/settings.js'
@@ -7,7 +7,7 @@ import { openShardCache } from '../../src/hub/cache/shard-cache.js'
 const { chunkBytes, maxConnections } = defaultSettings
 
 const methods: Record<string, (size: number, url: string) => Promise<number>> = {
-  /** Fetches chunks side by side, each in one request, and stores each as it is. */
+  /** Fetches chunks in parallel, each in one request, and stores each unchanged. */
   async fetchAndStore(size, url) {
     const store = await openShardCache(defaultSettings)
     let next = 0
@@ -22,7 +22,7 @@ const methods: Record<string, (size: number, url: string) => Promise<number>> = 
     await Promise.all(Array.from({ length: maxConnections }, connection))
     return size
   },
-  /** Hashes as many bytes as a whole file's hash has to see, one after the other. */
+  /** Hashes as many bytes as the file has, in order. */
   async hash(size) {
     const hasher = (await createSHA256()).init()
     const chunk = new Uint8Array(chunkBytes)

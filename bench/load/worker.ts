@@ -1,4 +1,4 @@
-/** The worker of `npm run bench:load`: fills the cache, then reads it, plainly and into GPU buffers as the runtime does. */
+/** The worker of `npm run bench:load`: fills the cache, then reads it, once plainly and once into GPU buffers as the runtime does. */
 
 import type { TensorEntry } from '../../src/checkpoint/types.js'
 import { Hub } from '../../src/hub/hub.js'
@@ -7,25 +7,25 @@ import { openShardCache } from '../../src/hub/cache/shard-cache.js'
 import { defaultSettings } from '../../src/hub/settings.js'
 import { streamWeights } from '../../src/runtime/weight-stream.js'
 
-/** Bytes written to the queue before it is waited for, as in the runtime. */
+/** The bytes that are written to the queue before the worker waits for it, as in the runtime. */
 const queuedBytes = 64 << 20
 
 /** GPUBufferUsage.STORAGE and COPY_DST. */
 const storageUsage = 0x80
 const copyUsage = 0x8
 
-/** Bytes of one tensor, as large as SDXL's larger ones. */
+/** The bytes of one tensor, similar to SDXL's larger ones. */
 const tensorBytes = 32 << 20
 
 const methods: Record<string, (...args: string[]) => Promise<number>> = {
-  /** Downloads a repository's files. Gives their bytes. */
+  /** Downloads a repository's files. Returns their bytes. */
   async fill(id, endpoint) {
     const repository = await openRepository(await Hub.open(), id ?? '', { endpoint })
     let bytes = 0
     for (const { path } of await repository.files()) bytes += (await repository.open(path)).byteLength
     return bytes
   },
-  /** Reads every stored chunk once, one after the other, and drops it. Gives the bytes. */
+  /** Reads every stored chunk once, one after the other, and drops it. Returns the bytes. */
   async readPlainly() {
     const store = await openShardCache(defaultSettings)
     let bytes = 0
@@ -35,9 +35,9 @@ const methods: Record<string, (...args: string[]) => Promise<number>> = {
     }
     return bytes
   },
-  /** Opens the repository from the cache and reads it as the runtime does, into nothing. Gives the bytes. */
+  /** Opens the repository from the cache, reads it as the runtime does, and drops the bytes. Returns their number. */
   readTensors: (id, endpoint) => loadTensors(id ?? '', endpoint ?? ''),
-  /** The same, into GPU buffers that stay. */
+  /** Does the same, but writes the bytes to GPU buffers that stay. */
   async loadToGpu(id, endpoint) {
     const adapter = await navigator.gpu.requestAdapter()
     if (adapter === null) throw new Error('There is no GPU adapter')

@@ -1,4 +1,4 @@
-/** The benches' page in a browser of its own, and what the browser's processes take while it runs. */
+/** Opens the benchmarks' page in a browser of its own, and watches the memory of the browser's processes. */
 
 import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
@@ -13,16 +13,16 @@ const dist = fileURLToPath(new URL('../../dist/', import.meta.url))
 
 export interface BenchBrowser {
   readonly page: Page
-  /** Makes images in the page. */
+  /** Generates images in the page. */
   makeImage(request: ImageRequest): Promise<ImageResult>
-  /** Ends the watch: the most resident bytes of each kind of process since the start (Linux; empty elsewhere). */
+  /** Stops watching. Returns the most resident bytes of each kind of process since the start (on Linux; empty elsewhere). */
   peaks(): Readonly<Record<string, number>>
   close(): Promise<void>
 }
 
 /** Builds and opens the page. */
 export async function openBenchPage(): Promise<BenchBrowser> {
-  // Of its own: two benches may run at a time.
+  // Use a port of its own, because two benchmarks may run at the same time.
   await mkdir(dist, { recursive: true })
   const outDir = await mkdtemp(`${dist}memory-bench-`)
   const options = { root: pages, configFile: false, base: './', logLevel: 'error', worker: { format: 'es' } } as const

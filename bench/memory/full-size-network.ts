@@ -1,4 +1,4 @@
-/** One full-size network with weights that are made when they are asked for: served, run by the benches' page, and what that took, printed. */
+/** Serves one full-size network with generated weights, runs it in the benchmarks' page, and prints its memory and time. */
 
 import { startHubServer } from '../../e2e/hub-server/server.js'
 import type { VirtualFile } from '../../e2e/hub-server/repositories.js'
@@ -10,7 +10,7 @@ import type { NetworkRequest } from './protocol.js'
 
 const id = 'owner/full-size'
 
-/** Runs it. `title` is what the printed device and budget are preceded by. Returns 1 where a run held more than was planned. */
+/** Runs the network and prints `title`, the device and the budget before the results. Returns 1 if a run used more memory than planned. */
 export async function benchNetwork(
   files: Readonly<Record<string, VirtualFile | string>>,
   request: Omit<NetworkRequest, 'endpoint' | 'repo'>,
@@ -45,7 +45,7 @@ export async function benchNetwork(
   }
 }
 
-/** Prints GPU bytes by the account, and the most resident bytes of each kind of process. */
+/** Prints the GPU bytes of the account, and the most resident bytes of each kind of process. */
 export function printMemory(memory: MemorySnapshot, peaks: Readonly<Record<string, number>>, planned?: number): void {
   const plan = planned === undefined ? '' : `planned at most ${formatBytes(planned)}, `
   console.log(`GPU buffers: ${plan}measured ${formatBytes(memory.peak)} (weights ${formatBytes(memory.peakWeights)})`)

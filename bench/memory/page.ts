@@ -1,4 +1,4 @@
-/** The page of the memory benches: images by the public API, and single networks in a worker of their own. */
+/** The page of the memory benchmarks: generates images through the public API, and runs single networks in a worker of their own. */
 import { DiffusionPipeline, type PipelineProgress } from '../../src/index.js'
 import type { MemorySnapshot } from '../../src/runtime/types.js'
 import type { NetworkResult } from './protocol.js'
@@ -20,7 +20,7 @@ window.makeImage = async ({ repo, size, steps, guidanceScale, images, timeSteps,
     const { info } = pipeline
     const plan = await DiffusionPipeline.plan(repo, { ...options, maxMemory, width: size, height: size, guidanceScale })
     const planned = plan.devices[options.device]
-    if (planned === undefined) throw new Error('Nothing is planned on the device')
+    if (planned === undefined) throw new Error('The plan has nothing on the device')
     const streamedBytes = planned.components.reduce((sum, part) => sum + part.streamedBytes, 0)
     const warnings = new Set<string>()
     const generate = async (numInferenceSteps: number) => {
@@ -46,7 +46,7 @@ window.makeImage = async ({ repo, size, steps, guidanceScale, images, timeSteps,
     }
     const single = timeSteps === true ? await generate(1) : undefined
     const stepSeconds = single === undefined ? undefined : ((imageSeconds.at(-1) ?? 0) - single.seconds) / (steps - 1)
-    if (memory === undefined || pixels === undefined) throw new Error('The pipeline told nothing of its memory')
+    if (memory === undefined || pixels === undefined) throw new Error('The pipeline reported no memory')
     const weightBytes = Object.values(info.components).reduce((sum, { bytes }) => sum + bytes, 0)
     const { description: device } = info.device
     const times = { loadSeconds, reloadSeconds, imageSeconds, stepSeconds }
@@ -69,7 +69,7 @@ function secondsSince(start: number): number {
   return (performance.now() - start) / 1000
 }
 
-/** FNV-1a of the bytes. */
+/** The FNV-1a hash of the bytes. */
 function hash(bytes: Uint8ClampedArray): number {
   let value = 0x811c_9dc5
   for (const byte of bytes) value = Math.imul(value ^ byte, 0x0100_0193) >>> 0

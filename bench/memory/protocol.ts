@@ -1,4 +1,4 @@
-/** What the memory benches and their page say to each other. Only types. */
+/** The messages between the memory benchmarks and their page. Contains only types. */
 
 import type { Config } from '../../src/checkpoint/types.js'
 import type { OffloadMode, QuantizationName, WeightsDType } from '../../src/pipelines/types.js'
@@ -7,7 +7,7 @@ import type { MemorySnapshot } from '../../src/runtime/types.js'
 import type { DeviceKind } from '../../src/memory/device-info.js'
 import type { Shapes } from '../../src/onnx/types.js'
 
-/** Images of one seed by the public API. */
+/** A request for images of one seed, generated through the public API. */
 export interface ImageRequest {
   readonly endpoint: string
   readonly repo: string
@@ -18,34 +18,34 @@ export interface ImageRequest {
   readonly size: number
   readonly steps: number
   readonly guidanceScale?: number | undefined
-  /** How often the image is made. */
+  /** How often to generate the image. */
   readonly images: number
   readonly timeSteps?: boolean | undefined
 }
 
 export interface ImageResult {
   readonly device: string
-  /** What the plan of the image says of its device: how weights stay, the peak, and the bytes of weights that runs upload again. */
+  /** The image's plan for its device: how weights stay, the peak, and the bytes of weights that runs upload repeatedly. */
   readonly planned: { readonly residence: Residence; readonly peakBytes: number; readonly streamedBytes: number }
-  /** What the denoiser computes in. */
+  /** The type in which the denoiser computes. */
   readonly computes: string
-  /** Bytes of all weights in the form that is kept. */
+  /** Bytes of all weights, in the stored type. */
   readonly weightBytes: number
-  /** With an empty cache, and again from what the first load left there. */
+  /** The load with an empty cache, and a second load from the cache. */
   readonly loadSeconds: number
   readonly reloadSeconds: number
-  /** Each image; the first one compiles every kernel. */
+  /** The seconds of each image; the first one compiles every kernel. */
   readonly imageSeconds: readonly number[]
-  /** What an image with all steps takes longer than one with a single step, by step; where that was asked for. */
+  /** The time of an image with all steps minus the time of one with a single step, divided by the steps between; only if requested. */
   readonly stepSeconds?: number | undefined
   readonly memory: MemorySnapshot
-  /** A number for the pixels: equal for equal images. */
+  /** A hash of the pixels. */
   readonly pixels: number
-  /** What the images' results warned of: a lost device, a tighter plan. */
+  /** The warnings in the images' results, such as a lost device or a tighter plan. */
   readonly warnings: readonly string[]
 }
 
-/** One network alone, from a repository through the cache, run some times. */
+/** A request to run one network of a repository several times, downloaded through the cache. */
 export interface NetworkRequest {
   readonly endpoint: string
   readonly repo: string
@@ -53,9 +53,9 @@ export interface NetworkRequest {
   readonly className: string
   readonly config: Config
   readonly shapes: Shapes
-  /** Make the weights small first. */
+  /** The type to which the weights are quantized first. */
   readonly quantization?: QuantizationName | undefined
-  /** Bytes for weights and activations, or undefined: all weights stay. */
+  /** The budget for weights and activations in bytes. If undefined, all weights stay. */
   readonly maxMemory: number | undefined
   readonly runs: number
 }
@@ -63,13 +63,13 @@ export interface NetworkRequest {
 export interface NetworkResult {
   readonly device: string
   readonly downloadSeconds: number
-  /** Making the small form, where one was asked for. */
+  /** The seconds for quantizing, if requested. */
   readonly quantizeSeconds: number
-  /** Each run, the first with loading and compiling. */
+  /** The seconds of each run; the first one includes loading and compiling. */
   readonly runSeconds: readonly number[]
   readonly plannedPeak: number
   readonly memory: MemorySnapshot
-  /** The largest value of the output, which is finite and not all zero. */
+  /** The largest magnitude of the output; the benchmark fails if the output is not finite or all zero. */
   readonly largest: number
 }
 

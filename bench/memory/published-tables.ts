@@ -1,5 +1,5 @@
 /**
- * Plans of published models at their own size, for each type and residence, as the tables of docs/memory-figures.md. Nothing is loaded: the
+ * Computes the tables of docs/memory-figures.md: the plans of published models at their default size, for each type and residence. It loads nothing; the
  * weights' names and shapes are in fixtures/weight-tables.
  */
 
@@ -10,6 +10,8 @@ import type { Network } from '../../src/pipelines/bind-network.js'
 import type { WeightsDType } from '../../src/pipelines/types.js'
 import { weightBytes, type ComponentNeeds } from '../../src/memory/needs.js'
 import { leastBudget, leastWeightBudget, planMemory, type Residence } from '../../src/memory/plan.js'
+import { capabilitiesOf } from '../../src/memory/device-info.js'
+import { orThrow } from '../../src/memory/refusal.js'
 import { formatBytes } from '../../src/util/format-bytes.js'
 import { publishedNetwork } from './weight-tables.js'
 import { smallestTile } from '../../src/pipelines/latent-geometry.js'
@@ -44,21 +46,29 @@ const pipelines: readonly PublishedPipeline[] = [
   },
 ]
 
-/** Words of `dtype`: a column each. */
+/** The values of `dtype`; each is a column. */
 const words: readonly WeightsDType[] = ['float32', 'float16', 'q8', 'q4']
 
-/** A GPU that computes in every type and holds every tensor. */
+/** A GPU that supports every type, and whose buffers are large enough for every tensor. */
 const device = {
-  info: { name: 'webgpu', kind: 'webgpu', description: '', isFallbackAdapter: false, shaderF16: true, maxBufferSize: 2 ** 33 },
+  info: {
+    name: 'webgpu',
+    kind: 'webgpu',
+    description: '',
+    isFallbackAdapter: false,
+    shaderF16: true,
+    maxBufferSize: 2 ** 33,
+    capabilities: capabilitiesOf.webgpu,
+  },
   writeOptions: ({ dtype, granularity }) => ({ dtype, weights: 'input', granularity }),
 } as const satisfies PlannedDevice
 
-/** All tables, in Markdown. */
+/** Returns all tables in Markdown. */
 export function publishedTables(): string {
   return pipelines.map(tableOf).join('\n\n')
 }
 
-/** What one image takes, of each component and in all. */
+/** The memory that one image needs, for each component and in total. */
 interface Needs {
   readonly components: readonly ComponentNeeds[]
   readonly held: number
@@ -86,7 +96,7 @@ function row(title: string, cells: readonly string[]): string {
   return `| ${[title, ...cells].join(' | ')} |`
 }
 
-/** Bytes by component and residence, a column for each type. */
+/** Bytes by component and residence, with a column for each type. */
 function tableOf(pipeline: PublishedPipeline): string {
   const columns = words.map((word) => needsIn(word, pipeline, false))
   const encoders = words.map((word) => needsIn(word, pipeline, true).components.filter(({ part }) => part === 'encoder'))
@@ -146,8 +156,8 @@ function inSmallestTiles(needs: ComponentNeeds): ComponentNeeds {
   return { ...needs, ways: needs.ways.slice(-1) }
 }
 
-/** The planned peak; of `block` the one that keeps nothing and uploads ahead. */
+/** The planned peak; for `block`, that of a plan that keeps no block and uploads the next block in advance. */
 function peakOf(needs: readonly ComponentNeeds[], held: number, residence: Residence): number {
   const options = { offload: residence, maxMemory: Number.MAX_SAFE_INTEGER, heldBytes: held }
-  return residence === 'block' ? leastBudget(needs, residence, options) : planMemory(needs, options).peakBytes
+  return residence === 'block' ? leastBudget(needs, residence, held) : orThrow(planMemory(needs, options)).peakBytes
 }

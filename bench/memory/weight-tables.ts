@@ -1,4 +1,4 @@
-/** The full-size published models of fixtures/weight-tables: their parameters' names and shapes, as tables without bytes. */
+/** Reads the full-size published models of fixtures/weight-tables: their parameters' names and shapes, as tables without bytes. */
 
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
@@ -12,13 +12,13 @@ interface Published {
   readonly tensors: Readonly<Record<string, readonly number[]>>
 }
 
-/** A published model by the name of its table. */
+/** Returns a published model by the name of its table. */
 export function publishedModel(table: string): Published {
   const path = fileURLToPath(new URL(`../../fixtures/weight-tables/${table}.json`, import.meta.url))
   return JSON.parse(readFileSync(path, 'utf8')) as Published
 }
 
-/** The model as a network whose tensors have no bytes: for plans. */
+/** Returns the model as a network whose tensors have no bytes, for plans. */
 export function publishedNetwork(name: string, table: string, dtype: SafetensorsDType): Network {
   const { _class_name: className, config, tensors } = publishedModel(table)
   const source = { byteLength: 0, read: () => Promise.reject(new Error('A plan reads no weights')) }

@@ -1,4 +1,4 @@
-/** Runs one network of a repository on the GPU under a budget, its files downloaded through the cache. */
+/** Runs one network of a repository on the GPU within a budget, and downloads its files through the cache. */
 
 import { chooseWeightFiles } from '../../src/checkpoint/weight-files.js'
 import { readWeightTable } from '../../src/checkpoint/weight-table.js'
@@ -12,6 +12,7 @@ import { transformWeights } from '../../src/pipelines/loading/transform-weights.
 import { Run } from '../../src/pipelines/run.js'
 import { assertHealthy } from '../../src/runtime/health.js'
 import { planMemory } from '../../src/memory/plan.js'
+import { orThrow } from '../../src/memory/refusal.js'
 import { openDevice } from '../../src/runtime/open-device.js'
 import type { HostTensor } from '../../src/runtime/types.js'
 import type { NetworkRequest, NetworkResult } from './protocol.js'
@@ -56,9 +57,9 @@ async function run(request: NetworkRequest): Promise<NetworkResult> {
   const network: Network = { name, model, table, repo }
   const how = { device, dtype: 'float16', granularity: 'block' } as const
   const needs = networkNeeds(network, shapes, graphOptions(network, how))
-  const plan = planMemory([needs], { offload: 'block', maxMemory: request.maxMemory ?? Number.MAX_SAFE_INTEGER })
+  const plan = orThrow(planMemory([needs], { offload: 'block', maxMemory: request.maxMemory ?? Number.MAX_SAFE_INTEGER }))
   device.buffers?.setLimit(plan.peakBytes)
-  const component = bindNetwork(network, { ...how, weightBudget: plan.components[0]?.weightBudget, variantOf: () => ({}) })
+  const component = bindNetwork(network, { ...how, plan: plan.components[0], variantOf: () => ({}) })
   let loggedAt = 0
   device.memory.subscribe(({ live, peak }) => {
     if (performance.now() - loggedAt < 15_000) return

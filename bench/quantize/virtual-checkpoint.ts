@@ -1,4 +1,4 @@
-/** Checkpoints of any size that take no room: safetensors shards whose header is real and whose numbers are made when they are asked for. */
+/** Checkpoints of any size that need no disk: safetensors shards with a real header, whose numbers are generated when they are requested. */
 
 import type { VirtualFile } from '../../e2e/hub-server/repositories.js'
 import { float32ToFloat16 } from '../../src/util/half.js'
@@ -6,7 +6,7 @@ import { publishedModel } from '../memory/weight-tables.js'
 
 type Shapes = readonly (readonly [name: string, shape: readonly number[]])[]
 
-/** The tensors of the first blocks of T5-xxl: 386 MB of float16 each. */
+/** The tensors of the first blocks of T5-xxl; each block has 386 MB in float16. */
 export function blocksOfT5(blocks: number): Shapes {
   return Object.entries(publishedModel('t5-xxl-encoder').tensors).filter(([name]) => {
     const block = /^encoder\.block\.(\d+)\./.exec(name)?.[1]
@@ -18,7 +18,7 @@ const bytesOf = (shape: readonly number[]) => shape.reduce((product, dim) => pro
 
 const digits = (n: number) => String(n).padStart(5, '0')
 
-/** A component's files by name: float16 tensors of these shapes in shards of at most `shardBytes`, and the index. `base` is its library's. */
+/** A component's files by name: float16 tensors of these shapes in shards of at most `shardBytes`, and the index. `base` is the file name that its library uses. */
 export function virtualCheckpoint(
   tensors: Shapes,
   shardBytes: number,
@@ -72,7 +72,7 @@ function virtualShard(tensors: Shapes): VirtualFile {
   }
 }
 
-/** Two million normal numbers of deviation 0.02, to be read again and again; their count is prime, so that no two rows are equal. */
+/** Two million normal numbers with deviation 0.02, which are repeated. Their count is prime, so that no two rows are equal. */
 export const normalHalves = randomHalves(2_000_003)
 
 const pool = Buffer.from(normalHalves.buffer, 0, normalHalves.byteLength)

@@ -1,6 +1,6 @@
 /**
- * The worker of bench/quantize-cached.ts and e2e/hub-memory.spec.ts: fills the cache, makes the small form of what is there or of what is
- * still coming, and opens that alone.
+ * The worker of bench/quantize-cached.ts and e2e/hub-memory.spec.ts: fills the cache, quantizes files that are cached or still
+ * downloading, and opens only the quantized copy.
  */
 
 import { listWeightFiles, measureWeights, readArrivingTable, readWeightTable } from '../../src/checkpoint/weight-table.js'
@@ -13,9 +13,9 @@ import { transformWeights } from '../../src/pipelines/loading/transform-weights.
 import { Run } from '../../src/pipelines/run.js'
 
 const methods: Record<string, (id: string, endpoint: string) => Promise<number>> = {
-  /** The worker runs. */
+  /** The worker is running. */
   ready: () => Promise.resolve(0),
-  /** Downloads a repository's files. Gives their bytes. */
+  /** Downloads a repository's files. Returns their bytes. */
   async fill(id, endpoint) {
     const repository = await openRepository(await Hub.open(), id, { endpoint })
     let bytes = 0
@@ -27,7 +27,7 @@ const methods: Record<string, (id: string, endpoint: string) => Promise<number>>
   arriving: (id, endpoint) => open(id, endpoint, 'q4', true),
 }
 
-/** Opens the small form, which is made where it is not there. Gives its bytes. */
+/** Opens the quantized copy, and creates it first if it does not exist. Returns its bytes. */
 async function open(id: string, endpoint: string, word: 'q8' | 'q4', early = false): Promise<number> {
   const hub = await Hub.open()
   const repository = await openRepository(hub, id, { endpoint })

@@ -1,20 +1,19 @@
-/** The page of `npm run bench:step`: times both ways of a step, turn by turn, on a GPU device of its own. */
+/** The page of `npm run bench:step`: times both kinds of steps alternately, on a GPU device of its own. */
 
 import { UNet2DConditionModel } from '../../src/models/unets/unet-2d-condition.js'
 import type { Config } from '../../src/checkpoint/types.js'
 import { ComponentHost } from '../../src/pipelines/execution/component-host.js'
 import { float32Tensor } from '../../src/pipelines/generation/tensors.js'
-import type { Predictor } from '../../src/pipelines/generation/predictor.js'
+import { denoiserPredictor, type Predictor } from '../../src/pipelines/generation/predictor.js'
 import { Run } from '../../src/pipelines/run.js'
 import { denoise, guidanceScale, loopOptions, type LoopOptions } from '../../src/pipelines/generation/testing-denoise.js'
-import { unetPredictor } from '../../src/pipelines/generation/unet-predictor.js'
 import { assertHealthy } from '../../src/runtime/health.js'
 import { openDevice } from '../../src/runtime/open-device.js'
 import { fixtureComponent } from '../../src/runtime/testing-fixtures.js'
 import { StepRunner, type Arithmetic } from '../../src/schedulers/step-runner.js'
 import type { Device } from '../../src/runtime/device.js'
 
-/** Milliseconds a step in each round, and bytes read back a step. */
+/** Milliseconds per step in each round, and bytes read back per step. */
 export interface StepTimes {
   readonly name: string
   readonly steps: number
@@ -36,7 +35,7 @@ function optionsFor(predictor: Predictor, dims: readonly number[], steps: number
   return loopOptions(predictor, 'DPMSolverMultistepScheduler', { beta_schedule: 'scaled_linear' }, steps, dims)
 }
 
-/** The loop as it would be with guidance and the scheduler on the host. */
+/** A loop with guidance and the scheduler on the host. */
 async function onHost({ predictor, scheduler, latents }: LoopOptions): Promise<Float32Array> {
   const { dims, data } = latents
   const [batch = 1, ...rest] = dims
@@ -74,7 +73,7 @@ async function onHost({ predictor, scheduler, latents }: LoopOptions): Promise<F
   return sample
 }
 
-/** A network of next to nothing, so that what is timed is the loop itself. */
+/** A network that computes almost nothing, so that the loop itself is timed. */
 function emptyNetwork(device: Device): Predictor {
   return {
     name: 'empty',
@@ -88,10 +87,10 @@ async function tinyUnet(device: Device): Promise<Predictor> {
   await component.dispose()
   const config = (await (await fetch('/fixtures/tiny-sdxl/repo/unet/config.json')).json()) as Config
   const fixed = Object.entries(inputs).filter(([name]) => name !== 'sample' && name !== 'timestep_proj')
-  const host = new ComponentHost({ device, dtype: 'float32', offload: 'resident', maxMemory: undefined })
+  const host = new ComponentHost({ device, dtype: 'float32', offload: 'resident' })
   const condition = Object.fromEntries(fixed.map(([name, tensor]) => [name, device.upload(tensor, 'unet')]))
   const network = { name: 'unet', model: UNet2DConditionModel.fromConfig(config), table, repo: 'tiny-sdxl' }
-  return unetPredictor(network, condition, host, new Run({}))
+  return denoiserPredictor({ denoiser: network, condition, host, run: new Run({}) })
 }
 
 async function measure(
@@ -104,11 +103,11 @@ async function measure(
   const times = { device: [] as number[], host: [] as number[] }
   const bytes = { device: 0, host: 0 }
   const ways = {
-    // Both end with the latents on the host.
+    // Both loops end with the latents on the host.
     device: () => denoise(optionsFor(predictor, dims, steps)),
     host: () => onHost(optionsFor(predictor, dims, steps)),
   }
-  // The first round compiles.
+  // Do not count the first round, which compiles the kernels.
   for (let round = 0; round <= rounds; round++) {
     for (const way of ['device', 'host'] as const) {
       readBack = 0
@@ -121,7 +120,7 @@ async function measure(
   return { name, steps, ...times, deviceBytes: bytes.device, hostBytes: bytes.host }
 }
 
-/** What is timed, by name. */
+/** The networks to time, by name. */
 export type Timed = 'none' | 'tiny-sdxl'
 
 async function measureSteps(timed: Timed, rounds: number): Promise<StepTimes> {

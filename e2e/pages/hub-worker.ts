@@ -9,6 +9,7 @@ import { readWeightTable } from '../../src/checkpoint/weight-table.js'
 import { type StorageError, serializeError } from '../../src/errors.js'
 import { FileHasher } from '../../src/hub/cache/file-hasher.js'
 import { Hub } from '../../src/hub/hub.js'
+import { layoutNames } from '../../src/checkpoint/layouts/open-layout.js'
 import { openRepository, type OpenRepository } from '../../src/hub/repositories/open-repository.js'
 import { openPrepared } from '../../src/hub/prepared-file.js'
 import { openShardCache } from '../../src/hub/cache/shard-cache.js'
@@ -37,7 +38,7 @@ const methods: Methods = {
     hub = await Hub.open({ settings, onStorageTrouble })
   },
   async open(id, options) {
-    repository = await openRepository(await theHub(), id, { ...options, signal: stop.signal })
+    repository = await openRepository(await theHub(), id, { ...options, layout: layoutNames, signal: stop.signal })
     return { revision: repository.revision, files: await repository.files().catch(() => []) }
   },
   async openFolder(files) {

@@ -7,15 +7,25 @@ import type { RepositoryReference } from '../hub/repositories/open-repository.js
 import type { GenerateResult, PipelineInfo } from '../pipelines/types.js'
 import { Engine } from './client/engine-client.js'
 import type { EngineWorker } from './client/spawn-worker.js'
+import { capabilitiesOf } from '../memory/device-info.js'
 import { WorkerEngine, type EngineCache, type EnginePipeline, type PipelineLoader, type PipelinePlanner } from './engine.js'
 import { installErrorTransfer } from './protocol.js'
 
 /** The info of a scripted pipeline. */
 export const info: PipelineInfo = {
+  label: 'Stable Diffusion',
   className: 'StableDiffusionPipeline',
   repo: 'a/b',
   revision: 'main',
-  device: { name: 'wasm', kind: 'wasm', description: 'cpu', isFallbackAdapter: false, shaderF16: false, maxBufferSize: 0 },
+  device: {
+    name: 'wasm',
+    kind: 'wasm',
+    description: 'cpu',
+    isFallbackAdapter: false,
+    shaderF16: false,
+    maxBufferSize: 0,
+    capabilities: capabilitiesOf.wasm,
+  },
   dtype: 'float32',
   devices: {},
   components: {},

@@ -30,6 +30,17 @@ export interface DownloadingSource extends ByteSource {
   verified(options?: ReadOptions): Promise<void>
 }
 
+/** The file names of a checkpoint layout, for hosts that cannot list their files. */
+export interface LayoutNames {
+  /** The file by which a repository in this layout is recognized. */
+  readonly index: string
+  /**
+   * Paths to request, round by round. Each round is given the paths that exist so far, and `json`, which reads one of them; it returns
+   * undefined for a file that is not valid JSON.
+   */
+  readonly rounds: readonly ((found: readonly string[], json: (path: string) => Promise<unknown>) => Promise<readonly string[]>)[]
+}
+
 /** One file of a repository, as the host lists it. */
 export interface RepositoryFile {
   /** Path inside the repository, with `/`, such as `unet/config.json`. */

@@ -1,30 +1,33 @@
 /**
- * Which blocks of a component keep their weights and which pass through the ring, for a budget in bytes. Pure. A streamed block's
- * weights are on the device while it runs and, so that no time is lost, while the one before it runs; a bigger budget keeps
- * more blocks and never streams more. That holds because the budget only chooses: the plans to choose from come from the blocks alone.
+ * Which blocks of a component keep their weights on the device and which are streamed, for a budget in bytes. Pure.
+ *
+ * A streamed block's weights are on the device while it runs and, so that the GPU does not wait, while the block before it runs: they share
+ * a ring of buffers. Keeping blocks is a knapsack problem with a catch: the larger the largest streamed block, the larger the ring. So for
+ * each block size, everything larger is kept, and of the other blocks one set is tried for each sum of bytes that some set of them has. Two
+ * sets of almost the same sum are as good as each other, so at most {@link mostSums} sums are kept apart.
+ *
+ * A larger budget never streams more, because the budget only chooses: the sets to choose from depend on the blocks alone.
  */
-
-import { DeviceError } from '../errors.js'
 
 /** How one component's blocks share a budget. */
 export interface BlockPlan {
   /** For each block in order, whether it stays. */
   readonly keeps: readonly boolean[]
-  /** Whether the next streamed block comes while one runs; without, each comes when it is needed. */
+  /** Whether the next streamed block is uploaded while one runs; otherwise each is uploaded when it is needed. */
   readonly overlaps: boolean
   readonly keptBytes: number
-  /** The most that streamed blocks hold at once. */
+  /** The most that streamed blocks take at once. */
   readonly ringBytes: number
-  /** What a run uploads. */
+  /** Bytes that each run uploads. */
   readonly streamedBytes: number
   /** `keptBytes + ringBytes`: never more than the budget. */
   readonly peakBytes: number
 }
 
-/** Sums of blocks' bytes that are told apart. More of them lose no more than this share of all bytes. */
+/** How many sums of blocks' bytes are kept apart: with more sums than that, a set may be up to 1/255 of all bytes from the best. */
 const mostSums = 256
 
-/** The most that the streamed ones of `blocks` hold at once, the last and the first being neighbours (a run follows a run). */
+/** The most that the streamed blocks take at once. The first follows the last, because one run follows another. */
 function ringOf(blocks: readonly number[], keeps: readonly boolean[], overlaps: boolean): number {
   let [first, before, largest, pair] = [0, 0, 0, 0]
   for (const [index, bytes] of blocks.entries()) {
@@ -49,7 +52,7 @@ function describe(blocks: readonly number[], keeps: readonly boolean[], overlaps
   return { keeps, overlaps, keptBytes, ringBytes, streamedBytes, peakBytes: keptBytes + ringBytes }
 }
 
-/** A set of blocks, as the one added last and the rest. */
+/** A set of blocks as a list: the block added last, and the rest. */
 interface Chosen {
   readonly index: number
   readonly rest: Chosen | undefined
@@ -59,14 +62,11 @@ interface Chosen {
 interface Candidate {
   readonly keptBytes: number
   readonly chosen: Chosen | undefined
-  /** Blocks of more bytes are kept too, and counted. */
+  /** All blocks of more bytes are kept too, and included in `keptBytes`. */
   readonly most: number
 }
 
-/**
- * Sets of blocks that may stay, the largest sums first. The smaller the largest streamed block, the smaller the ring, so for each size all
- * that is larger is kept; of the rest, one set for each sum that some set of them has.
- */
+/** The sets of blocks to choose from, the largest sum of bytes first: see the top of this file. */
 function candidates(blocks: readonly number[]): readonly Candidate[] {
   const total = blocks.reduce((sum, bytes) => sum + bytes, 0)
   const bySize = blocks.map((bytes, index) => ({ bytes, index })).toSorted((a, b) => a.bytes - b.bytes || a.index - b.index)
@@ -79,14 +79,14 @@ function candidates(blocks: readonly number[]): readonly Candidate[] {
     const more = new Map(sums)
     for (const [sum, rest] of sums) if (!more.has(sum + bytes)) more.set(sum + bytes, { index, rest })
     sums = more.size > mostSums ? thinned(more, total) : more
-    // The last of its size: what is left is larger.
+    // Sets are complete once the last block of a size has been added: all that is left is larger.
     if (bySize[at + 1]?.bytes === bytes) continue
     for (const [sum, chosen] of sums) found.push({ keptBytes: total - smaller + sum, chosen, most: bytes })
   }
   return found.toSorted((a, b) => b.keptBytes - a.keptBytes)
 }
 
-/** One sum of each of {@link mostSums} equal ranges up to `total`. */
+/** The largest sum in each of {@link mostSums} equal ranges up to `total`. */
 function thinned(sums: ReadonlyMap<number, Chosen | undefined>, total: number): Map<number, Chosen | undefined> {
   const kept = new Map<number, [number, Chosen | undefined]>()
   for (const [sum, chosen] of sums) {
@@ -104,10 +104,10 @@ function planOf(blocks: readonly number[], { chosen, most }: Candidate, overlaps
 }
 
 /**
- * The plan that streams least within `budget`, given the bytes of each block in the order they run. Streaming ahead is preferred to
- * keeping more. @throws DeviceError `does-not-fit` when the largest block alone is over the budget
+ * The plan that streams least within `budget` bytes, given the bytes of each block in the order they run. Streaming ahead is preferred to
+ * keeping more blocks. If the largest block alone is over the budget, nothing is kept and the peak is over the budget too.
  */
-export function planBlocks(blocks: readonly number[], budget: number, name = 'The component'): BlockPlan {
+export function planBlocks(blocks: readonly number[], budget: number): BlockPlan {
   const total = blocks.reduce((sum, bytes) => sum + bytes, 0)
   if (total <= budget)
     return describe(
@@ -115,24 +115,16 @@ export function planBlocks(blocks: readonly number[], budget: number, name = 'Th
       blocks.map(() => true),
       true,
     )
-  const needed = Math.max(...blocks)
-  if (needed > budget)
-    throw new DeviceError(
-      'does-not-fit',
-      `${name} needs ${needed} bytes for its largest block; ${budget} are left for weights.`,
-      { component: name, needed, offered: budget },
-    )
   const sets = candidates(blocks)
   const ahead = best(blocks, sets, true, budget)
   if (ahead !== undefined) return ahead
-  // Below the least that streaming ahead takes no more is kept than there, so that more memory never means more to stream.
+  // Below the smallest budget that streams ahead, keep no more than the plan for that budget: more memory must never stream more.
   const leastAhead = sets.reduceRight<BlockPlan | undefined>((least, set) => {
     if (least !== undefined && set.keptBytes > least.peakBytes) return least
     const plan = planOf(blocks, set, true)
     return least === undefined || plan.peakBytes < least.peakBytes ? plan : least
   }, undefined)
   const apart = sets.filter(({ keptBytes }) => keptBytes <= (leastAhead?.keptBytes ?? 0))
-  // That nothing stays is always among them.
   return (
     best(blocks, apart, false, budget) ??
     describe(
@@ -143,13 +135,13 @@ export function planBlocks(blocks: readonly number[], budget: number, name = 'Th
   )
 }
 
-/** The plan that keeps none of `blocks` and streams them within `budget`, ahead where there is room for that. Undefined: there is no room. */
+/** The plan that keeps none of `blocks` and streams them within `budget` bytes, ahead if that fits. Undefined: one block alone does not fit. */
 export function planStreaming(blocks: readonly number[], budget: number): BlockPlan | undefined {
   const keeps = blocks.map((bytes) => bytes === 0)
   return [true, false].map((overlaps) => describe(blocks, keeps, overlaps)).find(({ peakBytes }) => peakBytes <= budget)
 }
 
-/** The first, so the one that keeps most, whose peak is within the budget. */
+/** The first set, so the one that keeps most, whose peak is within the budget. */
 function best(blocks: readonly number[], sets: readonly Candidate[], overlaps: boolean, budget: number): BlockPlan | undefined {
   for (const set of sets) {
     if (set.keptBytes > budget) continue

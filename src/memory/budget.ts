@@ -1,6 +1,7 @@
-/** Sizes in bytes as people write them: '6GB' is 6·10⁹, '6GiB' is 6·2³⁰. */
+/** The option `maxMemory`: sizes in bytes as people write them ('6GB' is 6·10⁹, '6GiB' is 6·2³⁰), for all GPUs or by device. Pure. */
 
 import { InputError } from '../errors.js'
+import { deviceNames, type DeviceInfo, type DeviceName } from './device-info.js'
 
 const units: Readonly<Record<string, number>> = {
   '': 1,
@@ -29,4 +30,47 @@ export function parseMemorySize(size: number | string, option = 'maxMemory'): nu
       actual: typeof size === 'string' ? size.slice(0, 40) : Number.isFinite(size) ? size : String(size),
     },
   )
+}
+
+/** `maxMemory` as a caller writes it: one size for each GPU, or sizes by device. */
+export type MaxMemory = number | string | Readonly<Partial<Record<DeviceName, number | string>>>
+
+/** `maxMemory` in bytes. */
+export interface Budget {
+  /** For each GPU, where one size was given. */
+  readonly eachGpu: number | undefined
+  /** For devices that were named. */
+  readonly named: ReadonlyMap<DeviceName, number>
+}
+
+/** @throws InputError `bad-memory-size`, `bad-device` */
+export function parseBudget(maxMemory: MaxMemory | undefined): Budget {
+  if (typeof maxMemory !== 'object' || maxMemory === null)
+    return { eachGpu: maxMemory === undefined ? undefined : parseMemorySize(maxMemory), named: new Map() }
+  const named = new Map<DeviceName, number>()
+  for (const [device, size] of Object.entries(maxMemory)) {
+    const name = deviceNames.find((known) => known === device)
+    if (name === undefined)
+      throw new InputError(
+        'bad-device',
+        `maxMemory names ${JSON.stringify(device.slice(0, 100))}; the devices are ${deviceNames.join(', ')}.`,
+        { device: device.slice(0, 100), allowed: deviceNames },
+      )
+    if (size !== undefined) named.set(name, parseMemorySize(size, `maxMemory[${JSON.stringify(name)}]`))
+  }
+  return { eachGpu: undefined, named }
+}
+
+/** What one device has to keep to, in bytes. */
+export interface DeviceBudget {
+  /** For everything that the device's account counts: more is refused. Undefined: the caller set no limit. */
+  readonly limit?: number | undefined
+  /** On a device whose account counts no activations: what a run should stay within. It decides on tiles and refuses nothing. */
+  readonly target?: number | undefined
+}
+
+/** The share of a budget that concerns one device: a size for each GPU is only a target on the CPU. */
+export function budgetOn({ eachGpu, named }: Budget, { name, capabilities }: DeviceInfo): DeviceBudget {
+  const limit = named.get(name)
+  return capabilities.countsActivations ? { limit: limit ?? eachGpu } : { limit, target: eachGpu }
 }

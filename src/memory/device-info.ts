@@ -1,4 +1,4 @@
-/** Which devices there are, and what a device can do: the facts that plans are made from. Pure. */
+/** Which devices there are and what each can do: the facts that plans are made from. Pure. */
 
 /** `webgpu`: a GPU, or a software adapter. `wasm`: the processor. */
 export type DeviceKind = 'webgpu' | 'wasm'
@@ -6,23 +6,67 @@ export type DeviceKind = 'webgpu' | 'wasm'
 /** A device by name: the GPU that the browser prefers, the CPU, and a second GPU beside the first. */
 export type DeviceName = DeviceKind | 'webgpu:1'
 
+/** All devices that can be named. */
+export const deviceNames: readonly DeviceName[] = ['webgpu', 'webgpu:1', 'wasm']
+
+/** What a kind of device can do, so that nothing has to compare devices by name. */
+export interface DeviceCapabilities {
+  /** Whether it is much faster than a processor: deviceMap `balanced` fills such devices first. */
+  readonly isFast: boolean
+  /** Whether a run can upload weights block by block, so that they need not all fit at once. */
+  readonly streamsWeights: boolean
+  /** Whether its memory account counts what runs hold, or weights alone. */
+  readonly countsActivations: boolean
+  /** How graphs are cut into programs: a GPU compiles equal blocks once; on the CPU each session holds its weights, so there is one. */
+  readonly granularity: 'block' | 'component'
+  /** How programs get weights: with each run, or copied into the session when it is made. */
+  readonly weightsAs: 'input' | 'initializer'
+  /**
+   * Denoising steps that may be submitted and not finished. A GPU works on one while the next is prepared; more would delay a cancel and the
+   * report of a broken value. On the CPU a step is finished when its call returns.
+   */
+  readonly stepsInFlight: number
+}
+
+/** What each kind of device can do. */
+export const capabilitiesOf: Readonly<Record<DeviceKind, DeviceCapabilities>> = {
+  webgpu: {
+    isFast: true,
+    streamsWeights: true,
+    countsActivations: true,
+    granularity: 'block',
+    weightsAs: 'input',
+    stepsInFlight: 2,
+  },
+  wasm: {
+    isFast: false,
+    streamsWeights: false,
+    countsActivations: false,
+    granularity: 'component',
+    weightsAs: 'initializer',
+    stepsInFlight: 1,
+  },
+}
+
 /** What a device is and can do, for people and for plans. */
 export interface DeviceInfo {
   /** Which one it is. */
   readonly name: DeviceName
   /** What it is. */
   readonly kind: DeviceKind
-  /** Vendor and architecture as the adapter tells, or `cpu`. */
+  /** Vendor and architecture as the adapter reports them, or `cpu`. */
   readonly description: string
   /** Whether the adapter is a software one. */
   readonly isFallbackAdapter: boolean
   /** Whether it computes in float16. */
   readonly shaderF16: boolean
-  /** Bytes of the largest buffer it allows. */
+  /** Bytes of the largest buffer it allows; of a CPU, of WebAssembly's heap. */
   readonly maxBufferSize: number
+  /** What its kind of device can do. */
+  readonly capabilities: DeviceCapabilities
 }
 
-/** float16 only where the device's shaders have it; onnxruntime's CPU kernels compute in float32 anyway. */
-export function computeType(wanted: 'float32' | 'float16', info: Pick<DeviceInfo, 'kind' | 'shaderF16'>): 'float32' | 'float16' {
-  return info.kind === 'webgpu' && info.shaderF16 ? wanted : 'float32'
+/** The type that networks compute in: float16 only if the device has it. onnxruntime's CPU kernels compute in float32 in any case. */
+export function computeType(wanted: 'float32' | 'float16', { shaderF16 }: Pick<DeviceInfo, 'shaderF16'>): 'float32' | 'float16' {
+  return shaderF16 ? wanted : 'float32'
 }

@@ -1,19 +1,19 @@
-/** What a component will hold on a GPU, from its graph alone: bytes of weights by stage, and of activations. Pure. */
+/** What a component takes of a device's memory, from its graph alone: its weights by stage, and the activations of a run. Pure. */
 
-import type { WeightTable } from '../checkpoint/types.js'
-import type { ComponentGraph, ValueInfo } from '../onnx/types.js'
-import { valueBytes } from '../checkpoint/element-types.js'
-import { bufferBytes, stageWeights } from './stage-weights.js'
+import type { WeightTable, TensorEntry } from '../checkpoint/types.js'
+import type { ComponentGraph, ValueInfo, Stage, ElementType } from '../onnx/types.js'
+import { valueBytes, checkConvertible } from '../checkpoint/element-types.js'
 import { storageBytes } from './storage-bytes.js'
+import { CheckpointError } from '../errors.js'
 
-/** Bytes of the buffer that holds a value. */
+/** Bytes of the buffer for a value. */
 export function bufferOf({ type, dims }: Omit<ValueInfo, 'name'>): number {
   return storageBytes(valueBytes(type, dims))
 }
 
 /**
- * The most bytes of activations that a run holds: the values passed between stages, until their last use, and what the stage under
- * way holds itself. `stage` tells the latter, which a program only estimates.
+ * The most bytes of activations that a run holds: the values passed between stages, until their last use, and what the running stage holds
+ * itself, which its program estimates.
  */
 export function estimateActivations(graph: ComponentGraph): number {
   const lastUse = new Map<string, number>()
@@ -36,7 +36,7 @@ export function estimateActivations(graph: ComponentGraph): number {
  */
 export const activationMargin = 2
 
-/** What is in one buffer: its name, and the buffer's bytes. */
+/** A buffer: the name of what is in it, and its bytes. */
 export interface Sized {
   readonly name: string
   readonly bytes: number
@@ -48,23 +48,23 @@ export interface RunNeeds {
   readonly activationBytes: number
   /** The largest of the values that it holds. */
   readonly largestValue: Sized
-  /** What it is shown. */
+  /** Its inputs. */
   readonly inputs: readonly Sized[]
   /** Edge of the tiles in latent pixels. Undefined: all at once. */
   readonly tile?: number | undefined
 }
 
-/** What one component asks of a device's memory. Plain data. */
+/** What one component takes of a device's memory. Plain data. */
 export interface ComponentNeeds {
   readonly name: string
-  /** Which part of the component runs, where it has two: the autoencoder's way in. */
+  /** Set for the autoencoder's encoder, which runs apart from the decoder. */
   readonly part?: 'encoder' | undefined
   /** The blocks in the order they run, and the bytes of buffers for the weights that only each uses. */
   readonly blocks: readonly Sized[]
   /** Bytes of weights that several blocks use. */
   readonly sharedBytes: number
   readonly largestWeight: Sized
-  /** How it can run, the best first: one at least. */
+  /** How it can run, the best way first: at least one. */
   readonly ways: readonly RunNeeds[]
 }
 
@@ -73,7 +73,7 @@ export function weightBytes({ blocks, sharedBytes }: Pick<ComponentNeeds, 'block
   return blocks.reduce((sum, { bytes }) => sum + bytes, sharedBytes)
 }
 
-/** What a component needs to run a graph on a GPU. `graph` has granularity `block` for blocks to be told apart. */
+/** What a component needs to run a graph on a GPU. `graph` has granularity `block`, so that its stages are the blocks. */
 export function needsOf(name: string, graph: ComponentGraph, table: WeightTable): ComponentNeeds {
   const { own, shared } = stageWeights(graph.stages, table)
   const weights = [...own.flat(), ...shared].map(({ entry, bytes }) => ({ name: entry.name, bytes: storageBytes(bytes) }))
@@ -102,4 +102,68 @@ export function runNeedsOf(graph: ComponentGraph): RunNeeds {
 
 function largestOf(values: readonly Sized[]): Sized {
   return values.reduce((most, value) => (value.bytes > most.bytes ? value : most), { name: '', bytes: 0 })
+}
+
+/** The weights of each stage of a graph, and those that several stages share. */
+export interface StageWeights {
+  /** For each stage, the weights that only it uses. */
+  readonly own: readonly (readonly WeightKey[])[]
+  /** Weights that more than one stage uses; they are never streamed. */
+  readonly shared: readonly WeightKey[]
+}
+
+/** Bytes of buffers for these weights. */
+export function bufferBytes(weights: Iterable<WeightKey>): number {
+  let sum = 0
+  for (const { bytes } of weights) sum += storageBytes(bytes)
+  return sum
+}
+
+/** Splits a graph's weights by stage. @throws CheckpointError as {@link weightsOf} */
+export function stageWeights(stages: readonly Stage[], table: WeightTable): StageWeights {
+  const perStage = stages.map((stage) => weightsOf([stage], table))
+  const uses = new Map<string, number>()
+  for (const weights of perStage) for (const key of weights.keys()) uses.set(key, (uses.get(key) ?? 0) + 1)
+  const shared = new Map<string, WeightKey>()
+  const own = perStage.map((weights) =>
+    [...weights.values()].filter((weight) => {
+      if (uses.get(weight.key) === 1) return true
+      shared.set(weight.key, weight)
+      return false
+    }),
+  )
+  return { own, shared: [...shared.values()] }
+}
+
+/** A tensor of the checkpoint in one type. Weights that are tied to the same tensor share one. */
+export interface WeightKey {
+  readonly key: string
+  readonly entry: TensorEntry
+  readonly type: ElementType
+  /** Bytes of its elements. */
+  readonly bytes: number
+}
+
+/** The key of a tensor in a type. */
+export function weightKey(tensor: string, type: ElementType): string {
+  return `${type} ${tensor}`
+}
+
+/** The weights of these stages, each once. @throws CheckpointError `tensor-missing`, `shape-mismatch`, `dtype-not-convertible` */
+export function weightsOf(stages: Iterable<Stage>, table: WeightTable): Map<string, WeightKey> {
+  const found = new Map<string, WeightKey>()
+  for (const stage of stages) {
+    for (const { name, type, dims } of stage.program.weights) {
+      const tensor = stage.weights[name] ?? name
+      const key = weightKey(tensor, type)
+      const entry = table.get(tensor)
+      if (entry === undefined) {
+        const message = `${stage.name} needs the tensor ${tensor}, which the checkpoint does not have.`
+        throw new CheckpointError('tensor-missing', message, { tensor, stage: stage.name })
+      }
+      checkConvertible(entry, type, dims)
+      found.set(key, { key, entry, type, bytes: valueBytes(type, dims) })
+    }
+  }
+  return found
 }

@@ -3,9 +3,9 @@
  * Whole pipelines within budgets are in pipelines/budget.browser.test.ts.
  */
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { isAquatintError } from '../errors.js'
 import { needsOf } from './needs.js'
 import { planMemory } from './plan.js'
+import { isRefusal, orThrow } from './refusal.js'
 import { openDevice } from '../runtime/open-device.js'
 import { fixtureComponent, type FixtureComponent } from '../runtime/testing-fixtures.js'
 import type { Device } from '../runtime/device.js'
@@ -22,16 +22,16 @@ afterAll(async () => {
   await device.dispose()
 })
 
-test('each component runs in the least memory that its plan asks for', async () => {
+test('each component runs in the least memory that its plan needs', async () => {
   for (const { component, graph, table, inputs } of parts) {
     const needs = needsOf(component.name, graph, table)
-    await component.setWeightBudget(undefined)
+    await component.setPlan(undefined)
     const whole = await component.run(inputs)
     await component.unload()
     const least = needed(needs)
-    const [plan] = planMemory([needs], { offload: 'block', maxMemory: least }).components
+    const [plan] = orThrow(planMemory([needs], { offload: 'block', maxMemory: least })).components
     expect(plan?.streamedBytes).toBeGreaterThan(0)
-    await component.setWeightBudget(plan?.weightBudget)
+    await component.setPlan(plan)
     const before = device.memory.snapshot().live
     device.buffers?.setLimit(before + least)
     device.memory.resetPeaks()
@@ -49,10 +49,7 @@ test('each component runs in the least memory that its plan asks for', async () 
 
 /** The least that a component says it needs when it is offered nothing. */
 function needed(needs: ReturnType<typeof needsOf>): number {
-  try {
-    planMemory([needs], { offload: 'block', maxMemory: 1 })
-  } catch (error) {
-    if (isAquatintError(error)) return Number(error.details['needed'])
-  }
+  const refusal = planMemory([needs], { offload: 'block', maxMemory: 1 })
+  if (isRefusal(refusal)) return Number(refusal.details['needed'])
   throw new Error('It fits into one byte')
 }

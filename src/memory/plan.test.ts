@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { isAquatintError } from '../errors.js'
+import { isRefusal, orThrow } from './refusal.js'
 import type { ComponentNeeds, RunNeeds } from './needs.js'
 import { guessBudget, planGeneration, planMemory, type MemoryOffer } from './plan.js'
 
@@ -21,6 +21,9 @@ function needs(name: string, blocks: number[], activationBytes: number, more: Pa
   }
 }
 
+const planned = (...request: Parameters<typeof planMemory>) => orThrow(planMemory(...request))
+const generation = (...request: Parameters<typeof planGeneration>) => orThrow(planGeneration(...request))
+
 const pipeline = [
   needs('text_encoder', [100, 100], 10),
   needs('unet', [50, 200, 200, 200, 200, 50], 60),
@@ -28,18 +31,18 @@ const pipeline = [
 ]
 
 test('auto takes the fastest residence that fits', () => {
-  expect(planMemory(pipeline, { offload: 'auto', maxMemory: 1500 })).toMatchObject({ residence: 'resident', peakBytes: 1500 })
-  expect(planMemory(pipeline, { offload: 'auto', maxMemory: 1499 })).toMatchObject({ residence: 'model', peakBytes: 960 })
-  const block = planMemory(pipeline, { offload: 'auto', maxMemory: 700 })
+  expect(planned(pipeline, { offload: 'auto', maxMemory: 1500 })).toMatchObject({ residence: 'resident', peakBytes: 1500 })
+  expect(planned(pipeline, { offload: 'auto', maxMemory: 1499 })).toMatchObject({ residence: 'model', peakBytes: 960 })
+  const block = planned(pipeline, { offload: 'auto', maxMemory: 700 })
   expect(block.residence).toBe('block')
   expect(block.components.map(({ residence }) => residence)).toEqual(['model', 'block', 'model'])
   expect(block.components[1]).toMatchObject({ weightBudget: 640, activationBytes: 60 })
 })
 
-test('the peak never exceeds the budget, and a bigger one streams less', () => {
+test('the peak never exceeds the budget, and a larger budget streams less', () => {
   const streamed = []
   for (const maxMemory of [500, 700, 800, 960]) {
-    const plan = planMemory(pipeline, { offload: 'block', maxMemory })
+    const plan = planned(pipeline, { offload: 'block', maxMemory })
     expect(plan.peakBytes).toBeLessThanOrEqual(maxMemory)
     streamed.push(plan.components[1]!.streamedBytes)
   }
@@ -47,17 +50,13 @@ test('the peak never exceeds the budget, and a bigger one streams less', () => {
   expect(streamed.at(-1)).toBe(0)
 })
 
-/** The error's code and details, or that there was none. */
+/** The refusal's code and details, or the plan. */
 function failure(offload: 'auto' | 'model', maxMemory: number): unknown {
-  try {
-    planMemory(pipeline, { offload, maxMemory })
-  } catch (error) {
-    return isAquatintError(error) ? { code: error.code, ...error.details } : error
-  }
-  return 'fits'
+  const result = planMemory(pipeline, { offload, maxMemory })
+  return isRefusal(result) ? { code: result.refused, ...result.details } : result
 }
 
-test('what fits nowhere says how many bytes it needs and what was offered', () => {
+test('a refusal says how many bytes are needed and how many are offered', () => {
   expect(failure('model', 500)).toEqual({
     code: 'does-not-fit',
     component: 'unet',
@@ -70,9 +69,9 @@ test('what fits nowhere says how many bytes it needs and what was offered', () =
 
 const tiles = [way(300), way(120, { tile: 64 }), way(40, { tile: 32 })]
 
-test('a decode that does not fit is tiled, in the largest tiles that do', () => {
+test('a decode that does not fit is tiled, in the largest tiles that fit', () => {
   const parts = [needs('vae', [80, 20], 300, { ways: tiles })]
-  const plan = (maxMemory: number) => planMemory(parts, { offload: 'auto', maxMemory })
+  const plan = (maxMemory: number) => planned(parts, { offload: 'auto', maxMemory })
   expect(plan(400).components[0]).toMatchObject({ activationBytes: 300 })
   expect(plan(400).components[0]?.tile).toBeUndefined()
   expect(plan(399)).toMatchObject({ peakBytes: 220, components: [{ tile: 64, residence: 'resident' }] })
@@ -81,9 +80,9 @@ test('a decode that does not fit is tiled, in the largest tiles that do', () => 
   expect(plan(139)).toMatchObject({ peakBytes: 120, components: [{ tile: 32, residence: 'block' }] })
 })
 
-test('a tensor larger than any buffer is told by name, or decoded in tiles that are not', () => {
+test('a tensor larger than any buffer is refused by name, unless smaller tiles avoid it', () => {
   const parts = [needs('vae', [80, 20], 300, { ways: tiles })]
-  const plan = (maxBufferSize: number) => planMemory(parts, { offload: 'auto', maxMemory: 1e6, maxBufferSize })
+  const plan = (maxBufferSize: number) => planned(parts, { offload: 'auto', maxMemory: 1e6, maxBufferSize })
   expect(plan(150).components[0]?.tile).toBeUndefined()
   expect(plan(149).components[0]?.tile).toBe(64)
   expect(plan(80).components[0]?.tile).toBe(64)
@@ -94,17 +93,17 @@ test('a tensor larger than any buffer is told by name, or decoded in tiles that 
     }),
   )
   const whole = [needs('unet', [8, 2], 300)]
-  expect(() => planMemory(whole, { offload: 'auto', maxMemory: 1e6, maxBufferSize: 149 })).toThrow(
+  expect(() => planned(whole, { offload: 'auto', maxMemory: 1e6, maxBufferSize: 149 })).toThrow(
     /^unet needs a buffer of 150 bytes \(150 B\) for the tensor unet\/Conv_0; a buffer of this GPU holds 149 \(149 B\)\.$/,
   )
 })
 
 const offer: MemoryOffer = { offload: 'resident', maxMemory: undefined, maxBufferSize: 2 ** 30 }
 
-test('a generation takes the usual residence, or the first tighter one that has room', () => {
-  const plan = (maxMemory: number) => planGeneration(pipeline, { ...offer, maxMemory })
+test('a generation takes the usual residence, or the first tighter one that fits', () => {
+  const plan = (maxMemory: number) => generation(pipeline, { ...offer, maxMemory })
   expect([1500, 1499, 960, 959].map((bytes) => plan(bytes).residence)).toEqual(['resident', 'model', 'model', 'block'])
-  expect(planGeneration(pipeline, { ...offer, offload: 'model', maxMemory: 1500 }).residence).toBe('model')
+  expect(generation(pipeline, { ...offer, offload: 'model', maxMemory: 1500 }).residence).toBe('model')
   expect(() => plan(250)).toThrow(expect.objectContaining({ code: 'does-not-fit' }))
 })
 
@@ -112,22 +111,22 @@ test('without a budget a guess decides on tiles, and refuses nothing', () => {
   const parts = (activationBytes: number) => [
     needs('vae', [2 ** 20], activationBytes, { ways: [way(activationBytes), way(2 ** 28, { tile: 32 })] }),
   ]
-  const small = planGeneration(parts(2 ** 30), offer)
+  const small = generation(parts(2 ** 30), offer)
   expect([small.maxMemory, small.components[0]?.tile]).toEqual([2 ** 31, undefined])
-  expect(planGeneration(parts(2 ** 31), { ...offer, maxBufferSize: 2 ** 31 - 1 }).components[0]?.tile).toBeUndefined()
-  expect(planGeneration(parts(2 ** 31), { ...offer, maxBufferSize: 2 ** 30 }).components[0]?.tile).toBe(32)
-  const large = planGeneration([needs('unet', [2 ** 33], 10)], { ...offer, maxBufferSize: 2 ** 34 })
+  expect(generation(parts(2 ** 31), { ...offer, maxBufferSize: 2 ** 31 - 1 }).components[0]?.tile).toBeUndefined()
+  expect(generation(parts(2 ** 31), { ...offer, maxBufferSize: 2 ** 30 }).components[0]?.tile).toBe(32)
+  const large = generation([needs('unet', [2 ** 33], 10)], { ...offer, maxBufferSize: 2 ** 34 })
   expect(large).toMatchObject({ residence: 'resident', maxMemory: 2 ** 33 + 10 })
 })
 
-test('shared weights always stay; what is held through the run counts', () => {
+test('shared weights always stay; tensors that are held through the run count', () => {
   const parts = [needs('transformer', [100, 100, 100, 100], 10, { sharedBytes: 50 })]
-  const plan = planMemory(parts, { offload: 'block', maxMemory: 300, heldBytes: 20 })
+  const plan = planned(parts, { offload: 'block', maxMemory: 300, heldBytes: 20 })
   expect(plan.components[0]).toMatchObject({ weightBytes: 450, keptBytes: 50, peakWeightBytes: 250, weightBudget: 270 })
   expect(plan.peakBytes).toBe(280)
 })
 
-test('a guess where no budget is given', () => {
+test('the guess used without a budget', () => {
   expect(guessBudget({ maxBufferSize: 2 ** 28 })).toBe(2 ** 30)
   expect(guessBudget({ maxBufferSize: 2 ** 31 })).toBe(2 ** 32)
   expect(guessBudget({ maxBufferSize: 2 ** 40 })).toBe(2 ** 33)

@@ -1,28 +1,28 @@
 /**
- * The memory plan of a pipeline: which component or block has its weights on the GPU when, how many bytes that is, and the peak to
- * expect. A value made before anything is loaded; nothing here touches a device.
+ * The memory plan of a pipeline: when the weights of each component and block are on the device, how many bytes they take, and the peak to
+ * expect. It is made before anything is loaded; what loads and runs follows it. Pure.
  */
 
-import { DeviceError } from '../errors.js'
-import { planBlocks, type BlockPlan } from './blocks.js'
+import { planBlocks } from './blocks.js'
 import { weightBytes, type ComponentNeeds, type RunNeeds } from './needs.js'
 import { formatBytes } from '../util/format-bytes.js'
 import type { DeviceInfo } from './device-info.js'
+import { isRefusal, type Refusal } from './refusal.js'
 
-/** `resident`: all components stay. `model`: one at a time. `block`: one at a time, and its blocks pass through where it is too large. */
+/** `resident`: all components stay. `model`: one at a time. `block`: one at a time, and a component that is too large streams its blocks. */
 export type Residence = 'resident' | 'model' | 'block'
 
 /** One component's part of a plan. Bytes of GPU buffers. */
 export interface ComponentPlan {
   /** As in model_index.json, such as `unet`. */
   readonly name: string
-  /** Set for the autoencoder's way in, which runs where an image is given: it has weights of its own. */
+  /** Set for the autoencoder's encoder, which runs if an image is given: it has weights of its own. */
   readonly part?: 'encoder' | undefined
-  /** How its weights stay; with `block` it is the components that do not fit whole whose blocks pass through. */
+  /** How its weights stay. With `block`, only the components that do not fit whole stream blocks. */
   readonly residence: Residence
   /** All its weights. */
   readonly weightBytes: number
-  /** For `createComponent`: undefined when all weights stay while the component is loaded. */
+  /** Bytes that its weights may take at once. Undefined: all of them stay while the component is loaded. */
   readonly weightBudget: number | undefined
   /** The most of its weights at once. */
   readonly peakWeightBytes: number
@@ -34,11 +34,14 @@ export interface ComponentPlan {
   readonly activationBytes: number
   /** Edge in latent pixels of the tiles that it works in. Undefined: all at once. */
   readonly tile?: number | undefined
-  /** Its blocks in the order they run. */
+  /** Its blocks in the order they run: the weights of `kept` ones stay, each run uploads those of `streamed` ones. */
   readonly blocks: readonly { readonly name: string; readonly bytes: number; readonly place: 'kept' | 'streamed' }[]
 }
 
-/** What one device holds when. */
+/** How the weights of one component are loaded: the part of its plan that a bound network follows. */
+export type WeightPlan = Pick<ComponentPlan, 'weightBudget' | 'blocks'>
+
+/** What one device holds, and when. */
 export interface MemoryPlan {
   /** How weights stay; `model` and `block`: one component at a time. */
   readonly residence: Residence
@@ -52,119 +55,130 @@ export interface MemoryPlan {
   readonly components: readonly ComponentPlan[]
 }
 
+/** What there is to plan with. */
 export interface MemoryPlanOptions {
   readonly offload: Residence | 'auto'
-  /** Bytes of GPU buffers to stay within. */
+  /** Bytes of GPU buffers to stay within: a plan that takes more is refused. */
   readonly maxMemory: number
   /** Bytes that stay through the run beside components: latents, embeddings. */
   readonly heldBytes?: number | undefined
   /** Bytes of the largest buffer that the device allows. Absent: any. */
   readonly maxBufferSize?: number | undefined
+  /**
+   * Bytes of memory that the device turned out to have. Streamed components are planned within them, or with as few weights at once as they
+   * can do with; that refuses nothing.
+   */
+  readonly foundMemory?: number | undefined
+  /** By component, bytes of weights at once that were too many: a streamed component gets less. */
+  readonly tooMany?: ReadonlyMap<string, number> | undefined
 }
 
 const order: readonly Residence[] = ['resident', 'model', 'block']
 
-/** A budget where none is given: WebGPU does not say how much memory there is, so twice the largest buffer, from 1 to 8 GiB. */
+/** A budget for a GPU without one: WebGPU does not report how much memory there is, so twice the largest buffer, from 1 to 8 GiB. */
 export function guessBudget(info: Pick<DeviceInfo, 'maxBufferSize'>): number {
   return Math.min(Math.max(2 * info.maxBufferSize, 2 ** 30), 8 * 2 ** 30)
 }
 
 /**
  * Plans a pipeline's components, in the order they are used. `auto` takes the fastest residence that fits.
- * @throws DeviceError `does-not-fit` that says how many bytes the plan needs at least and what was offered; `buffer-too-large`
+ * A refusal says `does-not-fit` with the bytes that the plan needs at least and those offered, or `buffer-too-large`.
  */
-export function planMemory(needs: readonly ComponentNeeds[], options: MemoryPlanOptions): MemoryPlan {
-  const residences = options.offload === 'auto' ? order : [options.offload]
-  let refusal: DeviceError | undefined
-  for (const residence of residences) {
-    try {
-      return planAs(residence, needs, options)
-    } catch (error) {
-      if (!(error instanceof DeviceError)) throw error
-      refusal = error
-    }
-  }
-  throw refusal ?? new DeviceError('does-not-fit', 'There is nothing to plan.')
+export function planMemory(needs: readonly ComponentNeeds[], options: MemoryPlanOptions): MemoryPlan | Refusal {
+  const runnable = withinBuffers(needs, options.maxBufferSize)
+  if (isRefusal(runnable)) return runnable
+  const { offload, maxMemory, heldBytes } = options
+  return planAs(offload === 'auto' ? fastestFit(runnable, maxMemory, heldBytes) : offload, runnable, options)
 }
 
-function planAs(residence: Residence, needs: readonly ComponentNeeds[], options: MemoryPlanOptions): MemoryPlan {
-  const { maxMemory, heldBytes = 0, maxBufferSize } = options
-  const all = needs.reduce((sum, component) => sum + weightBytes(component), 0)
-  const components = needs.map((component) => {
-    // What other components hold while this one runs.
-    const others = heldBytes + (residence === 'resident' ? all - weightBytes(component) : 0)
-    return planComponent(residence, component, maxMemory - others, maxBufferSize)
-  })
-  const held = residence === 'resident' ? all : 0
-  const peaks = components.map((part) => heldBytes + Math.max(held, part.peakWeightBytes) + part.activationBytes)
+/** The fastest residence, from `from` on, that has a plan within `maxMemory` bytes; `block` if none has. */
+export function fastestFit(
+  needs: readonly ComponentNeeds[],
+  maxMemory: number,
+  heldBytes = 0,
+  from: Residence = 'resident',
+): Residence {
+  return order.slice(order.indexOf(from)).find((one) => leastBudget(needs, one, heldBytes) <= maxMemory) ?? 'block'
+}
+
+/** Why components have no plan of this residence. Undefined: they have one. */
+export function refusalOf(
+  residence: Residence,
+  needs: readonly ComponentNeeds[],
+  { maxMemory, heldBytes = 0 }: Pick<MemoryPlanOptions, 'maxMemory' | 'heldBytes'>,
+): Refusal | undefined {
+  return needs.map((one) => wayFor(residence, one, maxMemory - heldBytes - othersOf(residence, one, needs))).find(isRefusal)
+}
+
+function planAs(residence: Residence, needs: readonly ComponentNeeds[], options: MemoryPlanOptions): MemoryPlan | Refusal {
+  const { maxMemory, heldBytes = 0 } = options
+  const components: ComponentPlan[] = []
+  for (const one of needs) {
+    const way = wayFor(residence, one, maxMemory - heldBytes - othersOf(residence, one, needs))
+    if (isRefusal(way)) return way
+    components.push(planComponent(residence, one, way, options))
+  }
+  const resident = residence === 'resident' ? allWeights(needs) : 0
+  const peaks = components.map((part) => heldBytes + Math.max(resident, part.peakWeightBytes) + part.activationBytes)
   return { residence, maxMemory, heldBytes, peakBytes: Math.max(0, ...peaks), components }
 }
 
-/** Plans one component within `available` bytes, in the best of its ways that fits. */
-function planComponent(
-  residence: Residence,
-  needs: ComponentNeeds,
-  available: number,
-  maxBufferSize: number | undefined,
-): ComponentPlan {
-  let refusal: unknown
-  for (const way of allowedWays(needs, maxBufferSize)) {
-    try {
-      return placeComponent(residence, needs, available, way)
-    } catch (error) {
-      refusal = error
-    }
-  }
-  throw refusal
+function allWeights(needs: readonly ComponentNeeds[]): number {
+  return needs.reduce((sum, component) => sum + weightBytes(component), 0)
+}
+
+/** Bytes of weights of other components that are on the device while this one runs. */
+function othersOf(residence: Residence, own: ComponentNeeds, needs: readonly ComponentNeeds[]): number {
+  return residence === 'resident' ? allWeights(needs) - weightBytes(own) : 0
 }
 
 /**
- * The ways to run a component whose every tensor fits into a buffer of the device.
- * @throws DeviceError `buffer-too-large` where there is none, with the tensor, its bytes and those allowed
+ * The needs with only those ways to run whose every tensor fits into a buffer of the device.
+ * A refusal `buffer-too-large` names the tensor, its bytes and those allowed.
  */
-function allowedWays(
-  { name, largestWeight, ways }: ComponentNeeds,
+export function withinBuffers(
+  needs: readonly ComponentNeeds[],
   maxBufferSize = Number.POSITIVE_INFINITY,
-): readonly RunNeeds[] {
-  if (largestWeight.bytes > maxBufferSize) throw bufferTooLarge(name, largestWeight.name, largestWeight.bytes, maxBufferSize)
-  const allowed = ways.filter(({ largestValue }) => largestValue.bytes <= maxBufferSize)
-  const least = ways.at(-1)?.largestValue
-  if (allowed.length > 0 || least === undefined) return allowed
-  throw bufferTooLarge(name, `${name}/${least.name}`, least.bytes, maxBufferSize)
+): readonly ComponentNeeds[] | Refusal {
+  const runnable: ComponentNeeds[] = []
+  for (const component of needs) {
+    const { name, largestWeight, ways } = component
+    if (largestWeight.bytes > maxBufferSize) return bufferTooLarge(name, largestWeight.name, largestWeight.bytes, maxBufferSize)
+    const allowed = ways.filter(({ largestValue }) => largestValue.bytes <= maxBufferSize)
+    const least = ways.at(-1)?.largestValue
+    if (allowed.length === 0 && least !== undefined)
+      return bufferTooLarge(name, `${name}/${least.name}`, least.bytes, maxBufferSize)
+    runnable.push({ ...component, ways: allowed })
+  }
+  return runnable
 }
 
-/** @throws DeviceError `buffer-too-large` where a component cannot run in buffers of this size, in no way that it has */
-export function checkBuffers(needs: readonly ComponentNeeds[], maxBufferSize: number): void {
-  for (const component of needs) allowedWays(component, maxBufferSize)
+/** The best way to run a component that leaves `available` bytes enough for its weights. */
+function wayFor(residence: Residence, needs: ComponentNeeds, available: number): RunNeeds | Refusal {
+  const weights = residence === 'block' ? leastWeights(needs) : weightBytes(needs)
+  const way = needs.ways.find(({ activationBytes }) => weights + activationBytes <= available)
+  return way ?? doesNotFit(needs.name, residence, weights + (needs.ways.at(-1)?.activationBytes ?? 0), available)
 }
 
-function placeComponent(
+function planComponent(
   residence: Residence,
   needs: ComponentNeeds,
-  available: number,
   { activationBytes, tile }: RunNeeds,
+  options: MemoryPlanOptions,
 ): ComponentPlan {
   const total = weightBytes(needs)
-  const forWeights = available - activationBytes
-  const whole = total <= forWeights
-  if (!whole && residence !== 'block') throw doesNotFit(needs.name, residence, total + activationBytes, available)
-  let blocks: BlockPlan
-  try {
-    blocks = planBlocks(
-      needs.blocks.map(({ bytes }) => bytes),
-      Math.max(0, whole ? total : forWeights) - needs.sharedBytes,
-      needs.name,
-    )
-  } catch {
-    const least = needs.sharedBytes + Math.max(0, ...needs.blocks.map(({ bytes }) => bytes))
-    throw doesNotFit(needs.name, residence, least + activationBytes, available)
-  }
+  const atOnce = residence === 'block' ? weightsAtOnce(needs, activationBytes, options) : total
+  const whole = atOnce >= total
+  const blocks = planBlocks(
+    needs.blocks.map(({ bytes }) => bytes),
+    Math.min(atOnce, total) - needs.sharedBytes,
+  )
   return {
     name: needs.name,
     ...(needs.part === undefined ? {} : { part: needs.part }),
     residence: whole && residence === 'block' ? 'model' : residence,
     weightBytes: total,
-    weightBudget: whole ? undefined : forWeights,
+    weightBudget: whole ? undefined : atOnce,
     peakWeightBytes: needs.sharedBytes + blocks.peakBytes,
     keptBytes: needs.sharedBytes + blocks.keptBytes,
     streamedBytes: blocks.streamedBytes,
@@ -178,62 +192,87 @@ function placeComponent(
   }
 }
 
-/** The weight budget under which a component keeps nothing and still uploads each block while the one before runs. */
+/** Bytes that the weights of a component may take at once where blocks are streamed. */
+function weightsAtOnce(
+  needs: ComponentNeeds,
+  activationBytes: number,
+  { maxMemory, heldBytes = 0, foundMemory = Number.POSITIVE_INFINITY, tooMany }: MemoryPlanOptions,
+): number {
+  const allowed = maxMemory - heldBytes - activationBytes
+  const found = foundMemory - heldBytes - activationBytes
+  const [least, total] = [leastWeights(needs), weightBytes(needs)]
+  const tooManyBytes = tooMany?.get(needs.name) ?? Number.POSITIVE_INFINITY
+  const choices = [Math.min(allowed, found), Math.min(allowed, leastWeightBudget(needs))]
+  return choices.find((bytes) => bytes >= least && Math.min(bytes, total) < tooManyBytes) ?? least
+}
+
+/** The fewest bytes that the weights of a streamed component take: one block at a time. */
+function leastWeights({ blocks, sharedBytes }: ComponentNeeds): number {
+  return sharedBytes + Math.max(0, ...blocks.map(({ bytes }) => bytes))
+}
+
+/** The weight budget with which a component keeps nothing and still uploads each block while the one before runs. */
 export function leastWeightBudget({ blocks, sharedBytes }: ComponentNeeds): number {
   const bytes = blocks.map((block) => block.bytes).filter((size) => size > 0)
   return sharedBytes + Math.max(0, ...bytes.map((size, index) => size + (bytes[(index + 1) % bytes.length] ?? 0)))
 }
 
-/** The fewest bytes that {@link planMemory} finds a plan of this residence for. */
-export function leastBudget(
-  needs: readonly ComponentNeeds[],
-  residence: Residence,
-  { heldBytes = 0, maxBufferSize }: Pick<MemoryPlanOptions, 'heldBytes' | 'maxBufferSize'> = {},
-): number {
-  const all = needs.reduce((sum, component) => sum + weightBytes(component), 0)
+/** The fewest bytes that {@link planMemory} finds a plan of this residence for; with `block`, one that streams ahead. */
+export function leastBudget(needs: readonly ComponentNeeds[], residence: Residence, heldBytes = 0): number {
+  const all = allWeights(needs)
   const each = needs.map((component) => {
     const weights = weightBytes(component)
     const live = { resident: all, model: weights, block: Math.min(leastWeightBudget(component), weights) }[residence]
-    return heldBytes + live + leastActivations(component, maxBufferSize)
+    return heldBytes + live + leastActivations(component)
   })
   return Math.max(0, ...each)
 }
 
-/** Bytes of activations that a run can do with. @throws DeviceError `buffer-too-large` */
-export function leastActivations(needs: ComponentNeeds, maxBufferSize?: number): number {
-  return Math.min(...allowedWays(needs, maxBufferSize).map(({ activationBytes }) => activationBytes))
+/** Bytes of activations that a run can do with. */
+export function leastActivations({ ways }: ComponentNeeds): number {
+  return Math.min(...ways.map(({ activationBytes }) => activationBytes))
 }
 
-/** What a device offers to a generation. */
+/** What a GPU offers to a generation. */
 export interface MemoryOffer extends Omit<MemoryPlanOptions, 'maxMemory'> {
-  /** How weights stay where there is room. */
+  /** How weights stay if the generation fits so. */
   readonly offload: Residence
-  /** Bytes to stay within. Undefined: nobody said, and the guess is no reason to refuse. */
+  /** Bytes to stay within. Undefined: the caller set no limit; the plan uses a guess, which refuses nothing. */
   readonly maxMemory: number | undefined
   readonly maxBufferSize: number
 }
 
 /**
- * The plan of one generation on a GPU: weights stay as they usually do, or where that leaves too little room as the first tighter
- * residence says. Without a budget the plan is made with a guess at one, or with the least that it takes where that is more.
- * @throws DeviceError `does-not-fit` with bytes needed and offered; `buffer-too-large`
+ * The plan of one generation on a GPU: weights stay as they usually do or, if that leaves too little memory, as the first tighter
+ * residence says. Without a limit the plan stays within a guess, or within the least that it needs if that is more.
+ * A refusal says `does-not-fit` with bytes needed and offered, or `buffer-too-large`.
  */
-export function planGeneration(needs: readonly ComponentNeeds[], offer: MemoryOffer): MemoryPlan {
-  const { offload, maxMemory } = offer
+export function planGeneration(needs: readonly ComponentNeeds[], offer: MemoryOffer): MemoryPlan | Refusal {
+  const { offload, maxMemory, heldBytes, maxBufferSize } = offer
+  const runnable = withinBuffers(needs, maxBufferSize)
+  if (isRefusal(runnable)) return runnable
   if (maxMemory === undefined)
-    return planMemory(needs, { ...offer, maxMemory: Math.max(guessBudget(offer), leastBudget(needs, offload, offer)) })
-  const tighter = order.slice(order.indexOf(offload))
-  const residence = tighter.find((one) => leastBudget(needs, one, offer) <= maxMemory) ?? 'block'
-  return planMemory(needs, { ...offer, offload: residence, maxMemory })
+    return planAs(offload, runnable, {
+      ...offer,
+      maxMemory: Math.max(guessBudget(offer), leastBudget(runnable, offload, heldBytes)),
+    })
+  return planAs(fastestFit(runnable, maxMemory, heldBytes, offload), runnable, { ...offer, maxMemory })
 }
 
-function doesNotFit(component: string, residence: Residence, needed: number, offered: number): DeviceError {
+/** Whether a component could run with fewer weights at once than its plan gives it. */
+export function canShrink({ weightBytes: total, weightBudget, blocks }: ComponentPlan): boolean {
+  const sizes = blocks.map(({ bytes }) => bytes)
+  const shared = total - sizes.reduce((sum, bytes) => sum + bytes, 0)
+  return (weightBudget ?? total) > shared + Math.max(0, ...sizes)
+}
+
+function doesNotFit(component: string, residence: Residence, needed: number, offered: number): Refusal {
   const message = `${component} needs at least ${needed} bytes (${formatBytes(needed)}) of GPU memory with offload ${residence}; ${Math.max(0, offered)} (${formatBytes(Math.max(0, offered))}) are available.`
-  return new DeviceError('does-not-fit', message, { component, residence, needed, offered: Math.max(0, offered) })
+  return { refused: 'does-not-fit', message, details: { component, residence, needed, offered: Math.max(0, offered) } }
 }
 
-/** A tensor that no buffer of the GPU holds, however much memory there is. */
-function bufferTooLarge(component: string, tensor: string, bytes: number, allowed: number): DeviceError {
+/** A tensor is larger than any buffer of the GPU, however much memory there is. */
+function bufferTooLarge(component: string, tensor: string, bytes: number, allowed: number): Refusal {
   const message = `${component} needs a buffer of ${bytes} bytes (${formatBytes(bytes)}) for the tensor ${tensor}; a buffer of this GPU holds ${allowed} (${formatBytes(allowed)}).`
-  return new DeviceError('buffer-too-large', message, { component, tensor, bytes, allowed })
+  return { refused: 'buffer-too-large', message, details: { component, tensor, bytes, allowed } }
 }

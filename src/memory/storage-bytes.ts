@@ -1,6 +1,6 @@
-/** How many bytes a GPU buffer takes. Pure. */
+/** Bytes of a GPU buffer. Pure. */
 
-/** Bytes that a storage buffer for `bytes` of data takes: kernels bind in units of 16. */
+/** Bytes of the storage buffer for `bytes` of data: kernels bind buffers in units of 16 bytes. */
 export function storageBytes(bytes: number): number {
   return Math.max(16, Math.ceil(bytes / 16) * 16)
 }

@@ -7,6 +7,7 @@ import type { GraphVariant, NetworkDefinition, NetworkModel } from '../models/ty
 import type { ComponentGraph, WriteOptions, Shapes } from '../onnx/types.js'
 import { BoundNetwork } from '../runtime/bound-network.js'
 import type { DTypeName, QuantizationName } from './types.js'
+import type { WeightPlan } from '../memory/plan.js'
 import type { Device } from '../runtime/device.js'
 
 /** A network of a checkpoint, read and not yet on a device. */
@@ -79,7 +80,8 @@ export interface BindOptions {
   readonly device: Device
   readonly dtype: DTypeName
   readonly granularity: WriteOptions['granularity']
-  readonly weightBudget?: number | undefined
+  /** How its weights are loaded; all of them stay unless set. */
+  readonly plan?: WeightPlan | undefined
   /** The variant with a name that runs use. The empty name is the plain graph. */
   readonly variantOf: (name: string) => GraphVariant
 }
@@ -100,7 +102,7 @@ export function bindNetwork(network: Network, options: BindOptions): BoundNetwor
     table,
     graph,
     shapes: probeShapes(model),
-    weightBudget: options.weightBudget,
+    plan: options.plan,
   })
 }
 

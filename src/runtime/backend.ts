@@ -4,6 +4,7 @@
  */
 
 import type { ComponentGraph, Stage } from '../onnx/types.js'
+import type { WeightPlan } from '../memory/plan.js'
 import type { GpuBuffers } from './webgpu/gpu-buffers.js'
 import type { GpuTensor } from './tensors.js'
 import type { DeviceTensor, HostTensor, LoadOptions } from './types.js'
@@ -18,10 +19,10 @@ export interface Backend {
   /** Whether the device holds weights of the network. */
   readonly isLoaded: boolean
   /**
-   * Loads the weights of `graph`. If it fails, the weights of the graph before are unchanged, or none are left. With a budget in bytes a GPU
-   * keeps the weights that fit and streams the others with each run; the CPU ignores the budget.
+   * Loads the weights of `graph`. If it fails, the weights of the graph before are unchanged, or none are left. A device that
+   * streams weights keeps those that `plan` says, and uploads the others with each run; the CPU ignores the plan.
    */
-  load(graph: ComponentGraph, budget: number | undefined, options: LoadOptions): Promise<void>
+  load(graph: ComponentGraph, plan: WeightPlan | undefined, options: LoadOptions): Promise<void>
   /** Runs one stage on inputs of the types and dims that its program names. Outputs are new tensors, by the program's names. */
   runStage(
     stage: Stage,

@@ -5,8 +5,10 @@ import { BoundNetwork } from './bound-network.js'
 import { openDevice } from './open-device.js'
 import { numbers, testCheckpoint, towerGraph, towerShapes, towerSizes } from './testing.js'
 import { WebGpuDevice } from './webgpu/webgpu-device.js'
-import { bufferBytes, planStages, stageWeights } from '../memory/stage-weights.js'
 import type { Device } from './device.js'
+import { bufferBytes, needsOf, stageWeights, type ComponentNeeds } from '../memory/needs.js'
+import { planMemory, type ComponentPlan, type WeightPlan } from '../memory/plan.js'
+import { orThrow } from '../memory/refusal.js'
 
 const blocks = 12
 const x = { type: 'float32', dims: [3, towerSizes.input], data: numbers(3 * towerSizes.input, 5) } as const
@@ -17,13 +19,20 @@ beforeEach(async () => {
 })
 afterEach(async () => device.dispose())
 
-function tower(weightBudget?: number) {
+function tower(plan?: WeightPlan) {
   const { table, source } = testCheckpoint(towerShapes(blocks))
   const graph = towerGraph(blocks, device.writeOptions({ dtype: 'float32', granularity: 'block' }))
   const weights = stageWeights(graph({ x: x.dims }).stages, table)
   const total = weights.own.reduce((sum, own) => sum + bufferBytes(own), 0)
-  const component = new BoundNetwork({ name: 'tower', device, table, graph, shapes: { x: x.dims }, weightBudget })
-  return { component, source, table, weights, total }
+  const component = new BoundNetwork({ name: 'tower', device, table, graph, shapes: { x: x.dims }, plan })
+  return { component, source, table, weights, total, needs: needsOf('tower', graph({ x: x.dims }), table) }
+}
+
+/** The plan for weights of a tower within `budget` bytes. */
+function planWithin(budget: number, needs: ComponentNeeds): ComponentPlan {
+  const [{ activationBytes } = { activationBytes: 0 }] = needs.ways
+  const plan = orThrow(planMemory([needs], { offload: 'block', maxMemory: budget + activationBytes }))
+  return plan.components[0]!
 }
 
 async function run(component: BoundNetwork, signal?: AbortSignal): Promise<Float32Array> {
@@ -33,19 +42,19 @@ async function run(component: BoundNetwork, signal?: AbortSignal): Promise<Float
   return values
 }
 
-test('budgets of 100, 50, 25 and 10 % of the weights give the same bits and are kept', async () => {
-  const { component, total, weights } = tower()
+test('budgets of 100, 50, 25 and 10 % of the weights give the same bits and are not exceeded', async () => {
+  const { component, total, needs } = tower()
   const whole = await run(component)
   const reads = []
   for (const share of [1, 0.5, 0.25, 0.1]) {
     const budget = Math.floor(total * share)
-    const plan = planStages(weights, budget, 'tower')
-    await component.setWeightBudget(budget)
+    const plan = planWithin(budget, needs)
+    await component.setPlan(plan)
     device.memory.resetPeaks()
     for (let i = 0; i < 3; i++) expect(await run(component)).toEqual(whole)
     // The plan is exact: two slots are full while one block runs and the next arrives.
-    expect(device.memory.snapshot().peakWeights).toBe(plan.peakBytes)
-    expect(plan.peakBytes).toBeLessThanOrEqual(budget)
+    expect(device.memory.snapshot().peakWeights).toBe(plan.peakWeightBytes)
+    expect(plan.peakWeightBytes).toBeLessThanOrEqual(budget)
     reads.push(plan.streamedBytes)
   }
   expect(reads).toEqual(reads.toSorted((a, b) => a - b))
@@ -54,17 +63,17 @@ test('budgets of 100, 50, 25 and 10 % of the weights give the same bits and are 
   expect(device.memory.snapshot()).toMatchObject({ live: 0, liveWeights: 0 })
 })
 
-test('a streamed run compiles nothing anew', async () => {
-  const { component, total } = tower()
+test('a streamed run compiles nothing again', async () => {
+  const { component, total, needs } = tower()
   await run(component)
-  await component.setWeightBudget(total / 4)
+  await component.setPlan(planWithin(total / 4, needs))
   await run(component)
   expect(device instanceof WebGpuDevice && device.sessions.counts).toEqual({ alive: 3, created: 3 })
   await component.dispose()
 })
 
-test('a budget below the largest block is refused before anything is read', async () => {
-  const { component, source, weights } = tower(100)
+test('a plan of another graph that leaves too little for the largest block is refused before anything is read', async () => {
+  const { component, source, weights } = tower({ weightBudget: 100, blocks: [] })
   const needed = Math.max(...weights.own.map(bufferBytes))
   await expect(run(component)).rejects.toMatchObject({
     code: 'does-not-fit',
@@ -75,11 +84,11 @@ test('a budget below the largest block is refused before anything is read', asyn
   await component.dispose()
 })
 
-test('an aborted or failing streamed run leaves no more than the budget, and the next one is right', async () => {
-  const { component, source, total } = tower()
+test('a streamed run that is cancelled or fails leaves no more than the budget, and the next one is correct', async () => {
+  const { component, source, total, needs } = tower()
   const whole = await run(component)
   const budget = Math.floor(total / 4)
-  await component.setWeightBudget(budget)
+  await component.setPlan(planWithin(budget, needs))
   await component.load()
   for (const stopAt of [1, 4, 7]) {
     const controller = new AbortController()
@@ -109,16 +118,15 @@ function stagesOf({ table }: ReturnType<typeof tower>, { begin, end }: ByteRange
 /** A tower's stages in order. */
 const stageNames = ['first', ...Array.from({ length: blocks }, (_, block) => `blocks.${block}`), 'last']
 
-test('while a block runs the next one’s weights are on their way, and the run does not wait for them', async () => {
+test('while a block runs, the next block’s weights are uploaded, and the run does not wait for them', async () => {
   const own = tower()
-  const { component, source, weights, total } = own
+  const { component, source, needs, total } = own
   const whole = await run(component)
-  const budget = Math.floor(total / 4)
-  await component.setWeightBudget(budget)
+  const plan = planWithin(Math.floor(total / 4), needs)
+  await component.setPlan(plan)
   // From the second run on it is known that another follows.
   for (let i = 0; i < 2; i++) await run(component)
-  const { keeps } = planStages(weights, budget, 'tower')
-  const streamed = stageNames.filter((_, index) => keeps[index] === false)
+  const streamed = stageNames.filter((_, index) => plan.blocks[index]?.place === 'streamed')
 
   const events: string[] = []
   const ended = new Map<string, () => void>()
@@ -158,9 +166,9 @@ test('while a block runs the next one’s weights are on their way, and the run 
   await component.dispose()
 })
 
-test('two graphs of the same weights that take turns load nothing again that stays', async () => {
+test('two graphs with the same weights that alternate never load kept weights again', async () => {
   const own = tower()
-  const { source, weights, total } = own
+  const { source, needs, total } = own
   const without = [2, 3, 7]
   const options = device.writeOptions({ dtype: 'float32', granularity: 'block' })
   const component = new BoundNetwork({
@@ -179,10 +187,10 @@ test('two graphs of the same weights that take turns load nothing again that sta
   const expected = { all: await values(undefined), less: await values('less') }
   expect(expected.less).not.toEqual(expected.all)
   const budget = Math.floor(total / 2)
-  const plan = planStages(weights, budget, 'tower')
-  const streamed = stageNames.filter((_, index) => plan.keeps[index] === false)
+  const plan = planWithin(budget, needs)
+  const streamed = stageNames.filter((_, index) => plan.blocks[index]?.place === 'streamed')
   expect(streamed.length).toBeGreaterThan(3)
-  await component.setWeightBudget(budget)
+  await component.setPlan(plan)
   device.memory.resetPeaks()
   expect(await values(undefined)).toEqual(expected.all)
   for (let turn = 0; turn < 3; turn++) {
@@ -202,7 +210,7 @@ test('two graphs of the same weights that take turns load nothing again that sta
   await own.component.dispose()
 })
 
-test('a component moves to another device and back', async () => {
+test('a network moves to another device', async () => {
   const { component } = tower()
   const there = await run(component)
   const next = await openDevice({ kind: 'webgpu' })

@@ -43,7 +43,7 @@ describe.each(['webgpu', 'wasm'] as const)('on %s', (kind: DeviceKind) => {
     device = await openDevice({ kind })
   })
 
-  test('a component computes what its graph says, in one program and in blocks, from every float type', async () => {
+  test('a network computes what its graph says, in one program and in blocks, from every float type', async () => {
     const x = input()
     for (const dtype of ['F32', 'F16', 'BF16'] as const) {
       const outputs = []
@@ -71,7 +71,7 @@ describe.each(['webgpu', 'wasm'] as const)('on %s', (kind: DeviceKind) => {
     await component.dispose()
   })
 
-  test('inputs that do not fit are refused by name, before anything is loaded', async () => {
+  test('wrong inputs are refused by name, before anything is loaded', async () => {
     const { component, source } = tower({ granularity: 'block' })
     const { data } = input()
     await expect(component.run({ x: input(), z: input() })).rejects.toMatchObject({
@@ -88,7 +88,7 @@ describe.each(['webgpu', 'wasm'] as const)('on %s', (kind: DeviceKind) => {
     await expect(component.run({ x: input() })).rejects.toMatchObject({ code: 'component-disposed' })
   })
 
-  test('a checkpoint that lacks a tensor or has it in another shape is an error that names it', async () => {
+  test('a tensor that is missing or has another shape is an error that names it', async () => {
     const { 'last.bias': bias, ...rest } = towerShapes(blocks)
     expect(bias).toEqual([towerSizes.output])
     for (const [weights, code] of [
@@ -104,7 +104,7 @@ describe.each(['webgpu', 'wasm'] as const)('on %s', (kind: DeviceKind) => {
     }
   })
 
-  test('progress ends at the total and never falls', async () => {
+  test('progress never decreases and ends at the total', async () => {
     const { component } = tower({ granularity: 'block' })
     const seen: [number, number][] = []
     await component.load({ onProgress: (loaded, total) => seen.push([loaded, total]) })
@@ -116,7 +116,7 @@ describe.each(['webgpu', 'wasm'] as const)('on %s', (kind: DeviceKind) => {
     await component.dispose()
   })
 
-  test('a load that is aborted or whose source fails leaves nothing, and can be done again', async () => {
+  test('a load that is cancelled or whose source fails leaves no weights, and can be repeated', async () => {
     const { component, source, values } = tower({ granularity: 'component' })
     const controller = new AbortController()
     source.onRead = () => controller.abort()
@@ -132,7 +132,7 @@ describe.each(['webgpu', 'wasm'] as const)('on %s', (kind: DeviceKind) => {
     await component.dispose()
   })
 
-  test("another graph's load that fails leaves the one before to be run again", async () => {
+  test("after another graph's load failed, the graph before can still run", async () => {
     const { table, source, values } = testCheckpoint(towerShapes(blocks))
     const component = new BoundNetwork({
       name: 'tower',
@@ -170,7 +170,7 @@ describe.each(['webgpu', 'wasm'] as const)('on %s', (kind: DeviceKind) => {
   })
 })
 
-test('webgpu and wasm agree', async () => {
+test('webgpu and wasm give the same values', async () => {
   const outputs = []
   for (const kind of ['webgpu', 'wasm'] as const) {
     device = await openDevice({ kind })
@@ -211,7 +211,7 @@ describe('on a GPU', () => {
     expect(device.memory.snapshot()).toMatchObject({ live: 0, liveWeights: 0 })
   })
 
-  test('equal blocks share one session, and so do components', async () => {
+  test('equal blocks share one session, also those of two networks', async () => {
     const one = tower({ granularity: 'block', name: 'one' }).component
     const two = tower({ granularity: 'block', name: 'two' }).component
     const a = await run(one, input())
@@ -244,7 +244,7 @@ describe('on a GPU', () => {
     await component.dispose()
   })
 
-  test('a run that is aborted between stages leaves the weights and nothing else', async () => {
+  test('a run that is cancelled between stages leaves only the weights', async () => {
     const { component } = tower({ granularity: 'block' })
     await run(component, input())
     const y = await run(component, input())
@@ -267,7 +267,7 @@ describe('on a GPU', () => {
     await component.dispose()
   })
 
-  test('an output feeds another component on the device, and one on another device', async () => {
+  test('an output can be the input of another network, on the same device or on another', async () => {
     const x = device.upload(input(), 'test')
     const { component } = tower({ granularity: 'component' })
     const y = await run(component, x)
@@ -284,7 +284,7 @@ describe('on a GPU', () => {
     await other.dispose()
   })
 
-  test("what the GPU finds wrong with a run is that run's error, and no later one's", async () => {
+  test('a GPU error in a run is reported for that run and for no later one', async () => {
     const { component } = tower({ granularity: 'block' })
     const whole = await run(component, input())
     const x = gpu.upload(input(), 'test')

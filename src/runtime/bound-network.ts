@@ -13,6 +13,7 @@ import { castHost, checkHostTensor, CpuTensor, GpuTensor } from './tensors.js'
 import type { DeviceTensor, HostTensor, LoadOptions, RunOptions } from './types.js'
 import type { Device } from './device.js'
 import type { WeightTable } from '../checkpoint/types.js'
+import type { WeightPlan } from '../memory/plan.js'
 
 type Inputs = Readonly<Record<string, HostTensor | DeviceTensor>>
 
@@ -25,10 +26,10 @@ export interface BoundNetworkOptions {
   /** Writes the graph for input shapes; called once for each set of shapes and variant, and again after a move to a device that takes weights another way. */
   readonly graph: (shapes: Shapes, device: Device, variant: string | undefined) => ComponentGraph
   /**
-   * Bytes of GPU buffers that the weights may take at once. When they need more, each run streams blocks: the graph must have granularity
-   * `block`. Undefined: all weights stay while the network is loaded.
+   * How the weights are loaded. With a weight budget, blocks that the plan does not keep are streamed by each run: the graph must have
+   * granularity `block`. Undefined: all weights stay while the network is loaded.
    */
-  readonly weightBudget?: number | undefined
+  readonly plan?: WeightPlan | undefined
   /** Input shapes that `load()` uses before the first run: the graph written for them says which weights there are. */
   readonly shapes: Shapes
 }
@@ -40,7 +41,7 @@ export class BoundNetwork {
   readonly #options: BoundNetworkOptions
   #backend: Backend
   #device: Device
-  #budget: number | undefined
+  #plan: WeightPlan | undefined
   readonly #graphs = new Map<string, ComponentGraph>()
   /** Loads, runs and unloads wait for each other. */
   readonly #lock = new Mutex()
@@ -51,7 +52,7 @@ export class BoundNetwork {
   constructor(options: BoundNetworkOptions) {
     this.name = options.name
     this.#options = options
-    this.#budget = options.weightBudget
+    this.#plan = options.plan
     this.#device = options.device
     this.#backend = options.device.createBackend(options.name, options.table)
   }
@@ -59,11 +60,6 @@ export class BoundNetwork {
   /** Whether the device holds weights of it. */
   get isLoaded(): boolean {
     return this.#backend.isLoaded
-  }
-
-  /** See {@link BoundNetworkOptions.weightBudget}. */
-  get weightBudget(): number | undefined {
-    return this.#budget
   }
 
   /** Loads the weights. @throws CheckpointError, DeviceError, AbortError */
@@ -87,10 +83,11 @@ export class BoundNetwork {
     }, options.signal)
   }
 
-  /** Unloads; the next load keeps within `bytes`. See {@link BoundNetworkOptions.weightBudget}. */
-  async setWeightBudget(bytes: number | undefined): Promise<void> {
+  /** Unloads if this is another plan, and loads by it from then on: see {@link BoundNetworkOptions.plan}. */
+  async setPlan(plan: WeightPlan | undefined): Promise<void> {
+    if (plan === this.#plan) return
     await this.unload()
-    this.#budget = bytes
+    this.#plan = plan
   }
 
   /** Unloads what the old device has, if it is still alive; the next load is on `device`. For a lost device, or to move. */
@@ -99,7 +96,7 @@ export class BoundNetwork {
       const next = device.createBackend(this.name, this.#options.table)
       this.#loaded = undefined
       // A graph says how its weights are passed, which differs from one kind of device to another.
-      if (device.info.kind !== this.#device.info.kind) this.#graphs.clear()
+      if (device.info.capabilities.weightsAs !== this.#device.info.capabilities.weightsAs) this.#graphs.clear()
       await this.#backend.dispose()
       this.#backend = next
       this.#device = device
@@ -143,7 +140,7 @@ export class BoundNetwork {
     throwIfAborted(options.signal)
     if (this.#loaded === graph) return
     this.#loaded = undefined
-    await this.#backend.load(graph, this.#budget, options)
+    await this.#backend.load(graph, this.#plan, options)
     this.#loaded = graph
   }
 

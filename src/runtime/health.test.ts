@@ -11,7 +11,7 @@ function codeOf(values: number[]): string {
   }
 }
 
-test('NaN, infinity and nothing but zeros are told', () => {
+test('NaN, infinity and nothing but zeros are reported', () => {
   expect(codeOf([0, 1, -1])).toBe('healthy')
   expect(codeOf([1, Number.NaN])).toBe('not-finite')
   expect(codeOf([1, -Infinity])).toBe('not-finite')

@@ -1,8 +1,8 @@
-/** Telling a broken result from a picture: values that are not finite, or nothing but zeros. */
+/** Detects broken results: values that are not finite, or nothing but zeros. */
 
 import { DeviceError } from '../errors.js'
 
-/** How many of a tensor's values there are, are not finite, and are 0. */
+/** How many values a tensor has, how many are not finite, and how many are 0. */
 export interface ValueTally {
   readonly count: number
   readonly bad: number

@@ -1,4 +1,4 @@
-/** Weighted sums of tensors: what both kinds of device check, and the sum on the CPU. gpu-combine.ts is the GPU's. */
+/** Weighted sums and copies of tensors: the checks that both kinds of device make, and the sum on the CPU (gpu-combine.ts has the GPU's). */
 
 import { InputError } from '../errors.js'
 import type { LinearTerm, Piece } from './types.js'
@@ -21,12 +21,12 @@ export function checkTerms(terms: readonly LinearTerm[], bound = 0): void {
   }
 }
 
-/** The error of a term that lives on another device. */
+/** The error for a term on another device. */
 export function foreignTerm(): InputError {
   return new InputError('bad-terms', 'A term of a sum belongs to another device.')
 }
 
-/** The sum in float64, rounded once, and no further from 0 than `bound`. */
+/** The sum, computed in float64 and rounded once, clamped to [-bound, bound]. */
 export function combineOnHost(
   terms: readonly { readonly data: Float32Array; readonly scale: number; readonly offset: number }[],
   count: number,
@@ -38,23 +38,23 @@ export function combineOnHost(
   return Float32Array.from(sums, (sum) => Math.min(bound, Math.max(-bound, sum)))
 }
 
-/** The most summands of one sum: WebGPU promises eight storage buffers, one is the result's. */
+/** The most terms of one sum: WebGPU guarantees eight storage buffers, and one of them is for the result. */
 export const mostTerms = 7
 
-/** Elements that lie next to each other in the piece's tensor and in the result. Positions and count in elements. */
+/** Elements that are contiguous both in the piece's tensor and in the result. Positions and count are in elements. */
 export interface CopyRun {
   readonly source: number
   readonly target: number
   readonly count: number
 }
 
-/** The copies that put a piece into a tensor of shape `dims`, as long as they can be. @throws InputError `bad-pieces` */
+/** The copies that put a piece into a tensor of shape `dims`, each as long as possible. @throws InputError `bad-pieces` */
 export function copyRuns(piece: Piece, dims: readonly number[]): readonly CopyRun[] {
   const { tensor, at, from = dims.map(() => 0) } = piece
   const { size = tensor.dims.map((length, axis) => length - (from[axis] ?? 0)) } = piece
   if (tensor.type !== 'float32' || [tensor.dims, at, from, size].some((list) => list.length !== dims.length))
     throw refusal(piece, dims)
-  // From the last axis to the first, as strides grow.
+  // Strides grow from the last axis to the first.
   let [ownStride, stride] = [1, 1]
   let count = 1
   let contiguous = true
@@ -83,7 +83,7 @@ function refusal({ tensor, at, from, size }: Piece, dims: readonly number[]): In
   return new InputError('bad-pieces', message, { type: tensor.type, dims: tensor.dims, at, expected: dims })
 }
 
-/** The error of a piece that lives on another device. */
+/** The error for a piece on another device. */
 export function foreignPiece(): InputError {
   return new InputError('bad-pieces', 'A tensor to be joined belongs to another device.')
 }

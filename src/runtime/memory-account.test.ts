@@ -32,7 +32,7 @@ test('counts live and peak bytes by owner and purpose', () => {
   expect(account.snapshot()).toMatchObject({ live: 0, liveWeights: 0 })
 })
 
-test('a subscriber hears of changes at most once in the interval, of the last one always', () => {
+test('a subscriber is called at most once in the interval, and always after the last change', () => {
   const account = new MemoryAccount()
   const heard: MemorySnapshot[] = []
   const end = account.subscribe((snapshot) => heard.push(snapshot), 50)
@@ -53,7 +53,7 @@ test('a subscriber hears of changes at most once in the interval, of the last on
   expect(heard).toHaveLength(2)
 })
 
-test('a subscriber hears soon of weights that come and go, however short they stay', async () => {
+test('a subscriber is called soon after weights are loaded and freed, however short they stay', async () => {
   const account = new MemoryAccount()
   const heard: number[] = []
   account.subscribe(({ liveWeights }) => heard.push(liveWeights), 50)
@@ -73,7 +73,7 @@ test('a subscriber hears soon of weights that come and go, however short they st
   expect(heard).toEqual([4, 0, 8, 2])
 })
 
-test('the account of several devices counts all that each does, with peaks of its own', () => {
+test('the account of several devices counts the memory of each, and has peaks of its own', () => {
   const total = new MemoryAccount()
   const [gpu, cpu] = [new MemoryAccount(total), new MemoryAccount(total)]
   const encoder = cpu.allocate('text_encoder', 'weights', 40)

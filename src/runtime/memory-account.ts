@@ -1,16 +1,16 @@
 /**
- * The memory account: who holds how many bytes on one device, for what, now and at most. Pure bookkeeping; gpu-buffers.ts tells it
- * of every GPU buffer that is made and destroyed, the wasm side of every byte of weights handed to onnxruntime.
+ * The memory account of one device: how many bytes each component holds there, for what, now and at most. Pure bookkeeping: gpu-buffers.ts
+ * reports every GPU buffer that is made and destroyed, wasm-backend.ts the bytes of weights that it gives to onnxruntime.
  */
 
 import type { ComponentMemory, MemoryMeter, MemoryPurpose, MemorySnapshot } from './types.js'
 
-/** One counted piece of memory. */
+/** Memory that the account counts until it is released. */
 export interface Allocation {
   readonly bytes: number
-  /** Counts it for another owner from now on. */
+  /** Counts it for another owner. */
   transfer(owner: string): void
-  /** Counts it no more. A second call changes nothing. */
+  /** Stops counting it. A second call changes nothing. */
   release(): void
 }
 
@@ -31,12 +31,12 @@ export class MemoryAccount implements MemoryMeter {
   #liveWeights = 0
   #peakWeights = 0
 
-  /** `total`: the account of several devices, which counts along. */
+  /** `total`: an account of several devices, which counts this device's memory too. */
   constructor(total?: MemoryAccount) {
     this.#total = total
   }
 
-  /** Bytes held now. */
+  /** Bytes in use. */
   get live(): number {
     return this.#live
   }
@@ -65,7 +65,7 @@ export class MemoryAccount implements MemoryMeter {
     return allocation
   }
 
-  /** Releases everything: what a lost device held is gone. */
+  /** Releases everything, after the device was lost. */
   releaseAll(): void {
     for (const allocation of this.#allocations) allocation.release()
   }
@@ -108,8 +108,8 @@ export class MemoryAccount implements MemoryMeter {
     }
     const onChange = (moved: boolean) => {
       due = true
-      // Not at once: a change often comes with others, and the listener must not run inside the code that allocates. A timer would come
-      // too late for weights that stay for one run: on the CPU no timer fires while that lasts.
+      // Not synchronously: changes often come in groups, and the listener must not run inside the code that allocates. A timer would be too
+      // late for weights that stay for one run only: on the CPU no timer fires during a run.
       if (moved) queueMicrotask(tell)
       else timer ??= setTimeout(tell, 0)
     }
@@ -143,7 +143,7 @@ export class MemoryAccount implements MemoryMeter {
     this.#changed(had !== tally.weights > 0)
   }
 
-  /** `moved`: a component's weights came, or the last of them went. */
+  /** `moved`: the first weights of a component were loaded, or its last ones were freed. */
   #changed(moved = false): void {
     for (const listener of this.#listeners) listener(moved)
   }

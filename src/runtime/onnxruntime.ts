@@ -1,7 +1,7 @@
 /**
- * onnxruntime-web: which of its builds a device needs, loaded once, and the one lock that everything it does goes through. Two
- * `create()` at a time are refused by it and two `run()` at a time corrupt its memory, whatever the sessions, so the lock is
- * one for the whole worker. Nothing outside runtime/ sees onnxruntime-web.
+ * onnxruntime-web: the build that a device needs, loaded once, and the lock around every call into it. onnxruntime refuses two `create()` at
+ * a time, and two `run()` at a time corrupt its memory, whatever their sessions: so there is one lock for the whole worker. Nothing outside
+ * runtime/ uses onnxruntime-web.
  */
 
 import type * as ort from 'onnxruntime-web'
@@ -14,10 +14,10 @@ export type OnnxRuntime = typeof ort
 export type Session = ort.InferenceSession
 export type OrtTensor = ort.Tensor
 
-/** The release that this code was written against: it leans on how that one treats buffers, so another is refused. */
+/** The release that this code is written for. The code depends on how it treats buffers, so other releases are refused. */
 export const onnxruntimeVersion = '1.30.0'
 
-/** Held during every call into onnxruntime-web. */
+/** Locked during every call into onnxruntime-web. */
 export const onnxruntimeLock = new Mutex()
 
 type Build = 'jspi' | 'webgpu' | 'wasm'
@@ -30,7 +30,7 @@ const importers: Record<Build, () => Promise<OnnxRuntime>> = {
 
 const loaded = new Map<Build, Promise<OnnxRuntime>>()
 
-/** The build for a kind of device: jspi where the browser can suspend WebAssembly, since it is smaller and faster to start. */
+/** The build for a kind of device: jspi if the browser can suspend WebAssembly, because it is smaller and starts faster. */
 export function buildFor(kind: DeviceKind, scope: object = WebAssembly): Build {
   if (kind === 'wasm') return 'wasm'
   return 'Suspending' in scope ? 'jspi' : 'webgpu'
@@ -64,16 +64,16 @@ async function load(build: Build): Promise<OnnxRuntime> {
       details,
     )
   }
-  // Threads need shared memory, which a page has only when it is cross-origin isolated. A GPU does not need them.
+  // Threads need shared memory, which only a cross-origin isolated page has. The build for GPUs needs no threads.
   const foreign = isCrossOriginScript()
   const threads = build === 'wasm' && globalThis.crossOriginIsolated && !foreign ? Math.min(navigator.hardwareConcurrency, 8) : 1
   runtime.env.wasm.numThreads = threads
-  // Otherwise it would look beside its script for a module that it holds already (importWasmModule in its wasm-utils-import.ts).
+  // Otherwise it would download a module that it already contains (importWasmModule in its wasm-utils-import.ts).
   if (foreign) runtime.env.wasm.wasmPaths = { wasm: wasmFiles[build]().href }
   return runtime
 }
 
-/** Runs a call into onnxruntime and tells its errors, which are text only, as ours. @throws DeviceError `out-of-memory`, `runtime-error` */
+/** Runs a call into onnxruntime and turns its errors, which have a text only, into typed ones. @throws DeviceError `out-of-memory`, `runtime-error` */
 export async function explained<T>(doing: string, call: () => Promise<T>): Promise<T> {
   try {
     return await call()

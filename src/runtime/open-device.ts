@@ -1,4 +1,4 @@
-/** Opens what graphs run on: the GPU where there is a real one, else the CPU, or what the caller names. */
+/** Opens the device that graphs run on: a real GPU if there is one, otherwise the CPU; or the device that the caller names. */
 
 import { DeviceError, InputError } from '../errors.js'
 import { requestAdapter, requestSecondAdapter } from './webgpu/gpu-device.js'
@@ -9,15 +9,15 @@ import type { DeviceName } from '../memory/device-info.js'
 import type { Device } from './device.js'
 
 export interface OpenDeviceOptions {
-  /** `auto` (default): a real GPU if there is one, else wasm. */
+  /** `auto` (default): a real GPU if there is one, otherwise wasm. */
   readonly kind?: DeviceName | 'auto' | undefined
-  /** An account of several devices, which counts this one's memory too. */
+  /** An account of several devices, which counts this device's memory too. */
   readonly total?: MemoryAccount | undefined
 }
 
 const kinds: readonly string[] = ['auto', 'webgpu', 'webgpu:1', 'wasm'] satisfies (DeviceName | 'auto')[]
 
-/** @throws InputError `bad-device` for a word that names no device */
+/** @throws InputError `bad-device` for a value that names no device */
 export function checkDeviceKind(kind: unknown): void {
   if (kind === undefined || kinds.includes(kind as string)) return
   const given = (JSON.stringify(kind) ?? typeof kind).slice(0, 100)
@@ -26,7 +26,7 @@ export function checkDeviceKind(kind: unknown): void {
 
 /**
  * Opens a device. `auto` takes the GPU unless its adapter is a software one, which is slower than onnxruntime's CPU kernels.
- * @throws InputError `bad-device`; DeviceError `webgpu-not-available` when WebGPU is asked for by name and not there,
+ * @throws InputError `bad-device`; DeviceError `webgpu-not-available` if the caller names WebGPU and the browser has none,
  * `no-second-adapter`, `runtime-not-loaded`
  */
 export async function openDevice({ kind = 'auto', total }: OpenDeviceOptions = {}): Promise<Device> {
@@ -50,7 +50,7 @@ async function openSecond(total: MemoryAccount | undefined): Promise<Device> {
   )
 }
 
-/** The devices to choose from where none is named: real GPUs, the preferred one first, and the CPU. */
+/** The devices to choose from if the caller names none: real GPUs, the preferred one first, and the CPU. */
 export async function listDevices(): Promise<readonly DeviceName[]> {
   const [first, second] = [await requestAdapter(), await requestSecondAdapter()]
   return [...(isReal(first) ? ['webgpu' as const] : []), ...(isReal(second) ? ['webgpu:1' as const] : []), 'wasm']

@@ -13,7 +13,7 @@ function entry(from: ByteSource, begin: number, bytes: number, dtype: Safetensor
   return { name: `at ${begin}`, dtype, shape: [bytes / 4], source: from, begin, end: begin + bytes }
 }
 
-test('neighbours come in one read, in any order of asking; far tensors and other files do not', () => {
+test('neighbours share a read in whatever order they are requested; distant tensors and other files do not', () => {
   const [one, two] = [source(), source()]
   const entries = [entry(one, 400, 400), entry(two, 0, 8), entry(one, 0, 400), entry(one, 5 * MiB, 40), entry(one, 900, 100)]
   const reads = planReads(entries)

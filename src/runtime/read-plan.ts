@@ -1,16 +1,16 @@
 /**
- * Which bytes of which files to read for a set of tensors, and in what pieces: neighbours in a file come in one read, large tensors in
- * several, no read longer than a piece. Pure: the reading is in weight-stream.ts.
+ * Which bytes of which files to read for a set of tensors: neighbours in a file share one read, large tensors take several, and no read is
+ * longer than a piece. Pure: weight-stream.ts does the reading.
  */
 
 import type { TensorEntry } from '../checkpoint/types.js'
 import type { ByteSource } from '../hub/types.js'
 import { storedElementBytes } from '../checkpoint/element-types.js'
 
-/** The largest read, in bytes: what `queue.writeBuffer` takes well, and all that is held of a tensor at a time. */
+/** Bytes of the largest read: a size that `queue.writeBuffer` handles well. No more of a tensor is in memory at a time. */
 export const pieceBytes = 8 * 2 ** 20
 
-/** Bytes between two wanted tensors that are read along rather than skipped. */
+/** A gap of up to this many bytes between two tensors is read with them rather than skipped. */
 const gapBytes = 64 * 2 ** 10
 
 /** Elements `[first, first + count)` of a tensor, found at `offset` in the bytes of a read. */

@@ -7,7 +7,7 @@ const full = new DeviceError('out-of-memory', 'The GPU ran out of memory.')
 const resident: Setup = { residence: 'resident', canStream: true, canShrink: true, canTile: true }
 const device = {}
 
-test('a lost device is rebuilt; a second loss within two minutes is the end', () => {
+test('a lost device is opened again; a second loss within two minutes fails', () => {
   let now = 1000
   const ladder = new RecoveryLadder(() => now)
   expect(ladder.next(lost, resident, {})).toEqual({ action: 'rebuild' })
@@ -20,7 +20,7 @@ test('a lost device is rebuilt; a second loss within two minutes is the end', ()
   })
 })
 
-test('a device is lost once, however often it is asked', () => {
+test('a loss that is reported several times counts once', () => {
   let now = 0
   const ladder = new RecoveryLadder(() => now)
   const [first, second, third] = [{}, {}, {}]
@@ -56,7 +56,7 @@ function climb(from: Omit<Setup, 'canShrink'>, shrinks: number, error = full): R
   return steps
 }
 
-test('out of memory tightens step by step, then says what is left to try', () => {
+test('out of memory tightens the residence step by step, then the error says what the caller can try', () => {
   const failed = { action: 'fail', error: { code: 'out-of-memory', message: expect.stringContaining('try a smaller size') } }
   const steps = [
     { action: 'tighten', residence: 'model' },
@@ -67,14 +67,14 @@ test('out of memory tightens step by step, then says what is left to try', () =>
   expect(climb({ ...resident, canTile: false }, 1)).toMatchObject([...steps, { action: 'shrink' }, failed])
 })
 
-test('the CPU streams nothing, and what is over a budget has no less to offer to weights', () => {
+test('the CPU does not stream, and a plan over its budget has no fewer weights to keep', () => {
   const onCpu = climb({ residence: 'resident', canStream: false, canTile: true }, 0)
   expect(onCpu).toMatchObject([{ residence: 'model' }, { action: 'tile' }, { error: { code: 'out-of-memory' } }])
   const over = climb({ ...resident, residence: 'block' }, 3, new DeviceError('does-not-fit', 'vae needs more.'))
   expect(over).toMatchObject([{ action: 'tile' }, { error: { code: 'does-not-fit' } }])
 })
 
-test('other errors pass', () => {
+test('other errors are passed on', () => {
   const error = new InputError('shape-mismatch', 'no')
   expect(new RecoveryLadder().next(error, resident, device)).toEqual({ action: 'fail', error })
 })

@@ -1,24 +1,23 @@
 /**
- * What to try after a device failed, step by step: a lost device is rebuilt once, out of memory tightens the residence, then leaves weights
- * less room, then tiles the VAE, and what is left is an error. A value that decides; opening devices, budgets and going on from the last step
- * are the pipeline's.
+ * Decides what to try after a device failed: open a lost device again, once; after running out of memory tighten the residence, then keep
+ * fewer weights, then decode in tiles; otherwise fail. It only decides: pipelines open devices, plan again and resume.
  */
 
 import { DeviceError, isAquatintError, type AquatintError } from '../errors.js'
 import type { Residence } from '../memory/plan.js'
 
-/** How a pipeline runs now, and what the network that failed could still do with less of. */
+/** How a pipeline runs, and what the network that failed could use less of. */
 export interface Setup {
   readonly residence: Residence
   /** Whether the device can stream blocks. */
   readonly canStream: boolean
-  /** Whether the network's weights can do with less room than they have. */
+  /** Whether the network can run with fewer of its weights on the device at once. */
   readonly canShrink: boolean
   /** Whether it can work in smaller tiles. */
   readonly canTile: boolean
 }
 
-/** What to do before going on. */
+/** What to do before the next try. */
 export type Recovery =
   | { readonly action: 'rebuild' }
   | { readonly action: 'tighten'; readonly residence: Residence }
@@ -31,15 +30,15 @@ const lossWindowMs = 120_000
 
 export class RecoveryLadder {
   readonly #now: () => number
-  /** The device lost last, when that was told, and how long after the one before. */
+  /** The device that was lost last, when that was reported, and how long after the loss before it. */
   #loss: { readonly device: object; readonly at: number; readonly since: number } | undefined
 
-  /** `now` gives milliseconds that only grow. */
+  /** `now`: a monotonic clock in milliseconds. */
   constructor(now: () => number = () => performance.now()) {
     this.#now = now
   }
 
-  /** The next step for `error` of `device` under `setup`. Errors that are not a device's fail as they are. */
+  /** The next step after `error` on `device`. Errors that no device caused fail as they are. */
   next(error: unknown, setup: Setup, device: object): Recovery {
     if (isAquatintError(error, 'device-lost')) return this.#afterLoss(error, device)
     if (isAquatintError(error, 'out-of-memory', 'does-not-fit')) return afterOutOfMemory(error, setup)
@@ -49,7 +48,7 @@ export class RecoveryLadder {
   #afterLoss(error: AquatintError, device: object): Recovery {
     const now = this.#now()
     const before = this.#loss
-    // A device goes once, however often it is asked afterwards: until another stands in its place, say where none can be opened.
+    // One loss may be reported several times before the device is replaced: for example, when no other can be opened.
     const loss = before?.device === device ? before : { device, at: now, since: now - (before?.at ?? Number.NEGATIVE_INFINITY) }
     this.#loss = loss
     if (loss.since >= lossWindowMs || now - loss.at >= lossWindowMs) return { action: 'rebuild' }
@@ -65,7 +64,7 @@ function afterOutOfMemory(
 ): Recovery {
   if (residence === 'resident') return { action: 'tighten', residence: 'model' }
   if (residence === 'model' && canStream) return { action: 'tighten', residence: 'block' }
-  // A plan that does not fit has no less room for weights to offer.
+  // A plan that does not fit already has as few weights at once as possible.
   if (canShrink && error.code === 'out-of-memory') return { action: 'shrink' }
   if (canTile) return { action: 'tile' }
   const already = residence === 'block' ? 'Blocks are streamed' : 'Components are loaded one at a time'

@@ -1,4 +1,4 @@
-/** The compiled sessions of one WebGPU device, one for each program, shared by all stages and components that use it. */
+/** The compiled sessions of one WebGPU device: one for each program, shared by all stages and networks that use it. */
 
 import type { Program } from '../onnx/types.js'
 import type { Session } from './onnxruntime.js'
@@ -19,7 +19,7 @@ export class SessionCache {
     return { alive: this.#entries.size, created: this.#created }
   }
 
-  /** The session of `program`, made on first use; a failure is not kept. `user` holds it until {@link leave}. */
+  /** The session of `program`, made on first use; a failure is not kept. `user` uses it until {@link leave}. */
   async get(program: Program, user: object, name: string): Promise<Session> {
     let entry = this.#entries.get(program.key)
     if (entry === undefined) {
@@ -54,7 +54,7 @@ export class SessionCache {
     await this.#releaseAll(all)
   }
 
-  /** Forgets all without releasing them: their device is gone, and onnxruntime's calls on it may not return. */
+  /** Forgets all without releasing them: their device was lost, and onnxruntime's calls on it may never return. */
   abandon(): void {
     this.#entries.clear()
   }

@@ -1,6 +1,6 @@
 /**
- * The two kinds of DeviceTensor: one in a GPU buffer of a device of ours, one in host memory (the wasm device's, and what crosses
- * between devices). Values are read as float32 whatever they are stored as.
+ * The two kinds of DeviceTensor: in a GPU buffer, and in host memory (on the wasm device, and on the way between devices). Values are read as
+ * float32 whatever type they are stored in.
  */
 
 import { DeviceError } from '../errors.js'
@@ -20,7 +20,7 @@ const arrayTypes = {
   bool: Uint8Array,
 } as const
 
-/** A tensor around bytes just read. */
+/** A tensor of bytes that were read back. */
 export function hostTensor(type: ElementType, dims: readonly number[], bytes: ArrayBuffer): HostTensor {
   return { type, dims, data: new arrayTypes[type](bytes, 0, elementCount(dims)) }
 }
@@ -43,7 +43,7 @@ export function toFloat32(tensor: HostTensor): Float32Array<ArrayBuffer> {
   return data instanceof BigInt64Array ? Float32Array.from(data, Number) : Float32Array.from(data)
 }
 
-/** The tensor with float32 and float16 exchanged where `type` asks for it; others as they are. */
+/** The tensor converted between float32 and float16 if `type` is the other of the two; otherwise as it is. */
 export function castHost(tensor: HostTensor, type: ElementType): HostTensor {
   if (tensor.type === 'float32' && type === 'float16' && tensor.data instanceof Float32Array)
     return { type, dims: tensor.dims, data: float32ToFloat16(tensor.data) }
@@ -51,7 +51,7 @@ export function castHost(tensor: HostTensor, type: ElementType): HostTensor {
   return tensor
 }
 
-/** A tensor in host memory. Disposing forgets it. */
+/** A tensor in host memory. */
 export class CpuTensor implements DeviceTensor {
   readonly type: ElementType
   readonly dims: readonly number[]

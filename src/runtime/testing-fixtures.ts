@@ -53,7 +53,6 @@ export async function fixtureComponent(
   name: FixtureNetwork,
   size: number,
   granularity: 'component' | 'block',
-  weightBudget?: number,
 ): Promise<FixtureComponent> {
   const folder = `tiny-sdxl/repo/${name}`
   const { definition, files } = networks[name]
@@ -62,7 +61,7 @@ export async function fixtureComponent(
   const options = device.writeOptions({ dtype: 'float32', granularity })
   const model = definition.fromConfig(config)
   const written = model.write(
-    shapesFor(model, { batch: name === 'vae' ? 1 : 2, height: size, width: size, sequenceLength: 77 }),
+    shapesFor(model, { batch: definition.role === 'autoencoder' ? 1 : 2, height: size, width: size, sequenceLength: 77 }),
     options,
   )
   const [graph] = matchWeights(definition, [written], table).graphs
@@ -74,6 +73,6 @@ export async function fixtureComponent(
     }),
   )
   const shapes = Object.fromEntries(graph.inputs.map(({ name: input, dims }) => [input, dims]))
-  const component = new BoundNetwork({ name, device, table, graph: () => graph, shapes, weightBudget })
+  const component = new BoundNetwork({ name, device, table, graph: () => graph, shapes })
   return { component, graph, table, inputs }
 }

@@ -20,9 +20,9 @@ export interface DeviceTensor {
 
 /** Bytes of one component's buffers on one device. */
 export interface ComponentMemory {
-  /** Of its parameters, now. */
+  /** Its parameters, at this moment. */
   readonly weights: number
-  /** Of all else that its runs hold, now. */
+  /** Everything else that its runs hold, at this moment. */
   readonly activations: number
   /** The most that `weights` has been. */
   readonly peakWeights: number
@@ -30,13 +30,13 @@ export interface ComponentMemory {
   readonly peakActivations: number
 }
 
-/** The memory account at one moment: every GPU buffer made and not yet destroyed. Bytes. */
+/** The memory account at one moment: every GPU buffer that exists. Bytes. */
 export interface MemorySnapshot {
-  /** All buffers, now. */
+  /** All buffers, at this moment. */
   readonly live: number
   /** The most that `live` has been. */
   readonly peak: number
-  /** Buffers of weights, now. */
+  /** Buffers of weights, at this moment. */
   readonly liveWeights: number
   /** The most that `liveWeights` has been. */
   readonly peakWeights: number
@@ -53,8 +53,8 @@ export interface MemoryMeter {
   /** Peaks start again from what is live now. */
   resetPeaks(): void
   /**
-   * Calls back after changes: soon after a component's first weights came or its last ones went, else at most once in `intervalMs`
-   * (default 100). Returns what ends it.
+   * Calls back after changes: soon after the first weights of a component are loaded or its last ones are freed, otherwise at most once in
+   * `intervalMs` (default 100). Returns a function that ends the subscription.
    */
   subscribe(listener: (snapshot: MemorySnapshot) => void, intervalMs?: number): () => void
 }
@@ -69,7 +69,7 @@ export interface BufferPool {
   reclaim(): void
 }
 
-/** One summand of `Device.combine`: `scale` times a float32 tensor, read from `offset` on and from its beginning again at its end. */
+/** One summand of `Device.combine`: `scale` times a float32 tensor, read from `offset` on, starting over at its end. */
 export interface LinearTerm {
   readonly tensor: DeviceTensor
   readonly scale: number
@@ -77,25 +77,25 @@ export interface LinearTerm {
   readonly offset?: number | undefined
 }
 
-/** A part of `Device.assemble`: a box of a float32 tensor, and its place. Lists have a number for each axis, as many as the result has. */
+/** A part of `Device.assemble`: a box of a float32 tensor, and its place in the result. Lists have one number for each axis of the result. */
 export interface Piece {
-  /** One in host memory is copied to the device on the way. */
+  /** A tensor in host memory is copied to the device first. */
   readonly tensor: DeviceTensor | HostTensor
   /** Where the box's first element goes. */
   readonly at: readonly number[]
-  /** Where the box begins in the tensor; at its first element unless said. */
+  /** Where the box begins in the tensor; at its first element unless set. */
   readonly from?: readonly number[] | undefined
-  /** The box's extent; all that there is from `from` on unless said. */
+  /** The box's extent; everything from `from` on unless set. */
   readonly size?: readonly number[] | undefined
 }
 
 export interface LoadOptions {
   readonly signal?: AbortSignal | undefined
-  /** Bytes of weights in place so far, and in all: 0 when it begins. */
+  /** Gets the bytes of weights loaded so far, 0 at first, and the bytes of all of them. */
   readonly onProgress?: ((loaded: number, total: number) => void) | undefined
 }
 
 export interface RunOptions extends LoadOptions {
-  /** Which of the component's graphs for the inputs' shapes: its name, which `graph` is given. */
+  /** Which graph to run, of those for the inputs' shapes: the name that `graph` is called with. */
   readonly variant?: string | undefined
 }

@@ -1,4 +1,4 @@
-/** Where the WebAssembly of each of onnxruntime-web's builds lies, as expressions that bundlers follow. */
+/** The URLs of the WebAssembly files of onnxruntime-web's builds, as expressions that bundlers recognise. */
 
 /** The URL of a build's file. */
 export const wasmFiles = {

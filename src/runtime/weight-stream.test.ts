@@ -5,7 +5,7 @@ import { streamWeights } from './weight-stream.js'
 
 const shapes = { small: [3], large: [3_000_000], odd: [5, 7] }
 
-test('every byte of every tensor arrives once, in the type it is wanted in', async () => {
+test('every byte of every tensor is passed on once, in the type that it is converted to', async () => {
   const { table, values } = testCheckpoint(shapes)
   const wanted = [...table.values()].flatMap((entry) => [
     { entry, type: 'float32' as const, into: new Uint8Array(entry.end - entry.begin) },
@@ -19,7 +19,7 @@ test('every byte of every tensor arrives once, in the type it is wanted in', asy
   }
 })
 
-test('at most three reads are under way', async () => {
+test('at most three pieces are read at a time', async () => {
   const { table, source } = testCheckpoint(shapes)
   let open = 0
   let most = 0
@@ -36,7 +36,7 @@ test('at most three reads are under way', async () => {
   expect(most).toBeLessThanOrEqual(3)
 })
 
-test('an abort and a failing taker stop the reading', async () => {
+test('a cancel and a failing callback stop the reading', async () => {
   const { table, source } = testCheckpoint({ ...shapes, more: [15_000_000] })
   const wanted = [...table.values()].map((entry) => ({ entry, type: 'float32' as const }))
   const controller = new AbortController()

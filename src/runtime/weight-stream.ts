@@ -1,6 +1,6 @@
 /**
- * Streams the tensors of a checkpoint in the types that a graph wants, piece by piece: a few reads are under way while one piece is
- * converted and handed on. What becomes of the pieces (a GPU buffer, an array) is the caller's.
+ * Streams the tensors of a checkpoint in the types that a graph takes, piece by piece: the next pieces are read while one is converted and
+ * passed to the caller, who puts it into a GPU buffer or an array.
  */
 
 import type { TensorEntry } from '../checkpoint/types.js'
@@ -10,15 +10,15 @@ import { freeBytes } from '../util/free-bytes.js'
 import { convertElements, elementBytes, storedElementBytes } from '../checkpoint/element-types.js'
 import { planReads } from './read-plan.js'
 
-/** A tensor and the type it is wanted in. */
+/** A tensor, and the type that it is converted to. */
 export interface WantedTensor {
   readonly entry: TensorEntry
   readonly type: ElementType
 }
 
 /**
- * Some elements of one wanted tensor, as bytes of its wanted type, to be put at `byteOffset` of the whole. They are good until the taker
- * has resolved, and freed then.
+ * Some elements of one tensor, as bytes of the type that it is converted to. They belong at `byteOffset` of the whole tensor, and are valid
+ * until the promise of `take` resolves.
  */
 export interface WeightPiece<Wanted extends WantedTensor> {
   readonly wanted: Wanted
@@ -26,11 +26,11 @@ export interface WeightPiece<Wanted extends WantedTensor> {
   readonly bytes: Uint8Array<ArrayBuffer>
 }
 
-/** Reads under way at a time, the one being handed on included. */
+/** How many pieces may be read or passed to the caller at a time. */
 const readsInFlight = 3
 
 /**
- * Calls `take` with every piece of every tensor, once, and waits for it. A tensor wanted in two types is read once and given twice.
+ * Calls `take` with every piece of every tensor, once, and waits for it. A tensor that is needed in two types is read once and passed twice.
  * @throws what a source or `take` throws, AbortError
  */
 export async function streamWeights<Wanted extends WantedTensor>(
@@ -41,7 +41,7 @@ export async function streamWeights<Wanted extends WantedTensor>(
   const byEntry = new Map<TensorEntry, Wanted[]>()
   for (const one of wanted) byEntry.set(one.entry, [...(byEntry.get(one.entry) ?? []), one])
   const reads = planReads(byEntry.keys())
-  // A read that fails while an earlier one is being handed on stops all: nobody waits for the others' ends.
+  // If a read fails while an earlier piece is passed on, everything stops; the other reads are not awaited.
   const stop = new AbortController()
   const end = signal === undefined ? stop.signal : AbortSignal.any([signal, stop.signal])
   const pending: Promise<Uint8Array<ArrayBuffer>>[] = []

@@ -10,10 +10,8 @@ import type { Config, WeightLibrary } from '../types.js'
 import { chooseWeightFiles, listVariants, type WeightFiles } from '../weight-files.js'
 import { listWeightFiles, readArrivingTable, readWeightTable, type ReadWeightsOptions } from '../weight-table.js'
 import type { ComponentFiles, ComponentWeights, Layout, WeightChoice } from './layout.js'
+import { modelIndexName } from './diffusers-names.js'
 import { parseModelIndex } from './model-index.js'
-
-/** The file that makes a repository a pipeline in diffusers' layout. */
-export const modelIndexName = 'model_index.json'
 
 /** The config of a network, of a scheduler and of a tokenizer. Each of them shows that a folder holds a component. */
 const configNames = ['config.json', 'scheduler_config.json', 'tokenizer_config.json']

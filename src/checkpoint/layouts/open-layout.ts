@@ -7,6 +7,9 @@ import type { ReadOptions, Repository } from '../../hub/types.js'
 import { openDiffusersFolder, openFolderComponent, type LoneComponent } from './diffusers-folder.js'
 import type { Layout } from './layout.js'
 
+/** The file names to request from hosts that cannot list their files. */
+export { diffusersNames as layoutNames } from './diffusers-names.js'
+
 /** The checkpoint of a whole pipeline. @throws CheckpointError `model-index-*`, `json-*`; HubError `file-not-found` where there is none */
 export function openLayout(repository: Repository, options: ReadOptions = {}): Promise<Layout> {
   return openDiffusersFolder(repository, options)

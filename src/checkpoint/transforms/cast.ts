@@ -13,7 +13,7 @@ import {
   type TargetDType,
 } from '../element-types.js'
 import type { TensorEntry, WeightTable } from '../types.js'
-import { checkReadRange, copyOverlap, pieceElements } from './pieces.js'
+import { checkTensorRange, copyOverlap, pieceElements } from './pieces.js'
 import type { WeightTransform } from './transform-table.js'
 
 /** Called with the number of finite values of a tensor that became infinite in float16, once for each piece that has some. */
@@ -65,7 +65,7 @@ class CastSource implements ByteSource {
   }
 
   async read(range: ByteRange, options?: ReadOptions): Promise<Uint8Array<ArrayBuffer>> {
-    checkReadRange(range, this.byteLength)
+    checkTensorRange(range, this.byteLength)
     const { source, begin, name } = this.#entry
     const [fromBytes, toBytes] = [dtypeBytes[this.#from], dtypeBytes[this.#to]]
     const result = new Uint8Array(range.end - range.begin)

@@ -5,7 +5,7 @@
 
 import type { ByteRange, ByteSource, ReadOptions } from '../../hub/types.js'
 import { freeBytes } from '../../util/free-bytes.js'
-import { checkReadRange, copyOverlap, pieceElements } from './pieces.js'
+import { checkTensorRange, copyOverlap, pieceElements } from './pieces.js'
 import { quantizeRows, type QuantizedLayout } from './quantize-rows.js'
 import { dtypeBytes } from '../../util/dtype-bytes.js'
 import type { TensorEntry } from '../types.js'
@@ -93,7 +93,7 @@ export class QuantizedTensor {
       read: (range, options) => {
         const before = this.#last
         const read = (async () => {
-          checkReadRange(range, byteLength)
+          checkTensorRange(range, byteLength)
           await before
           return this.#read(part, rowBytes, range, options)
         })()

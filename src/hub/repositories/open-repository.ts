@@ -7,7 +7,7 @@ import { HubRepository } from './hub-repository.js'
 import type { Hub } from '../hub.js'
 import { checkBaseUrl, checkRepositoryId, checkRevision, isRepositoryId } from '../names.js'
 import { StaticRepository } from './static-repository.js'
-import type { Repository } from '../types.js'
+import type { LayoutNames, Repository } from '../types.js'
 
 /** A repository: its Hub id or base URL, a folder that the user picked, or the files of one. */
 export type RepositoryReference = string | FileSystemDirectoryHandle | readonly File[]
@@ -24,6 +24,8 @@ export interface OpenRepositoryOptions {
   readonly baseUrl?: string | undefined
   /** Ask the server whether files changed, even when every file that was used is cached. Default false: a cached model needs no request. */
   readonly revalidate?: boolean | undefined
+  /** The file names to request from a URL whose host has no files.json. Without it such a URL cannot be opened. */
+  readonly layout?: LayoutNames | undefined
   readonly signal?: AbortSignal | undefined
 }
 
@@ -66,7 +68,7 @@ async function open(
   const endpoint = checkBaseUrl(options.endpoint ?? defaultEndpoint)
   const revalidate = options.revalidate ?? false
   const named = parseReference(reference, endpoint, options.baseUrl)
-  if ('base' in named) return StaticRepository.open(hub, named.base, revalidate, signal)
+  if ('base' in named) return StaticRepository.open(hub, named.base, { revalidate, layout: options.layout }, signal)
   const revision = checkRevision(options.revision ?? named.revision ?? 'main')
   return HubRepository.open(hub, { endpoint, id: named.id, revision, token: checkToken(options.token), revalidate }, signal)
 }

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest'
+import { layoutNames as layout } from '../../checkpoint/layouts/open-layout.js'
 import { readRepository } from '../../../e2e/fixture-repository.js'
 import { startHubServer } from '../../../e2e/hub-server/server.js'
 import type { HubServer, HubServerOptions } from '../../../e2e/hub-server/types.js'
@@ -21,7 +22,7 @@ describe('a host without a listing', () => {
     const files = readRepository(`fixtures/${fixture}/repo`)
     const { log, url } = await start({ repositories: { 'a/b': files } })
     const hub = await Hub.open({ store: new MemoryStore(), settings })
-    const repository = await openRepository(hub, `${url}/static/a/b`)
+    const repository = await openRepository(hub, `${url}/static/a/b`, { layout })
     const expected = Object.entries(files).map(([path, bytes]) => ({ path, size: bytes.length }))
     expect(await repository.files()).toEqual(expected.sort((a, b) => (a.path < b.path ? -1 : 1)))
     expect(log.length).toBeLessThan(100)
@@ -35,11 +36,11 @@ describe('a host without a listing', () => {
     const hub = await Hub.open({ store: new MemoryStore(), settings })
     await start({ repositories: { 'a/b': 'fixtures/tiny-sd15/repo' } })
     const base = server!.staticUrl('a/b')
-    const first = await openRepository(hub, base)
+    const first = await openRepository(hub, base, { layout })
     const files = await first.files()
     for (const { path } of files) await first.open(path)
     server!.clearLog()
-    const again = await openRepository(hub, base)
+    const again = await openRepository(hub, base, { layout })
     expect(await again.files()).toEqual(files)
     expect(server!.log).toEqual([])
     // A file that was not probed can still be opened.
@@ -50,7 +51,7 @@ describe('a host without a listing', () => {
   it('is asked for a repository of one component', async () => {
     const files = { 'config.json': '{}', 'diffusion_pytorch_model.fp16.safetensors': 'x'.repeat(20), 'README.md': '' }
     await start({ repositories: { 'a/b': files } })
-    const repository = await openRepository(await Hub.open({ store: null, settings }), server!.staticUrl('a/b'))
+    const repository = await openRepository(await Hub.open({ store: null, settings }), server!.staticUrl('a/b'), { layout })
     expect((await repository.files()).map(({ path }) => path)).toEqual([
       'config.json',
       'diffusion_pytorch_model.fp16.safetensors',
@@ -59,7 +60,7 @@ describe('a host without a listing', () => {
 
   it.each(['text/html', 'application/octet-stream'])('that answers everything with %s has no files', async (pageForAll) => {
     await start({ repositories: { 'a/b': {} }, faults: { pageForAll } })
-    const opened = openRepository(await Hub.open({ store: null, settings }), server!.staticUrl('a/b'))
+    const opened = openRepository(await Hub.open({ store: null, settings }), server!.staticUrl('a/b'), { layout })
     // An answer that is not an HTML page counts as a listing, which is invalid here.
     if (pageForAll !== 'text/html') await expect(opened).rejects.toMatchObject({ code: 'bad-answer' })
     else await expect((await opened).files()).rejects.toMatchObject({ code: 'listing-unavailable' })
@@ -67,14 +68,14 @@ describe('a host without a listing', () => {
 
   it('that answers missing files with its HTML page does not have them', async () => {
     await start({ repositories: { 'a/b': 'fixtures/tiny-sd15/repo' }, faults: { pageForAll: 'text/html; charset=utf-8' } })
-    const repository = await openRepository(await Hub.open({ store: null, settings }), server!.staticUrl('a/b'))
+    const repository = await openRepository(await Hub.open({ store: null, settings }), server!.staticUrl('a/b'), { layout })
     const paths = Object.keys(readRepository('fixtures/tiny-sd15/repo'))
     expect((await repository.files()).map(({ path }) => path)).toEqual(paths.sort())
   })
 
   it('is probed again after a failure', async () => {
     await start({ repositories: { 'a/b': 'fixtures/tiny-sd15/repo' } })
-    const repository = await openRepository(await Hub.open({ store: null, settings }), server!.staticUrl('a/b'))
+    const repository = await openRepository(await Hub.open({ store: null, settings }), server!.staticUrl('a/b'), { layout })
     server!.setFaults({ rules: [{ match: { path: 'unet/config.json' }, status: 500 }] })
     await expect(repository.files()).rejects.toMatchObject({ code: 'server-error' })
     server!.setFaults({ rules: [{ match: { path: 'unet/config.json' }, status: 500, times: 2 }] })
@@ -85,14 +86,17 @@ describe('a host without a listing', () => {
 /** Probes a host that has every index file, with these contents. */
 async function asking(index: unknown, shards: unknown) {
   const requested: string[] = []
-  const files = await probeLayout({
-    has: () => Promise.resolve(false),
-    sizeOf: (path) => {
-      requested.push(path)
-      return Promise.resolve(/model_index.json$|\.index\.json$/.test(path) ? 1 : undefined)
+  const files = await probeLayout(
+    {
+      has: () => Promise.resolve(false),
+      sizeOf: (path) => {
+        requested.push(path)
+        return Promise.resolve(/model_index.json$|\.index\.json$/.test(path) ? 1 : undefined)
+      },
+      json: (path) => Promise.resolve(path === 'model_index.json' ? index : { weight_map: shards }),
     },
-    json: (path) => Promise.resolve(path === 'model_index.json' ? index : { weight_map: shards }),
-  })
+    layout,
+  )
   return { requested, files }
 }
 

@@ -15,7 +15,7 @@ import type { Hub } from '../hub.js'
 import { listingName, parseFilesJson } from './listing.js'
 import { encodePath, isSafePath } from '../names.js'
 import { probeFile, HostProbe, isAbsent } from '../http/probe-file.js'
-import { modelIndex, probeLayout } from './probe-layout.js'
+import { probeLayout, type LayoutProbe } from './probe-layout.js'
 import { addressKey, hashKey } from '../stored-file.js'
 import {
   asRepositoryRecord,
@@ -29,7 +29,7 @@ import {
   repositoryKey,
   type RepositoryRecord,
 } from '../cache/repository-record.js'
-import type { ByteSource, OpenOptions, HeaderOnlySource, ReadOptions, Repository, RepositoryFile } from '../types.js'
+import type { ByteSource, LayoutNames, OpenOptions, HeaderOnlySource, ReadOptions, Repository, RepositoryFile } from '../types.js'
 
 /** The longest JSON file that is read to find other files, in bytes. */
 const maxJsonBytes = 10_000_000
@@ -37,12 +37,18 @@ const maxJsonBytes = 10_000_000
 /** What is known about a host's files. */
 type Listing = Pick<RepositoryRecord, 'files' | 'probed'>
 
+interface StaticRepositoryOptions {
+  readonly revalidate: boolean
+  /** The names to request where the host has no listing. */
+  readonly layout: LayoutNames | undefined
+}
+
 /** A repository on a plain web server. Its id is the base URL of its files. */
 export class StaticRepository implements Repository {
   readonly id: string
   readonly revision = 'static'
   readonly #hub: Hub
-  readonly #revalidate: boolean
+  readonly #options: StaticRepositoryOptions
   /** The listed files; null when the host has no listing. */
   readonly #files: ReadonlyMap<string, RepositoryFile> | null
   /** The files that were found by requesting them, or will be. */
@@ -50,35 +56,36 @@ export class StaticRepository implements Repository {
   readonly #closing = new AbortController()
   readonly #openFiles = new OpenFiles()
 
-  private constructor(hub: Hub, base: string, { files, probed }: Listing, revalidate: boolean) {
+  private constructor(hub: Hub, base: string, { files, probed }: Listing, options: StaticRepositoryOptions) {
     this.id = base
     this.#hub = hub
-    this.#revalidate = revalidate
+    this.#options = options
     this.#files = files === null || probed === true ? null : new Map(files.map((file) => [file.path, file]))
     this.#probed = files !== null && probed === true ? Promise.resolve(files) : undefined
   }
 
   /** Lists the files, without the network if the cache has every file that was used. @param base absolute URL with a slash at its end */
-  static async open(hub: Hub, base: string, revalidate: boolean, signal: AbortSignal): Promise<StaticRepository> {
+  static async open(hub: Hub, base: string, options: StaticRepositoryOptions, signal: AbortSignal): Promise<StaticRepository> {
+    const { revalidate, layout } = options
     const key = repositoryKey(base, '', 'static')
     const known = asRepositoryRecord(await hub.store.record(key))
     if (known !== undefined && !revalidate && (await isComplete(hub.store, known))) {
       await recordUse(hub.store, { ...known, lastUsed: hub.now() })
-      return new StaticRepository(hub, base, known, revalidate)
+      return new StaticRepository(hub, base, known, options)
     }
     let files: RepositoryFile[] | null
     try {
       files = await fetchListing(hub, base, signal)
     } catch (error) {
       const offline = isAquatintError(error) && (error.code === 'network' || error.code === 'stalled')
-      if (offline && known !== undefined) return new StaticRepository(hub, base, known, false)
+      if (offline && known !== undefined) return new StaticRepository(hub, base, known, { revalidate: false, layout })
       // To a page on another origin, a host without the listing may seem not to answer, see HostProbe.
-      if (!offline || !(await new HostProbe(hub.transport, base, signal).has(modelIndex))) throw error
+      if (!offline || layout === undefined || !(await new HostProbe(hub.transport, base, signal).has(layout.index))) throw error
       files = null
     }
     await recordListing(hub.store, newRepositoryRecord('', base, 'static', files, hub.now()))
     // A required revalidation also asks for files without a hash again.
-    return new StaticRepository(hub, base, { files }, revalidate || known?.doubted === true)
+    return new StaticRepository(hub, base, { files }, { revalidate: revalidate || known?.doubted === true, layout })
   }
 
   /** @throws HubError `listing-unavailable` when the host has no files.json and no file of a checkpoint was found */
@@ -94,8 +101,9 @@ export class StaticRepository implements Repository {
 
   async #probe(): Promise<readonly RepositoryFile[]> {
     const { signal } = this.#closing
+    const { layout } = this.#options
     const host = new HostProbe(this.#hub.transport, this.id, signal)
-    const files = await probeLayout({
+    const probe: LayoutProbe = {
       sizeOf: (path) => host.sizeOf(path),
       has: (path) => host.has(path),
       json: async (path) => {
@@ -108,7 +116,8 @@ export class StaticRepository implements Repository {
           return undefined
         }
       },
-    })
+    }
+    const files = layout === undefined ? [] : await probeLayout(probe, layout)
     if (files.length === 0) {
       throw new HubError(
         'listing-unavailable',
@@ -193,7 +202,7 @@ export class StaticRepository implements Repository {
     const kept = asFileRecord(await this.#hub.store.record(fileRecordKey(key)))
     const remembered =
       kept === undefined ? undefined : { repository: this.id, path, size: kept.size, key, validator: kept.validator, location }
-    if (remembered !== undefined && kept?.state === 'complete' && !this.#revalidate && !revalidate) return remembered
+    if (remembered !== undefined && kept?.state === 'complete' && !this.#options.revalidate && !revalidate) return remembered
     try {
       const signal = options.signal ?? new AbortController().signal
       const { size, validator } = await probeFile(this.#hub.transport, location, { repository: this.id, path }, signal)

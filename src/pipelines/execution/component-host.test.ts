@@ -25,7 +25,7 @@ const networks = new Map([['vae', vae]])
 
 async function host(options: Partial<HostOptions> = {}): Promise<ComponentHost> {
   const device = await openDevice({ kind: 'wasm' })
-  return new ComponentHost({ device, dtype: 'float32', offload: 'model', maxMemory: undefined, ...options })
+  return new ComponentHost({ device, dtype: 'float32', offload: 'model', ...options })
 }
 
 test('a generation is made ready in the tiles that its plan has', async () => {
@@ -33,7 +33,7 @@ test('a generation is made ready in the tiles that its plan has', async () => {
   const { blocks, ways } = autoencoderNeeds(vae, size, { dtype: 'float32' }, undefined)
   const weights = blocks.reduce((sum, { bytes }) => sum + bytes, 0)
   const tile = async (maxMemory: number | undefined, vaeTiling?: boolean) => {
-    const made = await host({ maxMemory, vaeTiling })
+    const made = await host({ budget: { target: maxMemory }, vaeTiling })
     await made.fit(networks, () => true, size, new Run({}))
     return made.vaeTile(vae, size, 'decoder')
   }
@@ -58,7 +58,7 @@ test('weights of the CPU stay for a shorter time where an image to image run lea
     ['unet', unet],
     ['vae', vae],
   ])
-  const made = await host({ offload: 'resident', cpuMemory: unetBytes + bytes() })
+  const made = await host({ offload: 'resident', budget: { limit: unetBytes + bytes() } })
   const run = new Run({})
   await made.fit(both, () => true, size, run)
   expect([made.offload, run.warnings]).toEqual(['resident', []])
@@ -77,7 +77,7 @@ test('the largest tiles that fit are taken, which are those of the plan', async 
   const weights = blocks.reduce((sum, { bytes }) => sum + bytes, 0)
   expect(ways.map(({ tile }) => tile)).toEqual([undefined, 128, 64, 32])
   for (const { tile, activationBytes } of ways) {
-    const made = await host({ maxMemory: weights + activationBytes })
+    const made = await host({ budget: { target: weights + activationBytes } })
     await made.fit(new Map([['vae', large]]), () => true, size, new Run({}))
     expect(made.vaeTile(large, size, 'decoder')).toBe(tile)
   }

@@ -11,7 +11,7 @@ import type { MemoryAccount } from '../../runtime/memory-account.js'
 import type { DeviceTensor, HostTensor } from '../../runtime/types.js'
 import { ComponentSet } from './component-set.js'
 import type { GenerationSize } from '../planning/memory-needs.js'
-import type { ResolvedOffload } from '../planning/residence.js'
+import type { Residence } from '../../memory/plan.js'
 import type { Network } from '../bind-network.js'
 import type { Run } from '../run.js'
 import type { DTypeName } from '../types.js'
@@ -56,7 +56,7 @@ export class ComponentHost {
   }
 
   /** Where weights stay in this generation: too little memory makes it tighter. */
-  get offload(): ResolvedOffload {
+  get offload(): Residence {
     return this.#plan.offload
   }
 
@@ -153,7 +153,7 @@ export class ComponentHost {
     // Buffers kept for reuse have the sizes of the other run, and would take memory beside this one's.
     if (this.#last !== what) this.device.buffers?.trim()
     this.#last = what
-    await this.#plan.setWeightBudget(component, what, { network, shapes, variant }, this.device)
+    await component.setPlan(this.#plan.weightPlan(network.name, variant.part))
     return component.run(inputs, {
       signal: run.signal,
       onProgress: (loaded, total) => run.report({ type: 'weights', component: network.name, loaded, total }),
@@ -206,7 +206,6 @@ export class ComponentHost {
   async settle(): Promise<void> {
     if (this.offload !== 'resident') await this.#components.unload()
     await this.#components.dropRare()
-    this.#plan.settle()
     this.device.buffers?.reclaim()
   }
 

@@ -38,12 +38,11 @@ export class ComponentSet {
       component = bindNetwork(network, {
         device,
         dtype: this.#dtype,
-        // Equal blocks share a compiled program on a GPU; on the CPU a session holds its weights, so one is best.
-        granularity: device.info.kind === 'webgpu' ? 'block' : 'component',
+        granularity: device.info.capabilities.granularity,
         variantOf: (named) => ({ ...variant, ...this.#variants.get(named) }),
       })
       this.#components.set(key, component)
-      if ('hiddenStates' in variant) this.#rare.add(key)
+      if (variant.hiddenStates !== undefined) this.#rare.add(key)
     }
     return { component, variant: name }
   }

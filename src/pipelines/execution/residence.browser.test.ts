@@ -1,6 +1,6 @@
 /** Which weights stay on a GPU from run to run and from generation to generation: what is read again of a checkpoint tells. */
 import type { GraphVariant } from '../../models/types.js'
-import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { Repository } from '../../hub/types.js'
 import { numbers, TestSource } from '../../runtime/testing.js'
 import { weightBytes } from '../../memory/needs.js'
@@ -8,15 +8,13 @@ import { leastActivations, leastBudget } from '../../memory/plan.js'
 import type { HostTensor } from '../../runtime/types.js'
 import { elementCount } from '../../util/element-count.js'
 import { ComponentHost } from './component-host.js'
-import { networkNeeds, type GenerationSize } from '../planning/memory-needs.js'
+import { heldOn, networkNeeds, type GenerationSize } from '../planning/memory-needs.js'
 import { graphOptions, type Network } from '../bind-network.js'
 import { openPipeline, type OpenedPipeline } from '../loading/open-pipeline.js'
 import { Run } from '../run.js'
-import { stableDiffusion3Spec } from '../families/stable-diffusion-3.js'
+import { stableDiffusion3 } from '../families/stable-diffusion-3.js'
 import { servedRepository } from '../testing.js'
 import type { Device } from '../../runtime/device.js'
-
-vi.setConfig({ testTimeout: 600_000, hookTimeout: 600_000 })
 
 const served = servedRepository('tiny-sd3', import.meta.glob('../../../fixtures/tiny-sd3/repo/**'))
 /** Bytes that were read of its files. */
@@ -36,7 +34,7 @@ const repository: Repository = {
 let opened: OpenedPipeline
 let device: Device
 beforeAll(async () => {
-  opened = await openPipeline(repository, { device: 'webgpu', offload: 'resident' }, [stableDiffusion3Spec])
+  opened = await openPipeline(repository, { device: 'webgpu', offload: 'resident' }, [stableDiffusion3])
   ;({ device } = opened.hosts.of('transformer'))
 })
 afterAll(async () => {
@@ -47,7 +45,7 @@ afterAll(async () => {
 const networkOf = (name: string): Network => opened.parts.networks.get(name)!
 
 function hostOf(offload: 'resident' | 'block', maxMemory?: number): ComponentHost {
-  return new ComponentHost({ device, dtype: 'float32', offload, maxMemory })
+  return new ComponentHost({ device, dtype: 'float32', offload, budget: { limit: maxMemory } })
 }
 
 /** Inputs of a run; `batch`: of how many of them, all unless said. */
@@ -151,8 +149,11 @@ test('skip-layer guidance runs on the weights that the transformer has, and leav
 
   // In blocks, what stays for one stays for the other.
   const needs = needsFor(transformer, size)
-  const maxMemory = Math.floor(leastActivations(needs) + 0.95 * weightBytes(needs))
+  const networks = new Map([[transformer.name, transformer]])
+  const held = heldOn({ device, networks, size }, [needs])
+  const maxMemory = Math.floor(held + leastActivations(needs) + 0.95 * weightBytes(needs))
   const tight = hostOf('block', maxMemory)
+  await tight.fit(networks, () => true, size, new Run({}))
   await valuesOf(tight, transformer, both)
   const plain = await bytesRead(() => valuesOf(tight, transformer, both))
   expect(plain).toBeGreaterThan(0)

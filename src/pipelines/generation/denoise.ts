@@ -38,11 +38,6 @@ export interface DenoiseOptions {
 }
 
 /**
- * Steps that a device may be working on while the next one is put together. The CPU has finished its work when a call returns.
- */
-const stepsInFlight = { webgpu: 2, wasm: 1 } as const
-
-/**
  * Runs the steps from the last checkpoint to the end and returns the latents, which the caller disposes. After a failure it can be called
  * again with the same checkpoints: the steps since the last one are computed again, with the same noise, and reported once.
  * @throws DeviceError `not-finite`, `all-zero`; AbortError; what the predictor throws
@@ -62,7 +57,7 @@ export async function denoise(options: DenoiseOptions, checkpoints: Checkpoints)
     deviceArithmetic(device, dims, owner, generator),
     new Map([...kept].map(([name, data]) => [name, upload(data)])),
   )
-  const inFlight = new StepsInFlight(stepsInFlight[device.info.kind], run.signal)
+  const inFlight = new StepsInFlight(device.info.capabilities.stepsInFlight, run.signal)
   let finished = false
   try {
     for (let i = first; i < timesteps.length; i++) {

@@ -12,6 +12,7 @@ import { ComponentHost } from '../execution/component-host.js'
 import type { Network } from '../bind-network.js'
 import { Run } from '../run.js'
 import { diskRepository, fixtures } from '../testing.node.js'
+import { scaledLatents } from './latent-scaling.js'
 import { decodeLatents } from './vae-decode.js'
 
 const folder = join(fixtures, 'tiny-sdxl/repo/vae')
@@ -39,14 +40,17 @@ afterEach(async () => host?.dispose())
 
 async function decode(changed: readonly TensorEntry[], vaeTiling = false) {
   const device = await openDevice({ kind: 'wasm' })
-  const own = new ComponentHost({ device, dtype: 'float32', offload: 'resident', maxMemory: undefined, vaeTiling })
+  const own = new ComponentHost({ device, dtype: 'float32', offload: 'resident', vaeTiling })
   host = own
   const weights = new Map([...table, ...changed.map((entry) => [entry.name, entry] as const)])
   const data = numbers(4 * 12 * 8, 1)
   const latents = own.device.upload({ type: 'float32', dims: [1, 4, 12, 8], data }, 'test')
   const run = new Run({})
   try {
-    return { image: await decodeLatents({ ...vae, table: weights }, latents, 'scale', own, run), warnings: run.warnings }
+    return {
+      image: await decodeLatents({ ...vae, table: weights }, latents, scaledLatents(vae.model.scaling, 4), own, run),
+      warnings: run.warnings,
+    }
   } finally {
     latents.dispose()
   }

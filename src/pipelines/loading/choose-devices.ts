@@ -1,12 +1,12 @@
 /**
- * Which devices the options `device`, `deviceMap` and `maxMemory` call for. Loading and planning in the page open these devices; the
+ * Which devices the options `device`, `deviceMap` and `maxMemory` select. Loading and planning in the page open these devices; the
  * command line plans for devices that it only describes.
  */
 
+import type { Budget } from '../../memory/budget.js'
 import { checkMappedComponents, mappedDevice, type DeviceMap } from '../../memory/balance.js'
 import type { DeviceName } from '../../memory/device-info.js'
 import type { PlannedDevice } from '../planning/memory-needs.js'
-import { parseBudgets, type MemoryBudgets } from '../planning/residence.js'
 import type { LoadPipelineOptions } from '../types.js'
 
 /** Where devices come from. */
@@ -22,16 +22,17 @@ export interface ChosenDevices<D extends PlannedDevice> {
   readonly devices: ReadonlyMap<DeviceName, D>
   /** The device of each network, or null where the networks' needs decide. */
   readonly places: ReadonlyMap<string, DeviceName> | null
-  readonly budgets: MemoryBudgets
+  /** The caller's `maxMemory`. */
+  readonly budget: Budget
 }
 
 /** Opens every device that the options call for, once. @throws InputError `bad-device-map`; what `source.open` throws */
 export async function chooseDevices<D extends PlannedDevice>(
   source: DeviceSource<D>,
-  { device, deviceMap, maxMemory }: Pick<LoadPipelineOptions, 'device' | 'deviceMap' | 'maxMemory'>,
+  { device, deviceMap }: Pick<LoadPipelineOptions, 'device' | 'deviceMap'>,
+  budget: Budget,
   networks: readonly string[],
 ): Promise<ChosenDevices<D>> {
-  const budgets = parseBudgets(maxMemory)
   const devices = new Map<DeviceName, D>()
   const open = async (name: DeviceName | 'auto' | undefined): Promise<DeviceName> => {
     const known = name === undefined || name === 'auto' ? undefined : devices.get(name)
@@ -41,10 +42,10 @@ export async function chooseDevices<D extends PlannedDevice>(
     return opened.info.name
   }
   if (deviceMap === 'balanced') {
-    for (const name of budgets.named.size > 0 ? budgets.named.keys() : await source.list()) await open(name)
-    return { devices, places: null, budgets }
+    for (const name of budget.named.size > 0 ? budget.named.keys() : await source.list()) await open(name)
+    return { devices, places: null, budget }
   }
-  return { devices, places: await placeByName(deviceMap ?? {}, device, networks, open), budgets }
+  return { devices, places: await placeByName(deviceMap ?? {}, device, networks, open), budget }
 }
 
 async function placeByName(

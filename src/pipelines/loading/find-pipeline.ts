@@ -4,14 +4,14 @@
  */
 
 import type { Layout } from '../../checkpoint/layouts/layout.js'
-import { openLayout } from '../../checkpoint/layouts/open-layout.js'
+import { layoutNames, openLayout } from '../../checkpoint/layouts/open-layout.js'
 import { CheckpointError, HubError, UnsupportedError } from '../../errors.js'
 import { Hub } from '../../hub/hub.js'
 import { openRepository, type OpenRepository } from '../../hub/repositories/open-repository.js'
 import type { Repository } from '../../hub/types.js'
 import { checkComponentOptions, type OpenByName } from './find-components.js'
 import { checkDType } from './dtypes.js'
-import type { PipelineSpec } from './read-parts.js'
+import type { PipelineSpec } from '../pipeline-spec.js'
 import { Run, type CallHooks } from '../run.js'
 import type { LoadPipelineOptions } from '../types.js'
 import { checkPlacing, openDevices, type OpenDevices } from './open-devices.js'
@@ -25,9 +25,9 @@ export interface OpenPipelineOptions extends LoadPipelineOptions, CallHooks {
 }
 
 /** A pipeline whose family is known and whose parts have not been read. */
-export interface FoundPipeline {
+export interface FoundPipeline<Spec extends PipelineSpec = PipelineSpec> {
   readonly layout: Layout
-  readonly spec: PipelineSpec
+  readonly spec: Spec
   readonly placing: OpenDevices
   /** Its signal is also aborted when a part fails, so that downloads of the other parts end. */
   readonly run: Run
@@ -46,18 +46,18 @@ export interface FoundPipeline {
  * closed; when it succeeds, that is its own responsibility.
  * @throws UnsupportedError `unsupported-class`, `unsupported-config`; InputError; HubError; CheckpointError; DeviceError; AbortError
  */
-export async function findPipeline<T>(
+export async function findPipeline<T, Spec extends PipelineSpec>(
   repo: string | Repository,
   options: OpenPipelineOptions,
-  specs: readonly PipelineSpec[],
-  work: (found: FoundPipeline) => Promise<T>,
+  specs: readonly Spec[],
+  work: (found: FoundPipeline<Spec>) => Promise<T>,
 ): Promise<T> {
   const failing = new AbortController()
   const signal = options.signal === undefined ? failing.signal : AbortSignal.any([options.signal, failing.signal])
   const run = new Run({ ...options, signal })
   checkDType(options.dtype)
   checkComponentOptions(options)
-  checkPlacing(options)
+  const budget = checkPlacing(options)
   run.status('resolving')
   const opened: OpenRepository[] = []
   const releases: (() => void)[] = []
@@ -72,7 +72,7 @@ export async function findPipeline<T>(
     const repository = typeof repo === 'string' ? await open(repo, options.revision) : repo
     const layout = await openLayout(repository, { signal: run.signal })
     const spec = findSpec(layout, specs)
-    placing = await openDevices(options, networkNames(spec, layout, options))
+    placing = await openDevices(options, budget, networkNames(spec, layout, options))
     // A repository object that came without a hub has no cache for prepared files.
     const store = options.hub !== undefined || typeof repo === 'string' ? hub : undefined
     const onClose = (release: () => void) => {
@@ -141,7 +141,15 @@ function opener(hub: () => Promise<Hub>, options: OpenPipelineOptions, opened: O
     if (repository === undefined) {
       const { endpoint, token, baseUrl, revalidate } = options
       const { signal } = run
-      repository = openRepository(shared, repo, { revision, endpoint, token, baseUrl, revalidate, signal }).then((found) => {
+      repository = openRepository(shared, repo, {
+        revision,
+        endpoint,
+        token,
+        baseUrl,
+        revalidate,
+        layout: layoutNames,
+        signal,
+      }).then((found) => {
         opened.push(found)
         if (signal?.aborted === true) found.close()
         return found

@@ -7,7 +7,9 @@ import { checkDeviceKind, listDevices, openDevice } from '../../runtime/open-dev
 import { ComponentHost } from '../execution/component-host.js'
 import { DeviceHosts } from '../execution/device-hosts.js'
 import type { Network } from '../bind-network.js'
-import { checkOffload, generationBudgets, parseBudgets } from '../planning/residence.js'
+import { budgetOn, parseBudget, type Budget } from '../../memory/budget.js'
+import { orThrow } from '../../memory/refusal.js'
+import { checkOffload } from '../planning/residence.js'
 import type { LoadPipelineOptions } from '../types.js'
 import type { DeviceName } from '../../memory/device-info.js'
 import { decidePlaces } from '../planning/place-networks.js'
@@ -20,13 +22,13 @@ export interface OpenDevices extends ChosenDevices<Device> {
   readonly total: MemoryAccount
 }
 
-/** Checks the options for devices and memory. @throws InputError `bad-device`, `bad-device-map`, `bad-memory-size`, `offload` */
-export function checkPlacing({ device, deviceMap, maxMemory, offload }: LoadPipelineOptions): void {
+/** Checks the options for devices and memory, and gives `maxMemory` in bytes. @throws InputError `bad-device`, `bad-device-map`, `bad-memory-size`, `offload` */
+export function checkPlacing({ device, deviceMap, maxMemory, offload }: LoadPipelineOptions): Budget {
   checkDeviceKind(device)
   checkDeviceMap(deviceMap)
   checkOffload(offload)
-  parseBudgets(maxMemory)
-  if (deviceMap !== 'balanced') return
+  const budget = parseBudget(maxMemory)
+  if (deviceMap !== 'balanced') return budget
   if (device !== undefined && device !== 'auto')
     throw new InputError(
       'bad-device-map',
@@ -41,13 +43,18 @@ export function checkPlacing({ device, deviceMap, maxMemory, offload }: LoadPipe
       `deviceMap 'balanced' keeps all components loaded, so offload must be 'resident', not '${offload}'. A deviceMap with component names works with every offload.`,
       { offload },
     )
+  return budget
 }
 
 /**
  * Opens the devices for these networks.
  * @throws InputError `bad-device-map`; DeviceError `webgpu-not-available`, `no-second-adapter`, `runtime-not-loaded`
  */
-export async function openDevices(options: LoadPipelineOptions, networks: readonly string[]): Promise<OpenDevices> {
+export async function openDevices(
+  options: Pick<LoadPipelineOptions, 'device' | 'deviceMap'>,
+  budget: Budget,
+  networks: readonly string[],
+): Promise<OpenDevices> {
   const total = new MemoryAccount()
   const opened: Device[] = []
   const open = async (kind: DeviceName | 'auto' | undefined) => {
@@ -56,7 +63,7 @@ export async function openDevices(options: LoadPipelineOptions, networks: readon
     return device
   }
   try {
-    return { ...(await chooseDevices({ list: listDevices, open }, options, networks)), total }
+    return { ...(await chooseDevices({ list: listDevices, open }, options, budget, networks)), total }
   } catch (error) {
     for (const device of opened) await device.dispose()
     throw error
@@ -65,16 +72,16 @@ export async function openDevices(options: LoadPipelineOptions, networks: readon
 
 /** Puts networks on devices and closes the devices that get none. @throws DeviceError `does-not-fit` with bytes needed and offered; `buffer-too-large` */
 export async function placeNetworks(
-  { devices, places, budgets, total }: OpenDevices,
+  { devices, places, budget, total }: OpenDevices,
   networks: ReadonlyMap<string, Network>,
   options: LoadPipelineOptions,
 ): Promise<DeviceHosts> {
-  const { dtype, placed, used } = decidePlaces([...devices.values()], places, budgets, networks, options)
+  const { dtype, placed, used } = orThrow(decidePlaces({ devices: [...devices.values()], places, budget, networks, options }))
   const hosts = new Map<DeviceName, ComponentHost>()
   for (const { device, offload, heldBytes } of used) {
     const { vaeTiling } = options
-    const memory = generationBudgets(budgets, device.info)
-    hosts.set(device.info.name, new ComponentHost({ device, dtype, offload, ...memory, vaeTiling, heldBytes, total }))
+    const own = budgetOn(budget, device.info)
+    hosts.set(device.info.name, new ComponentHost({ device, dtype, offload, budget: own, vaeTiling, heldBytes, total }))
   }
   for (const [name, device] of devices) if (!hosts.has(name)) await device.dispose()
   return new DeviceHosts(hosts, placed, networks, total)

@@ -8,6 +8,7 @@ import { isAquatintError } from '../../errors.js'
 import { headersOnly } from '../../hub/downloads/header-only-file.js'
 import type { Hub } from '../../hub/hub.js'
 import type { HeaderOnlySource, ReadOptions } from '../../hub/types.js'
+import { orThrow } from '../../memory/refusal.js'
 import { throwIfAborted } from '../../util/abort.js'
 import type { Network } from '../bind-network.js'
 import { decidePlaces } from '../planning/place-networks.js'
@@ -60,19 +61,19 @@ export interface FitRequest extends Pick<NetworkHeadersRequest, 'store'>, Pick<R
  * @throws DeviceError `does-not-fit` with bytes needed and offered; `buffer-too-large` with the tensor
  */
 export async function refuseBeforeDownload({ sources, options, store, placing, signal }: FitRequest): Promise<void> {
-  const { devices, places, budgets } = placing
-  const limited = budgets.named.size > 0 || [...devices.values()].some(({ info }) => info.kind === 'webgpu')
+  const { devices, places, budget } = placing
+  const limited = budget.named.size > 0 || [...devices.values()].some(({ info }) => info.capabilities.countsActivations)
   if (!limited && (await weightFileBytes(sources, { signal })) <= smallBytes) return
+  let networks: ReadonlyMap<string, Network>
   try {
-    const networks = await readNetworkHeaders({ sources, options, store, run: new Run({ signal }) })
-    decidePlaces([...devices.values()], places, budgets, networks, options)
+    networks = await readNetworkHeaders({ sources, options, store, run: new Run({ signal }) })
   } catch (error) {
     throwIfAborted(signal)
-    if (!isAquatintError(error) || refusals.has(error.code)) throw error
+    if (isAquatintError(error)) return
+    throw error
   }
+  orThrow(decidePlaces({ devices: [...devices.values()], places, budget, networks, options }))
 }
-
-const refusals: ReadonlySet<string> = new Set(['does-not-fit', 'buffer-too-large'])
 
 /** Bytes of all safetensors files in the networks' repositories, used or not. */
 async function weightFileBytes(sources: ReadParts['sources'], options: ReadOptions): Promise<number> {

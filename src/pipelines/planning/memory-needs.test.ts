@@ -1,5 +1,6 @@
 import { CLIPTextModel } from '../../models/text-encoders/clip-text-model.js'
 import { join } from 'node:path'
+import { capabilitiesOf } from '../../memory/device-info.js'
 import { expect, test } from 'vitest'
 import { fixtures, readJson, readWeights } from '../../models/testing.node.js'
 import { createScheduler, schedulerClassNames } from '../../schedulers/registry.js'
@@ -24,7 +25,7 @@ const t5 = T5EncoderModel.fromConfig({ d_model: 64 })
 const transformer = SD3Transformer2DModel.fromConfig({ in_channels: 16, patch_size: 2, joint_attention_dim: 64 })
 const size = { width: 8, height: 4 }
 
-test("Stable Diffusion 3 is planned with the tokens that T5 is given, diffusers' 256 unless said, below CLIP's 77", () => {
+test("Stable Diffusion 3 is planned with T5's tokens, diffusers' 256 by default, after CLIP's 77", () => {
   expect(t5.shapes(size)).toEqual({ inputs_embeds: [1, 256, 64] })
   expect(transformer.shapes(size)['encoder_hidden_states']).toEqual([2, 333, 64])
   const longer = { ...size, images: 3, maxSequenceLength: 512 }
@@ -32,7 +33,7 @@ test("Stable Diffusion 3 is planned with the tokens that T5 is given, diffusers'
   expect(transformer.shapes(longer)).toEqual({ hidden_states: [6, 16, 4, 8], encoder_hidden_states: [6, 589, 64] })
 })
 
-test('without guidance the denoiser is planned with one half', () => {
+test('without guidance the denoiser is planned with half the batch', () => {
   const alone = { ...size, images: 3, guided: false }
   expect(transformer.shapes(alone)).toEqual({ hidden_states: [3, 16, 4, 8], encoder_hidden_states: [3, 333, 64] })
   expect(t5.shapes(alone)).toEqual(t5.shapes(size))
@@ -57,7 +58,7 @@ const held = (more: object): number => {
   return heldBytes(networkNeeds(sd3, sd3.model.shapes(wanted), { dtype: 'float32' }), sd3.model, wanted) / 4
 }
 
-test('what stays beside the networks is all that the denoiser is shown, the latents that are kept, and the text halves of skip-layer guidance', () => {
+test("the denoiser's inputs, the kept latents, and the copy of the prompt for skip-layer guidance stay beside the networks", () => {
   const latents = 2 * 16 * 4 * 8
   // Each half: embeddings of 77 + 256 tokens, pooled vectors. For both: positions of 2 × 4 patches, the timesteps' projections.
   const half = 2 * (333 * 64 + 40)
@@ -66,7 +67,7 @@ test('what stays beside the networks is all that the denoiser is shown, the late
   expect(held({ skipsLayers: true }) - held({})).toBe(half)
 })
 
-test('no scheduler keeps more arrays of latents than are planned for', () => {
+test('no scheduler keeps more arrays of latents than the plan counts', () => {
   const kept = schedulerClassNames.flatMap((className) =>
     [{}, { solver_order: 3 }].map((config) => {
       const { scheduler } = createScheduler(className, config)
@@ -85,11 +86,12 @@ const device: PlannedDevice = {
     isFallbackAdapter: false,
     shaderF16: false,
     maxBufferSize: 2 ** 31,
+    capabilities: capabilitiesOf.webgpu,
   },
   writeOptions: () => ({ dtype: 'float32', weights: 'input', granularity: 'block' }),
 }
 
-test('an image that a run starts from is encoded after the prompt, by an autoencoder that takes memory for it', () => {
+test("image to image: the autoencoder's encoder is planned after the text encoders", () => {
   const networks = new Map([encoder, unet, vae].map((network) => [network.name, network]))
   const request = { device, networks, dtype: 'float32', vaeTiling: undefined } as const
   const named = (here: (network: string) => boolean, fromImage: boolean) =>
@@ -119,7 +121,7 @@ test('an image that a run starts from is encoded after the prompt, by an autoenc
   expect(tensors.map(({ name }) => name)).toContain(encoding.largestWeight.name)
 })
 
-test('what stays is on the denoiser’s device; where the autoencoder is alone, the latents', () => {
+test('tensors stay on the denoiser’s device; a device with only the autoencoder holds the latents', () => {
   const networks = new Map([encoder, unet, vae].map((network) => [network.name, network]))
   const request = { device, networks, dtype: 'float32', vaeTiling: undefined, size: { ...size, images: 3 } } as const
   const heldFor = (...names: string[]) => {
@@ -135,7 +137,7 @@ test('what stays is on the denoiser’s device; where the autoencoder is alone, 
 const edges = (height: number, width: number, tiling?: boolean) =>
   autoencoderNeeds(vae, { height, width }, { dtype: 'float32' }, tiling).ways.map(({ tile }) => tile)
 
-test('an autoencoder has a way for each tile: diffusers’ where it is asked for, else 32 latent pixels at least', () => {
+test('an autoencoder has a way to run for each tile size: diffusers’ if tiling is on, otherwise at least 32 latent pixels', () => {
   expect(edges(33, 9)).toEqual([undefined, 32])
   expect(edges(32, 32)).toEqual([undefined])
   expect(edges(20, 9, true)).toEqual([8])

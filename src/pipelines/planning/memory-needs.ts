@@ -127,7 +127,7 @@ export function heldOn(
 ): number {
   const denoiser = denoiserOf(networks)
   const vae = autoencoderOf(networks)
-  if (device.info.kind === 'wasm' || denoiser === undefined) return 0
+  if (!device.info.capabilities.countsActivations || denoiser === undefined) return 0
   const own = needs.find(({ name }) => name === denoiser.name)
   if (own !== undefined) return heldBytes(own, denoiser.model, size)
   const shapes = denoiser.model.shapes({ ...size, guided: false })

@@ -6,18 +6,21 @@ import { UNet2DConditionModel } from '../../models/unets/unet-2d-condition.js'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import type { ComponentNeeds } from '../../memory/needs.js'
-import { DiffusionPipeline } from '../diffusion-pipeline.js'
+import { loadPipeline } from '../diffusion-pipeline.js'
 import { readJson, readWeights } from '../../models/testing.node.js'
 import { heldOn, latentSize, needsOn, type PlannedDevice } from './memory-needs.js'
 import type { Network } from '../bind-network.js'
-import { budgetOf, offeredMemory, parseBudgets, resolveOffload } from './residence.js'
+import { budgetOn, parseBudget, type Budget } from '../../memory/budget.js'
+import { isRefusal, orThrow } from '../../memory/refusal.js'
+import { chooseResidence, offeredMemory } from './residence.js'
 import { decidePlaces } from './place-networks.js'
+import { stableDiffusionXL } from '../families/stable-diffusion-xl.js'
 import { planNetworks } from '../loading/plan-pipeline.js'
 import { diskRepository, fixtures, readCases } from '../testing.node.js'
 import { caseOptions } from '../testing-cases.js'
 import { relativeError } from '../testing.js'
 import type { LoadPipelineOptions, PipelineMemory } from '../types.js'
-import type { DeviceInfo, DeviceName } from '../../memory/device-info.js'
+import { capabilitiesOf, type DeviceInfo, type DeviceName } from '../../memory/device-info.js'
 
 const folder = join(fixtures, 'tiny-sd15/repo')
 const all = { text_encoder: 'wasm', unet: 'wasm', vae: 'wasm' } as const
@@ -25,7 +28,7 @@ const all = { text_encoder: 'wasm', unet: 'wasm', vae: 'wasm' } as const
 async function refusal(options: LoadPipelineOptions) {
   const repository = diskRepository(folder)
   try {
-    await (await DiffusionPipeline.fromPretrained(repository, options)).dispose()
+    await (await loadPipeline(repository, options)).dispose()
   } catch (error) {
     return { ...(error as { code: string; message: string; details: object }), message: String(error), opened: repository.opened }
   }
@@ -66,7 +69,7 @@ test.each<[string, LoadPipelineOptions, string, RegExp]>([
   expect(error.opened.filter((path) => /safetensors/.test(path))).toEqual([])
 })
 
-test('a component that fits nowhere says how many bytes it needs and what was offered', async () => {
+test('the error for a component that fits nowhere says how many bytes are needed and offered', async () => {
   const balanced = await refusal({ deviceMap: 'balanced', maxMemory: { wasm: '100kB' } })
   expect(balanced).toMatchObject({ code: 'does-not-fit', details: { component: 'unet', offered: { wasm: 100_000 } } })
   const named = await refusal({ deviceMap: all, maxMemory: { wasm: '100kB' } })
@@ -74,11 +77,11 @@ test('a component that fits nowhere says how many bytes it needs and what was of
   expect(named.message).toMatch(/unet needs \d+ bytes \(.*\) of memory on wasm .*; 100000 \(100 kB\) are available/)
 })
 
-test('a budget of the CPU is kept, by the account: one component at a time, with the image of diffusers', async () => {
+test('a budget for the CPU is kept, one component at a time, with the image of diffusers', async () => {
   const [first] = readCases('tiny-sd15')
   const { item, reference } = first!
   const generate = async (options: LoadPipelineOptions) => {
-    const pipeline = await DiffusionPipeline.fromPretrained(diskRepository(folder), options)
+    const pipeline = await loadPipeline(diskRepository(folder), options)
     let memory: PipelineMemory | undefined
     const { captured } = await pipeline.generate(item.prompt, {
       ...caseOptions(item, pipeline.info.scheduler.className),
@@ -109,6 +112,7 @@ const info = (name: DeviceInfo['name']): DeviceInfo => ({
   isFallbackAdapter: false,
   shaderF16: false,
   maxBufferSize: 2 ** 31,
+  capabilities: capabilitiesOf[name === 'wasm' ? 'wasm' : 'webgpu'],
 })
 
 const needsOfBytes = (name: string, bytes: number, activationBytes = 1): ComponentNeeds => ({
@@ -119,17 +123,21 @@ const needsOfBytes = (name: string, bytes: number, activationBytes = 1): Compone
   ways: [{ activationBytes, largestValue: { name: '', bytes: 1 }, inputs: [] }],
 })
 
-test('a budget for all GPUs, or one by device', () => {
-  const plain = parseBudgets('6GB')
-  expect(budgetOf(plain, 'webgpu:1')).toBe(6e9)
-  expect([offeredMemory(plain, info('webgpu')), offeredMemory(plain, info('wasm'))]).toEqual([6e9, 1e9])
-  const named = parseBudgets({ webgpu: '2GiB', wasm: 5000 })
-  expect([budgetOf(named, 'webgpu'), budgetOf(named, 'webgpu:1'), budgetOf(named, 'wasm')]).toEqual([2 ** 31, undefined, 5000])
-  expect(offeredMemory(named, info('webgpu:1'))).toBe(2 ** 32)
+test('a budget is for all GPUs, or by device', () => {
+  const plain = parseBudget('6GB')
+  const offered = (budget: Budget, name: DeviceName) => offeredMemory(budgetOn(budget, info(name)), info(name))
+  expect([budgetOn(plain, info('webgpu:1')), budgetOn(plain, info('wasm'))]).toEqual([{ limit: 6e9 }, { target: 6e9 }])
+  expect([offered(plain, 'webgpu'), offered(plain, 'wasm')]).toEqual([6e9, 1e9])
+  const named = parseBudget({ webgpu: '2GiB', wasm: 5000 })
+  const limits = (['webgpu', 'webgpu:1', 'wasm'] as const).map((name) => budgetOn(named, info(name)).limit)
+  expect(limits).toEqual([2 ** 31, undefined, 5000])
+  expect(offered(named, 'webgpu:1')).toBe(2 ** 32)
   // The CPU keeps a budget that names it; one for GPUs tells it only whether all stay.
   const needs = [needsOfBytes('n0', 600), needsOfBytes('n1', 500)]
-  const onCpu = (budgets: LoadPipelineOptions['maxMemory'], mode: LoadPipelineOptions['offload'] = 'auto') =>
-    resolveOffload({ mode, needs, budgets: parseBudgets(budgets), device: info('wasm') })
+  const onCpu = (maxMemory: LoadPipelineOptions['maxMemory'], mode: LoadPipelineOptions['offload'] = 'auto') => {
+    const device = info('wasm')
+    return chooseResidence({ mode, needs, budget: budgetOn(parseBudget(maxMemory), device), device })
+  }
   expect([onCpu(undefined), onCpu(1100), onCpu(100), onCpu({ wasm: 1100 }), onCpu({ wasm: 1099 })]).toEqual([
     'resident',
     'resident',
@@ -138,8 +146,10 @@ test('a budget for all GPUs, or one by device', () => {
     'model',
   ])
   expect([onCpu(undefined, 'block'), onCpu({ wasm: 600 }, 'block')]).toEqual(['model', 'model'])
-  expect(() => onCpu({ wasm: 599 })).toThrow(/n0 needs 600 bytes .* 599/)
-  expect(() => onCpu({ wasm: 1099 }, 'resident')).toThrow(/n0, n1 needs 1100 bytes/)
+  expect(onCpu({ wasm: 599 })).toMatchObject({ message: expect.stringMatching(/n0 needs 600 bytes .* 599/) as string })
+  expect(onCpu({ wasm: 1099 }, 'resident')).toMatchObject({
+    message: expect.stringMatching(/n0, n1 needs 1100 bytes/) as string,
+  })
 })
 
 /** A GPU that is only described, and fixtures' networks to put on it. */
@@ -163,27 +173,23 @@ const networks = new Map(
   }),
 )
 const decide = (devices: PlannedDevice[], maxMemory: LoadPipelineOptions['maxMemory'], named?: ReadonlyMap<string, DeviceName>) =>
-  decidePlaces(devices, named ?? null, parseBudgets(maxMemory), networks, {})
+  decidePlaces({ devices, places: named ?? null, budget: parseBudget(maxMemory), networks, options: {} })
 const onGpu = new Map([...networks.keys()].map((name) => [name, 'webgpu'] as const))
 
-/** The least budget, in bytes, under which `accepted` does not throw. */
-function leastBudget(accepted: (maxMemory: number) => unknown): number {
+/** The least budget, in bytes, that `decided` does not refuse. */
+function leastBudget(decided: (maxMemory: number) => unknown): number {
   let [low, high] = [1, 2 ** 30]
   while (low < high) {
     const middle = Math.floor((low + high) / 2)
-    try {
-      accepted(middle)
-      high = middle
-    } catch {
-      low = middle + 1
-    }
+    if (isRefusal(decided(middle))) low = middle + 1
+    else high = middle
   }
   return low
 }
 
-test('what stays beside the networks is part of balanced places: in the least room that they take, all stay', () => {
+test('balanced places count the tensors that stay beside the networks: within the least budget all weights stay', () => {
   const least = leastBudget((maxMemory) => decide([gpu()], { webgpu: maxMemory }))
-  const [place] = decide([gpu()], { webgpu: least }).used
+  const [place] = orThrow(decide([gpu()], { webgpu: least })).used
   expect(place).toMatchObject({ offload: 'resident' })
   const weights = place!.needs.reduce(
     (sum, { blocks, sharedBytes }) => sum + blocks.reduce((all, { bytes }) => all + bytes, sharedBytes),
@@ -193,7 +199,7 @@ test('what stays beside the networks is part of balanced places: in the least ro
   expect(least).toBe(weights + runs + place!.heldBytes)
   expect(place!.heldBytes).toBeGreaterThan(0)
   // A budget for GPUs alone does not offload what the CPU is given.
-  const both = decide([gpu(), { ...gpu(), info: info('wasm') }], 1000)
+  const both = orThrow(decide([gpu(), { ...gpu(), info: info('wasm') }], 1000))
   expect(both.used.map(({ device, offload }) => [device.info.name, offload])).toEqual([['wasm', 'resident']])
 })
 
@@ -202,32 +208,34 @@ const fits = (maxMemory: number, guided: boolean) => {
   const request = { device: gpu(), networks, here: () => true, dtype: 'float32', vaeTiling: undefined } as const
   const needs = needsOn({ ...request, size: { ...latentSize(networks), guided } })
   const heldBytes = heldOn({ ...request, size: { ...latentSize(networks), guided } }, needs)
-  return resolveOffload({ mode: 'auto', needs, heldBytes, budgets: parseBudgets(maxMemory), device: gpu().info })
+  const device = gpu().info
+  return chooseResidence({ mode: 'auto', needs, heldBytes, budget: budgetOn(parseBudget(maxMemory), device), device })
 }
 
-test('a load is not refused for what only guidance would take', () => {
+test('a load is not refused for memory that only guidance takes', () => {
   const guided = leastBudget((maxMemory) => fits(maxMemory, true))
   const without = leastBudget((maxMemory) => fits(maxMemory, false))
   expect(without).toBeLessThan(guided)
   expect(leastBudget((maxMemory) => decide([gpu()], maxMemory, onGpu))).toBe(without)
-  const plan = (guidanceScale?: number) => () =>
-    planNetworks({ devices: new Map([['webgpu', gpu()]]), places: onGpu, budgets: parseBudgets(without) }, networks, {
-      guidanceScale,
-    })
-  expect(plan(1)).not.toThrow()
-  expect(plan()).toThrow(expect.objectContaining({ code: 'does-not-fit' }))
+  const plan = (guidanceScale?: number) =>
+    planNetworks(
+      { devices: new Map([['webgpu', gpu()]]), places: onGpu, budget: parseBudget(without) },
+      networks,
+      { guidanceScale },
+      stableDiffusionXL,
+    )
+  expect(isRefusal(plan(1))).toBe(false)
+  expect(plan()).toMatchObject({ refused: 'does-not-fit' })
 })
 
-test('a tensor that no buffer of the GPU holds is refused by name, and a map by name or balanced finds another place for it', () => {
+test('a tensor larger than any buffer of the GPU is refused by name, and balanced puts its network on another device', () => {
   const sizes = [...networks.get('unet')!.table.values()].map(({ begin, end }) => end - begin)
   const largest = Math.max(...sizes)
   const narrow = gpu('webgpu', largest - 1)
-  expect(() => decide([narrow], undefined, onGpu)).toThrow(
-    expect.objectContaining({
-      code: 'buffer-too-large',
-      details: expect.objectContaining({ component: 'unet', bytes: largest, allowed: largest - 1 }) as object,
-    }),
-  )
-  const { placed } = decide([narrow, { ...gpu(), info: info('wasm') }], undefined)
+  expect(decide([narrow], undefined, onGpu)).toMatchObject({
+    refused: 'buffer-too-large',
+    details: { component: 'unet', bytes: largest, allowed: largest - 1 },
+  })
+  const { placed } = orThrow(decide([narrow, { ...gpu(), info: info('wasm') }], undefined))
   expect(placed.get('unet')).toBe('wasm')
 })

@@ -1,25 +1,27 @@
 /**
- * From the options `device`, `deviceMap`, `maxMemory` and `offload` to hosts: which devices are opened, which network goes on which, and
- * how its weights stay there. Knows no pipeline's order of work.
+ * Which network goes on which device, and how its weights stay there: from the options `deviceMap`, `maxMemory` and `offload`. It opens and
+ * loads nothing.
  */
 
-import { isAquatintError } from '../../errors.js'
 import { balanceComponents } from '../../memory/balance.js'
+import { budgetOn, type Budget } from '../../memory/budget.js'
+import type { DeviceName } from '../../memory/device-info.js'
 import type { ComponentNeeds } from '../../memory/needs.js'
+import type { Residence } from '../../memory/plan.js'
+import { isRefusal, type Refusal } from '../../memory/refusal.js'
 import { denoiserOf, heldOn, latentSize, needsOn, weightsOnly, type GenerationSize, type PlannedDevice } from './memory-needs.js'
 import { storedType, type Network } from '../bind-network.js'
-import { offeredMemory, resolveOffload, type MemoryBudgets, type ResolvedOffload } from './residence.js'
+import { chooseResidence, offeredMemory } from './residence.js'
 import type { DTypeName, LoadPipelineOptions } from '../types.js'
-import type { DeviceName } from '../../memory/device-info.js'
 
 /** What goes on one device, and how its weights stay there. */
 export interface DevicePlace<D extends PlannedDevice> {
   readonly device: D
-  /** Of the networks on it, in the order they run, for an image of the size that the denoiser was made for. */
+  /** Needs of the networks on it, in the order they run, for an image of the size that the denoiser was made for. */
   readonly needs: readonly ComponentNeeds[]
   /** Bytes that stay on it beside the network that runs. */
   readonly heldBytes: number
-  readonly offload: ResolvedOffload
+  readonly offload: Residence
 }
 
 /** Which networks go where. */
@@ -32,60 +34,56 @@ export interface Placing<D extends PlannedDevice> {
   readonly used: readonly DevicePlace<D>[]
 }
 
-/**
- * Decides where networks go, for a generation of the model's own size; opens and loads nothing.
- * @throws DeviceError `does-not-fit` with bytes needed and offered; `buffer-too-large` with the tensor
- */
-export function decidePlaces<D extends PlannedDevice>(...parts: PlacingParts<D>): Placing<D> {
-  const [, , , networks] = parts
-  const usual = latentSize(networks)
-  try {
-    return decideFor(usual, ...parts)
-  } catch (error) {
-    if (!isAquatintError(error) || error.code !== 'does-not-fit') throw error
-    try {
-      // What only ever runs without guidance, as distilled models do, is not to be refused for what guidance would take.
-      return decideFor({ ...usual, guided: false }, ...parts)
-    } catch {
-      throw error
-    }
-  }
+/** What places are decided by. */
+export interface PlacingRequest<D extends PlannedDevice> {
+  readonly devices: readonly D[]
+  /** The device of each network, by name. Null: the needs of the networks decide. */
+  readonly places: ReadonlyMap<string, DeviceName> | null
+  readonly budget: Budget
+  readonly networks: ReadonlyMap<string, Network>
+  readonly options: Pick<LoadPipelineOptions, 'offload' | 'vaeTiling'>
 }
 
-type PlacingParts<D extends PlannedDevice> = readonly [
-  devices: readonly D[],
-  places: ReadonlyMap<string, DeviceName> | null,
-  budgets: MemoryBudgets,
-  networks: ReadonlyMap<string, Network>,
-  options: Pick<LoadPipelineOptions, 'offload' | 'vaeTiling'>,
-]
+/**
+ * Decides where networks go, for a generation of the model's own size. A refusal says `does-not-fit` with bytes needed and offered, or
+ * `buffer-too-large` with the tensor.
+ */
+export function decidePlaces<D extends PlannedDevice>(request: PlacingRequest<D>): Placing<D> | Refusal {
+  const usual = latentSize(request.networks)
+  const guided = placesFor(usual, request)
+  if (!isRefusal(guided) || guided.refused !== 'does-not-fit') return guided
+  // Distilled models run without guidance: do not refuse them for the memory that guidance would take.
+  const unguided = placesFor({ ...usual, guided: false }, request)
+  return isRefusal(unguided) ? guided : unguided
+}
 
-function decideFor<D extends PlannedDevice>(
-  size: GenerationSize,
-  ...[devices, places, budgets, networks, { vaeTiling, offload: asked }]: PlacingParts<D>
-): Placing<D> {
+function placesFor<D extends PlannedDevice>(size: GenerationSize, request: PlacingRequest<D>): Placing<D> | Refusal {
+  const { devices, places, budget, networks, options } = request
   const denoiser = denoiserOf(networks)
   const dtype = denoiser === undefined ? 'float32' : (denoiser.dtype ?? storedType(denoiser.table))
-  const request = { networks, dtype, vaeTiling, size }
+  const generation = { networks, dtype, vaeTiling: options.vaeTiling, size }
   const offers = devices.map((device) => {
-    const { name, kind, maxBufferSize } = device.info
+    const { name, maxBufferSize, capabilities } = device.info
     const here = (network: string) => places === null || places.get(network) === name
-    const all = needsOn({ ...request, device, here })
-    const needs = kind === 'wasm' ? all.map((need) => weightsOnly(need)) : all
-    // Where any network may come, the denoiser may.
-    const heldBytes = heldOn({ ...request, device }, needs)
-    return { device, name, maxMemory: offeredMemory(budgets, device.info), maxBufferSize, heldBytes, needs }
+    const all = needsOn({ ...generation, device, here })
+    const needs = capabilities.countsActivations ? all : all.map((need) => weightsOnly(need))
+    // A device that any network may come to may get the denoiser, and with it the tensors that stay beside it.
+    const heldBytes = heldOn({ ...generation, device }, needs)
+    const maxMemory = offeredMemory(budgetOn(budget, device.info), device.info)
+    return { device, name, isFast: capabilities.isFast, maxMemory, maxBufferSize, heldBytes, needs }
   })
   const placed = places ?? balanceComponents(offers)
-  const used = offers.flatMap(({ device, name, needs }) => {
-    const own = needs.filter((need) => placed.get(need.name) === name)
-    if (own.length === 0) return []
-    const heldBytes = heldOn({ ...request, device }, own)
-    // Balanced places were chosen so that all stay in them.
-    const mode = places === null ? 'resident' : asked
-    return [
-      { device, needs: own, heldBytes, offload: resolveOffload({ mode, needs: own, heldBytes, budgets, device: device.info }) },
-    ]
-  })
+  if (isRefusal(placed)) return placed
+  const used: DevicePlace<D>[] = []
+  for (const { device, name, needs: all } of offers) {
+    const needs = all.filter((need) => placed.get(need.name) === name)
+    if (needs.length === 0) continue
+    const heldBytes = heldOn({ ...generation, device }, needs)
+    // Balanced places are chosen so that all weights stay.
+    const mode = places === null ? 'resident' : options.offload
+    const offload = chooseResidence({ mode, needs, heldBytes, budget: budgetOn(budget, device.info), device: device.info })
+    if (isRefusal(offload)) return offload
+    used.push({ device, needs, heldBytes, offload })
+  }
   return { dtype, placed, used }
 }

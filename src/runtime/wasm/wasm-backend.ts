@@ -1,6 +1,6 @@
 /**
- * A component on the CPU: each stage has a session of its own, which holds the stage's weights as initializers. onnxruntime copies
- * them into its heap while the session is made, so at most one stage's weights are in JavaScript's memory at a time.
+ * A network on the CPU: each stage has a session of its own, with the stage's weights as initializers. onnxruntime copies them into its heap
+ * while it makes the session, so at most one stage's weights are in JavaScript's memory at a time.
  */
 
 import type { WeightTable } from '../../checkpoint/types.js'
@@ -15,7 +15,8 @@ import { checkHostTensor, CpuTensor, GpuTensor } from '../tensors.js'
 import type { DeviceTensor, HostTensor, LoadOptions } from '../types.js'
 import { streamWeights } from '../weight-stream.js'
 import { elementCount } from '../../util/element-count.js'
-import { weightKey, weightsOf, type WeightKey } from '../../memory/stage-weights.js'
+import type { WeightPlan } from '../../memory/plan.js'
+import { weightKey, weightsOf, type WeightKey } from '../../memory/needs.js'
 
 /** What a backend uses of its device. */
 export interface WasmRuntime {
@@ -35,7 +36,7 @@ export class WasmBackend implements Backend {
   readonly #device: WasmRuntime
   readonly #name: string
   readonly #table: WeightTable
-  /** Of the graph loaded last: another graph's sessions would hold the same weights again. */
+  /** The stages of the graph that was loaded last: another graph's sessions would contain the same weights again. */
   #stages = new Map<Stage, LoadedStage>()
 
   constructor(device: WasmRuntime, name: string, table: WeightTable) {
@@ -48,9 +49,9 @@ export class WasmBackend implements Backend {
     return this.#stages.size > 0
   }
 
-  async load(graph: ComponentGraph, _budget: number | undefined, { signal, onProgress }: LoadOptions): Promise<void> {
+  async load(graph: ComponentGraph, _plan: WeightPlan | undefined, { signal, onProgress }: LoadOptions): Promise<void> {
     if (graph.stages.every((stage) => this.#stages.has(stage))) return
-    // All is checked before anything is read.
+    // Check everything before reading anything.
     const total = [...weightsOf(graph.stages, this.#table).values()].reduce((sum, { bytes }) => sum + bytes, 0)
     this.#device.assertUsable()
     await this.unload()
@@ -132,7 +133,7 @@ export class WasmBackend implements Backend {
       const tensor = inputs[name]
       if (tensor !== undefined && !(tensor instanceof GpuTensor)) feeds[name] = new Tensor(type, tensor.data, dims)
     }
-    // A run keeps the thread: before it, a cancel and what the page says get their turn.
+    // A run blocks the thread: handle a cancel and messages from the page before it.
     await nextTurn()
     const results = await onnxruntimeLock.run(
       () => explained(`running ${this.#name} (${stage.name})`, () => loaded.session.run(feeds)),
@@ -143,7 +144,7 @@ export class WasmBackend implements Backend {
     )
   }
 
-  /** What the CPU ran has run. */
+  /** Nothing is pending: a stage has finished when its call returns. */
   async verify(): Promise<void> {}
 
   #output(stage: Stage, type: ElementType, dims: readonly number[], result: OrtTensor | undefined): HostTensor {

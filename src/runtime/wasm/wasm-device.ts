@@ -1,4 +1,4 @@
-/** The device without a GPU: onnxruntime's CPU kernels in WebAssembly. Its account counts the weights that sessions hold. */
+/** The device without a GPU: onnxruntime's CPU kernels in WebAssembly. Its account counts the weights that sessions contain. */
 
 import { DeviceError } from '../../errors.js'
 import type { WriteOptions } from '../../onnx/types.js'
@@ -12,7 +12,7 @@ import { tallyValues, type ValueTally } from '../health.js'
 import { checkHostTensor, CpuTensor } from '../tensors.js'
 import type { DeviceTensor, HostTensor, LinearTerm, Piece } from '../types.js'
 import { elementCount } from '../../util/element-count.js'
-import { type DeviceInfo, computeType } from '../../memory/device-info.js'
+import { capabilitiesOf, computeType, type DeviceInfo } from '../../memory/device-info.js'
 
 export class WasmDevice implements Device {
   readonly info: DeviceInfo = {
@@ -23,10 +23,11 @@ export class WasmDevice implements Device {
     shaderF16: false,
     // The heap of a 32-bit WebAssembly module.
     maxBufferSize: 2 ** 32,
+    capabilities: capabilitiesOf.wasm,
   }
   readonly memory: MemoryAccount
   readonly buffers = undefined
-  /** The CPU does not go away. */
+  /** The CPU is never lost. */
   readonly lost = new Promise<never>(() => {})
   readonly runtime: OnnxRuntime
   #disposed = false
@@ -42,7 +43,11 @@ export class WasmDevice implements Device {
   }
 
   writeOptions(wanted: Pick<WriteOptions, 'dtype' | 'granularity'>): WriteOptions {
-    return { dtype: computeType(wanted.dtype, this.info), weights: 'initializer', granularity: wanted.granularity }
+    return {
+      dtype: computeType(wanted.dtype, this.info),
+      weights: this.info.capabilities.weightsAs,
+      granularity: wanted.granularity,
+    }
   }
 
   createBackend(name: string, table: WeightTable): WasmBackend {

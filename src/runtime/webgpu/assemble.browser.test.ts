@@ -28,7 +28,7 @@ describe.each(['webgpu', 'wasm'] as const)('on %s', (kind) => {
     await device.dispose()
   })
 
-  test('side by side, one below the other, repeated, with zeros where nothing is', async () => {
+  test('pieces are put side by side, one below the other and repeated; the rest is zeros', async () => {
     const a = tensor([1, 2, 2], 1, 2, 3, 4)
     const b = tensor([1, 2, 1], 5, 6)
     const c = tensor([1, 1, 4], 7, 8, 9, 10)
@@ -44,7 +44,7 @@ describe.each(['webgpu', 'wasm'] as const)('on %s', (kind) => {
     expect(await joined([], [2])).toEqual([0, 0])
   })
 
-  test('a box cut out, from the device or from the host, the later piece on top', async () => {
+  test('a box is cut out of a tensor on the device or on the host, and a later piece overwrites an earlier one', async () => {
     const data = numbers(2 * 3 * 4 * 5, 1)
     const whole: HostTensor = { type: 'float32', dims: [2, 3, 4, 5], data }
     const box = { from: [1, 0, 1, 2], size: [1, 3, 2, 3] }
@@ -65,7 +65,7 @@ describe.each(['webgpu', 'wasm'] as const)('on %s', (kind) => {
     }
   })
 
-  test('what does not fit, and what is elsewhere, is refused before anything is made', async () => {
+  test('pieces that do not fit or are on another device are refused before a buffer is made', async () => {
     const a = tensor([2, 2], 1, 2, 3, 4)
     const half = device.upload({ type: 'float16', dims: [2, 2], data: new Uint16Array(4) }, 'test')
     const { live } = device.memory.snapshot()

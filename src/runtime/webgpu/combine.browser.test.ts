@@ -50,7 +50,7 @@ describe.each(['webgpu', 'wasm'] as const)('on %s', (kind) => {
     expect(await both.read()).toEqual(Float32Array.from([...values, ...values]))
   })
 
-  test('more values than a row of the grid has', async () => {
+  test('a tensor with more values than a row of the grid', async () => {
     const count = 65_535 * 64 + 1000
     const sum = device.combine([{ tensor: upload(16, 3), scale: 2 }], [count], 'test')
     const values = await sum.read()
@@ -59,14 +59,14 @@ describe.each(['webgpu', 'wasm'] as const)('on %s', (kind) => {
     expect(values.findIndex((value, i) => value !== 2 * source[i % 16]!)).toBe(-1)
   })
 
-  test('a bound keeps a sum near 0', async () => {
+  test('a bound clamps the sum', async () => {
     const tensor = device.upload({ type: 'float32', dims: [5], data: Float32Array.of(-9, -1, 0, 0.25, 7) }, 'test')
     const bounded = device.combine([{ tensor, scale: 2 }], [5], 'test', 1.5)
     expect([...(await bounded.read())]).toEqual([-1.5, -1.5, 0, 0.5, 1.5])
     expect(() => device.combine([{ tensor, scale: 1 }], [5], 'test', Infinity)).toThrow(/bound/)
   })
 
-  test('broken values are counted, of all that a tensor has when its turn comes', async () => {
+  test('broken values are counted in the values that the tensor has when the GPU gets to it', async () => {
     const count = 10_007
     const data = numbers(count, 1).map((value) => (value === 0 ? 1 : value))
     data.set([Number.NaN, Infinity, -Infinity, 0, -0, 2 ** -149])
@@ -83,7 +83,7 @@ describe.each(['webgpu', 'wasm'] as const)('on %s', (kind) => {
     await expect(device.tally(half, 'test')).rejects.toMatchObject({ code: 'bad-terms' })
   })
 
-  test('what cannot be summed is refused', async () => {
+  test('terms that cannot be summed are refused', async () => {
     const tensor = upload(4, 1)
     const code = { code: 'bad-terms' }
     expect(() => device.combine([], [4], 'test')).toThrow(expect.objectContaining(code))

@@ -1,11 +1,11 @@
 /**
- * Every buffer of one GPUDevice: ours and onnxruntime's. `createBuffer` and `destroy` of this device instance are replaced by ones
- * that keep the memory account, and that recycle storage buffers by exact size: onnxruntime is told to destroy a buffer as soon as it
- * is done with it (`storageBufferCacheMode: 'disabled'`), and here it goes on a shelf, from which the next one of its size is taken
- * and which `trim()` clears. onnxruntime's own caches could only be cleared by releasing every session.
+ * Every buffer of one GPUDevice: this library's and onnxruntime's. `createBuffer` and `destroy` of this device instance are replaced by
+ * functions that keep the memory account and reuse storage buffers of exactly the same size. onnxruntime is configured to destroy a buffer as
+ * soon as it no longer needs it (`storageBufferCacheMode: 'disabled'`); the buffer is then shelved here, the next buffer of its size is taken
+ * from the shelf, and `trim()` empties all shelves. onnxruntime's own caches could only be emptied by releasing every session.
  *
- * The GPU says later whether it had room for a buffer, and what is done with one that it refused is nothing, so each is asked about in an
- * error scope of its own: what the account counts at that moment is how much would have been too much.
+ * WebGPU reports only later that there was no memory for a buffer, and ignores commands that use such a buffer. So each buffer is made in an
+ * error scope of its own; the bytes that the account counts at that moment are known to be too many.
  */
 
 import { DeviceError, isAquatintError } from '../../errors.js'
@@ -15,27 +15,27 @@ import type { Allocation, MemoryAccount } from '../memory-account.js'
 import type { BufferPool, MemoryPurpose } from '../types.js'
 import { storageBytes } from '../../memory/storage-bytes.js'
 
-/** Values of GPUBufferUsage (and of GPUMapMode.READ), spelled out: the constants are not there where there is no GPU. */
+/** Values of GPUBufferUsage and GPUMapMode.READ: the constants do not exist in browsers without WebGPU. */
 const usage = { mapRead: 0x1, copySrc: 0x4, copyDst: 0x8, uniform: 0x40, storage: 0x80, indirect: 0x100 } as const
-/** What onnxruntime makes its own with, so that both kinds can serve as each other. */
+/** The usage of onnxruntime's own buffers, so that either kind can be reused as the other. */
 const tensorUsage = usage.storage | usage.copySrc | usage.copyDst | usage.indirect
 
 interface Shelved {
   readonly buffer: GPUBuffer
   readonly allocation: Allocation
-  /** Ends the buffer for good. */
+  /** Destroys the buffer itself. */
   readonly destroy: () => void
-  /** Whether the GPU had no room for it. */
+  /** Whether the GPU had no memory for it. */
   refused: boolean
 }
 
-/** A buffer, to be destroyed in any case, and what the GPU says of it in time: the error where it had no room. */
+/** A buffer, which has to be destroyed in any case, and a promise of the error if the GPU had no memory for it. */
 export interface AskedBuffer {
   readonly buffer: GPUBuffer
   readonly refusal: Promise<DeviceError | undefined>
 }
 
-/** Of a buffer that was there already. */
+/** The refusal of a buffer that is reused: there is none. */
 const granted = Promise.resolve(undefined)
 
 export class GpuBuffers implements BufferPool {
@@ -43,17 +43,17 @@ export class GpuBuffers implements BufferPool {
   readonly #account: MemoryAccount
   readonly #watch: LossWatch
   readonly #create: (descriptor: GPUBufferDescriptor) => GPUBuffer
-  /** Storage buffers that nobody holds, by size and usage. */
+  /** Unused storage buffers, by size and usage. */
   readonly #shelves = new Map<string, Shelved[]>()
-  /** Whether the shelves are to be cleared when the commands that may use them have been submitted. */
+  /** Whether to empty the shelves once the commands that may use their buffers have been submitted. */
   #trimDue = false
   /** See {@link setLimit}. */
   #limit: number | undefined
   #owner = 'runtime'
   #running = 0
-  /** Of buffers for activations that the GPU has not said anything of yet. */
+  /** Buffers for activations that the GPU has neither accepted nor refused yet. */
   readonly #asked = new Set<Promise<unknown>>()
-  /** The first of those that it refused. */
+  /** The error of the first buffer that it refused. */
   #refusal: DeviceError | undefined
 
   constructor(device: GPUDevice, account: MemoryAccount, watch: LossWatch) {
@@ -73,7 +73,7 @@ export class GpuBuffers implements BufferPool {
     this.#limit = bytes
   }
 
-  /** A buffer for weights; destroyed for good by its `destroy()`. */
+  /** A buffer for weights; its `destroy()` destroys it. */
   createWeights(owner: string, bytes: number): AskedBuffer {
     return this.#make({ label: owner, size: storageBytes(bytes), usage: tensorUsage }, owner, 'weights')
   }
@@ -91,8 +91,8 @@ export class GpuBuffers implements BufferPool {
   }
 
   /**
-   * Writes at a multiple of 4. The queue takes units of 4 bytes; a tensor's last piece may end between them, and its buffer is long
-   * enough.
+   * Writes at an offset that is a multiple of 4. The queue takes units of 4 bytes: a tensor's last piece may end within one, and its buffer is
+   * long enough.
    */
   write(buffer: GPUBuffer, offset: number, bytes: Uint8Array<ArrayBuffer>): void {
     const { queue } = this.#device
@@ -105,15 +105,15 @@ export class GpuBuffers implements BufferPool {
   }
 
   /**
-   * Waits until the GPU has said of all buffers for activations so far whether it had room. A refusal is told again and again, until
-   * {@link reclaim}: the work that missed it may be told of first by an error that came of it. @throws DeviceError `out-of-memory`
+   * Waits until the GPU has accepted or refused all buffers for activations so far. After a refusal every call throws, until {@link reclaim}:
+   * work that was queued already may fail later for the same reason. @throws DeviceError `out-of-memory`
    */
   async assertRoom(): Promise<void> {
     await this.#watch.race(Promise.all(this.#asked))
     if (this.#refusal !== undefined) throw this.#refusal
   }
 
-  /** Clears the shelves as {@link trim} does, and forgets what was refused. */
+  /** Empties the shelves as {@link trim} does, and stops reporting a refusal. */
   reclaim(): void {
     this.#refusal = undefined
     this.trim()
@@ -128,7 +128,7 @@ export class GpuBuffers implements BufferPool {
       encoder.copyBufferToBuffer(source, 0, staging, 0, size)
       this.#device.queue.submit([encoder.finish()])
       await this.#watch.race(staging.mapAsync(usage.mapRead))
-      // What was worked out with a buffer that is not there is not to be read as if it were.
+      // Values computed with a refused buffer must not be returned.
       await this.assertRoom()
       return staging.getMappedRange().slice(0, bytes)
     } catch (cause) {
@@ -142,8 +142,8 @@ export class GpuBuffers implements BufferPool {
   }
 
   /**
-   * Counts buffers that onnxruntime makes during `task` for `owner`. Only one task at a time (the caller holds the lock). `expected` is
-   * about how many bytes it will make: where they would pass the limit, the shelves are cleared first.
+   * Counts buffers that onnxruntime makes during `task` for `owner`. Only one task at a time: the caller has the lock. `expected`: an estimate
+   * of the bytes that it will make; if they would exceed the limit, the shelves are emptied first.
    */
   async runAs<T>(owner: string, expected: number, task: () => Promise<T>): Promise<T> {
     if (this.#limit !== undefined && this.#account.live + expected > this.#limit) this.trim()
@@ -159,13 +159,13 @@ export class GpuBuffers implements BufferPool {
     }
   }
 
-  /** Destroys the shelved buffers: at once, or while something runs at its next submit, until when they can still be taken. */
+  /** Destroys the shelved buffers: at once, or during a run at its next submit; until then they can still be reused. */
   trim(): void {
     if (this.#running === 0) this.#clearShelves()
     else this.#trimDue = true
   }
 
-  /** A buffer whose refusal {@link assertRoom} tells. */
+  /** A buffer whose refusal {@link assertRoom} reports. */
   #allocate(descriptor: GPUBufferDescriptor, owner: string, purpose: MemoryPurpose): GPUBuffer {
     const { buffer, refusal } = this.#make(descriptor, owner, purpose)
     if (refusal === granted) return buffer
@@ -207,7 +207,7 @@ export class GpuBuffers implements BufferPool {
     return { buffer, refusal: told }
   }
 
-  /** Makes a buffer in a scope that is closed at once: scopes are a stack, and a run may be under way in another. */
+  /** Makes a buffer in an error scope that is closed at once: scopes are a stack, and a run may have opened another. */
   #ask(descriptor: GPUBufferDescriptor, owner: string): AskedBuffer {
     const { size } = descriptor
     const live = this.#account.live + size
@@ -218,19 +218,19 @@ export class GpuBuffers implements BufferPool {
       buffer = this.#create(descriptor)
     } catch (cause) {
       this.#device.popErrorScope().catch(() => {})
-      // Memory to write it from is asked of the host, which says no at once.
+      // A buffer that is mapped at creation needs memory of the host, which refuses it at once.
       if (cause instanceof RangeError) this.#refusal ??= refused(cause)
       throw cause
     }
     const refusal = this.#device.popErrorScope().then(
       (error) => (error === null ? undefined : refused(new Error(error.message))),
-      // The device went; whoever uses the buffer is told.
+      // The device was lost: whoever uses the buffer gets that error.
       () => undefined,
     )
     return { buffer, refusal }
   }
 
-  /** A buffer that the GPU had no room for takes none, and serves nobody. */
+  /** A buffer that the GPU had no memory for is neither counted nor reused. */
   #refuse(name: string, shelved: Shelved): void {
     shelved.refused = true
     shelved.allocation.release()

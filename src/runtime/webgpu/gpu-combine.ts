@@ -1,6 +1,6 @@
 /**
- * A weighted sum of float32 tensors on a GPU, by a small shader of our own: guidance, a scheduler's step, and the copy of latents for both
- * halves of guidance are all of this form, so that a denoising loop reads nothing back.
+ * A weighted sum of float32 tensors on a GPU, in one small shader. Guidance, a scheduler's step and the copy of latents for both halves of
+ * guidance all have this form, so the denoising loop reads nothing back.
  */
 
 import type { GpuBuffers } from './gpu-buffers.js'
@@ -14,13 +14,13 @@ export interface GpuTerm {
 }
 
 const workgroupSize = 64
-/** Workgroups in a row of the grid: the limit that WebGPU promises. */
+/** Workgroups in a row of the grid: the limit that WebGPU guarantees. */
 const rowOfGroups = 65_535
 
 export class GpuCombine {
   readonly #device: GPUDevice
   readonly #buffers: GpuBuffers
-  /** By the number of summands, and whether the sum is bounded. */
+  /** Pipelines by the number of terms and by whether the sum is bounded. */
   readonly #pipelines = new Map<string, GPUComputePipeline>()
 
   constructor(device: GPUDevice, buffers: GpuBuffers) {
@@ -28,7 +28,7 @@ export class GpuCombine {
     this.#buffers = buffers
   }
 
-  /** A buffer of `count` float32 values: the sum of `terms`, of which there are 1 to {@link mostTerms}, no further from 0 than `bound`. */
+  /** A buffer of `count` float32 values: the sum of `terms`, 1 to {@link mostTerms} of them, clamped to [-bound, bound]. */
   run(terms: readonly GpuTerm[], count: number, owner: string, bound?: number): GPUBuffer {
     const device = this.#device
     const pipeline = this.#pipelineFor(terms.length, bound !== undefined)

@@ -1,13 +1,13 @@
 /**
- * A GPUDevice of our own: which adapter, with which limits and features, and how its errors become ours. onnxruntime is handed this
- * device, so what it computes stays usable after a session is gone. Buffers and their account are in gpu-buffers.ts.
+ * Opens a GPUDevice: on which adapter, with which limits and features, and what its errors become. The library owns the device and gives it
+ * to onnxruntime, so tensors stay usable after a session has been released. Buffers and their account are in gpu-buffers.ts.
  */
 
 import { DeviceError } from '../../errors.js'
 import { formatBytes } from '../../util/format-bytes.js'
-import type { DeviceInfo, DeviceName } from '../../memory/device-info.js'
+import { capabilitiesOf, type DeviceInfo, type DeviceName } from '../../memory/device-info.js'
 
-/** Limits that are asked for at the adapter's maximum: those that onnxruntime's kernels and large weights need. */
+/** Limits that are requested at the adapter's maximum: onnxruntime's kernels and large weights need them. */
 const wantedLimits = [
   'maxBindGroups',
   'maxBufferSize',
@@ -21,25 +21,25 @@ const wantedLimits = [
   'maxStorageBuffersPerShaderStage',
 ] as const satisfies readonly (keyof GPUSupportedLimits)[]
 
-/** Features that onnxruntime's kernels use when they are there. */
+/** Optional features that onnxruntime's kernels use. */
 const wantedFeatures = ['shader-f16', 'subgroups', 'timestamp-query'] as const satisfies readonly GPUFeatureName[]
 
 /**
- * The smallest subgroups that onnxruntime's flash attention is right on. With those of 4, which a software adapter has, 1.30 gives wrong
- * values as soon as there are more than 64 keys (src/onnx/ops.browser.test.ts); without the feature it takes another path.
+ * The smallest subgroups on which onnxruntime's flash attention is correct. With subgroups of 4, as software adapters have, release 1.30
+ * computes wrong values for more than 64 keys (src/onnx/ops.browser.test.ts); without the feature it uses other kernels.
  */
 const smallestSubgroup = 8
 
-/** The adapter, or null where the browser has no WebGPU or no adapter. */
+/** The preferred adapter, or null if the browser has no WebGPU or no adapter. */
 export async function requestAdapter(powerPreference: GPUPowerPreference = 'high-performance'): Promise<GPUAdapter | null> {
-  // Typed as always there, but absent in browsers without WebGPU, on insecure origins and outside browsers.
+  // The type says that it always exists, but it is missing in browsers without WebGPU, on insecure origins and outside browsers.
   const { navigator: host }: { readonly navigator?: { readonly gpu?: GPU } } = globalThis
   return (await host?.gpu?.requestAdapter({ powerPreference })) ?? null
 }
 
 /**
- * An adapter of another GPU than {@link requestAdapter} gives, or null. All that a page can choose by is the power preference, and all
- * that tells two adapters apart is what they say of themselves.
+ * An adapter of another GPU than {@link requestAdapter} gives, or null. A page can only choose by power preference, and can only tell two
+ * adapters apart by their descriptions.
  */
 export async function requestSecondAdapter(): Promise<GPUAdapter | null> {
   const first = await requestAdapter('high-performance')
@@ -61,10 +61,11 @@ export function describeAdapter(adapter: GPUAdapter, name: DeviceName = 'webgpu'
     isFallbackAdapter,
     shaderF16: adapter.features.has('shader-f16'),
     maxBufferSize: Math.min(adapter.limits.maxBufferSize, adapter.limits.maxStorageBufferBindingSize),
+    capabilities: capabilitiesOf.webgpu,
   }
 }
 
-/** Asks for a device with all that the adapter offers of the lists above. @throws DeviceError `device-not-available` */
+/** Requests a device with those of the limits and features above that the adapter has. @throws DeviceError `device-not-available` */
 export async function requestDevice(adapter: GPUAdapter): Promise<GPUDevice> {
   const requiredLimits: Record<string, number> = {}
   for (const limit of wantedLimits) requiredLimits[limit] = adapter.limits[limit]
@@ -91,20 +92,20 @@ export function gpuError(error: GPUError, doing: string): DeviceError {
   return new DeviceError(code, `${what} while ${doing}: ${error.message || 'no message'}`, { doing })
 }
 
-/** A buffer that was wanted, and all that would have been there with it, in bytes. */
+/** A buffer that was requested, and the bytes of all buffers together with it. */
 export interface RefusedBuffer {
   readonly owner: string
   readonly bytes: number
   readonly live: number
 }
 
-/** The error of a buffer that the GPU had no room for. `details.live`: bytes of buffers that were too many. */
+/** The error for a buffer that the GPU had no memory for. `details.live`: bytes of all buffers, this one included, which were too many. */
 export function outOfMemory({ owner, bytes, live }: RefusedBuffer, cause: Error): DeviceError {
   const message = `The GPU ran out of memory: ${owner} requested ${formatBytes(bytes)} in addition to the ${formatBytes(live - bytes)} in use.`
   return new DeviceError('out-of-memory', message, { component: owner, bytes, live }, cause)
 }
 
-/** What a task gave, and the errors that the GPU will have reported for it by the time it has taken its commands. */
+/** The result of a task, and a promise of the errors that the GPU reports once it has validated the task's commands. */
 export interface Watched<T> {
   readonly value: T
   /** @throws DeviceError `out-of-memory`, `gpu-error` */
@@ -112,8 +113,8 @@ export interface Watched<T> {
 }
 
 /**
- * Runs `task` in error scopes. Its errors come with `verified`, out of memory first, so that the next task need not wait for the GPU
- * process; a task that fails is told at once. Scopes are a stack: `task` must not overlap another watched one.
+ * Runs `task` in error scopes. `verified` reports its errors, out of memory first, so that the next task need not wait for the GPU process; a
+ * task that throws is reported at once. Scopes are a stack: `task` must not overlap with another watched task.
  */
 export async function watched<T>(device: GPUDevice, doing: string, task: () => Promise<T>): Promise<Watched<T>> {
   for (const filter of ['validation', 'internal', 'out-of-memory'] as const) device.pushErrorScope(filter)
@@ -128,7 +129,7 @@ export async function watched<T>(device: GPUDevice, doing: string, task: () => P
     await verified
     throw outcome.error
   }
-  // Looked at later, maybe after another failure has made it pointless.
+  // Awaited later, or not at all if another error comes first.
   verified.catch(() => {})
   return { value: outcome.value, verified }
 }

@@ -13,11 +13,11 @@ import { GpuBuffers } from './gpu-buffers.js'
 import { deviceLostError, watched, type Watched } from './gpu-device.js'
 import { LossWatch } from './loss-watch.js'
 
-/** Who holds onnxruntime, and what for (it completes "while …"). */
+/** Who uses onnxruntime, and for what: `doing` completes "while …". */
 export interface DeviceUse {
   readonly owner: string
   readonly doing: string
-  /** About how many bytes of buffers it will make. */
+  /** An estimate of the bytes of buffers that it makes. */
   readonly expected?: number
 }
 
@@ -66,8 +66,8 @@ export class GpuRuntime {
   }
 
   /**
-   * Runs `task` holding onnxruntime, with its buffers, about `expected` bytes, counted for `owner`. A device that is lost meanwhile ends the
-   * wait, and soon the hold too: onnxruntime may not return from a call on it.
+   * Runs `task` with the lock on onnxruntime. Its buffers, about `expected` bytes, are counted for `owner`. If the device is lost meanwhile, the
+   * wait ends and, soon after, the lock is released: onnxruntime may never return from a call on a lost device.
    * @throws DeviceError `device-lost`, `out-of-memory`, `gpu-error`, AbortError, what `task` throws
    */
   async exclusively<T>(use: DeviceUse, task: () => Promise<T>, signal?: AbortSignal): Promise<Watched<T>> {
@@ -82,7 +82,7 @@ export class GpuRuntime {
     return this.orLost(work, signal)
   }
 
-  /** Settles as `work` does, or rejects when the device is lost first. What failed because of a loss rejects with that; `signal`: the caller's. */
+  /** Settles as `work` does, or rejects if the device is lost first. A failure that a loss caused rejects with the loss. `signal`: the caller's. */
   async orLost<T>(work: Promise<T>, signal?: AbortSignal): Promise<T> {
     try {
       return await this.#watch.race(work)
@@ -91,7 +91,7 @@ export class GpuRuntime {
     }
   }
 
-  /** What a failure came of: see {@link LossWatch.reasonOf}. */
+  /** The cause of a failure: see {@link LossWatch.reasonOf}. */
   async reasonOf(failure: unknown, signal?: AbortSignal): Promise<unknown> {
     return this.#watch.reasonOf(failure, signal)
   }
@@ -107,7 +107,7 @@ export class GpuRuntime {
   async #createSession(program: Program, user: string): Promise<Session> {
     const { value, verified } = await this.exclusively({ owner: user, doing: `compiling a part of ${user}` }, () =>
       this.runtime.InferenceSession.create(program.model, {
-        // Its buffers go to our shelves, its errors to our scopes.
+        // GpuBuffers reuses its buffers, and our error scopes collect its errors.
         executionProviders: [
           { name: 'webgpu', device: this.gpu, storageBufferCacheMode: 'disabled', validationMode: 'wgpuOnly' },
         ],

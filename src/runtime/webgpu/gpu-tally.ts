@@ -1,13 +1,13 @@
 /**
- * Counts the values of a float32 tensor that are broken, on the GPU: what comes back is two numbers, and nobody waits for the tensor. The
- * shader looks at bits, since compilers may take it that a float is never NaN.
+ * Counts the broken values of a float32 tensor on the GPU: only two numbers are read back, and nothing waits for the tensor. The shader tests
+ * bits, because compilers may assume that a float is never NaN.
  */
 
 import type { GpuBuffers } from './gpu-buffers.js'
 import type { ValueTally } from '../health.js'
 
 const workgroupSize = 64
-/** Each thread takes many values, so that a few thousand additions to the two counters are all there are. */
+/** Values per thread: so many that only a few thousand atomic additions are made to the two counters. */
 const mostGroups = 64
 
 export class GpuTally {
@@ -20,7 +20,7 @@ export class GpuTally {
     this.#buffers = buffers
   }
 
-  /** Of the first `count` values of `buffer` as they are after the commands submitted so far. @throws DeviceError `device-lost`, `gpu-error` */
+  /** Counts the first `count` values of `buffer`, as they are after the commands that were submitted so far. @throws DeviceError `device-lost`, `gpu-error` */
   async run(buffer: GPUBuffer, count: number, owner: string): Promise<ValueTally> {
     const device = this.#device
     this.#pipeline ??= device.createComputePipeline({
@@ -46,7 +46,7 @@ export class GpuTally {
     const reading = this.#buffers.read(counters, 8)
     counters.destroy()
     const [fine = 0, bad = 0] = new Uint32Array(await reading)
-    // What the shader did not get to see counts as zero, so work that was dropped is told as well.
+    // Values that the shader did not see count as zeros, so work that was dropped is noticed too.
     return { count, bad, zeros: count - fine - bad }
   }
 }

@@ -5,7 +5,7 @@ import { LossWatch } from './loss-watch.js'
 const loss = new DeviceError('device-lost', 'The GPU device was lost.')
 const forever = 2 ** 31 - 1
 
-test('work settles as it does, and leaves nothing behind', async () => {
+test('a wait settles as its work does, and is removed', async () => {
   const watch = new LossWatch()
   for (let run = 0; run < 100; run++) {
     expect(await watch.race(Promise.resolve(run))).toBe(run)
@@ -14,7 +14,7 @@ test('work settles as it does, and leaves nothing behind', async () => {
   expect(watch.size).toBe(0)
 })
 
-test('a loss ends all that waits, and what begins later', async () => {
+test('a loss ends all waits, and waits that begin later', async () => {
   const watch = new LossWatch()
   const waits = [1, 2].map(() => watch.race(new Promise(() => {})).catch((error: unknown) => error))
   expect(watch.size).toBe(2)
@@ -25,7 +25,7 @@ test('a loss ends all that waits, and what begins later', async () => {
   expect(watch.size).toBe(0)
 })
 
-test('work that must not be begun again beside itself is waited for after a loss, but not for ever', async () => {
+test('after a loss, work that must not run twice is waited for, but not for ever', async () => {
   const watch = new LossWatch({ toldWithin: 0, grace: 20 })
   expect(await watch.outlast(Promise.resolve(1))).toBe(1)
   const stuck = watch.outlast(new Promise(() => {})).catch((error: unknown) => error)
@@ -48,7 +48,7 @@ test('work that must not be begun again beside itself is waited for after a loss
   expect([watch.size, slow.size]).toEqual([0, 0])
 })
 
-test('a failure that a loss may have caused waits for the news of it', async () => {
+test('a failure that a loss may have caused waits for the report of the loss', async () => {
   for (const failure of [
     new DOMException('Buffer was destroyed before mapping was resolved.', 'AbortError'),
     new DOMException('Instance dropped.', 'OperationError'),
@@ -65,7 +65,7 @@ test('a failure that a loss may have caused waits for the news of it', async () 
   }
 })
 
-test('without a loss a failure is itself: soon, and at once where no loss can be its reason', async () => {
+test('without a loss the failure is reported: soon, or at once if no loss can have caused it', async () => {
   const failure = new DeviceError('gpu-error', 'The GPU reported an error.')
   const brief = new LossWatch({ toldWithin: 1, grace: 0 })
   expect(await brief.reasonOf(failure)).toBe(failure)

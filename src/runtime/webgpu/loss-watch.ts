@@ -1,21 +1,21 @@
 /**
- * Waits that end when a device is lost. A device outlives many thousands of them, and a promise keeps whatever was hung onto it until it
- * settles, so each wait is entered here and leaves when it is over.
+ * Waiting for work that a device loss ends. A device outlives many thousands of such waits, and a promise keeps all its callbacks until it
+ * settles; so waits are registered here, and removed when they are over, rather than attached to `GPUDevice.lost`.
  */
 
 import { DeviceError } from '../../errors.js'
 
-/** How long things take at a loss, in milliseconds. */
+/** Time limits around a loss, in milliseconds. */
 export interface LossTimes {
-  /** From a call that fails with the device to the news that it is gone: both come of one event, in either order. */
+  /** Between a call that fails because of the loss and the report of the loss: one event causes both, in either order. */
   readonly toldWithin: number
-  /** What whoever works on the device is given to return. */
+  /** For work on the lost device to return. */
   readonly grace: number
 }
 
 const usual: LossTimes = { toldWithin: 1000, grace: 2000 }
 
-/** Whoever waits for work that a loss would end. */
+/** A wait for work that a loss would end. */
 export class LossWatch {
   readonly #times: LossTimes
   readonly #waiting = new Set<(loss: Error) => void>()
@@ -25,19 +25,19 @@ export class LossWatch {
     this.#times = times
   }
 
-  /** Waits under way. */
+  /** The current waits. */
   get size(): number {
     return this.#waiting.size
   }
 
-  /** Ends all waits, those that begin later at once. */
+  /** Ends all waits. Waits that begin later end at once. */
   end(loss: Error): void {
     this.#loss = loss
     for (const tell of this.#waiting) tell(loss)
     this.#waiting.clear()
   }
 
-  /** Settles as `work` does, or rejects with the loss when that comes first. */
+  /** Settles as `work` does, or rejects with the loss if that comes first. */
   race<T>(work: Promise<T>): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       work.then(resolve, reject).finally(() => this.#waiting.delete(reject))
@@ -47,8 +47,8 @@ export class LossWatch {
   }
 
   /**
-   * As {@link race}, but after a loss `work` is given a moment to return: for what must not be begun again while it is under way, by code
-   * that may never come back from a device that is gone.
+   * As {@link race}, but after a loss it waits a moment for `work`: for work that must not be started again while it runs, in code that may
+   * never return from a lost device.
    */
   async outlast<T>(work: Promise<T>): Promise<T> {
     try {
@@ -59,15 +59,15 @@ export class LossWatch {
   }
 
   /**
-   * The loss, where a failure comes of one, else the failure. A GPU that goes fails the calls under way in many ways and may say only then
-   * that it is gone, so what could be that waits a moment for the news; a caller's own cancel does not.
+   * The loss if it caused a failure, otherwise the failure. A GPU that is lost fails the current calls in many ways, and may report the loss
+   * only after that; so a failure that could come from a loss waits a moment for the report. A cancel by the caller does not.
    */
   async reasonOf(failure: unknown, signal?: AbortSignal): Promise<unknown> {
     if (this.#loss === undefined && signal?.aborted !== true && mayBeLoss(failure)) await this.#news()
     return this.#loss ?? failure
   }
 
-  /** Resolves at a loss, or when none was told in time. */
+  /** Resolves when a loss is reported, or when the time is over. */
   async #news(): Promise<void> {
     await new Promise<void>((resolve) => {
       const done = () => {
@@ -81,7 +81,7 @@ export class LossWatch {
   }
 }
 
-/** Whether a failure is of a kind that calls on a lost device end with: the browser's own, and what we and onnxruntime make of those. */
+/** Whether calls on a lost device may fail like this: with the browser's own errors, or with those made of them here or in onnxruntime. */
 function mayBeLoss(failure: unknown): boolean {
   return (
     failure instanceof DOMException ||

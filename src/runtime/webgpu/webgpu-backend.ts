@@ -1,25 +1,25 @@
-/** A component on a GPU: its stages run in shared sessions with the weights bound as inputs, in buffers of our own. */
+/** A network on a GPU: its stages run in sessions that networks share. Weights are inputs, in buffers that this library makes. */
 
 import type { WeightTable } from '../../checkpoint/types.js'
 import type { ComponentGraph, ElementType, Program, Stage } from '../../onnx/types.js'
 import type { Backend, StageInput } from '../backend.js'
 import { valueBytes } from '../../checkpoint/element-types.js'
 import { type GpuBuffers } from './gpu-buffers.js'
-import { activationMargin } from '../../memory/needs.js'
+import { activationMargin, weightKey } from '../../memory/needs.js'
+import type { WeightPlan } from '../../memory/plan.js'
 import type { OrtTensor, Session } from '../onnxruntime.js'
 import { GpuTensor } from '../tensors.js'
 import type { DeviceTensor, LoadOptions } from '../types.js'
 import type { GpuRuntime } from './gpu-runtime.js'
 import { WebGpuWeights } from './webgpu-weights.js'
 import { storageBytes } from '../../memory/storage-bytes.js'
-import { weightKey } from '../../memory/stage-weights.js'
 
 export class WebGpuBackend implements Backend {
   readonly buffers: GpuBuffers
   readonly #device: GpuRuntime
   readonly #name: string
   readonly #weights: WebGpuWeights
-  /** Of the stages run since the last {@link verify}. */
+  /** Promises of the GPU's errors for the stages that ran since the last {@link verify}. */
   #unverified: Promise<void>[] = []
 
   constructor(device: GpuRuntime, name: string, table: WeightTable) {
@@ -33,8 +33,8 @@ export class WebGpuBackend implements Backend {
     return this.#weights.isLoaded
   }
 
-  async load(graph: ComponentGraph, budget: number | undefined, options: LoadOptions): Promise<void> {
-    await this.#weights.load(graph, budget, options)
+  async load(graph: ComponentGraph, plan: WeightPlan | undefined, options: LoadOptions): Promise<void> {
+    await this.#weights.load(graph, plan, options)
   }
 
   async runStage(
@@ -61,7 +61,7 @@ export class WebGpuBackend implements Backend {
     const unverified = this.#unverified
     this.#unverified = []
     const settled = await this.#device.orLost(Promise.allSettled([this.buffers.assertRoom(), ...unverified]))
-    // Without room for a buffer, that a command names none is what comes of it.
+    // A failed allocation causes "invalid buffer" errors in the commands that use the buffer: report the allocation first.
     const failed = settled.find((result) => result.status === 'rejected')
     if (failed === undefined) return
     this.buffers.reclaim()
@@ -109,7 +109,7 @@ export class WebGpuBackend implements Backend {
   }
 }
 
-/** About how many bytes of buffers a run of `program` makes. */
+/** An estimate of the bytes of buffers that a run of `program` makes. */
 function expectedBytes({ outputs, activationBytes }: Program): number {
   return (
     activationMargin * activationBytes + outputs.reduce((sum, { type, dims }) => sum + storageBytes(valueBytes(type, dims)), 0)

@@ -36,7 +36,11 @@ export class WebGpuDevice extends GpuRuntime implements Device {
   }
 
   writeOptions(wanted: Pick<WriteOptions, 'dtype' | 'granularity'>): WriteOptions {
-    return { dtype: computeType(wanted.dtype, this.info), weights: 'input', granularity: wanted.granularity }
+    return {
+      dtype: computeType(wanted.dtype, this.info),
+      weights: this.info.capabilities.weightsAs,
+      granularity: wanted.granularity,
+    }
   }
 
   createBackend(name: string, table: WeightTable): WebGpuBackend {
@@ -80,7 +84,7 @@ export class WebGpuDevice extends GpuRuntime implements Device {
       return copy.buffer
     }
     const encoder = this.gpu.createCommandEncoder()
-    // It may come from a shelf, with another tensor's values.
+    // The buffer may be reused and contain another tensor's values.
     encoder.clearBuffer(buffer)
     for (const { tensor, runs } of copies) {
       const from = bufferOf(tensor)

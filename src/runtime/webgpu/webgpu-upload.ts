@@ -1,4 +1,4 @@
-/** Bringing tensors of a checkpoint into GPU buffers: sizes checked, buffers made, bytes streamed in, all or nothing. */
+/** Uploads tensors of a checkpoint into GPU buffers: it checks their sizes, makes the buffers and streams the bytes, all or nothing. */
 
 import { DeviceError } from '../../errors.js'
 import { throwIfAborted } from '../../util/abort.js'
@@ -6,18 +6,18 @@ import type { LoadOptions } from '../types.js'
 import type { GpuRuntime } from './gpu-runtime.js'
 import { streamWeights } from '../weight-stream.js'
 import { storageBytes } from '../../memory/storage-bytes.js'
-import type { WeightKey } from '../../memory/stage-weights.js'
+import type { WeightKey } from '../../memory/needs.js'
 
-/** Bytes written to the queue before it is waited for: the copies that the browser holds are bounded by it. */
+/** Bytes written to the queue before waiting for it: this limits the copies that the browser keeps. */
 const queuedBytes = 64 * 2 ** 20
 
 export interface UploadOptions extends LoadOptions {
-  /** Buffers of the right size that may be written over, taken from the list as they are used. */
+  /** Buffers that may be reused for tensors of their size; removed from the list when they are. */
   readonly spare?: GPUBuffer[] | undefined
 }
 
 /**
- * Uploads `wanted` for `owner` and gives their buffers by key. On failure every buffer is destroyed, the spare ones taken too.
+ * Uploads `wanted` for `owner` and returns their buffers by key. If it fails, it destroys all their buffers, reused ones included.
  * @throws DeviceError `out-of-memory`, `buffer-too-large`, `device-lost`, what the sources throw, AbortError
  */
 export async function uploadWeights(
@@ -72,7 +72,7 @@ async function fill(
   )
 }
 
-/** Takes what fits from `spare`, destroys the rest of it, then makes what is missing, so that both are never held together. */
+/** Reuses the buffers of `spare` that fit, destroys the others, and then makes those that are missing, so that both never exist together. */
 async function makeBuffers(
   { buffers }: GpuRuntime,
   owner: string,

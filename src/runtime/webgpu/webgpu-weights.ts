@@ -1,27 +1,30 @@
 /**
- * One component's weights on a GPU: all of them, or, under a budget, some that stay and a ring through which the other blocks
- * pass, the next one's upload going on while one runs. Which block does what is block-plan.ts's.
+ * One network's weights on a GPU: all of them, or, under a budget, some that stay and a ring of buffers for the blocks that each run
+ * uploads, the next one while one runs. Which blocks stay is decided by the plan (memory/plan.ts).
  */
 
 import type { WeightTable } from '../../checkpoint/types.js'
+import { DeviceError } from '../../errors.js'
+import type { WeightPlan } from '../../memory/plan.js'
 import type { ComponentGraph, Stage } from '../../onnx/types.js'
 import type { LoadOptions } from '../types.js'
 import type { GpuRuntime } from './gpu-runtime.js'
 import { uploadWeights } from './webgpu-upload.js'
 import { planStreaming } from '../../memory/blocks.js'
-import { bufferBytes, planStages, stageWeights, weightsOf, type WeightKey } from '../../memory/stage-weights.js'
+import { bufferBytes, stageWeights, weightsOf, type WeightKey } from '../../memory/needs.js'
+
 type Buffers = ReadonlyMap<string, GPUBuffer>
 
-/** A stage whose weights pass through the ring. */
+/** A stage whose weights each run uploads into the ring. */
 interface StreamedStage {
-  /** What it brings: the same for a stage of another graph that has the same weights. */
+  /** Its weights: the same key for a stage of another graph that has the same weights. */
   readonly key: string
   readonly weights: readonly WeightKey[]
 }
 
 /** How a graph runs within a budget. */
 interface Streaming {
-  /** The stages that pass through the ring, in order. */
+  /** The streamed stages. */
   readonly stages: ReadonlyMap<Stage, StreamedStage>
   readonly order: readonly StreamedStage[]
   readonly overlaps: boolean
@@ -34,12 +37,12 @@ export class WebGpuWeights {
   #graph: ComponentGraph | undefined
   #kept = new Map<string, GPUBuffer>()
   #streaming: Streaming | undefined
-  /** Of streamed stages whose weights are here or on the way. */
+  /** Weights of streamed stages that are uploaded or being uploaded. */
   readonly #slots = new Map<string, Promise<Buffers>>()
-  /** Buffers of the ring that hold nothing wanted. */
+  /** Buffers of the ring that can be overwritten. */
   readonly #spare: GPUBuffer[] = []
   #stop = new AbortController()
-  /** Whether the first streamed stage has come round again: then another run is likely to follow each. */
+  /** Whether a run has followed a run: then another is likely to follow each. */
   #again = false
 
   constructor(device: GpuRuntime, name: string, table: WeightTable) {
@@ -48,18 +51,20 @@ export class WebGpuWeights {
     this.#table = table
   }
 
-  /** Whether there are any. */
+  /** Whether weights are on the device. */
   get isLoaded(): boolean {
     return this.#graph !== undefined || this.#kept.size > 0
   }
 
   /**
-   * Loads what stays for `graph`. What is there for another graph and of use stays; a failure leaves the graph before as it was, or, where
-   * one of them streams, nothing.
+   * Loads the weights that stay for `graph`. Weights of the graph before that this one uses stay too. If it fails, the graph before is
+   * unchanged, or, where one of them streams, nothing is left.
+   * @throws DeviceError `does-not-fit` when the graph is not the planned one and its blocks do not fit beside what the plan keeps
    */
-  async load(graph: ComponentGraph, budget: number | undefined, options: LoadOptions): Promise<void> {
+  async load(graph: ComponentGraph, plan: WeightPlan | undefined, options: LoadOptions): Promise<void> {
     if (this.#graph === graph) return
     const wanted = weightsOf(graph.stages, this.#table)
+    const budget = plan?.weightBudget
     if (budget !== undefined && this.#streaming !== undefined) {
       const beside = this.#besideKept(graph, budget)
       if (beside !== undefined) {
@@ -69,27 +74,41 @@ export class WebGpuWeights {
       }
     }
     let streaming: Streaming | undefined
-    if (budget !== undefined && bufferBytes(wanted.values()) > budget) {
-      const weights = stageWeights(graph.stages, this.#table)
-      const plan = planStages(weights, budget, this.#name)
-      const own = weights.own.map((keys, index) => (plan.keeps[index] === true ? [] : keys))
+    if (plan !== undefined && budget !== undefined && bufferBytes(wanted.values()) > budget) {
+      const own = this.#streamedOf(graph.stages, plan)
       for (const keys of own) for (const { key } of keys) wanted.delete(key)
-      streaming = streamed(graph.stages, own, plan.overlaps)
+      streaming = this.#streamWithin(graph.stages, own, budget - bufferBytes(wanted.values()))
     }
     // Another graph's plan may keep other blocks: both together could be over the budget.
     if (streaming !== undefined || this.#streaming !== undefined) await this.unload()
     const missing = [...wanted.values()].filter(({ key }) => !this.#kept.has(key))
     const made = await uploadWeights(this.#device, this.#name, missing, options)
     for (const [key, buffer] of made) this.#kept.set(key, buffer)
-    // Written means given to the queue; loaded is when the GPU has it.
+    // The upload is queued; the weights are loaded when the GPU has done it.
     await this.#device.orLost(this.#device.gpu.queue.onSubmittedWorkDone())
     this.#graph = graph
     this.#streaming = streaming
   }
 
+  /** For each stage, the weights that each run uploads, as the plan says: those of the blocks that it does not keep. */
+  #streamedOf(stages: readonly Stage[], plan: WeightPlan): readonly (readonly WeightKey[])[] {
+    const kept = new Set(plan.blocks.flatMap(({ name, place }) => (place === 'kept' ? [name] : [])))
+    return stageWeights(stages, this.#table).own.map((keys, index) => (kept.has(stages[index]?.name ?? '') ? [] : keys))
+  }
+
+  /** Streams each stage's `own` weights within `bytes`, ahead if that fits. @throws DeviceError `does-not-fit` */
+  #streamWithin(stages: readonly Stage[], own: readonly (readonly WeightKey[])[], bytes: number): Streaming {
+    const sizes = own.map(bufferBytes)
+    const plan = planStreaming(sizes, bytes)
+    if (plan !== undefined) return streamed(stages, own, plan.overlaps)
+    const needed = Math.max(...sizes)
+    const message = `${this.#name} needs ${needed} bytes for its largest block; ${bytes} are left for weights.`
+    throw new DeviceError('does-not-fit', message, { component: this.#name, needed, offered: bytes })
+  }
+
   /**
-   * How a graph with the weights of the one before, or some of them, runs with what that one keeps: two that take turns would else load it
-   * again and again. Undefined: not within the budget.
+   * How a graph that has weights of the loaded one runs with what that one keeps: two graphs that alternate would otherwise load the same
+   * weights again and again. Undefined: not within the budget.
    */
   #besideKept({ stages }: ComponentGraph, budget: number): Streaming | undefined {
     const { own, shared } = stageWeights(stages, this.#table)
@@ -106,7 +125,7 @@ export class WebGpuWeights {
     const now = streaming?.stages.get(stage)
     if (streaming === undefined || now === undefined) return this.#kept
     const { order, overlaps } = streaming
-    // Left from a run that did not reach its end: there is no room for them beside this one.
+    // Weights left from a run that did not finish: the budget has no place for them beside this stage's.
     if (!this.#slots.has(now.key)) await this.#clearSlots()
     const here = await this.#begin(now, signal)
     const at = order.indexOf(now) + 1
@@ -137,7 +156,7 @@ export class WebGpuWeights {
     this.#again = false
   }
 
-  /** Starts a streamed stage's upload into what the ring has to spare. */
+  /** Starts the upload of a streamed stage's weights into spare buffers of the ring. */
   #begin({ key, weights }: StreamedStage, signal: AbortSignal | undefined): Promise<Buffers> {
     const known = this.#slots.get(key)
     if (known !== undefined) return known
@@ -150,7 +169,7 @@ export class WebGpuWeights {
     return slot
   }
 
-  /** Waits for what is on the way and puts its buffers with the spare ones. */
+  /** Waits for the current uploads and makes their buffers spare. */
   async #clearSlots(): Promise<void> {
     const slots = [...this.#slots.values()]
     this.#slots.clear()
@@ -159,7 +178,7 @@ export class WebGpuWeights {
   }
 }
 
-/** Stages that bring weights of their own, `own` for each in order. */
+/** Streams the stages that have weights to upload: `own`, for each stage in order. */
 function streamed(stages: readonly Stage[], own: readonly (readonly WeightKey[])[], overlaps: boolean): Streaming {
   const found = new Map<Stage, StreamedStage>()
   for (const [index, stage] of stages.entries()) {

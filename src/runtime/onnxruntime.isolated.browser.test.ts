@@ -16,7 +16,7 @@ test('a build is loaded once', async () => {
   expect(first).toBe(second)
 })
 
-test('a browser that cannot suspend WebAssembly runs components as well', async () => {
+test('networks also run in a browser that cannot suspend WebAssembly', async () => {
   const suspending = Object.getOwnPropertyDescriptor(WebAssembly, 'Suspending')!
   Reflect.deleteProperty(WebAssembly, 'Suspending')
   try {

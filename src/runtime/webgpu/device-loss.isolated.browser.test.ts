@@ -18,7 +18,7 @@ async function run(component: BoundNetwork): Promise<Float32Array> {
   }
 }
 
-test('a run ends with the loss, the account is empty, and the component goes on with the same bits on a new device', async () => {
+test('a loss ends the run and empties the account, and the network gives the same bits on a new device', async () => {
   const device = await openDevice({ kind: 'webgpu' })
   const { table } = testCheckpoint(towerShapes(blocks))
   const component = new BoundNetwork({

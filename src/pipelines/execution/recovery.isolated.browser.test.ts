@@ -19,7 +19,12 @@ async function textEncoder() {
   await component.dispose()
   const config = (await (await fetch('/fixtures/tiny-sdxl/repo/text_encoder/config.json')).json()) as Config
   const network: Network = { name: 'text_encoder', model: CLIPTextModel.fromConfig(config), table, repo: 'tiny-sdxl' }
-  return { device: device as WebGpuDevice, network, inputs }
+  // A run of one text, as generations plan them.
+  const one = Object.entries(inputs).map(([name, { type, dims, data }]): [string, HostTensor] => {
+    const [batch = 1, ...rest] = dims
+    return [name, { type, dims: [1, ...rest], data: data.slice(0, data.length / batch) }]
+  })
+  return { device: device as WebGpuDevice, network, inputs: Object.fromEntries(one) }
 }
 
 let recovery = new Recovery()
@@ -34,7 +39,7 @@ function hiddenState(host: ComponentHost, network: Network, inputs: Readonly<Rec
 
 test('a lost device is opened anew, and a second loss is told', async () => {
   const { device, network, inputs } = await textEncoder()
-  const host = new ComponentHost({ device, dtype: 'float32', offload: 'resident', maxMemory: undefined })
+  const host = new ComponentHost({ device, dtype: 'float32', offload: 'resident' })
   const run = new Run({})
   const before = await hiddenState(host, network, inputs, run)
   device.gpu.destroy()
@@ -62,8 +67,9 @@ describe('a GPU with less memory than was thought', () => {
     ['there is less than was allowed', 2 ** 30],
   ])('%s: weights get less room, step by step, until a run has enough, with the same bits', async (_, maxMemory) => {
     const { device, network, inputs } = await textEncoder()
-    const host = new ComponentHost({ device, dtype: 'float32', offload: 'resident', maxMemory })
+    const host = new ComponentHost({ device, dtype: 'float32', offload: 'resident', budget: { limit: maxMemory } })
     const plenty = new Run({})
+    await host.fit(new Map([[network.name, network]]), () => true, { width: 8, height: 8 }, plenty)
     const whole = await hiddenState(host, network, inputs, plenty)
     expect([plenty.warnings, host.offload]).toEqual([[], 'resident'])
     await host.settle()

@@ -1,12 +1,12 @@
-/** A folder on disk as a repository: files are opened when asked for, and read where asked. Nothing is cached or copied. */
+/** A folder on disk as a repository. Reads go to the files directly: nothing is cached or copied. */
 
 import { open, readdir, stat, type FileHandle } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
 import { HubError, InputError } from '../src/errors.js'
 import type { ByteRange, ByteSource, ReadOptions, Repository, RepositoryFile } from '../src/hub/types.js'
 
-/** A repository in a folder. Close it when done: it keeps the files open. */
-export class FolderRepository implements Repository {
+/** A repository in a folder on disk. Close it after use: it keeps its files open. */
+export class DiskRepository implements Repository {
   readonly id: string
   readonly revision = 'local'
   readonly folder: string
@@ -19,7 +19,7 @@ export class FolderRepository implements Repository {
     this.id = basename(this.folder)
   }
 
-  /** Every file below the folder but for hidden ones, sorted by path. Links are followed, as the Hub's cache is made of them. */
+  /** Every file below the folder except hidden ones, sorted by path. Links are followed, because snapshots in the Hub's cache consist of links. */
   files(): Promise<readonly RepositoryFile[]> {
     this.#files ??= listFolder(this.folder)
     return this.#files
@@ -82,11 +82,12 @@ class FileSource implements ByteSource {
 async function listFolder(root: string): Promise<readonly RepositoryFile[]> {
   const info = await stat(root).catch(() => null)
   if (info === null || !info.isDirectory())
-    throw new InputError('not-a-folder', `${root} is ${info === null ? 'not there' : 'not a folder'}.`, { folder: root })
+    throw new InputError('not-a-folder', `${root} ${info === null ? 'does not exist' : 'is not a folder'}.`, { folder: root })
   const files: RepositoryFile[] = []
   const visit = async (folder: string, prefix: string, depth: number): Promise<void> => {
-    // Links can lead in a circle.
-    if (depth > 16) throw new InputError('folder-depth', `${folder} lies too deep; at most 16 levels are read.`, { folder })
+    // Links can form a cycle.
+    if (depth > 16)
+      throw new InputError('folder-depth', `${folder} is nested too deeply; at most 16 levels are read.`, { folder })
     for (const name of await readdir(folder)) {
       if (name.startsWith('.')) continue
       const entry = await stat(join(folder, name)).catch(() => null)

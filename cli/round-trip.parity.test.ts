@@ -1,13 +1,13 @@
-/** What `aquatint shard` wrote, loaded by Aquatint's own pipelines: the image that the types promise, against the one that diffusers made. */
+/** The output of `aquatint shard`, loaded by Aquatint's own pipelines: its image is compared with the image that diffusers made. */
 
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { DiffusionPipeline } from '../src/pipelines/diffusion-pipeline.js'
+import { loadPipeline } from '../src/pipelines/diffusion-pipeline.js'
 import { readCases } from '../src/pipelines/testing.node.js'
 import { caseOptions } from '../src/pipelines/testing-cases.js'
 import { psnr } from '../src/pipelines/testing.js'
 import type { LoadPipelineOptions, PlainTensor } from '../src/pipelines/types.js'
-import { FolderRepository } from './folder-repository.js'
+import { DiskRepository } from './disk-repository.js'
 import { fixtures, run, temporaryFolder } from './testing.js'
 
 const temporary = await temporaryFolder()
@@ -15,8 +15,8 @@ const temporary = await temporaryFolder()
 /** The image of a fixture's first case. */
 async function paint(fixture: string, folder: string, options: LoadPipelineOptions = {}): Promise<PlainTensor> {
   const { item } = readCases(fixture)[0]!
-  const repository = new FolderRepository(folder)
-  const pipeline = await DiffusionPipeline.fromPretrained(repository, { device: 'wasm', ...options })
+  const repository = new DiskRepository(folder)
+  const pipeline = await loadPipeline(repository, { device: 'wasm', ...options })
   try {
     const own = caseOptions(item, pipeline.info.scheduler.className)
     const { captured = {} } = await pipeline.generate(item.prompt, { ...own, capture: ['image'] })
@@ -40,7 +40,7 @@ describe.each([
     return paint(fixture, out)
   }
 
-  it('as it is: the same image, to the bit', async () => {
+  it('unchanged: the same image, bit for bit', async () => {
     expect((await sharded()).data).toEqual((await paint(fixture, source)).data)
   })
 
@@ -52,8 +52,8 @@ describe.each([
     expect(psnr(await sharded('--dtype', dtype), reference['image']!)).toBeGreaterThan(decibels)
   })
 
-  it.each(['q8', 'q4'] as const)('%s: the image of what is quantised while it is loaded, to the bit', async (dtype) => {
-    // Loading leaves the VAE as it is, where shard would make it float16.
+  it.each(['q8', 'q4'] as const)('%s: bit for bit the image of weights that are quantized during the load', async (dtype) => {
+    // Loading does not change the VAE; shard would cast it to float16.
     const written = await sharded('--dtype', dtype, '--dtype', 'vae=float32')
     const loaded = await paint(fixture, source, {
       dtype: Object.fromEntries(networks.map((name) => [name, dtype])),

@@ -34,7 +34,7 @@ async function run(component: BoundNetwork): Promise<Float32Array> {
   return values
 }
 
-test('weights: what was made is given back, and the error says how much was too much', async () => {
+test('weights: the buffers that were made are freed, and the error says how many bytes were too many', async () => {
   const { component, source } = tower()
   const [first, bias, weight] = [towerSizes.hidden * towerSizes.input, towerSizes.hidden, towerSizes.hidden ** 2].map(
     (n) => 4 * n,
@@ -53,7 +53,7 @@ test('weights: what was made is given back, and the error says how much was too 
   await component.dispose()
 })
 
-test('a run: it is out of memory, not one of the errors that come of it, and no later run meets the buffers that are none', async () => {
+test('a run: the error is the failed allocation and not one of its consequences, and no later run gets a refused buffer', async () => {
   const { component } = tower()
   const whole = await run(component)
   device.buffers?.reclaim()
@@ -73,7 +73,7 @@ test('a run: it is out of memory, not one of the errors that come of it, and no 
   await component.dispose()
 })
 
-test('uploads, sums and copies: who reads or runs next is told, until the device has given back what it could', async () => {
+test('uploads, sums and copies: the next read or run reports the failed allocation, until reclaim()', async () => {
   const { component } = tower()
   const whole = await run(component)
   const term = device.upload(x, 'test')

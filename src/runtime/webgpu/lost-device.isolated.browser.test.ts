@@ -10,7 +10,7 @@ const x = { type: 'float32', dims: [3, towerSizes.input], data: numbers(3 * towe
 
 const open = async () => (await openDevice({ kind: 'webgpu' })) as WebGpuDevice
 
-describe('with late news', () => {
+describe('when the loss is reported late', () => {
   let news: LateNews
   let device: WebGpuDevice
   beforeEach(async () => {
@@ -38,7 +38,7 @@ describe('with late news', () => {
   })
 })
 
-test('onnxruntime is free again for other devices when it does not return from one that is gone', async () => {
+test('other devices can use onnxruntime after it did not return from a call on a lost device', async () => {
   const device = await open()
   const next = await open()
   const stuck = device
