@@ -106,16 +106,16 @@ const header = safetensorsFile(
 )
 const text = (value: object) => new TextEncoder().encode(JSON.stringify(value))
 
-/** Most memory that one input may take beyond the bytes that were read of it. */
+/** The most memory that one input may take beyond the bytes that were read of it. */
 const allowedBytes = 25_000_000
 
-/** What is held now, on the heap and in buffers, garbage that was not collected yet included. */
+/** The memory in use now, on the heap and in buffers, including garbage. */
 function heldBytes(): number {
   const { used_heap_size: heap, external_memory: buffers } = getHeapStatistics()
   return heap + buffers
 }
 
-/** A file that says it is very long, and gives whatever is asked for: after its first bytes, zeros. Counts what it gave. */
+/** A very long file of zeros after its first bytes. Counts the bytes that were read. */
 class LongSource implements ByteSource {
   readonly byteLength = 2 ** 43
   given = 0
@@ -136,13 +136,13 @@ class LongSource implements ByteSource {
   }
 }
 
-/** Milliseconds of the processor that this process has had: other work on the machine does not count. */
+/** Milliseconds of processor time of this process, without other work on the machine. */
 function processorMilliseconds(): number {
   const { user, system } = process.cpuUsage()
   return (user + system) / 1000
 }
 
-/** The target that no mutation makes right: the tensors cannot cover so long a file. */
+/** The target that is never valid: its tensors cannot cover such a long file. */
 const lying = 'safetensors in a file that says it is long'
 
 interface Target {
@@ -274,13 +274,13 @@ test.each(targets)(
   600_000,
 )
 
-test('memory that an input takes is seen, in buffers and on the heap', () => {
+test('the measurement sees memory in buffers and on the heap', () => {
   setFlagsFromString('--expose-gc')
   const collect = runInNewContext('gc') as () => void
   const size = 1.2 * allowedBytes
   const takes = [() => new Uint8Array(size), () => Array.from({ length: size / 8 }, (_, k) => k + 0.5)]
   for (const take of takes) {
-    // Garbage of the other tests that is collected meanwhile would be taken off.
+    // Garbage of other tests that is collected meanwhile would be subtracted.
     collect()
     const held = heldBytes()
     const taken = take()
