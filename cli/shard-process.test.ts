@@ -9,6 +9,7 @@ import { filesBelow, run, temporaryFolder } from './testing.js'
 import {
   buildCli,
   measurePeak,
+  slowWritesAfter,
   start,
   writeNumbers,
   writeSparse,
@@ -26,6 +27,10 @@ const fresh = () => join(temporary, String(count++))
 
 const shard = (out: string, ...more: string[]): Started =>
   start(process.execPath, [cli.path, 'shard', source, '--out', out, ...options, ...more])
+
+/** The same, slowly from the second shard on. */
+const shardSlowly = (out: string, ...more: string[]): Started =>
+  start(process.execPath, [slowWritesAfter(1.1 * shardBytes), cli.path, 'shard', source, '--out', out, ...options, ...more])
 
 beforeAll(async () => {
   cli = await buildCli()
@@ -69,7 +74,7 @@ async function expectWhole(out: string): Promise<void> {
 describe('ended in the middle of a file', () => {
   it('by SIGKILL, resumes after the last complete file', async () => {
     const out = fresh()
-    const running = shard(out)
+    const running = shardSlowly(out)
     await inTheMiddle(out, running)
     running.child.kill('SIGKILL')
     expect((await running.exit).signal).toBe('SIGKILL')
@@ -84,7 +89,7 @@ describe('ended in the middle of a file', () => {
     ['SIGINT', []],
   ] as const)('by %s with %j, exits with 130 and says so', async (signal, more) => {
     const out = fresh()
-    const running = shard(out, ...more)
+    const running = shardSlowly(out, ...more)
     await inTheMiddle(out, running)
     running.child.kill(signal)
     const { code, stdout, stderr } = await running.exit

@@ -78,12 +78,33 @@ process.on('exit', () => {
   writeFileSync(${JSON.stringify(file)}, String(kilobytes))
 })`
 
-/** Runs the built command to its end and tells the most memory that it had, in bytes. */
+/** Runs the built command to its end, and returns its peak memory in bytes. */
 export async function measurePeak(cli: BuiltCli, args: readonly string[]): Promise<Exit & { readonly peakBytes: number }> {
   const file = join(cli.path, `../peak-${process.hrtime.bigint()}`)
   const preload = `--import=data:text/javascript,${encodeURIComponent(notePeak(file))}`
   const exit = await start(process.execPath, [preload, cli.path, ...args]).exit
   return { ...exit, peakBytes: Number(await readFile(file, 'utf8')) * 1024 }
+}
+
+/**
+ * The Node option that delays each write to a file by a quarter of a second once the process has written so many bytes: so it is still
+ * writing when a test interrupts it, however long the test takes to do so.
+ */
+export function slowWritesAfter(bytes: number): string {
+  const code = `
+    import { open } from 'node:fs/promises'
+    const handle = await open(process.execPath)
+    const prototype = Object.getPrototypeOf(handle)
+    await handle.close()
+    const { write } = prototype
+    let written = 0
+    prototype.write = async function (...args) {
+      if (written > ${bytes}) await new Promise((resolve) => setTimeout(resolve, 250))
+      const result = await write.apply(this, args)
+      written += result.bytesWritten
+      return result
+    }`
+  return `--import=data:text/javascript,${encodeURIComponent(code)}`
 }
 
 /** A component with one float32 weight of `rows` × 4096, all zeros, in a file that takes no room on the disk: for its size only. */

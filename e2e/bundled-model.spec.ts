@@ -24,7 +24,7 @@ const all = process.env['AQUATINT_EVALUATE'] === 'all'
 const prompts = evaluation.prompts.filter((_, index) => all || index % 10 === 0)
 
 test('the bundled model names in the browser what it names in diffusers', async ({ page }) => {
-  test.setTimeout(prompts.length * 30_000)
+  test.setTimeout(600_000 + prompts.length * 30_000)
   await page.goto('/?device=wasm')
   const judge = new Judge(evaluation)
   let subjects = 0

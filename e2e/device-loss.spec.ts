@@ -85,7 +85,6 @@ async function generate(page: Page, onTold: (told: Told) => Promise<void>): Prom
 }
 
 test('a GPU lost between two steps: no request, each step told once, and the image of diffusers', async ({ box }) => {
-  test.setTimeout(600_000)
   const { page, server, loseGpu } = box
   const steps: number[] = []
   let asked = 0
@@ -109,7 +108,6 @@ test.describe('twice', () => {
   test.use({ steps: 50 })
 
   test('a GPU lost again as soon as it is back ends the generation, and the page says why', async ({ box }) => {
-    test.setTimeout(600_000)
     const { page, loseGpu } = box
     let losses = 0
     const outcome = await generate(page, async (told) => {

@@ -17,7 +17,7 @@ test('promises 1, 2, 3, 9: a large file is downloaded in parallel, verified, and
 }) => {
   server.setRepository('owner/large', { 'model_index.json': '{}', [weightsPath]: large })
   // Slow enough for more parallel requests to be faster.
-  server.setFaults({ bytesPerSecond: 16 * mebibyte })
+  server.setFaults({ bytesPerSecond: 4 * mebibyte })
   const browser = await launchBrowser()
   try {
     const hub = await driveHub(await browser.newPage(), pageUrl)

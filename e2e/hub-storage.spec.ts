@@ -158,7 +158,7 @@ for (const [when, fault, hashed] of [
     const loading = hub.call('load', weightsPath)
     // The download waits here until the storage is cleared.
     if (hashed === 0) await hub.reaches(weightsPath, mebibyte / 2)
-    else await expect.poll(() => hub.call('recordsAsText'), { timeout: 60_000 }).toContain(`"hashed":{"chunks":${hashed}`)
+    else await expect.poll(() => hub.call('recordsAsText')).toContain(`"hashed":{"chunks":${hashed}`)
     expect(await hub.call('totalBytes')).toBe(hashed * 16 * mebibyte)
     await clearStorage(hub.page)
     expect(await hub.call('totalBytes')).toBe(0)

@@ -2,7 +2,7 @@
 
 import type { Page } from '@playwright/test'
 import type { HubServer } from './hub-server/types.js'
-import { expect, generate, nextEvent, openPage, overflow, state, test, violations } from './ui/page-harness.js'
+import { expect, generate, modelReady, nextEvent, openPage, overflow, state, test, violations } from './ui/page-harness.js'
 
 interface State {
   readonly name: string
@@ -34,7 +34,7 @@ const states: readonly State[] = [
     name: 'denoising, with a preview',
     reach: async (page, server) => {
       await openPage(page, server, { steps: '500' })
-      await nextEvent(page, 'load')
+      await modelReady(page)
       const stepped = nextEvent(page, 'step')
       await page.getByRole('button', { name: 'Generate' }).click()
       await stepped
@@ -111,7 +111,7 @@ test('the keyboard alone generates a picture: Tab reaches the prompt, Ctrl-Enter
   server,
 }) => {
   await openPage(page, server, { steps: '500' })
-  await nextEvent(page, 'load')
+  await modelReady(page)
   const focused = () => page.evaluate(() => document.activeElement?.shadowRoot?.activeElement?.id ?? document.activeElement?.id)
   for (let presses = 0; presses < 12 && (await focused()) !== 'prompt'; presses++) await page.keyboard.press('Tab')
   expect(await focused()).toBe('prompt')
@@ -127,7 +127,7 @@ test('the keyboard alone generates a picture: Tab reaches the prompt, Ctrl-Enter
 
 test('the focus is not lost when Generate becomes Cancel', async ({ page, server }) => {
   await openPage(page, server, { steps: '500' })
-  await nextEvent(page, 'load')
+  await modelReady(page)
   const stepped = nextEvent(page, 'step')
   await page.getByRole('button', { name: 'Generate' }).focus()
   await page.keyboard.press('Enter')

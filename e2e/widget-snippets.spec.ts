@@ -40,7 +40,7 @@ interface Running {
 const expectations: Readonly<Record<string, (running: Running) => Promise<void>>> = {
   // README: the library
   "unet: { repo: 'someone/sdxl-unet-sharded' }": async ({ page, over, server }) => {
-    const [download] = await Promise.all([page.waitForEvent('download', { timeout: 120_000 }), over])
+    const [download] = await Promise.all([page.waitForEvent('download'), over])
     expect(download.suggestedFilename()).toBe('dog.png')
     const asked = (id: string) =>
       server.log.flatMap(({ kind, path, file }) => (kind === 'resolve' && path.includes(id) ? [file ?? ''] : []))
@@ -51,19 +51,19 @@ const expectations: Readonly<Record<string, (running: Running) => Promise<void>>
   },
   // first-picture.md: the library call
   "save('apple.png')": async ({ page, over, said }) => {
-    const [download] = await Promise.all([page.waitForEvent('download', { timeout: 120_000 }), over])
+    const [download] = await Promise.all([page.waitForEvent('download'), over])
     expect(download.suggestedFilename()).toBe('apple.png')
     expect(said).toContain('step 10 of 10')
   },
   // first-picture.md: a real model
   "save('first-dog.png')": async ({ page, over, said }) => {
-    const [download] = await Promise.all([page.waitForEvent('download', { timeout: 120_000 }), over])
+    const [download] = await Promise.all([page.waitForEvent('download'), over])
     expect(download.suggestedFilename()).toBe('first-dog.png')
     expect(said[0]).toMatch(/^[1-9]\d* bytes to download/)
   },
   // embedding.md: the library
   "negativePrompt: 'blurry'": async ({ page, over, said }) => {
-    const [download] = await Promise.all([page.waitForEvent('download', { timeout: 120_000 }), over])
+    const [download] = await Promise.all([page.waitForEvent('download'), over])
     expect(download.suggestedFilename()).toBe('dog.png')
     await expect(page.locator('body')).toContainText(/Seed \d+/)
     expect(said).toContain('25 of 25')
@@ -120,7 +120,7 @@ const expectations: Readonly<Record<string, (running: Running) => Promise<void>>
   webkitdirectory: async ({ page, over, said }) => {
     await over
     await page.locator('input[type=file]').setInputFiles(resolve('fixtures/tiny-sd15/repo'))
-    await expect.poll(() => said.at(-1), { timeout: 60_000 }).toBe('StableDiffusionPipeline from a folder')
+    await expect.poll(() => said.at(-1)).toBe('StableDiffusionPipeline from a folder')
   },
   // self-hosting.md: while you develop
   "fromPretrained('http://127.0.0.1:8000/')": async ({ over, said }) => {

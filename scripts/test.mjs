@@ -1,6 +1,7 @@
 /**
- * `npm test`: installs what is missing, then runs every check of the project, some side by side, and says in the end how many tests
- * passed. `npm test -- <name> …` runs only the named checks. A check that fails does not stop the others.
+ * `npm test`: installs what is missing, then runs every check of the project, two at a time, and prints in the end how many tests passed.
+ * `npm run check` runs those of the inner loop. `npm test -- <name> …` runs only the named checks. A check that fails does not stop the
+ * others.
  */
 import { spawn } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
@@ -12,24 +13,34 @@ import { ensureDependencies } from './setup.mjs'
 chdir(fileURLToPath(new URL('..', import.meta.url)))
 const reports = 'test-results/reports'
 /**
- * @param {string} project
- * @param {1 | 2} [half] of its files
+ * @param {string} name of the check
+ * @param {string} project of vitest.config.ts
+ * @param {string[]} files that the names of its tests' files contain
  */
-const vitest = (project, half) => {
-  const report = `${reports}/${project}${half ?? ''}.json`
-  const command = ['node_modules/vitest/vitest.mjs', 'run', '--project', project, '--reporter=default', '--reporter=json']
-  return { command: [...command, `--outputFile.json=${report}`, ...(half === undefined ? [] : [`--shard=${half}/2`])], report }
+const vitest = (name, project, ...files) => {
+  const report = `${reports}/${name}.json`
+  const command = [
+    'node_modules/vitest/vitest.mjs',
+    'run',
+    ...files,
+    '--project',
+    project,
+    '--reporter=default',
+    '--reporter=json',
+  ]
+  return { command: [...command, `--outputFile.json=${report}`], report }
 }
 
-/** @param {string} project */
+/** @param {string} project of playwright.config.ts */
 const playwright = (project) => ({
   command: ['node_modules/@playwright/test/cli.js', 'test', '--project', project],
   report: `${reports}/e2e-${project}.json`,
 })
-/** @param {string[]} args */
-const parity = (...args) => ({
-  command: ['scripts/run.mjs', 'e2e/parity/run.ts', '--device', ...args],
-  report: `${reports}/parity-${args[0]}.json`,
+
+/** @param {'wasm' | 'webgpu'} device */
+const parity = (device) => ({
+  command: ['scripts/run.mjs', 'e2e/parity/run.ts', '--quick', '--device', device],
+  report: `${reports}/parity-${device}.json`,
 })
 
 /**
@@ -49,42 +60,51 @@ const checks = {
   'memory-tables': { command: ['scripts/run.mjs', 'bench/memory.ts', '--check'] },
   build: { command: ['node_modules/vite/bin/vite.js', 'build', '--logLevel', 'warn'] },
   size: { command: ['scripts/size.mjs', '--check'] },
-  unit: vitest('node'),
-  'browser-1': vitest('browser', 1),
-  'browser-2': vitest('browser', 2),
+  unit: vitest('unit', 'node'),
+  smoke: vitest('smoke', 'browser', 'smoke.browser.test.ts'),
+  pipelines: vitest('pipelines', 'pipelines'),
+  browser: vitest('browser', 'browser'),
+  isolated: vitest('isolated', 'isolated'),
   'parity-wasm': parity('wasm'),
-  'parity-webgpu': parity('webgpu', '--quick'),
+  'parity-webgpu': parity('webgpu'),
   e2e: playwright('site'),
   'e2e-alone': playwright('alone'),
 }
 
-/** Which checks run side by side: stages one after the other, each of lanes that begin together. None of those beside another holds a time. */
-const stages = [
+/** What `npm run check` runs: all that says within a minute whether a change is sound. The longest begin first. */
+const innerLoop = ['unit', 'smoke', 'lint', 'types-node', 'types-worker', 'types-dom', 'format']
+
+/**
+ * What `npm test` runs, in stages one after the other. The checks of a stage are started in this order, two at a time: each takes about one
+ * core, so both are busy until the stage ends, and the longest begin first. No check depends on the time that it takes.
+ */
+const everything = [
+  ['build', 'size'],
   [
-    [
-      'lint',
-      'format',
-      'types-worker',
-      'types-dom',
-      'types-node',
-      'unused',
-      'api',
-      'error-codes',
-      'model-tables',
-      'memory-tables',
-      'build',
-      'size',
-    ],
+    'browser',
+    'isolated',
+    'unit',
+    'parity-webgpu',
+    'pipelines',
+    'e2e-alone',
+    'lint',
+    'parity-wasm',
+    'types-node',
+    'types-worker',
+    'types-dom',
+    'api',
+    'error-codes',
+    'model-tables',
+    'memory-tables',
+    'unused',
+    'format',
   ],
-  [
-    ['browser-1', 'parity-webgpu', 'parity-wasm'],
-    ['browser-2', 'unit'],
-  ],
-  [['e2e']],
-  [['e2e-alone']],
+  // Playwright runs two specs at a time itself.
+  ['e2e'],
 ]
 
-const chosen = process.argv.slice(2)
+const given = process.argv.slice(2)
+const chosen = given[0] === '--inner-loop' ? innerLoop : given
 for (const name of chosen) {
   if (!(name in checks)) throw new Error(`Unknown check '${name}'; the checks are: ${Object.keys(checks).join(', ')}`)
 }
@@ -97,17 +117,14 @@ mkdirSync(reports, { recursive: true })
 const totals = { passed: 0, failed: 0, skipped: 0 }
 /** @type {string[]} */
 const failedChecks = []
-for (const stage of stages) {
-  const lanes = stage
-    .map((lane) => lane.filter((name) => chosen.length === 0 || chosen.includes(name)))
-    .filter((lane) => lane.length > 0)
-  // What runs alone is seen as it runs; side by side, each is told whole when it is over.
-  const print = lanes.length < 2
-  await Promise.all(
-    lanes.map(async (lane) => {
-      for (const name of lane) await runCheck(name, print)
-    }),
-  )
+for (const stage of chosen === innerLoop ? [innerLoop] : everything) {
+  const waiting = stage.filter((name) => chosen.length === 0 || chosen.includes(name))
+  // The output of a check that runs alone is shown while it runs; that of others when they end.
+  const live = waiting.length < 2
+  const lane = async () => {
+    for (let name = waiting.shift(); name !== undefined; name = waiting.shift()) await runCheck(name, live)
+  }
+  await Promise.all([lane(), lane()])
 }
 
 /**

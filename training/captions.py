@@ -1,7 +1,7 @@
-"""What a picture is called: many phrasings of "this subject on that colour".
+"""Captions of pictures: many phrasings of "this subject on that colour".
 
-A prompt that names no colour means white. A few captions name nothing that is drawn (made-up words, a colour alone), so
-that words the model does not know still give a whole picture.
+A prompt that names no colour means white. A few captions do not name the subject (made-up words, or a colour alone), so
+that words that the model does not know still give a complete picture.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def caption(subject: Subject, colour: int, rng: np.random.Generator) -> str:
 
 
 def caption_words(subjects: list[Subject]) -> list[str]:
-    """Every word a caption can hold, as often as it roughly matters: what the tokenizer's vocabulary is made from."""
+    """Every word that captions can contain, repeated by its approximate weight. The tokenizer's vocabulary is learned from it."""
     words: list[str] = []
     for subject in subjects:
         for text in (subject.name, *subject.aliases):

@@ -1,7 +1,7 @@
 """The pictures: emoji glyphs from a free font, placed on flat background colours.
 
-Not here: what a picture is called (captions.py). A subject is rendered once from the font's bitmaps; `compose` then puts
-it, a little moved, turned, scaled and perhaps mirrored, on a colour. All of it is a function of the random state passed in.
+captions.py has the captions. A subject is rendered once from the font's bitmaps; `compose` then puts
+it, a little moved, turned, scaled and perhaps mirrored, on a colour. The result depends only on the given random state.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 
 @dataclass(frozen=True)
 class Subject:
-    """One thing that can be drawn: its character, its name, and the other words for it."""
+    """A subject: its character, its name, and other words for it."""
 
     emoji: str
     name: str
@@ -62,7 +62,7 @@ def render_glyph(emoji: str) -> Image.Image:
     box = canvas.getbbox()
     if box is None:
         raise ValueError(f"{FONT} has no glyph for {emoji!r}")
-    # Centre what is painted in a square: the bitmaps' own margins differ between glyphs.
+    # Centre the painted part in a square: the bitmaps' own margins differ between glyphs.
     glyph = canvas.crop(box)
     side = max(128, *glyph.size)
     square = Image.new("RGBA", (side, side), (0, 0, 0, 0))
@@ -82,7 +82,7 @@ class Placement:
 
 
 def random_placement(rng: np.random.Generator) -> Placement:
-    """The variety that different seeds show: mild, so that the subject stays itself."""
+    """The variation between seeds: small, so that the subject stays recognizable."""
     return Placement(
         scale=rng.uniform(0.82, 0.88),
         dx=rng.uniform(-2, 2),
@@ -144,7 +144,7 @@ class Pictures:
 
 
 def contact_sheet(pictures: np.ndarray, columns: int) -> Image.Image:
-    """[n, h, w, 3] in 0..1 tiled row by row, for looking at."""
+    """[n, h, w, 3] in 0..1 tiled row by row, for inspection."""
     n, h, w, _ = pictures.shape
     rows = -(-n // columns)
     sheet = np.ones((rows * (h + 2), columns * (w + 2), 3), np.float32)

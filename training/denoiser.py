@@ -1,4 +1,4 @@
-"""The denoiser and its two text encoders, trained together on latents that are computed once.
+"""The denoiser and its two text encoders, trained together on precomputed latents.
 
 The classes are diffusers' UNet2DConditionModel and transformers' CLIPTextModel and CLIPTextModelWithProjection, joined exactly
 as StableDiffusionXLPipeline joins them: the penultimate hidden states of both encoders side by side for cross-attention, the
@@ -91,7 +91,7 @@ def make_unet(channels: tuple[int, ...] = (32, 96, 128), latent_channels: int = 
 
 
 class Model(nn.Module):
-    """Everything that is trained here, and how SDXL's pipeline calls it."""
+    """The networks that are trained here, called as SDXL's pipeline calls them."""
 
     def __init__(self, tokenizer: CLIPTokenizer):
         super().__init__()
@@ -132,7 +132,7 @@ def compute_latents(vae: AutoencoderKL, pictures: Pictures, each: int, path: Pat
     """Scaled latents of `each` placements of every subject on every colour: [subjects, colours, each, 4, 16, 16], kept in `path`.
 
     The autoencoder is whitened on the way, so that its latents' channels have no mean, one variance and no correlation, and
-    its scaling_factor set to their inverse standard deviation, as diffusers wants it.
+    its scaling_factor set to their inverse standard deviation, as diffusers expects it.
     """
     if path.exists():
         kept = torch.load(path, weights_only=True)
@@ -188,7 +188,7 @@ class Batches:
         return ids[0], ids[1]
 
     def captions(self, count: int) -> dict[str, torch.Tensor]:
-        """Captions alone: token ids, where each ends, and which subject and colour they tell of."""
+        """Captions alone: token ids, the position of each end token, and the subject and colour of each caption."""
         subjects = self.rng.integers(len(self.pictures.subjects), size=count)
         colours = self.rng.choice(len(COLOURS), size=count, p=self.colour_chances)
         texts = [caption(self.pictures.subjects[s], int(c), self.rng) for s, c in zip(subjects, colours)]
@@ -220,7 +220,7 @@ class Batches:
             "noisy": alpha.sqrt() * clean + (1 - alpha).sqrt() * noise,
             "t": t,
             "target": alpha.sqrt() * noise - (1 - alpha).sqrt() * clean,
-            # Min-SNR-5 for v, and never less than a fifth, so that the first step, which picks the picture, counts.
+            # Min-SNR-5 for v, and never less than a fifth, so that the first step, which decides on the picture, has weight.
             "weight": (snr.clamp(max=5) / (snr + 1)).clamp(min=0.2),
             "first": told["first"],
             "second": told["second"],
@@ -240,9 +240,9 @@ def loss_of_batch(model: Model, batch: dict[str, torch.Tensor]) -> torch.Tensor:
 
 
 def teach_names(model: Model, batches: Batches, steps: int, count: int = 64) -> None:
-    """A cheap start for the text encoders: tell subject and colour from what they give the denoiser.
+    """Cheap pretraining of the text encoders: predict subject and colour from their outputs for the denoiser.
 
-    Text costs a tenth of a denoiser's step, and a denoiser that is told clearly what to draw from its first step learns sooner.
+    A step on text costs a tenth of a denoiser's step, and a denoiser that receives clear prompts from its first step learns faster.
     """
     classes = (len(batches.pictures.subjects), len(COLOURS))
     heads = nn.ModuleList(nn.Linear(width, sum(classes)) for width in (WIDTHS[1], *WIDTHS))
@@ -314,7 +314,7 @@ def sample(
 
 
 def write_samples(model: Model, vae: AutoencoderKL, batches: Batches, path: Path) -> None:
-    """A sheet of prompts, three seeds of the first ones, to look at."""
+    """A sheet of pictures for inspection, with three seeds for the first prompts."""
     rng = np.random.default_rng(3)
     picks = rng.choice(len(batches.pictures.subjects), 36)
     names = list(COLOURS)

@@ -1,4 +1,4 @@
-"""Measures the exported model with the real diffusers, and writes what the browser needs to measure the same.
+"""Measures the exported model with the real diffusers, and writes the data with which the browser can do the same.
 
     python evaluate.py ../public/models/aquatint-emoji [--steps 10] [--guidance 2.5] [--dtype float32] [--write]
 
@@ -100,7 +100,7 @@ class Judge:
 
 
 def draw(pipeline, cases: list[dict], steps: int, guidance: float, batch: int = 16) -> np.ndarray:
-    """Pictures for cases, [n, 128, 128, 3] in 0..1; each case has its own generator, as when it is drawn alone."""
+    """Pictures for cases, [n, 128, 128, 3] in 0..1; each case has its own generator, so the result does not depend on the other cases."""
     pictures = []
     for k in range(0, len(cases), batch):
         part = cases[k : k + batch]
@@ -113,7 +113,7 @@ def draw(pipeline, cases: list[dict], steps: int, guidance: float, batch: int = 
 
 
 def evaluate(pipeline, steps: int, guidance: float, sheets: Path | None) -> dict:
-    """All the measures, as a JSON-able dict."""
+    """All measurements, as a dict for JSON."""
     subjects, judge = read_subjects(), Judge(reference_thumbnails())
     cases = prompts()
     pictures = draw(pipeline, cases, steps, guidance)
@@ -157,7 +157,7 @@ def evaluate(pipeline, steps: int, guidance: float, sheets: Path | None) -> dict
 
 
 def browser_data() -> dict:
-    """What a test in the browser needs to judge the same prompts by the same distance."""
+    """The data with which a test in the browser judges the same prompts by the same distance."""
     thumbnails = reference_thumbnails()
     packed = gzip.compress(thumbnails.tobytes(), 9, mtime=0)
     return {

@@ -1,4 +1,4 @@
-"""Writes the trained parts as one diffusers repository with fp16 weights, and reads it back the way anyone would."""
+"""Writes the trained parts as one diffusers repository with fp16 weights, and loads it as a user would."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tokens import END, load_tokenizer, write_tokenizer
 
 
 def write_tokenizers(folder: Path, merges: list[tuple[str, str]]) -> None:
-    """SDXL's two tokenizers: one vocabulary, the second filled up with "!" (id 0)."""
+    """SDXL's two tokenizers: one vocabulary; the second pads with "!" (id 0)."""
     write_tokenizer(folder / "tokenizer", merges, END)
     write_tokenizer(folder / "tokenizer_2", merges, "!")
 
@@ -40,7 +40,7 @@ def export(model: Model, vae: AutoencoderKL, merges: list[tuple[str, str]], fold
     add_prefix(folder / "text_encoder" / "model.safetensors")
     unet = model.unet.to(half, memory_format=torch.contiguous_format)
     size = sum(p.numel() * 2 for p in unet.parameters())
-    # Sharded like the large ones; a quarter of the size each, in the unit that save_pretrained reads.
+    # Sharded like the large ones; each a quarter of the size, in the unit that save_pretrained expects.
     unet.save_pretrained(folder / "unet", safe_serialization=True, max_shard_size=f"{size // 3_400}KB")
     make_scheduler().save_pretrained(folder / "scheduler")
     (folder / "model_index.json").write_text(
@@ -71,7 +71,7 @@ def export(model: Model, vae: AutoencoderKL, merges: list[tuple[str, str]], fold
 
 
 def add_prefix(path: Path) -> None:
-    """Gives CLIPTextModel's tensors the names of every published checkpoint: transformers 5 leaves out "text_model."."""
+    """Gives CLIPTextModel's tensors the names that published checkpoints use; transformers 5 leaves out "text_model."."""
     tensors = load_file(path)
     prefix = "text_model."
     save_file({n if n.startswith(prefix) else prefix + n: t for n, t in tensors.items()}, path, {"format": "pt"})

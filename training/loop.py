@@ -1,4 +1,4 @@
-"""The loop that all trainings here share: by the clock, with a checkpoint to go on from, an average of the weights, and a look now and then."""
+"""The training loop of all stages: limited by time, with checkpoints to resume from, averaged weights, and sample pictures from time to time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Loss = tuple[torch.Tensor, float, str]
 
 
 class Training:
-    """One module's training. It resumes from `checkpoint`; `step` tells how far it has got."""
+    """One module's training. It resumes from `checkpoint`; `step` is the number of steps so far."""
 
     def __init__(
         self, name: str, module: nn.Module, optimisers: Optimisers, ema: Ema, checkpoint: Path, save_seconds: float = 180
@@ -33,9 +33,9 @@ class Training:
             self.step, self.spent = state["step"], state["spent"]
 
     def run(self, minutes: float, loss_of: Callable[[float], Loss], look: Callable[[], None]) -> None:
-        """Trains for `minutes` of this process's own clock (time of earlier, interrupted runs counts), then takes the averaged weights.
+        """Trains for `minutes` (the time of earlier, interrupted runs counts), then uses the averaged weights.
 
-        `loss_of` is given the progress from 0 to 1; `look` is called with the averaged weights in place whenever they are saved.
+        `loss_of` receives the progress from 0 to 1; `look` is called with the averaged weights in the model whenever they are saved.
         """
         losses: list[float] = []
         last, saved = time.monotonic(), self.spent

@@ -1,7 +1,7 @@
-"""Optimisers and averages shared by both trainings: Muon for matrices and convolutions, AdamW for the rest, and an EMA.
+"""Optimizers and averages that both trainings share: Muon for matrices and convolutions, AdamW for the rest, and an EMA.
 
 Muon (Jordan et al. 2024) replaces a matrix's momentum by its nearest semi-orthogonal matrix. In a short trial on the
-autoencoder it reached a loss in fewer steps than AdamW, and steps are what a CPU is short of.
+autoencoder it reached a loss in fewer steps than AdamW, and on a CPU the number of steps is the limit.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def _orthogonalise(matrices: torch.Tensor) -> torch.Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum, orthogonalised, with decoupled weight decay; parameters of one shape are done as one batch."""
+    """Nesterov momentum, orthogonalised, with decoupled weight decay; parameters of the same shape are processed as one batch."""
 
     def __init__(self, parameters: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.0):
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
@@ -50,7 +50,7 @@ class Muon(torch.optim.Optimizer):
                     updates.append(p.grad.lerp(state["momentum"], group["momentum"]).reshape(shape[0], -1))
                 rows, columns = updates[0].shape
                 stepped = _orthogonalise(torch.stack(updates))
-                # 0.2 sqrt(max) gives the update the size that AdamW's would have.
+                # The factor 0.2 sqrt(max) makes the update as large as AdamW's.
                 size = 0.2 * math.sqrt(max(rows, columns))
                 for p, update in zip(parameters, stepped):
                     p.mul_(1 - group["lr"] * group["weight_decay"])

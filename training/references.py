@@ -1,8 +1,8 @@
-"""Writes fixtures/bundled: what the real diffusers computes from the exported model, for a browser to be compared with.
+"""Writes fixtures/bundled: tensors that the real diffusers computes from the exported model. Tests compare the browser with them.
 
     python references.py ../public/models/aquatint-emoji
 
-The form is that of fixtures/README.md, without a copy of the repository: each case names it in `repo`, relative to its folder.
+The format is that of fixtures/README.md, without a copy of the repository: each case names it in `repo`, relative to its folder.
 The weights are fp16 and diffusers computes in float32, which is what the wasm backend does too.
 """
 
@@ -57,7 +57,7 @@ def main() -> None:
             dtype="float16",
         )
         tensors = run_case(load_pipeline(args.repository), case)
-        # The first and the last pass of the loop say all; the ones between would only make the files larger.
+        # The first and the last pass of the loop are enough; the others would only make the files larger.
         between = [f"{name}_{i}" for name in ("noise_pred", "latents") for i in range(1, STEPS - 1)]
         save_file({n: t for n, t in tensors.items() if n not in between}, folder / f"reference-{k}.safetensors")
         cases.append({"repo": where, **case.to_json()})

@@ -1,4 +1,4 @@
-"""The tokenizer: byte-pair encoding in CLIP's form (vocab.json and merges.txt), with a small vocabulary made from the captions."""
+"""The tokenizer: byte-pair encoding like CLIP's (vocab.json and merges.txt), with a small vocabulary learned from the captions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _byte_characters() -> list[str]:
 
 
 def learn_merges(words: list[str], most: int) -> list[tuple[str, str]]:
-    """Greedy byte-pair merges over words (each ended by </w>): the commonest pair first, ties in alphabetical order."""
+    """Greedy byte-pair merges over words (each ended by </w>): the most common pair first, ties in alphabetical order."""
     counts = collections.Counter(piece for word in words for piece in _WORD.findall(word.lower()))
     split = {word: [*word[:-1], word[-1] + "</w>"] for word in counts}
     merges: list[tuple[str, str]] = []
@@ -48,7 +48,7 @@ def learn_merges(words: list[str], most: int) -> list[tuple[str, str]]:
 
 
 def write_tokenizer(folder: Path, merges: list[tuple[str, str]], pad: str) -> None:
-    """One tokenizer folder as the published SDXL repositories have it. `pad` is the token that fills a prompt up."""
+    """One tokenizer folder as the published SDXL repositories have it. `pad` is the token that pads a prompt."""
     folder.mkdir(parents=True, exist_ok=True)
     characters = _byte_characters()
     entries = [*characters, *(c + "</w>" for c in characters), *("".join(m) for m in merges), START, END]

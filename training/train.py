@@ -2,8 +2,8 @@
 
     python train.py [--vae-minutes 20] [--denoiser-minutes 60] [--decoder-minutes 10] [--out out] [--export ../public/models/aquatint-emoji]
 
-Every stage keeps a checkpoint in --out and takes it up again, so the command can be stopped and repeated at any time; a
-stage whose minutes are spent is only loaded. Give more minutes to train on. --subjects 10 with a minute each is a dry run.
+Every stage keeps a checkpoint in --out and resumes from it, so the command can be stopped and repeated at any time. A
+stage whose minutes are used up is only loaded. Give more minutes to continue training. --subjects 10 with a minute each is a dry run.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def _batch(pool: torch.Tensor, count: int, generator: torch.Generator) -> torch.
 
 
 def _loss(vae: AutoencoderKL, pictures: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The picture loss of a random draw from the posterior, and the divergence; and the plain L1 to report."""
+    """The picture loss of a random draw from the posterior, and the divergence; and the L1 alone, for reports."""
     mean, log_variance = vae.quant_conv(vae.encoder(pictures)).chunk(2, 1)
     log_variance = log_variance.clamp(-12, 4)
     latents = mean + (0.5 * log_variance).exp() * noise
@@ -60,7 +60,7 @@ def _loss(vae: AutoencoderKL, pictures: torch.Tensor, noise: torch.Tensor) -> tu
 
 
 def _picture_loss(error: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """L1 of the pixels, of their differences and of their 4x4 means; and the first alone."""
+    """L1 of the pixels, of their differences and of their 4x4 means; and the L1 of the pixels alone."""
     l1 = error.abs().mean()
     edges = (error[..., 1:] - error[..., :-1]).abs().mean() + (error[..., 1:, :] - error[..., :-1, :]).abs().mean()
     coarse = F.avg_pool2d(error, 4).abs().mean()
@@ -93,9 +93,9 @@ def train_vae(
 
 
 def refine_decoder(vae: AutoencoderKL, pictures: Pictures, out: Path, minutes: float, seed: int, lr: float = 3e-4) -> None:
-    """Trains the decoder alone, at full size, on latents that are a little off, as a denoiser's are; out/decoder.pt keeps it.
+    """Trains the decoder alone, at full size, on slightly wrong latents, like those of a denoiser; out/decoder.pt keeps it.
 
-    The encoder stays as it is, so latents that were computed before stay right.
+    The encoder does not change, so precomputed latents stay valid.
     """
     parts = [vae.decoder, vae.post_quant_conv]
     vae.requires_grad_(False)
@@ -119,7 +119,7 @@ def refine_decoder(vae: AutoencoderKL, pictures: Pictures, out: Path, minutes: f
 
 @torch.no_grad()
 def write_reconstructions(vae: AutoencoderKL, pictures: Pictures, path: Path) -> None:
-    """Originals over reconstructions, a few subjects, to look at."""
+    """A sheet of originals above reconstructions of a few subjects, for inspection."""
     rng = np.random.default_rng(1)
     picks = rng.choice(len(pictures.subjects), min(24, len(pictures.subjects)), replace=False)
     originals = np.stack([pictures.compose(int(i), k % len(COLOURS), random_placement(rng)) for k, i in enumerate(picks)])

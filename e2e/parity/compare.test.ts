@@ -15,7 +15,7 @@ describe('compareTensor', () => {
     expect(passes('prompt_embeds', 1.0019, 'float16')).toBe(false)
   })
 
-  it('fails for what is missing, of other dims or not finite', () => {
+  it('fails for tensors that are missing, have other dims or are not finite', () => {
     expect(compareTensor('image', tensor([1]), undefined).passed).toBe(false)
     expect(compareTensor('image', tensor([1]), tensor([1, 1])).passed).toBe(false)
     expect(compareTensor('latents_0', tensor([1]), tensor([NaN])).passed).toBe(false)
@@ -30,7 +30,7 @@ describe('compareTensor', () => {
     expect(compareTensor('image', reference, tensor([far, far]), dtype).passed).toBe(false)
   })
 
-  it('gives schedules and embeddings the narrow limit', () => {
+  it('applies the narrow limit to schedules and embeddings', () => {
     expect(limitOf('timesteps', 'float16')).toBe(1e-4)
     expect(limitOf('negative_pooled_prompt_embeds', 'float16')).toBe(1e-4)
     expect(limitOf('latents_3', 'float16')).toBe(1e-3)

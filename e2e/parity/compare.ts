@@ -1,4 +1,4 @@
-/** How a tensor of ours is held against the same tensor of diffusers'. Pure. */
+/** Compares a tensor of Aquatint with the same tensor of diffusers. Pure. */
 
 /** A float32 tensor in Node. */
 export interface Tensor {
@@ -6,28 +6,28 @@ export interface Tensor {
   readonly data: Float32Array
 }
 
-/** The outcome for one tensor. */
+/** The result for one tensor. */
 export interface Comparison {
   readonly name: string
   readonly dims: readonly number[]
-  /** Worst absolute difference. */
+  /** The largest absolute difference. */
   readonly absolute: number
-  /** `absolute` over the largest magnitude in the reference. */
+  /** `absolute` divided by the largest magnitude in the reference. */
   readonly relative: number
-  /** `absolute` over the reference's own spread (max − min). */
+  /** `absolute` divided by the reference's range (max − min). */
   readonly ofSpread: number
   /** Peak signal-to-noise ratio in dB, for images in 0…1. */
   readonly psnr?: number
-  /** What `relative` (or, for images, `psnr`) is held against. */
+  /** The limit of `relative`, or of `psnr` for images. */
   readonly limit: number
   readonly passed: boolean
   readonly reason?: string
 }
 
 /**
- * Which tolerance a tensor has, of the largest magnitude; for images decibels. From prompt to image each side does several hundred
- * operations one after the other, each rounded. In float32, whose epsilon is 1.2e-7, that leaves no more than 1e-4, and an image that is
- * off by 1e-4 is at 80 dB. In float16 what leaves the denoiser may be off by 1e-3, its epsilon, and an image is held against 50 dB.
+ * The tolerance of a tensor, relative to its largest magnitude; for images in dB. From prompt to image, both sides perform several hundred
+ * operations in sequence, each with a rounding error. In float32, whose epsilon is 1.2e-7, the error stays below 1e-4; an image with an error of
+ * 1e-4 has 80 dB. In float16, the denoiser's output may have an error of 1e-3, float16's epsilon, and an image must have 50 dB.
  */
 export function limitOf(name: string, dtype: 'float32' | 'float16'): number {
   if (name === 'image') return dtype === 'float32' ? 80 : 50
@@ -78,7 +78,7 @@ export function compareTensor(
   return { ...common, psnr, passed: psnr >= limit }
 }
 
-/** One line for people. */
+/** One line of text for the report. */
 export function describe(result: Comparison): string {
   const numbers =
     result.reason ??

@@ -1,4 +1,4 @@
-/** The page of the parity harness: runs a fixture's case through the public API alone and hands its tensors to the runner. */
+/** The page of the parity test: runs a fixture's case through the public API alone, and returns its tensors to the runner. */
 import { DiffusionPipeline, type CapturedTensorName } from '../../src/index.js'
 import { caseLoading, caseOptions } from '../../src/pipelines/testing-cases.js'
 import type { TransferredTensor } from './protocol.js'

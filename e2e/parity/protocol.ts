@@ -1,8 +1,8 @@
-/** What the parity runner and its page say to each other. Only types. */
+/** The messages between the parity runner and its page. Contains only types. */
 
 import type { FixtureCase } from '../../src/pipelines/testing-cases.js'
 
-/** Settings of one run of the harness. */
+/** The settings of one parity run. */
 export interface ParitySettings {
   readonly endpoint: string
   readonly repo: string
@@ -11,7 +11,7 @@ export interface ParitySettings {
   readonly offload: 'auto' | 'resident' | 'model' | 'block'
 }
 
-/** A tensor on its way out of the browser: float32 bytes as base64. */
+/** A tensor that the browser returns: float32 bytes as base64. */
 export interface TransferredTensor {
   readonly dims: readonly number[]
   readonly base64: string
@@ -19,7 +19,7 @@ export interface TransferredTensor {
 
 declare global {
   interface Window {
-    /** Set by the page: runs one case through the public API and hands back every tensor. */
+    /** The page sets this function, which runs one case through the public API and returns every tensor. */
     runParityCase?: (settings: ParitySettings, item: FixtureCase) => Promise<Record<string, TransferredTensor>>
   }
 }

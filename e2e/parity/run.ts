@@ -1,8 +1,8 @@
 /**
  * `npm run parity -- [--fixtures DIR] [--device wasm|webgpu] [--dtype float32|float16] [--offload MODE] [--only NAME] [--quick]`
  *
- * Runs every fixture below DIR in Chromium through the public API, its repository served by the Hub look-alike, and compares every
- * tensor that diffusers left in `reference*.safetensors`. Exit status 1 if one is out of tolerance or was not compared.
+ * Runs every fixture below DIR in Chromium through the public API, with its repository served by the Hub look-alike, and compares every
+ * tensor in `reference*.safetensors`, which diffusers wrote. The exit status is 1 if a tensor is out of tolerance or was not compared.
  */
 import { mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative, resolve } from 'node:path'
@@ -26,7 +26,7 @@ interface Job {
 
 const caseTimeout = 30 * 60_000
 
-/** Runs the harness; resolves to the exit status. */
+/** Runs all cases. Returns the exit status. */
 export async function main(args: readonly string[]): Promise<number> {
   const { values } = parseArgs({
     args: [...args],
@@ -73,7 +73,7 @@ export async function main(args: readonly string[]): Promise<number> {
   const browser = await chromium.launch(chromiumLaunchOptions())
   const results: Comparison[] = []
   try {
-    // The cases of one repository are run by one page, which has it in its cache after the first.
+    // One page runs all cases of a repository, so that it is in the page's cache after the first case.
     for (const repo of new Set(jobs.map(repositoryId))) {
       const page = await (await browser.newContext()).newPage()
       page.on('pageerror', (error) => console.error(`  page error: ${error.message}`))
@@ -130,14 +130,14 @@ async function runJob(page: Page, settings: ParitySettings, job: Job): Promise<C
   return results
 }
 
-/** A float16 case takes the variant set where the repository has one beside; else its only weights are the float16 ones. */
+/** The variant for a float16 case: the case's own, if the repository also has other weights; otherwise its only weights are float16. */
 function withVariant({ item, repository }: Job): FixtureCase {
   const hasVariant = readdirSync(repository, { recursive: true }).some((path) => String(path).includes('.fp16'))
   if (item.dtype !== 'float16' || item.extra['variant'] !== undefined || !hasVariant) return item
   return { ...item, extra: { ...item.extra, variant: 'fp16' } }
 }
 
-/** Every case below `root`; with `quick` only the first of each fixture. */
+/** Finds every case below `root`; with `quick`, only the first case of each fixture. */
 function findJobs(root: string, quick: boolean): Job[] {
   const jobs: Job[] = []
   for (const entry of readdirSync(root, { withFileTypes: true }).toSorted((a, b) => a.name.localeCompare(b.name))) {

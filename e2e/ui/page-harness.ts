@@ -42,6 +42,11 @@ export async function openPage(page: Page, server: HubServer, more: Readonly<Rec
   await page.goto(`/?${query(server, more)}`)
 }
 
+/** Resolves when the page has loaded its model. */
+export async function modelReady(page: Page): Promise<void> {
+  await page.waitForFunction(() => document.querySelector('aquatint-prompt')?.state === 'ready')
+}
+
 /** Types a prompt, presses Generate, waits for the picture. */
 export async function generate(page: Page, prompt: string): Promise<void> {
   const made = nextEvent(page, 'image')

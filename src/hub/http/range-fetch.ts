@@ -71,12 +71,12 @@ export async function fetchRange(request: RangeRequest): Promise<void> {
         validator,
         headers: response.headers,
       })
-      return pump(response, sink, size, requested, signal, alive)
+      return readBody(response, sink, { expected: size, requested, signal, alive })
     }
     if (response.status !== 206 || range === undefined) throw errorForAnswer(response, requested, Date.now())
     const { total, expected } = checkContentRange(response.headers.get('content-range'), range, size, requested)
     const sink = request.accept({ kind: 'part', url: response.url, total, validator, headers: response.headers })
-    return pump(response, sink, expected, requested, signal, alive)
+    return readBody(response, sink, { expected, requested, signal, alive })
   })
 }
 
@@ -88,6 +88,7 @@ function wholeLength(response: Response): number | undefined {
     : undefined
 }
 
+/** Compares the Content-Range with the request. @throws HubError `range-not-honoured`, `size-mismatch` */
 function checkContentRange(header: string | null, range: ByteRange, size: number | undefined, requested: Requested) {
   const length = range.end - range.begin
   // Another origin may hide the header from the page. The count of bytes and the hash still check the answer.
@@ -123,17 +124,19 @@ function sizeMismatch(requested: Requested, expected: number, actual: number): H
   })
 }
 
-async function pump(
-  response: Response,
-  sink: Sink,
-  expected: number | undefined,
-  requested: Requested,
-  signal: AbortSignal,
-  alive: Alive,
-): Promise<void> {
+interface BodyChecks {
+  /** Bytes that the body must have, when known. */
+  readonly expected: number | undefined
+  readonly requested: Requested
+  readonly signal: AbortSignal
+  readonly alive: Alive
+}
+
+/** Passes a body to the sink and counts its bytes. @throws HubError `short-body`, `size-mismatch`, `range-not-honoured` */
+async function readBody(response: Response, sink: Sink, { expected, requested, signal, alive }: BodyChecks): Promise<void> {
   let count = 0
   if (response.body !== null) {
-    const read = reading(response.body)
+    const read = bodyReader(response.body)
     for (;;) {
       // The sink may have cancelled the download. In Node a read that begins after that may never end.
       signal.throwIfAborted()
@@ -175,7 +178,7 @@ export function shortBody(requested: Requested, expected: number, actual: number
 }
 
 /** Reads a body part by part, into the same memory when the browser supports that: new memory for each part is garbage-collected late. */
-function reading(body: ReadableStream<Uint8Array<ArrayBuffer>>): () => Promise<Uint8Array<ArrayBuffer> | undefined> {
+function bodyReader(body: ReadableStream<Uint8Array<ArrayBuffer>>): () => Promise<Uint8Array<ArrayBuffer> | undefined> {
   let reader: ReadableStreamBYOBReader
   try {
     reader = body.getReader({ mode: 'byob' })
@@ -209,44 +212,66 @@ async function watched(request: RangeRequest, run: (signal: AbortSignal, alive: 
   const { signal: outer, stallMs, requested } = request
   outer.throwIfAborted()
   const controller = new AbortController()
-  const leave = () => controller.abort(outer.reason)
-  outer.addEventListener('abort', leave, { once: true })
-  let deadline = performance.now() + (request.patienceMs ?? stallMs)
-  let timer: ReturnType<typeof setTimeout> | undefined
-  let due = 0
-  const arm = () => {
-    due = Math.min(deadline, performance.now() + stallMs)
-    timer = setTimeout(check, Math.max(1, due - performance.now()))
-  }
-  const check = () => {
-    const now = performance.now()
-    // A timer that fires far too late means that the page was suspended, not that the server was silent.
-    if (now - due >= stallMs) deadline = Math.max(deadline, now + stallMs)
-    if (now < deadline) return arm()
-    controller.abort(stalled(requested, stallMs))
-  }
-  arm()
+  const abort = () => controller.abort(outer.reason)
+  outer.addEventListener('abort', abort, { once: true })
+  const watch = new SilenceWatch(stallMs, request.patienceMs ?? stallMs, () => controller.abort(stalled(requested, stallMs)))
   try {
-    await run(controller.signal, (allowance = stallMs) => {
-      deadline = performance.now() + allowance
-    })
+    await run(controller.signal, (allowance) => watch.alive(allowance))
   } catch (error) {
     const reason: unknown = controller.signal.reason
     // The outer signal fires for another failure of the download, which is thrown as it is, or for the caller's abort.
     if (outer.aborted) throw isAquatintError(reason) ? reason : abortError(outer)
     if (controller.signal.aborted && isAquatintError(reason)) throw reason
     if (isAquatintError(error) || error instanceof PassOn) throw error
-    throw new HubError(
-      'network',
-      `${nameOf(requested)}: the connection failed.`,
-      { path: requested.path ?? '', url: stripQuery(request.url) },
-      error,
-    )
+    const details = { path: requested.path ?? '', url: stripQuery(request.url) }
+    throw new HubError('network', `${nameOf(requested)}: the connection failed.`, details, error)
   } finally {
-    clearTimeout(timer)
-    outer.removeEventListener('abort', leave)
+    watch.stop()
+    outer.removeEventListener('abort', abort)
     // Closes the connection when the body was not read to its end.
     controller.abort()
+  }
+}
+
+/** Calls `onSilence` once no byte has arrived for too long. */
+class SilenceWatch {
+  readonly #stallMs: number
+  readonly #onSilence: () => void
+  /** The silence lasts too long at this time. */
+  #deadline: number
+  /** The timer is due at this time: at the deadline, or earlier. */
+  #due = 0
+  #timer: ReturnType<typeof setTimeout> | undefined
+
+  /** @param allowance milliseconds that the server may be silent at first */
+  constructor(stallMs: number, allowance: number, onSilence: () => void) {
+    this.#stallMs = stallMs
+    this.#onSilence = onSilence
+    this.#deadline = performance.now() + allowance
+    this.#arm()
+  }
+
+  /** Bytes arrived: the server may be silent for `allowance` milliseconds from now on. */
+  alive(allowance = this.#stallMs): void {
+    this.#deadline = performance.now() + allowance
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer)
+  }
+
+  #arm(): void {
+    const now = performance.now()
+    this.#due = Math.min(this.#deadline, now + this.#stallMs)
+    this.#timer = setTimeout(() => this.#check(), Math.max(1, this.#due - now))
+  }
+
+  #check(): void {
+    const now = performance.now()
+    // A timer that fires far too late means that the page was suspended, not that the server was silent.
+    if (now - this.#due >= this.#stallMs) this.#deadline = Math.max(this.#deadline, now + this.#stallMs)
+    if (now < this.#deadline) this.#arm()
+    else this.#onSilence()
   }
 }
 

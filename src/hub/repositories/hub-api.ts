@@ -27,14 +27,16 @@ export function resolveUrl({ endpoint, id }: HubAddress, commit: string, path: s
   return `${endpoint}${encodePath(id)}/resolve/${commit}/${encodePath(path)}`
 }
 
-/** The commit of a branch, tag or pull request. @throws HubError `repository-not-found`, `revision-not-found`, `gated` … */
-export async function fetchCommit(
-  transport: Transport,
-  { endpoint, id }: HubAddress,
-  revision: string,
-  token: string | undefined,
-  signal: AbortSignal,
-): Promise<string> {
+/** A call of the Hub's API about one repository. */
+export interface HubCall extends HubAddress {
+  /** A branch, tag, pull request or commit. */
+  readonly revision: string
+  readonly token: string | undefined
+  readonly signal: AbortSignal
+}
+
+/** The commit of the call's revision. @throws HubError `repository-not-found`, `revision-not-found`, `gated` … */
+export async function fetchCommit(transport: Transport, { endpoint, id, revision, token, signal }: HubCall): Promise<string> {
   const requested = { repository: id, revision }
   const url = `${endpoint}api/models/${encodePath(id)}/revision/${encodeURIComponent(revision)}`
   const { value } = await fetchJson(transport, { url, headers: tokenHeaders(token), requested, signal })
@@ -43,13 +45,13 @@ export async function fetchCommit(
   return sha
 }
 
-/** Every file of a commit, sorted by path, with the hashes that the Hub publishes. @throws HubError as {@link fetchCommit} */
+/**
+ * Every file of the call's revision, which must be a commit: sorted by path, with the hashes that the Hub publishes.
+ * @throws HubError as {@link fetchCommit}
+ */
 export async function fetchTree(
   transport: Transport,
-  { endpoint, id }: HubAddress,
-  commit: string,
-  token: string | undefined,
-  signal: AbortSignal,
+  { endpoint, id, revision: commit, token, signal }: HubCall,
 ): Promise<RepositoryFile[]> {
   const requested = { repository: id, revision: commit }
   const files: RepositoryFile[] = []

@@ -42,17 +42,12 @@ export class HubRepository implements Repository {
   readonly #locations = new Map<string, FileLocation>()
   readonly #openFiles = new OpenFiles()
 
-  private constructor(
-    hub: Hub,
-    address: HubAddress,
-    revision: string,
-    token: string | undefined,
-    files: readonly RepositoryFile[],
-  ) {
-    this.id = address.id
+  /** @param options with a commit as revision */
+  private constructor(hub: Hub, { endpoint, id, revision, token }: HubRepositoryOptions, files: readonly RepositoryFile[]) {
+    this.id = id
     this.revision = revision
     this.#hub = hub
-    this.#address = address
+    this.#address = { endpoint, id }
     this.#token = token
     this.#files = new Map(files.map((file) => [file.path, file]))
   }
@@ -63,10 +58,10 @@ export class HubRepository implements Repository {
     const { store } = hub
     const { commit, isNew } = await pin(hub, options, signal)
     const known = asRepositoryRecord(await store.record(repositoryKey(endpoint, id, commit)))
-    const files = known?.files ?? (await fetchTree(hub.transport, options, commit, token, signal))
+    const files = known?.files ?? (await fetchTree(hub.transport, { endpoint, id, revision: commit, token, signal }))
     const fresh = newRepositoryRecord(id, endpoint, commit, files, hub.now())
     await (isNew || known === undefined ? recordListing(store, fresh) : recordUse(store, fresh))
-    return new HubRepository(hub, { endpoint, id }, commit, token, files)
+    return new HubRepository(hub, { ...options, revision: commit }, files)
   }
 
   files(_options?: ReadOptions): Promise<readonly RepositoryFile[]> {
@@ -149,7 +144,7 @@ async function pin(hub: Hub, options: HubRepositoryOptions, signal: AbortSignal)
   if (last !== undefined && record !== undefined && !revalidate && (await isComplete(hub.store, record)))
     return { commit: last, isNew: false }
   try {
-    const commit = await fetchCommit(hub.transport, options, revision, token, signal)
+    const commit = await fetchCommit(hub.transport, { endpoint, id, revision, token, signal })
     if (commit !== last) await hub.store.putRecord(key, commit)
     return { commit, isNew: true }
   } catch (error) {

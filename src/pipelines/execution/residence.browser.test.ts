@@ -1,6 +1,6 @@
 /** Which weights stay on a GPU from run to run and from generation to generation: what is read again of a checkpoint tells. */
 import type { GraphVariant } from '../../models/types.js'
-import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { Repository } from '../../hub/types.js'
 import { numbers, TestSource } from '../../runtime/testing.js'
 import { weightBytes } from '../../memory/needs.js'
@@ -12,11 +12,9 @@ import { heldOn, networkNeeds, type GenerationSize } from '../planning/memory-ne
 import { graphOptions, type Network } from '../bind-network.js'
 import { openPipeline, type OpenedPipeline } from '../loading/open-pipeline.js'
 import { Run } from '../run.js'
-import { stableDiffusion3Spec } from '../families/stable-diffusion-3.js'
+import { stableDiffusion3 } from '../families/stable-diffusion-3.js'
 import { servedRepository } from '../testing.js'
 import type { Device } from '../../runtime/device.js'
-
-vi.setConfig({ testTimeout: 600_000, hookTimeout: 600_000 })
 
 const served = servedRepository('tiny-sd3', import.meta.glob('../../../fixtures/tiny-sd3/repo/**'))
 /** Bytes that were read of its files. */
@@ -36,7 +34,7 @@ const repository: Repository = {
 let opened: OpenedPipeline
 let device: Device
 beforeAll(async () => {
-  opened = await openPipeline(repository, { device: 'webgpu', offload: 'resident' }, [stableDiffusion3Spec])
+  opened = await openPipeline(repository, { device: 'webgpu', offload: 'resident' }, [stableDiffusion3])
   ;({ device } = opened.hosts.of('transformer'))
 })
 afterAll(async () => {

@@ -3,13 +3,10 @@
  * read back, and nothing that one network passes to another.
  */
 import { afterEach, expect, test, vi } from 'vitest'
-import { DiffusionPipeline, type LoadedPipeline } from '../diffusion-pipeline.js'
+import { loadPipeline, type LoadedPipeline } from '../diffusion-pipeline.js'
 import { caseOptions } from '../testing-cases.js'
 import { fetchCase, servedRepository } from '../testing.js'
 import type { PipelineProgress } from '../types.js'
-
-// A software adapter compiles the kernels of all networks anew for each pipeline.
-vi.setConfig({ testTimeout: 600_000 })
 
 const repositories = {
   'tiny-sd15': servedRepository('tiny-sd15', import.meta.glob('../../../fixtures/tiny-sd15/repo/**')),
@@ -125,7 +122,7 @@ test.each(crossings)(
     const { name, size, latents, prompt, condition, step, scaling, factor, parts } = crossing
     const transfers = watchTransfers()
     const vaeTiling = name === 'tiny-sd15'
-    pipeline = await DiffusionPipeline.fromPretrained(repositories[name], { device: 'webgpu', offload: 'resident', vaeTiling })
+    pipeline = await loadPipeline(repositories[name], { device: 'webgpu', offload: 'resident', vaeTiling })
     const { item } = await fetchCase(name)
     const steps = 2
     const scheduler = { className: name === 'tiny-sd3' ? 'FlowMatchEulerDiscreteScheduler' : 'DDIMScheduler' }

@@ -1,6 +1,6 @@
 /**
  * The denoising loop on a device of each kind: every scheduler against the same sums in float64, with a bound on the rounding error that is
- * worked out beside them; what is told and captured, broken values, a cancel. denoise-on-gpu.browser.test.ts has the real networks.
+ * worked out beside them; what is told and captured, broken values, a cancel. denoise-on-gpu.isolated.browser.test.ts has the real networks.
  */
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import type { Config } from '../../checkpoint/types.js'

@@ -4,7 +4,7 @@ import { expect, test } from 'vitest'
 import type { ComponentFiles, Layout } from '../../checkpoint/layouts/layout.js'
 import { openLayout } from '../../checkpoint/layouts/open-layout.js'
 import type { Repository } from '../../hub/types.js'
-import { pipelineSpecs } from '../diffusion-pipeline.js'
+import { families } from '../families.js'
 import { Run } from '../run.js'
 import { diskRepository } from '../testing.node.js'
 import { findSpec } from './find-pipeline.js'
@@ -14,7 +14,7 @@ import { readParts, readPartsWithFaults } from './read-parts.js'
 const repo = 'fixtures/tiny-sd15/repo'
 const request = (layout: Layout) => ({
   layout,
-  spec: findSpec(layout, pipelineSpecs),
+  spec: findSpec(layout, families),
   options: {},
   open: () => Promise.reject(new Error('No other repository is opened')),
   run: new Run({}),

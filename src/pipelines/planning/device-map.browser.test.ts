@@ -1,14 +1,11 @@
 /** A pipeline over several devices: text encoders on the CPU, the denoiser on a GPU, parts on a second one, as `deviceMap` says. */
 
 import { afterEach, describe, expect, test, vi } from 'vitest'
-import { DiffusionPipeline, type LoadedPipeline } from '../diffusion-pipeline.js'
+import { loadPipeline, type LoadedPipeline } from '../diffusion-pipeline.js'
 import { caseOptions } from '../testing-cases.js'
 import { fetchCase, psnr, relativeError, servedRepository } from '../testing.js'
 import type { MemorySnapshot } from '../../runtime/types.js'
 import type { LoadPipelineOptions, PipelineMemory } from '../types.js'
-
-// A software adapter compiles the kernels of four networks anew for each pipeline.
-vi.setConfig({ testTimeout: 600_000 })
 
 const name = 'tiny-sdxl'
 const repository = servedRepository(name, import.meta.glob('../../../fixtures/tiny-sdxl/repo/**'))
@@ -21,7 +18,7 @@ afterEach(async () => {
 })
 
 async function load(options: LoadPipelineOptions): Promise<Record<string, string>> {
-  pipeline = await DiffusionPipeline.fromPretrained(repository, options)
+  pipeline = await loadPipeline(repository, options)
   return Object.fromEntries(Object.entries(pipeline.info.components).map(([component, { device }]) => [component, device]))
 }
 

@@ -4,7 +4,11 @@
 const copyTo = 0x2
 
 /** Replaces a method for all objects of a class. Returns what puts the old one back. */
-function replace<T extends object, K extends keyof T>(prototype: T, name: K, by: (original: T[K]) => T[K]): () => void {
+export function replaceMethod<T extends object, K extends keyof T>(
+  prototype: T,
+  name: K,
+  by: (original: T[K]) => T[K],
+): () => void {
   const original = prototype[name]
   prototype[name] = by(original)
   return () => {
@@ -25,7 +29,7 @@ export class ScarceGpu {
     const live = this.#live
     const isFull = (bytes: number) => this.live + bytes > this.limit && ++this.refusals > 0
     this.#undo = [
-      replace(
+      replaceMethod(
         GPUDevice.prototype,
         'createBuffer',
         (create) =>
@@ -39,7 +43,7 @@ export class ScarceGpu {
             return buffer
           },
       ),
-      replace(
+      replaceMethod(
         GPUBuffer.prototype,
         'destroy',
         (destroy) =>
@@ -79,7 +83,7 @@ export class LateNews {
     const told = new Promise<void>((resolve) => {
       this.tell = resolve
     })
-    this.end = replace(
+    this.end = replaceMethod(
       GPUAdapter.prototype,
       'requestDevice',
       (request) =>

@@ -1,12 +1,9 @@
-/** A GPU that goes away between two networks takes along what one had left for the other: it is made again, and the image is the same. */
+/** A GPU device is lost between two networks, with what one had computed for the other: that is computed again, and the image is the same. */
 import { afterEach, expect, test, vi } from 'vitest'
-import { DiffusionPipeline, type LoadedPipeline } from '../diffusion-pipeline.js'
+import { loadPipeline, type LoadedPipeline } from '../diffusion-pipeline.js'
 import { caseOptions } from '../testing-cases.js'
 import { fetchCase, servedRepository } from '../testing.js'
 import type { PipelineProgress } from '../types.js'
-
-// A software adapter compiles the kernels of four networks anew for each device.
-vi.setConfig({ testTimeout: 600_000 })
 
 const repository = servedRepository('tiny-sdxl', import.meta.glob('../../../fixtures/tiny-sdxl/repo/**'))
 
@@ -34,7 +31,7 @@ const moments: readonly (readonly [string, Moment])[] = [
 
 test('a generation that loses its device has the image of one that does not', async () => {
   const requested = vi.spyOn(GPUAdapter.prototype, 'requestDevice')
-  pipeline = await DiffusionPipeline.fromPretrained(repository, { device: 'webgpu', offload: 'model' })
+  pipeline = await loadPipeline(repository, { device: 'webgpu', offload: 'model' })
   const { item } = await fetchCase('tiny-sdxl')
   const options = { ...caseOptions(item, ''), numInferenceSteps: 2 }
   const plain = await pipeline.generate(item.prompt, options)
@@ -67,13 +64,13 @@ test('a generation that loses its device has the image of one that does not', as
 /** GPUBufferUsage.STORAGE */
 const storage = 0x80
 
-test('a denoising loop goes on from its last checkpoint, not from its beginning: counted by the timesteps that the denoiser is given', async () => {
+test('a denoising loop resumes from its last checkpoint rather than from its beginning, counted by the timesteps that the denoiser gets', async () => {
   const requested = vi.spyOn(GPUAdapter.prototype, 'requestDevice')
   const writeBuffer = vi.spyOn(GPUQueue.prototype, 'writeBuffer')
   const createBuffer = vi.spyOn(GPUDevice.prototype, 'createBuffer')
-  pipeline = await DiffusionPipeline.fromPretrained(repository, { device: 'webgpu', offload: 'resident' })
+  pipeline = await loadPipeline(repository, { device: 'webgpu', offload: 'resident' })
   const { item } = await fetchCase('tiny-sdxl')
-  const steps = 7
+  const steps = 10
   // The projection of a timestep for both halves of guidance: the only data of this size but weights, whose buffers have a label.
   const timestep = 2 * 16 * 4
   const runs = () => {
@@ -103,9 +100,10 @@ test('a denoising loop goes on from its last checkpoint, not from its beginning:
   }
   const plain = await generate()
   expect(plain).toMatchObject({ runs: steps, warnings: 0 })
-  const lostAt = 4
+  const lostAt = 7
   const again = await generate(lostAt)
   expect(again).toMatchObject({ images: plain.images, warnings: 1 })
-  // At most the two steps under way, and one that the checkpoint did not have yet; from its beginning it would be five.
-  expect(again.runs - steps).toBeLessThanOrEqual(3)
+  // The step just reported, the two under way, and up to two more: while a checkpoint is copied no other one is made. From its beginning it
+  // would be all ten.
+  expect(again.runs - steps).toBeLessThanOrEqual(5)
 })

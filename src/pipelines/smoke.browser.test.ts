@@ -1,0 +1,39 @@
+/**
+ * One picture of each of three families on WebGPU, in one step: the GPU gives what onnxruntime's CPU kernels give, which the tests of whole
+ * pipelines in Node compare with diffusers. The one browser test of `npm run check`.
+ */
+import { expect, test } from 'vitest'
+import { loadPipeline } from './diffusion-pipeline.js'
+import { caseOptions } from './testing-cases.js'
+import { fetchCase, psnr, relativeError, servedRepository } from './testing.js'
+import type { CapturedTensors } from './types.js'
+
+const repositories = {
+  'tiny-sd15': servedRepository('tiny-sd15', import.meta.glob('../../fixtures/tiny-sd15/repo/**')),
+  'tiny-sdxl': servedRepository('tiny-sdxl', import.meta.glob('../../fixtures/tiny-sdxl/repo/**')),
+  'tiny-sd3': servedRepository('tiny-sd3', import.meta.glob('../../fixtures/tiny-sd3/repo/**')),
+}
+
+async function makePicture(name: keyof typeof repositories, device: 'webgpu' | 'wasm'): Promise<CapturedTensors> {
+  const { item } = await fetchCase(name)
+  const pipeline = await loadPipeline(repositories[name], { device })
+  const { captured, warnings } = await pipeline.generate(item.prompt, {
+    ...caseOptions(item, ''),
+    numInferenceSteps: 1,
+    capture: ['prompt_embeds', 'noise_pred', 'latents', 'image'],
+  })
+  await pipeline.dispose()
+  expect(warnings).toEqual([])
+  return captured ?? {}
+}
+
+test.each(['tiny-sd15', 'tiny-sdxl', 'tiny-sd3'] as const)('%s makes the same picture on both devices', async (name) => {
+  const expected = await makePicture(name, 'wasm')
+  const actual = await makePicture(name, 'webgpu')
+  expect(Object.keys(actual)).toEqual(Object.keys(expected))
+  // Both compute in float32; each is within 1e-4 of diffusers.
+  for (const [tensor, values] of Object.entries(expected)) {
+    if (tensor !== 'image') expect.soft(relativeError(actual[tensor], values), tensor).toBeLessThan(2e-4)
+  }
+  expect(psnr(actual['image']!, expected['image']!)).toBeGreaterThan(80)
+})
