@@ -47,22 +47,25 @@ async function unlistedLayout(): Promise<Layout> {
   return { ...folder, repository, components: new Map(components) }
 }
 
+/** What the loading code reads of a layout. */
+const read = async (layout: Layout) => {
+  const { sources, scheduler, tokenizers } = await readParts(request(layout))
+  const networks = await readNetworkHeaders({ sources, options: { dtype: 'q8' }, run: new Run({}) })
+  const tables = [...networks].map(([name, { table, repo: from }]) => [name, [...table.keys()], from] as const)
+  return { scheduler, tokenizers: [...tokenizers.keys()], tables }
+}
+
 test('a pipeline is read from any layout', async () => {
   const [folder, other] = [await openLayout(diskRepository(repo)), await unlistedLayout()]
-  const read = async (layout: Layout) => {
-    const { sources, scheduler, tokenizers } = await readParts(request(layout))
-    const networks = await readNetworkHeaders({ sources, options: { dtype: 'q8' }, run: new Run({}) })
-    const tables = [...networks].map(([name, { table, repo: from }]) => [name, [...table.keys()], from] as const)
-    return { scheduler, tokenizers: [...tokenizers.keys()], tables }
-  }
   const [expected, actual] = [await read(folder), await read(other)]
   expect(actual.tables.map(([, , from]) => from)).toEqual(['one-file', 'one-file', 'one-file'])
   const named = ({ tables, ...rest }: typeof expected) => ({ ...rest, tables: tables.map(([name, tensors]) => [name, tensors]) })
   expect(named(actual)).toEqual(named(expected))
 })
 
+const broken = () => openLayout(diskRepository(repo, { 'vae/config.json': '{', 'tokenizer/vocab.json': '[]' }))
+
 test('errors of single components are collected, or the first is thrown', async () => {
-  const broken = () => openLayout(diskRepository(repo, { 'vae/config.json': '{', 'tokenizer/vocab.json': '[]' }))
   const faults = new Map<string, unknown>()
   const parts = await readPartsWithFaults(request(await broken()), (component, error) => faults.set(component, error))
   expect(parts.sources.map(({ name }) => name)).toEqual(['text_encoder', 'unet'])
