@@ -226,6 +226,8 @@ export interface GenerateResult {
 export interface PipelineInfo {
   /** diffusers' class of the pipeline. */
   readonly className: string
+  /** The family's name for people, such as `Stable Diffusion XL`. */
+  readonly label: string
   /** `owner/name`, a base URL, or a folder's name. */
   readonly repo: string
   /** The commit, or another identifier on hosts without commits. */

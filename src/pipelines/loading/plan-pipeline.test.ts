@@ -1,4 +1,4 @@
-/** Plans of real repositories on the CPU: what is read for them, what they say, and what they refuse. On a GPU: budget.browser.test.ts. */
+/** Plans of real repositories on the CPU: what they read, contain and refuse. budget.browser.test.ts tests plans on a GPU. */
 
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -6,7 +6,7 @@ import { expect, onTestFinished, test } from 'vitest'
 import { startHubServer } from '../../../e2e/hub-server/server.js'
 import { Hub } from '../../hub/hub.js'
 import { MemoryStore } from '../../hub/cache/memory-store.js'
-import { DiffusionPipeline } from '../diffusion-pipeline.js'
+import { loadPipeline, planLoad } from '../diffusion-pipeline.js'
 import { diskRepository, fixtures } from '../testing.node.js'
 
 const folder = join(fixtures, 'tiny-sdxl/repo')
@@ -19,13 +19,13 @@ async function served() {
   return { server, options: { hub, endpoint: server.url, device: 'wasm' } as const }
 }
 
-test('a plan reads headers only, says what a load fetches, and what the load then does', async () => {
+test('a plan reads only headers, and agrees with the load in what it downloads and keeps', async () => {
   const { server, options } = await served()
-  const plan = await DiffusionPipeline.plan(id, options)
+  const plan = await planLoad(id, options)
   const weights = server.log.filter(
     ({ host, file, range }) => host === 'cdn' && file?.endsWith('.safetensors') && range !== undefined,
   )
-  // One request each for the first 256 KiB, of which the headers take a part.
+  // One request for the first 256 KiB of each file, which contain its header.
   for (const { range } of weights) expect(Number(/-(\d+)$/.exec(range ?? '')?.[1])).toBeLessThan(256 << 10)
   expect(weights).toHaveLength(7)
   expect((await options.hub.cache.files()).filter(({ size }) => size > 50_000)).toEqual([])
@@ -36,25 +36,25 @@ test('a plan reads headers only, says what a load fetches, and what the load the
   expect(places).toEqual({ text_encoder: 'wasm', text_encoder_2: 'wasm', unet: 'wasm', vae: 'wasm' })
   expect(Object.keys(devices)).toEqual(['wasm'])
 
-  const pipeline = await DiffusionPipeline.fromPretrained(id, options)
+  const pipeline = await loadPipeline(id, options)
   onTestFinished(() => pipeline.dispose())
   expect(pipeline.info.components).toEqual(components)
   const files = (await diskRepository(folder).files()).filter(({ path }) => /(?<!fp16[^/]*)\.safetensors$/.test(path))
   expect(downloadBytes).toBe(files.reduce((sum, { size }) => sum + size, 0))
-  expect((await DiffusionPipeline.plan(id, options)).downloadBytes).toBe(0)
+  expect((await planLoad(id, options)).downloadBytes).toBe(0)
   server.dropConnections()
   await server.close()
-  expect((await DiffusionPipeline.plan(id, options)).devices).toEqual(devices)
+  expect((await planLoad(id, options)).devices).toEqual(devices)
 })
 
-test('a small form that is kept needs no download, and its original none either', async () => {
+test('a cached quantized copy needs no download, and neither does its original', async () => {
   const { options } = await served()
-  const before = await DiffusionPipeline.plan(id, { ...options, dtype: 'q4' })
+  const before = await planLoad(id, { ...options, dtype: 'q4' })
   expect(before.downloadBytes).toBeGreaterThan(3e6)
   expect(before.components['unet']).toMatchObject({ quantization: 'q4', parameters: 423_028 })
-  const pipeline = await DiffusionPipeline.fromPretrained(id, { ...options, dtype: 'q4', keepOriginal: false })
+  const pipeline = await loadPipeline(id, { ...options, dtype: 'q4', keepOriginal: false })
   await pipeline.dispose()
-  const after = await DiffusionPipeline.plan(id, { ...options, dtype: 'q4' })
+  const after = await planLoad(id, { ...options, dtype: 'q4' })
   expect(after.components).toEqual(before.components)
   expect(after.downloadBytes).toBe(0)
   expect(after.devices).toEqual(before.devices)
@@ -62,8 +62,7 @@ test('a small form that is kept needs no download, and its original none either'
 
 test('a budget and a size change the plan', async () => {
   const repository = diskRepository(folder)
-  const plan = (options: Parameters<typeof DiffusionPipeline.plan>[1]) =>
-    DiffusionPipeline.plan(repository, { device: 'wasm', ...options })
+  const plan = (options: Parameters<typeof planLoad>[1]) => planLoad(repository, { device: 'wasm', ...options })
   const whole = await plan({})
   expect([whole.devices.wasm?.residence, whole.downloadBytes]).toEqual(['resident', 0])
   const tight = await plan({ maxMemory: { wasm: '2MB' } })
@@ -72,26 +71,26 @@ test('a budget and a size change the plan', async () => {
   expect(await plan({ width: 128, height: 32 })).toMatchObject({ width: 128, height: 32 })
 })
 
-test('a size that a generation would refuse is planned for no family', async () => {
+test('a size that a generation would refuse is refused by the plans of all families', async () => {
   const repository = diskRepository(join(fixtures, 'tiny-sd3/repo'))
-  const pipeline = await DiffusionPipeline.fromPretrained(repository, { device: 'wasm' })
+  const pipeline = await loadPipeline(repository, { device: 'wasm' })
   onTestFinished(() => pipeline.dispose())
   // The autoencoder's factor is 4 and a patch takes two latent pixels.
   const refused = { code: 'size', details: { width: 36 } }
   await expect(pipeline.generate('a dog', { width: 36, height: 32 })).rejects.toMatchObject(refused)
-  await expect(DiffusionPipeline.plan(repository, { device: 'wasm', width: 36, height: 32 })).rejects.toMatchObject(refused)
+  await expect(planLoad(repository, { device: 'wasm', width: 36, height: 32 })).rejects.toMatchObject(refused)
 })
 
 test('what a generation adds or leaves out changes the plan', async () => {
   const repository = diskRepository(folder)
-  const plan = async (options: Parameters<typeof DiffusionPipeline.plan>[1]) =>
-    (await DiffusionPipeline.plan(repository, { device: 'wasm', ...options })).devices.wasm!
+  const plan = async (options: Parameters<typeof planLoad>[1]) =>
+    (await planLoad(repository, { device: 'wasm', ...options })).devices.wasm!
   const names = ({ components }: Awaited<ReturnType<typeof plan>>) =>
     components.map(({ name, part }) => [name, part ?? ''].join(' ').trim())
   expect(names(await plan({}))).toEqual(['text_encoder', 'text_encoder_2', 'unet', 'vae'])
   const fromImage = await plan({ imageToImage: true })
   expect(names(fromImage)).toEqual(['text_encoder', 'text_encoder_2', 'vae encoder', 'unet', 'vae'])
-  // The plan of the load without an image just fits; with one, weights come one after the other.
+  // The plan without an image just fits; with one, weights are loaded one after the other.
   const { peakBytes } = await plan({})
   expect(fromImage.peakBytes).toBeGreaterThan(peakBytes)
   expect((await plan({ imageToImage: true, maxMemory: { wasm: peakBytes } })).residence).toBe('model')
@@ -100,10 +99,10 @@ test('what a generation adds or leaves out changes the plan', async () => {
 test('image to image keeps a budget of the CPU as planned, by the account', async () => {
   const repository = diskRepository(folder)
   const options = { device: 'wasm', width: 64, height: 64 } as const
-  const without = await DiffusionPipeline.plan(repository, options)
+  const without = await planLoad(repository, options)
   const maxMemory = { wasm: without.devices.wasm!.peakBytes }
-  const planned = await DiffusionPipeline.plan(repository, { ...options, maxMemory, imageToImage: true })
-  const pipeline = await DiffusionPipeline.fromPretrained(repository, { device: 'wasm', maxMemory })
+  const planned = await planLoad(repository, { ...options, maxMemory, imageToImage: true })
+  const pipeline = await loadPipeline(repository, { device: 'wasm', maxMemory })
   onTestFinished(() => pipeline.dispose())
   let peak = 0
   const image = { width: 64, height: 64, data: new Uint8ClampedArray(64 * 64 * 4).map((_, i) => i % 251) }
@@ -119,10 +118,9 @@ test('image to image keeps a budget of the CPU as planned, by the account', asyn
   expect(warnings).toEqual([expect.stringMatching(/these are made with offload model/)])
 })
 
-test('what does not fit is refused by the headers, before any weights are downloaded', async () => {
+test('a pipeline that does not fit is refused by its headers, before any weights are downloaded', async () => {
   const { server, options } = await served()
-  const load = (more: Parameters<typeof DiffusionPipeline.fromPretrained>[1]) =>
-    DiffusionPipeline.fromPretrained(id, { ...options, ...more })
+  const load = (more: Parameters<typeof loadPipeline>[1]) => loadPipeline(id, { ...options, ...more })
   await expect(load({ maxMemory: { wasm: '100kB' } })).rejects.toMatchObject({
     code: 'does-not-fit',
     details: { component: 'unet', offered: 100_000 },
@@ -133,13 +131,13 @@ test('what does not fit is refused by the headers, before any weights are downlo
   expect(weights).toHaveLength(7)
   for (const { range } of weights) expect(Number(/-(\d+)$/.exec(range ?? '')?.[1])).toBeLessThan(256 << 10)
   expect((await options.hub.cache.files()).filter(({ size }) => size > 50_000)).toEqual([])
-  // What fits is looked at once more, and loaded.
+  // A pipeline that fits is loaded.
   await (await load({ maxMemory: { wasm: '2MB' } })).dispose()
 })
 
 test.each([
   ['tiny-sd15', { sample_size: [8, 16] }, [64, 32]],
-  // diffusers takes an edge of less than 64 in so old a config for a mistake.
+  // diffusers treats an edge below 64 in such an old config as a mistake.
   ['tiny-sd15', { sample_size: 32, _diffusers_version: '0.8.1' }, [256, 256]],
   ['tiny-sd15', { sample_size: null }, [256, 256]],
   ['tiny-sdxl', { sample_size: [16, 8] }, [64, 128]],
@@ -150,8 +148,8 @@ test.each([
   const path = name === 'tiny-sd3' ? 'transformer/config.json' : 'unet/config.json'
   const written = JSON.parse(readFileSync(join(own, path), 'utf8')) as object
   const repository = diskRepository(own, { [path]: JSON.stringify({ ...written, ...config }) })
-  const { width, height } = await DiffusionPipeline.plan(repository, { device: 'wasm' })
-  const pipeline = await DiffusionPipeline.fromPretrained(repository, { device: 'wasm' })
+  const { width, height } = await planLoad(repository, { device: 'wasm' })
+  const pipeline = await loadPipeline(repository, { device: 'wasm' })
   onTestFinished(() => pipeline.dispose())
   expect([pipeline.info.defaults.width, pipeline.info.defaults.height]).toEqual([width, height])
   expect([width, height]).toEqual(pixels)
@@ -168,5 +166,5 @@ test.each([
   [{ maxMemory: { wasm: '1kB' } }, 'does-not-fit'],
   [{ components: { unet: null } }, 'components'],
 ])('%j is refused', async (options, code) => {
-  await expect(DiffusionPipeline.plan(diskRepository(folder), { device: 'wasm', ...options })).rejects.toMatchObject({ code })
+  await expect(planLoad(diskRepository(folder), { device: 'wasm', ...options })).rejects.toMatchObject({ code })
 })

@@ -1,6 +1,6 @@
 /**
- * What a pipeline would take, before anything of its weights is loaded: bytes to download, and for each device which component or block
- * has its weights there when, and the peak to expect. Of weight files only the headers are read.
+ * Plans a pipeline before its weights are loaded: the bytes to download, and for each device which weights are on it when, and the expected
+ * peak. Of weight files only the headers are read.
  */
 
 import type { ByteSource, HeaderOnlySource, Repository } from '../../hub/types.js'
@@ -22,7 +22,8 @@ import { isRefusal, orThrow, type Refusal } from '../../memory/refusal.js'
 import { planOn } from '../planning/residence.js'
 import { describeNetworks } from './open-pipeline.js'
 import { readNetworkHeaders } from './read-network-headers.js'
-import { readParts, type PipelineSpec } from './read-parts.js'
+import { readParts } from './read-parts.js'
+import { isGuided, type PipelineSpec } from '../pipeline-spec.js'
 import { decidePlaces } from '../planning/place-networks.js'
 import type { LoadPipelineOptions, PipelineInfo } from '../types.js'
 import type { DeviceName } from '../../memory/device-info.js'
@@ -38,15 +39,15 @@ export interface PlannedSize {
   readonly numImagesPerPrompt?: number | undefined
   /** Stable Diffusion 3: how many of T5's tokens are used, 1 to 512. Default 256. */
   readonly maxSequenceLength?: number | undefined
-  /** Up to 1 there is no guidance, and the denoiser takes half as much. By default there is. */
+  /** At most 1: plan without guidance, for which the denoiser takes half as much. By default with guidance. */
   readonly guidanceScale?: number | undefined
-  /** Whether it starts from an image, which the autoencoder encodes first. Default false. */
+  /** Whether the generation starts from an image, which the autoencoder encodes first. Default false. */
   readonly imageToImage?: boolean | undefined
-  /** Stable Diffusion 3.5: the blocks that skip-layer guidance leaves out. By default there is no such guidance. */
+  /** Stable Diffusion 3.5: the blocks that skip-layer guidance leaves out. By default no skip-layer guidance. */
   readonly skipGuidanceLayers?: readonly number[] | undefined
 }
 
-/** Where components would be, and what that takes. */
+/** The devices of components, and the memory that they take. */
 export interface PlacedPlan {
   /** Of the image, in pixels. */
   readonly width: number
@@ -58,11 +59,11 @@ export interface PlacedPlan {
   readonly devices: Readonly<Partial<Record<DeviceName, MemoryPlan>>>
 }
 
-/** What loading a pipeline and making an image with it would take. */
-export interface PipelinePlan extends PlacedPlan, Pick<PipelineInfo, 'className' | 'repo' | 'revision' | 'components'> {
-  /** Bytes of weight files that a load would have to fetch: those that are cached, and small forms that are there already, need none. */
+/** What loading a pipeline and generating an image would take. */
+export interface PipelinePlan extends PlacedPlan, Pick<PipelineInfo, 'className' | 'label' | 'repo' | 'revision' | 'components'> {
+  /** Bytes of weight files that a load would download. Cached files, and networks whose quantized copy is cached, need none. */
   readonly downloadBytes: number
-  /** What `fromPretrained` would warn of. */
+  /** The warnings that `fromPretrained` would give. */
   readonly warnings: readonly string[]
 }
 
@@ -83,11 +84,12 @@ export async function planPipeline(
   return findPipeline(repo, options, specs, async ({ layout, spec, placing, run, open, store, close }) => {
     const { sources } = await readParts({ layout, spec, options, open, run })
     const networks = await readNetworkHeaders({ sources, options, store, run, onOpen })
-    const plan = orThrow(planNetworks(placing, networks, options))
+    const plan = orThrow(planNetworks(placing, networks, options, spec))
     for (const device of placing.devices.values()) await device.dispose()
     close()
     return {
       className: spec.className,
+      label: spec.label,
       repo: layout.repository.id,
       revision: layout.repository.revision,
       components: describeNetworks(networks, (name) => plan.places[name] ?? 'wasm'),
@@ -106,8 +108,9 @@ export function planNetworks(
   { devices, places, budget }: ChosenDevices<PlannedDevice>,
   networks: ReadonlyMap<string, Network>,
   options: Pick<LoadPipelineOptions, 'offload' | 'vaeTiling'> & PlannedSize,
+  spec: Pick<PipelineSpec, 'guidance' | 'defaults'>,
 ): PlacedPlan | Refusal {
-  const { width, height, latent } = plannedSize(networks, options)
+  const { width, height, latent } = plannedSize(networks, options, spec)
   const placing = decidePlaces({ devices: [...devices.values()], places, budget, networks, options })
   if (isRefusal(placing)) return placing
   const plans = new Map<DeviceName, MemoryPlan>()
@@ -123,7 +126,11 @@ export function planNetworks(
   return { width, height, places: Object.fromEntries(placing.placed), devices: Object.fromEntries(plans) }
 }
 
-function plannedSize(networks: ReadonlyMap<string, Network>, asked: PlannedSize) {
+function plannedSize(
+  networks: ReadonlyMap<string, Network>,
+  asked: PlannedSize,
+  spec: Pick<PipelineSpec, 'guidance' | 'defaults'>,
+) {
   const factor = autoencoderOf(networks)?.model.scaleFactor ?? 8
   const own = latentSize(networks)
   const { width = own.width * factor, height = own.height * factor } = asked
@@ -131,10 +138,5 @@ function plannedSize(networks: ReadonlyMap<string, Network>, asked: PlannedSize)
   checkSize({ width, height }, factor * (denoiser?.model.latents.patch ?? 1))
   checkAmounts(asked)
   const latent = { width: width / factor, height: height / factor }
-  return { width, height, latent: generationSize(latent, asked, isGuided(asked), asked.imageToImage === true) }
-}
-
-/** Without a word on it there is guidance in every family. */
-function isGuided({ guidanceScale }: PlannedSize): boolean {
-  return guidanceScale === undefined || guidanceScale > 1
+  return { width, height, latent: generationSize(latent, asked, isGuided(spec, asked), asked.imageToImage === true) }
 }
