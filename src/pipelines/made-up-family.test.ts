@@ -19,7 +19,7 @@ import { CLIPTokenizer } from '../tokenizers/clip-tokenizer.js'
 import { loadPipeline, planLoad } from './diffusion-pipeline.js'
 import { families } from './families.js'
 import { scaledLatents } from './generation/latent-scaling.js'
-import { clipEncoderOf } from './generation/parts.js'
+import { textEncoderOf } from './generation/text-encoders.js'
 import type { PipelineFamily } from './generation/pipeline-family.js'
 import { assembleBatch, sideBySide } from './generation/prompt-embeds.js'
 import { diskRepository, fixtures } from './testing.node.js'
@@ -103,12 +103,12 @@ const madeUp: PipelineFamily = {
   latentScales: scaledLatents,
   preview: { channels: [], bias: [0, 0, 0] },
   promptEncoder: (parts, hosts) => {
-    const encoder = clipEncoderOf(parts, hosts, '')
+    const encoder = textEncoderOf(parts, hosts, 'text_encoder', 'tokenizer')
     if (encoder === null) throw new Error('There is no text encoder.')
     return {
       check: () => {},
       encode: async (prompt, _options, _guided, call) => {
-        const { hidden } = await encoder.encode(prompt, 'last_hidden_state', call)
+        const { hidden } = await encoder.encode(prompt, call, { output: 'last_hidden_state' })
         return { positive: { embeds: sideBySide([hidden]), pooled: null }, negative: null }
       },
     }

@@ -232,7 +232,7 @@ test('tells files, weights, phases, steps and previews; a long prompt works with
   expect(prompt.length).toBe(10_000)
   expect(result.warnings).toHaveLength(1)
   expect(result.warnings[0]).toMatch(
-    /^The following part of your input was truncated because CLIP can only handle sequences up to 77 tokens: /,
+    /^The following part of your input was truncated because the text encoder can only handle sequences up to 77 tokens: /,
   )
   expect(events.flatMap((event) => (event.type === 'status' ? [event.phase] : []))).toEqual([
     'encoding',

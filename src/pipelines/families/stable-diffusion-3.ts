@@ -6,16 +6,14 @@ import { AutoencoderKL } from '../../models/autoencoders/autoencoder-kl.js'
 import { CLIPTextModelWithProjection } from '../../models/text-encoders/clip-text-model.js'
 import { T5EncoderModel } from '../../models/text-encoders/t5-encoder-model.js'
 import { SD3Transformer2DModel } from '../../models/transformers/transformer-sd3.js'
-import { defaultMaxSequenceLength, type GraphVariant } from '../../models/types.js'
+import { defaultMaxSequenceLength } from '../../models/types.js'
 import { CLIPTokenizer } from '../../tokenizers/clip-tokenizer.js'
 import { T5Tokenizer } from '../../tokenizers/t5-tokenizer.js'
-import { checkClipSkip, type ClipTextEncoder } from '../generation/clip-text-encoder.js'
 import { shiftedLatents } from '../generation/latent-scaling.js'
-import { clipEncoderOf, t5EncoderOf } from '../generation/parts.js'
 import type { PipelineFamily } from '../generation/pipeline-family.js'
 import { assembleBatch, sideBySide, type EncodeCall, type EncodedPrompt } from '../generation/prompt-embeds.js'
 import { checkSkipLayers, skipLayerGuidance } from '../generation/skip-layer-guidance.js'
-import type { T5TextEncoder } from '../generation/t5-text-encoder.js'
+import { checkClipSkip, textEncoderOf, type EncodeTextOptions, type LoadedTextEncoder } from '../generation/text-encoders.js'
 
 const imagePrompt = 'not used without an image prompt.'
 
@@ -63,16 +61,13 @@ export const stableDiffusion3: PipelineFamily = {
   refine: skipLayerGuidance,
 
   promptEncoder(parts, hosts, denoiser) {
-    const [first, second] = [clipEncoderOf(parts, hosts, ''), clipEncoderOf(parts, hosts, '_2')]
+    const encoder = (suffix: string) => textEncoderOf(parts, hosts, `text_encoder${suffix}`, `tokenizer${suffix}`)
+    const [first, second] = [encoder(''), encoder('_2')]
     if (first === null || second === null)
-      throw new CheckpointError('component-missing', 'The pipeline has not both CLIP text encoders.', {
+      throw new CheckpointError('component-missing', 'The pipeline needs both CLIP text encoders, but one is missing.', {
         component: 'text_encoder',
       })
-    const encoders: TextEncoders = {
-      clips: [first, second],
-      t5: t5EncoderOf(parts, hosts, '_3'),
-      width: denoiser.model.contextWidth,
-    }
+    const encoders: TextEncoders = { clips: [first, second], t5: encoder('_3'), width: denoiser.model.contextWidth }
     return {
       check: ({ clipSkip }) => {
         for (const encoder of encoders.clips) checkClipSkip(clipSkip, encoder.layers)
@@ -81,10 +76,10 @@ export const stableDiffusion3: PipelineFamily = {
       encode: async (prompt, options, guided, call) => {
         const { clipSkip, maxSequenceLength: length = defaultMaxSequenceLength, prompt2, prompt3 } = options
         const { negativePrompt = '', negativePrompt2, negativePrompt3 } = options
-        const variant = clipSkip === undefined ? {} : { hiddenStates: [{ index: -(clipSkip + 2), finalLayerNorm: false }] }
+        const hiddenStates = clipSkip === undefined ? undefined : [{ index: -(clipSkip + 2), finalLayerNorm: false }]
         const negative = [negativePrompt, negativePrompt2 || negativePrompt, negativePrompt3 || negativePrompt] as const
         return {
-          positive: await encodeTexts(encoders, [prompt, prompt2 || prompt, prompt3 || prompt], length, call, variant),
+          positive: await encodeTexts(encoders, [prompt, prompt2 || prompt, prompt3 || prompt], length, call, { hiddenStates }),
           negative: guided ? await encodeTexts(encoders, negative, length, call, {}) : null,
         }
       },
@@ -102,8 +97,8 @@ export const stableDiffusion3: PipelineFamily = {
 }
 
 interface TextEncoders {
-  readonly clips: readonly [ClipTextEncoder, ClipTextEncoder]
-  readonly t5: T5TextEncoder | null
+  readonly clips: readonly [LoadedTextEncoder, LoadedTextEncoder]
+  readonly t5: LoadedTextEncoder | null
   /** Of the denoiser's context, which the embeddings have where there is no T5. */
   readonly width: number
 }
@@ -114,19 +109,19 @@ async function encodeTexts(
   [first, second, third]: readonly [string, string, string],
   length: number,
   call: EncodeCall,
-  variant: GraphVariant,
+  clipOptions: EncodeTextOptions,
 ): Promise<EncodedPrompt> {
-  const one = await clips[0].encode(first, 'hidden_state', call, variant)
-  const two = await clips[1].encode(second, 'hidden_state', call, variant)
+  const one = await clips[0].encode(first, call, clipOptions)
+  const two = await clips[1].encode(second, call, clipOptions)
   if (one.pooled === null || two.pooled === null)
-    throw new CheckpointError('component-missing', 'A CLIP text encoder gives no pooled vector.', { component: 'text_encoder' })
-  const below = await t5?.encode(third, length, call)
+    throw new CheckpointError('component-missing', 'A CLIP text encoder has no pooled output.', { component: 'text_encoder' })
+  const below = await t5?.encode(third, call, { output: 'last_hidden_state', maxSequenceLength: length })
   const clip = sideBySide([one.hidden, two.hidden])
   const [tokens = 0, clipWidth = 0] = clip.dims
   return {
     embeds: {
-      dims: [tokens + length, Math.max(clipWidth, below?.dims[2] ?? width)],
-      parts: [...clip.parts, ...(below === undefined ? [] : [{ tensor: below, at: [tokens, 0] }])],
+      dims: [tokens + length, Math.max(clipWidth, below?.hidden.dims[2] ?? width)],
+      parts: [...clip.parts, ...(below === undefined ? [] : [{ tensor: below.hidden, at: [tokens, 0] }])],
     },
     pooled: sideBySide([one.pooled, two.pooled]),
   }

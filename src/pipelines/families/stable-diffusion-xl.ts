@@ -6,14 +6,11 @@
 import { CheckpointError } from '../../errors.js'
 import { AutoencoderKL } from '../../models/autoencoders/autoencoder-kl.js'
 import { CLIPTextModel, CLIPTextModelWithProjection } from '../../models/text-encoders/clip-text-model.js'
-import type { GraphVariant } from '../../models/types.js'
 import { UNet2DConditionModel, unetTimeIdEmbeds } from '../../models/unets/unet-2d-condition.js'
 import { configOf } from '../bind-network.js'
 import type { Value } from '../execution/component-host.js'
 import { CLIPTokenizer } from '../../tokenizers/clip-tokenizer.js'
-import { checkClipSkip, type ClipTextEncoder } from '../generation/clip-text-encoder.js'
 import { standardizedLatents } from '../generation/latent-scaling.js'
-import { clipEncoderOf } from '../generation/parts.js'
 import type { ConditionCall, PipelineFamily } from '../generation/pipeline-family.js'
 import type { Condition } from '../generation/predictor.js'
 import {
@@ -25,6 +22,7 @@ import {
   type EncodedPrompt,
 } from '../generation/prompt-embeds.js'
 import { float32Tensor } from '../generation/tensors.js'
+import { checkClipSkip, textEncoderOf, type EncodeTextOptions, type LoadedTextEncoder } from '../generation/text-encoders.js'
 
 export const stableDiffusionXL: PipelineFamily = {
   className: 'StableDiffusionXLPipeline',
@@ -55,7 +53,9 @@ export const stableDiffusionXL: PipelineFamily = {
   },
 
   promptEncoder(parts, hosts) {
-    const encoders = (['', '_2'] as const).flatMap((suffix) => clipEncoderOf(parts, hosts, suffix) ?? [])
+    const encoders = ['', '_2'].flatMap(
+      (suffix) => textEncoderOf(parts, hosts, `text_encoder${suffix}`, `tokenizer${suffix}`) ?? [],
+    )
     const forceZeros = parts.layout.options['force_zeros_for_empty_prompt'] !== false
     return {
       check: ({ clipSkip }) => {
@@ -63,8 +63,8 @@ export const stableDiffusionXL: PipelineFamily = {
       },
       // `clipSkip` counts for the prompt, not for the negative one.
       encode: async (prompt, { clipSkip, negativePrompt, prompt2, negativePrompt2 }, guided, call) => {
-        const variant = clipSkip === undefined ? {} : { hiddenStates: [{ index: -(clipSkip + 2), finalLayerNorm: false }] }
-        const positive = await encodeTexts(encoders, [prompt, prompt2 || prompt], call, variant)
+        const hiddenStates = clipSkip === undefined ? undefined : [{ index: -(clipSkip + 2), finalLayerNorm: false }]
+        const positive = await encodeTexts(encoders, [prompt, prompt2 || prompt], call, { hiddenStates })
         if (!guided) return { positive, negative: null }
         // No negative prompt means no condition at all in models trained that way; an empty one is encoded.
         if (negativePrompt === undefined && forceZeros) return { positive, negative: emptyPrompt(positive) }
@@ -79,20 +79,20 @@ export const stableDiffusionXL: PipelineFamily = {
 
 /** Each encoder's penultimate hidden state side by side, and the first pooled vector. */
 async function encodeTexts(
-  encoders: readonly ClipTextEncoder[],
+  encoders: readonly LoadedTextEncoder[],
   texts: readonly [string, string],
   call: EncodeCall,
-  variant: GraphVariant,
+  options: EncodeTextOptions,
 ): Promise<EncodedPrompt> {
   const hidden: Value[] = []
   let first: Value | null = null
   for (const [i, encoder] of encoders.entries()) {
-    const encoding = await encoder.encode(texts[i] ?? texts[0], 'hidden_state', call, variant)
+    const encoding = await encoder.encode(texts[i] ?? texts[0], call, options)
     hidden.push(encoding.hidden)
     first ??= encoding.pooled
   }
   if (first === null)
-    throw new CheckpointError('component-missing', 'No text encoder gives a pooled vector.', { component: 'text_encoder_2' })
+    throw new CheckpointError('component-missing', 'No text encoder has a pooled output.', { component: 'text_encoder_2' })
   return { embeds: sideBySide(hidden), pooled: sideBySide([first]) }
 }
 

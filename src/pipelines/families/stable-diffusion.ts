@@ -8,12 +8,11 @@ import { AutoencoderKL } from '../../models/autoencoders/autoencoder-kl.js'
 import { CLIPTextModel } from '../../models/text-encoders/clip-text-model.js'
 import { UNet2DConditionModel } from '../../models/unets/unet-2d-condition.js'
 import { CLIPTokenizer } from '../../tokenizers/clip-tokenizer.js'
-import { checkClipSkip, type ClipOutput } from '../generation/clip-text-encoder.js'
 import { scaledLatents } from '../generation/latent-scaling.js'
-import { clipEncoderOf } from '../generation/parts.js'
 import type { PipelineFamily } from '../generation/pipeline-family.js'
 import { assembleBatch, sideBySide } from '../generation/prompt-embeds.js'
 import { mendedSchedulerSource } from '../generation/schedule.js'
+import { checkClipSkip, textEncoderOf, type EncodeTextOptions } from '../generation/text-encoders.js'
 
 export const stableDiffusion: PipelineFamily = {
   className: 'StableDiffusionPipeline',
@@ -43,7 +42,7 @@ export const stableDiffusion: PipelineFamily = {
   },
 
   promptEncoder(parts, hosts) {
-    const encoder = clipEncoderOf(parts, hosts, '')
+    const encoder = textEncoderOf(parts, hosts, 'text_encoder', 'tokenizer')
     if (encoder === null)
       throw new CheckpointError('component-missing', 'The pipeline has no text encoder.', { component: 'text_encoder' })
     return {
@@ -51,13 +50,13 @@ export const stableDiffusion: PipelineFamily = {
       // `clipSkip` counts for the prompt, not for the negative one.
       encode: async (prompt, { clipSkip, negativePrompt = '' }, guided, call) => {
         // One variant of the graph gives both outputs.
-        const variant = clipSkip === undefined ? {} : { hiddenStates: [{ index: -(clipSkip + 1), finalLayerNorm: true }] }
-        const encode = async (text: string, output: ClipOutput) => {
-          const { hidden } = await encoder.encode(text, output, call, variant)
+        const hiddenStates = clipSkip === undefined ? undefined : [{ index: -(clipSkip + 1), finalLayerNorm: true }]
+        const encode = async (text: string, output: EncodeTextOptions['output']) => {
+          const { hidden } = await encoder.encode(text, call, { output, hiddenStates })
           return { embeds: sideBySide([hidden]), pooled: null }
         }
         return {
-          positive: await encode(prompt, clipSkip === undefined ? 'last_hidden_state' : 'hidden_state'),
+          positive: await encode(prompt, clipSkip === undefined ? 'last_hidden_state' : 'hidden_states'),
           negative: guided ? await encode(negativePrompt, 'last_hidden_state') : null,
         }
       },

@@ -26,7 +26,8 @@ export interface LoadedPipeline {
  * @throws CheckpointError `component-missing`; UnsupportedError `unsupported-config`
  */
 export function createPipeline({ spec: family, parts, hosts, close }: OpenedPipeline<PipelineFamily>): LoadedPipeline {
-  const { denoiser, vae } = imageNetworksOf(parts)
+  const networks = imageNetworksOf(parts)
+  const { denoiser, vae } = networks
   const channels = latentChannels(denoiser, vae)
   const prompts = family.promptEncoder(parts, hosts, denoiser)
   const scheduler = family.scheduler?.mend?.(parts.scheduler) ?? schedulerSource(parts.scheduler)
@@ -93,7 +94,7 @@ export function createPipeline({ spec: family, parts, hosts, close }: OpenedPipe
   }
 
   return {
-    info: describePipeline({ spec: family, parts, hosts, close }, { denoiser, vae }, defaults, describeScheduler(scheduler)),
+    info: describePipeline({ spec: family, parts, hosts, close }, networks, defaults, describeScheduler(scheduler)),
     generate,
     dispose: async () => {
       await hosts.dispose()

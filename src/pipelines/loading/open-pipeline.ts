@@ -6,6 +6,7 @@ import { findPipeline, type OpenPipelineOptions } from './find-pipeline.js'
 import { loadNetworks, measureNetwork, type MakeTable } from './load-networks.js'
 import { readParts, type LoadedParts } from './read-parts.js'
 import type { PipelineSpec } from '../pipeline-spec.js'
+import type { AutoencoderModel, DenoiserModel } from '../../models/types.js'
 import type { Network } from '../bind-network.js'
 import { refuseBeforeDownload } from './read-network-headers.js'
 import { transformWeights } from './transform-weights.js'
@@ -58,10 +59,16 @@ export function describeNetworks(
   return Object.fromEntries(described)
 }
 
+/** The two networks that every pipeline has. */
+export interface ImageNetworks {
+  readonly denoiser: Network<DenoiserModel>
+  readonly vae: Network<AutoencoderModel>
+}
+
 /** The part of `PipelineInfo` that is the same in every family. */
 export function describePipeline(
   { spec, parts, hosts }: OpenedPipeline,
-  { denoiser, vae }: { readonly denoiser: Network; readonly vae: Network },
+  { denoiser, vae }: ImageNetworks,
   defaults: PipelineInfo['defaults'],
   scheduler: PipelineInfo['scheduler'],
 ): PipelineInfo {
@@ -78,6 +85,6 @@ export function describePipeline(
     defaults,
     scheduler,
     memoryBudget,
-    imageToImage: [...vae.table.keys()].some((name) => name.startsWith('encoder.')),
+    imageToImage: vae.model.hasEncoder(vae.table.keys()),
   }
 }
