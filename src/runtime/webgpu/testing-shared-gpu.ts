@@ -9,7 +9,7 @@ import { add } from '../../onnx/ops-math.js'
 import { loadOnnxRuntime, onnxruntimeLock } from '../onnxruntime.js'
 import { replaceMethod } from './testing-gpu.js'
 
-/** Devices that no test holds at the moment. */
+/** The devices that no test is using. */
 const free: GPUDevice[] = []
 
 replaceMethod(
@@ -17,10 +17,10 @@ replaceMethod(
   'requestDevice',
   (request) =>
     async function (this: GPUAdapter, descriptor) {
-      // A test that asks for a device itself wants other limits.
+      // A test that requests a device itself needs other limits.
       if (descriptor?.label !== 'aquatint') return request.call(this, descriptor)
       const gpu = free.pop() ?? (await keepKernels(await request.call(this, descriptor)))
-      // The last holder's account of buffers ends.
+      // End the previous user's account of buffers.
       Reflect.deleteProperty(gpu, 'createBuffer')
       Reflect.deleteProperty(gpu.queue, 'submit')
       gpu.destroy = () => {
