@@ -25,7 +25,7 @@ export async function main(args: readonly string[]): Promise<number> {
       runs: { type: 'string', default: '1' },
     },
   })
-  const { config, tensors } = publishedModel('t5-xxl-encoder')
+  const { _class_name: className, config, tensors } = publishedModel('t5-xxl-encoder')
   const kept = Object.entries(tensors).filter(
     ([name]) => Number(/^encoder\.block\.(\d+)\./.exec(name)?.[1] ?? 0) < Number(values.blocks),
   )
@@ -34,13 +34,13 @@ export async function main(args: readonly string[]): Promise<number> {
     virtualCheckpoint(kept, 5e9),
     {
       name: 'text_encoder_3',
-      className: 'T5EncoderModel',
+      className,
       config: { ...config, num_layers: Number(values.blocks), num_decoder_layers: Number(values.blocks) },
       shapes: { inputs_embeds: [1, Number(values.tokens), Number(config.d_model)] },
       quantization: values.dtype === 'q8' ? 'q8' : 'q4',
       maxMemory: parseMemorySize(values['max-memory'], '--max-memory'),
       runs: Number(values.runs),
     },
-    `T5EncoderModel, ${values.blocks} blocks, ${formatBytes(bytes)} of float16, ${values.tokens} tokens`,
+    `${className}, ${values.blocks} blocks, ${formatBytes(bytes)} of float16, ${values.tokens} tokens`,
   )
 }

@@ -14,7 +14,7 @@ import {
   quantizeRows,
   type QuantizeOptions,
 } from '../src/checkpoint/transforms/quantize-rows.js'
-import { DiffusionPipeline } from '../src/pipelines/diffusion-pipeline.js'
+import { loadPipeline } from '../src/pipelines/diffusion-pipeline.js'
 import { caseOptions } from '../src/pipelines/testing-cases.js'
 import { psnr } from '../src/pipelines/testing.js'
 import { diskRepository, fixtures, readCases } from '../src/pipelines/testing.node.js'
@@ -57,7 +57,7 @@ async function compare(fixture: string, repository: string, dtype: LoadPipelineO
   const [first] = readCases(fixture)
   if (first === undefined) throw new Error(`${fixture} has no case`)
   const { item, reference } = first
-  const pipeline = await DiffusionPipeline.fromPretrained(diskRepository(repository), { device: 'wasm', dtype })
+  const pipeline = await loadPipeline(diskRepository(repository), { device: 'wasm', dtype })
   try {
     const options = caseOptions(item, pipeline.info.scheduler.className)
     const { captured = {} } = await pipeline.generate(item.prompt, { ...options, capture: ['noise_pred', 'image'] })

@@ -4,7 +4,7 @@ import { cp, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
 import { isAquatintError } from '../src/errors.js'
-import { DiffusionPipeline } from '../src/pipelines/diffusion-pipeline.js'
+import { loadPipeline } from '../src/pipelines/diffusion-pipeline.js'
 import { DiskRepository } from './disk-repository.js'
 import type { Inspection } from './inspect-repository.js'
 import { filesBelow, fixtures, run, runJson, temporaryFolder } from './testing.js'
@@ -159,7 +159,7 @@ it.each(odd)('$what', async ({ change, fixture = 'tiny-sd15', options = [], prob
   // Loading it decides.
   const files = new DiskRepository(folder)
   const variant = options[1]
-  const refused = await DiffusionPipeline.fromPretrained(files, { device: 'wasm', variant }).then(
+  const refused = await loadPipeline(files, { device: 'wasm', variant }).then(
     async (pipeline) => {
       await pipeline.dispose()
       return undefined

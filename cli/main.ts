@@ -97,7 +97,7 @@ function fail(error: unknown, io: CommandIO, json: boolean): number {
       : { kind, code, message, details }
     io.stdout(`${JSON.stringify({ ok: false, error: plain }, null, 2)}\n`)
   } else if (isAquatintError(shown) || isSystemError(shown)) io.stderr(`aquatint: ${shown.message}\n`)
-  // An unexpected error is a bug of ours, so its stack is shown.
+  // An unexpected error is a bug in Aquatint, so show its stack.
   else io.stderr(`aquatint: ${shown instanceof Error ? (shown.stack ?? shown.message) : String(shown)}\n`)
   if (interrupted) return 130
   return error instanceof InputError ? 2 : 1

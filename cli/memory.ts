@@ -97,6 +97,9 @@ function describeDevice(name: DeviceName): PlannedDevice {
   return { info, writeOptions: (wanted) => ({ ...wanted, dtype: computeType(wanted.dtype, info), weights: 'input' }) }
 }
 
+/** The planned image has guidance, whatever the pipeline's class. */
+const withGuidance = { guidance: 'classifier-free', defaults: { numInferenceSteps: 1, guidanceScale: 2 } } as const
+
 /** Plans the networks of a pipeline for one image with guidance. @throws InputError `bad-device-map`, `dtype`, `size` */
 export async function planMemoryOf(
   sources: readonly NetworkSource[],
@@ -108,10 +111,10 @@ export async function planMemoryOf(
   const networks = await readNetworkHeaders({ sources, options, run: new Run({ signal }) })
   const names = [...networks.keys()]
   const budget = parseBudget(request.maxMemory)
-  const plan = planNetworks(await chooseDevices(describedDevices, request, budget, names), networks, request)
+  const plan = planNetworks(await chooseDevices(describedDevices, request, budget, names), networks, request, withGuidance)
   if (!isRefusal(plan)) return { assumedGpu, ...plan }
   if (plan.refused !== 'does-not-fit') throw refusalError(plan)
   const unlimited = await chooseDevices(describedDevices, {}, parseBudget(undefined), names)
-  const { width, height, devices } = orThrow(planNetworks(unlimited, networks, { ...request, offload: 'model' }))
+  const { width, height, devices } = orThrow(planNetworks(unlimited, networks, { ...request, offload: 'model' }, withGuidance))
   return { assumedGpu, width, height, code: plan.refused, message: plan.message, needs: devices.webgpu?.components ?? [] }
 }

@@ -2,7 +2,7 @@
 
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { DiffusionPipeline } from '../src/pipelines/diffusion-pipeline.js'
+import { loadPipeline } from '../src/pipelines/diffusion-pipeline.js'
 import { readCases } from '../src/pipelines/testing.node.js'
 import { caseOptions } from '../src/pipelines/testing-cases.js'
 import { psnr } from '../src/pipelines/testing.js'
@@ -16,7 +16,7 @@ const temporary = await temporaryFolder()
 async function paint(fixture: string, folder: string, options: LoadPipelineOptions = {}): Promise<PlainTensor> {
   const { item } = readCases(fixture)[0]!
   const repository = new DiskRepository(folder)
-  const pipeline = await DiffusionPipeline.fromPretrained(repository, { device: 'wasm', ...options })
+  const pipeline = await loadPipeline(repository, { device: 'wasm', ...options })
   try {
     const own = caseOptions(item, pipeline.info.scheduler.className)
     const { captured = {} } = await pipeline.generate(item.prompt, { ...own, capture: ['image'] })

@@ -4,7 +4,7 @@ import { AquatintError } from '../src/errors.js'
 import type { ReadOptions } from '../src/hub/types.js'
 import { networkDefinition } from '../src/models/registry.js'
 import { unexpectedTensors, type Network } from '../src/pipelines/bind-network.js'
-import { pipelineSpecs } from '../src/pipelines/diffusion-pipeline.js'
+import { families } from '../src/pipelines/families.js'
 import type { ComponentSource } from '../src/pipelines/loading/find-components.js'
 import { findSpec } from '../src/pipelines/loading/find-pipeline.js'
 import { readNetworkHeaders } from '../src/pipelines/loading/read-network-headers.js'
@@ -14,8 +14,8 @@ import {
   readPartsWithFaults,
   type NetworkSource,
   type OnFault,
-  type PipelineSpec,
 } from '../src/pipelines/loading/read-parts.js'
+import type { PipelineSpec } from '../src/pipelines/pipeline-spec.js'
 import { Run } from '../src/pipelines/run.js'
 import { faultOf, type ComponentContents, type RepositoryContents } from './read-contents.js'
 
@@ -66,7 +66,7 @@ export async function tryLoading(contents: RepositoryContents, variant: string |
   const faults = new Map<string, AquatintError[]>()
   const addFault = (component: string, error: unknown) =>
     faults.set(component, [...(faults.get(component) ?? []), faultOf(error)])
-  const spec = layout === null ? undefined : await attempt('', addFault, async () => findSpec(layout, pipelineSpecs))
+  const spec = layout === null ? undefined : await attempt('', addFault, async () => findSpec(layout, families))
   // Errors in tokenizers, in missing components and in unknown ones name the component themselves.
   const isShown = (name: string) => spec === undefined || name === 'scheduler' || Object.hasOwn(spec.networks, name)
   const listed = new Set(components.map(({ name }) => name).filter(isShown))

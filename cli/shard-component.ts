@@ -5,7 +5,7 @@ import type { TensorEntry } from '../src/checkpoint/types.js'
 import { measureWeights } from '../src/checkpoint/weight-table.js'
 import type { AquatintError } from '../src/errors.js'
 import type { ReadOptions } from '../src/hub/types.js'
-import { pipelineSpecs } from '../src/pipelines/diffusion-pipeline.js'
+import { families } from '../src/pipelines/families.js'
 import { faultOf, type ComponentContents } from './read-contents.js'
 import { countRenamed, dropFormer, renameFormer } from './former-tensors.js'
 import { transformsOf, dtypeOf, type DTypeChoice, type DTypeWord } from './shard-dtypes.js'
@@ -113,8 +113,8 @@ export function oddComponent(
   error: unknown,
 ): OddComponent {
   const fault = faultOf(error)
-  const own = pipelineSpecs.filter((spec) => spec.className === pipeline)
-  const ignored = (own.length > 0 ? own : pipelineSpecs).some((spec) => Object.hasOwn(spec.ignored, name))
+  const own = families.filter((spec) => spec.className === pipeline)
+  const ignored = (own.length > 0 ? own : families).some((spec) => Object.hasOwn(spec.ignored, name))
   if (!ignored || dtypes.has(name)) throw fault
   return { name, fault }
 }

@@ -78,7 +78,7 @@ process.on('exit', () => {
   writeFileSync(${JSON.stringify(file)}, String(kilobytes))
 })`
 
-/** Runs the built command to its end and tells the most memory that it had, in bytes. */
+/** Runs the built command to its end, and returns its peak memory in bytes. */
 export async function measurePeak(cli: BuiltCli, args: readonly string[]): Promise<Exit & { readonly peakBytes: number }> {
   const file = join(cli.path, `../peak-${process.hrtime.bigint()}`)
   const preload = `--import=data:text/javascript,${encodeURIComponent(notePeak(file))}`

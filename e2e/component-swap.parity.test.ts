@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { Hub } from '../src/hub/hub.js'
-import { DiffusionPipeline } from '../src/pipelines/diffusion-pipeline.js'
+import { loadPipeline } from '../src/pipelines/diffusion-pipeline.js'
 import { readCases } from '../src/pipelines/testing.node.js'
 import { caseOptions } from '../src/pipelines/testing-cases.js'
 import { psnr } from '../src/pipelines/testing.js'
@@ -46,7 +46,7 @@ beforeAll(async () => {
 afterAll(() => server.close())
 
 const load = (repo: string, components: Record<string, string | ComponentReference | null>, variant?: string) =>
-  DiffusionPipeline.fromPretrained(repo, { endpoint: server.url, device: 'wasm', hub, components, variant })
+  loadPipeline(repo, { endpoint: server.url, device: 'wasm', hub, components, variant })
 
 test.each<[string, string | ComponentReference]>([
   ['a model’s own repository', 'someone/unet-sharded'],

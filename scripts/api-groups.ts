@@ -20,6 +20,8 @@ export const groups: readonly Group[] = [
       'LoadPipelineOptions',
       'ComponentOptions',
       'ComponentReference',
+      'ComponentName',
+      'componentLabel',
       'SchedulerReference',
       'RepositoryReference',
       'PipelineInfo',

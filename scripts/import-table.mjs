@@ -64,13 +64,13 @@ export const importTable = {
   },
   schedulers: {},
   tokenizers: {},
-  pipelines: { values: [...foundation, 'pipelines/loading', 'pipelines/families'] },
+  pipelines: { values: [...foundation, 'pipelines/loading', 'pipelines/generation', 'pipelines/families'] },
   'pipelines/planning': { values: [...foundation, 'pipelines'] },
   'pipelines/execution': { values: [...foundation, 'pipelines', 'pipelines/planning'] },
   'pipelines/loading': { values: [...foundation, 'pipelines', 'pipelines/planning', 'pipelines/execution'] },
   'pipelines/generation': {
-    values: [...foundation, 'pipelines', 'pipelines/planning', 'pipelines/execution'],
-    types: ['pipelines/loading'],
+    values: [...foundation, 'pipelines', 'pipelines/planning', 'pipelines/execution', 'pipelines/loading'],
+    types: ['component-names'],
   },
   'pipelines/families': {
     values: [
@@ -84,7 +84,7 @@ export const importTable = {
   },
   engine: { values: inWorker, types: ['engine/engine.worker'], packages: ['comlink'] },
   'engine/client': {
-    values: ['engine/protocol', 'engine/life-lock'],
+    values: ['engine/protocol', 'engine/life-lock', 'component-names'],
     types: [...inWorker, 'engine/engine.worker'],
     packages: ['comlink'],
   },
@@ -104,9 +104,10 @@ export const importTable = {
  * @type {Record<string, Row>}
  */
 export const fileTable = {
+  'component-names': {},
   'error-codes': {},
   errors: { types: ['error-codes'] },
-  index: { values: ['engine/client'], types: [...inWorker, 'engine'] },
+  index: { values: ['engine/client', 'component-names'], types: [...inWorker, 'engine'] },
   'hub/cache/shard-cache': { values: ['hub'], packages: ['idb-keyval'] },
 }
 

@@ -1,5 +1,5 @@
 /**
- * `npm run size`: gzip sizes of what each entry of the built site (`npm run build`) needs at first, and of what comes later.
+ * `npm run size`: gzip sizes of the files that each entry of the built site (`npm run build`) loads first, and of those that it loads later.
  * `--write` puts them into the guide, `--check` fails where the guide is off, or where an entry needs the runtime at first.
  */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'

@@ -15,6 +15,7 @@ test('the public API is exactly these names', () => {
     'ModelCache',
     'StorageError',
     'UnsupportedError',
+    'componentLabel',
     'isAquatintError',
     'readPngText',
   ])

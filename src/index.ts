@@ -37,6 +37,8 @@ export type {
   StorageErrorCode,
   UnsupportedErrorCode,
 } from './errors.js'
+export { componentLabel } from './component-names.js'
+export type { ComponentName } from './component-names.js'
 export type { CachedFile, CachedModel, VerifyResult } from './hub/cache/cache-manager.js'
 export type { RepositoryReference } from './hub/repositories/open-repository.js'
 export type { FileProgress } from './hub/types.js'

@@ -4,10 +4,9 @@ import { UNet2DConditionModel } from '../../src/models/unets/unet-2d-condition.j
 import type { Config } from '../../src/checkpoint/types.js'
 import { ComponentHost } from '../../src/pipelines/execution/component-host.js'
 import { float32Tensor } from '../../src/pipelines/generation/tensors.js'
-import type { Predictor } from '../../src/pipelines/generation/predictor.js'
+import { denoiserPredictor, type Predictor } from '../../src/pipelines/generation/predictor.js'
 import { Run } from '../../src/pipelines/run.js'
 import { denoise, guidanceScale, loopOptions, type LoopOptions } from '../../src/pipelines/generation/testing-denoise.js'
-import { unetPredictor } from '../../src/pipelines/generation/unet-predictor.js'
 import { assertHealthy } from '../../src/runtime/health.js'
 import { openDevice } from '../../src/runtime/open-device.js'
 import { fixtureComponent } from '../../src/runtime/testing-fixtures.js'
@@ -91,7 +90,7 @@ async function tinyUnet(device: Device): Promise<Predictor> {
   const host = new ComponentHost({ device, dtype: 'float32', offload: 'resident' })
   const condition = Object.fromEntries(fixed.map(([name, tensor]) => [name, device.upload(tensor, 'unet')]))
   const network = { name: 'unet', model: UNet2DConditionModel.fromConfig(config), table, repo: 'tiny-sdxl' }
-  return unetPredictor(network, condition, host, new Run({}))
+  return denoiserPredictor({ denoiser: network, condition, host, run: new Run({}) })
 }
 
 async function measure(

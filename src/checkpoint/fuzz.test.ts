@@ -111,13 +111,13 @@ const text = (value: object) => new TextEncoder().encode(JSON.stringify(value))
 /** Most memory that one input may take beyond the bytes that were read of it. */
 const allowedBytes = 25_000_000
 
-/** What is held now, on the heap and in buffers, garbage that was not collected yet included. */
+/** The bytes in use, on the heap and in buffers, including garbage that was not collected yet. */
 function heldBytes(): number {
   const { used_heap_size: heap, external_memory: buffers } = getHeapStatistics()
   return heap + buffers
 }
 
-/** A file that says it is very long, and gives whatever is asked for: after its first bytes, zeros. Counts what it gave. */
+/** A file that claims to be very long, and returns every requested range: after its first bytes, zeros. Counts the returned bytes. */
 class LongSource implements ByteSource {
   readonly byteLength = 2 ** 43
   given = 0
@@ -151,7 +151,7 @@ interface Target {
   readonly name: string
   readonly input: Uint8Array
   readonly isAnswer?: true
-  /** Parses. `read` is told of bytes that the source itself made. */
+  /** Parses a source. `read` is called with the number of bytes that the source itself allocated. */
   readonly run: (bytes: Uint8Array, read: (count: number) => void) => Promise<void> | void
 }
 

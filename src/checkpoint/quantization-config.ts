@@ -14,11 +14,11 @@ const ownQuantMethod = 'aquatint'
 export interface ReadQuantization {
   /** The config without our note. */
   readonly config: Config
-  /** Bits of the quantised weights, or null where there is no note of ours. */
+  /** The bits of the quantized weights, or null if Aquatint did not quantize the checkpoint. */
   readonly bits: 4 | 8 | null
 }
 
-/** @throws CheckpointError `quantization-config` for a note of ours with other than 4 or 8 bits */
+/** @throws CheckpointError `quantization-config` if Aquatint's entry has other than 4 or 8 bits */
 export function readQuantizationConfig(config: Config): ReadQuantization {
   const { quantization_config: note, ...rest } = config
   if (!isJsonObject(note) || note.quant_method !== ownQuantMethod) return { config, bits: null }

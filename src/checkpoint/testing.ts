@@ -1,4 +1,4 @@
-/** What the tests of this folder share: repositories and safetensors files made in memory. Not part of the library. */
+/** Helpers that the tests of this folder share: repositories and safetensors files in memory. Not part of the library. */
 
 import { HubError } from '../errors.js'
 import type { ByteRange, ByteSource, Repository } from '../hub/types.js'

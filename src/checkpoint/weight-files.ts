@@ -11,7 +11,7 @@ import type { WeightLibrary } from './types.js'
 export interface WeightFiles {
   readonly kind: 'single' | 'index'
   readonly path: string
-  /** The variant found: null also where one was asked for and this component has none. */
+  /** The variant found. Null also if a variant was requested and this component has none. */
   readonly variant: string | null
 }
 

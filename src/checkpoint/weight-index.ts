@@ -1,5 +1,5 @@
 /**
- * `*.safetensors.index.json`: which shard holds which tensor. Pure parsing; the shard names come from strangers and become file
+ * `*.safetensors.index.json`: which shard holds which tensor. Pure parsing; the shard names are untrusted and become file
  * paths, so only plain file names pass.
  */
 

@@ -8,6 +8,7 @@ import { engineWith, model, pipeline, untilAborted } from './testing.js'
 
 const planned: PipelinePlan = {
   className: 'StableDiffusionPipeline',
+  label: 'Stable Diffusion',
   repo: 'me/model',
   revision: 'main',
   components: {},

@@ -1,8 +1,8 @@
-/** Loads and plans pipelines in the worker, with the real `DiffusionPipeline` and the single hub. */
+/** Loads and plans pipelines in the worker, with the real loader and the single hub. */
 
 import type { Hub } from '../hub/hub.js'
 import { openRepository, type RepositoryReference } from '../hub/repositories/open-repository.js'
-import { DiffusionPipeline } from '../pipelines/diffusion-pipeline.js'
+import { loadPipeline, planLoad } from '../pipelines/diffusion-pipeline.js'
 import type { PipelineLoader, PipelinePlanner } from './engine.js'
 import type { SharedHub } from './shared-hub.js'
 
@@ -11,7 +11,7 @@ export function pipelineLoader(shared: SharedHub): PipelineLoader {
   return (reference, options) =>
     shared.use(
       ({ code, message }) => options.onProgress({ type: 'warning', code, message }),
-      async (hub) => DiffusionPipeline.fromPretrained(await repositoryOf(hub, reference, options.signal), { ...options, hub }),
+      async (hub) => loadPipeline(await repositoryOf(hub, reference, options.signal), { ...options, hub }),
     )
 }
 
@@ -19,7 +19,7 @@ export function pipelineLoader(shared: SharedHub): PipelineLoader {
 export function pipelinePlanner(shared: SharedHub): PipelinePlanner {
   return async (reference, options) => {
     const hub = await shared.open()
-    return DiffusionPipeline.plan(await repositoryOf(hub, reference, options.signal), { ...options, hub })
+    return planLoad(await repositoryOf(hub, reference, options.signal), { ...options, hub })
   }
 }
 

@@ -13,6 +13,7 @@ import { installErrorTransfer } from './protocol.js'
 
 /** The info of a scripted pipeline. */
 export const info: PipelineInfo = {
+  label: 'Stable Diffusion',
   className: 'StableDiffusionPipeline',
   repo: 'a/b',
   revision: 'main',

@@ -89,7 +89,7 @@ function tensorOf(type: ElementType, dims: readonly number[], bytes: Uint8Array<
   throw new Error(`No tensors of ${type} here`)
 }
 
-/** The bytes of a weight as its graph wants them. */
+/** The bytes of a weight in the type and shape that its graph declares. */
 function convert(entry: MemoryEntry, weight: ValueInfo): Uint8Array<ArrayBuffer> {
   if (weight.type !== 'float32' && weight.type !== 'float16') return entry.bytes
   const values = plain(entry).data

@@ -158,6 +158,8 @@ export interface AutoencoderModel<NetworkConfig = unknown> extends BaseModel<'au
   readonly scaleFactor: number
   /** The edge of diffusers' tiles, in latent pixels: the size it was trained for. */
   readonly tile: number
+  /** Whether a checkpoint with these tensors has the encoder: image to image needs it. */
+  readonly hasEncoder: (tensors: Iterable<string>) => boolean
   /** How its latents differ in scale from the denoiser's. */
   readonly scaling: LatentStatistics
 }

@@ -2,7 +2,7 @@
 
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
-import { DiffusionPipeline, type LoadedPipeline } from './diffusion-pipeline.js'
+import { loadPipeline, type LoadedPipeline } from './diffusion-pipeline.js'
 import { diskRepository, fixtures, readCases } from './testing.node.js'
 import { caseLoading, caseOptions, type FixtureCase } from './testing-cases.js'
 import { psnr, relativeError } from './testing.js'
@@ -37,8 +37,7 @@ for (const name of ['tiny-sd15', 'tiny-sd21', 'tiny-sdxl', 'tiny-sd3', 'tiny-sd3
       const loading = caseLoading(item)
       const key = JSON.stringify(loading)
       const pipeline =
-        loaded.get(key) ??
-        DiffusionPipeline.fromPretrained(diskRepository(join(fixtures, name, 'repo')), { device: 'wasm', ...loading })
+        loaded.get(key) ?? loadPipeline(diskRepository(join(fixtures, name, 'repo')), { device: 'wasm', ...loading })
       loaded.set(key, pipeline)
       return pipeline
     }

@@ -7,7 +7,7 @@ import { startHubServer } from '../../e2e/hub-server/server.js'
 import { Hub } from '../hub/hub.js'
 import { MemoryStore } from '../hub/cache/memory-store.js'
 import type { Repository } from '../hub/types.js'
-import { DiffusionPipeline } from './diffusion-pipeline.js'
+import { loadPipeline } from './diffusion-pipeline.js'
 import { diskRepository, fixtures } from './testing.node.js'
 import type { GenerateOptions, LoadPipelineOptions, PipelineProgress, StepInfo } from './types.js'
 
@@ -30,7 +30,7 @@ async function refusal(
 
 const load = (folder: string, replaced: Record<string, string | Uint8Array | null>, options: LoadPipelineOptions = {}) => {
   const repository = diskRepository(folder, replaced)
-  return { repository, promise: () => DiffusionPipeline.fromPretrained(repository, { ...wasm, ...options }) }
+  return { repository, promise: () => loadPipeline(repository, { ...wasm, ...options }) }
 }
 
 const changed = (folder: string, path: string, keys: Record<string, unknown>) => ({
@@ -161,7 +161,7 @@ test('a part that fails ends the downloads of the others', async () => {
           })
         : files.open(path, options),
   }
-  const error = await refusal(() => DiffusionPipeline.fromPretrained(repository, wasm))
+  const error = await refusal(() => loadPipeline(repository, wasm))
   expect(error.code).toBe('safetensors-offsets')
   expect(stopped).toHaveLength(3)
 })
@@ -171,7 +171,7 @@ test('a cached model stays as it is until the newest is asked for', async () => 
   try {
     const hub = await Hub.open({ store: new MemoryStore() })
     const classOf = async (options: LoadPipelineOptions) => {
-      const pipeline = await DiffusionPipeline.fromPretrained('owner/name', { ...wasm, hub, endpoint: server.url, ...options })
+      const pipeline = await loadPipeline('owner/name', { ...wasm, hub, endpoint: server.url, ...options })
       await pipeline.dispose()
       return pipeline.info.className
     }
@@ -187,7 +187,7 @@ test('a cached model stays as it is until the newest is asked for', async () => 
 })
 
 test('inputs are checked before anything is loaded on the device', async () => {
-  const pipeline = await DiffusionPipeline.fromPretrained(diskRepository(sdxl), wasm)
+  const pipeline = await loadPipeline(diskRepository(sdxl), wasm)
   const wrong: [string, GenerateOptions][] = [
     ['size', { ...small, width: 33 }],
     ['size', { ...small, height: 0 }],
@@ -220,7 +220,7 @@ test('inputs are checked before anything is loaded on the device', async () => {
 test('tells files, weights, phases, steps and previews; a long prompt works with a warning', async () => {
   const events: PipelineProgress[] = []
   const onProgress = (event: PipelineProgress) => events.push(event)
-  const pipeline = await DiffusionPipeline.fromPretrained(diskRepository(sd15), { ...wasm, offload: 'model', onProgress })
+  const pipeline = await loadPipeline(diskRepository(sd15), { ...wasm, offload: 'model', onProgress })
   expect(events.flatMap((event) => (event.type === 'status' ? [event.phase] : []))).toEqual(['resolving', 'downloading', 'ready'])
   expect(pipeline.info.components['unet']).toMatchObject({ className: 'UNet2DConditionModel' })
   expect(pipeline.info.components['unet']!.bytes).toBe(4 * pipeline.info.components['unet']!.parameters)
@@ -232,7 +232,7 @@ test('tells files, weights, phases, steps and previews; a long prompt works with
   expect(prompt.length).toBe(10_000)
   expect(result.warnings).toHaveLength(1)
   expect(result.warnings[0]).toMatch(
-    /^The following part of your input was truncated because CLIP can only handle sequences up to 77 tokens: /,
+    /^The following part of your input was truncated because the text encoder can only handle sequences up to 77 tokens: /,
   )
   expect(events.flatMap((event) => (event.type === 'status' ? [event.phase] : []))).toEqual([
     'encoding',
@@ -260,7 +260,7 @@ test('tells files, weights, phases, steps and previews; a long prompt works with
 test('resident weights stay between generations, and are gone after disposal', async () => {
   const events: PipelineProgress[] = []
   const onProgress = (event: PipelineProgress) => events.push(event)
-  const pipeline = await DiffusionPipeline.fromPretrained(diskRepository(sd15), { ...wasm, offload: 'resident' })
+  const pipeline = await loadPipeline(diskRepository(sd15), { ...wasm, offload: 'resident' })
   await pipeline.generate('a dog', { ...small, onProgress })
   expect(events.findLast((event) => event.type === 'memory')!.memory.liveWeights).toBeGreaterThan(0)
   events.length = 0
@@ -271,7 +271,7 @@ test('resident weights stay between generations, and are gone after disposal', a
 })
 
 test('cancelling stops at the next step and leaves the pipeline usable', async () => {
-  const pipeline = await DiffusionPipeline.fromPretrained(diskRepository(sd15), wasm)
+  const pipeline = await loadPipeline(diskRepository(sd15), wasm)
   const controller = new AbortController()
   const steps: number[] = []
   const onStep = ({ step }: StepInfo) => {
@@ -287,12 +287,12 @@ test('cancelling stops at the next step and leaves the pipeline usable', async (
   await pipeline.dispose()
 
   const aborted = AbortSignal.abort()
-  const loading = await refusal(() => DiffusionPipeline.fromPretrained(diskRepository(sd15), { ...wasm, signal: aborted }))
+  const loading = await refusal(() => loadPipeline(diskRepository(sd15), { ...wasm, signal: aborted }))
   expect((loading as unknown as Error).name).toBe('AbortError')
 })
 
 test('without a seed one is drawn and told, and gives the same image again', async () => {
-  const pipeline = await DiffusionPipeline.fromPretrained(diskRepository(sd15), wasm)
+  const pipeline = await loadPipeline(diskRepository(sd15), wasm)
   const { seed: _, ...rest } = small
   const first = await pipeline.generate('a dog', rest)
   expect(Number.isSafeInteger(first.seed)).toBe(true)
@@ -306,7 +306,7 @@ test('without a seed one is drawn and told, and gives the same image again', asy
 test('a safety checker is left out with a word, and files with odd tensors are told', async () => {
   const events: PipelineProgress[] = []
   const index = changed(sd15, 'model_index.json', { safety_checker: ['stable_diffusion', 'StableDiffusionSafetyChecker'] })
-  const pipeline = await DiffusionPipeline.fromPretrained(diskRepository(sd15, index), {
+  const pipeline = await loadPipeline(diskRepository(sd15, index), {
     ...wasm,
     onProgress: (event) => events.push(event),
   })
@@ -320,7 +320,7 @@ test('old scheduler configs are mended as StableDiffusionPipeline does', async (
     'scheduler/scheduler_config.json': JSON.stringify(config),
     ...changed(sd15, 'model_index.json', { scheduler: ['diffusers', 'DDIMScheduler'] }),
   }
-  const pipeline = await DiffusionPipeline.fromPretrained(diskRepository(sd15, replaced), wasm)
+  const pipeline = await loadPipeline(diskRepository(sd15, replaced), wasm)
   expect(pipeline.info.scheduler.config).toMatchObject({ steps_offset: 1, clip_sample: false })
   const { captured = {} } = await pipeline.generate('a dog', { ...small, capture: ['timesteps'] })
   expect([...captured['timesteps']!.data]).toEqual([501, 1])
@@ -333,7 +333,7 @@ test('old scheduler configs are mended as StableDiffusionPipeline does', async (
 test('a scheduler can be put in place of one that is not supported', async () => {
   const index = changed(sd15, 'model_index.json', { scheduler: ['diffusers', 'KDPM2DiscreteScheduler'] })
   const scheduler = { className: 'EulerDiscreteScheduler', config: { timestep_spacing: 'trailing' } }
-  const pipeline = await DiffusionPipeline.fromPretrained(diskRepository(sd15, index), { ...wasm, scheduler })
+  const pipeline = await loadPipeline(diskRepository(sd15, index), { ...wasm, scheduler })
   expect(pipeline.info.scheduler).toMatchObject({
     className: 'EulerDiscreteScheduler',
     config: { timestep_spacing: 'trailing', beta_schedule: 'scaled_linear' },
@@ -347,7 +347,7 @@ test('SDXL runs without its first text encoder’s files being asked for when th
   const index = changed(sdxl, 'model_index.json', { text_encoder: [null, null], tokenizer: [null, null] })
   const repository = diskRepository(sdxl, index)
   const error = await refusal(async () => {
-    const pipeline = await DiffusionPipeline.fromPretrained(repository, wasm)
+    const pipeline = await loadPipeline(repository, wasm)
     try {
       await pipeline.generate('a dog', { ...small, width: 64, height: 64 })
     } finally {

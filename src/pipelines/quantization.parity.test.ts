@@ -12,7 +12,7 @@ import type { WeightTable } from '../checkpoint/types.js'
 import { HubError } from '../errors.js'
 import { Hub } from '../hub/hub.js'
 import { MemoryStore } from '../hub/cache/memory-store.js'
-import { DiffusionPipeline } from './diffusion-pipeline.js'
+import { loadPipeline } from './diffusion-pipeline.js'
 import type { OpenPipelineOptions } from './loading/find-pipeline.js'
 import { quantizingTransforms } from './loading/dtypes.js'
 import { overflowWarning, transformWeights, type TransformRequest } from './loading/transform-weights.js'
@@ -32,8 +32,8 @@ beforeAll(async () => {
 afterAll(() => rm(temporary, { recursive: true }))
 
 /** The fixture's first case with these options. */
-async function paint(repository: Parameters<typeof DiffusionPipeline.fromPretrained>[0], options: OpenPipelineOptions = {}) {
-  const pipeline = await DiffusionPipeline.fromPretrained(repository, { device: 'wasm', ...options })
+async function paint(repository: Parameters<typeof loadPipeline>[0], options: OpenPipelineOptions = {}) {
+  const pipeline = await loadPipeline(repository, { device: 'wasm', ...options })
   try {
     const { captured = {} } = await pipeline.generate(item.prompt, {
       ...caseOptions(item, pipeline.info.scheduler.className),
@@ -72,7 +72,7 @@ describe('quality against diffusers in float32', () => {
 test('Stable Diffusion 3: T5 in int4, the transformer in int8, against diffusers in float32', async () => {
   const { item, reference } = readCases('tiny-sd3')[0]!
   const dtype = { text_encoder_3: 'q4', transformer: 'q8' } as const
-  const pipeline = await DiffusionPipeline.fromPretrained(diskRepository(join(fixtures, 'tiny-sd3/repo')), {
+  const pipeline = await loadPipeline(diskRepository(join(fixtures, 'tiny-sd3/repo')), {
     device: 'wasm',
     dtype,
   })

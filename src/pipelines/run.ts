@@ -1,4 +1,4 @@
-/** What a call of a pipeline carries besides its data: the signal, the listeners, and the warnings it collects. */
+/** What a call of a pipeline has besides its data: the signal, the listeners, the warnings and the captured tensors. */
 
 import type { PipelinePhase, PipelineProgress, StepInfo, CapturedTensorName, CapturedTensors, PlainTensor } from './types.js'
 import { InputError } from '../errors.js'
@@ -10,7 +10,7 @@ export interface CallHooks {
   readonly onProgress?: ((progress: PipelineProgress) => void) | undefined
 }
 
-/** Those of a generation. */
+/** The hooks of a generation. */
 export interface GenerateHooks extends CallHooks {
   readonly onStep?: ((step: StepInfo) => void) | undefined
 }
@@ -34,7 +34,7 @@ export class Run {
     this.report({ type: 'status', phase, component })
   }
 
-  /** Tells the caller something it should know, at once and with the result. `once`: not again, where work is done again. */
+  /** Warns the caller, at once and with the result. `once`: not a second time when work is repeated. */
   warn(code: string, message: string, { once = false }: { readonly once?: boolean } = {}): void {
     if (once && this.warnings.includes(message)) return
     this.warnings.push(message)
@@ -54,7 +54,7 @@ const names: readonly CapturedTensorName[] = [
   'image',
 ]
 
-/** Copies of the tensors asked for. */
+/** Copies of the tensors that the option `capture` names. */
 export class Recorder {
   readonly #wanted: ReadonlySet<CapturedTensorName>
   readonly #tensors: Record<string, PlainTensor> = {}
@@ -76,7 +76,7 @@ export class Recorder {
     return this.#wanted.has(name)
   }
 
-  /** Keeps `tensor` under its name (or `as`), with the step's index where there is one. Null is left out. */
+  /** Keeps a copy under the tensor's name (or `as`), with the step's index if there is one. Null is skipped. */
   keep(name: CapturedTensorName, tensor: PlainTensor | null, step?: number, as: string = name): void {
     if (tensor === null || !this.#wanted.has(name)) return
     this.#tensors[step === undefined ? as : `${as}_${step}`] = { dims: tensor.dims, data: tensor.data.slice() }
@@ -87,7 +87,7 @@ export class Recorder {
     if (this.#wanted.has(name)) this.keep(name, { dims: tensor.dims, data: await tensor.read() }, step, as)
   }
 
-  /** What was kept, or undefined where nothing was asked for. */
+  /** The copies, or undefined if `capture` names none. */
   get captured(): CapturedTensors | undefined {
     return this.#wanted.size === 0 ? undefined : this.#tensors
   }

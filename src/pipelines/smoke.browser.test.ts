@@ -3,7 +3,7 @@
  * pipelines in Node compare with diffusers. The one browser test of `npm run check`.
  */
 import { expect, test } from 'vitest'
-import { DiffusionPipeline } from './diffusion-pipeline.js'
+import { loadPipeline } from './diffusion-pipeline.js'
 import { caseOptions } from './testing-cases.js'
 import { fetchCase, psnr, relativeError, servedRepository } from './testing.js'
 import type { CapturedTensors } from './types.js'
@@ -16,7 +16,7 @@ const repositories = {
 
 async function makePicture(name: keyof typeof repositories, device: 'webgpu' | 'wasm'): Promise<CapturedTensors> {
   const { item } = await fetchCase(name)
-  const pipeline = await DiffusionPipeline.fromPretrained(repositories[name], { device })
+  const pipeline = await loadPipeline(repositories[name], { device })
   const { captured, warnings } = await pipeline.generate(item.prompt, {
     ...caseOptions(item, ''),
     numInferenceSteps: 1,

@@ -4,15 +4,15 @@ import type { FileProgress } from '../hub/types.js'
 import type { MemorySnapshot } from '../runtime/types.js'
 import type { DeviceInfo, DeviceName } from '../memory/device-info.js'
 
-/** A component of one repository used in place of another's, as `fromPretrained(repo, { unet: … })` in diffusers. */
+/** A component of another repository, as `fromPretrained(repo, { unet: … })` in diffusers. */
 export interface ComponentReference {
-  /** `owner/name`, a URL, or a path relative to the page; a pipeline's repository or a single model's. */
+  /** `owner/name`, a URL, or a path relative to the page. The repository may contain a whole pipeline or a single model. */
   readonly repo: string
   /** Branch, tag or commit. Default `main`. */
   readonly revision?: string | undefined
-  /** The folder in it. Default: the component's own name where there is such a folder, else the top. */
+  /** The folder in the repository. Default: the component's name if there is such a folder, otherwise the top. */
   readonly subfolder?: string | undefined
-  /** Which weight files, such as `fp16`. */
+  /** The variant of the weight files, such as `fp16`. */
   readonly variant?: string | undefined
 }
 
@@ -28,102 +28,103 @@ export type WeightsDType = DTypeName | QuantizationName
 /** Where a component's weights are, and when. */
 export type OffloadMode = 'auto' | 'resident' | 'model' | 'block'
 
-/** Options of `DiffusionPipeline.fromPretrained` that are plain data (callbacks and signals are the client's). */
+/** Options of `DiffusionPipeline.fromPretrained` that are plain data; callbacks and signals are in `FromPretrainedOptions`. */
 export interface LoadPipelineOptions {
   /** Branch, tag or commit. Default `main`. */
   readonly revision?: string | undefined
-  /** Which weight files, such as `fp16`. A component without such files is loaded without, with a warning. */
+  /** The variant of the weight files, such as `fp16`. A component without such files is loaded from the files without a variant, with a warning. */
   readonly variant?: string | undefined
-  /** Access token for gated repositories. It stays in memory and goes to `endpoint` only. */
+  /** Access token for gated repositories. It stays in memory, and is sent to `endpoint` only. */
   readonly token?: string | undefined
   /** Base URL of a Hub or of its mirror. */
   readonly endpoint?: string | undefined
-  /** Ask for the newest of a branch or host even when all is cached. By default a cached model makes no request, and stays as it is. */
+  /** Checks for a newer version of a branch or host even if everything is cached. By default, a cached model makes no request and does not change. */
   readonly revalidate?: boolean | undefined
   /**
-   * The type of the weights, for all networks or by component, as `{ text_encoder_3: 'q4', transformer: 'q8' }`; by default what they are
-   * stored in, where the device can. Quantised ones are made once and kept in the cache beside the original.
+   * The type of the weights, for all networks or by component, as in `{ text_encoder_3: 'q4', transformer: 'q8' }`. Default: the stored
+   * type, if the device supports it. Quantized weights are computed once and stay in the cache beside the original.
    */
   readonly dtype?: WeightsDType | Readonly<Record<string, WeightsDType>> | undefined
-  /** False deletes the original of quantised weights from the cache once they are made: another `dtype` downloads it again. Default true. */
+  /** False deletes the original weights from the cache after they were quantized; another `dtype` then downloads them again. Default true. */
   readonly keepOriginal?: boolean | undefined
-  /** `auto`: a real GPU if there is one, else wasm. */
+  /** `auto`: a real GPU if there is one, otherwise wasm. */
   readonly device?: DeviceName | 'auto' | undefined
   /**
-   * Devices by component, as `{ text_encoder: 'wasm', unet: 'webgpu' }`; those left out go to the one named `''`, else to `device`.
-   * `balanced`: each to the GPU with most room for it, else to the CPU, within `maxMemory`, so that all stay; diffusers' `device_map`.
+   * Devices by component, as in `{ text_encoder: 'wasm', unet: 'webgpu' }`; all other components go to the device of the entry `''`, or else to `device`.
+   * `balanced` distributes the components over the devices within `maxMemory`, so that all of them stay: each to the GPU with the most free budget, or to the CPU.
+   * diffusers' `device_map`.
    */
   readonly deviceMap?: Readonly<Record<string, DeviceName>> | 'balanced' | undefined
-  /** Where weights are, and when. Default `auto`. */
+  /** Which weights are on the GPU, and when. Default `auto`. */
   readonly offload?: OffloadMode | undefined
-  /** A budget for the GPU buffers of each GPU, in bytes or as '6GB' (10^9) or '6GiB'; or one by device, where `wasm` is for weights. */
+  /** The budget for the buffers of each GPU, in bytes or as '6GB' (10^9) or '6GiB'; or one by device, where that of `wasm` limits weights. */
   readonly maxMemory?: number | string | Readonly<Partial<Record<DeviceName, number | string>>> | undefined
   /**
-   * As diffusers' `enable_vae_tiling`: decode, and encode, in overlapping tiles. By default only where an image would not fit as a whole.
-   * `enable_vae_slicing` needs no word: images are decoded one by one.
+   * As diffusers' `enable_vae_tiling`: decode, and encode, in overlapping tiles. By default only if an image would not fit as a whole.
+   * `enable_vae_slicing` needs no option: images are always decoded one by one.
    */
   readonly vaeTiling?: boolean | undefined
   /** Component name → a repository id or reference, or null to leave the component out. */
   readonly components?: Readonly<Record<string, string | ComponentReference | null>> | undefined
-  /** A scheduler in place of the repository's, made from its config: also where the repository's class is not supported. */
+  /** A scheduler that replaces the repository's, created from its config; also if the repository's class is not supported. */
   readonly scheduler?: SchedulerReference | undefined
 }
 
-/** A scheduler by its diffusers class, made from the repository's config with these keys changed (`from_config`). */
+/** A scheduler class of diffusers, created from the repository's config with some keys changed (`from_config`). */
 export interface SchedulerReference {
-  /** Such as `EulerDiscreteScheduler`. */
+  /** For example `EulerDiscreteScheduler`. */
   readonly className: string
-  /** Keys to change, as diffusers names them: snake_case. */
+  /** The keys to change, with diffusers' names in snake_case. */
   readonly config?: Readonly<Record<string, unknown>> | undefined
 }
 
-/** Options of `generate`, diffusers' arguments in camelCase. Sizes in pixels. */
+/** Options of `generate`: diffusers' arguments in camelCase. Sizes are in pixels. */
 export interface GenerateOptions {
   /** The prompt for the second text encoder. Default: the prompt. */
   readonly prompt2?: string | undefined
-  /** What should not be in the image. Used where guidance is. */
+  /** What should not be in the image. Only used with guidance. */
   readonly negativePrompt?: string | undefined
   /** The negative prompt for the second text encoder. Default: `negativePrompt`. */
   readonly negativePrompt2?: string | undefined
-  /** Denoising steps, 1 to 10,000. Default: the pipeline's own, see `PipelineInfo.defaults`. */
+  /** The number of denoising steps, 1 to 10,000. Default: see `PipelineInfo.defaults`. */
   readonly numInferenceSteps?: number | undefined
-  /** Weight of the prompt against the negative one; up to 1 there is no guidance. Default: the pipeline's own. */
+  /** The weight of the prompt relative to the negative prompt. Up to 1 there is no guidance. Default: see `PipelineInfo.defaults`. */
   readonly guidanceScale?: number | undefined
-  /** 0 to 1: how far guidance's contrast is taken back. Default 0. */
+  /** 0 to 1: how much of the contrast that guidance adds is removed. Default 0. */
   readonly guidanceRescale?: number | undefined
-  /** In pixels, a multiple of 8 (16 for Stable Diffusion 3), at most 8192. Default: the model's own. */
+  /** In pixels, a multiple of 8 (16 for Stable Diffusion 3), at most 8192. Default: the model's size. */
   readonly width?: number | undefined
   /** As `width`. */
   readonly height?: number | undefined
-  /** 1 to 64 images from one prompt, each with noise of its own. Default 1. */
+  /** The number of images from the prompt, 1 to 64, each with its own noise. Default 1. */
   readonly numImagesPerPrompt?: number | undefined
-  /** Image to image: what the run starts from. Its sizes are the result's, and multiples of the autoencoder's factor (8). */
+  /** Image to image: the start image. The result has its size, which must be a multiple of the autoencoder's factor (8). */
   readonly image?: PixelImage | undefined
-  /** How much of the image is made anew: the part of the steps that runs, above 0 up to 1. */
+  /** How much of the start image is redrawn: the fraction of the steps that run, above 0 and up to 1. */
   readonly strength?: number | undefined
-  /** As `torch.Generator('cpu').manual_seed(seed)`; drawn at random and reported when absent. */
+  /** The seed, as in `torch.Generator('cpu').manual_seed(seed)`. By default it is random; the result reports it. */
   readonly seed?: number | undefined
   /** 0 to 1: how much noise DDIM adds in each step. Default 0. */
   readonly eta?: number | undefined
-  /** How many of the last layers of CLIP are left out. Default: what the pipeline was trained with. */
+  /** The number of CLIP's last layers to leave out. Default: the layers with which the pipeline was trained. */
   readonly clipSkip?: number | undefined
-  /** The schedule itself instead of a number of steps, for schedulers that take one: one of the two. */
+  /** The timesteps, in place of `numInferenceSteps`, for schedulers that accept them. */
   readonly timesteps?: readonly number[] | undefined
-  /** As `timesteps`, in noise levels. */
+  /** The noise levels, in place of `numInferenceSteps`, for schedulers that accept them. */
   readonly sigmas?: readonly number[] | undefined
   /** Stable Diffusion 3: the prompt for the third text encoder, T5. Default: the prompt. */
   readonly prompt3?: string | undefined
   /** Stable Diffusion 3: the negative prompt for T5. Default: `negativePrompt`. */
   readonly negativePrompt3?: string | undefined
-  /** Stable Diffusion 3: how many of T5's tokens are used, 1 to 512. Default 256. */
+  /** Stable Diffusion 3: the number of T5's tokens, 1 to 512. Default 256. */
   readonly maxSequenceLength?: number | undefined
-  /** Stable Diffusion 3.5: blocks left out in one more prediction, to steer away from it. */
+  /** Stable Diffusion 3.5: the blocks to leave out in an additional prediction, from which guidance steers away. */
   readonly skipGuidanceLayers?: readonly number[] | undefined
   /** The weight of that prediction. Default 2.8. */
   readonly skipLayerGuidanceScale?: number | undefined
-  /** The part of the steps after which it ends, 0 to 1. Default 0.2. */
+  /** The fraction of the steps after which skip-layer guidance ends, 0 to 1. Default 0.2. */
   readonly skipLayerGuidanceStop?: number | undefined
-  /** The part of the steps after which it begins, 0 to 1. Default 0.01. */
+  /** The fraction of the steps after which skip-layer guidance begins, 0 to 1. Default 0.01. */
   readonly skipLayerGuidanceStart?: number | undefined
   /** SDXL's micro-conditioning: [height, width], as diffusers orders them. Default: the result's size. */
   readonly originalSize?: readonly [number, number] | undefined
@@ -137,15 +138,15 @@ export interface GenerateOptions {
   readonly negativeCropsCoordsTopLeft?: readonly [number, number] | undefined
   /** SDXL: `targetSize` for the negative prompt. */
   readonly negativeTargetSize?: readonly [number, number] | undefined
-  /** A scheduler for this run only. */
+  /** A scheduler for this generation only. */
   readonly scheduler?: SchedulerReference | undefined
-  /** Names of tensors to hand to `onStep` / the result, for checking against diffusers: see {@link CapturedTensors}. */
+  /** The tensors to return in `captured` of the result, for comparison with diffusers. */
   readonly capture?: readonly CapturedTensorName[] | undefined
-  /** Send a small RGBA preview made from the latents with every n-th step. 0: never. */
+  /** Adds a small RGBA preview, computed from the latents, to every n-th step. 0: never. */
   readonly previewEvery?: number | undefined
 }
 
-/** A tensor of a run, by diffusers' name. */
+/** The name of a tensor of a generation, as in diffusers. */
 export type CapturedTensorName =
   | 'prompt_embeds'
   | 'negative_prompt_embeds'
@@ -165,7 +166,7 @@ export interface PlainTensor {
   readonly data: Float32Array<ArrayBuffer>
 }
 
-/** Tensors by diffusers' names; per-step ones as `noise_pred_<i>` and `latents_<i>`. */
+/** Tensors by diffusers' names. Tensors of each step have the names `noise_pred_<i>` and `latents_<i>`. */
 export type CapturedTensors = Readonly<Record<string, PlainTensor>>
 
 /** 8-bit RGBA pixels, row by row from the top left. */
@@ -178,7 +179,7 @@ export interface PixelImage {
   readonly data: Uint8ClampedArray<ArrayBuffer>
 }
 
-/** What is going on, for a page to show. */
+/** A progress event of a load or a generation. */
 export type PipelineProgress =
   | { readonly type: 'status'; readonly phase: PipelinePhase; readonly component?: string | undefined }
   | { readonly type: 'file'; readonly component: string; readonly file: FileProgress }
@@ -192,32 +193,32 @@ export interface PipelineMemory extends MemorySnapshot {
   readonly devices: Readonly<Record<string, MemorySnapshot>>
 }
 
-/** Where a load or a run is. A load ends with `ready`, a run with `complete`. */
+/** The phase of a load or a generation. A load ends with `ready`, a generation with `complete`. */
 export type PipelinePhase = 'resolving' | 'downloading' | 'ready' | 'encoding' | 'denoising' | 'decoding' | 'complete'
 
-/** After a denoising step. */
+/** A denoising step that has finished. */
 export interface StepInfo {
-  /** 0-based index of the step just done. */
+  /** The index of the step, starting at 0. */
   readonly step: number
-  /** How many steps there are. */
+  /** The number of steps. */
   readonly total: number
-  /** The scheduler's, of the training schedule. */
+  /** The scheduler's timestep, of the training schedule. */
   readonly timestep: number
-  /** A small image made from the latents, one pixel for each; only with `previewEvery`. */
+  /** A small image computed from the latents, one pixel for each; only with `previewEvery`. */
   readonly preview?: PixelImage | undefined
 }
 
-/** What `generate` gives. */
+/** The result of `generate`. */
 export interface GenerateResult {
-  /** `numImagesPerPrompt` of them. */
+  /** The images, `numImagesPerPrompt` of them. */
   readonly images: readonly PixelImage[]
-  /** The seed used, also when it was drawn. */
+  /** The seed, also if it was random. */
   readonly seed: number
   /** Seconds spent per phase. */
   readonly timings: { readonly encode: number; readonly denoise: number; readonly decode: number }
-  /** What did not go as asked, in words: a prompt cut short, a tighter offload. */
+  /** Messages about differences from the request, such as a truncated prompt or a tighter offload mode. */
   readonly warnings: readonly string[]
-  /** The tensors that `capture` named. */
+  /** The tensors that `capture` requested. */
   readonly captured?: CapturedTensors | undefined
 }
 
@@ -225,17 +226,19 @@ export interface GenerateResult {
 export interface PipelineInfo {
   /** diffusers' class of the pipeline. */
   readonly className: string
+  /** The family's name for people, such as `Stable Diffusion XL`. */
+  readonly label: string
   /** `owner/name`, a base URL, or a folder's name. */
   readonly repo: string
-  /** The commit, or a word for hosts without commits. */
+  /** The commit, or another identifier on hosts without commits. */
   readonly revision: string
   /** The denoiser's device. */
   readonly device: DeviceInfo
-  /** What the denoiser computes in. */
+  /** The type in which the denoiser computes. */
   readonly dtype: DTypeName
   /** All devices that components are on, by name. */
   readonly devices: Readonly<Record<string, DeviceInfo>>
-  /** By name, such as `unet`: the class, where it came from, bytes and number of its weights. */
+  /** The components by name, such as `unet`: class, repository, device, bytes and number of parameters. */
   readonly components: Readonly<
     Record<
       string,
@@ -250,17 +253,17 @@ export interface PipelineInfo {
       }
     >
   >
-  /** What `generate` uses where its options say nothing. Sizes in pixels. */
+  /** The defaults of `generate`'s options. Sizes are in pixels. */
   readonly defaults: {
     readonly width: number
     readonly height: number
     readonly numInferenceSteps: number
     readonly guidanceScale: number
   }
-  /** The scheduler as it was made. */
+  /** The scheduler, with its complete config. */
   readonly scheduler: { readonly className: string; readonly config: Readonly<Record<string, unknown>> }
-  /** Bytes that are planned within on the denoiser's device: `maxMemory`, or on a GPU without one a guess. The CPU has none of its own. */
+  /** The budget in bytes of the denoiser's device: `maxMemory`, or a guess on a GPU without it. Undefined on a CPU without `maxMemory`. */
   readonly memoryBudget?: number | undefined
-  /** Whether `image` can be given: the autoencoder has its encoder. */
+  /** Whether `generate` accepts `image`: the checkpoint has the autoencoder's encoder. */
   readonly imageToImage: boolean
 }

@@ -61,7 +61,7 @@ export async function fixtureComponent(
   const options = device.writeOptions({ dtype: 'float32', granularity })
   const model = definition.fromConfig(config)
   const written = model.write(
-    shapesFor(model, { batch: name === 'vae' ? 1 : 2, height: size, width: size, sequenceLength: 77 }),
+    shapesFor(model, { batch: definition.role === 'autoencoder' ? 1 : 2, height: size, width: size, sequenceLength: 77 }),
     options,
   )
   const [graph] = matchWeights(definition, [written], table).graphs

@@ -1,5 +1,5 @@
 /**
- * Blockwise int8 and int4 of Linear weights, in the layout that ONNX Runtime's MatMulNBits wants: what the layout is, which tensors
+ * Blockwise int8 and int4 of Linear weights, in the layout of ONNX Runtime's MatMulNBits: what the layout is, which tensors
  * take it, and the arithmetic. Pure functions over arrays; quantize-source.ts streams tensors through them.
  *
  * The contract of names. A Linear weight `<x>.weight` [N, K] becomes

@@ -1,26 +1,11 @@
 /** Components given directly in the options of `fromPretrained`, as in diffusers: `fromPretrained(repo, { unet: … })`. Pure. */
 
+import { componentNames, type ComponentName } from '../../component-names.js'
 import type { ComponentReference, LoadPipelineOptions } from '../../pipelines/types.js'
-
-/** The component names of diffusers' pipelines that can be replaced or omitted. */
-export const componentNames = [
-  'unet',
-  'transformer',
-  'vae',
-  'text_encoder',
-  'text_encoder_2',
-  'text_encoder_3',
-  'tokenizer',
-  'tokenizer_2',
-  'tokenizer_3',
-  'safety_checker',
-  'feature_extractor',
-  'image_encoder',
-] as const
 
 /** For each component the repository to load it from, or null to omit it. */
 export type ComponentOptions = {
-  readonly [name in (typeof componentNames)[number]]?: string | ComponentReference | null | undefined
+  readonly [name in ComponentName]?: string | ComponentReference | null | undefined
 }
 
 /**

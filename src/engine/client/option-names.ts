@@ -6,7 +6,7 @@
 import { InputError } from '../../errors.js'
 import type { PlannedSize } from '../../pipelines/loading/plan-pipeline.js'
 import type { GenerateOptions, LoadPipelineOptions } from '../../pipelines/types.js'
-import { componentNames } from './component-options.js'
+import { componentNames } from '../../component-names.js'
 
 /** Every option of a type. A missing or an extra name is a type error. */
 type Names<Options> = Readonly<Record<keyof Options, true>>

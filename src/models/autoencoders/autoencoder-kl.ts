@@ -271,6 +271,7 @@ export const AutoencoderKL: AutoencoderDefinition<AutoencoderConfig> = {
       latentChannels,
       scaleFactor,
       tile: Math.max(1, Math.floor(config.sampleSize / scaleFactor)),
+      hasEncoder: (tensors) => [...tensors].some((name) => name.startsWith('encoder.')),
       scaling,
     }
   },

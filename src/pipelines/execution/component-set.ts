@@ -42,7 +42,7 @@ export class ComponentSet {
         variantOf: (named) => ({ ...variant, ...this.#variants.get(named) }),
       })
       this.#components.set(key, component)
-      if ('hiddenStates' in variant) this.#rare.add(key)
+      if (variant.hiddenStates !== undefined) this.#rare.add(key)
     }
     return { component, variant: name }
   }

@@ -121,10 +121,10 @@ export class HostPlan {
   #planFor(all: readonly ComponentNeeds[], { info: device }: Device): MemoryPlan | Refusal {
     const needs = all.map((one) => (this.#smallTiles.has(one.part ?? 'decoder') ? { ...one, ways: one.ways.slice(-1) } : one))
     const request = { offload: this.#usualOffload, needs, heldBytes: this.#heldBytes, device }
-    const plans = ({ maxMemory, ...known }: KnownMemory) =>
+    const planWith = ({ maxMemory, ...known }: KnownMemory) =>
       planOn({ ...request, ...known, budget: { ...this.#budget, limit: maxMemory } })
-    const found = this.#memory.found === undefined ? undefined : plans(this.#memory.found)
-    return found === undefined || isRefusal(found) ? plans(this.#memory.allowed) : found
+    const found = this.#memory.found === undefined ? undefined : planWith(this.#memory.found)
+    return found === undefined || isRefusal(found) ? planWith(this.#memory.allowed) : found
   }
 
   /** How a network runs, and what it could do with less of. `part`: the half of an autoencoder that works. */
@@ -160,9 +160,8 @@ export class HostPlan {
   }
 
   /**
-   * The part of the plan that a network's weights are loaded by in this generation, whatever the shapes of a run. `part`: of an autoencoder.
-   * Undefined: all of its weights stay while it is loaded, as they do
-   * before a generation was planned.
+   * The part of the plan by which a network's weights are loaded in this generation, for runs of all shapes. `part`: the half of an autoencoder.
+   * Undefined: all weights stay while the network is loaded. That is also so before a generation was planned.
    */
   weightPlan(network: string, part: VaePart | undefined): WeightPlan | undefined {
     if (this.#offload !== 'block') return undefined

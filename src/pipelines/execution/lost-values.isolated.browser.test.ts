@@ -1,6 +1,6 @@
 /** A GPU device is lost between two networks, with what one had computed for the other: that is computed again, and the image is the same. */
 import { afterEach, expect, test, vi } from 'vitest'
-import { DiffusionPipeline, type LoadedPipeline } from '../diffusion-pipeline.js'
+import { loadPipeline, type LoadedPipeline } from '../diffusion-pipeline.js'
 import { caseOptions } from '../testing-cases.js'
 import { fetchCase, servedRepository } from '../testing.js'
 import type { PipelineProgress } from '../types.js'
@@ -31,7 +31,7 @@ const moments: readonly (readonly [string, Moment])[] = [
 
 test('a generation that loses its device has the image of one that does not', async () => {
   const requested = vi.spyOn(GPUAdapter.prototype, 'requestDevice')
-  pipeline = await DiffusionPipeline.fromPretrained(repository, { device: 'webgpu', offload: 'model' })
+  pipeline = await loadPipeline(repository, { device: 'webgpu', offload: 'model' })
   const { item } = await fetchCase('tiny-sdxl')
   const options = { ...caseOptions(item, ''), numInferenceSteps: 2 }
   const plain = await pipeline.generate(item.prompt, options)
@@ -68,7 +68,7 @@ test('a denoising loop resumes from its last checkpoint rather than from its beg
   const requested = vi.spyOn(GPUAdapter.prototype, 'requestDevice')
   const writeBuffer = vi.spyOn(GPUQueue.prototype, 'writeBuffer')
   const createBuffer = vi.spyOn(GPUDevice.prototype, 'createBuffer')
-  pipeline = await DiffusionPipeline.fromPretrained(repository, { device: 'webgpu', offload: 'resident' })
+  pipeline = await loadPipeline(repository, { device: 'webgpu', offload: 'resident' })
   const { item } = await fetchCase('tiny-sdxl')
   const steps = 10
   // The projection of a timestep for both halves of guidance: the only data of this size but weights, whose buffers have a label.

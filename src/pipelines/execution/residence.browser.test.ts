@@ -12,7 +12,7 @@ import { heldOn, networkNeeds, type GenerationSize } from '../planning/memory-ne
 import { graphOptions, type Network } from '../bind-network.js'
 import { openPipeline, type OpenedPipeline } from '../loading/open-pipeline.js'
 import { Run } from '../run.js'
-import { stableDiffusion3Spec } from '../families/stable-diffusion-3.js'
+import { stableDiffusion3 } from '../families/stable-diffusion-3.js'
 import { servedRepository } from '../testing.js'
 import type { Device } from '../../runtime/device.js'
 
@@ -34,7 +34,7 @@ const repository: Repository = {
 let opened: OpenedPipeline
 let device: Device
 beforeAll(async () => {
-  opened = await openPipeline(repository, { device: 'webgpu', offload: 'resident' }, [stableDiffusion3Spec])
+  opened = await openPipeline(repository, { device: 'webgpu', offload: 'resident' }, [stableDiffusion3])
   ;({ device } = opened.hosts.of('transformer'))
 })
 afterAll(async () => {

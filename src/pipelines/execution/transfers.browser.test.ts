@@ -3,7 +3,7 @@
  * read back, and nothing that one network passes to another.
  */
 import { afterEach, expect, test, vi } from 'vitest'
-import { DiffusionPipeline, type LoadedPipeline } from '../diffusion-pipeline.js'
+import { loadPipeline, type LoadedPipeline } from '../diffusion-pipeline.js'
 import { caseOptions } from '../testing-cases.js'
 import { fetchCase, servedRepository } from '../testing.js'
 import type { PipelineProgress } from '../types.js'
@@ -122,7 +122,7 @@ test.each(crossings)(
     const { name, size, latents, prompt, condition, step, scaling, factor, parts } = crossing
     const transfers = watchTransfers()
     const vaeTiling = name === 'tiny-sd15'
-    pipeline = await DiffusionPipeline.fromPretrained(repositories[name], { device: 'webgpu', offload: 'resident', vaeTiling })
+    pipeline = await loadPipeline(repositories[name], { device: 'webgpu', offload: 'resident', vaeTiling })
     const { item } = await fetchCase(name)
     const steps = 2
     const scheduler = { className: name === 'tiny-sd3' ? 'FlowMatchEulerDiscreteScheduler' : 'DDIMScheduler' }

@@ -8,25 +8,15 @@ import { AutoencoderKL } from '../../models/autoencoders/autoencoder-kl.js'
 import { CLIPTextModel } from '../../models/text-encoders/clip-text-model.js'
 import { UNet2DConditionModel } from '../../models/unets/unet-2d-condition.js'
 import { CLIPTokenizer } from '../../tokenizers/clip-tokenizer.js'
-import { checkInputs, resultSize } from '../check-inputs.js'
-import { checkClipSkip, type ClipOutput, type ClipTextEncoder } from '../generation/clip-text-encoder.js'
-import type { DeviceHosts } from '../execution/device-hosts.js'
-import { previewCoefficients } from '../generation/latent-preview.js'
-import type { AutoencoderModel, DenoiserModel } from '../../models/types.js'
-import type { Network } from '../bind-network.js'
-import { describePipeline, type OpenedPipeline } from '../loading/open-pipeline.js'
-import { clipEncoderOf, latentChannels, networkOf } from '../generation/parts.js'
-import type { PipelineSpec } from '../loading/read-parts.js'
-import { assembleBatch, sideBySide, type EncodeCall, type EncodedPrompts } from '../generation/prompt-embeds.js'
-import { Run, type GenerateHooks, Recorder } from '../run.js'
-import { describeScheduler, mendedSchedulerSource, prepareScheduler, type SchedulerSource } from '../generation/schedule.js'
-import type { GenerateOptions, GenerateResult, PipelineInfo } from '../types.js'
-import { imageStart } from '../generation/image-start.js'
-import { textToImage } from '../generation/text-to-image.js'
-import { unetPredictor } from '../generation/unet-predictor.js'
-/** What the pipeline is made of. */
-export const stableDiffusionSpec: PipelineSpec = {
+import { scaledLatents } from '../generation/latent-scaling.js'
+import type { PipelineFamily } from '../generation/pipeline-family.js'
+import { assembleBatch, sideBySide } from '../generation/prompt-embeds.js'
+import { mendedSchedulerSource } from '../generation/schedule.js'
+import { checkClipSkip, textEncoderOf, type EncodeTextOptions } from '../generation/text-encoders.js'
+
+export const stableDiffusion: PipelineFamily = {
   className: 'StableDiffusionPipeline',
+  label: 'Stable Diffusion',
   networks: { text_encoder: [CLIPTextModel], unet: [UNet2DConditionModel], vae: [AutoencoderKL] },
   tokenizers: { tokenizer: [CLIPTokenizer] },
   optional: ['safety_checker', 'feature_extractor', 'image_encoder'],
@@ -35,101 +25,46 @@ export const stableDiffusionSpec: PipelineSpec = {
     feature_extractor: 'not used without a safety checker.',
     image_encoder: 'not used without an image prompt.',
   },
-}
+  defaults: { numInferenceSteps: 50, guidanceScale: 7.5 },
+  imageToImage: { strength: 0.8, partialStepRuns: false },
+  guidance: 'classifier-free',
+  rescalesGuidance: true,
+  scheduler: { mend: mendedSchedulerSource },
+  latentScales: scaledLatents,
+  preview: {
+    channels: [
+      [0.3512, 0.2297, 0.3227],
+      [0.325, 0.4974, 0.235],
+      [-0.2829, 0.1762, 0.2721],
+      [-0.212, -0.2616, -0.7177],
+    ],
+    bias: [0, 0, 0],
+  },
 
-const defaultSteps = 50
-const defaultGuidance = 7.5
-
-/** Loaded Stable Diffusion. */
-export class StableDiffusionPipeline {
-  readonly info: PipelineInfo
-  readonly #opened: OpenedPipeline
-  readonly #hosts: DeviceHosts
-  readonly #encoder: ClipTextEncoder
-  readonly #unet: Network<DenoiserModel>
-  readonly #vae: Network<AutoencoderModel>
-  readonly #scheduler: SchedulerSource
-
-  constructor(opened: OpenedPipeline) {
-    const { parts, hosts } = opened
-    this.#opened = opened
-    this.#hosts = hosts
-    this.#unet = networkOf(parts, 'unet', 'denoiser')
-    this.#vae = networkOf(parts, 'vae', 'autoencoder')
-    latentChannels(this.#unet, this.#vae)
-    const encoder = clipEncoderOf(parts, hosts, '')
+  promptEncoder(parts, hosts) {
+    const encoder = textEncoderOf(parts, hosts, 'text_encoder', 'tokenizer')
     if (encoder === null)
       throw new CheckpointError('component-missing', 'The pipeline has no text encoder.', { component: 'text_encoder' })
-    this.#encoder = encoder
-    this.#scheduler = mendedSchedulerSource(parts.scheduler)
-    const factor = this.#vae.model.scaleFactor
-    const { width, height } = this.#unet.model.latents.sampleSize
-    this.info = describePipeline(
-      opened,
-      { width: width * factor, height: height * factor, numInferenceSteps: defaultSteps, guidanceScale: defaultGuidance },
-      describeScheduler(this.#scheduler),
-    )
-  }
-
-  /** Makes images. @throws InputError, DeviceError, UnsupportedError, AbortError */
-  async generate(prompt: string, options: GenerateOptions & GenerateHooks = {}): Promise<GenerateResult> {
-    const run = new Run(options)
-    const { guidanceScale = defaultGuidance } = options
-    const factor = this.#vae.model.scaleFactor
-    const { width, height } = resultSize(options, this.info.defaults, factor)
-    checkInputs(prompt, options, { width, height }, factor)
-    checkClipSkip(options.clipSkip, this.#encoder.layers)
-    const scheduler = prepareScheduler(this.#scheduler, options, this.info.defaults, run)
-    const recorder = new Recorder(options.capture)
-    const guided = guidanceScale > 1
-    const count = options.numImagesPerPrompt ?? 1
-    const start = imageStart(options, scheduler, { strength: 0.8, steps: defaultSteps, partialStepRuns: false })
-    return textToImage({
-      options,
-      start,
-      hosts: this.#hosts,
-      scheduler,
-      latentDims: [count, latentChannels(this.#unet, this.#vae), height / factor, width / factor],
-      prompt: {
-        denoiser: this.#unet,
-        encode: (call) => this.#encodePrompt(prompt, options, guided, call),
-        inputs: (device, prompts) => {
-          const embeds = prompts.map((one) => one.embeds)
-          return { encoder_hidden_states: assembleBatch(device, embeds, count, this.#unet.name) }
-        },
-      },
-      predictor: (condition, host) => unetPredictor(this.#unet, condition, host, run),
-      guidance: guided ? { scale: guidanceScale, rescale: options.guidanceRescale ?? 0 } : null,
-      vae: this.#vae,
-      scaling: 'scale',
-      preview: previewCoefficients.sd,
-      recorder,
-      run,
-    })
-  }
-
-  /** diffusers' `encode_prompt`. `clipSkip` counts for the prompt, not for the negative one. */
-  async #encodePrompt(
-    prompt: string,
-    { clipSkip, negativePrompt = '' }: Pick<GenerateOptions, 'negativePrompt' | 'clipSkip'>,
-    guided: boolean,
-    call: EncodeCall,
-  ): Promise<EncodedPrompts> {
-    // One variant of the graph gives both outputs.
-    const variant = clipSkip === undefined ? {} : { hiddenStates: [{ index: -(clipSkip + 1), finalLayerNorm: true }] }
-    const encode = async (text: string, output: ClipOutput) => {
-      const { hidden } = await this.#encoder.encode(text, output, call, variant)
-      return { embeds: sideBySide([hidden]), pooled: null }
-    }
     return {
-      positive: await encode(prompt, clipSkip === undefined ? 'last_hidden_state' : 'hidden_state'),
-      negative: guided ? await encode(negativePrompt, 'last_hidden_state') : null,
+      check: ({ clipSkip }) => checkClipSkip(clipSkip, encoder.layers),
+      // `clipSkip` counts for the prompt, not for the negative one.
+      encode: async (prompt, { clipSkip, negativePrompt = '' }, guided, call) => {
+        // One variant of the graph gives both outputs.
+        const hiddenStates = clipSkip === undefined ? undefined : [{ index: -(clipSkip + 1), finalLayerNorm: true }]
+        const encode = async (text: string, output: EncodeTextOptions['output']) => {
+          const { hidden } = await encoder.encode(text, call, { output, hiddenStates })
+          return { embeds: sideBySide([hidden]), pooled: null }
+        }
+        return {
+          positive: await encode(prompt, clipSkip === undefined ? 'last_hidden_state' : 'hidden_states'),
+          negative: guided ? await encode(negativePrompt, 'last_hidden_state') : null,
+        }
+      },
     }
-  }
+  },
 
-  /** Gives back everything. The pipeline cannot be used again. */
-  async dispose(): Promise<void> {
-    await this.#hosts.dispose()
-    this.#opened.close()
-  }
+  condition: ({ device, prompts, count, denoiser }) => {
+    const embeds = prompts.map((one) => one.embeds)
+    return { encoder_hidden_states: assembleBatch(device, embeds, count, denoiser.name) }
+  },
 }

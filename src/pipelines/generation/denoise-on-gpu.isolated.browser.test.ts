@@ -13,11 +13,10 @@ import type { WebGpuDevice } from '../../runtime/webgpu/webgpu-device.js'
 import { ComponentHost } from '../execution/component-host.js'
 import { failuresOf, Recovery } from '../execution/recovery.js'
 import type { Network } from '../bind-network.js'
-import type { Condition, Predictor } from './predictor.js'
+import { denoiserPredictor, type Condition, type Predictor } from './predictor.js'
 import { Run } from '../run.js'
 import { base, count, denoise, factor, loopOptions } from './testing-denoise.js'
 import type { StepInfo } from '../types.js'
-import { unetPredictor } from './unet-predictor.js'
 
 /** A network of fixtures/tiny-sdxl on a host of its own, and inputs for it. */
 async function hosted<Model extends NetworkModel>(
@@ -70,7 +69,7 @@ describe('with a real network on webgpu', () => {
     const { mapped, compiled } = watchGpu()
     const { host, device, network, condition, release, run } = await hosted('unet', UNet2DConditionModel)
     const upload = vi.spyOn(device, 'upload')
-    const unet = unetPredictor(network, condition(), host, run)
+    const unet = denoiserPredictor({ denoiser: network, condition: condition(), host, run })
     /** What had been compiled when each prediction was asked for. */
     const asked: { readonly pipelines: number; readonly sessions: number }[] = []
     const predictor: Predictor = {

@@ -11,24 +11,29 @@ export interface ImageStart {
   readonly begin: number
 }
 
-/** What an image-to-image run takes where the caller says nothing, and how its family counts. */
-export interface ImageStartDefaults {
+/** How a pipeline class runs image to image. */
+export interface ImageStartRules {
+  /** The default of `strength`. */
   readonly strength: number
-  readonly steps: number
-  /** Whether a part of a step counts as one that runs: Stable Diffusion 3 says so, the others do not. */
+  /** Whether a part of a step counts as a step that runs. */
   readonly partialStepRuns: boolean
 }
 
 /**
- * diffusers' `get_timesteps`: the last `strength` of the steps run. Tells the scheduler.
- * @throws InputError `strength` where it leaves no step, or is none
+ * diffusers' `get_timesteps`: the last `strength` of the steps run. Sets the scheduler's begin index.
+ * @throws InputError `strength` if it leaves no step, or is not in (0, 1]
  */
-export function imageStart(options: GenerateOptions, scheduler: Scheduler, defaults: ImageStartDefaults): ImageStart | null {
-  const { image, strength = defaults.strength } = options
+export function imageStart(
+  options: GenerateOptions,
+  scheduler: Scheduler,
+  rules: ImageStartRules,
+  defaultSteps: number,
+): ImageStart | null {
+  const { image, strength = rules.strength } = options
   if (image === undefined) return null
-  const steps = (options.timesteps ?? options.sigmas)?.length ?? options.numInferenceSteps ?? defaults.steps
+  const steps = (options.timesteps ?? options.sigmas)?.length ?? options.numInferenceSteps ?? defaultSteps
   const left = steps * strength
-  const first = defaults.partialStepRuns ? Math.floor(steps - left) : steps - Math.floor(left)
+  const first = rules.partialStepRuns ? Math.floor(steps - left) : steps - Math.floor(left)
   if (!(strength > 0 && strength <= 1) || first >= steps)
     throw new InputError(
       'strength',

@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { DiffusionPipeline } from '../diffusion-pipeline.js'
+import { loadPipeline } from '../diffusion-pipeline.js'
 import { diskRepository, fixtures, readReference } from '../testing.node.js'
 import { asPixels, psnr, relativeError } from '../testing.js'
 import type { GenerateOptions } from '../types.js'
@@ -28,7 +28,7 @@ test.each(
   cases.map((item, k) => [k, item.fixture, item.scheduler ?? 'own scheduler', JSON.stringify(item.extra), item] as const),
 )('case %i: %s, %s %s', async (k, fixture, _, __, item) => {
   const { input_image: input, ...reference } = readReference(join(folder, `${k}.safetensors`))
-  const pipeline = await DiffusionPipeline.fromPretrained(diskRepository(join(fixtures, fixture, 'repo')), { device: 'wasm' })
+  const pipeline = await loadPipeline(diskRepository(join(fixtures, fixture, 'repo')), { device: 'wasm' })
   try {
     const { captured = {}, images } = await pipeline.generate(item.prompt, {
       ...Object.fromEntries(Object.entries(item.extra).map(([key, value]) => [camelCase(key), value])),
@@ -51,7 +51,7 @@ test.each(
 })
 
 test('images and strengths that cannot be are refused before anything runs', async () => {
-  const pipeline = await DiffusionPipeline.fromPretrained(diskRepository(join(fixtures, 'tiny-sd15', 'repo')), { device: 'wasm' })
+  const pipeline = await loadPipeline(diskRepository(join(fixtures, 'tiny-sd15', 'repo')), { device: 'wasm' })
   const image = { width: 32, height: 32, data: new Uint8ClampedArray(32 * 32 * 4) }
   expect(pipeline.info).toMatchObject({ imageToImage: true, memoryBudget: undefined })
   const wrong: [string, GenerateOptions][] = [

@@ -1,7 +1,6 @@
 /**
- * A rough picture of latents without the autoencoder: red, green and blue as linear combinations of the latent channels. One pixel per
- * latent pixel.
- * Source of the coefficients: least squares between latents and images, as the community has published them for each family.
+ * A rough picture of latents without the autoencoder: red, green and blue are linear combinations of the latent channels. One pixel per latent
+ * pixel. The coefficients are each pipeline class's own: least squares between latents and images, as the community has published them.
  */
 
 import type { PixelImage, PlainTensor } from '../types.js'
@@ -10,48 +9,6 @@ import type { PixelImage, PlainTensor } from '../types.js'
 export interface PreviewCoefficients {
   readonly channels: readonly (readonly [number, number, number])[]
   readonly bias: readonly [number, number, number]
-}
-
-export const previewCoefficients: Readonly<Record<'sd' | 'sdxl' | 'sd3', PreviewCoefficients>> = {
-  sd: {
-    channels: [
-      [0.3512, 0.2297, 0.3227],
-      [0.325, 0.4974, 0.235],
-      [-0.2829, 0.1762, 0.2721],
-      [-0.212, -0.2616, -0.7177],
-    ],
-    bias: [0, 0, 0],
-  },
-  sdxl: {
-    channels: [
-      [0.3651, 0.4232, 0.4341],
-      [-0.2533, -0.0042, 0.1068],
-      [0.1076, 0.1111, -0.0362],
-      [-0.3165, -0.2492, -0.2188],
-    ],
-    bias: [0.1084, -0.0175, -0.0011],
-  },
-  sd3: {
-    channels: [
-      [-0.0922, -0.0175, 0.0749],
-      [0.0311, 0.0633, 0.0954],
-      [0.1994, 0.0927, 0.0458],
-      [0.0856, 0.0339, 0.0902],
-      [0.0587, 0.0272, -0.0496],
-      [-0.0006, 0.1104, 0.0309],
-      [0.0978, 0.0306, 0.0427],
-      [-0.0042, 0.1038, 0.1358],
-      [-0.0194, 0.002, 0.0669],
-      [-0.0488, 0.013, -0.0268],
-      [0.0922, 0.0988, 0.0951],
-      [-0.0278, 0.0524, -0.0542],
-      [0.0332, 0.0456, 0.0895],
-      [-0.0069, -0.003, -0.081],
-      [-0.0596, -0.0465, -0.0293],
-      [-0.1448, -0.1463, -0.1189],
-    ],
-    bias: [0.2394, 0.2135, 0.1925],
-  },
 }
 
 /**

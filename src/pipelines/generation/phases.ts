@@ -7,7 +7,7 @@ import type { DeviceTensor } from '../../runtime/types.js'
 import type { Scheduler } from '../../schedulers/types.js'
 import { elementCount } from '../../util/element-count.js'
 import type { TorchGenerator } from '../../util/random.js'
-import type { AutoencoderModel } from '../../models/types.js'
+import type { AutoencoderModel, DenoiserModel } from '../../models/types.js'
 import type { Network } from '../bind-network.js'
 import type { ComponentHost, Value } from '../execution/component-host.js'
 import type { DeviceHosts } from '../execution/device-hosts.js'
@@ -22,7 +22,8 @@ import type { PreviewCoefficients } from './latent-preview.js'
 import type { Condition, Predictor } from './predictor.js'
 import { promptCondition, type PromptConditionOptions } from './prompt-embeds.js'
 import { repeatBatch, withTemporary, type Keep } from './tensors.js'
-import { decodeLatents, type LatentScaling } from './vae-decode.js'
+import type { ChannelScale } from './latent-scaling.js'
+import { decodeLatents } from './vae-decode.js'
 import { encodeImage } from './vae-encode.js'
 import { VaeTiles } from './vae-tiles.js'
 
@@ -33,15 +34,19 @@ export interface TextToImage {
   readonly scheduler: Scheduler
   /** [batch, channels, height, width] of the latents. */
   readonly latentDims: readonly number[]
-  /** The denoiser, diffusers' `encode_prompt`, and the denoiser's inputs that are made of its result. */
-  readonly prompt: Pick<PromptConditionOptions, 'denoiser' | 'encode' | 'inputs'>
+  readonly denoiser: Network<DenoiserModel>
+  /** diffusers' `encode_prompt`. */
+  readonly encodePrompt: PromptConditionOptions['encode']
+  /** The denoiser's inputs that stay from step to step, made of its result. */
+  readonly condition: PromptConditionOptions['inputs']
   /** The denoiser with its condition. Tensors that it makes for itself it passes to `keep`. */
   readonly predictor: (condition: Condition, host: ComponentHost, keep: Keep) => Predictor
   /** Null: from noise alone. */
   readonly start: ImageStart | null
   readonly guidance: Guidance
   readonly vae: Network<AutoencoderModel>
-  readonly scaling: LatentScaling
+  /** Of each channel of the latents, to the autoencoder's. */
+  readonly latentScales: readonly ChannelScale[]
   readonly preview: PreviewCoefficients
   readonly recorder: Recorder
   readonly run: Run
@@ -69,10 +74,10 @@ export class GenerationPhases {
   #latents: Value | undefined
 
   constructor(parts: TextToImage, generator: TorchGenerator) {
-    const { hosts, prompt, vae, run } = parts
+    const { hosts, denoiser, vae, run } = parts
     this.#parts = parts
     this.#generator = generator
-    this.#denoiserHost = hosts.of(prompt.denoiser.name)
+    this.#denoiserHost = hosts.of(denoiser.name)
     this.#vaeHost = hosts.of(vae.name)
     this.#tiles = new VaeTiles(vae, this.#vaeHost, run)
   }
@@ -100,21 +105,23 @@ export class GenerationPhases {
   }
 
   #encode(): Promise<Condition> {
-    const { latentDims, prompt, recorder, run } = this.#parts
+    const { latentDims, denoiser, encodePrompt: encode, condition: inputs, recorder, run } = this.#parts
     run.status('encoding')
     const [count = 1] = latentDims
     const host = this.#denoiserHost
-    return failuresOf({ host, network: prompt.denoiser }, () => promptCondition({ ...prompt, host, count, recorder, run }))
+    return failuresOf({ host, network: denoiser }, () =>
+      promptCondition({ denoiser, encode, inputs, host, count, recorder, run }),
+    )
   }
 
   async #denoise(condition: Condition): Promise<Value> {
-    const { options, scheduler, prompt, predictor, start, guidance, preview, recorder, run } = this.#parts
+    const { options, scheduler, denoiser, predictor, start, guidance, preview, recorder, run } = this.#parts
     run.status('denoising')
     const begin = start?.begin ?? 0
     this.#checkpoints ??= new Checkpoints(await this.#initialLatents(), begin, this.#generator)
     const checkpoints = this.#checkpoints
     const host = this.#denoiserHost
-    return failuresOf({ host, network: prompt.denoiser }, () =>
+    return failuresOf({ host, network: denoiser }, () =>
       withTemporary(async (keep) => {
         const latents = await denoise(
           {
@@ -137,11 +144,11 @@ export class GenerationPhases {
   }
 
   async #decode(latents: Value): Promise<PlainTensor> {
-    const { vae, scaling, recorder, run } = this.#parts
+    const { vae, latentScales, recorder, run } = this.#parts
     run.status('decoding')
     const host = this.#vaeHost
     const images = await failuresOf({ host, network: vae, part: 'decoder' }, () =>
-      decodeLatents(vae, latents, scaling, host, run, this.#tiles),
+      decodeLatents(vae, latents, latentScales, host, run, this.#tiles),
     )
     recorder.keep('image', images)
     return images
@@ -149,14 +156,14 @@ export class GenerationPhases {
 
   /** diffusers' `prepare_latents`: noise, or with a start image its latents, with noise as strong as at the first timestep added. */
   async #initialLatents(): Promise<PlainTensor> {
-    const { scheduler, latentDims, start, vae, scaling, recorder, run } = this.#parts
+    const { scheduler, latentDims, start, vae, latentScales, recorder, run } = this.#parts
     const generator = this.#generator
     let initial: PlainTensor
     if (start === null) initial = prepareLatents(latentDims, generator, scheduler.initNoiseSigma)
     else {
       const host = this.#vaeHost
       const encoded = await failuresOf({ host, network: vae, part: 'encoder' }, () =>
-        encodeImage(vae, start.image, scaling, generator, host, run, this.#tiles),
+        encodeImage(vae, start.image, latentScales, generator, host, run, this.#tiles),
       )
       const { data } = repeatBatch(encoded, latentDims[0] ?? 1)
       const noise = generator.randn(data.length)

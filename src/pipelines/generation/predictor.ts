@@ -1,4 +1,4 @@
-/** A denoiser step by step, all on its device: what does not change from step to step is there once. */
+/** A denoiser as the denoising loop calls it: its condition is on its device, and each step adds the latents and the timestep. */
 
 import type { DenoiserModel, GraphVariant } from '../../models/types.js'
 import type { DeviceTensor } from '../../runtime/types.js'
@@ -59,4 +59,23 @@ export async function runDenoiser(
   for (const other of Object.values(others)) other.dispose()
   if (prediction === undefined) throw new Error(`${network.name} has no output out_sample`)
   return prediction
+}
+
+/** What a predictor is made of. */
+export interface PredictorParts {
+  readonly denoiser: Network<DenoiserModel>
+  readonly condition: Condition
+  readonly host: ComponentHost
+  readonly run: Run
+  readonly refine?: Predictor['refine'] | null
+}
+
+/** Predicts with a denoiser on its host's current device. */
+export function denoiserPredictor({ denoiser, condition, host, run, refine }: PredictorParts): Predictor {
+  return {
+    name: denoiser.name,
+    device: host.device,
+    predict: (sample, timestep) => runDenoiser(denoiser, condition, sample, timestep, host, run),
+    refine: refine ?? undefined,
+  }
 }

@@ -6,7 +6,9 @@ import { FolderFiles } from '../../checkpoint/layouts/diffusers-folder.js'
 import { memoryRepository } from '../../checkpoint/testing.js'
 import { rescaledGuidance } from './guidance.js'
 import { denormalize, toPixels } from './image-processor.js'
-import { latentPreview, previewCoefficients } from './latent-preview.js'
+import { stableDiffusion } from '../families/stable-diffusion.js'
+import { stableDiffusion3 } from '../families/stable-diffusion-3.js'
+import { latentPreview } from './latent-preview.js'
 import { T5Tokenizer } from '../../tokenizers/t5-tokenizer.js'
 import { loadTokenizer } from '../loading/load-tokenizer.js'
 import { batchPieces, emptyPrompt, sideBySide } from './prompt-embeds.js'
@@ -51,10 +53,10 @@ test('guidance goes from the unconditional half, and its rescaling meets the tex
 
 test('a preview has one pixel per latent pixel, and none for latents of another kind', () => {
   const latents = { dims: [2, 4, 3, 5], data: Float32Array.from({ length: 120 }, (_, i) => Math.sin(i)) }
-  const preview = latentPreview(latents, previewCoefficients.sd)!
+  const preview = latentPreview(latents, stableDiffusion.preview)!
   expect([preview.width, preview.height, preview.data.length]).toEqual([5, 3, 60])
   expect(new Set(preview.data).size).toBeGreaterThan(5)
-  expect(latentPreview(latents, previewCoefficients.sd3)).toBeNull()
+  expect(latentPreview(latents, stableDiffusion3.preview)).toBeNull()
 })
 
 test('tensors one after the other', () => {

@@ -7,7 +7,7 @@ import { createScheduler } from '../../schedulers/registry.js'
 import { TorchGenerator } from '../../util/random.js'
 import { Checkpoints } from './checkpoints.js'
 import { denoise as runLoop, type DenoiseOptions } from './denoise.js'
-import { previewCoefficients } from './latent-preview.js'
+import { stableDiffusionXL } from '../families/stable-diffusion-xl.js'
 import type { Predictor } from './predictor.js'
 import { Run, Recorder } from '../run.js'
 import { elementCount } from '../../util/element-count.js'
@@ -82,7 +82,7 @@ export function loopOptions(
     run: new Run({}),
     onStep: undefined,
     previewEvery: 0,
-    preview: previewCoefficients.sdxl,
+    preview: stableDiffusionXL.preview,
     now: () => 0,
   }
 }

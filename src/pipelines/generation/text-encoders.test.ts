@@ -2,8 +2,14 @@
 
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { expect, test } from 'vitest'
-import { DiffusionPipeline } from '../diffusion-pipeline.js'
+import { expect, onTestFinished, test } from 'vitest'
+import { loadPipeline } from '../diffusion-pipeline.js'
+import { toFloat32 } from '../../runtime/tensors.js'
+import type { Value } from '../execution/component-host.js'
+import { stableDiffusion3 } from '../families/stable-diffusion-3.js'
+import { openPipeline } from '../loading/open-pipeline.js'
+import { Run } from '../run.js'
+import { textEncoderOf, type EncodeTextOptions } from './text-encoders.js'
 import { diskRepository, fixtures, readCases } from '../testing.node.js'
 import { caseOptions } from '../testing-cases.js'
 import { psnr, relativeError } from '../testing.js'
@@ -15,7 +21,7 @@ const json = (path: string) => JSON.parse(readFileSync(join(fixtures, path), 'ut
 /** A pipeline on the CPU, with these contents in place of files, and which files of it were opened. */
 async function load(name: string, replaced: Record<string, string | null>, components: LoadPipelineOptions['components'] = {}) {
   const repository = diskRepository(folder(name), replaced)
-  const pipeline = await DiffusionPipeline.fromPretrained(repository, { device: 'wasm', components })
+  const pipeline = await loadPipeline(repository, { device: 'wasm', components })
   return { pipeline, opened: repository.opened }
 }
 
@@ -66,4 +72,44 @@ test.each([
   ['tiny-sdxl', 'tokenizer'],
 ])('%s: a text encoder that stays keeps its tokenizer', async (name, component) => {
   await expect(load(name, {}, { [component]: null })).rejects.toMatchObject({ code: 'components', details: { component } })
+})
+
+const rows = async (value: Value) => ({ dims: value.dims, data: 'read' in value ? await value.read() : toFloat32(value) })
+
+test('padding that is masked changes no token: the hidden states are those of the text without padding', async () => {
+  const opened = await openPipeline(diskRepository(folder('tiny-sd3')), { device: 'wasm' }, [stableDiffusion3])
+  onTestFinished(async () => {
+    await opened.hosts.dispose()
+    opened.close()
+  })
+  const encoder = textEncoderOf(opened.parts, opened.hosts, 'text_encoder_3', 'tokenizer_3')!
+  const call = { next: opened.hosts.of('text_encoder_3'), keep: <V>(tensor: V) => tensor, run: new Run({}) }
+  const encode = async (options: EncodeTextOptions) => {
+    const { hidden, hiddenStates, tokens } = await encoder.encode('a red fox in the snow', call, options)
+    expect(hiddenStates[0]).toBe(hidden)
+    return { values: await Promise.all(hiddenStates.map(rows)), tokens }
+  }
+  const states = [
+    { index: -1, finalLayerNorm: true },
+    { index: 1, finalLayerNorm: false },
+  ]
+  const masked = await encode({ hiddenStates: states, masksPadding: true, maxSequenceLength: 24 })
+  const { tokens } = masked
+  expect(tokens).toBeGreaterThan(5)
+  expect(tokens).toBeLessThan(24)
+  const alone = await encode({ hiddenStates: states, maxSequenceLength: tokens })
+  const padded = await encode({ hiddenStates: states, maxSequenceLength: 24 })
+  expect(masked.values.map(({ dims }) => dims)).toEqual([
+    [1, 24, 64],
+    [1, 24, 64],
+  ])
+  for (const [index, { data }] of alone.values.entries()) {
+    const expected = { dims: [data.length], data: Float32Array.from(data) }
+    const first = (values: typeof masked.values) => ({
+      dims: [data.length],
+      data: Float32Array.from(values[index]!.data.slice(0, data.length)),
+    })
+    expect(relativeError(first(masked.values), expected)).toBeLessThan(1e-5)
+    expect(relativeError(first(padded.values), expected)).toBeGreaterThan(1e-3)
+  }
 })

@@ -12,6 +12,7 @@ import { ComponentHost } from '../execution/component-host.js'
 import type { Network } from '../bind-network.js'
 import { Run } from '../run.js'
 import { diskRepository, fixtures } from '../testing.node.js'
+import { scaledLatents } from './latent-scaling.js'
 import { decodeLatents } from './vae-decode.js'
 
 const folder = join(fixtures, 'tiny-sdxl/repo/vae')
@@ -46,7 +47,10 @@ async function decode(changed: readonly TensorEntry[], vaeTiling = false) {
   const latents = own.device.upload({ type: 'float32', dims: [1, 4, 12, 8], data }, 'test')
   const run = new Run({})
   try {
-    return { image: await decodeLatents({ ...vae, table: weights }, latents, 'scale', own, run), warnings: run.warnings }
+    return {
+      image: await decodeLatents({ ...vae, table: weights }, latents, scaledLatents(vae.model.scaling, 4), own, run),
+      warnings: run.warnings,
+    }
   } finally {
     latents.dispose()
   }

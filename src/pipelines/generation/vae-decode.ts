@@ -1,11 +1,12 @@
 /** Decoding: from the denoiser's latents to images. */
 
-import type { AutoencoderModel, LatentStatistics } from '../../models/types.js'
+import type { AutoencoderModel } from '../../models/types.js'
 import { assertHealthy } from '../../runtime/health.js'
 import type { Device } from '../../runtime/device.js'
 import type { DeviceTensor } from '../../runtime/types.js'
 import type { ComponentHost, Value } from '../execution/component-host.js'
 import { float32Tensor } from './tensors.js'
+import type { ChannelScale } from './latent-scaling.js'
 import { denormalize } from './image-processor.js'
 import type { Network } from '../bind-network.js'
 import type { Run } from '../run.js'
@@ -13,29 +14,6 @@ import { concatBatch, withTemporary } from './tensors.js'
 import type { PlainTensor } from '../types.js'
 import { VaeTiles } from './vae-tiles.js'
 import { workInTiles, type Box } from './vae-tiling.js'
-
-/** How a family brings latents to the autoencoder's scale. */
-export type LatentScaling = 'scale' | 'scale-or-statistics' | 'scale-and-shift'
-
-/** How one channel of latents comes to the autoencoder's scale: `scale` times, and `shift` added. */
-export interface ChannelScale {
-  readonly scale: number
-  readonly shift: number
-}
-
-/** diffusers' `latents / scaling_factor`, or with the shift or the statistics that the config has, for each channel. */
-export function latentScales(
-  { factor, shift: usualShift, mean, std }: LatentStatistics,
-  scaling: LatentScaling,
-  channels: number,
-): readonly ChannelScale[] {
-  const shift = scaling === 'scale-and-shift' ? usualShift : 0
-  return Array.from({ length: channels }, (_, channel) =>
-    scaling !== 'scale-or-statistics' || mean === null || std === null
-      ? { scale: 1 / factor, shift }
-      : { scale: (std[channel] ?? 1) / factor, shift: mean[channel] ?? 0 },
-  )
-}
 
 /** Latents [1, channels, height, width] at the autoencoder's scale, a new tensor. */
 export async function scaleLatents(
@@ -69,13 +47,12 @@ export async function scaleLatents(
 export async function decodeLatents(
   vae: Network<AutoencoderModel>,
   latents: Value,
-  scaling: LatentScaling,
+  scales: readonly ChannelScale[],
   host: ComponentHost,
   run: Run,
   tiles = new VaeTiles(vae, host, run),
 ): Promise<PlainTensor> {
   const [batch = 0, channels = 0, height = 0, width = 0] = latents.dims
-  const scales = latentScales(vae.model.scaling, scaling, channels)
   const factor = vae.model.scaleFactor
   const { device } = host
   const decodeBox = async (onDevice: DeviceTensor, image: number, box: Box): Promise<PlainTensor> => {

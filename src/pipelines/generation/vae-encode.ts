@@ -10,7 +10,7 @@ import { float32Tensor } from './tensors.js'
 import type { Network } from '../bind-network.js'
 import type { Run } from '../run.js'
 import type { PixelImage, PlainTensor } from '../types.js'
-import { latentScales, type LatentScaling } from './vae-decode.js'
+import type { ChannelScale } from './latent-scaling.js'
 import { VaeTiles } from './vae-tiles.js'
 import { workInTiles, type Box } from './vae-tiling.js'
 import { normalizeImage } from './image-processor.js'
@@ -57,7 +57,7 @@ function cutOut({ dims, data }: PlainTensor, { top, left, height, width }: Box):
 export async function encodeImage(
   vae: Network<AutoencoderModel>,
   image: PixelImage,
-  scaling: LatentScaling,
+  scales: readonly ChannelScale[],
   noise: Pick<TorchGenerator, 'randn'>,
   host: ComponentHost,
   run: Run,
@@ -71,7 +71,6 @@ export async function encodeImage(
   const size = moments.length / 2
   const drawn = noise.randn(size)
   // The inverse of what the decoder's side does, which is linear in each channel.
-  const scales = latentScales(vae.model.scaling, scaling, channels)
   const latents = drawn.map((value, i) => {
     const logVariance = Math.min(20, Math.max(-30, moments[size + i] ?? 0))
     const sample = (moments[i] ?? 0) + Math.fround(Math.exp(0.5 * logVariance)) * value

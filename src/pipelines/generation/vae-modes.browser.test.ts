@@ -6,7 +6,7 @@
 import { afterEach, expect, test } from 'vitest'
 import { readSafetensorsHeader } from '../../checkpoint/safetensors.js'
 import { TestSource } from '../../runtime/testing.js'
-import { DiffusionPipeline, type LoadedPipeline } from '../diffusion-pipeline.js'
+import { loadPipeline, planLoad, type LoadedPipeline } from '../diffusion-pipeline.js'
 import { psnr, relativeError, servedRepository, vaeCaseOptions, type VaeCase } from '../testing.js'
 import type { PipelineMemory, PlainTensor } from '../types.js'
 
@@ -34,7 +34,7 @@ test.each(cases)('case %i, %s: measured ≤ planned ≤ budget, in the tiles tha
   const { width, height, guidance_scale: guidanceScale } = item
   const asked = { device: 'webgpu', offload: 'model', width, height, guidanceScale, imageToImage: input !== undefined } as const
   const plan = async (maxMemory: number) => {
-    const { devices } = await DiffusionPipeline.plan(repository, { ...asked, maxMemory })
+    const { devices } = await planLoad(repository, { ...asked, maxMemory })
     return devices.webgpu!
   }
   const parts = (of: Awaited<ReturnType<typeof plan>>) => of.components.filter(({ name }) => name === 'vae')
@@ -47,7 +47,7 @@ test.each(cases)('case %i, %s: measured ≤ planned ≤ budget, in the tiles tha
   expect(parts(planned).map(({ tile }) => tile)).toEqual(input === undefined ? [32] : [32, 32])
   expect(planned.peakBytes).toBeLessThanOrEqual(maxMemory)
 
-  pipeline = await DiffusionPipeline.fromPretrained(repository, { device: 'webgpu', offload: 'model', maxMemory })
+  pipeline = await loadPipeline(repository, { device: 'webgpu', offload: 'model', maxMemory })
   let memory: PipelineMemory | undefined
   const { captured = {}, warnings } = await pipeline.generate(item.prompt, {
     ...vaeCaseOptions(item, input),

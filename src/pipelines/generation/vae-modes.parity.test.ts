@@ -2,7 +2,7 @@
 
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { DiffusionPipeline } from '../diffusion-pipeline.js'
+import { loadPipeline } from '../diffusion-pipeline.js'
 import { diskRepository, fixtures, readReference, readVaeCases } from '../testing.node.js'
 import { psnr, relativeError, vaeCaseOptions } from '../testing.js'
 
@@ -13,7 +13,7 @@ test.each(cases.map(({ item, k }) => [k, item.pipeline, JSON.stringify(item.vae)
   'case %i: %s, %s',
   async (k, _, __, item) => {
     const { input_image: input, ...reference } = readReference(join(fixtures, 'vae-tiling', `${k}.safetensors`))
-    const pipeline = await DiffusionPipeline.fromPretrained(diskRepository(join(fixtures, item.fixture, 'repo')), {
+    const pipeline = await loadPipeline(diskRepository(join(fixtures, item.fixture, 'repo')), {
       device: 'wasm',
       vaeTiling: item.vae.tiling === true ? true : undefined,
     })

@@ -11,7 +11,7 @@ import { openRepository, type OpenRepository } from '../../hub/repositories/open
 import type { Repository } from '../../hub/types.js'
 import { checkComponentOptions, type OpenByName } from './find-components.js'
 import { checkDType } from './dtypes.js'
-import type { PipelineSpec } from './read-parts.js'
+import type { PipelineSpec } from '../pipeline-spec.js'
 import { Run, type CallHooks } from '../run.js'
 import type { LoadPipelineOptions } from '../types.js'
 import { checkPlacing, openDevices, type OpenDevices } from './open-devices.js'
@@ -25,9 +25,9 @@ export interface OpenPipelineOptions extends LoadPipelineOptions, CallHooks {
 }
 
 /** A pipeline whose family is known and whose parts have not been read. */
-export interface FoundPipeline {
+export interface FoundPipeline<Spec extends PipelineSpec = PipelineSpec> {
   readonly layout: Layout
-  readonly spec: PipelineSpec
+  readonly spec: Spec
   readonly placing: OpenDevices
   /** Its signal is also aborted when a part fails, so that downloads of the other parts end. */
   readonly run: Run
@@ -46,11 +46,11 @@ export interface FoundPipeline {
  * closed; when it succeeds, that is its own responsibility.
  * @throws UnsupportedError `unsupported-class`, `unsupported-config`; InputError; HubError; CheckpointError; DeviceError; AbortError
  */
-export async function findPipeline<T>(
+export async function findPipeline<T, Spec extends PipelineSpec>(
   repo: string | Repository,
   options: OpenPipelineOptions,
-  specs: readonly PipelineSpec[],
-  work: (found: FoundPipeline) => Promise<T>,
+  specs: readonly Spec[],
+  work: (found: FoundPipeline<Spec>) => Promise<T>,
 ): Promise<T> {
   const failing = new AbortController()
   const signal = options.signal === undefined ? failing.signal : AbortSignal.any([options.signal, failing.signal])

@@ -4,8 +4,9 @@ import type { Repository } from '../../hub/types.js'
 import type { DeviceHosts } from '../execution/device-hosts.js'
 import { findPipeline, type OpenPipelineOptions } from './find-pipeline.js'
 import { loadNetworks, measureNetwork, type MakeTable } from './load-networks.js'
-import { readParts, type LoadedParts, type PipelineSpec } from './read-parts.js'
-import { denoiserOf } from '../planning/memory-needs.js'
+import { readParts, type LoadedParts } from './read-parts.js'
+import type { PipelineSpec } from '../pipeline-spec.js'
+import type { AutoencoderModel, DenoiserModel } from '../../models/types.js'
 import type { Network } from '../bind-network.js'
 import { refuseBeforeDownload } from './read-network-headers.js'
 import { transformWeights } from './transform-weights.js'
@@ -14,8 +15,8 @@ import type { DeviceName } from '../../memory/device-info.js'
 import { placeNetworks } from './open-devices.js'
 
 /** Everything a pipeline class is constructed from. */
-export interface OpenedPipeline {
-  readonly spec: PipelineSpec
+export interface OpenedPipeline<Spec extends PipelineSpec = PipelineSpec> {
+  readonly spec: Spec
   readonly parts: LoadedParts
   readonly hosts: DeviceHosts
   /** Allows the cache to evict the repositories' files again. */
@@ -26,11 +27,11 @@ export interface OpenedPipeline {
  * Opens the pipeline of a repository, as one of the families in `specs`.
  * @throws UnsupportedError `unsupported-class`, `unsupported-config`; InputError; HubError; CheckpointError; DeviceError; AbortError
  */
-export async function openPipeline(
+export async function openPipeline<Spec extends PipelineSpec>(
   repo: string | Repository,
   options: OpenPipelineOptions,
-  specs: readonly PipelineSpec[],
-): Promise<OpenedPipeline> {
+  specs: readonly Spec[],
+): Promise<OpenedPipeline<Spec>> {
   return findPipeline(repo, options, specs, async ({ layout, spec, placing, run, open, store, ...found }) => {
     const { sources, ...read } = await readParts({ layout, spec, options, open, run })
     await refuseBeforeDownload({ sources, options, store, placing, signal: run.signal })
@@ -58,16 +59,23 @@ export function describeNetworks(
   return Object.fromEntries(described)
 }
 
+/** The two networks that every pipeline has. */
+export interface ImageNetworks {
+  readonly denoiser: Network<DenoiserModel>
+  readonly vae: Network<AutoencoderModel>
+}
+
 /** The part of `PipelineInfo` that is the same in every family. */
 export function describePipeline(
   { spec, parts, hosts }: OpenedPipeline,
+  { denoiser, vae }: ImageNetworks,
   defaults: PipelineInfo['defaults'],
   scheduler: PipelineInfo['scheduler'],
 ): PipelineInfo {
-  const denoiser = denoiserOf(parts.networks)
-  const { device, dtype, memoryBudget } = hosts.of(denoiser?.name ?? 'vae')
+  const { device, dtype, memoryBudget } = hosts.of(denoiser.name)
   return {
     className: spec.className,
+    label: spec.label,
     repo: parts.layout.repository.id,
     revision: parts.layout.repository.revision,
     device: device.info,
@@ -77,6 +85,6 @@ export function describePipeline(
     defaults,
     scheduler,
     memoryBudget,
-    imageToImage: [...(parts.networks.get('vae')?.table.keys() ?? [])].some((name) => name.startsWith('encoder.')),
+    imageToImage: vae.model.hasEncoder(vae.table.keys()),
   }
 }

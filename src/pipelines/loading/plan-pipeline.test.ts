@@ -6,7 +6,7 @@ import { expect, onTestFinished, test } from 'vitest'
 import { startHubServer } from '../../../e2e/hub-server/server.js'
 import { Hub } from '../../hub/hub.js'
 import { MemoryStore } from '../../hub/cache/memory-store.js'
-import { DiffusionPipeline } from '../diffusion-pipeline.js'
+import { loadPipeline, planLoad } from '../diffusion-pipeline.js'
 import { diskRepository, fixtures } from '../testing.node.js'
 
 const folder = join(fixtures, 'tiny-sdxl/repo')
@@ -21,7 +21,7 @@ async function served() {
 
 test('a plan reads headers only, says what a load fetches, and what the load then does', async () => {
   const { server, options } = await served()
-  const plan = await DiffusionPipeline.plan(id, options)
+  const plan = await planLoad(id, options)
   const weights = server.log.filter(
     ({ host, file, range }) => host === 'cdn' && file?.endsWith('.safetensors') && range !== undefined,
   )
@@ -36,25 +36,25 @@ test('a plan reads headers only, says what a load fetches, and what the load the
   expect(places).toEqual({ text_encoder: 'wasm', text_encoder_2: 'wasm', unet: 'wasm', vae: 'wasm' })
   expect(Object.keys(devices)).toEqual(['wasm'])
 
-  const pipeline = await DiffusionPipeline.fromPretrained(id, options)
+  const pipeline = await loadPipeline(id, options)
   onTestFinished(() => pipeline.dispose())
   expect(pipeline.info.components).toEqual(components)
   const files = (await diskRepository(folder).files()).filter(({ path }) => /(?<!fp16[^/]*)\.safetensors$/.test(path))
   expect(downloadBytes).toBe(files.reduce((sum, { size }) => sum + size, 0))
-  expect((await DiffusionPipeline.plan(id, options)).downloadBytes).toBe(0)
+  expect((await planLoad(id, options)).downloadBytes).toBe(0)
   server.dropConnections()
   await server.close()
-  expect((await DiffusionPipeline.plan(id, options)).devices).toEqual(devices)
+  expect((await planLoad(id, options)).devices).toEqual(devices)
 })
 
 test('a small form that is kept needs no download, and its original none either', async () => {
   const { options } = await served()
-  const before = await DiffusionPipeline.plan(id, { ...options, dtype: 'q4' })
+  const before = await planLoad(id, { ...options, dtype: 'q4' })
   expect(before.downloadBytes).toBeGreaterThan(3e6)
   expect(before.components['unet']).toMatchObject({ quantization: 'q4', parameters: 423_028 })
-  const pipeline = await DiffusionPipeline.fromPretrained(id, { ...options, dtype: 'q4', keepOriginal: false })
+  const pipeline = await loadPipeline(id, { ...options, dtype: 'q4', keepOriginal: false })
   await pipeline.dispose()
-  const after = await DiffusionPipeline.plan(id, { ...options, dtype: 'q4' })
+  const after = await planLoad(id, { ...options, dtype: 'q4' })
   expect(after.components).toEqual(before.components)
   expect(after.downloadBytes).toBe(0)
   expect(after.devices).toEqual(before.devices)
@@ -62,8 +62,7 @@ test('a small form that is kept needs no download, and its original none either'
 
 test('a budget and a size change the plan', async () => {
   const repository = diskRepository(folder)
-  const plan = (options: Parameters<typeof DiffusionPipeline.plan>[1]) =>
-    DiffusionPipeline.plan(repository, { device: 'wasm', ...options })
+  const plan = (options: Parameters<typeof planLoad>[1]) => planLoad(repository, { device: 'wasm', ...options })
   const whole = await plan({})
   expect([whole.devices.wasm?.residence, whole.downloadBytes]).toEqual(['resident', 0])
   const tight = await plan({ maxMemory: { wasm: '2MB' } })
@@ -74,18 +73,18 @@ test('a budget and a size change the plan', async () => {
 
 test('a size that a generation would refuse is planned for no family', async () => {
   const repository = diskRepository(join(fixtures, 'tiny-sd3/repo'))
-  const pipeline = await DiffusionPipeline.fromPretrained(repository, { device: 'wasm' })
+  const pipeline = await loadPipeline(repository, { device: 'wasm' })
   onTestFinished(() => pipeline.dispose())
   // The autoencoder's factor is 4 and a patch takes two latent pixels.
   const refused = { code: 'size', details: { width: 36 } }
   await expect(pipeline.generate('a dog', { width: 36, height: 32 })).rejects.toMatchObject(refused)
-  await expect(DiffusionPipeline.plan(repository, { device: 'wasm', width: 36, height: 32 })).rejects.toMatchObject(refused)
+  await expect(planLoad(repository, { device: 'wasm', width: 36, height: 32 })).rejects.toMatchObject(refused)
 })
 
 test('what a generation adds or leaves out changes the plan', async () => {
   const repository = diskRepository(folder)
-  const plan = async (options: Parameters<typeof DiffusionPipeline.plan>[1]) =>
-    (await DiffusionPipeline.plan(repository, { device: 'wasm', ...options })).devices.wasm!
+  const plan = async (options: Parameters<typeof planLoad>[1]) =>
+    (await planLoad(repository, { device: 'wasm', ...options })).devices.wasm!
   const names = ({ components }: Awaited<ReturnType<typeof plan>>) =>
     components.map(({ name, part }) => [name, part ?? ''].join(' ').trim())
   expect(names(await plan({}))).toEqual(['text_encoder', 'text_encoder_2', 'unet', 'vae'])
@@ -100,10 +99,10 @@ test('what a generation adds or leaves out changes the plan', async () => {
 test('image to image keeps a budget of the CPU as planned, by the account', async () => {
   const repository = diskRepository(folder)
   const options = { device: 'wasm', width: 64, height: 64 } as const
-  const without = await DiffusionPipeline.plan(repository, options)
+  const without = await planLoad(repository, options)
   const maxMemory = { wasm: without.devices.wasm!.peakBytes }
-  const planned = await DiffusionPipeline.plan(repository, { ...options, maxMemory, imageToImage: true })
-  const pipeline = await DiffusionPipeline.fromPretrained(repository, { device: 'wasm', maxMemory })
+  const planned = await planLoad(repository, { ...options, maxMemory, imageToImage: true })
+  const pipeline = await loadPipeline(repository, { device: 'wasm', maxMemory })
   onTestFinished(() => pipeline.dispose())
   let peak = 0
   const image = { width: 64, height: 64, data: new Uint8ClampedArray(64 * 64 * 4).map((_, i) => i % 251) }
@@ -121,8 +120,7 @@ test('image to image keeps a budget of the CPU as planned, by the account', asyn
 
 test('what does not fit is refused by the headers, before any weights are downloaded', async () => {
   const { server, options } = await served()
-  const load = (more: Parameters<typeof DiffusionPipeline.fromPretrained>[1]) =>
-    DiffusionPipeline.fromPretrained(id, { ...options, ...more })
+  const load = (more: Parameters<typeof loadPipeline>[1]) => loadPipeline(id, { ...options, ...more })
   await expect(load({ maxMemory: { wasm: '100kB' } })).rejects.toMatchObject({
     code: 'does-not-fit',
     details: { component: 'unet', offered: 100_000 },
@@ -150,8 +148,8 @@ test.each([
   const path = name === 'tiny-sd3' ? 'transformer/config.json' : 'unet/config.json'
   const written = JSON.parse(readFileSync(join(own, path), 'utf8')) as object
   const repository = diskRepository(own, { [path]: JSON.stringify({ ...written, ...config }) })
-  const { width, height } = await DiffusionPipeline.plan(repository, { device: 'wasm' })
-  const pipeline = await DiffusionPipeline.fromPretrained(repository, { device: 'wasm' })
+  const { width, height } = await planLoad(repository, { device: 'wasm' })
+  const pipeline = await loadPipeline(repository, { device: 'wasm' })
   onTestFinished(() => pipeline.dispose())
   expect([pipeline.info.defaults.width, pipeline.info.defaults.height]).toEqual([width, height])
   expect([width, height]).toEqual(pixels)
@@ -168,5 +166,5 @@ test.each([
   [{ maxMemory: { wasm: '1kB' } }, 'does-not-fit'],
   [{ components: { unet: null } }, 'components'],
 ])('%j is refused', async (options, code) => {
-  await expect(DiffusionPipeline.plan(diskRepository(folder), { device: 'wasm', ...options })).rejects.toMatchObject({ code })
+  await expect(planLoad(diskRepository(folder), { device: 'wasm', ...options })).rejects.toMatchObject({ code })
 })

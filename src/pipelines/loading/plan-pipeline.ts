@@ -22,17 +22,18 @@ import { isRefusal, orThrow, type Refusal } from '../../memory/refusal.js'
 import { planOn } from '../planning/residence.js'
 import { describeNetworks } from './open-pipeline.js'
 import { readNetworkHeaders } from './read-network-headers.js'
-import { readParts, type PipelineSpec } from './read-parts.js'
+import { readParts } from './read-parts.js'
+import { isGuided, type PipelineSpec } from '../pipeline-spec.js'
 import { decidePlaces } from '../planning/place-networks.js'
 import type { LoadPipelineOptions, PipelineInfo } from '../types.js'
 import type { DeviceName } from '../../memory/device-info.js'
 import type { ChosenDevices } from './choose-devices.js'
 
-/** The generation that is planned for. */
+/** The generation to plan for. */
 export interface PlannedSize {
-  /** Pixels; the model's own width where absent. */
+  /** In pixels. Default: the model's width. */
   readonly width?: number | undefined
-  /** Pixels; the model's own height where absent. */
+  /** In pixels. Default: the model's height. */
   readonly height?: number | undefined
   /** 1 to 64 images at once. Default 1. */
   readonly numImagesPerPrompt?: number | undefined
@@ -59,7 +60,7 @@ export interface PlacedPlan {
 }
 
 /** What loading a pipeline and making an image with it would take. */
-export interface PipelinePlan extends PlacedPlan, Pick<PipelineInfo, 'className' | 'repo' | 'revision' | 'components'> {
+export interface PipelinePlan extends PlacedPlan, Pick<PipelineInfo, 'className' | 'label' | 'repo' | 'revision' | 'components'> {
   /** Bytes of weight files that a load would have to fetch: those that are cached, and small forms that are there already, need none. */
   readonly downloadBytes: number
   /** What `fromPretrained` would warn of. */
@@ -83,11 +84,12 @@ export async function planPipeline(
   return findPipeline(repo, options, specs, async ({ layout, spec, placing, run, open, store, close }) => {
     const { sources } = await readParts({ layout, spec, options, open, run })
     const networks = await readNetworkHeaders({ sources, options, store, run, onOpen })
-    const plan = orThrow(planNetworks(placing, networks, options))
+    const plan = orThrow(planNetworks(placing, networks, options, spec))
     for (const device of placing.devices.values()) await device.dispose()
     close()
     return {
       className: spec.className,
+      label: spec.label,
       repo: layout.repository.id,
       revision: layout.repository.revision,
       components: describeNetworks(networks, (name) => plan.places[name] ?? 'wasm'),
@@ -106,8 +108,9 @@ export function planNetworks(
   { devices, places, budget }: ChosenDevices<PlannedDevice>,
   networks: ReadonlyMap<string, Network>,
   options: Pick<LoadPipelineOptions, 'offload' | 'vaeTiling'> & PlannedSize,
+  spec: Pick<PipelineSpec, 'guidance' | 'defaults'>,
 ): PlacedPlan | Refusal {
-  const { width, height, latent } = plannedSize(networks, options)
+  const { width, height, latent } = plannedSize(networks, options, spec)
   const placing = decidePlaces({ devices: [...devices.values()], places, budget, networks, options })
   if (isRefusal(placing)) return placing
   const plans = new Map<DeviceName, MemoryPlan>()
@@ -123,7 +126,11 @@ export function planNetworks(
   return { width, height, places: Object.fromEntries(placing.placed), devices: Object.fromEntries(plans) }
 }
 
-function plannedSize(networks: ReadonlyMap<string, Network>, asked: PlannedSize) {
+function plannedSize(
+  networks: ReadonlyMap<string, Network>,
+  asked: PlannedSize,
+  spec: Pick<PipelineSpec, 'guidance' | 'defaults'>,
+) {
   const factor = autoencoderOf(networks)?.model.scaleFactor ?? 8
   const own = latentSize(networks)
   const { width = own.width * factor, height = own.height * factor } = asked
@@ -131,10 +138,5 @@ function plannedSize(networks: ReadonlyMap<string, Network>, asked: PlannedSize)
   checkSize({ width, height }, factor * (denoiser?.model.latents.patch ?? 1))
   checkAmounts(asked)
   const latent = { width: width / factor, height: height / factor }
-  return { width, height, latent: generationSize(latent, asked, isGuided(asked), asked.imageToImage === true) }
-}
-
-/** Without a word on it there is guidance in every family. */
-function isGuided({ guidanceScale }: PlannedSize): boolean {
-  return guidanceScale === undefined || guidanceScale > 1
+  return { width, height, latent: generationSize(latent, asked, isGuided(spec, asked), asked.imageToImage === true) }
 }

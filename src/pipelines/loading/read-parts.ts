@@ -3,12 +3,13 @@
  * class or a config that cannot be run is refused here, before any weights are downloaded.
  */
 
+import type { PipelineSpec } from '../pipeline-spec.js'
 import type { Layout } from '../../checkpoint/layouts/layout.js'
 import { readQuantizationConfig, type ReadQuantization } from '../../checkpoint/quantization-config.js'
 import type { Config } from '../../checkpoint/types.js'
 import { CheckpointError, InputError, UnsupportedError, type AquatintError } from '../../errors.js'
 import { createScheduler, schedulerClassNames } from '../../schedulers/registry.js'
-import type { Tokenizer, TokenizerDefinition } from '../../tokenizers/types.js'
+import type { Tokenizer } from '../../tokenizers/types.js'
 import { throwIfAborted } from '../../util/abort.js'
 import type { NetworkDefinition, NetworkModel } from '../../models/types.js'
 import { readModel, type Network } from '../bind-network.js'
@@ -16,19 +17,6 @@ import type { Run } from '../run.js'
 import type { LoadPipelineOptions } from '../types.js'
 import { findComponents, type ComponentSource, type OpenByName } from './find-components.js'
 import { loadTokenizer } from './load-tokenizer.js'
-
-/** What a pipeline class is made of, by component name. */
-export interface PipelineSpec {
-  readonly className: string
-  /** Network components and the classes that each may have. */
-  readonly networks: Readonly<Record<string, readonly NetworkDefinition[]>>
-  /** Tokenizers and the classes that each may have. */
-  readonly tokenizers: Readonly<Record<string, readonly TokenizerDefinition[]>>
-  /** Networks that a checkpoint may leave out. A tokenizer may be left out together with its text encoder. */
-  readonly optional: readonly string[]
-  /** Components that checkpoints have and this pipeline never uses, with what that means. */
-  readonly ignored: Readonly<Record<string, string>>
-}
 
 /** A network whose config has been read, and whose weights have not. */
 export interface NetworkSource extends ComponentSource {

@@ -10,9 +10,10 @@ import type { MemorySnapshot } from '../../runtime/types.js'
 import { heldOn, needsOn } from './memory-needs.js'
 import { orThrow } from '../../memory/refusal.js'
 import { openPipeline } from '../loading/open-pipeline.js'
-import { DiffusionPipeline, type LoadedPipeline } from '../diffusion-pipeline.js'
+import { loadPipeline, type LoadedPipeline } from '../diffusion-pipeline.js'
 import { planPipeline } from '../loading/plan-pipeline.js'
-import { StableDiffusionXLPipeline, stableDiffusionXLSpec } from '../families/stable-diffusion-xl.js'
+import { stableDiffusionXL } from '../families/stable-diffusion-xl.js'
+import { createPipeline } from '../generation/loaded-pipeline.js'
 import { caseOptions } from '../testing-cases.js'
 import { fetchCase, servedRepository } from '../testing.js'
 import type { LoadPipelineOptions, PlainTensor } from '../types.js'
@@ -35,13 +36,13 @@ interface Outcome {
 
 /** Makes an image in two steps, and disposes the pipeline. */
 async function makeImage(options: LoadPipelineOptions): Promise<Outcome> {
-  const opened = await openPipeline(repository, { ...options, device: 'webgpu' }, [stableDiffusionXLSpec])
+  const opened = await openPipeline(repository, { ...options, device: 'webgpu' }, [stableDiffusionXL])
   const { device, dtype, offload } = opened.hosts.of('unet')
   const size = { width: item.width / 8, height: item.height / 8 }
   const request = { device, networks: opened.parts.networks, here: () => true, dtype, vaeTiling: undefined, size }
   const needs = needsOn(request)
   const held = heldOn(request, needs)
-  pipeline = new StableDiffusionXLPipeline(opened)
+  pipeline = createPipeline(opened)
   const { captured, warnings } = await pipeline.generate(item.prompt, {
     ...caseOptions(item, ''),
     numInferenceSteps: 2,
@@ -58,14 +59,14 @@ async function makeImage(options: LoadPipelineOptions): Promise<Outcome> {
 
 const whole = makeImage({ offload: 'resident' })
 
-test('resident: all weights stay, to the byte, and none is left after dispose', async () => {
+test('resident: all weights stay, to the byte, and none are left after dispose', async () => {
   const { needs, memory, offload } = await whole
   expect(offload).toBe('resident')
   const all = needs.reduce((sum, need) => sum + weightBytes(need), 0)
   expect(memory).toMatchObject({ liveWeights: all, peakWeights: all })
 })
 
-test('model: the peak of weights is the largest component, the image is the same, and none is left after the image', async () => {
+test('model: the peak of weights is the largest component, the image is the same, and none are left after the image', async () => {
   const { needs, memory, image, offload } = await makeImage({ offload: 'model' })
   expect(offload).toBe('model')
   expect(memory.peakWeights).toBe(Math.max(...needs.map(weightBytes)))
@@ -86,7 +87,7 @@ test.each([
   const maxMemory = held + Math.max(...needs.map(({ ways }) => ways[0]!.activationBytes)) + Math.floor(weights * share)
   const plan = orThrow(planMemory(needs, { offload: 'auto', maxMemory, heldBytes: held }))
   const { width, height } = item
-  const told = await planPipeline(repository, { device: 'webgpu', maxMemory, width, height }, [stableDiffusionXLSpec])
+  const told = await planPipeline(repository, { device: 'webgpu', maxMemory, width, height }, [stableDiffusionXL])
   expect(told.devices.webgpu).toEqual(plan)
   const outcome = await makeImage({ maxMemory })
   expect([plan.residence, outcome.offload]).toEqual([residence, residence])
@@ -99,20 +100,20 @@ test.each([
   expect(outcome.memory.peakWeights).toBe(residence === 'resident' ? weights : Math.max(...peaks))
 })
 
-test('a picture that is larger than the usual keeps the budget too: weights stay for a shorter time in it, with the same bits', async () => {
+test('an image larger than the usual size keeps the budget too: its weights stay for a shorter time, with the same bits', async () => {
   const large = { width: 2 * item.width, height: 2 * item.height }
   const settings = { ...caseOptions(item, ''), ...large, numInferenceSteps: 1, capture: ['image'] } as const
   const one = await planPipeline(repository, { device: 'webgpu', offload: 'model', maxMemory: '1GB', ...large }, [
-    stableDiffusionXLSpec,
+    stableDiffusionXL,
   ])
   const maxMemory = one.devices.webgpu!.peakBytes
 
-  pipeline = await DiffusionPipeline.fromPretrained(repository, { device: 'webgpu', offload: 'resident' })
+  pipeline = await loadPipeline(repository, { device: 'webgpu', offload: 'resident' })
   const { captured: expected } = await pipeline.generate(item.prompt, settings)
   await pipeline.dispose()
 
-  const opened = await openPipeline(repository, { device: 'webgpu', maxMemory }, [stableDiffusionXLSpec])
-  pipeline = new StableDiffusionXLPipeline(opened)
+  const opened = await openPipeline(repository, { device: 'webgpu', maxMemory }, [stableDiffusionXL])
+  pipeline = createPipeline(opened)
   const host = opened.hosts.of('unet')
   expect(host.offload).toBe('resident')
   const tooLarge = { ...settings, width: 512, height: 512 }

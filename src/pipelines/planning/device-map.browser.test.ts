@@ -1,7 +1,7 @@
 /** A pipeline over several devices: text encoders on the CPU, the denoiser on a GPU, parts on a second one, as `deviceMap` says. */
 
 import { afterEach, describe, expect, test, vi } from 'vitest'
-import { DiffusionPipeline, type LoadedPipeline } from '../diffusion-pipeline.js'
+import { loadPipeline, type LoadedPipeline } from '../diffusion-pipeline.js'
 import { caseOptions } from '../testing-cases.js'
 import { fetchCase, psnr, relativeError, servedRepository } from '../testing.js'
 import type { MemorySnapshot } from '../../runtime/types.js'
@@ -18,7 +18,7 @@ afterEach(async () => {
 })
 
 async function load(options: LoadPipelineOptions): Promise<Record<string, string>> {
-  pipeline = await DiffusionPipeline.fromPretrained(repository, options)
+  pipeline = await loadPipeline(repository, options)
   return Object.fromEntries(Object.entries(pipeline.info.components).map(([component, { device }]) => [component, device]))
 }
 

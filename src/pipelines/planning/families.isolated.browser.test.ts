@@ -16,8 +16,11 @@ import { heldOn, latentSize, needsOn } from './memory-needs.js'
 import { openPipeline, type OpenedPipeline } from '../loading/open-pipeline.js'
 import { planPipeline } from '../loading/plan-pipeline.js'
 import { Run } from '../run.js'
-import { StableDiffusion3Pipeline, stableDiffusion3Spec } from '../families/stable-diffusion-3.js'
-import { StableDiffusionPipeline, stableDiffusionSpec } from '../families/stable-diffusion.js'
+import { stableDiffusion3 } from '../families/stable-diffusion-3.js'
+import { stableDiffusion } from '../families/stable-diffusion.js'
+import { scaledLatents } from '../generation/latent-scaling.js'
+import { createPipeline } from '../generation/loaded-pipeline.js'
+import type { PipelineFamily } from '../generation/pipeline-family.js'
 import { caseOptions } from '../testing-cases.js'
 import { fetchCase, servedRepository } from '../testing.js'
 import type { GenerateHooks } from '../run.js'
@@ -43,8 +46,7 @@ const noRoom = new DeviceError('out-of-memory', 'no room')
 const families = {
   'tiny-sd15': {
     repository: sd15,
-    spec: stableDiffusionSpec,
-    make: (opened: OpenedPipeline) => new StableDiffusionPipeline(opened),
+    spec: stableDiffusion,
     denoiser: 'unet',
     offload: 'model',
     // The activations of its autoencoder take more than all that the others do.
@@ -53,8 +55,7 @@ const families = {
   },
   'tiny-sd3': {
     repository: sd3,
-    spec: stableDiffusion3Spec,
-    make: (opened: OpenedPipeline) => new StableDiffusion3Pipeline(opened),
+    spec: stableDiffusion3,
     denoiser: 'transformer',
     offload: 'resident',
     // With its usual number of tokens, 256, it takes the most by far.
@@ -65,7 +66,7 @@ const families = {
 } as const
 
 interface Loaded {
-  readonly opened: OpenedPipeline
+  readonly opened: OpenedPipeline<PipelineFamily>
   readonly device: Device
   /** One step of the fixture's first case. */
   readonly generate: (options?: Partial<GenerateOptions & GenerateHooks>) => Promise<GenerateResult>
@@ -74,10 +75,10 @@ interface Loaded {
 }
 
 async function load(name: keyof typeof families, options: LoadPipelineOptions): Promise<Loaded> {
-  const { repository, spec, make, denoiser } = families[name]
+  const { repository, spec, denoiser } = families[name]
   const { item } = await fetchCase(name)
   const opened = await openPipeline(repository, { ...options, device: 'webgpu' }, [spec])
-  const pipeline = make(opened)
+  const pipeline = createPipeline(opened)
   const { maxSequenceLength: _, ...call } = caseOptions(item, '')
   return {
     opened,
@@ -201,7 +202,7 @@ describe.each(['tiny-sd15', 'tiny-sd3'] as const)('%s', (name) => {
     const last = whole.captured!['latents_0']!
     const latents = device.upload({ type: 'float32', ...last }, 'vae')
     device.memory.resetPeaks()
-    const tiled = await decodeLatents(vae, latents, 'scale', host, new Run({}))
+    const tiled = await decodeLatents(vae, latents, scaledLatents(vae.model.scaling, 4), host, new Run({}))
     latents.dispose()
     await host.settle()
     const inTiles = device.memory.snapshot().peak

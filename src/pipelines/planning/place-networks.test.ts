@@ -6,7 +6,7 @@ import { UNet2DConditionModel } from '../../models/unets/unet-2d-condition.js'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import type { ComponentNeeds } from '../../memory/needs.js'
-import { DiffusionPipeline } from '../diffusion-pipeline.js'
+import { loadPipeline } from '../diffusion-pipeline.js'
 import { readJson, readWeights } from '../../models/testing.node.js'
 import { heldOn, latentSize, needsOn, type PlannedDevice } from './memory-needs.js'
 import type { Network } from '../bind-network.js'
@@ -14,6 +14,7 @@ import { budgetOn, parseBudget, type Budget } from '../../memory/budget.js'
 import { isRefusal, orThrow } from '../../memory/refusal.js'
 import { chooseResidence, offeredMemory } from './residence.js'
 import { decidePlaces } from './place-networks.js'
+import { stableDiffusionXL } from '../families/stable-diffusion-xl.js'
 import { planNetworks } from '../loading/plan-pipeline.js'
 import { diskRepository, fixtures, readCases } from '../testing.node.js'
 import { caseOptions } from '../testing-cases.js'
@@ -27,7 +28,7 @@ const all = { text_encoder: 'wasm', unet: 'wasm', vae: 'wasm' } as const
 async function refusal(options: LoadPipelineOptions) {
   const repository = diskRepository(folder)
   try {
-    await (await DiffusionPipeline.fromPretrained(repository, options)).dispose()
+    await (await loadPipeline(repository, options)).dispose()
   } catch (error) {
     return { ...(error as { code: string; message: string; details: object }), message: String(error), opened: repository.opened }
   }
@@ -80,7 +81,7 @@ test('a budget for the CPU is kept, one component at a time, with the image of d
   const [first] = readCases('tiny-sd15')
   const { item, reference } = first!
   const generate = async (options: LoadPipelineOptions) => {
-    const pipeline = await DiffusionPipeline.fromPretrained(diskRepository(folder), options)
+    const pipeline = await loadPipeline(diskRepository(folder), options)
     let memory: PipelineMemory | undefined
     const { captured } = await pipeline.generate(item.prompt, {
       ...caseOptions(item, pipeline.info.scheduler.className),
@@ -217,9 +218,12 @@ test('a load is not refused for memory that only guidance takes', () => {
   expect(without).toBeLessThan(guided)
   expect(leastBudget((maxMemory) => decide([gpu()], maxMemory, onGpu))).toBe(without)
   const plan = (guidanceScale?: number) =>
-    planNetworks({ devices: new Map([['webgpu', gpu()]]), places: onGpu, budget: parseBudget(without) }, networks, {
-      guidanceScale,
-    })
+    planNetworks(
+      { devices: new Map([['webgpu', gpu()]]), places: onGpu, budget: parseBudget(without) },
+      networks,
+      { guidanceScale },
+      stableDiffusionXL,
+    )
   expect(isRefusal(plan(1))).toBe(false)
   expect(plan()).toMatchObject({ refused: 'does-not-fit' })
 })

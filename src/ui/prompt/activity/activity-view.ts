@@ -5,7 +5,8 @@
 
 import { h, setText } from '../../parts/dom.js'
 import { fraction, type Activity } from './activity.js'
-import { componentName, details, fileState, headline, memoryNumbers, memoryPlace } from './activity-words.js'
+import { componentLabel } from '../../../index.js'
+import { details, fileState, headline, memoryNumbers, memoryPlace } from './activity-words.js'
 
 const stages = [
   { name: 'Download', phases: ['resolving', 'downloading', 'ready'] },
@@ -124,7 +125,7 @@ export class ActivityView {
         const fill = h('span', { class: 'fill' })
         const state = h('span', { class: 'state' })
         const name = h('span', { class: 'path', title: file.path }, file.path)
-        const row = h('li', { title: componentName(file.component) }, name, state, h('span', { class: 'track' }, fill))
+        const row = h('li', { title: componentLabel(file.component) }, name, state, h('span', { class: 'track' }, fill))
         drawn = { row, state, fill }
         this.#fileRows.set(key, drawn)
         this.#fileList.append(row)

@@ -1,30 +1,14 @@
 /** Describes an activity: a short headline and a line of numbers. Pure. */
 
+import { componentLabel } from '../../../index.js'
 import { formatSeconds, formatShare, formatTimeLeft } from '../../parts/format.js'
 import { formatBytes } from '../../../util/format-bytes.js'
 import { downloadSpeed, downloadTotals, stepsTimeLeft, type Activity, type FileActivity } from './activity.js'
 
-const componentNames: Readonly<Record<string, string>> = {
-  text_encoder: 'text encoder',
-  text_encoder_2: 'second text encoder',
-  text_encoder_3: 'third text encoder',
-  tokenizer: 'tokenizer',
-  tokenizer_2: 'second tokenizer',
-  unet: 'UNet',
-  transformer: 'transformer',
-  vae: 'image decoder',
-  scheduler: 'scheduler',
-}
-
-/** The name of a component for people; unknown components keep their own name. */
-export function componentName(component: string): string {
-  return componentNames[component] ?? component
-}
-
 /** The current phase, in a few words. */
 export function headline(activity: Activity): string {
   const { weights, component, step } = activity
-  if (weights !== undefined) return `Loading the ${componentName(weights.component)}`
+  if (weights !== undefined) return `Loading the ${componentLabel(weights.component)}`
   switch (activity.phase) {
     case 'idle':
       return ''
@@ -37,7 +21,7 @@ export function headline(activity: Activity): string {
     case 'ready':
       return 'Model ready'
     case 'encoding':
-      return component === undefined ? 'Encoding the prompt' : `Encoding the prompt · ${componentName(component)}`
+      return component === undefined ? 'Encoding the prompt' : `Encoding the prompt · ${componentLabel(component)}`
     case 'denoising':
       return step === undefined ? 'Denoising' : `Denoising · step ${step.done} of ${step.total}`
     case 'decoding':
@@ -81,7 +65,7 @@ export function fileState({ phase, loaded, total, cached }: FileActivity): strin
 export function memoryPlace({ memory, device }: Activity): string {
   if (memory === undefined) return ''
   const there = Object.entries(memory.components).filter(([, { weights, activations }]) => weights + activations > 0)
-  const names = there.map(([name]) => componentName(name)).join(', ')
+  const names = there.map(([name]) => componentLabel(name)).join(', ')
   return `${device?.kind === 'wasm' ? 'In memory' : 'On the GPU'}: ${names === '' ? 'nothing' : names}`
 }
 

@@ -11,6 +11,7 @@ const on = (residence: Residence, peakBytes: number): MemoryPlan => ({
 })
 const plan = (parts: Partial<PipelinePlan>): PipelinePlan => ({
   className: 'StableDiffusionXLPipeline',
+  label: 'Stable Diffusion XL',
   repo: 'a/b',
   revision: 'main',
   components: {},
@@ -29,7 +30,7 @@ test.each<[Partial<PipelinePlan>, string]>([
     'Stable Diffusion XL. Downloads 6.94 GB once. A 1024 × 1024 picture needs up to 6.07 GB of GPU memory, loaded one component at a time.',
   ],
   [
-    { devices: { wasm: on('resident', 3e6) }, className: 'StableDiffusionPipeline', downloadBytes: 0, width: 64, height: 32 },
+    { devices: { wasm: on('resident', 3e6) }, label: 'Stable Diffusion', downloadBytes: 0, width: 64, height: 32 },
     'Stable Diffusion, already downloaded. A 64 × 32 picture is computed on the CPU.',
   ],
   [

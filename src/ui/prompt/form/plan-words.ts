@@ -3,12 +3,6 @@
 import type { PipelinePlan, Residence } from '../../../index.js'
 import { formatBytes } from '../../../util/format-bytes.js'
 
-const families: Readonly<Record<string, string>> = {
-  StableDiffusionPipeline: 'Stable Diffusion',
-  StableDiffusionXLPipeline: 'Stable Diffusion XL',
-  StableDiffusion3Pipeline: 'Stable Diffusion 3',
-}
-
 const residences: Readonly<Record<Residence, string>> = {
   resident: 'all loaded at once',
   model: 'loaded one component at a time',
@@ -16,11 +10,10 @@ const residences: Readonly<Record<Residence, string>> = {
 }
 
 /** The size of the download, and the memory that a picture needs. */
-export function planWords({ className, downloadBytes, devices, width, height }: PipelinePlan): string {
+export function planWords({ label, downloadBytes, devices, width, height }: PipelinePlan): string {
   const gpus = Object.entries(devices).filter(([name]) => name !== 'wasm')
-  const family = families[className] ?? className
   const download =
-    downloadBytes === 0 ? `${family}, already downloaded.` : `${family}. Downloads ${formatBytes(downloadBytes)} once.`
+    downloadBytes === 0 ? `${label}, already downloaded.` : `${label}. Downloads ${formatBytes(downloadBytes)} once.`
   const picture = `A ${width} × ${height} picture`
   if (gpus.length === 0) return `${download} ${picture} is computed on the CPU.`
   const takes = gpus.map(([, plan]) => `up to ${formatBytes(plan.peakBytes)} of GPU memory, ${residences[plan.residence]}`)

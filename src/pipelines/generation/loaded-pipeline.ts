@@ -1,0 +1,104 @@
+/** A loaded pipeline of any family: checks the options of a generation and puts together what it is made of. */
+
+import { checkInputs, resultSize } from '../check-inputs.js'
+import { describePipeline, type OpenedPipeline } from '../loading/open-pipeline.js'
+import { isGuided } from '../pipeline-spec.js'
+import { Recorder, Run, type GenerateHooks } from '../run.js'
+import type { GenerateOptions, GenerateResult, PipelineInfo } from '../types.js'
+import { imageStart } from './image-start.js'
+import { imageNetworksOf, latentChannels } from './parts.js'
+import type { PipelineFamily } from './pipeline-family.js'
+import { denoiserPredictor } from './predictor.js'
+import { describeScheduler, prepareScheduler, schedulerSource } from './schedule.js'
+import { readTableInputs } from './table-inputs.js'
+import { textToImage } from './text-to-image.js'
+
+export interface LoadedPipeline {
+  readonly info: PipelineInfo
+  /** Makes images. @throws InputError, DeviceError, UnsupportedError, CheckpointError, AbortError */
+  generate(prompt: string, options?: GenerateOptions & GenerateHooks): Promise<GenerateResult>
+  /** Frees everything. The pipeline cannot be used again. */
+  dispose(): Promise<void>
+}
+
+/**
+ * Makes a pipeline of what was opened for it.
+ * @throws CheckpointError `component-missing`; UnsupportedError `unsupported-config`
+ */
+export function createPipeline({ spec: family, parts, hosts, close }: OpenedPipeline<PipelineFamily>): LoadedPipeline {
+  const networks = imageNetworksOf(parts)
+  const { denoiser, vae } = networks
+  const channels = latentChannels(denoiser, vae)
+  const prompts = family.promptEncoder(parts, hosts, denoiser)
+  const scheduler = family.scheduler?.mend?.(parts.scheduler) ?? schedulerSource(parts.scheduler)
+  const { scaleFactor } = vae.model
+  const { patch, sampleSize } = denoiser.model.latents
+  const defaults = {
+    width: sampleSize.width * scaleFactor,
+    height: sampleSize.height * scaleFactor,
+    numInferenceSteps: family.defaults.numInferenceSteps,
+    guidanceScale: family.defaults.guidanceScale,
+  }
+  const multiple = scaleFactor * patch
+
+  async function generate(prompt: string, options: GenerateOptions & GenerateHooks = {}): Promise<GenerateResult> {
+    const run = new Run(options)
+    const size = resultSize(options, defaults, multiple)
+    checkInputs(prompt, options, size, multiple)
+    prompts.check(options)
+    family.check?.(options, denoiser.model)
+    const latentSize = { height: size.height / scaleFactor, width: size.width / scaleFactor }
+    const tokens = Math.floor(latentSize.height / patch) * Math.floor(latentSize.width / patch)
+    const shift = family.scheduler?.shift
+    const prepared = prepareScheduler(
+      scheduler,
+      options,
+      { ...defaults, mu: shift === undefined ? undefined : (config) => shift(tokens, config) },
+      run,
+    )
+    if (family.scheduler?.setsBeginIndex === true) prepared.setBeginIndex(0)
+    const recorder = new Recorder(options.capture)
+    const guided = isGuided(family, options)
+    const count = options.numImagesPerPrompt ?? 1
+    const { guidanceScale = defaults.guidanceScale, guidanceRescale = 0 } = options
+    return textToImage({
+      options,
+      hosts,
+      scheduler: prepared,
+      latentDims: [count, channels, latentSize.height, latentSize.width],
+      start: imageStart(options, prepared, family.imageToImage, defaults.numInferenceSteps),
+      denoiser,
+      encodePrompt: (call) => prompts.encode(prompt, options, guided, call),
+      condition: async (device, encoded) => {
+        const rows = Object.entries(await readTableInputs(denoiser, latentSize, run.signal))
+        return {
+          ...family.condition({ denoiser, device, prompts: encoded, options, size, count }),
+          ...Object.fromEntries(rows.map(([name, tensor]) => [name, device.upload(tensor, denoiser.name)])),
+        }
+      },
+      predictor: (condition, host, keep) =>
+        denoiserPredictor({
+          denoiser,
+          condition,
+          host,
+          run,
+          refine: guided ? family.refine?.({ denoiser, condition, options, host, recorder, run, keep }) : null,
+        }),
+      guidance: guided ? { scale: guidanceScale, rescale: family.rescalesGuidance ? guidanceRescale : 0 } : null,
+      vae,
+      latentScales: family.latentScales(vae.model.scaling, channels),
+      preview: family.preview,
+      recorder,
+      run,
+    })
+  }
+
+  return {
+    info: describePipeline({ spec: family, parts, hosts, close }, networks, defaults, describeScheduler(scheduler)),
+    generate,
+    dispose: async () => {
+      await hosts.dispose()
+      close()
+    },
+  }
+}

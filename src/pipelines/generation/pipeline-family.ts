@@ -1,0 +1,91 @@
+/**
+ * The contract of a pipeline class: all that distinguishes `StableDiffusionXLPipeline` from the others. Each file in families/ exports one
+ * definition, families.ts lists them all, and no other code asks for the name of a class. The order of work is the same for all of them:
+ * loaded-pipeline.ts, text-to-image.ts, phases.ts.
+ */
+
+import type { Config } from '../../checkpoint/types.js'
+import type { DenoiserModel, Extent, LatentStatistics, NetworkDefinition } from '../../models/types.js'
+import type { Device } from '../../runtime/device.js'
+import type { Network } from '../bind-network.js'
+import type { ComponentHost } from '../execution/component-host.js'
+import type { DeviceHosts } from '../execution/device-hosts.js'
+import type { LoadedParts } from '../loading/read-parts.js'
+import type { TokenizerDefinition } from '../../tokenizers/types.js'
+import type { ComponentName } from '../../component-names.js'
+import type { PipelineSpec } from '../pipeline-spec.js'
+import type { Recorder, Run } from '../run.js'
+import type { GenerateOptions } from '../types.js'
+import type { ImageStartRules } from './image-start.js'
+import type { ChannelScale } from './latent-scaling.js'
+import type { PreviewCoefficients } from './latent-preview.js'
+import type { Condition, Correction, Refinement } from './predictor.js'
+import type { EncodeCall, EncodedPrompt, EncodedPrompts } from './prompt-embeds.js'
+import type { SchedulerSource } from './schedule.js'
+import type { Keep } from './tensors.js'
+
+/** The text encoders of one loaded pipeline. */
+export interface PromptEncoder {
+  /** Checks the options that depend on the text encoders. @throws InputError */
+  readonly check: (options: GenerateOptions) => void
+  /** diffusers' `encode_prompt`. Without guidance there is no negative prompt. @throws as running the text encoders */
+  readonly encode: (prompt: string, options: GenerateOptions, guided: boolean, call: EncodeCall) => Promise<EncodedPrompts>
+}
+
+/** What a denoiser's condition is made of. */
+export interface ConditionCall {
+  readonly denoiser: Network<DenoiserModel>
+  /** The denoiser's device. */
+  readonly device: Device
+  /** The prompt or, with guidance, the negative one and the prompt. */
+  readonly prompts: readonly EncodedPrompt[]
+  readonly options: GenerateOptions
+  /** Of the image, in pixels. */
+  readonly size: Extent
+  /** Images of each prompt. */
+  readonly count: number
+}
+
+/** What a further correction of the denoiser's prediction is made with. */
+export interface RefineCall {
+  readonly denoiser: Network<DenoiserModel>
+  readonly condition: Condition
+  readonly options: GenerateOptions
+  readonly host: ComponentHost
+  readonly recorder: Recorder
+  readonly run: Run
+  /** Has a tensor disposed after the last step. */
+  readonly keep: Keep
+}
+
+/** One pipeline class. */
+export interface PipelineFamily extends PipelineSpec {
+  readonly networks: Readonly<Partial<Record<ComponentName, readonly NetworkDefinition[]>>>
+  readonly tokenizers: Readonly<Partial<Record<ComponentName, readonly TokenizerDefinition[]>>>
+  readonly optional: readonly ComponentName[]
+  readonly ignored: Readonly<Partial<Record<ComponentName, string>>>
+  /** How image to image runs. */
+  readonly imageToImage: ImageStartRules
+  /** How the repository's scheduler is used; absent: as the repository has it. */
+  readonly scheduler?: {
+    /** The repository's scheduler as the class uses it. */
+    readonly mend?: ((scheduler: LoadedParts['scheduler']) => SchedulerSource) | undefined
+    /** Whether each run sets the scheduler's begin index, 0 without an image, as the class in diffusers does. */
+    readonly setsBeginIndex?: boolean | undefined
+    /** The shift `mu` for schedulers with `use_dynamic_shifting`, from the number of the denoiser's tokens and the scheduler's config. */
+    readonly shift?: ((tokens: number, config: Config) => number) | undefined
+  }
+  /** Whether `guidanceRescale` is an option of this class. */
+  readonly rescalesGuidance: boolean
+  /** The scale of each channel of the denoiser's latents in the autoencoder's. */
+  readonly latentScales: (statistics: LatentStatistics, channels: number) => readonly ChannelScale[]
+  readonly preview: PreviewCoefficients
+  /** Its text encoders with their tokenizers. @throws CheckpointError `component-missing` */
+  readonly promptEncoder: (parts: LoadedParts, hosts: DeviceHosts, denoiser: Network<DenoiserModel>) => PromptEncoder
+  /** The denoiser's inputs that are made from the prompt and stay from step to step. The caller disposes them. */
+  readonly condition: (call: ConditionCall) => Condition
+  /** Checks options that depend on the denoiser. @throws InputError */
+  readonly check?: ((options: GenerateOptions, denoiser: DenoiserModel) => void) | undefined
+  /** A further correction in steps with guidance, null for a step or for all steps without. */
+  readonly refine?: ((call: RefineCall) => ((step: Refinement) => Promise<Correction | null>) | null) | undefined
+}

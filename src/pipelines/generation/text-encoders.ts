@@ -1,0 +1,194 @@
+/**
+ * Text encoders with their tokenizers: from a text to the hidden states and the pooled embedding that a denoiser takes. One class serves all
+ * text encoders; what differs between them is in the definitions of the networks and tokenizers.
+ */
+
+import { decodeFloats, isFloatDType } from '../../checkpoint/element-types.js'
+import type { TensorEntry, WeightTable } from '../../checkpoint/types.js'
+import { CheckpointError, InputError } from '../../errors.js'
+import type { TokenEmbedding } from '../../models/layers/token-embedding.js'
+import { numbered } from '../../models/text-encoders/encoder-variants.js'
+import type { HiddenState, HostInput, TextEncoderModel } from '../../models/types.js'
+import type { EncodedText, Tokenizer } from '../../tokenizers/types.js'
+import { hasRole, type Network } from '../bind-network.js'
+import type { ComponentHost, Value } from '../execution/component-host.js'
+import type { DeviceHosts } from '../execution/device-hosts.js'
+import { failuresOf } from '../execution/recovery.js'
+import type { LoadedParts } from '../loading/read-parts.js'
+import type { Run } from '../run.js'
+import type { EncodeCall } from './prompt-embeds.js'
+import { float32Tensor } from './tensors.js'
+
+/** How a text is encoded. */
+export interface EncodeTextOptions {
+  /** The output to take: the last hidden state, or those that `hiddenStates` chooses. Default `hidden_states`. */
+  readonly output?: 'last_hidden_state' | 'hidden_states' | undefined
+  /** Hidden states to take. Default: the class's own choice. */
+  readonly hiddenStates?: readonly HiddenState[] | undefined
+  /** Whether padding is masked, so that no token attends to it. Default false, as in diffusers' Stable Diffusion pipelines. */
+  readonly masksPadding?: boolean | undefined
+  /** Tokens, for tokenizers without a fixed length. */
+  readonly maxSequenceLength?: number | undefined
+}
+
+/** An encoded text. */
+export interface TextEncoding {
+  /** The first of `hiddenStates`. */
+  readonly hidden: Value
+  /** Each [1, tokens, width], in the order asked for. */
+  readonly hiddenStates: readonly Value[]
+  /** [1, projection], from encoders with a projection. */
+  readonly pooled: Value | null
+  /** How many of the tokens are the text's. The rest, at the end, is padding. */
+  readonly tokens: number
+}
+
+/** A text encoder of a pipeline with its tokenizer. */
+export class LoadedTextEncoder {
+  readonly #network: Network<TextEncoderModel>
+  readonly #tokenizer: Tokenizer
+  readonly #host: ComponentHost
+
+  constructor(network: Network<TextEncoderModel>, tokenizer: Tokenizer, host: ComponentHost) {
+    this.#network = network
+    this.#tokenizer = tokenizer
+    this.#host = host
+  }
+
+  /** Layers of the network: `clip_skip` must be less. */
+  get layers(): number {
+    return this.#network.model.layers
+  }
+
+  /**
+   * Encodes one text. A text that is too long is truncated, with a warning, as in diffusers.
+   * @throws CheckpointError where the token embedding does not match; and as running the network
+   */
+  async encode(text: string, { next, keep, run }: EncodeCall, options: EncodeTextOptions = {}): Promise<TextEncoding> {
+    const { model } = this.#network
+    const { hiddenStates, masksPadding = false } = options
+    const encoded = this.#tokenize(text, options.maxSequenceLength, run)
+    const inputs = await this.#inputs(encoded, masksPadding, run.signal)
+    const states =
+      options.output === 'last_hidden_state'
+        ? ['last_hidden_state']
+        : (hiddenStates ?? [null]).map((_, place) => numbered('hidden_state', place))
+    const pooledOutput = model.pooledOutput === null ? [] : [model.pooledOutput]
+    const variant = { hiddenStates, attentionMask: masksPadding ? true : undefined }
+    const outputs = await failuresOf({ host: this.#host, network: this.#network }, () =>
+      this.#host.runFor(next, this.#network, inputs, [...states, ...pooledOutput], run, variant),
+    )
+    const taken = Object.values(outputs).map((value) => keep(value))
+    const [hidden, ...others] = taken.slice(0, states.length)
+    if (hidden === undefined) throw new TypeError(`${model.className} has no hidden state.`)
+    return { hidden, hiddenStates: [hidden, ...others], pooled: taken[states.length] ?? null, tokens: encoded.tokens }
+  }
+
+  /** Tokenizes a text to as many ids as the network takes. */
+  #tokenize(text: string, maxSequenceLength: number | undefined, run: Run): EncodedText {
+    const { fixedLength } = this.#tokenizer
+    const length = fixedLength ?? maxSequenceLength
+    if (length === undefined) throw new TypeError('A tokenizer without a fixed length needs maxSequenceLength.')
+    const encoded = this.#tokenizer.encodePadded(text, length)
+    if (encoded.removedText !== null) {
+      const reason =
+        fixedLength === null
+          ? `maxSequenceLength is set to ${length} tokens`
+          : `the text encoder can only handle sequences up to ${length} tokens`
+      run.warn('prompt-truncated', `The following part of your input was truncated because ${reason}: ${encoded.removedText}`, {
+        once: true,
+      })
+    }
+    return encoded
+  }
+
+  async #inputs({ inputIds, tokens }: EncodedText, masksPadding: boolean, signal: AbortSignal | undefined) {
+    const { model, table } = this.#network
+    const { tokenEmbedding } = model
+    const length = inputIds.length
+    const inputs: Record<string, HostInput> = {
+      inputs_embeds: {
+        dims: [1, length, tokenEmbedding.width],
+        data: await readTokenRows(table, tokenEmbedding, inputIds, signal),
+      },
+      ...model.hostInputs(inputIds, length),
+    }
+    if (masksPadding) inputs['attention_mask'] = { dims: [1, length], data: new Float32Array(length).fill(1, 0, tokens) }
+    return Object.fromEntries(Object.entries(inputs).map(([name, { dims, data }]) => [name, float32Tensor(dims, data)]))
+  }
+}
+
+/** A text encoder with its tokenizer, by the names of both components; null where the pipeline has none. */
+export function textEncoderOf(
+  { networks, tokenizers }: LoadedParts,
+  hosts: DeviceHosts,
+  name: string,
+  tokenizerName: string,
+): LoadedTextEncoder | null {
+  const [network, tokenizer] = [networks.get(name), tokenizers.get(tokenizerName)]
+  return network === undefined || !hasRole(network, 'text-encoder') || tokenizer === undefined
+    ? null
+    : new LoadedTextEncoder(network, tokenizer, hosts.of(name))
+}
+
+/** Checks the option `clipSkip`. @throws InputError `clip-skip` unless it is a whole number less than the number of layers */
+export function checkClipSkip(clipSkip: number | undefined, layers: number): void {
+  if (clipSkip === undefined) return
+  if (!Number.isInteger(clipSkip) || clipSkip < 0 || clipSkip >= layers)
+    throw new InputError('clip-skip', `clipSkip is ${clipSkip}; allowed are whole numbers from 0 to ${layers - 1}.`, {
+      clipSkip,
+      allowed: layers - 1,
+    })
+}
+
+/**
+ * Reads the embeddings of `ids`, flat [ids.length, width].
+ * @throws CheckpointError `tensor-missing`, `shape-mismatch`, `dtype-mismatch`, `token-id`
+ */
+async function readTokenRows(
+  table: WeightTable,
+  embedding: TokenEmbedding,
+  ids: readonly number[],
+  signal: AbortSignal | undefined,
+): Promise<Float32Array<ArrayBuffer>> {
+  const { width, rows } = embedding
+  const entry = findEmbedding(table, embedding)
+  if (!isFloatDType(entry.dtype))
+    throw new CheckpointError('dtype-mismatch', `The token embedding ${entry.name} holds ${entry.dtype}; expected floats.`, {
+      tensor: entry.name,
+      actual: entry.dtype,
+    })
+  const { dtype, source, begin } = entry
+  const rowBytes = (entry.end - begin) / rows
+  const read = new Map(
+    await Promise.all(
+      [...new Set(ids)].map(async (id) => {
+        if (!Number.isInteger(id) || id < 0 || id >= rows)
+          throw new CheckpointError('token-id', `The tokenizer gave the id ${id}, but the text encoder knows ${rows} tokens.`, {
+            id,
+            allowed: rows,
+          })
+        const at = begin + id * rowBytes
+        return [id, decodeFloats(await source.read({ begin: at, end: at + rowBytes }, { signal }), dtype)] as const
+      }),
+    ),
+  )
+  const result = new Float32Array(ids.length * width)
+  for (const [i, id] of ids.entries()) result.set(read.get(id) ?? [], i * width)
+  return result
+}
+
+function findEmbedding(table: WeightTable, { tensors, rows, width }: TokenEmbedding): TensorEntry {
+  const entry = tensors.map((name) => table.get(name)).find((found) => found !== undefined)
+  if (entry === undefined)
+    throw new CheckpointError('tensor-missing', `The text encoder has no token embedding ${tensors.join(' or ')}.`, {
+      tensor: tensors[0] ?? '',
+    })
+  if (entry.shape.length !== 2 || entry.shape[0] !== rows || entry.shape[1] !== width)
+    throw new CheckpointError(
+      'shape-mismatch',
+      `The token embedding ${entry.name} has shape [${entry.shape.join(', ')}]; its config asks for [${rows}, ${width}].`,
+      { tensor: entry.name, actual: entry.shape, expected: [rows, width] },
+    )
+  return entry
+}

@@ -1,0 +1,34 @@
+/** What loading and planning need to know of a pipeline class: its components and its defaults. generation/pipeline-family.ts has the rest. */
+
+import type { NetworkDefinition } from '../models/types.js'
+import type { TokenizerDefinition } from '../tokenizers/types.js'
+
+export interface PipelineSpec {
+  /** diffusers' class, as model_index.json names it. */
+  readonly className: string
+  /** The family's name for people. */
+  readonly label: string
+  /** Network components in the order they run, and the classes that each may have. */
+  readonly networks: Readonly<Record<string, readonly NetworkDefinition[]>>
+  /** Tokenizers and the classes that each may have. */
+  readonly tokenizers: Readonly<Record<string, readonly TokenizerDefinition[]>>
+  /** Components that a repository may lack. A tokenizer may be missing when its text encoder is. */
+  readonly optional: readonly string[]
+  /** Components that repositories have and this pipeline never uses, and what that means for the user. */
+  readonly ignored: Readonly<Record<string, string>>
+  /** The values of options that a caller does not set, as in diffusers. */
+  readonly defaults: { readonly numInferenceSteps: number; readonly guidanceScale: number }
+  /**
+   * How the guidance scale steers. `classifier-free`: away from a second prediction without the prompt, which doubles the denoiser's batch when
+   * the scale is above 1. `none`: not at all.
+   */
+  readonly guidance: 'classifier-free' | 'none'
+}
+
+/** Whether a run predicts with and without the prompt in one batch. */
+export function isGuided(
+  { guidance, defaults }: Pick<PipelineSpec, 'guidance' | 'defaults'>,
+  { guidanceScale = defaults.guidanceScale }: { readonly guidanceScale?: number | undefined },
+): boolean {
+  return guidance === 'classifier-free' && guidanceScale > 1
+}
