@@ -1,4 +1,4 @@
-/** What a checkpoint's element types become in a graph: which pairs there are, and the bytes of one from the bytes of the other. */
+/** Converts the element types of checkpoints: to those of graphs, and to and from float32. */
 
 import type { SafetensorsDType, TensorEntry } from './types.js'
 import { CheckpointError } from '../errors.js'
@@ -17,7 +17,7 @@ export const elementBytes: Readonly<Record<ElementType, number>> = {
   bool: 1,
 }
 
-/** Pairs whose bytes are the same. */
+/** Pairs of types with the same bytes. */
 const same: Readonly<Partial<Record<SafetensorsDType, ElementType>>> = {
   F32: 'float32',
   F16: 'float16',
@@ -37,7 +37,7 @@ export function storedElementBytes(entry: TensorEntry): number {
   return dtypeBytes[entry.dtype]
 }
 
-/** Whether {@link convertElements} can make `to` of `from`. */
+/** Whether {@link convertElements} can convert `from` to `to`. */
 export function isConvertible(from: SafetensorsDType, to: ElementType): boolean {
   return same[from] === to || (widen[from] !== undefined && (to === 'float32' || to === 'float16'))
 }
@@ -59,7 +59,7 @@ export function checkConvertible(entry: TensorEntry, type: ElementType, dims: re
     )
 }
 
-/** A typed view needs its own alignment, which a piece of a file may lack. */
+/** Copies bytes that are not aligned as a typed array requires. */
 function aligned(bytes: Uint8Array<ArrayBuffer>, size: number): Uint8Array<ArrayBuffer> {
   return bytes.byteOffset % size === 0 ? bytes : bytes.slice()
 }
@@ -87,7 +87,7 @@ function toFloat32(bytes: Bytes, from: SafetensorsDType): Float32Array<ArrayBuff
   return convert(aligned(bytes, dtypeBytes[from]))
 }
 
-/** Whole stored elements → the bytes of the same elements as `to`. The same memory when nothing changes. */
+/** Converts whole stored elements to the type `to`. Returns the same memory if nothing changes. */
 export function convertElements(
   bytes: Uint8Array<ArrayBuffer>,
   from: SafetensorsDType,
@@ -99,13 +99,13 @@ export function convertElements(
   return new Uint8Array(result.buffer, result.byteOffset, result.byteLength)
 }
 
-/** Types of real numbers that a conversion reads. */
+/** Types of real numbers that can be decoded. */
 export type FloatDType = 'F32' | 'F16' | 'BF16' | 'F8_E4M3' | 'F8_E5M2'
 
-/** Types that a conversion writes. */
+/** Types that can be encoded. */
 export type TargetDType = 'F32' | 'F16' | 'BF16'
 
-/** Whether tensors of this type are cast; integers and truth values stay as they are, and so does float64. */
+/** Whether tensors of this type are cast. Integers, booleans and float64 are not. */
 export function isFloatDType(dtype: SafetensorsDType): dtype is FloatDType {
   return dtype === 'F32' || dtype === 'F16' || dtype === 'BF16' || dtype === 'F8_E4M3' || dtype === 'F8_E5M2'
 }
@@ -120,7 +120,7 @@ export function decodeFloats(bytes: Uint8Array<ArrayBuffer>, dtype: FloatDType):
   return dtype === 'F16' ? float16ToFloat32(patterns) : bfloat16ToFloat32(patterns)
 }
 
-/** Narrows float32 to `dtype`, to nearest even, and gives the bytes. F32 is not copied. */
+/** Narrows float32 to `dtype`, rounding to nearest even, and returns the bytes. F32 is not copied. */
 export function encodeFloats(values: Float32Array<ArrayBuffer>, dtype: TargetDType): Uint8Array<ArrayBuffer> {
   if (dtype === 'F32') return bytesOf(values)
   return bytesOf(dtype === 'F16' ? float32ToFloat16(values) : float32ToBfloat16(values))
@@ -137,13 +137,13 @@ function float32ToBfloat16(source: Float32Array): Uint16Array<ArrayBuffer> {
   const result = new Uint16Array(source.length)
   for (let i = 0; i < bits.length; i++) {
     const value = bits[i] as number
-    // Adding half of the last place would carry a NaN's mantissa into the exponent and out of it.
+    // Rounding up would carry a NaN's mantissa into its exponent.
     result[i] = (value & 0x7fff_ffff) > 0x7f80_0000 ? (value >>> 16) | 0x40 : (value + 0x7fff + ((value >>> 16) & 1)) >>> 16
   }
   return result
 }
 
-/** How many finite numbers of `values` became infinite in `narrowed`, their float16 bytes. */
+/** The number of finite `values` that are infinite in `narrowed`, their float16 bytes. */
 export function countOverflows(values: Float32Array, narrowed: Uint8Array<ArrayBuffer>): number {
   const patterns = new Uint16Array(narrowed.buffer, narrowed.byteOffset, narrowed.byteLength / 2)
   let count = 0

@@ -108,7 +108,7 @@ const header = safetensorsFile(
 )
 const text = (value: object) => new TextEncoder().encode(JSON.stringify(value))
 
-/** Most memory that one input may take beyond the bytes that were read of it. */
+/** The most memory that one input may take beyond the bytes that were read of it. */
 const allowedBytes = 25_000_000
 
 /** The bytes in use, on the heap and in buffers, including garbage that was not collected yet. */
@@ -138,13 +138,13 @@ class LongSource implements ByteSource {
   }
 }
 
-/** Milliseconds of the processor that this process has had: other work on the machine does not count. */
+/** Milliseconds of processor time of this process, without other work on the machine. */
 function processorMilliseconds(): number {
   const { user, system } = process.cpuUsage()
   return (user + system) / 1000
 }
 
-/** The target that no mutation makes right: the tensors cannot cover so long a file. */
+/** The target that is never valid: its tensors cannot cover such a long file. */
 const lying = 'safetensors in a file that says it is long'
 
 interface Target {
@@ -276,13 +276,13 @@ test.each(targets)(
   600_000,
 )
 
-test('memory that an input takes is seen, in buffers and on the heap', () => {
+test('the measurement sees memory in buffers and on the heap', () => {
   setFlagsFromString('--expose-gc')
   const collect = runInNewContext('gc') as () => void
   const size = 1.2 * allowedBytes
   const takes = [() => new Uint8Array(size), () => Array.from({ length: size / 8 }, (_, k) => k + 0.5)]
   for (const take of takes) {
-    // Garbage of the other tests that is collected meanwhile would be taken off.
+    // Garbage of other tests that is collected meanwhile would be subtracted.
     collect()
     const held = heldBytes()
     const taken = take()

@@ -1,24 +1,25 @@
 /**
- * `quantization_config` in a component's config.json, as `aquatint shard --dtype q8` writes it. Its tensors tell by themselves how they
- * are laid out (transforms/quantize-rows.ts); the note keeps other software from reading codes as weights. What other tools note there is not dealt with
- * here: whoever writes the graph refuses it by name.
+ * `quantization_config` in a component's config.json, as `aquatint shard --dtype q8` writes it. It keeps other software from
+ * reading codes as weights; the layout follows from the tensors themselves (transforms/quantize-rows.ts). Notes of other tools are not read
+ * here: the network definitions refuse them as unknown keys.
  */
 
 import { CheckpointError } from '../errors.js'
 import { isJsonObject } from '../util/parse-json.js'
 import type { Config } from './types.js'
 
-/** The value of `quant_method` that is ours. */
+/** The value of `quant_method` that Aquatint writes. */
 const ownQuantMethod = 'aquatint'
 
+/** A config without the note, and what the note says. */
 export interface ReadQuantization {
-  /** The config without our note. */
+  /** The config without Aquatint's note. */
   readonly config: Config
-  /** The bits of the quantized weights, or null if Aquatint did not quantize the checkpoint. */
+  /** Bits of the quantized weights, or null without such a note. */
   readonly bits: 4 | 8 | null
 }
 
-/** @throws CheckpointError `quantization-config` if Aquatint's entry has other than 4 or 8 bits */
+/** Reads and removes Aquatint's note. @throws CheckpointError `quantization-config` for a note with other than 4 or 8 bits */
 export function readQuantizationConfig(config: Config): ReadQuantization {
   const { quantization_config: note, ...rest } = config
   if (!isJsonObject(note) || note.quant_method !== ownQuantMethod) return { config, bits: null }

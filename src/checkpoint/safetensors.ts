@@ -1,6 +1,6 @@
 /**
  * The safetensors format: eight bytes of header length, a JSON header, then the tensors' bytes without gaps. Reads headers only, and
- * checks everything they claim against the file before any memory is taken for a tensor.
+ * checks every value in them against the file before it allocates memory for a tensor.
  * Source: https://github.com/huggingface/safetensors#format
  */
 
@@ -10,7 +10,7 @@ import { dtypeBytes } from '../util/dtype-bytes.js'
 import { isJsonObject, parseJson, type JsonObject, type JsonValue } from '../util/parse-json.js'
 import type { SafetensorsDType, TensorEntry } from './types.js'
 
-/** Limits on what a header may claim. What it becomes in memory is limited too, by parseJson: 15,000 tensors are not too many. */
+/** Limits on headers. parseJson also limits the memory that a parsed header takes, to enough for 15,000 tensors. */
 export const safetensorsLimits = {
   headerBytes: 12_500_000,
   nameLength: 512,
@@ -127,7 +127,7 @@ function tensorHeader(name: string, value: JsonValue, file: string, dataBegin: n
       `its bytes ${begin} to ${end} do not lie in the file's ${fileBytes - dataBegin} data bytes`,
     )
   let bytes = dtypeBytes[dtype]
-  // A zero anywhere makes the product zero, so the partial products are only checked without one.
+  // A dimension of zero makes the whole product zero, so partial products are checked only without one.
   if (shape.includes(0)) bytes = 0
   for (const dim of bytes === 0 ? [] : shape) {
     bytes *= dim

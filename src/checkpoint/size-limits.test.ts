@@ -22,7 +22,7 @@ const allowedMilliseconds = process.env.FUZZ_MUTATIONS === undefined ? Number.PO
 /** Megabytes that parsing may take. */
 const allowed = 25
 
-/** What the worker parses with. `plain` is what is not done, to see that it would be noticed. */
+/** The worker's parsers. `plain` uses too much memory, to show that the test notices it. */
 const parsers = {
   header: `(bytes) => checkpoint.parseSafetensorsHeader(bytes, 'x', 8 + bytes.length + 30000)`,
   index: `(bytes) => index.parseWeightIndex(bytes, 'x')`,
@@ -90,7 +90,7 @@ function source(path: string): string {
   return resolve(import.meta.dirname, path)
 }
 
-/** Starts a worker whose heap has room for what it takes itself, and 25 MB. */
+/** Starts a worker whose heap has room for the worker itself and 25 MB. */
 async function start(): Promise<Worker> {
   const resourceLimits = { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: heap + allowed }
   const started = new Worker(join(folder, 'worker.mjs'), { resourceLimits })
@@ -98,7 +98,7 @@ async function start(): Promise<Worker> {
   return started
 }
 
-/** `read`, the code of the error, or what ended the worker. */
+/** `read`, the code of the error, or the reason why the worker ended. */
 async function outcomeOf(parser: keyof typeof parsers, text: string): Promise<string> {
   worker ??= await start()
   const bytes = new TextEncoder().encode(text)
@@ -206,12 +206,12 @@ describe.each(limits)('$parser', ({ parser, bytes, wrap, right }) => {
     },
   )
 
-  test('with much that is right', async () => {
+  test('with a large valid content', async () => {
     expect(await outcomeOf(parser, JSON.stringify(right()))).toBe('read')
   })
 })
 
-test('memory that parsing takes is seen', async () => {
+test('the test notices a parser that takes too much memory', async () => {
   expect(await outcomeOf('plain', hoards['small objects']!(1_000_000))).toBe('read')
   expect(await outcomeOf('plain', hoards['small objects']!(maxConfigBytes))).toBe('ERR_WORKER_OUT_OF_MEMORY')
 })

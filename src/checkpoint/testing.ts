@@ -4,7 +4,7 @@ import { HubError } from '../errors.js'
 import type { ByteRange, ByteSource, Repository } from '../hub/types.js'
 import { elementCount } from '../util/element-count.js'
 
-/** Bytes in memory as a source that notes each read. */
+/** Bytes in memory as a source that records each read. */
 export class MemorySource implements ByteSource {
   readonly byteLength: number
   readonly reads: ByteRange[] = []

@@ -1,27 +1,27 @@
-/** What a checkpoint is once read: a table of tensors. Only types. */
+/** The types of a checkpoint that has been read: a table of tensors. */
 
 import type { ByteSource } from '../hub/types.js'
 import type { dtypeBytes } from '../util/dtype-bytes.js'
 
-/** Element types that safetensors files hold, by their safetensors names. */
+/** Element types of safetensors files, by their names there. */
 export type SafetensorsDType = keyof typeof dtypeBytes
 
-/** One tensor: where its bytes are and what they mean. */
+/** A tensor: its type, its shape, and where its bytes are. */
 export interface TensorEntry {
   /** The name in the checkpoint, which is diffusers' parameter name. */
   readonly name: string
   readonly dtype: SafetensorsDType
   readonly shape: readonly number[]
-  /** The file that holds it, and the bytes in that file. */
+  /** The file that holds it, and the range of its bytes there. */
   readonly source: ByteSource
   readonly begin: number
   readonly end: number
 }
 
-/** Tensor name → where it is. The whole checkpoint of one component, shards joined. */
+/** All tensors of one component by name, from all shards. */
 export type WeightTable = ReadonlyMap<string, TensorEntry>
 
-/** A parsed `config.json`: diffusers' keys, untouched. */
+/** A parsed `config.json` with diffusers' keys. */
 export type Config = Readonly<Record<string, unknown>>
 
 /** The library that wrote a component: the two have different file names and look for a single file or an index first. */

@@ -1,6 +1,6 @@
 /**
- * Which files of a folder hold a component's weights, as diffusers and transformers choose them, `variant` included. Pure: from a
- * list of paths to a choice. Reads no file.
+ * Chooses the files in a folder that hold a component's weights, by the rules of diffusers and transformers, including `variant`. Pure: it
+ * works on a list of paths and reads no file.
  * Source: diffusers `variant_compatible_siblings` and `_fetch_index_file`, transformers `_get_resolved_checkpoint_files`.
  */
 
@@ -11,10 +11,11 @@ import type { WeightLibrary } from './types.js'
 export interface WeightFiles {
   readonly kind: 'single' | 'index'
   readonly path: string
-  /** The variant found. Null also if a variant was requested and this component has none. */
+  /** The variant found: null also if one was requested and this component has none. */
   readonly variant: string | null
 }
 
+/** What {@link chooseWeightFiles} looks for. */
 export interface WeightFilesRequest {
   /** Folder of the component without a slash at the end; '' is the repository's root. */
   readonly folder: string
@@ -29,7 +30,7 @@ export interface WeightFilesRequest {
 
 const stems = { diffusers: 'diffusion_pytorch_model', transformers: 'model' } as const
 
-/** @throws InputError `variant-name` for what cannot be part of a file name */
+/** @throws InputError `variant-name` for a name that cannot be part of a file name */
 export function checkVariantName(variant: string): void {
   if (!/^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/.test(variant))
     throw new InputError(
@@ -41,14 +42,14 @@ export function checkVariantName(variant: string): void {
     )
 }
 
-/** The names a component's weights can have, best first. */
+/** The names that a component's weights can have, in order of preference. */
 function candidates(library: WeightLibrary, variant: string | null): readonly { kind: 'single' | 'index'; name: string }[] {
   const stem = stems[library]
   const infix = variant === null ? '' : `.${variant}`
   const single = { kind: 'single', name: `${stem}${infix}.safetensors` } as const
   const index = { kind: 'index', name: `${stem}.safetensors.index${infix}.json` } as const
   if (library === 'transformers') return [single, index]
-  // diffusers wrote the third form until 0.29.
+  // diffusers used the second index name until 0.29.
   return variant === null ? [index, single] : [index, { kind: 'index', name: `${stem}.safetensors${infix}.index.json` }, single]
 }
 

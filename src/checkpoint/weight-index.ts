@@ -1,12 +1,12 @@
 /**
- * `*.safetensors.index.json`: which shard holds which tensor. Pure parsing; the shard names are untrusted and become file
- * paths, so only plain file names pass.
+ * `*.safetensors.index.json`: which shard holds which tensor. Pure parsing. The shard names are untrusted and become file paths,
+ * so only plain file names are accepted.
  */
 
 import { CheckpointError } from '../errors.js'
 import { isJsonObject, parseJson } from '../util/parse-json.js'
 
-/** Limits on an index. What it becomes in memory is limited too, by parseJson: 50,000 tensors are not too many. */
+/** Limits on an index. parseJson also limits the memory that a parsed index takes, to enough for 50,000 tensors. */
 export const weightIndexLimits = { bytes: 12_500_000, shards: 10_000, nameLength: 255 } as const
 
 /** Tensor name → file name of its shard, in the folder of the index. */
@@ -46,7 +46,7 @@ export function parseWeightIndex(bytes: Uint8Array, file: string): WeightMap {
 }
 
 /**
- * Refuses whatever is not a plain `*.safetensors` file name, also behind any number of percent encodings.
+ * Refuses every name that is not a plain `*.safetensors` file name, also if it is percent-encoded any number of times.
  * @throws CheckpointError `shard-name`
  */
 export function checkShardName(name: string, file: string): void {
@@ -58,7 +58,7 @@ export function checkShardName(name: string, file: string): void {
     refuse(`a shard name has 1 to ${weightIndexLimits.nameLength} characters`)
   if (!name.isWellFormed()) refuse('it has half of a character')
   let decoded = name
-  // Each round shortens the name, so this ends.
+  // Each round shortens the name, so the loop ends.
   for (;;) {
     if (/\p{Cc}/u.test(decoded)) refuse('it has a control character')
     if (/[/\\]/.test(decoded)) refuse('it has a path separator')

@@ -1,6 +1,6 @@
 /**
- * From a component's weight files to its weight table: opens the file or all shards at once, reads their headers, and joins them, once
- * the files are here or while they come. Holds no tensor's bytes.
+ * Reads a component's weight table: opens the file or all shards at once, reads their headers and joins them, after the download or during
+ * it. No tensor's bytes are in memory.
  */
 
 import { CheckpointError } from '../errors.js'
@@ -11,6 +11,7 @@ import type { WeightFiles } from './weight-files.js'
 import { parseWeightIndex, weightIndexLimits, type WeightMap } from './weight-index.js'
 import { elementCount } from '../util/element-count.js'
 
+/** Options of {@link readWeightTable}. */
 export interface ReadWeightsOptions {
   readonly signal?: AbortSignal | undefined
   readonly onProgress?: ((progress: FileProgress) => void) | undefined
@@ -25,16 +26,16 @@ export async function readWeightTable(
   return joinTables(repository, files, options, (path) => repository.open(path, options))
 }
 
-/** A table whose tensors may still be on their way. */
+/** A table whose tensors may still be downloading. */
 export interface ArrivingTable {
   readonly table: WeightTable
-  /** Resolves when every file is here and what was read of it is right. @throws HubError, StorageError, AbortError */
+  /** Resolves when every file is complete and verified. @throws HubError, StorageError, AbortError */
   readonly verified: (options?: ReadOptions) => Promise<void>
 }
 
 /**
- * The same table as soon as the headers are here: reads of its tensors wait for their bytes. Nothing of it is verified before `verified`
- * resolves, so what is wrong with it may be the network's fault. @throws as {@link readWeightTable}
+ * Returns the same table as soon as the headers have arrived; reads of its tensors wait for their bytes. Nothing is verified before `verified`
+ * resolves, so an error may be caused by the network. @throws as {@link readWeightTable}
  */
 export async function readArrivingTable(
   repository: Repository,
@@ -52,7 +53,7 @@ export async function readArrivingTable(
           arriving.push(source)
           resolve(source)
         }
-        // Where it is here already, nothing arrives; a failure after the beginning reaches the reads.
+        // A cached file does not call `onArriving`. An error after that call reaches the reads of the source.
         repository.open(path, { ...options, onDownloading }).then(resolve, reject)
       }),
   )
@@ -91,7 +92,7 @@ async function joinTables(
   for (const [i, shard] of shards.entries()) {
     for (const [name, entry] of tables[i] ?? []) {
       const mapped = weightMap.get(name)
-      // As in diffusers, a tensor that the index forgets is still there: a shard is loaded whole.
+      // As in diffusers, a tensor that the index does not list is loaded too, because shards are loaded as a whole.
       if (table.has(name) || (mapped !== undefined && mapped !== shard))
         throw new CheckpointError(
           'index-mismatch',
@@ -119,7 +120,7 @@ async function joinTables(
   return table
 }
 
-/** The paths of the safetensors files that the choice stands for: the one file, or the shards that the index names, sorted. */
+/** The paths of the chosen safetensors files: the single file, or the shards that the index names, sorted. */
 export async function listWeightFiles(
   repository: Repository,
   files: WeightFiles,
@@ -152,7 +153,7 @@ async function readShard(open: OpenShard, path: string, options: ReadWeightsOpti
   return new Map([...tensors].map(([name, header]) => [name, { ...header, source }]))
 }
 
-/** Bytes and elements of all tensors. */
+/** The total bytes and elements of all tensors. */
 export function measureWeights(table: WeightTable): { readonly bytes: number; readonly parameters: number } {
   let bytes = 0
   let parameters = 0

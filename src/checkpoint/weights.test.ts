@@ -106,7 +106,7 @@ test('refuses an index with wrong contents', () => {
 
 const index = (map: Record<string, string>) => JSON.stringify({ metadata: { total_size: 1 }, weight_map: map })
 
-test('joins shards, opened together, and holds the index against their headers', async () => {
+test('joins shards, opened together, and compares the index with their headers', async () => {
   const file = (map: Record<string, string>) =>
     memoryRepository({
       'unet/i.json': index(map),
@@ -140,7 +140,7 @@ test('joins shards, opened together, and holds the index against their headers',
   })
 })
 
-test('opens JSON files no longer than what is read of them', async () => {
+test('refuses JSON files that are too long before opening them', async () => {
   const limits: Record<string, number | undefined> = {}
   const files = memoryRepository({
     'config.json': '{}',

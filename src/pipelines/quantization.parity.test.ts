@@ -88,7 +88,7 @@ test('Stable Diffusion 3: T5 in int4, the transformer in int8, against diffusers
   expect(relativeError(captured['noise_pred_0'], reference['noise_pred_0']!)).toBeLessThan(0.05)
 })
 
-test('what `aquatint shard --dtype` wrote gives the same image, to the bit', async () => {
+test('what `aquatint shard --dtype` wrote gives the same image, bit for bit', async () => {
   const out = join(temporary, 'q8')
   const io = { stdout: () => {}, stderr: () => {}, isTerminal: false, columns: 80, signal: new AbortController().signal }
   expect(
@@ -101,7 +101,7 @@ test('what `aquatint shard --dtype` wrote gives the same image, to the bit', asy
 
 describe('the cache', () => {
   test(
-    'keeps the small form, makes another from what was downloaded, and downloads nothing twice',
+    'keeps quantized copies, makes another one from the cached original, and downloads nothing twice',
     { timeout: 180_000 },
     async () => {
       const server = await startHubServer({ repositories: { 'tiny/sdxl': repo } })
@@ -140,7 +140,7 @@ describe('the cache', () => {
         expect(await prepared()).toBe(6)
         const direct = await paint(diskRepository(repo), { dtype: 'q4' })
         expect(other.image.data).toEqual(direct.image.data)
-        // The original can go: what was made of it is enough.
+        // The original can be deleted: the quantized copy is enough.
         for (const { key, path } of await hub.cache.files())
           if (path.endsWith('.safetensors') && !path.startsWith('vae/'))
             expect(await hub.cache.deleteFile(key)).toBeGreaterThan(0)
@@ -165,7 +165,7 @@ test('without the original in the cache the next start makes no request', { time
     const first = await load('q8', true)
     expect((await weights()).length).toBeGreaterThan(5)
     server.clearLog()
-    // It goes also where the small form was made by a load that kept it. The autoencoder is not quantised: it has no other form.
+    // It is deleted also if an earlier load kept it. The autoencoder is not quantized, so it has no copy.
     await load('q8')
     expect(await weights()).toEqual(['vae/diffusion_pytorch_model.safetensors'])
     const second = await load('q8')
@@ -180,7 +180,7 @@ test('without the original in the cache the next start makes no request', { time
 
 const readA = (table: WeightTable, signal?: AbortSignal) => table.get('a')!.source.read({ begin: 0, end: 32 }, { signal })
 
-test('a small form whose original could not be read is made again by the next read, under its own signal', async () => {
+test('a lost quantized copy whose original could not be read is made again by the next read, under its own signal', async () => {
   const hub = await Hub.open({ store: new MemoryStore() })
   const contents = [`sha256:${'0'.repeat(64)}`]
   const files = memoryRepository({ 'w.safetensors': float32File({ a: [4, 4] }) })
@@ -205,7 +205,7 @@ test('a small form whose original could not be read is made again by the next re
   expect(signals[1]).toBe(stop.signal)
 })
 
-test('numbers that float16 cannot hold are told', async () => {
+test('values that float16 cannot hold are reported', async () => {
   const bytes = float32File({ 'linear.weight': [4, 32], norm: [4] })
   new DataView(bytes.buffer).setFloat32(bytes.byteLength - 4, 70_000, true)
   const files = memoryRepository({ 'w.safetensors': bytes })
@@ -223,7 +223,7 @@ describe('what is refused', () => {
     ['an unknown word', 'int8', /dtype is "int8"; allowed are float32, float16, q8, q4/],
     ['an unknown word for a component', { unet: 'q2' }, /dtype\.unet is "q2"/],
     [
-      'a component that is not there',
+      'a component that does not exist',
       { transformer: 'q8' },
       /dtype names "transformer"; the networks of this pipeline are text_encoder/,
     ],
@@ -235,14 +235,14 @@ describe('what is refused', () => {
     )
   })
 
-  test('a checkpoint that another tool quantised', async () => {
+  test('a checkpoint that another tool quantized', async () => {
     const config = JSON.stringify({ _class_name: 'UNet2DConditionModel', quantization_config: { quant_method: 'bitsandbytes' } })
     await expect(paint(diskRepository(repo, { 'unet/config.json': config }))).rejects.toThrow(
       expect.objectContaining({ code: 'unsupported-config' }),
     )
   })
 
-  test('a note of ours with other bits', async () => {
+  test('an Aquatint note with other bits', async () => {
     const config = JSON.stringify({
       _class_name: 'UNet2DConditionModel',
       quantization_config: { quant_method: 'aquatint', bits: 3 },

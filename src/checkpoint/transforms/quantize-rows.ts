@@ -1,13 +1,13 @@
 /**
- * Blockwise int8 and int4 of Linear weights, in the layout of ONNX Runtime's MatMulNBits: what the layout is, which tensors
- * take it, and the arithmetic. Pure functions over arrays; quantize-source.ts streams tensors through them.
+ * Blockwise int8 and int4 quantization of Linear weights, in the layout of ONNX Runtime's MatMulNBits: the layout, the choice of tensors and
+ * the arithmetic. Pure functions over arrays; quantize-source.ts streams tensors through them.
  *
- * The contract of names. A Linear weight `<x>.weight` [N, K] becomes
+ * Names and shapes. A Linear weight `<x>.weight` [N, K] becomes
  *   `<x>.weight`             U8  [N, K / blockSize, blockSize · bits / 8]   codes, the lower ones in the lower bits
  *   `<x>.weight_scale`       F16 [N, K / blockSize]
  *   `<x>.weight_zero_point`  U8  [N, ceil(K / blockSize · bits / 8)]        only with `zeroPoints`, packed as the codes are
- * and its value is (code − zero point) · scale; without zero points they are 2^(bits − 1). A bias stays as it was. So a table tells by
- * itself what is quantised and how: K comes from the config, blockSize = K / shape[1], bits = 8 · shape[2] / blockSize.
+ * and its value is (code − zero point) · scale; without zero points they are 2^(bits − 1). A bias does not change. The layout
+ * follows from the table: K comes from the config, blockSize = K / shape[1], bits = 8 · shape[2] / blockSize.
  * Source: MatMulNBits in onnxruntime's docs/ContribOperators.md.
  */
 
@@ -15,18 +15,19 @@ import { CheckpointError, InputError } from '../../errors.js'
 import { float16ToFloat32, float32ToFloat16 } from '../../util/half.js'
 import type { TensorEntry } from '../types.js'
 
-/** Changes with the arithmetic, so that what was stored by another version is not taken for this one's. */
+/** Increases when the arithmetic changes, so that prepared files of an older version are not used. */
 export const quantizeVersion = 1
 
+/** How weights are quantized. */
 export interface QuantizeOptions {
   readonly bits: 4 | 8
   /** Weights along K that share a scale: 16, 32 (the default), 64 or 128. */
   readonly blockSize?: number | undefined
-  /** A zero point for each block: closer to lopsided blocks, for `bits` more bits a block. */
+  /** Whether each block has a zero point: more exact for asymmetric blocks, for `bits` more bits per block. Default false. */
   readonly zeroPoints?: boolean | undefined
 }
 
-/** What one quantised weight looks like. */
+/** The layout of one quantized weight. */
 export interface QuantizedLayout {
   readonly bits: 4 | 8
   readonly blockSize: number
@@ -41,7 +42,7 @@ export interface QuantizedLayout {
   readonly zeroPointBytes: number
 }
 
-/** Longest row that is quantised: a row is the unit of work, and memory is bounded by it. */
+/** The longest row that is quantized. A row is the unit of work, so it bounds the memory. */
 const maxColumns = 1 << 20
 
 /** @throws InputError `quantize-options` */
@@ -80,15 +81,15 @@ export function quantizedLayout(shape: readonly number[], options: QuantizeOptio
   }
 }
 
-/** Tables that are looked up in, not multiplied by: they have two dimensions too. */
+/** Tables whose rows are looked up. They have two dimensions too, but nothing multiplies with them. */
 const embeddings =
   /(?:^|\.)(?:shared|embed_tokens|token_embedding|position_embedding|word_embeddings|relative_attention_bias|class_embedding)\.weight$/
 
-/** Small layers whose output reaches every block, or is the result: a few of a thousand weights, and the most harm for the least gain. */
+/** Small layers whose output reaches every block or is the result. They hold a few thousandths of the weights, and quantizing them would do the most harm. */
 const kept =
   /^(?:time_embedding|add_embedding|class_embedding|time_text_embed|context_embedder|proj_out|norm_out|text_projection)\./
 
-/** Whether a tensor of a checkpoint is a Linear weight that `options` can quantise, by its name, type and shape. */
+/** Whether a tensor of a checkpoint is a Linear weight that `options` can quantize, by its name, type and shape. */
 export function isQuantizable(entry: Pick<TensorEntry, 'name' | 'dtype' | 'shape'>, options: QuantizeOptions): boolean {
   const { name, dtype, shape } = entry
   const [rows = 0, columns = 0] = shape
@@ -105,7 +106,7 @@ export function isQuantizable(entry: Pick<TensorEntry, 'name' | 'dtype' | 'shape
   )
 }
 
-/** Quantised rows: `codes`, `scales` (float16 bits) and `zeroPoints` (empty without them) as the layout orders them. */
+/** Quantized rows: `codes`, `scales` (float16 bits) and `zeroPoints` (empty without them) as the layout orders them. */
 export interface QuantizedRows {
   readonly codes: Uint8Array<ArrayBuffer>
   readonly scales: Uint16Array<ArrayBuffer>
@@ -113,9 +114,9 @@ export interface QuantizedRows {
 }
 
 /**
- * Quantises whole rows. Without zero points the weight of largest magnitude gets the lowest code exactly, so all 2^bits codes are used
+ * Quantizes whole rows. Without zero points the weight of largest magnitude gets the lowest code exactly, so all 2^bits codes are used
  * and a scale can be negative; with them the block's range, zero included, is spread over the codes. Scales are rounded to float16
- * first and the codes fitted to them, so rounding a scale costs nothing.
+ * first and the codes are computed with the rounded scales, so rounding a scale adds no error.
  * @throws CheckpointError `weight-not-finite`, `weight-too-large`
  */
 export function quantizeRows(weights: Float32Array, layout: QuantizedLayout, name: string): QuantizedRows {
@@ -134,11 +135,11 @@ export function quantizeRows(weights: Float32Array, layout: QuantizedLayout, nam
       if (weight < min) min = weight
       else if (weight > max) max = weight
     }
-    // A NaN or an infinity anywhere in the block survives in the sum of float64s.
+    // The float64 sum of a block with a NaN or an infinity is not finite.
     if (!Number.isFinite(sum))
       throw new CheckpointError(
         'weight-not-finite',
-        `Tensor ${JSON.stringify(name)} holds a value that is not finite: it cannot be quantised.`,
+        `Tensor ${JSON.stringify(name)} holds a value that is not finite: it cannot be quantized.`,
         {
           tensor: name,
         },
@@ -165,7 +166,7 @@ export function quantizeRows(weights: Float32Array, layout: QuantizedLayout, nam
       )
     let zero = half
     if (lowest !== null) {
-      // Fewer zero points than columns share a byte row, so a row's last byte may be half used.
+      // Each row's zero points start at a new byte, so the last byte of a row may be half used.
       zero = scale === 0 ? 0 : Math.min(2 * half - 1, Math.round(-(lowest[block] as number) / scale))
       const inRow = block % layout.blocksPerRow
       const byte = ((block - inRow) / layout.blocksPerRow) * layout.zeroPointBytes
@@ -178,12 +179,12 @@ export function quantizeRows(weights: Float32Array, layout: QuantizedLayout, nam
   return { codes, scales, zeroPoints: points }
 }
 
-/** code = ⌊weight / scale + zero point + ½⌋, held between 0 and 2^bits − 1. A scale that float16 rounded away gives the zero point alone. */
+/** code = ⌊weight / scale + zero point + ½⌋, clamped to 0 … 2^bits − 1. A scale that rounds to zero in float16 gives the zero point. */
 function encodeBytes(weights: Float32Array, codes: Uint8Array, begin: number, count: number, scale: number, zero: number): void {
   const inverse = scale === 0 ? 0 : 1 / scale
   const shift = zero + 0.5
   for (let i = begin; i < begin + count; i++) {
-    // Truncating is flooring for all that is not clamped to 0 anyway, and several times as fast as Math.round.
+    // Truncation equals flooring for values that are not clamped to 0, and is several times as fast as Math.round.
     const code = ((weights[i] as number) * inverse + shift) | 0
     codes[i] = code < 0 ? 0 : code > 255 ? 255 : code
   }
@@ -206,7 +207,7 @@ function encodeNibbles(
   }
 }
 
-/** The weights that quantised rows stand for, row by row. */
+/** The weights that quantized rows stand for, row by row. */
 export function dequantizeRows(quantized: QuantizedRows, layout: QuantizedLayout): Float32Array<ArrayBuffer> {
   const { bits, blockSize, blocksPerRow, zeroPointBytes } = layout
   const scales = float16ToFloat32(quantized.scales)

@@ -1,6 +1,6 @@
 /**
- * A Linear weight of a checkpoint as the tensors that quantising makes of it, each a byte source that reads rows of the weight,
- * quantises them and gives the bytes asked for. The arithmetic and the layout are quantize-rows.ts's.
+ * The tensors that a quantized Linear weight consists of. Each is a byte source that reads rows of the original weight, quantizes them and
+ * returns the requested bytes. quantize-rows.ts has the arithmetic and the layout.
  */
 
 import type { ByteRange, ByteSource, ReadOptions } from '../../hub/types.js'
@@ -14,26 +14,26 @@ import { bytesOf, decodeFloats, isFloatDType } from '../element-types.js'
 interface Kept {
   readonly scales: Uint8Array<ArrayBuffer>
   readonly zeroPoints: Uint8Array<ArrayBuffer>
-  /** Rows from the first that are here. */
+  /** The number of rows, from the first, that are kept. */
   rows: number
 }
 
 /**
- * Keeps the scales of the weights whose codes were read last, so that reading the scales next does not read a weight again. One for a
- * table: memory does not grow with it.
+ * Keeps the scales of the weights whose codes were read last, so that reading the scales next does not read the weight again. Each table has
+ * one, of bounded size.
  */
 export class ScaleMemory {
-  /** In the order in which they began. */
+  /** In the order of their first rows. */
   readonly #kept = new Map<QuantizedTensor, Kept>()
   readonly #most: number
   #bytes = 0
 
-  /** @param most bytes that are kept at a time */
+  /** @param most the most bytes to keep */
   constructor(most = 16 << 20) {
     this.#most = most
   }
 
-  /** Notes rows that were just quantised. They count only if all rows before them were noted too. */
+  /** Keeps rows that were just quantized, if all rows before them are kept too. */
   keep(owner: QuantizedTensor, row: number, scales: Uint8Array, zeroPoints: Uint8Array): void {
     const { rows, scaleBytes, zeroPointBytes } = owner.layout
     let kept = this.#kept.get(owner)
@@ -55,14 +55,14 @@ export class ScaleMemory {
     kept.rows = Math.max(kept.rows, row + scales.byteLength / scaleBytes)
   }
 
-  /** Bytes of the owner's scales or zero points, or null where they are not all here. */
+  /** Bytes of the owner's scales or zero points, or null if they are not all kept. */
   find(owner: QuantizedTensor, part: 'scales' | 'zeroPoints', range: ByteRange): Uint8Array<ArrayBuffer> | null {
     const kept = this.#kept.get(owner)
     return kept === undefined || kept.rows < owner.layout.rows ? null : kept[part].slice(range.begin, range.end)
   }
 }
 
-/** A weight on its way to codes, scales and zero points. */
+/** The codes, scales and zero points of one weight. */
 export class QuantizedTensor {
   readonly layout: QuantizedLayout
   readonly codes: ByteSource
@@ -70,7 +70,7 @@ export class QuantizedTensor {
   readonly zeroPoints: ByteSource
   readonly #entry: TensorEntry
   readonly #memory: ScaleMemory
-  /** Reads come one after the other: scales are asked for while the codes are still being made. */
+  /** Reads run one after the other: scales are often requested while the codes are still being computed. */
   #last: Promise<unknown> = Promise.resolve()
 
   constructor(entry: TensorEntry, layout: QuantizedLayout, memory: ScaleMemory) {
@@ -97,7 +97,7 @@ export class QuantizedTensor {
           await before
           return this.#read(part, rowBytes, range, options)
         })()
-        // A read that fails is its own reader's business.
+        // The caller of this read handles its error.
         this.#last = read.catch(() => {})
         return read
       },
@@ -125,7 +125,7 @@ export class QuantizedTensor {
     return result
   }
 
-  /** Where rows of the weight lie in its file. */
+  /** The range of rows of the weight in its file. */
   #rawRange(first: number, last: number): ByteRange {
     const rowBytes = this.layout.columns * dtypeBytes[this.#entry.dtype]
     return { begin: this.#entry.begin + first * rowBytes, end: this.#entry.begin + last * rowBytes }
@@ -137,7 +137,7 @@ export class QuantizedTensor {
     const raw = await source.read(this.#rawRange(first, last), options)
     const values = decodeFloats(raw, dtype)
     const rows = quantizeRows(values, this.layout, name)
-    // Float32 is a view of what was read.
+    // Decoded float32 is a view of `raw`; freeBytes takes the same memory twice.
     freeBytes(bytesOf(values), raw)
     return { codes: rows.codes, scales: bytesOf(rows.scales), zeroPoints: rows.zeroPoints }
   }

@@ -15,7 +15,7 @@ function values(count: number): Float32Array<ArrayBuffer> {
   return Float32Array.from({ length: count }, (_, i) => Math.sin(i + 1) * 0.1)
 }
 
-/** A tensor in the middle of a file, behind three odd bytes. */
+/** A tensor at an odd offset in a file. */
 function entryOf(
   name: string,
   dtype: SafetensorsDType,
@@ -85,7 +85,7 @@ describe('casting', () => {
     expect(new Float32Array(read.buffer)).toEqual(decodeFloats(bytes.slice(), dtype))
   })
 
-  it('gives any part of a tensor, also one that cuts elements', async () => {
+  it('returns any part of a tensor, also one that splits elements', async () => {
     const numbers = values(1000)
     const entry = transformTable(tableOf(entryOf('a', 'F32', [1000], bytesOf(numbers))), [cast('F16')]).get('a')!
     const all = await whole(entry)
@@ -112,7 +112,7 @@ describe('casting', () => {
   })
 })
 
-describe.each([4, 8] as const)('quantising to int%i', (bits) => {
+describe.each([4, 8] as const)('quantizing to int%i', (bits) => {
   const [rows, columns] = [700, 2048]
   const weights = values(rows * columns)
   const options = { bits, zeroPoints: true }
@@ -125,7 +125,7 @@ describe.each([4, 8] as const)('quantising to int%i', (bits) => {
     }
   }
 
-  it('names and shapes the tensors as the contract says', () => {
+  it('names and shapes the tensors as documented', () => {
     const { table } = make()
     expect([...table.values()].map(({ name, dtype, shape }) => [name, dtype, shape])).toEqual([
       ['x.weight', 'U8', [700, 64, (32 * bits) / 8]],
@@ -137,7 +137,7 @@ describe.each([4, 8] as const)('quantising to int%i', (bits) => {
       expect(end - begin).toBe(shape.reduce((a, b) => a * b, dtype === 'U8' ? 1 : 2))
   })
 
-  it('gives what quantising the whole weight gives, in reads of any size and in any order', async () => {
+  it('equals quantizing the whole weight, in reads of any size and in any order', async () => {
     const expected = quantizeRows(weights, layout, 'x')
     const { table } = make()
     const parts = [
@@ -162,7 +162,7 @@ describe.each([4, 8] as const)('quantising to int%i', (bits) => {
     expect(Math.max(...raw.source.reads.map((read) => read.end - read.begin))).toBeLessThanOrEqual(4 * pieceElements)
   })
 
-  it('reads the source once also when all parts are asked for at once', async () => {
+  it('reads the source once also when all parts are requested at once', async () => {
     const { raw, table } = make()
     await Promise.all([...table.values()].map((entry) => whole(entry)))
     expect(raw.source.reads.reduce((sum, read) => sum + read.end - read.begin, 0)).toBe(weights.byteLength)
@@ -170,7 +170,7 @@ describe.each([4, 8] as const)('quantising to int%i', (bits) => {
 
   it('reads a weight again for scales that it no longer keeps', async () => {
     const layout = quantizedLayout([2, 64], { bits })
-    // Scales of two weights fit: the third displaces the first.
+    // There is room for the scales of two weights: the third displaces the first.
     const memory = new ScaleMemory(2 * 2 * layout.scaleBytes)
     const raw = ['a', 'b', 'c'].map(small)
     const tensors = raw.map((entry) => new QuantizedTensor(entry, layout, memory))
@@ -178,13 +178,13 @@ describe.each([4, 8] as const)('quantising to int%i', (bits) => {
     const scales = await Promise.all(tensors.map((tensor) => all(tensor.scales)))
     expect(raw.map((entry) => entry.source.reads.length)).toEqual([2, 1, 1])
     for (const one of scales) expect(one).toEqual(scales[0])
-    // Nothing is kept where one weight alone is too much.
+    // Nothing is kept if one weight alone is too large.
     const none = new QuantizedTensor(small('d'), layout, new ScaleMemory(1))
     await all(none.codes)
     expect(await all(none.scales)).toEqual(scales[0])
   })
 
-  it('goes on after a read that failed', async () => {
+  it('works again after a failed read', async () => {
     const raw = small('x.weight')
     let fails = true
     const flaky = {

@@ -1,4 +1,4 @@
-/** Plans of real repositories on the CPU: what is read for them, what they say, and what they refuse. On a GPU: budget.browser.test.ts. */
+/** Plans of real repositories on the CPU: what they read, contain and refuse. budget.browser.test.ts tests plans on a GPU. */
 
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -19,13 +19,13 @@ async function served() {
   return { server, options: { hub, endpoint: server.url, device: 'wasm' } as const }
 }
 
-test('a plan reads headers only, says what a load fetches, and what the load then does', async () => {
+test('a plan reads only headers, and agrees with the load in what it downloads and keeps', async () => {
   const { server, options } = await served()
   const plan = await planLoad(id, options)
   const weights = server.log.filter(
     ({ host, file, range }) => host === 'cdn' && file?.endsWith('.safetensors') && range !== undefined,
   )
-  // One request each for the first 256 KiB, of which the headers take a part.
+  // One request for the first 256 KiB of each file, which contain its header.
   for (const { range } of weights) expect(Number(/-(\d+)$/.exec(range ?? '')?.[1])).toBeLessThan(256 << 10)
   expect(weights).toHaveLength(7)
   expect((await options.hub.cache.files()).filter(({ size }) => size > 50_000)).toEqual([])
@@ -47,7 +47,7 @@ test('a plan reads headers only, says what a load fetches, and what the load the
   expect((await planLoad(id, options)).devices).toEqual(devices)
 })
 
-test('a small form that is kept needs no download, and its original none either', async () => {
+test('a cached quantized copy needs no download, and neither does its original', async () => {
   const { options } = await served()
   const before = await planLoad(id, { ...options, dtype: 'q4' })
   expect(before.downloadBytes).toBeGreaterThan(3e6)
@@ -71,7 +71,7 @@ test('a budget and a size change the plan', async () => {
   expect(await plan({ width: 128, height: 32 })).toMatchObject({ width: 128, height: 32 })
 })
 
-test('a size that a generation would refuse is planned for no family', async () => {
+test('a size that a generation would refuse is refused by the plans of all families', async () => {
   const repository = diskRepository(join(fixtures, 'tiny-sd3/repo'))
   const pipeline = await loadPipeline(repository, { device: 'wasm' })
   onTestFinished(() => pipeline.dispose())
@@ -90,7 +90,7 @@ test('what a generation adds or leaves out changes the plan', async () => {
   expect(names(await plan({}))).toEqual(['text_encoder', 'text_encoder_2', 'unet', 'vae'])
   const fromImage = await plan({ imageToImage: true })
   expect(names(fromImage)).toEqual(['text_encoder', 'text_encoder_2', 'vae encoder', 'unet', 'vae'])
-  // The plan of the load without an image just fits; with one, weights come one after the other.
+  // The plan without an image just fits; with one, weights are loaded one after the other.
   const { peakBytes } = await plan({})
   expect(fromImage.peakBytes).toBeGreaterThan(peakBytes)
   expect((await plan({ imageToImage: true, maxMemory: { wasm: peakBytes } })).residence).toBe('model')
@@ -118,7 +118,7 @@ test('image to image keeps a budget of the CPU as planned, by the account', asyn
   expect(warnings).toEqual([expect.stringMatching(/these are made with offload model/)])
 })
 
-test('what does not fit is refused by the headers, before any weights are downloaded', async () => {
+test('a pipeline that does not fit is refused by its headers, before any weights are downloaded', async () => {
   const { server, options } = await served()
   const load = (more: Parameters<typeof loadPipeline>[1]) => loadPipeline(id, { ...options, ...more })
   await expect(load({ maxMemory: { wasm: '100kB' } })).rejects.toMatchObject({
@@ -131,13 +131,13 @@ test('what does not fit is refused by the headers, before any weights are downlo
   expect(weights).toHaveLength(7)
   for (const { range } of weights) expect(Number(/-(\d+)$/.exec(range ?? '')?.[1])).toBeLessThan(256 << 10)
   expect((await options.hub.cache.files()).filter(({ size }) => size > 50_000)).toEqual([])
-  // What fits is looked at once more, and loaded.
+  // A pipeline that fits is loaded.
   await (await load({ maxMemory: { wasm: '2MB' } })).dispose()
 })
 
 test.each([
   ['tiny-sd15', { sample_size: [8, 16] }, [64, 32]],
-  // diffusers takes an edge of less than 64 in so old a config for a mistake.
+  // diffusers treats an edge below 64 in such an old config as a mistake.
   ['tiny-sd15', { sample_size: 32, _diffusers_version: '0.8.1' }, [256, 256]],
   ['tiny-sd15', { sample_size: null }, [256, 256]],
   ['tiny-sdxl', { sample_size: [16, 8] }, [64, 128]],

@@ -1,6 +1,6 @@
 /**
- * What a pipeline would take, before anything of its weights is loaded: bytes to download, and for each device which component or block
- * has its weights there when, and the peak to expect. Of weight files only the headers are read.
+ * Plans a pipeline before its weights are loaded: the bytes to download, and for each device which weights are on it when, and the expected
+ * peak. Of weight files only the headers are read.
  */
 
 import type { ByteSource, HeaderOnlySource, Repository } from '../../hub/types.js'
@@ -39,15 +39,15 @@ export interface PlannedSize {
   readonly numImagesPerPrompt?: number | undefined
   /** Stable Diffusion 3: how many of T5's tokens are used, 1 to 512. Default 256. */
   readonly maxSequenceLength?: number | undefined
-  /** Up to 1 there is no guidance, and the denoiser takes half as much. By default there is. */
+  /** At most 1: plan without guidance, for which the denoiser takes half as much. By default with guidance. */
   readonly guidanceScale?: number | undefined
-  /** Whether it starts from an image, which the autoencoder encodes first. Default false. */
+  /** Whether the generation starts from an image, which the autoencoder encodes first. Default false. */
   readonly imageToImage?: boolean | undefined
-  /** Stable Diffusion 3.5: the blocks that skip-layer guidance leaves out. By default there is no such guidance. */
+  /** Stable Diffusion 3.5: the blocks that skip-layer guidance leaves out. By default no skip-layer guidance. */
   readonly skipGuidanceLayers?: readonly number[] | undefined
 }
 
-/** Where components would be, and what that takes. */
+/** The devices of components, and the memory that they take. */
 export interface PlacedPlan {
   /** Of the image, in pixels. */
   readonly width: number
@@ -59,11 +59,11 @@ export interface PlacedPlan {
   readonly devices: Readonly<Partial<Record<DeviceName, MemoryPlan>>>
 }
 
-/** What loading a pipeline and making an image with it would take. */
+/** What loading a pipeline and generating an image would take. */
 export interface PipelinePlan extends PlacedPlan, Pick<PipelineInfo, 'className' | 'label' | 'repo' | 'revision' | 'components'> {
-  /** Bytes of weight files that a load would have to fetch: those that are cached, and small forms that are there already, need none. */
+  /** Bytes of weight files that a load would download. Cached files, and networks whose quantized copy is cached, need none. */
   readonly downloadBytes: number
-  /** What `fromPretrained` would warn of. */
+  /** The warnings that `fromPretrained` would give. */
   readonly warnings: readonly string[]
 }
 

@@ -1,4 +1,4 @@
-/** Weights that are made small while they are downloaded over HTTP: when, from which bytes, and what is left when that is cut short. */
+/** Weights that are quantized while they are downloaded over HTTP: when, from which bytes, and what an interruption leaves. */
 
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { startHubServer } from '../../../e2e/hub-server/server.js'
@@ -18,11 +18,11 @@ const id = 'owner/weights'
 const rows = 256
 const columns = 64
 const shard = weightsFile()
-/** Small enough for a file of many chunks. */
+/** The chunks are small, so that the file has many. */
 const settings = { chunkBytes: 16_384, pieceBytes: 8192, memoryBytes: 1 << 18, retryBaseMs: 1 }
 const files = { kind: 'single', path: 'w.safetensors', variant: null } as const
 
-/** Sign and exponent of a number of the first tensor, whose codes are stored long before the hash can tell. */
+/** Sign and exponent of a number of the first tensor, whose codes are stored long before the file's hash is known. */
 const wrongByte = shard.byteLength - 4 * (4 * rows * columns + columns) + 4 * 100 + 3
 const wrongNumber = { match: { host: 'cdn', covers: wrongByte }, flipByteAt: wrongByte } as const
 
@@ -53,7 +53,7 @@ beforeEach(async () => {
 })
 afterEach(() => server.close())
 
-/** Downloads and quantises through a hub of its own. Gives every tensor's bytes. */
+/** Downloads and quantizes through a new hub. Returns every tensor's bytes. */
 async function quantize(store: MemoryStore, signal?: AbortSignal) {
   const hub = await Hub.open({ store, settings })
   const repository = await openRepository(hub, id, { endpoint: server.url })
@@ -81,7 +81,7 @@ async function bytesOf(table: WeightTable): Promise<Record<string, Uint8Array>> 
   return Object.fromEntries(await Promise.all(read))
 }
 
-/** What is made of the file where nothing is stored and all of it is there. */
+/** The quantized tensors of the complete file, made without a store. */
 async function expected(): Promise<Record<string, Uint8Array>> {
   const repository = await openRepository(await Hub.open({ store: null }), id, { endpoint: server.url })
   const read = () => readWeightTable(repository, files)
@@ -96,7 +96,7 @@ async function expected(): Promise<Record<string, Uint8Array>> {
 const isTrusted = (record: Awaited<ReturnType<typeof recordOf>>) =>
   record?.state === 'complete' && record.provisional === undefined
 
-/** A store that says when the first chunk of a small form is in it. */
+/** A store that reports its first chunk of a prepared file. */
 class WatchedStore extends MemoryStore {
   readonly #begun = deferred()
   readonly made = this.#begun.promise
@@ -118,7 +118,7 @@ const recordOf = async (store: MemoryStore) => {
   return records[0]?.[1] as { readonly state: string; readonly provisional?: boolean } | undefined
 }
 
-test('the first tensors are small and stored while the last ones are still to come', async () => {
+test('the first tensors are quantized and stored while the last ones are still being downloaded', async () => {
   const store = new WatchedStore()
   const wanted = await expected()
   const open = holdTheEnd()
@@ -133,7 +133,7 @@ test('the first tensors are small and stored while the last ones are still to co
   expect(server.log).toEqual([])
 })
 
-test('what was made before the download was verified is not trusted by another run', async () => {
+test('a prepared file from an unverified download is not used by another run', async () => {
   const store = new WatchedStore()
   const wanted = await expected()
   const open = holdTheEnd()
@@ -148,7 +148,7 @@ test('what was made before the download was verified is not trusted by another r
   expect(await quantize(store)).toEqual(wanted)
 })
 
-test('a download that turns out wrong leaves nothing behind of what was made from it', async () => {
+test('a download with a wrong hash leaves no prepared file', async () => {
   const store = new WatchedStore()
   const wanted = await expected()
   const open = holdTheEnd()
@@ -160,7 +160,7 @@ test('a download that turns out wrong leaves nothing behind of what was made fro
   expect(await recordOf(store)).toSatisfy(isTrusted)
 })
 
-test('a download that stays wrong is the error that it is without quantising', async () => {
+test('a download that stays wrong gives the same error as without quantizing', async () => {
   server.setFaults({ rules: [wrongNumber] })
   const store = new MemoryStore()
   await expect(quantize(store)).rejects.toMatchObject({ code: 'hash-mismatch' })
