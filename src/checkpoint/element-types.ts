@@ -45,7 +45,7 @@ export function isConvertible(from: SafetensorsDType, to: ElementType): boolean 
 /** @throws CheckpointError `dtype-not-convertible`, `shape-mismatch` when the tensor cannot fill a weight of this type and shape */
 export function checkConvertible(entry: TensorEntry, type: ElementType, dims: readonly number[]): void {
   if (!isConvertible(entry.dtype, type))
-    throw new CheckpointError('dtype-not-convertible', `Tensor ${entry.name} is ${entry.dtype}; the network wants ${type}.`, {
+    throw new CheckpointError('dtype-not-convertible', `Tensor ${entry.name} is ${entry.dtype}; the network expects ${type}.`, {
       tensor: entry.name,
       actual: entry.dtype,
       expected: type,
@@ -54,7 +54,7 @@ export function checkConvertible(entry: TensorEntry, type: ElementType, dims: re
   if (entry.end - entry.begin !== bytes)
     throw new CheckpointError(
       'shape-mismatch',
-      `Tensor ${entry.name} has shape [${entry.shape.join(', ')}] in ${entry.end - entry.begin} bytes; the network wants [${dims.join(', ')}] in ${bytes}.`,
+      `Tensor ${entry.name} has shape [${entry.shape.join(', ')}] in ${entry.end - entry.begin} bytes; the network expects [${dims.join(', ')}] in ${bytes}.`,
       { tensor: entry.name, actual: entry.shape, expected: dims },
     )
 }

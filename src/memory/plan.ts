@@ -267,7 +267,7 @@ export function canShrink({ weightBytes: total, weightBudget, blocks }: Componen
 }
 
 function doesNotFit(component: string, residence: Residence, needed: number, offered: number): Refusal {
-  const message = `${component} needs at least ${needed} bytes (${formatBytes(needed)}) of GPU memory with offload ${residence}; ${Math.max(0, offered)} (${formatBytes(Math.max(0, offered))}) are offered.`
+  const message = `${component} needs at least ${needed} bytes (${formatBytes(needed)}) of GPU memory with offload ${residence}; ${Math.max(0, offered)} (${formatBytes(Math.max(0, offered))}) are available.`
   return { refused: 'does-not-fit', message, details: { component, residence, needed, offered: Math.max(0, offered) } }
 }
 

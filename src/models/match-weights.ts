@@ -61,7 +61,7 @@ export function quantizedWeights(network: NamedClass, table: WeightTable): Quant
     if (entry === undefined || !table.has(`${entry.name}_scale`)) return undefined
     const [rows, blocks, bytes, ...more] = entry.shape
     if (entry.dtype !== 'U8' || rows === undefined || blocks === undefined || bytes === undefined || more.length > 0) {
-      const message = `The quantised tensor ${entry.name} holds ${entry.dtype} [${entry.shape.join(', ')}]; allowed: U8 with three dimensions`
+      const message = `The quantized tensor ${entry.name} holds ${entry.dtype} [${entry.shape.join(', ')}]; allowed: U8 with three dimensions`
       throw new CheckpointError('dtype-mismatch', message, { tensor: entry.name, actual: entry.dtype, shape: entry.shape })
     }
     return { codes: [rows, blocks, bytes], zeroPoints: table.has(`${entry.name}_zero_point`) }
@@ -79,7 +79,7 @@ function bindStage(network: NamedClass, stage: Stage, table: WeightTable, used: 
     const entry = findEntry(network, parameter, table)
     if (entry === undefined) {
       const expected = asStored(weight.dims, weight.dims.slice(1).every((dim) => dim === 1) ? 1 : weight.dims.length)
-      const message = `${className} wants the tensor ${parameter} of shape [${expected.join(', ')}], which the checkpoint does not have`
+      const message = `${className} needs the tensor ${parameter} of shape [${expected.join(', ')}], which the checkpoint does not have`
       throw new CheckpointError('tensor-missing', message, { tensor: parameter, expected })
     }
     checkEntry(className, entry, weight)
@@ -97,7 +97,7 @@ function bindStage(network: NamedClass, stage: Stage, table: WeightTable, used: 
 function checkEntry(className: string, entry: TensorEntry, weight: ValueInfo): void {
   if (!sameShape(entry.shape, weight.dims)) {
     const expected = asStored(weight.dims, entry.shape.length)
-    const message = `${className}: the tensor ${entry.name} has shape [${entry.shape.join(', ')}]; its config asks for [${expected.join(', ')}]`
+    const message = `${className}: the tensor ${entry.name} has shape [${entry.shape.join(', ')}]; its config requires [${expected.join(', ')}]`
     throw new CheckpointError('shape-mismatch', message, { tensor: entry.name, expected, actual: entry.shape })
   }
   const allowed = weight.type === 'uint8' ? codeTypes : floatTypes

@@ -200,7 +200,7 @@ export class BoundNetwork {
     const details = { component: this.name, input: info.name, actual: cast.type, expected: info.type }
     throw new InputError(
       'type-mismatch',
-      `Input ${info.name} of ${this.name} is ${cast.type}; the network wants ${info.type}.`,
+      `Input ${info.name} of ${this.name} is ${cast.type}; the network expects ${info.type}.`,
       details,
     )
   }
@@ -217,7 +217,7 @@ function checkRunInputs(component: string, graph: ComponentGraph, inputs: Inputs
     const actual = inputs[info.name]?.dims
     if (actual === undefined) throw missing(component, info)
     if (actual.length === info.dims.length && actual.every((size, axis) => size === info.dims[axis])) continue
-    const message = `Input ${info.name} of ${component} has shape [${actual.join(', ')}]; the network wants [${info.dims.join(', ')}].`
+    const message = `Input ${info.name} of ${component} has shape [${actual.join(', ')}]; the network expects [${info.dims.join(', ')}].`
     throw new InputError('shape-mismatch', message, { component, input: info.name, actual, expected: info.dims })
   }
 }

@@ -23,7 +23,7 @@ export function checkTerms(terms: readonly LinearTerm[], bound = 0): void {
 
 /** The error for a term on another device. */
 export function foreignTerm(): InputError {
-  return new InputError('bad-terms', 'A term of a sum is a tensor of another device.')
+  return new InputError('bad-terms', 'A term of a sum belongs to another device.')
 }
 
 /** The sum, computed in float64 and rounded once, clamped to [-bound, bound]. */
@@ -79,11 +79,11 @@ export function copyRuns(piece: Piece, dims: readonly number[]): readonly CopyRu
 function refusal({ tensor, at, from, size }: Piece, dims: readonly number[]): InputError {
   const text = `${tensor.type}[${tensor.dims.join(', ')}]`
   const box = from === undefined && size === undefined ? '' : `, its box ${JSON.stringify({ from, size })},`
-  const message = `A piece ${text}${box} is to go to [${at.join(', ')}] of a tensor of shape [${dims.join(', ')}]; it must be float32, of the same rank, and fit.`
+  const message = `The slice ${text}${box} cannot be placed at [${at.join(', ')}] of a tensor of shape [${dims.join(', ')}]; it must be float32, of the same rank, and fit.`
   return new InputError('bad-pieces', message, { type: tensor.type, dims: tensor.dims, at, expected: dims })
 }
 
 /** The error for a piece on another device. */
 export function foreignPiece(): InputError {
-  return new InputError('bad-pieces', 'A piece of a tensor is a tensor of another device.')
+  return new InputError('bad-pieces', 'A tensor to be joined belongs to another device.')
 }

@@ -27,7 +27,7 @@ export function quantize(options: QuantizeOptions): WeightTransform {
         if (result.has(name))
           throw new CheckpointError(
             'quantized-name',
-            `The checkpoint has a tensor ${JSON.stringify(name)}, a name that quantizing needs.`,
+            `The checkpoint has a tensor ${JSON.stringify(name)}, a name that is reserved for quantization.`,
             { tensor: name },
           )
         result.set(name, entry)

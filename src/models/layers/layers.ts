@@ -51,7 +51,7 @@ function quantizedWeight(
   const blockSize = columns / blocks
   const bits = (8 * blockBytes) / blockSize
   if (given !== rows || ![16, 32, 64, 128].includes(blockSize) || (bits !== 4 && bits !== 8)) {
-    const message = `The quantised weight ${name}.weight has codes [${shape.codes.join(', ')}], which are no blocks of a [${rows}, ${columns}] weight`
+    const message = `The quantized weight ${name}.weight has codes of shape [${shape.codes.join(', ')}], which does not match a [${rows}, ${columns}] weight`
     throw new CheckpointError('shape-mismatch', message, {
       tensor: `${name}.weight`,
       expected: [rows, columns],

@@ -208,7 +208,7 @@ function poolingOf(
   sequenceLength: number,
 ): Float32Array<ArrayBuffer> {
   if (inputIds.length === 0 || inputIds.length % sequenceLength !== 0) {
-    const message = `${inputIds.length} token ids are no whole number of sequences of ${sequenceLength}`
+    const message = `${inputIds.length} token ids cannot be split into sequences of ${sequenceLength}`
     throw new InputError('invalid-shape', message, { key: 'inputIds', value: inputIds.length, sequenceLength })
   }
   const pooling = new Float32Array(inputIds.length)

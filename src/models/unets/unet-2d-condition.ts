@@ -206,10 +206,11 @@ export function unetTimeIdEmbeds(
   batch: number,
   textWidth: number,
 ): Float32Array<ArrayBuffer> {
-  if (added === undefined) throw new InputError('invalid-shape', 'This UNet takes no added condition', { key: 'add_embeds' })
+  if (added === undefined)
+    throw new InputError('invalid-shape', 'This UNet does not accept added conditions', { key: 'add_embeds' })
   const timeWidth = (timeIds.length / batch) * added.time.width
   if (textWidth + timeWidth !== added.width) {
-    const message = `The UNet wants ${added.width} added features, but ${textWidth} of text and ${timeWidth} of time ids were given`
+    const message = `The UNet expects ${added.width} added features, but the text gives ${textWidth} and the time ids give ${timeWidth}`
     throw new InputError('invalid-shape', message, { key: 'add_embeds', expected: added.width, text: textWidth, time: timeWidth })
   }
   return timestepEmbedding(timeIds, added.time)

@@ -64,7 +64,7 @@ export const stableDiffusion3: PipelineFamily = {
     const encoder = (suffix: string) => textEncoderOf(parts, hosts, `text_encoder${suffix}`, `tokenizer${suffix}`)
     const [first, second] = [encoder(''), encoder('_2')]
     if (first === null || second === null)
-      throw new CheckpointError('component-missing', 'The pipeline has not both CLIP text encoders.', {
+      throw new CheckpointError('component-missing', 'The pipeline needs both CLIP text encoders, but one is missing.', {
         component: 'text_encoder',
       })
     const encoders: TextEncoders = { clips: [first, second], t5: encoder('_3'), width: denoiser.model.contextWidth }
@@ -114,7 +114,7 @@ async function encodeTexts(
   const one = await clips[0].encode(first, call, clipOptions)
   const two = await clips[1].encode(second, call, clipOptions)
   if (one.pooled === null || two.pooled === null)
-    throw new CheckpointError('component-missing', 'A CLIP text encoder gives no pooled vector.', { component: 'text_encoder' })
+    throw new CheckpointError('component-missing', 'A CLIP text encoder has no pooled output.', { component: 'text_encoder' })
   const below = await t5?.encode(third, call, { output: 'last_hidden_state', maxSequenceLength: length })
   const clip = sideBySide([one.hidden, two.hidden])
   const [tokens = 0, clipWidth = 0] = clip.dims

@@ -92,7 +92,7 @@ async function encodeTexts(
     first ??= encoding.pooled
   }
   if (first === null)
-    throw new CheckpointError('component-missing', 'No text encoder gives a pooled vector.', { component: 'text_encoder_2' })
+    throw new CheckpointError('component-missing', 'No text encoder has a pooled output.', { component: 'text_encoder_2' })
   return { embeds: sideBySide(hidden), pooled: sideBySide([first]) }
 }
 

@@ -31,7 +31,7 @@ async function readRows(
   if (entry.shape.join() !== shape.join())
     throw new CheckpointError(
       'shape-mismatch',
-      `${tensor} has shape [${entry.shape.join(', ')}]; its config asks for [${shape.join(', ')}].`,
+      `${tensor} has shape [${entry.shape.join(', ')}]; its config requires [${shape.join(', ')}].`,
       { tensor, actual: entry.shape, expected: shape },
     )
   const { dtype, source } = entry

@@ -187,7 +187,7 @@ function findEmbedding(table: WeightTable, { tensors, rows, width }: TokenEmbedd
   if (entry.shape.length !== 2 || entry.shape[0] !== rows || entry.shape[1] !== width)
     throw new CheckpointError(
       'shape-mismatch',
-      `The token embedding ${entry.name} has shape [${entry.shape.join(', ')}]; its config asks for [${rows}, ${width}].`,
+      `The token embedding ${entry.name} has shape [${entry.shape.join(', ')}]; its config requires [${rows}, ${width}].`,
       { tensor: entry.name, actual: entry.shape, expected: [rows, width] },
     )
   return entry

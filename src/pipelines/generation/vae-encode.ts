@@ -67,7 +67,9 @@ export async function encodeImage(
   const [, both = 0, height = 0, width = 0] = dims
   const channels = both / 2
   if (!Number.isInteger(channels))
-    throw new CheckpointError('shape-mismatch', 'The autoencoder gave moments of another size.', { size: moments.length })
+    throw new CheckpointError('shape-mismatch', 'The autoencoder returned moments of an unexpected size.', {
+      size: moments.length,
+    })
   const size = moments.length / 2
   const drawn = noise.randn(size)
   // The inverse of what the decoder's side does, which is linear in each channel.

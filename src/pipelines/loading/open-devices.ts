@@ -32,7 +32,7 @@ export function checkPlacing({ device, deviceMap, maxMemory, offload }: LoadPipe
   if (device !== undefined && device !== 'auto')
     throw new InputError(
       'bad-device-map',
-      `deviceMap 'balanced' chooses the devices itself, so device ${device} cannot be kept.`,
+      `deviceMap 'balanced' chooses the devices itself and cannot be combined with device ${device}.`,
       {
         device,
       },
@@ -40,7 +40,7 @@ export function checkPlacing({ device, deviceMap, maxMemory, offload }: LoadPipe
   if (offload === 'model' || offload === 'block')
     throw new InputError(
       'bad-device-map',
-      `deviceMap 'balanced' places components so that all stay, so offload is 'resident', not '${offload}'; a map by name goes with any.`,
+      `deviceMap 'balanced' keeps all components loaded, so offload must be 'resident', not '${offload}'. A deviceMap with component names works with every offload.`,
       { offload },
     )
   return budget

@@ -74,7 +74,7 @@ test('the error for a component that fits nowhere says how many bytes are needed
   expect(balanced).toMatchObject({ code: 'does-not-fit', details: { component: 'unet', offered: { wasm: 100_000 } } })
   const named = await refusal({ deviceMap: all, maxMemory: { wasm: '100kB' } })
   expect(named).toMatchObject({ code: 'does-not-fit', details: { component: 'unet', residence: 'model', offered: 100_000 } })
-  expect(named.message).toMatch(/unet needs \d+ bytes \(.*\) of memory on wasm .*; 100000 \(100 kB\) are offered/)
+  expect(named.message).toMatch(/unet needs \d+ bytes \(.*\) of memory on wasm .*; 100000 \(100 kB\) are available/)
 })
 
 test('a budget for the CPU is kept, one component at a time, with the image of diffusers', async () => {

@@ -82,7 +82,7 @@ describe('on the CPU', () => {
   test("weights that exceed WebAssembly's heap are refused by the load and by the plan, with the same message", () => {
     const large = needs('unet', 5 * GiB)
     const words =
-      /^unet needs 5368709120 bytes \(5\.37 GB\) of memory on wasm with offload model; 4294967296 \(4\.29 GB\) are offered\.$/
+      /^unet needs 5368709120 bytes \(5\.37 GB\) of memory on wasm with offload model; 4294967296 \(4\.29 GB\) are available\.$/
     for (const result of [load('auto', undefined, large), plan('model', undefined, large)])
       expect(result).toMatchObject(refusal(words))
     // A budget beyond the heap gives no more of it.

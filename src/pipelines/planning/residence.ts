@@ -94,7 +94,7 @@ function cpuRefusal(residence: 'resident' | 'model', needs: readonly ComponentNe
   if (needed <= offered) return undefined
   return {
     refused: 'does-not-fit',
-    message: `${component} needs ${needed} bytes (${formatBytes(needed)}) of memory on wasm with offload ${residence}; ${offered} (${formatBytes(offered)}) are offered.`,
+    message: `${component} needs ${needed} bytes (${formatBytes(needed)}) of memory on wasm with offload ${residence}; ${offered} (${formatBytes(offered)}) are available.`,
     details: { component, residence, needed, offered },
   }
 }

@@ -75,7 +75,7 @@ export async function requestDevice(adapter: GPUAdapter): Promise<GPUDevice> {
   try {
     return await adapter.requestDevice({ label: 'aquatint', requiredLimits, requiredFeatures })
   } catch (cause) {
-    throw new DeviceError('device-not-available', 'The GPU adapter gave no device.', {}, cause)
+    throw new DeviceError('device-not-available', 'The browser did not open the GPU device.', {}, cause)
   }
 }
 
@@ -101,7 +101,7 @@ export interface RefusedBuffer {
 
 /** The error for a buffer that the GPU had no memory for. `details.live`: bytes of all buffers, this one included, which were too many. */
 export function outOfMemory({ owner, bytes, live }: RefusedBuffer, cause: Error): DeviceError {
-  const message = `The GPU ran out of memory: ${owner} wanted ${formatBytes(bytes)} more than the ${formatBytes(live - bytes)} in use.`
+  const message = `The GPU ran out of memory: ${owner} requested ${formatBytes(bytes)} in addition to the ${formatBytes(live - bytes)} in use.`
   return new DeviceError('out-of-memory', message, { component: owner, bytes, live }, cause)
 }
 
