@@ -35,5 +35,5 @@ test.each(['tiny-sd15', 'tiny-sdxl', 'tiny-sd3'] as const)('%s makes the same pi
   for (const [tensor, values] of Object.entries(expected)) {
     if (tensor !== 'image') expect.soft(relativeError(actual[tensor], values), tensor).toBeLessThan(2e-4)
   }
-  expect(psnr(actual['image'], expected['image'])).toBeGreaterThan(80)
+  expect(psnr(actual['image']!, expected['image']!)).toBeGreaterThan(80)
 })
