@@ -6,6 +6,8 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { networkDefinitions } from '../src/models/registry.js'
 import type { NetworkDefinition } from '../src/models/types.js'
+import { families } from '../src/pipelines/families.js'
+import { createScheduler, schedulerClassNames } from '../src/schedulers/registry.js'
 import { tokenizerDefinitions } from '../src/tokenizers/registry.js'
 import { foundation, importTable } from './import-table.mjs'
 
@@ -13,6 +15,9 @@ import { foundation, importTable } from './import-table.mjs'
 const tables: readonly { readonly page: string; readonly name: string; readonly text: () => string }[] = [
   { page: 'docs/networks.md', name: 'networks', text: networkTable },
   { page: 'docs/networks.md', name: 'tokenizers', text: tokenizerTable },
+  { page: 'docs/models.md', name: 'families', text: familyTable },
+  { page: 'docs/pipelines.md', name: 'pipelines', text: pipelineTable },
+  { page: 'docs/pipelines.md', name: 'schedulers', text: schedulerTable },
   { page: 'docs/architecture.md', name: 'imports', text: importsTable },
 ]
 
@@ -108,4 +113,42 @@ function shorten(names: readonly string[], self: string): readonly string[] {
     const rooms = Object.keys(importTable).filter((folder) => folder.split('/')[0] === top && folder !== self)
     return rooms.length > 1 && rooms.every((room) => own.includes(room)) ? [`${top}/*`] : own
   })
+}
+
+/** The networks of a pipeline class, with those that a repository may lack in brackets. */
+function networksOf({ networks, optional }: (typeof families)[number]): string {
+  return Object.entries(networks)
+    .map(([name, classes]) => {
+      const text = `${name}: ${classes.map(({ className }) => className).join(' or ')}`
+      return optional.some((other) => other === name) ? `(${text})` : text
+    })
+    .join(', ')
+}
+
+function familyTable(): string {
+  return markdownTable(
+    ['family', 'pipeline class', 'networks (in brackets: may be omitted)'],
+    families.map((family) => [family.label, `\`${family.className}\``, networksOf(family)]),
+  )
+}
+
+function pipelineTable(): string {
+  return markdownTable(
+    ['class', 'steps', 'guidance scale', 'strength', 'guidance', 'never used'],
+    families.map(({ className, defaults, imageToImage, guidance, ignored }) => [
+      `\`${className}\``,
+      `${defaults.numInferenceSteps}`,
+      `${defaults.guidanceScale}`,
+      `${imageToImage.strength}`,
+      guidance,
+      Object.keys(ignored).join(', '),
+    ]),
+  )
+}
+
+function schedulerTable(): string {
+  return markdownTable(
+    ['class', 'model calls in a step'],
+    schedulerClassNames.map((className) => [`\`${className}\``, `${createScheduler(className, {}).scheduler.order}`]),
+  )
 }
