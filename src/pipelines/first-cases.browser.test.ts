@@ -5,10 +5,13 @@
 import { expect, test } from 'vitest'
 import type { Repository } from '../hub/types.js'
 import { TestSource } from '../runtime/testing.js'
-import { DiffusionPipeline } from './diffusion-pipeline.js'
+import { loadPipeline } from './diffusion-pipeline.js'
 import { caseLoading, caseOptions } from './testing-cases.js'
 import { fetchCase, psnr, relativeError, servedRepository } from './testing.js'
 import type { CapturedTensorName } from './types.js'
+import { shareGpuDevices } from '../runtime/webgpu/testing-shared-gpu.js'
+
+shareGpuDevices()
 
 const capture: CapturedTensorName[] = [
   'prompt_embeds',
@@ -45,7 +48,7 @@ const repositories: Readonly<Record<string, Repository>> = {
 
 test.each(Object.entries(repositories))('%s', async (name, repository) => {
   const { item, reference } = await fetchCase(name)
-  const pipeline = await DiffusionPipeline.fromPretrained(repository, {
+  const pipeline = await loadPipeline(repository, {
     device: 'webgpu',
     dtype: 'float32',
     offload: 'model',
@@ -61,5 +64,5 @@ test.each(Object.entries(repositories))('%s', async (name, repository) => {
   expect(Object.keys(tensors).length).toBeGreaterThan(4)
   for (const [tensor, expected] of Object.entries(tensors))
     expect.soft(relativeError(captured[tensor], expected), tensor).toBeLessThanOrEqual(1e-4)
-  expect(psnr(captured['image'], image)).toBeGreaterThanOrEqual(80)
+  expect(psnr(captured['image']!, image!)).toBeGreaterThanOrEqual(80)
 })
