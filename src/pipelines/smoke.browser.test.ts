@@ -1,6 +1,6 @@
 /**
- * One picture of each of three families on WebGPU, in one step: the GPU gives what onnxruntime's CPU kernels give, which the tests of whole
- * pipelines in Node compare with diffusers. The one browser test of `npm run check`.
+ * One picture of each of three families on WebGPU, in one step: the GPU's picture equals that of onnxruntime's CPU kernels, which the tests of whole
+ * pipelines in Node compare with diffusers. This is the only browser test of `npm run check`.
  */
 import { expect, test } from 'vitest'
 import { loadPipeline } from './diffusion-pipeline.js'

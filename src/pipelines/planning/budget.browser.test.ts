@@ -1,6 +1,6 @@
 /**
- * Budgets held against what happens: whole pipelines of fixtures/tiny-sdxl on a real GPU device, from all weights on it at once down to a
- * tenth of them, by the account of every buffer.
+ * Compares budgets with measurements: runs whole pipelines of fixtures/tiny-sdxl on a real GPU device, with budgets from all weights down to a
+ * tenth of them, and reads the account of every buffer.
  */
 
 import { afterEach, beforeAll, expect, test } from 'vitest'
@@ -33,7 +33,7 @@ interface Outcome {
   readonly memory: MemorySnapshot
   /** Of the networks for this image, in the order they run. */
   readonly needs: readonly ComponentNeeds[]
-  /** What stays beside them: prompt embeddings, latents. */
+  /** The bytes that stay beside the networks: prompt embeddings, latents. */
   readonly held: number
 }
 
@@ -89,7 +89,7 @@ test.each([
 ])('auto: measured ≤ planned ≤ budget for %d of the weights (%s), with the same bits', async (share, residence) => {
   const { needs, held, image } = whole
   const weights = needs.reduce((sum, need) => sum + weightBytes(need), 0)
-  // The budget is for all buffers: what runs hold beside weights comes on top of the share.
+  // The budget is for all buffers, so add the memory of runs beside weights to the share.
   const maxMemory = held + Math.max(...needs.map(({ ways }) => ways[0]!.activationBytes)) + Math.floor(weights * share)
   const plan = orThrow(planMemory(needs, { offload: 'auto', maxMemory, heldBytes: held }))
   const { width, height } = item
@@ -106,7 +106,7 @@ test.each([
   expect(outcome.memory.peakWeights).toBe(residence === 'resident' ? weights : Math.max(...peaks))
 })
 
-test('an image larger than the usual size keeps the budget too: its weights stay for a shorter time, with the same bits', async () => {
+test('an image larger than the default size stays within the budget too: its weights stay for a shorter time, with the same bits', async () => {
   const large = { width: 2 * item.width, height: 2 * item.height }
   const settings = { ...caseOptions(item, ''), ...large, numInferenceSteps: 1, capture: ['image'] } as const
   const one = await planPipeline(repository, { device: 'webgpu', offload: 'model', maxMemory: '1GB', ...large }, [

@@ -1,4 +1,4 @@
-/** A device that goes: what calls under way are told when its news is late, and that nothing waits for it for ever. */
+/** A lost device whose loss is reported late: running calls reject, and nothing waits for it forever. */
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { BoundNetwork } from '../bound-network.js'
 import { openDevice } from '../open-device.js'
