@@ -9,6 +9,9 @@ import { isRefusal, orThrow } from './refusal.js'
 import { openDevice } from '../runtime/open-device.js'
 import { fixtureComponent, type FixtureComponent } from '../runtime/testing-fixtures.js'
 import type { Device } from '../runtime/device.js'
+import { shareGpuDevices } from '../runtime/webgpu/testing-shared-gpu.js'
+
+shareGpuDevices()
 
 let device: Device
 let parts: FixtureComponent[]

@@ -15,6 +15,9 @@ import { Run } from '../run.js'
 import { stableDiffusion3 } from '../families/stable-diffusion-3.js'
 import { servedRepository } from '../testing.js'
 import type { Device } from '../../runtime/device.js'
+import { shareGpuDevices } from '../../runtime/webgpu/testing-shared-gpu.js'
+
+shareGpuDevices()
 
 const served = servedRepository('tiny-sd3', import.meta.glob('../../../fixtures/tiny-sd3/repo/**'))
 /** The bytes that were read of its files. */

@@ -7,6 +7,9 @@ import { loadPipeline, type LoadedPipeline } from '../diffusion-pipeline.js'
 import { caseOptions } from '../testing-cases.js'
 import { fetchCase, servedRepository } from '../testing.js'
 import type { PipelineProgress } from '../types.js'
+import { shareGpuDevices } from '../../runtime/webgpu/testing-shared-gpu.js'
+
+shareGpuDevices()
 
 const repositories = {
   'tiny-sd15': servedRepository('tiny-sd15', import.meta.glob('../../../fixtures/tiny-sd15/repo/**')),

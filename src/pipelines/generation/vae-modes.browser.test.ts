@@ -9,6 +9,9 @@ import { TestSource } from '../../runtime/testing.js'
 import { loadPipeline, planLoad, type LoadedPipeline } from '../diffusion-pipeline.js'
 import { psnr, relativeError, servedRepository, vaeCaseOptions, type VaeCase } from '../testing.js'
 import type { PipelineMemory, PlainTensor } from '../types.js'
+import { shareGpuDevices } from '../../runtime/webgpu/testing-shared-gpu.js'
+
+shareGpuDevices()
 
 const repository = servedRepository('tiny-sdxl', import.meta.glob('../../../fixtures/tiny-sdxl/repo/**'))
 

@@ -3,7 +3,7 @@
  * tenth of them, and reads the account of every buffer.
  */
 
-import { afterEach, expect, test } from 'vitest'
+import { afterEach, beforeAll, expect, test } from 'vitest'
 import { weightBytes, type ComponentNeeds } from '../../memory/needs.js'
 import { planMemory, type Residence } from '../../memory/plan.js'
 import type { MemorySnapshot } from '../../runtime/types.js'
@@ -17,6 +17,9 @@ import { createPipeline } from '../generation/loaded-pipeline.js'
 import { caseOptions } from '../testing-cases.js'
 import { fetchCase, servedRepository } from '../testing.js'
 import type { LoadPipelineOptions, PlainTensor } from '../types.js'
+import { shareGpuDevices } from '../../runtime/webgpu/testing-shared-gpu.js'
+
+shareGpuDevices()
 
 const repository = servedRepository('tiny-sdxl', import.meta.glob('../../../fixtures/tiny-sdxl/repo/**'))
 const { item } = await fetchCase('tiny-sdxl')
@@ -57,10 +60,13 @@ async function makeImage(options: LoadPipelineOptions): Promise<Outcome> {
   return { image: captured!['image']!, offload, memory, needs, held }
 }
 
-const whole = makeImage({ offload: 'resident' })
+let whole: Outcome
+beforeAll(async () => {
+  whole = await makeImage({ offload: 'resident' })
+})
 
-test('resident: all weights stay, to the byte, and none are left after dispose', async () => {
-  const { needs, memory, offload } = await whole
+test('resident: all weights stay, to the byte, and none are left after dispose', () => {
+  const { needs, memory, offload } = whole
   expect(offload).toBe('resident')
   const all = needs.reduce((sum, need) => sum + weightBytes(need), 0)
   expect(memory).toMatchObject({ liveWeights: all, peakWeights: all })
@@ -72,7 +78,7 @@ test('model: the peak of weights is the largest component, the image is the same
   expect(memory.peakWeights).toBe(Math.max(...needs.map(weightBytes)))
   expect(memory.liveWeights).toBe(0)
   for (const need of needs) expect(memory.components[need.name]?.peakWeights, need.name).toBe(weightBytes(need))
-  expect(image).toEqual((await whole).image)
+  expect(image).toEqual(whole.image)
 })
 
 test.each([
@@ -81,7 +87,7 @@ test.each([
   [0.25, 'model'],
   [0.1, 'block'],
 ])('auto: measured ≤ planned ≤ budget for %d of the weights (%s), with the same bits', async (share, residence) => {
-  const { needs, held, image } = await whole
+  const { needs, held, image } = whole
   const weights = needs.reduce((sum, need) => sum + weightBytes(need), 0)
   // The budget is for all buffers, so add the memory of runs beside weights to the share.
   const maxMemory = held + Math.max(...needs.map(({ ways }) => ways[0]!.activationBytes)) + Math.floor(weights * share)

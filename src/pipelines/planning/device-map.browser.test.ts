@@ -6,6 +6,9 @@ import { caseOptions } from '../testing-cases.js'
 import { fetchCase, psnr, relativeError, servedRepository } from '../testing.js'
 import type { MemorySnapshot } from '../../runtime/types.js'
 import type { LoadPipelineOptions, PipelineMemory } from '../types.js'
+import { shareGpuDevices } from '../../runtime/webgpu/testing-shared-gpu.js'
+
+shareGpuDevices()
 
 const name = 'tiny-sdxl'
 const repository = servedRepository(name, import.meta.glob('../../../fixtures/tiny-sdxl/repo/**'))
