@@ -26,7 +26,6 @@ function browser(name: string, include: string[], exclude: string[], isolate: bo
       exclude,
       isolate,
       fileParallelism: false,
-      setupFiles: isolate ? [] : ['src/runtime/webgpu/testing-shared-gpu.ts'],
       browser: {
         enabled: true,
         headless: true,

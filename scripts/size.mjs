@@ -44,7 +44,7 @@ const parts = [
   { what: 'the page: `index.html`', files: [...needed('index.html')] },
   { what: "with the first load: the engine's worker", files: [asset(/^engine\.worker.*\.js$/)], later: true },
   ...['jspi', 'asyncify', ''].map((build) => ({
-    what: `then one of: onnxruntime-web's wasm, ${build === '' ? 'for the processor only' : `\`${build}\``}`,
+    what: `then one of: onnxruntime-web's wasm, ${build === '' ? 'for the CPU only' : `\`${build}\``}`,
     files: [asset(new RegExp(`^ort-wasm[a-z-]*${build === '' ? '' : `\\.${build}`}-[^.]*\\.wasm$`))],
     later: true,
   })),

@@ -66,7 +66,6 @@ const checks = {
   browser: vitest('browser', 'browser'),
   isolated: vitest('isolated', 'isolated'),
   'parity-wasm': parity('wasm'),
-  'parity-webgpu': parity('webgpu'),
   e2e: playwright('site'),
   'e2e-alone': playwright('alone'),
 }
@@ -84,7 +83,6 @@ const everything = [
     'browser',
     'isolated',
     'unit',
-    'parity-webgpu',
     'pipelines',
     'e2e-alone',
     'lint',

@@ -36,7 +36,7 @@ test("a map by name; other components go to the device named '' or are left open
   expect(mappedDevice({ text_encoder: 'wasm' }, 'unet')).toBeUndefined()
   expect(mappedDevice({ unet: 'webgpu', '': 'wasm' }, 'unet')).toBe('webgpu')
   expect(mappedDevice({ unet: 'webgpu', '': 'wasm' }, 'vae')).toBe('wasm')
-  // What every object has is no component's device.
+  // Inherited properties of an object are not devices of components.
   expect(mappedDevice({}, 'constructor')).toBeUndefined()
 })
 
@@ -61,7 +61,7 @@ test('a map that names a component the pipeline does not have is refused', () =>
 test('balanced fills GPUs first, the largest component where most memory is left, and counts one run at a time', () => {
   const placed = places([offer('webgpu', 1000), offer('wasm', 400)])
   expect(Object.fromEntries(placed)).toEqual({ text_encoder: 'wasm', unet: 'webgpu', vae: 'wasm' })
-  // 1200 of weights and the room of one run, which all share.
+  // 1200 bytes of weights, and the memory of one run, which all components share.
   expect(Object.fromEntries(places([offer('webgpu', 1209), offer('wasm', 5000)]))).toEqual({
     text_encoder: 'webgpu',
     unet: 'webgpu',

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { planBlocks, planStreaming, type BlockPlan } from './blocks.js'
 
-/** Walks a run twice, as the backend does, and gives the most bytes held. */
+/** Simulates two runs as the backend executes them, and returns the peak bytes. */
 function walk(blocks: readonly number[], plan: Pick<BlockPlan, 'keeps' | 'keptBytes' | 'overlaps'>): number {
   const streamed = blocks.flatMap((bytes, index) => (plan.keeps[index] === false ? [bytes] : []))
   let most = plan.keptBytes
@@ -40,7 +40,7 @@ test('blocks without weights take no memory', () => {
   expect(plan.ringBytes).toBe(16)
 })
 
-/** Plans of every budget that is worth one, from the largest block on, and what must hold of each. */
+/** Plans every budget that can change the plan, from the largest block on, and checks each plan. */
 function checkBudgets(blocks: readonly number[], step: () => number): void {
   const total = blocks.reduce((sum, bytes) => sum + bytes, 0)
   let before = total

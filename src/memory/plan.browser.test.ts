@@ -1,5 +1,5 @@
 /**
- * Plans held against what happens: the networks of fixtures/tiny-sdxl on a real device, each in the least memory that it says it needs.
+ * Compares plans with measurements: runs the networks of fixtures/tiny-sdxl on a real device, each in the least memory that its plan needs.
  * Whole pipelines within budgets are in pipelines/budget.browser.test.ts.
  */
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -9,6 +9,9 @@ import { isRefusal, orThrow } from './refusal.js'
 import { openDevice } from '../runtime/open-device.js'
 import { fixtureComponent, type FixtureComponent } from '../runtime/testing-fixtures.js'
 import type { Device } from '../runtime/device.js'
+import { shareGpuDevices } from '../runtime/webgpu/testing-shared-gpu.js'
+
+shareGpuDevices()
 
 let device: Device
 let parts: FixtureComponent[]
@@ -47,7 +50,7 @@ test('each component runs in the least memory that its plan needs', async () => 
   }
 })
 
-/** The least that a component says it needs when it is offered nothing. */
+/** The least memory of a component, which the refusal of an empty budget reports. */
 function needed(needs: ReturnType<typeof needsOf>): number {
   const refusal = planMemory([needs], { offload: 'block', maxMemory: 1 })
   if (isRefusal(refusal)) return Number(refusal.details['needed'])

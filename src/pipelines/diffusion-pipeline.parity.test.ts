@@ -1,4 +1,4 @@
-/** Whole pipelines on the CPU against diffusers, tensor by tensor (fixtures/tiny-*). The same in Chromium and on WebGPU: `npm run parity`. */
+/** Compares whole pipelines on the CPU with diffusers, tensor by tensor (fixtures/tiny-*). `npm run parity` does the same in Chromium and on WebGPU. */
 
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
@@ -21,8 +21,8 @@ const capture: CapturedTensorName[] = [
 ]
 
 /**
- * Relative to the reference's largest magnitude. Both sides compute in float32, whose epsilon is 1.2e-7: a hundred layers one after the
- * other, run up to six times, leave up to 2e-5.
+ * Relative to the reference's largest magnitude. Both sides compute in float32, whose epsilon is 1.2e-7: a hundred layers in
+ * sequence, run up to six times, have an error of up to 2e-5.
  */
 const tolerance = 1e-4
 

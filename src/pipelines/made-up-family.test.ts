@@ -1,5 +1,5 @@
 /**
- * What a new pipeline class takes: one network definition and one family definition, both in this file, and no line anywhere else. A made-up
+ * A new pipeline class needs one network definition and one family definition, both in this file, and no line anywhere else. A made-up
  * class with a denoiser of three Linear layers is planned, loaded and run, and its prediction is compared with the same sums in float64.
  */
 import { readFileSync } from 'node:fs'
@@ -33,7 +33,7 @@ const facts = {
   quantizable: true,
 } as const
 
-/** Predicts for each pixel of the latents a sum of its channels, of the first token's embedding and of the timestep. */
+/** Predicts, for each pixel of the latents, a sum of its channels, the first token's embedding and the timestep. */
 const MadeUpTransformer2DModel: DenoiserDefinition<{ readonly channels: number; readonly contextWidth: number }> = {
   ...facts,
   fromConfig: (given) => {
@@ -177,7 +177,7 @@ test('a made-up class is planned, loaded and run with its definition alone', asy
   expect(steps).toEqual([0, 1, 2])
   expect(images.map(({ width, height }) => [width, height])).toEqual([[32, 32]])
 
-  // Guidance scale 4, and no second half: this class has no guidance.
+  // The guidance scale is 4, but this class has no guidance, so there is no second half.
   const { noise_pred_0: predicted, initial_latents: latents, prompt_embeds: embeds, timesteps } = captured!
   expect(predicted!.dims).toEqual([1, 4, 8, 8])
   const expected = predicted!.data.map((_, i) => {

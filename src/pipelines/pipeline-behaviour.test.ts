@@ -1,4 +1,4 @@
-/** What pipelines refuse, tell, cancel, swap and give back, on real small checkpoints and the CPU. */
+/** Tests errors, events, cancelling, replaced components and disposal of pipelines, with small real checkpoints on the CPU. */
 
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -37,7 +37,7 @@ const changed = (folder: string, path: string, keys: Record<string, unknown>) =>
   [path]: JSON.stringify({ ...json(folder, path), ...keys }),
 })
 
-test('a component that is never used can be left out where there is none', async () => {
+test('a component that is never used can be left out even if the repository has none', async () => {
   expect(json(sdxl, 'model_index.json')).not.toHaveProperty('image_encoder')
   const pipeline = await load(sdxl, {}, { components: { image_encoder: null, feature_extractor: null } }).promise()
   await pipeline.dispose()
@@ -139,13 +139,13 @@ test.each<[string, string, Record<string, string | Uint8Array | null>, LoadPipel
   expect(error.details).toMatchObject(details)
 })
 
-test('what cannot be run is refused before weights are opened', async () => {
+test('unsupported checkpoints are refused before weights are opened', async () => {
   const { repository, promise } = load(sd15, changed(sd15, 'unet/config.json', { act_fn: 'swishish' }))
   await refusal(promise)
   expect(repository.opened.filter((path) => path.endsWith('.safetensors') || path.endsWith('.index.json'))).toEqual([])
 })
 
-test('a part that fails ends the downloads of the others', async () => {
+test('a component that fails ends the downloads of the others', async () => {
   const weights = 'vae/diffusion_pytorch_model.safetensors'
   const files = diskRepository(sd15, { [weights]: readFileSync(join(sd15, weights)).subarray(0, -4) })
   const stopped: string[] = []
@@ -166,7 +166,7 @@ test('a part that fails ends the downloads of the others', async () => {
   expect(stopped).toHaveLength(3)
 })
 
-test('a cached model stays as it is until the newest is asked for', async () => {
+test('a cached model does not change until the newest version is requested', async () => {
   const server = await startHubServer({ repositories: { 'owner/name': sd15 } })
   try {
     const hub = await Hub.open({ store: new MemoryStore() })
@@ -217,7 +217,7 @@ test('inputs are checked before anything is loaded on the device', async () => {
   await pipeline.dispose()
 })
 
-test('tells files, weights, phases, steps and previews; a long prompt works with a warning', async () => {
+test('reports files, weights, phases, steps and previews; a long prompt works with a warning', async () => {
   const events: PipelineProgress[] = []
   const onProgress = (event: PipelineProgress) => events.push(event)
   const pipeline = await loadPipeline(diskRepository(sd15), { ...wasm, offload: 'model', onProgress })
@@ -291,7 +291,7 @@ test('cancelling stops at the next step and leaves the pipeline usable', async (
   expect((loading as unknown as Error).name).toBe('AbortError')
 })
 
-test('without a seed one is drawn and told, and gives the same image again', async () => {
+test('without a seed, a random one is used and reported, and gives the same image again', async () => {
   const pipeline = await loadPipeline(diskRepository(sd15), wasm)
   const { seed: _, ...rest } = small
   const first = await pipeline.generate('a dog', rest)
@@ -303,7 +303,7 @@ test('without a seed one is drawn and told, and gives the same image again', asy
   await pipeline.dispose()
 })
 
-test('a safety checker is left out with a word, and files with odd tensors are told', async () => {
+test('a safety checker is left out with a warning, and unexpected tensors are reported', async () => {
   const events: PipelineProgress[] = []
   const index = changed(sd15, 'model_index.json', { safety_checker: ['stable_diffusion', 'StableDiffusionSafetyChecker'] })
   const pipeline = await loadPipeline(diskRepository(sd15, index), {
@@ -314,7 +314,7 @@ test('a safety checker is left out with a word, and files with odd tensors are t
   await pipeline.dispose()
 })
 
-test('old scheduler configs are mended as StableDiffusionPipeline does', async () => {
+test('old scheduler configs are corrected as StableDiffusionPipeline does', async () => {
   const config = { _class_name: 'DDIMScheduler', beta_start: 0.00085, beta_end: 0.012, beta_schedule: 'scaled_linear' }
   const replaced = {
     'scheduler/scheduler_config.json': JSON.stringify(config),
@@ -324,13 +324,13 @@ test('old scheduler configs are mended as StableDiffusionPipeline does', async (
   expect(pipeline.info.scheduler.config).toMatchObject({ steps_offset: 1, clip_sample: false })
   const { captured = {} } = await pipeline.generate('a dog', { ...small, capture: ['timesteps'] })
   expect([...captured['timesteps']!.data]).toEqual([501, 1])
-  // A scheduler made from it has its own defaults where the file said nothing.
+  // A scheduler created from it uses its own defaults for keys that the file does not have.
   const other = await pipeline.generate('a dog', { ...small, capture: ['timesteps'], scheduler: { className: 'DDIMScheduler' } })
   expect([...other.captured!['timesteps']!.data]).toEqual([500, 0])
   await pipeline.dispose()
 })
 
-test('a scheduler can be put in place of one that is not supported', async () => {
+test('a scheduler can replace one that is not supported', async () => {
   const index = changed(sd15, 'model_index.json', { scheduler: ['diffusers', 'KDPM2DiscreteScheduler'] })
   const scheduler = { className: 'EulerDiscreteScheduler', config: { timestep_spacing: 'trailing' } }
   const pipeline = await loadPipeline(diskRepository(sd15, index), { ...wasm, scheduler })
@@ -343,7 +343,7 @@ test('a scheduler can be put in place of one that is not supported', async () =>
   await pipeline.dispose()
 })
 
-test('SDXL runs without its first text encoder’s files being asked for when that is left out', async () => {
+test('SDXL without its first text encoder runs without requesting that encoder’s files', async () => {
   const index = changed(sdxl, 'model_index.json', { text_encoder: [null, null], tokenizer: [null, null] })
   const repository = diskRepository(sdxl, index)
   const error = await refusal(async () => {
@@ -354,7 +354,7 @@ test('SDXL runs without its first text encoder’s files being asked for when th
       await pipeline.dispose()
     }
   })
-  // This UNet wants both encoders' widths, so it says so; nothing of the first was fetched.
+  // This UNet needs the widths of both encoders, so the run fails; no file of the first one was requested.
   expect(error.code).toMatch(/shape/)
   expect(repository.opened.filter((path) => path.startsWith('text_encoder/') || path.startsWith('tokenizer/'))).toEqual([])
 })

@@ -1,4 +1,4 @@
-/** Quantised weights in a browser: MatMulNBits on a real WebGPU device from tensors that are made as they are read, and the cache of them. */
+/** Quantized weights in a browser: MatMulNBits on a real WebGPU device, with tensors that are quantized while they are read, and the cache of quantized copies. */
 
 import { CLIPTextModel } from '../models/text-encoders/clip-text-model.js'
 import { afterEach, describe, expect, test } from 'vitest'
@@ -45,7 +45,7 @@ function makeLinear(on: Device, table: WeightTable) {
   return new BoundNetwork({ name: 'linear', device: on, table, graph, shapes: { x: [1, columns] } })
 }
 
-/** x · Wᵀ + b in float64, with the most that float32 can be off: one rounding for each product and sum. */
+/** x · Wᵀ + b in float64, with a bound on float32's error: one rounding for each product and sum. */
 function reference(x: Float32Array, weights: Float32Array, bias: Float32Array) {
   const count = x.length / columns
   return Array.from({ length: count * rows }, (_, i) => {
@@ -63,13 +63,13 @@ function reference(x: Float32Array, weights: Float32Array, bias: Float32Array) {
 
 describe.each(['webgpu', 'wasm'] as const)('on %s', (kind) => {
   const options: QuantizeOptions[] = [{ bits: 8 }, { bits: 4 }, { bits: 4, zeroPoints: true }, { bits: 8, blockSize: 128 }]
-  test.each(options)('a Linear with %o computes with what its codes stand for', async (how) => {
+  test.each(options)('a Linear with %o computes with the values of its codes', async (how) => {
     device = await openDevice({ kind })
     const { table, values } = testCheckpoint(shapes)
     const component = makeLinear(device, transformTable(table, [quantize(how), cast('F16')]))
     const layout = quantizedLayout([rows, columns], how)
     const weights = dequantizeRows(quantizeRows(values.get('fc.weight')!, layout, 'fc.weight'), layout)
-    // A few rows and many take different kernels.
+    // Few rows and many rows use different kernels.
     for (const count of [1, 5, 70]) {
       const x = numbers(count * columns, 7)
       const { y } = await component.run({ x: { type: 'float32', dims: [count, columns], data: x } })
@@ -97,7 +97,7 @@ function checkpoint(): TestCheckpoint & { readonly key: string } {
   Object.defineProperty(made.source, 'contentKey', { value: key })
   return { ...made, key }
 }
-/** The small form of a checkpoint, from a hub of its own on the one database: as after a reload. */
+/** The quantized copy of a checkpoint, from a new hub on the same database, as after a reload. */
 const make = async (
   { table, key }: { readonly table: WeightTable; readonly key: string },
   word: 'q8' | 'q4',
@@ -118,7 +118,7 @@ const read = async (table: WeightTable) => {
 const described = (table: WeightTable) => [...table.values()].map(({ name, dtype, shape }: TensorEntry) => [name, dtype, shape])
 
 describe('in the cache', () => {
-  test('weights are made once, and then read from the small form alone', async () => {
+  test('weights are quantized once, and then read from the quantized copy alone', async () => {
     const { table, key } = checkpoint()
     const expected = transformTable(table, [quantize({ bits: 4 }), cast('F16')])
     const first = await make({ table, key }, 'q4')
@@ -133,7 +133,7 @@ describe('in the cache', () => {
     await expect(make({ table, key }, 'q8', gone)).rejects.toThrow('The original was opened')
   })
 
-  test('what the browser took away is made again from the original, which is opened only then', async () => {
+  test('chunks that the browser evicted are quantized again from the original, which is opened only then', async () => {
     const { table, key } = checkpoint()
     const first = await make({ table, key }, 'q4')
     const bytes = await read(first.table)
@@ -154,10 +154,10 @@ describe('in the cache', () => {
     again.release()
   })
 
-  test('making them goes on where it stopped', async () => {
+  test('quantizing resumes where it stopped', async () => {
     const { table, source, key } = checkpoint()
     const expected = await read(transformTable(table, [quantize({ bits: 8 }), cast('F16')]))
-    // One read for each of nine chunks, and a few for what lies between them.
+    // One read for each of nine chunks, and a few for the tensors that cross chunks.
     let left = 6
     source.onRead = () => {
       if (left-- <= 0) throw new Error('The tab was closed')
@@ -172,13 +172,13 @@ describe('in the cache', () => {
     expect(await read(made)).toEqual(expected)
     expect(source.reads).toBe(0)
     release()
-    // From the beginning it takes more.
+    // From the beginning it would take more.
     const fresh = checkpoint()
     await make(fresh, 'q8')
     expect(again).toBeLessThan(fresh.source.reads)
   })
 
-  test('another content is another set', async () => {
+  test('another content has another quantized copy', async () => {
     const [a, b] = [checkpoint(), checkpoint()]
     await make(a, 'q4')
     await make(b, 'q4')

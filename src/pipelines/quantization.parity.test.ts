@@ -1,4 +1,4 @@
-/** `dtype: 'q8' | 'q4'` from a repository to an image, on the CPU: quality, the cache, and what is refused. */
+/** `dtype: 'q8' | 'q4'` from a repository to an image, on the CPU: quality, the cache, and refused checkpoints. */
 
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -48,7 +48,7 @@ async function paint(repository: Parameters<typeof loadPipeline>[0], options: Op
 const quality = (image: PlainTensor) => psnr(image, reference['image']!)
 
 describe('quality against diffusers in float32', () => {
-  // No bound follows from arithmetic: these hold what was measured (43.3 and 18.3 dB; 1.4 % and 27 %) against getting worse. Networks of
+  // No bound follows from arithmetic: these limits keep the measured quality (43.3 and 18.3 dB; 1.4 % and 27 %) from getting worse. Networks of
   // a few dozen channels with random weights suffer most: nothing averages out.
   test.each([
     ['q8', 40, 0.02],
@@ -218,7 +218,7 @@ test('values that float16 cannot hold are reported', async () => {
   expect(run.warnings).toEqual([expect.stringMatching(/^unet: norm has values that float16 cannot hold/)])
 })
 
-describe('what is refused', () => {
+describe('refused checkpoints', () => {
   test.each([
     ['an unknown word', 'int8', /dtype is "int8"; allowed are float32, float16, q8, q4/],
     ['an unknown word for a component', { unet: 'q2' }, /dtype\.unet is "q2"/],
@@ -242,7 +242,7 @@ describe('what is refused', () => {
     )
   })
 
-  test('an Aquatint note with other bits', async () => {
+  test('a checkpoint that Aquatint quantized to other bits', async () => {
     const config = JSON.stringify({
       _class_name: 'UNet2DConditionModel',
       quantization_config: { quant_method: 'aquatint', bits: 3 },

@@ -1,12 +1,15 @@
 /**
- * One picture of each of three families on WebGPU, in one step: the GPU gives what onnxruntime's CPU kernels give, which the tests of whole
- * pipelines in Node compare with diffusers. The one browser test of `npm run check`.
+ * One picture of each of three families on WebGPU, in one step: the GPU's picture equals that of onnxruntime's CPU kernels, which the tests of whole
+ * pipelines in Node compare with diffusers. This is the only browser test of `npm run check`.
  */
 import { expect, test } from 'vitest'
 import { loadPipeline } from './diffusion-pipeline.js'
 import { caseOptions } from './testing-cases.js'
 import { fetchCase, psnr, relativeError, servedRepository } from './testing.js'
 import type { CapturedTensors } from './types.js'
+import { shareGpuDevices } from '../runtime/webgpu/testing-shared-gpu.js'
+
+shareGpuDevices()
 
 const repositories = {
   'tiny-sd15': servedRepository('tiny-sd15', import.meta.glob('../../fixtures/tiny-sd15/repo/**')),

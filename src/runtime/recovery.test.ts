@@ -24,24 +24,24 @@ test('a loss that is reported several times counts once', () => {
   let now = 0
   const ladder = new RecoveryLadder(() => now)
   const [first, second, third] = [{}, {}, {}]
-  // No other could be opened: the next generation asks the same one, and it is tried again.
+  // No other device could be opened: the next generation uses the same one, and it is tried again.
   expect(ladder.next(lost, resident, first)).toEqual({ action: 'rebuild' })
   now += 100_000
   expect(ladder.next(lost, resident, first)).toEqual({ action: 'rebuild' })
-  // From the first's loss, not from when it was asked last.
+  // The two minutes begin with the first loss, not with the last call.
   now += 30_000
   expect(ladder.next(lost, resident, second)).toEqual({ action: 'rebuild' })
   now += 50_000
   const again = { action: 'fail', error: { code: 'device-lost-again', details: { seconds: 50 } } }
   expect(ladder.next(lost, resident, third)).toMatchObject(again)
-  // Asking does not begin the two minutes anew.
+  // A call does not restart the two minutes.
   now += 119_000
   expect(ladder.next(lost, resident, third)).toMatchObject(again)
   now += 1000
   expect(ladder.next(lost, resident, third)).toEqual({ action: 'rebuild' })
 })
 
-/** Every step of a network with these abilities, up to the error. `shrinks`: how often its weights can do with less. */
+/** Every step of a network with these abilities, up to the error. `shrinks` is how often its weights can use less memory. */
 function climb(from: Omit<Setup, 'canShrink'>, shrinks: number, error = full): Recovery[] {
   const ladder = new RecoveryLadder()
   const steps: Recovery[] = []

@@ -1,4 +1,4 @@
-/** What the tests of this folder share: a small network with equal blocks and a checkpoint for it in memory. Not part of the library. */
+/** Helpers that the tests of this folder share: a small network with equal blocks, and a checkpoint for it in memory. Not part of the library. */
 
 import type { SafetensorsDType, TensorEntry, WeightTable } from '../checkpoint/types.js'
 import type { ByteRange, ByteSource, ReadOptions } from '../hub/types.js'
@@ -43,7 +43,7 @@ export function towerGraph(
   }
 }
 
-/** Bytes in memory that count their reads and can stand still or fail at one of them. */
+/** Bytes in memory that count their reads, and can block or fail at one of them. */
 export class TestSource implements ByteSource {
   readonly byteLength: number
   reads = 0
@@ -64,7 +64,7 @@ export class TestSource implements ByteSource {
   }
 }
 
-/** Small numbers that differ from place to place and from seed to seed. */
+/** Small numbers that differ by index and by seed. */
 export function numbers(count: number, seed: number): Float32Array<ArrayBuffer> {
   const result = new Float32Array(count)
   for (let i = 0; i < count; i++) result[i] = Math.sin(i * 1.7 + seed * 0.61) * 0.4

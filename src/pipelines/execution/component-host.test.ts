@@ -28,7 +28,7 @@ async function host(options: Partial<HostOptions> = {}): Promise<ComponentHost> 
   return new ComponentHost({ device, dtype: 'float32', offload: 'model', ...options })
 }
 
-test('a generation is made ready in the tiles that its plan has', async () => {
+test('a generation is prepared with the tiles of its plan', async () => {
   const size = { height: 48, width: 40 }
   const { blocks, ways } = autoencoderNeeds(vae, size, { dtype: 'float32' }, undefined)
   const weights = blocks.reduce((sum, { bytes }) => sum + bytes, 0)
@@ -45,7 +45,7 @@ test('a generation is made ready in the tiles that its plan has', async () => {
   expect(await tile(1000, false)).toBeUndefined()
 })
 
-test('weights of the CPU stay for a shorter time where an image to image run leaves no room for the encoder’s', async () => {
+test('weights on the CPU stay for a shorter time if those of image to image’s encoder do not fit beside them', async () => {
   const size = { height: 8, width: 8 }
   const bytes = (part?: 'encoder') =>
     autoencoderNeeds(vae, size, { dtype: 'float32' }, undefined, part).blocks.reduce((sum, block) => sum + block.bytes, 0)
@@ -70,7 +70,7 @@ test('weights of the CPU stay for a shorter time where an image to image run lea
   expect(bytes('encoder')).toBeGreaterThan(0)
 })
 
-test('the largest tiles that fit are taken, which are those of the plan', async () => {
+test('the largest tiles that fit are used, which are those of the plan', async () => {
   const large = { ...vae, model: AutoencoderKL.fromConfig({ ...config, sample_size: 1024 }) }
   const size = { height: 160, width: 136 }
   const { blocks, ways } = autoencoderNeeds(large, size, { dtype: 'float32' }, undefined)
@@ -86,12 +86,12 @@ test('the largest tiles that fit are taken, which are those of the plan', async 
 const full = new DeviceError('out-of-memory', 'onnxruntime failed while running: std::bad_alloc.')
 const runOut = async () => Promise.reject(full)
 
-/** Runs the autoencoder's `work`, again after a failure that there is an answer to. */
+/** Runs the autoencoder's `work`, and repeats it after a failure from which the host can recover. */
 async function retrying(made: ComponentHost, work: () => Promise<void>, part?: VaePart): Promise<void> {
   return new Recovery().retrying(new Run({}), () => failuresOf({ host: made, network: vae, part }, work))
 }
 
-test('what runs out of memory is what works in the smallest tiles from then on: a half of the autoencoder, not the other', async () => {
+test('after running out of memory, only the half of the autoencoder that failed uses the smallest tiles', async () => {
   const size = { height: 48, width: 40 }
   const made = await host()
   const halves = () => (['encoder', 'decoder'] as const).map((half) => made.vaeTile(vae, size, half))

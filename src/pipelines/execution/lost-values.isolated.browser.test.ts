@@ -1,4 +1,4 @@
-/** A GPU device is lost between two networks, with what one had computed for the other: that is computed again, and the image is the same. */
+/** A GPU device is lost between two networks, together with the tensors that one computed for the other. They are computed again, and the image is the same. */
 import { afterEach, expect, test, vi } from 'vitest'
 import { loadPipeline, type LoadedPipeline } from '../diffusion-pipeline.js'
 import { caseOptions } from '../testing-cases.js'
@@ -14,7 +14,7 @@ afterEach(async () => {
   pipeline = undefined
 })
 
-/** Whether this is the moment at which a device is to go. */
+/** Whether to lose the device at this moment. */
 type Moment = (progress: PipelineProgress) => boolean
 
 const moments: readonly (readonly [string, Moment])[] = [

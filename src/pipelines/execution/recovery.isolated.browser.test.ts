@@ -1,4 +1,4 @@
-/** What a pipeline's host does about a device that goes away and about too little memory, on a real device. */
+/** How a pipeline recovers from a lost device and from too little memory, on a real device. */
 import { CLIPTextModel } from '../../models/text-encoders/clip-text-model.js'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Config } from '../../checkpoint/types.js'
@@ -32,12 +32,12 @@ beforeEach(() => {
   recovery = new Recovery()
 })
 
-/** Runs the network, again after a failure that the recovery has an answer to. */
+/** Runs the network, and runs it again after a failure from which the recovery can continue. */
 function hiddenState(host: ComponentHost, network: Network, inputs: Readonly<Record<string, HostTensor>>, run: Run) {
   return recovery.retrying(run, () => failuresOf({ host, network }, () => host.read(network, inputs, 'hidden_state', run)))
 }
 
-test('a lost device is opened anew, and a second loss is told', async () => {
+test('a lost device is opened again, and a second loss is an error', async () => {
   const { device, network, inputs } = await textEncoder()
   const host = new ComponentHost({ device, dtype: 'float32', offload: 'resident' })
   const run = new Run({})
@@ -55,7 +55,7 @@ test('a lost device is opened anew, and a second loss is told', async () => {
   await host.dispose()
 })
 
-describe('a GPU with less memory than was thought', () => {
+describe('a GPU with less memory than expected', () => {
   let gpu: ScarceGpu
   beforeEach(() => {
     gpu = new ScarceGpu()
@@ -76,7 +76,7 @@ describe('a GPU with less memory than was thought', () => {
     const shapes = Object.fromEntries(Object.entries(inputs).map(([name, { dims }]) => [name, dims]))
     const { blocks } = networkNeeds(network, shapes, graphOptions(network, { device, dtype: 'float32', granularity: 'block' }))
     const largest = Math.max(...blocks.map(({ bytes }) => bytes))
-    // What a run holds beside weights, by the account, and shares of the weights down to the largest block.
+    // The memory of a run beside weights, by the account, and shares of the weights down to the largest block.
     device.memory.resetPeaks()
     await hiddenState(host, network, inputs, plenty)
     const { peak, peakWeights } = device.memory.snapshot()
@@ -93,7 +93,7 @@ describe('a GPU with less memory than was thought', () => {
       expect(gpu.refusals).toBeGreaterThan(0)
       expect(run.warnings).toEqual(warnings)
       expect(host.offload).toBe('block')
-      // It stays so: the next run finds room at once.
+      // The smaller budget stays: the next run fits at once.
       gpu.refusals = 0
       await host.settle()
       expect(await hiddenState(host, network, inputs, run)).toEqual(whole)

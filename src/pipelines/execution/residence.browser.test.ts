@@ -1,4 +1,4 @@
-/** Which weights stay on a GPU from run to run and from generation to generation: what is read again of a checkpoint tells. */
+/** Which weights stay on a GPU from run to run and from generation to generation, measured by the bytes of the checkpoint that are read again. */
 import type { GraphVariant } from '../../models/types.js'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { Repository } from '../../hub/types.js'
@@ -15,9 +15,12 @@ import { Run } from '../run.js'
 import { stableDiffusion3 } from '../families/stable-diffusion-3.js'
 import { servedRepository } from '../testing.js'
 import type { Device } from '../../runtime/device.js'
+import { shareGpuDevices } from '../../runtime/webgpu/testing-shared-gpu.js'
+
+shareGpuDevices()
 
 const served = servedRepository('tiny-sd3', import.meta.glob('../../../fixtures/tiny-sd3/repo/**'))
-/** Bytes that were read of its files. */
+/** The bytes that were read of its files. */
 let read = 0
 const repository: Repository = {
   ...served,
@@ -91,7 +94,7 @@ function needsFor(network: Network, size: GenerationSize) {
   )
 }
 
-test('after a generation in blocks all weights stay again where there is room for them', async () => {
+test('after a generation in blocks, all weights stay again if they fit', async () => {
   const t5 = networkOf('text_encoder_3')
   const [short, long] = [
     { width: 8, height: 8, maxSequenceLength: 16 },
@@ -133,7 +136,7 @@ test('skip-layer guidance runs on the weights that the transformer has, and leav
     skipping: await valuesOf(host, transformer, half, variant),
   }
   expect(expected.skipping).not.toEqual(expected.plain)
-  // Images one after the other, with it and without, of the same shapes.
+  // Images of the same shapes, alternately with and without skip-layer guidance.
   const again = await bytesRead(async () => {
     for (let image = 0; image < 2; image++) {
       await host.settle()
@@ -147,7 +150,7 @@ test('skip-layer guidance runs on the weights that the transformer has, and leav
   expect(again).toBe(0)
   await host.settle()
 
-  // In blocks, what stays for one stays for the other.
+  // In blocks, the same weights stay for both.
   const needs = needsFor(transformer, size)
   const networks = new Map([[transformer.name, transformer]])
   const held = heldOn({ device, networks, size }, [needs])

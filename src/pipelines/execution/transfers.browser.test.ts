@@ -1,12 +1,15 @@
 /**
- * What crosses between host and GPU in a whole generation, counted on the GPU's own interfaces, onnxruntime's calls included: the picture is
- * read back, and nothing that one network passes to another.
+ * Counts the transfers between host and GPU in a whole generation, on the GPU's own interfaces, including onnxruntime's calls: the picture is
+ * read back, and no tensor that one network passes to another.
  */
 import { afterEach, expect, test, vi } from 'vitest'
 import { loadPipeline, type LoadedPipeline } from '../diffusion-pipeline.js'
 import { caseOptions } from '../testing-cases.js'
 import { fetchCase, servedRepository } from '../testing.js'
 import type { PipelineProgress } from '../types.js'
+import { shareGpuDevices } from '../../runtime/webgpu/testing-shared-gpu.js'
+
+shareGpuDevices()
 
 const repositories = {
   'tiny-sd15': servedRepository('tiny-sd15', import.meta.glob('../../../fixtures/tiny-sd15/repo/**')),
@@ -24,7 +27,7 @@ afterEach(async () => {
 /** GPUMapMode.READ and GPUBufferUsage.STORAGE. */
 const [mapRead, storage] = [0x1, 0x80]
 
-/** Sizes of what is mapped to be read, and of what is written to buffers that kernels read as data. */
+/** The sizes of buffers mapped for reading, and of writes to buffers that kernels read as data. */
 function watchTransfers() {
   const mapAsync = vi.spyOn(GPUBuffer.prototype, 'mapAsync')
   const writeBuffer = vi.spyOn(GPUQueue.prototype, 'writeBuffer')
@@ -46,7 +49,7 @@ function watchTransfers() {
 
 /** Bytes of this many float32 values. */
 const bytes = (...dims: number[]) => dims.reduce((count, dim) => count * dim, 4)
-/** Of a CLIP encoder's inputs for one prompt: the rows of its tokens, and where to pool. */
+/** The bytes of a CLIP encoder's inputs for one prompt: the rows of its tokens, and the row to pool. */
 const clip = (width: number) => [bytes(77, width), bytes(77)]
 const images = 2
 /** Both halves of guidance. */
@@ -106,7 +109,7 @@ const crossings: readonly Crossing[] = [
     // Positions.
     condition: [bytes(16, 32)],
     step: bytes(batch, 256),
-    // A shift is that many times 1.
+    // A shift needs a tensor of ones of this size.
     scaling: [bytes(1)],
     factor: 4,
     parts: [[8, 8]],
@@ -138,9 +141,9 @@ test.each(crossings)(
       return made
     }
     const first = await generate()
-    // Weights and kernels are in place.
+    // Weights are loaded and kernels compiled.
     transfers()
-    // Steps are slow without a GPU: on a clock that stands no checkpoint is due.
+    // Steps are slow without a GPU. With a clock that does not move, no checkpoint is due.
     vi.spyOn(performance, 'now').mockReturnValue(0)
     expect(await generate()).toEqual(first)
     const { read, uploaded } = transfers()
@@ -152,7 +155,7 @@ test.each(crossings)(
     expect(ascending(read)).toEqual(ascending([...repeated(steps + 1, [counters]), ...pictures]))
     const inputs = [...repeated(2, prompt), ...condition, latents, ...repeated(steps, [step])]
     expect(ascending(uploaded)).toEqual(ascending([...inputs, ...repeated(images * parts.length, scaling)]))
-    // Nothing is left behind: counters and uniforms may wait on a shelf for the next, but nothing as large as latents.
+    // Nothing is left: counters and uniforms may be kept for reuse, but nothing as large as latents.
     expect(Math.abs(live[1]! - live[0]!)).toBeLessThan(Math.min(latents, 1024))
   },
 )

@@ -1,5 +1,5 @@
 /**
- * The denoising loop with real networks on a GPU: what is read back, uploaded and compiled in a step, and how it goes on when the device is
+ * The denoising loop with real networks on a GPU: what a step reads back, uploads and compiles, and how the loop resumes after the device is
  * lost.
  */
 import { CLIPTextModel } from '../../models/text-encoders/clip-text-model.js'
@@ -44,7 +44,7 @@ async function hosted<Model extends NetworkModel>(
   return { device, network, condition, release, host, run: new Run({}) }
 }
 
-/** Counts what any code on this page asks of any GPU device, onnxruntime included. */
+/** Counts the calls of all code on this page, including onnxruntime, to any GPU device. */
 function watchGpu() {
   const reads = vi.spyOn(GPUBuffer.prototype, 'mapAsync')
   const pipelines = [
@@ -65,12 +65,12 @@ function watchGpu() {
 describe('with a real network on webgpu', () => {
   afterEach(() => vi.restoreAllMocks())
 
-  test('a step reads nothing back but two counters, a preview the latents once; nothing is compiled after the first step', async () => {
+  test('a step reads back only two counters, and a preview the latents once; nothing is compiled after the first step', async () => {
     const { mapped, compiled } = watchGpu()
     const { host, device, network, condition, release, run } = await hosted('unet', UNet2DConditionModel)
     const upload = vi.spyOn(device, 'upload')
     const unet = denoiserPredictor({ denoiser: network, condition: condition(), host, run })
-    /** What had been compiled when each prediction was asked for. */
+    /** The compilations so far at each call of the predictor. */
     const asked: { readonly pipelines: number; readonly sessions: number }[] = []
     const predictor: Predictor = {
       name: unet.name,
@@ -116,7 +116,7 @@ describe('with a real network on webgpu', () => {
       const { host, run, device, network, condition, release } = await hosted('text_encoder', CLIPTextModel)
       let calls = 0
       let lostAt = Number.POSITIVE_INFINITY
-      // A real network's output goes into each prediction, from weights and inputs that a new device has to be given again.
+      // Each prediction uses a real network's output, so a new device needs its weights and inputs again.
       const predictor: Predictor = {
         name: network.name,
         get device() {
@@ -152,7 +152,7 @@ describe('with a real network on webgpu', () => {
       const told: number[] = []
       expect(await denoise({ ...options(), onStep: ({ step }) => told.push(step) }, retrying)).toEqual(plain)
       expect(told).toEqual(Array.from({ length: steps }, (_, i) => i))
-      // The call that failed, and those of the steps that were done again.
+      // The call that failed, and those of the repeated steps.
       expect(calls - steps - 1).toBeGreaterThanOrEqual(leastAgain)
       expect(calls - steps - 1).toBeLessThanOrEqual(mostAgain)
       expect(run.warnings).toEqual([expect.stringContaining('opened anew')])

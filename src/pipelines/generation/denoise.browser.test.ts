@@ -1,6 +1,6 @@
 /**
  * The denoising loop on a device of each kind: every scheduler against the same sums in float64, with a bound on the rounding error that is
- * worked out beside them; what is told and captured, broken values, a cancel. denoise-on-gpu.isolated.browser.test.ts has the real networks.
+ * computed beside them; reported steps and captured tensors, broken values, a cancel. denoise-on-gpu.isolated.browser.test.ts has the real networks.
  */
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import type { Config } from '../../checkpoint/types.js'
@@ -71,7 +71,7 @@ function reference({ scheduler, latents, generator, eta }: LoopOptions, captured
   })
 }
 
-/** The worst of the values' differences, in their bounds. */
+/** The largest difference of the values, relative to their bounds. */
 function worstOf(actual: Float32Array, { value, error }: Bounded): number {
   return Math.max(...actual.map((own, i) => Math.abs(own - value[i]!) / error[i]!))
 }
@@ -84,7 +84,7 @@ const settings: readonly (readonly [string, Config])[] = [
   ['PNDMScheduler', { ...base, skip_prk_steps: true }],
 ]
 
-/** A step with guidance_rescale, and what it would be without. */
+/** A step with guidance_rescale, and the same step without it. */
 async function oneStep(device: Device, rescale: number) {
   const options = loopOptions(toyPredictor(device), 'EulerDiscreteScheduler', base, 1)
   const recorder = new Recorder(['latents', 'noise_pred'])
@@ -146,7 +146,7 @@ describe.each(['webgpu', 'wasm'] as const)('on %s', (kind) => {
     expect(captured['noise_pred_0']?.dims).toEqual([2, 4, 8, 8])
   })
 
-  test('guidance_rescale is worked out on the host', async () => {
+  test('guidance_rescale is computed on the host', async () => {
     const whole = await oneStep(device, 0.7)
     expect(worstOf(whole.data, whole.expected)).toBeGreaterThan(1000)
     // So little that only the way differs; the bound of the guided output is the larger share of both.
@@ -176,7 +176,7 @@ describe.each(['webgpu', 'wasm'] as const)('on %s', (kind) => {
     expect(calls).toBeLessThanOrEqual(at + 2)
   })
 
-  test('a checkpoint that could not be read is no reason to have none: the next step leaves one', async () => {
+  test('after a checkpoint that could not be read, the next step makes one', async () => {
     const steps = 6
     let calls = 0
     let failAt = 4
@@ -207,7 +207,7 @@ describe.each(['webgpu', 'wasm'] as const)('on %s', (kind) => {
     expect(data).toEqual(await denoise(options()))
   })
 
-  test('a cancel ends it within the steps that are under way', async () => {
+  test('a cancel ends the loop within the steps in flight', async () => {
     let calls = 0
     const abort = new AbortController()
     const predictor = toyPredictor(device, (prediction) => {

@@ -1,4 +1,4 @@
-/** Image to image on the CPU against diffusers' img2img pipelines, tensor by tensor (fixtures/image-to-image). */
+/** Compares image to image on the CPU with diffusers' img2img pipelines, tensor by tensor (fixtures/image-to-image). */
 
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -50,7 +50,7 @@ test.each(
   }
 })
 
-test('images and strengths that cannot be are refused before anything runs', async () => {
+test('invalid images and strengths are refused before anything runs', async () => {
   const pipeline = await loadPipeline(diskRepository(join(fixtures, 'tiny-sd15', 'repo')), { device: 'wasm' })
   const image = { width: 32, height: 32, data: new Uint8ClampedArray(32 * 32 * 4) }
   expect(pipeline.info).toMatchObject({ imageToImage: true, memoryBudget: undefined })
@@ -67,7 +67,7 @@ test('images and strengths that cannot be are refused before anything runs', asy
   await pipeline.dispose()
 })
 
-test('an image comes in as diffusers reads it', () => {
+test('an image is converted as diffusers does', () => {
   const image = { width: 8, height: 8, data: Uint8ClampedArray.from({ length: 256 }, (_, i) => i) }
   expect(() => checkImage(image, 8, 64)).not.toThrow()
   const { dims, data } = normalizeImage(image)

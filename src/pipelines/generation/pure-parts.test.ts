@@ -1,4 +1,4 @@
-/** The small parts of pipelines by themselves: images, guidance, previews, and how tensors are put together. */
+/** Tests small parts of pipelines alone: images, guidance, previews, and joining tensors. */
 
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
@@ -43,7 +43,7 @@ test('images: channels last, clamped, rounded halves to even', () => {
   expect([...toPixels(halves)[0]!.data]).toEqual([0, 2, 2, 255])
 })
 
-test('guidance goes from the unconditional half, and its rescaling meets the text’s deviation', () => {
+test('guidance starts at the unconditional half, and rescaling gives the deviation of the text’s half', () => {
   const text = [-1, 1, -2, 2]
   const both = Float32Array.of(2, -2, 0, 0, ...text)
   expect([...rescaledGuidance(both, 2, { scale: 2, rescale: 0 })]).toEqual([-4, 4, -4, 4])
@@ -59,16 +59,16 @@ test('a preview has one pixel per latent pixel, and none for latents of another 
   expect(latentPreview(latents, stableDiffusion3.preview)).toBeNull()
 })
 
-test('tensors one after the other', () => {
+test('tensors are concatenated', () => {
   const a = tensor([1, 2, 2], 1, 2, 3, 4)
   expect(concatBatch([a, a])).toEqual(tensor([2, 2, 2], 1, 2, 3, 4, 1, 2, 3, 4))
   expect(repeatBatch(tensor([1, 2, 1], 5, 6), 3)).toEqual(tensor([3, 2, 1], 5, 6, 5, 6, 5, 6))
 })
 
-/** A tensor of which only the shape is looked at. */
+/** A tensor of which only the shape is used. */
 const shaped = (dims: number[]) => ({ type: 'float32' as const, ...tensor(dims) })
 
-test('the parts of prompt embeddings go to their places, the unconditional half first', () => {
+test('the parts of prompt embeddings are at their positions, the unconditional half first', () => {
   const [a, b] = [shaped([1, 77, 3]), shaped([1, 77, 5])]
   const text = sideBySide([a, b])
   expect(text).toEqual({
@@ -88,7 +88,7 @@ test('the parts of prompt embeddings go to their places, the unconditional half 
   expect([pooled.dims, batchPieces([pooled], 1)[0]?.at]).toEqual([[4], [0, 0]])
 })
 
-test('the recorder keeps copies of what was asked for', () => {
+test('the recorder keeps copies of the requested tensors', () => {
   const recorder = new Recorder(['latents'])
   const latents = tensor([1], 1)
   recorder.keep('latents', latents, 0)

@@ -22,10 +22,10 @@ export const latentDims = [1, 4, 8, 8]
 export const count = 256
 export const guidanceScale = 5
 export const condition = numbers(2 * count, 7)
-/** What of the latents is in a prediction. */
+/** The factor of the latents in a prediction. */
 export const factor = (timestep: number) => 0.4 + timestep / 4000
 
-/** A network that is two factors: 0.4… of what it is shown and 0.3 of a condition for each half. */
+/** A network of two factors: 0.4… of its input and 0.3 of a condition for each half. */
 export function toyPredictor(
   device: Device,
   change: (prediction: DeviceTensor, call: number) => DeviceTensor = (same) => same,

@@ -1,4 +1,4 @@
-/** Text encoders and their tokenizers in whole pipelines, against diffusers: as they were published, and left out. */
+/** Compares whole pipelines with diffusers, with text encoders and tokenizers as published, and without some of them. */
 
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -18,14 +18,14 @@ import type { LoadPipelineOptions } from '../types.js'
 const folder = (name: string) => join(fixtures, name, 'repo')
 const json = (path: string) => JSON.parse(readFileSync(join(fixtures, path), 'utf8')) as Record<string, unknown>
 
-/** A pipeline on the CPU, with these contents in place of files, and which files of it were opened. */
+/** A pipeline on the CPU with some files replaced, and the list of files that were opened. */
 async function load(name: string, replaced: Record<string, string | null>, components: LoadPipelineOptions['components'] = {}) {
   const repository = diskRepository(folder(name), replaced)
   const pipeline = await loadPipeline(repository, { device: 'wasm', components })
   return { pipeline, opened: repository.opened }
 }
 
-/** Runs the first case of tiny-sd3 of which `which` holds, and holds it against diffusers. */
+/** Runs the first case of tiny-sd3 that `which` accepts, and compares it with diffusers. */
 async function compareSD3(
   { pipeline }: Awaited<ReturnType<typeof load>>,
   which: (extra: Readonly<Record<string, unknown>>) => boolean,
@@ -41,7 +41,7 @@ async function compareSD3(
   expect(psnr(captured['image']!, reference['image']!)).toBeGreaterThan(90)
 }
 
-test('SD3 with T5’s tokenizer in the form in which it was published', async () => {
+test('SD3 with T5’s tokenizer in its published form', async () => {
   const own = json('tokenizers/t5/tokenizer.json')
   const { forms } = json('tokenizers/t5/forms.json') as { forms: { converter: Record<string, object> } }
   const { edits: _, ...form } = forms.converter
@@ -53,7 +53,7 @@ test('SD3 with T5’s tokenizer in the form in which it was published', async ()
   await compareSD3(loaded, (extra) => extra['text_encoder_3'] === undefined)
 })
 
-test('SD3 without T5: its tokenizer is not read, be it one that could not be', async () => {
+test('SD3 without T5: its tokenizer is not read, even if it is invalid', async () => {
   const unreadable = { 'tokenizer_3/tokenizer.json': '{"model": {"type": "BPE"}}' }
   const loaded = await load('tiny-sd3', unreadable, { text_encoder_3: null })
   expect(loaded.opened.filter((path) => /^(tokenizer|text_encoder)_3\//.test(path))).toEqual([])
@@ -61,7 +61,7 @@ test('SD3 without T5: its tokenizer is not read, be it one that could not be', a
   await expect(load('tiny-sd3', unreadable)).rejects.toMatchObject({ code: 'tokenizer-vocabulary' })
 })
 
-test('SDXL without its first text encoder does not ask for its tokenizer either', async () => {
+test('SDXL without its first text encoder does not read that encoder’s tokenizer', async () => {
   const { pipeline, opened } = await load('tiny-sdxl', { 'tokenizer/vocab.json': null }, { text_encoder: null })
   expect(opened.filter((path) => /^(tokenizer|text_encoder)\//.test(path))).toEqual([])
   await pipeline.dispose()

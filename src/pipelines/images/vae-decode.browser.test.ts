@@ -1,4 +1,4 @@
-/** How latents come to the autoencoder's scale on a device of each kind, against what torch gives for diffusers' formulas in float32. */
+/** Scaling latents for the autoencoder on a device of each kind, compared with torch's results for diffusers' formulas in float32. */
 import { AutoencoderKL } from '../../models/autoencoders/autoencoder-kl.js'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Config } from '../../checkpoint/types.js'
@@ -58,7 +58,7 @@ describe.each(['webgpu', 'wasm'] as const)('on %s', (kind) => {
     const values = await scaled.read()
     for (const [i, value] of expected.entries()) {
       const { scale, shift } = scales[Math.floor(i / 2)]!
-      // Ours: the factor, the product and the sum are rounded; torch's: the factor, the quotient (a product before it) and the sum.
+      // Aquatint rounds the factor, the product and the sum; torch rounds the factor, the quotient (after a product) and the sum.
       const rounded = 7 * 2 ** -24 * (Math.abs(scale * data[i]!) + Math.abs(shift))
       expect(Math.abs(values[i]! - value)).toBeLessThanOrEqual(rounded)
     }
@@ -67,7 +67,7 @@ describe.each(['webgpu', 'wasm'] as const)('on %s', (kind) => {
   })
 })
 
-test('statistics count where both are there and the family uses them; what cannot be divided by is refused', () => {
+test('statistics apply if both exist and the family uses them; a divisor of zero is refused', () => {
   const plain = scalesOf({ scaling_factor: 0.5 }, scaledLatents)
   expect(plain).toEqual([1, 2, 3, 4].map(() => ({ scale: 2, shift: 0 })))
   const config = { scaling_factor: 0.5, ...statistics }

@@ -1,4 +1,4 @@
-/** The decoder on the CPU, from latents to an image, with weights that give no picture. */
+/** Decodes latents to an image on the CPU, with valid weights and with weights that give no picture. */
 import { AutoencoderKL } from '../../models/autoencoders/autoencoder-kl.js'
 import type { AutoencoderModel } from '../../models/types.js'
 import { join } from 'node:path'
@@ -56,7 +56,7 @@ async function decode(changed: readonly TensorEntry[], vaeTiling = false) {
   }
 }
 
-test('sound weights give a picture', async () => {
+test('valid weights give a picture', async () => {
   const { image, warnings } = await decode([])
   expect(image.dims).toEqual([1, 96, 64, 3])
   expect(image.data.every((value) => value >= 0 && value <= 1)).toBe(true)

@@ -1,6 +1,6 @@
 /**
- * Pictures that do not fit as a whole into a budget, on a GPU: the autoencoder takes the tiles that the plan says, the account stays within
- * it, and the image is the one that diffusers makes in tiles of that size.
+ * Pictures that do not fit as a whole into a budget, on a GPU: the autoencoder uses the tiles of the plan, the account stays within
+ * the plan, and the image is the one that diffusers generates in tiles of that size.
  */
 
 import { afterEach, expect, test } from 'vitest'
@@ -9,6 +9,9 @@ import { TestSource } from '../../runtime/testing.js'
 import { loadPipeline, planLoad, type LoadedPipeline } from '../diffusion-pipeline.js'
 import { psnr, relativeError, servedRepository, vaeCaseOptions, type VaeCase } from '../testing.js'
 import type { PipelineMemory, PlainTensor } from '../types.js'
+import { shareGpuDevices } from '../../runtime/webgpu/testing-shared-gpu.js'
+
+shareGpuDevices()
 
 const repository = servedRepository('tiny-sdxl', import.meta.glob('../../../fixtures/tiny-sdxl/repo/**'))
 
@@ -40,7 +43,7 @@ test.each(cases)('case %i, %s: measured ≤ planned ≤ budget, in the tiles tha
   const parts = (of: Awaited<ReturnType<typeof plan>>) => of.components.filter(({ name }) => name === 'vae')
   const whole = await plan(1e9)
   expect(parts(whole).map(({ tile }) => tile)).toEqual(input === undefined ? [undefined] : [undefined, undefined])
-  // Just too little for the part that takes least as a whole.
+  // Slightly too little for the part that needs the least memory as a whole.
   const least = Math.min(...parts(whole).map(({ weightBytes, activationBytes }) => weightBytes + activationBytes))
   const maxMemory = whole.heldBytes + least - 1
   const planned = await plan(maxMemory)

@@ -1,4 +1,4 @@
-/** Whole pipelines on the CPU whose autoencoder works in tiles, or image by image, against diffusers' `enable_tiling` and `enable_slicing`. */
+/** Compares whole pipelines on the CPU, whose autoencoder works in tiles or image by image, with diffusers' `enable_tiling` and `enable_slicing`. */
 
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
@@ -6,7 +6,7 @@ import { loadPipeline } from '../diffusion-pipeline.js'
 import { diskRepository, fixtures, readReference, readVaeCases } from '../testing.node.js'
 import { psnr, relativeError, vaeCaseOptions } from '../testing.js'
 
-// Those with tiles of another size are for want of memory: vae-modes.browser.test.ts.
+// vae-modes.browser.test.ts runs the cases with other tile sizes, which only too little memory causes.
 const cases = readVaeCases().filter(({ item }) => item.vae.tile === undefined)
 
 test.each(cases.map(({ item, k }) => [k, item.pipeline, JSON.stringify(item.vae), item] as const))(

@@ -51,7 +51,7 @@ const flat = async ({ height, width }: Box): Promise<PlainTensor> => ({
   data: new Float32Array(height * width * 4).fill(0.5),
 })
 
-test('a decoder that gives the same everywhere leaves no seam', async () => {
+test('a decoder with a constant result leaves no seam', async () => {
   for (const [height, width] of [
     [8, 8],
     [9, 20],
@@ -63,23 +63,23 @@ test('a decoder that gives the same everywhere leaves no seam', async () => {
   }
 })
 
-test('the tile is what the autoencoder was made for', () => {
+test('the default tile has the size for which the autoencoder was trained', () => {
   const config = readJson(join(folder, 'config.json'))
   expect(AutoencoderKL.fromConfig({ ...config, sample_size: 512 }).tile).toBe(64)
   expect(AutoencoderKL.fromConfig({ ...config, sample_size: [1024, 1024] }).tile).toBe(128)
 })
 
 test.each<[object, [number, number], boolean | undefined, (number | undefined)[]]>([
-  // For want of memory: from what the autoencoder was made for down to 32 latent pixels, and no tile as large as the image.
+  // With too little memory: from the default size down to 32 latent pixels, but no tile as large as the image.
   [{ sample_size: 1024 }, [160, 160], undefined, [undefined, 128, 64, 32]],
   [{ sample_size: 1024 }, [128, 96], undefined, [undefined, 64, 32]],
   [{ sample_size: 1024 }, [96, 128], false, [undefined]],
   [{ sample_size: 384 }, [160, 20], undefined, [undefined, 48, 32]],
-  // A config that does not say, and one of a tiny size: smaller tiles would show.
+  // A config without a size, and one with a tiny size: smaller tiles would be visible.
   [{ sample_size: undefined }, [160, 160], undefined, [undefined, 32]],
   [{ sample_size: 64 }, [33, 8], undefined, [undefined, 32]],
   [{ sample_size: 64 }, [32, 32], undefined, [undefined]],
-  // As diffusers does it, where tiles are asked for.
+  // As in diffusers, if tiles are requested.
   [{ sample_size: undefined }, [160, 160], true, [4]],
   [{ sample_size: 64 }, [8, 9], true, [8]],
   [{ sample_size: 64 }, [8, 8], true, [undefined]],

@@ -1,9 +1,9 @@
 /**
- * Budgets held against what happens: whole pipelines of fixtures/tiny-sdxl on a real GPU device, from all weights on it at once down to a
- * tenth of them, by the account of every buffer.
+ * Compares budgets with measurements: runs whole pipelines of fixtures/tiny-sdxl on a real GPU device, with budgets from all weights down to a
+ * tenth of them, and reads the account of every buffer.
  */
 
-import { afterEach, expect, test } from 'vitest'
+import { afterEach, beforeAll, expect, test } from 'vitest'
 import { weightBytes, type ComponentNeeds } from '../../memory/needs.js'
 import { planMemory, type Residence } from '../../memory/plan.js'
 import type { MemorySnapshot } from '../../runtime/types.js'
@@ -17,6 +17,9 @@ import { createPipeline } from '../generation/loaded-pipeline.js'
 import { caseOptions } from '../testing-cases.js'
 import { fetchCase, servedRepository } from '../testing.js'
 import type { LoadPipelineOptions, PlainTensor } from '../types.js'
+import { shareGpuDevices } from '../../runtime/webgpu/testing-shared-gpu.js'
+
+shareGpuDevices()
 
 const repository = servedRepository('tiny-sdxl', import.meta.glob('../../../fixtures/tiny-sdxl/repo/**'))
 const { item } = await fetchCase('tiny-sdxl')
@@ -30,7 +33,7 @@ interface Outcome {
   readonly memory: MemorySnapshot
   /** Of the networks for this image, in the order they run. */
   readonly needs: readonly ComponentNeeds[]
-  /** What stays beside them: prompt embeddings, latents. */
+  /** The bytes that stay beside the networks: prompt embeddings, latents. */
   readonly held: number
 }
 
@@ -57,10 +60,13 @@ async function makeImage(options: LoadPipelineOptions): Promise<Outcome> {
   return { image: captured!['image']!, offload, memory, needs, held }
 }
 
-const whole = makeImage({ offload: 'resident' })
+let whole: Outcome
+beforeAll(async () => {
+  whole = await makeImage({ offload: 'resident' })
+})
 
-test('resident: all weights stay, to the byte, and none are left after dispose', async () => {
-  const { needs, memory, offload } = await whole
+test('resident: all weights stay, to the byte, and none are left after dispose', () => {
+  const { needs, memory, offload } = whole
   expect(offload).toBe('resident')
   const all = needs.reduce((sum, need) => sum + weightBytes(need), 0)
   expect(memory).toMatchObject({ liveWeights: all, peakWeights: all })
@@ -72,7 +78,7 @@ test('model: the peak of weights is the largest component, the image is the same
   expect(memory.peakWeights).toBe(Math.max(...needs.map(weightBytes)))
   expect(memory.liveWeights).toBe(0)
   for (const need of needs) expect(memory.components[need.name]?.peakWeights, need.name).toBe(weightBytes(need))
-  expect(image).toEqual((await whole).image)
+  expect(image).toEqual(whole.image)
 })
 
 test.each([
@@ -81,9 +87,9 @@ test.each([
   [0.25, 'model'],
   [0.1, 'block'],
 ])('auto: measured ≤ planned ≤ budget for %d of the weights (%s), with the same bits', async (share, residence) => {
-  const { needs, held, image } = await whole
+  const { needs, held, image } = whole
   const weights = needs.reduce((sum, need) => sum + weightBytes(need), 0)
-  // The budget is for all buffers: what runs hold beside weights comes on top of the share.
+  // The budget is for all buffers, so add the memory of runs beside weights to the share.
   const maxMemory = held + Math.max(...needs.map(({ ways }) => ways[0]!.activationBytes)) + Math.floor(weights * share)
   const plan = orThrow(planMemory(needs, { offload: 'auto', maxMemory, heldBytes: held }))
   const { width, height } = item
@@ -100,7 +106,7 @@ test.each([
   expect(outcome.memory.peakWeights).toBe(residence === 'resident' ? weights : Math.max(...peaks))
 })
 
-test('an image larger than the usual size keeps the budget too: its weights stay for a shorter time, with the same bits', async () => {
+test('an image larger than the default size stays within the budget too: its weights stay for a shorter time, with the same bits', async () => {
   const large = { width: 2 * item.width, height: 2 * item.height }
   const settings = { ...caseOptions(item, ''), ...large, numInferenceSteps: 1, capture: ['image'] } as const
   const one = await planPipeline(repository, { device: 'webgpu', offload: 'model', maxMemory: '1GB', ...large }, [

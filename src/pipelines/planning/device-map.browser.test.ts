@@ -6,6 +6,9 @@ import { caseOptions } from '../testing-cases.js'
 import { fetchCase, psnr, relativeError, servedRepository } from '../testing.js'
 import type { MemorySnapshot } from '../../runtime/types.js'
 import type { LoadPipelineOptions, PipelineMemory } from '../types.js'
+import { shareGpuDevices } from '../../runtime/webgpu/testing-shared-gpu.js'
+
+shareGpuDevices()
 
 const name = 'tiny-sdxl'
 const repository = servedRepository(name, import.meta.glob('../../../fixtures/tiny-sdxl/repo/**'))
@@ -22,7 +25,7 @@ async function load(options: LoadPipelineOptions): Promise<Record<string, string
   return Object.fromEntries(Object.entries(pipeline.info.components).map(([component, { device }]) => [component, device]))
 }
 
-/** Makes the fixture's first image, holds it against diffusers', and gives the account at its end. */
+/** Generates the fixture's first image, compares it with diffusers', and returns the account at its end. */
 async function makeImage(): Promise<PipelineMemory> {
   const { item, reference } = await fetchCase(name)
   const memory: PipelineMemory[] = []
@@ -83,8 +86,8 @@ describe('a second adapter', () => {
     })
   })
 
-  test('has a GPUDevice of its own, and what goes over comes out the same', async () => {
-    // This machine has one adapter: asked for the other preference, it says that it is another. The devices are real, and two.
+  test('has a GPUDevice of its own, and tensors that move to it give the same image', async () => {
+    // This machine has one adapter. For the other power preference, let it claim to be a different one: there are two real devices.
     const requestAdapter = navigator.gpu.requestAdapter.bind(navigator.gpu)
     vi.spyOn(navigator.gpu, 'requestAdapter').mockImplementation(async (options) => {
       const adapter = await requestAdapter(options)

@@ -1,6 +1,6 @@
 /**
  * Whole pipelines of other families than budget.browser.test.ts on a real GPU device: what is compiled, blocks within a budget, pictures of
- * many sizes, and a GPU that has less memory than was thought.
+ * many sizes, and a GPU that has less memory than expected.
  */
 import { autoencoderOf } from './memory-needs.js'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
@@ -30,7 +30,7 @@ import type { Device } from '../../runtime/device.js'
 
 const sd3 = servedRepository('tiny-sd3', import.meta.glob('../../../fixtures/tiny-sd3/repo/**'))
 const served = servedRepository('tiny-sd15', import.meta.glob('../../../fixtures/tiny-sd15/repo/**'))
-/** Made for pictures of 64 × 64 rather than of 256 × 256: a load asks for room for those. */
+/** A config for pictures of 64 × 64 instead of 256 × 256, because a load plans for the default size. */
 const sd15: Repository = {
   ...served,
   open: async (path) => {
@@ -49,7 +49,7 @@ const families = {
     spec: stableDiffusion,
     denoiser: 'unet',
     offload: 'model',
-    // The activations of its autoencoder take more than all that the others do.
+    // The activations of its autoencoder need more memory than all other components.
     streams: null,
     leastOf: leastWeightBudget,
   },
@@ -58,9 +58,9 @@ const families = {
     spec: stableDiffusion3,
     denoiser: 'transformer',
     offload: 'resident',
-    // With its usual number of tokens, 256, it takes the most by far.
+    // With its default number of tokens, 256, it needs by far the most memory.
     streams: 'text_encoder_3',
-    // Of its few blocks two are almost all: one at a time.
+    // Two of its few blocks are almost all of its weights: run one at a time.
     leastOf: ({ blocks, sharedBytes }: ComponentNeeds) => sharedBytes + Math.max(...blocks.map(({ bytes }) => bytes)),
   },
 } as const
@@ -129,7 +129,7 @@ describe.each(['tiny-sd15', 'tiny-sd3'] as const)('%s', (name) => {
   test('in blocks: measured ≤ planned ≤ budget, with the same bits', async () => {
     const { opened, device, size } = loaded
     const { networks } = opened.parts
-    // For the size that the model was made for, which the load decides by.
+    // For the model's default size, which the load plans for.
     const request = {
       device,
       networks,

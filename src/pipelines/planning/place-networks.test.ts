@@ -1,4 +1,4 @@
-/** Devices by component: what is refused and where, what a pipeline of the CPU alone does with it. With a GPU: device-map.browser.test.ts. */
+/** Devices by component: which maps are refused, and pipelines on the CPU alone. device-map.browser.test.ts tests maps with a GPU. */
 
 import { AutoencoderKL } from '../../models/autoencoders/autoencoder-kl.js'
 import { CLIPTextModel } from '../../models/text-encoders/clip-text-model.js'
@@ -132,7 +132,7 @@ test('a budget is for all GPUs, or by device', () => {
   const limits = (['webgpu', 'webgpu:1', 'wasm'] as const).map((name) => budgetOn(named, info(name)).limit)
   expect(limits).toEqual([2 ** 31, undefined, 5000])
   expect(offered(named, 'webgpu:1')).toBe(2 ** 32)
-  // The CPU keeps a budget that names it; one for GPUs tells it only whether all stay.
+  // A budget that names the CPU limits it; a budget for GPUs only decides whether all its weights stay.
   const needs = [needsOfBytes('n0', 600), needsOfBytes('n1', 500)]
   const onCpu = (maxMemory: LoadPipelineOptions['maxMemory'], mode: LoadPipelineOptions['offload'] = 'auto') => {
     const device = info('wasm')
@@ -152,7 +152,7 @@ test('a budget is for all GPUs, or by device', () => {
   })
 })
 
-/** A GPU that is only described, and fixtures' networks to put on it. */
+/** The description of a GPU, and the fixtures' networks to place on it. */
 const gpu = (name: 'webgpu' | 'webgpu:1' = 'webgpu', maxBufferSize = 2 ** 31): PlannedDevice => ({
   info: { ...info(name), maxBufferSize },
   writeOptions: ({ granularity }) => ({ dtype: 'float32', weights: 'input', granularity }),
@@ -176,7 +176,7 @@ const decide = (devices: PlannedDevice[], maxMemory: LoadPipelineOptions['maxMem
   decidePlaces({ devices, places: named ?? null, budget: parseBudget(maxMemory), networks, options: {} })
 const onGpu = new Map([...networks.keys()].map((name) => [name, 'webgpu'] as const))
 
-/** The least budget, in bytes, that `decided` does not refuse. */
+/** The smallest budget, in bytes, that `decided` does not refuse. */
 function leastBudget(decided: (maxMemory: number) => unknown): number {
   let [low, high] = [1, 2 ** 30]
   while (low < high) {
@@ -198,12 +198,12 @@ test('balanced places count the tensors that stay beside the networks: within th
   const runs = Math.max(...place!.needs.map(({ ways }) => Math.min(...ways.map(({ activationBytes }) => activationBytes))))
   expect(least).toBe(weights + runs + place!.heldBytes)
   expect(place!.heldBytes).toBeGreaterThan(0)
-  // A budget for GPUs alone does not offload what the CPU is given.
+  // A budget for GPUs alone does not offload the CPU's weights.
   const both = orThrow(decide([gpu(), { ...gpu(), info: info('wasm') }], 1000))
   expect(both.used.map(({ device, offload }) => [device.info.name, offload])).toEqual([['wasm', 'resident']])
 })
 
-/** Whether the model's own size fits; what it takes is refused else. */
+/** Whether an image of the model's default size fits; otherwise its needs are refused. */
 const fits = (maxMemory: number, guided: boolean) => {
   const request = { device: gpu(), networks, here: () => true, dtype: 'float32', vaeTiling: undefined } as const
   const needs = needsOn({ ...request, size: { ...latentSize(networks), guided } })

@@ -1,4 +1,4 @@
-/** Tensors put together on a device of each kind: joined, padded, repeated, cut. */
+/** `Device.assemble` on a device of each kind: joins, pads, repeats and cuts tensors. */
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { openDevice } from '../open-device.js'
 import { numbers } from '../testing.js'
@@ -38,7 +38,7 @@ describe.each(['webgpu', 'wasm'] as const)('on %s', (kind) => {
       { tensor: c, at: [row, 2, 0] },
     ]
     const one = [1, 2, 5, 0, 3, 4, 6, 0, 7, 8, 9, 10]
-    // A buffer that held something before.
+    // A buffer with old contents.
     device.upload({ type: 'float32', dims: [36], data: new Float32Array(36).fill(9) }, 'test').dispose()
     expect(await joined([...prompt(1), ...prompt(2)], [3, 3, 4])).toEqual([...Array<number>(12).fill(0), ...one, ...one])
     expect(await joined([], [2])).toEqual([0, 0])
@@ -57,7 +57,7 @@ describe.each(['webgpu', 'wasm'] as const)('on %s', (kind) => {
     const top = tensor([1, 1, 1, 2], 8, 9)
     const over = { tensor: top, at: [0, 1, 1, 1] }
     expect(await joined([{ tensor: onDevice, at, ...box }, over], [1, 3, 2, 3])).toEqual(expected.with(10, 8).with(11, 9))
-    // What is whole but for its first axis is one copy.
+    // A box that is complete except in its first axis is one copy.
     if (kind === 'webgpu') {
       const copies = vi.spyOn(GPUCommandEncoder.prototype, 'copyBufferToBuffer')
       device.assemble([{ tensor: onDevice, at, from: [1, 1, 0, 0] }], [1, 2, 4, 5], 'test').dispose()

@@ -66,7 +66,7 @@ describe.each(['webgpu', 'wasm'] as const)('on %s', (kind) => {
     expect(() => device.combine([{ tensor, scale: 1 }], [5], 'test', Infinity)).toThrow(/bound/)
   })
 
-  test('broken values are counted in the values that the tensor has when the GPU gets to it', async () => {
+  test('broken values are counted in the values that the tensor has when the GPU runs the count', async () => {
     const count = 10_007
     const data = numbers(count, 1).map((value) => (value === 0 ? 1 : value))
     data.set([Number.NaN, Infinity, -Infinity, 0, -0, 2 ** -149])

@@ -1,5 +1,5 @@
 /// <reference types="@vitest/browser-playwright" />
-/** A GPU process that dies under a running component, for real: Chromium is told to crash it. */
+/** The GPU process really dies while a network runs: the test makes Chromium crash it. */
 import { expect, test } from 'vitest'
 import { cdp } from 'vitest/browser'
 import { BoundNetwork } from '../bound-network.js'
@@ -40,7 +40,7 @@ test('a loss ends the run and empties the account, and the network gives the sam
     }
   }
   const running = until()
-  // The command itself fails where the answer would come through the process that dies.
+  // The command itself may fail, because its answer comes through the process that dies.
   const crash = cdp()
     .send('Browser.crashGpuProcess')
     .catch(() => {})

@@ -1,4 +1,4 @@
-/** A device that goes: what calls under way are told when its news is late, and that nothing waits for it for ever. */
+/** A lost device whose loss is reported late: running calls reject, and nothing waits for it forever. */
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { BoundNetwork } from '../bound-network.js'
 import { openDevice } from '../open-device.js'
@@ -60,5 +60,19 @@ test('other devices can use onnxruntime after it did not return from a call on a
   y!.dispose()
   await component.dispose()
   await next.dispose()
+  await device.dispose()
+})
+
+test('a lost device is an error, and its account is empty', async () => {
+  const device = await open()
+  const { table } = testCheckpoint(towerShapes(3))
+  const graph = towerGraph(3, device.writeOptions({ dtype: 'float32', granularity: 'block' }))
+  const component = new BoundNetwork({ name: 'tower', device, table, graph, shapes: { x: x.dims } })
+  await component.load()
+  device.gpu.destroy()
+  await expect(device.lost).resolves.toMatchObject({ code: 'device-lost' })
+  expect(device.memory.snapshot().live).toBe(0)
+  await expect(component.run({ x })).rejects.toMatchObject({ code: 'device-lost' })
+  await component.dispose()
   await device.dispose()
 })

@@ -1,4 +1,4 @@
-/** A GPU that has no room for a buffer: what that is told as, wherever the buffer was made, and that nothing is left of it. */
+/** A GPU without memory for a buffer: which error reports it, wherever the buffer was created, and that nothing of it is left. */
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { BoundNetwork } from '../bound-network.js'
 import { openDevice } from '../open-device.js'

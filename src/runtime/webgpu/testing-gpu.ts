@@ -1,9 +1,9 @@
-/** For browser tests: a GPU with little memory, and one whose losses are told late. Both are the real one in all else. Not part of the library. */
+/** For browser tests: a GPU with little memory, and one that reports its losses late. Otherwise, both are the real GPU. Not part of the library. */
 
 /** GPUTextureUsage.COPY_DST */
 const copyTo = 0x2
 
-/** Replaces a method for all objects of a class. Returns what puts the old one back. */
+/** Replaces a method for all objects of a class. Returns a function that restores it. */
 export function replaceMethod<T extends object, K extends keyof T>(
   prototype: T,
   name: K,
@@ -16,9 +16,9 @@ export function replaceMethod<T extends object, K extends keyof T>(
   }
 }
 
-/** Devices opened while it stands refuse buffers that would take them over `limit` bytes, until {@link ScarceGpu.end}. */
+/** Devices that are opened while it exists refuse buffers that would exceed `limit` bytes, until {@link ScarceGpu.end}. */
 export class ScarceGpu {
-  /** Bytes that there are. A software adapter takes the machine's memory rather than refuse, so the end of it is set. */
+  /** The memory in bytes. It needs a limit, because a software adapter uses the machine's memory instead of refusing. */
   limit = Number.POSITIVE_INFINITY
   /** Buffers that were refused. */
   refusals = 0
@@ -37,7 +37,7 @@ export class ScarceGpu {
             const full = isFull(descriptor.size)
             if (full) refuse(this)
             const buffer = create.call(this, descriptor)
-            // As good as none: a command that uses it is an error. What is written from the start is in the host's memory.
+            // Return an invalid buffer: a command that uses it is an error. A buffer that is mapped at creation is in host memory.
             if (full && descriptor.mappedAtCreation !== true) buffer.destroy()
             else live.set(buffer, descriptor.size)
             return buffer
@@ -55,28 +55,28 @@ export class ScarceGpu {
     ]
   }
 
-  /** Bytes of the buffers there are. */
+  /** The bytes of the existing buffers. */
   get live(): number {
     return [...this.#live.values()].reduce((sum, bytes) => sum + bytes, 0)
   }
 
-  /** Gives the real GPU back. */
+  /** Restores the real GPU. */
   end(): void {
     for (const undo of this.#undo) undo()
   }
 }
 
-/** Has the device itself report that it is out of memory: a quarter of a terabyte is over any. */
+/** Makes the device itself report that it is out of memory: no device has a quarter of a terabyte. */
 function refuse(device: GPUDevice): void {
   const { maxTextureDimension2D: edge, maxTextureArrayLayers: layers } = device.limits
   device.createTexture({ format: 'rgba32float', usage: copyTo, size: [edge, edge, layers] })
 }
 
-/** Devices opened while it stands learn of their loss when {@link LateNews.tell} is called, not before. */
+/** Devices that are opened while it exists report their loss only when {@link LateNews.tell} is called. */
 export class LateNews {
-  /** Lets all losses, those to come too, be known. */
+  /** Reports all losses, including later ones. */
   tell: () => void = () => {}
-  /** Gives the real GPU back. */
+  /** Restores the real GPU. */
   readonly end: () => void
 
   constructor() {

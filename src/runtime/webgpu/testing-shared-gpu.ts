@@ -1,37 +1,46 @@
 /**
- * Setup of the browser tests that share one page: their GPU devices are lent from a pool. A software adapter takes a second to compile a
- * kernel, and onnxruntime keeps the kernels of a device for as long as one of its sessions lives, so each kernel is compiled once for all
- * tests rather than once for each pipeline. Tests that count kernels, lose a device or fill its memory are in
- * `*.isolated.browser.test.ts` and open devices of their own. Not part of the library.
+ * GPU devices that browser tests share: a software adapter takes a second to compile a kernel, and onnxruntime keeps the kernels of a device
+ * for as long as one of its sessions lives. With shared devices each kernel is compiled once for all tests of a page rather than once for each
+ * pipeline. Tests that count kernels, lose a device or fill its memory are in `*.isolated.browser.test.ts` and open devices of their own. Not
+ * part of the library.
  */
+import { afterAll, beforeAll } from 'vitest'
 import { GraphBuilder } from '../../onnx/graph-builder.js'
 import { add } from '../../onnx/ops-math.js'
 import { loadOnnxRuntime, onnxruntimeLock } from '../onnxruntime.js'
 import { replaceMethod } from './testing-gpu.js'
 
-/** Devices that no test holds at the moment. */
+/** Devices that no test uses at the moment. */
 const free: GPUDevice[] = []
 
-replaceMethod(
-  GPUAdapter.prototype,
-  'requestDevice',
-  (request) =>
-    async function (this: GPUAdapter, descriptor) {
-      // A test that asks for a device itself wants other limits.
-      if (descriptor?.label !== 'aquatint') return request.call(this, descriptor)
-      const gpu = free.pop() ?? (await keepKernels(await request.call(this, descriptor)))
-      // The last holder's account of buffers ends.
-      Reflect.deleteProperty(gpu, 'createBuffer')
-      Reflect.deleteProperty(gpu.queue, 'submit')
-      gpu.destroy = () => {
-        gpu.destroy = () => undefined
-        free.push(gpu)
-      }
-      return gpu
-    },
-)
+/**
+ * The devices that the tests of this file open are shared with other files: `dispose()` gives one back. What onnxruntime keeps with the kernels,
+ * a few kilobytes of uniform buffers, is in the memory account only where it was made.
+ */
+export function shareGpuDevices(): void {
+  let end: (() => void) | undefined
+  beforeAll(() => {
+    end = replaceMethod(
+      GPUAdapter.prototype,
+      'requestDevice',
+      (request) =>
+        async function (this: GPUAdapter, descriptor) {
+          const gpu = free.pop() ?? (await keepKernels(await request.call(this, descriptor)))
+          // The account of the test before ends.
+          Reflect.deleteProperty(gpu, 'createBuffer')
+          Reflect.deleteProperty(gpu.queue, 'submit')
+          gpu.destroy = () => {
+            gpu.destroy = () => undefined
+            free.push(gpu)
+          }
+          return gpu
+        },
+    )
+  })
+  afterAll(() => end?.())
+}
 
-/** The device, with a session on it that is never released: it keeps onnxruntime's kernels. */
+/** Opens a session on the device that is never released, which makes onnxruntime keep its kernels. */
 async function keepKernels(gpu: GPUDevice): Promise<GPUDevice> {
   const runtime = await loadOnnxRuntime('webgpu')
   const graph = new GraphBuilder({ dtype: 'float32', weights: 'input', granularity: 'component' })
