@@ -113,8 +113,6 @@ const invalid: readonly (readonly [string, string, unknown])[] = [
   ['vae', 'latent_channels', 0],
   ['vae', 'use_quant_conv', 1],
   ['vae', 'scaling_factor', 0],
-  ['vae', 'shift_factor', 'none'],
-  ['vae', 'latents_std', [1, 2]],
   ['clip', 'num_attention_heads', 3],
   ['clip', 'hidden_size', 1e12],
   ['clip', 'num_hidden_layers', -1],
@@ -194,6 +192,20 @@ describe('sizes', () => {
       expect(caught(() => graphFor(SD3Transformer2DModel, sd3, size, options, { skipLayers: [layer] })).code).toBe('skip-layers')
     }
   })
+})
+
+test('an autoencoder whose statistics are not valid is refused only where a pipeline class uses them', () => {
+  const { scaling } = AutoencoderKL.fromConfig({
+    ...vae,
+    scaling_factor: 0.5,
+    shift_factor: 'none',
+    latents_mean: [1, 2],
+    latents_std: 3,
+  })
+  expect(scaling.factor).toBe(0.5)
+  for (const key of ['shift', 'mean', 'std'] as const)
+    expect(caught(() => scaling[key])).toMatchObject({ code: 'invalid-config', details: { className: 'AutoencoderKL' } })
+  expect(caught(() => AutoencoderKL.fromConfig({ ...vae, scaling_factor: 0 })).code).toBe('invalid-config')
 })
 
 test('what the host computes from configs', () => {

@@ -164,7 +164,10 @@ export interface AutoencoderModel<NetworkConfig = unknown> extends BaseModel<'au
   readonly scaling: LatentStatistics
 }
 
-/** What an autoencoder's config says of its latents' scale. Which of it counts, the pipeline class decides. */
+/**
+ * What an autoencoder's config says of its latents' scale. Which of it counts, the pipeline class decides: reading a member other than `factor`
+ * throws CheckpointError `invalid-config` where the config has no valid value.
+ */
 export interface LatentStatistics {
   /** `scaling_factor`: the denoiser's latents are the autoencoder's times this. */
   readonly factor: number

@@ -75,6 +75,7 @@ function readConfig(config: Config): AutoencoderConfig {
   return result
 }
 
+/** The statistics are read when a pipeline class asks for them: a class that does not use one, as in diffusers, runs whatever it is. */
 function readScaling(reader: ConfigReader, channels: number): LatentStatistics {
   const bounds = { min: -Number.MAX_VALUE, max: Number.MAX_VALUE }
   const factor = reader.number('scaling_factor', 0.18215, bounds)
@@ -86,11 +87,18 @@ function readScaling(reader: ConfigReader, channels: number): LatentStatistics {
       throw reader.invalid(key, `a list of ${channels} numbers`)
     return value
   }
+  reader.neutral('shift_factor', 'latents_mean', 'latents_std')
   return {
     factor,
-    shift: reader.number('shift_factor', 0, bounds),
-    mean: perChannel('latents_mean'),
-    std: perChannel('latents_std'),
+    get shift() {
+      return reader.number('shift_factor', 0, bounds)
+    },
+    get mean() {
+      return perChannel('latents_mean')
+    },
+    get std() {
+      return perChannel('latents_std')
+    },
   }
 }
 

@@ -23,7 +23,7 @@ export interface LoadedPipeline {
 
 /**
  * Makes a pipeline of what was opened for it.
- * @throws CheckpointError `component-missing`; UnsupportedError `unsupported-config`
+ * @throws CheckpointError `component-missing`, `invalid-config`; UnsupportedError `unsupported-config`
  */
 export function createPipeline({ spec: family, parts, hosts, close }: OpenedPipeline<PipelineFamily>): LoadedPipeline {
   const networks = imageNetworksOf(parts)
@@ -40,6 +40,7 @@ export function createPipeline({ spec: family, parts, hosts, close }: OpenedPipe
     guidanceScale: family.defaults.guidanceScale,
   }
   const multiple = scaleFactor * patch
+  const latentScales = family.latentScales(vae.model.scaling, channels)
 
   async function generate(prompt: string, options: GenerateOptions & GenerateHooks = {}): Promise<GenerateResult> {
     const run = new Run(options)
@@ -86,7 +87,7 @@ export function createPipeline({ spec: family, parts, hosts, close }: OpenedPipe
         }),
       guidance: guided ? { scale: guidanceScale, rescale: family.rescalesGuidance ? guidanceRescale : 0 } : null,
       vae,
-      latentScales: family.latentScales(vae.model.scaling, channels),
+      latentScales,
       preview: family.preview,
       recorder,
       run,

@@ -72,6 +72,8 @@ export class GenerationPhases {
   #checkpoints: Checkpoints | undefined
   /** After the last step: on the autoencoder's device if that is the denoiser's too, else in host memory. */
   #latents: Value | undefined
+  /** Images that are decoded. */
+  readonly #images: PlainTensor[] = []
 
   constructor(parts: TextToImage, generator: TorchGenerator) {
     const { hosts, denoiser, vae, run } = parts
@@ -148,7 +150,7 @@ export class GenerationPhases {
     run.status('decoding')
     const host = this.#vaeHost
     const images = await failuresOf({ host, network: vae, part: 'decoder' }, () =>
-      decodeLatents(vae, latents, latentScales, host, run, this.#tiles),
+      decodeLatents(vae, latents, latentScales, host, run, this.#tiles, this.#images),
     )
     recorder.keep('image', images)
     return images

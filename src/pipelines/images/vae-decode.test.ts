@@ -2,7 +2,7 @@
 import { AutoencoderKL } from '../../models/autoencoders/autoencoder-kl.js'
 import type { AutoencoderModel } from '../../models/types.js'
 import { join } from 'node:path'
-import { afterEach, expect, test } from 'vitest'
+import { afterEach, expect, test, vi } from 'vitest'
 import { readSafetensorsHeader } from '../../checkpoint/safetensors.js'
 import type { TensorEntry } from '../../checkpoint/types.js'
 import { readJson } from '../../models/testing.node.js'
@@ -11,6 +11,7 @@ import { numbers, TestSource } from '../../runtime/testing.js'
 import { ComponentHost } from '../execution/component-host.js'
 import type { Network } from '../bind-network.js'
 import { Run } from '../run.js'
+import type { PlainTensor } from '../types.js'
 import { diskRepository, fixtures } from '../testing.node.js'
 import { scaledLatents } from './latent-scaling.js'
 import { decodeLatents } from './vae-decode.js'
@@ -61,6 +62,27 @@ test('valid weights give a picture', async () => {
   expect(image.dims).toEqual([1, 96, 64, 3])
   expect(image.data.every((value) => value >= 0 && value <= 1)).toBe(true)
   expect(warnings).toEqual([])
+})
+
+test('after a failure the images that are decoded already are not decoded again', async () => {
+  const device = await openDevice({ kind: 'wasm' })
+  const own = new ComponentHost({ device, dtype: 'float32', offload: 'resident' })
+  host = own
+  const latents = device.upload({ type: 'float32', dims: [3, 4, 8, 8], data: numbers(3 * 4 * 8 * 8, 1) }, 'test')
+  const read = vi.spyOn(own, 'read')
+  const decodeWith = (images: PlainTensor[]) =>
+    decodeLatents(vae, latents, scaledLatents(vae.model.scaling, 4), own, new Run({}), undefined, images)
+  const whole = await decodeWith([])
+  expect(read).toHaveBeenCalledTimes(3)
+
+  const images: PlainTensor[] = []
+  const decodeOne = ComponentHost.prototype.read.bind(own)
+  read.mockImplementationOnce(decodeOne).mockRejectedValueOnce(new Error('The device was lost.'))
+  await expect(decodeWith(images)).rejects.toThrow('The device was lost.')
+  read.mockClear()
+  expect(await decodeWith(images)).toEqual(whole)
+  expect(read).toHaveBeenCalledTimes(2)
+  latents.dispose()
 })
 
 test.each([

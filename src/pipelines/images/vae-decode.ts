@@ -41,6 +41,7 @@ export async function scaleLatents(
 /**
  * Decodes latents [batch, channels, height, width] image by image, which gives the same as all at once and needs less memory, and in tiles where
  * an image as a whole does not fit. Latents in host memory are uploaded to the autoencoder's device first.
+ * Each image is added to `images` when it is done. Those that are there already, from an attempt that failed, are not decoded again.
  * Returns [batch, height, width, channels] in 0…1.
  * @throws DeviceError `not-finite`, `all-zero`; CheckpointError `invalid-config`; AbortError
  */
@@ -51,6 +52,7 @@ export async function decodeLatents(
   host: ComponentHost,
   run: Run,
   tiles = new VaeTiles(vae, host, run),
+  images: PlainTensor[] = [],
 ): Promise<PlainTensor> {
   const [batch = 0, channels = 0, height = 0, width = 0] = latents.dims
   const factor = vae.model.scaleFactor
@@ -69,8 +71,7 @@ export async function decodeLatents(
   }
   return withTemporary(async (keep) => {
     const onDevice = 'read' in latents ? latents : keep(device.upload(latents, vae.name))
-    const images: PlainTensor[] = []
-    for (let image = 0; image < batch; image++) {
+    for (let image = images.length; image < batch; image++) {
       const decode = (box: Box) => decodeBox(onDevice, image, box)
       const tile = tiles.edge('decoder', { height, width })
       const decoded =
