@@ -23,6 +23,7 @@ const pipelineRooms = [
   'pipelines/planning',
   'pipelines/execution',
   'pipelines/loading',
+  'pipelines/images',
   'pipelines/generation',
   'pipelines/families',
 ]
@@ -68,8 +69,11 @@ export const importTable = {
   'pipelines/planning': { values: [...foundation, 'pipelines'] },
   'pipelines/execution': { values: [...foundation, 'pipelines', 'pipelines/planning'] },
   'pipelines/loading': { values: [...foundation, 'pipelines', 'pipelines/planning', 'pipelines/execution'] },
+  'pipelines/images': {
+    values: [...foundation, 'pipelines', 'pipelines/planning', 'pipelines/execution', 'pipelines/generation'],
+  },
   'pipelines/generation': {
-    values: [...foundation, 'pipelines', 'pipelines/planning', 'pipelines/execution', 'pipelines/loading'],
+    values: [...foundation, 'pipelines', 'pipelines/planning', 'pipelines/execution', 'pipelines/loading', 'pipelines/images'],
     types: ['component-names'],
   },
   'pipelines/families': {
@@ -79,6 +83,7 @@ export const importTable = {
       'pipelines/planning',
       'pipelines/execution',
       'pipelines/loading',
+      'pipelines/images',
       'pipelines/generation',
     ],
   },

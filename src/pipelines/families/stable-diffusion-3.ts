@@ -9,7 +9,7 @@ import { SD3Transformer2DModel } from '../../models/transformers/transformer-sd3
 import { defaultMaxSequenceLength } from '../../models/types.js'
 import { CLIPTokenizer } from '../../tokenizers/clip-tokenizer.js'
 import { T5Tokenizer } from '../../tokenizers/t5-tokenizer.js'
-import { shiftedLatents } from '../generation/latent-scaling.js'
+import { shiftedLatents } from '../images/latent-scaling.js'
 import type { PipelineFamily } from '../generation/pipeline-family.js'
 import { assembleBatch, sideBySide, type EncodeCall, type EncodedPrompt } from '../generation/prompt-embeds.js'
 import { checkSkipLayers, skipLayerGuidance } from '../generation/skip-layer-guidance.js'

@@ -10,7 +10,7 @@ import { UNet2DConditionModel, unetTimeIdEmbeds } from '../../models/unets/unet-
 import { configOf } from '../bind-network.js'
 import type { Value } from '../execution/component-host.js'
 import { CLIPTokenizer } from '../../tokenizers/clip-tokenizer.js'
-import { standardizedLatents } from '../generation/latent-scaling.js'
+import { standardizedLatents } from '../images/latent-scaling.js'
 import type { ConditionCall, PipelineFamily } from '../generation/pipeline-family.js'
 import type { Condition } from '../generation/predictor.js'
 import {

@@ -7,7 +7,7 @@ import { loadPipeline } from '../diffusion-pipeline.js'
 import { diskRepository, fixtures, readReference } from '../testing.node.js'
 import { asPixels, psnr, relativeError } from '../testing.js'
 import type { GenerateOptions } from '../types.js'
-import { normalizeImage } from './image-processor.js'
+import { normalizeImage } from '../images/image-processor.js'
 import { checkImage } from '../check-inputs.js'
 
 interface Case {

@@ -4,7 +4,7 @@ import { TorchGenerator } from '../../util/random.js'
 import { reportingMemory } from '../execution/device-hosts.js'
 import { generationSize } from '../planning/memory-needs.js'
 import type { GenerateResult } from '../types.js'
-import { toPixels } from './image-processor.js'
+import { toPixels } from '../images/image-processor.js'
 import { GenerationPhases, type TextToImage } from './phases.js'
 
 /**
