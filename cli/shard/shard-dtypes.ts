@@ -1,11 +1,11 @@
 /** The values of `--dtype`, for all components or one, and how they change a component's weights and config. */
 
-import { InputError, UnsupportedError } from '../src/errors.js'
-import { cast, type OnOverflow } from '../src/checkpoint/transforms/cast.js'
-import { quantize } from '../src/checkpoint/transforms/quantize.js'
-import type { WeightTransform } from '../src/checkpoint/transforms/transform-table.js'
-import type { JsonObject } from '../src/util/parse-json.js'
-import type { ComponentContents } from './read-contents.js'
+import { InputError, UnsupportedError } from '../../src/errors.js'
+import { cast, type OnOverflow } from '../../src/checkpoint/transforms/cast.js'
+import { quantize } from '../../src/checkpoint/transforms/quantize.js'
+import type { WeightTransform } from '../../src/checkpoint/transforms/transform-table.js'
+import type { JsonObject } from '../../src/util/parse-json.js'
+import type { ComponentContents } from '../read-contents.js'
 
 const words = ['float32', 'float16', 'bfloat16', 'q8', 'q4'] as const
 export type DTypeWord = (typeof words)[number]

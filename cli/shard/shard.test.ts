@@ -3,13 +3,13 @@
 import { cp, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { dequantizeRows, quantizedLayout } from '../src/checkpoint/transforms/quantize-rows.js'
-import type { TensorEntry, WeightTable } from '../src/checkpoint/types.js'
-import { readContents } from './read-contents.js'
-import { DiskRepository } from './disk-repository.js'
+import { dequantizeRows, quantizedLayout } from '../../src/checkpoint/transforms/quantize-rows.js'
+import type { TensorEntry, WeightTable } from '../../src/checkpoint/types.js'
+import { readContents } from '../read-contents.js'
+import { DiskRepository } from '../disk-repository.js'
 import type { ShardResult } from './shard-repository.js'
-import { filesBelow, fixtures, float32File, run, runJson, temporaryFolder } from './testing.js'
-import { decodeFloats, isFloatDType } from '../src/checkpoint/element-types.js'
+import { filesBelow, fixtures, float32File, run, runJson, temporaryFolder } from '../testing.js'
+import { decodeFloats, isFloatDType } from '../../src/checkpoint/element-types.js'
 
 const temporary = await temporaryFolder()
 let count = 0

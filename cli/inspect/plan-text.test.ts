@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import type { ComponentPlan, MemoryPlan } from '../src/memory/plan.js'
+import type { ComponentPlan, MemoryPlan } from '../../src/memory/plan.js'
 import { shortNames } from './block-names.js'
 import { planText } from './plan-text.js'
 

@@ -1,19 +1,19 @@
 /** The memory plan of a checkpoint: what a page would keep on its devices within a budget, for each component. No tensor is loaded. */
 
-import { InputError } from '../src/errors.js'
-import { checkDeviceMap } from '../src/memory/balance.js'
-import { parseBudget } from '../src/memory/budget.js'
-import { capabilitiesOf, computeType, type DeviceName } from '../src/memory/device-info.js'
-import type { ComponentPlan } from '../src/memory/plan.js'
-import { isRefusal, orThrow, refusalError } from '../src/memory/refusal.js'
-import { chooseDevices, type DeviceSource } from '../src/pipelines/loading/choose-devices.js'
-import { checkDType } from '../src/pipelines/loading/dtypes.js'
-import { planNetworks, type PlacedPlan, type PlannedSize } from '../src/pipelines/loading/plan-pipeline.js'
-import { readNetworkHeaders } from '../src/pipelines/loading/read-network-headers.js'
-import type { NetworkSource } from '../src/pipelines/loading/read-parts.js'
-import type { PlannedDevice } from '../src/pipelines/planning/memory-needs.js'
-import { Run } from '../src/pipelines/run.js'
-import type { LoadPipelineOptions } from '../src/pipelines/types.js'
+import { InputError } from '../../src/errors.js'
+import { checkDeviceMap } from '../../src/memory/balance.js'
+import { parseBudget } from '../../src/memory/budget.js'
+import { capabilitiesOf, computeType, type DeviceName } from '../../src/memory/device-info.js'
+import type { ComponentPlan } from '../../src/memory/plan.js'
+import { isRefusal, orThrow, refusalError } from '../../src/memory/refusal.js'
+import { chooseDevices, type DeviceSource } from '../../src/pipelines/loading/choose-devices.js'
+import { checkDType } from '../../src/pipelines/loading/dtypes.js'
+import { planNetworks, type PlacedPlan, type PlannedSize } from '../../src/pipelines/loading/plan-pipeline.js'
+import { readNetworkHeaders } from '../../src/pipelines/loading/read-network-headers.js'
+import type { NetworkSource } from '../../src/pipelines/loading/read-parts.js'
+import type { PlannedDevice } from '../../src/pipelines/planning/memory-needs.js'
+import { Run } from '../../src/pipelines/run.js'
+import type { LoadPipelineOptions } from '../../src/pipelines/types.js'
 
 /** What the plan is for. */
 export type MemoryRequest = Pick<LoadPipelineOptions, 'maxMemory' | 'deviceMap' | 'dtype' | 'offload'> & PlannedSize

@@ -1,18 +1,18 @@
 /** `aquatint inspect`: the command's options and what it prints. The reading is inspect-repository.ts's. */
 
-import { checkVariantName } from '../src/checkpoint/weight-files.js'
-import { InputError } from '../src/errors.js'
-import { checkBaseUrl } from '../src/hub/names.js'
-import { checkOffload } from '../src/pipelines/planning/residence.js'
-import { formatBytes } from '../src/util/format-bytes.js'
-import { readArguments } from './arguments.js'
+import { checkVariantName } from '../../src/checkpoint/weight-files.js'
+import { InputError } from '../../src/errors.js'
+import { checkBaseUrl } from '../../src/hub/names.js'
+import { checkOffload } from '../../src/pipelines/planning/residence.js'
+import { formatBytes } from '../../src/util/format-bytes.js'
+import { readArguments } from '../arguments.js'
 import { findRepository } from './find-repository.js'
 import { inspectRepository, type Inspection } from './inspect-repository.js'
 import { deviceMapOption, dtypeOption, memoryOption, type PlannedMemory } from './memory.js'
-import { table, type CommandIO } from './output.js'
+import { table, type CommandIO } from '../output.js'
 import { showCount } from './counts.js'
 import { planText } from './plan-text.js'
-import type { Command } from './command.js'
+import type { Command } from '../command.js'
 
 const help = `Usage: aquatint inspect <folder, repository or URL> [options]
 
