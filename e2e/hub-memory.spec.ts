@@ -32,8 +32,8 @@ test.describe('promise 13: memory above idle', () => {
   test.use({ serverOptions: { repositories: { [id]: virtualCheckpoint(weights, 1e9) } } })
 
   for (const [what, methods] of [
-    ['of a download, and of quantising what is here', ['fill', 'q4']],
-    ['of quantising what is being downloaded', ['arriving']],
+    ['of a download, and of quantizing what is here', ['fill', 'q4']],
+    ['of quantizing what is being downloaded', ['arriving']],
   ] as const) {
     test(what, async ({ server }) => {
       const page = await openUnwatchedPage('../../bench/quantize/worker.ts')

@@ -37,7 +37,7 @@ const asset = (name) => {
   return join('assets', found[0] ?? '')
 }
 
-/** What is loaded when, and which files those are. The wasm of one of three builds is used; a browser decides which. */
+/** The files of each entry, by when they are loaded. Of the three wasm builds a page loads one, depending on the browser. */
 const parts = [
   { what: 'the tag: `element.js`', files: [...needed('element.js')] },
   { what: 'the frame: `embed.html`', files: [...needed('embed.html')] },

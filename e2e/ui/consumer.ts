@@ -54,7 +54,7 @@ export class Consumer {
     }
   }
 
-  /** What a strict project's TypeScript says to the sources: nothing, if they are right. */
+  /** The type errors that TypeScript reports for the sources with a strict configuration; empty if there are none. */
   typeErrors(): string {
     const compilerOptions = {
       target: 'es2022',

@@ -282,7 +282,7 @@ test('the measurement sees memory in buffers and on the heap', () => {
   const size = 1.2 * allowedBytes
   const takes = [() => new Uint8Array(size), () => Array.from({ length: size / 8 }, (_, k) => k + 0.5)]
   for (const take of takes) {
-    // Garbage of other tests that is collected meanwhile would be subtracted.
+    // Collect the garbage of other tests first: otherwise its collection would lower the measured bytes.
     collect()
     const held = heldBytes()
     const taken = take()

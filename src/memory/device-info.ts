@@ -6,8 +6,11 @@ export type DeviceKind = 'webgpu' | 'wasm'
 /** A device by name: the GPU that the browser prefers, the CPU, and a second GPU beside the first. */
 export type DeviceName = DeviceKind | 'webgpu:1'
 
+/** The kind of each device that can be named. */
+export const kindOf: Readonly<Record<DeviceName, DeviceKind>> = { webgpu: 'webgpu', 'webgpu:1': 'webgpu', wasm: 'wasm' }
+
 /** All devices that can be named. */
-export const deviceNames: readonly DeviceName[] = ['webgpu', 'webgpu:1', 'wasm']
+export const deviceNames = Object.keys(kindOf) as readonly DeviceName[]
 
 /** What a kind of device can do, so that nothing has to compare devices by name. */
 export interface DeviceCapabilities {

@@ -4,7 +4,7 @@ import type { Config } from '../checkpoint/types.js'
 import type { ComponentGraph, Shapes, WriteOptions } from '../onnx/types.js'
 import type { GraphVariant, NetworkDefinition, NetworkModel } from './types.js'
 
-/** What decides all shapes of a graph. `height` and `width` are an image's where the graph takes one, else of latents. */
+/** The sizes that determine all shapes of a graph. `height` and `width` are those of the image if the graph takes one, otherwise of the latents. */
 export interface TestSize {
   readonly batch: number
   readonly height?: number | undefined

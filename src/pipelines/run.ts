@@ -71,7 +71,7 @@ export class Recorder {
     this.#wanted = new Set(wanted)
   }
 
-  /** Whether a tensor is wanted. */
+  /** Whether the caller requested a tensor. */
   wants(name: CapturedTensorName): boolean {
     return this.#wanted.has(name)
   }

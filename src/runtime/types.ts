@@ -96,6 +96,6 @@ export interface LoadOptions {
 }
 
 export interface RunOptions extends LoadOptions {
-  /** Which graph to run, of those for the inputs' shapes: the name that `graph` is called with. */
+  /** The name of the graph to run. It is passed to `graph`, together with the shapes of the inputs. */
   readonly variant?: string | undefined
 }

@@ -181,7 +181,7 @@ describe('which tensors', () => {
     ['up_blocks.1.resnets.0.time_emb_proj.weight', [640, 1280]],
     ['encoder.block.3.layer.1.DenseReluDense.wo.weight', [4096, 10_240]],
     ['transformer_blocks.0.norm1.linear.weight', [9216, 1536]],
-  ])('quantises %s', (name, shape) => expect(isQuantizable(entry(name, shape), { bits: 4 })).toBe(true))
+  ])('quantizes %s', (name, shape) => expect(isQuantizable(entry(name, shape), { bits: 4 })).toBe(true))
   it.each([
     ['an embedding', entry('text_model.embeddings.token_embedding.weight', [49_408, 768])],
     ['T5’s shared table', entry('shared.weight', [32_128, 4096])],
@@ -192,7 +192,7 @@ describe('which tensors', () => {
     ['the time embedding', entry('time_embedding.linear_1.weight', [1280, 320])],
     ['columns that blocks do not divide', entry('to_q.weight', [40, 40])],
     ['integers', entry('to_q.weight', [64, 64], 'I64')],
-    ['what is quantised already', entry('to_q.weight', [64, 64], 'U8')],
+    ['what is quantized already', entry('to_q.weight', [64, 64], 'U8')],
     ['a table without the name of a weight', entry('pos_embed', [64, 64])],
   ])('keeps %s', (_, kept) => expect(isQuantizable(kept, { bits: 4 })).toBe(false))
 })

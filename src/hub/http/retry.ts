@@ -80,7 +80,7 @@ export async function retrying<T>(
   }
 }
 
-/** Resolves after so many milliseconds. @throws AbortError, or the error that a download was ended with */
+/** Resolves after the given number of milliseconds. @throws AbortError, or the error that a download was ended with */
 function delay(milliseconds: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     const leave = () => {

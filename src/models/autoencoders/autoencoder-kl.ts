@@ -114,8 +114,8 @@ function writeDecoder(vae: AutoencoderConfig, shape: AutoencoderShape, options: 
     { latents },
     (graph, inputs) => {
       const given = toCompute(graph, inputs.latents)
-      const quantised = vae.postQuantConv ? conv2d(graph, given, 'post_quant_conv', vae.latentChannels, 1) : given
-      return { hidden: conv2d(graph, quantised, 'decoder.conv_in', reversed[0] ?? 0, 3) }
+      const quantized = vae.postQuantConv ? conv2d(graph, given, 'post_quant_conv', vae.latentChannels, 1) : given
+      return { hidden: conv2d(graph, quantized, 'decoder.conv_in', reversed[0] ?? 0, 3) }
     },
     '',
   )

@@ -87,7 +87,7 @@ export function readUnetConfig(config: Config): UnetConfig {
   }
   const last = count - 1
   const midType = reader.oneOf('mid_block_type', 'UNetMidBlock2DCrossAttn', ['UNetMidBlock2DCrossAttn', 'UNetMidBlock2D', null])
-  // The middle's first attention never looks at the prompt: diffusers does not pass only_cross_attention there.
+  // The first attention of the middle block is never a cross-attention: diffusers does not pass only_cross_attention there.
   const midAttention = block(last, 2, midType === 'UNetMidBlock2DCrossAttn', depths.mid).attention
   const scaleFactor = reader.number('mid_block_scale_factor', 1, { min: 1e-6, max: 1e6 })
 

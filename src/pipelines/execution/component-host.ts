@@ -47,7 +47,7 @@ export class ComponentHost {
     this.#components = new ComponentSet(options.dtype)
     this.#plan = new HostPlan(options)
     this.#total = options.total
-    this.device.buffers?.setLimit(this.#plan.limit)
+    this.#device.buffers?.setLimit(this.#plan.limit)
   }
 
   /** The current device: {@link replaceDevice} changes it. */
@@ -147,11 +147,11 @@ export class ComponentHost {
   ): Promise<Record<string, DeviceTensor>> {
     throwIfAborted(run.signal)
     const { component, variant: name } = this.#components.get(network, variant, this.#device)
-    if (this.offload !== 'resident') await this.#components.unload((other) => other === component)
+    if (this.#plan.offload !== 'resident') await this.#components.unload((other) => other === component)
     const shapes = shapesOf(inputs)
     const what = JSON.stringify([network.name, variant, shapes])
     // Buffers kept for reuse have the sizes of the other run, and would take memory beside this one's.
-    if (this.#last !== what) this.device.buffers?.trim()
+    if (this.#last !== what) this.#device.buffers?.trim()
     this.#last = what
     await component.setPlan(this.#plan.weightPlan(network.name, variant.part))
     return component.run(inputs, {
@@ -204,19 +204,19 @@ export class ComponentHost {
    * the next generation may have another size.
    */
   async settle(): Promise<void> {
-    if (this.offload !== 'resident') await this.#components.unload()
+    if (this.#plan.offload !== 'resident') await this.#components.unload()
     await this.#components.dropRare()
-    this.device.buffers?.reclaim()
+    this.#device.buffers?.reclaim()
   }
 
   /** Unloads the other networks unless all may stay, before tensors for this one are put on the device. */
   async makeRoomFor(network: Network): Promise<void> {
-    if (this.offload !== 'resident') await this.#components.unload((other) => other.name === network.name)
+    if (this.#plan.offload !== 'resident') await this.#components.unload((other) => other.name === network.name)
   }
 
   /** Disposes all components and the device. */
   async dispose(): Promise<void> {
     await this.#components.dispose()
-    await this.device.dispose()
+    await this.#device.dispose()
   }
 }

@@ -103,7 +103,7 @@ describe('a GPU with less memory than expected', () => {
     gpu.limit = largest
     await expect(hiddenState(host, network, inputs, new Run({}))).rejects.toMatchObject({
       code: 'out-of-memory',
-      message: expect.stringMatching(/^The GPU ran out of memory: text_encoder wanted .* try a smaller size/),
+      message: expect.stringMatching(/^The GPU ran out of memory: text_encoder requested .* try a smaller size/),
     })
     await host.dispose()
     expect(device.memory.snapshot().live).toBe(0)

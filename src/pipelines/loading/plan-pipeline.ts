@@ -92,12 +92,18 @@ export async function planPipeline(
       label: spec.label,
       repo: layout.repository.id,
       revision: layout.repository.revision,
-      components: describeNetworks(networks, (name) => plan.places[name] ?? 'wasm'),
+      components: describeNetworks(networks, (name) => placeIn(plan, name)),
       downloadBytes: [...toFetch].reduce((sum, { byteLength }) => sum + byteLength, 0),
       ...plan,
       warnings: run.warnings,
     }
   })
+}
+
+function placeIn({ places }: PlacedPlan, network: string): DeviceName {
+  const place = places[network]
+  if (place === undefined) throw new TypeError(`The plan has no device for ${network}.`)
+  return place
 }
 
 /**
@@ -128,15 +134,15 @@ export function planNetworks(
 
 function plannedSize(
   networks: ReadonlyMap<string, Network>,
-  asked: PlannedSize,
+  requested: PlannedSize,
   spec: Pick<PipelineSpec, 'guidance' | 'defaults'>,
 ) {
   const factor = autoencoderOf(networks)?.model.scaleFactor ?? 8
   const own = latentSize(networks)
-  const { width = own.width * factor, height = own.height * factor } = asked
+  const { width = own.width * factor, height = own.height * factor } = requested
   const denoiser = denoiserOf(networks)
   checkSize({ width, height }, factor * (denoiser?.model.latents.patch ?? 1))
-  checkAmounts(asked)
+  checkAmounts(requested)
   const latent = { width: width / factor, height: height / factor }
-  return { width, height, latent: generationSize(latent, asked, isGuided(spec, asked), asked.imageToImage === true) }
+  return { width, height, latent: generationSize(latent, requested, isGuided(spec, requested), requested.imageToImage === true) }
 }

@@ -21,7 +21,7 @@ import { rememberedTable } from './transform-weights.js'
 
 /** What {@link readNetworkHeaders} reads. */
 export interface NetworkHeadersRequest extends Omit<LoadNetworksRequest, 'makeTable'> {
-  /** Opens the hub whose cache may hold prepared files. Absent where nothing is cached. */
+  /** Opens the hub whose cache may hold prepared files. Absent if nothing is cached. */
   readonly store?: (() => Promise<Hub>) | undefined
   /** Called with each weight file that is opened. */
   readonly onOpen?: ((source: HeaderOnlySource) => void) | undefined

@@ -54,7 +54,7 @@ export interface ReadPartsRequest {
   readonly run: Run
 }
 
-/** Hears of an error in one component. It throws to end the work, or returns to go on with the other components. */
+/** Receives an error of one component. It throws to end the work, or returns to continue with the other components. */
 export type OnFault = (component: string, error: unknown) => void
 
 /** Ends the work at the first error: how pipelines are loaded. */

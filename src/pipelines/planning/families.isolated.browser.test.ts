@@ -43,6 +43,7 @@ const sd15: Repository = {
 
 const noRoom = new DeviceError('out-of-memory', 'no room')
 
+/** `kernels`: how many different ones onnxruntime 1.30 compiles for a picture on a GPU without subgroups and float16, as the software adapter. */
 const families = {
   'tiny-sd15': {
     repository: sd15,
@@ -51,6 +52,7 @@ const families = {
     offload: 'model',
     // The activations of its autoencoder need more memory than all other components.
     streams: null,
+    kernels: 46,
     leastOf: leastWeightBudget,
   },
   'tiny-sd3': {
@@ -60,6 +62,7 @@ const families = {
     offload: 'resident',
     // With its default number of tokens, 256, it needs by far the most memory.
     streams: 'text_encoder_3',
+    kernels: 47,
     // Two of its few blocks are almost all of its weights: run one at a time.
     leastOf: ({ blocks, sharedBytes }: ComponentNeeds) => sharedBytes + Math.max(...blocks.map(({ bytes }) => bytes)),
   },
@@ -116,7 +119,7 @@ describe.each(['tiny-sd15', 'tiny-sd3'] as const)('%s', (name) => {
   test('a generation compiles no kernel twice, and a second one compiles nothing', async () => {
     const kernels = new Map<string, number>()
     for (const [{ code }] of shaders.mock.calls) kernels.set(code, (kernels.get(code) ?? 0) + 1)
-    expect(kernels.size).toBeGreaterThan(20)
+    expect(kernels.size).toBe(families[name].kernels)
     expect(compiled()).toBe(2 * shaders.mock.calls.length)
     // onnxruntime tells two kernels apart by what their code does not depend on, and asks for equal ones; a browser has those already.
     const again = shaders.mock.calls.filter(([{ code }]) => (kernels.get(code) ?? 0) > 1).map(([{ label }]) => label ?? '')

@@ -20,7 +20,7 @@ import { diskRepository, fixtures, readCases } from '../testing.node.js'
 import { caseOptions } from '../testing-cases.js'
 import { relativeError } from '../testing.js'
 import type { LoadPipelineOptions, PipelineMemory } from '../types.js'
-import { capabilitiesOf, type DeviceInfo, type DeviceName } from '../../memory/device-info.js'
+import { capabilitiesOf, kindOf, type DeviceInfo, type DeviceName } from '../../memory/device-info.js'
 
 const folder = join(fixtures, 'tiny-sd15/repo')
 const all = { text_encoder: 'wasm', unet: 'wasm', vae: 'wasm' } as const
@@ -107,12 +107,12 @@ test('a budget for the CPU is kept, one component at a time, with the image of d
 
 const info = (name: DeviceInfo['name']): DeviceInfo => ({
   name,
-  kind: name === 'wasm' ? 'wasm' : 'webgpu',
+  kind: kindOf[name],
   description: '',
   isFallbackAdapter: false,
   shaderF16: false,
   maxBufferSize: 2 ** 31,
-  capabilities: capabilitiesOf[name === 'wasm' ? 'wasm' : 'webgpu'],
+  capabilities: capabilitiesOf[kindOf[name]],
 })
 
 const needsOfBytes = (name: string, bytes: number, activationBytes = 1): ComponentNeeds => ({

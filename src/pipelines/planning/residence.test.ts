@@ -5,17 +5,17 @@ import type { Residence } from '../../memory/plan.js'
 import { isRefusal, orThrow } from '../../memory/refusal.js'
 import { chooseResidence, planOn } from './residence.js'
 import type { LoadPipelineOptions } from '../types.js'
-import { capabilitiesOf, type DeviceInfo, type DeviceName } from '../../memory/device-info.js'
+import { capabilitiesOf, kindOf, type DeviceInfo, type DeviceName } from '../../memory/device-info.js'
 
 const GiB = 2 ** 30
 const info = (name: DeviceName, maxBufferSize = 2 * GiB): DeviceInfo => ({
   name,
-  kind: name === 'wasm' ? 'wasm' : 'webgpu',
+  kind: kindOf[name],
   description: '',
   isFallbackAdapter: false,
   shaderF16: true,
   maxBufferSize,
-  capabilities: capabilitiesOf[name === 'wasm' ? 'wasm' : 'webgpu'],
+  capabilities: capabilitiesOf[kindOf[name]],
 })
 const wasm = info('wasm', 4 * GiB)
 

@@ -42,7 +42,7 @@ test('weights: the buffers that were made are freed, and the error says how many
   gpu.limit = first! + bias! + 20
   await expect(component.load()).rejects.toMatchObject({
     code: 'out-of-memory',
-    message: expect.stringMatching(/^The GPU ran out of memory: tower wanted /),
+    message: expect.stringMatching(/^The GPU ran out of memory: tower requested /),
     details: { component: 'tower', live: first! + bias! + weight!, bytes: weight },
   })
   expect(source.reads).toBe(0)

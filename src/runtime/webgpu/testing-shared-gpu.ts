@@ -26,7 +26,7 @@ export function shareGpuDevices(): void {
       (request) =>
         async function (this: GPUAdapter, descriptor) {
           const gpu = free.pop() ?? (await keepKernels(await request.call(this, descriptor)))
-          // The account of the test before ends.
+          // End the account of the previous test.
           Reflect.deleteProperty(gpu, 'createBuffer')
           Reflect.deleteProperty(gpu.queue, 'submit')
           gpu.destroy = () => {

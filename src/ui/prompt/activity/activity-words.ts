@@ -1,6 +1,6 @@
 /** Describes an activity: a short headline and a line of numbers. Pure. */
 
-import { componentLabel } from '../../../index.js'
+import { componentLabel, type DeviceKind } from '../../../index.js'
 import { formatSeconds, formatShare, formatTimeLeft } from '../../parts/format.js'
 import { formatBytes } from '../../../util/format-bytes.js'
 import { downloadSpeed, downloadTotals, stepsTimeLeft, type Activity, type FileActivity } from './activity.js'
@@ -61,12 +61,15 @@ export function fileState({ phase, loaded, total, cached }: FileActivity): strin
   return cached === total ? `${formatBytes(total)}, cached` : formatBytes(total)
 }
 
+/** Where the weights on a device of each kind are. */
+const placeWords: Readonly<Record<DeviceKind, string>> = { webgpu: 'On the GPU', wasm: 'In memory' }
+
 /** The components that are on the device now. */
 export function memoryPlace({ memory, device }: Activity): string {
   if (memory === undefined) return ''
   const there = Object.entries(memory.components).filter(([, { weights, activations }]) => weights + activations > 0)
   const names = there.map(([name]) => componentLabel(name)).join(', ')
-  return `${device?.kind === 'wasm' ? 'In memory' : 'On the GPU'}: ${names === '' ? 'nothing' : names}`
+  return `${placeWords[device?.kind ?? 'webgpu']}: ${names === '' ? 'nothing' : names}`
 }
 
 /** The memory in use, its peak so far, and the budget. */

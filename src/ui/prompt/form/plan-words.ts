@@ -1,6 +1,6 @@
 /** Describes a plan in a sentence or two, for people who have not loaded the model yet. Pure. */
 
-import type { PipelinePlan, Residence } from '../../../index.js'
+import type { DeviceName, PipelinePlan, Residence } from '../../../index.js'
 import { formatBytes } from '../../../util/format-bytes.js'
 
 const residences: Readonly<Record<Residence, string>> = {
@@ -9,9 +9,11 @@ const residences: Readonly<Record<Residence, string>> = {
   block: 'loaded block by block',
 }
 
+const isGpu: Readonly<Record<DeviceName, boolean>> = { webgpu: true, 'webgpu:1': true, wasm: false }
+
 /** The size of the download, and the memory that a picture needs. */
 export function planWords({ label, downloadBytes, devices, width, height }: PipelinePlan): string {
-  const gpus = Object.entries(devices).filter(([name]) => name !== 'wasm')
+  const gpus = Object.entries(devices).filter(([name]) => isGpu[name as DeviceName])
   const download =
     downloadBytes === 0 ? `${label}, already downloaded.` : `${label}. Downloads ${formatBytes(downloadBytes)} once.`
   const picture = `A ${width} × ${height} picture`

@@ -5,9 +5,9 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, afterEach, describe, expect, it } from 'vitest'
-import { startHubServer } from '../e2e/hub-server/server.js'
+import { startHubServer } from '../../e2e/hub-server/server.js'
 import type { Inspection } from './inspect-repository.js'
-import { fixtures, run, runJson, temporaryFolder } from './testing.js'
+import { fixtures, run, runJson, temporaryFolder } from '../testing.js'
 
 const [repo, token, temporary] = [join(fixtures, 'tiny-sd15/repo'), 'hf_secret', await temporaryFolder()]
 const hub = await startHubServer({

@@ -3,11 +3,11 @@
 import { cp, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
-import { isAquatintError } from '../src/errors.js'
-import { loadPipeline } from '../src/pipelines/diffusion-pipeline.js'
-import { DiskRepository } from './disk-repository.js'
+import { isAquatintError } from '../../src/errors.js'
+import { loadPipeline } from '../../src/pipelines/diffusion-pipeline.js'
+import { DiskRepository } from '../disk-repository.js'
 import type { Inspection } from './inspect-repository.js'
-import { filesBelow, fixtures, run, runJson, temporaryFolder } from './testing.js'
+import { filesBelow, fixtures, run, runJson, temporaryFolder } from '../testing.js'
 
 const temporary = await temporaryFolder()
 let count = 0

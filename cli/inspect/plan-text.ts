@@ -1,26 +1,48 @@
 /** Prints a memory plan: when and where each component runs, which blocks stay on the device, and the peak of each device. */
 
-import type { PlacedPlan } from '../src/pipelines/loading/plan-pipeline.js'
-import type { ComponentPlan } from '../src/memory/plan.js'
-import { formatBytes } from '../src/util/format-bytes.js'
+import type { PlacedPlan } from '../../src/pipelines/loading/plan-pipeline.js'
+import type { ComponentPlan } from '../../src/memory/plan.js'
+import { formatBytes } from '../../src/util/format-bytes.js'
 import { shortNames } from './block-names.js'
-import { table } from './output.js'
-import type { DeviceName } from '../src/memory/device-info.js'
+import { table } from '../output.js'
+import { capabilitiesOf, kindOf, type DeviceName } from '../../src/memory/device-info.js'
+import type { NetworkRole } from '../../src/models/types.js'
 
 interface Placed {
   readonly device: DeviceName
   readonly part: ComponentPlan
+  readonly time: RunTime
 }
 
-/** The plan for one image: a row for each component, the blocks of components that are streamed, and a line for each device. */
-export function planText({ devices }: Pick<PlacedPlan, 'devices'>): string[] {
+/** When a component runs, and how often. */
+interface RunTime {
+  /** Its place in the order in which components run. */
+  readonly rank: number
+  readonly frequency: string
+}
+
+const timeOf: Readonly<Record<NetworkRole | 'encoder', RunTime>> = {
+  'text-encoder': { rank: 0, frequency: 'each prompt' },
+  // The half of the autoencoder that encodes a start image.
+  encoder: { rank: 1, frequency: 'once' },
+  denoiser: { rank: 2, frequency: 'each step' },
+  autoencoder: { rank: 3, frequency: 'each image' },
+}
+
+/**
+ * The plan for one image: a row for each component, the blocks of components that are streamed, and a line for each device. `roleOf` says
+ * what the network of a component does.
+ */
+export function planText({ devices }: Pick<PlacedPlan, 'devices'>, roleOf: (component: string) => NetworkRole): string[] {
   const plans = Object.entries(devices) as [DeviceName, NonNullable<PlacedPlan['devices'][DeviceName]>][]
   const placed = plans
-    .flatMap(([device, { components }]) => components.map((part): Placed => ({ device, part })))
-    .toSorted((a, b) => rankOf(a.part) - rankOf(b.part) || titleOf(a.part).localeCompare(titleOf(b.part)))
+    .flatMap(([device, { components }]) =>
+      components.map((part): Placed => ({ device, part, time: timeOf[part.part ?? roleOf(part.name)] })),
+    )
+    .toSorted((a, b) => a.time.rank - b.time.rank || titleOf(a.part).localeCompare(titleOf(b.part)))
   const head = ['when', 'component', 'device', 'offload', 'weights', 'stay', 'at most', 'per run', 'activations', 'blocks']
-  const rows = placed.map(({ device, part }, index) => [
-    `${index + 1}, ${frequencyOf(part)}`,
+  const rows = placed.map(({ device, part, time }, index) => [
+    `${index + 1}, ${part.tile === undefined ? time.frequency : `each tile of ${part.tile}`}`,
     titleOf(part),
     device,
     ...cellsOf(part, device),
@@ -42,20 +64,8 @@ function bytesToTheRight(rows: readonly (readonly string[])[]): string[][] {
   return rows.map((row) => row.map((cell, column) => (byteColumns.has(column) ? cell.padStart(width(column)) : cell)))
 }
 
-/** The order in which components run. */
-function rankOf({ name, part }: ComponentPlan): 0 | 1 | 2 | 3 {
-  if (name === 'vae') return part === 'encoder' ? 1 : 3
-  return name.startsWith('text_encoder') ? 0 : 2
-}
-
 function titleOf({ name, part }: ComponentPlan): string {
   return part === undefined ? name : `${name} (${part})`
-}
-
-const frequencies = ['each prompt', 'once', 'each step', 'each image'] as const
-
-function frequencyOf(part: ComponentPlan): string {
-  return part.tile === undefined ? frequencies[rankOf(part)] : `each tile of ${part.tile}`
 }
 
 function cellsOf(part: ComponentPlan, device: DeviceName): string[] {
@@ -64,8 +74,7 @@ function cellsOf(part: ComponentPlan, device: DeviceName): string[] {
   return [
     residence,
     ...[weightBytes, keptBytes, peakWeightBytes, streamedBytes].map(formatBytes),
-    // Plans for the CPU count weights only.
-    device === 'wasm' ? '' : formatBytes(activationBytes),
+    capabilitiesOf[kindOf[device]].countsActivations ? formatBytes(activationBytes) : '',
     kept === blocks.length ? `all ${kept} stay` : `${kept} of ${blocks.length} stay`,
   ]
 }

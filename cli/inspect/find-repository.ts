@@ -2,15 +2,15 @@
 
 import { stat } from 'node:fs/promises'
 import { isAbsolute } from 'node:path'
-import { layoutNames } from '../src/checkpoint/layouts/open-layout.js'
-import { HubError, InputError } from '../src/errors.js'
-import { Hub } from '../src/hub/hub.js'
-import { openRepository } from '../src/hub/repositories/open-repository.js'
-import type { ByteSource, Repository } from '../src/hub/types.js'
-import { DiskRepository } from './disk-repository.js'
-import type { CommandIO } from './output.js'
+import { layoutNames } from '../../src/checkpoint/layouts/open-layout.js'
+import { HubError, InputError } from '../../src/errors.js'
+import { Hub } from '../../src/hub/hub.js'
+import { openRepository } from '../../src/hub/repositories/open-repository.js'
+import type { ByteSource, Repository } from '../../src/hub/types.js'
+import { DiskRepository } from '../disk-repository.js'
+import type { CommandIO } from '../output.js'
 import { sayWaits } from './say-waits.js'
-import { headersOnly } from '../src/hub/downloads/header-only-file.js'
+import { headersOnly } from '../../src/hub/downloads/header-only-file.js'
 
 /** How remote repositories are opened. */
 export interface RemoteOptions {

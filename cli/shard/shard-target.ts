@@ -5,10 +5,10 @@
 
 import { lstat, realpath, rmdir, stat, statfs } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
-import { InputError, StorageError } from '../src/errors.js'
-import { formatBytes } from '../src/util/format-bytes.js'
-import type { DiskRepository } from './disk-repository.js'
-import { isWithin } from './is-within.js'
+import { InputError, StorageError } from '../../src/errors.js'
+import { formatBytes } from '../../src/util/format-bytes.js'
+import type { DiskRepository } from '../disk-repository.js'
+import { isWithin } from '../is-within.js'
 import { WorkFolder } from './work-folder.js'
 
 export interface ShardTarget {

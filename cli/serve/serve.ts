@@ -6,13 +6,13 @@
 import { createReadStream } from 'node:fs'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { InputError } from '../src/errors.js'
-import { readArguments } from './arguments.js'
+import { InputError } from '../../src/errors.js'
+import { readArguments } from '../arguments.js'
 import { FileHashes } from './file-hashes.js'
-import type { CommandIO } from './output.js'
+import type { CommandIO } from '../output.js'
 import { ServedFolder, type ServedFile } from './served-folder.js'
-import { formatBytes } from '../src/util/format-bytes.js'
-import type { Command } from './command.js'
+import { formatBytes } from '../../src/util/format-bytes.js'
+import type { Command } from '../command.js'
 
 const help = `Usage: aquatint serve <folder> [options]
 

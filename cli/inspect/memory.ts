@@ -1,25 +1,25 @@
 /** The memory plan of a checkpoint: what a page would keep on its devices within a budget, for each component. No tensor is loaded. */
 
-import { InputError } from '../src/errors.js'
-import { checkDeviceMap } from '../src/memory/balance.js'
-import { parseBudget } from '../src/memory/budget.js'
-import { capabilitiesOf, computeType, type DeviceName } from '../src/memory/device-info.js'
-import type { ComponentPlan } from '../src/memory/plan.js'
-import { isRefusal, orThrow, refusalError } from '../src/memory/refusal.js'
-import { chooseDevices, type DeviceSource } from '../src/pipelines/loading/choose-devices.js'
-import { checkDType } from '../src/pipelines/loading/dtypes.js'
-import { planNetworks, type PlacedPlan, type PlannedSize } from '../src/pipelines/loading/plan-pipeline.js'
-import { readNetworkHeaders } from '../src/pipelines/loading/read-network-headers.js'
-import type { NetworkSource } from '../src/pipelines/loading/read-parts.js'
-import type { PlannedDevice } from '../src/pipelines/planning/memory-needs.js'
-import { Run } from '../src/pipelines/run.js'
-import type { LoadPipelineOptions } from '../src/pipelines/types.js'
+import { InputError } from '../../src/errors.js'
+import { checkDeviceMap } from '../../src/memory/balance.js'
+import { parseBudget } from '../../src/memory/budget.js'
+import { capabilitiesOf, computeType, kindOf, type DeviceKind, type DeviceName } from '../../src/memory/device-info.js'
+import type { ComponentPlan } from '../../src/memory/plan.js'
+import { isRefusal, orThrow, refusalError } from '../../src/memory/refusal.js'
+import { chooseDevices, type DeviceSource } from '../../src/pipelines/loading/choose-devices.js'
+import { checkDType } from '../../src/pipelines/loading/dtypes.js'
+import { planNetworks, type PlacedPlan, type PlannedSize } from '../../src/pipelines/loading/plan-pipeline.js'
+import { readNetworkHeaders } from '../../src/pipelines/loading/read-network-headers.js'
+import type { NetworkSource } from '../../src/pipelines/loading/read-parts.js'
+import type { PlannedDevice } from '../../src/pipelines/planning/memory-needs.js'
+import { Run } from '../../src/pipelines/run.js'
+import type { LoadPipelineOptions } from '../../src/pipelines/types.js'
 
 /** What the plan is for. */
 export type MemoryRequest = Pick<LoadPipelineOptions, 'maxMemory' | 'deviceMap' | 'dtype' | 'offload'> & PlannedSize
 
-/** The GPU that a plan assumes: the command line opens none. */
-interface AssumedGpu {
+/** What a plan assumes of a device: the command line opens none. */
+interface AssumedDevice {
   /** Whether it computes in float16. Otherwise float16 weights become float32 on it, twice as large. */
   readonly shaderF16: boolean
   /** Bytes of its largest buffer. */
@@ -27,7 +27,7 @@ interface AssumedGpu {
 }
 
 /** A plan, or why there is none. */
-export type PlannedMemory = { readonly assumedGpu: AssumedGpu } & (
+export type PlannedMemory = { readonly assumedGpu: AssumedDevice } & (
   | PlacedPlan
   | {
       readonly width: number
@@ -39,7 +39,13 @@ export type PlannedMemory = { readonly assumedGpu: AssumedGpu } & (
     }
 )
 
-const assumedGpu: AssumedGpu = { shaderF16: true, maxBufferSize: 2 ** 32 }
+const assumedGpu: AssumedDevice = { shaderF16: true, maxBufferSize: 2 ** 32 }
+
+/** What a plan assumes of each kind of device. The largest buffer of the CPU is WebAssembly's heap. */
+const assumed: Readonly<Record<DeviceKind, AssumedDevice>> = {
+  webgpu: assumedGpu,
+  wasm: { shaderF16: false, maxBufferSize: 2 ** 32 },
+}
 
 /** Values of `--dtype`, one for all components or by component, as `fromPretrained` takes them. @throws InputError `dtype` */
 export function dtypeOption(values: readonly string[]): LoadPipelineOptions['dtype'] {
@@ -83,15 +89,13 @@ const describedDevices: DeviceSource<PlannedDevice> = {
 }
 
 function describeDevice(name: DeviceName): PlannedDevice {
-  const kind = name === 'wasm' ? 'wasm' : 'webgpu'
+  const kind = kindOf[name]
   const info = {
     name,
     kind,
     description: '',
     isFallbackAdapter: false,
-    shaderF16: kind === 'webgpu' && assumedGpu.shaderF16,
-    // Of the CPU: WebAssembly's heap.
-    maxBufferSize: kind === 'webgpu' ? assumedGpu.maxBufferSize : 2 ** 32,
+    ...assumed[kind],
     capabilities: capabilitiesOf[kind],
   } as const
   return { info, writeOptions: (wanted) => ({ ...wanted, dtype: computeType(wanted.dtype, info), weights: 'input' }) }
@@ -116,5 +120,12 @@ export async function planMemoryOf(
   if (plan.refused !== 'does-not-fit') throw refusalError(plan)
   const unlimited = await chooseDevices(describedDevices, {}, parseBudget(undefined), names)
   const { width, height, devices } = orThrow(planNetworks(unlimited, networks, { ...request, offload: 'model' }, withGuidance))
-  return { assumedGpu, width, height, code: plan.refused, message: plan.message, needs: devices.webgpu?.components ?? [] }
+  return {
+    assumedGpu,
+    width,
+    height,
+    code: plan.refused,
+    message: plan.message,
+    needs: Object.values(devices).flatMap(({ components }) => components),
+  }
 }

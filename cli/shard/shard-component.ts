@@ -1,18 +1,18 @@
 /** Plans the files of one component: its tensors under their current names, in another type, in the order and the files of `save_pretrained`. */
 
-import { transformTable } from '../src/checkpoint/transforms/transform-table.js'
-import type { TensorEntry } from '../src/checkpoint/types.js'
-import { measureWeights } from '../src/checkpoint/weight-table.js'
-import type { AquatintError } from '../src/errors.js'
-import type { ReadOptions } from '../src/hub/types.js'
-import { families } from '../src/pipelines/families.js'
-import { faultOf, type ComponentContents } from './read-contents.js'
+import { transformTable } from '../../src/checkpoint/transforms/transform-table.js'
+import type { TensorEntry } from '../../src/checkpoint/types.js'
+import { measureWeights } from '../../src/checkpoint/weight-table.js'
+import type { AquatintError } from '../../src/errors.js'
+import type { ReadOptions } from '../../src/hub/types.js'
+import { families } from '../../src/pipelines/families.js'
+import { faultOf, type ComponentContents } from '../read-contents.js'
 import { countRenamed, dropFormer, renameFormer } from './former-tensors.js'
 import { transformsOf, dtypeOf, type DTypeChoice, type DTypeWord } from './shard-dtypes.js'
 import { planShards, type ShardPlan } from './shard-plan.js'
 import { knowsOrder, stateDictOrder } from './state-dict-order.js'
 import type { Overflows } from './work-folder.js'
-import { isFloatDType } from '../src/checkpoint/element-types.js'
+import { isFloatDType } from '../../src/checkpoint/element-types.js'
 
 export interface ConversionOptions {
   readonly maxShardSize: number

@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
-import { filesBelow, fixtures, run, temporaryFolder } from './testing.js'
+import { filesBelow, fixtures, run, temporaryFolder } from '../testing.js'
 
 /** Fixture → type and size of shards → path → sha256. */
 type Saved = Readonly<Record<string, Readonly<Record<string, Readonly<Record<string, string>>>>>>

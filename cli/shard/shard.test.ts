@@ -3,13 +3,13 @@
 import { cp, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { dequantizeRows, quantizedLayout } from '../src/checkpoint/transforms/quantize-rows.js'
-import type { TensorEntry, WeightTable } from '../src/checkpoint/types.js'
-import { readContents } from './read-contents.js'
-import { DiskRepository } from './disk-repository.js'
+import { dequantizeRows, quantizedLayout } from '../../src/checkpoint/transforms/quantize-rows.js'
+import type { TensorEntry, WeightTable } from '../../src/checkpoint/types.js'
+import { readContents } from '../read-contents.js'
+import { DiskRepository } from '../disk-repository.js'
 import type { ShardResult } from './shard-repository.js'
-import { filesBelow, fixtures, float32File, run, runJson, temporaryFolder } from './testing.js'
-import { decodeFloats, isFloatDType } from '../src/checkpoint/element-types.js'
+import { filesBelow, fixtures, float32File, run, runJson, temporaryFolder } from '../testing.js'
+import { decodeFloats, isFloatDType } from '../../src/checkpoint/element-types.js'
 
 const temporary = await temporaryFolder()
 let count = 0
@@ -183,7 +183,7 @@ describe.each([
       torch_dtype: 'float16',
       hidden_size: 32,
     })
-    let quantised = 0
+    let quantized = 0
     for (const [name, entry] of source) {
       const made = written.get(name)
       if (!isFloatDType(entry.dtype)) continue
@@ -192,7 +192,7 @@ describe.each([
         expect(made?.dtype, name).toBe('F16')
         continue
       }
-      quantised++
+      quantized++
       const layout = quantizedLayout(entry.shape, { bits })
       const scales = await bytesOf(written.get(`${name}_scale`))
       const back = dequantizeRows(
@@ -207,7 +207,7 @@ describe.each([
       ).toBe(true)
     }
     // Six Linear weights in each of four layers.
-    expect(quantised).toBe(24)
+    expect(quantized).toBe(24)
   })
 
   it('casts the VAE to float16, and refuses to quantize twice', async () => {

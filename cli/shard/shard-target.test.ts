@@ -5,7 +5,7 @@ import { chmod, cp, mkdir, readdir, readFile, rename, rm, stat, symlink, utimes,
 import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import type { ShardResult } from './shard-repository.js'
-import { filesBelow, fixtures, float32File, run, runJson, temporaryFolder } from './testing.js'
+import { filesBelow, fixtures, float32File, run, runJson, temporaryFolder } from '../testing.js'
 
 const repo = join(fixtures, 'tiny-sd15/repo')
 const temporary = await temporaryFolder()

@@ -3,11 +3,11 @@
 import { cp, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { startHubServer } from '../e2e/hub-server/server.js'
+import { startHubServer } from '../../e2e/hub-server/server.js'
 import type { Inspection } from './inspect-repository.js'
-import { serveFolder } from './serve.js'
-import { fixtures, run, runJson, temporaryFolder } from './testing.js'
-import type { DeviceName } from '../src/memory/device-info.js'
+import { serveFolder } from '../serve/serve.js'
+import { fixtures, run, runJson, temporaryFolder } from '../testing.js'
+import type { DeviceName } from '../../src/memory/device-info.js'
 
 const repo = join(fixtures, 'tiny-sdxl/repo')
 const temporary = await temporaryFolder()

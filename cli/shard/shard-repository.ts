@@ -4,13 +4,13 @@
  */
 
 import { join } from 'node:path'
-import { quantizeVersion } from '../src/checkpoint/transforms/quantize-rows.js'
-import { CheckpointError, InputError, StorageError } from '../src/errors.js'
-import { formatBytes } from '../src/util/format-bytes.js'
-import { isWeightFile, readContents, type ComponentContents, type RepositoryContents } from './read-contents.js'
-import { DiskRepository } from './disk-repository.js'
-import { ProgressBar, type CommandIO } from './output.js'
-import type { Finding } from './runnable.js'
+import { quantizeVersion } from '../../src/checkpoint/transforms/quantize-rows.js'
+import { CheckpointError, InputError, StorageError } from '../../src/errors.js'
+import { formatBytes } from '../../src/util/format-bytes.js'
+import { isWeightFile, readContents, type ComponentContents, type RepositoryContents } from '../read-contents.js'
+import { DiskRepository } from '../disk-repository.js'
+import { ProgressBar, type CommandIO } from '../output.js'
+import type { Finding } from '../runnable.js'
 import {
   oddComponent,
   pathIn,
@@ -23,7 +23,7 @@ import {
 import { configText, type DTypeChoice, type DTypeWord } from './shard-dtypes.js'
 import { beginTarget, checkSpace, findTarget, fingerprintOf } from './shard-target.js'
 import type { WorkFolder } from './work-folder.js'
-import { readConfig } from '../src/checkpoint/read-config.js'
+import { readConfig } from '../../src/checkpoint/read-config.js'
 
 /** Options of {@link shardRepository}. */
 export interface ShardOptions extends ConversionOptions {

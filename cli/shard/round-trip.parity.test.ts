@@ -2,13 +2,13 @@
 
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { loadPipeline } from '../src/pipelines/diffusion-pipeline.js'
-import { readCases } from '../src/pipelines/testing.node.js'
-import { caseOptions } from '../src/pipelines/testing-cases.js'
-import { psnr } from '../src/pipelines/testing.js'
-import type { LoadPipelineOptions, PlainTensor } from '../src/pipelines/types.js'
-import { DiskRepository } from './disk-repository.js'
-import { fixtures, run, temporaryFolder } from './testing.js'
+import { loadPipeline } from '../../src/pipelines/diffusion-pipeline.js'
+import { readCases } from '../../src/pipelines/testing.node.js'
+import { caseOptions } from '../../src/pipelines/testing-cases.js'
+import { psnr } from '../../src/pipelines/testing.js'
+import type { LoadPipelineOptions, PlainTensor } from '../../src/pipelines/types.js'
+import { DiskRepository } from '../disk-repository.js'
+import { fixtures, run, temporaryFolder } from '../testing.js'
 
 const temporary = await temporaryFolder()
 

@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { RepositoryFile } from '../src/hub/types.js'
+import type { RepositoryFile } from '../../src/hub/types.js'
 
 interface Hashed {
   readonly size: number

@@ -5,7 +5,7 @@ import { rmSync, statfsSync, writeFileSync } from 'node:fs'
 import { mkdir, readdir, rm, stat, watch } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { filesBelow, run, temporaryFolder } from './testing.js'
+import { filesBelow, run, temporaryFolder } from '../testing.js'
 import {
   buildCli,
   measurePeak,
@@ -16,7 +16,7 @@ import {
   type BuiltCli,
   type Exit,
   type Started,
-} from './testing-process.js'
+} from '../testing-process.js'
 
 const temporary = await temporaryFolder()
 const source = join(temporary, 'source')

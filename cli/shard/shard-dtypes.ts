@@ -1,11 +1,12 @@
 /** The values of `--dtype`, for all components or one, and how they change a component's weights and config. */
 
-import { InputError, UnsupportedError } from '../src/errors.js'
-import { cast, type OnOverflow } from '../src/checkpoint/transforms/cast.js'
-import { quantize } from '../src/checkpoint/transforms/quantize.js'
-import type { WeightTransform } from '../src/checkpoint/transforms/transform-table.js'
-import type { JsonObject } from '../src/util/parse-json.js'
-import type { ComponentContents } from './read-contents.js'
+import { InputError, UnsupportedError } from '../../src/errors.js'
+import { cast, type OnOverflow } from '../../src/checkpoint/transforms/cast.js'
+import { quantize } from '../../src/checkpoint/transforms/quantize.js'
+import type { WeightTransform } from '../../src/checkpoint/transforms/transform-table.js'
+import { findNetworkDefinition } from '../../src/models/registry.js'
+import type { JsonObject } from '../../src/util/parse-json.js'
+import type { ComponentContents } from '../read-contents.js'
 
 const words = ['float32', 'float16', 'bfloat16', 'q8', 'q4'] as const
 export type DTypeWord = (typeof words)[number]
@@ -53,9 +54,15 @@ export function dtypeOf(choice: DTypeChoice, component: ComponentContents): DTyp
       `${component.name === '' ? 'The checkpoint' : component.name} is already quantized (quantization_config in its config.json); start from the original weights.`,
       { component: component.name },
     )
-  if ((word === 'q8' || word === 'q4') && /^(?:Autoencoder|VQModel|ConsistencyDecoder)/.test(component.className))
-    return 'float16'
-  return word
+  return (word === 'q8' || word === 'q4') && isAutoencoder(component.className) ? 'float16' : word
+}
+
+/** Checkpoints with networks that Aquatint does not run are sharded too: diffusers' naming tells which of their classes are autoencoders. */
+function isAutoencoder(className: string): boolean {
+  const definition = findNetworkDefinition(className)
+  return definition === undefined
+    ? /^(?:Autoencoder|VQModel|ConsistencyDecoder)/.test(className)
+    : definition.role === 'autoencoder'
 }
 
 /** The transforms of a component's weights that the value calls for. */

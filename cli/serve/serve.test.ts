@@ -5,13 +5,13 @@ import { cp, mkdir, readFile, rm, symlink, utimes, writeFile } from 'node:fs/pro
 import { get } from 'node:http'
 import { dirname, join, relative } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { Hub } from '../src/hub/hub.js'
-import { openRepository } from '../src/hub/repositories/open-repository.js'
-import type { RepositoryFile } from '../src/hub/types.js'
+import { Hub } from '../../src/hub/hub.js'
+import { openRepository } from '../../src/hub/repositories/open-repository.js'
+import type { RepositoryFile } from '../../src/hub/types.js'
 import { FileHashes } from './file-hashes.js'
 import { parseRange, serveFolder } from './serve.js'
-import { filesBelow, fixtures, run, temporaryFolder, type Outcome } from './testing.js'
-import { start } from './testing-process.js'
+import { filesBelow, fixtures, run, temporaryFolder, type Outcome } from '../testing.js'
+import { start } from '../testing-process.js'
 
 const repo = join(fixtures, 'tiny-sdxl/repo')
 const temporary = await temporaryFolder()

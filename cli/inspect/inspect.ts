@@ -1,18 +1,19 @@
-/** `aquatint inspect`: the command's options and what it prints. The reading is inspect-repository.ts's. */
+/** `aquatint inspect`: the command's options and what it prints. inspect-repository.ts reads the checkpoint. */
 
-import { checkVariantName } from '../src/checkpoint/weight-files.js'
-import { InputError } from '../src/errors.js'
-import { checkBaseUrl } from '../src/hub/names.js'
-import { checkOffload } from '../src/pipelines/planning/residence.js'
-import { formatBytes } from '../src/util/format-bytes.js'
-import { readArguments } from './arguments.js'
+import { checkVariantName } from '../../src/checkpoint/weight-files.js'
+import { InputError } from '../../src/errors.js'
+import { checkBaseUrl } from '../../src/hub/names.js'
+import { networkDefinition } from '../../src/models/registry.js'
+import { checkOffload } from '../../src/pipelines/planning/residence.js'
+import { formatBytes } from '../../src/util/format-bytes.js'
+import { readArguments } from '../arguments.js'
 import { findRepository } from './find-repository.js'
 import { inspectRepository, type Inspection } from './inspect-repository.js'
-import { deviceMapOption, dtypeOption, memoryOption, type PlannedMemory } from './memory.js'
-import { table, type CommandIO } from './output.js'
+import { deviceMapOption, dtypeOption, memoryOption } from './memory.js'
+import { table, type CommandIO } from '../output.js'
 import { showCount } from './counts.js'
 import { planText } from './plan-text.js'
-import type { Command } from './command.js'
+import type { Command } from '../command.js'
 
 const help = `Usage: aquatint inspect <folder, repository or URL> [options]
 
@@ -93,12 +94,12 @@ function report(inspection: Inspection): string {
       Object.keys(weights.dtypes).length === 1 ? dtype : `${dtype} ${formatBytes(part.bytes)}`,
     )
     const files = `${weights.files.length} ${weights.files.length === 1 ? 'file' : 'shards'}`
-    const quantised = weights.quantized === null ? types.join(' + ') : `q${weights.quantized.bits} (${types.join(' + ')})`
+    const elementTypes = weights.quantized === null ? types.join(' + ') : `q${weights.quantized.bits} (${types.join(' + ')})`
     return [
       component.name === '' ? '(model)' : component.name,
       component.className,
       files,
-      quantised,
+      elementTypes,
       showCount(weights.parameters),
       formatBytes(weights.bytes),
     ]
@@ -120,17 +121,20 @@ function report(inspection: Inspection): string {
       ? [`Look at a variant with --variant ${variants[0]}.`]
       : []),
     ...runs.warnings.map(({ component, message }) => `Note: ${component === '' ? '' : `${component}: `}${message}`),
-    ...memoryLines(inspection.memory),
+    ...memoryLines(inspection),
   ]
   return `${lines.join('\n')}\n`
 }
 
-function memoryLines(memory: PlannedMemory | null): string[] {
+function memoryLines({ memory, components }: Inspection): string[] {
   if (memory === null) return []
   const { shaderF16, maxBufferSize } = memory.assumedGpu
   const gpu = `a GPU ${shaderF16 ? 'with' : 'without'} shader-f16 and with buffers of up to ${formatBytes(maxBufferSize)}`
   const title = `Memory for an image of ${memory.width} × ${memory.height} with guidance, on ${gpu} (assumed):`
-  if ('devices' in memory) return ['', title, ...planText(memory)]
+  if ('devices' in memory) {
+    const classNames = new Map(components.map(({ name, className }) => [name, className]))
+    return ['', title, ...planText(memory, (name) => networkDefinition(classNames.get(name) ?? '').role)]
+  }
   const rows = memory.needs.map((part) => [part.name, formatBytes(part.weightBytes), formatBytes(part.activationBytes)])
   return ['', title, memory.message, table([['component', 'weights', 'activations'], ...rows])]
 }

@@ -6,9 +6,9 @@
 
 import { realpath, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import { isSafePath } from '../src/hub/names.js'
-import { DiskRepository } from './disk-repository.js'
-import { isWithin } from './is-within.js'
+import { isSafePath } from '../../src/hub/names.js'
+import { DiskRepository } from '../disk-repository.js'
+import { isWithin } from '../is-within.js'
 
 /** A file by its path in the folder. */
 interface ListedFile {

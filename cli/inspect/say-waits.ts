@@ -1,8 +1,8 @@
 /** Reports on stderr why a command is waiting: a server does not answer, or has failed and is tried again later. */
 
-import type { Fetch } from '../src/hub/http/transport.js'
-import { retryAfter } from '../src/hub/http/http-errors.js'
-import type { CommandIO } from './output.js'
+import type { Fetch } from '../../src/hub/http/transport.js'
+import { retryAfter } from '../../src/hub/http/http-errors.js'
+import type { CommandIO } from '../output.js'
 
 /** Milliseconds without an answer after which a wait is reported. */
 const silenceMs = 5000

@@ -4,8 +4,8 @@
  * Source: huggingface_hub `split_state_dict_into_shards_factory`, safetensors `prepare`.
  */
 
-import type { WeightLibrary } from '../src/checkpoint/types.js'
-import type { SafetensorsDType, TensorEntry } from '../src/checkpoint/types.js'
+import type { WeightLibrary } from '../../src/checkpoint/types.js'
+import type { SafetensorsDType, TensorEntry } from '../../src/checkpoint/types.js'
 
 /** A file to be written. */
 export interface ShardFile {

@@ -1,8 +1,8 @@
 /** Tensors of checkpoints that older releases of the libraries saved: names that have changed, and buffers that are no longer saved. */
 
-import { findNetworkDefinition } from '../src/models/registry.js'
-import type { WeightTable } from '../src/checkpoint/types.js'
-import { isFloatDType } from '../src/checkpoint/element-types.js'
+import { findNetworkDefinition } from '../../src/models/registry.js'
+import type { WeightTable } from '../../src/checkpoint/types.js'
+import { isFloatDType } from '../../src/checkpoint/element-types.js'
 
 /** The table under the class's current names, in the same order: diffusers does not recognize former names in shards. Returns the same table if no name changes. */
 export function renameFormer(className: string, table: WeightTable): WeightTable {

@@ -1,13 +1,13 @@
 /** `aquatint inspect`: what a repository holds, component by component, and whether Aquatint can run it. */
 
-import { isFloatDType } from '../src/checkpoint/element-types.js'
-import type { SafetensorsDType } from '../src/checkpoint/types.js'
-import { measureWeights } from '../src/checkpoint/weight-table.js'
-import type { AquatintError } from '../src/errors.js'
-import type { ReadOptions, Repository } from '../src/hub/types.js'
+import { isFloatDType } from '../../src/checkpoint/element-types.js'
+import type { SafetensorsDType } from '../../src/checkpoint/types.js'
+import { measureWeights } from '../../src/checkpoint/weight-table.js'
+import type { AquatintError } from '../../src/errors.js'
+import type { ReadOptions, Repository } from '../../src/hub/types.js'
 import { planMemoryOf, type MemoryRequest, type PlannedMemory } from './memory.js'
-import { faultOf, readContents, type ComponentContents } from './read-contents.js'
-import { Findings, noteComponent, tryLoading, type Finding } from './runnable.js'
+import { faultOf, readContents, type ComponentContents } from '../read-contents.js'
+import { Findings, noteComponent, tryLoading, type Finding } from '../runnable.js'
 
 /** Tensors of one element type. */
 interface DTypePart {

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
-import type { ComponentPlan, MemoryPlan } from '../src/memory/plan.js'
+import type { ComponentPlan, MemoryPlan } from '../../src/memory/plan.js'
+import type { NetworkRole } from '../../src/models/types.js'
 import { shortNames } from './block-names.js'
 import { planText } from './plan-text.js'
 
@@ -39,13 +40,18 @@ const plan = (...components: ComponentPlan[]): MemoryPlan => ({
   components,
 })
 
+const roles: Readonly<Record<string, NetworkRole>> = { text_encoder: 'text-encoder', unet: 'denoiser', vae: 'autoencoder' }
+
 test('a plan says what runs when and where, which blocks stay, and the peak of each device', () => {
   const blocks = [0, 1, 2, 3].map((i) => ({ name: `blocks.${i}`, bytes: 500, place: i < 1 ? 'kept' : 'streamed' }) as const)
   const unet = part('unet', { residence: 'block', keptBytes: 500, streamedBytes: 1500, peakWeightBytes: 1500, blocks })
   const vae = part('vae', { tile: 64 })
   const encoder = part('vae', { part: 'encoder' })
   expect(
-    planText({ devices: { webgpu: { ...plan(encoder, unet, vae), heldBytes: 20 }, wasm: plan(part('text_encoder')) } }),
+    planText(
+      { devices: { webgpu: { ...plan(encoder, unet, vae), heldBytes: 20 }, wasm: plan(part('text_encoder')) } },
+      (name) => roles[name]!,
+    ),
   ).toEqual([
     [
       'when                component      device  offload  weights     stay  at most  per run  activations  blocks',

@@ -1,15 +1,15 @@
 /** `aquatint shard`: its options and its output. shard-repository.ts does the work. */
 
-import { checkVariantName } from '../src/checkpoint/weight-files.js'
-import { InputError } from '../src/errors.js'
-import { readArguments } from './arguments.js'
-import { table, type CommandIO } from './output.js'
+import { checkVariantName } from '../../src/checkpoint/weight-files.js'
+import { InputError } from '../../src/errors.js'
+import { readArguments } from '../arguments.js'
+import { table, type CommandIO } from '../output.js'
 import { pathIn } from './shard-component.js'
 import { parseDTypes } from './shard-dtypes.js'
 import { shardRepository, type ShardResult } from './shard-repository.js'
-import { parseMemorySize } from '../src/memory/budget.js'
-import { formatBytes } from '../src/util/format-bytes.js'
-import type { Command } from './command.js'
+import { parseMemorySize } from '../../src/memory/budget.js'
+import { formatBytes } from '../../src/util/format-bytes.js'
+import type { Command } from '../command.js'
 
 const help = `Usage: aquatint shard <folder> --out <folder> [options]
 
