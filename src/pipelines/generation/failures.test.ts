@@ -7,13 +7,13 @@ import { join } from 'node:path'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { DeviceError, isAquatintError } from '../../errors.js'
 import type { Device } from '../../runtime/device.js'
-import type { CpuTensor } from '../../runtime/tensors.js'
 import type { DeviceTensor } from '../../runtime/types.js'
 import { WasmDevice } from '../../runtime/wasm/wasm-device.js'
-import { loadPipeline } from '../diffusion-pipeline.js'
-import { ComponentHost } from '../execution/component-host.js'
+import { stableDiffusion } from '../families/stable-diffusion.js'
+import { openPipeline } from '../loading/open-pipeline.js'
 import { diskRepository, fixtures } from '../testing.node.js'
 import type { GenerateOptions } from '../types.js'
+import { createPipeline } from './loaded-pipeline.js'
 
 const repository = diskRepository(join(fixtures, 'tiny-sd15', 'repo'))
 const size = { width: 32, height: 32 }
@@ -36,26 +36,19 @@ class Tensors {
   readonly #deviceOf = new Map<DeviceTensor, Device>()
   disposedAgain = 0
 
-  constructor() {
-    const track = (tensor: CpuTensor, device: Device) => this.track(tensor, device)
-    const { combine, assemble, upload } = WasmDevice.prototype
-    vi.spyOn(WasmDevice.prototype, 'combine').mockImplementation(function (this: WasmDevice, ...inputs) {
-      return track(combine.apply(this, inputs), this)
-    })
-    vi.spyOn(WasmDevice.prototype, 'assemble').mockImplementation(function (this: WasmDevice, ...inputs) {
-      return track(assemble.apply(this, inputs), this)
-    })
-    vi.spyOn(WasmDevice.prototype, 'upload').mockImplementation(function (this: WasmDevice, ...inputs) {
-      return track(upload.apply(this, inputs), this)
-    })
-    const deviceOf = this.#deviceOf
-    vi.spyOn(WasmDevice.prototype, 'holds').mockImplementation(function (this: WasmDevice, tensor) {
-      return deviceOf.get(tensor) === this
-    })
-    const { dispose } = WasmDevice.prototype
-    vi.spyOn(WasmDevice.prototype, 'dispose').mockImplementation(async function (this: WasmDevice) {
-      for (const [tensor, device] of deviceOf) if (device === this && lost.has(device)) deviceOf.delete(tensor)
-      await dispose.apply(this)
+  /** Watches a device that was opened. */
+  watch(device: WasmDevice): void {
+    const combine = device.combine.bind(device)
+    const assemble = device.assemble.bind(device)
+    const upload = device.upload.bind(device)
+    const dispose = device.dispose.bind(device)
+    vi.spyOn(device, 'combine').mockImplementation((...call) => this.track(combine(...call), device))
+    vi.spyOn(device, 'assemble').mockImplementation((...call) => this.track(assemble(...call), device))
+    vi.spyOn(device, 'upload').mockImplementation((...call) => this.track(upload(...call), device))
+    vi.spyOn(device, 'holds').mockImplementation((tensor) => this.#deviceOf.get(tensor) === device)
+    vi.spyOn(device, 'dispose').mockImplementation(async () => {
+      if (lost.has(device)) for (const [tensor, own] of this.#deviceOf) if (own === device) this.#deviceOf.delete(tensor)
+      await dispose()
     })
   }
 
@@ -81,9 +74,18 @@ const lost = new WeakSet<Device>()
 async function generate(onRun: (index: number) => void, signal?: AbortSignal) {
   const tensors = new Tensors()
   let runs = 0
-  const { run } = ComponentHost.prototype
-  vi.spyOn(ComponentHost.prototype, 'run').mockImplementation(async function (this: ComponentHost, ...call) {
-    const { device } = this
+  const open = WasmDevice.open.bind(WasmDevice)
+  vi.spyOn(WasmDevice, 'open').mockImplementation(async (total) => {
+    const device = await open(total)
+    tensors.watch(device)
+    return device
+  })
+  const opened = await openPipeline(repository, { device: 'wasm' }, [stableDiffusion])
+  const pipeline = createPipeline(opened)
+  const host = opened.hosts.of('unet')
+  const run = host.run.bind(host)
+  vi.spyOn(host, 'run').mockImplementation(async (...call) => {
+    const { device } = host
     const [, inputs] = call
     const foreign = Object.keys(inputs).filter((name) => {
       const tensor = inputs[name]
@@ -96,12 +98,11 @@ async function generate(onRun: (index: number) => void, signal?: AbortSignal) {
       if (isAquatintError(error, 'device-lost')) lost.add(device)
       throw error
     }
-    const outputs = await run.apply(this, call)
+    const outputs = await run(...call)
     for (const tensor of Object.values(outputs)) tensors.track(tensor, device)
     return outputs
   })
   const steps: number[] = []
-  const pipeline = await loadPipeline(repository, { device: 'wasm' })
   try {
     const result = await pipeline
       .generate('a cat', { ...options, signal, onStep: ({ step }) => steps.push(step) })
