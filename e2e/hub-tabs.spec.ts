@@ -9,10 +9,14 @@ import type { HubServer } from './hub-server/types.js'
 const settings = { chunkBytes: 2 * mebibyte, pieceBytes: mebibyte, memoryBytes: 12 * mebibyte }
 const file = syntheticFile(32 * mebibyte, 8)
 
-/** Two tabs with the same repository open, on a server that sends 2 MiB/s for each answer. */
+const rate = { bytesPerSecond: 2 * mebibyte }
+/** The last piece of the file never arrives, so that a download cannot end before the test has seen what it waits for. */
+const endless = { ...rate, rules: [{ match: { host: 'cdn', covers: file.size - 1 }, stallAfter: 0 }] } as const
+
+/** Two tabs with the same repository open, on a server that sends 2 MiB/s for each answer, and never the end of the file. */
 async function twoTabs(server: HubServer, ...tabs: readonly HubDriver[]): Promise<void> {
   server.setRepository('owner/name', { [weightsPath]: file })
-  server.setFaults({ bytesPerSecond: 2 * mebibyte })
+  server.setFaults(endless)
   for (const tab of tabs) {
     await tab.call('setUp', settings)
     await tab.call('open', 'owner/name', { endpoint: server.url })
@@ -28,6 +32,10 @@ test('promise 8: the second tab waits, sees the progress, and reads the same byt
   await other.reaches(weightsPath, file.size / 2)
   expect(server.log.filter((entry) => entry.kind === 'resolve')).toHaveLength(1)
   expect(await other.progress(weightsPath)).toMatchObject({ phase: 'downloading', total: file.size })
+  // Only the answer that never comes is left.
+  await expect.poll(() => server.log.filter(({ end }) => end === undefined)).toHaveLength(1)
+  server.setFaults(rate)
+  server.dropConnections()
   await Promise.all([first, second])
   expect(server.log.reduce((sum, entry) => sum + (entry.host === 'cdn' ? entry.bytes : 0), 0)).toBe(file.size)
   for (const each of [hub, other]) expect(await each.call('hash', weightsPath)).toBe(await sha256Of(file))
@@ -42,6 +50,8 @@ test('promise 8: the second tab takes over when the first one dies', async ({ se
   await other.reaches(weightsPath, file.size * 0.7)
   const { loaded } = await other.progress(weightsPath)
   const asked = server.log.length
+  // For requests from now on; the one for the last piece stays unanswered until its tab is closed.
+  server.setFaults(rate)
   await hub.page.close()
   await second
   expect(await other.call('hash', weightsPath)).toBe(await sha256Of(file))
