@@ -95,13 +95,16 @@ test('the manifest of the element describes the element', async ({ page }) => {
     const box = document.querySelector('aquatint-prompt')
     const root = box?.shadowRoot
     if (box === null || root === null || root === undefined) throw new Error('no box')
+    const members: string[] = []
+    for (let proto: unknown = Object.getPrototypeOf(box); proto !== HTMLElement.prototype; proto = Object.getPrototypeOf(proto))
+      members.push(...Object.getOwnPropertyNames(proto))
     const rules = [...root.adoptedStyleSheets].flatMap((sheet) => [...sheet.cssRules].map(({ cssText }) => cssText)).join('\n')
     return {
       watched: (box.constructor as unknown as { observedAttributes: string[] }).observedAttributes,
       slots: [...root.querySelectorAll('slot')].map(({ name }) => name),
       parts: [...root.querySelectorAll('[part]')].map((element) => element.getAttribute('part') ?? ''),
       properties: [...new Set(rules.match(/(?<=var\()--aquatint-[a-z-]+/g))],
-      members: Object.getOwnPropertyNames(Object.getPrototypeOf(box)),
+      members,
     }
   })
   expect(names(attributes)).toEqual([...found.watched, 'busy', 'disabled', 'name', 'required'].sort())
