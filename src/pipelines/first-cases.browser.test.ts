@@ -25,7 +25,7 @@ const capture: CapturedTensorName[] = [
   'image',
 ]
 
-/** The bundled model, which the test server has where the site has it. */
+/** The bundled model, which the test server serves at the same path as the site. */
 const bundledFiles = Object.keys(import.meta.glob('../../public/models/aquatint-emoji/**'))
 const bundled: Repository = {
   id: 'bundled',

@@ -20,7 +20,7 @@ export interface FixtureCase {
   readonly extra: Readonly<Record<string, unknown>>
 }
 
-/** What of a case is said to `fromPretrained`: the variant, and the components that are left out. */
+/** The options of a case for `fromPretrained`: the variant, and the components that are left out. */
 export function caseLoading({ extra }: FixtureCase): Pick<LoadPipelineOptions, 'variant' | 'components'> {
   const { variant } = extra
   const left = Object.entries(extra).filter(([, value]) => value === null)
@@ -32,7 +32,7 @@ export function caseLoading({ extra }: FixtureCase): Pick<LoadPipelineOptions, '
 
 const camelCase = (key: string) => key.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase())
 
-/** What of a case is said to `generate`. `ownScheduler`: the repository's class. */
+/** The options of a case for `generate`. `ownScheduler`: the class of the repository's scheduler. */
 export function caseOptions(item: FixtureCase, ownScheduler: string): GenerateOptions {
   const { scheduler_config: config, ...rest } = item.extra
   const call = Object.entries(rest).filter(([key, value]) => key !== 'variant' && value !== null)

@@ -36,7 +36,7 @@ export interface ParseJsonOptions {
 }
 
 const number = /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?$/
-/** Values that are written as words. */
+/** The literals `true`, `false` and `null`. */
 const words: readonly (readonly [string, JsonValue])[] = [
   ['true', true],
   ['false', false],

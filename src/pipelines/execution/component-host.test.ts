@@ -107,7 +107,7 @@ test('after running out of memory, only the half of the autoencoder that failed 
 test.each([
   ['an autoencoder goes over to small tiles', 'decoder', [undefined, 32]],
   ['another network has none to go over to', undefined, [undefined]],
-] as const)('without room %s, then what was tried is said', async (_, part, expected) => {
+] as const)('without memory %s, then the error names what was tried', async (_, part, expected) => {
   const own = await host()
   const tiles: (number | undefined)[] = []
   const work = async () => {

@@ -62,7 +62,7 @@ export function assembleBatch(device: Device, embeddings: readonly Embedding[], 
   return device.assemble(batchPieces(embeddings, count), [embeddings.length * count, ...dims], owner)
 }
 
-/** What encoding a prompt is done with. */
+/** The arguments of a family's `encodePrompt` besides the prompt. */
 export interface EncodeCall {
   /** The denoiser's host, for which embeddings are made. */
   readonly next: ComponentHost

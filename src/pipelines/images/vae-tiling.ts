@@ -4,7 +4,7 @@ import type { PlainTensor } from '../types.js'
 /** How much of a tile overlaps the next one: diffusers' `tile_overlap_factor`. */
 const overlap = 0.25
 
-/** A part of what goes in, in its pixels. */
+/** A rectangle of the input, in pixels of the input. */
 export interface Box extends Extent {
   readonly top: number
   readonly left: number

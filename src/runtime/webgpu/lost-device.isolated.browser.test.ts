@@ -25,7 +25,7 @@ describe('when the loss is reported late', () => {
   })
 
   test.each([
-    ['a call that fails before it is known why is told of the loss', true, 'device-lost'],
+    ['a call that fails before the reason is known reports the loss', true, 'device-lost'],
     ['and of its own failure where no news comes', false, 'gpu-error'],
   ])('%s', async (_, comes, code) => {
     const tensor = device.upload(x, 'test')
