@@ -139,9 +139,12 @@ for (const status of [429, 503]) {
     const most = (entries: typeof asked) => Math.max(...entries.map((entry) => entry.concurrency))
     expect(most(asked.filter((entry) => entry.time < refused!.end!))).toBe(2)
     const later = asked.filter((entry) => entry.time > refused!.end!)
-    expect(later.length).toBeGreaterThanOrEqual(5)
-    expect(Math.min(...later.map((entry) => entry.time)) - refused!.end!).toBeGreaterThanOrEqual(990)
-    expect(most(later)).toBe(1)
+    // The other connection may have sent one request before the client read the refusal.
+    const early = later.filter((entry) => entry.time - refused!.end! < 990)
+    expect(early.length).toBeLessThanOrEqual(1)
+    const afterwards = later.filter((entry) => !early.includes(entry))
+    expect(afterwards.length).toBeGreaterThanOrEqual(5 - early.length)
+    expect(most(afterwards.filter((entry) => early.every(({ end }) => entry.time > end!)))).toBe(1)
   })
 }
 
