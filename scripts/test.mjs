@@ -163,6 +163,8 @@ function run(name, command, live, report) {
     ...process.env,
     AQUATINT_CHECK: name,
     AQUATINT_REPORTS: reports,
+    // In the inner loop the unit tests are most of the work, so they get both cores.
+    ...(chosen === innerLoop ? { VITEST_MAX_WORKERS: '2' } : {}),
     ...(report === undefined ? {} : { PLAYWRIGHT_JSON_OUTPUT_FILE: report }),
   }
   const child = spawn(process.execPath, command, { stdio: live ? 'inherit' : ['ignore', 'pipe', 'pipe'], env })
