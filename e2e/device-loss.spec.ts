@@ -1,5 +1,5 @@
 /**
- * The GPU goes away under a generation in the built page: the device is opened anew, the weights come from the cache without a request,
+ * The GPU goes away under a generation in the built page: Aquatint opens a new device, the weights come from the cache without a request,
  * and the image is diffusers'. When it goes a second time, the page says so and stops.
  */
 import { readFileSync } from 'node:fs'
@@ -95,7 +95,7 @@ test('a GPU lost between two steps: no request, each step told once, and the ima
     asked = server.log.length
     await loseGpu()
   })
-  expect(outcome.warnings).toEqual([expect.stringContaining('The GPU device was lost. It was opened anew')])
+  expect(outcome.warnings).toEqual([expect.stringContaining('The GPU device was lost. Aquatint opened a new one')])
   expect(psnr(outcome, reference)).toBeGreaterThanOrEqual(50)
   expect(steps).toEqual(steps.map((_, index) => index))
   expect(steps.length).toBeGreaterThan(2)

@@ -6,19 +6,9 @@ import { loadPipeline, type LoadedPipeline } from './diffusion-pipeline.js'
 import { diskRepository, fixtures, readCases } from './testing.node.js'
 import { caseLoading, caseOptions, type FixtureCase } from './testing-cases.js'
 import { psnr, relativeError } from './testing.js'
-import type { CapturedTensorName } from './types.js'
+import { capturedTensorNames } from './run.js'
 
-const capture: CapturedTensorName[] = [
-  'prompt_embeds',
-  'negative_prompt_embeds',
-  'pooled_prompt_embeds',
-  'negative_pooled_prompt_embeds',
-  'initial_latents',
-  'timesteps',
-  'noise_pred',
-  'latents',
-  'image',
-]
+const capture = capturedTensorNames
 
 /**
  * Relative to the reference's largest magnitude. Both sides compute in float32, whose epsilon is 1.2e-7: a hundred layers in

@@ -8,22 +8,12 @@ import { TestSource } from '../runtime/testing.js'
 import { loadPipeline } from './diffusion-pipeline.js'
 import { caseLoading, caseOptions } from './testing-cases.js'
 import { fetchCase, psnr, relativeError, servedRepository } from './testing.js'
-import type { CapturedTensorName } from './types.js'
+import { capturedTensorNames } from './run.js'
 import { shareGpuDevices } from '../runtime/webgpu/testing-shared-gpu.js'
 
 shareGpuDevices()
 
-const capture: CapturedTensorName[] = [
-  'prompt_embeds',
-  'negative_prompt_embeds',
-  'pooled_prompt_embeds',
-  'negative_pooled_prompt_embeds',
-  'initial_latents',
-  'timesteps',
-  'noise_pred',
-  'latents',
-  'image',
-]
+const capture = capturedTensorNames
 
 /** The bundled model, which the test server serves at the same path as the site. */
 const bundledFiles = Object.keys(import.meta.glob('../../public/models/aquatint-emoji/**'))

@@ -42,7 +42,8 @@ export class Run {
   }
 }
 
-const names: readonly CapturedTensorName[] = [
+/** Every tensor that a run can capture. */
+export const capturedTensorNames: readonly CapturedTensorName[] = [
   'prompt_embeds',
   'negative_prompt_embeds',
   'pooled_prompt_embeds',
@@ -62,10 +63,10 @@ export class Recorder {
   /** @throws InputError `capture` for a name that is not known */
   constructor(wanted: readonly CapturedTensorName[] = []) {
     for (const name of wanted) {
-      if (!names.includes(name))
-        throw new InputError('capture', `capture has ${JSON.stringify(name)}; allowed are ${names.join(', ')}.`, {
+      if (!capturedTensorNames.includes(name))
+        throw new InputError('capture', `capture has ${JSON.stringify(name)}; allowed are ${capturedTensorNames.join(', ')}.`, {
           capture: name,
-          allowed: names,
+          allowed: capturedTensorNames,
         })
     }
     this.#wanted = new Set(wanted)

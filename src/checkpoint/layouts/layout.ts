@@ -1,5 +1,5 @@
 /**
- * What a layout is: the way in which a checkpoint's components are spread over the files of a repository. The loading code asks a layout
+ * A layout: how a repository distributes a checkpoint's components over its files. The loading code asks a layout
  * for a component's config and weights and does not know which files hold them. Types only; open-layout.ts finds the layout of a
  * repository.
  */

@@ -54,7 +54,7 @@ export class Connection {
   }
 
   /**
-   * Makes a call. Rejects at once when `signal` aborts; the worker is told to cancel and may take a moment to do so.
+   * Makes a call. Rejects at once when `signal` aborts; the client also asks the worker to cancel, which the worker does at its next check.
    * @throws DeviceError `engine-terminated` when the worker dies
    */
   call<T>(invoke: Invoke<T>, { signal, onEvent, onLate }: OwningCallOptions<T> = {}): Promise<T> {

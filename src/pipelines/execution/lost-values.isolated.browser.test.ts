@@ -54,7 +54,7 @@ test('a generation that loses its device has the image of one that does not', as
     })
     expect(due, what).toBe(false)
     expect(again.images, what).toEqual(plain.images)
-    expect(again.warnings, what).toEqual([expect.stringContaining('opened anew')])
+    expect(again.warnings, what).toEqual([expect.stringContaining('opened a new one')])
     expect(told, what).toEqual([0, 1])
   }
   now.mockRestore()

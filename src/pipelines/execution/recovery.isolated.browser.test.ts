@@ -46,7 +46,7 @@ test('a lost device is opened again, and a second loss is an error', async () =>
   await device.lost
   expect(await hiddenState(host, network, inputs, run)).toEqual(before)
   expect(host.device).not.toBe(device)
-  expect(run.warnings).toEqual([expect.stringContaining('opened anew')])
+  expect(run.warnings).toEqual([expect.stringContaining('opened a new one')])
   expect(await hiddenState(host, network, inputs, run)).toEqual(before)
 
   ;(host.device as WebGpuDevice).gpu.destroy()

@@ -76,6 +76,6 @@ export class Recovery {
     if (step.action === 'fail') throw step.error
     if (step.action !== 'rebuild') return host.lowerMemory(step, error, network, part, run)
     await host.replaceDevice(error)
-    run.warn('device-lost', 'The GPU device was lost. It was opened anew, and the work goes on from where it was.')
+    run.warn('device-lost', 'The GPU device was lost. Aquatint opened a new one and resumed the generation.')
   }
 }

@@ -111,7 +111,7 @@ describe('with a real network on webgpu', () => {
     ['the last one that was saved', 10_000, 0, 2],
     ['the first where none was', 0, 5, 5],
   ])(
-    'after a lost device it goes on from %s, with the same latents and each step told once',
+    'after a lost device it resumes from %s, with the same latents and each step reported once',
     async (_, perCall, leastAgain, mostAgain) => {
       const { host, run, device, network, condition, release } = await hosted('text_encoder', CLIPTextModel)
       let calls = 0
@@ -155,7 +155,7 @@ describe('with a real network on webgpu', () => {
       // The call that failed, and those of the repeated steps.
       expect(calls - steps - 1).toBeGreaterThanOrEqual(leastAgain)
       expect(calls - steps - 1).toBeLessThanOrEqual(mostAgain)
-      expect(run.warnings).toEqual([expect.stringContaining('opened anew')])
+      expect(run.warnings).toEqual([expect.stringContaining('opened a new one')])
       release()
       const { memory } = host.device
       await host.dispose()

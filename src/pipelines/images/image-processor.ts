@@ -37,7 +37,7 @@ export function toPixels(images: PlainTensor): PixelImage[] {
   })
 }
 
-/** diffusers' VaeImageProcessor, its way in: RGB in −1…1, [1, 3, height, width]. Transparency is not looked at. */
+/** What diffusers' `VaeImageProcessor.preprocess` does: RGB in −1…1, [1, 3, height, width]. Transparency is not looked at. */
 export function normalizeImage({ width, height, data }: PixelImage): PlainTensor {
   const pixels = width * height
   const result = new Float32Array(3 * pixels)
