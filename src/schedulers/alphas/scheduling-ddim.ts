@@ -1,10 +1,10 @@
 /** DDIMScheduler: denoising diffusion implicit models (Song et al. 2020, arXiv 2010.02502). Mirrors diffusers' class. */
 
-import { choice, flag, number, readConfig, spacingKeys, trainingKeys, unsupportedThresholding, type ConfigOf } from './config.js'
-import { alphasCumprod, at, mixNoiseAt, originalTerms } from './noise-schedule.js'
-import { round } from './numpy.js'
-import { checkOptions, checkSteps, spaceTimesteps } from './timestep-spacing.js'
-import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepOptions, StepPlan, StepTerm } from './types.js'
+import { choice, flag, number, readConfig, spacingKeys, trainingKeys, unsupportedThresholding, type ConfigOf } from '../config.js'
+import { alphasCumprod, at, mixNoiseAt, originalTerms } from '../noise-schedule.js'
+import { round } from '../numpy.js'
+import { checkOptions, checkSteps, spaceTimesteps } from '../timestep-spacing.js'
+import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepOptions, StepPlan, StepTerm } from '../types.js'
 
 const className = 'DDIMScheduler'
 const spec = {

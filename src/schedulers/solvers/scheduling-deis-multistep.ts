@@ -3,7 +3,7 @@
  * extrapolated by polynomials in log ρ. Mirrors diffusers' class.
  */
 
-import { InputError } from '../errors.js'
+import { InputError } from '../../errors.js'
 import {
   choice,
   flag,
@@ -15,13 +15,13 @@ import {
   trainingKeys,
   unsupportedThresholding,
   type ConfigOf,
-} from './config.js'
+} from '../config.js'
 import { lastPredictions, noisePlace, predictionName, predictionTerms, schedulePoint, type SchedulePoint } from './multistep.js'
-import { alphasCumprod, mixNoise, trainingSigmas } from './noise-schedule.js'
-import { float32, interpolateAt, round } from './numpy.js'
-import { checkSigmaSchedule, convertSigmas, flowSigmas, sigmaToTimestep } from './sigma-schedules.js'
-import { checkOptions, checkSteps, spaceMultistepTimesteps, stepIndex } from './timestep-spacing.js'
-import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan, StepTerm } from './types.js'
+import { alphasCumprod, mixNoise, trainingSigmas } from '../noise-schedule.js'
+import { float32, interpolateAt, round } from '../numpy.js'
+import { checkSigmaSchedule, convertSigmas, flowSigmas, sigmaToTimestep } from '../sigma-schedules.js'
+import { checkOptions, checkSteps, spaceMultistepTimesteps, stepIndex } from '../timestep-spacing.js'
+import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan, StepTerm } from '../types.js'
 
 const className = 'DEISMultistepScheduler'
 const spec = {

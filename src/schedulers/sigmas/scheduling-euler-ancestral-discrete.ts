@@ -3,12 +3,12 @@
  * Mirrors diffusers' class.
  */
 
-import { choice, flag, readConfig, spacingKeys, trainingKeys, type ConfigOf } from './config.js'
-import { alphasCumprodForSigmas, mixNoise, trainingSigmas } from './noise-schedule.js'
-import { float32, interpolateAt } from './numpy.js'
-import { initialSigma, sigmaInputScale, sigmaOriginalTerms } from './sigma-schedules.js'
-import { checkOptions, checkSteps, indexForTimestep, spaceTimesteps, stepIndex } from './timestep-spacing.js'
-import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan } from './types.js'
+import { choice, flag, readConfig, spacingKeys, trainingKeys, type ConfigOf } from '../config.js'
+import { alphasCumprodForSigmas, mixNoise, trainingSigmas } from '../noise-schedule.js'
+import { float32, interpolateAt } from '../numpy.js'
+import { initialSigma, sigmaInputScale, sigmaOriginalTerms } from '../sigma-schedules.js'
+import { checkOptions, checkSteps, indexForTimestep, spaceTimesteps, stepIndex } from '../timestep-spacing.js'
+import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan } from '../types.js'
 
 const className = 'EulerAncestralDiscreteScheduler'
 const spec = {

@@ -3,10 +3,10 @@
  * per step, except for the last step. Mirrors diffusers' class.
  */
 
-import { InputError } from '../errors.js'
-import { choice, flag, number, readConfig, sigmaKeys, spacingKeys, trainingKeys, type ConfigOf } from './config.js'
-import { alphasCumprod, mixNoise, trainingSigmas } from './noise-schedule.js'
-import { float32, interpolateAt } from './numpy.js'
+import { InputError } from '../../errors.js'
+import { choice, flag, number, readConfig, sigmaKeys, spacingKeys, trainingKeys, type ConfigOf } from '../config.js'
+import { alphasCumprod, mixNoise, trainingSigmas } from '../noise-schedule.js'
+import { float32, interpolateAt } from '../numpy.js'
 import {
   checkSigmaSchedule,
   convertSigmas,
@@ -14,9 +14,9 @@ import {
   sigmaInputScale,
   sigmaOriginalTerms,
   sigmaToTimestep,
-} from './sigma-schedules.js'
-import { checkOptions, checkSteps, indexForTimestep, spaceTimesteps, stepIndex } from './timestep-spacing.js'
-import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan, StepSum } from './types.js'
+} from '../sigma-schedules.js'
+import { checkOptions, checkSteps, indexForTimestep, spaceTimesteps, stepIndex } from '../timestep-spacing.js'
+import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan, StepSum } from '../types.js'
 
 const className = 'HeunDiscreteScheduler'
 const spec = {

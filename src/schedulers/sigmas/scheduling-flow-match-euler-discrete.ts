@@ -3,13 +3,13 @@
  * (Stable Diffusion 3, arXiv 2403.03206). Mirrors diffusers' class.
  */
 
-import { InputError } from '../errors.js'
-import { choice, flag, integer, number, optionalNumber, readConfig, sigmaKeys, type ConfigOf } from './config.js'
-import { mixNoise } from './noise-schedule.js'
-import { float32, linspace } from './numpy.js'
-import { checkSigmaSchedule, convertSigmas, shiftSigma, stretchToTerminal, timeShiftSigma } from './sigma-schedules.js'
-import { checkOptions, checkSteps, indexForTimestep, stepIndex } from './timestep-spacing.js'
-import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan, StepTerm } from './types.js'
+import { InputError } from '../../errors.js'
+import { choice, flag, integer, number, optionalNumber, readConfig, sigmaKeys, type ConfigOf } from '../config.js'
+import { mixNoise } from '../noise-schedule.js'
+import { float32, linspace } from '../numpy.js'
+import { checkSigmaSchedule, convertSigmas, shiftSigma, stretchToTerminal, timeShiftSigma } from '../sigma-schedules.js'
+import { checkOptions, checkSteps, indexForTimestep, stepIndex } from '../timestep-spacing.js'
+import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan, StepTerm } from '../types.js'
 
 const className = 'FlowMatchEulerDiscreteScheduler'
 const spec = {

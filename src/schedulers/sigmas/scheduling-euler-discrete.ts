@@ -3,10 +3,10 @@
  * algorithm 2 without churn). Mirrors diffusers' class.
  */
 
-import { InputError } from '../errors.js'
-import { choice, flag, optionalNumber, readConfig, sigmaKeys, spacingKeys, trainingKeys, type ConfigOf } from './config.js'
-import { alphasCumprodForSigmas, mixNoise, trainingSigmas } from './noise-schedule.js'
-import { float32, interpolateAt, linspace } from './numpy.js'
+import { InputError } from '../../errors.js'
+import { choice, flag, optionalNumber, readConfig, sigmaKeys, spacingKeys, trainingKeys, type ConfigOf } from '../config.js'
+import { alphasCumprodForSigmas, mixNoise, trainingSigmas } from '../noise-schedule.js'
+import { float32, interpolateAt, linspace } from '../numpy.js'
 import {
   checkSigmaSchedule,
   convertSigmas,
@@ -14,9 +14,9 @@ import {
   sigmaInputScale,
   sigmaOriginalTerms,
   sigmaToTimestep,
-} from './sigma-schedules.js'
-import { checkOptions, checkSteps, indexForTimestep, spaceTimesteps, stepIndex } from './timestep-spacing.js'
-import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan } from './types.js'
+} from '../sigma-schedules.js'
+import { checkOptions, checkSteps, indexForTimestep, spaceTimesteps, stepIndex } from '../timestep-spacing.js'
+import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan } from '../types.js'
 
 const className = 'EulerDiscreteScheduler'
 const spec = {

@@ -10,11 +10,11 @@ import {
   unsupportedThresholding,
   unused,
   type ConfigOf,
-} from './config.js'
-import { alphasCumprod, at, mixNoiseAt, originalTerms } from './noise-schedule.js'
-import { linspace } from './numpy.js'
-import { checkFalling, checkOptions, checkSteps, stepIndex } from './timestep-spacing.js'
-import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan } from './types.js'
+} from '../config.js'
+import { alphasCumprod, at, mixNoiseAt, originalTerms } from '../noise-schedule.js'
+import { linspace } from '../numpy.js'
+import { checkFalling, checkOptions, checkSteps, stepIndex } from '../timestep-spacing.js'
+import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan } from '../types.js'
 
 const className = 'LCMScheduler'
 const spec = {

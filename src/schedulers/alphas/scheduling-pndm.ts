@@ -3,12 +3,12 @@
  * linear multistep (PLMS) from the start with `skip_prk_steps`. Mirrors diffusers' class.
  */
 
-import { InputError } from '../errors.js'
-import { choice, flag, readConfig, spacingKeys, trainingKeys, type ConfigOf } from './config.js'
-import { alphasCumprod, at, mixNoiseAt } from './noise-schedule.js'
-import { round } from './numpy.js'
-import { checkOptions, checkSteps, spaceTimesteps } from './timestep-spacing.js'
-import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan, StepSum, StepTerm } from './types.js'
+import { InputError } from '../../errors.js'
+import { choice, flag, readConfig, spacingKeys, trainingKeys, type ConfigOf } from '../config.js'
+import { alphasCumprod, at, mixNoiseAt } from '../noise-schedule.js'
+import { round } from '../numpy.js'
+import { checkOptions, checkSteps, spaceTimesteps } from '../timestep-spacing.js'
+import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan, StepSum, StepTerm } from '../types.js'
 
 const className = 'PNDMScheduler'
 const spec = {

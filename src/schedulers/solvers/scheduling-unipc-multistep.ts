@@ -1,6 +1,6 @@
 /** UniPCMultistepScheduler: unified predictor-corrector (Zhao et al. 2023, arXiv 2302.04867). Mirrors diffusers' class. */
 
-import { CheckpointError, InputError } from '../errors.js'
+import { CheckpointError, InputError } from '../../errors.js'
 import {
   choice,
   flag,
@@ -15,10 +15,10 @@ import {
   trainingKeys,
   unsupportedThresholding,
   type ConfigOf,
-} from './config.js'
+} from '../config.js'
 import { lastPredictions, noisePlace, predictionName, predictionTerms, schedulePoint, type SchedulePoint } from './multistep.js'
-import { alphasCumprodForSigmas, mixNoise, trainingSigmas } from './noise-schedule.js'
-import { float32, interpolateAt, linspace, round } from './numpy.js'
+import { alphasCumprodForSigmas, mixNoise, trainingSigmas } from '../noise-schedule.js'
+import { float32, interpolateAt, linspace, round } from '../numpy.js'
 import {
   checkSigmaSchedule,
   convertSigmas,
@@ -26,9 +26,9 @@ import {
   sigmaToTimestep,
   stretchToTerminal,
   timeShiftSigma,
-} from './sigma-schedules.js'
-import { checkOptions, checkSteps, spaceMultistepTimesteps, stepIndex } from './timestep-spacing.js'
-import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan, StepTerm } from './types.js'
+} from '../sigma-schedules.js'
+import { checkOptions, checkSteps, spaceMultistepTimesteps, stepIndex } from '../timestep-spacing.js'
+import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan, StepTerm } from '../types.js'
 
 const className = 'UniPCMultistepScheduler'
 const spec = {

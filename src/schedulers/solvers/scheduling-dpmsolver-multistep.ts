@@ -3,7 +3,7 @@
  * 1 to 3. Mirrors diffusers' class.
  */
 
-import { CheckpointError, InputError, UnsupportedError } from '../errors.js'
+import { CheckpointError, InputError, UnsupportedError } from '../../errors.js'
 import {
   choice,
   flag,
@@ -16,13 +16,13 @@ import {
   trainingKeys,
   unsupportedThresholding,
   type ConfigOf,
-} from './config.js'
+} from '../config.js'
 import { lastPredictions, noisePlace, predictionName, predictionTerms, schedulePoint, type SchedulePoint } from './multistep.js'
-import { alphasCumprodForSigmas, mixNoise, trainingSigmas } from './noise-schedule.js'
-import { float32, interpolateAt, linspace, round } from './numpy.js'
-import { checkSigmaSchedule, convertSigmas, flowSigmas, sigmaToTimestep } from './sigma-schedules.js'
-import { checkOptions, checkSteps, spaceMultistepTimesteps, stepIndex } from './timestep-spacing.js'
-import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan, StepTerm } from './types.js'
+import { alphasCumprodForSigmas, mixNoise, trainingSigmas } from '../noise-schedule.js'
+import { float32, interpolateAt, linspace, round } from '../numpy.js'
+import { checkSigmaSchedule, convertSigmas, flowSigmas, sigmaToTimestep } from '../sigma-schedules.js'
+import { checkOptions, checkSteps, spaceMultistepTimesteps, stepIndex } from '../timestep-spacing.js'
+import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan, StepTerm } from '../types.js'
 
 const className = 'DPMSolverMultistepScheduler'
 const spec = {

@@ -1,10 +1,10 @@
 /** DDPMScheduler: denoising diffusion probabilistic models (Ho et al. 2020, arXiv 2006.11239). Mirrors diffusers' class. */
 
-import { choice, flag, number, readConfig, spacingKeys, trainingKeys, unsupportedThresholding, type ConfigOf } from './config.js'
-import { alphasCumprod, at, mixNoiseAt, originalTerms } from './noise-schedule.js'
-import { round } from './numpy.js'
-import { checkFalling, checkOptions, checkSteps, spaceTimesteps } from './timestep-spacing.js'
-import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan } from './types.js'
+import { choice, flag, number, readConfig, spacingKeys, trainingKeys, unsupportedThresholding, type ConfigOf } from '../config.js'
+import { alphasCumprod, at, mixNoiseAt, originalTerms } from '../noise-schedule.js'
+import { round } from '../numpy.js'
+import { checkFalling, checkOptions, checkSteps, spaceTimesteps } from '../timestep-spacing.js'
+import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan } from '../types.js'
 
 const className = 'DDPMScheduler'
 const spec = {
