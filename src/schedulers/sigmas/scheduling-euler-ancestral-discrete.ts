@@ -3,12 +3,13 @@
  * Mirrors diffusers' class.
  */
 
-import { choice, flag, readConfig, spacingKeys, trainingKeys, type ConfigOf } from '../config.js'
-import { alphasCumprodForSigmas, mixNoise, trainingSigmas } from '../noise-schedule.js'
+import { BaseScheduler, type NoiseLevel, type Schedule } from '../base-scheduler.js'
+import { choice, flag, spacingKeys, trainingKeys } from '../config.js'
+import { alphasCumprodForSigmas, trainingSigmas } from '../noise-schedule.js'
 import { float32, interpolateAt } from '../numpy.js'
 import { initialSigma, sigmaInputScale, sigmaOriginalTerms } from '../sigma-schedules.js'
-import { checkOptions, checkSteps, indexForTimestep, spaceTimesteps, stepIndex } from '../timestep-spacing.js'
-import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan } from '../types.js'
+import { spaceTimesteps } from '../timestep-spacing.js'
+import type { SchedulerConfig, SetTimestepsOptions, StepPlan } from '../types.js'
 
 const className = 'EulerAncestralDiscreteScheduler'
 const spec = {
@@ -21,47 +22,35 @@ const spec = {
 const { fround, sqrt } = Math
 
 /** diffusers' EulerAncestralDiscreteScheduler. */
-export class EulerAncestralDiscreteScheduler implements Scheduler {
+export class EulerAncestralDiscreteScheduler extends BaseScheduler<typeof spec> {
   static readonly className = className
   static readonly configKeys = Object.keys(spec)
-  readonly className = className
-  readonly order = 1
-  readonly config: ConfigOf<typeof spec>
-  timesteps: readonly number[] = []
-  sigmas: readonly number[] = []
   readonly #trainingSigmas: Float32Array
-  #beginIndex: number | null = null
 
   constructor(config: SchedulerConfig) {
-    this.config = readConfig(className, config, spec)
+    super(className, spec, config)
     this.#trainingSigmas = trainingSigmas(alphasCumprodForSigmas(this.config))
   }
 
-  get initNoiseSigma(): number {
+  override get initNoiseSigma(): number {
     return initialSigma(this.sigmas, this.config.timestep_spacing)
   }
 
-  setTimesteps(numInferenceSteps: number | null, options: SetTimestepsOptions = {}): void {
+  protected schedule(steps: number | null, options: SetTimestepsOptions): Schedule {
     const { num_train_timesteps: trainSteps, timestep_spacing: spacing, steps_offset: offset } = this.config
-    checkOptions(className, numInferenceSteps, options, [])
-    checkSteps(numInferenceSteps, trainSteps)
-    this.timesteps = float32(spaceTimesteps(spacing, numInferenceSteps, trainSteps, offset))
-    this.sigmas = float32([...this.timesteps.map((timestep) => interpolateAt(timestep, this.#trainingSigmas)), 0])
-    this.#beginIndex = null
+    const count = this.countSteps(steps, options, trainSteps)
+    const timesteps = float32(spaceTimesteps(spacing, count, trainSteps, offset))
+    return { timesteps, sigmas: float32([...timesteps.map((timestep) => interpolateAt(timestep, this.#trainingSigmas)), 0]) }
   }
 
-  setBeginIndex(index: number): void {
-    this.#beginIndex = index
-  }
-
-  inputScale(index: number): number {
-    return sigmaInputScale(this.sigmas[stepIndex(this.timesteps, index, this.#beginIndex)] ?? 0)
+  override inputScale(index: number): number {
+    return sigmaInputScale(this.sigma(this.place(index)))
   }
 
   plan(index: number): StepPlan {
-    const place = stepIndex(this.timesteps, index, this.#beginIndex)
-    const from = this.sigmas[place] ?? 0
-    const to = this.sigmas[place + 1] ?? 0
+    const place = this.place(index)
+    const from = this.sigma(place)
+    const to = this.sigma(place + 1)
     const up = fround(sqrt((to ** 2 * (from ** 2 - to ** 2)) / from ** 2))
     const down = fround(sqrt(to ** 2 - up ** 2))
     return {
@@ -86,8 +75,7 @@ export class EulerAncestralDiscreteScheduler implements Scheduler {
     }
   }
 
-  addNoise(original: Float32Array, noise: Float32Array, timestep: number): Float32Array<ArrayBuffer> {
-    const index = this.#beginIndex ?? indexForTimestep(this.timesteps, timestep)
-    return mixNoise(original, noise, 1, this.sigmas[index] ?? 0)
+  protected noiseLevel(timestep: number): NoiseLevel {
+    return { signal: 1, noise: this.startSigma(timestep) }
   }
 }
