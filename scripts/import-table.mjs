@@ -73,9 +73,7 @@ export const importTable = {
   'pipelines/planning': { values: [...foundation, 'pipelines'] },
   'pipelines/execution': { values: [...foundation, 'pipelines', 'pipelines/planning'] },
   'pipelines/loading': { values: [...foundation, 'pipelines', 'pipelines/planning', 'pipelines/execution'] },
-  'pipelines/images': {
-    values: [...foundation, 'pipelines', 'pipelines/planning', 'pipelines/execution', 'pipelines/generation'],
-  },
+  'pipelines/images': { values: [...foundation, 'pipelines', 'pipelines/planning', 'pipelines/execution'] },
   'pipelines/generation': {
     values: [...foundation, 'pipelines', 'pipelines/planning', 'pipelines/execution', 'pipelines/loading', 'pipelines/images'],
     types: ['component-names'],
