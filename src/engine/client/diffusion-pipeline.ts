@@ -4,7 +4,7 @@
  */
 
 import { InputError } from '../../errors.js'
-import { cleanReference } from '../../hub/repositories/clean-reference.js'
+import { cleanReference } from '../../util/clean-reference.js'
 import type { RepositoryReference } from '../../hub/repositories/open-repository.js'
 import type { PipelinePlan, PlannedSize } from '../../pipelines/loading/plan-pipeline.js'
 import type {

@@ -1,6 +1,9 @@
 /** What an address that names a folder of a repository opens: that folder, or the whole repository. */
 
-import type { LayoutNames, OpenRepository } from '../types.js'
+import type { LayoutNames, OpenRepository, Repository } from '../types.js'
+
+/** A repository on a server, whose files are cached. */
+type RemoteRepository = OpenRepository & Required<Pick<Repository, 'openHeaderOnly' | 'drop'>>
 
 /**
  * The folder as a repository of its own if it has the layout's index file, and so a whole pipeline. Else the whole repository, which reports
@@ -8,7 +11,7 @@ import type { LayoutNames, OpenRepository } from '../types.js'
  * @param folder without a slash at its end
  */
 export async function inFolder(
-  repository: OpenRepository,
+  repository: RemoteRepository,
   folder: string,
   layout: LayoutNames | undefined,
 ): Promise<OpenRepository> {
@@ -18,8 +21,8 @@ export async function inFolder(
 }
 
 /** @param prefix what the paths of the view leave out; '' or a folder with a slash at its end */
-function view(repository: OpenRepository, prefix: string, folder: string | undefined): OpenRepository {
-  const { id, revision, openHeaderOnly, drop } = repository
+function view(repository: RemoteRepository, prefix: string, folder: string | undefined): OpenRepository {
+  const { id, revision } = repository
   return {
     id,
     revision,
@@ -29,10 +32,8 @@ function view(repository: OpenRepository, prefix: string, folder: string | undef
         file.path.startsWith(prefix) ? [{ ...file, path: file.path.slice(prefix.length) }] : [],
       ),
     open: (path, options) => repository.open(prefix + path, options),
-    ...(openHeaderOnly === undefined
-      ? {}
-      : { openHeaderOnly: (path, options) => openHeaderOnly.call(repository, prefix + path, options) }),
-    ...(drop === undefined ? {} : { drop: (path) => drop.call(repository, prefix + path) }),
+    openHeaderOnly: (path, options) => repository.openHeaderOnly(prefix + path, options),
+    drop: (path) => repository.drop(prefix + path),
     revalidateOnNextOpen: () => repository.revalidateOnNextOpen(),
     close: () => repository.close(),
   }

@@ -5,7 +5,7 @@
 
 import { InputError } from '../../errors.js'
 import { checkBaseUrl, checkRevision, isRepositoryId, stripQuery } from '../names.js'
-import { cleanReference } from './clean-reference.js'
+import { cleanReference } from '../../util/clean-reference.js'
 
 /** A repository on a Hub. */
 export interface NamedRepository {
