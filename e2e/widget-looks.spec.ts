@@ -118,7 +118,10 @@ test('the box looks the same as on the site, in light and dark, in pages with an
   // The palette of the style sheets, so that forms which are all unstyled would not pass.
   expect(light['[part=run]']).toMatchObject({ 'background-color': 'rgb(143, 71, 32)', color: 'rgb(255, 249, 241)' })
   expect(dark['[part=run]']).toMatchObject({ 'background-color': 'rgb(227, 154, 107)', color: 'rgb(29, 18, 10)' })
-  expect(light['#prompt']).toMatchObject({ 'border-top': '1px solid rgb(135, 126, 111)', 'background-color': 'rgb(253, 250, 244)' })
+  expect(light['#prompt']).toMatchObject({
+    'border-top': '1px solid rgb(135, 126, 111)',
+    'background-color': 'rgb(253, 250, 244)',
+  })
   expect(dark['#prompt']).toMatchObject({ 'border-top': '1px solid rgb(125, 119, 111)', 'background-color': 'rgb(30, 31, 35)' })
   expect(light['.stages .track']).toMatchObject({ height: '4px', 'background-color': 'rgb(221, 212, 196)' })
   expect(light['.message-title']).toMatchObject({ color: 'rgb(156, 43, 31)' })

@@ -40,7 +40,8 @@ export function details(activity: Activity): string {
   const { step } = activity
   const left = stepsTimeLeft(activity)
   if (left !== undefined) return left === 0 ? '' : `${formatTimeLeft(left)} left`
-  const computing = step === undefined ? 'Computing the first step' : step.done < step.total ? `Computing step ${step.done + 1}` : ''
+  const computing =
+    step === undefined ? 'Computing the first step' : step.done < step.total ? `Computing step ${step.done + 1}` : ''
   return computing === '' || activity.device?.kind !== 'wasm' ? computing : `${computing} on the processor`
 }
 

@@ -25,7 +25,8 @@ function places(hasModel: boolean, events: readonly Event[]): number[] {
   })
 }
 
-const isRising = (numbers: readonly number[]) => numbers.every((number, index) => index === 0 || number >= (numbers[index - 1] ?? 0))
+const isRising = (numbers: readonly number[]) =>
+  numbers.every((number, index) => index === 0 || number >= (numbers[index - 1] ?? 0))
 
 test('a load: a file that is found later and a damaged chunk do not shorten the bar', () => {
   const seen = places(false, [
