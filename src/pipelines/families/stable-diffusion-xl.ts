@@ -21,7 +21,7 @@ import {
   type EncodeCall,
   type EncodedPrompt,
 } from '../generation/prompt-embeds.js'
-import { float32Tensor } from '../generation/tensors.js'
+import { float32Tensor } from '../tensors.js'
 import { checkClipSkip, textEncoderOf, type EncodeTextOptions, type LoadedTextEncoder } from '../generation/text-encoders.js'
 
 export const stableDiffusionXL: PipelineFamily = {

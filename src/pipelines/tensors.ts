@@ -1,7 +1,7 @@
 /** Operations on host tensors, and the disposal of temporary tensors. */
 
-import type { DeviceTensor, HostTensor } from '../../runtime/types.js'
-import type { PlainTensor } from '../types.js'
+import type { DeviceTensor, HostTensor } from '../runtime/types.js'
+import type { PlainTensor } from './types.js'
 
 /** A float32 tensor in host memory, as an input of a network or for an upload. */
 export function float32Tensor(dims: readonly number[], data: Float32Array): HostTensor {

@@ -3,12 +3,14 @@
  * linear multistep (PLMS) from the start with `skip_prk_steps`. Mirrors diffusers' class.
  */
 
-import { InputError } from '../errors.js'
-import { choice, flag, readConfig, spacingKeys, trainingKeys, type ConfigOf } from './config.js'
-import { alphasCumprod, at, mixNoiseAt } from './noise-schedule.js'
-import { round } from './numpy.js'
-import { checkOptions, checkSteps, spaceTimesteps } from './timestep-spacing.js'
-import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan, StepSum, StepTerm } from './types.js'
+import { BaseScheduler, type NoiseLevel, type Schedule } from '../base-scheduler.js'
+import { InputError } from '../../errors.js'
+import { choice, flag, spacingKeys, trainingKeys } from '../config.js'
+import { alphaNoiseLevel, alphasCumprod, at } from '../noise-schedule.js'
+import { round } from '../numpy.js'
+import { spaceTimesteps } from '../timestep-spacing.js'
+import type { SchedulerConfig, SetTimestepsOptions, StepPlan, StepSum, StepTerm } from '../types.js'
+import { adamsBashforth } from './adams-bashforth.js'
 
 const className = 'PNDMScheduler'
 const spec = {
@@ -21,44 +23,35 @@ const spec = {
 
 const { fround, sqrt } = Math
 const pndmOrder = 4
-/** The Adams–Bashforth factors of the last one to four model outputs, the newest first. */
-const adamsBashforth = [[1], [3 / 2, -1 / 2], [23 / 12, -16 / 12, 5 / 12], [55 / 24, -59 / 24, 37 / 24, -9 / 24]]
 
 function outputName(call: number): string {
   return `output ${call}`
 }
 
 /** diffusers' PNDMScheduler. */
-export class PNDMScheduler implements Scheduler {
+export class PNDMScheduler extends BaseScheduler<typeof spec> {
   static readonly className = className
   static readonly configKeys = Object.keys(spec)
-  readonly className = className
-  readonly order = 1
-  readonly initNoiseSigma = 1
-  readonly config: ConfigOf<typeof spec>
-  timesteps: readonly number[] = []
   readonly #alphas: Float32Array
   readonly #finalAlpha: number
   #prkTimesteps: readonly number[] = []
   /** The number of training timesteps between two steps. */
   #stride = 0
-  #beginIndex = 0
 
   constructor(config: SchedulerConfig) {
-    this.config = readConfig(className, config, spec)
+    super(className, spec, config)
     this.#alphas = alphasCumprod(this.config)
     this.#finalAlpha = this.config.set_alpha_to_one ? 1 : at(this.#alphas, 0)
   }
 
-  setTimesteps(numInferenceSteps: number | null, options: SetTimestepsOptions = {}): void {
-    checkOptions(className, numInferenceSteps, options, [])
+  protected schedule(steps: number | null, options: SetTimestepsOptions): Schedule {
     const {
       num_train_timesteps: trainSteps,
       timestep_spacing: spacing,
       steps_offset: offset,
       skip_prk_steps: skipPrk,
     } = this.config
-    checkSteps(numInferenceSteps, trainSteps)
+    const numInferenceSteps = this.countSteps(steps, options, trainSteps)
     if (!skipPrk && numInferenceSteps < pndmOrder)
       throw new InputError('num-inference-steps', `${className} without skip_prk_steps needs at least ${pndmOrder} steps.`, {
         numInferenceSteps,
@@ -70,32 +63,22 @@ export class PNDMScheduler implements Scheduler {
       .reverse()
     if (skipPrk) {
       this.#prkTimesteps = []
-      this.timesteps = [...rising.slice(0, -1), ...rising.slice(-2, -1), ...rising.slice(-1)].reverse()
-    } else {
-      const half = Math.floor(this.#stride / 2)
-      const pairs = rising.slice(-pndmOrder).flatMap((value) => [value, value + half])
-      this.#prkTimesteps = pairs
-        .slice(0, -1)
-        .flatMap((value) => [value, value])
-        .slice(1, -1)
-        .reverse()
-      this.timesteps = [...this.#prkTimesteps, ...rising.slice(0, -3).reverse()]
+      return { timesteps: [...rising.slice(0, -1), ...rising.slice(-2, -1), ...rising.slice(-1)].reverse() }
     }
-    this.#beginIndex = 0
-  }
-
-  setBeginIndex(index: number): void {
-    this.#beginIndex = index
-  }
-
-  inputScale(): number {
-    return 1
+    const half = Math.floor(this.#stride / 2)
+    const pairs = rising.slice(-pndmOrder).flatMap((value) => [value, value + half])
+    this.#prkTimesteps = pairs
+      .slice(0, -1)
+      .flatMap((value) => [value, value])
+      .slice(1, -1)
+      .reverse()
+    return { timesteps: [...this.#prkTimesteps, ...rising.slice(0, -3).reverse()] }
   }
 
   plan(index: number): StepPlan {
     const timestep = this.timesteps[index] ?? 0
     // As in diffusers, what a call does depends on how many calls there were, not on where the run begins.
-    const call = index - this.#beginIndex
+    const call = this.stepsBefore(index)
     return call < this.#prkTimesteps.length ? this.#rungeKutta(call, timestep) : this.#linearMultistep(call, timestep)
   }
 
@@ -125,7 +108,7 @@ export class PNDMScheduler implements Scheduler {
     const previous = again ? timestep : timestep - this.#stride
     const current = again ? timestep + this.#stride : timestep
     const names = this.#outputsAfter(call)
-    const weights = adamsBashforth[names.length - 1] ?? [1]
+    const weights = adamsBashforth(names.length)
     const terms: readonly StepTerm[] = again
       ? [
           [0.5, 'output'],
@@ -177,7 +160,7 @@ export class PNDMScheduler implements Scheduler {
     ]
   }
 
-  addNoise(original: Float32Array, noise: Float32Array, timestep: number): Float32Array<ArrayBuffer> {
-    return mixNoiseAt(at(this.#alphas, timestep), original, noise)
+  protected noiseLevel(timestep: number): NoiseLevel {
+    return alphaNoiseLevel(at(this.#alphas, timestep))
   }
 }
