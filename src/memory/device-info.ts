@@ -51,6 +51,20 @@ export const capabilitiesOf: Readonly<Record<DeviceKind, DeviceCapabilities>> = 
   },
 }
 
+/**
+ * The float16 kernels of a GPU. `aquatint`: sums and intermediate values in float32, as exact as PyTorch's; `onnxruntime`: those of onnxruntime-web,
+ * whose sums are in float16.
+ */
+export type KernelSource = 'aquatint' | 'onnxruntime'
+
+/** Which of onnxruntime's float16 kernels this library has replaced by more exact ones on a device, by the names of its programs. */
+export interface KernelReport {
+  /** Those compiled so far that sum and compute in float32. */
+  readonly replaced: readonly string[]
+  /** Those compiled so far that are not recognized: they stay as onnxruntime has them. */
+  readonly unrecognized: readonly string[]
+}
+
 /** What a device is and can do, for people and for plans. */
 export interface DeviceInfo {
   /** Which one it is. */
@@ -65,6 +79,8 @@ export interface DeviceInfo {
   readonly shaderF16: boolean
   /** Bytes of the largest buffer it allows; of a CPU, of WebAssembly's heap. */
   readonly maxBufferSize: number
+  /** Its float16 kernels; undefined if they are onnxruntime's own, or if it does not compute in float16. */
+  readonly kernels?: KernelReport | undefined
   /** What its kind of device can do. */
   readonly capabilities: DeviceCapabilities
 }
