@@ -1,5 +1,6 @@
 /** What a pipeline takes and gives, in diffusers' words. Only types; they are the public API's and cross the worker boundary as plain data. */
 
+import type { CheckpointNote } from '../checkpoint/types.js'
 import type { FileProgress } from '../hub/types.js'
 import type { MemorySnapshot } from '../runtime/types.js'
 import type { DeviceInfo, DeviceName } from '../memory/device-info.js'
@@ -222,6 +223,12 @@ export interface GenerateResult {
   readonly captured?: CapturedTensors | undefined
 }
 
+/** Something in a checkpoint that loading ignored, assumed or replaced. docs/models.md lists the codes. */
+export interface LoadNote extends CheckpointNote {
+  /** The component's name, such as `unet`; '' for the checkpoint as a whole. */
+  readonly component: string
+}
+
 /** What was loaded. */
 export interface PipelineInfo {
   /** diffusers' class of the pipeline. */
@@ -266,4 +273,6 @@ export interface PipelineInfo {
   readonly memoryBudget?: number | undefined
   /** Whether `generate` accepts `image`: the checkpoint has the autoencoder's encoder. */
   readonly imageToImage: boolean
+  /** What loading ignored, assumed or replaced in the checkpoint, such as config keys that a class does not have. Empty for most checkpoints. */
+  readonly notes: readonly LoadNote[]
 }
