@@ -118,7 +118,7 @@ export function noteComponent(
 ): void {
   for (const note of notes) if (note.component === name && name !== '') findings.warning(note)
   const all = [...own, ...more, ...(faults.get(name) ?? [])]
-  const isUnused = notes.some(({ component, code }) => component === name && unusedCodes.includes(code))
+  const isUnused = notes.some(({ component, code }) => component === name && unusedCodes.has(code))
   for (const fault of all) {
     if (spec !== undefined && isUnused) findings.warning({ component: name, code: fault.code, message: fault.message })
     else findings.problem(name, fault)
@@ -126,4 +126,4 @@ export function noteComponent(
 }
 
 /** The notes on components that no part of the pipeline uses, so that no fault in them matters. */
-const unusedCodes = ['component-ignored', 'component-unknown']
+const unusedCodes: ReadonlySet<string> = new Set(['component-ignored', 'component-unknown'])

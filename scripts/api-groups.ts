@@ -25,6 +25,7 @@ export const groups: readonly Group[] = [
       'SchedulerReference',
       'RepositoryReference',
       'PipelineInfo',
+      'LoadNote',
       'ProgressReport',
       'OverallProgress',
       'PipelineProgress',

@@ -56,6 +56,7 @@ export type {
   GenerateResult,
   LoadPipelineOptions,
   OffloadMode,
+  LoadNote,
   PipelineInfo,
   PipelineMemory,
   PipelinePhase,

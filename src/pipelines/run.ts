@@ -1,7 +1,15 @@
 /** What a call of a pipeline has besides its data: the signal, the listeners, the warnings and the captured tensors. */
 
 import type { CheckpointNote } from '../checkpoint/types.js'
-import type { LoadNote, PipelinePhase, PipelineProgress, StepInfo, CapturedTensorName, CapturedTensors, PlainTensor } from './types.js'
+import type {
+  LoadNote,
+  PipelinePhase,
+  PipelineProgress,
+  StepInfo,
+  CapturedTensorName,
+  CapturedTensors,
+  PlainTensor,
+} from './types.js'
 import { InputError } from '../errors.js'
 import type { DeviceTensor } from '../runtime/types.js'
 

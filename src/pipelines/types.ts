@@ -1,6 +1,5 @@
 /** What a pipeline takes and gives, in diffusers' words. Only types; they are the public API's and cross the worker boundary as plain data. */
 
-import type { CheckpointNote } from '../checkpoint/types.js'
 import type { FileProgress } from '../hub/types.js'
 import type { MemorySnapshot } from '../runtime/types.js'
 import type { DeviceInfo, DeviceName } from '../memory/device-info.js'
@@ -230,9 +229,15 @@ export interface GenerateResult {
 }
 
 /** Something in a checkpoint that loading ignored, assumed or replaced. docs/models.md lists the codes. */
-export interface LoadNote extends CheckpointNote {
+export interface LoadNote {
   /** The component's name, such as `unet`; '' for the checkpoint as a whole. */
   readonly component: string
+  /** What kind of thing it is, such as `config-keys`. */
+  readonly code: string
+  /** What was found, and what it means for the images. */
+  readonly message: string
+  /** What it is about, such as keys of a config, tensors or a class, each with its value. */
+  readonly values: Readonly<Record<string, string>>
 }
 
 /** What was loaded. */

@@ -63,7 +63,10 @@ export function readSides({ tokenizerConfig, tokenizerJson }: TokenizerFiles): S
     const side = typeof value === 'string' ? value.toLowerCase() : value
     if (side === 'left' || side === 'right') return side
     const shown = JSON.stringify(value)?.slice(0, 100) ?? 'undefined'
-    throw new UnsupportedError('tokenizer-side', `${key} of the tokenizer is ${shown}; supported: left, right.`, { key, value: shown })
+    throw new UnsupportedError('tokenizer-side', `${key} of the tokenizer is ${shown}; supported: left, right.`, {
+      key,
+      value: shown,
+    })
   }
   return { padding: read('padding'), truncation: read('truncation') }
 }

@@ -264,7 +264,7 @@ function define(
       return {
         ...facts,
         config,
-      ignoredKeys: config.ignoredKeys,
+        ignoredKeys: config.ignoredKeys,
         smallest: { height: 1, width: 1 },
         shapes: () => ({ inputs_embeds: [1, positions, width] }),
         write: ({ inputs_embeds: [batch = 0, sequenceLength = 0] = [] }, options, variant = {}) =>
@@ -285,10 +285,11 @@ function define(
 }
 
 /** The first text encoder of Stable Diffusion 1.x, 2.x and SDXL. */
-export const CLIPTextModel = define('CLIPTextModel', ['CLIPModel', 'CLIPTextModelWithProjection'], [
-  ...unused,
-  [/^text_projection\.weight$/, 'CLIPTextModel has no projection'],
-])
+export const CLIPTextModel = define(
+  'CLIPTextModel',
+  ['CLIPModel', 'CLIPTextModelWithProjection'],
+  [...unused, [/^text_projection\.weight$/, 'CLIPTextModel has no projection']],
+)
 
 /** The second text encoder of SDXL, and both CLIP encoders of Stable Diffusion 3: pooled embeddings are projected. */
 export const CLIPTextModelWithProjection = define('CLIPTextModelWithProjection', ['CLIPModel'], unused)

@@ -49,7 +49,14 @@ interface T5Config {
 }
 
 /** transformers' activations that are written, by the function that they are. */
-const activations = { relu: 'relu', gelu: 'gelu', gelu_new: 'gelu_tanh', gelu_pytorch_tanh: 'gelu_tanh', silu: 'silu', swish: 'silu' } as const
+const activations = {
+  relu: 'relu',
+  gelu: 'gelu',
+  gelu_new: 'gelu_tanh',
+  gelu_pytorch_tanh: 'gelu_tanh',
+  silu: 'silu',
+  swish: 'silu',
+} as const
 
 type Activation = (typeof activations)[keyof typeof activations]
 

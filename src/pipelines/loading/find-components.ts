@@ -108,7 +108,13 @@ async function swappedComponent(
     : name === 'scheduler'
       ? 'scheduler_config.json'
       : 'config.json'
-  const { files, className = 'unknown' } = await openComponent(repository, name, config, reference.subfolder ?? repository.folder, { signal })
+  const { files, className = 'unknown' } = await openComponent(
+    repository,
+    name,
+    config,
+    reference.subfolder ?? repository.folder,
+    { signal },
+  )
   // A tokenizer's files do not depend on the class that wrote them, and transformers reads them as the class that the pipeline has.
   const loadedAs = config === 'tokenizer_config.json' ? own?.className : containedClass(spec.networks[name] ?? [], className, own)
   return {

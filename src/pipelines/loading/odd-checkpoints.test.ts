@@ -26,7 +26,12 @@ const edited = (fixture: Fixture, path: string, keys: object): Files => ({
 })
 
 /** Reads a fixture with other files in place of its own, as far as the headers of its weights. */
-async function load(fixture: Fixture, files: Files, options: LoadPipelineOptions = {}, other: () => ReturnType<typeof diskRepository> = noOther) {
+async function load(
+  fixture: Fixture,
+  files: Files,
+  options: LoadPipelineOptions = {},
+  other: () => ReturnType<typeof diskRepository> = noOther,
+) {
   const run = new Run({})
   const layout = await openLayout(diskRepository(folder(fixture), files))
   const spec = findSpec(layout, families, run)
@@ -67,7 +72,11 @@ describe('loads, with a note:', () => {
     [
       'a component that the pipeline does not have',
       'tiny-sd15',
-      edited('tiny-sd15', 'model_index.json', { my_adapter: ['diffusers', 'Toy'], constructor: ['mod', 'Cls'], 'a-b': ['x', 'Y'] }),
+      edited('tiny-sd15', 'model_index.json', {
+        my_adapter: ['diffusers', 'Toy'],
+        constructor: ['mod', 'Cls'],
+        'a-b': ['x', 'Y'],
+      }),
       [
         ['', 'component-unknown', { 'a-b': 'ignored' }],
         ['my_adapter', 'component-unknown', { Toy: 'ignored' }],
@@ -113,7 +122,8 @@ describe('loads, with a note:', () => {
     ],
   ])('%s', async (_, fixture, files, notes) => {
     const loaded = await load(fixture, files)
-    expect(short(loaded.notes).toSorted()).toEqual([...notes].toSorted())
+    expect(short(loaded.notes)).toHaveLength(notes.length)
+    expect(short(loaded.notes)).toEqual(expect.arrayContaining([...notes]))
     for (const note of loaded.notes) expect(note.message).toMatch(/^\S.*\.$/)
   })
 
@@ -190,7 +200,9 @@ describe('is refused by name:', () => {
   test('a model with a class of its own in place of a component', async () => {
     const own = json('tiny-sd3', 'text_encoder_3/config.json')
     const other = () =>
-      diskRepository(`${folder('tiny-sd3')}/text_encoder_3`, { 'config.json': JSON.stringify({ ...own, architectures: ['MyT5'] }) })
+      diskRepository(`${folder('tiny-sd3')}/text_encoder_3`, {
+        'config.json': JSON.stringify({ ...own, architectures: ['MyT5'] }),
+      })
     await expect(load('tiny-sd3', {}, { components: { text_encoder_3: 'me/t5' } }, other)).rejects.toMatchObject({
       code: 'unsupported-class',
       details: { className: 'MyT5' },

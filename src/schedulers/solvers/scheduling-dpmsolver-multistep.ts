@@ -5,7 +5,17 @@
 
 import { BaseScheduler, type NoiseLevel, type Schedule } from '../base-scheduler.js'
 import { CheckpointError, InputError, UnsupportedError } from '../../errors.js'
-import { choice, except, flag, integer, number, sigmaKeys, spacingKeys, trainingKeys, unsupportedThresholding } from '../config.js'
+import {
+  choice,
+  except,
+  flag,
+  integer,
+  number,
+  sigmaKeys,
+  spacingKeys,
+  trainingKeys,
+  unsupportedThresholding,
+} from '../config.js'
 import { multistepPlan, type DpmAlgorithm } from './dpm-solver.js'
 import { noisePlace, predictionTerms, schedulePoint, type SchedulePoint } from './multistep.js'
 import { alphasCumprodForSigmas, countAtLeast, trainingSigmas } from '../noise-schedule.js'
