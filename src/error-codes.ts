@@ -127,6 +127,7 @@ export const errorCodes = {
     'shape-mismatch': 'A tensor has another shape than its config requires.',
     'shard-missing': 'The weight index names shards that the repository does not have.',
     'shard-name': 'The weight index names a shard with a path or name that is not allowed.',
+    'single-file-component': 'A single file lacks a component. Name a repository that has it, as the message shows.',
     'tensor-missing': 'A tensor that the network needs is not in the checkpoint.',
     'tensor-used-twice': 'Two parameters would use the same tensor.',
     'token-id': 'The tokenizer produced a token that the text encoder does not have: they do not belong together.',
@@ -144,6 +145,7 @@ export const errorCodes = {
   },
   UnsupportedError: {
     'pickle-weights': 'The weights are stored only as pickle, which can run code. Choose a repository with safetensors.',
+    'single-file-family': 'A single file is no checkpoint of a supported family. The message says what it looks like.',
     'tokenizer-model': 'The tokenizer is of a kind that is not supported.',
     'tokenizer-normalizer': 'The tokenizer has a normalizer that is not supported.',
     'tokenizer-post-processor': 'The tokenizer has a post-processor that is not supported.',

@@ -3,6 +3,7 @@
 export { DiffusionPipeline } from './engine/client/diffusion-pipeline.js'
 export type {
   FromPretrainedOptions,
+  FromSingleFileOptions,
   GenerateCallOptions,
   GenerateOutput,
   PlanOptions,
@@ -46,6 +47,7 @@ export type { PipelinePlan, PlacedPlan, PlannedSize } from './pipelines/loading/
 export type {
   CapturedTensorName,
   CapturedTensors,
+  CheckpointReference,
   ComponentReference,
   DTypeName,
   GenerateOptions,

@@ -105,6 +105,7 @@ export class FolderFiles implements ComponentFiles {
 class FolderWeights implements ComponentWeights {
   readonly variant: string | null
   readonly index: string | null
+  readonly transforms = []
   readonly #repository: Repository
   readonly #files: WeightFiles
 

@@ -1,6 +1,7 @@
 /** Opens the weights of a pipeline's networks: chooses the files, reads their headers, and applies the transforms that `dtype` calls for. */
 
 import type { ComponentWeights } from '../../checkpoint/layouts/layout.js'
+import { transformTable } from '../../checkpoint/transforms/transform-table.js'
 import type { WeightTable } from '../../checkpoint/types.js'
 import { measureWeights } from '../../checkpoint/weight-table.js'
 import { CheckpointError } from '../../errors.js'
@@ -101,10 +102,10 @@ async function loadTable(
     onProgress: (file: FileProgress) => run.report({ type: 'file', component: name, file }),
   })
   const read = (signal: AbortSignal | undefined) => weights.read(reading(signal))
-  if (quantization === undefined) return read(run.signal)
+  if (quantization === undefined) return transformTable(await read(run.signal), weights.transforms)
   return makeTable({
     component: name,
-    transforms: quantizingTransforms(quantization, overflowWarning(name, run)),
+    transforms: [...weights.transforms, ...quantizingTransforms(quantization, overflowWarning(name, run))],
     label: quantization,
     contents: await contentsOf(source, weights, run.signal),
     read,
