@@ -17,8 +17,9 @@ const hub = ['hub', 'hub/repositories', 'hub/http', 'hub/downloads', 'hub/cache'
 const checkpoint = ['checkpoint', 'checkpoint/layouts', 'checkpoint/layouts/single-file', 'checkpoint/transforms']
 const networks = ['models/layers', 'models/text-encoders', 'models/unets', 'models/transformers', 'models/autoencoders']
 const models = ['models', ...networks]
+const schedulers = ['schedulers', 'schedulers/alphas', 'schedulers/sigmas', 'schedulers/solvers']
 /** Everything below the pipelines, without the inner folders of the runtime. */
-export const foundation = [...hub, ...checkpoint, 'onnx', ...models, 'memory', 'runtime', 'schedulers', 'tokenizers']
+export const foundation = [...hub, ...checkpoint, 'onnx', ...models, 'memory', 'runtime', ...schedulers, 'tokenizers']
 const pipelineRooms = [
   'pipelines/planning',
   'pipelines/execution',
@@ -67,7 +68,10 @@ export const importTable = {
     types: ['checkpoint/types', 'onnx/types'],
     packages: ['onnxruntime-web'],
   },
-  schedulers: {},
+  schedulers: { values: ['schedulers/alphas', 'schedulers/sigmas', 'schedulers/solvers'] },
+  'schedulers/alphas': { values: ['schedulers'] },
+  'schedulers/sigmas': { values: ['schedulers'] },
+  'schedulers/solvers': { values: ['schedulers'] },
   tokenizers: {},
   pipelines: { values: [...foundation, 'pipelines/loading', 'pipelines/generation', 'pipelines/families'] },
   'pipelines/planning': { values: [...foundation, 'pipelines'] },

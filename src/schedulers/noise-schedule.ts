@@ -116,9 +116,9 @@ export function mixNoise(original: Float32Array, noise: Float32Array, signal: nu
   return Float32Array.from(original, (value, i) => signal * value + spread * (noise[i] ?? 0))
 }
 
-/** diffusers' `add_noise` at the timestep whose ᾱ is `alpha`. */
-export function mixNoiseAt(alpha: number, original: Float32Array, noise: Float32Array): Float32Array<ArrayBuffer> {
-  return mixNoise(original, noise, fround(sqrt(alpha)), fround(sqrt(fround(1 - alpha))))
+/** The factors of the image and of the noise in a sample at the timestep whose ᾱ is `alpha`. */
+export function alphaNoiseLevel(alpha: number): { readonly signal: number; readonly noise: number } {
+  return { signal: fround(sqrt(alpha)), noise: fround(sqrt(fround(1 - alpha))) }
 }
 
 /** The terms that convert the model's output at a sample to the image x₀, given √ᾱ and √(1 − ᾱ). */

@@ -1,17 +1,17 @@
 /** The list of scheduler classes, and the function that creates one from a config, which may be that of another class. */
 
 import { UnsupportedError } from '../errors.js'
-import { DDIMScheduler } from './scheduling-ddim.js'
-import { DDPMScheduler } from './scheduling-ddpm.js'
-import { DEISMultistepScheduler } from './scheduling-deis-multistep.js'
-import { DPMSolverMultistepScheduler } from './scheduling-dpmsolver-multistep.js'
-import { EulerAncestralDiscreteScheduler } from './scheduling-euler-ancestral-discrete.js'
-import { EulerDiscreteScheduler } from './scheduling-euler-discrete.js'
-import { FlowMatchEulerDiscreteScheduler } from './scheduling-flow-match-euler-discrete.js'
-import { HeunDiscreteScheduler } from './scheduling-heun-discrete.js'
-import { LCMScheduler } from './scheduling-lcm.js'
-import { PNDMScheduler } from './scheduling-pndm.js'
-import { UniPCMultistepScheduler } from './scheduling-unipc-multistep.js'
+import { DDIMScheduler } from './alphas/scheduling-ddim.js'
+import { DDPMScheduler } from './alphas/scheduling-ddpm.js'
+import { DEISMultistepScheduler } from './solvers/scheduling-deis-multistep.js'
+import { DPMSolverMultistepScheduler } from './solvers/scheduling-dpmsolver-multistep.js'
+import { EulerAncestralDiscreteScheduler } from './sigmas/scheduling-euler-ancestral-discrete.js'
+import { EulerDiscreteScheduler } from './sigmas/scheduling-euler-discrete.js'
+import { FlowMatchEulerDiscreteScheduler } from './sigmas/scheduling-flow-match-euler-discrete.js'
+import { HeunDiscreteScheduler } from './sigmas/scheduling-heun-discrete.js'
+import { LCMScheduler } from './alphas/scheduling-lcm.js'
+import { PNDMScheduler } from './alphas/scheduling-pndm.js'
+import { UniPCMultistepScheduler } from './solvers/scheduling-unipc-multistep.js'
 import type { Scheduler, SchedulerConfig } from './types.js'
 
 /** The static side of a scheduler class. */

@@ -4,6 +4,7 @@
  */
 
 import { InputError } from '../../errors.js'
+import { cleanReference } from '../../util/clean-reference.js'
 import type { PipelinePlan, PlannedSize } from '../../pipelines/loading/plan-pipeline.js'
 import type {
   CheckpointReference,
@@ -88,8 +89,9 @@ export class DiffusionPipeline {
   }
 
   /**
-   * Loads a repository in diffusers' layout: `owner/name` on the Hub, an absolute URL, a path relative to the page that starts with `./`,
-   * `../` or `/`, or a folder that the user picked; or a checkpoint in one file, `{ singleFile }`. Files that are not cached are downloaded and verified.
+   * Loads a repository in diffusers' layout: `owner/name` on the Hub, or any address of its pages there; the URL of a folder; a path relative
+   * to the page that starts with `./`, `../` or `/`; or a folder that the user picked. Or a
+   * checkpoint in one file, `{ singleFile }`. Files that are not cached are downloaded and verified.
    * @throws InputError, HubError, StorageError, CheckpointError, UnsupportedError, DeviceError, AbortError
    */
   static async fromPretrained(repo: CheckpointReference, options: FromPretrainedOptions = {}): Promise<DiffusionPipeline> {
@@ -223,5 +225,6 @@ function absoluteReference(reference: CheckpointReference): CheckpointReference 
 
 /** Resolves paths against the URL of the page, because the worker has another base URL. `owner/name` is not a path. */
 function absolute(repo: string): string {
-  return /^\.{0,2}\//.test(repo) ? new URL(repo, document.baseURI).href : repo
+  const text = cleanReference(repo)
+  return /^\.{0,2}\/|^\.{1,2}$/.test(text) ? new URL(text, document.baseURI).href : text
 }

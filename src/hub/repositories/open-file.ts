@@ -1,10 +1,12 @@
 /** Opens one file by what a caller passes: an address on the Hub as people copy it, any other URL, or a file from the user's disk. */
 
 import { InputError } from '../../errors.js'
+import { cleanReference } from '../../util/clean-reference.js'
 import type { Hub } from '../hub.js'
-import { isRepositoryId, isSafePath } from '../names.js'
+import { checkBaseUrl, isRepositoryId, isSafePath } from '../names.js'
 import { FolderRepository } from './folder-repository.js'
-import { openRepository, type OpenRepository, type OpenRepositoryOptions } from './open-repository.js'
+import type { OpenRepository } from '../types.js'
+import { openRepository, type OpenRepositoryOptions } from './open-repository.js'
 import { UrlFile } from './url-file.js'
 
 /** A file and the repository that it is read through. */
@@ -21,7 +23,7 @@ export interface OpenedFile {
 export async function openFile(hub: Hub, file: string | File, options: OpenRepositoryOptions = {}): Promise<OpenedFile> {
   if (typeof file !== 'string') return { repository: FolderRepository.fromFiles([file]), path: file.name }
   const url = checkFileUrl(file, options.baseUrl)
-  const named = parseHubFile(url, options.endpoint ?? 'https://huggingface.co')
+  const named = parseHubFile(url, checkBaseUrl(options.endpoint ?? 'https://huggingface.co'))
   if (named === undefined) {
     const repository = new UrlFile(hub, url.href, { revalidate: options.revalidate ?? false })
     return { repository, path: repository.path }
@@ -32,7 +34,7 @@ export async function openFile(hub: Hub, file: string | File, options: OpenRepos
 
 /** An absolute http(s) URL of a file. `owner/name/file` and `hf.co/…` are read as on the Hub. @throws InputError `bad-url` */
 function checkFileUrl(value: string, base: string | undefined): URL {
-  const text = value.trim()
+  const text = cleanReference(value)
   const isHost = /^(?:www\.)?(?:huggingface\.co|hf\.co)\//.test(text)
   const address = isHost ? `https://${text}` : text
   const url = URL.canParse(address, base) ? new URL(address, base) : undefined

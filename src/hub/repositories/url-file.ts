@@ -17,9 +17,8 @@ import { probeFile } from '../http/probe-file.js'
 import type { Hub } from '../hub.js'
 import { isSafePath, stripQuery } from '../names.js'
 import { addressKey } from '../stored-file.js'
-import type { ByteSource, HeaderOnlySource, OpenOptions, ReadOptions, RepositoryFile } from '../types.js'
+import type { ByteSource, HeaderOnlySource, OpenOptions, OpenRepository, ReadOptions, RepositoryFile } from '../types.js'
 import { OpenFiles } from './open-files.js'
-import type { OpenRepository } from './open-repository.js'
 
 /** How a file at a URL is opened. */
 export interface UrlFileOptions {

@@ -96,7 +96,7 @@ async function swappedComponent(
   { options, open, signal }: FindComponentsRequest,
 ): Promise<ComponentSource> {
   const repository = await open(reference.repo, reference.revision)
-  const { files, className } = await openComponent(repository, name, reference.subfolder, { signal })
+  const { files, className } = await openComponent(repository, name, reference.subfolder ?? repository.folder, { signal })
   return {
     name,
     className: className ?? own?.className ?? 'unknown',

@@ -3,26 +3,15 @@
  * 1 to 3. Mirrors diffusers' class.
  */
 
-import { CheckpointError, InputError, UnsupportedError } from '../errors.js'
-import {
-  choice,
-  flag,
-  integer,
-  number,
-  only,
-  readConfig,
-  sigmaKeys,
-  spacingKeys,
-  trainingKeys,
-  unsupportedThresholding,
-  type ConfigOf,
-} from './config.js'
+import { BaseScheduler, type NoiseLevel, type Schedule } from '../base-scheduler.js'
+import { CheckpointError, InputError, UnsupportedError } from '../../errors.js'
+import { choice, flag, integer, number, only, sigmaKeys, spacingKeys, trainingKeys, unsupportedThresholding } from '../config.js'
 import { lastPredictions, noisePlace, predictionName, predictionTerms, schedulePoint, type SchedulePoint } from './multistep.js'
-import { alphasCumprodForSigmas, mixNoise, trainingSigmas } from './noise-schedule.js'
-import { float32, interpolateAt, linspace, round } from './numpy.js'
-import { checkSigmaSchedule, convertSigmas, flowSigmas, sigmaToTimestep } from './sigma-schedules.js'
-import { checkOptions, checkSteps, spaceMultistepTimesteps, stepIndex } from './timestep-spacing.js'
-import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan, StepTerm } from './types.js'
+import { alphasCumprodForSigmas, trainingSigmas } from '../noise-schedule.js'
+import { float32, interpolateAt, linspace, round } from '../numpy.js'
+import { checkSigmaSchedule, convertSigmas, flowSigmas, sigmaToTimestep } from '../sigma-schedules.js'
+import { spaceMultistepTimesteps } from '../timestep-spacing.js'
+import type { SchedulerConfig, SetTimestepsOptions, StepPlan, StepTerm } from '../types.js'
 
 const className = 'DPMSolverMultistepScheduler'
 const spec = {
@@ -57,23 +46,16 @@ interface Factors {
 }
 
 /** diffusers' DPMSolverMultistepScheduler. */
-export class DPMSolverMultistepScheduler implements Scheduler {
+export class DPMSolverMultistepScheduler extends BaseScheduler<typeof spec> {
   static readonly className = className
   static readonly configKeys = Object.keys(spec)
-  readonly className = className
-  readonly order = 1
-  readonly initNoiseSigma = 1
-  readonly config: ConfigOf<typeof spec>
-  timesteps: readonly number[] = []
-  sigmas: readonly number[] = []
   readonly #trainingSigmas: Float32Array
   /** The number of training timesteps whose λ is at least `lambda_min_clipped`. */
   readonly #lastTimestep: number
   readonly #algorithm: 'dpmsolver' | 'dpmsolver++' | 'sde-dpmsolver' | 'sde-dpmsolver++'
-  #beginIndex: number | null = null
 
   constructor(config: SchedulerConfig) {
-    this.config = readConfig(className, config, spec)
+    super(className, spec, config)
     const { config: read } = this
     // diffusers accepts the name of DEIS here, and uses this class's own algorithm.
     this.#algorithm = read.algorithm_type === 'deis' ? 'dpmsolver++' : read.algorithm_type
@@ -105,13 +87,15 @@ export class DPMSolverMultistepScheduler implements Scheduler {
     this.#lastTimestep = lambdas.filter((lambda) => lambda >= read.lambda_min_clipped).length
   }
 
-  setTimesteps(numInferenceSteps: number | null, options: SetTimestepsOptions = {}): void {
+  protected override acceptedOptions(): readonly (keyof SetTimestepsOptions)[] {
+    return ['timesteps', 'mu']
+  }
+
+  protected schedule(steps: number | null, options: SetTimestepsOptions): Schedule {
     const { config } = this
-    checkOptions(className, numInferenceSteps, options, ['timesteps', 'mu'])
     if (options.mu !== undefined && !config.use_dynamic_shifting)
       throw new InputError('set-timesteps', `${className} accepts mu only with use_dynamic_shifting.`)
-    const count = options.timesteps?.length ?? numInferenceSteps
-    checkSteps(count, config.num_train_timesteps)
+    const count = this.countSteps(steps, options, config.num_train_timesteps)
     const training = this.#trainingSigmas
     const logSigmas = training.map((sigma) => Math.log(sigma))
     const range = { min: training[0] ?? 0, max: training.at(-1) ?? 0 }
@@ -138,17 +122,10 @@ export class DPMSolverMultistepScheduler implements Scheduler {
       sigmas = flowSigmas(count, config.num_train_timesteps, shift)
       timesteps = sigmas.map((sigma) => sigma * config.num_train_timesteps)
     } else sigmas = timesteps.map((timestep) => interpolateAt(timestep, training))
-    this.sigmas = float32([...sigmas, config.final_sigmas_type === 'zero' ? 0 : range.min])
-    this.timesteps = timesteps.map((value) => Math.trunc(value))
-    this.#beginIndex = null
-  }
-
-  setBeginIndex(index: number): void {
-    this.#beginIndex = index
-  }
-
-  inputScale(): number {
-    return 1
+    return {
+      timesteps: timesteps.map((value) => Math.trunc(value)),
+      sigmas: float32([...sigmas, config.final_sigmas_type === 'zero' ? 0 : range.min]),
+    }
   }
 
   #point(index: number): SchedulePoint {
@@ -157,10 +134,10 @@ export class DPMSolverMultistepScheduler implements Scheduler {
 
   plan(index: number): StepPlan {
     const { config, timesteps } = this
-    const place = stepIndex(timesteps, index, this.#beginIndex)
+    const place = this.place(index)
     const here = this.#point(place)
     const next = this.#point(place + 1)
-    const done = Math.min(config.solver_order, index - (this.#beginIndex ?? 0))
+    const done = Math.min(config.solver_order, this.stepsBefore(index))
     const few = config.lower_order_final && timesteps.length < 15
     const firstAtEnd = place === timesteps.length - 1 && (config.euler_at_final || few || config.final_sigmas_type === 'zero')
     const secondAtEnd = place === timesteps.length - 2 && few
@@ -244,8 +221,8 @@ export class DPMSolverMultistepScheduler implements Scheduler {
     return [d0 + d10 / r0, -d10 / r0 + d11 / r1, -d11 / r1]
   }
 
-  addNoise(original: Float32Array, noise: Float32Array, timestep: number): Float32Array<ArrayBuffer> {
-    const { alpha, sigma } = this.#point(noisePlace(this.timesteps, timestep, this.#beginIndex))
-    return mixNoise(original, noise, alpha, sigma)
+  protected noiseLevel(timestep: number): NoiseLevel {
+    const { alpha, sigma } = this.#point(noisePlace(this.timesteps, timestep, this.beginIndex))
+    return { signal: alpha, noise: sigma }
   }
 }

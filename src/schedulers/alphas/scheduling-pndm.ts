@@ -3,12 +3,13 @@
  * linear multistep (PLMS) from the start with `skip_prk_steps`. Mirrors diffusers' class.
  */
 
-import { InputError } from '../errors.js'
-import { choice, flag, readConfig, spacingKeys, trainingKeys, type ConfigOf } from './config.js'
-import { alphasCumprod, at, mixNoiseAt } from './noise-schedule.js'
-import { round } from './numpy.js'
-import { checkOptions, checkSteps, spaceTimesteps } from './timestep-spacing.js'
-import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan, StepSum, StepTerm } from './types.js'
+import { BaseScheduler, type NoiseLevel, type Schedule } from '../base-scheduler.js'
+import { InputError } from '../../errors.js'
+import { choice, flag, spacingKeys, trainingKeys } from '../config.js'
+import { alphaNoiseLevel, alphasCumprod, at } from '../noise-schedule.js'
+import { round } from '../numpy.js'
+import { spaceTimesteps } from '../timestep-spacing.js'
+import type { SchedulerConfig, SetTimestepsOptions, StepPlan, StepSum, StepTerm } from '../types.js'
 
 const className = 'PNDMScheduler'
 const spec = {
@@ -29,36 +30,29 @@ function outputName(call: number): string {
 }
 
 /** diffusers' PNDMScheduler. */
-export class PNDMScheduler implements Scheduler {
+export class PNDMScheduler extends BaseScheduler<typeof spec> {
   static readonly className = className
   static readonly configKeys = Object.keys(spec)
-  readonly className = className
-  readonly order = 1
-  readonly initNoiseSigma = 1
-  readonly config: ConfigOf<typeof spec>
-  timesteps: readonly number[] = []
   readonly #alphas: Float32Array
   readonly #finalAlpha: number
   #prkTimesteps: readonly number[] = []
   /** The number of training timesteps between two steps. */
   #stride = 0
-  #beginIndex = 0
 
   constructor(config: SchedulerConfig) {
-    this.config = readConfig(className, config, spec)
+    super(className, spec, config)
     this.#alphas = alphasCumprod(this.config)
     this.#finalAlpha = this.config.set_alpha_to_one ? 1 : at(this.#alphas, 0)
   }
 
-  setTimesteps(numInferenceSteps: number | null, options: SetTimestepsOptions = {}): void {
-    checkOptions(className, numInferenceSteps, options, [])
+  protected schedule(steps: number | null, options: SetTimestepsOptions): Schedule {
     const {
       num_train_timesteps: trainSteps,
       timestep_spacing: spacing,
       steps_offset: offset,
       skip_prk_steps: skipPrk,
     } = this.config
-    checkSteps(numInferenceSteps, trainSteps)
+    const numInferenceSteps = this.countSteps(steps, options, trainSteps)
     if (!skipPrk && numInferenceSteps < pndmOrder)
       throw new InputError('num-inference-steps', `${className} without skip_prk_steps needs at least ${pndmOrder} steps.`, {
         numInferenceSteps,
@@ -70,32 +64,22 @@ export class PNDMScheduler implements Scheduler {
       .reverse()
     if (skipPrk) {
       this.#prkTimesteps = []
-      this.timesteps = [...rising.slice(0, -1), ...rising.slice(-2, -1), ...rising.slice(-1)].reverse()
-    } else {
-      const half = Math.floor(this.#stride / 2)
-      const pairs = rising.slice(-pndmOrder).flatMap((value) => [value, value + half])
-      this.#prkTimesteps = pairs
-        .slice(0, -1)
-        .flatMap((value) => [value, value])
-        .slice(1, -1)
-        .reverse()
-      this.timesteps = [...this.#prkTimesteps, ...rising.slice(0, -3).reverse()]
+      return { timesteps: [...rising.slice(0, -1), ...rising.slice(-2, -1), ...rising.slice(-1)].reverse() }
     }
-    this.#beginIndex = 0
-  }
-
-  setBeginIndex(index: number): void {
-    this.#beginIndex = index
-  }
-
-  inputScale(): number {
-    return 1
+    const half = Math.floor(this.#stride / 2)
+    const pairs = rising.slice(-pndmOrder).flatMap((value) => [value, value + half])
+    this.#prkTimesteps = pairs
+      .slice(0, -1)
+      .flatMap((value) => [value, value])
+      .slice(1, -1)
+      .reverse()
+    return { timesteps: [...this.#prkTimesteps, ...rising.slice(0, -3).reverse()] }
   }
 
   plan(index: number): StepPlan {
     const timestep = this.timesteps[index] ?? 0
     // As in diffusers, what a call does depends on how many calls there were, not on where the run begins.
-    const call = index - this.#beginIndex
+    const call = this.stepsBefore(index)
     return call < this.#prkTimesteps.length ? this.#rungeKutta(call, timestep) : this.#linearMultistep(call, timestep)
   }
 
@@ -177,7 +161,7 @@ export class PNDMScheduler implements Scheduler {
     ]
   }
 
-  addNoise(original: Float32Array, noise: Float32Array, timestep: number): Float32Array<ArrayBuffer> {
-    return mixNoiseAt(at(this.#alphas, timestep), original, noise)
+  protected noiseLevel(timestep: number): NoiseLevel {
+    return alphaNoiseLevel(at(this.#alphas, timestep))
   }
 }

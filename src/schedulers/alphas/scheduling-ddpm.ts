@@ -1,10 +1,11 @@
 /** DDPMScheduler: denoising diffusion probabilistic models (Ho et al. 2020, arXiv 2006.11239). Mirrors diffusers' class. */
 
-import { choice, flag, number, readConfig, spacingKeys, trainingKeys, unsupportedThresholding, type ConfigOf } from './config.js'
-import { alphasCumprod, at, mixNoiseAt, originalTerms } from './noise-schedule.js'
-import { round } from './numpy.js'
-import { checkFalling, checkOptions, checkSteps, spaceTimesteps } from './timestep-spacing.js'
-import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan } from './types.js'
+import { BaseScheduler, type NoiseLevel, type Schedule } from '../base-scheduler.js'
+import { choice, flag, number, spacingKeys, trainingKeys, unsupportedThresholding } from '../config.js'
+import { alphaNoiseLevel, alphasCumprod, at, originalTerms } from '../noise-schedule.js'
+import { round } from '../numpy.js'
+import { checkFalling, spaceTimesteps } from '../timestep-spacing.js'
+import type { SchedulerConfig, SetTimestepsOptions, StepPlan } from '../types.js'
 
 const className = 'DDPMScheduler'
 const spec = {
@@ -21,40 +22,29 @@ const spec = {
 const { fround, sqrt } = Math
 
 /** diffusers' DDPMScheduler. */
-export class DDPMScheduler implements Scheduler {
+export class DDPMScheduler extends BaseScheduler<typeof spec> {
   static readonly className = className
   static readonly configKeys = Object.keys(spec)
-  readonly className = className
-  readonly order = 1
-  readonly initNoiseSigma = 1
-  readonly config: ConfigOf<typeof spec>
-  timesteps: readonly number[] = []
   readonly #alphas: Float32Array
 
   constructor(config: SchedulerConfig) {
-    this.config = readConfig(className, config, spec)
+    super(className, spec, config)
     this.#alphas = alphasCumprod(this.config)
   }
 
-  setTimesteps(numInferenceSteps: number | null, options: SetTimestepsOptions = {}): void {
+  protected override acceptedOptions(): readonly (keyof SetTimestepsOptions)[] {
+    return ['timesteps']
+  }
+
+  protected schedule(steps: number | null, options: SetTimestepsOptions): Schedule {
     const { num_train_timesteps: trainSteps, timestep_spacing: spacing, steps_offset: offset } = this.config
-    checkOptions(className, numInferenceSteps, options, ['timesteps'])
     const { timesteps } = options
     if (timesteps === undefined) {
-      checkSteps(numInferenceSteps, trainSteps)
-      this.timesteps = spaceTimesteps(spacing, numInferenceSteps, trainSteps, offset).map((value) => round(value))
-      return
+      const count = this.countSteps(steps, options, trainSteps)
+      return { timesteps: spaceTimesteps(spacing, count, trainSteps, offset).map((value) => round(value)) }
     }
     checkFalling(timesteps, trainSteps)
-    this.timesteps = timesteps
-  }
-
-  setBeginIndex(): void {
-    // Not needed: each step finds its position by its timestep.
-  }
-
-  inputScale(): number {
-    return 1
+    return { timesteps }
   }
 
   plan(index: number): StepPlan {
@@ -89,7 +79,7 @@ export class DDPMScheduler implements Scheduler {
     }
   }
 
-  addNoise(original: Float32Array, noise: Float32Array, timestep: number): Float32Array<ArrayBuffer> {
-    return mixNoiseAt(at(this.#alphas, timestep), original, noise)
+  protected noiseLevel(timestep: number): NoiseLevel {
+    return alphaNoiseLevel(at(this.#alphas, timestep))
   }
 }

@@ -1,6 +1,7 @@
 /** UniPCMultistepScheduler: unified predictor-corrector (Zhao et al. 2023, arXiv 2302.04867). Mirrors diffusers' class. */
 
-import { CheckpointError, InputError } from '../errors.js'
+import { BaseScheduler, type NoiseLevel, type Schedule } from '../base-scheduler.js'
+import { CheckpointError, InputError } from '../../errors.js'
 import {
   choice,
   flag,
@@ -9,16 +10,14 @@ import {
   only,
   optionalNumber,
   optionalNumbers,
-  readConfig,
   sigmaKeys,
   spacingKeys,
   trainingKeys,
   unsupportedThresholding,
-  type ConfigOf,
-} from './config.js'
+} from '../config.js'
 import { lastPredictions, noisePlace, predictionName, predictionTerms, schedulePoint, type SchedulePoint } from './multistep.js'
-import { alphasCumprodForSigmas, mixNoise, trainingSigmas } from './noise-schedule.js'
-import { float32, interpolateAt, linspace, round } from './numpy.js'
+import { alphasCumprodForSigmas, trainingSigmas } from '../noise-schedule.js'
+import { float32, interpolateAt, linspace, round } from '../numpy.js'
 import {
   checkSigmaSchedule,
   convertSigmas,
@@ -26,9 +25,9 @@ import {
   sigmaToTimestep,
   stretchToTerminal,
   timeShiftSigma,
-} from './sigma-schedules.js'
-import { checkOptions, checkSteps, spaceMultistepTimesteps, stepIndex } from './timestep-spacing.js'
-import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan, StepTerm } from './types.js'
+} from '../sigma-schedules.js'
+import { spaceMultistepTimesteps } from '../timestep-spacing.js'
+import type { SchedulerConfig, SetTimestepsOptions, StepPlan, StepTerm } from '../types.js'
 
 const className = 'UniPCMultistepScheduler'
 const spec = {
@@ -58,20 +57,13 @@ const spec = {
 const { expm1 } = Math
 
 /** diffusers' UniPCMultistepScheduler. */
-export class UniPCMultistepScheduler implements Scheduler {
+export class UniPCMultistepScheduler extends BaseScheduler<typeof spec> {
   static readonly className = className
   static readonly configKeys = Object.keys(spec)
-  readonly className = className
-  readonly order = 1
-  readonly initNoiseSigma = 1
-  readonly config: ConfigOf<typeof spec>
-  timesteps: readonly number[] = []
-  sigmas: readonly number[] = []
   readonly #trainingSigmas: Float32Array
-  #beginIndex: number | null = null
 
   constructor(config: SchedulerConfig) {
-    this.config = readConfig(className, config, spec)
+    super(className, spec, config)
     const { config: read } = this
     checkSigmaSchedule(className, this.config)
     if (read.shift_terminal !== null && !read.use_flow_sigmas)
@@ -81,14 +73,16 @@ export class UniPCMultistepScheduler implements Scheduler {
     this.#trainingSigmas = trainingSigmas(alphasCumprodForSigmas(read))
   }
 
-  setTimesteps(numInferenceSteps: number | null, options: SetTimestepsOptions = {}): void {
+  protected override acceptedOptions(): readonly (keyof SetTimestepsOptions)[] {
+    return this.config.use_flow_sigmas ? ['sigmas', 'mu'] : ['mu']
+  }
+
+  protected schedule(steps: number | null, options: SetTimestepsOptions): Schedule {
     const { config } = this
-    checkOptions(className, numInferenceSteps, options, config.use_flow_sigmas ? ['sigmas', 'mu'] : ['mu'])
     if (config.use_dynamic_shifting && options.mu === undefined)
       throw new InputError('set-timesteps', `${className} with use_dynamic_shifting needs mu.`)
-    const count = options.sigmas?.length ?? numInferenceSteps
     const trainSteps = config.num_train_timesteps
-    checkSteps(count, trainSteps)
+    const count = this.countSteps(steps, options, trainSteps)
     const training = this.#trainingSigmas
     const spacing = { trainSteps, lastTimestep: trainSteps, offset: config.steps_offset }
     let timesteps = spaceMultistepTimesteps(config.timestep_spacing, count, spacing)
@@ -110,9 +104,10 @@ export class UniPCMultistepScheduler implements Scheduler {
       timesteps = sigmas.map((sigma) => sigma * trainSteps)
       last = sigmas.at(-1) ?? 0
     } else sigmas = timesteps.map((timestep) => interpolateAt(timestep, training))
-    this.sigmas = float32([...sigmas, config.final_sigmas_type === 'zero' ? 0 : last])
-    this.timesteps = timesteps.map((value) => Math.trunc(value))
-    this.#beginIndex = null
+    return {
+      timesteps: timesteps.map((value) => Math.trunc(value)),
+      sigmas: float32([...sigmas, config.final_sigmas_type === 'zero' ? 0 : last]),
+    }
   }
 
   #flowSigmas(given: readonly number[], mu: number | undefined): number[] {
@@ -125,22 +120,14 @@ export class UniPCMultistepScheduler implements Scheduler {
     return sigmas
   }
 
-  setBeginIndex(index: number): void {
-    this.#beginIndex = index
-  }
-
-  inputScale(): number {
-    return 1
-  }
-
   #point(index: number): SchedulePoint {
     return schedulePoint(this.sigmas[index] ?? 0, this.config.use_flow_sigmas)
   }
 
   plan(index: number): StepPlan {
     const { config } = this
-    const place = stepIndex(this.timesteps, index, this.#beginIndex)
-    const done = index - (this.#beginIndex ?? 0)
+    const place = this.place(index)
+    const done = this.stepsBefore(index)
     const wanted = config.predict_x0 ? 'image' : 'noise'
     const correct = done > 0 && place > 0 && !(config.disable_corrector ?? []).includes(place - 1)
     const from = `sample ${index}`
@@ -215,9 +202,9 @@ export class UniPCMultistepScheduler implements Scheduler {
     return { weights: order === 2 ? [0.5] : solve(smaller, right.slice(0, -1)), hPhi1, bh }
   }
 
-  addNoise(original: Float32Array, noise: Float32Array, timestep: number): Float32Array<ArrayBuffer> {
-    const { alpha, sigma } = this.#point(noisePlace(this.timesteps, timestep, this.#beginIndex))
-    return mixNoise(original, noise, alpha, sigma)
+  protected noiseLevel(timestep: number): NoiseLevel {
+    const { alpha, sigma } = this.#point(noisePlace(this.timesteps, timestep, this.beginIndex))
+    return { signal: alpha, noise: sigma }
   }
 }
 

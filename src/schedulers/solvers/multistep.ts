@@ -3,8 +3,8 @@
  * a prediction, and the point at which noise is added.
  */
 
-import { indexForTimestep } from './timestep-spacing.js'
-import type { StepTerm } from './types.js'
+import { indexForTimestep } from '../timestep-spacing.js'
+import type { StepTerm } from '../types.js'
 
 /** A point of the noise schedule: x = α x₀ + σ ε, and λ = log(α/σ), which is infinite at the end. */
 export interface SchedulePoint {

@@ -1,10 +1,11 @@
 /** DDIMScheduler: denoising diffusion implicit models (Song et al. 2020, arXiv 2010.02502). Mirrors diffusers' class. */
 
-import { choice, flag, number, readConfig, spacingKeys, trainingKeys, unsupportedThresholding, type ConfigOf } from './config.js'
-import { alphasCumprod, at, mixNoiseAt, originalTerms } from './noise-schedule.js'
-import { round } from './numpy.js'
-import { checkOptions, checkSteps, spaceTimesteps } from './timestep-spacing.js'
-import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepOptions, StepPlan, StepTerm } from './types.js'
+import { BaseScheduler, type NoiseLevel, type Schedule } from '../base-scheduler.js'
+import { choice, flag, number, spacingKeys, trainingKeys, unsupportedThresholding } from '../config.js'
+import { alphaNoiseLevel, alphasCumprod, at, originalTerms } from '../noise-schedule.js'
+import { round } from '../numpy.js'
+import { spaceTimesteps } from '../timestep-spacing.js'
+import type { SchedulerConfig, SetTimestepsOptions, StepOptions, StepPlan, StepTerm } from '../types.js'
 
 const className = 'DDIMScheduler'
 const spec = {
@@ -21,38 +22,23 @@ const spec = {
 const { fround, sqrt } = Math
 
 /** diffusers' DDIMScheduler. */
-export class DDIMScheduler implements Scheduler {
+export class DDIMScheduler extends BaseScheduler<typeof spec> {
   static readonly className = className
   static readonly configKeys = Object.keys(spec)
-  readonly className = className
-  readonly order = 1
-  readonly initNoiseSigma = 1
-  readonly config: ConfigOf<typeof spec>
-  timesteps: readonly number[] = []
   readonly #alphas: Float32Array
   readonly #finalAlpha: number
   #steps = 0
 
   constructor(config: SchedulerConfig) {
-    this.config = readConfig(className, config, spec)
+    super(className, spec, config)
     this.#alphas = alphasCumprod(this.config)
     this.#finalAlpha = this.config.set_alpha_to_one ? 1 : at(this.#alphas, 0)
   }
 
-  setTimesteps(numInferenceSteps: number | null, options: SetTimestepsOptions = {}): void {
-    checkOptions(className, numInferenceSteps, options, [])
+  protected schedule(steps: number | null, options: SetTimestepsOptions): Schedule {
     const { num_train_timesteps: trainSteps, timestep_spacing: spacing, steps_offset: offset } = this.config
-    checkSteps(numInferenceSteps, trainSteps)
-    this.#steps = numInferenceSteps
-    this.timesteps = spaceTimesteps(spacing, numInferenceSteps, trainSteps, offset).map((value) => round(value))
-  }
-
-  setBeginIndex(): void {
-    // Not needed: each step finds its position by its timestep.
-  }
-
-  inputScale(): number {
-    return 1
+    this.#steps = this.countSteps(steps, options, trainSteps)
+    return { timesteps: spaceTimesteps(spacing, this.#steps, trainSteps, offset).map((value) => round(value)) }
   }
 
   plan(index: number, { eta = 0 }: StepOptions = {}): StepPlan {
@@ -83,8 +69,8 @@ export class DDIMScheduler implements Scheduler {
     }
   }
 
-  addNoise(original: Float32Array, noise: Float32Array, timestep: number): Float32Array<ArrayBuffer> {
-    return mixNoiseAt(at(this.#alphas, timestep), original, noise)
+  protected noiseLevel(timestep: number): NoiseLevel {
+    return alphaNoiseLevel(at(this.#alphas, timestep))
   }
 }
 

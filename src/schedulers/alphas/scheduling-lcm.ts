@@ -1,20 +1,11 @@
 /** LCMScheduler: multistep consistency sampling of latent consistency models (arXiv 2310.04378). Mirrors diffusers' class. */
 
-import {
-  choice,
-  flag,
-  integer,
-  number,
-  readConfig,
-  trainingKeys,
-  unsupportedThresholding,
-  unused,
-  type ConfigOf,
-} from './config.js'
-import { alphasCumprod, at, mixNoiseAt, originalTerms } from './noise-schedule.js'
-import { linspace } from './numpy.js'
-import { checkFalling, checkOptions, checkSteps, stepIndex } from './timestep-spacing.js'
-import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan } from './types.js'
+import { BaseScheduler, type NoiseLevel, type Schedule } from '../base-scheduler.js'
+import { choice, flag, integer, number, trainingKeys, unsupportedThresholding, unused } from '../config.js'
+import { alphaNoiseLevel, alphasCumprod, at, originalTerms } from '../noise-schedule.js'
+import { linspace } from '../numpy.js'
+import { checkFalling, checkSteps } from '../timestep-spacing.js'
+import type { SchedulerConfig, SetTimestepsOptions, StepPlan } from '../types.js'
 
 const className = 'LCMScheduler'
 const spec = {
@@ -36,46 +27,33 @@ const { fround, sqrt } = Math
 const sigmaData = 0.5
 
 /** diffusers' LCMScheduler. */
-export class LCMScheduler implements Scheduler {
+export class LCMScheduler extends BaseScheduler<typeof spec> {
   static readonly className = className
   static readonly configKeys = Object.keys(spec)
-  readonly className = className
-  readonly order = 1
-  readonly initNoiseSigma = 1
-  readonly config: ConfigOf<typeof spec>
-  timesteps: readonly number[] = []
   readonly #alphas: Float32Array
   readonly #finalAlpha: number
-  #beginIndex: number | null = null
 
   constructor(config: SchedulerConfig) {
-    this.config = readConfig(className, config, spec)
+    super(className, spec, config)
     this.#alphas = alphasCumprod(this.config)
     this.#finalAlpha = this.config.set_alpha_to_one ? 1 : at(this.#alphas, 0)
   }
 
-  setTimesteps(numInferenceSteps: number | null, options: SetTimestepsOptions = {}): void {
+  protected override acceptedOptions(): readonly (keyof SetTimestepsOptions)[] {
+    return ['timesteps']
+  }
+
+  protected schedule(steps: number | null, options: SetTimestepsOptions): Schedule {
     const { num_train_timesteps: trainSteps, original_inference_steps: originalSteps } = this.config
-    checkOptions(className, numInferenceSteps, options, ['timesteps'])
     if (options.timesteps === undefined) {
       checkSteps(originalSteps, trainSteps)
-      checkSteps(numInferenceSteps, originalSteps)
+      const count = this.countSteps(steps, options, originalSteps)
       const stride = Math.floor(trainSteps / originalSteps)
-      const indices = linspace(0, originalSteps, numInferenceSteps, false)
-      this.timesteps = indices.map((index) => (originalSteps - Math.floor(index)) * stride - 1)
-    } else {
-      checkFalling(options.timesteps, trainSteps)
-      this.timesteps = options.timesteps
+      const indices = linspace(0, originalSteps, count, false)
+      return { timesteps: indices.map((index) => (originalSteps - Math.floor(index)) * stride - 1) }
     }
-    this.#beginIndex = null
-  }
-
-  setBeginIndex(index: number): void {
-    this.#beginIndex = index
-  }
-
-  inputScale(): number {
-    return 1
+    checkFalling(options.timesteps, trainSteps)
+    return { timesteps: options.timesteps }
   }
 
   plan(index: number): StepPlan {
@@ -86,7 +64,7 @@ export class LCMScheduler implements Scheduler {
       timestep_scaling: scaling,
     } = this.config
     const timestep = this.timesteps[index] ?? 0
-    const place = stepIndex(this.timesteps, index, this.#beginIndex)
+    const place = this.place(index)
     const previous = this.timesteps[place + 1] ?? timestep
     const alpha = at(this.#alphas, timestep)
     const alphaPrevious = previous >= 0 ? at(this.#alphas, previous) : this.#finalAlpha
@@ -117,7 +95,7 @@ export class LCMScheduler implements Scheduler {
     }
   }
 
-  addNoise(original: Float32Array, noise: Float32Array, timestep: number): Float32Array<ArrayBuffer> {
-    return mixNoiseAt(at(this.#alphas, timestep), original, noise)
+  protected noiseLevel(timestep: number): NoiseLevel {
+    return alphaNoiseLevel(at(this.#alphas, timestep))
   }
 }

@@ -3,10 +3,11 @@
  * per step, except for the last step. Mirrors diffusers' class.
  */
 
-import { InputError } from '../errors.js'
-import { choice, flag, number, readConfig, sigmaKeys, spacingKeys, trainingKeys, type ConfigOf } from './config.js'
-import { alphasCumprod, mixNoise, trainingSigmas } from './noise-schedule.js'
-import { float32, interpolateAt } from './numpy.js'
+import { BaseScheduler, type NoiseLevel, type Schedule } from '../base-scheduler.js'
+import { InputError } from '../../errors.js'
+import { choice, flag, number, sigmaKeys, spacingKeys, trainingKeys } from '../config.js'
+import { alphasCumprod, trainingSigmas } from '../noise-schedule.js'
+import { float32, interpolateAt } from '../numpy.js'
 import {
   checkSigmaSchedule,
   convertSigmas,
@@ -14,9 +15,9 @@ import {
   sigmaInputScale,
   sigmaOriginalTerms,
   sigmaToTimestep,
-} from './sigma-schedules.js'
-import { checkOptions, checkSteps, indexForTimestep, spaceTimesteps, stepIndex } from './timestep-spacing.js'
-import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan, StepSum } from './types.js'
+} from '../sigma-schedules.js'
+import { spaceTimesteps } from '../timestep-spacing.js'
+import type { SchedulerConfig, SetTimestepsOptions, StepPlan, StepSum } from '../types.js'
 
 const className = 'HeunDiscreteScheduler'
 const spec = {
@@ -51,32 +52,29 @@ function move(from: string, by: number, along: string): readonly StepSum[] {
 }
 
 /** diffusers' HeunDiscreteScheduler. */
-export class HeunDiscreteScheduler implements Scheduler {
+export class HeunDiscreteScheduler extends BaseScheduler<typeof spec> {
   static readonly className = className
   static readonly configKeys = Object.keys(spec)
-  readonly className = className
-  readonly order = 2
-  readonly config: ConfigOf<typeof spec>
-  timesteps: readonly number[] = []
-  sigmas: readonly number[] = []
+  override readonly order = 2
   readonly #trainingSigmas: Float32Array
-  #beginIndex: number | null = null
 
   constructor(config: SchedulerConfig) {
-    this.config = readConfig(className, config, spec)
+    super(className, spec, config)
     checkSigmaSchedule(className, this.config)
     this.#trainingSigmas = trainingSigmas(alphasCumprod(this.config))
   }
 
-  get initNoiseSigma(): number {
+  override get initNoiseSigma(): number {
     return initialSigma(this.sigmas, this.config.timestep_spacing)
   }
 
-  setTimesteps(numInferenceSteps: number | null, options: SetTimestepsOptions = {}): void {
+  protected override acceptedOptions(): readonly (keyof SetTimestepsOptions)[] {
+    return ['timesteps']
+  }
+
+  protected schedule(steps: number | null, options: SetTimestepsOptions): Schedule {
     const { config } = this
-    checkOptions(className, numInferenceSteps, options, ['timesteps'])
-    const count = options.timesteps?.length ?? numInferenceSteps
-    checkSteps(count, config.num_train_timesteps)
+    const count = this.countSteps(steps, options, config.num_train_timesteps)
     const training = this.#trainingSigmas
     let timesteps = float32(
       options.timesteps ?? spaceTimesteps(config.timestep_spacing, count, config.num_train_timesteps, config.steps_offset),
@@ -93,23 +91,17 @@ export class HeunDiscreteScheduler implements Scheduler {
       sigmas = converted
       timesteps = float32(sigmas.map((sigma) => sigmaToTimestep(sigma, logSigmas)))
     }
-    this.sigmas = float32([...twiceButFirst(sigmas), 0])
-    this.timesteps = twiceButFirst(timesteps)
-    this.#beginIndex = null
+    return { timesteps: twiceButFirst(timesteps), sigmas: float32([...twiceButFirst(sigmas), 0]) }
   }
 
-  setBeginIndex(index: number): void {
-    this.#beginIndex = index
-  }
-
-  inputScale(index: number): number {
-    return sigmaInputScale(this.sigmas[stepIndex(this.timesteps, index, this.#beginIndex)] ?? 0)
+  override inputScale(index: number): number {
+    return sigmaInputScale(this.sigma(this.place(index)))
   }
 
   plan(index: number): StepPlan {
     const { clip_sample: clip, clip_sample_range: range, prediction_type: predictionType } = this.config
-    const place = stepIndex(this.timesteps, index, this.#beginIndex)
-    const sigma = this.sigmas[place] ?? 0
+    const place = this.place(index)
+    const sigma = this.sigma(place)
     // Round after each operation, as torch does: at sigmas of 10^4, rounding errors are as large as the image's share of the sample.
     const slope = (name: string): readonly StepSum[] => [
       { name: 'original', terms: sigmaOriginalTerms(predictionType, sigma), bound: clip ? range : undefined, rounded: true },
@@ -123,15 +115,15 @@ export class HeunDiscreteScheduler implements Scheduler {
       },
       { name, terms: [[1 / sigma, `noise of ${name}`]], rounded: true },
     ]
-    if ((index - (this.#beginIndex ?? 0)) % 2 === 0) {
-      const dt = fround((this.sigmas[place + 1] ?? 0) - sigma)
+    if (this.stepsBefore(index) % 2 === 0) {
+      const dt = fround(this.sigma(place + 1) - sigma)
       return {
         sums: [...slope('slope'), { name: 'start', terms: [[1, 'sample']] }, ...move('sample', dt, 'slope')],
         keep: ['slope', 'start'],
       }
     }
     // The second half repeats the step with the mean of the slopes at both ends.
-    const dt = fround(sigma - (this.sigmas[place - 1] ?? 0))
+    const dt = fround(sigma - this.sigma(place - 1))
     return {
       sums: [
         ...slope('slope at the end'),
@@ -148,8 +140,7 @@ export class HeunDiscreteScheduler implements Scheduler {
     }
   }
 
-  addNoise(original: Float32Array, noise: Float32Array, timestep: number): Float32Array<ArrayBuffer> {
-    const index = this.#beginIndex ?? indexForTimestep(this.timesteps, timestep)
-    return mixNoise(original, noise, 1, this.sigmas[index] ?? 0)
+  protected noiseLevel(timestep: number): NoiseLevel {
+    return { signal: 1, noise: this.startSigma(timestep) }
   }
 }

@@ -3,13 +3,12 @@
  * (Stable Diffusion 3, arXiv 2403.03206). Mirrors diffusers' class.
  */
 
-import { InputError } from '../errors.js'
-import { choice, flag, integer, number, optionalNumber, readConfig, sigmaKeys, type ConfigOf } from './config.js'
-import { mixNoise } from './noise-schedule.js'
-import { float32, linspace } from './numpy.js'
-import { checkSigmaSchedule, convertSigmas, shiftSigma, stretchToTerminal, timeShiftSigma } from './sigma-schedules.js'
-import { checkOptions, checkSteps, indexForTimestep, stepIndex } from './timestep-spacing.js'
-import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan, StepTerm } from './types.js'
+import { BaseScheduler, type NoiseLevel, type Schedule } from '../base-scheduler.js'
+import { InputError } from '../../errors.js'
+import { choice, flag, integer, number, optionalNumber, sigmaKeys } from '../config.js'
+import { float32, linspace } from '../numpy.js'
+import { checkSigmaSchedule, convertSigmas, shiftSigma, stretchToTerminal, timeShiftSigma } from '../sigma-schedules.js'
+import type { SchedulerConfig, SetTimestepsOptions, StepPlan, StepTerm } from '../types.js'
 
 const className = 'FlowMatchEulerDiscreteScheduler'
 const spec = {
@@ -31,34 +30,29 @@ const spec = {
 const { fround } = Math
 
 /** diffusers' FlowMatchEulerDiscreteScheduler. */
-export class FlowMatchEulerDiscreteScheduler implements Scheduler {
+export class FlowMatchEulerDiscreteScheduler extends BaseScheduler<typeof spec> {
   static readonly className = className
   static readonly configKeys = Object.keys(spec)
-  readonly className = className
-  readonly order = 1
-  readonly initNoiseSigma = 1
-  readonly config: ConfigOf<typeof spec>
-  timesteps: readonly number[] = []
-  sigmas: readonly number[] = []
   /** The ends of the training schedule, shifted once. As in diffusers, the schedule of a run is shifted once more. */
   readonly #range: { readonly min: number; readonly max: number }
-  #beginIndex: number | null = null
 
   constructor(config: SchedulerConfig) {
-    this.config = readConfig(className, config, spec)
+    super(className, spec, config)
     checkSigmaSchedule(className, this.config)
     const { use_dynamic_shifting: dynamic, num_train_timesteps: trainSteps, shift } = this.config
     const shifted = (sigma: number) => (dynamic ? sigma : fround(shiftSigma(sigma, shift)))
     this.#range = { min: shifted(fround(1 / trainSteps)), max: shifted(1) }
   }
 
-  setTimesteps(numInferenceSteps: number | null, options: SetTimestepsOptions = {}): void {
+  protected override acceptedOptions(): readonly (keyof SetTimestepsOptions)[] {
+    return ['sigmas', 'mu']
+  }
+
+  protected schedule(steps: number | null, options: SetTimestepsOptions): Schedule {
     const { config } = this
-    checkOptions(className, numInferenceSteps, options, ['sigmas', 'mu'])
     const trainSteps = config.num_train_timesteps
     const { mu } = options
-    const count = options.sigmas?.length ?? numInferenceSteps
-    checkSteps(count, trainSteps)
+    const count = this.countSteps(steps, options, trainSteps)
     let sigmas: number[]
     if (options.sigmas !== undefined) sigmas = float32(options.sigmas)
     else sigmas = linspace(this.#range.max * trainSteps, this.#range.min * trainSteps, count).map((value) => value / trainSteps)
@@ -70,23 +64,13 @@ export class FlowMatchEulerDiscreteScheduler implements Scheduler {
     sigmas = stretchToTerminal(sigmas, config.shift_terminal)
     sigmas = float32(convertSigmas(config, { min: sigmas.at(-1) ?? 0, max: sigmas[0] ?? 0 }, count) ?? sigmas)
     if (config.invert_sigmas) sigmas = float32(sigmas.map((sigma) => 1 - sigma))
-    this.timesteps = float32(sigmas.map((sigma) => sigma * trainSteps))
-    this.sigmas = [...sigmas, config.invert_sigmas ? 1 : 0]
-    this.#beginIndex = null
-  }
-
-  setBeginIndex(index: number): void {
-    this.#beginIndex = index
-  }
-
-  inputScale(): number {
-    return 1
+    return { timesteps: float32(sigmas.map((sigma) => sigma * trainSteps)), sigmas: [...sigmas, config.invert_sigmas ? 1 : 0] }
   }
 
   plan(index: number): StepPlan {
-    const place = stepIndex(this.timesteps, index, this.#beginIndex)
-    const sigma = this.sigmas[place] ?? 0
-    const next = this.sigmas[place + 1] ?? 0
+    const place = this.place(index)
+    const sigma = this.sigma(place)
+    const next = this.sigma(place + 1)
     const terms: readonly StepTerm[] = this.config.stochastic_sampling
       ? [
           [1 - next, 'sample'],
@@ -101,9 +85,8 @@ export class FlowMatchEulerDiscreteScheduler implements Scheduler {
   }
 
   /** diffusers' `scale_noise`, which moves the sample towards the noise along a straight line. */
-  addNoise(original: Float32Array, noise: Float32Array, timestep: number): Float32Array<ArrayBuffer> {
-    const index = this.#beginIndex ?? indexForTimestep(this.timesteps, timestep)
-    const sigma = this.sigmas[index] ?? 0
-    return mixNoise(original, noise, 1 - sigma, sigma)
+  protected noiseLevel(timestep: number): NoiseLevel {
+    const sigma = this.startSigma(timestep)
+    return { signal: 1 - sigma, noise: sigma }
   }
 }

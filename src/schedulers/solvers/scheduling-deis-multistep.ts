@@ -3,25 +3,15 @@
  * extrapolated by polynomials in log ρ. Mirrors diffusers' class.
  */
 
-import { InputError } from '../errors.js'
-import {
-  choice,
-  flag,
-  integer,
-  number,
-  readConfig,
-  sigmaKeys,
-  spacingKeys,
-  trainingKeys,
-  unsupportedThresholding,
-  type ConfigOf,
-} from './config.js'
+import { BaseScheduler, type NoiseLevel, type Schedule } from '../base-scheduler.js'
+import { InputError } from '../../errors.js'
+import { choice, flag, integer, number, sigmaKeys, spacingKeys, trainingKeys, unsupportedThresholding } from '../config.js'
 import { lastPredictions, noisePlace, predictionName, predictionTerms, schedulePoint, type SchedulePoint } from './multistep.js'
-import { alphasCumprod, mixNoise, trainingSigmas } from './noise-schedule.js'
-import { float32, interpolateAt, round } from './numpy.js'
-import { checkSigmaSchedule, convertSigmas, flowSigmas, sigmaToTimestep } from './sigma-schedules.js'
-import { checkOptions, checkSteps, spaceMultistepTimesteps, stepIndex } from './timestep-spacing.js'
-import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepPlan, StepTerm } from './types.js'
+import { alphasCumprod, trainingSigmas } from '../noise-schedule.js'
+import { float32, interpolateAt, round } from '../numpy.js'
+import { checkSigmaSchedule, convertSigmas, flowSigmas, sigmaToTimestep } from '../sigma-schedules.js'
+import { spaceMultistepTimesteps } from '../timestep-spacing.js'
+import type { SchedulerConfig, SetTimestepsOptions, StepPlan, StepTerm } from '../types.js'
 
 const className = 'DEISMultistepScheduler'
 const spec = {
@@ -44,36 +34,32 @@ const spec = {
 const { exp, log } = Math
 
 /** diffusers' DEISMultistepScheduler. */
-export class DEISMultistepScheduler implements Scheduler {
+export class DEISMultistepScheduler extends BaseScheduler<typeof spec> {
   static readonly className = className
   static readonly configKeys = Object.keys(spec)
-  readonly className = className
-  readonly order = 1
-  readonly initNoiseSigma = 1
-  readonly config: ConfigOf<typeof spec>
-  timesteps: readonly number[] = []
-  sigmas: readonly number[] = []
   readonly #trainingSigmas: Float32Array
-  #beginIndex: number | null = null
 
   constructor(config: SchedulerConfig) {
-    this.config = readConfig(className, config, spec)
+    super(className, spec, config)
     checkSigmaSchedule(className, this.config)
     this.#trainingSigmas = trainingSigmas(alphasCumprod(this.config))
   }
 
-  setTimesteps(numInferenceSteps: number | null, options: SetTimestepsOptions = {}): void {
+  protected override acceptedOptions(): readonly (keyof SetTimestepsOptions)[] {
+    return ['mu']
+  }
+
+  protected schedule(steps: number | null, options: SetTimestepsOptions): Schedule {
     const { config } = this
-    checkOptions(className, numInferenceSteps, options, ['mu'])
     if (options.mu !== undefined && !config.use_dynamic_shifting)
       throw new InputError('set-timesteps', `${className} accepts mu only with use_dynamic_shifting.`)
     const trainSteps = config.num_train_timesteps
-    checkSteps(numInferenceSteps, trainSteps)
+    const count = this.countSteps(steps, options, trainSteps)
     const training = this.#trainingSigmas
     let last = training[0] ?? 0
     const spacing = { trainSteps, lastTimestep: trainSteps, offset: config.steps_offset }
-    let timesteps = spaceMultistepTimesteps(config.timestep_spacing, numInferenceSteps, spacing)
-    let sigmas = convertSigmas(config, { min: last, max: training.at(-1) ?? 0 }, numInferenceSteps)
+    let timesteps = spaceMultistepTimesteps(config.timestep_spacing, count, spacing)
+    let sigmas = convertSigmas(config, { min: last, max: training.at(-1) ?? 0 }, count)
     if (sigmas !== null) {
       const logSigmas = training.map((sigma) => log(sigma))
       timesteps = sigmas.map((sigma) => sigmaToTimestep(sigma, logSigmas))
@@ -81,21 +67,11 @@ export class DEISMultistepScheduler implements Scheduler {
       last = sigmas.at(-1) ?? 0
     } else if (config.use_flow_sigmas) {
       const shift = options.mu === undefined ? config.flow_shift : exp(options.mu)
-      sigmas = flowSigmas(numInferenceSteps, trainSteps, shift)
+      sigmas = flowSigmas(count, trainSteps, shift)
       timesteps = sigmas.map((sigma) => sigma * trainSteps)
       last = sigmas.at(-1) ?? 0
     } else sigmas = timesteps.map((timestep) => interpolateAt(timestep, training))
-    this.sigmas = float32([...sigmas, last])
-    this.timesteps = timesteps.map((value) => Math.trunc(value))
-    this.#beginIndex = null
-  }
-
-  setBeginIndex(index: number): void {
-    this.#beginIndex = index
-  }
-
-  inputScale(): number {
-    return 1
+    return { timesteps: timesteps.map((value) => Math.trunc(value)), sigmas: float32([...sigmas, last]) }
   }
 
   #point(index: number): SchedulePoint {
@@ -104,10 +80,10 @@ export class DEISMultistepScheduler implements Scheduler {
 
   plan(index: number): StepPlan {
     const { config, timesteps } = this
-    const place = stepIndex(timesteps, index, this.#beginIndex)
+    const place = this.place(index)
     const here = this.#point(place)
     const next = this.#point(place + 1)
-    const done = Math.min(config.solver_order, index - (this.#beginIndex ?? 0))
+    const done = Math.min(config.solver_order, this.stepsBefore(index))
     const few = config.lower_order_final && timesteps.length < 15
     const first = config.solver_order === 1 || done < 1 || (place === timesteps.length - 1 && few)
     const second = config.solver_order === 2 || done < 2 || (place === timesteps.length - 2 && few)
@@ -142,9 +118,9 @@ export class DEISMultistepScheduler implements Scheduler {
     return logs.map((_, i) => next.alpha * (integrateBasis(logs, i, rho(next)) - integrateBasis(logs, i, rho(here))))
   }
 
-  addNoise(original: Float32Array, noise: Float32Array, timestep: number): Float32Array<ArrayBuffer> {
-    const { alpha, sigma } = this.#point(noisePlace(this.timesteps, timestep, this.#beginIndex))
-    return mixNoise(original, noise, alpha, sigma)
+  protected noiseLevel(timestep: number): NoiseLevel {
+    const { alpha, sigma } = this.#point(noisePlace(this.timesteps, timestep, this.beginIndex))
+    return { signal: alpha, noise: sigma }
   }
 }
 
