@@ -131,7 +131,7 @@ export class Runner {
     const controller = new AbortController()
     this.#controller = controller
     this.#setState(state)
-    this.#draw(start(this.#activity, performance.now()))
+    this.#draw(start(this.#activity, performance.now(), state === 'generating'))
     try {
       const result = await task(controller.signal)
       controller.signal.throwIfAborted()
