@@ -78,7 +78,7 @@ async function joinTables(
   const folder = files.path.slice(0, files.path.lastIndexOf('/') + 1)
   const shards = [...new Set(weightMap.values())].toSorted()
 
-  const listed = new Set((await repository.files(options)).map((file) => file.path))
+  const listed = new Map((await repository.files(options)).map(({ path, size }) => [path, size]))
   const missing = shards.filter((shard) => !listed.has(folder + shard))
   if (missing.length > 0)
     throw new CheckpointError(
@@ -87,6 +87,11 @@ async function joinTables(
       { index: files.path, shards: missing.slice(0, 20).map((shard) => folder + shard) },
     )
 
+  // The total is known before any shard has arrived.
+  for (const shard of shards) {
+    const total = listed.get(folder + shard) ?? 0
+    options.onProgress?.({ path: folder + shard, loaded: 0, total, cached: 0, phase: 'queued' })
+  }
   const tables = await Promise.all(shards.map((shard) => readShard(open, folder + shard, options)))
   const table = new Map<string, TensorEntry>()
   for (const [i, shard] of shards.entries()) {

@@ -30,8 +30,8 @@ export class Run {
     this.#onProgress?.(progress)
   }
 
-  status(phase: PipelinePhase, component?: string): void {
-    this.report({ type: 'status', phase, component })
+  status(phase: PipelinePhase, components?: readonly string[]): void {
+    this.report({ type: 'status', phase, ...(components === undefined ? {} : { components }) })
   }
 
   /** Warns the caller, at once and with the result. `once`: not a second time when work is repeated. */

@@ -179,9 +179,15 @@ export interface PixelImage {
   readonly data: Uint8ClampedArray<ArrayBuffer>
 }
 
-/** A progress event of a load or a generation. */
+/** A progress event of a load or a generation. `status` with the phase `downloading` names all `components` whose weights are loaded. */
 export type PipelineProgress =
-  | { readonly type: 'status'; readonly phase: PipelinePhase; readonly component?: string | undefined }
+  | {
+      readonly type: 'status'
+      readonly phase: PipelinePhase
+      readonly component?: string | undefined
+      readonly components?: readonly string[] | undefined
+    }
+  | { readonly type: 'step'; readonly step: number; readonly total: number }
   | { readonly type: 'file'; readonly component: string; readonly file: FileProgress }
   | { readonly type: 'weights'; readonly component: string; readonly loaded: number; readonly total: number }
   | { readonly type: 'memory'; readonly memory: PipelineMemory }

@@ -76,6 +76,18 @@ test.each([
   expect(codeOf(action)).toBe(code)
 })
 
+test('a refused scheduler is refused with the reason and what to use instead', () => {
+  expect(() => createScheduler('DPMSolverSDEScheduler', {})).toThrow(
+    expect.objectContaining({ code: 'unsupported-class', message: expect.stringContaining('sde-dpmsolver++') }),
+  )
+})
+
+test('IPNDM does not start from an image', () => {
+  const { scheduler } = createScheduler('IPNDMScheduler', {})
+  scheduler.setTimesteps(4)
+  expect(codeOf(() => scheduler.setBeginIndex(1))).toBe('unsupported-config')
+})
+
 // Values that follow from symmetry. The fixtures with use_beta_sigmas cover the values between them.
 test.each([
   [0, 0],

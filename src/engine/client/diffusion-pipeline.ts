@@ -16,19 +16,22 @@ import type {
   StepInfo,
 } from '../../pipelines/types.js'
 import { SharedTask, type JoinOptions } from '../../util/shared-task.js'
-import type { EngineEvent, PipelineId } from '../protocol.js'
+import type { PipelineId } from '../protocol.js'
 import type { Connection } from './connection.js'
 import { gatherComponents, type ComponentOptions } from './component-options.js'
 import { sharedEngine, type Engine } from './engine-client.js'
 import { GeneratedImage } from './generated-image.js'
+import { startGeneration, type Generation } from './generation.js'
+import { readImage, withStartImage, type ImageInput } from './image-input.js'
+import { generationMeter, loadMeter, stepEvent, type ProgressMeter, type ProgressReport } from './overall-progress.js'
 import { checkOptionNames, fromPretrainedOptionNames, generateOptionNames, planOptionNames } from './option-names.js'
 
 /** Options of {@link DiffusionPipeline.fromPretrained}. */
 export interface FromPretrainedOptions extends LoadPipelineOptions, ComponentOptions {
   /** Cancels the load; the promise rejects with the reason of the signal. Downloaded data stays in the cache. */
   readonly signal?: AbortSignal | undefined
-  /** Called with the progress of files and weights, phases, memory use and warnings. */
-  readonly onProgress?: ((progress: PipelineProgress) => void) | undefined
+  /** Called with the progress of the whole load (`fraction`, bytes, seconds left), of files and phases, memory use and warnings. */
+  readonly onProgress?: ((progress: ProgressReport) => void) | undefined
   /** The engine to load into; by default the one that all pipelines of a page share. */
   readonly engine?: Engine | undefined
 }
@@ -42,11 +45,16 @@ export interface PlanOptions extends LoadPipelineOptions, ComponentOptions, Plan
 }
 
 /** Options of {@link DiffusionPipeline.generate}. */
-export interface GenerateCallOptions extends GenerateOptions {
+export interface GenerateCallOptions extends Omit<GenerateOptions, 'image'> {
+  /**
+   * Image to image: the start image. Pixels are used as they are, and the result has their size. Any other picture is cropped and scaled to
+   * `width` × `height`; without these, its own size is that of the result. A size must be a multiple of the autoencoder's factor (8).
+   */
+  readonly image?: ImageInput | undefined
   /** Cancels the generation; the promise rejects with the reason of the signal. The pipeline stays loaded. */
   readonly signal?: AbortSignal | undefined
-  /** As in `fromPretrained`: offloaded weights are loaded and evicted while it runs. */
-  readonly onProgress?: ((progress: PipelineProgress) => void) | undefined
+  /** As in `fromPretrained`, with the progress of the whole generation; also called after each step. */
+  readonly onProgress?: ((progress: ProgressReport) => void) | undefined
   /** Called after each denoising step. */
   readonly onStep?: ((step: StepInfo) => void) | undefined
 }
@@ -91,7 +99,7 @@ export class DiffusionPipeline {
     checkOptionNames(options, fromPretrainedOptionNames)
     const { signal, onProgress, engine = sharedEngine(), ...plain } = gatherComponents(options, absolute)
     const address = typeof repo === 'string' ? absolute(repo) : repo
-    const loaded = await load(engine, address, plain, { signal, onProgress })
+    const loaded = await load(engine, address, plain, { signal, onProgress: reportTo(onProgress, loadMeter()) })
     return new DiffusionPipeline(engine, address, plain, loaded)
   }
 
@@ -114,22 +122,34 @@ export class DiffusionPipeline {
   }
 
   /**
-   * Generates images from a prompt. An engine runs one generation at a time; others wait. If the worker was lost, the pipeline is first
-   * loaded again, from the cache.
+   * Generates images from a prompt: await it for the images, or iterate over it for the steps. An engine runs one generation at a time;
+   * others wait. If the worker was lost, the pipeline is first loaded again, from the cache.
    * @throws InputError, UnsupportedError, DeviceError, AbortError
    */
-  async generate(prompt: string, options: GenerateCallOptions = {}): Promise<GenerateOutput> {
+  generate(prompt: string, options: GenerateCallOptions = {}): Generation<GenerateOutput> {
+    return startGeneration((onStep) => this.#generate(prompt, options, onStep))
+  }
+
+  async #generate(prompt: string, options: GenerateCallOptions, reportStep: (step: StepInfo) => void): Promise<GenerateOutput> {
     checkOptionNames(options, generateOptionNames)
-    const { signal, onProgress, onStep, ...plain } = options
+    const { signal, onProgress, onStep, image, ...plain } = options
     this.#assertUsable()
+    const start = image === undefined ? undefined : await readImage(image, options)
+    const report = reportTo(onProgress, generationMeter(plain.numInferenceSteps ?? this.info.defaults.numInferenceSteps))
     if (!this.#loaded.connection.isAlive) {
-      await this.#reload({ signal, onProgress })
-      this.#assertUsable()
+      await this.#reload({ signal, onProgress: report })
     }
+    this.#assertUsable()
     const { connection, pipeline } = this.#loaded
-    const result = await connection.call((engine, call, onEvents) => engine.generate(call, pipeline, prompt, plain, onEvents), {
+    const request = start === undefined ? plain : withStartImage(plain, start)
+    const result = await connection.call((engine, call, onEvents) => engine.generate(call, pipeline, prompt, request, onEvents), {
       signal,
-      onEvent: (event) => dispatch(event, onProgress, onStep),
+      onEvent: (event) => {
+        if (event.type === 'progress') return report?.(event.progress)
+        reportStep(event.step)
+        onStep?.(event.step)
+        report?.(stepEvent(event.step))
+      },
     })
     return { ...result, images: result.images.map((pixels) => new GeneratedImage(pixels)) }
   }
@@ -177,20 +197,19 @@ async function load(
   const connection = engine.connect()
   const loaded = await connection.call((remote, call, onEvents) => remote.load(call, repo, options, onEvents), {
     signal,
-    onEvent: (event) => dispatch(event, onProgress),
+    onEvent: (event) => (event.type === 'progress' ? onProgress?.(event.progress) : undefined),
     // Nobody else would dispose it. A worker that has died meanwhile holds no memory, so errors do not matter.
     onLate: ({ pipeline }) => void connection.call((remote) => remote.dispose(pipeline)).catch(() => {}),
   })
   return { connection, ...loaded }
 }
 
-function dispatch(
-  event: EngineEvent,
-  onProgress: ((progress: PipelineProgress) => void) | undefined,
-  onStep?: (step: StepInfo) => void,
-): void {
-  if (event.type === 'step') onStep?.(event.step)
-  else onProgress?.(event.progress)
+/** A listener that adds the overall progress to each event. */
+function reportTo(
+  onProgress: ((progress: ProgressReport) => void) | undefined,
+  meter: ProgressMeter,
+): ((event: PipelineProgress) => void) | undefined {
+  return onProgress && ((event) => onProgress(meter(event, performance.now())))
 }
 
 /** Resolves paths against the URL of the page, because the worker has another base URL. `owner/name` is not a path. */

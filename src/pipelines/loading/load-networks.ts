@@ -29,7 +29,10 @@ export interface LoadNetworksRequest {
 /** Opens the networks' weights. @throws HubError, CheckpointError, UnsupportedError, InputError, AbortError */
 export async function loadNetworks(request: LoadNetworksRequest): Promise<ReadonlyMap<string, Network>> {
   const { sources, options, run, onFault = throwFault } = request
-  run.status('downloading')
+  run.status(
+    'downloading',
+    sources.map(({ name }) => name),
+  )
   const chosen = (await Promise.all(sources.map((source) => attempt(source.name, onFault, () => choose(source, run))))).filter(
     (found) => found !== undefined,
   )
