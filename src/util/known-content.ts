@@ -86,7 +86,9 @@ export function recognizeContent(head: Uint8Array): KnownContent | undefined {
     )
   const signature = signatures.find(([bytes]) => text.startsWith(bytes))
   if (signature !== undefined) return signature[1]
-  if (/^\x80[\x02-\x05]/.test(text)) return pickle
+  // The first opcode of a pickle names its protocol.
+  const [first, protocol = 0] = head
+  if (first === 0x80 && protocol >= 2 && protocol <= 5) return pickle
   const answer = answers.exec(start)?.[0]
   if (answer !== undefined)
     return other(`the answer of a server (${JSON.stringify(answer)}), stored in place of the file`, uploadAgain)
