@@ -115,7 +115,7 @@ export function noteComponent(
 ): void {
   const all = [...own, ...more, ...(faults.get(name) ?? [])]
   if (spec !== undefined && Object.hasOwn(spec.ignored, name)) {
-    findings.warning(name, 'component-ignored', `It is ${spec.ignored[name]}`)
+    findings.warning(name, 'component-ignored', spec.ignored[name] ?? '')
     for (const { code, message } of all) findings.warning(name, code, message)
     return
   }
