@@ -17,6 +17,9 @@ export const groups: readonly Group[] = [
     names: [
       'DiffusionPipeline',
       'FromPretrainedOptions',
+      'FromSingleFileOptions',
+      'CheckpointReference',
+      'SingleFileReference',
       'LoadPipelineOptions',
       'ComponentOptions',
       'ComponentReference',

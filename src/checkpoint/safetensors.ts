@@ -4,9 +4,10 @@
  * Source: https://github.com/huggingface/safetensors#format
  */
 
-import { CheckpointError, type CheckpointErrorCode } from '../errors.js'
+import { CheckpointError, isAquatintError, type CheckpointErrorCode } from '../errors.js'
 import type { ByteSource, ReadOptions } from '../hub/types.js'
 import { dtypeBytes } from '../util/dtype-bytes.js'
+import { knownContentError, recognizedBytes } from '../util/known-content.js'
 import { isJsonObject, parseJson, type JsonObject, type JsonValue } from '../util/parse-json.js'
 import type { SafetensorsDType, TensorEntry } from './types.js'
 
@@ -25,12 +26,26 @@ export interface SafetensorsHeader {
   readonly metadata: ReadonlyMap<string, string>
 }
 
-/** Reads a file's header in two reads. @throws CheckpointError `safetensors-*`, `json-*` */
+/**
+ * Reads a file's header in two reads.
+ * @throws CheckpointError `safetensors-*`, `json-*`; `lfs-pointer`, `html-page` and others for a file that holds something else, see
+ *   known-content.ts
+ */
 export async function readSafetensorsHeader(
   source: ByteSource,
   file: string,
   options: ReadOptions = {},
 ): Promise<SafetensorsHeader> {
+  try {
+    return await readHeader(source, file, options)
+  } catch (error) {
+    if (!isAquatintError(error, 'safetensors-header-length', 'safetensors-header-start', 'safetensors-too-short')) throw error
+    const head = await source.read({ begin: 0, end: Math.min(recognizedBytes, source.byteLength) }, options)
+    throw knownContentError(head, file) ?? error
+  }
+}
+
+async function readHeader(source: ByteSource, file: string, options: ReadOptions): Promise<SafetensorsHeader> {
   if (source.byteLength < 8) throw tooShort(file, source.byteLength, 8)
   const length = parseHeaderLength(await source.read({ begin: 0, end: 8 }, options), file, source.byteLength)
   return parseSafetensorsHeader(await source.read({ begin: 8, end: 8 + length }, options), file, source.byteLength)
@@ -65,11 +80,15 @@ export function parseSafetensorsHeader(header: Uint8Array, file: string, fileByt
 }
 
 function tooShort(file: string, actual: number, expected: number): CheckpointError {
-  return new CheckpointError('safetensors-too-short', `${file} is ${actual} bytes long, but its header needs ${expected}.`, {
-    file,
-    actual,
-    expected,
-  })
+  return new CheckpointError(
+    'safetensors-too-short',
+    `${file} is ${actual} bytes long, but its header needs ${expected}: it was cut short. Download or copy it again.`,
+    {
+      file,
+      actual,
+      expected,
+    },
+  )
 }
 
 function parseMetadata(json: JsonObject, file: string): ReadonlyMap<string, string> {

@@ -19,7 +19,7 @@ export interface PipelineSpec {
   readonly tokenizers: Readonly<Record<string, readonly TokenizerDefinition[]>>
   /** Components that a repository may lack. A tokenizer may be missing when its text encoder is. */
   readonly optional: readonly string[]
-  /** Components that repositories have and this pipeline never uses, and what that means for the user. */
+  /** Components that repositories have and this pipeline never uses, and a sentence for the user about what that means. */
   readonly ignored: Readonly<Record<string, string>>
   /** The values of options that a caller does not set, as in diffusers. */
   readonly defaults: { readonly numInferenceSteps: number; readonly guidanceScale: number }

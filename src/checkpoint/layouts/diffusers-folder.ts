@@ -3,6 +3,7 @@
  * component with its config and its weights.
  */
 
+import { HubError, isAquatintError } from '../../errors.js'
 import type { ByteSource, OpenOptions, ReadOptions, Repository } from '../../hub/types.js'
 import type { JsonObject } from '../../util/parse-json.js'
 import { readConfig } from '../read-config.js'
@@ -12,6 +13,7 @@ import { listWeightFiles, readArrivingTable, readWeightTable, type ReadWeightsOp
 import type { ComponentFiles, ComponentWeights, Layout, WeightChoice } from './layout.js'
 import { modelIndexName } from './diffusers-names.js'
 import { parseModelIndex } from './model-index.js'
+import { explainMissingIndex } from './not-a-pipeline.js'
 
 /** The config of a network, of a scheduler and of a tokenizer. Each of them shows that a folder holds a component. */
 const configNames = ['config.json', 'scheduler_config.json', 'tokenizer_config.json'] as const
@@ -21,11 +23,22 @@ export type ConfigName = (typeof configNames)[number]
 
 /** Reads model_index.json. @throws CheckpointError `model-index-*`, `json-*`; HubError `file-not-found` */
 export async function openDiffusersFolder(repository: Repository, options: ReadOptions = {}): Promise<Layout> {
-  const index = parseModelIndex(await readConfig(repository, modelIndexName, options))
+  const index = parseModelIndex(await readIndex(repository, options))
   const components = [...index.components].map(([name, entry]) => {
     return [name, entry === null ? null : { ...entry, files: new FolderFiles(repository, name) }] as const
   })
   return { repository, ...index, components: new Map(components) }
+}
+
+async function readIndex(repository: Repository, options: ReadOptions): Promise<JsonObject> {
+  try {
+    return await readConfig(repository, modelIndexName, options)
+  } catch (error) {
+    if (!isAquatintError(error, 'file-not-found')) throw error
+    const paths = (await repository.files(options)).map(({ path }) => path)
+    if (paths.includes(modelIndexName)) throw error
+    throw new HubError('file-not-found', explainMissingIndex(repository.id, paths), error.details, error)
+  }
 }
 
 /** One component of a repository that may hold others, and the class that its config names. */
@@ -108,6 +121,7 @@ export class FolderFiles implements ComponentFiles {
 class FolderWeights implements ComponentWeights {
   readonly variant: string | null
   readonly index: string | null
+  readonly transforms = []
   readonly #repository: Repository
   readonly #files: WeightFiles
 

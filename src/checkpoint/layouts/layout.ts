@@ -7,6 +7,7 @@
 import type { ByteSource, OpenOptions, ReadOptions, Repository } from '../../hub/types.js'
 import type { JsonObject } from '../../util/parse-json.js'
 import type { CheckpointNote, Config, WeightLibrary, WeightTable } from '../types.js'
+import type { WeightTransform } from '../transforms/transform-table.js'
 import type { WeightFilesRequest } from '../weight-files.js'
 import type { ArrivingTable, ReadWeightsOptions } from '../weight-table.js'
 
@@ -67,6 +68,8 @@ export interface ComponentWeights {
   readonly variant: string | null
   /** The path of the index that names the shards; null where the weights are in one file. */
   readonly index: string | null
+  /** What makes the component's weights of the tables that are read. None where the files hold them as diffusers names them. */
+  readonly transforms: readonly WeightTransform[]
   /** Paths of the safetensors files, sorted. @throws as {@link read} */
   files(options?: ReadOptions): Promise<readonly string[]>
   /** Downloads the files and reads their headers. @throws CheckpointError, UnsupportedError, HubError, StorageError, AbortError */

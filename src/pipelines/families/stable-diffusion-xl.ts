@@ -37,7 +37,10 @@ export const stableDiffusionXL: PipelineFamily = {
   },
   tokenizers: { tokenizer: [CLIPTokenizer], tokenizer_2: [CLIPTokenizer] },
   optional: ['text_encoder', 'feature_extractor', 'image_encoder'],
-  ignored: { feature_extractor: 'not used without an image prompt.', image_encoder: 'not used without an image prompt.' },
+  ignored: {
+    feature_extractor: 'It is not used without an image prompt.',
+    image_encoder: 'It is not used without an image prompt.',
+  },
   defaults: { numInferenceSteps: 50, guidanceScale: 5 },
   imageToImage: { strength: 0.3, partialStepRuns: false },
   guidance: 'classifier-free',

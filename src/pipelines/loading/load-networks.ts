@@ -1,6 +1,7 @@
 /** Opens the weights of a pipeline's networks: chooses the files, reads their headers, and applies the transforms that `dtype` calls for. */
 
 import type { ComponentWeights } from '../../checkpoint/layouts/layout.js'
+import { transformTable } from '../../checkpoint/transforms/transform-table.js'
 import type { CheckpointNote, WeightTable } from '../../checkpoint/types.js'
 import { measureWeights } from '../../checkpoint/weight-table.js'
 import { CheckpointError } from '../../errors.js'
@@ -105,10 +106,10 @@ async function loadTable(
     onNote: (note: CheckpointNote) => run.note(name, note),
   })
   const read = (signal: AbortSignal | undefined) => weights.read(reading(signal))
-  if (quantization === undefined) return read(run.signal)
+  if (quantization === undefined) return transformTable(await read(run.signal), weights.transforms)
   return makeTable({
     component: name,
-    transforms: quantizingTransforms(quantization, overflowWarning(name, run)),
+    transforms: [...weights.transforms, ...quantizingTransforms(quantization, overflowWarning(name, run))],
     label: quantization,
     contents: await contentsOf(source, weights, run.signal),
     read,

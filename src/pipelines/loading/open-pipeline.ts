@@ -1,8 +1,7 @@
 /** Opens everything that a pipeline of any family runs with: its parts, its devices, and the decision where its weights are kept. */
 
-import type { Repository } from '../../hub/types.js'
 import type { DeviceHosts } from '../execution/device-hosts.js'
-import { findPipeline, type OpenPipelineOptions } from './find-pipeline.js'
+import { findPipeline, type OpenPipelineOptions, type PipelineSource } from './find-pipeline.js'
 import { loadNetworks, measureNetwork, type MakeTable } from './load-networks.js'
 import { readParts, type LoadedParts } from './read-parts.js'
 import type { PipelineSpec } from '../pipeline-spec.js'
@@ -30,7 +29,7 @@ export interface OpenedPipeline<Spec extends PipelineSpec = PipelineSpec> {
  * @throws UnsupportedError `unsupported-class`, `unsupported-config`; InputError; HubError; CheckpointError; DeviceError; AbortError
  */
 export async function openPipeline<Spec extends PipelineSpec>(
-  repo: string | Repository,
+  repo: PipelineSource,
   options: OpenPipelineOptions,
   specs: readonly Spec[],
 ): Promise<OpenedPipeline<Spec>> {

@@ -3,10 +3,10 @@
  * peak. Of weight files only the headers are read.
  */
 
-import type { ByteSource, HeaderOnlySource, Repository } from '../../hub/types.js'
+import type { ByteSource, HeaderOnlySource } from '../../hub/types.js'
 import type { MemoryPlan } from '../../memory/plan.js'
 import { checkAmounts, checkSize } from '../check-inputs.js'
-import { findPipeline, type OpenPipelineOptions } from './find-pipeline.js'
+import { findPipeline, type OpenPipelineOptions, type PipelineSource } from './find-pipeline.js'
 import {
   autoencoderOf,
   denoiserOf,
@@ -75,7 +75,7 @@ export interface PipelinePlan extends PlacedPlan, Pick<PipelineInfo, 'className'
  * `fromPretrained` throws before weights
  */
 export async function planPipeline(
-  repo: string | Repository,
+  repo: PipelineSource,
   options: OpenPipelineOptions & PlannedSize,
   specs: readonly PipelineSpec[],
 ): Promise<PipelinePlan> {
