@@ -57,8 +57,10 @@ export const capabilitiesOf: Readonly<Record<DeviceKind, DeviceCapabilities>> = 
  */
 export type KernelSource = 'aquatint' | 'onnxruntime'
 
-/** Which of onnxruntime's float16 kernels this library has replaced by more exact ones on a device, by the names of its programs. */
+/** The float16 kernels of a device, by the names of onnxruntime's programs. A device that does not compute in float16 has none. */
 export interface KernelReport {
+  /** Which kernels the device was opened with. */
+  readonly source: KernelSource
   /** Those compiled so far that sum and compute in float32. */
   readonly replaced: readonly string[]
   /** Those compiled so far that are not recognized: they stay as onnxruntime has them. */
@@ -79,11 +81,14 @@ export interface DeviceInfo {
   readonly shaderF16: boolean
   /** Bytes of the largest buffer it allows; of a CPU, of WebAssembly's heap. */
   readonly maxBufferSize: number
-  /** Its float16 kernels; undefined if they are onnxruntime's own, or if it does not compute in float16. */
-  readonly kernels?: KernelReport | undefined
+  /** Its float16 kernels. */
+  readonly kernels: KernelReport
   /** What its kind of device can do. */
   readonly capabilities: DeviceCapabilities
 }
+
+/** The kernels of a device that runs all of them as onnxruntime has them. */
+export const ownKernels: KernelReport = { source: 'onnxruntime', replaced: [], unrecognized: [] }
 
 /** The type that networks compute in: float16 only if the device has it. onnxruntime's CPU kernels compute in float32 in any case. */
 export function computeType(wanted: 'float32' | 'float16', { shaderF16 }: Pick<DeviceInfo, 'shaderF16'>): 'float32' | 'float16' {

@@ -26,13 +26,21 @@ export function checkDeviceKind(kind: unknown): void {
   throw new InputError('bad-device', `device is ${given}; it must be 'auto', 'webgpu', 'webgpu:1' or 'wasm'.`, { actual: given })
 }
 
+/** @throws InputError `bad-kernels` for another value than those of KernelSource */
+export function checkKernels(kernels: unknown): void {
+  if (kernels === undefined || kernels === 'aquatint' || kernels === 'onnxruntime') return
+  const given = (JSON.stringify(kernels) ?? typeof kernels).slice(0, 100)
+  throw new InputError('bad-kernels', `kernels is ${given}; it must be 'aquatint' or 'onnxruntime'.`, { actual: given })
+}
+
 /**
  * Opens a device. `auto` takes the GPU unless its adapter is a software one, which is slower than onnxruntime's CPU kernels.
- * @throws InputError `bad-device`; DeviceError `webgpu-not-available` if the caller names WebGPU and the browser has none,
+ * @throws InputError `bad-device`, `bad-kernels`; DeviceError `webgpu-not-available` if the caller names WebGPU and the browser has none,
  * `no-second-adapter`, `runtime-not-loaded`
  */
 export async function openDevice({ kind = 'auto', total, kernels }: OpenDeviceOptions = {}): Promise<Device> {
   checkDeviceKind(kind)
+  checkKernels(kernels)
   if (kind === 'wasm') return WasmDevice.open(total)
   if (kind === 'webgpu:1') return openSecond({ total, kernels })
   const adapter = await requestAdapter()

@@ -42,7 +42,7 @@ export class WebGpuDevice extends GpuRuntime implements Device {
     const described = describeAdapter(adapter, name)
     const runtime = await loadOnnxRuntime('webgpu')
     const gpu = await requestDevice(adapter)
-    const info = described.shaderF16 && kernels === 'aquatint' ? { ...described, kernels: installKernels(gpu) } : described
+    const info = kernels === 'aquatint' ? { ...described, kernels: installKernels(gpu) } : described
     return new WebGpuDevice(info, runtime, gpu, total)
   }
 

@@ -14,10 +14,10 @@ import { quantizedProducts } from './quantized-products.js'
 const kernels: readonly KernelEdits[] = [...matrixProducts, ...quantizedProducts, ...attentions, ...normalizations]
 
 /** Kernels that move values, or round each result once: as exact as float16 can be. */
-const exact: ReadonlySet<string> = new Set([
-  ...['Add', 'BiasAdd', 'Cast', 'Concat', 'CopyKVCache', 'Expand', 'Gather', 'InPlaceSoftmax', 'Mul', 'Relu', 'ResizeNearest'],
-  ...['Slice', 'Split', 'Sub', 'Transpose', 'TransferBSDToBNSH', 'ComputeChannelScaleShift', 'Resize', 'ResizeNearestImpl'],
-])
+const exact: ReadonlySet<string> = new Set(
+  `Add BiasAdd Cast ComputeChannelScaleShift Concat CopyKVCache Expand Gather InPlaceSoftmax Mul Relu ResizeNearest ResizeNearestImpl Slice Split
+  Sub TransferBSDToBNSH Transpose`.split(/\s+/),
+)
 
 /** The text to compile for a kernel, and whether it was changed. `float16`: whether it computes in float16 at all. */
 export function rewriteKernel(label: string, code: string): { readonly code: string; readonly outcome: Outcome } {
@@ -43,6 +43,7 @@ export function installKernels(gpu: GPUDevice): KernelReport {
     return compile({ ...descriptor, code })
   }
   return {
+    source: 'aquatint',
     get replaced() {
       return [...found.replaced]
     },
