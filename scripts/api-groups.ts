@@ -28,6 +28,7 @@ export const groups: readonly Group[] = [
       'SchedulerReference',
       'RepositoryReference',
       'PipelineInfo',
+      'LoadNote',
       'ProgressReport',
       'OverallProgress',
       'PipelineProgress',

@@ -58,6 +58,7 @@ export type {
   GenerateResult,
   LoadPipelineOptions,
   OffloadMode,
+  LoadNote,
   PipelineInfo,
   PipelineMemory,
   PipelinePhase,

@@ -240,6 +240,18 @@ export interface GenerateResult {
   readonly captured?: CapturedTensors | undefined
 }
 
+/** Something in a checkpoint that loading ignored, assumed or replaced. docs/models.md lists the codes. */
+export interface LoadNote {
+  /** The component's name, such as `unet`; '' for the checkpoint as a whole. */
+  readonly component: string
+  /** What kind of thing it is, such as `config-keys`. */
+  readonly code: string
+  /** What was found, and what it means for the images. */
+  readonly message: string
+  /** What it is about, such as keys of a config, tensors or a class, each with its value. */
+  readonly values: Readonly<Record<string, string>>
+}
+
 /** What was loaded. */
 export interface PipelineInfo {
   /** diffusers' class of the pipeline. */
@@ -284,4 +296,6 @@ export interface PipelineInfo {
   readonly memoryBudget?: number | undefined
   /** Whether `generate` accepts `image`: the checkpoint has the autoencoder's encoder. */
   readonly imageToImage: boolean
+  /** What loading ignored, assumed or replaced in the checkpoint, such as config keys that a class does not have. Empty for most checkpoints. */
+  readonly notes: readonly LoadNote[]
 }

@@ -6,7 +6,7 @@
 
 import type { ByteSource, OpenOptions, ReadOptions, Repository } from '../../hub/types.js'
 import type { JsonObject } from '../../util/parse-json.js'
-import type { Config, WeightLibrary, WeightTable } from '../types.js'
+import type { CheckpointNote, Config, WeightLibrary, WeightTable } from '../types.js'
 import type { WeightTransform } from '../transforms/transform-table.js'
 import type { WeightFilesRequest } from '../weight-files.js'
 import type { ArrivingTable, ReadWeightsOptions } from '../weight-table.js'
@@ -25,6 +25,8 @@ export interface Layout {
   readonly className: string
   /** The pipeline's own options, such as `force_zeros_for_empty_prompt`. */
   readonly options: Config
+  /** What reading the checkpoint's list of components ignored. */
+  readonly notes: readonly CheckpointNote[]
   /** Component name, such as `unet` → the component; null for a component that the pipeline can have and this checkpoint does not. */
   readonly components: ReadonlyMap<string, LayoutComponent | null>
 }

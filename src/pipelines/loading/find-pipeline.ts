@@ -74,7 +74,7 @@ export async function findPipeline<T, Spec extends PipelineSpec>(
   try {
     const open = opener(hub, options, opened, run)
     const layout = await layoutOf(repo, options, { hub, open, opened, run })
-    const spec = findSpec(layout, specs)
+    const spec = findSpec(layout, specs, run)
     placing = await openDevices(options, budget, networkNames(spec, layout, options))
     // A repository object that came without a hub has no cache for prepared files.
     const store = options.hub !== undefined || typeof repo === 'string' || isSingleFile(repo) ? hub : undefined
@@ -104,10 +104,24 @@ async function layoutOf(repo: PipelineSource, options: OpenPipelineOptions, open
   return openLayout(repo, { signal: run.signal })
 }
 
-/** The family of a checkpoint's pipeline class. @throws UnsupportedError `unsupported-class` */
-export function findSpec<Spec extends PipelineSpec>({ className }: Layout, specs: readonly Spec[]): Spec {
-  const spec = specs.find((candidate) => candidate.className === className)
-  if (spec !== undefined) return spec
+/** The family of a checkpoint's pipeline class, or of a class that has the same checkpoints. @throws UnsupportedError `unsupported-class` */
+export function findSpec<Spec extends PipelineSpec>(
+  { className, notes }: Layout,
+  specs: readonly Spec[],
+  run: Pick<Run, 'note'>,
+): Spec {
+  const own = specs.find((candidate) => candidate.className === className)
+  const spec = own ?? specs.find((candidate) => candidate.savedAs?.includes(className) === true)
+  if (spec !== undefined) {
+    for (const note of notes) run.note('', note)
+    if (own === undefined)
+      run.note('', {
+        code: 'class-replaced',
+        message: `The checkpoint was saved as ${className} and is run as ${spec.className}, which has the same components.`,
+        values: { [className]: spec.className },
+      })
+    return spec
+  }
   const supported = specs.map((candidate) => candidate.className)
   throw new UnsupportedError(
     'unsupported-class',

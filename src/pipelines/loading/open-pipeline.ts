@@ -9,7 +9,7 @@ import type { AutoencoderModel, DenoiserModel } from '../../models/types.js'
 import type { Network } from '../bind-network.js'
 import { refuseBeforeDownload } from './read-network-headers.js'
 import { transformWeights } from './transform-weights.js'
-import type { PipelineInfo } from '../types.js'
+import type { LoadNote, PipelineInfo } from '../types.js'
 import type { DeviceName } from '../../memory/device-info.js'
 import { placeNetworks } from './open-devices.js'
 
@@ -18,6 +18,8 @@ export interface OpenedPipeline<Spec extends PipelineSpec = PipelineSpec> {
   readonly spec: Spec
   readonly parts: LoadedParts
   readonly hosts: DeviceHosts
+  /** What was ignored, assumed or replaced. */
+  readonly notes: readonly LoadNote[]
   /** Allows the cache to evict the repositories' files again. */
   readonly close: () => void
 }
@@ -42,7 +44,7 @@ export async function openPipeline<Spec extends PipelineSpec>(
     const parts = { ...read, networks: await loadNetworks({ sources, options, makeTable, run }) }
     const hosts = await placeNetworks(placing, parts.networks, options)
     run.status('ready')
-    return { spec, parts, hosts, close: found.close }
+    return { spec, parts, hosts, notes: run.notes, close: found.close }
   })
 }
 
@@ -66,7 +68,7 @@ export interface ImageNetworks {
 
 /** The part of `PipelineInfo` that is the same in every family. */
 export function describePipeline(
-  { spec, parts, hosts }: OpenedPipeline,
+  { spec, parts, hosts, notes }: OpenedPipeline,
   { denoiser, vae }: ImageNetworks,
   defaults: PipelineInfo['defaults'],
   scheduler: PipelineInfo['scheduler'],
@@ -85,5 +87,6 @@ export function describePipeline(
     scheduler,
     memoryBudget,
     imageToImage: vae.model.hasEncoder(vae.table.keys()),
+    notes,
   }
 }

@@ -25,7 +25,7 @@ import { readNetworkHeaders } from './read-network-headers.js'
 import { readParts } from './read-parts.js'
 import { isGuided, type PipelineSpec } from '../pipeline-spec.js'
 import { decidePlaces } from '../planning/place-networks.js'
-import type { LoadPipelineOptions, PipelineInfo } from '../types.js'
+import type { LoadNote, LoadPipelineOptions, PipelineInfo } from '../types.js'
 import type { DeviceName } from '../../memory/device-info.js'
 import type { ChosenDevices } from './choose-devices.js'
 
@@ -65,6 +65,8 @@ export interface PipelinePlan extends PlacedPlan, Pick<PipelineInfo, 'className'
   readonly downloadBytes: number
   /** The warnings that `fromPretrained` would give. */
   readonly warnings: readonly string[]
+  /** What `fromPretrained` would ignore, assume or replace in the checkpoint. */
+  readonly notes: readonly LoadNote[]
 }
 
 /**
@@ -96,6 +98,7 @@ export async function planPipeline(
       downloadBytes: [...toFetch].reduce((sum, { byteLength }) => sum + byteLength, 0),
       ...plan,
       warnings: run.warnings,
+      notes: run.notes,
     }
   })
 }

@@ -42,7 +42,7 @@ export const folderOf = (fixture: string) => diskRepository(join(fixtures, fixtu
 
 /** The weights of a component in a fixture's folder, under the names that diffusers' current classes have. */
 export async function folderTable(fixture: string, component: string): Promise<WeightTable> {
-  const { files } = await openFolderComponent(folderOf(fixture), component, undefined)
+  const { files } = await openFolderComponent(folderOf(fixture), component, 'config.json', undefined)
   const library: WeightLibrary = component.startsWith('text_encoder') ? 'transformers' : 'diffusers'
   const table = await (await files.chooseWeights({ library, missingVariant: 'fallback' })).read()
   return new Map([...table.values()].map((entry) => [currentName(entry.name), { ...entry, name: currentName(entry.name) }]))
