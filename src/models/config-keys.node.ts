@@ -128,7 +128,7 @@ function denoiserRun(
   }
   for (const [name, { tensor, shape, runs, dims }] of Object.entries(model.tableInputs({ height, width }))) {
     const values = weight(tensor, shape)
-    inputs[name] = { dims, data: Float32Array.from(runs.flatMap(({ begin, end }) => [...values.subarray(begin, end)])) }
+    inputs[name] = { dims, data: Float32Array.from(runs.flatMap(({ begin, end }) => Array.from(values.subarray(begin, end)))) }
   }
   if (graph.inputs.some(({ name }) => name === 'add_embeds')) inputs['add_embeds'] = addEmbeds(config)
   return { graph, inputs, outputs: ['out_sample'] }
@@ -139,11 +139,12 @@ function addEmbeds(config: Config): PlainTensor {
   const timeIds = given('time_ids', 2, 6).data.map((value) => Math.fround(40 + Math.fround(24 * value)))
   const times = unetTimeIdEmbeds(UNet2DConditionModel.fromConfig(config).config, timeIds, 2, 20)
   const width = times.length / 2
-  const rows = [0, 1].map((row) => [
-    ...text.subarray(row * 20, row * 20 + 20),
-    ...times.subarray(row * width, row * width + width),
-  ])
-  return { dims: [2, 20 + width], data: Float32Array.from(rows.flat()) }
+  const data = new Float32Array(2 * (20 + width))
+  for (const row of [0, 1]) {
+    data.set(text.subarray(row * 20, row * 20 + 20), row * (20 + width))
+    data.set(times.subarray(row * width, row * width + width), row * (20 + width) + 20)
+  }
+  return { dims: [2, 20 + width], data }
 }
 
 /** The samples that the fixture has of these runs. */
