@@ -34,6 +34,8 @@ export interface UnetConfig {
   readonly convOutKernel: number
   readonly time: TimestepSettings
   readonly timeEmbedWidth: number
+  /** Latent consistency models: the width of the guidance scale's embedding. Null for UNets that take no guidance scale. */
+  readonly guidanceWidth: number | null
   /** SDXL's added condition: widths of a time id's embedding and of the whole. */
   readonly added: { readonly time: TimestepSettings; readonly width: number } | undefined
   readonly contextWidth: number
@@ -104,6 +106,7 @@ export function readUnetConfig(config: Config): UnetConfig {
     convOutKernel: reader.oneOf('conv_out_kernel', 3, [1, 3, 5, 7]),
     time: { width: first, flipSinToCos, freqShift },
     timeEmbedWidth: reader.optionalInteger('time_embedding_dim', channelBounds) ?? 4 * first,
+    guidanceWidth: reader.optionalInteger('time_cond_proj_dim', { min: 4, max: 16384 }),
     added,
     contextWidth,
     groups,
@@ -167,7 +170,6 @@ function refuseOthers(reader: ConfigReader): void {
   reader.require('time_embedding_type', 'positional')
   reader.require('time_embedding_act_fn')
   reader.require('timestep_post_act')
-  reader.require('time_cond_proj_dim')
   reader.require('attention_type', 'default')
   reader.require('cross_attention_norm')
   reader.require('act_fn', 'silu', 'swish')
