@@ -1,10 +1,12 @@
 /**
- * Reads a `config.json` key by key: each key is honoured (read here), known not to change the result, or refused by name, so that none is
- * overlooked. Configs are untrusted, so every number is checked against bounds before it becomes a size.
+ * Reads a `config.json` key by key. Every key that the class has in diffusers or transformers is honoured (read here), known not to change the
+ * result, or refused by name if its value is not supported; a fixture holds the list. Keys that the class does not have are ignored, as those
+ * libraries do, and listed. Configs are untrusted, so every number is checked against bounds before it becomes a size.
  */
 
 import type { Config } from '../checkpoint/types.js'
 import { CheckpointError, UnsupportedError, type ErrorDetail } from '../errors.js'
+import { isTruthy } from '../util/truthy.js'
 
 /** The least and the greatest value that a number may have. */
 export interface Bounds {
@@ -41,9 +43,9 @@ export class ConfigReader {
     return Object.hasOwn(this.#config, key) ? this.#config[key] : undefined
   }
 
-  /** A whole number; `fallback` when missing. */
+  /** A whole number; `fallback` when missing. null is no number, as in Python. */
   integer(key: string, fallback: number | undefined, bounds: Bounds): number {
-    const value = this.raw(key) ?? fallback
+    const value = this.#given(key, fallback)
     if (!isWithin(value, bounds) || !Number.isInteger(value)) throw this.invalid(key, `a whole number ${range(bounds)}`)
     return value
   }
@@ -55,16 +57,20 @@ export class ConfigReader {
 
   /** A finite number; `fallback` when missing. */
   number(key: string, fallback: number | undefined, bounds: Bounds): number {
-    const value = this.raw(key) ?? fallback
+    const value = this.#given(key, fallback)
     if (!isWithin(value, bounds)) throw this.invalid(key, `a number ${range(bounds)}`)
     return value
   }
 
-  /** A boolean; `fallback` when missing or null. */
+  /** Whether Python takes the value for true, as diffusers does: null is false. `fallback` when missing. */
   boolean(key: string, fallback: boolean): boolean {
-    const value = this.raw(key) ?? fallback
-    if (typeof value !== 'boolean') throw this.invalid(key, 'true or false')
-    return value
+    return isTruthy(this.raw(key), fallback)
+  }
+
+  /** The value; in place of true and false the numbers that they are in Python. */
+  #given(key: string, fallback: unknown): unknown {
+    const value = this.raw(key)
+    return value === undefined ? fallback : asNumber(value)
   }
 
   /** One of `allowed`; `fallback` when missing. Anything else is refused as unsupported. */
@@ -84,7 +90,8 @@ export class ConfigReader {
     read: (value: unknown) => Value | undefined,
     allowed: string,
   ): Value[] {
-    const value = this.raw(key) ?? fallback
+    const given = this.raw(key)
+    const value = given === undefined ? fallback : given
     const list: readonly unknown[] = Array.isArray(value) ? value : Array.from({ length: count }, () => value)
     if (list.length !== count) throw this.invalid(key, `${allowed}, one for all or a list of ${count}`)
     return list.map((item) => {
@@ -96,13 +103,16 @@ export class ConfigReader {
 
   /** Whole numbers, one for each of `count` places. */
   integers(key: string, fallback: number | readonly number[] | undefined, count: number, bounds: Bounds): number[] {
-    const read = (value: unknown) => (isWithin(value, bounds) && Number.isInteger(value) ? value : undefined)
+    const read = (item: unknown) => {
+      const value = asNumber(item)
+      return isWithin(value, bounds) && Number.isInteger(value) ? value : undefined
+    }
     return this.each(key, fallback, count, read, `a whole number ${range(bounds)}`)
   }
 
   /** A list of strings, of 1 to `most`. */
   strings(key: string, fallback: readonly string[], most: number): string[] {
-    const value = this.raw(key) ?? fallback
+    const value = this.#given(key, fallback)
     if (!Array.isArray(value) || value.length === 0 || value.length > most || !value.every((item) => typeof item === 'string')) {
       throw this.invalid(key, `a list of 1 to ${most} names`)
     }
@@ -116,16 +126,31 @@ export class ConfigReader {
     throw this.unsupported(key, [null, ...allowed])
   }
 
+  /** Refuses the config if `key` is one of `refused`. The library takes every other value for none. */
+  refuse(key: string, ...refused: readonly string[]): void {
+    const value = this.raw(key)
+    if (refused.some((name) => name === value)) throw this.unsupported(key, [null])
+  }
+
+  /** Refuses the config if Python takes the value of `key` for true. */
+  requireFalse(key: string): void {
+    if (this.boolean(key, false)) throw this.unsupported(key, [null, false])
+  }
+
   /** Accepts keys that do not change what the network computes. */
   neutral(...keys: readonly string[]): void {
     for (const key of keys) this.#seen.add(key)
   }
 
-  /** Refuses every key that was not read, unless its value is null or false. */
-  finish(): void {
-    for (const [key, value] of Object.entries(this.#config)) {
-      if (!this.#seen.has(key) && value !== null && value !== false) throw this.unsupported(key, [null, false])
-    }
+  /**
+   * The keys that were not read, which are none of the class's, with their values. Those that are null or false say nothing and are left out.
+   * @throws UnsupportedError `unsupported-config` for weights that another tool has quantized
+   */
+  finish(): Config {
+    // Aquatint's own note was taken out before.
+    this.require('quantization_config')
+    const left = Object.entries(this.#config).filter(([key, value]) => !this.#seen.has(key) && value !== null && value !== false)
+    return Object.fromEntries(left)
   }
 
   /** The error for an invalid value. */
@@ -149,6 +174,11 @@ export class ConfigReader {
   }
 }
 
+/** True and false as the numbers that they are in Python. */
+export function asNumber(value: unknown): unknown {
+  return typeof value === 'boolean' ? Number(value) : value
+}
+
 function isWithin(value: unknown, bounds: Bounds): value is number {
   return typeof value === 'number' && value >= bounds.min && value <= bounds.max
 }
@@ -157,7 +187,7 @@ function range(bounds: Bounds): string {
   return `from ${bounds.min} to ${bounds.max}`
 }
 
-function shown(value: unknown): string {
+export function shown(value: unknown): string {
   const text = value === undefined ? 'missing' : JSON.stringify(value)
   return text.length > 200 ? `${text.slice(0, 200)}…` : text
 }

@@ -22,6 +22,8 @@ interface TinyHalf {
 }
 
 interface AutoencoderTinyConfig {
+  /** Keys that the class does not have. */
+  readonly ignoredKeys: Config
   readonly inChannels: number
   readonly outChannels: number
   readonly latentChannels: number
@@ -60,7 +62,7 @@ function readConfig(config: Config): AutoencoderTinyConfig {
     if (channels.some((width) => width !== first)) throw reader.unsupported(channelKey, ['one width for all blocks'])
     return { channels: first, blocks: reader.integers(key, [...blocks], count, { min: 0, max: 16 }) }
   }
-  const result: AutoencoderTinyConfig = {
+  const result: Omit<AutoencoderTinyConfig, 'ignoredKeys'> = {
     inChannels: reader.integer('in_channels', 3, { min: 1, max: 1024 }),
     outChannels: reader.integer('out_channels', 3, { min: 1, max: 1024 }),
     latentChannels: reader.integer('latent_channels', 4, { min: 1, max: 1024 }),
@@ -77,8 +79,7 @@ function readConfig(config: Config): AutoencoderTinyConfig {
   reader.require('upsampling_scaling_factor', 2)
   // diffusers uses the first two to store latents as bytes, and sets the others itself.
   reader.neutral('latent_magnitude', 'latent_shift', 'force_upcast', 'block_out_channels')
-  reader.finish()
-  return result
+  return { ...result, ignoredKeys: reader.finish() }
 }
 
 /** AutoencoderTinyBlock: three convolutions and the input added. */
@@ -180,6 +181,7 @@ export const AutoencoderTiny: AutoencoderDefinition<AutoencoderTinyConfig> = {
     return {
       ...facts,
       config,
+      ignoredKeys: config.ignoredKeys,
       smallest: { height: 1, width: 1 },
       shapes: ({ height, width }, { part } = {}): Shapes =>
         part === 'encoder'

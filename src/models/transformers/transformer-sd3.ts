@@ -27,6 +27,8 @@ interface Sd3Shape {
 }
 
 interface Sd3Config {
+  /** Keys that the class does not have. */
+  readonly ignoredKeys: Config
   readonly sampleSize: Extent
   readonly patch: number
   readonly inChannels: number
@@ -54,14 +56,13 @@ function readConfig(config: Config): Sd3Config {
   if (projected !== heads * headSize)
     throw reader.invalid('caption_projection_dim', `num_attention_heads · attention_head_dim, ${heads * headSize}`)
   const dual = reader.raw('dual_attention_layers') ?? []
-  if (!Array.isArray(dual) || !dual.every((layer): layer is number => Number.isInteger(layer) && layer >= 0 && layer < layers)) {
-    throw reader.invalid('dual_attention_layers', `a list of layers from 0 to ${layers - 1}`)
-  }
-  const result: Sd3Config = {
+  if (!Array.isArray(dual) || !dual.every((layer): layer is number => Number.isInteger(layer)))
+    throw reader.invalid('dual_attention_layers', 'a list of layers')
+  const result: Omit<Sd3Config, 'ignoredKeys'> = {
     sampleSize: readExtent(reader, 'sample_size', 128),
     patch: reader.integer('patch_size', 2, { min: 1, max: 16 }),
     inChannels,
-    outChannels: reader.optionalInteger('out_channels', { min: 1, max: 1024 }) ?? inChannels,
+    outChannels: reader.raw('out_channels') === null ? inChannels : reader.integer('out_channels', 16, { min: 1, max: 1024 }),
     layers,
     heads,
     headSize,
@@ -71,8 +72,7 @@ function readConfig(config: Config): Sd3Config {
     dualLayers: new Set(dual),
     qkNorm: reader.oneOf('qk_norm', null, [null, 'rms_norm']) === 'rms_norm',
   }
-  reader.finish()
-  return result
+  return { ...result, ignoredKeys: reader.finish() }
 }
 
 /** Patches along each side. @throws InputError where the size is no multiple of the patch, or larger than the position table */
@@ -217,6 +217,7 @@ export const SD3Transformer2DModel: DenoiserDefinition<Sd3Config> = {
     return {
       ...facts,
       config,
+      ignoredKeys: config.ignoredKeys,
       smallest: { height: 2 * patch, width: 2 * patch },
       shapes: ({ height, width, images = 1, guided = true, maxSequenceLength = defaultMaxSequenceLength }) => {
         const batch = images * (guided ? 2 : 1)
