@@ -172,7 +172,8 @@ test('nothing is animated for users who prefer reduced motion', async ({ page, s
       return [...document.getAnimations(), ...(root?.getAnimations() ?? [])].filter(({ playState }) => playState === 'running')
         .length
     })
-  server.setFaults({ latencyMs: 30_000 })
+  server.setFaults({ latencyMs: 86_400_000 })
+  await page.emulateMedia({ reducedMotion: 'no-preference' })
   await openPage(page, server)
   await expect(page.getByText('Looking up the model', { exact: true }).first()).toBeVisible()
   await expect.poll(moving).toBeGreaterThan(0)

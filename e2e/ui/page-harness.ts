@@ -10,8 +10,7 @@ import type { AquatintPrompt } from '../../src/ui/element.js'
 export const model = 'fixtures/tiny-sd15'
 export const size = 32
 
-/** The origin of the built site. */
-export const site = 'http://127.0.0.1:4173'
+export { site } from './site.js'
 
 /** Each test has its own Hub look-alike. */
 export const test = base.extend<{ server: HubServer }>({
