@@ -29,6 +29,12 @@ const urlsForBundlers: Plugin = {
       .replace("'../engine.worker.ts'", "'./engine.worker.js'"),
 }
 
+/**
+ * The oldest browsers that the styles are written for, the same for every build: the first with `light-dark()`. Without them Vite replaces
+ * `light-dark()` by variables that only a style sheet with `color-scheme` defines, and those do not reach into the prompt box.
+ */
+const cssTarget = ['chrome123', 'edge123', 'firefox120', 'safari17.5']
+
 export default defineConfig(({ mode }) => ({
   base: './',
   worker: { format: 'es' as const },
@@ -40,6 +46,7 @@ export default defineConfig(({ mode }) => ({
       ? {
           outDir: 'dist/library',
           target: 'es2023',
+          cssTarget,
           copyPublicDir: false,
           minify: false,
           lib: {
@@ -64,6 +71,7 @@ export default defineConfig(({ mode }) => ({
         : {
             outDir: 'dist/site',
             target: 'es2023',
+            cssTarget,
             rolldownOptions: {
               // `element.js` is the widget's script tag, so its name holds no hash.
               input: { index: here('index.html'), embed: here('embed.html'), element: here('src/ui/widget.ts') },

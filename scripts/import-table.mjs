@@ -14,11 +14,12 @@ import { fileURLToPath } from 'node:url'
  */
 
 const hub = ['hub', 'hub/repositories', 'hub/http', 'hub/downloads', 'hub/cache']
-const checkpoint = ['checkpoint', 'checkpoint/layouts', 'checkpoint/transforms']
+const checkpoint = ['checkpoint', 'checkpoint/layouts', 'checkpoint/layouts/single-file', 'checkpoint/transforms']
 const networks = ['models/layers', 'models/text-encoders', 'models/unets', 'models/transformers', 'models/autoencoders']
 const models = ['models', ...networks]
+const schedulers = ['schedulers', 'schedulers/alphas', 'schedulers/sigmas', 'schedulers/solvers']
 /** Everything below the pipelines, without the inner folders of the runtime. */
-export const foundation = [...hub, ...checkpoint, 'onnx', ...models, 'memory', 'runtime', 'schedulers', 'tokenizers']
+export const foundation = [...hub, ...checkpoint, 'onnx', ...models, 'memory', 'runtime', ...schedulers, 'tokenizers']
 const pipelineRooms = [
   'pipelines/planning',
   'pipelines/execution',
@@ -38,7 +39,11 @@ export const importTable = {
   'hub/downloads': { values: ['hub', 'hub/http', 'hub/cache'] },
   'hub/repositories': { values: ['hub', 'hub/http', 'hub/cache'] },
   checkpoint: { types: ['hub/types', 'onnx/types'] },
-  'checkpoint/layouts': { values: ['checkpoint'], types: ['hub/types'] },
+  'checkpoint/layouts': { values: ['checkpoint'], types: ['hub/types', 'checkpoint/transforms'] },
+  'checkpoint/layouts/single-file': {
+    values: ['checkpoint', 'checkpoint/layouts'],
+    types: ['hub/types', 'checkpoint/transforms'],
+  },
   'checkpoint/transforms': { values: ['checkpoint'], types: ['hub/types'] },
   onnx: {},
   models: { values: ['onnx', ...networks], types: ['checkpoint/types'] },
@@ -63,15 +68,16 @@ export const importTable = {
     types: ['checkpoint/types', 'onnx/types'],
     packages: ['onnxruntime-web'],
   },
-  schedulers: {},
+  schedulers: { values: ['schedulers/alphas', 'schedulers/sigmas', 'schedulers/solvers'] },
+  'schedulers/alphas': { values: ['schedulers'] },
+  'schedulers/sigmas': { values: ['schedulers'] },
+  'schedulers/solvers': { values: ['schedulers'] },
   tokenizers: {},
   pipelines: { values: [...foundation, 'pipelines/loading', 'pipelines/generation', 'pipelines/families'] },
   'pipelines/planning': { values: [...foundation, 'pipelines'] },
   'pipelines/execution': { values: [...foundation, 'pipelines', 'pipelines/planning'] },
   'pipelines/loading': { values: [...foundation, 'pipelines', 'pipelines/planning', 'pipelines/execution'] },
-  'pipelines/images': {
-    values: [...foundation, 'pipelines', 'pipelines/planning', 'pipelines/execution', 'pipelines/generation'],
-  },
+  'pipelines/images': { values: [...foundation, 'pipelines', 'pipelines/planning', 'pipelines/execution'] },
   'pipelines/generation': {
     values: [...foundation, 'pipelines', 'pipelines/planning', 'pipelines/execution', 'pipelines/loading', 'pipelines/images'],
     types: ['component-names'],

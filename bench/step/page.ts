@@ -3,7 +3,7 @@
 import { UNet2DConditionModel } from '../../src/models/unets/unet-2d-condition.js'
 import type { Config } from '../../src/checkpoint/types.js'
 import { ComponentHost } from '../../src/pipelines/execution/component-host.js'
-import { float32Tensor } from '../../src/pipelines/generation/tensors.js'
+import { float32Tensor } from '../../src/pipelines/tensors.js'
 import { denoiserPredictor, type Predictor } from '../../src/pipelines/generation/predictor.js'
 import { Run } from '../../src/pipelines/run.js'
 import { denoise, guidanceScale, loopOptions, type LoopOptions } from '../../src/pipelines/generation/testing-denoise.js'

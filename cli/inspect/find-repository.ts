@@ -1,10 +1,13 @@
 /** Opens the target of `inspect`: a folder on disk, or a repository on a Hub or a web server. Of remote weight files only headers are downloaded; nothing is cached. */
 
 import { stat } from 'node:fs/promises'
-import { isAbsolute } from 'node:path'
+import { basename, dirname, isAbsolute } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { modelIndexName } from '../../src/checkpoint/layouts/diffusers-names.js'
 import { layoutNames } from '../../src/checkpoint/layouts/open-layout.js'
 import { HubError, InputError } from '../../src/errors.js'
 import { Hub } from '../../src/hub/hub.js'
+import { cleanReference } from '../../src/util/clean-reference.js'
 import { openRepository } from '../../src/hub/repositories/open-repository.js'
 import type { ByteSource, Repository } from '../../src/hub/types.js'
 import { DiskRepository } from '../disk-repository.js'
@@ -27,7 +30,8 @@ export interface FoundRepository {
 }
 
 /** @throws InputError `not-a-folder`, and all that the hub's openRepository throws */
-export async function findRepository(target: string, options: RemoteOptions, io: CommandIO): Promise<FoundRepository> {
+export async function findRepository(text: string, options: RemoteOptions, io: CommandIO): Promise<FoundRepository> {
+  const target = await localName(text)
   const there = await stat(target).catch(() => null)
   if (there?.isFile() === true)
     throw new InputError(
@@ -35,7 +39,7 @@ export async function findRepository(target: string, options: RemoteOptions, io:
       `${target} is a file; give a folder in diffusers' layout, or the folder of one component.${isCheckpoint(target) ? " diffusers' from_single_file and save_pretrained turn a checkpoint in a single file into such a folder." : ''}`,
       { target },
     )
-  if (there !== null || isAbsolute(target) || /^\.{0,2}[\\/]/.test(target)) {
+  if (there !== null || isAbsolute(target) || /^\.{0,2}[\\/]|^\.{1,2}$/.test(target)) {
     const folder = new DiskRepository(target)
     return { repository: folder, close: () => folder.close() }
   }
@@ -71,6 +75,15 @@ function openedOnce(repository: Repository): Repository {
       return source
     },
   }
+}
+
+/** A text as it was typed if such a file or folder exists, else without what was pasted with it. model_index.json means its folder. */
+async function localName(text: string): Promise<string> {
+  const there = await stat(text).catch(() => null)
+  const target = there === null ? cleanReference(text) : text
+  const path = target.startsWith('file:') && URL.canParse(target) ? fileURLToPath(target) : target
+  const isUrl = /^[A-Za-z][\w+.-]*:\/\//.test(path)
+  return !isUrl && basename(path) === modelIndexName ? dirname(path) : path
 }
 
 function isCheckpoint(path: string): boolean {

@@ -45,6 +45,34 @@ describe('a repository', () => {
     expect(remote).toEqual({ ...local, repository: 'owner/model', revision: await hub.commit('owner/model') })
   })
 
+  it('is found by every address that people paste, at the revision that it names', async () => {
+    const commit = await hub.commit('owner/model')
+    const addresses = [
+      `${hub.url}/owner/model/blob/main/model_index.json`,
+      `${hub.url}/owner/model/tree/main/unet`,
+      ` "https://huggingface.co/owner/model/tree/${commit}",\n`,
+      `hf.co/owner/model@${commit}`,
+    ]
+    for (const address of addresses)
+      expect(await runJson<Inspection>(inspect(address))).toMatchObject({
+        repository: 'owner/model',
+        revision: commit,
+        pipeline: 'StableDiffusionPipeline',
+      })
+    expect(await failing(...inspect('hf.co/owner/model@main', '--revision', 'v1'))).toMatchObject({
+      code: 'bad-revision',
+      exit: 2,
+    })
+  })
+
+  it('may be a pipeline in a folder of a repository', async () => {
+    const folder = join(temporary, 'holder')
+    await cp(repo, join(folder, 'half/pipeline'), { recursive: true })
+    hub.setRepository('owner/holder', folder)
+    const inspection = await runJson<Inspection>(inspect('https://huggingface.co/owner/holder/tree/main/half/pipeline'))
+    expect(inspection).toMatchObject({ repository: 'owner/holder', pipeline: 'StableDiffusionPipeline', runs: { ok: true } })
+  })
+
   it('is inspected at a given commit', async () => {
     const commit = await hub.commit('owner/model')
     hub.setRepository('owner/model', join(fixtures, 'tiny-sdxl/repo'))
@@ -76,15 +104,8 @@ describe('what is not available', () => {
       1,
       'There is no folder owner/nothing here either.',
     ],
-    ['a lone name', 'sdxl-half', [], 'repository-not-found', 1, 'There is no folder sdxl-half here either.'],
-    [
-      'a file that does not exist',
-      'model.safetensors',
-      [],
-      'repository-not-found',
-      1,
-      'There is no folder model.safetensors here',
-    ],
+    ['a lone name', 'sdxl-half', [], 'bad-repository-id', 2, 'There is no folder sdxl-half here either.'],
+    ['a file that does not exist', 'model.safetensors', [], 'bad-repository-id', 2, 'There is no folder model.safetensors here'],
     ['a path that is not an id', 'models/owner/name', [], 'bad-repository-id', 2, 'There is no folder models/owner/name here'],
     [
       'a gated repository, without a token',

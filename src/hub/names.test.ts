@@ -1,23 +1,12 @@
 import { describe, expect, it } from 'vitest'
-import {
-  checkBaseUrl,
-  checkPath,
-  checkRepositoryId,
-  checkRevision,
-  encodePath,
-  isRepositoryId,
-  isSafePath,
-  stripQuery,
-} from './names.js'
-import { parseReference } from './repositories/open-repository.js'
+import { checkBaseUrl, checkPath, checkRevision, encodePath, isRepositoryId, isSafePath, stripQuery } from './names.js'
 
 describe('repository ids', () => {
-  it.each(['stabilityai/stable-diffusion-xl-base-1.0', 'gpt2', 'a/b', 'A_b/c_d.e', 'x/_'])('%s', (id) => {
-    if (id === 'x/_') expect(isRepositoryId(id)).toBe(false)
-    else expect(checkRepositoryId(id)).toBe(id)
-  })
+  it.each(['stabilityai/stable-diffusion-xl-base-1.0', 'a/b', 'A_b/c_d.e'])('%s', (id) => expect(isRepositoryId(id)).toBe(true))
   it.each([
     '',
+    'gpt2',
+    'x/_',
     '/',
     'a/',
     '/a',
@@ -33,7 +22,7 @@ describe('repository ids', () => {
     'a/%2e%2e',
     'ä/b',
     `a/${'b'.repeat(97)}`,
-  ])('not %j', (id) => expect(() => checkRepositoryId(id)).toThrow(expect.objectContaining({ code: 'bad-repository-id' })))
+  ])('not %j', (id) => expect(isRepositoryId(id)).toBe(false))
 })
 
 describe('revisions', () => {
@@ -103,22 +92,4 @@ describe('base URLs', () => {
     ),
   )
   it('are displayed without parts that may be secret', () => expect(stripQuery('https://x/y?sig=1\n&z#a')).toBe('https://x/y'))
-})
-
-describe('references', () => {
-  const endpoint = 'https://huggingface.co/'
-  it.each([
-    ['a/b', { id: 'a/b' }],
-    ['https://huggingface.co/a/b', { id: 'a/b', revision: undefined }],
-    ['https://huggingface.co/a/b/tree/refs%2Fpr%2F1', { id: 'a/b', revision: 'refs/pr/1' }],
-    ['https://huggingface.co/a/b/resolve/main/', { base: 'https://huggingface.co/a/b/resolve/main/' }],
-    ['https://x.org/a/b', { base: 'https://x.org/a/b/' }],
-    ['./m', { base: 'https://page.org/app/m/' }],
-    ['/m', { base: 'https://page.org/m/' }],
-    ['../m', { base: 'https://page.org/m/' }],
-  ])('%s', (reference, named) => expect(parseReference(reference, endpoint, 'https://page.org/app/')).toEqual(named))
-  it('with an invalid percent-encoding in the revision are rejected', () =>
-    expect(() => parseReference('https://huggingface.co/a/b/tree/%E0%A4%A', endpoint, undefined)).toThrow(
-      expect.objectContaining({ name: 'InputError', code: 'bad-revision', details: { revision: '%E0%A4%A' } }),
-    ))
 })

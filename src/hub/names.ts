@@ -4,20 +4,10 @@ import { HubError, InputError } from '../errors.js'
 
 const word = /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?$/
 
-/** Whether `id` is a Hub repository id: `owner/name`, or `name` alone, as the oldest repositories are called. */
+/** Whether `id` is a Hub repository id: `owner/name`. */
 export function isRepositoryId(id: string): boolean {
   const parts = id.split('/')
-  return parts.length <= 2 && parts.every((part) => word.test(part) && !part.includes('..') && !part.includes('--'))
-}
-
-/** Checks a repository id. @throws InputError `bad-repository-id` */
-export function checkRepositoryId(id: string): string {
-  if (isRepositoryId(id)) return id
-  throw new InputError(
-    'bad-repository-id',
-    `${shown(id)} is not a repository id. An id is owner/name, of letters, digits, "-", "_" and ".".`,
-    { id: cut(id) },
-  )
+  return parts.length === 2 && parts.every((part) => word.test(part) && !part.includes('..') && !part.includes('--'))
 }
 
 /** Whether `revision` is a commit hash, whose files never change. */
@@ -93,9 +83,9 @@ export function checkBaseUrl(value: string, base?: string): string {
   return url.href
 }
 
-/** A URL for display: without query and fragment, which may contain signatures and tokens. */
+/** A URL for display: without query, fragment and user, which may contain signatures, tokens and passwords. */
 export function stripQuery(url: string): string {
-  return url.replace(/[?#].*$/s, '')
+  return url.replace(/[?#].*$/s, '').replace(/\/\/[^/@]*@/, '//…@')
 }
 
 function cut(value: string): string {

@@ -104,4 +104,14 @@ export interface Repository {
   openHeaderOnly?(path: string, options?: ReadOptions): Promise<HeaderOnlySource>
   /** Ends the use of a file and deletes it from the cache, unless something else has it open. Absent when nothing is cached. */
   drop?(path: string): Promise<void>
+  /** The folder inside the repository that the caller's address names, without a slash at its end. Absent where it names none. */
+  readonly folder?: string | undefined
+}
+
+/** A repository whose opened files the cache does not evict until it is closed. */
+export interface OpenRepository extends Repository {
+  /** Makes the next opening ask the host instead of using the cache alone, because the files do not match each other. */
+  revalidateOnNextOpen(): Promise<void>
+  /** Ends the use of all opened files. */
+  close(): void
 }

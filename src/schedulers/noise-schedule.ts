@@ -100,6 +100,15 @@ export function trainingSigmas(alphas: Float32Array): Float32Array {
   return alphas.map((alpha) => sqrt(fround(fround(1 - alpha) / alpha)))
 }
 
+/** The number of training timesteps whose λ = log(√ᾱ/√(1 − ᾱ)) is at least `min`: diffusers' `lambda_min_clipped`. */
+export function countAtLeast(alphas: Float32Array, min: number): number {
+  return alphas.filter((alpha) => logRoot(alpha) - logRoot(1 - alpha) >= min).length
+}
+
+function logRoot(value: number): number {
+  return fround(Math.log(fround(sqrt(value))))
+}
+
 /** Returns the entry of a schedule for a timestep. @throws InputError `timestep` if the schedule has none */
 export function at(values: ArrayLike<number>, timestep: number): number {
   const value = values[timestep]
@@ -116,9 +125,9 @@ export function mixNoise(original: Float32Array, noise: Float32Array, signal: nu
   return Float32Array.from(original, (value, i) => signal * value + spread * (noise[i] ?? 0))
 }
 
-/** diffusers' `add_noise` at the timestep whose ᾱ is `alpha`. */
-export function mixNoiseAt(alpha: number, original: Float32Array, noise: Float32Array): Float32Array<ArrayBuffer> {
-  return mixNoise(original, noise, fround(sqrt(alpha)), fround(sqrt(fround(1 - alpha))))
+/** The factors of the image and of the noise in a sample at the timestep whose ᾱ is `alpha`. */
+export function alphaNoiseLevel(alpha: number): { readonly signal: number; readonly noise: number } {
+  return { signal: fround(sqrt(alpha)), noise: fround(sqrt(fround(1 - alpha))) }
 }
 
 /** The terms that convert the model's output at a sample to the image x₀, given √ᾱ and √(1 − ᾱ). */
@@ -129,6 +138,20 @@ export function originalTerms(
 ): readonly StepTerm[] {
   if (prediction === 'sample') return [[1, 'output']]
   const [sample, output] = prediction === 'epsilon' ? [1 / rootAlpha, -rootBeta / rootAlpha] : [rootAlpha, -rootBeta]
+  return [
+    [sample, 'sample'],
+    [output, 'output'],
+  ]
+}
+
+/** The terms that convert the model's output at a sample to the noise ε, given √ᾱ and √(1 − ᾱ). */
+export function noiseTerms(
+  prediction: 'epsilon' | 'sample' | 'v_prediction',
+  rootAlpha: number,
+  rootBeta: number,
+): readonly StepTerm[] {
+  if (prediction === 'epsilon') return [[1, 'output']]
+  const [sample, output] = prediction === 'sample' ? [1 / rootBeta, -rootAlpha / rootBeta] : [rootBeta, rootAlpha]
   return [
     [sample, 'sample'],
     [output, 'output'],

@@ -132,6 +132,17 @@ describe('a repository on the Hub', () => {
     expect(await hub.cache.models()).toMatchObject([{ id: 'owner/name', endpoint: `${server.url}/` }])
   })
 
+  it('opens as a whole by the address of one of its folders, which it reports to readers of one component', async () => {
+    const hub = await setUp()
+    const repository = await open(hub, 'https://huggingface.co/owner/name/blob/main/unet/config.json')
+    expect([repository.id, repository.folder, await repository.files()]).toEqual([
+      'owner/name',
+      'unet',
+      await (await open(hub)).files(),
+    ])
+    expect((await repository.open('model_index.json')).byteLength).toBe(7)
+  })
+
   it('downloads content that two repositories share once', async () => {
     const hub = await setUp()
     await (await open(hub)).open('unet/w.safetensors')

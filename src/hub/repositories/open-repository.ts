@@ -5,11 +5,13 @@ import { abortError } from '../../util/abort.js'
 import { FolderRepository } from './folder-repository.js'
 import { HubRepository } from './hub-repository.js'
 import type { Hub } from '../hub.js'
-import { checkBaseUrl, checkRepositoryId, checkRevision, isRepositoryId } from '../names.js'
+import { checkBaseUrl, checkRevision } from '../names.js'
+import { inFolder } from './folder-view.js'
+import { parseReference, type NamedRepository } from './parse-reference.js'
 import { StaticRepository } from './static-repository.js'
-import type { LayoutNames, Repository } from '../types.js'
+import type { LayoutNames, OpenRepository } from '../types.js'
 
-/** A repository: its Hub id or base URL, a folder that the user picked, or the files of one. */
+/** A repository: its Hub id, its address or base URL, a folder that the user picked, or the files of one. */
 export type RepositoryReference = string | FileSystemDirectoryHandle | readonly File[]
 
 /** How to open a repository. */
@@ -27,14 +29,6 @@ export interface OpenRepositoryOptions {
   /** The file names to request from a URL whose host has no files.json. Without it such a URL cannot be opened. */
   readonly layout?: LayoutNames | undefined
   readonly signal?: AbortSignal | undefined
-}
-
-/** A repository whose opened files the cache does not evict until it is closed. */
-export interface OpenRepository extends Repository {
-  /** Makes the next opening ask the host instead of using the cache alone, because the files do not match each other. */
-  revalidateOnNextOpen(): Promise<void>
-  /** Ends the use of all opened files. */
-  close(): void
 }
 
 const defaultEndpoint = 'https://huggingface.co'
@@ -69,37 +63,26 @@ async function open(
   const revalidate = options.revalidate ?? false
   const named = parseReference(reference, endpoint, options.baseUrl)
   if ('base' in named) return StaticRepository.open(hub, named.base, { revalidate, layout: options.layout }, signal)
-  const revision = checkRevision(options.revision ?? named.revision ?? 'main')
-  return HubRepository.open(hub, { endpoint, id: named.id, revision, token: checkToken(options.token), revalidate }, signal)
+  const revision = revisionOf(named, options.revision)
+  // The token is for the endpoint that the caller set, not for a mirror whose address was pasted.
+  const token = named.endpoint === endpoint ? checkToken(options.token) : undefined
+  const repository = await HubRepository.open(
+    hub,
+    { endpoint: named.endpoint, id: named.id, revision, token, revalidate },
+    signal,
+  )
+  return named.folder === undefined ? repository : inFolder(repository, named.folder, options.layout)
 }
 
-/** What a string names: a repository on the Hub, or a base URL. */
-type Named = { readonly id: string; readonly revision?: string | undefined } | { readonly base: string }
-
-/** Tells whether a string is an id or a URL. The address of a repository's page on `endpoint` counts as its id. */
-export function parseReference(reference: string, endpoint: string, baseUrl: string | undefined): Named {
-  const isUrl = /^[A-Za-z][A-Za-z0-9+.-]*:/.test(reference) || /^\.{0,2}\//.test(reference)
-  if (!isUrl) return { id: checkRepositoryId(reference) }
-  const base = checkBaseUrl(reference, baseUrl)
-  if (!base.startsWith(endpoint)) return { base }
-  const match = /^([^/]+\/[^/]+)\/(?:tree\/(.+)\/)?$/.exec(base.slice(endpoint.length))
-  const id = match?.[1]
-  if (id === undefined || !isRepositoryId(id)) return { base }
-  return { id, revision: match?.[2] === undefined ? undefined : decodeRevision(match[2]) }
-}
-
-/** @throws InputError `bad-revision` */
-function decodeRevision(encoded: string): string {
-  try {
-    return decodeURIComponent(encoded)
-  } catch (error) {
+/** The revision that the caller requests or the address names. @throws InputError `bad-revision` where both do, and differ */
+function revisionOf({ id, revision }: NamedRepository, option: string | undefined): string {
+  if (option !== undefined && revision !== undefined && option !== revision)
     throw new InputError(
       'bad-revision',
-      `The revision ${JSON.stringify(encoded.slice(0, 200))} in the URL is not valid percent-encoding.`,
-      { revision: encoded.slice(0, 200) },
-      error,
+      `The address of ${id} names the revision ${JSON.stringify(revision)}, and the option revision is ${JSON.stringify(option.slice(0, 200))}. Give one of them.`,
+      { address: revision, revision: option.slice(0, 200) },
     )
-  }
+  return checkRevision(option ?? revision ?? 'main')
 }
 
 /** Rejects characters that a header cannot hold. No message contains the token. @throws InputError `bad-token` */

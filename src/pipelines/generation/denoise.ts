@@ -9,7 +9,7 @@ import type { DeviceTensor } from '../../runtime/types.js'
 import { StepRunner, type Part } from '../../schedulers/step-runner.js'
 import type { Scheduler } from '../../schedulers/types.js'
 import { throwIfAborted } from '../../util/abort.js'
-import { float32Tensor } from './tensors.js'
+import { float32Tensor } from '../tensors.js'
 import type { Recorder, Run } from '../run.js'
 import { elementCount } from '../../util/element-count.js'
 import type { StepInfo } from '../types.js'
@@ -19,7 +19,7 @@ import { correctionParts, guidedParts, rescaledGuidance, type Guidance } from '.
 import { latentPreview, type PreviewCoefficients } from '../images/latent-preview.js'
 import type { Correction, Predictor } from './predictor.js'
 import { StepsInFlight } from './steps-in-flight.js'
-import { withTemporary, type Keep } from './tensors.js'
+import { withTemporary, type Keep } from '../tensors.js'
 
 export interface DenoiseOptions {
   readonly scheduler: Scheduler

@@ -1,7 +1,7 @@
 import type { DeviceTensor, LinearTerm } from '../../runtime/types.js'
 import type { Arithmetic } from '../../schedulers/step-runner.js'
 import type { TorchGenerator } from '../../util/random.js'
-import { float32Tensor } from './tensors.js'
+import { float32Tensor } from '../tensors.js'
 import { elementCount } from '../../util/element-count.js'
 import { mostTerms } from '../../runtime/host-math.js'
 import type { Device } from '../../runtime/device.js'

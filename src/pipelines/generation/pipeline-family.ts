@@ -22,7 +22,7 @@ import type { PreviewCoefficients } from '../images/latent-preview.js'
 import type { Condition, Correction, Refinement } from './predictor.js'
 import type { EncodeCall, EncodedPrompt, EncodedPrompts } from './prompt-embeds.js'
 import type { SchedulerSource } from './schedule.js'
-import type { Keep } from './tensors.js'
+import type { Keep } from '../tensors.js'
 
 /** The text encoders of one loaded pipeline. */
 export interface PromptEncoder {

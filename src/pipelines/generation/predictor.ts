@@ -3,7 +3,7 @@
 import type { DenoiserModel, GraphVariant } from '../../models/types.js'
 import type { DeviceTensor } from '../../runtime/types.js'
 import type { ComponentHost, Value } from '../execution/component-host.js'
-import { float32Tensor } from './tensors.js'
+import { float32Tensor } from '../tensors.js'
 import type { Network } from '../bind-network.js'
 import type { Run } from '../run.js'
 import type { Device } from '../../runtime/device.js'

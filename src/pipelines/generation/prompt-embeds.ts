@@ -9,7 +9,7 @@ import type { ComponentHost, Value } from '../execution/component-host.js'
 import type { Network } from '../bind-network.js'
 import type { Run, Recorder } from '../run.js'
 import type { Condition } from './predictor.js'
-import { withTemporary, type Keep } from './tensors.js'
+import { withTemporary, type Keep } from '../tensors.js'
 
 /** One image's embedding: zeros of shape `dims`, with parts of them at their places. A part is [1, …dims of its own]. */
 export interface Embedding {

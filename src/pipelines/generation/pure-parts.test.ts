@@ -12,7 +12,7 @@ import { latentPreview } from '../images/latent-preview.js'
 import { T5Tokenizer } from '../../tokenizers/t5-tokenizer.js'
 import { loadTokenizer } from '../loading/load-tokenizer.js'
 import { batchPieces, emptyPrompt, sideBySide } from './prompt-embeds.js'
-import { concatBatch, repeatBatch } from './tensors.js'
+import { concatBatch, repeatBatch } from '../tensors.js'
 import { Recorder } from '../run.js'
 
 const readT5 = (name: string) => readFileSync(new URL(`../../../fixtures/tokenizers/t5/${name}`, import.meta.url))

@@ -5,7 +5,7 @@ import type { Device } from '../../runtime/device.js'
 import type { GenerateOptions } from '../types.js'
 import type { RefineCall } from './pipeline-family.js'
 import { runDenoiser, type Condition, type Correction, type Refinement } from './predictor.js'
-import type { Keep } from './tensors.js'
+import type { Keep } from '../tensors.js'
 
 /** The further correction that `skipGuidanceLayers` asks for, in some of the steps; null where the option names no blocks. */
 export function skipLayerGuidance({ denoiser, condition, options, host, recorder, run, keep }: RefineCall) {

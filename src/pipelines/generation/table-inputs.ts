@@ -6,7 +6,7 @@ import type { DenoiserModel, Extent, TableInput } from '../../models/types.js'
 import type { HostTensor } from '../../runtime/types.js'
 import { elementCount } from '../../util/element-count.js'
 import type { Network } from '../bind-network.js'
-import { float32Tensor } from './tensors.js'
+import { float32Tensor } from '../tensors.js'
 
 /**
  * Reads them for a size in latent pixels, widened to float32. By name.

@@ -17,7 +17,7 @@ import { failuresOf } from '../execution/recovery.js'
 import type { LoadedParts } from '../loading/read-parts.js'
 import type { Run } from '../run.js'
 import type { EncodeCall } from './prompt-embeds.js'
-import { float32Tensor } from './tensors.js'
+import { float32Tensor } from '../tensors.js'
 
 /** How a text is encoded. */
 export interface EncodeTextOptions {

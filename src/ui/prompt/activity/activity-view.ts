@@ -4,16 +4,10 @@
  */
 
 import { h, setText } from '../../parts/dom.js'
-import { fraction, type Activity } from './activity.js'
+import type { Activity } from './activity.js'
 import { componentLabel } from '../../../index.js'
 import { details, fileState, headline, memoryNumbers, memoryPlace } from './activity-words.js'
-
-const stages = [
-  { name: 'Download', phases: ['resolving', 'downloading', 'ready'] },
-  { name: 'Encode', phases: ['encoding'] },
-  { name: 'Denoise', phases: ['denoising'] },
-  { name: 'Decode', phases: ['decoding'] },
-] as const
+import { stages } from './stages.js'
 
 /** The area that shows the current activity. */
 export class ActivityView {
@@ -44,9 +38,8 @@ export class ActivityView {
   readonly #memory = h('div', { class: 'memory', part: 'memory' }, this.#gauge, this.#memoryNumbers, this.#memoryPlace)
   /** The memory and the files: beside or below the rest, depending on the width. */
   readonly account = h('section', { class: 'account', 'aria-label': 'Memory and files' }, this.#memory, this.#files)
-  #stage = -1
-  /** The stage to keep showing if the run ends now. */
-  #reached = -1
+  /** The number of full bars to keep showing if the run ends now. */
+  #kept = 0
 
   constructor() {
     this.#bar.append(h('ol', { class: 'stages', 'aria-hidden': 'true' }, ...this.#stages.map(({ item }) => item)))
@@ -89,23 +82,19 @@ export class ActivityView {
   }
 
   #drawStages(activity: Activity): void {
-    const { phase } = activity
-    const found = stages.findIndex(({ phases }) => (phases as readonly string[]).includes(phase))
-    // A finished stage stays visible after the end; a cancelled one does not.
-    if (phase === 'idle') this.#stage = this.#reached
-    else if (phase === 'starting') this.#stage = -1
-    else if (phase === 'complete') this.#stage = stages.length
-    else if (found >= 0) this.#stage = found
-    this.#reached = phase === 'complete' || phase === 'idle' ? this.#stage : phase === 'ready' ? 1 : -1
-    const part = fraction(activity)
+    const { phase, reached } = activity
+    const busy = phase !== 'idle'
+    // A finished run and a loaded model stay visible after the end; what was cancelled does not.
+    if (busy) this.#kept = phase === 'complete' ? stages.length : phase === 'ready' ? 1 : 0
     this.#stages.forEach(({ item, fill }, index) => {
-      const here = phase !== 'idle' && index === this.#stage
+      const here = busy && index === reached.stage
       item.classList.toggle('here', here)
-      item.classList.toggle('waiting', here && part === undefined)
-      fill.style.setProperty('scale', `${index < this.#stage ? 1 : here ? (part ?? 0) : 0} 1`)
+      item.classList.toggle('waiting', here && reached.fraction === undefined)
+      const full = index < (busy ? reached.stage : this.#kept)
+      fill.style.setProperty('scale', `${full ? 1 : here ? (reached.fraction ?? 0) : 0} 1`)
     })
-    if (part === undefined || this.#stage < 0) this.#bar.removeAttribute('aria-valuenow')
-    else this.#bar.setAttribute('aria-valuenow', String(Math.round(part * 100)))
+    if (!busy || reached.fraction === undefined || reached.stage < 0) this.#bar.removeAttribute('aria-valuenow')
+    else this.#bar.setAttribute('aria-valuenow', String(Math.round(reached.fraction * 100)))
     this.#bar.setAttribute(
       'aria-valuetext',
       [headline(activity), details(activity)].filter((text) => text !== '').join(', ') || 'Idle',

@@ -36,9 +36,13 @@ export function details(activity: Activity): string {
   const { weights } = activity
   if (weights !== undefined) return formatShare(weights.loaded, weights.total)
   if (activity.phase === 'downloading') return downloadDetails(activity)
+  if (activity.phase !== 'denoising') return ''
+  const { step } = activity
   const left = stepsTimeLeft(activity)
-  if (activity.phase === 'denoising' && left !== undefined) return left === 0 ? '' : `${formatTimeLeft(left)} left`
-  return ''
+  if (left !== undefined) return left === 0 ? '' : `${formatTimeLeft(left)} left`
+  const computing =
+    step === undefined ? 'Computing the first step' : step.done < step.total ? `Computing step ${step.done + 1}` : ''
+  return computing === '' || activity.device?.kind !== 'wasm' ? computing : `${computing} on the processor`
 }
 
 function downloadDetails(activity: Activity): string {

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import type { FileProgress, PipelineProgress } from '../../../index.js'
-import { advance, advanceStep, downloadSpeed, fraction, idle, start, stepsTimeLeft, type Activity } from './activity.js'
+import { advance, advanceStep, downloadSpeed, idle, start, stepsTimeLeft, type Activity } from './activity.js'
 import { details, fileState, headline, memoryNumbers, memoryPlace } from './activity-words.js'
 
 const file = (path: string, loaded: number, more: Partial<FileProgress> = {}): PipelineProgress => ({
@@ -16,7 +16,7 @@ const weights = (loaded: number): PipelineProgress => ({ type: 'weights', compon
 /** The activity after events, one each 500 ms. */
 function after(...events: readonly PipelineProgress[]): Activity {
   let now = 1000
-  let activity = start(idle(), now)
+  let activity = start(idle(), now, false)
   for (const event of events) activity = advance(activity, event, (now += 500))
   return activity
 }
@@ -28,7 +28,7 @@ test('a download shows bytes, speed and time left over all files', () => {
   // 20 MB in the 1.5 s between the first and the last sample, 180 MB to go.
   expect(downloadSpeed(activity)).toBeCloseTo(20_000_000 / 1.5)
   expect(details(activity)).toBe('20 of 200 MB · 13.3 MB/s · 15 s left')
-  expect(fraction(activity)).toBeCloseTo(0.1)
+  expect(activity.reached).toMatchObject({ stage: 0, fraction: 0.1 })
 })
 
 test('bytes from the cache do not count as speed', () => {
@@ -73,7 +73,18 @@ test('steps show their number and the remaining time', () => {
   expect(headline(activity)).toBe('Denoising · step 5 of 20')
   expect(stepsTimeLeft(activity)).toBe(30)
   expect(details(activity)).toBe('30 s left')
-  expect(fraction(activity)).toBe(0.25)
+  expect(activity.reached).toMatchObject({ stage: 2, fraction: 0.25 })
+})
+
+test('until the time of a step is known, the numbers say which step is computed, and that the processor does', () => {
+  const denoising: PipelineProgress = { type: 'status', phase: 'denoising', component: 'unet' }
+  const activity = after(denoising, { type: 'weights', component: 'unet', loaded: 8, total: 8 })
+  expect([headline(activity), details(activity)]).toEqual(['Denoising', 'Computing the first step'])
+  const slow: Activity = { ...activity, device: { kind: 'wasm', budget: undefined } }
+  expect(details(slow)).toBe('Computing the first step on the processor')
+  const one = advanceStep(slow, { step: 0, total: 2, timestep: 0 }, 9000)
+  expect([headline(one), details(one)]).toEqual(['Denoising · step 1 of 2', 'Computing step 2 on the processor'])
+  expect(details(advanceStep(activity, { step: 0, total: 1, timestep: 0 }, 9000))).toBe('')
 })
 
 test('the memory figures stay after the run', () => {

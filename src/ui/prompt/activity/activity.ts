@@ -12,6 +12,7 @@ import type {
   PipelineProgress,
   StepInfo,
 } from '../../../index.js'
+import { reachDownload, reachPhase, reachSteps, reachWeights, startReached, type Reached } from './stages.js'
 
 /** A file of a component, and how much of it is loaded. */
 export interface FileActivity extends FileProgress {
@@ -41,12 +42,14 @@ export interface Activity {
   /** The device whose memory is counted, and its budget in bytes if it has one. */
   readonly device?: { readonly kind: DeviceKind; readonly budget: number | undefined } | undefined
   readonly warnings: readonly string[]
+  /** What the bar shows. */
+  readonly reached: Reached
 }
 
 /** The activity of an idle box; it keeps the memory figures of the previous one. */
 export function idle(previous?: Activity): Activity {
-  const { memory, device } = previous ?? {}
-  return { phase: 'idle', startedAt: 0, files: new Map(), samples: [], warnings: [], memory, device }
+  const { memory, device, reached = startReached(false) } = previous ?? {}
+  return { phase: 'idle', startedAt: 0, files: new Map(), samples: [], warnings: [], memory, device, reached }
 }
 
 /** The activity after a pipeline was loaded: with its device, without the memory figures of an earlier pipeline. */
@@ -54,9 +57,9 @@ export function loaded(activity: Activity, { device, memoryBudget }: PipelineInf
   return { ...activity, memory: undefined, device: { kind: device.kind, budget: memoryBudget } }
 }
 
-/** The activity at the start of a load or a generation. */
-export function start(previous: Activity, now: number): Activity {
-  return { ...idle(previous), phase: 'starting', startedAt: now }
+/** The activity at the start of a load, or of a generation, which has a model. */
+export function start(previous: Activity, now: number, hasModel: boolean): Activity {
+  return { ...idle(previous), phase: 'starting', startedAt: now, reached: startReached(hasModel) }
 }
 
 /** The download speed is averaged over this many milliseconds. */
@@ -66,22 +69,32 @@ const window = 4000
 export function advance(activity: Activity, event: PipelineProgress, now: number): Activity {
   switch (event.type) {
     case 'status':
-      return { ...activity, phase: event.phase, component: event.component, weights: undefined }
+      return {
+        ...activity,
+        phase: event.phase,
+        component: event.component,
+        weights: undefined,
+        reached: reachPhase(activity.reached, event.phase),
+      }
     case 'file': {
       const files = new Map(activity.files)
       files.set(`${event.component} ${event.file.path}`, { ...event.file, component: event.component })
-      const bytes = downloadTotals(files).fetched
+      const { fetched: bytes, loaded: arrived, total } = downloadTotals(files)
       const recent = activity.samples.filter(({ at }) => at >= now - window)
       // Keep one sample that is older than the window, so that a slow download still has two samples.
       const before = activity.samples.findLast(({ at }) => at < now - window)
-      return { ...activity, files, samples: [...(before === undefined ? [] : [before]), ...recent, { at: now, bytes }] }
+      const samples = [...(before === undefined ? [] : [before]), ...recent, { at: now, bytes }]
+      return { ...activity, files, samples, reached: reachDownload(activity.reached, total === 0 ? 0 : arrived / total) }
     }
     case 'weights': {
       const { component, loaded, total } = event
-      return { ...activity, weights: loaded < total ? { component, loaded, total } : undefined }
+      const reached = reachWeights(activity.reached, total === 0 ? 1 : loaded / total)
+      return { ...activity, reached, weights: loaded < total ? { component, loaded, total } : undefined }
     }
     case 'memory':
       return { ...activity, memory: event.memory }
+    case 'step':
+      return activity
     case 'warning':
       return activity.warnings.includes(event.message)
         ? activity
@@ -92,7 +105,9 @@ export function advance(activity: Activity, event: PipelineProgress, now: number
 /** The activity after a denoising step. */
 export function advanceStep(activity: Activity, { step, total }: StepInfo, now: number): Activity {
   const firstAt = activity.step?.firstAt ?? now
-  return { ...activity, phase: 'denoising', weights: undefined, step: { done: step + 1, total, firstAt, lastAt: now } }
+  const done = step + 1
+  const reached = reachSteps(activity.reached, done / total)
+  return { ...activity, phase: 'denoising', weights: undefined, reached, step: { done, total, firstAt, lastAt: now } }
 }
 
 /** Sums over all files: bytes in total, bytes loaded, of these from the cache and from the network; and the number of files being verified. */
@@ -127,15 +142,4 @@ export function downloadSpeed({ samples }: Activity): number | undefined {
 export function stepsTimeLeft({ step }: Activity): number | undefined {
   if (step === undefined || step.done < 2) return undefined
   return ((step.lastAt - step.firstAt) / (step.done - 1) / 1000) * (step.total - step.done)
-}
-
-/** The progress of the current stage from 0 to 1, or undefined if it is not known. */
-export function fraction(activity: Activity): number | undefined {
-  if (activity.weights !== undefined) return activity.weights.loaded / activity.weights.total
-  if (activity.phase === 'downloading') {
-    const { loaded, total } = downloadTotals(activity.files)
-    return total > 0 ? loaded / total : undefined
-  }
-  if (activity.phase === 'denoising' && activity.step !== undefined) return activity.step.done / activity.step.total
-  return activity.phase === 'complete' || activity.phase === 'ready' ? 1 : undefined
 }

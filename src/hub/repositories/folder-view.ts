@@ -1,0 +1,40 @@
+/** What an address that names a folder of a repository opens: that folder, or the whole repository. */
+
+import type { LayoutNames, OpenRepository, Repository } from '../types.js'
+
+/** A repository on a server, whose files are cached. */
+type RemoteRepository = OpenRepository & Required<Pick<Repository, 'openHeaderOnly' | 'drop'>>
+
+/**
+ * The folder as a repository of its own if it has the layout's index file, and so a whole pipeline. Else the whole repository, which reports
+ * the folder to readers of one component: people paste the address of whatever folder they looked at last.
+ * @param folder without a slash at its end
+ */
+export async function inFolder(
+  repository: RemoteRepository,
+  folder: string,
+  layout: LayoutNames | undefined,
+): Promise<OpenRepository> {
+  const files = await repository.files()
+  const isPipeline = layout !== undefined && files.some(({ path }) => path === `${folder}/${layout.index}`)
+  return isPipeline ? view(repository, `${folder}/`, undefined) : view(repository, '', folder)
+}
+
+/** @param prefix what the paths of the view leave out; '' or a folder with a slash at its end */
+function view(repository: RemoteRepository, prefix: string, folder: string | undefined): OpenRepository {
+  const { id, revision } = repository
+  return {
+    id,
+    revision,
+    folder,
+    files: async (options) =>
+      (await repository.files(options)).flatMap((file) =>
+        file.path.startsWith(prefix) ? [{ ...file, path: file.path.slice(prefix.length) }] : [],
+      ),
+    open: (path, options) => repository.open(prefix + path, options),
+    openHeaderOnly: (path, options) => repository.openHeaderOnly(prefix + path, options),
+    drop: (path) => repository.drop(prefix + path),
+    revalidateOnNextOpen: () => repository.revalidateOnNextOpen(),
+    close: () => repository.close(),
+  }
+}

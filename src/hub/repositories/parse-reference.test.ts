@@ -1,0 +1,171 @@
+/** What names and addresses mean, as people type and paste them, and the words for those that mean no model. */
+
+import { describe, expect, it } from 'vitest'
+import { parseReference, type Named } from './parse-reference.js'
+
+const hub = 'https://huggingface.co/'
+const mirror = 'https://mirror.example/hub/'
+const page = 'https://page.org/app/'
+
+/** What `parseReference` returns, in short: `owner/name`, `@revision`, `:folder`, and the endpoint where it is another one. */
+function inShort(named: Named, endpoint: string): string {
+  if ('base' in named) return named.base
+  const { id, revision, folder } = named
+  const at = named.endpoint === endpoint ? '' : ` on ${named.endpoint}`
+  return `${id}${revision === undefined ? '' : `@${revision}`}${folder === undefined ? '' : `:${folder}`}${at}`
+}
+const parse = (reference: string, endpoint = hub) => inShort(parseReference(reference, endpoint, page), endpoint)
+
+describe('a repository of the Hub', () => {
+  it.each([
+    // Ids.
+    ['a/b', 'a/b'],
+    [' a/b ', 'a/b'],
+    ['a/b/', 'a/b'],
+    ['"a/b"', 'a/b'],
+    ["'a/b',", 'a/b'],
+    ['`a/b`', 'a/b'],
+    ['<a/b>', 'a/b'],
+    ['a/b\n', 'a/b'],
+    ['a/\nb', 'a/b'],
+    ['\u200ba/b\ufeff', 'a/b'],
+    ['a/b.', 'a/b'],
+    ['a/b.git', 'a/b'],
+    ['a/b?library=diffusers', 'a/b'],
+    ['a/b#usage', 'a/b'],
+    ['a/b@fp16', 'a/b@fp16'],
+    ['a/b@refs/pr/1', 'a/b@refs/pr/1'],
+    ['a/b@', 'a/b'],
+    ['a/b@main/unet', 'a/b@main:unet'],
+    ['a/b/tree/main/unet', 'a/b@main:unet'],
+    ['api/b', 'api/b'],
+    ['models/b', 'models/b'],
+    // Hosts.
+    ['https://huggingface.co/a/b', 'a/b'],
+    ['http://huggingface.co/a/b', 'a/b'],
+    ['https://www.huggingface.co/a/b', 'a/b'],
+    ['HTTPS://HuggingFace.co/a/b', 'a/b'],
+    ['https://hf.co/a/b', 'a/b'],
+    ['http://www.hf.co/a/b/', 'a/b'],
+    ['huggingface.co/a/b', 'a/b'],
+    ['hf.co/a/b', 'a/b'],
+    ['www.huggingface.co/a/b/tree/main', 'a/b@main'],
+    ['hf://a/b', 'a/b'],
+    ['hf://a/b@v1/unet', 'a/b@v1:unet'],
+    ['hf://models/a/b', 'a/b'],
+    ['git@hf.co:a/b', 'a/b'],
+    ['ssh://git@hf.co/a/b.git', 'a/b'],
+    ['git clone https://huggingface.co/a/b', 'a/b'],
+    // Pages.
+    ['https://huggingface.co/a/b.git', 'a/b'],
+    ['https://huggingface.co/a/b?not-for-all-audiences=true#x', 'a/b'],
+    ['https://huggingface.co/a/b/tree/main', 'a/b@main'],
+    ['https://huggingface.co/a/b/tree/main/', 'a/b@main'],
+    ['https://huggingface.co/a/b/tree/main/unet', 'a/b@main:unet'],
+    ['https://huggingface.co/a/b/tree/main/deep%20er/unet', 'a/b@main:deep er/unet'],
+    ['https://huggingface.co/a/b/tree/refs%2Fpr%2F1', 'a/b@refs/pr/1'],
+    ['https://huggingface.co/a/b/tree/refs/pr/1/unet', 'a/b@refs/pr/1:unet'],
+    ['https://huggingface.co/a/b/blob/main/model_index.json', 'a/b@main'],
+    ['https://huggingface.co/a/b/blob/fp16/unet/config.json', 'a/b@fp16:unet'],
+    ['https://huggingface.co/a/b/resolve/main/', 'a/b@main'],
+    ['https://huggingface.co/a/b/resolve/main/model_index.json?download=true', 'a/b@main'],
+    ['https://huggingface.co/a/b/resolve/main/vae/diffusion_pytorch_model.fp16.safetensors', 'a/b@main:vae'],
+    ['https://huggingface.co/a/b/raw/v1.0/README.md', 'a/b@v1.0'],
+    [
+      'https://huggingface.co/a/b/commit/0123456789012345678901234567890123456789',
+      'a/b@0123456789012345678901234567890123456789',
+    ],
+    ['https://huggingface.co/a/b/commits/main', 'a/b@main'],
+    ['https://huggingface.co/a/b/discussions/3', 'a/b'],
+    ['https://huggingface.co/a/b/settings', 'a/b'],
+    ['https://huggingface.co/api/models/a/b/revision/main', 'a/b'],
+    ['[a model](https://huggingface.co/a/b/tree/main)', 'a/b@main'],
+    ['<https://huggingface.co/a/b>', 'a/b'],
+    ['https://huggingface.co/a/b).', 'a/b'],
+    ['https://hugging\nface.co/a/b', 'a/b'],
+    // Mirrors.
+    ['https://hf-mirror.com/a/b/tree/main/vae', 'a/b@main:vae on https://hf-mirror.com/'],
+    ['hf-mirror.com/a/b', 'a/b on https://hf-mirror.com/'],
+  ])('%j', (reference, meant) => expect(parse(reference)).toBe(meant))
+
+  it.each([
+    ['a/b', 'a/b'],
+    ['https://mirror.example/hub/a/b', 'a/b'],
+    ['http://www.mirror.example/hub/a/b/blob/main/unet/config.json', 'a/b@main:unet'],
+    ['mirror.example/hub/a/b', 'a/b'],
+    // The page of the Hub itself, where a mirror takes its place.
+    ['https://huggingface.co/a/b/tree/v1', 'a/b@v1'],
+    // Other folders of the mirror's host are folders.
+    ['https://mirror.example/hub/static/a/b', 'https://mirror.example/hub/static/a/b/'],
+    ['https://mirror.example/a/b', 'https://mirror.example/a/b/'],
+  ])('%j with a mirror as endpoint', (reference, meant) => expect(parse(reference, mirror)).toBe(meant))
+})
+
+describe('a folder on a web server', () => {
+  it.each([
+    ['https://x.org/a/b', 'https://x.org/a/b/'],
+    ['https://x.org/a/b/?v=1#c', 'https://x.org/a/b/'],
+    ['http://localhost:8000', 'http://localhost:8000/'],
+    ['"https://x.org/a/b/",', 'https://x.org/a/b/'],
+    ['https://x.org/a/tree/main', 'https://x.org/a/tree/main/'],
+    ['https://x.org/m/model_index.json', 'https://x.org/m/'],
+    ['https://x.org/m/model_index.json?raw=1', 'https://x.org/m/'],
+    ['https://x.org/m/files.json', 'https://x.org/m/'],
+    ['https://x.org/m/vae/config.json', 'https://x.org/m/vae/'],
+    ['./m', 'https://page.org/app/m/'],
+    [' ./m\n', 'https://page.org/app/m/'],
+    ['./m/model_index.json', 'https://page.org/app/m/'],
+    ['./m@2', 'https://page.org/app/m@2/'],
+    ['/m', 'https://page.org/m/'],
+    ['../m', 'https://page.org/m/'],
+    ['.', 'https://page.org/app/'],
+    ['..', 'https://page.org/'],
+  ])('%j', (reference, meant) => expect(parse(reference)).toBe(meant))
+})
+
+describe('what names no model says so', () => {
+  it.each([
+    [
+      'my-model',
+      'bad-repository-id',
+      '"my-model" has no owner: a model of the Hub is written as owner/name. The path of a folder on the page\'s own server begins with "./", such as "./my-model".',
+    ],
+    ['', 'bad-repository-id', 'names no model'],
+    [' "" ', 'bad-repository-id', 'names no model'],
+    ['https://huggingface.co/', 'bad-repository-id', 'names no model'],
+    ['https://huggingface.co/stabilityai', 'bad-repository-id', 'is written as owner/name'],
+    ['https://huggingface.co/models?pipeline_tag=text-to-image', 'bad-repository-id', 'is a list of models'],
+    ['datasets/a/b', 'bad-repository-id', 'is a data set. Give a model, written as owner/name'],
+    ['https://huggingface.co/datasets/a/b', 'bad-repository-id', 'is a data set'],
+    ['hf://datasets/a/b', 'bad-repository-id', 'is a data set'],
+    ['https://hf.co/spaces/a/b', 'bad-repository-id', 'is a Space'],
+    ['https://huggingface.co/collections/a/b-123', 'bad-repository-id', 'is a collection'],
+    ['a/b/c', 'bad-repository-id', 'has more parts than a repository id'],
+    ['models/my/model', 'bad-repository-id', 'A path beside the page begins with "./", another host with "https://"'],
+    ['a b/c', 'bad-repository-id', 'is not a repository id'],
+    ['a/b--c', 'bad-repository-id', 'is not a repository id'],
+    ['C:\\models\\x', 'bad-repository-id', 'is a path on a disk'],
+    ['\\\\server\\x', 'bad-repository-id', 'is a path on a disk'],
+    ['.\\x', 'bad-repository-id', 'is a path on a disk'],
+    ['~/models/x', 'bad-repository-id', 'is a path on a disk'],
+    ['file:///home/me/x', 'bad-repository-id', 'is a path on a disk'],
+    ['localhost:8000/x', 'bad-url', 'begin it with "http://"'],
+    ['ftp://x.org/y', 'bad-url', 'is not an http or https URL'],
+    ['data:,x', 'bad-url', 'holds no folder'],
+    ['https://me:secret@x.org/y', 'bad-url', 'user name or password'],
+    ['https://x.org/model.safetensors?token=secret', 'bad-url', 'is the address of one file'],
+    ['a/b@x..y', 'bad-revision', '"x..y"'],
+    ['https://huggingface.co/a/b/tree/%E0%A4%A', 'bad-revision', '%E0%A4%A'],
+  ])('%j', (reference, code, words) => {
+    const thrown = (() => {
+      try {
+        return parse(reference)
+      } catch (error) {
+        return error as Error
+      }
+    })()
+    expect(thrown).toMatchObject({ name: 'InputError', code })
+    expect((thrown as Error).message).toContain(words)
+    expect((thrown as Error).message).not.toContain('secret')
+  })
+})

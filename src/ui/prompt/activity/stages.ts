@@ -1,0 +1,75 @@
+/**
+ * The four stages of the bar, and how far a load or a generation has come. Pure. It never goes back: weights that are loaded within a stage
+ * are a part of it, a file that is found later or a damaged chunk that is downloaded again does not shorten the bar, and neither does the
+ * recovery of a lost GPU, which repeats earlier stages.
+ */
+
+import type { PipelinePhase } from '../../../index.js'
+
+/** The stages in their order, and the part of each that the first load of weights within it takes. */
+export const stages = [
+  { name: 'Download', weights: 0 },
+  { name: 'Encode', weights: 0.5 },
+  { name: 'Denoise', weights: 0.1 },
+  { name: 'Decode', weights: 0.5 },
+] as const
+
+/** How far a run has come. */
+export interface Reached {
+  /** The index in {@link stages}; -1 before the first, and the number of stages after the last. */
+  readonly stage: number
+  /** From 0 to 1 of the stage; undefined while it is not known. */
+  readonly fraction: number | undefined
+  /** How many loads of weights the stage has finished. */
+  readonly loads: number
+}
+
+/** The start of a run; with a loaded model, the download is done. */
+export function startReached(hasModel: boolean): Reached {
+  return hasModel ? { stage: 0, fraction: 1, loads: 0 } : { stage: -1, fraction: undefined, loads: 0 }
+}
+
+const stageOfPhase: Readonly<Record<PipelinePhase, number>> = {
+  resolving: 0,
+  downloading: 0,
+  ready: 0,
+  encoding: 1,
+  denoising: 2,
+  decoding: 3,
+  complete: stages.length,
+}
+
+/** After a phase began. A phase of an earlier stage changes nothing. */
+export function reachPhase(reached: Reached, phase: PipelinePhase): Reached {
+  const stage = stageOfPhase[phase]
+  const fraction = phase === 'ready' || phase === 'complete' ? 1 : undefined
+  if (stage > reached.stage) return { stage, fraction, loads: 0 }
+  return stage === reached.stage ? further(reached, fraction) : reached
+}
+
+/** After a part of the files has arrived, from 0 to 1. */
+export function reachDownload(reached: Reached, part: number): Reached {
+  return reached.stage === 0 ? further(reached, part) : reached
+}
+
+/** After a part of a component's weights was loaded to its device, from 0 to 1. */
+export function reachWeights(reached: Reached, part: number): Reached {
+  const next = further(reached, 1 - left(reached) * (1 - part * (stages[reached.stage]?.weights ?? 0)))
+  return part === 1 ? { ...next, loads: next.loads + 1 } : next
+}
+
+/** After a part of the steps, from 0 to 1. */
+export function reachSteps(reached: Reached, part: number): Reached {
+  const denoising = reachPhase(reached, 'denoising')
+  return denoising.stage === stageOfPhase.denoising ? further(denoising, 1 - left(denoising) * (1 - part)) : denoising
+}
+
+/** The part of the current stage that its finished loads of weights leave. */
+function left({ stage, loads }: Reached): number {
+  return (1 - (stages[stage]?.weights ?? 0)) ** loads
+}
+
+function further(reached: Reached, fraction: number | undefined): Reached {
+  if (fraction === undefined || fraction <= (reached.fraction ?? 0)) return reached
+  return { ...reached, fraction }
+}
