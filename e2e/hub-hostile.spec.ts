@@ -94,7 +94,7 @@ async function misbehaves(server: HubServer, hub: HubDriver, seed: number, each:
   const id = `owner/case-${seed}`
   const silent = rules.some((rule) => rule.stallAfter !== undefined)
   const few = slow === true ? { maxConnections: 2, maxStreams: 2 } : {}
-  await hub.call('setUp', { ...settings, ...few, stallMs: silent ? 500 : settings.stallMs })
+  await hub.call('setUp', { ...settings, ...few, stallMs: error === 'stalled' ? 500 : silent ? 2000 : settings.stallMs })
   server.setRepository(id, { [weightsPath]: content })
   const { revision } = await hub.call('open', id, { endpoint: server.url })
   expect(revision).toBe(await server.commit(id))

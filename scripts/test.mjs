@@ -62,6 +62,7 @@ const checks = {
   build: { command: ['node_modules/vite/bin/vite.js', 'build', '--logLevel', 'warn'] },
   size: { command: ['scripts/size.mjs', '--check'] },
   unit: vitest('unit', 'node'),
+  'unit-slow': vitest('unit-slow', 'slow'),
   smoke: vitest('smoke', 'browser', 'smoke.browser.test.ts'),
   pipelines: vitest('pipelines', 'pipelines'),
   browser: vitest('browser', 'browser'),
@@ -85,6 +86,7 @@ const everything = [
   [
     'browser',
     'isolated',
+    'unit-slow',
     'unit',
     'chromium',
     'pipelines',

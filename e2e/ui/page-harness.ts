@@ -80,7 +80,7 @@ const axeSource = readFileSync('node_modules/axe-core/axe.min.js', 'utf8')
 
 /** The violations that axe finds of WCAG 2.2 AA and its best practices, including shadow roots. */
 export async function violations(page: Page): Promise<readonly string[]> {
-  await page.evaluate(axeSource)
+  if (!(await page.evaluate(() => 'axe' in globalThis))) await page.evaluate(axeSource)
   return page.evaluate(async () => {
     interface Axe {
       run(): Promise<{ violations: { id: string; nodes: { target: unknown; failureSummary?: string }[] }[] }>
