@@ -33,8 +33,8 @@ const smoke = 'src/pipelines/smoke.browser.test.ts'
 /** What has not ended after this many milliseconds hangs. No test depends on the time that it takes. */
 const hang = 900_000
 
-function node(name: string, include: string[], exclude: string[]): TestProjectConfiguration {
-  return { extends: true, test: { name, environment: 'node', include, exclude } }
+function node(name: string, include: string[], exclude: string[], isolate = true): TestProjectConfiguration {
+  return { extends: true, test: { name, environment: 'node', include, exclude, isolate } }
 }
 
 const chromium = () => ({
@@ -73,7 +73,8 @@ export default defineConfig({
     testTimeout: hang,
     hookTimeout: hang,
     projects: [
-      node('node', ['{src,cli,e2e,scripts}/**/*.test.ts'], ['**/*.browser.test.ts', ...pipelines, ...slow]),
+      // Its files share a process and their modules: loading those took longer than the tests.
+      node('node', ['{src,cli,e2e,scripts}/**/*.test.ts'], ['**/*.browser.test.ts', ...pipelines, ...slow], false),
       node('slow', slow, pipelines),
       node('pipelines', pipelines, []),
       browser('browser', {
