@@ -5,7 +5,7 @@ import { startHubServer } from '../../../e2e/hub-server/server.js'
 import type { HubServer } from '../../../e2e/hub-server/types.js'
 import { MemoryStore } from '../cache/memory-store.js'
 import { Hub } from '../hub.js'
-import { openFile } from './open-file.js'
+import { isSingleFileAddress, openFile } from './open-file.js'
 
 const settings = { retryBaseMs: 1, retryMaxMs: 2 }
 let server: HubServer | undefined
@@ -89,3 +89,20 @@ it.each(['ftp://x.org/a.safetensors', 'not a url', 'https://me:pw@x.org/a.safete
     await expect(openFile(hub, value)).rejects.toMatchObject({ code: 'bad-url' })
   },
 )
+
+describe('the address of a checkpoint in one file', () => {
+  it.each([
+    ['https://huggingface.co/a/b/blob/main/v1-5-pruned.safetensors', true],
+    ['huggingface.co/a/b/resolve/main/deep/x.safetensors?download=true', true],
+    ['https://x.org/models/mine.ckpt', true],
+    ['./mine.safetensors', true],
+    ['https://civitai.com/api/download/models/128713?type=Model&format=SafeTensor', true],
+    ['https://huggingface.co/a/b/blob/main/unet/diffusion_pytorch_model.fp16.safetensors', false],
+    ['https://x.org/m/unet/diffusion_pytorch_model-00001-of-00002.safetensors', false],
+    ['https://x.org/m/model.safetensors', false],
+    ['https://huggingface.co/a/b', false],
+    ['owner/name.safetensors', false],
+    ['./folder', false],
+    ['https://civitai.com/models/4384', false],
+  ])('%s: %j', (address, expected) => expect(isSingleFileAddress(address)).toBe(expected))
+})

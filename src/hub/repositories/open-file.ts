@@ -32,6 +32,25 @@ export async function openFile(hub: Hub, file: string | File, options: OpenRepos
   return { repository: await openRepository(hub, id, { ...options, revision: options.revision ?? revision }), path }
 }
 
+/** The names of a component's weights in diffusers' layout: such an address means the folder that the file is in. */
+const folderWeights = /^(?:diffusion_pytorch_model|pytorch_model|model)(?:\.[\w-]+)?(?:-\d{5}-of-\d{5})?\.safetensors$/
+
+/**
+ * Whether a text is the address of a checkpoint in one file: a URL or a path that ends in `.safetensors` or `.ckpt`, or a download link of
+ * Civitai. Weights with the names of diffusers' folders are not. Pure.
+ */
+export function isSingleFileAddress(text: string): boolean {
+  const address = cleanReference(text)
+  if (/^https?:\/\/(?:www\.)?civitai\.\w+\/api\/download\/models\/\d+/i.test(address)) return true
+  if (!/^(?:https?:\/\/|\.{0,2}\/|(?:www\.)?(?:huggingface\.co|hf\.co)\/)/i.test(address)) return false
+  const name =
+    address
+      .replace(/[?#].*$/s, '')
+      .split('/')
+      .at(-1) ?? ''
+  return /\.(?:safetensors|ckpt)$/i.test(name) && !folderWeights.test(name)
+}
+
 /** An absolute http(s) URL of a file. `owner/name/file` and `hf.co/…` are read as on the Hub. @throws InputError `bad-url` */
 function checkFileUrl(value: string, base: string | undefined): URL {
   const text = cleanReference(value)

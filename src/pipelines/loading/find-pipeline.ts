@@ -96,9 +96,12 @@ export async function findPipeline<T, Spec extends PipelineSpec>(
 
 async function layoutOf(repo: PipelineSource, options: OpenPipelineOptions, opening: Opening): Promise<Layout> {
   const { open, run } = opening
-  if (isSingleFile(repo)) return openSingleFileLayout(repo, options, opening)
-  const repository = typeof repo === 'string' ? await open(repo, options.revision) : repo
-  return openLayout(repository, { signal: run.signal })
+  if (typeof repo === 'string') {
+    if (isSingleFile(repo)) return openSingleFileLayout(repo, options, opening)
+    return openLayout(await open(repo, options.revision), { signal: run.signal })
+  }
+  if ('singleFile' in repo) return openSingleFileLayout(repo, options, opening)
+  return openLayout(repo, { signal: run.signal })
 }
 
 /** The family of a checkpoint's pipeline class, or of a class that has the same checkpoints. @throws UnsupportedError `unsupported-class` */

@@ -5,7 +5,7 @@ import { checkSingleFileName, openSingleFile, type FileInRepository } from '../.
 import { readSafetensorsHeader } from '../../checkpoint/safetensors.js'
 import { headersOnly } from '../../hub/downloads/header-only-file.js'
 import type { Hub } from '../../hub/hub.js'
-import { openFile } from '../../hub/repositories/open-file.js'
+import { isSingleFileAddress, openFile } from '../../hub/repositories/open-file.js'
 import type { OpenRepositoryOptions } from '../../hub/repositories/open-repository.js'
 import type { OpenRepository, Repository } from '../../hub/types.js'
 import type { Run } from '../run.js'
@@ -27,26 +27,27 @@ export interface Opening {
   readonly run: Run
 }
 
-/** Whether a pipeline's source is one file. */
-export function isSingleFile(source: string | Repository | SingleFileSource): source is SingleFileSource {
-  return typeof source !== 'string' && 'singleFile' in source
+/** Whether a pipeline's source is one file; also by the address of one, as people paste it. */
+export function isSingleFile(source: string | Repository | SingleFileSource): boolean {
+  return typeof source === 'string' ? isSingleFileAddress(source) : 'singleFile' in source
 }
 
 /** @throws UnsupportedError `single-file-family`, `pickle-weights`; CheckpointError; HubError; InputError `bad-url` */
 export async function openSingleFileLayout(
-  { singleFile, config }: SingleFileSource,
+  source: string | SingleFileSource,
   options: OpenRepositoryOptions,
   { hub, open, opened, run }: Opening,
 ): Promise<Layout> {
   const { signal } = run
+  const { singleFile, config } = typeof source === 'string' ? { singleFile: source, config: undefined } : source
   const file = isOpen(singleFile) ? singleFile : await openFile(await hub(), singleFile, { ...options, signal })
   if (!isOpen(singleFile)) opened.push(file.repository as OpenRepository)
   checkSingleFileName(file.path)
-  const source = await headersOnly(file.repository).open(file.path, { signal })
+  const bytes = await headersOnly(file.repository).open(file.path, { signal })
   return openSingleFile(
     {
       file,
-      header: await readSafetensorsHeader(source, file.path, { signal }),
+      header: await readSafetensorsHeader(bytes, file.path, { signal }),
       config: typeof config === 'string' ? await open(config, undefined) : config,
       open: (id) => open(id, undefined),
       warn: (code, message) => run.warn(code, message),
