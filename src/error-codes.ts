@@ -61,6 +61,9 @@ export const errorCodes = {
   HubError: {
     'bad-answer': 'The server sent a response that is not valid for its API. Check the endpoint.',
     'bad-path': 'A file path leaves the repository. The repository is faulty or malicious.',
+    'blocked-by-page':
+      "The page's Content-Security-Policy, or its https, does not let it send this request. The message says what to change.",
+    cors: 'The server does not allow other origins to read its files. It must send `Access-Control-Allow-Origin`.',
     'download-restarted': 'A download started over while its file was being converted. The load retries by itself.',
     'file-changed': 'A file changed after it was opened. Load again.',
     'file-not-found': 'The repository does not have this file. Check `subfolder`, `variant` and `revision`.',
@@ -69,6 +72,8 @@ export const errorCodes = {
     gated: 'The model requires accepting its terms. Accept them on its page, then pass a `token`.',
     'hash-mismatch': 'The downloaded bytes do not have the expected hash. Load again; if it recurs, the server sends wrong data.',
     'hash-thread-lost': 'The worker that verifies hashes ended. Load again; downloaded data is kept.',
+    'html-page': 'The server sent an HTML page, such as a login page, in place of a file or an answer. Check the address.',
+    'lfs-pointer': 'The server has a Git LFS pointer in place of the file. Run `git lfs pull` where the files come from.',
     'listing-unavailable': 'A static host has neither a file list nor a config to find its files by. Add `files.json`.',
     network: 'The connection failed. Check the network and try again; downloaded data is kept.',
     'range-not-honoured': 'The server ignores or mishandles range requests. Use another host.',
@@ -78,7 +83,7 @@ export const errorCodes = {
     'server-error': 'The server failed (5xx or another unexpected status). Try again later.',
     'short-body': 'The connection ended before the whole response arrived. Try again; downloaded data is kept.',
     'size-mismatch': 'A file is not as long as its listing says. Load again; if it recurs, the host is faulty.',
-    'size-unknown': 'The server does not report the length of a file. Use a host that sends `Content-Length`.',
+    'size-unknown': 'The server does not report the length of a large file. Use a host that sends `Content-Length`.',
     stalled: 'No data arrived for a long time. Check the network and try again; downloaded data is kept.',
     'too-many-files': 'The chosen folder has too many files. Choose the folder of the checkpoint itself.',
     'url-expired': 'A signed download URL is no longer valid. Load again.',
