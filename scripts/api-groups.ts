@@ -17,6 +17,9 @@ export const groups: readonly Group[] = [
     names: [
       'DiffusionPipeline',
       'FromPretrainedOptions',
+      'FromSingleFileOptions',
+      'CheckpointReference',
+      'SingleFileReference',
       'LoadPipelineOptions',
       'ComponentOptions',
       'ComponentReference',
@@ -25,6 +28,7 @@ export const groups: readonly Group[] = [
       'SchedulerReference',
       'RepositoryReference',
       'PipelineInfo',
+      'LoadNote',
       'ProgressReport',
       'OverallProgress',
       'PipelineProgress',

@@ -30,7 +30,7 @@ const preferences = {
   'toolkit.telemetry.enabled': false,
 }
 
-/** Path of a Firefox that can run the tests (`FIREFOX_PATH` first), or undefined; of other systems than Linux, undefined. */
+/** Path of a Firefox that can run the tests (`FIREFOX_PATH` first), or undefined. Undefined on other systems than Linux. */
 export function systemFirefox() {
   if (process.platform !== 'linux' || lavapipe() === undefined) return undefined
   const given = process.env['FIREFOX_PATH']
@@ -59,9 +59,10 @@ function versionOf(path) {
   return existsSync(about) ? Number(/^Version=(\d+)/m.exec(readFileSync(about, 'utf8'))?.[1] ?? 0) : 0
 }
 
-/** Installs Debian's Firefox and Mesa where apt can. Without them the tests run in Chromium. */
+/** Installs Debian's Firefox and Mesa where one is missing and apt can. Without them the tests run in Chromium. */
 export function ensureFirefox() {
-  if (systemFirefox() !== undefined) return
+  // A Firefox that is too old stays as it is, so that no run after it calls apt in vain.
+  if (lavapipe() !== undefined && ['firefox-esr', 'firefox'].some((name) => which(name) !== undefined)) return
   if (process.platform === 'linux' && process.getuid?.() === 0 && which('apt-get') !== undefined) {
     console.log('No Firefox with a software GPU found: installing the system packages.')
     spawnSync('apt-get', ['update', '-qq'], { stdio: 'inherit' })

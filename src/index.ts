@@ -3,6 +3,7 @@
 export { DiffusionPipeline } from './engine/client/diffusion-pipeline.js'
 export type {
   FromPretrainedOptions,
+  FromSingleFileOptions,
   GenerateCallOptions,
   GenerateOutput,
   PlanOptions,
@@ -50,12 +51,14 @@ export type { PipelinePlan, PlacedPlan, PlannedSize } from './pipelines/loading/
 export type {
   CapturedTensorName,
   CapturedTensors,
+  CheckpointReference,
   ComponentReference,
   DTypeName,
   GenerateOptions,
   GenerateResult,
   LoadPipelineOptions,
   OffloadMode,
+  LoadNote,
   PipelineInfo,
   PipelineMemory,
   PipelinePhase,
@@ -64,6 +67,7 @@ export type {
   PlainTensor,
   QuantizationName,
   SchedulerReference,
+  SingleFileReference,
   StepInfo,
   WeightsDType,
 } from './pipelines/types.js'

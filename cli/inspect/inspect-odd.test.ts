@@ -147,7 +147,7 @@ const odd: readonly Odd[] = [
   {
     what: 'a component that no pipeline knows',
     change: (folder) => named(folder, 'my_adapter', 'diffusers', 'Toy'),
-    problems: [['', 'unsupported-class']],
+    notes: [['my_adapter', 'component-unknown']],
   },
 ]
 

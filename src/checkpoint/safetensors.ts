@@ -4,7 +4,7 @@
  * Source: https://github.com/huggingface/safetensors#format
  */
 
-import { CheckpointError, isAquatintError, UnsupportedError, type CheckpointErrorCode } from '../errors.js'
+import { CheckpointError, isAquatintError, type CheckpointErrorCode } from '../errors.js'
 import type { ByteSource, ReadOptions } from '../hub/types.js'
 import { dtypeBytes } from '../util/dtype-bytes.js'
 import { knownContentError, recognizedBytes } from '../util/known-content.js'
@@ -29,7 +29,7 @@ export interface SafetensorsHeader {
 /**
  * Reads a file's header in two reads.
  * @throws CheckpointError `safetensors-*`, `json-*`; `lfs-pointer`, `html-page` and others for a file that holds something else, see
- *   known-content.ts; UnsupportedError `unsupported-dtype`
+ *   known-content.ts
  */
 export async function readSafetensorsHeader(
   source: ByteSource,
@@ -93,7 +93,8 @@ function tooShort(file: string, actual: number, expected: number): CheckpointErr
 
 function parseMetadata(json: JsonObject, file: string): ReadonlyMap<string, string> {
   const metadata = json.__metadata__
-  if (metadata === undefined) return new Map()
+  // The safetensors library writes an object or nothing, and reads null as nothing.
+  if (metadata === undefined || metadata === null) return new Map()
   if (!isJsonObject(metadata))
     throw new CheckpointError('safetensors-metadata', `__metadata__ in ${file} is not an object of strings.`, { file })
   return new Map(
@@ -127,14 +128,10 @@ function tensorHeader(name: string, value: JsonValue, file: string, dataBegin: n
     if (key !== 'dtype' && key !== 'shape' && key !== 'data_offsets')
       throw wrong('safetensors-tensor', `its entry has the unknown key ${JSON.stringify(key.slice(0, 100))}`)
   }
-  const { dtype, shape, data_offsets: offsets } = value
-  if (typeof dtype !== 'string') throw wrong('safetensors-tensor', 'its dtype is not a word')
-  if (!isDType(dtype))
-    throw new UnsupportedError(
-      'unsupported-dtype',
-      `Tensor ${JSON.stringify(shown)} in ${file} has dtype ${JSON.stringify(dtype.slice(0, 40))}; known are ${Object.keys(dtypeBytes).join(', ')}.`,
-      { file, tensor: shown, dtype: dtype.slice(0, 40) },
-    )
+  const { dtype: dtypeName, shape, data_offsets: offsets } = value
+  if (typeof dtypeName !== 'string') throw wrong('safetensors-tensor', 'its dtype is not a word')
+  // A tensor of a newer type may be one that no network needs, so it is refused only where it is read.
+  const dtype = isDType(dtypeName) && dtypeName !== 'UNKNOWN' ? dtypeName : 'UNKNOWN'
   if (!Array.isArray(shape) || shape.length > safetensorsLimits.rank || !shape.every(isCount))
     throw wrong('safetensors-shape', `its shape is not a list of at most ${safetensorsLimits.rank} whole numbers`)
   if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isCount))
@@ -145,6 +142,8 @@ function tensorHeader(name: string, value: JsonValue, file: string, dataBegin: n
       'safetensors-offsets',
       `its bytes ${begin} to ${end} do not lie in the file's ${fileBytes - dataBegin} data bytes`,
     )
+  if (dtype === 'UNKNOWN')
+    return { name, dtype, dtypeName: dtypeName.slice(0, 40), shape, begin: dataBegin + begin, end: dataBegin + end }
   let bytes = dtypeBytes[dtype]
   // A dimension of zero makes the whole product zero, so partial products are checked only without one.
   if (shape.includes(0)) bytes = 0

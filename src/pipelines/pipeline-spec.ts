@@ -6,6 +6,11 @@ import type { TokenizerDefinition } from '../tokenizers/types.js'
 export interface PipelineSpec {
   /** diffusers' class, as model_index.json names it. */
   readonly className: string
+  /**
+   * Other classes of the same checkpoints, which diffusers' AutoPipelineForText2Image and `from_pretrained` of this class run as this class: those
+   * for image to image and for inpainting. Absent: none.
+   */
+  readonly savedAs?: readonly string[] | undefined
   /** The family's name for people. */
   readonly label: string
   /** Network components in the order they run, and the classes that each may have. */

@@ -96,3 +96,12 @@ test.each([
 ])('betaQuantile(%f) = %f', (p, x) => {
   expect(betaQuantile(p, 0.6, 0.6)).toBeCloseTo(x, 14)
 })
+
+test('DPMSolverMultistepScheduler takes the config of a DDPMScheduler, whose variance it does not read', () => {
+  const config = { ...stableDiffusion, _class_name: 'DDPMScheduler', variance_type: 'fixed_small', clip_sample_range: 1 }
+  const { scheduler } = createScheduler('DPMSolverMultistepScheduler', config)
+  scheduler.setTimesteps(5)
+  expect(scheduler.timesteps).toHaveLength(5)
+  for (const variance_type of ['learned', 'learned_range'])
+    expect(codeOf(() => createScheduler('DPMSolverMultistepScheduler', { variance_type }))).toBe('unsupported-config')
+})

@@ -49,6 +49,9 @@ startDrop({
   onFolder: (folder) => {
     box.model = folder
   },
+  onCheckpoint: (file) => {
+    box.model = [file]
+  },
   say: (text) => dropped.replaceChildren(text),
 })
 byId('open-models').addEventListener('click', () => openModels())

@@ -5,9 +5,9 @@
 
 import { InputError } from '../../errors.js'
 import { cleanReference } from '../../util/clean-reference.js'
-import type { RepositoryReference } from '../../hub/repositories/open-repository.js'
 import type { PipelinePlan, PlannedSize } from '../../pipelines/loading/plan-pipeline.js'
 import type {
+  CheckpointReference,
   GenerateOptions,
   GenerateResult,
   LoadPipelineOptions,
@@ -34,6 +34,12 @@ export interface FromPretrainedOptions extends LoadPipelineOptions, ComponentOpt
   readonly onProgress?: ((progress: ProgressReport) => void) | undefined
   /** The engine to load into; by default the one that all pipelines of a page share. */
   readonly engine?: Engine | undefined
+}
+
+/** Options of {@link DiffusionPipeline.fromSingleFile}: those of `fromPretrained`, and where the configs come from. */
+export interface FromSingleFileOptions extends FromPretrainedOptions {
+  /** The repository with the configs, tokenizers and scheduler. Default: that of the family's own model on the Hub. */
+  readonly config?: string | undefined
 }
 
 /** Options of {@link DiffusionPipeline.plan}: those of `fromPretrained`, and the options of a generation that affect its memory. */
@@ -77,13 +83,13 @@ interface Loaded {
 /** A diffusers checkpoint, loaded and ready to make images. */
 export class DiffusionPipeline {
   readonly #engine: Engine
-  readonly #repo: RepositoryReference
+  readonly #repo: CheckpointReference
   readonly #options: LoadPipelineOptions
   #loaded: Loaded
   #reloading: SharedTask<void, PipelineProgress> | undefined
   #disposed = false
 
-  private constructor(engine: Engine, repo: RepositoryReference, options: LoadPipelineOptions, loaded: Loaded) {
+  private constructor(engine: Engine, repo: CheckpointReference, options: LoadPipelineOptions, loaded: Loaded) {
     this.#engine = engine
     this.#repo = repo
     this.#options = options
@@ -92,15 +98,28 @@ export class DiffusionPipeline {
 
   /**
    * Loads a repository in diffusers' layout: `owner/name` on the Hub, or any address of its pages there; the URL of a folder; a path relative
-   * to the page that starts with `./`, `../` or `/`; or a folder that the user picked. Files that are not cached are downloaded and verified.
+   * to the page that starts with `./`, `../` or `/`; or a folder that the user picked. `{ singleFile }` is a
+   * checkpoint in one file. Files that are not cached are downloaded and verified.
    * @throws InputError, HubError, StorageError, CheckpointError, UnsupportedError, DeviceError, AbortError
    */
-  static async fromPretrained(repo: RepositoryReference, options: FromPretrainedOptions = {}): Promise<DiffusionPipeline> {
+  static async fromPretrained(repo: CheckpointReference, options: FromPretrainedOptions = {}): Promise<DiffusionPipeline> {
     checkOptionNames(options, fromPretrainedOptionNames)
     const { signal, onProgress, engine = sharedEngine(), ...plain } = gatherComponents(options, absolute)
-    const address = typeof repo === 'string' ? absolute(repo) : repo
+    const address = absoluteReference(repo)
     const loaded = await load(engine, address, plain, { signal, onProgress: reportTo(onProgress, loadMeter()) })
     return new DiffusionPipeline(engine, address, plain, loaded)
+  }
+
+  /**
+   * Loads a checkpoint in one safetensors file, as `from_single_file` in diffusers: of Stable Diffusion 1, 2, XL, 3 or 3.5, under the names
+   * of the code that trained it. Configs, tokenizers and the scheduler come from `config`, by default from the repository of the family's
+   * own model on the Hub. A component that the file lacks is named like any other: `{ vae: 'owner/name' }`.
+   * @param file the URL of the file, also as the Hub or Civitai show it, or a file that the user picked
+   * @throws as `fromPretrained`; UnsupportedError `single-file-family`, `pickle-weights`; CheckpointError `single-file-component`
+   */
+  static fromSingleFile(file: string | File, options: FromSingleFileOptions = {}): Promise<DiffusionPipeline> {
+    const { config, ...rest } = options
+    return DiffusionPipeline.fromPretrained({ singleFile: file, config }, rest)
   }
 
   /**
@@ -108,10 +127,10 @@ export class DiffusionPipeline {
    * headers of the weight files, and opens devices just long enough to query them.
    * @throws as `fromPretrained` if the checkpoint cannot be loaded; InputError `size`; DeviceError `does-not-fit` with the bytes needed and available
    */
-  static async plan(repo: RepositoryReference, options: PlanOptions = {}): Promise<PipelinePlan> {
+  static async plan(repo: CheckpointReference, options: PlanOptions = {}): Promise<PipelinePlan> {
     checkOptionNames(options, planOptionNames)
     const { signal, engine = sharedEngine(), ...plain } = gatherComponents(options, absolute)
-    const address = typeof repo === 'string' ? absolute(repo) : repo
+    const address = absoluteReference(repo)
     signal?.throwIfAborted()
     return engine.connect().call((remote, call, onEvents) => remote.plan(call, address, plain, onEvents), { signal })
   }
@@ -189,7 +208,7 @@ export class DiffusionPipeline {
 
 async function load(
   engine: Engine,
-  repo: RepositoryReference,
+  repo: CheckpointReference,
   options: LoadPipelineOptions,
   { signal, onProgress }: LoadHooks,
 ): Promise<Loaded> {
@@ -210,6 +229,17 @@ function reportTo(
   meter: ProgressMeter,
 ): ((event: PipelineProgress) => void) | undefined {
   return onProgress && ((event) => onProgress(meter(event, performance.now())))
+}
+
+/** A reference that means the same in the worker. */
+function absoluteReference(reference: CheckpointReference): CheckpointReference {
+  if (typeof reference === 'string') return absolute(reference)
+  if (!('singleFile' in reference)) return reference
+  const { singleFile, config } = reference
+  return {
+    singleFile: typeof singleFile === 'string' ? absolute(singleFile) : singleFile,
+    config: config === undefined ? undefined : absolute(config),
+  }
 }
 
 /** Resolves paths against the URL of the page, because the worker has another base URL. `owner/name` is not a path. */

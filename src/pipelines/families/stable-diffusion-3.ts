@@ -19,6 +19,7 @@ const imagePrompt = 'It is not used without an image prompt.'
 
 export const stableDiffusion3: PipelineFamily = {
   className: 'StableDiffusion3Pipeline',
+  savedAs: ['StableDiffusion3Img2ImgPipeline', 'StableDiffusion3InpaintPipeline'],
   label: 'Stable Diffusion 3',
   networks: {
     text_encoder: [CLIPTextModelWithProjection],

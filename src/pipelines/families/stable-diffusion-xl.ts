@@ -22,10 +22,12 @@ import {
   type EncodedPrompt,
 } from '../generation/prompt-embeds.js'
 import { float32Tensor } from '../tensors.js'
+import { isTruthy } from '../../util/truthy.js'
 import { checkClipSkip, textEncoderOf, type EncodeTextOptions, type LoadedTextEncoder } from '../generation/text-encoders.js'
 
 export const stableDiffusionXL: PipelineFamily = {
   className: 'StableDiffusionXLPipeline',
+  savedAs: ['StableDiffusionXLImg2ImgPipeline', 'StableDiffusionXLInpaintPipeline'],
   label: 'Stable Diffusion XL',
   networks: {
     text_encoder: [CLIPTextModel],
@@ -59,7 +61,7 @@ export const stableDiffusionXL: PipelineFamily = {
     const encoders = ['', '_2'].flatMap(
       (suffix) => textEncoderOf(parts, hosts, `text_encoder${suffix}`, `tokenizer${suffix}`) ?? [],
     )
-    const forceZeros = parts.layout.options['force_zeros_for_empty_prompt'] !== false
+    const forceZeros = isTruthy(parts.layout.options['force_zeros_for_empty_prompt'], true)
     return {
       check: ({ clipSkip }) => {
         for (const encoder of encoders) checkClipSkip(clipSkip, encoder.layers)

@@ -16,6 +16,7 @@ import { checkClipSkip, textEncoderOf, type EncodeTextOptions } from '../generat
 
 export const stableDiffusion: PipelineFamily = {
   className: 'StableDiffusionPipeline',
+  savedAs: ['StableDiffusionImg2ImgPipeline', 'StableDiffusionInpaintPipeline'],
   label: 'Stable Diffusion',
   networks: { text_encoder: [CLIPTextModel], unet: [UNet2DConditionModel], vae: [AutoencoderKL] },
   tokenizers: { tokenizer: [CLIPTokenizer] },

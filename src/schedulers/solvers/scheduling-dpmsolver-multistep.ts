@@ -5,7 +5,17 @@
 
 import { BaseScheduler, type NoiseLevel, type Schedule } from '../base-scheduler.js'
 import { CheckpointError, InputError, UnsupportedError } from '../../errors.js'
-import { choice, flag, integer, number, only, sigmaKeys, spacingKeys, trainingKeys, unsupportedThresholding } from '../config.js'
+import {
+  choice,
+  except,
+  flag,
+  integer,
+  number,
+  sigmaKeys,
+  spacingKeys,
+  trainingKeys,
+  unsupportedThresholding,
+} from '../config.js'
 import { multistepPlan, type DpmAlgorithm } from './dpm-solver.js'
 import { noisePlace, predictionTerms, schedulePoint, type SchedulePoint } from './multistep.js'
 import { alphasCumprodForSigmas, countAtLeast, trainingSigmas } from '../noise-schedule.js'
@@ -30,7 +40,8 @@ const spec = {
   flow_shift: number(1, 1e-6, 1e6),
   final_sigmas_type: choice('zero', ['zero', 'sigma_min']),
   lambda_min_clipped: number(-Infinity, -Infinity, 1e9),
-  variance_type: only(null),
+  // Other values are those of DDPMScheduler's configs, which this class does not read.
+  variance_type: except('learned', 'learned_range'),
   ...spacingKeys('linspace'),
   rescale_betas_zero_snr: flag(false),
   use_dynamic_shifting: flag(false),
