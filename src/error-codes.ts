@@ -174,6 +174,7 @@ export const errorCodes = {
     'device-not-available': 'The browser has a GPU adapter but gives no device. Restart the browser, or use `wasm`.',
     'does-not-fit':
       'The model or the image does not fit into the memory budget. Choose a smaller size, a larger `maxMemory` or another `offload`.',
+    'engine-blocked': 'The page does not allow the worker in which models run. The message says what its policy must allow.',
     'engine-terminated':
       'The worker ended: it crashed, ran out of memory, could not start, or was terminated. The next call starts a new one.',
     'gpu-error': 'The GPU reported an error. Try again, or use another device.',
@@ -183,7 +184,8 @@ export const errorCodes = {
     'not-loaded': 'A part of a network was run before its weights were loaded.',
     'out-of-memory': 'The device ran out of memory. Choose a smaller size, or set `maxMemory` or `offload`.',
     'runtime-error': 'onnxruntime reported an error. The message holds its text.',
-    'runtime-not-loaded': 'The files of onnxruntime-web could not be loaded. Check that your host serves them.',
+    'runtime-not-loaded':
+      'The files of onnxruntime-web could not be loaded, or the page does not allow WebAssembly. The message says which.',
     'runtime-version': 'The version of onnxruntime-web is not the one that Aquatint needs. Install that version.',
     'tensor-disposed': 'A tensor was used after it was disposed.',
     'webgpu-not-available': 'The browser has no WebGPU adapter. Use `device: "auto"` or `"wasm"`.',
