@@ -113,7 +113,7 @@ describe('what is not available', () => {
       [],
       'gated',
       1,
-      'pass the access token of an account that has access to it',
+      'pass the access token of that account',
     ],
     ['a revision', 'owner/model', ['--revision', 'v9'], 'revision-not-found', 1, '"v9"'],
     ['an invalid revision', 'owner/model', ['--revision', '../x'], 'bad-revision', 2, '"../x"'],
