@@ -3,7 +3,7 @@
 import { h } from '../parts/dom.js'
 import { formatBytes } from '../../util/format-bytes.js'
 import { openDialog } from './dialog.js'
-import { inspectMachine, machineNotes, type Machine } from './machine.js'
+import { inspectMachine, machineNotes, type Machine, type MachineNote } from './machine.js'
 
 const adapters: Readonly<Record<Machine['gpu'], string>> = {
   none: 'not available',
@@ -15,8 +15,16 @@ const adapters: Readonly<Record<Machine['gpu'], string>> = {
 export async function showUrgentNotes(place: HTMLElement): Promise<Machine> {
   const machine = await inspectMachine()
   const urgent = machineNotes(machine).filter((note) => note.urgent)
-  place.replaceChildren(...urgent.map(({ code, text }) => h('p', { class: 'note', 'data-code': code }, text)))
+  place.replaceChildren(...urgent.map(noteElement))
   return machine
+}
+
+/** The first sentence of a note; a press shows the rest. So the notes are low enough to leave the rest of the page in its place. */
+function noteElement({ code, text }: MachineNote): HTMLElement {
+  const end = text.indexOf('. ') + 1
+  if (end === 0) return h('p', { class: 'note', 'data-code': code }, text)
+  const [first, rest] = [text.slice(0, end), text.slice(end + 1)]
+  return h('details', { class: 'note', 'data-code': code }, h('summary', {}, `${first} `), h('p', {}, rest))
 }
 
 /** Opens the dialog. */
