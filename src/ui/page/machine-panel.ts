@@ -3,6 +3,7 @@
 import { h } from '../parts/dom.js'
 import { formatBytes } from '../../util/format-bytes.js'
 import { openDialog } from './dialog.js'
+import { choiceWords, memoryRows } from './memory-choices.js'
 import { inspectMachine, machineNotes, type Machine, type MachineNote } from './machine.js'
 
 const adapters: Readonly<Record<Machine['gpu'], string>> = {
@@ -56,6 +57,25 @@ export async function openMachine(): Promise<void> {
       ...(notes.length === 0
         ? [h('p', { class: 'note' }, 'This machine has everything that Aquatint can use.')]
         : notes.map(({ text }) => h('p', { class: 'note' }, text))),
+      ...memoryTable(),
     ),
   )
+}
+
+/** What fits into a GPU's memory: the browser does not report how much there is, but the user may know. */
+function memoryTable(): readonly HTMLElement[] {
+  const rows = memoryRows.map(({ memoryGb, choices }) => {
+    const items = choices.map((choice) => h('li', {}, choiceWords(choice)))
+    return h('tr', {}, h('th', { scope: 'row' }, `${memoryGb} GB`), h('td', {}, h('ul', { class: 'plain' }, ...items)))
+  })
+  const head = h('tr', {}, h('th', { scope: 'col' }, 'Memory'), h('th', { scope: 'col' }, 'What fits, and what it needs'))
+  return [
+    h('h3', {}, 'What fits into the memory of a GPU'),
+    h(
+      'p',
+      {},
+      'Browsers do not report this memory. Aquatint plans with a guess and keeps less on the GPU if that is too much; choose q8 or q4 under Settings, Weights.',
+    ),
+    h('table', {}, h('thead', {}, head), h('tbody', {}, ...rows)),
+  ]
 }
