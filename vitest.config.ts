@@ -1,23 +1,43 @@
 /**
  * The projects: `node` for what is pure, `pipelines` for whole pipelines in Node, `browser` for what needs a real browser (IndexedDB,
- * Worker, WebGPU), and `isolated` for browser tests that need a page or a GPU device for themselves.
+ * Worker, WebGPU), `isolated` for browser tests that need a page or a GPU device for themselves, and `chromium` for those that need Chromium.
+ * `browser` and `isolated` run in Firefox, whose software GPU is the faster one, or in Chromium where Firefox is missing.
  */
 import { playwright } from '@vitest/browser-playwright'
 import { defineConfig, type TestProjectConfiguration } from 'vitest/config'
 import { chromiumLaunchOptions } from './scripts/chromium.mjs'
+import { systemFirefox } from './scripts/firefox.mjs'
+import { firefox } from './scripts/firefox-provider.js'
 
 /** Whole pipelines in Node: minutes of matrix products. */
 const pipelines = ['{src,cli,e2e}/**/*.parity.test.ts']
 const isolated = ['src/**/*.isolated.browser.test.ts']
+const inChromium = ['src/**/*.chromium.browser.test.ts']
+/** Runs in both browsers. */
+const smoke = 'src/pipelines/smoke.browser.test.ts'
 
-/** A test that has not ended after this many milliseconds hangs. No test depends on the time that it takes. */
-const hangs = { testTimeout: 900_000, hookTimeout: 900_000 }
+/** What has not ended after this many milliseconds hangs. No test depends on the time that it takes. */
+const hang = 900_000
 
 function node(name: string, include: string[], exclude: string[]): TestProjectConfiguration {
   return { extends: true, test: { name, environment: 'node', include, exclude } }
 }
 
-function browser(name: string, include: string[], exclude: string[], isolate: boolean): TestProjectConfiguration {
+const chromium = () => ({
+  provider: playwright({ launchOptions: chromiumLaunchOptions() }),
+  instances: [{ browser: 'chromium' as const }],
+})
+const withSoftwareGpu = () =>
+  systemFirefox() === undefined ? chromium() : { provider: firefox(), instances: [{ browser: 'firefox' as const }] }
+
+interface BrowserProject {
+  readonly include: string[]
+  readonly exclude: string[]
+  readonly isolate: boolean
+  readonly browser: ReturnType<typeof withSoftwareGpu>
+}
+
+function browser(name: string, { include, exclude, isolate, browser: driven }: BrowserProject): TestProjectConfiguration {
   return {
     extends: true,
     test: {
@@ -26,13 +46,7 @@ function browser(name: string, include: string[], exclude: string[], isolate: bo
       exclude,
       isolate,
       fileParallelism: false,
-      browser: {
-        enabled: true,
-        headless: true,
-        screenshotFailures: false,
-        provider: playwright({ launchOptions: chromiumLaunchOptions() }),
-        instances: [{ browser: 'chromium' }],
-      },
+      browser: { enabled: true, headless: true, screenshotFailures: false, connectTimeout: hang, ...driven },
     },
   }
 }
@@ -42,12 +56,19 @@ export default defineConfig({
   cacheDir: `node_modules/.vite/${process.env['AQUATINT_CHECK'] ?? 'vitest'}`,
   optimizeDeps: { exclude: ['onnxruntime-web'] },
   test: {
-    ...hangs,
+    testTimeout: hang,
+    hookTimeout: hang,
     projects: [
       node('node', ['{src,cli,e2e,scripts}/**/*.test.ts'], ['**/*.browser.test.ts', ...pipelines]),
       node('pipelines', pipelines, []),
-      browser('browser', ['src/**/*.browser.test.ts'], isolated, false),
-      browser('isolated', isolated, [], true),
+      browser('browser', {
+        include: ['src/**/*.browser.test.ts'],
+        exclude: [...isolated, ...inChromium],
+        isolate: false,
+        browser: withSoftwareGpu(),
+      }),
+      browser('isolated', { include: isolated, exclude: [], isolate: true, browser: withSoftwareGpu() }),
+      browser('chromium', { include: [...inChromium, smoke], exclude: [], isolate: true, browser: chromium() }),
     ],
   },
 })

@@ -3,6 +3,7 @@
 import { classOf, FolderFiles } from '../src/checkpoint/layouts/diffusers-folder.js'
 import { modelIndexName } from '../src/checkpoint/layouts/diffusers-names.js'
 import type { ComponentFiles, ComponentWeights, Layout } from '../src/checkpoint/layouts/layout.js'
+import { explainMissingIndex } from '../src/checkpoint/layouts/not-a-pipeline.js'
 import { openLayout } from '../src/checkpoint/layouts/open-layout.js'
 import type { WeightLibrary } from '../src/checkpoint/types.js'
 import { CheckpointError, isAquatintError, type AquatintError } from '../src/errors.js'
@@ -74,14 +75,7 @@ export async function readContents(
     const component = await readComponent({ name: '', library: '', className: '', files, variant }, paths, options)
     return { layout: null, components: [component] }
   }
-  const single = paths.find((path) => !path.includes('/') && /\.(?:safetensors|ckpt)$/.test(path))
-  throw new CheckpointError(
-    'not-a-checkpoint',
-    single === undefined
-      ? `${repository.id} has neither model_index.json nor config.json: it is no repository in diffusers' layout.`
-      : `${repository.id} holds a checkpoint in a single file (${single}) and no model_index.json. Load it with diffusers' from_single_file and save it with save_pretrained.`,
-    { repository: repository.id },
-  )
+  throw new CheckpointError('not-a-checkpoint', explainMissingIndex(repository.id, paths), { repository: repository.id })
 }
 
 interface ComponentRequest {

@@ -1,9 +1,8 @@
 /** Whether Aquatint can run a checkpoint: all of it is loaded as a page would load it, without the tensors, and every error is collected. */
 
 import { AquatintError } from '../src/errors.js'
-import type { ReadOptions } from '../src/hub/types.js'
 import { networkDefinition } from '../src/models/registry.js'
-import { unexpectedTensors, type Network } from '../src/pipelines/bind-network.js'
+import type { Network } from '../src/pipelines/bind-network.js'
 import { families } from '../src/pipelines/families.js'
 import type { ComponentSource } from '../src/pipelines/loading/find-components.js'
 import { findSpec } from '../src/pipelines/loading/find-pipeline.js'
@@ -17,6 +16,7 @@ import {
 } from '../src/pipelines/loading/read-parts.js'
 import type { PipelineSpec } from '../src/pipelines/pipeline-spec.js'
 import { Run } from '../src/pipelines/run.js'
+import type { LoadNote } from '../src/pipelines/types.js'
 import { faultOf, type ComponentContents, type RepositoryContents } from './read-contents.js'
 
 /** Something about a component that a person should know. */
@@ -41,7 +41,7 @@ export class Findings {
   }
 
   /** Something that does not stop it. */
-  warning(component: string, code: string, message: string): void {
+  warning({ component, code, message }: Finding): void {
     this.warnings.push({ component, code, message })
   }
 }
@@ -55,6 +55,8 @@ export interface Verdict {
   readonly networks: ReadonlyMap<string, Network>
   /** Errors by component. Those under '' concern the checkpoint as a whole. */
   readonly faults: ReadonlyMap<string, readonly AquatintError[]>
+  /** What a load would ignore, assume or replace. */
+  readonly notes: readonly LoadNote[]
 }
 
 /**
@@ -66,19 +68,19 @@ export async function tryLoading(contents: RepositoryContents, variant: string |
   const faults = new Map<string, AquatintError[]>()
   const addFault = (component: string, error: unknown) =>
     faults.set(component, [...(faults.get(component) ?? []), faultOf(error)])
-  const spec = layout === null ? undefined : await attempt('', addFault, async () => findSpec(layout, families))
+  const run = new Run({ signal })
+  const spec = layout === null ? undefined : await attempt('', addFault, async () => findSpec(layout, families, run))
   // Errors in tokenizers, in missing components and in unknown ones name the component themselves.
   const isShown = (name: string) => spec === undefined || name === 'scheduler' || Object.hasOwn(spec.networks, name)
   const listed = new Set(components.map(({ name }) => name).filter(isShown))
   const onFault: OnFault = (component, error) => addFault(listed.has(component) ? component : '', error)
-  const run = new Run({ signal })
   const options = { variant: variant ?? undefined }
   const sources =
     layout === null || spec === undefined
-      ? await readNetworks(components, variant, onFault, { signal })
+      ? await readNetworks(components, variant, onFault, run)
       : (await readPartsWithFaults({ layout, spec, options, open: openNothing, run }, onFault)).sources
   const networks = await attempt('', onFault, () => readNetworkHeaders({ sources, options, run, onFault }))
-  return { spec, sources, networks: networks ?? new Map(), faults }
+  return { spec, sources, networks: networks ?? new Map(), faults, notes: run.notes }
 }
 
 const openNothing = () => Promise.reject(new AquatintError('other-repository', 'No other repository is opened.'))
@@ -88,7 +90,7 @@ async function readNetworks(
   components: readonly ComponentContents[],
   variant: string | null,
   onFault: OnFault,
-  { signal }: ReadOptions,
+  run: Run,
 ): Promise<readonly NetworkSource[]> {
   const read = components
     .filter(({ weights, faults }) => weights !== null && faults.length === 0)
@@ -96,12 +98,13 @@ async function readNetworks(
       const source: ComponentSource = {
         name,
         className,
+        library: null,
         files,
         variant: variant ?? undefined,
         swapped: false,
         missingVariant: 'fallback',
       }
-      return attempt(name, onFault, () => readNetworkSource(source, networkDefinition(className), signal))
+      return attempt(name, onFault, () => readNetworkSource(source, networkDefinition(className), run))
     })
   return (await Promise.all(read)).filter((source) => source !== undefined)
 }
@@ -109,23 +112,18 @@ async function readNetworks(
 /** Adds what is to be said about one component. `more`: errors that were met before it was loaded. */
 export function noteComponent(
   { name, faults: own }: ComponentContents,
-  { spec, networks, faults }: Verdict,
+  { spec, faults, notes }: Verdict,
   more: readonly AquatintError[],
   findings: Findings,
 ): void {
+  for (const note of notes) if (note.component === name && name !== '') findings.warning(note)
   const all = [...own, ...more, ...(faults.get(name) ?? [])]
-  if (spec !== undefined && Object.hasOwn(spec.ignored, name)) {
-    findings.warning(name, 'component-ignored', `It is ${spec.ignored[name]}`)
-    for (const { code, message } of all) findings.warning(name, code, message)
-    return
+  const isUnused = notes.some(({ component, code }) => component === name && unusedCodes.has(code))
+  for (const fault of all) {
+    if (spec !== undefined && isUnused) findings.warning({ component: name, code: fault.code, message: fault.message })
+    else findings.problem(name, fault)
   }
-  for (const fault of all) findings.problem(name, fault)
-  const network = networks.get(name)
-  const unexpected = network === undefined ? [] : unexpectedTensors(network)
-  if (network !== undefined && unexpected.length > 0)
-    findings.warning(
-      name,
-      'unexpected-tensors',
-      `${unexpected.length} tensors are no part of ${network.model.className} and are not used, such as ${unexpected[0]}.`,
-    )
 }
+
+/** The notes on components that no part of the pipeline uses, so that no fault in them matters. */
+const unusedCodes: ReadonlySet<string> = new Set(['component-ignored', 'component-unknown'])

@@ -8,7 +8,11 @@ import { startSite } from './ui/site-server.js'
 async function withAdapter(page: Page, features: readonly string[]): Promise<void> {
   await page.addInitScript((names) => {
     const info = { vendor: 'test', architecture: '', device: '', description: '', isFallbackAdapter: false }
-    const adapter = { info, features: new Set(names), limits: { maxBufferSize: 2 ** 31 } }
+    const adapter = {
+      info,
+      features: new Set(names),
+      limits: { maxBufferSize: 2 ** 31, maxStorageBufferBindingSize: 2 ** 27 },
+    }
     Object.defineProperty(Navigator.prototype, 'gpu', { get: () => ({ requestAdapter: () => Promise.resolve(adapter) }) })
   }, features)
 }
@@ -48,6 +52,8 @@ test('with a capable GPU the page shows no notes', async ({ page }) => {
     .getByRole('row')
     .filter({ has: page.getByRole('rowheader', { name: '8 GB', exact: true }) })
   await expect(row).toContainText('SDXL base in float16: 6.08 GB, one component at a time')
+  // The limit of a binding is smaller than that of a buffer.
+  await expect(page.getByRole('dialog').locator('dt:text-is("Largest buffer") + dd')).toHaveText('134 MB')
 })
 
 test('without 16-bit arithmetic the panel and each model show twice the memory', async ({ page }) => {

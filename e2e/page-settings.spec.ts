@@ -163,7 +163,7 @@ test('a listed model shows its download and memory, and whether it fits', async 
           Promise.resolve({
             info: { vendor: 'test', architecture: '', device: '', description: '', isFallbackAdapter: false },
             features: new Set(['shader-f16']),
-            limits: { maxBufferSize: 2 ** 31 },
+            limits: { maxBufferSize: 2 ** 31, maxStorageBufferBindingSize: 2 ** 31 - 4 },
           }),
       }),
     })

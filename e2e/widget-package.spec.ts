@@ -81,7 +81,7 @@ test('the types in the manifest are those of the element', ({ consumer }) => {
   expect(pairs.length).toBeGreaterThan(30)
   const same = (text: string | undefined, i: number) => `export const same${i}: Same<${pairs[i]?.[0]}, ${text}> = true`
   const source = (texts: readonly (string | undefined)[]) => `
-import type { DeviceKind, DiffusionPipeline, GeneratedImage, LoadPipelineOptions, OffloadMode, PipelineInfo, PipelineProgress, StepInfo, WeightsDType } from 'aquatint'
+import type { DeviceKind, DiffusionPipeline, GeneratedImage, LoadPipelineOptions, OffloadMode, PipelineInfo, ProgressReport, StepInfo, WeightsDType } from 'aquatint'
 import type { AquatintPrompt, AquatintPromptEvents, ImageDetail, ModelOption, PromptSettings } from 'aquatint/element'
 type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : never
 ${texts.map(same).join('\n')}

@@ -14,7 +14,7 @@ import { fileURLToPath } from 'node:url'
  */
 
 const hub = ['hub', 'hub/repositories', 'hub/http', 'hub/downloads', 'hub/cache']
-const checkpoint = ['checkpoint', 'checkpoint/layouts', 'checkpoint/transforms']
+const checkpoint = ['checkpoint', 'checkpoint/layouts', 'checkpoint/layouts/single-file', 'checkpoint/transforms']
 const networks = ['models/layers', 'models/text-encoders', 'models/unets', 'models/transformers', 'models/autoencoders']
 const models = ['models', ...networks]
 const schedulers = ['schedulers', 'schedulers/alphas', 'schedulers/sigmas', 'schedulers/solvers']
@@ -39,7 +39,11 @@ export const importTable = {
   'hub/downloads': { values: ['hub', 'hub/http', 'hub/cache'] },
   'hub/repositories': { values: ['hub', 'hub/http', 'hub/cache'] },
   checkpoint: { types: ['hub/types', 'onnx/types'] },
-  'checkpoint/layouts': { values: ['checkpoint'], types: ['hub/types'] },
+  'checkpoint/layouts': { values: ['checkpoint'], types: ['hub/types', 'checkpoint/transforms'] },
+  'checkpoint/layouts/single-file': {
+    values: ['checkpoint', 'checkpoint/layouts'],
+    types: ['hub/types', 'checkpoint/transforms'],
+  },
   'checkpoint/transforms': { values: ['checkpoint'], types: ['hub/types'] },
   onnx: {},
   models: { values: ['onnx', ...networks], types: ['checkpoint/types'] },

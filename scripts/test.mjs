@@ -8,6 +8,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { chdir } from 'node:process'
 import { fileURLToPath } from 'node:url'
 import { ensureChromium } from './chromium.mjs'
+import { ensureFirefox, systemFirefox } from './firefox.mjs'
 import { ensureDependencies } from './setup.mjs'
 
 chdir(fileURLToPath(new URL('..', import.meta.url)))
@@ -65,6 +66,7 @@ const checks = {
   pipelines: vitest('pipelines', 'pipelines'),
   browser: vitest('browser', 'browser'),
   isolated: vitest('isolated', 'isolated'),
+  chromium: vitest('chromium', 'chromium'),
   'parity-wasm': parity('wasm'),
   e2e: playwright('site'),
   'e2e-alone': playwright('alone'),
@@ -84,6 +86,7 @@ const everything = [
     'browser',
     'isolated',
     'unit',
+    'chromium',
     'pipelines',
     'e2e-alone',
     'lint',
@@ -111,6 +114,7 @@ for (const name of chosen) {
 
 ensureDependencies()
 ensureChromium()
+ensureFirefox()
 rmSync(reports, { recursive: true, force: true })
 mkdirSync(reports, { recursive: true })
 
@@ -174,6 +178,10 @@ function run(name, command, live, report) {
 }
 
 if (failedChecks.length > 0) console.log(`\nFailed: ${failedChecks.join(', ')}`)
+if (systemFirefox() === undefined)
+  console.log(
+    '\nFirefox 153 or its software GPU was not found, so `browser` and `isolated` ran in Chromium: slower, and without float16.',
+  )
 console.log(`\n${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped`)
 process.exitCode = failedChecks.length > 0 ? 1 : 0
 

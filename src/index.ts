@@ -3,16 +3,21 @@
 export { DiffusionPipeline } from './engine/client/diffusion-pipeline.js'
 export type {
   FromPretrainedOptions,
+  FromSingleFileOptions,
   GenerateCallOptions,
   GenerateOutput,
   PlanOptions,
 } from './engine/client/diffusion-pipeline.js'
 export type { ComponentOptions } from './engine/client/component-options.js'
+export type { Generation } from './engine/client/generation.js'
+export type { ImageInput } from './engine/client/image-input.js'
+export type { OverallProgress, ProgressReport } from './engine/client/overall-progress.js'
 export { Engine } from './engine/client/engine-client.js'
 export type { EngineOptions } from './engine/client/engine-client.js'
 export type { EngineWorker, WorkerKind } from './engine/client/spawn-worker.js'
 export type { CachedModelReference, ExportedFile } from './engine/protocol.js'
 export { GeneratedImage } from './engine/client/generated-image.js'
+export type { LossyImageType } from './engine/client/generated-image.js'
 export { ModelCache } from './engine/client/model-cache.js'
 export { readPngText } from './engine/client/png.js'
 export type { PngText } from './engine/client/png.js'
@@ -46,12 +51,14 @@ export type { PipelinePlan, PlacedPlan, PlannedSize } from './pipelines/loading/
 export type {
   CapturedTensorName,
   CapturedTensors,
+  CheckpointReference,
   ComponentReference,
   DTypeName,
   GenerateOptions,
   GenerateResult,
   LoadPipelineOptions,
   OffloadMode,
+  LoadNote,
   PipelineInfo,
   PipelineMemory,
   PipelinePhase,
@@ -60,6 +67,7 @@ export type {
   PlainTensor,
   QuantizationName,
   SchedulerReference,
+  SingleFileReference,
   StepInfo,
   WeightsDType,
 } from './pipelines/types.js'

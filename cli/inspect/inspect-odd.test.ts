@@ -39,6 +39,8 @@ const checker = async (folder: string) => {
   await pickled(folder, 'safety_checker')
 }
 
+const lfsPointer = `version https://git-lfs.github.com/spec/v1\noid sha256:${'4d'.repeat(32)}\nsize 492265874\n`
+
 const networks = ['text_encoder', 'unet', 'vae']
 const all = (code: string) => networks.map((component) => [component, code])
 
@@ -121,6 +123,17 @@ const odd: readonly Odd[] = [
     ],
   },
   {
+    what: 'Git LFS pointers in place of weights and of a config',
+    change: async (folder) => {
+      await writeFile(join(folder, 'vae/config.json'), lfsPointer)
+      await writeFile(join(folder, 'text_encoder/model.safetensors'), lfsPointer)
+    },
+    problems: [
+      ['text_encoder', 'lfs-pointer'],
+      ['vae', 'lfs-pointer'],
+    ],
+  },
+  {
     what: 'an index that names a missing shard',
     change: (folder) =>
       rename(join(folder, 'unet/diffusion_pytorch_model-00001-of-00003.safetensors'), join(folder, 'unet/lost')),
@@ -134,7 +147,7 @@ const odd: readonly Odd[] = [
   {
     what: 'a component that no pipeline knows',
     change: (folder) => named(folder, 'my_adapter', 'diffusers', 'Toy'),
-    problems: [['', 'unsupported-class']],
+    notes: [['my_adapter', 'component-unknown']],
   },
 ]
 
@@ -149,6 +162,8 @@ it.each(odd)('$what', async ({ change, fixture = 'tiny-sd15', options = [], prob
   expect(ok).toBe(true)
   expect(runs.problems.map(({ component, code }) => [component, code])).toEqual(problems)
   expect(runs.warnings.map(({ component, code }) => [component, code])).toEqual(notes)
+  for (const { code, message } of runs.warnings)
+    if (code === 'component-ignored') expect(message).toMatch(/^(?:It is|Images are) .*\.$/)
   if (change === onlyVariant) expect(variants).toEqual(['fp16'])
   const { code, stdout, stderr } = await run(['inspect', folder, ...options])
   expect([code, stderr]).toEqual([0, ''])

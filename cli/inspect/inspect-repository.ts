@@ -79,6 +79,9 @@ export async function inspectRepository(
     inspected.push({ name, className, library, weights })
   }
   if (verdict.spec !== undefined) addWhole()
+  // What concerns the checkpoint as a whole, and components without a row of their own.
+  const rows = new Set(inspected.map(({ name }) => name).filter((name) => name !== ''))
+  for (const note of verdict.notes) if (!rows.has(note.component)) findings.warning(note)
   const ok = findings.problems.length === 0
   return {
     repository: repository.id,

@@ -4,9 +4,10 @@
  * Source: https://github.com/huggingface/safetensors#format
  */
 
-import { CheckpointError, UnsupportedError, type CheckpointErrorCode } from '../errors.js'
+import { CheckpointError, isAquatintError, type CheckpointErrorCode } from '../errors.js'
 import type { ByteSource, ReadOptions } from '../hub/types.js'
 import { dtypeBytes } from '../util/dtype-bytes.js'
+import { knownContentError, recognizedBytes } from '../util/known-content.js'
 import { isJsonObject, parseJson, type JsonObject, type JsonValue } from '../util/parse-json.js'
 import type { SafetensorsDType, TensorEntry } from './types.js'
 
@@ -25,12 +26,26 @@ export interface SafetensorsHeader {
   readonly metadata: ReadonlyMap<string, string>
 }
 
-/** Reads a file's header in two reads. @throws CheckpointError `safetensors-*`, `json-*`; UnsupportedError `unsupported-dtype` */
+/**
+ * Reads a file's header in two reads.
+ * @throws CheckpointError `safetensors-*`, `json-*`; `lfs-pointer`, `html-page` and others for a file that holds something else, see
+ *   known-content.ts
+ */
 export async function readSafetensorsHeader(
   source: ByteSource,
   file: string,
   options: ReadOptions = {},
 ): Promise<SafetensorsHeader> {
+  try {
+    return await readHeader(source, file, options)
+  } catch (error) {
+    if (!isAquatintError(error, 'safetensors-header-length', 'safetensors-header-start', 'safetensors-too-short')) throw error
+    const head = await source.read({ begin: 0, end: Math.min(recognizedBytes, source.byteLength) }, options)
+    throw knownContentError(head, file) ?? error
+  }
+}
+
+async function readHeader(source: ByteSource, file: string, options: ReadOptions): Promise<SafetensorsHeader> {
   if (source.byteLength < 8) throw tooShort(file, source.byteLength, 8)
   const length = parseHeaderLength(await source.read({ begin: 0, end: 8 }, options), file, source.byteLength)
   return parseSafetensorsHeader(await source.read({ begin: 8, end: 8 + length }, options), file, source.byteLength)
@@ -65,16 +80,21 @@ export function parseSafetensorsHeader(header: Uint8Array, file: string, fileByt
 }
 
 function tooShort(file: string, actual: number, expected: number): CheckpointError {
-  return new CheckpointError('safetensors-too-short', `${file} is ${actual} bytes long, but its header needs ${expected}.`, {
-    file,
-    actual,
-    expected,
-  })
+  return new CheckpointError(
+    'safetensors-too-short',
+    `${file} is ${actual} bytes long, but its header needs ${expected}: it was cut short. Download or copy it again.`,
+    {
+      file,
+      actual,
+      expected,
+    },
+  )
 }
 
 function parseMetadata(json: JsonObject, file: string): ReadonlyMap<string, string> {
   const metadata = json.__metadata__
-  if (metadata === undefined) return new Map()
+  // The safetensors library writes an object or nothing, and reads null as nothing.
+  if (metadata === undefined || metadata === null) return new Map()
   if (!isJsonObject(metadata))
     throw new CheckpointError('safetensors-metadata', `__metadata__ in ${file} is not an object of strings.`, { file })
   return new Map(
@@ -108,14 +128,10 @@ function tensorHeader(name: string, value: JsonValue, file: string, dataBegin: n
     if (key !== 'dtype' && key !== 'shape' && key !== 'data_offsets')
       throw wrong('safetensors-tensor', `its entry has the unknown key ${JSON.stringify(key.slice(0, 100))}`)
   }
-  const { dtype, shape, data_offsets: offsets } = value
-  if (typeof dtype !== 'string') throw wrong('safetensors-tensor', 'its dtype is not a word')
-  if (!isDType(dtype))
-    throw new UnsupportedError(
-      'unsupported-dtype',
-      `Tensor ${JSON.stringify(shown)} in ${file} has dtype ${JSON.stringify(dtype.slice(0, 40))}; known are ${Object.keys(dtypeBytes).join(', ')}.`,
-      { file, tensor: shown, dtype: dtype.slice(0, 40) },
-    )
+  const { dtype: dtypeName, shape, data_offsets: offsets } = value
+  if (typeof dtypeName !== 'string') throw wrong('safetensors-tensor', 'its dtype is not a word')
+  // A tensor of a newer type may be one that no network needs, so it is refused only where it is read.
+  const dtype = isDType(dtypeName) && dtypeName !== 'UNKNOWN' ? dtypeName : 'UNKNOWN'
   if (!Array.isArray(shape) || shape.length > safetensorsLimits.rank || !shape.every(isCount))
     throw wrong('safetensors-shape', `its shape is not a list of at most ${safetensorsLimits.rank} whole numbers`)
   if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isCount))
@@ -126,6 +142,8 @@ function tensorHeader(name: string, value: JsonValue, file: string, dataBegin: n
       'safetensors-offsets',
       `its bytes ${begin} to ${end} do not lie in the file's ${fileBytes - dataBegin} data bytes`,
     )
+  if (dtype === 'UNKNOWN')
+    return { name, dtype, dtypeName: dtypeName.slice(0, 40), shape, begin: dataBegin + begin, end: dataBegin + end }
   let bytes = dtypeBytes[dtype]
   // A dimension of zero makes the whole product zero, so partial products are checked only without one.
   if (shape.includes(0)) bytes = 0

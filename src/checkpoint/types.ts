@@ -11,6 +11,8 @@ export interface TensorEntry {
   /** The name in the checkpoint, which is diffusers' parameter name. */
   readonly name: string
   readonly dtype: SafetensorsDType
+  /** The type's name in the file, if `dtype` is UNKNOWN. */
+  readonly dtypeName?: string | undefined
   readonly shape: readonly number[]
   /** The file that holds it, and the range of its bytes there. */
   readonly source: ByteSource
@@ -20,6 +22,16 @@ export interface TensorEntry {
 
 /** All tensors of one component by name, from all shards. */
 export type WeightTable = ReadonlyMap<string, TensorEntry>
+
+/** Something in the files of a checkpoint that loading ignores, assumes or replaces. */
+export interface CheckpointNote {
+  /** What kind of thing it is: docs/models.md lists the codes. */
+  readonly code: string
+  /** What was found, and what it means for the images. */
+  readonly message: string
+  /** What it is about, such as keys of a config, tensors or a class, each with its value. */
+  readonly values: Readonly<Record<string, string>>
+}
 
 /** A parsed `config.json` with diffusers' keys. */
 export type Config = Readonly<Record<string, unknown>>

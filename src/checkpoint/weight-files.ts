@@ -96,13 +96,13 @@ export function chooseWeightFiles(paths: Iterable<string>, request: WeightFilesR
   if (others.length > 0)
     throw new CheckpointError(
       'variant-not-found',
-      `There are no ${variant === null ? 'weights without a variant' : `weights of variant ${variant}`} in ${where}; it has the variants ${others.join(', ')}.`,
+      `There are no ${variant === null ? 'weights without a variant' : `weights of variant ${variant}`} in ${where}; it has the variants ${others.join(', ')}. Set the option variant to one of them.`,
       { folder, variant, available: others },
     )
   if (variant !== null && find(null) !== null)
     throw new CheckpointError(
       'variant-not-found',
-      `There are no weights of variant ${variant} in ${where}; it has some without a variant.`,
+      `There are no weights of variant ${variant} in ${where}; it has some without a variant. Leave the option variant out.`,
       {
         folder,
         variant,
@@ -112,12 +112,14 @@ export function chooseWeightFiles(paths: Iterable<string>, request: WeightFilesR
   if ([...names].some((name) => /\.(bin|ckpt|pt|pth|msgpack|h5)$/.test(name)))
     throw new UnsupportedError(
       'pickle-weights',
-      `The weights in ${where} are not in the safetensors format, the only one that is safe to read; expected ${candidates(
+      `The weights in ${where} are in a format that can run code (pickle) or that is not read; expected ${candidates(
         library,
         variant,
       )
         .map((c) => c.name)
-        .join(' or ')}.`,
+        .join(
+          ' or ',
+        )}. Choose a repository or revision with safetensors files, or load it with diffusers and save it with save_pretrained.`,
       { folder },
     )
   throw new CheckpointError(

@@ -6,7 +6,7 @@
 import { CheckpointError } from '../errors.js'
 import type { DownloadingSource, ByteSource, FileProgress, ReadOptions, Repository } from '../hub/types.js'
 import { readSafetensorsHeader } from './safetensors.js'
-import type { TensorEntry, WeightTable } from './types.js'
+import type { CheckpointNote, TensorEntry, WeightTable } from './types.js'
 import type { WeightFiles } from './weight-files.js'
 import { parseWeightIndex, weightIndexLimits, type WeightMap } from './weight-index.js'
 import { elementCount } from '../util/element-count.js'
@@ -15,6 +15,8 @@ import { elementCount } from '../util/element-count.js'
 export interface ReadWeightsOptions {
   readonly signal?: AbortSignal | undefined
   readonly onProgress?: ((progress: FileProgress) => void) | undefined
+  /** Called with what is odd about the files and does not stop them from being read. */
+  readonly onNote?: ((note: CheckpointNote) => void) | undefined
 }
 
 /** Opens the files and builds the table. @throws CheckpointError, UnsupportedError, HubError, StorageError, AbortError */
@@ -78,7 +80,7 @@ async function joinTables(
   const folder = files.path.slice(0, files.path.lastIndexOf('/') + 1)
   const shards = [...new Set(weightMap.values())].toSorted()
 
-  const listed = new Set((await repository.files(options)).map((file) => file.path))
+  const listed = new Map((await repository.files(options)).map(({ path, size }) => [path, size]))
   const missing = shards.filter((shard) => !listed.has(folder + shard))
   if (missing.length > 0)
     throw new CheckpointError(
@@ -87,37 +89,56 @@ async function joinTables(
       { index: files.path, shards: missing.slice(0, 20).map((shard) => folder + shard) },
     )
 
+  // The total is known before any shard has arrived.
+  for (const shard of shards) {
+    const total = listed.get(folder + shard) ?? 0
+    options.onProgress?.({ path: folder + shard, loaded: 0, total, cached: 0, phase: 'queued' })
+  }
   const tables = await Promise.all(shards.map((shard) => readShard(open, folder + shard, options)))
   const table = new Map<string, TensorEntry>()
+  const holders = new Map<string, string>()
   for (const [i, shard] of shards.entries()) {
     for (const [name, entry] of tables[i] ?? []) {
-      const mapped = weightMap.get(name)
-      // As in diffusers, a tensor that the index does not list is loaded too, because shards are loaded as a whole.
-      if (table.has(name) || (mapped !== undefined && mapped !== shard))
-        throw new CheckpointError(
-          'index-mismatch',
-          `Tensor ${JSON.stringify(name)} is in ${folder}${shard}, but ${mapped !== undefined && mapped !== shard ? `${files.path} says ${mapped}` : 'another shard holds it too'}.`,
-          {
-            tensor: name,
-            shard: folder + shard,
-            expected: mapped ?? null,
-          },
-        )
+      // As in diffusers and transformers, which read every tensor of every shard in this order: the last one counts.
       table.set(name, entry)
+      holders.set(name, shard)
     }
   }
-  for (const [name, shard] of weightMap) {
-    if (!table.has(name))
-      throw new CheckpointError(
-        'index-mismatch',
-        `${files.path} says that ${folder}${shard} holds ${JSON.stringify(name.slice(0, 200))}, but it does not.`,
-        {
-          tensor: name.slice(0, 200),
-          shard: folder + shard,
-        },
-      )
-  }
+  const odd = oddEntries(weightMap, tables, holders)
+  if (Object.keys(odd).length > 0)
+    options.onNote?.({
+      code: 'index-mismatch',
+      message: `${files.path} and its shards disagree about ${some(Object.keys(odd))}. What the shards hold is used.`,
+      values: odd,
+    })
   return table
+}
+
+/** The tensors that the index has and the shards do not, that it has in another shard, and that several shards hold; each with the reason. */
+function oddEntries(
+  weightMap: WeightMap,
+  tables: readonly WeightTable[],
+  holders: ReadonlyMap<string, string>,
+): Readonly<Record<string, string>> {
+  const odd: (readonly [string, string])[] = []
+  for (const [name, shard] of weightMap) {
+    const holder = holders.get(name)
+    if (holder === undefined) odd.push([name, `listed in ${shard}, and in no shard`])
+    else if (holder !== shard) odd.push([name, `listed in ${shard}, and taken from ${holder}`])
+  }
+  const count = tables.reduce((sum, table) => sum + table.size, 0)
+  if (count > holders.size)
+    for (const [name, holder] of holders)
+      if (tables.filter((table) => table.has(name)).length > 1) odd.push([name, `in several shards, and taken from ${holder}`])
+  return Object.fromEntries(odd.slice(0, maxListed))
+}
+
+/** The most names that a note lists. */
+const maxListed = 20
+
+/** The first names of a list, for a message. */
+function some(names: readonly string[]): string {
+  return names.length <= 3 ? names.join(', ') : `${names.slice(0, 3).join(', ')} and ${names.length - 3} more tensors`
 }
 
 /** The paths of the chosen safetensors files: the single file, or the shards that the index names, sorted. */

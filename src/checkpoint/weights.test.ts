@@ -5,6 +5,7 @@ import { float32File, memoryRepository } from './testing.js'
 import { chooseWeightFiles } from './weight-files.js'
 import type { WeightLibrary } from './types.js'
 import { checkShardName, parseWeightIndex } from './weight-index.js'
+import type { CheckpointNote } from './types.js'
 import { measureWeights, readWeightTable } from './weight-table.js'
 import { parseConfig, readConfig } from './read-config.js'
 
@@ -113,7 +114,12 @@ test('joins shards, opened together, and compares the index with their headers',
       'unet/1.safetensors': float32File({ a: [2, 3], b: [4] }),
       'unet/2.safetensors': float32File({ c: [5] }),
     })
-  const read = (map: Record<string, string>) => readWeightTable(file(map), { kind: 'index', path: 'unet/i.json', variant: null })
+  const path = 'unet/i.json'
+  const read = async (map: Record<string, string>) => {
+    const notes: CheckpointNote[] = []
+    const table = await readWeightTable(file(map), { kind: 'index', path, variant: null }, { onNote: (note) => notes.push(note) })
+    return { tensors: [...table.keys()].toSorted(), notes }
+  }
 
   const good = { a: '1.safetensors', b: '1.safetensors', c: '2.safetensors' }
   const repository = file(good)
@@ -122,22 +128,44 @@ test('joins shards, opened together, and compares the index with their headers',
   expect(table.get('c')?.source).toBe(repository.sources.get('unet/2.safetensors'))
   expect(measureWeights(table)).toEqual({ bytes: 60, parameters: 15 })
 
-  await expect(read({ ...good, d: '2.safetensors' })).rejects.toMatchObject({ code: 'index-mismatch', details: { tensor: 'd' } })
-  await expect(read({ ...good, c: '1.safetensors', a: '2.safetensors' })).rejects.toMatchObject({ code: 'index-mismatch' })
+  // diffusers loads each of these: it reads all tensors of all shards that the index names.
+  expect(await read(good)).toEqual({ tensors: ['a', 'b', 'c'], notes: [] })
+  expect(await read({ ...good, d: '2.safetensors' })).toMatchObject({
+    tensors: ['a', 'b', 'c'],
+    notes: [{ code: 'index-mismatch', values: { d: 'listed in 2.safetensors, and in no shard' } }],
+  })
+  expect(await read({ ...good, c: '1.safetensors', a: '2.safetensors' })).toMatchObject({
+    tensors: ['a', 'b', 'c'],
+    notes: [
+      {
+        code: 'index-mismatch',
+        values: {
+          c: 'listed in 1.safetensors, and taken from 2.safetensors',
+          a: 'listed in 2.safetensors, and taken from 1.safetensors',
+        },
+      },
+    ],
+  })
   await expect(read({ ...good, c: '3.safetensors' })).rejects.toMatchObject({
     code: 'shard-missing',
     details: { shards: ['unet/3.safetensors'] },
   })
-  expect((await read({ a: '1.safetensors', c: '2.safetensors' })).size).toBe(3)
+  expect(await read({ a: '1.safetensors', c: '2.safetensors' })).toEqual({ tensors: ['a', 'b', 'c'], notes: [] })
 
   const twice = memoryRepository({
     'i.json': index({ a: '1.safetensors', b: '2.safetensors' }),
     '1.safetensors': float32File({ a: [1] }),
     '2.safetensors': float32File({ a: [1], b: [1] }),
   })
-  await expect(readWeightTable(twice, { kind: 'index', path: 'i.json', variant: null })).rejects.toMatchObject({
-    code: 'index-mismatch',
-  })
+  const notes: CheckpointNote[] = []
+  const last = await readWeightTable(
+    twice,
+    { kind: 'index', path: 'i.json', variant: null },
+    { onNote: (note) => notes.push(note) },
+  )
+  // As in diffusers, the last shard by name counts.
+  expect(last.get('a')?.source).toBe(twice.sources.get('2.safetensors'))
+  expect(notes.map(({ code }) => code)).toEqual(['index-mismatch'])
 })
 
 test('refuses JSON files that are too long before opening them', async () => {
@@ -221,5 +249,14 @@ test('sorts model_index.json into class, components and options', () => {
   }
   expect(refused({ unet: ['a', 'b'] })).toBe('model-index-class')
   expect(refused({ _class_name: 'X' })).toBe('model-index-components')
-  expect(refused({ _class_name: 'X', '../unet': ['a', 'b'] })).toBe('model-index-component')
+  expect(refused({ _class_name: 'X', '../unet': ['a', 'b'] })).toBe('model-index-components')
+  // The pipeline is Python code in the repository.
+  expect(refused({ _class_name: ['pipeline', 'StableDiffusionPipeline'], unet: ['a', 'b'] })).toBe('unsupported-class')
+  const odd = parseModelIndex(
+    parseConfig(bytes(JSON.stringify({ _class_name: 'X', '../unet': ['a', 'b'], vae: ['a', 'b'] })), 'm'),
+  )
+  expect([[...odd.components.keys()], odd.notes]).toEqual([
+    ['vae'],
+    [expect.objectContaining({ code: 'component-unknown', values: { '../unet': 'ignored' } })],
+  ])
 })

@@ -18,6 +18,7 @@ const planned: PipelinePlan = {
   places: { unet: 'wasm' },
   devices: { wasm: { residence: 'resident', maxMemory: 9, peakBytes: 4, components: [], heldBytes: 0 } },
   warnings: [],
+  notes: [],
 }
 
 test('a plan takes load options and the size, rejects other options, and can be cancelled', async () => {

@@ -48,6 +48,31 @@ test('pixels, captured tensors and previews are transferred, not copied', async 
   expect([made.data.length, preview.data.length, latents.length]).toEqual([0, 0, 0])
 })
 
+test('a generation can be iterated over its steps and awaited; pixels that the caller passed stay its own', async () => {
+  const given = pixel()
+  const received: unknown[] = []
+  const { engine } = engineWith(() =>
+    Promise.resolve(
+      pipeline({
+        generate: (_prompt, { onStep, image }) => {
+          received.push(image)
+          onStep({ step: 0, total: 2, timestep: 999 })
+          onStep({ step: 1, total: 2, timestep: 1 })
+          return Promise.resolve(result(7))
+        },
+      }),
+    ),
+  )
+  const loaded = await DiffusionPipeline.fromPretrained('a/b', { engine })
+  const generation = loaded.generate('x', { image: given })
+  const steps: number[] = []
+  for await (const { step } of generation) steps.push(step)
+  expect(steps).toEqual([0, 1])
+  expect((await generation).seed).toBe(7)
+  expect(received).toEqual([pixel()])
+  expect(given).toEqual(pixel())
+})
+
 test('paths relative to the page are made absolute, those of components too', async () => {
   vi.stubGlobal('document', { baseURI: 'https://site.example/app/index.html' })
   const seen: unknown[] = []
@@ -102,7 +127,13 @@ test('events arrive in order, all of them before the result', async () => {
     onProgress: (event) => seen.push(event),
     onStep: ({ step, preview }) => seen.push([step, preview?.data.length]),
   })
-  expect(seen).toEqual([progress[0], progress[1], [0, 4], progress[2]])
+  expect(seen).toMatchObject([
+    { ...progress[0], fraction: 0 },
+    { ...progress[1], fraction: 0.05 },
+    [0, 4],
+    { type: 'step', step: 0, total: 1, fraction: 0.9 },
+    { ...progress[2], fraction: 0.9 },
+  ])
 })
 
 test('an error arrives with its class, code, details and cause', async () => {

@@ -6,10 +6,10 @@
 import { releaseProxy } from 'comlink'
 import { InputError } from '../errors.js'
 import type { CachedFile, CachedModel, CacheManager, VerifyResult } from '../hub/cache/cache-manager.js'
-import type { RepositoryReference } from '../hub/repositories/open-repository.js'
 import type { CallHooks } from '../pipelines/run.js'
 import type { PipelinePlan } from '../pipelines/loading/plan-pipeline.js'
 import type {
+  CheckpointReference,
   GenerateOptions,
   GenerateResult,
   LoadPipelineOptions,
@@ -40,13 +40,13 @@ export interface EnginePipeline {
 
 /** Loads a pipeline: `DiffusionPipeline.fromPretrained`. */
 export type PipelineLoader = (
-  repo: RepositoryReference,
+  repo: CheckpointReference,
   options: LoadPipelineOptions & EngineCallHooks,
 ) => Promise<EnginePipeline>
 
 /** Plans a pipeline: `DiffusionPipeline.plan`. */
 export type PipelinePlanner = (
-  repo: RepositoryReference,
+  repo: CheckpointReference,
   options: PlanRequest & Pick<EngineCallHooks, 'signal'>,
 ) => Promise<PipelinePlan>
 
@@ -91,7 +91,7 @@ export class WorkerEngine implements EngineApi {
 
   load(
     call: CallId,
-    repo: RepositoryReference,
+    repo: CheckpointReference,
     options: LoadPipelineOptions,
     onEvents: EventSink,
   ): Promise<{ pipeline: PipelineId; info: PipelineInfo }> {
@@ -112,7 +112,7 @@ export class WorkerEngine implements EngineApi {
     })
   }
 
-  plan(call: CallId, repo: RepositoryReference, options: PlanRequest, onEvents: EventSink): Promise<PipelinePlan> {
+  plan(call: CallId, repo: CheckpointReference, options: PlanRequest, onEvents: EventSink): Promise<PipelinePlan> {
     return this.#call(call, onEvents, (_relay, signal) => this.#parts.plan(repo, { ...options, signal }))
   }
 

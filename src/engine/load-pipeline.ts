@@ -1,8 +1,9 @@
 /** Loads and plans pipelines in the worker, with the real loader and the single hub. */
 
 import type { Hub } from '../hub/hub.js'
-import { openRepository, type RepositoryReference } from '../hub/repositories/open-repository.js'
+import { openRepository } from '../hub/repositories/open-repository.js'
 import { loadPipeline, planLoad } from '../pipelines/diffusion-pipeline.js'
+import type { CheckpointReference } from '../pipelines/types.js'
 import type { PipelineLoader, PipelinePlanner } from './engine.js'
 import type { SharedHub } from './shared-hub.js'
 
@@ -23,7 +24,9 @@ export function pipelinePlanner(shared: SharedHub): PipelinePlanner {
   }
 }
 
-/** Opens a folder. A name is passed on, because the pipeline opens it together with the repositories of swapped components. */
-async function repositoryOf(hub: Hub, reference: RepositoryReference, signal: AbortSignal) {
-  return typeof reference === 'string' ? reference : openRepository(hub, reference, { signal })
+/** Opens a folder. Names and single files are passed on, because the pipeline opens them together with other repositories. */
+async function repositoryOf(hub: Hub, reference: CheckpointReference, signal: AbortSignal) {
+  const only = Array.isArray(reference) && reference.length === 1 ? (reference[0] as File) : undefined
+  if (only !== undefined && /\.(?:safetensors|ckpt)$/i.test(only.name)) return { singleFile: only }
+  return typeof reference === 'string' || 'singleFile' in reference ? reference : openRepository(hub, reference, { signal })
 }

@@ -6,9 +6,9 @@
 import { type releaseProxy, transferHandlers, type TransferHandler } from 'comlink'
 import { deserializeError, serializeError, type SerializedError } from '../errors.js'
 import type { CachedFile, CachedModel, VerifyResult } from '../hub/cache/cache-manager.js'
-import type { RepositoryReference } from '../hub/repositories/open-repository.js'
 import type { PipelinePlan, PlannedSize } from '../pipelines/loading/plan-pipeline.js'
 import type {
+  CheckpointReference,
   GenerateOptions,
   GenerateResult,
   LoadPipelineOptions,
@@ -55,12 +55,12 @@ export interface EngineApi {
   hello(): Promise<string | null>
   load(
     call: CallId,
-    repo: RepositoryReference,
+    repo: CheckpointReference,
     options: LoadPipelineOptions,
     onEvents: EventSink,
   ): Promise<{ readonly pipeline: PipelineId; readonly info: PipelineInfo }>
   /** Plans a load and the generation of one image. */
-  plan(call: CallId, repo: RepositoryReference, options: PlanRequest, onEvents: EventSink): Promise<PipelinePlan>
+  plan(call: CallId, repo: CheckpointReference, options: PlanRequest, onEvents: EventSink): Promise<PipelinePlan>
   generate(
     call: CallId,
     pipeline: PipelineId,

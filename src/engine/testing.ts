@@ -3,8 +3,7 @@
 import { expose } from 'comlink'
 import { onTestFinished } from 'vitest'
 import type { CachedModel } from '../hub/cache/cache-manager.js'
-import type { RepositoryReference } from '../hub/repositories/open-repository.js'
-import type { GenerateResult, PipelineInfo } from '../pipelines/types.js'
+import type { CheckpointReference, GenerateResult, PipelineInfo } from '../pipelines/types.js'
 import { Engine } from './client/engine-client.js'
 import type { EngineWorker } from './client/spawn-worker.js'
 import { capabilitiesOf } from '../memory/device-info.js'
@@ -32,6 +31,7 @@ export const info: PipelineInfo = {
   defaults: { width: 8, height: 8, numInferenceSteps: 2, guidanceScale: 7.5 },
   scheduler: { className: 'DDIMScheduler', config: {} },
   imageToImage: true,
+  notes: [],
 }
 /** The result of a scripted pipeline. */
 export const result = (seed: number): GenerateResult => ({
@@ -48,7 +48,7 @@ export const pipeline = (parts: Partial<EnginePipeline> = {}): EnginePipeline =>
   ...parts,
 })
 /** The name under which a repository was requested. */
-export const nameOf = (repo: RepositoryReference) => (typeof repo === 'string' ? repo : 'folder')
+export const nameOf = (repo: CheckpointReference) => (typeof repo === 'string' ? repo : 'folder')
 /** A promise that rejects when the signal aborts, like every long operation. */
 export const untilAborted = (signal: AbortSignal) =>
   new Promise<never>((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error)))

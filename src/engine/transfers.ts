@@ -1,6 +1,6 @@
 /**
  * Marks pixels and captured tensors for transfer: the worker hands their memory to the page instead of copying it. Only for buffers that
- * the worker no longer uses. The start image of a call travels the other way and is copied, because it belongs to the caller.
+ * the worker no longer uses. `client/image-input.ts` does the same for a start image, in the other direction.
  */
 
 import { transfer } from 'comlink'

@@ -57,7 +57,7 @@ export interface DeviceInfo {
   readonly name: DeviceName
   /** What it is. */
   readonly kind: DeviceKind
-  /** Vendor and architecture as the adapter reports them, or `cpu`. */
+  /** Vendor and architecture as the adapter reports them, a sentence part where it reports nothing, or `cpu`. */
   readonly description: string
   /** Whether the adapter is a software one. */
   readonly isFallbackAdapter: boolean

@@ -1,10 +1,12 @@
 /**
- * Reads a `config.json` key by key: each key is honoured (read here), known not to change the result, or refused by name, so that none is
- * overlooked. Configs are untrusted, so every number is checked against bounds before it becomes a size.
+ * Reads a `config.json` key by key. Every key that the class has in diffusers or transformers is honoured (read here), known not to change the
+ * result, or refused by name if its value is not supported; a fixture holds the list. Keys that the class does not have are ignored, as those
+ * libraries do, and listed. Configs are untrusted, so every number is checked against bounds before it becomes a size.
  */
 
 import type { Config } from '../checkpoint/types.js'
 import { CheckpointError, UnsupportedError, type ErrorDetail } from '../errors.js'
+import { isTruthy } from '../util/truthy.js'
 
 /** The least and the greatest value that a number may have. */
 export interface Bounds {
@@ -41,9 +43,9 @@ export class ConfigReader {
     return Object.hasOwn(this.#config, key) ? this.#config[key] : undefined
   }
 
-  /** A whole number; `fallback` when missing. */
+  /** A whole number; `fallback` when missing. null is no number, as in Python. */
   integer(key: string, fallback: number | undefined, bounds: Bounds): number {
-    const value = this.raw(key) ?? fallback
+    const value = this.#given(key, fallback)
     if (!isWithin(value, bounds) || !Number.isInteger(value)) throw this.invalid(key, `a whole number ${range(bounds)}`)
     return value
   }
@@ -55,16 +57,21 @@ export class ConfigReader {
 
   /** A finite number; `fallback` when missing. */
   number(key: string, fallback: number | undefined, bounds: Bounds): number {
-    const value = this.raw(key) ?? fallback
+    const value = this.#given(key, fallback)
     if (!isWithin(value, bounds)) throw this.invalid(key, `a number ${range(bounds)}`)
     return value
   }
 
-  /** A boolean; `fallback` when missing or null. */
+  /** True or false, also as null, which is false in Python, and as a number; `fallback` when missing. */
   boolean(key: string, fallback: boolean): boolean {
-    const value = this.raw(key) ?? fallback
-    if (typeof value !== 'boolean') throw this.invalid(key, 'true or false')
-    return value
+    const value = this.raw(key)
+    if (!isFlag(value)) throw this.invalid(key, 'true, false or null')
+    return isTruthy(value, fallback)
+  }
+
+  #given(key: string, fallback: unknown): unknown {
+    const value = this.raw(key)
+    return value === undefined ? fallback : value
   }
 
   /** One of `allowed`; `fallback` when missing. Anything else is refused as unsupported. */
@@ -84,7 +91,7 @@ export class ConfigReader {
     read: (value: unknown) => Value | undefined,
     allowed: string,
   ): Value[] {
-    const value = this.raw(key) ?? fallback
+    const value = this.#given(key, fallback)
     const list: readonly unknown[] = Array.isArray(value) ? value : Array.from({ length: count }, () => value)
     if (list.length !== count) throw this.invalid(key, `${allowed}, one for all or a list of ${count}`)
     return list.map((item) => {
@@ -102,7 +109,7 @@ export class ConfigReader {
 
   /** A list of strings, of 1 to `most`. */
   strings(key: string, fallback: readonly string[], most: number): string[] {
-    const value = this.raw(key) ?? fallback
+    const value = this.#given(key, fallback)
     if (!Array.isArray(value) || value.length === 0 || value.length > most || !value.every((item) => typeof item === 'string')) {
       throw this.invalid(key, `a list of 1 to ${most} names`)
     }
@@ -121,11 +128,15 @@ export class ConfigReader {
     for (const key of keys) this.#seen.add(key)
   }
 
-  /** Refuses every key that was not read, unless its value is null or false. */
-  finish(): void {
-    for (const [key, value] of Object.entries(this.#config)) {
-      if (!this.#seen.has(key) && value !== null && value !== false) throw this.unsupported(key, [null, false])
-    }
+  /**
+   * The keys that were not read, which are none of the class's, with their values. Those that are null or false say nothing and are left out.
+   * @throws UnsupportedError `unsupported-config` for weights that another tool has quantized
+   */
+  finish(): Config {
+    // Aquatint's own note was taken out before.
+    this.require('quantization_config')
+    const left = Object.entries(this.#config).filter(([key, value]) => !this.#seen.has(key) && value !== null && value !== false)
+    return Object.fromEntries(left)
   }
 
   /** The error for an invalid value. */
@@ -149,6 +160,11 @@ export class ConfigReader {
   }
 }
 
+/** Whether a value can be meant as true or false. A string such as "false", which Python takes for true, is more likely a mistake. */
+export function isFlag(value: unknown): value is boolean | number | null | undefined {
+  return value === undefined || value === null || typeof value === 'boolean' || typeof value === 'number'
+}
+
 function isWithin(value: unknown, bounds: Bounds): value is number {
   return typeof value === 'number' && value >= bounds.min && value <= bounds.max
 }
@@ -157,7 +173,7 @@ function range(bounds: Bounds): string {
   return `from ${bounds.min} to ${bounds.max}`
 }
 
-function shown(value: unknown): string {
+export function shown(value: unknown): string {
   const text = value === undefined ? 'missing' : JSON.stringify(value)
   return text.length > 200 ? `${text.slice(0, 200)}…` : text
 }

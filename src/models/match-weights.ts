@@ -102,8 +102,8 @@ function checkEntry(className: string, entry: TensorEntry, weight: ValueInfo): v
   }
   const allowed = weight.type === 'uint8' ? codeTypes : floatTypes
   if (!allowed.includes(entry.dtype)) {
-    const message = `${className}: the tensor ${entry.name} holds ${entry.dtype}; allowed: ${allowed.join(', ')}`
-    throw new CheckpointError('dtype-mismatch', message, { tensor: entry.name, actual: entry.dtype, allowed })
+    const message = `${className}: the tensor ${entry.name} holds ${entry.dtypeName ?? entry.dtype}; allowed: ${allowed.join(', ')}`
+    throw new CheckpointError('dtype-mismatch', message, { tensor: entry.name, actual: entry.dtypeName ?? entry.dtype, allowed })
   }
 }
 

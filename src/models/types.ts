@@ -69,6 +69,11 @@ export interface ClassFacts<Role extends NetworkRole> {
   readonly weights: WeightNames
   /** Whether its Linear weights may be quantized. */
   readonly quantizable: boolean
+  /**
+   * Classes whose checkpoints hold this network, so that `from_pretrained` of this class reads them: `CLIPModel` has a `CLIPTextModel`. Absent:
+   * none.
+   */
+  readonly within?: readonly string[] | undefined
 }
 
 /** What a network does in a pipeline. */
@@ -77,7 +82,8 @@ export type NetworkRole = 'text-encoder' | 'denoiser' | 'autoencoder'
 /** A network class. `Model` is what it makes of a config. */
 interface Definition<Role extends NetworkRole, Model> extends ClassFacts<Role> {
   /**
-   * Reads a `config.json`, with diffusers' defaults for missing keys. Every key is honoured, known to change nothing, or refused.
+   * Reads a `config.json`, with diffusers' defaults for missing keys. Every key of the class is honoured, known to change nothing, or refused;
+   * keys that the class does not have are in the model's `ignoredKeys`.
    * @throws UnsupportedError `unsupported-config`; CheckpointError `invalid-config`
    */
   readonly fromConfig: (config: Config) => Model
@@ -87,6 +93,8 @@ interface Definition<Role extends NetworkRole, Model> extends ClassFacts<Role> {
 interface BaseModel<Role extends NetworkRole, NetworkConfig> extends ClassFacts<Role> {
   /** The config, read and checked. */
   readonly config: NetworkConfig
+  /** Keys of the config that the class does not have, with their values. They change nothing, as in diffusers and transformers. */
+  readonly ignoredKeys: Config
   /** The smallest latents that the graph can be written for: enough to check the config and the weights. */
   readonly smallest: Extent
   /** The shapes of the graph's inputs in a run; of those alone that decide the shapes of all others. */

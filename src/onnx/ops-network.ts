@@ -6,7 +6,7 @@
 import { InputError } from '../errors.js'
 import { floats } from './constants.js'
 import type { GraphBuilder } from './graph-builder.js'
-import { dimension } from './ops-shape.js'
+import { dimension, padEnd } from './ops-shape.js'
 import type { ValueInfo } from './types.js'
 
 function single(values: readonly ValueInfo[]): ValueInfo {
@@ -33,6 +33,17 @@ export function gemm(graph: GraphBuilder, x: ValueInfo, weight: ValueInfo, bias?
 /** Padding of a convolution: top, left, bottom, right. */
 export type Pads = readonly [number, number, number, number]
 
+/**
+ * The zeros that are added to the input channels of a convolution. The WebGPU kernel of onnxruntime 1.30.0 computes wrong values for kernels
+ * above 1 × 1 if the input channels are divisible by 3 and not by 4, are more than 3, and the output channels are divisible by 4: its im2col
+ * reads vectors of 3 and its inner loop takes vectors of 4. Zeros up to a multiple of 4 select the right kernel and leave the sums as they are.
+ */
+function missingChannels(graph: GraphBuilder, weight: ValueInfo): number {
+  const [outputs, inputs, kernel] = [dimension(weight, 0), dimension(weight, 1), dimension(weight, 2) * dimension(weight, 3)]
+  const isWrong = kernel > 1 && inputs > 3 && inputs % 3 === 0 && inputs % 4 !== 0 && outputs % 4 === 0
+  return graph.options.weights === 'input' && isWrong ? 4 - (inputs % 4) : 0
+}
+
 /** 2D convolution of [batch, in, height, width] with weight [out, in, rows, columns] and bias [out]. @throws InputError `invalid-shape` if the result would be empty */
 export function conv(
   graph: GraphBuilder,
@@ -52,10 +63,12 @@ export function conv(
     const message = `An image of [${x.dims.join(', ')}] is too small for a convolution of ${weight.dims.slice(2).join(' × ')}`
     throw new InputError('invalid-shape', message, { image: x.dims, kernel: weight.dims.slice(2) })
   }
+  const zeros = missingChannels(graph, weight)
+  const operands = [padEnd(graph, x, 1, zeros), padEnd(graph, weight, 1, zeros)]
   return single(
     graph.node({
       op: 'Conv',
-      inputs: bias === undefined ? [x, weight] : [x, weight, bias],
+      inputs: bias === undefined ? operands : [...operands, bias],
       outputs: [{ type: x.type, dims }],
       attributes: {
         kernel_shape: { kind: 'ints', value: weight.dims.slice(2) },

@@ -1,6 +1,6 @@
 /** ONNX operators that move elements without computing: one function each, named as the operator. Each function computes its output's dims. */
 
-import { integers } from './constants.js'
+import { floats, integers } from './constants.js'
 import type { GraphBuilder } from './graph-builder.js'
 import type { ElementType, ValueInfo } from './types.js'
 import { elementCount } from '../util/element-count.js'
@@ -71,6 +71,18 @@ export function slice(graph: GraphBuilder, x: ValueInfo, axis: number, begin: nu
   const dims = x.dims.map((dim, index) => (index === axis ? end - begin : dim))
   const inputs = [x, integers(graph, [begin]), integers(graph, [end]), integers(graph, [axis])]
   return single(graph.node({ op: 'Slice', inputs, outputs: [{ type: x.type, dims }] }))
+}
+
+/**
+ * Adds `count` zeros at the end of `axis`, as Concat with Expand: onnxruntime's Pad kernel for float16 does not compile in Firefox. Returns `x`
+ * itself when nothing changes.
+ */
+export function padEnd(graph: GraphBuilder, x: ValueInfo, axis: number, count: number): ValueInfo {
+  if (count === 0) return x
+  const dims = x.dims.map((dim, index) => (index === axis ? count : dim))
+  const zero = floats(graph, [0], [1], x.type)
+  const zeros = single(graph.node({ op: 'Expand', inputs: [zero, integers(graph, dims)], outputs: [{ type: x.type, dims }] }))
+  return concat(graph, [x, zeros], axis)
 }
 
 /** Resize of [batch, channels, height, width] by nearest neighbour, as torch's `interpolate(mode="nearest")`. */

@@ -1,10 +1,9 @@
 /** Loads and plans pipelines: a repository becomes whichever pipeline its model_index.json names. */
 
-import type { Repository } from '../hub/types.js'
 import { families } from './families.js'
 import { createPipeline, type LoadedPipeline } from './generation/loaded-pipeline.js'
 import type { PipelineFamily } from './generation/pipeline-family.js'
-import type { OpenPipelineOptions } from './loading/find-pipeline.js'
+import type { OpenPipelineOptions, PipelineSource } from './loading/find-pipeline.js'
 import { openPipeline } from './loading/open-pipeline.js'
 import { planPipeline, type PipelinePlan, type PlannedSize } from './loading/plan-pipeline.js'
 
@@ -13,7 +12,7 @@ import { planPipeline, type PipelinePlan, type PlannedSize } from './loading/pla
  * @throws UnsupportedError `unsupported-class`, `unsupported-config`; InputError; HubError; CheckpointError; DeviceError; AbortError
  */
 export async function loadPipeline(
-  repo: string | Repository,
+  repo: PipelineSource,
   options: OpenPipelineOptions = {},
   known: readonly PipelineFamily[] = families,
 ): Promise<LoadedPipeline> {
@@ -31,7 +30,7 @@ export type { LoadedPipeline }
 
 /** What {@link loadPipeline} and one image would take: see {@link planPipeline}. */
 export function planLoad(
-  repo: string | Repository,
+  repo: PipelineSource,
   options: OpenPipelineOptions & PlannedSize = {},
   known: readonly PipelineFamily[] = families,
 ): Promise<PipelinePlan> {

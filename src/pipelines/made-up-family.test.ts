@@ -40,10 +40,10 @@ const MadeUpTransformer2DModel: DenoiserDefinition<{ readonly channels: number; 
     const reader = new ConfigReader(facts.className, given)
     const channels = reader.integer('in_channels', 4, { min: 1, max: 64 })
     const contextWidth = reader.integer('cross_attention_dim', 32, { min: 1, max: 4096 })
-    reader.finish()
     return {
       ...facts,
       config: { channels, contextWidth },
+      ignoredKeys: reader.finish(),
       smallest: { height: 2, width: 2 },
       shapes: ({ height, width, images = 1, guided = true }) => {
         const batch = images * (guided ? 2 : 1)

@@ -62,14 +62,6 @@ test.each<[string, string, Record<string, string | Uint8Array | null>, LoadPipel
     { component: 'unet', className: 'UNet3DConditionModel', supported: ['UNet2DConditionModel'] },
   ],
   [
-    'a component with a name that every object has',
-    sd15,
-    changed(sd15, 'model_index.json', { constructor: ['diffusers', 'AutoencoderKL'] }),
-    {},
-    'unsupported-class',
-    { component: 'constructor', className: 'AutoencoderKL' },
-  ],
-  [
     'an unknown scheduler',
     sd15,
     changed(sd15, 'model_index.json', { scheduler: ['diffusers', 'VQDiffusionScheduler'] }),

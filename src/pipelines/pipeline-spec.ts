@@ -6,6 +6,11 @@ import type { TokenizerDefinition } from '../tokenizers/types.js'
 export interface PipelineSpec {
   /** diffusers' class, as model_index.json names it. */
   readonly className: string
+  /**
+   * Other classes of the same checkpoints, which diffusers' AutoPipelineForText2Image and `from_pretrained` of this class run as this class: those
+   * for image to image and for inpainting. Absent: none.
+   */
+  readonly savedAs?: readonly string[] | undefined
   /** The family's name for people. */
   readonly label: string
   /** Network components in the order they run, and the classes that each may have. */
@@ -14,7 +19,7 @@ export interface PipelineSpec {
   readonly tokenizers: Readonly<Record<string, readonly TokenizerDefinition[]>>
   /** Components that a repository may lack. A tokenizer may be missing when its text encoder is. */
   readonly optional: readonly string[]
-  /** Components that repositories have and this pipeline never uses, and what that means for the user. */
+  /** Components that repositories have and this pipeline never uses, and a sentence for the user about what that means. */
   readonly ignored: Readonly<Record<string, string>>
   /** The values of options that a caller does not set, as in diffusers. */
   readonly defaults: { readonly numInferenceSteps: number; readonly guidanceScale: number }

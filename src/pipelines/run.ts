@@ -1,6 +1,15 @@
 /** What a call of a pipeline has besides its data: the signal, the listeners, the warnings and the captured tensors. */
 
-import type { PipelinePhase, PipelineProgress, StepInfo, CapturedTensorName, CapturedTensors, PlainTensor } from './types.js'
+import type { CheckpointNote } from '../checkpoint/types.js'
+import type {
+  LoadNote,
+  PipelinePhase,
+  PipelineProgress,
+  StepInfo,
+  CapturedTensorName,
+  CapturedTensors,
+  PlainTensor,
+} from './types.js'
 import { InputError } from '../errors.js'
 import type { DeviceTensor } from '../runtime/types.js'
 
@@ -19,6 +28,8 @@ export interface GenerateHooks extends CallHooks {
 export class Run {
   readonly signal: AbortSignal | undefined
   readonly warnings: string[] = []
+  /** What a load ignored, assumed or replaced. */
+  readonly notes: LoadNote[] = []
   readonly #onProgress: ((progress: PipelineProgress) => void) | undefined
 
   constructor({ signal, onProgress }: CallHooks) {
@@ -30,8 +41,8 @@ export class Run {
     this.#onProgress?.(progress)
   }
 
-  status(phase: PipelinePhase, component?: string): void {
-    this.report({ type: 'status', phase, component })
+  status(phase: PipelinePhase, components?: readonly string[]): void {
+    this.report({ type: 'status', phase, ...(components === undefined ? {} : { components }) })
   }
 
   /** Warns the caller, at once and with the result. `once`: not a second time when work is repeated. */
@@ -39,6 +50,13 @@ export class Run {
     if (once && this.warnings.includes(message)) return
     this.warnings.push(message)
     this.report({ type: 'warning', code, message })
+  }
+
+  /** Notes what loading ignored, assumed or replaced, and warns the caller. A note is given once, however often its file is read. */
+  note(component: string, { code, message, values }: CheckpointNote): void {
+    if (this.notes.some((known) => known.component === component && known.code === code && known.message === message)) return
+    this.notes.push({ component, code, message, values })
+    this.warn(code, component === '' ? message : `${component}: ${message}`)
   }
 }
 

@@ -1,6 +1,7 @@
 /**
  * One picture of each of three families on WebGPU, in one step: the GPU's picture equals that of onnxruntime's CPU kernels, which the tests of whole
- * pipelines in Node compare with diffusers. This is the only browser test of `npm run check`.
+ * pipelines in Node compare with diffusers. This is the only browser test of `npm run check`, and the only test of pictures that also runs in
+ * Chromium.
  */
 import { expect, test } from 'vitest'
 import { loadPipeline } from './diffusion-pipeline.js'

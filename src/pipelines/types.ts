@@ -2,6 +2,7 @@
 
 import type { FileProgress } from '../hub/types.js'
 import type { MemorySnapshot } from '../runtime/types.js'
+import type { RepositoryReference } from '../hub/repositories/open-repository.js'
 import type { DeviceInfo, DeviceName } from '../memory/device-info.js'
 
 /** A component of another repository, as `fromPretrained(repo, { unet: … })` in diffusers. */
@@ -15,6 +16,17 @@ export interface ComponentReference {
   /** The variant of the weight files, such as `fp16`. */
   readonly variant?: string | undefined
 }
+
+/** A checkpoint in one safetensors file, as `from_single_file` in diffusers takes it: of Stable Diffusion 1, 2, XL, 3 or 3.5. */
+export interface SingleFileReference {
+  /** The URL of the file, also as the Hub or Civitai show it, or a file that the user picked. */
+  readonly singleFile: string | File
+  /** The repository with the configs, tokenizers and scheduler. Default: that of the family's own model on the Hub. */
+  readonly config?: string | undefined
+}
+
+/** What `fromPretrained` loads: a repository, or a checkpoint in one file. */
+export type CheckpointReference = RepositoryReference | SingleFileReference
 
 /** The type that a network computes in. */
 export type DTypeName = 'float32' | 'float16'
@@ -179,9 +191,15 @@ export interface PixelImage {
   readonly data: Uint8ClampedArray<ArrayBuffer>
 }
 
-/** A progress event of a load or a generation. */
+/** A progress event of a load or a generation. `status` with the phase `downloading` names all `components` whose weights are loaded. */
 export type PipelineProgress =
-  | { readonly type: 'status'; readonly phase: PipelinePhase; readonly component?: string | undefined }
+  | {
+      readonly type: 'status'
+      readonly phase: PipelinePhase
+      readonly component?: string | undefined
+      readonly components?: readonly string[] | undefined
+    }
+  | { readonly type: 'step'; readonly step: number; readonly total: number }
   | { readonly type: 'file'; readonly component: string; readonly file: FileProgress }
   | { readonly type: 'weights'; readonly component: string; readonly loaded: number; readonly total: number }
   | { readonly type: 'memory'; readonly memory: PipelineMemory }
@@ -220,6 +238,18 @@ export interface GenerateResult {
   readonly warnings: readonly string[]
   /** The tensors that `capture` requested. */
   readonly captured?: CapturedTensors | undefined
+}
+
+/** Something in a checkpoint that loading ignored, assumed or replaced. docs/models.md lists the codes. */
+export interface LoadNote {
+  /** The component's name, such as `unet`; '' for the checkpoint as a whole. */
+  readonly component: string
+  /** What kind of thing it is, such as `config-keys`. */
+  readonly code: string
+  /** What was found, and what it means for the images. */
+  readonly message: string
+  /** What it is about, such as keys of a config, tensors or a class, each with its value. */
+  readonly values: Readonly<Record<string, string>>
 }
 
 /** What was loaded. */
@@ -266,4 +296,6 @@ export interface PipelineInfo {
   readonly memoryBudget?: number | undefined
   /** Whether `generate` accepts `image`: the checkpoint has the autoencoder's encoder. */
   readonly imageToImage: boolean
+  /** What loading ignored, assumed or replaced in the checkpoint, such as config keys that a class does not have. Empty for most checkpoints. */
+  readonly notes: readonly LoadNote[]
 }

@@ -99,6 +99,14 @@ export function only(allowed: boolean | null): Reader<boolean | null> {
   }
 }
 
+/** Accepts any value of a key that has an effect only for the strings of `refused`, which are not supported. */
+export function except(...refused: readonly string[]): Reader<unknown> {
+  return (value = null, key) => {
+    if (refused.some((name) => name === value)) throw unsupported(key, value, [`any but ${refused.join(' and ')}`])
+    return value
+  }
+}
+
 /** Accepts any value of a key that has no effect. */
 export const unused: Reader<unknown> = (value = null) => value
 

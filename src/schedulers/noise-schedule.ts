@@ -100,6 +100,15 @@ export function trainingSigmas(alphas: Float32Array): Float32Array {
   return alphas.map((alpha) => sqrt(fround(fround(1 - alpha) / alpha)))
 }
 
+/** The number of training timesteps whose λ = log(√ᾱ/√(1 − ᾱ)) is at least `min`: diffusers' `lambda_min_clipped`. */
+export function countAtLeast(alphas: Float32Array, min: number): number {
+  return alphas.filter((alpha) => logRoot(alpha) - logRoot(1 - alpha) >= min).length
+}
+
+function logRoot(value: number): number {
+  return fround(Math.log(fround(sqrt(value))))
+}
+
 /** Returns the entry of a schedule for a timestep. @throws InputError `timestep` if the schedule has none */
 export function at(values: ArrayLike<number>, timestep: number): number {
   const value = values[timestep]
@@ -129,6 +138,20 @@ export function originalTerms(
 ): readonly StepTerm[] {
   if (prediction === 'sample') return [[1, 'output']]
   const [sample, output] = prediction === 'epsilon' ? [1 / rootAlpha, -rootBeta / rootAlpha] : [rootAlpha, -rootBeta]
+  return [
+    [sample, 'sample'],
+    [output, 'output'],
+  ]
+}
+
+/** The terms that convert the model's output at a sample to the noise ε, given √ᾱ and √(1 − ᾱ). */
+export function noiseTerms(
+  prediction: 'epsilon' | 'sample' | 'v_prediction',
+  rootAlpha: number,
+  rootBeta: number,
+): readonly StepTerm[] {
+  if (prediction === 'epsilon') return [[1, 'output']]
+  const [sample, output] = prediction === 'sample' ? [1 / rootBeta, -rootAlpha / rootBeta] : [rootBeta, rootAlpha]
   return [
     [sample, 'sample'],
     [output, 'output'],

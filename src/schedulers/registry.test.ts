@@ -76,6 +76,18 @@ test.each([
   expect(codeOf(action)).toBe(code)
 })
 
+test('a refused scheduler is refused with the reason and what to use instead', () => {
+  expect(() => createScheduler('DPMSolverSDEScheduler', {})).toThrow(
+    expect.objectContaining({ code: 'unsupported-class', message: expect.stringContaining('sde-dpmsolver++') }),
+  )
+})
+
+test('IPNDM does not start from an image', () => {
+  const { scheduler } = createScheduler('IPNDMScheduler', {})
+  scheduler.setTimesteps(4)
+  expect(codeOf(() => scheduler.setBeginIndex(1))).toBe('unsupported-config')
+})
+
 // Values that follow from symmetry. The fixtures with use_beta_sigmas cover the values between them.
 test.each([
   [0, 0],
@@ -83,4 +95,13 @@ test.each([
   [0.5, 0.5],
 ])('betaQuantile(%f) = %f', (p, x) => {
   expect(betaQuantile(p, 0.6, 0.6)).toBeCloseTo(x, 14)
+})
+
+test('DPMSolverMultistepScheduler takes the config of a DDPMScheduler, whose variance it does not read', () => {
+  const config = { ...stableDiffusion, _class_name: 'DDPMScheduler', variance_type: 'fixed_small', clip_sample_range: 1 }
+  const { scheduler } = createScheduler('DPMSolverMultistepScheduler', config)
+  scheduler.setTimesteps(5)
+  expect(scheduler.timesteps).toHaveLength(5)
+  for (const variance_type of ['learned', 'learned_range'])
+    expect(codeOf(() => createScheduler('DPMSolverMultistepScheduler', { variance_type }))).toBe('unsupported-config')
 })

@@ -5,12 +5,20 @@ import { DDIMScheduler } from './alphas/scheduling-ddim.js'
 import { DDPMScheduler } from './alphas/scheduling-ddpm.js'
 import { DEISMultistepScheduler } from './solvers/scheduling-deis-multistep.js'
 import { DPMSolverMultistepScheduler } from './solvers/scheduling-dpmsolver-multistep.js'
+import { DPMSolverSinglestepScheduler } from './solvers/scheduling-dpmsolver-singlestep.js'
+import { EDMDPMSolverMultistepScheduler } from './solvers/scheduling-edm-dpmsolver-multistep.js'
+import { EDMEulerScheduler } from './sigmas/scheduling-edm-euler.js'
 import { EulerAncestralDiscreteScheduler } from './sigmas/scheduling-euler-ancestral-discrete.js'
 import { EulerDiscreteScheduler } from './sigmas/scheduling-euler-discrete.js'
 import { FlowMatchEulerDiscreteScheduler } from './sigmas/scheduling-flow-match-euler-discrete.js'
 import { HeunDiscreteScheduler } from './sigmas/scheduling-heun-discrete.js'
+import { IPNDMScheduler } from './alphas/scheduling-ipndm.js'
+import { KDPM2AncestralDiscreteScheduler } from './sigmas/scheduling-k-dpm-2-ancestral-discrete.js'
+import { KDPM2DiscreteScheduler } from './sigmas/scheduling-k-dpm-2-discrete.js'
 import { LCMScheduler } from './alphas/scheduling-lcm.js'
+import { LMSDiscreteScheduler } from './sigmas/scheduling-lms-discrete.js'
 import { PNDMScheduler } from './alphas/scheduling-pndm.js'
+import { TCDScheduler } from './alphas/scheduling-tcd.js'
 import { UniPCMultistepScheduler } from './solvers/scheduling-unipc-multistep.js'
 import type { Scheduler, SchedulerConfig } from './types.js'
 
@@ -26,19 +34,25 @@ const classes: readonly SchedulerClass[] = [
   DDPMScheduler,
   DEISMultistepScheduler,
   DPMSolverMultistepScheduler,
+  DPMSolverSinglestepScheduler,
+  EDMDPMSolverMultistepScheduler,
+  EDMEulerScheduler,
   EulerAncestralDiscreteScheduler,
   EulerDiscreteScheduler,
   FlowMatchEulerDiscreteScheduler,
   HeunDiscreteScheduler,
+  IPNDMScheduler,
+  KDPM2AncestralDiscreteScheduler,
+  KDPM2DiscreteScheduler,
   LCMScheduler,
+  LMSDiscreteScheduler,
   PNDMScheduler,
+  TCDScheduler,
   UniPCMultistepScheduler,
 ]
 
 /** Config keys that belong only to diffusers' schedulers that Aquatint does not have. A config can contain them if it was created for such a class. */
 const otherKeys = [
-  'sigma_data',
-  'sigma_schedule',
   's_noise',
   's_churn',
   's_tmin',
@@ -49,6 +63,12 @@ const otherKeys = [
   'sampling_eps',
   'sampler',
 ]
+
+/** Schedulers of diffusers that Aquatint refuses, each with the reason and what to use instead. */
+const refused: Readonly<Record<string, string>> = {
+  DPMSolverSDEScheduler:
+    'diffusers draws its noise from a Brownian tree of the package torchsde, with a seed that is not the generator’s, so no seed gives the same image. Use DPMSolverMultistepScheduler with algorithm_type sde-dpmsolver++ instead.',
+}
 
 /** The class names that `createScheduler` knows. */
 export const schedulerClassNames: readonly string[] = classes.map((entry) => entry.className)
@@ -66,10 +86,11 @@ export interface CreatedScheduler {
  */
 export function createScheduler(className: string, config: SchedulerConfig): CreatedScheduler {
   const found = classes.find((entry) => entry.className === className)
+  const reason = Object.hasOwn(refused, className) ? refused[className] : undefined
   if (found === undefined)
     throw new UnsupportedError(
       'unsupported-class',
-      `The scheduler ${className} is not supported; supported: ${schedulerClassNames.join(', ')}.`,
+      `The scheduler ${className} is not supported${reason === undefined ? `; supported: ${schedulerClassNames.join(', ')}.` : `: ${reason}`}`,
       { component: 'scheduler', className, supported: schedulerClassNames },
     )
   const known = new Set([...classes.flatMap((entry) => entry.configKeys), ...otherKeys])

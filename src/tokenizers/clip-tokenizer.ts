@@ -5,8 +5,8 @@
 
 import { CheckpointError } from '../errors.js'
 import { createHfTokenizer, type HfTokenizer } from './hf-tokenizer.js'
-import { readAddedTokens, type AddedToken } from './special-tokens.js'
-import { readMaxLength, type EncodedText, type Tokenizer, type TokenizerFiles } from './types.js'
+import { readAddedTokens, type Vocabulary } from './special-tokens.js'
+import { padOrCut, readMaxLength, readSides, type EncodedText, type Sides, type Tokenizer, type TokenizerFiles } from './types.js'
 
 /**
  * The longest text that is tokenized, in UTF-16 units. 77 tokens never need that much, and a single word of a million letters
@@ -24,18 +24,25 @@ export class CLIPTokenizer implements Tokenizer {
   readonly fixedLength: number
   readonly padTokenId: number
   readonly #tokenizer: HfTokenizer
+  readonly #sides: Sides
 
   /** @throws CheckpointError `tokenizer-*` */
   constructor(files: TokenizerFiles) {
     const { vocab, merges } = readVocabulary(files)
-    const special = readAddedTokens(files, {
+    // Own properties only: words come from the user, and every object has a `constructor`.
+    const known: Vocabulary = {
+      size: Object.keys(vocab).length,
+      idOf: (content) => (Object.hasOwn(vocab, content) ? vocab[content] : undefined),
+    }
+    const roles = {
       bos_token: '<|startoftext|>',
       eos_token: '<|endoftext|>',
       unk_token: '<|endoftext|>',
       pad_token: '<|endoftext|>',
-    })
+    }
+    const special = readAddedTokens(files, roles, known)
     const idOf = (content: string): number => {
-      const id = vocab[content] ?? special.tokens.find((token) => token.content === content)?.id
+      const id = special.tokens.find((token) => token.content === content)?.id ?? known.idOf(content)
       if (id === undefined)
         throw new CheckpointError(
           'tokenizer-token',
@@ -49,9 +56,9 @@ export class CLIPTokenizer implements Tokenizer {
     const { bos_token: bos, eos_token: eos, pad_token: pad, unk_token: unk } = special.roles
     this.fixedLength = readMaxLength(files, 77)
     this.padTokenId = idOf(pad)
-    const addedTokens: AddedToken[] = special.tokens.map((token) => Object.assign(token, { id: token.id ?? idOf(token.content) }))
+    this.#sides = readSides(files)
     this.#tokenizer = createHfTokenizer({
-      added_tokens: addedTokens,
+      added_tokens: special.tokens,
       normalizer: {
         type: 'Sequence',
         normalizers: [
@@ -98,19 +105,13 @@ export class CLIPTokenizer implements Tokenizer {
   }
 
   /**
-   * Returns exactly `length` ids: truncated before the end token, or padded with the padding token. Also returns the text that was cut, as
+   * Returns exactly `length` ids: truncated between the start token and the end token, or padded with the padding token. Also returns the text that was cut, as
    * diffusers reports it.
    */
   encodePadded(text: string, length = this.fixedLength): EncodedText {
     const ids = this.encode(text)
-    if (ids.length <= length)
-      return {
-        inputIds: [...ids, ...Array<number>(length - ids.length).fill(this.padTokenId)],
-        tokens: ids.length,
-        removedText: null,
-      }
-    const inputIds = [...ids.slice(0, length - 1), ...ids.slice(-1)]
-    return { inputIds, tokens: length, removedText: this.decode(ids.slice(length - 1, -1)) }
+    const { inputIds, removed } = padOrCut(ids, length, { ...this.#sides, padTokenId: this.padTokenId, leading: 1 })
+    return { inputIds, tokens: Math.min(ids.length, length), removedText: removed === null ? null : this.decode(removed) }
   }
 
   /** Decodes ids to text, with one space between words. */
@@ -125,12 +126,12 @@ function shorten(text: string): string {
   return text.length <= maxTextLength ? text : text.replaceAll(/[ \t\n\r]+/g, ' ').slice(0, maxTextLength)
 }
 
-interface Vocabulary {
+interface BytePairs {
   readonly vocab: Readonly<Record<string, number>>
   readonly merges: readonly (readonly [string, string])[]
 }
 
-function readVocabulary(files: TokenizerFiles): Vocabulary {
+function readVocabulary(files: TokenizerFiles): BytePairs {
   const model = files.tokenizerJson?.['model']
   const fromJson = typeof model === 'object' && model !== null ? (model as Readonly<Record<string, unknown>>) : null
   const vocab = fromJson?.['vocab'] ?? files.vocab
@@ -152,7 +153,7 @@ function readVocabulary(files: TokenizerFiles): Vocabulary {
   const merges = fromJson?.['merges'] ?? files.merges?.split('\n').filter((line) => line !== '' && !line.startsWith('#version'))
   if (!Array.isArray(merges))
     throw new CheckpointError('tokenizer-merges', 'The tokenizer has neither merges.txt nor merges in tokenizer.json.')
-  return { vocab: vocab as Vocabulary['vocab'], merges: merges.map((merge: unknown) => readMerge(merge)) }
+  return { vocab: vocab as BytePairs['vocab'], merges: merges.map((merge: unknown) => readMerge(merge)) }
 }
 
 /** A merge is a pair, or a string of both parts with a space between them. */

@@ -1,7 +1,7 @@
 /**
- * The special tokens of a tokenizer: which text has which role, and how to search for each in a prompt. As in transformers, a later source overrides
- * an earlier one: the class's defaults, tokenizer_config.json, special_tokens_map.json, and the added tokens of
- * tokenizer.json or `added_tokens_decoder`.
+ * The special and added tokens of a tokenizer: which text has which role, how to search for each in a prompt, and which id it has. As in
+ * transformers: with `added_tokens_decoder` in tokenizer_config.json, which releases since 4.34 write, that and the rest of the config count; without
+ * it, special_tokens_map.json overrides the config, and added_tokens.json and the added tokens of tokenizer.json are read.
  */
 
 import { CheckpointError } from '../errors.js'
@@ -18,18 +18,28 @@ export interface AddedToken {
   readonly special: boolean
 }
 
-/** An added token. If it has no id, its id is that of its text in the vocabulary. */
-type FoundToken = Omit<AddedToken, 'id'> & { readonly id: number | undefined }
+/** A token as the files have it, without its id in the vocabulary. */
+type FoundToken = Omit<AddedToken, 'id'>
+
+/** The vocabulary without the added tokens. */
+export interface Vocabulary {
+  readonly size: number
+  /** The id of a token; undefined for texts that are no token. */
+  readonly idOf: (content: string) => number | undefined
+}
 
 export interface SpecialTokens<Role extends string> {
   readonly roles: Readonly<Record<Role, string>>
-  readonly tokens: readonly FoundToken[]
+  readonly tokens: readonly AddedToken[]
 }
 
 const maxTokens = 100_000
 
-function readToken(value: unknown, id: number | undefined, special: boolean): FoundToken {
-  const fields = typeof value === 'object' && value !== null ? (value as Readonly<Record<string, unknown>>) : {}
+/** The roles of transformers' tokenizers, in the order in which their tokens get ids. */
+const allRoles = ['bos_token', 'eos_token', 'unk_token', 'sep_token', 'pad_token', 'cls_token', 'mask_token'] as const
+
+function readToken(value: unknown, special: boolean): FoundToken {
+  const fields = asObject(value)
   const content = typeof value === 'string' ? value : fields['content']
   if (typeof content !== 'string' || content.length === 0 || content.length > 1000)
     throw new CheckpointError(
@@ -37,48 +47,109 @@ function readToken(value: unknown, id: number | undefined, special: boolean): Fo
       `A special token of the tokenizer is ${JSON.stringify(value)?.slice(0, 100)}; expected a string.`,
     )
   const flag = (name: string, fallback: boolean) => (typeof fields[name] === 'boolean' ? fields[name] : fallback)
+  const isSpecial = flag('special', special)
   return {
-    id: id ?? (typeof fields['id'] === 'number' ? fields['id'] : undefined),
     content,
     single_word: flag('single_word', false),
     lstrip: flag('lstrip', false),
     rstrip: flag('rstrip', false),
     normalized: flag('normalized', !special),
-    special: flag('special', special),
+    special: isSpecial,
   }
 }
 
-/** Collects the roles and all added tokens. @throws CheckpointError `tokenizer-token` */
-export function readAddedTokens<Role extends string>(
+/** Collects the roles and all added tokens with their ids. @throws CheckpointError `tokenizer-token` */
+export function readAddedTokens<Role extends (typeof allRoles)[number]>(
   files: TokenizerFiles,
   defaults: Readonly<Record<Role, string>>,
+  vocabulary: Vocabulary,
 ): SpecialTokens<Role> {
-  const tokens = new Map<string, FoundToken>()
-  const roles: Record<Role, string> = { ...defaults }
-  for (const role of Object.keys(defaults) as Role[]) {
-    const value = files.specialTokensMap?.[role] ?? files.tokenizerConfig?.[role] ?? defaults[role]
-    const token = readToken(value, undefined, true)
-    roles[role] = token.content
-    // If two roles have the same text, the later one determines how to search for it, as in transformers.
-    tokens.set(token.content, token)
-  }
   const decoder = files.tokenizerConfig?.['added_tokens_decoder']
-  const listed: (readonly [unknown, number | undefined])[] = [
-    ...Object.entries(typeof decoder === 'object' && decoder !== null ? decoder : {}).map(
-      ([id, token]) => [token, Number(id)] as const,
-    ),
-    ...(Array.isArray(files.tokenizerJson?.['added_tokens']) ? files.tokenizerJson['added_tokens'] : []).map(
-      (token: unknown) => [token, undefined] as const,
-    ),
-  ]
-  if (listed.length > maxTokens)
-    throw new CheckpointError(
-      'tokenizer-token',
-      `The tokenizer has ${listed.length} added tokens; at most ${maxTokens} are allowed.`,
-    )
-  for (const [value, id] of listed) {
-    const token = readToken(value, id, false)
-    tokens.set(token.content, token)
+  const settings = decoder === undefined ? { ...files.tokenizerConfig, ...files.specialTokensMap } : { ...files.tokenizerConfig }
+  const roles: Record<Role, string> = { ...defaults }
+  const isOwn = (role: (typeof allRoles)[number]): role is Role => Object.hasOwn(defaults, role)
+  const byRole = new Map<string, FoundToken>()
+  for (const role of allRoles) {
+    const value = settings[role] ?? (isOwn(role) ? defaults[role] : undefined)
+    if (value === undefined) continue
+    const token = readToken(value, true)
+    if (isOwn(role)) roles[role] = token.content
+    // If two roles have the same text, the later one determines how to search for it, as in transformers.
+    byRole.set(token.content, token)
   }
-  return { roles, tokens: [...tokens.values()] }
+  const extra = readExtra(settings)
+  const special = new Set([...byRole.keys(), ...extra.map(({ content }) => content)])
+  const listed = decoder === undefined ? listedTokens(files, special) : decodedTokens(decoder)
+  const count = listed.length + extra.length
+  if (count > maxTokens)
+    throw new CheckpointError('tokenizer-token', `The tokenizer has ${count} added tokens; at most ${maxTokens} are allowed.`)
+  const tokens = new Map<string, FoundToken>()
+  for (const token of listed) tokens.set(token.content, token)
+  for (const role of allRoles) {
+    // A token that the files name gets an id of its own; one that they do not name and do not have means that the files are not whole.
+    if (!isOwn(role) || (settings[role] ?? null) !== null || tokens.has(roles[role])) continue
+    if (vocabulary.idOf(roles[role]) === undefined)
+      throw new CheckpointError(
+        'tokenizer-token',
+        `The special token ${JSON.stringify(roles[role])} is not in the tokenizer's vocabulary.`,
+        { token: roles[role] },
+      )
+  }
+  for (const token of [...byRole.values(), ...extra]) if (!tokens.has(token.content)) tokens.set(token.content, token)
+  return { roles, tokens: withIds([...tokens.values()], vocabulary) }
+}
+
+/** `added_tokens_decoder`: tokens by their ids, in the order of these. */
+function decodedTokens(decoder: unknown): FoundToken[] {
+  return Object.entries(asObject(decoder))
+    .toSorted(([a], [b]) => Number(a) - Number(b))
+    .map(([, token]) => readToken(token, false))
+}
+
+/** The added tokens of added_tokens.json (ids by text) and of tokenizer.json, in the order of their ids. */
+function listedTokens(files: TokenizerFiles, special: ReadonlySet<string>): FoundToken[] {
+  const byId = new Map<number, FoundToken>()
+  for (const [content, id] of Object.entries(files.addedTokens ?? {})) {
+    if (!Number.isInteger(id))
+      throw new CheckpointError(
+        'tokenizer-token',
+        `${JSON.stringify(content.slice(0, 100))} in added_tokens.json has the id ${JSON.stringify(id)?.slice(0, 100)}; expected a whole number.`,
+      )
+    byId.set(Number(id), readToken(content, special.has(content)))
+  }
+  const inJson = files.tokenizerJson?.['added_tokens']
+  for (const token of Array.isArray(inJson) ? (inJson as unknown[]) : []) {
+    const { id } = asObject(token)
+    byId.set(typeof id === 'number' ? id : byId.size, readToken(token, false))
+  }
+  return [...byId].toSorted(([a], [b]) => a - b).map(([, token]) => token)
+}
+
+/** Special tokens without a role: a list, an object of them by name, and other keys that end in `_token`. */
+function readExtra(settings: Readonly<Record<string, unknown>>): FoundToken[] {
+  const { extra_special_tokens: current, additional_special_tokens: former } = settings
+  const given = isEmpty(current) ? former : current
+  const listed: readonly unknown[] = Array.isArray(given) ? given : Object.values(asObject(given))
+  const named = Object.entries(settings).filter(
+    ([key, value]) => key.endsWith('_token') && !allRoles.some((role) => role === key) && typeof value === 'string',
+  )
+  return [...named.map(([, value]) => value), ...listed].map((value) => readToken(value, true))
+}
+
+/** Tokens of the vocabulary have its ids; the others get the ids after it, one by one, whatever id the file gives them. */
+function withIds(tokens: readonly FoundToken[], { size, idOf }: Vocabulary): AddedToken[] {
+  let next = size
+  return tokens.map((token) => {
+    const id = idOf(token.content) ?? next
+    next = Math.max(next, id + 1)
+    return Object.assign(token, { id })
+  })
+}
+
+function isEmpty(value: unknown): boolean {
+  return value === undefined || value === null || (typeof value === 'object' && Object.keys(value).length === 0)
+}
+
+function asObject(value: unknown): Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null ? (value as Readonly<Record<string, unknown>>) : {}
 }

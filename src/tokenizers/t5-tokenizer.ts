@@ -5,8 +5,8 @@
 
 import { CheckpointError, UnsupportedError } from '../errors.js'
 import { createHfTokenizer, type HfTokenizer } from './hf-tokenizer.js'
-import { readAddedTokens, type AddedToken } from './special-tokens.js'
-import type { EncodedText, Tokenizer, TokenizerFiles } from './types.js'
+import { readAddedTokens } from './special-tokens.js'
+import { padOrCut, readSides, type EncodedText, type Sides, type Tokenizer, type TokenizerFiles } from './types.js'
 import { unigramNormalizer } from './unigram-normalizer.js'
 import { unigramPreTokenizer } from './unigram-pre-tokenizer.js'
 
@@ -21,12 +21,14 @@ export class T5Tokenizer implements Tokenizer {
   readonly fixedLength = null
   readonly padTokenId: number
   readonly #tokenizer: HfTokenizer
+  readonly #sides: Sides
 
   /** @throws CheckpointError `tokenizer-*` */
   constructor(files: TokenizerFiles) {
     const { pieces, unknown } = readPieces(files)
-    const special = readAddedTokens(files, { eos_token: '</s>', unk_token: '<unk>', pad_token: '<pad>' })
     const ids = new Map(pieces.map(([piece], id) => [piece, id]))
+    const vocabulary = { size: pieces.length, idOf: (content: string) => ids.get(content) }
+    const special = readAddedTokens(files, { eos_token: '</s>', unk_token: '<unk>', pad_token: '<pad>' }, vocabulary)
     const idOf = (content: string): number => {
       const id = special.tokens.find((token) => token.content === content)?.id ?? ids.get(content)
       if (id === undefined)
@@ -39,9 +41,9 @@ export class T5Tokenizer implements Tokenizer {
         )
       return id
     }
-    const addedTokens: AddedToken[] = special.tokens.map((token) => Object.assign(token, { id: token.id ?? idOf(token.content) }))
     const eos = special.roles.eos_token
     this.padTokenId = idOf(special.roles.pad_token)
+    this.#sides = readSides(files)
     const { normalizer, pre_tokenizer: preTokenizer, post_processor: postProcessor } = files.tokenizerJson ?? {}
     checkPostProcessor(postProcessor, eos)
     const cut = unigramPreTokenizer(preTokenizer)
@@ -51,7 +53,7 @@ export class T5Tokenizer implements Tokenizer {
       preTokenize: (text: string, first: boolean) => shorten(cut(text, first), known),
     }
     const json = {
-      added_tokens: addedTokens,
+      added_tokens: special.tokens,
       normalizer: null,
       pre_tokenizer: null,
       post_processor: {
@@ -74,18 +76,9 @@ export class T5Tokenizer implements Tokenizer {
   /** Returns exactly `length` ids: truncated before the end token, or padded. Also returns the text that was cut. */
   encodePadded(text: string, length: number): EncodedText {
     const ids = this.encode(text)
-    if (ids.length <= length)
-      return {
-        inputIds: [...ids, ...Array<number>(length - ids.length).fill(this.padTokenId)],
-        tokens: ids.length,
-        removedText: null,
-      }
-    const removed = ids.slice(length - 1, -1)
-    return {
-      inputIds: [...ids.slice(0, length - 1), ...ids.slice(-1)],
-      tokens: length,
-      removedText: removed.length === 0 ? '' : this.#tokenizer.decode(removed),
-    }
+    const { inputIds, removed } = padOrCut(ids, length, { ...this.#sides, padTokenId: this.padTokenId, leading: 0 })
+    const removedText = removed === null || removed.length === 0 ? null : this.#tokenizer.decode(removed)
+    return { inputIds, tokens: Math.min(ids.length, length), removedText: removed?.length === 0 ? '' : removedText }
   }
 }
 

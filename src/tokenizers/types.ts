@@ -1,6 +1,6 @@
 /** The input and the results of tokenizers. */
 
-import { CheckpointError } from '../errors.js'
+import { CheckpointError, UnsupportedError } from '../errors.js'
 
 type Json = Readonly<Record<string, unknown>>
 
@@ -9,6 +9,8 @@ export interface TokenizerFiles {
   readonly tokenizerJson?: Json | undefined
   readonly tokenizerConfig?: Json | undefined
   readonly specialTokensMap?: Json | undefined
+  /** `added_tokens.json`, which releases of transformers before 4.34 write: ids by text. */
+  readonly addedTokens?: Json | undefined
   readonly vocab?: Json | undefined
   /** `merges.txt` as text. */
   readonly merges?: string | undefined
@@ -17,7 +19,7 @@ export interface TokenizerFiles {
 /** A text in the form that a text encoder reads. */
 export interface EncodedText {
   readonly inputIds: readonly number[]
-  /** How many of the ids are the text's. The rest, at the end, is padding. */
+  /** How many of the ids are the text's. The rest is padding, at the end unless the tokenizer pads at the beginning. */
   readonly tokens: number
   /** The text that was cut, or null. */
   readonly removedText: string | null
@@ -42,6 +44,55 @@ export interface TokenizerDefinition {
   readonly readsSentencePiece: boolean
   /** @throws CheckpointError, UnsupportedError `tokenizer-*` */
   new (files: TokenizerFiles): Tokenizer
+}
+
+/** The ends of a text at which a tokenizer pads it and cuts it. */
+export interface Sides {
+  readonly padding: 'left' | 'right'
+  readonly truncation: 'left' | 'right'
+}
+
+/** Reads `padding_side` and `truncation_side` of the config, or the directions in tokenizer.json. @throws UnsupportedError `tokenizer-side` */
+export function readSides({ tokenizerConfig, tokenizerJson }: TokenizerFiles): Sides {
+  const read = (kind: 'padding' | 'truncation'): 'left' | 'right' => {
+    const key = `${kind}_side`
+    const inJson = tokenizerJson?.[kind] as { readonly direction?: unknown } | null | undefined
+    const own = tokenizerConfig?.[key]
+    const value = own === undefined ? (inJson?.direction ?? 'right') : own
+    // tokenizer.json writes the directions with a capital letter.
+    const side = typeof value === 'string' ? value.toLowerCase() : value
+    if (side === 'left' || side === 'right') return side
+    const shown = JSON.stringify(value)?.slice(0, 100) ?? 'undefined'
+    throw new UnsupportedError('tokenizer-side', `${key} of the tokenizer is ${shown}; supported: left, right.`, {
+      key,
+      value: shown,
+    })
+  }
+  return { padding: read('padding'), truncation: read('truncation') }
+}
+
+/** What {@link padOrCut} needs of a tokenizer. */
+export interface Padding extends Sides {
+  readonly padTokenId: number
+  /** How many ids at the beginning of every text are special: they stay when the text is cut. One more is at its end. */
+  readonly leading: 0 | 1
+}
+
+/** Pads ids to `length`, or cuts the text between its special tokens. `removed`: the ids that were cut, or null. */
+export function padOrCut(
+  ids: readonly number[],
+  length: number,
+  { padTokenId, leading, padding, truncation }: Padding,
+): { readonly inputIds: readonly number[]; readonly removed: readonly number[] | null } {
+  if (ids.length <= length) {
+    const pads = Array<number>(length - ids.length).fill(padTokenId)
+    return { inputIds: padding === 'left' ? [...pads, ...ids] : [...ids, ...pads], removed: null }
+  }
+  const text = ids.slice(leading, -1)
+  const kept = length - leading - 1
+  const cut = truncation === 'left' ? text.slice(text.length - kept) : text.slice(0, kept)
+  const removed = truncation === 'left' ? text.slice(0, text.length - kept) : text.slice(kept)
+  return { inputIds: [...ids.slice(0, leading), ...cut, ...ids.slice(-1)], removed }
 }
 
 /** Reads `model_max_length` of the config; transformers writes 10^30 for "none". @throws CheckpointError `tokenizer-max-length` */

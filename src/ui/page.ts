@@ -59,6 +59,9 @@ startDrop({
   onFolder: (folder) => {
     box.model = folder
   },
+  onCheckpoint: (file) => {
+    box.model = [file]
+  },
   say: (text) => dropped.replaceChildren(text),
 })
 byId('open-models').addEventListener('click', () => openModels())

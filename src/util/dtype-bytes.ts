@@ -1,4 +1,7 @@
-/** Bytes of one element of each type that safetensors files hold, by their safetensors names. */
+/**
+ * Bytes of one element of each type that safetensors files hold, by their safetensors names. UNKNOWN is every other type: no network reads its
+ * tensors, and their bytes are never interpreted.
+ */
 export const dtypeBytes = {
   BOOL: 1,
   U8: 1,
@@ -15,4 +18,5 @@ export const dtypeBytes = {
   F64: 8,
   I64: 8,
   U64: 8,
+  UNKNOWN: 0,
 }

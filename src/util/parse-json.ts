@@ -4,7 +4,8 @@
  * parser counts the memory that the values take while it reads. Its objects have no prototype, so a key such as `__proto__` is only a key.
  */
 
-import { CheckpointError } from '../errors.js'
+import { CheckpointError, isAquatintError } from '../errors.js'
+import { knownContentError } from './known-content.js'
 
 /** The deepest nesting of objects and arrays. Published files use four levels. */
 const maxDepth = 64
@@ -62,8 +63,8 @@ export function isJsonObject(value: unknown): value is JsonObject {
 }
 
 /**
- * Parses a UTF-8 file.
- * @throws CheckpointError `json-too-large`, `json-too-complex`, `json-encoding`, `json-syntax`, `json-depth`, `json-duplicate-key`
+ * Parses a UTF-8 file, which may begin with a byte order mark.
+ * @throws CheckpointError `lfs-pointer`, `html-page` and others for a file that holds something else, see known-content.ts; `json-too-large`, `json-too-complex`, `json-encoding`, `json-syntax`, `json-depth`, `json-duplicate-key`
  */
 export function parseJson(bytes: Uint8Array, options: ParseJsonOptions): JsonValue {
   const { file, maxBytes: allowed } = options
@@ -71,7 +72,11 @@ export function parseJson(bytes: Uint8Array, options: ParseJsonOptions): JsonVal
     const message = `${file} is ${bytes.byteLength} bytes long; at most ${allowed} are read.`
     throw new CheckpointError('json-too-large', message, { file, bytes: bytes.byteLength, allowed })
   }
-  return new JsonParser(bytes, options).parse()
+  try {
+    return new JsonParser(bytes, options).parse()
+  } catch (error) {
+    throw isAquatintError(error, 'json-syntax', 'json-encoding') ? (knownContentError(bytes, file) ?? error) : error
+  }
 }
 
 /** A recursive descent parser at one position of a file. Each `#read…` method reads one value and stops right behind it. */
@@ -93,6 +98,8 @@ class JsonParser {
   }
 
   parse(): JsonValue {
+    // The byte order mark of UTF-8, which some editors write.
+    if (this.#bytes[0] === 0xef && this.#bytes[1] === 0xbb && this.#bytes[2] === 0xbf) this.#at = 3
     const result = this.#readValue(0)
     this.#skipSpace()
     if (this.#at !== this.#bytes.length) throw this.#syntaxError('something after the end')
@@ -187,7 +194,10 @@ class JsonParser {
     /** All bytes of the string, combined with "or". */
     let seen = 0
     for (let byte = bytes[end]; byte !== quote; byte = bytes[end]) {
-      if (byte === undefined) throw this.#syntaxError('a string that does not end')
+      if (byte === undefined) {
+        this.#at = end
+        throw this.#syntaxError('a string that does not end')
+      }
       if (byte < 0x20) throw this.#syntaxError('a control character in a string')
       if (byte === backslash) {
         isEscaped = true
@@ -252,6 +262,12 @@ class JsonParser {
 
   #syntaxError(what: string): CheckpointError {
     const [file, at] = [this.#file, this.#at]
+    if (at >= this.#bytes.length)
+      return new CheckpointError(
+        'json-syntax',
+        `${file} is not valid JSON: it ends at byte ${at}, in the middle of a value. It was cut short: download or copy it again.`,
+        { file, at },
+      )
     return new CheckpointError('json-syntax', `${file} is not valid JSON: ${what} at byte ${at}.`, { file, at })
   }
 }

@@ -3,6 +3,7 @@
  * component with its config and its weights.
  */
 
+import { HubError, isAquatintError } from '../../errors.js'
 import type { ByteSource, OpenOptions, ReadOptions, Repository } from '../../hub/types.js'
 import type { JsonObject } from '../../util/parse-json.js'
 import { readConfig } from '../read-config.js'
@@ -12,17 +13,32 @@ import { listWeightFiles, readArrivingTable, readWeightTable, type ReadWeightsOp
 import type { ComponentFiles, ComponentWeights, Layout, WeightChoice } from './layout.js'
 import { modelIndexName } from './diffusers-names.js'
 import { parseModelIndex } from './model-index.js'
+import { explainMissingIndex } from './not-a-pipeline.js'
 
 /** The config of a network, of a scheduler and of a tokenizer. Each of them shows that a folder holds a component. */
-const configNames = ['config.json', 'scheduler_config.json', 'tokenizer_config.json']
+const configNames = ['config.json', 'scheduler_config.json', 'tokenizer_config.json'] as const
+
+/** The file with a component's config. */
+export type ConfigName = (typeof configNames)[number]
 
 /** Reads model_index.json. @throws CheckpointError `model-index-*`, `json-*`; HubError `file-not-found` */
 export async function openDiffusersFolder(repository: Repository, options: ReadOptions = {}): Promise<Layout> {
-  const index = parseModelIndex(await readConfig(repository, modelIndexName, options))
+  const index = parseModelIndex(await readIndex(repository, options))
   const components = [...index.components].map(([name, entry]) => {
     return [name, entry === null ? null : { ...entry, files: new FolderFiles(repository, name) }] as const
   })
-  return { repository, className: index.className, options: index.options, components: new Map(components) }
+  return { repository, ...index, components: new Map(components) }
+}
+
+async function readIndex(repository: Repository, options: ReadOptions): Promise<JsonObject> {
+  try {
+    return await readConfig(repository, modelIndexName, options)
+  } catch (error) {
+    if (!isAquatintError(error, 'file-not-found')) throw error
+    const paths = (await repository.files(options)).map(({ path }) => path)
+    if (paths.includes(modelIndexName)) throw error
+    throw new HubError('file-not-found', explainMissingIndex(repository.id, paths), error.details, error)
+  }
 }
 
 /** One component of a repository that may hold others, and the class that its config names. */
@@ -33,20 +49,20 @@ export interface LoneComponent {
 }
 
 /**
- * Opens one component: in `folder`; by default in the folder of its name, as in a pipeline's repository, else in the root, as in the
- * repository of a single model. @throws HubError; CheckpointError `json-*`, `config-not-object`
+ * Opens one component with a config of the name `config`: in `folder`; by default in the folder of its name, as in a pipeline's repository, else
+ * in the root, as in the repository of a single model. @throws HubError; CheckpointError `json-*`, `config-not-object`
  */
 export async function openFolderComponent(
   repository: Repository,
   name: string,
+  config: ConfigName,
   folder: string | undefined,
   options: ReadOptions = {},
 ): Promise<LoneComponent> {
   const paths = new Set((await repository.files(options)).map((file) => file.path))
   const inOwnFolder = configNames.some((file) => paths.has(`${name}/${file}`))
   const files = new FolderFiles(repository, folder ?? (inOwnFolder ? name : ''))
-  const config = configNames.find((file) => paths.has(files.path(file)))
-  return { files, className: config === undefined ? undefined : classOf(await files.readConfig(config, options)) }
+  return { files, className: paths.has(files.path(config)) ? classOf(await files.readConfig(config, options)) : undefined }
 }
 
 /** The class that a config names: under diffusers' key, or transformers'. */
@@ -105,6 +121,7 @@ export class FolderFiles implements ComponentFiles {
 class FolderWeights implements ComponentWeights {
   readonly variant: string | null
   readonly index: string | null
+  readonly transforms = []
   readonly #repository: Repository
   readonly #files: WeightFiles
 

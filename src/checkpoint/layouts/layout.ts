@@ -6,7 +6,8 @@
 
 import type { ByteSource, OpenOptions, ReadOptions, Repository } from '../../hub/types.js'
 import type { JsonObject } from '../../util/parse-json.js'
-import type { Config, WeightLibrary, WeightTable } from '../types.js'
+import type { CheckpointNote, Config, WeightLibrary, WeightTable } from '../types.js'
+import type { WeightTransform } from '../transforms/transform-table.js'
 import type { WeightFilesRequest } from '../weight-files.js'
 import type { ArrivingTable, ReadWeightsOptions } from '../weight-table.js'
 
@@ -24,6 +25,8 @@ export interface Layout {
   readonly className: string
   /** The pipeline's own options, such as `force_zeros_for_empty_prompt`. */
   readonly options: Config
+  /** What reading the checkpoint's list of components ignored. */
+  readonly notes: readonly CheckpointNote[]
   /** Component name, such as `unet` → the component; null for a component that the pipeline can have and this checkpoint does not. */
   readonly components: ReadonlyMap<string, LayoutComponent | null>
 }
@@ -65,6 +68,8 @@ export interface ComponentWeights {
   readonly variant: string | null
   /** The path of the index that names the shards; null where the weights are in one file. */
   readonly index: string | null
+  /** What makes the component's weights of the tables that are read. None where the files hold them as diffusers names them. */
+  readonly transforms: readonly WeightTransform[]
   /** Paths of the safetensors files, sorted. @throws as {@link read} */
   files(options?: ReadOptions): Promise<readonly string[]>
   /** Downloads the files and reads their headers. @throws CheckpointError, UnsupportedError, HubError, StorageError, AbortError */

@@ -3,9 +3,9 @@
  * whether they can run the classes that it names.
  */
 
-import { CheckpointError } from '../../errors.js'
+import { CheckpointError, UnsupportedError } from '../../errors.js'
 import { type JsonObject, type JsonValue } from '../../util/parse-json.js'
-import type { Config } from '../types.js'
+import type { CheckpointNote, Config } from '../types.js'
 import type { ComponentClass } from './layout.js'
 
 const maxComponents = 100
@@ -18,15 +18,19 @@ export interface ModelIndex {
   readonly components: ReadonlyMap<string, ComponentClass | null>
   /** The pipeline's own options, such as `force_zeros_for_empty_prompt`. */
   readonly options: Config
+  /** Components that are left out, because no folder can have their name. */
+  readonly notes: readonly CheckpointNote[]
 }
 
-/** Sorts the keys of model_index.json into class, components and options. @throws CheckpointError `model-index-*` */
+/** Sorts the keys of model_index.json into class, components and options. @throws CheckpointError `model-index-*`; UnsupportedError `unsupported-class` */
 export function parseModelIndex(json: JsonObject): ModelIndex {
   const file = 'model_index.json'
   const className = json._class_name
+  if (Array.isArray(className)) throw ownCode(className, file)
   if (typeof className !== 'string' || !/^[A-Za-z_]\w{0,127}$/.test(className))
     throw new CheckpointError('model-index-class', `_class_name in ${file} is not the name of a pipeline.`, { file })
   const components = new Map<string, ComponentClass | null>()
+  const odd: string[] = []
   const options: Record<string, JsonValue> = {}
   for (const [key, value] of Object.entries(json)) {
     if (key.startsWith('_')) continue
@@ -35,17 +39,9 @@ export function parseModelIndex(json: JsonObject): ModelIndex {
       options[key] = value
       continue
     }
-    // The name becomes a folder of the repository.
-    if (!/^[A-Za-z]\w{0,63}$/.test(key))
-      throw new CheckpointError(
-        'model-index-component',
-        `${JSON.stringify(key.slice(0, 100))} in ${file} is not a component's name.`,
-        {
-          file,
-          component: key.slice(0, 100),
-        },
-      )
-    components.set(key, component)
+    // The name becomes a folder of the repository. No pipeline has a component of another name.
+    if (/^[A-Za-z]\w{0,63}$/.test(key)) components.set(key, component)
+    else odd.push(key.slice(0, 100))
   }
   if (components.size === 0 || components.size > maxComponents)
     throw new CheckpointError(
@@ -57,7 +53,22 @@ export function parseModelIndex(json: JsonObject): ModelIndex {
         allowed: maxComponents,
       },
     )
-  return { className, components, options }
+  const notes = odd.slice(0, maxComponents).map((name) => ({
+    code: 'component-unknown',
+    message: `${file} has ${JSON.stringify(name)}, which is no component's name; it is ignored.`,
+    values: { [name]: 'ignored' },
+  }))
+  return { className, components, options, notes }
+}
+
+/** The error for a pipeline that diffusers would load with Python code of the repository: the name of the file, then that of the class. */
+function ownCode(className: readonly JsonValue[], file: string): UnsupportedError {
+  const shown = JSON.stringify(className).slice(0, 200)
+  return new UnsupportedError(
+    'unsupported-class',
+    `_class_name in ${file} is ${shown}: the pipeline has Python code of its own in the repository, which Aquatint does not run.`,
+    { component: 'pipeline', className: shown },
+  )
 }
 
 /** The class of a component, null for an absent component, undefined for a value that is one of the pipeline's options. */

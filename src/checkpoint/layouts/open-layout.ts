@@ -4,7 +4,7 @@
  */
 
 import type { ReadOptions, Repository } from '../../hub/types.js'
-import { openDiffusersFolder, openFolderComponent, type LoneComponent } from './diffusers-folder.js'
+import { openDiffusersFolder, openFolderComponent, type ConfigName, type LoneComponent } from './diffusers-folder.js'
 import type { Layout } from './layout.js'
 
 /** The file names to request from hosts that cannot list their files. */
@@ -16,14 +16,15 @@ export function openLayout(repository: Repository, options: ReadOptions = {}): P
 }
 
 /**
- * One component, such as the autoencoder that replaces a pipeline's own. `folder` is where it lies; without it, the layout finds it by
- * name. @throws HubError; CheckpointError `json-*`, `config-not-object`
+ * One component, such as the autoencoder that replaces a pipeline's own. `config` is the name of its config. `folder` is where it lies; without
+ * it, the layout finds it by name. @throws HubError; CheckpointError `json-*`, `config-not-object`
  */
 export function openComponent(
   repository: Repository,
   name: string,
+  config: ConfigName,
   folder: string | undefined,
   options: ReadOptions = {},
 ): Promise<LoneComponent> {
-  return openFolderComponent(repository, name, folder, options)
+  return openFolderComponent(repository, name, config, folder, options)
 }

@@ -5,9 +5,9 @@
 
 import { InputError } from '../../errors.js'
 import { cleanReference } from '../../util/clean-reference.js'
-import type { RepositoryReference } from '../../hub/repositories/open-repository.js'
 import type { PipelinePlan, PlannedSize } from '../../pipelines/loading/plan-pipeline.js'
 import type {
+  CheckpointReference,
   GenerateOptions,
   GenerateResult,
   LoadPipelineOptions,
@@ -16,21 +16,30 @@ import type {
   StepInfo,
 } from '../../pipelines/types.js'
 import { SharedTask, type JoinOptions } from '../../util/shared-task.js'
-import type { EngineEvent, PipelineId } from '../protocol.js'
+import type { PipelineId } from '../protocol.js'
 import type { Connection } from './connection.js'
 import { gatherComponents, type ComponentOptions } from './component-options.js'
 import { sharedEngine, type Engine } from './engine-client.js'
 import { GeneratedImage } from './generated-image.js'
+import { startGeneration, type Generation } from './generation.js'
+import { readImage, withStartImage, type ImageInput } from './image-input.js'
+import { generationMeter, loadMeter, stepEvent, type ProgressMeter, type ProgressReport } from './overall-progress.js'
 import { checkOptionNames, fromPretrainedOptionNames, generateOptionNames, planOptionNames } from './option-names.js'
 
 /** Options of {@link DiffusionPipeline.fromPretrained}. */
 export interface FromPretrainedOptions extends LoadPipelineOptions, ComponentOptions {
   /** Cancels the load; the promise rejects with the reason of the signal. Downloaded data stays in the cache. */
   readonly signal?: AbortSignal | undefined
-  /** Called with the progress of files and weights, phases, memory use and warnings. */
-  readonly onProgress?: ((progress: PipelineProgress) => void) | undefined
+  /** Called with the progress of the whole load (`fraction`, bytes, seconds left), of files and phases, memory use and warnings. */
+  readonly onProgress?: ((progress: ProgressReport) => void) | undefined
   /** The engine to load into; by default the one that all pipelines of a page share. */
   readonly engine?: Engine | undefined
+}
+
+/** Options of {@link DiffusionPipeline.fromSingleFile}: those of `fromPretrained`, and where the configs come from. */
+export interface FromSingleFileOptions extends FromPretrainedOptions {
+  /** The repository with the configs, tokenizers and scheduler. Default: that of the family's own model on the Hub. */
+  readonly config?: string | undefined
 }
 
 /** Options of {@link DiffusionPipeline.plan}: those of `fromPretrained`, and the options of a generation that affect its memory. */
@@ -42,11 +51,16 @@ export interface PlanOptions extends LoadPipelineOptions, ComponentOptions, Plan
 }
 
 /** Options of {@link DiffusionPipeline.generate}. */
-export interface GenerateCallOptions extends GenerateOptions {
+export interface GenerateCallOptions extends Omit<GenerateOptions, 'image'> {
+  /**
+   * Image to image: the start image. Pixels are used as they are, and the result has their size. Any other picture is cropped and scaled to
+   * `width` × `height`; without these, its own size is that of the result. A size must be a multiple of the autoencoder's factor (8).
+   */
+  readonly image?: ImageInput | undefined
   /** Cancels the generation; the promise rejects with the reason of the signal. The pipeline stays loaded. */
   readonly signal?: AbortSignal | undefined
-  /** As in `fromPretrained`: offloaded weights are loaded and evicted while it runs. */
-  readonly onProgress?: ((progress: PipelineProgress) => void) | undefined
+  /** As in `fromPretrained`, with the progress of the whole generation; also called after each step. */
+  readonly onProgress?: ((progress: ProgressReport) => void) | undefined
   /** Called after each denoising step. */
   readonly onStep?: ((step: StepInfo) => void) | undefined
 }
@@ -69,13 +83,13 @@ interface Loaded {
 /** A diffusers checkpoint, loaded and ready to make images. */
 export class DiffusionPipeline {
   readonly #engine: Engine
-  readonly #repo: RepositoryReference
+  readonly #repo: CheckpointReference
   readonly #options: LoadPipelineOptions
   #loaded: Loaded
   #reloading: SharedTask<void, PipelineProgress> | undefined
   #disposed = false
 
-  private constructor(engine: Engine, repo: RepositoryReference, options: LoadPipelineOptions, loaded: Loaded) {
+  private constructor(engine: Engine, repo: CheckpointReference, options: LoadPipelineOptions, loaded: Loaded) {
     this.#engine = engine
     this.#repo = repo
     this.#options = options
@@ -84,15 +98,28 @@ export class DiffusionPipeline {
 
   /**
    * Loads a repository in diffusers' layout: `owner/name` on the Hub, or any address of its pages there; the URL of a folder; a path relative
-   * to the page that starts with `./`, `../` or `/`; or a folder that the user picked. Files that are not cached are downloaded and verified.
+   * to the page that starts with `./`, `../` or `/`; or a folder that the user picked. `{ singleFile }` is a
+   * checkpoint in one file. Files that are not cached are downloaded and verified.
    * @throws InputError, HubError, StorageError, CheckpointError, UnsupportedError, DeviceError, AbortError
    */
-  static async fromPretrained(repo: RepositoryReference, options: FromPretrainedOptions = {}): Promise<DiffusionPipeline> {
+  static async fromPretrained(repo: CheckpointReference, options: FromPretrainedOptions = {}): Promise<DiffusionPipeline> {
     checkOptionNames(options, fromPretrainedOptionNames)
     const { signal, onProgress, engine = sharedEngine(), ...plain } = gatherComponents(options, absolute)
-    const address = typeof repo === 'string' ? absolute(repo) : repo
-    const loaded = await load(engine, address, plain, { signal, onProgress })
+    const address = absoluteReference(repo)
+    const loaded = await load(engine, address, plain, { signal, onProgress: reportTo(onProgress, loadMeter()) })
     return new DiffusionPipeline(engine, address, plain, loaded)
+  }
+
+  /**
+   * Loads a checkpoint in one safetensors file, as `from_single_file` in diffusers: of Stable Diffusion 1, 2, XL, 3 or 3.5, under the names
+   * of the code that trained it. Configs, tokenizers and the scheduler come from `config`, by default from the repository of the family's
+   * own model on the Hub. A component that the file lacks is named like any other: `{ vae: 'owner/name' }`.
+   * @param file the URL of the file, also as the Hub or Civitai show it, or a file that the user picked
+   * @throws as `fromPretrained`; UnsupportedError `single-file-family`, `pickle-weights`; CheckpointError `single-file-component`
+   */
+  static fromSingleFile(file: string | File, options: FromSingleFileOptions = {}): Promise<DiffusionPipeline> {
+    const { config, ...rest } = options
+    return DiffusionPipeline.fromPretrained({ singleFile: file, config }, rest)
   }
 
   /**
@@ -100,10 +127,10 @@ export class DiffusionPipeline {
    * headers of the weight files, and opens devices just long enough to query them.
    * @throws as `fromPretrained` if the checkpoint cannot be loaded; InputError `size`; DeviceError `does-not-fit` with the bytes needed and available
    */
-  static async plan(repo: RepositoryReference, options: PlanOptions = {}): Promise<PipelinePlan> {
+  static async plan(repo: CheckpointReference, options: PlanOptions = {}): Promise<PipelinePlan> {
     checkOptionNames(options, planOptionNames)
     const { signal, engine = sharedEngine(), ...plain } = gatherComponents(options, absolute)
-    const address = typeof repo === 'string' ? absolute(repo) : repo
+    const address = absoluteReference(repo)
     signal?.throwIfAborted()
     return engine.connect().call((remote, call, onEvents) => remote.plan(call, address, plain, onEvents), { signal })
   }
@@ -114,22 +141,34 @@ export class DiffusionPipeline {
   }
 
   /**
-   * Generates images from a prompt. An engine runs one generation at a time; others wait. If the worker was lost, the pipeline is first
-   * loaded again, from the cache.
+   * Generates images from a prompt: await it for the images, or iterate over it for the steps. An engine runs one generation at a time;
+   * others wait. If the worker was lost, the pipeline is first loaded again, from the cache.
    * @throws InputError, UnsupportedError, DeviceError, AbortError
    */
-  async generate(prompt: string, options: GenerateCallOptions = {}): Promise<GenerateOutput> {
+  generate(prompt: string, options: GenerateCallOptions = {}): Generation<GenerateOutput> {
+    return startGeneration((onStep) => this.#generate(prompt, options, onStep))
+  }
+
+  async #generate(prompt: string, options: GenerateCallOptions, reportStep: (step: StepInfo) => void): Promise<GenerateOutput> {
     checkOptionNames(options, generateOptionNames)
-    const { signal, onProgress, onStep, ...plain } = options
+    const { signal, onProgress, onStep, image, ...plain } = options
     this.#assertUsable()
+    const start = image === undefined ? undefined : await readImage(image, options)
+    const report = reportTo(onProgress, generationMeter(plain.numInferenceSteps ?? this.info.defaults.numInferenceSteps))
     if (!this.#loaded.connection.isAlive) {
-      await this.#reload({ signal, onProgress })
-      this.#assertUsable()
+      await this.#reload({ signal, onProgress: report })
     }
+    this.#assertUsable()
     const { connection, pipeline } = this.#loaded
-    const result = await connection.call((engine, call, onEvents) => engine.generate(call, pipeline, prompt, plain, onEvents), {
+    const request = start === undefined ? plain : withStartImage(plain, start)
+    const result = await connection.call((engine, call, onEvents) => engine.generate(call, pipeline, prompt, request, onEvents), {
       signal,
-      onEvent: (event) => dispatch(event, onProgress, onStep),
+      onEvent: (event) => {
+        if (event.type === 'progress') return report?.(event.progress)
+        reportStep(event.step)
+        onStep?.(event.step)
+        report?.(stepEvent(event.step))
+      },
     })
     return { ...result, images: result.images.map((pixels) => new GeneratedImage(pixels)) }
   }
@@ -169,7 +208,7 @@ export class DiffusionPipeline {
 
 async function load(
   engine: Engine,
-  repo: RepositoryReference,
+  repo: CheckpointReference,
   options: LoadPipelineOptions,
   { signal, onProgress }: LoadHooks,
 ): Promise<Loaded> {
@@ -177,20 +216,30 @@ async function load(
   const connection = engine.connect()
   const loaded = await connection.call((remote, call, onEvents) => remote.load(call, repo, options, onEvents), {
     signal,
-    onEvent: (event) => dispatch(event, onProgress),
+    onEvent: (event) => (event.type === 'progress' ? onProgress?.(event.progress) : undefined),
     // Nobody else would dispose it. A worker that has died meanwhile holds no memory, so errors do not matter.
     onLate: ({ pipeline }) => void connection.call((remote) => remote.dispose(pipeline)).catch(() => {}),
   })
   return { connection, ...loaded }
 }
 
-function dispatch(
-  event: EngineEvent,
-  onProgress: ((progress: PipelineProgress) => void) | undefined,
-  onStep?: (step: StepInfo) => void,
-): void {
-  if (event.type === 'step') onStep?.(event.step)
-  else onProgress?.(event.progress)
+/** A listener that adds the overall progress to each event. */
+function reportTo(
+  onProgress: ((progress: ProgressReport) => void) | undefined,
+  meter: ProgressMeter,
+): ((event: PipelineProgress) => void) | undefined {
+  return onProgress && ((event) => onProgress(meter(event, performance.now())))
+}
+
+/** A reference that means the same in the worker. */
+function absoluteReference(reference: CheckpointReference): CheckpointReference {
+  if (typeof reference === 'string') return absolute(reference)
+  if (!('singleFile' in reference)) return reference
+  const { singleFile, config } = reference
+  return {
+    singleFile: typeof singleFile === 'string' ? absolute(singleFile) : singleFile,
+    config: config === undefined ? undefined : absolute(config),
+  }
 }
 
 /** Resolves paths against the URL of the page, because the worker has another base URL. `owner/name` is not a path. */

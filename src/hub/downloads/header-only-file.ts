@@ -54,15 +54,24 @@ export class HeaderOnlyFile implements HeaderOnlySource {
   }
 }
 
-/** A view of a repository that opens its safetensors files header-only when it can. `onOpen` receives each of these files. */
+/**
+ * A view of a repository that opens its safetensors files header-only when it can, each once. `onOpen` receives each of these files.
+ */
 export function headersOnly(repository: Repository, onOpen: (source: HeaderOnlySource) => void = () => {}): Repository {
+  const opened = new Map<string, HeaderOnlySource>()
   return {
     id: repository.id,
     revision: repository.revision,
     files: (options) => repository.files(options),
     open: async (path, options) => {
       if (!path.endsWith('.safetensors') || repository.openHeaderOnly === undefined) return repository.open(path, options)
+      const known = opened.get(path)
+      if (known !== undefined) return known
       const source = await repository.openHeaderOnly(path, options)
+      // Another caller may have opened it meanwhile.
+      const first = opened.get(path)
+      if (first !== undefined) return first
+      opened.set(path, source)
       onOpen(source)
       return source
     },

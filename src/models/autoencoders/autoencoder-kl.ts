@@ -24,6 +24,8 @@ interface AutoencoderShape {
 }
 
 interface AutoencoderConfig {
+  /** Keys that the class does not have. */
+  readonly ignoredKeys: Config
   readonly upcast: boolean
   readonly scaling: LatentStatistics
   /** In image pixels. */
@@ -53,7 +55,7 @@ function readConfig(config: Config): AutoencoderConfig {
   const latentChannels = reader.integer('latent_channels', 4, { min: 1, max: 1024 })
   const size = reader.raw('sample_size')
   const edge: unknown = Array.isArray(size) ? size[0] : size
-  const result: AutoencoderConfig = {
+  const result: Omit<AutoencoderConfig, 'ignoredKeys'> = {
     upcast: reader.raw('force_upcast') !== false,
     scaling: readScaling(reader, latentChannels),
     sampleSize: typeof edge === 'number' && Number.isInteger(edge) && edge > 0 ? edge : 32,
@@ -71,8 +73,7 @@ function readConfig(config: Config): AutoencoderConfig {
     throw reader.invalid('norm_num_groups', `a divisor of each of block_out_channels ${result.channels.join(', ')}`)
   }
   reader.require('act_fn', 'silu', 'swish')
-  reader.finish()
-  return result
+  return { ...result, ignoredKeys: reader.finish() }
 }
 
 /** The statistics are read when a pipeline class asks for them: a class that does not use one, as in diffusers, runs whatever it is. */
@@ -266,6 +267,7 @@ export const AutoencoderKL: AutoencoderDefinition<AutoencoderConfig> = {
     return {
       ...facts,
       config,
+      ignoredKeys: config.ignoredKeys,
       smallest: { height: 8, width: 8 },
       shapes: ({ height, width }, { part } = {}): Shapes =>
         part === 'encoder'

@@ -28,6 +28,8 @@ interface ClipTextShape {
 
 /** What a CLIP text config says, checked. */
 interface ClipTextConfig {
+  /** Keys that the class does not have. */
+  readonly ignoredKeys: Config
   readonly className: ClipTextClass
   readonly vocabulary: number
   readonly width: number
@@ -41,12 +43,22 @@ interface ClipTextConfig {
   readonly endOfText: number
 }
 
-function readConfig(className: ClipTextClass, config: Config): ClipTextConfig {
-  const reader = new ConfigReader(className, config)
+/** The config of the text encoder in that of a whole CLIPModel. transformers reads nothing else of it, and in old files the second key wins. */
+function textConfig(config: Config): Config {
+  const parts = [config['text_config'], config['text_config_dict']].filter((part) => part !== undefined)
+  return parts.length === 0 ? config : Object.assign({}, ...parts.map((part) => (isConfig(part) ? part : {})))
+}
+
+function isConfig(value: unknown): value is Config {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function readConfig(className: ClipTextClass, given: Config): ClipTextConfig {
+  const reader = new ConfigReader(className, textConfig(given))
   const width = reader.integer('hidden_size', 512, { min: 1, max: 16384 })
   const heads = reader.integer('num_attention_heads', 8, { min: 1, max: 1024 })
   if (width % heads !== 0) throw reader.invalid('num_attention_heads', `a divisor of hidden_size ${width}`)
-  const result: ClipTextConfig = {
+  const result: Omit<ClipTextConfig, 'ignoredKeys'> = {
     className,
     vocabulary: reader.integer('vocab_size', 49408, { min: 1, max: 2 ** 24 }),
     width,
@@ -71,8 +83,7 @@ function readConfig(className: ClipTextClass, config: Config): ClipTextConfig {
     'is_decoder',
     'use_cache',
   )
-  reader.finish()
-  return result
+  return { ...result, ignoredKeys: reader.finish() }
 }
 
 /** The index of a hidden state from the first one on. @throws InputError `invalid-hidden-state` */
@@ -223,9 +234,14 @@ function poolingOf(
 const unused: WeightNames['unused'] = [
   [/^(text_model\.)?embeddings\.token_embedding\.weight$/, embeddingOnHost],
   [/^(text_model\.)?embeddings\.position_ids$/, 'a constant that older releases of transformers saved'],
+  [/^(vision_model\.|visual_projection\.|logit_scale$)/, 'the image half of a CLIPModel'],
 ]
 
-function define(className: ClipTextClass, unused: WeightNames['unused']): TextEncoderDefinition<ClipTextConfig> {
+function define(
+  className: ClipTextClass,
+  within: readonly string[],
+  unused: WeightNames['unused'],
+): TextEncoderDefinition<ClipTextConfig> {
   const facts = {
     className,
     library: 'transformers',
@@ -237,6 +253,7 @@ function define(className: ClipTextClass, unused: WeightNames['unused']): TextEn
       unused,
     },
     quantizable: true,
+    within,
   } as const
   return {
     ...facts,
@@ -247,6 +264,7 @@ function define(className: ClipTextClass, unused: WeightNames['unused']): TextEn
       return {
         ...facts,
         config,
+        ignoredKeys: config.ignoredKeys,
         smallest: { height: 1, width: 1 },
         shapes: () => ({ inputs_embeds: [1, positions, width] }),
         write: ({ inputs_embeds: [batch = 0, sequenceLength = 0] = [] }, options, variant = {}) =>
@@ -267,10 +285,11 @@ function define(className: ClipTextClass, unused: WeightNames['unused']): TextEn
 }
 
 /** The first text encoder of Stable Diffusion 1.x, 2.x and SDXL. */
-export const CLIPTextModel = define('CLIPTextModel', [
-  ...unused,
-  [/^text_projection\.weight$/, 'CLIPTextModel has no projection'],
-])
+export const CLIPTextModel = define(
+  'CLIPTextModel',
+  ['CLIPModel', 'CLIPTextModelWithProjection'],
+  [...unused, [/^text_projection\.weight$/, 'CLIPTextModel has no projection']],
+)
 
 /** The second text encoder of SDXL, and both CLIP encoders of Stable Diffusion 3: pooled embeddings are projected. */
-export const CLIPTextModelWithProjection = define('CLIPTextModelWithProjection', unused)
+export const CLIPTextModelWithProjection = define('CLIPTextModelWithProjection', ['CLIPModel'], unused)

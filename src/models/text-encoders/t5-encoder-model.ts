@@ -10,7 +10,7 @@ import { InputError } from '../../errors.js'
 import { ComponentBuilder } from '../../onnx/component-builder.js'
 import { int32s } from '../../onnx/constants.js'
 import type { GraphBuilder } from '../../onnx/graph-builder.js'
-import { add, gelu, mul, relu } from '../../onnx/ops-math.js'
+import { add, gelu, mul, relu, silu } from '../../onnx/ops-math.js'
 import { multiHeadAttention, rmsNormalization } from '../../onnx/ops-network.js'
 import { cast, dimension, gather, reshape, transpose } from '../../onnx/ops-shape.js'
 import type { ComponentGraph, ValueInfo, WriteOptions } from '../../onnx/types.js'
@@ -33,6 +33,8 @@ interface T5Shape {
 }
 
 interface T5Config {
+  /** Keys that the class does not have. */
+  readonly ignoredKeys: Config
   readonly vocabulary: number
   readonly width: number
   readonly headSize: number
@@ -42,13 +44,40 @@ interface T5Config {
   readonly buckets: number
   readonly maxDistance: number
   readonly epsilon: number
+  readonly activation: Activation
   readonly gated: boolean
+}
+
+/** transformers' activations that are written, by the function that they are. */
+const activations = {
+  relu: 'relu',
+  gelu: 'gelu',
+  gelu_new: 'gelu_tanh',
+  gelu_pytorch_tanh: 'gelu_tanh',
+  silu: 'silu',
+  swish: 'silu',
+} as const
+
+type Activation = (typeof activations)[keyof typeof activations]
+
+/**
+ * The feed-forward's activation, and whether it is gated. `feed_forward_proj` names both (`gated-gelu` means `gelu_new`, for files of before
+ * transformers 4.18); `dense_act_fn` and `is_gated_act` count for more where a config has them.
+ */
+function readFeedForward(reader: ConfigReader): Pick<T5Config, 'activation' | 'gated'> {
+  const names = Object.keys(activations) as (keyof typeof activations)[]
+  const proj = reader.oneOf('feed_forward_proj', 'relu', [...names, ...names.map((name) => `gated-${name}` as const)])
+  const gated = proj.startsWith('gated-')
+  const named = proj === 'gated-gelu' ? 'gelu_new' : names.find((name) => proj === name || proj === `gated-${name}`)
+  return {
+    activation: activations[reader.oneOf('dense_act_fn', named ?? 'relu', names)],
+    gated: reader.boolean('is_gated_act', gated),
+  }
 }
 
 function readConfig(config: Config): T5Config {
   const reader = new ConfigReader('T5EncoderModel', config)
-  const feedForward = reader.oneOf('feed_forward_proj', 'relu', ['relu', 'gated-gelu'])
-  const result: T5Config = {
+  const result: Omit<T5Config, 'ignoredKeys'> = {
     vocabulary: reader.integer('vocab_size', 32128, { min: 1, max: 2 ** 24 }),
     width: reader.integer('d_model', 512, { min: 1, max: 32768 }),
     headSize: reader.integer('d_kv', 64, { min: 1, max: 1024 }),
@@ -58,13 +87,11 @@ function readConfig(config: Config): T5Config {
     buckets: reader.integer('relative_attention_num_buckets', 32, { min: 4, max: 1024 }),
     maxDistance: reader.integer('relative_attention_max_distance', 128, { min: 2, max: 65536 }),
     epsilon: reader.number('layer_norm_epsilon', 1e-6, { min: 1e-12, max: 1 }),
-    gated: feedForward === 'gated-gelu',
+    ...readFeedForward(reader),
   }
   if (result.maxDistance <= result.buckets / 4)
     throw reader.invalid('relative_attention_max_distance', 'more than a quarter of the buckets')
   reader.require('is_decoder', false)
-  // Derived from feed_forward_proj by transformers, whatever the config says.
-  reader.neutral('dense_act_fn', 'is_gated_act')
   // Of the decoder, of training, or of generation.
   reader.neutral(
     'num_decoder_layers',
@@ -75,8 +102,7 @@ function readConfig(config: Config): T5Config {
   )
   reader.neutral('dropout_rate', 'classifier_dropout', 'initializer_factor', 'use_cache', 'output_past', 'n_positions')
   reader.neutral('pad_token_id', 'eos_token_id', 'bos_token_id', 'task_specific_params', 'return_dict')
-  reader.finish()
-  return result
+  return { ...result, ignoredKeys: reader.finish() }
 }
 
 /** The index of a hidden state from the first one on; the last is `last_hidden_state`. @throws InputError `invalid-hidden-state` */
@@ -164,9 +190,16 @@ function feedForward(graph: GraphBuilder, residual: ValueInfo, t5: T5Config): Va
   const rows = toCompute(graph, reshape(graph, norm(graph, residual, 'layer_norm', t5), [batch * tokens, t5.width]))
   const project = (name: string) =>
     cast(graph, linear(graph, rows, `DenseReluDense.${name}`, t5.intermediate, { bias: false }), 'float32')
-  const inner = t5.gated ? mul(graph, gelu(graph, project('wi_0'), 'tanh'), project('wi_1')) : relu(graph, project('wi'))
+  const inner = t5.gated
+    ? mul(graph, activate(graph, project('wi_0'), t5.activation), project('wi_1'))
+    : activate(graph, project('wi'), t5.activation)
   const output = linear(graph, inner, 'DenseReluDense.wo', t5.width, { bias: false })
   return add(graph, residual, reshape(graph, output, residual.dims))
+}
+
+function activate(graph: GraphBuilder, x: ValueInfo, activation: Activation): ValueInfo {
+  if (activation === 'relu') return relu(graph, x)
+  return activation === 'silu' ? silu(graph, x) : gelu(graph, x, activation === 'gelu' ? 'none' : 'tanh')
 }
 
 /** T5LayerNorm, in float32. */
@@ -208,6 +241,7 @@ const facts = {
     ],
   },
   quantizable: true,
+  within: ['T5ForConditionalGeneration', 'T5Model', 'T5WithLMHeadModel'],
 } as const
 
 /** The third text encoder of Stable Diffusion 3. */
@@ -219,6 +253,7 @@ export const T5EncoderModel: TextEncoderDefinition<T5Config> = {
     return {
       ...facts,
       config,
+      ignoredKeys: config.ignoredKeys,
       smallest: { height: 1, width: 1 },
       shapes: ({ maxSequenceLength = defaultMaxSequenceLength }) => ({ inputs_embeds: [1, maxSequenceLength, width] }),
       write: ({ inputs_embeds: [batch = 0, sequenceLength = 0] = [] }, options, variant = {}) =>

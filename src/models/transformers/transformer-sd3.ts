@@ -27,6 +27,8 @@ interface Sd3Shape {
 }
 
 interface Sd3Config {
+  /** Keys that the class does not have. */
+  readonly ignoredKeys: Config
   readonly sampleSize: Extent
   readonly patch: number
   readonly inChannels: number
@@ -57,7 +59,7 @@ function readConfig(config: Config): Sd3Config {
   if (!Array.isArray(dual) || !dual.every((layer): layer is number => Number.isInteger(layer) && layer >= 0 && layer < layers)) {
     throw reader.invalid('dual_attention_layers', `a list of layers from 0 to ${layers - 1}`)
   }
-  const result: Sd3Config = {
+  const result: Omit<Sd3Config, 'ignoredKeys'> = {
     sampleSize: readExtent(reader, 'sample_size', 128),
     patch: reader.integer('patch_size', 2, { min: 1, max: 16 }),
     inChannels,
@@ -71,8 +73,7 @@ function readConfig(config: Config): Sd3Config {
     dualLayers: new Set(dual),
     qkNorm: reader.oneOf('qk_norm', null, [null, 'rms_norm']) === 'rms_norm',
   }
-  reader.finish()
-  return result
+  return { ...result, ignoredKeys: reader.finish() }
 }
 
 /** Patches along each side. @throws InputError where the size is no multiple of the patch, or larger than the position table */
@@ -217,6 +218,7 @@ export const SD3Transformer2DModel: DenoiserDefinition<Sd3Config> = {
     return {
       ...facts,
       config,
+      ignoredKeys: config.ignoredKeys,
       smallest: { height: 2 * patch, width: 2 * patch },
       shapes: ({ height, width, images = 1, guided = true, maxSequenceLength = defaultMaxSequenceLength }) => {
         const batch = images * (guided ? 2 : 1)

@@ -25,6 +25,8 @@ interface UnetBlock {
 }
 
 export interface UnetConfig {
+  /** Keys that the class does not have. */
+  readonly ignoredKeys: Config
   /** The size it was trained for, in latent pixels. */
   readonly sampleSize: Extent
   readonly inChannels: number
@@ -47,7 +49,8 @@ export interface UnetConfig {
 }
 
 const channelBounds = { min: 1, max: 16384 }
-const depthBounds = { min: 1, max: 64 }
+// Blocks without attention have a depth that nothing reads; a block with attention may have 0, and then has its projections alone.
+const depthBounds = { min: 0, max: 64 }
 const mostBlocks = 8
 
 /** @throws UnsupportedError `unsupported-config`, CheckpointError `invalid-config`, naming the key. */
@@ -95,7 +98,7 @@ export function readUnetConfig(config: Config): UnetConfig {
   const flipSinToCos = reader.boolean('flip_sin_to_cos', true)
   const freqShift = reader.integer('freq_shift', 0, { min: 0, max: Math.max(Math.floor(first / 2) - 1, 0) })
   const added = readAdded(reader, flipSinToCos, freqShift)
-  const result: UnetConfig = {
+  const result: Omit<UnetConfig, 'ignoredKeys'> = {
     sampleSize: readSampleSize(reader, added !== undefined),
     inChannels: reader.integer('in_channels', 4, { min: 1, max: 1024 }),
     outChannels: reader.integer('out_channels', 4, { min: 1, max: 1024 }),
@@ -121,8 +124,7 @@ export function readUnetConfig(config: Config): UnetConfig {
       block(last - index, (layers[last - index] ?? 0) + 1, type === 'CrossAttnUpBlock2D', depths.up[index] ?? []),
     ),
   }
-  reader.finish()
-  return result
+  return { ...result, ignoredKeys: reader.finish() }
 }
 
 /** diffusers' `default_sample_size`. UNets with SDXL's sizes among their conditions start from 128, the others from 64. */

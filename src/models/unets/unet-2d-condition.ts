@@ -237,6 +237,7 @@ export const UNet2DConditionModel: DenoiserDefinition<UnetConfig> = {
     return {
       ...facts,
       config,
+      ignoredKeys: config.ignoredKeys,
       smallest: { height: edge, width: edge },
       shapes: ({ height, width, images = 1, guided = true }) => {
         const batch = images * (guided ? 2 : 1)

@@ -15,10 +15,11 @@ import { assembleBatch, sideBySide, type EncodeCall, type EncodedPrompt } from '
 import { checkSkipLayers, skipLayerGuidance } from '../generation/skip-layer-guidance.js'
 import { checkClipSkip, textEncoderOf, type EncodeTextOptions, type LoadedTextEncoder } from '../generation/text-encoders.js'
 
-const imagePrompt = 'not used without an image prompt.'
+const imagePrompt = 'It is not used without an image prompt.'
 
 export const stableDiffusion3: PipelineFamily = {
   className: 'StableDiffusion3Pipeline',
+  savedAs: ['StableDiffusion3Img2ImgPipeline', 'StableDiffusion3InpaintPipeline'],
   label: 'Stable Diffusion 3',
   networks: {
     text_encoder: [CLIPTextModelWithProjection],

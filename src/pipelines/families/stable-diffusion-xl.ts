@@ -22,10 +22,12 @@ import {
   type EncodedPrompt,
 } from '../generation/prompt-embeds.js'
 import { float32Tensor } from '../tensors.js'
+import { isTruthy } from '../../util/truthy.js'
 import { checkClipSkip, textEncoderOf, type EncodeTextOptions, type LoadedTextEncoder } from '../generation/text-encoders.js'
 
 export const stableDiffusionXL: PipelineFamily = {
   className: 'StableDiffusionXLPipeline',
+  savedAs: ['StableDiffusionXLImg2ImgPipeline', 'StableDiffusionXLInpaintPipeline'],
   label: 'Stable Diffusion XL',
   networks: {
     text_encoder: [CLIPTextModel],
@@ -35,7 +37,10 @@ export const stableDiffusionXL: PipelineFamily = {
   },
   tokenizers: { tokenizer: [CLIPTokenizer], tokenizer_2: [CLIPTokenizer] },
   optional: ['text_encoder', 'feature_extractor', 'image_encoder'],
-  ignored: { feature_extractor: 'not used without an image prompt.', image_encoder: 'not used without an image prompt.' },
+  ignored: {
+    feature_extractor: 'It is not used without an image prompt.',
+    image_encoder: 'It is not used without an image prompt.',
+  },
   defaults: { numInferenceSteps: 50, guidanceScale: 5 },
   imageToImage: { strength: 0.3, partialStepRuns: false },
   guidance: 'classifier-free',
@@ -56,7 +61,7 @@ export const stableDiffusionXL: PipelineFamily = {
     const encoders = ['', '_2'].flatMap(
       (suffix) => textEncoderOf(parts, hosts, `text_encoder${suffix}`, `tokenizer${suffix}`) ?? [],
     )
-    const forceZeros = parts.layout.options['force_zeros_for_empty_prompt'] !== false
+    const forceZeros = isTruthy(parts.layout.options['force_zeros_for_empty_prompt'], true)
     return {
       check: ({ clipSkip }) => {
         for (const encoder of encoders) checkClipSkip(clipSkip, encoder.layers)

@@ -16,14 +16,15 @@ import { checkClipSkip, textEncoderOf, type EncodeTextOptions } from '../generat
 
 export const stableDiffusion: PipelineFamily = {
   className: 'StableDiffusionPipeline',
+  savedAs: ['StableDiffusionImg2ImgPipeline', 'StableDiffusionInpaintPipeline'],
   label: 'Stable Diffusion',
   networks: { text_encoder: [CLIPTextModel], unet: [UNet2DConditionModel], vae: [AutoencoderKL] },
   tokenizers: { tokenizer: [CLIPTokenizer] },
   optional: ['safety_checker', 'feature_extractor', 'image_encoder'],
   ignored: {
-    safety_checker: 'images are not checked for content that is not safe for work; that is left to the page.',
-    feature_extractor: 'not used without a safety checker.',
-    image_encoder: 'not used without an image prompt.',
+    safety_checker: 'Images are not checked for content that is not safe for work; that is left to the page.',
+    feature_extractor: 'It is not used without a safety checker.',
+    image_encoder: 'It is not used without an image prompt.',
   },
   defaults: { numInferenceSteps: 50, guidanceScale: 7.5 },
   imageToImage: { strength: 0.8, partialStepRuns: false },

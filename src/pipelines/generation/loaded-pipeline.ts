@@ -25,7 +25,7 @@ export interface LoadedPipeline {
  * Makes a pipeline of what was opened for it.
  * @throws CheckpointError `component-missing`, `invalid-config`; UnsupportedError `unsupported-config`
  */
-export function createPipeline({ spec: family, parts, hosts, close }: OpenedPipeline<PipelineFamily>): LoadedPipeline {
+export function createPipeline({ spec: family, parts, hosts, notes, close }: OpenedPipeline<PipelineFamily>): LoadedPipeline {
   const networks = imageNetworksOf(parts)
   const { denoiser, vae } = networks
   const channels = latentChannels(denoiser, vae)
@@ -95,7 +95,7 @@ export function createPipeline({ spec: family, parts, hosts, close }: OpenedPipe
   }
 
   return {
-    info: describePipeline({ spec: family, parts, hosts, close }, networks, defaults, describeScheduler(scheduler)),
+    info: describePipeline({ spec: family, parts, hosts, notes, close }, networks, defaults, describeScheduler(scheduler)),
     generate,
     dispose: async () => {
       await hosts.dispose()

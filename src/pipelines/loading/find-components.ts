@@ -8,13 +8,20 @@ import { openComponent } from '../../checkpoint/layouts/open-layout.js'
 import { checkVariantName } from '../../checkpoint/weight-files.js'
 import { InputError } from '../../errors.js'
 import type { Repository } from '../../hub/types.js'
+import type { NetworkDefinition } from '../../models/types.js'
+import type { PipelineSpec } from '../pipeline-spec.js'
 import type { ComponentReference, LoadPipelineOptions } from '../types.js'
 
 /** A component of the pipeline to be loaded, whose files have not been read. */
 export interface ComponentSource {
   /** The component's name in the pipeline, such as `text_encoder_2`. */
   readonly name: string
+  /** The class that it is loaded as. */
   readonly className: string
+  /** The class that its config names, if that one only contains `className`: CLIPModel of a CLIPTextModel. */
+  readonly takenFrom?: string | undefined
+  /** The module that the class belongs to, as the checkpoint names it; null for a component from another repository. */
+  readonly library: string | null
   readonly files: ComponentFiles
   readonly variant: string | undefined
   /** Whether it comes from another repository that the caller named. */
@@ -31,8 +38,7 @@ export interface FindComponentsRequest {
   readonly layout: Layout
   readonly options: LoadPipelineOptions
   readonly open: OpenByName
-  /** Components that the pipeline never uses. A caller may leave one of them out even if the checkpoint does not have it. */
-  readonly ignored: readonly string[]
+  readonly spec: Pick<PipelineSpec, 'networks' | 'tokenizers' | 'ignored'>
   readonly signal: AbortSignal | undefined
 }
 
@@ -64,10 +70,11 @@ export function checkComponentOptions(options: LoadPipelineOptions): void {
  * @throws InputError `components` for a component that the pipeline does not have; HubError; CheckpointError
  */
 export async function findComponents(request: FindComponentsRequest): Promise<ReadonlyMap<string, ComponentSource>> {
-  const { layout, options, ignored } = request
+  const { layout, options, spec } = request
   const references = options.components ?? {}
   for (const [name, reference] of Object.entries(references)) {
-    if (reference === null && ignored.includes(name)) continue
+    // A component that the pipeline never uses may be left out even if the checkpoint does not have it.
+    if (reference === null && Object.hasOwn(spec.ignored, name)) continue
     if (!layout.components.has(name))
       throw new InputError(
         'components',
@@ -82,8 +89,8 @@ export async function findComponents(request: FindComponentsRequest): Promise<Re
       if (reference !== undefined)
         return swappedComponent(name, own, typeof reference === 'string' ? { repo: reference } : reference, request)
       if (own === null) return null
-      const { className, files } = own
-      return { name, className, files, variant: options.variant, swapped: false, missingVariant: 'fallback' }
+      const { library, className, files } = own
+      return { name, className, library, files, variant: options.variant, swapped: false, missingVariant: 'fallback' }
     }),
   )
   return new Map(found.filter((source) => source !== null).map((source) => [source.name, source]))
@@ -93,16 +100,43 @@ async function swappedComponent(
   name: string,
   own: ComponentClass | null,
   reference: ComponentReference,
-  { options, open, signal }: FindComponentsRequest,
+  { options, open, spec, signal }: FindComponentsRequest,
 ): Promise<ComponentSource> {
   const repository = await open(reference.repo, reference.revision)
-  const { files, className } = await openComponent(repository, name, reference.subfolder ?? repository.folder, { signal })
+  const config = Object.hasOwn(spec.tokenizers, name)
+    ? 'tokenizer_config.json'
+    : name === 'scheduler'
+      ? 'scheduler_config.json'
+      : 'config.json'
+  const { files, className = 'unknown' } = await openComponent(
+    repository,
+    name,
+    config,
+    reference.subfolder ?? repository.folder,
+    { signal },
+  )
+  // A tokenizer's files do not depend on the class that wrote them, and transformers reads them as the class that the pipeline has.
+  const loadedAs = config === 'tokenizer_config.json' ? own?.className : containedClass(spec.networks[name] ?? [], className, own)
   return {
     name,
-    className: className ?? own?.className ?? 'unknown',
+    className: loadedAs ?? (className === 'unknown' ? own?.className : undefined) ?? className,
+    takenFrom: loadedAs === undefined || config === 'tokenizer_config.json' ? undefined : className,
+    library: null,
     files,
     variant: reference.variant ?? options.variant,
     swapped: true,
     missingVariant: reference.variant === undefined ? 'fallback' : 'strict',
   }
+}
+
+/** The class of a component that a checkpoint of the class `className` contains: the pipeline's own where it is one of them. Undefined for none. */
+function containedClass(
+  definitions: readonly NetworkDefinition[],
+  className: string,
+  own: ComponentClass | null,
+): string | undefined {
+  const names = definitions.map((definition) => definition.className)
+  if (names.includes(className)) return undefined
+  const containing = definitions.filter(({ within }) => within?.includes(className) === true).map((found) => found.className)
+  return containing.find((name) => name === own?.className) ?? containing[0]
 }

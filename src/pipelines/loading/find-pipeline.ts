@@ -5,6 +5,7 @@
 
 import type { Layout } from '../../checkpoint/layouts/layout.js'
 import { layoutNames, openLayout } from '../../checkpoint/layouts/open-layout.js'
+import { isSingleFile, openSingleFileLayout, type Opening, type SingleFileSource } from './open-single-file.js'
 import { CheckpointError, HubError, UnsupportedError } from '../../errors.js'
 import { Hub } from '../../hub/hub.js'
 import { openRepository } from '../../hub/repositories/open-repository.js'
@@ -23,6 +24,9 @@ export interface OpenPipelineOptions extends LoadPipelineOptions, CallHooks {
   /** The base of relative URLs. */
   readonly baseUrl?: string | undefined
 }
+
+/** Where a pipeline is loaded from: a Hub id or a base URL, an open repository, or a checkpoint in one file. */
+export type PipelineSource = string | Repository | SingleFileSource
 
 /** A pipeline whose family is known and whose parts have not been read. */
 export interface FoundPipeline<Spec extends PipelineSpec = PipelineSpec> {
@@ -47,7 +51,7 @@ export interface FoundPipeline<Spec extends PipelineSpec = PipelineSpec> {
  * @throws UnsupportedError `unsupported-class`, `unsupported-config`; InputError; HubError; CheckpointError; DeviceError; AbortError
  */
 export async function findPipeline<T, Spec extends PipelineSpec>(
-  repo: string | Repository,
+  repo: PipelineSource,
   options: OpenPipelineOptions,
   specs: readonly Spec[],
   work: (found: FoundPipeline<Spec>) => Promise<T>,
@@ -69,12 +73,11 @@ export async function findPipeline<T, Spec extends PipelineSpec>(
   let placing: OpenDevices | undefined
   try {
     const open = opener(hub, options, opened, run)
-    const repository = typeof repo === 'string' ? await open(repo, options.revision) : repo
-    const layout = await openLayout(repository, { signal: run.signal })
-    const spec = findSpec(layout, specs)
+    const layout = await layoutOf(repo, options, { hub, open, opened, run })
+    const spec = findSpec(layout, specs, run)
     placing = await openDevices(options, budget, networkNames(spec, layout, options))
     // A repository object that came without a hub has no cache for prepared files.
-    const store = options.hub !== undefined || typeof repo === 'string' ? hub : undefined
+    const store = options.hub !== undefined || typeof repo === 'string' || isSingleFile(repo) ? hub : undefined
     const onClose = (release: () => void) => {
       if (signal.aborted) release()
       else releases.push(release)
@@ -91,10 +94,34 @@ export async function findPipeline<T, Spec extends PipelineSpec>(
   }
 }
 
-/** The family of a checkpoint's pipeline class. @throws UnsupportedError `unsupported-class` */
-export function findSpec<Spec extends PipelineSpec>({ className }: Layout, specs: readonly Spec[]): Spec {
-  const spec = specs.find((candidate) => candidate.className === className)
-  if (spec !== undefined) return spec
+async function layoutOf(repo: PipelineSource, options: OpenPipelineOptions, opening: Opening): Promise<Layout> {
+  const { open, run } = opening
+  if (typeof repo === 'string') {
+    if (isSingleFile(repo)) return openSingleFileLayout(repo, options, opening)
+    return openLayout(await open(repo, options.revision), { signal: run.signal })
+  }
+  if ('singleFile' in repo) return openSingleFileLayout(repo, options, opening)
+  return openLayout(repo, { signal: run.signal })
+}
+
+/** The family of a checkpoint's pipeline class, or of a class that has the same checkpoints. @throws UnsupportedError `unsupported-class` */
+export function findSpec<Spec extends PipelineSpec>(
+  { className, notes }: Layout,
+  specs: readonly Spec[],
+  run: Pick<Run, 'note'>,
+): Spec {
+  const own = specs.find((candidate) => candidate.className === className)
+  const spec = own ?? specs.find((candidate) => candidate.savedAs?.includes(className) === true)
+  if (spec !== undefined) {
+    for (const note of notes) run.note('', note)
+    if (own === undefined)
+      run.note('', {
+        code: 'class-replaced',
+        message: `The checkpoint was saved as ${className} and is run as ${spec.className}, which has the same components.`,
+        values: { [className]: spec.className },
+      })
+    return spec
+  }
   const supported = specs.map((candidate) => candidate.className)
   throw new UnsupportedError(
     'unsupported-class',

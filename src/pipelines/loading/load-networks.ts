@@ -1,7 +1,8 @@
 /** Opens the weights of a pipeline's networks: chooses the files, reads their headers, and applies the transforms that `dtype` calls for. */
 
 import type { ComponentWeights } from '../../checkpoint/layouts/layout.js'
-import type { WeightTable } from '../../checkpoint/types.js'
+import { transformTable } from '../../checkpoint/transforms/transform-table.js'
+import type { CheckpointNote, WeightTable } from '../../checkpoint/types.js'
 import { measureWeights } from '../../checkpoint/weight-table.js'
 import { CheckpointError } from '../../errors.js'
 import { hashKey } from '../../hub/stored-file.js'
@@ -29,7 +30,10 @@ export interface LoadNetworksRequest {
 /** Opens the networks' weights. @throws HubError, CheckpointError, UnsupportedError, InputError, AbortError */
 export async function loadNetworks(request: LoadNetworksRequest): Promise<ReadonlyMap<string, Network>> {
   const { sources, options, run, onFault = throwFault } = request
-  run.status('downloading')
+  run.status(
+    'downloading',
+    sources.map(({ name }) => name),
+  )
   const chosen = (await Promise.all(sources.map((source) => attempt(source.name, onFault, () => choose(source, run))))).filter(
     (found) => found !== undefined,
   )
@@ -99,12 +103,13 @@ async function loadTable(
   const reading = (signal: AbortSignal | undefined) => ({
     signal,
     onProgress: (file: FileProgress) => run.report({ type: 'file', component: name, file }),
+    onNote: (note: CheckpointNote) => run.note(name, note),
   })
   const read = (signal: AbortSignal | undefined) => weights.read(reading(signal))
-  if (quantization === undefined) return read(run.signal)
+  if (quantization === undefined) return transformTable(await read(run.signal), weights.transforms)
   return makeTable({
     component: name,
-    transforms: quantizingTransforms(quantization, overflowWarning(name, run)),
+    transforms: [...weights.transforms, ...quantizingTransforms(quantization, overflowWarning(name, run))],
     label: quantization,
     contents: await contentsOf(source, weights, run.signal),
     read,
@@ -114,13 +119,18 @@ async function loadTable(
 }
 
 function warnOfUnexpected(network: Network, run: Run): void {
-  const { name, model } = network
+  const { name, model, table } = network
   const unexpected = unexpectedTensors(network)
-  if (unexpected.length > 0)
-    run.warn(
-      'unexpected-tensors',
-      `${name} has ${unexpected.length} tensors that ${model.className} does not use, such as ${unexpected.slice(0, 3).join(', ')}.`,
-    )
+  if (unexpected.length === 0) return
+  const shown = unexpected.slice(0, 20).map((tensor) => {
+    const entry = table.get(tensor)
+    return [tensor, entry === undefined ? '' : `${entry.dtypeName ?? entry.dtype} [${entry.shape.join(', ')}]`] as const
+  })
+  run.note(name, {
+    code: 'unexpected-tensors',
+    message: `${unexpected.length} ${unexpected.length === 1 ? 'tensor is' : 'tensors are'} no part of ${model.className} and not used, such as ${unexpected.slice(0, 3).join(', ')}.`,
+    values: Object.fromEntries(shown),
+  })
 }
 
 /** The content keys of all weight files; none where the repository's listing has no hash for one of them. */

@@ -26,9 +26,10 @@ async function readTokenizerFiles(
   const json = async (name: string) =>
     (await component.has(name, { signal })) ? component.readConfig(name, { signal }) : undefined
   const tokenizerJson = await json('tokenizer.json')
-  const [tokenizerConfig, specialTokensMap, vocab, merges] = await Promise.all([
+  const [tokenizerConfig, specialTokensMap, addedTokens, vocab, merges] = await Promise.all([
     json('tokenizer_config.json'),
     json('special_tokens_map.json'),
+    json('added_tokens.json'),
     tokenizerJson === undefined ? json('vocab.json') : undefined,
     tokenizerJson === undefined && (await component.has('merges.txt', { signal }))
       ? readText(component, 'merges.txt', signal)
@@ -38,7 +39,7 @@ async function readTokenizerFiles(
   const sentencePiece = bare
     ? readSentencePieceModel(await readSmall(component, sentencePieceName, signal), tokenizerConfig?.['extra_ids'])
     : undefined
-  return { tokenizerJson: tokenizerJson ?? sentencePiece, tokenizerConfig, specialTokensMap, vocab, merges }
+  return { tokenizerJson: tokenizerJson ?? sentencePiece, tokenizerConfig, specialTokensMap, addedTokens, vocab, merges }
 }
 
 async function readText(component: ComponentFiles, name: string, signal: AbortSignal | undefined): Promise<string> {

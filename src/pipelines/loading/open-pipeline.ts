@@ -1,8 +1,7 @@
 /** Opens everything that a pipeline of any family runs with: its parts, its devices, and the decision where its weights are kept. */
 
-import type { Repository } from '../../hub/types.js'
 import type { DeviceHosts } from '../execution/device-hosts.js'
-import { findPipeline, type OpenPipelineOptions } from './find-pipeline.js'
+import { findPipeline, type OpenPipelineOptions, type PipelineSource } from './find-pipeline.js'
 import { loadNetworks, measureNetwork, type MakeTable } from './load-networks.js'
 import { readParts, type LoadedParts } from './read-parts.js'
 import type { PipelineSpec } from '../pipeline-spec.js'
@@ -10,7 +9,7 @@ import type { AutoencoderModel, DenoiserModel } from '../../models/types.js'
 import type { Network } from '../bind-network.js'
 import { refuseBeforeDownload } from './read-network-headers.js'
 import { transformWeights } from './transform-weights.js'
-import type { PipelineInfo } from '../types.js'
+import type { LoadNote, PipelineInfo } from '../types.js'
 import type { DeviceName } from '../../memory/device-info.js'
 import { placeNetworks } from './open-devices.js'
 
@@ -19,6 +18,8 @@ export interface OpenedPipeline<Spec extends PipelineSpec = PipelineSpec> {
   readonly spec: Spec
   readonly parts: LoadedParts
   readonly hosts: DeviceHosts
+  /** What was ignored, assumed or replaced. */
+  readonly notes: readonly LoadNote[]
   /** Allows the cache to evict the repositories' files again. */
   readonly close: () => void
 }
@@ -28,7 +29,7 @@ export interface OpenedPipeline<Spec extends PipelineSpec = PipelineSpec> {
  * @throws UnsupportedError `unsupported-class`, `unsupported-config`; InputError; HubError; CheckpointError; DeviceError; AbortError
  */
 export async function openPipeline<Spec extends PipelineSpec>(
-  repo: string | Repository,
+  repo: PipelineSource,
   options: OpenPipelineOptions,
   specs: readonly Spec[],
 ): Promise<OpenedPipeline<Spec>> {
@@ -43,7 +44,7 @@ export async function openPipeline<Spec extends PipelineSpec>(
     const parts = { ...read, networks: await loadNetworks({ sources, options, makeTable, run }) }
     const hosts = await placeNetworks(placing, parts.networks, options)
     run.status('ready')
-    return { spec, parts, hosts, close: found.close }
+    return { spec, parts, hosts, notes: run.notes, close: found.close }
   })
 }
 
@@ -67,7 +68,7 @@ export interface ImageNetworks {
 
 /** The part of `PipelineInfo` that is the same in every family. */
 export function describePipeline(
-  { spec, parts, hosts }: OpenedPipeline,
+  { spec, parts, hosts, notes }: OpenedPipeline,
   { denoiser, vae }: ImageNetworks,
   defaults: PipelineInfo['defaults'],
   scheduler: PipelineInfo['scheduler'],
@@ -86,5 +87,6 @@ export function describePipeline(
     scheduler,
     memoryBudget,
     imageToImage: vae.model.hasEncoder(vae.table.keys()),
+    notes,
   }
 }

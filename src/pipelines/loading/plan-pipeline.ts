@@ -3,10 +3,10 @@
  * peak. Of weight files only the headers are read.
  */
 
-import type { ByteSource, HeaderOnlySource, Repository } from '../../hub/types.js'
+import type { ByteSource, HeaderOnlySource } from '../../hub/types.js'
 import type { MemoryPlan } from '../../memory/plan.js'
 import { checkAmounts, checkSize } from '../check-inputs.js'
-import { findPipeline, type OpenPipelineOptions } from './find-pipeline.js'
+import { findPipeline, type OpenPipelineOptions, type PipelineSource } from './find-pipeline.js'
 import {
   autoencoderOf,
   denoiserOf,
@@ -25,7 +25,7 @@ import { readNetworkHeaders } from './read-network-headers.js'
 import { readParts } from './read-parts.js'
 import { isGuided, type PipelineSpec } from '../pipeline-spec.js'
 import { decidePlaces } from '../planning/place-networks.js'
-import type { LoadPipelineOptions, PipelineInfo } from '../types.js'
+import type { LoadNote, LoadPipelineOptions, PipelineInfo } from '../types.js'
 import type { DeviceName } from '../../memory/device-info.js'
 import type { ChosenDevices } from './choose-devices.js'
 
@@ -65,6 +65,8 @@ export interface PipelinePlan extends PlacedPlan, Pick<PipelineInfo, 'className'
   readonly downloadBytes: number
   /** The warnings that `fromPretrained` would give. */
   readonly warnings: readonly string[]
+  /** What `fromPretrained` would ignore, assume or replace in the checkpoint. */
+  readonly notes: readonly LoadNote[]
 }
 
 /**
@@ -73,7 +75,7 @@ export interface PipelinePlan extends PlacedPlan, Pick<PipelineInfo, 'className'
  * `fromPretrained` throws before weights
  */
 export async function planPipeline(
-  repo: string | Repository,
+  repo: PipelineSource,
   options: OpenPipelineOptions & PlannedSize,
   specs: readonly PipelineSpec[],
 ): Promise<PipelinePlan> {
@@ -96,6 +98,7 @@ export async function planPipeline(
       downloadBytes: [...toFetch].reduce((sum, { byteLength }) => sum + byteLength, 0),
       ...plan,
       warnings: run.warnings,
+      notes: run.notes,
     }
   })
 }

@@ -7,7 +7,7 @@ import { transformTable } from '../../checkpoint/transforms/transform-table.js'
 import { isAquatintError } from '../../errors.js'
 import { headersOnly } from '../../hub/downloads/header-only-file.js'
 import type { Hub } from '../../hub/hub.js'
-import type { HeaderOnlySource, ReadOptions } from '../../hub/types.js'
+import type { HeaderOnlySource, ReadOptions, Repository } from '../../hub/types.js'
 import { orThrow } from '../../memory/refusal.js'
 import { throwIfAborted } from '../../util/abort.js'
 import type { Network } from '../bind-network.js'
@@ -38,10 +38,13 @@ export async function readNetworkHeaders(request: NetworkHeadersRequest): Promis
     const made = await rememberedTable(await store?.(), transforms, contents)
     return made ?? transformTable(await read(run.signal), transforms)
   }
-  const sources = request.sources.map((source) => {
-    const files = source.files.through((repository) => headersOnly(repository, onOpen))
-    return { ...source, files }
-  })
+  const views = new Map<Repository, Repository>()
+  const view = (repository: Repository) => {
+    const known = views.get(repository) ?? headersOnly(repository, onOpen)
+    views.set(repository, known)
+    return known
+  }
+  const sources = request.sources.map((source) => ({ ...source, files: source.files.through(view) }))
   return loadNetworks({ ...request, sources, makeTable })
 }
 

@@ -14,7 +14,7 @@ import { readParts, readPartsWithFaults } from './read-parts.js'
 const repo = 'fixtures/tiny-sd15/repo'
 const request = (layout: Layout) => ({
   layout,
-  spec: findSpec(layout, families),
+  spec: findSpec(layout, families, new Run({})),
   options: {},
   open: () => Promise.reject(new Error('No other repository is opened')),
   run: new Run({}),

@@ -12,6 +12,7 @@ import { createScheduler, schedulerClassNames } from '../../schedulers/registry.
 import type { Tokenizer } from '../../tokenizers/types.js'
 import { throwIfAborted } from '../../util/abort.js'
 import type { NetworkDefinition, NetworkModel } from '../../models/types.js'
+import { shown } from '../../models/config-reader.js'
 import { readModel, type Network } from '../bind-network.js'
 import type { Run } from '../run.js'
 import type { LoadPipelineOptions } from '../types.js'
@@ -86,7 +87,7 @@ export async function readPartsWithFaults(
   onFault: OnFault,
 ): Promise<Omit<ReadParts, 'scheduler'> & { readonly scheduler: SchedulerSource | undefined }> {
   const { signal } = run
-  const found = await findComponents({ layout, options, open, ignored: Object.keys(spec.ignored), signal })
+  const found = await findComponents({ layout, options, open, spec, signal })
   // No text encoder reads the ids of such a tokenizer, so it need not be of a supported class.
   const needed = new Map([...found].filter(([name]) => spec.tokenizers[name] === undefined || found.has(encoderOf(name))))
   const faulty = new Set<string>()
@@ -95,8 +96,7 @@ export async function readPartsWithFaults(
     faulty.add(name)
   }
   const sources = new Map([...needed].filter(([name]) => !faulty.has(name)))
-  for (const [name, meaning] of Object.entries(spec.ignored))
-    if (sources.has(name)) run.warn('component-ignored', `${name}: ${meaning}`)
+  for (const source of sources.values()) noteSource(source, spec, run)
 
   const schedulerSource = sources.get('scheduler')
   const scheduler =
@@ -107,7 +107,7 @@ export async function readPartsWithFaults(
       const definition = definitions.find(({ className }) => className === source?.className)
       return source === undefined || definition === undefined
         ? []
-        : [attempt(name, onFault, () => readNetworkSource(source, definition, signal))]
+        : [attempt(name, onFault, () => readNetworkSource(source, definition, run))]
     }),
   )
   const tokenizers = await Promise.all(
@@ -127,14 +127,35 @@ function isThere<T>(value: T | undefined): value is T {
   return value !== undefined
 }
 
-/** Reads and checks a network's config. @throws HubError; CheckpointError `invalid-config`; UnsupportedError `unsupported-config` */
+/** Notes a component that is not used, and one that is taken out of a larger model. */
+function noteSource({ name, className, takenFrom }: ComponentSource, spec: PipelineSpec, run: Run): void {
+  if (Object.hasOwn(spec.ignored, name)) {
+    run.note(name, { code: 'component-ignored', message: spec.ignored[name] ?? '', values: { [className]: 'ignored' } })
+  } else if (supportedClasses(spec, name) === undefined) {
+    const message = `${spec.className} has no component of this name. It is ignored, as in diffusers.`
+    run.note(name, { code: 'component-unknown', message, values: { [className]: 'ignored' } })
+  } else if (takenFrom !== undefined) {
+    const message = `The config is that of a ${takenFrom}, of which ${className} is a part. That part is used.`
+    run.note(name, { code: 'class-replaced', message, values: { [takenFrom]: className } })
+  }
+}
+
+/** Reads and checks a network's config. Notes keys that its class does not have. @throws HubError; CheckpointError `invalid-config`; UnsupportedError `unsupported-config` */
 export async function readNetworkSource(
   source: ComponentSource,
   definition: NetworkDefinition,
-  signal: AbortSignal | undefined,
+  run: Run,
 ): Promise<NetworkSource> {
-  const { config, bits } = readQuantizationConfig(await source.files.readConfig('config.json', { signal }))
-  return { ...source, model: readModel(definition, config), bits }
+  const { config, bits } = readQuantizationConfig(await source.files.readConfig('config.json', { signal: run.signal }))
+  const model = readModel(definition, config)
+  const ignored = Object.entries(model.ignoredKeys)
+  if (ignored.length > 0)
+    run.note(source.name, {
+      code: 'config-keys',
+      message: `${model.className} does not have the config keys ${listKeys(ignored)}. They are ignored, as in ${model.library}.`,
+      values: Object.fromEntries(ignored.map(([key, value]) => [key.slice(0, 100), shown(value)])),
+    })
+  return { ...source, model, bits }
 }
 
 /** The text encoder that reads a tokenizer's ids: `text_encoder_3` of `tokenizer_3`. */
@@ -157,13 +178,12 @@ function* classFaults(
   layout: Layout,
   schedulerReplaced: boolean,
 ): Generator<readonly [component: string, fault: AquatintError]> {
-  for (const [name, { className }] of sources) {
+  for (const [name, { className, library }] of sources) {
     if (name === 'scheduler' && schedulerReplaced) continue
     const supported = supportedClasses(spec, name)
-    if (supported === undefined) {
-      if (!Object.hasOwn(spec.ignored, name))
-        yield [name, unsupportedClass(name, className, [...Object.keys(spec.networks), ...Object.keys(spec.ignored)])]
-    } else if (!supported.includes(className)) yield [name, unsupportedClass(name, className, supported)]
+    if (supported === undefined) continue
+    if (library !== null && library !== 'diffusers' && library !== 'transformers') yield [name, ownCode(name, library, className)]
+    else if (!supported.includes(className)) yield [name, unsupportedClass(name, className, supported)]
   }
   for (const name of [...Object.keys(spec.networks), ...Object.keys(spec.tokenizers), 'scheduler']) {
     const needed = spec.tokenizers[name] === undefined ? !spec.optional.includes(name) : sources.has(encoderOf(name))
@@ -190,7 +210,11 @@ async function readScheduler(
       : { ...replacement, config: { ...own, ...replacement.config } }
   const { unexpectedKeys } = createScheduler(className, config)
   if (unexpectedKeys.length > 0)
-    run.warn('scheduler-keys', `The scheduler's config has keys that ${className} does not know: ${unexpectedKeys.join(', ')}.`)
+    run.note('scheduler', {
+      code: 'config-keys',
+      message: `No scheduler has the config keys ${listKeys(unexpectedKeys.map((key) => [key, config[key]]))}. They are ignored, as in diffusers.`,
+      values: Object.fromEntries(unexpectedKeys.map((key) => [key.slice(0, 100), shown(config[key])])),
+    })
   return { className, config }
 }
 
@@ -200,6 +224,21 @@ function unsupportedClass(component: string, className: string, supported: reado
     `The component ${component} is of class ${className}, which is not supported; supported: ${supported.join(', ')}.`,
     { component, className, supported },
   )
+}
+
+/** The error for a component that diffusers would load with Python code of the repository, whatever its class is called. */
+function ownCode(component: string, library: string, className: string): UnsupportedError {
+  return new UnsupportedError(
+    'unsupported-class',
+    `The component ${component} is ${className} of the module ${library}: Python code of its own, which Aquatint does not run; supported are classes of diffusers and transformers.`,
+    { component, className, library },
+  )
+}
+
+/** The first keys of a list with their values, for a message. */
+function listKeys(keys: readonly (readonly [string, unknown])[]): string {
+  const first = keys.slice(0, 8).map(([key, value]) => `${key.slice(0, 100)} (${shown(value).slice(0, 60)})`)
+  return keys.length > first.length ? `${first.join(', ')} and ${keys.length - first.length} more` : first.join(', ')
 }
 
 function missingComponent(spec: PipelineSpec, name: string): CheckpointError {

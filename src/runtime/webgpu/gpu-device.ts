@@ -4,6 +4,7 @@
  */
 
 import { DeviceError } from '../../errors.js'
+import { adapterName } from '../../util/adapter-name.js'
 import { formatBytes } from '../../util/format-bytes.js'
 import { capabilitiesOf, type DeviceInfo, type DeviceName } from '../../memory/device-info.js'
 
@@ -53,11 +54,11 @@ function identityOf({ vendor, architecture, device, description, isFallbackAdapt
 
 /** What an adapter can do. */
 export function describeAdapter(adapter: GPUAdapter, name: DeviceName = 'webgpu'): DeviceInfo {
-  const { vendor, architecture, description, isFallbackAdapter } = adapter.info
+  const { isFallbackAdapter } = adapter.info
   return {
     name,
     kind: 'webgpu',
-    description: [vendor, architecture, description].filter((word) => word !== '').join(' ') || 'unknown GPU',
+    description: adapterName(adapter.info) || `${isFallbackAdapter ? 'software adapter' : 'GPU'} that the browser does not name`,
     isFallbackAdapter,
     shaderF16: adapter.features.has('shader-f16'),
     maxBufferSize: Math.min(adapter.limits.maxBufferSize, adapter.limits.maxStorageBufferBindingSize),

@@ -2,10 +2,10 @@
 
 import { BaseScheduler, type NoiseLevel, type Schedule } from '../base-scheduler.js'
 import { choice, flag, number, spacingKeys, trainingKeys, unsupportedThresholding } from '../config.js'
-import { alphaNoiseLevel, alphasCumprod, at, originalTerms } from '../noise-schedule.js'
+import { alphaNoiseLevel, alphasCumprod, at, noiseTerms, originalTerms } from '../noise-schedule.js'
 import { round } from '../numpy.js'
 import { spaceTimesteps } from '../timestep-spacing.js'
-import type { SchedulerConfig, SetTimestepsOptions, StepOptions, StepPlan, StepTerm } from '../types.js'
+import type { SchedulerConfig, SetTimestepsOptions, StepOptions, StepPlan } from '../types.js'
 
 const className = 'DDIMScheduler'
 const spec = {
@@ -72,14 +72,4 @@ export class DDIMScheduler extends BaseScheduler<typeof spec> {
   protected noiseLevel(timestep: number): NoiseLevel {
     return alphaNoiseLevel(at(this.#alphas, timestep))
   }
-}
-
-/** The terms that convert the model's output at a sample to the noise ε, given √ᾱ and √(1 − ᾱ). */
-function noiseTerms(prediction: 'epsilon' | 'sample' | 'v_prediction', rootAlpha: number, rootBeta: number): readonly StepTerm[] {
-  if (prediction === 'epsilon') return [[1, 'output']]
-  const [sample, output] = prediction === 'sample' ? [1 / rootBeta, -rootAlpha / rootBeta] : [rootBeta, rootAlpha]
-  return [
-    [sample, 'sample'],
-    [output, 'output'],
-  ]
 }

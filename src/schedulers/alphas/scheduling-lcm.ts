@@ -3,9 +3,9 @@
 import { BaseScheduler, type NoiseLevel, type Schedule } from '../base-scheduler.js'
 import { choice, flag, integer, number, trainingKeys, unsupportedThresholding, unused } from '../config.js'
 import { alphaNoiseLevel, alphasCumprod, at, originalTerms } from '../noise-schedule.js'
-import { linspace } from '../numpy.js'
-import { checkFalling, checkSteps } from '../timestep-spacing.js'
+import { checkFalling } from '../timestep-spacing.js'
 import type { SchedulerConfig, SetTimestepsOptions, StepPlan } from '../types.js'
+import { consistencyTimesteps } from './consistency-timesteps.js'
 
 const className = 'LCMScheduler'
 const spec = {
@@ -46,11 +46,8 @@ export class LCMScheduler extends BaseScheduler<typeof spec> {
   protected schedule(steps: number | null, options: SetTimestepsOptions): Schedule {
     const { num_train_timesteps: trainSteps, original_inference_steps: originalSteps } = this.config
     if (options.timesteps === undefined) {
-      checkSteps(originalSteps, trainSteps)
       const count = this.countSteps(steps, options, originalSteps)
-      const stride = Math.floor(trainSteps / originalSteps)
-      const indices = linspace(0, originalSteps, count, false)
-      return { timesteps: indices.map((index) => (originalSteps - Math.floor(index)) * stride - 1) }
+      return { timesteps: consistencyTimesteps(count, originalSteps, trainSteps) }
     }
     checkFalling(options.timesteps, trainSteps)
     return { timesteps: options.timesteps }

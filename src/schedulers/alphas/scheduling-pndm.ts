@@ -10,6 +10,7 @@ import { alphaNoiseLevel, alphasCumprod, at } from '../noise-schedule.js'
 import { round } from '../numpy.js'
 import { spaceTimesteps } from '../timestep-spacing.js'
 import type { SchedulerConfig, SetTimestepsOptions, StepPlan, StepSum, StepTerm } from '../types.js'
+import { adamsBashforth } from './adams-bashforth.js'
 
 const className = 'PNDMScheduler'
 const spec = {
@@ -22,8 +23,6 @@ const spec = {
 
 const { fround, sqrt } = Math
 const pndmOrder = 4
-/** The Adams–Bashforth factors of the last one to four model outputs, the newest first. */
-const adamsBashforth = [[1], [3 / 2, -1 / 2], [23 / 12, -16 / 12, 5 / 12], [55 / 24, -59 / 24, 37 / 24, -9 / 24]]
 
 function outputName(call: number): string {
   return `output ${call}`
@@ -109,7 +108,7 @@ export class PNDMScheduler extends BaseScheduler<typeof spec> {
     const previous = again ? timestep : timestep - this.#stride
     const current = again ? timestep + this.#stride : timestep
     const names = this.#outputsAfter(call)
-    const weights = adamsBashforth[names.length - 1] ?? [1]
+    const weights = adamsBashforth(names.length)
     const terms: readonly StepTerm[] = again
       ? [
           [0.5, 'output'],

@@ -4,20 +4,11 @@
  */
 
 import { BaseScheduler, type NoiseLevel, type Schedule } from '../base-scheduler.js'
-import { InputError } from '../../errors.js'
 import { choice, flag, number, sigmaKeys, spacingKeys, trainingKeys } from '../config.js'
 import { alphasCumprod, trainingSigmas } from '../noise-schedule.js'
-import { float32, interpolateAt } from '../numpy.js'
-import {
-  checkSigmaSchedule,
-  convertSigmas,
-  initialSigma,
-  sigmaInputScale,
-  sigmaOriginalTerms,
-  sigmaToTimestep,
-} from '../sigma-schedules.js'
-import { spaceTimesteps } from '../timestep-spacing.js'
+import { checkSigmaSchedule, initialSigma, sigmaInputScale, sigmaOriginalTerms } from '../sigma-schedules.js'
 import type { SchedulerConfig, SetTimestepsOptions, StepPlan, StepSum } from '../types.js'
+import { spacedSigmas, twiceButFirst } from './spaced-sigmas.js'
 
 const className = 'HeunDiscreteScheduler'
 const spec = {
@@ -31,11 +22,6 @@ const spec = {
 }
 
 const { fround } = Math
-
-/** Repeats every value but the first. */
-function twiceButFirst(values: readonly number[]): number[] {
-  return values.flatMap((value, i) => (i === 0 ? [value] : [value, value]))
-}
 
 /** Moves the sample named `from` by `by` along the slope named `along`. */
 function move(from: string, by: number, along: string): readonly StepSum[] {
@@ -73,25 +59,14 @@ export class HeunDiscreteScheduler extends BaseScheduler<typeof spec> {
   }
 
   protected schedule(steps: number | null, options: SetTimestepsOptions): Schedule {
-    const { config } = this
+    const { className, config } = this
     const count = this.countSteps(steps, options, config.num_train_timesteps)
-    const training = this.#trainingSigmas
-    let timesteps = float32(
-      options.timesteps ?? spaceTimesteps(config.timestep_spacing, count, config.num_train_timesteps, config.steps_offset),
-    )
-    let sigmas = timesteps.map((timestep) => interpolateAt(timestep, training))
-    const converted = convertSigmas(config, { min: sigmas.at(-1) ?? 0, max: sigmas[0] ?? 0 }, count)
-    if (converted !== null) {
-      if (options.timesteps !== undefined)
-        throw new InputError(
-          'set-timesteps',
-          `${className} does not accept timesteps together with Karras, exponential or beta sigmas.`,
-        )
-      const logSigmas = training.map((sigma) => Math.log(sigma))
-      sigmas = converted
-      timesteps = float32(sigmas.map((sigma) => sigmaToTimestep(sigma, logSigmas)))
-    }
-    return { timesteps: twiceButFirst(timesteps), sigmas: float32([...twiceButFirst(sigmas), 0]) }
+    const { timesteps, sigmas } = spacedSigmas(config, count, {
+      className,
+      training: this.#trainingSigmas,
+      given: options.timesteps,
+    })
+    return { timesteps: twiceButFirst(timesteps), sigmas: [...twiceButFirst(sigmas), 0] }
   }
 
   override inputScale(index: number): number {

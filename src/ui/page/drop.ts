@@ -1,6 +1,6 @@
 /**
  * Handles pictures that are dropped or pasted on the page: a picture saved from Aquatint restores its settings, any other becomes the start
- * picture. A dropped folder becomes the model.
+ * picture. A dropped folder or checkpoint file becomes the model.
  */
 
 import { isAquatintError, readPngText } from '../../index.js'
@@ -11,6 +11,8 @@ export interface DropActions {
   readonly onSettings: (settings: Partial<PromptSettings>) => void
   readonly onPicture: (picture: File) => void
   readonly onFolder: (folder: FileSystemDirectoryHandle) => void
+  /** A checkpoint in one file. */
+  readonly onCheckpoint: (file: File) => void
   readonly say: (text: string) => void
 }
 
@@ -52,7 +54,11 @@ async function takeFolder(item: DroppedItem, { onFolder, say }: DropActions): Pr
   say(`The model is now the folder ${handle.name}.`)
 }
 
-async function take(file: File, { onSettings, onPicture, say }: DropActions): Promise<void> {
+async function take(file: File, { onSettings, onPicture, onCheckpoint, say }: DropActions): Promise<void> {
+  if (/\.(?:safetensors|ckpt)$/i.test(file.name)) {
+    onCheckpoint(file)
+    return say(`The model is now the file ${file.name}.`)
+  }
   try {
     const settings = file.type === 'image/png' || file.name.endsWith('.png') ? fromPngText(await readPngText(file)) : undefined
     if (settings !== undefined) {

@@ -12,6 +12,12 @@ const adapters: Readonly<Record<Machine['gpu'], string>> = {
   gpu: 'yes',
 }
 
+/** Whether there is a GPU, and which. Some browsers do not name it, so that sites cannot recognize the user by it. */
+function describeGpu(gpu: Machine['gpu'], name: string): string {
+  if (gpu === 'none') return adapters.none
+  return `${adapters[gpu]}${name === '' ? ' (this browser does not say which GPU it is)' : `: ${name}`}`
+}
+
 /** Puts the urgent notes into `place`. */
 export async function showUrgentNotes(place: HTMLElement): Promise<Machine> {
   const machine = await inspectMachine()
@@ -33,7 +39,7 @@ export async function openMachine(): Promise<void> {
   const machine = await inspectMachine()
   const { gpu, gpuName, shaderF16, maxBufferSize, memoryGb, cores, storage, quota, usage } = machine
   const facts: readonly (readonly [string, string])[] = [
-    ['WebGPU', gpuName === '' ? adapters[gpu] : `${adapters[gpu]}: ${gpuName}`],
+    ['WebGPU', describeGpu(gpu, gpuName)],
     ...(gpu === 'none'
       ? []
       : ([

@@ -1,11 +1,14 @@
 /** Inspects what this browser and machine can do, and explains in one sentence each what limits the user. */
 
+import { adapterName, type AdapterWords } from '../../util/adapter-name.js'
+
 /** The capabilities of a machine. Some are not known in every browser. */
 export interface Machine {
   /** `none`: no WebGPU; `software`: a fallback adapter only; `gpu`: a real one. */
   readonly gpu: 'none' | 'software' | 'gpu'
   readonly gpuName: string
   readonly shaderF16: boolean
+  /** Bytes of the largest buffer that a kernel can read. */
   readonly maxBufferSize: number
   /** Memory in GB as reported by the browser, which caps it at 8 or 32; undefined if not reported. */
   readonly memoryGb: number | undefined
@@ -114,13 +117,13 @@ async function findAdapter(): Promise<
       powerPreference: 'high-performance',
     })
     if (adapter === undefined || adapter === null) return undefined
-    const { info } = adapter
-    const name = [info.vendor, info.architecture, info.device, info.description].filter((part) => part !== '')
+    const { info, limits } = adapter
     return {
-      name: [...new Set(name)].join(' '),
+      name: adapterName(info),
       isFallback: info.isFallbackAdapter ?? false,
       shaderF16: adapter.features.has('shader-f16'),
-      maxBufferSize: adapter.limits.maxBufferSize,
+      // A kernel reads a weight through one binding, so the smaller limit decides, as in the runtime.
+      maxBufferSize: Math.min(limits.maxBufferSize, limits.maxStorageBufferBindingSize),
     }
   } catch {
     return undefined
@@ -130,9 +133,9 @@ async function findAdapter(): Promise<
 /** The part of the WebGPU API that is used here; the DOM types of TypeScript have none. */
 interface Gpu {
   requestAdapter(options: { powerPreference: 'high-performance' }): Promise<{
-    readonly info: { vendor: string; architecture: string; device: string; description: string; isFallbackAdapter?: boolean }
+    readonly info: AdapterWords & { readonly isFallbackAdapter?: boolean }
     readonly features: ReadonlySet<string>
-    readonly limits: { readonly maxBufferSize: number }
+    readonly limits: { readonly maxBufferSize: number; readonly maxStorageBufferBindingSize: number }
   } | null>
 }
 

@@ -1,13 +1,13 @@
 /** The events of a prompt box. Only types. */
 
-import type { PipelineInfo, PipelineProgress, StepInfo } from '../../index.js'
+import type { PipelineInfo, ProgressReport, StepInfo } from '../../index.js'
 import type { ImageDetail } from './image-detail.js'
 import type { RunnerState } from './runner.js'
 
 /** Event names, and the type of each event's `detail`. The events do not bubble. */
 export interface AquatintPromptEvents {
   /** The progress of files and weights, phases, and memory use. */
-  progress: PipelineProgress
+  progress: ProgressReport
   /** A denoising step was done; with a preview. */
   step: StepInfo
   /** Pictures were generated; with their settings. */

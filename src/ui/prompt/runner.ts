@@ -9,7 +9,7 @@ import type {
   GenerateOutput,
   LoadPipelineOptions,
   PipelineInfo,
-  PipelineProgress,
+  ProgressReport,
   RepositoryReference,
   StepInfo,
 } from '../../index.js'
@@ -25,7 +25,7 @@ export interface RunnerHooks {
   onState(state: RunnerState): void
   onActivity(activity: Activity): void
   onLoad(info: PipelineInfo): void
-  onProgress(progress: PipelineProgress): void
+  onProgress(progress: ProgressReport): void
   onStep(step: StepInfo): void
 }
 
@@ -147,7 +147,7 @@ export class Runner {
     }
   }
 
-  #progress(signal: AbortSignal, progress: PipelineProgress): void {
+  #progress(signal: AbortSignal, progress: ProgressReport): void {
     if (signal.aborted) return
     this.#draw(advance(this.#activity, progress, performance.now()))
     this.#hooks.onProgress(progress)

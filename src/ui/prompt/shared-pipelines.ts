@@ -1,9 +1,9 @@
 /** Loaded pipelines, shared by every prompt box of a page: boxes with the same model and options use one pipeline. */
 
-import { DiffusionPipeline, type LoadPipelineOptions, type PipelineProgress, type RepositoryReference } from '../../index.js'
+import { DiffusionPipeline, type LoadPipelineOptions, type ProgressReport, type RepositoryReference } from '../../index.js'
 import { SharedTask, type Share } from '../../util/shared-task.js'
 
-type PipelineLoad = SharedTask<DiffusionPipeline, PipelineProgress>
+type PipelineLoad = SharedTask<DiffusionPipeline, ProgressReport>
 
 const loads = new Map<string, PipelineLoad>()
 
@@ -34,7 +34,7 @@ export async function sharePipeline(
   repo: RepositoryReference,
   options: LoadPipelineOptions,
   signal: AbortSignal,
-  onProgress: (progress: PipelineProgress) => void,
+  onProgress: (progress: ProgressReport) => void,
 ): Promise<Share<DiffusionPipeline>> {
   signal.throwIfAborted()
   const key = pipelineKey(repo, options)

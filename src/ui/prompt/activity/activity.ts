@@ -94,6 +94,8 @@ export function advance(activity: Activity, event: PipelineProgress, now: number
     }
     case 'memory':
       return { ...activity, memory: event.memory }
+    case 'step':
+      return activity
     case 'warning':
       return activity.warnings.includes(event.message)
         ? activity

@@ -20,7 +20,7 @@ const place = ({ reached: { stage, fraction = 0 } }: Activity) => stage + fracti
 function places(hasModel: boolean, events: readonly Event[]): number[] {
   let activity = start(idle(), 0, hasModel)
   return events.map((event, now) => {
-    activity = 'step' in event ? advanceStep(activity, event, now) : advance(activity, event, now)
+    activity = 'timestep' in event ? advanceStep(activity, event, now) : advance(activity, event, now)
     return place(activity)
   })
 }

@@ -2,7 +2,7 @@
 
 import type { LoadPipelineOptions, RepositoryReference } from '../../../index.js'
 import { h, setText } from '../../parts/dom.js'
-import { folderName, pickFolder, type Folder } from './pick-folder.js'
+import { folderName, onlyFile, pickFolder, type Folder } from './pick-folder.js'
 
 /** A model in the list. */
 export interface ModelOption {
@@ -76,9 +76,9 @@ export class ModelField {
     this.#choose(model)
   }
 
-  /** Sets a folder instead of a name. */
+  /** Sets a folder, or a checkpoint in one file, instead of a name. */
   set folder(folder: Folder) {
-    this.#picked = { name: `${folderName(folder) ?? 'files'} (folder)`, reference: folder }
+    this.#picked = { name: onlyFile(folder)?.name ?? `${folderName(folder) ?? 'files'} (folder)`, reference: folder }
     this.value = this.#picked.name
   }
 

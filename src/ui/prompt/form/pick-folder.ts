@@ -21,6 +21,11 @@ export async function pickFolder(): Promise<Folder | undefined> {
   }
 }
 
+/** The file, where a caller sets one file that is in no folder. */
+export function onlyFile(folder: Folder): File | undefined {
+  return 'kind' in folder || folder.length > 1 || folder[0]?.webkitRelativePath !== '' ? undefined : folder[0]
+}
+
 /** The name of a folder; undefined for files without one. */
 export function folderName(folder: Folder): string | undefined {
   return 'kind' in folder ? folder.name : folder[0]?.webkitRelativePath.split('/')[0] || undefined

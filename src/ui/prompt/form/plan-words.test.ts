@@ -21,6 +21,7 @@ const plan = (parts: Partial<PipelinePlan>): PipelinePlan => ({
   places: {},
   devices: {},
   warnings: [],
+  notes: [],
   ...parts,
 })
 

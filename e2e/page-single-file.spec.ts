@@ -1,0 +1,44 @@
+/** A checkpoint in one file on the page: by its address, and dropped from the disk. */
+
+import { singleFileOf } from '../src/checkpoint/layouts/single-file/testing.node.js'
+import { expect, generate, modelReady, nextEvent, openPage, test } from './ui/page-harness.js'
+
+const configs = 'stable-diffusion-v1-5/stable-diffusion-v1-5'
+
+test('a checkpoint in one file makes the same picture by its address and dropped on the page', async ({ page, server }) => {
+  const bytes = await singleFileOf('tiny-sd15')
+  server.setRepository('a/one', { 'mine.safetensors': bytes })
+  server.setRepository(configs, 'fixtures/tiny-sd15/repo')
+  const picture = () => page.evaluate(() => [...(document.querySelector('aquatint-prompt')?.images[0]?.data ?? [])].join(','))
+
+  await openPage(page, server, { model: `${server.url}/a/one/blob/main/mine.safetensors` })
+  await modelReady(page)
+  await generate(page, 'a red apple')
+  const byAddress = await picture()
+  expect(byAddress.split(',')).toHaveLength(32 * 32 * 4)
+
+  // Weights come from the file alone; the repository of the family gives the configs.
+  const fetched = server.log.map(({ path }) => path)
+  expect(fetched.filter((path) => path.includes(configs) && path.includes('.safetensors'))).toEqual([])
+
+  await page.evaluate((data) => {
+    const file = new File([Uint8Array.from(atob(data), (character) => character.charCodeAt(0))], 'mine.safetensors')
+    const transfer = new DataTransfer()
+    transfer.items.add(file)
+    document.documentElement.dispatchEvent(new DragEvent('drop', { dataTransfer: transfer, bubbles: true, cancelable: true }))
+  }, Buffer.from(bytes).toString('base64'))
+  await expect(page.getByText('The model is now the file mine.safetensors.')).toBeVisible()
+  await generate(page, 'a red apple')
+  expect(await picture()).toBe(byAddress)
+})
+
+test('a file that is no checkpoint is refused by what it is', async ({ page, server }) => {
+  const header = '{"lora_unet_x.lora_up.weight":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+  const file = Buffer.alloc(8 + header.length + 4)
+  file.writeBigUInt64LE(BigInt(header.length))
+  file.write(header, 8)
+  server.setRepository('a/lora', { 'style.safetensors': file })
+  await openPage(page, server, { model: `${server.url}/a/lora/blob/main/style.safetensors` })
+  await nextEvent(page, 'error').catch(() => {})
+  await expect(page.getByText('style.safetensors is a LoRA', { exact: false }).first()).toBeVisible()
+})

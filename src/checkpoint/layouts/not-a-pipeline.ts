@@ -1,0 +1,28 @@
+/** What a repository without model_index.json holds, in a sentence that says what to do. Pure: it looks at paths only. */
+
+import { modelIndexName } from './diffusers-names.js'
+
+/** @param repository its name, for the message */
+export function explainMissingIndex(repository: string, paths: readonly string[]): string {
+  const none = `${repository} has no ${modelIndexName}`
+  if (paths.length === 0) return `${none}: it has no files at all.`
+  const root = paths.filter((path) => !path.includes('/'))
+  const inRoot = (pattern: RegExp) => root.find((path) => pattern.test(path))
+  const folders = paths
+    .filter((path) => path.endsWith(`/${modelIndexName}`))
+    .map((path) => path.slice(0, -modelIndexName.length - 1))
+  if (folders.length > 0)
+    return `${none} in its root. Pipelines are in its folders ${folders.slice(0, 5).join(', ')}: give the address of one of them.`
+  const adapter = inRoot(/^adapter_config\.json$|lora.*\.safetensors$/i)
+  if (adapter !== undefined)
+    return `${none}: it holds a LoRA adapter (${adapter}), which changes another model. Give the model that it was made for.`
+  if (root.includes('config.json'))
+    return `${none}: it holds one model and no pipeline. Give a pipeline's repository, and this one in the option components.`
+  const gguf = inRoot(/\.gguf$/i)
+  if (gguf !== undefined)
+    return `${none}: it holds GGUF files (${gguf}), which are not read. Give the repository in diffusers' layout that they were made from.`
+  const single = inRoot(/\.(?:safetensors|ckpt|pth?|bin)$/i)
+  if (single !== undefined)
+    return `${none}: it holds a checkpoint in a single file (${single}). Load it with diffusers' from_single_file and save it with save_pretrained.`
+  return `${none}: it is no repository in diffusers' layout.`
+}

@@ -1,0 +1,73 @@
+/** Byte sources that are computed from another source when they are read: ranges joined in another order, and a turned matrix. */
+
+import type { ByteRange, ByteSource, ReadOptions } from '../../../hub/types.js'
+
+/** Bytes that are in memory. */
+export function constantSource(bytes: Uint8Array<ArrayBuffer>): ByteSource {
+  return { byteLength: bytes.byteLength, read: ({ begin, end }) => Promise.resolve(bytes.slice(begin, end)) }
+}
+
+/** Ranges of a source, one after the other. */
+export function piecesOf(source: ByteSource, ranges: readonly ByteRange[]): ByteSource {
+  const needed = (range: ByteRange) => {
+    const found: ByteRange[] = []
+    let at = 0
+    for (const { begin, end } of ranges) {
+      const [from, to] = [Math.max(range.begin - at, 0), Math.min(range.end - at, end - begin)]
+      if (from < to) found.push({ begin: begin + from, end: begin + to })
+      at += end - begin
+    }
+    return found
+  }
+  return {
+    byteLength: ranges.reduce((sum, { begin, end }) => sum + end - begin, 0),
+    contentKey: source.contentKey,
+    read: async (range, options) => {
+      const result = new Uint8Array(range.end - range.begin)
+      let at = 0
+      for (const part of needed(range)) {
+        result.set(await source.read(part, options), at)
+        at += part.end - part.begin
+      }
+      return result
+    },
+    ...arrivals(source, needed),
+  }
+}
+
+/** The size of a matrix, and the bytes of one of its elements. */
+export interface MatrixSize {
+  readonly rows: number
+  readonly columns: number
+  readonly bytes: number
+}
+
+/** A matrix of a source, transposed. A read has the whole matrix in memory: text projections of 6 MB at most are stored turned. */
+export function transposed(source: ByteSource, place: ByteRange, { rows, columns, bytes }: MatrixSize): ByteSource {
+  return {
+    byteLength: place.end - place.begin,
+    contentKey: source.contentKey,
+    read: async ({ begin, end }, options) => {
+      const matrix = await source.read(place, options)
+      const turned = new Uint8Array(matrix.byteLength)
+      for (let row = 0; row < rows; row++) {
+        for (let column = 0; column < columns; column++) {
+          const [from, to] = [(row * columns + column) * bytes, (column * rows + row) * bytes]
+          for (let i = 0; i < bytes; i++) turned[to + i] = matrix[from + i] ?? 0
+        }
+      }
+      return turned.slice(begin, end)
+    },
+    ...arrivals(source, () => [place]),
+  }
+}
+
+/** `arrived` of a derived source, where its own source has it. */
+function arrivals(source: ByteSource, needed: (range: ByteRange) => readonly ByteRange[]): Pick<ByteSource, 'arrived'> {
+  if (source.arrived === undefined) return {}
+  return {
+    arrived: async (range: ByteRange, options?: ReadOptions) => {
+      for (const part of needed(range)) await source.arrived?.(part, options)
+    },
+  }
+}

@@ -1,0 +1,161 @@
+/**
+ * The model families that are published as single files: how to recognize one by its tensors, the repository on the Hub that has its
+ * configs and tokenizers, and the tables of its tensors' names. Source: diffusers' `infer_diffusers_model_type` and
+ * `DIFFUSERS_DEFAULT_PIPELINE_PATHS`.
+ */
+
+import { UnsupportedError } from '../../../errors.js'
+import { sd3Names } from './sd3-names.js'
+import { hasNames, type OriginalNames, type Originals } from './tensor-pieces.js'
+import { clipNames, openClipNames, projectedClipNames, transformersNames } from './text-encoder-names.js'
+import { unetNames } from './unet-names.js'
+import { vaeNames } from './vae-names.js'
+
+/** For each component, the tables that its tensors may follow; the first whose prefix the file has is used. */
+const componentNames: Readonly<Record<string, readonly OriginalNames[]>> = {
+  unet: [unetNames],
+  transformer: [sd3Names('model.diffusion_model.'), sd3Names('')],
+  vae: [vaeNames('first_stage_model.'), vaeNames('vae.')],
+  text_encoder: [
+    clipNames('cond_stage_model.transformer.'),
+    openClipNames('cond_stage_model.model.'),
+    clipNames('conditioner.embedders.0.transformer.'),
+    projectedClipNames('text_encoders.clip_l.transformer.'),
+  ],
+  text_encoder_2: [openClipNames('conditioner.embedders.1.model.'), transformersNames('text_encoders.clip_g.transformer.')],
+  text_encoder_3: [transformersNames('text_encoders.t5xxl.transformer.')],
+}
+
+/** The table of a component's tensors in this file; undefined where the file does not hold the component. */
+export function namesOf(component: string, tensors: Originals): OriginalNames | undefined {
+  const tables = Object.hasOwn(componentNames, component) ? componentNames[component] : undefined
+  // The transformer's table without a prefix is for files of the transformer alone.
+  return tables?.find((names) =>
+    names.prefix === '' ? hasNames(tensors, { prefix: 'joint_blocks.' }) : hasNames(tensors, names),
+  )
+}
+
+/** Every component that a single file can hold. */
+export const singleFileComponents = Object.keys(componentNames)
+
+/** A family of single files. */
+export interface SingleFileFamily {
+  /** The family's name for people. */
+  readonly label: string
+  /** The repository with its configs and tokenizers, as diffusers takes them by default. */
+  readonly config: string
+}
+
+interface Rule extends SingleFileFamily {
+  readonly matches: (tensors: Originals) => boolean
+}
+
+const unet = 'model.diffusion_model.'
+
+/** The last dim of a tensor; 0 where there is none of that name. */
+const width = (tensors: Originals, name: string): number => tensors.get(name)?.shape.at(-1) ?? 0
+
+/** The first that matches counts. */
+const rules: readonly Rule[] = [
+  {
+    label: 'Stable Diffusion 3.5 large',
+    config: 'stabilityai/stable-diffusion-3.5-large',
+    matches: (tensors) => sd3Tensor(tensors, 'joint_blocks.37.x_block.mlp.fc1.weight') !== undefined,
+  },
+  {
+    label: 'Stable Diffusion 3.5 medium',
+    config: 'stabilityai/stable-diffusion-3.5-medium',
+    matches: (tensors) => sd3Tensor(tensors, 'pos_embed')?.shape[1] === 147_456,
+  },
+  {
+    label: 'Stable Diffusion 3 medium',
+    config: 'stabilityai/stable-diffusion-3-medium-diffusers',
+    matches: (tensors) => sd3Tensor(tensors, 'joint_blocks.0.context_block.adaLN_modulation.1.bias') !== undefined,
+  },
+  {
+    label: 'Playground v2.5',
+    config: 'playgroundai/playground-v2.5-1024px-aesthetic',
+    matches: (tensors) => tensors.has('edm_mean'),
+  },
+  {
+    label: 'Stable Diffusion XL',
+    config: 'stabilityai/stable-diffusion-xl-base-1.0',
+    // diffusers looks for the second text encoder; a file of the UNet alone shows by its widths that it is for XL.
+    matches: (tensors) =>
+      hasNames(tensors, { prefix: 'conditioner.embedders.1.model.' }) ||
+      (tensors.has(`${unet}label_emb.0.0.weight`) &&
+        width(tensors, `${unet}input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight`) === 2048),
+  },
+  {
+    label: 'Stable Diffusion 2',
+    config: 'stabilityai/stable-diffusion-2-1',
+    matches: (tensors) =>
+      width(tensors, `${unet}input_blocks.2.1.transformer_blocks.0.attn2.to_k.weight`) === 1024 ||
+      hasNames(tensors, { prefix: 'cond_stage_model.model.' }),
+  },
+  {
+    label: 'Stable Diffusion 1',
+    config: 'stable-diffusion-v1-5/stable-diffusion-v1-5',
+    matches: (tensors) => hasNames(tensors, { prefix: `${unet}input_blocks.` }),
+  },
+]
+
+function sd3Tensor(tensors: Originals, name: string): { readonly shape: readonly number[] } | undefined {
+  return tensors.get(unet + name) ?? tensors.get(name)
+}
+
+/** Kinds of files that people mistake for a checkpoint, or that no supported pipeline runs, and what to say of each. */
+const others: readonly { readonly what: string; readonly matches: (tensors: Originals) => boolean }[] = [
+  {
+    what: 'is a LoRA: it changes a checkpoint and is none itself',
+    matches: (tensors) => [...tensors.keys()].some((name) => /\.lora_(?:up|down|A|B)\.|^lora_|\.hada_w1_a$|\.lokr_w1/.test(name)),
+  },
+  {
+    what: 'is an inpainting checkpoint, which needs a pipeline that is not supported',
+    matches: (tensors) => tensors.get(`${unet}input_blocks.0.0.weight`)?.shape[1] === 9,
+  },
+  {
+    what: 'is an InstructPix2Pix checkpoint, which needs a pipeline that is not supported',
+    matches: (tensors) => tensors.get(`${unet}input_blocks.0.0.weight`)?.shape[1] === 8,
+  },
+  {
+    what: 'is the refiner of Stable Diffusion XL, which makes no image from a prompt alone',
+    matches: (tensors) => hasNames(tensors, { prefix: 'conditioner.embedders.0.model.' }),
+  },
+  {
+    what: 'is a ControlNet, which is not supported',
+    matches: (tensors) =>
+      hasNames(tensors, { prefix: 'control_model.' }) || hasNames(tensors, { prefix: 'controlnet_cond_embedding.' }),
+  },
+  {
+    what: 'is a FLUX checkpoint, which is not supported',
+    matches: (tensors) =>
+      hasNames(tensors, { prefix: 'double_blocks.' }) || hasNames(tensors, { prefix: `${unet}double_blocks.` }),
+  },
+  {
+    what: "has diffusers' own names: it is a part of a repository in folders, which fromPretrained loads",
+    matches: (tensors) =>
+      ['down_blocks.', 'transformer_blocks.', 'decoder.mid_block.', 'text_model.'].some((prefix) =>
+        hasNames(tensors, { prefix }),
+      ),
+  },
+  {
+    what: 'holds an autoencoder or text encoders alone: they replace those of a checkpoint, and are none themselves',
+    matches: (tensors) => singleFileComponents.some((component) => namesOf(component, tensors) !== undefined),
+  },
+]
+
+/** Recognizes the family of a single file. @throws UnsupportedError `single-file-family` */
+export function recognizeFamily(tensors: Originals, file: string): SingleFileFamily {
+  const other = others.slice(0, -1).find(({ matches }) => matches(tensors))
+  const rule = other === undefined ? rules.find(({ matches }) => matches(tensors)) : undefined
+  if (rule !== undefined) return rule
+  const what = (other ?? others.findLast(({ matches }) => matches(tensors)))?.what ?? 'has tensors of no known family'
+  const [first = 'none'] = tensors.keys()
+  const allowed = rules.map(({ label }) => label)
+  throw new UnsupportedError(
+    'single-file-family',
+    `${file} ${what}. Its first tensor is ${first.slice(0, 200)}; supported are single files of ${allowed.join(', ')}.`,
+    { file, tensor: first.slice(0, 200), allowed },
+  )
+}

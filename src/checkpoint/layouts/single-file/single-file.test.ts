@@ -1,0 +1,186 @@
+/**
+ * Checkpoints in one file: the tensors that they become are those that diffusers' `from_single_file` makes, for tiny files byte by byte and
+ * for published models by name and shape (fixtures/single-files).
+ */
+
+import { describe, expect, it } from 'vitest'
+import { memoryRepository } from '../../testing.js'
+import { readSafetensorsHeader } from '../../safetensors.js'
+import { transformTable } from '../../transforms/transform-table.js'
+import type { TensorEntry, WeightTable } from '../../types.js'
+import { namesOf, recognizeFamily } from './families.js'
+import { checkSingleFileName, openSingleFile } from './single-file.js'
+import { takeNetwork } from './tensor-pieces.js'
+import { folderOf, folderTable, fullSize, recipes, singleFileOf, weightTable } from './testing.node.js'
+
+const noBytes = { byteLength: 0, read: () => Promise.reject(new Error('No tensor is read.')) }
+
+function tableOf(shapes: Readonly<Record<string, readonly number[]>>): WeightTable {
+  return new Map(
+    Object.entries(shapes).map(([name, shape]): [string, TensorEntry] => {
+      const bytes = 2 * shape.reduce((product, dim) => product * dim, 1)
+      return [name, { name, dtype: 'F16', shape, source: noBytes, begin: 0, end: bytes }]
+    }),
+  )
+}
+
+const bytesOf = async ({ source, begin, end }: TensorEntry) => Buffer.from(await source.read({ begin, end }))
+
+/** Opens a fixture as a single file, with the configs of its folders. */
+async function open(fixture: string, file: Uint8Array<ArrayBuffer>) {
+  const warnings: string[] = []
+  const repository = memoryRepository({ 'model.safetensors': file })
+  const source = await repository.open('model.safetensors')
+  const layout = await openSingleFile({
+    file: { repository, path: 'model.safetensors' },
+    header: await readSafetensorsHeader(source, 'model.safetensors'),
+    config: folderOf(fixture),
+    open: () => Promise.reject(new Error('The config is given.')),
+    warn: (code) => warnings.push(code),
+  })
+  return { layout, warnings }
+}
+
+const labels = {
+  sd15: 'Stable Diffusion 1',
+  sd21: 'Stable Diffusion 2',
+  sdxl: 'Stable Diffusion XL',
+  'sd3-medium': 'Stable Diffusion 3 medium',
+  'sd35-medium': 'Stable Diffusion 3.5 medium',
+}
+
+describe.each(Object.entries(fullSize))('the published file of %s', (model, { tables, tensors }) => {
+  const file = tableOf(tensors)
+
+  it('is recognized by its tensors', () => {
+    expect(recognizeFamily(file, 'model.safetensors').label).toBe(labels[model as keyof typeof labels])
+  })
+
+  it.each(Object.entries(tables))('has every tensor of its %s, and no other', (component, table) => {
+    const { config, shapes } = weightTable(table)
+    const names = namesOf(component, file)
+    if (names === undefined) throw new Error(`There is no ${component}.`)
+    const taken = takeNetwork(names, config).apply(file)
+    const parameters = [...taken].filter(([name]) => !name.endsWith('position_ids'))
+    const found = Object.fromEntries(parameters.map(([name, { shape }]) => [name, shape]))
+    expect(found).toEqual(shapes)
+    for (const [, { begin, end, shape, dtype }] of parameters)
+      expect(end - begin).toBe(shape.reduce((product, dim) => product * dim, dtype === 'F32' ? 4 : 2))
+  })
+
+  it('leaves out what diffusers leaves out', () => {
+    const used = new Set<string>()
+    for (const [component, table] of Object.entries(tables)) {
+      const names = namesOf(component, file)
+      if (names === undefined) continue
+      const { prefix } = names
+      const originals = new Map(
+        [...file].flatMap(([name, entry]) => (name.startsWith(prefix) ? [[name.slice(prefix.length), entry]] : [])),
+      )
+      const pieces = names.pieces(weightTable(table).config, originals)
+      for (const name of originals.keys()) if (pieces(name).length > 0) used.add(prefix + name)
+    }
+    const left = [...file.keys()]
+      .filter((name) => !used.has(name))
+      .map((name) => name.replace(/.*resblocks\.23\..*/, 'last layer'))
+    const expected: Readonly<Record<string, readonly string[]>> = {
+      sd15: ['alphas_cumprod', 'betas', 'model_ema.decay'],
+      sd21: [
+        'betas',
+        'cond_stage_model.model.attn_mask',
+        'cond_stage_model.model.logit_scale',
+        'cond_stage_model.model.text_projection',
+        'last layer',
+      ],
+      sdxl: ['conditioner.embedders.1.model.logit_scale', 'denoiser.sigmas'],
+    }
+    expect([...new Set(left)].toSorted()).toEqual(expected[model] ?? [])
+  })
+})
+
+describe.each(Object.keys(recipes))('%s as one file', (fixture) => {
+  it('has the bytes of its folders', async () => {
+    const { layout } = await open(fixture, await singleFileOf(fixture))
+    for (const component of Object.keys(recipes[fixture] ?? {})) {
+      const weights = await layout.components
+        .get(component)
+        ?.files.chooseWeights({ library: 'diffusers', missingVariant: 'fallback' })
+      if (weights === undefined) throw new Error(`There is no ${component}.`)
+      const table = transformTable(await weights.read(), weights.transforms)
+      const folder = await folderTable(fixture, component)
+      for (const [name, entry] of folder) {
+        // diffusers has the identity for the projection of Stable Diffusion 3's first encoder, whatever the file has.
+        if (
+          name.endsWith('position_ids') ||
+          (fixture.startsWith('tiny-sd3') && component === 'text_encoder' && name === 'text_projection.weight')
+        )
+          continue
+        const taken = table.get(name)
+        if (taken === undefined) throw new Error(`${component} has no ${name}.`)
+        expect({ name, shape: taken.shape, dtype: taken.dtype }).toEqual({ name, shape: entry.shape, dtype: entry.dtype })
+        expect((await bytesOf(taken)).equals(await bytesOf(entry)), `${component} ${name}`).toBe(true)
+        const [half, end] = [taken.begin + Math.floor((taken.end - taken.begin) / 8) * 4, taken.end]
+        const part = Buffer.from(await taken.source.read({ begin: half, end }))
+        expect(part.equals((await bytesOf(entry)).subarray(half - taken.begin))).toBe(true)
+      }
+    }
+  })
+})
+
+it("has the identity for the text projection of Stable Diffusion 3's first encoder", async () => {
+  const { layout } = await open('tiny-sd3', await singleFileOf('tiny-sd3'))
+  const weights = await layout.components
+    .get('text_encoder')
+    ?.files.chooseWeights({ library: 'transformers', missingVariant: 'fallback' })
+  const entry = transformTable((await weights?.read()) ?? new Map(), weights?.transforms ?? []).get('text_projection.weight')
+  if (entry === undefined) throw new Error('There is no projection.')
+  expect(entry.shape).toEqual([24, 24])
+  const values = new Float32Array(Uint8Array.from(await bytesOf(entry)).buffer)
+  expect([...values].filter((value) => value !== 0)).toEqual(Array(24).fill(1))
+  expect([0, 25, 50].map((i) => values[i])).toEqual([1, 1, 1])
+})
+
+describe('files that are no checkpoint', () => {
+  const unet = 'model.diffusion_model.'
+  const cases: readonly [what: string, shapes: Readonly<Record<string, readonly number[]>>, said: RegExp][] = [
+    ['a LoRA', { 'lora_unet_down_blocks_0.lora_up.weight': [4, 4] }, /is a LoRA/],
+    ['inpainting', { [`${unet}input_blocks.0.0.weight`]: [320, 9, 3, 3] }, /is an inpainting checkpoint/],
+    [
+      'the refiner',
+      { 'conditioner.embedders.0.model.ln_final.bias': [8], [`${unet}input_blocks.0.0.weight`]: [8, 4, 3, 3] },
+      /refiner/,
+    ],
+    ['FLUX', { 'double_blocks.0.img_attn.norm.key_norm.scale': [8] }, /is a FLUX checkpoint/],
+    ['a part of a folder', { 'down_blocks.0.resnets.0.conv1.weight': [8, 8, 3, 3] }, /diffusers' own names/],
+    ['an autoencoder alone', { 'first_stage_model.decoder.conv_in.weight': [8, 4, 3, 3] }, /autoencoder or text encoders alone/],
+    ['something else', { 'a.b': [1] }, /no known family/],
+    ['nothing', {}, /first tensor is none/],
+  ]
+  it.each(cases)('%s is refused by what it is', (_what, shapes, said) => {
+    expect(() => recognizeFamily(tableOf(shapes), 'x.safetensors')).toThrow(
+      expect.objectContaining({ code: 'single-file-family', message: expect.stringMatching(said) as string }),
+    )
+  })
+
+  it('a pickle file is refused by its name', () => {
+    expect(() => checkSingleFileName('v1-5-pruned.ckpt')).toThrow(expect.objectContaining({ code: 'pickle-weights' }))
+  })
+})
+
+it('names the component that a file lacks', async () => {
+  const { layout } = await open('tiny-sd35', await singleFileOf('tiny-sd35'))
+  const { layout: sd3 } = await open('tiny-sd3', await singleFileOf('tiny-sd35'))
+  expect(layout.components.get('text_encoder_3') ?? null).toBeNull()
+  await expect(
+    sd3.components.get('text_encoder_3')?.files.chooseWeights({ library: 'transformers', missingVariant: 'fallback' }),
+  ).rejects.toMatchObject({ code: 'single-file-component', message: expect.stringContaining('text_encoder_3') as string })
+})
+
+it('warns where the file says that it predicts velocity', async () => {
+  const marker = { dtype: 'F32', shape: [0], bytes: new Uint8Array() } as const
+  const file = await singleFileOf('tiny-sd15', [
+    { name: 'v_pred', ...marker },
+    { name: 'ztsnr', ...marker },
+  ])
+  expect((await open('tiny-sd15', file)).warnings).toEqual(['single-file-prediction', 'single-file-prediction'])
+})

@@ -1,0 +1,161 @@
+/**
+ * A checkpoint in one safetensors file, as CompVis, Stability AI and the people who fine-tune their models publish it. The file has the
+ * weights under the names of the code that trained them. Configs, tokenizers and the scheduler come from a repository in diffusers' layout
+ * of the same family, as in diffusers' `from_single_file`.
+ */
+
+import { CheckpointError, UnsupportedError } from '../../../errors.js'
+import type { ByteSource, OpenOptions, ReadOptions, Repository } from '../../../hub/types.js'
+import type { JsonObject } from '../../../util/parse-json.js'
+import type { SafetensorsHeader } from '../../safetensors.js'
+import { readArrivingTable, readWeightTable, type ReadWeightsOptions } from '../../weight-table.js'
+import type { WeightTransform } from '../../transforms/transform-table.js'
+import { openDiffusersFolder } from '../diffusers-folder.js'
+import type { ComponentFiles, ComponentWeights, Layout, LayoutComponent } from '../layout.js'
+import { namesOf, recognizeFamily, singleFileComponents } from './families.js'
+import { takeNetwork, type OriginalNames, type Originals } from './tensor-pieces.js'
+
+/** One file of a repository. */
+export interface FileInRepository {
+  readonly repository: Repository
+  readonly path: string
+}
+
+/** What {@link openSingleFile} opens. */
+export interface SingleFileRequest {
+  readonly file: FileInRepository
+  /** The file's header. */
+  readonly header: SafetensorsHeader
+  /** The repository with configs and tokenizers; undefined for the family's own, which is then opened by its id on the Hub. */
+  readonly config: Repository | undefined
+  readonly open: (id: string) => Promise<Repository>
+  /** Receives what the file says of itself and nothing follows from. */
+  readonly warn: (code: string, message: string) => void
+}
+
+/** Refuses files that are not safetensors by their names, before anything is read. @throws UnsupportedError `pickle-weights` */
+export function checkSingleFileName(path: string): void {
+  if (/\.(?:ckpt|pt|pth|bin)$/i.test(path))
+    throw new UnsupportedError(
+      'pickle-weights',
+      `${path} is a pickle file, which can run code when it is read. Use a safetensors file of the same model.`,
+      { files: [path] },
+    )
+}
+
+/**
+ * Opens a single file as a checkpoint of a whole pipeline. No tensor is read.
+ * @throws UnsupportedError `single-file-family`; CheckpointError `model-index-*`, `json-*`; HubError
+ */
+export async function openSingleFile(request: SingleFileRequest, options: ReadOptions = {}): Promise<Layout> {
+  const { file, header, warn } = request
+  const { tensors, metadata } = header
+  const family = recognizeFamily(tensors, file.path)
+  const config = request.config ?? (await request.open(family.config))
+  const layout = await openDiffusersFolder(config, options)
+  warnOfPrediction(tensors, metadata, warn)
+  const components = [...layout.components].map(([name, component]): [string, LayoutComponent | null] => {
+    if (component === null || !singleFileComponents.includes(name)) return [name, component]
+    const names = namesOf(name, tensors)
+    return [name, { ...component, files: new SingleFileComponent(name, component.files, file, names) }]
+  })
+  return { ...layout, repository: file.repository, components: new Map(components) }
+}
+
+/** Files say that a network predicts velocity by an empty tensor `v_pred`, or in their metadata. As in diffusers, nothing follows from it. */
+function warnOfPrediction(tensors: Originals, metadata: ReadonlyMap<string, string>, warn: SingleFileRequest['warn']): void {
+  const prediction = metadata.get('modelspec.prediction_type')
+  if (tensors.has('v_pred') || prediction === 'v')
+    warn(
+      'single-file-prediction',
+      "The file says that its network predicts velocity (v_prediction). As in diffusers, the scheduler's config decides: where it says epsilon, pass the option scheduler with prediction_type 'v_prediction'.",
+    )
+  if (tensors.has('ztsnr'))
+    warn(
+      'single-file-prediction',
+      'The file says that it was trained with zero terminal SNR. As in diffusers, the config of the scheduler decides: pass the option scheduler with rescale_betas_zero_snr true and timestep_spacing trailing.',
+    )
+}
+
+/** A component whose weights are in a single file, and whose config is in a repository in diffusers' layout. */
+class SingleFileComponent implements ComponentFiles {
+  readonly repository: Repository
+  readonly #name: string
+  readonly #config: ComponentFiles
+  readonly #file: FileInRepository
+  /** Undefined where the file does not hold this component. */
+  readonly #names: OriginalNames | undefined
+
+  constructor(name: string, config: ComponentFiles, file: FileInRepository, names: OriginalNames | undefined) {
+    this.#name = name
+    this.#config = config
+    this.#file = file
+    this.#names = names
+    this.repository = file.repository
+  }
+
+  path(name: string): string {
+    return this.#config.path(name)
+  }
+
+  has(name: string, options?: ReadOptions): Promise<boolean> {
+    return this.#config.has(name, options)
+  }
+
+  open(name: string, options?: OpenOptions): Promise<ByteSource> {
+    return this.#config.open(name, options)
+  }
+
+  readConfig(name: string, options?: ReadOptions): Promise<JsonObject> {
+    return this.#config.readConfig(name, options)
+  }
+
+  variants(): Promise<readonly string[]> {
+    return Promise.resolve([])
+  }
+
+  /** @throws CheckpointError `single-file-component` where the file does not hold this component */
+  async chooseWeights(_choice: unknown, options?: ReadOptions): Promise<ComponentWeights> {
+    const { path } = this.#file
+    if (this.#names === undefined)
+      throw new CheckpointError(
+        'single-file-component',
+        `${path} has no ${this.#name}. Name a repository that has one, { ${this.#name}: 'owner/name' }; null leaves it out where the pipeline can run without it.`,
+        { file: path, component: this.#name },
+      )
+    return new SingleFileWeights(this.#file, [takeNetwork(this.#names, await this.readConfig('config.json', options))])
+  }
+
+  through(view: (repository: Repository) => Repository): ComponentFiles {
+    const { repository, path } = this.#file
+    return new SingleFileComponent(this.#name, this.#config.through(view), { repository: view(repository), path }, this.#names)
+  }
+}
+
+class SingleFileWeights implements ComponentWeights {
+  readonly variant = null
+  readonly index = null
+  readonly transforms: readonly WeightTransform[]
+  readonly #file: FileInRepository
+
+  constructor(file: FileInRepository, transforms: readonly WeightTransform[]) {
+    this.#file = file
+    this.transforms = transforms
+  }
+
+  files(): Promise<readonly string[]> {
+    return Promise.resolve([this.#file.path])
+  }
+
+  read(options?: ReadWeightsOptions) {
+    return readWeightTable(this.#file.repository, this.#weightFiles, options)
+  }
+
+  readArriving(options?: ReadWeightsOptions) {
+    return readArrivingTable(this.#file.repository, this.#weightFiles, options)
+  }
+
+  get #weightFiles() {
+    return { kind: 'single', path: this.#file.path, variant: null } as const
+  }
+}

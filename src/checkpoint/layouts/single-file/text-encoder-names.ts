@@ -1,0 +1,75 @@
+/**
+ * The names of text encoders' tensors in single files: of transformers (CLIP, T5), and of OpenCLIP, which has queries, keys and values in
+ * one matrix and its text projection turned. Which tensors diffusers takes: `convert_ldm_clip_checkpoint`, `convert_open_clip_checkpoint`.
+ */
+
+import type { Config } from '../../types.js'
+import { renamed, type OriginalNames, type Piece } from './tensor-pieces.js'
+
+/** An encoder under the names of transformers, after a prefix. */
+export const transformersNames = (prefix: string): OriginalNames => ({
+  id: 'transformers-1',
+  prefix,
+  pieces: () => renamed,
+})
+
+/** A CLIPTextModel of Stable Diffusion 1. Some files were saved by a class that has no `text_model` in its names. */
+export const clipNames = (prefix: string): OriginalNames => ({
+  id: 'clip-1',
+  prefix,
+  pieces: () => (name) => renamed(/^(?:embeddings|encoder|final_layer_norm)\./.test(name) ? `text_model.${name}` : name),
+})
+
+/** Stable Diffusion 3's first encoder. Its text projection is the identity, which diffusers sets whatever the file has. */
+export const projectedClipNames = (prefix: string): OriginalNames => ({
+  id: 'clip-identity-1',
+  prefix,
+  pieces: () => (name) => (name.startsWith('text_projection.') ? [] : renamed(name)),
+  identities: ({ hidden_size: width }) => (typeof width === 'number' ? [{ name: 'text_projection.weight', width }] : []),
+})
+
+const outside: Readonly<Record<string, Piece>> = {
+  positional_embedding: { name: 'text_model.embeddings.position_embedding.weight', part: 'whole' },
+  'token_embedding.weight': { name: 'text_model.embeddings.token_embedding.weight', part: 'whole' },
+  'ln_final.weight': { name: 'text_model.final_layer_norm.weight', part: 'whole' },
+  'ln_final.bias': { name: 'text_model.final_layer_norm.bias', part: 'whole' },
+}
+
+const inLayer: Readonly<Record<string, string>> = {
+  ln_1: 'layer_norm1',
+  ln_2: 'layer_norm2',
+  'mlp.c_fc': 'mlp.fc1',
+  'mlp.c_proj': 'mlp.fc2',
+  'attn.out_proj': 'self_attn.out_proj',
+}
+
+/** A text encoder of OpenCLIP: of Stable Diffusion 2, or the second one of XL. */
+export const openClipNames = (prefix: string): OriginalNames => ({
+  id: 'open-clip-1',
+  prefix,
+  pieces: (config) => (name) => openClipPieces(name, config),
+})
+
+function openClipPieces(name: string, { num_hidden_layers: layers, architectures }: Config): readonly Piece[] {
+  if (name === 'text_projection') {
+    // Only the class with a projection has this parameter; Stable Diffusion 2's encoder is of the other class.
+    const projects = !Array.isArray(architectures) || architectures.includes('CLIPTextModelWithProjection')
+    return projects ? [{ name: 'text_projection.weight', part: 'transposed' }] : []
+  }
+  if (Object.hasOwn(outside, name)) return [outside[name]].filter((piece) => piece !== undefined)
+  const [, layer, inner] = /^transformer\.resblocks\.(\d+)\.(.+)$/.exec(name) ?? []
+  if (layer === undefined || inner === undefined) return []
+  // Stable Diffusion 2 takes the state before OpenCLIP's last layer, so diffusers' encoder does not have that layer.
+  if (typeof layers === 'number' && Number(layer) >= layers) return []
+  const path = `text_model.encoder.layers.${layer}`
+  const [, kind] = /^attn\.in_proj_(weight|bias)$/.exec(inner) ?? []
+  if (kind !== undefined)
+    return (['q', 'k', 'v'] as const).map((letter, third) => ({
+      name: `${path}.self_attn.${letter}_proj.${kind}`,
+      part: { third: third as 0 | 1 | 2 },
+    }))
+  for (const [from, to] of Object.entries(inLayer)) {
+    if (inner.startsWith(`${from}.`)) return renamed(`${path}.${to}${inner.slice(from.length)}`)
+  }
+  return []
+}

@@ -1,0 +1,136 @@
+/**
+ * Pictures as a page has them, turned into the pixels that a pipeline takes. The browser decodes them and a canvas scales them; pixels that
+ * are given as such are not changed.
+ */
+
+import { transfer } from 'comlink'
+import { InputError } from '../../errors.js'
+import type { GenerateOptions, PixelImage } from '../../pipelines/types.js'
+import { throwIfAborted } from '../../util/abort.js'
+
+/**
+ * A picture: pixels, a file, what a page has drawn or shows, or the address of a picture file (relative to the page, or absolute; a server of
+ * another origin has to allow the request by CORS).
+ */
+export type ImageInput =
+  | PixelImage
+  | ImageData
+  | Blob
+  | ImageBitmap
+  | HTMLImageElement
+  | HTMLCanvasElement
+  | OffscreenCanvas
+  | URL
+  | string
+
+/** The pixels, and whether they are a copy of this function's, whose memory may be given away. */
+export interface ReadImage {
+  readonly image: PixelImage
+  readonly isCopy: boolean
+}
+
+/** What {@link readImage} needs besides the picture. */
+export interface ReadImageOptions {
+  readonly width?: number | undefined
+  readonly height?: number | undefined
+  readonly signal?: AbortSignal | undefined
+}
+
+/**
+ * The pixels of a picture. Pixels stay as they are. Any other picture is scaled to `width` × `height` (in pixels), where both are given, and
+ * cropped at its longer sides; transparent parts become white.
+ * @throws InputError `image` if the browser cannot read the picture, or may not
+ */
+export async function readImage(input: ImageInput, { width, height, signal }: ReadImageOptions = {}): Promise<ReadImage> {
+  if (isPixels(input)) return { image: { width: input.width, height: input.height, data: input.data }, isCopy: false }
+  const source = typeof input === 'string' || input instanceof URL ? await fetchPicture(String(input), signal) : input
+  const picture = await decode(source)
+  try {
+    throwIfAborted(signal)
+    const size = width === undefined || height === undefined ? picture : { width, height }
+    return { image: draw(picture, size.width, size.height), isCopy: true }
+  } finally {
+    picture.close()
+  }
+}
+
+/** Adds a start image to the options of a generation. A copy is transferred to the worker; pixels that the caller passed are copied. */
+export function withStartImage(options: GenerateOptions, { image, isCopy }: ReadImage): GenerateOptions {
+  return isCopy ? transfer({ ...options, image }, [image.data.buffer]) : { ...options, image }
+}
+
+/** Whether an input holds 8-bit pixels. ImageData can have other ones, which a canvas converts. */
+function isPixels(input: ImageInput | null): input is PixelImage {
+  return (
+    typeof input === 'object' &&
+    input !== null &&
+    'data' in input &&
+    input.data instanceof Uint8ClampedArray &&
+    !isDisplayP3(input)
+  )
+}
+
+function isDisplayP3(input: object): boolean {
+  return 'colorSpace' in input && input.colorSpace !== 'srgb'
+}
+
+async function fetchPicture(address: string, signal: AbortSignal | undefined): Promise<Blob> {
+  const url = URL.canParse(address, document.baseURI) ? new URL(address, document.baseURI).href : undefined
+  const shown = address.slice(0, 200)
+  if (url === undefined) throw new InputError('image', `image is ${JSON.stringify(shown)}, which is no URL.`, { image: shown })
+  let status: number
+  try {
+    const answer = await fetch(url, { signal: signal ?? null })
+    if (answer.ok) return await answer.blob()
+    status = answer.status
+  } catch (cause) {
+    throwIfAborted(signal)
+    const why = 'the server cannot be reached, or does not allow this page to read the file (Access-Control-Allow-Origin)'
+    throw new InputError('image', `The picture ${shown} cannot be downloaded: ${why}.`, { image: shown }, cause)
+  }
+  throw new InputError('image', `The picture ${shown} cannot be downloaded: the server answered ${status}.`, {
+    image: shown,
+    status,
+  })
+}
+
+async function decode(source: Exclude<ImageInput, PixelImage | URL | string>): Promise<ImageBitmap> {
+  try {
+    if (typeof HTMLImageElement !== 'undefined' && source instanceof HTMLImageElement) await source.decode()
+    return await createImageBitmap(source, { imageOrientation: 'from-image' })
+  } catch (cause) {
+    const type = kindOf(source)
+    throw new InputError('image', `image is not a picture that this browser can decode (${type}).`, { type }, cause)
+  }
+}
+
+/** What a value is, in a word, for a message. */
+function kindOf(source: unknown): string {
+  if (source instanceof Blob) return source.type === '' ? 'a file of unknown type' : source.type
+  return Object.prototype.toString.call(source).slice('[object '.length, -1)
+}
+
+/** The picture on white, scaled until it covers the size, and centred. */
+function draw(picture: ImageBitmap, width: number, height: number): PixelImage {
+  try {
+    const context = new OffscreenCanvas(width, height).getContext('2d')
+    if (context === null)
+      throw new InputError('image', 'The browser gives no canvas to read the picture with.', { width, height })
+    const scale = Math.max(width / picture.width, height / picture.height)
+    const [w, h] = [picture.width * scale, picture.height * scale]
+    context.fillStyle = 'white'
+    context.fillRect(0, 0, width, height)
+    context.imageSmoothingQuality = 'high'
+    context.drawImage(picture, (width - w) / 2, (height - h) / 2, w, h)
+    const { data } = context.getImageData(0, 0, width, height)
+    return { width, height, data }
+  } catch (cause) {
+    if (!(cause instanceof DOMException) || cause.name !== 'SecurityError') throw cause
+    throw new InputError(
+      'image',
+      'The picture is from another origin, and the page may not read its pixels: load it with crossorigin, from a server that allows it.',
+      {},
+      cause,
+    )
+  }
+}

@@ -1,0 +1,142 @@
+/** One file at a URL as a repository of its own: a checkpoint in a single file on any host, behind redirects too. */
+
+import { HubError, isAquatintError } from '../../errors.js'
+import { asFileRecord, fileRecordKey } from '../cache/file-record.js'
+import {
+  newRepositoryRecord,
+  recordDownloadStart,
+  recordListing,
+  recordRemoval,
+  recordUse,
+  repositoryKey,
+  type RepositoryRecord,
+} from '../cache/repository-record.js'
+import { FileLocation, type RemoteFile } from '../http/file-location.js'
+import { fileNotFound } from '../http/http-errors.js'
+import { probeFile } from '../http/probe-file.js'
+import type { Hub } from '../hub.js'
+import { isSafePath, stripQuery } from '../names.js'
+import { addressKey } from '../stored-file.js'
+import type { ByteSource, HeaderOnlySource, OpenOptions, OpenRepository, ReadOptions, RepositoryFile } from '../types.js'
+import { OpenFiles } from './open-files.js'
+
+/** How a file at a URL is opened. */
+export interface UrlFileOptions {
+  /** Ask the server whether the file changed, even when it is cached. */
+  readonly revalidate: boolean
+}
+
+/** A repository with one file. */
+export class UrlFile implements OpenRepository {
+  /** The URL without its query, which may hold a token. */
+  readonly id: string
+  readonly revision = 'file'
+  /** The file's name here: the last part of the URL, with the ending of its format. */
+  readonly path: string
+  readonly #hub: Hub
+  readonly #url: string
+  readonly #options: UrlFileOptions
+  readonly #openFiles = new OpenFiles()
+  #remote: Promise<RemoteFile> | undefined
+
+  constructor(hub: Hub, url: string, options: UrlFileOptions) {
+    this.#hub = hub
+    this.#url = url
+    this.#options = options
+    this.id = stripQuery(url)
+    const last = decodeURIComponent(new URL(this.id).pathname.split('/').at(-1) ?? '')
+    const name = isSafePath(last) ? last : 'model'
+    this.path = /\.\w+$/.test(name) ? name : `${name}.safetensors`
+  }
+
+  async files(options: ReadOptions = {}): Promise<readonly RepositoryFile[]> {
+    const { size } = await this.#find(options)
+    return [{ path: this.path, size }]
+  }
+
+  async open(path: string, options: OpenOptions = {}): Promise<ByteSource> {
+    for (let isRetry = false; ; isRetry = true) {
+      const file = await this.#checked(path, options)
+      try {
+        const fresh = this.#record([{ path, size: file.size }])
+        await recordListing(this.#hub.store, fresh)
+        await recordDownloadStart(this.#hub.store, fresh, path, file.key)
+        const { source, release } = await this.#hub.openRemote(file, options)
+        this.#openFiles.add(file.key, release)
+        await recordUse(this.#hub.store, fresh, { [path]: file.key })
+        return source
+      } catch (error) {
+        // Only the server knows the file's current size and validator: ask it once more.
+        const replaced = isAquatintError(error) && (error.code === 'file-changed' || error.code === 'size-mismatch')
+        if (isRetry || !replaced) throw error
+        this.#remote = undefined
+      }
+    }
+  }
+
+  async openHeaderOnly(path: string, options: ReadOptions = {}): Promise<HeaderOnlySource> {
+    return this.#hub.openHeaderOnly(await this.#checked(path, options))
+  }
+
+  async drop(path: string): Promise<void> {
+    const { key } = await this.#checked(path, {})
+    this.#openFiles.release(key)
+    await recordRemoval(this.#hub.store, repositoryKey(this.id, '', this.revision), path)
+    await this.#hub.cache.deleteFile(key)
+  }
+
+  /** Asks the server again when the file is next opened. */
+  revalidateOnNextOpen(): Promise<void> {
+    this.#remote = undefined
+    return Promise.resolve()
+  }
+
+  close(): void {
+    this.#openFiles.close()
+  }
+
+  #record(files: readonly RepositoryFile[]): RepositoryRecord {
+    return newRepositoryRecord('', this.id, this.revision, files, this.#hub.now())
+  }
+
+  /** @throws HubError `file-not-found` for any other path */
+  #checked(path: string, options: ReadOptions): Promise<RemoteFile> {
+    if (path !== this.path) throw fileNotFound({ repository: this.id, path })
+    return this.#find(options)
+  }
+
+  #find(options: ReadOptions): Promise<RemoteFile> {
+    const found = (this.#remote ??= this.#ask(options))
+    // Do not remember a failure: the next call asks the server again.
+    found.catch(() => {
+      if (this.#remote === found) this.#remote = undefined
+    })
+    return found
+  }
+
+  /** What the cache knows about the file, else what the server says. */
+  async #ask({ signal = new AbortController().signal }: ReadOptions): Promise<RemoteFile> {
+    const { path, id: repository } = this
+    const key = addressKey(withoutToken(this.#url))
+    const location = new FileLocation(this.#url)
+    const kept = asFileRecord(await this.#hub.store.record(fileRecordKey(key)))
+    const remembered =
+      kept?.state === 'complete' ? { repository, path, size: kept.size, key, validator: kept.validator, location } : undefined
+    if (remembered !== undefined && !this.#options.revalidate) return remembered
+    try {
+      const { size, validator } = await probeFile(this.#hub.transport, location, { repository, path }, signal)
+      return { repository, path, size, key, validator, location }
+    } catch (error) {
+      if (remembered !== undefined && error instanceof HubError && error.code === 'network') return remembered
+      throw error
+    }
+  }
+}
+
+/** The URL under which the file is cached: another token does not make it another file. */
+function withoutToken(address: string): string {
+  const url = new URL(address)
+  url.searchParams.delete('token')
+  url.hash = ''
+  return url.href
+}

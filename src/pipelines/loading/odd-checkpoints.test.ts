@@ -1,0 +1,211 @@
+/**
+ * Checkpoints that diffusers loads although they are not as `save_pretrained` writes them: they load here too, and the notes name what was ignored,
+ * assumed or replaced. Each case was tried with diffusers 0.42 and transformers 5.
+ */
+
+import { readFileSync } from 'node:fs'
+import { describe, expect, test } from 'vitest'
+import { openLayout } from '../../checkpoint/layouts/open-layout.js'
+import { families } from '../families.js'
+import { Run } from '../run.js'
+import { diskRepository, fixtures } from '../testing.node.js'
+import type { LoadPipelineOptions } from '../types.js'
+import { findSpec } from './find-pipeline.js'
+import { readNetworkHeaders } from './read-network-headers.js'
+import { readParts } from './read-parts.js'
+
+type Fixture = 'tiny-sd15' | 'tiny-sdxl' | 'tiny-sd3'
+type Files = Readonly<Record<string, string | Uint8Array>>
+
+const folder = (fixture: Fixture) => `${fixtures}${fixture}/repo`
+const json = (fixture: Fixture, path: string) =>
+  JSON.parse(readFileSync(`${folder(fixture)}/${path}`, 'utf8')) as Record<string, unknown>
+/** A fixture's JSON file with other keys. */
+const edited = (fixture: Fixture, path: string, keys: object): Files => ({
+  [path]: JSON.stringify({ ...json(fixture, path), ...keys }),
+})
+
+/** Reads a fixture with other files in place of its own, as far as the headers of its weights. */
+async function load(
+  fixture: Fixture,
+  files: Files,
+  options: LoadPipelineOptions = {},
+  other: () => ReturnType<typeof diskRepository> = noOther,
+) {
+  const run = new Run({})
+  const layout = await openLayout(diskRepository(folder(fixture), files))
+  const spec = findSpec(layout, families, run)
+  const parts = await readParts({ layout, spec, options, open: async () => other(), run })
+  const networks = await readNetworkHeaders({ sources: parts.sources, options, run })
+  return { ...parts, networks, className: spec.className, notes: run.notes }
+}
+
+function noOther(): never {
+  throw new Error('No other repository is opened')
+}
+
+const short = (notes: Awaited<ReturnType<typeof load>>['notes']) =>
+  notes.map(({ component, code, values }) => [component, code, values] as const)
+
+test('a checkpoint as diffusers writes it gives no note', async () => {
+  for (const fixture of ['tiny-sd15', 'tiny-sdxl', 'tiny-sd3'] as const) expect((await load(fixture, {})).notes).toEqual([])
+})
+
+const config = 'diffusion_pytorch_model.safetensors.index.json'
+
+describe('loads, with a note:', () => {
+  test.each<readonly [string, Fixture, Files, readonly (readonly [string, string, Readonly<Record<string, string>>])[]]>([
+    [
+      'keys that the class does not have',
+      'tiny-sd15',
+      {
+        ...edited('tiny-sd15', 'unet/config.json', { gradient_checkpointing: true, off: false, none: null }),
+        ...edited('tiny-sd15', 'vae/config.json', { trained_steps: 1000 }),
+        ...edited('tiny-sd15', 'text_encoder/config.json', { 'transformers.js_config': { dtype: 'fp16' } }),
+      },
+      [
+        ['text_encoder', 'config-keys', { 'transformers.js_config': '{"dtype":"fp16"}' }],
+        ['unet', 'config-keys', { gradient_checkpointing: 'true' }],
+        ['vae', 'config-keys', { trained_steps: '1000' }],
+      ],
+    ],
+    [
+      'a component that the pipeline does not have',
+      'tiny-sd15',
+      edited('tiny-sd15', 'model_index.json', {
+        my_adapter: ['diffusers', 'Toy'],
+        constructor: ['mod', 'Cls'],
+        'a-b': ['x', 'Y'],
+      }),
+      [
+        ['', 'component-unknown', { 'a-b': 'ignored' }],
+        ['my_adapter', 'component-unknown', { Toy: 'ignored' }],
+        ['constructor', 'component-unknown', { Cls: 'ignored' }],
+      ],
+    ],
+    ...(
+      [
+        ['tiny-sd15', 'StableDiffusion'],
+        ['tiny-sdxl', 'StableDiffusionXL'],
+        ['tiny-sd3', 'StableDiffusion3'],
+      ] as const
+    ).flatMap(([fixture, name]) =>
+      ['Img2Img', 'Inpaint'].map(
+        (task) =>
+          [
+            `${name}${task}Pipeline`,
+            fixture,
+            edited(fixture, 'model_index.json', { _class_name: `${name}${task}Pipeline` }),
+            [['', 'class-replaced', { [`${name}${task}Pipeline`]: `${name}Pipeline` }]],
+          ] as const,
+      ),
+    ),
+    [
+      'an index with a tensor that no shard has',
+      'tiny-sd15',
+      {
+        [`unet/${config}`]: JSON.stringify({
+          ...json('tiny-sd15', `unet/${config}`),
+          weight_map: {
+            ...(json('tiny-sd15', `unet/${config}`)['weight_map'] as object),
+            ghost: 'diffusion_pytorch_model-00001-of-00003.safetensors',
+          },
+        }),
+      },
+      [['unet', 'index-mismatch', { ghost: 'listed in diffusion_pytorch_model-00001-of-00003.safetensors, and in no shard' }]],
+    ],
+    [
+      'a scheduler config with keys of no scheduler',
+      'tiny-sd15',
+      edited('tiny-sd15', 'scheduler/scheduler_config.json', { made_up: [1, 2] }),
+      [['scheduler', 'config-keys', { made_up: '[1,2]' }]],
+    ],
+  ])('%s', async (_, fixture, files, notes) => {
+    const loaded = await load(fixture, files)
+    expect(short(loaded.notes)).toHaveLength(notes.length)
+    expect(short(loaded.notes)).toEqual(expect.arrayContaining([...notes]))
+    for (const note of loaded.notes) expect(note.message).toMatch(/^\S.*\.$/)
+  })
+
+  test('a whole CLIPModel in place of a text encoder, with its tokenizer', async () => {
+    const own = json('tiny-sd15', 'text_encoder/config.json')
+    const whole = { architectures: ['CLIPModel'], model_type: 'clip', text_config: own, vision_config: { hidden_size: 1 } }
+    const root = `${folder('tiny-sd15')}/text_encoder`
+    const other = () =>
+      diskRepository(root, {
+        'config.json': JSON.stringify(whole),
+        'tokenizer_config.json': readFileSync(`${folder('tiny-sd15')}/tokenizer/tokenizer_config.json`, 'utf8'),
+        'vocab.json': readFileSync(`${folder('tiny-sd15')}/tokenizer/vocab.json`, 'utf8'),
+        'merges.txt': readFileSync(`${folder('tiny-sd15')}/tokenizer/merges.txt`, 'utf8'),
+      })
+    const [expected, swapped] = [
+      await load('tiny-sd15', {}),
+      await load('tiny-sd15', {}, { components: { text_encoder: 'me/clip', tokenizer: 'me/clip' } }, other),
+    ]
+    expect(short(swapped.notes)).toEqual([['text_encoder', 'class-replaced', { CLIPModel: 'CLIPTextModel' }]])
+    const modelOf = ({ networks }: typeof swapped) => networks.get('text_encoder')?.model.config
+    expect(modelOf(swapped)).toEqual(modelOf(expected))
+    const text = 'a photo of a cat'
+    expect(swapped.tokenizers.get('tokenizer')?.encode(text)).toEqual(expected.tokenizers.get('tokenizer')?.encode(text))
+  })
+
+  test.each(['T5ForConditionalGeneration', 'T5Model', 'T5WithLMHeadModel'])('a %s in place of its encoder', async (name) => {
+    const own = json('tiny-sd3', 'text_encoder_3/config.json')
+    const other = () =>
+      diskRepository(`${folder('tiny-sd3')}/text_encoder_3`, { 'config.json': JSON.stringify({ ...own, architectures: [name] }) })
+    const { notes } = await load('tiny-sd3', {}, { components: { text_encoder_3: 'me/t5' } }, other)
+    expect(short(notes)).toEqual([['text_encoder_3', 'class-replaced', { [name]: 'T5EncoderModel' }]])
+  })
+
+  test('the words of added_tokens.json are one token each', async () => {
+    const size = Object.keys(json('tiny-sd15', 'tokenizer/vocab.json')).length
+    const files = { 'tokenizer/added_tokens.json': JSON.stringify({ '<cat-toy>': size, '<B>': size + 1 }) }
+    const tokenizer = (await load('tiny-sd15', files)).tokenizers.get('tokenizer')
+    // transformers 5: ids after the vocabulary, found also in lower case.
+    expect(tokenizer?.encode('<b> <cat-toy>').slice(1, -1)).toEqual([size + 1, size])
+  })
+})
+
+describe('is refused by name:', () => {
+  test.each<readonly [string, Files, object]>([
+    [
+      'a pipeline with code of its own',
+      edited('tiny-sd15', 'model_index.json', { _class_name: ['pipeline', 'StableDiffusionPipeline'] }),
+      { code: 'unsupported-class', details: { component: 'pipeline' } },
+    ],
+    [
+      'a component with code of its own, although its class is called like one of diffusers',
+      edited('tiny-sd15', 'model_index.json', { unet: ['my_unet', 'UNet2DConditionModel'] }),
+      { code: 'unsupported-class', details: { component: 'unet', library: 'my_unet' } },
+    ],
+    [
+      'a pipeline that makes other images of the same components',
+      edited('tiny-sd15', 'model_index.json', { _class_name: 'StableDiffusionPAGPipeline' }),
+      { code: 'unsupported-class', details: { className: 'StableDiffusionPAGPipeline' } },
+    ],
+    [
+      'weights that another tool has quantized',
+      edited('tiny-sd15', 'unet/config.json', { quantization_config: { quant_method: 'bitsandbytes' } }),
+      { code: 'unsupported-config', details: { key: 'quantization_config' } },
+    ],
+    [
+      'a known key with a value that changes the image',
+      edited('tiny-sd15', 'unet/config.json', { class_embed_type: 'timestep' }),
+      { code: 'unsupported-config', details: { key: 'class_embed_type' } },
+    ],
+  ])('%s', async (_, files, error) => {
+    await expect(load('tiny-sd15', files)).rejects.toMatchObject(error)
+  })
+
+  test('a model with a class of its own in place of a component', async () => {
+    const own = json('tiny-sd3', 'text_encoder_3/config.json')
+    const other = () =>
+      diskRepository(`${folder('tiny-sd3')}/text_encoder_3`, {
+        'config.json': JSON.stringify({ ...own, architectures: ['MyT5'] }),
+      })
+    await expect(load('tiny-sd3', {}, { components: { text_encoder_3: 'me/t5' } }, other)).rejects.toMatchObject({
+      code: 'unsupported-class',
+      details: { className: 'MyT5' },
+    })
+  })
+})

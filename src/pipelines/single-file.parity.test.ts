@@ -1,0 +1,33 @@
+/** A checkpoint in one file makes the picture that diffusers made from the same weights in folders. */
+
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { singleFileOf } from '../checkpoint/layouts/single-file/testing.node.js'
+import { memoryRepository } from '../checkpoint/testing.js'
+import { loadPipeline, planLoad } from './diffusion-pipeline.js'
+import { caseLoading, caseOptions } from './testing-cases.js'
+import { diskRepository, fixtures, readCases } from './testing.node.js'
+import { psnr } from './testing.js'
+
+test.each(['tiny-sd15', 'tiny-sd21', 'tiny-sdxl'])('%s', async (fixture) => {
+  const [first] = readCases(fixture)
+  if (first === undefined) throw new Error(`${fixture} has no case.`)
+  const { item, reference } = first
+  const repository = memoryRepository({ 'model.safetensors': await singleFileOf(fixture) })
+  const source = {
+    singleFile: { repository, path: 'model.safetensors' },
+    config: diskRepository(join(fixtures, fixture, 'repo')),
+  }
+  const plan = await planLoad(source, { device: 'wasm', ...caseLoading(item) })
+  expect(plan).toMatchObject({ className: item.pipeline, repo: 'memory' })
+  const pipeline = await loadPipeline(source, { device: 'wasm', ...caseLoading(item) })
+  const { captured } = await pipeline.generate(item.prompt, {
+    ...caseOptions(item, pipeline.info.scheduler.className),
+    capture: ['image'],
+  })
+  const [image, expected] = [captured?.['image'], reference['image']]
+  if (image === undefined || expected === undefined) throw new Error('There is no image.')
+  // The bound of the same run from folders, in diffusion-pipeline.parity.test.ts.
+  expect(psnr(image, expected)).toBeGreaterThan(90)
+  await pipeline.dispose()
+})
