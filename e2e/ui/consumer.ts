@@ -54,13 +54,19 @@ export class Consumer {
     }
   }
 
-  /** The type errors that TypeScript reports for the sources with a strict configuration; empty if there are none. */
-  typeErrors(): string {
+  /**
+   * The type errors that TypeScript reports for the sources with a strict configuration; empty if there are none. `typescript` is the
+   * package that checks, `lib` the names that the project may use.
+   */
+  typeErrors({
+    typescript = 'typescript',
+    lib = ['es2024', 'dom', 'dom.iterable', 'dom.asynciterable', 'esnext.disposable'],
+  }: { readonly typescript?: string; readonly lib?: readonly string[] } = {}): string {
     const compilerOptions = {
       target: 'es2022',
       module: 'esnext',
       moduleResolution: 'bundler',
-      lib: ['es2024', 'dom', 'dom.iterable', 'dom.asynciterable', 'esnext.disposable'],
+      lib,
       strict: true,
       exactOptionalPropertyTypes: true,
       skipLibCheck: false,
@@ -70,7 +76,7 @@ export class Consumer {
       types: [],
     }
     writeFileSync(join(this.folder, 'tsconfig.json'), JSON.stringify({ compilerOptions, include: ['src'] }))
-    const args = [inModules('typescript/bin/tsc'), '-p', '.', '--pretty', 'false']
+    const args = [inModules(`${typescript}/bin/tsc`), '-p', '.', '--pretty', 'false']
     return spawnSync(process.execPath, args, { cwd: this.folder, encoding: 'utf8' }).stdout
   }
 

@@ -43,7 +43,7 @@ export class GeneratedImage implements PixelImage {
   draw(canvas: HTMLCanvasElement | OffscreenCanvas): void {
     canvas.width = this.width
     canvas.height = this.height
-    const context = canvas.getContext('2d')
+    const context = canvas instanceof OffscreenCanvas ? canvas.getContext('2d') : canvas.getContext('2d')
     if (context === null)
       throw new InputError('image', 'The canvas has a context of another kind than 2d, so no image can be drawn on it.')
     context.putImageData(this.toImageData(), 0, 0)
