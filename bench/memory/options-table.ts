@@ -45,23 +45,24 @@ const dtypes: readonly WeightsDType[] = ['float16', 'q8', 'q4']
 
 /** Returns the table in Markdown. */
 export function optionsTable(): string {
-  const row = (cells: readonly string[]) => `| ${cells.join(' | ')} |`
   return [
     row(['GPU memory', ...sizes.map((size) => `${size} GB`)]),
-    row(['`maxMemory`', ...sizes.map((size) => `\`'${size - reserved}GB'\``)]).replace(
-      /^/,
-      `${row(['---', ...sizes.map(() => '---')])}\n`,
-    ),
+    row(['---', ...sizes.map(() => '---')]),
+    row(['`maxMemory`', ...sizes.map((size) => `\`'${size - reserved}GB'\``)]),
     ...pipelines.map((pipeline) => row([pipeline.name, ...cellsOf(pipeline)])),
   ].join('\n')
 }
 
+function row(cells: readonly string[]): string {
+  return `| ${cells.join(' | ')} |`
+}
+
 /** What fits into each size of memory. */
 function cellsOf(pipeline: PublishedPipeline): string[] {
-  const needs = dtypes.map((dtype) => ({ dtype, ...needsIn(dtype, pipeline, false) }))
+  const needs = dtypes.map((dtype) => ({ dtype, of: needsIn(dtype, pipeline, false) }))
   return sizes.map((size) => {
     const limit = (size - reserved) * 1e9
-    const plans = needs.flatMap(({ dtype, components, held }) => {
+    const plans = needs.flatMap(({ dtype, of: { components, held } }) => {
       const offload = fastestFit(components, limit, held)
       const budget = { limit, target: undefined }
       const plan = planOn({ offload, needs: components, heldBytes: held, budget, device: device.info })
