@@ -22,10 +22,11 @@ export const test = base.extend<{ server: HubServer }>({
 })
 export { expect }
 
-/** The query of the URL for a quick run of the fixture on the CPU. */
+/** The query of the URL for a quick run of the fixture on the CPU. It has a prompt, because the page asks before it generates without one. */
 export function query(server: HubServer, more: Readonly<Record<string, string>> = {}): string {
   return new URLSearchParams({
     model,
+    prompt: 'a boat',
     endpoint: server.url,
     device: 'wasm',
     steps: '2',
