@@ -131,7 +131,7 @@ describe('what is not available', () => {
 })
 
 describe('a folder or a file', () => {
-  it('the weights of one component, and a file of another kind, are told from a checkpoint in one file', async () => {
+  it('the weights of one component, and a file of another kind, are distinguished from a checkpoint in one file', async () => {
     const error = await failing('inspect', join(fixtures, 'tiny-sd15/repo/vae/diffusion_pytorch_model.safetensors'))
     expect(error).toMatchObject({ kind: 'UnsupportedError', code: 'single-file-family', exit: 1 })
     expect(error.message).toContain("diffusers' own names")

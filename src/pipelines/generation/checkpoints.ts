@@ -63,7 +63,7 @@ export class Checkpoints {
 
   /**
    * Copies the state before the step at `index` to the host when the last copy is two seconds old. Returns at once: the device copies while it
-   * works on the next step. A copy that fails leaves the checkpoint before in place, and the next step tries again.
+   * works on the next step. A failed copy leaves the previous checkpoint in place, and the next step tries again.
    */
   save(index: number, latents: DeviceTensor, kept: ReadonlyMap<string, DeviceTensor>, generator: TorchGenerator): void {
     const started = this.#now()
