@@ -62,6 +62,7 @@ const checks = {
   build: { command: ['node_modules/vite/bin/vite.js', 'build', '--logLevel', 'warn'] },
   size: { command: ['scripts/size.mjs', '--check'] },
   unit: vitest('unit', 'node'),
+  'unit-slow': vitest('unit-slow', 'slow'),
   smoke: vitest('smoke', 'browser', 'smoke.browser.test.ts'),
   pipelines: vitest('pipelines', 'pipelines'),
   browser: vitest('browser', 'browser'),
@@ -84,6 +85,7 @@ const everything = [
   ['build'],
   [
     'browser',
+    'unit-slow',
     'unit',
     'e2e-alone',
     'isolated',
