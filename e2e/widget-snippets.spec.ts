@@ -10,6 +10,7 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import type { Page } from '@playwright/test'
 import { serveFolder } from '../cli/serve/serve.js'
+import { singleFileOf } from '../src/checkpoint/layouts/single-file/testing.node.js'
 import { findSnippet, readSnippets } from './docs/read-docs.js'
 import type { HubServer } from './hub-server/types.js'
 import { expect, test } from './ui/consumer.js'
@@ -85,6 +86,11 @@ const expectations: Readonly<Record<string, (running: Running) => Promise<void>>
   'madebyollin/sdxl-vae-fp16-fix': async ({ over, said }) => {
     await over
     expect(said.at(-1)).toBe('madebyollin/sdxl-vae-fp16-fix DPMSolverMultistepScheduler')
+  },
+  // single-files.md
+  'blob/main/model.safetensors': async ({ over, said }) => {
+    await over
+    expect(said.at(-1)).toBe('1 image of StableDiffusionXLPipeline')
   },
   // few-steps.md: one step without guidance
   'stabilityai/sdxl-turbo': async ({ over, said }) => {
@@ -172,10 +178,12 @@ test('every snippet has a test', () => {
 
 test.describe('in a consumer’s project', () => {
   let [site, served]: readonly (SiteServer | undefined)[] = []
+  let singleFile = new Uint8Array()
   /** A folder with a `files.json` that the guide's script wrote. */
   let listed = ''
 
   test.beforeAll(async ({ consumer }) => {
+    singleFile = await singleFileOf('tiny-sdxl')
     listed = mkdtempSync(join(tmpdir(), 'aquatint-listed-'))
     cpSync('fixtures/tiny-sd15/repo', listed, { recursive: true })
     consumer.write({}, { 'list-files.mjs': findSnippet("'files.json'", 'js').code })
@@ -204,6 +212,7 @@ Object.assign(window, { start: (key: string) => modules[key]?.().then(() => unde
     test(key, async ({ page, server }) => {
       for (const [id, fixture] of Object.entries(published)) server.setRepository(id, `fixtures/${fixture}/repo`)
       server.setRepository('madebyollin/sdxl-vae-fp16-fix', 'fixtures/tiny-sdxl/repo/vae')
+      server.setRepository('owner/name', { 'model.safetensors': singleFile })
       server.setRepository('latent-consistency/lcm-sdxl', 'fixtures/tiny-sdxl/repo/unet')
       server.setRepository('black-forest-labs/FLUX.1-schnell', {
         'model_index.json': JSON.stringify({ _class_name: 'FluxPipeline', vae: ['diffusers', 'AutoencoderKL'] }),
