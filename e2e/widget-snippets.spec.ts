@@ -69,6 +69,12 @@ const expectations: Readonly<Record<string, (running: Running) => Promise<void>>
     expect(said).toContain('25 of 25')
     expect(said.some((line) => line.startsWith('unet/'))).toBe(true)
   },
+  // embedding.md: a progress bar
+  'bar.value = fraction': async ({ over, said }) => {
+    await over
+    expect(said).toContain('step 4 of 4')
+    expect(said.at(-1)).toBe('the bar is at 1')
+  },
   // models.md: what is not supported
   'FLUX.1-schnell': async ({ over, said }) => {
     await over

@@ -7,6 +7,7 @@
 export const errorCodes = {
   InputError: {
     'bad-device': 'A device is not `auto`, `webgpu`, `webgpu:1` or `wasm`. Use one of these.',
+    'bad-kernels': 'The option `kernels` is not `aquatint` or `onnxruntime`. Use one of these.',
     'bad-device-map':
       '`deviceMap` is malformed, names an unknown component or device, or contradicts `device` or `offload`. Correct it.',
     'bad-memory-size': 'A memory size is not a number of bytes or a text such as `6GB`. Correct it.',

@@ -11,7 +11,7 @@ const runners: Readonly<Record<string, string>> = {
   sh: 'commands.test.ts',
   ts: 'source-snippets.test.ts where it imports from src, else ../widget-snippets.spec.ts',
   tsx: '../widget-snippets.spec.ts',
-  js: 'commands.test.ts a script, ../widget-snippets.spec.ts a setting of Vite',
+  js: 'commands.test.ts a script, ../widget-snippets.spec.ts a setting of Vite; that of webpack by hand',
   html: '../widget-docs.spec.ts',
   http: '../widget-embed.spec.ts',
   text: 'below: a tree of files, or a diagram',

@@ -131,6 +131,10 @@ function denoiserRun(
     inputs[name] = { dims, data: Float32Array.from(runs.flatMap(({ begin, end }) => Array.from(values.subarray(begin, end)))) }
   }
   if (graph.inputs.some(({ name }) => name === 'add_embeds')) inputs['add_embeds'] = addEmbeds(config)
+  // The fixture's runs have no guidance scale. Its projection has no bias, so zeros add nothing.
+  const guidance = graph.inputs.find(({ name }) => name === 'timestep_cond')?.dims
+  if (guidance !== undefined)
+    inputs['timestep_cond'] = { dims: guidance, data: new Float32Array((guidance[0] ?? 0) * (guidance[1] ?? 0)) }
   return { graph, inputs, outputs: ['out_sample'] }
 }
 

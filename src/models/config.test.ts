@@ -52,7 +52,6 @@ const unsupported: readonly (readonly [string, string, unknown])[] = [
   ['unet', 'time_embedding_type', 'fourier'],
   ['unet', 'time_embedding_act_fn', 'silu'],
   ['unet', 'timestep_post_act', 'silu'],
-  ['unet', 'time_cond_proj_dim', 256],
   ['unet', 'attention_type', 'gated'],
   ['unet', 'act_fn', 'gelu'],
   ['unet', 'addition_embed_type', 'image'],

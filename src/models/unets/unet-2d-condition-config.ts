@@ -37,6 +37,8 @@ export interface UnetConfig {
   readonly convOutKernel: number
   readonly time: TimestepSettings
   readonly timeEmbedWidth: number
+  /** Latent consistency models: the width of the guidance scale's embedding. Null for UNets that take no guidance scale. */
+  readonly guidanceWidth: number | null
   /** SDXL's added condition: widths of a time id's embedding and of the whole. */
   readonly added: { readonly time: TimestepSettings; readonly width: number } | undefined
   readonly contextWidth: number
@@ -105,6 +107,7 @@ export function readUnetConfig(config: Config): UnetConfig {
     timeEmbedWidth: reader.boolean('time_embedding_dim', false)
       ? reader.integer('time_embedding_dim', 0, channelBounds)
       : 4 * first,
+    guidanceWidth: reader.optionalInteger('time_cond_proj_dim', { min: 4, max: 16384 }),
     added,
     contextWidth,
     groups,
@@ -167,7 +170,6 @@ function refuseOthers(reader: ConfigReader): void {
   reader.require('time_embedding_type', 'positional')
   reader.require('time_embedding_act_fn')
   reader.require('timestep_post_act')
-  reader.require('time_cond_proj_dim')
   reader.refuse('attention_type', 'gated', 'gated-text-image')
   reader.require('act_fn', 'silu', 'swish')
   // Read by diffusers only for block types and embeddings that are refused above.
