@@ -4,9 +4,14 @@
  * way: they run one at a time, the others two at a time.
  */
 import { defineConfig } from '@playwright/test'
+import { site, sitePort } from './e2e/ui/site.js'
 import { chromiumLaunchOptions } from './scripts/chromium.mjs'
 
 const alone = ['hub-memory', 'hub-untrusted', 'hub-http2', 'hub-download'].map((name) => `**/${name}.spec.ts`)
+
+const { args, ...browser } = chromiumLaunchOptions()
+/** Compiles a function of WebAssembly again, with V8's slow compiler, only after much more work than usual: each spec loads the runtime anew. */
+const compileOnce = '--js-flags=--wasm-tiering-budget=200000000'
 
 export default defineConfig({
   testDir: 'e2e',
@@ -17,7 +22,15 @@ export default defineConfig({
   expect: { timeout: 120_000 },
   // Where `npm test` counts.
   reporter: process.env['PLAYWRIGHT_JSON_OUTPUT_FILE'] === undefined ? [['list']] : [['list'], ['json']],
-  use: { baseURL: 'http://127.0.0.1:4173', launchOptions: chromiumLaunchOptions(), trace: 'retain-on-failure' },
+  use: {
+    baseURL: site,
+    launchOptions: { ...browser, args: [...args, compileOnce] },
+    // A browser without a GPU spends more time on moving bars, and on a trace's pictures of them, than on the pictures of the model.
+    contextOptions: { reducedMotion: 'reduce' },
+    // The specs of the service worker allow it.
+    serviceWorkers: 'block',
+    trace: { mode: 'retain-on-failure', screenshots: false, snapshots: false },
+  },
   projects: [
     { name: 'pack', testMatch: '**/pack.setup.ts', outputDir: 'test-results/e2e-pack' },
     { name: 'site', testMatch: '**/*.spec.ts', testIgnore: alone, dependencies: ['pack'], outputDir: 'test-results/e2e-site' },
@@ -25,8 +38,8 @@ export default defineConfig({
   ],
   workers: 2,
   webServer: {
-    command: 'node node_modules/vite/bin/vite.js preview --port 4173 --strictPort --host 127.0.0.1',
-    url: 'http://127.0.0.1:4173',
+    command: `node node_modules/vite/bin/vite.js preview --port ${sitePort} --strictPort --host 127.0.0.1`,
+    url: site,
     reuseExistingServer: false,
   },
 })

@@ -1,7 +1,8 @@
 /**
- * The projects: `node` for what is pure, `pipelines` for whole pipelines in Node, `browser` for what needs a real browser (IndexedDB,
- * Worker, WebGPU), `isolated` for browser tests that need a page or a GPU device for themselves, and `chromium` for those that need Chromium.
- * `browser` and `isolated` run in Firefox, whose software GPU is the faster one, or in Chromium where Firefox is missing.
+ * The projects: `node` for what is pure, `slow` for what takes seconds in Node (processes, servers, builds, fuzzing, whole networks),
+ * `pipelines` for whole pipelines there, `browser` for what needs a real browser (IndexedDB, Worker, WebGPU), `isolated` for browser tests
+ * that need a page or a GPU device for themselves, and `chromium` for those that need Chromium. `browser` and `isolated` run in Firefox,
+ * whose software GPU is the faster one, or in Chromium where Firefox is missing.
  */
 import { playwright } from '@vitest/browser-playwright'
 import { defineConfig, type TestProjectConfiguration } from 'vitest/config'
@@ -11,6 +12,19 @@ import { firefox } from './scripts/firefox-provider.js'
 
 /** Whole pipelines in Node: minutes of matrix products. */
 const pipelines = ['{src,cli,e2e}/**/*.parity.test.ts']
+/** Starts processes, builds, talks to servers on this machine, tries thousands of inputs, or runs whole networks: not in the inner loop. */
+const slow = [
+  'cli/{packed,*/*}.test.ts',
+  'e2e/{dev-server,hub-server/*,docs/{commands,source-snippets}}.test.ts',
+  'scripts/import-table.test.ts',
+  'src/**/fuzz.test.ts',
+  'src/checkpoint/size-limits.test.ts',
+  'src/tokenizers/t5-forms.test.ts',
+  'src/models/{fixtures,float16,quantized}.test.ts',
+  'src/pipelines/pipeline-behaviour.test.ts',
+  'src/pipelines/planning/place-networks.test.ts',
+  'src/pipelines/loading/plan-pipeline.test.ts',
+]
 const isolated = ['src/**/*.isolated.browser.test.ts']
 const inChromium = ['src/**/*.chromium.browser.test.ts']
 /** Runs in both browsers. */
@@ -19,8 +33,8 @@ const smoke = 'src/pipelines/smoke.browser.test.ts'
 /** What has not ended after this many milliseconds hangs. No test depends on the time that it takes. */
 const hang = 900_000
 
-function node(name: string, include: string[], exclude: string[]): TestProjectConfiguration {
-  return { extends: true, test: { name, environment: 'node', include, exclude } }
+function node(name: string, include: string[], exclude: string[], isolate = true): TestProjectConfiguration {
+  return { extends: true, test: { name, environment: 'node', include, exclude, isolate } }
 }
 
 const chromium = () => ({
@@ -59,7 +73,9 @@ export default defineConfig({
     testTimeout: hang,
     hookTimeout: hang,
     projects: [
-      node('node', ['{src,cli,e2e,scripts}/**/*.test.ts'], ['**/*.browser.test.ts', ...pipelines]),
+      // Its files share a process and their modules: loading those took longer than the tests.
+      node('node', ['{src,cli,e2e,scripts}/**/*.test.ts'], ['**/*.browser.test.ts', ...pipelines, ...slow], false),
+      node('slow', slow, pipelines),
       node('pipelines', pipelines, []),
       browser('browser', {
         include: ['src/**/*.browser.test.ts'],

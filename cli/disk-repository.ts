@@ -1,7 +1,7 @@
 /** A folder on disk as a repository. Reads go to the files directly: nothing is cached or copied. */
 
 import { open, readdir, stat, type FileHandle } from 'node:fs/promises'
-import { basename, join, resolve } from 'node:path'
+import { basename, dirname, join, resolve } from 'node:path'
 import { HubError, InputError } from '../src/errors.js'
 import type { ByteRange, ByteSource, ReadOptions, Repository, RepositoryFile } from '../src/hub/types.js'
 
@@ -17,6 +17,14 @@ export class DiskRepository implements Repository {
   constructor(folder: string) {
     this.folder = resolve(folder)
     this.id = basename(this.folder)
+  }
+
+  /** The repository of one file alone: the others of its folder are not listed. */
+  static ofFile(path: string): DiskRepository {
+    const repository = new DiskRepository(dirname(resolve(path)))
+    const name = basename(path)
+    repository.#files = stat(path).then(({ size }) => [{ path: name, size }])
+    return repository
   }
 
   /** Every file below the folder except hidden ones, sorted by path. Links are followed, because snapshots in the Hub's cache consist of links. */

@@ -46,6 +46,12 @@ test('with a capable GPU the page shows no notes', async ({ page }) => {
   expect(await panelNotes(page)).toEqual(['This machine has everything that Aquatint can use.'])
   await expect(page.locator('#notes > *')).toHaveCount(0)
   await expect(page.getByRole('dialog').getByText('yes: test')).toBeVisible()
+  // What the user's GPU may hold, from docs/memory-figures.md.
+  const row = page
+    .getByRole('dialog')
+    .getByRole('row')
+    .filter({ has: page.getByRole('rowheader', { name: '8 GB', exact: true }) })
+  await expect(row).toContainText('SDXL base in float16: 6.08 GB, one component at a time')
   // The limit of a binding is smaller than that of a buffer.
   await expect(page.getByRole('dialog').locator('dt:text-is("Largest buffer") + dd')).toHaveText('134 MB')
 })

@@ -4,20 +4,30 @@ import type { Page } from '@playwright/test'
 import { readRepository, withFileList } from './fixture-repository.js'
 import { expect, generate, model, openPage, query, test } from './ui/page-harness.js'
 
-test('downloaded models are listed, verified and deleted', async ({ page, server }) => {
+test('downloaded models are listed, verified and deleted; a model in use is not deleted, and Verify finds a damaged chunk', async ({
+  page,
+  server,
+}) => {
   await openPage(page, server)
   await generate(page, 'a red apple')
   await page.getByRole('button', { name: 'Models' }).click()
   const dialog = page.getByRole('dialog', { name: 'Downloaded models' })
+  const verify = dialog.getByRole('button', { name: `Verify ${model}` })
   await expect(dialog.getByText(model, { exact: true })).toBeVisible()
   await expect(dialog.getByText(/MB · \d+ files · last used .* · commit [0-9a-f]{8}/)).toBeVisible()
-  await dialog.getByRole('button', { name: `Verify ${model}` }).click()
+  await verify.click()
   await expect(dialog.getByText(/all \d+ chunks are intact/)).toBeVisible()
+  await dialog.getByRole('button', { name: `Delete ${model}` }).click()
+  await expect(dialog.getByText('Nothing was deleted: the model is in use')).toBeVisible()
+  await expect(dialog.getByText(model, { exact: true })).toBeVisible()
   await dialog.getByRole('button', { name: 'Close' }).click()
 
-  // The model is in use: deleting must not break the box.
+  // This page does not load the model.
   await page.goto('/')
+  await damageCache(page)
   await page.getByRole('button', { name: 'Models' }).click()
+  await verify.click()
+  await expect(dialog.getByText(/1 of \d+ chunks were damaged and have been deleted/)).toBeVisible()
   await dialog.getByRole('button', { name: `Delete ${model}` }).click()
   await expect(dialog.getByText(/Freed [\d.]+ MB/)).toBeVisible()
   await expect(dialog.getByText(model, { exact: true })).toBeHidden()
@@ -39,53 +49,29 @@ test('a model from a plain URL is listed by its URL, verified and deleted', asyn
   await expect(dialog.getByText('No models downloaded yet.')).toBeHidden()
 })
 
-test('a model in use is not deleted, and the panel says so', async ({ page, server }) => {
-  await openPage(page, server)
-  await generate(page, 'a red apple')
-  await page.getByRole('button', { name: 'Models' }).click()
-  const dialog = page.getByRole('dialog', { name: 'Downloaded models' })
-  await dialog.getByRole('button', { name: `Delete ${model}` }).click()
-  await expect(dialog.getByText('Nothing was deleted: the model is in use')).toBeVisible()
-  await expect(dialog.getByText(model, { exact: true })).toBeVisible()
-})
-
-test('Verify finds a damaged chunk', async ({ page, server }) => {
-  await openPage(page, server)
-  await generate(page, 'a red apple')
-  await page.goto('/')
-  await damageCache(page)
-  await page.getByRole('button', { name: 'Models' }).click()
-  const dialog = page.getByRole('dialog', { name: 'Downloaded models' })
-  await dialog.getByRole('button', { name: `Verify ${model}` }).click()
-  await expect(dialog.getByText(/1 of \d+ chunks were damaged and have been deleted/)).toBeVisible()
-})
-
-for (const granted of [true, false]) {
-  test(`the browser ${granted ? 'grants' : 'refuses'} persistent storage`, async ({ page, server }) => {
-    // Headless Chromium decides by user engagement, which a test cannot have, so the test replaces the decision.
-    await page.addInitScript((answer) => {
-      let persisted = false
-      StorageManager.prototype.persist = () => Promise.resolve((persisted = answer))
-      StorageManager.prototype.persisted = () => Promise.resolve(persisted)
-    }, granted)
-    await openPage(page, server)
-    await generate(page, 'a red apple')
-    await page.getByRole('button', { name: 'Models' }).click()
-    const dialog = page.getByRole('dialog', { name: 'Downloaded models' })
-    await expect(dialog.getByText(/about [\d.]+ [GT]B more can be stored/)).toBeVisible()
-    await expect(dialog.getByText('the browser may delete models without asking')).toBeVisible()
-    const ask = dialog.getByRole('button', { name: 'Ask the browser to keep them' })
-    await ask.click()
-    if (granted) {
-      await expect(dialog.getByText('The browser will keep the models.')).toBeVisible()
-      await expect(dialog.getByText('The browser has agreed not to delete models on its own.')).toBeVisible()
-      await expect(ask).toBeHidden()
-    } else {
-      await expect(dialog.getByText('The browser refused.')).toBeVisible()
-      await expect(ask).toBeVisible()
-    }
+test('the browser refuses persistent storage, then grants it', async ({ page, server }) => {
+  // Headless Chromium decides by user engagement, which a test cannot have, so the test replaces the decision.
+  await page.addInitScript(() => {
+    const answers = [false, true]
+    let persisted = false
+    StorageManager.prototype.persist = () => Promise.resolve((persisted = answers.shift() ?? persisted))
+    StorageManager.prototype.persisted = () => Promise.resolve(persisted)
   })
-}
+  await openPage(page, server)
+  await generate(page, 'a red apple')
+  await page.getByRole('button', { name: 'Models' }).click()
+  const dialog = page.getByRole('dialog', { name: 'Downloaded models' })
+  await expect(dialog.getByText(/about [\d.]+ [GT]B more can be stored/)).toBeVisible()
+  await expect(dialog.getByText('the browser may delete models without asking')).toBeVisible()
+  const ask = dialog.getByRole('button', { name: 'Ask the browser to keep them' })
+  await ask.click()
+  await expect(dialog.getByText('The browser refused.')).toBeVisible()
+  await expect(ask).toBeVisible()
+  await ask.click()
+  await expect(dialog.getByText('The browser will keep the models.')).toBeVisible()
+  await expect(dialog.getByText('The browser has agreed not to delete models on its own.')).toBeVisible()
+  await expect(ask).toBeHidden()
+})
 
 test('over quota, the picture is generated, and the page says that the gallery cannot store it', async ({ page, server }) => {
   await page.goto('/')

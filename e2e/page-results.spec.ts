@@ -3,33 +3,28 @@
 import { readFileSync } from 'node:fs'
 import { expect, generate, model, openPage, size, test } from './ui/page-harness.js'
 
-test('a picture is stored for the next visit, with its settings', async ({ page, server }) => {
+test('a picture is stored for the next visit, its settings can be used again, and a deleted picture is gone', async ({
+  page,
+  server,
+}) => {
   await openPage(page, server)
   await generate(page, 'a red apple')
-  await page.goto('/')
-  await page.getByRole('button', { name: 'Open: a red apple' }).click()
+  const print = page.getByRole('button', { name: 'Open: a red apple' })
   const dialog = page.getByRole('dialog')
+  await page.getByLabel('Prompt', { exact: true }).fill('something else')
+  await print.click()
+  await page.getByRole('button', { name: 'Use these settings' }).click()
+  await expect(page.getByLabel('Prompt', { exact: true })).toHaveValue('a red apple')
+  expect(await page.evaluate(() => document.querySelector('aquatint-prompt')?.settings.seed)).toBe(7)
+
+  await page.goto('/')
+  await print.click()
   await expect(dialog.getByRole('img', { name: 'Picture for: a red apple' })).toBeVisible()
   await expect(dialog.getByText(model)).toBeVisible()
   await expect(dialog.getByText(await server.commit(model))).toBeVisible()
   await page.keyboard.press('Escape')
   await expect(dialog).toBeHidden()
-})
 
-test('its settings can be used again', async ({ page, server }) => {
-  await openPage(page, server)
-  await generate(page, 'a red apple')
-  await page.getByLabel('Prompt', { exact: true }).fill('something else')
-  await page.getByRole('button', { name: 'Open: a red apple' }).click()
-  await page.getByRole('button', { name: 'Use these settings' }).click()
-  await expect(page.getByLabel('Prompt', { exact: true })).toHaveValue('a red apple')
-  expect(await page.evaluate(() => document.querySelector('aquatint-prompt')?.settings.seed)).toBe(7)
-})
-
-test('a deleted picture is gone, also after a reload', async ({ page, server }) => {
-  await openPage(page, server)
-  await generate(page, 'a red apple')
-  const print = page.getByRole('button', { name: 'Open: a red apple' })
   await print.click()
   await page.getByRole('button', { name: 'Delete' }).click()
   await expect(print).toBeHidden()
@@ -38,10 +33,18 @@ test('a deleted picture is gone, also after a reload', async ({ page, server }) 
   await expect(print).toBeHidden()
 })
 
-test('a picture is copied, from the box and from the gallery, with its settings in it', async ({ page, server, context }) => {
+test('a picture is copied and saved, from the box and from the gallery, and shared, with its settings', async ({
+  page,
+  server,
+  context,
+}) => {
   await context.grantPermissions(['clipboard-read', 'clipboard-write'])
   await openPage(page, server)
-  await generate(page, 'a red apple')
+  await generate(page, 'a red apple & more')
+  const print = page.getByRole('button', { name: 'Open: a red apple & more' })
+  const prompt = page.getByLabel('Prompt', { exact: true })
+  const settings = () => page.evaluate(() => document.querySelector('aquatint-prompt')?.settings)
+
   const copied = () =>
     page.evaluate(async () => {
       const [item] = await navigator.clipboard.read()
@@ -54,13 +57,69 @@ test('a picture is copied, from the box and from the gallery, with its settings 
   await page.getByRole('button', { name: 'Copy', exact: true }).click()
   await expect(page.getByRole('button', { name: 'Copied' })).toBeVisible()
   expect(await copied()).toEqual({ width: size, height: size })
-  await page.getByRole('button', { name: 'Open: a red apple' }).click()
+  await print.click()
   await page.getByRole('button', { name: 'Copy picture' }).click()
   await expect(page.getByText('Picture copied.')).toBeVisible()
   expect(await copied()).toEqual({ width: size, height: size })
+
+  await page.getByRole('button', { name: 'Copy link' }).click()
+  await expect(page.getByText('Link copied.')).toBeVisible()
+  const link = new URL(await page.evaluate(() => navigator.clipboard.readText()))
+  expect(Object.fromEntries(link.searchParams)).toMatchObject({
+    model,
+    prompt: 'a red apple & more',
+    seed: '7',
+    steps: '2',
+    revision: await server.commit(model),
+  })
+
+  // The dialog is closed in the same turn in which “Save PNG” is pressed.
+  const fromGallery = page.waitForEvent('download')
+  await page.getByRole('dialog').evaluate((dialog: HTMLDialogElement) => {
+    const save = [...dialog.querySelectorAll('button')].find(({ textContent }) => textContent === 'Save PNG')
+    save?.click()
+    dialog.close()
+  })
+  const kept = readFileSync(await (await fromGallery).path())
+  expect([kept.readUInt32BE(16), kept.readUInt32BE(20)]).toEqual([size, size])
+  expect(kept.includes('Seed: 7')).toBe(true)
+  const fromBox = page.waitForEvent('download')
+  await page.getByRole('button', { name: 'Save PNG' }).click()
+  const saved = await fromBox
+  expect(saved.suggestedFilename()).toBe('a-red-apple-more-7.png')
+  const bytes = readFileSync(await saved.path())
+  expect([bytes.readUInt32BE(16), bytes.readUInt32BE(20)]).toEqual([size, size])
+
+  await test.step('the saved PNG dropped on the page restores the settings; other files do not', async () => {
+    await page.goto('/')
+    const drop = (name: string, base64: string) =>
+      page.evaluate(
+        ([fileName, data]) => {
+          const transfer = new DataTransfer()
+          transfer.items.add(new File([Uint8Array.from(atob(data), (character) => character.charCodeAt(0))], fileName))
+          document.documentElement.dispatchEvent(
+            new DragEvent('drop', { dataTransfer: transfer, bubbles: true, cancelable: true }),
+          )
+        },
+        [name, base64] as const,
+      )
+    await drop('a-red-apple-more-7.png', bytes.toString('base64'))
+    await expect(prompt).toHaveValue('a red apple & more')
+    expect(await settings()).toMatchObject({ model, seed: 7, numInferenceSteps: 2, width: size, height: size })
+    await drop('words.png', Buffer.from('no picture').toString('base64'))
+    await expect(page.getByText('words.png: This file is not a whole PNG')).toBeVisible()
+  })
+  await test.step('the shared link sets everything', async () => {
+    link.searchParams.set('endpoint', server.url)
+    await page.goto(link.href)
+    await expect(prompt).toHaveValue('a red apple & more')
+  })
 })
 
-test('the page says when copying is not allowed', async ({ page, server }) => {
+test('two pictures are compared, and differing settings are marked; the page says when copying is not allowed', async ({
+  page,
+  server,
+}) => {
   await page.addInitScript(() => {
     Clipboard.prototype.write = () => Promise.reject(new DOMException('Write permission denied.', 'NotAllowedError'))
   })
@@ -71,26 +130,8 @@ test('the page says when copying is not allowed', async ({ page, server }) => {
   await page.getByRole('button', { name: 'Open: a red apple' }).click()
   await page.getByRole('button', { name: 'Copy picture' }).click()
   await expect(page.getByText('The browser did not allow copying.')).toBeVisible()
-})
+  await page.keyboard.press('Escape')
 
-test('a picture of the gallery is saved with its settings, also when its dialog is closed at once', async ({ page, server }) => {
-  await openPage(page, server)
-  await generate(page, 'a red apple')
-  await page.getByRole('button', { name: 'Open: a red apple' }).click()
-  const download = page.waitForEvent('download')
-  await page.getByRole('dialog').evaluate((dialog: HTMLDialogElement) => {
-    const save = [...dialog.querySelectorAll('button')].find(({ textContent }) => textContent === 'Save PNG')
-    save?.click()
-    dialog.close()
-  })
-  const bytes = readFileSync(await (await download).path())
-  expect([bytes.readUInt32BE(16), bytes.readUInt32BE(20)]).toEqual([size, size])
-  expect(bytes.includes('Seed: 7')).toBe(true)
-})
-
-test('two pictures are compared, and differing settings are marked', async ({ page, server }) => {
-  await openPage(page, server)
-  await generate(page, 'a red apple')
   await generate(page, 'a blue boat')
   const compare = page.getByRole('button', { name: 'Compare two' })
   await expect(compare).toBeDisabled()
@@ -100,57 +141,4 @@ test('two pictures are compared, and differing settings are marked', async ({ pa
   await expect(page.locator('tr.differs')).toHaveText([/a red apple.*a blue boat/])
   await page.getByRole('slider').fill('20')
   await expect(page.locator('.pair')).toHaveCSS('--split', '20%')
-})
-
-test('a saved PNG dropped on the page restores the settings; other files do not', async ({ page, server }) => {
-  await openPage(page, server)
-  await generate(page, 'a red apple')
-  const download = page.waitForEvent('download')
-  await page.getByRole('button', { name: 'Save PNG' }).click()
-  const saved = await download
-  expect(saved.suggestedFilename()).toBe('a-red-apple-7.png')
-  const bytes = readFileSync(await saved.path())
-  expect([bytes.readUInt32BE(16), bytes.readUInt32BE(20)]).toEqual([size, size])
-
-  await page.goto('/')
-  const drop = (name: string, base64: string) =>
-    page.evaluate(
-      ([fileName, data]) => {
-        const transfer = new DataTransfer()
-        transfer.items.add(new File([Uint8Array.from(atob(data), (character) => character.charCodeAt(0))], fileName))
-        document.documentElement.dispatchEvent(new DragEvent('drop', { dataTransfer: transfer, bubbles: true, cancelable: true }))
-      },
-      [name, base64] as const,
-    )
-  await drop('a-red-apple-7.png', bytes.toString('base64'))
-  await expect(page.getByLabel('Prompt', { exact: true })).toHaveValue('a red apple')
-  expect(await page.evaluate(() => document.querySelector('aquatint-prompt')?.settings)).toMatchObject({
-    model: model,
-    seed: 7,
-    numInferenceSteps: 2,
-    width: size,
-    height: size,
-  })
-  await drop('words.png', Buffer.from('no picture').toString('base64'))
-  await expect(page.getByText('words.png: This file is not a whole PNG')).toBeVisible()
-})
-
-test('a shared link sets everything', async ({ page, server, context }) => {
-  await context.grantPermissions(['clipboard-read', 'clipboard-write'])
-  await openPage(page, server)
-  await generate(page, 'a red apple & more')
-  await page.getByRole('button', { name: 'Open: a red apple & more' }).click()
-  await page.getByRole('button', { name: 'Copy link' }).click()
-  await expect(page.getByText('Link copied.')).toBeVisible()
-  const link = new URL(await page.evaluate(() => navigator.clipboard.readText()))
-  expect(Object.fromEntries(link.searchParams)).toMatchObject({
-    model: model,
-    prompt: 'a red apple & more',
-    seed: '7',
-    steps: '2',
-    revision: await server.commit(model),
-  })
-  link.searchParams.set('endpoint', server.url)
-  await page.goto(link.href)
-  await expect(page.getByLabel('Prompt', { exact: true })).toHaveValue('a red apple & more')
 })

@@ -4,6 +4,8 @@ import { gzipSync } from 'node:zlib'
 import { readFileSync } from 'node:fs'
 import { expect, generate, model, openPage, test } from './ui/page-harness.js'
 
+test.use({ serviceWorkers: 'allow' })
+
 test('the first paint downloads little, and nothing of the runtime', async ({ page }) => {
   const loaded = new Map<string, number>()
   const bodies: Promise<unknown>[] = []

@@ -83,6 +83,7 @@ test('in a form', async ({ page, server }) => {
   await openSnippet(page, server, '<form', async () => {
     await expect(page.getByRole('button', { name: 'Generate' })).toBeVisible()
     expect(await page.evaluate(() => document.querySelector('form')?.checkValidity())).toBe(false)
+    await page.getByLabel('Prompt', { exact: true }).fill('a boat')
     await page.getByRole('button', { name: 'Generate' }).click()
     await expect.poll(() => page.evaluate(() => document.querySelector('form')?.checkValidity())).toBe(true)
   })

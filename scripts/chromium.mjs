@@ -13,6 +13,8 @@ export const chromiumFlags = [
   '--disable-background-networking',
   '--disable-component-update',
   '--disable-sync',
+  // With each window, Chromium opens the page of a popup of its address bar.
+  '--disable-features=WebUIOmniboxAimPopup,PreloadTopChromeWebUI',
 ]
 
 const systemNames = ['chromium', 'chromium-browser', 'google-chrome-stable', 'google-chrome']

@@ -8,11 +8,14 @@ import { layoutNames } from '../../src/checkpoint/layouts/open-layout.js'
 import { HubError, InputError } from '../../src/errors.js'
 import { Hub } from '../../src/hub/hub.js'
 import { cleanReference } from '../../src/util/clean-reference.js'
+import { isSingleFileAddress, openFile } from '../../src/hub/repositories/open-file.js'
 import { openRepository } from '../../src/hub/repositories/open-repository.js'
 import type { ByteSource, Repository } from '../../src/hub/types.js'
+import type { FileInRepository } from '../../src/checkpoint/layouts/single-file/single-file.js'
 import { DiskRepository } from '../disk-repository.js'
 import type { CommandIO } from '../output.js'
 import { sayWaits } from './say-waits.js'
+import { singleFileFolder } from './single-file-folder.js'
 import { headersOnly } from '../../src/hub/downloads/header-only-file.js'
 
 /** How remote repositories are opened. */
@@ -21,6 +24,8 @@ export interface RemoteOptions {
   readonly endpoint: string
   readonly revision?: string | undefined
   readonly token?: string | undefined
+  /** A folder, a repository or a URL with the configs of a checkpoint in one file. Default: the repository of its family on the Hub. */
+  readonly config?: string | undefined
 }
 
 /** An open repository. */
@@ -33,12 +38,16 @@ export interface FoundRepository {
 export async function findRepository(text: string, options: RemoteOptions, io: CommandIO): Promise<FoundRepository> {
   const target = await localName(text)
   const there = await stat(target).catch(() => null)
-  if (there?.isFile() === true)
+  if (there?.isFile() === true && !isCheckpoint(target))
     throw new InputError(
       'not-a-folder',
-      `${target} is a file; give a folder in diffusers' layout, or the folder of one component.${isCheckpoint(target) ? " diffusers' from_single_file and save_pretrained turn a checkpoint in a single file into such a folder." : ''}`,
-      { target },
+      `${target} is a file; give a folder in diffusers' layout, or a checkpoint in one file.`,
+      {
+        target,
+      },
     )
+  if (there?.isFile() === true || (there === null && isSingleFileAddress(target)))
+    return findSingleFile(target, there !== null, options, io)
   if (there !== null || isAbsolute(target) || /^\.{0,2}[\\/]|^\.{1,2}$/.test(target)) {
     const folder = new DiskRepository(target)
     return { repository: folder, close: () => folder.close() }
@@ -56,6 +65,54 @@ export async function findRepository(text: string, options: RemoteOptions, io: C
     waits.end()
     throw withHint(error, target)
   }
+}
+
+/** A checkpoint in one file, with the configs of its family. @throws as {@link findRepository}; UnsupportedError `single-file-family` */
+async function findSingleFile(
+  target: string,
+  isOnDisk: boolean,
+  options: RemoteOptions,
+  io: CommandIO,
+): Promise<FoundRepository> {
+  const { config: configs, ...remote } = options
+  const closing: (() => Promise<void>)[] = []
+  const close = async () => {
+    for (const end of closing) await end()
+  }
+  const open = async (text: string) => {
+    const found = await findRepository(text, remote, io)
+    closing.push(() => found.close())
+    return found.repository
+  }
+  try {
+    const config = configs === undefined ? undefined : await open(configs)
+    const file = isOnDisk ? openOnDisk(target, closing) : await openByAddress(target, remote, io, closing)
+    const warn = (message: string) => io.stderr(`Note: ${message}\n`)
+    return { repository: await singleFileFolder({ file, config, open, warn }, { signal: io.signal }), close }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+function openOnDisk(path: string, closing: (() => Promise<void>)[]): FileInRepository {
+  const repository = DiskRepository.ofFile(path)
+  closing.push(() => repository.close())
+  return { repository, path: basename(path) }
+}
+
+async function openByAddress(
+  address: string,
+  options: RemoteOptions,
+  io: CommandIO,
+  closing: (() => Promise<void>)[],
+): Promise<FileInRepository> {
+  const waits = sayWaits(io)
+  closing.push(async () => waits.end())
+  const hub = await Hub.open({ store: null, fetch: waits.fetch })
+  const { repository, path } = await openFile(hub, address, { ...options, signal: io.signal })
+  closing.push(async () => repository.close())
+  return { repository: openedOnce(headersOnly(repository)), path }
 }
 
 /** Opens each file once, since several readers look at the same configs and headers. */

@@ -138,12 +138,12 @@ describe('what is not available', () => {
 })
 
 describe('a folder or a file', () => {
-  it('a checkpoint in a single file gets a hint how to convert it', async () => {
-    const file = join(fixtures, 'tiny-sd15/repo/vae/diffusion_pytorch_model.safetensors')
-    const error = await failing('inspect', file)
-    expect(error).toMatchObject({ kind: 'InputError', code: 'not-a-folder', exit: 2 })
-    expect(error.message).toContain('from_single_file')
-    expect((await failing('inspect', join(fixtures, 'tiny-sd15/case.json'))).message).not.toContain('from_single_file')
+  it('the weights of one component, and a file of another kind, are told from a checkpoint in one file', async () => {
+    const error = await failing('inspect', join(fixtures, 'tiny-sd15/repo/vae/diffusion_pytorch_model.safetensors'))
+    expect(error).toMatchObject({ kind: 'UnsupportedError', code: 'single-file-family', exit: 1 })
+    expect(error.message).toContain("diffusers' own names")
+    const other = await failing('inspect', join(fixtures, 'tiny-sd15/case.json'))
+    expect(other).toMatchObject({ kind: 'InputError', code: 'not-a-folder', exit: 2 })
   })
 
   it('a missing path is not requested from any server', async () => {

@@ -80,7 +80,7 @@ describe('inspecting', () => {
       writeFile(join(folder, path), String(await readFile(join(folder, path))).replace(from, to))
     await change('unet/config.json', '"cross_attention_dim": 80', '"cross_attention_dim": 72')
     await change('model_index.json', 'AutoencoderKL', 'AutoencoderDC')
-    await change('model_index.json', 'EulerDiscreteScheduler', 'KDPM2DiscreteScheduler')
+    await change('model_index.json', 'EulerDiscreteScheduler', 'DPMSolverSDEScheduler')
     await writeFile(join(folder, 'text_encoder/model.safetensors'), 'x')
     const { runs, ok } = await runJson<Inspection>(['inspect', folder])
     expect(ok).toBe(true)
@@ -94,6 +94,7 @@ describe('inspecting', () => {
     const { stdout, code } = await run(['inspect', folder])
     expect(code).toBe(0)
     expect(stdout).toContain('Aquatint cannot run it:\n  scheduler: ')
+    expect(stdout).toContain('Use DPMSolverMultistepScheduler')
   })
 
   it('reports errors that only loading the whole pipeline meets', async () => {

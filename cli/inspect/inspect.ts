@@ -23,6 +23,8 @@ files are read: a few hundred kilobytes, however large the model.
   <folder>            a repository in diffusers' layout, or one component
   <owner/name>        a repository on the Hugging Face Hub
   <URL>               a repository on a web server that has a files.json, such as aquatint serve
+  <file or its URL>   a checkpoint in one safetensors file
+  --config <folder>   the folder or repository with the configs of a checkpoint in one file. Default: that of its family
   --variant <name>    the variant to inspect, such as fp16
   --revision <name>   branch, tag or commit on the Hub. Default: main
   --endpoint <URL>    a mirror of the Hub
@@ -47,7 +49,7 @@ Examples
 async function run(args: readonly string[], io: CommandIO, json: boolean): Promise<Inspection> {
   const given = readArguments(args, 'inspect', {
     target: 'folder, repository or URL',
-    texts: ['variant', 'revision', 'endpoint', 'offload', 'width', 'height'],
+    texts: ['variant', 'revision', 'endpoint', 'config', 'offload', 'width', 'height'],
     lists: ['max-memory', 'device-map', 'dtype'],
   })
   const variant = given.text('variant') ?? null
@@ -73,6 +75,7 @@ async function run(args: readonly string[], io: CommandIO, json: boolean): Promi
       endpoint: checkBaseUrl(given.text('endpoint') ?? 'https://huggingface.co/'),
       revision: given.text('revision'),
       token: process.env.HF_TOKEN,
+      config: given.text('config'),
     },
     io,
   )

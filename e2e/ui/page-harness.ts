@@ -10,8 +10,7 @@ import type { AquatintPrompt } from '../../src/ui/element.js'
 export const model = 'fixtures/tiny-sd15'
 export const size = 32
 
-/** The origin of the built site. */
-export const site = 'http://127.0.0.1:4173'
+export { site } from './site.js'
 
 /** Each test has its own Hub look-alike. */
 export const test = base.extend<{ server: HubServer }>({
@@ -23,10 +22,11 @@ export const test = base.extend<{ server: HubServer }>({
 })
 export { expect }
 
-/** The query of the URL for a quick run of the fixture on the CPU. */
+/** The query of the URL for a quick run of the fixture on the CPU. It has a prompt, because the page asks before it generates without one. */
 export function query(server: HubServer, more: Readonly<Record<string, string>> = {}): string {
   return new URLSearchParams({
     model,
+    prompt: 'a boat',
     endpoint: server.url,
     device: 'wasm',
     steps: '2',
@@ -81,7 +81,7 @@ const axeSource = readFileSync('node_modules/axe-core/axe.min.js', 'utf8')
 
 /** The violations that axe finds of WCAG 2.2 AA and its best practices, including shadow roots. */
 export async function violations(page: Page): Promise<readonly string[]> {
-  await page.evaluate(axeSource)
+  if (!(await page.evaluate(() => 'axe' in globalThis))) await page.evaluate(axeSource)
   return page.evaluate(async () => {
     interface Axe {
       run(): Promise<{ violations: { id: string; nodes: { target: unknown; failureSummary?: string }[] }[] }>

@@ -62,16 +62,15 @@ export class ConfigReader {
     return value
   }
 
-  /** True or false, also as null, which is false in Python, and as a number; `fallback` when missing. */
+  /** Whether Python takes the value for true, as diffusers does: null is false. `fallback` when missing. */
   boolean(key: string, fallback: boolean): boolean {
-    const value = this.raw(key)
-    if (!isFlag(value)) throw this.invalid(key, 'true, false or null')
-    return isTruthy(value, fallback)
+    return isTruthy(this.raw(key), fallback)
   }
 
+  /** The value; in place of true and false the numbers that they are in Python. */
   #given(key: string, fallback: unknown): unknown {
     const value = this.raw(key)
-    return value === undefined ? fallback : value
+    return value === undefined ? fallback : asNumber(value)
   }
 
   /** One of `allowed`; `fallback` when missing. Anything else is refused as unsupported. */
@@ -91,7 +90,8 @@ export class ConfigReader {
     read: (value: unknown) => Value | undefined,
     allowed: string,
   ): Value[] {
-    const value = this.#given(key, fallback)
+    const given = this.raw(key)
+    const value = given === undefined ? fallback : given
     const list: readonly unknown[] = Array.isArray(value) ? value : Array.from({ length: count }, () => value)
     if (list.length !== count) throw this.invalid(key, `${allowed}, one for all or a list of ${count}`)
     return list.map((item) => {
@@ -103,7 +103,10 @@ export class ConfigReader {
 
   /** Whole numbers, one for each of `count` places. */
   integers(key: string, fallback: number | readonly number[] | undefined, count: number, bounds: Bounds): number[] {
-    const read = (value: unknown) => (isWithin(value, bounds) && Number.isInteger(value) ? value : undefined)
+    const read = (item: unknown) => {
+      const value = asNumber(item)
+      return isWithin(value, bounds) && Number.isInteger(value) ? value : undefined
+    }
     return this.each(key, fallback, count, read, `a whole number ${range(bounds)}`)
   }
 
@@ -121,6 +124,17 @@ export class ConfigReader {
     const value = this.raw(key)
     if (value === undefined || value === null || allowed.some((candidate) => candidate === value)) return
     throw this.unsupported(key, [null, ...allowed])
+  }
+
+  /** Refuses the config if `key` is one of `refused`. The library takes every other value for none. */
+  refuse(key: string, ...refused: readonly string[]): void {
+    const value = this.raw(key)
+    if (refused.some((name) => name === value)) throw this.unsupported(key, [null])
+  }
+
+  /** Refuses the config if Python takes the value of `key` for true. */
+  requireFalse(key: string): void {
+    if (this.boolean(key, false)) throw this.unsupported(key, [null, false])
   }
 
   /** Accepts keys that do not change what the network computes. */
@@ -160,9 +174,9 @@ export class ConfigReader {
   }
 }
 
-/** Whether a value can be meant as true or false. A string such as "false", which Python takes for true, is more likely a mistake. */
-export function isFlag(value: unknown): value is boolean | number | null | undefined {
-  return value === undefined || value === null || typeof value === 'boolean' || typeof value === 'number'
+/** True and false as the numbers that they are in Python. */
+export function asNumber(value: unknown): unknown {
+  return typeof value === 'boolean' ? Number(value) : value
 }
 
 function isWithin(value: unknown, bounds: Bounds): value is number {

@@ -20,6 +20,13 @@ test('a class that is not listed is refused with those that are', () => {
     )
 })
 
+test('autoencoders of diffusers that Aquatint refuses are refused with what to use instead', () => {
+  for (const className of ['AsymmetricAutoencoderKL', 'ConsistencyDecoderVAE'])
+    expect(() => networkDefinition(className)).toThrow(
+      expect.objectContaining({ code: 'unsupported-class', message: expect.stringContaining('AutoencoderTiny as vae instead') }),
+    )
+})
+
 test("diffusers' default config gives a model of the class, whose plain graph has an output", () => {
   for (const definition of networkDefinitions) {
     const model = definition.fromConfig({})

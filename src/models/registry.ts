@@ -2,6 +2,7 @@
 
 import { UnsupportedError } from '../errors.js'
 import { AutoencoderKL } from './autoencoders/autoencoder-kl.js'
+import { AutoencoderTiny } from './autoencoders/autoencoder-tiny.js'
 import { CLIPTextModel, CLIPTextModelWithProjection } from './text-encoders/clip-text-model.js'
 import { T5EncoderModel } from './text-encoders/t5-encoder-model.js'
 import { SD3Transformer2DModel } from './transformers/transformer-sd3.js'
@@ -15,7 +16,21 @@ export const networkDefinitions: readonly NetworkDefinition[] = [
   UNet2DConditionModel,
   SD3Transformer2DModel,
   AutoencoderKL,
+  AutoencoderTiny,
 ]
+
+const refusals = new Map([
+  [
+    'AsymmetricAutoencoderKL',
+    'Its decoder is larger than its encoder and fills in a masked image. Use AutoencoderKL or AutoencoderTiny as vae instead.',
+  ],
+  ['ConsistencyDecoderVAE', 'It decodes by a diffusion model of its own. Use AutoencoderKL or AutoencoderTiny as vae instead.'],
+])
+
+/** Why Aquatint refuses a network class of diffusers that users ask for, and what to use instead; undefined for all other classes. */
+export function networkRefusal(className: string): string | undefined {
+  return refusals.get(className)
+}
 
 /** The definition of a class by its name in model_index.json; undefined for classes that cannot be run. */
 export function findNetworkDefinition(className: string): NetworkDefinition | undefined {
@@ -27,6 +42,6 @@ export function networkDefinition(className: string): NetworkDefinition {
   const definition = findNetworkDefinition(className)
   if (definition !== undefined) return definition
   const supported = networkDefinitions.map((one) => one.className)
-  const message = `The network class ${className} is not supported; supported: ${supported.join(', ')}.`
+  const message = `The network class ${className} is not supported. ${networkRefusal(className) ?? `Supported: ${supported.join(', ')}.`}`
   throw new UnsupportedError('unsupported-class', message, { className, supported })
 }

@@ -153,13 +153,18 @@ export interface DenoiserModel<NetworkConfig = unknown> extends BaseModel<'denoi
   readonly contextWidth: number
   /** The inputs that depend on the timestep, one timestep for each row of the batch. */
   readonly stepInputs: (timesteps: readonly number[]) => Readonly<Record<string, HostInput>>
+  /**
+   * Distilled models that take the guidance scale as an input: those inputs, for a batch of images. They run without classifier-free guidance.
+   * Absent for all others.
+   */
+  readonly guidanceInputs?: ((guidanceScale: number, batch: number) => Readonly<Record<string, HostInput>>) | undefined
   /** The inputs that depend on the size alone, in latent pixels, and are rows of the checkpoint. @throws InputError `invalid-shape` */
   readonly tableInputs: (size: Extent) => Readonly<Record<string, TableInput>>
   /** `skipLayers` may name blocks from 0 to one less than this. 0: none. */
   readonly skippableLayers: number
 }
 
-/** An autoencoder: `latents` → `sample`, and with the part `encoder` `sample` → `moments`. */
+/** An autoencoder: `latents` → `sample`, and with the part `encoder` `sample` → `moments` or `latents`. */
 export interface AutoencoderModel<NetworkConfig = unknown> extends BaseModel<'autoencoder', NetworkConfig> {
   readonly latentChannels: number
   /** Image pixels along an edge for one latent pixel. */
@@ -168,6 +173,8 @@ export interface AutoencoderModel<NetworkConfig = unknown> extends BaseModel<'au
   readonly tile: number
   /** Whether a checkpoint with these tensors has the encoder: image to image needs it. */
   readonly hasEncoder: (tensors: Iterable<string>) => boolean
+  /** What the encoder gives: `moments`, the means and log variances that latents are drawn from, or the `latents` themselves. */
+  readonly encoderOutput: 'moments' | 'latents'
   /** How its latents differ in scale from the denoiser's. */
   readonly scaling: LatentStatistics
 }

@@ -60,6 +60,22 @@ test('protobuf: integers beyond 32 bits and buffers that grow', () => {
   expect(bytes).toHaveLength(5010)
 })
 
+test.each([0, 1, 127, 128, 16_383, 16_384, 70_000])(
+  'protobuf: a nested message of %i bytes is written as its bytes are',
+  (size) => {
+    const content = Uint8Array.from({ length: size }, (_, index) => index)
+    const inner = new ProtobufWriter().bytes(1, content).string(2, 'é✓🙂').finish()
+    const nested = new ProtobufWriter()
+      .string(3, 'before')
+      .message(7, (outer) => outer.message(8, (proto) => proto.bytes(1, content).string(2, 'é✓🙂')))
+      .string(4, 'after')
+      .finish()
+    const whole = new ProtobufWriter().bytes(8, inner).finish()
+    expect(nested).toEqual(new ProtobufWriter().string(3, 'before').bytes(7, whole).string(4, 'after').finish())
+    expect(Buffer.from(inner.subarray(-9)).equals(Buffer.from('é✓🙂'))).toBe(true)
+  },
+)
+
 test('elementwise operators compute what ONNX specifies', async () => {
   const x = [-2, -0.5, 0, 3]
   close(

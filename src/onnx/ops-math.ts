@@ -82,6 +82,10 @@ export function gelu(graph: GraphBuilder, x: ValueInfo, approximate: 'none' | 't
   return unary(graph, 'Gelu', x, { approximate: { kind: 'string', value: approximate } })
 }
 
+export function tanh(graph: GraphBuilder, x: ValueInfo): ValueInfo {
+  return unary(graph, 'Tanh', x)
+}
+
 export function relu(graph: GraphBuilder, x: ValueInfo): ValueInfo {
   return unary(graph, 'Relu', x)
 }

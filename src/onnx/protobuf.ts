@@ -35,7 +35,10 @@ export class ProtobufWriter {
   }
 
   string(field: number, value: string): this {
-    return this.bytes(field, encoder.encode(value))
+    // A UTF-16 code unit takes at most three bytes in UTF-8.
+    return this.#delimited(field, value.length * 3, () => {
+      this.#length += encoder.encodeInto(value, this.#bytes.subarray(this.#length)).written
+    })
   }
 
   bytes(field: number, value: Uint8Array): this {
@@ -49,14 +52,29 @@ export class ProtobufWriter {
 
   /** Writes a nested message, whose fields `write` appends. */
   message(field: number, write: (inner: ProtobufWriter) => void): this {
-    const inner = new ProtobufWriter()
-    write(inner)
-    return this.bytes(field, inner.#bytes.subarray(0, inner.#length))
+    return this.#delimited(field, 0, () => write(this))
   }
 
   /** Returns a copy of the bytes written so far. */
   finish(): Uint8Array<ArrayBuffer> {
     return this.#bytes.slice(0, this.#length)
+  }
+
+  /** Writes a field whose length is known only after `write` has appended its content. `most` bytes are free when it starts. */
+  #delimited(field: number, most: number, write: () => void): this {
+    this.#varint((field << 3) | 2)
+    this.#reserve(most + 1)
+    const start = ++this.#length
+    write()
+    const size = this.#length - start
+    const extra = varintLength(size) - 1
+    // Room for the shifted content, and for the ten bytes that `#varint` reserves.
+    this.#reserve(extra + 10)
+    if (extra > 0) this.#bytes.copyWithin(start + extra, start, this.#length)
+    this.#length = start - 1
+    this.#varint(size)
+    this.#length += size
+    return this
   }
 
   #varint(value: number): void {
@@ -85,4 +103,11 @@ export class ProtobufWriter {
     this.#bytes = larger
     this.#view = new DataView(larger.buffer)
   }
+}
+
+/** How many bytes the varint of a non-negative integer takes. */
+function varintLength(value: number): number {
+  let length = 1
+  for (let rest = value; rest > 0x7f; rest = Math.floor(rest / 0x80)) length++
+  return length
 }

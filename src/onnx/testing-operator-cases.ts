@@ -139,6 +139,7 @@ const uses: Readonly<Record<Operator, Uses>> = {
     ].map((dims) => ({ dims, body: (graph, [a, b]) => math.matMul(graph, given(a), given(b)) })),
   softmax: unary(math.softmax),
   silu: unary(math.silu),
+  tanh: unary(math.tanh),
   quickGelu: unary((graph, x) => math.quickGelu(graph, x)),
   gelu: (width) => [
     ...unary((graph, x) => math.gelu(graph, x))(width),

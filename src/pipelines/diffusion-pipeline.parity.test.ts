@@ -20,7 +20,18 @@ function title(item: FixtureCase): string {
   return `${item.scheduler ?? 'own scheduler'} ${JSON.stringify(item.extra)} seed ${item.seed}`
 }
 
-for (const name of ['tiny-sd15', 'tiny-sd21', 'tiny-sdxl', 'tiny-sd3', 'tiny-sd35']) {
+const names = [
+  'tiny-sd15',
+  'tiny-sd21',
+  'tiny-sdxl',
+  'tiny-sd3',
+  'tiny-sd35',
+  'few-steps/lcm',
+  'few-steps/tiny-vae',
+  'few-steps/edm',
+]
+
+for (const name of names) {
   describe(name, () => {
     const loaded = new Map<string, Promise<LoadedPipeline>>()
     const load = (item: FixtureCase) => {

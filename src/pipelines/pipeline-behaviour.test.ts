@@ -323,7 +323,7 @@ test('old scheduler configs are corrected as StableDiffusionPipeline does', asyn
 })
 
 test('a scheduler can replace one that is not supported', async () => {
-  const index = changed(sd15, 'model_index.json', { scheduler: ['diffusers', 'KDPM2DiscreteScheduler'] })
+  const index = changed(sd15, 'model_index.json', { scheduler: ['diffusers', 'DPMSolverSDEScheduler'] })
   const scheduler = { className: 'EulerDiscreteScheduler', config: { timestep_spacing: 'trailing' } }
   const pipeline = await loadPipeline(diskRepository(sd15, index), { ...wasm, scheduler })
   expect(pipeline.info.scheduler).toMatchObject({

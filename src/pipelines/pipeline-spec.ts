@@ -1,6 +1,6 @@
 /** What loading and planning need to know of a pipeline class: its components and its defaults. generation/pipeline-family.ts has the rest. */
 
-import type { NetworkDefinition } from '../models/types.js'
+import type { DenoiserModel, NetworkDefinition } from '../models/types.js'
 import type { TokenizerDefinition } from '../tokenizers/types.js'
 
 export interface PipelineSpec {
@@ -30,10 +30,11 @@ export interface PipelineSpec {
   readonly guidance: 'classifier-free' | 'none'
 }
 
-/** Whether a run predicts with and without the prompt in one batch. */
+/** Whether a run predicts with and without the prompt in one batch. A denoiser that takes the guidance scale as an input does not. */
 export function isGuided(
   { guidance, defaults }: Pick<PipelineSpec, 'guidance' | 'defaults'>,
   { guidanceScale = defaults.guidanceScale }: { readonly guidanceScale?: number | undefined },
+  denoiser: Pick<DenoiserModel, 'guidanceInputs'> | undefined,
 ): boolean {
-  return guidance === 'classifier-free' && guidanceScale > 1
+  return guidance === 'classifier-free' && guidanceScale > 1 && denoiser?.guidanceInputs === undefined
 }

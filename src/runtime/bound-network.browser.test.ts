@@ -1,4 +1,4 @@
-/** Components on real devices: the software adapter of headless Chromium, and onnxruntime's CPU kernels. */
+/** Networks on real devices: a GPU, which is a software adapter here, and onnxruntime's CPU kernels. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { BoundNetwork } from './bound-network.js'
 import { openDevice } from './open-device.js'

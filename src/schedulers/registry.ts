@@ -64,10 +64,16 @@ const otherKeys = [
   'sampler',
 ]
 
-/** Schedulers of diffusers that Aquatint refuses, each with the reason and what to use instead. */
-const refused: Readonly<Record<string, string>> = {
-  DPMSolverSDEScheduler:
-    'diffusers draws its noise from a Brownian tree of the package torchsde, with a seed that is not the generator’s, so no seed gives the same image. Use DPMSolverMultistepScheduler with algorithm_type sde-dpmsolver++ instead.',
+const refusals = new Map([
+  [
+    'DPMSolverSDEScheduler',
+    'diffusers draws its noise from a Brownian tree whose seed is not the generator’s, so no seed gives the same image. Use DPMSolverMultistepScheduler with algorithm_type sde-dpmsolver++ instead.',
+  ],
+])
+
+/** Why Aquatint refuses a scheduler class of diffusers, and what to use instead; undefined for all other classes. */
+export function schedulerRefusal(className: string): string | undefined {
+  return refusals.get(className)
 }
 
 /** The class names that `createScheduler` knows. */
@@ -86,11 +92,10 @@ export interface CreatedScheduler {
  */
 export function createScheduler(className: string, config: SchedulerConfig): CreatedScheduler {
   const found = classes.find((entry) => entry.className === className)
-  const reason = Object.hasOwn(refused, className) ? refused[className] : undefined
   if (found === undefined)
     throw new UnsupportedError(
       'unsupported-class',
-      `The scheduler ${className} is not supported${reason === undefined ? `; supported: ${schedulerClassNames.join(', ')}.` : `: ${reason}`}`,
+      `The scheduler ${className} is not supported. ${schedulerRefusal(className) ?? `Supported: ${schedulerClassNames.join(', ')}.`}`,
       { component: 'scheduler', className, supported: schedulerClassNames },
     )
   const known = new Set([...classes.flatMap((entry) => entry.configKeys), ...otherKeys])

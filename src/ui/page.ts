@@ -8,6 +8,7 @@ import { openMachine, showUrgentNotes } from './page/machine-panel.js'
 import { bundledSettings } from './page/bundled-settings.js'
 import { openModels } from './page/models-panel.js'
 import { bundledModel, modelOptions } from './page/known-models.js'
+import { rememberForm } from './page/remembered-form.js'
 import { startTheme } from './page/theme.js'
 
 const byId = (id: string): HTMLElement => {
@@ -27,6 +28,15 @@ const first = { model: bundledModel, ...address.settings }
 box.settings = { ...first, ...(first.model === bundledModel ? bundledSettings(first, true) : {}) }
 box.addEventListener('modelchange', ({ detail: model }) => {
   box.settings = bundledSettings(box.settings, model === bundledModel)
+})
+
+const remembered = rememberForm(box, performance.getEntriesByType('navigation'))
+if (remembered?.model !== undefined) box.restore(remembered)
+else if (remembered !== undefined) box.settings = remembered
+// The box is not focusable itself, so the link alone would only scroll to it.
+byId('skip').addEventListener('click', (event) => {
+  event.preventDefault()
+  box.focus()
 })
 
 const gallery = new Gallery(byId('gallery'), {

@@ -65,19 +65,20 @@ function quantizedWeight(
   return { codes, scales: graph.weight(`${name}.weight_scale`, [rows, blocks], type), zeroPoints }
 }
 
-/** torch.nn.Conv2d with bias and a square kernel on [batch, in, height, width]. `pads` is by default half the kernel on each side. */
+/** torch.nn.Conv2d with a square kernel on [batch, in, height, width]. `pads` is by default half the kernel on each side, `bias` true. */
 export function conv2d(
   graph: GraphBuilder,
   x: ValueInfo,
   name: string,
   out: number,
   kernel: number,
-  options: { readonly stride?: number; readonly pads?: Pads } = {},
+  options: { readonly stride?: number; readonly pads?: Pads; readonly bias?: boolean } = {},
 ): ValueInfo {
   const half = Math.floor((kernel - 1) / 2)
   const weight = graph.weight(`${name}.weight`, [out, dimension(x, 1), kernel, kernel])
   const pads = options.pads ?? [half, half, half, half]
-  return conv(graph, x, weight, graph.weight(`${name}.bias`, [out]), { stride: options.stride ?? 1, pads })
+  const bias = options.bias === false ? undefined : graph.weight(`${name}.bias`, [out])
+  return conv(graph, x, weight, bias, { stride: options.stride ?? 1, pads })
 }
 
 /** torch.nn.LayerNorm over the last axis. */

@@ -13,6 +13,23 @@ export interface TimestepSettings {
   readonly freqShift: number
 }
 
+/**
+ * diffusers' `get_guidance_scale_embedding`: sines, then cosines, and a last 0 for odd widths. Latent consistency models take it of the guidance
+ * scale minus 1. Returns [width].
+ */
+export function guidanceScaleEmbedding(guidanceScale: number, width: number): Float32Array<ArrayBuffer> {
+  const half = Math.floor(width / 2)
+  const result = new Float32Array(width)
+  const step = round(round(Math.log(10000)) / (half - 1))
+  const scaled = round(round(guidanceScale) * 1000)
+  for (let index = 0; index < half; index++) {
+    const angle = round(scaled * round(Math.exp(round(index * -step))))
+    result[index] = Math.sin(angle)
+    result[half + index] = Math.cos(angle)
+  }
+  return result
+}
+
 /** Returns [timesteps.length, width]: sines, then cosines (cosines first if flipped), and a last 0 for odd widths. */
 export function timestepEmbedding(timesteps: ArrayLike<number>, settings: TimestepSettings): Float32Array<ArrayBuffer> {
   const { width, flipSinToCos, freqShift } = settings

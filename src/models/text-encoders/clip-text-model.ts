@@ -64,7 +64,8 @@ function readConfig(className: ClipTextClass, given: Config): ClipTextConfig {
     width,
     heads,
     intermediate: reader.integer('intermediate_size', 2048, { min: 1, max: 65536 }),
-    projection: reader.optionalInteger('projection_dim', { min: 1, max: 16384 }) ?? 512,
+    // CLIPTextModel has no projection and does not read its width.
+    projection: className === 'CLIPTextModel' ? 0 : reader.integer('projection_dim', 512, { min: 1, max: 16384 }),
     layers: reader.integer('num_hidden_layers', 12, { min: 1, max: 128 }),
     positions: reader.integer('max_position_embeddings', 77, { min: 1, max: 65536 }),
     activation: reader.oneOf('hidden_act', 'quick_gelu', ['quick_gelu', 'gelu', 'gelu_pytorch_tanh']),
@@ -72,7 +73,8 @@ function readConfig(className: ClipTextClass, given: Config): ClipTextConfig {
     endOfText: reader.integer('eos_token_id', 49407, { min: 0, max: 2 ** 24 }),
   }
   // diffusers passes the encoder an attention mask when its config asks for one.
-  reader.require('use_attention_mask', false)
+  reader.requireFalse('use_attention_mask')
+  reader.neutral('projection_dim')
   reader.neutral('attention_dropout', 'dropout', 'initializer_factor', 'initializer_range', 'bos_token_id', 'pad_token_id')
   reader.neutral(
     'return_dict',

@@ -56,14 +56,13 @@ function readConfig(config: Config): Sd3Config {
   if (projected !== heads * headSize)
     throw reader.invalid('caption_projection_dim', `num_attention_heads · attention_head_dim, ${heads * headSize}`)
   const dual = reader.raw('dual_attention_layers') ?? []
-  if (!Array.isArray(dual) || !dual.every((layer): layer is number => Number.isInteger(layer) && layer >= 0 && layer < layers)) {
-    throw reader.invalid('dual_attention_layers', `a list of layers from 0 to ${layers - 1}`)
-  }
+  if (!Array.isArray(dual) || !dual.every((layer): layer is number => Number.isInteger(layer)))
+    throw reader.invalid('dual_attention_layers', 'a list of layers')
   const result: Omit<Sd3Config, 'ignoredKeys'> = {
     sampleSize: readExtent(reader, 'sample_size', 128),
     patch: reader.integer('patch_size', 2, { min: 1, max: 16 }),
     inChannels,
-    outChannels: reader.optionalInteger('out_channels', { min: 1, max: 1024 }) ?? inChannels,
+    outChannels: reader.raw('out_channels') === null ? inChannels : reader.integer('out_channels', 16, { min: 1, max: 1024 }),
     layers,
     heads,
     headSize,

@@ -4,7 +4,8 @@
  */
 
 import type { Config } from '../../checkpoint/types.js'
-import { ConfigReader } from '../config-reader.js'
+import { isTruthy } from '../../util/truthy.js'
+import { asNumber, ConfigReader } from '../config-reader.js'
 import { readExtent } from '../read-extent.js'
 import type { TimestepSettings } from '../layers/timestep-embedding.js'
 import type { Extent } from '../types.js'
@@ -36,6 +37,8 @@ export interface UnetConfig {
   readonly convOutKernel: number
   readonly time: TimestepSettings
   readonly timeEmbedWidth: number
+  /** Latent consistency models: the width of the guidance scale's embedding. Null for UNets that take no guidance scale. */
+  readonly guidanceWidth: number | null
   /** SDXL's added condition: widths of a time id's embedding and of the whole. */
   readonly added: { readonly time: TimestepSettings; readonly width: number } | undefined
   readonly contextWidth: number
@@ -65,15 +68,9 @@ export function readUnetConfig(config: Config): UnetConfig {
     throw reader.invalid('norm_num_groups', `a divisor of each of block_out_channels ${channels.join(', ')}`)
   const layers = reader.integers('layers_per_block', 2, count, { min: 1, max: 16 })
   // Despite its name attention_head_dim is the number of heads: diffusers issue 2011.
-  const heads = reader.integers('attention_head_dim', 8, count, { min: 1, max: 1024 })
+  const heads = reader.integers('attention_head_dim', 8, count, { min: 0, max: 1024 })
   const contexts = reader.integers('cross_attention_dim', 1280, count, channelBounds)
-  const only = reader.each(
-    'only_cross_attention',
-    false,
-    count,
-    (value) => (typeof value === 'boolean' ? value : undefined),
-    'true or false',
-  )
+  const only = reader.each('only_cross_attention', false, count, (value) => isTruthy(value, false), 'true or false')
   const depths = readDepths(reader, layers)
   const [contextWidth] = contexts
   if (contextWidth === undefined || contexts.some((width) => width !== contextWidth)) {
@@ -83,7 +80,8 @@ export function readUnetConfig(config: Config): UnetConfig {
   const block = (index: number, resnets: number, crosses: boolean, depth: readonly number[]): UnetBlock => {
     const width = channels[index] ?? 0
     const blockHeads = heads[index] ?? 1
-    if (crosses && width % blockHeads !== 0)
+    // Of a block without attention nothing reads the heads.
+    if (crosses && (blockHeads === 0 || width % blockHeads !== 0))
       throw reader.invalid('attention_head_dim', `divisors of block_out_channels ${channels.join(', ')}`)
     const attention = { heads: blockHeads, depths: depth, contextWidth, onlyCrossAttention: only[index] ?? false }
     return { channels: width, resnets, attention: crosses ? attention : undefined }
@@ -106,7 +104,10 @@ export function readUnetConfig(config: Config): UnetConfig {
     convInKernel: reader.oneOf('conv_in_kernel', 3, [1, 3, 5, 7]),
     convOutKernel: reader.oneOf('conv_out_kernel', 3, [1, 3, 5, 7]),
     time: { width: first, flipSinToCos, freqShift },
-    timeEmbedWidth: reader.optionalInteger('time_embedding_dim', channelBounds) ?? 4 * first,
+    timeEmbedWidth: reader.boolean('time_embedding_dim', false)
+      ? reader.integer('time_embedding_dim', 0, channelBounds)
+      : 4 * first,
+    guidanceWidth: reader.optionalInteger('time_cond_proj_dim', { min: 4, max: 16384 }),
     added,
     contextWidth,
     groups,
@@ -159,23 +160,22 @@ function readBlockTypes(reader: ConfigReader) {
 /** Refuses the keys of parts that are not supported, and names the keys that change nothing. */
 function refuseOthers(reader: ConfigReader): void {
   reader.require('num_attention_heads')
-  reader.require('dual_cross_attention', false)
-  reader.require('class_embed_type')
+  reader.requireFalse('dual_cross_attention')
+  reader.refuse('class_embed_type', 'timestep', 'identity', 'projection', 'simple_projection')
   reader.require('num_class_embeds')
-  reader.require('class_embeddings_concat', false)
+  reader.requireFalse('class_embeddings_concat')
   reader.require('encoder_hid_dim')
   reader.require('encoder_hid_dim_type')
   reader.require('resnet_time_scale_shift', 'default')
   reader.require('time_embedding_type', 'positional')
   reader.require('time_embedding_act_fn')
   reader.require('timestep_post_act')
-  reader.require('time_cond_proj_dim')
-  reader.require('attention_type', 'default')
-  reader.require('cross_attention_norm')
+  reader.refuse('attention_type', 'gated', 'gated-text-image')
   reader.require('act_fn', 'silu', 'swish')
   // Read by diffusers only for block types and embeddings that are refused above.
   reader.neutral(
     'resnet_skip_time_act',
+    'cross_attention_norm',
     'resnet_out_scale_factor',
     'mid_block_only_cross_attention',
     'addition_embed_type_num_heads',
@@ -201,7 +201,7 @@ function readDepths(reader: ConfigReader, layers: readonly number[]) {
   const reverseKey = 'reverse_transformer_layers_per_block'
   const count = layers.length
   const read = (value: unknown) => {
-    const list: readonly unknown[] = Array.isArray(value) ? value : [value]
+    const list: readonly unknown[] = (Array.isArray(value) ? (value as unknown[]) : [value]).map((item) => asNumber(item))
     const numbers = list.filter(
       (item): item is number =>
         typeof item === 'number' && Number.isInteger(item) && item >= depthBounds.min && item <= depthBounds.max,

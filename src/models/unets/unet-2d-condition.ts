@@ -10,10 +10,10 @@ import type { GraphBuilder } from '../../onnx/graph-builder.js'
 import { add, scale, silu, sub } from '../../onnx/ops-math.js'
 import { concat, dimension } from '../../onnx/ops-shape.js'
 import type { ComponentGraph, ValueInfo, WriteOptions } from '../../onnx/types.js'
-import { conv2d, groupNorm, timestepMlp, toCompute, toFloat32 } from '../layers/layers.js'
+import { conv2d, groupNorm, linear, timestepMlp, toCompute, toFloat32 } from '../layers/layers.js'
 import { downsample2D, resnetBlock2D, upsample2D } from '../layers/resnet.js'
 import { checkShape, shapeLimits } from '../layers/shape.js'
-import { timestepEmbedding } from '../layers/timestep-embedding.js'
+import { guidanceScaleEmbedding, timestepEmbedding } from '../layers/timestep-embedding.js'
 import { basicTransformerBlock, transformerIn, transformerOut } from '../layers/transformer-2d.js'
 import { currentNames, type DenoiserDefinition } from '../types.js'
 import { readUnetConfig, type UnetAttention, type UnetConfig } from './unet-2d-condition-config.js'
@@ -55,7 +55,10 @@ class UnetWriter {
     const context = component.input('encoder_hidden_states', 'float32', [batch, sequenceLength, unet.contextWidth])
     const added = unet.added === undefined ? undefined : component.input('add_embeds', 'float32', [batch, unet.added.width])
 
-    this.#temb = this.#timeEmbedding(timestep, added)
+    const guidance =
+      unet.guidanceWidth === null ? undefined : component.input('timestep_cond', 'float32', [batch, unet.guidanceWidth])
+
+    this.#temb = this.#timeEmbedding(guidance === undefined ? timestep : this.#addGuidance(timestep, guidance), added)
     this.#context =
       component.options.dtype === 'float32'
         ? context
@@ -125,6 +128,21 @@ class UnetWriter {
     )
     component.output('out_sample', noise)
     return component.finish()
+  }
+
+  /** Adds the projection of the guidance scale's embedding to the timestep's. */
+  #addGuidance(timestep: ValueInfo, guidance: ValueInfo): ValueInfo {
+    return this.#component.stage(
+      'time_embedding.cond_proj',
+      { timestep, guidance },
+      (graph, inputs) => {
+        const projected = linear(graph, toCompute(graph, inputs.guidance), 'cond_proj', dimension(inputs.timestep, 1), {
+          bias: false,
+        })
+        return { time: add(graph, toCompute(graph, inputs.timestep), projected) }
+      },
+      'time_embedding',
+    ).time
   }
 
   /** SiLU of the time embedding, with SDXL's added condition in it. */
@@ -232,7 +250,7 @@ export const UNet2DConditionModel: DenoiserDefinition<UnetConfig> = {
   ...facts,
   fromConfig: (given) => {
     const config = readUnetConfig(given)
-    const { inChannels, contextWidth, sampleSize } = config
+    const { inChannels, contextWidth, sampleSize, guidanceWidth } = config
     const edge = 2 ** config.down.length
     return {
       ...facts,
@@ -240,7 +258,7 @@ export const UNet2DConditionModel: DenoiserDefinition<UnetConfig> = {
       ignoredKeys: config.ignoredKeys,
       smallest: { height: edge, width: edge },
       shapes: ({ height, width, images = 1, guided = true }) => {
-        const batch = images * (guided ? 2 : 1)
+        const batch = images * (guided && guidanceWidth === null ? 2 : 1)
         return {
           sample: [batch, inChannels, height, width],
           encoder_hidden_states: [batch, clipTokens, contextWidth],
@@ -257,6 +275,15 @@ export const UNet2DConditionModel: DenoiserDefinition<UnetConfig> = {
       stepInputs: (timesteps) => ({
         timestep_proj: { dims: [timesteps.length, config.time.width], data: timestepEmbedding(timesteps, config.time) },
       }),
+      ...(guidanceWidth === null
+        ? {}
+        : {
+            guidanceInputs: (scale: number, batch: number) => {
+              const row = guidanceScaleEmbedding(scale - 1, guidanceWidth)
+              const data = Float32Array.from({ length: batch * guidanceWidth }, (_, i) => row[i % guidanceWidth] ?? 0)
+              return { timestep_cond: { dims: [batch, guidanceWidth], data } }
+            },
+          }),
       tableInputs: () => ({}),
       skippableLayers: 0,
     }

@@ -3,6 +3,7 @@
 import type { Config } from '../../checkpoint/types.js'
 import { CheckpointError } from '../../errors.js'
 import { AutoencoderKL } from '../../models/autoencoders/autoencoder-kl.js'
+import { AutoencoderTiny } from '../../models/autoencoders/autoencoder-tiny.js'
 import { CLIPTextModelWithProjection } from '../../models/text-encoders/clip-text-model.js'
 import { T5EncoderModel } from '../../models/text-encoders/t5-encoder-model.js'
 import { SD3Transformer2DModel } from '../../models/transformers/transformer-sd3.js'
@@ -26,7 +27,7 @@ export const stableDiffusion3: PipelineFamily = {
     text_encoder_2: [CLIPTextModelWithProjection],
     text_encoder_3: [T5EncoderModel],
     transformer: [SD3Transformer2DModel],
-    vae: [AutoencoderKL],
+    vae: [AutoencoderKL, AutoencoderTiny],
   },
   tokenizers: { tokenizer: [CLIPTokenizer], tokenizer_2: [CLIPTokenizer], tokenizer_3: [T5Tokenizer] },
   optional: ['text_encoder_3', 'image_encoder', 'feature_extractor'],

@@ -5,6 +5,7 @@
 
 import { CheckpointError } from '../../errors.js'
 import { AutoencoderKL } from '../../models/autoencoders/autoencoder-kl.js'
+import { AutoencoderTiny } from '../../models/autoencoders/autoencoder-tiny.js'
 import { CLIPTextModel, CLIPTextModelWithProjection } from '../../models/text-encoders/clip-text-model.js'
 import { UNet2DConditionModel, unetTimeIdEmbeds } from '../../models/unets/unet-2d-condition.js'
 import { configOf } from '../bind-network.js'
@@ -33,7 +34,7 @@ export const stableDiffusionXL: PipelineFamily = {
     text_encoder: [CLIPTextModel],
     text_encoder_2: [CLIPTextModelWithProjection],
     unet: [UNet2DConditionModel],
-    vae: [AutoencoderKL],
+    vae: [AutoencoderKL, AutoencoderTiny],
   },
   tokenizers: { tokenizer: [CLIPTokenizer], tokenizer_2: [CLIPTokenizer] },
   optional: ['text_encoder', 'feature_extractor', 'image_encoder'],

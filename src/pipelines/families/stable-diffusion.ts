@@ -5,6 +5,7 @@
 
 import { CheckpointError } from '../../errors.js'
 import { AutoencoderKL } from '../../models/autoencoders/autoencoder-kl.js'
+import { AutoencoderTiny } from '../../models/autoencoders/autoencoder-tiny.js'
 import { CLIPTextModel } from '../../models/text-encoders/clip-text-model.js'
 import { UNet2DConditionModel } from '../../models/unets/unet-2d-condition.js'
 import { CLIPTokenizer } from '../../tokenizers/clip-tokenizer.js'
@@ -18,7 +19,7 @@ export const stableDiffusion: PipelineFamily = {
   className: 'StableDiffusionPipeline',
   savedAs: ['StableDiffusionImg2ImgPipeline', 'StableDiffusionInpaintPipeline'],
   label: 'Stable Diffusion',
-  networks: { text_encoder: [CLIPTextModel], unet: [UNet2DConditionModel], vae: [AutoencoderKL] },
+  networks: { text_encoder: [CLIPTextModel], unet: [UNet2DConditionModel], vae: [AutoencoderKL, AutoencoderTiny] },
   tokenizers: { tokenizer: [CLIPTokenizer] },
   optional: ['safety_checker', 'feature_extractor', 'image_encoder'],
   ignored: {

@@ -50,6 +50,16 @@ test.each(
   }
 })
 
+test('LatentConsistencyModelPipeline refuses to start from an image', async () => {
+  const pipeline = await loadPipeline(diskRepository(join(fixtures, 'few-steps', 'lcm', 'repo')), { device: 'wasm' })
+  const image = { width: 16, height: 16, data: new Uint8ClampedArray(16 * 16 * 4) }
+  await expect(pipeline.generate('a dog', { image })).rejects.toMatchObject({
+    code: 'unsupported-config',
+    details: { key: 'image' },
+  })
+  await pipeline.dispose()
+})
+
 test('invalid images and strengths are refused before anything runs', async () => {
   const pipeline = await loadPipeline(diskRepository(join(fixtures, 'tiny-sd15', 'repo')), { device: 'wasm' })
   const image = { width: 32, height: 32, data: new Uint8ClampedArray(32 * 32 * 4) }

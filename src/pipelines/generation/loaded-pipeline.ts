@@ -11,6 +11,7 @@ import type { PipelineFamily } from './pipeline-family.js'
 import { denoiserPredictor } from './predictor.js'
 import { describeScheduler, prepareScheduler, schedulerSource } from './schedule.js'
 import { readTableInputs } from './table-inputs.js'
+import { float32Tensor } from '../tensors.js'
 import { textToImage } from './text-to-image.js'
 
 export interface LoadedPipeline {
@@ -59,7 +60,7 @@ export function createPipeline({ spec: family, parts, hosts, notes, close }: Ope
     )
     if (family.scheduler?.setsBeginIndex === true) prepared.setBeginIndex(0)
     const recorder = new Recorder(options.capture)
-    const guided = isGuided(family, options)
+    const guided = isGuided(family, options, denoiser.model)
     const count = options.numImagesPerPrompt ?? 1
     const { guidanceScale = defaults.guidanceScale, guidanceRescale = 0 } = options
     return textToImage({
@@ -71,10 +72,15 @@ export function createPipeline({ spec: family, parts, hosts, notes, close }: Ope
       denoiser,
       encodePrompt: (call) => prompts.encode(prompt, options, guided, call),
       condition: async (device, encoded) => {
-        const rows = Object.entries(await readTableInputs(denoiser, latentSize, run.signal))
+        const rows = await readTableInputs(denoiser, latentSize, run.signal)
+        const guidance = Object.entries(denoiser.model.guidanceInputs?.(guidanceScale, count) ?? {})
+        const others = [
+          ...Object.entries(rows),
+          ...guidance.map(([name, { dims, data }]) => [name, float32Tensor(dims, data)] as const),
+        ]
         return {
           ...family.condition({ denoiser, device, prompts: encoded, options, size, count }),
-          ...Object.fromEntries(rows.map(([name, tensor]) => [name, device.upload(tensor, denoiser.name)])),
+          ...Object.fromEntries(others.map(([name, tensor]) => [name, device.upload(tensor, denoiser.name)])),
         }
       },
       predictor: (condition, host, keep) =>

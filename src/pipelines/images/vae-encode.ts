@@ -16,10 +16,10 @@ import { workInTiles, type Box } from './vae-tiling.js'
 import { normalizeImage } from './image-processor.js'
 
 /**
- * What the autoencoder gives for an image: [1, 2 · channels, height, width] in latent pixels, means and log variances. In tiles where the
- * whole does not fit.
+ * What the autoencoder gives for an image: [1, 2 · channels, height, width] in latent pixels, means and log variances; or [1, channels, height,
+ * width], the latents. In tiles where the whole does not fit.
  */
-async function encodeMoments(
+async function runEncoder(
   vae: Network<AutoencoderModel>,
   image: PixelImage,
   host: ComponentHost,
@@ -30,8 +30,8 @@ async function encodeMoments(
   const factor = vae.model.scaleFactor
   const encode = async (box: Box): Promise<PlainTensor> => {
     const inputs = { sample: cutOut(pixels, box) }
-    const data = await host.read(vae, inputs, 'moments', run, { part: 'encoder' })
-    assertHealthy(data, "the autoencoder's moments")
+    const data = await host.read(vae, inputs, vae.model.encoderOutput, run, { part: 'encoder' })
+    assertHealthy(data, `the autoencoder's ${vae.model.encoderOutput}`)
     const [height, width] = [box.height / factor, box.width / factor]
     return { dims: [1, data.length / (height * width), height, width], data }
   }
@@ -53,7 +53,10 @@ function cutOut({ dims, data }: PlainTensor, { top, left, height, width }: Box):
   return float32Tensor([1, channels, height, width], part)
 }
 
-/** Latents [1, channels, height, width] of an image, drawn from the distribution that the autoencoder gives, at the denoiser's scale. */
+/**
+ * Latents [1, channels, height, width] of an image at the denoiser's scale: drawn from the distribution that the autoencoder gives, or as it gives
+ * them.
+ */
 export async function encodeImage(
   vae: Network<AutoencoderModel>,
   image: PixelImage,
@@ -63,8 +66,14 @@ export async function encodeImage(
   run: Run,
   tiles = new VaeTiles(vae, host, run),
 ): Promise<PlainTensor> {
-  const { dims, data: moments } = await encodeMoments(vae, image, host, run, tiles)
+  const { dims, data: moments } = await runEncoder(vae, image, host, run, tiles)
   const [, both = 0, height = 0, width = 0] = dims
+  // The inverse of what the decoder's side does, which is linear in each channel.
+  const scaled = (sample: number, i: number) => {
+    const { scale, shift } = scales[Math.floor(i / (height * width))] ?? { scale: 1, shift: 0 }
+    return (sample - shift) / scale
+  }
+  if (vae.model.encoderOutput === 'latents') return { dims, data: moments.map(scaled) }
   const channels = both / 2
   if (!Number.isInteger(channels))
     throw new CheckpointError('shape-mismatch', 'The autoencoder returned moments of an unexpected size.', {
@@ -72,12 +81,10 @@ export async function encodeImage(
     })
   const size = moments.length / 2
   const drawn = noise.randn(size)
-  // The inverse of what the decoder's side does, which is linear in each channel.
   const latents = drawn.map((value, i) => {
     const logVariance = Math.min(20, Math.max(-30, moments[size + i] ?? 0))
     const sample = (moments[i] ?? 0) + Math.fround(Math.exp(0.5 * logVariance)) * value
-    const { scale, shift } = scales[Math.floor(i / (height * width))] ?? { scale: 1, shift: 0 }
-    return (sample - shift) / scale
+    return scaled(sample, i)
   })
   return { dims: [1, channels, height, width], data: latents }
 }

@@ -147,5 +147,6 @@ function plannedSize(
   checkSize({ width, height }, factor * (denoiser?.model.latents.patch ?? 1))
   checkAmounts(requested)
   const latent = { width: width / factor, height: height / factor }
-  return { width, height, latent: generationSize(latent, requested, isGuided(spec, requested), requested.imageToImage === true) }
+  const guided = isGuided(spec, requested, denoiser?.model)
+  return { width, height, latent: generationSize(latent, requested, guided, requested.imageToImage === true) }
 }

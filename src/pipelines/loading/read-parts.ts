@@ -8,9 +8,10 @@ import type { Layout } from '../../checkpoint/layouts/layout.js'
 import { readQuantizationConfig, type ReadQuantization } from '../../checkpoint/quantization-config.js'
 import type { Config } from '../../checkpoint/types.js'
 import { CheckpointError, InputError, UnsupportedError, type AquatintError } from '../../errors.js'
-import { createScheduler, schedulerClassNames } from '../../schedulers/registry.js'
+import { createScheduler, schedulerClassNames, schedulerRefusal } from '../../schedulers/registry.js'
 import type { Tokenizer } from '../../tokenizers/types.js'
 import { throwIfAborted } from '../../util/abort.js'
+import { networkRefusal } from '../../models/registry.js'
 import type { NetworkDefinition, NetworkModel } from '../../models/types.js'
 import { shown } from '../../models/config-reader.js'
 import { readModel, type Network } from '../bind-network.js'
@@ -219,9 +220,10 @@ async function readScheduler(
 }
 
 function unsupportedClass(component: string, className: string, supported: readonly string[]): UnsupportedError {
+  const reason = networkRefusal(className) ?? schedulerRefusal(className) ?? `Supported: ${supported.join(', ')}.`
   return new UnsupportedError(
     'unsupported-class',
-    `The component ${component} is of class ${className}, which is not supported; supported: ${supported.join(', ')}.`,
+    `The component ${component} is of class ${className}, which is not supported. ${reason}`,
     { component, className, supported },
   )
 }

@@ -43,7 +43,7 @@ const sd15: Repository = {
 
 const noRoom = new DeviceError('out-of-memory', 'no room')
 
-/** `kernels`: how many different ones onnxruntime 1.30 compiles for a picture on a GPU without subgroups and float16, as the software adapter. */
+/** `kernels`: how many different ones onnxruntime 1.30 compiles for a picture in float32 on a GPU without subgroups. */
 const families = {
   'tiny-sd15': {
     repository: sd15,

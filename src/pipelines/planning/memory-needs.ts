@@ -161,11 +161,12 @@ export const mostKeptLatents = 5
  */
 export function heldBytes(
   { ways }: ComponentNeeds,
-  { latents, promptInputs }: Pick<DenoiserModel, 'latents' | 'promptInputs'>,
+  { latents, promptInputs, guidanceInputs }: Pick<DenoiserModel, 'latents' | 'promptInputs' | 'guidanceInputs'>,
   { guided = true, skipsLayers = false }: GenerationSize,
 ): number {
   const inputs = ways[0]?.inputs ?? []
-  const latentBytes = bytesOf(inputs.filter(({ name }) => name === latents.input)) / (guided ? 2 : 1)
+  const latentBytes =
+    bytesOf(inputs.filter(({ name }) => name === latents.input)) / (guided && guidanceInputs === undefined ? 2 : 1)
   const promptBytes = bytesOf(inputs.filter(({ name }) => promptInputs.includes(name)))
   return bytesOf(inputs) + (1 + mostKeptLatents) * latentBytes + (skipsLayers ? promptBytes / 2 : 0)
 }

@@ -1,5 +1,5 @@
 /**
- * GPU devices that browser tests share: a software adapter takes a second to compile a kernel, and onnxruntime keeps the kernels of a device
+ * GPU devices that browser tests share: a software adapter takes up to a second to compile a kernel, and onnxruntime keeps the kernels of a device
  * for as long as one of its sessions lives. With shared devices each kernel is compiled once for all tests of a page rather than once for each
  * pipeline. Tests that count kernels, lose a device or fill its memory are in `*.isolated.browser.test.ts` and open devices of their own. Not
  * part of the library.

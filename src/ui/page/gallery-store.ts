@@ -18,14 +18,25 @@ export interface GalleryEntry {
   readonly startImage?: Blob | undefined
 }
 
+/** A change by another tab: the id of the picture that it stored or deleted. */
+export type GalleryChange = { readonly added: number } | { readonly deleted: number }
+
 /** The database of the gallery. */
 export class GalleryStore {
   readonly #database: Promise<IDBDatabase>
+  /** Carries {@link GalleryChange}s between the tabs. */
+  readonly #tabs: BroadcastChannel
 
   constructor(name = 'aquatint-gallery') {
     this.#database = open(name)
+    this.#tabs = new BroadcastChannel(name)
     // The methods below report the failure; this only prevents an unhandled rejection.
     this.#database.catch(() => {})
+  }
+
+  /** Calls `listener` after each change by another tab. */
+  listen(listener: (change: GalleryChange) => void): void {
+    this.#tabs.addEventListener('message', ({ data }: MessageEvent<GalleryChange>) => listener(data))
   }
 
   /** Stores a picture. @returns the entry with its id */
@@ -34,6 +45,7 @@ export class GalleryStore {
     const id = Number(await result(transaction.objectStore('entries').add(entry)))
     transaction.objectStore('files').put(file, id)
     await committed(transaction)
+    this.#tell({ added: id })
     return { ...entry, id }
   }
 
@@ -51,6 +63,12 @@ export class GalleryStore {
     }
   }
 
+  /** A picture, or undefined if there is none. */
+  async entry(id: number): Promise<GalleryEntry | undefined> {
+    const [entry] = await this.list(1, id + 1)
+    return entry?.id === id ? entry : undefined
+  }
+
   /** The PNG file, or undefined if the browser has deleted it. */
   async file(id: number): Promise<Blob | undefined> {
     const found: unknown = await result((await this.#database).transaction('files').objectStore('files').get(id))
@@ -63,6 +81,11 @@ export class GalleryStore {
     transaction.objectStore('entries').delete(id)
     transaction.objectStore('files').delete(id)
     await committed(transaction)
+    this.#tell({ deleted: id })
+  }
+
+  #tell(change: GalleryChange): void {
+    this.#tabs.postMessage(change)
   }
 }
 

@@ -1,7 +1,7 @@
 /** The gallery in a browser: storage failures are shown, and the blob URLs of pictures are revoked. */
 import { afterEach, expect, onTestFinished, test, vi } from 'vitest'
 import { Gallery } from './gallery.js'
-import type { GalleryStore } from './gallery-store.js'
+import { GalleryStore } from './gallery-store.js'
 import { entry, storeFor } from './testing-gallery.js'
 
 afterEach(() => {
@@ -47,4 +47,18 @@ test('the URLs of pictures that cannot be shown, and of deleted pictures, are re
   const buttons = [...document.querySelectorAll<HTMLButtonElement>('dialog[open] button')]
   buttons.find(({ textContent }) => textContent === 'Delete')?.click()
   await expect.poll(() => revoked.mock.calls.flat()).toContain(unseen?.src)
+})
+
+test('a picture that another tab stores or deletes appears and goes', async () => {
+  const name = 'gallery-test-tabs'
+  const here = storeFor(name)
+  const { section, gallery } = show(here)
+  await gallery.start()
+  const otherTab = new GalleryStore(name)
+  const first = await otherTab.add(entry('first'), new Blob())
+  await otherTab.add(entry('second'), new Blob())
+  const captions = () => [...section.querySelectorAll('.caption')].map(({ textContent }) => textContent)
+  await expect.poll(captions).toEqual(['second', 'first'])
+  await otherTab.delete(first.id)
+  await expect.poll(captions).toEqual(['second'])
 })

@@ -3,7 +3,7 @@
 import type { ImageDetail } from '../element.js'
 import { h, setText } from '../parts/dom.js'
 import { openCompare } from './compare-dialog.js'
-import { GalleryStore, type GalleryEntry } from './gallery-store.js'
+import { GalleryStore, type GalleryChange, type GalleryEntry } from './gallery-store.js'
 import { glideAside } from './glide.js'
 import { openPicture, type PictureActions } from './picture-dialog.js'
 
@@ -51,9 +51,35 @@ export class Gallery {
     )
   }
 
-  /** Shows the pictures of earlier visits. */
+  /** Shows the pictures of earlier visits, and from then on those of other tabs. */
   async start(): Promise<void> {
+    this.#store.listen((change) => void this.#tell(() => this.#follow(change)))
     await this.#tell(() => this.#showMore())
+  }
+
+  /** Shows a change that another tab has made. */
+  async #follow(change: GalleryChange): Promise<void> {
+    if ('deleted' in change) return this.#remove(change.deleted)
+    const entry = await this.#store.entry(change.added)
+    const file = await this.#store.file(change.added)
+    // It may be deleted already, or have been listed meanwhile.
+    if (entry === undefined || this.#find(entry.id) !== null) return
+    glideAside(this.#list, () => this.#list.prepend(this.#item(entry, file)))
+    this.#drawState()
+  }
+
+  #find(id: number): HTMLElement | null {
+    return this.#list.querySelector(`[data-id="${id}"]`)
+  }
+
+  #remove(id: number): void {
+    const item = this.#find(id)
+    if (item === null) return
+    this.#choose(id, undefined)
+    // The image may not have loaded yet, because it was never scrolled into view.
+    URL.revokeObjectURL(item.querySelector('img')?.src ?? '')
+    item.remove()
+    this.#drawState()
   }
 
   /** Adds the pictures of a run. */
@@ -88,8 +114,8 @@ export class Gallery {
       for (const over of ['load', 'error']) image.addEventListener(over, () => URL.revokeObjectURL(image.src), { once: true })
     }
     const choose = h('input', { type: 'checkbox', 'aria-label': `Compare: ${prompt}` })
-    choose.addEventListener('change', () => this.#choose(entry, choose.checked))
-    const item = h(
+    choose.addEventListener('change', () => this.#choose(entry.id, choose.checked ? entry : undefined))
+    return h(
       'li',
       { class: 'print', 'data-id': entry.id },
       h(
@@ -97,17 +123,16 @@ export class Gallery {
         {
           type: 'button',
           'aria-label': `Open: ${prompt === '' ? 'picture without a prompt' : prompt}`,
-          onclick: () => void this.#open(entry, item),
+          onclick: () => void this.#open(entry),
         },
         image,
       ),
       h('p', { class: 'caption', 'aria-hidden': 'true' }, prompt),
       h('label', {}, choose),
     )
-    return item
   }
 
-  async #open(entry: GalleryEntry, item: HTMLElement): Promise<void> {
+  async #open(entry: GalleryEntry): Promise<void> {
     await this.#tell(async () => {
       const file = await this.#store.file(entry.id)
       if (file === undefined) throw new Error('The browser has removed this picture’s file.')
@@ -116,11 +141,7 @@ export class Gallery {
         onDelete: () => {
           void this.#tell(async () => {
             await this.#store.delete(entry.id)
-            this.#choose(entry, false)
-            // The image may not have loaded yet, because it was never scrolled into view.
-            URL.revokeObjectURL(item.querySelector('img')?.src ?? '')
-            item.remove()
-            this.#drawState()
+            this.#remove(entry.id)
           })
         },
       })
@@ -136,9 +157,10 @@ export class Gallery {
     this.#list.classList.toggle('single', count < 2)
   }
 
-  #choose(entry: GalleryEntry, chosen: boolean): void {
-    if (chosen) this.#chosen.set(entry.id, entry)
-    else this.#chosen.delete(entry.id)
+  /** Selects a picture for the comparison, or with `undefined` removes it from the selection. */
+  #choose(id: number, entry: GalleryEntry | undefined): void {
+    if (entry === undefined) this.#chosen.delete(id)
+    else this.#chosen.set(id, entry)
     // When a third picture is selected, deselect the first.
     const [first] = this.#chosen.keys()
     if (this.#chosen.size > 2 && first !== undefined) {

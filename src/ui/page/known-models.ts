@@ -7,6 +7,7 @@ import type { Machine } from './machine.js'
 
 /** The bundled model: small, and runs on any machine. */
 export const bundledModel = './models/aquatint-emoji'
+const bundledLabel = 'Emoji'
 
 /** A published model. Sizes are for float16, as it is downloaded. */
 export interface KnownModel {
@@ -44,6 +45,12 @@ export const knownModels: readonly KnownModel[] = [
   },
 ]
 
+/** The name of a model in the list of the page; other models have no other name. */
+export function modelLabel(model: string): string {
+  if (model === bundledModel) return bundledLabel
+  return knownModels.find((known) => known.model === model)?.label ?? model
+}
+
 /** The models as options of the prompt box, with a note on the cost, and on whether they fit once the machine is known. */
 export function modelOptions(machine: Machine | undefined): readonly ModelOption[] {
   const published = knownModels.map((known) => ({
@@ -55,7 +62,7 @@ export function modelOptions(machine: Machine | undefined): readonly ModelOption
   return [
     {
       model: bundledModel,
-      label: 'Emoji · included',
+      label: `${bundledLabel} · included`,
       note: 'Small emoji-like pictures, in seconds, on any machine.',
     },
     ...published,

@@ -3,7 +3,8 @@
 import { h } from '../parts/dom.js'
 import { formatBytes } from '../../util/format-bytes.js'
 import { openDialog } from './dialog.js'
-import { inspectMachine, machineNotes, type Machine } from './machine.js'
+import { choiceWords, memoryRows } from './memory-choices.js'
+import { inspectMachine, machineNotes, type Machine, type MachineNote } from './machine.js'
 
 const adapters: Readonly<Record<Machine['gpu'], string>> = {
   none: 'not available',
@@ -21,8 +22,16 @@ function describeGpu(gpu: Machine['gpu'], name: string): string {
 export async function showUrgentNotes(place: HTMLElement): Promise<Machine> {
   const machine = await inspectMachine()
   const urgent = machineNotes(machine).filter((note) => note.urgent)
-  place.replaceChildren(...urgent.map(({ code, text }) => h('p', { class: 'note', 'data-code': code }, text)))
+  place.replaceChildren(...urgent.map(noteElement))
   return machine
+}
+
+/** The first sentence of a note; a press shows the rest. So the notes are low enough to leave the rest of the page in its place. */
+function noteElement({ code, text }: MachineNote): HTMLElement {
+  const end = text.indexOf('. ') + 1
+  if (end === 0) return h('p', { class: 'note', 'data-code': code }, text)
+  const [first, rest] = [text.slice(0, end), text.slice(end + 1)]
+  return h('details', { class: 'note', 'data-code': code }, h('summary', {}, `${first} `), h('p', {}, rest))
 }
 
 /** Opens the dialog. */
@@ -54,6 +63,25 @@ export async function openMachine(): Promise<void> {
       ...(notes.length === 0
         ? [h('p', { class: 'note' }, 'This machine has everything that Aquatint can use.')]
         : notes.map(({ text }) => h('p', { class: 'note' }, text))),
+      ...memoryTable(),
     ),
   )
+}
+
+/** What fits into a GPU's memory: the browser does not report how much there is, but the user may know. */
+function memoryTable(): readonly HTMLElement[] {
+  const rows = memoryRows.map(({ memoryGb, choices }) => {
+    const items = choices.map((choice) => h('li', {}, choiceWords(choice)))
+    return h('tr', {}, h('th', { scope: 'row' }, `${memoryGb} GB`), h('td', {}, h('ul', { class: 'plain' }, ...items)))
+  })
+  const head = h('tr', {}, h('th', { scope: 'col' }, 'Memory'), h('th', { scope: 'col' }, 'What fits, and what it needs'))
+  return [
+    h('h3', {}, 'What fits into the memory of a GPU'),
+    h(
+      'p',
+      {},
+      'Browsers do not report this memory. Aquatint plans with a guess and keeps less on the GPU if that is too much; choose q8 or q4 under Settings, Weights.',
+    ),
+    h('table', {}, h('thead', {}, head), h('tbody', {}, ...rows)),
+  ]
 }

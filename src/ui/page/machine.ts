@@ -70,7 +70,7 @@ export function machineNotes(machine: Machine): readonly MachineNote[] {
   if (!machine.storage) {
     say(
       'no-storage',
-      'This browser stores nothing for this page (a private window, or blocked storage): models are downloaded again on every visit, and there is no gallery. Generating pictures works.',
+      'This browser stores nothing for this page. In a private window, or with blocked storage, models are downloaded again on every visit, and there is no gallery. Generating pictures works.',
     )
   } else if (machine.quota !== undefined && machine.usage !== undefined && machine.quota - machine.usage < 3e9) {
     say(

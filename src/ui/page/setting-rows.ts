@@ -2,6 +2,7 @@
 
 import { numberRules, schedulerNames, type NumberName } from '../parts/settings.js'
 import type { PromptSettings } from '../element.js'
+import { modelLabel } from './known-models.js'
 
 const plainNumbers: readonly NumberName[] = ['numInferenceSteps', 'guidanceScale', 'seed', 'strength']
 
@@ -11,7 +12,7 @@ export function settingRows(settings: PromptSettings): readonly (readonly [name:
   const rows: (readonly [string, string | undefined])[] = [
     ['Prompt', settings.prompt],
     ['Negative prompt', settings.negativePrompt],
-    ['Model', settings.model],
+    ['Model', modelLabel(settings.model)],
     ['Commit', /^[0-9a-f]{40}$/.test(revision) ? revision : undefined],
     ['Size', width === undefined || height === undefined ? undefined : `${width} × ${height}`],
     ...plainNumbers.map((name) => [numberRules[name].label, settings[name]?.toString()] as const),

@@ -1,5 +1,17 @@
 import { expect, test } from 'vitest'
-import { fromPngText, fromQuery, parseNumber, toGenerateOptions, toPngText, toQuery, type PromptSettings } from './settings.js'
+import { InputError } from '../../errors.js'
+import { checkInputs } from '../../pipelines/check-inputs.js'
+import {
+  fromPngText,
+  fromQuery,
+  numberRules,
+  parseNumber,
+  toGenerateOptions,
+  toPngText,
+  toQuery,
+  type NumberName,
+  type PromptSettings,
+} from './settings.js'
 
 const full: PromptSettings = {
   model: 'stabilityai/stable-diffusion-xl-base-1.0',
@@ -54,10 +66,32 @@ test.each([undefined, 'no json', '3', 'null', '[1]', '{"seed":{"a":1},"prompt":7
 )
 
 test('an invalid number gives a message', () => {
-  expect(parseNumber('width', '12')).toEqual({ error: 'Width must be a multiple of 8.' })
+  expect(parseNumber('width', '12')).toEqual({ error: 'Width must be a multiple of 8, such as 8 or 16.' })
+  expect(parseNumber('width', '8191.5')).toEqual({ error: 'Width must be a multiple of 8, such as 8184 or 8192.' })
   expect(parseNumber('seed', '-4')).toEqual({ error: 'Seed must be a number from 0 to 2⁵³ − 1.' })
   expect(parseNumber('numInferenceSteps', '1.5')).toEqual({ error: 'Steps must be a whole number.' })
   expect(parseNumber('guidanceScale', '  ')).toEqual({ value: undefined })
+})
+
+/** Whether `generate` accepts a value of an option. */
+const accepts = (name: NumberName, value: number) => {
+  const { width = 64, height = 64, ...options } = { [name]: value } as Partial<Record<NumberName, number>>
+  try {
+    checkInputs('a boat', options, { width, height }, 8)
+    return true
+  } catch (error) {
+    if (error instanceof InputError) return false
+    throw error
+  }
+}
+
+test('the limits of the fields are those of the library', () => {
+  for (const name of ['width', 'height', 'numInferenceSteps', 'guidanceScale', 'seed', 'numImagesPerPrompt'] as const) {
+    const { min, max, step = 1 }: { min: number; max: number; step?: number } = numberRules[name]
+    expect([name, accepts(name, min), accepts(name, max), accepts(name, max + step)]).toEqual([name, true, true, false])
+    // A negative seed is valid in the library, and reserved for "random" in other programs, so that the field has none.
+    if (name !== 'seed') expect(accepts(name, min - step)).toBe(false)
+  }
 })
 
 test('settings become options of generate', () => {

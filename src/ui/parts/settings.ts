@@ -17,21 +17,21 @@ export interface PromptSettings {
   readonly prompt: string
   /** Describes what should not be in the picture. */
   readonly negativePrompt?: string | undefined
-  /** In pixels, a multiple of 8 up to 4096. */
+  /** In pixels, a multiple of 8 (of 16 for some models) up to 8192. */
   readonly width?: number | undefined
   /** As `width`. */
   readonly height?: number | undefined
-  /** Denoising steps, 1 to 1000. */
+  /** Denoising steps, 1 to 10,000. */
   readonly numInferenceSteps?: number | undefined
-  /** 0 to 100. */
+  /** -10,000 to 10,000. */
   readonly guidanceScale?: number | undefined
   /** A whole number from 0 to 2^53 - 1; if absent, each run uses a new random seed. */
   readonly seed?: number | undefined
   /** A diffusers class, such as `EulerDiscreteScheduler`. */
   readonly scheduler?: string | undefined
-  /** Pictures per run, 1 to 16. */
+  /** Pictures per run, 1 to 64. */
   readonly numImagesPerPrompt?: number | undefined
-  /** With a start picture: how much of it is redrawn, 0.05 to 1. */
+  /** With a start picture: how much of it is redrawn, 0.05 to 1 (less would leave no step of 20). */
   readonly strength?: number | undefined
 }
 
@@ -46,14 +46,17 @@ interface NumberRule {
   readonly step?: number
 }
 
-/** The numbers of a prompt box and their allowed values. */
+/**
+ * The numbers of a prompt box and their allowed values: those of `generate`, except that a strength below 0.05 would leave no step of the
+ * usual 20.
+ */
 export const numberRules = {
-  width: { label: 'Width', query: 'width', min: 8, max: 4096, step: 8 },
-  height: { label: 'Height', query: 'height', min: 8, max: 4096, step: 8 },
-  numInferenceSteps: { label: 'Steps', query: 'steps', min: 1, max: 1000, step: 1 },
-  guidanceScale: { label: 'Guidance', query: 'guidance', min: 0, max: 100 },
+  width: { label: 'Width', query: 'width', min: 8, max: 8192, step: 8 },
+  height: { label: 'Height', query: 'height', min: 8, max: 8192, step: 8 },
+  numInferenceSteps: { label: 'Steps', query: 'steps', min: 1, max: 10_000, step: 1 },
+  guidanceScale: { label: 'Guidance', query: 'guidance', min: -10_000, max: 10_000 },
   seed: { label: 'Seed', query: 'seed', min: 0, max: Number.MAX_SAFE_INTEGER, step: 1 },
-  numImagesPerPrompt: { label: 'Pictures', query: 'count', min: 1, max: 16, step: 1 },
+  numImagesPerPrompt: { label: 'Pictures', query: 'count', min: 1, max: 64, step: 1 },
   strength: { label: 'Strength', query: 'strength', min: 0.05, max: 1 },
 } as const satisfies Record<string, NumberRule>
 
@@ -111,7 +114,11 @@ export function parseNumber(name: NumberName, text: string): { value: number | u
     return { error: `${label} must be a number from ${min} to ${max === Number.MAX_SAFE_INTEGER ? '2⁵³ − 1' : max}.` }
   }
   if (step > 0 && value % step !== 0) {
-    return { error: step === 1 ? `${label} must be a whole number.` : `${label} must be a multiple of ${step}.` }
+    const below = Math.floor(value / step) * step
+    const near = [below, below + step].filter((each) => each >= min && each <= max).join(' or ')
+    return {
+      error: step === 1 ? `${label} must be a whole number.` : `${label} must be a multiple of ${step}, such as ${near}.`,
+    }
   }
   return { value }
 }

@@ -5,12 +5,13 @@
 
 import {
   InputError,
+  isAquatintError,
   type DiffusionPipeline,
   type GeneratedImage,
   type LoadPipelineOptions,
   type RepositoryReference,
 } from '../../index.js'
-import { cancelledWords, doneWords, readyWords, restingWords, type IdleWords } from './activity/activity-words.js'
+import { cancelledWords, doneWords, readyWords, restingWords, waitWords, type IdleWords } from './activity/activity-words.js'
 import { ActivityView } from './activity/activity-view.js'
 import { loadOptionsFromAttributes, observedAttributes, settingFromAttribute, takeEarlyProperties } from './attributes.js'
 import { FormControl } from './form-control.js'
@@ -32,7 +33,11 @@ export class AquatintPrompt extends FormControl {
   static readonly observedAttributes = observedAttributes
 
   readonly #form = new FormView({
-    onEdit: () => this.#saveState(),
+    onEdit: () => {
+      this.#message.edited()
+      this.#showIdle()
+      this.#saveState()
+    },
     onModelChange: () => this.#modelChanged(true),
     onDTypeChange: () => void this.#planPreview.show(this.loadOptions),
   })
@@ -66,7 +71,7 @@ export class AquatintPrompt extends FormControl {
     const root = attachBox(this, this.#form, this.#message, this.#activity, this.#pictures)
     this.#form.element.addEventListener('submit', (event) => {
       event.preventDefault()
-      this.#try(() => this.generate())
+      this.#start()
     })
     this.#form.cancel.addEventListener('click', () => this.cancel())
     root.addEventListener('keydown', (event) => this.#onKey(event as KeyboardEvent))
@@ -94,9 +99,15 @@ export class AquatintPrompt extends FormControl {
 
   /** All settings. Assigning an object changes only the settings that it holds. @throws InputError when a field is invalid */
   get settings(): PromptSettings {
-    const settings = this.#form.read(true)
-    if (settings === undefined) throw new InputError('invalid-settings', 'A field of the prompt box holds an invalid value.')
-    return settings
+    const settings = this.#form.read()
+    if (settings !== undefined) return settings
+    const { invalid } = this.#form
+    this.#form.showInvalid()
+    throw new InputError(
+      'invalid-settings',
+      invalid.map(({ problem }) => problem).join(' '),
+      Object.fromEntries(invalid.map(({ name, value }) => [name, value])),
+    )
   }
   set settings(settings: Partial<PromptSettings>) {
     this.#form.write(settings)
@@ -263,6 +274,7 @@ export class AquatintPrompt extends FormControl {
   }
 
   #modelChanged(byReader = false): void {
+    this.#idleWords = restingWords
     this.#planPreview.clear()
     if (byReader) void this.#planPreview.show(this.loadOptions)
     if (this.#runner.pipeline !== undefined || this.#runner.isBusy) void this.#runner.dispose()
@@ -286,13 +298,17 @@ export class AquatintPrompt extends FormControl {
   }
 
   #showIdle(): void {
-    if (!this.#runner.isBusy) this.#activity.update(this.#runner.activity, ...this.#idleWords)
+    if (this.#runner.isBusy) return
+    const { activity, pipeline } = this.#runner
+    const [headline, more] = this.#idleWords
+    const wait = pipeline === undefined ? '' : waitWords(pipeline.info, this.#form.size)
+    this.#activity.update(activity, headline, wait === '' ? more : wait)
   }
 
   #onKey(event: KeyboardEvent): void {
     if (event.key === 'Enter' && (event.ctrlKey || event.metaKey) && !this.#form.run.disabled) {
       event.preventDefault()
-      this.#try(() => this.generate())
+      this.#start()
     } else if (event.key === 'Escape' && this.#runner.isBusy) {
       event.preventDefault()
       this.cancel()
@@ -306,13 +322,31 @@ export class AquatintPrompt extends FormControl {
     } catch (error) {
       if (error instanceof DOMException && error.name === 'AbortError') this.#idleWords = cancelledWords
       else {
-        this.#idleWords = restingWords
-        this.#message.showError(error, () => this.#try(() => this.generate()))
+        this.#idleWords = this.#runner.pipeline === undefined ? restingWords : readyWords
+        const isInput = isAquatintError(error) && error.name === 'InputError'
+        if (isInput) this.#form.markFor(error)
+        const again = () => this.#try(() => this.generate())
+        this.#message.showError(error, again, () => isInput && this.#form.invalid.length === 0)
         this.#emit('error', error)
       }
       this.#showIdle()
       throw error
     }
+  }
+
+  /** Generates for the user, who is asked first if there is no prompt. */
+  #start(): void {
+    const generate = () => this.#try(() => this.generate())
+    const isDescribed = () => this.prompt.trim() !== ''
+    if (isDescribed()) return generate()
+    this.#message.ask(
+      'The prompt is empty.',
+      'Describe the picture in the prompt, or let the model choose.',
+      'Generate without a prompt',
+      generate,
+      isDescribed,
+    )
+    this.#form.prompt.focus()
   }
 
   /** Runs a call that the user started: `#report` has already shown its error. */

@@ -1,4 +1,4 @@
-/** The area of a prompt box that shows errors and warnings. */
+/** The area of a prompt box that shows errors, questions and warnings. */
 
 import { h } from '../parts/dom.js'
 import { errorWords } from '../parts/error-words.js'
@@ -7,12 +7,15 @@ import { errorWords } from '../parts/error-words.js'
 export class Message {
   readonly element = h('div', { class: 'message', part: 'notice', role: 'alert' })
 
+  #isSettled: () => boolean = () => false
+
   constructor() {
     this.element.hidden = true
   }
 
-  /** Shows an error, with a button to try again. */
-  showError(error: unknown, retry: () => void): void {
+  /** Shows an error, with a button to try again. The message goes when a field is edited and `isSettled`. */
+  showError(error: unknown, retry: () => void, isSettled: () => boolean): void {
+    this.#isSettled = isSettled
     const { title, message, advice } = errorWords(error)
     this.element.className = 'message error'
     this.element.replaceChildren(
@@ -24,9 +27,27 @@ export class Message {
     this.element.hidden = false
   }
 
+  /** Asks whether to continue. The message goes when a field is edited and `isSettled`. */
+  ask(question: string, details: string, answer: string, act: () => void, isSettled: () => boolean): void {
+    this.#isSettled = isSettled
+    this.element.className = 'message'
+    this.element.replaceChildren(
+      h('p', { class: 'message-title' }, question),
+      h('p', { class: 'message-text' }, details),
+      h('button', { type: 'button', onclick: act }, answer),
+    )
+    this.element.hidden = false
+  }
+
+  /** Removes the message if what it is about was edited and is settled. */
+  edited(): void {
+    if (!this.element.hidden && this.#isSettled()) this.clear()
+  }
+
   /** Shows the warnings of a successful run. */
   showWarnings(warnings: readonly string[]): void {
     if (warnings.length === 0) return
+    this.#isSettled = () => false
     this.element.className = 'message warning'
     this.element.replaceChildren(...warnings.map((warning) => h('p', {}, warning)))
     this.element.hidden = false

@@ -109,6 +109,7 @@ export class Runner {
     this.cancel()
     const held = this.#held
     this.#held = undefined
+    this.#draw(idle())
     this.#setState('idle')
     await held?.share.leave()
   }
@@ -140,7 +141,7 @@ export class Runner {
       // Unless newer work has started meanwhile.
       if (this.#controller === controller) {
         this.#controller = undefined
-        this.#draw(idle(this.#activity))
+        this.#draw(idle(this.#activity, this.#held !== undefined))
         this.#setState(this.#held === undefined ? 'idle' : 'ready')
       }
     }

@@ -7,31 +7,37 @@ export function constantSource(bytes: Uint8Array<ArrayBuffer>): ByteSource {
   return { byteLength: bytes.byteLength, read: ({ begin, end }) => Promise.resolve(bytes.slice(begin, end)) }
 }
 
-/** Ranges of a source, one after the other. */
-export function piecesOf(source: ByteSource, ranges: readonly ByteRange[]): ByteSource {
+/** A range of a source. */
+export interface SourceRange extends ByteRange {
+  readonly source: ByteSource
+}
+
+/** Ranges of sources, one after the other, as one source. */
+export function joined(ranges: readonly SourceRange[]): ByteSource {
   const needed = (range: ByteRange) => {
-    const found: ByteRange[] = []
+    const found: SourceRange[] = []
     let at = 0
-    for (const { begin, end } of ranges) {
+    for (const { source, begin, end } of ranges) {
       const [from, to] = [Math.max(range.begin - at, 0), Math.min(range.end - at, end - begin)]
-      if (from < to) found.push({ begin: begin + from, end: begin + to })
+      if (from < to) found.push({ source, begin: begin + from, end: begin + to })
       at += end - begin
     }
     return found
   }
+  const [first] = ranges
   return {
     byteLength: ranges.reduce((sum, { begin, end }) => sum + end - begin, 0),
-    contentKey: source.contentKey,
+    contentKey: ranges.every(({ source }) => source === first?.source) ? first?.source.contentKey : undefined,
     read: async (range, options) => {
       const result = new Uint8Array(range.end - range.begin)
       let at = 0
-      for (const part of needed(range)) {
-        result.set(await source.read(part, options), at)
-        at += part.end - part.begin
+      for (const { source, begin, end } of needed(range)) {
+        result.set(await source.read({ begin, end }, options), at)
+        at += end - begin
       }
       return result
     },
-    ...arrivals(source, needed),
+    ...(ranges.some(({ source }) => source.arrived !== undefined) ? { arrived: arrivalOf(needed) } : {}),
   }
 }
 
@@ -58,16 +64,13 @@ export function transposed(source: ByteSource, place: ByteRange, { rows, columns
       }
       return turned.slice(begin, end)
     },
-    ...arrivals(source, () => [place]),
+    ...(source.arrived === undefined ? {} : { arrived: arrivalOf(() => [{ source, ...place }]) }),
   }
 }
 
-/** `arrived` of a derived source, where its own source has it. */
-function arrivals(source: ByteSource, needed: (range: ByteRange) => readonly ByteRange[]): Pick<ByteSource, 'arrived'> {
-  if (source.arrived === undefined) return {}
-  return {
-    arrived: async (range: ByteRange, options?: ReadOptions) => {
-      for (const part of needed(range)) await source.arrived?.(part, options)
-    },
+/** `arrived` of a derived source. */
+function arrivalOf(needed: (range: ByteRange) => readonly SourceRange[]): NonNullable<ByteSource['arrived']> {
+  return async (range: ByteRange, options?: ReadOptions) => {
+    for (const { source, begin, end } of needed(range)) await source.arrived?.({ begin, end }, options)
   }
 }

@@ -7,7 +7,7 @@ import { CheckpointError } from '../../../errors.js'
 import type { Config, TensorEntry, WeightTable } from '../../types.js'
 import type { WeightTransform } from '../../transforms/transform-table.js'
 import { dtypeBytes } from '../../../util/dtype-bytes.js'
-import { constantSource, piecesOf, transposed } from './derived-sources.js'
+import { constantSource, joined, transposed } from './derived-sources.js'
 
 /** What of an original tensor a parameter is. */
 export type Part =
@@ -96,9 +96,9 @@ function takePiece(entry: TensorEntry, { name, part }: Piece, original: string):
   if (part === 'halves-exchanged') {
     if (rows % 2 !== 0) throw wrongShape(original, shape, 'an even number of rows')
     const middle = begin + bytes / 2
-    const exchanged = piecesOf(source, [
-      { begin: middle, end },
-      { begin, end: middle },
+    const exchanged = joined([
+      { source, begin: middle, end },
+      { source, begin, end: middle },
     ])
     return { ...entry, name, source: exchanged, begin: 0, end: bytes }
   }

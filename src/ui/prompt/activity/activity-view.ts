@@ -7,7 +7,7 @@ import { h, setText } from '../../parts/dom.js'
 import type { Activity } from './activity.js'
 import { componentLabel } from '../../../index.js'
 import { details, fileState, headline, memoryNumbers, memoryPlace } from './activity-words.js'
-import { stages } from './stages.js'
+import { filled, stages } from './stages.js'
 
 /** The area that shows the current activity. */
 export class ActivityView {
@@ -38,8 +38,6 @@ export class ActivityView {
   readonly #memory = h('div', { class: 'memory', part: 'memory' }, this.#gauge, this.#memoryNumbers, this.#memoryPlace)
   /** The memory and the files: beside or below the rest, depending on the width. */
   readonly account = h('section', { class: 'account', 'aria-label': 'Memory and files' }, this.#memory, this.#files)
-  /** The number of full bars to keep showing if the run ends now. */
-  #kept = 0
 
   constructor() {
     this.#bar.append(h('ol', { class: 'stages', 'aria-hidden': 'true' }, ...this.#stages.map(({ item }) => item)))
@@ -84,14 +82,11 @@ export class ActivityView {
   #drawStages(activity: Activity): void {
     const { phase, reached } = activity
     const busy = phase !== 'idle'
-    // A finished run and a loaded model stay visible after the end; what was cancelled does not.
-    if (busy) this.#kept = phase === 'complete' ? stages.length : phase === 'ready' ? 1 : 0
     this.#stages.forEach(({ item, fill }, index) => {
       const here = busy && index === reached.stage
       item.classList.toggle('here', here)
       item.classList.toggle('waiting', here && reached.fraction === undefined)
-      const full = index < (busy ? reached.stage : this.#kept)
-      fill.style.setProperty('scale', `${full ? 1 : here ? (reached.fraction ?? 0) : 0} 1`)
+      fill.style.setProperty('scale', `${filled(reached, index)} 1`)
     })
     if (!busy || reached.fraction === undefined || reached.stage < 0) this.#bar.removeAttribute('aria-valuenow')
     else this.#bar.setAttribute('aria-valuenow', String(Math.round(reached.fraction * 100)))

@@ -1,7 +1,9 @@
 /** Describes an activity: a short headline and a line of numbers. Pure. */
 
-import { componentLabel, type DeviceKind } from '../../../index.js'
+import { componentLabel, type DeviceKind, type PipelineInfo } from '../../../index.js'
 import { formatSeconds, formatShare, formatTimeLeft } from '../../parts/format.js'
+import { processorTime } from '../../parts/processor-time.js'
+import type { Size } from '../../parts/size.js'
 import { formatBytes } from '../../../util/format-bytes.js'
 import { downloadSpeed, downloadTotals, stepsTimeLeft, type Activity, type FileActivity } from './activity.js'
 
@@ -42,7 +44,7 @@ export function details(activity: Activity): string {
   if (left !== undefined) return left === 0 ? '' : `${formatTimeLeft(left)} left`
   const computing =
     step === undefined ? 'Computing the first step' : step.done < step.total ? `Computing step ${step.done + 1}` : ''
-  return computing === '' || activity.device?.kind !== 'wasm' ? computing : `${computing} on the processor`
+  return computing === '' || activity.device?.kind !== 'wasm' ? computing : `${computing} on the CPU`
 }
 
 function downloadDetails(activity: Activity): string {
@@ -90,6 +92,13 @@ export type IdleWords = readonly [headline: string, more: string]
 const keys = 'Ctrl-Enter generates, Esc cancels'
 export const restingWords: IdleWords = ['', keys]
 export const readyWords: IdleWords = ['Ready', keys]
+/** What the second line says before a picture that takes long on the CPU; empty before any other. */
+export function waitWords({ device, components }: PipelineInfo, size: Size | undefined): string {
+  if (device.kind !== 'wasm' || size === undefined) return ''
+  const time = processorTime(components, size)
+  return time === undefined ? '' : `On the CPU, ${size.width} × ${size.height} takes ${time}`
+}
+
 export const cancelledWords: IdleWords = ['Cancelled', 'Downloaded data is kept']
 
 /** Describes a finished run: its total time, and the times of its phases, such as `encode 0.2 s · denoise 31 s · decode 1.2 s`. */

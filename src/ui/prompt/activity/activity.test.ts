@@ -81,9 +81,9 @@ test('until the time of a step is known, the numbers say which step is computed,
   const activity = after(denoising, { type: 'weights', component: 'unet', loaded: 8, total: 8 })
   expect([headline(activity), details(activity)]).toEqual(['Denoising', 'Computing the first step'])
   const slow: Activity = { ...activity, device: { kind: 'wasm', budget: undefined } }
-  expect(details(slow)).toBe('Computing the first step on the processor')
+  expect(details(slow)).toBe('Computing the first step on the CPU')
   const one = advanceStep(slow, { step: 0, total: 2, timestep: 0 }, 9000)
-  expect([headline(one), details(one)]).toEqual(['Denoising · step 1 of 2', 'Computing step 2 on the processor'])
+  expect([headline(one), details(one)]).toEqual(['Denoising · step 1 of 2', 'Computing step 2 on the CPU'])
   expect(details(advanceStep(activity, { step: 0, total: 1, timestep: 0 }, 9000))).toBe('')
 })
 

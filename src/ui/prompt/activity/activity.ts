@@ -12,7 +12,7 @@ import type {
   PipelineProgress,
   StepInfo,
 } from '../../../index.js'
-import { reachDownload, reachPhase, reachSteps, reachWeights, startReached, type Reached } from './stages.js'
+import { isComplete, reachDownload, reachPhase, reachSteps, reachWeights, startReached, type Reached } from './stages.js'
 
 /** A file of a component, and how much of it is loaded. */
 export interface FileActivity extends FileProgress {
@@ -46,10 +46,11 @@ export interface Activity {
   readonly reached: Reached
 }
 
-/** The activity of an idle box; it keeps the memory figures of the previous one. */
-export function idle(previous?: Activity): Activity {
-  const { memory, device, reached = startReached(false) } = previous ?? {}
-  return { phase: 'idle', startedAt: 0, files: new Map(), samples: [], warnings: [], memory, device, reached }
+/** The activity of an idle box after `previous`: it keeps the memory figures, and the bars of a finished run. */
+export function idle(previous?: Activity, hasModel = false): Activity {
+  const { memory, device, reached } = previous ?? {}
+  const kept = reached !== undefined && isComplete(reached) ? reached : startReached(hasModel)
+  return { phase: 'idle', startedAt: 0, files: new Map(), samples: [], warnings: [], memory, device, reached: kept }
 }
 
 /** The activity after a pipeline was loaded: with its device, without the memory figures of an earlier pipeline. */

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import type { FileProgress, PipelineProgress } from '../../../index.js'
 import { advance, advanceStep, idle, start, type Activity } from './activity.js'
-import { startReached } from './stages.js'
+import { filled, startReached } from './stages.js'
 
 const status = (phase: Extract<PipelineProgress, { type: 'status' }>['phase']): PipelineProgress => ({ type: 'status', phase })
 const file = (path: string, loaded: number, more: Partial<FileProgress> = {}): PipelineProgress => ({
@@ -92,4 +92,16 @@ test('a lost GPU repeats stages and loads; the bar waits until they have caught 
 test('a run with a loaded model starts behind the download', () => {
   expect(place(start(idle(), 0, true))).toBe(1)
   expect(start(idle(), 0, false).reached).toEqual(startReached(false))
+})
+
+const bars = (activity: Activity) => [0, 1, 2, 3].map((index) => filled(activity.reached, index))
+
+test('after the end, the bars show a finished run or a loaded model, and nothing of what was cancelled', () => {
+  const denoising = advanceStep(advance(start(idle(), 0, true), status('denoising'), 1), step(0), 2)
+  expect(bars(denoising)).toEqual([1, 1, 0.25, 0])
+  expect(bars(idle(denoising, true))).toEqual([1, 0, 0, 0])
+  expect(bars(idle(advance(denoising, status('complete'), 3), true))).toEqual([1, 1, 1, 1])
+  const loading = advance(advance(start(idle(), 0, false), status('downloading'), 1), file('a', 60), 2)
+  expect(bars(loading)).toEqual([0.6, 0, 0, 0])
+  expect(bars(idle(loading))).toEqual([0, 0, 0, 0])
 })

@@ -29,6 +29,16 @@ export function startReached(hasModel: boolean): Reached {
   return hasModel ? { stage: 0, fraction: 1, loads: 0 } : { stage: -1, fraction: undefined, loads: 0 }
 }
 
+/** Whether a generation has finished. */
+export function isComplete({ stage }: Reached): boolean {
+  return stage === stages.length
+}
+
+/** The part of a stage's bar that is filled, from 0 to 1. */
+export function filled({ stage, fraction = 0 }: Reached, index: number): number {
+  return index < stage ? 1 : index === stage ? fraction : 0
+}
+
 const stageOfPhase: Readonly<Record<PipelinePhase, number>> = {
   resolving: 0,
   downloading: 0,

@@ -2,27 +2,11 @@
 
 import type { PipelineInfo } from '../../../index.js'
 import { h, setText } from '../../parts/dom.js'
+import type { Size } from '../../parts/size.js'
 import { ModelField } from './model-field.js'
+import { NumberFields, type FieldName, type InvalidField } from './number-fields.js'
 import { StartPicture } from './start-picture.js'
-import {
-  asDType,
-  dtypeNames,
-  numberNames,
-  numberRules,
-  parseNumber,
-  schedulerNames,
-  type NumberName,
-  type PromptSettings,
-} from '../../parts/settings.js'
-
-/** The numbers that have a text field; the strength has a slider. */
-type FieldName = Exclude<NumberName, 'strength'>
-const fieldNames = numberNames.filter((name): name is FieldName => name !== 'strength')
-
-interface NumberField {
-  readonly input: HTMLInputElement
-  readonly error: HTMLElement
-}
+import { asDType, dtypeNames, schedulerNames, type PromptSettings } from '../../parts/settings.js'
 
 /** What a form reports when the user changes something. */
 export interface FormListeners {
@@ -48,7 +32,7 @@ export class FormView {
   readonly run = h('button', { type: 'submit', class: 'primary', part: 'run' }, 'Generate')
   readonly cancel = h('button', { type: 'button', part: 'cancel' }, 'Cancel')
   readonly startPicture: StartPicture
-  readonly #numbers: Readonly<Record<FieldName, NumberField>>
+  readonly #numbers = new NumberFields()
   readonly #scheduler = h('select', { id: 'scheduler' }, h('option', { value: '' }, 'Model default'))
   readonly #dtype = h('select', { id: 'dtype' }, h('option', { value: '' }, 'As published'))
   readonly #lock = h(
@@ -64,16 +48,6 @@ export class FormView {
   constructor({ onEdit, onModelChange, onDTypeChange }: FormListeners) {
     this.model = new ModelField(onModelChange)
     this.startPicture = new StartPicture(onEdit)
-    this.#numbers = {
-      width: numberField('width'),
-      height: numberField('height'),
-      numInferenceSteps: numberField('numInferenceSteps'),
-      guidanceScale: numberField('guidanceScale'),
-      seed: numberField('seed'),
-      numImagesPerPrompt: numberField('numImagesPerPrompt'),
-    }
-    this.#numbers.seed.input.placeholder = 'random'
-    this.#numbers.numImagesPerPrompt.input.placeholder = '1'
     for (const [name, label] of Object.entries(schedulerNames)) this.#scheduler.append(h('option', { value: name }, label))
     for (const [name, label] of Object.entries(dtypeNames)) this.#dtype.append(h('option', { value: name }, label))
     this.#dtype.addEventListener('change', onDTypeChange)
@@ -85,10 +59,10 @@ export class FormView {
       h(
         'div',
         { class: 'grid' },
-        ...(['width', 'height', 'numInferenceSteps', 'guidanceScale'] as const).map((name) => this.#row(name)),
-        this.#row('seed', this.#lock),
+        ...(['width', 'height', 'numInferenceSteps', 'guidanceScale'] as const).map((name) => this.#numbers.row(name)),
+        this.#numbers.row('seed', this.#lock),
         h('div', { class: 'field' }, h('label', { for: 'scheduler' }, 'Scheduler'), this.#scheduler),
-        this.#row('numImagesPerPrompt'),
+        this.#numbers.row('numImagesPerPrompt'),
         h('div', { class: 'field' }, h('label', { for: 'dtype' }, 'Weights'), this.#dtype),
         h('slot', { name: 'settings' }),
       ),
@@ -112,29 +86,28 @@ export class FormView {
     this.#drawSummary()
   }
 
-  /** The settings in the fields, or undefined if one is invalid. With `tell`, the invalid field shows the reason and gets the focus. */
-  read(tell = false): PromptSettings | undefined {
-    const numbers: Partial<Record<NumberName, number>> = {}
-    let wrong: HTMLInputElement | undefined
-    for (const name of fieldNames) {
-      const { input, error } = this.#numbers[name]
-      const parsed = parseNumber(name, input.value)
-      const problem = 'error' in parsed ? parsed.error : ''
-      if (tell || problem === '') {
-        setText(error, problem)
-        error.hidden = problem === ''
-        input.setAttribute('aria-invalid', String(problem !== ''))
-      }
-      if ('error' in parsed) wrong ??= input
-      else if (parsed.value !== undefined) numbers[name] = parsed.value
-    }
-    if (wrong !== undefined) {
-      if (tell) {
-        this.#settings.open = true
-        wrong.focus()
-      }
-      return undefined
-    }
+  /** The fields with invalid values. */
+  get invalid(): readonly InvalidField[] {
+    return this.#numbers.invalid()
+  }
+
+  /** Marks the fields with invalid values, opens the section that contains them, and moves the focus to the first. */
+  showInvalid(): void {
+    const [first, ...others] = this.invalid
+    if (first === undefined) return
+    this.#settings.open = true
+    for (const { name } of [first, ...others]) this.#numbers.check(name)
+    this.#numbers.input(first.name).focus()
+  }
+
+  /** Marks the fields that an error of the library is about. */
+  markFor(error: unknown): void {
+    this.#numbers.markFor(error)
+  }
+
+  /** The settings in the fields, or undefined if one is invalid. */
+  read(): PromptSettings | undefined {
+    if (this.invalid.length > 0) return undefined
     const negative = this.negativePrompt.value
     const { strength } = this.startPicture
     return {
@@ -142,10 +115,16 @@ export class FormView {
       ...this.weights,
       prompt: this.prompt.value,
       ...(negative === '' ? {} : { negativePrompt: negative }),
-      ...numbers,
+      ...this.#numbers.values(),
       ...(this.#scheduler.value === '' ? {} : { scheduler: this.#scheduler.value }),
       ...(strength === undefined ? {} : { strength }),
     }
+  }
+
+  /** The size of the result, if it is known. */
+  get size(): Size | undefined {
+    const [width, height] = (['width', 'height'] as const).map((name) => Number(this.#shown(name)))
+    return width !== undefined && height !== undefined && width > 0 && height > 0 ? { width, height } : undefined
   }
 
   /** The chosen type of the weights, if any. */
@@ -159,9 +138,7 @@ export class FormView {
     if (settings.prompt !== undefined) this.prompt.value = settings.prompt
     if ('negativePrompt' in settings) this.negativePrompt.value = settings.negativePrompt ?? ''
     if (settings.model !== undefined) this.model.value = settings.model
-    for (const name of fieldNames) {
-      if (name in settings) this.#numbers[name].input.value = settings[name]?.toString() ?? ''
-    }
+    this.#numbers.write(settings)
     if ('strength' in settings) this.startPicture.strength = settings.strength
     if ('dtype' in settings) this.#dtype.value = settings.dtype ?? ''
     if ('scheduler' in settings) this.#scheduler.value = settings.scheduler ?? ''
@@ -174,7 +151,7 @@ export class FormView {
     this.#info = info
     this.startPicture.supported = info?.imageToImage ?? true
     for (const name of ['width', 'height', 'numInferenceSteps', 'guidanceScale'] as const) {
-      this.#numbers[name].input.placeholder = info?.defaults[name].toString() ?? 'auto'
+      this.#numbers.input(name).placeholder = info?.defaults[name].toString() ?? 'auto'
     }
     this.#drawSummary()
   }
@@ -182,15 +159,19 @@ export class FormView {
   /** The seed of the last run, for the button that keeps it. */
   setLastSeed(seed: number): void {
     this.#lastSeed = seed
-    if (this.#lock.getAttribute('aria-pressed') === 'false') this.#numbers.seed.input.placeholder = `random (last: ${seed})`
+    if (this.#lock.getAttribute('aria-pressed') === 'false') this.#numbers.input('seed').placeholder = `random (last: ${seed})`
   }
 
-  /** Shows Cancel while `busy`, and hides Generate while pictures are `wanted`. While only a model loads, Generate stays available. */
+  /**
+   * Shows Cancel while `busy`, and hides Generate while pictures are `wanted`. While only a model loads, Generate stays available, and Cancel
+   * says what it cancels.
+   */
   setBusy(busy: boolean, wanted: boolean): void {
     // The focus would be lost with the button that is hidden.
     const root = this.element.getRootNode()
     const focused = root instanceof ShadowRoot ? root.activeElement : null
     this.cancel.hidden = !busy
+    setText(this.cancel, wanted ? 'Cancel' : 'Cancel loading')
     this.run.hidden = busy && wanted
     if (this.run.hidden && focused === this.run) this.cancel.focus()
     if (!busy && focused === this.cancel) this.run.focus()
@@ -201,53 +182,36 @@ export class FormView {
       field.disabled = disabled
   }
 
-  #row(name: FieldName, ...more: HTMLElement[]): HTMLElement {
-    const { input, error } = this.#numbers[name]
-    const control = more.length === 0 ? input : h('div', { class: 'with-button' }, input, ...more)
-    return h('div', { class: `field ${name}` }, h('label', { for: input.id }, numberRules[name].label), control, error)
-  }
-
   #toggleSeed(): void {
     const keep = this.#lock.getAttribute('aria-pressed') !== 'true'
     this.#lock.setAttribute('aria-pressed', String(keep))
-    const { input } = this.#numbers.seed
+    const input = this.#numbers.input('seed')
     if (!keep) input.value = ''
     else if (input.value === '') input.value = String(this.#lastSeed ?? Math.floor(Math.random() * 2 ** 32))
     this.#drawSummary()
   }
 
+  /** The text of a field, or else the default of the model. */
+  #shown(name: FieldName): string | undefined {
+    const written = this.#numbers.input(name).value.trim()
+    const defaults: Partial<Record<FieldName, number>> = this.#info?.defaults ?? {}
+    return written === '' ? defaults[name]?.toString() : written
+  }
+
   /** Writes the settings in one line, visible while the section is closed. */
   #drawSummary(): void {
-    const shown = (name: FieldName) => {
-      const written = this.#numbers[name].input.value.trim()
-      if (written !== '') return written
-      const defaults: Partial<Record<FieldName, number>> = this.#info?.defaults ?? {}
-      return defaults[name]?.toString()
-    }
     const [width, height, steps, guidance, seed] = (
       ['width', 'height', 'numInferenceSteps', 'guidanceScale', 'seed'] as const
-    ).map(shown)
+    ).map((name) => this.#shown(name))
+    this.startPicture.resultSize = this.size
     const parts = [
       width !== undefined && height !== undefined ? `${width} × ${height}` : '',
       steps === undefined ? '' : `${steps} steps`,
       guidance === undefined ? '' : `guidance ${guidance}`,
       seed === undefined ? '' : `seed ${seed}`,
     ]
-    setText(this.#summary, parts.filter((part) => part !== '').join(' · '))
+    // A line may break only between two settings.
+    const unbroken = parts.filter((part) => part !== '').map((part) => part.replaceAll(' ', '\u00a0'))
+    setText(this.#summary, unbroken.join(' · '))
   }
-}
-
-function numberField(name: FieldName): NumberField {
-  const id = numberRules[name].query
-  const input = h('input', {
-    id,
-    type: 'text',
-    inputmode: name === 'guidanceScale' ? 'decimal' : 'numeric',
-    placeholder: 'auto',
-    autocomplete: 'off',
-    'aria-describedby': `${id}-error`,
-  })
-  const error = h('p', { class: 'field-error', id: `${id}-error` })
-  error.hidden = true
-  return { input, error }
 }

@@ -1,6 +1,8 @@
 /** The field for a start picture, which the user picks, drops or pastes, and the slider for its strength. */
 
+import type { Size } from '../../parts/size.js'
 import { h, setText } from '../../parts/dom.js'
+import { fitWords } from './fit-words.js'
 import { decodePicture, drawCover } from './start-pixels.js'
 import { numberRules } from '../../parts/settings.js'
 
@@ -24,14 +26,17 @@ export class StartPicture {
     max: 1,
     step: 0.01,
     value: usualStrength,
-    'aria-describedby': 'strength-note',
+    'aria-describedby': 'start-fit strength-note',
   })
+  readonly #fit = h('p', { class: 'note', id: 'start-fit' })
   readonly #shown = h('output', { for: numberRules.strength.query })
   readonly #remove = h('button', { type: 'button', 'aria-label': 'Remove the picture to start from' }, 'Remove')
   readonly #empty: HTMLElement
   readonly #filled: HTMLElement
   #value: Blob | null = null
   #supported = true
+  #pictureSize: Size | undefined
+  #resultSize: Size | undefined
 
   /** `onChange` is called when the picture changes. */
   constructor(onChange: () => void) {
@@ -53,6 +58,7 @@ export class StartPicture {
           this.#remove,
         ),
         this.#strength,
+        this.#fit,
         h('p', { class: 'note', id: 'strength-note' }, 'Low values keep the picture; 100% follows the prompt alone.'),
       ),
     )
@@ -115,12 +121,19 @@ export class StartPicture {
     this.#draw()
   }
 
+  /** The size of the result, if it is known: the picture is scaled to it, and cropped if its shape differs. */
+  set resultSize(size: Size | undefined) {
+    this.#resultSize = size
+    this.#draw()
+  }
+
   /** Sets a file as the picture; shows the reason if that fails. */
   async take(file: Blob): Promise<boolean> {
     try {
       const bitmap = await decodePicture(file)
       const context = this.#thumb.getContext('2d')
       if (context !== null) drawCover(context, bitmap)
+      this.#pictureSize = { width: bitmap.width, height: bitmap.height }
       bitmap.close()
     } catch (error) {
       setText(this.#note, error instanceof Error ? error.message : String(error))
@@ -145,6 +158,7 @@ export class StartPicture {
       this.#note,
       this.#supported ? 'Or drop or paste one here.' : 'Not available: this model’s autoencoder has no encoder.',
     )
+    setText(this.#fit, fitWords(this.#pictureSize, this.#resultSize))
     const percent = `${Math.round(Number(this.#strength.value) * 100)}%`
     setText(this.#shown, percent)
     this.#strength.setAttribute('aria-valuetext', percent)

@@ -1,0 +1,92 @@
+/**
+ * `npm run bench:cancel`: how long Cancel takes in each phase on the built site (`npm run build` first), and as a ratio to one denoising step
+ * on the same machine. The fixture is tiny, so the figures show the cost of cancelling, not of the operator under way.
+ */
+
+import { chromium, type Page } from '@playwright/test'
+import { chromiumLaunchOptions } from '../scripts/chromium.mjs'
+import { startHubServer } from '../e2e/hub-server/server.js'
+import { startFolder } from '../e2e/ui/site-server.js'
+
+const model = 'fixtures/tiny-sd15'
+const rounds = 5
+
+/** What the page reports when a phase begins: the phase of a status, or `weights` for a read of weights. */
+const moments = ['encoding', 'weights', 'denoising', 'decoding'] as const
+
+export async function main(): Promise<void> {
+  const server = await startHubServer({ repositories: { [model]: `${model}/repo` } })
+  const site = await startFolder('dist/site')
+  const browser = await chromium.launch(chromiumLaunchOptions())
+  try {
+    const page = await browser.newPage({ reducedMotion: 'reduce' })
+    const query = { model, endpoint: server.url, device: 'wasm', steps: '1000', width: '32', height: '32', prompt: 'a red apple' }
+    const url = `${site.url}/?${new URLSearchParams(query)}`
+    const step = await millisecondsPerStep(page, url)
+    console.log(`One denoising step: ${step.toFixed(1)} ms\n`)
+    console.log('| cancelled while | milliseconds, median | most | steps |\n| --- | --- | --- | --- |')
+    for (const moment of moments) {
+      const times: number[] = []
+      for (let round = 0; round < rounds; round++) times.push(await cancelAt(page, url, moment))
+      const [median = NaN, most = NaN] = [times.sort((a, b) => a - b)[rounds >> 1], times.at(-1)]
+      console.log(`| ${moment} | ${median.toFixed(0)} | ${most.toFixed(0)} | ${(median / step).toFixed(1)} |`)
+    }
+  } finally {
+    await browser.close()
+    await Promise.all([server.close(), site.close()])
+  }
+}
+
+/** Opens the page and waits until its model is loaded. */
+async function open(page: Page, url: string): Promise<void> {
+  await page.goto(url)
+  await page.waitForFunction(() => document.querySelector('aquatint-prompt')?.state === 'ready')
+}
+
+/** The mean time between the first and the tenth step that the page reports. */
+async function millisecondsPerStep(page: Page, url: string): Promise<number> {
+  await open(page, url)
+  return page.evaluate(
+    () =>
+      new Promise<number>((resolve) => {
+        const box = document.querySelector('aquatint-prompt')
+        let first = 0
+        box?.addEventListener('step', ({ detail }) => {
+          if (detail.step === 0) first = performance.now()
+          if (detail.step !== 10) return
+          resolve((performance.now() - first) / 10)
+          box.cancel()
+        })
+        box?.generate().catch(() => {})
+      }),
+  )
+}
+
+/** Milliseconds from `cancel()`, called when the page first reports the phase, until the box is ready again. */
+async function cancelAt(page: Page, url: string, moment: (typeof moments)[number]): Promise<number> {
+  await open(page, url)
+  return page.evaluate(
+    (wanted) =>
+      new Promise<number>((resolve, reject) => {
+        const box = document.querySelector('aquatint-prompt')
+        if (box === null) throw new Error('The page has no prompt box')
+        // Only a cancelled generation ends within 1000 steps; the picture of decoding needs to arrive there.
+        if (wanted === 'decoding') box.settings = { ...box.settings, numInferenceSteps: 2 }
+        let pressed = 0
+        box.addEventListener('progress', ({ detail }) => {
+          const here = detail.type === 'status' ? detail.phase : detail.type === 'weights' && detail.loaded === 0 ? 'weights' : ''
+          if (pressed > 0 || here !== wanted) return
+          pressed = performance.now()
+          box.cancel()
+        })
+        box.addEventListener('statechange', ({ detail }) => {
+          if (pressed > 0 && detail === 'ready') resolve(performance.now() - pressed)
+        })
+        box.generate().then(
+          () => reject(new Error(`A picture arrived: ${wanted} was missed or not cancelled`)),
+          () => {},
+        )
+      }),
+    moment,
+  )
+}

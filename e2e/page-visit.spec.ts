@@ -1,0 +1,98 @@
+/** What a visit leaves, and how the page holds together: two tabs, a reload, the skip link, narrow windows, notes about the machine. */
+
+import { expect, generate, test } from './ui/page-harness.js'
+
+test('galleries of two tabs follow each other, with the names of the list, and a reload keeps the fields', async ({
+  page,
+  context,
+}) => {
+  const problems: string[] = []
+  page.on('console', (message) => {
+    if (message.type() === 'error') problems.push(message.text())
+  })
+  const other = await context.newPage()
+  for (const tab of [page, other]) await tab.goto('/?device=wasm&width=64&height=64')
+  await page.bringToFront()
+
+  // The skip link moves the focus.
+  await page.locator('#skip').focus()
+  await page.keyboard.press('Enter')
+  await expect(page.getByLabel('Prompt', { exact: true })).toBeFocused()
+  await page.getByText('Settings', { exact: true }).click()
+  await page.getByLabel('Steps').fill('1')
+  await generate(page, 'a red apple 🍎')
+  const picture = (tab: typeof page) => tab.getByRole('button', { name: 'Open: a red apple 🍎' })
+  await expect(picture(other)).toBeVisible()
+  await picture(other).click()
+  await expect(other.locator('dialog dd').filter({ hasText: /^Emoji$/ })).toBeVisible()
+  await other.getByRole('button', { name: 'Delete' }).click()
+  await expect(picture(page)).toHaveCount(0)
+
+  await page.getByLabel('Prompt', { exact: true }).fill('a boat 🚤')
+  await page.getByLabel('Seed').fill('77')
+  await page.reload()
+  await expect(page.getByLabel('Prompt', { exact: true })).toHaveValue('a boat 🚤')
+  await expect(page.getByLabel('Steps')).toHaveValue('1')
+  await expect(page.getByLabel('Seed')).toHaveValue('77')
+  // A link that is opened anew has its own settings.
+  await page.goto('/?prompt=a%20fox')
+  await expect(page.getByLabel('Prompt', { exact: true })).toHaveValue('a fox')
+  await expect(page.getByLabel('Seed')).toHaveValue('')
+  // Files that may be missing are not requested in vain.
+  expect(problems).toEqual([])
+
+  // Emoji have their fonts, whatever fonts the page has chosen.
+  await expect(page.getByLabel('Prompt', { exact: true })).toHaveCSS('font-family', /'?Noto Color Emoji/)
+})
+
+test('the page holds together from 360 pixels up: the navigation, the summary, the start picture, notes about the machine', async ({
+  page,
+}) => {
+  // Three urgent notes.
+  await page.addInitScript(() => {
+    Object.defineProperty(Navigator.prototype, 'deviceMemory', { get: () => 2 })
+    Object.defineProperty(Navigator.prototype, 'gpu', { get: () => undefined })
+    IDBFactory.prototype.open = () => {
+      throw new DOMException('Denied.', 'SecurityError')
+    }
+  })
+  const at = (selector: string) =>
+    page.evaluate((wanted) => {
+      const root = document.querySelector('aquatint-prompt')?.shadowRoot
+      const { top, bottom, left, right } =
+        (document.querySelector(wanted) ?? root?.querySelector(wanted))?.getBoundingClientRect() ?? {}
+      return { top: top ?? NaN, bottom: bottom ?? NaN, left: left ?? NaN, right: right ?? NaN }
+    }, selector)
+  for (const width of [360, 736, 1024, 1280, 1920]) {
+    await page.setViewportSize({ width, height: 900 })
+    await page.goto('/?seed=9007199254740991&width=8192&height=8192&steps=10000&guidance=-10000')
+    await page.locator('#notes [data-code="no-storage"]').waitFor({ state: 'attached' })
+    await expect(page.locator('#notes > *')).toHaveCount(3)
+    const [withNotes, brand, nav, summary, start, hint] = [
+      await at('#prompt'),
+      await at('.brand'),
+      await at('nav'),
+      await at('.summary-text'),
+      await at('.start-empty'),
+      await at('.start-empty .note'),
+    ]
+    // On one line.
+    expect(nav.top, `navigation at ${width}`).toBeLessThan(brand.bottom)
+    // All of the summary is visible.
+    expect(
+      await page.locator('aquatint-prompt .summary-text').evaluate((text) => text.scrollWidth - text.clientWidth),
+    ).toBeLessThanOrEqual(0)
+    expect(summary.right).toBeLessThanOrEqual(start.right)
+    // The hint keeps its distance from the border, wrapped or not.
+    expect(hint.left - start.left).toBeGreaterThanOrEqual(12)
+    expect(start.bottom - hint.bottom).toBeGreaterThanOrEqual(6)
+    // The drawing stays in its frame in a low window, too.
+    await page.setViewportSize({ width, height: 600 })
+    expect((await at('.drawing')).bottom).toBeLessThanOrEqual((await at('.frame')).bottom)
+    // The notes push the form nowhere, and cover neither the navigation nor the form.
+    const notes = await at('#notes')
+    await page.locator('#notes').evaluate((element) => element.replaceChildren())
+    expect((await at('#prompt')).top, `form at ${width}`).toBe(withNotes.top)
+    expect(notes.top >= nav.bottom || notes.left >= nav.right, `notes at ${width}`).toBe(true)
+  }
+})
