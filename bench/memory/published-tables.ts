@@ -10,7 +10,7 @@ import type { Network } from '../../src/pipelines/bind-network.js'
 import type { WeightsDType } from '../../src/pipelines/types.js'
 import { weightBytes, type ComponentNeeds } from '../../src/memory/needs.js'
 import { leastBudget, leastWeightBudget, planMemory, type Residence } from '../../src/memory/plan.js'
-import { capabilitiesOf } from '../../src/memory/device-info.js'
+import { capabilitiesOf, ownKernels } from '../../src/memory/device-info.js'
 import { orThrow } from '../../src/memory/refusal.js'
 import { formatBytes } from '../../src/util/format-bytes.js'
 import { publishedNetwork } from './weight-tables.js'
@@ -60,6 +60,7 @@ export const device = {
     isFallbackAdapter: false,
     shaderF16: true,
     maxBufferSize: 2 ** 33,
+    kernels: ownKernels,
     capabilities: capabilitiesOf.webgpu,
   },
   writeOptions: ({ dtype, granularity }) => ({ dtype, weights: 'input', granularity }),
