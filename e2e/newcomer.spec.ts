@@ -39,16 +39,16 @@ test('from the package file to a picture: app, tag and command line', async ({ p
     mkdirSync(app)
 
     let help = ''
-    for (const command of findSnippet('npx --no aquatint --help', 'sh').code.trim().split('\n')) help = await npm(command)
+    for (const command of findSnippet('npx --no -- aquatint --help', 'sh').code.trim().split('\n')) help = await npm(command)
     expect(help).toContain('inspect')
-    const inspected = await npm(`npx --no aquatint inspect ${resolve('fixtures/tiny-sd15/repo')} --json`)
+    const inspected = await npm(`npx --no -- aquatint inspect ${resolve('fixtures/tiny-sd15/repo')} --json`)
     expect(JSON.parse(inspected)).toMatchObject({ ok: true, runs: { ok: true } })
 
     await npm('npm install vite')
     writeFileSync(join(app, 'vite.config.js'), findSnippet('optimizeDeps', 'js').code)
     writeFileSync(join(app, 'index.html'), findSnippet('src="/main.ts"', 'html').code)
     writeFileSync(join(app, 'main.ts'), local(findSnippet("save('apple.png')", 'ts').code))
-    await npm('npx --no vite build')
+    await npm('npx --no -- vite build')
     const built = await startFolder(join(app, 'dist'))
     const [download] = await Promise.all([page.waitForEvent('download'), page.goto(built.url)])
     expect(download.suggestedFilename()).toBe('apple.png')

@@ -1,7 +1,7 @@
 /**
  * `npm run docs:api`: writes docs/api.md from the declarations that the package ships, which TypeScript's own compiler reads. The page is
  * grouped by use (api-groups.ts). With `--check` it writes nothing, and fails if the file differs from what it would write. It also fails if
- * a public name, field or method has no doc comment, or if a public signature uses a type of the project that is not exported.
+ * a public name, field or method has no doc comment, if an option does not say its default, or if a public signature uses a type of the project that is not exported.
  */
 
 import { execFileSync } from 'node:child_process'
@@ -30,6 +30,9 @@ const entries = [
   { file: 'index.d.ts', name: 'aquatint' },
   { file: 'ui/element.d.ts', name: 'aquatint/element' },
 ] as const
+
+/** Types whose optional fields are options with a default. */
+const withDefaults = new Set(['LoadPipelineOptions', 'GenerateOptions', 'PlannedSize'])
 
 const intro = `# API reference
 
@@ -188,7 +191,10 @@ class Writer {
       this.#checkNames(member, label)
       // Overloads share the first one's comment.
       const doc = this.#doc(member, label)
-      lines.push(`- \`${signature(member, text, members)}\`  \n  ${words(doc)}`)
+      const shown = signature(member, text, members)
+      if (withDefaults.has(owner) && /^\w+\?:/.test(shown) && !/default/i.test(doc.text))
+        this.#wrong.push(`${label} does not say its default`)
+      lines.push(`- \`${shown}\`  \n  ${words(doc)}`)
     }
     return lines.length === 0 ? [] : [`${lines.join('\n')}\n`]
   }

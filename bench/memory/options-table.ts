@@ -43,26 +43,28 @@ const reserved = 1
 /** The types of weights, the most exact first. */
 const dtypes: readonly WeightsDType[] = ['float16', 'q8', 'q4']
 
-/** Returns the table in Markdown. */
-export function optionsTable(): string {
-  return [
-    row(['GPU memory', ...sizes.map((size) => `${size} GB`)]),
-    row(['---', ...sizes.map(() => '---')]),
-    row(['`maxMemory`', ...sizes.map((size) => `\`'${size - reserved}GB'\``)]),
-    ...pipelines.map((pipeline) => row([pipeline.name, ...cellsOf(pipeline)])),
-  ].join('\n')
-}
-
 function row(cells: readonly string[]): string {
   return `| ${cells.join(' | ')} |`
 }
 
+/** Returns the table in Markdown. */
+export function optionsTable(): string {
+  return [
+    row(['GPU memory', ...sizes.map((size) => `${size} GB`)]),
+    row(['`maxMemory`', ...sizes.map((size) => `\`'${size - reserved}GB'\``)]).replace(
+      /^/,
+      `${row(['---', ...sizes.map(() => '---')])}\n`,
+    ),
+    ...pipelines.map((pipeline) => row([pipeline.name, ...cellsOf(pipeline)])),
+  ].join('\n')
+}
+
 /** What fits into each size of memory. */
 function cellsOf(pipeline: PublishedPipeline): string[] {
-  const needs = dtypes.map((dtype) => ({ dtype, of: needsIn(dtype, pipeline, false) }))
+  const needs = dtypes.map((dtype) => ({ dtype, needed: needsIn(dtype, pipeline, false) }))
   return sizes.map((size) => {
     const limit = (size - reserved) * 1e9
-    const plans = needs.flatMap(({ dtype, of: { components, held } }) => {
+    const plans = needs.flatMap(({ dtype, needed: { components, held } }) => {
       const offload = fastestFit(components, limit, held)
       const budget = { limit, target: undefined }
       const plan = planOn({ offload, needs: components, heldBytes: held, budget, device: device.info })

@@ -54,7 +54,7 @@ test('the documents contain commands', () => expect(commands.length).toBeGreater
 
 test.each(commands)('$file: $command', async ({ file, command }) => {
   if (known.test(command)) return
-  const [program, ...args] = command.replace(/^npx (--no )?|^npm exec -- /, '').split(' ')
+  const [program, ...args] = command.replace(/^npx (--no -- )?|^npm exec -- /, '').split(' ')
   if (program === 'aquatint') await runAquatint(folderOf(file), args)
   else if (program === 'npm') expect(Object.keys(scripts)).toContain(args[0] === 'run' ? args[1] : args[0])
   else throw new Error(`This test cannot run the command "${command}"`)

@@ -44,11 +44,11 @@ export type OffloadMode = 'auto' | 'resident' | 'model' | 'block'
 export interface LoadPipelineOptions {
   /** Branch, tag or commit. Default `main`. */
   readonly revision?: string | undefined
-  /** The variant of the weight files, such as `fp16`. A component without such files is loaded from the files without a variant, with a warning. */
+  /** The variant of the weight files, such as `fp16`. A component without such files is loaded from the files without a variant, with a warning. Default: the files without a variant. */
   readonly variant?: string | undefined
-  /** Access token for gated repositories. It stays in memory, and is sent to `endpoint` only. */
+  /** Access token for gated repositories. It stays in memory, and is sent to `endpoint` only. Default: none. */
   readonly token?: string | undefined
-  /** Base URL of a Hub or of its mirror. */
+  /** Base URL of a Hub or of its mirror. Default `https://huggingface.co`. */
   readonly endpoint?: string | undefined
   /** Checks for a newer version of a branch or host even if everything is cached. By default, a cached model makes no request and does not change. */
   readonly revalidate?: boolean | undefined
@@ -59,12 +59,12 @@ export interface LoadPipelineOptions {
   readonly dtype?: WeightsDType | Readonly<Record<string, WeightsDType>> | undefined
   /** False deletes the original weights from the cache after they were quantized; another `dtype` then downloads them again. Default true. */
   readonly keepOriginal?: boolean | undefined
-  /** `auto`: a real GPU if there is one, otherwise wasm. */
+  /** `auto`: a real GPU if there is one, otherwise wasm. Default `auto`. */
   readonly device?: DeviceName | 'auto' | undefined
   /**
    * Devices by component, as in `{ text_encoder: 'wasm', unet: 'webgpu' }`; all other components go to the device of the entry `''`, or else to `device`.
    * `balanced` distributes the components over the devices within `maxMemory`, so that all of them stay: each to the GPU with the most free budget, or to the CPU.
-   * diffusers' `device_map`.
+   * diffusers' `device_map`. Default: every component is on `device`.
    */
   readonly deviceMap?: Readonly<Record<string, DeviceName>> | 'balanced' | undefined
   /**
@@ -74,16 +74,16 @@ export interface LoadPipelineOptions {
   readonly kernels?: KernelSource | undefined
   /** Which weights are on the GPU, and when. Default `auto`. */
   readonly offload?: OffloadMode | undefined
-  /** The budget for the buffers of each GPU, in bytes or as '6GB' (10^9) or '6GiB'; or one by device, where that of `wasm` limits weights. */
+  /** The budget for the buffers of each GPU, in bytes or as '6GB' (10^9) or '6GiB'; or one by device, where that of `wasm` limits weights. Default: none; `auto` then plans with a guess. */
   readonly maxMemory?: number | string | Readonly<Partial<Record<DeviceName, number | string>>> | undefined
   /**
    * As diffusers' `enable_vae_tiling`: decode, and encode, in overlapping tiles. By default only if an image would not fit as a whole.
    * `enable_vae_slicing` needs no option: images are always decoded one by one.
    */
   readonly vaeTiling?: boolean | undefined
-  /** Component name → a repository id or reference, or null to leave the component out. */
+  /** Component name → a repository id or reference, or null to leave the component out. Default: all components of the repository. */
   readonly components?: Readonly<Record<string, string | ComponentReference | null>> | undefined
-  /** A scheduler that replaces the repository's, created from its config; also if the repository's class is not supported. */
+  /** A scheduler that replaces the repository's, created from its config; also if the repository's class is not supported. Default: the repository's. */
   readonly scheduler?: SchedulerReference | undefined
 }
 
@@ -99,7 +99,7 @@ export interface SchedulerReference {
 export interface GenerateOptions {
   /** The prompt for the second text encoder. Default: the prompt. */
   readonly prompt2?: string | undefined
-  /** What should not be in the image. Only used with guidance. */
+  /** What should not be in the image. Only used with guidance. Default: empty. */
   readonly negativePrompt?: string | undefined
   /** The negative prompt for the second text encoder. Default: `negativePrompt`. */
   readonly negativePrompt2?: string | undefined
@@ -111,13 +111,13 @@ export interface GenerateOptions {
   readonly guidanceRescale?: number | undefined
   /** In pixels, a multiple of 8 (16 for Stable Diffusion 3), at most 8192. Default: the model's size. */
   readonly width?: number | undefined
-  /** As `width`. */
+  /** As `width`. Default: the model's size. */
   readonly height?: number | undefined
   /** The number of images from the prompt, 1 to 64, each with its own noise. Default 1. */
   readonly numImagesPerPrompt?: number | undefined
-  /** Image to image: the start image. The result has its size, which must be a multiple of the autoencoder's factor (8). */
+  /** Image to image: the start image. The result has its size, which must be a multiple of the autoencoder's factor (8). Default: none. */
   readonly image?: PixelImage | undefined
-  /** How much of the start image is redrawn: the fraction of the steps that run, above 0 and up to 1. */
+  /** How much of the start image is redrawn: the fraction of the steps that run, above 0 and up to 1. Default: diffusers' for the pipeline class (docs/pipelines.md). */
   readonly strength?: number | undefined
   /** The seed, as in `torch.Generator('cpu').manual_seed(seed)`. By default it is random; the result reports it. */
   readonly seed?: number | undefined
@@ -125,9 +125,9 @@ export interface GenerateOptions {
   readonly eta?: number | undefined
   /** The number of CLIP's last layers to leave out. Default: the layers with which the pipeline was trained. */
   readonly clipSkip?: number | undefined
-  /** The timesteps, in place of `numInferenceSteps`, for schedulers that accept them. */
+  /** The timesteps, in place of `numInferenceSteps`, for schedulers that accept them. Default: the scheduler's own. */
   readonly timesteps?: readonly number[] | undefined
-  /** The noise levels, in place of `numInferenceSteps`, for schedulers that accept them. */
+  /** The noise levels, in place of `numInferenceSteps`, for schedulers that accept them. Default: the scheduler's own. */
   readonly sigmas?: readonly number[] | undefined
   /** Stable Diffusion 3: the prompt for the third text encoder, T5. Default: the prompt. */
   readonly prompt3?: string | undefined
@@ -135,7 +135,7 @@ export interface GenerateOptions {
   readonly negativePrompt3?: string | undefined
   /** Stable Diffusion 3: the number of T5's tokens, 1 to 512. Default 256. */
   readonly maxSequenceLength?: number | undefined
-  /** Stable Diffusion 3.5: the blocks to leave out in an additional prediction, from which guidance steers away. */
+  /** Stable Diffusion 3.5: the blocks to leave out in an additional prediction, from which guidance steers away. Default: none. */
   readonly skipGuidanceLayers?: readonly number[] | undefined
   /** The weight of that prediction. Default 2.8. */
   readonly skipLayerGuidanceScale?: number | undefined
@@ -149,17 +149,17 @@ export interface GenerateOptions {
   readonly cropsCoordsTopLeft?: readonly [number, number] | undefined
   /** SDXL: [height, width]. Default: the result's size. */
   readonly targetSize?: readonly [number, number] | undefined
-  /** SDXL: `originalSize` for the negative prompt. */
+  /** SDXL: `originalSize` for the negative prompt. Default: `originalSize`. From text, it counts only together with `negativeTargetSize`. */
   readonly negativeOriginalSize?: readonly [number, number] | undefined
-  /** SDXL: `cropsCoordsTopLeft` for the negative prompt. */
+  /** SDXL: `cropsCoordsTopLeft` for the negative prompt. Default [0, 0]. */
   readonly negativeCropsCoordsTopLeft?: readonly [number, number] | undefined
-  /** SDXL: `targetSize` for the negative prompt. */
+  /** SDXL: `targetSize` for the negative prompt. Default: `targetSize`. From text, it counts only together with `negativeOriginalSize`. */
   readonly negativeTargetSize?: readonly [number, number] | undefined
-  /** A scheduler for this generation only. */
+  /** A scheduler for this generation only. Default: the pipeline's. */
   readonly scheduler?: SchedulerReference | undefined
-  /** The tensors to return in `captured` of the result, for comparison with diffusers. */
+  /** The tensors to return in `captured` of the result, for comparison with diffusers. Default: none. */
   readonly capture?: readonly CapturedTensorName[] | undefined
-  /** Adds a small RGBA preview, computed from the latents, to every n-th step. 0: never. */
+  /** Adds a small RGBA preview, computed from the latents, to every n-th step. 0: never. Default 0. */
   readonly previewEvery?: number | undefined
 }
 
