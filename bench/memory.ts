@@ -4,7 +4,7 @@
  * Reports the GPU memory of pipelines. First it prints the plans of the published models at their default size, for each type and residence. Then,
  * without `--tables`, it generates images of a tiny fixture and of the bundled model in headless Chromium through the public API, and prints the planned and the measured peak of all GPU
  * buffers, the seconds, and whether the images are the same. It fails if a run exceeds the plan of its budget, or if images differ. `--full-size` also runs SDXL's UNet at its real
- * dimensions, as `npm run bench:full-size` does, which takes minutes and 5 GB of disk. `--write` writes the tables to docs/memory-figures.md; `--check` only compares the tables of
+ * dimensions, as `npm run bench:full-size` does, which takes minutes and 5 GB of disk. `--write` writes the tables to docs/memory-figures.md and docs/memory.md; `--check` only compares the tables of
  * the plans with that file, as `npm test` does.
  */
 
@@ -17,9 +17,10 @@ import { formatBytes } from '../src/util/format-bytes.js'
 import { openBenchPage } from './memory/browser.js'
 import { main as runFullSize } from './full-size.js'
 import { readSection, writeSection } from './memory/document.js'
+import { optionsTable } from './memory/options-table.js'
 import { publishedTables } from './memory/published-tables.js'
 
-/** Prints the tables. Returns 1 if a run exceeded its budget or gave another image, or if docs/memory-figures.md has other tables. */
+/** Prints the tables. Returns 1 if a run exceeded its budget or gave another image, or if the documents have other tables. */
 export async function main(args: readonly string[]): Promise<number> {
   const { values } = parseArgs({
     args: [...args],
@@ -31,13 +32,19 @@ export async function main(args: readonly string[]): Promise<number> {
     },
   })
   const tables = publishedTables()
+  const options = optionsTable()
   if (values.check) {
-    if (readSection('tables') === tables) return 0
-    console.error('The tables in docs/memory-figures.md are out of date: run "npm run bench:memory -- --tables --write"')
+    if (readSection('tables') === tables && readSection('options') === options) return 0
+    console.error(
+      'The tables in docs/memory-figures.md or docs/memory.md are out of date: run "npm run bench:memory -- --tables --write"',
+    )
     return 1
   }
-  console.log(tables)
-  if (values.write) writeSection('tables', tables)
+  console.log(`${options}\n\n${tables}`)
+  if (values.write) {
+    writeSection('tables', tables)
+    writeSection('options', options)
+  }
   if (values.tables) return 0
   ensureChromium()
   const measured: Measured[] = []

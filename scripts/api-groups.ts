@@ -75,6 +75,8 @@ export const groups: readonly Group[] = [
       'MemorySnapshot',
       'ComponentMemory',
       'DeviceInfo',
+      'KernelReport',
+      'KernelSource',
       'DeviceCapabilities',
       'DeviceKind',
       'DeviceName',

@@ -58,8 +58,9 @@ export const importTable = {
     types: ['hub/types', 'checkpoint/types', 'onnx/types'],
     packages: ['onnxruntime-web'],
   },
+  'runtime/webgpu/kernels': { values: [], types: ['memory'] },
   'runtime/webgpu': {
-    values: ['memory', 'runtime', 'checkpoint/element-types'],
+    values: ['memory', 'runtime', 'runtime/webgpu/kernels', 'checkpoint/element-types'],
     types: ['checkpoint/types', 'onnx/types'],
     packages: ['onnxruntime-web'],
   },

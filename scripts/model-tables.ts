@@ -1,5 +1,5 @@
 /**
- * `npm run docs:models`: writes the tables of docs/ that follow from lists in the code (networks, tokenizers, imports), each between two comments of its page. With
+ * `npm run docs:models`: writes the tables of docs/ that follow from lists in the code (networks, tokenizers, imports) and from the element's manifest, each between two comments of its page. With
  * `--check` it writes nothing and fails if a table differs from what it would write.
  */
 
@@ -19,6 +19,7 @@ const tables: readonly { readonly page: string; readonly name: string; readonly 
   { page: 'docs/pipelines.md', name: 'pipelines', text: pipelineTable },
   { page: 'docs/pipelines.md', name: 'schedulers', text: schedulerTable },
   { page: 'docs/architecture.md', name: 'imports', text: importsTable },
+  { page: 'docs/embedding.md', name: 'attributes', text: attributeTable },
 ]
 
 /** Writes the pages, or checks them. Returns the exit code. */
@@ -85,6 +86,24 @@ function tokenizerTable(): string {
         ' or ',
       ),
     ]),
+  )
+}
+
+/** The element's attributes as custom-elements.json lists them. */
+function attributeTable(): string {
+  const { modules } = JSON.parse(readFileSync('custom-elements.json', 'utf8')) as {
+    modules: {
+      declarations: { attributes: { name: string; type: { text: string }; default?: string; description: string }[] }[]
+    }[]
+  }
+  const attributes = modules.flatMap(({ declarations }) => declarations.flatMap((declaration) => declaration.attributes))
+  return markdownTable(
+    ['attribute', 'value', 'default', 'what it sets'],
+    attributes.map(({ name, type, default: value, description }) => {
+      // A pipe would end the cell.
+      const values = type.text.split(' | ').map((one) => `\`${one}\``)
+      return [`\`${name}\``, values.join(', '), value === undefined ? '' : `\`${value}\``, description]
+    }),
   )
 }
 

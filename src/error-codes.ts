@@ -7,6 +7,7 @@
 export const errorCodes = {
   InputError: {
     'bad-device': 'A device is not `auto`, `webgpu`, `webgpu:1` or `wasm`. Use one of these.',
+    'bad-kernels': 'The option `kernels` is not `aquatint` or `onnxruntime`. Use one of these.',
     'bad-device-map':
       '`deviceMap` is malformed, names an unknown component or device, or contradicts `device` or `offload`. Correct it.',
     'bad-memory-size': 'A memory size is not a number of bytes or a text such as `6GB`. Correct it.',
@@ -61,6 +62,9 @@ export const errorCodes = {
   HubError: {
     'bad-answer': 'The server sent a response that is not valid for its API. Check the endpoint.',
     'bad-path': 'A file path leaves the repository. The repository is faulty or malicious.',
+    'blocked-by-page':
+      "The page's Content-Security-Policy, or its https, does not let it send this request. The message says what to change.",
+    cors: 'The server does not allow other origins to read its files. It must send `Access-Control-Allow-Origin`.',
     'download-restarted': 'A download started over while its file was being converted. The load retries by itself.',
     'file-changed': 'A file changed after it was opened. Load again.',
     'file-not-found': 'The repository does not have this file. Check `subfolder`, `variant` and `revision`.',
@@ -69,6 +73,8 @@ export const errorCodes = {
     gated: 'The model requires accepting its terms. Accept them on its page, then pass a `token`.',
     'hash-mismatch': 'The downloaded bytes do not have the expected hash. Load again; if it recurs, the server sends wrong data.',
     'hash-thread-lost': 'The worker that verifies hashes ended. Load again; downloaded data is kept.',
+    'html-page': 'The server sent an HTML page, such as a login page, in place of a file or an answer. Check the address.',
+    'lfs-pointer': 'The server has a Git LFS pointer in place of the file. Run `git lfs pull` where the files come from.',
     'listing-unavailable': 'A static host has neither a file list nor a config to find its files by. Add `files.json`.',
     network: 'The connection failed. Check the network and try again; downloaded data is kept.',
     'range-not-honoured': 'The server ignores or mishandles range requests. Use another host.',
@@ -78,7 +84,7 @@ export const errorCodes = {
     'server-error': 'The server failed (5xx or another unexpected status). Try again later.',
     'short-body': 'The connection ended before the whole response arrived. Try again; downloaded data is kept.',
     'size-mismatch': 'A file is not as long as its listing says. Load again; if it recurs, the host is faulty.',
-    'size-unknown': 'The server does not report the length of a file. Use a host that sends `Content-Length`.',
+    'size-unknown': 'The server does not report the length of a large file. Use a host that sends `Content-Length`.',
     stalled: 'No data arrived for a long time. Check the network and try again; downloaded data is kept.',
     'too-many-files': 'The chosen folder has too many files. Choose the folder of the checkpoint itself.',
     'url-expired': 'A signed download URL is no longer valid. Load again.',
@@ -169,6 +175,7 @@ export const errorCodes = {
     'device-not-available': 'The browser has a GPU adapter but gives no device. Restart the browser, or use `wasm`.',
     'does-not-fit':
       'The model or the image does not fit into the memory budget. Choose a smaller size, a larger `maxMemory` or another `offload`.',
+    'engine-blocked': 'The page does not allow the worker in which models run. The message says what its policy must allow.',
     'engine-terminated':
       'The worker ended: it crashed, ran out of memory, could not start, or was terminated. The next call starts a new one.',
     'gpu-error': 'The GPU reported an error. Try again, or use another device.',
@@ -178,7 +185,8 @@ export const errorCodes = {
     'not-loaded': 'A part of a network was run before its weights were loaded.',
     'out-of-memory': 'The device ran out of memory. Choose a smaller size, or set `maxMemory` or `offload`.',
     'runtime-error': 'onnxruntime reported an error. The message holds its text.',
-    'runtime-not-loaded': 'The files of onnxruntime-web could not be loaded. Check that your host serves them.',
+    'runtime-not-loaded':
+      'The files of onnxruntime-web could not be loaded, or the page does not allow WebAssembly. The message says which.',
     'runtime-version': 'The version of onnxruntime-web is not the one that Aquatint needs. Install that version.',
     'tensor-disposed': 'A tensor was used after it was disposed.',
     'webgpu-not-available': 'The browser has no WebGPU adapter. Use `device: "auto"` or `"wasm"`.',

@@ -73,4 +73,4 @@ export type {
 } from './pipelines/types.js'
 export type { ComponentPlan, MemoryPlan, Residence } from './memory/plan.js'
 export type { ComponentMemory, MemorySnapshot } from './runtime/types.js'
-export type { DeviceCapabilities, DeviceInfo, DeviceKind, DeviceName } from './memory/device-info.js'
+export type { DeviceCapabilities, DeviceInfo, DeviceKind, DeviceName, KernelReport, KernelSource } from './memory/device-info.js'

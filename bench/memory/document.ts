@@ -1,13 +1,13 @@
-/** Reads and writes the generated tables in docs/memory-figures.md; each is between two comments. */
+/** Reads and writes the generated tables in docs/memory-figures.md and docs/memory.md; each is between two comments. */
 
 import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
-const path = fileURLToPath(new URL('../../docs/memory-figures.md', import.meta.url))
-/** The sections, each with the command that writes it. */
+/** The sections, each with its page and the command that writes it. */
 const sections = {
-  tables: 'npm run bench:memory -- --tables --write',
-  measured: 'npm run bench:memory -- --write',
+  tables: { page: 'docs/memory-figures.md', command: 'npm run bench:memory -- --tables --write' },
+  options: { page: 'docs/memory.md', command: 'npm run bench:memory -- --tables --write' },
+  measured: { page: 'docs/memory-figures.md', command: 'npm run bench:memory -- --write' },
 } as const
 
 /** Returns the contents of a section. */
@@ -18,15 +18,19 @@ export function readSection(name: keyof typeof sections): string {
 /** Replaces the contents of a section. */
 export function writeSection(name: keyof typeof sections, content: string): void {
   const { before, after } = split(name)
-  writeFileSync(path, before + content + after)
+  writeFileSync(pathOf(name), before + content + after)
+}
+
+function pathOf(name: keyof typeof sections): string {
+  return fileURLToPath(new URL(`../../${sections[name].page}`, import.meta.url))
 }
 
 function split(name: keyof typeof sections): { readonly before: string; readonly content: string; readonly after: string } {
-  const text = readFileSync(path, 'utf8')
-  const begin = `<!-- ${name}: ${sections[name]} -->\n\n`
+  const text = readFileSync(pathOf(name), 'utf8')
+  const begin = `<!-- ${name}: ${sections[name].command} -->\n\n`
   const from = text.indexOf(begin)
   const to = text.indexOf(`\n\n<!-- end of ${name} -->`, from)
-  if (from < 0 || to < 0) throw new Error(`docs/memory-figures.md has no section for the ${name}`)
+  if (from < 0 || to < 0) throw new Error(`${sections[name].page} has no section for the ${name}`)
   const at = from + begin.length
   return { before: text.slice(0, at), content: text.slice(at, to), after: text.slice(to) }
 }

@@ -10,14 +10,16 @@ import type { Network } from '../../src/pipelines/bind-network.js'
 import type { WeightsDType } from '../../src/pipelines/types.js'
 import { weightBytes, type ComponentNeeds } from '../../src/memory/needs.js'
 import { leastBudget, leastWeightBudget, planMemory, type Residence } from '../../src/memory/plan.js'
-import { capabilitiesOf } from '../../src/memory/device-info.js'
+import { capabilitiesOf, ownKernels } from '../../src/memory/device-info.js'
 import { orThrow } from '../../src/memory/refusal.js'
 import { formatBytes } from '../../src/util/format-bytes.js'
 import { publishedNetwork } from './weight-tables.js'
 import { smallestTile } from '../../src/pipelines/latent-geometry.js'
 
-interface PublishedPipeline {
+/** A published pipeline: the names of its networks' weight tables, by component. */
+export interface PublishedPipeline {
   readonly name: string
+  /** Width and height of its images, in pixels. */
   readonly size: number
   readonly components: Readonly<Record<string, string>>
 }
@@ -50,7 +52,7 @@ const pipelines: readonly PublishedPipeline[] = [
 const words: readonly WeightsDType[] = ['float32', 'float16', 'q8', 'q4']
 
 /** A GPU that supports every type, and whose buffers are large enough for every tensor. */
-const device = {
+export const device = {
   info: {
     name: 'webgpu',
     kind: 'webgpu',
@@ -58,6 +60,7 @@ const device = {
     isFallbackAdapter: false,
     shaderF16: true,
     maxBufferSize: 2 ** 33,
+    kernels: ownKernels,
     capabilities: capabilitiesOf.webgpu,
   },
   writeOptions: ({ dtype, granularity }) => ({ dtype, weights: 'input', granularity }),
@@ -69,12 +72,13 @@ export function publishedTables(): string {
 }
 
 /** The memory that one image needs, for each component and in total. */
-interface Needs {
+export interface Needs {
   readonly components: readonly ComponentNeeds[]
   readonly held: number
 }
 
-function needsIn(word: WeightsDType, { size: pixels, components }: PublishedPipeline, fromImage: boolean): Needs {
+/** What one image of the default size needs, with weights of one type. */
+export function needsIn(word: WeightsDType, { size: pixels, components }: PublishedPipeline, fromImage: boolean): Needs {
   const stored = Object.entries(components).map(([name, table]) =>
     publishedNetwork(name, table, word === 'float32' ? 'F32' : 'F16'),
   )

@@ -107,14 +107,7 @@ describe('what is not available', () => {
     ['a lone name', 'sdxl-half', [], 'bad-repository-id', 2, 'There is no folder sdxl-half here either.'],
     ['a file that does not exist', 'model.safetensors', [], 'bad-repository-id', 2, 'There is no folder model.safetensors here'],
     ['a path that is not an id', 'models/owner/name', [], 'bad-repository-id', 2, 'There is no folder models/owner/name here'],
-    [
-      'a gated repository, without a token',
-      'owner/gated',
-      [],
-      'gated',
-      1,
-      'pass the access token of an account that has access to it',
-    ],
+    ['a gated repository, without a token', 'owner/gated', [], 'gated', 1, 'pass the access token of that account'],
     ['a revision', 'owner/model', ['--revision', 'v9'], 'revision-not-found', 1, '"v9"'],
     ['an invalid revision', 'owner/model', ['--revision', '../x'], 'bad-revision', 2, '"../x"'],
   ] as const)('%s', async (_, target, options, code, exit, message) => {

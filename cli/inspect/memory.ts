@@ -3,7 +3,14 @@
 import { InputError } from '../../src/errors.js'
 import { checkDeviceMap } from '../../src/memory/balance.js'
 import { parseBudget } from '../../src/memory/budget.js'
-import { capabilitiesOf, computeType, kindOf, type DeviceKind, type DeviceName } from '../../src/memory/device-info.js'
+import {
+  capabilitiesOf,
+  computeType,
+  kindOf,
+  type DeviceKind,
+  type DeviceName,
+  ownKernels,
+} from '../../src/memory/device-info.js'
 import type { ComponentPlan } from '../../src/memory/plan.js'
 import { isRefusal, orThrow, refusalError } from '../../src/memory/refusal.js'
 import { chooseDevices, type DeviceSource } from '../../src/pipelines/loading/choose-devices.js'
@@ -96,6 +103,7 @@ function describeDevice(name: DeviceName): PlannedDevice {
     description: '',
     isFallbackAdapter: false,
     ...assumed[kind],
+    kernels: ownKernels,
     capabilities: capabilitiesOf[kind],
   } as const
   return { info, writeOptions: (wanted) => ({ ...wanted, dtype: computeType(wanted.dtype, info), weights: 'input' }) }

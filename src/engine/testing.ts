@@ -6,7 +6,7 @@ import type { CachedModel } from '../hub/cache/cache-manager.js'
 import type { CheckpointReference, GenerateResult, PipelineInfo } from '../pipelines/types.js'
 import { Engine } from './client/engine-client.js'
 import type { EngineWorker } from './client/spawn-worker.js'
-import { capabilitiesOf } from '../memory/device-info.js'
+import { capabilitiesOf, ownKernels } from '../memory/device-info.js'
 import { WorkerEngine, type EngineCache, type EnginePipeline, type PipelineLoader, type PipelinePlanner } from './engine.js'
 import { installErrorTransfer } from './protocol.js'
 
@@ -23,6 +23,7 @@ export const info: PipelineInfo = {
     isFallbackAdapter: false,
     shaderF16: false,
     maxBufferSize: 0,
+    kernels: ownKernels,
     capabilities: capabilitiesOf.wasm,
   },
   dtype: 'float32',

@@ -42,9 +42,9 @@ export interface ContentRange {
   readonly total?: number
 }
 
-/** Parses a `Content-Range` header (RFC 9110, 14.4). Undefined when it is not valid. */
+/** Parses a `Content-Range` header (RFC 9110, 14.4), also in the forms that some servers send. Undefined when it has no meaning. */
 export function parseContentRange(header: string): ContentRange | undefined {
-  const match = /^bytes (?:(\d{1,16})-(\d{1,16})|\*)\/(\d{1,16}|\*)$/.exec(header.trim())
+  const match = /^bytes[ =:]\s*(?:(\d{1,16})\s*-\s*(\d{1,16})|\*)\s*\/\s*(\d{1,16}|\*)$/i.exec(header.trim())
   if (match === null) return undefined
   const total = match[3] === '*' ? {} : { total: Number(match[3]) }
   if (match[1] === undefined) return total

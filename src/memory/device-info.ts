@@ -51,6 +51,22 @@ export const capabilitiesOf: Readonly<Record<DeviceKind, DeviceCapabilities>> = 
   },
 }
 
+/**
+ * The float16 kernels of a GPU. `aquatint`: sums and intermediate values in float32, as exact as PyTorch's; `onnxruntime`: those of onnxruntime-web,
+ * whose sums are in float16.
+ */
+export type KernelSource = 'aquatint' | 'onnxruntime'
+
+/** The float16 kernels of a device, by the names of onnxruntime's programs. A device that does not compute in float16 has none. */
+export interface KernelReport {
+  /** Which kernels the device was opened with. */
+  readonly source: KernelSource
+  /** Those compiled so far that sum and compute in float32. */
+  readonly replaced: readonly string[]
+  /** Those compiled so far that are not recognized: they stay as onnxruntime has them. */
+  readonly unrecognized: readonly string[]
+}
+
 /** What a device is and can do, for people and for plans. */
 export interface DeviceInfo {
   /** Which one it is. */
@@ -65,9 +81,14 @@ export interface DeviceInfo {
   readonly shaderF16: boolean
   /** Bytes of the largest buffer it allows; of a CPU, of WebAssembly's heap. */
   readonly maxBufferSize: number
+  /** Its float16 kernels. */
+  readonly kernels: KernelReport
   /** What its kind of device can do. */
   readonly capabilities: DeviceCapabilities
 }
+
+/** The kernels of a device that runs all of them as onnxruntime has them. */
+export const ownKernels: KernelReport = { source: 'onnxruntime', replaced: [], unrecognized: [] }
 
 /** The type that networks compute in: float16 only if the device has it. onnxruntime's CPU kernels compute in float32 in any case. */
 export function computeType(wanted: 'float32' | 'float16', { shaderF16 }: Pick<DeviceInfo, 'shaderF16'>): 'float32' | 'float16' {

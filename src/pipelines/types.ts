@@ -3,7 +3,7 @@
 import type { FileProgress } from '../hub/types.js'
 import type { MemorySnapshot } from '../runtime/types.js'
 import type { RepositoryReference } from '../hub/repositories/open-repository.js'
-import type { DeviceInfo, DeviceName } from '../memory/device-info.js'
+import type { DeviceInfo, DeviceName, KernelSource } from '../memory/device-info.js'
 
 /** A component of another repository, as `fromPretrained(repo, { unet: … })` in diffusers. */
 export interface ComponentReference {
@@ -67,6 +67,11 @@ export interface LoadPipelineOptions {
    * diffusers' `device_map`.
    */
   readonly deviceMap?: Readonly<Record<string, DeviceName>> | 'balanced' | undefined
+  /**
+   * The kernels that compute float16 on a GPU. `aquatint` (default): sums in float32, as in PyTorch. `onnxruntime`: those of onnxruntime-web, whose
+   * sums are in float16; for comparison, or if a GPU has a problem with the others.
+   */
+  readonly kernels?: KernelSource | undefined
   /** Which weights are on the GPU, and when. Default `auto`. */
   readonly offload?: OffloadMode | undefined
   /** The budget for the buffers of each GPU, in bytes or as '6GB' (10^9) or '6GiB'; or one by device, where that of `wasm` limits weights. */

@@ -23,6 +23,6 @@ export function explainMissingIndex(repository: string, paths: readonly string[]
     return `${none}: it holds GGUF files (${gguf}), which are not read. Give the repository in diffusers' layout that they were made from.`
   const single = inRoot(/\.(?:safetensors|ckpt|pth?|bin)$/i)
   if (single !== undefined)
-    return `${none}: it holds a checkpoint in a single file (${single}). Load it with diffusers' from_single_file and save it with save_pretrained.`
+    return `${none}: it holds a checkpoint in a single file (${single}). Give the address of that file, or load it with diffusers' from_single_file and save it with save_pretrained.`
   return `${none}: it is no repository in diffusers' layout.`
 }

@@ -41,7 +41,7 @@ export class Connection {
       const { message } = event as Partial<ErrorEvent>
       this.#die(
         message === undefined || message === ''
-          ? 'The engine’s worker could not be started: its script did not load, or the page’s Content-Security-Policy refuses it.'
+          ? 'The engine’s worker could not be started: its script did not load, or the page’s Content-Security-Policy refuses it. A policy must allow blob: and the host of the script in worker-src.'
           : `The engine stopped: its worker failed (${message}).`,
         message,
       )

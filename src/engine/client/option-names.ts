@@ -19,6 +19,7 @@ const load: Names<LoadPipelineOptions> = {
   dtype: true,
   device: true,
   deviceMap: true,
+  kernels: true,
   offload: true,
   maxMemory: true,
   keepOriginal: true,

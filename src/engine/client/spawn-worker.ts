@@ -1,19 +1,22 @@
 /** Starts the worker, also if its script is on another origin than the page. */
 
+import { DeviceError } from '../../errors.js'
+
 /** The part of `Worker` that the client uses. */
 export type EngineWorker = Pick<Worker, 'postMessage' | 'addEventListener' | 'removeEventListener' | 'terminate'>
 
 /** How the worker is started. `auto`: by URL, or from a blob if the script is on another origin. */
 export type WorkerKind = 'auto' | 'url' | 'blob'
 
-/** Starts a worker. @throws SecurityError if the Content-Security-Policy of the page forbids it */
+/** Starts a worker. @throws DeviceError `engine-blocked` if the page does not allow it */
 export function spawnWorker(kind: WorkerKind): EngineWorker {
   /** Takes the place of `Worker` in the expression that bundlers recognize (see `start`), so that its URL can be inspected first. */
   class Starter {
     readonly worker: EngineWorker
     constructor(url: URL, options: WorkerOptions) {
-      const blob = kind === 'blob' || (kind === 'auto' && url.origin !== location.origin)
-      this.worker = blob ? spawnFromBlob(url, options) : new globalThis.Worker(url, options)
+      // Not `location.origin`: a frame that is sandboxed without `allow-same-origin` has an origin of its own.
+      const blob = kind === 'blob' || (kind === 'auto' && url.origin !== globalThis.origin)
+      this.worker = blob ? spawnFromBlob(url, options) : newWorker(url.href, options)
     }
   }
   return start(Starter).worker
@@ -25,12 +28,44 @@ function start<T>(Worker: new (url: URL, options: WorkerOptions) => T): T {
 
 /** Browsers refuse a worker script from another origin, but a worker of this origin may import it (with CORS). */
 function spawnFromBlob(url: URL, options: WorkerOptions): EngineWorker {
-  const script = new Blob([`import ${JSON.stringify(url.href)}\n`], { type: 'text/javascript' })
+  const source = `import ${JSON.stringify(url.href)}\n`
+  // A document without an origin cannot start a module worker from a Blob; from a data: URL it can.
+  if (globalThis.origin === 'null') return newWorker(`data:text/javascript,${encodeURIComponent(source)}`, options)
+  const script = new Blob([source], { type: 'text/javascript' })
   const blobUrl = URL.createObjectURL(script)
-  const worker = new globalThis.Worker(blobUrl, options)
+  const worker = newWorker(blobUrl, options)
   // The URL must stay valid until the worker has read its script, that is, until its first message.
   const revoke = () => URL.revokeObjectURL(blobUrl)
   worker.addEventListener('message', revoke, { once: true })
   worker.addEventListener('error', revoke, { once: true })
   return worker
+}
+
+/** The part of the Trusted Types API that is used here. */
+interface TrustedTypes {
+  createPolicy(name: string, rules: { createScriptURL: (url: string) => string }): { createScriptURL(url: string): string }
+}
+
+let policy: ReturnType<TrustedTypes['createPolicy']> | undefined
+
+/** The URL as a page that requires Trusted Types takes it: this file passes only the address of its own script. */
+function trusted(url: string): string {
+  const { trustedTypes } = globalThis as { trustedTypes?: TrustedTypes }
+  if (trustedTypes === undefined) return url
+  policy ??= trustedTypes.createPolicy('aquatint', { createScriptURL: (own) => own })
+  return policy.createScriptURL(url)
+}
+
+function newWorker(url: string, options: WorkerOptions): Worker {
+  try {
+    return new globalThis.Worker(trusted(url), options)
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    throw new DeviceError(
+      'engine-blocked',
+      `The page does not let Aquatint start its worker. Its Content-Security-Policy must allow blob: and the host of the script in worker-src, and the policy "aquatint" in trusted-types where it requires Trusted Types. The browser says: ${reason}`,
+      { reason },
+      cause,
+    )
+  }
 }

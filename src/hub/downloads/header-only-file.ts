@@ -3,7 +3,7 @@
  * model's weights, open the file itself instead.
  */
 
-import { HubError } from '../../errors.js'
+import { HubError, isAquatintError } from '../../errors.js'
 import { checkReadRange } from '../cache/cached-source.js'
 import { fetchPiece, RangesIgnored } from '../http/piece-fetch.js'
 import type { Transport } from '../http/transport.js'
@@ -20,6 +20,8 @@ export class HeaderOnlyFile implements HeaderOnlySource {
   readonly #transport: Transport
   readonly #file: RemoteFile
   #head: Promise<Uint8Array<ArrayBuffer>> | undefined
+  /** Whether the server honours ranges, as far as is known. */
+  #ranges = true
 
   constructor(transport: Transport, file: RemoteFile) {
     this.#transport = transport
@@ -27,7 +29,7 @@ export class HeaderOnlyFile implements HeaderOnlySource {
     this.byteLength = file.size
   }
 
-  /** @throws HubError `range-not-honoured` when the server sends whole files only */
+  /** @throws HubError `range-not-honoured` when the server sends whole files only and the range is far from the beginning */
   async read(range: ByteRange, options: ReadOptions = {}): Promise<Uint8Array<ArrayBuffer>> {
     checkReadRange(range, this.byteLength, this.#file.path)
     if (range.end > Math.min(firstBytes, this.byteLength)) return this.#fetch(range, options)
@@ -42,9 +44,14 @@ export class HeaderOnlyFile implements HeaderOnlySource {
   async #fetch(range: ByteRange, { signal = new AbortController().signal }: ReadOptions): Promise<Uint8Array<ArrayBuffer>> {
     const target = new Uint8Array(range.end - range.begin)
     if (target.byteLength === 0) return target
+    const piece = { file: this.#file, range, target, signal, onBytes: () => {} }
     try {
-      await fetchPiece(this.#transport, { file: this.#file, range, target, signal, onBytes: () => {} })
+      await fetchPiece(this.#transport, { ...piece, fromWhole: this.#ranges ? 'sent' : 'requested' })
     } catch (error) {
+      if (this.#ranges && isAquatintError(error, 'range-not-honoured')) {
+        this.#ranges = false
+        return this.#fetch(range, { signal })
+      }
       if (!(error instanceof RangesIgnored)) throw error
       const { path, repository } = this.#file
       const message = `${repository}: the header of ${path} cannot be read alone, because the server does not support range requests.`

@@ -16,8 +16,9 @@ export function fillFromServer(services: DownloadServices, file: RemoteFile): Fi
       await fetchInPieces(services, download)
     } catch (error) {
       // Some servers compress every answer. Browsers reject a compressed range as a failed connection; a plain request may still work.
-      const neverAnswered = isAquatintError(error) && error.code === 'network' && !file.location.answered
-      if (!neverAnswered && !(error instanceof RangesIgnored)) throw error
+      const nothingArrived = isAquatintError(error, 'network') && !file.location.hasDelivered
+      const withoutRanges = error instanceof RangesIgnored || isAquatintError(error, 'range-not-honoured')
+      if (!nothingArrived && !withoutRanges) throw error
       meter.begin(writer.bytesPresent)
       await streamChunks(services, download)
     }

@@ -1,6 +1,8 @@
 /** Fetches JSON from an untrusted server: of limited length, retried like every other request, and parsed to `unknown`. */
 
+import { HubError, isAquatintError } from '../../errors.js'
 import { parseJson } from '../../util/parse-json.js'
+import { isPage } from './answer-body.js'
 import { badAnswer, fileNotFound, type Requested } from './http-errors.js'
 import { fetchRange } from './range-fetch.js'
 import { requestedWait, retrying } from './retry.js'
@@ -37,7 +39,8 @@ export function parseAnswer(bytes: Uint8Array, requested: Requested): unknown {
   try {
     return parseJson(bytes, { file: requested.path ?? requested.repository, maxBytes: maxAnswerBytes, duplicateKeys: 'last' })
   } catch (error) {
-    throw badAnswer(requested, 'it is not valid JSON', error)
+    const known = isAquatintError(error) && !error.code.startsWith('json-')
+    throw badAnswer(requested, known ? error.message.replace(/\.$/, '') : 'it is not valid JSON', error)
   }
 }
 
@@ -49,7 +52,7 @@ async function fetchOnce(transport: Transport, { url, headers = {}, requested, s
   let answeredAt = url
   try {
     await fetchRange({
-      fetch: transport.fetch,
+      transport,
       url,
       headers,
       range: undefined,
@@ -61,7 +64,7 @@ async function fetchOnce(transport: Transport, { url, headers = {}, requested, s
       accept: (head) => {
         received = head.headers
         // A site that answers every path with its own HTML page does not have the file.
-        if (isPage(head.headers)) throw fileNotFound(requested, 200)
+        if (isPage(head.headers)) throw requested.path === undefined ? notTheHub(requested, url) : fileNotFound(requested, 200)
         return (bytes) => {
           count += bytes.length
           if (count > maxAnswerBytes) throw badAnswer(requested, `it is longer than ${maxAnswerBytes} bytes`)
@@ -79,7 +82,9 @@ async function fetchOnce(transport: Transport, { url, headers = {}, requested, s
   }
 }
 
-/** Whether an answer is an HTML page. */
-export function isPage(headers: Headers): boolean {
-  return /^\s*text\/html\b/i.test(headers.get('content-type') ?? '')
+/** A page where the Hub's API should be. */
+function notTheHub({ repository }: Requested, url: string): HubError {
+  const { origin } = new URL(url)
+  const message = `${repository}: ${origin} answered with an HTML page where the Hub's API should be, such as a login page. Check the endpoint, and that this network does not ask you to log in.`
+  return new HubError('html-page', message, { repository })
 }

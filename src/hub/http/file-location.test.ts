@@ -20,7 +20,7 @@ it('the next caller tries when the first one failed', async () => {
   const second = location.requestTarget(never)
   first.settle()
   expect((await second).url).toBe(origin)
-  expect(location.answered).toBe(false)
+  expect(location.hasDelivered).toBe(false)
 })
 
 it('an expired address is resolved again, once', async () => {

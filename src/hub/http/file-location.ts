@@ -25,7 +25,7 @@ export class FileLocation {
   readonly #headers: Readonly<Record<string, string>>
   #current: string | undefined
   #resolving: Promise<void> | undefined
-  #answered = false
+  #delivered = false
 
   /** @param headers sent to `origin`, and to a redirect's target on the same origin */
   constructor(origin: string, headers: Readonly<Record<string, string>> = {}) {
@@ -33,9 +33,14 @@ export class FileLocation {
     this.#headers = headers
   }
 
-  /** Whether any request for the file was answered. */
-  get answered(): boolean {
-    return this.#answered
+  /** Whether any byte of the file arrived. */
+  get hasDelivered(): boolean {
+    return this.#delivered
+  }
+
+  /** Reports that bytes of the file arrived. */
+  delivered(): void {
+    this.#delivered = true
   }
 
   /** Where to send a request. Until the redirect is known, one caller receives the origin and the others wait for its answer. */
@@ -67,10 +72,7 @@ export class FileLocation {
       settle: (answeredAt) => {
         if (!open) return
         open = false
-        if (answeredAt !== undefined && answeredAt !== '') {
-          this.#current = answeredAt
-          this.#answered = true
-        }
+        if (answeredAt !== undefined && answeredAt !== '') this.#current = answeredAt
         this.#resolving = undefined
         resolve()
       },

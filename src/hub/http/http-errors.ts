@@ -1,6 +1,7 @@
 /** Turns an answer that does not hold the requested bytes into an error with a code. Pure: it reads the status and the headers only. */
 
 import { HubError, type ErrorDetail } from '../../errors.js'
+import { parseContentRange } from '../chunk-layout.js'
 import { stripQuery } from '../names.js'
 
 /** What was requested, for the error's message and details. */
@@ -25,11 +26,13 @@ export function errorForAnswer(answer: Answer, requested: Requested, now: number
   if (requested.path !== undefined) details['path'] = requested.path
   if (requested.revision !== undefined) details['revision'] = requested.revision
   const what = nameOf(requested)
+  const reason = reasonOf(answer.headers)
   if (code === 'GatedRepo') {
+    const page = `${new URL(answer.url).origin}/${repository}`
     const advice =
       status === 403
-        ? 'the account of this access token has no access to it. Request access on its page on the Hub.'
-        : 'pass the access token of an account that has access to it.'
+        ? `the account of this access token has no access to it. Request access on its page, ${page}.`
+        : `accept its conditions on its page, ${page}, and pass the access token of that account.`
     return new HubError('gated', `${repository} is gated: ${advice}`, details)
   }
   if (code === 'RevisionNotFound') {
@@ -37,6 +40,11 @@ export function errorForAnswer(answer: Answer, requested: Requested, now: number
     return new HubError('revision-not-found', `${repository} has no branch, tag or commit ${revision}.`, details)
   }
   if (code === 'EntryNotFound') return fileNotFound(requested, status)
+  // The Hub's words for a token that it does not know.
+  if (status === 401 && /invalid credentials|invalid (?:user )?access token|expired/i.test(reason)) {
+    const message = `${what}: the server rejected the access token (${reason}). Create a token on the Hub's settings page, and copy it as a whole.`
+    return new HubError('forbidden', message, details)
+  }
   if (code === 'RepoNotFound' || status === 401) {
     const message = `${repository} does not exist, or it is private and needs an access token.`
     return new HubError('repository-not-found', message, details)
@@ -46,17 +54,56 @@ export function errorForAnswer(answer: Answer, requested: Requested, now: number
     return new HubError('repository-not-found', `${repository} was not found at ${stripQuery(answer.url)}.`, details)
   }
   if (status === 403 && answer.redirected) return urlExpired(requested)
-  if (status === 403) return new HubError('forbidden', `${what}: the server denied access (status 403).`, details)
+  if (status === 403 || status === 402 || status === 407 || status === 451) {
+    const why = reason === '' ? 'no reason was given' : reason
+    const advice = denials[status]
+    return new HubError('forbidden', `${what}: the server denied access (status ${status}): ${why}. ${advice}.`, details)
+  }
   if (status === 416) {
-    return new HubError('size-mismatch', `${what}: the file is shorter than its listing says (status 416).`, details)
+    return new HubError(
+      'size-mismatch',
+      `${what}: the file is shorter than its listing says (status 416)${shorter(answer.headers, details)}.`,
+      details,
+    )
   }
   const wait = retryAfter(answer.headers.get('retry-after'), now)
   if (wait !== undefined) details['wait'] = wait
   if (status === 429) {
     return new HubError('rate-limited', `${what}: the server received too many requests (status 429). Try again later.`, details)
   }
-  return new HubError('server-error', `${what}: the server answered with status ${status}. Try again later.`, details)
+  const why = reason === '' ? '' : ` (${reason})`
+  const advice = status >= 500 ? 'Try again later' : 'Check the address of the model, and the endpoint'
+  return new HubError('server-error', `${what}: the server answered with status ${status}${why}. ${advice}.`, details)
 }
+
+/** What a user can do about a refusal. */
+const denials: Readonly<Record<number, string>> = {
+  402: 'The server asks for a payment',
+  403: 'Check the access token and its permissions, and that the files are public',
+  407: 'Log in to the proxy of this network',
+  451: 'It is not available for legal reasons',
+}
+
+/** The reason that the Hub gives in words, without a full stop; '' where it gives none. */
+function reasonOf(headers: Headers): string {
+  const text = headers.get('x-error-message') ?? ''
+  const plain = text
+    .replaceAll(/\p{Cc}+/gu, ' ')
+    .trim()
+    .replace(/\.$/, '')
+  return plain.length > 300 ? `${plain.slice(0, 300)}…` : plain
+}
+
+/** The size that a 416 answer states, which is put into `details`. */
+function shorter(headers: Headers, details: Record<string, ErrorDetail>): string {
+  const { total } = parseContentRange(headers.get('content-range') ?? '') ?? {}
+  if (total === undefined) return ''
+  details['actual'] = total
+  return total < 200 ? `: it has ${total} bytes, as Git LFS pointers do` : `: it has ${total} bytes`
+}
+
+/** Codes of the errors after which what is cached is used: the host did not answer, or not so that the page could read it. */
+export const unreachableCodes = ['network', 'stalled', 'cors', 'blocked-by-page'] as const
 
 /** The signed address that the repository redirected to is no longer valid. */
 export function urlExpired(requested: Requested, cause?: unknown): HubError {
@@ -68,7 +115,8 @@ export function urlExpired(requested: Requested, cause?: unknown): HubError {
 /** The repository has no such file. */
 export function fileNotFound({ repository, path = '' }: Requested, status?: number): HubError {
   const details = { repository, path, ...(status === undefined ? {} : { status }) }
-  return new HubError('file-not-found', `${repository} has no file ${JSON.stringify(path)}.`, details)
+  const page = status === 200 ? ' The server answers its address with an HTML page.' : ''
+  return new HubError('file-not-found', `${repository} has no file ${JSON.stringify(path)}.${page}`, details)
 }
 
 /** The server's answer is not what its API promises. @param what completes the sentence "the server's answer cannot be used: …" */

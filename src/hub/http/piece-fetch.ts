@@ -4,13 +4,20 @@ import { isAquatintError } from '../../errors.js'
 import type { ByteRange } from '../types.js'
 import type { ConnectionSlot } from './connections.js'
 import { fileChanged, urlExpired } from './http-errors.js'
-import { fetchRange, PassOn, shortBody, type RangeAnswer, type Sink } from './range-fetch.js'
+import { shortBody, type Sink } from './answer-body.js'
+import { fetchRange, PassOn, type RangeAnswer } from './range-fetch.js'
 import { requestedWait, retrying } from './retry.js'
 import type { Transport } from './transport.js'
 import type { RemoteFile } from './file-location.js'
 
 /** The server answers a range request with the whole file, so the file must be read as one stream. */
 export class RangesIgnored extends PassOn {}
+
+/** The piece is whole, and the rest of the answer is not needed. */
+class PieceReceived extends PassOn {}
+
+/** The most bytes before a piece that are received in vain. */
+const mostSkipped = 1 << 20
 
 /** A request that the browser may queue may be silent for this many times `stallMs` before its first byte. */
 const queuePatience = 10
@@ -27,6 +34,11 @@ export interface Piece {
   readonly signal: AbortSignal
   /** Receives the number of bytes that arrived; a negative number when bytes were discarded. */
   readonly onBytes: (count: number) => void
+  /**
+   * Whether to take the piece from an answer with the whole file, of which the rest is then not received: `sent` if the server sends the
+   * whole file, `requested` to request it. Default: never.
+   */
+  readonly fromWhole?: 'sent' | 'requested'
 }
 
 /**
@@ -59,17 +71,18 @@ class PieceFetch {
 
   /** Requests the bytes that are still missing. True when the piece is whole, undefined when a part of them arrived. */
   async attempt(): Promise<true | undefined> {
-    const { file, range, signal } = this.#piece
+    const { file, range, signal, fromWhole } = this.#piece
     this.#before = this.#received
     const rest = { begin: range.begin + this.#received, end: range.end }
     try {
       await requestFile(this.#transport, {
         file,
-        range: rest,
+        range: fromWhole === 'requested' ? undefined : rest,
         signal,
         accept: (answer, slot) => this.#accept(answer, slot),
       })
     } catch (error) {
+      if (error instanceof PieceReceived) return true
       // The bytes of this answer may be from anywhere in the file.
       if (isAquatintError(error) && error.code === 'range-not-honoured') this.#discard()
       throw error
@@ -86,17 +99,38 @@ class PieceFetch {
 
   /** Checks the headers of an answer, and returns what takes its bytes. */
   #accept(answer: RangeAnswer, slot: ConnectionSlot): Sink {
-    const { file, target, onBytes } = this.#piece
+    const { file, range, fromWhole } = this.#piece
     checkAnswer(answer, file)
-    if (answer.kind === 'whole') {
-      if (this.#length < file.size) throw new RangesIgnored()
-      this.#discard()
+    if (answer.kind === 'part') {
+      if (answer.skip > mostSkipped) throw new RangesIgnored()
+      return this.#sink(slot)
     }
+    this.#discard()
+    if (this.#length >= file.size) return this.#sink(slot)
+    if (fromWhole === undefined || range.begin > mostSkipped) throw new RangesIgnored()
+    return this.#sinkFromWhole(slot)
+  }
+
+  #sink(slot: ConnectionSlot): Sink {
+    const { target, onBytes } = this.#piece
     return (bytes) => {
       target.set(bytes, this.#received)
       this.#received += bytes.length
       slot.count(bytes.length)
       onBytes(bytes.length)
+    }
+  }
+
+  /** Takes the piece's bytes out of those of the whole file. */
+  #sinkFromWhole(slot: ConnectionSlot): Sink {
+    const sink = this.#sink(slot)
+    let toSkip = this.#piece.range.begin
+    return (bytes) => {
+      const begin = Math.min(toSkip, bytes.length)
+      toSkip -= begin
+      const pending = sink(bytes.subarray(begin, begin + this.#length - this.#received))
+      if (this.#received === this.#length) throw new PieceReceived()
+      return pending
     }
   }
 
@@ -126,7 +160,7 @@ export async function requestFile(transport: Transport, { file, range, signal, a
     const connection = await transport.connectionsTo(hostOf(target.url)).acquire(signal)
     slot = connection
     await fetchRange({
-      fetch: transport.fetch,
+      transport,
       url: target.url,
       headers: target.headers,
       range,
@@ -139,7 +173,11 @@ export async function requestFile(transport: Transport, { file, range, signal, a
       accept: (answer) => {
         target.settle(answer.url)
         connection.answered()
-        return accept(answer, connection)
+        const sink = accept(answer, connection)
+        return (bytes) => {
+          file.location.delivered()
+          return sink(bytes)
+        }
       },
     })
   } catch (error) {

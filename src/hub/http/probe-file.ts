@@ -1,10 +1,12 @@
 /** Asks a plain web server how long a file is, and by which validator (ETag or Last-Modified) a change of its content shows. */
 
 import { HubError, isAquatintError } from '../../errors.js'
+import { formatBytes } from '../../util/format-bytes.js'
 import { encodePath, isSize } from '../names.js'
-import { isPage } from './fetch-json.js'
+import type { ByteRange } from '../types.js'
 import { FileLocation } from './file-location.js'
 import { badAnswer, fileNotFound, nameOf, type Requested } from './http-errors.js'
+import { isPage } from './answer-body.js'
 import { fetchRange, PassOn, stalled, type RangeAnswer } from './range-fetch.js'
 import { retrying } from './retry.js'
 import type { Transport } from './transport.js'
@@ -16,8 +18,18 @@ export interface ProbedFile {
   readonly validator: string | undefined
 }
 
-/** Ends a request whose headers were all that was needed. */
-class HeadersReceived extends PassOn {}
+/** Ends a request of which enough was received. */
+class EnoughReceived extends PassOn {}
+
+/** The longest file whose bytes are counted where the server does not say how many there are. Configs are often compressed and sent so. */
+const countedBytes = 64 << 20
+
+/** The answer to a probe. */
+interface Probe {
+  readonly answer: RangeAnswer
+  /** Whether an HTML page came. Servers may give files this type too, so its first byte decides. */
+  readonly isPage: boolean
+}
 
 /** @throws HubError `file-not-found`, `size-unknown`, `bad-answer`, and what fetchRange throws */
 export async function probeFile(
@@ -26,51 +38,117 @@ export async function probeFile(
   requested: Requested,
   signal: AbortSignal,
 ): Promise<ProbedFile> {
-  const answer = await retrying(transport, signal, () => probeOnce(transport, location, requested, signal))
-  if (isPage(answer.headers) && !/\.html?$/i.test(requested.path ?? '')) throw fileNotFound(requested, 200)
-  const size = answer.total ?? (await sizeByHead(transport, location, requested, signal))
+  const ask = { transport, location, requested, signal }
+  const { answer, isPage } = await retrying(transport, signal, () => probeOnce(ask, { begin: 0, end: 1 })).catch(
+    (error: unknown) => {
+      // A browser cannot read the compressed answer of some servers to a range, but one to a request for the whole file.
+      if (isAquatintError(error, 'range-not-honoured') || isRangeFailure(error)) return probeOnce(ask, undefined)
+      throw error
+    },
+  )
+  if (isPage && !/\.html?$/i.test(requested.path ?? '')) throw fileNotFound(requested, 200)
+  const size = answer.total ?? (await sizeByHead(transport, location, requested, signal)) ?? (await sizeByCounting(ask))
   if (size === undefined) {
-    const message = `${nameOf(requested)}: the server does not say how long the file is. Add a files.json beside the files.`
+    const message = `${nameOf(requested)}: the server does not say how long the file is, and it has more than ${formatBytes(countedBytes)}. Add a files.json beside the files.`
     throw new HubError('size-unknown', message, { path: requested.path ?? '' })
   }
   if (!isSize(size)) throw badAnswer(requested, `it says that the file is ${String(size)} bytes long`)
   return { size, validator: answer.validator }
 }
 
-/** Requests the first byte: the answer's Content-Range has the length of the whole file. */
-async function probeOnce(
-  transport: Transport,
-  location: FileLocation,
-  requested: Requested,
-  signal: AbortSignal,
-): Promise<RangeAnswer | undefined> {
+function isRangeFailure(error: unknown): boolean {
+  return isAquatintError(error, 'network') && error.details['reason'] === 'range'
+}
+
+interface Ask {
+  readonly transport: Transport
+  readonly location: FileLocation
+  readonly requested: Requested
+  readonly signal: AbortSignal
+}
+
+/** Requests the first byte: the answer's Content-Range has the length of the whole file. Undefined requests the whole file, for its headers. */
+async function probeOnce({ transport, location, requested, signal }: Ask, range: ByteRange | undefined): Promise<Probe> {
   const target = await location.requestTarget(signal)
-  let received: RangeAnswer | undefined
+  let answer: RangeAnswer | undefined
+  let first: number | undefined
   try {
     await fetchRange({
-      fetch: transport.fetch,
+      transport,
       url: target.url,
       headers: target.headers,
-      range: { begin: 0, end: 1 },
+      range,
       size: undefined,
       requested,
       stallMs: transport.settings.stallMs,
       signal,
-      accept: (answer) => {
-        target.settle(answer.url)
-        received = answer
-        throw new HeadersReceived()
+      accept: (received) => {
+        target.settle(received.url)
+        answer = received
+        if (!isPage(received.headers)) throw new EnoughReceived()
+        return ([byte]) => {
+          first = byte
+          throw new EnoughReceived()
+        }
       },
     })
   } catch (error) {
-    // An empty file has no first byte.
-    const empty = isAquatintError(error) && error.code === 'size-mismatch' && error.details['status'] === 416
-    if (empty) return { kind: 'part', url: target.url, total: 0, validator: undefined, headers: new Headers() }
-    if (!(error instanceof HeadersReceived)) throw error
+    const emptyFile = isAquatintError(error, 'size-mismatch') && error.details['status'] === 416
+    if (emptyFile) {
+      // An empty file has no first byte. Another file has, whatever the server says; then its answer states the length.
+      const total = error.details['actual']
+      return { answer: partOf(target.url, typeof total === 'number' ? total : undefined), isPage: false }
+    }
+    // fetchRange itself refuses a page in place of a file.
+    if (isAquatintError(error, 'html-page')) return { answer: partOf(target.url, undefined), isPage: true }
+    if (!(error instanceof EnoughReceived)) throw error
   } finally {
     target.settle()
   }
-  return received
+  if (answer === undefined) throw badAnswer(requested, 'it is empty')
+  return {
+    answer,
+    isPage: isPage(answer.headers) && (first === undefined || ' \t\r\n<\xef'.includes(String.fromCharCode(first))),
+  }
+}
+
+function partOf(url: string, total: number | undefined): RangeAnswer {
+  return { kind: 'part', skip: 0, url, total, validator: undefined, headers: new Headers() }
+}
+
+/** The size by receiving the whole file, unless it is long. */
+async function sizeByCounting({ transport, location, requested, signal }: Ask): Promise<number | undefined> {
+  const count = async () => {
+    const target = await location.requestTarget(signal)
+    let bytes = 0
+    try {
+      await fetchRange({
+        transport,
+        url: target.url,
+        headers: target.headers,
+        range: undefined,
+        size: undefined,
+        requested,
+        stallMs: transport.settings.stallMs,
+        signal,
+        accept: (answer) => {
+          target.settle(answer.url)
+          return (part) => {
+            bytes += part.length
+            if (bytes > countedBytes) throw new EnoughReceived()
+          }
+        },
+      })
+    } catch (error) {
+      if (isAquatintError(error, 'size-mismatch')) return 0
+      if (!(error instanceof EnoughReceived)) throw error
+    } finally {
+      target.settle()
+    }
+    return bytes
+  }
+  const bytes = await retrying(transport, signal, count)
+  return bytes > countedBytes ? undefined : bytes
 }
 
 /** The size by a HEAD request: a page can read Content-Length across origins where it cannot read Content-Range. @throws HubError `stalled` */
@@ -121,6 +199,7 @@ export class HostProbe {
   #foundAny = false
   /** Whether the page could read an answer that says "not there". */
   #readsAbsence = false
+  #sawPage = false
 
   /** @param base absolute URL with a slash at its end */
   constructor(transport: Transport, base: string, signal: AbortSignal) {
@@ -128,6 +207,11 @@ export class HostProbe {
     this.#singleTry = { ...transport, settings: { ...transport.settings, maxTries: 1 } }
     this.#base = base
     this.#signal = signal
+  }
+
+  /** Whether the host answered a request for a file with an HTML page. */
+  get sawPage(): boolean {
+    return this.#sawPage
   }
 
   /** Bytes of a file, or undefined when the host does not have it. @throws HubError `network` and others, AbortError */
@@ -162,6 +246,7 @@ export class HostProbe {
       return size
     } catch (error) {
       if (isAbsent(error)) this.#readsAbsence = true
+      if (isAquatintError(error, 'file-not-found') && error.details['status'] === 200) this.#sawPage = true
       throw error
     }
   }

@@ -5,22 +5,17 @@
 
 import { HubError, isAquatintError } from '../../errors.js'
 import { abortError } from '../../util/abort.js'
-import { freeBytes } from '../../util/free-bytes.js'
 import { parseContentRange } from '../chunk-layout.js'
-import { errorForAnswer, nameOf, type Requested } from './http-errors.js'
-import { stripQuery } from '../names.js'
 import type { ByteRange } from '../types.js'
-import type { Fetch } from './transport.js'
-
-/** The most bytes of a body that one read returns. */
-const readBytes = 256 << 10
-
-/** Takes consecutive bytes of a body. The memory is reused after it returns. While a promise it returns is pending, the body is not read. */
-export type Sink = (bytes: Uint8Array<ArrayBuffer>) => void | Promise<void>
+import { readBody, sizeMismatch, wrongContent, type Alive, type Sink } from './answer-body.js'
+import { errorForAnswer, nameOf, type Requested } from './http-errors.js'
+import type { Transport } from './transport.js'
 
 /** An answer with bytes of the file: the requested range, or its beginning, or the whole file from its first byte. */
 export interface RangeAnswer {
   readonly kind: 'part' | 'whole'
+  /** Bytes that the answer has before those that were requested. */
+  readonly skip: number
   /** The address that answered, after redirects. */
   readonly url: string
   /** Bytes of the whole file, when the answer says. */
@@ -32,7 +27,7 @@ export interface RangeAnswer {
 
 /** One request for a range of a file, or for the whole file. */
 export interface RangeRequest {
-  readonly fetch: Fetch
+  readonly transport: Pick<Transport, 'fetch' | 'failures'>
   readonly url: string
   readonly headers: Readonly<Record<string, string>>
   /** Undefined requests the whole file. */
@@ -52,148 +47,131 @@ export interface RangeRequest {
 
 /**
  * Sends one request and hands over its body.
- * @throws HubError `network`, `stalled`, `short-body`, `range-not-honoured`, `size-mismatch`, and those of {@link errorForAnswer}; AbortError
+ * @throws HubError `network`, `cors`, `blocked-by-page`, `stalled`, `short-body`, `range-not-honoured`, `size-mismatch`, `html-page`,
+ *   `lfs-pointer`, and those of {@link errorForAnswer}; AbortError
  */
 export async function fetchRange(request: RangeRequest): Promise<void> {
-  const { fetch, url, range, size, requested } = request
+  const { transport, url, range, size, requested } = request
   const headers = range === undefined ? request.headers : { ...request.headers, range: `bytes=${range.begin}-${range.end - 1}` }
   await watched(request, async (signal, alive) => {
     // `no-store`: with any other mode Chromium runs requests for one URL one after the other and keeps a second copy on disk.
-    const response = await fetch(url, { headers, cache: 'no-store', credentials: 'omit', redirect: 'follow', signal })
+    const response = await transport.fetch(url, { headers, cache: 'no-store', credentials: 'omit', redirect: 'follow', signal })
     alive()
+    transport.failures.answered(url, response.url)
     if (response.url !== '') request.onAnswer?.(response.url)
-    const validator = response.headers.get('etag') ?? response.headers.get('last-modified') ?? undefined
-    if (response.status === 200) {
-      const sink = request.accept({
-        kind: 'whole',
-        url: response.url,
-        total: wholeLength(response),
-        validator,
-        headers: response.headers,
-      })
-      return readBody(response, sink, { expected: size, requested, signal, alive })
+    const seen = { url: response.url, validator: validatorOf(response.headers), headers: response.headers }
+    const checks = { requested, signal, alive }
+    if (isWhole(response, range)) {
+      const sink = request.accept({ kind: 'whole', skip: 0, total: wholeLength(response), ...seen })
+      return readBody(response, sink, { skip: 0, expected: size, hasMore: false, isFileStart: true, ...checks })
     }
-    if (response.status !== 206 || range === undefined) throw errorForAnswer(response, requested, Date.now())
-    const { total, expected } = checkContentRange(response.headers.get('content-range'), range, size, requested)
-    const sink = request.accept({ kind: 'part', url: response.url, total, validator, headers: response.headers })
-    return readBody(response, sink, { expected, requested, signal, alive })
+    if (response.status !== 206 || range === undefined) throw refusal(response, request)
+    const part = checkPart(response, range, size, requested)
+    if (part.isShorterFile) {
+      // Nothing but the words of the error depends on these bytes.
+      const head = new Uint8Array(await response.arrayBuffer())
+      throw wrongContent(head, requested, response) ?? sizeMismatch(requested, size ?? 0, part.total ?? 0)
+    }
+    const sink = request.accept({ kind: 'part', skip: part.skip, total: part.total, ...seen })
+    return readBody(response, sink, { ...part, isFileStart: range.begin === part.skip, ...checks })
   })
 }
 
-/** Content-Length of a 200 answer. It is the file's length only when the body is not compressed. */
+/** Whether an answer has the whole file: by its status, or because its range is the file. */
+function isWhole({ status, headers }: Response, range: ByteRange | undefined): boolean {
+  // 203: a proxy changed the answer on its way.
+  if (status === 200 || status === 203) return true
+  if (status !== 206 || range !== undefined) return false
+  const parsed = parseContentRange(headers.get('content-range') ?? '')
+  return parsed?.range?.begin === 0 && parsed.range.end === parsed.total
+}
+
+/** Content-Length of a whole answer. It is the file's length only when the body is not compressed. */
 function wholeLength(response: Response): number | undefined {
   const length = response.headers.get('content-length')
-  return length !== null && response.headers.get('content-encoding') === null && /^\d{1,16}$/.test(length)
-    ? Number(length)
-    : undefined
+  return length !== null && !isEncoded(response.headers) && /^\d{1,16}$/.test(length) ? Number(length) : undefined
 }
 
-/** Compares the Content-Range with the request. @throws HubError `range-not-honoured`, `size-mismatch` */
-function checkContentRange(header: string | null, range: ByteRange, size: number | undefined, requested: Requested) {
+/** Whether the body was compressed on its way, as far as the page can read that. */
+function isEncoded(headers: Headers): boolean {
+  const encoding = headers.get('content-encoding')?.trim().toLowerCase() ?? ''
+  return encoding !== '' && encoding !== 'identity'
+}
+
+/**
+ * What a change of the content shows in: the ETag, else Last-Modified. Servers and proxies that compress an answer weaken the ETag (`W/`)
+ * or add the compression's name; the content of the file is the same.
+ */
+export function validatorOf(headers: Headers): string | undefined {
+  const tag = headers.get('etag')
+  if (tag === null) return headers.get('last-modified') ?? undefined
+  return tag
+    .trim()
+    .replace(/^W\//i, '')
+    .replace(/[-;:](?:gzip|br|zstd|deflate)"$/i, '"')
+}
+
+/** What a partial answer has. */
+interface Part {
+  /** Bytes before the requested ones. */
+  readonly skip: number
+  /** Bytes of the requested range that the answer has. */
+  readonly expected: number
+  /** Whether bytes follow that were not requested. */
+  readonly hasMore: boolean
+  readonly total: number | undefined
+  /** Whether the answer is all of a small file where a larger one is listed, so that its bytes may say what it is. */
+  readonly isShorterFile: boolean
+}
+
+/** A file as short as a Git LFS pointer or a short page. */
+const smallFile = 4096
+
+/**
+ * Compares the Content-Range with the request. A server may send more than was requested: only the requested bytes are used. It may end
+ * early: the rest is requested again. The answer must have the first requested byte. @throws HubError `range-not-honoured`, `size-mismatch`
+ */
+function checkPart({ headers }: Response, range: ByteRange, size: number | undefined, requested: Requested): Part {
   const length = range.end - range.begin
+  if (isEncoded(headers) || /^\s*multipart\//i.test(headers.get('content-type') ?? ''))
+    throw notHonoured(requested, range, isEncoded(headers) ? 'compressed bytes' : 'several parts in one answer')
+  const header = headers.get('content-range')
   // Another origin may hide the header from the page. The count of bytes and the hash still check the answer.
-  if (header === null) return { total: undefined, expected: length }
+  if (header === null) return { skip: 0, expected: length, hasMore: false, total: undefined, isShorterFile: false }
   const parsed = parseContentRange(header)
-  const fits =
-    parsed?.range !== undefined &&
-    parsed.range.begin === range.begin &&
-    parsed.range.end <= range.end &&
-    parsed.range.end > range.begin
-  if (parsed?.range === undefined || !fits) {
-    throw new HubError(
-      'range-not-honoured',
-      `${nameOf(requested)}: bytes ${range.begin}-${range.end - 1} were requested; the server sent ${JSON.stringify(header.slice(0, 100))}.`,
-      {
-        path: requested.path ?? '',
-        begin: range.begin,
-        end: range.end,
-        contentRange: header.slice(0, 100),
-      },
-    )
+  const { total } = parsed ?? {}
+  if (size !== undefined && total !== undefined && total !== size) {
+    if (total >= size || total > smallFile || range.begin > 0) throw sizeMismatch(requested, size, total)
+    return { skip: 0, expected: length, hasMore: false, total, isShorterFile: true }
   }
-  if (size !== undefined && parsed.total !== undefined && parsed.total !== size) throw sizeMismatch(requested, size, parsed.total)
-  return { total: parsed.total, expected: parsed.range.end - parsed.range.begin }
-}
-
-/** The file has another size than the repository lists. */
-function sizeMismatch(requested: Requested, expected: number, actual: number): HubError {
-  return new HubError('size-mismatch', `${nameOf(requested)} has ${actual} bytes; the repository lists ${expected}.`, {
-    path: requested.path ?? '',
-    expected,
-    actual,
-  })
-}
-
-interface BodyChecks {
-  /** Bytes that the body must have, when known. */
-  readonly expected: number | undefined
-  readonly requested: Requested
-  readonly signal: AbortSignal
-  readonly alive: Alive
-}
-
-/** Passes a body to the sink and counts its bytes. @throws HubError `short-body`, `size-mismatch`, `range-not-honoured` */
-async function readBody(response: Response, sink: Sink, { expected, requested, signal, alive }: BodyChecks): Promise<void> {
-  let count = 0
-  if (response.body !== null) {
-    const read = bodyReader(response.body)
-    for (;;) {
-      // The sink may have cancelled the download. In Node a read that begins after that may never end.
-      signal.throwIfAborted()
-      const value = await read()
-      if (value === undefined) break
-      alive()
-      count += value.length
-      // More bytes than requested: whatever they are, they are not the range.
-      if (expected !== undefined && count > expected) {
-        if (response.status === 200) throw sizeMismatch(requested, expected, count)
-        throw new HubError(
-          'range-not-honoured',
-          `${nameOf(requested)}: the server sent more than the ${expected} requested bytes.`,
-          {
-            path: requested.path ?? '',
-            expected,
-          },
-        )
-      }
-      const pending = sink(value)
-      if (pending !== undefined) {
-        // The server may be silent while the sink is busy.
-        alive(Infinity)
-        await pending
-        alive()
-      }
-    }
+  if (parsed?.range === undefined || parsed.range.begin > range.begin || parsed.range.end <= range.begin)
+    throw notHonoured(requested, range, JSON.stringify(header.slice(0, 100)), header)
+  return {
+    skip: range.begin - parsed.range.begin,
+    expected: Math.min(parsed.range.end, range.end) - range.begin,
+    hasMore: parsed.range.end > range.end,
+    total,
+    isShorterFile: false,
   }
-  if (expected !== undefined && count < expected) throw shortBody(requested, expected, count)
 }
 
-/** Fewer bytes arrived than the answer announced, or too few to be of use. */
-export function shortBody(requested: Requested, expected: number, actual: number): HubError {
-  return new HubError('short-body', `${nameOf(requested)}: the answer ended after ${actual} of ${expected} bytes.`, {
-    path: requested.path ?? '',
-    expected,
-    actual,
-  })
+/** The error for an answer without bytes. */
+function refusal(response: Response, { range, size, requested }: RangeRequest): HubError {
+  const { total } = parseContentRange(response.headers.get('content-range') ?? '') ?? {}
+  if (response.status === 416 && range !== undefined && total !== undefined && total === size)
+    return notHonoured(requested, range, 'status 416, although the file has them')
+  return errorForAnswer(response, requested, Date.now())
 }
 
-/** Reads a body part by part, into the same memory when the browser supports that: new memory for each part is garbage-collected late. */
-function bodyReader(body: ReadableStream<Uint8Array<ArrayBuffer>>): () => Promise<Uint8Array<ArrayBuffer> | undefined> {
-  let reader: ReadableStreamBYOBReader
-  try {
-    reader = body.getReader({ mode: 'byob' })
-  } catch {
-    const plain = body.getReader()
-    return async () => (await plain.read()).value
-  }
-  let buffer = new ArrayBuffer(readBytes)
-  return async () => {
-    const { done, value } = await reader.read(new Uint8Array(buffer))
-    if (value !== undefined) buffer = value.buffer
-    if (!done) return value
-    freeBytes(new Uint8Array(buffer))
-    return undefined
-  }
+/** The server did not send the requested range. @param sent what it sent instead */
+function notHonoured(requested: Requested, { begin, end }: ByteRange, sent: string, header?: string): HubError {
+  const message = `${nameOf(requested)}: bytes ${begin}-${end - 1} were requested; the server sent ${sent}.`
+  const details = { path: requested.path ?? '', begin, end }
+  return new HubError(
+    'range-not-honoured',
+    message,
+    header === undefined ? details : { ...details, contentRange: header.slice(0, 100) },
+  )
 }
 
 /** The server sent nothing for too long. */
@@ -203,9 +181,6 @@ export function stalled(requested: Requested, milliseconds: number): HubError {
     milliseconds,
   })
 }
-
-/** Reports that the request makes progress, and sets for how many milliseconds it may be silent from now on. */
-type Alive = (allowance?: number) => void
 
 /** Runs a request under a signal that fires when the caller's signal does, or when the server is silent for too long. */
 async function watched(request: RangeRequest, run: (signal: AbortSignal, alive: Alive) => Promise<void>): Promise<void> {
@@ -223,8 +198,9 @@ async function watched(request: RangeRequest, run: (signal: AbortSignal, alive: 
     if (outer.aborted) throw isAquatintError(reason) ? reason : abortError(outer)
     if (controller.signal.aborted && isAquatintError(reason)) throw reason
     if (isAquatintError(error) || error instanceof PassOn) throw error
-    const details = { path: requested.path ?? '', url: stripQuery(request.url) }
-    throw new HubError('network', `${nameOf(requested)}: the connection failed.`, details, error)
+    watch.stop()
+    const { url, headers } = request
+    throw await request.transport.failures.explain({ url, headers, requested, error, signal: outer })
   } finally {
     watch.stop()
     outer.removeEventListener('abort', abort)

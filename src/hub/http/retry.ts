@@ -19,6 +19,10 @@ const temporary = new Set([
   'url-expired',
 ])
 
+/** Reasons of a `network` failure that stay the same for a while: waiting a few seconds does not help. */
+const permanentReasons: ReadonlySet<unknown> = new Set(['offline', 'no-such-host', 'certificate', 'range'])
+/** The most tries at a host that has never answered. */
+const triesAtUnknownHost = 3
 /** Codes by which a host says that it is overloaded. */
 const overloaded = new Set(['rate-limited', 'server-error'])
 
@@ -27,7 +31,8 @@ const permanentStatus = new Set([400, 405, 406, 414, 431, 451, 501, 505])
 
 /** Whether the same request may succeed later. */
 export function isTemporary(error: unknown): boolean {
-  return isAquatintError(error) && temporary.has(error.code) && !permanentStatus.has(Number(error.details['status']))
+  if (!isAquatintError(error) || !temporary.has(error.code)) return false
+  return !permanentStatus.has(Number(error.details['status'])) && !permanentReasons.has(error.details['reason'])
 }
 
 /**
@@ -65,6 +70,7 @@ export async function retrying<T>(
   madeProgress: () => boolean = () => false,
 ): Promise<T> {
   let expired = 0
+  let unranged = 0
   for (let failures = 0; ;) {
     try {
       const value = await attempt()
@@ -73,8 +79,12 @@ export async function retrying<T>(
     } catch (error) {
       if (signal.aborted || !isTemporary(error)) throw error
       if (madeProgress()) failures = 0
-      if (++failures >= settings.maxTries) throw error
-      const atOnce = isAquatintError(error) && error.code === 'url-expired' && expired++ === 0
+      const isUnknownHost = isAquatintError(error) && error.details['reason'] === 'unreachable'
+      if (++failures >= (isUnknownHost ? Math.min(triesAtUnknownHost, settings.maxTries) : settings.maxTries)) throw error
+      // A server that does not honour ranges will not do so later, but one bad answer may be a coincidence.
+      const noRanges = isAquatintError(error, 'range-not-honoured')
+      if (noRanges && unranged++ > 0) throw error
+      const atOnce = noRanges || (isAquatintError(error, 'url-expired') && expired++ === 0)
       if (!atOnce) await delay(retryDelay(error, failures, settings, random()), signal)
     }
   }

@@ -2,9 +2,9 @@
 
 import { ConnectionPool } from './connections.js'
 import type { TransferSettings } from '../settings.js'
+import { FailureExplainer, type Fetch } from './explain-failure.js'
 
-/** `fetch` as this project calls it: a URL and its options. */
-export type Fetch = (url: string, init: RequestInit) => Promise<Response>
+export type { Fetch } from './explain-failure.js'
 
 /** How requests are sent: shared by everything that downloads through one hub. */
 export interface Transport {
@@ -12,6 +12,8 @@ export interface Transport {
   readonly settings: TransferSettings
   /** The connection pool of a host (name and port, as `URL.host` gives them). */
   readonly connectionsTo: (host: string) => ConnectionPool
+  /** Says why a request failed that the browser or the network ended. */
+  readonly failures: FailureExplainer
   /** A random number in [0, 1), which spreads the retries of many clients. */
   readonly random: () => number
 }
@@ -30,6 +32,7 @@ export function createTransport(
       pools.set(host, pool)
       return pool
     },
+    failures: new FailureExplainer(fetch),
     random: () => Math.random(),
   }
 }

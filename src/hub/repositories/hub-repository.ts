@@ -1,8 +1,8 @@
 /** A repository on the Hugging Face Hub, or on a mirror with its API, at one commit. */
 
-import { HubError, isAquatintError } from '../../errors.js'
+import { isAquatintError } from '../../errors.js'
 import { OpenFiles } from './open-files.js'
-import { fileNotFound } from '../http/http-errors.js'
+import { fileNotFound, unreachableCodes } from '../http/http-errors.js'
 import { fetchCommit, fetchTree, resolveUrl, tokenHeaders, type HubAddress } from './hub-api.js'
 import type { Hub } from '../hub.js'
 import { FileLocation, type RemoteFile } from '../http/file-location.js'
@@ -149,20 +149,11 @@ async function pin(hub: Hub, options: HubRepositoryOptions, signal: AbortSignal)
     return { commit, isNew: true }
   } catch (error) {
     // Without the Hub, use the last commit that it named.
-    if (
-      last !== undefined &&
-      record !== undefined &&
-      isAquatintError(error) &&
-      error instanceof HubError &&
-      unreachable.has(error.code)
-    )
+    if (last !== undefined && record !== undefined && isAquatintError(error, ...unreachableCodes, 'server-error', 'rate-limited'))
       return { commit: last, isNew: false }
     throw error
   }
 }
-
-/** Codes of errors after which the last known commit is used. */
-const unreachable = new Set(['network', 'stalled', 'server-error', 'rate-limited'])
 
 function hashOf({ sha256, gitOid }: RepositoryFile): ExpectedHash | undefined {
   if (sha256 !== undefined) return { algorithm: 'sha256', hex: sha256 }

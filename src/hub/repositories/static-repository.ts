@@ -10,7 +10,7 @@ import { fetchJson } from '../http/fetch-json.js'
 import { FileLocation, type RemoteFile } from '../http/file-location.js'
 import { asFileRecord, fileRecordKey } from '../cache/file-record.js'
 import { OpenFiles } from './open-files.js'
-import { fileNotFound } from '../http/http-errors.js'
+import { fileNotFound, unreachableCodes } from '../http/http-errors.js'
 import type { Hub } from '../hub.js'
 import { listingName, parseFilesJson } from './listing.js'
 import { encodePath, isSafePath } from '../names.js'
@@ -77,7 +77,7 @@ export class StaticRepository implements Repository {
     try {
       files = await fetchListing(hub, base, signal)
     } catch (error) {
-      const offline = isAquatintError(error) && (error.code === 'network' || error.code === 'stalled')
+      const offline = isAquatintError(error, ...unreachableCodes)
       if (offline && known !== undefined) return new StaticRepository(hub, base, known, { revalidate: false, layout })
       // To a page on another origin, a host without the listing may seem not to answer, see HostProbe.
       if (!offline || layout === undefined || !(await new HostProbe(hub.transport, base, signal).has(layout.index))) throw error
@@ -121,7 +121,7 @@ export class StaticRepository implements Repository {
     if (files.length === 0) {
       throw new HubError(
         'listing-unavailable',
-        `No checkpoint was found at ${this.id}: it has no ${listingName}, no model_index.json and no config.json.`,
+        `No checkpoint was found at ${this.id}: it has no ${listingName}, no model_index.json and no config.json.${host.sawPage ? ' The server answers such requests with an HTML page, such as its home page or a login page. Check the address.' : ''}`,
         { repository: this.id },
       )
     }
@@ -208,8 +208,7 @@ export class StaticRepository implements Repository {
       const { size, validator } = await probeFile(this.#hub.transport, location, { repository: this.id, path }, signal)
       return { repository: this.id, path, size, key, validator, location }
     } catch (error) {
-      if (remembered !== undefined && kept?.state === 'complete' && isAquatintError(error) && error.code === 'network')
-        return remembered
+      if (remembered !== undefined && kept?.state === 'complete' && isAquatintError(error, ...unreachableCodes)) return remembered
       throw error
     }
   }

@@ -1,6 +1,6 @@
 /** One file at a URL as a repository of its own: a checkpoint in a single file on any host, behind redirects too. */
 
-import { HubError, isAquatintError } from '../../errors.js'
+import { isAquatintError } from '../../errors.js'
 import { asFileRecord, fileRecordKey } from '../cache/file-record.js'
 import {
   newRepositoryRecord,
@@ -12,7 +12,7 @@ import {
   type RepositoryRecord,
 } from '../cache/repository-record.js'
 import { FileLocation, type RemoteFile } from '../http/file-location.js'
-import { fileNotFound } from '../http/http-errors.js'
+import { fileNotFound, unreachableCodes } from '../http/http-errors.js'
 import { probeFile } from '../http/probe-file.js'
 import type { Hub } from '../hub.js'
 import { isSafePath, stripQuery } from '../names.js'
@@ -127,7 +127,7 @@ export class UrlFile implements OpenRepository {
       const { size, validator } = await probeFile(this.#hub.transport, location, { repository, path }, signal)
       return { repository, path, size, key, validator, location }
     } catch (error) {
-      if (remembered !== undefined && error instanceof HubError && error.code === 'network') return remembered
+      if (remembered !== undefined && isAquatintError(error, ...unreachableCodes)) return remembered
       throw error
     }
   }

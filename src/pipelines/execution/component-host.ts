@@ -180,7 +180,7 @@ export class ComponentHost {
    */
   async replaceDevice(loss: unknown): Promise<void> {
     const lost = this.#device
-    const next = await openDevice({ kind: lost.info.name, total: this.#total })
+    const next = await openDevice({ kind: lost.info.name, total: this.#total, kernels: lost.info.kernels.source })
     if (next.info.shaderF16 !== lost.info.shaderF16) {
       await next.dispose()
       throw loss

@@ -3,7 +3,7 @@
 import { InputError } from '../../errors.js'
 import { checkDeviceMap } from '../../memory/balance.js'
 import { MemoryAccount } from '../../runtime/memory-account.js'
-import { checkDeviceKind, listDevices, openDevice } from '../../runtime/open-device.js'
+import { checkDeviceKind, checkKernels, listDevices, openDevice } from '../../runtime/open-device.js'
 import { ComponentHost } from '../execution/component-host.js'
 import { DeviceHosts } from '../execution/device-hosts.js'
 import type { Network } from '../bind-network.js'
@@ -22,10 +22,11 @@ export interface OpenDevices extends ChosenDevices<Device> {
   readonly total: MemoryAccount
 }
 
-/** Checks the options for devices and memory, and gives `maxMemory` in bytes. @throws InputError `bad-device`, `bad-device-map`, `bad-memory-size`, `offload` */
-export function checkPlacing({ device, deviceMap, maxMemory, offload }: LoadPipelineOptions): Budget {
+/** Checks the options for devices and memory, and gives `maxMemory` in bytes. @throws InputError `bad-device`, `bad-device-map`, `bad-kernels`, `bad-memory-size`, `offload` */
+export function checkPlacing({ device, deviceMap, kernels, maxMemory, offload }: LoadPipelineOptions): Budget {
   checkDeviceKind(device)
   checkDeviceMap(deviceMap)
+  checkKernels(kernels)
   checkOffload(offload)
   const budget = parseBudget(maxMemory)
   if (deviceMap !== 'balanced') return budget
@@ -51,14 +52,14 @@ export function checkPlacing({ device, deviceMap, maxMemory, offload }: LoadPipe
  * @throws InputError `bad-device-map`; DeviceError `webgpu-not-available`, `no-second-adapter`, `runtime-not-loaded`
  */
 export async function openDevices(
-  options: Pick<LoadPipelineOptions, 'device' | 'deviceMap'>,
+  options: Pick<LoadPipelineOptions, 'device' | 'deviceMap' | 'kernels'>,
   budget: Budget,
   networks: readonly string[],
 ): Promise<OpenDevices> {
   const total = new MemoryAccount()
   const opened: Device[] = []
   const open = async (kind: DeviceName | 'auto' | undefined) => {
-    const device = await openDevice({ kind, total })
+    const device = await openDevice({ kind, total, kernels: options.kernels })
     opened.push(device)
     return device
   }

@@ -1,6 +1,6 @@
 import { CLIPTextModel } from '../../models/text-encoders/clip-text-model.js'
 import { join } from 'node:path'
-import { capabilitiesOf } from '../../memory/device-info.js'
+import { capabilitiesOf, ownKernels } from '../../memory/device-info.js'
 import { expect, test } from 'vitest'
 import { fixtures, readJson, readWeights } from '../../models/testing.node.js'
 import { createScheduler, schedulerClassNames } from '../../schedulers/registry.js'
@@ -86,6 +86,7 @@ const device: PlannedDevice = {
     isFallbackAdapter: false,
     shaderF16: false,
     maxBufferSize: 2 ** 31,
+    kernels: ownKernels,
     capabilities: capabilitiesOf.webgpu,
   },
   writeOptions: () => ({ dtype: 'float32', weights: 'input', granularity: 'block' }),

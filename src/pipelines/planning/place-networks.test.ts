@@ -20,7 +20,7 @@ import { diskRepository, fixtures, readCases } from '../testing.node.js'
 import { caseOptions } from '../testing-cases.js'
 import { relativeError } from '../testing.js'
 import type { LoadPipelineOptions, PipelineMemory } from '../types.js'
-import { capabilitiesOf, kindOf, type DeviceInfo, type DeviceName } from '../../memory/device-info.js'
+import { capabilitiesOf, kindOf, type DeviceInfo, type DeviceName, ownKernels } from '../../memory/device-info.js'
 
 const folder = join(fixtures, 'tiny-sd15/repo')
 const all = { text_encoder: 'wasm', unet: 'wasm', vae: 'wasm' } as const
@@ -112,6 +112,7 @@ const info = (name: DeviceInfo['name']): DeviceInfo => ({
   isFallbackAdapter: false,
   shaderF16: false,
   maxBufferSize: 2 ** 31,
+  kernels: ownKernels,
   capabilities: capabilitiesOf[kindOf[name]],
 })
 

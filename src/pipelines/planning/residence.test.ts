@@ -5,7 +5,7 @@ import type { Residence } from '../../memory/plan.js'
 import { isRefusal, orThrow } from '../../memory/refusal.js'
 import { chooseResidence, planOn } from './residence.js'
 import type { LoadPipelineOptions } from '../types.js'
-import { capabilitiesOf, kindOf, type DeviceInfo, type DeviceName } from '../../memory/device-info.js'
+import { capabilitiesOf, kindOf, type DeviceInfo, type DeviceName, ownKernels } from '../../memory/device-info.js'
 
 const GiB = 2 ** 30
 const info = (name: DeviceName, maxBufferSize = 2 * GiB): DeviceInfo => ({
@@ -15,6 +15,7 @@ const info = (name: DeviceName, maxBufferSize = 2 * GiB): DeviceInfo => ({
   isFallbackAdapter: false,
   shaderF16: true,
   maxBufferSize,
+  kernels: ownKernels,
   capabilities: capabilitiesOf[kindOf[name]],
 })
 const wasm = info('wasm', 4 * GiB)

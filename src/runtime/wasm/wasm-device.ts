@@ -12,7 +12,7 @@ import { tallyValues, type ValueTally } from '../health.js'
 import { checkHostTensor, CpuTensor } from '../tensors.js'
 import type { DeviceTensor, HostTensor, LinearTerm, Piece } from '../types.js'
 import { elementCount } from '../../util/element-count.js'
-import { capabilitiesOf, computeType, type DeviceInfo } from '../../memory/device-info.js'
+import { capabilitiesOf, computeType, type DeviceInfo, ownKernels } from '../../memory/device-info.js'
 
 export class WasmDevice implements Device {
   readonly info: DeviceInfo = {
@@ -23,6 +23,7 @@ export class WasmDevice implements Device {
     shaderF16: false,
     // The heap of a 32-bit WebAssembly module.
     maxBufferSize: 2 ** 32,
+    kernels: ownKernels,
     capabilities: capabilitiesOf.wasm,
   }
   readonly memory: MemoryAccount

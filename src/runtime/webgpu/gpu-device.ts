@@ -6,7 +6,7 @@
 import { DeviceError } from '../../errors.js'
 import { adapterName } from '../../util/adapter-name.js'
 import { formatBytes } from '../../util/format-bytes.js'
-import { capabilitiesOf, type DeviceInfo, type DeviceName } from '../../memory/device-info.js'
+import { capabilitiesOf, type DeviceInfo, type DeviceName, ownKernels } from '../../memory/device-info.js'
 
 /** Limits that are requested at the adapter's maximum: onnxruntime's kernels and large weights need them. */
 const wantedLimits = [
@@ -62,6 +62,7 @@ export function describeAdapter(adapter: GPUAdapter, name: DeviceName = 'webgpu'
     isFallbackAdapter,
     shaderF16: adapter.features.has('shader-f16'),
     maxBufferSize: Math.min(adapter.limits.maxBufferSize, adapter.limits.maxStorageBufferBindingSize),
+    kernels: ownKernels,
     capabilities: capabilitiesOf.webgpu,
   }
 }

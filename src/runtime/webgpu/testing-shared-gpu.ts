@@ -28,6 +28,7 @@ export function shareGpuDevices(): void {
           const gpu = free.pop() ?? (await keepKernels(await request.call(this, descriptor)))
           // End the account of the previous test.
           Reflect.deleteProperty(gpu, 'createBuffer')
+          Reflect.deleteProperty(gpu, 'createShaderModule')
           Reflect.deleteProperty(gpu.queue, 'submit')
           gpu.destroy = () => {
             gpu.destroy = () => undefined

@@ -11,12 +11,21 @@ import { GpuTally } from './gpu-tally.js'
 import type { ValueTally } from '../health.js'
 import { describeAdapter, requestDevice } from './gpu-device.js'
 import { GpuRuntime } from './gpu-runtime.js'
+import { installKernels } from './kernels/kernel-layer.js'
 import type { MemoryAccount } from '../memory-account.js'
 import { loadOnnxRuntime, type OnnxRuntime } from '../onnxruntime.js'
 import { checkHostTensor, GpuTensor } from '../tensors.js'
 import type { DeviceTensor, HostTensor, LinearTerm, Piece } from '../types.js'
 import { elementCount } from '../../util/element-count.js'
-import { type DeviceInfo, type DeviceName, computeType } from '../../memory/device-info.js'
+import { type DeviceInfo, type DeviceName, type KernelSource, computeType } from '../../memory/device-info.js'
+
+/** How a device is opened. */
+interface Opening {
+  readonly name?: DeviceName
+  /** An account that counts its memory too. */
+  readonly total?: MemoryAccount | undefined
+  readonly kernels?: KernelSource | undefined
+}
 
 export class WebGpuDevice extends GpuRuntime implements Device {
   readonly #combine: GpuCombine
@@ -28,11 +37,13 @@ export class WebGpuDevice extends GpuRuntime implements Device {
     this.#tally = new GpuTally(gpu, this.buffers)
   }
 
-  /** `total` counts its memory too. @throws DeviceError `device-not-available`, `runtime-not-loaded` */
-  static async open(adapter: GPUAdapter, name: DeviceName = 'webgpu', total?: MemoryAccount): Promise<WebGpuDevice> {
-    const info = describeAdapter(adapter, name)
+  /** Opens the device of an adapter. @throws DeviceError `device-not-available`, `runtime-not-loaded` */
+  static async open(adapter: GPUAdapter, { name = 'webgpu', total, kernels = 'aquatint' }: Opening = {}): Promise<WebGpuDevice> {
+    const described = describeAdapter(adapter, name)
     const runtime = await loadOnnxRuntime('webgpu')
-    return new WebGpuDevice(info, runtime, await requestDevice(adapter), total)
+    const gpu = await requestDevice(adapter)
+    const info = kernels === 'aquatint' ? { ...described, kernels: installKernels(gpu) } : described
+    return new WebGpuDevice(info, runtime, gpu, total)
   }
 
   writeOptions(wanted: Pick<WriteOptions, 'dtype' | 'granularity'>): WriteOptions {

@@ -43,7 +43,7 @@ export async function openMachine(): Promise<void> {
     ...(gpu === 'none'
       ? []
       : ([
-          ['16-bit arithmetic', shaderF16 ? 'yes' : 'no'],
+          ['Arithmetic', shaderF16 ? '16-bit, with 32-bit sums' : '32-bit'],
           ['Largest buffer', formatBytes(maxBufferSize)],
         ] as const)),
     ['CPU', cores === 1 ? '1 core' : `${cores} cores`],

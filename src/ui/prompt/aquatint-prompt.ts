@@ -69,10 +69,8 @@ export class AquatintPrompt extends FormControl {
       },
     })
     const root = attachBox(this, this.#form, this.#message, this.#activity, this.#pictures)
-    this.#form.element.addEventListener('submit', (event) => {
-      event.preventDefault()
-      this.#start()
-    })
+    this.#form.run.addEventListener('click', () => this.#start())
+    this.#form.element.addEventListener('submit', (event) => event.preventDefault())
     this.#form.cancel.addEventListener('click', () => this.cancel())
     root.addEventListener('keydown', (event) => this.#onKey(event as KeyboardEvent))
     this.#form.setBusy(false, false)
@@ -306,8 +304,14 @@ export class AquatintPrompt extends FormControl {
   }
 
   #onKey(event: KeyboardEvent): void {
-    if (event.key === 'Enter' && (event.ctrlKey || event.metaKey) && !this.#form.run.disabled) {
+    // As with a submit button, Enter in a text field generates.
+    const { target } = event
+    const field = target instanceof HTMLInputElement && target.type === 'text' && !event.isComposing ? target : undefined
+    if (event.key === 'Enter' && (event.ctrlKey || event.metaKey || field !== undefined) && !this.#form.run.disabled) {
       event.preventDefault()
+      // Leaving the field fires its `change` event before its value is used.
+      field?.blur()
+      field?.focus()
       this.#start()
     } else if (event.key === 'Escape' && this.#runner.isBusy) {
       event.preventDefault()

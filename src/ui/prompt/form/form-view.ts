@@ -29,7 +29,8 @@ export class FormView {
     placeholder: 'What should not be in the picture',
   })
   readonly model: ModelField
-  readonly run = h('button', { type: 'submit', class: 'primary', part: 'run' }, 'Generate')
+  // No submit button: a frame that is sandboxed without `allow-forms` blocks the submission of forms, without an event.
+  readonly run = h('button', { type: 'button', class: 'primary', part: 'run' }, 'Generate')
   readonly cancel = h('button', { type: 'button', part: 'cancel' }, 'Cancel')
   readonly startPicture: StartPicture
   readonly #numbers = new NumberFields()

@@ -1,0 +1,79 @@
+/**
+ * Computes the first table of docs/memory.md: for each published model and each size of a GPU's memory the options with which the planner
+ * accepts it. It loads nothing.
+ */
+
+import { fastestFit, type Residence } from '../../src/memory/plan.js'
+import { isRefusal } from '../../src/memory/refusal.js'
+import { planOn } from '../../src/pipelines/planning/residence.js'
+import type { WeightsDType } from '../../src/pipelines/types.js'
+import { formatBytes } from '../../src/util/format-bytes.js'
+import { device, needsIn, type PublishedPipeline } from './published-tables.js'
+
+const xl = { text_encoder: 'sdxl-text-encoder', text_encoder_2: 'sdxl-text-encoder-2', vae: 'sdxl-vae' }
+const sd3 = { text_encoder: 'sd3-text-encoder', text_encoder_2: 'sdxl-text-encoder-2', vae: 'sd3-vae' }
+const t5 = { text_encoder_3: 't5-xxl-encoder' }
+
+const pipelines: readonly PublishedPipeline[] = [
+  {
+    name: 'Stable Diffusion 1.5',
+    size: 512,
+    components: { text_encoder: 'sd15-text-encoder', unet: 'sd15-unet', vae: 'sd15-vae' },
+  },
+  {
+    name: 'Stable Diffusion 2.1',
+    size: 768,
+    components: { text_encoder: 'sd21-text-encoder', unet: 'sd21-unet', vae: 'sd21-vae' },
+  },
+  { name: 'SSD-1B', size: 1024, components: { ...xl, unet: 'ssd-1b-unet' } },
+  { name: 'SDXL base', size: 1024, components: { ...xl, unet: 'sdxl-unet' } },
+  {
+    name: 'Stable Diffusion 3 medium, `text_encoder_3: null`',
+    size: 1024,
+    components: { ...sd3, transformer: 'sd3-medium-transformer' },
+  },
+  { name: 'Stable Diffusion 3 medium', size: 1024, components: { ...sd3, ...t5, transformer: 'sd3-medium-transformer' } },
+  { name: 'Stable Diffusion 3.5 medium', size: 1024, components: { ...sd3, ...t5, transformer: 'sd35-medium-transformer' } },
+]
+
+/** Gigabytes of a GPU's memory, and how many of them the page, the browser and the screen are left with. */
+const sizes = [4, 6, 8, 12, 16]
+const reserved = 1
+
+/** The types of weights, the most exact first. */
+const dtypes: readonly WeightsDType[] = ['float16', 'q8', 'q4']
+
+/** Returns the table in Markdown. */
+export function optionsTable(): string {
+  return [
+    row(['GPU memory', ...sizes.map((size) => `${size} GB`)]),
+    row(['---', ...sizes.map(() => '---')]),
+    row(['`maxMemory`', ...sizes.map((size) => `\`'${size - reserved}GB'\``)]),
+    ...pipelines.map((pipeline) => row([pipeline.name, ...cellsOf(pipeline)])),
+  ].join('\n')
+}
+
+function row(cells: readonly string[]): string {
+  return `| ${cells.join(' | ')} |`
+}
+
+/** What fits into each size of memory. */
+function cellsOf(pipeline: PublishedPipeline): string[] {
+  const needs = dtypes.map((dtype) => ({ dtype, of: needsIn(dtype, pipeline, false) }))
+  return sizes.map((size) => {
+    const limit = (size - reserved) * 1e9
+    const plans = needs.flatMap(({ dtype, of: { components, held } }) => {
+      const offload = fastestFit(components, limit, held)
+      const budget = { limit, target: undefined }
+      const plan = planOn({ offload, needs: components, heldBytes: held, budget, device: device.info })
+      return isRefusal(plan) ? [] : [{ dtype, residence: plan.residence, peak: plan.peakBytes }]
+    })
+    // Weights that need not be uploaded in every step matter more than their type: both change the speed, but only one by an order.
+    const best = plans.find(({ residence }) => residence !== 'block') ?? plans[0]
+    return best === undefined ? 'does not fit' : wordsFor(best)
+  })
+}
+
+function wordsFor({ dtype, residence, peak }: { dtype: WeightsDType; residence: Residence; peak: number }): string {
+  return `\`${dtype}\`, ${residence}, ${formatBytes(peak)}`
+}

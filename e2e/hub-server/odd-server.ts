@@ -1,0 +1,161 @@
+/**
+ * A plain web server that answers as real ones do: static hosts, single-page applications, proxies that compress, sites that ask for a login.
+ * Each mode is one habit. It is not part of the product and imports nothing of it.
+ */
+
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { gzipSync } from 'node:zlib'
+import { parseRange } from './send-file.js'
+
+/** A request for a file that exists, and the answer to be written. */
+export interface Exchange {
+  readonly request: IncomingMessage
+  readonly response: ServerResponse
+  readonly path: string
+  readonly bytes: Buffer
+  /** The requested range; undefined without one, null where the file has no such bytes. */
+  readonly range: { readonly begin: number; readonly end: number } | undefined | null
+  /** How many requests for files came before. */
+  readonly count: number
+}
+
+/** Sends a range, or the whole file without one, with the headers that a well-behaved server sends. `extra` replaces some of them. */
+export function sendPlain({ request, response, bytes, range }: Exchange, extra: Readonly<Record<string, string>> = {}): void {
+  if (range === null) return void response.writeHead(416, { 'content-range': `bytes */${bytes.length}`, ...extra }).end()
+  const part = range === undefined ? bytes : bytes.subarray(range.begin, range.end)
+  response.writeHead(range === undefined ? 200 : 206, {
+    'content-type': 'application/octet-stream',
+    'content-length': part.length,
+    ...(range === undefined ? {} : { 'content-range': `bytes ${range.begin}-${range.end - 1}/${bytes.length}` }),
+    ...extra,
+  })
+  response.end(request.method === 'HEAD' ? undefined : part)
+  return undefined
+}
+
+/** Sends a page, as for a login or for a path that a single-page application does not know. */
+export function sendPage(response: ServerResponse, type = 'text/html; charset=utf-8'): void {
+  response.writeHead(200, { 'content-type': type }).end('<!doctype html><title>Log in</title>')
+}
+
+/** Answers with a range that the server chooses instead of the requested one. */
+function sendOther(
+  exchange: Exchange,
+  choose: (range: { begin: number; end: number }, size: number) => { begin: number; end: number },
+) {
+  const { range, bytes } = exchange
+  sendPlain(range === undefined || range === null ? exchange : { ...exchange, range: choose(range, bytes.length) })
+}
+
+/** The habits, by name: each answers a request for a file that exists. */
+export const habits = {
+  /** sirv takes `bytes=0-0` for a range without an end. */
+  'sirv, which sends everything for bytes=0-0': (exchange: Exchange) =>
+    sendOther(exchange, (range, size) => (range.end === 1 ? { begin: range.begin, end: size } : range)),
+  'ranges widened to blocks of 64 KiB': (exchange: Exchange) =>
+    sendOther(exchange, ({ begin, end }, size) => ({
+      begin: begin - (begin % 65_536),
+      end: Math.min(size, Math.ceil(end / 65_536) * 65_536),
+    })),
+  'every range answered by the whole file as 206': (exchange: Exchange) =>
+    sendOther(exchange, (_, size) => ({ begin: 0, end: size })),
+  'ranges cut to 100 kB': (exchange: Exchange) =>
+    sendOther(exchange, ({ begin, end }) => ({ begin, end: Math.min(end, begin + 100_000) })),
+  'no ranges': (exchange: Exchange) => sendPlain({ ...exchange, range: undefined }),
+  'no ranges, chunked without a length': ({ request, response, bytes }: Exchange) => {
+    response.writeHead(200, { 'content-type': 'application/octet-stream' })
+    response.write(request.method === 'HEAD' ? '' : bytes.subarray(0, 10))
+    response.end(request.method === 'HEAD' ? undefined : bytes.subarray(10))
+  },
+  'no ranges, no length, and no HEAD': (exchange: Exchange) => {
+    const { request, response, bytes } = exchange
+    if (request.method === 'HEAD') return void response.writeHead(405).end()
+    response.writeHead(200)
+    response.write(bytes.subarray(0, 1))
+    response.end(bytes.subarray(1))
+    return undefined
+  },
+  'gzip on everything': ({ request, response, bytes, range }: Exchange) => {
+    const part = range === undefined || range === null ? bytes : bytes.subarray(range.begin, range.end)
+    const headers = range ? { 'content-range': `bytes ${range.begin}-${range.end - 1}/${bytes.length}` } : {}
+    response.writeHead(range ? 206 : 200, { 'content-encoding': 'gzip', ...headers })
+    response.end(request.method === 'HEAD' ? undefined : gzipSync(part))
+  },
+  'multipart/byteranges': (exchange: Exchange) => {
+    const { response, bytes, range } = exchange
+    if (range === undefined || range === null) return sendPlain(exchange)
+    const head = `--x\r\nContent-Range: bytes ${range.begin}-${range.end - 1}/${bytes.length}\r\n\r\n`
+    response.writeHead(206, { 'content-type': 'multipart/byteranges; boundary=x' })
+    response.end(Buffer.concat([Buffer.from(head), bytes.subarray(range.begin, range.end), Buffer.from('\r\n--x--\r\n')]))
+    return undefined
+  },
+  '416 to every range': (exchange: Exchange) =>
+    exchange.range === undefined ? sendPlain(exchange) : sendPlain({ ...exchange, range: null }),
+  'a Content-Range without a unit in lower case': (exchange: Exchange) => {
+    const { bytes, range } = exchange
+    sendPlain(exchange, range ? { 'content-range': `Bytes=${range.begin} - ${range.end - 1} / ${bytes.length}` } : {})
+  },
+  'a Content-Range without the total': (exchange: Exchange) => {
+    const { range } = exchange
+    sendPlain(exchange, range ? { 'content-range': `bytes ${range.begin}-${range.end - 1}/*` } : {})
+  },
+  'weak ETags, now and then, and those of compressed copies': (exchange: Exchange) =>
+    sendPlain(exchange, { etag: ['"abc"', 'W/"abc"', '"abc-gzip"', 'W/"abc;br"'][exchange.count % 4] ?? '' }),
+  'HTML as the type of every file': (exchange: Exchange) => sendPlain(exchange, { 'content-type': 'text/html' }),
+  'status 203': (exchange: Exchange) => {
+    const { response, bytes } = exchange
+    response.writeHead(203, { 'content-length': bytes.length }).end(exchange.request.method === 'HEAD' ? undefined : bytes)
+  },
+  'no HEAD': (exchange: Exchange) => {
+    if (exchange.request.method === 'HEAD') exchange.response.writeHead(403).end()
+    else sendPlain(exchange)
+  },
+} as const satisfies Readonly<Record<string, (exchange: Exchange) => void>>
+
+/** A running server. */
+export interface OddServer {
+  /** Base URL with a slash at its end. */
+  readonly url: string
+  /** Method, path and range of each request. */
+  readonly log: string[]
+  close(): Promise<void>
+}
+
+/** How the server answers. */
+export interface OddServerOptions {
+  readonly files: ReadonlyMap<string, Buffer>
+  readonly answer: (exchange: Exchange) => void
+  /** Answers requests for files that do not exist. Default: 404. */
+  readonly missing?: ((response: ServerResponse, request: IncomingMessage) => void) | undefined
+  /** Headers of every answer. Default: any origin may read it. */
+  readonly headers?: Readonly<Record<string, string>>
+}
+
+const open = { 'access-control-allow-origin': '*', 'access-control-expose-headers': 'Content-Range, ETag' }
+
+/** Starts the server on a free port of 127.0.0.1. */
+export async function startOddServer({ files, answer, missing, headers = open }: OddServerOptions): Promise<OddServer> {
+  const log: string[] = []
+  let count = 0
+  const server = createServer((request, response) => {
+    const path = decodeURIComponent(new URL(request.url ?? '/', 'http://x').pathname).slice(1)
+    log.push(`${request.method} ${path} ${request.headers.range ?? ''}`.trim())
+    for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
+    const bytes = files.get(path)
+    if (bytes !== undefined)
+      answer({ request, response, path, bytes, range: parseRange(request.headers.range, bytes.length), count: count++ })
+    else if (missing !== undefined) missing(response, request)
+    else response.writeHead(404).end()
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`,
+    log,
+    close: () =>
+      new Promise((resolve) => {
+        server.closeAllConnections()
+        server.close(() => resolve())
+      }),
+  }
+}

@@ -1,0 +1,142 @@
+/** Reads the body of an answer and counts its bytes. Says what came where the count shows that it is not the file. */
+
+import { HubError } from '../../errors.js'
+import { freeBytes } from '../../util/free-bytes.js'
+import { recognizeContent, recognizedBytes } from '../../util/known-content.js'
+import { nameOf, type Requested } from './http-errors.js'
+
+/** The most bytes of a body that one read returns. */
+const readBytes = 256 << 10
+
+/** Takes consecutive bytes of a body. The memory is reused after it returns. While a promise it returns is pending, the body is not read. */
+export type Sink = (bytes: Uint8Array<ArrayBuffer>) => void | Promise<void>
+
+/** Reports that the request makes progress, and sets for how many milliseconds it may be silent from now on. */
+export type Alive = (allowance?: number) => void
+
+/** What is known about a body before it is read. */
+export interface BodyChecks {
+  /** Bytes at its beginning that were not requested. */
+  readonly skip: number
+  /** Bytes after those that it must have, when known. */
+  readonly expected: number | undefined
+  /** Whether more bytes follow that were not requested. */
+  readonly hasMore: boolean
+  /** Whether its first byte is the file's. */
+  readonly isFileStart: boolean
+  readonly requested: Requested
+  readonly signal: AbortSignal
+  readonly alive: Alive
+}
+
+/**
+ * Passes the requested bytes of a body to the sink.
+ * @throws HubError `short-body`, `size-mismatch`, `range-not-honoured`; `html-page`, `lfs-pointer` where that came in place of the file
+ */
+export async function readBody(response: Response, sink: Sink, checks: BodyChecks): Promise<void> {
+  const { expected, hasMore, isFileStart, requested, signal, alive } = checks
+  const page = isPage(response.headers)
+  let head: Uint8Array | undefined
+  let toSkip = checks.skip
+  let count = 0
+  const fail = (error: HubError) => (head === undefined ? error : (wrongContent(head, requested, response) ?? error))
+  if (response.body !== null) {
+    const read = bodyReader(response.body)
+    for (;;) {
+      // The sink may have cancelled the download. In Node a read that begins after that may never end.
+      signal.throwIfAborted()
+      const value = await read()
+      if (value === undefined) break
+      alive()
+      if (isFileStart && head === undefined && value.length > 0) {
+        head = value.slice(0, recognizedBytes)
+        // Some servers give every file this type, so the bytes decide.
+        if (page && !/\.html?$/i.test(requested.path ?? '')) {
+          const error = wrongContent(head, requested, response)
+          if (error !== undefined) throw error
+        }
+      }
+      const begin = Math.min(toSkip, value.length)
+      toSkip -= begin
+      let part = value.subarray(begin)
+      count += part.length
+      if (expected !== undefined && count > expected) {
+        // More bytes than requested and announced: whatever they are, they are not the range.
+        if (!hasMore) throw fail(tooLong(response, requested, expected, count))
+        part = part.subarray(0, part.length - (count - expected))
+        count = expected
+      }
+      const pending = sink(part)
+      if (pending !== undefined) {
+        // The server may be silent while the sink is busy.
+        alive(Infinity)
+        await pending
+        alive()
+      }
+      if (hasMore && count === expected) return
+    }
+  }
+  if (expected !== undefined && count < expected) throw fail(shortBody(requested, expected, count))
+}
+
+/** Whether an answer is an HTML page, by its type. */
+export function isPage(headers: Headers): boolean {
+  return /^\s*text\/html\b/i.test(headers.get('content-type') ?? '')
+}
+
+/** Fewer bytes arrived than the answer announced, or too few to be of use. */
+export function shortBody(requested: Requested, expected: number, actual: number): HubError {
+  return new HubError('short-body', `${nameOf(requested)}: the answer ended after ${actual} of ${expected} bytes.`, {
+    path: requested.path ?? '',
+    expected,
+    actual,
+  })
+}
+
+/** The file has another size than the repository lists. */
+export function sizeMismatch(requested: Requested, expected: number, actual: number): HubError {
+  return new HubError('size-mismatch', `${nameOf(requested)} has ${actual} bytes; the repository lists ${expected}.`, {
+    path: requested.path ?? '',
+    expected,
+    actual,
+  })
+}
+
+/** The error for a page or a Git LFS pointer in place of a file; undefined where the bytes are neither. */
+export function wrongContent(head: Uint8Array, requested: Requested, response: Response): HubError | undefined {
+  const known = recognizeContent(head)
+  if (known?.code !== 'html-page' && known?.code !== 'lfs-pointer') return undefined
+  const details = { repository: requested.repository, path: requested.path ?? '' }
+  const redirect =
+    known.code === 'html-page' && response.redirected ? ` The request was redirected to ${originOf(response.url)}.` : ''
+  return new HubError(known.code, `${nameOf(requested)} ${known.what}.${redirect}`, details)
+}
+
+function originOf(url: string): string {
+  return URL.canParse(url) ? new URL(url).origin : 'another address'
+}
+
+function tooLong({ status }: Response, requested: Requested, expected: number, count: number): HubError {
+  if (status !== 206) return sizeMismatch(requested, expected, count)
+  const message = `${nameOf(requested)}: the server sent more than the ${expected} requested bytes.`
+  return new HubError('range-not-honoured', message, { path: requested.path ?? '', expected })
+}
+
+/** Reads a body part by part, into the same memory when the browser supports that: new memory for each part is garbage-collected late. */
+function bodyReader(body: ReadableStream<Uint8Array<ArrayBuffer>>): () => Promise<Uint8Array<ArrayBuffer> | undefined> {
+  let reader: ReadableStreamBYOBReader
+  try {
+    reader = body.getReader({ mode: 'byob' })
+  } catch {
+    const plain = body.getReader()
+    return async () => (await plain.read()).value
+  }
+  let buffer = new ArrayBuffer(readBytes)
+  return async () => {
+    const { done, value } = await reader.read(new Uint8Array(buffer))
+    if (value !== undefined) buffer = value.buffer
+    if (!done) return value
+    freeBytes(new Uint8Array(buffer))
+    return undefined
+  }
+}

@@ -1,0 +1,114 @@
+/** Web servers as they are: whatever their habits, a repository opens with the right bytes, or with an error that says what to do. */
+
+import { afterEach, describe, expect, it } from 'vitest'
+import {
+  habits,
+  sendPage,
+  sendPlain,
+  startOddServer,
+  type OddServer,
+  type OddServerOptions,
+} from '../../../e2e/hub-server/odd-server.js'
+import { syntheticFile } from '../../../e2e/hub-server/repositories.js'
+import { layoutNames } from '../../checkpoint/layouts/open-layout.js'
+import { MemoryStore } from '../cache/memory-store.js'
+import { Hub } from '../hub.js'
+import { defaultSettings } from '../settings.js'
+import { openRepository } from './open-repository.js'
+
+const settings = { ...defaultSettings, chunkBytes: 262_144, pieceBytes: 131_072, retryBaseMs: 1, retryMaxMs: 2 }
+const weights = syntheticFile(700_001, 3)
+const bytesOf = async (begin: number, end: number) => Uint8Array.from(await weights.read(begin, end))
+const config = Buffer.from('{"_class_name": "AutoencoderKL"}')
+const path = 'diffusion_pytorch_model.safetensors'
+const files = new Map([
+  ['config.json', config],
+  [path, Buffer.from(await weights.read(0, weights.size))],
+  ['model.fp16.safetensors', Buffer.alloc(0)],
+])
+
+let server: OddServer | undefined
+afterEach(() => server?.close())
+
+async function start(answer: OddServerOptions['answer'], more: Partial<OddServerOptions> = {}) {
+  server = await startOddServer({ files, answer, ...more })
+  const hub = await Hub.open({ store: new MemoryStore(), settings })
+  return openRepository(hub, server.url, { layout: layoutNames })
+}
+
+describe('a server with', () => {
+  it.each(Object.entries(habits))('%s', async (_, answer) => {
+    const repository = await start(answer)
+    expect((await repository.files()).map((file) => [file.path, file.size])).toEqual([
+      ['config.json', config.length],
+      [path, weights.size],
+      ['model.fp16.safetensors', 0],
+    ])
+    // The header alone is read from any server, and without the rest of the file.
+    const header = await repository.openHeaderOnly?.(path)
+    expect(await header?.read({ begin: 8, end: 1000 })).toEqual(await bytesOf(8, 1000))
+    for (const [name, bytes] of files) {
+      const source = await repository.open(name)
+      expect(bytes.equals(await source.read({ begin: 0, end: source.byteLength }))).toBe(true)
+    }
+  })
+
+  it('HTML pages for paths that it does not have: they are no files', async () => {
+    const repository = await start(sendPlain, { missing: (response) => sendPage(response) })
+    expect((await repository.files()).map((file) => file.path)).toEqual([...files.keys()].sort())
+    await expect(repository.open('vocab.json')).rejects.toMatchObject({
+      code: 'file-not-found',
+      message: expect.stringContaining('answers its address with an HTML page'),
+    })
+  })
+
+  it('a redirect to a login page, on another host', async () => {
+    const login = await startOddServer({ files: new Map(), answer: sendPlain, missing: (response) => sendPage(response) })
+    try {
+      const redirect = { location: `${login.url}login?next=secret` }
+      const repository = await start(({ response }) => void response.writeHead(302, redirect).end())
+      await expect(repository.files()).rejects.toMatchObject({
+        code: 'listing-unavailable',
+        message: expect.stringContaining('HTML page'),
+      })
+    } finally {
+      await login.close()
+    }
+  })
+
+  it('a page in place of a file that its listing names', async () => {
+    const listing = Buffer.from(JSON.stringify({ files: [{ path: 'a.json', size: 5, sha256: '5'.repeat(64) }] }))
+    const listed = new Map([...files, ['files.json', listing], ['a.json', Buffer.from('12345')]] as const)
+    const repository = await start(
+      (exchange) => (exchange.path === 'a.json' ? sendPage(exchange.response, 'text/plain') : sendPlain(exchange)),
+      { files: listed },
+    )
+    await expect(repository.open('a.json')).rejects.toMatchObject({ name: 'HubError', code: 'html-page' })
+  })
+
+  it('another ETag in the middle of a download: the file is downloaded again as a whole', async () => {
+    let old = 0
+    const repository = await start((exchange) => {
+      const isOld = exchange.path === path && old < 3
+      if (isOld) old++
+      sendPlain(exchange, { etag: isOld ? '"old"' : '"new"' })
+    })
+    const source = await repository.open(path)
+    expect(await source.read({ begin: 0, end: weights.size })).toEqual(await bytesOf(0, weights.size))
+  })
+
+  it('a range that lacks the requested bytes, and no other way to get them', async () => {
+    const repository = await start((exchange) => {
+      const { response, bytes, range, path: name } = exchange
+      if (name !== path || range === null) return sendPlain(exchange)
+      if (range === undefined) return void response.writeHead(400).end()
+      if (range.end === 1) return sendPlain(exchange)
+      response.writeHead(206, { 'content-range': `bytes ${range.begin + 10}-${range.end - 1}/${bytes.length}` })
+      response.end(bytes.subarray(range.begin + 10, range.end))
+      return undefined
+    })
+    await expect(repository.open(path)).rejects.toMatchObject({ name: 'HubError', code: 'server-error' })
+    const header = await repository.openHeaderOnly?.(path)
+    await expect(header?.read({ begin: 0, end: 8 })).rejects.toMatchObject({ code: 'server-error' })
+  })
+})

@@ -1,0 +1,54 @@
+/**
+ * Changes onnxruntime's float16 kernels on a device before they are compiled. onnxruntime compiles by `createShaderModule` of the GPUDevice that it
+ * is given, and the device is ours. The kernels are those of release 1.30.0, which onnxruntime.ts requires; what is not recognized stays as
+ * onnxruntime has it, and is reported.
+ */
+
+import type { KernelReport } from '../../../memory/device-info.js'
+import { attentions } from './attention.js'
+import { applyEdits, type KernelEdits } from './kernel-edit.js'
+import { matrixProducts } from './matrix-products.js'
+import { normalizations } from './normalizations.js'
+import { quantizedProducts } from './quantized-products.js'
+
+const kernels: readonly KernelEdits[] = [...matrixProducts, ...quantizedProducts, ...attentions, ...normalizations]
+
+/** Kernels that move values, or round each result once: as exact as float16 can be. */
+const exact: ReadonlySet<string> = new Set(
+  `Add BiasAdd Cast ComputeChannelScaleShift Concat CopyKVCache Expand Gather InPlaceSoftmax Mul Relu ResizeNearest ResizeNearestImpl Slice Split
+  Sub TransferBSDToBNSH Transpose`.split(/\s+/),
+)
+
+/** The text to compile for a kernel, and whether it was changed. `float16`: whether it computes in float16 at all. */
+export function rewriteKernel(label: string, code: string): { readonly code: string; readonly outcome: Outcome } {
+  if (!/^enable f16;/m.test(code) || exact.has(label)) return { code, outcome: 'kept' }
+  for (const kernel of kernels) {
+    const edited = kernel.label === label ? applyEdits(code, kernel) : undefined
+    if (edited !== undefined) return { code: edited, outcome: 'replaced' }
+  }
+  return { code, outcome: 'unrecognized' }
+}
+
+/** `kept`: there is nothing to change. */
+type Outcome = 'kept' | 'replaced' | 'unrecognized'
+
+/** Changes the kernels that onnxruntime compiles on `gpu` from now on, and returns a report that grows with them. */
+export function installKernels(gpu: GPUDevice): KernelReport {
+  const found = { replaced: new Set<string>(), unrecognized: new Set<string>() }
+  const compile = gpu.createShaderModule.bind(gpu)
+  gpu.createShaderModule = (descriptor) => {
+    const { label = '' } = descriptor
+    const { code, outcome } = rewriteKernel(label, descriptor.code)
+    if (outcome !== 'kept') found[outcome].add(label)
+    return compile({ ...descriptor, code })
+  }
+  return {
+    source: 'aquatint',
+    get replaced() {
+      return [...found.replaced]
+    },
+    get unrecognized() {
+      return [...found.unrecognized]
+    },
+  }
+}

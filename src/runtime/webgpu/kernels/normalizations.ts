@@ -1,0 +1,81 @@
+/**
+ * Normalizations, Softmax and Gelu of onnxruntime 1.30.0 with float32 between their inputs and their result. They are bound by reading and
+ * writing memory; the arithmetic costs nothing beside it. onnxruntime has statistics in float32 already (not Softmax's), but computes each
+ * result in a chain of float16 operations, each of which rounds.
+ */
+
+import { sumType, type Edit, type KernelEdits } from './kernel-edit.js'
+
+/** Changes a type of arithmetic to float32, and keeps the stored type as `stored_t`. */
+function computeIn32(alias: string): Edit {
+  return {
+    find: new RegExp(`^alias ${alias} = (vec\\d<)?f16(>)?;$`, 'gm'),
+    by: `alias stored_t = $1f16$2;\nalias ${alias} = $1f32$2;`,
+  }
+}
+
+/** An element-wise kernel: 64 threads of 4 elements each. */
+function elementwise(label: string, alias: 'x_value_t' | 'x_element_t', result: RegExp): KernelEdits {
+  return {
+    label,
+    bindings: [['x', 'y']],
+    edits: [
+      { find: new RegExp(`^alias ${alias} = (?:vec4<)?f16>?;$`, 'gm'), by: (match) => match.replace('f16', 'f32') },
+      { find: /let a = x\[global_idx\];/g, by: 'let a = vec4<f32>(x[global_idx]);' },
+      { find: result, by: 'y[global_idx]=vec4<f16>($1);' },
+    ],
+  }
+}
+
+/** All of them. */
+export const normalizations: readonly KernelEdits[] = [
+  elementwise('QuickGelu', 'x_element_t', /y\[global_idx\]=(quick_gelu_v\(a\));/g),
+  elementwise(
+    'Gelu',
+    'x_value_t',
+    /y\[global_idx\]=(0\.5 \* a \* \(1\.0 \+ erf_v\(.+\)\)|a \* \(0\.5 \+ 0\.5 \* tanh_v\(.+\)\));/g,
+  ),
+  {
+    // A workgroup for each row.
+    label: 'Softmax',
+    bindings: [['x', 'result']],
+    edits: [
+      computeIn32('x_value_t'),
+      { find: /^alias x_element_t = f16;$/gm, by: 'alias x_element_t = f32;' },
+      { find: /x_element_t\(-65504\.0h\)/g, by: 'x_element_t(-3.4028234663852886e+38f)' },
+      { find: /return x\[index\];/g, by: 'return x_value_t(x[index]);' },
+      { find: /result\[index\] = value;/g, by: 'result[index] = stored_t(value);' },
+    ],
+  },
+  {
+    // A workgroup for each row; also SimplifiedLayerNormalization, which has no mean and no bias.
+    label: 'LayerNorm',
+    bindings: [
+      ['x', 'scale', 'bias', 'y'],
+      ['x', 'scale', 'y'],
+    ],
+    edits: [
+      { find: /^alias f32_val_t = (?:vec\d<)?f32>?;$/gm, by: '$&' },
+      {
+        find: /y\[offset \+ i\] = \(y\[offset \+ i\]( - x_element_t\(mean\))? \) \* x_element_t\(inv_std_dev\) \* scale\[offset1d \+ i\]( \+ bias\[offset1d \+ i\])? ?;/g,
+        by: (_, mean, bias) => {
+          const centred = `(f32_val_t(x[offset + i])${mean === undefined ? '' : ' - mean'}) * inv_std_dev`
+          const shift = bias === undefined ? '' : ' + f32_val_t(bias[offset1d + i])'
+          return `y[offset + i] = x_value_t(${centred} * f32_val_t(scale[offset1d + i])${shift});`
+        },
+      },
+    ],
+  },
+  {
+    // One thread for 1, 2 or 4 elements; ComputeChannelScaleShift has stored scale and shift of each channel.
+    label: 'InstanceNorm',
+    bindings: [['input', 'channel_scale_shift', 'output']],
+    edits: [
+      sumType('output_value_t'),
+      {
+        find: /= input_value \* output_value_t\(channel_scale_shift\.x\) \+ output_value_t\(channel_scale_shift\.y\);/g,
+        by: '= output_value_t(sum_t(input_value) * f32(channel_scale_shift.x) + f32(channel_scale_shift.y));',
+      },
+    ],
+  },
+]
