@@ -81,7 +81,7 @@ test.each(cases.map((item) => [item.class, item] as const))('%s', (name, item) =
       actual = run(name, { ...item.config, [key]: value })
     } catch (error) {
       // A training of two timesteps has no run of five steps, and the error names the steps.
-      const said = error instanceof AquatintError ? `${error.message} ${String(error.details['key'])}` : ''
+      const said = error instanceof AquatintError ? `${error.message} ${JSON.stringify(error.details['key'] ?? null)}` : ''
       const named = said.includes(key) || (key === 'num_train_timesteps' && said.startsWith('numInferenceSteps'))
       // Where diffusers fails too, any error of ours will do.
       if (!named && (judged !== 'error' || !(error instanceof AquatintError)))
