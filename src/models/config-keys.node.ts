@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import type { Config } from '../checkpoint/types.js'
 import type { ComponentGraph, WriteOptions } from '../onnx/types.js'
 import { elementCount } from '../util/element-count.js'
+import { valuesFor } from '../util/testing-values.js'
 import { networkDefinition } from './registry.js'
 import { graphFor } from './testing.js'
 import { fixtures, readJson, runGraph, type MemoryEntry, type PlainTensor } from './testing.node.js'
@@ -38,18 +39,6 @@ export function changedConfig({ config }: KeyCase, change: KeyCase['changes'][nu
 const ids = [0, 5, 9, 63, 4, 11, 7]
 const samples = 12
 const options: WriteOptions = { dtype: 'float32', weights: 'input', granularity: 'block' }
-
-/** Numbers from −1 to 1 that depend on the name and the index: FNV-1a of the name, then a 32-bit mixer. */
-function valuesFor(name: string, count: number): Float64Array {
-  let seed = 2166136261
-  for (const byte of new TextEncoder().encode(name)) seed = Math.imul(seed ^ byte, 16777619)
-  return Float64Array.from({ length: count }, (_, index) => {
-    let x = (Math.imul(index, 2654435761) + seed) >>> 0
-    x = Math.imul(x ^ (x >>> 16), 0x7feb352d) >>> 0
-    x = Math.imul(x ^ (x >>> 15), 0x846ca68b) >>> 0
-    return ((x ^ (x >>> 16)) >>> 0) / 2 ** 31 - 1
-  })
-}
 
 const given = (name: string, ...dims: readonly number[]): PlainTensor => ({
   dims,

@@ -4,6 +4,7 @@
  */
 
 import { CheckpointError, UnsupportedError } from '../errors.js'
+import { isTruthy } from '../util/truthy.js'
 import type { SchedulerConfig } from './types.js'
 
 /** The key that a reader reads, for its errors. */
@@ -63,12 +64,11 @@ export function integer(fallback: number, min: number, max: number): Reader<numb
   }
 }
 
-/** Reads true or false. `null` counts as false, as in Python. */
+/** Reads what Python takes for true or false: `null` and 0 are false. */
 export function flag(fallback: boolean): Reader<boolean> {
-  return (value = fallback, key) => {
-    if (value === null) return false
-    if (typeof value !== 'boolean') throw invalid(key, value, 'true or false')
-    return value
+  return (value, key) => {
+    if (typeof value === 'object' ? value !== null : typeof value === 'string') throw invalid(key, value, 'true or false')
+    return isTruthy(value, fallback)
   }
 }
 

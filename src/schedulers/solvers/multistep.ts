@@ -11,6 +11,8 @@ export interface SchedulePoint {
   readonly alpha: number
   readonly sigma: number
   readonly lambda: number
+  /** The sigma of the schedule itself: σ/α, or with flow matching σ. */
+  readonly scheduled: number
 }
 
 const { fround, sqrt } = Math
@@ -19,7 +21,7 @@ const { fround, sqrt } = Math
 export function schedulePoint(sigma: number, flow: boolean): SchedulePoint {
   const alpha = flow ? fround(1 - sigma) : fround(1 / fround(sqrt(fround(fround(sigma * sigma) + 1))))
   const scaled = flow ? sigma : fround(sigma * alpha)
-  return { alpha, sigma: scaled, lambda: Math.log(alpha) - Math.log(scaled) }
+  return { alpha, sigma: scaled, lambda: Math.log(alpha) - Math.log(scaled), scheduled: sigma }
 }
 
 /** The values of `prediction_type` that the multistep solvers support. */
@@ -34,14 +36,14 @@ function terms(sample: number, output: number): readonly StepTerm[] {
 
 /** The terms that convert the model's output at a sample to a prediction of the image x₀ or of the noise ε. */
 export function predictionTerms(
-  { alpha, sigma }: SchedulePoint,
+  { alpha, sigma, scheduled }: SchedulePoint,
   prediction: MultistepPrediction,
   wanted: 'image' | 'noise',
 ): readonly StepTerm[] {
   if (wanted === 'image') {
     if (prediction === 'epsilon') return terms(1 / alpha, -sigma / alpha)
     if (prediction === 'v_prediction') return terms(alpha, -sigma)
-    return prediction === 'flow_prediction' ? terms(1, -sigma) : terms(0, 1)
+    return prediction === 'flow_prediction' ? terms(1, -scheduled) : terms(0, 1)
   }
   if (prediction === 'sample') return terms(1 / sigma, -alpha / sigma)
   return prediction === 'v_prediction' ? terms(sigma, alpha) : terms(0, 1)

@@ -88,14 +88,16 @@ export class DEISMultistepScheduler extends BaseScheduler<typeof spec> {
     const first = config.solver_order === 1 || done < 1 || (place === timesteps.length - 1 && few)
     const second = config.solver_order === 2 || done < 2 || (place === timesteps.length - 2 && few)
     const order = first ? 1 : second ? 2 : 3
+    // diffusers divides by the schedule's own sigma where the model predicts the flow.
+    const sigma = config.prediction_type === 'flow_prediction' ? here.scheduled : here.sigma
     return {
       sums: [
         { name: 'image', terms: predictionTerms(here, config.prediction_type, 'image') },
         {
           name: predictionName(index),
           terms: [
-            [1 / here.sigma, 'sample'],
-            [-here.alpha / here.sigma, 'image'],
+            [1 / sigma, 'sample'],
+            [-here.alpha / sigma, 'image'],
           ],
         },
         {

@@ -70,7 +70,7 @@ export class EDMDPMSolverMultistepScheduler extends BaseScheduler<typeof spec> {
   /** In this formulation, the model's input is scaled before each call, and α is 1. */
   #point(place: number): SchedulePoint {
     const sigma = this.sigma(place)
-    return { alpha: 1, sigma, lambda: -Math.log(sigma) }
+    return { alpha: 1, sigma, lambda: -Math.log(sigma), scheduled: sigma }
   }
 
   protected noiseLevel(timestep: number): NoiseLevel {
