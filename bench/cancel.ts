@@ -20,21 +20,29 @@ export async function main(): Promise<void> {
   const browser = await chromium.launch(chromiumLaunchOptions())
   try {
     const page = await browser.newPage({ reducedMotion: 'reduce' })
-    const query = { model, endpoint: server.url, device: 'wasm', steps: '1000', width: '32', height: '32', prompt: 'a red apple' }
+    const query = { model, endpoint: server.url, device: 'wasm', steps: '500', width: '32', height: '32', prompt: 'a red apple' }
     const url = `${site.url}/?${new URLSearchParams(query)}`
     const step = await millisecondsPerStep(page, url)
     console.log(`One denoising step: ${step.toFixed(1)} ms\n`)
-    console.log('| cancelled while | milliseconds, median | most | steps |\n| --- | --- | --- | --- |')
+    console.log('Milliseconds (median, and the most) until the box is ready, and until the next generation begins:\n')
+    console.log('| cancelled while | ready | most | next | most | steps until next |\n| --- | --- | --- | --- | --- | --- |')
     for (const moment of moments) {
-      const times: number[] = []
+      const times: Times[] = []
       for (let round = 0; round < rounds; round++) times.push(await cancelAt(page, url, moment))
-      const [median = NaN, most = NaN] = [times.sort((a, b) => a - b)[rounds >> 1], times.at(-1)]
-      console.log(`| ${moment} | ${median.toFixed(0)} | ${most.toFixed(0)} | ${(median / step).toFixed(1)} |`)
+      const [ready, next] = (['ready', 'next'] as const).map((what) => summary(times.map((each) => each[what])))
+      if (ready === undefined || next === undefined) throw new Error('Nothing was measured')
+      const cells = [ready.median, ready.most, next.median, next.most].map((milliseconds) => milliseconds.toFixed(0))
+      console.log(`| ${[moment, ...cells, (next.median / step).toFixed(1)].join(' | ')} |`)
     }
   } finally {
     await browser.close()
     await Promise.all([server.close(), site.close()])
   }
+}
+
+function summary(times: readonly number[]): { readonly median: number; readonly most: number } {
+  const sorted = times.toSorted((a, b) => a - b)
+  return { median: sorted[sorted.length >> 1] ?? NaN, most: sorted.at(-1) ?? NaN }
 }
 
 /** Opens the page and waits until its model is loaded. */
@@ -48,7 +56,7 @@ async function millisecondsPerStep(page: Page, url: string): Promise<number> {
   await open(page, url)
   return page.evaluate(
     () =>
-      new Promise<number>((resolve) => {
+      new Promise<number>((resolve, reject) => {
         const box = document.querySelector('aquatint-prompt')
         let first = 0
         box?.addEventListener('step', ({ detail }) => {
@@ -57,30 +65,45 @@ async function millisecondsPerStep(page: Page, url: string): Promise<number> {
           resolve((performance.now() - first) / 10)
           box.cancel()
         })
-        box?.generate().catch(() => {})
+        box?.generate().then(() => reject(new Error('It ended before the tenth step')), reject)
       }),
   )
 }
 
-/** Milliseconds from `cancel()`, called when the page first reports the phase, until the box is ready again. */
-async function cancelAt(page: Page, url: string, moment: (typeof moments)[number]): Promise<number> {
+/** Milliseconds from `cancel()`. */
+interface Times {
+  /** Until the box is ready. */
+  readonly ready: number
+  /** Until the worker, which has left the cancelled generation, begins the next one. */
+  readonly next: number
+}
+
+/** Cancels when the page first reports the phase, and generates again as soon as the box is ready. */
+async function cancelAt(page: Page, url: string, moment: (typeof moments)[number]): Promise<Times> {
   await open(page, url)
   return page.evaluate(
     (wanted) =>
-      new Promise<number>((resolve, reject) => {
+      new Promise<Times>((resolve, reject) => {
         const box = document.querySelector('aquatint-prompt')
         if (box === null) throw new Error('The page has no prompt box')
-        // Only a cancelled generation ends within 1000 steps; the picture of decoding needs to arrive there.
+        // Only a cancelled generation ends within 500 steps; the picture of decoding needs to arrive there.
         if (wanted === 'decoding') box.settings = { ...box.settings, numInferenceSteps: 2 }
         let pressed = 0
+        let ready = 0
         box.addEventListener('progress', ({ detail }) => {
+          if (ready > 0 && detail.type === 'status') {
+            resolve({ ready: ready - pressed, next: performance.now() - pressed })
+            box.cancel()
+          }
           const here = detail.type === 'status' ? detail.phase : detail.type === 'weights' && detail.loaded === 0 ? 'weights' : ''
           if (pressed > 0 || here !== wanted) return
           pressed = performance.now()
           box.cancel()
         })
         box.addEventListener('statechange', ({ detail }) => {
-          if (pressed > 0 && detail === 'ready') resolve(performance.now() - pressed)
+          if (pressed === 0 || ready > 0 || detail !== 'ready') return
+          ready = performance.now()
+          box.generate().catch(() => {})
         })
         box.generate().then(
           () => reject(new Error(`A picture arrived: ${wanted} was missed or not cancelled`)),

@@ -148,7 +148,7 @@ test('Cancel while encoding, reading weights, denoising or decoding ends the gen
   for (const moment of ['encoding', 'weights', 'denoising', 'decoding'] as const) {
     await test.step(moment, async () => {
       // A new page has loaded nothing yet. Only a cancelled generation ends within so many steps.
-      await openPage(page, server, moment === 'denoising' ? { steps: '1000' } : {})
+      await openPage(page, server, moment === 'denoising' ? { steps: '500' } : {})
       await modelReady(page)
       const cancelled = cancelAt(page, moment)
       await page.getByRole('button', { name: 'Generate' }).click()

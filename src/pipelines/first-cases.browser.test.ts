@@ -1,14 +1,16 @@
 /**
  * The first case of every fixture on WebGPU, from prompt to image, against the tensors of diffusers. `npm run parity -- --device webgpu` runs
- * all cases, through the public API and its worker.
+ * all cases, through the public API and its worker. In float16, where the GPU has it, the errors are compared with those of diffusers in float16.
  */
 import { expect, test } from 'vitest'
+import float16 from '../../fixtures/float16.json' with { type: 'json' }
 import type { Repository } from '../hub/types.js'
 import { TestSource } from '../runtime/testing.js'
 import { loadPipeline } from './diffusion-pipeline.js'
 import { caseLoading, caseOptions } from './testing-cases.js'
 import { fetchCase, psnr, relativeError, servedRepository } from './testing.js'
 import { capturedTensorNames } from './run.js'
+import type { PlainTensor } from './types.js'
 import { shareGpuDevices } from '../runtime/webgpu/testing-shared-gpu.js'
 
 shareGpuDevices()
@@ -37,23 +39,46 @@ const repositories: Readonly<Record<string, Repository>> = {
   'few-steps/tiny-vae': servedRepository('few-steps/tiny-vae', import.meta.glob('../../fixtures/few-steps/tiny-vae/repo/**')),
 }
 
-test.each(Object.entries(repositories))('%s', async (name, repository) => {
+/** The tensors of a fixture's first case and those of diffusers; undefined if this browser's GPU does not compute in the type. */
+async function firstCase(name: string, repository: Repository, dtype: 'float32' | 'float16') {
   const { item, reference } = await fetchCase(name)
-  const pipeline = await loadPipeline(repository, {
-    device: 'webgpu',
-    dtype: 'float32',
-    offload: 'model',
-    ...caseLoading(item),
-  })
-  const { captured = {} } = await pipeline.generate(item.prompt, {
-    ...caseOptions(item, pipeline.info.scheduler.className),
-    capture,
-  })
-  await pipeline.dispose()
-  const { image, ...tensors } = Object.fromEntries(Object.entries(reference).filter(([tensor]) => !(tensor in item.extra)))
+  const pipeline = await loadPipeline(repository, { device: 'webgpu', dtype, offload: 'model', ...caseLoading(item) })
+  try {
+    if (dtype === 'float16' && !Object.values(pipeline.info.devices).every(({ shaderF16 }) => shaderF16)) return undefined
+    const options = caseOptions(item, pipeline.info.scheduler.className)
+    const { captured = {} } = await pipeline.generate(item.prompt, { ...options, capture })
+    const { image, ...tensors } = Object.fromEntries(Object.entries(reference).filter(([tensor]) => !(tensor in item.extra)))
+    return { captured, tensors, psnr: psnr(captured['image']!, image!) }
+  } finally {
+    await pipeline.dispose()
+  }
+}
+
+test.each(Object.entries(repositories))('%s', async (name, repository) => {
+  const run = await firstCase(name, repository, 'float32')
   // The tolerances of docs/architecture.md for float32.
-  expect(Object.keys(tensors).length).toBeGreaterThan(4)
-  for (const [tensor, expected] of Object.entries(tensors))
-    expect.soft(relativeError(captured[tensor], expected), tensor).toBeLessThanOrEqual(1e-4)
-  expect(psnr(captured['image']!, image!)).toBeGreaterThanOrEqual(80)
+  expect(Object.keys(run?.tensors ?? {}).length).toBeGreaterThan(4)
+  for (const [tensor, expected] of Object.entries(run?.tensors ?? {}))
+    expect.soft(relativeError(run?.captured[tensor], expected), tensor).toBeLessThanOrEqual(1e-4)
+  expect(run?.psnr).toBeGreaterThanOrEqual(80)
+})
+
+/** The root of the mean square of the difference, as a part of the expected values' own. */
+function rms(actual: PlainTensor | undefined, expected: PlainTensor): number {
+  let [difference, size] = [0, 0]
+  for (const [i, value] of expected.data.entries()) {
+    difference += ((actual?.data[i] ?? Number.NaN) - value) ** 2
+    size += value ** 2
+  }
+  return Math.sqrt(difference / size)
+}
+
+const diffusers: Readonly<Record<string, { readonly rms: Readonly<Record<string, number>>; readonly psnr: number }>> = float16
+
+test.each(Object.entries(diffusers))('%s in float16', async (name, own) => {
+  const run = await firstCase(name, repositories[name]!, 'float16')
+  if (run === undefined) return
+  for (const [tensor, most] of Object.entries(own.rms))
+    expect.soft(rms(run.captured[tensor], run.tensors[tensor]!), tensor).toBeLessThanOrEqual(1.5 * most)
+  expect(run.psnr).toBeGreaterThanOrEqual(own.psnr - 2)
 })

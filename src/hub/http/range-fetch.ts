@@ -140,12 +140,12 @@ function checkPart({ headers }: Response, range: ByteRange, size: number | undef
   if (header === null) return { skip: 0, expected: length, hasMore: false, total: undefined, isShorterFile: false }
   const parsed = parseContentRange(header)
   const { total } = parsed ?? {}
+  if (parsed?.range === undefined || parsed.range.begin > range.begin || parsed.range.end <= range.begin)
+    throw notHonoured(requested, range, JSON.stringify(header.slice(0, 100)), header)
   if (size !== undefined && total !== undefined && total !== size) {
     if (total >= size || total > smallFile || range.begin > 0) throw sizeMismatch(requested, size, total)
     return { skip: 0, expected: length, hasMore: false, total, isShorterFile: true }
   }
-  if (parsed?.range === undefined || parsed.range.begin > range.begin || parsed.range.end <= range.begin)
-    throw notHonoured(requested, range, JSON.stringify(header.slice(0, 100)), header)
   return {
     skip: range.begin - parsed.range.begin,
     expected: Math.min(parsed.range.end, range.end) - range.begin,
