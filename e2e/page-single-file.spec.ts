@@ -1,6 +1,7 @@
 /** A checkpoint in one file on the page: by its address, and dropped from the disk. */
 
 import { singleFileOf } from '../src/checkpoint/layouts/single-file/testing.node.js'
+import { readRepository, withJson } from './fixture-repository.js'
 import { expect, generate, modelReady, nextEvent, openPage, test } from './ui/page-harness.js'
 
 const configs = 'stable-diffusion-v1-5/stable-diffusion-v1-5'
@@ -41,4 +42,16 @@ test('a file that is no checkpoint is refused by what it is', async ({ page, ser
   await openPage(page, server, { model: `${server.url}/a/lora/blob/main/style.safetensors` })
   await nextEvent(page, 'error').catch(() => {})
   await expect(page.getByText('style.safetensors is a LoRA', { exact: false }).first()).toBeVisible()
+})
+
+test('what loading ignored is listed', async ({ page, server }) => {
+  const files = readRepository('fixtures/tiny-sd15/repo')
+  server.setRepository(
+    'a/odd',
+    withJson(files, 'unet/config.json', (config) => (config['made_up_key'] = 3)),
+  )
+  await openPage(page, server, { model: 'a/odd' })
+  await modelReady(page)
+  await page.getByText('Notes on this model: 1').click()
+  await expect(page.getByRole('listitem').filter({ hasText: 'made_up_key' })).toHaveText(/^unet: /)
 })

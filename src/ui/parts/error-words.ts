@@ -14,7 +14,7 @@ const words: Readonly<Record<string, Omit<ErrorWords, 'message'>>> = {
   InputError: { title: 'Invalid setting', advice: 'Change the setting and try again.' },
   HubError: {
     title: 'The model could not be downloaded',
-    advice: 'Check the model’s name and your connection. Downloaded data is kept; retrying resumes.',
+    advice: 'Downloaded data is kept; retrying resumes.',
   },
   StorageError: {
     title: 'The browser’s storage failed',
@@ -34,9 +34,19 @@ const words: Readonly<Record<string, Omit<ErrorWords, 'message'>>> = {
   },
 }
 
+/** Codes whose messages leave open what to do. The messages of all others say it. */
+const byCode: Readonly<Record<string, string>> = {
+  'file-not-found': 'Check the model’s name.',
+  'repository-not-found': 'Check the model’s name.',
+  network: 'Check the model’s name and your connection. Downloaded data is kept; retrying resumes.',
+  stalled: 'Check your connection. Downloaded data is kept; retrying resumes.',
+}
+
 /** What to show for an error. */
 export function errorWords(error: unknown): ErrorWords {
   const message = error instanceof Error ? error.message : String(error)
   const known = isAquatintError(error) ? words[error.name] : undefined
-  return { message, ...(known ?? { title: 'Unexpected error', advice: 'Please try again.' }) }
+  if (known === undefined) return { message, title: 'Unexpected error', advice: 'Please try again.' }
+  const advice = isAquatintError(error) && Object.hasOwn(byCode, error.code) ? byCode[error.code] : undefined
+  return { message, ...known, ...(advice === undefined ? {} : { advice }) }
 }

@@ -60,6 +60,7 @@ export class AquatintPrompt extends FormControl {
       onActivity: (activity) => this.#activity.update(activity, ...this.#idleWords),
       onLoad: (info) => {
         this.#form.setDefaults(info)
+        this.#message.showNotes(info.notes)
         this.#emit('load', info)
       },
       onProgress: (progress) => this.#emit('progress', progress),

@@ -44,6 +44,18 @@ export class Message {
     if (!this.element.hidden && this.#isSettled()) this.clear()
   }
 
+  /** Lists, behind a summary, what loading ignored, assumed or replaced in a checkpoint. */
+  showNotes(notes: readonly { readonly component: string; readonly message: string }[]): void {
+    if (notes.length === 0) return
+    this.#isSettled = () => false
+    this.element.className = 'message warning'
+    const items = notes.map(({ component, message }) => h('li', {}, component === '' ? message : `${component}: ${message}`))
+    this.element.replaceChildren(
+      h('details', {}, h('summary', {}, `Notes on this model: ${notes.length}`), h('ul', {}, ...items)),
+    )
+    this.element.hidden = false
+  }
+
   /** Shows the warnings of a successful run. */
   showWarnings(warnings: readonly string[]): void {
     if (warnings.length === 0) return
