@@ -60,16 +60,22 @@ export interface Verdict {
 }
 
 /**
- * Loads the parts of a checkpoint as `fromPretrained` does, as far as the headers of its weights, and goes on after errors.
+ * Loads the parts of a checkpoint of one of the classes `known` as `fromPretrained` does, as far as the headers of its weights, and continues
+ * after errors.
  * @throws HubError of the network, AbortError
  */
-export async function tryLoading(contents: RepositoryContents, variant: string | null, signal: AbortSignal): Promise<Verdict> {
+export async function tryLoading(
+  contents: RepositoryContents,
+  variant: string | null,
+  signal: AbortSignal,
+  known: readonly PipelineSpec[] = families,
+): Promise<Verdict> {
   const { layout, components } = contents
   const faults = new Map<string, AquatintError[]>()
   const addFault = (component: string, error: unknown) =>
     faults.set(component, [...(faults.get(component) ?? []), faultOf(error)])
   const run = new Run({ signal })
-  const spec = layout === null ? undefined : await attempt('', addFault, async () => findSpec(layout, families, run))
+  const spec = layout === null ? undefined : await attempt('', addFault, async () => findSpec(layout, known, run))
   // Errors in tokenizers, in missing components and in unknown ones name the component themselves.
   const isShown = (name: string) => spec === undefined || name === 'scheduler' || Object.hasOwn(spec.networks, name)
   const listed = new Set(components.map(({ name }) => name).filter(isShown))

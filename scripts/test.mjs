@@ -4,6 +4,7 @@
  * others.
  */
 import { spawn } from 'node:child_process'
+import { createServer } from 'node:net'
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { chdir } from 'node:process'
 import { fileURLToPath } from 'node:url'
@@ -143,7 +144,7 @@ async function runCheck(name, live) {
   const { command, report } = check
   const started = performance.now()
   console.log(live ? `\n── ${name}` : `── ${name} begins`)
-  const { status, output } = await run(name, command, live, report)
+  const { status, output } = await run(name, command, live, { report, sitePort: await freePort() })
   const seconds = ((performance.now() - started) / 1000).toFixed(1)
   const counts =
     report === undefined ? { passed: status === 0 ? 1 : 0, failed: status === 0 ? 0 : 1, skipped: 0 } : readCounts(report)
@@ -156,19 +157,32 @@ async function runCheck(name, live) {
   console.log(`${status === 0 ? 'ok' : 'FAILED'}  ${name}: ${counts.passed} passed, ${counts.failed} failed in ${seconds} s`)
 }
 
+/** A port of this machine that nothing listens on. @returns {Promise<number>} */
+function freePort() {
+  const server = createServer()
+  return new Promise((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address()
+      server.close(() => resolve(typeof address === 'object' && address !== null ? address.port : 0))
+    })
+  })
+}
+
 /**
  * Runs Node. Resolves to its exit status, and to what it said unless it said so itself.
  * @param {string} name
  * @param {string[]} command
  * @param {boolean} live
- * @param {string | undefined} report
+ * @param {{ report: string | undefined, sitePort: number }} where it reports, and where Playwright serves the site
  * @returns {Promise<{ status: number | null, output: string }>}
  */
-function run(name, command, live, report) {
+function run(name, command, live, { report, sitePort }) {
   const env = {
     ...process.env,
     AQUATINT_CHECK: name,
     AQUATINT_REPORTS: reports,
+    AQUATINT_SITE_PORT: String(sitePort),
     // In the inner loop the unit tests are most of the work, so they get both cores.
     ...(chosen === innerLoop ? { VITEST_MAX_WORKERS: '2' } : {}),
     ...(report === undefined ? {} : { PLAYWRIGHT_JSON_OUTPUT_FILE: report }),

@@ -5,6 +5,8 @@ import type { SafetensorsDType } from '../../src/checkpoint/types.js'
 import { measureWeights } from '../../src/checkpoint/weight-table.js'
 import type { AquatintError } from '../../src/errors.js'
 import type { ReadOptions, Repository } from '../../src/hub/types.js'
+import type { NetworkRole } from '../../src/models/types.js'
+import type { PipelineSpec } from '../../src/pipelines/pipeline-spec.js'
 import { planMemoryOf, type MemoryRequest, type PlannedMemory } from './memory.js'
 import { faultOf, readContents, type ComponentContents } from '../read-contents.js'
 import { Findings, noteComponent, tryLoading, type Finding } from '../runnable.js'
@@ -32,6 +34,8 @@ interface InspectedComponent {
   readonly name: string
   readonly className: string
   readonly library: string
+  /** What it does in a pipeline; null for components that are no network, and for networks that cannot be loaded. */
+  readonly role: NetworkRole | null
   /** Null for a component without weights, or whose weights cannot be read (`runs` says why). */
   readonly weights: InspectedWeights | null
 }
@@ -56,9 +60,10 @@ export async function inspectRepository(
   variant: string | null,
   request: MemoryRequest | null,
   signal: AbortSignal,
+  known?: readonly PipelineSpec[],
 ): Promise<Inspection> {
   const contents = await readContents(repository, variant, { signal })
-  const verdict = await tryLoading(contents, variant, signal)
+  const verdict = await tryLoading(contents, variant, signal, known)
   const findings = new Findings()
   const addWhole = () => {
     for (const fault of verdict.faults.get('') ?? []) findings.problem('', fault)
@@ -76,7 +81,7 @@ export async function inspectRepository(
       return null
     })
     noteComponent(component, verdict, faults, findings)
-    inspected.push({ name, className, library, weights })
+    inspected.push({ name, className, library, role: verdict.networks.get(name)?.model.role ?? null, weights })
   }
   if (verdict.spec !== undefined) addWhole()
   // What concerns the checkpoint as a whole, and components without a row of their own.

@@ -3,7 +3,6 @@
 import { checkVariantName } from '../../src/checkpoint/weight-files.js'
 import { InputError } from '../../src/errors.js'
 import { checkBaseUrl } from '../../src/hub/names.js'
-import { networkDefinition } from '../../src/models/registry.js'
 import { checkOffload } from '../../src/pipelines/planning/residence.js'
 import { formatBytes } from '../../src/util/format-bytes.js'
 import { readArguments } from '../arguments.js'
@@ -88,7 +87,8 @@ async function run(args: readonly string[], io: CommandIO, json: boolean): Promi
   }
 }
 
-function report(inspection: Inspection): string {
+/** What the command prints for people. */
+export function report(inspection: Inspection): string {
   const { repository, revision, pipeline, components, runs, variants, parameters, bytes } = inspection
   const rows = components.map((component) => {
     const { weights } = component
@@ -135,8 +135,13 @@ function memoryLines({ memory, components }: Inspection): string[] {
   const gpu = `a GPU ${shaderF16 ? 'with' : 'without'} shader-f16 and with buffers of up to ${formatBytes(maxBufferSize)}`
   const title = `Memory for an image of ${memory.width} × ${memory.height} with guidance, on ${gpu} (assumed):`
   if ('devices' in memory) {
-    const classNames = new Map(components.map(({ name, className }) => [name, className]))
-    return ['', title, ...planText(memory, (name) => networkDefinition(classNames.get(name) ?? '').role)]
+    const roles = new Map(components.flatMap(({ name, role }) => (role === null ? [] : [[name, role]])))
+    const roleOf = (name: string) => {
+      const role = roles.get(name)
+      if (role === undefined) throw new TypeError(`The plan has ${name}, which is no network of the checkpoint.`)
+      return role
+    }
+    return ['', title, ...planText(memory, roleOf)]
   }
   const rows = memory.needs.map((part) => [part.name, formatBytes(part.weightBytes), formatBytes(part.activationBytes)])
   return ['', title, memory.message, table([['component', 'weights', 'activations'], ...rows])]
