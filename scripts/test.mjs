@@ -1,5 +1,5 @@
 /**
- * `npm test`: installs what is missing, then runs every check of the project, two at a time, and prints in the end how many tests passed.
+ * `npm test`: installs what is missing, then runs every check of the project, three at a time, and prints in the end how many tests passed.
  * `npm run check` runs those of the inner loop. `npm test -- <name> …` runs only the named checks. A check that fails does not stop the
  * others.
  */
@@ -78,8 +78,9 @@ const checks = {
 const innerLoop = ['unit', 'smoke', 'lint', 'types-node', 'types-worker', 'types-dom', 'format']
 
 /**
- * What `npm test` runs, in stages one after the other. The checks of a stage are started in this order, two at a time: each takes about one
- * core, so both are busy until the stage ends, and the longest begin first. No check depends on the time that it takes.
+ * What `npm test` runs, in stages one after the other. The checks of a stage are started in this order, three at a time: most take one core,
+ * but the browsers wait for their GPU process for most of the time, so that three keep two cores busy. The longest begin first. No check
+ * depends on the time that it takes.
  */
 const everything = [
   // The specs and `size` look at the built site.
@@ -131,7 +132,7 @@ for (const stage of chosen === innerLoop ? [innerLoop] : everything) {
   const lane = async () => {
     for (let name = waiting.shift(); name !== undefined; name = waiting.shift()) await runCheck(name, live)
   }
-  await Promise.all([lane(), lane()])
+  await Promise.all([lane(), lane(), lane()])
 }
 
 /**
