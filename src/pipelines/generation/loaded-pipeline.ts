@@ -6,7 +6,7 @@ import { isGuided } from '../pipeline-spec.js'
 import { Recorder, Run, type GenerateHooks } from '../run.js'
 import type { GenerateOptions, GenerateResult, PipelineInfo } from '../types.js'
 import { imageStart } from './image-start.js'
-import { imageNetworksOf, latentChannels } from './parts.js'
+import { imageNetworksOf } from './parts.js'
 import type { PipelineFamily } from './pipeline-family.js'
 import { denoiserPredictor } from './predictor.js'
 import { describeScheduler, prepareScheduler, schedulerSource } from './schedule.js'
@@ -29,11 +29,10 @@ export interface LoadedPipeline {
 export function createPipeline({ spec: family, parts, hosts, notes, close }: OpenedPipeline<PipelineFamily>): LoadedPipeline {
   const networks = imageNetworksOf(parts)
   const { denoiser, vae } = networks
-  const channels = latentChannels(denoiser, vae)
   const prompts = family.promptEncoder(parts, hosts, denoiser)
   const scheduler = family.scheduler?.mend?.(parts.scheduler) ?? schedulerSource(parts.scheduler)
   const { scaleFactor } = vae.model
-  const { patch, sampleSize } = denoiser.model.latents
+  const { channels, patch, sampleSize } = denoiser.model.latents
   const defaults = {
     width: sampleSize.width * scaleFactor,
     height: sampleSize.height * scaleFactor,
