@@ -152,12 +152,24 @@ const odd: readonly Odd[] = [
   {
     what: 'a UNet for inpainting',
     change: (folder) => configured(folder, 'unet', { in_channels: 9 }),
-    problems: [['unet', 'unsupported-config']],
+    // The fixture's weights have 4.
+    problems: [
+      ['unet', 'unsupported-config'],
+      ['unet', 'shape-mismatch'],
+    ],
   },
   {
     what: 'a UNet of another text encoder',
     change: (folder) => configured(folder, 'unet', { cross_attention_dim: 40 }),
-    problems: [['unet', 'unsupported-config']],
+    problems: [
+      ['unet', 'unsupported-config'],
+      ['unet', 'shape-mismatch'],
+    ],
+  },
+  {
+    what: 'a size of no pixels',
+    change: (folder) => configured(folder, 'unet', { sample_size: [0, 8] }),
+    notes: [['unet', 'size-replaced']],
   },
   {
     what: 'a component that no pipeline knows',

@@ -1,6 +1,7 @@
 /** A loaded pipeline of any family: checks the options of a generation and puts together what it is made of. */
 
 import { checkInputs, resultSize } from '../check-inputs.js'
+import { usualLatents } from '../latent-geometry.js'
 import { describePipeline, type OpenedPipeline } from '../loading/open-pipeline.js'
 import { isGuided } from '../pipeline-spec.js'
 import { Recorder, Run, type GenerateHooks } from '../run.js'
@@ -32,10 +33,11 @@ export function createPipeline({ spec: family, parts, hosts, notes, close }: Ope
   const prompts = family.promptEncoder(parts, hosts, denoiser)
   const scheduler = family.scheduler?.mend?.(parts.scheduler) ?? schedulerSource(parts.scheduler)
   const { scaleFactor } = vae.model
-  const { channels, patch, sampleSize } = denoiser.model.latents
+  const { channels, patch } = denoiser.model.latents
+  const usual = usualLatents(denoiser.model.latents, scaleFactor)
   const defaults = {
-    width: sampleSize.width * scaleFactor,
-    height: sampleSize.height * scaleFactor,
+    width: usual.width * scaleFactor,
+    height: usual.height * scaleFactor,
     numInferenceSteps: family.defaults.numInferenceSteps,
     guidanceScale: family.defaults.guidanceScale,
   }

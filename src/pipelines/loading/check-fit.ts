@@ -4,8 +4,10 @@
  * InstructPix2Pix (8 channels) and an SDXL refiner do not fit. diffusers loads them, and fails in the first step.
  */
 
+import type { CheckpointNote } from '../../checkpoint/types.js'
 import { UnsupportedError } from '../../errors.js'
-import type { AutoencoderModel, ConfigMisfit, DenoiserModel, NetworkModel, PromptWidths } from '../../models/types.js'
+import type { AutoencoderModel, ConfigMisfit, DenoiserModel, Extent, NetworkModel, PromptWidths } from '../../models/types.js'
+import { usualLatents } from '../latent-geometry.js'
 import type { PipelineSpec } from '../pipeline-spec.js'
 
 type Models = ReadonlyMap<string, NetworkModel>
@@ -28,6 +30,21 @@ export function findMisfit(models: Models, spec: PipelineSpec, complete: boolean
       (vae === undefined ? undefined : latentsMisfit(denoiser, vae, spec)) ??
       (complete ? conditionMisfit(denoiser, models, spec) : undefined)
     if (error !== undefined) return { component, error }
+  }
+  return undefined
+}
+
+/** A note on a denoiser whose config has a size that cannot be generated, with the size that is used; undefined where it can be. */
+export function noteSize(models: Models): { readonly component: string; readonly note: CheckpointNote } | undefined {
+  const vae = [...models.values()].find((model) => model.role === 'autoencoder')
+  for (const [component, denoiser] of models) {
+    if (denoiser.role !== 'denoiser' || vae === undefined) continue
+    const { sampleSize } = denoiser.latents
+    const usual = usualLatents(denoiser.latents, vae.scaleFactor)
+    if (usual.width === sampleSize.width && usual.height === sampleSize.height) return undefined
+    const pixels = ({ width, height }: Extent) => `${width * vae.scaleFactor} × ${height * vae.scaleFactor} pixels`
+    const message = `The config's sample_size means images of ${pixels(sampleSize)}, which cannot be generated. The default size is ${pixels(usual)}.`
+    return { component, note: { code: 'size-replaced', message, values: { [pixels(sampleSize)]: pixels(usual) } } }
   }
   return undefined
 }

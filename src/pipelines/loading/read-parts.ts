@@ -17,7 +17,7 @@ import { shown } from '../../models/config-reader.js'
 import { readModel, type Network } from '../bind-network.js'
 import type { Run } from '../run.js'
 import type { LoadPipelineOptions } from '../types.js'
-import { findMisfit } from './check-fit.js'
+import { findMisfit, noteSize } from './check-fit.js'
 import { findComponents, type ComponentSource, type OpenByName } from './find-components.js'
 import { loadTokenizer } from './load-tokenizer.js'
 
@@ -124,8 +124,11 @@ export async function readPartsWithFaults(
   throwIfAborted(signal)
   const read = networks.filter(isThere)
   const isComplete = Object.keys(spec.networks).every((name) => !needed.has(name) || read.some((network) => network.name === name))
-  const misfit = findMisfit(new Map(read.map(({ name, model }) => [name, model])), spec, isComplete)
+  const models = new Map(read.map(({ name, model }) => [name, model]))
+  const misfit = findMisfit(models, spec, isComplete)
   if (misfit !== undefined) onFault(misfit.component, misfit.error)
+  const size = noteSize(models)
+  if (size !== undefined) run.note(size.component, size.note)
   return { layout, sources: read, tokenizers: new Map(tokenizers.filter(isThere)), scheduler }
 }
 
