@@ -205,7 +205,15 @@ describe('is refused by name:', () => {
     ['a UNet of other latents', 'tiny-sd15', 'unet', { in_channels: 5, out_channels: 5 }, 'in_channels', '5', '4'],
     ['a UNet with two predictions', 'tiny-sd15', 'unet', { out_channels: 8 }, 'out_channels', '8', '4'],
     ['a UNet of another text encoder', 'tiny-sd15', 'unet', { cross_attention_dim: 40 }, 'cross_attention_dim', '40', '32'],
-    ["a refiner's UNet beside both text encoders", 'tiny-sdxl', 'unet', { cross_attention_dim: 48 }, 'cross_attention_dim', '48', '80'],
+    [
+      "a refiner's UNet beside both text encoders",
+      'tiny-sdxl',
+      'unet',
+      { cross_attention_dim: 48 },
+      'cross_attention_dim',
+      '48',
+      '80',
+    ],
     [
       "a refiner's UNet with five time ids",
       'tiny-sdxl',
@@ -215,10 +223,26 @@ describe('is refused by name:', () => {
       '72',
       '80',
     ],
-    ['a UNet of SDXL without its sizes', 'tiny-sdxl', 'unet', { addition_embed_type: null }, 'addition_embed_type', 'null', '"text_time"'],
+    [
+      'a UNet of SDXL without its sizes',
+      'tiny-sdxl',
+      'unet',
+      { addition_embed_type: null },
+      'addition_embed_type',
+      'null',
+      '"text_time"',
+    ],
     ['a transformer of other latents', 'tiny-sd3', 'transformer', { in_channels: 8 }, 'in_channels', '8', '16'],
     ['a transformer of another T5', 'tiny-sd3', 'transformer', { joint_attention_dim: 40 }, 'joint_attention_dim', '40', '64'],
-    ['a transformer of other CLIPs', 'tiny-sd3', 'transformer', { pooled_projection_dim: 48 }, 'pooled_projection_dim', '48', '40'],
+    [
+      'a transformer of other CLIPs',
+      'tiny-sd3',
+      'transformer',
+      { pooled_projection_dim: 48 },
+      'pooled_projection_dim',
+      '48',
+      '40',
+    ],
   ])('%s in %s, before any weight file is opened', async (_, fixture, component, keys, key, value, allowed) => {
     const opened: string[] = []
     const own = diskRepository(folder(fixture), edited(fixture, `${component}/config.json`, keys))

@@ -123,7 +123,9 @@ export async function readPartsWithFaults(
   )
   throwIfAborted(signal)
   const read = networks.filter(isThere)
-  const isComplete = Object.keys(spec.networks).every((name) => !needed.has(name) || read.some((network) => network.name === name))
+  const isComplete = Object.keys(spec.networks).every(
+    (name) => !needed.has(name) || read.some((network) => network.name === name),
+  )
   const models = new Map(read.map(({ name, model }) => [name, model]))
   const misfit = findMisfit(models, spec, isComplete)
   if (misfit !== undefined) onFault(misfit.component, misfit.error)
