@@ -33,6 +33,11 @@ const named = async (folder: string, component: string, library: string, classNa
   await mkdir(join(folder, component), { recursive: true })
 }
 
+const configured = async (folder: string, component: string, keys: object) => {
+  const path = join(folder, component, 'config.json')
+  await writeFile(path, JSON.stringify({ ...(JSON.parse(await readFile(path, 'utf8')) as object), ...keys }))
+}
+
 const checker = async (folder: string) => {
   await named(folder, 'safety_checker', 'stable_diffusion', 'StableDiffusionSafetyChecker')
   await writeFile(join(folder, 'safety_checker/config.json'), '{"architectures": ["StableDiffusionSafetyChecker"]}')
@@ -143,6 +148,28 @@ const odd: readonly Odd[] = [
     what: 'a scheduler without its config',
     change: (folder) => rm(join(folder, 'scheduler/scheduler_config.json')),
     problems: [['scheduler', 'file-not-found']],
+  },
+  {
+    what: 'a UNet for inpainting',
+    change: (folder) => configured(folder, 'unet', { in_channels: 9 }),
+    // The fixture's weights have 4.
+    problems: [
+      ['unet', 'unsupported-config'],
+      ['unet', 'shape-mismatch'],
+    ],
+  },
+  {
+    what: 'a UNet of another text encoder',
+    change: (folder) => configured(folder, 'unet', { cross_attention_dim: 40 }),
+    problems: [
+      ['unet', 'unsupported-config'],
+      ['unet', 'shape-mismatch'],
+    ],
+  },
+  {
+    what: 'a size of no pixels',
+    change: (folder) => configured(folder, 'unet', { sample_size: [0, 8] }),
+    notes: [['unet', 'size-replaced']],
   },
   {
     what: 'a component that no pipeline knows',

@@ -132,8 +132,25 @@ export interface TextEncoderModel<NetworkConfig = unknown> extends BaseModel<'te
   readonly layers: number
   /** The output with the pooled prompt embeddings that diffusers takes, [batch, width]; null for encoders without. */
   readonly pooledOutput: string | null
+  /** The width of that output; null for encoders without. */
+  readonly pooledWidth: number | null
   /** Inputs besides `inputs_embeds` that the host computes from token ids, flat [batch, tokens]. @throws InputError `invalid-shape` */
   readonly hostInputs: (inputIds: ArrayLike<number>, sequenceLength: number) => Readonly<Record<string, HostInput>>
+}
+
+/** The widths of prompt embeddings. */
+export interface PromptWidths {
+  /** Of the hidden states. */
+  readonly hidden: number
+  /** Of the pooled prompt embeddings; null where there are none. */
+  readonly pooled: number | null
+}
+
+/** A config value that does not fit another component, and the value that would. */
+export interface ConfigMisfit {
+  readonly key: string
+  readonly value: number | string | null
+  readonly allowed: number | string | null
 }
 
 /** A denoiser: from latents and a condition to `out_sample`, the noise (or velocity) in the latents. */
@@ -142,6 +159,8 @@ export interface DenoiserModel<NetworkConfig = unknown> extends BaseModel<'denoi
     /** The name of their input, [batch, channels, height, width]. */
     readonly input: string
     readonly channels: number
+    /** Channels of its prediction. */
+    readonly outChannels: number
     /** Latent pixels along each edge of a token: heights and widths are multiples of it. */
     readonly patch: number
     /** The size it was trained for, in latent pixels: diffusers' `default_sample_size`. */
@@ -151,6 +170,8 @@ export interface DenoiserModel<NetworkConfig = unknown> extends BaseModel<'denoi
   readonly promptInputs: readonly string[]
   /** The width of its input `encoder_hidden_states`. */
   readonly contextWidth: number
+  /** The first config value that does not fit prompt embeddings of these widths; undefined where the denoiser takes them. */
+  readonly promptMisfit: (given: PromptWidths) => ConfigMisfit | undefined
   /** The inputs that depend on the timestep, one timestep for each row of the batch. */
   readonly stepInputs: (timesteps: readonly number[]) => Readonly<Record<string, HostInput>>
   /**

@@ -1,9 +1,9 @@
 /** Holds the arguments of a generation against what is allowed, before anything is loaded. diffusers' `check_inputs`, and bounds. */
 
 import { InputError, type ErrorDetail, type InputErrorCode } from '../errors.js'
+import { maxImageEdge } from './latent-geometry.js'
 import type { GenerateOptions, PixelImage } from './types.js'
-/** Edge of the largest image, in pixels. */
-const maxImageEdge = 8192
+
 const maxPromptLength = 1_000_000
 const maxImages = 64
 

@@ -1,6 +1,20 @@
-/** The ways in which an autoencoder can process an image: whole, or in tiles. */
+/** Sizes of latents: the usual one of a pipeline, and the ways in which an autoencoder can process an image: whole, or in tiles. */
 
-import type { AutoencoderModel, Extent } from '../models/types.js'
+import type { AutoencoderModel, DenoiserModel, Extent } from '../models/types.js'
+
+/** Edge of the largest image, in pixels. */
+export const maxImageEdge = 8192
+
+/**
+ * The size that a denoiser was trained for, in latent pixels, or the nearest size that can be generated: whole patches, and an image of at most
+ * {@link maxImageEdge} pixels along an edge. `scaleFactor`: the autoencoder's.
+ */
+export function usualLatents({ sampleSize, patch }: DenoiserModel['latents'], scaleFactor: number): Extent {
+  const most = Math.floor(maxImageEdge / (scaleFactor * patch))
+  // As in diffusers' advice for such a size, whole patches are counted downwards.
+  const edge = (value: number) => Math.min(most, Math.max(1, Math.floor(value / patch))) * patch
+  return { height: edge(sampleSize.height), width: edge(sampleSize.width) }
+}
 
 /** The edge of the smallest tiles that are used to save memory, in latent pixels. Smaller tiles are visible in the image. */
 export const smallestTile = 32

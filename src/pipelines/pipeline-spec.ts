@@ -1,6 +1,6 @@
 /** What loading and planning need to know of a pipeline class: its components and its defaults. generation/pipeline-family.ts has the rest. */
 
-import type { DenoiserModel, NetworkDefinition } from '../models/types.js'
+import type { DenoiserModel, NetworkDefinition, PromptWidths } from '../models/types.js'
 import type { TokenizerDefinition } from '../tokenizers/types.js'
 
 export interface PipelineSpec {
@@ -28,6 +28,13 @@ export interface PipelineSpec {
    * the scale is above 1. `none`: not at all.
    */
   readonly guidance: 'classifier-free' | 'none'
+  /**
+   * The widths of the prompt embeddings that the text encoders together give, from those of each encoder by its component's name, and `own`, the width that the
+   * denoiser takes. Absent, or undefined where an encoder is missing: widths are not compared.
+   */
+  readonly promptWidths?:
+    | ((encoders: Readonly<Partial<Record<string, PromptWidths>>>, own: number) => PromptWidths | undefined)
+    | undefined
 }
 
 /** Whether a run predicts with and without the prompt in one batch. A denoiser that takes the guidance scale as an input does not. */

@@ -75,9 +75,11 @@ const MadeUpTransformer2DModel: DenoiserDefinition<{ readonly channels: number; 
         return component.finish()
       },
       upcast: false,
-      latents: { input: 'latents', channels, patch: 1, sampleSize: { height: 8, width: 8 } },
+      latents: { input: 'latents', channels, outChannels: channels, patch: 1, sampleSize: { height: 8, width: 8 } },
       promptInputs: ['encoder_hidden_states'],
       contextWidth,
+      promptMisfit: ({ hidden }) =>
+        hidden === contextWidth ? undefined : { key: 'cross_attention_dim', value: contextWidth, allowed: hidden },
       stepInputs: (timesteps) => ({
         time: { dims: [timesteps.length, 1], data: Float32Array.from(timesteps, (timestep) => timestep / 1000) },
       }),

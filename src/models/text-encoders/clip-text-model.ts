@@ -275,6 +275,7 @@ function define(
         tokenEmbedding: { tensors: [`text_model.${embedding}`, embedding], rows: vocabulary, width },
         layers,
         pooledOutput: className === 'CLIPTextModel' ? null : 'text_embeds',
+        pooledWidth: className === 'CLIPTextModel' ? null : config.projection,
         hostInputs: (inputIds, sequenceLength) => ({
           pooling: {
             dims: [inputIds.length / sequenceLength, sequenceLength],

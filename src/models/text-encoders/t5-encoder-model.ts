@@ -262,6 +262,7 @@ export const T5EncoderModel: TextEncoderDefinition<T5Config> = {
       tokenEmbedding: { tensors: ['shared.weight', 'encoder.embed_tokens.weight'], rows: vocabulary, width },
       layers,
       pooledOutput: null,
+      pooledWidth: null,
       hostInputs: () => ({}),
     }
   },

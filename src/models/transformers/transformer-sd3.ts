@@ -232,9 +232,14 @@ export const SD3Transformer2DModel: DenoiserDefinition<Sd3Config> = {
         return writeGraph(config, { batch, height, width, sequenceLength }, options, skipLayers)
       },
       upcast: false,
-      latents: { input: 'hidden_states', channels: inChannels, patch, sampleSize },
+      latents: { input: 'hidden_states', channels: inChannels, outChannels: config.outChannels, patch, sampleSize },
       promptInputs: ['encoder_hidden_states', 'pooled_projections'],
       contextWidth,
+      promptMisfit: ({ hidden, pooled }) => {
+        if (contextWidth !== hidden) return { key: 'joint_attention_dim', value: contextWidth, allowed: hidden }
+        if (config.pooledWidth !== pooled) return { key: 'pooled_projection_dim', value: config.pooledWidth, allowed: pooled }
+        return undefined
+      },
       stepInputs: (timesteps) => ({
         timestep_proj: { dims: [timesteps.length, timeSettings.width], data: timestepEmbedding(timesteps, timeSettings) },
       }),

@@ -15,7 +15,7 @@ import { downsample2D, resnetBlock2D, upsample2D } from '../layers/resnet.js'
 import { checkShape, shapeLimits } from '../layers/shape.js'
 import { guidanceScaleEmbedding, timestepEmbedding } from '../layers/timestep-embedding.js'
 import { basicTransformerBlock, transformerIn, transformerOut } from '../layers/transformer-2d.js'
-import { currentNames, type DenoiserDefinition } from '../types.js'
+import { currentNames, type ConfigMisfit, type DenoiserDefinition, type PromptWidths } from '../types.js'
 import { readUnetConfig, type UnetAttention, type UnetConfig } from './unet-2d-condition-config.js'
 
 /** Sizes in latent pixels; the batch counts both halves of classifier-free guidance. */
@@ -234,6 +234,18 @@ export function unetTimeIdEmbeds(
   return timestepEmbedding(timeIds, added.time)
 }
 
+/** Ids of sizes and crops in SDXL's added condition: `original_size`, `crops_coords_top_left` and `target_size`. */
+const timeIdCount = 6
+
+function promptMisfit({ contextWidth, added }: UnetConfig, { hidden, pooled }: PromptWidths): ConfigMisfit | undefined {
+  if (contextWidth !== hidden) return { key: 'cross_attention_dim', value: contextWidth, allowed: hidden }
+  const [own, needed] = [added === undefined ? null : 'text_time', pooled === null ? null : 'text_time']
+  if (own !== needed) return { key: 'addition_embed_type', value: own, allowed: needed }
+  if (added === undefined || pooled === null) return undefined
+  const allowed = pooled + timeIdCount * added.time.width
+  return added.width === allowed ? undefined : { key: 'projection_class_embeddings_input_dim', value: added.width, allowed }
+}
+
 const facts = {
   className: 'UNet2DConditionModel',
   library: 'diffusers',
@@ -269,9 +281,10 @@ export const UNet2DConditionModel: DenoiserDefinition<UnetConfig> = {
         return writeGraph(config, { batch, height, width, sequenceLength }, options)
       },
       upcast: false,
-      latents: { input: 'sample', channels: inChannels, patch: 1, sampleSize },
+      latents: { input: 'sample', channels: inChannels, outChannels: config.outChannels, patch: 1, sampleSize },
       promptInputs: ['encoder_hidden_states', 'add_embeds'],
       contextWidth,
+      promptMisfit: (given) => promptMisfit(config, given),
       stepInputs: (timesteps) => ({
         timestep_proj: { dims: [timesteps.length, config.time.width], data: timestepEmbedding(timesteps, config.time) },
       }),

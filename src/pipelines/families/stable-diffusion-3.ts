@@ -35,6 +35,13 @@ export const stableDiffusion3: PipelineFamily = {
   defaults: { numInferenceSteps: 28, guidanceScale: 7 },
   imageToImage: { strength: 0.6, partialStepRuns: true },
   guidance: 'classifier-free',
+  // The CLIPs' hidden states are padded to T5's width, or without a T5 to the transformer's.
+  promptWidths: ({ text_encoder: first, text_encoder_2: second, text_encoder_3: t5 }, own) =>
+    first &&
+    second && {
+      hidden: Math.max(first.hidden + second.hidden, t5?.hidden ?? own),
+      pooled: (first.pooled ?? 0) + (second.pooled ?? 0),
+    },
   rescalesGuidance: false,
   scheduler: { shift: calculateShift },
   latentScales: shiftedLatents,

@@ -45,6 +45,8 @@ export const stableDiffusionXL: PipelineFamily = {
   defaults: { numInferenceSteps: 50, guidanceScale: 5 },
   imageToImage: { strength: 0.3, partialStepRuns: false },
   guidance: 'classifier-free',
+  promptWidths: ({ text_encoder: first, text_encoder_2: second }) =>
+    second && { hidden: (first?.hidden ?? 0) + second.hidden, pooled: second.pooled },
   rescalesGuidance: true,
   scheduler: { setsBeginIndex: true },
   latentScales: standardizedLatents,

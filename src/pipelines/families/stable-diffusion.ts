@@ -30,6 +30,7 @@ export const stableDiffusion: PipelineFamily = {
   defaults: { numInferenceSteps: 50, guidanceScale: 7.5 },
   imageToImage: { strength: 0.8, partialStepRuns: false },
   guidance: 'classifier-free',
+  promptWidths: ({ text_encoder: clip }) => clip && { hidden: clip.hidden, pooled: null },
   rescalesGuidance: true,
   scheduler: { mend: mendedSchedulerSource },
   latentScales: scaledLatents,

@@ -1,12 +1,13 @@
 /** A loaded pipeline of any family: checks the options of a generation and puts together what it is made of. */
 
 import { checkInputs, resultSize } from '../check-inputs.js'
+import { usualLatents } from '../latent-geometry.js'
 import { describePipeline, type OpenedPipeline } from '../loading/open-pipeline.js'
 import { isGuided } from '../pipeline-spec.js'
 import { Recorder, Run, type GenerateHooks } from '../run.js'
 import type { GenerateOptions, GenerateResult, PipelineInfo } from '../types.js'
 import { imageStart } from './image-start.js'
-import { imageNetworksOf, latentChannels } from './parts.js'
+import { imageNetworksOf } from './parts.js'
 import type { PipelineFamily } from './pipeline-family.js'
 import { denoiserPredictor } from './predictor.js'
 import { describeScheduler, prepareScheduler, schedulerSource } from './schedule.js'
@@ -29,14 +30,14 @@ export interface LoadedPipeline {
 export function createPipeline({ spec: family, parts, hosts, notes, close }: OpenedPipeline<PipelineFamily>): LoadedPipeline {
   const networks = imageNetworksOf(parts)
   const { denoiser, vae } = networks
-  const channels = latentChannels(denoiser, vae)
   const prompts = family.promptEncoder(parts, hosts, denoiser)
   const scheduler = family.scheduler?.mend?.(parts.scheduler) ?? schedulerSource(parts.scheduler)
   const { scaleFactor } = vae.model
-  const { patch, sampleSize } = denoiser.model.latents
+  const { channels, patch } = denoiser.model.latents
+  const usual = usualLatents(denoiser.model.latents, scaleFactor)
   const defaults = {
-    width: sampleSize.width * scaleFactor,
-    height: sampleSize.height * scaleFactor,
+    width: usual.width * scaleFactor,
+    height: usual.height * scaleFactor,
     numInferenceSteps: family.defaults.numInferenceSteps,
     guidanceScale: family.defaults.guidanceScale,
   }

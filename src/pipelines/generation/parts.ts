@@ -1,9 +1,7 @@
-/** The denoiser and the autoencoder of a pipeline, which must have the same latents. */
+/** The denoiser and the autoencoder of a pipeline. loading/check-fit.ts has checked that they have the same latents. */
 
 import type { ImageNetworks } from '../loading/open-pipeline.js'
-import { CheckpointError, UnsupportedError } from '../../errors.js'
-import type { AutoencoderModel, DenoiserModel } from '../../models/types.js'
-import type { Network } from '../bind-network.js'
+import { CheckpointError } from '../../errors.js'
 import type { LoadedParts } from '../loading/read-parts.js'
 import { autoencoderOf, denoiserOf } from '../planning/memory-needs.js'
 
@@ -15,17 +13,4 @@ export function imageNetworksOf({ networks }: LoadedParts): ImageNetworks {
     throw new CheckpointError('component-missing', `The pipeline has no ${component}.`, { component })
   }
   return { denoiser, vae }
-}
-
-/** The denoiser's channels of latents, which must be the autoencoder's. @throws UnsupportedError `unsupported-config` */
-export function latentChannels({ model: denoiser }: Network<DenoiserModel>, { model: vae }: Network<AutoencoderModel>): number {
-  const { channels } = denoiser.latents
-  const own = vae.latentChannels
-  if (channels !== own)
-    throw new UnsupportedError(
-      'unsupported-config',
-      `in_channels ${JSON.stringify(channels)} of ${denoiser.className} is not supported by a text-to-image pipeline; supported: ${JSON.stringify(own)}, the autoencoder's latent channels.`,
-      { className: denoiser.className, key: 'in_channels', value: JSON.stringify(channels), allowed: [JSON.stringify(own)] },
-    )
-  return channels
 }

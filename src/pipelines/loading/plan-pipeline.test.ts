@@ -143,12 +143,19 @@ test.each([
   ['tiny-sdxl', { sample_size: [16, 8] }, [64, 128]],
   ['tiny-sdxl', { sample_size: null }, [1024, 1024]],
   ['tiny-sd3', { sample_size: [16, 8] }, [32, 64]],
-] as const)('%s of %j is planned for the size that a load makes', async (name, config, pixels) => {
+  // Sizes that cannot be generated: the nearest that can, and a note. diffusers ends with an error for these.
+  ['tiny-sd15', { sample_size: [0, -8] }, [4, 4], 'size-replaced'],
+  ['tiny-sd15', { sample_size: [8.5, 0.5] }, [4, 32], 'size-replaced'],
+  ['tiny-sd3', { sample_size: 5 }, [16, 16], 'size-replaced'],
+  ['tiny-sd3', { sample_size: 0 }, [8, 8], 'size-replaced'],
+  ['tiny-sd15', { sample_size: [1e9, 8] }, [32, 8192], 'size-replaced'],
+] as const)('%s of %j is planned for the size that a load makes', async (name, config, pixels, note?: string) => {
   const own = join(fixtures, name, 'repo')
   const path = name === 'tiny-sd3' ? 'transformer/config.json' : 'unet/config.json'
   const written = JSON.parse(readFileSync(join(own, path), 'utf8')) as object
   const repository = diskRepository(own, { [path]: JSON.stringify({ ...written, ...config }) })
-  const { width, height } = await planLoad(repository, { device: 'wasm' })
+  const { width, height, notes } = await planLoad(repository, { device: 'wasm' })
+  expect(notes.map(({ code }) => code)).toEqual(note === undefined ? [] : [note])
   const pipeline = await loadPipeline(repository, { device: 'wasm' })
   onTestFinished(() => pipeline.dispose())
   expect([pipeline.info.defaults.width, pipeline.info.defaults.height]).toEqual([width, height])

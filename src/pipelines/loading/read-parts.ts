@@ -17,6 +17,7 @@ import { shown } from '../../models/config-reader.js'
 import { readModel, type Network } from '../bind-network.js'
 import type { Run } from '../run.js'
 import type { LoadPipelineOptions } from '../types.js'
+import { findMisfit, noteSize } from './check-fit.js'
 import { findComponents, type ComponentSource, type OpenByName } from './find-components.js'
 import { loadTokenizer } from './load-tokenizer.js'
 
@@ -121,7 +122,16 @@ export async function readPartsWithFaults(
     }),
   )
   throwIfAborted(signal)
-  return { layout, sources: networks.filter(isThere), tokenizers: new Map(tokenizers.filter(isThere)), scheduler }
+  const read = networks.filter(isThere)
+  const isComplete = Object.keys(spec.networks).every(
+    (name) => !needed.has(name) || read.some((network) => network.name === name),
+  )
+  const models = new Map(read.map(({ name, model }) => [name, model]))
+  const misfit = findMisfit(models, spec, isComplete)
+  if (misfit !== undefined) onFault(misfit.component, misfit.error)
+  const size = noteSize(models)
+  if (size !== undefined) run.note(size.component, size.note)
+  return { layout, sources: read, tokenizers: new Map(tokenizers.filter(isThere)), scheduler }
 }
 
 function isThere<T>(value: T | undefined): value is T {

@@ -6,7 +6,7 @@ import type { ComponentGraph, WriteOptions, Shapes } from '../../onnx/types.js'
 import { bufferOf, needsOf, runNeedsOf, type ComponentNeeds, type RunNeeds, type Sized } from '../../memory/needs.js'
 import type { Device } from '../../runtime/device.js'
 import { graphOptions, hasRole, type Network } from '../bind-network.js'
-import { tileChoices } from '../latent-geometry.js'
+import { tileChoices, usualLatents } from '../latent-geometry.js'
 import type { DTypeName, GenerateOptions } from '../types.js'
 
 /** The part of a network that its needs depend on. */
@@ -136,10 +136,11 @@ export function heldOn(
   return needs.some(({ name, part }) => name === vae?.name && part === undefined) ? 2 * latents : 0
 }
 
-/** The size of latents that the denoiser was trained for. */
+/** The size of latents that the denoiser was trained for, or the nearest that can be generated. */
 export function latentSize(networks: ReadonlyMap<string, Network>): GenerationSize {
   const denoiser = denoiserOf(networks)
-  return denoiser === undefined ? { width: 64, height: 64 } : denoiser.model.latents.sampleSize
+  if (denoiser === undefined) return { width: 64, height: 64 }
+  return usualLatents(denoiser.model.latents, autoencoderOf(networks)?.model.scaleFactor ?? 8)
 }
 
 /** The denoiser. The type that it computes in is the pipeline's. */

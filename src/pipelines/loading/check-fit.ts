@@ -1,0 +1,84 @@
+/**
+ * Whether the networks of a checkpoint fit each other, decided from their configs alone, before any weights are downloaded: the denoiser's latents must be
+ * the autoencoder's, and its condition must have the widths that the text encoders give. A UNet for inpainting (9 channels), one for
+ * InstructPix2Pix (8 channels) and an SDXL refiner do not fit. diffusers loads them, and fails in the first step.
+ */
+
+import type { CheckpointNote } from '../../checkpoint/types.js'
+import { UnsupportedError } from '../../errors.js'
+import type { AutoencoderModel, ConfigMisfit, DenoiserModel, Extent, NetworkModel, PromptWidths } from '../../models/types.js'
+import { usualLatents } from '../latent-geometry.js'
+import type { PipelineSpec } from '../pipeline-spec.js'
+
+type Models = ReadonlyMap<string, NetworkModel>
+
+/** What does not fit: the component whose config has the key, and the error. */
+export interface Misfit {
+  readonly component: string
+  readonly error: UnsupportedError
+}
+
+/**
+ * The first config value of the denoiser that does not fit the other networks; undefined where all fit, or where the networks to compare are not
+ * among `models`. `complete`: whether `models` are all networks that the checkpoint has. Without one of them the widths are not known.
+ */
+export function findMisfit(models: Models, spec: PipelineSpec, complete: boolean): Misfit | undefined {
+  for (const [component, denoiser] of models) {
+    if (denoiser.role !== 'denoiser') continue
+    const vae = [...models.values()].find((model) => model.role === 'autoencoder')
+    const error =
+      (vae === undefined ? undefined : latentsMisfit(denoiser, vae, spec)) ??
+      (complete ? conditionMisfit(denoiser, models, spec) : undefined)
+    if (error !== undefined) return { component, error }
+  }
+  return undefined
+}
+
+/** A note on a denoiser whose config has a size that cannot be generated, with the size that is used; undefined where it can be. */
+export function noteSize(models: Models): { readonly component: string; readonly note: CheckpointNote } | undefined {
+  const vae = [...models.values()].find((model) => model.role === 'autoencoder')
+  for (const [component, denoiser] of models) {
+    if (denoiser.role !== 'denoiser' || vae === undefined) continue
+    const { sampleSize } = denoiser.latents
+    const usual = usualLatents(denoiser.latents, vae.scaleFactor)
+    if (usual.width === sampleSize.width && usual.height === sampleSize.height) return undefined
+    const pixels = ({ width, height }: Extent) => `${width * vae.scaleFactor} × ${height * vae.scaleFactor} pixels`
+    const message = `The config's sample_size means images of ${pixels(sampleSize)}, which cannot be generated. The default size is ${pixels(usual)}.`
+    return { component, note: { code: 'size-replaced', message, values: { [pixels(sampleSize)]: pixels(usual) } } }
+  }
+  return undefined
+}
+
+function latentsMisfit(
+  denoiser: DenoiserModel,
+  { latentChannels, className }: AutoencoderModel,
+  spec: PipelineSpec,
+): UnsupportedError | undefined {
+  const { channels, outChannels } = denoiser.latents
+  const [key, value] = channels === latentChannels ? ['out_channels', outChannels] : ['in_channels', channels]
+  if (value === latentChannels) return undefined
+  return refusal(denoiser, spec, { key, value, allowed: latentChannels }, `the latent channels of the ${className}`)
+}
+
+function conditionMisfit(denoiser: DenoiserModel, models: Models, spec: PipelineSpec): UnsupportedError | undefined {
+  const widths: Record<string, PromptWidths> = {}
+  for (const [name, model] of models)
+    if (model.role === 'text-encoder') widths[name] = { hidden: model.tokenEmbedding.width, pooled: model.pooledWidth }
+  const given = spec.promptWidths?.(widths, denoiser.contextWidth)
+  const found = given && denoiser.promptMisfit(given)
+  return found && refusal(denoiser, spec, found, 'for what the text encoders give')
+}
+
+function refusal(
+  { className }: DenoiserModel,
+  spec: PipelineSpec,
+  { key, value, allowed }: ConfigMisfit,
+  reason: string,
+): UnsupportedError {
+  const [shown, needed] = [JSON.stringify(value), JSON.stringify(allowed)]
+  return new UnsupportedError(
+    'unsupported-config',
+    `${key} ${shown} of ${className} does not fit the other components of a ${spec.className}; supported: ${needed}, ${reason}.`,
+    { className, key, value: shown, allowed: [needed] },
+  )
+}
