@@ -131,16 +131,28 @@ const shapes = {
   'time.bias': [4],
   'time.weight': [4, 1],
 } as const
-const weights = Object.fromEntries(Object.entries(shapes).map(([name, dims], seed) => [name, numbers(elementCount(dims), seed)]))
+const weights = new Map(
+  Object.entries(shapes).map(([name, dims], seed): [string, Float32Array<ArrayBuffer>] => [
+    name,
+    numbers(elementCount(dims), seed),
+  ]),
+)
 
-export const at = (name: keyof typeof shapes, index: number) => weights[name]![index]!
+function weightOf(name: string): Float32Array<ArrayBuffer> {
+  const values = weights.get(name)
+  if (values === undefined) throw new Error(`There is no ${name}.`)
+  return values
+}
+
+/** One value of the denoiser's weights. */
+export const at = (name: keyof typeof shapes, index: number): number => weightOf(name)[index] ?? Number.NaN
 
 function weightFile(): Uint8Array {
   const file = float32File(shapes)
   let begin = file.byteLength
   for (const [name, shape] of Object.entries(shapes).toReversed()) {
     begin -= 4 * elementCount(shape)
-    file.set(new Uint8Array(weights[name]!.buffer), begin)
+    file.set(new Uint8Array(weightOf(name).buffer), begin)
   }
   return file
 }
