@@ -10,6 +10,7 @@ import {
   serializeError,
   UnsupportedError,
   type ErrorDetail,
+  type HubErrorCode,
 } from './errors.js'
 
 const failure = () => new HubError('network', 'The connection failed.', { status: 0 }, new Error('socket'))
@@ -68,6 +69,13 @@ test('without codes, a comparison picks the details too', () => {
   if (!isAquatintError(error) || error.code !== 'gated') throw new Error('the error is not recognized')
   expectTypeOf(error.details.status).toEqualTypeOf<number>()
   expect(error.details.repository).toBe('owner/name')
+})
+
+test('instanceof tells the classes apart, and gives the codes of the class', () => {
+  const error: unknown = failure()
+  expect([error instanceof HubError, error instanceof AquatintError, error instanceof Error]).toEqual([true, true, true])
+  expect([error instanceof DeviceError, new Error('x') instanceof AquatintError]).toEqual([false, false])
+  if (error instanceof HubError) expectTypeOf(error.code).toEqualTypeOf<HubErrorCode>()
 })
 
 test('an error with other details than its code promises does not compile', () => {

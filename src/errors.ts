@@ -53,6 +53,14 @@ export class AquatintError<Code extends ErrorCode = ErrorCode> extends Error {
     Object.defineProperty(this.prototype, brand, { value: true })
   }
 
+  /** What `instanceof` does anyway. It is written out for its type: of a generic class, TypeScript would make every code `any`. */
+  static override [Symbol.hasInstance]<Kind extends abstract new (...given: never) => unknown>(
+    this: Kind,
+    value: unknown,
+  ): value is InstanceType<Kind> {
+    return Function.prototype[Symbol.hasInstance].call(this, value)
+  }
+
   /** Takes the code, the message for people, the values, and the error that caused this one. */
   constructor(code: Code, message: string, ...more: DetailsAndCause<Code>) {
     const [details, cause] = more
