@@ -1,4 +1,7 @@
-/** What the Hub says about a repository: that it was renamed, and why it is refused. Each answer is one that the live Hub sends. */
+/**
+ * What the Hub says about a repository: that it was renamed, and why it is refused. The codes and reasons are those that
+ * huggingface_hub distinguishes in `hf_raise_for_status`.
+ */
 
 import { afterEach, expect, test } from 'vitest'
 import { startOddServer, type OddServer } from '../../../e2e/hub-server/odd-server.js'
@@ -40,7 +43,7 @@ test.each<[number, string, string, string, string]>([
   [401, '', 'Invalid username or password.', 'repository-not-found', 'does not exist, or it is private'],
   [403, '', 'Your token lacks the permission.', 'forbidden', '(status 403): Your token lacks the permission. Check'],
   [403, '', '', 'forbidden', '(status 403): no reason was given. Check'],
-  [451, 'DisabledRepo', 'Disabled', 'forbidden', '(status 451): Disabled. It is not available for legal reasons.'],
+  [403, '', 'Access to this resource is disabled.', 'forbidden', '(status 403): Access to this resource is disabled. Check'],
 ])('status %i with the code "%s" and the reason "%s" is %s', async (status, reason, words, code, message) => {
   const hub = await startHubServer({
     repositories: { 'owner/name': { 'model_index.json': '{}' } },
