@@ -103,24 +103,24 @@ describe('in a page', () => {
   })
 })
 
+async function listen(server: Server | TcpServer): Promise<string> {
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  return `127.0.0.1:${(server.address() as AddressInfo).port}`
+}
+
+/** The explanation of a request that `fetch` cannot complete. */
+async function failing(url: string) {
+  const explainer = new FailureExplainer(fetch)
+  const { signal } = new AbortController()
+  const error: unknown = await fetch(url).then(
+    () => undefined,
+    (reason: unknown) => reason,
+  )
+  expect(error).toBeInstanceOf(TypeError)
+  return explainer.explain({ url, headers: {}, requested, error, signal })
+}
+
 describe('in Node', () => {
-  async function listen(server: Server | TcpServer): Promise<string> {
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-    return `127.0.0.1:${(server.address() as AddressInfo).port}`
-  }
-
-  /** The explanation of a request that `fetch` cannot complete. */
-  async function failing(url: string) {
-    const explainer = new FailureExplainer(fetch)
-    const { signal } = new AbortController()
-    const error: unknown = await fetch(url).then(
-      () => undefined,
-      (reason: unknown) => reason,
-    )
-    expect(error).toBeInstanceOf(TypeError)
-    return explainer.explain({ url, headers: {}, requested, error, signal })
-  }
-
   test('a port where nothing listens', async () => {
     const server = createServer()
     const host = await listen(server)
