@@ -16,7 +16,8 @@ Every error that Aquatint throws on purpose is an \`AquatintError\` of one of th
 \`error.message\` explains it to people, and \`error.details\` holds the values involved. A cancelled call rejects with the reason of its
 signal instead, by default an \`AbortError\`.
 
-Test for a case with \`isAquatintError(error, 'does-not-fit', 'out-of-memory')\`, and for a class with \`error.name\`.
+Test for a case with \`isAquatintError(error, 'does-not-fit', 'out-of-memory')\`, and for a class with \`error.name\`. TypeScript then knows
+the \`details\` of the codes in [\`DetailsByCode\`](api.md): \`error.details.needed\` of \`does-not-fit\`, for example.
 \`isAquatintError\` also recognizes the errors of a second copy of the library on the same page, such as the one inside \`element.js\`;
 \`instanceof\` does not.
 `

@@ -118,10 +118,14 @@ export const importTable = {
 export const fileTable = {
   'component-names': {},
   'error-codes': {},
-  errors: { types: ['error-codes'] },
+  'error-details': { types: ['error-codes'] },
+  errors: { types: ['error-codes', 'error-details'] },
   index: { values: ['engine/client', 'component-names'], types: [...inWorker, 'engine'] },
   'hub/cache/shard-cache': { values: ['hub'], packages: ['idb-keyval'] },
 }
+
+/** The files that `errors` is made of, which import neither it nor `util`. */
+const underErrors = new Set(['error-codes', 'error-details'])
 
 /** The packages that only some folders may import. */
 const guarded = ['onnxruntime-web', 'comlink', 'idb-keyval']
@@ -149,14 +153,14 @@ function specifiers(folder, names) {
 function override(folder, row, isFile, name = folder) {
   const values = [
     ...specifiers(folder, [
-      ...(name === 'error-codes' ? [] : ['errors']),
-      ...(name === 'errors' || name === 'error-codes' ? [] : ['util']),
+      ...(underErrors.has(name) ? [] : ['errors']),
+      ...(name === 'errors' || underErrors.has(name) ? [] : ['util']),
       ...(row.values ?? []),
     ]),
   ]
   const types = specifiers(folder, row.types ?? [])
   // A folder's own files are free, but the worker's script is started, not imported.
-  const anything = ['../**', './*/**', ...(name === 'engine' || name === 'errors' || name === 'error-codes' ? ['./*'] : [])]
+  const anything = ['../**', './*/**', ...(name === 'engine' || name === 'errors' || underErrors.has(name) ? ['./*'] : [])]
   const own = name === 'engine' ? ['!./*', './engine.worker.js'] : []
   const allowed = values.map((path) => `!${path}`)
   const message = `${name} may not import this: see scripts/import-table.mjs.`

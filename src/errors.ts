@@ -13,7 +13,9 @@ import type {
   StorageErrorCode,
   UnsupportedErrorCode,
 } from './error-codes.js'
+import type { DetailsAndCause, DetailsOf, ErrorDetails } from './error-details.js'
 
+export type { DetailsAndCause, DetailsByCode, DetailsOf, ErrorDetail, ErrorDetails } from './error-details.js'
 export type {
   CheckpointErrorCode,
   DeviceErrorCode,
@@ -24,15 +26,12 @@ export type {
   UnsupportedErrorCode,
 } from './error-codes.js'
 
-/** A value that can cross a worker boundary inside an error. */
-export type ErrorDetail = string | number | boolean | null | readonly ErrorDetail[] | { readonly [key: string]: ErrorDetail }
-
 /** An error as plain data, on its way from the worker to the page. */
 export interface SerializedError {
   readonly kind: ErrorKind | 'AbortError' | 'Error'
   readonly code: ErrorCode | 'aborted' | 'unknown'
   readonly message: string
-  readonly details: Readonly<Record<string, ErrorDetail>>
+  readonly details: ErrorDetails
   readonly stack?: string
   readonly cause?: SerializedError
 }
@@ -47,53 +46,62 @@ export class AquatintError<Code extends ErrorCode = ErrorCode> extends Error {
   override readonly name: string = 'AquatintError'
   /** The exact case, such as `shape-mismatch`. docs/errors.md lists every code. */
   readonly code: Code
-  /** The values involved, for programs; the message states the same in words. */
-  readonly details: Readonly<Record<string, ErrorDetail>>
+  /** The values involved, for programs; the message states the same in words. {@link DetailsByCode} has the names for some codes. */
+  readonly details: DetailsOf<Code>
 
   static {
     Object.defineProperty(this.prototype, brand, { value: true })
   }
 
+  /** What `instanceof` does anyway. It is written out for its type: of a generic class, TypeScript would make every code `any`. */
+  static override [Symbol.hasInstance]<Kind extends abstract new (...given: never) => unknown>(
+    this: Kind,
+    value: unknown,
+  ): value is InstanceType<Kind> {
+    return Function.prototype[Symbol.hasInstance].call(this, value)
+  }
+
   /** Takes the code, the message for people, the values, and the error that caused this one. */
-  constructor(code: Code, message: string, details: Readonly<Record<string, ErrorDetail>> = {}, cause?: unknown) {
+  constructor(code: Code, message: string, ...more: DetailsAndCause<Code>) {
+    const [details, cause] = more
     super(message, cause === undefined ? undefined : { cause })
     this.code = code
-    this.details = details
+    this.details = (details ?? {}) as DetailsOf<Code>
   }
 }
 
 /** An argument is wrong: change the call. */
-export class InputError extends AquatintError<InputErrorCode> {
+export class InputError<Code extends InputErrorCode = InputErrorCode> extends AquatintError<Code> {
   /** Always `InputError`. */
   override readonly name = 'InputError'
 }
 
 /** A repository or file could not be downloaded: check its name, the network or the token, or try again later. */
-export class HubError extends AquatintError<HubErrorCode> {
+export class HubError<Code extends HubErrorCode = HubErrorCode> extends AquatintError<Code> {
   /** Always `HubError`. */
   override readonly name = 'HubError'
 }
 
 /** The storage of the browser failed: free some space, or continue without a cache. */
-export class StorageError extends AquatintError<StorageErrorCode> {
+export class StorageError<Code extends StorageErrorCode = StorageErrorCode> extends AquatintError<Code> {
   /** Always `StorageError`. */
   override readonly name = 'StorageError'
 }
 
 /** The files of a repository are damaged or inconsistent: only their author can repair them. */
-export class CheckpointError extends AquatintError<CheckpointErrorCode> {
+export class CheckpointError<Code extends CheckpointErrorCode = CheckpointErrorCode> extends AquatintError<Code> {
   /** Always `CheckpointError`. */
   override readonly name = 'CheckpointError'
 }
 
 /** The checkpoint is valid but needs something that Aquatint does not support: choose another model or component. */
-export class UnsupportedError extends AquatintError<UnsupportedErrorCode> {
+export class UnsupportedError<Code extends UnsupportedErrorCode = UnsupportedErrorCode> extends AquatintError<Code> {
   /** Always `UnsupportedError`. */
   override readonly name = 'UnsupportedError'
 }
 
 /** The GPU, its memory or the runtime failed: try a smaller size, another device or more offloading. */
-export class DeviceError extends AquatintError<DeviceErrorCode> {
+export class DeviceError<Code extends DeviceErrorCode = DeviceErrorCode> extends AquatintError<Code> {
   /** Always `DeviceError`. */
   override readonly name = 'DeviceError'
 }
@@ -103,18 +111,24 @@ const kinds = { AquatintError, InputError, HubError, StorageError, CheckpointErr
 /** The name of an error class of Aquatint. */
 export type ErrorKind = keyof typeof kinds
 
+/** An error with one of `Code`: a union, so that a comparison of `code` gives `details` the type of that code. */
+export type AquatintErrorOf<Code extends ErrorCode> = Code extends ErrorCode ? AquatintError<Code> : never
+
 /**
- * Whether Aquatint threw `error` on purpose, and with one of `codes` where any are given. Unlike `instanceof`, this also recognizes the
+ * Whether Aquatint threw `error` on purpose, and with one of `codes` where any are given; `details` then has their type. Unlike `instanceof`, this also recognizes the
  * errors of a second copy of the library on the same page, such as the one inside `element.js`; compare `error.name` to tell the
  * classes of such errors apart.
  */
 export function isAquatintError<Code extends ErrorCode = ErrorCode>(
   error: unknown,
   ...codes: readonly Code[]
-): error is AquatintError<Code> {
+): error is AquatintErrorOf<Code> {
   if (typeof error !== 'object' || error === null || !(brand in error)) return false
   return codes.length === 0 || (codes as readonly ErrorCode[]).includes((error as unknown as AquatintError).code)
 }
+
+/** An error class, for data of which only the sender knows the code. */
+type AnyErrorClass = new (code: string, message: string, details: ErrorDetails, cause: unknown) => AquatintError
 
 /** Turns any thrown value into plain data that `structuredClone` takes. */
 export function serializeError(error: unknown): SerializedError {
@@ -137,7 +151,10 @@ export function deserializeError(data: SerializedError): Error {
   let error: Error
   if (data.kind === 'AbortError') error = new DOMException(data.message, 'AbortError')
   else if (data.kind === 'Error') error = new Error(data.message, cause === undefined ? undefined : { cause })
-  else error = new kinds[data.kind](data.code as never, data.message, data.details, cause)
+  else {
+    const Kind = kinds[data.kind] as AnyErrorClass
+    error = new Kind(data.code, data.message, data.details, cause)
+  }
   if (data.stack !== undefined && data.kind !== 'AbortError') error.stack = data.stack
   return error
 }

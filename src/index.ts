@@ -32,7 +32,12 @@ export {
   UnsupportedError,
 } from './errors.js'
 export type {
+  AquatintErrorOf,
+  DetailsAndCause,
+  DetailsByCode,
+  DetailsOf,
   ErrorDetail,
+  ErrorDetails,
   ErrorKind,
   CheckpointErrorCode,
   DeviceErrorCode,

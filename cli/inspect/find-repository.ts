@@ -5,7 +5,7 @@ import { basename, dirname, isAbsolute } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { modelIndexName } from '../../src/checkpoint/layouts/diffusers-names.js'
 import { layoutNames } from '../../src/checkpoint/layouts/open-layout.js'
-import { HubError, InputError } from '../../src/errors.js'
+import { HubError, InputError, isAquatintError } from '../../src/errors.js'
 import { Hub } from '../../src/hub/hub.js'
 import { cleanReference } from '../../src/util/clean-reference.js'
 import { isSingleFileAddress, openFile } from '../../src/hub/repositories/open-file.js'
@@ -147,21 +147,21 @@ function isCheckpoint(path: string): boolean {
   return /\.(?:safetensors|ckpt|bin|pth?|gguf)$/.test(path)
 }
 
-const perhapsMeantAFolder = new Set([
+const perhapsMeantAFolder = [
   'repository-not-found',
   'bad-repository-id',
   'network',
   'stalled',
   'server-error',
   'rate-limited',
-])
+] as const
 
 /** Adds to an error that no such folder exists: a mistyped folder looks like a name on the Hub. */
 function withHint(error: unknown, target: string): unknown {
   if (/^[A-Za-z][\w+.-]*:/.test(target)) return error
-  if (!(error instanceof HubError || error instanceof InputError) || !perhapsMeantAFolder.has(error.code)) return error
+  if (!isAquatintError(error, ...perhapsMeantAFolder)) return error
   const message = `${error.message.replace(/\.?$/, '.')} There is no folder ${target} here either.`
-  return error instanceof HubError
-    ? new HubError(error.code, message, error.details, error)
-    : new InputError(error.code, message, error.details, error)
+  return error.code === 'bad-repository-id'
+    ? new InputError(error.code, message, error.details, error)
+    : new HubError(error.code, message, error.details, error)
 }

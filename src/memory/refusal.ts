@@ -3,16 +3,18 @@
  * error of it where the caller of the library has to hear of it.
  */
 
-import { DeviceError, type ErrorDetail } from '../errors.js'
+import { DeviceError, type DetailsOf } from '../errors.js'
 
-/** Why something cannot run on a device. */
-export interface Refusal {
+interface RefusalWith<Code extends 'does-not-fit' | 'buffer-too-large'> {
   /** The code of the error that it becomes. */
-  readonly refused: 'does-not-fit' | 'buffer-too-large'
+  readonly refused: Code
   readonly message: string
   /** The bytes needed and offered, and what needs them. */
-  readonly details: Readonly<Record<string, ErrorDetail>>
+  readonly details: DetailsOf<Code>
 }
+
+/** Why something cannot run on a device. */
+export type Refusal = RefusalWith<'does-not-fit'> | RefusalWith<'buffer-too-large'>
 
 /** Whether a result is a refusal. */
 export function isRefusal(result: unknown): result is Refusal {
@@ -20,8 +22,9 @@ export function isRefusal(result: unknown): result is Refusal {
 }
 
 /** The error that a refusal becomes. */
-export function refusalError({ refused, message, details }: Refusal): DeviceError {
-  return new DeviceError(refused, message, details)
+export function refusalError(refusal: Refusal): DeviceError {
+  if (refusal.refused === 'does-not-fit') return new DeviceError(refusal.refused, refusal.message, refusal.details)
+  return new DeviceError(refusal.refused, refusal.message, refusal.details)
 }
 
 /** The result, if it is no refusal. @throws DeviceError with the refusal's code, message and details */

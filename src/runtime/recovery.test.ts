@@ -42,7 +42,7 @@ test('a loss that is reported several times counts once', () => {
 })
 
 /** Every step of a network with these abilities, up to the error. `shrinks` is how often its weights can use less memory. */
-function climb(from: Omit<Setup, 'canShrink'>, shrinks: number, error = full): Recovery[] {
+function climb(from: Omit<Setup, 'canShrink'>, shrinks: number, error: DeviceError = full): Recovery[] {
   const ladder = new RecoveryLadder()
   const steps: Recovery[] = []
   let [residence, left, canTile] = [from.residence, shrinks, from.canTile]
@@ -70,7 +70,8 @@ test('out of memory tightens the residence step by step, then the error says wha
 test('the CPU does not stream, and a plan over its budget has no fewer weights to keep', () => {
   const onCpu = climb({ residence: 'resident', canStream: false, canTile: true }, 0)
   expect(onCpu).toMatchObject([{ residence: 'model' }, { action: 'tile' }, { error: { code: 'out-of-memory' } }])
-  const over = climb({ ...resident, residence: 'block' }, 3, new DeviceError('does-not-fit', 'vae needs more.'))
+  const details = { component: 'vae', needed: 2, offered: 1 }
+  const over = climb({ ...resident, residence: 'block' }, 3, new DeviceError('does-not-fit', 'vae needs more.', details))
   expect(over).toMatchObject([{ action: 'tile' }, { error: { code: 'does-not-fit' } }])
 })
 

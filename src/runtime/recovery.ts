@@ -3,7 +3,7 @@
  * fewer weights, then decode in tiles; otherwise fail. It only decides: pipelines open devices, plan again and resume.
  */
 
-import { DeviceError, isAquatintError, type AquatintError } from '../errors.js'
+import { DeviceError, isAquatintError, type AquatintError, type AquatintErrorOf } from '../errors.js'
 import type { Residence } from '../memory/plan.js'
 
 /** How a pipeline runs, and what the network that failed could use less of. */
@@ -59,7 +59,7 @@ export class RecoveryLadder {
 }
 
 function afterOutOfMemory(
-  error: AquatintError<'out-of-memory' | 'does-not-fit'>,
+  error: AquatintErrorOf<'out-of-memory' | 'does-not-fit'>,
   { residence, canStream, canShrink, canTile }: Setup,
 ): Recovery {
   if (residence === 'resident') return { action: 'tighten', residence: 'model' }
@@ -69,5 +69,9 @@ function afterOutOfMemory(
   if (canTile) return { action: 'tile' }
   const already = residence === 'block' ? 'Blocks are streamed' : 'Components are loaded one at a time'
   const message = `${error.message} ${already} and the VAE is tiled where it can be: try a smaller size, a larger maxMemory or another device.`
-  return { action: 'fail', error: new DeviceError(error.code, message, error.details, error) }
+  const failure =
+    error.code === 'does-not-fit'
+      ? new DeviceError(error.code, message, error.details, error)
+      : new DeviceError(error.code, message, error.details, error)
+  return { action: 'fail', error: failure }
 }

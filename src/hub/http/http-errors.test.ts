@@ -77,10 +77,11 @@ describe('waits', () => {
       ),
     ).toBe(true)
     expect(
-      (['gated', 'file-not-found', 'size-mismatch', 'hash-mismatch'] as const).some((code) =>
+      (['forbidden', 'file-not-found', 'size-mismatch', 'hash-mismatch'] as const).some((code) =>
         isTemporary(new HubError(code, '')),
       ),
     ).toBe(false)
+    expect(isTemporary(new HubError('gated', '', { repository: 'a/b', status: 401 }))).toBe(false)
     expect(isTemporary(new HubError('server-error', '', { status: 501 }))).toBe(false)
     expect(isTemporary(new TypeError('a bug'))).toBe(false)
   })

@@ -22,7 +22,7 @@ export function errorForAnswer(answer: Answer, requested: Requested, now: number
   const { status } = answer
   const code = answer.headers.get('x-error-code')
   const { repository } = requested
-  const details: Record<string, ErrorDetail> = { repository, status }
+  const details: Record<string, ErrorDetail> & { repository: string; status: number } = { repository, status }
   if (requested.path !== undefined) details['path'] = requested.path
   if (requested.revision !== undefined) details['revision'] = requested.revision
   const what = nameOf(requested)

@@ -1,0 +1,59 @@
+/**
+ * The `details` of the error codes that programs act on. A constructor of such an error takes no other details, so what this file says is
+ * what is thrown; the details of all other codes are values for a log.
+ */
+
+import type { ErrorCode } from './error-codes.js'
+
+/** A value that can cross a worker boundary inside an error. */
+export type ErrorDetail = string | number | boolean | null | readonly ErrorDetail[] | { readonly [key: string]: ErrorDetail }
+
+/** The values of any error, by name. */
+export type ErrorDetails = Readonly<Record<string, ErrorDetail>>
+
+/** The values that errors of some codes have, besides others. Sizes of memory are in bytes. */
+export interface DetailsByCode {
+  /** A tensor needs a buffer of `bytes`; a buffer of this GPU holds `allowed`. */
+  readonly 'buffer-too-large': {
+    readonly tensor: string
+    readonly bytes: number
+    readonly allowed: number
+    readonly component?: string
+  }
+  /**
+   * A component needs at least `needed` bytes; `offered` are available: each a number or, where several devices were tried, a number for
+   * each device's name. `residence`: the offload mode that this is true of.
+   */
+  readonly 'does-not-fit': {
+    readonly component: string
+    readonly needed: number | Readonly<Record<string, number>>
+    readonly offered: number | Readonly<Record<string, number>>
+    readonly residence?: string
+  }
+  /** `status`: 401 without a token, 403 with that of an account that has no access. */
+  readonly gated: { readonly repository: string; readonly status: number; readonly path?: string; readonly revision?: string }
+  /** `allowed`: the sizes that can be chosen, in words. The value that was given has the name of its option. */
+  readonly size: { readonly allowed: string }
+  /** `supported`: the classes that can be chosen. `component`: which part of the pipeline has the class. `library`: its Python module. */
+  readonly 'unsupported-class': {
+    readonly className: string
+    readonly component?: string
+    readonly supported?: readonly string[]
+    readonly library?: string
+  }
+}
+
+/** The details of an error with `Code`; a union where `Code` is one. */
+export type DetailsOf<Code extends ErrorCode> = Code extends keyof DetailsByCode
+  ? DetailsByCode[Code] & ErrorDetails
+  : ErrorDetails
+
+/**
+ * What a constructor takes after the message: details that suit each code of a union (an intersection, as of the parameters of functions),
+ * which can be left out where none are promised.
+ */
+export type DetailsAndCause<Code extends ErrorCode> = [Extract<Code, keyof DetailsByCode>] extends [never]
+  ? [details?: ErrorDetails, cause?: unknown]
+  : (Code extends ErrorCode ? (details: DetailsOf<Code>) => void : never) extends (details: infer Details) => void
+    ? [details: Details, cause?: unknown]
+    : never
