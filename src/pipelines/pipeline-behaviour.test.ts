@@ -106,7 +106,22 @@ test.each<[string, string, Record<string, string | Uint8Array | null>, LoadPipel
     'safetensors-offsets',
     { file: 'unet/diffusion_pytorch_model-00002-of-00003.safetensors' },
   ],
-  ['a tensor of the wrong shape', sd15, changed(sd15, 'unet/config.json', { cross_attention_dim: 48 }), {}, 'shape-mismatch', {}],
+  [
+    'a tensor of the wrong shape',
+    sd15,
+    changed(sd15, 'text_encoder/config.json', { intermediate_size: 48 }),
+    {},
+    'shape-mismatch',
+    {},
+  ],
+  [
+    'a UNet for wider prompt embeddings',
+    sd15,
+    changed(sd15, 'unet/config.json', { cross_attention_dim: 48 }),
+    {},
+    'unsupported-config',
+    {},
+  ],
   [
     'weights only as pickle',
     sd15,
@@ -335,18 +350,10 @@ test('a scheduler can replace one that is not supported', async () => {
   await pipeline.dispose()
 })
 
-test('SDXL without its first text encoder runs without requesting that encoder’s files', async () => {
+test('SDXL without its first text encoder is refused where its UNet needs both, and requests no file of that encoder', async () => {
   const index = changed(sdxl, 'model_index.json', { text_encoder: [null, null], tokenizer: [null, null] })
   const repository = diskRepository(sdxl, index)
-  const error = await refusal(async () => {
-    const pipeline = await loadPipeline(repository, wasm)
-    try {
-      await pipeline.generate('a dog', { ...small, width: 64, height: 64 })
-    } finally {
-      await pipeline.dispose()
-    }
-  })
-  // This UNet needs the widths of both encoders, so the run fails; no file of the first one was requested.
-  expect(error.code).toMatch(/shape/)
+  const error = await refusal(() => loadPipeline(repository, wasm))
+  expect(error).toMatchObject({ code: 'unsupported-config', message: expect.stringContaining('cross_attention_dim') as string })
   expect(repository.opened.filter((path) => path.startsWith('text_encoder/') || path.startsWith('tokenizer/'))).toEqual([])
 })
