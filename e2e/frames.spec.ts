@@ -31,7 +31,7 @@ test('a frame that is sandboxed without allow-forms makes a picture by a click a
   }
 })
 
-/** Policies of a page with the tag, and what is said after Generate is pressed. */
+/** Policies of a page with the tag, and the words that the tag shows after Generate is pressed. */
 const policies = [
   // First: once the model is cached, it is loaded without any request.
   [`connect-src ${site}`, /Content-Security-Policy of the page does not allow connections to http:.*connect-src/],

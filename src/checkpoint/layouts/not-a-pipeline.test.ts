@@ -1,4 +1,4 @@
-/** What is said about repositories that hold no pipeline. */
+/** Messages about repositories that hold no pipeline. */
 
 import { expect, it } from 'vitest'
 import { explainMissingIndex } from './not-a-pipeline.js'
