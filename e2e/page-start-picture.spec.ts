@@ -60,7 +60,10 @@ test('a run starts from a picked picture, the strength changes the result, and R
   await page.getByRole('button', { name: 'Remove the picture to start from' }).click()
   await generate(page, 'a red apple')
   expect(await pixels(page)).toEqual(fromWords)
-  await page.getByRole('button', { name: 'Open: a red apple' }).nth(1).click()
+  // The gallery shows a picture once it has stored it, the newest first.
+  const kept = page.getByRole('button', { name: 'Open: a red apple' })
+  await expect(kept).toHaveCount(5)
+  await kept.nth(1).click()
   await expect(page.getByRole('dialog').getByText('Strength')).toBeVisible()
   await page.getByRole('button', { name: 'Use these settings' }).click()
   await expect(strength).toBeVisible()
