@@ -74,25 +74,28 @@ export function readSides({ tokenizerConfig, tokenizerJson }: TokenizerFiles): S
 /** What {@link padOrCut} needs of a tokenizer. */
 export interface Padding extends Sides {
   readonly padTokenId: number
-  /** How many ids at the beginning of every text are special: they stay when the text is cut. One more is at its end. */
+  /** How many ids at the beginning of every text are special: they stay when the text is cut. */
   readonly leading: 0 | 1
+  /** The same at its end. */
+  readonly trailing: 0 | 1
 }
 
 /** Pads ids to `length`, or cuts the text between its special tokens. `removed`: the ids that were cut, or null. */
 export function padOrCut(
   ids: readonly number[],
   length: number,
-  { padTokenId, leading, padding, truncation }: Padding,
+  { padTokenId, leading, trailing, padding, truncation }: Padding,
 ): { readonly inputIds: readonly number[]; readonly removed: readonly number[] | null } {
   if (ids.length <= length) {
     const pads = Array<number>(length - ids.length).fill(padTokenId)
     return { inputIds: padding === 'left' ? [...pads, ...ids] : [...ids, ...pads], removed: null }
   }
-  const text = ids.slice(leading, -1)
-  const kept = length - leading - 1
+  const end = ids.length - trailing
+  const text = ids.slice(leading, end)
+  const kept = length - leading - trailing
   const cut = truncation === 'left' ? text.slice(text.length - kept) : text.slice(0, kept)
   const removed = truncation === 'left' ? text.slice(0, text.length - kept) : text.slice(kept)
-  return { inputIds: [...ids.slice(0, leading), ...cut, ...ids.slice(-1)], removed }
+  return { inputIds: [...ids.slice(0, leading), ...cut, ...ids.slice(end)], removed }
 }
 
 /** Reads `model_max_length` of the config; transformers writes 10^30 for "none". @throws CheckpointError `tokenizer-max-length` */
