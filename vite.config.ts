@@ -82,7 +82,8 @@ export default defineConfig(({ mode }) => ({
               },
               preserveEntrySignatures: 'exports-only' as const,
               output: {
-                entryFileNames: ({ name }) => (name === 'element' || name === 'aquatint' ? '[name].js' : 'assets/[name]-[hash].js'),
+                entryFileNames: ({ name }) =>
+                  name === 'element' || name === 'aquatint' ? '[name].js' : 'assets/[name]-[hash].js',
               },
             },
           },
