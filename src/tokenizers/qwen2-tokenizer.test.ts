@@ -19,7 +19,11 @@ interface Ids {
 const ids = json('ids.json') as unknown as Ids
 const strings = [...(json('../clip/strings.json') as unknown as string[]), ...ids.strings]
 const tokenizerConfig = json('tokenizer_config.json')
-const pair: TokenizerFiles = { vocab: json('vocab.json'), merges: readFileSync(new URL('merges.txt', folder), 'utf8'), tokenizerConfig }
+const pair: TokenizerFiles = {
+  vocab: json('vocab.json'),
+  merges: readFileSync(new URL('merges.txt', folder), 'utf8'),
+  tokenizerConfig,
+}
 const single: TokenizerFiles = { tokenizerJson: json('tokenizer.json'), tokenizerConfig }
 const tokenizer = new Qwen2Tokenizer(single)
 
