@@ -61,10 +61,14 @@ async function readWhole(
   const path = component.path(name)
   const file = await component.open(name, { signal, maxBytes: vocabularyLimits.maxBytes })
   if (file.byteLength > vocabularyLimits.maxBytes)
-    throw new CheckpointError('tokenizer-file', `${path} is ${file.byteLength} bytes long; at most ${vocabularyLimits.maxBytes} are read.`, {
-      file: path,
-      bytes: file.byteLength,
-      allowed: vocabularyLimits.maxBytes,
-    })
+    throw new CheckpointError(
+      'tokenizer-file',
+      `${path} is ${file.byteLength} bytes long; at most ${vocabularyLimits.maxBytes} are read.`,
+      {
+        file: path,
+        bytes: file.byteLength,
+        allowed: vocabularyLimits.maxBytes,
+      },
+    )
   return file.read({ begin: 0, end: file.byteLength }, { signal })
 }
