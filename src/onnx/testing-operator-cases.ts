@@ -3,7 +3,7 @@
  * functions of the ops files, so that a function without a case is noticed. Not part of the library.
  */
 
-import { floats, int32s } from './constants.js'
+import { floats, int32s, scalar } from './constants.js'
 import type { GraphBuilder } from './graph-builder.js'
 import * as math from './ops-math.js'
 import * as network from './ops-network.js'
@@ -117,6 +117,9 @@ const uses: Readonly<Record<Operator, Uses>> = {
   add: binary(math.add),
   sub: binary(math.sub),
   mul: binary(math.mul),
+  // Divisors that are not near 0.
+  div: binary((graph, a, b) => math.div(graph, a, math.add(graph, math.mul(graph, b, b), scalar(graph, 0.5, b.type)))),
+  sqrt: unary((graph, x) => math.sqrt(graph, math.mul(graph, x, x))),
   scale: unary((graph, x) => math.scale(graph, x, 0.3)),
   matMul: (width) =>
     [
