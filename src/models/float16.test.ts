@@ -25,12 +25,19 @@ describe.each(fixtureNames())('%s', (name) => {
   })
 })
 
-test('hidden states of T5 that are out of float16’s range are correct in float16', async () => {
-  const { definition, table, write, inputs } = fixtureCalls('tiny-sd3').get('text_encoder_3.short')!()
+/** A fixture's call, the weights that are multiplied so that hidden states leave float16's range, the largest factor of them, and a value of the graph. */
+const massive = [
+  ['T5', 'tiny-sd3', 'text_encoder_3.short', /DenseReluDense\.wo\.weight$/, 60_000, 'encoder.block.1/hidden', 'last_hidden_state'],
+  ['Qwen3', 'networks-qwen3', 'causal.forward', /mlp\.(up|down)_proj\.weight$/, 500, 'model.layers.2/hidden', 'last_hidden_state'],
+] as const
+
+test.each(massive)('values of %s that are out of float16’s range are correct in float16', async (_, ...item) => {
+  const [fixture, call, pattern, factor, name, output] = item
+  const { definition, table, write, inputs } = fixtureCalls(fixture).get(call)!()
   const large = new Map<string, MemoryEntry>(table)
   for (const [key, entry] of table) {
-    if (!key.endsWith('DenseReluDense.wo.weight')) continue
-    const values = plain(entry).data.map((value) => value * 60000)
+    if (!pattern.test(key)) continue
+    const values = plain(entry).data.map((value) => value * factor)
     large.set(key, { ...entry, dtype: 'F32', bytes: new Uint8Array(values.buffer) })
   }
   const run = (dtype: 'float32' | 'float16') => {
@@ -38,8 +45,8 @@ test('hidden states of T5 that are out of float16’s range are correct in float
     return runStages(graph, large, inputs)
   }
   const [wanted, got] = [await run('float32'), await run('float16')]
-  const hidden = floatsOf('encoder.block.1/hidden', wanted)
+  const hidden = floatsOf(name, wanted)
   expect(Math.max(...hidden.data.map(Math.abs))).toBeGreaterThan(2 * 65504)
-  expect(relativeError(floatsOf('encoder.block.1/hidden', got), hidden)).toBeLessThan(tolerance)
-  expect(relativeError(floatsOf('last_hidden_state', got), floatsOf('last_hidden_state', wanted))).toBeLessThan(tolerance)
+  expect(relativeError(floatsOf(name, got), hidden)).toBeLessThan(tolerance)
+  expect(relativeError(floatsOf(output, got), floatsOf(output, wanted))).toBeLessThan(tolerance)
 })

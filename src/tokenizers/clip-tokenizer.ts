@@ -111,8 +111,8 @@ export class CLIPTokenizer implements Tokenizer {
    */
   encodePadded(text: string, length = this.fixedLength): EncodedText {
     const ids = this.encode(text)
-    const { inputIds, removed } = padOrCut(ids, length, { ...this.#sides, padTokenId: this.padTokenId, leading: 1, trailing: 1 })
-    return { inputIds, tokens: Math.min(ids.length, length), removedText: removed === null ? null : this.decode(removed) }
+    const { inputIds, first, removed } = padOrCut(ids, length, { ...this.#sides, padTokenId: this.padTokenId, leading: 1, trailing: 1 })
+    return { inputIds, tokens: Math.min(ids.length, length), first, removedText: removed === null ? null : this.decode(removed) }
   }
 
   /** Decodes ids to text, with one space between words. */

@@ -39,8 +39,9 @@ export interface TextEncoding {
   readonly hiddenStates: readonly Value[]
   /** [1, projection], from encoders with a projection. */
   readonly pooled: Value | null
-  /** How many of the tokens are the text's. The rest, at the end, is padding. */
+  /** How many of the tokens are the text's, and the place of the first of them. The rest is padding. */
   readonly tokens: number
+  readonly first: number
 }
 
 /** A text encoder of a pipeline with its tokenizer. */
@@ -72,7 +73,7 @@ export class LoadedTextEncoder {
     const states =
       options.output === 'last_hidden_state'
         ? ['last_hidden_state']
-        : (hiddenStates ?? [null]).map((_, place) => numbered('hidden_state', place))
+        : Array.from({ length: hiddenStates?.length ?? model.hiddenStates ?? 1 }, (_, place) => numbered('hidden_state', place))
     const pooledOutput = model.pooledOutput === null ? [] : [model.pooledOutput]
     const variant = { hiddenStates, attentionMask: masksPadding ? true : undefined }
     const outputs = await failuresOf({ host: this.#host, network: this.#network }, () =>
@@ -81,7 +82,7 @@ export class LoadedTextEncoder {
     const taken = Object.values(outputs).map((value) => keep(value))
     const [hidden, ...others] = taken.slice(0, states.length)
     if (hidden === undefined) throw new TypeError(`${model.className} has no hidden state.`)
-    return { hidden, hiddenStates: [hidden, ...others], pooled: taken[states.length] ?? null, tokens: encoded.tokens }
+    return { hidden, hiddenStates: [hidden, ...others], pooled: taken[states.length] ?? null, tokens: encoded.tokens, first: encoded.first }
   }
 
   /** Tokenizes a text to as many ids as the network takes. */
@@ -102,7 +103,7 @@ export class LoadedTextEncoder {
     return encoded
   }
 
-  async #inputs({ inputIds, tokens }: EncodedText, masksPadding: boolean, signal: AbortSignal | undefined) {
+  async #inputs({ inputIds, tokens, first }: EncodedText, masksPadding: boolean, signal: AbortSignal | undefined) {
     const { model, table } = this.#network
     const { tokenEmbedding } = model
     const length = inputIds.length
@@ -113,7 +114,7 @@ export class LoadedTextEncoder {
       },
       ...model.hostInputs(inputIds, length),
     }
-    if (masksPadding) inputs['attention_mask'] = { dims: [1, length], data: new Float32Array(length).fill(1, 0, tokens) }
+    if (masksPadding) inputs['attention_mask'] = { dims: [1, length], data: new Float32Array(length).fill(1, first, first + tokens) }
     return Object.fromEntries(Object.entries(inputs).map(([name, { dims, data }]) => [name, float32Tensor(dims, data)]))
   }
 }
