@@ -65,6 +65,7 @@ const checks = {
   'model-tables': { command: ['scripts/run.mjs', 'scripts/model-tables.ts', '--check'] },
   'memory-tables': { command: ['scripts/run.mjs', 'bench/memory.ts', '--check'] },
   build: { command: ['node_modules/vite/bin/vite.js', 'build', '--logLevel', 'warn'] },
+  pack: playwright('pack', 'pack'),
   size: { command: ['scripts/size.mjs', '--check'] },
   unit: vitest('unit', 'node'),
   'unit-slow': vitest('unit-slow', 'slow'),
@@ -74,10 +75,9 @@ const checks = {
   isolated: vitest('isolated', 'isolated'),
   chromium: vitest('chromium', 'chromium'),
   'parity-wasm': parity('wasm'),
-  pack: playwright('pack', 'pack'),
   e2e: playwright('e2e', 'site'),
-  'e2e-alone': playwright('e2e-alone', 'alone'),
   browsers: playwright('browsers', 'firefox', 'webkit'),
+  'e2e-alone': playwright('e2e-alone', 'alone'),
 }
 
 /** What `npm run check` runs: all that says within a minute whether a change is sound. The longest begin first. */
