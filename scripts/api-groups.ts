@@ -44,8 +44,13 @@ export const groups: readonly Group[] = [
     title: 'Generating',
     intro: 'Generate images, follow the steps, and save the result.',
     names: [
+      'PromptInput',
       'GenerateCallOptions',
       'GenerateOptions',
+      'PromptWeighting',
+      'PromptEmbeddings',
+      'EncodePromptCallOptions',
+      'EncodePromptOptions',
       'ImageInput',
       'Generation',
       'StepInfo',
