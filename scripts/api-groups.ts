@@ -47,6 +47,7 @@ export const groups: readonly Group[] = [
       'PromptInput',
       'GenerateCallOptions',
       'GenerateOptions',
+      'PromptTexts',
       'PromptWeighting',
       'PromptEmbeddings',
       'EncodePromptCallOptions',

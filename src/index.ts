@@ -74,6 +74,7 @@ export type {
   PlainTensor,
   PromptEmbeddings,
   PromptInput,
+  PromptTexts,
   PromptWeighting,
   QuantizationName,
   SchedulerReference,

@@ -114,7 +114,7 @@ export interface PromptEmbeddings {
 }
 
 /** The options of `generate` that are texts for the prompt's other text encoders, or for the negative prompt. */
-interface PromptTexts<Text> {
+export interface PromptTexts<Text> {
   /** The prompt for the second text encoder. Default: the prompt. */
   readonly prompt2?: Text | undefined
   /** What should not be in the image; one text for all prompts, or a list with one for each. Only used with guidance. Default: empty. */
