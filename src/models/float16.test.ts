@@ -27,8 +27,24 @@ describe.each(fixtureNames())('%s', (name) => {
 
 /** A fixture's call, the weights that are multiplied so that hidden states leave float16's range, the largest factor of them, and a value of the graph. */
 const massive = [
-  ['T5', 'tiny-sd3', 'text_encoder_3.short', /DenseReluDense\.wo\.weight$/, 60_000, 'encoder.block.1/hidden', 'last_hidden_state'],
-  ['Qwen3', 'networks-qwen3', 'causal.forward', /mlp\.(up|down)_proj\.weight$/, 500, 'model.layers.2/hidden', 'last_hidden_state'],
+  [
+    'T5',
+    'tiny-sd3',
+    'text_encoder_3.short',
+    /DenseReluDense\.wo\.weight$/,
+    60_000,
+    'encoder.block.1/hidden',
+    'last_hidden_state',
+  ],
+  [
+    'Qwen3',
+    'networks-qwen3',
+    'causal.forward',
+    /mlp\.(up|down)_proj\.weight$/,
+    500,
+    'model.layers.2/hidden',
+    'last_hidden_state',
+  ],
 ] as const
 
 test.each(massive)('values of %s that are out of float16’s range are correct in float16', async (_, ...item) => {

@@ -111,7 +111,12 @@ export class CLIPTokenizer implements Tokenizer {
    */
   encodePadded(text: string, length = this.fixedLength): EncodedText {
     const ids = this.encode(text)
-    const { inputIds, first, removed } = padOrCut(ids, length, { ...this.#sides, padTokenId: this.padTokenId, leading: 1, trailing: 1 })
+    const { inputIds, first, removed } = padOrCut(ids, length, {
+      ...this.#sides,
+      padTokenId: this.padTokenId,
+      leading: 1,
+      trailing: 1,
+    })
     return { inputIds, tokens: Math.min(ids.length, length), first, removedText: removed === null ? null : this.decode(removed) }
   }
 

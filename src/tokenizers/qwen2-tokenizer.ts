@@ -94,10 +94,16 @@ export class Qwen2Tokenizer implements Tokenizer {
   /** Returns exactly `length` ids: the first ones, or all with padding after them. Also returns the text that was cut. */
   encodePadded(text: string, length: number): EncodedText {
     const ids = this.encode(text)
-    const { inputIds, first, removed } = padOrCut(ids, length, { ...this.#sides, padTokenId: this.padTokenId, leading: 0, trailing: 0 })
+    const { inputIds, first, removed } = padOrCut(ids, length, {
+      ...this.#sides,
+      padTokenId: this.padTokenId,
+      leading: 0,
+      trailing: 0,
+    })
     return {
       inputIds,
-      tokens: Math.min(ids.length, length), first,
+      tokens: Math.min(ids.length, length),
+      first,
       removedText: removed === null ? null : this.#tokenizer.decode(removed),
     }
   }

@@ -43,7 +43,8 @@ export function readQwen3Config(className: Qwen3Config['className'], config: Con
   if (taps.some((index) => index > layers || index < -layers - 1))
     throw reader.invalid('num_hidden_layers', `at least ${Math.max(...taps.map((index) => (index < 0 ? -index - 1 : index)))}`)
   const heads = reader.integer('num_attention_heads', 32, { min: 1, max: 1024 })
-  const keyHeads = reader.raw('num_key_value_heads') === null ? heads : reader.integer('num_key_value_heads', 32, { min: 1, max: 1024 })
+  const keyHeads =
+    reader.raw('num_key_value_heads') === null ? heads : reader.integer('num_key_value_heads', 32, { min: 1, max: 1024 })
   if (heads % keyHeads !== 0) throw reader.invalid('num_key_value_heads', `a divisor of num_attention_heads, ${heads}`)
   const headSize = reader.integer('head_dim', 128, { min: 2, max: 1024 })
   if (headSize % 2 !== 0) throw reader.invalid('head_dim', 'an even number')
@@ -95,7 +96,8 @@ function checkWindow(reader: ConfigReader, layers: number): void {
   const slides = types === null ? isUsed && first < layers : types.includes('sliding_attention')
   // Without `use_sliding_window` the key is not read.
   const window = reader.raw('sliding_window')
-  if (types !== null && slides && (!isUsed || window === null)) throw reader.invalid('layer_types', 'full_attention, because there is no window')
+  if (types !== null && slides && (!isUsed || window === null))
+    throw reader.invalid('layer_types', 'full_attention, because there is no window')
   if (!slides || window === null) return
   const size = reader.integer('sliding_window', 4096, { min: 1, max: 2 ** 24 })
   if (size < shapeLimits.encodedTokens) throw reader.unsupported('sliding_window', [null])

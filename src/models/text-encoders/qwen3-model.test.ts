@@ -40,13 +40,18 @@ test('the fixed hidden states are those that a variant asks for', async () => {
 test('a model with fewer layers than a pipeline class takes is refused', () => {
   const [definition] = qwen3TextEncoders([9, 18, 27])
   expect(() => definition?.fromConfig(config)).toThrow(
-    expect.objectContaining({ code: 'invalid-config', details: expect.objectContaining({ key: 'num_hidden_layers', allowed: 'at least 27' }) }),
+    expect.objectContaining({
+      code: 'invalid-config',
+      details: expect.objectContaining({ key: 'num_hidden_layers', allowed: 'at least 27' }),
+    }),
   )
 })
 
 test('a config of another transformers model is refused by the keys that differ', () => {
   const refused = (changes: object) => () => Qwen3ForCausalLM.fromConfig({ ...config, ...changes })
   expect(refused({ rope_parameters: { rope_type: 'yarn', factor: 4 } })).toThrow(/rope_parameters/)
-  expect(refused({ layer_types: null, use_sliding_window: true, sliding_window: 512, max_window_layers: 1 })).toThrow(/sliding_window/)
+  expect(refused({ layer_types: null, use_sliding_window: true, sliding_window: 512, max_window_layers: 1 })).toThrow(
+    /sliding_window/,
+  )
   expect(refused({ num_key_value_heads: 3 })).toThrow(/divisor of num_attention_heads, 4/)
 })

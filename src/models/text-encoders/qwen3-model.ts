@@ -94,9 +94,17 @@ function finalNorm(component: ComponentBuilder, hidden: ValueInfo, { epsilon }: 
 /** Qwen3DecoderLayer on the float32 residual stream [batch, tokens, width]. */
 function decoderLayer(graph: GraphBuilder, residual: ValueInfo, shared: SharedValues, qwen: Qwen3Config): ValueInfo {
   const attending = toCompute(graph, rmsNorm(graph, residual, 'input_layernorm', qwen.epsilon))
-  const middle = add(graph, residual, graph.scoped('self_attn', () => selfAttention(graph, attending, shared, qwen)))
+  const middle = add(
+    graph,
+    residual,
+    graph.scoped('self_attn', () => selfAttention(graph, attending, shared, qwen)),
+  )
   const normed = toCompute(graph, rmsNorm(graph, middle, 'post_attention_layernorm', qwen.epsilon))
-  return add(graph, middle, graph.scoped('mlp', () => feedForward(graph, normed, qwen)))
+  return add(
+    graph,
+    middle,
+    graph.scoped('mlp', () => feedForward(graph, normed, qwen)),
+  )
 }
 
 /** Qwen3Attention. The result is float32. */

@@ -18,12 +18,7 @@ import { paddingBias } from '../layers/attention-bias.js'
 import { linear, toCompute } from '../layers/layers.js'
 import { checkShape, shapeLimits } from '../layers/shape.js'
 import { embeddingOnHost } from '../layers/token-embedding.js'
-import {
-  currentNames,
-  defaultMaxSequenceLength,
-  type GraphVariant,
-  type TextEncoderDefinition,
-} from '../types.js'
+import { currentNames, defaultMaxSequenceLength, type GraphVariant, type TextEncoderDefinition } from '../types.js'
 import { hiddenStateIndex, numbered } from './encoder-variants.js'
 
 interface T5Shape {

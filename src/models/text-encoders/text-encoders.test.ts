@@ -49,7 +49,8 @@ describe.each(encoders)('%s %s', (fixture, name) => {
     const [batch = 0, sequenceLength = 0] = given['inputs_embeds']!.dims
     const options = { dtype: 'float32', ...layout } as const
     const graph = graphFor(definition, config, { batch, sequenceLength }, options, variant)
-    const host = definition.role === 'text-encoder' && !hasPooling ? definition.fromConfig(config).hostInputs([], sequenceLength) : {}
+    const host =
+      definition.role === 'text-encoder' && !hasPooling ? definition.fromConfig(config).hostInputs([], sequenceLength) : {}
     return runGraph(matchWeights(definition, [graph], table).graphs[0]!, table, { ...host, ...given })
   }
   const hasPooling = 'pooling' in inputs
