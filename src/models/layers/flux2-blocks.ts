@@ -137,10 +137,7 @@ export function flux2TransformerBlock(
   })
   const feedForward = (x: ValueInfo, branch: Branch, name: string) =>
     graph.scoped(name, () => {
-      const unit = scaledSwiGlu(
-        graph,
-        tokenLinear(graph, normed(graph, x, branch, epsilon), 'linear_in', 2 * inner, noBias),
-      )
+      const unit = scaledSwiGlu(graph, tokenLinear(graph, normed(graph, x, branch, epsilon), 'linear_in', 2 * inner, noBias))
       return addGated(graph, x, branch.gate, scaledBack(graph, unit, 'linear_out', channels))
     })
   return {

@@ -8,7 +8,7 @@ import type { Config } from '../../checkpoint/types.js'
 import { ComponentBuilder } from '../../onnx/component-builder.js'
 import type { GraphBuilder } from '../../onnx/graph-builder.js'
 import { add, silu } from '../../onnx/ops-math.js'
-import { concat, dimension, expand, reshape, slice, transpose } from '../../onnx/ops-shape.js'
+import { concat, expand, reshape, slice, transpose } from '../../onnx/ops-shape.js'
 import type { ComponentGraph, ValueInfo, WriteOptions } from '../../onnx/types.js'
 import { ConfigReader } from '../config-reader.js'
 import { flux2SingleTransformerBlock, flux2TransformerBlock, type Flux2BlockSettings } from '../layers/flux2-blocks.js'
@@ -17,7 +17,7 @@ import { modulate, modulations, plainNorm } from '../layers/modulation.js'
 import { rotaryTables } from '../layers/rotary-tables.js'
 import { checkShape, shapeLimits } from '../layers/shape.js'
 import { timestepEmbedding } from '../layers/timestep-embedding.js'
-import { currentNames, type DenoiserDefinition, type Extent, type HostInput } from '../types.js'
+import { currentNames, type DenoiserDefinition, type HostInput, type PositionSize } from '../types.js'
 
 /** Sizes in pixels of the packed latents; the batch counts both halves of guidance, `references` the tokens of all reference images. */
 interface Flux2Shape {
@@ -43,6 +43,9 @@ interface Flux2Config extends Flux2BlockSettings {
   readonly theta: number
   readonly guidance: boolean
 }
+
+/** The input with the tokens of all reference images, [1, tokens, channels]. */
+export const flux2References = 'reference_latents'
 
 /** diffusers' default of `max_sequence_length` in the pipelines of FLUX.2. */
 export const flux2SequenceLength = 512
@@ -94,13 +97,17 @@ function embedTime(graph: GraphBuilder, x: ValueInfo, name: string, channels: nu
 function writeGraph(flux: Flux2Config, shape: Flux2Shape, options: WriteOptions): ComponentGraph {
   const { batch, height, width, sequenceLength, references } = shape
   const { latentEdge } = shapeLimits
-  checkShape({ ...shape }, { batch: shapeLimits.batch, height: latentEdge, width: latentEdge, sequenceLength: shapeLimits.sequenceLength })
+  checkShape(
+    { ...shape },
+    { batch: shapeLimits.batch, height: latentEdge, width: latentEdge, sequenceLength: shapeLimits.sequenceLength },
+  )
   const pixels = height * width
   const tokens = sequenceLength + pixels + references
   const channels = flux.heads * flux.headSize
   const component = new ComponentBuilder('Flux2Transformer2DModel', options)
   const latents = component.input('hidden_states', 'float32', [batch, flux.inChannels, height, width])
-  const given = references === 0 ? {} : { references: component.input('reference_latents', 'float32', [1, references, flux.inChannels]) }
+  const given =
+    references === 0 ? {} : { references: component.input(flux2References, 'float32', [1, references, flux.inChannels]) }
   const prompt = component.input('encoder_hidden_states', 'float32', [batch, sequenceLength, flux.contextWidth])
   const timestep = component.input('timestep_proj', 'float32', [batch, flux.timeWidth])
   const guided = flux.guidance ? { guidance: component.input('guidance_proj', 'float32', [batch, flux.timeWidth]) } : {}
@@ -110,7 +117,12 @@ function writeGraph(flux: Flux2Config, shape: Flux2Shape, options: WriteOptions)
   const { temb } = component.stage<string, 'temb'>('time_guidance_embed', { timestep, ...guided }, (graph, inputs) => {
     const embedded = Object.entries(inputs).map(([name, value]) => embedTime(graph, value, `${name}_embedder`, channels))
     // Each use of it is SiLU first.
-    return { temb: silu(graph, embedded.reduce((sum, value) => add(graph, sum, value))) }
+    return {
+      temb: silu(
+        graph,
+        embedded.reduce((sum, value) => add(graph, sum, value)),
+      ),
+    }
   })
   const shared = (name: string, sets: number) =>
     component.stage(name, { temb }, (graph, inputs) => ({
@@ -137,7 +149,10 @@ function writeGraph(flux: Flux2Config, shape: Flux2Shape, options: WriteOptions)
     'context_embedder',
     { prompt },
     (graph, inputs) => ({
-      context: toFloat32(graph, tokenLinear(graph, toCompute(graph, inputs.prompt), 'context_embedder', channels, { bias: false })),
+      context: toFloat32(
+        graph,
+        tokenLinear(graph, toCompute(graph, inputs.prompt), 'context_embedder', channels, { bias: false }),
+      ),
     }),
     '',
   )
@@ -179,7 +194,7 @@ function writeGraph(flux: Flux2Config, shape: Flux2Shape, options: WriteOptions)
 }
 
 /** The positions [tokens, 4] of the prompt, the latents and the reference images: reference image, row, column, place in the prompt. */
-function positions(sequenceLength: number, size: Extent, references: readonly Extent[]): Float32Array {
+function positions({ sequenceLength, references = [], ...size }: PositionSize): Float32Array {
   const prompt = Array.from({ length: sequenceLength }, (_, place) => [0, 0, 0, place])
   // diffusers' `_prepare_image_ids` counts references in tens.
   const images = [size, ...references].flatMap(({ height, width }, index) =>
@@ -195,17 +210,6 @@ const facts = {
   weights: { ...currentNames, unused: [] },
   quantizable: true,
 } as const
-
-/** The tables of the rotary embedding for a size in packed latents, with reference images of these sizes. */
-export function flux2Positions(
-  { axes, theta }: Pick<Flux2Config, 'axes' | 'theta'>,
-  sequenceLength: number,
-  size: Extent,
-  references: readonly Extent[],
-): Readonly<Record<'rotary_cos' | 'rotary_sin', HostInput>> {
-  const { cos, sin } = rotaryTables(positions(sequenceLength, size, references), { axes, theta })
-  return { rotary_cos: cos, rotary_sin: sin }
-}
 
 /** The sines and cosines of numbers that diffusers divides by 1000 in the pipeline, and multiplies by 1000 in the network. */
 function embedding(values: readonly number[], width: number): HostInput {
@@ -223,16 +227,19 @@ export const Flux2Transformer2DModel: DenoiserDefinition<Flux2Config> = {
       config,
       ignoredKeys: config.ignoredKeys,
       smallest: { height: 2, width: 2 },
-      shapes: ({ height, width, images = 1, guided = true, maxSequenceLength = flux2SequenceLength }) => {
+      shapes: ({ height, width, images = 1, guided = true, maxSequenceLength = flux2SequenceLength, references = [] }) => {
         const batch = images * (guided && !config.guidance ? 2 : 1)
+        const tokens = references.reduce((sum, reference) => sum + reference.height * reference.width, 0)
         return {
           hidden_states: [batch, inChannels, height, width],
+          ...(tokens === 0 ? {} : { [flux2References]: [1, tokens, inChannels] }),
           encoder_hidden_states: [batch, maxSequenceLength, contextWidth],
         }
       },
       write: (shapes, options) => {
-        const { hidden_states: [batch = 0, , height = 0, width = 0] = [], encoder_hidden_states: [, sequenceLength = 0] = [] } = shapes
-        const [, references = 0] = shapes['reference_latents'] ?? []
+        const { hidden_states: [batch = 0, , height = 0, width = 0] = [], encoder_hidden_states: [, sequenceLength = 0] = [] } =
+          shapes
+        const [, references = 0] = shapes[flux2References] ?? []
         return writeGraph(config, { batch, height, width, sequenceLength, references }, options)
       },
       upcast: false,
@@ -259,6 +266,10 @@ export const Flux2Transformer2DModel: DenoiserDefinition<Flux2Config> = {
           })
         : undefined,
       tableInputs: () => ({}),
+      positionInputs: (size) => {
+        const { cos, sin } = rotaryTables(positions(size), config)
+        return { rotary_cos: cos, rotary_sin: sin }
+      },
       skippableLayers: 0,
     }
   },
