@@ -96,10 +96,11 @@ test('positions of images and sequences', () => {
   expect([...countedPositions(3, 1)]).toEqual([1, 2, 3])
 })
 
+const normOfHeads: Body = (graph, { x }) => headNorm(graph, x!, 'norm_q', 16, 1e-5)
+
 test('an RMS norm of each head', async () => {
   const given = { x: flat(tensor('head-norm', 'x')) }
-  const body: Body = (graph, { x }) => headNorm(graph, x!, 'norm_q', 16, 1e-5)
-  expect(await errorOf('head-norm', [], body, { given, below: 'norm_q.' })).toBeLessThan(tolerance)
+  expect(await errorOf('head-norm', [], normOfHeads, { given, below: 'norm_q.' })).toBeLessThan(tolerance)
 })
 
 test('an RMS norm of products that are out of float16’s range', async () => {
@@ -154,26 +155,29 @@ test.each(['qwen3-mlp', 'z-image-feed-forward'])('the gated feed-forward %s', as
   expect(await errorOf(name, ['x'], body)).toBeLessThan(tolerance)
 })
 
+const adaptiveNorm: Body = (graph, { x, temb }) => adaLayerNormContinuous(graph, x!, silu(graph, temb!), 'norm_out')
+
 test('AdaLayerNormContinuous', async () => {
-  const body: Body = (graph, { x, temb }) => adaLayerNormContinuous(graph, x!, silu(graph, temb!), 'norm_out')
-  expect(await errorOf('norm-out', ['x', 'temb'], body, { below: 'norm_out.' })).toBeLessThan(tolerance)
+  expect(await errorOf('norm-out', ['x', 'temb'], adaptiveNorm, { below: 'norm_out.' })).toBeLessThan(tolerance)
 })
+
+const sharedModulations: Body = (graph, { x, temb }) => {
+  const [shift, scaling, gate, shiftMlp, scaleMlp, gateMlp] = modulations(graph, silu(graph, temb!), 'linear', 24, 6, {
+    bias: false,
+  })
+  const middle = addGated(graph, x!, gate!, modulate(graph, plainNorm(graph, x!), shift!, scaling!))
+  return addGated(graph, middle, gateMlp!, modulate(graph, plainNorm(graph, middle), shiftMlp!, scaleMlp!))
+}
 
 test('modulations that all blocks share', async () => {
-  const body: Body = (graph, { x, temb }) => {
-    const [shift, scaling, gate, shiftMlp, scaleMlp, gateMlp] = modulations(graph, silu(graph, temb!), 'linear', 24, 6, {
-      bias: false,
-    })
-    const middle = addGated(graph, x!, gate!, modulate(graph, plainNorm(graph, x!), shift!, scaling!))
-    return addGated(graph, middle, gateMlp!, modulate(graph, plainNorm(graph, middle), shiftMlp!, scaleMlp!))
-  }
-  expect(await errorOf('shared-modulation', ['x', 'temb'], body)).toBeLessThan(tolerance)
+  expect(await errorOf('shared-modulation', ['x', 'temb'], sharedModulations)).toBeLessThan(tolerance)
 })
 
+const tanhGates: Body = (graph, { x, temb }) => {
+  const [scaling, gate] = modulations(graph, temb!, 'adaLN_modulation.0', 24, 2)
+  return addTanhGated(graph, x!, gate!, modulateScale(graph, x!, scaling!))
+}
+
 test('scales and gates through tanh', async () => {
-  const body: Body = (graph, { x, temb }) => {
-    const [scaling, gate] = modulations(graph, temb!, 'adaLN_modulation.0', 24, 2)
-    return addTanhGated(graph, x!, gate!, modulateScale(graph, x!, scaling!))
-  }
-  expect(await errorOf('tanh-modulation', ['x', 'temb'], body, { below: 'adaLN_modulation.0.' })).toBeLessThan(tolerance)
+  expect(await errorOf('tanh-modulation', ['x', 'temb'], tanhGates, { below: 'adaLN_modulation.0.' })).toBeLessThan(tolerance)
 })
