@@ -30,9 +30,9 @@ export interface PipelineSpec {
   }
   /**
    * How the guidance scale steers. `classifier-free`: away from a second prediction without the prompt, which doubles the denoiser's batch when
-   * the scale is above 1. `none`: not at all.
+   * the scale is above 1. `embedded`: as an input of the denoiser, where its config has one. `none`: not at all.
    */
-  readonly guidance: 'classifier-free' | 'none'
+  readonly guidance: 'classifier-free' | 'embedded' | 'none'
   /**
    * The widths of the prompt embeddings that the text encoders together give, from those of each encoder by its component's name, and `own`, the width that the
    * denoiser takes. Absent, or undefined where an encoder is missing: widths are not compared.

@@ -18,6 +18,7 @@ import { imagePositions, rotaryTables } from '../layers/rotary-tables.js'
 import { checkShape, shapeLimits } from '../layers/shape.js'
 import { timestepEmbedding } from '../layers/timestep-embedding.js'
 import { currentNames, type DenoiserDefinition, type HostInput, type PositionSize } from '../types.js'
+import { isTruthy } from '../../util/truthy.js'
 
 /** Sizes in latent pixels; the batch counts both halves of guidance, `sequenceLength` the tokens of the prompt. */
 interface FluxShape {
@@ -65,7 +66,10 @@ function readConfig(config: Config): FluxConfig {
     throw reader.invalid('axes_dims_rope', `three even numbers that add up to attention_head_dim, ${headSize}`)
   const result: Omit<FluxConfig, 'ignoredKeys'> = {
     inChannels,
-    outChannels: reader.optionalInteger('out_channels', { min: 4, max: 4096 }) ?? inChannels,
+    // As diffusers' `out_channels or in_channels`.
+    outChannels: isTruthy(reader.raw('out_channels'), false)
+      ? reader.integer('out_channels', inChannels, { min: 4, max: 4096 })
+      : inChannels,
     layers: reader.integer('num_layers', 19, { min: 0, max: 128 }),
     singleLayers: reader.integer('num_single_layers', 38, { min: 0, max: 256 }),
     heads,
@@ -77,7 +81,8 @@ function readConfig(config: Config): FluxConfig {
   }
   if (inChannels % patch ** 2 !== 0) throw reader.invalid('in_channels', 'a multiple of 4: each token is 2 × 2 latent pixels')
   if (result.outChannels % patch ** 2 !== 0) throw reader.invalid('out_channels', 'a multiple of 4')
-  reader.require('patch_size', 1)
+  // diffusers takes the square of it, and its pipelines pack the latents before.
+  if (Math.abs(reader.integer('patch_size', 1, { min: -1024, max: 1024 })) !== 1) throw reader.unsupported('patch_size', [1])
   return { ...result, ignoredKeys: reader.finish() }
 }
 

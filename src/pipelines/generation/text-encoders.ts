@@ -102,7 +102,7 @@ export class LoadedTextEncoder {
     inputIds: readonly number[],
     mask: Float32Array<ArrayBuffer> | undefined,
     { next, keep, run }: EncodeCall,
-    { output, hiddenStates }: EncodeTextOptions,
+    { output, hiddenStates, pooledOutput: named }: EncodeTextOptions,
   ): Promise<EncodedIds> {
     const { model } = this.#network
     const inputs = await this.#inputs(inputIds, mask, run.signal)
@@ -110,7 +110,7 @@ export class LoadedTextEncoder {
       output === 'last_hidden_state'
         ? ['last_hidden_state']
         : (hiddenStates ?? [null]).map((_, place) => numbered('hidden_state', place))
-    const pooledName = options.pooledOutput ?? model.pooledOutput
+    const pooledName = named ?? model.pooledOutput
     const pooledOutput = pooledName === null ? [] : [pooledName]
     const variant = { hiddenStates, attentionMask: mask === undefined ? undefined : true }
     const outputs = await failuresOf({ host: this.#host, network: this.#network }, () =>
