@@ -56,7 +56,9 @@ export function createPipeline({ spec: family, parts, hosts, notes, close }: Ope
   const multiple = scaleFactor * patch
   const latentScales = family.latentScales(vae.model.scaling, channels)
 
-  async function generate(prompt: PromptInput, options: GenerateOptions & GenerateHooks = {}): Promise<GenerateResult> {
+  async function generate(prompt: PromptInput, given: GenerateOptions & GenerateHooks = {}): Promise<GenerateResult> {
+    const { maxSequenceLength = family.defaults.maxSequenceLength } = given
+    const options = { ...given, maxSequenceLength }
     const run = new Run(options)
     const size = resultSize(options, defaults, multiple)
     const batch = promptBatch(prompt, options)
@@ -72,7 +74,11 @@ export function createPipeline({ spec: family, parts, hosts, notes, close }: Ope
     const prepared = prepareScheduler(
       scheduler,
       options,
-      { ...defaults, mu: shift === undefined ? undefined : (config) => shift(tokens, config) },
+      {
+        ...defaults,
+        mu: shift === undefined ? undefined : (config) => shift(tokens, config),
+        sigmas: family.scheduler?.sigmas,
+      },
       run,
     )
     if (family.scheduler?.setsBeginIndex === true) prepared.setBeginIndex(0)
@@ -91,12 +97,15 @@ export function createPipeline({ spec: family, parts, hosts, notes, close }: Ope
       condition: async (device, encoded) => {
         const rows = await readTableInputs(denoiser, latentSize, run.signal)
         const guidance = Object.entries(denoiser.model.guidanceInputs?.(guidanceScale, images) ?? {})
+        const condition = family.condition({ denoiser, device, prompts: encoded, guided, options, size, count })
+        const [, sequenceLength = 0] = condition['encoder_hidden_states']?.dims ?? []
+        const positions = Object.entries(denoiser.model.positionInputs?.({ ...latentSize, sequenceLength }) ?? {})
         const others = [
           ...Object.entries(rows),
-          ...guidance.map(([name, { dims, data }]) => [name, float32Tensor(dims, data)] as const),
+          ...[...guidance, ...positions].map(([name, { dims, data }]) => [name, float32Tensor(dims, data)] as const),
         ]
         return {
-          ...family.condition({ denoiser, device, prompts: encoded, guided, options, size, count }),
+          ...condition,
           ...Object.fromEntries(others.map(([name, tensor]) => [name, device.upload(tensor, denoiser.name)])),
         }
       },
