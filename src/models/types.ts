@@ -159,8 +159,10 @@ export interface ConfigMisfit {
 
 /** What tables of positions depend on. */
 export interface PositionSize extends Extent {
-  /** Tokens of the prompt. */
+  /** Tokens of the prompt: of the longest one, with its padding. */
   readonly sequenceLength: number
+  /** Tokens of each row's prompt without padding. Default: one row without padding. */
+  readonly textLengths?: readonly number[] | undefined
   /** Sizes of reference images. Default: none. */
   readonly references?: readonly Extent[] | undefined
 }

@@ -99,7 +99,8 @@ export function createPipeline({ spec: family, parts, hosts, notes, close }: Ope
         const guidance = Object.entries(denoiser.model.guidanceInputs?.(guidanceScale, images) ?? {})
         const condition = family.condition({ denoiser, device, prompts: encoded, guided, options, size, count })
         const [, sequenceLength = 0] = condition['encoder_hidden_states']?.dims ?? []
-        const positions = Object.entries(denoiser.model.positionInputs?.({ ...latentSize, sequenceLength }) ?? {})
+        const textLengths = encoded.flatMap(({ embeds }) => Array<number>(count).fill(embeds.dims[0] ?? 0))
+        const positions = Object.entries(denoiser.model.positionInputs?.({ ...latentSize, sequenceLength, textLengths }) ?? {})
         const others = [
           ...Object.entries(rows),
           ...[...guidance, ...positions].map(([name, { dims, data }]) => [name, float32Tensor(dims, data)] as const),
