@@ -7,9 +7,9 @@ import { floats, scalar } from '../../onnx/constants.js'
 import type { GraphBuilder } from '../../onnx/graph-builder.js'
 import { add, gelu, mul } from '../../onnx/ops-math.js'
 import { layerNormalization, multiHeadAttention, rmsNormalization } from '../../onnx/ops-network.js'
-import { concat, dimension, reshape, split } from '../../onnx/ops-shape.js'
+import { cast, concat, dimension, reshape, split } from '../../onnx/ops-shape.js'
 import type { ValueInfo } from '../../onnx/types.js'
-import { linear } from './layers.js'
+import { linear, toCompute } from './layers.js'
 
 export interface JointBlockSettings {
   readonly heads: number
@@ -29,13 +29,16 @@ export function tokenLinear(graph: GraphBuilder, x: ValueInfo, name: string, out
   return reshape(graph, linear(graph, reshape(graph, x, [batch * tokens, width]), name, out), [batch, tokens, out])
 }
 
-/** Layer norm without weights. */
+/** Layer norm without weights, of the residual stream; the result is in the type in which the graph computes. */
 function plainNorm(graph: GraphBuilder, x: ValueInfo): ValueInfo {
+  const width = dimension(x, 2)
   const ones = floats(
     graph,
-    Array.from({ length: dimension(x, 2) }, () => 1),
+    Array.from({ length: width }, () => 1),
+    [width],
+    x.type,
   )
-  return layerNormalization(graph, x, ones, undefined, epsilon)
+  return toCompute(graph, layerNormalization(graph, x, ones, undefined, epsilon))
 }
 
 /** x · (1 + scale) + shift, with scale and shift [batch, 1, channels]. */
@@ -130,13 +133,13 @@ function feedForward(graph: GraphBuilder, x: ValueInfo, name: string): ValueInfo
   )
 }
 
-/** hidden + gate · update. */
+/** hidden + gate · update, both operations in the type of the residual stream. */
 function gated(graph: GraphBuilder, hidden: ValueInfo, gate: ValueInfo, update: ValueInfo): ValueInfo {
-  return add(graph, hidden, mul(graph, gate, update))
+  return add(graph, hidden, mul(graph, cast(graph, gate, hidden.type), cast(graph, update, hidden.type)))
 }
 
 /**
- * The block, for image tokens and prompt tokens [batch, tokens, channels]; `temb` is SiLU of the time embedding. The result for the prompt
+ * The block, on the float32 residual streams of image tokens and prompt tokens [batch, tokens, channels]; `temb` is SiLU of the time embedding. The result for the prompt
  * is undefined in the last block.
  */
 export function jointTransformerBlock(
