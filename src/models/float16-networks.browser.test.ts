@@ -120,7 +120,9 @@ test.each(massive)('$name: $largest in the residual stream', async (item) => {
   const table = new Map([...(await weights(item))].map(([name, { entry }]) => [name, entry]))
   const results = await run(gpu, item, table, 'float16')
   for (const [name, own] of Object.entries<number>(item.rms))
-    expect.soft(relativeError(results[name], recordedOf(item, 'outputs')[name]!.data as Float32Array), name).toBeLessThanOrEqual(1.5 * own)
+    expect
+      .soft(relativeError(results[name], recordedOf(item, 'outputs')[name]!.data as Float32Array), name)
+      .toBeLessThanOrEqual(1.5 * own)
 })
 
 describe.each([{ bits: 8 }, { bits: 4 }] as const)('with %o', (how) => {

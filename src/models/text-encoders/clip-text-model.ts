@@ -6,18 +6,18 @@
 import type { Config } from '../../checkpoint/types.js'
 import { InputError } from '../../errors.js'
 import { ComponentBuilder } from '../../onnx/component-builder.js'
-import { floats } from '../../onnx/constants.js'
 import type { GraphBuilder } from '../../onnx/graph-builder.js'
 import { add, gelu, matMul, quickGelu } from '../../onnx/ops-math.js'
 import { layerNormalization, multiHeadAttention } from '../../onnx/ops-network.js'
 import { reshape, slice } from '../../onnx/ops-shape.js'
 import type { ComponentGraph, ValueInfo, WriteOptions } from '../../onnx/types.js'
 import { ConfigReader } from '../config-reader.js'
+import { causalBias, causalPaddingBias } from '../layers/attention-bias.js'
 import { addToResidual, layerNorm, linear, toCompute, toFloat32 } from '../layers/layers.js'
 import { checkShape, shapeLimits } from '../layers/shape.js'
 import { embeddingOnHost } from '../layers/token-embedding.js'
 import { currentNames, type GraphVariant, type HiddenState, type TextEncoderDefinition, type WeightNames } from '../types.js'
-import { numbered, paddingBias } from './encoder-variants.js'
+import { numbered } from './encoder-variants.js'
 
 type ClipTextClass = 'CLIPTextModel' | 'CLIPTextModelWithProjection'
 
@@ -144,18 +144,15 @@ function writeGraph(clip: ClipTextConfig, shape: ClipTextShape, options: WriteOp
       const bias = toFloat32(graph, graph.weight('text_model.final_layer_norm.bias', [clip.width]))
       const norm = (x: ValueInfo) => layerNormalization(graph, x, weight, bias, clip.epsilon)
       const last = reshape(graph, norm(inputs.hidden), dims)
-      const pooled = reshape(
-        graph,
-        matMul(graph, reshape(graph, inputs.pooling, [batch, 1, sequenceLength]), last),
-        [batch, clip.width],
-      )
+      const pooled = reshape(graph, matMul(graph, reshape(graph, inputs.pooling, [batch, 1, sequenceLength]), last), [
+        batch,
+        clip.width,
+      ])
       const raw = wanted.map(({ finalLayerNorm }, place) => {
         const state = inputs[numbered('state', place)] ?? inputs.hidden
         return finalLayerNorm ? norm(state) : state
       })
-      const chosenOutputs = raw.map(
-        (state, place) => [numbered('chosen', place), reshape(graph, state, dims)] as const,
-      )
+      const chosenOutputs = raw.map((state, place) => [numbered('chosen', place), reshape(graph, state, dims)] as const)
       const rest = { last, ...(Object.fromEntries(chosenOutputs) as Record<`chosen${string}`, ValueInfo>) }
       if (clip.className === 'CLIPTextModel') return { ...rest, pooled }
       const projected = linear(graph, toCompute(graph, pooled), 'text_projection', clip.projection, { bias: false })
@@ -174,7 +171,7 @@ function writeGraph(clip: ClipTextConfig, shape: ClipTextShape, options: WriteOp
 function maskedBias(component: ComponentBuilder, { batch, sequenceLength }: ClipTextShape): ValueInfo {
   const mask = component.input('attention_mask', 'float32', [batch, sequenceLength])
   return component.stage('attention_mask', { mask }, (graph, inputs) => ({
-    bias: add(graph, paddingBias(graph, inputs.mask), causalBias(graph, sequenceLength)),
+    bias: causalPaddingBias(graph, inputs.mask),
   })).bias
 }
 
@@ -203,12 +200,6 @@ function encoderLayer(
 function activate(graph: GraphBuilder, x: ValueInfo, activation: ClipTextConfig['activation']): ValueInfo {
   if (activation === 'quick_gelu') return quickGelu(graph, x)
   return gelu(graph, x, activation === 'gelu' ? 'none' : 'tanh')
-}
-
-/** 0 where a token may look, -10000 at those that come later (their softmax is 0 in either float type). */
-function causalBias(graph: GraphBuilder, length: number): ValueInfo {
-  const values = Array.from({ length: length * length }, (_, index) => (index % length > Math.floor(index / length) ? -10000 : 0))
-  return floats(graph, values, [1, 1, length, length])
 }
 
 /**

@@ -11,8 +11,9 @@ import { conv } from '../../onnx/ops-network.js'
 import { reshape, transpose } from '../../onnx/ops-shape.js'
 import type { ComponentGraph, WriteOptions } from '../../onnx/types.js'
 import { ConfigReader } from '../config-reader.js'
-import { adaLayerNormContinuous, jointTransformerBlock, tokenLinear } from '../layers/joint-transformer-block.js'
-import { addToResidual, imageToTokens, timestepMlp, toCompute, toFloat32 } from '../layers/layers.js'
+import { jointTransformerBlock } from '../layers/joint-transformer-block.js'
+import { addToResidual, imageToTokens, timestepMlp, toCompute, toFloat32, tokenLinear } from '../layers/layers.js'
+import { adaLayerNormContinuous } from '../layers/modulation.js'
 import { checkShape, shapeLimits } from '../layers/shape.js'
 import { timestepEmbedding } from '../layers/timestep-embedding.js'
 import { readExtent } from '../read-extent.js'
@@ -129,7 +130,9 @@ function writeGraph(sd3: Sd3Config, shape: Sd3Shape, options: WriteOptions, skip
   let { context } = component.stage(
     'context_embedder',
     { prompt },
-    (graph, inputs) => ({ context: toFloat32(graph, tokenLinear(graph, toCompute(graph, inputs.prompt), 'context_embedder', channels)) }),
+    (graph, inputs) => ({
+      context: toFloat32(graph, tokenLinear(graph, toCompute(graph, inputs.prompt), 'context_embedder', channels)),
+    }),
     '',
   )
   for (let index = 0; index < sd3.layers; index++) {
