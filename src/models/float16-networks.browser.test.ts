@@ -75,7 +75,8 @@ async function tensors(path: string): Promise<Map<string, Tensor>> {
 /** The weights of a case, with its edits. */
 async function weights({ folder, files, edits }: Case): Promise<ReadonlyMap<string, Tensor>> {
   const read = await Promise.all(files.map((file) => tensors(`${folder}/${file}`)))
-  const all = new Map(read.flatMap((file) => [...file]))
+  const all = new Map<string, Tensor>()
+  for (const file of read) for (const [name, tensor] of file) all.set(name, tensor)
   for (const { tensor, rows, factor } of edits) {
     const { entry, values } = all.get(tensor)!
     const [count = 1] = entry.shape
