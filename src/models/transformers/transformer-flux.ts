@@ -231,6 +231,7 @@ const facts = {
   role: 'denoiser',
   weights: { ...currentNames, unused: [] },
   quantizable: true,
+  residual: 'float32',
 } as const
 
 /** diffusers' default of `max_sequence_length` in FluxPipeline. */
