@@ -53,13 +53,16 @@ export const flux2SequenceLength = 512
 /** The prediction for a size of 1024 × 1024, diffusers' `default_sample_size` in packed latents. */
 const usualEdge = 64
 
+function isAxis(value: unknown): value is number {
+  return typeof value === 'number' && value > 0 && value % 2 === 0
+}
+
 function readConfig(config: Config): Flux2Config {
   const reader = new ConfigReader('Flux2Transformer2DModel', config)
   const heads = reader.integer('num_attention_heads', 48, { min: 1, max: 256 })
   const headSize = reader.integer('attention_head_dim', 128, { min: 1, max: 1024 })
   const inChannels = reader.integer('in_channels', 128, { min: 1, max: 4096 })
   const axes = reader.raw('axes_dims_rope') ?? [32, 32, 32, 32]
-  const isAxis = (value: unknown): value is number => typeof value === 'number' && value > 0 && value % 2 === 0
   if (!Array.isArray(axes) || axes.length !== 4 || !axes.every(isAxis) || axes.reduce((a, b) => a + b, 0) !== headSize)
     throw reader.invalid('axes_dims_rope', `four even numbers that make attention_head_dim, ${headSize}`)
   // The pipelines pack the latents before, and unpack them after.
