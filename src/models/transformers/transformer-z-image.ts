@@ -12,7 +12,7 @@
 import { ComponentBuilder, type Values } from '../../onnx/component-builder.js'
 import type { GraphBuilder } from '../../onnx/graph-builder.js'
 import { add, mul, scale, silu, sub } from '../../onnx/ops-math.js'
-import { scalar } from '../../onnx/constants.js'
+import { floats, scalar } from '../../onnx/constants.js'
 import { multiHeadAttention } from '../../onnx/ops-network.js'
 import { concat, dimension, expand, padEnd, reshape, slice, transpose } from '../../onnx/ops-shape.js'
 import type { ComponentGraph, ValueInfo, WriteOptions } from '../../onnx/types.js'
@@ -33,7 +33,7 @@ const timeSettings = { width: 256, flipSinToCos: true, freqShift: 0 }
 const timeHidden = 1024
 
 /** diffusers' default of `max_sequence_length` in ZImagePipeline. */
-const defaultLength = 512
+export const zImageSequenceLength = 512
 
 /** Latent pixels along an edge of 1024 pixels, diffusers' default. */
 const usualEdge = 128
@@ -152,7 +152,7 @@ function maskBiases(component: ComponentBuilder, batch: number, tokens: number, 
   const mask = component.input('encoder_attention_mask', 'float32', [batch, textTokens])
   return component.stage('encoder_attention_mask', { mask }, (graph, inputs) => {
     const text = paddingBias(graph, inputs.mask)
-    const none = expand(graph, scalar(graph, 0, text.type), [batch, 1, 1, tokens])
+    const none = expand(graph, floats(graph, [0], [1, 1, 1, 1], text.type), [batch, 1, 1, tokens])
     const all = concat(graph, [none, text], 3)
     const length = tokens + textTokens
     return {
@@ -271,13 +271,14 @@ export const ZImageTransformer2DModel: DenoiserDefinition<ZImageConfig> = {
   ...facts,
   fromConfig: (given) => {
     const config = readZImageConfig(given)
-    const { inChannels, contextWidth } = config
+    const { inChannels, contextWidth, positions } = config
+    const [, rows = 1, columns = 1] = positions.map((count) => Math.min(count * zImagePatch.edge, usualEdge))
     return {
       ...facts,
       config,
       ignoredKeys: config.ignoredKeys,
       smallest: { height: zImagePatch.edge, width: zImagePatch.edge },
-      shapes: ({ height, width, images = 1, guided = true, maxSequenceLength = defaultLength }) => {
+      shapes: ({ height, width, images = 1, guided = true, maxSequenceLength = zImageSequenceLength }) => {
         const batch = images * (guided ? 2 : 1)
         return {
           hidden_states: [batch, inChannels, height, width],
@@ -297,7 +298,7 @@ export const ZImageTransformer2DModel: DenoiserDefinition<ZImageConfig> = {
         channels: inChannels,
         outChannels: inChannels,
         patch: zImagePatch.edge,
-        sampleSize: { height: usualEdge, width: usualEdge },
+        sampleSize: { height: rows, width: columns },
       },
       promptInputs: ['encoder_hidden_states'],
       contextWidth,

@@ -118,7 +118,7 @@ export function createPipeline({ spec: family, parts, hosts, notes, close }: Ope
           run,
           refine: guided ? family.refine?.({ denoiser, condition, options, host, recorder, run, keep }) : null,
         }),
-      guidance: guided ? { scale: guidanceScale, rescale: family.rescalesGuidance ? guidanceRescale : 0 } : null,
+      guidance: guided ? { scale: guidanceScale + (family.guidanceOffset ?? 0), rescale: family.rescalesGuidance ? guidanceRescale : 0 } : null,
       vae,
       latentScales,
       preview: family.preview,
