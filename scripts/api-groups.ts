@@ -46,6 +46,9 @@ export const groups: readonly Group[] = [
     names: [
       'GenerateCallOptions',
       'GenerateOptions',
+      'LoadLoraCallOptions',
+      'LoadLoraOptions',
+      'LoraInfo',
       'ImageInput',
       'Generation',
       'StepInfo',

@@ -6,6 +6,7 @@ export type {
   FromSingleFileOptions,
   GenerateCallOptions,
   GenerateOutput,
+  LoadLoraCallOptions,
   PlanOptions,
 } from './engine/client/diffusion-pipeline.js'
 export type { ComponentOptions } from './engine/client/component-options.js'
@@ -61,7 +62,9 @@ export type {
   DTypeName,
   GenerateOptions,
   GenerateResult,
+  LoadLoraOptions,
   LoadPipelineOptions,
+  LoraInfo,
   OffloadMode,
   LoadNote,
   PipelineInfo,

@@ -9,10 +9,12 @@ import type { CachedFile, CachedModel, CacheManager, VerifyResult } from '../hub
 import type { CallHooks } from '../pipelines/run.js'
 import type { PipelinePlan } from '../pipelines/loading/plan-pipeline.js'
 import type {
+  AdapterCommand,
   CheckpointReference,
   GenerateOptions,
   GenerateResult,
   LoadPipelineOptions,
+  LoraInfo,
   PipelineInfo,
   PipelineProgress,
   StepInfo,
@@ -31,6 +33,7 @@ interface EngineCallHooks extends CallHooks {
 /** The part of a loaded pipeline that the engine uses. */
 export interface EnginePipeline {
   readonly info: PipelineInfo
+  adapters(command: AdapterCommand, hooks: EngineCallHooks): Promise<readonly LoraInfo[]>
   generate(
     prompt: string,
     options: GenerateOptions & EngineCallHooks & { readonly onStep: (step: StepInfo) => void },
@@ -123,24 +126,14 @@ export class WorkerEngine implements EngineApi {
     options: GenerateOptions,
     onEvents: EventSink,
   ): Promise<GenerateResult> {
-    const entry = this.#pipelines.get(id)
-    if (entry === undefined) throw new InputError('pipeline-disposed', 'This pipeline has been disposed.', { pipeline: id })
-    const work = this.#call(call, onEvents, (relay, signal) =>
-      this.#inTurn(signal, () =>
-        entry.pipeline.generate(prompt, {
-          ...options,
-          signal,
-          onProgress: (progress) => relay.push({ type: 'progress', progress }),
-          onStep: (step) => relay.push({ type: 'step', step }),
-        }),
-      ),
+    const result = await this.#ofPipeline(call, id, onEvents, ({ pipeline }, hooks, relay) =>
+      pipeline.generate(prompt, { ...options, ...hooks, onStep: (step) => relay.push({ type: 'step', step }) }),
     )
-    entry.calls.set(call, work)
-    try {
-      return transferResult(await work)
-    } finally {
-      entry.calls.delete(call)
-    }
+    return transferResult(result)
+  }
+
+  async adapters(call: CallId, id: PipelineId, command: AdapterCommand, onEvents: EventSink): Promise<readonly LoraInfo[]> {
+    return this.#ofPipeline(call, id, onEvents, ({ pipeline }, hooks) => pipeline.adapters(command, hooks))
   }
 
   cancel(call: CallId): Promise<void> {
@@ -197,6 +190,28 @@ export class WorkerEngine implements EngineApi {
       this.#running.delete(call)
       await relay.finish()
       onEvents[releaseProxy]?.()
+    }
+  }
+
+  /** Runs `work` on a pipeline after all earlier work of the engine. `dispose` of the pipeline cancels it. */
+  async #ofPipeline<T>(
+    call: CallId,
+    id: PipelineId,
+    onEvents: EventSink,
+    work: (entry: Entry, hooks: EngineCallHooks, relay: EventRelay) => Promise<T>,
+  ): Promise<T> {
+    const entry = this.#pipelines.get(id)
+    if (entry === undefined) throw new InputError('pipeline-disposed', 'This pipeline has been disposed.', { pipeline: id })
+    const running = this.#call(call, onEvents, (relay, signal) =>
+      this.#inTurn(signal, () =>
+        work(entry, { signal, onProgress: (progress) => relay.push({ type: 'progress', progress }) }, relay),
+      ),
+    )
+    entry.calls.set(call, running)
+    try {
+      return await running
+    } finally {
+      entry.calls.delete(call)
     }
   }
 

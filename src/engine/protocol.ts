@@ -8,10 +8,12 @@ import { deserializeError, serializeError, type SerializedError } from '../error
 import type { CachedFile, CachedModel, VerifyResult } from '../hub/cache/cache-manager.js'
 import type { PipelinePlan, PlannedSize } from '../pipelines/loading/plan-pipeline.js'
 import type {
+  AdapterCommand,
   CheckpointReference,
   GenerateOptions,
   GenerateResult,
   LoadPipelineOptions,
+  LoraInfo,
   PipelineInfo,
   PipelineProgress,
   StepInfo,
@@ -68,6 +70,8 @@ export interface EngineApi {
     options: GenerateOptions,
     onEvents: EventSink,
   ): Promise<GenerateResult>
+  /** Loads, activates or removes LoRAs, after the generations that were requested before. Returns those that are loaded then. */
+  adapters(call: CallId, pipeline: PipelineId, command: AdapterCommand, onEvents: EventSink): Promise<readonly LoraInfo[]>
   /** Cancels a call: its downloads and its step loop end, and its promise rejects with an AbortError. Unknown ids are ignored. */
   cancel(call: CallId): Promise<void>
   /** Cancels the calls of a pipeline, waits for them, then frees its memory. Unknown ids are ignored. */

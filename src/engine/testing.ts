@@ -44,6 +44,7 @@ export const result = (seed: number): GenerateResult => ({
 /** A pipeline that makes one pixel. */
 export const pipeline = (parts: Partial<EnginePipeline> = {}): EnginePipeline => ({
   info,
+  adapters: () => Promise.resolve([]),
   generate: (_prompt, { seed = 0 }) => Promise.resolve(result(seed)),
   dispose: () => Promise.resolve(),
   ...parts,

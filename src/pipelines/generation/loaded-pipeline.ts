@@ -4,8 +4,10 @@ import { checkInputs, resultSize } from '../check-inputs.js'
 import { usualLatents } from '../latent-geometry.js'
 import { describePipeline, type OpenedPipeline } from '../loading/open-pipeline.js'
 import { isGuided } from '../pipeline-spec.js'
-import { Recorder, Run, type GenerateHooks } from '../run.js'
-import type { GenerateOptions, GenerateResult, PipelineInfo } from '../types.js'
+import { Recorder, Run, type CallHooks, type GenerateHooks } from '../run.js'
+import type { AdapterCommand, GenerateOptions, GenerateResult, LoraInfo, PipelineInfo } from '../types.js'
+import type { LoraSource } from '../loading/open-lora.js'
+import { LoraAdapters } from './lora-adapters.js'
 import { imageStart } from './image-start.js'
 import { imageNetworksOf } from './parts.js'
 import type { PipelineFamily } from './pipeline-family.js'
@@ -19,6 +21,11 @@ export interface LoadedPipeline {
   readonly info: PipelineInfo
   /** Makes images. @throws InputError, DeviceError, UnsupportedError, CheckpointError, AbortError */
   generate(prompt: string, options?: GenerateOptions & GenerateHooks): Promise<GenerateResult>
+  /**
+   * Loads, activates or removes LoRAs. Returns those that are loaded then. Not while images are made: the caller waits for that.
+   * @throws as `openLora` for `load`; InputError `adapter-name`, `adapter-weights`
+   */
+  adapters(command: AdapterCommand<LoraSource>, hooks?: CallHooks): Promise<readonly LoraInfo[]>
   /** Frees everything. The pipeline cannot be used again. */
   dispose(): Promise<void>
 }
@@ -27,9 +34,17 @@ export interface LoadedPipeline {
  * Makes a pipeline of what was opened for it.
  * @throws CheckpointError `component-missing`, `invalid-config`; UnsupportedError `unsupported-config`
  */
-export function createPipeline({ spec: family, parts, hosts, notes, close }: OpenedPipeline<PipelineFamily>): LoadedPipeline {
+export function createPipeline({
+  spec: family,
+  parts,
+  hosts,
+  notes,
+  close,
+  opening,
+}: OpenedPipeline<PipelineFamily>): LoadedPipeline {
   const networks = imageNetworksOf(parts)
   const { denoiser, vae } = networks
+  const loras = new LoraAdapters(parts.networks, denoiser)
   const prompts = family.promptEncoder(parts, hosts, denoiser)
   const scheduler = family.scheduler?.mend?.(parts.scheduler) ?? schedulerSource(parts.scheduler)
   const { scaleFactor } = vae.model
@@ -102,9 +117,11 @@ export function createPipeline({ spec: family, parts, hosts, notes, close }: Ope
   }
 
   return {
-    info: describePipeline({ spec: family, parts, hosts, notes, close }, networks, defaults, describeScheduler(scheduler)),
+    info: describePipeline({ spec: family, parts, hosts, notes }, networks, defaults, describeScheduler(scheduler)),
     generate,
+    adapters: (command, hooks = {}) => loras.run(command, opening, hooks),
     dispose: async () => {
+      loras.dispose()
       await hosts.dispose()
       close()
     },

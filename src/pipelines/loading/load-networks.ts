@@ -8,6 +8,7 @@ import { CheckpointError } from '../../errors.js'
 import { hashKey } from '../../hub/stored-file.js'
 import type { FileProgress } from '../../hub/types.js'
 import { unexpectedTensors, type Network } from '../bind-network.js'
+import { NetworkAdapters } from '../network-adapters.js'
 import type { Run } from '../run.js'
 import type { LoadPipelineOptions, QuantizationName } from '../types.js'
 import { dtypesOf, quantizingTransforms } from './dtypes.js'
@@ -46,10 +47,12 @@ export async function loadNetworks(request: LoadNetworksRequest): Promise<Readon
         const { compute, quantization: wanted } = dtypes.get(name) ?? {}
         // Weights that the checkpoint has quantized stay as they are.
         const quantization = bits === null ? wanted : undefined
+        const adapters = new NetworkAdapters(await loadTable(source, weights, quantization, request))
         const network: Network = {
           name,
           model,
-          table: await loadTable(source, weights, quantization, request),
+          table: adapters.table,
+          adapters,
           repo: files.repository.id,
           dtype: compute,
           quantization: bits === null ? quantization : `q${bits}`,
