@@ -2,6 +2,7 @@
 
 export { DiffusionPipeline } from './engine/client/diffusion-pipeline.js'
 export type {
+  EncodePromptCallOptions,
   FromPretrainedOptions,
   FromSingleFileOptions,
   GenerateCallOptions,
@@ -60,6 +61,7 @@ export type {
   CheckpointReference,
   ComponentReference,
   DTypeName,
+  EncodePromptOptions,
   GenerateOptions,
   GenerateResult,
   LoadLoraOptions,
@@ -73,6 +75,10 @@ export type {
   PipelineProgress,
   PixelImage,
   PlainTensor,
+  PromptEmbeddings,
+  PromptInput,
+  PromptTexts,
+  PromptWeighting,
   QuantizationName,
   SchedulerReference,
   SingleFileReference,

@@ -11,12 +11,15 @@ import type { PipelinePlan } from '../pipelines/loading/plan-pipeline.js'
 import type {
   AdapterCommand,
   CheckpointReference,
+  EncodePromptOptions,
   GenerateOptions,
   GenerateResult,
   LoadPipelineOptions,
   LoraInfo,
   PipelineInfo,
   PipelineProgress,
+  PromptEmbeddings,
+  PromptInput,
   StepInfo,
 } from '../pipelines/types.js'
 import { orAbort } from '../util/abort.js'
@@ -35,9 +38,10 @@ export interface EnginePipeline {
   readonly info: PipelineInfo
   adapters(command: AdapterCommand, hooks: EngineCallHooks): Promise<readonly LoraInfo[]>
   generate(
-    prompt: string,
+    prompt: PromptInput,
     options: GenerateOptions & EngineCallHooks & { readonly onStep: (step: StepInfo) => void },
   ): Promise<GenerateResult>
+  encodePrompt(prompt: string | readonly string[], options: EncodePromptOptions & EngineCallHooks): Promise<PromptEmbeddings>
   dispose(): Promise<void>
 }
 
@@ -122,18 +126,50 @@ export class WorkerEngine implements EngineApi {
   async generate(
     call: CallId,
     id: PipelineId,
-    prompt: string,
+    prompt: PromptInput,
     options: GenerateOptions,
     onEvents: EventSink,
   ): Promise<GenerateResult> {
-    const result = await this.#ofPipeline(call, id, onEvents, ({ pipeline }, hooks, relay) =>
+    const result = await this.#pipelineCall(call, id, onEvents, (pipeline, hooks, relay) =>
       pipeline.generate(prompt, { ...options, ...hooks, onStep: (step) => relay.push({ type: 'step', step }) }),
     )
     return transferResult(result)
   }
 
-  async adapters(call: CallId, id: PipelineId, command: AdapterCommand, onEvents: EventSink): Promise<readonly LoraInfo[]> {
-    return this.#ofPipeline(call, id, onEvents, ({ pipeline }, hooks) => pipeline.adapters(command, hooks))
+  adapters(call: CallId, id: PipelineId, command: AdapterCommand, onEvents: EventSink): Promise<readonly LoraInfo[]> {
+    return this.#pipelineCall(call, id, onEvents, (pipeline, hooks) => pipeline.adapters(command, hooks))
+  }
+
+  encodePrompt(
+    call: CallId,
+    id: PipelineId,
+    prompt: string | readonly string[],
+    options: EncodePromptOptions,
+    onEvents: EventSink,
+  ): Promise<PromptEmbeddings> {
+    return this.#pipelineCall(call, id, onEvents, (pipeline, hooks) => pipeline.encodePrompt(prompt, { ...options, ...hooks }))
+  }
+
+  /** Runs a call of a loaded pipeline in its turn. @throws InputError `pipeline-disposed` */
+  async #pipelineCall<T>(
+    call: CallId,
+    id: PipelineId,
+    onEvents: EventSink,
+    work: (pipeline: EnginePipeline, hooks: EngineCallHooks, relay: EventRelay) => Promise<T>,
+  ): Promise<T> {
+    const entry = this.#pipelines.get(id)
+    if (entry === undefined) throw new InputError('pipeline-disposed', 'This pipeline has been disposed.', { pipeline: id })
+    const running = this.#call(call, onEvents, (relay, signal) =>
+      this.#inTurn(signal, () =>
+        work(entry.pipeline, { signal, onProgress: (progress) => relay.push({ type: 'progress', progress }) }, relay),
+      ),
+    )
+    entry.calls.set(call, running)
+    try {
+      return await running
+    } finally {
+      entry.calls.delete(call)
+    }
   }
 
   cancel(call: CallId): Promise<void> {
@@ -190,28 +226,6 @@ export class WorkerEngine implements EngineApi {
       this.#running.delete(call)
       await relay.finish()
       onEvents[releaseProxy]?.()
-    }
-  }
-
-  /** Runs `work` on a pipeline after all earlier work of the engine. `dispose` of the pipeline cancels it. */
-  async #ofPipeline<T>(
-    call: CallId,
-    id: PipelineId,
-    onEvents: EventSink,
-    work: (entry: Entry, hooks: EngineCallHooks, relay: EventRelay) => Promise<T>,
-  ): Promise<T> {
-    const entry = this.#pipelines.get(id)
-    if (entry === undefined) throw new InputError('pipeline-disposed', 'This pipeline has been disposed.', { pipeline: id })
-    const running = this.#call(call, onEvents, (relay, signal) =>
-      this.#inTurn(signal, () =>
-        work(entry, { signal, onProgress: (progress) => relay.push({ type: 'progress', progress }) }, relay),
-      ),
-    )
-    entry.calls.set(call, running)
-    try {
-      return await running
-    } finally {
-      entry.calls.delete(call)
     }
   }
 

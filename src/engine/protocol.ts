@@ -10,12 +10,15 @@ import type { PipelinePlan, PlannedSize } from '../pipelines/loading/plan-pipeli
 import type {
   AdapterCommand,
   CheckpointReference,
+  EncodePromptOptions,
   GenerateOptions,
   GenerateResult,
   LoadPipelineOptions,
   LoraInfo,
   PipelineInfo,
   PipelineProgress,
+  PromptEmbeddings,
+  PromptInput,
   StepInfo,
 } from '../pipelines/types.js'
 
@@ -66,12 +69,20 @@ export interface EngineApi {
   generate(
     call: CallId,
     pipeline: PipelineId,
-    prompt: string,
+    prompt: PromptInput,
     options: GenerateOptions,
     onEvents: EventSink,
   ): Promise<GenerateResult>
   /** Loads, activates or removes LoRAs, after the generations that were requested before. Returns those that are loaded then. */
   adapters(call: CallId, pipeline: PipelineId, command: AdapterCommand, onEvents: EventSink): Promise<readonly LoraInfo[]>
+  /** Encodes prompts, in turn with generations. */
+  encodePrompt(
+    call: CallId,
+    pipeline: PipelineId,
+    prompt: string | readonly string[],
+    options: EncodePromptOptions,
+    onEvents: EventSink,
+  ): Promise<PromptEmbeddings>
   /** Cancels a call: its downloads and its step loop end, and its promise rejects with an AbortError. Unknown ids are ignored. */
   cancel(call: CallId): Promise<void>
   /** Cancels the calls of a pipeline, waits for them, then frees its memory. Unknown ids are ignored. */

@@ -46,6 +46,7 @@ export const pipeline = (parts: Partial<EnginePipeline> = {}): EnginePipeline =>
   info,
   adapters: () => Promise.resolve([]),
   generate: (_prompt, { seed = 0 }) => Promise.resolve(result(seed)),
+  encodePrompt: () => Promise.resolve({ promptEmbeds: { dims: [1, 1, 1], data: Float32Array.of(1) } }),
   dispose: () => Promise.resolve(),
   ...parts,
 })
