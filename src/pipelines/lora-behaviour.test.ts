@@ -27,6 +27,18 @@ async function pixels(): Promise<Uint8ClampedArray> {
   return images[0]?.data ?? new Uint8ClampedArray()
 }
 
+/** The events of the last run that report a load of weights. */
+function loadsOf(component: string): readonly PipelineProgress[] {
+  return events.filter((event) => event.type === 'weights' && event.component === component)
+}
+
+/** Bytes of the UNet's weights after a run. */
+async function unetBytes(): Promise<number> {
+  await pixels()
+  const memory = events.findLast((event) => event.type === 'memory')
+  return memory?.memory.components['unet']?.weights ?? 0
+}
+
 /** A LoRA for the fixture's UNet, in which the first cross-attention has this width of its prompt. */
 function lora(
   name: string,
@@ -46,14 +58,13 @@ test('a LoRA changes images, its weight costs no load, and its removal gives the
   await pipeline.adapters({ type: 'set', names: ['a'], weights: 1 })
   const whole = await pixels()
   expect(whole).not.toEqual(half)
-  const loads = (component: string) => events.filter((event) => event.type === 'weights' && event.component === component)
-  expect(loads('unet')).toEqual([])
+  expect(loadsOf('unet')).toEqual([])
   await pipeline.adapters({ type: 'set', names: ['a'], weights: 0 })
   expect(await pixels()).toEqual(plain)
   expect(await pipeline.adapters({ type: 'set', names: [] })).toMatchObject([{ adapterName: 'a', active: false }])
   expect(await pixels()).toEqual(plain)
   // Other graphs, whose sessions are made of the weights again: the check above can fail.
-  expect(loads('unet')).not.toEqual([])
+  expect(loadsOf('unet')).not.toEqual([])
   expect(await pipeline.adapters({ type: 'delete' })).toEqual([])
   expect(await pixels()).toEqual(plain)
 })
@@ -112,14 +123,9 @@ test('layers that the pipeline does not have are ignored with a warning, where o
 })
 
 test('the memory plan counts the factors', async () => {
-  const weights = async () => {
-    await pixels()
-    const memory = events.findLast((event) => event.type === 'memory')
-    return memory?.memory.components['unet']?.weights ?? 0
-  }
-  const plain = await weights()
+  const plain = await unetBytes()
   await pipeline.adapters({ type: 'load', source: lora('a') })
-  expect((await weights()) - plain).toBe(4 * (2 * 16 + 16 * 2))
+  expect((await unetBytes()) - plain).toBe(4 * (2 * 16 + 16 * 2))
   await pipeline.adapters({ type: 'delete' })
   // The whole network is over a budget that its own weights fill; then it is refused before anything runs.
   const tight = await loadPipeline(diskRepository(join(fixtures, 'few-steps/lcm/repo')), {

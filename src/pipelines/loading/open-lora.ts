@@ -132,8 +132,9 @@ function factorsOf({ a, b, rank }: LoraModule, source: ByteSource, scaling: numb
 }
 
 function bytesOf({ components }: MatchedLora): number {
-  const modules = [...components.values()].flatMap((own) => [...own.values()])
-  return modules.reduce((sum, { a, b }) => sum + (a.end - a.begin) + (b.end - b.begin), 0)
+  let sum = 0
+  for (const modules of components.values()) for (const { a, b } of modules.values()) sum += a.end - a.begin + (b.end - b.begin)
+  return sum
 }
 
 function warnOfIgnored(file: string, { ignored }: MatchedLora, ignoresDora: boolean, run: Run): void {
