@@ -57,7 +57,7 @@ async function takeFolder(item: DroppedItem, { onFolder, say }: DropActions): Pr
 }
 
 async function take(file: File, { onSettings, onPicture, onLora, onCheckpoint, say }: DropActions): Promise<void> {
-  if (/\.(?:safetensors|ckpt)$/i.test(file.name)) {
+  if (/\.(?:safetensors|gguf|ckpt)$/i.test(file.name)) {
     if (await isLora(file)) {
       onLora(file)
       return say(`${file.name} was added to the LoRAs.`)
