@@ -138,6 +138,7 @@ export const groups: readonly Group[] = [
       'AquatintPromptEvents',
       'ImageDetail',
       'PromptSettings',
+      'LoraSetting',
       'ModelOption',
       'RunnerState',
     ],
