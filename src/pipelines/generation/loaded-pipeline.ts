@@ -73,7 +73,9 @@ export function createPipeline({
   const multiple = scaleFactor * patch
   const latentScales = family.latentScales(vae.model.scaling, channels)
 
-  async function generate(prompt: PromptInput, options: GenerateOptions & GenerateHooks = {}): Promise<GenerateResult> {
+  async function generate(prompt: PromptInput, given: GenerateOptions & GenerateHooks = {}): Promise<GenerateResult> {
+    const { maxSequenceLength = family.defaults.maxSequenceLength } = given
+    const options = { ...given, maxSequenceLength }
     const run = new Run(options)
     const size = resultSize(options, defaults, multiple)
     const batch = promptBatch(prompt, options)
@@ -89,7 +91,11 @@ export function createPipeline({
     const prepared = prepareScheduler(
       scheduler,
       options,
-      { ...defaults, mu: shift === undefined ? undefined : (config) => shift(tokens, config) },
+      {
+        ...defaults,
+        mu: shift === undefined ? undefined : (config) => shift(tokens, config),
+        sigmas: family.scheduler?.sigmas,
+      },
       run,
     )
     if (family.scheduler?.setsBeginIndex === true) prepared.setBeginIndex(0)
