@@ -157,7 +157,8 @@ function prepareDenoiser(
   const tokens = given.get('reference_latents')
   const references = rowsOf(given.get('reference_sizes')).map(([height = 0, width = 0]) => ({ height, width }))
   const lengths = given.get('text_lengths')
-  const positions = model.positionInputs?.({ height, width, sequenceLength, references, textLengths: lengths && [...lengths.data] }) ?? {}
+  const positions =
+    model.positionInputs?.({ height, width, sequenceLength, references, textLengths: lengths && [...lengths.data] }) ?? {}
   const others = Object.fromEntries(Object.entries(positions).map(([name, { dims }]) => [name, dims]))
   const size = { batch, height, width, sequenceLength, references: tokens && axis(tokens, 1), others }
   const guidance = given.get('guidance')?.data[0]

@@ -57,6 +57,15 @@ const massive = [
     'model.layers.2/hidden',
     'last_hidden_state',
   ],
+  [
+    'Z-Image, in its feed-forwards,',
+    'tiny-z-image',
+    'transformer.forward',
+    /feed_forward\.(w3|w2)\.weight$/,
+    600,
+    'layers.1/hidden',
+    'out_sample',
+  ],
 ] as const
 
 test.each(massive)('values of %s that are out of float16’s range are correct in float16', async (_, ...item) => {

@@ -163,9 +163,21 @@ function maskBiases(component: ComponentBuilder, batch: number, tokens: number, 
 }
 
 /** One ZImageTransformerBlock as a stage. */
-function blockStage(component: ComponentBuilder, name: string, hidden: ValueInfo, shared: Shared, config: ZImageConfig): ValueInfo {
+function blockStage(
+  component: ComponentBuilder,
+  name: string,
+  hidden: ValueInfo,
+  shared: Shared,
+  config: ZImageConfig,
+): ValueInfo {
   const { cos, sin, bias, temb } = shared
-  const values: Values<'hidden' | 'cos' | 'sin'> = { hidden, cos, sin, ...(bias === undefined ? {} : { bias }), ...(temb === undefined ? {} : { temb }) }
+  const values: Values<'hidden' | 'cos' | 'sin'> = {
+    hidden,
+    cos,
+    sin,
+    ...(bias === undefined ? {} : { bias }),
+    ...(temb === undefined ? {} : { temb }),
+  }
   return component.stage(name, values, (graph, inputs) => ({ hidden: block(graph, inputs.hidden, inputs, config) })).hidden
 }
 
@@ -288,7 +300,8 @@ export const ZImageTransformer2DModel: DenoiserDefinition<ZImageConfig> = {
         }
       },
       write: (shapes, options) => {
-        const { hidden_states: [batch = 0, , height = 0, width = 0] = [], encoder_hidden_states: [, sequenceLength = 0] = [] } = shapes
+        const { hidden_states: [batch = 0, , height = 0, width = 0] = [], encoder_hidden_states: [, sequenceLength = 0] = [] } =
+          shapes
         const masked = shapes['encoder_attention_mask'] !== undefined
         return writeGraph(config, { batch, height, width, sequenceLength, masked }, options)
       },
@@ -309,7 +322,8 @@ export const ZImageTransformer2DModel: DenoiserDefinition<ZImageConfig> = {
         return { timestep_proj: { dims: [timesteps.length, timeSettings.width], data: timestepEmbedding(times, timeSettings) } }
       },
       tableInputs: () => ({}),
-      positionInputs: ({ textLengths, sequenceLength, ...size }) => zImageSequences(config, size, textLengths ?? [sequenceLength]),
+      positionInputs: ({ textLengths, sequenceLength, ...size }) =>
+        zImageSequences(config, size, textLengths ?? [sequenceLength]),
       skippableLayers: 0,
     }
   },

@@ -78,7 +78,11 @@ async function encodeChat(
 ): Promise<EncodedPrompt> {
   const text = qwen3Chat(prompt, { enableThinking: true })
   // Attention is causal and the padding is masked, so its length changes nothing.
-  const { hidden, tokens, first } = await encoder.encode(text, call, { maxSequenceLength, lengthMultiple: 32, masksPadding: true })
+  const { hidden, tokens, first } = await encoder.encode(text, call, {
+    maxSequenceLength,
+    lengthMultiple: 32,
+    masksPadding: true,
+  })
   const width = hidden.dims[2] ?? 0
   return {
     embeds: { dims: [tokens, width], parts: [{ tensor: hidden, at: [0, 0], from: [0, first, 0], size: [1, tokens, width] }] },
