@@ -44,8 +44,9 @@ export interface TextEncoding {
   readonly hiddenStates: readonly Value[]
   /** [1, projection], from encoders with a projection. */
   readonly pooled: Value | null
-  /** How many of the tokens are the text's. The rest, at the end, is padding. */
+  /** How many of the tokens are the text's, and the place of the first of them. The rest is padding. */
   readonly tokens: number
+  readonly first: number
 }
 
 /** What one run of a text encoder gives. */
@@ -87,12 +88,12 @@ export class LoadedTextEncoder {
     }
     const plain = weighting === undefined ? text : withoutWeights(text, weighting.rule)
     const encoded = this.#tokenize(plain, options.maxSequenceLength, run)
-    const { inputIds, tokens } = encoded
-    const mask = options.masksPadding === true ? new Float32Array(inputIds.length).fill(1, 0, tokens) : undefined
+    const { inputIds, tokens, first } = encoded
+    const mask = options.masksPadding === true ? new Float32Array(inputIds.length).fill(1, first, first + tokens) : undefined
     const { hiddenStates, pooled } = await this.#run(inputIds, mask, call, options)
     const [hidden] = hiddenStates
     if (hidden === undefined) throw new TypeError(`${this.#network.model.className} has no hidden state.`)
-    return { hidden, hiddenStates, pooled, tokens }
+    return { hidden, hiddenStates, pooled, tokens, first }
   }
 
   /** Runs the network on as many ids as it takes. `mask`: 1 for each id that the others may attend to; absent: all. */
@@ -107,7 +108,7 @@ export class LoadedTextEncoder {
     const states =
       output === 'last_hidden_state'
         ? ['last_hidden_state']
-        : (hiddenStates ?? [null]).map((_, place) => numbered('hidden_state', place))
+        : Array.from({ length: hiddenStates?.length ?? model.hiddenStates ?? 1 }, (_, place) => numbered('hidden_state', place))
     const pooledOutput = model.pooledOutput === null ? [] : [model.pooledOutput]
     const variant = { hiddenStates, attentionMask: mask === undefined ? undefined : true }
     const outputs = await failuresOf({ host: this.#host, network: this.#network }, () =>
