@@ -78,9 +78,9 @@ const expectations: Readonly<Record<string, (running: Running) => Promise<void>>
     expect(said.at(-1)).toBe('the bar is at 1')
   },
   // models.md: what is not supported
-  'FLUX.1-schnell': async ({ over, said }) => {
+  'Qwen/Qwen-Image': async ({ over, said }) => {
     await over
-    expect(said.at(-1)).toMatch(/^FluxPipeline \[StableDiffusionPipeline, /)
+    expect(said.at(-1)).toMatch(/^QwenImagePipeline \[StableDiffusionPipeline, /)
   },
   // models.md: parts of another model
   'madebyollin/sdxl-vae-fp16-fix': async ({ over, said }) => {
@@ -214,8 +214,8 @@ Object.assign(window, { start: (key: string) => modules[key]?.().then(() => unde
       server.setRepository('madebyollin/sdxl-vae-fp16-fix', 'fixtures/tiny-sdxl/repo/vae')
       server.setRepository('owner/name', { 'model.safetensors': singleFile })
       server.setRepository('latent-consistency/lcm-sdxl', 'fixtures/tiny-sdxl/repo/unet')
-      server.setRepository('black-forest-labs/FLUX.1-schnell', {
-        'model_index.json': JSON.stringify({ _class_name: 'FluxPipeline', vae: ['diffusers', 'AutoencoderKL'] }),
+      server.setRepository('Qwen/Qwen-Image', {
+        'model_index.json': JSON.stringify({ _class_name: 'QwenImagePipeline', vae: ['diffusers', 'AutoencoderKL'] }),
       })
       const elsewhere = async (from: RegExp, to: string) =>
         page.context().route(from, async (route) => {

@@ -56,7 +56,9 @@ export function createPipeline({ spec: family, parts, hosts, notes, close }: Ope
   const multiple = scaleFactor * patch
   const latentScales = family.latentScales(vae.model.scaling, channels)
 
-  async function generate(prompt: PromptInput, options: GenerateOptions & GenerateHooks = {}): Promise<GenerateResult> {
+  async function generate(prompt: PromptInput, given: GenerateOptions & GenerateHooks = {}): Promise<GenerateResult> {
+    const { maxSequenceLength = family.defaults.maxSequenceLength } = given
+    const options = { ...given, maxSequenceLength }
     const run = new Run(options)
     const size = resultSize(options, defaults, multiple)
     const batch = promptBatch(prompt, options)
@@ -72,7 +74,11 @@ export function createPipeline({ spec: family, parts, hosts, notes, close }: Ope
     const prepared = prepareScheduler(
       scheduler,
       options,
-      { ...defaults, mu: shift === undefined ? undefined : (config) => shift(tokens, config) },
+      {
+        ...defaults,
+        mu: shift === undefined ? undefined : (config) => shift(tokens, config),
+        sigmas: family.scheduler?.sigmas,
+      },
       run,
     )
     if (family.scheduler?.setsBeginIndex === true) prepared.setBeginIndex(0)

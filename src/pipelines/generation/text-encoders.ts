@@ -30,6 +30,8 @@ export interface EncodeTextOptions {
   readonly output?: 'last_hidden_state' | 'hidden_states' | undefined
   /** Hidden states to take. Default: the class's own choice. */
   readonly hiddenStates?: readonly HiddenState[] | undefined
+  /** The output with the pooled embedding. Default: the class's `pooledOutput`. */
+  readonly pooledOutput?: string | undefined
   /** Whether padding is masked, so that no token attends to it. Default false, as in diffusers' Stable Diffusion pipelines. */
   readonly masksPadding?: boolean | undefined
   /** Tokens, for tokenizers without a fixed length. */
@@ -101,7 +103,7 @@ export class LoadedTextEncoder {
     inputIds: readonly number[],
     mask: Float32Array<ArrayBuffer> | undefined,
     { next, keep, run }: EncodeCall,
-    { output, hiddenStates }: EncodeTextOptions,
+    { output, hiddenStates, pooledOutput: named }: EncodeTextOptions,
   ): Promise<EncodedIds> {
     const { model } = this.#network
     const inputs = await this.#inputs(inputIds, mask, run.signal)
@@ -109,7 +111,8 @@ export class LoadedTextEncoder {
       output === 'last_hidden_state'
         ? ['last_hidden_state']
         : Array.from({ length: hiddenStates?.length ?? model.hiddenStates ?? 1 }, (_, place) => numbered('hidden_state', place))
-    const pooledOutput = model.pooledOutput === null ? [] : [model.pooledOutput]
+    const pooledName = named ?? model.pooledOutput
+    const pooledOutput = pooledName === null ? [] : [pooledName]
     const variant = { hiddenStates, attentionMask: mask === undefined ? undefined : true }
     const outputs = await failuresOf({ host: this.#host, network: this.#network }, () =>
       this.#host.runFor(next, this.#network, inputs, [...states, ...pooledOutput], run, variant),
