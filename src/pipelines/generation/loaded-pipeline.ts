@@ -76,7 +76,7 @@ export function createPipeline({ spec: family, parts, hosts, notes, close }: Ope
       options,
       {
         ...defaults,
-        mu: shift === undefined ? undefined : (config) => shift(tokens, config),
+        mu: shift === undefined ? undefined : (config, steps) => shift(tokens, config, steps),
         sigmas: family.scheduler?.sigmas,
       },
       run,
