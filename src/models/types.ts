@@ -72,6 +72,11 @@ export interface ClassFacts<Role extends NetworkRole> {
   /** Whether its Linear weights may be quantized. */
   readonly quantizable: boolean
   /**
+   * `float32`: where the graph computes in float16, the values that blocks pass on are float32 all the same, because sums over many blocks can leave
+   * float16's range (65,504). Absent: they have the graph's type.
+   */
+  readonly residual?: 'float32' | undefined
+  /**
    * Classes whose checkpoints hold this network, so that `from_pretrained` of this class reads them: `CLIPModel` has a `CLIPTextModel`. Absent:
    * none.
    */
