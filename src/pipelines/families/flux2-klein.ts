@@ -88,6 +88,15 @@ export const flux2Klein: PipelineFamily = {
     bias: [-0.0329, -0.0718, -0.0851],
   },
 
+  // The image of this class is one that the prompt talks about, not one to start from.
+  check({ image }) {
+    if (image !== undefined)
+      throw new UnsupportedError('unsupported-config', 'Flux2KleinPipeline cannot take an image yet; generate without image.', {
+        className: 'Flux2KleinPipeline',
+        key: 'image',
+      })
+  },
+
   promptEncoder(parts, hosts, denoiser) {
     const encoder = textEncoderOf(parts, hosts, 'text_encoder', 'tokenizer')
     if (encoder === null)
