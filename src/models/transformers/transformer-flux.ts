@@ -55,13 +55,17 @@ const timeSettings = { width: 256, flipSinToCos: true, freqShift: 0 }
 const patch = 2
 const usualEdge = 128
 
+/** Whether a value can be how many of a head's values an axis turns. */
+function isAxis(value: unknown): value is number {
+  return typeof value === 'number' && value > 0 && value % 2 === 0
+}
+
 function readConfig(config: Config): FluxConfig {
   const reader = new ConfigReader('FluxTransformer2DModel', config)
   const heads = reader.integer('num_attention_heads', 24, { min: 1, max: 256 })
   const headSize = reader.integer('attention_head_dim', 128, { min: 2, max: 1024 })
   const inChannels = reader.integer('in_channels', 64, { min: 4, max: 4096 })
   const axes = reader.raw('axes_dims_rope') ?? [16, 56, 56]
-  const isAxis = (value: unknown): value is number => Number.isInteger(value) && Number(value) > 0 && Number(value) % 2 === 0
   if (!Array.isArray(axes) || axes.length !== 3 || !axes.every(isAxis) || axes.reduce((sum, axis) => sum + axis, 0) !== headSize)
     throw reader.invalid('axes_dims_rope', `three even numbers that add up to attention_head_dim, ${headSize}`)
   const result: Omit<FluxConfig, 'ignoredKeys'> = {
@@ -227,6 +231,7 @@ const facts = {
   role: 'denoiser',
   weights: { ...currentNames, unused: [] },
   quantizable: true,
+  residual: 'float32',
 } as const
 
 /** diffusers' default of `max_sequence_length` in FluxPipeline. */
