@@ -74,11 +74,14 @@ function heads(graph: GraphBuilder, x: ValueInfo, count: number, keys = false): 
   return transpose(graph, reshape(graph, x, [batch, tokens, count, width / count]), keys ? [0, 2, 3, 1] : [0, 2, 1, 3])
 }
 
-async function operators(): Promise<void> {
-  const linear = (columns: number, rows: number): Record<'Gemm' | 'MatMul, Add', Body> => ({
+function linear(columns: number, rows: number): Record<'Gemm' | 'MatMul, Add', Body> {
+  return {
     Gemm: (graph, x) => gemm(graph, x, graph.weight('w', [rows, columns]), graph.weight('b', [rows])),
     'MatMul, Add': (graph, x) => add(graph, matMul(graph, x, graph.weight('w', [columns, rows])), graph.weight('b', [rows])),
-  })
+  }
+}
+
+async function operators(): Promise<void> {
   const cases: readonly (readonly [string, readonly number[], Readonly<Record<string, Body>>])[] = [
     ['Linear 512 × 512 → 512', [512, 512], linear(512, 512)],
     ['Linear 128 × 256 → 2,048', [128, 256], linear(256, 2048)],
