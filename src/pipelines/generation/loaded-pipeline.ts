@@ -129,7 +129,9 @@ export function createPipeline({ spec: family, parts, hosts, notes, close }: Ope
   return {
     info: describePipeline({ spec: family, parts, hosts, notes, close }, networks, defaults, describeScheduler(scheduler)),
     generate,
-    encodePrompt: async (prompt, { signal, onProgress, ...options } = {}) => {
+    encodePrompt: async (prompt, { signal, onProgress, ...given } = {}) => {
+      const { maxSequenceLength = family.defaults.maxSequenceLength } = given
+      const options = { ...given, maxSequenceLength }
       checkAmounts(options)
       prompts.check(options)
       const run = new Run({ signal, onProgress })
