@@ -29,6 +29,8 @@ const names = [
   'tiny-flux',
   'tiny-z-image',
   'few-steps/flux-schnell',
+  'tiny-flux2-klein',
+  'tiny-flux2-klein-base',
   'few-steps/lcm',
   'few-steps/tiny-vae',
   'few-steps/edm',

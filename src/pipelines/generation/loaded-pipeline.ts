@@ -93,7 +93,7 @@ export function createPipeline({
       options,
       {
         ...defaults,
-        mu: shift === undefined ? undefined : (config) => shift(tokens, config),
+        mu: shift === undefined ? undefined : (config, steps) => shift(tokens, config, steps),
         sigmas: family.scheduler?.sigmas,
       },
       run,
@@ -150,7 +150,9 @@ export function createPipeline({
     info: describePipeline({ spec: family, parts, hosts, notes }, networks, defaults, describeScheduler(scheduler)),
     generate,
     adapters: (command, hooks = {}) => loras.run(command, opening, hooks),
-    encodePrompt: async (prompt, { signal, onProgress, ...options } = {}) => {
+    encodePrompt: async (prompt, { signal, onProgress, ...given } = {}) => {
+      const { maxSequenceLength = family.defaults.maxSequenceLength } = given
+      const options = { ...given, maxSequenceLength }
       checkAmounts(options)
       prompts.check(options)
       const run = new Run({ signal, onProgress })
