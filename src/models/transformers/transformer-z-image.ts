@@ -276,6 +276,7 @@ const facts = {
     ],
   },
   quantizable: true,
+  residual: 'float32',
 } as const
 
 /** The denoiser of Z-Image. */
