@@ -53,6 +53,7 @@ export async function startFolder(folder: string, pages: Readonly<Record<string,
           .writeHead(200, {
             'content-type': types[extname(pathname)] ?? 'text/html; charset=utf-8',
             'content-length': bytes.length,
+            'access-control-allow-origin': '*',
           })
           .end(bytes),
       () => response.writeHead(404).end(),
