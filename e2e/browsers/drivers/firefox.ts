@@ -15,17 +15,10 @@ export const firefoxEngine: Engine = {
   launch,
 }
 
-async function launch({
-  dark = false,
-  isPrivate = false,
-  profile,
-  storage,
-  gpuInWorkers = true,
-}: LaunchOptions = {}): Promise<DrivenBrowser> {
+async function launch({ dark = false, isPrivate = false, profile, storage }: LaunchOptions = {}): Promise<DrivenBrowser> {
   const preferences = {
     'layout.css.prefers-color-scheme.content-override': dark ? 0 : 1,
     'ui.prefersReducedMotion': 1,
-    'dom.webgpu.workers.enabled': gpuInWorkers,
     // In KiB for all sites together; a site may have a fifth of it, and at least 10 MB.
     ...(storage === undefined ? {} : { 'dom.quotaManager.temporaryStorage.fixedLimit': 5 * storage * 1024 }),
     ...(isPrivate ? { 'browser.privatebrowsing.autostart': true } : {}),

@@ -32,8 +32,6 @@ export interface LaunchOptions {
   readonly dark?: boolean
   /** Private windows only. */
   readonly isPrivate?: boolean
-  /** False: workers have no WebGPU, as in older browsers; only in Firefox. */
-  readonly gpuInWorkers?: boolean
   /** MiB that a site may store, about; only where {@link Engine.limitsStorage}. */
   readonly storage?: number
   /** Folder of the profile, which stays when the browser ends. Without one the browser begins with an empty one. */
