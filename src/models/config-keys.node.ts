@@ -41,7 +41,7 @@ export function changedConfig({ config }: KeyCase, change: KeyCase['changes'][nu
 
 const ids = [0, 5, 9, 63, 4, 11, 7]
 const samples = 12
-const options: WriteOptions = { dtype: 'float32', weights: 'input', granularity: 'block' }
+const options: WriteOptions = { dtype: 'float32', weights: 'input', granularity: 'component' }
 
 const given = (name: string, ...dims: readonly number[]): PlainTensor => ({
   dims,
@@ -87,7 +87,7 @@ export function keyRuns(className: string, config: Config): readonly KeyRun[] {
     graphFor(definition, config, size, options, variant)
   if (model.role === 'autoencoder') return autoencoderRuns(model, write)
   if (model.role === 'denoiser') return [denoiserRun(model, config, write)]
-  const tokens = model.pooledOutput === null && className === 'T5EncoderModel' ? [...ids, ...ids] : ids
+  const tokens = /^(T5|Qwen3)/.test(className) ? [...ids, ...ids] : ids
   const graph = write({ batch: 1, sequenceLength: tokens.length })
   const { tensors, rows, width } = model.tokenEmbedding
   const embedding = weight(tensors[0] ?? '', [rows, width])
@@ -130,7 +130,9 @@ function denoiserRun(
     encoder_hidden_states: given('encoder_hidden_states', batch, 5, 24),
     pooled_projections: given('pooled_projections', 1, 20),
     ...model.stepInputs(isUnet ? [3, 750] : [750]),
+    ...model.positionInputs?.({ height, width, sequenceLength: 5 }),
   }
+  if (graph.inputs.some(({ name }) => name === 'guidance_proj')) Object.assign(inputs, model.guidanceInputs?.(3.5, batch))
   for (const [name, { tensor, shape, runs, dims }] of Object.entries(model.tableInputs({ height, width }))) {
     const values = weight(tensor, shape)
     inputs[name] = { dims, data: Float32Array.from(runs.flatMap(({ begin, end }) => Array.from(values.subarray(begin, end)))) }

@@ -16,6 +16,7 @@ import {
 } from './testing.node.js'
 import { networkDefinition } from './registry.js'
 import { graphFor } from './testing.js'
+import { numbered } from './text-encoders/encoder-variants.js'
 import type { AutoencoderModel, DenoiserModel, NetworkDefinition, TextEncoderModel } from './types.js'
 import { UNet2DConditionModel, unetTimeIdEmbeds } from './unets/unet-2d-condition.js'
 
@@ -60,7 +61,7 @@ export function fixtureCalls(name: string): ReadonlyMap<string, (variant?: strin
     const definition = networkDefinition(className)
     const config = readJson(join(folder, 'repo', call.component, 'config.json'))
     const table = readWeights(join(folder, 'repo', call.component), variant)
-    const prepared = prepare(definition, call.call, config, table, values(call.inputs))
+    const prepared = prepare(definition, call, config, table, values(call.inputs))
     const expected = [...values(call.outputs)].map(([key, value]) => [prepared.outputs[key] ?? key, value] as const)
     return { ...prepared, definition, config, table, expected: Object.fromEntries(expected) }
   }
@@ -74,11 +75,11 @@ interface Prepared {
   readonly outputs: Readonly<Record<string, string>>
 }
 
-function prepare(definition: NetworkDefinition, call: string, config: Config, table: Table, given: Tensors): Prepared {
+function prepare(definition: NetworkDefinition, { call, outputs }: Call, config: Config, table: Table, given: Tensors): Prepared {
   const model = definition.fromConfig(config)
   switch (model.role) {
     case 'text-encoder':
-      return prepareTextEncoder(definition, model, config, table, given)
+      return prepareTextEncoder(definition, model, config, table, given, Object.keys(outputs))
     case 'autoencoder':
       return prepareAutoencoder(definition, model, call, config, given)
     case 'denoiser':
@@ -92,16 +93,32 @@ function prepareTextEncoder(
   config: Config,
   table: Table,
   given: Tensors,
+  outputs: readonly string[],
 ): Prepared {
   const ids = get(given, 'input_ids')
   const size = { batch: axis(ids, 0), sequenceLength: axis(ids, 1) }
+  const mask = given.get('attention_mask')
+  // `hidden_states_3` is the hidden state number 3.
+  const chosen = outputs.filter((name) => /^hidden_states_\d+$/.test(name))
+  const hiddenStates = chosen.map((name) => {
+    const index = Number(name.slice('hidden_states_'.length))
+    return { index, finalLayerNorm: index === model.layers }
+  })
+  const variant = { ...(chosen.length === 0 ? {} : { hiddenStates }), attentionMask: mask !== undefined }
   return {
-    write: (options) => [graphFor(definition, config, size, options)],
+    write: (options) => [
+      graphFor(definition, config, size, options, variant),
+      ...(chosen.length === 0 ? [] : [graphFor(definition, config, size, options)]),
+    ],
     inputs: {
       inputs_embeds: embedded(table, model.tokenEmbedding.tensors, ids),
       ...model.hostInputs(ids.data, size.sequenceLength),
+      ...(mask === undefined ? {} : { attention_mask: mask }),
     },
-    outputs: { hidden_states_penultimate: 'hidden_state' },
+    outputs: {
+      hidden_states_penultimate: 'hidden_state',
+      ...Object.fromEntries(chosen.map((name, place) => [name, numbered('hidden_state', place)])),
+    },
   }
 }
 
@@ -136,7 +153,11 @@ function prepareDenoiser(
   const batch = axis(latents, 0)
   const height = axis(latents, 2)
   const width = axis(latents, 3)
-  const size = { batch, height, width, sequenceLength: axis(get(given, 'encoder_hidden_states'), 1) }
+  const sequenceLength = axis(get(given, 'encoder_hidden_states'), 1)
+  const tokens = given.get('reference_latents')
+  const size = { batch, height, width, sequenceLength, references: tokens && axis(tokens, 1) }
+  const references = rowsOf(given.get('reference_sizes')).map(([height = 0, width = 0]) => ({ height, width }))
+  const guidance = given.get('guidance')?.data[0]
   const prompt = model.promptInputs.flatMap((name) => {
     const value = given.get(name)
     return value === undefined ? [] : [[name, value] as const]
@@ -156,6 +177,9 @@ function prepareDenoiser(
     inputs: {
       [input]: latents,
       ...Object.fromEntries([...prompt, ...crops]),
+      ...(tokens === undefined ? {} : { reference_latents: tokens }),
+      ...model.positionInputs?.({ height, width, sequenceLength, references }),
+      ...(guidance === undefined ? {} : model.guidanceInputs?.(guidance, batch)),
       ...model.stepInputs(timesteps(given, batch)),
       ...(text === undefined ? {} : { add_embeds: addEmbeds(config, text, get(given, 'time_ids')) }),
     },
@@ -174,6 +198,13 @@ function addEmbeds(config: Config, text: PlainTensor, timeIds: PlainTensor): Pla
     ...times.subarray(row * timeWidth, (row + 1) * timeWidth),
   ])
   return rows(batch, Float32Array.from(joined.flat()))
+}
+
+/** The rows of [rows, columns]; none of no tensor. */
+function rowsOf(tensor: PlainTensor | undefined): number[][] {
+  if (tensor === undefined) return []
+  const width = axis(tensor, 1)
+  return Array.from({ length: axis(tensor, 0) }, (_, row) => [...tensor.data.subarray(row * width, (row + 1) * width)])
 }
 
 /** One timestep for each row of the batch. */

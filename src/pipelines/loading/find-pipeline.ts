@@ -5,6 +5,7 @@
 
 import type { Layout } from '../../checkpoint/layouts/layout.js'
 import { layoutNames, openLayout } from '../../checkpoint/layouts/open-layout.js'
+import { openFile } from '../../hub/repositories/open-file.js'
 import { isSingleFile, openSingleFileLayout, type Opening, type SingleFileSource } from './open-single-file.js'
 import { CheckpointError, HubError, UnsupportedError } from '../../errors.js'
 import { Hub } from '../../hub/hub.js'
@@ -41,6 +42,8 @@ export interface FoundPipeline<Spec extends PipelineSpec = PipelineSpec> {
   readonly store: (() => Promise<Hub>) | undefined
   /** Allows the cache to evict the repositories' files again, then calls what `onClose` was given. */
   readonly close: () => void
+  /** The caller's hub, or one that is opened at the first call. */
+  readonly hub: () => Promise<Hub>
   /** Registers a function that {@link close} calls. */
   readonly onClose: (release: () => void) => void
 }
@@ -82,7 +85,7 @@ export async function findPipeline<T, Spec extends PipelineSpec>(
       if (signal.aborted) release()
       else releases.push(release)
     }
-    return await work({ layout, spec, placing, run, open, store, close, onClose })
+    return await work({ layout, spec, placing, run, open, store, hub, close, onClose })
   } catch (error) {
     // The pipeline cannot run without this part, so the downloads of the others end too.
     failing.abort(error)
@@ -161,7 +164,13 @@ function hubOf(options: OpenPipelineOptions, run: Run): () => Promise<Hub> {
 /** Opens each repository once, by name and revision. */
 function opener(hub: () => Promise<Hub>, options: OpenPipelineOptions, opened: OpenRepository[], run: Run): OpenByName {
   const byName = new Map<string, Promise<OpenRepository>>()
-  return async (repo, revision) => {
+  const file = async (address: string) => {
+    const { endpoint, token, baseUrl, revalidate } = options
+    const found = await openFile(await hub(), address, { endpoint, token, baseUrl, revalidate, signal: run.signal })
+    opened.push(found.repository)
+    return found
+  }
+  const open = async (repo: string, revision: string | undefined) => {
     const shared = await hub()
     const key = JSON.stringify([repo, revision ?? null])
     let repository = byName.get(key)
@@ -185,4 +194,5 @@ function opener(hub: () => Promise<Hub>, options: OpenPipelineOptions, opened: O
     }
     return repository
   }
+  return Object.assign(open, { file })
 }
