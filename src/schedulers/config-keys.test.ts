@@ -9,6 +9,8 @@ import { AquatintError } from '../errors.js'
 import { valuesFor } from '../util/testing-values.js'
 import { TorchGenerator } from '../util/random.js'
 import { createScheduler, schedulerClassNames } from './registry.js'
+import { KDPM2DiscreteScheduler } from './sigmas/scheduling-k-dpm-2-discrete.js'
+import { ancestralStep, KDPM2AncestralDiscreteScheduler } from './sigmas/scheduling-k-dpm-2-ancestral-discrete.js'
 import { StepRunner, type Arithmetic } from './step-runner.js'
 
 interface KeyCase {
@@ -65,8 +67,32 @@ function equal(actual: readonly number[], trace: readonly number[]): boolean {
   )
 }
 
-/** Known difference: with sigmas up to 7e6, the timestep of the last half step is 0.05 here and 0 in diffusers. The samples are equal. */
-const different: ReadonlySet<string> = new Set(['KDPM2AncestralDiscreteScheduler beta_start 0.5'])
+/**
+ * A result that is noise in diffusers: the last half step's sigma is the root of the difference of two numbers that are equal but for their last digit,
+ * and torch.sqrt of the machine that wrote the fixture gets that digit wrong. The test below shows it.
+ */
+const noise: ReadonlySet<string> = new Set(['KDPM2AncestralDiscreteScheduler beta_start 0.5'])
+
+test('the one result that is not diffusers’ comes from the last digit of a square root', () => {
+  const { fround, sqrt } = Math
+  const { up, down } = ancestralStep(1762.307373046875, 1)
+  // Nearest to the exact root; diffusers has the next float32 number.
+  expect(up).toBe(0.9999998211860657)
+  const theirs = 0.9999998807907104
+  expect(theirs).toBe(fround(up + 2 ** -24))
+  const downOf = (value: number) => fround(sqrt(fround(1 - fround(value * value))))
+  expect([downOf(up), downOf(theirs)]).toEqual([down, 0.00048828125])
+})
+
+test.each([KDPM2DiscreteScheduler, KDPM2AncestralDiscreteScheduler])('%o has the sigmas of diffusers', (Scheduler) => {
+  const item = cases.find((one) => one.class === Scheduler.className)
+  const scheduler = new Scheduler(item?.config ?? {})
+  scheduler.setTimesteps(steps)
+  const calls = scheduler.timesteps.length
+  const expected = item?.output.slice(calls, -count * calls) ?? []
+  expect(expected).toHaveLength(12)
+  expect([...scheduler.sigmas]).toEqual(expected.map((value) => expect.closeTo(value, 5)))
+})
 
 test('the fixture has every class', () => {
   expect(cases.map((item) => item.class)).toEqual(expect.arrayContaining([...schedulerClassNames]))
@@ -88,7 +114,7 @@ test.each(cases.map((item) => [item.class, item] as const))('%s', (name, item) =
         faults.push(`${key} ${JSON.stringify(value)}: fails with ${String(error)}`)
       continue
     }
-    if (different.has(`${name} ${key} ${JSON.stringify(value)}`)) continue
+    if (noise.has(`${name} ${key} ${JSON.stringify(value)}`)) continue
     if (judged !== 'error' && !equal(actual, judged === 'same' ? item.output : judged))
       faults.push(`${key} ${JSON.stringify(value)}: another picture`)
   }
