@@ -4,16 +4,27 @@
  * way: they run one at a time, the others two at a time.
  */
 import { defineConfig } from '@playwright/test'
+import type { BrowserOptions } from './e2e/browsers/harness.js'
 import { site, sitePort } from './e2e/ui/site.js'
 import { chromiumLaunchOptions } from './scripts/chromium.mjs'
 
 const alone = ['hub-memory', 'hub-untrusted', 'hub-http2', 'hub-download'].map((name) => `**/${name}.spec.ts`)
 
-const { args, ...browser } = chromiumLaunchOptions()
+const { args, ...launch } = chromiumLaunchOptions()
 /** Compiles a function of WebAssembly again, with V8's slow compiler, only after much more work than usual: each spec loads the runtime anew. */
 const compileOnce = '--js-flags=--wasm-tiering-budget=200000000'
 
-export default defineConfig({
+/** A project of the specs that run in every browser; the project `site` runs them in Chromium. Each browser starts once. */
+const browser = (engineName: 'firefox' | 'webkit') => ({
+  name: engineName,
+  testMatch: '**/browsers/*.spec.ts',
+  workers: 1,
+  use: { engineName },
+  dependencies: ['pack'],
+  outputDir: `test-results/e2e-${engineName}`,
+})
+
+export default defineConfig<object, BrowserOptions>({
   testDir: 'e2e',
   forbidOnly: true,
   retries: 0,
@@ -24,7 +35,7 @@ export default defineConfig({
   reporter: process.env['PLAYWRIGHT_JSON_OUTPUT_FILE'] === undefined ? [['list']] : [['list'], ['json']],
   use: {
     baseURL: site,
-    launchOptions: { ...browser, args: [...args, compileOnce] },
+    launchOptions: { ...launch, args: [...args, compileOnce] },
     // A browser without a GPU spends more time on moving bars, and on a trace's pictures of them, than on the pictures of the model.
     contextOptions: { reducedMotion: 'reduce' },
     // The specs of the service worker allow it.
@@ -35,6 +46,8 @@ export default defineConfig({
     { name: 'pack', testMatch: '**/pack.setup.ts', outputDir: 'test-results/e2e-pack' },
     { name: 'site', testMatch: '**/*.spec.ts', testIgnore: alone, dependencies: ['pack'], outputDir: 'test-results/e2e-site' },
     { name: 'alone', testMatch: alone, workers: 1, outputDir: 'test-results/e2e-alone' },
+    browser('firefox'),
+    browser('webkit'),
   ],
   workers: 2,
   webServer: {

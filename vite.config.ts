@@ -73,9 +73,18 @@ export default defineConfig(({ mode }) => ({
             target: 'es2023',
             cssTarget,
             rolldownOptions: {
-              // `element.js` is the widget's script tag, so its name holds no hash.
-              input: { index: here('index.html'), embed: here('embed.html'), element: here('src/ui/widget.ts') },
-              output: { entryFileNames: ({ name }) => (name === 'element' ? 'element.js' : 'assets/[name]-[hash].js') },
+              // Other sites' pages name `element.js` (the widget) and `aquatint.js` (the library), so these two names hold no hash.
+              input: {
+                index: here('index.html'),
+                embed: here('embed.html'),
+                element: here('src/ui/widget.ts'),
+                aquatint: here('src/index.ts'),
+              },
+              preserveEntrySignatures: 'exports-only' as const,
+              output: {
+                entryFileNames: ({ name }) =>
+                  name === 'element' || name === 'aquatint' ? '[name].js' : 'assets/[name]-[hash].js',
+              },
             },
           },
 }))

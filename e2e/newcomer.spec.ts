@@ -1,6 +1,6 @@
 /**
  * The first hour of a newcomer, with the commands and snippets of docs/install.md and docs/first-picture.md as they are written: the packed
- * library in an empty folder, an app that Vite builds, the tag on a page of another origin, and the command line. npm's registry is one
+ * library in an empty folder, an app that Vite builds, the tag and the library on pages of another origin, and the command line. npm's registry is one
  * of this machine.
  */
 
@@ -19,7 +19,7 @@ import { startFolder, startSite } from './ui/site-server.js'
 const documented = 'http://127.0.0.1:5173'
 const local = (code: string) => code.replaceAll(documented, site)
 
-test('from the package file to a picture: app, tag and command line', async ({ page }) => {
+test('from the package file to a picture: app, tag, plain page and command line', async ({ page }) => {
   const home = mkdtempSync(join(tmpdir(), 'aquatint-newcomer-'))
   const app = join(home, 'app')
   const registry = await startLocalRegistry()
@@ -59,6 +59,16 @@ test('from the package file to a picture: app, tag and command line', async ({ p
     await page.getByRole('button', { name: 'Generate' }).click()
     await expect(page.locator('aquatint-prompt').locator('[part~="image"]').first()).toBeVisible()
     await other.close()
+
+    const plain = await startSite({ '/': { html: local(findSnippet('aquatint.js', 'html').code) } })
+    await page.goto(plain.url)
+    const colours = () =>
+      page.locator('canvas').evaluate((canvas: HTMLCanvasElement) => {
+        const { data } = canvas.getContext('2d')!.getImageData(0, 0, canvas.width, canvas.height)
+        return new Set(new Uint32Array(data.buffer)).size
+      })
+    await expect.poll(colours).toBeGreaterThan(100)
+    await plain.close()
   } finally {
     await registry.close()
     rmSync(home, { recursive: true })

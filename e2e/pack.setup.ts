@@ -1,8 +1,10 @@
 /** Packs the library as npm would publish it, once for all specs that use the package. */
 
-import { packLibrary } from './ui/packed.js'
+import { packLibrary, packedLibrary } from './ui/packed.js'
 import { expect, test } from '@playwright/test'
 
 test('the library is packed', () => {
-  expect(packLibrary()).toMatch(/aquatint-[\d.]+\.tgz$/)
+  // `npm test` packs it before it runs the checks that need it, some of them at the same time.
+  const path = process.env['AQUATINT_PACKED'] === undefined ? packLibrary() : packedLibrary()
+  expect(path).toMatch(/aquatint-[\d.]+\.tgz$/)
 })

@@ -40,6 +40,7 @@ test('every HTML snippet has a test', () => {
     '<form',
     'part(run)',
     '<iframe',
+    'aquatint.js',
   ]
   // The page that only starts the first guide's script, which widget-snippets.spec.ts runs.
   const texts = [...tags, 'src="/main.ts"']

@@ -79,10 +79,21 @@ export function ensureFirefox() {
  * @returns {Promise<() => Promise<void>>} closes it. Rejects if Firefox ends before it has started.
  */
 export async function openFirefox(url) {
+  const { close } = await startFirefox({ url })
+  return close
+}
+
+/**
+ * Starts a Firefox without a window. `profile` is the folder of a profile that stays when Firefox ends; without it the profile is empty and
+ * temporary. `bidi` is the address for WebDriver BiDi; `close` ends Firefox, and `kill` ends it at once, as a crash does.
+ * @param {{ url?: string, profile?: string, preferences?: Readonly<Record<string, string | number | boolean>> }} [options]
+ * @returns {Promise<{ bidi: string, close: () => Promise<void>, kill: () => Promise<void> }>} rejects if Firefox ends before it has started
+ */
+export async function startFirefox({ url = 'about:blank', profile: given, preferences: more = {} } = {}) {
   const path = systemFirefox()
   if (path === undefined) throw new Error(`Firefox ${leastVersion} or Mesa's lavapipe was not found`)
-  const profile = mkdtempSync(join(tmpdir(), 'aquatint-firefox-'))
-  const lines = Object.entries(preferences).map(
+  const profile = given ?? mkdtempSync(join(tmpdir(), 'aquatint-firefox-'))
+  const lines = Object.entries({ ...preferences, ...more }).map(
     ([name, value]) => `user_pref(${JSON.stringify(name)}, ${JSON.stringify(value)});\n`,
   )
   writeFileSync(join(profile, 'user.js'), lines.join(''))
@@ -91,23 +102,27 @@ export async function openFirefox(url) {
     stdio: ['ignore', 'ignore', 'pipe'],
     env: { ...process.env, VK_DRIVER_FILES: lavapipe(), VK_ICD_FILENAMES: lavapipe(), MOZ_CRASHREPORTER_DISABLE: '1' },
   })
-  const kill = () => child.kill('SIGKILL')
-  process.once('exit', kill)
-  const ended = new Promise((resolve) => child.once('close', resolve))
-  const close = async () => {
-    child.kill()
+  const killNow = () => child.kill('SIGKILL')
+  process.once('exit', killNow)
+  const ended = new Promise((resolve) => child.once('close', () => resolve(undefined)))
+  /** @param {NodeJS.Signals} signal */
+  const end = async (signal) => {
+    child.kill(signal)
     await ended
-    process.off('exit', kill)
-    rmSync(profile, { recursive: true, force: true, maxRetries: 5 })
+    process.off('exit', killNow)
+    if (given === undefined) rmSync(profile, { recursive: true, force: true, maxRetries: 5 })
   }
   let output = ''
+  /** @type {Promise<string>} */
   const started = new Promise((resolve) =>
     child.stderr.setEncoding('utf8').on('data', (text) => {
       output = (output + text).slice(-2000)
-      if (output.includes('WebDriver BiDi listening')) resolve(true)
+      const address = /WebDriver BiDi listening on (ws:\S+)/.exec(output)?.[1]
+      if (address !== undefined) resolve(address)
     }),
   )
-  if ((await Promise.race([started, ended])) === true) return close
-  await close()
+  const bidi = await Promise.race([started, ended])
+  if (bidi !== undefined) return { bidi, close: () => end('SIGTERM'), kill: () => end('SIGKILL') }
+  await end('SIGKILL')
   throw new Error(`Firefox ended before it had started: ${output}`)
 }

@@ -40,6 +40,7 @@ const asset = (name) => {
 /** The files of each entry, by when they are loaded. Of the three wasm builds a page loads one, depending on the browser. */
 const parts = [
   { what: 'the tag: `element.js`', files: [...needed('element.js')] },
+  { what: 'the library: `aquatint.js`', files: [...needed('aquatint.js')] },
   { what: 'the frame: `embed.html`', files: [...needed('embed.html')] },
   { what: 'the page: `index.html`', files: [...needed('index.html')] },
   { what: "with the first load: the engine's worker", files: [asset(/^engine\.worker.*\.js$/)], later: true },

@@ -11,6 +11,7 @@ import { fileURLToPath } from 'node:url'
 import { ensureChromium } from './chromium.mjs'
 import { ensureFirefox, systemFirefox } from './firefox.mjs'
 import { ensureDependencies } from './setup.mjs'
+import { ensureWebKit, systemWebKit } from './webkit.mjs'
 
 chdir(fileURLToPath(new URL('..', import.meta.url)))
 const reports = 'test-results/reports'
@@ -33,10 +34,13 @@ const vitest = (name, project, ...files) => {
   return { command: [...command, `--outputFile.json=${report}`], report }
 }
 
-/** @param {string} project of playwright.config.ts */
-const playwright = (project) => ({
-  command: ['node_modules/@playwright/test/cli.js', 'test', '--project', project],
-  report: `${reports}/e2e-${project}.json`,
+/**
+ * @param {string} name of the check
+ * @param {string[]} projects of playwright.config.ts
+ */
+const playwright = (name, ...projects) => ({
+  command: ['node_modules/@playwright/test/cli.js', 'test', ...projects.flatMap((project) => ['--project', project])],
+  report: `${reports}/${name}.json`,
 })
 
 /** @param {'wasm' | 'webgpu'} device */
@@ -61,6 +65,7 @@ const checks = {
   'model-tables': { command: ['scripts/run.mjs', 'scripts/model-tables.ts', '--check'] },
   'memory-tables': { command: ['scripts/run.mjs', 'bench/memory.ts', '--check'] },
   build: { command: ['node_modules/vite/bin/vite.js', 'build', '--logLevel', 'warn'] },
+  pack: playwright('pack', 'pack'),
   size: { command: ['scripts/size.mjs', '--check'] },
   unit: vitest('unit', 'node'),
   'unit-slow': vitest('unit-slow', 'slow'),
@@ -70,8 +75,9 @@ const checks = {
   isolated: vitest('isolated', 'isolated'),
   chromium: vitest('chromium', 'chromium'),
   'parity-wasm': parity('wasm'),
-  e2e: playwright('site'),
-  'e2e-alone': playwright('alone'),
+  e2e: playwright('e2e', 'site'),
+  browsers: playwright('browsers', 'firefox', 'webkit'),
+  'e2e-alone': playwright('e2e-alone', 'alone'),
 }
 
 /** What `npm run check` runs: all that says within a minute whether a change is sound. The longest begin first. */
@@ -83,13 +89,14 @@ const innerLoop = ['unit', 'smoke', 'lint', 'types-node', 'types-worker', 'types
  * depends on the time that it takes.
  */
 const everything = [
-  // The specs and `size` look at the built site.
-  ['build'],
+  // The specs and `size` look at the built site, and specs at the packed library.
+  ['build', 'pack'],
   [
     'browser',
     'unit-slow',
     'unit',
     'e2e-alone',
+    'browsers',
     'isolated',
     'pipelines',
     'chromium',
@@ -119,6 +126,7 @@ for (const name of chosen) {
 ensureDependencies()
 ensureChromium()
 ensureFirefox()
+if (chosen.length === 0 || chosen.includes('browsers')) ensureWebKit()
 rmSync(reports, { recursive: true, force: true })
 mkdirSync(reports, { recursive: true })
 
@@ -155,7 +163,10 @@ async function runCheck(name, live) {
   totals.failed += counts.failed
   totals.skipped += counts.skipped
   if (!live) console.log(`\n── ${name}\n${output}`)
-  console.log(`${status === 0 ? 'ok' : 'FAILED'}  ${name}: ${counts.passed} passed, ${counts.failed} failed in ${seconds} s`)
+  const skipped = counts.skipped > 0 ? `, ${counts.skipped} skipped` : ''
+  console.log(
+    `${status === 0 ? 'ok' : 'FAILED'}  ${name}: ${counts.passed} passed, ${counts.failed} failed${skipped} in ${seconds} s`,
+  )
 }
 
 /** A port of this machine that nothing listens on. @returns {Promise<number>} */
@@ -184,6 +195,8 @@ function run(name, command, live, { report, sitePort }) {
     AQUATINT_CHECK: name,
     AQUATINT_REPORTS: reports,
     AQUATINT_SITE_PORT: String(sitePort),
+    // The check `pack` has packed the library.
+    ...(chosen.length === 0 && name !== 'pack' ? { AQUATINT_PACKED: '1' } : {}),
     // In the inner loop the unit tests are most of the work, so they get both cores.
     ...(chosen === innerLoop ? { VITEST_MAX_WORKERS: '2' } : {}),
     ...(report === undefined ? {} : { PLAYWRIGHT_JSON_OUTPUT_FILE: report }),
@@ -197,8 +210,10 @@ function run(name, command, live, { report, sitePort }) {
 if (failedChecks.length > 0) console.log(`\nFailed: ${failedChecks.join(', ')}`)
 if (systemFirefox() === undefined)
   console.log(
-    '\nFirefox 153 or its software GPU was not found, so `browser` and `isolated` ran in Chromium: slower, and without float16.',
+    '\nFirefox 153 or its software GPU was not found, so `browser` and `isolated` ran in Chromium: slower, and without float16.' +
+      ' `browsers` skipped the specs of Firefox.',
   )
+if (systemWebKit() === undefined) console.log('\nWebKitGTK was not found, so `browsers` skipped the specs of WebKit.')
 console.log(`\n${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped`)
 process.exitCode = failedChecks.length > 0 ? 1 : 0
 

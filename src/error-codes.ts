@@ -42,7 +42,10 @@ export const errorCodes = {
     offload: '`offload` is not `auto`, `resident`, `model` or `block`. Use one of these.',
     'pipeline-disposed': 'The pipeline was used after `dispose()`. Load it again.',
     'preview-every': '`previewEvery` is not a whole number in range. Correct it.',
-    prompt: 'A prompt is not text, or is too long. Shorten it.',
+    prompt: 'A prompt is not text or a list of texts, or is too long, or lists differ in length. The message says which.',
+    'prompt-embeds':
+      'Prompt embeddings have a shape that the model does not take, or are given together with a prompt. The message says what to change.',
+    'prompt-weighting': '`promptWeighting` is not `a1111` or `compel`, or the pipeline takes no weights. Leave it out.',
     'quantize-options': 'The number of bits or the block size is not supported, or does not divide the weight. Choose another.',
     'range-out-of-bounds': 'Bytes were requested beyond the end of a file. An error in the code that calls the hub.',
     scheduler: 'The `scheduler` option is not an object with `className` and `config`. Correct it.',

@@ -2,6 +2,7 @@
 
 export { DiffusionPipeline } from './engine/client/diffusion-pipeline.js'
 export type {
+  EncodePromptCallOptions,
   FromPretrainedOptions,
   FromSingleFileOptions,
   GenerateCallOptions,
@@ -59,6 +60,7 @@ export type {
   CheckpointReference,
   ComponentReference,
   DTypeName,
+  EncodePromptOptions,
   GenerateOptions,
   GenerateResult,
   LoadPipelineOptions,
@@ -70,6 +72,10 @@ export type {
   PipelineProgress,
   PixelImage,
   PlainTensor,
+  PromptEmbeddings,
+  PromptInput,
+  PromptTexts,
+  PromptWeighting,
   QuantizationName,
   SchedulerReference,
   SingleFileReference,

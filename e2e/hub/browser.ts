@@ -10,6 +10,8 @@ import { chromiumLaunchOptions } from '../../scripts/chromium.mjs'
 export interface KillableBrowser {
   /** Folder of the profile. */
   readonly profile: string
+  /** The browser's version, such as `156.0.7400.2`. */
+  version(): string
   newPage(): Promise<Page>
   /** Kills the browser with SIGKILL. */
   kill(): Promise<void>
@@ -19,9 +21,9 @@ export interface KillableBrowser {
   close(): Promise<void>
 }
 
-/** Starts a browser with an empty profile. */
-export async function launchBrowser(): Promise<KillableBrowser> {
-  const profile = await mkdtemp(join(tmpdir(), 'hub-profile-'))
+/** Starts a browser on the profile of a folder, which stays; without one on an empty profile, which `close` deletes. */
+export async function launchBrowser(given?: string): Promise<KillableBrowser> {
+  const profile = given ?? (await mkdtemp(join(tmpdir(), 'hub-profile-')))
   let { child, browser } = await start(profile)
   const kill = async () => {
     if (child.exitCode !== null || child.signalCode !== null) return
@@ -31,22 +33,23 @@ export async function launchBrowser(): Promise<KillableBrowser> {
   }
   return {
     profile,
+    version: () => browser.version(),
     newPage: async () => (browser.contexts()[0] ?? (await browser.newContext())).newPage(),
     kill,
     async restart() {
       await kill()
-      // A killed browser leaves this file, which marks the profile as in use.
-      for (const name of ['SingletonLock', 'SingletonCookie', 'SingletonSocket']) await rm(join(profile, name), { force: true })
       ;({ child, browser } = await start(profile))
     },
     async close() {
       await kill()
-      await rm(profile, { recursive: true, force: true, maxRetries: 5 })
+      if (given === undefined) await rm(profile, { recursive: true, force: true, maxRetries: 5 })
     },
   }
 }
 
 async function start(profile: string): Promise<{ child: ChildProcess; browser: Browser }> {
+  // A killed browser leaves these files, which mark the profile as in use.
+  for (const name of ['SingletonLock', 'SingletonCookie', 'SingletonSocket']) await rm(join(profile, name), { force: true })
   const { executablePath = chromium.executablePath(), args } = chromiumLaunchOptions()
   const child = spawn(
     executablePath,

@@ -38,10 +38,15 @@ const types: Readonly<Record<string, string>> = {
   '.json': 'application/json',
 }
 
-/** Serves the files of a folder, as a static host does. */
-export async function startFolder(folder: string): Promise<SiteServer> {
+/** Serves the files of a folder, as a static host does, and `pages` by path. */
+export async function startFolder(folder: string, pages: Readonly<Record<string, ServedPage>> = {}): Promise<SiteServer> {
   return listen((request, response) => {
     const { pathname } = new URL(request.url ?? '/', 'http://localhost')
+    const page = pages[pathname]
+    if (page !== undefined) {
+      response.writeHead(200, { 'content-type': 'text/html; charset=utf-8', ...page.headers }).end(page.html)
+      return
+    }
     readFile(join(folder, normalize(pathname === '/' ? '/index.html' : pathname))).then(
       (bytes) =>
         response

@@ -204,9 +204,9 @@ test('generations run one at a time; cancelling a waiting one does not let the n
     Promise.resolve(
       pipeline({
         generate: async (prompt) => {
-          log.push(`begin ${prompt}`)
-          await new Promise<void>((resolve) => gates.set(prompt, resolve))
-          log.push(`end ${prompt}`)
+          log.push(`begin ${String(prompt)}`)
+          await new Promise<void>((resolve) => gates.set(String(prompt), resolve))
+          log.push(`end ${String(prompt)}`)
           return result(0)
         },
       }),

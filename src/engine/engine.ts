@@ -10,11 +10,14 @@ import type { CallHooks } from '../pipelines/run.js'
 import type { PipelinePlan } from '../pipelines/loading/plan-pipeline.js'
 import type {
   CheckpointReference,
+  EncodePromptOptions,
   GenerateOptions,
   GenerateResult,
   LoadPipelineOptions,
   PipelineInfo,
   PipelineProgress,
+  PromptEmbeddings,
+  PromptInput,
   StepInfo,
 } from '../pipelines/types.js'
 import { orAbort } from '../util/abort.js'
@@ -32,9 +35,10 @@ interface EngineCallHooks extends CallHooks {
 export interface EnginePipeline {
   readonly info: PipelineInfo
   generate(
-    prompt: string,
+    prompt: PromptInput,
     options: GenerateOptions & EngineCallHooks & { readonly onStep: (step: StepInfo) => void },
   ): Promise<GenerateResult>
+  encodePrompt(prompt: string | readonly string[], options: EncodePromptOptions & EngineCallHooks): Promise<PromptEmbeddings>
   dispose(): Promise<void>
 }
 
@@ -119,25 +123,43 @@ export class WorkerEngine implements EngineApi {
   async generate(
     call: CallId,
     id: PipelineId,
-    prompt: string,
+    prompt: PromptInput,
     options: GenerateOptions,
     onEvents: EventSink,
   ): Promise<GenerateResult> {
+    const result = await this.#pipelineCall(call, id, onEvents, (pipeline, hooks, relay) =>
+      pipeline.generate(prompt, { ...options, ...hooks, onStep: (step) => relay.push({ type: 'step', step }) }),
+    )
+    return transferResult(result)
+  }
+
+  encodePrompt(
+    call: CallId,
+    id: PipelineId,
+    prompt: string | readonly string[],
+    options: EncodePromptOptions,
+    onEvents: EventSink,
+  ): Promise<PromptEmbeddings> {
+    return this.#pipelineCall(call, id, onEvents, (pipeline, hooks) => pipeline.encodePrompt(prompt, { ...options, ...hooks }))
+  }
+
+  /** Runs a call of a loaded pipeline in its turn. @throws InputError `pipeline-disposed` */
+  async #pipelineCall<T>(
+    call: CallId,
+    id: PipelineId,
+    onEvents: EventSink,
+    work: (pipeline: EnginePipeline, hooks: EngineCallHooks, relay: EventRelay) => Promise<T>,
+  ): Promise<T> {
     const entry = this.#pipelines.get(id)
     if (entry === undefined) throw new InputError('pipeline-disposed', 'This pipeline has been disposed.', { pipeline: id })
-    const work = this.#call(call, onEvents, (relay, signal) =>
+    const running = this.#call(call, onEvents, (relay, signal) =>
       this.#inTurn(signal, () =>
-        entry.pipeline.generate(prompt, {
-          ...options,
-          signal,
-          onProgress: (progress) => relay.push({ type: 'progress', progress }),
-          onStep: (step) => relay.push({ type: 'step', step }),
-        }),
+        work(entry.pipeline, { signal, onProgress: (progress) => relay.push({ type: 'progress', progress }) }, relay),
       ),
     )
-    entry.calls.set(call, work)
+    entry.calls.set(call, running)
     try {
-      return transferResult(await work)
+      return await running
     } finally {
       entry.calls.delete(call)
     }

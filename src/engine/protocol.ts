@@ -9,11 +9,14 @@ import type { CachedFile, CachedModel, VerifyResult } from '../hub/cache/cache-m
 import type { PipelinePlan, PlannedSize } from '../pipelines/loading/plan-pipeline.js'
 import type {
   CheckpointReference,
+  EncodePromptOptions,
   GenerateOptions,
   GenerateResult,
   LoadPipelineOptions,
   PipelineInfo,
   PipelineProgress,
+  PromptEmbeddings,
+  PromptInput,
   StepInfo,
 } from '../pipelines/types.js'
 
@@ -64,10 +67,18 @@ export interface EngineApi {
   generate(
     call: CallId,
     pipeline: PipelineId,
-    prompt: string,
+    prompt: PromptInput,
     options: GenerateOptions,
     onEvents: EventSink,
   ): Promise<GenerateResult>
+  /** Encodes prompts, in turn with generations. */
+  encodePrompt(
+    call: CallId,
+    pipeline: PipelineId,
+    prompt: string | readonly string[],
+    options: EncodePromptOptions,
+    onEvents: EventSink,
+  ): Promise<PromptEmbeddings>
   /** Cancels a call: its downloads and its step loop end, and its promise rejects with an AbortError. Unknown ids are ignored. */
   cancel(call: CallId): Promise<void>
   /** Cancels the calls of a pipeline, waits for them, then frees its memory. Unknown ids are ignored. */

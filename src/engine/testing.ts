@@ -45,6 +45,7 @@ export const result = (seed: number): GenerateResult => ({
 export const pipeline = (parts: Partial<EnginePipeline> = {}): EnginePipeline => ({
   info,
   generate: (_prompt, { seed = 0 }) => Promise.resolve(result(seed)),
+  encodePrompt: () => Promise.resolve({ promptEmbeds: { dims: [1, 1, 1], data: Float32Array.of(1) } }),
   dispose: () => Promise.resolve(),
   ...parts,
 })

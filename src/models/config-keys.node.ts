@@ -3,6 +3,7 @@
  * diffusers and transformers. Weights and inputs are computed from their names, as fixtures/generator/config_keys.py computes them.
  */
 
+import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Config } from '../checkpoint/types.js'
 import type { ComponentGraph, WriteOptions } from '../onnx/types.js'
@@ -26,7 +27,9 @@ export interface KeyCase {
 }
 
 export function readKeyCases(): readonly KeyCase[] {
-  return readJson(join(fixtures, 'config-keys', 'networks.json')) as unknown as readonly KeyCase[]
+  const folder = join(fixtures, 'config-keys')
+  const files = readdirSync(folder).filter((name) => name.startsWith('networks'))
+  return files.flatMap((name) => readJson(join(folder, name)) as unknown as readonly KeyCase[])
 }
 
 /** A case's config with one key changed. */
@@ -48,7 +51,8 @@ const given = (name: string, ...dims: readonly number[]): PlainTensor => ({
 function weight(name: string, shape: readonly number[]): Float32Array<ArrayBuffer> {
   const values = valuesFor(name.replace(/^text_model\./, ''), elementCount(shape))
   const kept = shape.slice(0, shape.findLastIndex((dim) => dim !== 1) + 1)
-  if (kept.length <= 1) return Float32Array.from(values, (value) => (name.endsWith('weight') ? 1 + 0.2 * value : 0.2 * value))
+  const nearOne = name.endsWith('weight') || name.startsWith('bn.')
+  if (kept.length <= 1) return Float32Array.from(values, (value) => (nearOne ? 1 + 0.2 * value : 0.2 * value))
   const scale = Math.sqrt(3 / elementCount(kept.slice(1)))
   return Float32Array.from(values, (value) => value * scale)
 }
@@ -81,15 +85,7 @@ export function keyRuns(className: string, config: Config): readonly KeyRun[] {
   const model = definition.fromConfig(config)
   const write = (size: Parameters<typeof graphFor>[2], variant?: Parameters<typeof graphFor>[4]) =>
     graphFor(definition, config, size, options, variant)
-  if (model.role === 'autoencoder')
-    return [
-      { graph: write({ batch: 1, height: 3, width: 2 }), inputs: { latents: given('latents', 1, 4, 3, 2) }, outputs: ['sample'] },
-      {
-        graph: write({ batch: 1, height: 13, width: 10 }, { part: 'encoder' }),
-        inputs: { sample: given('sample', 1, 3, 13, 10) },
-        outputs: ['moments'],
-      },
-    ]
+  if (model.role === 'autoencoder') return autoencoderRuns(model, write)
   if (model.role === 'denoiser') return [denoiserRun(model, config, write)]
   const tokens = model.pooledOutput === null && className === 'T5EncoderModel' ? [...ids, ...ids] : ids
   const graph = write({ batch: 1, sequenceLength: tokens.length })
@@ -99,6 +95,26 @@ export function keyRuns(className: string, config: Config): readonly KeyRun[] {
   const inputs = { inputs_embeds: { dims: [1, tokens.length, width], data: embeds }, ...model.hostInputs(tokens, tokens.length) }
   const outputs = ['last_hidden_state', 'hidden_state', 'pooler_output', 'text_embeds']
   return [{ graph, inputs, outputs: outputs.filter((name) => graph.outputs.some((output) => output.name === name)) }]
+}
+
+function autoencoderRuns(
+  model: Extract<NetworkModel, { readonly role: 'autoencoder' }>,
+  write: (size: Parameters<typeof graphFor>[2], variant?: Parameters<typeof graphFor>[4]) => ComponentGraph,
+): readonly KeyRun[] {
+  // AutoencoderKLFlux2 takes whole packed latent pixels alone.
+  const [channels, height, width] = model.encoderOutput === 'latents' ? [16, 12, 8] : [4, 13, 10]
+  return [
+    {
+      graph: write({ batch: 1, height: 3, width: 2 }),
+      inputs: { latents: given('latents', 1, channels, 3, 2) },
+      outputs: ['sample'],
+    },
+    {
+      graph: write({ batch: 1, height, width }, { part: 'encoder' }),
+      inputs: { sample: given('sample', 1, 3, height, width) },
+      outputs: [model.encoderOutput],
+    },
+  ]
 }
 
 function denoiserRun(

@@ -2,6 +2,7 @@
 
 import { UnsupportedError } from '../errors.js'
 import { AutoencoderKL } from './autoencoders/autoencoder-kl.js'
+import { AutoencoderKLFlux2 } from './autoencoders/autoencoder-kl-flux2.js'
 import { AutoencoderTiny } from './autoencoders/autoencoder-tiny.js'
 import { CLIPTextModel, CLIPTextModelWithProjection } from './text-encoders/clip-text-model.js'
 import { T5EncoderModel } from './text-encoders/t5-encoder-model.js'
@@ -16,6 +17,7 @@ export const networkDefinitions: readonly NetworkDefinition[] = [
   UNet2DConditionModel,
   SD3Transformer2DModel,
   AutoencoderKL,
+  AutoencoderKLFlux2,
   AutoencoderTiny,
 ]
 

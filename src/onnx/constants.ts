@@ -33,12 +33,12 @@ export function scalar(graph: GraphBuilder, value: number, type: ElementType = g
   return floats(graph, [value], [], type)
 }
 
-/** Adds a constant list of int64, the type of shapes, axes and sizes. */
-export function integers(graph: GraphBuilder, values: readonly number[]): ValueInfo {
+/** Adds a constant int64 tensor, the type of shapes, axes and sizes. By default a list. */
+export function integers(graph: GraphBuilder, values: readonly number[], dims: readonly number[] = [values.length]): ValueInfo {
   const bytes = new Uint8Array(values.length * 8)
   const view = new DataView(bytes.buffer)
   for (const [index, value] of values.entries()) view.setBigInt64(index * 8, BigInt(value), true)
-  return graph.constant('int64', [values.length], bytes)
+  return graph.constant('int64', dims, bytes)
 }
 
 /** Adds a constant int32 tensor, for Gather's indices: the WebGPU provider keeps int32 on the GPU. */

@@ -48,6 +48,10 @@ export function mul(graph: GraphBuilder, a: ValueInfo, b: ValueInfo): ValueInfo 
   return binary(graph, 'Mul', a, b)
 }
 
+export function div(graph: GraphBuilder, a: ValueInfo, b: ValueInfo): ValueInfo {
+  return binary(graph, 'Div', a, b)
+}
+
 /** x · factor for a constant factor. Returns `x` itself if the factor is 1. */
 export function scale(graph: GraphBuilder, x: ValueInfo, factor: number): ValueInfo {
   return factor === 1 ? x : mul(graph, x, scalar(graph, factor, x.type))
@@ -88,4 +92,8 @@ export function tanh(graph: GraphBuilder, x: ValueInfo): ValueInfo {
 
 export function relu(graph: GraphBuilder, x: ValueInfo): ValueInfo {
   return unary(graph, 'Relu', x)
+}
+
+export function sqrt(graph: GraphBuilder, x: ValueInfo): ValueInfo {
+  return unary(graph, 'Sqrt', x)
 }

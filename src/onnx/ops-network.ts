@@ -4,7 +4,7 @@
  */
 
 import { InputError } from '../errors.js'
-import { floats } from './constants.js'
+import { floats, integers } from './constants.js'
 import type { GraphBuilder } from './graph-builder.js'
 import { dimension, padEnd } from './ops-shape.js'
 import type { ValueInfo } from './types.js'
@@ -153,6 +153,33 @@ export function multiHeadAttention(graph: GraphBuilder, inputs: AttentionInputs,
         num_heads: { kind: 'int', value: heads },
         ...(scale === undefined ? {} : { scale: { kind: 'float', value: scale } as const }),
       },
+    }),
+  )
+}
+
+/**
+ * com.microsoft's RotaryEmbedding: turns pairs of each head's values by an angle for each token. `x` [batch, tokens, heads · size]; `cos` and `sin`
+ * are [tokens, size / 2] for all rows of the batch, or [batch · tokens, size / 2]. Pairs are neighbours if `interleaved`, else value i and value
+ * i + size / 2.
+ */
+export function rotaryEmbedding(
+  graph: GraphBuilder,
+  x: ValueInfo,
+  { cos, sin, interleaved }: { readonly cos: ValueInfo; readonly sin: ValueInfo; readonly interleaved: boolean },
+): ValueInfo {
+  const [batch, tokens, width] = [dimension(x, 0), dimension(x, 1), dimension(x, 2)]
+  const [rows, size] = [dimension(cos, 0), 2 * dimension(cos, 1)]
+  if (cos.dims.join() !== sin.dims.join() || (rows !== tokens && rows !== batch * tokens) || width % size !== 0)
+    throw new Error(`RotaryEmbedding cannot turn [${x.dims.join()}] by the angles of [${cos.dims.join()}]`)
+  // With one id, it is that of the first token.
+  const ids = rows === tokens ? [0] : Array.from({ length: rows }, (_, row) => row)
+  return single(
+    graph.node({
+      op: 'RotaryEmbedding',
+      domain: 'com.microsoft',
+      inputs: [x, integers(graph, ids, rows === tokens ? [1] : [batch, tokens]), cos, sin],
+      outputs: [{ type: x.type, dims: x.dims }],
+      attributes: { interleaved: { kind: 'int', value: interleaved ? 1 : 0 } },
     }),
   )
 }

@@ -73,6 +73,14 @@ export function slice(graph: GraphBuilder, x: ValueInfo, axis: number, begin: nu
   return single(graph.node({ op: 'Slice', inputs, outputs: [{ type: x.type, dims }] }))
 }
 
+/** Expand: `x` repeated along its axes of size 1, to `dims`. Returns `x` itself when nothing changes. */
+export function expand(graph: GraphBuilder, x: ValueInfo, dims: readonly number[]): ValueInfo {
+  const fits = dims.length === x.dims.length && dims.every((dim, axis) => dim === x.dims[axis] || x.dims[axis] === 1)
+  if (!fits) throw new Error(`Cannot expand [${x.dims.join()}] to [${dims.join()}]`)
+  if (dims.every((dim, axis) => dim === x.dims[axis])) return x
+  return single(graph.node({ op: 'Expand', inputs: [x, integers(graph, dims)], outputs: [{ type: x.type, dims }] }))
+}
+
 /**
  * Adds `count` zeros at the end of `axis`, as Concat with Expand: onnxruntime's Pad kernel for float16 does not compile in Firefox. Returns `x`
  * itself when nothing changes.
@@ -80,9 +88,13 @@ export function slice(graph: GraphBuilder, x: ValueInfo, axis: number, begin: nu
 export function padEnd(graph: GraphBuilder, x: ValueInfo, axis: number, count: number): ValueInfo {
   if (count === 0) return x
   const dims = x.dims.map((dim, index) => (index === axis ? count : dim))
-  const zero = floats(graph, [0], [1], x.type)
-  const zeros = single(graph.node({ op: 'Expand', inputs: [zero, integers(graph, dims)], outputs: [{ type: x.type, dims }] }))
-  return concat(graph, [x, zeros], axis)
+  const zero = floats(
+    graph,
+    [0],
+    dims.map(() => 1),
+    x.type,
+  )
+  return concat(graph, [x, expand(graph, zero, dims)], axis)
 }
 
 /** Resize of [batch, channels, height, width] by nearest neighbour, as torch's `interpolate(mode="nearest")`. */

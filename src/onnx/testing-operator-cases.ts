@@ -3,7 +3,7 @@
  * functions of the ops files, so that a function without a case is noticed. Not part of the library.
  */
 
-import { floats, int32s } from './constants.js'
+import { floats, int32s, scalar } from './constants.js'
 import type { GraphBuilder } from './graph-builder.js'
 import * as math from './ops-math.js'
 import * as network from './ops-network.js'
@@ -117,6 +117,9 @@ const uses: Readonly<Record<Operator, Uses>> = {
   add: binary(math.add),
   sub: binary(math.sub),
   mul: binary(math.mul),
+  // Divisors that are not near 0.
+  div: binary((graph, a, b) => math.div(graph, a, math.add(graph, math.mul(graph, b, b), scalar(graph, 0.5, b.type)))),
+  sqrt: unary((graph, x) => math.sqrt(graph, math.mul(graph, x, x))),
   scale: unary((graph, x) => math.scale(graph, x, 0.3)),
   matMul: (width) =>
     [
@@ -175,6 +178,18 @@ const uses: Readonly<Record<Operator, Uses>> = {
     },
   ],
   multiHeadAttention: attentions,
+  rotaryEmbedding: (width) =>
+    [5, 10].flatMap((rows) =>
+      [true, false].map((interleaved) => ({
+        dims: [
+          [2, 5, 6 * width],
+          [rows, width],
+          [rows, width],
+        ],
+        body: (graph, [x, cos, sin]) =>
+          network.rotaryEmbedding(graph, given(x), { cos: given(cos), sin: given(sin), interleaved }),
+      })),
+    ),
   matMulNBits: quantized,
   reshape: unary((graph, x) => shape.reshape(graph, x, [x.dims[2] ?? 0, 10])),
   transpose: (width) => [
@@ -199,6 +214,10 @@ const uses: Readonly<Record<Operator, Uses>> = {
   slice: (width) => [
     { dims: [[2, width + 3, 5]], body: (graph, [x]) => shape.slice(graph, given(x), 1, 1, width + 1) },
     { dims: [[5, width + 3]], body: (graph, [x]) => shape.slice(graph, given(x), 1, 2, width + 2) },
+  ],
+  expand: (width) => [
+    { dims: [[2, 1, width]], body: (graph, [x]) => shape.expand(graph, given(x), [2, 3, width]) },
+    { dims: [[2, width, 1, 5]], body: (graph, [x]) => shape.expand(graph, given(x), [2, width, 4, 5]) },
   ],
   padEnd: (width) => [{ dims: [[2, width, 3, 5]], body: (graph, [x]) => shape.padEnd(graph, given(x), 1, 3) }],
   resizeNearest: (width) => [{ dims: [[2, width, 3, 5]], body: (graph, [x]) => shape.resizeNearest(graph, given(x), 6, 11) }],

@@ -14,7 +14,7 @@ function refuse(code: InputErrorCode, name: string, value: unknown, allowed: str
 }
 
 /** A prompt is text, of any length that is sane. @throws InputError `prompt` */
-function checkText(name: string, value: unknown): void {
+export function checkPromptText(name: string, value: unknown): void {
   if (typeof value !== 'string') refuse('prompt', name, value, 'text')
   if (value.length > maxPromptLength)
     refuse('prompt', name, `${value.length} characters`, `at most ${maxPromptLength} characters`)
@@ -69,20 +69,24 @@ export function checkAmounts(options: Pick<GenerateOptions, 'numImagesPerPrompt'
   checkNumber('guidance-scale', 'guidanceScale', options.guidanceScale, -10_000, 10_000)
 }
 
+/** The number of images of a call. @throws InputError `num-images-per-prompt` for more than {@link maxImages} */
+export function countImages(prompts: number, { numImagesPerPrompt = 1 }: Pick<GenerateOptions, 'numImagesPerPrompt'>): number {
+  const count = prompts * numImagesPerPrompt
+  if (count > maxImages)
+    refuse('num-images-per-prompt', 'prompts × numImagesPerPrompt', count, `whole numbers from 1 to ${maxImages}`)
+  return count
+}
+
 /**
  * Checks everything that needs no scheduler and no text encoder. `multiple`: what width and height must be multiples of.
- * @throws InputError `prompt`, `size`, `num-inference-steps`, `guidance-scale`, `guidance-rescale`, `num-images-per-prompt`, `seed`, `eta`,
+ * @throws InputError `size`, `num-inference-steps`, `guidance-scale`, `guidance-rescale`, `num-images-per-prompt`, `seed`, `eta`,
  * `preview-every`, `scheduler`, `max-sequence-length`
  */
 export function checkInputs(
-  prompt: string,
   options: GenerateOptions,
   size: { readonly width: number; readonly height: number },
   multiple: number,
 ): void {
-  checkText('prompt', prompt)
-  for (const name of ['prompt2', 'prompt3', 'negativePrompt', 'negativePrompt2', 'negativePrompt3'] as const)
-    if (options[name] !== undefined) checkText(name, options[name])
   checkSize(size, multiple)
   checkWhole('num-inference-steps', 'numInferenceSteps', options.numInferenceSteps, 1, 10_000)
   checkNumber('guidance-rescale', 'guidanceRescale', options.guidanceRescale, 0, 1)

@@ -5,6 +5,9 @@ import type { MemorySnapshot } from '../runtime/types.js'
 import type { RepositoryReference } from '../hub/repositories/open-repository.js'
 import type { DeviceInfo, DeviceName, KernelSource } from '../memory/device-info.js'
 
+/** How weights are written in prompts. */
+export type PromptWeighting = 'a1111' | 'compel'
+
 /** A component of another repository, as `fromPretrained(repo, { unet: … })` in diffusers. */
 export interface ComponentReference {
   /** `owner/name`, a URL, or a path relative to the page. The repository may contain a whole pipeline or a single model. */
@@ -95,14 +98,53 @@ export interface SchedulerReference {
   readonly config?: Readonly<Record<string, unknown>> | undefined
 }
 
-/** Options of `generate`: diffusers' arguments in camelCase. Sizes are in pixels. */
-export interface GenerateOptions {
+/** The prompt of a generation: a text, a text for each of several images, or null together with `promptEmbeds`. */
+export type PromptInput = string | readonly string[] | null
+
+/** Prompt embeddings: the result of `encodePrompt`, and in place of a prompt options of `generate`. The first axis counts prompts. */
+export interface PromptEmbeddings {
+  /** [prompts, tokens, width]; in place of the prompt, which is then null. */
+  readonly promptEmbeds?: PlainTensor | undefined
+  /** Of the same shape, in place of `negativePrompt`. */
+  readonly negativePromptEmbeds?: PlainTensor | undefined
+  /** SDXL and Stable Diffusion 3: [prompts, width], together with `promptEmbeds`. */
+  readonly pooledPromptEmbeds?: PlainTensor | undefined
+  /** SDXL and Stable Diffusion 3: [prompts, width], together with `negativePromptEmbeds`. */
+  readonly negativePooledPromptEmbeds?: PlainTensor | undefined
+}
+
+/** The options of `generate` that are texts for the prompt's other text encoders, or for the negative prompt. */
+export interface PromptTexts<Text> {
   /** The prompt for the second text encoder. Default: the prompt. */
-  readonly prompt2?: string | undefined
-  /** What should not be in the image. Only used with guidance. Default: empty. */
-  readonly negativePrompt?: string | undefined
+  readonly prompt2?: Text | undefined
+  /** What should not be in the image; one text for all prompts, or a list with one for each. Only used with guidance. Default: empty. */
+  readonly negativePrompt?: Text | undefined
   /** The negative prompt for the second text encoder. Default: `negativePrompt`. */
-  readonly negativePrompt2?: string | undefined
+  readonly negativePrompt2?: Text | undefined
+  /** Stable Diffusion 3: the prompt for the third text encoder, T5. Default: the prompt. */
+  readonly prompt3?: Text | undefined
+  /** Stable Diffusion 3: the negative prompt for T5. Default: `negativePrompt`. */
+  readonly negativePrompt3?: Text | undefined
+}
+
+/** The options of `generate` for one of its prompts. */
+export interface SinglePromptOptions extends Omit<GenerateOptions, keyof PromptTexts<string>>, PromptTexts<string> {}
+
+/** Options of `encodePrompt`, with the meaning that they have in `generate`. */
+export type EncodePromptOptions = Pick<
+  GenerateOptions,
+  | 'prompt2'
+  | 'prompt3'
+  | 'negativePrompt'
+  | 'negativePrompt2'
+  | 'negativePrompt3'
+  | 'clipSkip'
+  | 'maxSequenceLength'
+  | 'promptWeighting'
+>
+
+/** Options of `generate`: diffusers' arguments in camelCase. Sizes are in pixels. */
+export interface GenerateOptions extends PromptEmbeddings, PromptTexts<string | readonly string[]> {
   /** The number of denoising steps, 1 to 10,000. Default: see `PipelineInfo.defaults`. */
   readonly numInferenceSteps?: number | undefined
   /** The weight of the prompt relative to the negative prompt. Up to 1 there is no guidance. Default: see `PipelineInfo.defaults`. */
@@ -113,7 +155,7 @@ export interface GenerateOptions {
   readonly width?: number | undefined
   /** As `width`. Default: the model's size. */
   readonly height?: number | undefined
-  /** The number of images from the prompt, 1 to 64, each with its own noise. Default 1. */
+  /** The number of images from each prompt, each with its own noise. Of all prompts together at most 64. Default 1. */
   readonly numImagesPerPrompt?: number | undefined
   /** Image to image: the start image. The result has its size, which must be a multiple of the autoencoder's factor (8). Default: none. */
   readonly image?: PixelImage | undefined
@@ -125,14 +167,15 @@ export interface GenerateOptions {
   readonly eta?: number | undefined
   /** The number of CLIP's last layers to leave out. Default: the layers with which the pipeline was trained. */
   readonly clipSkip?: number | undefined
+  /**
+   * Weights in prompts. `a1111`: `(word:1.3)`, `((word))` and `[word]` as in AUTOMATIC1111's web UI; BREAK and more than 77 tokens make
+   * chunks. `compel`: `word++` and `(some words)1.3` as in the library compel. T5 reads the text without weights. Default: prompts are plain text.
+   */
+  readonly promptWeighting?: PromptWeighting | undefined
   /** The timesteps, in place of `numInferenceSteps`, for schedulers that accept them. Default: the scheduler's own. */
   readonly timesteps?: readonly number[] | undefined
   /** The noise levels, in place of `numInferenceSteps`, for schedulers that accept them. Default: the scheduler's own. */
   readonly sigmas?: readonly number[] | undefined
-  /** Stable Diffusion 3: the prompt for the third text encoder, T5. Default: the prompt. */
-  readonly prompt3?: string | undefined
-  /** Stable Diffusion 3: the negative prompt for T5. Default: `negativePrompt`. */
-  readonly negativePrompt3?: string | undefined
   /** Stable Diffusion 3: the number of T5's tokens, 1 to 512. Default 256. */
   readonly maxSequenceLength?: number | undefined
   /** Stable Diffusion 3.5: the blocks to leave out in an additional prediction, from which guidance steers away. Default: none. */
@@ -233,7 +276,7 @@ export interface StepInfo {
 
 /** The result of `generate`. */
 export interface GenerateResult {
-  /** The images, `numImagesPerPrompt` of them. */
+  /** The images, `numImagesPerPrompt` of each prompt, one prompt after the other. */
   readonly images: readonly PixelImage[]
   /** The seed, also if it was random. */
   readonly seed: number

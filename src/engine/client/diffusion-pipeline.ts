@@ -8,11 +8,14 @@ import { cleanReference } from '../../util/clean-reference.js'
 import type { PipelinePlan, PlannedSize } from '../../pipelines/loading/plan-pipeline.js'
 import type {
   CheckpointReference,
+  EncodePromptOptions,
   GenerateOptions,
   GenerateResult,
   LoadPipelineOptions,
   PipelineInfo,
   PipelineProgress,
+  PromptEmbeddings,
+  PromptInput,
   StepInfo,
 } from '../../pipelines/types.js'
 import { SharedTask, type JoinOptions } from '../../util/shared-task.js'
@@ -24,7 +27,13 @@ import { GeneratedImage } from './generated-image.js'
 import { startGeneration, type Generation } from './generation.js'
 import { readImage, withStartImage, type ImageInput } from './image-input.js'
 import { generationMeter, loadMeter, stepEvent, type ProgressMeter, type ProgressReport } from './overall-progress.js'
-import { checkOptionNames, fromPretrainedOptionNames, generateOptionNames, planOptionNames } from './option-names.js'
+import {
+  checkOptionNames,
+  encodePromptOptionNames,
+  fromPretrainedOptionNames,
+  generateOptionNames,
+  planOptionNames,
+} from './option-names.js'
 
 /** Options of {@link DiffusionPipeline.fromPretrained}. */
 export interface FromPretrainedOptions extends LoadPipelineOptions, ComponentOptions {
@@ -65,9 +74,15 @@ export interface GenerateCallOptions extends Omit<GenerateOptions, 'image'> {
   readonly onStep?: ((step: StepInfo) => void) | undefined
 }
 
+/** Options of {@link DiffusionPipeline.encodePrompt}. */
+export interface EncodePromptCallOptions extends EncodePromptOptions {
+  /** Cancels the call; the promise rejects with the reason of the signal. */
+  readonly signal?: AbortSignal | undefined
+}
+
 /** The result of {@link DiffusionPipeline.generate}. */
 export interface GenerateOutput extends Omit<GenerateResult, 'images'> {
-  /** The images, `numImagesPerPrompt` of them. */
+  /** The images, `numImagesPerPrompt` of each prompt, one prompt after the other. */
   readonly images: readonly GeneratedImage[]
 }
 
@@ -141,15 +156,35 @@ export class DiffusionPipeline {
   }
 
   /**
-   * Generates images from a prompt: await it for the images, or iterate over it for the steps. An engine runs one generation at a time;
-   * others wait. If the worker was lost, the pipeline is first loaded again, from the cache.
+   * Generates images from a prompt: await it for the images, or iterate over it for the steps. A list of prompts gives images of each, in one
+   * batch, as in diffusers. With `promptEmbeds`, the prompt is null. An engine runs one generation at a time; others wait. If the worker was
+   * lost, the pipeline is first loaded again, from the cache.
    * @throws InputError, UnsupportedError, DeviceError, AbortError
    */
-  generate(prompt: string, options: GenerateCallOptions = {}): Generation<GenerateOutput> {
+  generate(prompt: PromptInput, options: GenerateCallOptions = {}): Generation<GenerateOutput> {
     return startGeneration((onStep) => this.#generate(prompt, options, onStep))
   }
 
-  async #generate(prompt: string, options: GenerateCallOptions, reportStep: (step: StepInfo) => void): Promise<GenerateOutput> {
+  /**
+   * Encodes a prompt, or a list of prompts, with their negative prompts, as diffusers' `encode_prompt`. Pass the result to `generate` in its options, with
+   * null as the prompt: `generate(null, { ...await pipe.encodePrompt('a fox') })`.
+   * @throws InputError, DeviceError, AbortError
+   */
+  async encodePrompt(prompt: string | readonly string[], options: EncodePromptCallOptions = {}): Promise<PromptEmbeddings> {
+    checkOptionNames(options, encodePromptOptionNames)
+    const { signal, ...plain } = options
+    this.#assertUsable()
+    if (!this.#loaded.connection.isAlive) await this.#reload({ signal })
+    this.#assertUsable()
+    const { connection, pipeline } = this.#loaded
+    return connection.call((engine, call, onEvents) => engine.encodePrompt(call, pipeline, prompt, plain, onEvents), { signal })
+  }
+
+  async #generate(
+    prompt: PromptInput,
+    options: GenerateCallOptions,
+    reportStep: (step: StepInfo) => void,
+  ): Promise<GenerateOutput> {
     checkOptionNames(options, generateOptionNames)
     const { signal, onProgress, onStep, image, ...plain } = options
     this.#assertUsable()

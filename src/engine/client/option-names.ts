@@ -5,7 +5,7 @@
 
 import { InputError } from '../../errors.js'
 import type { PlannedSize } from '../../pipelines/loading/plan-pipeline.js'
-import type { GenerateOptions, LoadPipelineOptions } from '../../pipelines/types.js'
+import type { EncodePromptOptions, GenerateOptions, LoadPipelineOptions } from '../../pipelines/types.js'
 import { componentNames } from '../../component-names.js'
 
 /** Every option of a type. A missing or an extra name is a type error. */
@@ -29,12 +29,23 @@ const load: Names<LoadPipelineOptions> = {
   scheduler: true,
 }
 
-const generate: Names<GenerateOptions> = {
+const encode: Names<EncodePromptOptions> = {
   prompt2: true,
   prompt3: true,
   negativePrompt: true,
   negativePrompt2: true,
   negativePrompt3: true,
+  clipSkip: true,
+  maxSequenceLength: true,
+  promptWeighting: true,
+}
+
+const generate: Names<GenerateOptions> = {
+  ...encode,
+  promptEmbeds: true,
+  negativePromptEmbeds: true,
+  pooledPromptEmbeds: true,
+  negativePooledPromptEmbeds: true,
   numInferenceSteps: true,
   guidanceScale: true,
   guidanceRescale: true,
@@ -45,10 +56,8 @@ const generate: Names<GenerateOptions> = {
   numImagesPerPrompt: true,
   seed: true,
   eta: true,
-  clipSkip: true,
   timesteps: true,
   sigmas: true,
-  maxSequenceLength: true,
   skipGuidanceLayers: true,
   skipLayerGuidanceScale: true,
   skipLayerGuidanceStart: true,
@@ -82,6 +91,9 @@ export const planOptionNames = [...Object.keys(load), ...Object.keys(size), ...c
 
 /** The options of `generate`. */
 export const generateOptionNames = [...Object.keys(generate), 'signal', 'onProgress', 'onStep']
+
+/** The options of `encodePrompt`. */
+export const encodePromptOptionNames = [...Object.keys(encode), 'signal']
 
 /** Checks the names of options; an option whose value is undefined counts as absent. @throws InputError `unknown-option` */
 export function checkOptionNames(options: object, allowed: readonly string[]): void {

@@ -17,6 +17,8 @@ export interface FileRecord {
   readonly state: 'partial' | 'complete'
   /** Hex sha256 of each chunk as it was downloaded; empty for a chunk that was not. */
   readonly digests: readonly string[]
+  /** What an aborted download left of further chunks; chunk-parts.ts checks it. */
+  readonly parts?: unknown
   /** The state of the whole-file hash after so many chunks, to resume from. */
   readonly hashed?: { readonly chunks: number; readonly state: Uint8Array } | undefined
   /** Whether the whole file was compared with a hash that its host published. */

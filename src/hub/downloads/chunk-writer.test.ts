@@ -121,3 +121,60 @@ it('hashes and stores no more chunks at once than the limit allows', async () =>
   expect(most).toBe(2)
   expect(writer.missing).toEqual([])
 })
+
+describe('what an aborted download leaves of a chunk', () => {
+  const file = fileOf('commit:https://h/a/b@0/w')
+  const ranges = [
+    { begin: 0, end: 1 },
+    { begin: 2, end: 3 },
+  ]
+  async function aborted(): Promise<LayeredStore> {
+    const store = new LayeredStore(new MemoryStore())
+    const writer = await openWriter(store, file)
+    await writer.put(1, second.slice())
+    await writer.keepParts([{ index: 0, ranges, bytes: first }])
+    return store
+  }
+
+  it('is counted, is not present, and is given to the next download', async () => {
+    const writer = await openWriter(await aborted(), file)
+    expect(writer.missing).toEqual([0])
+    expect(writer.bytesPresent).toBe(second.length + 2)
+    const target = new Uint8Array(4)
+    expect(await writer.takePart(0, target)).toEqual(ranges)
+    expect([...target]).toEqual([1, 0, 3, 0])
+  })
+
+  it('is forgotten once the chunk is whole', async () => {
+    const store = await aborted()
+    await (await openWriter(store, file)).put(0, first.slice())
+    const writer = await openWriter(store, file)
+    expect(writer.missing).toEqual([])
+    expect(writer.bytesPresent).toBe(file.size)
+  })
+
+  it.each([
+    ['a Blob of another length', async (store: LayeredStore) => store.putChunk(file.key, 0, first.slice(0, 3))],
+    ['a Blob that is gone', async (store: LayeredStore) => store.deleteChunks(file.key, [0])],
+  ])('is not taken from %s', async (_, spoil) => {
+    const store = await aborted()
+    await spoil(store)
+    const target = new Uint8Array(4)
+    const writer = await openWriter(store, file)
+    expect(writer.missing).toEqual([0])
+    expect(await writer.takePart(0, target)).toEqual([])
+    expect([...target]).toEqual([0, 0, 0, 0])
+  })
+
+  it.each([
+    ['outside the chunk', [{ begin: 2, end: 5 }]],
+    ['over each other', [ranges[0], { begin: 0, end: 2 }]],
+    ['of no bytes', [{ begin: 1, end: 1 }]],
+    ['without numbers', [{ begin: '0', end: 1 }]],
+  ])('is not taken by ranges %s', async (_, wrong) => {
+    const store = await aborted()
+    const key = 'file commit:https://h/a/b@0/w'
+    await store.putRecord(key, { ...((await store.record(key)) as object), parts: [{ index: 0, ranges: wrong }] })
+    expect((await openWriter(store, file)).bytesPresent).toBe(second.length)
+  })
+})

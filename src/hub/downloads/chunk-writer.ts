@@ -11,6 +11,8 @@ import { fileRecordKey, type FileRecord } from '../cache/file-record.js'
 import type { LayeredStore } from '../cache/layered-store.js'
 import { chunkRange } from '../chunk-layout.js'
 import type { StoredFile } from '../stored-file.js'
+import type { ByteRange } from '../types.js'
+import { asChunkParts, joinRanges, partLength, restoreRanges, type ChunkPart } from './chunk-parts.js'
 import { DownloadMemory } from './download-memory.js'
 import { EarlyChunks } from './early-chunks.js'
 import { openStoredProgress, type StoredProgress } from './stored-progress.js'
@@ -50,6 +52,8 @@ export class ChunkWriter {
   readonly #digests: string[]
   readonly #hasher: Hasher | undefined
   #hashed: number
+  /** What an aborted download left, by index. */
+  readonly #parts: Map<number, ChunkPart>
   readonly #early = new EarlyChunks()
   /** Ends the queue of work that must run one at a time. */
   #tail: Promise<void> = Promise.resolve()
@@ -65,6 +69,9 @@ export class ChunkWriter {
     this.#digests = [...record.digests]
     this.#hasher = hasher
     this.#hashed = hashed
+    const chunkOf = (index: number) =>
+      index in this.#digests && !present.has(index) ? chunkRange(index, options.file.size, record.chunkBytes) : undefined
+    this.#parts = new Map(asChunkParts(record.parts, chunkOf).map((part) => [part.index, part]))
   }
 
   /** Opens a writer that resumes from what is stored of the file. */
@@ -93,9 +100,33 @@ export class ChunkWriter {
     return this.#present
   }
 
-  /** Bytes of the chunks that are present. */
+  /** Bytes of the chunks that are present, and of those parts of others that are. */
   get bytesPresent(): number {
-    return [...this.#present].reduce((sum, index) => sum + this.#length(index), 0)
+    const parts = [...this.#parts.values()].reduce((sum, { ranges }) => sum + partLength(ranges), 0)
+    return [...this.#present].reduce((sum, index) => sum + this.#length(index), parts)
+  }
+
+  /** Reads what an aborted download left of a chunk into `target`, which is as long as the chunk. Returns the ranges of the file that it filled. */
+  async takePart(index: number, target: Uint8Array): Promise<readonly ByteRange[]> {
+    const ranges = this.#parts.get(index)?.ranges
+    const joined = ranges === undefined ? undefined : await this.#store.chunk(this.#file.key, index)
+    if (ranges === undefined || joined === undefined) return []
+    const { begin } = chunkRange(index, this.#file.size, this.#record.chunkBytes)
+    return (await restoreRanges(joined, ranges, target, begin)) ? ranges : []
+  }
+
+  /** Stores what has arrived of chunks when a download is aborted, for the next one to take. Does nothing where the browser cannot store it. */
+  async keepParts(parts: readonly (ChunkPart & { readonly bytes: Uint8Array })[]): Promise<void> {
+    const { key, size } = this.#file
+    if (this.isRepairing || this.#store.isInMemory(key)) return
+    await this.#serially(async () => {
+      for (const { index, ranges, bytes } of parts) {
+        const { begin } = chunkRange(index, size, this.#record.chunkBytes)
+        await this.#store.putChunk(key, index, joinRanges(bytes, begin, ranges))
+        this.#parts.set(index, { index, ranges })
+      }
+      await this.#putRecord({})
+    })
   }
 
   /**
@@ -118,6 +149,7 @@ export class ChunkWriter {
       release()
     }
     this.#present.add(index)
+    this.#parts.delete(index)
     this.onStored(index)
     this.#early.add(index, bytes, onReleased)
     if (expected !== undefined || this.#hasher === undefined || index < this.#hashed) this.#early.release(index)
@@ -148,6 +180,7 @@ export class ChunkWriter {
       ...this.#record,
       digests: this.#digests,
       hashed: undefined,
+      parts: undefined,
       state: 'complete',
       verified: hash !== undefined,
       lastUsed: now,
@@ -182,7 +215,12 @@ export class ChunkWriter {
       }
       if (this.#hashed > 0) hashed = { chunks: this.#hashed, state: hasher.save() }
     }
-    this.#record = { ...this.#record, digests: [...this.#digests], hashed }
+    await this.#putRecord({ hashed })
+  }
+
+  async #putRecord(changes: Pick<FileRecord, 'hashed'>): Promise<void> {
+    const parts = this.#parts.size === 0 ? undefined : [...this.#parts.values()]
+    this.#record = { ...this.#record, digests: [...this.#digests], parts, ...changes }
     await this.#store.putRecord(fileRecordKey(this.#file.key), this.#record)
   }
 

@@ -1,9 +1,11 @@
 /** Downloads the missing chunks of a file in pieces, several at a time. */
 
+import { isAquatintError } from '../../errors.js'
 import { abortError } from '../../util/abort.js'
 import { chunkRange, splitRange } from '../chunk-layout.js'
 import { fetchPiece } from '../http/piece-fetch.js'
 import type { ByteRange } from '../types.js'
+import { partLength, rangesBetween } from './chunk-parts.js'
 import type { DownloadServices, FileDownload } from './download-services.js'
 
 /** A chunk whose pieces are being fetched, or that is being hashed and stored. */
@@ -16,6 +18,8 @@ interface ChunkInMemory {
   readonly release: () => void
   /** Bytes that have not arrived. */
   missing: number
+  /** What has arrived, in order: what an earlier download left, and the begin of each piece. */
+  readonly arrived: { readonly begin: number; end: number }[]
 }
 
 /** Resolves when all missing chunks are stored. @throws RangesIgnored, HubError, StorageError, AbortError */
@@ -43,6 +47,7 @@ class ParallelFetch {
     const pieces = this.#pieces()
     await Promise.all(Array.from({ length: maxStreams }, () => this.#fetchFrom(pieces)))
     await Promise.all(this.#storing)
+    if (this.#download.signal.aborted || isAquatintError(this.#ending.signal.reason, 'network')) await this.#keepParts()
     for (const chunk of this.#inMemory) this.#release(chunk)
     if (this.#download.signal.aborted) throw abortError(this.#download.signal)
     if (this.#ending.signal.aborted) throw this.#ending.signal.reason
@@ -56,10 +61,30 @@ class ParallelFetch {
       const range = chunkRange(index, file.size, writer.chunkBytes)
       const length = range.end - range.begin
       const release = await memory.claim(length, this.#signal)
-      const chunk = { index, begin: range.begin, bytes: new Uint8Array(length), release, missing: length }
+      const chunk: ChunkInMemory = {
+        index,
+        begin: range.begin,
+        bytes: new Uint8Array(length),
+        release,
+        missing: length,
+        arrived: [],
+      }
       this.#inMemory.add(chunk)
-      for (const piece of splitRange(range, transport.settings.pieceBytes)) yield { chunk, piece }
+      const taken = await writer.takePart(index, chunk.bytes)
+      chunk.missing -= partLength(taken)
+      chunk.arrived.push(...taken.map(({ begin, end }) => ({ begin, end })))
+      for (const rest of rangesBetween(range, taken))
+        for (const piece of splitRange(rest, transport.settings.pieceBytes)) yield { chunk, piece }
     }
+  }
+
+  /** Stores what has arrived of the chunks that are not whole. */
+  async #keepParts(): Promise<void> {
+    const parts = [...this.#inMemory].flatMap(({ index, bytes, missing, arrived }) => {
+      const ranges = arrived.filter(({ begin, end }) => end > begin).sort((a, b) => a.begin - b.begin)
+      return missing > 0 && ranges.length > 0 ? [{ index, bytes, ranges }] : []
+    })
+    if (parts.length > 0) await this.#download.writer.keepParts(parts)
   }
 
   /** Fetches one piece after the other until none is left, and stores each chunk that is whole. A failure ends the whole download. */
@@ -69,12 +94,17 @@ class ParallelFetch {
       for (let next = await pieces.next(); next.done !== true; next = await pieces.next()) {
         const { chunk, piece } = next.value
         const target = chunk.bytes.subarray(piece.begin - chunk.begin, piece.end - chunk.begin)
+        const arrived = { begin: piece.begin, end: piece.begin }
+        chunk.arrived.push(arrived)
         await fetchPiece(this.#services.transport, {
           file,
           range: piece,
           target,
           signal: this.#signal,
-          onBytes: (count) => meter.add(count),
+          onBytes: (count) => {
+            arrived.end += count
+            meter.add(count)
+          },
         })
         chunk.missing -= target.length
         if (chunk.missing > 0) continue

@@ -3,13 +3,14 @@
  * Weight names are relative to the block. Tokens are [batch, tokens, channels] here, because each row of a batch has its own modulation.
  */
 
-import { floats, scalar } from '../../onnx/constants.js'
 import type { GraphBuilder } from '../../onnx/graph-builder.js'
-import { add, gelu, mul } from '../../onnx/ops-math.js'
-import { layerNormalization, multiHeadAttention, rmsNormalization } from '../../onnx/ops-network.js'
-import { concat, dimension, reshape, split } from '../../onnx/ops-shape.js'
+import { gelu } from '../../onnx/ops-math.js'
+import { multiHeadAttention } from '../../onnx/ops-network.js'
+import { concat, dimension, split } from '../../onnx/ops-shape.js'
 import type { ValueInfo } from '../../onnx/types.js'
-import { linear } from './layers.js'
+import { tokenLinear } from './layers.js'
+import { adaLayerNormContinuous, addGated, modulate, modulations, plainNorm } from './modulation.js'
+import { headNorm } from './rms-norm.js'
 
 export interface JointBlockSettings {
   readonly heads: number
@@ -21,46 +22,8 @@ export interface JointBlockSettings {
   readonly contextPreOnly: boolean
 }
 
+/** Of the RMS norms of queries and keys. */
 const epsilon = 1e-6
-
-/** A Linear on each token: [batch, tokens, in] → [batch, tokens, out]. */
-export function tokenLinear(graph: GraphBuilder, x: ValueInfo, name: string, out: number): ValueInfo {
-  const [batch, tokens, width] = [dimension(x, 0), dimension(x, 1), dimension(x, 2)]
-  return reshape(graph, linear(graph, reshape(graph, x, [batch * tokens, width]), name, out), [batch, tokens, out])
-}
-
-/** Layer norm without weights. */
-function plainNorm(graph: GraphBuilder, x: ValueInfo): ValueInfo {
-  const ones = floats(
-    graph,
-    Array.from({ length: dimension(x, 2) }, () => 1),
-  )
-  return layerNormalization(graph, x, ones, undefined, epsilon)
-}
-
-/** x · (1 + scale) + shift, with scale and shift [batch, 1, channels]. */
-function modulate(graph: GraphBuilder, x: ValueInfo, shift: ValueInfo, scaling: ValueInfo): ValueInfo {
-  return add(graph, mul(graph, x, add(graph, scaling, scalar(graph, 1))), shift)
-}
-
-/** A Linear on SiLU of the time embedding, cut into `count` modulations of [batch, 1, channels]. */
-function modulations(graph: GraphBuilder, temb: ValueInfo, name: string, channels: number, count: number): ValueInfo[] {
-  const rows = linear(graph, temb, name, count * channels)
-  const parts = split(
-    graph,
-    rows,
-    Array.from({ length: count }, () => channels),
-    1,
-  )
-  return parts.map((part) => reshape(graph, part, [dimension(temb, 0), 1, channels]))
-}
-
-/** AdaLayerNormContinuous without weights of its own: the order is scale, then shift. */
-export function adaLayerNormContinuous(graph: GraphBuilder, x: ValueInfo, temb: ValueInfo, name: string): ValueInfo {
-  const [scaling, shift] = modulations(graph, temb, `${name}.linear`, dimension(x, 2), 2)
-  if (scaling === undefined || shift === undefined) throw new Error('Split returned too few parts')
-  return modulate(graph, plainNorm(graph, x), shift, scaling)
-}
 
 /** The results of AdaLayerNormZero and SD35AdaLayerNormZeroX; `second` is the input of the second attention. */
 interface AdaptiveNorm {
@@ -98,15 +61,8 @@ function projections(
   settings: JointBlockSettings,
 ): Projections {
   const inner = settings.heads * settings.headSize
-  const normed = (value: ValueInfo, name: string) => {
-    if (!settings.qkNorm) return value
-    const heads = reshape(graph, value, [dimension(value, 0), dimension(value, 1), settings.heads, settings.headSize])
-    return reshape(
-      graph,
-      rmsNormalization(graph, heads, graph.weight(`${name}.weight`, [settings.headSize]), epsilon),
-      value.dims,
-    )
-  }
+  const normed = (value: ValueInfo, name: string) =>
+    settings.qkNorm ? headNorm(graph, value, name, settings.headSize, epsilon) : value
   return {
     query: normed(tokenLinear(graph, x, names.query, inner), norms.query),
     key: normed(tokenLinear(graph, x, names.key, inner), norms.key),
@@ -128,11 +84,6 @@ function feedForward(graph: GraphBuilder, x: ValueInfo, name: string): ValueInfo
     `${name}.net.2`,
     channels,
   )
-}
-
-/** hidden + gate · update. */
-function gated(graph: GraphBuilder, hidden: ValueInfo, gate: ValueInfo, update: ValueInfo): ValueInfo {
-  return add(graph, hidden, mul(graph, gate, update))
 }
 
 /**
@@ -165,17 +116,17 @@ export function jointTransformerBlock(
     ] as const
   })
 
-  let state = gated(graph, hidden, image.gate, attended)
+  let state = addGated(graph, hidden, image.gate, attended)
   const { second } = image
   if (second !== undefined) {
     const alone = graph.scoped('attn2', () => {
       const own = projections(graph, second.normed, ownNames, ownNorms, settings)
       return tokenLinear(graph, multiHeadAttention(graph, own, settings.heads), 'to_out.0', channels)
     })
-    state = gated(graph, state, second.gate, alone)
+    state = addGated(graph, state, second.gate, alone)
   }
   const finish = (x: ValueInfo, adaptive: AdaptiveNorm, name: string) =>
-    gated(
+    addGated(
       graph,
       x,
       adaptive.gateMlp,
@@ -183,5 +134,5 @@ export function jointTransformerBlock(
     )
   state = finish(state, image, 'ff')
   if (prompt === undefined || promptAttended === undefined) return { hidden: state, context: undefined }
-  return { hidden: state, context: finish(gated(graph, context, prompt.gate, promptAttended), prompt, 'ff_context') }
+  return { hidden: state, context: finish(addGated(graph, context, prompt.gate, promptAttended), prompt, 'ff_context') }
 }

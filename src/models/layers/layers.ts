@@ -39,6 +39,18 @@ export function linear(
   return shift === undefined ? product : add(graph, product, shift)
 }
 
+/** A Linear on each token: [batch, tokens, in] → [batch, tokens, out]. */
+export function tokenLinear(
+  graph: GraphBuilder,
+  x: ValueInfo,
+  name: string,
+  out: number,
+  options: { readonly bias?: boolean } = {},
+): ValueInfo {
+  const [batch, tokens, width] = [dimension(x, 0), dimension(x, 1), dimension(x, 2)]
+  return reshape(graph, linear(graph, reshape(graph, x, [batch * tokens, width]), name, out, options), [batch, tokens, out])
+}
+
 /** Declares the tensors of a quantized weight [rows, columns]. @throws CheckpointError `shape-mismatch` if its codes have another layout */
 function quantizedWeight(
   graph: GraphBuilder,

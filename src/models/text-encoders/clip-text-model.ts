@@ -6,18 +6,18 @@
 import type { Config } from '../../checkpoint/types.js'
 import { InputError } from '../../errors.js'
 import { ComponentBuilder } from '../../onnx/component-builder.js'
-import { floats } from '../../onnx/constants.js'
 import type { GraphBuilder } from '../../onnx/graph-builder.js'
 import { add, gelu, matMul, quickGelu } from '../../onnx/ops-math.js'
 import { layerNormalization, multiHeadAttention } from '../../onnx/ops-network.js'
 import { reshape, slice } from '../../onnx/ops-shape.js'
 import type { ComponentGraph, ValueInfo, WriteOptions } from '../../onnx/types.js'
 import { ConfigReader } from '../config-reader.js'
+import { causalBias, causalPaddingBias } from '../layers/attention-bias.js'
 import { layerNorm, linear, toCompute, toFloat32 } from '../layers/layers.js'
 import { checkShape, shapeLimits } from '../layers/shape.js'
 import { embeddingOnHost } from '../layers/token-embedding.js'
 import { currentNames, type GraphVariant, type HiddenState, type TextEncoderDefinition, type WeightNames } from '../types.js'
-import { numbered, paddingBias } from './encoder-variants.js'
+import { numbered } from './encoder-variants.js'
 
 type ClipTextClass = 'CLIPTextModel' | 'CLIPTextModelWithProjection'
 
@@ -175,7 +175,7 @@ function writeGraph(clip: ClipTextConfig, shape: ClipTextShape, options: WriteOp
 function maskedBias(component: ComponentBuilder, { batch, sequenceLength }: ClipTextShape): ValueInfo {
   const mask = component.input('attention_mask', 'float32', [batch, sequenceLength])
   return component.stage('attention_mask', { mask }, (graph, inputs) => ({
-    bias: add(graph, paddingBias(graph, inputs.mask), causalBias(graph, sequenceLength)),
+    bias: causalPaddingBias(graph, inputs.mask),
   })).bias
 }
 
@@ -203,12 +203,6 @@ function encoderLayer(
 function activate(graph: GraphBuilder, x: ValueInfo, activation: ClipTextConfig['activation']): ValueInfo {
   if (activation === 'quick_gelu') return quickGelu(graph, x)
   return gelu(graph, x, activation === 'gelu' ? 'none' : 'tanh')
-}
-
-/** 0 where a token may look, -10000 at those that come later (their softmax is 0 in either float type). */
-function causalBias(graph: GraphBuilder, length: number): ValueInfo {
-  const values = Array.from({ length: length * length }, (_, index) => (index % length > Math.floor(index / length) ? -10000 : 0))
-  return floats(graph, values, [1, 1, length, length])
 }
 
 /**

@@ -15,6 +15,7 @@ import { multiHeadAttention, rmsNormalization } from '../../onnx/ops-network.js'
 import { cast, dimension, gather, reshape, transpose } from '../../onnx/ops-shape.js'
 import type { ComponentGraph, ValueInfo, WriteOptions } from '../../onnx/types.js'
 import { ConfigReader } from '../config-reader.js'
+import { paddingBias } from '../layers/attention-bias.js'
 import { linear, toCompute } from '../layers/layers.js'
 import { checkShape, shapeLimits } from '../layers/shape.js'
 import { embeddingOnHost } from '../layers/token-embedding.js'
@@ -25,7 +26,7 @@ import {
   type HiddenState,
   type TextEncoderDefinition,
 } from '../types.js'
-import { numbered, paddingBias } from './encoder-variants.js'
+import { numbered } from './encoder-variants.js'
 
 interface T5Shape {
   readonly batch: number

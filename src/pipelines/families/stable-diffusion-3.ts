@@ -78,6 +78,7 @@ export const stableDiffusion3: PipelineFamily = {
       })
     const encoders: TextEncoders = { clips: [first, second], t5: encoder('_3'), width: denoiser.model.contextWidth }
     return {
+      weighted: encoders.clips,
       check: ({ clipSkip }) => {
         for (const encoder of encoders.clips) checkClipSkip(clipSkip, encoder.layers)
       },

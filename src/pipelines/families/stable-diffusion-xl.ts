@@ -66,6 +66,7 @@ export const stableDiffusionXL: PipelineFamily = {
     )
     const forceZeros = isTruthy(parts.layout.options['force_zeros_for_empty_prompt'], true)
     return {
+      weighted: encoders,
       check: ({ clipSkip }) => {
         for (const encoder of encoders) checkClipSkip(clipSkip, encoder.layers)
       },
@@ -105,7 +106,15 @@ async function encodeTexts(
 }
 
 /** The prompt embeddings, and beside the pooled ones SDXL's sizes. */
-function timeIdCondition({ denoiser, device, prompts, options, size: { height, width }, count }: ConditionCall): Condition {
+function timeIdCondition({
+  denoiser,
+  device,
+  prompts,
+  guided,
+  options,
+  size: { height, width },
+  count,
+}: ConditionCall): Condition {
   const size = [height, width] as const
   const { originalSize = size, targetSize = size, cropsCoordsTopLeft = [0, 0] as const } = options
   const { negativeOriginalSize, negativeTargetSize, negativeCropsCoordsTopLeft = [0, 0] as const } = options
@@ -116,13 +125,13 @@ function timeIdCondition({ denoiser, device, prompts, options, size: { height, w
     negativeTimeIds = [...(negativeOriginalSize ?? originalSize), ...cropsCoordsTopLeft, ...(negativeTargetSize ?? targetSize)]
   else if (negativeOriginalSize !== undefined && negativeTargetSize !== undefined)
     negativeTimeIds = [...negativeOriginalSize, ...negativeCropsCoordsTopLeft, ...negativeTargetSize]
-  const guided = prompts.length === 2
-  const repeat = (rows: readonly number[]) => Array.from({ length: count }, () => rows).flat()
+  const batch = prompts.length * count
+  const images = guided ? batch / 2 : batch
+  const repeat = (rows: readonly number[]) => Array.from({ length: images }, () => rows).flat()
   let repeated = repeat(timeIds)
   if (guided && options.image !== undefined) repeated = [...repeat(negativeTimeIds), ...repeated]
   // From text alone diffusers repeats the pair of rows as a whole, so with several images they alternate.
   else if (guided) repeated = repeat([...negativeTimeIds, ...timeIds])
-  const batch = prompts.length * count
   const pooled = prompts.flatMap((one) => one.pooled ?? [])
   const [pooledWidth = 0] = pooled[0]?.dims ?? []
   const times = unetTimeIdEmbeds(configOf(denoiser, UNet2DConditionModel), repeated, batch, pooledWidth)

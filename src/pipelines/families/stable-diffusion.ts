@@ -49,6 +49,7 @@ export const stableDiffusion: PipelineFamily = {
     if (encoder === null)
       throw new CheckpointError('component-missing', 'The pipeline has no text encoder.', { component: 'text_encoder' })
     return {
+      weighted: [encoder],
       check: ({ clipSkip }) => checkClipSkip(clipSkip, encoder.layers),
       // `clipSkip` counts for the prompt, not for the negative one.
       encode: async (prompt, { clipSkip, negativePrompt = '' }, guided, call) => {

@@ -1,15 +1,25 @@
 /** A loaded pipeline of any family: checks the options of a generation and puts together what it is made of. */
 
-import { checkInputs, resultSize } from '../check-inputs.js'
+import { checkAmounts, checkInputs, countImages, resultSize } from '../check-inputs.js'
 import { usualLatents } from '../latent-geometry.js'
 import { describePipeline, type OpenedPipeline } from '../loading/open-pipeline.js'
 import { isGuided } from '../pipeline-spec.js'
-import { Recorder, Run, type GenerateHooks } from '../run.js'
-import type { GenerateOptions, GenerateResult, PipelineInfo } from '../types.js'
+import { Recorder, Run, type CallHooks, type GenerateHooks } from '../run.js'
+import type {
+  EncodePromptOptions,
+  GenerateOptions,
+  GenerateResult,
+  PipelineInfo,
+  PromptEmbeddings,
+  PromptInput,
+} from '../types.js'
 import { imageStart } from './image-start.js'
 import { imageNetworksOf } from './parts.js'
 import type { PipelineFamily } from './pipeline-family.js'
 import { denoiserPredictor } from './predictor.js'
+import { checkEmbeddingWidths, promptBatch, weightingOf } from './prompt-batch.js'
+import type { EncodeCall } from './prompt-embeds.js'
+import { encodePrompts } from './encode-prompts.js'
 import { describeScheduler, prepareScheduler, schedulerSource } from './schedule.js'
 import { readTableInputs } from './table-inputs.js'
 import { float32Tensor } from '../tensors.js'
@@ -18,7 +28,9 @@ import { textToImage } from './text-to-image.js'
 export interface LoadedPipeline {
   readonly info: PipelineInfo
   /** Makes images. @throws InputError, DeviceError, UnsupportedError, CheckpointError, AbortError */
-  generate(prompt: string, options?: GenerateOptions & GenerateHooks): Promise<GenerateResult>
+  generate(prompt: PromptInput, options?: GenerateOptions & GenerateHooks): Promise<GenerateResult>
+  /** Encodes prompts, without making images. @throws InputError, DeviceError, CheckpointError, AbortError */
+  encodePrompt(prompt: string | readonly string[], options?: EncodePromptOptions & CallHooks): Promise<PromptEmbeddings>
   /** Frees everything. The pipeline cannot be used again. */
   dispose(): Promise<void>
 }
@@ -44,11 +56,15 @@ export function createPipeline({ spec: family, parts, hosts, notes, close }: Ope
   const multiple = scaleFactor * patch
   const latentScales = family.latentScales(vae.model.scaling, channels)
 
-  async function generate(prompt: string, options: GenerateOptions & GenerateHooks = {}): Promise<GenerateResult> {
+  async function generate(prompt: PromptInput, options: GenerateOptions & GenerateHooks = {}): Promise<GenerateResult> {
     const run = new Run(options)
     const size = resultSize(options, defaults, multiple)
-    checkInputs(prompt, options, size, multiple)
+    const batch = promptBatch(prompt, options)
+    checkInputs(options, size, multiple)
+    const images = countImages(batch.size, options)
+    checkEmbeddingWidths(options, denoiser.model)
     prompts.check(options)
+    const weighting = weightingOf(options.promptWeighting, batch, prompts, family.className)
     family.check?.(options, denoiser.model)
     const latentSize = { height: size.height / scaleFactor, width: size.width / scaleFactor }
     const tokens = Math.floor(latentSize.height / patch) * Math.floor(latentSize.width / patch)
@@ -68,19 +84,19 @@ export function createPipeline({ spec: family, parts, hosts, notes, close }: Ope
       options,
       hosts,
       scheduler: prepared,
-      latentDims: [count, channels, latentSize.height, latentSize.width],
+      latentDims: [images, channels, latentSize.height, latentSize.width],
       start: imageStart(options, prepared, family.imageToImage, defaults.numInferenceSteps),
       denoiser,
-      encodePrompt: (call) => prompts.encode(prompt, options, guided, call),
+      encodePrompt: (call) => batch.encode(prompts, guided, { ...call, weighting }),
       condition: async (device, encoded) => {
         const rows = await readTableInputs(denoiser, latentSize, run.signal)
-        const guidance = Object.entries(denoiser.model.guidanceInputs?.(guidanceScale, count) ?? {})
+        const guidance = Object.entries(denoiser.model.guidanceInputs?.(guidanceScale, images) ?? {})
         const others = [
           ...Object.entries(rows),
           ...guidance.map(([name, { dims, data }]) => [name, float32Tensor(dims, data)] as const),
         ]
         return {
-          ...family.condition({ denoiser, device, prompts: encoded, options, size, count }),
+          ...family.condition({ denoiser, device, prompts: encoded, guided, options, size, count }),
           ...Object.fromEntries(others.map(([name, tensor]) => [name, device.upload(tensor, denoiser.name)])),
         }
       },
@@ -104,6 +120,16 @@ export function createPipeline({ spec: family, parts, hosts, notes, close }: Ope
   return {
     info: describePipeline({ spec: family, parts, hosts, notes, close }, networks, defaults, describeScheduler(scheduler)),
     generate,
+    encodePrompt: async (prompt, { signal, onProgress, ...options } = {}) => {
+      checkAmounts(options)
+      prompts.check(options)
+      const run = new Run({ signal, onProgress })
+      const guided = family.guidance === 'classifier-free' && denoiser.model.guidanceInputs === undefined
+      const batch = promptBatch(prompt, options)
+      const weighting = weightingOf(options.promptWeighting, batch, prompts, family.className)
+      const encode = (call: EncodeCall) => batch.encode(prompts, guided, { ...call, weighting })
+      return encodePrompts({ encode, guided, denoiser, hosts, run, size: usual, options })
+    },
     dispose: async () => {
       await hosts.dispose()
       close()

@@ -109,10 +109,10 @@ export class GenerationPhases {
   #encode(): Promise<Condition> {
     const { latentDims, denoiser, encodePrompt: encode, condition: inputs, recorder, run } = this.#parts
     run.status('encoding')
-    const [count = 1] = latentDims
+    const [images = 1] = latentDims
     const host = this.#denoiserHost
     return failuresOf({ host, network: denoiser }, () =>
-      promptCondition({ denoiser, encode, inputs, host, count, recorder, run }),
+      promptCondition({ denoiser, encode, inputs, host, images, recorder, run }),
     )
   }
 

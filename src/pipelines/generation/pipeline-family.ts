@@ -15,7 +15,7 @@ import type { TokenizerDefinition } from '../../tokenizers/types.js'
 import type { ComponentName } from '../../component-names.js'
 import type { PipelineSpec } from '../pipeline-spec.js'
 import type { Recorder, Run } from '../run.js'
-import type { GenerateOptions } from '../types.js'
+import type { GenerateOptions, SinglePromptOptions } from '../types.js'
 import type { ImageStartRules } from './image-start.js'
 import type { ChannelScale } from '../images/latent-scaling.js'
 import type { PreviewCoefficients } from '../images/latent-preview.js'
@@ -23,13 +23,16 @@ import type { Condition, Correction, Refinement } from './predictor.js'
 import type { EncodeCall, EncodedPrompt, EncodedPrompts } from './prompt-embeds.js'
 import type { SchedulerSource } from './schedule.js'
 import type { Keep } from '../tensors.js'
+import type { LoadedTextEncoder } from './text-encoders.js'
 
 /** The text encoders of one loaded pipeline. */
 export interface PromptEncoder {
   /** Checks the options that depend on the text encoders. @throws InputError */
   readonly check: (options: GenerateOptions) => void
-  /** diffusers' `encode_prompt`. Without guidance there is no negative prompt. @throws as running the text encoders */
-  readonly encode: (prompt: string, options: GenerateOptions, guided: boolean, call: EncodeCall) => Promise<EncodedPrompts>
+  /** The text encoders that take weighted prompts: CLIP's. Absent: the option `promptWeighting` is refused. */
+  readonly weighted?: readonly Pick<LoadedTextEncoder, 'chunks'>[] | undefined
+  /** diffusers' `encode_prompt` of one prompt. Without guidance there is no negative prompt. @throws as running the text encoders */
+  readonly encode: (prompt: string, options: SinglePromptOptions, guided: boolean, call: EncodeCall) => Promise<EncodedPrompts>
 }
 
 /** What a denoiser's condition is made of. */
@@ -37,8 +40,10 @@ export interface ConditionCall {
   readonly denoiser: Network<DenoiserModel>
   /** The denoiser's device. */
   readonly device: Device
-  /** The prompt or, with guidance, the negative one and the prompt. */
+  /** The prompts or, with guidance, the negative ones, as many as there are prompts, and then the prompts. */
   readonly prompts: readonly EncodedPrompt[]
+  /** Whether the negative ones are among `prompts`. */
+  readonly guided: boolean
   readonly options: GenerateOptions
   /** Of the image, in pixels. */
   readonly size: Extent

@@ -10,6 +10,7 @@ import type { Network } from '../bind-network.js'
 import type { Run, Recorder } from '../run.js'
 import type { Condition } from './predictor.js'
 import { withTemporary, type Keep } from '../tensors.js'
+import type { PromptWeighting } from '../types.js'
 
 /** One image's embedding: zeros of shape `dims`, with parts of them at their places. A part is [1, …dims of its own]. */
 export interface Embedding {
@@ -23,10 +24,16 @@ export interface EncodedPrompt {
   readonly pooled: Embedding | null
 }
 
-/** As diffusers' `encode_prompt` gives them. Without guidance there is no negative one. */
+/** As diffusers' `encode_prompt` gives them for one prompt. Without guidance there is no negative one. */
 export interface EncodedPrompts {
   readonly positive: EncodedPrompt
   readonly negative: EncodedPrompt | null
+}
+
+/** The same for all prompts of a call, in their order. */
+export interface EncodedBatch {
+  readonly positive: readonly EncodedPrompt[]
+  readonly negative: readonly EncodedPrompt[] | null
 }
 
 /** Tensors [1, …, width] side by side. */
@@ -69,15 +76,17 @@ export interface EncodeCall {
   /** Has a tensor disposed when the condition has been put together. */
   readonly keep: Keep
   readonly run: Run
+  /** How weights are written in the texts, and the chunks of tokens that every text takes. Absent: texts have no weights. */
+  readonly weighting?: { readonly rule: PromptWeighting; readonly chunks: number } | undefined
 }
 
 export interface PromptConditionOptions {
   readonly denoiser: Network
   readonly host: ComponentHost
-  /** Images of each prompt. */
-  readonly count: number
-  readonly encode: (call: EncodeCall) => Promise<EncodedPrompts>
-  /** The denoiser's inputs that stay from step to step, from one prompt or, with guidance, two: the negative one first. */
+  /** Images of all prompts together. */
+  readonly images: number
+  readonly encode: (call: EncodeCall) => Promise<EncodedBatch>
+  /** The denoiser's inputs that stay from step to step, from the prompts or, with guidance, from the negative ones and then the prompts. */
   readonly inputs: (device: Device, prompts: readonly EncodedPrompt[]) => Condition | Promise<Condition>
   readonly recorder: Recorder
   readonly run: Run
@@ -91,19 +100,29 @@ export async function promptCondition(options: PromptConditionOptions): Promise<
     await host.makeRoomFor(denoiser)
     await record(prompts, options)
     const { positive, negative } = prompts
-    return inputs(host.device, negative === null ? [positive] : [negative, positive])
+    return inputs(host.device, [...(negative ?? []), ...positive])
   })
 }
 
-async function record({ positive, negative }: EncodedPrompts, options: PromptConditionOptions): Promise<void> {
-  const { recorder, host, count, denoiser } = options
-  for (const [name, embedding] of [
-    ['prompt_embeds', positive.embeds],
-    ['negative_prompt_embeds', negative?.embeds],
-    ['pooled_prompt_embeds', positive.pooled],
-    ['negative_pooled_prompt_embeds', negative?.pooled],
-  ] as const) {
-    if (!recorder.wants(name) || embedding === undefined || embedding === null) continue
-    await withTemporary(async (keep) => recorder.read(name, keep(assembleBatch(host.device, [embedding], count, denoiser.name))))
+async function record(prompts: EncodedBatch, { recorder, host, images, denoiser }: PromptConditionOptions): Promise<void> {
+  for (const [name, embeddings] of namedEmbeddings(prompts)) {
+    if (!recorder.wants(name)) continue
+    const count = images / embeddings.length
+    await withTemporary(async (keep) => recorder.read(name, keep(assembleBatch(host.device, embeddings, count, denoiser.name))))
   }
+}
+
+/** The embeddings of all prompts by diffusers' names, without those that there are none of. */
+export function namedEmbeddings({ positive, negative }: EncodedBatch) {
+  const all = [
+    ['prompt_embeds', positive.map(({ embeds }) => embeds)],
+    ['negative_prompt_embeds', (negative ?? []).map(({ embeds }) => embeds)],
+    ['pooled_prompt_embeds', pooledOf(positive)],
+    ['negative_pooled_prompt_embeds', pooledOf(negative ?? [])],
+  ] as const
+  return all.filter(([, embeddings]) => embeddings.length > 0)
+}
+
+function pooledOf(prompts: readonly EncodedPrompt[]): readonly Embedding[] {
+  return prompts.flatMap(({ pooled }) => pooled ?? [])
 }

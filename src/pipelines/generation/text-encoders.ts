@@ -14,10 +14,15 @@ import { hasRole, type Network } from '../bind-network.js'
 import type { ComponentHost, Value } from '../execution/component-host.js'
 import type { DeviceHosts } from '../execution/device-hosts.js'
 import { failuresOf } from '../execution/recovery.js'
+import type { HostTensor } from '../../runtime/types.js'
 import type { LoadedParts } from '../loading/read-parts.js'
 import type { Run } from '../run.js'
 import type { EncodeCall } from './prompt-embeds.js'
 import { float32Tensor } from '../tensors.js'
+import { encodeWeighted } from './weighted-text.js'
+import type { PromptWeighting } from '../types.js'
+import { withoutWeights } from './weighted-prompt.js'
+import { chunkTokens } from './weighted-tokens.js'
 
 /** How a text is encoded. */
 export interface EncodeTextOptions {
@@ -43,6 +48,9 @@ export interface TextEncoding {
   readonly tokens: number
 }
 
+/** What one run of a text encoder gives. */
+type EncodedIds = Pick<TextEncoding, 'hiddenStates' | 'pooled'>
+
 /** A text encoder of a pipeline with its tokenizer. */
 export class LoadedTextEncoder {
   readonly #network: Network<TextEncoderModel>
@@ -60,28 +68,53 @@ export class LoadedTextEncoder {
     return this.#network.model.layers
   }
 
+  /** How many chunks a weighted text takes; 1 where this encoder takes no weights. */
+  chunks(text: string, weighting: PromptWeighting): number {
+    const { fixedLength } = this.#tokenizer
+    return fixedLength === null || weighting === 'compel' ? 1 : chunkTokens(text, this.#tokenizer, fixedLength).length
+  }
+
   /**
-   * Encodes one text. A text that is too long is truncated, with a warning, as in diffusers.
+   * Encodes one text. A text that is too long is truncated, with a warning, as in diffusers. With `weighting` in `call`, the text may have weights.
    * @throws CheckpointError where the token embedding does not match; and as running the network
    */
-  async encode(text: string, { next, keep, run }: EncodeCall, options: EncodeTextOptions = {}): Promise<TextEncoding> {
+  async encode(text: string, call: EncodeCall, options: EncodeTextOptions = {}): Promise<TextEncoding> {
+    const { run, weighting } = call
+    const length = this.#tokenizer.fixedLength
+    if (weighting !== undefined && length !== null) {
+      const encode = (ids: readonly number[], mask?: Float32Array<ArrayBuffer>) => this.#run(ids, mask, call, options)
+      return encodeWeighted(text, { tokenizer: this.#tokenizer, length, encode, weighting, run })
+    }
+    const plain = weighting === undefined ? text : withoutWeights(text, weighting.rule)
+    const encoded = this.#tokenize(plain, options.maxSequenceLength, run)
+    const { inputIds, tokens } = encoded
+    const mask = options.masksPadding === true ? new Float32Array(inputIds.length).fill(1, 0, tokens) : undefined
+    const { hiddenStates, pooled } = await this.#run(inputIds, mask, call, options)
+    const [hidden] = hiddenStates
+    if (hidden === undefined) throw new TypeError(`${this.#network.model.className} has no hidden state.`)
+    return { hidden, hiddenStates, pooled, tokens }
+  }
+
+  /** Runs the network on as many ids as it takes. `mask`: 1 for each id that the others may attend to; absent: all. */
+  async #run(
+    inputIds: readonly number[],
+    mask: Float32Array<ArrayBuffer> | undefined,
+    { next, keep, run }: EncodeCall,
+    { output, hiddenStates }: EncodeTextOptions,
+  ): Promise<EncodedIds> {
     const { model } = this.#network
-    const { hiddenStates, masksPadding = false } = options
-    const encoded = this.#tokenize(text, options.maxSequenceLength, run)
-    const inputs = await this.#inputs(encoded, masksPadding, run.signal)
+    const inputs = await this.#inputs(inputIds, mask, run.signal)
     const states =
-      options.output === 'last_hidden_state'
+      output === 'last_hidden_state'
         ? ['last_hidden_state']
         : (hiddenStates ?? [null]).map((_, place) => numbered('hidden_state', place))
     const pooledOutput = model.pooledOutput === null ? [] : [model.pooledOutput]
-    const variant = { hiddenStates, attentionMask: masksPadding ? true : undefined }
+    const variant = { hiddenStates, attentionMask: mask === undefined ? undefined : true }
     const outputs = await failuresOf({ host: this.#host, network: this.#network }, () =>
       this.#host.runFor(next, this.#network, inputs, [...states, ...pooledOutput], run, variant),
     )
     const taken = Object.values(outputs).map((value) => keep(value))
-    const [hidden, ...others] = taken.slice(0, states.length)
-    if (hidden === undefined) throw new TypeError(`${model.className} has no hidden state.`)
-    return { hidden, hiddenStates: [hidden, ...others], pooled: taken[states.length] ?? null, tokens: encoded.tokens }
+    return { hiddenStates: taken.slice(0, states.length), pooled: taken[states.length] ?? null }
   }
 
   /** Tokenizes a text to as many ids as the network takes. */
@@ -102,7 +135,11 @@ export class LoadedTextEncoder {
     return encoded
   }
 
-  async #inputs({ inputIds, tokens }: EncodedText, masksPadding: boolean, signal: AbortSignal | undefined) {
+  async #inputs(
+    inputIds: readonly number[],
+    mask: Float32Array<ArrayBuffer> | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<Record<string, HostTensor>> {
     const { model, table } = this.#network
     const { tokenEmbedding } = model
     const length = inputIds.length
@@ -112,8 +149,8 @@ export class LoadedTextEncoder {
         data: await readTokenRows(table, tokenEmbedding, inputIds, signal),
       },
       ...model.hostInputs(inputIds, length),
+      ...(mask === undefined ? {} : { attention_mask: { dims: [1, length], data: mask } }),
     }
-    if (masksPadding) inputs['attention_mask'] = { dims: [1, length], data: new Float32Array(length).fill(1, 0, tokens) }
     return Object.fromEntries(Object.entries(inputs).map(([name, { dims, data }]) => [name, float32Tensor(dims, data)]))
   }
 }

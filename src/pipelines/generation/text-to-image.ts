@@ -13,17 +13,18 @@ import { GenerationPhases, type TextToImage } from './phases.js'
  */
 export async function textToImage(parts: TextToImage): Promise<GenerateResult> {
   const { options, hosts, guidance, start, recorder, run } = parts
-  const [, , height = 0, width = 0] = parts.latentDims
+  const [images = 1, , height = 0, width = 0] = parts.latentDims
   const seed = options.seed ?? crypto.getRandomValues(new Uint32Array(1))[0] ?? 0
   const phases = new GenerationPhases(parts, new TorchGenerator(seed))
   return reportingMemory(hosts, run, async () => {
     try {
-      await hosts.fit(generationSize({ width, height }, options, guidance !== null, start !== null), run)
-      const images = toPixels(await hosts.recovery.retrying(run, () => phases.run()))
+      const amounts = { ...options, numImagesPerPrompt: images }
+      await hosts.fit(generationSize({ width, height }, amounts, guidance !== null, start !== null), run)
+      const pictures = toPixels(await hosts.recovery.retrying(run, () => phases.run()))
       run.status('complete')
       const { captured } = recorder
       return {
-        images,
+        images: pictures,
         seed,
         timings: { ...phases.seconds },
         warnings: [...run.warnings],

@@ -1,5 +1,5 @@
 /** The gallery store in real IndexedDB. */
-import { expect, test } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import { GalleryStore } from './gallery-store.js'
 import { entry, storeFor } from './testing-gallery.js'
 
@@ -21,4 +21,24 @@ test('a deleted picture and its file are gone, also for a store opened later', a
   const again = new GalleryStore('gallery-test-delete')
   expect(await again.list(10)).toEqual([kept])
   expect(await again.file(gone.id)).toBeUndefined()
+})
+
+test('in a browser that stores no Blobs, a picture and its start picture are stored as buffers', async () => {
+  // WebKit refuses them in a private window.
+  const original = Object.getOwnPropertyDescriptor(IDBObjectStore.prototype, 'put')
+  const put = original?.value as (this: IDBObjectStore, value: unknown, key?: IDBValidKey) => IDBRequest<IDBValidKey>
+  const refusing = vi.spyOn(IDBObjectStore.prototype, 'put').mockImplementation(function (this: IDBObjectStore, value, key) {
+    if (value instanceof Blob) throw new DOMException('Blobs are not supported.', 'DataCloneError')
+    return put.call(this, value, key)
+  })
+  onTestFinished(() => refusing.mockRestore())
+  const store = storeFor('gallery-test-no-blobs')
+  const start = new Blob(['start'], { type: 'image/png' })
+  const made = await store.add({ ...entry('one'), startImage: start }, new Blob(['picture'], { type: 'image/png' }))
+  const [listed, ...others] = await store.list(10)
+  expect(others).toEqual([])
+  expect(listed?.id).toBe(made.id)
+  expect(await listed?.startImage?.text()).toBe('start')
+  const file = await store.file(made.id)
+  expect([file?.type, await file?.text()]).toEqual(['image/png', 'picture'])
 })

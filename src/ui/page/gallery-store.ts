@@ -41,12 +41,31 @@ export class GalleryStore {
 
   /** Stores a picture. @returns the entry with its id */
   async add(entry: Omit<GalleryEntry, 'id'>, file: Blob): Promise<GalleryEntry> {
-    const transaction = (await this.#database).transaction(['entries', 'files'], 'readwrite')
-    const id = Number(await result(transaction.objectStore('entries').add(entry)))
-    transaction.objectStore('files').put(file, id)
-    await committed(transaction)
+    const id = await this.#put(entry, file).catch(async () => {
+      // Safari's private windows store no Blobs, but they store buffers. Another failure is reported by the second try, too.
+      const { startImage } = entry
+      const plain = startImage === undefined ? entry : { ...entry, startImage: await startImage.arrayBuffer() }
+      return this.#put(plain, await file.arrayBuffer())
+    })
     this.#tell({ added: id })
     return { ...entry, id }
+  }
+
+  /** Stores an entry and its file, or neither. */
+  async #put(entry: object, file: Blob | ArrayBuffer): Promise<number> {
+    const transaction = (await this.#database).transaction(['entries', 'files'], 'readwrite')
+    const done = committed(transaction)
+    // When a request below fails, that failure is the one to report.
+    done.catch(() => {})
+    try {
+      const id = Number(await result(transaction.objectStore('entries').add(entry)))
+      transaction.objectStore('files').put(file, id)
+      await done
+      return id
+    } catch (error) {
+      abort(transaction)
+      throw error
+    }
   }
 
   /** Up to `limit` pictures older than `before` (an id), newest first. */
@@ -57,7 +76,11 @@ export class GalleryStore {
     for (;;) {
       const cursor = await result(request)
       if (cursor === null) return entries
-      entries.push({ ...(cursor.value as Omit<GalleryEntry, 'id'>), id: Number(cursor.primaryKey) })
+      const { startImage, ...stored } = cursor.value as Omit<GalleryEntry, 'id' | 'startImage'> & {
+        readonly startImage?: unknown
+      }
+      const start = asBlob(startImage)
+      entries.push({ ...stored, ...(start === undefined ? {} : { startImage: start }), id: Number(cursor.primaryKey) })
       if (entries.length === limit) return entries
       cursor.continue()
     }
@@ -71,8 +94,7 @@ export class GalleryStore {
 
   /** The PNG file, or undefined if the browser has deleted it. */
   async file(id: number): Promise<Blob | undefined> {
-    const found: unknown = await result((await this.#database).transaction('files').objectStore('files').get(id))
-    return found instanceof Blob ? found : undefined
+    return asBlob(await result((await this.#database).transaction('files').objectStore('files').get(id)))
   }
 
   /** Deletes a picture. */
@@ -86,6 +108,21 @@ export class GalleryStore {
 
   #tell(change: GalleryChange): void {
     this.#tabs.postMessage(change)
+  }
+}
+
+/** A stored picture, which is a PNG. */
+function asBlob(value: unknown): Blob | undefined {
+  if (value instanceof Blob) return value
+  return value instanceof ArrayBuffer ? new Blob([value], { type: 'image/png' }) : undefined
+}
+
+/** Aborts a transaction that may have ended already. */
+function abort(transaction: IDBTransaction): void {
+  try {
+    transaction.abort()
+  } catch {
+    // It has ended.
   }
 }
 

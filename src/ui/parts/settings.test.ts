@@ -77,7 +77,7 @@ test('an invalid number gives a message', () => {
 const accepts = (name: NumberName, value: number) => {
   const { width = 64, height = 64, ...options } = { [name]: value } as Partial<Record<NumberName, number>>
   try {
-    checkInputs('a boat', options, { width, height }, 8)
+    checkInputs(options, { width, height }, 8)
     return true
   } catch (error) {
     if (error instanceof InputError) return false

@@ -1,0 +1,76 @@
+/** Chromium by Playwright. */
+
+import { chromium, type Page } from 'playwright'
+import { chromiumLaunchOptions } from '../../../scripts/chromium.mjs'
+import { launchBrowser } from '../../hub/browser.js'
+import type { DrivenBrowser, Engine, Json, LaunchOptions, Tab } from './types.js'
+
+/** `npm test` has a Chromium on every machine. */
+export const chromiumEngine: Engine = { name: 'chromium', keepsProfile: true, missing: () => undefined, launch }
+
+async function launch({ dark = false, isPrivate = false, profile }: LaunchOptions = {}): Promise<DrivenBrowser> {
+  if (profile !== undefined) {
+    const running = await launchBrowser(profile)
+    return {
+      version: `Chromium ${running.version()}`,
+      newTab: async () => new PlaywrightTab(await running.newPage()),
+      kill: () => running.kill(),
+      close: () => running.close(),
+    }
+  }
+  const { args, ...options } = chromiumLaunchOptions()
+  const browser = await chromium.launch({ ...options, args: isPrivate ? [...args, '--incognito'] : args })
+  const context = await browser.newContext({ colorScheme: dark ? 'dark' : 'light', reducedMotion: 'reduce' })
+  const close = () => browser.close()
+  return {
+    version: `Chromium ${browser.version()}`,
+    newTab: async () => new PlaywrightTab(await context.newPage()),
+    close,
+    kill: close,
+  }
+}
+
+/** A page of Playwright as a tab. */
+export class PlaywrightTab implements Tab {
+  readonly #page: Page
+
+  constructor(page: Page) {
+    this.#page = page
+  }
+
+  async goto(url: string): Promise<void> {
+    await this.#page.goto(url)
+  }
+
+  async reload(): Promise<void> {
+    await this.#page.reload()
+  }
+
+  async evaluate<R extends Json | void, A extends Json>(fn: (argument: A) => R | Promise<R>, argument: A): Promise<R> {
+    return (await this.#page.evaluate(fn as (argument: unknown) => unknown, argument)) as R
+  }
+
+  async waitForFunction<A extends Json>(fn: (argument: A) => unknown, argument: A): Promise<void> {
+    await this.#page.waitForFunction(fn as (argument: unknown) => unknown, argument, { polling: 20, timeout: 0 })
+  }
+
+  setViewportSize(size: { readonly width: number; readonly height: number }): Promise<void> {
+    return this.#page.setViewportSize(size)
+  }
+
+  screenshot(): Promise<Uint8Array> {
+    return this.#page.screenshot()
+  }
+
+  click(x: number, y: number): Promise<void> {
+    return this.#page.mouse.click(x, y)
+  }
+
+  type(text: string): Promise<void> {
+    return this.#page.keyboard.type(text)
+  }
+
+  close(): Promise<void> {
+    return this.#page.close()
+  }
+}

@@ -1,0 +1,25 @@
+/** Functions for a page as text, for the protocols that have no functions with arguments. */
+
+import type { Json } from './types.js'
+
+/** An expression whose value is the result of `fn` as JSON, or a rejected promise. */
+export function callText(fn: (argument: never) => unknown, argument: Json): string {
+  return `(async () => JSON.stringify(await (${fn.toString()})(${literal(argument)})))()`
+}
+
+/** The same for the promise that `fn` returns something true. It asks again every 20 ms. */
+export function untilText(fn: (argument: never) => unknown, argument: Json): string {
+  return `(async () => {
+    const fn = ${fn.toString()}
+    while (!(await fn(${literal(argument)}))) await new Promise((resolve) => setTimeout(resolve, 20))
+  })()`
+}
+
+/** The value in the text that {@link callText} results in. */
+export function parseResult(text: unknown): unknown {
+  return typeof text === 'string' ? JSON.parse(text) : undefined
+}
+
+function literal(value: Json): string {
+  return value === undefined ? 'undefined' : JSON.stringify(value)
+}

@@ -1,0 +1,57 @@
+/** What a spec that runs in every browser may do with one: the part that Playwright, WebDriver BiDi and WebDriver have in common. */
+
+/** The engines, by the browser that represents each here. */
+export type EngineName = 'chromium' | 'firefox' | 'webkit'
+
+/** Values that cross from Node to a page and back: both sides see a copy of the JSON. */
+export type Json = string | number | boolean | null | undefined | readonly Json[] | { readonly [name: string]: Json }
+
+/** A tab. Its methods are those of Playwright's `Page` of the same names. */
+export interface Tab {
+  /** Resolves when the page has loaded. */
+  goto(url: string): Promise<void>
+  reload(): Promise<void>
+  /** Runs a function in the page. It sees nothing of its surroundings in Node. @throws Error with the message of what it threw */
+  evaluate<R extends Json | void, A extends Json>(fn: (argument: A) => R | Promise<R>, argument: A): Promise<R>
+  /** Resolves when the function returns something true. */
+  waitForFunction<A extends Json>(fn: (argument: A) => unknown, argument: A): Promise<void>
+  /** In CSS pixels. */
+  setViewportSize(size: { readonly width: number; readonly height: number }): Promise<void>
+  /** The visible part of the page, as PNG. */
+  screenshot(): Promise<Uint8Array>
+  /** Presses the main button of the mouse at a place of the window, in CSS pixels. */
+  click(x: number, y: number): Promise<void>
+  /** Presses the keys that write a text. */
+  type(text: string): Promise<void>
+  close(): Promise<void>
+}
+
+/** How a browser is started. */
+export interface LaunchOptions {
+  /** Prefer the dark colour scheme. */
+  readonly dark?: boolean
+  /** Private windows only. */
+  readonly isPrivate?: boolean
+  /** Folder of the profile, which stays when the browser ends. Without one the browser begins with an empty one. */
+  readonly profile?: string
+}
+
+/** A running browser. Its tabs share their storage. */
+export interface DrivenBrowser {
+  /** Such as `Firefox 153.0`. */
+  readonly version: string
+  newTab(): Promise<Tab>
+  close(): Promise<void>
+  /** Ends all its processes at once, as a crash does. */
+  kill(): Promise<void>
+}
+
+/** How an engine is driven. */
+export interface Engine {
+  readonly name: EngineName
+  /** Why this machine cannot run it; undefined where it can. */
+  missing(): string | undefined
+  /** Whether a profile is stored on disk: WebDriver starts WebKitGTK with one in memory only. */
+  readonly keepsProfile: boolean
+  launch(options?: LaunchOptions): Promise<DrivenBrowser>
+}

@@ -1,0 +1,206 @@
+/** WebKitGTK by WebDriver: plain calls over HTTP. https://w3c.github.io/webdriver/ */
+
+import { startWebKitDriver, systemWebKit } from '../../../scripts/webkit.mjs'
+import { clickActions, typeActions } from './input.js'
+import { callText, parseResult, untilText } from './page-script.js'
+import type { DrivenBrowser, Engine, Json, LaunchOptions, Tab } from './types.js'
+
+/** The driver starts WebKit in private mode: it keeps nothing on disk, and a killed browser loses its storage. */
+export const webKitEngine: Engine = {
+  name: 'webkit',
+  keepsProfile: false,
+  missing: () => (systemWebKit() === undefined ? 'WebKitGTK, its WebDriver or Xvfb was not found' : undefined),
+  launch,
+}
+
+/** The name of an element in WebDriver's JSON. */
+const elementKey = 'element-6066-11e4-a52e-4f735466cecf'
+/** In milliseconds: only ends what hangs. */
+const hang = 600_000
+/** MiniBrowser's window is at least this wide, in CSS pixels. A narrower page is opened in a frame. */
+const leastWidth = 450
+
+async function launch({ dark = false }: LaunchOptions = {}): Promise<DrivenBrowser> {
+  const driver = await startWebKitDriver()
+  try {
+    const wanted = {
+      timeouts: { script: hang, pageLoad: hang },
+      'webkitgtk:browserOptions': { binary: systemWebKit(), args: ['--automation', ...(dark ? ['--dark-mode'] : [])] },
+    }
+    const { sessionId, capabilities } = await call<{ sessionId: string; capabilities: { browserVersion: string } }>(
+      'POST',
+      `${driver.url}/session`,
+      { capabilities: { alwaysMatch: wanted } },
+    )
+    const session = new Session(`${driver.url}/session/${sessionId}`)
+    // A new window is opened from this one, which stays.
+    const first = await session.send<string>('', 'GET', 'window')
+    return {
+      version: `WebKitGTK ${capabilities.browserVersion}`,
+      newTab: async () => {
+        const { handle } = await session.send<{ handle: string }>(first, 'POST', 'window/new', { type: 'window' })
+        return new WebKitTab(session, handle)
+      },
+      close: async () => {
+        await session.send('', 'DELETE', '')
+        await driver.end()
+      },
+      kill: driver.end,
+    }
+  } catch (error) {
+    await driver.end()
+    throw error
+  }
+}
+
+async function call<R>(method: string, url: string, body?: object): Promise<R> {
+  const response = await fetch(url, { method, ...(body === undefined ? {} : { body: JSON.stringify(body) }) })
+  const { value } = (await response.json()) as { readonly value: unknown }
+  if (response.ok) return value as R
+  const { error, message } = value as { readonly error: string; readonly message: string }
+  throw new Error(`${method} ${new URL(url).pathname}: ${error}: ${message}`)
+}
+
+/** A session. It has one current window, so the calls for one window after the other wait for each other. */
+class Session {
+  readonly #url: string
+  #window = ''
+  #last: Promise<unknown> = Promise.resolve()
+
+  constructor(url: string) {
+    this.#url = url
+  }
+
+  /** Calls a command for a window, or for none. */
+  send<R = unknown>(window: string, method: string, path: string, body?: object): Promise<R> {
+    const answer = this.#last.then(async () => {
+      if (window !== '' && this.#window !== window) {
+        await call('POST', `${this.#url}/window`, { handle: window })
+        this.#window = window
+      }
+      return call<R>(method, path === '' ? this.#url : `${this.#url}/${path}`, body)
+    })
+    this.#last = answer.catch(() => undefined)
+    return answer
+  }
+}
+
+interface Settled {
+  readonly value?: unknown
+  readonly error?: string
+}
+
+/** The number of promises that pages were asked for. */
+let promises = 0
+
+class WebKitTab implements Tab {
+  readonly #session: Session
+  readonly #window: string
+  /** The size of the frame that the page is in, if the window cannot be that narrow. */
+  #frame: { readonly width: number; readonly height: number } | undefined
+
+  constructor(session: Session, window: string) {
+    this.#session = session
+    this.#window = window
+  }
+
+  async goto(url: string): Promise<void> {
+    if (this.#frame === undefined) return this.#send('POST', 'url', { url })
+    // The frame is in a page of the same site, so that the storage is the same.
+    await this.#send('POST', 'url', { url: new URL('/-/frame', url).href })
+    await this.#fillFrame(url)
+  }
+
+  async reload(): Promise<void> {
+    if (this.#frame === undefined) return this.#send('POST', 'refresh', {})
+    const url = await this.evaluate(() => location.href, null)
+    await this.goto(url)
+  }
+
+  async evaluate<R extends Json | void, A extends Json>(fn: (argument: A) => R | Promise<R>, argument: A): Promise<R> {
+    const { value, error } = await this.#run(callText(fn, argument))
+    if (error !== undefined) throw new Error(error)
+    return parseResult(value) as R
+  }
+
+  async waitForFunction<A extends Json>(fn: (argument: A) => unknown, argument: A): Promise<void> {
+    const { error } = await this.#run(untilText(fn, argument))
+    if (error !== undefined) throw new Error(error)
+  }
+
+  async setViewportSize(size: { readonly width: number; readonly height: number }): Promise<void> {
+    const url = await this.evaluate(() => location.href, null)
+    const wasFrame = this.#frame !== undefined
+    this.#frame = size.width < leastWidth ? size : undefined
+    if (this.#frame !== undefined || wasFrame) return this.goto(url)
+    // The window's size includes its tool bar.
+    const { height } = await this.evaluate(() => ({ height: outerHeight - innerHeight }), null)
+    await this.#send('POST', 'window/rect', { width: size.width, height: size.height + height })
+  }
+
+  async screenshot(): Promise<Uint8Array> {
+    if (this.#frame === undefined) return Buffer.from(await this.#send<string>('GET', 'screenshot'), 'base64')
+    await this.#send('POST', 'frame/parent', {})
+    try {
+      const frame = await this.#findFrame()
+      return Buffer.from(await this.#send<string>('GET', `element/${frame[elementKey]}/screenshot`), 'base64')
+    } finally {
+      await this.#enterFrame()
+    }
+  }
+
+  async click(x: number, y: number): Promise<void> {
+    await this.#send('POST', 'actions', { actions: clickActions(x, y) })
+  }
+
+  async type(text: string): Promise<void> {
+    await this.#send('POST', 'actions', { actions: typeActions(text) })
+  }
+
+  async close(): Promise<void> {
+    await this.#send('DELETE', 'window')
+  }
+
+  #send<R = void>(method: string, path: string, body?: object): Promise<R> {
+    return this.#session.send<R>(this.#window, method, path, body)
+  }
+
+  #findFrame(): Promise<Readonly<Record<typeof elementKey, string>>> {
+    return this.#send('POST', 'element', { using: 'css selector', value: 'iframe' })
+  }
+
+  async #enterFrame(): Promise<void> {
+    await this.#send('POST', 'frame', { id: await this.#findFrame() })
+  }
+
+  async #fillFrame(url: string): Promise<void> {
+    const loaded = callText(
+      ({ src, width, height }: { readonly src: string; readonly width: number; readonly height: number }) =>
+        new Promise<void>((resolve) => {
+          const frame = document.createElement('iframe')
+          Object.assign(frame, { src, width, height })
+          frame.style.border = '0'
+          frame.addEventListener('load', () => resolve())
+          document.body.replaceChildren(frame)
+        }),
+      { src: url, width: this.#frame?.width ?? 0, height: this.#frame?.height ?? 0 },
+    )
+    await this.#run(loaded)
+    await this.#enterFrame()
+  }
+
+  /**
+   * Waits for a promise in the page without a call that lasts as long: while one lasts, WebDriver does nothing else, in no window.
+   */
+  async #run(expression: string): Promise<Settled> {
+    const id = ++promises
+    const begin = `const all = (globalThis.drivenPromises ??= new Map()); ${expression}.then((value) => all.set(${id}, { value }), (error) => all.set(${id}, { error: String(error) }))`
+    await this.#send('POST', 'execute/sync', { script: begin, args: [] })
+    const ask = `return 'drivenPromises' in globalThis ? globalThis.drivenPromises.get(${id}) : { error: 'The page was left' }`
+    for (;;) {
+      const settled = await this.#send<Settled | null>('POST', 'execute/sync', { script: ask, args: [] })
+      if (settled !== null) return settled
+      await new Promise((resolve) => setTimeout(resolve, 20))
+    }
+  }
+}

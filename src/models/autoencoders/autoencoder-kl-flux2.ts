@@ -1,0 +1,144 @@
+/**
+ * AutoencoderKLFlux2 of diffusers: AutoencoderKL whose latents the pipelines pack, 2×2 latent pixels to one with four times the channels, and
+ * normalize by the statistics of its batch norm. Both are in the graphs here, because the statistics are weights: `latents` are those that the
+ * denoiser takes, and one of their pixels is twice as wide as one of AutoencoderKL's.
+ */
+
+import type { Config } from '../../checkpoint/types.js'
+import { InputError } from '../../errors.js'
+import { scalar } from '../../onnx/constants.js'
+import type { GraphBuilder } from '../../onnx/graph-builder.js'
+import { add, div, mul, sqrt, sub } from '../../onnx/ops-math.js'
+import { dimension, reshape, slice, transpose } from '../../onnx/ops-shape.js'
+import type { Shapes, ValueInfo } from '../../onnx/types.js'
+import { ConfigReader } from '../config-reader.js'
+import type { AutoencoderDefinition, Extent } from '../types.js'
+import { klWeightNames, writeKlDecoder, writeKlEncoder, type LatentForm } from './kl-encoder-decoder.js'
+import { readDecoderChannels, readKlSettings, type KlSettings } from './kl-settings.js'
+
+interface AutoencoderKLFlux2Config extends KlSettings {
+  /** Keys that the class does not have. */
+  readonly ignoredKeys: Config
+  /** Added to the variances. */
+  readonly epsilon: number
+}
+
+/** Fixed in diffusers' pipelines: the edge of the squares of latent pixels that become one. */
+const pack = 2
+
+function readConfig(config: Config): AutoencoderKLFlux2Config {
+  const reader = new ConfigReader('AutoencoderKLFlux2', config)
+  const settings = readKlSettings(reader, {
+    levels: 4,
+    channels: [128, 256, 512, 512],
+    layers: 2,
+    latentChannels: 32,
+    sampleSize: 1024,
+  })
+  const decoderChannels = readDecoderChannels(reader, settings)
+  const epsilon = reader.number('batch_norm_eps', 1e-4, { min: 0, max: Number.MAX_VALUE })
+  // Training alone uses it.
+  reader.neutral('batch_norm_momentum')
+  readPatchSize(reader)
+  return { ...settings, decoderChannels, epsilon, ignoredKeys: reader.finish() }
+}
+
+/** Only the product of the two counts: it decides how many statistics there are. */
+function readPatchSize(reader: ConfigReader): void {
+  const value = reader.raw('patch_size') ?? [pack, pack]
+  const numbers = Array.isArray(value) ? value : [value]
+  const product = numbers.reduce<number>((result, item) => result * (typeof item === 'number' ? item : Number.NaN), 1)
+  if (product !== pack * pack) throw reader.invalid('patch_size', `two numbers whose product is ${pack * pack}`)
+}
+
+/** The statistics of each channel, [channels, 1, 1]. */
+function statistics(
+  graph: GraphBuilder,
+  channels: number,
+  epsilon: number,
+): { readonly mean: ValueInfo; readonly deviation: ValueInfo } {
+  const dims = [channels, 1, 1]
+  const variance = graph.weight('bn.running_var', dims)
+  return { mean: graph.weight('bn.running_mean', dims), deviation: sqrt(graph, add(graph, variance, scalar(graph, epsilon))) }
+}
+
+/** How the packed and normalized latents follow from AutoencoderKL's, and back. */
+function packedLatents({ latentChannels, epsilon }: AutoencoderKLFlux2Config): LatentForm {
+  const channels = latentChannels * pack * pack
+  return {
+    channels,
+    toDecoder: (graph, latents) => {
+      const [batch, height, width] = [dimension(latents, 0), dimension(latents, 2), dimension(latents, 3)]
+      const { mean, deviation } = statistics(graph, channels, epsilon)
+      const scaled = add(graph, mul(graph, latents, deviation), mean)
+      const squares = reshape(graph, scaled, [batch * latentChannels, pack, pack, height, width])
+      const rows = transpose(graph, squares, [0, 3, 1, 4, 2])
+      return reshape(graph, rows, [batch, latentChannels, height * pack, width * pack])
+    },
+    // The mean alone: the pipelines do not draw from the distribution.
+    fromMoments: (graph, moments) => {
+      const [batch, height, width] = [dimension(moments, 0), dimension(moments, 2), dimension(moments, 3)]
+      const mode = slice(graph, moments, 1, 0, latentChannels)
+      const squares = reshape(graph, mode, [batch * latentChannels, height / pack, pack, width / pack, pack])
+      const packed = reshape(graph, transpose(graph, squares, [0, 2, 4, 1, 3]), [batch, channels, height / pack, width / pack])
+      const { mean, deviation } = statistics(graph, channels, epsilon)
+      return div(graph, sub(graph, packed, mean), deviation)
+    },
+  }
+}
+
+/** @throws InputError `invalid-shape` for an image that is not made of whole packed latent pixels */
+function checkMultiples(size: Extent, multipleOf: number): void {
+  for (const [key, value] of Object.entries(size)) {
+    if (value % multipleOf !== 0)
+      throw new InputError('invalid-shape', `${key} is ${value}; allowed: multiples of ${multipleOf}`, { key, value, multipleOf })
+  }
+}
+
+const facts = {
+  className: 'AutoencoderKLFlux2',
+  library: 'diffusers',
+  role: 'autoencoder',
+  weights: {
+    ...klWeightNames,
+    unused: [...klWeightNames.unused, [/^bn\.num_batches_tracked$/, 'training alone counts batches']],
+  },
+  // As in AutoencoderKL.
+  quantizable: false,
+} as const satisfies Omit<AutoencoderDefinition, 'fromConfig'>
+
+/** The autoencoder of FLUX.2, also with its small decoder. */
+export const AutoencoderKLFlux2: AutoencoderDefinition<AutoencoderKLFlux2Config> = {
+  ...facts,
+  fromConfig: (given) => {
+    const config = readConfig(given)
+    const { inChannels } = config
+    const form = packedLatents(config)
+    const latentChannels = form.channels
+    const scaleFactor = pack * 2 ** (config.channels.length - 1)
+    return {
+      ...facts,
+      config,
+      ignoredKeys: config.ignoredKeys,
+      smallest: { height: 4, width: 4 },
+      shapes: ({ height, width }, { part } = {}): Shapes =>
+        part === 'encoder'
+          ? { sample: [1, inChannels, height * scaleFactor, width * scaleFactor] }
+          : { latents: [1, latentChannels, height, width] },
+      write: (shapes, options, { part } = {}) => {
+        const [batch = 0, , height = 0, width = 0] = (part === 'encoder' ? shapes['sample'] : shapes['latents']) ?? []
+        if (part === 'encoder') checkMultiples({ height, width }, scaleFactor)
+        return (part === 'encoder' ? writeKlEncoder : writeKlDecoder)(config, { batch, height, width }, options, form)
+      },
+      // It was trained in bfloat16, whose range is float32's, and its class has no key for it.
+      upcast: true,
+      latentChannels,
+      scaleFactor,
+      tile: Math.max(1, Math.floor(config.sampleSize / scaleFactor)),
+      encoderOutput: 'latents',
+      hasEncoder: (tensors) => [...tensors].some((name) => name.startsWith('encoder.')),
+      // The statistics of the batch norm are in the graphs.
+      scaling: { factor: 1, shift: 0, mean: null, std: null },
+    }
+  },
+}

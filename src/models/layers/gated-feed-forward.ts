@@ -1,0 +1,50 @@
+/** Gated linear units (arXiv 2002.05202) in the forms in which networks have them: SwiGLU, and GeGLU with either Gelu; of two Linears, or of one. */
+
+import type { GraphBuilder } from '../../onnx/graph-builder.js'
+import { gelu, mul, silu } from '../../onnx/ops-math.js'
+import { dimension, split } from '../../onnx/ops-shape.js'
+import type { ValueInfo } from '../../onnx/types.js'
+import { tokenLinear } from './layers.js'
+
+/** The activation of the gate: SwiGLU has `silu`, GeGLU one of the others. */
+export type GateActivation = 'silu' | 'gelu' | 'gelu_tanh'
+
+/** activation(gate) · value. */
+export function gatedUnit(graph: GraphBuilder, gate: ValueInfo, value: ValueInfo, activation: GateActivation): ValueInfo {
+  const activated = activation === 'silu' ? silu(graph, gate) : gelu(graph, gate, activation === 'gelu' ? 'none' : 'tanh')
+  return mul(graph, activated, value)
+}
+
+/** {@link gatedUnit} of the two halves of the last axis; `first` says which half is the gate. */
+export function gatedHalves(
+  graph: GraphBuilder,
+  x: ValueInfo,
+  activation: GateActivation,
+  first: 'gate-first' | 'value-first',
+): ValueInfo {
+  const axis = x.dims.length - 1
+  const half = dimension(x, axis) / 2
+  const [one, two] = split(graph, x, [half, half], axis)
+  if (one === undefined || two === undefined) throw new Error('Split returned too few parts')
+  return first === 'gate-first' ? gatedUnit(graph, one, two, activation) : gatedUnit(graph, two, one, activation)
+}
+
+/** The names of the three Linears: `gate_proj`, `up_proj`, `down_proj` in language models, `w1`, `w3`, `w2` in others. */
+export interface GatedNames {
+  readonly gate: string
+  readonly value: string
+  readonly out: string
+}
+
+/** A feed-forward of three Linears on tokens [batch, tokens, channels]: out(activation(gate(x)) · value(x)), without bias. */
+export function gatedFeedForward(
+  graph: GraphBuilder,
+  x: ValueInfo,
+  names: GatedNames,
+  inner: number,
+  activation: GateActivation,
+): ValueInfo {
+  const project = (name: string) => tokenLinear(graph, x, name, inner, { bias: false })
+  const unit = gatedUnit(graph, project(names.gate), project(names.value), activation)
+  return tokenLinear(graph, unit, names.out, dimension(x, 2), { bias: false })
+}

@@ -1,0 +1,283 @@
+/**
+ * The prompts of a generation: one, several, or embeddings that the caller has made already. Here they are checked against each other, and
+ * encoded one after the other.
+ */
+
+import { InputError } from '../../errors.js'
+import type { DenoiserModel } from '../../models/types.js'
+import { elementCount } from '../../util/element-count.js'
+import { checkPromptText } from '../check-inputs.js'
+import { float32Tensor } from '../tensors.js'
+import type {
+  GenerateOptions,
+  PlainTensor,
+  PromptEmbeddings,
+  PromptInput,
+  PromptWeighting,
+  SinglePromptOptions,
+} from '../types.js'
+import type { PromptEncoder } from './pipeline-family.js'
+import { checkChunks } from './weighted-text.js'
+import { emptyPrompt, type EncodeCall, type EncodedBatch, type EncodedPrompt } from './prompt-embeds.js'
+
+/** The options that are negative prompts. */
+const negativeTexts = ['negativePrompt', 'negativePrompt2', 'negativePrompt3'] as const
+
+/** The prompts of one call, checked. */
+export interface PromptBatch {
+  /** The number of prompts. */
+  readonly size: number
+  /** diffusers' `encode_prompt`, of all prompts. */
+  readonly encode: (encoder: PromptEncoder, guided: boolean, call: EncodeCall) => Promise<EncodedBatch>
+  /** Every text that may be encoded. */
+  readonly texts: readonly string[]
+}
+
+/**
+ * Checks prompts, negative prompts and embeddings as diffusers' `check_inputs` does. A single negative prompt counts for all prompts.
+ * @throws InputError `prompt`, `prompt-embeds`
+ */
+export function promptBatch(prompt: PromptInput, options: GenerateOptions): PromptBatch {
+  const { promptEmbeds } = options
+  if (promptEmbeds === undefined) return textBatch(prompt, options)
+  if (prompt !== null)
+    throw new InputError(
+      'prompt-embeds',
+      'A prompt and promptEmbeds are given; allowed is one of them. Pass null as the prompt.',
+      {
+        prompt: 'given',
+        promptEmbeds: 'given',
+      },
+    )
+  return embeddingBatch(promptEmbeds, options)
+}
+
+function textBatch(prompt: PromptInput, options: GenerateOptions): PromptBatch {
+  if (prompt === null)
+    throw new InputError('prompt', 'The prompt is null; allowed is text, or null together with promptEmbeds.', {})
+  const prompts = typeof prompt === 'string' ? [prompt] : prompt
+  if (!Array.isArray(prompts) || prompts.length === 0)
+    throw new InputError('prompt', 'prompt is not text; allowed are a text, or a list of at least one text.', {
+      prompt: JSON.stringify(prompt)?.slice(0, 200) ?? 'undefined',
+    })
+  for (const text of prompts as readonly unknown[]) checkPromptText('prompt', text)
+  if (options.pooledPromptEmbeds !== undefined)
+    throw new InputError('prompt-embeds', 'pooledPromptEmbeds is given without promptEmbeds; allowed are both or none.', {})
+  const { length: size } = prompts
+  const single = (index: number): SinglePromptOptions => ({
+    ...options,
+    prompt2: textOf('prompt2', options.prompt2, index, size),
+    prompt3: textOf('prompt3', options.prompt3, index, size),
+    ...negativeOf(options, index, size),
+  })
+  const singles = prompts.map((text: string, index) => ({ prompt: text, options: single(index) }))
+  const given = readNegative(options, size)
+  return {
+    size,
+    texts: singles.flatMap(({ prompt: text, options: own }) => [
+      text,
+      ...[own.prompt2, own.negativePrompt, own.negativePrompt2].filter((other) => other !== undefined),
+    ]),
+    encode: async (encoder, guided, call) => {
+      const positive: EncodedPrompt[] = []
+      const negative: EncodedPrompt[] = []
+      for (const { prompt: text, options: own } of singles) {
+        const encoded = await encoder.encode(text, own, guided && given === undefined, call)
+        positive.push(encoded.positive)
+        if (encoded.negative !== null) negative.push(encoded.negative)
+      }
+      if (!guided) return { positive, negative: null }
+      if (given === undefined) return { positive, negative }
+      checkLike(given, positive)
+      return { positive, negative: given }
+    },
+  }
+}
+
+function negativeOf({ negativePrompt, negativePrompt2, negativePrompt3 }: GenerateOptions, index: number, size: number) {
+  return {
+    negativePrompt: textOf('negativePrompt', negativePrompt, index, size),
+    negativePrompt2: textOf('negativePrompt2', negativePrompt2, index, size),
+    negativePrompt3: textOf('negativePrompt3', negativePrompt3, index, size),
+  }
+}
+
+function textOf(name: string, given: string | readonly string[] | undefined, index: number, size: number): string | undefined {
+  if (given === undefined) return undefined
+  if (typeof given === 'string') {
+    checkPromptText(name, given)
+    return given
+  }
+  const texts: readonly string[] = Array.isArray(given) ? given : []
+  const text = texts.length === size ? texts[index] : undefined
+  if (text === undefined)
+    throw new InputError(
+      'prompt',
+      `${name} has ${texts.length} texts for ${size} prompts; allowed is one text, or one for each prompt.`,
+      { [name]: texts.length, expected: size },
+    )
+  checkPromptText(name, text)
+  return text
+}
+
+function embeddingBatch(promptEmbeds: PlainTensor, options: GenerateOptions): PromptBatch {
+  const positive = readEmbeddings('promptEmbeds', promptEmbeds, 'pooledPromptEmbeds', options.pooledPromptEmbeds)
+  const size = positive.length
+  const negative = readNegative(options, size)
+  if (negative !== undefined) checkLike(negative, positive)
+  const hasText = negativeTexts.some((name) => options[name] !== undefined)
+  return {
+    size,
+    texts: [options.negativePrompt ?? [], options.negativePrompt2 ?? []].flat(),
+    encode: async (encoder, guided, call) => {
+      if (!guided) return { positive, negative: null }
+      if (negative !== undefined) return { positive, negative }
+      const others: EncodedPrompt[] = []
+      for (const [index, given] of positive.entries()) {
+        const own = { ...options, prompt2: undefined, prompt3: undefined, ...negativeOf(options, index, size) }
+        const encoded = await encoder.encode('', own, true, call)
+        // A family whose models take no negative prompt as zeros does so here too, whatever the number of tokens.
+        const isEmpty = !hasText && encoded.negative?.embeds.parts.length === 0
+        if (encoded.negative !== null) others.push(isEmpty ? emptyPrompt(given) : encoded.negative)
+      }
+      checkLike(others, positive)
+      return { positive, negative: others }
+    },
+  }
+}
+
+/** The negative embeddings of the options, or undefined where the negative prompt is text. @throws InputError `prompt-embeds` */
+function readNegative(options: GenerateOptions, size: number): readonly EncodedPrompt[] | undefined {
+  const { negativePromptEmbeds, negativePooledPromptEmbeds } = options
+  if (negativePromptEmbeds === undefined) {
+    if (negativePooledPromptEmbeds !== undefined)
+      throw new InputError(
+        'prompt-embeds',
+        'negativePooledPromptEmbeds is given without negativePromptEmbeds; allowed are both or none.',
+        {},
+      )
+    return undefined
+  }
+  const text = negativeTexts.find((name) => options[name] !== undefined)
+  if (text !== undefined)
+    throw new InputError('prompt-embeds', `${text} and negativePromptEmbeds are given; allowed is one of them.`, {
+      [text]: 'given',
+    })
+  const negative = readEmbeddings(
+    'negativePromptEmbeds',
+    negativePromptEmbeds,
+    'negativePooledPromptEmbeds',
+    negativePooledPromptEmbeds,
+  )
+  if (negative.length !== size)
+    throw new InputError('prompt-embeds', `negativePromptEmbeds has ${negative.length} rows for ${size} prompts.`, {
+      actual: negative.length,
+      expected: size,
+    })
+  return negative
+}
+
+function readEmbeddings(
+  name: string,
+  embeds: PlainTensor,
+  pooledName: string,
+  pooled: PlainTensor | undefined,
+): readonly EncodedPrompt[] {
+  const [rows = 0, tokens = 0, width = 0] = checkTensor(name, embeds, 3)
+  if (pooled !== undefined && checkTensor(pooledName, pooled, 2)[0] !== rows)
+    throw new InputError('prompt-embeds', `${pooledName} has ${pooled.dims[0]} rows; ${name} has ${rows}.`, {
+      actual: pooled.dims[0] ?? 0,
+      expected: rows,
+    })
+  const pooledWidth = pooled?.dims[1] ?? 0
+  return Array.from({ length: rows }, (_, row): EncodedPrompt => {
+    const own = embeds.data.subarray(row * tokens * width, (row + 1) * tokens * width)
+    return {
+      embeds: { dims: [tokens, width], parts: [{ tensor: float32Tensor([1, tokens, width], own), at: [0, 0] }] },
+      pooled:
+        pooled === undefined
+          ? null
+          : {
+              dims: [pooledWidth],
+              parts: [
+                {
+                  tensor: float32Tensor([1, pooledWidth], pooled.data.subarray(row * pooledWidth, (row + 1) * pooledWidth)),
+                  at: [0],
+                },
+              ],
+            },
+    }
+  })
+}
+
+function checkTensor(name: string, { dims, data }: PlainTensor, rank: number): readonly number[] {
+  const valid =
+    Array.isArray(dims) &&
+    dims.length === rank &&
+    dims.every((dim) => Number.isInteger(dim) && dim > 0) &&
+    data instanceof Float32Array &&
+    data.length === elementCount(dims)
+  if (!valid)
+    throw new InputError(
+      'prompt-embeds',
+      `${name} has dims [${Array.isArray(dims) ? dims.join(', ') : String(dims)}] and ${data instanceof Float32Array ? data.length : 'no float32'} values; allowed are ${rank} dims whose product is the number of float32 values.`,
+      { name, expected: rank },
+    )
+  return dims
+}
+
+/** The two halves of guidance go through the denoiser as one batch, so their shapes are equal. */
+function checkLike(negative: readonly EncodedPrompt[], positive: readonly EncodedPrompt[]): void {
+  for (const [index, { embeds, pooled }] of negative.entries()) {
+    const own = positive[index]
+    const [actual, expected] = [embeds.dims, own?.embeds.dims ?? []]
+    if (actual.join() !== expected.join() || pooled?.dims.join() !== own?.pooled?.dims.join())
+      throw new InputError(
+        'prompt-embeds',
+        `The embeddings of the negative prompt have the shape [${actual.join(', ')}], those of the prompt [${expected.join(', ')}]; they must have the same shapes. Pass negativePromptEmbeds made together with promptEmbeds.`,
+        { actual, expected },
+      )
+  }
+}
+
+/**
+ * The rule for weights in the prompts, and the chunks of tokens that the longest of them takes.
+ * @throws InputError `prompt-weighting` for an unknown rule, or where the pipeline's text encoders take no weights; `prompt` for too many chunks
+ */
+export function weightingOf(
+  rule: PromptWeighting | undefined,
+  { texts }: Pick<PromptBatch, 'texts'>,
+  { weighted }: Pick<PromptEncoder, 'weighted'>,
+  className: string,
+): EncodeCall['weighting'] {
+  if (rule === undefined) return undefined
+  const refuse = (allowed: string) =>
+    new InputError('prompt-weighting', `promptWeighting is ${JSON.stringify(rule)}; ${className} takes ${allowed}.`, {
+      promptWeighting: JSON.stringify(rule),
+      className,
+    })
+  if (weighted === undefined) throw refuse('prompts without weights only')
+  if (rule !== 'a1111' && rule !== 'compel') throw refuse("'a1111' or 'compel'")
+  const chunks = Math.max(1, ...texts.flatMap((text) => weighted.map((encoder) => encoder.chunks(text, rule))))
+  checkChunks(chunks)
+  return { rule, chunks }
+}
+
+/** @throws InputError `prompt-embeds` for embeddings that the denoiser does not take, or whose pooled ones are missing */
+export function checkEmbeddingWidths(options: PromptEmbeddings, denoiser: Pick<DenoiserModel, 'promptMisfit'>): void {
+  for (const [name, embeds, pooled] of [
+    ['promptEmbeds', options.promptEmbeds, options.pooledPromptEmbeds],
+    ['negativePromptEmbeds', options.negativePromptEmbeds, options.negativePooledPromptEmbeds],
+  ] as const) {
+    if (embeds === undefined) continue
+    const [hidden, pooledWidth] = [embeds.dims[2] ?? 0, pooled?.dims[1] ?? null]
+    const misfit = denoiser.promptMisfit({ hidden, pooled: pooledWidth })
+    if (misfit === undefined) continue
+    const given = pooledWidth === null ? 'without pooled embeddings' : `with pooled embeddings ${pooledWidth} wide`
+    throw new InputError(
+      'prompt-embeds',
+      `${name} is ${hidden} wide, ${given}, which this model does not take: its ${misfit.key} is ${JSON.stringify(misfit.value)}.`,
+      { name, key: misfit.key, value: misfit.value, hidden, pooled: pooledWidth },
+    )
+  }
+}

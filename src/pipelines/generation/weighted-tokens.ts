@@ -1,0 +1,104 @@
+/** Weighted prompts as token ids: in chunks of as many tokens as a text encoder takes, each with the weights of its tokens. Pure. */
+
+import type { Tokenizer } from '../../tokenizers/types.js'
+import { parseWeights } from './weighted-prompt.js'
+
+/** Ids and weights of one run of a text encoder. */
+export interface TokenChunk {
+  readonly inputIds: readonly number[]
+  /** One for each id. 1 for the special tokens. */
+  readonly weights: readonly number[]
+}
+
+/** A stretch of ids whose weight is below 1, from the first on to before `end`. */
+export interface Downweighted {
+  readonly begin: number
+  readonly end: number
+  readonly weight: number
+}
+
+type Ids = Pick<Tokenizer, 'encode' | 'padTokenId'>
+
+/** The most tokens that the web UI moves to the next chunk, so that a chunk ends with a comma. */
+const backtrack = 20
+
+/**
+ * Chunks as AUTOMATIC1111's web UI makes them: as many tokens as fit between the special tokens; one that is full ends behind its last comma if that is
+ * among its last 20 tokens. BREAK ends a chunk.
+ */
+export function chunkTokens(text: string, tokenizer: Ids, length: number): readonly TokenChunk[] {
+  const special = specialIds(tokenizer)
+  const [comma] = plainIds(tokenizer, ',')
+  const room = length - 2
+  const chunks: TokenChunk[] = []
+  let ids: number[] = []
+  let weights: number[] = []
+  let lastComma = -1
+  const close = (kept = ids.length) => {
+    chunks.push(padded(ids.slice(0, kept), weights.slice(0, kept), special, length))
+    ids = ids.slice(kept)
+    weights = weights.slice(kept)
+    lastComma = -1
+  }
+  for (const [index, section] of parseWeights(text, 'a1111').entries()) {
+    if (index > 0) close()
+    for (const { text: part, weight } of section) {
+      for (const id of plainIds(tokenizer, part)) {
+        if (id === comma) lastComma = ids.length
+        else if (ids.length === room && lastComma !== -1 && room - lastComma <= backtrack) close(lastComma + 1)
+        if (ids.length === room) close()
+        ids.push(id)
+        weights.push(weight)
+      }
+    }
+  }
+  if (ids.length > 0 || chunks.length === 0) close()
+  return chunks
+}
+
+/** A chunk without text. */
+export function emptyChunk(tokenizer: Ids, length: number): TokenChunk {
+  return padded([], [], specialIds(tokenizer), length)
+}
+
+/** The one chunk that compel makes by default, cut if it is too long, and the stretches whose weights are below 1. */
+export function compelTokens(text: string, tokenizer: Ids, length: number) {
+  const ids: number[] = []
+  const weights: number[] = []
+  const below: Downweighted[] = []
+  const room = length - 2
+  for (const { text: part, weight } of parseWeights(text, 'compel').flat()) {
+    const own = plainIds(tokenizer, part)
+    // The start token comes first.
+    const [begin, end] = [1 + ids.length, 1 + Math.min(ids.length + own.length, room)]
+    if (weight < 1 && begin < end) below.push({ begin, end, weight })
+    ids.push(...own)
+    weights.push(...own.map(() => weight))
+  }
+  const chunk = padded(ids.slice(0, room), weights.slice(0, room), specialIds(tokenizer), length)
+  return { chunk, below, removed: ids.slice(room) }
+}
+
+interface SpecialIds {
+  readonly start: number
+  readonly end: number
+  readonly pad: number
+}
+
+function specialIds(tokenizer: Ids): SpecialIds {
+  const [start = 0, end = 0] = tokenizer.encode('')
+  return { start, end, pad: tokenizer.padTokenId }
+}
+
+/** The ids of a text without the special tokens around it. */
+function plainIds(tokenizer: Ids, text: string): number[] {
+  return tokenizer.encode(text).slice(1, -1)
+}
+
+function padded(ids: readonly number[], weights: readonly number[], special: SpecialIds, length: number): TokenChunk {
+  const pads = length - 2 - ids.length
+  return {
+    inputIds: [special.start, ...ids, special.end, ...Array<number>(pads).fill(special.pad)],
+    weights: [1, ...weights, 1, ...Array<number>(pads).fill(1)],
+  }
+}
