@@ -17,7 +17,7 @@ const spec = {
   set_alpha_to_one: unused,
   steps_offset: unused,
   timestep_spacing: unused,
-  timestep_scaling: number(10, 0),
+  timestep_scaling: unused,
   prediction_type: choice('epsilon', ['epsilon', 'sample', 'v_prediction']),
   ...unsupportedThresholding,
   rescale_betas_zero_snr: flag(false),
