@@ -11,6 +11,7 @@ import {
   onlyWith,
   optionalNumber,
   optionalNumbers,
+  type Reader,
   sigmaKeys,
   spacingKeys,
   trainingKeys,
@@ -39,8 +40,10 @@ const spec = {
   predict_x0: flag(true),
   solver_type: choice('bh2', ['bh1', 'bh2', 'midpoint', 'heun', 'logrho']),
   lower_order_final: flag(true),
-  disable_corrector: (value: unknown, key: { readonly className: string; readonly key: string }) =>
-    Array.isArray(value) && value.length === 0 ? null : optionalNumbers(100_000)(value, key),
+  disable_corrector: ((value, key) =>
+    Array.isArray(value) && value.length === 0 ? null : optionalNumbers(100_000)(value, key)) satisfies Reader<
+    readonly number[] | null
+  >,
   solver_p: only(null),
   ...sigmaKeys,
   use_flow_sigmas: flag(false),
