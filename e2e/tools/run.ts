@@ -25,21 +25,25 @@ export async function main(names: readonly string[]): Promise<number> {
   const tarball = packLibrary()
   const models = await serveFolder('public/models/aquatint-emoji', { host: '127.0.0.1', port: 0, origin: '*' })
   const browser = await chromium.launch(chromiumLaunchOptions())
-  const rows: string[] = []
+  /** The rows of the table by what they say beside the versions, with the versions. */
+  const rows = new Map<string, { readonly name: string; readonly versions: string[]; readonly rest: string }>()
   let failures = 0
   try {
     for (const tool of chosen) {
-      const tried = await tryTool(tool, tarball, models.url, browser)
-      if (tried.failure !== undefined) failures += 1
-      console.log(`${tool.name} ${tried.version}: ${tried.failure ?? 'works'}`)
-      rows.push(
-        `| ${tool.name} | ${tried.version} | ${tool.needs} | ${tool.output === undefined ? 'types checked, with `skipLibCheck: false`' : 'built app drew a picture'} |\n`,
-      )
+      const { version, failure } = await tryTool(tool, tarball, models.url, browser)
+      if (failure !== undefined) failures += 1
+      console.log(`${tool.name} ${version}: ${failure ?? 'works'}`)
+      const tried = tool.output === undefined ? 'types checked, with `skipLibCheck: false`' : 'the built app drew a picture'
+      const rest = `${tool.needs} | ${tried}`
+      const row = rows.get(tool.name + rest) ?? { name: tool.name, versions: [], rest }
+      rows.set(tool.name + rest, row)
+      row.versions.push(version)
     }
   } finally {
     await Promise.all([browser.close(), models.close()])
   }
-  if (failures === 0 && names.length === 0) writeTable(rows)
+  if (failures === 0 && names.length === 0)
+    writeTable([...rows.values()].map(({ name, versions, rest }) => `| ${name} | ${versions.join(', ')} | ${rest} |\n`))
   return failures === 0 ? 0 : 1
 }
 

@@ -41,7 +41,7 @@ export function changedConfig({ config }: KeyCase, change: KeyCase['changes'][nu
 
 const ids = [0, 5, 9, 63, 4, 11, 7]
 const samples = 12
-const options: WriteOptions = { dtype: 'float32', weights: 'input', granularity: 'block' }
+const options: WriteOptions = { dtype: 'float32', weights: 'input', granularity: 'component' }
 
 const given = (name: string, ...dims: readonly number[]): PlainTensor => ({
   dims,
@@ -130,7 +130,9 @@ function denoiserRun(
     encoder_hidden_states: given('encoder_hidden_states', batch, 5, 24),
     pooled_projections: given('pooled_projections', 1, 20),
     ...model.stepInputs(isUnet ? [3, 750] : [750]),
+    ...model.positionInputs?.({ height, width, sequenceLength: 5 }),
   }
+  if (graph.inputs.some(({ name }) => name === 'guidance_proj')) Object.assign(inputs, model.guidanceInputs?.(3.5, batch))
   for (const [name, { tensor, shape, runs, dims }] of Object.entries(model.tableInputs({ height, width }))) {
     const values = weight(tensor, shape)
     inputs[name] = { dims, data: Float32Array.from(runs.flatMap(({ begin, end }) => Array.from(values.subarray(begin, end)))) }

@@ -136,7 +136,11 @@ function prepareDenoiser(
   const batch = axis(latents, 0)
   const height = axis(latents, 2)
   const width = axis(latents, 3)
-  const size = { batch, height, width, sequenceLength: axis(get(given, 'encoder_hidden_states'), 1) }
+  const sequenceLength = axis(get(given, 'encoder_hidden_states'), 1)
+  const tokens = given.get('reference_latents')
+  const size = { batch, height, width, sequenceLength, references: tokens && axis(tokens, 1) }
+  const references = rowsOf(given.get('reference_sizes')).map(([height = 0, width = 0]) => ({ height, width }))
+  const guidance = given.get('guidance')?.data[0]
   const prompt = model.promptInputs.flatMap((name) => {
     const value = given.get(name)
     return value === undefined ? [] : [[name, value] as const]
@@ -156,6 +160,9 @@ function prepareDenoiser(
     inputs: {
       [input]: latents,
       ...Object.fromEntries([...prompt, ...crops]),
+      ...(tokens === undefined ? {} : { reference_latents: tokens }),
+      ...model.positionInputs?.({ height, width, sequenceLength, references }),
+      ...(guidance === undefined ? {} : model.guidanceInputs?.(guidance, batch)),
       ...model.stepInputs(timesteps(given, batch)),
       ...(text === undefined ? {} : { add_embeds: addEmbeds(config, text, get(given, 'time_ids')) }),
     },
@@ -174,6 +181,13 @@ function addEmbeds(config: Config, text: PlainTensor, timeIds: PlainTensor): Pla
     ...times.subarray(row * timeWidth, (row + 1) * timeWidth),
   ])
   return rows(batch, Float32Array.from(joined.flat()))
+}
+
+/** The rows of [rows, columns]; none of no tensor. */
+function rowsOf(tensor: PlainTensor | undefined): number[][] {
+  if (tensor === undefined) return []
+  const width = axis(tensor, 1)
+  return Array.from({ length: axis(tensor, 0) }, (_, row) => [...tensor.data.subarray(row * width, (row + 1) * width)])
 }
 
 /** One timestep for each row of the batch. */

@@ -38,6 +38,17 @@ test("diffusers' default config gives a model of the class, whose plain graph ha
   }
 })
 
+test('blocks pass on float32 in float16 graphs of the classes whose definition says so, and of no others', () => {
+  for (const definition of networkDefinitions) {
+    const model = definition.fromConfig({})
+    const graph = model.write(model.shapes(model.smallest), { dtype: 'float16', weights: 'input', granularity: 'block' })
+    const blocks = graph.stages.filter(({ name }) => /(block|layer)s?\.\d+$/.test(name))
+    const types = blocks.flatMap(({ program }) => program.outputs.map(({ type }) => type))
+    const areFloat32 = types.length > 0 && types.every((type) => type === 'float32')
+    expect(areFloat32, definition.className).toBe(definition.residual === 'float32')
+  }
+})
+
 test('a model without a fact of its role is a type error', () => {
   expectTypeOf<Omit<DenoiserModel, 'stepInputs'>>().not.toExtend<DenoiserModel>()
   expectTypeOf<Omit<DenoiserModel, 'latents'>>().not.toExtend<DenoiserModel>()

@@ -6,6 +6,7 @@ import { AutoencoderKLFlux2 } from './autoencoders/autoencoder-kl-flux2.js'
 import { AutoencoderTiny } from './autoencoders/autoencoder-tiny.js'
 import { CLIPTextModel, CLIPTextModelWithProjection } from './text-encoders/clip-text-model.js'
 import { T5EncoderModel } from './text-encoders/t5-encoder-model.js'
+import { Flux2Transformer2DModel } from './transformers/transformer-flux2.js'
 import { SD3Transformer2DModel } from './transformers/transformer-sd3.js'
 import type { NetworkDefinition } from './types.js'
 import { UNet2DConditionModel } from './unets/unet-2d-condition.js'
@@ -16,6 +17,7 @@ export const networkDefinitions: readonly NetworkDefinition[] = [
   T5EncoderModel,
   UNet2DConditionModel,
   SD3Transformer2DModel,
+  Flux2Transformer2DModel,
   AutoencoderKL,
   AutoencoderKLFlux2,
   AutoencoderTiny,

@@ -10,11 +10,13 @@ export interface TestSize {
   readonly height?: number | undefined
   readonly width?: number | undefined
   readonly sequenceLength?: number | undefined
+  /** Tokens of all reference images, of denoisers that take some. */
+  readonly references?: number | undefined
 }
 
 /** The shapes of a model's inputs for a size. */
 export function shapesFor(model: NetworkModel, size: TestSize, variant?: GraphVariant): Shapes {
-  const { batch, height = 0, width = 0, sequenceLength = 0 } = size
+  const { batch, height = 0, width = 0, sequenceLength = 0, references = 0 } = size
   switch (model.role) {
     case 'text-encoder':
       return { inputs_embeds: [batch, sequenceLength, model.tokenEmbedding.width] }
@@ -22,6 +24,7 @@ export function shapesFor(model: NetworkModel, size: TestSize, variant?: GraphVa
       return {
         [model.latents.input]: [batch, model.latents.channels, height, width],
         encoder_hidden_states: [batch, sequenceLength, model.contextWidth],
+        ...(references === 0 ? {} : { reference_latents: [1, references, model.latents.channels] }),
       }
     case 'autoencoder':
       return variant?.part === 'encoder'

@@ -24,6 +24,8 @@ export interface RunSize extends Extent {
   readonly maxSequenceLength?: number | undefined
   /** Whether the denoiser predicts with and without the prompt in one batch. Default true. */
   readonly guided?: boolean | undefined
+  /** Sizes of the reference images of denoisers that take some. Default: none. */
+  readonly references?: readonly Extent[] | undefined
 }
 
 /** diffusers' default of `max_sequence_length` in the pipelines with a T5 text encoder. */
@@ -69,6 +71,11 @@ export interface ClassFacts<Role extends NetworkRole> {
   readonly weights: WeightNames
   /** Whether its Linear weights may be quantized. */
   readonly quantizable: boolean
+  /**
+   * `float32`: where the graph computes in float16, the values that blocks pass on are float32 all the same, because sums over many blocks can leave
+   * float16's range (65,504). Absent: they have the graph's type.
+   */
+  readonly residual?: 'float32' | undefined
   /**
    * Classes whose checkpoints hold this network, so that `from_pretrained` of this class reads them: `CLIPModel` has a `CLIPTextModel`. Absent:
    * none.
@@ -153,6 +160,14 @@ export interface ConfigMisfit {
   readonly allowed: number | string | null
 }
 
+/** What tables of positions depend on. */
+export interface PositionSize extends Extent {
+  /** Tokens of the prompt. */
+  readonly sequenceLength: number
+  /** Sizes of reference images. Default: none. */
+  readonly references?: readonly Extent[] | undefined
+}
+
 /** A denoiser: from latents and a condition to `out_sample`, the noise (or velocity) in the latents. */
 export interface DenoiserModel<NetworkConfig = unknown> extends BaseModel<'denoiser', NetworkConfig> {
   readonly latents: {
@@ -181,6 +196,10 @@ export interface DenoiserModel<NetworkConfig = unknown> extends BaseModel<'denoi
   readonly guidanceInputs?: ((guidanceScale: number, batch: number) => Readonly<Record<string, HostInput>>) | undefined
   /** The inputs that depend on the size alone, in latent pixels, and are rows of the checkpoint. @throws InputError `invalid-shape` */
   readonly tableInputs: (size: Extent) => Readonly<Record<string, TableInput>>
+  /**
+   * The inputs that the host computes from the sizes alone, such as tables of positions; sizes in latent pixels. Absent: none.
+   */
+  readonly positionInputs?: ((size: PositionSize) => Readonly<Record<string, HostInput>>) | undefined
   /** `skipLayers` may name blocks from 0 to one less than this. 0: none. */
   readonly skippableLayers: number
 }

@@ -8,7 +8,7 @@ import { gelu } from '../../onnx/ops-math.js'
 import { multiHeadAttention } from '../../onnx/ops-network.js'
 import { concat, dimension, split } from '../../onnx/ops-shape.js'
 import type { ValueInfo } from '../../onnx/types.js'
-import { tokenLinear } from './layers.js'
+import { toCompute, tokenLinear } from './layers.js'
 import { adaLayerNormContinuous, addGated, modulate, modulations, plainNorm } from './modulation.js'
 import { headNorm } from './rms-norm.js'
 
@@ -39,7 +39,7 @@ function adaLayerNormZero(graph: GraphBuilder, x: ValueInfo, temb: ValueInfo, na
   const parts = modulations(graph, temb, `${name}.linear`, dimension(x, 2), dual ? 9 : 6)
   const [shift, scaling, gate, shiftMlp, scaleMlp, gateMlp, shift2, scale2, gate2] = parts
   if (!shift || !scaling || !gate || !shiftMlp || !scaleMlp || !gateMlp) throw new Error('Split returned too few parts')
-  const plain = plainNorm(graph, x)
+  const plain = toCompute(graph, plainNorm(graph, x))
   const normed = modulate(graph, plain, shift, scaling)
   const second = shift2 && scale2 && gate2 ? { normed: modulate(graph, plain, shift2, scale2), gate: gate2 } : undefined
   return { normed, gate, shiftMlp, scaleMlp, gateMlp, second }
@@ -87,7 +87,7 @@ function feedForward(graph: GraphBuilder, x: ValueInfo, name: string): ValueInfo
 }
 
 /**
- * The block, for image tokens and prompt tokens [batch, tokens, channels]; `temb` is SiLU of the time embedding. The result for the prompt
+ * The block, on the residual streams of image tokens and prompt tokens [batch, tokens, channels], float32 in every graph; `temb` is SiLU of the time embedding. The result for the prompt
  * is undefined in the last block.
  */
 export function jointTransformerBlock(
@@ -130,7 +130,7 @@ export function jointTransformerBlock(
       graph,
       x,
       adaptive.gateMlp,
-      feedForward(graph, modulate(graph, plainNorm(graph, x), adaptive.shiftMlp, adaptive.scaleMlp), name),
+      feedForward(graph, modulate(graph, toCompute(graph, plainNorm(graph, x)), adaptive.shiftMlp, adaptive.scaleMlp), name),
     )
   state = finish(state, image, 'ff')
   if (prompt === undefined || promptAttended === undefined) return { hidden: state, context: undefined }

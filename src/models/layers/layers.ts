@@ -93,10 +93,16 @@ export function conv2d(
   return conv(graph, x, weight, bias, { stride: options.stride ?? 1, pads })
 }
 
-/** torch.nn.LayerNorm over the last axis. */
+/** torch.nn.LayerNorm over the last axis, computed in x's type. */
 export function layerNorm(graph: GraphBuilder, x: ValueInfo, name: string, epsilon: number): ValueInfo {
   const width = dimension(x, x.dims.length - 1)
-  return layerNormalization(graph, x, graph.weight(`${name}.weight`, [width]), graph.weight(`${name}.bias`, [width]), epsilon)
+  const parameter = (part: 'weight' | 'bias') => cast(graph, graph.weight(`${name}.${part}`, [width]), x.type)
+  return layerNormalization(graph, x, parameter('weight'), parameter('bias'), epsilon)
+}
+
+/** residual + update, in the type of the residual stream: float32 in classes with `residual: 'float32'`. */
+export function addToResidual(graph: GraphBuilder, residual: ValueInfo, update: ValueInfo): ValueInfo {
+  return add(graph, residual, cast(graph, update, residual.type))
 }
 
 /**

@@ -8,9 +8,9 @@ import { floats, scalar } from '../../onnx/constants.js'
 import type { GraphBuilder } from '../../onnx/graph-builder.js'
 import { add, mul, tanh } from '../../onnx/ops-math.js'
 import { layerNormalization } from '../../onnx/ops-network.js'
-import { dimension, reshape, split } from '../../onnx/ops-shape.js'
+import { cast, dimension, reshape, split } from '../../onnx/ops-shape.js'
 import type { ValueInfo } from '../../onnx/types.js'
-import { linear } from './layers.js'
+import { linear, toCompute } from './layers.js'
 
 /** torch.nn.LayerNorm without weights (`elementwise_affine=False`) over the last axis. */
 export function plainNorm(graph: GraphBuilder, x: ValueInfo, epsilon = 1e-6): ValueInfo {
@@ -33,9 +33,9 @@ export function modulate(graph: GraphBuilder, x: ValueInfo, shift: ValueInfo, sc
   return add(graph, modulateScale(graph, x, scaling), shift)
 }
 
-/** hidden + gate · update. */
+/** hidden + gate · update, both operations in the type of `hidden`: where the residual stream is float32, the product is too. */
 export function addGated(graph: GraphBuilder, hidden: ValueInfo, gate: ValueInfo, update: ValueInfo): ValueInfo {
-  return add(graph, hidden, mul(graph, gate, update))
+  return add(graph, hidden, mul(graph, cast(graph, gate, hidden.type), cast(graph, update, hidden.type)))
 }
 
 /** hidden + tanh(gate) · update, as in Lumina 2 and Z-Image. */
@@ -62,7 +62,10 @@ export function cutModulations(graph: GraphBuilder, rows: ValueInfo, count: numb
   return split(graph, rows, sizes, 1).map((part) => reshape(graph, part, [dimension(rows, 0), 1, channels]))
 }
 
-/** AdaLayerNormContinuous without weights of its own; `temb` is SiLU of the time embedding. The order is scale, then shift. */
+/**
+ * AdaLayerNormContinuous without weights of its own; `temb` is SiLU of the time embedding. The order is scale, then shift. `x` may be a float32 residual
+ * stream; the result is in the type in which the graph computes.
+ */
 export function adaLayerNormContinuous(
   graph: GraphBuilder,
   x: ValueInfo,
@@ -72,5 +75,5 @@ export function adaLayerNormContinuous(
 ): ValueInfo {
   const [scaling, shift] = modulations(graph, temb, `${name}.linear`, dimension(x, 2), 2, options)
   if (scaling === undefined || shift === undefined) throw new Error('Split returned too few parts')
-  return modulate(graph, plainNorm(graph, x), shift, scaling)
+  return modulate(graph, toCompute(graph, plainNorm(graph, x)), shift, scaling)
 }

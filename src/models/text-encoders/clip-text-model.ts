@@ -7,13 +7,13 @@ import type { Config } from '../../checkpoint/types.js'
 import { InputError } from '../../errors.js'
 import { ComponentBuilder } from '../../onnx/component-builder.js'
 import type { GraphBuilder } from '../../onnx/graph-builder.js'
-import { add, gelu, matMul, quickGelu } from '../../onnx/ops-math.js'
+import { gelu, matMul, quickGelu } from '../../onnx/ops-math.js'
 import { layerNormalization, multiHeadAttention } from '../../onnx/ops-network.js'
 import { reshape, slice } from '../../onnx/ops-shape.js'
 import type { ComponentGraph, ValueInfo, WriteOptions } from '../../onnx/types.js'
 import { ConfigReader } from '../config-reader.js'
 import { causalBias, causalPaddingBias } from '../layers/attention-bias.js'
-import { layerNorm, linear, toCompute, toFloat32 } from '../layers/layers.js'
+import { addToResidual, layerNorm, linear, toCompute, toFloat32 } from '../layers/layers.js'
 import { checkShape, shapeLimits } from '../layers/shape.js'
 import { embeddingOnHost } from '../layers/token-embedding.js'
 import { currentNames, type GraphVariant, type HiddenState, type TextEncoderDefinition, type WeightNames } from '../types.js'
@@ -114,7 +114,7 @@ function writeGraph(clip: ClipTextConfig, shape: ClipTextShape, options: WriteOp
   let { hidden } = component.stage('text_model.embeddings', { embeds }, (graph, inputs) => {
     const table = graph.weight('position_embedding.weight', [clip.positions, clip.width])
     const positions = slice(graph, table, 0, 0, sequenceLength)
-    const sum = add(graph, toCompute(graph, inputs.embeds), positions)
+    const sum = addToResidual(graph, inputs.embeds, positions)
     return { hidden: reshape(graph, sum, [batch * sequenceLength, clip.width]) }
   })
   const masked = variant.attentionMask === true ? maskedBias(component, shape) : undefined
@@ -140,24 +140,20 @@ function writeGraph(clip: ClipTextConfig, shape: ClipTextShape, options: WriteOp
     { hidden, ...(Object.fromEntries(stateInputs) as Record<`state${string}`, ValueInfo>), pooling },
     (graph, inputs) => {
       const dims = [batch, sequenceLength, clip.width]
-      const weight = graph.weight('text_model.final_layer_norm.weight', [clip.width])
-      const bias = graph.weight('text_model.final_layer_norm.bias', [clip.width])
+      const weight = toFloat32(graph, graph.weight('text_model.final_layer_norm.weight', [clip.width]))
+      const bias = toFloat32(graph, graph.weight('text_model.final_layer_norm.bias', [clip.width]))
       const norm = (x: ValueInfo) => layerNormalization(graph, x, weight, bias, clip.epsilon)
       const last = reshape(graph, norm(inputs.hidden), dims)
-      const pooled = reshape(
-        graph,
-        matMul(graph, reshape(graph, inputs.pooling, [batch, 1, sequenceLength]), toFloat32(graph, last)),
-        [batch, clip.width],
-      )
+      const pooled = reshape(graph, matMul(graph, reshape(graph, inputs.pooling, [batch, 1, sequenceLength]), last), [
+        batch,
+        clip.width,
+      ])
       const raw = wanted.map(({ finalLayerNorm }, place) => {
         const state = inputs[numbered('state', place)] ?? inputs.hidden
         return finalLayerNorm ? norm(state) : state
       })
-      const lastOutput = toFloat32(graph, last)
-      const chosenOutputs = raw.map(
-        (state, place) => [numbered('chosen', place), toFloat32(graph, reshape(graph, state, dims))] as const,
-      )
-      const rest = { last: lastOutput, ...(Object.fromEntries(chosenOutputs) as Record<`chosen${string}`, ValueInfo>) }
+      const chosenOutputs = raw.map((state, place) => [numbered('chosen', place), reshape(graph, state, dims)] as const)
+      const rest = { last, ...(Object.fromEntries(chosenOutputs) as Record<`chosen${string}`, ValueInfo>) }
       if (clip.className === 'CLIPTextModel') return { ...rest, pooled }
       const projected = linear(graph, toCompute(graph, pooled), 'text_projection', clip.projection, { bias: false })
       return { ...rest, pooled: toFloat32(graph, projected) }
@@ -179,7 +175,7 @@ function maskedBias(component: ComponentBuilder, { batch, sequenceLength }: Clip
   })).bias
 }
 
-/** CLIPEncoderLayer: pre-norm causal self-attention and MLP on [batch · tokens, width]. */
+/** CLIPEncoderLayer: pre-norm causal self-attention and MLP on the float32 residual stream [batch · tokens, width]. */
 function encoderLayer(
   graph: GraphBuilder,
   hidden: ValueInfo,
@@ -189,15 +185,16 @@ function encoderLayer(
 ): ValueInfo {
   const { batch, sequenceLength } = shape
   const tokens = (x: ValueInfo) => reshape(graph, x, [batch, sequenceLength, clip.width])
-  const normed = layerNorm(graph, hidden, 'layer_norm1', clip.epsilon)
+  const normed = toCompute(graph, layerNorm(graph, hidden, 'layer_norm1', clip.epsilon))
   const query = tokens(linear(graph, normed, 'self_attn.q_proj', clip.width))
   const key = tokens(linear(graph, normed, 'self_attn.k_proj', clip.width))
   const value = tokens(linear(graph, normed, 'self_attn.v_proj', clip.width))
   const attended = multiHeadAttention(graph, { query, key, value, bias: bias() }, clip.heads)
   const attention = linear(graph, reshape(graph, attended, hidden.dims), 'self_attn.out_proj', clip.width)
-  const middle = add(graph, hidden, attention)
-  const inner = linear(graph, layerNorm(graph, middle, 'layer_norm2', clip.epsilon), 'mlp.fc1', clip.intermediate)
-  return add(graph, middle, linear(graph, activate(graph, inner, clip.activation), 'mlp.fc2', clip.width))
+  const middle = addToResidual(graph, hidden, attention)
+  const second = toCompute(graph, layerNorm(graph, middle, 'layer_norm2', clip.epsilon))
+  const inner = linear(graph, second, 'mlp.fc1', clip.intermediate)
+  return addToResidual(graph, middle, linear(graph, activate(graph, inner, clip.activation), 'mlp.fc2', clip.width))
 }
 
 function activate(graph: GraphBuilder, x: ValueInfo, activation: ClipTextConfig['activation']): ValueInfo {
@@ -249,6 +246,7 @@ function define(
       unused,
     },
     quantizable: true,
+    residual: 'float32',
     within,
   } as const
   return {

@@ -16,7 +16,7 @@ import { cast, dimension, gather, reshape, transpose } from '../../onnx/ops-shap
 import type { ComponentGraph, ValueInfo, WriteOptions } from '../../onnx/types.js'
 import { ConfigReader } from '../config-reader.js'
 import { paddingBias } from '../layers/attention-bias.js'
-import { linear, toCompute } from '../layers/layers.js'
+import { addToResidual, linear, toCompute } from '../layers/layers.js'
 import { checkShape, shapeLimits } from '../layers/shape.js'
 import { embeddingOnHost } from '../layers/token-embedding.js'
 import {
@@ -183,7 +183,7 @@ function selfAttention(graph: GraphBuilder, residual: ValueInfo, bias: ValueInfo
   const operands = { query: project('q'), key: project('k'), value: project('v'), bias }
   const attended = reshape(graph, multiHeadAttention(graph, operands, t5.heads, 1), [batch * tokens, inner])
   const output = linear(graph, attended, 'SelfAttention.o', t5.width, { bias: false })
-  return add(graph, residual, cast(graph, reshape(graph, output, residual.dims), 'float32'))
+  return addToResidual(graph, residual, reshape(graph, output, residual.dims))
 }
 
 function feedForward(graph: GraphBuilder, residual: ValueInfo, t5: T5Config): ValueInfo {
@@ -195,7 +195,7 @@ function feedForward(graph: GraphBuilder, residual: ValueInfo, t5: T5Config): Va
     ? mul(graph, activate(graph, project('wi_0'), t5.activation), project('wi_1'))
     : activate(graph, project('wi'), t5.activation)
   const output = linear(graph, inner, 'DenseReluDense.wo', t5.width, { bias: false })
-  return add(graph, residual, reshape(graph, output, residual.dims))
+  return addToResidual(graph, residual, reshape(graph, output, residual.dims))
 }
 
 function activate(graph: GraphBuilder, x: ValueInfo, activation: Activation): ValueInfo {
@@ -242,6 +242,7 @@ const facts = {
     ],
   },
   quantizable: true,
+  residual: 'float32',
   within: ['T5ForConditionalGeneration', 'T5Model', 'T5WithLMHeadModel'],
 } as const
 

@@ -12,7 +12,7 @@ import { reshape, transpose } from '../../onnx/ops-shape.js'
 import type { ComponentGraph, WriteOptions } from '../../onnx/types.js'
 import { ConfigReader } from '../config-reader.js'
 import { jointTransformerBlock } from '../layers/joint-transformer-block.js'
-import { imageToTokens, timestepMlp, toCompute, toFloat32, tokenLinear } from '../layers/layers.js'
+import { addToResidual, imageToTokens, timestepMlp, toCompute, toFloat32, tokenLinear } from '../layers/layers.js'
 import { adaLayerNormContinuous } from '../layers/modulation.js'
 import { checkShape, shapeLimits } from '../layers/shape.js'
 import { timestepEmbedding } from '../layers/timestep-embedding.js'
@@ -119,7 +119,7 @@ function writeGraph(sd3: Sd3Config, shape: Sd3Shape, options: WriteOptions, skip
     const weight = graph.weight('proj.weight', [channels, sd3.inChannels, patch, patch])
     const image = conv(graph, toCompute(graph, inputs.latents), weight, graph.weight('proj.bias', [channels]), { stride: patch })
     const tokens = reshape(graph, imageToTokens(graph, image), [batch, rows * columns, channels])
-    return { hidden: add(graph, tokens, toCompute(graph, inputs.positions)) }
+    return { hidden: addToResidual(graph, inputs.positions, tokens) }
   })
   const { temb } = component.stage('time_text_embed', { timestep, pooled }, (graph, inputs) => {
     const time = timestepMlp(graph, toCompute(graph, inputs.timestep), 'timestep_embedder', channels)
@@ -130,7 +130,9 @@ function writeGraph(sd3: Sd3Config, shape: Sd3Shape, options: WriteOptions, skip
   let { context } = component.stage(
     'context_embedder',
     { prompt },
-    (graph, inputs) => ({ context: tokenLinear(graph, toCompute(graph, inputs.prompt), 'context_embedder', channels) }),
+    (graph, inputs) => ({
+      context: toFloat32(graph, tokenLinear(graph, toCompute(graph, inputs.prompt), 'context_embedder', channels)),
+    }),
     '',
   )
   for (let index = 0; index < sd3.layers; index++) {
@@ -204,6 +206,7 @@ const facts = {
     unused: [[/^pos_embed\.pos_embed$/, 'the host reads the part of the position table that a size needs']],
   },
   quantizable: true,
+  residual: 'float32',
 } as const
 
 /** CLIP's tokens, which come before T5's. */

@@ -91,12 +91,15 @@ export function createPipeline({ spec: family, parts, hosts, notes, close }: Ope
       condition: async (device, encoded) => {
         const rows = await readTableInputs(denoiser, latentSize, run.signal)
         const guidance = Object.entries(denoiser.model.guidanceInputs?.(guidanceScale, images) ?? {})
+        const condition = family.condition({ denoiser, device, prompts: encoded, guided, options, size, count })
+        const [, sequenceLength = 0] = condition['encoder_hidden_states']?.dims ?? []
+        const positions = Object.entries(denoiser.model.positionInputs?.({ ...latentSize, sequenceLength }) ?? {})
         const others = [
           ...Object.entries(rows),
-          ...guidance.map(([name, { dims, data }]) => [name, float32Tensor(dims, data)] as const),
+          ...[...guidance, ...positions].map(([name, { dims, data }]) => [name, float32Tensor(dims, data)] as const),
         ]
         return {
-          ...family.condition({ denoiser, device, prompts: encoded, guided, options, size, count }),
+          ...condition,
           ...Object.fromEntries(others.map(([name, tensor]) => [name, device.upload(tensor, denoiser.name)])),
         }
       },

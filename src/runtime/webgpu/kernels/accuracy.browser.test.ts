@@ -12,6 +12,9 @@ import type { ValueInfo } from '../../../onnx/types.js'
 import type { Device } from '../../device.js'
 import { openDevice } from '../../open-device.js'
 import type { HostTensor } from '../../types.js'
+import type { DeviceInfo, KernelSource } from '../../../memory/device-info.js'
+import { replaceMethod } from '../testing-gpu.js'
+import { rewriteKernel } from './kernel-layer.js'
 
 let cpu: Device
 let gpu: Device
@@ -146,4 +149,40 @@ test('every float16 kernel is recognized', () => {
     expect(gpu.info.kernels.replaced.toSorted().join(' ')).toBe(
       'AttentionProbs Conv2dMM FlashAttention Gelu Gemm InstanceNorm LayerNorm MatMul MatMulNBits MatMulNBitsWideTile QuickGelu Softmax VxAttentionScore',
     )
+})
+
+/** The texts of the Gemm kernels that a new device compiles. */
+async function gemmTexts(kernels: KernelSource): Promise<{ readonly device: DeviceInfo; readonly texts: readonly string[] }> {
+  const texts: string[] = []
+  const end = replaceMethod(
+    GPUDevice.prototype,
+    'createShaderModule',
+    (compile) =>
+      function (this: GPUDevice, descriptor) {
+        if (descriptor.label === 'Gemm') texts.push(descriptor.code)
+        return compile.call(this, descriptor)
+      },
+  )
+  const device = await openDevice({ kind: 'webgpu', kernels })
+  try {
+    await compute(device, gemm(77, 320, 64), 'float16')
+    return { device: device.info, texts }
+  } finally {
+    end()
+    await device.dispose()
+  }
+}
+
+test('with kernels: onnxruntime, the device compiles what onnxruntime wrote', async () => {
+  const own = await gemmTexts('aquatint')
+  const theirs = await gemmTexts('onnxruntime')
+  expect(theirs.device.kernels).toEqual({ source: 'onnxruntime', replaced: [], unrecognized: [] })
+  expect(theirs.texts.length).toBe(own.texts.length)
+  // In float32, both are the same text.
+  if (!gpu.info.shaderF16) return
+  expect(own.device.kernels).toMatchObject({ source: 'aquatint', replaced: ['Gemm'] })
+  for (const [i, text] of theirs.texts.entries()) {
+    expect(rewriteKernel('Gemm', text)).toEqual({ code: own.texts[i], outcome: 'replaced' })
+    expect(text).not.toBe(own.texts[i])
+  }
 })

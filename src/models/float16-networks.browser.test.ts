@@ -1,0 +1,145 @@
+/**
+ * Whole networks in float16 on the GPU, against PyTorch in float32 (fixtures/float16-networks): with a residual stream that passes 65,504, and with
+ * quantized weights. Each error is at most 1.5 times PyTorch's own in float16.
+ */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import cases from '../../fixtures/float16-networks/cases.json' with { type: 'json' }
+import { readSafetensorsHeader } from '../checkpoint/safetensors.js'
+import { dequantizeRows, isQuantizable, quantizedLayout, quantizeRows } from '../checkpoint/transforms/quantize-rows.js'
+import { quantize } from '../checkpoint/transforms/quantize.js'
+import { transformTable } from '../checkpoint/transforms/transform-table.js'
+import type { Config, TensorEntry, WeightTable } from '../checkpoint/types.js'
+import { relativeError } from '../onnx/testing-operators.js'
+import { BoundNetwork } from '../runtime/bound-network.js'
+import type { Device } from '../runtime/device.js'
+import { openDevice } from '../runtime/open-device.js'
+import { TestSource } from '../runtime/testing.js'
+import type { HostTensor } from '../runtime/types.js'
+import { shareGpuDevices } from '../runtime/webgpu/testing-shared-gpu.js'
+import { bfloat16ToFloat32, float16ToFloat32 } from '../util/half.js'
+import { matchWeights, quantizedWeights } from './match-weights.js'
+import { networkDefinition } from './registry.js'
+
+shareGpuDevices()
+
+type Case = (typeof cases)[number]
+
+/** The values of a tensor, which may be changed: its source has them from then on. */
+interface Tensor {
+  readonly entry: TensorEntry
+  readonly values: Float32Array<ArrayBuffer>
+}
+
+let cpu: Device
+let gpu: Device
+let recorded: ReadonlyMap<string, Tensor>
+beforeAll(async () => {
+  gpu = await openDevice({ kind: 'webgpu' })
+  cpu = await openDevice({ kind: 'wasm' })
+  recorded = await tensors('float16-networks/tensors.safetensors')
+})
+afterAll(async () => {
+  await gpu.dispose()
+  await cpu.dispose()
+})
+
+async function fetched(path: string): Promise<ArrayBuffer> {
+  const response = await fetch(`/fixtures/${path}`)
+  if (!response.ok) throw new Error(`${path}: ${response.status}`)
+  return response.arrayBuffer()
+}
+
+function floats(dtype: string, bytes: Uint8Array<ArrayBuffer>): Float32Array<ArrayBuffer> {
+  const { buffer } = bytes.slice()
+  if (dtype === 'F32') return new Float32Array(buffer)
+  return dtype === 'F16' ? float16ToFloat32(new Uint16Array(buffer)) : bfloat16ToFloat32(new Uint16Array(buffer))
+}
+
+/** An entry of these values in float32. */
+function entryOf(name: string, shape: readonly number[], values: Float32Array<ArrayBuffer>): TensorEntry {
+  return { name, dtype: 'F32', shape, begin: 0, end: values.byteLength, source: new TestSource(new Uint8Array(values.buffer)) }
+}
+
+/** The tensors of a file, in float32. */
+async function tensors(path: string): Promise<Map<string, Tensor>> {
+  const bytes = new Uint8Array(await fetched(path))
+  const { tensors: headers } = await readSafetensorsHeader(new TestSource(bytes), path)
+  return new Map(
+    [...headers].map(([name, { dtype, shape, begin, end }]) => {
+      const values = floats(dtype, bytes.subarray(begin, end))
+      return [name, { entry: entryOf(name, shape, values), values }]
+    }),
+  )
+}
+
+/** The weights of a case, with its edits. */
+async function weights({ folder, files, edits }: Case): Promise<ReadonlyMap<string, Tensor>> {
+  const read = await Promise.all(files.map((file) => tensors(`${folder}/${file}`)))
+  const all = new Map<string, Tensor>()
+  for (const file of read) for (const [name, tensor] of file) all.set(name, tensor)
+  for (const { tensor, rows, factor } of edits) {
+    const { entry, values } = all.get(tensor)!
+    const [count = 1] = entry.shape
+    const length = values.length / count
+    for (const row of rows.length === 0 ? Array(count).keys() : rows)
+      for (let i = row * length; i < (row + 1) * length; i++) values[i]! *= factor
+  }
+  return all
+}
+
+/** What a case's graph takes or gives, by name. */
+function recordedOf({ name, inputs }: Case, kind: 'inputs' | 'outputs'): Record<string, HostTensor> {
+  const prefix = kind === 'inputs' ? `${inputs}.inputs.` : `${name}.outputs.`
+  const own = [...recorded].filter(([key]) => key.startsWith(prefix))
+  return Object.fromEntries(
+    own.map(([key, { entry, values }]) => [key.slice(prefix.length), { type: 'float32', dims: entry.shape, data: values }]),
+  )
+}
+
+async function run(device: Device, item: Case, table: WeightTable, dtype: 'float32' | 'float16') {
+  const definition = networkDefinition(item.className)
+  const config = JSON.parse(new TextDecoder().decode(await fetched(`${item.folder}/config.json`))) as Config
+  const inputs = recordedOf(item, 'inputs')
+  const shapes = Object.fromEntries(Object.entries(inputs).map(([name, { dims }]) => [name, dims]))
+  const options = { ...device.writeOptions({ dtype, granularity: 'component' }), quantized: quantizedWeights(definition, table) }
+  const graph = matchWeights(definition, [definition.fromConfig(config).write(shapes, options)], table).graphs[0]!
+  const network = new BoundNetwork({ name: item.name, device, table, graph: () => graph, shapes })
+  const results: Record<string, Float32Array> = {}
+  for (const [name, tensor] of Object.entries(await network.run(inputs))) {
+    results[name] = await tensor.read()
+    tensor.dispose()
+  }
+  await network.dispose()
+  return results
+}
+
+const massive = cases.filter(({ edits }) => edits.length > 0)
+const plain = cases.filter(({ edits }) => edits.length === 0)
+
+test.each(massive)('$name: $largest in the residual stream', async (item) => {
+  if (!gpu.info.shaderF16) return
+  const table = new Map([...(await weights(item))].map(([name, { entry }]) => [name, entry]))
+  const results = await run(gpu, item, table, 'float16')
+  for (const [name, own] of Object.entries<number>(item.rms))
+    expect
+      .soft(relativeError(results[name], recordedOf(item, 'outputs')[name]!.data as Float32Array), name)
+      .toBeLessThanOrEqual(1.5 * own)
+})
+
+describe.each([{ bits: 8 }, { bits: 4 }] as const)('with %o', (how) => {
+  test.each(plain)('$name, against its dequantized weights in float32', async (item) => {
+    if (!gpu.info.shaderF16) return
+    const all = await weights(item)
+    const table = new Map([...all].map(([name, { entry }]) => [name, entry]))
+    const decoded = new Map(table)
+    for (const [name, { entry, values }] of all) {
+      if (!isQuantizable(entry, how)) continue
+      const layout = quantizedLayout(entry.shape, how)
+      decoded.set(name, entryOf(name, entry.shape, dequantizeRows(quantizeRows(values, layout, name), layout)))
+    }
+    const expected = await run(cpu, item, decoded, 'float32')
+    const actual = await run(gpu, item, transformTable(table, [quantize(how)]), 'float16')
+    for (const [name, own] of Object.entries<number>(item.rms))
+      expect.soft(relativeError(actual[name], expected[name]!), name).toBeLessThanOrEqual(1.5 * own)
+  })
+})

@@ -1,0 +1,279 @@
+/**
+ * Flux2Transformer2DModel of diffusers: FLUX.2. Latents come packed, as AutoencoderKLFlux2 gives them: one token for each of their pixels. Tokens of
+ * reference images follow those of the latents. Stages are the embeddings, each block and the output; the blocks share three modulations, which are
+ * computed once.
+ */
+
+import type { Config } from '../../checkpoint/types.js'
+import { ComponentBuilder } from '../../onnx/component-builder.js'
+import type { GraphBuilder } from '../../onnx/graph-builder.js'
+import { add, silu } from '../../onnx/ops-math.js'
+import { concat, expand, reshape, slice, transpose } from '../../onnx/ops-shape.js'
+import type { ComponentGraph, ValueInfo, WriteOptions } from '../../onnx/types.js'
+import { ConfigReader } from '../config-reader.js'
+import { flux2SingleTransformerBlock, flux2TransformerBlock, type Flux2BlockSettings } from '../layers/flux2-blocks.js'
+import { linear, toCompute, toFloat32, tokenLinear } from '../layers/layers.js'
+import { modulate, modulations, plainNorm } from '../layers/modulation.js'
+import { rotaryTables } from '../layers/rotary-tables.js'
+import { checkShape, shapeLimits } from '../layers/shape.js'
+import { timestepEmbedding } from '../layers/timestep-embedding.js'
+import { currentNames, type DenoiserDefinition, type HostInput, type PositionSize } from '../types.js'
+
+/** Sizes in pixels of the packed latents; the batch counts both halves of guidance, `references` the tokens of all reference images. */
+interface Flux2Shape {
+  readonly batch: number
+  readonly height: number
+  readonly width: number
+  readonly sequenceLength: number
+  readonly references: number
+}
+
+interface Flux2Config extends Flux2BlockSettings {
+  /** Keys that the class does not have. */
+  readonly ignoredKeys: Config
+  readonly inChannels: number
+  readonly outChannels: number
+  readonly layers: number
+  readonly singleLayers: number
+  readonly contextWidth: number
+  /** Sines and cosines of a timestep. */
+  readonly timeWidth: number
+  /** Of the positions: reference image, row, column, place in the prompt. */
+  readonly axes: readonly number[]
+  readonly theta: number
+  readonly guidance: boolean
+}
+
+/** The input with the tokens of all reference images, [1, tokens, channels]. */
+export const flux2References = 'reference_latents'
+
+/** diffusers' default of `max_sequence_length` in the pipelines of FLUX.2. */
+export const flux2SequenceLength = 512
+
+/** The prediction for a size of 1024 × 1024, diffusers' `default_sample_size` in packed latents. */
+const usualEdge = 64
+
+function isAxis(value: unknown): value is number {
+  return typeof value === 'number' && value > 0 && value % 2 === 0
+}
+
+function readConfig(config: Config): Flux2Config {
+  const reader = new ConfigReader('Flux2Transformer2DModel', config)
+  const heads = reader.integer('num_attention_heads', 48, { min: 1, max: 256 })
+  const headSize = reader.integer('attention_head_dim', 128, { min: 1, max: 1024 })
+  const inChannels = reader.integer('in_channels', 128, { min: 1, max: 4096 })
+  const axes = reader.raw('axes_dims_rope') ?? [32, 32, 32, 32]
+  if (!Array.isArray(axes) || axes.length !== 4 || !axes.every(isAxis) || axes.reduce((a, b) => a + b, 0) !== headSize)
+    throw reader.invalid('axes_dims_rope', `four even numbers that make attention_head_dim, ${headSize}`)
+  // The pipelines pack the latents before, and unpack them after.
+  if (Math.abs(reader.integer('patch_size', 1, { min: -1024, max: 1024 })) !== 1) throw reader.unsupported('patch_size', [1])
+  const ratio = reader.number('mlp_ratio', 3, { min: 0, max: 1024 })
+  const inner = Math.trunc(heads * headSize * ratio)
+  if (inner < 1) throw reader.invalid('mlp_ratio', 'a number that gives the feed-forward a width of at least 1')
+  const result: Omit<Flux2Config, 'ignoredKeys'> = {
+    heads,
+    headSize,
+    inner,
+    inChannels,
+    outChannels: reader.boolean('out_channels', false)
+      ? reader.integer('out_channels', undefined, { min: 1, max: 4096 })
+      : inChannels,
+    layers: reader.integer('num_layers', 8, { min: 0, max: 256 }),
+    singleLayers: reader.integer('num_single_layers', 48, { min: 0, max: 256 }),
+    contextWidth: reader.integer('joint_attention_dim', 15360, { min: 1, max: 65536 }),
+    timeWidth: reader.integer('timestep_guidance_channels', 256, { min: 2, max: 4096 }),
+    axes,
+    theta: reader.number('rope_theta', 2000, { min: 1e-6, max: 1e12 }),
+    epsilon: reader.number('eps', 1e-6, { min: 0, max: 1e6 }),
+    guidance: reader.boolean('guidance_embeds', true),
+  }
+  return { ...result, ignoredKeys: reader.finish() }
+}
+
+/** A TimestepEmbedding without biases: [batch, width] → [batch, channels]. */
+function embedTime(graph: GraphBuilder, x: ValueInfo, name: string, channels: number): ValueInfo {
+  const first = silu(graph, linear(graph, toCompute(graph, x), `${name}.linear_1`, channels, { bias: false }))
+  return linear(graph, first, `${name}.linear_2`, channels, { bias: false })
+}
+
+/** @throws InputError */
+function writeGraph(flux: Flux2Config, shape: Flux2Shape, options: WriteOptions): ComponentGraph {
+  const { batch, height, width, sequenceLength, references } = shape
+  const { latentEdge } = shapeLimits
+  checkShape(
+    { ...shape },
+    { batch: shapeLimits.batch, height: latentEdge, width: latentEdge, sequenceLength: shapeLimits.sequenceLength },
+  )
+  const pixels = height * width
+  const tokens = sequenceLength + pixels + references
+  const channels = flux.heads * flux.headSize
+  const component = new ComponentBuilder('Flux2Transformer2DModel', options)
+  const latents = component.input('hidden_states', 'float32', [batch, flux.inChannels, height, width])
+  const given =
+    references === 0 ? {} : { references: component.input(flux2References, 'float32', [1, references, flux.inChannels]) }
+  const prompt = component.input('encoder_hidden_states', 'float32', [batch, sequenceLength, flux.contextWidth])
+  const timestep = component.input('timestep_proj', 'float32', [batch, flux.timeWidth])
+  const guided = flux.guidance ? { guidance: component.input('guidance_proj', 'float32', [batch, flux.timeWidth]) } : {}
+  const cos = component.input('rotary_cos', 'float32', [tokens, flux.headSize / 2])
+  const sin = component.input('rotary_sin', 'float32', [tokens, flux.headSize / 2])
+
+  const { temb } = component.stage<string, 'temb'>('time_guidance_embed', { timestep, ...guided }, (graph, inputs) => {
+    const embedded = Object.entries(inputs).map(([name, value]) => embedTime(graph, value, `${name}_embedder`, channels))
+    // Each use of it is SiLU first.
+    return {
+      temb: silu(
+        graph,
+        embedded.reduce((sum, value) => add(graph, sum, value)),
+      ),
+    }
+  })
+  const shared = (name: string, sets: number) =>
+    component.stage(name, { temb }, (graph, inputs) => ({
+      rows: linear(graph, inputs.temb, 'linear', 3 * sets * channels, { bias: false }),
+    })).rows
+  const image = shared('double_stream_modulation_img', 2)
+  const text = shared('double_stream_modulation_txt', 2)
+  const modulation = shared('single_stream_modulation', 1)
+
+  let { hidden } = component.stage<string, 'hidden'>(
+    'x_embedder',
+    { latents, ...given },
+    (graph, inputs) => {
+      const rows = (value: ValueInfo) => transpose(graph, reshape(graph, value, [batch, flux.inChannels, pixels]), [0, 2, 1])
+      const parts = Object.entries(inputs).map(([name, value]) => {
+        const computed = toCompute(graph, value)
+        return name === 'latents' ? rows(computed) : expand(graph, computed, [batch, references, flux.inChannels])
+      })
+      return { hidden: toFloat32(graph, tokenLinear(graph, concat(graph, parts, 1), 'x_embedder', channels, { bias: false })) }
+    },
+    '',
+  )
+  let { context } = component.stage(
+    'context_embedder',
+    { prompt },
+    (graph, inputs) => ({
+      context: toFloat32(
+        graph,
+        tokenLinear(graph, toCompute(graph, inputs.prompt), 'context_embedder', channels, { bias: false }),
+      ),
+    }),
+    '',
+  )
+  for (let index = 0; index < flux.layers; index++) {
+    const values = { hidden, context, image, text, cos, sin }
+    const stage = component.stage(`transformer_blocks.${index}`, values, (graph, inputs) =>
+      flux2TransformerBlock(graph, { hidden: inputs.hidden, context: inputs.context }, inputs, flux),
+    )
+    hidden = stage.hidden
+    context = stage.context
+  }
+  let { joined } = component.stage('joined', { hidden, context }, (graph, inputs) => ({
+    joined: concat(graph, [inputs.context, inputs.hidden], 1),
+  }))
+  for (let index = 0; index < flux.singleLayers; index++) {
+    const values = { joined, modulation, cos, sin }
+    const stage = component.stage(`single_transformer_blocks.${index}`, values, (graph, inputs) => ({
+      joined: flux2SingleTransformerBlock(graph, inputs.joined, inputs, flux),
+    }))
+    joined = stage.joined
+  }
+  const { noise } = component.stage(
+    'proj_out',
+    { joined, temb },
+    (graph, inputs) => {
+      const own = slice(graph, inputs.joined, 1, sequenceLength, sequenceLength + pixels)
+      // AdaLayerNormContinuous: the order is scale, then shift.
+      const [scaling, shift] = modulations(graph, inputs.temb, 'norm_out.linear', channels, 2, { bias: false })
+      if (scaling === undefined || shift === undefined) throw new Error('Split returned too few parts')
+      const normed = modulate(graph, plainNorm(graph, own, flux.epsilon), toFloat32(graph, shift), toFloat32(graph, scaling))
+      const rows = tokenLinear(graph, toCompute(graph, normed), 'proj_out', flux.outChannels, { bias: false })
+      const image = reshape(graph, transpose(graph, rows, [0, 2, 1]), [batch, flux.outChannels, height, width])
+      return { noise: toFloat32(graph, image) }
+    },
+    '',
+  )
+  component.output('out_sample', noise)
+  return component.finish()
+}
+
+/** The positions [tokens, 4] of the prompt, the latents and the reference images: reference image, row, column, place in the prompt. */
+function positions({ sequenceLength, references = [], ...size }: PositionSize): Float32Array {
+  const prompt = Array.from({ length: sequenceLength }, (_, place) => [0, 0, 0, place])
+  // diffusers' `_prepare_image_ids` counts references in tens.
+  const images = [size, ...references].flatMap(({ height, width }, index) =>
+    Array.from({ length: height * width }, (_, pixel) => [10 * index, Math.floor(pixel / width), pixel % width, 0]),
+  )
+  return Float32Array.from([...prompt, ...images].flat())
+}
+
+const facts = {
+  className: 'Flux2Transformer2DModel',
+  library: 'diffusers',
+  role: 'denoiser',
+  weights: { ...currentNames, unused: [] },
+  quantizable: true,
+} as const
+
+/** The sines and cosines of numbers that diffusers divides by 1000 in the pipeline, and multiplies by 1000 in the network. */
+function embedding(values: readonly number[], width: number): HostInput {
+  return { dims: [values.length, width], data: timestepEmbedding(values, { width, flipSinToCos: true, freqShift: 0 }) }
+}
+
+/** The denoiser of FLUX.2. */
+export const Flux2Transformer2DModel: DenoiserDefinition<Flux2Config> = {
+  ...facts,
+  fromConfig: (given) => {
+    const config = readConfig(given)
+    const { inChannels, outChannels, contextWidth, timeWidth } = config
+    return {
+      ...facts,
+      config,
+      ignoredKeys: config.ignoredKeys,
+      smallest: { height: 2, width: 2 },
+      shapes: ({ height, width, images = 1, guided = true, maxSequenceLength = flux2SequenceLength, references = [] }) => {
+        const batch = images * (guided && !config.guidance ? 2 : 1)
+        const tokens = references.reduce((sum, reference) => sum + reference.height * reference.width, 0)
+        return {
+          hidden_states: [batch, inChannels, height, width],
+          ...(tokens === 0 ? {} : { [flux2References]: [1, tokens, inChannels] }),
+          encoder_hidden_states: [batch, maxSequenceLength, contextWidth],
+        }
+      },
+      write: (shapes, options) => {
+        const { hidden_states: [batch = 0, , height = 0, width = 0] = [], encoder_hidden_states: [, sequenceLength = 0] = [] } =
+          shapes
+        const [, references = 0] = shapes[flux2References] ?? []
+        return writeGraph(config, { batch, height, width, sequenceLength, references }, options)
+      },
+      upcast: false,
+      latents: {
+        input: 'hidden_states',
+        channels: inChannels,
+        outChannels,
+        patch: 1,
+        sampleSize: { height: usualEdge, width: usualEdge },
+      },
+      promptInputs: ['encoder_hidden_states'],
+      contextWidth,
+      promptMisfit: ({ hidden }) =>
+        contextWidth === hidden ? undefined : { key: 'joint_attention_dim', value: contextWidth, allowed: hidden },
+      stepInputs: (timesteps) => ({
+        timestep_proj: embedding(
+          timesteps.map((timestep) => Math.fround(Math.fround(timestep / 1000) * 1000)),
+          timeWidth,
+        ),
+      }),
+      guidanceInputs: config.guidance
+        ? (scale, batch) => ({
+            guidance_proj: embedding(Array<number>(batch).fill(Math.fround(Math.fround(scale) * 1000)), timeWidth),
+          })
+        : undefined,
+      tableInputs: () => ({}),
+      positionInputs: (size) => {
+        const { cos, sin } = rotaryTables(positions(size), config)
+        return { rotary_cos: cos, rotary_sin: sin }
+      },
+      skippableLayers: 0,
+    }
+  },
+}
