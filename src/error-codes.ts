@@ -108,6 +108,7 @@ export const errorCodes = {
     'dtype-mismatch': 'A tensor has another element type than its network expects.',
     'dtype-not-convertible': 'A tensor has an element type that cannot be converted to the type that the network uses.',
     'empty-file': 'A file has no bytes. Download or copy it again.',
+    'gguf-header': 'A GGUF file is cut short or damaged. Download or copy it again.',
     'html-page': 'A file is an HTML page, such as a login page. Check the address of the repository.',
     'index-count': 'The weight index lists no tensors.',
     'index-shards': 'The weight index names too many shards.',
@@ -157,6 +158,7 @@ export const errorCodes = {
     'weights-not-found': 'A component has no weights.',
   },
   UnsupportedError: {
+    'gguf-type': 'A tensor of a GGUF file has a type that is not read. Choose a file in one of the types that the message lists.',
     'pickle-weights': 'The weights are stored only as pickle, which can run code. Choose a repository with safetensors.',
     'single-file-family': 'A single file is no checkpoint of a supported family. The message says what it looks like.',
     'tokenizer-model': 'The tokenizer is of a kind that is not supported.',

@@ -10,7 +10,7 @@ import {
   openSingleFile,
   type FileInRepository,
 } from '../../src/checkpoint/layouts/single-file/single-file.js'
-import { readSafetensorsHeader } from '../../src/checkpoint/safetensors.js'
+import { readTensorFile } from '../../src/checkpoint/tensor-file.js'
 import { transformTable } from '../../src/checkpoint/transforms/transform-table.js'
 import type { WeightTable } from '../../src/checkpoint/types.js'
 import { isAquatintError } from '../../src/errors.js'
@@ -31,7 +31,7 @@ export interface SingleFileFolderRequest {
 export async function singleFileFolder(request: SingleFileFolderRequest, options: ReadOptions): Promise<Repository> {
   const { file, warn } = request
   checkSingleFileName(file.path)
-  const header = await readSafetensorsHeader(await file.repository.open(file.path, options), file.path, options)
+  const header = await readTensorFile(await file.repository.open(file.path, options), file.path, options)
   let config = request.config
   const open = async (id: string) => (config = await request.open(id))
   const layout = await openSingleFile({ file, header, config, open, warn: (_code, message) => warn(message) }, options)

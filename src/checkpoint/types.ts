@@ -18,6 +18,8 @@ export interface TensorEntry {
   readonly source: ByteSource
   readonly begin: number
   readonly end: number
+  /** Where the file holds the tensor in quantized blocks, which `source` decodes: their type. */
+  readonly blocks?: { readonly name: string; readonly bits: 4 | 8 } | undefined
 }
 
 /** All tensors of one component by name, from all shards. */

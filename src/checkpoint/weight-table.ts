@@ -5,7 +5,7 @@
 
 import { CheckpointError } from '../errors.js'
 import type { DownloadingSource, ByteSource, FileProgress, ReadOptions, Repository } from '../hub/types.js'
-import { readSafetensorsHeader } from './safetensors.js'
+import { readTensorFile } from './tensor-file.js'
 import type { CheckpointNote, TensorEntry, WeightTable } from './types.js'
 import type { WeightFiles } from './weight-files.js'
 import { parseWeightIndex, weightIndexLimits, type WeightMap } from './weight-index.js'
@@ -170,8 +170,7 @@ async function readWeightMap(repository: Repository, path: string, options: Read
 
 async function readShard(open: OpenShard, path: string, options: ReadWeightsOptions): Promise<WeightTable> {
   const source = await open(path)
-  const { tensors } = await readSafetensorsHeader(source, path, options)
-  return new Map([...tensors].map(([name, header]) => [name, { ...header, source }]))
+  return (await readTensorFile(source, path, options)).tensors
 }
 
 /** The total bytes and elements of all tensors. */

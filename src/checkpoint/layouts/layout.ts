@@ -70,7 +70,9 @@ export interface ComponentWeights {
   readonly index: string | null
   /** What makes the component's weights of the tables that are read. None where the files hold them as diffusers names them. */
   readonly transforms: readonly WeightTransform[]
-  /** Paths of the safetensors files, sorted. @throws as {@link read} */
+  /** Bits of the quantized weights where the files hold such in blocks of their own (GGUF): of the form that is nearest to most of them. */
+  readonly stored?: 4 | 8 | undefined
+  /** Paths of the weight files, sorted. @throws as {@link read} */
   files(options?: ReadOptions): Promise<readonly string[]>
   /** Downloads the files and reads their headers. @throws CheckpointError, UnsupportedError, HubError, StorageError, AbortError */
   read(options?: ReadWeightsOptions): Promise<WeightTable>

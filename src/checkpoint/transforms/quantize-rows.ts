@@ -25,6 +25,11 @@ export interface QuantizeOptions {
   readonly blockSize?: number | undefined
   /** Whether each block has a zero point: more exact for asymmetric blocks, for `bits` more bits per block. Default false. */
   readonly zeroPoints?: boolean | undefined
+  /**
+   * Whether the codes reach as far up as down: the weight of largest magnitude gets the code 1 or 255, and blocks of Q8_0 keep their values. Without zero
+   * points only. Default false: it gets the code 0, and the scale its sign.
+   */
+  readonly symmetric?: boolean | undefined
 }
 
 /** The layout of one quantized weight. */
@@ -32,6 +37,7 @@ export interface QuantizedLayout {
   readonly bits: 4 | 8
   readonly blockSize: number
   readonly zeroPoints: boolean
+  readonly symmetric: boolean
   /** Rows (out features) and columns (in features) of the Linear weight. */
   readonly rows: number
   readonly columns: number
@@ -47,7 +53,7 @@ const maxColumns = 1 << 20
 
 /** @throws InputError `quantize-options` */
 export function quantizedLayout(shape: readonly number[], options: QuantizeOptions): QuantizedLayout {
-  const { bits, blockSize = 32, zeroPoints = false } = options
+  const { bits, blockSize = 32, zeroPoints = false, symmetric = false } = options
   const [rows = 0, columns = 0] = shape
   if ((bits !== 4 && bits !== 8) || ![16, 32, 64, 128].includes(blockSize))
     throw new InputError(
@@ -72,6 +78,7 @@ export function quantizedLayout(shape: readonly number[], options: QuantizeOptio
     bits,
     blockSize,
     zeroPoints,
+    symmetric,
     rows,
     columns,
     blocksPerRow,
@@ -120,7 +127,7 @@ export interface QuantizedRows {
  * @throws CheckpointError `weight-not-finite`, `weight-too-large`
  */
 export function quantizeRows(weights: Float32Array, layout: QuantizedLayout, name: string): QuantizedRows {
-  const { bits, blockSize, zeroPoints } = layout
+  const { bits, blockSize, zeroPoints, symmetric } = layout
   const rows = weights.length / layout.columns
   const half = 1 << (bits - 1)
   const exact = new Float32Array(rows * layout.blocksPerRow)
@@ -144,7 +151,7 @@ export function quantizeRows(weights: Float32Array, layout: QuantizedLayout, nam
           tensor: name,
         },
       )
-    if (lowest === null) exact[block] = (-min > max ? min : max) / -half
+    if (lowest === null) exact[block] = symmetric ? Math.max(-min, max) / (half - 1) : (-min > max ? min : max) / -half
     else {
       exact[block] = (max - min) / (2 * half - 1)
       lowest[block] = min

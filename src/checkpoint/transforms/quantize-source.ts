@@ -6,7 +6,7 @@
 import type { ByteRange, ByteSource, ReadOptions } from '../../hub/types.js'
 import { freeBytes } from '../../util/free-bytes.js'
 import { checkTensorRange, copyOverlap, pieceElements } from './pieces.js'
-import { quantizeRows, type QuantizedLayout } from './quantize-rows.js'
+import { quantizeRows, type QuantizedLayout, type QuantizedRows } from './quantize-rows.js'
 import { dtypeBytes } from '../../util/dtype-bytes.js'
 import type { TensorEntry } from '../types.js'
 import { bytesOf, decodeFloats, isFloatDType } from '../element-types.js'
@@ -62,6 +62,9 @@ export class ScaleMemory {
   }
 }
 
+/** Receives rows of weights when they have been quantized. */
+export type OnRows = (weights: Float32Array, rows: QuantizedRows, layout: QuantizedLayout) => void
+
 /** The codes, scales and zero points of one weight. */
 export class QuantizedTensor {
   readonly layout: QuantizedLayout
@@ -70,11 +73,13 @@ export class QuantizedTensor {
   readonly zeroPoints: ByteSource
   readonly #entry: TensorEntry
   readonly #memory: ScaleMemory
+  readonly #onRows: OnRows | undefined
   /** Reads run one after the other: scales are often requested while the codes are still being computed. */
   #last: Promise<unknown> = Promise.resolve()
 
-  constructor(entry: TensorEntry, layout: QuantizedLayout, memory: ScaleMemory) {
+  constructor(entry: TensorEntry, layout: QuantizedLayout, memory: ScaleMemory, onRows?: OnRows) {
     this.#entry = entry
+    this.#onRows = onRows
     this.layout = layout
     this.#memory = memory
     this.codes = this.#part('codes', layout.codeBytes)
@@ -137,6 +142,7 @@ export class QuantizedTensor {
     const raw = await source.read(this.#rawRange(first, last), options)
     const values = decodeFloats(raw, dtype)
     const rows = quantizeRows(values, this.layout, name)
+    this.#onRows?.(values, rows, this.layout)
     // Decoded float32 is a view of `raw`; freeBytes takes the same memory twice.
     freeBytes(bytesOf(values), raw)
     return { codes: rows.codes, scales: bytesOf(rows.scales), zeroPoints: rows.zeroPoints }

@@ -8,15 +8,16 @@ import { CheckpointError } from '../../errors.js'
 import type { ByteSource } from '../../hub/types.js'
 import type { SafetensorsDType, TensorEntry } from '../types.js'
 import { isQuantizable, quantizedLayout, quantizeVersion, type QuantizeOptions } from './quantize-rows.js'
-import { QuantizedTensor, ScaleMemory } from './quantize-source.js'
+import { QuantizedTensor, ScaleMemory, type OnRows } from './quantize-source.js'
 import type { WeightTransform } from './transform-table.js'
 
 /**
  * Replaces each Linear weight `<x>.weight` by `<x>.weight` (codes), `<x>.weight_scale` and, with `zeroPoints`, `<x>.weight_zero_point`.
  * All other tensors stay as they are; a {@link cast} behind it gives them a type.
+ * `onRows` receives the rows as they are quantized.
  * `apply` throws CheckpointError `quantized-name` where the table has one of the new names already, InputError `quantize-options`.
  */
-export function quantize(options: QuantizeOptions): WeightTransform {
+export function quantize(options: QuantizeOptions, onRows?: OnRows): WeightTransform {
   return {
     description: { name: 'quantize', version: quantizeVersion, ...options },
     apply: (table) => {
@@ -41,7 +42,7 @@ export function quantize(options: QuantizeOptions): WeightTransform {
         }
         const layout = quantizedLayout(entry.shape, options)
         const { rows, blocksPerRow, codeBytes, zeroPointBytes } = layout
-        const tensor = new QuantizedTensor(entry, layout, memory)
+        const tensor = new QuantizedTensor(entry, layout, memory, onRows)
         add(entry.name, 'U8', [rows, blocksPerRow, codeBytes / blocksPerRow], tensor.codes)
         add(`${entry.name}_scale`, 'F16', [rows, blocksPerRow], tensor.scales)
         if (layout.zeroPoints) add(`${entry.name}_zero_point`, 'U8', [rows, zeroPointBytes], tensor.zeroPoints)

@@ -62,7 +62,7 @@ export class HeaderOnlyFile implements HeaderOnlySource {
 }
 
 /**
- * A view of a repository that opens its safetensors files header-only when it can, each once. `onOpen` receives each of these files.
+ * A view of a repository that opens its weight files header-only when it can, each once. `onOpen` receives each of these files.
  */
 export function headersOnly(repository: Repository, onOpen: (source: HeaderOnlySource) => void = () => {}): Repository {
   const opened = new Map<string, HeaderOnlySource>()
@@ -71,7 +71,7 @@ export function headersOnly(repository: Repository, onOpen: (source: HeaderOnlyS
     revision: repository.revision,
     files: (options) => repository.files(options),
     open: async (path, options) => {
-      if (!path.endsWith('.safetensors') || repository.openHeaderOnly === undefined) return repository.open(path, options)
+      if (!/\.(?:safetensors|gguf)$/.test(path) || repository.openHeaderOnly === undefined) return repository.open(path, options)
       const known = opened.get(path)
       if (known !== undefined) return known
       const source = await repository.openHeaderOnly(path, options)

@@ -36,7 +36,7 @@ export async function openFile(hub: Hub, file: string | File, options: OpenRepos
 const folderWeights = /^(?:diffusion_pytorch_model|pytorch_model|model)(?:\.[\w-]+)?(?:-\d{5}-of-\d{5})?\.safetensors$/
 
 /**
- * Whether a text is the address of a checkpoint in one file: a URL or a path that ends in `.safetensors` or `.ckpt`, or a download link of
+ * Whether a text is the address of a checkpoint in one file: a URL or a path that ends in `.safetensors`, `.gguf` or `.ckpt`, or a download link of
  * Civitai. Weights with the names of diffusers' folders are not. Pure.
  */
 export function isSingleFileAddress(text: string): boolean {
@@ -48,7 +48,7 @@ export function isSingleFileAddress(text: string): boolean {
       .replace(/[?#].*$/s, '')
       .split('/')
       .at(-1) ?? ''
-  return /\.(?:safetensors|ckpt)$/i.test(name) && !folderWeights.test(name)
+  return /\.(?:safetensors|gguf|ckpt)$/i.test(name) && !folderWeights.test(name)
 }
 
 /** An absolute http(s) URL of a file. `owner/name/file` and `hf.co/…` are read as on the Hub. @throws InputError `bad-url` */

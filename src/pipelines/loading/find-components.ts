@@ -3,7 +3,15 @@
  * (`components`). Opens repositories and reads configs; no weights.
  */
 
-import type { ComponentClass, ComponentFiles, Layout } from '../../checkpoint/layouts/layout.js'
+import type { ComponentClass, ComponentFiles, Layout, LayoutComponent } from '../../checkpoint/layouts/layout.js'
+import {
+  checkSingleFileName,
+  singleFileComponent,
+  type FileInRepository,
+} from '../../checkpoint/layouts/single-file/single-file.js'
+import { readTensorFile } from '../../checkpoint/tensor-file.js'
+import { headersOnly } from '../../hub/downloads/header-only-file.js'
+import { isSingleFileAddress } from '../../hub/repositories/open-file.js'
 import { openComponent } from '../../checkpoint/layouts/open-layout.js'
 import { checkVariantName } from '../../checkpoint/weight-files.js'
 import { InputError } from '../../errors.js'
@@ -31,7 +39,11 @@ export interface ComponentSource {
 }
 
 /** Opens a repository by the name that a caller gives. */
-export type OpenByName = (repo: string, revision: string | undefined) => Promise<Repository>
+export interface OpenByName {
+  (repo: string, revision: string | undefined): Promise<Repository>
+  /** Opens a file by its address. Absent where there is no hub. */
+  readonly file?: ((address: string) => Promise<FileInRepository>) | undefined
+}
 
 /** What {@link findComponents} needs. */
 export interface FindComponentsRequest {
@@ -87,13 +99,36 @@ export async function findComponents(request: FindComponentsRequest): Promise<Re
       const reference = Object.hasOwn(references, name) ? references[name] : undefined
       if (reference === null) return null
       if (reference !== undefined)
-        return swappedComponent(name, own, typeof reference === 'string' ? { repo: reference } : reference, request)
+        return swapped(name, own, typeof reference === 'string' ? { repo: reference } : reference, request)
       if (own === null) return null
       const { library, className, files } = own
       return { name, className, library, files, variant: options.variant, swapped: false, missingVariant: 'fallback' }
     }),
   )
   return new Map(found.filter((source) => source !== null).map((source) => [source.name, source]))
+}
+
+/** A component in a repository or in a file that the caller names. */
+async function swapped(
+  name: string,
+  own: LayoutComponent | null,
+  reference: ComponentReference,
+  request: FindComponentsRequest,
+): Promise<ComponentSource> {
+  const { file: openFile } = request.open
+  if (openFile === undefined || !isSingleFileAddress(reference.repo)) return swappedComponent(name, own, reference, request)
+  checkSingleFileName(reference.repo)
+  if (own === null)
+    throw new InputError('components', `components.${name} is a file, but the checkpoint has no config of that component.`, {
+      component: name,
+    })
+  const { signal } = request
+  const file = await openFile(reference.repo)
+  const source = await headersOnly(file.repository).open(file.path, { signal })
+  const { tensors } = await readTensorFile(source, file.path, { signal })
+  const { library, className } = own
+  const files = singleFileComponent(name, own.files, file, tensors)
+  return { name, className, library, files, variant: undefined, swapped: true, missingVariant: 'fallback' }
 }
 
 async function swappedComponent(

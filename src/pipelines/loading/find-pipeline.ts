@@ -5,6 +5,7 @@
 
 import type { Layout } from '../../checkpoint/layouts/layout.js'
 import { layoutNames, openLayout } from '../../checkpoint/layouts/open-layout.js'
+import { openFile } from '../../hub/repositories/open-file.js'
 import { isSingleFile, openSingleFileLayout, type Opening, type SingleFileSource } from './open-single-file.js'
 import { CheckpointError, HubError, UnsupportedError } from '../../errors.js'
 import { Hub } from '../../hub/hub.js'
@@ -161,7 +162,13 @@ function hubOf(options: OpenPipelineOptions, run: Run): () => Promise<Hub> {
 /** Opens each repository once, by name and revision. */
 function opener(hub: () => Promise<Hub>, options: OpenPipelineOptions, opened: OpenRepository[], run: Run): OpenByName {
   const byName = new Map<string, Promise<OpenRepository>>()
-  return async (repo, revision) => {
+  const file = async (address: string) => {
+    const { endpoint, token, baseUrl, revalidate } = options
+    const found = await openFile(await hub(), address, { endpoint, token, baseUrl, revalidate, signal: run.signal })
+    opened.push(found.repository)
+    return found
+  }
+  const open = async (repo: string, revision: string | undefined) => {
     const shared = await hub()
     const key = JSON.stringify([repo, revision ?? null])
     let repository = byName.get(key)
@@ -185,4 +192,5 @@ function opener(hub: () => Promise<Hub>, options: OpenPipelineOptions, opened: O
     }
     return repository
   }
+  return Object.assign(open, { file })
 }

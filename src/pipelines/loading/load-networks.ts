@@ -1,6 +1,8 @@
 /** Opens the weights of a pipeline's networks: chooses the files, reads their headers, and applies the transforms that `dtype` calls for. */
 
 import type { ComponentWeights } from '../../checkpoint/layouts/layout.js'
+import { cast } from '../../checkpoint/transforms/cast.js'
+import { quantizeBlocks, type OnRequantized } from '../../checkpoint/transforms/quantize-blocks.js'
 import { transformTable } from '../../checkpoint/transforms/transform-table.js'
 import type { CheckpointNote, WeightTable } from '../../checkpoint/types.js'
 import { measureWeights } from '../../checkpoint/weight-table.js'
@@ -46,13 +48,14 @@ export async function loadNetworks(request: LoadNetworksRequest): Promise<Readon
         const { compute, quantization: wanted } = dtypes.get(name) ?? {}
         // Weights that the checkpoint has quantized stay as they are.
         const quantization = bits === null ? wanted : undefined
+        const stored = bits === null && compute === undefined && model.quantizable ? weights.stored : undefined
         const network: Network = {
           name,
           model,
-          table: await loadTable(source, weights, quantization, request),
+          table: await loadTable(source, weights, stored === undefined ? quantization : 'stored', request),
           repo: files.repository.id,
-          dtype: compute,
-          quantization: bits === null ? quantization : `q${bits}`,
+          dtype: stored === undefined ? compute : 'float16',
+          quantization: bits === null && stored === undefined ? quantization : `q${bits ?? stored ?? 8}`,
         }
         warnOfUnexpected(network, run)
         return [name, network]
@@ -96,7 +99,7 @@ async function checkVariant(chosen: readonly Chosen[], variant: string, run: Run
 async function loadTable(
   source: NetworkSource,
   weights: ComponentWeights,
-  quantization: QuantizationName | undefined,
+  quantization: QuantizationName | 'stored' | undefined,
   { options, makeTable, run }: LoadNetworksRequest,
 ): Promise<WeightTable> {
   const { name } = source
@@ -109,13 +112,30 @@ async function loadTable(
   if (quantization === undefined) return transformTable(await read(run.signal), weights.transforms)
   return makeTable({
     component: name,
-    transforms: [...weights.transforms, ...quantizingTransforms(quantization, overflowWarning(name, run))],
-    label: quantization,
+    transforms: [
+      ...weights.transforms,
+      ...(quantization === 'stored'
+        ? [quantizeBlocks(requantizedNote(name, run)), cast('F16', overflowWarning(name, run))]
+        : quantizingTransforms(quantization, overflowWarning(name, run))),
+    ],
+    label: quantization === 'stored' ? 'blocks' : quantization,
     contents: await contentsOf(source, weights, run.signal),
     read,
     readArriving: (signal) => weights.readArriving(reading(signal)),
     drop: options.keepOriginal === false ? () => dropFiles(source, weights) : undefined,
   })
+}
+
+/** Notes how far weights are off that could not keep their blocks. */
+function requantizedNote(name: string, run: Run): OnRequantized {
+  return (type, bits, error) => {
+    const percent = `${Number((100 * error).toPrecision(2))} %`
+    run.note(name, {
+      code: 'weights-requantized',
+      message: `Weights in blocks of ${type} were quantized again, to q${bits}. They are off by ${percent} (root of the mean square, of the first ones).`,
+      values: { [type]: `q${bits}, ${percent}` },
+    })
+  }
 }
 
 function warnOfUnexpected(network: Network, run: Run): void {

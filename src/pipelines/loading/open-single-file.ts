@@ -2,7 +2,7 @@
 
 import type { Layout } from '../../checkpoint/layouts/layout.js'
 import { checkSingleFileName, openSingleFile, type FileInRepository } from '../../checkpoint/layouts/single-file/single-file.js'
-import { readSafetensorsHeader } from '../../checkpoint/safetensors.js'
+import { readTensorFile } from '../../checkpoint/tensor-file.js'
 import { headersOnly } from '../../hub/downloads/header-only-file.js'
 import type { Hub } from '../../hub/hub.js'
 import { isSingleFileAddress, openFile } from '../../hub/repositories/open-file.js'
@@ -47,7 +47,7 @@ export async function openSingleFileLayout(
   return openSingleFile(
     {
       file,
-      header: await readSafetensorsHeader(bytes, file.path, { signal }),
+      header: await readTensorFile(bytes, file.path, { signal }),
       config: typeof config === 'string' ? await open(config, undefined) : config,
       open: (id) => open(id, undefined),
       warn: (code, message) => run.warn(code, message),

@@ -78,9 +78,9 @@ export async function refuseBeforeDownload({ sources, options, store, placing, s
   orThrow(decidePlaces({ devices: [...devices.values()], places, budget, networks, options }))
 }
 
-/** Bytes of all safetensors files in the networks' repositories, used or not. */
+/** Bytes of all weight files in the networks' repositories, used or not. */
 async function weightFileBytes(sources: ReadParts['sources'], options: ReadOptions): Promise<number> {
   const repositories = [...new Set(sources.map(({ files }) => files.repository))]
   const files = await Promise.all(repositories.map((repository) => repository.files(options)))
-  return files.flat().reduce((sum, { path, size }) => sum + (path.endsWith('.safetensors') ? size : 0), 0)
+  return files.flat().reduce((sum, { path, size }) => sum + (/\.(?:safetensors|gguf)$/.test(path) ? size : 0), 0)
 }

@@ -55,7 +55,7 @@ async function takeFolder(item: DroppedItem, { onFolder, say }: DropActions): Pr
 }
 
 async function take(file: File, { onSettings, onPicture, onCheckpoint, say }: DropActions): Promise<void> {
-  if (/\.(?:safetensors|ckpt)$/i.test(file.name)) {
+  if (/\.(?:safetensors|gguf|ckpt)$/i.test(file.name)) {
     onCheckpoint(file)
     return say(`The model is now the file ${file.name}.`)
   }

@@ -13,7 +13,7 @@ import { vaeNames } from './vae-names.js'
 
 /** For each component, the tables that its tensors may follow; the first whose prefix the file has is used. */
 const componentNames: Readonly<Record<string, readonly OriginalNames[]>> = {
-  unet: [unetNames],
+  unet: [unetNames('model.diffusion_model.'), unetNames('')],
   transformer: [sd3Names('model.diffusion_model.'), sd3Names('')],
   vae: [vaeNames('first_stage_model.'), vaeNames('vae.')],
   text_encoder: [
@@ -26,12 +26,14 @@ const componentNames: Readonly<Record<string, readonly OriginalNames[]>> = {
   text_encoder_3: [transformersNames('text_encoders.t5xxl.transformer.')],
 }
 
+/** How names of a denoiser begin in files that hold it alone, and so without a prefix. */
+const firstNames: Readonly<Record<string, string>> = { unet: 'input_blocks.', transformer: 'joint_blocks.' }
+
 /** The table of a component's tensors in this file; undefined where the file does not hold the component. */
 export function namesOf(component: string, tensors: Originals): OriginalNames | undefined {
   const tables = Object.hasOwn(componentNames, component) ? componentNames[component] : undefined
-  // The transformer's table without a prefix is for files of the transformer alone.
   return tables?.find((names) =>
-    names.prefix === '' ? hasNames(tensors, { prefix: 'joint_blocks.' }) : hasNames(tensors, names),
+    names.prefix === '' ? hasNames(tensors, { prefix: firstNames[component] ?? '' }) : hasNames(tensors, names),
   )
 }
 
@@ -52,25 +54,25 @@ interface Rule extends SingleFileFamily {
 
 const unet = 'model.diffusion_model.'
 
-/** The last dim of a tensor; 0 where there is none of that name. */
-const width = (tensors: Originals, name: string): number => tensors.get(name)?.shape.at(-1) ?? 0
+/** The last dim of a tensor of the denoiser; 0 where there is none of that name. */
+const width = (tensors: Originals, name: string): number => denoiserTensor(tensors, name)?.shape.at(-1) ?? 0
 
 /** The first that matches counts. */
 const rules: readonly Rule[] = [
   {
     label: 'Stable Diffusion 3.5 large',
     config: 'stabilityai/stable-diffusion-3.5-large',
-    matches: (tensors) => sd3Tensor(tensors, 'joint_blocks.37.x_block.mlp.fc1.weight') !== undefined,
+    matches: (tensors) => denoiserTensor(tensors, 'joint_blocks.37.x_block.mlp.fc1.weight') !== undefined,
   },
   {
     label: 'Stable Diffusion 3.5 medium',
     config: 'stabilityai/stable-diffusion-3.5-medium',
-    matches: (tensors) => sd3Tensor(tensors, 'pos_embed')?.shape[1] === 147_456,
+    matches: (tensors) => denoiserTensor(tensors, 'pos_embed')?.shape[1] === 147_456,
   },
   {
     label: 'Stable Diffusion 3 medium',
     config: 'stabilityai/stable-diffusion-3-medium-diffusers',
-    matches: (tensors) => sd3Tensor(tensors, 'joint_blocks.0.context_block.adaLN_modulation.1.bias') !== undefined,
+    matches: (tensors) => denoiserTensor(tensors, 'joint_blocks.0.context_block.adaLN_modulation.1.bias') !== undefined,
   },
   {
     label: 'Playground v2.5',
@@ -83,24 +85,25 @@ const rules: readonly Rule[] = [
     // diffusers looks for the second text encoder; a file of the UNet alone shows by its widths that it is for XL.
     matches: (tensors) =>
       hasNames(tensors, { prefix: 'conditioner.embedders.1.model.' }) ||
-      (tensors.has(`${unet}label_emb.0.0.weight`) &&
-        width(tensors, `${unet}input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight`) === 2048),
+      (denoiserTensor(tensors, 'label_emb.0.0.weight') !== undefined &&
+        width(tensors, 'input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight') === 2048),
   },
   {
     label: 'Stable Diffusion 2',
     config: 'stabilityai/stable-diffusion-2-1',
     matches: (tensors) =>
-      width(tensors, `${unet}input_blocks.2.1.transformer_blocks.0.attn2.to_k.weight`) === 1024 ||
+      width(tensors, 'input_blocks.2.1.transformer_blocks.0.attn2.to_k.weight') === 1024 ||
       hasNames(tensors, { prefix: 'cond_stage_model.model.' }),
   },
   {
     label: 'Stable Diffusion 1',
     config: 'stable-diffusion-v1-5/stable-diffusion-v1-5',
-    matches: (tensors) => hasNames(tensors, { prefix: `${unet}input_blocks.` }),
+    matches: (tensors) => denoiserTensor(tensors, 'input_blocks.0.0.weight') !== undefined,
   },
 ]
 
-function sd3Tensor(tensors: Originals, name: string): { readonly shape: readonly number[] } | undefined {
+/** A tensor of the denoiser. In files of the denoiser alone, its names have no prefix. */
+function denoiserTensor(tensors: Originals, name: string): { readonly shape: readonly number[] } | undefined {
   return tensors.get(unet + name) ?? tensors.get(name)
 }
 
@@ -112,11 +115,11 @@ const others: readonly { readonly what: string; readonly matches: (tensors: Orig
   },
   {
     what: 'is an inpainting checkpoint, which needs a pipeline that is not supported',
-    matches: (tensors) => tensors.get(`${unet}input_blocks.0.0.weight`)?.shape[1] === 9,
+    matches: (tensors) => denoiserTensor(tensors, 'input_blocks.0.0.weight')?.shape[1] === 9,
   },
   {
     what: 'is an InstructPix2Pix checkpoint, which needs a pipeline that is not supported',
-    matches: (tensors) => tensors.get(`${unet}input_blocks.0.0.weight`)?.shape[1] === 8,
+    matches: (tensors) => denoiserTensor(tensors, 'input_blocks.0.0.weight')?.shape[1] === 8,
   },
   {
     what: 'is the refiner of Stable Diffusion XL, which makes no image from a prompt alone',

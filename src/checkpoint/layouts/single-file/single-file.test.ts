@@ -5,7 +5,7 @@
 
 import { describe, expect, it } from 'vitest'
 import { memoryRepository } from '../../testing.js'
-import { readSafetensorsHeader } from '../../safetensors.js'
+import { readTensorFile } from '../../tensor-file.js'
 import { transformTable } from '../../transforms/transform-table.js'
 import type { TensorEntry, WeightTable } from '../../types.js'
 import { namesOf, recognizeFamily } from './families.js'
@@ -33,7 +33,7 @@ async function open(fixture: string, file: Uint8Array<ArrayBuffer>) {
   const source = await repository.open('model.safetensors')
   const layout = await openSingleFile({
     file: { repository, path: 'model.safetensors' },
-    header: await readSafetensorsHeader(source, 'model.safetensors'),
+    header: await readTensorFile(source, 'model.safetensors'),
     config: folderOf(fixture),
     open: () => Promise.reject(new Error('The config is given.')),
     warn: (code) => warnings.push(code),

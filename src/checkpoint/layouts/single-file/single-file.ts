@@ -1,5 +1,5 @@
 /**
- * A checkpoint in one safetensors file, as CompVis, Stability AI and the people who fine-tune their models publish it. The file has the
+ * A checkpoint in one file, safetensors or GGUF, as CompVis, Stability AI and the people who fine-tune their models publish it. The file has the
  * weights under the names of the code that trained them. Configs, tokenizers and the scheduler come from a repository in diffusers' layout
  * of the same family, as in diffusers' `from_single_file`.
  */
@@ -7,7 +7,7 @@
 import { CheckpointError, UnsupportedError } from '../../../errors.js'
 import type { ByteSource, OpenOptions, ReadOptions, Repository } from '../../../hub/types.js'
 import type { JsonObject } from '../../../util/parse-json.js'
-import type { SafetensorsHeader } from '../../safetensors.js'
+import type { TensorFile } from '../../gguf.js'
 import { readArrivingTable, readWeightTable, type ReadWeightsOptions } from '../../weight-table.js'
 import type { WeightTransform } from '../../transforms/transform-table.js'
 import { openDiffusersFolder } from '../diffusers-folder.js'
@@ -25,7 +25,7 @@ export interface FileInRepository {
 export interface SingleFileRequest {
   readonly file: FileInRepository
   /** The file's header. */
-  readonly header: SafetensorsHeader
+  readonly header: TensorFile
   /** The repository with configs and tokenizers; undefined for the family's own, which is then opened by its id on the Hub. */
   readonly config: Repository | undefined
   readonly open: (id: string) => Promise<Repository>
@@ -54,12 +54,46 @@ export async function openSingleFile(request: SingleFileRequest, options: ReadOp
   const config = request.config ?? (await request.open(family.config))
   const layout = await openDiffusersFolder(config, options)
   warnOfPrediction(tensors, metadata, warn)
+  const filled: string[] = []
   const components = [...layout.components].map(([name, component]): [string, LayoutComponent | null] => {
     if (component === null || !singleFileComponents.includes(name)) return [name, component]
-    const names = namesOf(name, tensors)
-    return [name, { ...component, files: new SingleFileComponent(name, component.files, file, names) }]
+    if (isGgufName(file.path) && namesOf(name, tensors) === undefined) {
+      filled.push(name)
+      return [name, component]
+    }
+    return [name, { ...component, files: singleFileComponent(name, component.files, file, tensors) }]
   })
+  if (filled.length > 0)
+    warn(
+      'single-file-filled',
+      `${file.path} has no ${filled.join(', ')}, as most GGUF files: what is missing comes from ${config.id}. To take a component from another repository, name it, as in { ${filled[0]}: 'owner/name' }.`,
+    )
   return { ...layout, repository: file.repository, components: new Map(components) }
+}
+
+/** Whether a path is that of a GGUF file. Such a file mostly holds the denoiser alone. */
+function isGgufName(path: string): boolean {
+  return /\.gguf$/i.test(path)
+}
+
+/** A component in a single file. `config`: the component in a repository of the family, for its config. */
+export function singleFileComponent(
+  name: string,
+  config: ComponentFiles,
+  file: FileInRepository,
+  tensors: TensorFile['tensors'],
+): ComponentFiles {
+  const names = namesOf(name, tensors)
+  return new SingleFileComponent(name, config, file, names, names && storedBits(tensors, names.prefix))
+}
+
+/** The bits of Aquatint's form that is nearest to most of the quantized weights with this prefix. */
+function storedBits(tensors: TensorFile['tensors'], prefix: string): 4 | 8 | undefined {
+  const bytes = { 4: 0, 8: 0 }
+  for (const [name, { blocks, begin, end }] of tensors)
+    if (blocks !== undefined && name.startsWith(prefix)) bytes[blocks.bits] += end - begin
+  if (bytes[4] === 0 && bytes[8] === 0) return undefined
+  return bytes[4] > bytes[8] ? 4 : 8
 }
 
 /** Files say that a network predicts velocity by an empty tensor `v_pred`, or in their metadata. As in diffusers, nothing follows from it. */
@@ -85,8 +119,16 @@ class SingleFileComponent implements ComponentFiles {
   readonly #file: FileInRepository
   /** Undefined where the file does not hold this component. */
   readonly #names: OriginalNames | undefined
+  readonly #stored: 4 | 8 | undefined
 
-  constructor(name: string, config: ComponentFiles, file: FileInRepository, names: OriginalNames | undefined) {
+  constructor(
+    name: string,
+    config: ComponentFiles,
+    file: FileInRepository,
+    names: OriginalNames | undefined,
+    stored: 4 | 8 | undefined,
+  ) {
+    this.#stored = stored
     this.#name = name
     this.#config = config
     this.#file = file
@@ -123,12 +165,14 @@ class SingleFileComponent implements ComponentFiles {
         `${path} has no ${this.#name}. Name a repository that has one, { ${this.#name}: 'owner/name' }; null leaves it out where the pipeline can run without it.`,
         { file: path, component: this.#name },
       )
-    return new SingleFileWeights(this.#file, [takeNetwork(this.#names, await this.readConfig('config.json', options))])
+    const transforms = [takeNetwork(this.#names, await this.readConfig('config.json', options))]
+    return new SingleFileWeights(this.#file, transforms, this.#stored)
   }
 
   through(view: (repository: Repository) => Repository): ComponentFiles {
     const { repository, path } = this.#file
-    return new SingleFileComponent(this.#name, this.#config.through(view), { repository: view(repository), path }, this.#names)
+    const file = { repository: view(repository), path }
+    return new SingleFileComponent(this.#name, this.#config.through(view), file, this.#names, this.#stored)
   }
 }
 
@@ -136,9 +180,11 @@ class SingleFileWeights implements ComponentWeights {
   readonly variant = null
   readonly index = null
   readonly transforms: readonly WeightTransform[]
+  readonly stored: 4 | 8 | undefined
   readonly #file: FileInRepository
 
-  constructor(file: FileInRepository, transforms: readonly WeightTransform[]) {
+  constructor(file: FileInRepository, transforms: readonly WeightTransform[], stored: 4 | 8 | undefined) {
+    this.stored = stored
     this.#file = file
     this.transforms = transforms
   }

@@ -29,15 +29,15 @@ const resnet: Readonly<Record<string, string>> = {
   skip_connection: 'conv_shortcut',
 }
 
-/** A UNet2DConditionModel. */
-export const unetNames: OriginalNames = {
+/** A UNet2DConditionModel whose tensors begin with this prefix. Files of the UNet alone have none. */
+export const unetNames = (prefix: string): OriginalNames => ({
   id: 'ldm-unet-1',
-  prefix: 'model.diffusion_model.',
+  prefix,
   pieces: (config) => {
     const layers = layersPerBlock(config)
     return (name) => outside(name) ?? inBlocks(name, layers + 1)
   },
-}
+})
 
 /** diffusers' `layers_per_block`. The original code has the same number in all blocks. */
 function layersPerBlock({ layers_per_block: given = 2 }: Config): number {

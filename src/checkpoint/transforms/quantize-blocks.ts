@@ -1,0 +1,44 @@
+/**
+ * Gives tensors that a file holds in blocks of its own (GGUF) Aquatint's form: those of Q8_0 and Q4_0 keep each code and each scale, all others
+ * are quantized again, to 8 or 4 bits, whichever is nearer. Tensors in other types stay as they are.
+ */
+
+import type { TensorEntry, WeightTable } from '../types.js'
+import { quantize } from './quantize.js'
+import { dequantizeRows } from './quantize-rows.js'
+import type { WeightTransform } from './transform-table.js'
+
+/** Receives, once for each block type whose weights change, how far the first of them are off: the root of the mean square error, as a part of their own. */
+export type OnRequantized = (type: string, bits: 4 | 8, error: number) => void
+
+/** The transform. `onRequantized` is called when tensors are read. */
+export function quantizeBlocks(onRequantized: OnRequantized = () => {}): WeightTransform {
+  return {
+    description: { name: 'quantize-blocks', version: 1 },
+    apply: (table) => {
+      const measured = new Set<string>()
+      const result = new Map<string, TensorEntry>()
+      for (const entry of table.values())
+        for (const [name, made] of blockEntries(entry, measured, onRequantized)) result.set(name, made)
+      return result
+    },
+  }
+}
+
+function blockEntries(entry: TensorEntry, measured: Set<string>, onRequantized: OnRequantized): WeightTable {
+  const { blocks } = entry
+  if (blocks === undefined) return new Map([[entry.name, entry]])
+  const { bits, name } = blocks
+  const transform = quantize({ bits, blockSize: 32, symmetric: bits === 8 }, (weights, rows, layout) => {
+    if (measured.has(name)) return
+    measured.add(name)
+    const made = dequantizeRows(rows, layout)
+    let [error, size] = [0, 0]
+    for (const [i, weight] of weights.entries()) {
+      error += (weight - (made[i] ?? 0)) ** 2
+      size += weight ** 2
+    }
+    if (error > 0) onRequantized(name, bits, Math.sqrt(error / size))
+  })
+  return transform.apply(new Map([[entry.name, entry]]))
+}

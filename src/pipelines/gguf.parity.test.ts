@@ -1,0 +1,86 @@
+/** A transformer in a GGUF file makes the picture that diffusers makes with its weights, as a component of its own and as the checkpoint (fixtures/gguf). */
+
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { readRepository } from '../../e2e/fixture-repository.js'
+import { startHubServer } from '../../e2e/hub-server/server.js'
+import { memoryRepository } from '../checkpoint/testing.js'
+import { Hub } from '../hub/hub.js'
+import { loadPipeline, planLoad } from './diffusion-pipeline.js'
+import type { OpenPipelineOptions, PipelineSource } from './loading/find-pipeline.js'
+import { caseLoading, caseOptions } from './testing-cases.js'
+import { diskRepository, fixtures, readCases, readReference } from './testing.node.js'
+import { psnr, relativeError } from './testing.js'
+
+const { item } = readCases('tiny-sd35')[0]!
+const folder = join(fixtures, 'gguf')
+const reference = readReference(join(folder, 'transformer.safetensors'))
+const file = Uint8Array.from(readFileSync(join(folder, 'transformer.gguf')))
+const config = diskRepository(join(fixtures, 'tiny-sd35', 'repo'))
+
+async function paint(source: PipelineSource, options: OpenPipelineOptions = {}) {
+  const warnings: string[] = []
+  const onProgress: OpenPipelineOptions['onProgress'] = (event) => {
+    if (event.type === 'warning') warnings.push(event.code)
+  }
+  const pipeline = await loadPipeline(source, { device: 'wasm', ...caseLoading(item), ...options, onProgress })
+  try {
+    const { captured = {} } = await pipeline.generate(item.prompt, {
+      ...caseOptions(item, pipeline.info.scheduler.className),
+      capture: ['noise_pred', 'image'],
+    })
+    return { info: pipeline.info, warnings, image: captured['image']!, noise: captured['noise_pred_0']! }
+  } finally {
+    await pipeline.dispose()
+  }
+}
+
+const source = { singleFile: { repository: memoryRepository({ 'model.gguf': file }), path: 'model.gguf' }, config }
+
+test('in float32 it has the values that the gguf package reads, and the other components come from the configs', async () => {
+  const { image, noise, info, warnings } = await paint(source, { dtype: 'float32' })
+  expect(relativeError(noise, reference['noise_pred_0']!)).toBeLessThan(1e-4)
+  expect(psnr(image, reference['image']!)).toBeGreaterThan(90)
+  expect(warnings).toContain('single-file-filled')
+  expect(info.components['transformer']).not.toHaveProperty('quantization', 'q8')
+})
+
+test('by default its weights stay quantized, and what was quantized again is noted with its error', async () => {
+  const { image, info } = await paint(source)
+  expect(info.components['transformer']?.quantization).toBe('q8')
+  const notes = info.notes.filter(({ code }) => code === 'weights-requantized')
+  expect(notes.flatMap(({ values }) => Object.keys(values)).toSorted()).toEqual(['Q4_1', 'Q5_0', 'Q5_1'])
+  expect(notes.every(({ component }) => component === 'transformer')).toBe(true)
+  // The values are those of the file, but where Q4_1 became q4 of another shape: no bound follows from arithmetic, this keeps the measured one.
+  expect(psnr(image, reference['image']!)).toBeGreaterThan(25)
+})
+
+test('a plan counts the quantized weights, and reads the header alone', async () => {
+  const whole = await planLoad(source, { device: 'wasm', ...caseLoading(item), dtype: 'float32' })
+  const blocks = await planLoad(source, { device: 'wasm', ...caseLoading(item) })
+  expect(blocks.components['transformer']!.bytes).toBeLessThan(0.6 * whole.components['transformer']!.bytes)
+})
+
+test('the address of a file replaces a component of another checkpoint', async () => {
+  const server = await startHubServer({
+    repositories: {
+      'owner/sd35': readRepository(join(fixtures, 'tiny-sd35', 'repo')),
+      'owner/quantized': { 'transformer.gguf': file },
+    },
+  })
+  try {
+    const hub = await Hub.open({ store: null })
+    const components = {
+      ...caseLoading(item).components,
+      transformer: `${server.url}/owner/quantized/blob/main/transformer.gguf`,
+    }
+    const options = { endpoint: server.url, hub, components, dtype: 'float32' } as const
+    const plan = await planLoad('owner/sd35', { device: 'wasm', ...options })
+    expect(plan.components['transformer']).toMatchObject({ repo: 'owner/quantized' })
+    const { image } = await paint('owner/sd35', options)
+    expect(psnr(image, reference['image']!)).toBeGreaterThan(90)
+  } finally {
+    await server.close()
+  }
+})
