@@ -26,6 +26,8 @@ const names = [
   'tiny-sdxl',
   'tiny-sd3',
   'tiny-sd35',
+  'tiny-flux',
+  'few-steps/flux-schnell',
   'few-steps/lcm',
   'few-steps/tiny-vae',
   'few-steps/edm',
