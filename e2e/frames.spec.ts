@@ -106,15 +106,17 @@ test('a frame without an origin of its own, and one that is denied every permiss
   }
 })
 
+/** A page with the tag, which takes its model from an endpoint. */
+const tag = (endpoint: string) => ({
+  html: `<!doctype html><title>Hosts</title><script type="module" src="${site}/element.js"></script>
+    <aquatint-prompt model="a/b" endpoint="${endpoint}" device="wasm" prompt="a cat"></aquatint-prompt>`,
+})
+
 test('why a request failed is told apart in a browser: no CORS headers, no such server', async ({ page }) => {
   // Answers every request, and lets no other origin read the answers.
   const closedToOthers = await startSite({})
   const gone = await startSite({})
   await gone.close()
-  const tag = (endpoint: string) => ({
-    html: `<!doctype html><title>Hosts</title><script type="module" src="${site}/element.js"></script>
-      <aquatint-prompt model="a/b" endpoint="${endpoint}" device="wasm" prompt="a cat"></aquatint-prompt>`,
-  })
   const other = await startSite({ '/cors': tag(closedToOthers.url), '/gone': tag(gone.url) })
   const cases = [
     ['/cors', /answers, but does not allow other origins to read its files.*Access-Control-Allow-Origin: http/],

@@ -3,7 +3,6 @@
  * byte-pair encoding; this file configures it from the files that a repository has.
  */
 
-import { CheckpointError } from '../errors.js'
 import { readBytePairs } from './byte-pairs.js'
 import { createHfTokenizer, type HfTokenizer } from './hf-tokenizer.js'
 import { readAddedTokens, roleId, type Vocabulary } from './special-tokens.js'

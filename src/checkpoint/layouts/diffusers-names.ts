@@ -94,7 +94,8 @@ function firstNames(component: ComponentClass | undefined): string[] {
     ...others,
     ...(tokenizer === undefined ? [] : ['tokenizer_config.json', 'tokenizer.json']),
     ...(stems.length === 0 ? [] : ['config.json']),
-    ...stems.flatMap((stem) => [`${stem}.safetensors`, ...variants.map((variant) => `${stem}.${variant}.safetensors`)]),
+    ...stems.map((stem) => `${stem}.safetensors`),
+    ...stems.flatMap((stem) => variants.map((variant) => `${stem}.${variant}.safetensors`)),
   ]
 }
 

@@ -11,11 +11,12 @@ const className = 'DDPMScheduler'
 const variances = ['fixed_small', 'fixed_small_log', 'fixed_large'] as const
 const variance = choice('fixed_small', variances)
 /** diffusers has code for these; any other value has the effect of `fixed_small`. */
-const otherVariances: readonly unknown[] = ['fixed_large_log', 'learned', 'learned_range']
+const otherVariances: ReadonlySet<unknown> = new Set(['fixed_large_log', 'learned', 'learned_range'])
+const varianceType: Reader<(typeof variances)[number]> = (value, key) =>
+  variance(otherVariances.has(value) ? value : variances.find((known) => known === value), key)
 const spec = {
   ...trainingKeys(),
-  variance_type: ((value, key) =>
-    variance(otherVariances.includes(value) ? value : variances.find((known) => known === value), key)) satisfies Reader<string>,
+  variance_type: varianceType,
   clip_sample: flag(true),
   prediction_type: choice('epsilon', ['epsilon', 'sample', 'v_prediction']),
   ...unsupportedThresholding,

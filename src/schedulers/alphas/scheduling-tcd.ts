@@ -1,7 +1,7 @@
 /** TCDScheduler: strategic stochastic sampling of trajectory consistency models (Zheng et al. 2024, arXiv 2402.19159). Mirrors diffusers' class. */
 
 import { BaseScheduler, type NoiseLevel, type Schedule } from '../base-scheduler.js'
-import { choice, flag, integer, number, trainingKeys, unsupportedThresholding, unused } from '../config.js'
+import { choice, flag, integer, trainingKeys, unsupportedThresholding, unused } from '../config.js'
 import { alphaNoiseLevel, alphasCumprod, at, noiseTerms, originalTerms } from '../noise-schedule.js'
 import { checkFalling } from '../timestep-spacing.js'
 import type { SchedulerConfig, SetTimestepsOptions, StepOptions, StepPlan } from '../types.js'

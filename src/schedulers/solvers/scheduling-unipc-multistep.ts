@@ -32,6 +32,8 @@ import { spaceMultistepTimesteps } from '../timestep-spacing.js'
 import type { SchedulerConfig, SetTimestepsOptions, StepPlan, StepTerm } from '../types.js'
 
 const className = 'UniPCMultistepScheduler'
+const correctorSteps: Reader<readonly number[] | null> = (value, key) =>
+  Array.isArray(value) && value.length === 0 ? null : optionalNumbers(100_000)(value, key)
 const spec = {
   ...trainingKeys(),
   solver_order: integer(2, 1, 6),
@@ -40,10 +42,7 @@ const spec = {
   predict_x0: flag(true),
   solver_type: choice('bh2', ['bh1', 'bh2', 'midpoint', 'heun', 'logrho']),
   lower_order_final: flag(true),
-  disable_corrector: ((value, key) =>
-    Array.isArray(value) && value.length === 0 ? null : optionalNumbers(100_000)(value, key)) satisfies Reader<
-    readonly number[] | null
-  >,
+  disable_corrector: correctorSteps,
   solver_p: only(null),
   ...sigmaKeys,
   use_flow_sigmas: flag(false),
