@@ -28,9 +28,15 @@ export async function readConfig(files: OpensFiles, path: string, options: ReadO
   return parseConfig(await source.read({ begin: 0, end: source.byteLength }, options), path)
 }
 
+/** Limits of a JSON file: see `parseJson`. */
+export interface JsonLimits {
+  readonly maxBytes: number
+  readonly maxTreeBytes?: number | undefined
+}
+
 /** Parses a config. Keys keep diffusers' names; `Infinity` and `NaN` are read as Python writes them. */
-export function parseConfig(bytes: Uint8Array, file: string): JsonObject {
-  const json = parseJson(bytes, { file, maxBytes: maxConfigBytes, duplicateKeys: 'last' })
+export function parseConfig(bytes: Uint8Array, file: string, limits: JsonLimits = { maxBytes: maxConfigBytes }): JsonObject {
+  const json = parseJson(bytes, { file, ...limits, duplicateKeys: 'last' })
   if (!isJsonObject(json)) throw new CheckpointError('config-not-object', `${file} does not hold an object.`, { file })
   return json
 }

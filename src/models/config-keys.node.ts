@@ -87,7 +87,7 @@ export function keyRuns(className: string, config: Config): readonly KeyRun[] {
     graphFor(definition, config, size, options, variant)
   if (model.role === 'autoencoder') return autoencoderRuns(model, write)
   if (model.role === 'denoiser') return [denoiserRun(model, config, write)]
-  const tokens = model.pooledOutput === null && className === 'T5EncoderModel' ? [...ids, ...ids] : ids
+  const tokens = /^(T5|Qwen3)/.test(className) ? [...ids, ...ids] : ids
   const graph = write({ batch: 1, sequenceLength: tokens.length })
   const { tensors, rows, width } = model.tokenEmbedding
   const embedding = weight(tensors[0] ?? '', [rows, width])

@@ -16,6 +16,7 @@ import {
 } from './testing.node.js'
 import { networkDefinition } from './registry.js'
 import { graphFor } from './testing.js'
+import { numbered } from './text-encoders/encoder-variants.js'
 import type { AutoencoderModel, DenoiserModel, NetworkDefinition, TextEncoderModel } from './types.js'
 import { UNet2DConditionModel, unetTimeIdEmbeds } from './unets/unet-2d-condition.js'
 
@@ -60,7 +61,7 @@ export function fixtureCalls(name: string): ReadonlyMap<string, (variant?: strin
     const definition = networkDefinition(className)
     const config = readJson(join(folder, 'repo', call.component, 'config.json'))
     const table = readWeights(join(folder, 'repo', call.component), variant)
-    const prepared = prepare(definition, call.call, config, table, values(call.inputs))
+    const prepared = prepare(definition, call, config, table, values(call.inputs))
     const expected = [...values(call.outputs)].map(([key, value]) => [prepared.outputs[key] ?? key, value] as const)
     return { ...prepared, definition, config, table, expected: Object.fromEntries(expected) }
   }
@@ -74,11 +75,11 @@ interface Prepared {
   readonly outputs: Readonly<Record<string, string>>
 }
 
-function prepare(definition: NetworkDefinition, call: string, config: Config, table: Table, given: Tensors): Prepared {
+function prepare(definition: NetworkDefinition, { call, outputs }: Call, config: Config, table: Table, given: Tensors): Prepared {
   const model = definition.fromConfig(config)
   switch (model.role) {
     case 'text-encoder':
-      return prepareTextEncoder(definition, model, config, table, given)
+      return prepareTextEncoder(definition, model, config, table, given, Object.keys(outputs))
     case 'autoencoder':
       return prepareAutoencoder(definition, model, call, config, given)
     case 'denoiser':
@@ -92,16 +93,32 @@ function prepareTextEncoder(
   config: Config,
   table: Table,
   given: Tensors,
+  outputs: readonly string[],
 ): Prepared {
   const ids = get(given, 'input_ids')
   const size = { batch: axis(ids, 0), sequenceLength: axis(ids, 1) }
+  const mask = given.get('attention_mask')
+  // `hidden_states_3` is the hidden state number 3.
+  const chosen = outputs.filter((name) => /^hidden_states_\d+$/.test(name))
+  const hiddenStates = chosen.map((name) => {
+    const index = Number(name.slice('hidden_states_'.length))
+    return { index, finalLayerNorm: index === model.layers }
+  })
+  const variant = { ...(chosen.length === 0 ? {} : { hiddenStates }), attentionMask: mask !== undefined }
   return {
-    write: (options) => [graphFor(definition, config, size, options)],
+    write: (options) => [
+      graphFor(definition, config, size, options, variant),
+      ...(chosen.length === 0 ? [] : [graphFor(definition, config, size, options)]),
+    ],
     inputs: {
       inputs_embeds: embedded(table, model.tokenEmbedding.tensors, ids),
       ...model.hostInputs(ids.data, size.sequenceLength),
+      ...(mask === undefined ? {} : { attention_mask: mask }),
     },
-    outputs: { hidden_states_penultimate: 'hidden_state' },
+    outputs: {
+      hidden_states_penultimate: 'hidden_state',
+      ...Object.fromEntries(chosen.map((name, place) => [name, numbered('hidden_state', place)])),
+    },
   }
 }
 

@@ -37,18 +37,41 @@ function enlarged(table: ReadonlyMap<string, MemoryEntry>, names: RegExp, factor
   return large
 }
 
-test('hidden states of T5 that are out of float16’s range are correct in float16', async () => {
-  const { definition, table, write, inputs } = fixtureCalls('tiny-sd3').get('text_encoder_3.short')!()
-  const large = enlarged(table, /DenseReluDense\.wo\.weight$/, 60000)
+/** A fixture's call, the weights that are multiplied so that hidden states leave float16's range, the largest factor of them, and a value of the graph. */
+const massive = [
+  [
+    'T5',
+    'tiny-sd3',
+    'text_encoder_3.short',
+    /DenseReluDense\.wo\.weight$/,
+    60_000,
+    'encoder.block.1/hidden',
+    'last_hidden_state',
+  ],
+  [
+    'Qwen3',
+    'networks-qwen3',
+    'causal.forward',
+    /mlp\.(up|down)_proj\.weight$/,
+    500,
+    'model.layers.2/hidden',
+    'last_hidden_state',
+  ],
+] as const
+
+test.each(massive)('values of %s that are out of float16’s range are correct in float16', async (_, ...item) => {
+  const [fixture, call, pattern, factor, name, output] = item
+  const { definition, table, write, inputs } = fixtureCalls(fixture).get(call)!()
+  const large = enlarged(table, pattern, factor)
   const run = (dtype: 'float32' | 'float16') => {
     const graph = matchWeights(definition, write({ dtype, weights: 'initializer', granularity: 'block' }), large).graphs[0]!
     return runStages(graph, large, inputs)
   }
   const [wanted, got] = [await run('float32'), await run('float16')]
-  const hidden = floatsOf('encoder.block.1/hidden', wanted)
+  const hidden = floatsOf(name, wanted)
   expect(Math.max(...hidden.data.map(Math.abs))).toBeGreaterThan(2 * 65504)
-  expect(relativeError(floatsOf('encoder.block.1/hidden', got), hidden)).toBeLessThan(tolerance)
-  expect(relativeError(floatsOf('last_hidden_state', got), floatsOf('last_hidden_state', wanted))).toBeLessThan(tolerance)
+  expect(relativeError(floatsOf(name, got), hidden)).toBeLessThan(tolerance)
+  expect(relativeError(floatsOf(output, got), floatsOf(output, wanted))).toBeLessThan(tolerance)
 })
 
 test.each([
@@ -66,5 +89,21 @@ test.each([
   const tokens = floatsOf(last, wanted)
   expect(Math.max(...tokens.data.map(Math.abs))).toBeGreaterThan(65504)
   expect(relativeError(floatsOf(last, got), tokens)).toBeLessThan(tolerance)
+  expect(relativeError(floatsOf('out_sample', got), floatsOf('out_sample', wanted))).toBeLessThan(tolerance)
+})
+
+test('results of FLUX.1’s blocks that are out of float16’s range are correct in float16', async () => {
+  const { definition, table, write, inputs } = fixtureCalls('tiny-flux').get('transformer.forward')!()
+  const large = enlarged(table, /(to_out\.0|to_add_out|net\.2|single_transformer_blocks\.\d\.proj_out)\.weight$/, 60000)
+  const run = (dtype: 'float32' | 'float16') => {
+    const graph = matchWeights(definition, write({ dtype, weights: 'initializer', granularity: 'block' }), large).graphs[0]!
+    return runStages(graph, large, inputs)
+  }
+  const [wanted, got] = [await run('float32'), await run('float16')]
+  for (const value of ['transformer_blocks.1/context', 'single_transformer_blocks.1/joined']) {
+    const tokens = floatsOf(value, wanted)
+    expect(Math.max(...tokens.data.map(Math.abs))).toBeGreaterThan(2 * 65504)
+    expect(relativeError(floatsOf(value, got), tokens), value).toBeLessThan(tolerance)
+  }
   expect(relativeError(floatsOf('out_sample', got), floatsOf('out_sample', wanted))).toBeLessThan(tolerance)
 })

@@ -10,6 +10,7 @@ import { GraphBuilder } from '../onnx/graph-builder.js'
 import type { ComponentGraph, Program, QuantizedWeights, WriteOptions } from '../onnx/types.js'
 import { AutoencoderKL } from './autoencoders/autoencoder-kl.js'
 import { CLIPTextModelWithProjection } from './text-encoders/clip-text-model.js'
+import { FluxTransformer2DModel } from './transformers/transformer-flux.js'
 import { SD3Transformer2DModel } from './transformers/transformer-sd3.js'
 import { T5EncoderModel } from './text-encoders/t5-encoder-model.js'
 import { graphFor } from './testing.js'
@@ -38,9 +39,13 @@ const networks: readonly (readonly [string, Writer])[] = [
     'tiny-sd35/repo/transformer',
     (config, options) => graphFor(SD3Transformer2DModel, config, { ...latents, height: 8 }, options),
   ],
+  [
+    'tiny-flux/repo/transformer',
+    (config, options) => graphFor(FluxTransformer2DModel, config, { ...latents, height: 8 }, options),
+  ],
 ]
 
-/** Four bits in blocks of 32 for some Linears of tiny-sd35's transformer and tiny-sd3's T5. */
+/** Four bits in blocks of 32 for some Linears of the transformers and of tiny-sd3's T5. */
 const quantized: QuantizedWeights = (parameter) => {
   if (/transformer_blocks\.\d\.attn\.(to_[qkv]|add_[qkv]_proj)\.weight$/.test(parameter))
     return { codes: [32, 1, 16], zeroPoints: false }

@@ -5,7 +5,9 @@ import { AutoencoderKL } from './autoencoders/autoencoder-kl.js'
 import { AutoencoderKLFlux2 } from './autoencoders/autoencoder-kl-flux2.js'
 import { AutoencoderTiny } from './autoencoders/autoencoder-tiny.js'
 import { CLIPTextModel, CLIPTextModelWithProjection } from './text-encoders/clip-text-model.js'
+import { Qwen3ForCausalLM, Qwen3Model } from './text-encoders/qwen3-model.js'
 import { T5EncoderModel } from './text-encoders/t5-encoder-model.js'
+import { FluxTransformer2DModel } from './transformers/transformer-flux.js'
 import { Flux2Transformer2DModel } from './transformers/transformer-flux2.js'
 import { SD3Transformer2DModel } from './transformers/transformer-sd3.js'
 import type { NetworkDefinition } from './types.js'
@@ -15,8 +17,11 @@ export const networkDefinitions: readonly NetworkDefinition[] = [
   CLIPTextModel,
   CLIPTextModelWithProjection,
   T5EncoderModel,
+  Qwen3ForCausalLM,
+  Qwen3Model,
   UNet2DConditionModel,
   SD3Transformer2DModel,
+  FluxTransformer2DModel,
   Flux2Transformer2DModel,
   AutoencoderKL,
   AutoencoderKLFlux2,

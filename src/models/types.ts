@@ -137,6 +137,8 @@ export interface TextEncoderModel<NetworkConfig = unknown> extends BaseModel<'te
   readonly tokenEmbedding: TokenEmbedding
   /** Transformer layers. */
   readonly layers: number
+  /** How many hidden states the plain graph gives: `hidden_state`, `hidden_state_1`, … Absent: one. */
+  readonly hiddenStates?: number | undefined
   /** The output with the pooled prompt embeddings that diffusers takes, [batch, width]; null for encoders without. */
   readonly pooledOutput: string | null
   /** The width of that output; null for encoders without. */

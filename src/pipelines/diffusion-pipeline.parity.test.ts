@@ -26,9 +26,12 @@ const names = [
   'tiny-sdxl',
   'tiny-sd3',
   'tiny-sd35',
+  'tiny-flux',
+  'few-steps/flux-schnell',
   'few-steps/lcm',
   'few-steps/tiny-vae',
   'few-steps/edm',
+  'few-steps/sd35-large',
 ]
 
 for (const name of names) {

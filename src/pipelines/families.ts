@@ -1,9 +1,16 @@
 /** All pipeline classes that can be run. A new class is added here, and its facts are in its own file alone. */
 
+import { flux } from './families/flux.js'
 import { latentConsistencyModel } from './families/latent-consistency-model.js'
 import { stableDiffusion } from './families/stable-diffusion.js'
 import { stableDiffusion3 } from './families/stable-diffusion-3.js'
 import { stableDiffusionXL } from './families/stable-diffusion-xl.js'
 import type { PipelineFamily } from './generation/pipeline-family.js'
 
-export const families: readonly PipelineFamily[] = [stableDiffusion, stableDiffusionXL, stableDiffusion3, latentConsistencyModel]
+export const families: readonly PipelineFamily[] = [
+  stableDiffusion,
+  stableDiffusionXL,
+  stableDiffusion3,
+  flux,
+  latentConsistencyModel,
+]

@@ -22,12 +22,17 @@ export interface PipelineSpec {
   /** Components that repositories have and this pipeline never uses, and a sentence for the user about what that means. */
   readonly ignored: Readonly<Record<string, string>>
   /** The values of options that a caller does not set, as in diffusers. */
-  readonly defaults: { readonly numInferenceSteps: number; readonly guidanceScale: number }
+  readonly defaults: {
+    readonly numInferenceSteps: number
+    readonly guidanceScale: number
+    /** Absent: `defaultMaxSequenceLength` of models/types.ts. */
+    readonly maxSequenceLength?: number | undefined
+  }
   /**
    * How the guidance scale steers. `classifier-free`: away from a second prediction without the prompt, which doubles the denoiser's batch when
-   * the scale is above 1. `none`: not at all.
+   * the scale is above 1. `embedded`: as an input of the denoiser, where its config has one. `none`: not at all.
    */
-  readonly guidance: 'classifier-free' | 'none'
+  readonly guidance: 'classifier-free' | 'embedded' | 'none'
   /**
    * The widths of the prompt embeddings that the text encoders together give, from those of each encoder by its component's name, and `own`, the width that the
    * denoiser takes. Absent, or undefined where an encoder is missing: widths are not compared.

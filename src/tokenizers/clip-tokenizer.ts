@@ -4,6 +4,7 @@
  */
 
 import { CheckpointError } from '../errors.js'
+import { readBytePairs } from './byte-pairs.js'
 import { createHfTokenizer, type HfTokenizer } from './hf-tokenizer.js'
 import { readAddedTokens, type Vocabulary } from './special-tokens.js'
 import { padOrCut, readMaxLength, readSides, type EncodedText, type Sides, type Tokenizer, type TokenizerFiles } from './types.js'
@@ -28,7 +29,7 @@ export class CLIPTokenizer implements Tokenizer {
 
   /** @throws CheckpointError `tokenizer-*` */
   constructor(files: TokenizerFiles) {
-    const { vocab, merges } = readVocabulary(files)
+    const { vocab, merges } = readBytePairs(files)
     // Own properties only: words come from the user, and every object has a `constructor`.
     const known: Vocabulary = {
       size: Object.keys(vocab).length,
@@ -110,8 +111,13 @@ export class CLIPTokenizer implements Tokenizer {
    */
   encodePadded(text: string, length = this.fixedLength): EncodedText {
     const ids = this.encode(text)
-    const { inputIds, removed } = padOrCut(ids, length, { ...this.#sides, padTokenId: this.padTokenId, leading: 1 })
-    return { inputIds, tokens: Math.min(ids.length, length), removedText: removed === null ? null : this.decode(removed) }
+    const { inputIds, first, removed } = padOrCut(ids, length, {
+      ...this.#sides,
+      padTokenId: this.padTokenId,
+      leading: 1,
+      trailing: 1,
+    })
+    return { inputIds, tokens: Math.min(ids.length, length), first, removedText: removed === null ? null : this.decode(removed) }
   }
 
   /** Decodes ids to text, with one space between words. */
@@ -124,46 +130,4 @@ export class CLIPTokenizer implements Tokenizer {
 /** Collapses white space, as the tokenizer does anyway, before the text is cut to its longest length. So the cut never removes words that matter. */
 function shorten(text: string): string {
   return text.length <= maxTextLength ? text : text.replaceAll(/[ \t\n\r]+/g, ' ').slice(0, maxTextLength)
-}
-
-interface BytePairs {
-  readonly vocab: Readonly<Record<string, number>>
-  readonly merges: readonly (readonly [string, string])[]
-}
-
-function readVocabulary(files: TokenizerFiles): BytePairs {
-  const model = files.tokenizerJson?.['model']
-  const fromJson = typeof model === 'object' && model !== null ? (model as Readonly<Record<string, unknown>>) : null
-  const vocab = fromJson?.['vocab'] ?? files.vocab
-  if (typeof vocab !== 'object' || vocab === null || Array.isArray(vocab))
-    throw new CheckpointError(
-      'tokenizer-vocabulary',
-      'The tokenizer has neither vocab.json nor a BPE vocabulary in tokenizer.json.',
-    )
-  for (const [token, id] of Object.entries(vocab)) {
-    if (!Number.isInteger(id) || id < 0 || id > 10_000_000)
-      throw new CheckpointError(
-        'tokenizer-vocabulary',
-        `Token ${JSON.stringify(token.slice(0, 100))} of the tokenizer has no valid id.`,
-        {
-          token: token.slice(0, 100),
-        },
-      )
-  }
-  const merges = fromJson?.['merges'] ?? files.merges?.split('\n').filter((line) => line !== '' && !line.startsWith('#version'))
-  if (!Array.isArray(merges))
-    throw new CheckpointError('tokenizer-merges', 'The tokenizer has neither merges.txt nor merges in tokenizer.json.')
-  return { vocab: vocab as BytePairs['vocab'], merges: merges.map((merge: unknown) => readMerge(merge)) }
-}
-
-/** A merge is a pair, or a string of both parts with a space between them. */
-function readMerge(merge: unknown): readonly [string, string] {
-  const parts: unknown[] = typeof merge === 'string' ? merge.trimEnd().split(' ') : Array.isArray(merge) ? merge : []
-  const [first, second] = parts
-  if (parts.length !== 2 || typeof first !== 'string' || typeof second !== 'string')
-    throw new CheckpointError(
-      'tokenizer-merges',
-      `The tokenizer's merge ${JSON.stringify(merge)?.slice(0, 100)} is not a pair of tokens.`,
-    )
-  return [first, second]
 }

@@ -76,9 +76,14 @@ export class T5Tokenizer implements Tokenizer {
   /** Returns exactly `length` ids: truncated before the end token, or padded. Also returns the text that was cut. */
   encodePadded(text: string, length: number): EncodedText {
     const ids = this.encode(text)
-    const { inputIds, removed } = padOrCut(ids, length, { ...this.#sides, padTokenId: this.padTokenId, leading: 0 })
+    const { inputIds, first, removed } = padOrCut(ids, length, {
+      ...this.#sides,
+      padTokenId: this.padTokenId,
+      leading: 0,
+      trailing: 1,
+    })
     const removedText = removed === null || removed.length === 0 ? null : this.#tokenizer.decode(removed)
-    return { inputIds, tokens: Math.min(ids.length, length), removedText: removed?.length === 0 ? '' : removedText }
+    return { inputIds, tokens: Math.min(ids.length, length), first, removedText: removed?.length === 0 ? '' : removedText }
   }
 }
 

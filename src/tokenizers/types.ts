@@ -21,6 +21,8 @@ export interface EncodedText {
   readonly inputIds: readonly number[]
   /** How many of the ids are the text's. The rest is padding, at the end unless the tokenizer pads at the beginning. */
   readonly tokens: number
+  /** The place of the first of them: 0 unless there is padding at the beginning. */
+  readonly first: number
   /** The text that was cut, or null. */
   readonly removedText: string | null
 }
@@ -74,25 +76,30 @@ export function readSides({ tokenizerConfig, tokenizerJson }: TokenizerFiles): S
 /** What {@link padOrCut} needs of a tokenizer. */
 export interface Padding extends Sides {
   readonly padTokenId: number
-  /** How many ids at the beginning of every text are special: they stay when the text is cut. One more is at its end. */
+  /** How many ids at the beginning of every text are special: they stay when the text is cut. */
   readonly leading: 0 | 1
+  /** The same at its end. */
+  readonly trailing: 0 | 1
 }
 
 /** Pads ids to `length`, or cuts the text between its special tokens. `removed`: the ids that were cut, or null. */
 export function padOrCut(
   ids: readonly number[],
   length: number,
-  { padTokenId, leading, padding, truncation }: Padding,
-): { readonly inputIds: readonly number[]; readonly removed: readonly number[] | null } {
+  { padTokenId, leading, trailing, padding, truncation }: Padding,
+): { readonly inputIds: readonly number[]; readonly first: number; readonly removed: readonly number[] | null } {
   if (ids.length <= length) {
     const pads = Array<number>(length - ids.length).fill(padTokenId)
-    return { inputIds: padding === 'left' ? [...pads, ...ids] : [...ids, ...pads], removed: null }
+    return padding === 'left'
+      ? { inputIds: [...pads, ...ids], first: pads.length, removed: null }
+      : { inputIds: [...ids, ...pads], first: 0, removed: null }
   }
-  const text = ids.slice(leading, -1)
-  const kept = length - leading - 1
+  const end = ids.length - trailing
+  const text = ids.slice(leading, end)
+  const kept = length - leading - trailing
   const cut = truncation === 'left' ? text.slice(text.length - kept) : text.slice(0, kept)
   const removed = truncation === 'left' ? text.slice(0, text.length - kept) : text.slice(kept)
-  return { inputIds: [...ids.slice(0, leading), ...cut, ...ids.slice(-1)], removed }
+  return { inputIds: [...ids.slice(0, leading), ...cut, ...ids.slice(end)], first: 0, removed }
 }
 
 /** Reads `model_max_length` of the config; transformers writes 10^30 for "none". @throws CheckpointError `tokenizer-max-length` */

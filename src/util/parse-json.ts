@@ -10,7 +10,7 @@ import { knownContentError } from './known-content.js'
 /** The deepest nesting of objects and arrays. Published files use four levels. */
 const maxDepth = 64
 
-/** The most memory that the values of one file may take, in bytes. CLIP's tokenizer.json, with 49,408 words and as many pairs, takes 15 MB. */
+/** The most memory that the values of one file may take unless the caller allows more, in bytes. CLIP's tokenizer.json, with 49,408 words and as many pairs, takes 15 MB. */
 const maxTreeBytes = 18_000_000
 
 /** Bytes of each value in V8 with 64-bit pointers, including spare capacity. The characters of a string count on top. */
@@ -32,6 +32,8 @@ export interface ParseJsonOptions {
   readonly file: string
   /** The longest file that is parsed. */
   readonly maxBytes: number
+  /** The most memory that its values may take, in bytes. Default 18 MB. */
+  readonly maxTreeBytes?: number | undefined
   /** What to do with two equal keys in an object: keep the last one, as Python does, or fail. */
   readonly duplicateKeys: 'last' | 'refuse'
 }
@@ -87,11 +89,14 @@ class JsonParser {
   readonly #decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
   #at = 0
   /** Bytes of memory that further values may take. */
-  #memoryLeft = maxTreeBytes
+  #memoryLeft: number
+  readonly #maxTreeBytes: number
   /** The items of all open arrays, one array after the other. An array that grows by itself reserves space for 17 items with the first one. */
   readonly #items: JsonValue[] = []
 
-  constructor(bytes: Uint8Array, { file, duplicateKeys }: ParseJsonOptions) {
+  constructor(bytes: Uint8Array, { file, duplicateKeys, maxTreeBytes: allowed = maxTreeBytes }: ParseJsonOptions) {
+    this.#maxTreeBytes = allowed
+    this.#memoryLeft = allowed
     this.#bytes = bytes
     this.#file = file
     this.#rejectsDuplicates = duplicateKeys === 'refuse'
@@ -256,8 +261,8 @@ class JsonParser {
   #countMemory(bytes: number): void {
     this.#memoryLeft -= bytes
     if (this.#memoryLeft >= 0) return
-    const message = `${this.#file} has so many values that they take more than ${maxTreeBytes} bytes of memory.`
-    throw new CheckpointError('json-too-complex', message, { file: this.#file, allowed: maxTreeBytes })
+    const message = `${this.#file} has so many values that they take more than ${this.#maxTreeBytes} bytes of memory.`
+    throw new CheckpointError('json-too-complex', message, { file: this.#file, allowed: this.#maxTreeBytes })
   }
 
   #syntaxError(what: string): CheckpointError {

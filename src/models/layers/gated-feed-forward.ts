@@ -5,14 +5,18 @@ import { gelu, mul, silu } from '../../onnx/ops-math.js'
 import { dimension, split } from '../../onnx/ops-shape.js'
 import type { ValueInfo } from '../../onnx/types.js'
 import { tokenLinear } from './layers.js'
+import { scaledDown } from './rms-norm.js'
 
 /** The activation of the gate: SwiGLU has `silu`, GeGLU one of the others. */
 export type GateActivation = 'silu' | 'gelu' | 'gelu_tanh'
 
+function activated(graph: GraphBuilder, gate: ValueInfo, activation: GateActivation): ValueInfo {
+  return activation === 'silu' ? silu(graph, gate) : gelu(graph, gate, activation === 'gelu' ? 'none' : 'tanh')
+}
+
 /** activation(gate) · value. */
 export function gatedUnit(graph: GraphBuilder, gate: ValueInfo, value: ValueInfo, activation: GateActivation): ValueInfo {
-  const activated = activation === 'silu' ? silu(graph, gate) : gelu(graph, gate, activation === 'gelu' ? 'none' : 'tanh')
-  return mul(graph, activated, value)
+  return mul(graph, activated(graph, gate, activation), value)
 }
 
 /** {@link gatedUnit} of the two halves of the last axis; `first` says which half is the gate. */
@@ -47,4 +51,21 @@ export function gatedFeedForward(
   const project = (name: string) => tokenLinear(graph, x, name, inner, { bias: false })
   const unit = gatedUnit(graph, project(names.gate), project(names.value), activation)
   return tokenLinear(graph, unit, names.out, dimension(x, 2), { bias: false })
+}
+
+/**
+ * {@link gatedFeedForward} for networks in which the unit or the result leaves float16's range. In a float16 graph the result is 2^−exponent times that of a float32 graph,
+ * as an RMS norm behind it takes it; the gate is scaled down, so no product between is too large.
+ */
+export function scaledGatedFeedForward(
+  graph: GraphBuilder,
+  x: ValueInfo,
+  names: GatedNames,
+  inner: number,
+  activation: GateActivation,
+  exponent: number,
+): ValueInfo {
+  const project = (name: string) => tokenLinear(graph, x, name, inner, { bias: false })
+  const gate = scaledDown(graph, activated(graph, project(names.gate), activation), exponent)
+  return tokenLinear(graph, mul(graph, gate, project(names.value)), names.out, dimension(x, 2), { bias: false })
 }

@@ -6,7 +6,6 @@
  */
 
 import type { Config } from '../../checkpoint/types.js'
-import { InputError } from '../../errors.js'
 import { ComponentBuilder } from '../../onnx/component-builder.js'
 import { int32s } from '../../onnx/constants.js'
 import type { GraphBuilder } from '../../onnx/graph-builder.js'
@@ -19,14 +18,8 @@ import { paddingBias } from '../layers/attention-bias.js'
 import { addToResidual, linear, toCompute } from '../layers/layers.js'
 import { checkShape, shapeLimits } from '../layers/shape.js'
 import { embeddingOnHost } from '../layers/token-embedding.js'
-import {
-  currentNames,
-  defaultMaxSequenceLength,
-  type GraphVariant,
-  type HiddenState,
-  type TextEncoderDefinition,
-} from '../types.js'
-import { numbered } from './encoder-variants.js'
+import { currentNames, defaultMaxSequenceLength, type GraphVariant, type TextEncoderDefinition } from '../types.js'
+import { hiddenStateIndex, numbered } from './encoder-variants.js'
 
 interface T5Shape {
   readonly batch: number
@@ -106,21 +99,10 @@ function readConfig(config: Config): T5Config {
   return { ...result, ignoredKeys: reader.finish() }
 }
 
-/** The index of a hidden state from the first one on; the last is `last_hidden_state`. @throws InputError `invalid-hidden-state` */
-function hiddenStateIndex({ layers }: T5Config, { index, finalLayerNorm }: HiddenState): number {
-  const count = layers + 1
-  const fromFirst = index < 0 ? count + index : index
-  // transformers gives the last one with the final norm, and none of the others.
-  if (Number.isInteger(fromFirst) && fromFirst >= 0 && fromFirst < count && finalLayerNorm === (fromFirst === layers))
-    return fromFirst
-  const message = `hiddenStates has ${index} ${finalLayerNorm ? 'with' : 'without'} the final norm; T5EncoderModel has ${-count} to ${count - 1}, of which the last alone has the final norm`
-  throw new InputError('invalid-hidden-state', message, { index, min: -count, max: count - 1 })
-}
-
 /** @throws InputError */
 function writeGraph(t5: T5Config, shape: T5Shape, options: WriteOptions, variant: GraphVariant): ComponentGraph {
   checkShape({ ...shape }, { batch: shapeLimits.batch, sequenceLength: shapeLimits.encodedTokens })
-  const chosen = (variant.hiddenStates ?? []).map((state) => hiddenStateIndex(t5, state))
+  const chosen = (variant.hiddenStates ?? []).map((state) => hiddenStateIndex('T5EncoderModel', t5.layers, state))
   const { batch, sequenceLength } = shape
   const component = new ComponentBuilder('T5EncoderModel', options)
   const embeds = component.input('inputs_embeds', 'float32', [batch, sequenceLength, t5.width])

@@ -14,6 +14,7 @@ const encoders = [
   ['tiny-sdxl', 'text_encoder.forward'],
   ['tiny-sdxl', 'text_encoder_2.forward'],
   ['tiny-sd3', 'text_encoder_3.short'],
+  ['networks-qwen3', 'causal.long'],
 ] as const
 
 const layouts = [
@@ -48,7 +49,9 @@ describe.each(encoders)('%s %s', (fixture, name) => {
     const [batch = 0, sequenceLength = 0] = given['inputs_embeds']!.dims
     const options = { dtype: 'float32', ...layout } as const
     const graph = graphFor(definition, config, { batch, sequenceLength }, options, variant)
-    return runGraph(matchWeights(definition, [graph], table).graphs[0]!, table, given)
+    const host =
+      definition.role === 'text-encoder' && !hasPooling ? definition.fromConfig(config).hostInputs([], sequenceLength) : {}
+    return runGraph(matchWeights(definition, [graph], table).graphs[0]!, table, { ...host, ...given })
   }
   const hasPooling = 'pooling' in inputs
   const embeds = inputs['inputs_embeds']!

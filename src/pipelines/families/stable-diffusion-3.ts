@@ -1,6 +1,5 @@
 /** StableDiffusion3Pipeline: Stable Diffusion 3 and 3.5. Mirrors diffusers' class of that name, and with `image` its Img2Img class. */
 
-import type { Config } from '../../checkpoint/types.js'
 import { CheckpointError } from '../../errors.js'
 import { AutoencoderKL } from '../../models/autoencoders/autoencoder-kl.js'
 import { AutoencoderTiny } from '../../models/autoencoders/autoencoder-tiny.js'
@@ -11,6 +10,7 @@ import { defaultMaxSequenceLength } from '../../models/types.js'
 import { CLIPTokenizer } from '../../tokenizers/clip-tokenizer.js'
 import { T5Tokenizer } from '../../tokenizers/t5-tokenizer.js'
 import { shiftedLatents } from '../images/latent-scaling.js'
+import { dynamicShift } from '../generation/dynamic-shift.js'
 import type { PipelineFamily } from '../generation/pipeline-family.js'
 import { assembleBatch, sideBySide, type EncodeCall, type EncodedPrompt } from '../generation/prompt-embeds.js'
 import { checkSkipLayers, skipLayerGuidance } from '../generation/skip-layer-guidance.js'
@@ -43,7 +43,7 @@ export const stableDiffusion3: PipelineFamily = {
       pooled: (first.pooled ?? 0) + (second.pooled ?? 0),
     },
   rescalesGuidance: false,
-  scheduler: { shift: calculateShift },
+  scheduler: { shift: (tokens, config) => dynamicShift(tokens, config, 1.16) },
   latentScales: shiftedLatents,
   preview: {
     channels: [
@@ -135,18 +135,4 @@ async function encodeTexts(
     },
     pooled: sideBySide([one.pooled, two.pooled]),
   }
-}
-
-/** diffusers' `calculate_shift`: the schedule's shift grows with the number of patches. */
-function calculateShift(patches: number, config: Config): number {
-  const baseLength = configNumber(config, 'base_image_seq_len', 256)
-  const maxLength = configNumber(config, 'max_image_seq_len', 4096)
-  const baseShift = configNumber(config, 'base_shift', 0.5)
-  const slope = (configNumber(config, 'max_shift', 1.16) - baseShift) / (maxLength - baseLength)
-  return patches * slope + (baseShift - slope * baseLength)
-}
-
-function configNumber(config: Config, key: string, fallback: number): number {
-  const value = config[key]
-  return typeof value === 'number' ? value : fallback
 }

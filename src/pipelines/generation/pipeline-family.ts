@@ -79,6 +79,8 @@ export interface PipelineFamily extends PipelineSpec {
     readonly setsBeginIndex?: boolean | undefined
     /** The shift `mu` for schedulers with `use_dynamic_shifting`, from the number of the denoiser's tokens and the scheduler's config. */
     readonly shift?: ((tokens: number, config: Config) => number) | undefined
+    /** The sigmas of a run whose caller gives neither sigmas nor timesteps, for a number of steps; absent: the scheduler's own. */
+    readonly sigmas?: ((steps: number) => readonly number[]) | undefined
   }
   /** Whether `guidanceRescale` is an option of this class. */
   readonly rescalesGuidance: boolean

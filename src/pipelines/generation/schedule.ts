@@ -50,6 +50,8 @@ export function prepareScheduler(
     readonly numInferenceSteps: number
     /** The shift for a scheduler with `use_dynamic_shifting`, from its config. */
     readonly mu?: ((config: Config) => number) | undefined
+    /** The sigmas for a number of steps where the caller gives no schedule. */
+    readonly sigmas?: ((steps: number) => readonly number[]) | undefined
   },
   run: Run,
 ): Scheduler {
@@ -60,8 +62,12 @@ export function prepareScheduler(
       : createScheduler(reference.className, { ...source.baseConfig, ...reference.config })
   if (reference !== undefined && unexpectedKeys.length > 0)
     run.warn('scheduler-keys', `${reference.className} does not know the config keys ${unexpectedKeys.join(', ')}.`)
-  const steps = timesteps === undefined && sigmas === undefined ? (options.numInferenceSteps ?? defaults.numInferenceSteps) : null
   const mu = scheduler.config['use_dynamic_shifting'] === true ? defaults.mu?.(scheduler.config) : undefined
-  scheduler.setTimesteps(steps, { timesteps, sigmas, mu })
+  if (timesteps !== undefined || sigmas !== undefined) scheduler.setTimesteps(null, { timesteps, sigmas, mu })
+  else {
+    const steps = options.numInferenceSteps ?? defaults.numInferenceSteps
+    const own = scheduler.config['use_flow_sigmas'] === true ? undefined : defaults.sigmas?.(steps)
+    scheduler.setTimesteps(own === undefined ? steps : null, { sigmas: own, mu })
+  }
   return scheduler
 }

@@ -30,6 +30,8 @@ export interface EncodeTextOptions {
   readonly output?: 'last_hidden_state' | 'hidden_states' | undefined
   /** Hidden states to take. Default: the class's own choice. */
   readonly hiddenStates?: readonly HiddenState[] | undefined
+  /** The output with the pooled embedding. Default: the class's `pooledOutput`. */
+  readonly pooledOutput?: string | undefined
   /** Whether padding is masked, so that no token attends to it. Default false, as in diffusers' Stable Diffusion pipelines. */
   readonly masksPadding?: boolean | undefined
   /** Tokens, for tokenizers without a fixed length. */
@@ -44,8 +46,9 @@ export interface TextEncoding {
   readonly hiddenStates: readonly Value[]
   /** [1, projection], from encoders with a projection. */
   readonly pooled: Value | null
-  /** How many of the tokens are the text's. The rest, at the end, is padding. */
+  /** How many of the tokens are the text's, and the place of the first of them. The rest is padding. */
   readonly tokens: number
+  readonly first: number
 }
 
 /** What one run of a text encoder gives. */
@@ -87,12 +90,12 @@ export class LoadedTextEncoder {
     }
     const plain = weighting === undefined ? text : withoutWeights(text, weighting.rule)
     const encoded = this.#tokenize(plain, options.maxSequenceLength, run)
-    const { inputIds, tokens } = encoded
-    const mask = options.masksPadding === true ? new Float32Array(inputIds.length).fill(1, 0, tokens) : undefined
+    const { inputIds, tokens, first } = encoded
+    const mask = options.masksPadding === true ? new Float32Array(inputIds.length).fill(1, first, first + tokens) : undefined
     const { hiddenStates, pooled } = await this.#run(inputIds, mask, call, options)
     const [hidden] = hiddenStates
     if (hidden === undefined) throw new TypeError(`${this.#network.model.className} has no hidden state.`)
-    return { hidden, hiddenStates, pooled, tokens }
+    return { hidden, hiddenStates, pooled, tokens, first }
   }
 
   /** Runs the network on as many ids as it takes. `mask`: 1 for each id that the others may attend to; absent: all. */
@@ -100,15 +103,16 @@ export class LoadedTextEncoder {
     inputIds: readonly number[],
     mask: Float32Array<ArrayBuffer> | undefined,
     { next, keep, run }: EncodeCall,
-    { output, hiddenStates }: EncodeTextOptions,
+    { output, hiddenStates, pooledOutput: named }: EncodeTextOptions,
   ): Promise<EncodedIds> {
     const { model } = this.#network
     const inputs = await this.#inputs(inputIds, mask, run.signal)
     const states =
       output === 'last_hidden_state'
         ? ['last_hidden_state']
-        : (hiddenStates ?? [null]).map((_, place) => numbered('hidden_state', place))
-    const pooledOutput = model.pooledOutput === null ? [] : [model.pooledOutput]
+        : Array.from({ length: hiddenStates?.length ?? model.hiddenStates ?? 1 }, (_, place) => numbered('hidden_state', place))
+    const pooledName = named ?? model.pooledOutput
+    const pooledOutput = pooledName === null ? [] : [pooledName]
     const variant = { hiddenStates, attentionMask: mask === undefined ? undefined : true }
     const outputs = await failuresOf({ host: this.#host, network: this.#network }, () =>
       this.#host.runFor(next, this.#network, inputs, [...states, ...pooledOutput], run, variant),

@@ -36,7 +36,7 @@ export async function encodeWeighted(text: string, call: WeightedCall) {
     call.weighting.rule === 'a1111' ? await encodeChunks(text, call) : await encodeBlend(text, call)
   const [hidden] = hiddenStates
   if (hidden === undefined) throw new TypeError('The text encoder has no hidden state.')
-  return { hidden, hiddenStates, pooled, tokens: hidden.dims[1] ?? 0 }
+  return { hidden, hiddenStates, pooled, tokens: hidden.dims[1] ?? 0, first: 0 }
 }
 
 /** @throws InputError `prompt` for more than 32 chunks */

@@ -24,6 +24,7 @@ const sd3 = {
   transformer: 'sd3-medium-transformer',
   vae: 'sd3-vae',
 }
+const flux = { text_encoder: 'sd15-text-encoder', text_encoder_2: 't5-xxl-encoder', vae: 'flux-vae' }
 
 function check(className: string, names: Readonly<Record<string, string>>) {
   const spec = families.find((family) => family.className === className)
@@ -47,6 +48,7 @@ test.each([
   ...['sd35-medium', 'sd35-large'].map(
     (name) => ['StableDiffusion3Pipeline', { ...sd3, transformer: `${name}-transformer` }] as const,
   ),
+  ...['schnell', 'dev'].map((name) => ['FluxPipeline', { ...flux, transformer: `flux-${name}-transformer` }] as const),
 ] as const)('%s of %j fits', (className, names) => {
   expect(check(className, names)).toEqual({ misfit: undefined, note: undefined })
 })
@@ -62,6 +64,7 @@ test.each([
     '2560',
     '2816',
   ],
+  ['FluxPipeline', { ...flux, transformer: 'flux-dev-transformer', vae: 'sd15-vae' }, 'in_channels', '16', '4'],
 ] as const)('%s of %j does not', (className, names, key, value, allowed) => {
   expect(check(className, names).misfit).toMatchObject({ key, value, allowed: [allowed] })
 })

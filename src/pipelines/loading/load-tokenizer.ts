@@ -4,9 +4,12 @@ import { CheckpointError } from '../../errors.js'
 import { readSentencePieceModel } from '../../tokenizers/sentencepiece-model.js'
 import type { Tokenizer, TokenizerDefinition, TokenizerFiles } from '../../tokenizers/types.js'
 import type { ComponentFiles } from '../../checkpoint/layouts/layout.js'
-import { maxConfigBytes } from '../../checkpoint/read-config.js'
+import { parseConfig, type JsonLimits } from '../../checkpoint/read-config.js'
 
 const sentencePieceName = 'spiece.model'
+
+/** Of the files with a vocabulary. Qwen's tokenizer.json is 11.4 MB long, and its 151,643 words and as many pairs take 45 MB. */
+export const vocabularyLimits: JsonLimits = { maxBytes: 32_000_000, maxTreeBytes: 96_000_000 }
 
 /** @throws CheckpointError `tokenizer-*`, `json-*`; UnsupportedError `tokenizer-*`; HubError */
 export async function loadTokenizer(
@@ -25,39 +28,47 @@ async function readTokenizerFiles(
 ): Promise<TokenizerFiles> {
   const json = async (name: string) =>
     (await component.has(name, { signal })) ? component.readConfig(name, { signal }) : undefined
-  const tokenizerJson = await json('tokenizer.json')
+  const vocabulary = async (name: string) =>
+    (await component.has(name, { signal }))
+      ? parseConfig(await readWhole(component, name, signal), component.path(name), vocabularyLimits)
+      : undefined
+  const tokenizerJson = await vocabulary('tokenizer.json')
   const [tokenizerConfig, specialTokensMap, addedTokens, vocab, merges] = await Promise.all([
     json('tokenizer_config.json'),
     json('special_tokens_map.json'),
     json('added_tokens.json'),
-    tokenizerJson === undefined ? json('vocab.json') : undefined,
+    tokenizerJson === undefined ? vocabulary('vocab.json') : undefined,
     tokenizerJson === undefined && (await component.has('merges.txt', { signal }))
       ? readText(component, 'merges.txt', signal)
       : undefined,
   ])
   const bare = readsSentencePiece && tokenizerJson === undefined && (await component.has(sentencePieceName, { signal }))
   const sentencePiece = bare
-    ? readSentencePieceModel(await readSmall(component, sentencePieceName, signal), tokenizerConfig?.['extra_ids'])
+    ? readSentencePieceModel(await readWhole(component, sentencePieceName, signal), tokenizerConfig?.['extra_ids'])
     : undefined
   return { tokenizerJson: tokenizerJson ?? sentencePiece, tokenizerConfig, specialTokensMap, addedTokens, vocab, merges }
 }
 
 async function readText(component: ComponentFiles, name: string, signal: AbortSignal | undefined): Promise<string> {
-  return new TextDecoder().decode(await readSmall(component, name, signal))
+  return new TextDecoder().decode(await readWhole(component, name, signal))
 }
 
-async function readSmall(
+async function readWhole(
   component: ComponentFiles,
   name: string,
   signal: AbortSignal | undefined,
 ): Promise<Uint8Array<ArrayBuffer>> {
   const path = component.path(name)
-  const file = await component.open(name, { signal, maxBytes: maxConfigBytes })
-  if (file.byteLength > maxConfigBytes)
-    throw new CheckpointError('tokenizer-file', `${path} is ${file.byteLength} bytes long; at most ${maxConfigBytes} are read.`, {
-      file: path,
-      bytes: file.byteLength,
-      allowed: maxConfigBytes,
-    })
+  const file = await component.open(name, { signal, maxBytes: vocabularyLimits.maxBytes })
+  if (file.byteLength > vocabularyLimits.maxBytes)
+    throw new CheckpointError(
+      'tokenizer-file',
+      `${path} is ${file.byteLength} bytes long; at most ${vocabularyLimits.maxBytes} are read.`,
+      {
+        file: path,
+        bytes: file.byteLength,
+        allowed: vocabularyLimits.maxBytes,
+      },
+    )
   return file.read({ begin: 0, end: file.byteLength }, { signal })
 }

@@ -148,5 +148,10 @@ function plannedSize(
   checkAmounts(requested)
   const latent = { width: width / factor, height: height / factor }
   const guided = isGuided(spec, requested, denoiser?.model)
-  return { width, height, latent: generationSize(latent, requested, guided, requested.imageToImage === true) }
+  const { maxSequenceLength = spec.defaults.maxSequenceLength } = requested
+  return {
+    width,
+    height,
+    latent: generationSize(latent, { ...requested, maxSequenceLength }, guided, requested.imageToImage === true),
+  }
 }

@@ -1,0 +1,110 @@
+/**
+ * Qwen2Tokenizer: converts text to the ids that Qwen2's and Qwen3's language models read (byte-level byte-pair encoding), as transformers' class of that
+ * name does. @huggingface/tokenizers does the byte-pair encoding; this file splits the text into words and configures the library.
+ */
+
+import { CheckpointError } from '../errors.js'
+import { toByteCharacters } from './byte-level.js'
+import { readBytePairs } from './byte-pairs.js'
+import { createHfTokenizer, type HfTokenizer } from './hf-tokenizer.js'
+import { readAddedTokens, type Vocabulary } from './special-tokens.js'
+import { padOrCut, readSides, type EncodedText, type Sides, type Tokenizer, type TokenizerFiles } from './types.js'
+
+/** The longest text that is tokenized, in UTF-16 units. 512 tokens never need that much. */
+const maxTextLength = 50_000
+
+/** Unicode's white space, which is what `\s` means in transformers. In JavaScript `\s` lacks U+0085 and has U+FEFF. */
+const space = String.raw`\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000`
+
+/** The long s is an s where case is ignored. */
+const contraction = `'(?:[sSſtTmMdD]|[rR][eE]|[vV][eE]|[lL][lL])`
+
+/** The words of a text: a contraction's end, letters with one character before them, a digit, symbols, line ends, spaces. */
+const words = new RegExp(
+  [
+    contraction,
+    String.raw`[^\r\n\p{L}\p{N}]?\p{L}+`,
+    String.raw`\p{N}`,
+    String.raw` ?[^${space}\p{L}\p{N}]+[\r\n]*`,
+    String.raw`[${space}]*[\r\n]+`,
+    String.raw`[${space}]+(?![^${space}])`,
+    `[${space}]+`,
+  ].join('|'),
+  'gu',
+)
+
+/** Qwen's tokenizer with its vocabulary. It adds no special tokens of its own: a chat template brings them. */
+export class Qwen2Tokenizer implements Tokenizer {
+  static readonly classNames = ['Qwen2TokenizerFast', 'Qwen2Tokenizer']
+  static readonly readsSentencePiece = false
+  readonly fixedLength = null
+  readonly padTokenId: number
+  readonly #tokenizer: HfTokenizer
+  readonly #sides: Sides
+
+  /** @throws CheckpointError `tokenizer-*` */
+  constructor(files: TokenizerFiles) {
+    const { vocab, merges } = readBytePairs(files)
+    // Own properties only: words come from the user, and every object has a `constructor`.
+    const known: Vocabulary = {
+      size: Object.keys(vocab).length,
+      idOf: (content) => (Object.hasOwn(vocab, content) ? vocab[content] : undefined),
+    }
+    const special = readAddedTokens(files, { eos_token: '<|endoftext|>', pad_token: '<|endoftext|>' }, known)
+    const pad = special.roles.pad_token
+    const padTokenId = special.tokens.find(({ content }) => content === pad)?.id ?? known.idOf(pad)
+    if (padTokenId === undefined)
+      throw new CheckpointError(
+        'tokenizer-token',
+        `The special token ${JSON.stringify(pad)} is not in the tokenizer's vocabulary.`,
+        { token: pad },
+      )
+    this.padTokenId = padTokenId
+    this.#sides = readSides(files)
+    const json = {
+      added_tokens: special.tokens,
+      normalizer: null,
+      pre_tokenizer: null,
+      post_processor: null,
+      decoder: { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: true },
+      model: {
+        type: 'BPE',
+        dropout: null,
+        unk_token: null,
+        continuing_subword_prefix: '',
+        end_of_word_suffix: '',
+        fuse_unk: false,
+        byte_fallback: false,
+        ignore_merges: false,
+        vocab,
+        merges,
+      },
+    }
+    this.#tokenizer = createHfTokenizer(json, {
+      normalize: (text) => text.normalize('NFC'),
+      preTokenize: (text) => (text.match(words) ?? []).map(toByteCharacters),
+    })
+  }
+
+  /** Returns all ids of a text. */
+  encode(text: string): number[] {
+    return [...this.#tokenizer.encode(text.slice(0, maxTextLength)).ids]
+  }
+
+  /** Returns exactly `length` ids: the first ones, or all with padding after them. Also returns the text that was cut. */
+  encodePadded(text: string, length: number): EncodedText {
+    const ids = this.encode(text)
+    const { inputIds, first, removed } = padOrCut(ids, length, {
+      ...this.#sides,
+      padTokenId: this.padTokenId,
+      leading: 0,
+      trailing: 0,
+    })
+    return {
+      inputIds,
+      tokens: Math.min(ids.length, length),
+      first,
+      removedText: removed === null ? null : this.#tokenizer.decode(removed),
+    }
+  }
+}
