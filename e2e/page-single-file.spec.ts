@@ -59,7 +59,9 @@ test('a token opens a gated model, and is in no storage', async ({ page }) => {
     await page.getByLabel('Token for gated models').blur()
     await generate(page, 'a red apple')
     await expect(page.getByRole('img', { name: 'a red apple' })).toBeVisible()
-    const kept = await page.evaluate(() => JSON.stringify({ ...localStorage, ...sessionStorage }) + location.href)
+    const kept = await page.evaluate(() =>
+      JSON.stringify([Object.entries(localStorage), Object.entries(sessionStorage), location.href]),
+    )
     expect(kept).not.toContain('hf_secret')
     expect(server.log.some(({ path, query }) => `${path}${query}`.includes('hf_secret'))).toBe(false)
   } finally {
