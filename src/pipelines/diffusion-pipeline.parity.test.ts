@@ -28,6 +28,8 @@ const names = [
   'tiny-sd35',
   'tiny-flux',
   'few-steps/flux-schnell',
+  'tiny-flux2-klein',
+  'tiny-flux2-klein-base',
   'few-steps/lcm',
   'few-steps/tiny-vae',
   'few-steps/edm',
