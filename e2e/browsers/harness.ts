@@ -76,7 +76,7 @@ export const test = base.extend<Fixtures, WorkerFixtures>({
     { auto: true },
   ],
   site: async ({ engineName: _engine }, use) => {
-    const served = await startFolder('dist/site', pages)
+    const served = await startFolder('dist/site', pages, { 'access-control-allow-origin': '*' })
     await use(served.url)
     await served.close()
   },
