@@ -48,7 +48,11 @@ function resizeLines(
     for (const [index, { first, weights }] of taps.entries()) {
       for (let channel = 0; channel < 4; channel++) {
         let sum = precision / 2
-        for (const [place, weight] of weights.entries()) sum += weight * (source[from + (first + place) * stride + channel] ?? 0)
+        let at = from + first * stride + channel
+        for (const weight of weights) {
+          sum += weight * (source[at] ?? 0)
+          at += stride
+        }
         target[to + index * stride + channel] = Math.floor(sum / precision)
       }
     }
