@@ -64,6 +64,7 @@ export interface GenerateCallOptions extends Omit<GenerateOptions, 'image'> {
   /**
    * Image to image: the start image. Pixels are used as they are, and the result has their size. Any other picture is cropped and scaled to
    * `width` × `height`; without these, its own size is that of the result. A size must be a multiple of the autoencoder's factor (8).
+   * FLUX.2-klein: reference images, one or a list, which keep their sizes.
    */
   readonly image?: ImageInput | readonly ImageInput[] | undefined
   /** Cancels the generation; the promise rejects with the reason of the signal. The pipeline stays loaded. */
