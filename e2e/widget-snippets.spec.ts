@@ -5,7 +5,7 @@
  */
 
 import { execFileSync } from 'node:child_process'
-import { cpSync, mkdtempSync, rmSync } from 'node:fs'
+import { cpSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import type { Page } from '@playwright/test'
@@ -91,6 +91,11 @@ const expectations: Readonly<Record<string, (running: Running) => Promise<void>>
   'blob/main/model.safetensors': async ({ over, said }) => {
     await over
     expect(said.at(-1)).toBe('1 image of StableDiffusionXLPipeline')
+  },
+  // lora.md
+  "'nerijs/pixel-art-xl'": async ({ over, said }) => {
+    await over
+    expect(said.at(-1)).toBe('1 [tiny dog]')
   },
   // few-steps.md: one step without guidance
   'stabilityai/sdxl-turbo': async ({ over, said }) => {
@@ -213,6 +218,10 @@ Object.assign(window, { start: (key: string) => modules[key]?.().then(() => unde
       for (const [id, fixture] of Object.entries(published)) server.setRepository(id, `fixtures/${fixture}/repo`)
       server.setRepository('madebyollin/sdxl-vae-fp16-fix', 'fixtures/tiny-sdxl/repo/vae')
       server.setRepository('owner/name', { 'model.safetensors': singleFile })
+      server.setRepository('nerijs/pixel-art-xl', {
+        'pixel-art-xl.safetensors': readFileSync('fixtures/lora/kohya-xl.safetensors'),
+      })
+      server.setRepository('someone/toys', { 'toy.safetensors': readFileSync('fixtures/lora/peft-xl.safetensors') })
       server.setRepository('latent-consistency/lcm-sdxl', 'fixtures/tiny-sdxl/repo/unet')
       server.setRepository('Qwen/Qwen-Image', {
         'model_index.json': JSON.stringify({ _class_name: 'QwenImagePipeline', vae: ['diffusers', 'AutoencoderKL'] }),

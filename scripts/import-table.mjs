@@ -14,7 +14,13 @@ import { fileURLToPath } from 'node:url'
  */
 
 const hub = ['hub', 'hub/repositories', 'hub/http', 'hub/downloads', 'hub/cache']
-const checkpoint = ['checkpoint', 'checkpoint/layouts', 'checkpoint/layouts/single-file', 'checkpoint/transforms']
+const checkpoint = [
+  'checkpoint',
+  'checkpoint/layouts',
+  'checkpoint/layouts/single-file',
+  'checkpoint/lora',
+  'checkpoint/transforms',
+]
 const networks = ['models/layers', 'models/text-encoders', 'models/unets', 'models/transformers', 'models/autoencoders']
 const models = ['models', ...networks]
 const schedulers = ['schedulers', 'schedulers/alphas', 'schedulers/sigmas', 'schedulers/solvers']
@@ -44,6 +50,7 @@ export const importTable = {
     values: ['checkpoint', 'checkpoint/layouts'],
     types: ['hub/types', 'checkpoint/transforms'],
   },
+  'checkpoint/lora': { values: ['checkpoint'], types: ['hub/types'] },
   'checkpoint/transforms': { values: ['checkpoint'], types: ['hub/types'] },
   onnx: {},
   models: { values: ['onnx', ...networks], types: ['checkpoint/types'] },

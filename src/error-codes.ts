@@ -6,6 +6,8 @@
 /** The codes that the library and the page throw. */
 export const errorCodes = {
   InputError: {
+    'adapter-name': 'A LoRA is not loaded, or a name is in use. The message lists the loaded ones.',
+    'adapter-weights': '`adapterWeights` is not a number, or has not one number for each name. Correct it.',
     'bad-device': 'A device is not `auto`, `webgpu`, `webgpu:1` or `wasm`. Use one of these.',
     'bad-kernels': 'The option `kernels` is not `aquatint` or `onnxruntime`. Use one of these.',
     'bad-device-map':
@@ -121,8 +123,11 @@ export const errorCodes = {
     'json-too-complex': 'A JSON file holds too many values.',
     'json-too-large': 'A JSON file is too large.',
     'lfs-pointer': 'A file is a Git LFS pointer. Run `git lfs pull` in the copy that it comes from, and copy it again.',
+    'lora-mismatch':
+      'A LoRA was trained for another family of models. The message names its first tensor that does not fit, and what it looks like.',
     'model-index-class': '`model_index.json` names no pipeline class.',
     'model-index-components': '`model_index.json` names no components, or too many.',
+    'not-a-lora': 'A file is no LoRA, or has only parts of one. The message names the tensor.',
     'other-format': 'A file has the format of something else, which the message names.',
     'pickle-file': 'A file is a PyTorch pickle, which is not read. Save the model with `save_pretrained`, as safetensors.',
     'quantization-config': 'The quantization described in `config.json` is not valid.',
@@ -159,6 +164,7 @@ export const errorCodes = {
   },
   UnsupportedError: {
     'gguf-type': 'A tensor of a GGUF file has a type that is not read. Choose a file in one of the types that the message lists.',
+    'lora-method': 'The file is an adapter of a method that is not supported, such as LoHa or LoKr. Use a LoRA or LoCon.',
     'pickle-weights': 'The weights are stored only as pickle, which can run code. Choose a repository with safetensors.',
     'single-file-family': 'A single file is no checkpoint of a supported family. The message says what it looks like.',
     'tokenizer-model': 'The tokenizer is of a kind that is not supported.',

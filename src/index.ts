@@ -7,6 +7,7 @@ export type {
   FromSingleFileOptions,
   GenerateCallOptions,
   GenerateOutput,
+  LoadLoraCallOptions,
   PlanOptions,
 } from './engine/client/diffusion-pipeline.js'
 export type { ComponentOptions } from './engine/client/component-options.js'
@@ -63,7 +64,9 @@ export type {
   EncodePromptOptions,
   GenerateOptions,
   GenerateResult,
+  LoadLoraOptions,
   LoadPipelineOptions,
+  LoraInfo,
   OffloadMode,
   LoadNote,
   PipelineInfo,

@@ -9,11 +9,13 @@ import type { CachedFile, CachedModel, CacheManager, VerifyResult } from '../hub
 import type { CallHooks } from '../pipelines/run.js'
 import type { PipelinePlan } from '../pipelines/loading/plan-pipeline.js'
 import type {
+  AdapterCommand,
   CheckpointReference,
   EncodePromptOptions,
   GenerateOptions,
   GenerateResult,
   LoadPipelineOptions,
+  LoraInfo,
   PipelineInfo,
   PipelineProgress,
   PromptEmbeddings,
@@ -34,6 +36,7 @@ interface EngineCallHooks extends CallHooks {
 /** The part of a loaded pipeline that the engine uses. */
 export interface EnginePipeline {
   readonly info: PipelineInfo
+  adapters(command: AdapterCommand, hooks: EngineCallHooks): Promise<readonly LoraInfo[]>
   generate(
     prompt: PromptInput,
     options: GenerateOptions & EngineCallHooks & { readonly onStep: (step: StepInfo) => void },
@@ -131,6 +134,10 @@ export class WorkerEngine implements EngineApi {
       pipeline.generate(prompt, { ...options, ...hooks, onStep: (step) => relay.push({ type: 'step', step }) }),
     )
     return transferResult(result)
+  }
+
+  adapters(call: CallId, id: PipelineId, command: AdapterCommand, onEvents: EventSink): Promise<readonly LoraInfo[]> {
+    return this.#pipelineCall(call, id, onEvents, (pipeline, hooks) => pipeline.adapters(command, hooks))
   }
 
   encodePrompt(

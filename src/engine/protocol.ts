@@ -8,11 +8,13 @@ import { deserializeError, serializeError, type SerializedError } from '../error
 import type { CachedFile, CachedModel, VerifyResult } from '../hub/cache/cache-manager.js'
 import type { PipelinePlan, PlannedSize } from '../pipelines/loading/plan-pipeline.js'
 import type {
+  AdapterCommand,
   CheckpointReference,
   EncodePromptOptions,
   GenerateOptions,
   GenerateResult,
   LoadPipelineOptions,
+  LoraInfo,
   PipelineInfo,
   PipelineProgress,
   PromptEmbeddings,
@@ -71,6 +73,8 @@ export interface EngineApi {
     options: GenerateOptions,
     onEvents: EventSink,
   ): Promise<GenerateResult>
+  /** Loads, activates or removes LoRAs, after the generations that were requested before. Returns those that are loaded then. */
+  adapters(call: CallId, pipeline: PipelineId, command: AdapterCommand, onEvents: EventSink): Promise<readonly LoraInfo[]>
   /** Encodes prompts, in turn with generations. */
   encodePrompt(
     call: CallId,

@@ -45,6 +45,7 @@ export const result = (seed: number): GenerateResult => ({
 /** A pipeline that makes one pixel. */
 export const pipeline = (parts: Partial<EnginePipeline> = {}): EnginePipeline => ({
   info,
+  adapters: () => Promise.resolve([]),
   generate: (_prompt, { seed = 0 }) => Promise.resolve(result(seed)),
   encodePrompt: () => Promise.resolve({ promptEmbeds: { dims: [1, 1, 1], data: Float32Array.of(1) } }),
   dispose: () => Promise.resolve(),

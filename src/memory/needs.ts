@@ -149,6 +149,11 @@ export function weightKey(tensor: string, type: ElementType): string {
   return `${type} ${tensor}`
 }
 
+/** The tensor of a key that {@link weightKey} made. */
+export function tensorOf(key: string): string {
+  return key.slice(key.indexOf(' ') + 1)
+}
+
 /** The weights of these stages, each once. @throws CheckpointError `tensor-missing`, `shape-mismatch`, `dtype-not-convertible` */
 export function weightsOf(stages: Iterable<Stage>, table: WeightTable): Map<string, WeightKey> {
   const found = new Map<string, WeightKey>()

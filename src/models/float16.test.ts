@@ -26,6 +26,17 @@ describe.each(fixtureNames())('%s', (name) => {
   })
 })
 
+/** The weights with those of some tensors multiplied. */
+function enlarged(table: ReadonlyMap<string, MemoryEntry>, names: RegExp, factor: number): Map<string, MemoryEntry> {
+  const large = new Map<string, MemoryEntry>(table)
+  for (const [key, entry] of table) {
+    if (!names.test(key)) continue
+    const values = plain(entry).data.map((value) => value * factor)
+    large.set(key, { ...entry, dtype: 'F32', bytes: new Uint8Array(values.buffer) })
+  }
+  return large
+}
+
 /** A fixture's call, the weights that are multiplied so that hidden states leave float16's range, the largest factor of them, and a value of the graph. */
 const massive = [
   [
@@ -46,60 +57,53 @@ const massive = [
     'model.layers.2/hidden',
     'last_hidden_state',
   ],
-  [
-    'FLUX.2’s blocks',
-    'networks-flux2',
-    'transformer_klein.references',
-    /(to_out|to_out\.0|to_add_out|linear_out)\.weight$/,
-    60_000,
-    'single_transformer_blocks.1/joined',
-    'out_sample',
-  ],
-  [
-    'FLUX.2’s gated units',
-    'networks-flux2',
-    'transformer_klein.references',
-    /(linear_in|to_qkv_mlp_proj)\.weight$/,
-    250,
-    'single_transformer_blocks.1/joined',
-    'out_sample',
-  ],
-  [
-    'FLUX.1’s blocks',
-    'tiny-flux',
-    'transformer.forward',
-    /(to_out\.0|to_add_out|net\.2|single_transformer_blocks\.\d\.proj_out)\.weight$/,
-    60_000,
-    'transformer_blocks.1/context',
-    'out_sample',
-  ],
-  [
-    'FLUX.1’s blocks',
-    'tiny-flux',
-    'transformer.forward',
-    /(to_out\.0|to_add_out|net\.2|single_transformer_blocks\.\d\.proj_out)\.weight$/,
-    60_000,
-    'single_transformer_blocks.1/joined',
-    'out_sample',
-  ],
 ] as const
 
 test.each(massive)('values of %s that are out of float16’s range are correct in float16', async (_, ...item) => {
   const [fixture, call, pattern, factor, name, output] = item
   const { definition, table, write, inputs } = fixtureCalls(fixture).get(call)!()
-  const large = new Map<string, MemoryEntry>(table)
-  for (const [key, entry] of table) {
-    if (!pattern.test(key)) continue
-    const values = plain(entry).data.map((value) => value * factor)
-    large.set(key, { ...entry, dtype: 'F32', bytes: new Uint8Array(values.buffer) })
-  }
+  const large = enlarged(table, pattern, factor)
   const run = (dtype: 'float32' | 'float16') => {
     const graph = matchWeights(definition, write({ dtype, weights: 'initializer', granularity: 'block' }), large).graphs[0]!
     return runStages(graph, large, inputs)
   }
   const [wanted, got] = [await run('float32'), await run('float16')]
   const hidden = floatsOf(name, wanted)
-  expect(Math.max(...hidden.data.map(Math.abs))).toBeGreaterThan(65504)
+  expect(Math.max(...hidden.data.map(Math.abs))).toBeGreaterThan(2 * 65504)
   expect(relativeError(floatsOf(name, got), hidden)).toBeLessThan(tolerance)
   expect(relativeError(floatsOf(output, got), floatsOf(output, wanted))).toBeLessThan(tolerance)
+})
+
+test.each([
+  ['the blocks’ results', /(to_out|to_out\.0|to_add_out|linear_out)\.weight$/, 60000],
+  ['the products of the gated units', /(linear_in|to_qkv_mlp_proj)\.weight$/, 250],
+])('%s of FLUX.2 that are out of float16’s range are correct in float16', async (_, names, factor) => {
+  const { definition, table, write, inputs } = fixtureCalls('networks-flux2').get('transformer_klein.references')!()
+  const large = enlarged(table, names, factor)
+  const run = (dtype: 'float32' | 'float16') => {
+    const graph = matchWeights(definition, write({ dtype, weights: 'initializer', granularity: 'block' }), large).graphs[0]!
+    return runStages(graph, large, inputs)
+  }
+  const [wanted, got] = [await run('float32'), await run('float16')]
+  const last = 'single_transformer_blocks.1/joined'
+  const tokens = floatsOf(last, wanted)
+  expect(Math.max(...tokens.data.map(Math.abs))).toBeGreaterThan(65504)
+  expect(relativeError(floatsOf(last, got), tokens)).toBeLessThan(tolerance)
+  expect(relativeError(floatsOf('out_sample', got), floatsOf('out_sample', wanted))).toBeLessThan(tolerance)
+})
+
+test('results of FLUX.1’s blocks that are out of float16’s range are correct in float16', async () => {
+  const { definition, table, write, inputs } = fixtureCalls('tiny-flux').get('transformer.forward')!()
+  const large = enlarged(table, /(to_out\.0|to_add_out|net\.2|single_transformer_blocks\.\d\.proj_out)\.weight$/, 60000)
+  const run = (dtype: 'float32' | 'float16') => {
+    const graph = matchWeights(definition, write({ dtype, weights: 'initializer', granularity: 'block' }), large).graphs[0]!
+    return runStages(graph, large, inputs)
+  }
+  const [wanted, got] = [await run('float32'), await run('float16')]
+  for (const value of ['transformer_blocks.1/context', 'single_transformer_blocks.1/joined']) {
+    const tokens = floatsOf(value, wanted)
+    expect(Math.max(...tokens.data.map(Math.abs))).toBeGreaterThan(2 * 65504)
+    expect(relativeError(floatsOf(value, got), tokens), value).toBeLessThan(tolerance)
+  }
+  expect(relativeError(floatsOf('out_sample', got), floatsOf('out_sample', wanted))).toBeLessThan(tolerance)
 })

@@ -16,6 +16,8 @@ export class ComponentBuilder {
   /** The single program of the component; undefined with granularity `block`. */
   readonly #whole: GraphBuilder | undefined
   readonly #inputs: ValueInfo[] = []
+  /** Inputs that bodies of stages declared for the whole component, by name. */
+  readonly #fromBodies = new Map<string, ValueInfo>()
   readonly #outputs: ValueInfo[] = []
   readonly #stages: Stage[] = []
   readonly #programs = new Map<string, Program>()
@@ -51,12 +53,14 @@ export class ComponentBuilder {
     const local = mapValues(inputs, (value, key) => graph.input(key, value.type, value.dims))
     const results = body(graph, local)
     for (const key of keysOf(results)) graph.output(`${key}_out`, results[key])
+    const shared = graph.componentInputs
+    for (const input of shared) this.#fromBodies.set(input.name, input)
     const program = this.#share(graph.finish('stage'))
     const outputs = mapValues(results, (value, key) => ({ name: `${name}/${key}`, type: value.type, dims: value.dims }))
     this.#stages.push({
       name,
       program,
-      inputs: mapValues(inputs, (value) => value.name),
+      inputs: { ...mapValues(inputs, (value) => value.name), ...ownNames(shared) },
       weights: Object.fromEntries(
         program.weights.map((weight) => [weight.name, prefix === '' ? weight.name : `${prefix}.${weight.name}`]),
       ),
@@ -77,7 +81,7 @@ export class ComponentBuilder {
 
   /** Returns the finished component. */
   finish(): ComponentGraph {
-    const inputs = this.#inputs
+    const inputs = [...this.#inputs, ...(this.#whole?.componentInputs ?? this.#fromBodies.values())]
     const outputs = this.#outputs
     if (this.#whole === undefined) return { stages: this.#publishedStages(), inputs, outputs }
     const program = this.#whole.finish(this.#name)

@@ -6,7 +6,7 @@
 import { contentKey } from './content-key.js'
 import { activationBytes } from './liveness.js'
 import { byteLength, encodeModel, type Attribute, type GraphNode, type InlineTensor } from './model-proto.js'
-import type { ElementType, Program, QuantizedShape, ValueInfo, WriteOptions } from './types.js'
+import type { AdapterBranch, ElementType, Program, QuantizedShape, ValueInfo, WriteOptions } from './types.js'
 
 /** The type and dims of a node's output; the builder chooses its name. */
 interface OutputSpec {
@@ -30,6 +30,7 @@ export class GraphBuilder {
   readonly #nodes: GraphNode[] = []
   readonly #constants = new Map<string, InlineTensor>()
   readonly #inputs = new Map<string, ValueInfo>()
+  readonly #componentInputs = new Map<string, ValueInfo>()
   readonly #weights = new Map<string, ValueInfo>()
   readonly #outputs = new Map<string, { readonly info: ValueInfo; readonly value: ValueInfo }>()
   readonly #counts = new Map<string, number>()
@@ -48,6 +49,23 @@ export class GraphBuilder {
   /** The quantization of the weight with this name below the current scope; undefined if it is not quantized. */
   quantized(name: string): QuantizedShape | undefined {
     return this.options.quantized?.(this.#prefix + this.#scope + name)
+  }
+
+  /** The low-rank branches beside the layer with this name below the current scope, whose weight has this shape. */
+  adapters(layer: string, weight: readonly number[]): readonly AdapterBranch[] {
+    return this.options.adapters?.(this.#prefix + this.#scope + layer, weight) ?? []
+  }
+
+  /** An input that belongs to the whole component, not to one stage of it. It is declared where it is first used. */
+  componentInput(name: string, type: ElementType, dims: readonly number[]): ValueInfo {
+    const value = this.#componentInputs.get(name) ?? this.input(name, type, dims)
+    this.#componentInputs.set(name, value)
+    return value
+  }
+
+  /** The inputs that {@link componentInput} declared. */
+  get componentInputs(): readonly ValueInfo[] {
+    return [...this.#componentInputs.values()]
   }
 
   /** Declares an input of the program. */

@@ -59,7 +59,24 @@ export interface WriteOptions {
   readonly granularity: 'component' | 'block'
   /** Says, by parameter name, which Linear weights are quantized; if absent, none is. Their graphs use MatMulNBits. */
   readonly quantized?: QuantizedWeights | undefined
+  /** The low-rank branches (LoRA) beside each Linear and convolution; if absent, there are none. */
+  readonly adapters?: Adapters | undefined
 }
+
+/**
+ * A low-rank branch beside a Linear or a convolution, as LoRA trains them: `scale · B(A(x))` is added to the layer's output. Its factors are
+ * the weights `<layer>.lora_A.<id>` [rank, in, …] and `<layer>.lora_B.<id>` [out, rank, …]; A has the layer's kernel, stride and padding.
+ */
+export interface AdapterBranch {
+  /** Identifies the adapter, in names of weights. */
+  readonly id: number
+  readonly rank: number
+  /** The component's input with the scale, [1]. Layers with equal scales share one. */
+  readonly scale: string
+}
+
+/** Returns the branches beside the layer with this name, whose weight has this shape: [out, in], or [out, in, rows, columns]. */
+export type Adapters = (layer: string, weight: readonly number[]) => readonly AdapterBranch[]
 
 /** Returns the shape of a quantized weight's codes, for a Linear weight [N, K] that is quantized blockwise along K; undefined if it is not quantized. */
 export type QuantizedWeights = (parameter: string) => QuantizedShape | undefined

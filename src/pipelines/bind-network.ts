@@ -4,8 +4,9 @@ import type { Config, SafetensorsDType, WeightTable } from '../checkpoint/types.
 import { DeviceError } from '../errors.js'
 import { matchWeights, quantizedWeights } from '../models/match-weights.js'
 import type { GraphVariant, NetworkDefinition, NetworkModel } from '../models/types.js'
-import type { ComponentGraph, WriteOptions, Shapes } from '../onnx/types.js'
+import type { Adapters, ComponentGraph, WriteOptions, Shapes } from '../onnx/types.js'
 import { BoundNetwork } from '../runtime/bound-network.js'
+import type { NetworkAdapters } from './network-adapters.js'
 import type { DTypeName, QuantizationName } from './types.js'
 import type { WeightPlan } from '../memory/plan.js'
 import type { Device } from '../runtime/device.js'
@@ -23,6 +24,8 @@ export interface Network<Model extends NetworkModel = NetworkModel> {
   readonly dtype?: DTypeName | undefined
   /** How its Linear weights are quantized. */
   readonly quantization?: QuantizationName | undefined
+  /** Its adapters, whose `table` is the network's. Absent: it can have none. */
+  readonly adapters?: NetworkAdapters | undefined
 }
 
 /** The config of a network, as its class reads it. @throws TypeError where the network is of another class */
@@ -76,6 +79,17 @@ export function storedType(table: WeightTable): DTypeName {
   return most === undefined || most[0] === 'F32' || most[0] === 'F64' ? 'float32' : 'float16'
 }
 
+/** The layers of a model that can have branches of adapters, with the shapes of their weights. */
+export function adaptableLayers(model: NetworkModel): ReadonlyMap<string, readonly number[]> {
+  const found = new Map<string, readonly number[]>()
+  const adapters: Adapters = (layer, weight) => {
+    found.set(layer, weight)
+    return []
+  }
+  model.write(probeShapes(model), { dtype: 'float32', weights: 'input', granularity: 'block', adapters })
+  return found
+}
+
 export interface BindOptions {
   readonly device: Device
   readonly dtype: DTypeName
@@ -88,10 +102,9 @@ export interface BindOptions {
 
 /** Binds a network to a device. For each new set of shapes its graph is written and matched with its weights. */
 export function bindNetwork(network: Network, options: BindOptions): BoundNetwork {
-  const { name, model, table } = network
-  const writeOptions = graphOptions(network, options)
+  const { name, model, table, adapters } = network
   const graph = (shapes: Shapes, _device: Device, variant = ''): ComponentGraph => {
-    const written = model.write(shapes, writeOptions, options.variantOf(variant))
+    const written = model.write(shapes, graphOptions(network, options), options.variantOf(variant))
     const [bound] = matchWeights(model, [written], table).graphs
     if (bound === undefined) throw new DeviceError('no-graph', `No graph was written for ${name}.`, { component: name })
     return bound
@@ -103,16 +116,17 @@ export function bindNetwork(network: Network, options: BindOptions): BoundNetwor
     graph,
     shapes: probeShapes(model),
     plan: options.plan,
+    ownInputs: () => adapters?.inputs ?? {},
   })
 }
 
 /** The options to write a network's graphs with for a device. */
 export function graphOptions(
-  { model, table, dtype: own }: Pick<Network, 'model' | 'table' | 'dtype'>,
+  { model, table, dtype: own, adapters }: Pick<Network, 'model' | 'table' | 'dtype' | 'adapters'>,
   { device, dtype, granularity }: Pick<BindOptions, 'dtype' | 'granularity'> & { readonly device: Pick<Device, 'writeOptions'> },
 ): WriteOptions {
   const options = device.writeOptions({ dtype: model.upcast ? 'float32' : (own ?? dtype), granularity })
-  return { ...options, quantized: quantizedWeights(model, table) }
+  return { ...options, quantized: quantizedWeights(model, table), adapters: adapters?.branches }
 }
 
 /** The names of a network's tensors that are no parameter of its class. @throws CheckpointError where a parameter is missing or does not match */

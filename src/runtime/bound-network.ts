@@ -32,6 +32,8 @@ export interface BoundNetworkOptions {
   readonly plan?: WeightPlan | undefined
   /** Input shapes that `load()` uses before the first run: the graph written for them says which weights there are. */
   readonly shapes: Shapes
+  /** Inputs that the network itself has values for; a graph takes those that it declares. Their shapes never change. Default: none. */
+  readonly ownInputs?: (() => Readonly<Record<string, HostTensor>>) | undefined
 }
 
 /** A network bound to a device: loads its weights, runs, and gives them back. Nothing is loaded when it is made. */
@@ -77,10 +79,18 @@ export class BoundNetwork {
         Object.fromEntries(Object.entries(inputs).map(([name, tensor]) => [name, tensor.dims])),
         options.variant,
       )
-      checkRunInputs(this.name, graph, inputs)
+      const own = this.#options.ownInputs?.() ?? {}
+      const declared = graph.inputs.flatMap(({ name }) => (own[name] === undefined ? [] : [[name, own[name]] as const]))
+      const all = { ...inputs, ...Object.fromEntries(declared) }
+      checkRunInputs(this.name, graph, all)
       await this.#load(graph, options)
-      return this.#execute(graph, inputs, options.signal)
+      return this.#execute(graph, all, options.signal)
     }, options.signal)
+  }
+
+  /** Forgets the graphs that were written: what they depend on has changed. Weights stay for the next graph that uses them. */
+  forgetGraphs(): void {
+    this.#graphs.clear()
   }
 
   /** Unloads if this is another plan, and loads by it from then on: see {@link BoundNetworkOptions.plan}. */

@@ -59,6 +59,7 @@ startDrop({
   onFolder: (folder) => {
     box.model = folder
   },
+  onLora: (file) => box.addLora(file),
   onCheckpoint: (file) => {
     box.model = [file]
   },

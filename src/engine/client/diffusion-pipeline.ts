@@ -7,11 +7,14 @@ import { InputError } from '../../errors.js'
 import { cleanReference } from '../../util/clean-reference.js'
 import type { PipelinePlan, PlannedSize } from '../../pipelines/loading/plan-pipeline.js'
 import type {
+  AdapterCommand,
   CheckpointReference,
   EncodePromptOptions,
   GenerateOptions,
   GenerateResult,
+  LoadLoraOptions,
   LoadPipelineOptions,
+  LoraInfo,
   PipelineInfo,
   PipelineProgress,
   PromptEmbeddings,
@@ -32,6 +35,7 @@ import {
   encodePromptOptionNames,
   fromPretrainedOptionNames,
   generateOptionNames,
+  loadLoraOptionNames,
   planOptionNames,
 } from './option-names.js'
 
@@ -75,6 +79,14 @@ export interface GenerateCallOptions extends Omit<GenerateOptions, 'image'> {
   readonly onStep?: ((step: StepInfo) => void) | undefined
 }
 
+/** Options of {@link DiffusionPipeline.loadLoraWeights}. */
+export interface LoadLoraCallOptions extends LoadLoraOptions {
+  /** Cancels the load; the promise rejects with the reason of the signal. */
+  readonly signal?: AbortSignal | undefined
+  /** Called with the progress of the download. */
+  readonly onProgress?: ((progress: ProgressReport) => void) | undefined
+}
+
 /** Options of {@link DiffusionPipeline.encodePrompt}. */
 export interface EncodePromptCallOptions extends EncodePromptOptions {
   /** Cancels the call; the promise rejects with the reason of the signal. */
@@ -103,6 +115,9 @@ export class DiffusionPipeline {
   readonly #options: LoadPipelineOptions
   #loaded: Loaded
   #reloading: SharedTask<void, PipelineProgress> | undefined
+  /** The commands that made the LoRAs what they are, for a worker that replaces a lost one. */
+  readonly #commands: AdapterCommand[] = []
+  #loras: readonly LoraInfo[] = []
   #disposed = false
 
   private constructor(engine: Engine, repo: CheckpointReference, options: LoadPipelineOptions, loaded: Loaded) {
@@ -212,6 +227,59 @@ export class DiffusionPipeline {
     return { ...result, images: result.images.map((pixels) => new GeneratedImage(pixels)) }
   }
 
+  /** The loaded LoRAs, in the order in which they were loaded. */
+  get loras(): readonly LoraInfo[] {
+    return this.#loras
+  }
+
+  /**
+   * Loads a LoRA, as `load_lora_weights` in diffusers: a repository on the Hub, the URL of a safetensors file, also as the Hub or Civitai show it,
+   * or a file that the user picked. Keys of diffusers, peft and kohya's scripts are understood. It becomes the only active one of each component that it
+   * changes; `setAdapters` makes several active. Returns the new LoRA. docs/lora.md has the details.
+   * @throws InputError `adapter-name`, `adapter-weights`, `bad-url`; HubError; CheckpointError `lora-mismatch`, `not-a-lora`; UnsupportedError `lora-method`; AbortError
+   */
+  async loadLoraWeights(source: string | File, options: LoadLoraCallOptions = {}): Promise<LoraInfo> {
+    checkOptionNames(options, loadLoraOptionNames)
+    const { signal, onProgress, ...plain } = options
+    const address = typeof source === 'string' ? absolute(source) : source
+    const hooks = { signal, onProgress: reportTo(onProgress, loadMeter()) }
+    const loras = await this.#adapt({ type: 'load', source: address, options: plain }, hooks)
+    const loaded = loras.at(-1)
+    if (loaded === undefined) throw new TypeError('No LoRA was loaded.')
+    return loaded
+  }
+
+  /**
+   * Makes these LoRAs the active ones, as `set_adapters` in diffusers. `weights`: one for all or one for each, 1 without. A change of weights alone
+   * loads and compiles nothing. @throws InputError `adapter-name`, `adapter-weights`
+   */
+  async setAdapters(names: string | readonly string[], weights?: number | readonly number[]): Promise<void> {
+    await this.#adapt({ type: 'set', names: typeof names === 'string' ? [names] : names, weights })
+  }
+
+  /** Removes LoRAs, as `delete_adapters` in diffusers. @throws InputError `adapter-name` */
+  async deleteAdapters(names: string | readonly string[]): Promise<void> {
+    await this.#adapt({ type: 'delete', names: typeof names === 'string' ? [names] : names })
+  }
+
+  /** Removes all LoRAs, as `unload_lora_weights` in diffusers. */
+  async unloadLoraWeights(): Promise<void> {
+    await this.#adapt({ type: 'delete' })
+  }
+
+  async #adapt(command: AdapterCommand, hooks: LoadHooks = {}): Promise<readonly LoraInfo[]> {
+    this.#assertUsable()
+    if (!this.#loaded.connection.isAlive) await this.#reload(hooks)
+    this.#assertUsable()
+    const loras = await adapt(this.#loaded, command, hooks)
+    // What is removed need not be loaded again, and only the last weights count.
+    if (command.type === 'set' && this.#commands.at(-1)?.type === 'set') this.#commands.pop()
+    if (loras.length === 0) this.#commands.length = 0
+    else this.#commands.push(command)
+    this.#loras = loras
+    return loras
+  }
+
   /** Cancels the calls of the pipeline and frees its memory. Cached files stay. */
   async dispose(): Promise<void> {
     this.#disposed = true
@@ -237,7 +305,9 @@ export class DiffusionPipeline {
         // The stopped load may have finished after all.
         await stopped?.stop()
         if (this.#loaded.connection.isAlive) return
-        this.#loaded = await load(this.#engine, this.#repo, this.#options, { signal, onProgress })
+        const loaded = await load(this.#engine, this.#repo, this.#options, { signal, onProgress })
+        for (const command of this.#commands) await adapt(loaded, command, { signal, onProgress })
+        this.#loaded = loaded
       })
     }
     const { leave } = await this.#reloading.join(hooks)
@@ -260,6 +330,18 @@ async function load(
     onLate: ({ pipeline }) => void connection.call((remote) => remote.dispose(pipeline)).catch(() => {}),
   })
   return { connection, ...loaded }
+}
+
+function adapt(
+  { connection, pipeline }: Loaded,
+  command: AdapterCommand,
+  { signal, onProgress }: LoadHooks,
+): Promise<readonly LoraInfo[]> {
+  signal?.throwIfAborted()
+  return connection.call((engine, call, onEvents) => engine.adapters(call, pipeline, command, onEvents), {
+    signal,
+    onEvent: (event) => (event.type === 'progress' ? onProgress?.(event.progress) : undefined),
+  })
 }
 
 /** A listener that adds the overall progress to each event. */

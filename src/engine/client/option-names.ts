@@ -5,7 +5,7 @@
 
 import { InputError } from '../../errors.js'
 import type { PlannedSize } from '../../pipelines/loading/plan-pipeline.js'
-import type { EncodePromptOptions, GenerateOptions, LoadPipelineOptions } from '../../pipelines/types.js'
+import type { EncodePromptOptions, GenerateOptions, LoadLoraOptions, LoadPipelineOptions } from '../../pipelines/types.js'
 import { componentNames } from '../../component-names.js'
 
 /** Every option of a type. A missing or an extra name is a type error. */
@@ -72,6 +72,11 @@ const generate: Names<GenerateOptions> = {
   capture: true,
   previewEvery: true,
 }
+
+const lora: Names<LoadLoraOptions> = { adapterName: true, weightName: true, subfolder: true, revision: true, scale: true }
+
+/** The options of `loadLoraWeights`. */
+export const loadLoraOptionNames = [...Object.keys(lora), 'signal', 'onProgress']
 
 /** The options of `fromPretrained`. */
 export const fromPretrainedOptionNames = [...Object.keys(load), ...componentNames, 'signal', 'onProgress', 'engine']

@@ -18,10 +18,11 @@ import {
 import { cast, dimension, reshape, transpose } from '../../onnx/ops-shape.js'
 import type { ElementType, QuantizedShape, ValueInfo } from '../../onnx/types.js'
 import { elementCount } from '../../util/element-count.js'
+import { addConvBranches, addLinearBranches } from './adapters.js'
 
 /**
  * torch.nn.Linear: x [rows, in] → [rows, out], computed in x's type. The weight may be quantized. A weight that is not quantized is cast if x is
- * wider than the graph's type.
+ * wider than the graph's type. Branches of adapters are added to the result.
  */
 export function linear(
   graph: GraphBuilder,
@@ -29,6 +30,16 @@ export function linear(
   name: string,
   out: number,
   options: { readonly bias?: boolean } = {},
+): ValueInfo {
+  return addLinearBranches(graph, x, name, plainLinear(graph, x, name, out, options))
+}
+
+function plainLinear(
+  graph: GraphBuilder,
+  x: ValueInfo,
+  name: string,
+  out: number,
+  options: { readonly bias?: boolean },
 ): ValueInfo {
   const columns = dimension(x, 1)
   const bias = () => (options.bias === false ? undefined : cast(graph, graph.weight(`${name}.bias`, [out]), x.type))
@@ -77,7 +88,7 @@ function quantizedWeight(
   return { codes, scales: graph.weight(`${name}.weight_scale`, [rows, blocks], type), zeroPoints }
 }
 
-/** torch.nn.Conv2d with a square kernel on [batch, in, height, width]. `pads` is by default half the kernel on each side, `bias` true. */
+/** torch.nn.Conv2d with a square kernel on [batch, in, height, width]. `pads` is by default half the kernel on each side, `bias` true. Branches of adapters are added. */
 export function conv2d(
   graph: GraphBuilder,
   x: ValueInfo,
@@ -90,7 +101,8 @@ export function conv2d(
   const weight = graph.weight(`${name}.weight`, [out, dimension(x, 1), kernel, kernel])
   const pads = options.pads ?? [half, half, half, half]
   const bias = options.bias === false ? undefined : graph.weight(`${name}.bias`, [out])
-  return conv(graph, x, weight, bias, { stride: options.stride ?? 1, pads })
+  const stride = options.stride ?? 1
+  return addConvBranches(graph, x, name, conv(graph, x, weight, bias, { stride, pads }), { kernel, stride, pads })
 }
 
 /** torch.nn.LayerNorm over the last axis, computed in x's type. */

@@ -85,12 +85,13 @@ function readTheta(reader: ConfigReader): number {
   return own
 }
 
+const isType = (type: unknown) => type === 'full_attention' || type === 'sliding_attention'
+
 /** Refuses layers that see only a window of tokens, where a text can be longer than the window. */
 function checkWindow(reader: ConfigReader, layers: number): void {
   const isUsed = reader.boolean('use_sliding_window', false)
   const first = reader.integer('max_window_layers', 28, { min: -1_000_000, max: 1_000_000 })
   const types = reader.raw('layer_types') ?? null
-  const isType = (type: unknown) => type === 'full_attention' || type === 'sliding_attention'
   if (types !== null && !(Array.isArray(types) && types.length === layers && types.every(isType)))
     throw reader.invalid('layer_types', `a list of ${layers} of full_attention and sliding_attention`)
   const slides = types === null ? isUsed && first < layers : types.includes('sliding_attention')

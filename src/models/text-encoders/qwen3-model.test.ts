@@ -8,6 +8,7 @@ import { Qwen3ForCausalLM, qwen3TextEncoders } from './qwen3-model.js'
 
 const options = { dtype: 'float32', weights: 'input', granularity: 'block' } as const
 const { config, table, inputs, expected } = fixtureCalls('networks-qwen3').get('causal.taps')!()
+const refused = (changes: object) => () => Qwen3ForCausalLM.fromConfig({ ...config, ...changes })
 const layerOf = (name: string) => Number(/layers\.(\d+)\./.exec(name)?.[1] ?? -1)
 
 test.each([
@@ -48,7 +49,6 @@ test('a model with fewer layers than a pipeline class takes is refused', () => {
 })
 
 test('a config of another transformers model is refused by the keys that differ', () => {
-  const refused = (changes: object) => () => Qwen3ForCausalLM.fromConfig({ ...config, ...changes })
   expect(refused({ rope_parameters: { rope_type: 'yarn', factor: 4 } })).toThrow(/rope_parameters/)
   expect(refused({ layer_types: null, use_sliding_window: true, sliding_window: 512, max_window_layers: 1 })).toThrow(
     /sliding_window/,

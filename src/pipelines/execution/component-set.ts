@@ -23,6 +23,8 @@ export class ComponentSet {
   readonly #rare = new Set<string>()
   /** How runs left blocks out, by the name that their graph has. */
   readonly #variants = new Map<string, GraphVariant>()
+  /** The version of the adapters that a component's graphs were written with. */
+  readonly #adapters = new Map<BoundNetwork, string>()
 
   constructor(dtype: DTypeName) {
     this.#dtype = dtype
@@ -30,6 +32,7 @@ export class ComponentSet {
 
   /** Of a network and variant on `device`. To leave blocks out takes no other weights, so it is another graph of the same component. */
   get(network: Network, { skipLayers, ...variant }: GraphVariant, device: Device): NamedGraph {
+    const version = network.adapters?.version ?? ''
     const name = skipLayers === undefined ? undefined : JSON.stringify({ skipLayers })
     if (name !== undefined) this.#variants.set(name, { skipLayers })
     const key = keyOf(network.name, variant)
@@ -44,6 +47,8 @@ export class ComponentSet {
       this.#components.set(key, component)
       if (variant.hiddenStates !== undefined) this.#rare.add(key)
     }
+    if ((this.#adapters.get(component) ?? version) !== version) component.forgetGraphs()
+    this.#adapters.set(component, version)
     return { component, variant: name }
   }
 
@@ -65,7 +70,10 @@ export class ComponentSet {
   /** Gives back those that few generations ask for. */
   async dropRare(): Promise<void> {
     for (const key of this.#rare) {
-      await this.#components.get(key)?.dispose()
+      const component = this.#components.get(key)
+      if (component === undefined) continue
+      await component.dispose()
+      this.#adapters.delete(component)
       this.#components.delete(key)
     }
     this.#rare.clear()
@@ -75,6 +83,7 @@ export class ComponentSet {
   async dispose(): Promise<void> {
     for (const component of this.#components.values()) await component.dispose()
     this.#components.clear()
+    this.#adapters.clear()
     this.#rare.clear()
   }
 }

@@ -101,7 +101,8 @@ export class HostPlan {
     run: Run,
   ): void {
     const request = { device, networks, here, dtype: this.#dtype, vaeTiling: this.#vaeTiling, size }
-    const key = JSON.stringify(size)
+    const adapters = [...networks.values()].map((network) => network.adapters?.version ?? '')
+    const key = JSON.stringify([size, adapters])
     const needs = this.#generationNeeds.get(key) ?? needsOn(request)
     this.#generationNeeds.set(key, needs)
     const heldBytes = heldOn(request, needs)

@@ -5,10 +5,14 @@ import { usualLatents } from '../latent-geometry.js'
 import { describePipeline, type OpenedPipeline } from '../loading/open-pipeline.js'
 import { isGuided } from '../pipeline-spec.js'
 import { Recorder, Run, type CallHooks, type GenerateHooks } from '../run.js'
+import type { LoraSource } from '../loading/open-lora.js'
+import { LoraAdapters } from './lora-adapters.js'
 import type {
+  AdapterCommand,
   EncodePromptOptions,
   GenerateOptions,
   GenerateResult,
+  LoraInfo,
   PipelineInfo,
   PromptEmbeddings,
   PromptInput,
@@ -30,6 +34,11 @@ import { textToImage } from './text-to-image.js'
 export interface LoadedPipeline {
   readonly info: PipelineInfo
   /** Makes images. @throws InputError, DeviceError, UnsupportedError, CheckpointError, AbortError */
+  /**
+   * Loads, activates or removes LoRAs. Returns those that are loaded then. Not while images are made: the caller waits for that.
+   * @throws as `openLora` for `load`; InputError `adapter-name`, `adapter-weights`
+   */
+  adapters(command: AdapterCommand<LoraSource>, hooks?: CallHooks): Promise<readonly LoraInfo[]>
   generate(prompt: PromptInput, options?: GenerateOptions & GenerateHooks): Promise<GenerateResult>
   /** Encodes prompts, without making images. @throws InputError, DeviceError, CheckpointError, AbortError */
   encodePrompt(prompt: string | readonly string[], options?: EncodePromptOptions & CallHooks): Promise<PromptEmbeddings>
@@ -41,9 +50,17 @@ export interface LoadedPipeline {
  * Makes a pipeline of what was opened for it.
  * @throws CheckpointError `component-missing`, `invalid-config`; UnsupportedError `unsupported-config`
  */
-export function createPipeline({ spec: family, parts, hosts, notes, close }: OpenedPipeline<PipelineFamily>): LoadedPipeline {
+export function createPipeline({
+  spec: family,
+  parts,
+  hosts,
+  notes,
+  close,
+  opening,
+}: OpenedPipeline<PipelineFamily>): LoadedPipeline {
   const networks = imageNetworksOf(parts)
   const { denoiser, vae } = networks
+  const loras = new LoraAdapters(parts.networks, denoiser)
   const prompts = family.promptEncoder(parts, hosts, denoiser)
   const scheduler = family.scheduler?.mend?.(parts.scheduler) ?? schedulerSource(parts.scheduler)
   const { scaleFactor } = vae.model
@@ -144,9 +161,12 @@ export function createPipeline({ spec: family, parts, hosts, notes, close }: Ope
   }
 
   return {
-    info: describePipeline({ spec: family, parts, hosts, notes, close }, networks, defaults, describeScheduler(scheduler)),
+    info: describePipeline({ spec: family, parts, hosts, notes }, networks, defaults, describeScheduler(scheduler)),
     generate,
-    encodePrompt: async (prompt, { signal, onProgress, ...options } = {}) => {
+    adapters: (command, hooks = {}) => loras.run(command, opening, hooks),
+    encodePrompt: async (prompt, { signal, onProgress, ...given } = {}) => {
+      const { maxSequenceLength = family.defaults.maxSequenceLength } = given
+      const options = { ...given, maxSequenceLength }
       checkAmounts(options)
       prompts.check(options)
       const run = new Run({ signal, onProgress })
@@ -157,6 +177,7 @@ export function createPipeline({ spec: family, parts, hosts, notes, close }: Ope
       return encodePrompts({ encode, guided, denoiser, hosts, run, size: usual, options })
     },
     dispose: async () => {
+      loras.dispose()
       await hosts.dispose()
       close()
     },

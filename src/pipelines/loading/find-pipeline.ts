@@ -42,6 +42,8 @@ export interface FoundPipeline<Spec extends PipelineSpec = PipelineSpec> {
   readonly store: (() => Promise<Hub>) | undefined
   /** Allows the cache to evict the repositories' files again, then calls what `onClose` was given. */
   readonly close: () => void
+  /** The caller's hub, or one that is opened at the first call. */
+  readonly hub: () => Promise<Hub>
   /** Registers a function that {@link close} calls. */
   readonly onClose: (release: () => void) => void
 }
@@ -83,7 +85,7 @@ export async function findPipeline<T, Spec extends PipelineSpec>(
       if (signal.aborted) release()
       else releases.push(release)
     }
-    return await work({ layout, spec, placing, run, open, store, close, onClose })
+    return await work({ layout, spec, placing, run, open, store, hub, close, onClose })
   } catch (error) {
     // The pipeline cannot run without this part, so the downloads of the others end too.
     failing.abort(error)

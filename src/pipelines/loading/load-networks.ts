@@ -10,6 +10,7 @@ import { CheckpointError } from '../../errors.js'
 import { hashKey } from '../../hub/stored-file.js'
 import type { FileProgress } from '../../hub/types.js'
 import { unexpectedTensors, type Network } from '../bind-network.js'
+import { NetworkAdapters } from '../network-adapters.js'
 import type { Run } from '../run.js'
 import type { LoadPipelineOptions, QuantizationName } from '../types.js'
 import { dtypesOf, quantizingTransforms } from './dtypes.js'
@@ -49,10 +50,13 @@ export async function loadNetworks(request: LoadNetworksRequest): Promise<Readon
         // Weights that the checkpoint has quantized stay as they are.
         const quantization = bits === null ? wanted : undefined
         const stored = bits === null && compute === undefined && model.quantizable ? weights.stored : undefined
+        const table = await loadTable(source, weights, stored === undefined ? quantization : 'stored', request)
+        const adapters = new NetworkAdapters(table)
         const network: Network = {
           name,
           model,
-          table: await loadTable(source, weights, stored === undefined ? quantization : 'stored', request),
+          table: adapters.table,
+          adapters,
           repo: files.repository.id,
           dtype: stored === undefined ? compute : 'float16',
           quantization: bits === null && stored === undefined ? quantization : `q${bits ?? stored ?? 8}`,

@@ -2,6 +2,8 @@
 
 import type { DeviceHosts } from '../execution/device-hosts.js'
 import { findPipeline, type OpenPipelineOptions, type PipelineSource } from './find-pipeline.js'
+import type { OpenLoraRequest } from './open-lora.js'
+import type { OpenRepositoryOptions } from '../../hub/repositories/open-repository.js'
 import { loadNetworks, measureNetwork, type MakeTable } from './load-networks.js'
 import { readParts, type LoadedParts } from './read-parts.js'
 import type { PipelineSpec } from '../pipeline-spec.js'
@@ -22,6 +24,8 @@ export interface OpenedPipeline<Spec extends PipelineSpec = PipelineSpec> {
   readonly notes: readonly LoadNote[]
   /** Allows the cache to evict the repositories' files again. */
   readonly close: () => void
+  /** What files that are loaded later are opened with. */
+  readonly opening: Pick<OpenLoraRequest, 'hub'> & { readonly options: OpenRepositoryOptions }
 }
 
 /**
@@ -44,7 +48,9 @@ export async function openPipeline<Spec extends PipelineSpec>(
     const parts = { ...read, networks: await loadNetworks({ sources, options, makeTable, run }) }
     const hosts = await placeNetworks(placing, parts.networks, options)
     run.status('ready')
-    return { spec, parts, hosts, notes: run.notes, close: found.close }
+    const { endpoint, token, baseUrl } = options
+    const opening = { hub: found.hub, options: { endpoint, token, baseUrl } }
+    return { spec, parts, hosts, notes: run.notes, close: found.close, opening }
   })
 }
 
@@ -68,7 +74,7 @@ export interface ImageNetworks {
 
 /** The part of `PipelineInfo` that is the same in every family. */
 export function describePipeline(
-  { spec, parts, hosts, notes }: OpenedPipeline,
+  { spec, parts, hosts, notes }: Pick<OpenedPipeline, 'spec' | 'parts' | 'hosts' | 'notes'>,
   { denoiser, vae }: ImageNetworks,
   defaults: PipelineInfo['defaults'],
   scheduler: PipelineInfo['scheduler'],

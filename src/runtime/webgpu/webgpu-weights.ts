@@ -11,7 +11,7 @@ import type { LoadOptions } from '../types.js'
 import type { GpuRuntime } from './gpu-runtime.js'
 import { uploadWeights } from './webgpu-upload.js'
 import { planStreaming } from '../../memory/blocks.js'
-import { bufferBytes, stageWeights, weightsOf, type WeightKey } from '../../memory/needs.js'
+import { bufferBytes, stageWeights, tensorOf, weightsOf, type WeightKey } from '../../memory/needs.js'
 
 type Buffers = ReadonlyMap<string, GPUBuffer>
 
@@ -63,6 +63,7 @@ export class WebGpuWeights {
    */
   async load(graph: ComponentGraph, plan: WeightPlan | undefined, options: LoadOptions): Promise<void> {
     if (this.#graph === graph) return
+    this.#dropRemoved()
     const wanted = weightsOf(graph.stages, this.#table)
     const budget = plan?.weightBudget
     if (budget !== undefined && this.#streaming !== undefined) {
@@ -88,6 +89,15 @@ export class WebGpuWeights {
     await this.#device.orLost(this.#device.gpu.queue.onSubmittedWorkDone())
     this.#graph = graph
     this.#streaming = streaming
+  }
+
+  /** Frees the weights whose tensors have left the table: those of adapters that are no longer used. */
+  #dropRemoved(): void {
+    for (const [key, buffer] of this.#kept) {
+      if (this.#table.has(tensorOf(key))) continue
+      buffer.destroy()
+      this.#kept.delete(key)
+    }
   }
 
   /** For each stage, the weights that each run uploads, as the plan says: those of the blocks that it does not keep. */

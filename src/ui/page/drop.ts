@@ -11,6 +11,8 @@ export interface DropActions {
   readonly onSettings: (settings: Partial<PromptSettings>) => void
   readonly onPicture: (picture: File) => void
   readonly onFolder: (folder: FileSystemDirectoryHandle) => void
+  /** A LoRA's file. */
+  readonly onLora: (file: File) => void
   /** A checkpoint in one file. */
   readonly onCheckpoint: (file: File) => void
   readonly say: (text: string) => void
@@ -54,8 +56,12 @@ async function takeFolder(item: DroppedItem, { onFolder, say }: DropActions): Pr
   say(`The model is now the folder ${handle.name}.`)
 }
 
-async function take(file: File, { onSettings, onPicture, onCheckpoint, say }: DropActions): Promise<void> {
+async function take(file: File, { onSettings, onPicture, onLora, onCheckpoint, say }: DropActions): Promise<void> {
   if (/\.(?:safetensors|gguf|ckpt)$/i.test(file.name)) {
+    if (await isLora(file)) {
+      onLora(file)
+      return say(`${file.name} was added to the LoRAs.`)
+    }
     onCheckpoint(file)
     return say(`The model is now the file ${file.name}.`)
   }
@@ -73,6 +79,20 @@ async function take(file: File, { onSettings, onPicture, onCheckpoint, say }: Dr
   } catch (error) {
     say(isAquatintError(error) ? `${file.name}: ${error.message}` : `${file.name} could not be read.`)
   }
+}
+
+/** The longest header of a LoRA's file, in bytes. */
+const longestHeader = 12_500_000
+
+/** Whether a safetensors file has the names of a LoRA's tensors. What is wrong with a file is said when it is loaded. */
+async function isLora(file: File): Promise<boolean> {
+  const head = new DataView(await file.slice(0, 8).arrayBuffer())
+  const length = head.byteLength === 8 ? Number(head.getBigUint64(0, true)) : 0
+  if (length < 2 || length > longestHeader) return false
+  const header = await file.slice(8, 8 + length).text()
+  return /"[^"]*(?:lora_(?:[AB]|down|up|linear_layer|unet|te\d?)\b|[._]lora\.(?:down|up)|lora_(?:unet|te\d?)_|hada_w1|lokr_w1)[^"]*"\s*:/.test(
+    header,
+  )
 }
 
 function holdsFile(event: DragEvent): boolean {

@@ -4,6 +4,7 @@
  */
 
 import type { GenerateCallOptions, WeightsDType } from '../../index.js'
+import { lorasFromQuery, lorasFromUnknown, lorasInPrompt, lorasToQuery, type LoraSetting } from './lora-settings.js'
 
 /** All settings of a prompt box. An absent number means the default of the model. */
 export interface PromptSettings {
@@ -33,6 +34,8 @@ export interface PromptSettings {
   readonly numImagesPerPrompt?: number | undefined
   /** With a start picture: how much of it is redrawn, 0.05 to 1 (less would leave no step of 20). */
   readonly strength?: number | undefined
+  /** The LoRAs. */
+  readonly loras?: readonly LoraSetting[] | undefined
 }
 
 interface NumberRule {
@@ -72,6 +75,7 @@ export const emptySettings: Partial<PromptSettings> = {
   prompt: '',
   negativePrompt: undefined,
   scheduler: undefined,
+  loras: undefined,
   ...Object.fromEntries(numberNames.map((name) => [name, undefined])),
 }
 
@@ -125,7 +129,7 @@ export function parseNumber(name: NumberName, text: string): { value: number | u
 
 /** Converts settings to options of `generate`. */
 export function toGenerateOptions(settings: PromptSettings): GenerateCallOptions {
-  const { model: _model, revision: _revision, dtype: _dtype, prompt: _prompt, scheduler, ...options } = settings
+  const { model: _model, revision: _revision, dtype: _dtype, prompt: _prompt, loras: _loras, scheduler, ...options } = settings
   return { ...options, ...(scheduler === undefined ? {} : { scheduler: { className: scheduler } }) }
 }
 
@@ -142,6 +146,7 @@ export function toQuery(settings: PromptSettings): URLSearchParams {
   set('negative', settings.negativePrompt)
   for (const name of numberNames) set(numberRules[name].query, settings[name])
   set('scheduler', settings.scheduler)
+  for (const lora of lorasToQuery(settings.loras)) query.append('lora', lora)
   return query
 }
 
@@ -154,6 +159,7 @@ export function fromQuery(query: URLSearchParams): Partial<PromptSettings> {
     prompt: query.get('prompt'),
     negativePrompt: query.get('negative'),
     scheduler: query.get('scheduler'),
+    loras: lorasFromQuery(query.getAll('lora')),
   }
   for (const name of numberNames) found[name] = query.get(numberRules[name].query)
   return settingsFromUnknown(found)
@@ -173,7 +179,7 @@ export function toPngText(settings: PromptSettings): Record<string, string> {
   ]
   const negative = negativePrompt === undefined || negativePrompt === '' ? [] : [`Negative prompt: ${negativePrompt}`]
   return {
-    parameters: [prompt, ...negative, facts.filter((fact) => fact !== '').join(', ')].join('\n'),
+    parameters: [prompt + lorasInPrompt(settings.loras), ...negative, facts.filter((fact) => fact !== '').join(', ')].join('\n'),
     aquatint: JSON.stringify(settings),
   }
 }
@@ -206,5 +212,6 @@ export function settingsFromUnknown(found: Readonly<Record<string, unknown>>): P
     const parsed = parseNumber(name, String(value))
     if ('value' in parsed && parsed.value !== undefined) settings[name] = parsed.value
   }
-  return settings
+  const loras = lorasFromUnknown(found['loras'])
+  return loras === undefined ? settings : { ...settings, loras }
 }

@@ -9,6 +9,7 @@ import {
   type DiffusionPipeline,
   type GeneratedImage,
   type LoadPipelineOptions,
+  type PipelineInfo,
   type RepositoryReference,
 } from '../../index.js'
 import { cancelledWords, doneWords, readyWords, restingWords, waitWords, type IdleWords } from './activity/activity-words.js'
@@ -64,6 +65,7 @@ export class AquatintPrompt extends FormControl {
         this.#emit('load', info)
       },
       onProgress: (progress) => this.#emit('progress', progress),
+      onLoras: (loras) => this.#form.loras.show(loras),
       onStep: (step) => {
         if (step.preview !== undefined) this.#pictures.showPreview(step.preview)
         this.#emit('step', step)
@@ -121,6 +123,11 @@ export class AquatintPrompt extends FormControl {
     this.#form.startPicture.value = picture
   }
 
+  /** Puts a LoRA's file on the shelf. Addresses are set by `settings.loras`. */
+  addLora(file: File): void {
+    this.#form.loras.add(file)
+  }
+
   /** The models in the list. */
   get models(): readonly ModelOption[] {
     return this.#form.model.options
@@ -170,11 +177,13 @@ export class AquatintPrompt extends FormControl {
       this.#wanted++
       this.#drawButtons()
       try {
-        const output = await this.#runner.generate(this.#requireModel(), this.loadOptions, settings.prompt, async (info) => ({
+        const optionsFor = async (info: PipelineInfo) => ({
           previewEvery: 1,
           ...toGenerateOptions(settings),
           ...(await startOptions(startImage, settings, info)),
-        }))
+        })
+        const [model, loras] = [this.#requireModel(), this.#form.loras.value]
+        const output = await this.#runner.generate(model, this.loadOptions, settings.prompt, optionsFor, loras)
         const { pipeline } = this.#runner
         if (pipeline === undefined) throw new DOMException('The model was unloaded.', 'AbortError')
         return this.#show(await createImageDetail(output, settings, startImage, pipeline.info))

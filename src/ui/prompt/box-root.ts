@@ -8,6 +8,7 @@ import type { PictureArea } from './picture/picture-area.js'
 import activityCss from './styles/activity.css?inline'
 import formCss from './styles/form.css?inline'
 import layoutCss from './styles/layout.css?inline'
+import loraCss from './styles/lora-shelf.css?inline'
 import pictureCss from './styles/picture-area.css?inline'
 import startCss from './styles/start-picture.css?inline'
 import tokensCss from './styles/tokens.css?inline'
@@ -23,7 +24,7 @@ export function attachBox(
   pictures: PictureArea,
 ): ShadowRoot {
   const root = host.attachShadow({ mode: 'open', delegatesFocus: true })
-  root.adoptedStyleSheets = sheets ??= [tokensCss, layoutCss, formCss, startCss, activityCss, pictureCss].map(sheet)
+  root.adoptedStyleSheets = sheets ??= [tokensCss, layoutCss, formCss, startCss, loraCss, activityCss, pictureCss].map(sheet)
   const controls = h('div', { class: 'controls' }, form.element, message.element, activity.element)
   root.append(h('div', { class: 'box', part: 'box' }, controls, pictures.element, activity.account))
   return root

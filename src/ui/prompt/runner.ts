@@ -8,6 +8,7 @@ import type {
   GenerateCallOptions,
   GenerateOutput,
   LoadPipelineOptions,
+  LoraInfo,
   PipelineInfo,
   ProgressReport,
   RepositoryReference,
@@ -15,6 +16,8 @@ import type {
 } from '../../index.js'
 import { advance, advanceStep, idle, loaded, start, type Activity } from './activity/activity.js'
 import type { Share } from '../../util/shared-task.js'
+import { applyLoras } from './apply-loras.js'
+import type { ShelvedLora } from './form/lora-shelf.js'
 import { pipelineKey, sharePipeline } from './shared-pipelines.js'
 
 /** Whether a pipeline is loaded, and whether a load or a generation is running. */
@@ -26,6 +29,7 @@ export interface RunnerHooks {
   onActivity(activity: Activity): void
   onLoad(info: PipelineInfo): void
   onProgress(progress: ProgressReport): void
+  onLoras(loras: readonly LoraInfo[]): void
   onStep(step: StepInfo): void
 }
 
@@ -80,11 +84,14 @@ export class Runner {
     options: LoadPipelineOptions,
     prompt: string,
     optionsFor: (info: PipelineInfo) => Promise<GenerateCallOptions>,
+    loras: readonly ShelvedLora[],
   ): Promise<GenerateOutput> {
     const pipeline = await this.load(repo, options)
     if (this.isBusy) this.cancel()
     return this.#work('generating', async (signal) => {
       const generateOptions = await optionsFor(pipeline.info)
+      await applyLoras(pipeline, loras, { signal, onProgress: (progress) => this.#progress(signal, progress) })
+      this.#hooks.onLoras(pipeline.loras)
       signal.throwIfAborted()
       return pipeline.generate(prompt, {
         ...generateOptions,

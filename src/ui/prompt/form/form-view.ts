@@ -5,6 +5,7 @@ import { h, setText } from '../../parts/dom.js'
 import type { Size } from '../../parts/size.js'
 import { ModelField } from './model-field.js'
 import { NumberFields, type FieldName, type InvalidField } from './number-fields.js'
+import { LoraShelf } from './lora-shelf.js'
 import { StartPicture } from './start-picture.js'
 import { asDType, dtypeNames, schedulerNames, type PromptSettings } from '../../parts/settings.js'
 
@@ -33,6 +34,7 @@ export class FormView {
   readonly run = h('button', { type: 'button', class: 'primary', part: 'run' }, 'Generate')
   readonly cancel = h('button', { type: 'button', part: 'cancel' }, 'Cancel')
   readonly startPicture: StartPicture
+  readonly loras: LoraShelf
   readonly #numbers = new NumberFields()
   readonly #scheduler = h('select', { id: 'scheduler' }, h('option', { value: '' }, 'Model default'))
   readonly #dtype = h('select', { id: 'dtype' }, h('option', { value: '' }, 'As published'))
@@ -49,6 +51,7 @@ export class FormView {
   constructor({ onEdit, onModelChange, onDTypeChange }: FormListeners) {
     this.model = new ModelField(onModelChange)
     this.startPicture = new StartPicture(onEdit)
+    this.loras = new LoraShelf({ onChange: onEdit, onWord: (word) => this.#addWord(word) })
     for (const [name, label] of Object.entries(schedulerNames)) this.#scheduler.append(h('option', { value: name }, label))
     for (const [name, label] of Object.entries(dtypeNames)) this.#dtype.append(h('option', { value: name }, label))
     this.#dtype.addEventListener('change', onDTypeChange)
@@ -75,6 +78,7 @@ export class FormView {
       h('div', { class: 'field' }, h('label', { for: 'prompt' }, 'Prompt'), this.prompt),
       h('div', { class: 'field' }, h('label', { for: 'negative' }, 'Negative prompt'), this.negativePrompt),
       this.startPicture.element,
+      this.loras.element,
       h('slot', { name: 'inputs' }),
       this.model.element,
       this.#settings,
@@ -119,6 +123,7 @@ export class FormView {
       ...this.#numbers.values(),
       ...(this.#scheduler.value === '' ? {} : { scheduler: this.#scheduler.value }),
       ...(strength === undefined ? {} : { strength }),
+      ...(this.loras.value.length === 0 ? {} : { loras: this.loras.settings }),
     }
   }
 
@@ -141,6 +146,7 @@ export class FormView {
     if (settings.model !== undefined) this.model.value = settings.model
     this.#numbers.write(settings)
     if ('strength' in settings) this.startPicture.strength = settings.strength
+    if ('loras' in settings) this.loras.settings = settings.loras ?? []
     if ('dtype' in settings) this.#dtype.value = settings.dtype ?? ''
     if ('scheduler' in settings) this.#scheduler.value = settings.scheduler ?? ''
     if ('seed' in settings) this.#lock.setAttribute('aria-pressed', String(settings.seed !== undefined))
@@ -181,6 +187,13 @@ export class FormView {
   set disabled(disabled: boolean) {
     for (const field of this.element.querySelectorAll<HTMLInputElement>('input, textarea, select, button'))
       field.disabled = disabled
+  }
+
+  /** Adds a word to the end of the prompt, unless the prompt has it. */
+  #addWord(word: string): void {
+    const text = this.prompt.value.trim()
+    if (text.split(',').some((part) => part.trim() === word)) return
+    this.prompt.value = text === '' ? word : `${text}, ${word}`
   }
 
   #toggleSeed(): void {

@@ -1,0 +1,68 @@
+/** LoRAs on the page: dropped on it, weighed by a slider, named in the picture and in links, and removed. */
+
+import { readFileSync } from 'node:fs'
+import type { Page } from '@playwright/test'
+import { expect, generate, modelReady, openPage, test } from './ui/page-harness.js'
+
+const lora = readFileSync('fixtures/lora/kohya.safetensors')
+
+const pixels = (page: Page) =>
+  page.evaluate(() => [...(document.querySelector('aquatint-prompt')?.images[0]?.data ?? [])].join(','))
+const loras = (page: Page) => page.evaluate(() => document.querySelector('aquatint-prompt')?.settings.loras)
+
+test('a dropped LoRA goes on the shelf, changes the picture by its strength, and is removed again', async ({ page, server }) => {
+  server.setRepository('a/model', 'fixtures/tiny-sd15/repo')
+  await openPage(page, server, { model: 'a/model', seed: '1', steps: '2' })
+  await modelReady(page)
+  await generate(page, 'a red apple')
+  const plain = await pixels(page)
+
+  await page.evaluate((data) => {
+    const file = new File([Uint8Array.from(atob(data), (character) => character.charCodeAt(0))], 'dogs.safetensors')
+    const transfer = new DataTransfer()
+    transfer.items.add(file)
+    document.documentElement.dispatchEvent(new DragEvent('drop', { dataTransfer: transfer, bubbles: true, cancelable: true }))
+  }, lora.toString('base64'))
+  await expect(page.getByText('dogs.safetensors was added to the LoRAs.')).toBeVisible()
+  await generate(page, 'a red apple')
+  const whole = await pixels(page)
+  expect(whole).not.toBe(plain)
+
+  const slider = page.getByRole('slider', { name: 'Strength of dogs.safetensors' })
+  await slider.fill('0.5')
+  expect(await loras(page)).toEqual([{ source: 'dogs.safetensors', weight: 0.5 }])
+  await generate(page, 'a red apple')
+  expect(await pixels(page)).not.toBe(whole)
+
+  // Its trigger words, from the metadata of the file, go into the prompt.
+  await page.getByRole('button', { name: 'tiny dog', exact: true }).click()
+  await expect(page.getByLabel('Prompt', { exact: true })).toHaveValue('a red apple, tiny dog')
+
+  await page.getByRole('button', { name: 'Remove dogs.safetensors' }).click()
+  expect(await loras(page)).toBeUndefined()
+  await generate(page, 'a red apple')
+  expect(await pixels(page)).toBe(plain)
+})
+
+test('a link names LoRAs by their addresses, and a LoRA for another model is refused with words', async ({ page, server }) => {
+  server.setRepository('a/model', 'fixtures/tiny-sd15/repo')
+  server.setRepository('a/lora', { 'dogs.safetensors': lora })
+  server.setRepository('a/other', { 'other.safetensors': readFileSync('fixtures/lora/peft-sd3.safetensors') })
+  const source = `${server.url}/a/lora/blob/main/dogs.safetensors`
+  await openPage(page, server, { model: 'a/model', lora: `0.5:${source}` })
+  await modelReady(page)
+  expect(await loras(page)).toEqual([{ source, weight: 0.5 }])
+  await generate(page, 'a red apple')
+  const parameters = await page.evaluate(async () => {
+    const file = document.querySelector('aquatint-prompt')?.value
+    return new TextDecoder('latin1').decode(await file?.arrayBuffer())
+  })
+  expect(parameters).toContain('a red apple<lora:dogs:0.5>')
+
+  await page.evaluate((address) => {
+    const box = document.querySelector('aquatint-prompt')
+    if (box !== null) box.settings = { loras: [{ source: address, weight: 1 }] }
+    void box?.generate().catch(() => {})
+  }, `${server.url}/a/other/blob/main/other.safetensors`)
+  await expect(page.getByText('It looks like a LoRA for Stable Diffusion 3.', { exact: false }).first()).toBeVisible()
+})

@@ -1,0 +1,50 @@
+import { expect, test } from 'vitest'
+import { ldmLayers } from './ldm-layers.js'
+import { layerNames, parseLoraKey } from './lora-keys.js'
+
+const attn = 'down_blocks.0.attentions.0.transformer_blocks.0.attn1'
+const flat = 'down_blocks_0_attentions_0_transformer_blocks_0_attn1'
+
+test.each([
+  [`unet.${attn}.to_q.lora_A.weight`, 'denoiser', `${attn}.to_q`, 'a'],
+  [`base_model.model.${attn}.to_q.lora_B.default.weight`, 'denoiser', `${attn}.to_q`, 'b'],
+  [`unet.${attn}.processor.to_q_lora.down.weight`, 'denoiser', `${attn}.to_q`, 'a'],
+  [`unet.${attn}.to_out.0.lora.up.weight`, 'denoiser', `${attn}.to_out.0`, 'b'],
+  [`lora_unet_${flat}_to_q.lora_up.weight`, 'denoiser', `${flat}_to_q`, 'b'],
+  [`lora_unet_${flat}_to_q.alpha`, 'denoiser', `${flat}_to_q`, 'alpha'],
+  [`lora_unet_${flat}_to_q.dora_scale`, 'denoiser', `${flat}_to_q`, 'dora-scale'],
+  [`lora_unet_${flat}_to_q.hada_w1_a`, 'denoiser', `${flat}_to_q`, 'other'],
+  ['transformer.transformer_blocks.0.attn.add_q_proj.lora_A.weight', 'denoiser', 'transformer_blocks.0.attn.add_q_proj', 'a'],
+  [
+    'text_encoder.text_model.encoder.layers.1.mlp.fc1.lora_linear_layer.down.weight',
+    'text_encoder',
+    'text_model.encoder.layers.1.mlp.fc1',
+    'a',
+  ],
+  ['lora_te1_text_model_encoder_layers_0_mlp_fc2.alpha', 'text_encoder', 'text_model_encoder_layers_0_mlp_fc2', 'alpha'],
+  ['lora_te2_text_projection.lora_down.weight', 'text_encoder_2', 'text_projection', 'a'],
+])('%s', (name, component, layer, part) => {
+  expect(parseLoraKey(name)).toEqual({ component, layer, part })
+})
+
+test('a tensor of a checkpoint is no part of a LoRA', () => {
+  expect(parseLoraKey('model.diffusion_model.out.2.weight')).toBeUndefined()
+})
+
+test('layers of old releases are looked for under their current names', () => {
+  expect(layerNames('attn1.to_out')).toContain('attn1_to_out_0')
+  expect(layerNames('encoder.layers.0.self_attn.to_q')).toContain('text_model_encoder_layers_0_self_attn_q_proj')
+})
+
+test.each([
+  ['conv_in', ['input_blocks.0.0']],
+  ['down_blocks.1.attentions.0.proj_in', ['input_blocks.4.1.proj_in']],
+  ['down_blocks.0.downsamplers.0.conv', ['input_blocks.3.0.op']],
+  ['mid_block.attentions.0.transformer_blocks.3.ff.net.2', ['middle_block.1.transformer_blocks.3.ff.net.2']],
+  ['mid_block.resnets.1.conv2', ['middle_block.2.out_layers.3']],
+  ['up_blocks.0.resnets.2.time_emb_proj', ['output_blocks.2.0.emb_layers.1']],
+  ['up_blocks.0.upsamplers.0.conv', ['output_blocks.2.1.conv', 'output_blocks.2.2.conv']],
+  ['encoder.layers.0', []],
+])("latent-diffusion's name of %s", (layer, names) => {
+  expect(ldmLayers(layer, 2)).toEqual(names)
+})

@@ -1,0 +1,149 @@
+/** What loading, weighing and removing LoRAs does to a pipeline, besides the image. */
+
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { loadPipeline, type LoadedPipeline } from './diffusion-pipeline.js'
+import { loraFile, loraOf } from './testing-lora.node.js'
+import { diskRepository, fixtures } from './testing.node.js'
+import type { PipelineProgress } from './types.js'
+
+let pipeline: LoadedPipeline
+beforeAll(async () => {
+  pipeline = await loadPipeline(diskRepository(join(fixtures, 'few-steps/lcm/repo')), { device: 'wasm' })
+})
+afterAll(() => pipeline.dispose())
+
+const events: PipelineProgress[] = []
+
+async function pixels(): Promise<Uint8ClampedArray> {
+  events.length = 0
+  const { images } = await pipeline.generate('a dog', {
+    numInferenceSteps: 1,
+    width: 16,
+    height: 16,
+    seed: 1,
+    onProgress: (event) => events.push(event),
+  })
+  return images[0]?.data ?? new Uint8ClampedArray()
+}
+
+/** The events of the last run that report a load of weights. */
+function loadsOf(component: string): readonly PipelineProgress[] {
+  return events.filter((event) => event.type === 'weights' && event.component === component)
+}
+
+/** Bytes of the UNet's weights after a run. */
+async function unetBytes(): Promise<number> {
+  await pixels()
+  const memory = events.findLast((event) => event.type === 'memory')
+  return memory?.memory.components['unet']?.weights ?? 0
+}
+
+/** A LoRA for the fixture's UNet, in which the first cross-attention has this width of its prompt. */
+function lora(
+  name: string,
+  { width = 16, more = {} }: { width?: number; more?: Readonly<Record<string, readonly number[]>> } = {},
+) {
+  const layer = 'unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k'
+  const shapes = { [`${layer}.lora_A.weight`]: [2, width], [`${layer}.lora_B.weight`]: [16, 2], ...more }
+  return loraOf(shapes, `${name}.safetensors`)
+}
+
+test('a LoRA changes images, its weight costs no load, and its removal gives the first image again', async () => {
+  const plain = await pixels()
+  const [info] = await pipeline.adapters({ type: 'load', source: lora('a'), options: { adapterName: 'a', scale: 0.5 } })
+  expect(info).toMatchObject({ adapterName: 'a', file: 'a.safetensors', components: ['unet'], layers: 1, rank: 2, active: true })
+  const half = await pixels()
+  expect(half).not.toEqual(plain)
+  await pipeline.adapters({ type: 'set', names: ['a'], weights: 1 })
+  const whole = await pixels()
+  expect(whole).not.toEqual(half)
+  expect(loadsOf('unet')).toEqual([])
+  await pipeline.adapters({ type: 'set', names: ['a'], weights: 0 })
+  expect(await pixels()).toEqual(plain)
+  expect(await pipeline.adapters({ type: 'set', names: [] })).toMatchObject([{ adapterName: 'a', active: false }])
+  expect(await pixels()).toEqual(plain)
+  // Other graphs, whose sessions are made of the weights again: the check above can fail.
+  expect(loadsOf('unet')).not.toEqual([])
+  expect(await pipeline.adapters({ type: 'delete' })).toEqual([])
+  expect(await pixels()).toEqual(plain)
+})
+
+test('the newest LoRA is the active one, and names are unique', async () => {
+  const load = (name: string, adapterName?: string) =>
+    pipeline.adapters({ type: 'load', source: lora(name), options: adapterName === undefined ? {} : { adapterName } })
+  await load('a')
+  expect(await load('b')).toMatchObject([
+    { adapterName: 'default_0', active: false },
+    { adapterName: 'default_1', active: true },
+  ])
+  await expect(load('c', 'default_1')).rejects.toMatchObject({ code: 'adapter-name' })
+  await expect(pipeline.adapters({ type: 'set', names: ['c'] })).rejects.toMatchObject({ code: 'adapter-name' })
+  await expect(pipeline.adapters({ type: 'set', names: ['default_0'], weights: [1, 2] })).rejects.toMatchObject({
+    code: 'adapter-weights',
+  })
+  expect(await pipeline.adapters({ type: 'delete', names: ['default_0'] })).toMatchObject([
+    { adapterName: 'default_1', active: true },
+  ])
+  await pipeline.adapters({ type: 'delete' })
+})
+
+test('a file for another pipeline is refused by its first tensor, and leaves the pipeline as it was', async () => {
+  const plain = await pixels()
+  const refused = (source: ReturnType<typeof lora>) => expect(pipeline.adapters({ type: 'load', source })).rejects
+  await refused(lora('xl', { width: 2048 })).toMatchObject({
+    code: 'lora-mismatch',
+    message: expect.stringContaining('It looks like a LoRA for Stable Diffusion XL.') as string,
+    details: { actual: [2, 2048], expected: [2, 16] },
+  })
+  const flux = 'transformer.single_transformer_blocks.0.attn.to_q'
+  await refused(loraOf({ [`${flux}.lora_A.weight`]: [2, 16], [`${flux}.lora_B.weight`]: [16, 2] })).toMatchObject({
+    code: 'lora-mismatch',
+    details: { tensor: `${flux}.lora_A.weight`, looksLike: 'FLUX' },
+  })
+  await refused(loraOf({ 'lora_unet_mid_block.hada_w1_a': [2, 2] })).toMatchObject({ code: 'lora-method' })
+  await refused(loraOf({ 'conv_in.weight': [2, 2] })).toMatchObject({ code: 'not-a-lora' })
+  await refused(loraOf({ [`${flux}.lora_A.weight`]: [2, 16] })).toMatchObject({ code: 'not-a-lora' })
+  await refused(loraOf({ [`${flux}.lora_A.weight`]: [2, 16], [`${flux}.lora_B.weight`]: [16, 3] })).toMatchObject({
+    code: 'shape-mismatch',
+  })
+  expect(await pipeline.adapters({ type: 'set', names: [] })).toEqual([])
+  expect(await pixels()).toEqual(plain)
+})
+
+test('layers that the pipeline does not have are ignored with a warning, where others fit', async () => {
+  const warnings: string[] = []
+  const more = { 'lora_te2_text_projection.lora_down.weight': [1, 8], 'lora_te2_text_projection.lora_up.weight': [8, 1] }
+  await pipeline.adapters(
+    { type: 'load', source: lora('a', { more }) },
+    { onProgress: (event) => (event.type === 'warning' ? warnings.push(event.code) : 0) },
+  )
+  expect(warnings).toEqual(['lora-ignored'])
+  await pipeline.adapters({ type: 'delete' })
+})
+
+test('the memory plan counts the factors', async () => {
+  const plain = await unetBytes()
+  await pipeline.adapters({ type: 'load', source: lora('a') })
+  expect((await unetBytes()) - plain).toBe(4 * (2 * 16 + 16 * 2))
+  await pipeline.adapters({ type: 'delete' })
+  // The whole network is over a budget that its own weights fill; then it is refused before anything runs.
+  const tight = await loadPipeline(diskRepository(join(fixtures, 'few-steps/lcm/repo')), {
+    device: 'wasm',
+    offload: 'model',
+    maxMemory: { wasm: plain },
+  })
+  const make = () => tight.generate('a dog', { numInferenceSteps: 1, width: 16, height: 16 })
+  await make()
+  await tight.adapters({ type: 'load', source: lora('a') })
+  await expect(make()).rejects.toMatchObject({ code: 'does-not-fit', details: { needed: plain + 256, offered: plain } })
+  await tight.adapters({ type: 'delete' })
+  await make()
+  await tight.dispose()
+})
+
+test('trigger words come from the metadata', async () => {
+  const xl = await loadPipeline(diskRepository(join(fixtures, 'tiny-sd15', 'repo')), { device: 'wasm' })
+  expect(await xl.adapters({ type: 'load', source: loraFile('kohya') })).toMatchObject([{ triggerWords: ['tiny dog'] }])
+  await xl.dispose()
+})

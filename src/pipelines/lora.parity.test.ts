@@ -1,0 +1,42 @@
+/** LoRAs of every key style make the images that diffusers makes with them (fixtures/lora). */
+
+import { join } from 'node:path'
+import { afterAll, expect, test } from 'vitest'
+import { loadPipeline, type LoadedPipeline } from './diffusion-pipeline.js'
+import { caseOptions } from './testing-cases.js'
+import { loraFile, readLoraCases } from './testing-lora.node.js'
+import { diskRepository, fixtures } from './testing.node.js'
+import { psnr, relativeError } from './testing.js'
+
+const loaded = new Map<string, Promise<LoadedPipeline>>()
+
+function load(fixture: string): Promise<LoadedPipeline> {
+  const pipeline = loaded.get(fixture) ?? loadPipeline(diskRepository(join(fixtures, fixture, 'repo')), { device: 'wasm' })
+  loaded.set(fixture, pipeline)
+  return pipeline
+}
+
+afterAll(async () => {
+  for (const pipeline of loaded.values()) await (await pipeline).dispose()
+})
+
+test.each(readLoraCases().map((one, k) => [k, one.item.loras.map(({ file }) => file).join(' and '), one] as const))(
+  'case %i: %s',
+  async (_k, _names, { item, reference }) => {
+    const pipeline = await load(item.fixture)
+    await pipeline.adapters({ type: 'delete' })
+    for (const { file } of item.loras)
+      await pipeline.adapters({ type: 'load', source: loraFile(file), options: { adapterName: file } })
+    if (item.weights !== undefined)
+      await pipeline.adapters({ type: 'set', names: item.loras.map(({ file }) => file), weights: item.weights })
+    const { captured = {} } = await pipeline.generate(item.prompt, {
+      ...caseOptions(item, pipeline.info.scheduler.className),
+      capture: ['prompt_embeds', 'noise_pred', 'latents', 'image'],
+    })
+    // The bounds of runs without LoRA, in diffusion-pipeline.parity.test.ts.
+    for (const [name, expected] of Object.entries(reference))
+      expect.soft(relativeError(captured[name], expected), name).toBeLessThan(1e-4)
+    const [image, expected] = [captured['image'], reference['image']]
+    if (image !== undefined && expected !== undefined) expect(psnr(image, expected)).toBeGreaterThan(90)
+  },
+)

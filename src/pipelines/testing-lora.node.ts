@@ -1,0 +1,38 @@
+/** For tests in Node: the files and cases of fixtures/lora. */
+
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { FileInRepository } from '../checkpoint/layouts/single-file/single-file.js'
+import { float32File, memoryRepository } from '../checkpoint/testing.js'
+import type { FixtureCase } from './testing-cases.js'
+import { fixtures, readReference } from './testing.node.js'
+import type { CapturedTensors } from './types.js'
+
+/** One entry of cases.json: LoRAs in the order in which they are loaded, and the weights of `set_adapters`, if it is called. */
+export interface LoraCase extends FixtureCase {
+  readonly fixture: string
+  readonly loras: readonly { readonly file: string }[]
+  readonly weights?: readonly number[]
+}
+
+const folder = join(fixtures, 'lora')
+
+/** The cases with their references. */
+export function readLoraCases(): { readonly item: LoraCase; readonly reference: CapturedTensors }[] {
+  const cases = JSON.parse(readFileSync(join(folder, 'cases.json'), 'utf8')) as LoraCase[]
+  return cases.map((item, k) => ({ item, reference: readReference(join(folder, `reference-${k}.safetensors`)) }))
+}
+
+/** A file of float32 tensors of these shapes, with values in −1…1. */
+export function loraOf(shapes: Readonly<Record<string, readonly number[]>>, path = 'x.safetensors'): FileInRepository {
+  const file = float32File(shapes)
+  const view = new DataView(file.buffer)
+  for (let at = 8 + Number(view.getBigUint64(0, true)); at < file.byteLength; at += 4) view.setFloat32(at, Math.sin(at), true)
+  return { repository: memoryRepository({ [path]: file }), path }
+}
+
+/** A LoRA file by its name without the ending. */
+export function loraFile(name: string): FileInRepository {
+  const path = `${name}.safetensors`
+  return { repository: memoryRepository({ [path]: readFileSync(join(folder, path)) }), path }
+}

@@ -1,0 +1,120 @@
+/** The shelf of LoRAs: what the pictures are made with, how strongly, and the words that each wants in the prompt. */
+
+import type { LoraInfo } from '../../../index.js'
+import { h, setText } from '../../parts/dom.js'
+import { loraName, loraWeights, type LoraSetting } from '../../parts/lora-settings.js'
+
+/** A LoRA on the shelf: its setting, and the file if the user picked one. */
+export interface ShelvedLora extends LoraSetting {
+  readonly file?: File | undefined
+}
+
+/** What a shelf reports. */
+export interface ShelfListeners {
+  readonly onChange: () => void
+  /** A trigger word was chosen. */
+  readonly onWord: (word: string) => void
+}
+
+interface Item {
+  readonly lora: Omit<ShelvedLora, 'weight'>
+  readonly element: HTMLElement
+  readonly slider: HTMLInputElement
+  readonly words: HTMLElement
+}
+
+/** The list and its button. */
+export class LoraShelf {
+  readonly element: HTMLElement
+  readonly #listeners: ShelfListeners
+  readonly #list = h('ul', { class: 'loras', 'aria-label': 'LoRAs' })
+  readonly #file = h('input', { type: 'file', accept: '.safetensors', tabindex: -1, 'aria-hidden': 'true' })
+  readonly #pick = h('button', { type: 'button', class: 'pick', 'aria-describedby': 'lora-note' }, 'Add a LoRA')
+  #items: Item[] = []
+
+  constructor(listeners: ShelfListeners) {
+    this.#listeners = listeners
+    this.#file.hidden = true
+    const note = h('p', { class: 'note', id: 'lora-note' }, 'Or drop its file on the page.')
+    this.element = h(
+      'div',
+      { class: 'shelf', part: 'loras' },
+      this.#list,
+      h('div', { class: 'start-empty' }, this.#pick, note, this.#file),
+    )
+    this.#pick.addEventListener('click', () => this.#file.click())
+    this.#file.addEventListener('change', () => {
+      const [file] = this.#file.files ?? []
+      this.#file.value = ''
+      if (file !== undefined) this.add(file)
+    })
+    this.#list.hidden = true
+  }
+
+  /** The LoRAs, in the order in which they were added. */
+  get value(): readonly ShelvedLora[] {
+    return this.#items.map(({ lora, slider }) => ({ ...lora, weight: Number(slider.value) }))
+  }
+
+  /** The settings that describe them. A file that is here is used for the setting with its name. */
+  get settings(): readonly LoraSetting[] {
+    return this.value.map(({ source, weight }) => ({ source, weight }))
+  }
+  set settings(settings: readonly LoraSetting[]) {
+    const files = new Map(this.#items.map(({ lora }) => [lora.source, lora.file]))
+    this.#items = settings.map(({ source, weight }) => this.#item({ source, file: files.get(source) }, weight))
+    this.#draw()
+  }
+
+  /** Adds a file, or replaces the LoRA of the same name. */
+  add(file: File): void {
+    const at = this.#items.findIndex(({ lora }) => lora.source === file.name)
+    const item = this.#item({ source: file.name, file }, Number(this.#items[at]?.slider.value ?? 1))
+    this.#items = at < 0 ? [...this.#items, item] : this.#items.with(at, item)
+    this.#draw()
+    this.#listeners.onChange()
+  }
+
+  /** Shows the trigger words of loaded LoRAs, whose adapters have the names of their sources. */
+  show(infos: readonly LoraInfo[]): void {
+    for (const { lora, words } of this.#items) {
+      const known = infos.find(({ file }) => file === loraName(lora.source))
+      if (known === undefined) continue
+      words.replaceChildren(
+        ...known.triggerWords.map((word) =>
+          h('button', { type: 'button', class: 'quiet', onclick: () => this.#listeners.onWord(word) }, word),
+        ),
+      )
+    }
+  }
+
+  #item(lora: Item['lora'], weight: number): Item {
+    const name = loraName(lora.source)
+    const { min, max, step } = loraWeights
+    const slider = h('input', { type: 'range', min, max, step, value: weight, 'aria-label': `Strength of ${name}` })
+    const shown = h('output', {}, String(weight))
+    const words = h('div', { class: 'lora-words' })
+    const remove = h('button', { type: 'button', 'aria-label': `Remove ${name}` }, 'Remove')
+    const element = h(
+      'li',
+      { title: lora.source },
+      h('div', { class: 'start-line' }, h('span', { class: 'lora-name' }, name), shown, remove),
+      slider,
+      words,
+    )
+    slider.addEventListener('input', () => setText(shown, slider.value))
+    const item = { lora, element, slider, words }
+    remove.addEventListener('click', () => {
+      this.#items = this.#items.filter((other) => other !== item)
+      this.#draw()
+      this.#pick.focus()
+      this.#listeners.onChange()
+    })
+    return item
+  }
+
+  #draw(): void {
+    this.#list.replaceChildren(...this.#items.map(({ element }) => element))
+    this.#list.hidden = this.#items.length === 0
+  }
+}
