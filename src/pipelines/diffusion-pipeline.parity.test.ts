@@ -33,6 +33,7 @@ const names = [
   'few-steps/lcm',
   'few-steps/tiny-vae',
   'few-steps/edm',
+  'few-steps/sd35-large',
 ]
 
 for (const name of names) {
