@@ -19,9 +19,10 @@ const edits = folders.flatMap((name) => {
 })
 const load = (name: string) => loadPipeline(diskRepository(join(fixtures, name, 'repo')), { device: 'wasm' })
 
+const isInput = (key: string) => key.startsWith('input_image')
+
 test.each(edits)('%s', async (_, name, item, k) => {
   const all = readReference(join(fixtures, name, `edit-${k}.safetensors`))
-  const isInput = (key: string) => key.startsWith('input_image')
   const pictures = Object.keys(all).filter(isInput).toSorted()
   const images = pictures.map((key) => asPixels(all[key]!))
   const pipeline = await load(name)
