@@ -293,6 +293,15 @@ export class DiffusionPipeline {
     return this.dispose()
   }
 
+  static {
+    // Safari has no Symbol.asyncDispose. The code that bundlers write for `await using` looks for this symbol instead.
+    Object.defineProperty(DiffusionPipeline.prototype, Symbol.for('Symbol.asyncDispose'), {
+      value(this: DiffusionPipeline): Promise<void> {
+        return this.dispose()
+      },
+    })
+  }
+
   #assertUsable(): void {
     if (this.#disposed) throw new InputError('pipeline-disposed', 'This pipeline has been disposed.')
   }

@@ -212,6 +212,7 @@ const facts = {
   role: 'denoiser',
   weights: { ...currentNames, unused: [] },
   quantizable: true,
+  residual: 'float32',
 } as const
 
 /** The sines and cosines of numbers that diffusers divides by 1000 in the pipeline, and multiplies by 1000 in the network. */
