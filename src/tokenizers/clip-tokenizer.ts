@@ -3,10 +3,9 @@
  * byte-pair encoding; this file configures it from the files that a repository has.
  */
 
-import { CheckpointError } from '../errors.js'
 import { readBytePairs } from './byte-pairs.js'
 import { createHfTokenizer, type HfTokenizer } from './hf-tokenizer.js'
-import { readAddedTokens, type Vocabulary } from './special-tokens.js'
+import { readAddedTokens, roleId, type Vocabulary } from './special-tokens.js'
 import { padOrCut, readMaxLength, readSides, type EncodedText, type Sides, type Tokenizer, type TokenizerFiles } from './types.js'
 
 /**
@@ -42,21 +41,10 @@ export class CLIPTokenizer implements Tokenizer {
       pad_token: '<|endoftext|>',
     }
     const special = readAddedTokens(files, roles, known)
-    const idOf = (content: string): number => {
-      const id = special.tokens.find((token) => token.content === content)?.id ?? known.idOf(content)
-      if (id === undefined)
-        throw new CheckpointError(
-          'tokenizer-token',
-          `The special token ${JSON.stringify(content)} is not in the tokenizer's vocabulary.`,
-          {
-            token: content,
-          },
-        )
-      return id
-    }
-    const { bos_token: bos, eos_token: eos, pad_token: pad, unk_token: unk } = special.roles
+    const idOf = (role: keyof typeof special.roles) => roleId(special, role, known)
+    const { bos_token: bos, eos_token: eos, unk_token: unk } = special.roles
     this.fixedLength = readMaxLength(files, 77)
-    this.padTokenId = idOf(pad)
+    this.padTokenId = idOf('pad_token')
     this.#sides = readSides(files)
     this.#tokenizer = createHfTokenizer({
       added_tokens: special.tokens,
@@ -79,8 +67,8 @@ export class CLIPTokenizer implements Tokenizer {
       },
       post_processor: {
         type: 'RobertaProcessing',
-        sep: [eos, idOf(eos)],
-        cls: [bos, idOf(bos)],
+        sep: [eos || unk, idOf('eos_token')],
+        cls: [bos || unk, idOf('bos_token')],
         trim_offsets: false,
         add_prefix_space: false,
       },
