@@ -217,6 +217,8 @@ export interface AutoencoderModel<NetworkConfig = unknown> extends BaseModel<'au
   readonly scaleFactor: number
   /** The edge of diffusers' tiles, in latent pixels: the size it was trained for. */
   readonly tile: number
+  /** The edge of the smallest tiles that are used to save memory, in latent pixels. Absent: `smallestTile` of pipelines/latent-geometry.ts. */
+  readonly smallestTile?: number | undefined
   /** Whether a checkpoint with these tensors has the encoder: image to image needs it. */
   readonly hasEncoder: (tensors: Iterable<string>) => boolean
   /** What the encoder gives: `moments`, the means and log variances that latents are drawn from, or the `latents` themselves. */
