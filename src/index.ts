@@ -7,6 +7,7 @@ export type {
   FromSingleFileOptions,
   GenerateCallOptions,
   GenerateOutput,
+  LoadEmbeddingCallOptions,
   LoadLoraCallOptions,
   PlanOptions,
 } from './engine/client/diffusion-pipeline.js'
@@ -64,9 +65,7 @@ export type {
   EncodePromptOptions,
   GenerateOptions,
   GenerateResult,
-  LoadLoraOptions,
   LoadPipelineOptions,
-  LoraInfo,
   OffloadMode,
   LoadNote,
   PipelineInfo,
@@ -85,6 +84,7 @@ export type {
   StepInfo,
   WeightsDType,
 } from './pipelines/types.js'
+export type { LoadEmbeddingOptions, LoadLoraOptions, LoraInfo } from './pipelines/adapter-types.js'
 export type { ComponentPlan, MemoryPlan, Residence } from './memory/plan.js'
 export type { ComponentMemory, MemorySnapshot } from './runtime/types.js'
 export type { DeviceCapabilities, DeviceInfo, DeviceKind, DeviceName, KernelReport, KernelSource } from './memory/device-info.js'
