@@ -8,7 +8,7 @@ import { isRefusal } from '../../src/memory/refusal.js'
 import { planOn } from '../../src/pipelines/planning/residence.js'
 import type { WeightsDType } from '../../src/pipelines/types.js'
 import { formatBytes } from '../../src/util/format-bytes.js'
-import { device, needsIn, type PublishedPipeline } from './published-tables.js'
+import { device, flux, needsIn, type PublishedPipeline } from './published-tables.js'
 
 const xl = { text_encoder: 'sdxl-text-encoder', text_encoder_2: 'sdxl-text-encoder-2', vae: 'sdxl-vae' }
 const sd3 = { text_encoder: 'sd3-text-encoder', text_encoder_2: 'sdxl-text-encoder-2', vae: 'sd3-vae' }
@@ -34,6 +34,7 @@ const pipelines: readonly PublishedPipeline[] = [
   },
   { name: 'Stable Diffusion 3 medium', size: 1024, components: { ...sd3, ...t5, transformer: 'sd3-medium-transformer' } },
   { name: 'Stable Diffusion 3.5 medium', size: 1024, components: { ...sd3, ...t5, transformer: 'sd35-medium-transformer' } },
+  flux,
 ]
 
 /** Gigabytes of a GPU's memory, and how many of them the page, the browser and the screen are left with. */

@@ -22,6 +22,24 @@ export interface PublishedPipeline {
   /** Width and height of its images, in pixels. */
   readonly size: number
   readonly components: Readonly<Record<string, string>>
+  /** Whether it predicts with and without the prompt. Default true. */
+  readonly guided?: boolean
+  /** Of T5. Default: that of Stable Diffusion 3. */
+  readonly maxSequenceLength?: number
+}
+
+/** FLUX.1 dev. That of schnell differs by the embedding of the guidance scale, 0.1 % of the transformer. */
+export const flux: PublishedPipeline = {
+  name: 'FLUX.1',
+  size: 1024,
+  components: {
+    text_encoder: 'sd15-text-encoder',
+    text_encoder_2: 't5-xxl-encoder',
+    transformer: 'flux-dev-transformer',
+    vae: 'flux-vae',
+  },
+  guided: false,
+  maxSequenceLength: 512,
 }
 
 const pipelines: readonly PublishedPipeline[] = [
@@ -46,6 +64,7 @@ const pipelines: readonly PublishedPipeline[] = [
       vae: 'sd3-vae',
     },
   },
+  flux,
 ]
 
 /** The values of `dtype`; each is a column. */
@@ -78,7 +97,8 @@ export interface Needs {
 }
 
 /** What one image of the default size needs, with weights of one type. */
-export function needsIn(word: WeightsDType, { size: pixels, components }: PublishedPipeline, fromImage: boolean): Needs {
+export function needsIn(word: WeightsDType, pipeline: PublishedPipeline, fromImage: boolean): Needs {
+  const { size: pixels, components, guided, maxSequenceLength } = pipeline
   const stored = Object.entries(components).map(([name, table]) =>
     publishedNetwork(name, table, word === 'float32' ? 'F32' : 'F16'),
   )
@@ -90,7 +110,7 @@ export function needsIn(word: WeightsDType, { size: pixels, components }: Publis
       return [network.name, { ...network, table, dtype: compute }]
     }),
   )
-  const size = { width: pixels / 8, height: pixels / 8, fromImage }
+  const size = { width: pixels / 8, height: pixels / 8, fromImage, guided, maxSequenceLength }
   const request = { device, networks, here: () => true, dtype: 'float16', vaeTiling: undefined, size } as const
   const needs = needsOn(request)
   return { components: needs, held: heldOn(request, needs) }
@@ -105,7 +125,7 @@ function tableOf(pipeline: PublishedPipeline): string {
   const columns = words.map((word) => needsIn(word, pipeline, false))
   const encoders = words.map((word) => needsIn(word, pipeline, true).components.filter(({ part }) => part === 'encoder'))
   const lines = [
-    `**${pipeline.name}**, ${pipeline.size} × ${pipeline.size}, one image with guidance`,
+    `**${pipeline.name}**, ${pipeline.size} × ${pipeline.size}, one image ${pipeline.guided === false ? 'in one prediction a step' : 'with guidance'}`,
     '',
     row('', words),
     row(

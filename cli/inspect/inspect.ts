@@ -3,6 +3,7 @@
 import { checkVariantName } from '../../src/checkpoint/weight-files.js'
 import { InputError } from '../../src/errors.js'
 import { checkBaseUrl } from '../../src/hub/names.js'
+import { families } from '../../src/pipelines/families.js'
 import { checkOffload } from '../../src/pipelines/planning/residence.js'
 import { formatBytes } from '../../src/util/format-bytes.js'
 import { readArguments } from '../arguments.js'
@@ -129,11 +130,13 @@ export function report(inspection: Inspection): string {
   return `${lines.join('\n')}\n`
 }
 
-function memoryLines({ memory, components }: Inspection): string[] {
+function memoryLines({ memory, components, pipeline }: Inspection): string[] {
   if (memory === null) return []
   const { shaderF16, maxBufferSize } = memory.assumedGpu
   const gpu = `a GPU ${shaderF16 ? 'with' : 'without'} shader-f16 and with buffers of up to ${formatBytes(maxBufferSize)}`
-  const title = `Memory for an image of ${memory.width} × ${memory.height} with guidance, on ${gpu} (assumed):`
+  const spec = families.find(({ className }) => className === pipeline)
+  const guided = spec === undefined || spec.guidance === 'classifier-free' ? ' with guidance' : ''
+  const title = `Memory for an image of ${memory.width} × ${memory.height}${guided}, on ${gpu} (assumed):`
   if ('devices' in memory) {
     const roles = new Map(components.flatMap(({ name, role }) => (role === null ? [] : [[name, role]])))
     const roleOf = (name: string) => {

@@ -146,7 +146,9 @@ export function createPipeline({
     info: describePipeline({ spec: family, parts, hosts, notes }, networks, defaults, describeScheduler(scheduler)),
     generate,
     adapters: (command, hooks = {}) => loras.run(command, opening, hooks),
-    encodePrompt: async (prompt, { signal, onProgress, ...options } = {}) => {
+    encodePrompt: async (prompt, { signal, onProgress, ...given } = {}) => {
+      const { maxSequenceLength = family.defaults.maxSequenceLength } = given
+      const options = { ...given, maxSequenceLength }
       checkAmounts(options)
       prompts.check(options)
       const run = new Run({ signal, onProgress })
