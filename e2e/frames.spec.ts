@@ -2,7 +2,7 @@
 
 import type { FrameLocator, Page } from '@playwright/test'
 import { expect, query, site, test } from './ui/page-harness.js'
-import { startSite } from './ui/site-server.js'
+import { startFolder, startSite } from './ui/site-server.js'
 
 /** Presses Generate. */
 async function press(box: Page | FrameLocator): Promise<void> {
@@ -62,5 +62,74 @@ test('under a policy the tag works, or says what the policy has to allow', async
     }
   } finally {
     await other.close()
+  }
+})
+
+/** Every feature that a page can deny to its frames and that the prompt box, the worker or WebGPU could ask for. */
+const denied = [
+  'cross-origin-isolated',
+  'storage-access',
+  'clipboard-write',
+  'fullscreen',
+  'screen-wake-lock',
+  'web-share',
+  'local-network-access',
+  'unload',
+]
+
+test('a frame without an origin of its own, and one that is denied every permission, make a picture', async ({
+  page,
+  server,
+}) => {
+  // A frame without an origin may read the scripts of a site only with this header.
+  const open = await startFolder('dist/site', {}, { 'access-control-allow-origin': '*' })
+  const frame = (attributes: string, origin: string) => {
+    const address = `${origin}/embed.html?${query(server, { prompt: 'a cat', steps: '1' })}`
+    return `<!doctype html><title>Frame</title><iframe ${attributes} width="600" height="900" src="${address}"></iframe>`
+  }
+  const allow = denied.map((feature) => `${feature} 'none'`).join('; ')
+  const policy = { 'permissions-policy': denied.map((feature) => `${feature}=()`).join(', ') }
+  const other = await startSite({
+    '/denied': { html: frame(`allow="${allow}"`, site), headers: policy },
+    '/opaque': { html: frame('sandbox="allow-scripts"', open.url) },
+  })
+  try {
+    for (const path of ['/denied', '/opaque']) {
+      await page.goto(`${other.url}${path}`)
+      const box = page.frameLocator('iframe')
+      await press(box)
+      await expect(box.getByText(/^Done in /).first()).toBeVisible()
+    }
+  } finally {
+    await other.close()
+    await open.close()
+  }
+})
+
+/** A page with the tag, which takes its model from an endpoint. */
+const tag = (endpoint: string) => ({
+  html: `<!doctype html><title>Hosts</title><script type="module" src="${site}/element.js"></script>
+    <aquatint-prompt model="a/b" endpoint="${endpoint}" device="wasm" prompt="a cat"></aquatint-prompt>`,
+})
+
+test('why a request failed is told apart in a browser: no CORS headers, no such server', async ({ page }) => {
+  // Answers every request, and lets no other origin read the answers.
+  const closedToOthers = await startSite({})
+  const gone = await startSite({})
+  await gone.close()
+  const other = await startSite({ '/cors': tag(closedToOthers.url), '/gone': tag(gone.url) })
+  const cases = [
+    ['/cors', /answers, but does not allow other origins to read its files.*Access-Control-Allow-Origin: http/],
+    ['/gone', /cannot be reached\. Check the address and your connection/],
+  ] as const
+  try {
+    for (const [path, words] of cases) {
+      await page.goto(`${other.url}${path}`)
+      await press(page)
+      await expect(page.getByText(words).first()).toBeVisible()
+    }
+  } finally {
+    await other.close()
+    await closedToOthers.close()
   }
 })

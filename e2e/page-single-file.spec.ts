@@ -2,6 +2,7 @@
 
 import { singleFileOf } from '../src/checkpoint/layouts/single-file/testing.node.js'
 import { readRepository, withJson } from './fixture-repository.js'
+import { startHubServer } from './hub-server/server.js'
 import { expect, generate, modelReady, nextEvent, openPage, test } from './ui/page-harness.js'
 
 const configs = 'stable-diffusion-v1-5/stable-diffusion-v1-5'
@@ -31,6 +32,41 @@ test('a checkpoint in one file makes the same picture by its address and dropped
   await expect(page.getByText('The model is now the file mine.safetensors.')).toBeVisible()
   await generate(page, 'a red apple')
   expect(await picture()).toBe(byAddress)
+})
+
+test('a checkpoint in one file is picked with “File…”', async ({ page, server }) => {
+  server.setRepository(configs, 'fixtures/tiny-sd15/repo')
+  await openPage(page, server, { model: '' })
+  await page.getByLabel('Model', { exact: true }).selectOption({ label: 'Another model…' })
+  const chooser = page.waitForEvent('filechooser')
+  await page.getByRole('button', { name: 'File…' }).click()
+  const picked = { name: 'mine.safetensors', mimeType: '', buffer: Buffer.from(await singleFileOf('tiny-sd15')) }
+  await (await chooser).setFiles(picked)
+  await expect(page.getByLabel('Repository, URL or path')).toHaveValue('mine.safetensors')
+  await generate(page, 'a red apple')
+  await expect(page.getByRole('img', { name: 'a red apple' })).toBeVisible()
+})
+
+test('a token opens a gated model, and is in no storage', async ({ page }) => {
+  const server = await startHubServer({
+    repositories: { 'a/gated': readRepository('fixtures/tiny-sd15/repo') },
+    gated: { 'a/gated': 'hf_secret' },
+  })
+  try {
+    await openPage(page, server, { model: 'a/gated' })
+    await page.getByText('Access token', { exact: true }).click()
+    await page.getByLabel('Token for gated models').fill('hf_secret')
+    await page.getByLabel('Token for gated models').blur()
+    await generate(page, 'a red apple')
+    await expect(page.getByRole('img', { name: 'a red apple' })).toBeVisible()
+    const kept = await page.evaluate(() =>
+      JSON.stringify([Object.entries(localStorage), Object.entries(sessionStorage), location.href]),
+    )
+    expect(kept).not.toContain('hf_secret')
+    expect(server.log.some(({ path, query }) => `${path}${query}`.includes('hf_secret'))).toBe(false)
+  } finally {
+    await server.close()
+  }
 })
 
 test('a file that is no checkpoint is refused by what it is', async ({ page, server }) => {

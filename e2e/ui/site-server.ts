@@ -38,8 +38,12 @@ const types: Readonly<Record<string, string>> = {
   '.json': 'application/json',
 }
 
-/** Serves the files of a folder, as a static host does, and `pages` by path. */
-export async function startFolder(folder: string, pages: Readonly<Record<string, ServedPage>> = {}): Promise<SiteServer> {
+/** Serves the files of a folder, as a static host does, with `headers`, and `pages` by path. */
+export async function startFolder(
+  folder: string,
+  pages: Readonly<Record<string, ServedPage>> = {},
+  headers: Readonly<Record<string, string>> = {},
+): Promise<SiteServer> {
   return listen((request, response) => {
     const { pathname } = new URL(request.url ?? '/', 'http://localhost')
     const page = pages[pathname]
@@ -53,6 +57,7 @@ export async function startFolder(folder: string, pages: Readonly<Record<string,
           .writeHead(200, {
             'content-type': types[extname(pathname)] ?? 'text/html; charset=utf-8',
             'content-length': bytes.length,
+            ...headers,
           })
           .end(bytes),
       () => response.writeHead(404).end(),

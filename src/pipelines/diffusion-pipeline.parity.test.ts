@@ -28,9 +28,12 @@ const names = [
   'tiny-sd35',
   'tiny-flux',
   'few-steps/flux-schnell',
+  'tiny-flux2-klein',
+  'tiny-flux2-klein-base',
   'few-steps/lcm',
   'few-steps/tiny-vae',
   'few-steps/edm',
+  'few-steps/sd35-large',
 ]
 
 for (const name of names) {

@@ -1,6 +1,7 @@
 /** All pipeline classes that can be run. A new class is added here, and its facts are in its own file alone. */
 
 import { flux } from './families/flux.js'
+import { flux2Klein } from './families/flux2-klein.js'
 import { latentConsistencyModel } from './families/latent-consistency-model.js'
 import { stableDiffusion } from './families/stable-diffusion.js'
 import { stableDiffusion3 } from './families/stable-diffusion-3.js'
@@ -12,5 +13,6 @@ export const families: readonly PipelineFamily[] = [
   stableDiffusionXL,
   stableDiffusion3,
   flux,
+  flux2Klein,
   latentConsistencyModel,
 ]

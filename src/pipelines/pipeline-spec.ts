@@ -1,5 +1,6 @@
 /** What loading and planning need to know of a pipeline class: its components and its defaults. generation/pipeline-family.ts has the rest. */
 
+import type { Config } from '../checkpoint/types.js'
 import type { DenoiserModel, NetworkDefinition, PromptWidths } from '../models/types.js'
 import type { TokenizerDefinition } from '../tokenizers/types.js'
 
@@ -33,6 +34,8 @@ export interface PipelineSpec {
    * the scale is above 1. `embedded`: as an input of the denoiser, where its config has one. `none`: not at all.
    */
   readonly guidance: 'classifier-free' | 'embedded' | 'none'
+  /** What a checkpoint's own options, those of model_index.json, change of the two above. Absent: nothing. */
+  readonly settingsOf?: ((options: Config) => Partial<Pick<PipelineSpec, 'defaults' | 'guidance'>>) | undefined
   /**
    * The widths of the prompt embeddings that the text encoders together give, from those of each encoder by its component's name, and `own`, the width that the
    * denoiser takes. Absent, or undefined where an encoder is missing: widths are not compared.

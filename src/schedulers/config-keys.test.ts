@@ -9,6 +9,8 @@ import { AquatintError } from '../errors.js'
 import { valuesFor } from '../util/testing-values.js'
 import { TorchGenerator } from '../util/random.js'
 import { createScheduler, schedulerClassNames } from './registry.js'
+import { KDPM2DiscreteScheduler } from './sigmas/scheduling-k-dpm-2-discrete.js'
+import { ancestralStep, KDPM2AncestralDiscreteScheduler } from './sigmas/scheduling-k-dpm-2-ancestral-discrete.js'
 import { StepRunner, type Arithmetic } from './step-runner.js'
 
 interface KeyCase {
@@ -65,12 +67,46 @@ function equal(actual: readonly number[], trace: readonly number[]): boolean {
   )
 }
 
-/** Known difference: with sigmas up to 7e6, the timestep of the last half step is 0.05 here and 0 in diffusers. The samples are equal. */
-const different: ReadonlySet<string> = new Set(['KDPM2AncestralDiscreteScheduler beta_start 0.5'])
+/**
+ * A result that is noise in diffusers: the last half step's sigma is the root of the difference of two numbers that are equal but for their last digit,
+ * and torch.sqrt of the machine that wrote the fixture gets that digit wrong. The test below shows it.
+ */
+const noise: ReadonlySet<string> = new Set(['KDPM2AncestralDiscreteScheduler beta_start 0.5'])
+
+test('the one result that is not diffusers’ comes from the last digit of a square root', () => {
+  const { fround, sqrt } = Math
+  const { up, down } = ancestralStep(1762.307373046875, 1)
+  // Nearest to the exact root; diffusers has the next float32 number.
+  expect(up).toBe(0.9999998211860657)
+  const theirs = 0.9999998807907104
+  expect(theirs).toBe(fround(up + 2 ** -24))
+  const downOf = (value: number) => fround(sqrt(fround(1 - fround(value * value))))
+  expect([downOf(up), downOf(theirs)]).toEqual([down, 0.00048828125])
+})
+
+test.each([KDPM2DiscreteScheduler, KDPM2AncestralDiscreteScheduler])('%o has the sigmas of diffusers', (Scheduler) => {
+  const item = cases.find((one) => one.class === Scheduler.className)
+  const scheduler = new Scheduler(item?.config ?? {})
+  scheduler.setTimesteps(steps)
+  const calls = scheduler.timesteps.length
+  const expected = item?.output.slice(calls, -count * calls) ?? []
+  expect(expected).toHaveLength(12)
+  expect([...scheduler.sigmas]).toEqual(expected.map((value) => expect.closeTo(value, 5)))
+})
 
 test('the fixture has every class', () => {
   expect(cases.map((item) => item.class)).toEqual(expect.arrayContaining([...schedulerClassNames]))
 })
+
+/**
+ * Values that diffusers never writes and that change nothing only in this run: words for numbers, trainings of no or two timesteps, types of variance that
+ * cut latents of four channels to three, and dynamic thresholding, which this run's small samples do not reach.
+ */
+function isNonsense(key: string, value: unknown): boolean {
+  if (key === 'thresholding') return value !== 0
+  if (key === 'variance_type') return value === 'learned' || value === 'learned_range'
+  return value === 'no_such' || key === 'num_train_timesteps' || (key === 'steps_offset' && value === 0.5)
+}
 
 test.each(cases.map((item) => [item.class, item] as const))('%s', (name, item) => {
   expect(equal(run(name, item.config), item.output)).toBe(true)
@@ -84,11 +120,13 @@ test.each(cases.map((item) => [item.class, item] as const))('%s', (name, item) =
       const said = error instanceof AquatintError ? `${error.message} ${JSON.stringify(error.details['key'] ?? null)}` : ''
       const named = said.includes(key) || (key === 'num_train_timesteps' && said.startsWith('numInferenceSteps'))
       // Where diffusers fails too, any error of ours will do.
+      if (judged === 'same' && !isNonsense(key, value))
+        faults.push(`${key} ${JSON.stringify(value)}: is refused and changes nothing: ${said}`)
       if (!named && (judged !== 'error' || !(error instanceof AquatintError)))
         faults.push(`${key} ${JSON.stringify(value)}: fails with ${String(error)}`)
       continue
     }
-    if (different.has(`${name} ${key} ${JSON.stringify(value)}`)) continue
+    if (noise.has(`${name} ${key} ${JSON.stringify(value)}`)) continue
     if (judged !== 'error' && !equal(actual, judged === 'same' ? item.output : judged))
       faults.push(`${key} ${JSON.stringify(value)}: another picture`)
   }

@@ -7,10 +7,16 @@ import { CheckpointError, UnsupportedError } from '../errors.js'
 import { isTruthy } from '../util/truthy.js'
 import type { SchedulerConfig } from './types.js'
 
-/** The key that a reader reads, for its errors. */
-interface Key {
+/** A key, for errors. */
+interface Named {
   readonly className: string
   readonly key: string
+}
+
+/** The key that a reader reads. */
+interface Key extends Named {
+  /** The config that the key is in. */
+  readonly config: SchedulerConfig
 }
 
 /** Checks the value of a key and returns it. `value` is `undefined` if the config does not contain the key. */
@@ -24,7 +30,7 @@ function show(value: unknown): string {
   return (JSON.stringify(value) ?? String(value)).slice(0, 200)
 }
 
-function invalid({ className, key }: Key, value: unknown, allowed: string): CheckpointError {
+function invalid({ className, key }: Named, value: unknown, allowed: string): CheckpointError {
   return new CheckpointError('invalid-config', `${key} of ${className} is ${show(value)}; expected ${allowed}.`, {
     className,
     key,
@@ -34,7 +40,7 @@ function invalid({ className, key }: Key, value: unknown, allowed: string): Chec
 }
 
 /** The error for a value that diffusers may support and Aquatint does not. */
-export function unsupported({ className, key }: Key, value: unknown, allowed: readonly string[]): UnsupportedError {
+export function unsupported({ className, key }: Named, value: unknown, allowed: readonly string[]): UnsupportedError {
   return new UnsupportedError(
     'unsupported-config',
     `${key} ${show(value)} of ${className} is not supported; supported: ${allowed.join(', ')}.`,
@@ -42,9 +48,15 @@ export function unsupported({ className, key }: Key, value: unknown, allowed: re
   )
 }
 
+/** In Python, true and false are the numbers 1 and 0. */
+function asNumber(value: unknown): unknown {
+  return typeof value === 'boolean' ? Number(value) : value
+}
+
 /** Reads a number from `min` to `max`. */
 export function number(fallback: number, min = -1e9, max = 1e9): Reader<number> {
-  return (value = fallback, key) => {
+  return (given = fallback, key) => {
+    const value = asNumber(given)
     if (typeof value !== 'number' || !(value >= min && value <= max)) throw invalid(key, value, `a number from ${min} to ${max}`)
     return value
   }
@@ -57,19 +69,22 @@ export function optionalNumber(min = -1e9, max = 1e9): Reader<number | null> {
 
 /** Reads a whole number from `min` to `max`. */
 export function integer(fallback: number, min: number, max: number): Reader<number> {
-  return (value = fallback, key) => {
+  return (given = fallback, key) => {
+    const value = asNumber(given)
     if (!Number.isInteger(value) || (value as number) < min || (value as number) > max)
       throw invalid(key, value, `a whole number from ${min} to ${max}`)
     return value as number
   }
 }
 
-/** Reads what Python takes for true or false: `null` and 0 are false. */
+/** Reads what Python takes for true or false: `null`, 0 and empty texts and lists are false, all other texts are true. */
 export function flag(fallback: boolean): Reader<boolean> {
-  return (value, key) => {
-    if (typeof value === 'object' ? value !== null : typeof value === 'string') throw invalid(key, value, 'true or false')
-    return isTruthy(value, fallback)
-  }
+  return (value) => isTruthy(value, fallback)
+}
+
+/** Reads a key that diffusers reads only if the flag `other` is true. Otherwise any value is accepted, and the default counts. */
+export function onlyWith<T>(other: string, fallback: boolean, read: Reader<T>): Reader<T> {
+  return (value, key) => read(isTruthy(key.config[other], fallback) ? value : undefined, key)
 }
 
 /** Reads one of the supported strings. */
@@ -94,7 +109,8 @@ export function optionalNumbers(maxLength: number): Reader<readonly number[] | n
 /** Reads a key of which Aquatint supports only the default. */
 export function only(allowed: boolean | null): Reader<boolean | null> {
   return (value = allowed, key) => {
-    if (value !== allowed && !(allowed === false && value === null)) throw unsupported(key, value, [String(allowed)])
+    // Python takes other values for false as well, such as 0.
+    if (value !== allowed && (allowed === true || isTruthy(value, false))) throw unsupported(key, value, [String(allowed)])
     return allowed
   }
 }
@@ -105,6 +121,11 @@ export function except(...refused: readonly string[]): Reader<unknown> {
     if (refused.some((name) => name === value)) throw unsupported(key, value, [`any but ${refused.join(' and ')}`])
     return value
   }
+}
+
+/** Reads one of some strings; any other value has the same effect as the first of them. */
+export function anyBut<const T extends string>(usual: T, special: readonly T[]): Reader<T> {
+  return (value = usual) => special.find((candidate) => candidate === value) ?? usual
 }
 
 /** Accepts any value of a key that has no effect. */
@@ -127,11 +148,14 @@ export function trainingKeys({
   }
 }
 
+/** diffusers adds the offset to timesteps with the spacing `leading` only; it fails there if the offset is null. */
+const stepsOffset: Reader<number> = (value, key) => integer(0, 0, 1000)(value === null ? undefined : value, key)
+
 /** The keys that distribute a run's timesteps over those of the training. */
 export function spacingKeys(fallback: 'linspace' | 'leading') {
   return {
     timestep_spacing: choice(fallback, ['linspace', 'leading', 'trailing']),
-    steps_offset: integer(0, 0, 1000),
+    steps_offset: stepsOffset,
   }
 }
 
@@ -154,7 +178,7 @@ export function readConfig<S extends ConfigSpec>(className: string, config: Sche
   return Object.fromEntries(
     Object.entries(spec).map(([key, read]) => [
       key,
-      read(Object.hasOwn(config, key) ? config[key] : undefined, { className, key }),
+      read(Object.hasOwn(config, key) ? config[key] : undefined, { className, key, config }),
     ]),
   ) as ConfigOf<S>
 }

@@ -3,10 +3,10 @@
  * byte-pair encoding; this file configures it from the files that a repository has.
  */
 
-import { CheckpointError, InputError } from '../errors.js'
+import { InputError } from '../errors.js'
 import { readBytePairs } from './byte-pairs.js'
 import { createHfTokenizer, type HfTokenizer } from './hf-tokenizer.js'
-import { readAddedTokens, type AddedToken, type Vocabulary } from './special-tokens.js'
+import { readAddedTokens, roleId, type AddedToken, type Vocabulary } from './special-tokens.js'
 import { padOrCut, readMaxLength, readSides, type EncodedText, type Sides, type Tokenizer, type TokenizerFiles } from './types.js'
 
 /**
@@ -52,21 +52,10 @@ export class CLIPTokenizer implements Tokenizer {
     }
     this.#files = files
     this.#added = new Map(special.tokens.map(({ content, id }) => [content, id]))
-    const idOf = (content: string): number => {
-      const id = special.tokens.find((token) => token.content === content)?.id ?? known.idOf(content)
-      if (id === undefined)
-        throw new CheckpointError(
-          'tokenizer-token',
-          `The special token ${JSON.stringify(content)} is not in the tokenizer's vocabulary.`,
-          {
-            token: content,
-          },
-        )
-      return id
-    }
-    const { bos_token: bos, eos_token: eos, pad_token: pad, unk_token: unk } = special.roles
+    const idOf = (role: keyof typeof special.roles) => roleId(special, role, known)
+    const { bos_token: bos, eos_token: eos, unk_token: unk } = special.roles
     this.fixedLength = readMaxLength(files, 77)
-    this.padTokenId = idOf(pad)
+    this.padTokenId = idOf('pad_token')
     this.#sides = readSides(files)
     this.#tokenizer = createHfTokenizer({
       added_tokens: special.tokens,
@@ -89,8 +78,8 @@ export class CLIPTokenizer implements Tokenizer {
       },
       post_processor: {
         type: 'RobertaProcessing',
-        sep: [eos, idOf(eos)],
-        cls: [bos, idOf(bos)],
+        sep: [eos || unk, idOf('eos_token')],
+        cls: [bos || unk, idOf('bos_token')],
         trim_offsets: false,
         add_prefix_space: false,
       },
@@ -154,7 +143,7 @@ export class CLIPTokenizer implements Tokenizer {
 
 /** A token as `add_tokens` makes it of a text. */
 function addedToken(content: string, id: number): AddedToken {
-  return { id, content, single_word: false, lstrip: false, rstrip: false, normalized: true, special: false }
+  return { id, content, single_word: false, lstrip: false, rstrip: false, normalized: true, special: false, searched: true }
 }
 
 /** Collapses white space, as the tokenizer does anyway, before the text is cut to its longest length. So the cut never removes words that matter. */

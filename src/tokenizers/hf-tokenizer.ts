@@ -11,8 +11,18 @@ import type { AddedToken } from './special-tokens.js'
 export interface HfTokenizer {
   normalizer: ((text: string) => string) | null
   pre_tokenizer: ((text: string, at: { readonly section_index: number }) => string[]) | null
+  /** What searches for the tokens that are searched for before normalizing, and after it. */
+  splitter_unnormalized: Splitter
+  splitter_normalized: Splitter
+  /** The tokens by their texts, and by their normalized texts. */
+  readonly added_tokens_map: Map<string, { readonly content: string; readonly single_word: boolean }>
   encode(text: string): { readonly ids: readonly number[] }
   decode(ids: readonly number[]): string
+}
+
+/** Cuts a text at the tokens that it finds. */
+interface Splitter {
+  split(text: string): string[]
 }
 
 /** The part of tokenizer.json that the library needs. */
@@ -41,6 +51,7 @@ export function createHfTokenizer(json: TokenizerJson, own?: OwnSteps): HfTokeni
     { version: '1.0', truncation: null, padding: null, ...json },
     { clean_up_tokenization_spaces: false },
   )
+  searchAsConfigured(tokenizer, json.added_tokens)
   if (own !== undefined) {
     tokenizer.normalizer = (text) => own.normalize(text) + end
     tokenizer.pre_tokenizer = (text, at) => own.preTokenize(text.slice(0, -end.length), at.section_index === 0)
@@ -56,4 +67,39 @@ export function createHfTokenizer(json: TokenizerJson, own?: OwnSteps): HfTokeni
     }
   }
   return tokenizer
+}
+
+/** `\w` of the Rust library. */
+const wordCharacter = /[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]/u
+
+/** Makes the search leave out tokens that are not searched for, and those of `single_word` that are part of a longer word: the library finds all. */
+function searchAsConfigured(tokenizer: HfTokenizer, tokens: readonly AddedToken[]): void {
+  const byText = tokenizer.added_tokens_map
+  const left = new Set(tokens.filter((token) => !token.searched).map((token) => token.content))
+  const single = new Set([...byText].filter(([, token]) => token.single_word).map(([text]) => text))
+  if (left.size === 0 && single.size === 0) return
+  const notSearched = new Set([...byText].filter(([, token]) => left.has(token.content)).map(([text]) => text))
+  for (const text of notSearched) byText.delete(text)
+  for (const name of ['splitter_unnormalized', 'splitter_normalized'] as const) {
+    const splitter = tokenizer[name]
+    tokenizer[name] = {
+      split: (text) => {
+        const kept: string[] = []
+        let at = 0
+        // Whether the last part is text, which the next part may be appended to.
+        let isText = false
+        for (const part of splitter.split(text)) {
+          const before = Array.from(text.slice(Math.max(0, at - 2), at)).at(-1) ?? ''
+          const after = Array.from(text.slice(at + part.length, at + part.length + 2))[0] ?? ''
+          const inWord = single.has(part) && (wordCharacter.test(before) || wordCharacter.test(after))
+          const nextIsText = notSearched.has(part) || inWord || !byText.has(part)
+          if (isText && nextIsText) kept.push((kept.pop() ?? '') + part)
+          else kept.push(part)
+          isText = nextIsText
+          at += part.length
+        }
+        return kept
+      },
+    }
+  }
 }

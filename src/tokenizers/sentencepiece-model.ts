@@ -17,10 +17,11 @@ const fields = {
 const unigram = 1
 const unknownPiece = 2
 const controlPiece = 3
+const userDefinedPiece = 4
 const maxExtraIds = 1000
 
-/** How to search for special tokens. */
-const plain = { single_word: false, lstrip: false, rstrip: false, normalized: false, special: true } as const
+/** The key of the result that has the tokens of the model: its control pieces, the pieces that its author defined, and those for masked spans. */
+export const sentencePieceTokens = 'sentencepiece_tokens'
 
 type Json = Readonly<Record<string, unknown>>
 
@@ -33,7 +34,7 @@ export function readSentencePieceModel(bytes: Uint8Array, extraIds: unknown = 10
   if (typeof extraIds !== 'number' || !Number.isInteger(extraIds) || extraIds < 0 || extraIds > maxExtraIds)
     throw broken(`extra_ids is ${JSON.stringify(extraIds)}; expected a whole number up to ${maxExtraIds}`)
   const vocab: [string, number][] = []
-  const special: [number, string][] = []
+  const special: Json[] = []
   let unknown = -1
   let modelType: number = unigram
   let charsmap: Uint8Array | undefined
@@ -47,7 +48,8 @@ export function readSentencePieceModel(bytes: Uint8Array, extraIds: unknown = 10
         else if (part.field === fields.piece.type) type = asNumber(part.value)
       }
       if (type === unknownPiece && unknown < 0) unknown = vocab.length
-      if (type === unknownPiece || type === controlPiece) special.push([vocab.length, text])
+      if (type === controlPiece || type === userDefinedPiece)
+        special.push({ content: text, normalized: false, special: type === controlPiece })
       vocab.push([text, score])
     } else if (field === fields.model.trainer) {
       for (const part of messageFields(asBytes(value)))
@@ -68,13 +70,14 @@ export function readSentencePieceModel(bytes: Uint8Array, extraIds: unknown = 10
     )
   if (unknown < 0) throw broken('it has no piece for unknown text')
   for (let id = extraIds - 1; id >= 0; id--) {
-    special.push([vocab.length, `<extra_id_${id}>`])
-    vocab.push([`<extra_id_${id}>`, 0])
+    const content = `<extra_id_${id}>`
+    special.push({ content, normalized: false, special: true })
+    vocab.push([content, 0])
   }
   const normalizer =
     charsmap === undefined || charsmap.length === 0 ? null : { type: 'Precompiled', precompiled_charsmap: encodeBase64(charsmap) }
-  const added = special.map(([id, content]) => Object.assign({ id, content }, plain))
-  return { added_tokens: added, normalizer, model: { type: 'Unigram', unk_id: unknown, vocab, byte_fallback: false } }
+  const model = { type: 'Unigram', unk_id: unknown, vocab, byte_fallback: false }
+  return { [sentencePieceTokens]: special, normalizer, model }
 }
 
 /** A field's value: a varint, four bytes, or bytes of any length. Fields of eight bytes are skipped. */

@@ -4,8 +4,9 @@
  * it, special_tokens_map.json overrides the config, and added_tokens.json and the added tokens of tokenizer.json are read.
  */
 
-import { CheckpointError } from '../errors.js'
-import type { TokenizerFiles } from './types.js'
+import { CheckpointError, UnsupportedError } from '../errors.js'
+import { sentencePieceTokens } from './sentencepiece-model.js'
+import { settingsOf, type TokenizerFiles } from './types.js'
 
 /** An added token as in tokenizer.json. `normalized` means that the token is searched for after lowercasing. */
 export interface AddedToken {
@@ -16,10 +17,12 @@ export interface AddedToken {
   readonly rstrip: boolean
   readonly normalized: boolean
   readonly special: boolean
+  /** Whether the token is searched for in a text: with `split_special_tokens`, special tokens are not. */
+  readonly searched: boolean
 }
 
 /** A token as the files have it, without its id in the vocabulary. */
-type FoundToken = Omit<AddedToken, 'id'>
+type FoundToken = Omit<AddedToken, 'id' | 'searched'>
 
 /** The vocabulary without the added tokens. */
 export interface Vocabulary {
@@ -29,6 +32,7 @@ export interface Vocabulary {
 }
 
 export interface SpecialTokens<Role extends string> {
+  /** The texts of the roles. Empty texts, which are no tokens, have the id of `unk_token` in transformers. */
   readonly roles: Readonly<Record<Role, string>>
   readonly tokens: readonly AddedToken[]
 }
@@ -38,14 +42,18 @@ const maxTokens = 100_000
 /** The roles of transformers' tokenizers, in the order in which their tokens get ids. */
 const allRoles = ['bos_token', 'eos_token', 'unk_token', 'sep_token', 'pad_token', 'cls_token', 'mask_token'] as const
 
-function readToken(value: unknown, special: boolean): FoundToken {
+/** @param name the key that has the token, for messages */
+function readToken(value: unknown, special: boolean, name: string): FoundToken {
   const fields = asObject(value)
-  const content = typeof value === 'string' ? value : fields['content']
-  if (typeof content !== 'string' || content.length === 0 || content.length > 1000)
-    throw new CheckpointError(
-      'tokenizer-token',
-      `A special token of the tokenizer is ${JSON.stringify(value)?.slice(0, 100)}; expected a string.`,
-    )
+  // transformers takes a token without text for an empty one.
+  const content = typeof value === 'string' ? value : isToken(value) ? (fields['content'] ?? '') : undefined
+  if (typeof content !== 'string' || content.length > 1000) {
+    const shown = JSON.stringify(value)?.slice(0, 100) ?? 'undefined'
+    throw new CheckpointError('tokenizer-token', `${name} of the tokenizer is ${shown}; expected a string.`, {
+      key: name,
+      value: shown,
+    })
+  }
   const flag = (name: string, fallback: boolean) => (typeof fields[name] === 'boolean' ? fields[name] : fallback)
   const isSpecial = flag('special', special)
   return {
@@ -65,26 +73,27 @@ export function readAddedTokens<Role extends (typeof allRoles)[number]>(
   vocabulary: Vocabulary,
 ): SpecialTokens<Role> {
   const decoder = files.tokenizerConfig?.['added_tokens_decoder']
-  const settings = decoder === undefined ? { ...files.tokenizerConfig, ...files.specialTokensMap } : { ...files.tokenizerConfig }
+  const settings = settingsOf(files)
+  checkFileOfVersion(files)
   const roles: Record<Role, string> = { ...defaults }
   const isOwn = (role: (typeof allRoles)[number]): role is Role => Object.hasOwn(defaults, role)
   const byRole = new Map<string, FoundToken>()
   for (const role of allRoles) {
     const value = settings[role] ?? (isOwn(role) ? defaults[role] : undefined)
-    if (value === undefined) continue
-    const token = readToken(value, true)
+    if (value === undefined || (role === 'unk_token' && settings[role] === null)) continue
+    const token = readToken(value, true, role)
     if (isOwn(role)) roles[role] = token.content
     // If two roles have the same text, the later one determines how to search for it, as in transformers.
-    byRole.set(token.content, token)
+    if (token.content !== '') byRole.set(token.content, token)
   }
-  const extra = readExtra(settings)
+  const extra = readExtra(settings, files)
   const special = new Set([...byRole.keys(), ...extra.map(({ content }) => content)])
   const listed = decoder === undefined ? listedTokens(files, special) : decodedTokens(decoder)
   const count = listed.length + extra.length
   if (count > maxTokens)
     throw new CheckpointError('tokenizer-token', `The tokenizer has ${count} added tokens; at most ${maxTokens} are allowed.`)
   const tokens = new Map<string, FoundToken>()
-  for (const token of listed) tokens.set(token.content, token)
+  for (const token of listed) if (token.content !== '') tokens.set(token.content, token)
   for (const role of allRoles) {
     // A token that the files name gets an id of its own; one that they do not name and do not have means that the files are not whole.
     if (!isOwn(role) || (settings[role] ?? null) !== null || tokens.has(roles[role])) continue
@@ -96,14 +105,44 @@ export function readAddedTokens<Role extends (typeof allRoles)[number]>(
       )
   }
   for (const token of [...byRole.values(), ...extra]) if (!tokens.has(token.content)) tokens.set(token.content, token)
-  return { roles, tokens: withIds([...tokens.values()], vocabulary) }
+  const splits = settings['split_special_tokens'] === true
+  const found = [...tokens.values()].map((token) => Object.assign(token, { searched: !(splits && token.special) }))
+  return { roles, tokens: withIds(found, vocabulary) }
+}
+
+/** transformers reads another file than tokenizer.json if this key names one for its version. @throws UnsupportedError `tokenizer-model` */
+function checkFileOfVersion({ tokenizerJson, tokenizerConfig }: TokenizerFiles): void {
+  const key = 'fast_tokenizer_files'
+  const named = tokenizerConfig?.[key]
+  if (tokenizerJson?.['added_tokens'] === undefined || !Array.isArray(named) || named.every((name) => name === 'tokenizer.json'))
+    return
+  const value = JSON.stringify(named).slice(0, 100)
+  throw new UnsupportedError('tokenizer-model', `${key} of the tokenizer is ${value}; only tokenizer.json is read.`, {
+    key,
+    value,
+  })
+}
+
+/** The id of a role's token. @throws CheckpointError `tokenizer-token` */
+export function roleId<Role extends string>(
+  { roles, tokens }: SpecialTokens<Role | 'unk_token'>,
+  role: NoInfer<Role> | 'unk_token',
+  vocabulary: Vocabulary,
+): number {
+  const content = roles[role] === '' ? roles.unk_token : roles[role]
+  const id = tokens.find((token) => token.content === content)?.id ?? vocabulary.idOf(content)
+  if (id === undefined)
+    throw new CheckpointError('tokenizer-token', `${role} ${JSON.stringify(content)} is not in the tokenizer's vocabulary.`, {
+      token: content,
+    })
+  return id
 }
 
 /** `added_tokens_decoder`: tokens by their ids, in the order of these. */
 function decodedTokens(decoder: unknown): FoundToken[] {
   return Object.entries(asObject(decoder))
     .toSorted(([a], [b]) => Number(a) - Number(b))
-    .map(([, token]) => readToken(token, false))
+    .map(([, token]) => readToken(token, false, 'a token of added_tokens_decoder'))
 }
 
 /** The added tokens of added_tokens.json (ids by text) and of tokenizer.json, in the order of their ids. */
@@ -115,29 +154,42 @@ function listedTokens(files: TokenizerFiles, special: ReadonlySet<string>): Foun
         'tokenizer-token',
         `${JSON.stringify(content.slice(0, 100))} in added_tokens.json has the id ${JSON.stringify(id)?.slice(0, 100)}; expected a whole number.`,
       )
-    byId.set(Number(id), readToken(content, special.has(content)))
+    byId.set(Number(id), readToken(content, special.has(content), 'a token of added_tokens.json'))
   }
   const inJson = files.tokenizerJson?.['added_tokens']
   for (const token of Array.isArray(inJson) ? (inJson as unknown[]) : []) {
     const { id } = asObject(token)
-    byId.set(typeof id === 'number' ? id : byId.size, readToken(token, false))
+    byId.set(typeof id === 'number' ? id : byId.size, readToken(token, false, 'a token of added_tokens'))
   }
   return [...byId].toSorted(([a], [b]) => a - b).map(([, token]) => token)
 }
 
-/** Special tokens without a role: a list, an object of them by name, and other keys that end in `_token`. */
-function readExtra(settings: Readonly<Record<string, unknown>>): FoundToken[] {
-  const { extra_special_tokens: current, additional_special_tokens: former } = settings
-  const given = isEmpty(current) ? former : current
-  const listed: readonly unknown[] = Array.isArray(given) ? given : Object.values(asObject(given))
+/**
+ * Special tokens without a role: a list, objects of them by name, and other keys that end in `_token`. The tokens of a SentencePiece model count where
+ * no file has a list, not even an empty one.
+ */
+function readExtra(
+  settings: Readonly<Record<string, unknown>>,
+  { tokenizerConfig, tokenizerJson }: TokenizerFiles,
+): FoundToken[] {
+  const { extra_special_tokens: current, model_specific_special_tokens: specific } = settings
+  const ofModel = tokenizerJson?.[sentencePieceTokens]
+  const former = (ofModel === undefined ? settings : (tokenizerConfig ?? {}))['additional_special_tokens']
+  const key = isEmpty(current) ? 'additional_special_tokens' : 'extra_special_tokens'
+  const given = isEmpty(current) && former !== undefined ? former : current
+  const listed: unknown[] = Array.isArray(given) ? given : Object.values(asObject(given))
+  if (Array.isArray(ofModel) && (given === undefined || isToken(given))) listed.push(...(ofModel as readonly unknown[]))
   const named = Object.entries(settings).filter(
-    ([key, value]) => key.endsWith('_token') && !allRoles.some((role) => role === key) && typeof value === 'string',
+    ([name, value]) => name.endsWith('_token') && !allRoles.some((role) => role === name) && typeof value === 'string',
   )
-  return [...named.map(([, value]) => value), ...listed].map((value) => readToken(value, true))
+  return [
+    ...[...named.map(([, value]) => value), ...listed].map((value) => readToken(value, true, `a token of ${key}`)),
+    ...Object.values(asObject(specific)).map((value) => readToken(value, true, 'a token of model_specific_special_tokens')),
+  ].filter(({ content }) => content !== '')
 }
 
 /** Tokens of the vocabulary have its ids; the others get the ids after it, one by one, whatever id the file gives them. */
-function withIds(tokens: readonly FoundToken[], { size, idOf }: Vocabulary): AddedToken[] {
+function withIds(tokens: readonly Omit<AddedToken, 'id'>[], { size, idOf }: Vocabulary): AddedToken[] {
   let next = size
   return tokens.map((token) => {
     const id = idOf(token.content) ?? next
@@ -148,6 +200,10 @@ function withIds(tokens: readonly FoundToken[], { size, idOf }: Vocabulary): Add
 
 function isEmpty(value: unknown): boolean {
   return value === undefined || value === null || (typeof value === 'object' && Object.keys(value).length === 0)
+}
+
+function isToken(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 function asObject(value: unknown): Readonly<Record<string, unknown>> {

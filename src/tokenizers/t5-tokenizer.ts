@@ -5,7 +5,7 @@
 
 import { CheckpointError, UnsupportedError } from '../errors.js'
 import { createHfTokenizer, type HfTokenizer } from './hf-tokenizer.js'
-import { readAddedTokens } from './special-tokens.js'
+import { readAddedTokens, roleId } from './special-tokens.js'
 import { padOrCut, readSides, type EncodedText, type Sides, type Tokenizer, type TokenizerFiles } from './types.js'
 import { unigramNormalizer } from './unigram-normalizer.js'
 import { unigramPreTokenizer } from './unigram-pre-tokenizer.js'
@@ -29,20 +29,9 @@ export class T5Tokenizer implements Tokenizer {
     const ids = new Map(pieces.map(([piece], id) => [piece, id]))
     const vocabulary = { size: pieces.length, idOf: (content: string) => ids.get(content) }
     const special = readAddedTokens(files, { eos_token: '</s>', unk_token: '<unk>', pad_token: '<pad>' }, vocabulary)
-    const idOf = (content: string): number => {
-      const id = special.tokens.find((token) => token.content === content)?.id ?? ids.get(content)
-      if (id === undefined)
-        throw new CheckpointError(
-          'tokenizer-token',
-          `The special token ${JSON.stringify(content)} is not in the tokenizer's vocabulary.`,
-          {
-            token: content,
-          },
-        )
-      return id
-    }
-    const eos = special.roles.eos_token
-    this.padTokenId = idOf(special.roles.pad_token)
+    const idOf = (role: keyof typeof special.roles) => roleId(special, role, vocabulary)
+    const eos = special.roles.eos_token || special.roles.unk_token
+    this.padTokenId = idOf('pad_token')
     this.#sides = readSides(files)
     const { normalizer, pre_tokenizer: preTokenizer, post_processor: postProcessor } = files.tokenizerJson ?? {}
     checkPostProcessor(postProcessor, eos)
@@ -60,7 +49,7 @@ export class T5Tokenizer implements Tokenizer {
         type: 'TemplateProcessing',
         single: [{ Sequence: { id: 'A', type_id: 0 } }, { SpecialToken: { id: eos, type_id: 0 } }],
         pair: [],
-        special_tokens: { [eos]: { id: eos, ids: [idOf(eos)], tokens: [eos] } },
+        special_tokens: { [eos]: { id: eos, ids: [idOf('eos_token')], tokens: [eos] } },
       },
       decoder: { type: 'Metaspace', replacement: '▁', prepend_scheme: 'always', split: true },
       model: { type: 'Unigram', unk_id: unknown, vocab: pieces, byte_fallback: false },
@@ -118,7 +107,7 @@ function checkPostProcessor(postProcessor: unknown, eos: string): void {
   const shown = JSON.stringify(type === 'TemplateProcessing' ? single : type)?.slice(0, 200) ?? 'undefined'
   throw new UnsupportedError(
     'tokenizer-post-processor',
-    `The tokenizer's post-processor ${shown} is not supported; supported: TemplateProcessing of the text and ${eos}.`,
+    `The tokenizer's post-processor ${shown} is not supported; supported: TemplateProcessing of the text and eos_token, ${eos}.`,
     { postProcessor: shown },
   )
 }

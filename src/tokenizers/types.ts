@@ -58,12 +58,21 @@ export interface Sides {
   readonly truncation: 'left' | 'right'
 }
 
-/** Reads `padding_side` and `truncation_side` of the config, or the directions in tokenizer.json. @throws UnsupportedError `tokenizer-side` */
-export function readSides({ tokenizerConfig, tokenizerJson }: TokenizerFiles): Sides {
+/**
+ * The settings of a tokenizer: tokenizer_config.json. special_tokens_map.json overrides any of its keys, unless it has `added_tokens_decoder`, as in
+ * transformers.
+ */
+export function settingsOf({ tokenizerConfig, specialTokensMap }: TokenizerFiles): Json {
+  return tokenizerConfig?.['added_tokens_decoder'] === undefined ? { ...tokenizerConfig, ...specialTokensMap } : tokenizerConfig
+}
+
+/** Reads `padding_side` and `truncation_side` of the settings, or the directions in tokenizer.json. @throws UnsupportedError `tokenizer-side` */
+export function readSides(files: TokenizerFiles): Sides {
+  const settings = settingsOf(files)
   const read = (kind: 'padding' | 'truncation'): 'left' | 'right' => {
     const key = `${kind}_side`
-    const inJson = tokenizerJson?.[kind] as { readonly direction?: unknown } | null | undefined
-    const own = tokenizerConfig?.[key]
+    const inJson = files.tokenizerJson?.[kind] as { readonly direction?: unknown } | null | undefined
+    const own = settings[key]
     const value = own === undefined ? (inJson?.direction ?? 'right') : own
     // tokenizer.json writes the directions with a capital letter.
     const side = typeof value === 'string' ? value.toLowerCase() : value
@@ -106,9 +115,9 @@ export function padOrCut(
   return { inputIds: [...ids.slice(0, leading), ...cut, ...ids.slice(end)], first: 0, removed }
 }
 
-/** Reads `model_max_length` of the config; transformers writes 10^30 for "none". @throws CheckpointError `tokenizer-max-length` */
+/** Reads `model_max_length` of the settings; transformers writes 10^30 for "none". @throws CheckpointError `tokenizer-max-length` */
 export function readMaxLength(files: TokenizerFiles, fallback: number): number {
-  const value = files.tokenizerConfig?.['model_max_length'] ?? fallback
+  const value = settingsOf(files)['model_max_length'] ?? fallback
   if (typeof value !== 'number' || !(value >= 3)) {
     throw new CheckpointError(
       'tokenizer-max-length',

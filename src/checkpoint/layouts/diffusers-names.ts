@@ -13,24 +13,23 @@ const maxFolders = 40
 
 /** The variants of published checkpoints. */
 const variants = ['fp16', 'bf16', 'non_ema']
-const tokenizerFiles = [
-  'tokenizer_config.json',
-  'tokenizer.json',
-  'special_tokens_map.json',
-  'added_tokens.json',
-  'vocab.json',
-  'merges.txt',
-  'spiece.model',
-]
-
 /** diffusers' layout, as hosts without a listing are searched for it. */
 export const diffusersNames: LayoutNames = {
   index: modelIndexName,
   rounds: [
     () => Promise.resolve([modelIndexName]),
     async (found, json) => {
-      const folders = found.includes(modelIndexName) ? componentFolders(await json(modelIndexName)) : new Map([['', undefined]])
-      return [...folders].flatMap(([folder, component]) => namesFor(component).map((name) => joinPath(folder, name)))
+      const folders = await foldersOf(found, json)
+      return folders.flatMap(([folder, component]) => firstNames(component).map((name) => joinPath(folder, name)))
+    },
+    async (found, json) => {
+      const folders = await foldersOf(found, json)
+      const names = folders.map(async ([folder, component]) => {
+        const read = (name: string) => (found.includes(joinPath(folder, name)) ? json(joinPath(folder, name)) : undefined)
+        const more = await furtherNames(component, (name) => found.includes(joinPath(folder, name)), read)
+        return more.map((name) => joinPath(folder, name))
+      })
+      return (await Promise.all(names)).flat()
     },
     async (found, json) => {
       const indexes = found.filter((path) => /\.safetensors\.(?:[\w-]+\.)?index(?:\.[\w-]+)?\.json$/.test(path))
@@ -43,6 +42,14 @@ export const diffusersNames: LayoutNames = {
       return shards.flat()
     },
   ],
+}
+
+/** The folders that can have components. Without model_index.json, the repository is one component of any class. */
+async function foldersOf(
+  found: readonly string[],
+  json: (path: string) => Promise<unknown>,
+): Promise<readonly (readonly [string, ComponentClass | undefined])[]> {
+  return found.includes(modelIndexName) ? [...componentFolders(await json(modelIndexName))] : [['', undefined]]
 }
 
 /** The folder of each component, and the component's class, as model_index.json lists them. */
@@ -62,30 +69,66 @@ interface ComponentClass {
   readonly className: string
 }
 
-/** The names that a component's files can have. Without a class, which is a repository with one component only, those of any component. */
-function namesFor(component: ComponentClass | undefined): string[] {
+/** The stems of the names of weight files. */
+const [diffusersStem, transformersStem] = ['diffusion_pytorch_model', 'model']
+
+/** What the files of a component are. Without a class, which is a repository with one component only, they may be any. */
+function kindsOf(component: ComponentClass | undefined): {
+  readonly tokenizer?: string
+  readonly stems: readonly string[]
+  readonly others: readonly string[]
+} {
   if (component === undefined)
-    return ['scheduler_config.json', ...tokenizerFiles, 'config.json', ...weightNames('model'), ...weightNames(diffusersStem)]
+    return { tokenizer: '', stems: [transformersStem, diffusersStem], others: ['scheduler_config.json'] }
   const { library, className } = component
-  if (/Tokenizer(?:Fast)?$/.test(className)) return tokenizerFiles
-  if (/Scheduler(?:Flax)?$/.test(className)) return ['scheduler_config.json']
-  if (/(?:Processor|Extractor)(?:Fast)?$/.test(className)) return ['preprocessor_config.json']
-  return ['config.json', ...weightNames(library === 'diffusers' ? diffusersStem : 'model')]
+  if (/Tokenizer(?:Fast)?$/.test(className)) return { tokenizer: className, stems: [], others: [] }
+  if (/Scheduler(?:Flax)?$/.test(className)) return { stems: [], others: ['scheduler_config.json'] }
+  if (/(?:Processor|Extractor)(?:Fast)?$/.test(className)) return { stems: [], others: ['preprocessor_config.json'] }
+  return { stems: [library === 'diffusers' ? diffusersStem : transformersStem], others: [] }
 }
 
-const diffusersStem = 'diffusion_pytorch_model'
-
-function weightNames(stem: string): string[] {
+/** The names to request first: those that most repositories have, and the variants, of which nothing else says that they exist. */
+function firstNames(component: ComponentClass | undefined): string[] {
+  const { tokenizer, stems, others } = kindsOf(component)
   return [
-    `${stem}.safetensors`,
-    `${stem}.safetensors.index.json`,
-    ...variants.flatMap((variant) => [
-      `${stem}.${variant}.safetensors`,
-      `${stem}.safetensors.index.${variant}.json`,
-      // The name that diffusers used until 0.29.
-      `${stem}.safetensors.${variant}.index.json`,
-    ]),
+    ...others,
+    ...(tokenizer === undefined ? [] : ['tokenizer_config.json', 'tokenizer.json']),
+    ...(stems.length === 0 ? [] : ['config.json']),
+    ...stems.map((stem) => `${stem}.safetensors`),
+    ...stems.flatMap((stem) => variants.map((variant) => `${stem}.${variant}.safetensors`)),
   ]
+}
+
+/** The names to request once the first are known: only those that the files found leave open, since a browser reports each missing file. */
+async function furtherNames(
+  component: ComponentClass | undefined,
+  has: (name: string) => boolean,
+  json: (name: string) => unknown,
+): Promise<string[]> {
+  const { tokenizer, stems } = kindsOf(component)
+  const names: string[] = []
+  // A repository with one component only is a tokenizer, or it is something else.
+  if (tokenizer !== undefined && !has('config.json') && !has('scheduler_config.json')) {
+    const config = await json('tokenizer_config.json')
+    // What these say is in such a config.
+    if (!entriesOf(config).some(([key]) => key === 'added_tokens_decoder'))
+      names.push('special_tokens_map.json', 'added_tokens.json')
+    if (!has('tokenizer.json')) {
+      if (!tokenizer.startsWith('T5')) names.push('vocab.json', 'merges.txt')
+      if (!tokenizer.startsWith('CLIP')) names.push('spiece.model')
+    }
+  }
+  // Weights in one file are not in shards.
+  for (const stem of stems) {
+    if (has(`${stem}.safetensors`) || (component === undefined && !has('config.json'))) continue
+    names.push(`${stem}.safetensors.index.json`)
+    for (const variant of variants) {
+      // The second name is that of diffusers until 0.29.
+      if (!has(`${stem}.${variant}.safetensors`))
+        names.push(`${stem}.safetensors.index.${variant}.json`, `${stem}.safetensors.${variant}.index.json`)
+    }
+  }
+  return names
 }
 
 /** The shards that an index names, each once. Names that are not plain file names are left out; the index's reader reports them. */

@@ -9,6 +9,7 @@ import { FileLocation } from './file-location.js'
 import { Hub } from '../hub.js'
 import { MemoryStore } from '../cache/memory-store.js'
 import { openRepository } from '../repositories/open-repository.js'
+import type { ByteRange } from '../types.js'
 import { fetchPiece } from './piece-fetch.js'
 import { retrying } from './retry.js'
 import { defaultSettings } from '../settings.js'
@@ -64,40 +65,50 @@ describe('tries', () => {
   })
 })
 
-describe('a server that sends less than requested, and says so', () => {
+describe('a server that sends another range than requested, and says so', () => {
   const size = 300_000
+  const requested = { begin: 1000, end: 200_000 }
 
-  /** Fetches a file of which the server sends at most `most` bytes for each request. */
-  async function fetchFrom(most: number): Promise<{ requests: number; bytes: Uint8Array; fetching: Promise<void> }> {
-    const state = { requests: 0, bytes: new Uint8Array(size), fetching: Promise.resolve() }
+  /** Fetches a part of a file from a server that widens or cuts each range. */
+  async function fetchFrom(sent: (range: ByteRange) => ByteRange): Promise<{ requests: number; bytes: Uint8Array }> {
+    const state = { requests: 0, bytes: new Uint8Array(requested.end - requested.begin) }
+    const content = Buffer.from(Array.from({ length: size }, (_, index) => index % 251))
     const started = createServer((request, response) => {
       state.requests++
-      const [begin = 0, last = 0] = (/\d+-\d+/.exec(request.headers.range ?? '')?.[0] ?? '').split('-').map(Number)
-      const end = Math.min(last + 1, begin + most)
+      const [first = 0, last = 0] = (/\d+-\d+/.exec(request.headers.range ?? '')?.[0] ?? '').split('-').map(Number)
+      const { begin, end } = sent({ begin: first, end: last + 1 })
       response.writeHead(206, { 'content-range': `bytes ${begin}-${end - 1}/${size}`, 'content-length': end - begin })
-      response.end(Buffer.alloc(end - begin, 7))
+      response.end(content.subarray(begin, end))
     })
     plain = started
     await new Promise<void>((resolve) => started.listen(0, '127.0.0.1', resolve))
     const location = new FileLocation(`http://127.0.0.1:${(started.address() as AddressInfo).port}/w`)
     const file = { repository: 'r', path: 'w', size, key: 'k', location }
-    const range = { begin: 0, end: size }
-    const piece = { file, range, target: state.bytes, signal: never, onBytes: () => {} }
-    state.fetching = fetchPiece((await openHub()).transport, piece)
+    const piece = { file, range: requested, target: state.bytes, signal: never, onBytes: () => {} }
+    await fetchPiece((await openHub()).transport, piece)
+    expect(content.subarray(requested.begin, requested.end).equals(state.bytes)).toBe(true)
     return state
   }
 
-  it('is asked for the rest of the bytes', async () => {
-    const state = await fetchFrom(100_000)
-    await state.fetching
-    expect(state.requests).toBe(3)
-    expect(state.bytes.every((byte) => byte === 7)).toBe(true)
+  it.each<[string, (range: ByteRange) => ByteRange]>([
+    ['the bytes before it', ({ end }) => ({ begin: 0, end })],
+    ['the bytes after it', ({ begin }) => ({ begin, end: size })],
+    ['both', () => ({ begin: 0, end: size })],
+  ])('more than requested, %s: only the requested bytes are used', async (_, sent) => {
+    expect((await fetchFrom(sent)).requests).toBe(1)
   })
 
-  it('is not asked for ever when it sends almost nothing', async () => {
-    const state = await fetchFrom(1)
-    await expect(state.fetching).rejects.toMatchObject({ code: 'short-body' })
-    expect(state.requests).toBe(5)
+  it.each<[string, (range: ByteRange) => ByteRange]>([
+    ['its end is missing', ({ begin, end }) => ({ begin, end: end - 1 })],
+    ['its beginning is missing', ({ begin, end }) => ({ begin: begin + 1, end })],
+    ['only its middle', ({ begin, end }) => ({ begin: begin + 1, end: end - 1 })],
+    ['one byte', ({ begin }) => ({ begin, end: begin + 1 })],
+    ['another part of the file', ({ end }) => ({ begin: end, end: size })],
+  ])('less than requested, %s: an error', async (_, sent) => {
+    await expect(fetchFrom(sent)).rejects.toMatchObject({
+      code: 'range-not-honoured',
+      message: expect.stringMatching(/bytes 1000-199999 were requested; the server sent .*"bytes \d+-\d+\/300000"/) as string,
+    })
   })
 })
 

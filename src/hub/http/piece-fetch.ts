@@ -1,4 +1,4 @@
-/** Fetches one piece of a file into memory: it counts the bytes received and requests the rest until the piece is whole. */
+/** Fetches one piece of a file into memory. Where a connection ends early, it requests the bytes that are still missing. */
 
 import { isAquatintError } from '../../errors.js'
 import type { ByteRange } from '../types.js'
@@ -69,8 +69,8 @@ class PieceFetch {
     this.#length = piece.range.end - piece.range.begin
   }
 
-  /** Requests the bytes that are still missing. True when the piece is whole, undefined when a part of them arrived. */
-  async attempt(): Promise<true | undefined> {
+  /** Requests the bytes that are still missing. Returns when the piece is whole. */
+  async attempt(): Promise<true> {
     const { file, range, signal, fromWhole } = this.#piece
     this.#before = this.#received
     const rest = { begin: range.begin + this.#received, end: range.end }
@@ -87,10 +87,8 @@ class PieceFetch {
       if (isAquatintError(error) && error.code === 'range-not-honoured') this.#discard()
       throw error
     }
-    if (this.#received === this.#length) return true
-    // A server may send less than was requested, but not so little that the download never ends.
-    if (!this.madeProgress()) throw shortBody(file, rest.end - rest.begin, this.#received - this.#before)
-    return undefined
+    if (this.#received < this.#length) throw shortBody(file, rest.end - rest.begin, this.#received - this.#before)
+    return true
   }
 
   madeProgress(): boolean {

@@ -11,7 +11,7 @@ import { readBody, sizeMismatch, wrongContent, type Alive, type Sink } from './a
 import { errorForAnswer, nameOf, type Requested } from './http-errors.js'
 import type { Transport } from './transport.js'
 
-/** An answer with bytes of the file: the requested range, or its beginning, or the whole file from its first byte. */
+/** An answer with bytes of the file: the requested range, or the whole file from its first byte. */
 export interface RangeAnswer {
   readonly kind: 'part' | 'whole'
   /** Bytes that the answer has before those that were requested. */
@@ -128,8 +128,8 @@ interface Part {
 const smallFile = 4096
 
 /**
- * Compares the Content-Range with the request. A server may send more than was requested: only the requested bytes are used. It may end
- * early: the rest is requested again. The answer must have the first requested byte. @throws HubError `range-not-honoured`, `size-mismatch`
+ * Compares the Content-Range with the request. A server may send more than was requested: only the requested bytes are used. An answer that covers
+ * less is refused, unless the file ends there. @throws HubError `range-not-honoured`, `size-mismatch`
  */
 function checkPart({ headers }: Response, range: ByteRange, size: number | undefined, requested: Requested): Part {
   const length = range.end - range.begin
@@ -146,9 +146,11 @@ function checkPart({ headers }: Response, range: ByteRange, size: number | undef
     if (total >= size || total > smallFile || range.begin > 0) throw sizeMismatch(requested, size, total)
     return { skip: 0, expected: length, hasMore: false, total, isShorterFile: true }
   }
+  const end = Math.min(range.end, total ?? range.end)
+  if (parsed.range.end < end) throw notHonoured(requested, range, `only ${JSON.stringify(header.slice(0, 100))}`, header)
   return {
     skip: range.begin - parsed.range.begin,
-    expected: Math.min(parsed.range.end, range.end) - range.begin,
+    expected: end - range.begin,
     hasMore: parsed.range.end > range.end,
     total,
     isShorterFile: false,

@@ -178,7 +178,7 @@ function define(className: Qwen3Config['className'], taps: Taps): TextEncoderDef
         smallest: { height: 1, width: 1 },
         shapes: ({ maxSequenceLength = defaultLength }) => ({ inputs_embeds: [1, maxSequenceLength, width] }),
         write: ({ inputs_embeds: [batch = 0, sequenceLength = 0] = [] }, options, variant = {}) =>
-          writeGraph(config, { batch, sequenceLength }, options, { hiddenStates: states, ...variant }),
+          writeGraph(config, { batch, sequenceLength }, options, { ...variant, hiddenStates: variant.hiddenStates ?? states }),
         upcast: false,
         tokenEmbedding: { tensors: ['model.embed_tokens.weight', 'embed_tokens.weight'], rows: vocabulary, width },
         layers,

@@ -92,7 +92,7 @@ export function createPipeline({
       options,
       {
         ...defaults,
-        mu: shift === undefined ? undefined : (config) => shift(tokens, config),
+        mu: shift === undefined ? undefined : (config, steps) => shift(tokens, config, steps),
         sigmas: family.scheduler?.sigmas,
       },
       run,

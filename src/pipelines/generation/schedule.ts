@@ -48,8 +48,8 @@ export function prepareScheduler(
   options: GenerateOptions,
   defaults: {
     readonly numInferenceSteps: number
-    /** The shift for a scheduler with `use_dynamic_shifting`, from its config. */
-    readonly mu?: ((config: Config) => number) | undefined
+    /** The shift for a scheduler with `use_dynamic_shifting`, from its config and the steps that were asked for. */
+    readonly mu?: ((config: Config, steps: number) => number) | undefined
     /** The sigmas for a number of steps where the caller gives no schedule. */
     readonly sigmas?: ((steps: number) => readonly number[]) | undefined
   },
@@ -62,12 +62,12 @@ export function prepareScheduler(
       : createScheduler(reference.className, { ...source.baseConfig, ...reference.config })
   if (reference !== undefined && unexpectedKeys.length > 0)
     run.warn('scheduler-keys', `${reference.className} does not know the config keys ${unexpectedKeys.join(', ')}.`)
-  const mu = scheduler.config['use_dynamic_shifting'] === true ? defaults.mu?.(scheduler.config) : undefined
+  const asked = options.numInferenceSteps ?? defaults.numInferenceSteps
+  const mu = scheduler.config['use_dynamic_shifting'] === true ? defaults.mu?.(scheduler.config, asked) : undefined
   if (timesteps !== undefined || sigmas !== undefined) scheduler.setTimesteps(null, { timesteps, sigmas, mu })
   else {
-    const steps = options.numInferenceSteps ?? defaults.numInferenceSteps
-    const own = scheduler.config['use_flow_sigmas'] === true ? undefined : defaults.sigmas?.(steps)
-    scheduler.setTimesteps(own === undefined ? steps : null, { sigmas: own, mu })
+    const own = scheduler.config['use_flow_sigmas'] === true ? undefined : defaults.sigmas?.(asked)
+    scheduler.setTimesteps(own === undefined ? asked : null, { sigmas: own, mu })
   }
   return scheduler
 }

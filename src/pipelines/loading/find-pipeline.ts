@@ -109,7 +109,7 @@ async function layoutOf(repo: PipelineSource, options: OpenPipelineOptions, open
 
 /** The family of a checkpoint's pipeline class, or of a class that has the same checkpoints. @throws UnsupportedError `unsupported-class` */
 export function findSpec<Spec extends PipelineSpec>(
-  { className, notes }: Layout,
+  { className, notes, options }: Layout,
   specs: readonly Spec[],
   run: Pick<Run, 'note'>,
 ): Spec {
@@ -123,7 +123,7 @@ export function findSpec<Spec extends PipelineSpec>(
         message: `The checkpoint was saved as ${className} and is run as ${spec.className}, which has the same components.`,
         values: { [className]: spec.className },
       })
-    return spec
+    return { ...spec, ...spec.settingsOf?.(options) }
   }
   const supported = specs.map((candidate) => candidate.className)
   throw new UnsupportedError(

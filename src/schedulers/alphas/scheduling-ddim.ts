@@ -1,7 +1,7 @@
 /** DDIMScheduler: denoising diffusion implicit models (Song et al. 2020, arXiv 2010.02502). Mirrors diffusers' class. */
 
 import { BaseScheduler, type NoiseLevel, type Schedule } from '../base-scheduler.js'
-import { choice, flag, number, spacingKeys, trainingKeys, unsupportedThresholding } from '../config.js'
+import { choice, flag, number, onlyWith, spacingKeys, trainingKeys, unsupportedThresholding } from '../config.js'
 import { alphaNoiseLevel, alphasCumprod, at, noiseTerms, originalTerms } from '../noise-schedule.js'
 import { round } from '../numpy.js'
 import { spaceTimesteps } from '../timestep-spacing.js'
@@ -14,7 +14,7 @@ const spec = {
   set_alpha_to_one: flag(true),
   prediction_type: choice('epsilon', ['epsilon', 'sample', 'v_prediction']),
   ...unsupportedThresholding,
-  clip_sample_range: number(1, 0),
+  clip_sample_range: onlyWith('clip_sample', true, number(1, 0)),
   ...spacingKeys('leading'),
   rescale_betas_zero_snr: flag(false),
 }

@@ -1,20 +1,26 @@
 /** DDPMScheduler: denoising diffusion probabilistic models (Ho et al. 2020, arXiv 2006.11239). Mirrors diffusers' class. */
 
 import { BaseScheduler, type NoiseLevel, type Schedule } from '../base-scheduler.js'
-import { choice, flag, number, spacingKeys, trainingKeys, unsupportedThresholding } from '../config.js'
+import { choice, flag, number, onlyWith, spacingKeys, trainingKeys, unsupportedThresholding, type Reader } from '../config.js'
 import { alphaNoiseLevel, alphasCumprod, at, originalTerms } from '../noise-schedule.js'
 import { round } from '../numpy.js'
 import { checkFalling, spaceTimesteps } from '../timestep-spacing.js'
 import type { SchedulerConfig, SetTimestepsOptions, StepPlan } from '../types.js'
 
 const className = 'DDPMScheduler'
+const variances = ['fixed_small', 'fixed_small_log', 'fixed_large'] as const
+const variance = choice('fixed_small', variances)
+/** diffusers has code for these; any other value has the effect of `fixed_small`. */
+const otherVariances: ReadonlySet<unknown> = new Set(['fixed_large_log', 'learned', 'learned_range'])
+const varianceType: Reader<(typeof variances)[number]> = (value, key) =>
+  variance(otherVariances.has(value) ? value : variances.find((known) => known === value), key)
 const spec = {
   ...trainingKeys(),
-  variance_type: choice('fixed_small', ['fixed_small', 'fixed_small_log', 'fixed_large']),
+  variance_type: varianceType,
   clip_sample: flag(true),
   prediction_type: choice('epsilon', ['epsilon', 'sample', 'v_prediction']),
   ...unsupportedThresholding,
-  clip_sample_range: number(1, 0),
+  clip_sample_range: onlyWith('clip_sample', true, number(1, 0)),
   ...spacingKeys('leading'),
   rescale_betas_zero_snr: flag(false),
 }

@@ -1,7 +1,7 @@
 /** LCMScheduler: multistep consistency sampling of latent consistency models (arXiv 2310.04378). Mirrors diffusers' class. */
 
 import { BaseScheduler, type NoiseLevel, type Schedule } from '../base-scheduler.js'
-import { choice, flag, integer, number, trainingKeys, unsupportedThresholding, unused } from '../config.js'
+import { choice, flag, integer, number, onlyWith, trainingKeys, unsupportedThresholding, unused } from '../config.js'
 import { alphaNoiseLevel, alphasCumprod, at, originalTerms } from '../noise-schedule.js'
 import { checkFalling } from '../timestep-spacing.js'
 import type { SchedulerConfig, SetTimestepsOptions, StepPlan } from '../types.js'
@@ -12,7 +12,7 @@ const spec = {
   ...trainingKeys({ start: 0.00085, end: 0.012, schedule: 'scaled_linear' }),
   original_inference_steps: integer(50, 1, 100_000),
   clip_sample: flag(false),
-  clip_sample_range: number(1, 0),
+  clip_sample_range: onlyWith('clip_sample', false, number(1, 0)),
   set_alpha_to_one: flag(true),
   // diffusers' class has these two keys but does not use them.
   steps_offset: unused,

@@ -1,7 +1,7 @@
 /** TCDScheduler: strategic stochastic sampling of trajectory consistency models (Zheng et al. 2024, arXiv 2402.19159). Mirrors diffusers' class. */
 
 import { BaseScheduler, type NoiseLevel, type Schedule } from '../base-scheduler.js'
-import { choice, flag, integer, number, trainingKeys, unsupportedThresholding, unused } from '../config.js'
+import { choice, flag, integer, trainingKeys, unsupportedThresholding, unused } from '../config.js'
 import { alphaNoiseLevel, alphasCumprod, at, noiseTerms, originalTerms } from '../noise-schedule.js'
 import { checkFalling } from '../timestep-spacing.js'
 import type { SchedulerConfig, SetTimestepsOptions, StepOptions, StepPlan } from '../types.js'
@@ -17,7 +17,7 @@ const spec = {
   set_alpha_to_one: unused,
   steps_offset: unused,
   timestep_spacing: unused,
-  timestep_scaling: number(10, 0),
+  timestep_scaling: unused,
   prediction_type: choice('epsilon', ['epsilon', 'sample', 'v_prediction']),
   ...unsupportedThresholding,
   rescale_betas_zero_snr: flag(false),

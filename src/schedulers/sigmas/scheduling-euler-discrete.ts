@@ -5,7 +5,7 @@
 
 import { BaseScheduler, type NoiseLevel, type Schedule } from '../base-scheduler.js'
 import { InputError } from '../../errors.js'
-import { choice, flag, optionalNumber, sigmaKeys, spacingKeys, trainingKeys } from '../config.js'
+import { anyBut, choice, flag, optionalNumber, sigmaKeys, spacingKeys, trainingKeys } from '../config.js'
 import { alphasCumprodForSigmas, trainingSigmas } from '../noise-schedule.js'
 import { float32, interpolateAt, linspace } from '../numpy.js'
 import {
@@ -28,7 +28,7 @@ const spec = {
   sigma_min: optionalNumber(0),
   sigma_max: optionalNumber(0),
   ...spacingKeys('linspace'),
-  timestep_type: choice('discrete', ['discrete', 'continuous']),
+  timestep_type: anyBut('discrete', ['continuous']),
   rescale_betas_zero_snr: flag(false),
   final_sigmas_type: choice('zero', ['zero', 'sigma_min']),
 }

@@ -5,21 +5,22 @@
 
 import { BaseScheduler, type NoiseLevel, type Schedule } from '../base-scheduler.js'
 import { InputError } from '../../errors.js'
-import { choice, flag, integer, number, optionalNumber, sigmaKeys } from '../config.js'
+import { choice, flag, integer, number, onlyWith, optionalNumber, type Reader, sigmaKeys } from '../config.js'
 import { float32, linspace } from '../numpy.js'
 import { checkSigmaSchedule, convertSigmas, shiftSigma, stretchToTerminal, timeShiftSigma } from '../sigma-schedules.js'
 import type { SchedulerConfig, SetTimestepsOptions, StepPlan, StepTerm } from '../types.js'
 
 const className = 'FlowMatchEulerDiscreteScheduler'
+const withDynamicShift = (read: Reader<number>) => onlyWith('use_dynamic_shifting', false, read)
 const spec = {
   num_train_timesteps: integer(1000, 2, 100_000),
   shift: number(1, 1e-6, 1e6),
   use_dynamic_shifting: flag(false),
   // Pipelines compute `mu` from the next four keys.
-  base_shift: number(0.5),
-  max_shift: number(1.15),
-  base_image_seq_len: integer(256, 1, 1_000_000),
-  max_image_seq_len: integer(4096, 1, 1_000_000),
+  base_shift: withDynamicShift(number(0.5)),
+  max_shift: withDynamicShift(number(1.15)),
+  base_image_seq_len: withDynamicShift(integer(256, 1, 1_000_000)),
+  max_image_seq_len: withDynamicShift(integer(4096, 1, 1_000_000)),
   invert_sigmas: flag(false),
   shift_terminal: optionalNumber(0, 0.999999),
   ...sigmaKeys,

@@ -4,7 +4,7 @@
  */
 
 import { BaseScheduler, type NoiseLevel, type Schedule } from '../base-scheduler.js'
-import { choice, flag, number, sigmaKeys, spacingKeys, trainingKeys } from '../config.js'
+import { choice, flag, number, onlyWith, sigmaKeys, spacingKeys, trainingKeys } from '../config.js'
 import { alphasCumprod, trainingSigmas } from '../noise-schedule.js'
 import { checkSigmaSchedule, initialSigma, sigmaInputScale, sigmaOriginalTerms } from '../sigma-schedules.js'
 import type { SchedulerConfig, SetTimestepsOptions, StepPlan, StepSum } from '../types.js'
@@ -17,7 +17,7 @@ const spec = {
   prediction_type: choice('epsilon', ['epsilon', 'sample', 'v_prediction']),
   ...sigmaKeys,
   clip_sample: flag(false),
-  clip_sample_range: number(1, 0),
+  clip_sample_range: onlyWith('clip_sample', false, number(1, 0)),
   ...spacingKeys('linspace'),
 }
 

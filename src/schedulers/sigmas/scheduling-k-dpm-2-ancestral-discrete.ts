@@ -22,14 +22,15 @@ const spec = {
 const { fround, sqrt } = Math
 
 /** A step from a sigma to the next: without noise to `down`, with noise of deviation `up` added; the midpoint is between `from` and `down`. */
-interface AncestralStep {
+export interface AncestralStep {
   readonly from: number
   readonly up: number
   readonly down: number
   readonly midpoint: number
 }
 
-function ancestralStep(from: number, to: number): AncestralStep {
+/** In float32, as torch computes it. */
+export function ancestralStep(from: number, to: number): AncestralStep {
   const [from2, to2] = [fround(from * from), fround(to * to)]
   const up = fround(sqrt(fround(fround(to2 * fround(from2 - to2)) / from2)))
   const down = fround(sqrt(fround(to2 - fround(up * up))))
@@ -58,7 +59,7 @@ export class KDPM2AncestralDiscreteScheduler extends BaseScheduler<typeof spec> 
     const count = this.countSteps(steps, options, this.config.num_train_timesteps)
     const { timesteps, sigmas } = spacedSigmas(this.config, count, { className, training, roundKarras: true })
     const midpoints = sigmas.slice(1).map((sigma, i) => ancestralStep(sigmas[i] ?? 0, sigma).midpoint)
-    return { timesteps: withMidpoints(timesteps, midpoints, training), sigmas: [...twiceButFirst(sigmas), 0] }
+    return { timesteps: withMidpoints(timesteps, midpoints, training), sigmas: [...twiceButFirst([...sigmas, 0]), 0] }
   }
 
   override inputScale(index: number): number {

@@ -43,7 +43,7 @@ export class KDPM2DiscreteScheduler extends BaseScheduler<typeof spec> {
     const count = this.countSteps(steps, options, this.config.num_train_timesteps)
     const { timesteps, sigmas } = spacedSigmas(this.config, count, { className, training, roundKarras: true })
     const midpoints = sigmas.slice(1).map((sigma, i) => midpointSigma(sigma, sigmas[i] ?? 0))
-    return { timesteps: withMidpoints(timesteps, midpoints, training), sigmas: [...twiceButFirst(sigmas), 0] }
+    return { timesteps: withMidpoints(timesteps, midpoints, training), sigmas: [...twiceButFirst([...sigmas, 0]), 0] }
   }
 
   override inputScale(index: number): number {

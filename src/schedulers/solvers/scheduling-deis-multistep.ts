@@ -5,7 +5,17 @@
 
 import { BaseScheduler, type NoiseLevel, type Schedule } from '../base-scheduler.js'
 import { InputError } from '../../errors.js'
-import { choice, flag, integer, number, sigmaKeys, spacingKeys, trainingKeys, unsupportedThresholding } from '../config.js'
+import {
+  choice,
+  flag,
+  integer,
+  number,
+  onlyWith,
+  sigmaKeys,
+  spacingKeys,
+  trainingKeys,
+  unsupportedThresholding,
+} from '../config.js'
 import { lastPredictions, noisePlace, predictionName, predictionTerms, schedulePoint, type SchedulePoint } from './multistep.js'
 import { alphasCumprod, trainingSigmas } from '../noise-schedule.js'
 import { float32, interpolateAt, round } from '../numpy.js'
@@ -25,10 +35,10 @@ const spec = {
   lower_order_final: flag(true),
   ...sigmaKeys,
   use_flow_sigmas: flag(false),
-  flow_shift: number(1, 1e-6, 1e6),
+  flow_shift: onlyWith('use_flow_sigmas', false, number(1, 1e-6, 1e6)),
   ...spacingKeys('linspace'),
   use_dynamic_shifting: flag(false),
-  time_shift_type: choice('exponential', ['exponential']),
+  time_shift_type: onlyWith('use_dynamic_shifting', false, choice('exponential', ['exponential'])),
 }
 
 const { exp, log } = Math

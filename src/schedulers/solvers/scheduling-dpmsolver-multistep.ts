@@ -11,6 +11,7 @@ import {
   flag,
   integer,
   number,
+  onlyWith,
   sigmaKeys,
   spacingKeys,
   trainingKeys,
@@ -37,7 +38,7 @@ const spec = {
   ...sigmaKeys,
   use_lu_lambdas: flag(false),
   use_flow_sigmas: flag(false),
-  flow_shift: number(1, 1e-6, 1e6),
+  flow_shift: onlyWith('use_flow_sigmas', false, number(1, 1e-6, 1e6)),
   final_sigmas_type: choice('zero', ['zero', 'sigma_min']),
   lambda_min_clipped: number(-Infinity, -Infinity, 1e9),
   // Other values are those of DDPMScheduler's configs, which this class does not read.
@@ -45,7 +46,7 @@ const spec = {
   ...spacingKeys('linspace'),
   rescale_betas_zero_snr: flag(false),
   use_dynamic_shifting: flag(false),
-  time_shift_type: choice('exponential', ['exponential']),
+  time_shift_type: onlyWith('use_dynamic_shifting', false, choice('exponential', ['exponential'])),
 }
 
 const { exp } = Math

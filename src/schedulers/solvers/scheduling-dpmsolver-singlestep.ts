@@ -5,7 +5,7 @@
 
 import { CheckpointError, InputError } from '../../errors.js'
 import { BaseScheduler, type NoiseLevel, type Schedule } from '../base-scheduler.js'
-import { choice, except, flag, integer, number, sigmaKeys, trainingKeys, unsupportedThresholding } from '../config.js'
+import { choice, except, flag, integer, number, onlyWith, sigmaKeys, trainingKeys, unsupportedThresholding } from '../config.js'
 import { alphasCumprod, countAtLeast, trainingSigmas } from '../noise-schedule.js'
 import { float32, interpolateAt, round } from '../numpy.js'
 import { checkSigmaSchedule, convertSigmas, flowSigmas, sigmaToTimestep } from '../sigma-schedules.js'
@@ -25,12 +25,12 @@ const spec = {
   lower_order_final: flag(false),
   ...sigmaKeys,
   use_flow_sigmas: flag(false),
-  flow_shift: number(1, 1e-6, 1e6),
+  flow_shift: onlyWith('use_flow_sigmas', false, number(1, 1e-6, 1e6)),
   final_sigmas_type: choice('zero', ['zero', 'sigma_min']),
   lambda_min_clipped: number(-Infinity, -Infinity, 1e9),
   variance_type: except('learned', 'learned_range'),
   use_dynamic_shifting: flag(false),
-  time_shift_type: choice('exponential', ['exponential']),
+  time_shift_type: onlyWith('use_dynamic_shifting', false, choice('exponential', ['exponential'])),
 }
 
 const { exp, log } = Math

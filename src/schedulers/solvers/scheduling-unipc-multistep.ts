@@ -8,8 +8,10 @@ import {
   integer,
   number,
   only,
+  onlyWith,
   optionalNumber,
   optionalNumbers,
+  type Reader,
   sigmaKeys,
   spacingKeys,
   trainingKeys,
@@ -30,6 +32,8 @@ import { spaceMultistepTimesteps } from '../timestep-spacing.js'
 import type { SchedulerConfig, SetTimestepsOptions, StepPlan, StepTerm } from '../types.js'
 
 const className = 'UniPCMultistepScheduler'
+const correctorSteps: Reader<readonly number[] | null> = (value, key) =>
+  Array.isArray(value) && value.length === 0 ? null : optionalNumbers(100_000)(value, key)
 const spec = {
   ...trainingKeys(),
   solver_order: integer(2, 1, 6),
@@ -38,17 +42,16 @@ const spec = {
   predict_x0: flag(true),
   solver_type: choice('bh2', ['bh1', 'bh2', 'midpoint', 'heun', 'logrho']),
   lower_order_final: flag(true),
-  disable_corrector: (value: unknown, key: { readonly className: string; readonly key: string }) =>
-    Array.isArray(value) && value.length === 0 ? null : optionalNumbers(100_000)(value, key),
+  disable_corrector: correctorSteps,
   solver_p: only(null),
   ...sigmaKeys,
   use_flow_sigmas: flag(false),
-  flow_shift: number(1, 1e-6, 1e6),
+  flow_shift: onlyWith('use_flow_sigmas', false, number(1, 1e-6, 1e6)),
   ...spacingKeys('linspace'),
   final_sigmas_type: choice('zero', ['zero', 'sigma_min']),
   rescale_betas_zero_snr: flag(false),
   use_dynamic_shifting: flag(false),
-  time_shift_type: choice('exponential', ['exponential', 'linear']),
+  time_shift_type: onlyWith('use_dynamic_shifting', false, choice('exponential', ['exponential', 'linear'])),
   sigma_min: optionalNumber(0),
   sigma_max: optionalNumber(0),
   shift_terminal: optionalNumber(0, 0.999999),

@@ -1,5 +1,5 @@
 /**
- * Handles pictures that are dropped or pasted on the page: a picture saved from Aquatint restores its settings, any other becomes the start
+ * Handles pictures that are dropped or pasted on the page: a picture saved from Aquatint or AUTOMATIC1111's web UI restores its settings, any other becomes the start
  * picture. A dropped folder or checkpoint file becomes the model.
  */
 

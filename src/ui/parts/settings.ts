@@ -5,6 +5,7 @@
 
 import type { GenerateCallOptions, WeightsDType } from '../../index.js'
 import { lorasFromQuery, lorasFromUnknown, lorasInPrompt, lorasToQuery, type LoraSetting } from './lora-settings.js'
+import { readParameters } from './picture-parameters.js'
 
 /** All settings of a prompt box. An absent number means the default of the model. */
 export interface PromptSettings {
@@ -184,10 +185,13 @@ export function toPngText(settings: PromptSettings): Record<string, string> {
   }
 }
 
-/** Reads settings from the text chunks of a PNG; undefined if Aquatint did not write them. */
+/** Reads settings from the text chunks of a PNG of Aquatint, or of AUTOMATIC1111's web UI; undefined if there are none. */
 export function fromPngText(text: Readonly<Record<string, string>>): Partial<PromptSettings> | undefined {
   const own = text['aquatint']
-  if (own === undefined) return undefined
+  if (own === undefined) {
+    const parameters = readParameters(text['parameters'] ?? '')
+    return parameters === undefined ? undefined : settingsFromUnknown(parameters)
+  }
   try {
     const parsed: unknown = JSON.parse(own)
     return typeof parsed === 'object' && parsed !== null ? settingsFromUnknown(parsed as Record<string, unknown>) : undefined

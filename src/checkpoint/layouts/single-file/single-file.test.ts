@@ -47,6 +47,7 @@ const labels = {
   sdxl: 'Stable Diffusion XL',
   'sd3-medium': 'Stable Diffusion 3 medium',
   'sd35-medium': 'Stable Diffusion 3.5 medium',
+  'sd35-large': 'Stable Diffusion 3.5 large',
 }
 
 describe.each(Object.entries(fullSize))('the published file of %s', (model, { tables, tensors }) => {

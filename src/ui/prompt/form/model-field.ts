@@ -1,8 +1,8 @@
-/** Chooses the model: from a list, or in a field for any other repository, URL or folder. */
+/** Chooses the model: from a list, or in a field for any other repository, URL, folder or file. An access token can be given for it. */
 
 import type { LoadPipelineOptions, RepositoryReference } from '../../../index.js'
 import { h, setText } from '../../parts/dom.js'
-import { folderName, onlyFile, pickFolder, type Folder } from './pick-folder.js'
+import { folderName, onlyFile, pickFile, pickFolder, type Folder } from './pick-folder.js'
 
 /** A model in the list. */
 export interface ModelOption {
@@ -26,6 +26,15 @@ export class ModelField {
   readonly #inputRow: HTMLElement
   readonly #note = h('p', { class: 'note', id: 'model-note', 'aria-live': 'polite' })
   readonly #folder = h('button', { type: 'button' }, 'Folder…')
+  readonly #file = h('button', { type: 'button', title: 'A checkpoint in one file: .safetensors or .gguf' }, 'File…')
+  /** Stays in memory: no field, link, picture or storage gets it. */
+  readonly #token = h('input', {
+    id: 'model-token',
+    type: 'password',
+    autocomplete: 'off',
+    spellcheck: 'false',
+    'aria-describedby': 'model-token-note',
+  })
   #options: readonly ModelOption[] = []
   /** The plan of a model that is not listed, or loaded with other options. */
   #planPreview = ''
@@ -54,8 +63,10 @@ export class ModelField {
       'aria-describedby': 'model-note',
     })
     this.#input.addEventListener('change', onChange)
-    this.#folder.addEventListener('click', () => void this.#pickFolder(onChange))
-    this.#inputRow = h('div', { class: 'with-button' }, this.#input, this.#folder)
+    this.#token.addEventListener('change', onChange)
+    this.#folder.addEventListener('click', () => void this.#pick(pickFolder, onChange))
+    this.#file.addEventListener('click', () => void this.#pick(pickFile, onChange))
+    this.#inputRow = h('div', { class: 'with-button' }, this.#input, this.#folder, this.#file)
     this.element = h(
       'div',
       { class: 'field model', part: 'model' },
@@ -63,6 +74,18 @@ export class ModelField {
       this.#select,
       this.#inputRow,
       this.#note,
+      h(
+        'details',
+        { class: 'token' },
+        h('summary', {}, 'Access token'),
+        h('label', { for: 'model-token' }, 'Token for gated models of Hugging Face, or for Civitai'),
+        this.#token,
+        h(
+          'p',
+          { class: 'note', id: 'model-token-note' },
+          'It stays in this tab until the page is closed, and goes to that site only.',
+        ),
+      ),
     )
     this.#draw()
   }
@@ -85,12 +108,15 @@ export class ModelField {
   /** What to load: the value, or the picked folder if the field still shows it. */
   get reference(): RepositoryReference {
     const { value } = this
-    return this.#picked?.name === value ? this.#picked.reference : value
+    if (this.#picked?.name === value) return this.#picked.reference
+    return this.#token.value === '' ? value : withCivitaiToken(value, this.#token.value.trim())
   }
 
-  /** The load options of the chosen model, if it is in the list. */
+  /** The load options of the chosen model, if it is in the list, and the token. */
   get loadOptions(): LoadPipelineOptions {
-    return this.#options.find(({ model }) => model === this.value)?.loadOptions ?? {}
+    const listed = this.#options.find(({ model }) => model === this.value)?.loadOptions ?? {}
+    const token = this.#token.value.trim()
+    return token === '' || isCivitai(this.value) ? listed : { ...listed, token }
   }
 
   /** The models in the list. With an empty list, only the text field is shown. */
@@ -120,6 +146,8 @@ export class ModelField {
     this.#select.disabled = disabled
     this.#input.disabled = disabled
     this.#folder.disabled = disabled
+    this.#file.disabled = disabled
+    this.#token.disabled = disabled
   }
 
   #draw(): void {
@@ -149,10 +177,22 @@ export class ModelField {
     this.#note.hidden = this.#note.textContent === ''
   }
 
-  async #pickFolder(onChange: () => void): Promise<void> {
-    const folder = await pickFolder()
+  async #pick(pick: () => Promise<Folder | undefined>, onChange: () => void): Promise<void> {
+    const folder = await pick()
     if (folder === undefined) return
     this.folder = folder
     onChange()
   }
+}
+
+/** Whether an address is a download link of Civitai, which takes a token in its query. */
+function isCivitai(address: string): boolean {
+  return /^https:\/\/(?:www\.)?civitai\.\w+\/api\/download\//i.test(address)
+}
+
+function withCivitaiToken(address: string, token: string): string {
+  if (!isCivitai(address) || !URL.canParse(address)) return address
+  const url = new URL(address)
+  url.searchParams.set('token', token)
+  return url.href
 }

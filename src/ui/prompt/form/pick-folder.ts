@@ -1,4 +1,4 @@
-/** Lets the user pick a folder with a checkpoint, with the File System Access API or the older file input. */
+/** Lets the user pick a folder with a checkpoint, or one file, with the File System Access API or the older file input. */
 
 import type { RepositoryReference } from '../../../index.js'
 import { h } from '../../parts/dom.js'
@@ -31,8 +31,16 @@ export function folderName(folder: Folder): string | undefined {
   return 'kind' in folder ? folder.name : folder[0]?.webkitRelativePath.split('/')[0] || undefined
 }
 
+/** Shows the picker for a checkpoint in one file; undefined if the user cancels. */
+export function pickFile(): Promise<Folder | undefined> {
+  return filesOf(h('input', { type: 'file', accept: '.safetensors,.gguf' }))
+}
+
 function pickFiles(): Promise<Folder | undefined> {
-  const input = h('input', { type: 'file', webkitdirectory: true })
+  return filesOf(h('input', { type: 'file', webkitdirectory: true }))
+}
+
+function filesOf(input: HTMLInputElement): Promise<Folder | undefined> {
   return new Promise((resolve) => {
     input.addEventListener('cancel', () => resolve(undefined))
     input.addEventListener('change', () => {

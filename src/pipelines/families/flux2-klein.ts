@@ -1,0 +1,157 @@
+/**
+ * Flux2KleinPipeline: FLUX.2-klein, 4B and 9B, distilled and base. Mirrors diffusers' class of that name. Qwen3 encodes the prompt in its chat template; the
+ * transformer attends to the padding too. The distilled models ignore the guidance scale.
+ */
+
+import { CheckpointError, UnsupportedError } from '../../errors.js'
+import { AutoencoderKLFlux2 } from '../../models/autoencoders/autoencoder-kl-flux2.js'
+import { qwen3TextEncoders } from '../../models/text-encoders/qwen3-model.js'
+import { flux2SequenceLength, Flux2Transformer2DModel } from '../../models/transformers/transformer-flux2.js'
+import { qwen3Chat } from '../../tokenizers/qwen3-chat-template.js'
+import { Qwen2Tokenizer } from '../../tokenizers/qwen2-tokenizer.js'
+import { isTruthy } from '../../util/truthy.js'
+import type { PipelineFamily } from '../generation/pipeline-family.js'
+import { assembleBatch, sideBySide, type EncodeCall, type EncodedPrompt } from '../generation/prompt-embeds.js'
+import { textEncoderOf, type LoadedTextEncoder } from '../generation/text-encoders.js'
+import { scaledLatents } from '../images/latent-scaling.js'
+
+/** diffusers' default of `text_encoder_out_layers`. */
+const hiddenStates = [9, 18, 27]
+
+/** Red, green and blue of a latent channel. A pixel of the packed latents shows the mean of its four. */
+const channelColors = [
+  [0.0058, 0.0113, 0.0073],
+  [0.0495, 0.0443, 0.0836],
+  [-0.0099, 0.0096, 0.0644],
+  [0.2144, 0.3009, 0.3652],
+  [0.0166, -0.0039, -0.0054],
+  [0.0157, 0.0103, -0.016],
+  [-0.0398, 0.0902, -0.0235],
+  [-0.0052, 0.0095, 0.0109],
+  [-0.3527, -0.2712, -0.1666],
+  [-0.0301, -0.0356, -0.018],
+  [-0.0107, 0.0078, 0.0013],
+  [0.0746, 0.009, -0.0941],
+  [0.0156, 0.0169, 0.007],
+  [-0.0034, -0.004, -0.0114],
+  [0.0032, 0.0181, 0.008],
+  [-0.0939, -0.0008, 0.0186],
+  [0.0018, 0.0043, 0.0104],
+  [0.0284, 0.0056, -0.0127],
+  [-0.0024, -0.0022, -0.003],
+  [0.1207, -0.0026, 0.0065],
+  [0.0128, 0.0101, 0.0142],
+  [0.0137, -0.0072, -0.0007],
+  [0.0095, 0.0092, -0.0059],
+  [0.0, -0.0077, -0.0049],
+  [-0.0465, -0.0204, -0.0312],
+  [0.0095, 0.0012, -0.0066],
+  [0.029, -0.0034, 0.0025],
+  [0.022, 0.0169, -0.0048],
+  [-0.0332, -0.0457, -0.0468],
+  [-0.0085, 0.0389, 0.0609],
+  [-0.0076, 0.0003, -0.0043],
+  [-0.0111, -0.046, -0.0614],
+] as const
+
+export const flux2Klein: PipelineFamily = {
+  className: 'Flux2KleinPipeline',
+  label: 'FLUX.2-klein',
+  networks: {
+    text_encoder: qwen3TextEncoders(hiddenStates),
+    transformer: [Flux2Transformer2DModel],
+    vae: [AutoencoderKLFlux2],
+  },
+  tokenizers: { tokenizer: [Qwen2Tokenizer] },
+  optional: [],
+  ignored: {},
+  defaults: { numInferenceSteps: 50, guidanceScale: 4, maxSequenceLength: flux2SequenceLength },
+  imageToImage: { strength: 1, partialStepRuns: false },
+  guidance: 'classifier-free',
+  // Four steps are what the authors of the distilled models recommend; diffusers' default is 50 for them too.
+  settingsOf: (options) =>
+    isTruthy(options['is_distilled'], false)
+      ? { defaults: { numInferenceSteps: 4, guidanceScale: 1, maxSequenceLength: flux2SequenceLength }, guidance: 'none' }
+      : {},
+  promptWidths: ({ text_encoder: qwen }) => qwen && { hidden: hiddenStates.length * qwen.hidden, pooled: null },
+  rescalesGuidance: false,
+  scheduler: {
+    setsBeginIndex: true,
+    shift: (tokens, _config, steps) => empiricalShift(tokens, steps),
+    sigmas: evenSigmas,
+  },
+  latentScales: scaledLatents,
+  preview: {
+    channels: channelColors.flatMap(([red, green, blue]) =>
+      Array.from({ length: 4 }, () => [red / 4, green / 4, blue / 4] as const),
+    ),
+    bias: [-0.0329, -0.0718, -0.0851],
+  },
+
+  // The image of this class is one that the prompt talks about, not one to start from.
+  check({ image }) {
+    if (image !== undefined)
+      throw new UnsupportedError('unsupported-config', 'Flux2KleinPipeline cannot take an image yet; generate without image.', {
+        className: 'Flux2KleinPipeline',
+        key: 'image',
+      })
+  },
+
+  promptEncoder(parts, hosts, denoiser) {
+    const encoder = textEncoderOf(parts, hosts, 'text_encoder', 'tokenizer')
+    if (encoder === null)
+      throw new CheckpointError('component-missing', 'The pipeline needs a text encoder with its tokenizer.', {
+        component: 'text_encoder',
+      })
+    // The class never passes a guidance scale to the transformer.
+    if (denoiser.model.guidanceInputs !== undefined)
+      throw new UnsupportedError(
+        'unsupported-config',
+        'The transformer of a Flux2KleinPipeline has guidance_embeds true in its config; supported: false.',
+        { className: 'Flux2Transformer2DModel', key: 'guidance_embeds', value: true, allowed: [false] },
+      )
+    return {
+      check: () => {},
+      // The class has no negative prompt; it encodes an empty one.
+      encode: async (prompt, { maxSequenceLength = flux2SequenceLength }, guided, call) => ({
+        positive: await encodeText(encoder, prompt, maxSequenceLength, call),
+        negative: guided ? await encodeText(encoder, '', maxSequenceLength, call) : null,
+      }),
+    }
+  },
+
+  condition: ({ device, prompts, count, denoiser }) => ({
+    encoder_hidden_states: assembleBatch(
+      device,
+      prompts.map(({ embeds }) => embeds),
+      count,
+      denoiser.name,
+    ),
+  }),
+}
+
+/** The hidden states of the prompt in its chat template, side by side. */
+async function encodeText(
+  encoder: LoadedTextEncoder,
+  text: string,
+  maxSequenceLength: number,
+  call: EncodeCall,
+): Promise<EncodedPrompt> {
+  const chat = qwen3Chat(text, { enableThinking: false })
+  const { hiddenStates: states } = await encoder.encode(chat, call, { masksPadding: true, maxSequenceLength })
+  return { embeds: sideBySide(states), pooled: null }
+}
+
+/** numpy's linspace(1, 1 / steps, steps). */
+function evenSigmas(steps: number): number[] {
+  return Array.from({ length: steps }, (_, index) => 1 + (steps === 1 ? 0 : (index * (1 / steps - 1)) / (steps - 1)))
+}
+
+/** diffusers' `compute_empirical_mu`: the shift of the schedule, fitted to the number of tokens and steps. */
+function empiricalShift(tokens: number, steps: number): number {
+  const at200 = 0.00016927 * tokens + 0.45666666
+  if (tokens > 4300) return at200
+  const at10 = 8.73809524e-5 * tokens + 1.89833333
+  const slope = (at200 - at10) / 190
+  return slope * steps + (at200 - 200 * slope)
+}

@@ -1,0 +1,134 @@
+/**
+ * Every key of a tokenizer's files, changed alone (fixtures/config-keys/tokenizers.json): the ids are those of transformers, or the files are refused
+ * by name. Nothing gives other ids in silence.
+ */
+
+import { readFileSync } from 'node:fs'
+import { expect, test } from 'vitest'
+import { AquatintError } from '../errors.js'
+import { CLIPTokenizer } from './clip-tokenizer.js'
+import { readSentencePieceModel } from './sentencepiece-model.js'
+import { T5Tokenizer } from './t5-tokenizer.js'
+import type { TokenizerFiles } from './types.js'
+
+type Json = Readonly<Record<string, unknown>>
+type Path = readonly (string | number)[]
+/** Ids of texts by the text's index: without a limit, and of the length that a pipeline asks for. */
+type Ids = readonly [free: Readonly<Record<string, readonly number[]>>, padded: Readonly<Record<string, readonly number[]>>]
+/** A changed key of a file; without a value it is left out. */
+type Change = readonly [file: string, path: Path, result: number, value?: unknown]
+interface KeyCase {
+  readonly class: 'CLIPTokenizer' | 'T5Tokenizer'
+  readonly folder: string
+  readonly files: readonly string[]
+  readonly output: Ids
+  /** What changes lead to: a change has an index of this list. */
+  readonly results: readonly ('same' | 'error' | Ids)[]
+  readonly changes: readonly Change[]
+}
+
+const fixtures = new URL('../../fixtures/', import.meta.url)
+const { texts, length, cases } = JSON.parse(readFileSync(new URL('config-keys/tokenizers.json', fixtures), 'utf8')) as {
+  readonly texts: readonly string[]
+  /** T5's length; CLIP's is the tokenizer's own. */
+  readonly length: number
+  readonly cases: readonly KeyCase[]
+}
+const classes = { CLIPTokenizer, T5Tokenizer }
+
+/** A value with one part changed, at the end of a path. */
+function changed(value: unknown, [key, ...rest]: Path, change: Change): unknown {
+  if (key === undefined) return change[3]
+  const leftOut = rest.length === 0 && change.length < 4
+  if (Array.isArray(value)) {
+    const items = value as readonly unknown[]
+    return leftOut
+      ? items.filter((_, index) => index !== key)
+      : items.map((item, index) => (index === key ? changed(item, rest, change) : item))
+  }
+  const { [key]: own, ...others } = value as Json
+  if (leftOut) return others
+  // Where the key was there, it keeps its place.
+  return key in (value as Json)
+    ? Object.fromEntries(Object.entries(value as Json).map(([k, v]) => [k, k === key ? changed(own, rest, change) : v]))
+    : { ...others, [key]: changed(own, rest, change) }
+}
+
+interface Contents {
+  readonly json: (name: string) => Json | undefined
+  readonly text: (name: string) => string | undefined
+  readonly bytes: (name: string) => Uint8Array | undefined
+}
+
+function contentsOf({ folder, files }: KeyCase): Contents {
+  const read = (name: string) => (files.includes(name) ? readFileSync(new URL(`${folder}/${name}`, fixtures)) : undefined)
+  const parsed = new Map<string, Json>()
+  for (const name of files.filter((file) => file.endsWith('.json'))) parsed.set(name, JSON.parse(String(read(name))) as Json)
+  return { json: (name) => parsed.get(name), text: (name) => read(name)?.toString(), bytes: read }
+}
+
+/** The files as `loadTokenizer` hands them to the tokenizer. */
+function filesOf({ json, text, bytes }: Contents): TokenizerFiles {
+  const tokenizerConfig = json('tokenizer_config.json')
+  const model = bytes('spiece.model')
+  return {
+    tokenizerJson: json('tokenizer.json') ?? (model && readSentencePieceModel(model, tokenizerConfig?.['extra_ids'])),
+    tokenizerConfig,
+    specialTokensMap: json('special_tokens_map.json'),
+    addedTokens: json('added_tokens.json'),
+    vocab: json('vocab.json'),
+    merges: text('merges.txt'),
+  }
+}
+
+function idsOf(item: KeyCase, contents: Contents): readonly (readonly (readonly number[])[])[] {
+  const tokenizer = new classes[item.class](filesOf(contents))
+  return [
+    texts.map((text) => tokenizer.encode(text)),
+    texts.map((text) => tokenizer.encodePadded(text, tokenizer.fixedLength ?? length).inputIds),
+  ]
+}
+
+/** What is wrong with our answer to a change; null for nothing. */
+function fault(item: KeyCase, contents: Contents, change: Change): string | null {
+  const [file, path, result] = change
+  const judged = item.results[result] ?? 'same'
+  let actual: ReturnType<typeof idsOf>
+  try {
+    actual = idsOf(item, {
+      ...contents,
+      json: (name) => (name === file ? (changed(contents.json(name) ?? {}, path, change) as Json) : contents.json(name)),
+    })
+  } catch (error) {
+    if (!(error instanceof AquatintError)) return `fails with ${String(error)}`
+    if (judged === 'error') return null
+    const said = `${error.message} ${JSON.stringify(error.details)}`
+    if (judged === 'same') return `is refused (${error.message}) and changes nothing`
+    return path.some((key) => typeof key === 'string' && said.includes(key)) ? null : `names no key: ${error.message}`
+  }
+  if (judged === 'error') return null
+  const wrong = texts.filter((_, text) =>
+    item.output.some((own, kind) => {
+      const expected = (judged === 'same' ? undefined : judged[kind]?.[text]) ?? own[text]
+      return JSON.stringify(expected) !== JSON.stringify(actual[kind]?.[text])
+    }),
+  )
+  return wrong.length === 0
+    ? null
+    : `other ids for ${JSON.stringify(wrong[0]?.slice(0, 60))}${judged === 'same' ? ', which change nothing in transformers' : ''}`
+}
+
+test.each(cases.map((item) => [`${item.class} with ${item.files.join(', ')}`, item] as const))('%s', (_, item) => {
+  const contents = contentsOf(item)
+  expect(idsOf(item, contents)).toEqual(item.output)
+  const [same, error] = [item.results.indexOf('same'), item.results.indexOf('error')]
+  expect(item.changes.filter(([, , result]) => result === same).length).toBeGreaterThan(200)
+  expect(item.changes.filter(([, , result]) => result === error).length).toBeGreaterThan(5)
+  expect(item.changes.filter(([, , result]) => result !== same && result !== error).length).toBeGreaterThan(40)
+  const faults = item.changes.flatMap((change) => {
+    const found = fault(item, contents, change)
+    const value = change.length < 4 ? 'left out' : JSON.stringify(change[3])
+    return found === null ? [] : [`${change[0]} ${change[1].join('.')} ${value}: ${found}`]
+  })
+  expect(faults).toEqual([])
+})
