@@ -56,6 +56,24 @@ test('with a capable GPU the page shows no notes', async ({ page }) => {
   await expect(page.getByRole('dialog').locator('dt:text-is("Largest buffer") + dd')).toHaveText('134 MB')
 })
 
+test('with WebGPU in pages but not in workers, where models run, the page says so', async ({ page }) => {
+  await withAdapter(page, ['shader-f16'])
+  await page.addInitScript(() => {
+    // Only the page's own question to a worker has a blob for its script.
+    const answer = URL.createObjectURL(new Blob(['postMessage(false)'], { type: 'text/javascript' }))
+    const { Worker } = window
+    window.Worker = class extends Worker {
+      constructor(url: string | URL, options?: WorkerOptions) {
+        super(String(url).startsWith('blob:') ? answer : url, options)
+      }
+    }
+  })
+  await page.goto('/')
+  await expect(page.locator('[data-code="no-worker-gpu"]')).toContainText('The bundled model works here, on the CPU.')
+  await page.getByRole('button', { name: 'This machine' }).click()
+  await expect(page.getByRole('dialog').getByText('not available in workers')).toBeVisible()
+})
+
 test('without 16-bit arithmetic the panel and each model show twice the memory', async ({ page }) => {
   await withAdapter(page, [])
   await page.goto('/')

@@ -1,38 +1,12 @@
 /**
- * The package as it is published: packed, unpacked into a separate project together with the dependencies that it declares, type-checked
- * and built there by the Vite of that project; and it generates a picture (docs/embedding.md).
+ * The package as it is published: packed, unpacked into a separate project together with the dependencies that it declares, and
+ * type-checked there (docs/embedding.md). browsers/package.spec.ts builds and runs it.
  */
 
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { expect, model, size, test } from './ui/consumer.js'
-import { startFolder } from './ui/site-server.js'
-
-const main = `
-import { DiffusionPipeline, HubError, isAquatintError, type PipelineProgress } from 'aquatint'
-import { AquatintPrompt, type ImageDetail } from 'aquatint/element'
-
-const box: AquatintPrompt = document.createElement('aquatint-prompt')
-box.addEventListener('image', ({ detail }) => console.log((detail satisfies ImageDetail).seed))
-
-Object.assign(window, {
-  async make(repo: string, endpoint: string): Promise<number[]> {
-    const phases: PipelineProgress['type'][] = []
-    await using pipeline = await DiffusionPipeline.fromPretrained(repo, { endpoint, device: 'wasm', onProgress: ({ type }) => phases.push(type) })
-    const { images } = await pipeline.generate('a red apple', { seed: 7, numInferenceSteps: 2, width: ${size}, height: ${size} })
-    return [...(images[0]?.data ?? [])]
-  },
-  async refuse(endpoint: string): Promise<string> {
-    try {
-      await DiffusionPipeline.fromPretrained('nobody/nothing', { endpoint })
-      return 'loaded'
-    } catch (error) {
-      return isAquatintError(error) && error instanceof HubError ? error.code : String(error)
-    }
-  },
-  element: () => box instanceof AquatintPrompt && customElements.get('aquatint-prompt') === AquatintPrompt,
-})
-`
+import { main } from './ui/consumer-main.js'
+import { expect, test } from './ui/consumer.js'
 
 test('the types are correct for a strict consumer, also without the types of Node or Vite', ({ consumer }) => {
   consumer.write({ 'main.ts': main })
@@ -103,39 +77,6 @@ ${texts.map(same).join('\n')}
   // Check that the comparison can fail.
   consumer.write({ 'manifest.ts': source(pairs.map(() => 'bigint')) })
   expect(consumer.typeErrors().match(/error TS2322/g)).toHaveLength(pairs.length)
-})
-
-test('the Vite build of a consumer finds the worker and the wasm, and generates a picture', async ({
-  page,
-  server,
-  consumer,
-}) => {
-  consumer.write({ 'main.ts': main })
-  const dist = consumer.build('<!doctype html><title>Consumer</title><script type="module" src="/src/main.ts"></script>')
-  const assets = readdirSync(join(dist, 'assets'))
-  expect(assets.filter((name) => name.endsWith('.wasm'))).toHaveLength(3)
-  expect(assets.some((name) => name.startsWith('engine.worker'))).toBe(true)
-
-  const site = await startFolder(dist)
-  try {
-    await page.goto(site.url)
-    await page.waitForFunction(() => 'make' in window)
-    interface Made {
-      make(repo: string, endpoint: string): Promise<number[]>
-      refuse(endpoint: string): Promise<string>
-      element(): boolean
-    }
-    const call = [model, server.url] as const
-    expect(await page.evaluate(() => (window as unknown as Made).element())).toBe(true)
-    expect(await page.evaluate(([repo, endpoint]) => (window as unknown as Made).make(repo, endpoint), call)).toHaveLength(
-      size * size * 4,
-    )
-    expect(await page.evaluate((endpoint) => (window as unknown as Made).refuse(endpoint), server.url)).toBe(
-      'repository-not-found',
-    )
-  } finally {
-    await site.close()
-  }
 })
 
 test('publint and attw report nothing', ({ consumer }) => {

@@ -1,7 +1,7 @@
 /** What a user sees and does on a page with a prompt box, with any driver: elements are found in the page and in the box's shadow root. */
 
 import { expect } from '@playwright/test'
-import type { Json, Tab } from './drivers/types.js'
+import type { Tab } from './drivers/types.js'
 
 /** An element that is displayed. */
 interface Seen {
@@ -13,7 +13,6 @@ interface Seen {
   readonly text: string
   readonly value: string
   readonly disabled: boolean
-  readonly [name: string]: Json
 }
 
 /** The first displayed element that a CSS selector finds, whose text is `text` if that is given; null if there is none. */
@@ -77,7 +76,6 @@ export interface Outcome {
   readonly pixels?: { readonly width: number; readonly height: number; readonly data: readonly number[] }
   readonly code?: string
   readonly message?: string
-  readonly [name: string]: Json
 }
 
 /** Writes down the events of the box from now on, until {@link outcome} reads them. */

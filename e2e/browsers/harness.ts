@@ -5,16 +5,13 @@
 
 import { test as base } from '@playwright/test'
 import { startHubServer } from '../hub-server/server.js'
+import { buildWorker, driveTab, serveWorker, type HubCalls } from '../hub/harness.js'
 import type { HubServer } from '../hub-server/types.js'
 import { startFolder } from '../ui/site-server.js'
-import { chromiumEngine } from './drivers/chromium.js'
-import { firefoxEngine } from './drivers/firefox.js'
+import { engines } from './drivers/engines.js'
 import type { DrivenBrowser, Engine, EngineName, Tab } from './drivers/types.js'
-import { webKitEngine } from './drivers/webkit.js'
 
 export { expect } from '@playwright/test'
-
-const engines: Readonly<Record<EngineName, Engine>> = { chromium: chromiumEngine, firefox: firefoxEngine, webkit: webKitEngine }
 
 /** The repository that the specs load. */
 export const model = 'fixtures/tiny-sd15'
@@ -25,6 +22,9 @@ interface Fixtures {
   readonly server: HubServer
   readonly newTab: () => Promise<Tab>
   readonly tab: Tab
+  /** Opens the page of the hub's worker, on an origin that no other test uses, in a new tab or in the given one. */
+  readonly newHub: (tab?: Tab) => Promise<HubInTab>
+  readonly hubUrl: string
   readonly available: undefined
 }
 
@@ -33,13 +33,28 @@ interface WorkerFixtures {
   readonly engine: Engine
   /** The running browser, or why it does not run. */
   readonly launched: DrivenBrowser | string
+  readonly hubScript: string
+}
+
+/** The hub in the worker of a page. */
+export interface HubInTab extends HubCalls {
+  readonly tab: Tab
 }
 
 /** The options of a project. */
 export type BrowserOptions = Pick<WorkerFixtures, 'engineName'>
 
-/** A page that the driver of WebKit puts a narrow frame into. */
-const framePage = { html: '<!doctype html><title>Frame</title><body style="margin: 0">' }
+const pages = {
+  /** The driver of WebKit puts a narrow frame into it. */
+  '/-/frame': { html: '<!doctype html><title>Frame</title><body style="margin: 0">' },
+  /** A script for pages of other sites, which may forbid scripts in the page itself: it lists what their policy has refused. */
+  '/-/violations.js': {
+    html: `document.addEventListener('securitypolicyviolation', ({ violatedDirective, blockedURI }) => {
+  document.documentElement.dataset.violations = (document.documentElement.dataset.violations ?? '') + violatedDirective + ' ' + blockedURI + '\\n'
+})`,
+    headers: { 'content-type': 'text/javascript' },
+  },
+}
 
 /** Playwright's test without its own browser. */
 export const test = base.extend<Fixtures, WorkerFixtures>({
@@ -61,7 +76,7 @@ export const test = base.extend<Fixtures, WorkerFixtures>({
     { auto: true },
   ],
   site: async ({ engineName: _engine }, use) => {
-    const served = await startFolder('dist/site', { '/-/frame': framePage })
+    const served = await startFolder('dist/site', pages, { 'access-control-allow-origin': '*' })
     await use(served.url)
     await served.close()
   },
@@ -82,6 +97,18 @@ export const test = base.extend<Fixtures, WorkerFixtures>({
     for (const tab of tabs) await tab.close().catch(() => undefined)
   },
   tab: async ({ newTab }, use) => use(await newTab()),
+  hubScript: [async ({ engineName: _engine }, use) => use(await buildWorker('../pages/hub-worker.ts')), { scope: 'worker' }],
+  hubUrl: async ({ hubScript }, use) => {
+    const served = await serveWorker(hubScript)
+    await use(served.url)
+    await served.close()
+  },
+  newHub: async ({ newTab, hubUrl }, use) => {
+    await use(async (given) => {
+      const tab = given ?? (await newTab())
+      return { tab, ...(await driveTab(tab, hubUrl)) }
+    })
+  },
 })
 
 /** WebKitGTK is a desktop browser that may be installed where it cannot start, so it does not have to. */

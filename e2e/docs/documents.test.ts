@@ -78,6 +78,7 @@ function bytes(table: string): number {
 test('the sizes in models.md are those of the published weight tables, at two bytes a parameter', () => {
   const xl = ['sdxl-text-encoder', 'sdxl-text-encoder-2', 'sdxl-vae']
   const sd3 = ['sd3-text-encoder', 'sdxl-text-encoder-2', 't5-xxl-encoder', 'sd3-vae']
+  const flux = ['sd15-text-encoder', 't5-xxl-encoder', 'flux-vae']
   const parts: Readonly<Record<string, readonly string[]>> = {
     'stable-diffusion-v1-5/stable-diffusion-v1-5': ['sd15-unet', 'sd15-text-encoder', 'sd15-vae'],
     'SimianLuo/LCM_Dreamshaper_v7': ['lcm-sd15-unet', 'sd15-text-encoder', 'sd15-vae'],
@@ -88,6 +89,8 @@ test('the sizes in models.md are those of the published weight tables, at two by
     'stabilityai/stable-diffusion-3-medium-diffusers': ['sd3-medium-transformer', ...sd3],
     'stabilityai/stable-diffusion-3.5-medium': ['sd35-medium-transformer', ...sd3],
     'stabilityai/stable-diffusion-3.5-large': ['sd35-large-transformer', ...sd3],
+    'black-forest-labs/FLUX.1-schnell': ['flux-schnell-transformer', ...flux],
+    'black-forest-labs/FLUX.1-dev': ['flux-dev-transformer', ...flux],
   }
   const rows = [...readFileSync('docs/models.md', 'utf8').matchAll(/\| `([\w./-]+)` \| ([\d.]+) GB \| ([\d.]+) GB \|/g)]
   expect(rows.map(([, ...cells]) => cells)).toEqual(

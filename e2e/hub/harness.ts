@@ -6,14 +6,15 @@ import { fileURLToPath } from 'node:url'
 import { test as base, type Page } from '@playwright/test'
 import { build } from 'vite'
 import type { SerializedError } from '../../src/errors.js'
+import { PlaywrightTab } from '../browsers/drivers/chromium.js'
+import type { Tab } from '../browsers/drivers/types.js'
 import { startHubServer } from '../hub-server/server.js'
 import type { HubServer, HubServerOptions } from '../hub-server/types.js'
 import type { FileProgress } from '../../src/hub/types.js'
 import type { Answer, Argument, HubMethods } from './methods.js'
 
-/** The hub in a page's worker. */
-export interface HubDriver {
-  readonly page: Page
+/** The hub in the worker of a page in some browser. */
+export interface HubCalls {
   call<M extends keyof HubMethods>(method: M, ...args: Argument<M>): Promise<Answer<M>>
   /** The error that a call fails with. */
   failure<M extends keyof HubMethods>(method: M, ...args: Argument<M>): Promise<SerializedError>
@@ -25,6 +26,11 @@ export interface HubDriver {
   terminate(): Promise<void>
   /** Opens the folder that was dropped on the page or picked in it, once the page has it. */
   openGiven(): Promise<Answer<'openReference'>>
+}
+
+/** The hub in the worker of a page in Chromium. */
+export interface HubDriver extends HubCalls {
+  readonly page: Page
 }
 
 /** The script of the page: it runs one worker, matches answers to calls by number, and keeps the progress. The worker gets the page's query. */
@@ -120,7 +126,11 @@ export async function buildWorker(entry: string): Promise<string> {
 
 /** Builds the worker and serves it with its page. Returns the page's URL. */
 export async function servePage(entry = '../pages/hub-worker.ts'): Promise<{ url: string; close: () => Promise<void> }> {
-  const script = await buildWorker(entry)
+  return serveWorker(await buildWorker(entry))
+}
+
+/** Serves a worker's script with its page, on an origin of its own. */
+export async function serveWorker(script: string): Promise<{ url: string; close: () => Promise<void> }> {
   const server = createServer((request, response) => {
     const { pathname, searchParams } = new URL(request.url ?? '/', 'http://localhost')
     const isScript = pathname === '/worker.js'
@@ -141,14 +151,18 @@ export async function servePage(entry = '../pages/hub-worker.ts'): Promise<{ url
 
 /** Opens the page in `page`. `broken` gives its worker one of the faults. */
 export async function driveHub(page: Page, url: string, broken?: BrokenBrowser): Promise<HubDriver> {
-  await page.goto(broken === undefined ? url : `${url}?broken=${broken}`)
+  return { page, ...(await driveTab(new PlaywrightTab(page), url, broken)) }
+}
+
+/** The same in a tab of any browser. */
+export async function driveTab(tab: Tab, url: string, broken?: BrokenBrowser): Promise<HubCalls> {
+  await tab.goto(broken === undefined ? url : `${url}?broken=${broken}`)
   const send = (method: string, args: unknown[]) =>
-    page.evaluate<{ value?: unknown; error?: SerializedError }, { method: string; args: unknown[] }>(
+    tab.evaluate<{ value?: unknown; error?: SerializedError }, { method: string; args: unknown[] }>(
       ({ method, args }) => Reflect.get(globalThis, 'call')(method, args),
       { method, args },
     )
   return {
-    page,
     async call<M extends keyof HubMethods>(method: M, ...args: Argument<M>) {
       const answer = await send(method, args)
       if (answer.error !== undefined) throw new Error(`${method}: ${answer.error.code}: ${answer.error.message}`)
@@ -160,25 +174,25 @@ export async function driveHub(page: Page, url: string, broken?: BrokenBrowser):
       return answer.error
     },
     async reaches(path, loaded) {
-      await page.waitForFunction(
-        ({ path, loaded }) => (Reflect.get(globalThis, 'progress')[path]?.loaded ?? 0) >= loaded,
-        { path, loaded },
-        { polling: 20 },
-      )
+      await tab.waitForFunction(({ path, loaded }) => (Reflect.get(globalThis, 'progress')[path]?.loaded ?? 0) >= loaded, {
+        path,
+        loaded,
+      })
     },
     async progress(path) {
-      return page.evaluate((path) => Reflect.get(globalThis, 'progress')[path] as FileProgress, path)
+      return tab.evaluate((path) => Reflect.get(globalThis, 'progress')[path] as FileProgress, path)
     },
     async openGiven() {
-      await page.waitForFunction(() => Reflect.has(globalThis, 'given'))
-      const answer = await page.evaluate<{ value?: unknown; error?: SerializedError }>(() =>
-        Reflect.get(globalThis, 'call')('openReference', [Reflect.get(globalThis, 'given')]),
+      await tab.waitForFunction(() => Reflect.has(globalThis, 'given'), null)
+      const answer = await tab.evaluate<{ value?: unknown; error?: SerializedError }, null>(
+        () => Reflect.get(globalThis, 'call')('openReference', [Reflect.get(globalThis, 'given')]),
+        null,
       )
       if (answer.error !== undefined) throw new Error(`openReference: ${answer.error.code}: ${answer.error.message}`)
       return answer.value as Answer<'openReference'>
     },
     async terminate() {
-      await page.evaluate(() => Reflect.get(globalThis, 'terminate')())
+      await tab.evaluate(() => Reflect.get(globalThis, 'terminate')(), null)
     },
   }
 }

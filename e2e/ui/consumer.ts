@@ -10,7 +10,7 @@ import { dirname, join, resolve } from 'node:path'
 import { packedLibrary } from './packed.js'
 import { test as base } from './page-harness.js'
 
-export { expect, model, size } from './page-harness.js'
+export { expect, size } from './page-harness.js'
 
 const repository = resolve('.')
 const inModules = (path: string) => join(repository, 'node_modules', path)

@@ -202,6 +202,8 @@ export interface DenoiserModel<NetworkConfig = unknown> extends BaseModel<'denoi
    * The inputs that the host computes from the sizes alone, such as tables of positions; sizes in latent pixels. Absent: none.
    */
   readonly positionInputs?: ((size: PositionSize) => Readonly<Record<string, HostInput>>) | undefined
+  /** The input with the tokens of reference images, [1, tokens, channels], which a run without such images has not. Absent: it takes none. */
+  readonly referenceInput?: string | undefined
   /** `skipLayers` may name blocks from 0 to one less than this. 0: none. */
   readonly skippableLayers: number
 }

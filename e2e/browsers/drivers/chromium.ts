@@ -3,10 +3,16 @@
 import { chromium, type Page } from 'playwright'
 import { chromiumLaunchOptions } from '../../../scripts/chromium.mjs'
 import { launchBrowser } from '../../hub/browser.js'
-import type { DrivenBrowser, Engine, Json, LaunchOptions, Tab } from './types.js'
+import type { DrivenBrowser, Engine, LaunchOptions, Tab } from './types.js'
 
 /** `npm test` has a Chromium on every machine. */
-export const chromiumEngine: Engine = { name: 'chromium', keepsProfile: true, missing: () => undefined, launch }
+export const chromiumEngine: Engine = {
+  name: 'chromium',
+  keepsProfile: true,
+  limitsStorage: false,
+  missing: () => undefined,
+  launch,
+}
 
 async function launch({ dark = false, isPrivate = false, profile }: LaunchOptions = {}): Promise<DrivenBrowser> {
   if (profile !== undefined) {
@@ -46,11 +52,11 @@ export class PlaywrightTab implements Tab {
     await this.#page.reload()
   }
 
-  async evaluate<R extends Json | void, A extends Json>(fn: (argument: A) => R | Promise<R>, argument: A): Promise<R> {
+  async evaluate<R, A>(fn: (argument: A) => R | Promise<R>, argument: A): Promise<R> {
     return (await this.#page.evaluate(fn as (argument: unknown) => unknown, argument)) as R
   }
 
-  async waitForFunction<A extends Json>(fn: (argument: A) => unknown, argument: A): Promise<void> {
+  async waitForFunction<A>(fn: (argument: A) => unknown, argument: A): Promise<void> {
     await this.#page.waitForFunction(fn as (argument: unknown) => unknown, argument, { polling: 20, timeout: 0 })
   }
 

@@ -4,20 +4,23 @@ import { startFirefox, systemFirefox } from '../../../scripts/firefox.mjs'
 import { BidiConnection } from './bidi.js'
 import { clickActions, typeActions } from './input.js'
 import { callText, parseResult, untilText } from './page-script.js'
-import type { DrivenBrowser, Engine, Json, LaunchOptions, Tab } from './types.js'
+import type { DrivenBrowser, Engine, LaunchOptions, Tab } from './types.js'
 
 /** Each `DrivenBrowser` is a Firefox of its own. */
 export const firefoxEngine: Engine = {
   name: 'firefox',
   keepsProfile: true,
+  limitsStorage: true,
   missing: () => (systemFirefox() === undefined ? 'Firefox 153 or later was not found' : undefined),
   launch,
 }
 
-async function launch({ dark = false, isPrivate = false, profile }: LaunchOptions = {}): Promise<DrivenBrowser> {
+async function launch({ dark = false, isPrivate = false, profile, storage }: LaunchOptions = {}): Promise<DrivenBrowser> {
   const preferences = {
     'layout.css.prefers-color-scheme.content-override': dark ? 0 : 1,
     'ui.prefersReducedMotion': 1,
+    // In KiB for all sites together; a site may have a fifth of it, and at least 10 MB.
+    ...(storage === undefined ? {} : { 'dom.quotaManager.temporaryStorage.fixedLimit': 5 * storage * 1024 }),
     ...(isPrivate ? { 'browser.privatebrowsing.autostart': true } : {}),
   }
   const firefox = await startFirefox({ preferences, ...(profile === undefined ? {} : { profile }) })
@@ -68,11 +71,11 @@ class FirefoxTab implements Tab {
     await this.#send('browsingContext.reload', { wait: 'complete' })
   }
 
-  async evaluate<R extends Json | void, A extends Json>(fn: (argument: A) => R | Promise<R>, argument: A): Promise<R> {
+  async evaluate<R, A>(fn: (argument: A) => R | Promise<R>, argument: A): Promise<R> {
     return parseResult(await this.#run(callText(fn, argument))) as R
   }
 
-  async waitForFunction<A extends Json>(fn: (argument: A) => unknown, argument: A): Promise<void> {
+  async waitForFunction<A>(fn: (argument: A) => unknown, argument: A): Promise<void> {
     await this.#run(untilText(fn, argument))
   }
 

@@ -1,14 +1,12 @@
 /** Functions for a page as text, for the protocols that have no functions with arguments. */
 
-import type { Json } from './types.js'
-
 /** An expression whose value is the result of `fn` as JSON, or a rejected promise. */
-export function callText(fn: (argument: never) => unknown, argument: Json): string {
+export function callText(fn: (argument: never) => unknown, argument: unknown): string {
   return `(async () => JSON.stringify(await (${fn.toString()})(${literal(argument)})))()`
 }
 
 /** The same for the promise that `fn` returns something true. It asks again every 20 ms. */
-export function untilText(fn: (argument: never) => unknown, argument: Json): string {
+export function untilText(fn: (argument: never) => unknown, argument: unknown): string {
   return `(async () => {
     const fn = ${fn.toString()}
     while (!(await fn(${literal(argument)}))) await new Promise((resolve) => setTimeout(resolve, 20))
@@ -20,6 +18,6 @@ export function parseResult(text: unknown): unknown {
   return typeof text === 'string' ? JSON.parse(text) : undefined
 }
 
-function literal(value: Json): string {
+function literal(value: unknown): string {
   return value === undefined ? 'undefined' : JSON.stringify(value)
 }

@@ -3,18 +3,18 @@
 /** The engines, by the browser that represents each here. */
 export type EngineName = 'chromium' | 'firefox' | 'webkit'
 
-/** Values that cross from Node to a page and back: both sides see a copy of the JSON. */
-export type Json = string | number | boolean | null | undefined | readonly Json[] | { readonly [name: string]: Json }
-
 /** A tab. Its methods are those of Playwright's `Page` of the same names. */
 export interface Tab {
   /** Resolves when the page has loaded. */
   goto(url: string): Promise<void>
   reload(): Promise<void>
-  /** Runs a function in the page. It sees nothing of its surroundings in Node. @throws Error with the message of what it threw */
-  evaluate<R extends Json | void, A extends Json>(fn: (argument: A) => R | Promise<R>, argument: A): Promise<R>
+  /**
+   * Runs a function in the page. It sees nothing of its surroundings in Node, and both sides get copies of values that JSON can write.
+   * @throws Error with the message of what it threw
+   */
+  evaluate<R, A>(fn: (argument: A) => R | Promise<R>, argument: A): Promise<R>
   /** Resolves when the function returns something true. */
-  waitForFunction<A extends Json>(fn: (argument: A) => unknown, argument: A): Promise<void>
+  waitForFunction<A>(fn: (argument: A) => unknown, argument: A): Promise<void>
   /** In CSS pixels. */
   setViewportSize(size: { readonly width: number; readonly height: number }): Promise<void>
   /** The visible part of the page, as PNG. */
@@ -32,6 +32,8 @@ export interface LaunchOptions {
   readonly dark?: boolean
   /** Private windows only. */
   readonly isPrivate?: boolean
+  /** MiB that a site may store, about; only where {@link Engine.limitsStorage}. */
+  readonly storage?: number
   /** Folder of the profile, which stays when the browser ends. Without one the browser begins with an empty one. */
   readonly profile?: string
 }
@@ -53,5 +55,7 @@ export interface Engine {
   missing(): string | undefined
   /** Whether a profile is stored on disk: WebDriver starts WebKitGTK with one in memory only. */
   readonly keepsProfile: boolean
+  /** Whether the storage of a site can be limited at the launch. */
+  readonly limitsStorage: boolean
   launch(options?: LaunchOptions): Promise<DrivenBrowser>
 }

@@ -3,12 +3,13 @@
 import { startWebKitDriver, systemWebKit } from '../../../scripts/webkit.mjs'
 import { clickActions, typeActions } from './input.js'
 import { callText, parseResult, untilText } from './page-script.js'
-import type { DrivenBrowser, Engine, Json, LaunchOptions, Tab } from './types.js'
+import type { DrivenBrowser, Engine, LaunchOptions, Tab } from './types.js'
 
 /** The driver starts WebKit in private mode: it keeps nothing on disk, and a killed browser loses its storage. */
 export const webKitEngine: Engine = {
   name: 'webkit',
   keepsProfile: false,
+  limitsStorage: false,
   missing: () => (systemWebKit() === undefined ? 'WebKitGTK, its WebDriver or Xvfb was not found' : undefined),
   launch,
 }
@@ -117,13 +118,13 @@ class WebKitTab implements Tab {
     await this.goto(url)
   }
 
-  async evaluate<R extends Json | void, A extends Json>(fn: (argument: A) => R | Promise<R>, argument: A): Promise<R> {
+  async evaluate<R, A>(fn: (argument: A) => R | Promise<R>, argument: A): Promise<R> {
     const { value, error } = await this.#run(callText(fn, argument))
     if (error !== undefined) throw new Error(error)
     return parseResult(value) as R
   }
 
-  async waitForFunction<A extends Json>(fn: (argument: A) => unknown, argument: A): Promise<void> {
+  async waitForFunction<A>(fn: (argument: A) => unknown, argument: A): Promise<void> {
     const { error } = await this.#run(untilText(fn, argument))
     if (error !== undefined) throw new Error(error)
   }
@@ -194,9 +195,9 @@ class WebKitTab implements Tab {
    */
   async #run(expression: string): Promise<Settled> {
     const id = ++promises
-    const begin = `const all = (globalThis.drivenPromises ??= new Map()); ${expression}.then((value) => all.set(${id}, { value }), (error) => all.set(${id}, { error: String(error) }))`
+    const begin = `const all = (globalThis[Symbol.for('driven promises')] ??= new Map()); ${expression}.then((value) => all.set(${id}, { value }), (error) => all.set(${id}, { error: String(error) }))`
     await this.#send('POST', 'execute/sync', { script: begin, args: [] })
-    const ask = `return 'drivenPromises' in globalThis ? globalThis.drivenPromises.get(${id}) : { error: 'The page was left' }`
+    const ask = `const all = globalThis[Symbol.for('driven promises')]; return all === undefined ? { error: 'The page was left' } : all.get(${id})`
     for (;;) {
       const settled = await this.#send<Settled | null>('POST', 'execute/sync', { script: ask, args: [] })
       if (settled !== null) return settled

@@ -165,6 +165,10 @@ describe('the layered store', () => {
 
 it.each([
   [new DOMException('', 'QuotaExceededError'), 'quota-exceeded'],
+  [
+    new DOMException('A mutation operation was attempted on a database that did not allow mutations.', 'InvalidStateError'),
+    'quota-exceeded',
+  ],
   [new DOMException('Failed to write blobs (InvalidBlob)', 'DataError'), 'write-failed'],
   [new DOMException('The database connection is closing.', 'InvalidStateError'), 'connection-lost'],
   [

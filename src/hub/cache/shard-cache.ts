@@ -3,7 +3,7 @@
  * uses IndexedDB for the cache. Use it from a worker: Chromium fails to store many Blobs from a page's main thread.
  */
 
-import { createStore, del, get, getMany, promisifyRequest, set } from 'idb-keyval'
+import { createStore, del, get, getMany, promisifyRequest, type UseStore } from 'idb-keyval'
 import { StorageError, type StorageErrorCode } from '../../errors.js'
 import type { ChunkStore } from './chunk-store.js'
 import type { TransferSettings } from '../settings.js'
@@ -60,7 +60,7 @@ class ShardCache implements ChunkStore {
     // A random key, since other tabs may be testing at the same time.
     const key = ['', Math.random()]
     try {
-      await set(key, new Blob([new Uint8Array(1)]), this.#chunks)
+      await set(this.#chunks, key, new Blob([new Uint8Array(1)]))
       const value: unknown = await get(key, this.#chunks)
       // An absent value was cleared by the user meanwhile, which says nothing about Blobs.
       const isBlob = value instanceof Blob && (await value.arrayBuffer()).byteLength === 1
@@ -101,7 +101,7 @@ class ShardCache implements ChunkStore {
   }
 
   async putChunk(file: string, index: number, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
-    const put = (value: Blob | ArrayBuffer) => this.#use('writing', () => set([file, index], value, this.#chunks))
+    const put = (value: Blob | ArrayBuffer) => this.#use('writing', () => set(this.#chunks, [file, index], value))
     const whole = () => (bytes.byteLength === bytes.buffer.byteLength ? bytes.buffer : bytes.slice().buffer)
     if (!this.#blobs) return put(whole())
     for (const wait of this.#settings.storeRetryMs) {
@@ -135,15 +135,15 @@ class ShardCache implements ChunkStore {
   }
 
   async putRecord(key: string, value: unknown): Promise<void> {
-    await this.#use('writing', () => set(key, value, this.#records))
+    await this.#use('writing', () => set(this.#records, key, value))
   }
 
   async updateRecord(key: string, change: (old: unknown) => unknown): Promise<void> {
     await this.#use('writing', () =>
       this.#records('readwrite', async (store) => {
         const changed = change(await promisifyRequest<unknown>(store.get(key)))
-        if (changed !== undefined) store.put(changed, key)
-        await promisifyRequest(store.transaction)
+        if (changed === undefined) await promisifyRequest(store.transaction)
+        else await putAndCommit(store, changed, key)
       }),
     )
   }
@@ -183,6 +183,18 @@ class ShardCache implements ChunkStore {
   }
 }
 
+async function set(database: UseStore, key: IDBValidKey, value: unknown): Promise<void> {
+  await database('readwrite', (store) => putAndCommit(store, value, key))
+}
+
+/**
+ * Puts a value and waits until it is stored. Over the quota, Firefox fails the request, and the transaction has no error of its own yet when
+ * its listeners hear of that; Chromium fails only the transaction.
+ */
+async function putAndCommit(store: IDBObjectStore, value: unknown, key: IDBValidKey): Promise<void> {
+  await Promise.all([promisifyRequest(store.put(value, key)), promisifyRequest(store.transaction)])
+}
+
 function allOf(file: string): IDBKeyRange {
   // Arrays sort after numbers, so the upper bound is above every index.
   return IDBKeyRange.bound([file], [file, []])
@@ -213,7 +225,8 @@ export function storageError(error: unknown, doing: string): StorageError {
 }
 
 function codeOf(name: string, text: string): StorageErrorCode {
-  if (name === 'QuotaExceededError') return 'quota-exceeded'
+  // After a write over the quota, Firefox allows the next transaction of that connection only to delete.
+  if (name === 'QuotaExceededError' || /did not allow mutations/i.test(text)) return 'quota-exceeded'
   if (name === 'InvalidStateError' || name === 'AbortError' || /connection|closed|closing/i.test(text)) return 'connection-lost'
   if (name === 'DataError' || name === 'DataCloneError' || name === 'EncodingError') return 'write-failed'
   if (name === 'NotReadableError' || name === 'NotFoundError' || /failed to read large/i.test(text)) return 'storage-unreadable'

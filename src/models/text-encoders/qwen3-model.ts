@@ -161,6 +161,7 @@ function define(className: Qwen3Config['className'], taps: Taps): TextEncoderDef
       unused,
     },
     quantizable: true,
+    residual: 'float32',
     within: className === 'Qwen3Model' ? ['Qwen3ForCausalLM'] : ['Qwen3Model'],
   } as const
   return {

@@ -41,11 +41,14 @@ export class GalleryStore {
 
   /** Stores a picture. @returns the entry with its id */
   async add(entry: Omit<GalleryEntry, 'id'>, file: Blob): Promise<GalleryEntry> {
-    const id = await this.#put(entry, file).catch(async () => {
-      // Safari's private windows store no Blobs, but they store buffers. Another failure is reported by the second try, too.
+    const id = await this.#put(entry, file).catch(async (error: unknown) => {
+      // Safari's private windows store no Blobs, but they store buffers.
       const { startImage } = entry
       const plain = startImage === undefined ? entry : { ...entry, startImage: await startImage.arrayBuffer() }
-      return this.#put(plain, await file.arrayBuffer())
+      const buffer = await file.arrayBuffer()
+      return this.#put(plain, buffer).catch(() => {
+        throw error
+      })
     })
     this.#tell({ added: id })
     return { ...entry, id }

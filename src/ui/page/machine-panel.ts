@@ -8,13 +8,14 @@ import { inspectMachine, machineNotes, type Machine, type MachineNote } from './
 
 const adapters: Readonly<Record<Machine['gpu'], string>> = {
   none: 'not available',
+  'page-only': 'not available in workers',
   software: 'software adapter only',
   gpu: 'yes',
 }
 
 /** Whether there is a GPU, and which. Some browsers do not name it, so that sites cannot recognize the user by it. */
 function describeGpu(gpu: Machine['gpu'], name: string): string {
-  if (gpu === 'none') return adapters.none
+  if (gpu === 'none' || gpu === 'page-only') return adapters[gpu]
   return `${adapters[gpu]}${name === '' ? ' (this browser does not say which GPU it is)' : `: ${name}`}`
 }
 
@@ -40,7 +41,7 @@ export async function openMachine(): Promise<void> {
   const { gpu, gpuName, shaderF16, maxBufferSize, memoryGb, cores, storage, quota, usage } = machine
   const facts: readonly (readonly [string, string])[] = [
     ['WebGPU', describeGpu(gpu, gpuName)],
-    ...(gpu === 'none'
+    ...(gpu === 'none' || gpu === 'page-only'
       ? []
       : ([
           ['Arithmetic', shaderF16 ? '16-bit, with 32-bit sums' : '32-bit'],

@@ -21,6 +21,7 @@ test('a capable machine gets no notes', () => expect(codes({})).toEqual([]))
 test.each<[Partial<Machine>, string[]]>([
   [{ gpu: 'none' }, ['no-webgpu']],
   [{ gpu: 'none', secureContext: false }, ['insecure']],
+  [{ gpu: 'page-only' }, ['no-worker-gpu']],
   [{ gpu: 'software', shaderF16: false }, ['software-adapter']],
   [{ shaderF16: false }, ['no-shader-f16']],
   [{ memoryGb: 4 }, ['little-memory']],
@@ -31,7 +32,7 @@ test.each<[Partial<Machine>, string[]]>([
 ])('%j: %j', (change, expected) => expect(codes(change)).toEqual(expected))
 
 test('without a GPU the notes say what still works', () => {
-  for (const change of [{ gpu: 'none' }, { gpu: 'software' }, { secureContext: false }] as const) {
+  for (const change of [{ gpu: 'none' }, { gpu: 'page-only' }, { gpu: 'software' }, { secureContext: false }] as const) {
     expect(machineNotes({ ...good, ...change })[0]?.text).toContain('The bundled model works here, on the CPU.')
   }
 })

@@ -4,8 +4,8 @@ import { adapterName, type AdapterWords } from '../../util/adapter-name.js'
 
 /** The capabilities of a machine. Some are not known in every browser. */
 export interface Machine {
-  /** `none`: no WebGPU; `software`: a fallback adapter only; `gpu`: a real one. */
-  readonly gpu: 'none' | 'software' | 'gpu'
+  /** `none`: no WebGPU; `page-only`: none in workers, where Aquatint computes; `software`: a fallback adapter only; `gpu`: a real one. */
+  readonly gpu: 'none' | 'page-only' | 'software' | 'gpu'
   readonly gpuName: string
   readonly shaderF16: boolean
   /** Bytes of the largest buffer that a kernel can read. */
@@ -28,6 +28,7 @@ export interface MachineNote {
   readonly code:
     | 'insecure'
     | 'no-webgpu'
+    | 'no-worker-gpu'
     | 'software-adapter'
     | 'no-shader-f16'
     | 'little-memory'
@@ -54,6 +55,11 @@ export function machineNotes(machine: Machine): readonly MachineNote[] {
     say(
       'no-webgpu',
       `This browser has no WebGPU, so large models would take hours. ${small} For the GPU, use a current Chrome or Edge, or turn on graphics acceleration.`,
+    )
+  } else if (machine.gpu === 'page-only') {
+    say(
+      'no-worker-gpu',
+      `This browser has WebGPU, but not in workers, where Aquatint computes, so large models would take hours. ${small} For the GPU, use a current Chrome, Edge, Firefox or Safari.`,
     )
   } else if (machine.gpu === 'software') {
     say('software-adapter', `This browser emulates the GPU on the CPU, so large models would take hours. ${small}`)
@@ -94,7 +100,7 @@ export async function inspectMachine(): Promise<Machine> {
   const adapter = await findAdapter()
   const estimate = await (navigator.storage as StorageManager | undefined)?.estimate().catch(() => undefined)
   return {
-    gpu: adapter === undefined ? 'none' : adapter.isFallback ? 'software' : 'gpu',
+    gpu: adapter === undefined ? 'none' : !(await workersHaveGpu()) ? 'page-only' : adapter.isFallback ? 'software' : 'gpu',
     gpuName: adapter?.name ?? '',
     shaderF16: adapter?.shaderF16 ?? false,
     maxBufferSize: adapter?.maxBufferSize ?? 0,
@@ -128,6 +134,27 @@ async function findAdapter(): Promise<
   } catch {
     return undefined
   }
+}
+
+/** Whether a worker has WebGPU, too. True where no worker can be started, because then nothing is known. */
+function workersHaveGpu(): Promise<boolean> {
+  return new Promise((resolve) => {
+    const url = URL.createObjectURL(new Blob([`postMessage('gpu' in navigator)`], { type: 'text/javascript' }))
+    const settle = (found: boolean) => {
+      URL.revokeObjectURL(url)
+      resolve(found)
+    }
+    try {
+      const worker = new Worker(url)
+      worker.addEventListener('error', () => settle(true))
+      worker.addEventListener('message', ({ data }: MessageEvent<boolean>) => {
+        worker.terminate()
+        settle(data)
+      })
+    } catch {
+      settle(true)
+    }
+  })
 }
 
 /** The part of the WebGPU API that is used here; the DOM types of TypeScript have none. */

@@ -1,9 +1,9 @@
 /** Promise 8 of docs/downloads.md: two tabs share one download, and a file that a tab has open is not evicted. */
 
-import { mebibyte, weightsPath } from './hub/files.js'
-import { expect, test, type HubDriver } from './hub/harness.js'
-import { sha256Of, syntheticFile } from './hub-server/repositories.js'
-import type { HubServer } from './hub-server/types.js'
+import { mebibyte, weightsPath } from '../hub/files.js'
+import { sha256Of, syntheticFile } from '../hub-server/repositories.js'
+import type { HubServer } from '../hub-server/types.js'
+import { expect, test, type HubInTab } from './harness.js'
 
 /** The default settings at an eighth of their size: six chunks may be in flight. */
 const settings = { chunkBytes: 2 * mebibyte, pieceBytes: mebibyte, memoryBytes: 12 * mebibyte }
@@ -14,7 +14,7 @@ const rate = { bytesPerSecond: 2 * mebibyte }
 const endless = { ...rate, rules: [{ match: { host: 'cdn', covers: file.size - 1 }, stallAfter: 0 }] } as const
 
 /** Two tabs with the same repository open, on a server that sends 2 MiB/s for each answer, and never the end of the file. */
-async function twoTabs(server: HubServer, ...tabs: readonly HubDriver[]): Promise<void> {
+async function twoTabs(server: HubServer, ...tabs: readonly HubInTab[]): Promise<void> {
   server.setRepository('owner/name', { [weightsPath]: file })
   server.setFaults(endless)
   for (const tab of tabs) {
@@ -23,7 +23,8 @@ async function twoTabs(server: HubServer, ...tabs: readonly HubDriver[]): Promis
   }
 }
 
-test('promise 8: the second tab waits, sees the progress, and reads the same bytes', async ({ server, hub, newHub }) => {
+test('promise 8: the second tab waits, sees the progress, and reads the same bytes', async ({ server, newHub }) => {
+  const hub = await newHub()
   const other = await newHub()
   await twoTabs(server, hub, other)
   const first = hub.call('load', weightsPath)
@@ -41,7 +42,8 @@ test('promise 8: the second tab waits, sees the progress, and reads the same byt
   for (const each of [hub, other]) expect(await each.call('hash', weightsPath)).toBe(await sha256Of(file))
 })
 
-test('promise 8: the second tab takes over when the first one dies', async ({ server, hub, newHub }) => {
+test('promise 8: the second tab takes over when the first one dies', async ({ server, newHub }) => {
+  const hub = await newHub()
   const other = await newHub()
   await twoTabs(server, hub, other)
   hub.call('load', weightsPath).catch(() => {})
@@ -52,7 +54,7 @@ test('promise 8: the second tab takes over when the first one dies', async ({ se
   const asked = server.log.length
   // For requests from now on; the one for the last piece stays unanswered until its tab is closed.
   server.setFaults(rate)
-  await hub.page.close()
+  await hub.tab.close()
   await second
   expect(await other.call('hash', weightsPath)).toBe(await sha256Of(file))
   // The server's log: the first tab's requests were cut off, then the second tab requested the file's address.
@@ -67,7 +69,8 @@ test('promise 8: the second tab takes over when the first one dies', async ({ se
   expect((await other.progress(weightsPath)).cached).toBeGreaterThanOrEqual(loaded - settings.memoryBytes)
 })
 
-test('promise 8: a file that a tab has open is neither deleted nor evicted', async ({ server, hub, newHub }) => {
+test('promise 8: a file that a tab has open is neither deleted nor evicted', async ({ server, newHub }) => {
+  const hub = await newHub()
   server.setRepository('owner/name', { [weightsPath]: syntheticFile(mebibyte, 2) })
   await hub.call('open', 'owner/name', { endpoint: server.url })
   await hub.call('load', weightsPath)

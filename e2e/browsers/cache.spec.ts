@@ -1,0 +1,130 @@
+/** Promises 4 and 7 of docs/downloads.md, where browsers differ: what a stored chunk is, private windows, a full storage, a kill. */
+
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { mebibyte, weightsPath } from '../hub/files.js'
+import { driveTab } from '../hub/harness.js'
+import { sha256Of, syntheticFile } from '../hub-server/repositories.js'
+import type { DrivenBrowser, EngineName, Tab } from './drivers/types.js'
+import { expect, test } from './harness.js'
+
+const file = syntheticFile(20 * mebibyte, 2)
+
+/** What a stored chunk is. The driver of WebKitGTK opens private windows only, and Safari's private windows store no Blobs. */
+const kinds: Readonly<Record<EngineName, string>> = { chromium: 'Blob', firefox: 'Blob', webkit: 'ArrayBuffer' }
+
+/** The types of the stored chunks. */
+function storedKinds(tab: Tab): Promise<string[]> {
+  return tab.evaluate(
+    ([success, failure]) =>
+      new Promise<string[]>((resolve, reject) => {
+        const opening = indexedDB.open('aquatint-chunks')
+        opening.addEventListener(failure, () => reject(opening.error ?? new Error('The database did not open')))
+        opening.addEventListener(success, () => {
+          const reading = opening.result.transaction('chunks').objectStore('chunks').getAll()
+          reading.addEventListener(failure, () => reject(reading.error ?? new Error('The chunks could not be read')))
+          reading.addEventListener(success, () => {
+            opening.result.close()
+            resolve(reading.result.map((value: unknown) => Object.prototype.toString.call(value).slice(8, -1)))
+          })
+        })
+      }),
+    ['success', 'error'] as const,
+  )
+}
+
+test('a file is stored in the form that the browser keeps, and another tab reads it without a request', async ({
+  engineName,
+  server,
+  newHub,
+}) => {
+  server.setRepository('owner/name', { [weightsPath]: file })
+  const hub = await newHub()
+  await hub.call('open', 'owner/name', { endpoint: server.url })
+  await hub.call('load', weightsPath)
+  expect(await hub.call('trouble')).toEqual([])
+  expect(await storedKinds(hub.tab)).toEqual([kinds[engineName], kinds[engineName]])
+  server.clearLog()
+  const other = await newHub()
+  await other.call('open', 'owner/name', { endpoint: server.url })
+  await other.call('load', weightsPath)
+  expect(await other.call('hash', weightsPath)).toBe(await sha256Of(file))
+  expect(server.log).toEqual([])
+})
+
+test('a private window stores the file as long as it is open; in a full storage the file loads from memory, and the load says so', async ({
+  engine,
+  server,
+  hubUrl,
+}) => {
+  // The other two have private windows in all specs, and hub-storage.spec.ts limits the storage of Chromium.
+  test.skip(!engine.limitsStorage, 'A limit is only set in Firefox')
+  server.setRepository('owner/name', { [weightsPath]: file })
+  for (const storage of [undefined, 17]) {
+    const browser = await engine.launch({ isPrivate: true, ...(storage === undefined ? {} : { storage }) })
+    try {
+      const hub = await driveTab(await browser.newTab(), hubUrl)
+      await hub.call('open', 'owner/name', { endpoint: server.url })
+      await hub.call('load', weightsPath)
+      expect(await hub.call('hash', weightsPath)).toBe(await sha256Of(file))
+      const { storage: where } = await hub.progress(weightsPath)
+      if (storage === undefined) {
+        expect(await hub.call('trouble')).toEqual([])
+        expect(where).toBeUndefined()
+        expect(await hub.call('totalBytes')).toBe(file.size)
+      } else {
+        expect(await hub.call('trouble')).toContain('quota-exceeded')
+        expect(where).toBe('memory')
+      }
+    } finally {
+      await browser.close()
+    }
+  }
+})
+
+test('after a kill, the next run resumes from the stored chunks and ends with the same bytes', async ({
+  engine,
+  server,
+  hubUrl,
+  newTab,
+}) => {
+  const settings = { chunkBytes: 2 * mebibyte, pieceBytes: mebibyte, memoryBytes: 6 * mebibyte }
+  server.setRepository('owner/name', { [weightsPath]: file })
+  // The last piece never arrives, so that the file is not complete before the kill.
+  server.setFaults({ rules: [{ match: { host: 'cdn', covers: file.size - 1 }, stallAfter: 0 }] })
+  const profile = mkdtempSync(join(tmpdir(), 'aquatint-profile-'))
+  let browser: DrivenBrowser | undefined
+  /** Where a profile is not kept, only the tab is closed. */
+  const open = async () => {
+    if (!engine.keepsProfile) return newTab()
+    browser = await engine.launch({ profile })
+    return browser.newTab()
+  }
+  try {
+    const tab = await open()
+    const hub = await driveTab(tab, hubUrl)
+    await hub.call('setUp', settings)
+    await hub.call('open', 'owner/name', { endpoint: server.url })
+    hub.call('load', weightsPath).catch(() => {})
+    await hub.reaches(weightsPath, file.size / 2)
+    // A chunk counts as stored when its transaction has ended.
+    await expect.poll(() => hub.call('totalBytes')).toBeGreaterThan(file.size / 4)
+    const stored = await hub.call('totalBytes')
+    await (browser === undefined ? tab.close() : browser.kill())
+    server.setFaults({})
+    server.clearLog()
+
+    const again = await driveTab(await open(), hubUrl)
+    await again.call('setUp', settings)
+    await again.call('open', 'owner/name', { endpoint: server.url })
+    await again.call('load', weightsPath)
+    expect(await again.call('hash', weightsPath)).toBe(await sha256Of(file))
+    const fetched = server.log.reduce((sum, { host, bytes }) => sum + (host === 'cdn' ? bytes : 0), 0)
+    expect(fetched).toBeLessThanOrEqual(file.size - stored)
+    expect(fetched).toBeGreaterThan(0)
+  } finally {
+    await browser?.close()
+    rmSync(profile, { recursive: true, force: true, maxRetries: 5 })
+  }
+})
