@@ -7,10 +7,9 @@ export type {
   FromSingleFileOptions,
   GenerateCallOptions,
   GenerateOutput,
-  LoadEmbeddingCallOptions,
-  LoadLoraCallOptions,
   PlanOptions,
 } from './engine/client/diffusion-pipeline.js'
+export type { LoadEmbeddingCallOptions, LoadLoraCallOptions } from './engine/client/adapter-options.js'
 export type { ComponentOptions } from './engine/client/component-options.js'
 export type { Generation } from './engine/client/generation.js'
 export type { ImageInput } from './engine/client/image-input.js'

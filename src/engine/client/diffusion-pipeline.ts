@@ -18,7 +18,8 @@ import type {
   PromptInput,
   StepInfo,
 } from '../../pipelines/types.js'
-import type { AdapterCommand, LoadEmbeddingOptions, LoadLoraOptions, LoraInfo } from '../../pipelines/adapter-types.js'
+import type { AdapterCommand, LoraInfo } from '../../pipelines/adapter-types.js'
+import type { LoadEmbeddingCallOptions, LoadLoraCallOptions } from './adapter-options.js'
 import { SharedTask, type JoinOptions } from '../../util/shared-task.js'
 import type { PipelineId } from '../protocol.js'
 import type { Connection } from './connection.js'
@@ -76,22 +77,6 @@ export interface GenerateCallOptions extends Omit<GenerateOptions, 'image'> {
   readonly onProgress?: ((progress: ProgressReport) => void) | undefined
   /** Called after each denoising step. */
   readonly onStep?: ((step: StepInfo) => void) | undefined
-}
-
-/** Options of {@link DiffusionPipeline.loadTextualInversion}. */
-export interface LoadEmbeddingCallOptions extends LoadEmbeddingOptions {
-  /** Cancels the load; the promise rejects with the reason of the signal. */
-  readonly signal?: AbortSignal | undefined
-  /** Called with the progress of the download. */
-  readonly onProgress?: ((progress: ProgressReport) => void) | undefined
-}
-
-/** Options of {@link DiffusionPipeline.loadLoraWeights}. */
-export interface LoadLoraCallOptions extends LoadLoraOptions {
-  /** Cancels the load; the promise rejects with the reason of the signal. */
-  readonly signal?: AbortSignal | undefined
-  /** Called with the progress of the download. */
-  readonly onProgress?: ((progress: ProgressReport) => void) | undefined
 }
 
 /** Options of {@link DiffusionPipeline.encodePrompt}. */
