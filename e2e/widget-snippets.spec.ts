@@ -97,6 +97,11 @@ const expectations: Readonly<Record<string, (running: Running) => Promise<void>>
     await over
     expect(said.at(-1)).toBe('1 [tiny dog]')
   },
+  // prompts.md: embeddings halfway between two prompts
+  "'a city by night'": async ({ over, said }) => {
+    await over
+    expect(said.at(-1)).toBe('1')
+  },
   // few-steps.md: one step without guidance
   'stabilityai/sdxl-turbo': async ({ over, said }) => {
     await over

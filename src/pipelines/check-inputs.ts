@@ -47,10 +47,19 @@ export function resultSize(
 ): { readonly width: number; readonly height: number } {
   const { image, width, height } = options
   if (image === undefined) return { width: width ?? usual.width, height: height ?? usual.height }
+  if (isImageList(image))
+    throw new InputError('image', `image is a list of ${image.length} images; allowed is one image to start from.`, {
+      images: image.length,
+    })
   checkImage(image, multiple, maxImageEdge)
   if ((width ?? image.width) !== image.width || (height ?? image.height) !== image.height)
     refuse('size', 'width and height', [width ?? null, height ?? null], `those of the image, ${image.width} and ${image.height}`)
   return { width: image.width, height: image.height }
+}
+
+/** Whether `image` is a list, as pipelines with reference images take it. */
+export function isImageList(image: PixelImage | readonly PixelImage[]): image is readonly PixelImage[] {
+  return Array.isArray(image)
 }
 
 /** Pixels of an image. `multiple`: what width and height must be multiples of. @throws InputError `size` */

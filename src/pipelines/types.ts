@@ -157,8 +157,11 @@ export interface GenerateOptions extends PromptEmbeddings, PromptTexts<string | 
   readonly height?: number | undefined
   /** The number of images from each prompt, each with its own noise. Of all prompts together at most 64. Default 1. */
   readonly numImagesPerPrompt?: number | undefined
-  /** Image to image: the start image. The result has its size, which must be a multiple of the autoencoder's factor (8). Default: none. */
-  readonly image?: PixelImage | undefined
+  /**
+   * Image to image: the start image. The result has its size, which must be a multiple of the autoencoder's factor (8). FLUX.2-klein: reference images,
+   * one or a list, of at least 64 pixels along each edge; the result has `width` and `height`, or the size of the first. Default: none.
+   */
+  readonly image?: PixelImage | readonly PixelImage[] | undefined
   /** How much of the start image is redrawn: the fraction of the steps that run, above 0 and up to 1. Default: diffusers' for the pipeline class (docs/pipelines.md). */
   readonly strength?: number | undefined
   /** The seed, as in `torch.Generator('cpu').manual_seed(seed)`. By default it is random; the result reports it. */
@@ -388,6 +391,8 @@ export interface PipelineInfo {
   readonly memoryBudget?: number | undefined
   /** Whether `generate` accepts `image`: the checkpoint has the autoencoder's encoder. */
   readonly imageToImage: boolean
+  /** Whether `image` are reference images, one or a list, rather than one to start from: FLUX.2-klein. */
+  readonly takesReferences: boolean
   /** What loading ignored, assumed or replaced in the checkpoint, such as config keys that a class does not have. Empty for most checkpoints. */
   readonly notes: readonly LoadNote[]
 }

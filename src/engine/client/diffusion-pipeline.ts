@@ -28,7 +28,7 @@ import { gatherComponents, type ComponentOptions } from './component-options.js'
 import { sharedEngine, type Engine } from './engine-client.js'
 import { GeneratedImage } from './generated-image.js'
 import { startGeneration, type Generation } from './generation.js'
-import { readImage, withStartImage, type ImageInput } from './image-input.js'
+import { readImage, withImages, type ImageInput } from './image-input.js'
 import { generationMeter, loadMeter, stepEvent, type ProgressMeter, type ProgressReport } from './overall-progress.js'
 import {
   checkOptionNames,
@@ -68,8 +68,9 @@ export interface GenerateCallOptions extends Omit<GenerateOptions, 'image'> {
   /**
    * Image to image: the start image. Pixels are used as they are, and the result has their size. Any other picture is cropped and scaled to
    * `width` × `height`; without these, its own size is that of the result. A size must be a multiple of the autoencoder's factor (8).
+   * FLUX.2-klein: reference images, one or a list, which keep their sizes.
    */
-  readonly image?: ImageInput | undefined
+  readonly image?: ImageInput | readonly ImageInput[] | undefined
   /** Cancels the generation; the promise rejects with the reason of the signal. The pipeline stays loaded. */
   readonly signal?: AbortSignal | undefined
   /** As in `fromPretrained`, with the progress of the whole generation; also called after each step. */
@@ -203,14 +204,17 @@ export class DiffusionPipeline {
     checkOptionNames(options, generateOptionNames)
     const { signal, onProgress, onStep, image, ...plain } = options
     this.#assertUsable()
-    const start = image === undefined ? undefined : await readImage(image, options)
+    // Reference images keep their sizes.
+    const size = this.info.takesReferences ? { signal } : options
+    const read = (one: ImageInput) => readImage(one, size)
+    const start = image === undefined ? undefined : isList(image) ? await Promise.all(image.map(read)) : await read(image)
     const report = reportTo(onProgress, generationMeter(plain.numInferenceSteps ?? this.info.defaults.numInferenceSteps))
     if (!this.#loaded.connection.isAlive) {
       await this.#reload({ signal, onProgress: report })
     }
     this.#assertUsable()
     const { connection, pipeline } = this.#loaded
-    const request = start === undefined ? plain : withStartImage(plain, start)
+    const request = start === undefined ? plain : withImages(plain, start)
     const result = await connection.call((engine, call, onEvents) => engine.generate(call, pipeline, prompt, request, onEvents), {
       signal,
       onEvent: (event) => {
@@ -372,4 +376,8 @@ function absoluteReference(reference: CheckpointReference): CheckpointReference 
 function absolute(repo: string): string {
   const text = cleanReference(repo)
   return /^\.{0,2}\/|^\.{1,2}$/.test(text) ? new URL(text, document.baseURI).href : text
+}
+
+function isList(image: ImageInput | readonly ImageInput[]): image is readonly ImageInput[] {
+  return Array.isArray(image)
 }

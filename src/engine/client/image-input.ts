@@ -54,9 +54,15 @@ export async function readImage(input: ImageInput, { width, height, signal }: Re
   }
 }
 
-/** Adds a start image to the options of a generation. A copy is transferred to the worker; pixels that the caller passed are copied. */
-export function withStartImage(options: GenerateOptions, { image, isCopy }: ReadImage): GenerateOptions {
-  return isCopy ? transfer({ ...options, image }, [image.data.buffer]) : { ...options, image }
+/** Adds images to the options of a generation. Copies are transferred to the worker; pixels that the caller passed are copied. */
+export function withImages(options: GenerateOptions, images: ReadImage | readonly ReadImage[]): GenerateOptions {
+  const list = Array.isArray(images) ? (images as readonly ReadImage[]) : undefined
+  const all = list ?? [images as ReadImage]
+  const image = list === undefined ? (images as ReadImage).image : list.map((one) => one.image)
+  return transfer(
+    { ...options, image },
+    all.flatMap((one) => (one.isCopy ? [one.image.data.buffer] : [])),
+  )
 }
 
 /** Whether an input holds 8-bit pixels. ImageData can have other ones, which a canvas converts. */

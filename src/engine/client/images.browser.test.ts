@@ -1,5 +1,6 @@
 /** Pictures as a page has them, in both directions: read as pixels, and written as files, bitmaps and canvases. */
 
+import { isImageList } from '../../pipelines/check-inputs.js'
 import { expect, test, vi } from 'vitest'
 import { GeneratedImage } from './generated-image.js'
 import { readImage, type ImageInput } from './image-input.js'
@@ -88,7 +89,7 @@ test('a decoded start image reaches the pipeline in the size of the result', asy
       pipeline({
         info,
         generate: (_prompt, { image }) => {
-          sizes.push([image?.width, image?.height, image?.data.length])
+          if (image !== undefined && !isImageList(image)) sizes.push([image.width, image.height, image.data.length])
           return Promise.resolve(result(1))
         },
       }),

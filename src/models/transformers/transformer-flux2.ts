@@ -45,7 +45,7 @@ interface Flux2Config extends Flux2BlockSettings {
 }
 
 /** The input with the tokens of all reference images, [1, tokens, channels]. */
-export const flux2References = 'reference_latents'
+const flux2References = 'reference_latents'
 
 /** diffusers' default of `max_sequence_length` in the pipelines of FLUX.2. */
 export const flux2SequenceLength = 512
@@ -255,6 +255,7 @@ export const Flux2Transformer2DModel: DenoiserDefinition<Flux2Config> = {
         sampleSize: { height: usualEdge, width: usualEdge },
       },
       promptInputs: ['encoder_hidden_states'],
+      referenceInput: flux2References,
       contextWidth,
       promptMisfit: ({ hidden }) =>
         contextWidth === hidden ? undefined : { key: 'joint_attention_dim', value: contextWidth, allowed: hidden },

@@ -68,6 +68,7 @@ export const flux2Klein: PipelineFamily = {
   defaults: { numInferenceSteps: 50, guidanceScale: 4, maxSequenceLength: flux2SequenceLength },
   imageToImage: { strength: 1, partialStepRuns: false },
   guidance: 'classifier-free',
+  takesReferences: true,
   // Four steps are what the authors of the distilled models recommend; diffusers' default is 50 for them too.
   settingsOf: (options) =>
     isTruthy(options['is_distilled'], false)
@@ -86,15 +87,6 @@ export const flux2Klein: PipelineFamily = {
       Array.from({ length: 4 }, () => [red / 4, green / 4, blue / 4] as const),
     ),
     bias: [-0.0329, -0.0718, -0.0851],
-  },
-
-  // The image of this class is one that the prompt talks about, not one to start from.
-  check({ image }) {
-    if (image !== undefined)
-      throw new UnsupportedError('unsupported-config', 'Flux2KleinPipeline cannot take an image yet; generate without image.', {
-        className: 'Flux2KleinPipeline',
-        key: 'image',
-      })
   },
 
   promptEncoder(parts, hosts, denoiser) {

@@ -2,6 +2,7 @@
 
 import { InputError } from '../../errors.js'
 import type { Scheduler } from '../../schedulers/types.js'
+import { isImageList } from '../check-inputs.js'
 import type { GenerateOptions, PixelImage } from '../types.js'
 
 /** Where an image-to-image run begins. */
@@ -31,6 +32,7 @@ export function imageStart(
 ): ImageStart | null {
   const { image, strength = rules.strength } = options
   if (image === undefined) return null
+  if (isImageList(image)) throw new TypeError('A list of images was not refused.')
   const steps = (options.timesteps ?? options.sigmas)?.length ?? options.numInferenceSteps ?? defaultSteps
   const left = steps * strength
   const first = rules.partialStepRuns ? Math.floor(steps - left) : steps - Math.floor(left)

@@ -25,6 +25,8 @@ import { checkEmbeddingWidths, promptBatch, weightingOf } from './prompt-batch.j
 import type { EncodeCall } from './prompt-embeds.js'
 import { encodePrompts } from './encode-prompts.js'
 import { describeScheduler, prepareScheduler, schedulerSource } from './schedule.js'
+import { encodeReferences, latentSizes, referenceImages } from '../images/reference-images.js'
+import type { HostTensor } from '../../runtime/types.js'
 import { readTableInputs } from './table-inputs.js'
 import { float32Tensor } from '../tensors.js'
 import { textToImage } from './text-to-image.js'
@@ -75,9 +77,11 @@ export function createPipeline({
 
   async function generate(prompt: PromptInput, given: GenerateOptions & GenerateHooks = {}): Promise<GenerateResult> {
     const { maxSequenceLength = family.defaults.maxSequenceLength } = given
-    const options = { ...given, maxSequenceLength }
+    const { image, ...withoutImage } = given
+    const references = family.takesReferences === true ? referenceImages(image, multiple) : []
+    const options = { ...(family.takesReferences === true ? withoutImage : given), maxSequenceLength }
     const run = new Run(options)
-    const size = resultSize(options, defaults, multiple)
+    const size = resultSize(options, references[0] ?? defaults, multiple)
     const batch = promptBatch(prompt, options)
     checkInputs(options, size, multiple)
     const images = countImages(batch.size, options)
@@ -103,26 +107,40 @@ export function createPipeline({
     const guided = isGuided(family, options, denoiser.model)
     const count = options.numImagesPerPrompt ?? 1
     const { guidanceScale = defaults.guidanceScale, guidanceRescale = 0 } = options
+    const referenceSizes = latentSizes(references, scaleFactor)
+    let referenceTokens: HostTensor | undefined
     return textToImage({
       options,
       hosts,
       scheduler: prepared,
       latentDims: [images, channels, latentSize.height, latentSize.width],
       start: imageStart(options, prepared, family.imageToImage, defaults.numInferenceSteps),
+      references: referenceSizes,
       denoiser,
-      encodePrompt: (call) => batch.encode(prompts, guided, { ...call, weighting }),
+      encodePrompt: async (call) => {
+        const encoded = await batch.encode(prompts, guided, { ...call, weighting })
+        if (references.length > 0)
+          referenceTokens ??= await encodeReferences(vae, references, latentScales, hosts.of(vae.name), run)
+        return encoded
+      },
       condition: async (device, encoded) => {
         const rows = await readTableInputs(denoiser, latentSize, run.signal)
         const guidance = Object.entries(denoiser.model.guidanceInputs?.(guidanceScale, images) ?? {})
         const condition = family.condition({ denoiser, device, prompts: encoded, guided, options, size, count })
         const [, sequenceLength = 0] = condition['encoder_hidden_states']?.dims ?? []
-        const positions = Object.entries(denoiser.model.positionInputs?.({ ...latentSize, sequenceLength }) ?? {})
+        const textLengths = encoded.flatMap(({ embeds }) => Array<number>(count).fill(embeds.dims[0] ?? 0))
+        const positions = Object.entries(
+          denoiser.model.positionInputs?.({ ...latentSize, sequenceLength, textLengths, references: referenceSizes }) ?? {},
+        )
         const others = [
           ...Object.entries(rows),
           ...[...guidance, ...positions].map(([name, { dims, data }]) => [name, float32Tensor(dims, data)] as const),
         ]
         return {
           ...condition,
+          ...(referenceTokens === undefined
+            ? {}
+            : { [denoiser.model.referenceInput ?? '']: device.upload(referenceTokens, denoiser.name) }),
           ...Object.fromEntries(others.map(([name, tensor]) => [name, device.upload(tensor, denoiser.name)])),
         }
       },
@@ -134,7 +152,9 @@ export function createPipeline({
           run,
           refine: guided ? family.refine?.({ denoiser, condition, options, host, recorder, run, keep }) : null,
         }),
-      guidance: guided ? { scale: guidanceScale, rescale: family.rescalesGuidance ? guidanceRescale : 0 } : null,
+      guidance: guided
+        ? { scale: guidanceScale + (family.guidanceOffset ?? 0), rescale: family.rescalesGuidance ? guidanceRescale : 0 }
+        : null,
       vae,
       latentScales,
       preview: family.preview,

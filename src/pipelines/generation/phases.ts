@@ -7,7 +7,7 @@ import type { DeviceTensor } from '../../runtime/types.js'
 import type { Scheduler } from '../../schedulers/types.js'
 import { elementCount } from '../../util/element-count.js'
 import type { TorchGenerator } from '../../util/random.js'
-import type { AutoencoderModel, DenoiserModel } from '../../models/types.js'
+import type { AutoencoderModel, DenoiserModel, Extent } from '../../models/types.js'
 import type { Network } from '../bind-network.js'
 import type { ComponentHost, Value } from '../execution/component-host.js'
 import type { DeviceHosts } from '../execution/device-hosts.js'
@@ -43,6 +43,8 @@ export interface TextToImage {
   readonly predictor: (condition: Condition, host: ComponentHost, keep: Keep) => Predictor
   /** Null: from noise alone. */
   readonly start: ImageStart | null
+  /** Sizes of the reference images, in latent pixels. */
+  readonly references: readonly Extent[]
   readonly guidance: Guidance
   readonly vae: Network<AutoencoderModel>
   /** Of each channel of the latents, to the autoencoder's. */

@@ -12,14 +12,17 @@ import { GenerationPhases, type TextToImage } from './phases.js'
  * @throws DeviceError, CheckpointError, AbortError
  */
 export async function textToImage(parts: TextToImage): Promise<GenerateResult> {
-  const { options, hosts, guidance, start, recorder, run } = parts
+  const { options, hosts, guidance, start, references, recorder, run } = parts
   const [images = 1, , height = 0, width = 0] = parts.latentDims
   const seed = options.seed ?? crypto.getRandomValues(new Uint32Array(1))[0] ?? 0
   const phases = new GenerationPhases(parts, new TorchGenerator(seed))
   return reportingMemory(hosts, run, async () => {
     try {
       const amounts = { ...options, numImagesPerPrompt: images }
-      await hosts.fit(generationSize({ width, height }, amounts, guidance !== null, start !== null), run)
+      await hosts.fit(
+        generationSize({ width, height }, amounts, guidance !== null, start !== null || references.length > 0, references),
+        run,
+      )
       const pictures = toPixels(await hosts.recovery.retrying(run, () => phases.run()))
       run.status('complete')
       const { captured } = recorder

@@ -93,6 +93,7 @@ export function describePipeline(
     scheduler,
     memoryBudget,
     imageToImage: vae.model.hasEncoder(vae.table.keys()),
+    takesReferences: spec.takesReferences === true,
     notes,
   }
 }

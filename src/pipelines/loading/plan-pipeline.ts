@@ -41,7 +41,7 @@ export interface PlannedSize {
   readonly maxSequenceLength?: number | undefined
   /** At most 1: plan without guidance, for which the denoiser takes half as much. By default with guidance. */
   readonly guidanceScale?: number | undefined
-  /** Whether the generation starts from an image, which the autoencoder encodes first. Default false. */
+  /** Whether the generation starts from an image, which the autoencoder encodes first; for FLUX.2-klein, whether it has one reference image of its size. Default false. */
   readonly imageToImage?: boolean | undefined
   /** Stable Diffusion 3.5: the blocks that skip-layer guidance leaves out. By default no skip-layer guidance. */
   readonly skipGuidanceLayers?: readonly number[] | undefined
@@ -117,7 +117,7 @@ export function planNetworks(
   { devices, places, budget }: ChosenDevices<PlannedDevice>,
   networks: ReadonlyMap<string, Network>,
   options: Pick<LoadPipelineOptions, 'offload' | 'vaeTiling'> & PlannedSize,
-  spec: Pick<PipelineSpec, 'guidance' | 'defaults'>,
+  spec: Pick<PipelineSpec, 'guidance' | 'defaults' | 'takesReferences'>,
 ): PlacedPlan | Refusal {
   const { width, height, latent } = plannedSize(networks, options, spec)
   const placing = decidePlaces({ devices: [...devices.values()], places, budget, networks, options })
@@ -138,7 +138,7 @@ export function planNetworks(
 function plannedSize(
   networks: ReadonlyMap<string, Network>,
   requested: PlannedSize,
-  spec: Pick<PipelineSpec, 'guidance' | 'defaults'>,
+  spec: Pick<PipelineSpec, 'guidance' | 'defaults' | 'takesReferences'>,
 ) {
   const factor = autoencoderOf(networks)?.model.scaleFactor ?? 8
   const own = latentSize(networks)
@@ -149,9 +149,16 @@ function plannedSize(
   const latent = { width: width / factor, height: height / factor }
   const guided = isGuided(spec, requested, denoiser?.model)
   const { maxSequenceLength = spec.defaults.maxSequenceLength } = requested
+  const fromImage = requested.imageToImage === true
   return {
     width,
     height,
-    latent: generationSize(latent, { ...requested, maxSequenceLength }, guided, requested.imageToImage === true),
+    latent: generationSize(
+      latent,
+      { ...requested, maxSequenceLength },
+      guided,
+      fromImage,
+      fromImage && spec.takesReferences === true ? [latent] : [],
+    ),
   }
 }

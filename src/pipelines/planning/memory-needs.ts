@@ -15,7 +15,7 @@ type GraphOptions = Omit<WriteOptions, 'weights' | 'granularity'>
 
 /** What decides how much memory a generation takes. Sizes are in latent pixels. */
 export interface GenerationSize extends RunSize {
-  /** Whether it is image to image: the autoencoder then encodes the start image. Default false. */
+  /** Whether the autoencoder encodes images before the first step: the start image, or the references. Default false. */
   readonly fromImage?: boolean | undefined
   /** Whether skip-layer guidance adds a prediction from the prompt alone. Default false. */
   readonly skipsLayers?: boolean | undefined
@@ -27,9 +27,19 @@ export function generationSize(
   options: Pick<GenerateOptions, 'numImagesPerPrompt' | 'maxSequenceLength' | 'skipGuidanceLayers'>,
   guided: boolean,
   fromImage: boolean,
+  references: readonly Extent[] = [],
 ): GenerationSize {
   const { numImagesPerPrompt: images, maxSequenceLength, skipGuidanceLayers = [] } = options
-  return { width, height, images, maxSequenceLength, guided, fromImage, skipsLayers: guided && skipGuidanceLayers.length > 0 }
+  return {
+    width,
+    height,
+    images,
+    maxSequenceLength,
+    guided,
+    fromImage,
+    references,
+    skipsLayers: guided && skipGuidanceLayers.length > 0,
+  }
 }
 
 /** A network's needs for inputs of these shapes. @throws InputError for shapes that it does not take; CheckpointError for weights that do not match */
@@ -98,7 +108,7 @@ export function needsOn({ device, networks, here, dtype, vaeTiling, size }: Need
     if (!here(network.name)) return
     const options = graphOptions(network, { device, dtype, granularity: 'block' })
     const own = hasRole(network, 'autoencoder')
-      ? autoencoderNeeds(network, size, options, vaeTiling, part)
+      ? autoencoderNeeds(network, part === undefined ? size : encodedSize(size), options, vaeTiling, part)
       : networkNeeds(network, network.model.shapes(size), options)
     needs.push(own)
   }
@@ -109,6 +119,11 @@ export function needsOn({ device, networks, here, dtype, vaeTiling, size }: Need
     add(network)
   }
   return needs
+}
+
+/** The size of the largest image that the autoencoder encodes: of the reference images, or of the start image, which is as large as the result. */
+function encodedSize({ references = [], ...size }: GenerationSize): Extent {
+  return references.toSorted((a, b) => b.height * b.width - a.height * a.width)[0] ?? size
 }
 
 /** The needs without activations: the memory account of the CPU counts weights only, which are the same for every size of tiles. */

@@ -45,7 +45,7 @@ export const memoryRows: readonly MemoryRow[] = [
       { label: 'Stable Diffusion 3 medium', dtype: 'float16', residence: 'model', peak: '9.82 GB' },
     ],
   },
-  { memoryGb: 16, choices: [{ label: 'Stable Diffusion 3 medium', dtype: 'q8', residence: 'resident', peak: '9.36 GB' }] },
+  { memoryGb: 16, choices: [{ label: 'Stable Diffusion 3 medium', dtype: 'q8', residence: 'resident', peak: '9.80 GB' }] },
 ]
 
 const residences = { resident: 'all loaded at once', model: 'one component at a time' } as const
