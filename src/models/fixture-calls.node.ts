@@ -155,8 +155,12 @@ function prepareDenoiser(
   const width = axis(latents, 3)
   const sequenceLength = axis(get(given, 'encoder_hidden_states'), 1)
   const tokens = given.get('reference_latents')
-  const size = { batch, height, width, sequenceLength, references: tokens && axis(tokens, 1) }
   const references = rowsOf(given.get('reference_sizes')).map(([height = 0, width = 0]) => ({ height, width }))
+  const lengths = given.get('text_lengths')
+  const positions =
+    model.positionInputs?.({ height, width, sequenceLength, references, textLengths: lengths && [...lengths.data] }) ?? {}
+  const others = Object.fromEntries(Object.entries(positions).map(([name, { dims }]) => [name, dims]))
+  const size = { batch, height, width, sequenceLength, references: tokens && axis(tokens, 1), others }
   const guidance = given.get('guidance')?.data[0]
   const prompt = model.promptInputs.flatMap((name) => {
     const value = given.get(name)
@@ -178,7 +182,7 @@ function prepareDenoiser(
       [input]: latents,
       ...Object.fromEntries([...prompt, ...crops]),
       ...(tokens === undefined ? {} : { reference_latents: tokens }),
-      ...model.positionInputs?.({ height, width, sequenceLength, references }),
+      ...positions,
       ...(guidance === undefined ? {} : model.guidanceInputs?.(guidance, batch)),
       ...model.stepInputs(timesteps(given, batch)),
       ...(text === undefined ? {} : { add_embeds: addEmbeds(config, text, get(given, 'time_ids')) }),

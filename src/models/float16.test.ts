@@ -107,3 +107,17 @@ test('results of FLUX.1’s blocks that are out of float16’s range are correct
   }
   expect(relativeError(floatsOf('out_sample', got), floatsOf('out_sample', wanted))).toBeLessThan(tolerance)
 })
+
+test('feed-forwards and attention of Z-Image that are out of float16’s range are correct in float16', async () => {
+  const { definition, table, write, inputs } = fixtureCalls('tiny-z-image').get('transformer.forward')!()
+  // The norm behind each of them undoes the factor: feed-forwards of about 1 become 360,000, and attention 160,000 times as large.
+  const fed = enlarged(table, /feed_forward\.(w2|w3)\.weight$/, 600)
+  const large = enlarged(fed, /attention\.(to_v|to_out\.0)\.weight$/, 400)
+  const run = async (dtype: 'float32' | 'float16', weights: ReadonlyMap<string, MemoryEntry>) => {
+    const graph = matchWeights(definition, write({ dtype, weights: 'initializer', granularity: 'block' }), weights).graphs[0]!
+    return (await runGraph(graph, weights, inputs))['out_sample']
+  }
+  const wanted = await run('float32', table)
+  expect(relativeError(await run('float32', large), wanted!)).toBeLessThan(1e-3)
+  expect(relativeError(await run('float16', large), wanted!)).toBeLessThan(tolerance)
+})

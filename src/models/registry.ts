@@ -10,6 +10,7 @@ import { T5EncoderModel } from './text-encoders/t5-encoder-model.js'
 import { FluxTransformer2DModel } from './transformers/transformer-flux.js'
 import { Flux2Transformer2DModel } from './transformers/transformer-flux2.js'
 import { SD3Transformer2DModel } from './transformers/transformer-sd3.js'
+import { ZImageTransformer2DModel } from './transformers/transformer-z-image.js'
 import type { NetworkDefinition } from './types.js'
 import { UNet2DConditionModel } from './unets/unet-2d-condition.js'
 
@@ -21,6 +22,7 @@ export const networkDefinitions: readonly NetworkDefinition[] = [
   Qwen3Model,
   UNet2DConditionModel,
   SD3Transformer2DModel,
+  ZImageTransformer2DModel,
   FluxTransformer2DModel,
   Flux2Transformer2DModel,
   AutoencoderKL,

@@ -12,6 +12,8 @@ export interface TestSize {
   readonly sequenceLength?: number | undefined
   /** Tokens of all reference images, of denoisers that take some. */
   readonly references?: number | undefined
+  /** Shapes of further inputs, which decide how the graph is written. */
+  readonly others?: Shapes | undefined
 }
 
 /** The shapes of a model's inputs for a size. */
@@ -24,6 +26,7 @@ export function shapesFor(model: NetworkModel, size: TestSize, variant?: GraphVa
       return {
         [model.latents.input]: [batch, model.latents.channels, height, width],
         encoder_hidden_states: [batch, sequenceLength, model.contextWidth],
+        ...size.others,
         ...(references === 0 ? {} : { reference_latents: [1, references, model.latents.channels] }),
       }
     case 'autoencoder':

@@ -164,8 +164,10 @@ export interface ConfigMisfit {
 
 /** What tables of positions depend on. */
 export interface PositionSize extends Extent {
-  /** Tokens of the prompt. */
+  /** Tokens of the prompt: of the longest one, with its padding. */
   readonly sequenceLength: number
+  /** Tokens of each row's prompt without padding. Default: one row without padding. */
+  readonly textLengths?: readonly number[] | undefined
   /** Sizes of reference images. Default: none. */
   readonly references?: readonly Extent[] | undefined
 }
@@ -215,6 +217,8 @@ export interface AutoencoderModel<NetworkConfig = unknown> extends BaseModel<'au
   readonly scaleFactor: number
   /** The edge of diffusers' tiles, in latent pixels: the size it was trained for. */
   readonly tile: number
+  /** The edge of the smallest tiles that are used to save memory, in latent pixels. Absent: `smallestTile` of pipelines/latent-geometry.ts. */
+  readonly smallestTile?: number | undefined
   /** Whether a checkpoint with these tensors has the encoder: image to image needs it. */
   readonly hasEncoder: (tensors: Iterable<string>) => boolean
   /** What the encoder gives: `moments`, the means and log variances that latents are drawn from, or the `latents` themselves. */

@@ -27,6 +27,7 @@ const names = [
   'tiny-sd3',
   'tiny-sd35',
   'tiny-flux',
+  'tiny-z-image',
   'few-steps/flux-schnell',
   'tiny-flux2-klein',
   'tiny-flux2-klein-base',

@@ -6,6 +6,7 @@ import { latentConsistencyModel } from './families/latent-consistency-model.js'
 import { stableDiffusion } from './families/stable-diffusion.js'
 import { stableDiffusion3 } from './families/stable-diffusion-3.js'
 import { stableDiffusionXL } from './families/stable-diffusion-xl.js'
+import { zImage } from './families/z-image.js'
 import type { PipelineFamily } from './generation/pipeline-family.js'
 
 export const families: readonly PipelineFamily[] = [
@@ -14,5 +15,6 @@ export const families: readonly PipelineFamily[] = [
   stableDiffusion3,
   flux,
   flux2Klein,
+  zImage,
   latentConsistencyModel,
 ]

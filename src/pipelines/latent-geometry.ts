@@ -24,15 +24,15 @@ export const smallestTile = 32
  * With `tiling` true the largest tiles are diffusers'; without a value tiles only save memory and are not smaller than {@link smallestTile}.
  */
 export function tileChoices(
-  { tile: made }: Pick<AutoencoderModel, 'tile'>,
+  { tile: made, smallestTile: least = smallestTile }: Pick<AutoencoderModel, 'tile' | 'smallestTile'>,
   { height, width }: Extent,
   tiling: boolean | undefined,
 ): (number | undefined)[] {
   const longest = Math.max(height, width)
   if (tiling === false) return [undefined]
-  const edges = [tiling === true ? made : Math.max(made, smallestTile)]
-  for (let edge = made; edge > smallestTile;) {
-    edge = Math.max(smallestTile, Math.floor(edge / 8) * 4)
+  const edges = [tiling === true ? made : Math.max(made, least)]
+  for (let edge = made; edge > least;) {
+    edge = Math.max(least, Math.floor(edge / 8) * 4)
     edges.push(edge)
   }
   const tiles = edges.filter((edge) => edge < longest)

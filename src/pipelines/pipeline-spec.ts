@@ -39,6 +39,10 @@ export interface PipelineSpec {
   /** What a checkpoint's own options, those of model_index.json, change of the two above. Absent: nothing. */
   readonly settingsOf?: ((options: Config) => Partial<Pick<PipelineSpec, 'defaults' | 'guidance'>>) | undefined
   /**
+   * What is added to the guidance scale to give that of classifier-free guidance as others count it, where 1 is none. Absent: 0.
+   */
+  readonly guidanceOffset?: number | undefined
+  /**
    * The widths of the prompt embeddings that the text encoders together give, from those of each encoder by its component's name, and `own`, the width that the
    * denoiser takes. Absent, or undefined where an encoder is missing: widths are not compared.
    */
@@ -49,9 +53,9 @@ export interface PipelineSpec {
 
 /** Whether a run predicts with and without the prompt in one batch. A denoiser that takes the guidance scale as an input does not. */
 export function isGuided(
-  { guidance, defaults }: Pick<PipelineSpec, 'guidance' | 'defaults'>,
+  { guidance, guidanceOffset = 0, defaults }: Pick<PipelineSpec, 'guidance' | 'guidanceOffset' | 'defaults'>,
   { guidanceScale = defaults.guidanceScale }: { readonly guidanceScale?: number | undefined },
   denoiser: Pick<DenoiserModel, 'guidanceInputs'> | undefined,
 ): boolean {
-  return guidance === 'classifier-free' && guidanceScale > 1 && denoiser?.guidanceInputs === undefined
+  return guidance === 'classifier-free' && guidanceScale + guidanceOffset > 1 && denoiser?.guidanceInputs === undefined
 }

@@ -135,6 +135,8 @@ export const AutoencoderKLFlux2: AutoencoderDefinition<AutoencoderKLFlux2Config>
       latentChannels,
       scaleFactor,
       tile: Math.max(1, Math.floor(config.sampleSize / scaleFactor)),
+      // As many image pixels as for an autoencoder whose latents are not packed.
+      smallestTile: 32 / pack,
       encoderOutput: 'latents',
       hasEncoder: (tensors) => [...tensors].some((name) => name.startsWith('encoder.')),
       // The statistics of the batch norm are in the graphs.

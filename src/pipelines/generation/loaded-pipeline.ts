@@ -127,8 +127,9 @@ export function createPipeline({
         const guidance = Object.entries(denoiser.model.guidanceInputs?.(guidanceScale, images) ?? {})
         const condition = family.condition({ denoiser, device, prompts: encoded, guided, options, size, count })
         const [, sequenceLength = 0] = condition['encoder_hidden_states']?.dims ?? []
+        const textLengths = encoded.flatMap(({ embeds }) => Array<number>(count).fill(embeds.dims[0] ?? 0))
         const positions = Object.entries(
-          denoiser.model.positionInputs?.({ ...latentSize, sequenceLength, references: referenceSizes }) ?? {},
+          denoiser.model.positionInputs?.({ ...latentSize, sequenceLength, textLengths, references: referenceSizes }) ?? {},
         )
         const others = [
           ...Object.entries(rows),
@@ -150,7 +151,9 @@ export function createPipeline({
           run,
           refine: guided ? family.refine?.({ denoiser, condition, options, host, recorder, run, keep }) : null,
         }),
-      guidance: guided ? { scale: guidanceScale, rescale: family.rescalesGuidance ? guidanceRescale : 0 } : null,
+      guidance: guided
+        ? { scale: guidanceScale + (family.guidanceOffset ?? 0), rescale: family.rescalesGuidance ? guidanceRescale : 0 }
+        : null,
       vae,
       latentScales,
       preview: family.preview,

@@ -12,10 +12,16 @@ import type { Condition } from './predictor.js'
 import { withTemporary, type Keep } from '../tensors.js'
 import type { PromptWeighting } from '../types.js'
 
-/** One image's embedding: zeros of shape `dims`, with parts of them at their places. A part is [1, …dims of its own]. */
+/** One image's embedding: zeros of shape `dims`, with parts of them at their places. */
 export interface Embedding {
   readonly dims: readonly number[]
-  readonly parts: readonly { readonly tensor: Value; readonly at: readonly number[] }[]
+  readonly parts: readonly EmbeddingPart[]
+}
+
+/** A tensor [1, …dims of its own], or a box of it, and its place in an embedding. */
+export interface EmbeddingPart extends Pick<Piece, 'from' | 'size'> {
+  readonly tensor: Value
+  readonly at: readonly number[]
 }
 
 /** What one prompt is encoded to: [tokens, width], and for some families a pooled [width]. */
@@ -58,14 +64,14 @@ export function emptyPrompt({ embeds, pooled }: EncodedPrompt): EncodedPrompt {
 export function batchPieces(embeddings: readonly Embedding[], count: number): Piece[] {
   return embeddings.flatMap(({ parts }, index) =>
     Array.from({ length: count }, (_, image) =>
-      parts.map(({ tensor, at }) => ({ tensor, at: [index * count + image, ...at] })),
+      parts.map((part) => Object.assign({}, part, { at: [index * count + image, ...part.at] })),
     ).flat(),
   )
 }
 
-/** {@link batchPieces} on a device. */
+/** {@link batchPieces} on a device. Embeddings of different lengths are padded with zeros. */
 export function assembleBatch(device: Device, embeddings: readonly Embedding[], count: number, owner: string): DeviceTensor {
-  const dims = embeddings[0]?.dims ?? []
+  const dims = (embeddings[0]?.dims ?? []).map((_, axis) => Math.max(...embeddings.map((one) => one.dims[axis] ?? 0)))
   return device.assemble(batchPieces(embeddings, count), [embeddings.length * count, ...dims], owner)
 }
 

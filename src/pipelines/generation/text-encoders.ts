@@ -37,6 +37,8 @@ export interface EncodeTextOptions {
   readonly masksPadding?: boolean | undefined
   /** Tokens, for tokenizers without a fixed length. */
   readonly maxSequenceLength?: number | undefined
+  /** The text is padded to a multiple of this, and not to `maxSequenceLength` tokens. */
+  readonly lengthMultiple?: number | undefined
 }
 
 /** An encoded text. */
@@ -95,7 +97,7 @@ export class LoadedTextEncoder {
       return encodeWeighted(text, { tokenizer: this.#tokenizer, length, encode, weighting, run })
     }
     const plain = weighting === undefined ? text : withoutWeights(text, weighting.rule)
-    const encoded = this.#tokenize(plain, options.maxSequenceLength, run)
+    const encoded = this.#tokenize(plain, options, run)
     const { inputIds, tokens, first } = encoded
     const mask = options.masksPadding === true ? new Float32Array(inputIds.length).fill(1, first, first + tokens) : undefined
     const { hiddenStates, pooled } = await this.#run(inputIds, mask, call, options)
@@ -128,15 +130,17 @@ export class LoadedTextEncoder {
   }
 
   /** Tokenizes a text to as many ids as the network takes. */
-  #tokenize(text: string, maxSequenceLength: number | undefined, run: Run): EncodedText {
+  #tokenize(text: string, { maxSequenceLength, lengthMultiple }: EncodeTextOptions, run: Run): EncodedText {
     const { fixedLength } = this.#tokenizer
-    const length = fixedLength ?? maxSequenceLength
-    if (length === undefined) throw new TypeError('A tokenizer without a fixed length needs maxSequenceLength.')
+    const most = fixedLength ?? maxSequenceLength
+    if (most === undefined) throw new TypeError('A tokenizer without a fixed length needs maxSequenceLength.')
+    const needed = () => Math.ceil(this.#tokenizer.encode(text).length / (lengthMultiple ?? 1)) * (lengthMultiple ?? 1)
+    const length = lengthMultiple === undefined ? most : Math.min(most, needed())
     const encoded = this.#tokenizer.encodePadded(text, length)
     if (encoded.removedText !== null) {
       const reason =
         fixedLength === null
-          ? `maxSequenceLength is set to ${length} tokens`
+          ? `maxSequenceLength is set to ${most} tokens`
           : `the text encoder can only handle sequences up to ${length} tokens`
       run.warn('prompt-truncated', `The following part of your input was truncated because ${reason}: ${encoded.removedText}`, {
         once: true,

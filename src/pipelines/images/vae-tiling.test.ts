@@ -1,4 +1,5 @@
 import { AutoencoderKL } from '../../models/autoencoders/autoencoder-kl.js'
+import { AutoencoderKLFlux2 } from '../../models/autoencoders/autoencoder-kl-flux2.js'
 import type { GraphVariant } from '../../models/types.js'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
@@ -87,4 +88,8 @@ test.each<[object, [number, number], boolean | undefined, (number | undefined)[]
   [{ sample_size: 1024 }, [100, 100], true, [undefined, 64, 32]],
 ])('%j: an image of %j with tiling %s is made in %j', (more, [height, width], tiling, expected) => {
   expect(tileChoices(AutoencoderKL.fromConfig({ ...config, ...more }), { height, width }, tiling)).toEqual(expected)
+})
+
+test('the smallest tiles of packed latents have as many image pixels as those of others', () => {
+  expect(tileChoices(AutoencoderKLFlux2.fromConfig({}), { height: 64, width: 64 }, undefined)).toEqual([undefined, 32, 16])
 })

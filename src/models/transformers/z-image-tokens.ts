@@ -1,0 +1,74 @@
+/**
+ * The sequences of Z-Image's transformer: how many tokens an image and a prompt have with their padding, where each token is, and which of them are padding. diffusers'
+ * `patchify_and_embed` and `_prepare_sequence`.
+ */
+
+import { InputError } from '../../errors.js'
+import { imagePositions, rotaryTables } from '../layers/rotary-tables.js'
+import { checkShape } from '../layers/shape.js'
+import type { Extent, HostInput } from '../types.js'
+import { zImagePatch, type ZImageConfig } from './transformer-z-image-config.js'
+
+/** Sequences are padded to a multiple of this. */
+const multiple = 32
+
+/** The tokens of a sequence with its padding. */
+export function paddedLength(tokens: number): number {
+  return Math.ceil(tokens / multiple) * multiple
+}
+
+/** The tokens of an image of a size in latent pixels: patches along each side, and how many there are with padding. @throws InputError `invalid-shape` */
+export function imageTokens(
+  { positions: [, rows = 0, columns = 0] }: Pick<ZImageConfig, 'positions'>,
+  { height, width }: Extent,
+): { readonly rows: number; readonly columns: number; readonly tokens: number } {
+  const { edge } = zImagePatch
+  checkShape({ height, width }, { height: rows * edge, width: columns * edge })
+  for (const [key, value] of Object.entries({ height, width })) {
+    if (value % edge === 0) continue
+    throw new InputError('invalid-shape', `${key} is ${value}; allowed: multiples of the patch size ${edge}`, {
+      key,
+      value,
+      multipleOf: edge,
+    })
+  }
+  const size = { rows: height / edge, columns: width / edge }
+  return { ...size, tokens: paddedLength(size.rows * size.columns) }
+}
+
+/**
+ * The transformer's inputs `text_pads`, `rotary_cos`, `rotary_sin`, and for prompts with different padded lengths `encoder_attention_mask`, for an image of a size in latent pixels and for the number of tokens of each row's prompt. The positions of a prompt begin at 1 and go on through its padding;
+ * an image's first axis is the one behind its prompt; the padding of an image is at 0.
+ * @throws InputError `invalid-shape`
+ */
+export function zImageSequences(
+  config: Pick<ZImageConfig, 'positions' | 'axes' | 'theta'>,
+  size: Extent,
+  lengths: readonly number[],
+): Readonly<Record<string, HostInput>> {
+  const { rows, columns, tokens } = imageTokens(config, size)
+  const padded = lengths.map(paddedLength)
+  const textTokens = Math.max(...padded)
+  checkShape({ prompt: textTokens + 1 }, { prompt: (config.positions[0] ?? 1) - 1 })
+  const batch = lengths.length
+  const pads = new Float32Array(batch * textTokens)
+  const mask = new Float32Array(batch * textTokens)
+  const positions = new Float32Array(batch * (tokens + textTokens) * 3)
+  for (const [row, length] of lengths.entries()) {
+    const own = padded[row] ?? 0
+    pads.fill(1, row * textTokens + length, row * textTokens + own)
+    mask.fill(1, row * textTokens, row * textTokens + own)
+    const begin = row * (tokens + textTokens) * 3
+    positions.set(imagePositions({ rows, columns }, { first: own + 1 }), begin)
+    for (let token = 0; token < textTokens; token++) positions[begin + (tokens + token) * 3] = token + 1
+  }
+  const { cos, sin } = rotaryTables(positions, { axes: config.axes, theta: config.theta, rounded: 'angles' })
+  const [, pairs = 0] = cos.dims
+  const text = (data: HostInput['data']): HostInput => ({ dims: [batch, textTokens], data })
+  return {
+    text_pads: text(pads),
+    rotary_cos: { dims: [batch, tokens + textTokens, pairs], data: cos.data },
+    rotary_sin: { dims: [batch, tokens + textTokens, pairs], data: sin.data },
+    ...(new Set(padded).size > 1 ? { encoder_attention_mask: text(mask) } : {}),
+  }
+}
