@@ -47,6 +47,8 @@ export const groups: readonly Group[] = [
       'PromptInput',
       'GenerateCallOptions',
       'GenerateOptions',
+      'LoadEmbeddingCallOptions',
+      'LoadEmbeddingOptions',
       'LoadLoraCallOptions',
       'LoadLoraOptions',
       'LoraInfo',

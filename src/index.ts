@@ -7,9 +7,9 @@ export type {
   FromSingleFileOptions,
   GenerateCallOptions,
   GenerateOutput,
-  LoadLoraCallOptions,
   PlanOptions,
 } from './engine/client/diffusion-pipeline.js'
+export type { LoadEmbeddingCallOptions, LoadLoraCallOptions } from './engine/client/adapter-options.js'
 export type { ComponentOptions } from './engine/client/component-options.js'
 export type { Generation } from './engine/client/generation.js'
 export type { ImageInput } from './engine/client/image-input.js'
@@ -64,9 +64,7 @@ export type {
   EncodePromptOptions,
   GenerateOptions,
   GenerateResult,
-  LoadLoraOptions,
   LoadPipelineOptions,
-  LoraInfo,
   OffloadMode,
   LoadNote,
   PipelineInfo,
@@ -85,6 +83,7 @@ export type {
   StepInfo,
   WeightsDType,
 } from './pipelines/types.js'
+export type { LoadEmbeddingOptions, LoadLoraOptions, LoraInfo } from './pipelines/adapter-types.js'
 export type { ComponentPlan, MemoryPlan, Residence } from './memory/plan.js'
 export type { ComponentMemory, MemorySnapshot } from './runtime/types.js'
 export type { DeviceCapabilities, DeviceInfo, DeviceKind, DeviceName, KernelReport, KernelSource } from './memory/device-info.js'

@@ -9,19 +9,18 @@ import type { CachedFile, CachedModel, CacheManager, VerifyResult } from '../hub
 import type { CallHooks } from '../pipelines/run.js'
 import type { PipelinePlan } from '../pipelines/loading/plan-pipeline.js'
 import type {
-  AdapterCommand,
   CheckpointReference,
   EncodePromptOptions,
   GenerateOptions,
   GenerateResult,
   LoadPipelineOptions,
-  LoraInfo,
   PipelineInfo,
   PipelineProgress,
   PromptEmbeddings,
   PromptInput,
   StepInfo,
 } from '../pipelines/types.js'
+import type { AdapterCommand, LoraInfo } from '../pipelines/adapter-types.js'
 import { orAbort } from '../util/abort.js'
 import { EventRelay } from './event-relay.js'
 import type { CachedModelReference, CallId, EngineApi, EventSink, ExportedFile, PipelineId, PlanRequest } from './protocol.js'

@@ -8,19 +8,18 @@ import { deserializeError, serializeError, type SerializedError } from '../error
 import type { CachedFile, CachedModel, VerifyResult } from '../hub/cache/cache-manager.js'
 import type { PipelinePlan, PlannedSize } from '../pipelines/loading/plan-pipeline.js'
 import type {
-  AdapterCommand,
   CheckpointReference,
   EncodePromptOptions,
   GenerateOptions,
   GenerateResult,
   LoadPipelineOptions,
-  LoraInfo,
   PipelineInfo,
   PipelineProgress,
   PromptEmbeddings,
   PromptInput,
   StepInfo,
 } from '../pipelines/types.js'
+import type { AdapterCommand, LoraInfo } from '../pipelines/adapter-types.js'
 
 /** Identifies a call, so that it can be cancelled. The page chooses it; it is unique within a connection. */
 export type CallId = number

@@ -3,9 +3,10 @@
  * byte-pair encoding; this file configures it from the files that a repository has.
  */
 
+import { InputError } from '../errors.js'
 import { readBytePairs } from './byte-pairs.js'
 import { createHfTokenizer, type HfTokenizer } from './hf-tokenizer.js'
-import { readAddedTokens, roleId, type Vocabulary } from './special-tokens.js'
+import { readAddedTokens, roleId, type AddedToken, type Vocabulary } from './special-tokens.js'
 import { padOrCut, readMaxLength, readSides, type EncodedText, type Sides, type Tokenizer, type TokenizerFiles } from './types.js'
 
 /**
@@ -25,9 +26,12 @@ export class CLIPTokenizer implements Tokenizer {
   readonly padTokenId: number
   readonly #tokenizer: HfTokenizer
   readonly #sides: Sides
+  readonly #files: TokenizerFiles
+  /** The id of each added token that is not special, by its text. */
+  readonly #added: ReadonlyMap<string, number>
 
-  /** @throws CheckpointError `tokenizer-*` */
-  constructor(files: TokenizerFiles) {
+  /** `more`: tokens to add to those of the files. @throws CheckpointError `tokenizer-*` */
+  constructor(files: TokenizerFiles, more: readonly string[] = []) {
     const { vocab, merges } = readBytePairs(files)
     // Own properties only: words come from the user, and every object has a `constructor`.
     const known: Vocabulary = {
@@ -40,7 +44,14 @@ export class CLIPTokenizer implements Tokenizer {
       unk_token: '<|endoftext|>',
       pad_token: '<|endoftext|>',
     }
-    const special = readAddedTokens(files, roles, known)
+    const own = readAddedTokens(files, roles, known)
+    const next = Math.max(known.size, ...own.tokens.map(({ id }) => id + 1))
+    const special = {
+      roles: own.roles,
+      tokens: [...own.tokens, ...more.map((content, index) => addedToken(content, next + index))],
+    }
+    this.#files = files
+    this.#added = new Map(special.tokens.map(({ content, id }) => [content, id]))
     const idOf = (role: keyof typeof special.roles) => roleId(special, role, known)
     const { bos_token: bos, eos_token: eos, unk_token: unk } = special.roles
     this.fixedLength = readMaxLength(files, 77)
@@ -108,11 +119,31 @@ export class CLIPTokenizer implements Tokenizer {
     return { inputIds, tokens: Math.min(ids.length, length), first, removedText: removed === null ? null : this.decode(removed) }
   }
 
+  /** As `add_tokens` in transformers. @throws InputError `token` for a text that is a token already */
+  withTokens(contents: readonly string[]): { readonly tokenizer: CLIPTokenizer; readonly ids: readonly number[] } {
+    for (const content of contents)
+      if (this.#added.has(content))
+        throw new InputError(
+          'token',
+          `The tokenizer has the token ${JSON.stringify(content)} already; choose another with token.`,
+          {
+            token: content,
+          },
+        )
+    const tokenizer = new CLIPTokenizer(this.#files, contents)
+    return { tokenizer, ids: contents.map((content) => tokenizer.#added.get(content) ?? 0) }
+  }
+
   /** Decodes ids to text, with one space between words. */
   decode(ids: readonly number[]): string {
     if (ids.length === 0) return ''
     return this.#tokenizer.decode(ids).replaceAll('</w>', ' ').trim()
   }
+}
+
+/** A token as `add_tokens` makes it of a text. */
+function addedToken(content: string, id: number): AddedToken {
+  return { id, content, single_word: false, lstrip: false, rstrip: false, normalized: true, special: false, searched: true }
 }
 
 /** Collapses white space, as the tokenizer does anyway, before the text is cut to its longest length. So the cut never removes words that matter. */

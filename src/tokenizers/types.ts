@@ -36,6 +36,10 @@ export interface Tokenizer {
   encode(text: string): number[]
   /** Exactly `length` ids: a longer text is truncated before its end token, a shorter one is padded. */
   encodePadded(text: string, length: number): EncodedText
+  /** The same tokenizer with more added tokens, and their ids. Absent for classes whose encoders have no textual inversion. */
+  readonly withTokens?:
+    | ((contents: readonly string[]) => { readonly tokenizer: Tokenizer; readonly ids: readonly number[] })
+    | undefined
 }
 
 /** A tokenizer class. */

@@ -7,20 +7,19 @@ import { InputError } from '../../errors.js'
 import { cleanReference } from '../../util/clean-reference.js'
 import type { PipelinePlan, PlannedSize } from '../../pipelines/loading/plan-pipeline.js'
 import type {
-  AdapterCommand,
   CheckpointReference,
   EncodePromptOptions,
   GenerateOptions,
   GenerateResult,
-  LoadLoraOptions,
   LoadPipelineOptions,
-  LoraInfo,
   PipelineInfo,
   PipelineProgress,
   PromptEmbeddings,
   PromptInput,
   StepInfo,
 } from '../../pipelines/types.js'
+import type { AdapterCommand, LoraInfo } from '../../pipelines/adapter-types.js'
+import type { LoadEmbeddingCallOptions, LoadLoraCallOptions } from './adapter-options.js'
 import { SharedTask, type JoinOptions } from '../../util/shared-task.js'
 import type { PipelineId } from '../protocol.js'
 import type { Connection } from './connection.js'
@@ -35,6 +34,7 @@ import {
   encodePromptOptionNames,
   fromPretrainedOptionNames,
   generateOptionNames,
+  loadEmbeddingOptionNames,
   loadLoraOptionNames,
   planOptionNames,
 } from './option-names.js'
@@ -79,14 +79,6 @@ export interface GenerateCallOptions extends Omit<GenerateOptions, 'image'> {
   readonly onStep?: ((step: StepInfo) => void) | undefined
 }
 
-/** Options of {@link DiffusionPipeline.loadLoraWeights}. */
-export interface LoadLoraCallOptions extends LoadLoraOptions {
-  /** Cancels the load; the promise rejects with the reason of the signal. */
-  readonly signal?: AbortSignal | undefined
-  /** Called with the progress of the download. */
-  readonly onProgress?: ((progress: ProgressReport) => void) | undefined
-}
-
 /** Options of {@link DiffusionPipeline.encodePrompt}. */
 export interface EncodePromptCallOptions extends EncodePromptOptions {
   /** Cancels the call; the promise rejects with the reason of the signal. */
@@ -116,7 +108,7 @@ export class DiffusionPipeline {
   #loaded: Loaded
   #reloading: SharedTask<void, PipelineProgress> | undefined
   /** The commands that made the LoRAs what they are, for a worker that replaces a lost one. */
-  readonly #commands: AdapterCommand[] = []
+  #commands: readonly AdapterCommand[] = []
   #loras: readonly LoraInfo[] = []
   #disposed = false
 
@@ -267,15 +259,34 @@ export class DiffusionPipeline {
     await this.#adapt({ type: 'delete' })
   }
 
+  /**
+   * Loads a textual inversion, as `load_textual_inversion` in diffusers: a word that prompts can then have. A file for Stable Diffusion XL has
+   * embeddings for both text encoders. `source`: as in `loadLoraWeights`.
+   * @throws InputError `token`, `bad-url`; HubError; CheckpointError `not-an-embedding`; UnsupportedError `pickle-weights`; AbortError
+   */
+  async loadTextualInversion(source: string | File, options: LoadEmbeddingCallOptions = {}): Promise<void> {
+    checkOptionNames(options, loadEmbeddingOptionNames)
+    const { signal, onProgress, ...plain } = options
+    const address = typeof source === 'string' ? absolute(source) : source
+    const hooks = { signal, onProgress: reportTo(onProgress, loadMeter()) }
+    await this.#adapt({ type: 'load-embedding', source: address, options: plain }, hooks)
+  }
+
+  /** Removes all textual inversions, as `unload_textual_inversion` in diffusers. */
+  async unloadTextualInversion(): Promise<void> {
+    await this.#adapt({ type: 'delete-embeddings' })
+  }
+
   async #adapt(command: AdapterCommand, hooks: LoadHooks = {}): Promise<readonly LoraInfo[]> {
     this.#assertUsable()
     if (!this.#loaded.connection.isAlive) await this.#reload(hooks)
     this.#assertUsable()
     const loras = await adapt(this.#loaded, command, hooks)
     // What is removed need not be loaded again, and only the last weights count.
-    if (command.type === 'set' && this.#commands.at(-1)?.type === 'set') this.#commands.pop()
-    if (loras.length === 0) this.#commands.length = 0
-    else this.#commands.push(command)
+    if (command.type === 'set' && this.#commands.at(-1)?.type === 'set') this.#commands = this.#commands.slice(0, -1)
+    this.#commands = [...this.#commands, command].filter((one) =>
+      isEmbedding(one) ? command.type !== 'delete-embeddings' : loras.length > 0,
+    )
     this.#loras = loras
     return loras
   }
@@ -339,6 +350,10 @@ async function load(
     onLate: ({ pipeline }) => void connection.call((remote) => remote.dispose(pipeline)).catch(() => {}),
   })
   return { connection, ...loaded }
+}
+
+function isEmbedding({ type }: AdapterCommand): boolean {
+  return type === 'load-embedding' || type === 'delete-embeddings'
 }
 
 function adapt(

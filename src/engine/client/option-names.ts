@@ -5,7 +5,8 @@
 
 import { InputError } from '../../errors.js'
 import type { PlannedSize } from '../../pipelines/loading/plan-pipeline.js'
-import type { EncodePromptOptions, GenerateOptions, LoadLoraOptions, LoadPipelineOptions } from '../../pipelines/types.js'
+import type { EncodePromptOptions, GenerateOptions, LoadPipelineOptions } from '../../pipelines/types.js'
+import type { LoadEmbeddingOptions, LoadLoraOptions } from '../../pipelines/adapter-types.js'
 import { componentNames } from '../../component-names.js'
 
 /** Every option of a type. A missing or an extra name is a type error. */
@@ -74,6 +75,11 @@ const generate: Names<GenerateOptions> = {
 }
 
 const lora: Names<LoadLoraOptions> = { adapterName: true, weightName: true, subfolder: true, revision: true, scale: true }
+
+const embedding: Names<LoadEmbeddingOptions> = { token: true, weightName: true, subfolder: true, revision: true }
+
+/** The options of `loadTextualInversion`. */
+export const loadEmbeddingOptionNames = [...Object.keys(embedding), 'signal', 'onProgress']
 
 /** The options of `loadLoraWeights`. */
 export const loadLoraOptionNames = [...Object.keys(lora), 'signal', 'onProgress']

@@ -5,18 +5,17 @@ import { usualLatents } from '../latent-geometry.js'
 import { describePipeline, type OpenedPipeline } from '../loading/open-pipeline.js'
 import { isGuided } from '../pipeline-spec.js'
 import { Recorder, Run, type CallHooks, type GenerateHooks } from '../run.js'
-import type { LoraSource } from '../loading/open-lora.js'
+import type { AdapterSource } from '../loading/open-adapter-file.js'
 import { LoraAdapters } from './lora-adapters.js'
 import type {
-  AdapterCommand,
   EncodePromptOptions,
   GenerateOptions,
   GenerateResult,
-  LoraInfo,
   PipelineInfo,
   PromptEmbeddings,
   PromptInput,
 } from '../types.js'
+import type { AdapterCommand, LoraInfo } from '../adapter-types.js'
 import { imageStart } from './image-start.js'
 import { imageNetworksOf } from './parts.js'
 import type { PipelineFamily } from './pipeline-family.js'
@@ -38,7 +37,7 @@ export interface LoadedPipeline {
    * Loads, activates or removes LoRAs. Returns those that are loaded then. Not while images are made: the caller waits for that.
    * @throws as `openLora` for `load`; InputError `adapter-name`, `adapter-weights`
    */
-  adapters(command: AdapterCommand<LoraSource>, hooks?: CallHooks): Promise<readonly LoraInfo[]>
+  adapters(command: AdapterCommand<AdapterSource>, hooks?: CallHooks): Promise<readonly LoraInfo[]>
   generate(prompt: PromptInput, options?: GenerateOptions & GenerateHooks): Promise<GenerateResult>
   /** Encodes prompts, without making images. @throws InputError, DeviceError, CheckpointError, AbortError */
   encodePrompt(prompt: string | readonly string[], options?: EncodePromptOptions & CallHooks): Promise<PromptEmbeddings>
@@ -60,7 +59,7 @@ export function createPipeline({
 }: OpenedPipeline<PipelineFamily>): LoadedPipeline {
   const networks = imageNetworksOf(parts)
   const { denoiser, vae } = networks
-  const loras = new LoraAdapters(parts.networks, denoiser)
+  const loras = new LoraAdapters(parts, denoiser)
   const prompts = family.promptEncoder(parts, hosts, denoiser)
   const scheduler = family.scheduler?.mend?.(parts.scheduler) ?? schedulerSource(parts.scheduler)
   const { scaleFactor } = vae.model

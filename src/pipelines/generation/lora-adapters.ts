@@ -4,11 +4,15 @@ import { InputError } from '../../errors.js'
 import type { AdaptableLayers } from '../../checkpoint/lora/match-lora.js'
 import type { LoraComponent } from '../../checkpoint/lora/lora-keys.js'
 import { adaptableLayers, type Network } from '../bind-network.js'
-import { openLora, type LoraSource, type OpenedLora } from '../loading/open-lora.js'
+import type { AdapterSource } from '../loading/open-adapter-file.js'
+import { openEmbedding } from '../loading/open-embedding.js'
+import { openLora, type OpenedLora } from '../loading/open-lora.js'
 import type { OpenedPipeline } from '../loading/open-pipeline.js'
 import type { ActiveAdapter } from '../network-adapters.js'
+import type { LoadedParts } from '../loading/read-parts.js'
+import { Embeddings } from './embeddings.js'
 import { Run, type CallHooks } from '../run.js'
-import type { AdapterCommand, LoraInfo } from '../types.js'
+import type { AdapterCommand, LoraInfo } from '../adapter-types.js'
 
 interface LoadedAdapter {
   readonly id: number
@@ -28,10 +32,12 @@ export class LoraAdapters {
   readonly #loaded = new Map<string, LoadedAdapter>()
   /** For each component, the names of its active adapters in their order. */
   readonly #active = new Map<LoraComponent, readonly string[]>()
+  readonly #embeddings: Embeddings
   #nextId = 0
   #layers: ReadonlyMap<LoraComponent, AdaptableLayers> | undefined
 
-  constructor(networks: ReadonlyMap<string, Network>, denoiser: Network) {
+  constructor({ networks, words }: Pick<LoadedParts, 'networks' | 'words'>, denoiser: Network) {
+    this.#embeddings = new Embeddings(networks, words)
     const encoders = (['text_encoder', 'text_encoder_2', 'text_encoder_3'] as const).flatMap((name) => {
       const network = networks.get(name)
       return network === undefined ? [] : [[name, network] as const]
@@ -41,13 +47,20 @@ export class LoraAdapters {
 
   /** Carries a command out. @throws as {@link openLora} for `load`; InputError `adapter-name`, `adapter-weights` */
   async run(
-    command: AdapterCommand<LoraSource>,
+    command: AdapterCommand<AdapterSource>,
     { hub, options }: OpenedPipeline['opening'],
     hooks: CallHooks,
   ): Promise<readonly LoraInfo[]> {
     if (command.type === 'set') this.#set(command.names, command.weights)
     else if (command.type === 'delete') this.#delete(command.names)
-    else {
+    else if (command.type === 'delete-embeddings') this.#embeddings.clear()
+    else if (command.type === 'load-embedding') {
+      const run = new Run(hooks)
+      run.status('downloading', ['embedding'])
+      const opened = await openEmbedding(command.source, { hub, options: { ...options, ...command.options }, run })
+      this.#embeddings.add(opened)
+      run.status('ready')
+    } else {
       const { source, options: own = {} } = command
       const name = this.#nameFor(own.adapterName)
       const weight = checkedWeight(own.scale)

@@ -18,6 +18,7 @@ import type { HostTensor } from '../../runtime/types.js'
 import type { LoadedParts } from '../loading/read-parts.js'
 import type { Run } from '../run.js'
 import type { EncodeCall } from './prompt-embeds.js'
+import { AddedWords } from '../added-words.js'
 import { float32Tensor } from '../tensors.js'
 import { encodeWeighted } from './weighted-text.js'
 import type { PromptWeighting } from '../types.js'
@@ -59,13 +60,17 @@ type EncodedIds = Pick<TextEncoding, 'hiddenStates' | 'pooled'>
 /** A text encoder of a pipeline with its tokenizer. */
 export class LoadedTextEncoder {
   readonly #network: Network<TextEncoderModel>
-  readonly #tokenizer: Tokenizer
+  readonly #words: AddedWords
   readonly #host: ComponentHost
 
-  constructor(network: Network<TextEncoderModel>, tokenizer: Tokenizer, host: ComponentHost) {
+  constructor(network: Network<TextEncoderModel>, words: AddedWords, host: ComponentHost) {
     this.#network = network
-    this.#tokenizer = tokenizer
+    this.#words = words
     this.#host = host
+  }
+
+  get #tokenizer(): Tokenizer {
+    return this.#words.tokenizer
   }
 
   /** Layers of the network: `clip_skip` must be less. */
@@ -83,7 +88,8 @@ export class LoadedTextEncoder {
    * Encodes one text. A text that is too long is truncated, with a warning, as in diffusers. With `weighting` in `call`, the text may have weights.
    * @throws CheckpointError where the token embedding does not match; and as running the network
    */
-  async encode(text: string, call: EncodeCall, options: EncodeTextOptions = {}): Promise<TextEncoding> {
+  async encode(given: string, call: EncodeCall, options: EncodeTextOptions = {}): Promise<TextEncoding> {
+    const text = this.#words.convert(given)
     const { run, weighting } = call
     const length = this.#tokenizer.fixedLength
     if (weighting !== undefined && length !== null) {
@@ -154,7 +160,7 @@ export class LoadedTextEncoder {
     const inputs: Record<string, HostInput> = {
       inputs_embeds: {
         dims: [1, length, tokenEmbedding.width],
-        data: await readTokenRows(table, tokenEmbedding, inputIds, signal),
+        data: await readTokenRows(table, tokenEmbedding, this.#words.rows, inputIds, signal),
       },
       ...model.hostInputs(inputIds, length),
       ...(mask === undefined ? {} : { attention_mask: { dims: [1, length], data: mask } }),
@@ -165,15 +171,16 @@ export class LoadedTextEncoder {
 
 /** A text encoder with its tokenizer, by the names of both components; null where the pipeline has none. */
 export function textEncoderOf(
-  { networks, tokenizers }: LoadedParts,
+  { networks, tokenizers, words }: LoadedParts,
   hosts: DeviceHosts,
   name: string,
   tokenizerName: string,
 ): LoadedTextEncoder | null {
   const [network, tokenizer] = [networks.get(name), tokenizers.get(tokenizerName)]
-  return network === undefined || !hasRole(network, 'text-encoder') || tokenizer === undefined
-    ? null
-    : new LoadedTextEncoder(network, tokenizer, hosts.of(name))
+  if (network === undefined || !hasRole(network, 'text-encoder') || tokenizer === undefined) return null
+  const own = new AddedWords(tokenizer)
+  words.set(name, own)
+  return new LoadedTextEncoder(network, own, hosts.of(name))
 }
 
 /** Checks the option `clipSkip`. @throws InputError `clip-skip` unless it is a whole number less than the number of layers */
@@ -187,12 +194,13 @@ export function checkClipSkip(clipSkip: number | undefined, layers: number): voi
 }
 
 /**
- * Reads the embeddings of `ids`, flat [ids.length, width].
+ * Reads the embeddings of `ids`, flat [ids.length, width]. `learned`: rows that are not the table's.
  * @throws CheckpointError `tensor-missing`, `shape-mismatch`, `dtype-mismatch`, `token-id`
  */
 async function readTokenRows(
   table: WeightTable,
   embedding: TokenEmbedding,
+  learned: ReadonlyMap<number, Float32Array<ArrayBuffer>>,
   ids: readonly number[],
   signal: AbortSignal | undefined,
 ): Promise<Float32Array<ArrayBuffer>> {
@@ -208,6 +216,8 @@ async function readTokenRows(
   const read = new Map(
     await Promise.all(
       [...new Set(ids)].map(async (id) => {
+        const own = learned.get(id)
+        if (own !== undefined) return [id, own] as const
         if (!Number.isInteger(id) || id < 0 || id >= rows)
           throw new CheckpointError('token-id', `The tokenizer gave the id ${id}, but the text encoder knows ${rows} tokens.`, {
             id,

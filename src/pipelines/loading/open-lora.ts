@@ -4,19 +4,12 @@ import { readLoraFile, readScalings, type LoraModule } from '../../checkpoint/lo
 import { triggerWords } from '../../checkpoint/lora/lora-metadata.js'
 import { matchLora, type AdaptableLayers, type MatchedLora } from '../../checkpoint/lora/match-lora.js'
 import type { LoraComponent } from '../../checkpoint/lora/lora-keys.js'
-import { CheckpointError, UnsupportedError } from '../../errors.js'
 import { headersOnly } from '../../hub/downloads/header-only-file.js'
-import type { Hub } from '../../hub/hub.js'
-import type { FileInRepository } from '../../checkpoint/layouts/single-file/single-file.js'
-import { openFile } from '../../hub/repositories/open-file.js'
-import { openRepository, type OpenRepositoryOptions } from '../../hub/repositories/open-repository.js'
-import type { ByteSource, OpenRepository, Repository } from '../../hub/types.js'
+import type { ByteSource } from '../../hub/types.js'
 import type { LayerFactors } from '../network-adapters.js'
 import type { Run } from '../run.js'
-import type { LoadLoraOptions } from '../types.js'
-
-/** The address of a file or of a repository, a file that the user picked, or a file in an open repository. */
-export type LoraSource = string | File | FileInRepository
+import type { LoadLoraOptions } from '../adapter-types.js'
+import { openAdapterFile, type AdapterFileRequest, type AdapterSource } from './open-adapter-file.js'
 
 /** A LoRA that is ready to run. */
 export interface OpenedLora {
@@ -31,22 +24,19 @@ export interface OpenedLora {
 }
 
 /** What opening needs besides the file. */
-export interface OpenLoraRequest {
-  readonly hub: () => Promise<Hub>
-  readonly options: LoadLoraOptions & OpenRepositoryOptions
+export interface OpenLoraRequest extends AdapterFileRequest<LoadLoraOptions> {
   /** The layers of the pipeline's networks. */
   readonly layers: ReadonlyMap<LoraComponent, AdaptableLayers>
-  readonly run: Run
 }
 
 /**
  * @throws InputError `bad-url`; HubError; CheckpointError `lora-mismatch`, `not-a-lora`, `weights-not-found`, `safetensors-*`;
  *   UnsupportedError `lora-method`, `pickle-weights`; AbortError
  */
-export async function openLora(source: LoraSource, request: OpenLoraRequest): Promise<OpenedLora> {
+export async function openLora(source: AdapterSource, request: OpenLoraRequest): Promise<OpenedLora> {
   const { run, layers } = request
   const { signal } = run
-  const { repository, path, close } = await findFile(source, request)
+  const { repository, path, close } = await openAdapterFile(source, request, 'pytorch_lora_weights.safetensors')
   try {
     const name = path.split('/').at(-1) ?? path
     const read = async (bytes: ByteSource) => {
@@ -71,58 +61,6 @@ export async function openLora(source: LoraSource, request: OpenLoraRequest): Pr
     return { file: name, factors, triggerWords: triggerWords(lora.metadata), bytes: bytesOf(matched), close }
   } catch (error) {
     close()
-    throw error
-  }
-}
-
-interface FoundFile {
-  readonly repository: Repository
-  readonly path: string
-  readonly close: () => void
-}
-
-async function findFile(source: LoraSource, { hub, options, run }: OpenLoraRequest): Promise<FoundFile> {
-  if (typeof source === 'object' && 'repository' in source) return { ...source, close: () => {} }
-  const opening = { ...options, signal: run.signal }
-  const isAddress =
-    typeof source !== 'string' || /\.(?:safetensors|bin|pt|ckpt)(?:[?#].*)?$|\/api\/download\/models\/\d+/i.test(source)
-  const { repository, path } = isAddress
-    ? await openFile(await hub(), source, opening)
-    : await inRepository(await openRepository(await hub(), source, opening), options)
-  const close = () => repository.close()
-  if (!/\.(?:bin|pt|ckpt)$/i.test(path)) return { repository, path, close }
-  close()
-  throw new UnsupportedError(
-    'pickle-weights',
-    `${path} is in pickle format, which can run code. Only safetensors files are read.`,
-    {
-      files: [path],
-    },
-  )
-}
-
-/** The file of a repository that diffusers would take: the named one, its own name for LoRAs, or the first that is no part of a training. */
-async function inRepository(
-  repository: OpenRepository,
-  { weightName, subfolder }: LoadLoraOptions,
-): Promise<{ readonly repository: OpenRepository; readonly path: string }> {
-  const folder = subfolder === undefined ? '' : `${subfolder.replace(/\/+$/, '')}/`
-  if (weightName !== undefined) return { repository, path: folder + weightName }
-  try {
-    const paths = (await repository.files()).map(({ path }) => path)
-    const files = paths.filter((path) => path.startsWith(folder) && /^[^/]+\.safetensors$/.test(path.slice(folder.length)))
-    const usable = files.filter((path) => !/scheduler|optimizer|checkpoint/.test(path))
-    const path = usable.find((name) => name.endsWith('pytorch_lora_weights.safetensors')) ?? usable[0]
-    if (path !== undefined) return { repository, path }
-    throw new CheckpointError(
-      'weights-not-found',
-      `${repository.id} has no safetensors file with a LoRA. Name one with weightName.`,
-      {
-        folder,
-      },
-    )
-  } catch (error) {
-    repository.close()
     throw error
   }
 }

@@ -10,6 +10,7 @@ import type { Config } from '../../checkpoint/types.js'
 import { CheckpointError, InputError, UnsupportedError, type AquatintError } from '../../errors.js'
 import { createScheduler, schedulerClassNames, schedulerRefusal } from '../../schedulers/registry.js'
 import type { Tokenizer } from '../../tokenizers/types.js'
+import type { AddedWords } from '../added-words.js'
 import { throwIfAborted } from '../../util/abort.js'
 import { networkRefusal } from '../../models/registry.js'
 import type { NetworkDefinition, NetworkModel } from '../../models/types.js'
@@ -44,6 +45,8 @@ export interface ReadParts {
   readonly layout: Layout
   readonly sources: readonly NetworkSource[]
   readonly tokenizers: ReadonlyMap<string, Tokenizer>
+  /** Learned words, by the name of the text encoder; whoever makes the encoders fills it. */
+  readonly words: Map<string, AddedWords>
   readonly scheduler: SchedulerSource
 }
 
@@ -131,7 +134,7 @@ export async function readPartsWithFaults(
   if (misfit !== undefined) onFault(misfit.component, misfit.error)
   const size = noteSize(models)
   if (size !== undefined) run.note(size.component, size.note)
-  return { layout, sources: read, tokenizers: new Map(tokenizers.filter(isThere)), scheduler }
+  return { layout, sources: read, tokenizers: new Map(tokenizers.filter(isThere)), words: new Map(), scheduler }
 }
 
 function isThere<T>(value: T | undefined): value is T {

@@ -1,0 +1,60 @@
+/** LoRAs and embeddings of a pipeline: the options of loading them, and what is loaded. Only types; they are the public API's and cross the worker boundary as plain data. */
+
+/** Options of `loadLoraWeights`. */
+export interface LoadLoraOptions {
+  /** The name by which `setAdapters` knows it. Default: `default_0`, `default_1`, …. */
+  readonly adapterName?: string | undefined
+  /** The file in a repository. Default: `pytorch_lora_weights.safetensors`, or else its first safetensors file. */
+  readonly weightName?: string | undefined
+  /** The folder of that file. Default: the top. */
+  readonly subfolder?: string | undefined
+  /** Branch, tag or commit of the repository. Default `main`. */
+  readonly revision?: string | undefined
+  /** The weight of the LoRA. Default 1. */
+  readonly scale?: number | undefined
+}
+
+/** Options of `loadTextualInversion`. */
+export interface LoadEmbeddingOptions {
+  /** The word for prompts. Default: the file's own; if it names none, the file's name. */
+  readonly token?: string | undefined
+  /** The file in a repository. Default: `learned_embeds.safetensors`, or else its first safetensors file. */
+  readonly weightName?: string | undefined
+  /** The folder of that file. Default: the top. */
+  readonly subfolder?: string | undefined
+  /** Branch, tag or commit of the repository. Default `main`. */
+  readonly revision?: string | undefined
+}
+
+/** A change of a pipeline's LoRAs and embeddings. `Source`: what a LoRA is loaded from. */
+export type AdapterCommand<Source = string | File> =
+  | { readonly type: 'load'; readonly source: Source; readonly options?: LoadLoraOptions | undefined }
+  /** Makes these the active ones. A weight for all, or one for each; 1 without. */
+  | { readonly type: 'set'; readonly names: readonly string[]; readonly weights?: number | readonly number[] | undefined }
+  /** Removes these, or all. */
+  | { readonly type: 'delete'; readonly names?: readonly string[] | undefined }
+  /** Textual inversion. */
+  | { readonly type: 'load-embedding'; readonly source: Source; readonly options?: LoadEmbeddingOptions | undefined }
+  | { readonly type: 'delete-embeddings' }
+
+/** A loaded LoRA. */
+export interface LoraInfo {
+  /** The name by which `setAdapters` knows it. */
+  readonly adapterName: string
+  /** The name of its file. */
+  readonly file: string
+  /** The components that it changes, such as `unet` and `text_encoder`. */
+  readonly components: readonly string[]
+  /** The number of layers that it changes. */
+  readonly layers: number
+  /** The largest rank of its factors. */
+  readonly rank: number
+  /** Words that a prompt should have, from the file's metadata. Empty where it says nothing. */
+  readonly triggerWords: readonly string[]
+  /** Bytes of its factors, as they are stored. */
+  readonly bytes: number
+  /** Its weight when it was last active. */
+  readonly weight: number
+  /** Whether it changes the images. */
+  readonly active: boolean
+}

@@ -1,0 +1,77 @@
+/** Textual inversion: words that a text encoder has learned, each with one or more rows of the token embedding. Named as in diffusers. */
+
+import { InputError } from '../errors.js'
+import type { Tokenizer } from '../tokenizers/types.js'
+
+/** A learned word. */
+export interface AddedWord {
+  readonly token: string
+  /** Its rows of the token embedding, at least one, each as wide as the encoder's. */
+  readonly vectors: readonly Float32Array<ArrayBuffer>[]
+}
+
+/** The words of one text encoder, and the tokenizer that knows them. */
+export class AddedWords {
+  readonly #plain: Tokenizer
+  #tokenizer: Tokenizer
+  #words: readonly AddedWord[] = []
+  #rows: ReadonlyMap<number, Float32Array<ArrayBuffer>> = new Map()
+
+  constructor(tokenizer: Tokenizer) {
+    this.#plain = tokenizer
+    this.#tokenizer = tokenizer
+  }
+
+  /** The tokenizer, with all words. */
+  get tokenizer(): Tokenizer {
+    return this.#tokenizer
+  }
+
+  /** The rows of the token embedding that words have, by id. */
+  get rows(): ReadonlyMap<number, Float32Array<ArrayBuffer>> {
+    return this.#rows
+  }
+
+  /** The tokenizer and the rows with a further word; the change is made by calling the result. @throws InputError `token` for a token in use */
+  with(word: AddedWord): () => void {
+    return this.#prepare([...this.#words, word])
+  }
+
+  /** Removes all words. */
+  clear(): void {
+    this.#prepare([])()
+  }
+
+  /**
+   * diffusers' `maybe_convert_prompt`: a word with several vectors becomes as many tokens, `word word_1 word_2`.
+   */
+  convert(text: string): string {
+    let converted = text
+    for (const { token, vectors } of this.#words)
+      if (vectors.length > 1) converted = converted.replaceAll(token, tokensOf(token, vectors.length).join(' '))
+    return converted
+  }
+
+  #prepare(words: readonly AddedWord[]): () => void {
+    const contents = words.flatMap(({ token, vectors }) => tokensOf(token, vectors.length))
+    const twice = contents.find((content, index) => contents.indexOf(content) !== index)
+    if (twice !== undefined)
+      throw new InputError('token', `The token ${JSON.stringify(twice)} is loaded already; choose another with token.`, {
+        token: twice,
+      })
+    const made = contents.length === 0 ? { tokenizer: this.#plain, ids: [] } : this.#plain.withTokens?.(contents)
+    if (made === undefined) throw new InputError('token', 'The tokenizer of this text encoder takes no further tokens.', {})
+    const vectors = words.flatMap((word) => word.vectors)
+    const rows = new Map(made.ids.map((id, index) => [id, vectors[index] ?? new Float32Array()] as const))
+    return () => {
+      this.#words = words
+      this.#tokenizer = made.tokenizer
+      this.#rows = rows
+    }
+  }
+}
+
+/** The tokens of a word with so many vectors: `word`, `word_1`, `word_2`, …. */
+function tokensOf(token: string, count: number): readonly string[] {
+  return Array.from({ length: count }, (_, index) => (index === 0 ? token : `${token}_${index}`))
+}
