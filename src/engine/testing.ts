@@ -32,6 +32,7 @@ export const info: PipelineInfo = {
   defaults: { width: 8, height: 8, numInferenceSteps: 2, guidanceScale: 7.5 },
   scheduler: { className: 'DDIMScheduler', config: {} },
   imageToImage: true,
+  guidance: 'classifier-free',
   takesReferences: false,
   notes: [],
 }

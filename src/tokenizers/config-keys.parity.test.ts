@@ -55,6 +55,7 @@ function changed(value: unknown, [key, ...rest]: Path, change: Change): unknown 
 }
 
 interface Contents {
+  readonly folder: string
   readonly json: (name: string) => Json | undefined
   readonly text: (name: string) => string | undefined
   readonly bytes: (name: string) => Uint8Array | undefined
@@ -64,15 +65,31 @@ function contentsOf({ folder, files }: KeyCase): Contents {
   const read = (name: string) => (files.includes(name) ? readFileSync(new URL(`${folder}/${name}`, fixtures)) : undefined)
   const parsed = new Map<string, Json>()
   for (const name of files.filter((file) => file.endsWith('.json'))) parsed.set(name, JSON.parse(String(read(name))) as Json)
-  return { json: (name) => parsed.get(name), text: (name) => read(name)?.toString(), bytes: read }
+  const texts = new Map(files.map((name) => [name, read(name)]))
+  return {
+    folder,
+    json: (name) => parsed.get(name),
+    text: (name) => texts.get(name)?.toString(),
+    bytes: (name) => texts.get(name),
+  }
+}
+
+/** What was read of a SentencePiece model, by the file and `extra_ids`: no change is in the file itself. */
+const models = new Map<string, ReturnType<typeof readSentencePieceModel>>()
+
+function modelOf(model: Uint8Array, folder: string, extraIds: unknown): ReturnType<typeof readSentencePieceModel> {
+  const key = `${folder} ${JSON.stringify(extraIds)}`
+  const read = models.get(key) ?? readSentencePieceModel(model, extraIds)
+  models.set(key, read)
+  return read
 }
 
 /** The files as `loadTokenizer` hands them to the tokenizer. */
-function filesOf({ json, text, bytes }: Contents): TokenizerFiles {
+function filesOf({ folder, json, text, bytes }: Contents): TokenizerFiles {
   const tokenizerConfig = json('tokenizer_config.json')
   const model = bytes('spiece.model')
   return {
-    tokenizerJson: json('tokenizer.json') ?? (model && readSentencePieceModel(model, tokenizerConfig?.['extra_ids'])),
+    tokenizerJson: json('tokenizer.json') ?? (model && modelOf(model, folder, tokenizerConfig?.['extra_ids'])),
     tokenizerConfig,
     specialTokensMap: json('special_tokens_map.json'),
     addedTokens: json('added_tokens.json'),

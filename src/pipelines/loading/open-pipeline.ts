@@ -93,6 +93,8 @@ export function describePipeline(
     scheduler,
     memoryBudget,
     imageToImage: vae.model.hasEncoder(vae.table.keys()),
+    guidance:
+      denoiser.model.guidanceInputs !== undefined ? 'embedded' : spec.guidance === 'classifier-free' ? 'classifier-free' : 'none',
     takesReferences: spec.takesReferences === true,
     notes,
   }

@@ -19,6 +19,9 @@ test.each([
   ['stable-diffusion-v1-5/stable-diffusion-v1-5', ['sd15-unet', 'sd15-text-encoder', 'sd15-vae']],
   ['segmind/SSD-1B', ['ssd-1b-unet', ...xlEncoders]],
   ['stabilityai/stable-diffusion-xl-base-1.0', ['sdxl-unet', ...xlEncoders]],
+  ['stabilityai/sdxl-turbo', ['sdxl-unet', ...xlEncoders]],
+  ['black-forest-labs/FLUX.2-klein-4B', ['flux2-klein-4b-transformer', 'qwen3-4b', 'flux2-vae']],
+  ['Tongyi-MAI/Z-Image-Turbo', ['z-image-transformer', 'qwen3-4b', 'flux-vae']],
 ])('%s costs what its tables say, at two bytes a parameter', (model, tables) => {
   const bytes = tables.map((table) => 2 * parameters(table))
   const known = knownModels.find((candidate) => candidate.model === model)

@@ -16,7 +16,7 @@ export interface KnownModel {
   readonly loadOptions: LoadPipelineOptions
   /** The size of all weights: the download, and the space on the disk. */
   readonly downloadBytes: number
-  /** The size of the largest component, which must be on the GPU at once. */
+  /** The size of the largest component, as it is downloaded. On the GPU it is smaller where `loadOptions.dtype` quantizes it. */
   readonly largestBytes: number
 }
 
@@ -42,6 +42,27 @@ export const knownModels: readonly KnownModel[] = [
     loadOptions: { variant: 'fp16' },
     downloadBytes: 6_937_675_734,
     largestBytes: 5_134_927_368,
+  },
+  {
+    model: 'stabilityai/sdxl-turbo',
+    label: 'SDXL-Turbo, in one step',
+    loadOptions: { variant: 'fp16' },
+    downloadBytes: 6_937_675_734,
+    largestBytes: 5_134_927_368,
+  },
+  {
+    model: 'black-forest-labs/FLUX.2-klein-4B',
+    label: 'FLUX.2-klein',
+    loadOptions: { dtype: 'q8' },
+    downloadBytes: 15_964_118_088,
+    largestBytes: 8_044_936_192,
+  },
+  {
+    model: 'Tongyi-MAI/Z-Image-Turbo',
+    label: 'Z-Image-Turbo',
+    loadOptions: { dtype: 'q8' },
+    downloadBytes: 20_522_393_030,
+    largestBytes: 12_309_817_472,
   },
 ]
 
@@ -69,9 +90,13 @@ export function modelOptions(machine: Machine | undefined): readonly ModelOption
   ]
 }
 
-function modelNote({ downloadBytes, largestBytes }: KnownModel, machine: Machine | undefined): string {
-  const float32 = machine !== undefined && !machine.shaderF16
-  const onDevice = float32 ? 2 * largestBytes : largestBytes
+/** Bytes of a weight in q8, with the scale of its block, per byte of a weight in float16. */
+const q8PerFloat16 = (8 + 16 / 32) / 16
+
+function modelNote({ downloadBytes, largestBytes, loadOptions }: KnownModel, machine: Machine | undefined): string {
+  const quantized = loadOptions.dtype === 'q8'
+  const float32 = !quantized && machine !== undefined && !machine.shaderF16
+  const onDevice = largestBytes * (quantized ? q8PerFloat16 : float32 ? 2 : 1)
   const cost = `Downloads ${formatBytes(downloadBytes)} once; needs about ${formatBytes(onDevice)} of GPU memory${float32 ? ' in float32' : ''}, and more while generating.`
   return [cost, machine === undefined ? '' : fit(downloadBytes, machine)].filter((part) => part !== '').join(' ')
 }

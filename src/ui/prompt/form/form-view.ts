@@ -3,6 +3,7 @@
 import type { PipelineInfo } from '../../../index.js'
 import { h, setText } from '../../parts/dom.js'
 import type { Size } from '../../parts/size.js'
+import { modelSettings } from '../../parts/model-settings.js'
 import { ModelField } from './model-field.js'
 import { NumberFields, type FieldName, type InvalidField } from './number-fields.js'
 import { LoraShelf } from './lora-shelf.js'
@@ -34,6 +35,8 @@ export class FormView {
   readonly run = h('button', { type: 'button', class: 'primary', part: 'run' }, 'Generate')
   readonly cancel = h('button', { type: 'button', part: 'cancel' }, 'Cancel')
   readonly startPicture: StartPicture
+  readonly #negativeRow: HTMLElement
+  readonly #guidanceRow: HTMLElement
   readonly loras: LoraShelf
   readonly #numbers = new NumberFields()
   readonly #scheduler = h('select', { id: 'scheduler' }, h('option', { value: '' }, 'Model default'))
@@ -56,6 +59,8 @@ export class FormView {
     for (const [name, label] of Object.entries(dtypeNames)) this.#dtype.append(h('option', { value: name }, label))
     this.#dtype.addEventListener('change', onDTypeChange)
     this.#lock.addEventListener('click', () => this.#toggleSeed())
+    this.#guidanceRow = this.#numbers.row('guidanceScale')
+    this.#negativeRow = h('div', { class: 'field' }, h('label', { for: 'negative' }, 'Negative prompt'), this.negativePrompt)
     this.#settings = h(
       'details',
       { class: 'settings', part: 'settings' },
@@ -63,7 +68,8 @@ export class FormView {
       h(
         'div',
         { class: 'grid' },
-        ...(['width', 'height', 'numInferenceSteps', 'guidanceScale'] as const).map((name) => this.#numbers.row(name)),
+        ...(['width', 'height', 'numInferenceSteps'] as const).map((name) => this.#numbers.row(name)),
+        this.#guidanceRow,
         this.#numbers.row('seed', this.#lock),
         h('div', { class: 'field' }, h('label', { for: 'scheduler' }, 'Scheduler'), this.#scheduler),
         this.#numbers.row('numImagesPerPrompt'),
@@ -76,7 +82,7 @@ export class FormView {
       { part: 'form', novalidate: true },
       h('slot', { name: 'header' }),
       h('div', { class: 'field' }, h('label', { for: 'prompt' }, 'Prompt'), this.prompt),
-      h('div', { class: 'field' }, h('label', { for: 'negative' }, 'Negative prompt'), this.negativePrompt),
+      this.#negativeRow,
       this.startPicture.element,
       this.loras.element,
       h('slot', { name: 'inputs' }),
@@ -110,17 +116,22 @@ export class FormView {
     this.#numbers.markFor(error)
   }
 
-  /** The settings in the fields, or undefined if one is invalid. */
+  /**
+   * The settings in the fields, or undefined if one is invalid. Those that the loaded model does not have are left out, and those that a distilled
+   * model needs take the place of empty fields.
+   */
   read(): PromptSettings | undefined {
     if (this.invalid.length > 0) return undefined
-    const negative = this.negativePrompt.value
+    const negative = this.#negativeRow.hidden ? '' : this.negativePrompt.value
+    const { guidanceScale, ...numbers } = { ...modelSettings(this.model.value), ...this.#numbers.values() }
     const { strength } = this.startPicture
     return {
       model: this.model.value,
       ...this.weights,
       prompt: this.prompt.value,
       ...(negative === '' ? {} : { negativePrompt: negative }),
-      ...this.#numbers.values(),
+      ...numbers,
+      ...(guidanceScale === undefined || this.#guidanceRow.hidden ? {} : { guidanceScale }),
       ...(this.#scheduler.value === '' ? {} : { scheduler: this.#scheduler.value }),
       ...(strength === undefined ? {} : { strength }),
       ...(this.loras.value.length === 0 ? {} : { loras: this.loras.settings }),
@@ -143,7 +154,10 @@ export class FormView {
   write(settings: Partial<PromptSettings>): void {
     if (settings.prompt !== undefined) this.prompt.value = settings.prompt
     if ('negativePrompt' in settings) this.negativePrompt.value = settings.negativePrompt ?? ''
-    if (settings.model !== undefined) this.model.value = settings.model
+    if (settings.model !== undefined) {
+      this.model.value = settings.model
+      this.setDefaults(this.#info)
+    }
     this.#numbers.write(settings)
     if ('strength' in settings) this.startPicture.strength = settings.strength
     if ('loras' in settings) this.loras.settings = settings.loras ?? []
@@ -153,12 +167,15 @@ export class FormView {
     this.#drawSummary()
   }
 
-  /** Shows the defaults of the loaded model in the empty fields. */
+  /** Shows the defaults of the loaded model in the empty fields, and hides the fields that it does not have. */
   setDefaults(info: PipelineInfo | undefined): void {
     this.#info = info
     this.startPicture.supported = info?.imageToImage ?? true
+    this.startPicture.isReference = info?.takesReferences ?? false
+    this.#negativeRow.hidden = info !== undefined && info.guidance !== 'classifier-free'
+    this.#guidanceRow.hidden = info?.guidance === 'none'
     for (const name of ['width', 'height', 'numInferenceSteps', 'guidanceScale'] as const) {
-      this.#numbers.input(name).placeholder = info?.defaults[name].toString() ?? 'auto'
+      this.#numbers.input(name).placeholder = this.#default(name) ?? 'auto'
     }
     this.#drawSummary()
   }
@@ -208,8 +225,16 @@ export class FormView {
   /** The text of a field, or else the default of the model. */
   #shown(name: FieldName): string | undefined {
     const written = this.#numbers.input(name).value.trim()
-    const defaults: Partial<Record<FieldName, number>> = this.#info?.defaults ?? {}
-    return written === '' ? defaults[name]?.toString() : written
+    return written === '' ? this.#default(name) : written
+  }
+
+  /** What an empty field means: the setting of a distilled model, or else the loaded model's default. */
+  #default(name: FieldName): string | undefined {
+    const defaults: Partial<Record<FieldName, number | undefined>> = {
+      ...this.#info?.defaults,
+      ...modelSettings(this.model.value),
+    }
+    return defaults[name]?.toString()
   }
 
   /** Writes the settings in one line, visible while the section is closed. */
@@ -221,7 +246,7 @@ export class FormView {
     const parts = [
       width !== undefined && height !== undefined ? `${width} × ${height}` : '',
       steps === undefined ? '' : `${steps} steps`,
-      guidance === undefined ? '' : `guidance ${guidance}`,
+      this.#guidanceRow.hidden ? 'no guidance' : guidance === undefined ? '' : `guidance ${guidance}`,
       seed === undefined ? '' : `seed ${seed}`,
     ]
     // A line may break only between two settings.

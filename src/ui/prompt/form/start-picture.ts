@@ -28,6 +28,8 @@ export class StartPicture {
     value: usualStrength,
     'aria-describedby': 'start-fit strength-note',
   })
+  readonly #label = h('label', { for: this.#strength.id })
+  readonly #strengthNote = h('p', { class: 'note', id: 'strength-note' })
   readonly #fit = h('p', { class: 'note', id: 'start-fit' })
   readonly #shown = h('output', { for: numberRules.strength.query })
   readonly #remove = h('button', { type: 'button', 'aria-label': 'Remove the picture to start from' }, 'Remove')
@@ -35,6 +37,7 @@ export class StartPicture {
   readonly #filled: HTMLElement
   #value: Blob | null = null
   #supported = true
+  #isReference = false
   #pictureSize: Size | undefined
   #resultSize: Size | undefined
 
@@ -50,16 +53,10 @@ export class StartPicture {
       h(
         'div',
         { class: 'field' },
-        h(
-          'div',
-          { class: 'start-line' },
-          h('label', { for: this.#strength.id, title: 'How much of the image is redrawn' }, numberRules.strength.label),
-          this.#shown,
-          this.#remove,
-        ),
+        h('div', { class: 'start-line' }, this.#label, this.#shown, this.#remove),
         this.#strength,
         this.#fit,
-        h('p', { class: 'note', id: 'strength-note' }, 'Low values keep the picture; 100% follows the prompt alone.'),
+        this.#strengthNote,
       ),
     )
     this.element = h('div', { class: 'start', part: 'start-picture' }, this.#empty, this.#filled)
@@ -105,9 +102,9 @@ export class StartPicture {
     } else void this.take(picture)
   }
 
-  /** How much of the picture is redrawn, 0.05 to 1; undefined without a picture. */
+  /** How much of the picture is redrawn, 0.05 to 1; undefined without a picture, and for a reference picture. */
   get strength(): number | undefined {
-    return this.value === null ? undefined : Number(this.#strength.value)
+    return this.value === null || this.#isReference ? undefined : Number(this.#strength.value)
   }
 
   set strength(strength: number | undefined) {
@@ -118,6 +115,12 @@ export class StartPicture {
   /** Whether the model can start from a picture. If not, a picture is kept for the next model that can. */
   set supported(supported: boolean) {
     this.#supported = supported
+    this.#draw()
+  }
+
+  /** Whether the model looks at the picture while it draws, in place of drawing over it. Then there is no strength. */
+  set isReference(isReference: boolean) {
+    this.#isReference = isReference
     this.#draw()
   }
 
@@ -158,7 +161,18 @@ export class StartPicture {
       this.#note,
       this.#supported ? 'Or drop or paste one here.' : 'Not available: this model’s autoencoder has no encoder.',
     )
-    setText(this.#fit, fitWords(this.#pictureSize, this.#resultSize))
+    const reference = this.#isReference
+    setText(this.#pick, reference ? 'Add a reference picture' : 'Start from a picture')
+    setText(this.#label, reference ? 'Reference picture' : numberRules.strength.label)
+    this.#label.title = reference ? '' : 'How much of the image is redrawn'
+    setText(
+      this.#strengthNote,
+      reference
+        ? 'The model looks at it while it draws. Say in the prompt what to do with it.'
+        : 'Low values keep the picture; 100% follows the prompt alone.',
+    )
+    for (const part of [this.#strength, this.#shown]) part.hidden = reference
+    setText(this.#fit, reference ? '' : fitWords(this.#pictureSize, this.#resultSize))
     const percent = `${Math.round(Number(this.#strength.value) * 100)}%`
     setText(this.#shown, percent)
     this.#strength.setAttribute('aria-valuetext', percent)

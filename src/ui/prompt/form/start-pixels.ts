@@ -1,6 +1,6 @@
 /** Turns a picture of the user into the pixels of a start image: the browser decodes it, then it is cropped and scaled to the size of the run. */
 
-import { InputError, type GenerateOptions, type PipelineInfo, type PixelImage } from '../../../index.js'
+import { InputError, type GenerateCallOptions, type PipelineInfo, type PixelImage } from '../../../index.js'
 import type { PromptSettings } from '../../parts/settings.js'
 
 /** The largest file that is decoded, in bytes. */
@@ -36,9 +36,11 @@ export function drawCover(context: CanvasRenderingContext2D | OffscreenCanvasRen
 export async function startOptions(
   file: Blob | null,
   { width, height }: Pick<PromptSettings, 'width' | 'height'>,
-  { defaults }: Pick<PipelineInfo, 'defaults'>,
-): Promise<Pick<GenerateOptions, 'image' | 'width' | 'height'>> {
+  { defaults, takesReferences }: Pick<PipelineInfo, 'defaults' | 'takesReferences'>,
+): Promise<Pick<GenerateCallOptions, 'image' | 'width' | 'height'>> {
   if (file === null) return {}
+  // A reference picture keeps its shape: the pipeline scales it.
+  if (takesReferences) return { image: file }
   const size = { width: width ?? defaults.width, height: height ?? defaults.height }
   return { ...size, image: await startPixels(file, size.width, size.height) }
 }

@@ -1,0 +1,44 @@
+/** The fields follow the model: what a model does not have is not shown, and what a distilled model needs is set. */
+
+import { expect, generate, openPage, test } from './ui/page-harness.js'
+
+test('a guidance-free model that takes reference pictures shows neither guidance nor strength, and looks at the picture', async ({
+  page,
+  server,
+}) => {
+  server.setRepository('owner/klein', 'fixtures/tiny-flux2-klein/repo')
+  await openPage(page, server, { model: 'owner/klein', steps: '2', width: '64', height: '64' })
+  const made = () => page.evaluate(() => document.querySelector('aquatint-prompt')?.images[0]?.data.join())
+  await generate(page, 'a red apple')
+  const fromWords = await made()
+  await page.getByText('Settings', { exact: true }).click()
+  await expect(page.getByText('no guidance')).toBeVisible()
+  await expect(page.getByLabel('Guidance')).toBeHidden()
+  await expect(page.getByLabel('Negative prompt')).toBeHidden()
+
+  const chooser = page.waitForEvent('filechooser')
+  await page.getByRole('button', { name: 'Add a reference picture' }).click()
+  await (await chooser).setFiles('public/icons/icon-192.png')
+  await expect(page.getByText('Say in the prompt what to do with it.')).toBeVisible()
+  await expect(page.getByRole('slider')).toBeHidden()
+  await generate(page, 'a red apple')
+  const withReference = await made()
+  expect(withReference).not.toBe(fromWords)
+  expect(await page.evaluate(() => document.querySelector('aquatint-prompt')?.settings)).not.toHaveProperty('strength')
+})
+
+test('a distilled model brings the steps and the guidance of its card, which a typed value replaces', async ({
+  page,
+  server,
+}) => {
+  server.setRepository('stabilityai/sdxl-turbo', 'fixtures/tiny-sdxl/repo')
+  await openPage(page, server, { model: 'stabilityai/sdxl-turbo', steps: '' })
+  await page.getByText('Settings', { exact: true }).click()
+  await expect(page.getByLabel('Steps')).toHaveAttribute('placeholder', '1')
+  await expect(page.getByLabel('Guidance')).toHaveAttribute('placeholder', '0')
+  const settings = () => page.evaluate(() => document.querySelector('aquatint-prompt')?.settings)
+  expect(await settings()).toMatchObject({ numInferenceSteps: 1, guidanceScale: 0 })
+  await generate(page, 'a red apple')
+  await page.getByLabel('Steps').fill('2')
+  expect(await settings()).toMatchObject({ numInferenceSteps: 2, guidanceScale: 0 })
+})
