@@ -14,10 +14,14 @@ const { args, ...launch } = chromiumLaunchOptions()
 /** Compiles a function of WebAssembly again, with V8's slow compiler, only after much more work than usual: each spec loads the runtime anew. */
 const compileOnce = '--js-flags=--wasm-tiering-budget=200000000'
 
+/** The tag of specs for what only Firefox's driver can set. */
+const firefoxOnly = /@firefox/
+
 /** A project of the specs that run in every browser; the project `site` runs them in Chromium. Each browser starts once. */
 const browser = (engineName: 'firefox' | 'webkit') => ({
   name: engineName,
   testMatch: '**/browsers/*.spec.ts',
+  grepInvert: engineName === 'firefox' ? [] : firefoxOnly,
   workers: 1,
   use: { engineName },
   dependencies: ['pack'],
@@ -44,7 +48,14 @@ export default defineConfig<object, BrowserOptions>({
   },
   projects: [
     { name: 'pack', testMatch: '**/pack.setup.ts', outputDir: 'test-results/e2e-pack' },
-    { name: 'site', testMatch: '**/*.spec.ts', testIgnore: alone, dependencies: ['pack'], outputDir: 'test-results/e2e-site' },
+    {
+      name: 'site',
+      testMatch: '**/*.spec.ts',
+      testIgnore: alone,
+      grepInvert: firefoxOnly,
+      dependencies: ['pack'],
+      outputDir: 'test-results/e2e-site',
+    },
     { name: 'alone', testMatch: alone, workers: 1, outputDir: 'test-results/e2e-alone' },
     browser('firefox'),
     browser('webkit'),

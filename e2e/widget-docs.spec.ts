@@ -73,7 +73,7 @@ test('one tag', async ({ page, server }) => {
 
 test('listening', async ({ page, server }) => {
   await openSnippet(page, server, 'id="said"', async () => {
-    await expect(page.getByLabel('Model')).toBeHidden()
+    await expect(page.getByLabel('Model', { exact: true })).toBeHidden()
     await page.getByLabel('Prompt', { exact: true }).fill('a boat')
     await page.getByRole('button', { name: 'Generate' }).click()
     await expect(page.locator('#said')).toHaveText(/^a-boat-\d+\.png, seed \d+$/)

@@ -128,5 +128,5 @@ test('slotted content is shown, and each attribute sets its setting', async ({ p
     maxMemory: '2GB',
   })
   await page.locator('aquatint-prompt').evaluate((box) => box.setAttribute('fixed-model', ''))
-  await expect(page.getByLabel('Model')).toBeHidden()
+  await expect(page.getByLabel('Model', { exact: true })).toBeHidden()
 })

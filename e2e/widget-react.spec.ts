@@ -53,7 +53,7 @@ test.describe('in a React page', () => {
     const valid = () => page.evaluate(() => document.querySelector('form')?.checkValidity())
 
     // The properties arrived: the model, and `required`.
-    await expect(page.getByLabel('Model')).toHaveValue('stable-diffusion-v1-5/stable-diffusion-v1-5')
+    await expect(page.getByLabel('Model', { exact: true })).toHaveValue('stable-diffusion-v1-5/stable-diffusion-v1-5')
     expect(await valid()).toBe(false)
     await page.getByRole('button', { name: 'Send' }).click()
     await expect(page.locator('#sent')).toHaveText('Nothing sent')

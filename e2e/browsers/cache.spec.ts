@@ -53,13 +53,10 @@ test('a file is stored in the form that the browser keeps, and another tab reads
   expect(server.log).toEqual([])
 })
 
-test('a private window stores the file as long as it is open; in a full storage the file loads from memory, and the load says so', async ({
-  engine,
-  server,
-  hubUrl,
-}) => {
-  // The other two have private windows in all specs, and hub-storage.spec.ts limits the storage of Chromium.
-  test.skip(!engine.limitsStorage, 'A limit is only set in Firefox')
+const fullStorage =
+  'a private window stores the file as long as it is open; in a full storage the file loads from memory, and the load says so'
+// WebKit's driver has private windows alone, and hub-storage.spec.ts limits the storage of Chromium.
+test(fullStorage, { tag: '@firefox' }, async ({ engine, server, hubUrl }) => {
   server.setRepository('owner/name', { [weightsPath]: file })
   for (const storage of [undefined, 17]) {
     const browser = await engine.launch({ isPrivate: true, ...(storage === undefined ? {} : { storage }) })

@@ -9,7 +9,6 @@ import type { DrivenBrowser, Engine, LaunchOptions, Tab } from './types.js'
 export const chromiumEngine: Engine = {
   name: 'chromium',
   keepsProfile: true,
-  limitsStorage: false,
   missing: () => undefined,
   launch,
 }

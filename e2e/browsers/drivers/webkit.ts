@@ -9,7 +9,6 @@ import type { DrivenBrowser, Engine, LaunchOptions, Tab } from './types.js'
 export const webKitEngine: Engine = {
   name: 'webkit',
   keepsProfile: false,
-  limitsStorage: false,
   missing: () => (systemWebKit() === undefined ? 'WebKitGTK, its WebDriver or Xvfb was not found' : undefined),
   launch,
 }
