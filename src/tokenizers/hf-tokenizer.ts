@@ -10,7 +10,7 @@ import type { AddedToken } from './special-tokens.js'
 /** The part of the library's tokenizer that is used. Between special tokens, it normalizes each section of a text and splits it into words. */
 export interface HfTokenizer {
   normalizer: ((text: string) => string) | null
-  pre_tokenizer: ((text: string, at: { readonly section_index: number }) => string[]) | null
+  pre_tokenizer: ((text: string) => string[]) | null
   /** What searches for the tokens that are searched for before normalizing, and after it. */
   splitter_unnormalized: Splitter
   splitter_normalized: Splitter
@@ -38,8 +38,7 @@ export interface TokenizerJson {
 /** Replacements for the library's normalizer and pre-tokenizer. */
 export interface OwnSteps {
   normalize(text: string): string
-  /** `first` says whether the section is at the beginning of the text. */
-  preTokenize(text: string, first: boolean): string[]
+  preTokenize(text: string): string[]
 }
 
 /** A noncharacter. It is appended to a normalized text, which then equals no token, and removed before the text is split into words. */
@@ -54,7 +53,7 @@ export function createHfTokenizer(json: TokenizerJson, own?: OwnSteps): HfTokeni
   searchAsConfigured(tokenizer, json.added_tokens)
   if (own !== undefined) {
     tokenizer.normalizer = (text) => own.normalize(text) + end
-    tokenizer.pre_tokenizer = (text, at) => own.preTokenize(text.slice(0, -end.length), at.section_index === 0)
+    tokenizer.pre_tokenizer = (text) => own.preTokenize(text.slice(0, -end.length))
     return tokenizer
   }
   const { normalizer } = tokenizer

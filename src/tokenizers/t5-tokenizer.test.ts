@@ -6,7 +6,7 @@ import { ProtobufWriter } from '../onnx/protobuf.js'
 import { readSentencePieceModel } from './sentencepiece-model.js'
 import { T5Tokenizer } from './t5-tokenizer.js'
 import type { TokenizerFiles } from './types.js'
-import { unigramNormalizer } from './unigram-normalizer.js'
+import { t5Normalizer } from './t5-words.js'
 
 const folder = new URL('../../fixtures/tokenizers/t5/', import.meta.url)
 const json = (name: string) => JSON.parse(readFileSync(new URL(name, folder), 'utf8')) as Record<string, unknown>
@@ -80,28 +80,37 @@ test('reports the text that was cut', () => {
 test.each([
   ['no tokenizer.json', {}, 'tokenizer-vocabulary'],
   ['a BPE model', { tokenizerJson: { model: { type: 'BPE', vocab: { a: 1 } } } }, 'tokenizer-vocabulary'],
+  ['an id of unknown words that is not there', { tokenizerJson: { model: { vocab: [['a', 0]] } } }, 'tokenizer-vocabulary'],
   [
-    'an id of unknown words that is not there',
-    { tokenizerJson: { model: { vocab: [['a', 0]], unk_id: 7 } } },
-    'tokenizer-vocabulary',
+    'no end token',
+    {
+      tokenizerJson: {
+        model: {
+          vocab: [
+            ['a', 0],
+            ['b', 0],
+            ['c', 0],
+          ],
+        },
+      },
+    },
+    'tokenizer-token',
   ],
-  ['no end token', { tokenizerJson: { model: { vocab: [['a', 0]], unk_id: 0 } } }, 'tokenizer-token'],
 ])('refuses a tokenizer with %s', (_, broken, code) => {
   expect(() => new T5Tokenizer(broken)).toThrow(expect.objectContaining({ code }))
 })
 
 test.each([
-  ['an unknown kind', { type: 'Bert' }],
   ['no base64', { type: 'Precompiled', precompiled_charsmap: '§' }],
   ['a table that is too short', { type: 'Precompiled', precompiled_charsmap: 'AAAA' }],
   ['a trie longer than the table', { type: 'Precompiled', precompiled_charsmap: btoa('\u0000\u0001\u0000\u0000aaaaaaaa') }],
 ])('refuses a normalizer of %s', (_, normalizer) => {
-  expect(() => unigramNormalizer(normalizer)).toThrow(expect.objectContaining({ code: 'tokenizer-normalizer' }))
+  expect(() => t5Normalizer(normalizer)).toThrow(expect.objectContaining({ code: 'tokenizer-normalizer' }))
 })
 
 test('a normalizer of random bytes terminates', () => {
   const noise = Uint8Array.from({ length: 4096 }, (_, i) => (i * 2654435761) >>> 24)
   noise.set([0, 8, 0, 0])
-  const normalize = unigramNormalizer({ type: 'Precompiled', precompiled_charsmap: btoa(String.fromCharCode(...noise)) })
+  const normalize = t5Normalizer({ type: 'Precompiled', precompiled_charsmap: btoa(String.fromCharCode(...noise)) })
   expect(typeof normalize('añ😀b'.repeat(100))).toBe('string')
 })

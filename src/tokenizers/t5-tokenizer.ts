@@ -1,14 +1,13 @@
 /**
- * T5Tokenizer: converts text to the ids that T5's encoder reads (a unigram model of SentencePiece), as Hugging Face's Rust library does with
- * tokenizer.json. Parts that the file leaves out are as in transformers' T5Tokenizer.
+ * T5Tokenizer: converts text to the ids that T5's encoder reads (a unigram model of SentencePiece), as transformers 5's class of this name does: it takes
+ * the vocabulary and the table of replaced characters from tokenizer.json, and is the same for all files otherwise.
  */
 
-import { CheckpointError, UnsupportedError } from '../errors.js'
+import { CheckpointError } from '../errors.js'
 import { createHfTokenizer, type HfTokenizer } from './hf-tokenizer.js'
 import { readAddedTokens, roleId } from './special-tokens.js'
 import { padOrCut, readSides, type EncodedText, type Sides, type Tokenizer, type TokenizerFiles } from './types.js'
-import { unigramNormalizer } from './unigram-normalizer.js'
-import { unigramPreTokenizer } from './unigram-pre-tokenizer.js'
+import { t5Normalizer, t5Words } from './t5-words.js'
 
 /** The longest text that is looked up in the vocabulary, in characters. 512 tokens never need that much. */
 const maxTextLength = 50_000
@@ -25,7 +24,7 @@ export class T5Tokenizer implements Tokenizer {
 
   /** @throws CheckpointError `tokenizer-*` */
   constructor(files: TokenizerFiles) {
-    const { pieces, unknown } = readPieces(files)
+    const pieces = readPieces(files)
     const ids = new Map(pieces.map(([piece], id) => [piece, id]))
     const vocabulary = { size: pieces.length, idOf: (content: string) => ids.get(content) }
     const special = readAddedTokens(files, { eos_token: '</s>', unk_token: '<unk>', pad_token: '<pad>' }, vocabulary)
@@ -33,13 +32,10 @@ export class T5Tokenizer implements Tokenizer {
     const eos = special.roles.eos_token || special.roles.unk_token
     this.padTokenId = idOf('pad_token')
     this.#sides = readSides(files)
-    const { normalizer, pre_tokenizer: preTokenizer, post_processor: postProcessor } = files.tokenizerJson ?? {}
-    checkPostProcessor(postProcessor, eos)
-    const cut = unigramPreTokenizer(preTokenizer)
     const known = new Set(pieces.map(([piece]) => piece).join(''))
     const own = {
-      normalize: unigramNormalizer(normalizer),
-      preTokenize: (text: string, first: boolean) => shorten(cut(text, first), known),
+      normalize: t5Normalizer(files.tokenizerJson?.['normalizer']),
+      preTokenize: (text: string) => shorten(t5Words(text), known),
     }
     const json = {
       added_tokens: special.tokens,
@@ -97,32 +93,16 @@ function shorten(words: readonly string[], known: ReadonlySet<string>): string[]
   return kept
 }
 
-/** Checks that the post-processor appends the end token and does nothing else. @throws UnsupportedError `tokenizer-post-processor` */
-function checkPostProcessor(postProcessor: unknown, eos: string): void {
-  if (postProcessor === null || postProcessor === undefined) return
-  const { type, single } = postProcessor as Readonly<Record<string, unknown>>
-  const parts: readonly unknown[] = type === 'TemplateProcessing' && Array.isArray(single) ? single : []
-  const [text, end] = parts.map((part) => part as { Sequence?: { id?: unknown }; SpecialToken?: { id?: unknown } } | null)
-  if (parts.length === 2 && text?.Sequence?.id === 'A' && end?.SpecialToken?.id === eos) return
-  const shown = JSON.stringify(type === 'TemplateProcessing' ? single : type)?.slice(0, 200) ?? 'undefined'
-  throw new UnsupportedError(
-    'tokenizer-post-processor',
-    `The tokenizer's post-processor ${shown} is not supported; supported: TemplateProcessing of the text and eos_token, ${eos}.`,
-    { postProcessor: shown },
-  )
-}
-
 type Piece = readonly [string, number]
 
-/** Reads the unigram vocabulary of tokenizer.json: pieces with their log probabilities. */
-function readPieces(files: TokenizerFiles): { readonly pieces: readonly Piece[]; readonly unknown: number } {
+/** transformers' T5Tokenizer takes the third piece as the unknown one, whatever `unk_id` says. */
+const unknown = 2
+
+/** Reads the unigram vocabulary of tokenizer.json: pieces with their log probabilities. @throws CheckpointError `tokenizer-vocabulary` */
+function readPieces(files: TokenizerFiles): readonly Piece[] {
   const model = files.tokenizerJson?.['model']
-  const {
-    vocab,
-    unk_id: unknown,
-    byte_fallback: bytes,
-  } = (typeof model === 'object' && model !== null ? model : {}) as Readonly<Record<string, unknown>>
-  if (!Array.isArray(vocab) || vocab.length === 0 || vocab.length > maxVocabulary)
+  const { vocab } = (typeof model === 'object' && model !== null ? model : {}) as Readonly<Record<string, unknown>>
+  if (!Array.isArray(vocab) || vocab.length <= unknown || vocab.length > maxVocabulary)
     throw new CheckpointError('tokenizer-vocabulary', 'The tokenizer has no unigram vocabulary in tokenizer.json.')
   for (const entry of vocab as readonly unknown[]) {
     if (!Array.isArray(entry) || typeof entry[0] !== 'string' || typeof entry[1] !== 'number')
@@ -131,15 +111,5 @@ function readPieces(files: TokenizerFiles): { readonly pieces: readonly Piece[];
         'An entry of the unigram vocabulary in tokenizer.json is not a piece and its score.',
       )
   }
-  if (typeof unknown !== 'number' || !Number.isInteger(unknown) || unknown < 0 || unknown >= vocab.length)
-    throw new CheckpointError('tokenizer-vocabulary', 'unk_id in tokenizer.json is not an id of its vocabulary.')
-  if (bytes === true)
-    throw new UnsupportedError(
-      'tokenizer-model',
-      'byte_fallback of the unigram model in tokenizer.json is true; supported: false.',
-      {
-        byteFallback: true,
-      },
-    )
-  return { pieces: vocab as readonly Piece[], unknown }
+  return vocab as readonly Piece[]
 }

@@ -1,0 +1,39 @@
+/**
+ * How transformers 5's T5Tokenizer prepares a text: SentencePiece's table of replaced characters, then words at white space, each after the mark "▁".
+ * It takes the table from tokenizer.json and nothing else of that file's normalizer, pre-tokenizer and post-processor, whatever version wrote them.
+ */
+
+import { PrecompiledCharsmap } from './precompiled-charsmap.js'
+
+type Json = Readonly<Record<string, unknown>>
+
+/** Stands for the space before a word. */
+const mark = '▁'
+
+/** The longest normalized text, in UTF-16 units: the table can turn one character into many. */
+const maxLength = 2_000_000
+
+/**
+ * The function that replaces characters by the first `Precompiled` of a tokenizer.json's `normalizer`, alone or in its Sequence; the same text where there is
+ * none. @throws CheckpointError `tokenizer-normalizer` for a broken table
+ */
+export function t5Normalizer(normalizer: unknown): (text: string) => string {
+  const { type, normalizers } = (typeof normalizer === 'object' && normalizer !== null ? normalizer : {}) as Json
+  const listed: readonly unknown[] = type === 'Sequence' && Array.isArray(normalizers) ? normalizers : [normalizer]
+  const steps = listed.filter((step): step is Json => typeof step === 'object' && step !== null)
+  const table = steps.find((step) => step['type'] === 'Precompiled' && 'precompiled_charsmap' in step)
+  if (table === undefined) return (text) => text
+  const map = new PrecompiledCharsmap(table['precompiled_charsmap'])
+  return (text) => map.normalize(text, maxLength)
+}
+
+/** The words of a normalized text, none of them empty: cut at white space and before each mark, with a mark at the beginning of each part between white space. */
+export function t5Words(text: string): string[] {
+  return text
+    .split(/\p{White_Space}+/u)
+    .filter((part) => part !== '')
+    .flatMap((part) => {
+      const [head = '', ...rest] = (part.startsWith(mark) ? part : mark + part).split(mark)
+      return [head, ...rest.map((word) => mark + word)].filter((word) => word !== '')
+    })
+}
