@@ -44,9 +44,14 @@ test('a prompt becomes the picture of diffusers, and after a reload again, witho
   expect(server.log).toEqual([])
 
   await test.step('a picture of the gallery is opened and deleted', async () => {
+    // The gallery shows a picture once it has stored it, and no longer once it has deleted it.
+    const shows = (count: number) =>
+      expect.poll(() => tab.evaluate((selector) => document.querySelectorAll(selector).length, print)).toBe(count)
+    await shows(2)
     await click(tab, print)
     await see(tab, 'dialog dd', model)
     await click(tab, 'dialog button', 'Delete')
+    await shows(1)
     await click(tab, print)
     await click(tab, 'dialog button', 'Delete')
     await seeNone(tab, print)
