@@ -112,7 +112,7 @@ const tag = (endpoint: string) => ({
     <aquatint-prompt model="a/b" endpoint="${endpoint}" device="wasm" prompt="a cat"></aquatint-prompt>`,
 })
 
-test('why a request failed is told apart in a browser: no CORS headers, no such server', async ({ page }) => {
+test('the error of a failed request names its cause in a browser: no CORS headers, or no such server', async ({ page }) => {
   // Answers every request, and lets no other origin read the answers.
   const closedToOthers = await startSite({})
   const gone = await startSite({})

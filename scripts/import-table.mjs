@@ -31,6 +31,7 @@ const pipelineRooms = [
   'pipelines/execution',
   'pipelines/loading',
   'pipelines/images',
+  'pipelines/prompts',
   'pipelines/generation',
   'pipelines/families',
 ]
@@ -86,8 +87,19 @@ export const importTable = {
   'pipelines/execution': { values: [...foundation, 'pipelines', 'pipelines/planning'] },
   'pipelines/loading': { values: [...foundation, 'pipelines', 'pipelines/planning', 'pipelines/execution'] },
   'pipelines/images': { values: [...foundation, 'pipelines', 'pipelines/planning', 'pipelines/execution'] },
+  'pipelines/prompts': {
+    values: [...foundation, 'pipelines', 'pipelines/planning', 'pipelines/execution', 'pipelines/loading'],
+  },
   'pipelines/generation': {
-    values: [...foundation, 'pipelines', 'pipelines/planning', 'pipelines/execution', 'pipelines/loading', 'pipelines/images'],
+    values: [
+      ...foundation,
+      'pipelines',
+      'pipelines/planning',
+      'pipelines/execution',
+      'pipelines/loading',
+      'pipelines/images',
+      'pipelines/prompts',
+    ],
     types: ['component-names'],
   },
   'pipelines/families': {
@@ -98,6 +110,7 @@ export const importTable = {
       'pipelines/execution',
       'pipelines/loading',
       'pipelines/images',
+      'pipelines/prompts',
       'pipelines/generation',
     ],
   },

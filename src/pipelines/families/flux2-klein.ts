@@ -11,8 +11,8 @@ import { qwen3Chat } from '../../tokenizers/qwen3-chat-template.js'
 import { Qwen2Tokenizer } from '../../tokenizers/qwen2-tokenizer.js'
 import { isTruthy } from '../../util/truthy.js'
 import type { PipelineFamily } from '../generation/pipeline-family.js'
-import { assembleBatch, sideBySide, type EncodeCall, type EncodedPrompt } from '../generation/prompt-embeds.js'
-import { textEncoderOf, type LoadedTextEncoder } from '../generation/text-encoders.js'
+import { assembleBatch, sideBySide, type EncodeCall, type EncodedPrompt } from '../prompts/prompt-embeds.js'
+import { textEncoderOf, type LoadedTextEncoder } from '../prompts/text-encoders.js'
 import { scaledLatents } from '../images/latent-scaling.js'
 
 /** diffusers' default of `text_encoder_out_layers`. */

@@ -12,9 +12,9 @@ import { T5Tokenizer } from '../../tokenizers/t5-tokenizer.js'
 import { shiftedLatents } from '../images/latent-scaling.js'
 import { dynamicShift } from '../generation/dynamic-shift.js'
 import type { PipelineFamily } from '../generation/pipeline-family.js'
-import { assembleBatch, sideBySide, type EncodeCall, type EncodedPrompt } from '../generation/prompt-embeds.js'
+import { assembleBatch, sideBySide, type EncodeCall, type EncodedPrompt } from '../prompts/prompt-embeds.js'
 import { checkSkipLayers, skipLayerGuidance } from '../generation/skip-layer-guidance.js'
-import { checkClipSkip, textEncoderOf, type EncodeTextOptions, type LoadedTextEncoder } from '../generation/text-encoders.js'
+import { checkClipSkip, textEncoderOf, type EncodeTextOptions, type LoadedTextEncoder } from '../prompts/text-encoders.js'
 
 const imagePrompt = 'It is not used without an image prompt.'
 

@@ -13,7 +13,7 @@ import type { Value } from '../execution/component-host.js'
 import { CLIPTokenizer } from '../../tokenizers/clip-tokenizer.js'
 import { standardizedLatents } from '../images/latent-scaling.js'
 import type { ConditionCall, PipelineFamily } from '../generation/pipeline-family.js'
-import type { Condition } from '../generation/predictor.js'
+import type { Condition } from '../prompts/prompt-embeds.js'
 import {
   assembleBatch,
   batchPieces,
@@ -21,10 +21,10 @@ import {
   sideBySide,
   type EncodeCall,
   type EncodedPrompt,
-} from '../generation/prompt-embeds.js'
+} from '../prompts/prompt-embeds.js'
 import { float32Tensor } from '../tensors.js'
 import { isTruthy } from '../../util/truthy.js'
-import { checkClipSkip, textEncoderOf, type EncodeTextOptions, type LoadedTextEncoder } from '../generation/text-encoders.js'
+import { checkClipSkip, textEncoderOf, type EncodeTextOptions, type LoadedTextEncoder } from '../prompts/text-encoders.js'
 
 export const stableDiffusionXL: PipelineFamily = {
   className: 'StableDiffusionXLPipeline',

@@ -11,9 +11,9 @@ import { UNet2DConditionModel } from '../../models/unets/unet-2d-condition.js'
 import { CLIPTokenizer } from '../../tokenizers/clip-tokenizer.js'
 import { scaledLatents } from '../images/latent-scaling.js'
 import type { PipelineFamily } from '../generation/pipeline-family.js'
-import { assembleBatch, sideBySide } from '../generation/prompt-embeds.js'
+import { assembleBatch, sideBySide } from '../prompts/prompt-embeds.js'
 import { mendedSchedulerSource } from '../generation/schedule.js'
-import { checkClipSkip, textEncoderOf, type EncodeTextOptions } from '../generation/text-encoders.js'
+import { checkClipSkip, textEncoderOf, type EncodeTextOptions } from '../prompts/text-encoders.js'
 
 export const stableDiffusion: PipelineFamily = {
   className: 'StableDiffusionPipeline',

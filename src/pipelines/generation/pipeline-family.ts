@@ -19,11 +19,12 @@ import type { GenerateOptions, SinglePromptOptions } from '../types.js'
 import type { ImageStartRules } from './image-start.js'
 import type { ChannelScale } from '../images/latent-scaling.js'
 import type { PreviewCoefficients } from '../images/latent-preview.js'
-import type { Condition, Correction, Refinement } from './predictor.js'
-import type { EncodeCall, EncodedPrompt, EncodedPrompts } from './prompt-embeds.js'
+import type { Condition } from '../prompts/prompt-embeds.js'
+import type { Correction, Refinement } from './predictor.js'
+import type { EncodeCall, EncodedPrompt, EncodedPrompts } from '../prompts/prompt-embeds.js'
 import type { SchedulerSource } from './schedule.js'
 import type { Keep } from '../tensors.js'
-import type { LoadedTextEncoder } from './text-encoders.js'
+import type { LoadedTextEncoder } from '../prompts/text-encoders.js'
 
 /** The text encoders of one loaded pipeline. */
 export interface PromptEncoder {

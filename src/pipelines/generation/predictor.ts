@@ -5,6 +5,7 @@ import type { DeviceTensor } from '../../runtime/types.js'
 import type { ComponentHost, Value } from '../execution/component-host.js'
 import { float32Tensor } from '../tensors.js'
 import type { Network } from '../bind-network.js'
+import type { Condition } from '../prompts/prompt-embeds.js'
 import type { Run } from '../run.js'
 import type { Device } from '../../runtime/device.js'
 
@@ -33,9 +34,6 @@ export interface Predictor {
   /** A further correction at a step, or none. */
   refine?: ((step: Refinement) => Promise<Correction | null>) | undefined
 }
-
-/** A denoiser's inputs that stay from step to step, by name, on its device. */
-export type Condition = Readonly<Record<string, DeviceTensor>>
 
 /** Runs a denoiser once. */
 export async function runDenoiser(

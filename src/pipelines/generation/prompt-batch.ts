@@ -17,8 +17,8 @@ import type {
   SinglePromptOptions,
 } from '../types.js'
 import type { PromptEncoder } from './pipeline-family.js'
-import { checkChunks } from './weighted-text.js'
-import { emptyPrompt, type EncodeCall, type EncodedBatch, type EncodedPrompt } from './prompt-embeds.js'
+import { checkChunks } from '../prompts/weighted-text.js'
+import { emptyPrompt, type EncodeCall, type EncodedBatch, type EncodedPrompt } from '../prompts/prompt-embeds.js'
 
 /** The options that are negative prompts. */
 const negativeTexts = ['negativePrompt', 'negativePrompt2', 'negativePrompt3'] as const

@@ -11,7 +11,7 @@ import { stableDiffusion3 } from '../families/stable-diffusion-3.js'
 import { latentPreview } from '../images/latent-preview.js'
 import { T5Tokenizer } from '../../tokenizers/t5-tokenizer.js'
 import { loadTokenizer } from '../loading/load-tokenizer.js'
-import { batchPieces, emptyPrompt, sideBySide } from './prompt-embeds.js'
+import { batchPieces, emptyPrompt, sideBySide } from '../prompts/prompt-embeds.js'
 import { concatBatch, repeatBatch } from '../tensors.js'
 import { Recorder } from '../run.js'
 

@@ -4,7 +4,8 @@ import { InputError } from '../../errors.js'
 import type { Device } from '../../runtime/device.js'
 import type { GenerateOptions } from '../types.js'
 import type { RefineCall } from './pipeline-family.js'
-import { runDenoiser, type Condition, type Correction, type Refinement } from './predictor.js'
+import type { Condition } from '../prompts/prompt-embeds.js'
+import { runDenoiser, type Correction, type Refinement } from './predictor.js'
 import type { Keep } from '../tensors.js'
 
 /** The further correction that `skipGuidanceLayers` asks for, in some of the steps; null where the option names no blocks. */

@@ -84,7 +84,7 @@ async function take(file: File, { onSettings, onPicture, onLora, onCheckpoint, s
 /** The longest header of a LoRA's file, in bytes. */
 const longestHeader = 12_500_000
 
-/** Whether a safetensors file has the names of a LoRA's tensors. What is wrong with a file is said when it is loaded. */
+/** Whether a safetensors file names its tensors as a LoRA does. The load reports every other fault of the file. */
 async function isLora(file: File): Promise<boolean> {
   const head = new DataView(await file.slice(0, 8).arrayBuffer())
   const length = head.byteLength === 8 ? Number(head.getBigUint64(0, true)) : 0

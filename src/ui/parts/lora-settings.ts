@@ -47,7 +47,7 @@ export function lorasFromQuery(values: readonly string[]): readonly LoraSetting[
   )
 }
 
-/** LoRAs in the way in which prompts of other programs name them: `<lora:name:0.8>`. */
+/** Writes LoRAs as other programs write them in a prompt: `<lora:name:0.8>`. */
 export function lorasInPrompt(loras: readonly LoraSetting[] = []): string {
   return loras.map(({ source, weight }) => `<lora:${loraName(source).replace(/\.safetensors$/, '')}:${weight}>`).join('')
 }

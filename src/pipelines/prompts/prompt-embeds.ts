@@ -8,9 +8,11 @@ import type { DeviceTensor, Piece } from '../../runtime/types.js'
 import type { ComponentHost, Value } from '../execution/component-host.js'
 import type { Network } from '../bind-network.js'
 import type { Run, Recorder } from '../run.js'
-import type { Condition } from './predictor.js'
 import { withTemporary, type Keep } from '../tensors.js'
 import type { PromptWeighting } from '../types.js'
+
+/** A denoiser's inputs that stay from step to step, by name, on its device. */
+export type Condition = Readonly<Record<string, DeviceTensor>>
 
 /** One image's embedding: zeros of shape `dims`, with parts of them at their places. */
 export interface Embedding {
