@@ -150,12 +150,20 @@ describe('loads, with a note:', () => {
       [
         ['DPMSolverMultistepScheduler', { variance_type: 'fixed_small', flow_shift: 'x' }, ['variance_type', 'flow_shift']],
         ['UniPCMultistepScheduler', { time_shift_type: 'x', flow_shift: 3 }, ['time_shift_type', 'flow_shift']],
-        ['DDPMScheduler', { variance_type: 'x', clip_sample: false, clip_sample_range: 'x' }, ['variance_type', 'clip_sample_range']],
+        [
+          'DDPMScheduler',
+          { variance_type: 'x', clip_sample: false, clip_sample_range: 'x' },
+          ['variance_type', 'clip_sample_range'],
+        ],
         ['TCDScheduler', { timestep_scaling: 5, clip_sample: true }, ['timestep_scaling', 'clip_sample']],
         ['LCMScheduler', { timestep_spacing: 'trailing', steps_offset: 'x' }, ['timestep_spacing', 'steps_offset']],
         ['EulerDiscreteScheduler', { timestep_type: 'x' }, ['timestep_type']],
         ['FlowMatchEulerDiscreteScheduler', { use_dynamic_shifting: false, max_shift: 'x' }, ['max_shift']],
-        ['DEISMultistepScheduler', { sample_max_value: 2, dynamic_thresholding_ratio: [] }, ['sample_max_value', 'dynamic_thresholding_ratio']],
+        [
+          'DEISMultistepScheduler',
+          { sample_max_value: 2, dynamic_thresholding_ratio: [] },
+          ['sample_max_value', 'dynamic_thresholding_ratio'],
+        ],
       ] as const
     ).map(
       ([className, values, unused]) =>
