@@ -83,7 +83,7 @@ export async function singleFileOf(fixture: string, more: readonly FileTensor[] 
 export async function denoiserFileOf(fixture: string): Promise<Uint8Array<ArrayBuffer>> {
   const denoiser = recipes[fixture]?.['transformer'] === undefined ? 'unet' : 'transformer'
   const tensors = await tensorsOf(fixture, denoiser)
-  return pack(tensors.map((tensor) => ({ ...tensor, name: tensor.name.replace('model.diffusion_model.', '') })))
+  return pack(tensors.map(({ name, ...tensor }) => ({ name: name.replace('model.diffusion_model.', ''), ...tensor })))
 }
 
 async function tensorsOf(fixture: string, component: string): Promise<FileTensor[]> {
@@ -117,7 +117,8 @@ async function applyRecipe(op: string, parts: readonly TensorEntry[]): Promise<O
   const { dtype, shape } = first
   const [rows = 0, columns = 0] = shape
   const bytes = Buffer.concat(await Promise.all(parts.map(({ source, begin, end }) => source.read({ begin, end }))))
-  if (op === 'join') return { dtype, shape: [parts.reduce((sum, part) => sum + (part.shape[0] ?? 0), 0), ...shape.slice(1)], bytes }
+  if (op === 'join')
+    return { dtype, shape: [parts.reduce((sum, part) => sum + (part.shape[0] ?? 0), 0), ...shape.slice(1)], bytes }
   if (op === 'pixel') return { dtype, shape: [...shape, 1, 1], bytes }
   const half = bytes.byteLength / 2
   if (op === 'swap') return { dtype, shape, bytes: Buffer.concat([bytes.subarray(half), bytes.subarray(0, half)]) }
