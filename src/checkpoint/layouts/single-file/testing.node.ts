@@ -82,17 +82,16 @@ export async function singleFileOf(fixture: string, more: readonly FileTensor[] 
 /** The denoiser of a fixture alone, as files of one network have it: without a prefix. */
 export async function denoiserFileOf(fixture: string): Promise<Uint8Array<ArrayBuffer>> {
   const denoiser = recipes[fixture]?.['transformer'] === undefined ? 'unet' : 'transformer'
-  const tensors = await tensorsOf(fixture, denoiser)
-  return pack(tensors.map(({ name, ...tensor }) => ({ name: name.replace('model.diffusion_model.', ''), ...tensor })))
+  return pack(await tensorsOf(fixture, denoiser, (name) => name.replace('model.diffusion_model.', '')))
 }
 
-async function tensorsOf(fixture: string, component: string): Promise<FileTensor[]> {
+async function tensorsOf(fixture: string, component: string, rename = (name: string) => name): Promise<FileTensor[]> {
   const table = await folderTable(fixture, component)
   const tensors: FileTensor[] = []
   for (const [name, [op, ...names]] of Object.entries(recipes[fixture]?.[component] ?? {})) {
     const parts = names.map((part) => table.get(part)).filter((part) => part !== undefined)
     if (parts.length < names.length) throw new Error(`${fixture} has not all of ${names.join(', ')}.`)
-    tensors.push({ name, ...(await applyRecipe(op, parts)) })
+    tensors.push({ name: rename(name), ...(await applyRecipe(op, parts)) })
   }
   return tensors
 }
