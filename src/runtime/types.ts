@@ -1,6 +1,7 @@
 /** Tensors in host memory and on a device, the memory account's values, and the options of loads and runs. Only types. */
 
 import type { ElementType } from '../onnx/types.js'
+import type { KeptValues } from './kept-values.js'
 
 /** A tensor in host memory. `data` holds `product(dims)` elements of `type` (float16 as its bit patterns). */
 export interface HostTensor {
@@ -98,4 +99,6 @@ export interface LoadOptions {
 export interface RunOptions extends LoadOptions {
   /** The name of the graph to run. It is passed to `graph`, together with the shapes of the inputs. */
   readonly variant?: string | undefined
+  /** Keeps the results of stages that run once, and has those of the runs before. Absent: such stages run each time. */
+  readonly kept?: KeptValues | undefined
 }
