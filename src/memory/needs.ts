@@ -126,7 +126,8 @@ export function runNeedsOf(graph: ComponentGraph): RunNeeds {
     bytes: storageBytes(largestValue.bytes),
   }))
   return {
-    activationBytes: activationMargin * estimateActivations(graph) + keptValues(graph).reduce((sum, info) => sum + bufferOf(info), 0),
+    activationBytes:
+      activationMargin * estimateActivations(graph) + keptValues(graph).reduce((sum, info) => sum + bufferOf(info), 0),
     largestValue: largestOf([...inputs, ...made]),
     inputs,
   }

@@ -161,7 +161,10 @@ export class ComponentBuilder {
     const outputs = this.#outputs
     if (this.#whole === undefined) return { stages: this.#publishedStages(), inputs, outputs }
     const first = this.#onceValues.size === 0 ? undefined : this.#first?.finish(`${this.#name}, once`)
-    const once = first === undefined || first.outputs.length === 0 ? [] : [{ ...wholeStage(`${this.#name}, once`, first), once: true } as const]
+    const once =
+      first === undefined || first.outputs.length === 0
+        ? []
+        : [{ ...wholeStage(`${this.#name}, once`, first), once: true } as const]
     return { stages: [...once, wholeStage(this.#name, this.#whole.finish(this.#name))], inputs, outputs }
   }
 
@@ -175,7 +178,9 @@ export class ComponentBuilder {
   /** Returns the stages, with the component's outputs renamed to their public names. */
   #publishedStages(): Stage[] {
     const rename = (names: Readonly<Record<string, string>>) => mapValues(names, (name) => this.#published.get(name) ?? name)
-    return [...this.#onceStages, ...this.#stages].map((stage) => Object.assign({}, stage, { inputs: rename(stage.inputs), outputs: rename(stage.outputs) }))
+    return [...this.#onceStages, ...this.#stages].map((stage) =>
+      Object.assign({}, stage, { inputs: rename(stage.inputs), outputs: rename(stage.outputs) }),
+    )
   }
 }
 

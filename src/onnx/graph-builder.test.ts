@@ -213,7 +213,9 @@ test('stages that run once come first, and give to the others what these read', 
   ])
   const { stages, inputs } = componentWithOnce('component')
   expect(inputs.map(({ name }) => name)).toEqual(['x', 'prompt'])
-  expect(stages.map(({ once, inputs, weights, outputs }) => [once === true, inputs, weights, outputs].map((part) => part))).toEqual([
+  expect(
+    stages.map(({ once, inputs, weights, outputs }) => [once === true, inputs, weights, outputs].map((part) => part)),
+  ).toEqual([
     [true, { prompt: 'prompt' }, { 'attn.weight': 'attn.weight' }, { 'attn/key': 'attn/key' }],
     [false, { x: 'x', 'attn/key': 'attn/key' }, {}, { y: 'y' }],
   ])
