@@ -12,7 +12,7 @@ import type { KeptValues } from './kept-values.js'
 import { RunValues } from './run-values.js'
 import { Mutex } from '../util/mutex.js'
 import { castHost, checkHostTensor, CpuTensor, GpuTensor } from './tensors.js'
-import type { DeviceTensor, HostTensor, LoadOptions, RunOptions } from './types.js'
+import type { DeviceTensor, HostTensor, LoadOptions } from './types.js'
 import type { Device } from './device.js'
 import type { WeightTable } from '../checkpoint/types.js'
 import type { WeightPlan } from '../memory/plan.js'
@@ -36,6 +36,14 @@ export interface BoundNetworkOptions {
   readonly shapes: Shapes
   /** Inputs that the network itself has values for; a graph takes those that it declares. Their shapes never change. Default: none. */
   readonly ownInputs?: (() => Readonly<Record<string, HostTensor>>) | undefined
+}
+
+/** Options of a run. */
+export interface RunOptions extends LoadOptions {
+  /** The name of the graph to run. It is passed to `graph`, together with the shapes of the inputs. */
+  readonly variant?: string | undefined
+  /** Keeps the results of stages that run once, and has those of the runs before. Absent: such stages run each time. */
+  readonly kept?: KeptValues | undefined
 }
 
 /** A network bound to a device: loads its weights, runs, and gives them back. Nothing is loaded when it is made. */

@@ -33,8 +33,8 @@ export class KeptValues {
   /** Keeps the results for these inputs in place of others of this graph, and owns them from then on. */
   keep(graph: ComponentGraph, inputs: Inputs, values: ReadonlyMap<string, DeviceTensor>): void {
     this.#drop(graph)
-    const read = graph.stages.flatMap((stage) => (stage.once === true ? Object.values(stage.inputs) : []))
-    const given = graph.inputs.filter(({ name }) => read.includes(name))
+    const read = new Set(graph.stages.flatMap((stage) => (stage.once === true ? Object.values(stage.inputs) : [])))
+    const given = graph.inputs.filter(({ name }) => read.has(name))
     this.#kept.set(graph, { inputs: new Map(given.map(({ name }) => [name, inputs[name]])), values })
   }
 

@@ -1,7 +1,6 @@
 /** Tensors in host memory and on a device, the memory account's values, and the options of loads and runs. Only types. */
 
 import type { ElementType } from '../onnx/types.js'
-import type { KeptValues } from './kept-values.js'
 
 /** A tensor in host memory. `data` holds `product(dims)` elements of `type` (float16 as its bit patterns). */
 export interface HostTensor {
@@ -94,11 +93,4 @@ export interface LoadOptions {
   readonly signal?: AbortSignal | undefined
   /** Gets the bytes of weights loaded so far, 0 at first, and the bytes of all of them. */
   readonly onProgress?: ((loaded: number, total: number) => void) | undefined
-}
-
-export interface RunOptions extends LoadOptions {
-  /** The name of the graph to run. It is passed to `graph`, together with the shapes of the inputs. */
-  readonly variant?: string | undefined
-  /** Keeps the results of stages that run once, and has those of the runs before. Absent: such stages run each time. */
-  readonly kept?: KeptValues | undefined
 }
