@@ -97,7 +97,6 @@ const added = ['add_q_proj', 'add_k_proj', 'add_v_proj']
  * @param isFlux2 whether the network is FLUX.2's, whose last norm diffusers takes as it is
  */
 export function originalLayers(layer: string, weight: readonly number[], isFlux2: boolean): readonly OriginalLayer[] {
-  const whole = (name: string | undefined, exchanged = false) => (name === undefined ? [] : [{ name, place: 0, exchanged }])
   const last = layer === 'norm_out.linear'
   const names = new Set([lookUp(fluxOutside, layer), isFlux2 ? undefined : lookUp(sd3Outside, layer)])
   const outside = [...names].flatMap((name) => whole(name, last && !isFlux2))
@@ -131,6 +130,11 @@ export function originalLayers(layer: string, weight: readonly number[], isFlux2
   const [, path = '', inner = ''] = /^((?:layers|noise_refiner|context_refiner)\.\d+\.attention)\.(.+)$/.exec(layer) ?? []
   if (path === '') return []
   return [...inAttention(inner, '', own, [`${path}.qkv`]), ...(inner === 'to_out.0' ? whole(`${path}.out`) : [])]
+}
+
+/** A layer of its own in the original. */
+function whole(name: string | undefined, exchanged = false): readonly OriginalLayer[] {
+  return name === undefined ? [] : [{ name, place: 0, exchanged }]
 }
 
 function inAttention(
