@@ -73,7 +73,7 @@ test('two boxes that share a pipeline generate at once, each with its own LoRA',
   const source = (file: string) => `${server.url}/a/lora/blob/main/${file}`
   await openPage(page, server, { model: 'a/model', seed: '1', steps: '2' })
   await modelReady(page)
-  const [alone, together] = await page.evaluate(
+  const [alone, together, secondLoras] = await page.evaluate(
     async (sources) => {
       const first = document.querySelector('aquatint-prompt')
       if (first === null) throw new Error('The page has no box')
@@ -83,18 +83,20 @@ test('two boxes that share a pipeline generate at once, each with its own LoRA',
       document.body.append(second)
       const boxes = [first, second]
       const settings = { ...first.settings, prompt: 'a red apple' }
-      for (const [index, box] of boxes.entries())
-        box.settings = { ...settings, loras: [{ source: sources[index] ?? '', weight: 1 }] }
+      first.settings = { ...settings, loras: [{ source: sources[0] ?? '', weight: 1 }] }
+      second.settings = settings
+      second.setAttribute('lora', `${sources[1]}:0.9`)
       const picture = async (box: (typeof boxes)[number]) => {
         await box.generate()
         return [...(box.images[0]?.data ?? [])].join()
       }
       const apart = []
       for (const box of boxes) apart.push(await picture(box))
-      return [apart, await Promise.all(boxes.map((box) => picture(box)))] as const
+      return [apart, await Promise.all(boxes.map((box) => picture(box))), second.settings.loras] as const
     },
     [source('dogs.safetensors'), source('cats.safetensors')],
   )
   expect(alone[0]).not.toBe(alone[1])
   expect(together).toEqual(alone)
+  expect(secondLoras).toEqual([{ source: source('cats.safetensors'), weight: 0.9 }])
 })
