@@ -5,7 +5,7 @@
 
 import type { GraphBuilder } from '../../onnx/graph-builder.js'
 import { multiHeadAttention } from '../../onnx/ops-network.js'
-import { concat, dimension, split } from '../../onnx/ops-shape.js'
+import { concat, dimension, slice, split } from '../../onnx/ops-shape.js'
 import type { ValueInfo } from '../../onnx/types.js'
 import { toCompute, toFloat32, tokenLinear } from './layers.js'
 import { cutModulations, modulate, plainNorm } from './modulation.js'
@@ -27,9 +27,10 @@ export interface FluxAttentionSettings {
   readonly bias: boolean
 }
 
-/** What attention takes besides the tokens: the tables of all tokens, and what is added to the scores, [batch, 1, tokens, tokens]. */
+/** What attention takes besides the tokens: the tables of all tokens. */
 export interface FluxAttentionInputs extends RotaryInputs {
-  readonly bias?: ValueInfo | undefined
+  /** What is added to the scores of each row of the batch, [1, 1, tokens, tokens]: one tensor for all rows would be larger than a buffer of some GPUs. */
+  readonly biases?: readonly ValueInfo[] | undefined
 }
 
 /** Shift, scale and gate of a branch, each [batch, 1, channels], float32. */
@@ -95,11 +96,17 @@ export function projections(
 export function fluxAttention(
   graph: GraphBuilder,
   { query, key, value }: Projections,
-  { bias, ...tables }: FluxAttentionInputs,
+  { cos, sin, biases }: FluxAttentionInputs,
   heads: number,
 ): ValueInfo {
-  const turned = { query: rotary(graph, query, tables, 'neighbours'), key: rotary(graph, key, tables, 'neighbours'), value, bias }
-  return multiHeadAttention(graph, turned, heads)
+  const turn = (x: ValueInfo) => rotary(graph, x, { cos, sin }, 'neighbours')
+  const turned = { query: turn(query), key: turn(key), value }
+  if (biases === undefined) return multiHeadAttention(graph, turned, heads)
+  const rows = biases.map((bias, row) => {
+    const own = (x: ValueInfo) => slice(graph, x, 0, row, row + 1)
+    return multiHeadAttention(graph, { query: own(turned.query), key: own(turned.key), value: own(value), bias }, heads)
+  })
+  return concat(graph, rows, 0)
 }
 
 /** Attention of normed prompt and image tokens, each with projections of its own. `finish` is applied to the result before it is cut. */

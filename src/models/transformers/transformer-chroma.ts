@@ -14,6 +14,7 @@ import { add, mul, silu } from '../../onnx/ops-math.js'
 import { concat, dimension, expand, reshape, slice } from '../../onnx/ops-shape.js'
 import type { ComponentGraph, ValueInfo, WriteOptions } from '../../onnx/types.js'
 import { ConfigReader } from '../config-reader.js'
+import type { FluxAttentionInputs } from '../layers/flux-attention.js'
 import { fluxSingleTransformerBlock, fluxTransformerBlock } from '../layers/flux-blocks.js'
 import { toCompute, toFloat32, tokenLinear } from '../layers/layers.js'
 import { cutModulations } from '../layers/modulation.js'
@@ -93,14 +94,26 @@ function cutPlaces(graph: GraphBuilder, all: ValueInfo, { layers, singleLayers }
   return { ...Object.fromEntries(places), out: next(2) }
 }
 
-/** What attention adds to its scores, [batch, 1, tokens, tokens]: 1 where both tokens are attended to. `mask`: [batch, prompt tokens]. */
-function maskBias(graph: GraphBuilder, mask: ValueInfo, imageTokens: number): ValueInfo {
+/** The name of what attention adds to the scores of one row of the batch. */
+type BiasName = `bias_${number}`
+
+/** What attention adds to the scores of each row, [1, 1, tokens, tokens]: 1 where both tokens are attended to. `mask`: [batch, prompt tokens]. */
+function maskBiases(graph: GraphBuilder, mask: ValueInfo, imageTokens: number): Values<BiasName> {
   const given = toCompute(graph, mask)
-  const batch = dimension(given, 0)
-  const image = expand(graph, floats(graph, [1], [1, 1], given.type), [batch, imageTokens])
-  const whole = concat(graph, [given, image], 1)
-  const tokens = dimension(whole, 1)
-  return mul(graph, reshape(graph, whole, [batch, 1, tokens, 1]), reshape(graph, whole, [batch, 1, 1, tokens]))
+  const image = expand(graph, floats(graph, [1], [1, 1], given.type), [1, imageTokens])
+  const rows = Array.from({ length: dimension(given, 0) }, (_, row) => {
+    const whole = concat(graph, [slice(graph, given, 0, row, row + 1), image], 1)
+    const tokens = dimension(whole, 1)
+    const product = mul(graph, reshape(graph, whole, [1, 1, tokens, 1]), reshape(graph, whole, [1, 1, 1, tokens]))
+    return [`bias_${row}`, product] as const
+  })
+  return Object.fromEntries(rows)
+}
+
+/** The inputs of a block with the biases of all rows in a list. */
+function attentionInputs(inputs: Values<'cos' | 'sin' | BiasName>): FluxAttentionInputs {
+  const biases = Object.entries(inputs).filter(([name]) => name.startsWith('bias_'))
+  return { cos: inputs.cos, sin: inputs.sin, biases: biases.map(([, value]) => value) }
 }
 
 /** @throws InputError */
@@ -129,9 +142,7 @@ function writeGraph(chroma: ChromaConfig, shape: FluxShape, options: WriteOption
   const context = embedderStage(component, 'context_embedder', { prompt }, (graph, inputs) => toCompute(graph, inputs.prompt), {
     channels,
   })
-  const { bias } = component.stage('attention_mask', { mask }, (graph, inputs) => ({
-    bias: maskBias(graph, inputs.mask, imageTokens),
-  }))
+  const biases = component.stage('attention_mask', { mask }, (graph, inputs) => maskBiases(graph, inputs.mask, imageTokens))
   const { modulation } = component.stage('distilled_guidance_layer', { timestep }, (graph, inputs) => ({
     modulation: approximate(graph, inputs.timestep, chroma, channels),
   }))
@@ -143,17 +154,17 @@ function writeGraph(chroma: ChromaConfig, shape: FluxShape, options: WriteOption
     if (rows === undefined) throw new Error(`There is no modulation ${name}`)
     return rows
   }
-  const shared = { cos, sin, bias }
+  const shared: Values<'cos' | 'sin' | BiasName> = { cos, sin, ...biases }
   const joined = fluxBlocks(component, { hidden, context }, chroma, {
     double: (name, streams, index) => {
       const values = { ...streams, image: place(`image_${index}`), text: place(`text_${index}`), ...shared }
       return component.stage(name, values, (graph, inputs) => ({
-        ...fluxTransformerBlock(graph, inputs, inputs, inputs, chroma),
+        ...fluxTransformerBlock(graph, inputs, inputs, attentionInputs(inputs), chroma),
       }))
     },
     single: (name, all, index) =>
       component.stage(name, { joined: all, rows: place(`single_${index}`), ...shared }, (graph, inputs) => ({
-        joined: fluxSingleTransformerBlock(graph, inputs.joined, inputs.rows, inputs, chroma),
+        joined: fluxSingleTransformerBlock(graph, inputs.joined, inputs.rows, attentionInputs(inputs), chroma),
       })).joined,
   })
   const { noise } = component.stage(
