@@ -50,10 +50,14 @@ export interface FluxShape {
   readonly sequenceLength: number
 }
 
+/** Whether a value can be how many of a head's values an axis turns. */
+function isAxis(value: unknown): value is number {
+  return typeof value === 'number' && value > 0 && value % 2 === 0
+}
+
 /** Reads `axes_dims_rope`: even numbers that add up to the size of a head. @throws CheckpointError `invalid-config` */
 export function readAxes(reader: ConfigReader, usual: readonly number[], headSize: number): readonly number[] {
   const axes = reader.raw('axes_dims_rope') ?? usual
-  const isAxis = (value: unknown): value is number => typeof value === 'number' && value > 0 && value % 2 === 0
   const isValid = Array.isArray(axes) && axes.length === usual.length && axes.every(isAxis)
   if (!isValid || axes.reduce((sum, axis) => sum + axis, 0) !== headSize)
     throw reader.invalid('axes_dims_rope', `${usual.length} even numbers that add up to attention_head_dim, ${headSize}`)

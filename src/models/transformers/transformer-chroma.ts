@@ -19,7 +19,7 @@ import { fluxSingleTransformerBlock, fluxTransformerBlock } from '../layers/flux
 import { toCompute, toFloat32, tokenLinear } from '../layers/layers.js'
 import { cutModulations } from '../layers/modulation.js'
 import { rmsNorm } from '../layers/rms-norm.js'
-import { timestepEmbedding } from '../layers/timestep-embedding.js'
+import { timestepEmbedding, type TimestepSettings } from '../layers/timestep-embedding.js'
 import { wideLinear } from '../layers/wide-linear.js'
 import { currentNames, type DenoiserDefinition, type HostInput } from '../types.js'
 import {
@@ -189,6 +189,11 @@ function writeGraph(chroma: ChromaConfig, shape: FluxShape, options: WriteOption
 
 const { fround } = Math
 
+/** Fixed in diffusers' ChromaCombinedTimestepTextProjEmbeddings. */
+function settings(width: number): TimestepSettings {
+  return { width, flipSinToCos: true, freqShift: 0 }
+}
+
 /**
  * ChromaCombinedTimestepTextProjEmbeddings, [timesteps, modulations, width]: the embedding of the timestep, that of a guidance of 0, and that of the
  * modulation's index. The pipeline divides the timestep by 1000; the network multiplies it.
@@ -197,7 +202,6 @@ function timeInput(timesteps: readonly number[], chroma: ChromaConfig): HostInpu
   const { timeWidth } = chroma
   const quarter = timeWidth / 4
   const count = modulationCount(chroma)
-  const settings = (width: number) => ({ width, flipSinToCos: true, freqShift: 0 })
   const times = timestepEmbedding(
     timesteps.map((timestep) => fround(fround(timestep / 1000) * 1000)),
     settings(quarter),
