@@ -18,12 +18,12 @@ export async function installWebGpu(): Promise<void> {
   const { create, globals } = (await import(/* @vite-ignore */ name)) as Dawn
   Object.assign(globalThis, globals)
   Object.defineProperty(globalThis, 'navigator', { value: { gpu: create([]), hardwareConcurrency: 1 }, configurable: true })
-  const { writeBuffer } = GPUQueue.prototype
+  const { value }: PropertyDescriptor = Object.getOwnPropertyDescriptors(GPUQueue.prototype).writeBuffer
+  const write = value as GPUQueue['writeBuffer']
   // Dawn refuses views of shared memory, in which onnxruntime keeps its heap; browsers accept them.
   GPUQueue.prototype.writeBuffer = function (this: GPUQueue, buffer, offset, data, ...range) {
-    const memory = ArrayBuffer.isView(data) ? data.buffer : data
-    if (memory instanceof ArrayBuffer || !ArrayBuffer.isView(data)) return writeBuffer.call(this, buffer, offset, data, ...range)
-    const copy = new Uint8Array(new Uint8Array(memory, data.byteOffset, data.byteLength))
-    return writeBuffer.call(this, buffer, offset, copy, ...range)
+    const isShared = ArrayBuffer.isView(data) && !(data.buffer instanceof ArrayBuffer)
+    const bytes = isShared ? new Uint8Array(new Uint8Array(data.buffer, data.byteOffset, data.byteLength)) : data
+    return write.call(this, buffer, offset, bytes, ...range)
   }
 }

@@ -15,7 +15,9 @@ test('the packed script times the tiny networks in float16 and q8, and ends with
   const { stdout } = await promisify(execFile)(process.execPath, [`${folder}/bench/gpu/run.mjs`, ...options])
   await rm(folder, { recursive: true })
   expect(stdout).toContain('PyTorch was not timed: spawn no-such-python ENOENT')
-  const rows = stdout.split('\n').flatMap((line) => (/^\| [^-|\s]/.test(line) ? [line.split(' | ').map((cell) => cell.trim())] : []))
+  const rows = stdout
+    .split('\n')
+    .flatMap((line) => (/^\| [^-|\s]/.test(line) ? [line.split(' | ').map((cell) => cell.trim())] : []))
   const names = (await benchedNetworks('tiny')).map(({ name }) => name)
   const quantized = names.filter((name) => !name.includes('decoder'))
   expect(rows.map(([name]) => name?.slice(2))).toEqual(['matrix product', ...names, ...quantized])
