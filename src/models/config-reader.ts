@@ -31,6 +31,7 @@ export class ConfigReader {
   readonly #className: string
   readonly #config: Config
   readonly #seen = new Set(everywhere)
+  readonly #unused = new Map<string, unknown>()
 
   constructor(className: string, config: Config) {
     this.#className = className
@@ -140,6 +141,17 @@ export class ConfigReader {
   /** Accepts keys that do not change what the network computes. */
   neutral(...keys: readonly string[]): void {
     for (const key of keys) this.#seen.add(key)
+  }
+
+  /** Accepts a key that is read only with other values of other keys. A value other than `usual`, null and false is listed in {@link unusedValues}. */
+  unused(key: string, usual: string | number | null): void {
+    const value = this.raw(key) ?? null
+    if (value !== usual && value !== null && value !== false) this.#unused.set(key, value)
+  }
+
+  /** The values that have no effect with the rest of the config, by their keys. */
+  get unusedValues(): Config {
+    return Object.fromEntries(this.#unused)
   }
 
   /**

@@ -111,6 +111,8 @@ interface BaseModel<Role extends NetworkRole, NetworkConfig> extends ClassFacts<
   readonly config: NetworkConfig
   /** Keys of the config that the class does not have, with their values. They change nothing, as in diffusers and transformers. */
   readonly ignoredKeys: Config
+  /** Values of its own keys that nothing reads with the rest of the config, and that are not as the library writes them. Absent where there can be none. */
+  readonly unusedValues?: Config
   /** The smallest latents that the graph can be written for: enough to check the config and the weights. */
   readonly smallest: Extent
   /** The shapes of the graph's inputs in a run; of those alone that decide the shapes of all others. */

@@ -24,6 +24,7 @@ export interface NoiseLevel {
 export abstract class BaseScheduler<S extends ConfigSpec> implements Scheduler {
   readonly className: string
   readonly config: ConfigOf<S>
+  readonly unusedKeys: readonly string[]
   readonly order: number = 1
   timesteps: readonly number[] = []
   /** Empty for schedulers that work with ᾱ. Otherwise the last one is where the run ends. */
@@ -33,7 +34,9 @@ export abstract class BaseScheduler<S extends ConfigSpec> implements Scheduler {
   /** @throws CheckpointError `invalid-config`, UnsupportedError `unsupported-config` */
   constructor(className: string, spec: S, config: SchedulerConfig) {
     this.className = className
-    this.config = readConfig(className, config, spec)
+    const read = readConfig(className, config, spec)
+    this.config = read.config
+    this.unusedKeys = read.unusedKeys
   }
 
   get initNoiseSigma(): number {

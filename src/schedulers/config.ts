@@ -17,6 +17,8 @@ interface Named {
 interface Key extends Named {
   /** The config that the key is in. */
   readonly config: SchedulerConfig
+  /** Takes down that the given value has no effect. */
+  readonly ignore: () => void
 }
 
 /** Checks the value of a key and returns it. `value` is `undefined` if the config does not contain the key. */
@@ -84,7 +86,12 @@ export function flag(fallback: boolean): Reader<boolean> {
 
 /** Reads a key that diffusers reads only if the flag `other` is true. Otherwise any value is accepted, and the default counts. */
 export function onlyWith<T>(other: string, fallback: boolean, read: Reader<T>): Reader<T> {
-  return (value, key) => read(isTruthy(key.config[other], fallback) ? value : undefined, key)
+  return (value, key) => {
+    if (isTruthy(key.config[other], fallback)) return read(value, key)
+    const usual = read(undefined, key)
+    if (value !== usual) key.ignore()
+    return usual
+  }
 }
 
 /** Reads one of the supported strings. */
@@ -119,17 +126,27 @@ export function only(allowed: boolean | null): Reader<boolean | null> {
 export function except(...refused: readonly string[]): Reader<unknown> {
   return (value = null, key) => {
     if (refused.some((name) => name === value)) throw unsupported(key, value, [`any but ${refused.join(' and ')}`])
+    key.ignore()
     return value
   }
 }
 
 /** Reads one of some strings; any other value has the same effect as the first of them. */
 export function anyBut<const T extends string>(usual: T, special: readonly T[]): Reader<T> {
-  return (value = usual) => special.find((candidate) => candidate === value) ?? usual
+  return (value = usual, key) => {
+    const found = special.find((candidate) => candidate === value)
+    if (found === undefined && value !== usual) key.ignore()
+    return found ?? usual
+  }
 }
 
-/** Accepts any value of a key that has no effect. */
-export const unused: Reader<unknown> = (value = null) => value
+/** Accepts any value of a key that has no effect, and that diffusers writes as `usual`. */
+export function unused(usual: unknown): Reader<unknown> {
+  return (value = usual, key) => {
+    if (value !== usual) key.ignore()
+    return value
+  }
+}
 
 /**
  * The keys that describe the noise schedule of the training. Each class names its own defaults; these are those of most classes.
@@ -169,16 +186,29 @@ export const sigmaKeys = {
 /** Dynamic thresholding, which Aquatint does not support; the other two keys mean something only with it. */
 export const unsupportedThresholding = {
   thresholding: only(false),
-  dynamic_thresholding_ratio: unused,
-  sample_max_value: unused,
+  dynamic_thresholding_ratio: unused(0.995),
+  sample_max_value: unused(1),
+}
+
+/** What {@link readConfig} returns. */
+export interface ReadConfig<S extends ConfigSpec> {
+  readonly config: ConfigOf<S>
+  /** The keys whose values have no effect, without those that are null or false or as diffusers writes them. */
+  readonly unusedKeys: readonly string[]
 }
 
 /** Reads all keys of `spec`. @throws CheckpointError `invalid-config`, UnsupportedError `unsupported-config` */
-export function readConfig<S extends ConfigSpec>(className: string, config: SchedulerConfig, spec: S): ConfigOf<S> {
-  return Object.fromEntries(
-    Object.entries(spec).map(([key, read]) => [
-      key,
-      read(Object.hasOwn(config, key) ? config[key] : undefined, { className, key, config }),
-    ]),
+export function readConfig<S extends ConfigSpec>(className: string, config: SchedulerConfig, spec: S): ReadConfig<S> {
+  const unusedKeys: string[] = []
+  const read = Object.fromEntries(
+    Object.entries(spec).map(([key, reader]) => {
+      const value = Object.hasOwn(config, key) ? config[key] : undefined
+      const saysNothing = value === undefined || value === null || value === false
+      const ignore = () => {
+        if (!saysNothing) unusedKeys.push(key)
+      }
+      return [key, reader(value, { className, key, config, ignore })]
+    }),
   ) as ConfigOf<S>
+  return { config: read, unusedKeys }
 }

@@ -82,7 +82,7 @@ export const schedulerClassNames: readonly string[] = classes.map((entry) => ent
 /** A scheduler, and what was ignored of its config. */
 export interface CreatedScheduler {
   readonly scheduler: Scheduler
-  /** Config keys that no scheduler has. diffusers warns about them and ignores them. */
+  /** Config keys that no scheduler has. diffusers warns about them and ignores them. {@link Scheduler.unusedKeys} has those without an effect. */
   readonly unexpectedKeys: readonly string[]
 }
 

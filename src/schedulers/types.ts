@@ -50,6 +50,8 @@ export interface Scheduler {
   readonly className: string
   /** Every config key of the class, with the value in use. */
   readonly config: SchedulerConfig
+  /** Keys of the given config whose values have no effect: another key switches them off, or the class never reads them. */
+  readonly unusedKeys: readonly string[]
   /** The number of model calls per step: 2 for Heun, 1 for all others. */
   readonly order: number
   /** The timesteps of the last `setTimesteps`, in the order they run. */

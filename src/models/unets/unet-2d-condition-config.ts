@@ -28,6 +28,8 @@ interface UnetBlock {
 export interface UnetConfig {
   /** Keys that the class does not have. */
   readonly ignoredKeys: Config
+  /** Values of the class's keys that nothing reads with the rest of the config. */
+  readonly unusedValues: Config
   /** The size it was trained for, in latent pixels. */
   readonly sampleSize: Extent
   readonly inChannels: number
@@ -80,7 +82,6 @@ export function readUnetConfig(config: Config): UnetConfig {
   const block = (index: number, resnets: number, crosses: boolean, depth: readonly number[]): UnetBlock => {
     const width = channels[index] ?? 0
     const blockHeads = heads[index] ?? 1
-    // Of a block without attention nothing reads the heads.
     if (crosses && (blockHeads === 0 || width % blockHeads !== 0))
       throw reader.invalid('attention_head_dim', `divisors of block_out_channels ${channels.join(', ')}`)
     const attention = { heads: blockHeads, depths: depth, contextWidth, onlyCrossAttention: only[index] ?? false }
@@ -90,13 +91,21 @@ export function readUnetConfig(config: Config): UnetConfig {
   const midType = reader.oneOf('mid_block_type', 'UNetMidBlock2DCrossAttn', ['UNetMidBlock2DCrossAttn', 'UNetMidBlock2D', null])
   // The first attention of the middle block is never a cross-attention: diffusers does not pass only_cross_attention there.
   const midAttention = block(last, 2, midType === 'UNetMidBlock2DCrossAttn', depths.mid).attention
+  const hasAttention = (index: number) =>
+    downTypes[index] === 'CrossAttnDownBlock2D' ||
+    upTypes[last - index] === 'CrossAttnUpBlock2D' ||
+    (index === last && midAttention !== undefined)
+  // Of a block without attention, nothing reads the number of heads and the depth.
+  const without = [...downTypes.keys()].filter((index) => !hasAttention(index))
+  if (without.some((index) => heads[index] === 0)) reader.unused('attention_head_dim', null)
+  if (without.some((index) => depths.down[index]?.includes(0) === true)) reader.unused('transformer_layers_per_block', null)
   const scaleFactor = reader.number('mid_block_scale_factor', 1, { min: 1e-6, max: 1e6 })
 
   const first = channels[0] ?? 0
   const flipSinToCos = reader.boolean('flip_sin_to_cos', true)
   const freqShift = reader.integer('freq_shift', 0, { min: 0, max: Math.max(Math.floor(first / 2) - 1, 0) })
   const added = readAdded(reader, flipSinToCos, freqShift)
-  const result: Omit<UnetConfig, 'ignoredKeys'> = {
+  const result: Omit<UnetConfig, 'ignoredKeys' | 'unusedValues'> = {
     sampleSize: readSampleSize(reader, added !== undefined),
     inChannels: reader.integer('in_channels', 4, { min: 1, max: 1024 }),
     outChannels: reader.integer('out_channels', 4, { min: 1, max: 1024 }),
@@ -125,7 +134,7 @@ export function readUnetConfig(config: Config): UnetConfig {
       block(last - index, (layers[last - index] ?? 0) + 1, type === 'CrossAttnUpBlock2D', depths.up[index] ?? []),
     ),
   }
-  return { ...result, ignoredKeys: reader.finish() }
+  return { ...result, ignoredKeys: reader.finish(), unusedValues: reader.unusedValues }
 }
 
 /** diffusers' `default_sample_size`. UNets with SDXL's sizes among their conditions start from 128, the others from 64. */
@@ -173,13 +182,11 @@ function refuseOthers(reader: ConfigReader): void {
   reader.refuse('attention_type', 'gated', 'gated-text-image')
   reader.require('act_fn', 'silu', 'swish')
   // Read by diffusers only for block types and embeddings that are refused above.
-  reader.neutral(
-    'resnet_skip_time_act',
-    'cross_attention_norm',
-    'resnet_out_scale_factor',
-    'mid_block_only_cross_attention',
-    'addition_embed_type_num_heads',
-  )
+  reader.unused('resnet_skip_time_act', null)
+  reader.unused('cross_attention_norm', null)
+  reader.unused('resnet_out_scale_factor', 1)
+  reader.unused('mid_block_only_cross_attention', null)
+  reader.unused('addition_embed_type_num_heads', 64)
   reader.neutral('use_linear_projection', 'dropout')
   // Left in configs by diffusers' EMAModel.
   reader.neutral('decay', 'inv_gamma', 'min_decay', 'optimization_step', 'power', 'update_after_step', 'use_ema_warmup')
@@ -187,8 +194,11 @@ function refuseOthers(reader: ConfigReader): void {
 
 function readAdded(reader: ConfigReader, flipSinToCos: boolean, freqShift: number): UnetConfig['added'] {
   const kind = reader.oneOf('addition_embed_type', null, [null, 'text_time'])
-  reader.neutral('addition_time_embed_dim', 'projection_class_embeddings_input_dim')
-  if (kind === null) return undefined
+  if (kind === null) {
+    reader.unused('addition_time_embed_dim', null)
+    reader.unused('projection_class_embeddings_input_dim', null)
+    return undefined
+  }
   const timeWidth = reader.integer('addition_time_embed_dim', undefined, { min: 2, max: 16384 })
   if (freqShift >= Math.floor(timeWidth / 2)) throw reader.invalid('freq_shift', 'less than half of addition_time_embed_dim')
   const width = reader.integer('projection_class_embeddings_input_dim', undefined, { min: timeWidth, max: 65536 })

@@ -268,6 +268,7 @@ export const UNet2DConditionModel: DenoiserDefinition<UnetConfig> = {
       ...facts,
       config,
       ignoredKeys: config.ignoredKeys,
+      unusedValues: config.unusedValues,
       smallest: { height: edge, width: edge },
       shapes: ({ height, width, images = 1, guided = true }) => {
         const batch = images * (guided && guidanceWidth === null ? 2 : 1)

@@ -120,6 +120,69 @@ describe('loads, with a note:', () => {
       edited('tiny-sd15', 'scheduler/scheduler_config.json', { made_up: [1, 2] }),
       [['scheduler', 'config-keys', { made_up: '[1,2]' }]],
     ],
+    [
+      'values of a network that nothing reads with the rest of its config',
+      'tiny-sd15',
+      edited('tiny-sd15', 'unet/config.json', {
+        resnet_out_scale_factor: 2,
+        cross_attention_norm: 'layer_norm',
+        projection_class_embeddings_input_dim: 2816,
+      }),
+      [
+        [
+          'unet',
+          'config-values',
+          {
+            resnet_out_scale_factor: '2',
+            cross_attention_norm: '"layer_norm"',
+            projection_class_embeddings_input_dim: '2816',
+          },
+        ],
+      ],
+    ],
+    [
+      'depth and heads of a block without attention',
+      'tiny-sdxl',
+      edited('tiny-sdxl', 'unet/config.json', { transformer_layers_per_block: [0, 1, 2], attention_head_dim: [0, 2, 4] }),
+      [['unet', 'config-values', { transformer_layers_per_block: '[0,1,2]', attention_head_dim: '[0,2,4]' }]],
+    ],
+    ...(
+      [
+        ['DPMSolverMultistepScheduler', { variance_type: 'fixed_small', flow_shift: 'x' }, ['variance_type', 'flow_shift']],
+        ['UniPCMultistepScheduler', { time_shift_type: 'x', flow_shift: 3 }, ['time_shift_type', 'flow_shift']],
+        [
+          'DDPMScheduler',
+          { variance_type: 'x', clip_sample: false, clip_sample_range: 'x' },
+          ['variance_type', 'clip_sample_range'],
+        ],
+        ['TCDScheduler', { timestep_scaling: 5, clip_sample: true }, ['timestep_scaling', 'clip_sample']],
+        ['LCMScheduler', { timestep_spacing: 'trailing', steps_offset: 'x' }, ['timestep_spacing', 'steps_offset']],
+        ['EulerDiscreteScheduler', { timestep_type: 'x' }, ['timestep_type']],
+        ['FlowMatchEulerDiscreteScheduler', { use_dynamic_shifting: false, max_shift: 'x' }, ['max_shift']],
+        [
+          'DEISMultistepScheduler',
+          { sample_max_value: 2, dynamic_thresholding_ratio: [] },
+          ['sample_max_value', 'dynamic_thresholding_ratio'],
+        ],
+      ] as const
+    ).map(
+      ([className, values, unused]) =>
+        [
+          `values that ${className} does not read`,
+          'tiny-sd15',
+          {
+            'scheduler/scheduler_config.json': JSON.stringify(values),
+            ...edited('tiny-sd15', 'model_index.json', { scheduler: ['diffusers', className] }),
+          },
+          [
+            [
+              'scheduler',
+              'config-values',
+              Object.fromEntries(unused.map((key) => [key, JSON.stringify((values as Readonly<Record<string, unknown>>)[key])])),
+            ],
+          ],
+        ] as const,
+    ),
   ])('%s', async (_, fixture, files, notes) => {
     const loaded = await load(fixture, files)
     expect(short(loaded.notes)).toHaveLength(notes.length)

@@ -169,7 +169,19 @@ export async function readNetworkSource(
       message: `${model.className} does not have the config keys ${listKeys(ignored)}. They are ignored, as in ${model.library}.`,
       values: Object.fromEntries(ignored.map(([key, value]) => [key.slice(0, 100), shown(value)])),
     })
+  noteUnused(source.name, model.className, model.unusedValues ?? {}, run)
   return { ...source, model, bits }
+}
+
+/** Notes values that the class never reads, or reads only with other values of other keys. */
+function noteUnused(component: string, className: string, values: Config, run: Run): void {
+  const unused = Object.entries(values)
+  if (unused.length === 0) return
+  run.note(component, {
+    code: 'config-values',
+    message: `The config values ${listKeys(unused)} have no effect on ${className} with the rest of the config. They are ignored, as in diffusers.`,
+    values: Object.fromEntries(unused.map(([key, value]) => [key, shown(value)])),
+  })
 }
 
 /** The text encoder that reads a tokenizer's ids: `text_encoder_3` of `tokenizer_3`. */
@@ -222,13 +234,14 @@ async function readScheduler(
     replacement === undefined
       ? { className: source.className, config: own }
       : { ...replacement, config: { ...own, ...replacement.config } }
-  const { unexpectedKeys } = createScheduler(className, config)
+  const { scheduler, unexpectedKeys } = createScheduler(className, config)
   if (unexpectedKeys.length > 0)
     run.note('scheduler', {
       code: 'config-keys',
       message: `No scheduler has the config keys ${listKeys(unexpectedKeys.map((key) => [key, config[key]]))}. They are ignored, as in diffusers.`,
       values: Object.fromEntries(unexpectedKeys.map((key) => [key.slice(0, 100), shown(config[key])])),
     })
+  noteUnused('scheduler', className, Object.fromEntries(scheduler.unusedKeys.map((key) => [key, config[key]])), run)
   return { className, config }
 }
 

@@ -12,8 +12,11 @@ const variances = ['fixed_small', 'fixed_small_log', 'fixed_large'] as const
 const variance = choice('fixed_small', variances)
 /** diffusers has code for these; any other value has the effect of `fixed_small`. */
 const otherVariances: ReadonlySet<unknown> = new Set(['fixed_large_log', 'learned', 'learned_range'])
-const varianceType: Reader<(typeof variances)[number]> = (value, key) =>
-  variance(otherVariances.has(value) ? value : variances.find((known) => known === value), key)
+const varianceType: Reader<(typeof variances)[number]> = (value, key) => {
+  const known = otherVariances.has(value) ? value : variances.find((name) => name === value)
+  if (known === undefined) key.ignore()
+  return variance(known, key)
+}
 const spec = {
   ...trainingKeys(),
   variance_type: varianceType,

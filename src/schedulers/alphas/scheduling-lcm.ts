@@ -15,8 +15,8 @@ const spec = {
   clip_sample_range: onlyWith('clip_sample', false, number(1, 0)),
   set_alpha_to_one: flag(true),
   // diffusers' class has these two keys but does not use them.
-  steps_offset: unused,
-  timestep_spacing: unused,
+  steps_offset: unused(0),
+  timestep_spacing: unused('leading'),
   prediction_type: choice('epsilon', ['epsilon', 'sample', 'v_prediction']),
   ...unsupportedThresholding,
   timestep_scaling: number(10, 0),
