@@ -13,6 +13,10 @@ import { diskRepository, fixtures } from '../testing.node.js'
 const folder = join(fixtures, 'tiny-sdxl/repo')
 const id = 'owner/tiny-sdxl'
 
+const isWeights = (path: string | undefined) => path?.endsWith('.safetensors') === true
+/** Whether a request is for the header of a file whose chunks have 2048 bytes. */
+const isHeader = (range: string | undefined) => range?.startsWith('bytes=0-') === true && range !== 'bytes=0-2047'
+
 async function served(repository = folder, settings?: Partial<TransferSettings>) {
   const server = await startHubServer({ repositories: { [id]: repository } })
   onTestFinished(() => server.close())
@@ -68,8 +72,6 @@ test('layers of a language model that a pipeline does not use are neither planne
   const before = server.log.length
   const pipeline = await loadPipeline(id, { ...options, dtype: { text_encoder: 'q8' } })
   await pipeline.dispose()
-  const isWeights = (path: string | undefined) => path?.endsWith('.safetensors') === true
-  const isHeader = (range: string | undefined) => range?.startsWith('bytes=0-') === true && range !== 'bytes=0-2047'
   const loading = server.log.slice(before).filter(({ host, file }) => host === 'cdn' && isWeights(file))
   const fetched = loading.reduce((sum, { bytes, range }) => sum + (isHeader(range) ? 0 : bytes), 0)
   expect(plan.downloadBytes).toBe(fetched)
