@@ -86,7 +86,7 @@ export class WebGpuWeights {
     const made = await uploadWeights(this.#device, this.#name, missing, options)
     for (const [key, buffer] of made) this.#kept.set(key, buffer)
     // The upload is queued; the weights are loaded when the GPU has done it.
-    await this.#device.orLost(this.#device.gpu.queue.onSubmittedWorkDone())
+    await this.#device.orLost(this.#device.buffers.submittedWorkDone())
     this.#graph = graph
     this.#streaming = streaming
   }
