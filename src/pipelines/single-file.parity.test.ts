@@ -2,18 +2,24 @@
 
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { singleFileOf } from '../checkpoint/layouts/single-file/testing.node.js'
+import { denoiserFileOf, singleFileOf } from '../checkpoint/layouts/single-file/testing.node.js'
 import { memoryRepository } from '../checkpoint/testing.js'
 import { loadPipeline, planLoad } from './diffusion-pipeline.js'
 import { caseLoading, caseOptions } from './testing-cases.js'
 import { diskRepository, fixtures, readCases } from './testing.node.js'
 import { psnr } from './testing.js'
 
-test.each(['tiny-sd15', 'tiny-sd21', 'tiny-sdxl'])('%s', async (fixture) => {
+test.each([
+  ['tiny-sd15', singleFileOf],
+  ['tiny-sd21', singleFileOf],
+  ['tiny-sdxl', singleFileOf],
+  // The published files of FLUX.1 hold the transformer alone; the other components come from the repository with the configs.
+  ['tiny-flux', denoiserFileOf],
+])('%s', async (fixture, fileOf) => {
   const [first] = readCases(fixture)
   if (first === undefined) throw new Error(`${fixture} has no case.`)
   const { item, reference } = first
-  const repository = memoryRepository({ 'model.safetensors': await singleFileOf(fixture) })
+  const repository = memoryRepository({ 'model.safetensors': await fileOf(fixture) })
   const source = {
     singleFile: { repository, path: 'model.safetensors' },
     config: diskRepository(join(fixtures, fixture, 'repo')),

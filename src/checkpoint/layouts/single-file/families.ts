@@ -5,6 +5,7 @@
  */
 
 import { UnsupportedError } from '../../../errors.js'
+import { fluxNames } from './flux-names.js'
 import { sd3Names } from './sd3-names.js'
 import { hasNames, type OriginalNames, type Originals } from './tensor-pieces.js'
 import { clipNames, openClipNames, projectedClipNames, transformersNames } from './text-encoder-names.js'
@@ -26,14 +27,33 @@ const componentNames: Readonly<Record<string, readonly OriginalNames[]>> = {
   text_encoder_3: [transformersNames('text_encoders.t5xxl.transformer.')],
 }
 
+/** The same for files of FLUX.1, whose second text encoder is another one. */
+const fluxComponentNames: typeof componentNames = {
+  transformer: [fluxNames('model.diffusion_model.'), fluxNames('')],
+  vae: [vaeNames('vae.')],
+  text_encoder: [projectedClipNames('text_encoders.clip_l.transformer.')],
+  text_encoder_2: [transformersNames('text_encoders.t5xxl.transformer.')],
+}
+
 /** How names of a denoiser begin in files that hold it alone, and so without a prefix. */
-const firstNames: Readonly<Record<string, string>> = { unet: 'input_blocks.', transformer: 'joint_blocks.' }
+const firstNames: Readonly<Record<string, string>> = {
+  unet: 'input_blocks.',
+  transformer: 'joint_blocks.',
+}
 
 /** The table of a component's tensors in this file; undefined where the file does not hold the component. */
 export function namesOf(component: string, tensors: Originals): OriginalNames | undefined {
-  const tables = Object.hasOwn(componentNames, component) ? componentNames[component] : undefined
-  return tables?.find((names) =>
-    names.prefix === '' ? hasNames(tensors, { prefix: firstNames[component] ?? '' }) : hasNames(tensors, names),
+  const isFlux = isFluxFile(tensors)
+  const families = isFlux ? fluxComponentNames : componentNames
+  const tables = Object.hasOwn(families, component) ? families[component] : undefined
+  const first = isFlux ? 'double_blocks.' : (firstNames[component] ?? '')
+  return tables?.find((names) => (names.prefix === '' ? hasNames(tensors, { prefix: first }) : hasNames(tensors, names)))
+}
+
+function isFluxFile(tensors: Originals): boolean {
+  // FLUX.2 and Chroma have blocks of these names too, and no pooled prompt.
+  return ['double_blocks.0.img_attn.norm.key_norm.scale', 'vector_in.in_layer.weight'].every(
+    (name) => denoiserTensor(tensors, name) !== undefined,
   )
 }
 
@@ -46,6 +66,8 @@ export interface SingleFileFamily {
   readonly label: string
   /** The repository with its configs and tokenizers, as diffusers takes them by default. */
   readonly config: string
+  /** Whether its files mostly hold the denoiser alone, so that the other components come from `config`. */
+  readonly denoiserAlone?: boolean | undefined
 }
 
 interface Rule extends SingleFileFamily {
@@ -59,6 +81,18 @@ const width = (tensors: Originals, name: string): number => denoiserTensor(tenso
 
 /** The first that matches counts. */
 const rules: readonly Rule[] = [
+  {
+    label: 'FLUX.1 dev',
+    config: 'black-forest-labs/FLUX.1-dev',
+    denoiserAlone: true,
+    matches: (tensors) => isFluxFile(tensors) && denoiserTensor(tensors, 'guidance_in.in_layer.bias') !== undefined,
+  },
+  {
+    label: 'FLUX.1 schnell',
+    config: 'black-forest-labs/FLUX.1-schnell',
+    denoiserAlone: true,
+    matches: isFluxFile,
+  },
   {
     label: 'Stable Diffusion 3.5 large',
     config: 'stabilityai/stable-diffusion-3.5-large',
@@ -131,9 +165,16 @@ const others: readonly { readonly what: string; readonly matches: (tensors: Orig
       hasNames(tensors, { prefix: 'control_model.' }) || hasNames(tensors, { prefix: 'controlnet_cond_embedding.' }),
   },
   {
-    what: 'is a FLUX checkpoint, which is not supported',
-    matches: (tensors) =>
-      hasNames(tensors, { prefix: 'double_blocks.' }) || hasNames(tensors, { prefix: `${unet}double_blocks.` }),
+    what: 'is a FLUX.1 Fill, Canny or Depth checkpoint, which needs a pipeline that is not supported',
+    matches: (tensors) => isFluxFile(tensors) && width(tensors, 'img_in.weight') > 64,
+  },
+  {
+    what: 'is a Chroma checkpoint, which is not supported as a single file',
+    matches: (tensors) => denoiserTensor(tensors, 'distilled_guidance_layer.in_proj.bias') !== undefined,
+  },
+  {
+    what: 'is a FLUX.2 checkpoint, which is not supported as a single file',
+    matches: (tensors) => denoiserTensor(tensors, 'single_stream_modulation.lin.weight') !== undefined,
   },
   {
     what: "has diffusers' own names: it is a part of a repository in folders, which fromPretrained loads",

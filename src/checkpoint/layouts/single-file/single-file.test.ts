@@ -48,6 +48,8 @@ const labels = {
   'sd3-medium': 'Stable Diffusion 3 medium',
   'sd35-medium': 'Stable Diffusion 3.5 medium',
   'sd35-large': 'Stable Diffusion 3.5 large',
+  'flux-dev': 'FLUX.1 dev',
+  'flux-schnell': 'FLUX.1 schnell',
 }
 
 describe.each(Object.entries(fullSize))('the published file of %s', (model, { tables, tensors }) => {
@@ -151,7 +153,21 @@ describe('files that are no checkpoint', () => {
       { 'conditioner.embedders.0.model.ln_final.bias': [8], [`${unet}input_blocks.0.0.weight`]: [8, 4, 3, 3] },
       /refiner/,
     ],
-    ['FLUX', { 'double_blocks.0.img_attn.norm.key_norm.scale': [8] }, /is a FLUX checkpoint/],
+    [
+      'FLUX.1 Fill',
+      {
+        'double_blocks.0.img_attn.norm.key_norm.scale': [8],
+        'vector_in.in_layer.weight': [8, 8],
+        'img_in.weight': [8, 384],
+      },
+      /is a FLUX\.1 Fill/,
+    ],
+    [
+      'FLUX.2',
+      { 'double_blocks.0.img_attn.norm.key_norm.scale': [8], 'single_stream_modulation.lin.weight': [8, 8] },
+      /is a FLUX\.2 checkpoint/,
+    ],
+    ['Chroma', { [`${unet}distilled_guidance_layer.in_proj.bias`]: [8] }, /is a Chroma checkpoint/],
     ['a part of a folder', { 'down_blocks.0.resnets.0.conv1.weight': [8, 8, 3, 3] }, /diffusers' own names/],
     ['an autoencoder alone', { 'first_stage_model.decoder.conv_in.weight': [8, 4, 3, 3] }, /autoencoder or text encoders alone/],
     ['something else', { 'a.b': [1] }, /no known family/],

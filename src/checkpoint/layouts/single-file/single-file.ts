@@ -57,7 +57,7 @@ export async function openSingleFile(request: SingleFileRequest, options: ReadOp
   const filled: string[] = []
   const components = [...layout.components].map(([name, component]): [string, LayoutComponent | null] => {
     if (component === null || !singleFileComponents.includes(name)) return [name, component]
-    if (isGgufName(file.path) && namesOf(name, tensors) === undefined) {
+    if ((isGgufName(file.path) || family.denoiserAlone === true) && namesOf(name, tensors) === undefined) {
       filled.push(name)
       return [name, component]
     }
@@ -66,7 +66,7 @@ export async function openSingleFile(request: SingleFileRequest, options: ReadOp
   if (filled.length > 0)
     warn(
       'single-file-filled',
-      `${file.path} has no ${filled.join(', ')}, as most GGUF files: what is missing comes from ${config.id}. To take a component from another repository, name it, as in { ${filled[0]}: 'owner/name' }.`,
+      `${file.path} has no ${filled.join(', ')}, as most files of this kind: what is missing comes from ${config.id}. To take a component from another repository, name it, as in { ${filled[0]}: 'owner/name' }.`,
     )
   return { ...layout, repository: file.repository, components: new Map(components) }
 }

@@ -15,6 +15,8 @@ export type Part =
   | 'whole'
   /** A third of its rows: queries, keys and values are one matrix in the original. */
   | { readonly third: 0 | 1 | 2 }
+  /** Some of its rows; without an end, all that follow. */
+  | { readonly rows: readonly [begin: number, end: number | undefined] }
   /** The matrix, turned: [in, out] → [out, in]. */
   | 'transposed'
   /** A convolution of one pixel as a matrix: [out, in, 1, 1] → [out, in]. */
@@ -101,6 +103,12 @@ function takePiece(entry: TensorEntry, { name, part }: Piece, original: string):
       { source, begin, end: middle },
     ])
     return { ...entry, name, source: exchanged, begin: 0, end: bytes }
+  }
+  if ('rows' in part) {
+    const [from, to = rows] = part.rows
+    if (to > rows || from >= to) throw wrongShape(original, shape, `more than ${from} rows, and at least ${to}`)
+    const row = bytes / rows
+    return { ...entry, name, shape: [to - from, ...shape.slice(1)], begin: begin + from * row, end: begin + to * row }
   }
   if (rows % 3 !== 0) throw wrongShape(original, shape, 'three times as many rows as a projection')
   const third = bytes / 3

@@ -75,15 +75,25 @@ function currentName(name: string): string {
 /** A fixture as one file, as its family's original code names the tensors. `more`: tensors besides those of the recipes. */
 export async function singleFileOf(fixture: string, more: readonly FileTensor[] = []): Promise<Uint8Array<ArrayBuffer>> {
   const tensors: FileTensor[] = [...more]
-  for (const [component, made] of Object.entries(recipes[fixture] ?? {})) {
-    const table = await folderTable(fixture, component)
-    for (const [name, [op, ...names]] of Object.entries(made)) {
-      const parts = names.map((part) => table.get(part)).filter((part) => part !== undefined)
-      if (parts.length < names.length) throw new Error(`${fixture} has not all of ${names.join(', ')}.`)
-      tensors.push({ name, ...(await applyRecipe(op, parts)) })
-    }
-  }
+  for (const component of Object.keys(recipes[fixture] ?? {})) tensors.push(...(await tensorsOf(fixture, component)))
   return pack(tensors)
+}
+
+/** The denoiser of a fixture alone, as files of one network have it: without a prefix. */
+export async function denoiserFileOf(fixture: string): Promise<Uint8Array<ArrayBuffer>> {
+  const denoiser = recipes[fixture]?.['transformer'] === undefined ? 'unet' : 'transformer'
+  return pack(await tensorsOf(fixture, denoiser, (name) => name.replace('model.diffusion_model.', '')))
+}
+
+async function tensorsOf(fixture: string, component: string, rename = (name: string) => name): Promise<FileTensor[]> {
+  const table = await folderTable(fixture, component)
+  const tensors: FileTensor[] = []
+  for (const [name, [op, ...names]] of Object.entries(recipes[fixture]?.[component] ?? {})) {
+    const parts = names.map((part) => table.get(part)).filter((part) => part !== undefined)
+    if (parts.length < names.length) throw new Error(`${fixture} has not all of ${names.join(', ')}.`)
+    tensors.push({ name: rename(name), ...(await applyRecipe(op, parts)) })
+  }
+  return tensors
 }
 
 function pack(tensors: readonly FileTensor[]): Uint8Array<ArrayBuffer> {
@@ -106,7 +116,8 @@ async function applyRecipe(op: string, parts: readonly TensorEntry[]): Promise<O
   const { dtype, shape } = first
   const [rows = 0, columns = 0] = shape
   const bytes = Buffer.concat(await Promise.all(parts.map(({ source, begin, end }) => source.read({ begin, end }))))
-  if (op === 'join') return { dtype, shape: [rows * parts.length, ...shape.slice(1)], bytes }
+  if (op === 'join')
+    return { dtype, shape: [parts.reduce((sum, part) => sum + (part.shape[0] ?? 0), 0), ...shape.slice(1)], bytes }
   if (op === 'pixel') return { dtype, shape: [...shape, 1, 1], bytes }
   const half = bytes.byteLength / 2
   if (op === 'swap') return { dtype, shape, bytes: Buffer.concat([bytes.subarray(half), bytes.subarray(0, half)]) }

@@ -20,12 +20,18 @@ export const clipNames = (prefix: string): OriginalNames => ({
   pieces: () => (name) => renamed(/^(?:embeddings|encoder|final_layer_norm)\./.test(name) ? `text_model.${name}` : name),
 })
 
-/** Stable Diffusion 3's first encoder. Its text projection is the identity, which diffusers sets whatever the file has. */
+/**
+ * The first encoder of Stable Diffusion 3 and of FLUX.1. Its text projection is the identity, which diffusers sets whatever the file has; the class that
+ * FLUX.1 has is without one.
+ */
 export const projectedClipNames = (prefix: string): OriginalNames => ({
   id: 'clip-identity-1',
   prefix,
   pieces: () => (name) => (name.startsWith('text_projection.') ? [] : renamed(name)),
-  identities: ({ hidden_size: width }) => (typeof width === 'number' ? [{ name: 'text_projection.weight', width }] : []),
+  identities: (config) => {
+    const { hidden_size: width } = config
+    return typeof width === 'number' && hasProjection(config) ? [{ name: 'text_projection.weight', width }] : []
+  },
 })
 
 const outside: Readonly<Record<string, Piece>> = {
@@ -50,11 +56,15 @@ export const openClipNames = (prefix: string): OriginalNames => ({
   pieces: (config) => (name) => openClipPieces(name, config),
 })
 
+/** Whether a config is of a class with a text projection. */
+function hasProjection({ architectures }: Config): boolean {
+  return !Array.isArray(architectures) || architectures.includes('CLIPTextModelWithProjection')
+}
+
 function openClipPieces(name: string, { num_hidden_layers: layers, architectures }: Config): readonly Piece[] {
   if (name === 'text_projection') {
     // Only the class with a projection has this parameter; Stable Diffusion 2's encoder is of the other class.
-    const projects = !Array.isArray(architectures) || architectures.includes('CLIPTextModelWithProjection')
-    return projects ? [{ name: 'text_projection.weight', part: 'transposed' }] : []
+    return hasProjection({ architectures }) ? [{ name: 'text_projection.weight', part: 'transposed' }] : []
   }
   if (Object.hasOwn(outside, name)) return [outside[name]].filter((piece) => piece !== undefined)
   const [, layer, inner] = /^transformer\.resblocks\.(\d+)\.(.+)$/.exec(name) ?? []
