@@ -43,6 +43,8 @@ export function readOddFilesCases(): readonly OddFilesCase[] {
   return JSON.parse(readFileSync(join(fixtures, 'odd-files', 'cases.json'), 'utf8')) as OddFilesCase[]
 }
 
+const bytes = (text: string) => new TextEncoder().encode(text)
+
 /** The fixture of a case with its changes, as a repository. */
 export function oddRepository(item: OddFilesCase): ReturnType<typeof diskRepository> {
   const folder = join(fixtures, item.fixture, 'repo')
@@ -51,7 +53,6 @@ export function oddRepository(item: OddFilesCase): ReturnType<typeof diskReposit
   const edit = <T>(edits: ByPath<T> | undefined, change: (path: string, edit: T) => Uint8Array) => {
     for (const [path, value] of Object.entries(edits ?? {})) files[path] = change(path, value)
   }
-  const bytes = (text: string) => new TextEncoder().encode(text)
   const text = (path: string) => new TextDecoder('utf-8', { ignoreBOM: true }).decode(read(path))
   edit(item.copy, (_, source) => read(source))
   for (const path of item.remove ?? []) files[path] = null
@@ -92,9 +93,13 @@ function editTensors(file: Uint8Array, edits: TensorEdits): Uint8Array {
         },
       ]): Tensor => {
         const data = Uint8Array.from(file.subarray(begin + from, begin + to))
-        const renamed = { name: edits.rename?.[name] ?? name, dtype, shape: edits.reshape?.[name] ?? shape, data }
-        const type = edits.cast?.[name] ?? edits.cast?.['']
-        return type === undefined || dtype !== 'F32' ? renamed : { ...renamed, dtype: type, data: cast(data, type) }
+        const type = dtype === 'F32' ? (edits.cast?.[name] ?? edits.cast?.['']) : undefined
+        return {
+          name: edits.rename?.[name] ?? name,
+          dtype: type ?? dtype,
+          shape: edits.reshape?.[name] ?? shape,
+          data: type === undefined ? data : cast(data, type),
+        }
       },
     )
   for (const [name, [dtype, shape, base64]] of Object.entries(edits.add ?? {}))

@@ -13,13 +13,14 @@ import { findSpec } from './find-pipeline.js'
 import { readNetworkHeaders } from './read-network-headers.js'
 import { readParts } from './read-parts.js'
 
+const open = () => Promise.reject(new Error('No other repository is opened'))
+
 /** Reads a checkpoint as far as the headers of its weights: of these and of the tokenizer only what the case can have changed. */
 async function load(item: OddFilesCase): Promise<void> {
   const { options = {} } = item
   const changes = JSON.stringify(item)
   const run = new Run({})
   const layout = await openLayout(oddRepository(item))
-  const open = () => Promise.reject(new Error('No other repository is opened'))
   const whole = findSpec(layout, families, run)
   const spec = changes.includes('tokenizer') ? whole : { ...whole, tokenizers: {} }
   const { sources } = await readParts({ layout, spec, options, open, run })
