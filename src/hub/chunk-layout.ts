@@ -12,6 +12,21 @@ export function chunkRange(index: number, size: number, chunkBytes: number): Byt
   return { begin: index * chunkBytes, end: Math.min(size, (index + 1) * chunkBytes) }
 }
 
+/** Indexes of the chunks that hold any of these ranges. */
+export function chunksOf(ranges: readonly ByteRange[], chunkBytes: number): Set<number> {
+  return new Set(ranges.flatMap((range) => planRead(range, chunkBytes).map(({ index }) => index)))
+}
+
+/** Bytes of the chunks with these indexes, of a file of `size` bytes. */
+export function chunkSum(indexes: Iterable<number>, size: number, chunkBytes: number): number {
+  let sum = 0
+  for (const index of indexes) {
+    const { begin, end } = chunkRange(index, size, chunkBytes)
+    sum += Math.max(0, end - begin)
+  }
+  return sum
+}
+
 /** Cuts a range into pieces of at most `pieceBytes` bytes. */
 export function splitRange({ begin, end }: ByteRange, pieceBytes: number): ByteRange[] {
   const pieces: ByteRange[] = []
