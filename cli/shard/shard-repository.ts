@@ -103,13 +103,9 @@ async function writeAnew(source: ShardSource, options: ShardOptions, io: Command
   })
   // Reading takes minutes. A result made from two states of the folder would be useless.
   if ((await fingerprintOf()) !== fingerprint)
-    throw new CheckpointError(
-      'source-changed',
-      `${source.path} changed while it was read. Run the command again.`,
-      {
-        folder: source.path,
-      },
-    )
+    throw new CheckpointError('source-changed', `${source.path} changed while it was read. Run the command again.`, {
+      folder: source.path,
+    })
   await work.finish(out)
   return {
     out,

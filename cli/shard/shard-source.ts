@@ -29,7 +29,8 @@ export async function openSource(target: string, remote: RemoteOptions, io: Comm
 }
 
 async function openFile(target: string, remote: RemoteOptions, io: CommandIO): Promise<ShardSource> {
-  const { repository, close } = await findRepository(target, remote, io)
+  const found = await findRepository(target, remote, io)
+  const { repository } = found
   const path = await realpath(target)
   // The configs: those on disk are read at once, and those of a Hub are of one commit.
   const files = (await repository.files({ signal: io.signal })).map((file) => [file.path, file.size])
@@ -37,7 +38,7 @@ async function openFile(target: string, remote: RemoteOptions, io: CommandIO): P
     const { size, mtimeMs } = await stat(path)
     return JSON.stringify({ file: path, size, mtimeMs, files })
   }
-  return { repository, path, state, close }
+  return { repository, path, state, close: () => found.close() }
 }
 
 async function stateOfFolder(repository: DiskRepository): Promise<string> {
