@@ -139,8 +139,6 @@ export class ReferencePictures {
     const number = index + 1
     const count = this.#pictures.length
     thumb.setAttribute('aria-label', `Reference picture ${number}`)
-    const button = (action: Action, text: string, label: string, disabled: boolean, press: () => void) =>
-      h('button', { type: 'button', class: `quiet ${action}`, 'aria-label': label, title: label, disabled, onclick: press }, text)
     const item = h(
       'li',
       { draggable: 'true' },
@@ -149,9 +147,9 @@ export class ReferencePictures {
       h(
         'div',
         { class: 'reference-tools' },
-        button('earlier', '←', `Move picture ${number} earlier`, index === 0, () => this.#move(index, index - 1, 'earlier')),
-        button('later', '→', `Move picture ${number} later`, number === count, () => this.#move(index, index + 1, 'later')),
-        button('remove', '×', `Remove picture ${number}`, false, () => this.#removeAt(index)),
+        toolButton('earlier', '←', `Move picture ${number} earlier`, index === 0, () => this.#move(index, index - 1, 'earlier')),
+        toolButton('later', '→', `Move picture ${number} later`, number === count, () => this.#move(index, index + 1, 'later')),
+        toolButton('remove', '×', `Remove picture ${number}`, false, () => this.#removeAt(index)),
       ),
     )
     item.addEventListener('dragstart', (event) => event.dataTransfer?.setData(dragType, String(index)))
@@ -163,6 +161,15 @@ export class ReferencePictures {
     })
     return item
   }
+}
+
+/** A button below a picture. `label` is for screen readers and the tooltip. */
+function toolButton(action: Action, text: string, label: string, disabled: boolean, press: () => void): HTMLElement {
+  return h(
+    'button',
+    { type: 'button', class: `quiet ${action}`, 'aria-label': label, title: label, disabled, onclick: press },
+    text,
+  )
 }
 
 /** A picture whose thumbnail is drawn when the browser has decoded it. */
