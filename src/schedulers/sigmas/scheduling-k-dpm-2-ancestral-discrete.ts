@@ -9,7 +9,7 @@ import { KDPM2Scheduler, midpointSigma, type KDPM2Step } from './k-dpm-2.js'
 const { fround, sqrt } = Math
 
 /** The step from a sigma to the next with noise added, in float32, as torch computes it. */
-export function ancestralStep(from: number, to: number): KDPM2Step {
+export function ancestralStep(from: number, to: number): Required<KDPM2Step> {
   const [from2, to2] = [fround(from * from), fround(to * to)]
   const up = fround(sqrt(fround(fround(to2 * fround(from2 - to2)) / from2)))
   const down = fround(sqrt(fround(to2 - fround(up * up))))
