@@ -78,7 +78,7 @@ async function runAquatint(folder: string, words: readonly string[]): Promise<vo
   if (args.includes('stabilityai/stable-diffusion-xl-base-1.0')) args.push('--endpoint', hub?.url ?? '')
   if (name !== 'serve') {
     const { code, stderr } = await run(args)
-    expect([code, stderr.includes('error')]).toEqual([0, false])
+    expect([code, stderr.includes('error') ? stderr : '']).toEqual([0, ''])
     return
   }
   const stop = new AbortController()
