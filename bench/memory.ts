@@ -17,7 +17,7 @@ import { formatBytes } from '../src/util/format-bytes.js'
 import { openBenchPage } from './memory/browser.js'
 import { main as runFullSize } from './full-size.js'
 import { readSection, writeSection } from './memory/document.js'
-import { optionsTable } from './memory/options-table.js'
+import { budgetTable, optionsTable } from './memory/options-table.js'
 import { publishedTables } from './memory/published-tables.js'
 
 /** Prints the tables. Returns 1 if a run exceeded its budget or gave another image, or if the documents have other tables. */
@@ -33,17 +33,19 @@ export async function main(args: readonly string[]): Promise<number> {
   })
   const tables = publishedTables()
   const options = optionsTable()
+  const budgets = budgetTable()
   if (values.check) {
-    if (readSection('tables') === tables && readSection('options') === options) return 0
+    if (readSection('tables') === tables && readSection('options') === options && readSection('budgets') === budgets) return 0
     console.error(
       'The tables in docs/memory-figures.md or docs/memory.md are out of date: run "npm run bench:memory -- --tables --write"',
     )
     return 1
   }
-  console.log(`${options}\n\n${tables}`)
+  console.log(`${options}\n\n${tables}\n\n${budgets}`)
   if (values.write) {
     writeSection('tables', tables)
     writeSection('options', options)
+    writeSection('budgets', budgets)
   }
   if (values.tables) return 0
   ensureChromium()

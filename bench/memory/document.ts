@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url'
 /** The sections, each with its page and the command that writes it. */
 const sections = {
   tables: { page: 'docs/memory-figures.md', command: 'npm run bench:memory -- --tables --write' },
+  budgets: { page: 'docs/memory-figures.md', command: 'npm run bench:memory -- --tables --write' },
   options: { page: 'docs/memory.md', command: 'npm run bench:memory -- --tables --write' },
   measured: { page: 'docs/memory-figures.md', command: 'npm run bench:memory -- --write' },
 } as const

@@ -3,12 +3,12 @@
  * accepts it. It loads nothing.
  */
 
-import { fastestFit, type Residence } from '../../src/memory/plan.js'
+import { fastestFit, type MemoryPlan, type Residence } from '../../src/memory/plan.js'
 import { isRefusal } from '../../src/memory/refusal.js'
 import { planOn } from '../../src/pipelines/planning/residence.js'
 import type { WeightsDType } from '../../src/pipelines/types.js'
 import { formatBytes } from '../../src/util/format-bytes.js'
-import { device, flux, needsIn, type PublishedPipeline } from './published-tables.js'
+import { device, flux, klein, needsIn, zImageTurbo, type PublishedPipeline } from './published-tables.js'
 
 const xl = { text_encoder: 'sdxl-text-encoder', text_encoder_2: 'sdxl-text-encoder-2', vae: 'sdxl-vae' }
 const sd3 = { text_encoder: 'sd3-text-encoder', text_encoder_2: 'sdxl-text-encoder-2', vae: 'sd3-vae' }
@@ -35,7 +35,14 @@ const pipelines: readonly PublishedPipeline[] = [
   { name: 'Stable Diffusion 3 medium', size: 1024, components: { ...sd3, ...t5, transformer: 'sd3-medium-transformer' } },
   { name: 'Stable Diffusion 3.5 medium', size: 1024, components: { ...sd3, ...t5, transformer: 'sd35-medium-transformer' } },
   flux,
+  klein,
+  zImageTurbo,
 ]
+
+/** Budgets in gigabytes, the edges of images, and the models of the table of budgets. */
+const budgets = [8, 6, 4, 2]
+const edges = [512, 1024]
+const budgeted = [klein, zImageTurbo]
 
 /** Gigabytes of a GPU's memory, and how many of them the page, the browser and the screen are left with. */
 const sizes = [4, 6, 8, 12, 16]
@@ -58,6 +65,56 @@ export function optionsTable(): string {
     ),
     ...pipelines.map((pipeline) => row([pipeline.name, ...cellsOf(pipeline)])),
   ].join('\n')
+}
+
+/** A plan for one model, size, type of weights and budget; null where none fits. */
+interface BudgetPlan {
+  readonly pipeline: PublishedPipeline
+  readonly dtype: WeightsDType
+  /** Bytes of GPU buffers that the plan must keep. */
+  readonly limit: number
+  readonly plan: MemoryPlan | null
+}
+
+/** The plans of the models for the budgets, in the order of the table's cells. */
+export function budgetPlans(): BudgetPlan[] {
+  return budgeted.flatMap((model) =>
+    edges.flatMap((size) => {
+      const pipeline = { ...model, size }
+      return dtypes.flatMap((dtype) => {
+        const { components, held } = needsIn(dtype, pipeline, false)
+        return budgets.map((gigabytes): BudgetPlan => {
+          const limit = gigabytes * 1e9
+          const offload = fastestFit(components, limit, held)
+          const budget = { limit, target: undefined }
+          const plan = planOn({ offload, needs: components, heldBytes: held, budget, device: device.info })
+          if (!isRefusal(plan) && plan.peakBytes > limit)
+            throw new Error(`The plan of ${pipeline.name} in ${dtype} exceeds ${limit} bytes.`)
+          return { pipeline, dtype, limit, plan: isRefusal(plan) ? null : plan }
+        })
+      })
+    }),
+  )
+}
+
+/** Returns the table of budgets in Markdown. */
+export function budgetTable(): string {
+  const rows = new Map<string, string[]>()
+  for (const { pipeline, dtype, plan } of budgetPlans()) {
+    const title = `${pipeline.name}, ${pipeline.size} × ${pipeline.size}, \`${dtype}\``
+    rows.set(title, [...(rows.get(title) ?? []), plan === null ? 'does not fit' : planCell(plan)])
+  }
+  return [
+    row(['`maxMemory`', ...budgets.map((size) => `${size} GB`)]),
+    row(['---', ...budgets.map(() => '---')]),
+    ...[...rows].map(([title, cells]) => row([title, ...cells])),
+  ].join('\n')
+}
+
+function planCell({ residence, peakBytes, components }: MemoryPlan): string {
+  const streamed = components.filter(({ streamedBytes }) => streamedBytes > 0)
+  const uploads = streamed.map(({ name, streamedBytes }) => `${formatBytes(streamedBytes)} of ${name}`)
+  return [residence, formatBytes(peakBytes), ...(uploads.length === 0 ? [] : [`uploads ${uploads.join(', ')}`])].join(', ')
 }
 
 /** What fits into each size of memory. */

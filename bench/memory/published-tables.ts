@@ -5,7 +5,7 @@
 
 import { transformTable } from '../../src/checkpoint/transforms/transform-table.js'
 import { dtypesOf, quantizingTransforms } from '../../src/pipelines/loading/dtypes.js'
-import { heldOn, needsOn, type PlannedDevice } from '../../src/pipelines/planning/memory-needs.js'
+import { autoencoderOf, heldOn, needsOn, type PlannedDevice } from '../../src/pipelines/planning/memory-needs.js'
 import type { Network } from '../../src/pipelines/bind-network.js'
 import type { WeightsDType } from '../../src/pipelines/types.js'
 import { weightBytes, type ComponentNeeds } from '../../src/memory/needs.js'
@@ -14,7 +14,6 @@ import { capabilitiesOf, ownKernels } from '../../src/memory/device-info.js'
 import { orThrow } from '../../src/memory/refusal.js'
 import { formatBytes } from '../../src/util/format-bytes.js'
 import { publishedNetwork } from './weight-tables.js'
-import { smallestTile } from '../../src/pipelines/latent-geometry.js'
 
 /** A published pipeline: the names of its networks' weight tables, by component. */
 export interface PublishedPipeline {
@@ -24,8 +23,10 @@ export interface PublishedPipeline {
   readonly components: Readonly<Record<string, string>>
   /** Whether it predicts with and without the prompt. Default true. */
   readonly guided?: boolean
-  /** Of T5. Default: that of Stable Diffusion 3. */
+  /** Of T5 or a language model. Default: that of Stable Diffusion 3. */
   readonly maxSequenceLength?: number
+  /** The pipeline's class, where it decides which tensors are used. */
+  readonly className?: string
 }
 
 /** FLUX.1 dev. That of schnell differs by the embedding of the guidance scale, 0.1 % of the transformer. */
@@ -41,6 +42,28 @@ export const flux: PublishedPipeline = {
   guided: false,
   maxSequenceLength: 512,
 }
+
+/** FLUX.2-klein-4B, distilled. */
+export const klein: PublishedPipeline = {
+  name: 'FLUX.2-klein-4B',
+  size: 1024,
+  components: { text_encoder: 'qwen3-4b', transformer: 'flux2-klein-4b-transformer', vae: 'flux2-vae' },
+  guided: false,
+  maxSequenceLength: 512,
+  className: 'Flux2KleinPipeline',
+}
+
+export const zImageTurbo: PublishedPipeline = {
+  name: 'Z-Image-Turbo',
+  size: 1024,
+  components: { text_encoder: 'qwen3-4b', transformer: 'z-image-transformer', vae: 'flux-vae' },
+  guided: false,
+  maxSequenceLength: 512,
+  className: 'ZImagePipeline',
+}
+
+/** The models of this size too, in pixels. */
+const small = 512
 
 const pipelines: readonly PublishedPipeline[] = [
   {
@@ -65,6 +88,10 @@ const pipelines: readonly PublishedPipeline[] = [
     },
   },
   flux,
+  klein,
+  { ...klein, size: small },
+  zImageTurbo,
+  { ...zImageTurbo, size: small },
 ]
 
 /** The values of `dtype`; each is a column. */
@@ -98,9 +125,9 @@ export interface Needs {
 
 /** What one image of the default size needs, with weights of one type. */
 export function needsIn(word: WeightsDType, pipeline: PublishedPipeline, fromImage: boolean): Needs {
-  const { size: pixels, components, guided, maxSequenceLength } = pipeline
+  const { size: pixels, components, guided, maxSequenceLength, className } = pipeline
   const stored = Object.entries(components).map(([name, table]) =>
-    publishedNetwork(name, table, word === 'float32' ? 'F32' : 'F16'),
+    publishedNetwork(name, table, word === 'float32' ? 'F32' : 'F16', className),
   )
   const dtypes = dtypesOf(word, stored)
   const networks = new Map(
@@ -110,7 +137,8 @@ export function needsIn(word: WeightsDType, pipeline: PublishedPipeline, fromIma
       return [network.name, { ...network, table, dtype: compute }]
     }),
   )
-  const size = { width: pixels / 8, height: pixels / 8, fromImage, guided, maxSequenceLength }
+  const edge = pixels / (autoencoderOf(networks)?.model.scaleFactor ?? 8)
+  const size = { width: edge, height: edge, fromImage, guided, maxSequenceLength }
   const request = { device, networks, here: () => true, dtype: 'float16', vaeTiling: undefined, size } as const
   const needs = needsOn(request)
   return { components: needs, held: heldOn(request, needs) }
@@ -139,13 +167,14 @@ function tableOf(pipeline: PublishedPipeline): string {
   }
   const encoding = componentRows('vae, encoder (image to image)', encoders.flat())
   lines.push(...encoding.map(({ title, bytes }) => row(title, bytes.map(formatBytes))))
+  const tile = columns[0]?.components.flatMap(({ ways }) => ways.at(-1)?.tile ?? []).at(-1)
   for (const [residence, inTiles] of peaks) {
     const bytes = columns.map(({ components, held }) =>
       peakOf(inTiles ? components.map(inSmallestTiles) : components, held, residence),
     )
     lines.push(
       row(
-        `**peak, \`${residence}\`${inTiles ? `, in tiles of ${smallestTile}` : ''}**`,
+        `**peak, \`${residence}\`${inTiles ? `, in tiles of ${tile}` : ''}**`,
         bytes.map((peak) => `**${formatBytes(peak)}**`),
       ),
     )

@@ -4,7 +4,10 @@ import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import type { Config, SafetensorsDType, TensorEntry } from '../../src/checkpoint/types.js'
 import { networkDefinition } from '../../src/models/registry.js'
+import type { NetworkDefinition } from '../../src/models/types.js'
 import type { Network } from '../../src/pipelines/bind-network.js'
+import { families } from '../../src/pipelines/families.js'
+import type { PipelineSpec } from '../../src/pipelines/pipeline-spec.js'
 
 interface Published {
   readonly _class_name: string
@@ -18,8 +21,17 @@ export function publishedModel(table: string): Published {
   return JSON.parse(readFileSync(path, 'utf8')) as Published
 }
 
-/** Returns the model as a network whose tensors have no bytes, for plans. */
-export function publishedNetwork(name: string, table: string, dtype: SafetensorsDType): Network {
+/** The class of a component as a pipeline class takes it: of a language model it may take some layers only. */
+function definitionIn(pipeline: string | undefined, component: string, className: string): NetworkDefinition {
+  const networks: PipelineSpec['networks'] = families.find((family) => family.className === pipeline)?.networks ?? {}
+  return networks[component]?.find((definition) => definition.className === className) ?? networkDefinition(className)
+}
+
+/**
+ * Returns the model as a network whose tensors have no bytes, for plans. `pipeline`: the pipeline class that it is a component of, where that decides
+ * which of its tensors are used.
+ */
+export function publishedNetwork(name: string, table: string, dtype: SafetensorsDType, pipeline?: string): Network {
   const { _class_name: className, config, tensors } = publishedModel(table)
   const source = { byteLength: 0, read: () => Promise.reject(new Error('A plan reads no weights')) }
   const size = dtype === 'F32' ? 4 : 2
@@ -27,5 +39,7 @@ export function publishedNetwork(name: string, table: string, dtype: Safetensors
     const end = shape.reduce((count, dim) => count * dim, size)
     return [tensor, { name: tensor, shape, dtype, source, begin: 0, end }]
   })
-  return { name, model: networkDefinition(className).fromConfig(config), table: new Map(entries), repo: table }
+  const model = definitionIn(pipeline, name, className).fromConfig(config)
+  const used = entries.filter(([tensor]) => model.weights.skipped?.patterns.some((pattern) => pattern.test(tensor)) !== true)
+  return { name, model, table: new Map(used), repo: table }
 }

@@ -4,7 +4,15 @@
  */
 
 import { CheckpointError } from '../errors.js'
-import type { DownloadingSource, ByteSource, FileProgress, ReadOptions, Repository } from '../hub/types.js'
+import type {
+  ByteSource,
+  ChooseRanges,
+  DownloadingSource,
+  FileProgress,
+  OpenOptions,
+  ReadOptions,
+  Repository,
+} from '../hub/types.js'
 import { readTensorFile } from './tensor-file.js'
 import type { CheckpointNote, TensorEntry, WeightTable } from './types.js'
 import type { WeightFiles } from './weight-files.js'
@@ -15,6 +23,8 @@ import { elementCount } from '../util/element-count.js'
 export interface ReadWeightsOptions {
   readonly signal?: AbortSignal | undefined
   readonly onProgress?: ((progress: FileProgress) => void) | undefined
+  /** Whether a tensor will be read, by its name in the file. Others may be fetched only when they are. By default all are. */
+  readonly isWanted?: ((name: string) => boolean) | undefined
   /** Called with what is odd about the files and does not stop them from being read. */
   readonly onNote?: ((note: CheckpointNote) => void) | undefined
 }
@@ -25,7 +35,7 @@ export async function readWeightTable(
   files: WeightFiles,
   options: ReadWeightsOptions = {},
 ): Promise<WeightTable> {
-  return joinTables(repository, files, options, (path) => repository.open(path, options))
+  return joinTables(repository, files, options, (path, opening) => repository.open(path, opening))
 }
 
 /** A table whose tensors may still be downloading. */
@@ -49,14 +59,14 @@ export async function readArrivingTable(
     repository,
     files,
     options,
-    (path) =>
+    (path, opening) =>
       new Promise<ByteSource>((resolve, reject) => {
         const onDownloading = (source: DownloadingSource) => {
           arriving.push(source)
           resolve(source)
         }
         // A cached file does not call `onArriving`. An error after that call reaches the reads of the source.
-        repository.open(path, { ...options, onDownloading }).then(resolve, reject)
+        repository.open(path, { ...opening, onDownloading }).then(resolve, reject)
       }),
   )
   return {
@@ -67,7 +77,7 @@ export async function readArrivingTable(
   }
 }
 
-type OpenShard = (path: string) => Promise<ByteSource>
+type OpenShard = (path: string, options: OpenOptions) => Promise<ByteSource>
 
 async function joinTables(
   repository: Repository,
@@ -75,7 +85,9 @@ async function joinTables(
   options: ReadWeightsOptions,
   open: OpenShard,
 ): Promise<WeightTable> {
-  if (files.kind === 'single') return readShard(open, files.path, options)
+  const { isWanted, ...opening } = options
+  const choose = isWanted === undefined ? undefined : (path: string) => wantedRanges(path, isWanted)
+  if (files.kind === 'single') return readShard(open, files.path, { ...opening, choose: choose?.(files.path) })
   const weightMap = await readWeightMap(repository, files.path, options)
   const folder = files.path.slice(0, files.path.lastIndexOf('/') + 1)
   const shards = [...new Set(weightMap.values())].toSorted()
@@ -89,12 +101,17 @@ async function joinTables(
       { index: files.path, shards: missing.slice(0, 20).map((shard) => folder + shard) },
     )
 
-  // The total is known before any shard has arrived.
-  for (const shard of shards) {
+  const inPart = new Set(isWanted && [...weightMap].flatMap(([name, shard]) => (isWanted(name) ? [] : [shard])))
+  // The total of the others is known before any shard has arrived.
+  for (const shard of shards.filter((each) => !inPart.has(each))) {
     const total = listed.get(folder + shard) ?? 0
     options.onProgress?.({ path: folder + shard, loaded: 0, total, cached: 0, phase: 'queued' })
   }
-  const tables = await Promise.all(shards.map((shard) => readShard(open, folder + shard, options)))
+  const tables = await Promise.all(
+    shards.map((shard) =>
+      readShard(open, folder + shard, { ...opening, choose: inPart.has(shard) ? choose?.(folder + shard) : undefined }),
+    ),
+  )
   const table = new Map<string, TensorEntry>()
   const holders = new Map<string, string>()
   for (const [i, shard] of shards.entries()) {
@@ -168,8 +185,19 @@ async function readWeightMap(repository: Repository, path: string, options: Read
   return parseWeightIndex(await indexSource.read({ begin: 0, end: indexSource.byteLength }, options), path)
 }
 
-async function readShard(open: OpenShard, path: string, options: ReadWeightsOptions): Promise<WeightTable> {
-  const source = await open(path)
+/** Chooses a file's header and the tensors that are wanted. A file with tensors that are decoded when they are read is wanted as a whole. */
+export function wantedRanges(path: string, isWanted: (name: string) => boolean): ChooseRanges {
+  return async (source, options) => {
+    const tensors = [...(await readTensorFile(source, path, options)).tensors.values()]
+    if (tensors.some((tensor) => tensor.source !== source)) return null
+    const wanted = tensors.filter(({ name, begin, end }) => isWanted(name) && end > begin)
+    if (wanted.length === tensors.length) return null
+    return [{ begin: 0, end: Math.min(source.byteLength, ...tensors.map(({ begin }) => begin)) }, ...wanted]
+  }
+}
+
+async function readShard(open: OpenShard, path: string, options: OpenOptions): Promise<WeightTable> {
+  const source = await open(path, options)
   return (await readTensorFile(source, path, options)).tensors
 }
 

@@ -83,15 +83,16 @@ export class Hub {
     return Date.now()
   }
 
-  /** A file of a server, whole and verified: from the cache, or downloaded, or awaited while another tab downloads it. */
+  /** A file of a server, whole and verified, or in the parts that `options` choose: from the cache, or downloaded, or awaited while another tab downloads it. */
   openRemote(file: RemoteFile, options: OpenOptions): Promise<OpenedFile> {
-    return this.openFile(file, fillFromServer(this.#services, file), options)
+    return this.#files.open(file, fillFromServer(this.#services, file), options, () => new HeaderOnlyFile(this.transport, file))
   }
 
   /** A file to read the header of: from the cache, or fetched as it is read and not stored. */
   async openHeaderOnly(file: RemoteFile): Promise<HeaderOnlySource> {
-    const cached = await this.#files.cached(file, fillFromServer(this.#services, file))
-    return cached === undefined ? new HeaderOnlyFile(this.transport, file) : Object.assign(cached, { isCached: true })
+    const fill = fillFromServer(this.#services, file)
+    const cached = (await this.#files.cached(file, fill)) ?? (await this.#files.cached(file, fill, new Set()))
+    return Object.assign(cached ?? new HeaderOnlyFile(this.transport, file), { cost: await this.#files.measure(file) })
   }
 
   /** A file, whole and verified: from the cache, or filled by `fill` unless another tab is doing that. */

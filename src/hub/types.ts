@@ -53,13 +53,19 @@ export interface RepositoryFile {
   readonly gitOid?: string | undefined
 }
 
+/**
+ * Chooses which bytes of a file are fetched, from its header: the ranges that will be read, in any order. Null for the whole file. `source` may fetch what
+ * it reads.
+ */
+export type ChooseRanges = (source: ByteSource, options?: ReadOptions) => Promise<readonly ByteRange[] | null>
+
 /** How far the download of one file is. */
 export interface FileProgress {
   /** Path in the repository. */
   readonly path: string
   /** Bytes present so far, including cached ones. Never falls and never exceeds `total`. */
   readonly loaded: number
-  /** Bytes of the whole file. */
+  /** Bytes of the file that are to be present: of the whole file, unless only ranges of it are wanted. */
   readonly total: number
   /** Bytes of `loaded` that were in the cache before. */
   readonly cached: number
@@ -74,14 +80,27 @@ export interface OpenOptions extends ReadOptions {
   /** Reject a file with more bytes before any of them is downloaded. */
   readonly maxBytes?: number | undefined
   readonly onProgress?: ((progress: FileProgress) => void) | undefined
+  /**
+   * Chooses the ranges to fetch of a file that is not cached as a whole. A later read of other bytes fetches them then. The bytes of such a file are not
+   * compared with its hash before all of them are present. By default the whole file is fetched.
+   */
+  readonly choose?: ChooseRanges | undefined
   /** Called with the file while this worker downloads it; not called when the file is cached or another tab downloads it. */
   readonly onDownloading?: ((source: DownloadingSource) => void) | undefined
 }
 
 /** A file whose header is read: only the bytes that are read are fetched. */
 export interface HeaderOnlySource extends ByteSource {
-  /** Whether the whole file is cached, so that opening it downloads nothing. */
-  readonly isCached: boolean
+  /** What opening the file would download and keep; `ranges` are those that a {@link ChooseRanges} chose, null for the whole file. */
+  cost(ranges: readonly ByteRange[] | null): OpeningCost
+}
+
+/** What opening a file takes. */
+export interface OpeningCost {
+  /** Bytes to download: 0 when all that is wanted is cached. */
+  readonly fetched: number
+  /** Bytes of it in the cache afterwards. */
+  readonly kept: number
 }
 
 /** A repository at one fixed revision. */

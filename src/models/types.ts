@@ -59,6 +59,15 @@ export interface WeightNames {
   readonly currentName: (name: string) => string
   /** Tensors that no graph uses, with the reason. */
   readonly unused: readonly (readonly [RegExp, string])[]
+  /** Those of them that the host does not read either: they are not downloaded. Absent: none. */
+  readonly skipped?: SkippedTensors | undefined
+}
+
+/** Tensors of a checkpoint that are neither downloaded nor loaded. */
+export interface SkippedTensors {
+  readonly patterns: readonly RegExp[]
+  /** Names the choice, where not the class alone makes it: copies made of different choices differ. Absent: the class does. */
+  readonly choice?: string | undefined
 }
 
 /** What all models and configs of a class have in common. */

@@ -40,6 +40,11 @@ export interface Stage {
   readonly weights: Readonly<Record<string, string>>
   /** Program output name → component value name. */
   readonly outputs: Readonly<Record<string, string>>
+  /**
+   * Whether its results depend only on inputs that stay the same from run to run, such as the prompt's. A caller can then keep them (`KeptValues` of
+   * runtime/). Such stages come first. Absent: it runs each time.
+   */
+  readonly once?: true | undefined
 }
 
 /** A whole component for one set of shapes: its stages in the order in which they run. */

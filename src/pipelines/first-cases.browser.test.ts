@@ -57,7 +57,8 @@ async function firstCase(name: string, repository: Repository, dtype: 'float32' 
   }
 }
 
-test.each(Object.entries(repositories))('%s', async (name, repository) => {
+// The bundled model's ten steps take most of the time; in float32 the Node tests hold it, with the same graphs.
+test.each(Object.entries(repositories).filter(([name]) => name !== 'bundled'))('%s', async (name, repository) => {
   const run = await firstCase(name, repository, 'float32')
   // The tolerances of docs/architecture.md for float32.
   expect(Object.keys(run?.tensors ?? {}).length).toBeGreaterThan(4)

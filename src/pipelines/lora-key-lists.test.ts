@@ -83,7 +83,7 @@ describe.each(Object.entries(forms))('%s', (form, components) => {
     for (const [name, , parts] of listed)
       expect([name, found.get(name)?.toSorted((a, b) => a[1] - b[1])]).toEqual([
         name,
-        parts.map(([layer, ...rows]) => [bare(layer), ...rows]),
+        parts.map(([layer, firstRow, rows]) => [bare(layer), firstRow, rows]),
       ])
   })
 })

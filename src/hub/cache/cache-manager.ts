@@ -22,9 +22,9 @@ export interface CachedFile {
   readonly size: number
   /** Bytes of it that are stored. */
   readonly stored: number
-  /** Whether the whole file is stored. */
+  /** Whether the whole file is stored, or all parts of it that the models which use it read. */
   readonly complete: boolean
-  /** Whether it was compared with a hash that its host published. */
+  /** Whether it was compared with a hash that its host published: never, if only parts of it are stored. */
   readonly verified: boolean
   /** Keys of the files that it was made from, as quantized weights are; absent for a downloaded file. */
   readonly madeFrom?: readonly string[] | undefined
@@ -203,7 +203,8 @@ export class CacheManager {
   async #describe(key: string, record: FileRecord): Promise<CachedFile> {
     const indexes = await this.#store.chunkIndexes(key)
     const stored = storedBytes(record, indexes)
-    const complete = record.state === 'complete' && stored === record.size
+    const complete =
+      record.state === 'complete' ? stored === record.size : record.chosen?.every((index) => indexes.includes(index)) === true
     const { name, size, verified, madeFrom, lastUsed } = record
     return { key, path: name, size, stored, complete, verified: complete && verified, madeFrom, lastUsed: new Date(lastUsed) }
   }

@@ -10,7 +10,7 @@ import type { ByteRange, ByteSource, ReadOptions } from '../types.js'
 /** Restores a chunk whose bytes (those of `slice`) cannot be read, and returns its Blob. */
 export type RepairChunk = (slice: ChunkSlice, options: ReadOptions) => Promise<Blob>
 
-/** A complete file of the cache. Reads restore a chunk that the browser has lost. @throws as {@link ByteSource.read} */
+/** A file of the cache. Reads restore a chunk that the browser has lost, and fetch one that was not wanted before. @throws as {@link ByteSource.read} */
 export class CachedSource implements ByteSource {
   readonly byteLength: number
   readonly contentKey: string | undefined
@@ -21,7 +21,7 @@ export class CachedSource implements ByteSource {
   readonly #repair: RepairChunk
   #keepsBlobs = true
 
-  constructor(file: StoredFile, chunkBytes: number, blobs: readonly Blob[], repair: RepairChunk) {
+  constructor(file: StoredFile, chunkBytes: number, blobs: readonly (Blob | undefined)[], repair: RepairChunk) {
     this.#path = file.path
     this.byteLength = file.size
     this.contentKey = contentName(file)
@@ -94,14 +94,22 @@ export function checkReadRange({ begin, end }: ByteRange, byteLength: number, pa
   })
 }
 
-/** The Blobs of a file in order, or undefined when one is missing or has the wrong length. */
-export function allChunks(chunks: ReadonlyMap<number, Blob>, size: number, chunkBytes: number): Blob[] | undefined {
-  const blobs: Blob[] = []
+/**
+ * The Blobs of a file in order, without those that are missing or have the wrong length. Undefined when one of these is wanted; by default all chunks are.
+ */
+export function storedChunks(
+  chunks: ReadonlyMap<number, Blob>,
+  size: number,
+  chunkBytes: number,
+  wanted?: ReadonlySet<number>,
+): (Blob | undefined)[] | undefined {
+  const blobs: (Blob | undefined)[] = []
   for (let index = 0; index < chunkCount(size, chunkBytes); index++) {
     const { begin, end } = chunkRange(index, size, chunkBytes)
     const blob = chunks.get(index)
-    if (blob?.size !== end - begin) return undefined
-    blobs.push(blob)
+    const isStored = blob?.size === end - begin
+    if (!isStored && wanted?.has(index) !== false) return undefined
+    blobs.push(isStored ? blob : undefined)
   }
   return blobs
 }

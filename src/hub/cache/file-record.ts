@@ -19,6 +19,8 @@ export interface FileRecord {
   readonly digests: readonly string[]
   /** What an aborted download left of further chunks; chunk-parts.ts checks it. */
   readonly parts?: unknown
+  /** Indexes of the chunks that openings of parts of the file chose, once all of these were stored. Absent: no part was opened. */
+  readonly chosen?: readonly number[] | undefined
   /** The state of the whole-file hash after so many chunks, to resume from. */
   readonly hashed?: { readonly chunks: number; readonly state: Uint8Array } | undefined
   /** Whether the whole file was compared with a hash that its host published. */
@@ -46,7 +48,13 @@ export function asFileRecord(value: unknown): FileRecord | undefined {
   if (record.version !== version || !isCount(size) || !isCount(chunkBytes) || chunkBytes === 0) return undefined
   if (!Array.isArray(digests) || digests.length !== chunkCount(size, chunkBytes)) return undefined
   if (record.state !== 'partial' && record.state !== 'complete') return undefined
+  if (record.chosen !== undefined && !(Array.isArray(record.chosen) && record.chosen.every(isCount))) return undefined
   return record as FileRecord
+}
+
+/** Whether a file was opened, whole or in part, so that what was read of it is in the cache. */
+export function wasOpened(record: FileRecord | undefined): record is FileRecord {
+  return record?.state === 'complete' || record?.chosen !== undefined
 }
 
 function isCount(value: unknown): value is number {

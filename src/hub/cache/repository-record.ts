@@ -1,6 +1,6 @@
 /** The cache's record of a repository: its files at one revision, and which of them were opened. */
 
-import { asFileRecord, fileRecordKey } from './file-record.js'
+import { asFileRecord, fileRecordKey, wasOpened } from './file-record.js'
 import type { ChunkStore } from './chunk-store.js'
 import { isSafePath, isSize } from '../names.js'
 import type { RepositoryFile } from '../types.js'
@@ -66,11 +66,11 @@ function isFile(value: unknown): boolean {
   return typeof file.path === 'string' && isSafePath(file.path) && isSize(file.size)
 }
 
-/** Whether every file that was opened is complete and nothing requires a revalidation: then the repository opens without the network. */
+/** Whether every file that was opened is in the cache, in the parts that were wanted, and nothing requires a revalidation: then the repository opens without the network. */
 export async function isComplete(store: ChunkStore, record: RepositoryRecord): Promise<boolean> {
   if (record.doubted === true) return false
   const keys = Object.values(record.opened)
-  for (const key of keys) if (asFileRecord(await store.record(fileRecordKey(key)))?.state !== 'complete') return false
+  for (const key of keys) if (!wasOpened(asFileRecord(await store.record(fileRecordKey(key))))) return false
   return keys.length > 0
 }
 

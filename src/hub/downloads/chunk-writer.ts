@@ -26,6 +26,8 @@ export interface ChunkWriterOptions {
   readonly file: StoredFile
   /** Length of a chunk, for a file of which nothing is stored yet. */
   readonly chunkBytes: number
+  /** Indexes of the chunks to store. Default: all. */
+  readonly wanted?: ReadonlySet<number> | undefined
   /** Milliseconds since 1970. */
   readonly now: number
   /** Default: a hasher in this thread. */
@@ -49,6 +51,7 @@ export class ChunkWriter {
   readonly #copyMemory: DownloadMemory
   #record: FileRecord
   readonly #present: Set<number>
+  readonly #wanted: ReadonlySet<number> | undefined
   readonly #digests: string[]
   readonly #hasher: Hasher | undefined
   #hashed: number
@@ -66,6 +69,7 @@ export class ChunkWriter {
     this.#copyMemory = options.copyMemory ?? new DownloadMemory(Infinity)
     this.#record = record
     this.#present = present
+    this.#wanted = options.wanted
     this.#digests = [...record.digests]
     this.#hasher = hasher
     this.#hashed = hashed
@@ -90,9 +94,9 @@ export class ChunkWriter {
     return this.#record.chunkBytes
   }
 
-  /** Indexes of the chunks that are not present, in order. */
+  /** Indexes of the wanted chunks that are not present, in order. */
   get missing(): number[] {
-    return this.#digests.flatMap((_, index) => (this.#present.has(index) ? [] : [index]))
+    return this.#digests.flatMap((_, index) => (this.#present.has(index) || !this.#isWanted(index) ? [] : [index]))
   }
 
   /** Indexes of the chunks that are present. */
@@ -100,10 +104,16 @@ export class ChunkWriter {
     return this.#present
   }
 
-  /** Bytes of the chunks that are present, and of those parts of others that are. */
+  /** Bytes of the wanted chunks that are present, and of those parts of others that are. */
   get bytesPresent(): number {
-    const parts = [...this.#parts.values()].reduce((sum, { ranges }) => sum + partLength(ranges), 0)
-    return [...this.#present].reduce((sum, index) => sum + this.#length(index), parts)
+    const parts = [...this.#parts.values()].filter(({ index }) => this.#isWanted(index))
+    const inParts = parts.reduce((sum, { ranges }) => sum + partLength(ranges), 0)
+    const whole = [...this.#present].filter((index) => this.#isWanted(index))
+    return whole.reduce((sum, index) => sum + this.#length(index), inParts)
+  }
+
+  #isWanted(index: number): boolean {
+    return this.#wanted?.has(index) !== false
   }
 
   /** Reads what an aborted download left of a chunk into `target`, which is as long as the chunk. Returns the ranges of the file that it filled. */
@@ -137,7 +147,8 @@ export class ChunkWriter {
   async put(index: number, bytes: Uint8Array<ArrayBuffer>, onReleased: () => void = () => {}): Promise<void> {
     const known = this.#digests[index]
     // A chunk has no digest if the worker died right after storing it.
-    const expected = this.isRepairing && known !== '' ? known : undefined
+    const isRestored = this.isRepairing || this.#record.chosen?.includes(index) === true
+    const expected = isRestored && known !== '' ? known : undefined
     // The browser copies the bytes for the digest, and again for the Blob.
     const release = await this.#copyMemory.claim(bytes.length)
     try {
@@ -152,9 +163,10 @@ export class ChunkWriter {
     this.#parts.delete(index)
     this.onStored(index)
     this.#early.add(index, bytes, onReleased)
-    if (expected !== undefined || this.#hasher === undefined || index < this.#hashed) this.#early.release(index)
+    const isChecked = this.isRepairing && expected !== undefined
+    if (isChecked || this.#hasher === undefined || index < this.#hashed) this.#early.release(index)
     else this.#early.releaseSurplus()
-    if (expected === undefined) await this.#serially(() => this.#hashPresent())
+    if (!isChecked) await this.#serially(() => this.#hashPresent())
   }
 
   /** Marks the stored chunks as of use to this run only, because they are made from bytes that are not verified yet, or removes that mark. */
@@ -166,13 +178,18 @@ export class ChunkWriter {
   }
 
   /**
-   * Compares the hash of the whole file, then stores the record that says it is complete. Calls `onVerifying` if chunks remain to be hashed.
+   * Compares the hash of the whole file, then stores the record that says it is complete. Calls `onVerifying` if chunks remain to be hashed. Where chunks
+   * are absent that were not wanted, there is nothing to compare, and the record says which chunks were chosen.
    * @param now milliseconds since 1970
    * @throws HubError `hash-mismatch`
    */
   async finish(now: number, onVerifying: () => void): Promise<void> {
     if (this.isRepairing) return
     const { hash, key } = this.#file
+    if (this.#present.size < this.#digests.length) {
+      await this.#serially(() => this.#finishPart(now))
+      return
+    }
     if (hash !== undefined && this.#hashed < this.#digests.length) onVerifying()
     await this.#serially(() => this.#hashPresent())
     if (hash !== undefined) checkHash(this.#file, hash.hex, (await this.#hasher?.digest()) ?? '')
@@ -181,12 +198,22 @@ export class ChunkWriter {
       digests: this.#digests,
       hashed: undefined,
       parts: undefined,
+      chosen: undefined,
       state: 'complete',
       verified: hash !== undefined,
       lastUsed: now,
     } as const
     if (this.#store.isInMemory(key)) await this.#store.putRecordInMemory(fileRecordKey(key), complete)
     else await this.#store.putRecord(fileRecordKey(key), complete)
+  }
+
+  /** Stores that everything wanted is present. */
+  async #finishPart(now: number): Promise<void> {
+    const { key } = this.#file
+    const chosen = [...new Set([...(this.#record.chosen ?? []), ...(this.#wanted ?? [])])].sort((a, b) => a - b)
+    this.#record = { ...this.#record, digests: [...this.#digests], chosen, lastUsed: now }
+    if (this.#store.isInMemory(key)) await this.#store.putRecordInMemory(fileRecordKey(key), this.#record)
+    else await this.#store.putRecord(fileRecordKey(key), this.#record)
   }
 
   /** Releases the hasher and all bytes. */

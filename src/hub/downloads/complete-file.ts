@@ -22,25 +22,27 @@ export interface CompleteFileOptions {
   readonly fill: Fill
   readonly meter: ProgressMeter
   readonly signal: AbortSignal
+  /** Indexes of the chunks to get. Default: all. */
+  readonly wanted?: ReadonlySet<number> | undefined
   /** Receives the file while it is being downloaded. The caller completes it or lets it fail when {@link completeFile} settles. */
   readonly onDownloading?: ((file: DownloadingFile) => void) | undefined
 }
 
 /**
- * Resolves when every chunk of the file is stored and its record says `complete`.
+ * Resolves when every wanted chunk of the file is stored and its record says so.
  * @throws HubError, StorageError, AbortError
  */
 export async function completeFile(
   services: Omit<DownloadServices, 'transport' | 'memory'>,
   chunkBytes: number,
-  { file, fill, meter, signal, onDownloading }: CompleteFileOptions,
+  { file, fill, meter, signal, wanted, onDownloading }: CompleteFileOptions,
 ): Promise<void> {
   const { store, createHasher, copyMemory, now } = services
   let downloading: DownloadingFile | undefined
   for (let isRetry = false; ; isRetry = true) {
     let writer: ChunkWriter | undefined
     try {
-      writer = await ChunkWriter.open({ store, file, chunkBytes, now: now(), createHasher, copyMemory })
+      writer = await ChunkWriter.open({ store, file, chunkBytes, wanted, now: now(), createHasher, copyMemory })
       if (onDownloading !== undefined && !isRetry) {
         const early = new DownloadingFile(store, file, writer.chunkBytes, writer.present)
         writer.onStored = (index) => early.stored(index)

@@ -2,20 +2,21 @@
 
 import { StorageError } from '../../errors.js'
 import { abortError } from '../../util/abort.js'
-import { allChunks, CachedSource, readBlob } from '../cache/cached-source.js'
+import { CachedSource, readBlob, storedChunks } from '../cache/cached-source.js'
 import { downloadLock, type Locks } from '../cache/file-locks.js'
 import { asFileRecord, fileRecordKey, type FileRecord } from '../cache/file-record.js'
 import { FilesInUse } from '../cache/files-in-use.js'
-import type { ChunkSlice } from '../chunk-layout.js'
+import { chunkCount, chunksOf, chunkSum, type ChunkSlice } from '../chunk-layout.js'
 import { fileChanged } from '../http/http-errors.js'
 import { checkMaxBytes } from '../names.js'
-import { isAddressKey, type StoredFile } from '../stored-file.js'
-import type { ByteSource, OpenOptions, ReadOptions } from '../types.js'
+import { contentName, isAddressKey, type StoredFile } from '../stored-file.js'
+import type { ByteRange, ByteSource, OpeningCost, OpenOptions, ReadOptions } from '../types.js'
 import { completeFile } from './complete-file.js'
 import { followProgress, shareProgress } from './download-channel.js'
 import type { DownloadServices, Fill } from './download-services.js'
 import type { DownloadingFile } from './downloading-file.js'
 import { ProgressMeter } from './progress-meter.js'
+import { hasSameContent } from './stored-progress.js'
 
 /** How often a file is completed that is gone again right afterwards, since users may clear the browser's storage at any time. */
 const maxCompletions = 3
@@ -33,6 +34,8 @@ interface Opening {
   readonly fill: Fill
   readonly meter: ProgressMeter
   readonly signal: AbortSignal
+  /** Indexes of the chunks that are wanted; undefined: all. */
+  readonly wanted: ReadonlySet<number> | undefined
   readonly onDownloading: OpenOptions['onDownloading']
 }
 
@@ -49,21 +52,26 @@ export class FileOpener {
   }
 
   /**
-   * A whole, verified file. `fill` gets its missing chunks unless the cache has them or another tab is getting them.
+   * A whole, verified file, or the parts of one that `options.choose` chooses. `fill` gets its missing chunks unless the cache has them or another tab is
+   * getting them. `head` opens the file for its header alone; without it the whole file is opened.
    * @throws HubError, StorageError, AbortError
    */
-  async open(file: StoredFile, fill: Fill, options: OpenOptions): Promise<OpenedFile> {
+  async open(file: StoredFile, fill: Fill, options: OpenOptions, head?: () => ByteSource): Promise<OpenedFile> {
     const signal = options.signal ?? new AbortController().signal
     if (signal.aborted) throw abortError(signal)
     checkMaxBytes(file.path, file.size, options.maxBytes)
-    const meter = new ProgressMeter(file.path, file.size, options.onProgress)
     const release = await this.#inUse.use(file.key)
     try {
-      let source = await this.cached(file, fill)
+      const whole = await this.cached(file, fill)
+      const choice = whole === undefined && head !== undefined ? await this.#choose(file, fill, options, head) : undefined
+      const total = choice?.bytes ?? file.size
+      const meter = new ProgressMeter(file.path, total, options.onProgress)
+      const wanted = choice?.chunks
+      let source = whole ?? (wanted && (await this.cached(file, fill, wanted)))
       if (source === undefined) {
-        source = await this.#complete({ file, fill, meter, signal, onDownloading: options.onDownloading })
+        source = await this.#complete({ file, fill, meter, signal, wanted, onDownloading: options.onDownloading })
       } else {
-        meter.complete(file.size)
+        meter.complete(total)
       }
       await this.#recordUse(file.key)
       this.#inUse.addSource(file.key, source)
@@ -75,28 +83,67 @@ export class FileOpener {
     }
   }
 
-  /** The file from the cache; undefined when it is not complete there, or is another version. `fill` repairs it when chunks are lost later. */
-  async cached(file: StoredFile, fill: Fill): Promise<CachedSource | undefined> {
+  /**
+   * The file from the cache; undefined when it is not complete there, or lacks a chunk of `wanted`, or is another version. `fill` gets chunks that are lost
+   * later, or read and not wanted before.
+   */
+  async cached(file: StoredFile, fill: Fill, wanted?: ReadonlySet<number>): Promise<CachedSource | undefined> {
     const { store } = this.#services
     const record = await this.#record(file.key)
-    if (record?.state !== 'complete' || record.size !== file.size) return undefined
+    if (record === undefined || record.size !== file.size) return undefined
+    if (record.state !== 'complete' && (wanted === undefined || record.chosen === undefined || !hasSameContent(record, file)))
+      return undefined
     if (file.hash === undefined && file.validator !== undefined && record.validator !== file.validator) return undefined
-    const blobs = allChunks(await store.chunks(file.key), record.size, record.chunkBytes)
+    const blobs = storedChunks(await store.chunks(file.key), record.size, record.chunkBytes, wanted)
     if (blobs === undefined) return undefined
     return new CachedSource(file, record.chunkBytes, blobs, (slice, options) =>
       this.#repair({ file, fill, record }, slice, options),
     )
   }
 
+  /** What opening a file would download and keep, if these ranges of it are wanted; null: all of it. */
+  async measure(file: StoredFile): Promise<(ranges: readonly ByteRange[] | null) => OpeningCost> {
+    const record = await this.#record(file.key)
+    const isKnown = record?.size === file.size && (record.state === 'complete' || hasSameContent(record, file))
+    const chunkBytes = isKnown ? record.chunkBytes : this.#services.transport.settings.chunkBytes
+    const stored = isKnown ? new Set(await this.#services.store.chunkIndexes(file.key)) : new Set<number>()
+    const sum = (chunks: Iterable<number>) => chunkSum(chunks, file.size, chunkBytes)
+    return (ranges) => {
+      const whole = ranges === null || record?.state === 'complete' || !isFixed(file)
+      const wanted = whole ? allIndexes(file.size, chunkBytes) : chunksOf(ranges, chunkBytes)
+      const missing = sum([...wanted].filter((index) => !stored.has(index)))
+      return { fetched: missing, kept: sum(stored) + missing }
+    }
+  }
+
+  /** The chunks that the caller chooses. Undefined: the whole file. */
+  async #choose(
+    file: StoredFile,
+    fill: Fill,
+    { choose, signal }: OpenOptions,
+    head: () => ByteSource,
+  ): Promise<{ readonly chunks: ReadonlySet<number>; readonly bytes: number } | undefined> {
+    if (choose === undefined || !isFixed(file)) return undefined
+    const record = await this.#record(file.key)
+    const opened = await this.cached(file, fill, new Set())
+    const chunkBytes = record?.size === file.size ? record.chunkBytes : this.#services.transport.settings.chunkBytes
+    if (file.size <= chunkBytes) return undefined
+    const ranges = await choose(opened ?? head(), { signal })
+    if (ranges === null) return undefined
+    const chunks = chunksOf(ranges, chunkBytes)
+    if (chunks.size === chunkCount(file.size, chunkBytes)) return undefined
+    return { chunks, bytes: chunkSum(chunks, file.size, chunkBytes) }
+  }
+
   /** Completes the file in the cache, after any other tab that is doing so. */
   async #complete(opening: Opening): Promise<CachedSource> {
-    const { file, fill, meter, signal } = opening
+    const { file, fill, meter, signal, wanted } = opening
     meter.queued()
     const stopFollowing = followProgress(file.key, ({ loaded, phase }) => meter.mirror(loaded, phase))
     try {
       return await this.#locks.exclusively(downloadLock(file.key), signal, async () => {
         stopFollowing()
-        const source = await this.cached(file, fill)
+        const source = (await this.cached(file, fill)) ?? (wanted && (await this.cached(file, fill, wanted)))
         if (source === undefined) return this.#completeLocked(opening)
         meter.complete()
         return source
@@ -107,7 +154,7 @@ export class FileOpener {
   }
 
   /** Completes the file while this tab holds its download lock. */
-  async #completeLocked({ file, fill, meter, signal, onDownloading }: Opening): Promise<CachedSource> {
+  async #completeLocked({ file, fill, meter, signal, wanted, onDownloading }: Opening): Promise<CachedSource> {
     const shared = shareProgress(file.key)
     const early: { file?: DownloadingFile } = {}
     const start = (downloading: DownloadingFile) => {
@@ -118,8 +165,15 @@ export class FileOpener {
       meter.also(shared.post)
       // The hash covers the bytes as they arrived. If the user cleared them from the storage afterwards, they are fetched again.
       for (let times = 0; times < maxCompletions; times++) {
-        await this.#completeOnce({ file, fill, meter, signal, onDownloading: early.file === undefined ? start : undefined })
-        const source = await this.cached(file, fill)
+        await this.#completeOnce({
+          file,
+          fill,
+          meter,
+          signal,
+          wanted,
+          onDownloading: early.file === undefined ? start : undefined,
+        })
+        const source = await this.cached(file, fill, wanted)
         if (source === undefined) continue
         meter.complete()
         early.file?.complete(source)
@@ -154,7 +208,10 @@ export class FileOpener {
         const stored = await store.chunk(file.key, index)
         if (stored !== undefined && (await readBlob(stored, begin, end)) !== undefined) return stored
         await store.deleteChunks(file.key, [index])
-        await this.#completeOnce({ file, fill, meter: new ProgressMeter(file.path, file.size, undefined), signal })
+        const meter = new ProgressMeter(file.path, file.size, undefined)
+        // Of a file that is here in part, only the chunk that is read is fetched.
+        const wanted = record.state === 'complete' ? undefined : new Set([index])
+        await this.#completeOnce({ file, fill, meter, signal, wanted })
         return store.chunk(file.key, index)
       })
       if (blob !== undefined) return blob
@@ -174,6 +231,15 @@ export class FileOpener {
       return record === undefined ? undefined : { ...record, lastUsed: this.#services.now() }
     })
   }
+}
+
+/** Whether chunks that are fetched at different times are of the same content. */
+function isFixed(file: StoredFile): boolean {
+  return contentName(file) !== undefined
+}
+
+function allIndexes(size: number, chunkBytes: number): Set<number> {
+  return new Set(Array.from({ length: chunkCount(size, chunkBytes) }, (_, index) => index))
 }
 
 /** Whether a stored chunk is still of the file as it was opened: another tab may have replaced the content of an address. */

@@ -7,15 +7,14 @@ import { HubError, isAquatintError } from '../../errors.js'
 import { checkReadRange } from '../cache/cached-source.js'
 import { fetchPiece, RangesIgnored } from '../http/piece-fetch.js'
 import type { Transport } from '../http/transport.js'
-import type { ByteRange, HeaderOnlySource, ReadOptions, Repository } from '../types.js'
+import type { ByteRange, ByteSource, HeaderOnlySource, OpeningCost, ReadOptions, Repository } from '../types.js'
 import type { RemoteFile } from '../http/file-location.js'
 
 /** Bytes that the first read fetches. Most safetensors headers are shorter, so that one request suffices. */
 const firstBytes = 256 << 10
 
 /** A server's file that fetches the bytes it is asked for and remembers only the first 256 KiB. */
-export class HeaderOnlyFile implements HeaderOnlySource {
-  readonly isCached = false
+export class HeaderOnlyFile implements ByteSource {
   readonly byteLength: number
   readonly #transport: Transport
   readonly #file: RemoteFile
@@ -62,9 +61,9 @@ export class HeaderOnlyFile implements HeaderOnlySource {
 }
 
 /**
- * A view of a repository that opens its weight files header-only when it can, each once. `onOpen` receives each of these files.
+ * A view of a repository that opens its weight files header-only when it can, each once. `onOpen` receives what opening each of these files would take.
  */
-export function headersOnly(repository: Repository, onOpen: (source: HeaderOnlySource) => void = () => {}): Repository {
+export function headersOnly(repository: Repository, onOpen: (cost: OpeningCost, path: string) => void = () => {}): Repository {
   const opened = new Map<string, HeaderOnlySource>()
   return {
     id: repository.id,
@@ -79,7 +78,7 @@ export function headersOnly(repository: Repository, onOpen: (source: HeaderOnlyS
       const first = opened.get(path)
       if (first !== undefined) return first
       opened.set(path, source)
-      onOpen(source)
+      onOpen(source.cost((await options?.choose?.(source, options)) ?? null), path)
       return source
     },
   }

@@ -44,8 +44,8 @@ async function storedRecord(store: LayeredStore, { key }: StoredFile): Promise<F
   }
 }
 
-/** Whether the stored chunks are known to be of the file's current content. */
-function hasSameContent(stored: FileRecord, { hash, key, validator }: StoredFile): boolean {
+/** Whether stored chunks are known to be of the file's current content. */
+export function hasSameContent(stored: FileRecord, { hash, key, validator }: StoredFile): boolean {
   if (hash !== undefined) return true
   // At an address, only the validator shows that the content changed; in a complete file, the digest of each chunk does so too.
   const isDetectable = !isAddressKey(key) || validator !== undefined || stored.state === 'complete'

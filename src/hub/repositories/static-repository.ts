@@ -8,7 +8,7 @@ import { orAbort } from '../../util/abort.js'
 import { parseJson } from '../../util/parse-json.js'
 import { fetchJson } from '../http/fetch-json.js'
 import { FileLocation, type RemoteFile } from '../http/file-location.js'
-import { asFileRecord, fileRecordKey } from '../cache/file-record.js'
+import { asFileRecord, fileRecordKey, wasOpened } from '../cache/file-record.js'
 import { OpenFiles } from './open-files.js'
 import { fileNotFound, unreachableCodes } from '../http/http-errors.js'
 import type { Hub } from '../hub.js'
@@ -202,13 +202,13 @@ export class StaticRepository implements Repository {
     const kept = asFileRecord(await this.#hub.store.record(fileRecordKey(key)))
     const remembered =
       kept === undefined ? undefined : { repository: this.id, path, size: kept.size, key, validator: kept.validator, location }
-    if (remembered !== undefined && kept?.state === 'complete' && !this.#options.revalidate && !revalidate) return remembered
+    if (remembered !== undefined && wasOpened(kept) && !this.#options.revalidate && !revalidate) return remembered
     try {
       const signal = options.signal ?? new AbortController().signal
       const { size, validator } = await probeFile(this.#hub.transport, location, { repository: this.id, path }, signal)
       return { repository: this.id, path, size, key, validator, location }
     } catch (error) {
-      if (remembered !== undefined && kept?.state === 'complete' && isAquatintError(error, ...unreachableCodes)) return remembered
+      if (remembered !== undefined && wasOpened(kept) && isAquatintError(error, ...unreachableCodes)) return remembered
       throw error
     }
   }

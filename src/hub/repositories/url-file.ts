@@ -1,7 +1,7 @@
 /** One file at a URL as a repository of its own: a checkpoint in a single file on any host, behind redirects too. */
 
 import { isAquatintError } from '../../errors.js'
-import { asFileRecord, fileRecordKey } from '../cache/file-record.js'
+import { asFileRecord, fileRecordKey, wasOpened } from '../cache/file-record.js'
 import {
   newRepositoryRecord,
   recordDownloadStart,
@@ -120,8 +120,9 @@ export class UrlFile implements OpenRepository {
     const key = addressKey(withoutToken(this.#url))
     const location = new FileLocation(this.#url)
     const kept = asFileRecord(await this.#hub.store.record(fileRecordKey(key)))
-    const remembered =
-      kept?.state === 'complete' ? { repository, path, size: kept.size, key, validator: kept.validator, location } : undefined
+    const remembered = wasOpened(kept)
+      ? { repository, path, size: kept.size, key, validator: kept.validator, location }
+      : undefined
     if (remembered !== undefined && !this.#options.revalidate) return remembered
     try {
       const { size, validator } = await probeFile(this.#hub.transport, location, { repository, path }, signal)

@@ -224,10 +224,12 @@ function poolingOf(
   return pooling
 }
 
+const imageHalf = /^(vision_model\.|visual_projection\.|logit_scale$)/
+
 const unused: WeightNames['unused'] = [
   [/^(text_model\.)?embeddings\.token_embedding\.weight$/, embeddingOnHost],
   [/^(text_model\.)?embeddings\.position_ids$/, 'a constant that older releases of transformers saved'],
-  [/^(vision_model\.|visual_projection\.|logit_scale$)/, 'the image half of a CLIPModel'],
+  [imageHalf, 'the image half of a CLIPModel'],
 ]
 
 function define(
@@ -244,6 +246,7 @@ function define(
       // transformers 5 saves CLIPTextModel without the prefix.
       aliases: (name: string) => (name.startsWith('text_model.') ? [name.slice('text_model.'.length)] : []),
       unused,
+      skipped: { patterns: [imageHalf] },
     },
     quantizable: true,
     residual: 'float32',

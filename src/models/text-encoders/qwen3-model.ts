@@ -134,9 +134,11 @@ function feedForward(graph: GraphBuilder, x: ValueInfo, { intermediate, activati
   return x.type === 'float16' ? scale(graph, toFloat32(graph, scaled), 2 ** unitExponent) : scaled
 }
 
+const head = /^lm_head\.weight$/
+
 const unused: WeightNames['unused'] = [
   [/^(model\.)?embed_tokens\.weight$/, embeddingOnHost],
-  [/^lm_head\.weight$/, 'the graph ends at hidden states'],
+  [head, 'the graph ends at hidden states'],
 ]
 
 /** The layers from `written` on, and the norm behind them, of a model with `layers` of them. */
@@ -170,10 +172,16 @@ function define(className: Qwen3Config['className'], taps: Taps): TextEncoderDef
       const config = readQwen3Config(className, given, taps ?? [])
       const { vocabulary, width, layers, headSize, theta } = config
       const states = taps?.map((index): HiddenState => ({ index, finalLayerNorm: index === -1 || index === layers }))
-      const written = Math.max(...(states ?? []).map((state) => hiddenStateIndex(className, layers, state)), 0)
+      const last = Math.max(...(states ?? []).map((state) => hiddenStateIndex(className, layers, state)), 0)
+      const written = states === undefined ? layers : last
+      const behind = unusedLayers(written, layers)
       return {
         ...facts,
-        weights: { ...facts.weights, unused: [...unused, ...unusedLayers(states === undefined ? layers : written, layers)] },
+        weights: {
+          ...facts.weights,
+          unused: [...unused, ...behind],
+          skipped: { patterns: [head, ...behind.map(([pattern]) => pattern)], choice: `${written} layers` },
+        },
         config,
         ignoredKeys: config.ignoredKeys,
         smallest: { height: 1, width: 1 },

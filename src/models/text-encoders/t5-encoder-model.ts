@@ -212,6 +212,8 @@ function relativePositionBucket(distance: number, buckets: number, maxDistance: 
   return offset + Math.min(exact + Math.trunc(Math.fround(ratio * (side - exact))), side - 1)
 }
 
+const decoder = /^(decoder\.|lm_head\.)/
+
 const facts = {
   className: 'T5EncoderModel',
   library: 'transformers',
@@ -220,8 +222,9 @@ const facts = {
     ...currentNames,
     unused: [
       [/^(shared|encoder\.embed_tokens)\.weight$/, embeddingOnHost],
-      [/^(decoder\.|lm_head\.)/, 'the decoder is not written'],
+      [decoder, 'the decoder is not written'],
     ],
+    skipped: { patterns: [decoder] },
   },
   quantizable: true,
   residual: 'float32',

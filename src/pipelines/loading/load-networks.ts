@@ -106,16 +106,21 @@ async function loadTable(
   quantization: QuantizationName | 'stored' | undefined,
   { options, makeTable, run }: LoadNetworksRequest,
 ): Promise<WeightTable> {
-  const { name } = source
+  const { name, model } = source
+  const { skipped } = model.weights
+  const isWanted = (tensor: string) => skipped?.patterns.some((pattern) => pattern.test(tensor)) !== true
+  const wanted = (table: WeightTable) => new Map([...table].filter(([tensor]) => isWanted(tensor)))
   const reading = (signal: AbortSignal | undefined) => ({
     signal,
+    isWanted: skipped && isWanted,
     onProgress: (file: FileProgress) => run.report({ type: 'file', component: name, file }),
     onNote: (note: CheckpointNote) => run.note(name, note),
   })
-  const read = (signal: AbortSignal | undefined) => weights.read(reading(signal))
+  const read = async (signal: AbortSignal | undefined) => wanted(await weights.read(reading(signal)))
   if (quantization === undefined) return transformTable(await read(run.signal), weights.transforms)
   return makeTable({
     component: name,
+    choice: skipped?.choice,
     transforms: [
       ...weights.transforms,
       ...(quantization === 'stored'
@@ -125,7 +130,10 @@ async function loadTable(
     label: quantization === 'stored' ? 'blocks' : quantization,
     contents: await contentsOf(source, weights, run.signal),
     read,
-    readArriving: (signal) => weights.readArriving(reading(signal)),
+    readArriving: async (signal) => {
+      const { table, verified } = await weights.readArriving(reading(signal))
+      return { table: wanted(table), verified }
+    },
     drop: options.keepOriginal === false ? () => dropFiles(source, weights) : undefined,
   })
 }

@@ -6,16 +6,21 @@ import { expect, onTestFinished, test } from 'vitest'
 import { startHubServer } from '../../../e2e/hub-server/server.js'
 import { Hub } from '../../hub/hub.js'
 import { MemoryStore } from '../../hub/cache/memory-store.js'
+import type { TransferSettings } from '../../hub/settings.js'
 import { loadPipeline, planLoad } from '../diffusion-pipeline.js'
 import { diskRepository, fixtures } from '../testing.node.js'
 
 const folder = join(fixtures, 'tiny-sdxl/repo')
 const id = 'owner/tiny-sdxl'
 
-async function served() {
-  const server = await startHubServer({ repositories: { [id]: folder } })
+const isWeights = (path: string | undefined) => path?.endsWith('.safetensors') === true
+/** Whether a request is for the header of a file whose chunks have 2048 bytes. */
+const isHeader = (range: string | undefined) => range?.startsWith('bytes=0-') === true && range !== 'bytes=0-2047'
+
+async function served(repository = folder, settings?: Partial<TransferSettings>) {
+  const server = await startHubServer({ repositories: { [id]: repository } })
   onTestFinished(() => server.close())
-  const hub = await Hub.open({ store: new MemoryStore() })
+  const hub = await Hub.open({ store: new MemoryStore(), settings })
   return { server, options: { hub, endpoint: server.url, device: 'wasm' } as const }
 }
 
@@ -58,6 +63,27 @@ test('a cached quantized copy needs no download, and neither does its original',
   expect(after.components).toEqual(before.components)
   expect(after.downloadBytes).toBe(0)
   expect(after.devices).toEqual(before.devices)
+})
+
+test('layers of a language model that a pipeline does not use are neither planned nor downloaded, nor quantized', async () => {
+  const chunks = { chunkBytes: 2048, pieceBytes: 2048 }
+  const { server, options } = await served(join(fixtures, 'tiny-flux2-klein/repo'), chunks)
+  const plan = await planLoad(id, options)
+  const before = server.log.length
+  const pipeline = await loadPipeline(id, { ...options, dtype: { text_encoder: 'q8' } })
+  await pipeline.dispose()
+  const loading = server.log.slice(before).filter(({ host, file }) => host === 'cdn' && isWeights(file))
+  const fetched = loading.reduce((sum, { bytes, range }) => sum + (isHeader(range) ? 0 : bytes), 0)
+  expect(plan.downloadBytes).toBe(fetched)
+  const cached = (await options.hub.cache.files()).filter(({ path }) => isWeights(path))
+  expect(cached.reduce((sum, { stored }) => sum + stored, 0)).toBe(fetched)
+  // 27 of 28 layers: the last one and the norm behind it stay on the server, but for what their chunks share with others.
+  const whole = cached.reduce((sum, { size }) => sum + size, 0)
+  const layer = 2 * (16 * 8 * (2 + 1 + 1 + 2) + 3 * 16 * 24)
+  expect(whole - fetched).toBeGreaterThan(layer - 2 * chunks.chunkBytes)
+  expect(cached.every(({ complete }) => complete)).toBe(true)
+  expect(plan.components['text_encoder']?.bytes).toBeLessThan(whole)
+  expect((await planLoad(id, options)).downloadBytes).toBe(0)
 })
 
 test('a budget and a size change the plan', async () => {

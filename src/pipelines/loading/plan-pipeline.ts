@@ -3,7 +3,7 @@
  * peak. Of weight files only the headers are read.
  */
 
-import type { ByteSource, HeaderOnlySource } from '../../hub/types.js'
+import type { OpeningCost } from '../../hub/types.js'
 import type { MemoryPlan } from '../../memory/plan.js'
 import { checkAmounts, checkSize } from '../check-inputs.js'
 import { findPipeline, type OpenPipelineOptions, type PipelineSource } from './find-pipeline.js'
@@ -79,10 +79,8 @@ export async function planPipeline(
   options: OpenPipelineOptions & PlannedSize,
   specs: readonly PipelineSpec[],
 ): Promise<PipelinePlan> {
-  const toFetch = new Set<ByteSource>()
-  const onOpen = (source: HeaderOnlySource) => {
-    if (!source.isCached) toFetch.add(source)
-  }
+  const costs: OpeningCost[] = []
+  const onOpen = (cost: OpeningCost) => costs.push(cost)
   return findPipeline(repo, options, specs, async ({ layout, spec, placing, run, open, store, close }) => {
     const { sources } = await readParts({ layout, spec, options, open, run })
     const networks = await readNetworkHeaders({ sources, options, store, run, onOpen })
@@ -95,7 +93,7 @@ export async function planPipeline(
       repo: layout.repository.id,
       revision: layout.repository.revision,
       components: describeNetworks(networks, (name) => placeIn(plan, name)),
-      downloadBytes: [...toFetch].reduce((sum, { byteLength }) => sum + byteLength, 0),
+      downloadBytes: costs.reduce((sum, { fetched }) => sum + fetched, 0),
       ...plan,
       warnings: run.warnings,
       notes: run.notes,

@@ -7,7 +7,7 @@ import { transformTable } from '../../checkpoint/transforms/transform-table.js'
 import { isAquatintError } from '../../errors.js'
 import { headersOnly } from '../../hub/downloads/header-only-file.js'
 import type { Hub } from '../../hub/hub.js'
-import type { HeaderOnlySource, ReadOptions, Repository } from '../../hub/types.js'
+import type { OpeningCost, ReadOptions, Repository } from '../../hub/types.js'
 import { orThrow } from '../../memory/refusal.js'
 import { throwIfAborted } from '../../util/abort.js'
 import type { Network } from '../bind-network.js'
@@ -23,8 +23,8 @@ import { rememberedTable } from './transform-weights.js'
 export interface NetworkHeadersRequest extends Omit<LoadNetworksRequest, 'makeTable'> {
   /** Opens the hub whose cache may hold prepared files. Absent if nothing is cached. */
   readonly store?: (() => Promise<Hub>) | undefined
-  /** Called with each weight file that is opened. */
-  readonly onOpen?: ((source: HeaderOnlySource) => void) | undefined
+  /** Called with what opening each weight file would take. */
+  readonly onOpen?: ((cost: OpeningCost) => void) | undefined
 }
 
 /**
@@ -34,9 +34,9 @@ export interface NetworkHeadersRequest extends Omit<LoadNetworksRequest, 'makeTa
  */
 export async function readNetworkHeaders(request: NetworkHeadersRequest): Promise<ReadonlyMap<string, Network>> {
   const { store, onOpen, run } = request
-  const makeTable: MakeTable = async ({ read, transforms, contents }) => {
-    const made = await rememberedTable(await store?.(), transforms, contents)
-    return made ?? transformTable(await read(run.signal), transforms)
+  const makeTable: MakeTable = async (made) => {
+    const remembered = await rememberedTable(await store?.(), made)
+    return remembered ?? transformTable(await made.read(run.signal), made.transforms)
   }
   const views = new Map<Repository, Repository>()
   const view = (repository: Repository) => {

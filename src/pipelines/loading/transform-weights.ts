@@ -20,6 +20,8 @@ export interface TransformRequest {
   readonly component: string
   /** Applied in order. */
   readonly transforms: readonly WeightTransform[]
+  /** Which tensors of the original are read, where that depends on more than its contents. */
+  readonly choice?: string | undefined
   /** Names the result for people, in progress and in the list of cached files: `q8`. */
   readonly label: string
   /** The `contentKey` of every weight file where they are known before a file is opened; else empty. */
@@ -86,7 +88,7 @@ class PreparedWeights {
     this.#hub = hub
     this.#request = request
     this.#run = run
-    this.#recipe = recipeOf(request.transforms)
+    this.#recipe = recipeOfRequest(request)
   }
 
   /** Opens the prepared file of an earlier load. Undefined where there is none. */
@@ -162,14 +164,19 @@ class PreparedWeights {
  */
 export async function rememberedTable(
   hub: Hub | undefined,
-  transforms: readonly WeightTransform[],
-  contents: readonly string[],
+  request: Pick<TransformRequest, 'transforms' | 'choice' | 'contents'>,
 ): Promise<WeightTable | undefined> {
+  const { contents } = request
   if (hub === undefined || contents.length === 0) return undefined
-  const known = asTensorRecord(await hub.store.record(await recordKey(recipeOf(transforms), contents)))
+  const known = asTensorRecord(await hub.store.record(await recordKey(recipeOfRequest(request), contents)))
   return (
     known && lazyTable(known, () => Promise.reject(new TypeError('This table holds no bytes, only the description of tensors.')))
   )
+}
+
+function recipeOfRequest({ transforms, choice }: Pick<TransformRequest, 'transforms' | 'choice'>): string {
+  const recipe = recipeOf(transforms)
+  return choice === undefined ? recipe : JSON.stringify([choice, recipe])
 }
 
 /** The store's key of a {@link TensorRecord}. Users have records under it, so it must not change. */

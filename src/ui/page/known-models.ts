@@ -14,7 +14,7 @@ export interface KnownModel {
   readonly model: string
   readonly label: string
   readonly loadOptions: LoadPipelineOptions
-  /** The size of all weights: the download, and the space on the disk. */
+  /** The size of all weights that are used: the download, and the space on the disk. */
   readonly downloadBytes: number
   /** The size of the largest component, as it is downloaded. On the GPU it is smaller where `loadOptions.dtype` quantizes it. */
   readonly largestBytes: number
@@ -54,14 +54,14 @@ export const knownModels: readonly KnownModel[] = [
     model: 'black-forest-labs/FLUX.2-klein-4B',
     label: 'FLUX.2-klein',
     loadOptions: { dtype: 'q8' },
-    downloadBytes: 15_964_118_088,
-    largestBytes: 8_044_936_192,
+    downloadBytes: 14_147_358_280,
+    largestBytes: 7_751_089_152,
   },
   {
     model: 'Tongyi-MAI/Z-Image-Turbo',
     label: 'Z-Image-Turbo',
     loadOptions: { dtype: 'q8' },
-    downloadBytes: 20_522_393_030,
+    downloadBytes: 20_320_526_278,
     largestBytes: 12_309_817_472,
   },
   {
