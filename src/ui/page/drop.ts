@@ -9,7 +9,8 @@ import { fromPngText, type PromptSettings } from '../parts/settings.js'
 /** What the page does with a dropped file or folder. */
 export interface DropActions {
   readonly onSettings: (settings: Partial<PromptSettings>) => void
-  readonly onPicture: (picture: File) => void
+  /** Returns what the picture is now. */
+  readonly onPicture: (picture: File) => string
   readonly onFolder: (folder: FileSystemDirectoryHandle) => void
   /** A LoRA's file. */
   readonly onLora: (file: File) => void
@@ -73,8 +74,7 @@ async function take(file: File, { onSettings, onPicture, onLora, onCheckpoint, s
     } else if (file.type.startsWith('image/')) {
       const decoded = await createImageBitmap(file)
       decoded.close()
-      onPicture(file)
-      say(`${file.name} is now the start picture.`)
+      say(`${file.name} is now ${onPicture(file)}.`)
     } else say(`${file.name} is not a picture.`)
   } catch (error) {
     say(isAquatintError(error) ? `${file.name}: ${error.message}` : `${file.name} could not be read.`)

@@ -7,6 +7,7 @@ import { modelSettings } from '../../parts/model-settings.js'
 import { ModelField } from './model-field.js'
 import { NumberFields, type FieldName, type InvalidField } from './number-fields.js'
 import { LoraShelf } from './lora-shelf.js'
+import { ReferencePictures } from './reference-pictures.js'
 import { StartPicture } from './start-picture.js'
 import { asDType, dtypeNames, schedulerNames, type PromptSettings } from '../../parts/settings.js'
 
@@ -35,6 +36,7 @@ export class FormView {
   readonly run = h('button', { type: 'button', class: 'primary', part: 'run' }, 'Generate')
   readonly cancel = h('button', { type: 'button', part: 'cancel' }, 'Cancel')
   readonly startPicture: StartPicture
+  readonly referencePictures: ReferencePictures
   readonly #negativeRow: HTMLElement
   readonly #guidanceRow: HTMLElement
   readonly loras: LoraShelf
@@ -53,7 +55,11 @@ export class FormView {
 
   constructor({ onEdit, onModelChange, onDTypeChange }: FormListeners) {
     this.model = new ModelField(onModelChange)
-    this.startPicture = new StartPicture(onEdit)
+    this.referencePictures = new ReferencePictures(onEdit)
+    this.startPicture = new StartPicture(() => {
+      this.#passOn()
+      onEdit()
+    })
     this.loras = new LoraShelf({ onChange: onEdit, onWord: (word) => this.#addWord(word) })
     for (const [name, label] of Object.entries(schedulerNames)) this.#scheduler.append(h('option', { value: name }, label))
     for (const [name, label] of Object.entries(dtypeNames)) this.#dtype.append(h('option', { value: name }, label))
@@ -84,6 +90,7 @@ export class FormView {
       h('div', { class: 'field' }, h('label', { for: 'prompt' }, 'Prompt'), this.prompt),
       this.#negativeRow,
       this.startPicture.element,
+      this.referencePictures.element,
       this.loras.element,
       h('slot', { name: 'inputs' }),
       this.model.element,
@@ -171,7 +178,10 @@ export class FormView {
   setDefaults(info: PipelineInfo | undefined): void {
     this.#info = info
     this.startPicture.supported = info?.imageToImage ?? true
-    this.startPicture.isReference = info?.takesReferences ?? false
+    const takesReferences = info?.takesReferences === true && info.imageToImage
+    this.startPicture.element.hidden = takesReferences
+    this.referencePictures.supported = takesReferences
+    this.#passOn()
     this.#negativeRow.hidden = info !== undefined && info.guidance !== 'classifier-free'
     this.#guidanceRow.hidden = info?.guidance === 'none'
     for (const name of ['width', 'height', 'numInferenceSteps', 'guidanceScale'] as const) {
@@ -204,6 +214,14 @@ export class FormView {
   set disabled(disabled: boolean) {
     for (const field of this.element.querySelectorAll<HTMLInputElement>('input, textarea, select, button'))
       field.disabled = disabled
+  }
+
+  /** With a model that takes reference pictures, a start picture becomes one of them. */
+  #passOn(): void {
+    const { value: picture } = this.startPicture
+    if (picture === null || !this.startPicture.element.hidden) return
+    this.startPicture.value = null
+    this.referencePictures.value = [...this.referencePictures.value, picture]
   }
 
   /** Adds a word to the end of the prompt, unless the prompt has it. */
