@@ -28,7 +28,7 @@ async function valuesOf(item: OddFilesCase): Promise<number[]> {
       capture: ['latents', 'image'],
     })
     const last = Object.keys(captured).findLast((name) => name.startsWith('latents_')) ?? ''
-    return [last, 'image'].flatMap((name) => [...(captured[name]?.data.slice(0, 32) ?? [])])
+    return [last, 'image'].flatMap((name) => Array.from(captured[name]?.data.slice(0, 32) ?? []))
   } finally {
     await pipeline.dispose()
   }
