@@ -1,8 +1,8 @@
 /**
  * The projects: `node` for what is pure, `slow` for what takes seconds in Node (processes, servers, builds, fuzzing, whole networks),
  * `pipelines` for whole pipelines there, `browser` for what needs a real browser (IndexedDB, Worker, WebGPU), `isolated` for browser tests
- * that need a page or a GPU device for themselves, and `chromium` for those that need Chromium. `browser` and `isolated` run in Firefox,
- * whose software GPU is the faster one, or in Chromium where Firefox is missing.
+ * that need a page or a GPU device for themselves, `chromium` for those that need Chromium, and `smoke` for one that shows soon whether pictures
+ * are right. `browser`, `smoke` and `isolated` run in Firefox, whose software GPU is the faster one, or in Chromium where Firefox is missing.
  */
 import { playwright } from '@vitest/browser-playwright'
 import { defineConfig, type TestProjectConfiguration } from 'vitest/config'
@@ -27,7 +27,7 @@ const slow = [
 ]
 const isolated = ['src/**/*.isolated.browser.test.ts']
 const inChromium = ['src/**/*.chromium.browser.test.ts']
-/** Runs in both browsers. */
+/** In Firefox for `npm run check`, and in Chromium for `npm test`, whose `browser` compares the same pictures in Firefox with diffusers. */
 const smoke = 'src/pipelines/smoke.browser.test.ts'
 
 /** What has not ended after this many milliseconds hangs. No test depends on the time that it takes. */
@@ -79,10 +79,11 @@ export default defineConfig({
       node('pipelines', pipelines, []),
       browser('browser', {
         include: ['src/**/*.browser.test.ts'],
-        exclude: [...isolated, ...inChromium],
+        exclude: [...isolated, ...inChromium, smoke],
         isolate: false,
         browser: withSoftwareGpu(),
       }),
+      browser('smoke', { include: [smoke], exclude: [], isolate: true, browser: withSoftwareGpu() }),
       browser('isolated', { include: isolated, exclude: [], isolate: true, browser: withSoftwareGpu() }),
       browser('chromium', { include: [...inChromium, smoke], exclude: [], isolate: true, browser: chromium() }),
     ],

@@ -51,7 +51,7 @@ export const importTable = {
     values: ['checkpoint', 'checkpoint/layouts'],
     types: ['hub/types', 'checkpoint/transforms'],
   },
-  'checkpoint/lora': { values: ['checkpoint'], types: ['hub/types'] },
+  'checkpoint/lora': { values: ['checkpoint'], types: ['hub/types', 'onnx/types'] },
   'checkpoint/transforms': { values: ['checkpoint'], types: ['hub/types'] },
   onnx: {},
   models: { values: ['onnx', ...networks], types: ['checkpoint/types'] },

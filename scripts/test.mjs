@@ -69,7 +69,7 @@ const checks = {
   size: { command: ['scripts/size.mjs', '--check'] },
   unit: vitest('unit', 'node'),
   'unit-slow': vitest('unit-slow', 'slow'),
-  smoke: vitest('smoke', 'browser', 'smoke.browser.test.ts'),
+  smoke: vitest('smoke', 'smoke'),
   pipelines: vitest('pipelines', 'pipelines'),
   browser: vitest('browser', 'browser'),
   isolated: vitest('isolated', 'isolated'),

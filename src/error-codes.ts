@@ -166,7 +166,8 @@ export const errorCodes = {
   },
   UnsupportedError: {
     'gguf-type': 'A tensor of a GGUF file has a type that is not read. Choose a file in one of the types that the message lists.',
-    'lora-method': 'The file is an adapter of a method that is not supported, such as LoHa or LoKr. Use a LoRA or LoCon.',
+    'lora-method':
+      'The file is an adapter of a method that is not supported, such as OFT or a Tucker decomposition, or a DoRA beside quantized weights. LoRA, LoCon, DoRA, LoHa and LoKr are supported.',
     'pickle-weights': 'The weights are stored only as pickle, which can run code. Choose a repository with safetensors.',
     'single-file-family': 'A single file is no checkpoint of a supported family. The message says what it looks like.',
     'tokenizer-model': 'The tokenizer is of a kind that is not supported.',

@@ -90,7 +90,7 @@ async function tinyUnet(device: Device): Promise<Predictor> {
   const host = new ComponentHost({ device, dtype: 'float32', offload: 'resident' })
   const condition = Object.fromEntries(fixed.map(([name, tensor]) => [name, device.upload(tensor, 'unet')]))
   const network = { name: 'unet', model: UNet2DConditionModel.fromConfig(config), table, repo: 'tiny-sdxl' }
-  return denoiserPredictor({ denoiser: network, condition, host, run: new Run({}) })
+  return denoiserPredictor({ denoiser: network, condition, host, run: new Run({}), keep: (kept) => kept })
 }
 
 async function measure(

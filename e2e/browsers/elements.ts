@@ -3,6 +3,9 @@
 import { expect } from '@playwright/test'
 import type { Tab } from './drivers/types.js'
 
+/** How often a condition is checked: what a page shows is soon there, and each check costs a little. In milliseconds. */
+export const polling = { intervals: [100] }
+
 /** An element that is displayed. */
 interface Seen {
   /** Its centre in the window, after it was scrolled into view. */
@@ -42,19 +45,23 @@ export function find(tab: Tab, selector: string, text?: string): Promise<Seen | 
 /** Waits until the element is displayed. */
 export async function see(tab: Tab, selector: string, text?: string): Promise<Seen> {
   let seen: Seen | null = null
-  await expect.poll(async () => (seen = await find(tab, selector, text)), `${selector} ${text ?? ''}`).not.toBeNull()
+  await expect
+    .poll(async () => (seen = await find(tab, selector, text)), { ...polling, message: `${selector} ${text ?? ''}` })
+    .not.toBeNull()
   if (seen === null) throw new Error(`There is no ${selector}`)
   return seen
 }
 
 /** Waits until no such element is displayed. */
 export async function seeNone(tab: Tab, selector: string, text?: string): Promise<void> {
-  await expect.poll(() => find(tab, selector, text), `${selector} ${text ?? ''}`).toBeNull()
+  await expect.poll(() => find(tab, selector, text), { ...polling, message: `${selector} ${text ?? ''}` }).toBeNull()
 }
 
 /** Clicks the element when it is displayed and enabled. */
 export async function click(tab: Tab, selector: string, text?: string): Promise<void> {
-  await expect.poll(async () => (await find(tab, selector, text))?.disabled, `${selector} ${text ?? ''}`).toBe(false)
+  await expect
+    .poll(async () => (await find(tab, selector, text))?.disabled, { ...polling, message: `${selector} ${text ?? ''}` })
+    .toBe(false)
   const { x, y } = await see(tab, selector, text)
   await tab.click(x, y)
 }

@@ -1,10 +1,15 @@
-/** The page in every browser: from a prompt to diffusers' picture, again from the cache, cancelled, with a model that does not exist. */
+/**
+ * The page in every browser: its colours and layout, a prompt that becomes diffusers' picture, the same from the cache, Cancel, the gallery, a
+ * model that does not exist, and what the page says about the machine.
+ */
 
 import { readFileSync } from 'node:fs'
 import type { FixtureCase } from '../../src/pipelines/testing-cases.js'
 import { psnr } from '../ui/made-picture.js'
-import { click, find, generate, happens, listen, outcome, see, seeNone } from './elements.js'
+import type { Tab } from './drivers/types.js'
+import { click, fill, find, generate, happens, listen, outcome, polling, see, seeNone } from './elements.js'
 import { expect, model, test } from './harness.js'
+import { chooseTheme, colours, keepScreenshot, looks, windows } from './looks.js'
 
 const reference = `${model}/reference-1.safetensors`
 /** A case without a negative prompt. */
@@ -27,26 +32,87 @@ function address(site: string, endpoint: string, more: Readonly<Record<string, s
   return `${site}/?${query.toString()}`
 }
 
-test('a prompt becomes the picture of diffusers, and after a reload again, without a request', async ({ tab, site, server }) => {
-  await tab.goto(address(site, server.url))
-  const first = await generate(tab, item.prompt)
-  expect(psnr(first, reference)).toBeGreaterThanOrEqual(50)
-  expect(first.types).toEqual(expect.arrayContaining(['progress', 'statechange', 'step', 'image']))
-  const print = `button[aria-label=${JSON.stringify(`Open: ${item.prompt}`)}]`
-  await see(tab, print)
+/** Sets the number of steps of later runs. */
+function setSteps(tab: Tab, count: number): Promise<void> {
+  return tab.evaluate((steps) => {
+    const box = document.querySelector('aquatint-prompt')
+    if (box !== null) box.settings = { ...box.settings, numInferenceSteps: steps }
+  }, count)
+}
 
-  server.clearLog()
-  await tab.reload()
-  // The gallery has the picture of the visit before.
-  await see(tab, print)
-  const again = await generate(tab, item.prompt)
-  expect(again.pixels).toEqual(first.pixels)
-  expect(server.log).toEqual([])
+const ready = (tab: Tab) => tab.waitForFunction(() => document.querySelector('aquatint-prompt')?.state === 'ready', null)
+
+// One visit: each page load compiles the runtime again, which takes WebKit several seconds.
+test('a visit to the page', async ({ engineName, tab, site, server }) => {
+  const { light, dark } = colours
+  const print = `button[aria-label=${JSON.stringify(`Open: ${item.prompt}`)}]`
+  /** The gallery shows a picture once it has stored it, and no longer once it has deleted it. */
+  const shows = (count: number) =>
+    expect.poll(() => tab.evaluate((selector) => document.querySelectorAll(selector).length, print), polling).toBe(count)
+
+  await test.step('before the first picture, the page has its colours and fits its window', async () => {
+    await tab.setViewportSize(windows.wide)
+    await tab.goto(address(site, server.url))
+    await chooseTheme(tab, 'light')
+    await fill(tab, 'textarea#prompt', item.prompt)
+    await see(tab, '.headline', 'Ready')
+    expect(await looks(tab)).toEqual({ ...light, overflow: 0 })
+    await keepScreenshot(tab, engineName, 'idle')
+  })
+
+  await test.step('Cancel ends a run between two steps', async () => {
+    await setSteps(tab, 500)
+    await listen(tab)
+    await click(tab, '[part=run]')
+    await happens(tab, 'step')
+    await click(tab, '[part=cancel]')
+    await see(tab, '.headline', 'Cancelled')
+    await ready(tab)
+    expect((await outcome(tab)).types).not.toContain('image')
+    await setSteps(tab, item.num_inference_steps)
+  })
+
+  const first = await test.step('the next run makes the picture of diffusers', async () => {
+    const made = await generate(tab, item.prompt)
+    expect(psnr(made, reference)).toBeGreaterThanOrEqual(50)
+    expect(made.types).toEqual(expect.arrayContaining(['progress', 'statechange', 'step', 'image']))
+    await see(tab, print)
+    return made
+  })
+
+  await test.step('with a picture, the page has its colours and fits its window, light and dark', async () => {
+    expect(await looks(tab)).toEqual({ ...light, overflow: 0 })
+    await keepScreenshot(tab, engineName, 'done')
+    await chooseTheme(tab, 'dark')
+    expect(await looks(tab)).toEqual({ ...dark, overflow: 0 })
+    await keepScreenshot(tab, engineName, 'done-dark')
+  })
+
+  await test.step('after a reload at 360 pixels, the page keeps its theme and gallery, fits, and a finger can press its buttons', async () => {
+    await shows(1)
+    await tab.setViewportSize(windows.narrow)
+    server.clearLog()
+    await tab.reload()
+    await see(tab, print)
+    await see(tab, '.headline', 'Ready')
+    expect(await looks(tab)).toEqual({ ...dark, overflow: 0 })
+    await fill(tab, 'textarea#prompt', item.prompt)
+    await keepScreenshot(tab, engineName, 'idle-360')
+    // A finger needs a height of 44 pixels.
+    for (const button of ['[part=run]', '#theme', '#open-models']) {
+      const { width, height } = await see(tab, button)
+      expect(height, button).toBeGreaterThanOrEqual(44)
+      expect(width, button).toBeGreaterThanOrEqual(24)
+    }
+  })
+
+  await test.step('after the reload, the same picture is made without a request', async () => {
+    const again = await generate(tab, item.prompt)
+    expect(again.pixels).toEqual(first.pixels)
+    expect(server.log).toEqual([])
+  })
 
   await test.step('a picture of the gallery is opened and deleted', async () => {
-    // The gallery shows a picture once it has stored it, and no longer once it has deleted it.
-    const shows = (count: number) =>
-      expect.poll(() => tab.evaluate((selector) => document.querySelectorAll(selector).length, print)).toBe(count)
     await shows(2)
     await click(tab, print)
     await see(tab, 'dialog dd', model)
@@ -58,28 +124,35 @@ test('a prompt becomes the picture of diffusers, and after a reload again, witho
   })
 })
 
-test('Cancel ends a run between two steps, and the next run makes its picture', async ({ tab, site, server }) => {
-  await tab.goto(address(site, server.url, { steps: '500' }))
-  await tab.waitForFunction(() => document.querySelector('aquatint-prompt')?.state === 'ready', null)
-  await listen(tab)
-  await click(tab, '[part=run]')
-  await happens(tab, 'step')
-  await click(tab, '[part=cancel]')
-  await see(tab, '.headline', 'Cancelled')
-  await tab.waitForFunction(() => document.querySelector('aquatint-prompt')?.state === 'ready', null)
-  expect((await outcome(tab)).types).not.toContain('image')
-  await tab.evaluate((steps) => {
-    const box = document.querySelector('aquatint-prompt')
-    if (box !== null) box.settings = { ...box.settings, numInferenceSteps: steps }
-  }, item.num_inference_steps)
-  expect(psnr(await generate(tab, item.prompt), reference)).toBeGreaterThanOrEqual(50)
-})
+test('a visit with a model that does not exist', async ({ engineName, tab, site, server }) => {
+  await tab.setViewportSize(windows.wide)
+  await tab.goto(`${site}/?${new URLSearchParams({ model: 'nobody/nothing', endpoint: server.url }).toString()}`)
 
-test('a model that does not exist gives an error with its name, and the page still works', async ({ tab, site, server }) => {
-  await tab.goto(address(site, server.url, { model: 'nobody/nothing' }))
-  await see(tab, '*', 'The model could not be downloaded')
-  const failed = await generate(tab, 'a boat')
-  expect(failed.code).toBe('repository-not-found')
-  expect(failed.message).toContain('nobody/nothing')
-  expect((await find(tab, '[part=run]'))?.disabled).toBe(false)
+  await test.step('the page says that the model could not be downloaded, and still works', async () => {
+    await see(tab, '*', 'The model could not be downloaded')
+    expect((await looks(tab)).overflow).toBe(0)
+    await keepScreenshot(tab, engineName, 'error')
+    const failed = await generate(tab, 'a boat')
+    expect(failed.code).toBe('repository-not-found')
+    expect(failed.message).toContain('nobody/nothing')
+    expect((await find(tab, '[part=run]'))?.disabled).toBe(false)
+  })
+
+  await test.step('the settings fit their window', async () => {
+    await click(tab, '.settings > summary')
+    await see(tab, '#scheduler')
+    expect((await looks(tab)).overflow).toBe(0)
+    await keepScreenshot(tab, engineName, 'settings')
+  })
+
+  await test.step('the page says which GPU the browser offers, or why there is none', async () => {
+    const hasGpu = await tab.evaluate(() => 'gpu' in navigator, null)
+    await see(tab, `[data-code="${hasGpu ? 'software-adapter' : 'no-webgpu'}"]`)
+    await click(tab, '#open-machine')
+    await see(tab, 'dialog h2', 'This machine')
+    const words = (await see(tab, 'dialog .facts dd')).text
+    expect(words).toMatch(hasGpu ? /^software adapter only/ : /^not available$/)
+    expect((await looks(tab)).overflow).toBe(0)
+    await keepScreenshot(tab, engineName, 'machine')
+  })
 })

@@ -23,6 +23,12 @@ interface Annotation {
   readonly description?: string
 }
 
+interface Result {
+  readonly annotations?: readonly Annotation[]
+  /** A failed test may lack its last steps. */
+  readonly steps?: readonly { readonly title: string; readonly error?: object }[]
+}
+
 /** The parts of Playwright's JSON report that are read here. */
 interface Suite {
   readonly file: string
@@ -33,13 +39,13 @@ interface Suite {
       readonly projectName: string
       readonly status: 'expected' | 'unexpected' | 'flaky' | 'skipped'
       readonly annotations: readonly Annotation[]
-      readonly results: readonly { readonly annotations?: readonly Annotation[] }[]
+      readonly results: readonly Result[]
     }[]
   }[]
 }
 
 interface Results {
-  /** By title: what each engine's column says. */
+  /** By title of a step, or of a test without steps: what each engine's column says. */
   readonly rows: Map<string, Map<EngineName, string>>
   readonly versions: Map<EngineName, string>
 }
@@ -55,8 +61,14 @@ function read(suite: Suite, { rows, versions }: Results): void {
       if (version !== undefined) versions.set(engine, version)
       const why = notes.find(({ type }) => type === 'skip')?.description ?? 'not run'
       const cell = status === 'expected' ? 'passed' : status === 'skipped' ? `not run: ${why}` : 'failed'
-      const row = rows.get(title) ?? new Map<EngineName, string>()
-      rows.set(title, row.set(engine, cell))
+      const steps = results.flatMap((result) => result.steps ?? [])
+      const outcomes = steps.map((step) => [step.title, step.error === undefined ? 'passed' : 'failed'] as const)
+      for (const [name, text] of status === 'unexpected' || steps.length === 0
+        ? [...outcomes, [title, cell] as const]
+        : outcomes) {
+        const row = rows.get(name) ?? new Map<EngineName, string>()
+        rows.set(name, row.set(engine, text))
+      }
     }
   }
 }
@@ -75,11 +87,13 @@ async function writePictures({ versions }: Results): Promise<void> {
   try {
     const states = readdirSync(join(screenshots, 'chromium')).map((file) => file.replace(/\.png$/, ''))
     for (const state of states) {
+      // In WebKit a page of that width fills the upper left corner of its window.
+      const crop = state.endsWith('-360') ? 'style="width: 360px; height: 640px; object-fit: none; object-position: 0 0"' : ''
       const figures = engineNames.flatMap((name) => {
         const file = join(screenshots, name, `${state}.png`)
         if (!existsSync(file)) return []
         const source = `data:image/png;base64,${readFileSync(file).toString('base64')}`
-        return [`<figure><figcaption>${versions.get(name) ?? name}</figcaption><img src="${source}"></figure>`]
+        return [`<figure><figcaption>${versions.get(name) ?? name}</figcaption><img ${crop} src="${source}"></figure>`]
       })
       const tab = await browser.newPage({ viewport: { width: 1500, height: 500 } })
       await tab.setContent(`<!doctype html><style>

@@ -91,6 +91,7 @@ test('the sizes in models.md are those of the published weight tables, at two by
     'stabilityai/stable-diffusion-3.5-large': ['sd35-large-transformer', ...sd3],
     'black-forest-labs/FLUX.1-schnell': ['flux-schnell-transformer', ...flux],
     'black-forest-labs/FLUX.1-dev': ['flux-dev-transformer', ...flux],
+    'lodestones/Chroma1-HD': ['chroma-transformer', 't5-xxl-encoder', 'flux-vae'],
   }
   const rows = [...readFileSync('docs/models.md', 'utf8').matchAll(/\| `([\w./-]+)` \| ([\d.]+) GB \| ([\d.]+) GB \|/g)]
   expect(rows.map(([, ...cells]) => cells)).toEqual(

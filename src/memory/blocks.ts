@@ -6,6 +6,9 @@
  * each block size, everything larger is kept, and of the other blocks one set is tried for each sum of bytes that some set of them has. Two
  * sets of almost the same sum are as good as each other, so at most {@link mostSums} sums are kept apart.
  *
+ * The first blocks may be those that only the first run of a generation uses. They are kept if all blocks are, and else streamed by that run: `once`
+ * is their number.
+ *
  * A larger budget never streams more, because the budget only chooses: the sets to choose from depend on the blocks alone.
  */
 
@@ -18,7 +21,7 @@ export interface BlockPlan {
   readonly keptBytes: number
   /** The most that streamed blocks take at once. */
   readonly ringBytes: number
-  /** Bytes that each run uploads. */
+  /** Bytes that each run uploads, after the first one. */
   readonly streamedBytes: number
   /** `keptBytes + ringBytes`: never more than the budget. */
   readonly peakBytes: number
@@ -27,28 +30,28 @@ export interface BlockPlan {
 /** How many sums of blocks' bytes are kept apart: with more sums than that, a set may be up to 1/255 of all bytes from the best. */
 const mostSums = 256
 
-/** The most that the streamed blocks take at once. The first follows the last, because one run follows another. */
-function ringOf(blocks: readonly number[], keeps: readonly boolean[], overlaps: boolean): number {
-  let [first, before, largest, pair] = [0, 0, 0, 0]
+/** The most that the streamed blocks take at once. The first of each run follows the last, because one run follows another. */
+function ringOf(blocks: readonly number[], keeps: readonly boolean[], overlaps: boolean, once: number): number {
+  let [first, before, largest, pair, repeated] = [0, 0, 0, 0, 0]
   for (const [index, bytes] of blocks.entries()) {
     if (bytes === 0 || keeps[index] === true) continue
-    if (before === 0) first = bytes
-    else pair = Math.max(pair, before + bytes)
+    if (index >= once && repeated++ === 0) first = bytes
+    if (before > 0) pair = Math.max(pair, before + bytes)
     before = bytes
     largest = Math.max(largest, bytes)
   }
-  if (!overlaps || pair === 0) return largest
-  return Math.max(pair, before + first)
+  if (!overlaps) return largest
+  return Math.max(largest, pair, repeated > 1 ? before + first : 0)
 }
 
-function describe(blocks: readonly number[], keeps: readonly boolean[], overlaps: boolean): BlockPlan {
+function describe(blocks: readonly number[], keeps: readonly boolean[], overlaps: boolean, once: number): BlockPlan {
   let keptBytes = 0
   let streamedBytes = 0
   for (const [index, bytes] of blocks.entries()) {
     if (keeps[index] === true) keptBytes += bytes
-    else streamedBytes += bytes
+    else if (index >= once) streamedBytes += bytes
   }
-  const ringBytes = ringOf(blocks, keeps, overlaps)
+  const ringBytes = ringOf(blocks, keeps, overlaps, once)
   return { keeps, overlaps, keptBytes, ringBytes, streamedBytes, peakBytes: keptBytes + ringBytes }
 }
 
@@ -97,55 +100,63 @@ function thinned(sums: ReadonlyMap<number, Chosen | undefined>, total: number): 
   return new Map(kept.values())
 }
 
-function planOf(blocks: readonly number[], { chosen, most }: Candidate, overlaps: boolean): BlockPlan {
-  const keeps = blocks.map((bytes) => bytes > most || bytes === 0)
+function planOf(blocks: readonly number[], { chosen, most }: Candidate, overlaps: boolean, once: number): BlockPlan {
+  const keeps = blocks.map((bytes, index) => (bytes > most && index >= once) || bytes === 0)
   for (let one = chosen; one !== undefined; one = one.rest) keeps[one.index] = true
-  return describe(blocks, keeps, overlaps)
+  return describe(blocks, keeps, overlaps, once)
 }
 
 /**
  * The plan that streams least within `budget` bytes, given the bytes of each block in the order they run. Streaming ahead is preferred to
  * keeping more blocks. If the largest block alone is over the budget, nothing is kept and the peak is over the budget too.
  */
-export function planBlocks(blocks: readonly number[], budget: number): BlockPlan {
+export function planBlocks(blocks: readonly number[], budget: number, once = 0): BlockPlan {
   const total = blocks.reduce((sum, bytes) => sum + bytes, 0)
   if (total <= budget)
     return describe(
       blocks,
       blocks.map(() => true),
       true,
+      once,
     )
-  const sets = candidates(blocks)
-  const ahead = best(blocks, sets, true, budget)
+  const sets = candidates(blocks.map((bytes, index) => (index < once ? 0 : bytes)))
+  const ahead = best(blocks, sets, true, budget, once)
   if (ahead !== undefined) return ahead
   // Below the smallest budget that streams ahead, keep no more than the plan for that budget: more memory must never stream more.
   const leastAhead = sets.reduceRight<BlockPlan | undefined>((least, set) => {
     if (least !== undefined && set.keptBytes > least.peakBytes) return least
-    const plan = planOf(blocks, set, true)
+    const plan = planOf(blocks, set, true, once)
     return least === undefined || plan.peakBytes < least.peakBytes ? plan : least
   }, undefined)
   const apart = sets.filter(({ keptBytes }) => keptBytes <= (leastAhead?.keptBytes ?? 0))
   return (
-    best(blocks, apart, false, budget) ??
+    best(blocks, apart, false, budget, once) ??
     describe(
       blocks,
       blocks.map((bytes) => bytes === 0),
       false,
+      once,
     )
   )
 }
 
 /** The plan that keeps none of `blocks` and streams them within `budget` bytes, ahead if that fits. Undefined: one block alone does not fit. */
-export function planStreaming(blocks: readonly number[], budget: number): BlockPlan | undefined {
+export function planStreaming(blocks: readonly number[], budget: number, once = 0): BlockPlan | undefined {
   const keeps = blocks.map((bytes) => bytes === 0)
-  return [true, false].map((overlaps) => describe(blocks, keeps, overlaps)).find(({ peakBytes }) => peakBytes <= budget)
+  return [true, false].map((overlaps) => describe(blocks, keeps, overlaps, once)).find(({ peakBytes }) => peakBytes <= budget)
 }
 
 /** The first set, so the one that keeps most, whose peak is within the budget. */
-function best(blocks: readonly number[], sets: readonly Candidate[], overlaps: boolean, budget: number): BlockPlan | undefined {
+function best(
+  blocks: readonly number[],
+  sets: readonly Candidate[],
+  overlaps: boolean,
+  budget: number,
+  once: number,
+): BlockPlan | undefined {
   for (const set of sets) {
     if (set.keptBytes > budget) continue
-    const plan = planOf(blocks, set, overlaps)
+    const plan = planOf(blocks, set, overlaps, once)
     if (plan.peakBytes <= budget) return plan
   }
   return undefined

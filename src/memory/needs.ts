@@ -11,18 +11,35 @@ export function bufferOf({ type, dims }: Omit<ValueInfo, 'name'>): number {
   return storageBytes(valueBytes(type, dims))
 }
 
+/** The results of stages that run once which other stages read: they stay from run to run. */
+export function keptValues(graph: ComponentGraph): readonly ValueInfo[] {
+  const read = new Set(graph.stages.flatMap(({ once, inputs }) => (once === true ? [] : Object.values(inputs))))
+  return graph.stages.flatMap(({ once, program, outputs }) =>
+    once === true
+      ? program.outputs.flatMap((info) => {
+          const name = outputs[info.name] ?? info.name
+          return read.has(name) ? [{ ...info, name }] : []
+        })
+      : [],
+  )
+}
+
 /**
- * The most bytes of activations that a run holds: the values passed between stages, until their last use, and what the running stage holds
- * itself, which its program estimates.
+ * The most bytes of activations that a run holds besides {@link keptValues}: the values passed between stages, until their last use, and what the
+ * running stage holds itself, which its program estimates.
  */
 export function estimateActivations(graph: ComponentGraph): number {
+  const kept = new Set(keptValues(graph).map(({ name }) => name))
   const lastUse = new Map<string, number>()
   for (const [index, stage] of graph.stages.entries()) for (const name of Object.values(stage.inputs)) lastUse.set(name, index)
   for (const { name } of graph.outputs) lastUse.set(name, graph.stages.length)
   const alive = new Map<string, number>(graph.inputs.map((info) => [info.name, bufferOf(info)]))
   let most = 0
   for (const [index, stage] of graph.stages.entries()) {
-    for (const info of stage.program.outputs) alive.set(stage.outputs[info.name] ?? info.name, bufferOf(info))
+    for (const info of stage.program.outputs) {
+      const name = stage.outputs[info.name] ?? info.name
+      if (!kept.has(name)) alive.set(name, bufferOf(info))
+    }
     const passed = [...alive.values()].reduce((sum, bytes) => sum + bytes, 0)
     most = Math.max(most, passed + stage.program.activationBytes)
     for (const name of alive.keys()) if ((lastUse.get(name) ?? -1) <= index) alive.delete(name)
@@ -54,13 +71,24 @@ export interface RunNeeds {
   readonly tile?: number | undefined
 }
 
+/** A block, and the bytes of buffers for the weights that only it uses. */
+export interface BlockNeeds extends Sized {
+  /** Whether only the first run of a generation uses it. Such blocks come first. Absent: each run does. */
+  readonly once?: true | undefined
+}
+
+/** How many blocks at the beginning only the first run of a generation uses. */
+export function countOnce(blocks: readonly { readonly once?: true | undefined }[]): number {
+  return blocks.filter(({ once }) => once === true).length
+}
+
 /** What one component takes of a device's memory. Plain data. */
 export interface ComponentNeeds {
   readonly name: string
   /** Set for the autoencoder's encoder, which runs apart from the decoder. */
   readonly part?: 'encoder' | undefined
-  /** The blocks in the order they run, and the bytes of buffers for the weights that only each uses. */
-  readonly blocks: readonly Sized[]
+  /** The blocks in the order they run. */
+  readonly blocks: readonly BlockNeeds[]
   /** Bytes of weights that several blocks use. */
   readonly sharedBytes: number
   readonly largestWeight: Sized
@@ -79,7 +107,11 @@ export function needsOf(name: string, graph: ComponentGraph, table: WeightTable)
   const weights = [...own.flat(), ...shared].map(({ entry, bytes }) => ({ name: entry.name, bytes: storageBytes(bytes) }))
   return {
     name,
-    blocks: graph.stages.map((stage, index) => ({ name: stage.name, bytes: bufferBytes(own[index] ?? []) })),
+    blocks: graph.stages.map(({ name: block, once }, index) => ({
+      name: block,
+      bytes: bufferBytes(own[index] ?? []),
+      ...(once === true ? { once } : {}),
+    })),
     sharedBytes: bufferBytes(shared),
     largestWeight: largestOf(weights),
     ways: [runNeedsOf(graph)],
@@ -94,7 +126,8 @@ export function runNeedsOf(graph: ComponentGraph): RunNeeds {
     bytes: storageBytes(largestValue.bytes),
   }))
   return {
-    activationBytes: activationMargin * estimateActivations(graph),
+    activationBytes:
+      activationMargin * estimateActivations(graph) + keptValues(graph).reduce((sum, info) => sum + bufferOf(info), 0),
     largestValue: largestOf([...inputs, ...made]),
     inputs,
   }

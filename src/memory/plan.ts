@@ -4,7 +4,7 @@
  */
 
 import { planBlocks } from './blocks.js'
-import { weightBytes, type ComponentNeeds, type RunNeeds } from './needs.js'
+import { countOnce, weightBytes, type ComponentNeeds, type RunNeeds } from './needs.js'
 import { formatBytes } from '../util/format-bytes.js'
 import type { DeviceInfo } from './device-info.js'
 import { isRefusal, type Refusal } from './refusal.js'
@@ -28,7 +28,7 @@ export interface ComponentPlan {
   readonly peakWeightBytes: number
   /** Weights that stay from run to run. */
   readonly keptBytes: number
-  /** Weights that each run uploads. */
+  /** Weights that each run uploads, after the first one of a generation. */
   readonly streamedBytes: number
   /** The most that a run is expected to hold beside weights. */
   readonly activationBytes: number
@@ -172,6 +172,7 @@ function planComponent(
   const blocks = planBlocks(
     needs.blocks.map(({ bytes }) => bytes),
     Math.min(atOnce, total) - needs.sharedBytes,
+    countOnce(needs.blocks),
   )
   return {
     name: needs.name,
@@ -213,8 +214,10 @@ function leastWeights({ blocks, sharedBytes }: ComponentNeeds): number {
 
 /** The weight budget with which a component keeps nothing and still uploads each block while the one before runs. */
 export function leastWeightBudget({ blocks, sharedBytes }: ComponentNeeds): number {
-  const bytes = blocks.map((block) => block.bytes).filter((size) => size > 0)
-  return sharedBytes + Math.max(0, ...bytes.map((size, index) => size + (bytes[(index + 1) % bytes.length] ?? 0)))
+  const used = blocks.filter(({ bytes }) => bytes > 0)
+  // Another run follows, without the blocks that only the first one uses.
+  const first = used.find(({ once }) => once !== true)
+  return sharedBytes + Math.max(0, ...used.map(({ bytes }, index) => bytes + (used[index + 1] ?? first ?? { bytes: 0 }).bytes))
 }
 
 /** The fewest bytes that {@link planMemory} finds a plan of this residence for; with `block`, one that streams ahead. */

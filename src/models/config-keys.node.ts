@@ -138,6 +138,8 @@ function denoiserRun(
     inputs[name] = { dims, data: Float32Array.from(runs.flatMap(({ begin, end }) => Array.from(values.subarray(begin, end)))) }
   }
   if (graph.inputs.some(({ name }) => name === 'add_embeds')) inputs['add_embeds'] = addEmbeds(config)
+  if (graph.inputs.some(({ name }) => name === 'attention_mask'))
+    inputs['attention_mask'] = { dims: [1, 5], data: Float32Array.of(1, 1, 1, 0, 0) }
   // The fixture's runs have no guidance scale. Its projection has no bias, so zeros add nothing.
   const guidance = graph.inputs.find(({ name }) => name === 'timestep_cond')?.dims
   if (guidance !== undefined)

@@ -92,8 +92,11 @@ test.each([
   expect(relativeError(floatsOf('out_sample', got), floatsOf('out_sample', wanted))).toBeLessThan(tolerance)
 })
 
-test('results of FLUX.1’s blocks that are out of float16’s range are correct in float16', async () => {
-  const { definition, table, write, inputs } = fixtureCalls('tiny-flux').get('transformer.forward')!()
+test.each([
+  ['FLUX.1', 'tiny-flux'],
+  ['Chroma', 'tiny-chroma'],
+])('results of %s’s blocks that are out of float16’s range are correct in float16', async (_, fixture) => {
+  const { definition, table, write, inputs } = fixtureCalls(fixture).get('transformer.forward')!()
   const large = enlarged(table, /(to_out\.0|to_add_out|net\.2|single_transformer_blocks\.\d\.proj_out)\.weight$/, 60000)
   const run = (dtype: 'float32' | 'float16') => {
     const graph = matchWeights(definition, write({ dtype, weights: 'initializer', granularity: 'block' }), large).graphs[0]!

@@ -7,6 +7,7 @@ import { AutoencoderTiny } from './autoencoders/autoencoder-tiny.js'
 import { CLIPTextModel, CLIPTextModelWithProjection } from './text-encoders/clip-text-model.js'
 import { Qwen3ForCausalLM, Qwen3Model } from './text-encoders/qwen3-model.js'
 import { T5EncoderModel } from './text-encoders/t5-encoder-model.js'
+import { ChromaTransformer2DModel } from './transformers/transformer-chroma.js'
 import { FluxTransformer2DModel } from './transformers/transformer-flux.js'
 import { Flux2Transformer2DModel } from './transformers/transformer-flux2.js'
 import { SD3Transformer2DModel } from './transformers/transformer-sd3.js'
@@ -25,6 +26,7 @@ export const networkDefinitions: readonly NetworkDefinition[] = [
   ZImageTransformer2DModel,
   FluxTransformer2DModel,
   Flux2Transformer2DModel,
+  ChromaTransformer2DModel,
   AutoencoderKL,
   AutoencoderKLFlux2,
   AutoencoderTiny,

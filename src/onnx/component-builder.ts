@@ -1,6 +1,7 @@
 /**
- * Builds a component from named stages. With granularity `component`, all stages' bodies go into one program. With `block`, each stage
- * becomes a program of its own, and stages whose programs have equal bytes share one. The same model code serves both.
+ * Builds a component from named stages. With granularity `component`, all stages' bodies go into one program, and those of stages that run once go into
+ * another one before it. With `block`, each stage becomes a program of its own, and stages whose programs have equal bytes share one. The same model
+ * code serves both.
  */
 
 import { GraphBuilder } from './graph-builder.js'
@@ -13,13 +14,22 @@ export type Values<Name extends string> = Readonly<Record<Name, ValueInfo>>
 export class ComponentBuilder {
   readonly options: WriteOptions
   readonly #name: string
-  /** The single program of the component; undefined with granularity `block`. */
+  /** With granularity `component`: the program that runs each time. */
   readonly #whole: GraphBuilder | undefined
+  /** With granularity `component`: the program that runs once. */
+  readonly #first: GraphBuilder | undefined
   readonly #inputs: ValueInfo[] = []
+  /** Values that both programs can read: the component's inputs. */
+  readonly #given = new Set<string>()
+  /** The results of stages that run once, as the value of the program that computes them. */
+  readonly #onceValues = new Map<string, ValueInfo>()
+  /** With granularity `component`: the values from outside that each program has declared. */
+  readonly #declared = new Map<GraphBuilder, Map<string, ValueInfo>>()
   /** Inputs that bodies of stages declared for the whole component, by name. */
   readonly #fromBodies = new Map<string, ValueInfo>()
   readonly #outputs: ValueInfo[] = []
   readonly #stages: Stage[] = []
+  readonly #onceStages: Stage[] = []
   readonly #programs = new Map<string, Program>()
   /** With `block`: the public names of the component values that have one. */
   readonly #published = new Map<string, string>()
@@ -28,11 +38,14 @@ export class ComponentBuilder {
     this.#name = name
     this.options = options
     this.#whole = options.granularity === 'component' ? new GraphBuilder(options) : undefined
+    this.#first = options.granularity === 'component' ? new GraphBuilder(options) : undefined
   }
 
   /** Declares an input of the component. */
   input(name: string, type: ElementType, dims: readonly number[]): ValueInfo {
-    const value = this.#whole?.input(name, type, dims) ?? { name, type, dims }
+    if (this.#given.has(name)) throw new Error(`The input ${name} is declared twice`)
+    const value = { name, type, dims }
+    this.#given.add(name)
     this.#inputs.push(value)
     return value
   }
@@ -48,7 +61,66 @@ export class ComponentBuilder {
     prefix: string = name,
   ): Values<Out> {
     const whole = this.#whole
-    if (whole !== undefined) return whole.scoped(prefix, () => body(whole, inputs))
+    if (whole !== undefined) {
+      const local = mapValues(inputs, (value) => this.#valueIn(whole, value))
+      return whole.scoped(prefix, () => body(whole, local))
+    }
+    return this.#addStage(name, inputs, body, prefix, false)
+  }
+
+  /**
+   * Adds a stage whose results stay the same from run to run: its inputs are inputs of the component that do, or results of such stages. Otherwise as
+   * {@link stage}.
+   */
+  onceStage<In extends string, Out extends string>(
+    name: string,
+    inputs: Values<In>,
+    body: (graph: GraphBuilder, inputs: Values<In>) => Values<Out>,
+    prefix: string = name,
+  ): Values<Out> {
+    for (const value of Object.values<ValueInfo>(inputs))
+      if (!this.#given.has(value.name) && !this.#onceValues.has(value.name))
+        throw new Error(`${name} runs once and cannot depend on ${value.name}`)
+    const first = this.#first
+    const results =
+      first === undefined
+        ? this.#addStage(name, inputs, body, prefix, true)
+        : first.scoped(prefix, () =>
+            body(
+              first,
+              mapValues(inputs, (value) => this.#valueIn(first, value)),
+            ),
+          )
+    return mapValues(results, (value, key) => {
+      const shared = { name: `${name}/${key}`, type: value.type, dims: value.dims }
+      this.#onceValues.set(shared.name, value)
+      return shared
+    })
+  }
+
+  /** With granularity `component`: a stage's input as a program names it. Values from outside the program are declared when it first reads them. */
+  #valueIn(graph: GraphBuilder, value: ValueInfo): ValueInfo {
+    const computed = this.#onceValues.get(value.name)
+    if (graph === this.#first && computed !== undefined) return computed
+    if (computed === undefined && !this.#given.has(value.name)) return value
+    const declared = this.#declared.get(graph) ?? new Map<string, ValueInfo>()
+    this.#declared.set(graph, declared)
+    const known = declared.get(value.name)
+    if (known !== undefined) return known
+    if (computed !== undefined) this.#first?.output(value.name, computed)
+    const input = graph.input(value.name, value.type, value.dims)
+    declared.set(value.name, input)
+    return input
+  }
+
+  /** With granularity `block`: adds the program of a stage. */
+  #addStage<In extends string, Out extends string>(
+    name: string,
+    inputs: Values<In>,
+    body: (graph: GraphBuilder, inputs: Values<In>) => Values<Out>,
+    prefix: string,
+    once: boolean,
+  ): Values<Out> {
     const graph = new GraphBuilder(this.options, prefix)
     const local = mapValues(inputs, (value, key) => graph.input(key, value.type, value.dims))
     const results = body(graph, local)
@@ -57,7 +129,8 @@ export class ComponentBuilder {
     for (const input of shared) this.#fromBodies.set(input.name, input)
     const program = this.#share(graph.finish('stage'))
     const outputs = mapValues(results, (value, key) => ({ name: `${name}/${key}`, type: value.type, dims: value.dims }))
-    this.#stages.push({
+    const stages = once ? this.#onceStages : this.#stages
+    stages.push({
       name,
       program,
       inputs: { ...mapValues(inputs, (value) => value.name), ...ownNames(shared) },
@@ -65,13 +138,14 @@ export class ComponentBuilder {
         program.weights.map((weight) => [weight.name, prefix === '' ? weight.name : `${prefix}.${weight.name}`]),
       ),
       outputs: Object.fromEntries(keysOf(outputs).map((key) => [`${key}_out`, outputs[key].name])),
+      ...(once ? { once } : {}),
     })
     return outputs
   }
 
   /** Declares `value` as an output of the component under `name`. */
   output(name: string, value: ValueInfo): void {
-    this.#whole?.output(name, value)
+    if (this.#whole !== undefined) this.#whole.output(name, this.#valueIn(this.#whole, value))
     if (this.#whole === undefined) {
       if (this.#published.has(value.name)) throw new Error(`${value.name} is declared as an output twice`)
       this.#published.set(value.name, name)
@@ -81,18 +155,17 @@ export class ComponentBuilder {
 
   /** Returns the finished component. */
   finish(): ComponentGraph {
-    const inputs = [...this.#inputs, ...(this.#whole?.componentInputs ?? this.#fromBodies.values())]
+    for (const graph of [this.#first, this.#whole])
+      for (const input of graph?.componentInputs ?? []) this.#fromBodies.set(input.name, input)
+    const inputs = [...this.#inputs, ...this.#fromBodies.values()]
     const outputs = this.#outputs
     if (this.#whole === undefined) return { stages: this.#publishedStages(), inputs, outputs }
-    const program = this.#whole.finish(this.#name)
-    const stage = {
-      name: this.#name,
-      program,
-      inputs: ownNames(inputs),
-      weights: ownNames(program.weights),
-      outputs: ownNames(outputs),
-    }
-    return { stages: [stage], inputs, outputs }
+    const first = this.#onceValues.size === 0 ? undefined : this.#first?.finish(`${this.#name}, once`)
+    const once =
+      first === undefined || first.outputs.length === 0
+        ? []
+        : [{ ...wholeStage(`${this.#name}, once`, first), once: true } as const]
+    return { stages: [...once, wholeStage(this.#name, this.#whole.finish(this.#name))], inputs, outputs }
   }
 
   #share(program: Program): Program {
@@ -105,8 +178,16 @@ export class ComponentBuilder {
   /** Returns the stages, with the component's outputs renamed to their public names. */
   #publishedStages(): Stage[] {
     const rename = (names: Readonly<Record<string, string>>) => mapValues(names, (name) => this.#published.get(name) ?? name)
-    return this.#stages.map((stage) => Object.assign({}, stage, { inputs: rename(stage.inputs), outputs: rename(stage.outputs) }))
+    return [...this.#onceStages, ...this.#stages].map((stage) =>
+      Object.assign({}, stage, { inputs: rename(stage.inputs), outputs: rename(stage.outputs) }),
+    )
   }
+}
+
+/** A stage whose program has the component's own names. */
+function wholeStage(name: string, program: Program): Stage {
+  const { inputs, weights, outputs } = program
+  return { name, program, inputs: ownNames(inputs), weights: ownNames(weights), outputs: ownNames(outputs) }
 }
 
 function ownNames(values: readonly ValueInfo[]): Record<string, string> {

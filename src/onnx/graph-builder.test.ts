@@ -187,6 +187,40 @@ function component(granularity: 'component' | 'block', weights: 'input' | 'initi
   return builder.finish()
 }
 
+/** A component with a stage that runs once: y = x + once(prompt · w). */
+function componentWithOnce(granularity: 'component' | 'block') {
+  const builder = new ComponentBuilder('test', { dtype: 'float32', weights: 'initializer', granularity })
+  const x = builder.input('x', 'float32', [1, 2])
+  const prompt = builder.input('prompt', 'float32', [1, 2])
+  const { doubled } = builder.onceStage('double', { prompt }, (graph, inputs) => ({
+    doubled: add(graph, inputs.prompt, inputs.prompt),
+  }))
+  const { key } = builder.onceStage('attn', { doubled }, (graph, inputs) => ({
+    key: matMul(graph, inputs.doubled, graph.weight('weight', [2, 2])),
+  }))
+  const { y } = builder.stage('sum', { x, key }, (graph, inputs) => ({ y: add(graph, inputs.x, inputs.key) }))
+  expect(() => builder.onceStage('bad', { y }, (_, inputs) => inputs)).toThrow('cannot depend')
+  builder.output('y', y)
+  return builder.finish()
+}
+
+test('stages that run once come first, and give to the others what these read', () => {
+  const blocks = componentWithOnce('block')
+  expect(blocks.stages.map(({ name, once }) => [name, once === true])).toEqual([
+    ['double', true],
+    ['attn', true],
+    ['sum', false],
+  ])
+  const { stages, inputs } = componentWithOnce('component')
+  expect(inputs.map(({ name }) => name)).toEqual(['x', 'prompt'])
+  expect(
+    stages.map(({ once, inputs, weights, outputs }) => [once === true, inputs, weights, outputs].map((part) => part)),
+  ).toEqual([
+    [true, { prompt: 'prompt' }, { 'attn.weight': 'attn.weight' }, { 'attn/key': 'attn/key' }],
+    [false, { x: 'x', 'attn/key': 'attn/key' }, {}, { y: 'y' }],
+  ])
+})
+
 test('equal stages share a program, and their weights keep their own names', () => {
   const { stages, inputs, outputs } = component('block', 'input')
   expect(stages.map(({ name }) => name)).toEqual(['layers.a', 'layers.b', 'layers.c'])

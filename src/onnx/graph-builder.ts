@@ -51,7 +51,7 @@ export class GraphBuilder {
     return this.options.quantized?.(this.#prefix + this.#scope + name)
   }
 
-  /** The low-rank branches beside the layer with this name below the current scope, whose weight has this shape. */
+  /** The branches of adapters beside the layer with this name below the current scope, whose weight has this shape. */
   adapters(layer: string, weight: readonly number[]): readonly AdapterBranch[] {
     return this.options.adapters?.(this.#prefix + this.#scope + layer, weight) ?? []
   }

@@ -1,6 +1,6 @@
 /** ONNX operators that compute element by element, and matrix products: one function each, named as the operator. */
 
-import { scalar } from './constants.js'
+import { integers, scalar } from './constants.js'
 import type { Attribute } from './model-proto.js'
 import type { GraphBuilder } from './graph-builder.js'
 import { dimension } from './ops-shape.js'
@@ -57,10 +57,11 @@ export function scale(graph: GraphBuilder, x: ValueInfo, factor: number): ValueI
   return factor === 1 ? x : mul(graph, x, scalar(graph, factor, x.type))
 }
 
-/** Batched matrix product of the last two axes. */
+/** Batched matrix product of the last two axes; one operand may be a single matrix. */
 export function matMul(graph: GraphBuilder, a: ValueInfo, b: ValueInfo): ValueInfo {
   if (a.dims.at(-1) !== b.dims.at(-2)) throw new Error(`MatMul cannot multiply [${a.dims.join()}] by [${b.dims.join()}]`)
-  const dims = [...a.dims.slice(0, -1), dimension(b, b.dims.length - 1)]
+  const batch = a.dims.length < b.dims.length ? b.dims.slice(0, -2) : a.dims.slice(0, -2)
+  const dims = [...batch, dimension(a, a.dims.length - 2), dimension(b, b.dims.length - 1)]
   const [value] = graph.node({ op: 'MatMul', inputs: [a, b], outputs: [{ type: a.type, dims }] })
   if (value === undefined) throw new Error('MatMul returned no output')
   return value
@@ -96,4 +97,17 @@ export function relu(graph: GraphBuilder, x: ValueInfo): ValueInfo {
 
 export function sqrt(graph: GraphBuilder, x: ValueInfo): ValueInfo {
   return unary(graph, 'Sqrt', x)
+}
+
+/** ReduceL2: the length of each vector along the last axis, which is left out. */
+export function l2Norm(graph: GraphBuilder, x: ValueInfo): ValueInfo {
+  const axis = x.dims.length - 1
+  const [value] = graph.node({
+    op: 'ReduceL2',
+    inputs: [x, integers(graph, [axis])],
+    outputs: [{ type: x.type, dims: x.dims.slice(0, axis) }],
+    attributes: { keepdims: { kind: 'int', value: 0 } },
+  })
+  if (value === undefined) throw new Error('ReduceL2 returned no output')
+  return value
 }

@@ -40,6 +40,11 @@ export interface Stage {
   readonly weights: Readonly<Record<string, string>>
   /** Program output name → component value name. */
   readonly outputs: Readonly<Record<string, string>>
+  /**
+   * Whether its results depend only on inputs that stay the same from run to run, such as the prompt's. A caller can then keep them (`KeptValues` of
+   * runtime/). Such stages come first. Absent: it runs each time.
+   */
+  readonly once?: true | undefined
 }
 
 /** A whole component for one set of shapes: its stages in the order in which they run. */
@@ -59,20 +64,41 @@ export interface WriteOptions {
   readonly granularity: 'component' | 'block'
   /** Says, by parameter name, which Linear weights are quantized; if absent, none is. Their graphs use MatMulNBits. */
   readonly quantized?: QuantizedWeights | undefined
-  /** The low-rank branches (LoRA) beside each Linear and convolution; if absent, there are none. */
+  /** The branches of adapters (LoRA and its relatives) beside each Linear and convolution; if absent, there are none. */
   readonly adapters?: Adapters | undefined
 }
 
+/** A matrix of a Kronecker product: whole, or the product of two matrices, [rows, rank] and [rank, columns]. */
+export interface KroneckerFactor {
+  readonly rows: number
+  readonly columns: number
+  readonly rank?: number | undefined
+}
+
+/** How the change of a layer's weight is written in the tensors of an adapter. */
+export type AdapterForm =
+  /** LoRA: B·A. With `magnitude` (DoRA), the rows of the changed weight have the lengths that the tensor says. */
+  | { readonly kind: 'low-rank'; readonly rank: number; readonly magnitude: boolean }
+  /** LoHa: the product by elements of two products of this rank. */
+  | { readonly kind: 'hadamard'; readonly rank: number }
+  /** LoKr: the Kronecker product of two matrices. The layer's weight is its rows from `firstRow` on. */
+  | {
+      readonly kind: 'kronecker'
+      readonly left: KroneckerFactor
+      readonly right: KroneckerFactor
+      readonly firstRow: number
+    }
+
 /**
- * A low-rank branch beside a Linear or a convolution, as LoRA trains them: `scale · B(A(x))` is added to the layer's output. Its factors are
- * the weights `<layer>.lora_A.<id>` [rank, in, …] and `<layer>.lora_B.<id>` [out, rank, …]; A has the layer's kernel, stride and padding.
+ * A branch beside a Linear or a convolution, as adapters train them: `scale` times the product of the layer's input with the change of its weight is
+ * added to the layer's output. The tensors of an adapter are weights of the graph, named `<layer>.<part>.<id>`.
  */
 export interface AdapterBranch {
   /** Identifies the adapter, in names of weights. */
   readonly id: number
-  readonly rank: number
   /** The component's input with the scale, [1]. Layers with equal scales share one. */
   readonly scale: string
+  readonly form: AdapterForm
 }
 
 /** Returns the branches beside the layer with this name, whose weight has this shape: [out, in], or [out, in, rows, columns]. */

@@ -28,6 +28,7 @@ const names = [
   'tiny-sd35',
   'tiny-flux',
   'tiny-z-image',
+  'tiny-chroma',
   'few-steps/flux-schnell',
   'tiny-flux2-klein',
   'tiny-flux2-klein-base',

@@ -1,5 +1,6 @@
 /** All pipeline classes that can be run. A new class is added here, and its facts are in its own file alone. */
 
+import { chroma } from './families/chroma.js'
 import { flux } from './families/flux.js'
 import { flux2Klein } from './families/flux2-klein.js'
 import { latentConsistencyModel } from './families/latent-consistency-model.js'
@@ -16,5 +17,6 @@ export const families: readonly PipelineFamily[] = [
   flux,
   flux2Klein,
   zImage,
+  chroma,
   latentConsistencyModel,
 ]

@@ -39,6 +39,7 @@ const repositories: Readonly<Record<string, Repository>> = {
   'tiny-flux2-klein': servedRepository('tiny-flux2-klein', import.meta.glob('../../fixtures/tiny-flux2-klein/repo/**')),
   'tiny-z-image': servedRepository('tiny-z-image', import.meta.glob('../../fixtures/tiny-z-image/repo/**')),
   'tiny-flux': servedRepository('tiny-flux', import.meta.glob('../../fixtures/tiny-flux/repo/**')),
+  'tiny-chroma': servedRepository('tiny-chroma', import.meta.glob('../../fixtures/tiny-chroma/repo/**')),
   'few-steps/tiny-vae': servedRepository('few-steps/tiny-vae', import.meta.glob('../../fixtures/few-steps/tiny-vae/repo/**')),
 }
 
@@ -57,7 +58,8 @@ async function firstCase(name: string, repository: Repository, dtype: 'float32' 
   }
 }
 
-test.each(Object.entries(repositories))('%s', async (name, repository) => {
+// The bundled model's ten steps take most of the time; in float32 the Node tests hold it, with the same graphs.
+test.each(Object.entries(repositories).filter(([name]) => name !== 'bundled'))('%s', async (name, repository) => {
   const run = await firstCase(name, repository, 'float32')
   // The tolerances of docs/architecture.md for float32.
   expect(Object.keys(run?.tensors ?? {}).length).toBeGreaterThan(4)

@@ -101,7 +101,7 @@ test('a file for another pipeline is refused by its first tensor, and leaves the
     code: 'lora-mismatch',
     details: { tensor: `${flux}.lora_A.weight`, looksLike: 'FLUX' },
   })
-  await refused(loraOf({ 'lora_unet_mid_block.hada_w1_a': [2, 2] })).toMatchObject({ code: 'lora-method' })
+  await refused(loraOf({ 'lora_unet_mid_block.hada_t1': [2, 2] })).toMatchObject({ code: 'lora-method' })
   await refused(loraOf({ 'conv_in.weight': [2, 2] })).toMatchObject({ code: 'not-a-lora' })
   await refused(loraOf({ [`${flux}.lora_A.weight`]: [2, 16] })).toMatchObject({ code: 'not-a-lora' })
   await refused(loraOf({ [`${flux}.lora_A.weight`]: [2, 16], [`${flux}.lora_B.weight`]: [16, 3] })).toMatchObject({

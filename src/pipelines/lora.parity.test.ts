@@ -1,4 +1,4 @@
-/** LoRAs of every key style make the images that diffusers makes with them (fixtures/lora). */
+/** LoRAs of every key style make the images that diffusers makes with them (fixtures/lora), and DoRA, LoHa and LoKr (fixtures/lora-forms). */
 
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'

@@ -4,18 +4,16 @@
  */
 
 import type { TensorEntry, WeightTable } from '../checkpoint/types.js'
-import { factorNames } from '../models/layers/adapters.js'
-import type { AdapterBranch, Adapters } from '../onnx/types.js'
+import { adapterTensorName } from '../models/layers/adapters.js'
+import type { AdapterBranch, AdapterForm, Adapters } from '../onnx/types.js'
 import type { HostTensor } from '../runtime/types.js'
 import { float32Tensor } from './tensors.js'
 
 /** The branch beside one layer. */
 export interface LayerFactors {
-  /** [rank, in], or [rank, in, rows, columns] of a convolution. */
-  readonly a: TensorEntry
-  /** [out, rank], or [out, rank, 1, 1]. */
-  readonly b: TensorEntry
-  readonly rank: number
+  readonly form: AdapterForm
+  /** By their names in files without the layer's, such as `lora_A` [rank, in] and `lora_B` [out, rank]. */
+  readonly tensors: ReadonlyMap<string, TensorEntry>
   /** alpha / rank: what the branch is multiplied by, besides the adapter's weight. */
   readonly scaling: number
 }
@@ -87,15 +85,14 @@ export class NetworkAdapters {
 
 function branchOf({ id, layers }: NetworkAdapter, layer: string): readonly AdapterBranch[] {
   const factors = layers.get(layer)
-  return factors === undefined ? [] : [{ id, rank: factors.rank, scale: scaleName(id, factors.scaling) }]
+  return factors === undefined ? [] : [{ id, form: factors.form, scale: scaleName(id, factors.scaling) }]
 }
 
 function factorsOf({ id, layers }: NetworkAdapter): readonly (readonly [string, TensorEntry])[] {
-  return [...layers].flatMap(([layer, { a, b }]) => {
-    const names = factorNames(layer, id)
-    return [
-      [names.a, { ...a, name: names.a }],
-      [names.b, { ...b, name: names.b }],
-    ] as const
-  })
+  return [...layers].flatMap(([layer, { tensors }]) =>
+    [...tensors].map(([part, entry]) => {
+      const name = adapterTensorName(layer, part, id)
+      return [name, { ...entry, name }] as const
+    }),
+  )
 }

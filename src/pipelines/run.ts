@@ -66,6 +66,8 @@ export const capturedTensorNames: readonly CapturedTensorName[] = [
   'negative_prompt_embeds',
   'pooled_prompt_embeds',
   'negative_pooled_prompt_embeds',
+  'prompt_attention_mask',
+  'negative_prompt_attention_mask',
   'initial_latents',
   'timesteps',
   'noise_pred',

@@ -1,6 +1,6 @@
 /** Operations on host tensors, and the disposal of temporary tensors. */
 
-import type { DeviceTensor, HostTensor } from '../runtime/types.js'
+import type { HostTensor } from '../runtime/types.js'
 import type { PlainTensor } from './types.js'
 
 /** A float32 tensor in host memory, as an input of a network or for an upload. */
@@ -25,12 +25,17 @@ export function repeatBatch(tensor: PlainTensor, count: number): PlainTensor {
   return concatBatch(Array.from({ length: count }, () => tensor))
 }
 
-/** Has a tensor disposed at the end of {@link withTemporary}, and returns it. Tensors in host memory need no disposing. */
-export type Keep = <V extends DeviceTensor | HostTensor | undefined>(tensor: V) => V
+/** Something on a device that has to be disposed. */
+interface Disposable {
+  dispose(): void
+}
+
+/** Has a tensor, or several in one object, disposed at the end of {@link withTemporary}, and returns it. Tensors in host memory need no disposing. */
+export type Keep = <V extends Disposable | HostTensor | undefined>(tensor: V) => V
 
 /** Runs `work`, and disposes the tensors that it passed to `keep`, however it ends. */
 export async function withTemporary<T>(work: (keep: Keep) => Promise<T>): Promise<T> {
-  const kept: (DeviceTensor | HostTensor)[] = []
+  const kept: (Disposable | HostTensor)[] = []
   try {
     return await work((tensor) => {
       if (tensor !== undefined) kept.push(tensor)

@@ -1,6 +1,6 @@
-/** For tests in Node: the files and cases of fixtures/lora. */
+/** For tests in Node: the files and cases of fixtures/lora and fixtures/lora-forms. */
 
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { FileInRepository } from '../checkpoint/layouts/single-file/single-file.js'
 import { float32File, memoryRepository } from '../checkpoint/testing.js'
@@ -15,12 +15,15 @@ export interface LoraCase extends FixtureCase {
   readonly weights?: readonly number[]
 }
 
-const folder = join(fixtures, 'lora')
+/** The folders: key styles of LoRA, and the names of original codes with the other methods. */
+const folders = ['lora', 'lora-forms'].map((name) => join(fixtures, name))
 
 /** The cases with their references. */
 export function readLoraCases(): { readonly item: LoraCase; readonly reference: CapturedTensors }[] {
-  const cases = JSON.parse(readFileSync(join(folder, 'cases.json'), 'utf8')) as LoraCase[]
-  return cases.map((item, k) => ({ item, reference: readReference(join(folder, `reference-${k}.safetensors`)) }))
+  return folders.flatMap((folder) => {
+    const cases = JSON.parse(readFileSync(join(folder, 'cases.json'), 'utf8')) as LoraCase[]
+    return cases.map((item, k) => ({ item, reference: readReference(join(folder, `reference-${k}.safetensors`)) }))
+  })
 }
 
 /** A file of float32 tensors of these shapes, with values in −1…1. */
@@ -34,5 +37,6 @@ export function loraOf(shapes: Readonly<Record<string, readonly number[]>>, path
 /** A LoRA file by its name without the ending. */
 export function loraFile(name: string): FileInRepository {
   const path = `${name}.safetensors`
-  return { repository: memoryRepository({ [path]: readFileSync(join(folder, path)) }), path }
+  const found = folders.map((folder) => join(folder, path)).find((file) => existsSync(file)) ?? path
+  return { repository: memoryRepository({ [path]: readFileSync(found) }), path }
 }

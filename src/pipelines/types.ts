@@ -111,6 +111,10 @@ export interface PromptEmbeddings {
   readonly pooledPromptEmbeds?: PlainTensor | undefined
   /** SDXL and Stable Diffusion 3: [prompts, width], together with `negativePromptEmbeds`. */
   readonly negativePooledPromptEmbeds?: PlainTensor | undefined
+  /** Chroma: [prompts, tokens], together with `promptEmbeds`. 1 for tokens that count in full, 0 for padding. */
+  readonly promptAttentionMask?: PlainTensor | undefined
+  /** Chroma: [prompts, tokens], together with `negativePromptEmbeds`. */
+  readonly negativePromptAttentionMask?: PlainTensor | undefined
 }
 
 /** The options of `generate` that are texts for the prompt's other text encoders, or for the negative prompt. */
@@ -215,6 +219,8 @@ export type CapturedTensorName =
   | 'negative_prompt_embeds'
   | 'pooled_prompt_embeds'
   | 'negative_pooled_prompt_embeds'
+  | 'prompt_attention_mask'
+  | 'negative_prompt_attention_mask'
   | 'initial_latents'
   | 'timesteps'
   | 'noise_pred'

@@ -6,11 +6,13 @@
 import { InputError, isAquatintError } from '../errors.js'
 import type { ComponentGraph, ValueInfo, Shapes } from '../onnx/types.js'
 import { isAbortError, throwIfAborted } from '../util/abort.js'
+import { keptValues } from '../memory/needs.js'
 import type { Backend, StageInput } from './backend.js'
+import type { KeptValues } from './kept-values.js'
 import { RunValues } from './run-values.js'
 import { Mutex } from '../util/mutex.js'
 import { castHost, checkHostTensor, CpuTensor, GpuTensor } from './tensors.js'
-import type { DeviceTensor, HostTensor, LoadOptions, RunOptions } from './types.js'
+import type { DeviceTensor, HostTensor, LoadOptions } from './types.js'
 import type { Device } from './device.js'
 import type { WeightTable } from '../checkpoint/types.js'
 import type { WeightPlan } from '../memory/plan.js'
@@ -34,6 +36,14 @@ export interface BoundNetworkOptions {
   readonly shapes: Shapes
   /** Inputs that the network itself has values for; a graph takes those that it declares. Their shapes never change. Default: none. */
   readonly ownInputs?: (() => Readonly<Record<string, HostTensor>>) | undefined
+}
+
+/** Options of a run. */
+export interface RunOptions extends LoadOptions {
+  /** The name of the graph to run. It is passed to `graph`, together with the shapes of the inputs. */
+  readonly variant?: string | undefined
+  /** Keeps the results of stages that run once, and has those of the runs before. Absent: such stages run each time. */
+  readonly kept?: KeptValues | undefined
 }
 
 /** A network bound to a device: loads its weights, runs, and gives them back. Nothing is loaded when it is made. */
@@ -84,7 +94,7 @@ export class BoundNetwork {
       const all = { ...inputs, ...Object.fromEntries(declared) }
       checkRunInputs(this.name, graph, all)
       await this.#load(graph, options)
-      return this.#execute(graph, all, options.signal)
+      return this.#execute(graph, all, options)
     }, options.signal)
   }
 
@@ -154,10 +164,15 @@ export class BoundNetwork {
     this.#loaded = graph
   }
 
-  /** Runs the stages in order. Each value is freed after its last use; the outputs belong to the caller. */
-  async #execute(graph: ComponentGraph, inputs: Inputs, signal: AbortSignal | undefined): Promise<Record<string, DeviceTensor>> {
-    const values = new RunValues(graph)
+  /** Runs the stages in order. Each value is freed after its last use; the outputs belong to the caller, and `kept` owns what it keeps. */
+  async #execute(graph: ComponentGraph, inputs: Inputs, { signal, kept }: RunOptions): Promise<Record<string, DeviceTensor>> {
+    const before = kept?.of(graph, inputs, (tensor) => this.#holds(tensor))
+    const stages = before === undefined ? graph.stages : graph.stages.filter(({ once }) => once !== true)
+    const values = new RunValues({ ...graph, stages })
+    const toKeep = new Set(kept === undefined ? [] : keptValues(graph).map(({ name }) => name))
+    const made = new Map<string, DeviceTensor>()
     try {
+      for (const [name, tensor] of before ?? []) values.borrow(name, tensor)
       for (const info of graph.inputs) {
         const tensor = await this.#resolve(info, inputs[info.name])
         // Several stages read it: one upload instead of one for each stage.
@@ -165,20 +180,33 @@ export class BoundNetwork {
           values.own(info.name, this.#device.upload(tensor, this.name))
         else values.borrow(info.name, tensor)
       }
-      for (const stage of graph.stages) {
+      for (const stage of stages) {
         throwIfAborted(signal)
         const results = await this.#backend.runStage(stage, values.inputsOf(stage), signal)
-        for (const [name, tensor] of Object.entries(results)) values.own(stage.outputs[name] ?? name, tensor)
+        for (const [output, tensor] of Object.entries(results)) {
+          const name = stage.outputs[output] ?? output
+          if (toKeep.has(name)) {
+            made.set(name, tensor)
+            values.borrow(name, tensor)
+          } else values.own(name, tensor)
+        }
         values.finish(stage)
       }
       await this.#backend.verify()
       throwIfAborted(signal)
+      if (made.size > 0) kept?.keep(graph, inputs, made)
       return values.takeOutputs()
     } catch (error) {
+      for (const tensor of made.values()) tensor.dispose()
       throw await this.#causeOf(error)
     } finally {
       values.dispose()
     }
+  }
+
+  /** Whether the backend can read a tensor as it is. */
+  #holds(tensor: DeviceTensor): boolean {
+    return tensor instanceof GpuTensor ? tensor.buffers === this.#backend.buffers : this.#backend.buffers === undefined
   }
 
   /**

@@ -23,15 +23,15 @@ export class RunValues {
     return (this.#readsLeft.get(name) ?? 0) > 1
   }
 
-  /** Adds a value that stays the caller's. */
-  borrow(name: string, tensor: StageInput | CpuTensor): void {
-    this.#values.set(name, tensor)
+  /** Adds a value that this run does not free. */
+  borrow(name: string, tensor: StageInput | DeviceTensor): void {
+    if (!isDeviceTensor(tensor) || tensor instanceof GpuTensor || tensor instanceof CpuTensor) this.#values.set(name, tensor)
   }
 
   /** Adds a value that this run frees. */
   own(name: string, tensor: DeviceTensor): void {
     this.#owned.add(tensor)
-    if (tensor instanceof GpuTensor || tensor instanceof CpuTensor) this.#values.set(name, tensor)
+    this.borrow(name, tensor)
   }
 
   /** What a stage reads, by the names that its program has for it. */

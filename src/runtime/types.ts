@@ -94,8 +94,3 @@ export interface LoadOptions {
   /** Gets the bytes of weights loaded so far, 0 at first, and the bytes of all of them. */
   readonly onProgress?: ((loaded: number, total: number) => void) | undefined
 }
-
-export interface RunOptions extends LoadOptions {
-  /** The name of the graph to run. It is passed to `graph`, together with the shapes of the inputs. */
-  readonly variant?: string | undefined
-}

@@ -99,11 +99,16 @@ function* graphemes(text: string): Generator<string> {
 
 function decodeBase64(text: string): Uint8Array<ArrayBuffer> {
   if (text.length > maxMapBytes) throw broken(`it is longer than ${maxMapBytes} characters`)
+  let binary: string
   try {
-    return Uint8Array.from(atob(text), (character) => character.charCodeAt(0))
+    binary = atob(text)
   } catch {
     throw broken('it is not base64')
   }
+  const bytes = new Uint8Array(binary.length)
+  // A loop takes 1 ms for T5's table of 250,000 characters; `Uint8Array.from` goes through the string's iterator and takes 25.
+  for (let index = 0; index < binary.length; index++) bytes[index] = binary.charCodeAt(index)
+  return bytes
 }
 
 function offsetOf(unit: number): number {

@@ -15,9 +15,9 @@ export interface Tab {
   evaluate<R, A>(fn: (argument: A) => R | Promise<R>, argument: A): Promise<R>
   /** Resolves when the function returns something true. */
   waitForFunction<A>(fn: (argument: A) => unknown, argument: A): Promise<void>
-  /** In CSS pixels. */
+  /** In CSS pixels. WebKit makes a page narrower than its least window with the next `goto` or `reload`. */
   setViewportSize(size: { readonly width: number; readonly height: number }): Promise<void>
-  /** The visible part of the page, as PNG. */
+  /** The visible part of the page, as PNG. In WebKit a narrow page fills only the upper left corner of the picture. */
   screenshot(): Promise<Uint8Array>
   /** Presses the main button of the mouse at a place of the window, in CSS pixels. */
   click(x: number, y: number): Promise<void>

@@ -129,24 +129,20 @@ class WebKitTab implements Tab {
   }
 
   async setViewportSize(size: { readonly width: number; readonly height: number }): Promise<void> {
-    const url = await this.evaluate(() => location.href, null)
     const wasFrame = this.#frame !== undefined
+    const url = await this.evaluate(() => location.href, null)
     this.#frame = size.width < leastWidth ? size : undefined
-    if (this.#frame !== undefined || wasFrame) return this.goto(url)
+    // The next `goto` or `reload` fills the frame.
+    if (this.#frame !== undefined) return
+    if (wasFrame) return this.goto(url)
     // The window's size includes its tool bar.
     const { height } = await this.evaluate(() => ({ height: outerHeight - innerHeight }), null)
     await this.#send('POST', 'window/rect', { width: size.width, height: size.height + height })
   }
 
   async screenshot(): Promise<Uint8Array> {
-    if (this.#frame === undefined) return Buffer.from(await this.#send<string>('GET', 'screenshot'), 'base64')
-    await this.#send('POST', 'frame/parent', {})
-    try {
-      const frame = await this.#findFrame()
-      return Buffer.from(await this.#send<string>('GET', `element/${frame[elementKey]}/screenshot`), 'base64')
-    } finally {
-      await this.#enterFrame()
-    }
+    // Of the whole window, whose upper left corner the frame fills: the driver's pictures of elements have black bands.
+    return Buffer.from(await this.#send<string>('GET', 'screenshot'), 'base64')
   }
 
   async click(x: number, y: number): Promise<void> {

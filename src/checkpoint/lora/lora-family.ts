@@ -19,13 +19,13 @@ export function looksLike({ modules }: LoraFile): string | undefined {
   if (has(/(?:double|single)_blocks_\d|single_transformer_blocks/)) return 'FLUX'
   if (has(/joint_blocks_\d|^transformer_blocks_\d+_attn_add_/)) return 'Stable Diffusion 3'
   const context = layers.find(([name]) => /attn2_to_[kv]$/.test(name))
-  const known = byContextWidth[(context === undefined ? undefined : inputWidth(context[1])) ?? 0]
+  const known = byContextWidth[context === undefined ? 0 : inputWidth(context[1])]
   if (known !== undefined) return known
   if (has(/^layers_\d+_attention|^noise_refiner/)) return 'Z-Image'
   if (has(/^transformer_blocks_\d+_img_m/)) return 'Qwen-Image'
   return modules.some(({ component }) => component === 'text_encoder_2') ? 'Stable Diffusion XL' : undefined
 }
 
-function inputWidth({ a }: LoraModule): number | undefined {
-  return a.shape[1]
+function inputWidth({ columns }: LoraModule): number {
+  return columns
 }

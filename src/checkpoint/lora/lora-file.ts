@@ -6,17 +6,17 @@ import { CheckpointError, UnsupportedError } from '../../errors.js'
 import type { ByteSource, ReadOptions } from '../../hub/types.js'
 import { decodeFloats, isFloatDType } from '../element-types.js'
 import { readSafetensorsHeader, type TensorHeader } from '../safetensors.js'
-import { parseLoraKey, type LoraComponent, type LoraPart } from './lora-keys.js'
+import { readBranch, type ReadBranch } from './lora-forms.js'
+import { parseLoraKey, type BranchTensor, type LoraComponent } from './lora-keys.js'
 import { trainedScaling } from './lora-metadata.js'
 
-/** One branch of a file: the factors for one layer of one component. */
-export interface LoraModule {
+/** One branch of a file: the change of one layer of one component. */
+export interface LoraModule extends ReadBranch {
   readonly component: LoraComponent
   /** The layer as the file names it: see {@link LoraKey}. */
   readonly layer: string
-  readonly a: TensorHeader
-  readonly b: TensorHeader
-  readonly rank: number
+  /** The tensor that messages name. */
+  readonly first: TensorHeader
   /** The tensor with the branch's alpha, where the file has one. */
   readonly alpha: TensorHeader | undefined
 }
@@ -25,11 +25,18 @@ export interface LoraModule {
 export interface LoraFile {
   readonly modules: readonly LoraModule[]
   readonly metadata: ReadonlyMap<string, string>
-  /** Whether the file has DoRA's magnitudes, which are ignored as diffusers ignores them. */
+  /** Whether the file has DoRA's magnitudes in LyCORIS' form, which are ignored as diffusers ignores them. */
   readonly ignoresDora: boolean
+  /** Changes of biases and norms, which are ignored as diffusers ignores them. */
+  readonly ignored: readonly string[]
 }
 
-type Found = Partial<Record<LoraPart, TensorHeader>> & { readonly component: LoraComponent; readonly layer: string }
+interface Found {
+  readonly component: LoraComponent
+  readonly layer: string
+  readonly tensors: Map<BranchTensor, TensorHeader>
+  alpha?: TensorHeader
+}
 
 /**
  * Reads the header, and checks that the file is a LoRA.
@@ -37,17 +44,19 @@ type Found = Partial<Record<LoraPart, TensorHeader>> & { readonly component: Lor
  */
 export async function readLoraFile(source: ByteSource, file: string, options: ReadOptions = {}): Promise<LoraFile> {
   const { tensors, metadata } = await readSafetensorsHeader(source, file, options)
-  const found = groupTensors(tensors, file)
-  return {
-    modules: found.map((own) => ({ component: own.component, layer: own.layer, alpha: own.alpha, ...bothFactors(own, file) })),
-    metadata,
-    ignoresDora: found.some((own) => own['dora-scale'] !== undefined),
-  }
+  const { found, ignored, ignoresDora } = groupTensors(tensors, file)
+  const modules = found.flatMap((own): LoraModule[] => {
+    const { component, layer, alpha } = own
+    const branch = readBranch(own.tensors, file, `${layer} of ${component}`)
+    const first = own.tensors.get('lora_A') ?? [...own.tensors.values()][0]
+    return first === undefined ? [] : [{ ...branch, component, layer, first, alpha }]
+  })
+  return { modules, metadata, ignoresDora, ignored }
 }
 
 /**
- * What each branch is multiplied by, alpha / rank: see diffusers' `get_peft_kwargs`. A branch without an alpha has the most common one of its
- * component. In a file without alphas, peft's config decides.
+ * What each branch is multiplied by, alpha / rank: see diffusers' `get_peft_kwargs`. A branch of a UNet or text encoder without an alpha has the most common
+ * one of its component, as in diffusers. In a file without alphas, peft's config decides.
  */
 export async function readScalings(
   { modules, metadata }: LoraFile,
@@ -59,6 +68,9 @@ export async function readScalings(
     return decodeFloats(await source.read({ begin: alpha.begin, end: alpha.end }, options), alpha.dtype)[0]
   }
   const alphas = new Map(await Promise.all(modules.map(async (module) => [module, await read(module)] as const)))
+  const isUNet = modules.some(({ layer }) =>
+    /^(?:down_blocks|mid_block|up_blocks|input_blocks|middle_block|output_blocks)/.test(layer),
+  )
   const usual = new Map(
     [...new Set(modules.map(({ component }) => component))].map((component) => [
       component,
@@ -68,48 +80,43 @@ export async function readScalings(
   return new Map(
     modules.map((module) => {
       const { component, layer, rank } = module
-      const alpha = alphas.get(module) ?? usual.get(component)
+      // A Kronecker product of two whole matrices has no alpha.
+      if (rank === undefined) return [module, 1]
+      const alpha = alphas.get(module) ?? (component === 'denoiser' && !isUNet ? undefined : usual.get(component))
       return [module, alpha === undefined ? trainedScaling(metadata, component, layer, rank) : alpha / rank]
     }),
   )
 }
 
-function groupTensors(tensors: ReadonlyMap<string, TensorHeader>, file: string): readonly Found[] {
+function groupTensors(
+  tensors: ReadonlyMap<string, TensorHeader>,
+  file: string,
+): { readonly found: readonly Found[]; readonly ignored: readonly string[]; readonly ignoresDora: boolean } {
   const found = new Map<string, Found>()
+  const ignored: string[] = []
+  let ignoresDora = false
   for (const [name, tensor] of tensors) {
     const key = parseLoraKey(name)
     if (key === undefined) throw notALora(file, name)
-    if (key.part === 'other')
+    const { component, layer, part } = key
+    if (part === 'other')
       throw new UnsupportedError(
         'lora-method',
-        `${file} has the tensor ${name}, which belongs to a method that is not supported. LoRA and LoCon are supported; DoRA in peft's form, LoHa, LoKr and the like are not.`,
+        `${file} has the tensor ${name}, which belongs to a method that is not supported. LoRA, LoCon, DoRA in peft's form, LoHa and LoKr are supported, without Tucker decomposition.`,
         { file, tensor: name },
       )
-    const { component, layer, part } = key
-    const id = `${component} ${layer}`
-    found.set(id, { ...(found.get(id) ?? { component, layer }), [part]: tensor })
-  }
-  if (found.size === 0) throw notALora(file, '')
-  return [...found.values()]
-}
-
-/** @throws CheckpointError `not-a-lora` where a factor is missing or the two do not fit each other */
-function bothFactors({ a, b, component, layer }: Found, file: string): Pick<LoraModule, 'a' | 'b' | 'rank'> {
-  if (a === undefined || b === undefined) {
-    const message = `${file} has only a part of the branch for ${layer} of ${component}: LoRA has two factors for each layer.`
-    throw new CheckpointError('not-a-lora', message, { file, layer })
-  }
-  for (const { name, dtype, dtypeName } of [a, b])
-    if (!isFloatDType(dtype)) {
-      const message = `The tensor ${name} in ${file} holds ${dtypeName ?? dtype}; a LoRA's factors are floating-point numbers.`
-      throw new CheckpointError('dtype-mismatch', message, { tensor: name, actual: dtypeName ?? dtype })
+    if (part === 'dora-scale') ignoresDora = true
+    else if (part === 'ignored') ignored.push(name)
+    else {
+      const id = `${component} ${layer}`
+      const own: Found = found.get(id) ?? { component, layer, tensors: new Map() }
+      found.set(id, own)
+      if (part === 'alpha') own.alpha = tensor
+      else own.tensors.set(part, tensor)
     }
-  const rank = a.shape[0] ?? 0
-  if (rank < 1 || b.shape[1] !== rank || b.shape.slice(2).some((dim) => dim !== 1)) {
-    const message = `The factors ${a.name} [${a.shape.join(', ')}] and ${b.name} [${b.shape.join(', ')}] in ${file} do not have one rank.`
-    throw new CheckpointError('shape-mismatch', message, { tensor: b.name, expected: [b.shape[0] ?? 0, rank], actual: b.shape })
   }
-  return { a, b, rank }
+  if (found.size === 0) throw notALora(file, ignored[0] ?? '')
+  return { found: [...found.values()], ignored, ignoresDora }
 }
 
 function notALora(file: string, name: string): CheckpointError {

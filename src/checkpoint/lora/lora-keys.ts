@@ -7,8 +7,19 @@
 /** The component that a tensor is for. `denoiser`: `unet` or `transformer`. */
 export type LoraComponent = 'denoiser' | 'text_encoder' | 'text_encoder_2' | 'text_encoder_3'
 
-/** What a tensor is of a layer's branch. `other`: a part that belongs to another method than LoRA. */
-export type LoraPart = 'a' | 'b' | 'alpha' | 'dora-scale' | 'other'
+/** The tensors of a layer's branch: of LoRA (with a magnitude: DoRA), of LoHa and of LoKr, as peft and LyCORIS name them. */
+export type BranchTensor =
+  | 'lora_A'
+  | 'lora_B'
+  | 'lora_magnitude_vector'
+  | `hada_w${1 | 2}_${'a' | 'b'}`
+  | `lokr_w${1 | 2}${'' | '_a' | '_b'}`
+
+/**
+ * What a tensor is of a layer's branch. `ignored`: a change of a bias or of a norm, which diffusers leaves out. `other`: a part that belongs to a
+ * method that cannot be loaded.
+ */
+export type LoraPart = BranchTensor | 'alpha' | 'dora-scale' | 'ignored' | 'other'
 
 /** A tensor's place. */
 export interface LoraKey {
@@ -20,27 +31,38 @@ export interface LoraKey {
 
 /** The ends of tensor names. The first that matches counts; what it matches is no part of the layer's name. */
 const parts: readonly (readonly [RegExp, LoraPart])[] = [
-  [/\.lora_A(?:\.[^.]+)?\.weight$/, 'a'],
-  [/\.lora_B(?:\.[^.]+)?\.weight$/, 'b'],
-  [/\.lora_down\.weight$/, 'a'],
-  [/\.lora_up\.weight$/, 'b'],
-  [/[._]lora\.down\.weight$/, 'a'],
-  [/[._]lora\.up\.weight$/, 'b'],
-  [/\.lora_linear_layer\.down\.weight$/, 'a'],
-  [/\.lora_linear_layer\.up\.weight$/, 'b'],
+  [/\.lora_A(?:\.[^.]+)?\.weight$/, 'lora_A'],
+  [/\.lora_B(?:\.[^.]+)?\.weight$/, 'lora_B'],
+  [/\.lora_down\.weight$/, 'lora_A'],
+  [/\.lora_up\.weight$/, 'lora_B'],
+  [/[._]lora\.down\.weight$/, 'lora_A'],
+  [/[._]lora\.up\.weight$/, 'lora_B'],
+  // XLabs numbers the streams of a FLUX block: `qkv_lora1`.
+  [/(?<=_lora[12])\.down\.weight$/, 'lora_A'],
+  [/(?<=_lora[12])\.up\.weight$/, 'lora_B'],
+  [/\.lora_linear_layer\.down\.weight$/, 'lora_A'],
+  [/\.lora_linear_layer\.up\.weight$/, 'lora_B'],
+  [/\.lora_magnitude_vector(?:\.[^.]+)*$/, 'lora_magnitude_vector'],
+  ...(['hada_w1_a', 'hada_w1_b', 'hada_w2_a', 'hada_w2_b'] as const).map(endsWith),
+  ...(['lokr_w1', 'lokr_w1_a', 'lokr_w1_b', 'lokr_w2', 'lokr_w2_a', 'lokr_w2_b'] as const).map(endsWith),
   [/(?:_lora)?\.alpha$/, 'alpha'],
   [/\.dora_scale$/, 'dora-scale'],
-  [/\.lora_magnitude_vector(?:\.[^.]+)*$/, 'other'],
-  [/\.(?:lora_mid|hada_\w+|lokr_\w+|oft_\w+|lora_embedding_[AB]|diff|diff_b|w_norm|b_norm)(?:\.[^.]+)*$/, 'other'],
+  [/\.(?:diff|diff_b|w_norm|b_norm)$/, 'ignored'],
+  [/\.(?:lora_mid|hada_\w+|lokr_\w+|oft_\w+|lora_embedding_[AB])(?:\.[^.]+)*$/, 'other'],
   [/\.lora_[AB](?:\.[^.]+)?\.bias$/, 'other'],
 ]
 
+/** A tensor that files name as it is called here; peft adds the name of an adapter. */
+function endsWith(part: BranchTensor): readonly [RegExp, LoraPart] {
+  return [new RegExp(`\\.${part}(?:\\.[^.]+)?$`), part]
+}
+
 /** The beginnings of tensor names, by component. */
 const prefixes: readonly (readonly [RegExp, LoraComponent])[] = [
-  [/^text_encoder\.|^lora_te1?_/, 'text_encoder'],
-  [/^text_encoder_2\.|^lora_te2_/, 'text_encoder_2'],
-  [/^text_encoder_3\.|^lora_te3_/, 'text_encoder_3'],
-  [/^(?:unet|transformer|diffusion_model)\.|^lora_(?:unet|transformer)_|^lycoris_/, 'denoiser'],
+  [/^text_encoders\.clip_l\.transformer\.|^text_encoder\.|^lora_te1?_/, 'text_encoder'],
+  [/^text_encoders\.clip_g\.transformer\.|^text_encoder_2\.|^lora_te2_/, 'text_encoder_2'],
+  [/^text_encoders\.t5xxl\.transformer\.|^text_encoder_3\.|^lora_te3_/, 'text_encoder_3'],
+  [/^(?:unet|transformer|(?:model\.)?diffusion_model)\.|^lora_(?:unet|transformer)_|^lycoris_/, 'denoiser'],
 ]
 
 /** Where a tensor belongs. Undefined for a name that no LoRA file has. */

@@ -2,18 +2,34 @@
 
 import { CheckpointError } from '../../errors.js'
 import { ldmLayers } from './ldm-layers.js'
+import { misfitOf } from './lora-forms.js'
 import type { LoraFile, LoraModule } from './lora-file.js'
 import { looksLike } from './lora-family.js'
 import { flatName, layerNames, type LoraComponent } from './lora-keys.js'
+import { originalLayers } from './transformer-layers.js'
 
 /** The layers of a network that can have branches, by name, with the shapes of their weights: [out, in, …]. */
 export type AdaptableLayers = ReadonlyMap<string, readonly number[]>
 
+/** The rows of a branch that are for one layer. All of them, unless the file has several layers as one matrix. */
+export interface MatchedBranch {
+  readonly module: LoraModule
+  readonly firstRow: number
+  readonly rows: number
+  /** The two halves of the rows are exchanged. */
+  readonly exchanged: boolean
+}
+
 /** The branches of a file by the layers of each component. */
 export interface MatchedLora {
-  readonly components: ReadonlyMap<LoraComponent, ReadonlyMap<string, LoraModule>>
+  readonly components: ReadonlyMap<LoraComponent, ReadonlyMap<string, MatchedBranch>>
   /** The branches for layers or components that the pipeline does not have. */
   readonly ignored: readonly LoraModule[]
+}
+
+/** A layer of a network, or one of the layers that are one in a file. */
+interface Target extends Omit<MatchedBranch, 'module'> {
+  readonly layer: string
 }
 
 /**
@@ -21,46 +37,70 @@ export interface MatchedLora {
  * @throws CheckpointError `lora-mismatch` with the first tensor that does not fit, and what the file looks like
  */
 export function matchLora(lora: LoraFile, file: string, components: ReadonlyMap<LoraComponent, AdaptableLayers>): MatchedLora {
-  const found = new Map<LoraComponent, Map<string, LoraModule>>()
+  const found = new Map<LoraComponent, Map<string, MatchedBranch>>()
   const ignored: LoraModule[] = []
+  const joined: (readonly [LoraModule, readonly Target[]])[] = []
   const indexes = new Map([...components].map(([component, layers]) => [component, indexOf(layers)]))
+  const take = (module: LoraModule, targets: readonly Target[]) => {
+    const own = found.get(module.component) ?? new Map<string, MatchedBranch>()
+    found.set(module.component, own)
+    for (const { layer, ...rows } of targets) {
+      if (own.has(layer)) throw misfit(lora, file, module.first)
+      own.set(layer, { module, ...rows })
+    }
+  }
   for (const module of lora.modules) {
     const index = indexes.get(module.component)
-    const layer = layerNames(module.layer)
+    const targets = layerNames(module.layer)
       .map((name) => index?.get(name))
-      .find((name) => name !== undefined)
-    const weight = layer === undefined ? undefined : components.get(module.component)?.get(layer)
-    if (layer === undefined || weight === undefined) {
+      .find((known) => known !== undefined)
+    const [, ...inner] = components.get(module.component)?.get(targets?.[0]?.layer ?? '') ?? []
+    // The rows of a Kronecker product cannot be exchanged: no file is known that would need it.
+    if (targets === undefined || (module.form.kind === 'kronecker' && targets.some(({ exchanged }) => exchanged))) {
       ignored.push(module)
       continue
     }
-    const { a, b, rank } = module
-    const [out = 0, ...inner] = weight
-    if (!sameShape(a.shape, [rank, ...inner])) throw misfit(lora, file, a, [rank, ...inner])
-    if (!sameShape(b.shape, [out, rank])) throw misfit(lora, file, b, [out, rank])
-    const own = found.get(module.component) ?? new Map<string, LoraModule>()
-    found.set(module.component, own)
-    if (own.has(layer)) throw misfit(lora, file, a)
-    own.set(layer, module)
+    const wanted = targets.reduce((sum, { rows }) => sum + rows, 0)
+    const wrong = misfitOf(module, wanted, inner)
+    if (wrong !== undefined) throw misfit(lora, file, wrong.tensor, wrong.expected)
+    if (targets.length > 1) joined.push([module, targets])
+    else take(module, targets)
+  }
+  for (const [module, targets] of joined) {
+    // Some files have the same change twice: as one matrix, and in its parts. diffusers takes the parts.
+    const own = found.get(module.component)
+    if (!targets.every(({ layer }) => own?.has(layer))) take(module, targets)
   }
   const [first] = ignored
-  if (found.size === 0 && first !== undefined) throw misfit(lora, file, first.a)
+  if (found.size === 0 && first !== undefined) throw misfit(lora, file, first.first)
   return { components: found, ignored }
 }
 
 /** The layers by the names that files have for them. */
-function indexOf(layers: AdaptableLayers): ReadonlyMap<string, string> {
+function indexOf(layers: AdaptableLayers): ReadonlyMap<string, readonly Target[]> {
   const perBlock = [...layers.keys()].filter((name) => /^down_blocks\.0\.resnets\.\d+\.conv1$/.test(name)).length
-  const originals = [...layers.keys()].flatMap((layer) =>
-    ldmLayers(layer, perBlock).map((name) => [flatName(name), layer] as const),
-  )
-  return new Map([...originals, ...[...layers.keys()].map((layer) => [flatName(layer), layer] as const)])
-}
-
-/** Whether two shapes are equal apart from dimensions of 1 at the end: a Linear can be stored as a convolution of one pixel. */
-function sameShape(a: readonly number[], b: readonly number[]): boolean {
-  const [short, long] = a.length <= b.length ? [a, b] : [b, a]
-  return long.every((size, axis) => size === (short[axis] ?? 1))
+  const isFlux2 = layers.has('double_stream_modulation_img.linear')
+  const index = new Map<string, readonly Target[]>()
+  const parts = new Map<string, (Target & { readonly place: number })[]>()
+  for (const [layer, weight] of layers) {
+    const whole = { layer, firstRow: 0, rows: weight[0] ?? 0 }
+    for (const name of ldmLayers(layer, perBlock)) index.set(flatName(name), [{ ...whole, exchanged: false }])
+    for (const { name, ...where } of originalLayers(layer, weight, isFlux2))
+      parts.set(flatName(name), [...(parts.get(flatName(name)) ?? []), { ...whole, ...where }])
+  }
+  for (const [name, unordered] of parts) {
+    let firstRow = 0
+    const targets = unordered
+      .toSorted((a, b) => a.place - b.place)
+      .map(({ layer, rows, exchanged }) => {
+        const target = { layer, firstRow, rows, exchanged }
+        firstRow += rows
+        return target
+      })
+    index.set(name, targets)
+  }
+  for (const [layer, [rows = 0]] of layers) index.set(flatName(layer), [{ layer, firstRow: 0, rows, exchanged: false }])
+  return index
 }
 
 function misfit(

@@ -47,6 +47,8 @@ const generate: Names<GenerateOptions> = {
   negativePromptEmbeds: true,
   pooledPromptEmbeds: true,
   negativePooledPromptEmbeds: true,
+  promptAttentionMask: true,
+  negativePromptAttentionMask: true,
   numInferenceSteps: true,
   guidanceScale: true,
   guidanceRescale: true,

@@ -8,50 +8,33 @@
  */
 
 import type { GraphBuilder } from '../../onnx/graph-builder.js'
-
 import { mul, scale, silu } from '../../onnx/ops-math.js'
-import { multiHeadAttention } from '../../onnx/ops-network.js'
 import { concat, dimension, split } from '../../onnx/ops-shape.js'
 import type { ValueInfo } from '../../onnx/types.js'
-import { toCompute, toFloat32, tokenLinear } from './layers.js'
-import { addGated, cutModulations, modulate, plainNorm } from './modulation.js'
+import {
+  branch,
+  branches,
+  branchNorm,
+  fluxAttention,
+  jointAttention,
+  type Branch,
+  type FluxAttentionInputs,
+  type FluxAttentionSettings,
+  type FluxTokens,
+} from './flux-attention.js'
+import { toFloat32, tokenLinear } from './layers.js'
+import { addGated } from './modulation.js'
 import { headNorm, scaledDown } from './rms-norm.js'
-import { rotary, type RotaryInputs } from './rotary-embedding.js'
 
-export interface Flux2BlockSettings {
-  readonly heads: number
-  readonly headSize: number
+export interface Flux2BlockSettings extends Omit<FluxAttentionSettings, 'bias'> {
   /** The width of the feed-forward between its two Linears. */
   readonly inner: number
-  readonly epsilon: number
-}
-
-/** Shift, scale and gate of a branch, each [batch, 1, channels]. */
-interface Branch {
-  readonly shift: ValueInfo
-  readonly scaling: ValueInfo
-  readonly gate: ValueInfo
 }
 
 const noBias = { bias: false } as const
 
 /** Results up to 16 times float16's largest number are computed. */
 const exponent = 4
-
-/** Cuts modulations [batch, branches · 3 · channels] into those of each branch, in float32. */
-function branches(graph: GraphBuilder, rows: ValueInfo, count: number): Branch[] {
-  const parts = cutModulations(graph, toFloat32(graph, rows), 3 * count)
-  return Array.from({ length: count }, (_, index) => {
-    const [shift, scaling, gate] = parts.slice(3 * index)
-    if (shift === undefined || scaling === undefined || gate === undefined) throw new Error('Split returned too few parts')
-    return { shift, scaling, gate }
-  })
-}
-
-/** The norm before a branch, in the graph's type. */
-function normed(graph: GraphBuilder, x: ValueInfo, { shift, scaling }: Branch, epsilon: number): ValueInfo {
-  return toCompute(graph, modulate(graph, plainNorm(graph, x, epsilon), shift, scaling))
-}
 
 /** SiLU(first half) · second half, times 2^−{@link exponent} in a float16 graph. */
 function scaledSwiGlu(graph: GraphBuilder, x: ValueInfo): ValueInfo {
@@ -67,98 +50,53 @@ function scaledBack(graph: GraphBuilder, x: ValueInfo, name: string, channels: n
   return product.type === 'float16' ? scale(graph, toFloat32(graph, product), 2 ** exponent) : product
 }
 
-/** Query, key and value, with the norms of each head. */
-interface Projections {
-  readonly query: ValueInfo
-  readonly key: ValueInfo
-  readonly value: ValueInfo
-}
-
-const ownNames = { query: 'to_q', key: 'to_k', value: 'to_v', queryNorm: 'norm_q', keyNorm: 'norm_k' } as const
-const addedNames = {
-  query: 'add_q_proj',
-  key: 'add_k_proj',
-  value: 'add_v_proj',
-  queryNorm: 'norm_added_q',
-  keyNorm: 'norm_added_k',
-} as const
-
-function projections(
-  graph: GraphBuilder,
-  x: ValueInfo,
-  names: typeof ownNames | typeof addedNames,
-  { heads, headSize, epsilon }: Flux2BlockSettings,
-): Projections {
-  const project = (name: string) => tokenLinear(graph, x, name, heads * headSize, noBias)
-  return {
-    query: headNorm(graph, project(names.query), names.queryNorm, headSize, epsilon),
-    key: headNorm(graph, project(names.key), names.keyNorm, headSize, epsilon),
-    value: project(names.value),
-  }
-}
-
-function attention(graph: GraphBuilder, { query, key, value }: Projections, tables: RotaryInputs, heads: number): ValueInfo {
-  const turned = { query: rotary(graph, query, tables, 'neighbours'), key: rotary(graph, key, tables, 'neighbours'), value }
-  return multiHeadAttention(graph, turned, heads)
-}
-
-/** What the double block takes besides the tokens: modulations [batch, 6 · channels] of the image and the prompt, and the tables of all tokens, the prompt's first. */
-export interface Flux2BlockInputs extends RotaryInputs {
-  readonly image: ValueInfo
-  readonly text: ValueInfo
-}
-
-/** Flux2TransformerBlock, on image tokens `hidden` and prompt tokens `context`, float32. */
+/** Flux2TransformerBlock on float32 tokens. `image` and `text` are their modulations, [batch, 6 · channels]. */
 export function flux2TransformerBlock(
   graph: GraphBuilder,
-  tokens: { readonly hidden: ValueInfo; readonly context: ValueInfo },
-  { image, text, ...tables }: Flux2BlockInputs,
+  { hidden, context }: FluxTokens,
+  { image, text }: { readonly image: ValueInfo; readonly text: ValueInfo },
+  inputs: FluxAttentionInputs,
   settings: Flux2BlockSettings,
-): { readonly hidden: ValueInfo; readonly context: ValueInfo } {
-  const { heads, inner, epsilon } = settings
-  const channels = dimension(tokens.hidden, 2)
-  const [own, ownFeed] = branches(graph, image, 2)
-  const [added, addedFeed] = branches(graph, text, 2)
-  if (own === undefined || ownFeed === undefined || added === undefined || addedFeed === undefined)
-    throw new Error('Split returned too few parts')
-
+): FluxTokens {
+  const { inner, epsilon } = settings
+  const channels = dimension(hidden, 2)
+  const [own, added] = [branches(graph, image), branches(graph, text)]
   const attended = graph.scoped('attn', () => {
-    const ours = projections(graph, normed(graph, tokens.hidden, own, epsilon), ownNames, settings)
-    const theirs = projections(graph, normed(graph, tokens.context, added, epsilon), addedNames, settings)
-    const joined = (key: keyof Projections) => concat(graph, [theirs[key], ours[key]], 1)
-    const both = attention(graph, { query: joined('query'), key: joined('key'), value: joined('value') }, tables, heads)
-    const sizes = [dimension(tokens.context, 1), dimension(tokens.hidden, 1)]
-    const [context, hidden] = split(graph, scaledDown(graph, both, exponent), sizes, 1)
-    if (context === undefined || hidden === undefined) throw new Error('Split returned too few parts')
+    const normed = {
+      hidden: branchNorm(graph, hidden, own.attention, epsilon),
+      context: branchNorm(graph, context, added.attention, epsilon),
+    }
+    const smaller = (x: ValueInfo) => scaledDown(graph, x, exponent)
+    const both = jointAttention(graph, normed, inputs, { ...settings, ...noBias }, smaller)
     return {
-      hidden: scaledBack(graph, hidden, 'to_out.0', channels),
-      context: scaledBack(graph, context, 'to_add_out', channels),
+      hidden: scaledBack(graph, both.hidden, 'to_out.0', channels),
+      context: scaledBack(graph, both.context, 'to_add_out', channels),
     }
   })
-  const feedForward = (x: ValueInfo, branch: Branch, name: string) =>
+  const feedForward = (x: ValueInfo, feed: Branch, name: string) =>
     graph.scoped(name, () => {
-      const unit = scaledSwiGlu(graph, tokenLinear(graph, normed(graph, x, branch, epsilon), 'linear_in', 2 * inner, noBias))
-      return addGated(graph, x, branch.gate, scaledBack(graph, unit, 'linear_out', channels))
+      const given = tokenLinear(graph, branchNorm(graph, x, feed, epsilon), 'linear_in', 2 * inner, noBias)
+      return addGated(graph, x, feed.gate, scaledBack(graph, scaledSwiGlu(graph, given), 'linear_out', channels))
     })
   return {
-    hidden: feedForward(addGated(graph, tokens.hidden, own.gate, attended.hidden), ownFeed, 'ff'),
-    context: feedForward(addGated(graph, tokens.context, added.gate, attended.context), addedFeed, 'ff_context'),
+    hidden: feedForward(addGated(graph, hidden, own.attention.gate, attended.hidden), own.feed, 'ff'),
+    context: feedForward(addGated(graph, context, added.attention.gate, attended.context), added.feed, 'ff_context'),
   }
 }
 
-/** Flux2SingleTransformerBlock, on prompt and image tokens in this order, float32. `modulation`: [batch, 3 · channels]. */
+/** Flux2SingleTransformerBlock, on prompt and image tokens in this order, float32. `rows` are its modulations, [batch, 3 · channels]. */
 export function flux2SingleTransformerBlock(
   graph: GraphBuilder,
   x: ValueInfo,
-  { modulation, ...tables }: RotaryInputs & { readonly modulation: ValueInfo },
+  rows: ValueInfo,
+  inputs: FluxAttentionInputs,
   { heads, headSize, inner, epsilon }: Flux2BlockSettings,
 ): ValueInfo {
   const channels = dimension(x, 2)
-  const [branch] = branches(graph, modulation, 1)
-  if (branch === undefined) throw new Error('Split returned too few parts')
+  const own = branch(graph, rows)
   const update = graph.scoped('attn', () => {
     const width = heads * headSize
-    const given = normed(graph, x, branch, epsilon)
+    const given = branchNorm(graph, x, own, epsilon)
     const fused = tokenLinear(graph, given, 'to_qkv_mlp_proj', 3 * width + 2 * inner, noBias)
     const [query, key, value, feed] = split(graph, fused, [width, width, width, 2 * inner], 2)
     if (query === undefined || key === undefined || value === undefined || feed === undefined)
@@ -168,8 +106,8 @@ export function flux2SingleTransformerBlock(
       key: headNorm(graph, key, 'norm_k', headSize, epsilon),
       value,
     }
-    const attended = scaledDown(graph, attention(graph, operands, tables, heads), exponent)
+    const attended = scaledDown(graph, fluxAttention(graph, operands, inputs, heads), exponent)
     return scaledBack(graph, concat(graph, [attended, scaledSwiGlu(graph, feed)], 2), 'to_out', channels)
   })
-  return addGated(graph, x, branch.gate, update)
+  return addGated(graph, x, own.gate, update)
 }

@@ -31,23 +31,18 @@ export function linear(
   out: number,
   options: { readonly bias?: boolean } = {},
 ): ValueInfo {
-  return addLinearBranches(graph, x, name, plainLinear(graph, x, name, out, options))
-}
-
-function plainLinear(
-  graph: GraphBuilder,
-  x: ValueInfo,
-  name: string,
-  out: number,
-  options: { readonly bias?: boolean },
-): ValueInfo {
   const columns = dimension(x, 1)
-  const bias = () => (options.bias === false ? undefined : cast(graph, graph.weight(`${name}.bias`, [out]), x.type))
   const shape = graph.quantized(`${name}.weight`)
-  if (shape === undefined) return gemm(graph, x, cast(graph, graph.weight(`${name}.weight`, [out, columns]), x.type), bias())
+  const float = () => cast(graph, graph.weight(`${name}.weight`, [out, columns]), x.type)
+  const ownBias = () => (options.bias === false ? undefined : cast(graph, graph.weight(`${name}.bias`, [out]), x.type))
+  if (shape === undefined) {
+    const [weight, bias] = [float(), ownBias()]
+    return addLinearBranches(graph, x, { name, weight, bias }, gemm(graph, x, weight, bias))
+  }
   const product = matMulNBits(graph, x, quantizedWeight(graph, name, [out, columns], shape, x.type))
-  const shift = bias()
-  return shift === undefined ? product : add(graph, product, shift)
+  const bias = ownBias()
+  const sum = bias === undefined ? product : add(graph, product, bias)
+  return addLinearBranches(graph, x, { name, weight: undefined, bias }, sum)
 }
 
 /** A Linear on each token: [batch, tokens, in] → [batch, tokens, out]. */
@@ -102,7 +97,11 @@ export function conv2d(
   const pads = options.pads ?? [half, half, half, half]
   const bias = options.bias === false ? undefined : graph.weight(`${name}.bias`, [out])
   const stride = options.stride ?? 1
-  return addConvBranches(graph, x, name, conv(graph, x, weight, bias, { stride, pads }), { kernel, stride, pads })
+  return addConvBranches(graph, x, { name, weight, bias }, conv(graph, x, weight, bias, { stride, pads }), {
+    kernel,
+    stride,
+    pads,
+  })
 }
 
 /** torch.nn.LayerNorm over the last axis, computed in x's type. */

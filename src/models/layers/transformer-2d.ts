@@ -14,8 +14,6 @@ import { groupNorm, imageToTokens, layerNorm, linear, tokensToImage } from './la
 export interface BlockSettings {
   readonly batch: number
   readonly heads: number
-  /** The first attention is a cross-attention to the prompt too. */
-  readonly onlyCrossAttention: boolean
   /** Computes scores and softmax in float32, whatever the type of the graph. */
   readonly upcastAttention: boolean
 }
@@ -40,34 +38,69 @@ export function transformerOut(graph: GraphBuilder, hidden: ValueInfo, residual:
   return add(graph, tokensToImage(graph, projected, size), residual)
 }
 
-/** BasicTransformerBlock with layer norms and GEGLU. `hidden` [batch · tokens, channels], `context` [batch, prompt tokens, width]. */
+/** What an attention attends to: [batch, tokens, channels], in the type that scores are computed in. */
+export interface KeysAndValues {
+  readonly key: ValueInfo
+  readonly value: ValueInfo
+}
+
+/**
+ * BasicTransformerBlock with layer norms and GEGLU, on `hidden` [batch · tokens, channels]. The second attention is to the prompt; the first is to
+ * `hidden` itself, or where `first` is given to the prompt too (`only_cross_attention`).
+ */
 export function basicTransformerBlock(
   graph: GraphBuilder,
   hidden: ValueInfo,
-  context: ValueInfo,
+  first: KeysAndValues | undefined,
+  second: KeysAndValues,
   settings: BlockSettings,
 ): ValueInfo {
-  const prompt = reshape(graph, context, [dimension(context, 0) * dimension(context, 1), dimension(context, 2)])
-  const first = layerNorm(graph, hidden, 'norm1', layerNormEpsilon)
-  let state = add(graph, attention(graph, first, settings.onlyCrossAttention ? prompt : first, 'attn1', settings), hidden)
-  const second = layerNorm(graph, state, 'norm2', layerNormEpsilon)
-  state = add(graph, attention(graph, second, prompt, 'attn2', settings), state)
+  let state = attend(graph, hidden, 'norm1', 'attn1', first, settings)
+  state = attend(graph, state, 'norm2', 'attn2', second, settings)
   return add(graph, feedForward(graph, layerNorm(graph, state, 'norm3', layerNormEpsilon)), state)
 }
 
-/** Attention without bias on q, k and v; `x` and `source` are [batch · tokens, channels]. */
-function attention(graph: GraphBuilder, x: ValueInfo, source: ValueInfo, name: string, settings: BlockSettings): ValueInfo {
-  const channels = dimension(x, 1)
-  const computeType = settings.upcastAttention ? 'float32' : x.type
-  const project = (from: ValueInfo, weight: string) => {
-    const rows = linear(graph, from, `${name}.${weight}`, channels, { bias: false })
-    return cast(graph, reshape(graph, rows, [settings.batch, dimension(from, 0) / settings.batch, channels]), computeType)
-  }
-  const query = project(x, 'to_q')
-  const key = project(source, 'to_k')
-  const value = project(source, 'to_v')
-  const attended = cast(graph, multiHeadAttention(graph, { query, key, value }, settings.heads), x.type)
-  return linear(graph, reshape(graph, attended, x.dims), `${name}.to_out.0`, channels)
+/** The keys and values of an attention to the prompt's tokens, [batch, tokens, width]. Weight names are relative to the attention. */
+export function promptKeysAndValues(
+  graph: GraphBuilder,
+  prompt: ValueInfo,
+  channels: number,
+  settings: BlockSettings,
+): KeysAndValues {
+  const rows = reshape(graph, prompt, [dimension(prompt, 0) * dimension(prompt, 1), dimension(prompt, 2)])
+  return keysAndValues(graph, rows, channels, settings)
+}
+
+/** Keys and values without bias of `rows` [batch · tokens, width]. */
+function keysAndValues(graph: GraphBuilder, rows: ValueInfo, channels: number, settings: BlockSettings): KeysAndValues {
+  return { key: project(graph, rows, 'to_k', channels, settings), value: project(graph, rows, 'to_v', channels, settings) }
+}
+
+/** A projection without bias, for attention: [batch · tokens, width] → [batch, tokens, channels]. */
+function project(graph: GraphBuilder, x: ValueInfo, name: string, channels: number, settings: BlockSettings): ValueInfo {
+  const { batch, upcastAttention } = settings
+  const rows = reshape(graph, linear(graph, x, name, channels, { bias: false }), [batch, dimension(x, 0) / batch, channels])
+  return cast(graph, rows, upcastAttention ? 'float32' : graph.options.dtype)
+}
+
+/** A norm, an attention, to the normed tokens themselves unless `given` says to what, and the residual. */
+function attend(
+  graph: GraphBuilder,
+  hidden: ValueInfo,
+  norm: string,
+  name: string,
+  given: KeysAndValues | undefined,
+  settings: BlockSettings,
+): ValueInfo {
+  const channels = dimension(hidden, 1)
+  const x = layerNorm(graph, hidden, norm, layerNormEpsilon)
+  const attended = graph.scoped(name, () => {
+    const query = project(graph, x, 'to_q', channels, settings)
+    const { key, value } = given ?? keysAndValues(graph, x, channels, settings)
+    const result = cast(graph, multiHeadAttention(graph, { query, key, value }, settings.heads), x.type)
+    return linear(graph, reshape(graph, result, x.dims), 'to_out.0', channels)
+  })
+  return add(graph, attended, hidden)
 }
 
 /** GEGLU and a Linear. Uses Split, Gelu and Mul, because onnxruntime's BiasSplitGelu does not compile for float16. */

@@ -8,16 +8,26 @@ import type { Config } from '../../checkpoint/types.js'
 import { ComponentBuilder } from '../../onnx/component-builder.js'
 import type { GraphBuilder } from '../../onnx/graph-builder.js'
 import { add, silu } from '../../onnx/ops-math.js'
-import { concat, expand, reshape, slice, transpose } from '../../onnx/ops-shape.js'
+import { concat, expand, reshape, transpose } from '../../onnx/ops-shape.js'
 import type { ComponentGraph, ValueInfo, WriteOptions } from '../../onnx/types.js'
 import { ConfigReader } from '../config-reader.js'
 import { flux2SingleTransformerBlock, flux2TransformerBlock, type Flux2BlockSettings } from '../layers/flux2-blocks.js'
-import { linear, toCompute, toFloat32, tokenLinear } from '../layers/layers.js'
-import { modulate, modulations, plainNorm } from '../layers/modulation.js'
+import { linear, toCompute, toFloat32 } from '../layers/layers.js'
+import { modulations } from '../layers/modulation.js'
 import { rotaryTables } from '../layers/rotary-tables.js'
 import { checkShape, shapeLimits } from '../layers/shape.js'
 import { timestepEmbedding } from '../layers/timestep-embedding.js'
 import { currentNames, type DenoiserDefinition, type HostInput, type PositionSize } from '../types.js'
+import {
+  embedderStage,
+  fluxBlocks,
+  fluxOutput,
+  fluxSequenceLength,
+  readAxes,
+  readOutChannels,
+  readPatchSize,
+  rotaryInputs,
+} from './flux-parts.js'
 
 /** Sizes in pixels of the packed latents; the batch counts both halves of guidance, `references` the tokens of all reference images. */
 interface Flux2Shape {
@@ -47,26 +57,16 @@ interface Flux2Config extends Flux2BlockSettings {
 /** The input with the tokens of all reference images, [1, tokens, channels]. */
 const flux2References = 'reference_latents'
 
-/** diffusers' default of `max_sequence_length` in the pipelines of FLUX.2. */
-export const flux2SequenceLength = 512
-
 /** The prediction for a size of 1024 × 1024, diffusers' `default_sample_size` in packed latents. */
 const usualEdge = 64
-
-function isAxis(value: unknown): value is number {
-  return typeof value === 'number' && value > 0 && value % 2 === 0
-}
 
 function readConfig(config: Config): Flux2Config {
   const reader = new ConfigReader('Flux2Transformer2DModel', config)
   const heads = reader.integer('num_attention_heads', 48, { min: 1, max: 256 })
   const headSize = reader.integer('attention_head_dim', 128, { min: 1, max: 1024 })
   const inChannels = reader.integer('in_channels', 128, { min: 1, max: 4096 })
-  const axes = reader.raw('axes_dims_rope') ?? [32, 32, 32, 32]
-  if (!Array.isArray(axes) || axes.length !== 4 || !axes.every(isAxis) || axes.reduce((a, b) => a + b, 0) !== headSize)
-    throw reader.invalid('axes_dims_rope', `four even numbers that make attention_head_dim, ${headSize}`)
-  // The pipelines pack the latents before, and unpack them after.
-  if (Math.abs(reader.integer('patch_size', 1, { min: -1024, max: 1024 })) !== 1) throw reader.unsupported('patch_size', [1])
+  const axes = readAxes(reader, [32, 32, 32, 32], headSize)
+  readPatchSize(reader)
   const ratio = reader.number('mlp_ratio', 3, { min: 0, max: 1024 })
   const inner = Math.trunc(heads * headSize * ratio)
   if (inner < 1) throw reader.invalid('mlp_ratio', 'a number that gives the feed-forward a width of at least 1')
@@ -75,9 +75,7 @@ function readConfig(config: Config): Flux2Config {
     headSize,
     inner,
     inChannels,
-    outChannels: reader.boolean('out_channels', false)
-      ? reader.integer('out_channels', undefined, { min: 1, max: 4096 })
-      : inChannels,
+    outChannels: readOutChannels(reader, inChannels, 1),
     layers: reader.integer('num_layers', 8, { min: 0, max: 256 }),
     singleLayers: reader.integer('num_single_layers', 48, { min: 0, max: 256 }),
     contextWidth: reader.integer('joint_attention_dim', 15360, { min: 1, max: 65536 }),
@@ -114,8 +112,7 @@ function writeGraph(flux: Flux2Config, shape: Flux2Shape, options: WriteOptions)
   const prompt = component.input('encoder_hidden_states', 'float32', [batch, sequenceLength, flux.contextWidth])
   const timestep = component.input('timestep_proj', 'float32', [batch, flux.timeWidth])
   const guided = flux.guidance ? { guidance: component.input('guidance_proj', 'float32', [batch, flux.timeWidth]) } : {}
-  const cos = component.input('rotary_cos', 'float32', [tokens, flux.headSize / 2])
-  const sin = component.input('rotary_sin', 'float32', [tokens, flux.headSize / 2])
+  const { cos, sin } = rotaryInputs(component, tokens, flux.headSize)
 
   const { temb } = component.stage<string, 'temb'>('time_guidance_embed', { timestep, ...guided }, (graph, inputs) => {
     const embedded = Object.entries(inputs).map(([name, value]) => embedTime(graph, value, `${name}_embedder`, channels))
@@ -135,7 +132,8 @@ function writeGraph(flux: Flux2Config, shape: Flux2Shape, options: WriteOptions)
   const text = shared('double_stream_modulation_txt', 2)
   const modulation = shared('single_stream_modulation', 1)
 
-  let { hidden } = component.stage<string, 'hidden'>(
+  const hidden = embedderStage<string>(
+    component,
     'x_embedder',
     { latents, ...given },
     (graph, inputs) => {
@@ -144,51 +142,35 @@ function writeGraph(flux: Flux2Config, shape: Flux2Shape, options: WriteOptions)
         const computed = toCompute(graph, value)
         return name === 'latents' ? rows(computed) : expand(graph, computed, [batch, references, flux.inChannels])
       })
-      return { hidden: toFloat32(graph, tokenLinear(graph, concat(graph, parts, 1), 'x_embedder', channels, { bias: false })) }
+      return concat(graph, parts, 1)
     },
-    '',
+    { channels, bias: false },
   )
-  let { context } = component.stage(
-    'context_embedder',
-    { prompt },
-    (graph, inputs) => ({
-      context: toFloat32(
-        graph,
-        tokenLinear(graph, toCompute(graph, inputs.prompt), 'context_embedder', channels, { bias: false }),
-      ),
-    }),
-    '',
-  )
-  for (let index = 0; index < flux.layers; index++) {
-    const values = { hidden, context, image, text, cos, sin }
-    const stage = component.stage(`transformer_blocks.${index}`, values, (graph, inputs) =>
-      flux2TransformerBlock(graph, { hidden: inputs.hidden, context: inputs.context }, inputs, flux),
-    )
-    hidden = stage.hidden
-    context = stage.context
-  }
-  let { joined } = component.stage('joined', { hidden, context }, (graph, inputs) => ({
-    joined: concat(graph, [inputs.context, inputs.hidden], 1),
-  }))
-  for (let index = 0; index < flux.singleLayers; index++) {
-    const values = { joined, modulation, cos, sin }
-    const stage = component.stage(`single_transformer_blocks.${index}`, values, (graph, inputs) => ({
-      joined: flux2SingleTransformerBlock(graph, inputs.joined, inputs, flux),
-    }))
-    joined = stage.joined
-  }
+  const context = embedderStage(component, 'context_embedder', { prompt }, (graph, inputs) => toCompute(graph, inputs.prompt), {
+    channels,
+    bias: false,
+  })
+  const joined = fluxBlocks(component, { hidden, context }, flux, {
+    double: (name, streams) =>
+      component.stage(name, { ...streams, image, text, cos, sin }, (graph, inputs) => ({
+        ...flux2TransformerBlock(graph, inputs, inputs, inputs, flux),
+      })),
+    single: (name, all) =>
+      component.stage(name, { joined: all, modulation, cos, sin }, (graph, inputs) => ({
+        joined: flux2SingleTransformerBlock(graph, inputs.joined, inputs.modulation, inputs, flux),
+      })).joined,
+  })
   const { noise } = component.stage(
     'proj_out',
     { joined, temb },
     (graph, inputs) => {
-      const own = slice(graph, inputs.joined, 1, sequenceLength, sequenceLength + pixels)
-      // AdaLayerNormContinuous: the order is scale, then shift.
+      // The order is scale, then shift.
       const [scaling, shift] = modulations(graph, inputs.temb, 'norm_out.linear', channels, 2, { bias: false })
-      if (scaling === undefined || shift === undefined) throw new Error('Split returned too few parts')
-      const normed = modulate(graph, plainNorm(graph, own, flux.epsilon), toFloat32(graph, shift), toFloat32(graph, scaling))
-      const rows = tokenLinear(graph, toCompute(graph, normed), 'proj_out', flux.outChannels, { bias: false })
-      const image = reshape(graph, transpose(graph, rows, [0, 2, 1]), [batch, flux.outChannels, height, width])
-      return { noise: toFloat32(graph, image) }
+      const place = { begin: sequenceLength, end: sequenceLength + pixels }
+      const output = { out: flux.outChannels, bias: false, epsilon: flux.epsilon }
+      const rows = fluxOutput(graph, inputs.joined, place, { shift, scaling }, output)
+      const prediction = reshape(graph, transpose(graph, rows, [0, 2, 1]), [batch, flux.outChannels, height, width])
+      return { noise: toFloat32(graph, prediction) }
     },
     '',
   )
@@ -231,7 +213,7 @@ export const Flux2Transformer2DModel: DenoiserDefinition<Flux2Config> = {
       config,
       ignoredKeys: config.ignoredKeys,
       smallest: { height: 2, width: 2 },
-      shapes: ({ height, width, images = 1, guided = true, maxSequenceLength = flux2SequenceLength, references = [] }) => {
+      shapes: ({ height, width, images = 1, guided = true, maxSequenceLength = fluxSequenceLength, references = [] }) => {
         const batch = images * (guided && !config.guidance ? 2 : 1)
         const tokens = references.reduce((sum, reference) => sum + reference.height * reference.width, 0)
         return {

@@ -1,6 +1,6 @@
 /**
  * UNet2DConditionModel of diffusers. Stages are conv_in, the time embedding, each resnet, each transformer block (with one stage before
- * and one after for its image), each sampler and conv_out: equal ones share a program.
+ * and one after for its image), each sampler and conv_out: equal ones share a program. The keys and values of the prompt are stages that run once.
  */
 
 import { InputError } from '../../errors.js'
@@ -14,7 +14,7 @@ import { conv2d, groupNorm, linear, timestepMlp, toCompute, toFloat32 } from '..
 import { downsample2D, resnetBlock2D, upsample2D } from '../layers/resnet.js'
 import { checkShape, shapeLimits } from '../layers/shape.js'
 import { guidanceScaleEmbedding, timestepEmbedding } from '../layers/timestep-embedding.js'
-import { basicTransformerBlock, transformerIn, transformerOut } from '../layers/transformer-2d.js'
+import { basicTransformerBlock, promptKeysAndValues, transformerIn, transformerOut } from '../layers/transformer-2d.js'
 import { currentNames, type ConfigMisfit, type DenoiserDefinition, type PromptWidths } from '../types.js'
 import { readUnetConfig, type UnetAttention, type UnetConfig } from './unet-2d-condition-config.js'
 
@@ -38,6 +38,7 @@ class UnetWriter {
   readonly #shape: UnetShape
   readonly #component: ComponentBuilder
   #temb: ValueInfo | undefined
+  /** The prompt's embeddings, in the type in which the graph computes. */
   #context: ValueInfo | undefined
 
   constructor(unet: UnetConfig, shape: UnetShape, options: WriteOptions) {
@@ -62,7 +63,7 @@ class UnetWriter {
     this.#context =
       component.options.dtype === 'float32'
         ? context
-        : component.stage('encoder_hidden_states', { context }, (graph, inputs) => ({
+        : component.onceStage('encoder_hidden_states', { context }, (graph, inputs) => ({
             context: toCompute(graph, inputs.context),
           })).context
 
@@ -183,7 +184,6 @@ class UnetWriter {
     const settings = {
       batch: this.#shape.batch,
       heads: attention.heads,
-      onlyCrossAttention: attention.onlyCrossAttention,
       upcastAttention: this.#unet.upcastAttention,
     }
     let { hidden } = component.stage(
@@ -193,10 +193,23 @@ class UnetWriter {
       name,
     )
     for (let index = 0; index < (attention.depths[layer] ?? 0); index++) {
-      const stage = component.stage(`${name}.transformer_blocks.${index}`, { hidden, context }, (graph, inputs) => ({
-        hidden: basicTransformerBlock(graph, inputs.hidden, inputs.context, settings),
-      }))
-      hidden = stage.hidden
+      const block = `${name}.transformer_blocks.${index}`
+      // They depend on the prompt alone: computed once for all steps.
+      const prompt = (attention: string) =>
+        component.onceStage(`${block}.${attention}`, { context }, (graph, inputs) =>
+          promptKeysAndValues(graph, inputs.context, dimension(image, 1), settings),
+        )
+      const { key, value } = prompt('attn2')
+      if (attention.onlyCrossAttention) {
+        const { key: firstKey, value: firstValue } = prompt('attn1')
+        hidden = component.stage(block, { hidden, key, value, firstKey, firstValue }, (graph, inputs) => {
+          const first = { key: inputs.firstKey, value: inputs.firstValue }
+          return { hidden: basicTransformerBlock(graph, inputs.hidden, first, inputs, settings) }
+        }).hidden
+      } else
+        hidden = component.stage(block, { hidden, key, value }, (graph, inputs) => ({
+          hidden: basicTransformerBlock(graph, inputs.hidden, undefined, inputs, settings),
+        })).hidden
     }
     const out = component.stage(
       `${name}.proj_out`,

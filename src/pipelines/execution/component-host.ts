@@ -7,6 +7,7 @@ import type { AutoencoderModel, Extent, GraphVariant } from '../../models/types.
 import { throwIfAborted } from '../../util/abort.js'
 import { openDevice } from '../../runtime/open-device.js'
 import type { Recovery, Setup } from '../../runtime/recovery.js'
+import type { KeptValues } from '../../runtime/kept-values.js'
 import type { MemoryAccount } from '../../runtime/memory-account.js'
 import type { DeviceTensor, HostTensor } from '../../runtime/types.js'
 import { ComponentSet } from './component-set.js'
@@ -137,6 +138,7 @@ export class ComponentHost {
 
   /**
    * Runs a network; its outputs stay on the device, and the caller disposes them. Unless all weights may stay, other components are unloaded first.
+   * `kept` keeps, from run to run, what depends only on inputs that stay the same.
    * @throws DeviceError, CheckpointError, AbortError
    */
   async run(
@@ -144,6 +146,7 @@ export class ComponentHost {
     inputs: Readonly<Record<string, Value>>,
     run: Run,
     variant: GraphVariant = {},
+    kept?: KeptValues,
   ): Promise<Record<string, DeviceTensor>> {
     throwIfAborted(run.signal)
     const { component, variant: name } = this.#components.get(network, variant, this.#device)
@@ -158,6 +161,7 @@ export class ComponentHost {
       signal: run.signal,
       onProgress: (loaded, total) => run.report({ type: 'weights', component: network.name, loaded, total }),
       variant: name,
+      kept,
     })
   }
 

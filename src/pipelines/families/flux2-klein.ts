@@ -6,7 +6,8 @@
 import { CheckpointError, UnsupportedError } from '../../errors.js'
 import { AutoencoderKLFlux2 } from '../../models/autoencoders/autoencoder-kl-flux2.js'
 import { qwen3TextEncoders } from '../../models/text-encoders/qwen3-model.js'
-import { flux2SequenceLength, Flux2Transformer2DModel } from '../../models/transformers/transformer-flux2.js'
+import { fluxSequenceLength } from '../../models/transformers/flux-parts.js'
+import { Flux2Transformer2DModel } from '../../models/transformers/transformer-flux2.js'
 import { qwen3Chat } from '../../tokenizers/qwen3-chat-template.js'
 import { Qwen2Tokenizer } from '../../tokenizers/qwen2-tokenizer.js'
 import { isTruthy } from '../../util/truthy.js'
@@ -65,14 +66,14 @@ export const flux2Klein: PipelineFamily = {
   tokenizers: { tokenizer: [Qwen2Tokenizer] },
   optional: [],
   ignored: {},
-  defaults: { numInferenceSteps: 50, guidanceScale: 4, maxSequenceLength: flux2SequenceLength },
+  defaults: { numInferenceSteps: 50, guidanceScale: 4, maxSequenceLength: fluxSequenceLength },
   imageToImage: { strength: 1, partialStepRuns: false },
   guidance: 'classifier-free',
   takesReferences: true,
   // Four steps are what the authors of the distilled models recommend; diffusers' default is 50 for them too.
   settingsOf: (options) =>
     isTruthy(options['is_distilled'], false)
-      ? { defaults: { numInferenceSteps: 4, guidanceScale: 1, maxSequenceLength: flux2SequenceLength }, guidance: 'none' }
+      ? { defaults: { numInferenceSteps: 4, guidanceScale: 1, maxSequenceLength: fluxSequenceLength }, guidance: 'none' }
       : {},
   promptWidths: ({ text_encoder: qwen }) => qwen && { hidden: hiddenStates.length * qwen.hidden, pooled: null },
   rescalesGuidance: false,
@@ -105,7 +106,7 @@ export const flux2Klein: PipelineFamily = {
     return {
       check: () => {},
       // The class has no negative prompt; it encodes an empty one.
-      encode: async (prompt, { maxSequenceLength = flux2SequenceLength }, guided, call) => ({
+      encode: async (prompt, { maxSequenceLength = fluxSequenceLength }, guided, call) => ({
         positive: await encodeText(encoder, prompt, maxSequenceLength, call),
         negative: guided ? await encodeText(encoder, '', maxSequenceLength, call) : null,
       }),

@@ -18,6 +18,7 @@ import { denoiserPredictor, type Predictor } from './predictor.js'
 import { Run } from '../run.js'
 import { Checkpoints } from './checkpoints.js'
 import { base, count, denoise, factor, loopOptions } from './testing-denoise.js'
+import { type Keep } from '../tensors.js'
 import type { StepInfo } from '../types.js'
 import { Turns } from '../../util/next-turn.js'
 
@@ -35,8 +36,13 @@ async function hosted<Model extends NetworkModel>(
   const host = new ComponentHost({ device, dtype: 'float32', offload: 'resident' })
   const upload = (): Condition => Object.fromEntries(fixed.map(([input, tensor]) => [input, host.device.upload(tensor, name)]))
   let made: Condition = {}
+  const kept: { dispose(): void }[] = []
+  const keep: Keep = (tensor) => {
+    if (tensor !== undefined && 'dispose' in tensor) kept.push(tensor)
+    return tensor
+  }
   const release = () => {
-    for (const tensor of Object.values(made)) tensor.dispose()
+    for (const tensor of [...Object.values(made), ...kept]) tensor.dispose()
   }
   /** Uploaded at the first call, and again after the device was replaced. */
   const condition = () => {
@@ -44,7 +50,7 @@ async function hosted<Model extends NetworkModel>(
     if (tensors.length === 0 || !tensors.every((tensor) => host.device.holds(tensor))) made = upload()
     return made
   }
-  return { device, network, condition, release, host, run: new Run({}) }
+  return { device, network, condition, keep, release, host, run: new Run({}) }
 }
 
 /** Counts the calls of all code on this page, including onnxruntime, to any GPU device. */
@@ -70,9 +76,9 @@ describe('with a real network on webgpu', () => {
 
   test('a step reads back only two counters, and a preview the latents once; nothing is compiled after the first step', async () => {
     const { mapped, compiled } = watchGpu()
-    const { host, device, network, condition, release, run } = await hosted('unet', UNet2DConditionModel)
+    const { host, device, network, condition, keep, release, run } = await hosted('unet', UNet2DConditionModel)
     const upload = vi.spyOn(device, 'upload')
-    const unet = denoiserPredictor({ denoiser: network, condition: condition(), host, run })
+    const unet = denoiserPredictor({ denoiser: network, condition: condition(), host, run, keep })
     /** The compilations so far at each call of the predictor. */
     const asked: { readonly pipelines: number; readonly sessions: number }[] = []
     const predictor: Predictor = {

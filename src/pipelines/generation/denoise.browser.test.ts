@@ -2,7 +2,7 @@
  * The denoising loop on a device of each kind: every scheduler against the same sums in float64, with a bound on the rounding error that is
  * computed beside them; reported steps and captured tensors, broken values, a cancel. denoise-on-gpu.isolated.browser.test.ts has the real networks.
  */
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import type { Config } from '../../checkpoint/types.js'
 import { openDevice } from '../../runtime/open-device.js'
 import { numbers } from '../../runtime/testing.js'
@@ -96,10 +96,10 @@ const twice = async <T>(work: () => Promise<T>): Promise<T> => work().catch(work
 
 describe.each(['webgpu', 'wasm'] as const)('on %s', (kind) => {
   let device: Device
-  beforeEach(async () => {
+  beforeAll(async () => {
     device = await openDevice({ kind })
   })
-  afterEach(async () => device.dispose())
+  afterAll(async () => device.dispose())
 
   test.each(settings)('%s %j: every value within its rounding error of float64', async (className, config) => {
     const recorder = new Recorder(['latents', 'noise_pred'])

@@ -149,6 +149,7 @@ export function createPipeline({
           condition,
           host,
           run,
+          keep,
           refine: guided ? family.refine?.({ denoiser, condition, options, host, recorder, run, keep }) : null,
         }),
       guidance: guided

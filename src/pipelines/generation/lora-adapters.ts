@@ -3,6 +3,8 @@
 import { InputError } from '../../errors.js'
 import type { AdaptableLayers } from '../../checkpoint/lora/match-lora.js'
 import type { LoraComponent } from '../../checkpoint/lora/lora-keys.js'
+import { quantizedWeights } from '../../models/match-weights.js'
+import type { AdapterForm } from '../../onnx/types.js'
 import { adaptableLayers, type Network } from '../bind-network.js'
 import type { AdapterSource } from '../loading/open-adapter-file.js'
 import { openEmbedding } from '../loading/open-embedding.js'
@@ -26,6 +28,13 @@ function checkedWeight(scale = 1): number {
   throw new InputError('adapter-weights', `scale is ${String(scale)}; allowed is a number.`, { scale: String(scale) })
 }
 
+/** A rank to show. Of a Kronecker product it is the larger rank of its matrices. */
+function rankOf(form: AdapterForm): number {
+  if (form.kind !== 'kronecker') return form.rank
+  return Math.max(...[form.left, form.right].map(({ rows, columns, rank }) => rank ?? Math.min(rows, columns)))
+}
+
+/** The LoRAs and embeddings of a pipeline. */
 export class LoraAdapters {
   /** The networks that LoRAs can change. */
   readonly #networks: ReadonlyMap<LoraComponent, Network>
@@ -66,7 +75,13 @@ export class LoraAdapters {
       const weight = checkedWeight(own.scale)
       const run = new Run(hooks)
       run.status('downloading', ['lora'])
-      const opened = await openLora(source, { hub, options: { ...options, ...own }, layers: this.#adaptable(), run })
+      const opened = await openLora(source, {
+        hub,
+        options: { ...options, ...own },
+        layers: this.#adaptable(),
+        isQuantized: (component, layer) => this.#isQuantized(component, layer),
+        run,
+      })
       this.#add(name, opened, weight)
       run.status('ready')
     }
@@ -84,12 +99,17 @@ export class LoraAdapters {
     return this.#layers
   }
 
+  #isQuantized(component: LoraComponent, layer: string): boolean {
+    const network = this.#networks.get(component)
+    return network !== undefined && quantizedWeights(network.model, network.table)(`${layer}.weight`) !== undefined
+  }
+
   /** The loaded LoRAs, in the order in which they were loaded. */
   #infos(): readonly LoraInfo[] {
     return [...this.#loaded].map(([adapterName, { opened, weight }]) => {
       const { file, factors, triggerWords, bytes } = opened
       const active = [...factors.keys()].some((component) => this.#active.get(component)?.includes(adapterName) === true)
-      const ranks = [...factors.values()].flatMap((layers) => [...layers.values()].map(({ rank }) => rank))
+      const ranks = [...factors.values()].flatMap((layers) => [...layers.values()].map(({ form }) => rankOf(form)))
       const components = [...factors.keys()].map((component) => this.#networks.get(component)?.name ?? component)
       return {
         adapterName,

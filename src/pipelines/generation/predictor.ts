@@ -1,9 +1,10 @@
 /** A denoiser as the denoising loop calls it: its condition is on its device, and each step adds the latents and the timestep. */
 
 import type { DenoiserModel, GraphVariant } from '../../models/types.js'
+import { KeptValues } from '../../runtime/kept-values.js'
 import type { DeviceTensor } from '../../runtime/types.js'
 import type { ComponentHost, Value } from '../execution/component-host.js'
-import { float32Tensor } from '../tensors.js'
+import { float32Tensor, type Keep } from '../tensors.js'
 import type { Network } from '../bind-network.js'
 import type { Condition } from '../prompts/prompt-embeds.js'
 import type { Run } from '../run.js'
@@ -35,7 +36,7 @@ export interface Predictor {
   refine?: ((step: Refinement) => Promise<Correction | null>) | undefined
 }
 
-/** Runs a denoiser once. */
+/** Runs a denoiser once. `kept`: what runs before have computed of the same condition. */
 export async function runDenoiser(
   network: Network<DenoiserModel>,
   condition: Condition,
@@ -44,6 +45,7 @@ export async function runDenoiser(
   host: ComponentHost,
   run: Run,
   variant: GraphVariant = {},
+  kept?: KeptValues,
 ): Promise<DeviceTensor> {
   const batch = sample.dims[0] ?? 1
   const { latents, stepInputs } = network.model
@@ -53,7 +55,7 @@ export async function runDenoiser(
     [latents.input]: sample,
     ...Object.fromEntries(stepValues.map(([name, { dims, data }]) => [name, float32Tensor(dims, data)])),
   }
-  const { out_sample: prediction, ...others } = await host.run(network, inputs, run, variant)
+  const { out_sample: prediction, ...others } = await host.run(network, inputs, run, variant, kept)
   for (const other of Object.values(others)) other.dispose()
   if (prediction === undefined) throw new Error(`${network.name} has no output out_sample`)
   return prediction
@@ -65,15 +67,18 @@ export interface PredictorParts {
   readonly condition: Condition
   readonly host: ComponentHost
   readonly run: Run
+  /** Frees, at the end of the denoising, what the denoiser computes of the condition. */
+  readonly keep: Keep
   readonly refine?: Predictor['refine'] | null
 }
 
-/** Predicts with a denoiser on its host's current device. */
-export function denoiserPredictor({ denoiser, condition, host, run, refine }: PredictorParts): Predictor {
+/** Predicts with a denoiser on its host's current device. What depends on the condition alone is computed in the first step. */
+export function denoiserPredictor({ denoiser, condition, host, run, keep, refine }: PredictorParts): Predictor {
+  const kept = keep(new KeptValues())
   return {
     name: denoiser.name,
     device: host.device,
-    predict: (sample, timestep) => runDenoiser(denoiser, condition, sample, timestep, host, run),
+    predict: (sample, timestep) => runDenoiser(denoiser, condition, sample, timestep, host, run, {}, kept),
     refine: refine ?? undefined,
   }
 }

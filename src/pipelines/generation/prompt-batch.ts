@@ -18,7 +18,7 @@ import type {
 } from '../types.js'
 import type { PromptEncoder } from './pipeline-family.js'
 import { checkChunks } from '../prompts/weighted-text.js'
-import { emptyPrompt, type EncodeCall, type EncodedBatch, type EncodedPrompt } from '../prompts/prompt-embeds.js'
+import { emptyPrompt, type EncodeCall, type EncodedBatch, type EncodedPrompt, type Embedding } from '../prompts/prompt-embeds.js'
 
 /** The options that are negative prompts. */
 const negativeTexts = ['negativePrompt', 'negativePrompt2', 'negativePrompt3'] as const
@@ -121,7 +121,10 @@ function textOf(name: string, given: string | readonly string[] | undefined, ind
 }
 
 function embeddingBatch(promptEmbeds: PlainTensor, options: GenerateOptions): PromptBatch {
-  const positive = readEmbeddings('promptEmbeds', promptEmbeds, 'pooledPromptEmbeds', options.pooledPromptEmbeds)
+  const positive = readEmbeddings('promptEmbeds', promptEmbeds, {
+    pooled: ['pooledPromptEmbeds', options.pooledPromptEmbeds],
+    mask: ['promptAttentionMask', options.promptAttentionMask],
+  })
   const size = positive.length
   const negative = readNegative(options, size)
   if (negative !== undefined) checkLike(negative, positive)
@@ -163,12 +166,10 @@ function readNegative(options: GenerateOptions, size: number): readonly EncodedP
     throw new InputError('prompt-embeds', `${text} and negativePromptEmbeds are given; allowed is one of them.`, {
       [text]: 'given',
     })
-  const negative = readEmbeddings(
-    'negativePromptEmbeds',
-    negativePromptEmbeds,
-    'negativePooledPromptEmbeds',
-    negativePooledPromptEmbeds,
-  )
+  const negative = readEmbeddings('negativePromptEmbeds', negativePromptEmbeds, {
+    pooled: ['negativePooledPromptEmbeds', negativePooledPromptEmbeds],
+    mask: ['negativePromptAttentionMask', options.negativePromptAttentionMask],
+  })
   if (negative.length !== size)
     throw new InputError('prompt-embeds', `negativePromptEmbeds has ${negative.length} rows for ${size} prompts.`, {
       actual: negative.length,
@@ -177,37 +178,41 @@ function readNegative(options: GenerateOptions, size: number): readonly EncodedP
   return negative
 }
 
+/** A tensor of the options, with its name. */
+type Given = readonly [name: string, tensor: PlainTensor | undefined]
+
 function readEmbeddings(
   name: string,
   embeds: PlainTensor,
-  pooledName: string,
-  pooled: PlainTensor | undefined,
+  { pooled, mask }: { readonly pooled: Given; readonly mask: Given },
 ): readonly EncodedPrompt[] {
-  const [rows = 0, tokens = 0, width = 0] = checkTensor(name, embeds, 3)
-  if (pooled !== undefined && checkTensor(pooledName, pooled, 2)[0] !== rows)
-    throw new InputError('prompt-embeds', `${pooledName} has ${pooled.dims[0]} rows; ${name} has ${rows}.`, {
-      actual: pooled.dims[0] ?? 0,
-      expected: rows,
+  const [rows = 0, tokens = 0] = checkTensor(name, embeds, 3)
+  for (const [other, tensor] of [pooled, mask]) {
+    if (tensor !== undefined && checkTensor(other, tensor, 2)[0] !== rows)
+      throw new InputError('prompt-embeds', `${other} has ${tensor.dims[0]} rows; ${name} has ${rows}.`, {
+        actual: tensor.dims[0] ?? 0,
+        expected: rows,
+      })
+  }
+  const [maskName, maskTensor] = mask
+  if (maskTensor !== undefined && maskTensor.dims[1] !== tokens)
+    throw new InputError('prompt-embeds', `${maskName} has ${maskTensor.dims[1]} tokens; ${name} has ${tokens}.`, {
+      actual: maskTensor.dims[1] ?? 0,
+      expected: tokens,
     })
-  const pooledWidth = pooled?.dims[1] ?? 0
-  return Array.from({ length: rows }, (_, row): EncodedPrompt => {
-    const own = embeds.data.subarray(row * tokens * width, (row + 1) * tokens * width)
-    return {
-      embeds: { dims: [tokens, width], parts: [{ tensor: float32Tensor([1, tokens, width], own), at: [0, 0] }] },
-      pooled:
-        pooled === undefined
-          ? null
-          : {
-              dims: [pooledWidth],
-              parts: [
-                {
-                  tensor: float32Tensor([1, pooledWidth], pooled.data.subarray(row * pooledWidth, (row + 1) * pooledWidth)),
-                  at: [0],
-                },
-              ],
-            },
-    }
-  })
+  return Array.from({ length: rows }, (_, row): EncodedPrompt => ({
+    embeds: rowOf(embeds, row),
+    pooled: pooled[1] === undefined ? null : rowOf(pooled[1], row),
+    mask: maskTensor && rowOf(maskTensor, row),
+  }))
+}
+
+/** One row of a tensor [rows, …dims]. */
+function rowOf({ dims, data }: PlainTensor, row: number): Embedding {
+  const own = dims.slice(1)
+  const size = elementCount(own)
+  const tensor = float32Tensor([1, ...own], data.subarray(row * size, (row + 1) * size))
+  return { dims: own, parts: [{ tensor, at: own.map(() => 0) }] }
 }
 
 function checkTensor(name: string, { dims, data }: PlainTensor, rank: number): readonly number[] {

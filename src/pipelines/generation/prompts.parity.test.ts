@@ -118,6 +118,16 @@ test('Stable Diffusion 3 weights the CLIP embeddings; T5 reads the text without 
   expect(rows(signs, 0, 77)).not.toEqual(rows(plain, 0, 77))
 })
 
+test('Prompts of Chroma are encoded with their masks, and give the image of their text', async () => {
+  const pipeline = await load('tiny-chroma')
+  const run = { numInferenceSteps: 1, width: 16, height: 16, seed: 3, maxSequenceLength: 16 } as const
+  const texts = { negativePrompt: 'dark', maxSequenceLength: 16 }
+  const embeddings = await pipeline.encodePrompt(['a dog', 'a red house by the sea'], texts)
+  expect(embeddings.promptAttentionMask?.dims).toEqual([2, 16])
+  const { images } = await pipeline.generate(null, { ...run, ...embeddings })
+  expect(images).toEqual((await pipeline.generate(['a dog', 'a red house by the sea'], { ...run, ...texts })).images)
+})
+
 /** The values of some tokens of embeddings. */
 function rows(tensor: PlainTensor, from: number, to: number): Float32Array {
   const width = tensor.dims[2]!
@@ -134,6 +144,14 @@ describe('what is refused', () => {
     ['negative prompts of another number', 'tiny-sd15', ['a', 'b'], { negativePrompt: ['c'] }, 'prompt'],
     ['a prompt beside embeddings', 'tiny-sd15', 'a', { promptEmbeds: embeds(1, 77, 32) }, 'prompt-embeds'],
     ['embeddings of another width', 'tiny-sd15', null, { promptEmbeds: embeds(1, 77, 31) }, 'prompt-embeds'],
+    ['embeddings without a mask', 'tiny-chroma', null, { promptEmbeds: embeds(1, 24, 32) }, 'prompt-embeds'],
+    [
+      'a mask of another length',
+      'tiny-chroma',
+      null,
+      { promptEmbeds: embeds(1, 24, 32), promptAttentionMask: embeds(1, 23) },
+      'prompt-embeds',
+    ],
     ['embeddings without a batch', 'tiny-sd15', null, { promptEmbeds: embeds(77, 32) }, 'prompt-embeds'],
     ['embeddings without the pooled ones', 'tiny-sdxl', null, { promptEmbeds: embeds(1, 77, 64) }, 'prompt-embeds'],
     ['pooled embeddings alone', 'tiny-sdxl', 'a', { pooledPromptEmbeds: embeds(1, 32) }, 'prompt-embeds'],

@@ -49,6 +49,7 @@ test.each([
     (name) => ['StableDiffusion3Pipeline', { ...sd3, transformer: `${name}-transformer` }] as const,
   ),
   ...['schnell', 'dev'].map((name) => ['FluxPipeline', { ...flux, transformer: `flux-${name}-transformer` }] as const),
+  ['ChromaPipeline', { text_encoder: 't5-xxl-encoder', transformer: 'chroma-transformer', vae: 'flux-vae' }],
 ] as const)('%s of %j fits', (className, names) => {
   expect(check(className, names)).toEqual({ misfit: undefined, note: undefined })
 })

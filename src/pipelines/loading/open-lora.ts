@@ -1,9 +1,12 @@
 /** Opens a LoRA: finds the file, refuses one for other networks by its header, downloads it and reads what its branches are. */
 
-import { readLoraFile, readScalings, type LoraModule } from '../../checkpoint/lora/lora-file.js'
+import { readLoraFile, readScalings, type LoraFile } from '../../checkpoint/lora/lora-file.js'
+import { joined } from '../../checkpoint/layouts/single-file/derived-sources.js'
+import type { TensorEntry } from '../../checkpoint/types.js'
 import { triggerWords } from '../../checkpoint/lora/lora-metadata.js'
-import { matchLora, type AdaptableLayers, type MatchedLora } from '../../checkpoint/lora/match-lora.js'
+import { matchLora, type AdaptableLayers, type MatchedBranch, type MatchedLora } from '../../checkpoint/lora/match-lora.js'
 import type { LoraComponent } from '../../checkpoint/lora/lora-keys.js'
+import { UnsupportedError } from '../../errors.js'
 import { headersOnly } from '../../hub/downloads/header-only-file.js'
 import type { ByteSource } from '../../hub/types.js'
 import type { LayerFactors } from '../network-adapters.js'
@@ -27,6 +30,8 @@ export interface OpenedLora {
 export interface OpenLoraRequest extends AdapterFileRequest<LoadLoraOptions> {
   /** The layers of the pipeline's networks. */
   readonly layers: ReadonlyMap<LoraComponent, AdaptableLayers>
+  /** Whether the weight of a layer is quantized. */
+  readonly isQuantized: (component: LoraComponent, layer: string) => boolean
 }
 
 /**
@@ -41,7 +46,9 @@ export async function openLora(source: AdapterSource, request: OpenLoraRequest):
     const name = path.split('/').at(-1) ?? path
     const read = async (bytes: ByteSource) => {
       const lora = await readLoraFile(bytes, name, { signal })
-      return { lora, matched: matchLora(lora, name, layers) }
+      const matched = matchLora(lora, name, layers)
+      refuseQuantizedDora(matched, name, request)
+      return { lora, matched }
     }
     // Refuses a file for other networks before it is downloaded.
     await read(await headersOnly(repository).open(path, { signal }))
@@ -50,12 +57,12 @@ export async function openLora(source: AdapterSource, request: OpenLoraRequest):
       onProgress: (file) => run.report({ type: 'file', component: 'lora', file }),
     })
     const { lora, matched } = await read(bytes)
-    warnOfIgnored(name, matched, lora.ignoresDora, run)
+    warnOfIgnored(name, matched, lora, run)
     const scalings = await readScalings(lora, bytes, { signal })
     const factors = new Map(
       [...matched.components].map(([component, modules]) => [
         component,
-        new Map([...modules].map(([layer, module]) => [layer, factorsOf(module, bytes, scalings.get(module) ?? 1)])),
+        new Map([...modules].map(([layer, branch]) => [layer, factorsOf(branch, bytes, scalings.get(branch.module) ?? 1)])),
       ]),
     )
     return { file: name, factors, triggerWords: triggerWords(lora.metadata), bytes: bytesOf(matched), close }
@@ -65,19 +72,66 @@ export async function openLora(source: AdapterSource, request: OpenLoraRequest):
   }
 }
 
-function factorsOf({ a, b, rank }: LoraModule, source: ByteSource, scaling: number): LayerFactors {
-  return { a: { ...a, source }, b: { ...b, source }, rank, scaling }
+/** The tensors of which each row belongs to a row of the layer's weight. */
+const byRow: ReadonlySet<string> = new Set(['lora_B', 'lora_magnitude_vector', 'hada_w1_a', 'hada_w2_a'])
+
+function factorsOf(branch: MatchedBranch, source: ByteSource, scaling: number): LayerFactors {
+  const { module, firstRow } = branch
+  const { form } = module
+  const tensors = new Map(
+    [...module.tensors].map(([part, tensor]) => {
+      // peft stores the magnitude of a convolution as [1, rows, 1, 1].
+      const shape = part === 'lora_magnitude_vector' ? [module.rows] : tensor.shape
+      const entry = { ...tensor, shape, source }
+      return [part, byRow.has(part) ? rowsOf(entry, branch) : entry]
+    }),
+  )
+  // The rows of a Kronecker product are cut out of the result.
+  return { form: form.kind === 'kronecker' ? { ...form, firstRow } : form, tensors, scaling }
 }
 
+/** A tensor's rows for one layer. */
+function rowsOf(entry: TensorEntry, { module, firstRow, rows, exchanged }: MatchedBranch): TensorEntry {
+  if (rows === module.rows && !exchanged) return entry
+  const row = (entry.end - entry.begin) / module.rows
+  const [begin, end] = [entry.begin + firstRow * row, entry.begin + (firstRow + rows) * row]
+  const shape = [rows, ...entry.shape.slice(1)]
+  if (!exchanged) return { ...entry, shape, begin, end }
+  const middle = (begin + end) / 2
+  const { source } = entry
+  const turned = joined([
+    { source, begin: middle, end },
+    { source, begin, end: middle },
+  ])
+  return { ...entry, shape, source: turned, begin: 0, end: end - begin }
+}
+
+/** Bytes of the factors: those that several layers share count once. */
 function bytesOf({ components }: MatchedLora): number {
   let sum = 0
-  for (const modules of components.values()) for (const { a, b } of modules.values()) sum += a.end - a.begin + (b.end - b.begin)
+  for (const branches of components.values())
+    for (const { tensors } of new Set([...branches.values()].map(({ module }) => module)))
+      for (const { begin, end } of tensors.values()) sum += end - begin
   return sum
 }
 
-function warnOfIgnored(file: string, { ignored }: MatchedLora, ignoresDora: boolean, run: Run): void {
+/** @throws UnsupportedError `lora-method`: DoRA needs the weight itself, to know how long its rows are */
+function refuseQuantizedDora({ components }: MatchedLora, file: string, { isQuantized }: OpenLoraRequest): void {
+  for (const [component, branches] of components)
+    for (const [layer, { module }] of branches)
+      if (module.form.kind === 'low-rank' && module.form.magnitude && isQuantized(component, layer)) {
+        const message = `${file} is a DoRA, which needs the weights in float16 or float32; that of ${layer} is quantized.`
+        throw new UnsupportedError('lora-method', message, { file, layer })
+      }
+}
+
+function warnOfIgnored(file: string, { ignored }: MatchedLora, { ignored: others, ignoresDora }: LoraFile, run: Run): void {
+  if (others.length > 0) {
+    const shown = others.slice(0, 3).join(', ')
+    run.warn('lora-ignored', `${file}: ${others.length} changes of biases or norms are ignored, such as ${shown}.`)
+  }
   if (ignored.length > 0) {
-    const shown = ignored.slice(0, 3).map(({ a }) => a.name)
+    const shown = ignored.slice(0, 3).map(({ first }) => first.name)
     run.warn(
       'lora-ignored',
       `${file}: ${ignored.length} of its layers are not in this pipeline and are ignored, such as ${shown.join(', ')}.`,

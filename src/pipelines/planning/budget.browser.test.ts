@@ -84,7 +84,7 @@ test('model: the peak of weights is the largest component, the image is the same
 test.each([
   [1, 'resident'],
   [0.5, 'model'],
-  [0.25, 'model'],
+  [0.4, 'model'],
   [0.1, 'block'],
 ])('auto: measured ≤ planned ≤ budget for %d of the weights (%s), with the same bits', async (share, residence) => {
   const { needs, held, image } = whole

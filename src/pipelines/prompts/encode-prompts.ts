@@ -28,6 +28,8 @@ const optionNames = {
   negative_prompt_embeds: 'negativePromptEmbeds',
   pooled_prompt_embeds: 'pooledPromptEmbeds',
   negative_pooled_prompt_embeds: 'negativePooledPromptEmbeds',
+  prompt_attention_mask: 'promptAttentionMask',
+  negative_prompt_attention_mask: 'negativePromptAttentionMask',
 } as const
 
 /** Encodes the prompts of a batch. The result can be spread into the options of a generation. @throws DeviceError, CheckpointError, AbortError */

@@ -30,6 +30,8 @@ export interface EmbeddingPart extends Pick<Piece, 'from' | 'size'> {
 export interface EncodedPrompt {
   readonly embeds: Embedding
   readonly pooled: Embedding | null
+  /** Which tokens count, 1 or 0 for each; for families whose denoiser takes such a mask. */
+  readonly mask?: Embedding | undefined
 }
 
 /** As diffusers' `encode_prompt` gives them for one prompt. Without guidance there is no negative one. */
@@ -58,8 +60,8 @@ export function sideBySide(tensors: readonly Value[]): Embedding {
 }
 
 /** A prompt's embeddings with nothing but zeros in them. */
-export function emptyPrompt({ embeds, pooled }: EncodedPrompt): EncodedPrompt {
-  return { embeds: { ...embeds, parts: [] }, pooled: pooled === null ? null : { ...pooled, parts: [] } }
+export function emptyPrompt({ embeds, pooled, mask }: EncodedPrompt): EncodedPrompt {
+  return { embeds: { ...embeds, parts: [] }, pooled: pooled === null ? null : { ...pooled, parts: [] }, mask }
 }
 
 /** Embeddings along the batch, each `count` times: the unconditional half first, as the denoiser takes them. */
@@ -127,10 +129,16 @@ export function namedEmbeddings({ positive, negative }: EncodedBatch) {
     ['negative_prompt_embeds', (negative ?? []).map(({ embeds }) => embeds)],
     ['pooled_prompt_embeds', pooledOf(positive)],
     ['negative_pooled_prompt_embeds', pooledOf(negative ?? [])],
+    ['prompt_attention_mask', masksOf(positive)],
+    ['negative_prompt_attention_mask', masksOf(negative ?? [])],
   ] as const
   return all.filter(([, embeddings]) => embeddings.length > 0)
 }
 
 function pooledOf(prompts: readonly EncodedPrompt[]): readonly Embedding[] {
   return prompts.flatMap(({ pooled }) => pooled ?? [])
+}
+
+function masksOf(prompts: readonly EncodedPrompt[]): readonly Embedding[] {
+  return prompts.flatMap(({ mask }) => mask ?? [])
 }

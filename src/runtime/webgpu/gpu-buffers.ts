@@ -9,6 +9,7 @@
  */
 
 import { DeviceError, isAquatintError } from '../../errors.js'
+import { awaitGpu } from './await-gpu.js'
 import { outOfMemory } from './gpu-device.js'
 import type { LossWatch } from './loss-watch.js'
 import type { Allocation, MemoryAccount } from '../memory-account.js'
@@ -43,6 +44,8 @@ export class GpuBuffers implements BufferPool {
   readonly #account: MemoryAccount
   readonly #watch: LossWatch
   readonly #create: (descriptor: GPUBufferDescriptor) => GPUBuffer
+  /** The queue's own submission, which does not empty the shelves. */
+  readonly #submit: (commandBuffers: Iterable<GPUCommandBuffer>) => void
   /** Unused storage buffers, by size and usage. */
   readonly #shelves = new Map<string, Shelved[]>()
   /** Whether to empty the shelves once the commands that may use their buffers have been submitted. */
@@ -62,9 +65,9 @@ export class GpuBuffers implements BufferPool {
     this.#watch = watch
     this.#create = device.createBuffer.bind(device)
     device.createBuffer = (descriptor) => this.#allocate(descriptor, this.#owner, 'activations')
-    const submit = device.queue.submit.bind(device.queue)
+    this.#submit = device.queue.submit.bind(device.queue)
     device.queue.submit = (commandBuffers) => {
-      submit(commandBuffers)
+      this.#submit(commandBuffers)
       if (this.#trimDue) this.#clearShelves()
     }
   }
@@ -119,6 +122,11 @@ export class GpuBuffers implements BufferPool {
     this.trim()
   }
 
+  /** Resolves when the GPU has done all that was submitted. */
+  async submittedWorkDone(): Promise<void> {
+    await awaitGpu(this.#device.queue.onSubmittedWorkDone(), () => this.#submit([]))
+  }
+
   /** Copies a buffer's first `bytes` to the host. @throws DeviceError `device-lost`, `out-of-memory`, `gpu-error` */
   async read(source: GPUBuffer, bytes: number): Promise<ArrayBuffer> {
     const size = Math.ceil(bytes / 4) * 4
@@ -127,7 +135,7 @@ export class GpuBuffers implements BufferPool {
       const encoder = this.#device.createCommandEncoder()
       encoder.copyBufferToBuffer(source, 0, staging, 0, size)
       this.#device.queue.submit([encoder.finish()])
-      await this.#watch.race(staging.mapAsync(usage.mapRead))
+      await this.#watch.race(awaitGpu(staging.mapAsync(usage.mapRead), () => this.#submit([])))
       // Values computed with a refused buffer must not be returned.
       await this.assertRoom()
       return staging.getMappedRange().slice(0, bytes)

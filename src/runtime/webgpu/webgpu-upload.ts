@@ -47,7 +47,7 @@ async function fill(
   made: Map<string, GPUBuffer>,
   { signal, onProgress, spare = [] }: UploadOptions,
 ): Promise<void> {
-  const { gpu, buffers } = device
+  const { buffers } = device
   await makeBuffers(device, owner, wanted, made, spare)
   throwIfAborted(signal)
   const total = wanted.reduce((sum, { bytes }) => sum + bytes, 0)
@@ -64,7 +64,7 @@ async function fill(
       queued += bytes.byteLength
       if (queued >= queuedBytes) {
         queued = 0
-        await gpu.queue.onSubmittedWorkDone()
+        await buffers.submittedWorkDone()
       }
       onProgress?.(loaded, total)
     },

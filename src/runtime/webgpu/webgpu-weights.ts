@@ -11,7 +11,7 @@ import type { LoadOptions } from '../types.js'
 import type { GpuRuntime } from './gpu-runtime.js'
 import { uploadWeights } from './webgpu-upload.js'
 import { planStreaming } from '../../memory/blocks.js'
-import { bufferBytes, stageWeights, tensorOf, weightsOf, type WeightKey } from '../../memory/needs.js'
+import { bufferBytes, countOnce, stageWeights, tensorOf, weightsOf, type WeightKey } from '../../memory/needs.js'
 
 type Buffers = ReadonlyMap<string, GPUBuffer>
 
@@ -27,6 +27,8 @@ interface Streaming {
   /** The streamed stages. */
   readonly stages: ReadonlyMap<Stage, StreamedStage>
   readonly order: readonly StreamedStage[]
+  /** The first one of a run that follows another. */
+  readonly first: StreamedStage | undefined
   readonly overlaps: boolean
 }
 
@@ -86,7 +88,7 @@ export class WebGpuWeights {
     const made = await uploadWeights(this.#device, this.#name, missing, options)
     for (const [key, buffer] of made) this.#kept.set(key, buffer)
     // The upload is queued; the weights are loaded when the GPU has done it.
-    await this.#device.orLost(this.#device.gpu.queue.onSubmittedWorkDone())
+    await this.#device.orLost(this.#device.buffers.submittedWorkDone())
     this.#graph = graph
     this.#streaming = streaming
   }
@@ -109,7 +111,7 @@ export class WebGpuWeights {
   /** Streams each stage's `own` weights within `bytes`, ahead if that fits. @throws DeviceError `does-not-fit` */
   #streamWithin(stages: readonly Stage[], own: readonly (readonly WeightKey[])[], bytes: number): Streaming {
     const sizes = own.map(bufferBytes)
-    const plan = planStreaming(sizes, bytes)
+    const plan = planStreaming(sizes, bytes, countOnce(stages))
     if (plan !== undefined) return streamed(stages, own, plan.overlaps)
     const needed = Math.max(...sizes)
     const message = `${this.#name} needs ${needed} bytes for its largest block; ${bytes} are left for weights.`
@@ -125,7 +127,7 @@ export class WebGpuWeights {
     if (shared.some(({ key }) => !this.#kept.has(key))) return undefined
     const missing = own.map((keys) => keys.filter(({ key }) => !this.#kept.has(key)))
     const keptBytes = [...this.#kept.values()].reduce((sum, { size }) => sum + size, 0)
-    const plan = planStreaming(missing.map(bufferBytes), budget - keptBytes)
+    const plan = planStreaming(missing.map(bufferBytes), budget - keptBytes, countOnce(stages))
     return plan === undefined ? undefined : streamed(stages, missing, plan.overlaps)
   }
 
@@ -134,12 +136,12 @@ export class WebGpuWeights {
     const streaming = this.#streaming
     const now = streaming?.stages.get(stage)
     if (streaming === undefined || now === undefined) return this.#kept
-    const { order, overlaps } = streaming
+    const { order, first, overlaps } = streaming
     // Weights left from a run that did not finish: the budget has no place for them beside this stage's.
     if (!this.#slots.has(now.key)) await this.#clearSlots()
     const here = await this.#begin(now, signal)
     const at = order.indexOf(now) + 1
-    const next = order[at % order.length]
+    const next = order[at] ?? first
     const follows = at < order.length || this.#again
     if (at === order.length) this.#again = true
     if (overlaps && follows && next !== undefined && next !== now) this.#begin(next, signal).catch(() => {})
@@ -195,5 +197,6 @@ function streamed(stages: readonly Stage[], own: readonly (readonly WeightKey[])
     const weights = own[index] ?? []
     if (weights.length > 0) found.set(stage, { key: weights.map(({ key }) => key).join('\n'), weights })
   }
-  return { stages: found, order: [...found.values()], overlaps }
+  const first = [...found].find(([{ once }]) => once !== true)?.[1]
+  return { stages: found, order: [...found.values()], first, overlaps }
 }

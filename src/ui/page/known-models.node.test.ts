@@ -32,6 +32,7 @@ test.each([
   ['stabilityai/stable-diffusion-xl-base-1.0', 'StableDiffusionXLPipeline', ['sdxl-unet', ...xlEncoders]],
   ['stabilityai/sdxl-turbo', 'StableDiffusionXLPipeline', ['sdxl-unet', ...xlEncoders]],
   ['black-forest-labs/FLUX.2-klein-4B', 'Flux2KleinPipeline', ['flux2-klein-4b-transformer', 'qwen3-4b', 'flux2-vae']],
+  ['lodestones/Chroma1-HD', 'ChromaPipeline', ['chroma-transformer', 't5-xxl-encoder', 'flux-vae']],
   ['Tongyi-MAI/Z-Image-Turbo', 'ZImagePipeline', ['z-image-transformer', 'qwen3-4b', 'flux-vae']],
 ])('%s costs what its tables say, at two bytes a parameter', (model, pipeline, tables) => {
   const bytes = tables.map((table) => 2 * parameters(table, pipeline))

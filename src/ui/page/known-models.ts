@@ -64,6 +64,13 @@ export const knownModels: readonly KnownModel[] = [
     downloadBytes: 20_320_526_278,
     largestBytes: 12_309_817_472,
   },
+  {
+    model: 'lodestones/Chroma1-HD',
+    label: 'Chroma',
+    loadOptions: { dtype: 'q8' },
+    downloadBytes: 27_492_227_526,
+    largestBytes: 17_799_966_848,
+  },
 ]
 
 /** The name of a model in the list of the page; other models have no other name. */

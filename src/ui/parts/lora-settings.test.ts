@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { loraName, lorasFromQuery, lorasFromUnknown, lorasInPrompt, lorasToQuery } from './lora-settings.js'
+import { loraName, lorasFromAttribute, lorasFromQuery, lorasFromUnknown, lorasInPrompt, lorasToQuery } from './lora-settings.js'
 
 const hub = { source: 'owner/name', weight: 0.8 }
 const url = { source: 'https://host/a/b.safetensors?x=1', weight: -1 }
@@ -21,4 +21,12 @@ test('untrusted values are left out', () => {
 test('other programs read them in the prompt', () => {
   expect(lorasInPrompt([url, hub])).toBe('<lora:b:-1><lora:name:0.8>')
   expect(loraName(url.source)).toBe('b.safetensors')
+})
+
+test('the attribute of the tag has addresses, with weights behind colons', () => {
+  expect(lorasFromAttribute(' owner/name:0.8\nhttps://host/a/b.safetensors ')).toEqual([
+    hub,
+    { source: 'https://host/a/b.safetensors', weight: 1 },
+  ])
+  expect(lorasFromAttribute(' ')).toBeUndefined()
 })

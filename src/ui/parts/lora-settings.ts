@@ -1,5 +1,7 @@
 /** LoRAs as settings of a prompt box, and their form in a link. Pure. Text from untrusted files and links is validated. */
 
+import { parseLoraReference } from '../../util/lora-reference.js'
+
 /** A LoRA of a prompt box. */
 export interface LoraSetting {
   /** An address that `loadLoraWeights` takes; of a picked file only its name, which means nothing on another computer. */
@@ -44,6 +46,16 @@ export function lorasFromQuery(values: readonly string[]): readonly LoraSetting[
       const [, weight, source] = /^(-?\d+(?:\.\d+)?):(.+)$/s.exec(value) ?? []
       return weight === undefined || source === undefined || !source.includes('/') ? [] : [{ source, weight: Number(weight) }]
     }),
+  )
+}
+
+/** Reads the tag's attribute `lora`: addresses with weights, separated by spaces. */
+export function lorasFromAttribute(value: string): readonly LoraSetting[] | undefined {
+  return lorasFromUnknown(
+    value
+      .split(/\s+/)
+      .filter((text) => text !== '')
+      .map(parseLoraReference),
   )
 }
 

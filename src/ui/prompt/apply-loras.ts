@@ -1,6 +1,7 @@
 /** Makes the LoRAs of a pipeline those of a prompt box: loads what is missing, removes what is not wanted, and sets the weights. */
 
 import type { DiffusionPipeline, LoadLoraCallOptions } from '../../index.js'
+import { Mutex } from '../../util/mutex.js'
 import type { ShelvedLora } from './form/lora-shelf.js'
 
 const fileIds = new WeakMap<File, number>()
@@ -14,8 +15,25 @@ function adapterName({ source, file }: ShelvedLora): string {
   return `${source} (file ${id})`
 }
 
-/** @throws as `DiffusionPipeline.loadLoraWeights` */
-export async function applyLoras(
+/** Boxes that share a pipeline take turns: the LoRAs of one must stay until its picture has been generated. */
+const turns = new WeakMap<DiffusionPipeline, Mutex>()
+
+/** Runs a task while the pipeline has exactly these LoRAs. @throws as `DiffusionPipeline.loadLoraWeights`, and what the task throws */
+export function withLoras<T>(
+  pipeline: DiffusionPipeline,
+  wanted: readonly ShelvedLora[],
+  hooks: Pick<LoadLoraCallOptions, 'signal' | 'onProgress'>,
+  task: () => Promise<T>,
+): Promise<T> {
+  const turn = turns.get(pipeline) ?? new Mutex()
+  turns.set(pipeline, turn)
+  return turn.run(async () => {
+    await applyLoras(pipeline, wanted, hooks)
+    return task()
+  }, hooks.signal)
+}
+
+async function applyLoras(
   pipeline: DiffusionPipeline,
   wanted: readonly ShelvedLora[],
   hooks: Pick<LoadLoraCallOptions, 'signal' | 'onProgress'>,

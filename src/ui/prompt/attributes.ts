@@ -1,6 +1,7 @@
 /** The attributes of `<aquatint-prompt>`: which setting or which load option each one sets. */
 
 import type { DeviceKind, LoadPipelineOptions, OffloadMode } from '../../index.js'
+import { lorasFromAttribute } from '../parts/lora-settings.js'
 import { asDType, numberNames, numberRules, parseNumber, schedulerNames, type PromptSettings } from '../parts/settings.js'
 
 const textAttributes = { prompt: 'prompt', 'negative-prompt': 'negativePrompt', model: 'model' } as const
@@ -12,6 +13,7 @@ export const settingAttributes: readonly string[] = [
   ...numberNames.map((name) => numberRules[name].query),
   'scheduler',
   'dtype',
+  'lora',
 ]
 
 /** Every observed attribute. */
@@ -20,6 +22,7 @@ export const observedAttributes: readonly string[] = [...settingAttributes, ...l
 /** The setting that an attribute sets. An invalid value sets nothing, as with HTML's own attributes. */
 export function settingFromAttribute(name: string, value: string | null): Partial<PromptSettings> {
   if (Object.hasOwn(textAttributes, name)) return { [textAttributes[name as keyof typeof textAttributes]]: value ?? '' }
+  if (name === 'lora') return { loras: lorasFromAttribute(value ?? '') }
   if (name === 'dtype') return { dtype: asDType(value) }
   if (name === 'scheduler') {
     return { scheduler: value !== null && Object.hasOwn(schedulerNames, value) ? value : undefined }

@@ -16,7 +16,7 @@ import type {
 } from '../../index.js'
 import { advance, advanceStep, idle, loaded, start, type Activity } from './activity/activity.js'
 import type { Share } from '../../util/shared-task.js'
-import { applyLoras } from './apply-loras.js'
+import { withLoras } from './apply-loras.js'
 import type { ShelvedLora } from './form/lora-shelf.js'
 import { pipelineKey, sharePipeline } from './shared-pipelines.js'
 
@@ -90,18 +90,20 @@ export class Runner {
     if (this.isBusy) this.cancel()
     return this.#work('generating', async (signal) => {
       const generateOptions = await optionsFor(pipeline.info)
-      await applyLoras(pipeline, loras, { signal, onProgress: (progress) => this.#progress(signal, progress) })
-      this.#hooks.onLoras(pipeline.loras)
-      signal.throwIfAborted()
-      return pipeline.generate(prompt, {
-        ...generateOptions,
-        signal,
-        onProgress: (progress) => this.#progress(signal, progress),
-        onStep: (step) => {
-          if (signal.aborted) return
-          this.#draw(advanceStep(this.#activity, step, performance.now()))
-          this.#hooks.onStep(step)
-        },
+      const onProgress = (progress: ProgressReport) => this.#progress(signal, progress)
+      return withLoras(pipeline, loras, { signal, onProgress }, async () => {
+        this.#hooks.onLoras(pipeline.loras)
+        signal.throwIfAborted()
+        return pipeline.generate(prompt, {
+          ...generateOptions,
+          signal,
+          onProgress,
+          onStep: (step) => {
+            if (signal.aborted) return
+            this.#draw(advanceStep(this.#activity, step, performance.now()))
+            this.#hooks.onStep(step)
+          },
+        })
       })
     })
   }

@@ -1,0 +1,140 @@
+/**
+ * `npm run bench:lora [-- --rounds N]`: what a LoRA of rank 32 beside all Linear layers of a UNet adds to a run. Two networks, without and with it, run alternately in
+ * one process on `wasm`; the figures are milliseconds of CPU time, the least of the rounds, so that other processes disturb them little. Also counts
+ * the operators of the graphs, which are the dispatches of a run on a GPU.
+ */
+
+import { parseArgs } from 'node:util'
+import type { TensorEntry } from '../src/checkpoint/types.js'
+import { UNet2DConditionModel } from '../src/models/unets/unet-2d-condition.js'
+import { adaptableLayers, bindNetwork, type Network } from '../src/pipelines/bind-network.js'
+import { NetworkAdapters, type LayerFactors } from '../src/pipelines/network-adapters.js'
+import { float32Tensor } from '../src/pipelines/tensors.js'
+import { openDevice } from '../src/runtime/open-device.js'
+import { elementCount } from '../src/util/element-count.js'
+
+const rank = 32
+
+/** A UNet at 128 × 128 pixels with the first two levels of Stable Diffusion 1's. The inner levels have wider layers, where a rank of 32 adds less. */
+const config = {
+  sample_size: 16,
+  block_out_channels: [320, 640],
+  layers_per_block: 1,
+  cross_attention_dim: 768,
+  attention_head_dim: 8,
+  down_block_types: ['CrossAttnDownBlock2D', 'CrossAttnDownBlock2D'],
+  up_block_types: ['CrossAttnUpBlock2D', 'CrossAttnUpBlock2D'],
+}
+
+/** A tensor of small values. */
+function tensor(name: string, shape: readonly number[]): TensorEntry {
+  const values = Float32Array.from({ length: elementCount(shape) }, (_, index) => 0.02 * Math.sin(index))
+  const bytes = new Uint8Array(values.buffer)
+  const source = {
+    byteLength: bytes.byteLength,
+    read: ({ begin, end }: { begin: number; end: number }) => Promise.resolve(bytes.slice(begin, end)),
+  }
+  return { name, dtype: 'F32', shape, source, begin: 0, end: bytes.byteLength }
+}
+
+const model = UNet2DConditionModel.fromConfig(config)
+const shapes = model.shapes({ height: 16, width: 16, guided: true })
+const plain = model.write(shapes, { dtype: 'float32', weights: 'input', granularity: 'component' })
+
+/** The network without (`version` 0) or with its LoRA. */
+function network(withLora: boolean): Network {
+  const weights = plain.stages.flatMap(({ program }) => program.weights)
+  const adapters = new NetworkAdapters(new Map(weights.map(({ name, dims }) => [name, tensor(name, dims)])))
+  if (withLora) {
+    const linear = [...adaptableLayers(model)].filter(([, { length }]) => length === 2)
+    const layers = new Map(
+      linear.map(([layer, [out = 0, columns = 0]]): [string, LayerFactors] => [
+        layer,
+        {
+          form: { kind: 'low-rank', rank, magnitude: false },
+          tensors: new Map([
+            ['lora_A', tensor('a', [rank, columns])],
+            ['lora_B', tensor('b', [out, rank])],
+          ]),
+          scaling: 1,
+        },
+      ]),
+    )
+    adapters.activate([{ adapter: { id: 0, layers }, weight: 1 }])
+  }
+  return { name: 'unet', model, table: adapters.table, adapters, repo: 'made up' }
+}
+
+/** The number of nodes of an encoded ModelProto: field 1 of its graph, which is field 7. */
+function countNodes(bytes: Uint8Array): number {
+  const graph = fields(bytes).find(({ field }) => field === 7)
+  return graph === undefined ? 0 : fields(graph.bytes).filter(({ field }) => field === 1).length
+}
+
+function fields(bytes: Uint8Array): { readonly field: number; readonly bytes: Uint8Array }[] {
+  const found: { field: number; bytes: Uint8Array }[] = []
+  let at = 0
+  const varint = () => {
+    let [value, shift] = [0, 1]
+    for (;;) {
+      const byte = bytes[at++] ?? 0
+      value += (byte & 127) * shift
+      shift *= 128
+      if (byte < 128) return value
+    }
+  }
+  while (at < bytes.byteLength) {
+    const key = varint()
+    const [field, wire] = [Math.floor(key / 8), key % 8]
+    if (wire === 0) varint()
+    else if (wire === 2) {
+      const length = varint()
+      found.push({ field, bytes: bytes.subarray(at, at + length) })
+      at += length
+    } else at += wire === 5 ? 4 : 8
+  }
+  return found
+}
+
+export async function main(args: readonly string[]): Promise<void> {
+  const { values } = parseArgs({ args: [...args], options: { rounds: { type: 'string', default: '3' } } })
+  const device = await openDevice({ kind: 'wasm' })
+  const both = [network(false), network(true)].map((own) => {
+    const { branches } = own.adapters ?? {}
+    const options = { dtype: 'float32', weights: 'input', granularity: 'component', adapters: branches } as const
+    const nodes = model.write(shapes, options).stages.reduce((sum, { program }) => sum + countNodes(program.model), 0)
+    const bound = bindNetwork(own, { device, dtype: 'float32', granularity: 'component', variantOf: () => ({}) })
+    return { bound, nodes, times: [] as number[] }
+  })
+  const inputs = Object.fromEntries(
+    plain.inputs.map(({ name, dims }) => [
+      name,
+      float32Tensor(
+        dims,
+        Float32Array.from({ length: elementCount(dims) }, (_, index) => Math.cos(index)),
+      ),
+    ]),
+  )
+  // The first round is not counted: it loads the weights.
+  for (let round = 0; round <= Number(values.rounds); round++)
+    for (const { bound, times } of both) {
+      const before = process.cpuUsage()
+      const outputs = await bound.run(inputs)
+      const { user, system } = process.cpuUsage(before)
+      if (round > 0) times.push((user + system) / 1000)
+      for (const output of Object.values(outputs)) output.dispose()
+    }
+  const [without, with_] = both.map(({ times, nodes }) => ({
+    nodes,
+    ms: Math.min(...times),
+  }))
+  if (without === undefined || with_ === undefined) return
+  console.log('| | without | with rank 32 | ratio |')
+  console.log('| --- | ---: | ---: | ---: |')
+  console.log(
+    `| ms of CPU time a run on wasm | ${without.ms.toFixed(0)} | ${with_.ms.toFixed(0)} | ${(with_.ms / without.ms).toFixed(2)} |`,
+  )
+  console.log(`| operators | ${without.nodes} | ${with_.nodes} | ${(with_.nodes / without.nodes).toFixed(2)} |`)
+  for (const { bound } of both) await bound.dispose()
+  await device.dispose()
+}

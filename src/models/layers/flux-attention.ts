@@ -1,0 +1,128 @@
+/**
+ * What the blocks of FLUX.1, FLUX.2 and Chroma have in common: branches with a shift, a scale and a gate, and attention over the tokens of prompt and
+ * image together, which are turned by rotary positions. Weight names are relative to the block. Tokens are [batch, tokens, channels], the prompt's first.
+ */
+
+import type { GraphBuilder } from '../../onnx/graph-builder.js'
+import { multiHeadAttention } from '../../onnx/ops-network.js'
+import { concat, dimension, slice, split } from '../../onnx/ops-shape.js'
+import type { ValueInfo } from '../../onnx/types.js'
+import { toCompute, toFloat32, tokenLinear } from './layers.js'
+import { cutModulations, modulate, plainNorm } from './modulation.js'
+import { headNorm } from './rms-norm.js'
+import { rotary, type RotaryInputs } from './rotary-embedding.js'
+
+/** Image tokens `hidden` and prompt tokens `context`. */
+export interface FluxTokens {
+  readonly hidden: ValueInfo
+  readonly context: ValueInfo
+}
+
+export interface FluxAttentionSettings {
+  readonly heads: number
+  readonly headSize: number
+  /** Of the norms. */
+  readonly epsilon: number
+  /** Whether the Linears of queries, keys and values have a bias. */
+  readonly bias: boolean
+}
+
+/** What attention takes besides the tokens: the tables of all tokens. */
+export interface FluxAttentionInputs extends RotaryInputs {
+  /** What is added to the scores of each row of the batch, [1, 1, tokens, tokens]: one tensor for all rows would be larger than a buffer of some GPUs. */
+  readonly biases?: readonly ValueInfo[] | undefined
+}
+
+/** Shift, scale and gate of a branch, each [batch, 1, channels], float32. */
+export interface Branch {
+  readonly shift: ValueInfo
+  readonly scaling: ValueInfo
+  readonly gate: ValueInfo
+}
+
+function asBranch([shift, scaling, gate]: readonly ValueInfo[]): Branch {
+  if (shift === undefined || scaling === undefined || gate === undefined) throw new Error('Split returned too few parts')
+  return { shift, scaling, gate }
+}
+
+/** Cuts modulations [batch, 3 · channels] into those of one branch. */
+export function branch(graph: GraphBuilder, rows: ValueInfo): Branch {
+  return asBranch(cutModulations(graph, toFloat32(graph, rows), 3))
+}
+
+/** Cuts modulations [batch, 6 · channels] into those of attention and feed-forward. */
+export function branches(graph: GraphBuilder, rows: ValueInfo): { readonly attention: Branch; readonly feed: Branch } {
+  const parts = cutModulations(graph, toFloat32(graph, rows), 6)
+  return { attention: asBranch(parts.slice(0, 3)), feed: asBranch(parts.slice(3)) }
+}
+
+/** The norm before a branch, in the graph's type. */
+export function branchNorm(graph: GraphBuilder, x: ValueInfo, { shift, scaling }: Branch, epsilon: number): ValueInfo {
+  return toCompute(graph, modulate(graph, plainNorm(graph, x, epsilon), shift, scaling))
+}
+
+/** Query, key and value, the first two with the norms of each head. */
+export interface Projections {
+  readonly query: ValueInfo
+  readonly key: ValueInfo
+  readonly value: ValueInfo
+}
+
+const ownNames = { query: 'to_q', key: 'to_k', value: 'to_v', queryNorm: 'norm_q', keyNorm: 'norm_k' } as const
+const addedNames = {
+  query: 'add_q_proj',
+  key: 'add_k_proj',
+  value: 'add_v_proj',
+  queryNorm: 'norm_added_q',
+  keyNorm: 'norm_added_k',
+} as const
+
+/** The projections of image tokens, or of all tokens. */
+export function projections(
+  graph: GraphBuilder,
+  x: ValueInfo,
+  { heads, headSize, epsilon, bias }: FluxAttentionSettings,
+  names: typeof ownNames | typeof addedNames = ownNames,
+): Projections {
+  const project = (name: string) => tokenLinear(graph, x, name, heads * headSize, { bias })
+  return {
+    query: headNorm(graph, project(names.query), names.queryNorm, headSize, epsilon),
+    key: headNorm(graph, project(names.key), names.keyNorm, headSize, epsilon),
+    value: project(names.value),
+  }
+}
+
+/** Attention over all tokens, [batch, tokens, heads · headSize]. */
+export function fluxAttention(
+  graph: GraphBuilder,
+  { query, key, value }: Projections,
+  { cos, sin, biases }: FluxAttentionInputs,
+  heads: number,
+): ValueInfo {
+  const turn = (x: ValueInfo) => rotary(graph, x, { cos, sin }, 'neighbours')
+  const turned = { query: turn(query), key: turn(key), value }
+  if (biases === undefined) return multiHeadAttention(graph, turned, heads)
+  const rows = biases.map((bias, row) => {
+    const own = (x: ValueInfo) => slice(graph, x, 0, row, row + 1)
+    return multiHeadAttention(graph, { query: own(turned.query), key: own(turned.key), value: own(value), bias }, heads)
+  })
+  return concat(graph, rows, 0)
+}
+
+/** Attention of normed prompt and image tokens, each with projections of its own. `finish` is applied to the result before it is cut. */
+export function jointAttention(
+  graph: GraphBuilder,
+  { hidden, context }: FluxTokens,
+  inputs: FluxAttentionInputs,
+  settings: FluxAttentionSettings,
+  finish: (attended: ValueInfo) => ValueInfo = (attended) => attended,
+): FluxTokens {
+  const ours = projections(graph, hidden, settings)
+  const theirs = projections(graph, context, settings, addedNames)
+  const joined = (key: keyof Projections) => concat(graph, [theirs[key], ours[key]], 1)
+  const operands = { query: joined('query'), key: joined('key'), value: joined('value') }
+  const both = finish(fluxAttention(graph, operands, inputs, settings.heads))
+  const [prompt, image] = split(graph, both, [dimension(context, 1), dimension(hidden, 1)], 1)
+  if (prompt === undefined || image === undefined) throw new Error('Split returned too few parts')
+  return { hidden: image, context: prompt }
+}

@@ -1,0 +1,50 @@
+/**
+ * The results of a graph's stages that run once (`Stage.once`), which a caller keeps from one run to the next, for as long as the inputs that these
+ * stages read are the same tensors. The caller disposes them, with the tensors that they were computed from.
+ */
+
+import type { ComponentGraph } from '../onnx/types.js'
+import type { DeviceTensor, HostTensor } from './types.js'
+
+type Inputs = Readonly<Record<string, HostTensor | DeviceTensor>>
+
+interface Kept {
+  /** What the stages read, by component input. */
+  readonly inputs: ReadonlyMap<string, HostTensor | DeviceTensor | undefined>
+  /** By component value. */
+  readonly values: ReadonlyMap<string, DeviceTensor>
+}
+
+export class KeptValues {
+  readonly #kept = new Map<ComponentGraph, Kept>()
+
+  /** The results for these inputs of a run; undefined if they are not here. `usable`: whether the run's device can read a tensor. */
+  of(
+    graph: ComponentGraph,
+    inputs: Inputs,
+    usable: (tensor: DeviceTensor) => boolean,
+  ): ReadonlyMap<string, DeviceTensor> | undefined {
+    const kept = this.#kept.get(graph)
+    if (kept === undefined) return undefined
+    const isSame = [...kept.inputs].every(([name, tensor]) => inputs[name] === tensor)
+    return isSame && [...kept.values.values()].every(usable) ? kept.values : undefined
+  }
+
+  /** Keeps the results for these inputs in place of others of this graph, and owns them from then on. */
+  keep(graph: ComponentGraph, inputs: Inputs, values: ReadonlyMap<string, DeviceTensor>): void {
+    this.#drop(graph)
+    const read = new Set(graph.stages.flatMap((stage) => (stage.once === true ? Object.values(stage.inputs) : [])))
+    const given = graph.inputs.filter(({ name }) => read.has(name))
+    this.#kept.set(graph, { inputs: new Map(given.map(({ name }) => [name, inputs[name]])), values })
+  }
+
+  /** Frees everything. It can be used again. */
+  dispose(): void {
+    for (const graph of this.#kept.keys()) this.#drop(graph)
+  }
+
+  #drop(graph: ComponentGraph): void {
+    for (const tensor of this.#kept.get(graph)?.values.values() ?? []) tensor.dispose()
+    this.#kept.delete(graph)
+  }
+}
