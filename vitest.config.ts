@@ -14,6 +14,7 @@ import { firefox } from './scripts/firefox-provider.js'
 const pipelines = ['{src,cli,e2e}/**/*.parity.test.ts']
 /** Starts processes, builds, talks to servers on this machine, tries thousands of inputs, or runs whole networks: not in the inner loop. */
 const slow = [
+  'bench/**/*.test.ts',
   'cli/{packed,*/*}.test.ts',
   'e2e/{dev-server,hub-server/*,docs/{commands,source-snippets}}.test.ts',
   'scripts/import-table.test.ts',

@@ -139,7 +139,6 @@ export const errorCodes = {
     'safetensors-header-length': 'The header length of a safetensors file is not allowed.',
     'safetensors-header-start': 'The header of a safetensors file does not start with `{`.',
     'safetensors-metadata': 'The metadata of a safetensors file is not an object of strings.',
-    'safetensors-name': 'A tensor name in a safetensors file is empty, too long or has control characters.',
     'safetensors-offsets': 'The offsets of a tensor in a safetensors file are not valid.',
     'safetensors-shape': 'The shape of a tensor in a safetensors file is not valid.',
     'safetensors-size': 'The size of a tensor in a safetensors file does not match its shape and type.',

@@ -35,8 +35,8 @@ export async function singleFileFolder(request: SingleFileFolderRequest, options
   let config = request.config
   const open = async (id: string) => (config = await request.open(id))
   const layout = await openSingleFile({ file, header, config, open, warn: (_code, message) => warn(message) }, options)
-  const weights = await weightFiles(layout, options)
-  const configs = ((await config?.files(options)) ?? []).filter(({ path }) => !isWeightFile(path))
+  const { made: weights, kept } = await weightFiles(layout, options)
+  const configs = ((await config?.files(options)) ?? []).filter(({ path }) => !isWeightFile(path) || kept.has(path))
   const made = [...weights].map(([path, { byteLength }]) => ({ path, size: byteLength }))
   return {
     id: file.repository.revision === 'local' ? file.path : file.repository.id,
@@ -50,9 +50,16 @@ export async function singleFileFolder(request: SingleFileFolderRequest, options
   }
 }
 
-/** The safetensors file of each component that the single file holds, by its path in diffusers' layout. */
-async function weightFiles(layout: Layout, options: ReadOptions): Promise<ReadonlyMap<string, ByteSource>> {
+/**
+ * The safetensors file of each component that the single file holds, by its path in diffusers' layout, and the weight files of the repository with
+ * the configs that stand in for components that it lacks.
+ */
+async function weightFiles(
+  layout: Layout,
+  options: ReadOptions,
+): Promise<{ readonly made: ReadonlyMap<string, ByteSource>; readonly kept: ReadonlySet<string> }> {
   const files = new Map<string, ByteSource>()
+  const kept = new Set<string>()
   for (const [name, component] of layout.components) {
     if (component === null || !(await component.files.has('config.json', options))) continue
     const library = component.library === 'transformers' ? 'transformers' : 'diffusers'
@@ -63,11 +70,15 @@ async function weightFiles(layout: Layout, options: ReadOptions): Promise<Readon
         if (isAquatintError(error)) return undefined
         throw error
       })
-    if (chosen === undefined || chosen.transforms.length === 0) continue
+    if (chosen === undefined) continue
+    if (chosen.transforms.length === 0) {
+      for (const path of [...(await chosen.files(options)), ...(chosen.index === null ? [] : [chosen.index])]) kept.add(path)
+      continue
+    }
     const stem = library === 'diffusers' ? 'diffusion_pytorch_model' : 'model'
     files.set(`${name}/${stem}.safetensors`, safetensorsSource(transformTable(await chosen.read(options), chosen.transforms)))
   }
-  return files
+  return { made: files, kept }
 }
 
 /** A table as a safetensors file. */

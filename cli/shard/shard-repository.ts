@@ -1,14 +1,14 @@
 /**
- * Rewrites a repository: its weights in shards of a given size and type, every other file copied. A run with the same options resumes from
+ * Rewrites a repository, or a checkpoint in one file: its weights in shards of a given size and type, every other file copied. A run with the same options resumes from
  * the complete files of an interrupted run.
  */
 
-import { join } from 'node:path'
 import { quantizeVersion } from '../../src/checkpoint/transforms/quantize-rows.js'
 import { CheckpointError, InputError, StorageError } from '../../src/errors.js'
 import { formatBytes } from '../../src/util/format-bytes.js'
 import { isWeightFile, readContents, type ComponentContents, type RepositoryContents } from '../read-contents.js'
-import { DiskRepository } from '../disk-repository.js'
+import type { Repository } from '../../src/hub/types.js'
+import type { RemoteOptions } from '../inspect/find-repository.js'
 import { ProgressBar, type CommandIO } from '../output.js'
 import type { Finding } from '../runnable.js'
 import {
@@ -21,13 +21,17 @@ import {
   type ShardedComponent,
 } from './shard-component.js'
 import { configText, type DTypeChoice, type DTypeWord } from './shard-dtypes.js'
-import { beginTarget, checkSpace, findTarget, fingerprintOf } from './shard-target.js'
+import { openSource, type ShardSource } from './shard-source.js'
+import { beginTarget, checkSpace, findTarget } from './shard-target.js'
 import type { WorkFolder } from './work-folder.js'
 import { readConfig } from '../../src/checkpoint/read-config.js'
 
 /** Options of {@link shardRepository}. */
 export interface ShardOptions extends ConversionOptions {
-  readonly folder: string
+  /** A folder in diffusers' layout, or a checkpoint in one file. */
+  readonly source: string
+  /** Where the configs of a checkpoint in one file come from. */
+  readonly remote: RemoteOptions
   readonly out: string
   /** The variant that is read. */
   readonly variant: string | null
@@ -59,23 +63,25 @@ interface Work {
 
 /** @throws InputError, CheckpointError, UnsupportedError, StorageError, AbortError, or an error of the file system */
 export async function shardRepository(options: ShardOptions, io: CommandIO): Promise<ShardResult> {
-  const repository = new DiskRepository(options.folder)
+  const source = await openSource(options.source, options.remote, io)
   try {
-    return await writeAnew(repository, options, io)
+    return await writeAnew(source, options, io)
   } catch (error) {
     throw storageError(error, options.out) ?? error
   } finally {
-    await repository.close()
+    await source.close()
   }
 }
 
-async function writeAnew(repository: DiskRepository, options: ShardOptions, io: CommandIO): Promise<ShardResult> {
+async function writeAnew(source: ShardSource, options: ShardOptions, io: CommandIO): Promise<ShardResult> {
+  const { repository } = source
   const reading = { signal: io.signal }
   const { maxShardSize, variant, saveVariant } = options
   const dtypes = [...options.dtypes]
   const own = { rulesVersion, quantizeVersion, maxShardSize, dtypes, variant, saveVariant }
-  const fingerprint = await fingerprintOf(repository, own)
-  const target = await findTarget(options.folder, options.out, fingerprint)
+  const fingerprintOf = async () => JSON.stringify({ source: await source.state(), options: own })
+  const fingerprint = await fingerprintOf()
+  const target = await findTarget(source.path, options.out, fingerprint)
   const contents = await readContents(repository, variant, reading)
   checkNames(options.dtypes, contents.components)
   const { plans, odd } = await planAll(repository, contents, options, io.signal)
@@ -96,14 +102,10 @@ async function writeAnew(repository: DiskRepository, options: ShardOptions, io: 
     throw error
   })
   // Reading takes minutes. A result made from two states of the folder would be useless.
-  if ((await fingerprintOf(new DiskRepository(options.folder), own)) !== fingerprint)
-    throw new CheckpointError(
-      'source-changed',
-      `Files in ${repository.folder} changed while they were read. Run the command again.`,
-      {
-        folder: repository.folder,
-      },
-    )
+  if ((await fingerprintOf()) !== fingerprint)
+    throw new CheckpointError('source-changed', `${source.path} changed while it was read. Run the command again.`, {
+      folder: source.path,
+    })
   await work.finish(out)
   return {
     out,
@@ -116,7 +118,7 @@ async function writeAnew(repository: DiskRepository, options: ShardOptions, io: 
 }
 
 async function planAll(
-  repository: DiskRepository,
+  repository: Repository,
   { layout, components }: RepositoryContents,
   options: ConversionOptions,
   signal: AbortSignal,
@@ -138,7 +140,7 @@ async function planAll(
 
 /** Writes the files that are missing, and returns the overflows of all files. */
 async function writeAll(
-  repository: DiskRepository,
+  repository: Repository,
   work: WorkFolder,
   { plans, copied, configs }: Work,
   io: CommandIO,
@@ -180,23 +182,19 @@ async function writeAll(
     }
     for (const { index, name } of plans) if (index !== null) await work.writeText(pathIn(name, index.name), index.text)
     for (const { path, dtype } of configs) {
-      const text = new TextDecoder().decode(await readWhole(repository, path))
+      const source = await repository.open(path, { signal: io.signal })
+      const text = new TextDecoder().decode(await source.read({ begin: 0, end: source.byteLength }))
       await work.writeText(path, configText(text, await readConfig(repository, path), dtype))
     }
     for (const file of copies) {
       progress.label(file.path)
-      if (missing.includes(file)) await work.copy(join(repository.folder, file.path), file.path, writing)
+      if (missing.includes(file)) await work.copy(await repository.open(file.path, { signal: io.signal }), file.path, writing)
       else progress.add(file.size, true)
     }
   } finally {
     progress.clear()
   }
   return overflows
-}
-
-async function readWhole(repository: DiskRepository, path: string): Promise<Uint8Array> {
-  const source = await repository.open(path)
-  return source.read({ begin: 0, end: source.byteLength })
 }
 
 function checkNames(dtypes: DTypeChoice, components: readonly ComponentContents[]): void {

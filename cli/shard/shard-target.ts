@@ -3,11 +3,10 @@
  * a folder that cannot be replaced (a mount point, the current folder) is filled in place. Every check is made before any work.
  */
 
-import { lstat, realpath, rmdir, stat, statfs } from 'node:fs/promises'
+import { lstat, realpath, rmdir, statfs } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { InputError, StorageError } from '../../src/errors.js'
 import { formatBytes } from '../../src/util/format-bytes.js'
-import type { DiskRepository } from '../disk-repository.js'
 import { isWithin } from '../is-within.js'
 import { WorkFolder } from './work-folder.js'
 
@@ -19,11 +18,11 @@ export interface ShardTarget {
 }
 
 /**
- * Finds the folders for a result with this fingerprint. Changes nothing.
+ * Finds the folders for a result with this fingerprint. `source`: the folder or file that is read, with links resolved. Changes nothing.
  * @throws InputError `out-inside`, `out-exists`, `incomplete-exists`
  */
-export async function findTarget(folder: string, out: string, fingerprint: string): Promise<ShardTarget> {
-  const [source, real] = [await realpath(folder), await resolveLinks(resolve(out))]
+export async function findTarget(source: string, out: string, fingerprint: string): Promise<ShardTarget> {
+  const real = await resolveLinks(resolve(out))
   if (isWithin(source, real)) throw new InputError('out-inside', `--out ${out} is inside the source folder.`, { out })
   const there = await new WorkFolder(real).fingerprint().catch((error: NodeJS.ErrnoException) => {
     throw new InputError('out-exists', `--out ${out} already exists and is not a folder.`, { out }, error)
@@ -80,17 +79,6 @@ export async function checkSpace({ path }: WorkFolder, bytes: number): Promise<v
       `The result needs another ${formatBytes(bytes)}, but ${path} has ${formatBytes(free)} free.`,
       { needed: bytes, free },
     )
-}
-
-/** Everything that a result depends on, as text: equal texts mean equal files. */
-export async function fingerprintOf(repository: DiskRepository, options: object): Promise<string> {
-  const sources = await Promise.all(
-    (await repository.files()).map(async ({ path }) => {
-      const { size, mtimeMs } = await stat(join(repository.folder, path))
-      return [path, size, mtimeMs] as const
-    }),
-  )
-  return JSON.stringify({ folder: repository.folder, options, sources })
 }
 
 function notEmpty(out: string): InputError {

@@ -2,6 +2,7 @@
 
 import { checkVariantName } from '../../src/checkpoint/weight-files.js'
 import { InputError } from '../../src/errors.js'
+import { checkBaseUrl } from '../../src/hub/names.js'
 import { readArguments } from '../arguments.js'
 import { table, type CommandIO } from '../output.js'
 import { pathIn } from './shard-component.js'
@@ -11,19 +12,23 @@ import { parseMemorySize } from '../../src/memory/budget.js'
 import { formatBytes } from '../../src/util/format-bytes.js'
 import type { Command } from '../command.js'
 
-const help = `Usage: aquatint shard <folder> --out <folder> [options]
+const help = `Usage: aquatint shard <folder or file> --out <folder> [options]
 
 Rewrites a checkpoint in diffusers' layout with its weights in shards of a given size and, optionally, of another type. The
 result is what save_pretrained(max_shard_size=...) would write: the same names, the same split, the same index. diffusers and
 Aquatint load it. Weights are streamed, so only a few megabytes are in memory at a time.
 
   <folder>                 a repository with model_index.json, or one component with config.json
+  <file>                   a checkpoint in one .safetensors or .gguf file: becomes a folder in diffusers' layout
   --out <folder>           the folder to write; it must not exist, or be empty
   --max-shard-size <size>  the most bytes of tensors in one file: 2GB (10^9), 500MB, 1GiB (2^30). Default: 5GB
   --dtype <type>           float32, float16, bfloat16, q8 or q4; give it again for single components:
                            --dtype float16 --dtype text_encoder_3=q4. Default: unchanged
   --variant <name>         read the weights of this variant (fp16) where a component has them
   --save-variant <name>    put this variant into the names of written files
+  --config <repository>    a folder or repository with the configs of a checkpoint in one file, and what the file lacks.
+                           Default: the repository of its family on the Hub (HF_TOKEN opens gated ones)
+  --endpoint <URL>         a mirror of the Hub
   --json                   print one JSON document; progress stays on stderr
 
 q8 and q4 store the Linear weights of all components but a VAE as blocks of 32 codes of 8 or 4 bits with a float16 scale; all
@@ -36,13 +41,14 @@ Examples
   aquatint shard sdxl --out sdxl-sharded --max-shard-size 2GB
   aquatint shard sdxl --out sdxl-half --max-shard-size 500MB --dtype float16
   aquatint shard sd3 --out sd3-small --max-shard-size 1GB --dtype float16 --dtype text_encoder_3=q4
+  aquatint shard dreamshaper.safetensors --out dreamshaper
   aquatint shard sdxl --variant fp16 --out sdxl-fp16 --max-shard-size 2GB
 `
 
 async function run(args: readonly string[], io: CommandIO, json: boolean): Promise<ShardResult> {
   const given = readArguments(args, 'shard', {
-    target: 'folder',
-    texts: ['out', 'max-shard-size', 'variant', 'save-variant'],
+    target: 'folder or file',
+    texts: ['out', 'max-shard-size', 'variant', 'save-variant', 'config', 'endpoint'],
     lists: ['dtype'],
   })
   const out = given.text('out')
@@ -52,7 +58,12 @@ async function run(args: readonly string[], io: CommandIO, json: boolean): Promi
   for (const name of [variant, saveVariant]) if (name !== null) checkVariantName(name)
   const result = await shardRepository(
     {
-      folder: given.target,
+      source: given.target,
+      remote: {
+        endpoint: checkBaseUrl(given.text('endpoint') ?? 'https://huggingface.co/'),
+        config: given.text('config'),
+        token: process.env.HF_TOKEN,
+      },
       out,
       maxShardSize: parseMemorySize(given.text('max-shard-size') ?? '5GB', '--max-shard-size'),
       dtypes: parseDTypes(given.list('dtype')),

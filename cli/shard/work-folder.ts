@@ -5,6 +5,7 @@
 
 import { mkdir, open, readdir, readFile, rename, rm, rmdir, stat, writeFile, type FileHandle } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import type { ByteSource } from '../../src/hub/types.js'
 import type { ShardFile } from './shard-plan.js'
 
 /** Bytes read and written at a time. */
@@ -126,22 +127,14 @@ export class WorkFolder {
     await this.#write(path, (handle) => handle.writeFile(text))
   }
 
-  /** Copies a file without its mode: a second run could not replace a read-only file. */
-  async copy(from: string, path: string, options: WriteOptions): Promise<void> {
+  /** Copies a file's bytes. Not its mode: a second run could not replace a read-only file. */
+  async copy(from: ByteSource, path: string, options: WriteOptions): Promise<void> {
     await this.#write(path, async (handle) => {
-      const source = await open(from)
-      try {
-        const buffer = new Uint8Array(pieceBytes)
-        for (let at = 0; ;) {
-          options.signal.throwIfAborted()
-          const { bytesRead } = await source.read(buffer, 0, pieceBytes, at)
-          if (bytesRead === 0) break
-          await writeAll(handle, buffer.subarray(0, bytesRead), at)
-          at += bytesRead
-          options.onBytes(bytesRead)
-        }
-      } finally {
-        await source.close()
+      for (let at = 0; at < from.byteLength; at += pieceBytes) {
+        options.signal.throwIfAborted()
+        const end = Math.min(at + pieceBytes, from.byteLength)
+        await writeAll(handle, await from.read({ begin: at, end }, { signal: options.signal }), at)
+        options.onBytes(end - at)
       }
     })
   }

@@ -107,6 +107,23 @@ export const habits = {
     const { response, bytes } = exchange
     response.writeHead(203, { 'content-length': bytes.length }).end(exchange.request.method === 'HEAD' ? undefined : bytes)
   },
+  'status 405 to every range, and 0 as the length of HEAD': (exchange: Exchange) => {
+    const { request, response, bytes, range } = exchange
+    if (range !== undefined) return void response.writeHead(405).end()
+    if (request.method === 'HEAD') return void response.writeHead(200, { 'content-length': 0 }).end()
+    response.writeHead(200)
+    response.write(bytes.subarray(0, 1))
+    response.end(bytes.subarray(1))
+    return undefined
+  },
+  'status 200 for a part, and 204 for an empty file': (exchange: Exchange) => {
+    const { response, bytes, range } = exchange
+    if (bytes.length === 0) return void response.writeHead(204).end()
+    if (range === undefined || range === null) return sendPlain(exchange)
+    const part = bytes.subarray(range.begin, range.end)
+    response.writeHead(200, { 'content-range': `bytes ${range.begin}-${range.end - 1}/${bytes.length}` }).end(part)
+    return undefined
+  },
   'no HEAD': (exchange: Exchange) => {
     if (exchange.request.method === 'HEAD') exchange.response.writeHead(403).end()
     else sendPlain(exchange)

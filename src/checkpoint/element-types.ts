@@ -100,14 +100,14 @@ export function convertElements(
 }
 
 /** Types of real numbers that can be decoded. */
-export type FloatDType = 'F32' | 'F16' | 'BF16' | 'F8_E4M3' | 'F8_E5M2'
+export type FloatDType = 'F64' | 'F32' | 'F16' | 'BF16' | 'F8_E4M3' | 'F8_E5M2'
 
 /** Types that can be encoded. */
 export type TargetDType = 'F32' | 'F16' | 'BF16'
 
 /** Whether tensors of this type are cast. Integers, booleans and float64 are not. */
 export function isFloatDType(dtype: SafetensorsDType): dtype is FloatDType {
-  return dtype === 'F32' || dtype === 'F16' || dtype === 'BF16' || dtype === 'F8_E4M3' || dtype === 'F8_E5M2'
+  return dtype === 'F64' || dtype === 'F32' || dtype === 'F16' || dtype === 'BF16' || dtype === 'F8_E4M3' || dtype === 'F8_E5M2'
 }
 
 /** Widens `bytes` of `dtype` to float32, exactly. F32 in aligned memory is not copied. */

@@ -14,7 +14,7 @@ export type WeightMap = ReadonlyMap<string, string>
 
 /** Parses an index. @throws CheckpointError `index-*`, `shard-name`, `json-*` */
 export function parseWeightIndex(bytes: Uint8Array, file: string): WeightMap {
-  const json = parseJson(bytes, { file, maxBytes: weightIndexLimits.bytes, duplicateKeys: 'refuse' })
+  const json = parseJson(bytes, { file, maxBytes: weightIndexLimits.bytes, duplicateKeys: 'last' })
   const map = isJsonObject(json) ? json.weight_map : undefined
   if (!isJsonObject(map)) throw new CheckpointError('index-weight-map', `${file} has no object weight_map.`, { file })
   const entries = Object.entries(map)

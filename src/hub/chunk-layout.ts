@@ -61,7 +61,9 @@ export interface ContentRange {
 export function parseContentRange(header: string): ContentRange | undefined {
   const match = /^bytes[ =:]\s*(?:(\d{1,16})\s*-\s*(\d{1,16})|\*)\s*\/\s*(\d{1,16}|\*)$/i.exec(header.trim())
   if (match === null) return undefined
-  const total = match[3] === '*' ? {} : { total: Number(match[3]) }
-  if (match[1] === undefined) return total
-  return { range: { begin: Number(match[1]), end: Number(match[2]) + 1 }, ...total }
+  const stated = match[3] === '*' ? undefined : Number(match[3])
+  const range = match[1] === undefined ? undefined : { begin: Number(match[1]), end: Number(match[2]) + 1 }
+  // A file is not shorter than a part of it, whatever the header says. Of an empty file some servers say that its first byte was sent.
+  const total = stated === undefined || (range !== undefined && stated > 0 && stated < range.end) ? {} : { total: stated }
+  return range === undefined ? total : { range, ...total }
 }

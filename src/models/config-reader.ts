@@ -127,6 +127,12 @@ export class ConfigReader {
     throw this.unsupported(key, [null, ...allowed])
   }
 
+  /** The same for the name of an activation, of which diffusers ignores the case. */
+  requireActivation(key: string, ...allowed: readonly string[]): void {
+    const value = this.raw(key)
+    if (typeof value !== 'string' || !allowed.includes(value.toLowerCase())) this.require(key, ...allowed)
+  }
+
   /** Refuses the config if `key` is one of `refused`. The library takes every other value for none. */
   refuse(key: string, ...refused: readonly string[]): void {
     const value = this.raw(key)

@@ -19,15 +19,15 @@ const reference = readReference(join(folder, 'transformer.safetensors'))
 const file = Uint8Array.from(readFileSync(join(folder, 'transformer.gguf')))
 const config = diskRepository(join(fixtures, 'tiny-sd35', 'repo'))
 
-async function paint(source: PipelineSource, options: OpenPipelineOptions = {}) {
+async function paint(source: PipelineSource, options: OpenPipelineOptions = {}, run = item) {
   const warnings: string[] = []
   const onProgress: OpenPipelineOptions['onProgress'] = (event) => {
     if (event.type === 'warning') warnings.push(event.code)
   }
-  const pipeline = await loadPipeline(source, { device: 'wasm', ...caseLoading(item), ...options, onProgress })
+  const pipeline = await loadPipeline(source, { device: 'wasm', ...caseLoading(run), ...options, onProgress })
   try {
-    const { captured = {} } = await pipeline.generate(item.prompt, {
-      ...caseOptions(item, pipeline.info.scheduler.className),
+    const { captured = {} } = await pipeline.generate(run.prompt, {
+      ...caseOptions(run, pipeline.info.scheduler.className),
       capture: ['noise_pred', 'image'],
     })
     return { info: pipeline.info, warnings, image: captured['image']!, noise: captured['noise_pred_0']! }
@@ -54,6 +54,22 @@ test('by default its weights stay quantized, and what was quantized again is not
   expect(notes.every(({ component }) => component === 'transformer')).toBe(true)
   // The values are those of the file, but where Q4_1 became q4 of another shape: no bound follows from arithmetic, this keeps the measured one.
   expect(psnr(image, reference['image']!)).toBeGreaterThan(25)
+})
+
+test('a transformer of FLUX.1, whose fused rows are split, has the values that the gguf package reads', async () => {
+  const flux = readCases('tiny-flux')[0]!.item
+  const expected = readReference(join(folder, 'flux.safetensors'))
+  const repository = memoryRepository({ 'flux.gguf': Uint8Array.from(readFileSync(join(folder, 'flux.gguf'))) })
+  const fluxSource = {
+    singleFile: { repository, path: 'flux.gguf' },
+    config: diskRepository(join(fixtures, 'tiny-flux', 'repo')),
+  }
+  const exact = await paint(fluxSource, { dtype: 'float32' }, flux)
+  expect(relativeError(exact.noise, expected['noise_pred_0']!)).toBeLessThan(1e-4)
+  expect(psnr(exact.image, expected['image']!)).toBeGreaterThan(90)
+  const blocks = await paint(fluxSource, {}, flux)
+  expect(blocks.info.components['transformer']?.quantization).toBe('q8')
+  expect(psnr(blocks.image, expected['image']!)).toBeGreaterThan(25)
 })
 
 test('a plan counts the quantized weights, and reads the header alone', async () => {

@@ -149,7 +149,8 @@ function decodedTokens(decoder: unknown): FoundToken[] {
 function listedTokens(files: TokenizerFiles, special: ReadonlySet<string>): FoundToken[] {
   const byId = new Map<number, FoundToken>()
   for (const [content, id] of Object.entries(files.addedTokens ?? {})) {
-    if (!Number.isInteger(id))
+    // transformers reads a whole number in a text, too.
+    if (!Number.isInteger(typeof id === 'string' && id !== '' ? Number(id) : id))
       throw new CheckpointError(
         'tokenizer-token',
         `${JSON.stringify(content.slice(0, 100))} in added_tokens.json has the id ${JSON.stringify(id)?.slice(0, 100)}; expected a whole number.`,

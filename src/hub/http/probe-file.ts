@@ -171,7 +171,8 @@ async function sizeByHead(
     })
     const length = response.headers.get('content-length')
     const isReported = response.ok && response.headers.get('content-encoding') === null && length !== null && /^\d+$/.test(length)
-    return isReported ? Number(length) : undefined
+    // Servers that make their answers while they send them say 0 here.
+    return isReported && length !== '0' ? Number(length) : undefined
   } catch {
     signal.throwIfAborted()
     if (silence.aborted) throw stalled(requested, stallMs)

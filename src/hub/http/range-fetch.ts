@@ -65,7 +65,7 @@ export async function fetchRange(request: RangeRequest): Promise<void> {
       const sink = request.accept({ kind: 'whole', skip: 0, total: wholeLength(response), ...seen })
       return readBody(response, sink, { skip: 0, expected: size, hasMore: false, isFileStart: true, ...checks })
     }
-    if (response.status !== 206 || range === undefined) throw refusal(response, request)
+    if (!isPart(response) || range === undefined) throw refusal(response, request)
     const part = checkPart(response, range, size, requested)
     if (part.isShorterFile) {
       // Nothing but the words of the error depends on these bytes.
@@ -79,11 +79,19 @@ export async function fetchRange(request: RangeRequest): Promise<void> {
 
 /** Whether an answer has the whole file: by its status, or because its range is the file. */
 function isWhole({ status, headers }: Response, range: ByteRange | undefined): boolean {
-  // 203: a proxy changed the answer on its way.
-  if (status === 200 || status === 203) return true
+  // 203: a proxy changed the answer on its way. 204: some servers answer so for an empty file.
+  if (status === 203 || status === 204) return true
+  if (status === 200) return range === undefined || !isPart({ status, headers })
   if (status !== 206 || range !== undefined) return false
   const parsed = parseContentRange(headers.get('content-range') ?? '')
   return parsed?.range?.begin === 0 && parsed.range.end === parsed.total
+}
+
+/** Whether an answer has a part of the file: by its status, or by a Content-Range that some servers send with status 200. */
+function isPart({ status, headers }: Pick<Response, 'status' | 'headers'>): boolean {
+  if (status === 206) return true
+  const { range, total } = parseContentRange(headers.get('content-range') ?? '') ?? {}
+  return status === 200 && range !== undefined && total !== undefined && range.end - range.begin < total
 }
 
 /** Content-Length of a whole answer. It is the file's length only when the body is not compressed. */
@@ -159,9 +167,14 @@ function checkPart({ headers }: Response, range: ByteRange, size: number | undef
 
 /** The error for an answer without bytes. */
 function refusal(response: Response, { range, size, requested }: RangeRequest): HubError {
+  const { status } = response
   const { total } = parseContentRange(response.headers.get('content-range') ?? '') ?? {}
-  if (response.status === 416 && range !== undefined && total !== undefined && total === size)
-    return notHonoured(requested, range, 'status 416, although the file has them')
+  if (range !== undefined) {
+    if (status === 416 && size !== undefined && range.end <= size && (total ?? size) === size)
+      return notHonoured(requested, range, 'status 416, although the file has them')
+    // Servers that know no ranges. If the file itself is the problem, a request for the whole file shows it.
+    if (status === 400 || status === 405 || status === 501) return notHonoured(requested, range, `status ${status}`)
+  }
   return errorForAnswer(response, requested, Date.now())
 }
 

@@ -74,7 +74,7 @@ function readConfig(config: Config): AutoencoderTinyConfig {
   if (!Number.isFinite(1 / result.scalingFactor)) throw reader.invalid('scaling_factor', 'a number to divide by')
   if (result.encoder.blocks.length !== result.decoder.blocks.length)
     throw reader.invalid('num_decoder_blocks', `${result.encoder.blocks.length} numbers, as many as num_encoder_blocks`)
-  reader.require('act_fn', 'relu')
+  reader.requireActivation('act_fn', 'relu')
   reader.require('upsample_fn', 'nearest')
   reader.require('upsampling_scaling_factor', 2)
   // diffusers uses the first two to store latents as bytes, and sets the others itself.

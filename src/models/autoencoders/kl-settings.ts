@@ -57,7 +57,7 @@ export function readKlSettings(reader: ConfigReader, defaults: KlDefaults): KlSe
     midAttention: reader.boolean('mid_block_add_attention', true),
   }
   checkGroups(reader, 'block_out_channels', channels, result.groups)
-  reader.require('act_fn', 'silu', 'swish')
+  reader.requireActivation('act_fn', 'silu', 'swish')
   return result
 }
 

@@ -180,7 +180,7 @@ function refuseOthers(reader: ConfigReader): void {
   reader.require('time_embedding_act_fn')
   reader.require('timestep_post_act')
   reader.refuse('attention_type', 'gated', 'gated-text-image')
-  reader.require('act_fn', 'silu', 'swish')
+  reader.requireActivation('act_fn', 'silu', 'swish')
   // Read by diffusers only for block types and embeddings that are refused above.
   reader.unused('resnet_skip_time_act', null)
   reader.unused('cross_attention_norm', null)

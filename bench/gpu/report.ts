@@ -1,0 +1,83 @@
+/** The table that the GPU benchmark ends with. Pure. */
+
+import type { KernelSource } from '../../src/memory/device-info.js'
+import type { QuantizationName } from '../../src/pipelines/types.js'
+import { formatBytes } from '../../src/util/format-bytes.js'
+import type { Measurement } from './measure.js'
+
+/** How a network is run. */
+export interface Form {
+  readonly kernels: KernelSource
+  /** Default: the weights are float16. */
+  readonly quantization?: QuantizationName
+}
+
+/** A measurement, or why there is none. */
+export interface Row {
+  readonly name: string
+  readonly flops: number
+  readonly form: Form
+  readonly result: Measurement | string
+}
+
+/** The name of the rows with a plain matrix product, which all others are compared with. */
+export const product = 'matrix product'
+
+/** Returns a form in words. */
+export function labelOf({ kernels, quantization }: Form): string {
+  return `${quantization ?? 'float16'}, kernels of ${kernels === 'aquatint' ? 'Aquatint' : 'onnxruntime'}`
+}
+
+const headings = [
+  '',
+  'weights, kernels',
+  'computes in',
+  'load',
+  'first',
+  'seconds',
+  'TFLOP/s',
+  'of the product',
+  'GPU memory',
+  'PyTorch',
+  'times PyTorch',
+]
+
+/** Returns a Markdown table by line. `torch`: PyTorch's seconds by name. */
+export function tableOf(rows: readonly Row[], torch: ReadonlyMap<string, number>): readonly string[] {
+  const fastest = Math.max(...rows.flatMap((row) => (row.name === product ? [speedOf(row)] : [])))
+  return [
+    lineOf(headings),
+    lineOf(headings.map((_, i) => (i < 3 ? '---' : '---:'))),
+    ...rows.map((row) => rowOf(row, fastest, torch)),
+  ]
+}
+
+function rowOf(row: Row, fastest: number, torch: ReadonlyMap<string, number>): string {
+  const { name, form, result } = row
+  if (typeof result === 'string') return lineOf([name, labelOf(form), 'see above', ...headings.slice(3).map(() => '')])
+  const { computes, loadSeconds, firstSeconds, seconds, peakBytes, weightBytes } = result
+  const speed = speedOf(row)
+  const reference = torch.get(name)
+  return lineOf([
+    name,
+    labelOf(form),
+    computes,
+    loadSeconds.toFixed(1),
+    firstSeconds.toFixed(1),
+    seconds.toPrecision(3),
+    speed.toPrecision(3),
+    `${Math.round((100 * speed) / fastest)} %`,
+    `${formatBytes(peakBytes)}, weights ${formatBytes(weightBytes)}`,
+    reference?.toPrecision(3) ?? '',
+    reference === undefined ? '' : (seconds / reference).toFixed(2),
+  ])
+}
+
+/** Floating-point operations a second, in units of 10¹². */
+function speedOf({ flops, result }: Row): number {
+  return typeof result === 'string' ? 0 : flops / result.seconds / 1e12
+}
+
+function lineOf(cells: readonly string[]): string {
+  return `| ${cells.join(' | ')} |`
+}

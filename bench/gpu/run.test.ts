@@ -1,0 +1,30 @@
+/** The packed GPU benchmark runs: here on the processor, so that it needs neither Dawn nor Vulkan. `npm run bench:gpu -- --tiny` runs the same on a GPU. */
+import { execFile } from 'node:child_process'
+import { rm } from 'node:fs/promises'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { expect, test } from 'vitest'
+import { packLibrary } from '../gpu.js'
+import { benchedNetworks } from './networks.js'
+
+test('the packed script times the tiny networks in float16 and q8, and ends with a table', async () => {
+  // Inside the project, whose node_modules have onnxruntime-web.
+  const folder = fileURLToPath(new URL('../../dist/gpu-bench-test', import.meta.url))
+  await packLibrary(folder)
+  const options = ['--tiny', '--device', 'wasm', '--runs', '1', '--python', 'no-such-python']
+  const { stdout } = await promisify(execFile)(process.execPath, [`${folder}/bench/gpu/run.mjs`, ...options])
+  await rm(folder, { recursive: true })
+  expect(stdout).toContain('PyTorch was not timed: spawn no-such-python ENOENT')
+  const rows = stdout
+    .split('\n')
+    .flatMap((line) => (/^\| [^-|\s]/.test(line) ? [line.split(' | ').map((cell) => cell.trim())] : []))
+  const names = (await benchedNetworks('tiny')).map(({ name }) => name)
+  const quantized = names.filter((name) => !name.includes('decoder'))
+  expect(rows.map(([name]) => name?.slice(2))).toEqual(['matrix product', ...names, ...quantized])
+  for (const row of rows) {
+    expect(row[2]).toBe('float32')
+    for (const figure of row.slice(3, 7)) expect(Number(figure)).toBeGreaterThanOrEqual(0)
+    expect(Number(row[5])).toBeGreaterThan(0)
+    expect(row[8]).toMatch(/weights [\d.]+ [kM]B$/)
+  }
+})

@@ -1,0 +1,83 @@
+/**
+ * What the packed benchmark runs (bench/gpu.ts packs it): networks of published sizes on this machine's GPU, in Node on Dawn, beside PyTorch where that is
+ * installed. Prints a line for each measurement when it is done, and a table at the end.
+ */
+
+import { parseArgs } from 'node:util'
+import type { DeviceKind } from '../../src/memory/device-info.js'
+import { openDevice } from '../../src/runtime/open-device.js'
+import { formatBytes } from '../../src/util/format-bytes.js'
+import { installWebGpu } from './dawn.js'
+import { measureMatrixProduct, measureNetwork, type Measurement } from './measure.js'
+import { benchedNetworks, openNetwork } from './networks.js'
+import { labelOf, product, tableOf, type Form, type Row } from './report.js'
+import { timePyTorch } from './time-pytorch.js'
+
+/** In the order in which they are measured: where time runs out, the last ones are missing. */
+const forms: readonly Form[] = [{ kernels: 'aquatint' }, { kernels: 'aquatint', quantization: 'q8' }, { kernels: 'onnxruntime' }]
+
+const { values } = parseArgs({
+  options: {
+    tiny: { type: 'boolean', default: false },
+    device: { type: 'string', default: 'webgpu' },
+    minutes: { type: 'string', default: '6' },
+    runs: { type: 'string', default: '5' },
+    python: { type: 'string', default: 'python3' },
+  },
+})
+const kind: DeviceKind = values.device === 'wasm' ? 'wasm' : 'webgpu'
+const ends = performance.now() + Number(values.minutes) * 60_000
+const secondsLeft = () => (ends - performance.now()) / 1000
+const rows: Row[] = []
+
+if (kind === 'webgpu') await installWebGpu()
+console.log(await describeDevice())
+const group = values.tiny ? 'tiny' : 'full'
+await measureForm(forms[0] ?? { kernels: 'aquatint' })
+// PyTorch comes before the other forms, because the comparison with it matters most.
+const torch = await timePyTorch(values.python, group, Math.round(Math.min(90, Math.max(1, secondsLeft() / 2))))
+// The processor has its own kernels only.
+const others = kind === 'wasm' ? forms.filter(({ kernels }) => kernels === 'aquatint') : forms
+for (const form of others.slice(1)) await measureForm(form)
+for (const line of [...torch.notes, '', ...tableOf(rows, torch.seconds)]) console.log(line)
+// Dawn has threads that would keep the process alive.
+process.exit(rows.some(({ result }) => typeof result === 'string') ? 1 : 0)
+
+async function describeDevice(): Promise<string> {
+  const device = await openDevice({ kind })
+  const { description, shaderF16, maxBufferSize } = device.info
+  await device.dispose()
+  const types = shaderF16 ? 'float16' : 'no float16'
+  return `${description}, ${types}, buffers up to ${formatBytes(maxBufferSize)}, Node ${process.version}`
+}
+
+/** Measures the matrix product and all networks in one form. Quantized decoders are left out: their weights are mostly convolutions, which stay float16. */
+async function measureForm(form: Form): Promise<void> {
+  const { kernels, quantization } = form
+  if (quantization === undefined) {
+    const size = values.tiny ? 256 : 4096
+    await add(product, 2 * size ** 3, form, () => measureMatrixProduct(size, { kind, kernels, runs: 20 }))
+  }
+  for (const entry of await benchedNetworks(group)) {
+    const { name, flops, latents } = entry
+    const network = await openNetwork(entry, quantization)
+    if (quantization !== undefined && network.model.role === 'autoencoder') continue
+    await add(name, flops, form, () => measureNetwork(network, { kind, kernels, latents, runs: Number(values.runs) }))
+  }
+}
+
+/** Adds a row. The row says so where the time is up, or where the measurement fails: the others are measured all the same. */
+async function add(name: string, flops: number, form: Form, measure: () => Promise<Measurement>): Promise<void> {
+  let result: Measurement | string = `not measured: ${values.minutes} minutes were over`
+  if (secondsLeft() > 0) {
+    try {
+      result = await measure()
+    } catch (error) {
+      result = error instanceof Error ? error.message : String(error)
+    }
+  }
+  rows.push({ name, flops, form, result })
+  const text =
+    typeof result === 'string' ? result : `${result.seconds.toPrecision(3)} s, the first ${result.firstSeconds.toFixed(1)} s`
+  console.log(`${name}, ${labelOf(form)}: ${text}`)
+}

@@ -1,0 +1,52 @@
+/** What `aquatint shard` reads: a folder in diffusers' layout, or a checkpoint in one file, as the folder that it stands for. */
+
+import { realpath, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Repository } from '../../src/hub/types.js'
+import { DiskRepository } from '../disk-repository.js'
+import { findRepository, type RemoteOptions } from '../inspect/find-repository.js'
+import type { CommandIO } from '../output.js'
+
+/** An open source. Close it after use. */
+export interface ShardSource {
+  readonly repository: Repository
+  /** The folder or file on disk, with links resolved if it exists. */
+  readonly path: string
+  /** Everything of the source that a result depends on, as text: equal texts mean equal files. */
+  readonly state: () => Promise<string>
+  readonly close: () => Promise<void>
+}
+
+/** @throws InputError `not-a-folder`; for a file UnsupportedError `single-file-family`, `pickle-weights`; CheckpointError; HubError */
+export async function openSource(target: string, remote: RemoteOptions, io: CommandIO): Promise<ShardSource> {
+  if ((await stat(target).catch(() => null))?.isFile() === true) return openFile(target, remote, io)
+  const repository = new DiskRepository(target)
+  // Lists the files, which says what is wrong with a folder that cannot be read.
+  await repository.files()
+  const path = await realpath(target)
+  const state = () => stateOfFolder(new DiskRepository(target))
+  return { repository, path, state, close: () => repository.close() }
+}
+
+async function openFile(target: string, remote: RemoteOptions, io: CommandIO): Promise<ShardSource> {
+  const found = await findRepository(target, remote, io)
+  const { repository } = found
+  const path = await realpath(target)
+  // The configs: those on disk are read at once, and those of a Hub are of one commit.
+  const files = (await repository.files({ signal: io.signal })).map((file) => [file.path, file.size])
+  const state = async () => {
+    const { size, mtimeMs } = await stat(path)
+    return JSON.stringify({ file: path, size, mtimeMs, files })
+  }
+  return { repository, path, state, close: () => found.close() }
+}
+
+async function stateOfFolder(repository: DiskRepository): Promise<string> {
+  const sources = await Promise.all(
+    (await repository.files()).map(async ({ path }) => {
+      const { size, mtimeMs } = await stat(join(repository.folder, path))
+      return [path, size, mtimeMs] as const
+    }),
+  )
+  return JSON.stringify({ folder: repository.folder, sources })
+}
