@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
 import { packLibrary } from '../gpu.js'
-import { benchedNetworks } from './networks.js'
+import { readGroups } from './networks.js'
 
 test('the packed script times the tiny networks in float16 and q8, and ends with a table', async () => {
   // Inside the project, whose node_modules have onnxruntime-web.
@@ -18,7 +18,7 @@ test('the packed script times the tiny networks in float16 and q8, and ends with
   const rows = stdout
     .split('\n')
     .flatMap((line) => (/^\| [^-|\s]/.test(line) ? [line.split(' | ').map((cell) => cell.trim())] : []))
-  const names = (await benchedNetworks('tiny')).map(({ name }) => name)
+  const names = (await readGroups()).tiny.map(({ name }) => name)
   const quantized = names.filter((name) => !name.includes('decoder'))
   expect(rows.map(([name]) => name?.slice(2))).toEqual(['matrix product', ...names, ...quantized])
   for (const row of rows) {
