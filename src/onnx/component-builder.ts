@@ -10,6 +10,9 @@ import type { ComponentGraph, ElementType, Program, Stage, ValueInfo, WriteOptio
 /** The values of a stage, by the names that its body uses. */
 export type Values<Name extends string> = Readonly<Record<Name, ValueInfo>>
 
+/** What a stage reads, by the names that its body uses. Values that are undefined are left out. */
+type StageInputs = Readonly<Record<string, ValueInfo | undefined>>
+
 /** A component while it is being built. */
 export class ComponentBuilder {
   readonly options: WriteOptions
@@ -54,15 +57,15 @@ export class ComponentBuilder {
    * Adds a stage. `body` receives a graph and `inputs` as that graph names them, and returns the stage's outputs. Weight names in the body are
    * relative to `prefix` (by default the stage's name), so that stages that differ only in their names share a program.
    */
-  stage<In extends string, Out extends string>(
+  stage<In extends StageInputs, Out extends string>(
     name: string,
-    inputs: Values<In>,
-    body: (graph: GraphBuilder, inputs: Values<In>) => Values<Out>,
+    inputs: In,
+    body: (graph: GraphBuilder, inputs: In) => Values<Out>,
     prefix: string = name,
   ): Values<Out> {
     const whole = this.#whole
     if (whole !== undefined) {
-      const local = mapValues(inputs, (value) => this.#valueIn(whole, value))
+      const local = mapInputs(inputs, (value) => this.#valueIn(whole, value))
       return whole.scoped(prefix, () => body(whole, local))
     }
     return this.#addStage(name, inputs, body, prefix, false)
@@ -72,13 +75,13 @@ export class ComponentBuilder {
    * Adds a stage whose results stay the same from run to run: its inputs are inputs of the component that do, or results of such stages. Otherwise as
    * {@link stage}.
    */
-  onceStage<In extends string, Out extends string>(
+  onceStage<In extends StageInputs, Out extends string>(
     name: string,
-    inputs: Values<In>,
-    body: (graph: GraphBuilder, inputs: Values<In>) => Values<Out>,
+    inputs: In,
+    body: (graph: GraphBuilder, inputs: In) => Values<Out>,
     prefix: string = name,
   ): Values<Out> {
-    for (const value of Object.values<ValueInfo>(inputs))
+    for (const value of Object.values(givenOf(inputs)))
       if (!this.#given.has(value.name) && !this.#onceValues.has(value.name))
         throw new Error(`${name} runs once and cannot depend on ${value.name}`)
     const first = this.#first
@@ -88,7 +91,7 @@ export class ComponentBuilder {
         : first.scoped(prefix, () =>
             body(
               first,
-              mapValues(inputs, (value) => this.#valueIn(first, value)),
+              mapInputs(inputs, (value) => this.#valueIn(first, value)),
             ),
           )
     return mapValues(results, (value, key) => {
@@ -114,15 +117,15 @@ export class ComponentBuilder {
   }
 
   /** With granularity `block`: adds the program of a stage. */
-  #addStage<In extends string, Out extends string>(
+  #addStage<In extends StageInputs, Out extends string>(
     name: string,
-    inputs: Values<In>,
-    body: (graph: GraphBuilder, inputs: Values<In>) => Values<Out>,
+    inputs: In,
+    body: (graph: GraphBuilder, inputs: In) => Values<Out>,
     prefix: string,
     once: boolean,
   ): Values<Out> {
     const graph = new GraphBuilder(this.options, prefix)
-    const local = mapValues(inputs, (value, key) => graph.input(key, value.type, value.dims))
+    const local = mapInputs(inputs, (value, key) => graph.input(key, value.type, value.dims))
     const results = body(graph, local)
     for (const key of keysOf(results)) graph.output(`${key}_out`, results[key])
     const shared = graph.componentInputs
@@ -133,7 +136,7 @@ export class ComponentBuilder {
     stages.push({
       name,
       program,
-      inputs: { ...mapValues(inputs, (value) => value.name), ...ownNames(shared) },
+      inputs: { ...mapValues(givenOf(inputs), (value) => value.name), ...ownNames(shared) },
       weights: Object.fromEntries(
         program.weights.map((weight) => [weight.name, prefix === '' ? weight.name : `${prefix}.${weight.name}`]),
       ),
@@ -203,4 +206,16 @@ function mapValues<Key extends string, From, To>(
   change: (value: From, key: Key) => To,
 ): Record<Key, To> {
   return Object.fromEntries(keysOf(record).map((key) => [key, change(record[key], key)])) as Record<Key, To>
+}
+
+/** The inputs that are there. */
+function givenOf(inputs: StageInputs): Record<string, ValueInfo> {
+  return Object.fromEntries(
+    Object.entries(inputs).flatMap(([key, value]) => (value === undefined ? [] : [[key, value] as const])),
+  )
+}
+
+/** Inputs with each value that is there replaced. */
+function mapInputs<In extends StageInputs>(inputs: In, change: (value: ValueInfo, key: string) => ValueInfo): In {
+  return mapValues(givenOf(inputs), change) as In
 }

@@ -20,7 +20,8 @@ export interface NodeSpec {
   readonly domain?: '' | 'com.microsoft'
   /** `undefined` stands for an optional input that is left out. */
   readonly inputs: readonly (ValueInfo | undefined)[]
-  readonly outputs: readonly OutputSpec[]
+  /** `undefined` stands for an optional output that is left out. */
+  readonly outputs: readonly (OutputSpec | undefined)[]
   readonly attributes?: Readonly<Record<string, Attribute>>
 }
 
@@ -108,23 +109,24 @@ export class GraphBuilder {
     return value
   }
 
-  /** Adds a node and returns its outputs in order. */
+  /** Adds a node and returns its outputs in order, without those that are left out. */
   node(spec: NodeSpec): ValueInfo[] {
     const count = this.#counts.get(spec.op) ?? 0
     this.#counts.set(spec.op, count + 1)
     const name = `${spec.op}_${count}`
-    const outputs = spec.outputs.map((output, index) => ({
-      name: spec.outputs.length === 1 ? name : `${name}_${index}`,
-      type: output.type,
-      dims: output.dims,
-    }))
+    const named = spec.outputs.map((output, index) =>
+      output === undefined
+        ? undefined
+        : { name: spec.outputs.length === 1 ? name : `${name}_${index}`, type: output.type, dims: output.dims },
+    )
+    const outputs = named.filter((output) => output !== undefined)
     for (const output of outputs) this.#bytes.set(output.name, byteLength(output))
     this.#nodes.push({
       opType: spec.op,
       domain: spec.domain ?? '',
       name,
       inputs: spec.inputs.map((input) => input?.name ?? ''),
-      outputs: outputs.map((output) => output.name),
+      outputs: named.map((output) => output?.name ?? ''),
       attributes: spec.attributes ?? {},
     })
     return outputs

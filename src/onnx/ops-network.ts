@@ -118,6 +118,29 @@ export function layerNormalization(
   )
 }
 
+/**
+ * com.microsoft's SkipLayerNormalization: `sum` is x + skip, in their type, and `normed` its layer normalization over the last axis. Every provider
+ * computes the statistics in float32.
+ */
+export function skipLayerNormalization(
+  graph: GraphBuilder,
+  x: ValueInfo,
+  skip: ValueInfo,
+  { weight, bias, epsilon }: { readonly weight: ValueInfo; readonly bias: ValueInfo; readonly epsilon: number },
+): { readonly normed: ValueInfo; readonly sum: ValueInfo } {
+  if (x.dims.join() !== skip.dims.join()) throw new Error(`Cannot add [${x.dims.join()}] and [${skip.dims.join()}]`)
+  const output = { type: x.type, dims: x.dims }
+  const [normed, sum] = graph.node({
+    op: 'SkipLayerNormalization',
+    domain: 'com.microsoft',
+    inputs: [x, skip, weight, bias],
+    outputs: [output, undefined, undefined, output],
+    attributes: { epsilon: { kind: 'float', value: epsilon } },
+  })
+  if (normed === undefined || sum === undefined) throw new Error('SkipLayerNormalization has too few outputs')
+  return { normed, sum }
+}
+
 /** Root-mean-square normalization over the last axis: onnxruntime's SimplifiedLayerNormalization, with statistics in float32. */
 export function rmsNormalization(graph: GraphBuilder, x: ValueInfo, weight: ValueInfo, epsilon: number): ValueInfo {
   return single(

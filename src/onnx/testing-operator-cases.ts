@@ -140,6 +140,10 @@ const uses: Readonly<Record<Operator, Uses>> = {
         [2, 5, width],
         [2, width, 8],
       ],
+      [
+        [4, 3],
+        [5, 3, width],
+      ],
     ].map((dims) => ({ dims, body: (graph, [a, b]) => math.matMul(graph, given(a), given(b)) })),
   softmax: unary(math.softmax),
   silu: unary(math.silu),
@@ -172,6 +176,14 @@ const uses: Readonly<Record<Operator, Uses>> = {
       body: (graph, [x, weight, bias]) => network.layerNormalization(graph, given(x), given(weight), bias, 1e-5),
     },
   ],
+  skipLayerNormalization: (width) =>
+    (['normed', 'sum'] as const).map((output) => ({
+      dims: [[10, width], [10, width], [width], [width]],
+      body: (graph: GraphBuilder, [x, skip, weight, bias]: readonly ValueInfo[]) =>
+        network.skipLayerNormalization(graph, given(x), given(skip), { weight: given(weight), bias: given(bias), epsilon: 1e-5 })[
+          output
+        ],
+    })),
   rmsNormalization: (width) => [
     {
       dims: [[2, 5, width], [width]],

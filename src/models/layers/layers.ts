@@ -12,6 +12,7 @@ import {
   instanceNormalization,
   layerNormalization,
   matMulNBits,
+  skipLayerNormalization,
   type Pads,
   type QuantizedOperand,
 } from '../../onnx/ops-network.js'
@@ -109,6 +110,19 @@ export function layerNorm(graph: GraphBuilder, x: ValueInfo, name: string, epsil
   const width = dimension(x, x.dims.length - 1)
   const parameter = (part: 'weight' | 'bias') => cast(graph, graph.weight(`${name}.${part}`, [width]), x.type)
   return layerNormalization(graph, x, parameter('weight'), parameter('bias'), epsilon)
+}
+
+/** residual + update, and torch.nn.LayerNorm of the sum over the last axis. All are of one type. */
+export function addAndLayerNorm(
+  graph: GraphBuilder,
+  residual: ValueInfo,
+  update: ValueInfo,
+  name: string,
+  epsilon: number,
+): { readonly sum: ValueInfo; readonly normed: ValueInfo } {
+  const width = dimension(residual, residual.dims.length - 1)
+  const parameter = (part: 'weight' | 'bias') => cast(graph, graph.weight(`${name}.${part}`, [width]), residual.type)
+  return skipLayerNormalization(graph, update, residual, { weight: parameter('weight'), bias: parameter('bias'), epsilon })
 }
 
 /** residual + update, in the type of the residual stream: float32 in classes with `residual: 'float32'`. */

@@ -8,7 +8,7 @@ import { add, gelu, mul } from '../../onnx/ops-math.js'
 import { multiHeadAttention } from '../../onnx/ops-network.js'
 import { cast, dimension, reshape, split } from '../../onnx/ops-shape.js'
 import type { ValueInfo } from '../../onnx/types.js'
-import { groupNorm, imageToTokens, layerNorm, linear, tokensToImage } from './layers.js'
+import { addAndLayerNorm, groupNorm, imageToTokens, layerNorm, linear, tokensToImage } from './layers.js'
 
 /** Options of a BasicTransformerBlock's attention. */
 export interface BlockSettings {
@@ -31,9 +31,10 @@ export function transformerIn(graph: GraphBuilder, x: ValueInfo, groups: number)
   return linear(graph, imageToTokens(graph, normed), 'proj_in', dimension(x, 1))
 }
 
-/** `proj_out` and the residual: tokens back to an image, plus the transformer's input. */
-export function transformerOut(graph: GraphBuilder, hidden: ValueInfo, residual: ValueInfo): ValueInfo {
-  const projected = linear(graph, hidden, 'proj_out', dimension(residual, 1))
+/** `proj_out` and the residual: the tokens of the last block back to an image, plus the transformer's input. */
+export function transformerOut(graph: GraphBuilder, { hidden, update }: BlockTokens, residual: ValueInfo): ValueInfo {
+  const tokens = update === undefined ? hidden : add(graph, hidden, update)
+  const projected = linear(graph, tokens, 'proj_out', dimension(residual, 1))
   const size = { batch: dimension(residual, 0), height: dimension(residual, 2), width: dimension(residual, 3) }
   return add(graph, tokensToImage(graph, projected, size), residual)
 }
@@ -44,20 +45,33 @@ export interface KeysAndValues {
   readonly value: ValueInfo
 }
 
+/** Tokens between blocks, [batch · tokens, channels]: the sum of both. The reader adds them, because its norm and the sum are one kernel. */
+export interface BlockTokens {
+  readonly hidden: ValueInfo
+  /** What the block before adds to `hidden`. Undefined: nothing, before the first block. */
+  readonly update?: ValueInfo | undefined
+}
+
 /**
- * BasicTransformerBlock with layer norms and GEGLU, on `hidden` [batch · tokens, channels]. The second attention is to the prompt; the first is to
- * `hidden` itself, or where `first` is given to the prompt too (`only_cross_attention`).
+ * BasicTransformerBlock with layer norms and GEGLU. The second attention is to the prompt; the first is to the tokens themselves, or where `first` is
+ * given to the prompt too (`only_cross_attention`).
  */
 export function basicTransformerBlock(
   graph: GraphBuilder,
-  hidden: ValueInfo,
+  { hidden, update }: BlockTokens,
   first: KeysAndValues | undefined,
   second: KeysAndValues,
   settings: BlockSettings,
-): ValueInfo {
-  let state = attend(graph, hidden, 'norm1', 'attn1', first, settings)
-  state = attend(graph, state, 'norm2', 'attn2', second, settings)
-  return add(graph, feedForward(graph, layerNorm(graph, state, 'norm3', layerNormEpsilon)), state)
+): { readonly hidden: ValueInfo; readonly update: ValueInfo } {
+  const given =
+    update === undefined
+      ? { sum: hidden, normed: layerNorm(graph, hidden, 'norm1', layerNormEpsilon) }
+      : addAndLayerNorm(graph, hidden, update, 'norm1', layerNormEpsilon)
+  const attended = attention(graph, given.normed, 'attn1', first, settings)
+  const own = addAndLayerNorm(graph, given.sum, attended, 'norm2', layerNormEpsilon)
+  const prompted = attention(graph, own.normed, 'attn2', second, settings)
+  const { sum, normed } = addAndLayerNorm(graph, own.sum, prompted, 'norm3', layerNormEpsilon)
+  return { hidden: sum, update: feedForward(graph, normed) }
 }
 
 /** The keys and values of an attention to the prompt's tokens, [batch, tokens, width]. Weight names are relative to the attention. */
@@ -83,24 +97,21 @@ function project(graph: GraphBuilder, x: ValueInfo, name: string, channels: numb
   return cast(graph, rows, upcastAttention ? 'float32' : graph.options.dtype)
 }
 
-/** A norm, an attention, to the normed tokens themselves unless `given` says to what, and the residual. */
-function attend(
+/** Attention of normed tokens `x`, [batch · tokens, channels]: to themselves unless `given` says to what. */
+function attention(
   graph: GraphBuilder,
-  hidden: ValueInfo,
-  norm: string,
+  x: ValueInfo,
   name: string,
   given: KeysAndValues | undefined,
   settings: BlockSettings,
 ): ValueInfo {
-  const channels = dimension(hidden, 1)
-  const x = layerNorm(graph, hidden, norm, layerNormEpsilon)
-  const attended = graph.scoped(name, () => {
+  const channels = dimension(x, 1)
+  return graph.scoped(name, () => {
     const query = project(graph, x, 'to_q', channels, settings)
     const { key, value } = given ?? keysAndValues(graph, x, channels, settings)
     const result = cast(graph, multiHeadAttention(graph, { query, key, value }, settings.heads), x.type)
     return linear(graph, reshape(graph, result, x.dims), 'to_out.0', channels)
   })
-  return add(graph, attended, hidden)
 }
 
 /** GEGLU and a Linear. Uses Split, Gelu and Mul, because onnxruntime's BiasSplitGelu does not compile for float16. */

@@ -5,7 +5,7 @@
 
 import type { Config } from '../../checkpoint/types.js'
 import { InputError } from '../../errors.js'
-import { ComponentBuilder } from '../../onnx/component-builder.js'
+import { ComponentBuilder, type Values } from '../../onnx/component-builder.js'
 import type { GraphBuilder } from '../../onnx/graph-builder.js'
 import { gelu, matMul, quickGelu } from '../../onnx/ops-math.js'
 import { layerNormalization, multiHeadAttention } from '../../onnx/ops-network.js'
@@ -135,7 +135,7 @@ function writeGraph(clip: ClipTextConfig, shape: ClipTextShape, options: WriteOp
 
   const last = hidden
   const stateInputs = chosen.map((index, place) => [numbered('state', place), states[index] ?? last] as const)
-  const outputs = component.stage<'hidden' | 'pooling' | `state${string}`, 'last' | 'pooled' | `chosen${string}`>(
+  const outputs = component.stage<Values<'hidden' | 'pooling' | `state${string}`>, 'last' | 'pooled' | `chosen${string}`>(
     'text_model.final_layer_norm',
     { hidden, ...(Object.fromEntries(stateInputs) as Record<`state${string}`, ValueInfo>), pooling },
     (graph, inputs) => {

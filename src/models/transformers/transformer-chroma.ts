@@ -146,7 +146,7 @@ function writeGraph(chroma: ChromaConfig, shape: FluxShape, options: WriteOption
   const { modulation } = component.stage('distilled_guidance_layer', { timestep }, (graph, inputs) => ({
     modulation: approximate(graph, inputs.timestep, chroma, channels),
   }))
-  const places = component.stage<'modulation', string>('modulation', { modulation }, (graph, inputs) =>
+  const places = component.stage<Values<'modulation'>, string>('modulation', { modulation }, (graph, inputs) =>
     cutPlaces(graph, inputs.modulation, chroma),
   )
   const place = (name: string): ValueInfo => {

@@ -5,7 +5,7 @@
  */
 
 import type { Config } from '../../checkpoint/types.js'
-import { ComponentBuilder } from '../../onnx/component-builder.js'
+import { ComponentBuilder, type Values } from '../../onnx/component-builder.js'
 import type { GraphBuilder } from '../../onnx/graph-builder.js'
 import { add, silu } from '../../onnx/ops-math.js'
 import { concat, expand, reshape, transpose } from '../../onnx/ops-shape.js'
@@ -114,7 +114,7 @@ function writeGraph(flux: Flux2Config, shape: Flux2Shape, options: WriteOptions)
   const guided = flux.guidance ? { guidance: component.input('guidance_proj', 'float32', [batch, flux.timeWidth]) } : {}
   const { cos, sin } = rotaryInputs(component, tokens, flux.headSize)
 
-  const { temb } = component.stage<string, 'temb'>('time_guidance_embed', { timestep, ...guided }, (graph, inputs) => {
+  const { temb } = component.stage<Values<string>, 'temb'>('time_guidance_embed', { timestep, ...guided }, (graph, inputs) => {
     const embedded = Object.entries(inputs).map(([name, value]) => embedTime(graph, value, `${name}_embedder`, channels))
     // Each use of it is SiLU first.
     return {

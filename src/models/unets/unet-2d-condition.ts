@@ -14,7 +14,13 @@ import { conv2d, groupNorm, linear, timestepMlp, toCompute, toFloat32 } from '..
 import { downsample2D, resnetBlock2D, upsample2D } from '../layers/resnet.js'
 import { checkShape, shapeLimits } from '../layers/shape.js'
 import { guidanceScaleEmbedding, timestepEmbedding } from '../layers/timestep-embedding.js'
-import { basicTransformerBlock, promptKeysAndValues, transformerIn, transformerOut } from '../layers/transformer-2d.js'
+import {
+  basicTransformerBlock,
+  promptKeysAndValues,
+  transformerIn,
+  transformerOut,
+  type BlockTokens,
+} from '../layers/transformer-2d.js'
 import { currentNames, type ConfigMisfit, type DenoiserDefinition, type PromptWidths } from '../types.js'
 import { readUnetConfig, type UnetAttention, type UnetConfig } from './unet-2d-condition-config.js'
 
@@ -186,7 +192,7 @@ class UnetWriter {
       heads: attention.heads,
       upcastAttention: this.#unet.upcastAttention,
     }
-    let { hidden } = component.stage(
+    let tokens: BlockTokens = component.stage(
       `${name}.proj_in`,
       { image },
       (graph, inputs) => ({ hidden: transformerIn(graph, inputs.image, this.#unet.groups) }),
@@ -195,26 +201,23 @@ class UnetWriter {
     for (let index = 0; index < (attention.depths[layer] ?? 0); index++) {
       const block = `${name}.transformer_blocks.${index}`
       // They depend on the prompt alone: computed once for all steps.
-      const prompt = (attention: string) =>
-        component.onceStage(`${block}.${attention}`, { context }, (graph, inputs) =>
+      const prompt = (attn: string) =>
+        component.onceStage(`${block}.${attn}`, { context }, (graph, inputs) =>
           promptKeysAndValues(graph, inputs.context, dimension(image, 1), settings),
         )
       const { key, value } = prompt('attn2')
-      if (attention.onlyCrossAttention) {
-        const { key: firstKey, value: firstValue } = prompt('attn1')
-        hidden = component.stage(block, { hidden, key, value, firstKey, firstValue }, (graph, inputs) => {
-          const first = { key: inputs.firstKey, value: inputs.firstValue }
-          return { hidden: basicTransformerBlock(graph, inputs.hidden, first, inputs, settings) }
-        }).hidden
-      } else
-        hidden = component.stage(block, { hidden, key, value }, (graph, inputs) => ({
-          hidden: basicTransformerBlock(graph, inputs.hidden, undefined, inputs, settings),
-        })).hidden
+      const own = attention.onlyCrossAttention ? prompt('attn1') : undefined
+      const { hidden, update } = tokens
+      const given = { hidden, update, ownKey: own?.key, ownValue: own?.value, key, value }
+      tokens = component.stage(block, given, (graph, { ownKey, ownValue, ...inputs }) => {
+        const first = ownKey === undefined || ownValue === undefined ? undefined : { key: ownKey, value: ownValue }
+        return basicTransformerBlock(graph, inputs, first, inputs, settings)
+      })
     }
     const out = component.stage(
       `${name}.proj_out`,
-      { hidden, image },
-      (graph, inputs) => ({ image: transformerOut(graph, inputs.hidden, inputs.image) }),
+      { hidden: tokens.hidden, update: tokens.update, image },
+      (graph, inputs) => ({ image: transformerOut(graph, inputs, inputs.image) }),
       name,
     )
     return out.image

@@ -126,6 +126,12 @@ const cases: Readonly<Record<string, readonly [OperatorCase, number?]>> = {
       network.layerNormalization(graph, required(x), required(weight), bias, 1e-5),
     ),
   ],
+  'a sum and its LayerNormalization': [
+    operator(random([77, 1280], [77, 1280], [1280], [1280]), (graph, [x, skip, weight, bias]) => {
+      const parameters = { weight: required(weight), bias: required(bias), epsilon: 1e-5 }
+      return network.skipLayerNormalization(graph, required(x), required(skip), parameters).normed
+    }),
+  ],
   'root-mean-square normalization': [
     operator(random([77, 4097], [4097]), (graph, [x, weight]) =>
       network.rmsNormalization(graph, required(x), required(weight), 1e-6),
@@ -147,7 +153,7 @@ test('every float16 kernel is recognized', () => {
   expect(gpu.info.kernels.unrecognized).toEqual([])
   if (gpu.info.shaderF16)
     expect(gpu.info.kernels.replaced.toSorted().join(' ')).toBe(
-      'AttentionProbs Conv2dMM FlashAttention Gelu Gemm InstanceNorm LayerNorm MatMul MatMulNBits MatMulNBitsWideTile QuickGelu Softmax VxAttentionScore',
+      'AttentionProbs Conv2dMM FlashAttention Gelu Gemm InstanceNorm LayerNorm MatMul MatMulNBits MatMulNBitsWideTile QuickGelu SkipLayerNorm Softmax VxAttentionScore',
     )
 })
 

@@ -67,6 +67,18 @@ export const normalizations: readonly KernelEdits[] = [
     ],
   },
   {
+    // A workgroup for each row. The sum is rounded to float16 once, and what is normalized is that sum.
+    label: 'SkipLayerNorm',
+    bindings: [['x', 'skip', 'gamma', 'beta', 'output', 'input_skip_bias_sum']],
+    edits: [
+      { find: /^alias f32_val_t = (?:vec\d<)?f32>?;$/gm, by: '$&' },
+      {
+        find: /output\[offset \+ i\] = \(output\[offset \+ i\] - x_element_t\(mean\) ?\) \* x_element_t\(inv_std_dev\) \* gamma\[offset1d \+ i\] \+ beta\[offset1d \+ i\] ?;/g,
+        by: 'output[offset + i] = x_value_t((f32_val_t(output[offset + i]) - mean) * inv_std_dev * f32_val_t(gamma[offset1d + i]) + f32_val_t(beta[offset1d + i]));',
+      },
+    ],
+  },
+  {
     // One thread for 1, 2 or 4 elements; ComputeChannelScaleShift has stored scale and shift of each channel.
     label: 'InstanceNorm',
     bindings: [['input', 'channel_scale_shift', 'output']],
