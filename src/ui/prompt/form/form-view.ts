@@ -185,7 +185,7 @@ export class FormView {
     this.startPicture.supported = info?.imageToImage ?? true
     const takesReferences = info?.takesReferences === true && info.imageToImage
     this.startPicture.element.hidden = takesReferences
-    this.referencePictures.supported = takesReferences
+    this.referencePictures.supported = info && takesReferences
     this.#passOn()
     this.#negativeRow.hidden = info !== undefined && info.guidance !== 'classifier-free'
     this.#guidanceRow.hidden = info?.guidance === 'none'
