@@ -41,12 +41,14 @@ export async function packLibrary(folder: string): Promise<void> {
     root,
     configFile: false,
     logLevel: 'error',
+    // Nothing else is installed where the script runs.
+    ssr: { noExternal: true, external: ['onnxruntime-web'] },
     build: {
       outDir: `${folder}/bench/gpu`,
       target: 'node20',
       copyPublicDir: false,
       ssr: `${root}bench/gpu/run.ts`,
-      rolldownOptions: { output: { entryFileNames: 'run.mjs' } },
+      rolldownOptions: { external: [/^onnxruntime-web/], output: { entryFileNames: 'run.mjs' } },
     },
   })
   for (const file of ['networks.json', 'pytorch.py', 'judge.py'])

@@ -63,6 +63,7 @@ startDrop({
     box.model = folder
   },
   onLora: (file) => box.addLora(file),
+  onEmbedding: (file, word) => box.addEmbedding(file, word),
   onCheckpoint: (file) => {
     box.model = [file]
   },

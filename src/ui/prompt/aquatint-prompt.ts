@@ -136,6 +136,11 @@ export class AquatintPrompt extends FormControl {
     this.#form.loras.add(file)
   }
 
+  /** Makes the file of an embedding (textual inversion) a word that prompts can have. */
+  addEmbedding(file: File, word: string): void {
+    this.#form.words.add({ file, word })
+  }
+
   /** The models in the list. */
   get models(): readonly ModelOption[] {
     return this.#form.model.options
@@ -191,8 +196,9 @@ export class AquatintPrompt extends FormControl {
           ...toGenerateOptions(settings),
           ...(await startOptions(used(info), settings, info)),
         })
-        const [model, loras] = [this.#requireModel(), this.#form.loras.value]
-        const output = await this.#runner.generate(model, this.loadOptions, settings.prompt, optionsFor, loras)
+        const model = this.#requireModel()
+        const adapters = { loras: this.#form.loras.value, words: this.#form.words.value }
+        const output = await this.#runner.generate(model, this.loadOptions, settings.prompt, optionsFor, adapters)
         const { pipeline } = this.#runner
         if (pipeline === undefined) throw new DOMException('The model was unloaded.', 'AbortError')
         return this.#show(await createImageDetail(output, settings, used(pipeline.info), pipeline.info))

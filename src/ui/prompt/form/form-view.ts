@@ -9,6 +9,7 @@ import { NumberFields, type FieldName, type InvalidField } from './number-fields
 import { LoraShelf } from './lora-shelf.js'
 import { ReferencePictures } from './reference-pictures.js'
 import { StartPicture } from './start-picture.js'
+import { WordShelf } from './word-shelf.js'
 import { asDType, dtypeNames, schedulerNames, type PromptSettings } from '../../parts/settings.js'
 
 /** What a form reports when the user changes something. */
@@ -40,6 +41,7 @@ export class FormView {
   readonly #negativeRow: HTMLElement
   readonly #guidanceRow: HTMLElement
   readonly loras: LoraShelf
+  readonly words: WordShelf
   readonly #numbers = new NumberFields()
   readonly #scheduler = h('select', { id: 'scheduler' }, h('option', { value: '' }, 'Model default'))
   readonly #dtype = h('select', { id: 'dtype' }, h('option', { value: '' }, 'As published'))
@@ -60,7 +62,9 @@ export class FormView {
       this.#passOn()
       onEdit()
     })
-    this.loras = new LoraShelf({ onChange: onEdit, onWord: (word) => this.#addWord(word) })
+    const shelf = { onChange: onEdit, onWord: (word: string) => this.#addWord(word) }
+    this.loras = new LoraShelf(shelf)
+    this.words = new WordShelf(shelf)
     for (const [name, label] of Object.entries(schedulerNames)) this.#scheduler.append(h('option', { value: name }, label))
     for (const [name, label] of Object.entries(dtypeNames)) this.#dtype.append(h('option', { value: name }, label))
     this.#dtype.addEventListener('change', onDTypeChange)
@@ -92,6 +96,7 @@ export class FormView {
       this.startPicture.element,
       this.referencePictures.element,
       this.loras.element,
+      this.words.element,
       h('slot', { name: 'inputs' }),
       this.model.element,
       this.#settings,
@@ -180,7 +185,7 @@ export class FormView {
     this.startPicture.supported = info?.imageToImage ?? true
     const takesReferences = info?.takesReferences === true && info.imageToImage
     this.startPicture.element.hidden = takesReferences
-    this.referencePictures.supported = takesReferences
+    this.referencePictures.supported = info && takesReferences
     this.#passOn()
     this.#negativeRow.hidden = info !== undefined && info.guidance !== 'classifier-free'
     this.#guidanceRow.hidden = info?.guidance === 'none'

@@ -30,7 +30,7 @@ export class ReferencePictures {
   readonly #status = h('p', { class: 'note', role: 'status' })
   readonly #list = h('ol', { class: 'reference-list', 'aria-label': 'Reference pictures' })
   #pictures: readonly Picture[] = []
-  #supported = false
+  #supported: boolean | undefined
 
   /** `onChange` is called when the pictures or their order change. */
   constructor(onChange: () => void) {
@@ -59,7 +59,7 @@ export class ReferencePictures {
 
   /** The pictures in their order; none where the model takes none. */
   get value(): readonly Blob[] {
-    return this.#supported ? this.#pictures.map(({ file }) => file) : []
+    return this.#supported === false ? [] : this.#pictures.map(({ file }) => file)
   }
 
   set value(files: readonly Blob[]) {
@@ -69,8 +69,8 @@ export class ReferencePictures {
     this.#onChange()
   }
 
-  /** Whether the model takes reference pictures. If not, they are kept for the next model that does. */
-  set supported(supported: boolean) {
+  /** Whether the model takes reference pictures; undefined until it is loaded. If not, they are kept for the next model that does. */
+  set supported(supported: boolean | undefined) {
     this.#supported = supported
     this.#draw()
   }
@@ -123,7 +123,8 @@ export class ReferencePictures {
   }
 
   #draw(): void {
-    this.element.hidden = !this.#supported
+    // Pictures that the gallery brings are shown before their model is loaded.
+    this.element.hidden = !(this.#supported ?? this.#pictures.length > 0)
     this.#list.hidden = this.#pictures.length === 0
     this.#pick.disabled = this.#pictures.length >= mostPictures
     setText(
