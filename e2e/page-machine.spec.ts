@@ -51,7 +51,7 @@ test('with a capable GPU the page shows no notes', async ({ page }) => {
     .getByRole('dialog')
     .getByRole('row')
     .filter({ has: page.getByRole('rowheader', { name: '8 GB', exact: true }) })
-  await expect(row).toContainText('SDXL base in float16: 6.08 GB, one component at a time')
+  await expect(row).toContainText('SDXL base in float16: 6.13 GB, one component at a time')
   // The limit of a binding is smaller than that of a buffer.
   await expect(page.getByRole('dialog').locator('dt:text-is("Largest buffer") + dd')).toHaveText('134 MB')
 })
