@@ -14,14 +14,10 @@ const { args, ...launch } = chromiumLaunchOptions()
 /** Compiles a function of WebAssembly again, with V8's slow compiler, only after much more work than usual: each spec loads the runtime anew. */
 const compileOnce = '--js-flags=--wasm-tiering-budget=200000000'
 
-/** The tag of specs for what only Firefox's driver can set. */
-const firefoxOnly = /@firefox/
-
 /** A project of the specs that run in every browser; the project `site` runs them in Chromium. Each browser starts once. */
 const browser = (engineName: 'firefox' | 'webkit') => ({
   name: engineName,
   testMatch: '**/browsers/*.spec.ts',
-  grepInvert: engineName === 'firefox' ? [] : firefoxOnly,
   workers: 1,
   use: { engineName },
   dependencies: ['pack'],
@@ -52,7 +48,6 @@ export default defineConfig<object, BrowserOptions>({
       name: 'site',
       testMatch: '**/*.spec.ts',
       testIgnore: alone,
-      grepInvert: firefoxOnly,
       dependencies: ['pack'],
       outputDir: 'test-results/e2e-site',
     },

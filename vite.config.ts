@@ -29,6 +29,21 @@ const urlsForBundlers: Plugin = {
       .replace("'../engine.worker.ts'", "'./engine.worker.js'"),
 }
 
+/** Some static hosts refuse files of more than 25 MiB: the build names those files. docs/embedding.md says what to do about them. */
+const nameLargeFiles: Plugin = {
+  name: 'name-large-files',
+  apply: 'build',
+  writeBundle(_options, bundle) {
+    for (const [name, file] of Object.entries(bundle)) {
+      const mebibytes = Buffer.byteLength(file.type === 'asset' ? file.source : file.code) / 2 ** 20
+      if (mebibytes <= 25) continue
+      this.warn(
+        `${name} has ${mebibytes.toFixed(1)} MiB. Static hosts that refuse files of more than 25 MiB need the advice in docs/embedding.md.`,
+      )
+    }
+  },
+}
+
 /**
  * The oldest browsers that the styles are written for, the same for every build: the first with `light-dark()`. Without them Vite replaces
  * `light-dark()` by variables that only a style sheet with `color-scheme` defines, and those do not reach into the prompt box.
@@ -40,7 +55,8 @@ export default defineConfig(({ mode }) => ({
   worker: { format: 'es' as const },
   // onnxruntime-web finds its wasm by import.meta.url, which pre-bundling would break.
   optimizeDeps: { exclude: ['onnxruntime-web'] },
-  plugins: mode === 'library' ? [urlsForBundlers] : mode === 'cli' ? [] : [looserPolicyForDevelopment, listModels()],
+  plugins:
+    mode === 'library' ? [urlsForBundlers] : mode === 'cli' ? [] : [looserPolicyForDevelopment, listModels(), nameLargeFiles],
   build:
     mode === 'library'
       ? {

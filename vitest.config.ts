@@ -22,9 +22,9 @@ const slow = [
   'src/checkpoint/size-limits.test.ts',
   'src/tokenizers/t5-forms.test.ts',
   'src/models/{fixtures,float16,quantized}.test.ts',
-  'src/pipelines/pipeline-behaviour.test.ts',
+  'src/pipelines/{lora-key-lists,pipeline-behaviour}.test.ts',
   'src/pipelines/planning/place-networks.test.ts',
-  'src/pipelines/loading/plan-pipeline.test.ts',
+  'src/pipelines/loading/{plan-pipeline,single-file-ranges}.test.ts',
 ]
 const isolated = ['src/**/*.isolated.browser.test.ts']
 const inChromium = ['src/**/*.chromium.browser.test.ts']

@@ -1,5 +1,5 @@
 /**
- * `npm run bench:gpu [-- --pack-only] [-- --tiny] [-- --minutes N] [-- --python PATH]`
+ * `npm run bench:gpu [-- --pack-only] [-- --tiny] [-- --accuracy] [-- --minutes N] [-- --python PATH]`
  *
  * Packs the GPU benchmark into dist/gpu-bench: the library, onnxruntime-web, WebGPU for Node and Node itself, for any Linux on x86-64 with a Vulkan driver.
  * The folder runs elsewhere with `sh run.sh`; without `--pack-only`, it runs here afterwards with the other options. bench/gpu/run.ts lists them.
@@ -10,7 +10,7 @@ import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, statSyn
 import { fileURLToPath } from 'node:url'
 import { build } from 'vite'
 import { formatBytes } from '../src/util/format-bytes.js'
-import { benchedNetworks } from './gpu/networks.js'
+import { readGroups } from './gpu/networks.js'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const packed = `${root}dist/gpu-bench`
@@ -41,19 +41,24 @@ export async function packLibrary(folder: string): Promise<void> {
     root,
     configFile: false,
     logLevel: 'error',
+    // Nothing else is installed where the script runs.
+    ssr: { noExternal: true, external: ['onnxruntime-web'] },
     build: {
       outDir: `${folder}/bench/gpu`,
       target: 'node20',
       copyPublicDir: false,
       ssr: `${root}bench/gpu/run.ts`,
-      rolldownOptions: { output: { entryFileNames: 'run.mjs' } },
+      rolldownOptions: { external: [/^onnxruntime-web/], output: { entryFileNames: 'run.mjs' } },
     },
   })
-  for (const file of ['networks.json', 'pytorch.py']) cpSync(`${root}bench/gpu/${file}`, `${folder}/bench/gpu/${file}`)
-  for (const group of ['full', 'tiny'] as const) {
-    for (const { table, folder: fixture } of await benchedNetworks(group)) {
+  for (const file of ['networks.json', 'pytorch.py', 'judge.py'])
+    cpSync(`${root}bench/gpu/${file}`, `${folder}/bench/gpu/${file}`)
+  for (const [group, sources] of Object.entries(await readGroups())) {
+    // Networks that judge.py builds need their configs alone.
+    const isNeeded = (file: string) => !file.includes('.fp16') && (group === 'tiny' || !file.endsWith('.safetensors'))
+    for (const { table, folder: fixture } of sources) {
       const path = table === undefined ? `fixtures/${fixture}` : `fixtures/weight-tables/${table}.json`
-      cpSync(root + path, `${folder}/${path}`, { recursive: true, filter: (file) => !file.includes('.fp16') })
+      cpSync(root + path, `${folder}/${path}`, { recursive: true, filter: isNeeded })
     }
   }
 }

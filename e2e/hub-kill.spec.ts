@@ -1,13 +1,16 @@
 /** Promise 4 of docs/downloads.md: after a kill at any moment, the next run resumes from the stored chunks and ends with the same bytes. */
 
 import { launchBrowser } from './hub/browser.js'
-import { sha256Of } from './hub-server/repositories.js'
-import { large, mebibyte, weightsPath } from './hub/files.js'
+import { sha256Of, syntheticFile } from './hub-server/repositories.js'
+import { mebibyte, weightsPath } from './hub/files.js'
 import { driveHub, expect, test, type HubDriver } from './hub/harness.js'
 import type { HubServer } from './hub-server/types.js'
 
+/** The default settings at an eighth of their size: six chunks may be in flight. */
+const settings = { chunkBytes: 2 * mebibyte, pieceBytes: mebibyte, memoryBytes: 12 * mebibyte }
+const file = syntheticFile(34 * mebibyte + 12_345, 3)
 /** The most bytes that may have been in flight. */
-const inFlight = 6 * 16 * mebibyte
+const inFlight = 6 * settings.chunkBytes
 
 /** Loads a file and kills the run at 10, 50 and 90 %. Each run may download again only what was in flight in the run before. */
 async function killThrice(
@@ -15,16 +18,17 @@ async function killThrice(
   open: () => Promise<HubDriver>,
   kill: (hub: HubDriver) => Promise<void>,
 ): Promise<void> {
-  server.setRepository('owner/large', { [weightsPath]: large })
-  server.setFaults({ bytesPerSecond: 20 * mebibyte })
+  server.setRepository('owner/large', { [weightsPath]: file })
+  server.setFaults({ bytesPerSecond: 2.5 * mebibyte })
   let here = 0
   for (const part of [0.1, 0.5, 0.9, 1]) {
     server.clearLog()
     const hub = await open()
+    await hub.call('setUp', settings)
     await hub.call('open', 'owner/large', { endpoint: server.url })
     const loading = hub.call('load', weightsPath)
     loading.catch(() => {})
-    await (part === 1 ? loading : hub.reaches(weightsPath, large.size * part))
+    await (part === 1 ? loading : hub.reaches(weightsPath, file.size * part))
     const { loaded, cached } = await hub.progress(weightsPath)
     expect(here - cached).toBeLessThanOrEqual(inFlight)
     here = loaded
@@ -33,8 +37,8 @@ async function killThrice(
       continue
     }
     const fetched = server.log.filter((entry) => entry.host === 'cdn').reduce((sum, entry) => sum + entry.bytes, 0)
-    expect(fetched).toBe(large.size - cached)
-    expect(await hub.call('hash', weightsPath)).toBe(await sha256Of(large))
+    expect(fetched).toBe(file.size - cached)
+    expect(await hub.call('hash', weightsPath)).toBe(await sha256Of(file))
   }
 }
 

@@ -17,9 +17,9 @@ test('a guidance-free model that takes reference pictures shows neither guidance
   await expect(page.getByLabel('Negative prompt')).toBeHidden()
 
   const chooser = page.waitForEvent('filechooser')
-  await page.getByRole('button', { name: 'Add a reference picture' }).click()
+  await page.getByRole('button', { name: 'Add reference pictures' }).click()
   await (await chooser).setFiles('public/icons/icon-192.png')
-  await expect(page.getByText('Say in the prompt what to do with it.')).toBeVisible()
+  await expect(page.getByText('Say in the prompt what to do with them.')).toBeVisible()
   await expect(page.getByRole('slider')).toBeHidden()
   await generate(page, 'a red apple')
   const withReference = await made()

@@ -10,6 +10,19 @@ const pixels = (page: Page) =>
   page.evaluate(() => [...(document.querySelector('aquatint-prompt')?.images[0]?.data ?? [])].join(','))
 const loras = (page: Page) => page.evaluate(() => document.querySelector('aquatint-prompt')?.settings.loras)
 
+/** Drops a file on the page. */
+function drop(page: Page, name: string, bytes: Buffer): Promise<void> {
+  return page.evaluate(
+    ([fileName, data]) => {
+      const file = new File([Uint8Array.from(atob(data), (character) => character.charCodeAt(0))], fileName)
+      const transfer = new DataTransfer()
+      transfer.items.add(file)
+      document.documentElement.dispatchEvent(new DragEvent('drop', { dataTransfer: transfer, bubbles: true, cancelable: true }))
+    },
+    [name, bytes.toString('base64')] as const,
+  )
+}
+
 test('a dropped LoRA goes on the shelf, changes the picture by its strength, and is removed again', async ({ page, server }) => {
   server.setRepository('a/model', 'fixtures/tiny-sd15/repo')
   await openPage(page, server, { model: 'a/model', seed: '1', steps: '2' })
@@ -17,12 +30,7 @@ test('a dropped LoRA goes on the shelf, changes the picture by its strength, and
   await generate(page, 'a red apple')
   const plain = await pixels(page)
 
-  await page.evaluate((data) => {
-    const file = new File([Uint8Array.from(atob(data), (character) => character.charCodeAt(0))], 'dogs.safetensors')
-    const transfer = new DataTransfer()
-    transfer.items.add(file)
-    document.documentElement.dispatchEvent(new DragEvent('drop', { dataTransfer: transfer, bubbles: true, cancelable: true }))
-  }, lora.toString('base64'))
+  await drop(page, 'dogs.safetensors', lora)
   await expect(page.getByText('dogs.safetensors was added to the LoRAs.')).toBeVisible()
   await generate(page, 'a red apple')
   const whole = await pixels(page)
@@ -42,6 +50,17 @@ test('a dropped LoRA goes on the shelf, changes the picture by its strength, and
   expect(await loras(page)).toBeUndefined()
   await generate(page, 'a red apple')
   expect(await pixels(page)).toBe(plain)
+
+  // An embedding becomes a word, which is an ordinary text before and after.
+  await drop(page, 'toy.safetensors', readFileSync('fixtures/textual-inversion/diffusers.safetensors'))
+  await expect(page.getByText('Prompts can now have the word <cat-toy>.')).toBeVisible()
+  await page.getByRole('button', { name: '<cat-toy>', exact: true }).click()
+  await expect(page.getByLabel('Prompt', { exact: true })).toHaveValue('a red apple, <cat-toy>')
+  await generate(page, 'a red apple, <cat-toy>')
+  const learned = await pixels(page)
+  await page.getByRole('button', { name: 'Remove <cat-toy>' }).click()
+  await generate(page, 'a red apple, <cat-toy>')
+  expect(await pixels(page)).not.toBe(learned)
 })
 
 test('a link names LoRAs by their addresses, and a LoRA for another model is refused with words', async ({ page, server }) => {

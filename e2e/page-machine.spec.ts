@@ -4,17 +4,20 @@ import type { Page } from '@playwright/test'
 import { expect, generate, openPage, query, site, test } from './ui/page-harness.js'
 import { startSite } from './ui/site-server.js'
 
-/** Replaces the adapter of the page (not of its worker) by a GPU with the given features. */
-async function withAdapter(page: Page, features: readonly string[]): Promise<void> {
-  await page.addInitScript((names) => {
-    const info = { vendor: 'test', architecture: '', device: '', description: '', isFallbackAdapter: false }
-    const adapter = {
-      info,
-      features: new Set(names),
-      limits: { maxBufferSize: 2 ** 31, maxStorageBufferBindingSize: 2 ** 27 },
-    }
-    Object.defineProperty(Navigator.prototype, 'gpu', { get: () => ({ requestAdapter: () => Promise.resolve(adapter) }) })
-  }, features)
+/** Replaces the adapter of the page (not of its worker) by a GPU with the given features, vendor and largest binding. */
+async function withAdapter(page: Page, features: readonly string[], vendor = 'test', binding = 2 ** 31 - 4): Promise<void> {
+  await page.addInitScript(
+    ([names, vendorName, maxStorageBufferBindingSize]) => {
+      const info = { vendor: vendorName, architecture: '', device: '', description: '', isFallbackAdapter: false }
+      const adapter = {
+        info,
+        features: new Set(names),
+        limits: { maxBufferSize: 2 ** 31, maxStorageBufferBindingSize },
+      }
+      Object.defineProperty(Navigator.prototype, 'gpu', { get: () => ({ requestAdapter: () => Promise.resolve(adapter) }) })
+    },
+    [features, vendor, binding] as const,
+  )
 }
 
 /** Opens the panel and reads its notes. */
@@ -52,8 +55,28 @@ test('with a capable GPU the page shows no notes', async ({ page }) => {
     .getByRole('row')
     .filter({ has: page.getByRole('rowheader', { name: '8 GB', exact: true }) })
   await expect(row).toContainText('SDXL base in float16: 6.13 GB, one component at a time')
+})
+
+test('on a phone with Safari’s engine the panel explains its GPU, whose name and buffers are missing or small, and its storage', async ({
+  page,
+}) => {
+  await withAdapter(page, ['shader-f16'], '', 2 ** 27)
+  await page.addInitScript(() => {
+    Object.defineProperty(Navigator.prototype, 'vendor', { get: () => 'Apple Computer, Inc.' })
+    Object.defineProperty(Navigator.prototype, 'deviceMemory', { get: () => undefined })
+    Object.defineProperty(StorageManager.prototype, 'persist', { value: undefined })
+  })
+  await page.goto('/')
+  const notes = await panelNotes(page)
+  expect(notes.map((note) => note.slice(0, note.indexOf(':') < 0 ? note.indexOf(',') : note.indexOf(':')))).toEqual([
+    'The largest buffer of this GPU is 134 MB, as on many phones',
+    'Safari deletes downloaded models after seven days of use without a visit to this page',
+    'This browser cannot be asked to keep downloaded models',
+  ])
+  const dialog = page.getByRole('dialog')
+  await expect(dialog.getByText('yes (this browser does not say which GPU it is)')).toBeVisible()
   // The limit of a binding is smaller than that of a buffer.
-  await expect(page.getByRole('dialog').locator('dt:text-is("Largest buffer") + dd')).toHaveText('134 MB')
+  await expect(dialog.locator('dt:text-is("Largest buffer") + dd')).toHaveText('134 MB')
 })
 
 test('with WebGPU in pages but not in workers, where models run, the page says so', async ({ page }) => {

@@ -52,6 +52,7 @@ test('a model from a plain URL is listed by its URL, verified and deleted', asyn
 test('the browser refuses persistent storage, then grants it', async ({ page, server }) => {
   // Headless Chromium decides by user engagement, which a test cannot have, so the test replaces the decision.
   await page.addInitScript(() => {
+    Object.defineProperty(Navigator.prototype, 'vendor', { get: () => 'Apple Computer, Inc.' })
     const answers = [false, true]
     let persisted = false
     StorageManager.prototype.persist = () => Promise.resolve((persisted = answers.shift() ?? persisted))
@@ -63,13 +64,15 @@ test('the browser refuses persistent storage, then grants it', async ({ page, se
   const dialog = page.getByRole('dialog', { name: 'Downloaded models' })
   await expect(dialog.getByText(/about [\d.]+ [GT]B more can be stored/)).toBeVisible()
   await expect(dialog.getByText('the browser may delete models without asking')).toBeVisible()
+  await expect(dialog.getByText('after seven days of use without a visit to this page')).toBeVisible()
   const ask = dialog.getByRole('button', { name: 'Ask the browser to keep them' })
   await ask.click()
-  await expect(dialog.getByText('The browser refused.')).toBeVisible()
+  await expect(dialog.getByText(/^The browser refused\. .* Safari decides this without asking you\.$/)).toBeVisible()
   await expect(ask).toBeVisible()
   await ask.click()
   await expect(dialog.getByText('The browser will keep the models.')).toBeVisible()
   await expect(dialog.getByText('The browser has agreed not to delete models on its own.')).toBeVisible()
+  await expect(dialog.getByText('after seven days')).toBeHidden()
   await expect(ask).toBeHidden()
 })
 

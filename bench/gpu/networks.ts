@@ -15,34 +15,67 @@ import type { QuantizationName } from '../../src/pipelines/types.js'
 import { publishedModel } from '../memory/weight-tables.js'
 import { normalHalves } from '../quantize/virtual-checkpoint.js'
 
-/** An entry of networks.json. */
-export interface BenchedNetwork {
+/** A network of networks.json. */
+export interface NetworkSource {
   readonly name: string
   /** The name of a table of fixtures/weight-tables: the network has random weights. */
   readonly table?: string
   /** A folder of fixtures/ with a config and weights. */
   readonly folder?: string
-  /** Height and width of the latents. */
+  /** Height and width of the latents; tokens of a text encoder. */
   readonly latents: number
+}
+
+/** A network that is timed. */
+export interface BenchedNetwork extends NetworkSource {
   /** Floating-point operations of a step with guidance, or of one decoded image; pytorch.py counts them. */
   readonly flops: number
 }
 
-/** Returns the entries of networks.json: `full` of published sizes, `tiny` of the fixtures. */
-export async function benchedNetworks(group: 'full' | 'tiny'): Promise<readonly BenchedNetwork[]> {
-  const text = await readFile(new URL('networks.json', import.meta.url), 'utf8')
-  return (JSON.parse(text) as Record<'full' | 'tiny', readonly BenchedNetwork[]>)[group]
+interface Groups {
+  readonly full: readonly BenchedNetwork[]
+  readonly tiny: readonly BenchedNetwork[]
+  readonly judged: readonly NetworkSource[]
+  readonly 'judged-tiny': readonly NetworkSource[]
 }
 
-/** Reads a network. Weights are float16, or `quantization` of it, and computed when they are loaded. */
+/** Returns networks.json: `full` of published sizes and `tiny` of the fixtures are timed; the others are compared with PyTorch. */
+export async function readGroups(): Promise<Groups> {
+  return JSON.parse(await readFile(new URL('networks.json', import.meta.url), 'utf8')) as Groups
+}
+
+/** Opens a network. Weights are float16, or `quantization` of it, and computed when they are loaded. */
 export async function openNetwork(
-  { table: published, folder }: BenchedNetwork,
+  { table: published, folder }: NetworkSource,
   quantization?: QuantizationName,
 ): Promise<Network> {
-  const found = published === undefined ? await readFolder(folder ?? '') : randomModel(published)
-  const model = networkDefinition(found.className).fromConfig(found.config)
-  const table = quantization === undefined ? found.table : transformTable(found.table, quantizingTransforms(quantization))
-  return { name: model.role, model, table, repo: published ?? folder ?? '', quantization }
+  if (published === undefined)
+    return readNetwork(
+      new DiskRepository(fileURLToPath(new URL(`../../fixtures/${folder ?? ''}`, import.meta.url))),
+      quantization,
+    )
+  return networkOf({ ...randomModel(published), repo: published }, quantization)
+}
+
+/** Reads the network of a component's folder, whose config names its class. The repository's files stay open. */
+export async function readNetwork(repository: DiskRepository, quantization?: QuantizationName): Promise<Network> {
+  const config = JSON.parse(await readFile(`${repository.folder}/config.json`, 'utf8')) as Config
+  const className = String(config['_class_name'])
+  const all = (await repository.files()).map(({ path }) => path)
+  const paths = all.filter((path) => path !== 'reference.safetensors')
+  const { library } = networkDefinition(className)
+  const files = chooseWeightFiles(paths, { folder: '', library, variant: null, missingVariant: 'strict' })
+  const table = await readWeightTable(repository, files)
+  return networkOf({ className, config, table, repo: repository.folder }, quantization)
+}
+
+function networkOf(
+  { className, config, table, repo }: Found & { readonly repo: string },
+  quantization?: QuantizationName,
+): Network {
+  const model = networkDefinition(className).fromConfig(config)
+  const stored = quantization === undefined ? table : transformTable(table, quantizingTransforms(quantization))
+  return { name: model.role, model, table: stored, repo, quantization }
 }
 
 interface Found {
@@ -87,15 +120,4 @@ class RepeatedSource implements ByteSource {
     }
     return bytes
   }
-}
-
-/** Reads a component's folder. Its files stay open until the process ends. */
-async function readFolder(folder: string): Promise<Found> {
-  const repository = new DiskRepository(fileURLToPath(new URL(`../../fixtures/${folder}`, import.meta.url)))
-  const config = JSON.parse(await readFile(`${repository.folder}/config.json`, 'utf8')) as Config
-  const className = String(config['_class_name'])
-  const paths = (await repository.files()).map(({ path }) => path)
-  const { library } = networkDefinition(className)
-  const files = chooseWeightFiles(paths, { folder: '', library, variant: null, missingVariant: 'strict' })
-  return { className, config, table: await readWeightTable(repository, files) }
 }

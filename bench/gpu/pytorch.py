@@ -23,7 +23,7 @@ def published(entry):
         table = json.loads((fixtures / "weight-tables" / f"{entry['table']}.json").read_text())
         return table["_class_name"], table["config"]
     config = json.loads((fixtures / entry["folder"] / "config.json").read_text())
-    return config["_class_name"], config
+    return config.get("_class_name", "T5EncoderModel"), config
 
 
 def build(entry):
@@ -55,7 +55,7 @@ def count():
     """Writes the floating-point operations of each network: two for each multiplication of a matrix product or a convolution."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    for entry in [one for group in networks.values() for one in group]:
+    for entry in networks["full"] + networks["tiny"]:
         with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
             build(entry)()
         entry["flops"] = counter.get_total_flops()

@@ -1,16 +1,21 @@
 /** The packed GPU benchmark runs: here on the processor, so that it needs neither Dawn nor Vulkan. `npm run bench:gpu -- --tiny` runs the same on a GPU. */
 import { execFile } from 'node:child_process'
-import { rm } from 'node:fs/promises'
+import { readFile, rm } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
 import { packLibrary } from '../gpu.js'
-import { benchedNetworks } from './networks.js'
+import { readGroups } from './networks.js'
 
 test('the packed script times the tiny networks in float16 and q8, and ends with a table', async () => {
   // Inside the project, whose node_modules have onnxruntime-web.
   const folder = fileURLToPath(new URL('../../dist/gpu-bench-test', import.meta.url))
   await packLibrary(folder)
+  const script = await readFile(`${folder}/bench/gpu/run.mjs`, 'utf8')
+  // No other packages are installed where it runs.
+  const imported = [...script.matchAll(/^import .*?"([^"]+)";$|\bimport\("([^"]+)"\)/gm)].map(([, fixed, late]) => fixed ?? late)
+  expect(imported.length).toBeGreaterThan(3)
+  expect(imported.filter((name) => !/^(node:|onnxruntime-web\/)/.test(name ?? ''))).toEqual([])
   const options = ['--tiny', '--device', 'wasm', '--runs', '1', '--python', 'no-such-python']
   const { stdout } = await promisify(execFile)(process.execPath, [`${folder}/bench/gpu/run.mjs`, ...options])
   await rm(folder, { recursive: true })
@@ -18,7 +23,7 @@ test('the packed script times the tiny networks in float16 and q8, and ends with
   const rows = stdout
     .split('\n')
     .flatMap((line) => (/^\| [^-|\s]/.test(line) ? [line.split(' | ').map((cell) => cell.trim())] : []))
-  const names = (await benchedNetworks('tiny')).map(({ name }) => name)
+  const names = (await readGroups()).tiny.map(({ name }) => name)
   const quantized = names.filter((name) => !name.includes('decoder'))
   expect(rows.map(([name]) => name?.slice(2))).toEqual(['matrix product', ...names, ...quantized])
   for (const row of rows) {

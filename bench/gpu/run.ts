@@ -1,15 +1,16 @@
 /**
  * What the packed benchmark runs (bench/gpu.ts packs it): networks of published sizes on this machine's GPU, in Node on Dawn, beside PyTorch where that is
- * installed. Prints a line for each measurement when it is done, and a table at the end.
+ * installed. Prints a line for each measurement when it is done, and a table at the end. With `--accuracy` it compares float16 with PyTorch instead.
  */
 
 import { parseArgs } from 'node:util'
 import type { DeviceKind } from '../../src/memory/device-info.js'
 import { openDevice } from '../../src/runtime/open-device.js'
 import { formatBytes } from '../../src/util/format-bytes.js'
+import { measureErrors } from './accuracy.js'
 import { installWebGpu } from './dawn.js'
 import { measureMatrixProduct, measureNetwork, type Measurement } from './measure.js'
-import { benchedNetworks, openNetwork } from './networks.js'
+import { openNetwork, readGroups } from './networks.js'
 import { labelOf, product, tableOf, type Form, type Row } from './report.js'
 import { timePyTorch } from './time-pytorch.js'
 
@@ -19,6 +20,7 @@ const forms: readonly Form[] = [{ kernels: 'aquatint' }, { kernels: 'aquatint', 
 const { values } = parseArgs({
   options: {
     tiny: { type: 'boolean', default: false },
+    accuracy: { type: 'boolean', default: false },
     device: { type: 'string', default: 'webgpu' },
     minutes: { type: 'string', default: '6' },
     runs: { type: 'string', default: '5' },
@@ -32,16 +34,43 @@ const rows: Row[] = []
 
 if (kind === 'webgpu') await installWebGpu()
 console.log(await describeDevice())
+const groups = await readGroups()
 const group = values.tiny ? 'tiny' : 'full'
-await measureForm(forms[0] ?? { kernels: 'aquatint' })
-// PyTorch comes before the other forms, because the comparison with it matters most.
-const torch = await timePyTorch(values.python, group, Math.round(Math.min(90, Math.max(1, secondsLeft() / 2))))
-// The processor has its own kernels only.
-const others = kind === 'wasm' ? forms.filter(({ kernels }) => kernels === 'aquatint') : forms
-for (const form of others.slice(1)) await measureForm(form)
-for (const line of [...torch.notes, '', ...tableOf(rows, torch.seconds)]) console.log(line)
+const isComplete = values.accuracy ? await compareWithPyTorch() : await timeNetworks()
 // Dawn has threads that would keep the process alive.
-process.exit(rows.some(({ result }) => typeof result === 'string') ? 1 : 0)
+process.exit(isComplete ? 0 : 1)
+
+async function timeNetworks(): Promise<boolean> {
+  await measureForm(forms[0] ?? { kernels: 'aquatint' })
+  // PyTorch comes before the other forms, because the comparison with it matters most.
+  const torch = await timePyTorch(values.python, group, Math.round(Math.min(90, Math.max(1, secondsLeft() / 2))))
+  // The processor has its own kernels only.
+  const others = kind === 'wasm' ? forms.filter(({ kernels }) => kernels === 'aquatint') : forms
+  for (const form of others.slice(1)) await measureForm(form)
+  for (const line of [...torch.notes, '', ...tableOf(rows, torch.seconds)]) console.log(line)
+  return rows.every(({ result }) => typeof result !== 'string')
+}
+
+/** Prints a row for each network as soon as it is compared. */
+async function compareWithPyTorch(): Promise<boolean> {
+  let failures = 0
+  console.log("\n| network | PyTorch, float16 | Aquatint, float16 | times PyTorch | with onnxruntime's kernels |")
+  console.log('| --- | ---: | ---: | ---: | ---: |')
+  for (const source of groups[values.tiny ? 'judged-tiny' : 'judged']) {
+    let cells: readonly string[]
+    try {
+      if (secondsLeft() < 0) throw new Error(`${values.minutes} minutes were over`)
+      const { pytorch, aquatint, onnxruntime } = await measureErrors(values.python, kind, source)
+      cells = [pytorch, aquatint, aquatint / pytorch, onnxruntime].map((value) => value.toPrecision(3))
+    } catch (error) {
+      failures++
+      const [reason] = (error instanceof Error ? error.message : String(error)).split('\n')
+      cells = [`not measured: ${reason}`, '', '', '']
+    }
+    console.log(`| ${[source.name, ...cells].join(' | ')} |`)
+  }
+  return failures === 0
+}
 
 async function describeDevice(): Promise<string> {
   const device = await openDevice({ kind })
@@ -58,7 +87,7 @@ async function measureForm(form: Form): Promise<void> {
     const size = values.tiny ? 256 : 4096
     await add(product, 2 * size ** 3, form, () => measureMatrixProduct(size, { kind, kernels, runs: 20 }))
   }
-  for (const entry of await benchedNetworks(group)) {
+  for (const entry of groups[group]) {
     const { name, flops, latents } = entry
     const network = await openNetwork(entry, quantization)
     if (quantization !== undefined && network.model.role === 'autoencoder') continue

@@ -8,6 +8,7 @@ import type { ReadOptions, Repository } from '../../src/hub/types.js'
 import type { NetworkRole } from '../../src/models/types.js'
 import type { PipelineSpec } from '../../src/pipelines/pipeline-spec.js'
 import { planMemoryOf, type MemoryRequest, type PlannedMemory } from './memory.js'
+import { inspectLoras, type InspectedLora, type NamedLora } from './loras.js'
 import { faultOf, readContents, type ComponentContents } from '../read-contents.js'
 import { Findings, noteComponent, tryLoading, type Finding } from '../runnable.js'
 
@@ -49,6 +50,8 @@ export interface Inspection {
   readonly variants: readonly string[]
   readonly parameters: number
   readonly bytes: number
+  /** The LoRAs that were named, and whether they fit. */
+  readonly loras: readonly InspectedLora[]
   /** The memory plan, if one was requested and the checkpoint runs. */
   readonly memory: PlannedMemory | null
   readonly runs: { readonly ok: boolean; readonly problems: readonly Finding[]; readonly warnings: readonly Finding[] }
@@ -60,7 +63,7 @@ export async function inspectRepository(
   variant: string | null,
   request: MemoryRequest | null,
   signal: AbortSignal,
-  known?: readonly PipelineSpec[],
+  { known, loras = [] }: { readonly known?: readonly PipelineSpec[] | undefined; readonly loras?: readonly NamedLora[] } = {},
 ): Promise<Inspection> {
   const contents = await readContents(repository, variant, { signal })
   const verdict = await tryLoading(contents, variant, signal, known)
@@ -96,7 +99,8 @@ export async function inspectRepository(
     variants: [...variants].toSorted(),
     parameters: inspected.reduce((sum, { weights }) => sum + (weights?.parameters ?? 0), 0),
     bytes: inspected.reduce((sum, { weights }) => sum + (weights?.bytes ?? 0), 0),
-    memory: ok && request !== null ? await planMemoryOf(verdict.sources, variant, request, signal) : null,
+    loras: inspectLoras(loras, verdict.networks),
+    memory: ok && request !== null ? await planMemoryOf(verdict.sources, variant, request, { loras, signal }) : null,
     runs: { ok, problems: findings.problems, warnings: findings.warnings },
   }
 }

@@ -10,6 +10,7 @@ import { readArguments } from '../arguments.js'
 import { findRepository } from './find-repository.js'
 import { inspectRepository, type Inspection } from './inspect-repository.js'
 import { deviceMapOption, dtypeOption, memoryOption } from './memory.js'
+import { openLoras, type InspectedLora } from './loras.js'
 import { table, type CommandIO } from '../output.js'
 import { showCount } from './counts.js'
 import { planText } from './plan-text.js'
@@ -31,6 +32,8 @@ files are read: a few hundred kilobytes, however large the model.
   --max-memory <size> show the memory plan within this much GPU memory, such as 6GB; or by device: --max-memory webgpu=2GB
   --device-map <map>  plan for 'balanced' over the devices, or for devices by component: --device-map text_encoder=wasm
   --offload <mode>    plan for resident, model or block. Default: auto, the fastest that fits
+  --lora <address>    also say whether a LoRA fits, and plan with it: a file, its URL or a repository; more than once for several.
+                      :0.8 at the end is its weight
   --dtype <type>      plan for float32, float16, q8 or q4; or by component: --dtype unet=q8
   --width, --height   plan for images of this size. Default: the model's own
   --json              print one JSON document
@@ -50,7 +53,7 @@ async function run(args: readonly string[], io: CommandIO, json: boolean): Promi
   const given = readArguments(args, 'inspect', {
     target: 'folder, repository or URL',
     texts: ['variant', 'revision', 'endpoint', 'config', 'offload', 'width', 'height'],
-    lists: ['max-memory', 'device-map', 'dtype'],
+    lists: ['max-memory', 'device-map', 'dtype', 'lora'],
   })
   const variant = given.text('variant') ?? null
   if (variant !== null) checkVariantName(variant)
@@ -69,22 +72,21 @@ async function run(args: readonly string[], io: CommandIO, json: boolean): Promi
       { command: 'inspect' },
     )
   const request = maxMemory === undefined ? null : { maxMemory, ...planning }
-  const found = await findRepository(
-    target,
-    {
-      endpoint: checkBaseUrl(given.text('endpoint') ?? 'https://huggingface.co/'),
-      revision: given.text('revision'),
-      token: process.env.HF_TOKEN,
-      config: given.text('config'),
-    },
-    io,
-  )
+  const { HF_TOKEN: token } = process.env
+  const remote = { endpoint: checkBaseUrl(given.text('endpoint') ?? 'https://huggingface.co/'), token }
+  const own = { ...remote, revision: given.text('revision'), config: given.text('config') }
+  const opened = await openLoras(given.list('lora'), remote, io)
+  const found = await findRepository(target, own, io).catch(async (error: unknown) => {
+    await opened.close()
+    throw error
+  })
   try {
-    const inspection = await inspectRepository(found.repository, variant, request, io.signal)
+    const inspection = await inspectRepository(found.repository, variant, request, io.signal, { loras: opened.loras })
     if (!json) io.stdout(report(inspection))
     return inspection
   } finally {
     await found.close()
+    await opened.close()
   }
 }
 
@@ -125,9 +127,19 @@ export function report(inspection: Inspection): string {
       ? [`Look at a variant with --variant ${variants[0]}.`]
       : []),
     ...runs.warnings.map(({ component, message }) => `Note: ${component === '' ? '' : `${component}: `}${message}`),
+    ...inspection.loras.map(loraLine),
     ...memoryLines(inspection),
   ]
   return `${lines.join('\n')}\n`
+}
+
+function loraLine(lora: InspectedLora): string {
+  const name = `LoRA ${lora.file}${lora.weight === 1 ? '' : ` at ${lora.weight}`}`
+  if (!lora.fits) return `${name} does not fit: ${lora.message}`
+  const { components, layers, bytes, triggerWords, ignored } = lora
+  const words = triggerWords.length === 0 ? '' : `; trigger words: ${triggerWords.join(', ')}`
+  const left = ignored === 0 ? '' : `; ${ignored} layers that this checkpoint does not have are ignored`
+  return `${name} fits ${components.join(' and ')}: ${layers} layers, ${formatBytes(bytes)}${words}${left}.`
 }
 
 function memoryLines({ memory, components, pipeline }: Inspection): string[] {

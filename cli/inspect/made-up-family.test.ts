@@ -19,7 +19,7 @@ it('describes a made-up class, with its memory plan', async () => {
     ],
   })
 
-  const inspection = await inspectRepository(madeUpRepository(), null, request, signal, [...families, madeUp])
+  const inspection = await inspectRepository(madeUpRepository(), null, request, signal, { known: [...families, madeUp] })
   expect(inspection.runs).toEqual({ ok: true, problems: [], warnings: [] })
   expect(inspection.components.find(({ name }) => name === 'transformer')).toMatchObject({
     className: madeUpDenoiser,

@@ -20,6 +20,7 @@ import { readNetworkHeaders } from '../../src/pipelines/loading/read-network-hea
 import type { NetworkSource } from '../../src/pipelines/loading/read-parts.js'
 import type { PlannedDevice } from '../../src/pipelines/planning/memory-needs.js'
 import { Run } from '../../src/pipelines/run.js'
+import { activateLoras, type NamedLora } from './loras.js'
 import type { LoadPipelineOptions } from '../../src/pipelines/types.js'
 
 /** What the plan is for. */
@@ -117,10 +118,11 @@ export async function planMemoryOf(
   sources: readonly NetworkSource[],
   variant: string | null,
   request: MemoryRequest,
-  signal: AbortSignal,
+  { loras = [], signal }: { readonly loras?: readonly NamedLora[] | undefined; readonly signal: AbortSignal },
 ): Promise<PlannedMemory> {
   const options = { variant: variant ?? undefined, dtype: request.dtype }
   const networks = await readNetworkHeaders({ sources, options, run: new Run({ signal }) })
+  activateLoras(loras, networks)
   const names = [...networks.keys()]
   const budget = parseBudget(request.maxMemory)
   const plan = planNetworks(await chooseDevices(describedDevices, request, budget, names), networks, request, withGuidance)

@@ -53,31 +53,27 @@ test('a file is stored in the form that the browser keeps, and another tab reads
   expect(server.log).toEqual([])
 })
 
-const fullStorage =
-  'a private window stores the file as long as it is open; in a full storage the file loads from memory, and the load says so'
-// WebKit's driver has private windows alone, and hub-storage.spec.ts limits the storage of Chromium.
-test(fullStorage, { tag: '@firefox' }, async ({ engine, server, hubUrl }) => {
+test('a private window stores a file', async ({ server, newPrivateHub }) => {
+  const small = syntheticFile(3 * mebibyte, 4)
+  server.setRepository('owner/name', { [weightsPath]: small })
+  const hub = await newPrivateHub()
+  await hub.call('open', 'owner/name', { endpoint: server.url })
+  await hub.call('load', weightsPath)
+  expect(await hub.call('hash', weightsPath)).toBe(await sha256Of(small))
+  expect(await hub.call('trouble')).toEqual([])
+  expect((await hub.progress(weightsPath)).storage).toBeUndefined()
+  expect(await hub.call('totalBytes')).toBe(small.size)
+})
+
+test('in a full storage the file loads from memory, and the load says so', async ({ engine, server, newPrivateHub }) => {
+  test.skip(!engine.limitsStorage, 'its driver cannot limit the storage')
   server.setRepository('owner/name', { [weightsPath]: file })
-  for (const storage of [undefined, 17]) {
-    const browser = await engine.launch({ isPrivate: true, ...(storage === undefined ? {} : { storage }) })
-    try {
-      const hub = await driveTab(await browser.newTab(), hubUrl)
-      await hub.call('open', 'owner/name', { endpoint: server.url })
-      await hub.call('load', weightsPath)
-      expect(await hub.call('hash', weightsPath)).toBe(await sha256Of(file))
-      const { storage: where } = await hub.progress(weightsPath)
-      if (storage === undefined) {
-        expect(await hub.call('trouble')).toEqual([])
-        expect(where).toBeUndefined()
-        expect(await hub.call('totalBytes')).toBe(file.size)
-      } else {
-        expect(await hub.call('trouble')).toContain('quota-exceeded')
-        expect(where).toBe('memory')
-      }
-    } finally {
-      await browser.close()
-    }
-  }
+  const hub = await newPrivateHub()
+  await hub.call('open', 'owner/name', { endpoint: server.url })
+  await hub.call('load', weightsPath)
+  expect(await hub.call('hash', weightsPath)).toBe(await sha256Of(file))
+  expect(await hub.call('trouble')).toContain('quota-exceeded')
+  expect((await hub.progress(weightsPath)).storage).toBe('memory')
 })
 
 test('after a kill, the next run resumes from the stored chunks and ends with the same bytes', async ({

@@ -24,6 +24,8 @@ interface Fixtures {
   readonly tab: Tab
   /** Opens the page of the hub's worker, on an origin that no other test uses, in a new tab or in the given one. */
   readonly newHub: (tab?: Tab) => Promise<HubInTab>
+  /** The same in a private window, where a site may store {@link privateStorage}, if the driver can set that. */
+  readonly newPrivateHub: () => Promise<HubInTab>
   readonly hubUrl: string
   readonly available: undefined
 }
@@ -33,8 +35,13 @@ interface WorkerFixtures {
   readonly engine: Engine
   /** The running browser, or why it does not run. */
   readonly launched: DrivenBrowser | string
+  /** A browser with private windows only, in which a site may store {@link privateStorage}, if the driver can set that. */
+  readonly privateBrowser: DrivenBrowser
   readonly hubScript: string
 }
+
+/** In MiB. */
+const privateStorage = 17
 
 /** The hub in the worker of a page. */
 export interface HubInTab extends HubCalls {
@@ -65,6 +72,14 @@ export const test = base.extend<Fixtures, WorkerFixtures>({
       const launched = engine.missing() ?? (await launch(engine))
       await use(launched)
       if (typeof launched !== 'string') await launched.close()
+    },
+    { scope: 'worker' },
+  ],
+  privateBrowser: [
+    async ({ engine }, use) => {
+      const browser = await engine.launch({ isPrivate: true, ...(engine.limitsStorage ? { storage: privateStorage } : {}) })
+      await use(browser)
+      await browser.close()
     },
     { scope: 'worker' },
   ],
@@ -108,6 +123,16 @@ export const test = base.extend<Fixtures, WorkerFixtures>({
       const tab = given ?? (await newTab())
       return { tab, ...(await driveTab(tab, hubUrl)) }
     })
+  },
+  newPrivateHub: async ({ privateBrowser, hubUrl }, use, { annotations }) => {
+    annotations.push({ type: 'browser', description: privateBrowser.version })
+    const tabs: Tab[] = []
+    await use(async () => {
+      const tab = await privateBrowser.newTab()
+      tabs.push(tab)
+      return { tab, ...(await driveTab(tab, hubUrl)) }
+    })
+    for (const tab of tabs) await tab.close().catch(() => undefined)
   },
 })
 

@@ -152,6 +152,15 @@ test('a visit with a model that does not exist', async ({ engineName, tab, site,
     await see(tab, 'dialog h2', 'This machine')
     const words = (await see(tab, 'dialog .facts dd')).text
     expect(words).toMatch(hasGpu ? /^software adapter only/ : /^not available$/)
+    // Only WebKit has Safari's rules for storage, and WebKitGTK cannot be asked to keep data.
+    const rules = await tab.evaluate(
+      () =>
+        Array.from(document.querySelectorAll('dialog .note'), ({ textContent }) => textContent).filter((text) =>
+          /downloaded models/.test(text),
+        ).length,
+      null,
+    )
+    expect(rules).toBe(engineName === 'webkit' ? 2 : 0)
     expect((await looks(tab)).overflow).toBe(0)
     await keepScreenshot(tab, engineName, 'machine')
   })

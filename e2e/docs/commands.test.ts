@@ -24,7 +24,12 @@ let [work, hub]: [string, HubServer | undefined] = ['', undefined]
 
 beforeAll(async () => {
   work = mkdtempSync(join(tmpdir(), 'aquatint-docs-'))
-  hub = await startHubServer({ repositories: { 'stabilityai/stable-diffusion-xl-base-1.0': 'fixtures/tiny-sdxl/repo' } })
+  hub = await startHubServer({
+    repositories: {
+      'stabilityai/stable-diffusion-xl-base-1.0': 'fixtures/tiny-sdxl/repo',
+      'nerijs/pixel-art-xl': { 'pixel-art-xl.safetensors': readFileSync('fixtures/lora/kohya-xl.safetensors') },
+    },
+  })
 })
 afterAll(async () => {
   await hub?.close()
@@ -38,6 +43,7 @@ function folderOf(file: string): string {
     for (const [name, fixture] of Object.entries(folders)) {
       cpSync(`fixtures/${fixture}/repo`, join(folder, name), { recursive: true })
     }
+    cpSync('fixtures/lora/peft-xl.safetensors', join(folder, 'toy.safetensors'))
   }
   return folder
 }
@@ -65,11 +71,14 @@ test.each(commands)('$file: $command', async ({ file, command }) => {
 async function runAquatint(folder: string, words: readonly string[]): Promise<void> {
   const inFolder = (word: string) => (word.startsWith('./') || /^s[\w-]+$/.test(word) ? join(folder, word) : word)
   const [name = '', ...rest] = words
-  const args = [name, ...rest.map((word, i) => (i === 0 || rest[i - 1] === '--out' ? inFolder(word) : word))]
+  const args = [
+    name,
+    ...rest.map((word, i) => (i === 0 || ['--out', '--lora'].includes(rest[i - 1] ?? '') ? inFolder(word) : word)),
+  ]
   if (args.includes('stabilityai/stable-diffusion-xl-base-1.0')) args.push('--endpoint', hub?.url ?? '')
   if (name !== 'serve') {
     const { code, stderr } = await run(args)
-    expect([code, stderr.includes('error')]).toEqual([0, false])
+    expect([code, stderr.includes('error') ? stderr : '']).toEqual([0, ''])
     return
   }
   const stop = new AbortController()

@@ -140,6 +140,10 @@ const uses: Readonly<Record<Operator, Uses>> = {
         [2, 5, width],
         [2, width, 8],
       ],
+      [
+        [4, 3],
+        [5, 3, width],
+      ],
     ].map((dims) => ({ dims, body: (graph, [a, b]) => math.matMul(graph, given(a), given(b)) })),
   softmax: unary(math.softmax),
   silu: unary(math.silu),

@@ -111,6 +111,43 @@ test('a file for another pipeline is refused by its first tensor, and leaves the
   expect(await pixels()).toEqual(plain)
 })
 
+test('incomplete and misshapen branches are refused by name, and a weight that is no number', async () => {
+  const refused = (shapes: Parameters<typeof loraOf>[0]) =>
+    expect(pipeline.adapters({ type: 'load', source: loraOf(shapes) })).rejects
+  const layer = 'unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_k'
+  await refused({ [`${layer}.hada_w1_a`]: [16, 2] }).toMatchObject({ code: 'not-a-lora', details: { missing: 'hada_w1_b' } })
+  const hada = { [`${layer}.hada_w1_a`]: [16, 2], [`${layer}.hada_w1_b`]: [2, 16], [`${layer}.hada_w2_a`]: [16, 2] }
+  await refused({ ...hada, [`${layer}.hada_w2_b`]: [2, 8] }).toMatchObject({ code: 'shape-mismatch' })
+  await refused({ [`${layer}.lokr_w1`]: [4, 4] }).toMatchObject({ code: 'not-a-lora', details: { missing: 'lokr_w2' } })
+  await refused({ [`${layer}.lokr_w1`]: [4, 4], [`${layer}.lokr_w2`]: [4, 8] }).toMatchObject({
+    code: 'lora-mismatch',
+    details: { expected: [16, 16] },
+  })
+  const low = { [`${layer}.lora_A.weight`]: [2, 16], [`${layer}.lora_B.weight`]: [16, 2] }
+  await refused({ ...low, [`${layer}.lora_magnitude_vector`]: [8] }).toMatchObject({ code: 'shape-mismatch' })
+  await expect(pipeline.adapters({ type: 'load', source: loraOf(low), options: { scale: Number.NaN } })).rejects.toMatchObject({
+    code: 'adapter-weights',
+  })
+  expect(await pipeline.adapters({ type: 'set', names: [] })).toEqual([])
+})
+
+test('DoRA is refused beside quantized weights, whose lengths it would need; LoKr is not', async () => {
+  const quantized = await loadPipeline(diskRepository(join(fixtures, 'few-steps/lcm/repo')), {
+    device: 'wasm',
+    dtype: { unet: 'q8' },
+  })
+  const layer = 'unet.down_blocks.0.attentions.0.transformer_blocks.0.ff.net.2'
+  const low = { [`${layer}.lora_A.weight`]: [2, 64], [`${layer}.lora_B.weight`]: [16, 2] }
+  const dora = loraOf({ ...low, [`${layer}.lora_magnitude_vector`]: [16] })
+  await expect(quantized.adapters({ type: 'load', source: dora })).rejects.toMatchObject({
+    code: 'lora-method',
+    details: { layer: layer.replace('unet.', '') },
+  })
+  const lokr = loraOf({ [`${layer}.lokr_w1`]: [4, 8], [`${layer}.lokr_w2`]: [4, 8] })
+  expect(await quantized.adapters({ type: 'load', source: lokr })).toMatchObject([{ layers: 1, active: true }])
+  await quantized.dispose()
+})
+
 test('layers that the pipeline does not have are ignored with a warning, where others fit', async () => {
   const warnings: string[] = []
   const more = { 'lora_te2_text_projection.lora_down.weight': [1, 8], 'lora_te2_text_projection.lora_up.weight': [8, 1] }

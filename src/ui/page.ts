@@ -40,8 +40,9 @@ byId('skip').addEventListener('click', (event) => {
 })
 
 const gallery = new Gallery(byId('gallery'), {
-  onReuse: ({ settings, startImage = null }) => {
+  onReuse: ({ settings, startImage = null, referenceImages = [] }) => {
     box.restore(settings)
+    box.referenceImages = referenceImages
     box.startImage = startImage
     box.focus()
     box.scrollIntoView()
@@ -54,12 +55,15 @@ startTheme(byId('theme'), () => box.redraw())
 startDrop({
   onSettings: (settings) => box.restore(settings),
   onPicture: (file) => {
+    // The box makes it a reference picture where the model takes them.
     box.startImage = file
+    return box.pipeline?.info.takesReferences === true ? 'a reference picture' : 'the start picture'
   },
   onFolder: (folder) => {
     box.model = folder
   },
   onLora: (file) => box.addLora(file),
+  onEmbedding: (file, word) => box.addEmbedding(file, word),
   onCheckpoint: (file) => {
     box.model = [file]
   },

@@ -9,11 +9,12 @@ import type { DrivenBrowser, Engine, LaunchOptions, Tab } from './types.js'
 export const chromiumEngine: Engine = {
   name: 'chromium',
   keepsProfile: true,
+  limitsStorage: true,
   missing: () => undefined,
   launch,
 }
 
-async function launch({ dark = false, isPrivate = false, profile }: LaunchOptions = {}): Promise<DrivenBrowser> {
+async function launch({ dark = false, isPrivate = false, profile, storage }: LaunchOptions = {}): Promise<DrivenBrowser> {
   if (profile !== undefined) {
     const running = await launchBrowser(profile)
     return {
@@ -29,7 +30,7 @@ async function launch({ dark = false, isPrivate = false, profile }: LaunchOption
   const close = () => browser.close()
   return {
     version: `Chromium ${browser.version()}`,
-    newTab: async () => new PlaywrightTab(await context.newPage()),
+    newTab: async () => new PlaywrightTab(await context.newPage(), storage),
     close,
     kill: close,
   }
@@ -38,12 +39,20 @@ async function launch({ dark = false, isPrivate = false, profile }: LaunchOption
 /** A page of Playwright as a tab. */
 export class PlaywrightTab implements Tab {
   readonly #page: Page
+  readonly #storage: number | undefined
 
-  constructor(page: Page) {
+  /** @param storage MiB that a site may store; as much as it wants if undefined */
+  constructor(page: Page, storage?: number) {
     this.#page = page
+    this.#storage = storage
   }
 
   async goto(url: string): Promise<void> {
+    if (this.#storage !== undefined) {
+      const session = await this.#page.context().newCDPSession(this.#page)
+      const quotaSize = this.#storage * 2 ** 20
+      await session.send('Storage.overrideQuotaForOrigin', { origin: new URL(url).origin, quotaSize })
+    }
     await this.#page.goto(url)
   }
 

@@ -10,6 +10,7 @@ import type { DrivenBrowser, Engine, LaunchOptions, Tab } from './types.js'
 export const firefoxEngine: Engine = {
   name: 'firefox',
   keepsProfile: true,
+  limitsStorage: true,
   missing: () => (systemFirefox() === undefined ? 'Firefox 153 or later was not found' : undefined),
   launch,
 }

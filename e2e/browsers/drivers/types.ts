@@ -32,7 +32,7 @@ export interface LaunchOptions {
   readonly dark?: boolean
   /** Private windows only. */
   readonly isPrivate?: boolean
-  /** MiB that a site may store, about. Only Firefox's driver sets it. */
+  /** MiB that a site may store, about, if the engine's driver can limit that. */
   readonly storage?: number
   /** Folder of the profile, which stays when the browser ends. Without one the browser begins with an empty one. */
   readonly profile?: string
@@ -55,5 +55,7 @@ export interface Engine {
   missing(): string | undefined
   /** Whether a profile is stored on disk: WebDriver starts WebKitGTK with one in memory only. */
   readonly keepsProfile: boolean
+  /** Whether the driver can limit what a site may store. */
+  readonly limitsStorage: boolean
   launch(options?: LaunchOptions): Promise<DrivenBrowser>
 }

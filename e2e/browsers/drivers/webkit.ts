@@ -9,6 +9,7 @@ import type { DrivenBrowser, Engine, LaunchOptions, Tab } from './types.js'
 export const webKitEngine: Engine = {
   name: 'webkit',
   keepsProfile: false,
+  limitsStorage: false,
   missing: () => (systemWebKit() === undefined ? 'WebKitGTK, its WebDriver or Xvfb was not found' : undefined),
   launch,
 }

@@ -7,12 +7,11 @@ import type { Config } from '../../checkpoint/types.js'
 import { InputError } from '../../errors.js'
 import { ComponentBuilder } from '../../onnx/component-builder.js'
 import { add, silu } from '../../onnx/ops-math.js'
-import { conv } from '../../onnx/ops-network.js'
 import { reshape, transpose } from '../../onnx/ops-shape.js'
 import type { ComponentGraph, WriteOptions } from '../../onnx/types.js'
 import { ConfigReader } from '../config-reader.js'
 import { jointTransformerBlock } from '../layers/joint-transformer-block.js'
-import { addToResidual, imageToTokens, timestepMlp, toCompute, toFloat32, tokenLinear } from '../layers/layers.js'
+import { addToResidual, conv2d, imageToTokens, timestepMlp, toCompute, toFloat32, tokenLinear } from '../layers/layers.js'
 import { adaLayerNormContinuous } from '../layers/modulation.js'
 import { checkShape, shapeLimits } from '../layers/shape.js'
 import { timestepEmbedding } from '../layers/timestep-embedding.js'
@@ -116,8 +115,8 @@ function writeGraph(sd3: Sd3Config, shape: Sd3Shape, options: WriteOptions, skip
 
   let { hidden } = component.stage('pos_embed', { latents, positions }, (graph, inputs) => {
     const { patch } = sd3
-    const weight = graph.weight('proj.weight', [channels, sd3.inChannels, patch, patch])
-    const image = conv(graph, toCompute(graph, inputs.latents), weight, graph.weight('proj.bias', [channels]), { stride: patch })
+    const how = { stride: patch, pads: [0, 0, 0, 0] } as const
+    const image = conv2d(graph, toCompute(graph, inputs.latents), 'proj', channels, patch, how)
     const tokens = reshape(graph, imageToTokens(graph, image), [batch, rows * columns, channels])
     return { hidden: addToResidual(graph, inputs.positions, tokens) }
   })

@@ -59,7 +59,7 @@ export function createPipeline({
 }: OpenedPipeline<PipelineFamily>): LoadedPipeline {
   const networks = imageNetworksOf(parts)
   const { denoiser, vae } = networks
-  const loras = new LoraAdapters(parts, denoiser)
+  const loras = new LoraAdapters(parts)
   const prompts = family.promptEncoder(parts, hosts, denoiser)
   const scheduler = family.scheduler?.mend?.(parts.scheduler) ?? schedulerSource(parts.scheduler)
   const { scaleFactor } = vae.model

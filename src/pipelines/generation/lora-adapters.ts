@@ -13,6 +13,7 @@ import type { OpenedPipeline } from '../loading/open-pipeline.js'
 import type { ActiveAdapter } from '../network-adapters.js'
 import type { LoadedParts } from '../loading/read-parts.js'
 import { Embeddings } from './embeddings.js'
+import { loraNetworks } from '../lora-networks.js'
 import { Run, type CallHooks } from '../run.js'
 import type { AdapterCommand, LoraInfo } from '../adapter-types.js'
 
@@ -45,13 +46,9 @@ export class LoraAdapters {
   #nextId = 0
   #layers: ReadonlyMap<LoraComponent, AdaptableLayers> | undefined
 
-  constructor({ networks, words }: Pick<LoadedParts, 'networks' | 'words'>, denoiser: Network) {
+  constructor({ networks, words }: Pick<LoadedParts, 'networks' | 'words'>) {
     this.#embeddings = new Embeddings(networks, words)
-    const encoders = (['text_encoder', 'text_encoder_2', 'text_encoder_3'] as const).flatMap((name) => {
-      const network = networks.get(name)
-      return network === undefined ? [] : [[name, network] as const]
-    })
-    this.#networks = new Map<LoraComponent, Network>([['denoiser', denoiser], ...encoders])
+    this.#networks = loraNetworks(networks)
   }
 
   /** Carries a command out. @throws as {@link openLora} for `load`; InputError `adapter-name`, `adapter-weights` */

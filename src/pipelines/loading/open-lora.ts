@@ -1,10 +1,8 @@
 /** Opens a LoRA: finds the file, refuses one for other networks by its header, downloads it and reads what its branches are. */
 
 import { readLoraFile, readScalings, type LoraFile } from '../../checkpoint/lora/lora-file.js'
-import { joined } from '../../checkpoint/layouts/single-file/derived-sources.js'
-import type { TensorEntry } from '../../checkpoint/types.js'
 import { triggerWords } from '../../checkpoint/lora/lora-metadata.js'
-import { matchLora, type AdaptableLayers, type MatchedBranch, type MatchedLora } from '../../checkpoint/lora/match-lora.js'
+import { matchLora, type AdaptableLayers, type MatchedLora } from '../../checkpoint/lora/match-lora.js'
 import type { LoraComponent } from '../../checkpoint/lora/lora-keys.js'
 import { UnsupportedError } from '../../errors.js'
 import { headersOnly } from '../../hub/downloads/header-only-file.js'
@@ -12,6 +10,7 @@ import type { ByteSource } from '../../hub/types.js'
 import type { LayerFactors } from '../network-adapters.js'
 import type { Run } from '../run.js'
 import type { LoadLoraOptions } from '../adapter-types.js'
+import { bytesOfLora, layerFactors } from './lora-factors.js'
 import { openAdapterFile, type AdapterFileRequest, type AdapterSource } from './open-adapter-file.js'
 
 /** A LoRA that is ready to run. */
@@ -60,59 +59,13 @@ export async function openLora(source: AdapterSource, request: OpenLoraRequest):
     warnOfIgnored(name, matched, lora, run)
     const scalings = await readScalings(lora, bytes, { signal })
     const factors = new Map(
-      [...matched.components].map(([component, modules]) => [
-        component,
-        new Map([...modules].map(([layer, branch]) => [layer, factorsOf(branch, bytes, scalings.get(branch.module) ?? 1)])),
-      ]),
+      [...matched.components].map(([component, modules]) => [component, layerFactors(modules, bytes, scalings)]),
     )
-    return { file: name, factors, triggerWords: triggerWords(lora.metadata), bytes: bytesOf(matched), close }
+    return { file: name, factors, triggerWords: triggerWords(lora.metadata), bytes: bytesOfLora(matched), close }
   } catch (error) {
     close()
     throw error
   }
-}
-
-/** The tensors of which each row belongs to a row of the layer's weight. */
-const byRow: ReadonlySet<string> = new Set(['lora_B', 'lora_magnitude_vector', 'hada_w1_a', 'hada_w2_a'])
-
-function factorsOf(branch: MatchedBranch, source: ByteSource, scaling: number): LayerFactors {
-  const { module, firstRow } = branch
-  const { form } = module
-  const tensors = new Map(
-    [...module.tensors].map(([part, tensor]) => {
-      // peft stores the magnitude of a convolution as [1, rows, 1, 1].
-      const shape = part === 'lora_magnitude_vector' ? [module.rows] : tensor.shape
-      const entry = { ...tensor, shape, source }
-      return [part, byRow.has(part) ? rowsOf(entry, branch) : entry]
-    }),
-  )
-  // The rows of a Kronecker product are cut out of the result.
-  return { form: form.kind === 'kronecker' ? { ...form, firstRow } : form, tensors, scaling }
-}
-
-/** A tensor's rows for one layer. */
-function rowsOf(entry: TensorEntry, { module, firstRow, rows, exchanged }: MatchedBranch): TensorEntry {
-  if (rows === module.rows && !exchanged) return entry
-  const row = (entry.end - entry.begin) / module.rows
-  const [begin, end] = [entry.begin + firstRow * row, entry.begin + (firstRow + rows) * row]
-  const shape = [rows, ...entry.shape.slice(1)]
-  if (!exchanged) return { ...entry, shape, begin, end }
-  const middle = (begin + end) / 2
-  const { source } = entry
-  const turned = joined([
-    { source, begin: middle, end },
-    { source, begin, end: middle },
-  ])
-  return { ...entry, shape, source: turned, begin: 0, end: end - begin }
-}
-
-/** Bytes of the factors: those that several layers share count once. */
-function bytesOf({ components }: MatchedLora): number {
-  let sum = 0
-  for (const branches of components.values())
-    for (const { tensors } of new Set([...branches.values()].map(({ module }) => module)))
-      for (const { begin, end } of tensors.values()) sum += end - begin
-  return sum
 }
 
 /** @throws UnsupportedError `lora-method`: DoRA needs the weight itself, to know how long its rows are */

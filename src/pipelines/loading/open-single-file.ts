@@ -9,7 +9,7 @@ import { isSingleFileAddress, openFile } from '../../hub/repositories/open-file.
 import type { OpenRepositoryOptions } from '../../hub/repositories/open-repository.js'
 import type { OpenRepository, Repository } from '../../hub/types.js'
 import type { Run } from '../run.js'
-import type { SingleFileReference } from '../types.js'
+import type { LoadPipelineOptions, SingleFileReference } from '../types.js'
 import type { OpenByName } from './find-components.js'
 
 /** A {@link SingleFileReference}, or the same with repositories that are open. */
@@ -35,7 +35,7 @@ export function isSingleFile(source: string | Repository | SingleFileSource): bo
 /** @throws UnsupportedError `single-file-family`, `pickle-weights`; CheckpointError; HubError; InputError `bad-url` */
 export async function openSingleFileLayout(
   source: string | SingleFileSource,
-  options: OpenRepositoryOptions,
+  options: OpenRepositoryOptions & Pick<LoadPipelineOptions, 'components'>,
   { hub, open, opened, run }: Opening,
 ): Promise<Layout> {
   const { signal } = run
@@ -50,6 +50,7 @@ export async function openSingleFileLayout(
       header: await readTensorFile(bytes, file.path, { signal }),
       config: typeof config === 'string' ? await open(config, undefined) : config,
       open: (id) => open(id, undefined),
+      replaced: Object.keys(options.components ?? {}),
       warn: (code, message) => run.warn(code, message),
     },
     { signal },

@@ -4,15 +4,19 @@
  */
 
 import { isAquatintError, readPngText } from '../../index.js'
+import { readDroppedWeights } from './dropped-weights.js'
 import { fromPngText, type PromptSettings } from '../parts/settings.js'
 
 /** What the page does with a dropped file or folder. */
 export interface DropActions {
   readonly onSettings: (settings: Partial<PromptSettings>) => void
-  readonly onPicture: (picture: File) => void
+  /** Returns what the picture is now. */
+  readonly onPicture: (picture: File) => string
   readonly onFolder: (folder: FileSystemDirectoryHandle) => void
   /** A LoRA's file. */
   readonly onLora: (file: File) => void
+  /** The file of an embedding, and the word that prompts have for it. */
+  readonly onEmbedding: (file: File, word: string) => void
   /** A checkpoint in one file. */
   readonly onCheckpoint: (file: File) => void
   readonly say: (text: string) => void
@@ -56,11 +60,16 @@ async function takeFolder(item: DroppedItem, { onFolder, say }: DropActions): Pr
   say(`The model is now the folder ${handle.name}.`)
 }
 
-async function take(file: File, { onSettings, onPicture, onLora, onCheckpoint, say }: DropActions): Promise<void> {
+async function take(file: File, { onSettings, onPicture, onLora, onEmbedding, onCheckpoint, say }: DropActions): Promise<void> {
   if (/\.(?:safetensors|gguf|ckpt)$/i.test(file.name)) {
-    if (await isLora(file)) {
+    const weights = await readDroppedWeights(file)
+    if (weights.kind === 'lora') {
       onLora(file)
       return say(`${file.name} was added to the LoRAs.`)
+    }
+    if (weights.kind === 'embedding') {
+      onEmbedding(file, weights.word)
+      return say(`Prompts can now have the word ${weights.word}.`)
     }
     onCheckpoint(file)
     return say(`The model is now the file ${file.name}.`)
@@ -73,26 +82,11 @@ async function take(file: File, { onSettings, onPicture, onLora, onCheckpoint, s
     } else if (file.type.startsWith('image/')) {
       const decoded = await createImageBitmap(file)
       decoded.close()
-      onPicture(file)
-      say(`${file.name} is now the start picture.`)
+      say(`${file.name} is now ${onPicture(file)}.`)
     } else say(`${file.name} is not a picture.`)
   } catch (error) {
     say(isAquatintError(error) ? `${file.name}: ${error.message}` : `${file.name} could not be read.`)
   }
-}
-
-/** The longest header of a LoRA's file, in bytes. */
-const longestHeader = 12_500_000
-
-/** Whether a safetensors file names its tensors as a LoRA does. The load reports every other fault of the file. */
-async function isLora(file: File): Promise<boolean> {
-  const head = new DataView(await file.slice(0, 8).arrayBuffer())
-  const length = head.byteLength === 8 ? Number(head.getBigUint64(0, true)) : 0
-  if (length < 2 || length > longestHeader) return false
-  const header = await file.slice(8, 8 + length).text()
-  return /"[^"]*(?:lora_(?:[AB]|down|up|linear_layer|unet|te\d?)\b|[._]lora\.(?:down|up)|lora_(?:unet|te\d?)_|hada_w1|lokr_w1)[^"]*"\s*:/.test(
-    header,
-  )
 }
 
 function holdsFile(event: DragEvent): boolean {

@@ -23,7 +23,7 @@ test('a deleted picture and its file are gone, also for a store opened later', a
   expect(await again.file(gone.id)).toBeUndefined()
 })
 
-test('in a browser that stores no Blobs, a picture and its start picture are stored as buffers', async () => {
+test('in a browser that stores no Blobs, a picture, its start picture and its reference pictures are stored as buffers', async () => {
   // WebKit refuses them in a private window.
   const original = Object.getOwnPropertyDescriptor(IDBObjectStore.prototype, 'put')
   const put = original?.value as (this: IDBObjectStore, value: unknown, key?: IDBValidKey) => IDBRequest<IDBValidKey>
@@ -34,11 +34,15 @@ test('in a browser that stores no Blobs, a picture and its start picture are sto
   onTestFinished(() => refusing.mockRestore())
   const store = storeFor('gallery-test-no-blobs')
   const start = new Blob(['start'], { type: 'image/png' })
-  const made = await store.add({ ...entry('one'), startImage: start }, new Blob(['picture'], { type: 'image/png' }))
+  const made = await store.add(
+    { ...entry('one'), startImage: start, referenceImages: [start, start] },
+    new Blob(['picture'], { type: 'image/png' }),
+  )
   const [listed, ...others] = await store.list(10)
   expect(others).toEqual([])
   expect(listed?.id).toBe(made.id)
   expect(await listed?.startImage?.text()).toBe('start')
+  expect(await Promise.all(listed?.referenceImages?.map((picture) => picture.text()) ?? [])).toEqual(['start', 'start'])
   const file = await store.file(made.id)
   expect([file?.type, await file?.text()]).toEqual(['image/png', 'picture'])
 })

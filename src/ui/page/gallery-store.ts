@@ -16,7 +16,12 @@ export interface GalleryEntry {
   readonly settings: PromptSettings
   /** The start picture of the run, if any. */
   readonly startImage?: Blob | undefined
+  /** The reference pictures of the run, in their order, if any. */
+  readonly referenceImages?: readonly Blob[] | undefined
 }
+
+/** The members that hold pictures. */
+type PictureKey = 'startImage' | 'referenceImages'
 
 /** A change by another tab: the id of the picture that it stored or deleted. */
 export type GalleryChange = { readonly added: number } | { readonly deleted: number }
@@ -43,8 +48,14 @@ export class GalleryStore {
   async add(entry: Omit<GalleryEntry, 'id'>, file: Blob): Promise<GalleryEntry> {
     const id = await this.#put(entry, file).catch(async (error: unknown) => {
       // Safari's private windows store no Blobs, but they store buffers.
-      const { startImage } = entry
-      const plain = startImage === undefined ? entry : { ...entry, startImage: await startImage.arrayBuffer() }
+      const { startImage, referenceImages } = entry
+      const plain = {
+        ...entry,
+        ...(startImage === undefined ? {} : { startImage: await startImage.arrayBuffer() }),
+        ...(referenceImages === undefined
+          ? {}
+          : { referenceImages: await Promise.all(referenceImages.map((picture) => picture.arrayBuffer())) }),
+      }
       const buffer = await file.arrayBuffer()
       return this.#put(plain, buffer).catch(() => {
         throw error
@@ -79,11 +90,16 @@ export class GalleryStore {
     for (;;) {
       const cursor = await result(request)
       if (cursor === null) return entries
-      const { startImage, ...stored } = cursor.value as Omit<GalleryEntry, 'id' | 'startImage'> & {
-        readonly startImage?: unknown
-      }
+      const { startImage, referenceImages, ...stored } = cursor.value as Omit<GalleryEntry, 'id' | PictureKey> &
+        Partial<Record<PictureKey, unknown>>
       const start = asBlob(startImage)
-      entries.push({ ...stored, ...(start === undefined ? {} : { startImage: start }), id: Number(cursor.primaryKey) })
+      const references = Array.isArray(referenceImages) ? referenceImages.flatMap((picture) => asBlob(picture) ?? []) : []
+      entries.push({
+        ...stored,
+        ...(start === undefined ? {} : { startImage: start }),
+        ...(references.length === 0 ? {} : { referenceImages: references }),
+        id: Number(cursor.primaryKey),
+      })
       if (entries.length === limit) return entries
       cursor.continue()
     }

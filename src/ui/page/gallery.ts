@@ -83,12 +83,16 @@ export class Gallery {
   }
 
   /** Adds the pictures of a run. */
-  async keep({ images, files, settings, startImage }: ImageDetail): Promise<void> {
+  async keep({ images, files, settings, startImage, referenceImages }: ImageDetail): Promise<void> {
     await this.#tell(async () => {
       for (const [index, file] of files.entries()) {
         const { width = 0, height = 0 } = images[index] ?? {}
-        const made = { createdAt: Date.now(), name: file.name, width, height, settings }
-        const entry = await this.#store.add(startImage === null ? made : { ...made, startImage }, file)
+        const pictures = {
+          ...(startImage === null ? {} : { startImage }),
+          ...(referenceImages.length === 0 ? {} : { referenceImages }),
+        }
+        const made = { createdAt: Date.now(), name: file.name, width, height, settings, ...pictures }
+        const entry = await this.#store.add(made, file)
         glideAside(this.#list, () => this.#list.prepend(this.#item(entry, file)))
         this.#oldest = Math.min(this.#oldest, entry.id)
       }

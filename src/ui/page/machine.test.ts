@@ -11,6 +11,7 @@ const good: Machine = {
   storage: true,
   quota: 100e9,
   usage: 0,
+  rules: { canAsk: true, persisted: false, isWebKit: false, installed: false },
   thirdPartyFrame: false,
   secureContext: true,
 }
@@ -28,6 +29,14 @@ test.each<[Partial<Machine>, string[]]>([
   [{ memoryGb: undefined }, []],
   [{ storage: false, quota: undefined }, ['no-storage']],
   [{ quota: 2e9 }, ['small-quota']],
+  [{ maxBufferSize: 2 ** 30 - 4 }, ['small-buffers']],
+  [{ maxBufferSize: 2 ** 30 }, []],
+  [{ gpu: 'software', maxBufferSize: 2 ** 27 }, ['software-adapter']],
+  [{ rules: { ...good.rules, isWebKit: true } }, ['storage-expires']],
+  [{ rules: { ...good.rules, isWebKit: true, installed: true } }, []],
+  [{ rules: { ...good.rules, isWebKit: true, persisted: true } }, []],
+  [{ rules: { ...good.rules, canAsk: false } }, ['cannot-keep']],
+  [{ storage: false, rules: { ...good.rules, isWebKit: true, canAsk: false } }, ['no-storage']],
   [{ thirdPartyFrame: true }, ['third-party-frame']],
 ])('%j: %j', (change, expected) => expect(codes(change)).toEqual(expected))
 

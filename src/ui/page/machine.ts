@@ -1,6 +1,8 @@
 /** Inspects what this browser and machine can do, and explains in one sentence each what limits the user. */
 
 import { adapterName, type AdapterWords } from '../../util/adapter-name.js'
+import { formatBytes } from '../../util/format-bytes.js'
+import { expiryNote, readStorageRules, type StorageRules } from './storage-rules.js'
 
 /** The capabilities of a machine. Some are not known in every browser. */
 export interface Machine {
@@ -18,6 +20,7 @@ export interface Machine {
   /** The storage that this site may use, in bytes. `usage` is what it uses. */
   readonly quota: number | undefined
   readonly usage: number | undefined
+  readonly rules: StorageRules
   /** Whether the page is in a frame of another site, where browsers use separate storage and delete it sooner. */
   readonly thirdPartyFrame: boolean
   readonly secureContext: boolean
@@ -31,14 +34,20 @@ export interface MachineNote {
     | 'no-worker-gpu'
     | 'software-adapter'
     | 'no-shader-f16'
+    | 'small-buffers'
     | 'little-memory'
     | 'third-party-frame'
     | 'no-storage'
     | 'small-quota'
+    | 'storage-expires'
+    | 'cannot-keep'
   readonly text: string
   /** Whether to show it on the page itself, or only in the panel. */
   readonly urgent: boolean
 }
+
+/** A GPU with smaller buffers refuses some weights of large models: a phone's, or one that the browser limits. */
+const largeBuffer = 2 ** 30
 
 const small = 'The bundled model works here, on the CPU.'
 
@@ -70,6 +79,13 @@ export function machineNotes(machine: Machine): readonly MachineNote[] {
       false,
     )
   }
+  if (machine.gpu === 'gpu' && machine.maxBufferSize < largeBuffer) {
+    say(
+      'small-buffers',
+      `The largest buffer of this GPU is ${formatBytes(machine.maxBufferSize)}, as on many phones: a model with a larger weight does not run on it.`,
+      false,
+    )
+  }
   if (machine.memoryGb !== undefined && machine.memoryGb <= 4) {
     say('little-memory', `This machine reports ${machine.memoryGb} GB of memory. Large models may not fit; the bundled one does.`)
   }
@@ -82,6 +98,15 @@ export function machineNotes(machine: Machine): readonly MachineNote[] {
     say(
       'small-quota',
       'This page can store less than 3 GB more (a private window, or a full disk): large models may have to be downloaded again on the next visit.',
+      false,
+    )
+  }
+  const expiry = expiryNote(machine.rules)
+  if (machine.storage && expiry !== undefined) say('storage-expires', expiry, false)
+  if (machine.storage && !machine.rules.canAsk) {
+    say(
+      'cannot-keep',
+      'This browser cannot be asked to keep downloaded models: it may delete them when the disk is nearly full.',
       false,
     )
   }
@@ -109,6 +134,7 @@ export async function inspectMachine(): Promise<Machine> {
     storage: await canStore(),
     quota: estimate?.quota,
     usage: estimate?.usage,
+    rules: await readStorageRules(),
     thirdPartyFrame: isThirdPartyFrame(),
     secureContext: isSecureContext,
   }

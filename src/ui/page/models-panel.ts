@@ -1,5 +1,6 @@
 /** The panel of downloaded models: lists, verifies and deletes them, shows the free storage, and asks the browser for persistent storage. */
 
+import { expiryNote, readStorageRules } from './storage-rules.js'
 import { ModelCache, type CachedModel } from '../../index.js'
 import { h, setText } from '../parts/dom.js'
 import { formatBytes } from '../../util/format-bytes.js'
@@ -106,7 +107,8 @@ class ModelsPanel {
     // `navigator.storage` is missing on insecure origins.
     const storage = navigator.storage as StorageManager | undefined
     const estimate = await storage?.estimate()
-    const persisted = (await storage?.persisted()) === true
+    const rules = await readStorageRules()
+    const { persisted } = rules
     const room =
       estimate?.quota === undefined || estimate.usage === undefined
         ? ''
@@ -115,20 +117,21 @@ class ModelsPanel {
       ? ' The browser has agreed not to delete models on its own.'
       : models.length === 0
         ? ''
-        : ' When the disk is nearly full, the browser may delete models without asking.'
+        : [' When the disk is nearly full, the browser may delete models without asking.', expiryNote(rules)].join(' ').trimEnd()
     setText(this.#space, room + kept)
-    this.#keep.hidden = persisted || models.length === 0 || storage === undefined
+    this.#keep.hidden = persisted || models.length === 0 || !rules.canAsk
   }
 
   async #persist(): Promise<void> {
     await this.#tell(async () => {
       const granted = await navigator.storage.persist()
+      const { isWebKit } = await readStorageRules()
       await this.show()
       setText(
         this.#said,
         granted
           ? 'The browser will keep the models.'
-          : 'The browser refused. Most browsers agree once the page is installed or bookmarked.',
+          : `The browser refused. Most browsers agree once the page is installed or bookmarked.${isWebKit ? ' Safari decides this without asking you.' : ''}`,
       )
     })
   }

@@ -1,36 +1,63 @@
-/** Makes the LoRAs of a pipeline those of a prompt box: loads what is missing, removes what is not wanted, and sets the weights. */
+/** Makes the LoRAs and learned words of a pipeline those of a prompt box: loads what is missing, removes what is not wanted, and sets the weights. */
 
 import type { DiffusionPipeline, LoadLoraCallOptions } from '../../index.js'
 import { Mutex } from '../../util/mutex.js'
 import type { ShelvedLora } from './form/lora-shelf.js'
+import type { ShelvedWord } from './form/word-shelf.js'
+
+/** What a prompt box wants of its pipeline. */
+export interface WantedAdapters {
+  readonly loras: readonly ShelvedLora[]
+  readonly words: readonly ShelvedWord[]
+}
 
 const fileIds = new WeakMap<File, number>()
 let files = 0
 
-/** The adapter's name: a file that is picked again can have changed. */
-function adapterName({ source, file }: ShelvedLora): string {
-  if (file === undefined) return source
+/** Identifies a file: one that is picked again can have changed. */
+function idOf(file: File): number {
   const id = fileIds.get(file) ?? ++files
   fileIds.set(file, id)
-  return `${source} (file ${id})`
+  return id
+}
+
+function adapterName({ source, file }: ShelvedLora): string {
+  return file === undefined ? source : `${source} (file ${idOf(file)})`
 }
 
 /** Boxes that share a pipeline take turns: the LoRAs of one must stay until its picture has been generated. */
 const turns = new WeakMap<DiffusionPipeline, Mutex>()
 
-/** Runs a task while the pipeline has exactly these LoRAs. @throws as `DiffusionPipeline.loadLoraWeights`, and what the task throws */
-export function withLoras<T>(
+/** Runs a task while the pipeline has exactly these LoRAs and words. @throws as `DiffusionPipeline.loadLoraWeights`, `loadTextualInversion`, and what the task throws */
+export function withAdapters<T>(
   pipeline: DiffusionPipeline,
-  wanted: readonly ShelvedLora[],
+  { loras, words }: WantedAdapters,
   hooks: Pick<LoadLoraCallOptions, 'signal' | 'onProgress'>,
   task: () => Promise<T>,
 ): Promise<T> {
   const turn = turns.get(pipeline) ?? new Mutex()
   turns.set(pipeline, turn)
   return turn.run(async () => {
-    await applyLoras(pipeline, wanted, hooks)
+    await applyWords(pipeline, words, hooks)
+    await applyLoras(pipeline, loras, hooks)
     return task()
   }, hooks.signal)
+}
+
+/** For each pipeline, which words this file has loaded. Words that the page itself loads stay, until a box has words of its own. */
+const loadedWords = new WeakMap<DiffusionPipeline, string>()
+
+async function applyWords(
+  pipeline: DiffusionPipeline,
+  wanted: readonly ShelvedWord[],
+  hooks: Pick<LoadLoraCallOptions, 'signal' | 'onProgress'>,
+): Promise<void> {
+  const key = wanted.map(({ word, file }) => `${idOf(file)} ${word}`).join('\n')
+  if (key === (loadedWords.get(pipeline) ?? '')) return
+  loadedWords.set(pipeline, 'being changed')
+  await pipeline.unloadTextualInversion()
+  for (const { word, file } of wanted) await pipeline.loadTextualInversion(file, { ...hooks, token: word })
+  loadedWords.set(pipeline, key)
 }
 
 async function applyLoras(

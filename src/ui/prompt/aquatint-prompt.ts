@@ -26,7 +26,7 @@ import { PictureArea } from './picture/picture-area.js'
 import type { AquatintPromptEvents } from './prompt-events.js'
 import { Runner, type RunnerState } from './runner.js'
 import { emptySettings, toGenerateOptions, type PromptSettings } from '../parts/settings.js'
-import { startOptions } from './form/start-pixels.js'
+import { startOptions, usedPictures } from './form/start-pixels.js'
 
 /** The prompt box. docs/embedding.md is its guide. */
 export class AquatintPrompt extends FormControl {
@@ -123,9 +123,22 @@ export class AquatintPrompt extends FormControl {
     this.#form.startPicture.value = picture
   }
 
+  /** The pictures that a model looks at while it draws (FLUX.2-klein), in their order; empty with models that take none. At most 16. */
+  get referenceImages(): readonly Blob[] {
+    return this.#form.referencePictures.value
+  }
+  set referenceImages(pictures: readonly Blob[]) {
+    this.#form.referencePictures.value = pictures
+  }
+
   /** Puts a LoRA's file on the shelf. Addresses are set by `settings.loras`. */
   addLora(file: File): void {
     this.#form.loras.add(file)
+  }
+
+  /** Makes the file of an embedding (textual inversion) a word that prompts can have. */
+  addEmbedding(file: File, word: string): void {
+    this.#form.words.add({ file, word })
   }
 
   /** The models in the list. */
@@ -172,7 +185,8 @@ export class AquatintPrompt extends FormControl {
   generate(): Promise<ImageDetail> {
     return this.#report(async () => {
       this.#message.clear()
-      const { settings, startImage } = this
+      const { settings, startImage, referenceImages } = this
+      const used = (info: PipelineInfo) => usedPictures({ startImage, referenceImages }, info)
       this.#idleWords = restingWords
       this.#wanted++
       this.#drawButtons()
@@ -180,13 +194,14 @@ export class AquatintPrompt extends FormControl {
         const optionsFor = async (info: PipelineInfo) => ({
           previewEvery: 1,
           ...toGenerateOptions(settings),
-          ...(await startOptions(startImage, settings, info)),
+          ...(await startOptions(used(info), settings, info)),
         })
-        const [model, loras] = [this.#requireModel(), this.#form.loras.value]
-        const output = await this.#runner.generate(model, this.loadOptions, settings.prompt, optionsFor, loras)
+        const model = this.#requireModel()
+        const adapters = { loras: this.#form.loras.value, words: this.#form.words.value }
+        const output = await this.#runner.generate(model, this.loadOptions, settings.prompt, optionsFor, adapters)
         const { pipeline } = this.#runner
         if (pipeline === undefined) throw new DOMException('The model was unloaded.', 'AbortError')
-        return this.#show(await createImageDetail(output, settings, startImage, pipeline.info))
+        return this.#show(await createImageDetail(output, settings, used(pipeline.info), pipeline.info))
       } finally {
         this.#wanted--
         this.#drawButtons()
@@ -253,6 +268,7 @@ export class AquatintPrompt extends FormControl {
     this.cancel()
     this.#form.write(emptySettings)
     this.startImage = null
+    this.referenceImages = []
     for (const name of observedAttributes) this.#form.write(settingFromAttribute(name, this.getAttribute(name)))
     this.#images = []
     this.#pictures.clear()

@@ -44,6 +44,7 @@ const earlyProperties = [
   'name',
   'required',
   'startImage',
+  'referenceImages',
 ] as const
 
 /** Applies the properties that were set on the element before it was upgraded. */

@@ -22,13 +22,15 @@ export interface ImageDetail {
   readonly warnings: readonly string[]
   /** The start picture of the run, if any. */
   readonly startImage: Blob | null
+  /** The reference pictures of the run, in their order. */
+  readonly referenceImages: readonly Blob[]
 }
 
 /** Fills in the defaults of the model, and encodes the files. */
 export async function createImageDetail(
   output: GenerateOutput,
   asked: PromptSettings,
-  startImage: Blob | null,
+  pictures: Pick<ImageDetail, 'startImage' | 'referenceImages'>,
   info: PipelineInfo,
 ): Promise<ImageDetail> {
   const { images, seed, timings, warnings } = output
@@ -49,7 +51,7 @@ export async function createImageDetail(
       return new File([blob], fileName(settings, index, images.length), { type: 'image/png' })
     }),
   )
-  return { images, files, seed, settings, info, timings, warnings, startImage }
+  return { images, files, seed, settings, info, timings, warnings, ...pictures }
 }
 
 /** A file name such as `a-cute-dog-7.png`: the first words of the prompt and the seed. */

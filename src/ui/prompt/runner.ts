@@ -16,8 +16,7 @@ import type {
 } from '../../index.js'
 import { advance, advanceStep, idle, loaded, start, type Activity } from './activity/activity.js'
 import type { Share } from '../../util/shared-task.js'
-import { withLoras } from './apply-loras.js'
-import type { ShelvedLora } from './form/lora-shelf.js'
+import { withAdapters, type WantedAdapters } from './apply-loras.js'
 import { pipelineKey, sharePipeline } from './shared-pipelines.js'
 
 /** Whether a pipeline is loaded, and whether a load or a generation is running. */
@@ -84,14 +83,14 @@ export class Runner {
     options: LoadPipelineOptions,
     prompt: string,
     optionsFor: (info: PipelineInfo) => Promise<GenerateCallOptions>,
-    loras: readonly ShelvedLora[],
+    adapters: WantedAdapters,
   ): Promise<GenerateOutput> {
     const pipeline = await this.load(repo, options)
     if (this.isBusy) this.cancel()
     return this.#work('generating', async (signal) => {
       const generateOptions = await optionsFor(pipeline.info)
       const onProgress = (progress: ProgressReport) => this.#progress(signal, progress)
-      return withLoras(pipeline, loras, { signal, onProgress }, async () => {
+      return withAdapters(pipeline, adapters, { signal, onProgress }, async () => {
         this.#hooks.onLoras(pipeline.loras)
         signal.throwIfAborted()
         return pipeline.generate(prompt, {

@@ -14,6 +14,7 @@ import { openDiffusersFolder } from '../diffusers-folder.js'
 import type { ComponentFiles, ComponentWeights, Layout, LayoutComponent } from '../layout.js'
 import { namesOf, recognizeFamily, singleFileComponents } from './families.js'
 import { takeNetwork, type OriginalNames, type Originals } from './tensor-pieces.js'
+import { wantedTensors } from './wanted-tensors.js'
 
 /** One file of a repository. */
 export interface FileInRepository {
@@ -29,6 +30,8 @@ export interface SingleFileRequest {
   /** The repository with configs and tokenizers; undefined for the family's own, which is then opened by its id on the Hub. */
   readonly config: Repository | undefined
   readonly open: (id: string) => Promise<Repository>
+  /** Components that the caller replaces or leaves out: those in the file are not downloaded. */
+  readonly replaced?: readonly string[] | undefined
   /** Receives what the file says of itself and nothing follows from. */
   readonly warn: (code: string, message: string) => void
 }
@@ -55,13 +58,19 @@ export async function openSingleFile(request: SingleFileRequest, options: ReadOp
   const layout = await openDiffusersFolder(config, options)
   warnOfPrediction(tensors, metadata, warn)
   const filled: string[] = []
+  const taken = [...layout.components].flatMap(([name, component]) =>
+    component === null || request.replaced?.includes(name) === true ? [] : (namesOf(name, tensors) ?? []),
+  )
+  const isWanted = wantedTensors(tensors, taken)
   const components = [...layout.components].map(([name, component]): [string, LayoutComponent | null] => {
     if (component === null || !singleFileComponents.includes(name)) return [name, component]
     if ((isGgufName(file.path) || family.denoiserAlone === true) && namesOf(name, tensors) === undefined) {
       filled.push(name)
       return [name, component]
     }
-    return [name, { ...component, files: singleFileComponent(name, component.files, file, tensors) }]
+    const names = namesOf(name, tensors)
+    const source = { name, config: component.files, file, names, stored: names && storedBits(tensors, names.prefix), isWanted }
+    return [name, { ...component, files: new SingleFileComponent(source) }]
   })
   if (filled.length > 0)
     warn(
@@ -76,7 +85,7 @@ function isGgufName(path: string): boolean {
   return /\.gguf$/i.test(path)
 }
 
-/** A component in a single file. `config`: the component in a repository of the family, for its config. */
+/** A component in a single file of which nothing else is needed. `config`: the component in a repository of the family, for its config. */
 export function singleFileComponent(
   name: string,
   config: ComponentFiles,
@@ -84,7 +93,8 @@ export function singleFileComponent(
   tensors: TensorFile['tensors'],
 ): ComponentFiles {
   const names = namesOf(name, tensors)
-  return new SingleFileComponent(name, config, file, names, names && storedBits(tensors, names.prefix))
+  const isWanted = names && wantedTensors(tensors, [names])
+  return new SingleFileComponent({ name, config, file, names, stored: names && storedBits(tensors, names.prefix), isWanted })
 }
 
 /** The bits of Aquatint's form that is nearest to most of the quantized weights with this prefix. */
@@ -111,45 +121,44 @@ function warnOfPrediction(tensors: Originals, metadata: ReadonlyMap<string, stri
     )
 }
 
+/** What a component in a single file consists of. */
+interface SingleFileSource {
+  readonly name: string
+  /** The component in a repository in diffusers' layout. */
+  readonly config: ComponentFiles
+  readonly file: FileInRepository
+  /** Undefined where the file does not hold this component. */
+  readonly names: OriginalNames | undefined
+  /** See `stored` of ComponentWeights. */
+  readonly stored: 4 | 8 | undefined
+  /** Whether a tensor of the file is needed; undefined: all are. */
+  readonly isWanted: ((name: string) => boolean) | undefined
+}
+
 /** A component whose weights are in a single file, and whose config is in a repository in diffusers' layout. */
 class SingleFileComponent implements ComponentFiles {
   readonly repository: Repository
-  readonly #name: string
-  readonly #config: ComponentFiles
-  readonly #file: FileInRepository
-  /** Undefined where the file does not hold this component. */
-  readonly #names: OriginalNames | undefined
-  readonly #stored: 4 | 8 | undefined
+  readonly #source: SingleFileSource
 
-  constructor(
-    name: string,
-    config: ComponentFiles,
-    file: FileInRepository,
-    names: OriginalNames | undefined,
-    stored: 4 | 8 | undefined,
-  ) {
-    this.#stored = stored
-    this.#name = name
-    this.#config = config
-    this.#file = file
-    this.#names = names
-    this.repository = file.repository
+  constructor(source: SingleFileSource) {
+    this.#source = source
+    this.repository = source.file.repository
   }
 
   path(name: string): string {
-    return this.#config.path(name)
+    return this.#source.config.path(name)
   }
 
   has(name: string, options?: ReadOptions): Promise<boolean> {
-    return this.#config.has(name, options)
+    return this.#source.config.has(name, options)
   }
 
   open(name: string, options?: OpenOptions): Promise<ByteSource> {
-    return this.#config.open(name, options)
+    return this.#source.config.open(name, options)
   }
 
   readConfig(name: string, options?: ReadOptions): Promise<JsonObject> {
-    return this.#config.readConfig(name, options)
+    return this.#source.config.readConfig(name, options)
   }
 
   variants(): Promise<readonly string[]> {
@@ -158,21 +167,21 @@ class SingleFileComponent implements ComponentFiles {
 
   /** @throws CheckpointError `single-file-component` where the file does not hold this component */
   async chooseWeights(_choice: unknown, options?: ReadOptions): Promise<ComponentWeights> {
-    const { path } = this.#file
-    if (this.#names === undefined)
+    const { name, names, file } = this.#source
+    if (names === undefined)
       throw new CheckpointError(
         'single-file-component',
-        `${path} has no ${this.#name}. Name a repository that has one, { ${this.#name}: 'owner/name' }; null leaves it out where the pipeline can run without it.`,
-        { file: path, component: this.#name },
+        `${file.path} has no ${name}. Name a repository that has one, { ${name}: 'owner/name' }; null leaves it out where the pipeline can run without it.`,
+        { file: file.path, component: name },
       )
-    const transforms = [takeNetwork(this.#names, await this.readConfig('config.json', options))]
-    return new SingleFileWeights(this.#file, transforms, this.#stored)
+    const transforms = [takeNetwork(names, await this.readConfig('config.json', options))]
+    return new SingleFileWeights(this.#source, transforms)
   }
 
   through(view: (repository: Repository) => Repository): ComponentFiles {
-    const { repository, path } = this.#file
-    const file = { repository: view(repository), path }
-    return new SingleFileComponent(this.#name, this.#config.through(view), file, this.#names, this.#stored)
+    const { config, file } = this.#source
+    const viewed = { ...file, repository: view(file.repository) }
+    return new SingleFileComponent({ ...this.#source, config: config.through(view), file: viewed })
   }
 }
 
@@ -182,10 +191,12 @@ class SingleFileWeights implements ComponentWeights {
   readonly transforms: readonly WeightTransform[]
   readonly stored: 4 | 8 | undefined
   readonly #file: FileInRepository
+  readonly #isWanted: SingleFileSource['isWanted']
 
-  constructor(file: FileInRepository, transforms: readonly WeightTransform[], stored: 4 | 8 | undefined) {
+  constructor({ file, stored, isWanted }: SingleFileSource, transforms: readonly WeightTransform[]) {
     this.stored = stored
     this.#file = file
+    this.#isWanted = isWanted
     this.transforms = transforms
   }
 
@@ -194,11 +205,11 @@ class SingleFileWeights implements ComponentWeights {
   }
 
   read(options?: ReadWeightsOptions) {
-    return readWeightTable(this.#file.repository, this.#weightFiles, options)
+    return readWeightTable(this.#file.repository, this.#weightFiles, { ...options, isWanted: this.#isWanted })
   }
 
   readArriving(options?: ReadWeightsOptions) {
-    return readArrivingTable(this.#file.repository, this.#weightFiles, options)
+    return readArrivingTable(this.#file.repository, this.#weightFiles, { ...options, isWanted: this.#isWanted })
   }
 
   get #weightFiles() {

@@ -7,7 +7,9 @@ import { modelSettings } from '../../parts/model-settings.js'
 import { ModelField } from './model-field.js'
 import { NumberFields, type FieldName, type InvalidField } from './number-fields.js'
 import { LoraShelf } from './lora-shelf.js'
+import { ReferencePictures } from './reference-pictures.js'
 import { StartPicture } from './start-picture.js'
+import { WordShelf } from './word-shelf.js'
 import { asDType, dtypeNames, schedulerNames, type PromptSettings } from '../../parts/settings.js'
 
 /** What a form reports when the user changes something. */
@@ -35,9 +37,11 @@ export class FormView {
   readonly run = h('button', { type: 'button', class: 'primary', part: 'run' }, 'Generate')
   readonly cancel = h('button', { type: 'button', part: 'cancel' }, 'Cancel')
   readonly startPicture: StartPicture
+  readonly referencePictures: ReferencePictures
   readonly #negativeRow: HTMLElement
   readonly #guidanceRow: HTMLElement
   readonly loras: LoraShelf
+  readonly words: WordShelf
   readonly #numbers = new NumberFields()
   readonly #scheduler = h('select', { id: 'scheduler' }, h('option', { value: '' }, 'Model default'))
   readonly #dtype = h('select', { id: 'dtype' }, h('option', { value: '' }, 'As published'))
@@ -53,8 +57,14 @@ export class FormView {
 
   constructor({ onEdit, onModelChange, onDTypeChange }: FormListeners) {
     this.model = new ModelField(onModelChange)
-    this.startPicture = new StartPicture(onEdit)
-    this.loras = new LoraShelf({ onChange: onEdit, onWord: (word) => this.#addWord(word) })
+    this.referencePictures = new ReferencePictures(onEdit)
+    this.startPicture = new StartPicture(() => {
+      this.#passOn()
+      onEdit()
+    })
+    const shelf = { onChange: onEdit, onWord: (word: string) => this.#addWord(word) }
+    this.loras = new LoraShelf(shelf)
+    this.words = new WordShelf(shelf)
     for (const [name, label] of Object.entries(schedulerNames)) this.#scheduler.append(h('option', { value: name }, label))
     for (const [name, label] of Object.entries(dtypeNames)) this.#dtype.append(h('option', { value: name }, label))
     this.#dtype.addEventListener('change', onDTypeChange)
@@ -84,7 +94,9 @@ export class FormView {
       h('div', { class: 'field' }, h('label', { for: 'prompt' }, 'Prompt'), this.prompt),
       this.#negativeRow,
       this.startPicture.element,
+      this.referencePictures.element,
       this.loras.element,
+      this.words.element,
       h('slot', { name: 'inputs' }),
       this.model.element,
       this.#settings,
@@ -171,7 +183,10 @@ export class FormView {
   setDefaults(info: PipelineInfo | undefined): void {
     this.#info = info
     this.startPicture.supported = info?.imageToImage ?? true
-    this.startPicture.isReference = info?.takesReferences ?? false
+    const takesReferences = info?.takesReferences === true && info.imageToImage
+    this.startPicture.element.hidden = takesReferences
+    this.referencePictures.supported = info && takesReferences
+    this.#passOn()
     this.#negativeRow.hidden = info !== undefined && info.guidance !== 'classifier-free'
     this.#guidanceRow.hidden = info?.guidance === 'none'
     for (const name of ['width', 'height', 'numInferenceSteps', 'guidanceScale'] as const) {
@@ -204,6 +219,14 @@ export class FormView {
   set disabled(disabled: boolean) {
     for (const field of this.element.querySelectorAll<HTMLInputElement>('input, textarea, select, button'))
       field.disabled = disabled
+  }
+
+  /** With a model that takes reference pictures, a start picture becomes one of them. */
+  #passOn(): void {
+    const { value: picture } = this.startPicture
+    if (picture === null || !this.startPicture.element.hidden) return
+    this.startPicture.value = null
+    this.referencePictures.value = [...this.referencePictures.value, picture]
   }
 
   /** Adds a word to the end of the prompt, unless the prompt has it. */

@@ -28,8 +28,12 @@ export class StartPicture {
     value: usualStrength,
     'aria-describedby': 'start-fit strength-note',
   })
-  readonly #label = h('label', { for: this.#strength.id })
-  readonly #strengthNote = h('p', { class: 'note', id: 'strength-note' })
+  readonly #label = h('label', { for: this.#strength.id, title: 'How much of the image is redrawn' }, numberRules.strength.label)
+  readonly #strengthNote = h(
+    'p',
+    { class: 'note', id: 'strength-note' },
+    'Low values keep the picture; 100% follows the prompt alone.',
+  )
   readonly #fit = h('p', { class: 'note', id: 'start-fit' })
   readonly #shown = h('output', { for: numberRules.strength.query })
   readonly #remove = h('button', { type: 'button', 'aria-label': 'Remove the picture to start from' }, 'Remove')
@@ -37,7 +41,6 @@ export class StartPicture {
   readonly #filled: HTMLElement
   #value: Blob | null = null
   #supported = true
-  #isReference = false
   #pictureSize: Size | undefined
   #resultSize: Size | undefined
 
@@ -102,9 +105,9 @@ export class StartPicture {
     } else void this.take(picture)
   }
 
-  /** How much of the picture is redrawn, 0.05 to 1; undefined without a picture, and for a reference picture. */
+  /** How much of the picture is redrawn, 0.05 to 1; undefined without a picture. */
   get strength(): number | undefined {
-    return this.value === null || this.#isReference ? undefined : Number(this.#strength.value)
+    return this.value === null ? undefined : Number(this.#strength.value)
   }
 
   set strength(strength: number | undefined) {
@@ -115,12 +118,6 @@ export class StartPicture {
   /** Whether the model can start from a picture. If not, a picture is kept for the next model that can. */
   set supported(supported: boolean) {
     this.#supported = supported
-    this.#draw()
-  }
-
-  /** Whether the model looks at the picture while it draws, in place of drawing over it. Then there is no strength. */
-  set isReference(isReference: boolean) {
-    this.#isReference = isReference
     this.#draw()
   }
 
@@ -161,18 +158,7 @@ export class StartPicture {
       this.#note,
       this.#supported ? 'Or drop or paste one here.' : 'Not available: this model’s autoencoder has no encoder.',
     )
-    const reference = this.#isReference
-    setText(this.#pick, reference ? 'Add a reference picture' : 'Start from a picture')
-    setText(this.#label, reference ? 'Reference picture' : numberRules.strength.label)
-    this.#label.title = reference ? '' : 'How much of the image is redrawn'
-    setText(
-      this.#strengthNote,
-      reference
-        ? 'The model looks at it while it draws. Say in the prompt what to do with it.'
-        : 'Low values keep the picture; 100% follows the prompt alone.',
-    )
-    for (const part of [this.#strength, this.#shown]) part.hidden = reference
-    setText(this.#fit, reference ? '' : fitWords(this.#pictureSize, this.#resultSize))
+    setText(this.#fit, fitWords(this.#pictureSize, this.#resultSize))
     const percent = `${Math.round(Number(this.#strength.value) * 100)}%`
     setText(this.#shown, percent)
     this.#strength.setAttribute('aria-valuetext', percent)

@@ -32,17 +32,35 @@ export function drawCover(context: CanvasRenderingContext2D | OffscreenCanvasRen
   context.drawImage(picture, (width - w) / 2, (height - h) / 2, w, h)
 }
 
-/** The options of `generate` for a start picture, in the chosen size or else the default size of the model. @throws InputError `image` */
+/** The pictures of a run: the one that it starts from, or those that the model looks at. */
+export interface GivenPictures {
+  readonly startImage: Blob | null
+  readonly referenceImages: readonly Blob[]
+}
+
+/**
+ * The pictures that a model uses of those that are given. One without reference pictures uses the start picture; one with them takes it as a further
+ * reference.
+ */
+export function usedPictures(
+  { startImage, referenceImages }: GivenPictures,
+  { takesReferences }: Pick<PipelineInfo, 'takesReferences'>,
+): GivenPictures {
+  if (!takesReferences) return { startImage, referenceImages: [] }
+  return { startImage: null, referenceImages: [...referenceImages, ...(startImage === null ? [] : [startImage])] }
+}
+
+/** The options of `generate` for the pictures of a run, in the chosen size or else the default size of the model. @throws InputError `image` */
 export async function startOptions(
-  file: Blob | null,
+  { startImage, referenceImages }: GivenPictures,
   { width, height }: Pick<PromptSettings, 'width' | 'height'>,
-  { defaults, takesReferences }: Pick<PipelineInfo, 'defaults' | 'takesReferences'>,
+  { defaults }: Pick<PipelineInfo, 'defaults'>,
 ): Promise<Pick<GenerateCallOptions, 'image' | 'width' | 'height'>> {
-  if (file === null) return {}
-  // A reference picture keeps its shape: the pipeline scales it.
-  if (takesReferences) return { image: file }
+  // Reference pictures keep their shapes: the pipeline scales them.
+  if (referenceImages.length > 0) return { image: referenceImages }
+  if (startImage === null) return {}
   const size = { width: width ?? defaults.width, height: height ?? defaults.height }
-  return { ...size, image: await startPixels(file, size.width, size.height) }
+  return { ...size, image: await startPixels(startImage, size.width, size.height) }
 }
 
 async function startPixels(file: Blob, width: number, height: number): Promise<PixelImage> {

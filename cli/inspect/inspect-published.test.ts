@@ -1,0 +1,127 @@
+/**
+ * `aquatint inspect` on the layouts of this year's published models at full size: the names and shapes that diffusers and transformers give
+ * (fixtures/weight-tables), in bfloat16 as they are published, with a header and no bytes behind it. Tokenizers and schedulers are those of the fixtures.
+ */
+
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import type { Repository } from '../../src/hub/types.js'
+import { elementCount } from '../../src/util/element-count.js'
+import { fixtures } from '../testing.js'
+import { inspectRepository } from './inspect-repository.js'
+
+interface Published {
+  readonly _class_name: string
+  readonly config: object
+  readonly tensors: Readonly<Record<string, readonly number[]>>
+}
+
+function published(table: string): Published {
+  return JSON.parse(readFileSync(join(fixtures, 'weight-tables', `${table}.json`), 'utf8')) as Published
+}
+
+/** The header of a file with these tensors, and the bytes of the whole file. */
+function headerOf({ tensors }: Published): { readonly head: Uint8Array; readonly size: number } {
+  let end = 0
+  const entries = Object.entries(tensors).map(([name, shape]) => {
+    const begin = end
+    end += 2 * elementCount(shape)
+    return [name, { dtype: 'BF16', shape, data_offsets: [begin, end] }] as const
+  })
+  const json = Buffer.from(JSON.stringify(Object.fromEntries(entries)))
+  const length = Buffer.alloc(8)
+  length.writeBigUInt64LE(BigInt(json.byteLength))
+  const head = Buffer.concat([length, json])
+  return { head, size: head.byteLength + end }
+}
+
+/** The repository of a fixture, whose networks are replaced by published ones. */
+function repositoryOf(id: string, fixture: string, networks: Readonly<Record<string, string>>): Repository {
+  const folder = join(fixtures, fixture, 'repo')
+  const paths = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile())
+  const kept = paths.map((entry) => join(entry.parentPath, entry.name).slice(folder.length + 1))
+  const files = new Map<string, { readonly head: Uint8Array; readonly size: number }>(
+    kept
+      .filter((path) => !Object.keys(networks).some((component) => path.startsWith(`${component}/`)))
+      .map((path) => [path, { head: readFileSync(join(folder, path)), size: readFileSync(join(folder, path)).byteLength }]),
+  )
+  for (const [component, table] of Object.entries(networks)) {
+    const model = published(table)
+    const isText = component.startsWith('text_encoder')
+    const names = isText ? { architectures: [model._class_name] } : { _class_name: model._class_name }
+    const config = Buffer.from(JSON.stringify({ ...names, ...model.config }))
+    files.set(`${component}/config.json`, { head: config, size: config.byteLength })
+    files.set(`${component}/${isText ? 'model' : 'diffusion_pytorch_model'}.safetensors`, headerOf(model))
+  }
+  return {
+    id,
+    revision: 'made',
+    files: () => Promise.resolve([...files].map(([path, { size }]) => ({ path, size }))),
+    open: (path) => {
+      const file = files.get(path)
+      if (file === undefined) return Promise.reject(new Error(`There is no ${path}`))
+      return Promise.resolve({
+        byteLength: file.size,
+        read: ({ begin, end }) => {
+          // The weights have no bytes: nothing but headers may be read, and what is read in advance behind them.
+          if (begin >= file.head.byteLength) return Promise.reject(new Error(`The weights of ${path} were read`))
+          const bytes = new Uint8Array(end - begin)
+          bytes.set(file.head.subarray(begin, end))
+          return Promise.resolve(bytes)
+        },
+      })
+    },
+  }
+}
+
+const flux1 = { text_encoder: 'sdxl-text-encoder', text_encoder_2: 't5-xxl-encoder', vae: 'flux-vae' }
+
+test.each([
+  [
+    'black-forest-labs/FLUX.1-schnell',
+    'few-steps/flux-schnell',
+    { ...flux1, transformer: 'flux-schnell-transformer' },
+    33_720_738_758,
+  ],
+  ['black-forest-labs/FLUX.1-dev', 'tiny-flux', { ...flux1, transformer: 'flux-dev-transformer' }, 33_741_198_278],
+  [
+    'black-forest-labs/FLUX.2-klein-4B',
+    'tiny-flux2-klein',
+    { text_encoder: 'qwen3-4b', transformer: 'flux2-klein-4b-transformer', vae: 'flux2-vae' },
+    15_964_118_088,
+  ],
+  [
+    'black-forest-labs/FLUX.2-klein-9B',
+    'tiny-flux2-klein',
+    { text_encoder: 'qwen3-8b', transformer: 'flux2-klein-9b-transformer', vae: 'flux2-vae' },
+    34_706_725_960,
+  ],
+  [
+    'Tongyi-MAI/Z-Image-Turbo',
+    'tiny-z-image',
+    { text_encoder: 'qwen3-4b', transformer: 'z-image-transformer', vae: 'flux-vae' },
+    20_522_393_030,
+  ],
+  [
+    'lodestones/Chroma1-HD',
+    'tiny-chroma',
+    { text_encoder: 't5-xxl-encoder', transformer: 'chroma-transformer', vae: 'flux-vae' },
+    27_492_227_526,
+  ],
+])('the layout of %s runs, with all of its tensors', async (id, fixture, networks, bytes) => {
+  const repository = repositoryOf(id, fixture, networks)
+  const inspection = await inspectRepository(repository, null, null, new AbortController().signal)
+  expect(inspection.runs.problems).toEqual([])
+  expect(inspection.runs.ok).toBe(true)
+  // A note says which tensors no graph uses; no other tensor may be left over.
+  expect(inspection.runs.warnings).toEqual([])
+  for (const { name, weights } of inspection.components) {
+    const table = networks[name as keyof typeof networks]
+    if (table === undefined) continue
+    const shapes = Object.values(published(table).tensors)
+    const elements = shapes.reduce((sum, shape) => sum + elementCount(shape), 0)
+    expect(weights?.dtypes, name).toEqual({ BF16: { tensors: shapes.length, elements, bytes: 2 * elements } })
+  }
+  expect(inspection.bytes).toBe(bytes)
+})

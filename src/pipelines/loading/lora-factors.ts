@@ -1,0 +1,60 @@
+/** The tensors of a LoRA's branches as a network takes them: of what a file has as one matrix, each layer gets its rows. */
+
+import { joined } from '../../checkpoint/layouts/single-file/derived-sources.js'
+import type { LoraModule } from '../../checkpoint/lora/lora-file.js'
+import type { MatchedBranch, MatchedLora } from '../../checkpoint/lora/match-lora.js'
+import type { TensorEntry } from '../../checkpoint/types.js'
+import type { ByteSource } from '../../hub/types.js'
+import type { LayerFactors } from '../network-adapters.js'
+
+/** The branches of one network, by layer. `scalings`: what the branches are multiplied by, 1 unless given. */
+export function layerFactors(
+  branches: ReadonlyMap<string, MatchedBranch>,
+  source: ByteSource,
+  scalings: ReadonlyMap<LoraModule, number>,
+): ReadonlyMap<string, LayerFactors> {
+  return new Map([...branches].map(([layer, branch]) => [layer, factorsOf(branch, source, scalings.get(branch.module) ?? 1)]))
+}
+
+/** The tensors of which each row belongs to a row of the layer's weight. */
+const byRow: ReadonlySet<string> = new Set(['lora_B', 'lora_magnitude_vector', 'hada_w1_a', 'hada_w2_a'])
+
+function factorsOf(branch: MatchedBranch, source: ByteSource, scaling: number): LayerFactors {
+  const { module, firstRow } = branch
+  const { form } = module
+  const tensors = new Map(
+    [...module.tensors].map(([part, tensor]) => {
+      // peft stores the magnitude of a convolution as [1, rows, 1, 1].
+      const shape = part === 'lora_magnitude_vector' ? [module.rows] : tensor.shape
+      const entry = { ...tensor, shape, source }
+      return [part, byRow.has(part) ? rowsOf(entry, branch) : entry]
+    }),
+  )
+  // The rows of a Kronecker product are cut out of the result.
+  return { form: form.kind === 'kronecker' ? { ...form, firstRow } : form, tensors, scaling }
+}
+
+/** A tensor's rows for one layer. */
+function rowsOf(entry: TensorEntry, { module, firstRow, rows, exchanged }: MatchedBranch): TensorEntry {
+  if (rows === module.rows && !exchanged) return entry
+  const row = (entry.end - entry.begin) / module.rows
+  const [begin, end] = [entry.begin + firstRow * row, entry.begin + (firstRow + rows) * row]
+  const shape = [rows, ...entry.shape.slice(1)]
+  if (!exchanged) return { ...entry, shape, begin, end }
+  const middle = (begin + end) / 2
+  const { source } = entry
+  const turned = joined([
+    { source, begin: middle, end },
+    { source, begin, end: middle },
+  ])
+  return { ...entry, shape, source: turned, begin: 0, end: end - begin }
+}
+
+/** Bytes of the factors: those that several layers share count once. */
+export function bytesOfLora({ components }: MatchedLora): number {
+  let sum = 0
+  for (const branches of components.values())
+    for (const { tensors } of new Set([...branches.values()].map(({ module }) => module)))
+      for (const { begin, end } of tensors.values()) sum += end - begin
+  return sum
+}

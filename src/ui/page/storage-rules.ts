@@ -1,0 +1,36 @@
+/** What decides how long the browser stores what the page has downloaded. */
+
+/** The rules that apply to this page. */
+export interface StorageRules {
+  /** Whether the page can ask the browser to keep its data (`navigator.storage.persist`). */
+  readonly canAsk: boolean
+  /** Whether the browser has agreed to keep the data. */
+  readonly persisted: boolean
+  /** Whether the engine is Safari's, which decides about a request to keep data without asking the user. */
+  readonly isWebKit: boolean
+  /** Whether the page runs as an installed app: on the Home Screen or in the Dock. */
+  readonly installed: boolean
+}
+
+/**
+ * What Safari does with the data of pages that are not visited; undefined where it does not apply.
+ * https://webkit.org/tracking-prevention/ and https://webkit.org/blog/14403/updates-to-storage-policy/
+ */
+export function expiryNote({ persisted, isWebKit, installed }: StorageRules): string | undefined {
+  return isWebKit && !installed && !persisted
+    ? 'Safari deletes downloaded models after seven days of use without a visit to this page, unless the page is on the Home Screen or in the Dock.'
+    : undefined
+}
+
+/** Reads the rules. Never rejects. */
+export async function readStorageRules(): Promise<StorageRules> {
+  // Both are missing on insecure origins and in WebKitGTK.
+  const storage = navigator.storage as Partial<StorageManager> | undefined
+  const persisted = await storage?.persisted?.().catch(() => false)
+  return {
+    canAsk: storage?.persist !== undefined,
+    persisted: persisted === true,
+    isWebKit: navigator.vendor.startsWith('Apple'),
+    installed: matchMedia('(display-mode: standalone)').matches,
+  }
+}
