@@ -37,6 +37,7 @@ const repositories: Readonly<Record<string, Repository>> = {
   'tiny-sd3': servedRepository('tiny-sd3', import.meta.glob('../../fixtures/tiny-sd3/repo/**')),
   'tiny-sd35': servedRepository('tiny-sd35', import.meta.glob('../../fixtures/tiny-sd35/repo/**')),
   'tiny-flux2-klein': servedRepository('tiny-flux2-klein', import.meta.glob('../../fixtures/tiny-flux2-klein/repo/**')),
+  'tiny-z-image': servedRepository('tiny-z-image', import.meta.glob('../../fixtures/tiny-z-image/repo/**')),
   'tiny-flux': servedRepository('tiny-flux', import.meta.glob('../../fixtures/tiny-flux/repo/**')),
   'tiny-chroma': servedRepository('tiny-chroma', import.meta.glob('../../fixtures/tiny-chroma/repo/**')),
   'few-steps/tiny-vae': servedRepository('few-steps/tiny-vae', import.meta.glob('../../fixtures/few-steps/tiny-vae/repo/**')),
