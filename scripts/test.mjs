@@ -134,6 +134,8 @@ mkdirSync(reports, { recursive: true })
 const totals = { passed: 0, failed: 0, skipped: 0 }
 /** @type {string[]} */
 const failedChecks = []
+/** What a spec says that it did not check where its browser is installed. @type {Set<string>} */
+const skippedChecks = new Set()
 for (const stage of chosen === innerLoop ? [innerLoop] : everything) {
   const waiting = stage.filter((name) => chosen.length === 0 || chosen.includes(name))
   // The output of a check that runs alone is shown while it runs; that of others when they end.
@@ -215,6 +217,7 @@ if (systemFirefox() === undefined)
       ' `browsers` skipped the specs of Firefox.',
   )
 if (systemWebKit() === undefined) console.log('\nWebKitGTK was not found, so `browsers` skipped the specs of WebKit.')
+for (const reason of skippedChecks) console.log(`\nNot checked: ${reason}`)
 console.log(`\n${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped`)
 process.exitCode = failedChecks.length > 0 ? 1 : 0
 
@@ -225,9 +228,31 @@ process.exitCode = failedChecks.length > 0 ? 1 : 0
 function readCounts(path) {
   if (!existsSync(path)) return { passed: 0, failed: 1, skipped: 0 }
   const report = JSON.parse(readFileSync(path, 'utf8'))
+  if (report.suites !== undefined) report.suites.forEach(noteSkipped)
   const counts =
     report.stats !== undefined
       ? { passed: report.stats.expected, failed: report.stats.unexpected + report.stats.flaky, skipped: report.stats.skipped }
       : { passed: report.numPassedTests, failed: report.numFailedTests, skipped: report.numPendingTests }
   return counts.passed === 0 && counts.failed === 0 ? { ...counts, failed: 1 } : counts
+}
+
+/**
+ * The parts of a Playwright report that {@link noteSkipped} reads.
+ * @typedef {{ projectName: string, status: string, annotations: readonly { type: string, description?: string }[] }} Test
+ * @typedef {{ suites?: readonly Suite[], specs?: readonly { title: string, tests: readonly Test[] }[] }} Suite
+ */
+
+/**
+ * Notes each skipped test of a Playwright report, with its project and its reason.
+ * @param {Suite} suite
+ */
+function noteSkipped({ suites = [], specs = [] }) {
+  suites.forEach(noteSkipped)
+  for (const { title, tests } of specs) {
+    for (const { projectName, status, annotations } of tests) {
+      if (status !== 'skipped') continue
+      const why = annotations.find(({ type }) => type === 'skip')?.description ?? ''
+      skippedChecks.add(`in ${projectName}, "${title}": ${why}`)
+    }
+  }
 }

@@ -105,15 +105,16 @@ export type FloatDType = 'F64' | 'F32' | 'F16' | 'BF16' | 'F8_E4M3' | 'F8_E5M2'
 /** Types that can be encoded. */
 export type TargetDType = 'F32' | 'F16' | 'BF16'
 
-/** Whether tensors of this type are cast. Integers, booleans and float64 are not. */
+/** Whether tensors of this type are cast. Integers and booleans are not. */
 export function isFloatDType(dtype: SafetensorsDType): dtype is FloatDType {
   return dtype === 'F64' || dtype === 'F32' || dtype === 'F16' || dtype === 'BF16' || dtype === 'F8_E4M3' || dtype === 'F8_E5M2'
 }
 
-/** Widens `bytes` of `dtype` to float32, exactly. F32 in aligned memory is not copied. */
+/** Converts `bytes` of `dtype` to float32: exactly, but F64, which is rounded. F32 in aligned memory is not copied. */
 export function decodeFloats(bytes: Uint8Array<ArrayBuffer>, dtype: FloatDType): Float32Array<ArrayBuffer> {
   if (dtype === 'F8_E4M3') return float8E4M3ToFloat32(bytes)
   if (dtype === 'F8_E5M2') return float8E5M2ToFloat32(bytes)
+  if (dtype === 'F64') return toFloat32(bytes, dtype)
   const aligned = bytes.byteOffset % 4 === 0 ? bytes : bytes.slice()
   if (dtype === 'F32') return new Float32Array(aligned.buffer, aligned.byteOffset, aligned.byteLength / 4)
   const patterns = new Uint16Array(aligned.buffer, aligned.byteOffset, aligned.byteLength / 2)

@@ -68,6 +68,12 @@ const fragments = [
   '\ud83d\ude00',
   '"weight_map"',
   '"data_offsets"',
+  '"dtype":"F8_E4M3",',
+  '"__metadata__":null,',
+  '"weight_map":{},',
+  '\ufeff',
+  ' \n\t',
+  'version https://git-lfs.github.com/spec/v1\n',
   '0',
   '0.5',
 ].map((text) => new TextEncoder().encode(text))

@@ -69,7 +69,9 @@ export function quantizedWeights(network: NamedClass, table: WeightTable): Quant
 }
 
 function findEntry({ weights }: NamedClass, parameter: string, table: WeightTable): TensorEntry | undefined {
-  return [parameter, ...weights.aliases(parameter)].map((name) => table.get(name)).find((found) => found !== undefined)
+  const aliases = weights.aliases(parameter)
+  const names = weights.aliasesFirst === true ? [...aliases, parameter] : [parameter, ...aliases]
+  return names.map((name) => table.get(name)).find((found) => found !== undefined)
 }
 
 function bindStage(network: NamedClass, stage: Stage, table: WeightTable, used: Map<string, string>): Stage {

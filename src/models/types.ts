@@ -55,6 +55,8 @@ export interface HiddenState {
 export interface WeightNames {
   /** Other names of a parameter, most likely first. Graphs know only the current name. */
   readonly aliases: (name: string) => readonly string[]
+  /** Whether an alias counts where a checkpoint has it beside the current name. */
+  readonly aliasesFirst?: boolean
   /** The current name of a tensor that an older release of diffusers or transformers named differently; the same name for all others. */
   readonly currentName: (name: string) => string
   /** Tensors that no graph uses, with the reason. */

@@ -74,8 +74,8 @@ export function readSides(files: TokenizerFiles): Sides {
     const inJson = files.tokenizerJson?.[kind] as { readonly direction?: unknown } | null | undefined
     const own = settings[key]
     const value = own === undefined ? (inJson?.direction ?? 'right') : own
-    // tokenizer.json writes the directions with a capital letter.
-    const side = typeof value === 'string' ? value.toLowerCase() : value
+    // tokenizer.json writes the directions with a capital letter. A config's must be as transformers compares them.
+    const side = own === undefined && typeof value === 'string' ? value.toLowerCase() : value
     if (side === 'left' || side === 'right') return side
     const shown = JSON.stringify(value)?.slice(0, 100) ?? 'undefined'
     throw new UnsupportedError('tokenizer-side', `${key} of the tokenizer is ${shown}; supported: left, right.`, {

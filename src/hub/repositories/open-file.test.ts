@@ -1,5 +1,7 @@
 /** A checkpoint in one file: how its address is read, and how it is downloaded, cached and found again. */
 
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { afterEach, describe, expect, it } from 'vitest'
 import { startHubServer } from '../../../e2e/hub-server/server.js'
 import type { HubServer } from '../../../e2e/hub-server/types.js'
@@ -55,6 +57,28 @@ describe('a file of any other host', () => {
     const models = await hub.cache.models()
     expect(models.map(({ endpoint }) => endpoint)).toEqual([file.repository.id])
     await again.repository.drop?.('x.safetensors')
+  })
+
+  it('does not send a token of the address to the host that it redirects to', async () => {
+    const { server: started, hub } = await start()
+    const asked: string[] = []
+    const origin = createServer((request, response) => {
+      asked.push(request.url ?? '')
+      response.writeHead(307, { location: `${started.staticUrl('a/b')}x.safetensors?signature=1` }).end()
+    })
+    await new Promise<void>((resolve) => origin.listen(0, '127.0.0.1', resolve))
+    try {
+      const { port } = origin.address() as AddressInfo
+      const file = await openFile(hub, `http://127.0.0.1:${port}/api/download/models/5?token=secret`)
+      expect(await text(await file.repository.open(file.path))).toBe('weights')
+      file.repository.close()
+    } finally {
+      origin.close()
+    }
+    expect(asked).toContain('/api/download/models/5?token=secret')
+    expect(started.log.filter(({ query }) => query === '?signature=1')).not.toEqual([])
+    expect(started.log.filter(({ query, authorized }) => query.includes('secret') || authorized)).toEqual([])
+    expect(JSON.stringify([await hub.cache.models(), await hub.store.records('')])).not.toContain('secret')
   })
 
   it('gets the ending of its format where its address has none', async () => {

@@ -141,11 +141,20 @@ function denoiserTensor(tensors: Originals, name: string): { readonly shape: rea
   return tensors.get(unet + name) ?? tensors.get(name)
 }
 
+/** Whether the weights have to be multiplied by scales, as ComfyUI publishes some. */
+function hasScaledWeights(tensors: Originals): boolean {
+  return [...tensors.keys()].some((name) => /(?:^|\.)scaled_fp8$|\.(?:scale_weight|weight_scale)$/.test(name))
+}
+
 /** Kinds of files that people mistake for a checkpoint, or that no supported pipeline runs, and what to say of each. */
 const others: readonly { readonly what: string; readonly matches: (tensors: Originals) => boolean }[] = [
   {
     what: 'is a LoRA: it changes a checkpoint and is none itself',
     matches: (tensors) => [...tensors.keys()].some((name) => /\.lora_(?:up|down|A|B)\.|^lora_|\.hada_w1_a$|\.lokr_w1/.test(name)),
+  },
+  {
+    what: 'has weights in 8 bits with a scale for each tensor (scaled_fp8), which are not read, as in diffusers: take the file in bfloat16, float16 or plain float8',
+    matches: hasScaledWeights,
   },
   {
     what: 'is an inpainting checkpoint, which needs a pipeline that is not supported',

@@ -5,13 +5,14 @@
 
 import { describe, expect, it } from 'vitest'
 import { memoryRepository } from '../../testing.js'
+import { decodeFloats } from '../../element-types.js'
 import { readTensorFile } from '../../tensor-file.js'
 import { transformTable } from '../../transforms/transform-table.js'
 import type { TensorEntry, WeightTable } from '../../types.js'
 import { namesOf, recognizeFamily } from './families.js'
 import { checkSingleFileName, openSingleFile } from './single-file.js'
 import { takeNetwork } from './tensor-pieces.js'
-import { folderOf, folderTable, fullSize, recipes, singleFileOf, weightTable } from './testing.node.js'
+import { fixtureFile, folderOf, folderTable, fullSize, recipes, singleFileOf, weightTable } from './testing.node.js'
 
 const noBytes = { byteLength: 0, read: () => Promise.reject(new Error('No tensor is read.')) }
 
@@ -143,6 +144,16 @@ it("has the identity for the text projection of Stable Diffusion 3's first encod
   expect([0, 25, 50].map((i) => values[i])).toEqual([1, 1, 1])
 })
 
+it.each(['F8_E4M3', 'F8_E5M2', 'BF16'] as const)('%s: every value is that of torch', async (dtype) => {
+  const source = await fixtureFile('single-files/float8.safetensors')
+  const { tensors } = await readTensorFile(source, 'float8.safetensors')
+  const [given, expected] = [tensors.get(dtype), tensors.get(`${dtype}.float32`)]
+  if (given === undefined || expected === undefined) throw new Error(`The fixture has no ${dtype}.`)
+  expect(given.dtype).toBe(dtype)
+  const values = decodeFloats(Uint8Array.from(await bytesOf(given)), dtype)
+  expect(values).toEqual(decodeFloats(Uint8Array.from(await bytesOf(expected)), 'F32'))
+})
+
 describe('files that are no checkpoint', () => {
   const unet = 'model.diffusion_model.'
   const cases: readonly [what: string, shapes: Readonly<Record<string, readonly number[]>>, said: RegExp][] = [
@@ -170,6 +181,11 @@ describe('files that are no checkpoint', () => {
     ['Chroma', { [`${unet}distilled_guidance_layer.in_proj.bias`]: [8] }, /is a Chroma checkpoint/],
     ['a part of a folder', { 'down_blocks.0.resnets.0.conv1.weight': [8, 8, 3, 3] }, /diffusers' own names/],
     ['an autoencoder alone', { 'first_stage_model.decoder.conv_in.weight': [8, 4, 3, 3] }, /autoencoder or text encoders alone/],
+    [
+      'scaled values of 8 bits',
+      { [`${unet}scaled_fp8`]: [2], [`${unet}input_blocks.0.0.weight`]: [8, 4, 3, 3] },
+      /in 8 bits with a scale/,
+    ],
     ['something else', { 'a.b': [1] }, /no known family/],
     ['nothing', {}, /first tensor is none/],
   ]

@@ -40,6 +40,9 @@ function read(name: string): unknown {
 /** The folders of a tiny fixture as a repository. */
 export const folderOf = (fixture: string) => diskRepository(join(fixtures, fixture, 'repo'))
 
+/** A file of the fixtures. */
+export const fixtureFile = (path: string) => diskRepository(fixtures).open(path)
+
 /** The weights of a component in a fixture's folder, under the names that diffusers' current classes have. */
 export async function folderTable(fixture: string, component: string): Promise<WeightTable> {
   const { files } = await openFolderComponent(folderOf(fixture), component, 'config.json', undefined)
