@@ -54,7 +54,7 @@ test('with a capable GPU the page shows no notes', async ({ page }) => {
     .getByRole('dialog')
     .getByRole('row')
     .filter({ has: page.getByRole('rowheader', { name: '8 GB', exact: true }) })
-  await expect(row).toContainText('SDXL base in float16: 6.08 GB, one component at a time')
+  await expect(row).toContainText('SDXL base in float16: 6.13 GB, one component at a time')
 })
 
 test('on a phone with Safari’s engine the panel explains its GPU, whose name and buffers are missing or small, and its storage', async ({

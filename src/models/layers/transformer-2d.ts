@@ -31,10 +31,9 @@ export function transformerIn(graph: GraphBuilder, x: ValueInfo, groups: number)
   return linear(graph, imageToTokens(graph, normed), 'proj_in', dimension(x, 1))
 }
 
-/** `proj_out` and the residual: the tokens of the last block back to an image, plus the transformer's input. */
-export function transformerOut(graph: GraphBuilder, { hidden, update }: BlockTokens, residual: ValueInfo): ValueInfo {
-  const tokens = update === undefined ? hidden : add(graph, hidden, update)
-  const projected = linear(graph, tokens, 'proj_out', dimension(residual, 1))
+/** `proj_out` and the residual: tokens back to an image, plus the transformer's input. */
+export function transformerOut(graph: GraphBuilder, hidden: ValueInfo, residual: ValueInfo): ValueInfo {
+  const projected = linear(graph, hidden, 'proj_out', dimension(residual, 1))
   const size = { batch: dimension(residual, 0), height: dimension(residual, 2), width: dimension(residual, 3) }
   return add(graph, tokensToImage(graph, projected, size), residual)
 }
@@ -45,33 +44,23 @@ export interface KeysAndValues {
   readonly value: ValueInfo
 }
 
-/** Tokens between blocks, [batch · tokens, channels]: the sum of both. The reader adds them, because its norm and the sum are one kernel. */
-export interface BlockTokens {
-  readonly hidden: ValueInfo
-  /** What the block before adds to `hidden`. Undefined: nothing, before the first block. */
-  readonly update?: ValueInfo | undefined
-}
-
 /**
- * BasicTransformerBlock with layer norms and GEGLU. The second attention is to the prompt; the first is to the tokens themselves, or where `first` is
- * given to the prompt too (`only_cross_attention`).
+ * BasicTransformerBlock with layer norms and GEGLU, on `hidden` [batch · tokens, channels]. The second attention is to the prompt; the first is to
+ * `hidden` itself, or where `first` is given to the prompt too (`only_cross_attention`).
  */
 export function basicTransformerBlock(
   graph: GraphBuilder,
-  { hidden, update }: BlockTokens,
+  hidden: ValueInfo,
   first: KeysAndValues | undefined,
   second: KeysAndValues,
   settings: BlockSettings,
-): { readonly hidden: ValueInfo; readonly update: ValueInfo } {
-  const given =
-    update === undefined
-      ? { sum: hidden, normed: layerNorm(graph, hidden, 'norm1', layerNormEpsilon) }
-      : addAndLayerNorm(graph, hidden, update, 'norm1', layerNormEpsilon)
-  const attended = attention(graph, given.normed, 'attn1', first, settings)
-  const own = addAndLayerNorm(graph, given.sum, attended, 'norm2', layerNormEpsilon)
+): ValueInfo {
+  const given = layerNorm(graph, hidden, 'norm1', layerNormEpsilon)
+  const attended = attention(graph, given, 'attn1', first, settings)
+  const own = addAndLayerNorm(graph, hidden, attended, 'norm2', layerNormEpsilon)
   const prompted = attention(graph, own.normed, 'attn2', second, settings)
   const { sum, normed } = addAndLayerNorm(graph, own.sum, prompted, 'norm3', layerNormEpsilon)
-  return { hidden: sum, update: feedForward(graph, normed) }
+  return add(graph, feedForward(graph, normed), sum)
 }
 
 /** The keys and values of an attention to the prompt's tokens, [batch, tokens, width]. Weight names are relative to the attention. */

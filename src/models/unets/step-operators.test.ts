@@ -16,7 +16,7 @@ const config = {
   projection_class_embeddings_input_dim: 2816,
 }
 
-test('a step of SDXL’s UNet computes no keys and values of the prompt, and no sum that a norm follows', () => {
+test('a step of SDXL’s UNet computes no keys and values of the prompt, and no sum apart from the norm that follows in its block', () => {
   const nodes = vi.spyOn(GraphBuilder.prototype, 'node')
   const model = UNet2DConditionModel.fromConfig(config)
   const shapes = model.shapes({ height: 16, width: 16 })
@@ -28,8 +28,8 @@ test('a step of SDXL’s UNet computes no keys and values of the prompt, and no 
   // Of each block: queries, keys and values of the tokens, the prompt's queries, two projections of attention and two of the feed-forward.
   const others = 2 * 11 + 17 + 4
   expect(count('Gemm') - 2 * once.length).toBe(70 * 8 + others)
-  // A norm with its sum, but for the first norm of each transformer, before which there is no sum.
-  expect(count('SkipLayerNormalization')).toBe(3 * 70 - 11)
-  expect(count('LayerNormalization')).toBe(11)
+  // The second and third norm of each block, with the sums before them. The first one's sum is in another program.
+  expect(count('SkipLayerNormalization')).toBe(2 * 70)
+  expect(count('LayerNormalization')).toBe(70)
   vi.restoreAllMocks()
 })

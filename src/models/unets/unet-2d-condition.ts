@@ -14,13 +14,7 @@ import { conv2d, groupNorm, linear, timestepMlp, toCompute, toFloat32 } from '..
 import { downsample2D, resnetBlock2D, upsample2D } from '../layers/resnet.js'
 import { checkShape, shapeLimits } from '../layers/shape.js'
 import { guidanceScaleEmbedding, timestepEmbedding } from '../layers/timestep-embedding.js'
-import {
-  basicTransformerBlock,
-  promptKeysAndValues,
-  transformerIn,
-  transformerOut,
-  type BlockTokens,
-} from '../layers/transformer-2d.js'
+import { basicTransformerBlock, promptKeysAndValues, transformerIn, transformerOut } from '../layers/transformer-2d.js'
 import { currentNames, type ConfigMisfit, type DenoiserDefinition, type PromptWidths } from '../types.js'
 import { readUnetConfig, type UnetAttention, type UnetConfig } from './unet-2d-condition-config.js'
 
@@ -192,7 +186,7 @@ class UnetWriter {
       heads: attention.heads,
       upcastAttention: this.#unet.upcastAttention,
     }
-    let tokens: BlockTokens = component.stage(
+    let { hidden } = component.stage(
       `${name}.proj_in`,
       { image },
       (graph, inputs) => ({ hidden: transformerIn(graph, inputs.image, this.#unet.groups) }),
@@ -207,17 +201,17 @@ class UnetWriter {
         )
       const { key, value } = prompt('attn2')
       const own = attention.onlyCrossAttention ? prompt('attn1') : undefined
-      const { hidden, update } = tokens
-      const given = { hidden, update, ownKey: own?.key, ownValue: own?.value, key, value }
-      tokens = component.stage(block, given, (graph, { ownKey, ownValue, ...inputs }) => {
+      const given = { hidden, ownKey: own?.key, ownValue: own?.value, key, value }
+      const stage = component.stage(block, given, (graph, { ownKey, ownValue, ...inputs }) => {
         const first = ownKey === undefined || ownValue === undefined ? undefined : { key: ownKey, value: ownValue }
-        return basicTransformerBlock(graph, inputs, first, inputs, settings)
+        return { hidden: basicTransformerBlock(graph, inputs.hidden, first, inputs, settings) }
       })
+      hidden = stage.hidden
     }
     const out = component.stage(
       `${name}.proj_out`,
-      { hidden: tokens.hidden, update: tokens.update, image },
-      (graph, inputs) => ({ image: transformerOut(graph, inputs, inputs.image) }),
+      { hidden, image },
+      (graph, inputs) => ({ image: transformerOut(graph, inputs.hidden, inputs.image) }),
       name,
     )
     return out.image

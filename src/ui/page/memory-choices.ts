@@ -22,26 +22,26 @@ const small: MemoryChoice = { label: 'Stable Diffusion 1.5', dtype: 'float16', r
 
 /** The rows, from little memory to much. */
 export const memoryRows: readonly MemoryRow[] = [
-  { memoryGb: 4, choices: [small, { label: 'SDXL base', dtype: 'q4', residence: 'model', peak: '2.92 GB' }] },
+  { memoryGb: 4, choices: [small, { label: 'SDXL base', dtype: 'q4', residence: 'model', peak: '2.97 GB' }] },
   {
     memoryGb: 6,
     choices: [
       { ...small, residence: 'resident', peak: '2.96 GB' },
-      { label: 'SDXL base', dtype: 'q8', residence: 'model', peak: '4.03 GB' },
+      { label: 'SDXL base', dtype: 'q8', residence: 'model', peak: '4.08 GB' },
       { label: 'Stable Diffusion 3 medium', dtype: 'q4', residence: 'model', peak: '2.89 GB' },
     ],
   },
   {
     memoryGb: 8,
     choices: [
-      { label: 'SDXL base', dtype: 'float16', residence: 'model', peak: '6.08 GB' },
+      { label: 'SDXL base', dtype: 'float16', residence: 'model', peak: '6.13 GB' },
       { label: 'Stable Diffusion 3 medium', dtype: 'q8', residence: 'model', peak: '5.20 GB' },
     ],
   },
   {
     memoryGb: 12,
     choices: [
-      { label: 'SDXL base', dtype: 'float16', residence: 'resident', peak: '7.71 GB' },
+      { label: 'SDXL base', dtype: 'float16', residence: 'resident', peak: '7.76 GB' },
       { label: 'Stable Diffusion 3 medium', dtype: 'float16', residence: 'model', peak: '9.82 GB' },
     ],
   },
@@ -50,7 +50,7 @@ export const memoryRows: readonly MemoryRow[] = [
 
 const residences = { resident: 'all loaded at once', model: 'one component at a time' } as const
 
-/** A choice in words, such as `SDXL base in q8: 4.03 GB, one component at a time`. A size is not broken into two lines. */
+/** A choice in words, such as `SDXL base in q8: 4.08 GB, one component at a time`. A size is not broken into two lines. */
 export function choiceWords({ label, dtype, residence, peak }: MemoryChoice): string {
   return `${label} in ${dtype}: ${peak.replace(' ', '\u00a0')}, ${residences[residence]}`
 }

@@ -1,0 +1,86 @@
+/**
+ * `npm run bench:kernels [-- --network NAME] [--export FILE.onnx]`: counts the kernels that a run dispatches on the GPU device, and the bytes of the
+ * buffers bound to them, by kernel, for Aquatint's graphs and for an ONNX file of the same network (bench/kernels/export.py writes one). Also the
+ * seconds of a run on the software adapter of headless Chromium, to compare within one call.
+ */
+
+import { createReadStream, readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { chromium, type Page } from 'playwright'
+import { createServer } from 'vite'
+import { chromiumLaunchOptions, ensureChromium } from '../scripts/chromium.mjs'
+import type { CountedNetwork, CountedRun } from './kernels/page.js'
+
+const exportPath = '/export.onnx'
+
+/** By name. All have batch 2, for guidance, and widths that a software adapter can run. */
+const networks = JSON.parse(readFileSync(new URL('kernels/networks.json', import.meta.url), 'utf8')) as Record<
+  string,
+  CountedNetwork
+>
+
+export async function main(args: readonly string[]): Promise<void> {
+  const { values } = parseArgs({ args: [...args], options: { network: { type: 'string' }, export: { type: 'string' } } })
+  const { network, export: file } = values
+  ensureChromium()
+  const root = fileURLToPath(new URL('..', import.meta.url))
+  const server = await createServer({
+    root,
+    configFile: false,
+    logLevel: 'error',
+    optimizeDeps: { exclude: ['onnxruntime-web'] },
+    server: { port: 0, host: '127.0.0.1', hmr: false, watch: null },
+    plugins: [
+      {
+        name: 'export',
+        configureServer: ({ middlewares }) => {
+          middlewares.use(exportPath, (_, response) => {
+            if (file === undefined) response.writeHead(404).end()
+            else createReadStream(file).pipe(response)
+          })
+        },
+      },
+    ],
+  })
+  await server.listen()
+  const browser = await chromium.launch(chromiumLaunchOptions())
+  try {
+    const page = await browser.newPage()
+    page.on('pageerror', (error) => console.error(error.message))
+    await page.goto(`${server.resolvedUrls?.local[0] ?? ''}bench/kernels/index.html`)
+    await page.waitForFunction(() => Reflect.has(globalThis, 'countOwn'))
+    page.setDefaultTimeout(0)
+    for (const [name, counted] of Object.entries(networks)) {
+      if (network !== undefined && network !== name) continue
+      const [first, step] = await count(page, 'countOwn', counted)
+      print(`${name}, first step, with the compilation of its kernels`, first)
+      print(`${name}, each later step`, step)
+    }
+    if (file !== undefined) print('the ONNX file', (await count(page, 'countExport', exportPath))[0])
+  } finally {
+    await browser.close()
+    await server.close()
+  }
+}
+
+function count(page: Page, call: 'countOwn' | 'countExport', of: CountedNetwork | string): Promise<readonly CountedRun[]> {
+  return page.evaluate<readonly CountedRun[], readonly [string, CountedNetwork | string]>(
+    ([call, of]) => Reflect.get(globalThis, call)(of),
+    [call, of],
+  )
+}
+
+function print(name: string, run: CountedRun | undefined): void {
+  if (run === undefined) throw new Error(`${name} was not counted`)
+  const { kernels, seconds } = run
+  const dispatches = kernels.reduce((sum, one) => sum + one.dispatches, 0)
+  const bytes = kernels.reduce((sum, one) => sum + one.bytes, 0)
+  console.log(`\n${name}: ${dispatches} dispatches, ${megabytes(bytes)}, ${seconds.toFixed(2)} s`)
+  for (const one of kernels.toSorted((a, b) => b.dispatches - a.dispatches))
+    console.log(`  ${String(one.dispatches).padStart(5)}  ${megabytes(one.bytes).padStart(9)}  ${one.kernel}`)
+}
+
+function megabytes(bytes: number): string {
+  return `${(bytes / 1e6).toFixed(1)} MB`
+}

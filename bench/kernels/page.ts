@@ -1,0 +1,196 @@
+/** The page of `npm run bench:kernels`: runs a network on a GPU device of its own, and counts the dispatches and the bytes of the buffers bound to them. */
+
+import { matchWeights } from '../../src/models/match-weights.js'
+import { networkDefinition } from '../../src/models/registry.js'
+import type { Config, SafetensorsDType, TensorEntry } from '../../src/checkpoint/types.js'
+import type { ValueInfo } from '../../src/onnx/types.js'
+import { BoundNetwork } from '../../src/runtime/bound-network.js'
+import { KeptValues } from '../../src/runtime/kept-values.js'
+import { loadOnnxRuntime } from '../../src/runtime/onnxruntime.js'
+import { openDevice } from '../../src/runtime/open-device.js'
+import { WebGpuDevice } from '../../src/runtime/webgpu/webgpu-device.js'
+import { elementCount } from '../../src/util/element-count.js'
+
+/** A network to count. */
+export interface CountedNetwork {
+  /** A class of models/registry.ts. */
+  readonly className: string
+  readonly config: Config
+  /** Edge of the latents, in latent pixels. */
+  readonly latents: number
+}
+
+/** What one kernel did in a run. */
+export interface KernelCount {
+  readonly kernel: string
+  readonly dispatches: number
+  /** Bytes of the buffers that were bound for its dispatches. */
+  readonly bytes: number
+}
+
+/** One run. */
+export interface CountedRun {
+  readonly kernels: readonly KernelCount[]
+  readonly seconds: number
+}
+
+/** WebGPU's `GPUBufferUsage.STORAGE`: uniforms do not count. */
+const storageUsage = 0x80
+
+const counts = new Map<string, { dispatches: number; bytes: number }>()
+const labels = new WeakMap<GPUComputePipeline, string>()
+const boundBytes = new WeakMap<GPUBindGroup, number>()
+const now = new WeakMap<GPUComputePassEncoder, { kernel: string; bytes: number }>()
+
+/** Replaces a method of a prototype by one that calls it and then `after`. */
+function watch<Target extends object>(
+  prototype: Target,
+  key: keyof Target,
+  after: (self: Target, args: readonly unknown[], result: unknown) => void,
+): void {
+  const own: unknown = Object.getOwnPropertyDescriptor(prototype, key)?.value
+  if (typeof own !== 'function') throw new TypeError(`There is no method ${String(key)}`)
+  Object.defineProperty(prototype, key, {
+    configurable: true,
+    value(this: Target, ...args: readonly unknown[]): unknown {
+      const result: unknown = Reflect.apply(own, this, args)
+      after(this, args, result)
+      return result
+    },
+  })
+}
+
+function remember(args: readonly unknown[], pipeline: unknown): void {
+  const [descriptor] = args as readonly GPUComputePipelineDescriptor[]
+  // onnxruntime names its shader modules.
+  if (pipeline instanceof GPUComputePipeline) labels.set(pipeline, descriptor?.compute.module.label ?? '')
+}
+
+function countDispatches(): void {
+  watch(GPUDevice.prototype, 'createComputePipeline', (_, args, pipeline) => remember(args, pipeline))
+  watch(GPUDevice.prototype, 'createComputePipelineAsync', (_, args, result) => {
+    if (result instanceof Promise) void result.then((pipeline) => remember(args, pipeline))
+  })
+  watch(GPUDevice.prototype, 'createBindGroup', (_, args, group) => {
+    const [descriptor] = args as readonly GPUBindGroupDescriptor[]
+    let bytes = 0
+    for (const { resource } of descriptor?.entries ?? []) {
+      const bound = 'buffer' in resource ? resource : { buffer: resource }
+      if (bound.buffer instanceof GPUBuffer && (bound.buffer.usage & storageUsage) !== 0)
+        bytes += ('size' in bound ? bound.size : undefined) ?? bound.buffer.size
+    }
+    if (group instanceof GPUBindGroup) boundBytes.set(group, bytes)
+  })
+  watch(GPUComputePassEncoder.prototype, 'setPipeline', (pass, args) => {
+    const [pipeline] = args
+    if (pipeline instanceof GPUComputePipeline)
+      now.set(pass, { kernel: labels.get(pipeline) ?? '', bytes: now.get(pass)?.bytes ?? 0 })
+  })
+  watch(GPUComputePassEncoder.prototype, 'setBindGroup', (pass, args) => {
+    const [, group] = args
+    const bytes = group instanceof GPUBindGroup ? (boundBytes.get(group) ?? 0) : 0
+    now.set(pass, { kernel: now.get(pass)?.kernel ?? '', bytes })
+  })
+  for (const call of ['dispatchWorkgroups', 'dispatchWorkgroupsIndirect'] as const)
+    watch(GPUComputePassEncoder.prototype, call, (pass) => {
+      const { kernel = '', bytes = 0 } = now.get(pass) ?? {}
+      const count = counts.get(kernel) ?? { dispatches: 0, bytes: 0 }
+      counts.set(kernel, { dispatches: count.dispatches + 1, bytes: count.bytes + bytes })
+    })
+}
+
+/** Counts what `run` does; it ends when the GPU has finished. */
+async function counted(device: WebGpuDevice, run: () => Promise<void>): Promise<CountedRun> {
+  counts.clear()
+  const begun = performance.now()
+  await run()
+  await device.gpu.queue.onSubmittedWorkDone()
+  const seconds = (performance.now() - begun) / 1000
+  return { seconds, kernels: [...counts].map(([kernel, count]) => Object.assign({ kernel }, count)) }
+}
+
+async function openGpu(): Promise<WebGpuDevice> {
+  const device = await openDevice({ kind: 'webgpu' })
+  if (!(device instanceof WebGpuDevice)) throw new TypeError('There is no WebGPU here')
+  return device
+}
+
+function readZeros({ begin, end }: { readonly begin: number; readonly end: number }): Promise<Uint8Array<ArrayBuffer>> {
+  return Promise.resolve(new Uint8Array(end - begin))
+}
+
+/** A tensor of zeros for a weight: counts and times do not depend on the values. */
+function zeros({ type, dims }: ValueInfo, name: string): TensorEntry {
+  const dtype: SafetensorsDType = type === 'float16' ? 'F16' : 'F32'
+  const end = elementCount(dims) * (type === 'float16' ? 2 : 4)
+  return { name, dtype, shape: dims, source: { byteLength: end, read: readZeros }, begin: 0, end }
+}
+
+/** Aquatint's graph: the first run, which computes what depends on the prompt alone, and a later one. */
+async function countOwn({ className, config, latents }: CountedNetwork): Promise<readonly CountedRun[]> {
+  const name = className
+  const model = networkDefinition(className).fromConfig(config)
+  if (model.role !== 'denoiser') throw new TypeError(`${name} is no denoiser`)
+  const device = await openGpu()
+  const options = device.writeOptions({ dtype: 'float32', granularity: 'block' })
+  const shapes = model.shapes({ height: latents, width: latents })
+  const graph = model.write(shapes, options)
+  const table = new Map<string, TensorEntry>()
+  for (const { program, weights } of graph.stages)
+    for (const info of program.weights) {
+      const tensor = weights[info.name] ?? info.name
+      table.set(tensor, zeros(info, tensor))
+    }
+  const write = () => matchWeights(model, [graph], table).graphs[0] ?? graph
+  const network = new BoundNetwork({ name, device, table, graph: write, shapes })
+  const inputs = Object.fromEntries(
+    graph.inputs.map(({ name: input, dims }) => {
+      const data = new Float32Array(elementCount(dims))
+      return [input, device.upload({ type: 'float32', dims, data }, name)]
+    }),
+  )
+  const kept = new KeptValues()
+  const run = async () => {
+    for (const tensor of Object.values(await network.run(inputs, { kept }))) tensor.dispose()
+  }
+  // The first run compiles the kernels too.
+  const runs = [await counted(device, run), await counted(device, run)]
+  kept.dispose()
+  for (const tensor of Object.values(inputs)) tensor.dispose()
+  await network.dispose()
+  await device.dispose()
+  return runs
+}
+
+/** An ONNX file of the same network: a run after one that compiled the kernels. */
+async function countExport(url: string): Promise<readonly CountedRun[]> {
+  const device = await openGpu()
+  const { InferenceSession, Tensor } = await loadOnnxRuntime('webgpu')
+  const model = new Uint8Array(await (await fetch(url)).arrayBuffer())
+  const session = await InferenceSession.create(model, { executionProviders: ['webgpu'], logSeverityLevel: 3 })
+  const feeds = Object.fromEntries(
+    session.inputMetadata.flatMap((info) => {
+      if (!info.isTensor) return []
+      const dims = info.shape.map(Number)
+      const count = elementCount(dims)
+      return [
+        [
+          info.name,
+          info.type === 'int64'
+            ? new Tensor('int64', new BigInt64Array(count), dims)
+            : new Tensor('float32', new Float32Array(count), dims),
+        ],
+      ]
+    }),
+  )
+  const run = async () => {
+    for (const tensor of Object.values(await session.run(feeds))) tensor.dispose()
+  }
+  await run()
+  const runs = [await counted(device, run)]
+  await session.release()
+  return runs
+}
+
+countDispatches()
+Object.assign(globalThis, { countOwn, countExport })
