@@ -8,6 +8,8 @@ const capture: CapturedTensorName[] = [
   'negative_prompt_embeds',
   'pooled_prompt_embeds',
   'negative_pooled_prompt_embeds',
+  'prompt_attention_mask',
+  'negative_prompt_attention_mask',
   'initial_latents',
   'timesteps',
   'noise_pred',
