@@ -118,7 +118,8 @@ describe('inspecting', () => {
     expect(unet(float).weightBytes).toBeGreaterThan(1_600_000)
     expect(unet(q4).weightBytes).toBeLessThan(unet(float).weightBytes / 2)
     const larger = await plan('1GB', '--width', '128', '--height', '256')
-    expect(unet(larger).activationBytes).toBeGreaterThan(4 * unet(float).activationBytes)
+    // Eight times the pixels; the keys and values of the prompt do not grow with them.
+    expect(unet(larger).activationBytes).toBeGreaterThan(3 * unet(float).activationBytes)
     const [most] = [...float.plan.components].toSorted((a, b) => b.weightBytes - a.weightBytes)
     const tight = await plan(String(most!.weightBytes + Math.max(...float.plan.components.map((part) => part.activationBytes))))
     expect(tight.plan.residence).toBe('model')
@@ -126,7 +127,7 @@ describe('inspecting', () => {
     expect(stdout).toMatch(/^Memory for .* with shader-f16 and with buffers of up to 4\.29 GB \(assumed\):$/m)
     expect(stdout).toMatch(/^3, each step +unet +webgpu +resident +1\.\d\d MB .* all \d+ stay$/m)
     const streamed = await run(['inspect', repo, '--max-memory', '1.8MB'])
-    expect(streamed.stdout).toMatch(/^unet keeps .*down_blocks[^]*^ {2}and uploads in each run .*time_embedding/m)
+    expect(streamed.stdout).toMatch(/^unet keeps .*down_blocks[^]*^ {2}and uploads in each run [^]*time_embedding/m)
     expect(streamed.stdout).toMatch(
       /^webgpu: offload block, at most 1\.\d+ MB of 1\.80 MB, with [\d.]+ kB for embeddings and latents$/m,
     )
