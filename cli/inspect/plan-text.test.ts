@@ -43,7 +43,8 @@ const plan = (...components: ComponentPlan[]): MemoryPlan => ({
 const roles: Readonly<Record<string, NetworkRole>> = { text_encoder: 'text-encoder', unet: 'denoiser', vae: 'autoencoder' }
 
 test('a plan says what runs when and where, which blocks stay, and the peak of each device', () => {
-  const blocks = [0, 1, 2, 3].map((i) => ({ name: `blocks.${i}`, bytes: 500, place: i < 1 ? 'kept' : 'streamed' }) as const)
+  const places = ['once', 'kept', 'streamed', 'streamed'] as const
+  const blocks = places.map((place, i) => ({ name: `blocks.${i}`, bytes: 500, place }))
   const unet = part('unet', { residence: 'block', keptBytes: 500, streamedBytes: 1500, peakWeightBytes: 1500, blocks })
   const vae = part('vae', { tile: 64 })
   const encoder = part('vae', { part: 'encoder' })
@@ -60,8 +61,9 @@ test('a plan says what runs when and where, which blocks stay, and the peak of e
       '3, each step        unet           webgpu  block    2.00 kB    500 B  1.50 kB  1.50 kB         50 B  1 of 4 stay',
       '4, each tile of 64  vae            webgpu  model    2.00 kB  2.00 kB  2.00 kB      0 B         50 B  all 1 stay',
     ].join('\n'),
-    'unet keeps blocks.0',
-    '  and uploads in each run blocks.1–3',
+    'unet keeps blocks.1',
+    '  and uploads in the first run of a picture blocks.0',
+    '  and uploads in each run blocks.2–3',
     'webgpu: offload block, at most 3.00 kB of 4.00 kB, with 20 B for embeddings and latents',
     'wasm: offload block, at most 3.00 kB of 4.00 kB',
   ])

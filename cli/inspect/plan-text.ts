@@ -81,7 +81,7 @@ function cellsOf(part: ComponentPlan, device: DeviceName): string[] {
 
 function streamedLines(part: ComponentPlan): string[] {
   const { blocks } = part
-  const inPlace = (place: 'kept' | 'streamed') => {
+  const inPlace = (place: (typeof blocks)[number]['place']) => {
     const names = new Set(blocks.filter((block) => block.place === place).map(({ name }) => name))
     return shortNames(
       blocks.map(({ name }) => name),
@@ -91,7 +91,10 @@ function streamedLines(part: ComponentPlan): string[] {
   if (blocks.every(({ place }) => place === 'kept')) return []
   return [
     ...wrapped(`${titleOf(part)} keeps ${inPlace('kept') || 'no block'}`),
-    ...wrapped(`  and uploads in each run ${inPlace('streamed')}`),
+    ...(blocks.some(({ place }) => place === 'once')
+      ? wrapped(`  and uploads in the first run of a picture ${inPlace('once')}`)
+      : []),
+    ...(blocks.some(({ place }) => place === 'streamed') ? wrapped(`  and uploads in each run ${inPlace('streamed')}`) : []),
   ]
 }
 

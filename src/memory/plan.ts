@@ -34,8 +34,11 @@ export interface ComponentPlan {
   readonly activationBytes: number
   /** Edge in latent pixels of the tiles that it works in. Undefined: all at once. */
   readonly tile?: number | undefined
-  /** Its blocks in the order they run: the weights of `kept` ones stay, each run uploads those of `streamed` ones. */
-  readonly blocks: readonly { readonly name: string; readonly bytes: number; readonly place: 'kept' | 'streamed' }[]
+  /**
+   * Its blocks in the order they run: the weights of `kept` ones stay, the first run of a generation uploads those of `once`, and each run those of
+   * `streamed` ones.
+   */
+  readonly blocks: readonly { readonly name: string; readonly bytes: number; readonly place: 'kept' | 'once' | 'streamed' }[]
 }
 
 /** How the weights of one component are loaded: the part of its plan that a bound network follows. */
@@ -169,10 +172,11 @@ function planComponent(
   const total = weightBytes(needs)
   const atOnce = residence === 'block' ? weightsAtOnce(needs, activationBytes, options) : total
   const whole = atOnce >= total
+  const once = countOnce(needs.blocks)
   const blocks = planBlocks(
     needs.blocks.map(({ bytes }) => bytes),
     Math.min(atOnce, total) - needs.sharedBytes,
-    countOnce(needs.blocks),
+    once,
   )
   return {
     name: needs.name,
@@ -188,7 +192,7 @@ function planComponent(
     blocks: needs.blocks.map(({ name, bytes }, index) => ({
       name,
       bytes,
-      place: blocks.keeps[index] === true ? 'kept' : 'streamed',
+      place: blocks.keeps[index] === true ? 'kept' : index < once ? 'once' : 'streamed',
     })),
   }
 }
