@@ -65,7 +65,7 @@ export interface FileProgress {
   readonly path: string
   /** Bytes present so far, including cached ones. Never falls and never exceeds `total`. */
   readonly loaded: number
-  /** Bytes of the file that are to be present: of the whole file, unless only ranges of it are wanted. */
+  /** Bytes to have at the end of the download: the size of the file, or of the requested ranges of it. */
   readonly total: number
   /** Bytes of `loaded` that were in the cache before. */
   readonly cached: number

@@ -111,7 +111,7 @@ export interface PromptEmbeddings {
   readonly pooledPromptEmbeds?: PlainTensor | undefined
   /** SDXL and Stable Diffusion 3: [prompts, width], together with `negativePromptEmbeds`. */
   readonly negativePooledPromptEmbeds?: PlainTensor | undefined
-  /** Chroma: [prompts, tokens], together with `promptEmbeds`. 1 for tokens that count in full, 0 for padding. */
+  /** Chroma: [prompts, tokens], together with `promptEmbeds`. 1 for the text and one token of padding, 0 for the other padding. */
   readonly promptAttentionMask?: PlainTensor | undefined
   /** Chroma: [prompts, tokens], together with `negativePromptEmbeds`. */
   readonly negativePromptAttentionMask?: PlainTensor | undefined

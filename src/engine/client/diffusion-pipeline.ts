@@ -226,7 +226,7 @@ export class DiffusionPipeline {
 
   /**
    * Loads a LoRA, as `load_lora_weights` in diffusers: a repository on the Hub, the URL of a safetensors file, also as the Hub or Civitai show it,
-   * or a file that the user picked. LoRA, LoCon, DoRA, LoHa and LoKr with the keys of diffusers, peft, kohya's scripts and the models' original code are understood. It becomes the only active one of each component that it
+   * or a file that the user picked. Accepts LoRA, LoCon, DoRA, LoHa and LoKr with the keys of diffusers, peft, kohya's scripts or the models' original code. The new LoRA becomes the only active one of each component that it
    * changes; `setAdapters` makes several active. Returns the new LoRA. docs/lora.md has the details.
    * @throws InputError `adapter-name`, `adapter-weights`, `bad-url`; HubError; CheckpointError `lora-mismatch`, `not-a-lora`; UnsupportedError `lora-method`; AbortError
    */

@@ -83,7 +83,7 @@ export class ReferencePictures {
       const problem =
         this.#pictures.length + taken.length < mostPictures
           ? await problemOf(file)
-          : `There is room for ${mostPictures} pictures.`
+          : `A model can use at most ${mostPictures} reference pictures.`
       if (problem === undefined) taken.push(file)
       else if (!problems.includes(problem)) problems.push(problem)
     }
