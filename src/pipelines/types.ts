@@ -20,7 +20,7 @@ export interface ComponentReference {
   readonly variant?: string | undefined
 }
 
-/** A checkpoint in one safetensors file, as `from_single_file` in diffusers takes it: of Stable Diffusion 1, 2, XL, 3 or 3.5. */
+/** A checkpoint in one safetensors or GGUF file, as `from_single_file` in diffusers takes it: of Stable Diffusion 1, 2, XL, 3, 3.5 or FLUX.1. */
 export interface SingleFileReference {
   /** The URL of the file, also as the Hub or Civitai show it, or a file that the user picked. */
   readonly singleFile: string | File

@@ -134,9 +134,9 @@ export class DiffusionPipeline {
   }
 
   /**
-   * Loads a checkpoint in one file (safetensors or GGUF), as `from_single_file` in diffusers: of Stable Diffusion 1, 2, XL, 3 or 3.5, under the names
+   * Loads a checkpoint in one file (safetensors or GGUF), as `from_single_file` in diffusers: of Stable Diffusion 1, 2, XL, 3, 3.5 or FLUX.1, under the names
    * of the code that trained it. Configs, tokenizers and the scheduler come from `config`, by default from the repository of the family's
-   * own model on the Hub. A component that the file lacks is named like any other: `{ vae: 'owner/name' }`.
+   * own model on the Hub. If the file lacks a component, pass a repository that has it: `{ vae: 'owner/name' }`.
    * @param file the URL of the file, also as the Hub or Civitai show it, or a file that the user picked
    * @throws as `fromPretrained`; UnsupportedError `single-file-family`, `pickle-weights`; CheckpointError `single-file-component`
    */

@@ -130,7 +130,7 @@ export class ReferencePictures {
     setText(
       this.#note,
       this.#pictures.length === 0
-        ? `Or drop or paste up to ${mostPictures} here. The model looks at them while it draws.`
+        ? `Or drop or paste up to ${mostPictures} here. The model uses them to draw the result.`
         : 'Say in the prompt what to do with them. The result has the size of the first, unless you set one. Each takes time and memory.',
     )
     this.#list.replaceChildren(...this.#pictures.map((picture, index) => this.#item(picture, index)))
