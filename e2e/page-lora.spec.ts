@@ -53,7 +53,7 @@ test('a dropped LoRA goes on the shelf, changes the picture by its strength, and
 
   // An embedding becomes a word, which is an ordinary text before and after.
   await drop(page, 'toy.safetensors', readFileSync('fixtures/textual-inversion/diffusers.safetensors'))
-  await expect(page.getByText('Prompts can now have the word <cat-toy>.')).toBeVisible()
+  await expect(page.getByText('Prompts can now use the word <cat-toy>.')).toBeVisible()
   await page.getByRole('button', { name: '<cat-toy>', exact: true }).click()
   await expect(page.getByLabel('Prompt', { exact: true })).toHaveValue('a red apple, <cat-toy>')
   await generate(page, 'a red apple, <cat-toy>')

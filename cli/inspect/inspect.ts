@@ -24,7 +24,7 @@ files are read: a few hundred kilobytes, however large the model.
   <folder>            a repository in diffusers' layout, or one component
   <owner/name>        a repository on the Hugging Face Hub
   <URL>               a repository on a web server that has a files.json, such as aquatint serve
-  <file or its URL>   a checkpoint in one safetensors file
+  <file or its URL>   a checkpoint in one safetensors or GGUF file
   --config <folder>   the folder or repository with the configs of a checkpoint in one file. Default: that of its family
   --variant <name>    the variant to inspect, such as fp16
   --revision <name>   branch, tag or commit on the Hub. Default: main
@@ -32,8 +32,8 @@ files are read: a few hundred kilobytes, however large the model.
   --max-memory <size> show the memory plan within this much GPU memory, such as 6GB; or by device: --max-memory webgpu=2GB
   --device-map <map>  plan for 'balanced' over the devices, or for devices by component: --device-map text_encoder=wasm
   --offload <mode>    plan for resident, model or block. Default: auto, the fastest that fits
-  --lora <address>    also say whether a LoRA fits, and plan with it: a file, its URL or a repository; more than once for several.
-                      :0.8 at the end is its weight
+  --lora <address>    also say whether a LoRA fits, and plan with it: a file, its URL or a repository. Repeat it for several.
+                      :0.8 at the end sets the weight
   --dtype <type>      plan for float32, float16, q8 or q4; or by component: --dtype unet=q8
   --width, --height   plan for images of this size. Default: the model's own
   --json              print one JSON document

@@ -19,7 +19,7 @@ result is what save_pretrained(max_shard_size=...) would write: the same names, 
 Aquatint load it. Weights are streamed, so only a few megabytes are in memory at a time.
 
   <folder>                 a repository with model_index.json, or one component with config.json
-  <file>                   a checkpoint in one .safetensors or .gguf file: becomes a folder in diffusers' layout
+  <file>                   a checkpoint in one .safetensors or .gguf file, to convert into a folder in diffusers' layout
   --out <folder>           the folder to write; it must not exist, or be empty
   --max-shard-size <size>  the most bytes of tensors in one file: 2GB (10^9), 500MB, 1GiB (2^30). Default: 5GB
   --dtype <type>           float32, float16, bfloat16, q8 or q4; give it again for single components:

@@ -65,7 +65,7 @@ export interface FileProgress {
   readonly path: string
   /** Bytes present so far, including cached ones. Never falls and never exceeds `total`. */
   readonly loaded: number
-  /** Bytes of the file that are to be present: of the whole file, unless only ranges of it are wanted. */
+  /** Bytes to have at the end of the download: the size of the file, or of the requested ranges of it. */
   readonly total: number
   /** Bytes of `loaded` that were in the cache before. */
   readonly cached: number
@@ -81,8 +81,8 @@ export interface OpenOptions extends ReadOptions {
   readonly maxBytes?: number | undefined
   readonly onProgress?: ((progress: FileProgress) => void) | undefined
   /**
-   * Chooses the ranges to fetch of a file that is not cached as a whole. A later read of other bytes fetches them then. The bytes of such a file are not
-   * compared with its hash before all of them are present. By default the whole file is fetched.
+   * Chooses which ranges of a file to fetch if the cache does not have the whole file. A later read of other bytes fetches those bytes. The hub compares
+   * the file with its hash only once all its bytes are stored. By default the hub fetches the whole file.
    */
   readonly choose?: ChooseRanges | undefined
   /** Called with the file while this worker downloads it; not called when the file is cached or another tab downloads it. */
@@ -95,9 +95,9 @@ export interface HeaderOnlySource extends ByteSource {
   cost(ranges: readonly ByteRange[] | null): OpeningCost
 }
 
-/** What opening a file takes. */
+/** The bytes that opening a file downloads and stores. */
 export interface OpeningCost {
-  /** Bytes to download: 0 when all that is wanted is cached. */
+  /** Bytes to download: 0 if the cache has every requested byte. */
   readonly fetched: number
   /** Bytes of it in the cache afterwards. */
   readonly kept: number

@@ -28,7 +28,7 @@ export interface ComponentPlan {
   readonly peakWeightBytes: number
   /** Weights that stay from run to run. */
   readonly keptBytes: number
-  /** Weights that each run uploads, after the first one of a generation. */
+  /** Weights that each run of a generation uploads, except the first run, which can upload more. */
   readonly streamedBytes: number
   /** The most that a run is expected to hold beside weights. */
   readonly activationBytes: number

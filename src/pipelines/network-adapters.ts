@@ -12,7 +12,7 @@ import { float32Tensor } from './tensors.js'
 /** The branch beside one layer. */
 export interface LayerFactors {
   readonly form: AdapterForm
-  /** By their names in files without the layer's, such as `lora_A` [rank, in] and `lora_B` [out, rank]. */
+  /** The tensors by the part of their name after the layer's, such as `lora_A` [rank, in] and `lora_B` [out, rank]. */
   readonly tensors: ReadonlyMap<string, TensorEntry>
   /** alpha / rank: what the branch is multiplied by, besides the adapter's weight. */
   readonly scaling: number

@@ -30,7 +30,7 @@ interface Disposable {
   dispose(): void
 }
 
-/** Has a tensor, or several in one object, disposed at the end of {@link withTemporary}, and returns it. Tensors in host memory need no disposing. */
+/** Registers a tensor, or an object with several, for disposal at the end of {@link withTemporary}, and returns it. Tensors in host memory need no disposal. */
 export type Keep = <V extends Disposable | HostTensor | undefined>(tensor: V) => V
 
 /** Runs `work`, and disposes the tensors that it passed to `keep`, however it ends. */

@@ -15,7 +15,7 @@ export interface LoraCase extends FixtureCase {
   readonly weights?: readonly number[]
 }
 
-/** The folders: key styles of LoRA, and the names of original codes with the other methods. */
+/** The folders of fixtures: `lora` has each style of keys; `lora-forms` has the names of original code, and the other methods. */
 const folders = ['lora', 'lora-forms'].map((name) => join(fixtures, name))
 
 /** The cases with their references. */

@@ -20,7 +20,7 @@ export interface ComponentReference {
   readonly variant?: string | undefined
 }
 
-/** A checkpoint in one safetensors file, as `from_single_file` in diffusers takes it: of Stable Diffusion 1, 2, XL, 3 or 3.5. */
+/** A checkpoint in one safetensors or GGUF file, as `from_single_file` in diffusers takes it: of Stable Diffusion 1, 2, XL, 3, 3.5 or FLUX.1. */
 export interface SingleFileReference {
   /** The URL of the file, also as the Hub or Civitai show it, or a file that the user picked. */
   readonly singleFile: string | File
@@ -111,7 +111,7 @@ export interface PromptEmbeddings {
   readonly pooledPromptEmbeds?: PlainTensor | undefined
   /** SDXL and Stable Diffusion 3: [prompts, width], together with `negativePromptEmbeds`. */
   readonly negativePooledPromptEmbeds?: PlainTensor | undefined
-  /** Chroma: [prompts, tokens], together with `promptEmbeds`. 1 for tokens that count in full, 0 for padding. */
+  /** Chroma: [prompts, tokens], together with `promptEmbeds`. 1 for the text and one token of padding, 0 for the other padding. */
   readonly promptAttentionMask?: PlainTensor | undefined
   /** Chroma: [prompts, tokens], together with `negativePromptEmbeds`. */
   readonly negativePromptAttentionMask?: PlainTensor | undefined

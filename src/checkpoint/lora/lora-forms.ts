@@ -43,7 +43,7 @@ export function readBranch(tensors: BranchTensors, file: string, where: string):
   }
   const product = ([first, rows, rank]: Matrix, [second, inner, columns]: Matrix) => {
     if (rank < 1 || rank !== inner) {
-      const message = `The factors ${first.name} [${first.shape.join(', ')}] and ${second.name} [${second.shape.join(', ')}] in ${file} do not have one rank.`
+      const message = `The factors ${first.name} [${first.shape.join(', ')}] and ${second.name} [${second.shape.join(', ')}] in ${file} have different ranks.`
       throw new CheckpointError('shape-mismatch', message, { tensor: second.name, expected: [rank], actual: second.shape })
     }
     return { rows, columns, rank }

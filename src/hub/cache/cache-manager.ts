@@ -22,9 +22,9 @@ export interface CachedFile {
   readonly size: number
   /** Bytes of it that are stored. */
   readonly stored: number
-  /** Whether the whole file is stored, or all parts of it that the models which use it read. */
+  /** Whether the whole file is stored, or else every part of it that a loaded model has needed. */
   readonly complete: boolean
-  /** Whether it was compared with a hash that its host published: never, if only parts of it are stored. */
+  /** Whether the whole file was compared with a hash that its host published. False if only parts of it are stored. */
   readonly verified: boolean
   /** Keys of the files that it was made from, as quantized weights are; absent for a downloaded file. */
   readonly madeFrom?: readonly string[] | undefined

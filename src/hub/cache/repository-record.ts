@@ -66,7 +66,7 @@ function isFile(value: unknown): boolean {
   return typeof file.path === 'string' && isSafePath(file.path) && isSize(file.size)
 }
 
-/** Whether every file that was opened is in the cache, in the parts that were wanted, and nothing requires a revalidation: then the repository opens without the network. */
+/** Whether the cache has the requested parts of every file that was opened, and nothing requires a revalidation. If so, the repository opens without a request. */
 export async function isComplete(store: ChunkStore, record: RepositoryRecord): Promise<boolean> {
   if (record.doubted === true) return false
   const keys = Object.values(record.opened)

@@ -178,8 +178,8 @@ export class ChunkWriter {
   }
 
   /**
-   * Compares the hash of the whole file, then stores the record that says it is complete. Calls `onVerifying` if chunks remain to be hashed. Where chunks
-   * are absent that were not wanted, there is nothing to compare, and the record says which chunks were chosen.
+   * Compares the hash of the whole file, then stores the record that says it is complete. Calls `onVerifying` if chunks remain to be hashed. If
+   * the download left out chunks, no hash is compared, and the record lists the chosen chunks.
    * @param now milliseconds since 1970
    * @throws HubError `hash-mismatch`
    */

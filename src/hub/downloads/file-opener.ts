@@ -84,8 +84,8 @@ export class FileOpener {
   }
 
   /**
-   * The file from the cache; undefined when it is not complete there, or lacks a chunk of `wanted`, or is another version. `fill` gets chunks that are lost
-   * later, or read and not wanted before.
+   * The file from the cache; undefined if the cached file is incomplete, lacks a chunk of `wanted`, or is another version. `fill` fetches chunks that the
+   * browser loses later, and chunks outside `wanted` when they are read.
    */
   async cached(file: StoredFile, fill: Fill, wanted?: ReadonlySet<number>): Promise<CachedSource | undefined> {
     const { store } = this.#services
@@ -233,7 +233,7 @@ export class FileOpener {
   }
 }
 
-/** Whether chunks that are fetched at different times are of the same content. */
+/** Whether the content is known to be the same at each request, so that chunks fetched at different times fit together. */
 function isFixed(file: StoredFile): boolean {
   return contentName(file) !== undefined
 }

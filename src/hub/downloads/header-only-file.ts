@@ -61,7 +61,7 @@ export class HeaderOnlyFile implements ByteSource {
 }
 
 /**
- * A view of a repository that opens its weight files header-only when it can, each once. `onOpen` receives what opening each of these files would take.
+ * A view of a repository that reads only the headers of its weight files where possible, each once. `onOpen` receives the bytes that opening each file would download and store.
  */
 export function headersOnly(repository: Repository, onOpen: (cost: OpeningCost, path: string) => void = () => {}): Repository {
   const opened = new Map<string, HeaderOnlySource>()

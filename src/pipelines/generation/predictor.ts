@@ -67,7 +67,7 @@ export interface PredictorParts {
   readonly condition: Condition
   readonly host: ComponentHost
   readonly run: Run
-  /** Frees, at the end of the denoising, what the denoiser computes of the condition. */
+  /** Registers values that the denoiser computes from the condition, to be freed when denoising ends. */
   readonly keep: Keep
   readonly refine?: Predictor['refine'] | null
 }

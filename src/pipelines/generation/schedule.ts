@@ -32,7 +32,7 @@ export function mendedSchedulerSource(scheduler: { readonly className: string; r
   return { className, config: own, baseConfig: base }
 }
 
-/** What `PipelineInfo` tells of the scheduler. */
+/** What `PipelineInfo` says about the scheduler. */
 export function describeScheduler(source: SchedulerSource): PipelineInfo['scheduler'] {
   const { scheduler } = createScheduler(source.className, source.config)
   return { className: source.className, config: scheduler.config }

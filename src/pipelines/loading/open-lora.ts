@@ -73,7 +73,7 @@ function refuseQuantizedDora({ components }: MatchedLora, file: string, { isQuan
   for (const [component, branches] of components)
     for (const [layer, { module }] of branches)
       if (module.form.kind === 'low-rank' && module.form.magnitude && isQuantized(component, layer)) {
-        const message = `${file} is a DoRA, which needs the weights in float16 or float32; that of ${layer} is quantized.`
+        const message = `${file} is a DoRA, which needs weights in float16 or float32, but the weight of ${layer} is quantized.`
         throw new UnsupportedError('lora-method', message, { file, layer })
       }
 }
@@ -81,7 +81,7 @@ function refuseQuantizedDora({ components }: MatchedLora, file: string, { isQuan
 function warnOfIgnored(file: string, { ignored }: MatchedLora, { ignored: others, ignoresDora }: LoraFile, run: Run): void {
   if (others.length > 0) {
     const shown = others.slice(0, 3).join(', ')
-    run.warn('lora-ignored', `${file}: ${others.length} changes of biases or norms are ignored, such as ${shown}.`)
+    run.warn('lora-ignored', `${file}: ${others.length} tensors that change biases or norms are ignored, such as ${shown}.`)
   }
   if (ignored.length > 0) {
     const shown = ignored.slice(0, 3).map(({ first }) => first.name)

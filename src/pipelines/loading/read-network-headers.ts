@@ -23,7 +23,7 @@ import { rememberedTable } from './transform-weights.js'
 export interface NetworkHeadersRequest extends Omit<LoadNetworksRequest, 'makeTable'> {
   /** Opens the hub whose cache may hold prepared files. Absent if nothing is cached. */
   readonly store?: (() => Promise<Hub>) | undefined
-  /** Called with what opening each weight file would take. */
+  /** Called with the bytes that opening each weight file would download and store. */
   readonly onOpen?: ((cost: OpeningCost) => void) | undefined
 }
 

@@ -179,7 +179,7 @@ function noteUnused(component: string, className: string, values: Config, run: R
   if (unused.length === 0) return
   run.note(component, {
     code: 'config-values',
-    message: `The config values ${listKeys(unused)} have no effect on ${className} with the rest of the config. They are ignored, as in diffusers.`,
+    message: `The config values ${listKeys(unused)} have no effect on ${className}: another value switches them off, or the class never reads them. Aquatint ignores them, as diffusers does.`,
     values: Object.fromEntries(unused.map(([key, value]) => [key, shown(value)])),
   })
 }

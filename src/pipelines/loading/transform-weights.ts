@@ -20,7 +20,7 @@ export interface TransformRequest {
   readonly component: string
   /** Applied in order. */
   readonly transforms: readonly WeightTransform[]
-  /** Which tensors of the original are read, where that depends on more than its contents. */
+  /** Identifies which tensors of the original file are read, if the file's contents alone do not determine it. */
   readonly choice?: string | undefined
   /** Names the result for people, in progress and in the list of cached files: `q8`. */
   readonly label: string

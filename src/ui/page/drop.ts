@@ -69,7 +69,7 @@ async function take(file: File, { onSettings, onPicture, onLora, onEmbedding, on
     }
     if (weights.kind === 'embedding') {
       onEmbedding(file, weights.word)
-      return say(`Prompts can now have the word ${weights.word}.`)
+      return say(`Prompts can now use the word ${weights.word}.`)
     }
     onCheckpoint(file)
     return say(`The model is now the file ${file.name}.`)

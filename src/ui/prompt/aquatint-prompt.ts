@@ -136,7 +136,7 @@ export class AquatintPrompt extends FormControl {
     this.#form.loras.add(file)
   }
 
-  /** Makes the file of an embedding (textual inversion) a word that prompts can have. */
+  /** Adds the file of an embedding (textual inversion): prompts can then use `word`. */
   addEmbedding(file: File, word: string): void {
     this.#form.words.add({ file, word })
   }

@@ -153,7 +153,7 @@ const others: readonly { readonly what: string; readonly matches: (tensors: Orig
     matches: (tensors) => [...tensors.keys()].some((name) => /\.lora_(?:up|down|A|B)\.|^lora_|\.hada_w1_a$|\.lokr_w1/.test(name)),
   },
   {
-    what: 'has weights in 8 bits with a scale for each tensor (scaled_fp8), which are not read, as in diffusers: take the file in bfloat16, float16 or plain float8',
+    what: 'has weights in 8 bits with a scale for each tensor (scaled_fp8), which neither Aquatint nor diffusers can read: choose a file in bfloat16, float16 or plain float8',
     matches: hasScaledWeights,
   },
   {

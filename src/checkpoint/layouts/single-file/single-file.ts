@@ -75,7 +75,7 @@ export async function openSingleFile(request: SingleFileRequest, options: ReadOp
   if (filled.length > 0)
     warn(
       'single-file-filled',
-      `${file.path} has no ${filled.join(', ')}, as most files of this kind: what is missing comes from ${config.id}. To take a component from another repository, name it, as in { ${filled[0]}: 'owner/name' }.`,
+      `${file.path} has no ${filled.join(', ')}, like most files of this kind. Aquatint takes what is missing from ${config.id}. To use a component of another repository, pass it as an option: { ${filled[0]}: 'owner/name' }.`,
     )
   return { ...layout, repository: file.repository, components: new Map(components) }
 }

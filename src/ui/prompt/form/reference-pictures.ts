@@ -83,7 +83,7 @@ export class ReferencePictures {
       const problem =
         this.#pictures.length + taken.length < mostPictures
           ? await problemOf(file)
-          : `There is room for ${mostPictures} pictures.`
+          : `A model can use at most ${mostPictures} reference pictures.`
       if (problem === undefined) taken.push(file)
       else if (!problems.includes(problem)) problems.push(problem)
     }
@@ -130,7 +130,7 @@ export class ReferencePictures {
     setText(
       this.#note,
       this.#pictures.length === 0
-        ? `Or drop or paste up to ${mostPictures} here. The model looks at them while it draws.`
+        ? `Or drop or paste up to ${mostPictures} here. The model uses them to draw the result.`
         : 'Say in the prompt what to do with them. The result has the size of the first, unless you set one. Each takes time and memory.',
     )
     this.#list.replaceChildren(...this.#pictures.map((picture, index) => this.#item(picture, index)))
