@@ -76,8 +76,8 @@ export default defineConfig({
     projects: [
       // Its files share a process and their modules: loading those took longer than the tests.
       node('node', ['{src,cli,e2e,scripts}/**/*.test.ts'], ['**/*.browser.test.ts', ...pipelines, ...slow], false),
-      node('slow', slow, pipelines),
-      node('pipelines', pipelines, []),
+      node('slow', slow, pipelines, false),
+      node('pipelines', pipelines, [], false),
       browser('browser', {
         include: ['src/**/*.browser.test.ts'],
         exclude: [...isolated, ...inChromium, smoke],
