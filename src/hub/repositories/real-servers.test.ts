@@ -89,7 +89,9 @@ describe('a server with', () => {
   })
 
   it('connections that fail for every range, as browsers report compressed ranges: headers and chosen parts come from the whole file', async () => {
-    const sha256 = createHash('sha256').update(files.get(path) ?? '').digest('hex')
+    const sha256 = createHash('sha256')
+      .update(files.get(path) ?? '')
+      .digest('hex')
     const listing = Buffer.from(JSON.stringify({ files: [{ path, size: weights.size, sha256 }] }))
     const repository = await start(
       (exchange) => (exchange.range === undefined ? sendPlain(exchange) : void exchange.response.destroy()),
