@@ -95,7 +95,7 @@ describe('a server with', () => {
     const listing = Buffer.from(JSON.stringify({ files: [{ path, size: weights.size, sha256 }] }))
     const repository = await start(
       (exchange) => (exchange.range === undefined ? sendPlain(exchange) : void exchange.response.destroy()),
-      { files: new Map([...files, ['files.json', listing]]) },
+      { files: new Map([...files, ['files.json', listing]] as const) },
     )
     const header = await repository.openHeaderOnly?.(path)
     expect(await header?.read({ begin: 8, end: 1000 })).toEqual(await bytesOf(8, 1000))
