@@ -103,7 +103,7 @@ test('wrong bytes of a part are found as soon as the whole is here, and of a los
 })
 
 test('a header says what opening the file costs, with and without what the cache has', async () => {
-  const { open } = await setUp()
+  const { open, store } = await setUp()
   const costs: OpeningCost[] = []
   const measure = async (options: ReadWeightsOptions) => {
     await readWeightTable(
@@ -117,6 +117,13 @@ test('a header says what opening the file costs, with and without what the cache
   expect(await measure({ isWanted })).toEqual({ fetched: wantedBytes, kept: wantedBytes })
   await readWeightTable(await open(), files, { isWanted })
   expect(await measure({ isWanted })).toEqual({ fetched: 0, kept: wantedBytes })
+  expect(await measure({})).toEqual({ fetched: file.byteLength - wantedBytes, kept: file.byteLength })
+  // A part of a chunk, as an aborted download leaves it, is not the chunk.
+  const [key = ''] = await store.chunkFiles()
+  const index = wantedBytes / chunkBytes
+  const ranges = [{ begin: wantedBytes, end: wantedBytes + 10 }]
+  await store.putChunk(key, index, new Uint8Array(10))
+  await store.putRecord(`file ${key}`, { ...((await store.record(`file ${key}`)) as object), parts: [{ index, ranges }] })
   expect(await measure({})).toEqual({ fetched: file.byteLength - wantedBytes, kept: file.byteLength })
   expect(chunks * chunkBytes).toBeGreaterThan(file.byteLength)
 })

@@ -122,6 +122,18 @@ it('hashes and stores no more chunks at once than the limit allows', async () =>
   expect(writer.missing).toEqual([])
 })
 
+it('releases chunks that the hash cannot reach, because one before them is not wanted: other files may wait for the memory', async () => {
+  const hash = { algorithm: 'sha256', hex: '0'.repeat(64) } as const
+  const file: StoredFile = { repository: 'r', path: 'w', size: 24, key: 'sha256:w', hash }
+  const store = new LayeredStore(new MemoryStore())
+  const writer = await ChunkWriter.open({ store, file, chunkBytes: 4, now: 0, wanted: new Set([0, 1, 3, 4]) })
+  const released: number[] = []
+  for (const index of [1, 3, 4, 0]) await writer.put(index, first.slice(), () => released.push(index))
+  // 1 waits until 0 is here.
+  expect(released).toEqual([3, 4, 0, 1])
+  writer.close()
+})
+
 describe('what an aborted download leaves of a chunk', () => {
   const file = fileOf('commit:https://h/a/b@0/w')
   const ranges = [

@@ -116,6 +116,13 @@ export class ChunkWriter {
     return this.#wanted?.has(index) !== false
   }
 
+  /** Whether the hash reaches a chunk in this download. It does not pass a chunk that is absent and not wanted. */
+  #willHash(index: number): boolean {
+    for (let before = this.#hashed; before < index; before++)
+      if (!this.#present.has(before) && !this.#isWanted(before)) return false
+    return index >= this.#hashed
+  }
+
   /** Reads what an aborted download left of a chunk into `target`, which is as long as the chunk. Returns the ranges of the file that it filled. */
   async takePart(index: number, target: Uint8Array): Promise<readonly ByteRange[]> {
     const ranges = this.#parts.get(index)?.ranges
@@ -164,7 +171,7 @@ export class ChunkWriter {
     this.onStored(index)
     this.#early.add(index, bytes, onReleased)
     const isChecked = this.isRepairing && expected !== undefined
-    if (isChecked || this.#hasher === undefined || index < this.#hashed) this.#early.release(index)
+    if (isChecked || this.#hasher === undefined || !this.#willHash(index)) this.#early.release(index)
     else this.#early.releaseSurplus()
     if (!isChecked) await this.#serially(() => this.#hashPresent())
   }

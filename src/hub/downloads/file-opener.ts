@@ -6,11 +6,12 @@ import { CachedSource, readBlob, storedChunks } from '../cache/cached-source.js'
 import { downloadLock, type Locks } from '../cache/file-locks.js'
 import { asFileRecord, fileRecordKey, type FileRecord } from '../cache/file-record.js'
 import { FilesInUse } from '../cache/files-in-use.js'
-import { chunkCount, chunksOf, chunkSum, type ChunkSlice } from '../chunk-layout.js'
+import { chunkCount, chunkRange, chunksOf, chunkSum, type ChunkSlice } from '../chunk-layout.js'
 import { fileChanged } from '../http/http-errors.js'
 import { checkMaxBytes } from '../names.js'
 import { contentName, isAddressKey, type StoredFile } from '../stored-file.js'
 import type { ByteRange, ByteSource, OpeningCost, OpenOptions, ReadOptions } from '../types.js'
+import { asChunkParts } from './chunk-parts.js'
 import { completeFile } from './complete-file.js'
 import { followProgress, shareProgress } from './download-channel.js'
 import type { DownloadServices, Fill } from './download-services.js'
@@ -107,6 +108,8 @@ export class FileOpener {
     const isKnown = record?.size === file.size && (record.state === 'complete' || hasSameContent(record, file))
     const chunkBytes = isKnown ? record.chunkBytes : this.#services.transport.settings.chunkBytes
     const stored = isKnown ? new Set(await this.#services.store.chunkIndexes(file.key)) : new Set<number>()
+    // What an aborted download left of a chunk is stored under its index.
+    for (const { index } of asChunkParts(record?.parts, (at) => chunkRange(at, file.size, chunkBytes))) stored.delete(index)
     const sum = (chunks: Iterable<number>) => chunkSum(chunks, file.size, chunkBytes)
     return (ranges) => {
       const whole = ranges === null || record?.state === 'complete' || !isFixed(file)

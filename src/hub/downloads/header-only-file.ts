@@ -47,7 +47,9 @@ export class HeaderOnlyFile implements ByteSource {
     try {
       await fetchPiece(this.#transport, { ...piece, fromWhole: this.#ranges ? 'sent' : 'requested' })
     } catch (error) {
-      if (this.#ranges && isAquatintError(error, 'range-not-honoured')) {
+      // Browsers reject the compressed answers of some servers to ranges as failed connections; a plain request may still work.
+      const nothingArrived = isAquatintError(error, 'network') && !this.#file.location.hasDelivered
+      if (this.#ranges && (nothingArrived || isAquatintError(error, 'range-not-honoured'))) {
         this.#ranges = false
         return this.#fetch(range, { signal })
       }

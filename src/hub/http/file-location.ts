@@ -33,12 +33,12 @@ export class FileLocation {
     this.#headers = headers
   }
 
-  /** Whether any byte of the file arrived. */
+  /** Whether any byte of the file arrived in answer to a request for a range. */
   get hasDelivered(): boolean {
     return this.#delivered
   }
 
-  /** Reports that bytes of the file arrived. */
+  /** Reports that bytes of the file arrived in answer to a request for a range. */
   delivered(): void {
     this.#delivered = true
   }

@@ -173,7 +173,7 @@ export async function requestFile(transport: Transport, { file, range, signal, a
         connection.answered()
         const sink = accept(answer, connection)
         return (bytes) => {
-          file.location.delivered()
+          if (range !== undefined) file.location.delivered()
           return sink(bytes)
         }
       },

@@ -1,5 +1,6 @@
 /** Web servers as they are: whatever their habits, a repository opens with the right bytes, or with an error that says what to do. */
 
+import { createHash } from 'node:crypto'
 import { afterEach, describe, expect, it } from 'vitest'
 import {
   habits,
@@ -14,6 +15,7 @@ import { layoutNames } from '../../checkpoint/layouts/open-layout.js'
 import { MemoryStore } from '../cache/memory-store.js'
 import { Hub } from '../hub.js'
 import { defaultSettings } from '../settings.js'
+import type { ByteSource } from '../types.js'
 import { openRepository } from './open-repository.js'
 
 const settings = { ...defaultSettings, chunkBytes: 262_144, pieceBytes: 131_072, retryBaseMs: 1, retryMaxMs: 2 }
@@ -84,6 +86,26 @@ describe('a server with', () => {
       { files: listed },
     )
     await expect(repository.open('a.json')).rejects.toMatchObject({ name: 'HubError', code: 'html-page' })
+  })
+
+  it('connections that fail for every range, as browsers report compressed ranges: headers and chosen parts come from the whole file', async () => {
+    const sha256 = createHash('sha256')
+      .update(files.get(path) ?? '')
+      .digest('hex')
+    const listing = Buffer.from(JSON.stringify({ files: [{ path, size: weights.size, sha256 }] }))
+    const repository = await start(
+      (exchange) => (exchange.range === undefined ? sendPlain(exchange) : void exchange.response.destroy()),
+      { files: new Map([...files, ['files.json', listing]] as const) },
+    )
+    const header = await repository.openHeaderOnly?.(path)
+    expect(await header?.read({ begin: 8, end: 1000 })).toEqual(await bytesOf(8, 1000))
+    const range = { begin: 600_000, end: 600_100 }
+    const choose = async (head: ByteSource) => {
+      await head.read({ begin: 0, end: 8 })
+      return [range]
+    }
+    const source = await repository.open(path, { choose })
+    expect(await source.read(range)).toEqual(await bytesOf(range.begin, range.end))
   })
 
   it('another ETag in the middle of a download: the file is downloaded again as a whole', async () => {

@@ -61,8 +61,10 @@ function textBatch(prompt: PromptInput, options: GenerateOptions): PromptBatch {
       prompt: JSON.stringify(prompt)?.slice(0, 200) ?? 'undefined',
     })
   for (const text of prompts as readonly unknown[]) checkPromptText('prompt', text)
-  if (options.pooledPromptEmbeds !== undefined)
-    throw new InputError('prompt-embeds', 'pooledPromptEmbeds is given without promptEmbeds; allowed are both or none.', {})
+  refuseAlone('promptEmbeds', {
+    pooledPromptEmbeds: options.pooledPromptEmbeds,
+    promptAttentionMask: options.promptAttentionMask,
+  })
   const { length: size } = prompts
   const single = (index: number): SinglePromptOptions => ({
     ...options,
@@ -151,14 +153,9 @@ function embeddingBatch(promptEmbeds: PlainTensor, options: GenerateOptions): Pr
 
 /** The negative embeddings of the options, or undefined where the negative prompt is text. @throws InputError `prompt-embeds` */
 function readNegative(options: GenerateOptions, size: number): readonly EncodedPrompt[] | undefined {
-  const { negativePromptEmbeds, negativePooledPromptEmbeds } = options
+  const { negativePromptEmbeds, negativePooledPromptEmbeds, negativePromptAttentionMask } = options
   if (negativePromptEmbeds === undefined) {
-    if (negativePooledPromptEmbeds !== undefined)
-      throw new InputError(
-        'prompt-embeds',
-        'negativePooledPromptEmbeds is given without negativePromptEmbeds; allowed are both or none.',
-        {},
-      )
+    refuseAlone('negativePromptEmbeds', { negativePooledPromptEmbeds, negativePromptAttentionMask })
     return undefined
   }
   const text = negativeTexts.find((name) => options[name] !== undefined)
@@ -168,7 +165,7 @@ function readNegative(options: GenerateOptions, size: number): readonly EncodedP
     })
   const negative = readEmbeddings('negativePromptEmbeds', negativePromptEmbeds, {
     pooled: ['negativePooledPromptEmbeds', negativePooledPromptEmbeds],
-    mask: ['negativePromptAttentionMask', options.negativePromptAttentionMask],
+    mask: ['negativePromptAttentionMask', negativePromptAttentionMask],
   })
   if (negative.length !== size)
     throw new InputError('prompt-embeds', `negativePromptEmbeds has ${negative.length} rows for ${size} prompts.`, {
@@ -176,6 +173,13 @@ function readNegative(options: GenerateOptions, size: number): readonly EncodedP
       expected: size,
     })
   return negative
+}
+
+/** Refuses tensors that belong to embeddings, where these are not given. @throws InputError `prompt-embeds` */
+function refuseAlone(embeds: string, others: Readonly<Record<string, PlainTensor | undefined>>): void {
+  const [name] = Object.keys(others).filter((key) => others[key] !== undefined)
+  if (name === undefined) return
+  throw new InputError('prompt-embeds', `${name} is given without ${embeds}; allowed are both or none.`, {})
 }
 
 /** A tensor of the options, with its name. */

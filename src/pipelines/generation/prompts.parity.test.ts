@@ -155,6 +155,8 @@ describe('what is refused', () => {
     ['embeddings without a batch', 'tiny-sd15', null, { promptEmbeds: embeds(77, 32) }, 'prompt-embeds'],
     ['embeddings without the pooled ones', 'tiny-sdxl', null, { promptEmbeds: embeds(1, 77, 64) }, 'prompt-embeds'],
     ['pooled embeddings alone', 'tiny-sdxl', 'a', { pooledPromptEmbeds: embeds(1, 32) }, 'prompt-embeds'],
+    ['a mask alone', 'tiny-sdxl', 'a', { promptAttentionMask: embeds(1, 77) }, 'prompt-embeds'],
+    ['a negative mask alone', 'tiny-sdxl', 'a', { negativePromptAttentionMask: embeds(1, 77) }, 'prompt-embeds'],
     ['more images than are allowed', 'tiny-sd15', ['a', 'b'], { numImagesPerPrompt: 33 }, 'num-images-per-prompt'],
     ['an unknown rule', 'tiny-sd15', 'a', { promptWeighting: 'other' as PromptWeighting }, 'prompt-weighting'],
     ['a very long prompt', 'tiny-sd15', 'a BREAK '.repeat(40), { promptWeighting: 'a1111' }, 'prompt'],
