@@ -1,6 +1,6 @@
 /**
  * The bundled model in the browser draws what it draws in diffusers: for the same prompts and seeds the same judge names the same
- * subjects and backgrounds. Every tenth prompt of the evaluation here; all of them with `npm run evaluate`, which prints the shares.
+ * subjects and backgrounds. Every thirtieth prompt of the evaluation here; all of them with `npm run evaluate`, which prints the shares.
  */
 import { readFileSync } from 'node:fs'
 import { expect, test } from '@playwright/test'
@@ -21,7 +21,7 @@ const measured = JSON.parse(readFileSync('training/evaluation.json', 'utf8')) as
   }[]
 }
 const all = process.env['AQUATINT_EVALUATE'] === 'all'
-const prompts = evaluation.prompts.filter((_, index) => all || index % 10 === 0)
+const prompts = evaluation.prompts.filter((_, index) => all || index % 30 === 0)
 
 test('the bundled model names in the browser what it names in diffusers', async ({ page }) => {
   test.setTimeout(600_000 + prompts.length * 30_000)

@@ -45,7 +45,7 @@ const states: readonly State[] = [
     name: 'a picture to start from',
     reach: async (page) => {
       await page.goto('/?model=a/b')
-      await page.locator('input[type=file][accept="image/*"]').setInputFiles('public/icons/icon-192.png')
+      await page.locator('input[type=file][accept="image/*"]:not([multiple])').setInputFiles('public/icons/icon-192.png')
       await expect(page.getByRole('slider')).toBeVisible()
     },
   },

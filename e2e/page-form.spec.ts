@@ -92,7 +92,7 @@ test('invalid fields are marked when they are left and named in the message, whi
   await expect(box.locator('.details')).toHaveText(/^encode/)
 
   // A start picture is cropped to the size of the result.
-  await page.locator('input[type=file][accept="image/*"]').setInputFiles('public/icons/icon-192.png')
+  await page.locator('input[type=file][accept="image/*"]:not([multiple])').setInputFiles('public/icons/icon-192.png')
   await expect(box.locator('#start-fit')).toHaveText('Cropped at the top and the bottom to fit 32 × 16.')
 
   // Another model is not loaded: nothing says that one is ready.

@@ -1,6 +1,6 @@
 /**
  * One picture of each of two families on WebGPU, in one step: the GPU's picture equals that of onnxruntime's CPU kernels, which the tests of whole
- * pipelines in Node compare with diffusers. It is the only browser test of `npm run check`. In `npm test` it runs in Chromium, because
+ * pipelines in Node compare with diffusers. It is the only browser test of `npm run check`. In `npm test` it runs in Chromium, with one family, because
  * first-cases.browser.test.ts compares pictures in Firefox with diffusers.
  */
 import { expect, test } from 'vitest'
@@ -30,7 +30,10 @@ async function makePicture(name: keyof typeof repositories, device: 'webgpu' | '
   return captured ?? {}
 }
 
-test.each(['tiny-sdxl', 'tiny-sd3'] as const)('%s makes the same picture on both devices', async (name) => {
+/** Chromium's software GPU compiles kernels for as long as half a minute, so it gets one family. */
+const names = navigator.userAgent.includes('Firefox') ? (['tiny-sdxl', 'tiny-sd3'] as const) : (['tiny-sd3'] as const)
+
+test.each(names)('%s makes the same picture on both devices', async (name) => {
   const expected = await makePicture(name, 'wasm')
   const actual = await makePicture(name, 'webgpu')
   expect(Object.keys(actual)).toEqual(Object.keys(expected))

@@ -52,7 +52,7 @@ const families = {
     offload: 'model',
     // The activations of its autoencoder need more memory than all other components.
     streams: null,
-    kernels: 46,
+    kernels: 47,
     leastOf: leastWeightBudget,
   },
   'tiny-sd3': {
