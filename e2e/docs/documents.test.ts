@@ -124,7 +124,7 @@ test('dependencies.md has a row for every dependency in package.json and of the 
       'dependencies' | 'devDependencies',
       Record<string, string> | undefined
     >
-    return [...Object.keys(lists.dependencies ?? {}), ...Object.keys(lists.devDependencies ?? {})]
+    return Object.keys({ ...lists.dependencies, ...lists.devDependencies })
   })
   const rows = [...readFileSync('docs/dependencies.md', 'utf8').matchAll(/^\| (`.*?`) \| \S/gm)]
   const names = rows.flatMap(([, cell = '']) => cell.split(', ').map((name) => name.slice(1, -1)))

@@ -177,7 +177,7 @@ function readNegative(options: GenerateOptions, size: number): readonly EncodedP
 
 /** Refuses tensors that belong to embeddings, where these are not given. @throws InputError `prompt-embeds` */
 function refuseAlone(embeds: string, others: Readonly<Record<string, PlainTensor | undefined>>): void {
-  const [name] = Object.keys(others).filter((key) => others[key] !== undefined)
+  const name = Object.keys(others).find((key) => others[key] !== undefined)
   if (name === undefined) return
   throw new InputError('prompt-embeds', `${name} is given without ${embeds}; allowed are both or none.`, {})
 }
