@@ -98,8 +98,13 @@ export function misfitOf(
     return tensor === undefined || sameShape(tensor.shape, expected) ? undefined : { tensor, expected }
   }
   if (form.kind === 'low-rank') return misfit('lora_A', [form.rank, ...inner]) ?? misfit('lora_B', [wanted, form.rank])
+  // The right matrix of a Kronecker product has all pixels of a convolution.
+  const pixels = inner.slice(1).reduce((product, size) => product * size, 1)
+  const hasPixels = form.kind !== 'kronecker' || form.right.columns % pixels === 0
   const [tensor] = tensors.values()
-  return tensor === undefined || (rows === wanted && columns === all) ? undefined : { tensor, expected: [wanted, ...inner] }
+  return tensor === undefined || (rows === wanted && columns === all && hasPixels)
+    ? undefined
+    : { tensor, expected: [wanted, ...inner] }
 }
 
 /** Whether two shapes are equal apart from dimensions of 1 at the end: a Linear can be stored as a convolution of one pixel. */
