@@ -22,9 +22,9 @@ const slow = [
   'src/checkpoint/size-limits.test.ts',
   'src/tokenizers/t5-forms.test.ts',
   'src/models/{fixtures,float16,quantized}.test.ts',
-  'src/pipelines/{lora-key-lists,pipeline-behaviour}.test.ts',
+  'src/pipelines/{generation/failures,lora-behaviour,lora-key-lists,pipeline-behaviour}.test.ts',
   'src/pipelines/planning/place-networks.test.ts',
-  'src/pipelines/loading/{plan-pipeline,single-file-ranges}.test.ts',
+  'src/pipelines/loading/{odd-files,plan-pipeline,single-file-ranges}.test.ts',
 ]
 const isolated = ['src/**/*.isolated.browser.test.ts']
 const inChromium = ['src/**/*.chromium.browser.test.ts']
@@ -34,8 +34,9 @@ const smoke = 'src/pipelines/smoke.browser.test.ts'
 /** What has not ended after this many milliseconds hangs. No test depends on the time that it takes. */
 const hang = 900_000
 
-function node(name: string, include: string[], exclude: string[], isolate = true): TestProjectConfiguration {
-  return { extends: true, test: { name, environment: 'node', include, exclude, isolate } }
+/** The files of a project share a process and their modules: loading those, and compiling onnxruntime, took as long as many of the tests. */
+function node(name: string, include: string[], exclude: string[]): TestProjectConfiguration {
+  return { extends: true, test: { name, environment: 'node', include, exclude, isolate: false } }
 }
 
 const chromium = () => ({
@@ -74,10 +75,9 @@ export default defineConfig({
     testTimeout: hang,
     hookTimeout: hang,
     projects: [
-      // Its files share a process and their modules: loading those took longer than the tests.
-      node('node', ['{src,cli,e2e,scripts}/**/*.test.ts'], ['**/*.browser.test.ts', ...pipelines, ...slow], false),
-      node('slow', slow, pipelines, false),
-      node('pipelines', pipelines, [], false),
+      node('node', ['{src,cli,e2e,scripts}/**/*.test.ts'], ['**/*.browser.test.ts', ...pipelines, ...slow]),
+      node('slow', slow, pipelines),
+      node('pipelines', pipelines, []),
       browser('browser', {
         include: ['src/**/*.browser.test.ts'],
         exclude: [...isolated, ...inChromium, smoke],
