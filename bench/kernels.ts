@@ -5,11 +5,10 @@
  */
 
 import { createReadStream, readFileSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { chromium, type Page } from 'playwright'
-import { createServer } from 'vite'
-import { chromiumLaunchOptions, ensureChromium } from '../scripts/chromium.mjs'
+import type { Page } from 'playwright'
+import type { Plugin } from 'vite'
+import { withBenchPage } from './browser-page.js'
 import type { CountedNetwork, CountedRun } from './kernels/page.js'
 
 const exportPath = '/export.onnx'
@@ -23,34 +22,16 @@ const networks = JSON.parse(readFileSync(new URL('kernels/networks.json', import
 export async function main(args: readonly string[]): Promise<void> {
   const { values } = parseArgs({ args: [...args], options: { network: { type: 'string' }, export: { type: 'string' } } })
   const { network, export: file } = values
-  ensureChromium()
-  const root = fileURLToPath(new URL('..', import.meta.url))
-  const server = await createServer({
-    root,
-    configFile: false,
-    logLevel: 'error',
-    optimizeDeps: { exclude: ['onnxruntime-web'] },
-    server: { port: 0, host: '127.0.0.1', hmr: false, watch: null },
-    plugins: [
-      {
-        name: 'export',
-        configureServer: ({ middlewares }) => {
-          middlewares.use(exportPath, (_, response) => {
-            if (file === undefined) response.writeHead(404).end()
-            else createReadStream(file).pipe(response)
-          })
-        },
-      },
-    ],
-  })
-  await server.listen()
-  const browser = await chromium.launch(chromiumLaunchOptions())
-  try {
-    const page = await browser.newPage()
-    page.on('pageerror', (error) => console.error(error.message))
-    await page.goto(`${server.resolvedUrls?.local[0] ?? ''}bench/kernels/index.html`)
-    await page.waitForFunction(() => Reflect.has(globalThis, 'countOwn'))
-    page.setDefaultTimeout(0)
+  const exported: Plugin = {
+    name: 'export',
+    configureServer: ({ middlewares }) => {
+      middlewares.use(exportPath, (_, response) => {
+        if (file === undefined) response.writeHead(404).end()
+        else createReadStream(file).pipe(response)
+      })
+    },
+  }
+  const measure = async (page: Page) => {
     for (const [name, counted] of Object.entries(networks)) {
       if (network !== undefined && network !== name) continue
       const [first, step] = await count(page, 'countOwn', counted)
@@ -58,10 +39,8 @@ export async function main(args: readonly string[]): Promise<void> {
       print(`${name}, each later step`, step)
     }
     if (file !== undefined) print('the ONNX file', (await count(page, 'countExport', exportPath))[0])
-  } finally {
-    await browser.close()
-    await server.close()
   }
+  await withBenchPage('bench/kernels/index.html', 'countOwn', measure, [exported])
 }
 
 function count(page: Page, call: 'countOwn' | 'countExport', of: CountedNetwork | string): Promise<readonly CountedRun[]> {

@@ -3,32 +3,13 @@
  * and steps on the host, and uploads the result. Both run on WebGPU in headless Chromium, in one run. Also reports the bytes that each reads back.
  */
 
-import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { chromium } from 'playwright'
-import { createServer } from 'vite'
-import { chromiumLaunchOptions, ensureChromium } from '../scripts/chromium.mjs'
+import { withBenchPage } from './browser-page.js'
 import type { StepTimes, Timed } from './step/page.js'
 
 export async function main(args: readonly string[]): Promise<void> {
   const { values } = parseArgs({ args: [...args], options: { rounds: { type: 'string', default: '5' } } })
-  ensureChromium()
-  const root = fileURLToPath(new URL('..', import.meta.url))
-  const server = await createServer({
-    root,
-    configFile: false,
-    logLevel: 'error',
-    optimizeDeps: { exclude: ['onnxruntime-web'] },
-    server: { port: 0, host: '127.0.0.1', hmr: false, watch: null },
-  })
-  await server.listen()
-  const browser = await chromium.launch(chromiumLaunchOptions())
-  try {
-    const page = await browser.newPage()
-    page.on('pageerror', (error) => console.error(error.message))
-    await page.goto(`${server.resolvedUrls?.local[0] ?? ''}bench/step/index.html`)
-    await page.waitForFunction(() => Reflect.has(globalThis, 'measureSteps'))
-    page.setDefaultTimeout(0)
+  await withBenchPage('bench/step/index.html', 'measureSteps', async (page) => {
     console.log(
       '| network, latents | steps | on the device, ms a step | by the host, ms a step | ratio (each round) | read back a step |',
     )
@@ -42,10 +23,7 @@ export async function main(args: readonly string[]): Promise<void> {
       const cells = [name, steps, median(device).toFixed(1), median(host).toFixed(1), ratios.join(', ')]
       console.log(`| ${cells.join(' | ')} | ${deviceBytes} against ${hostBytes} bytes |`)
     }
-  } finally {
-    await browser.close()
-    await server.close()
-  }
+  })
 }
 
 function median(values: readonly number[]): number {

@@ -7,6 +7,7 @@ import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import * as ort from 'onnxruntime-web/wasm'
 import type { Config } from '../src/checkpoint/types.js'
+import counted from './kernels/networks.json' with { type: 'json' }
 import { networkDefinition } from '../src/models/registry.js'
 import { ComponentBuilder } from '../src/onnx/component-builder.js'
 import type { GraphBuilder } from '../src/onnx/graph-builder.js'
@@ -110,25 +111,11 @@ async function operators(): Promise<void> {
   }
 }
 
-/** SDXL's structure (depths 1, 2 and 10) at a fifth of its widths. */
-const narrowSdxl: Config = {
-  block_out_channels: [64, 128, 256],
-  down_block_types: ['DownBlock2D', 'CrossAttnDownBlock2D', 'CrossAttnDownBlock2D'],
-  up_block_types: ['CrossAttnUpBlock2D', 'CrossAttnUpBlock2D', 'UpBlock2D'],
-  transformer_layers_per_block: [1, 2, 10],
-  attention_head_dim: [1, 2, 4],
-  cross_attention_dim: 2048,
-  use_linear_projection: true,
-  addition_embed_type: 'text_time',
-  addition_time_embed_dim: 256,
-  projection_class_embeddings_input_dim: 2816,
-}
-
 async function networks(): Promise<void> {
   const bundled = fileURLToPath(new URL('../public/models/aquatint-emoji/unet/config.json', import.meta.url))
   const unets = {
     'the bundled UNet': JSON.parse(readFileSync(bundled, 'utf8')) as Config,
-    'SDXL’s structure, narrow': narrowSdxl,
+    'SDXL’s structure, narrow': counted['sdxl-unet'].config,
   }
   for (const [name, config] of Object.entries(unets)) {
     const model = networkDefinition('UNet2DConditionModel').fromConfig(config)

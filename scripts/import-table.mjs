@@ -35,6 +35,9 @@ const pipelineRooms = [
   'pipelines/generation',
   'pipelines/families',
 ]
+const planning = [...foundation, 'pipelines', 'pipelines/planning']
+const execution = [...planning, 'pipelines/execution']
+const generationParts = [...execution, 'pipelines/loading', 'pipelines/images', 'pipelines/prompts']
 const inWorker = [...foundation, 'pipelines', ...pipelineRooms]
 
 /** @type {Record<string, Row>} */
@@ -84,36 +87,12 @@ export const importTable = {
   tokenizers: {},
   pipelines: { values: [...foundation, 'pipelines/loading', 'pipelines/generation', 'pipelines/families'] },
   'pipelines/planning': { values: [...foundation, 'pipelines'] },
-  'pipelines/execution': { values: [...foundation, 'pipelines', 'pipelines/planning'] },
-  'pipelines/loading': { values: [...foundation, 'pipelines', 'pipelines/planning', 'pipelines/execution'] },
-  'pipelines/images': { values: [...foundation, 'pipelines', 'pipelines/planning', 'pipelines/execution'] },
-  'pipelines/prompts': {
-    values: [...foundation, 'pipelines', 'pipelines/planning', 'pipelines/execution', 'pipelines/loading'],
-  },
-  'pipelines/generation': {
-    values: [
-      ...foundation,
-      'pipelines',
-      'pipelines/planning',
-      'pipelines/execution',
-      'pipelines/loading',
-      'pipelines/images',
-      'pipelines/prompts',
-    ],
-    types: ['component-names'],
-  },
-  'pipelines/families': {
-    values: [
-      ...foundation,
-      'pipelines',
-      'pipelines/planning',
-      'pipelines/execution',
-      'pipelines/loading',
-      'pipelines/images',
-      'pipelines/prompts',
-      'pipelines/generation',
-    ],
-  },
+  'pipelines/execution': { values: planning },
+  'pipelines/loading': { values: execution },
+  'pipelines/images': { values: execution },
+  'pipelines/prompts': { values: [...execution, 'pipelines/loading'] },
+  'pipelines/generation': { values: generationParts, types: ['component-names'] },
+  'pipelines/families': { values: [...generationParts, 'pipelines/generation'] },
   engine: { values: inWorker, types: ['engine/engine.worker'], packages: ['comlink'] },
   'engine/client': {
     values: ['engine/protocol', 'engine/life-lock', 'component-names'],

@@ -1,24 +1,12 @@
 import { expect, test, vi } from 'vitest'
+import networks from '../../../bench/kernels/networks.json' with { type: 'json' }
 import { GraphBuilder } from '../../onnx/graph-builder.js'
 import { UNet2DConditionModel } from './unet-2d-condition.js'
 
-/** SDXL's structure, with 70 transformer blocks in 11 transformers, at a fifth of its widths. */
-const config = {
-  block_out_channels: [64, 128, 256],
-  down_block_types: ['DownBlock2D', 'CrossAttnDownBlock2D', 'CrossAttnDownBlock2D'],
-  up_block_types: ['CrossAttnUpBlock2D', 'CrossAttnUpBlock2D', 'UpBlock2D'],
-  transformer_layers_per_block: [1, 2, 10],
-  attention_head_dim: [1, 2, 4],
-  cross_attention_dim: 2048,
-  use_linear_projection: true,
-  addition_embed_type: 'text_time',
-  addition_time_embed_dim: 256,
-  projection_class_embeddings_input_dim: 2816,
-}
-
 test('a step of SDXL’s UNet computes no keys and values of the prompt, and no sum apart from the norm that follows in its block', () => {
   const nodes = vi.spyOn(GraphBuilder.prototype, 'node')
-  const model = UNet2DConditionModel.fromConfig(config)
+  // SDXL's structure, with 70 transformer blocks in 11 transformers, at a fifth of its widths.
+  const model = UNet2DConditionModel.fromConfig(networks['sdxl-unet'].config)
   const shapes = model.shapes({ height: 16, width: 16 })
   const { stages } = model.write(shapes, { dtype: 'float32', weights: 'input', granularity: 'block' })
   const count = (op: string) => nodes.mock.calls.filter(([spec]) => spec.op === op).length
