@@ -1,4 +1,4 @@
-/** What `aquatint shard` reads: a folder in diffusers' layout, or a checkpoint in one file, as the folder that it stands for. */
+/** What `aquatint shard` reads: a folder in diffusers' layout, or a checkpoint in one file, which is read as if it were such a folder. */
 
 import { realpath, stat } from 'node:fs/promises'
 import { join } from 'node:path'

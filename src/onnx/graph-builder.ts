@@ -20,7 +20,7 @@ export interface NodeSpec {
   readonly domain?: '' | 'com.microsoft'
   /** `undefined` stands for an optional input that is left out. */
   readonly inputs: readonly (ValueInfo | undefined)[]
-  /** `undefined` stands for an optional output that is left out. */
+  /** An optional output that the node leaves out is `undefined`. */
   readonly outputs: readonly (OutputSpec | undefined)[]
   readonly attributes?: Readonly<Record<string, Attribute>>
 }

@@ -4,6 +4,7 @@ import { decodeFloats, isFloatDType } from '../../checkpoint/element-types.js'
 import { readSafetensorsHeader, type TensorHeader } from '../../checkpoint/safetensors.js'
 import { CheckpointError } from '../../errors.js'
 import type { FileProgress } from '../../hub/types.js'
+import { embeddingEncoders, embeddingWord, mostEmbeddingVectors } from '../../util/embedding-names.js'
 import type { LoadEmbeddingOptions } from '../adapter-types.js'
 import { openAdapterFile, type AdapterFileRequest, type AdapterSource } from './open-adapter-file.js'
 
@@ -13,17 +14,6 @@ export interface OpenedEmbedding {
   /** By the component's name: its rows. */
   readonly vectors: ReadonlyMap<string, readonly Float32Array<ArrayBuffer>[]>
 }
-
-/** The text encoders that names of tensors say, in files for Stable Diffusion XL. All other names are words, for the first encoder. */
-const encoders: Readonly<Record<string, string>> = {
-  clip_l: 'text_encoder',
-  clip_g: 'text_encoder_2',
-  text_encoders_0: 'text_encoder',
-  text_encoders_1: 'text_encoder_2',
-}
-
-/** The most vectors of a word: more than a prompt has tokens cannot be used. */
-const mostVectors = 75
 
 /**
  * @throws as {@link openAdapterFile}; CheckpointError `not-an-embedding`, `shape-mismatch`, `dtype-mismatch`
@@ -41,7 +31,7 @@ export async function openEmbedding(
     const bytes = await repository.open(path, { signal, onProgress })
     const { tensors } = await readSafetensorsHeader(bytes, file, { signal })
     const found = [...tensors.values()]
-    const own = found.every(({ name }) => Object.hasOwn(encoders, name))
+    const own = found.every(({ name }) => Object.hasOwn(embeddingEncoders, name))
     const [first] = found
     if (first === undefined || (!own && found.length !== 1))
       throw new CheckpointError(
@@ -57,13 +47,11 @@ export async function openEmbedding(
       const values = decodeFloats(await bytes.read({ begin, end }, { signal }), tensor.dtype)
       const width = values.length / rows
       vectors.set(
-        encoders[tensor.name] ?? 'text_encoder',
+        embeddingEncoders[tensor.name] ?? 'text_encoder',
         Array.from({ length: rows }, (_, row) => values.slice(row * width, (row + 1) * width)),
       )
     }
-    // The names of these tensors are no words; other programs take the file's.
-    const isWord = !own && first.name !== 'emb_params'
-    return { token: options.token ?? (isWord ? first.name : file.replace(/\.safetensors$/i, '')), vectors }
+    return { token: options.token ?? embeddingWord(first.name, file), vectors }
   } finally {
     close()
   }
@@ -71,8 +59,8 @@ export async function openEmbedding(
 
 function checkedRows({ name, shape }: TensorHeader, file: string): number {
   const rows = shape.length === 1 ? 1 : (shape[0] ?? 0)
-  if ((shape.length === 1 || shape.length === 2) && rows > 0 && rows <= mostVectors) return rows
-  const message = `The tensor ${name} of ${file} has the shape [${shape.join(', ')}]; an embedding has [width], or up to ${mostVectors} rows of it.`
+  if ((shape.length === 1 || shape.length === 2) && rows > 0 && rows <= mostEmbeddingVectors) return rows
+  const message = `The tensor ${name} of ${file} has the shape [${shape.join(', ')}]; an embedding has [width], or up to ${mostEmbeddingVectors} rows of it.`
   throw new CheckpointError('not-an-embedding', message, { file, tensor: name, actual: shape })
 }
 

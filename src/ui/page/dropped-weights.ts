@@ -1,5 +1,7 @@
 /** Finds out from its header what a dropped safetensors file is: a LoRA, an embedding or a checkpoint. The load reports every other fault of the file. */
 
+import { areEmbeddingNames, embeddingWord, mostEmbeddingVectors } from '../../util/embedding-names.js'
+
 /** What a file is. `word`: what prompts call the embedding. */
 export type DroppedWeights =
   | { readonly kind: 'lora' }
@@ -8,9 +10,6 @@ export type DroppedWeights =
 
 /** The longest headers of a LoRA's file and of an embedding's, in bytes. */
 const [longestHeader, longestEmbedding] = [12_500_000, 10_000]
-
-/** The tensors of an embedding whose names are no words: of AUTOMATIC1111's files, and those for the text encoders of Stable Diffusion XL. */
-const notWords: ReadonlySet<string> = new Set(['emb_params', 'clip_l', 'clip_g', 'text_encoders_0', 'text_encoders_1'])
 
 /** Reads the header of a file. */
 export async function readDroppedWeights(file: File): Promise<DroppedWeights> {
@@ -24,12 +23,12 @@ export async function readDroppedWeights(file: File): Promise<DroppedWeights> {
     )
   )
     return { kind: 'lora' }
-  const word = length > longestEmbedding ? undefined : embeddingWord(header, file.name.replace(/\.safetensors$/i, ''))
+  const word = length > longestEmbedding ? undefined : wordOf(header, file.name)
   return word === undefined ? { kind: 'checkpoint' } : { kind: 'embedding', word }
 }
 
 /** The word of an embedding, as `loadTextualInversion` names it; undefined for other files. */
-function embeddingWord(header: string, stem: string): string | undefined {
+function wordOf(header: string, file: string): string | undefined {
   let parsed: unknown
   try {
     parsed = JSON.parse(header)
@@ -38,13 +37,14 @@ function embeddingWord(header: string, stem: string): string | undefined {
   }
   if (typeof parsed !== 'object' || parsed === null) return undefined
   const tensors = Object.entries(parsed).filter(([name]) => name !== '__metadata__')
-  const [first, ...more] = tensors.map(([name]) => name)
+  const names = tensors.map(([name]) => name)
+  const [first] = names
   if (first === undefined) return undefined
-  if (tensors.every(([name]) => notWords.has(name))) return stem
-  return more.length === 0 && isRows((tensors[0]?.[1] as { readonly shape?: unknown } | undefined)?.shape) ? first : undefined
+  const isOneWord = names.length === 1 && isRows((tensors[0]?.[1] as { readonly shape?: unknown } | undefined)?.shape)
+  return isOneWord || areEmbeddingNames(names) ? embeddingWord(first, file) : undefined
 }
 
 /** Whether a shape is that of one vector or of a few. */
 function isRows(shape: unknown): boolean {
-  return Array.isArray(shape) && (shape.length === 1 || (shape.length === 2 && Number(shape[0]) <= 75))
+  return Array.isArray(shape) && (shape.length === 1 || (shape.length === 2 && Number(shape[0]) <= mostEmbeddingVectors))
 }
