@@ -1,12 +1,22 @@
 /**
- * Measures the error of q8 and q4. First, for every fixture, compares the image and the first noise prediction with diffusers' in float32, on the CPU.
+ * Measures the error of q8 and q4. First, for every fixture, compares the images and the first noise predictions of its cases with diffusers' in float32, on the
+ * CPU: in q8, in q4 as it was before scales had the least squared error and sensitive weights were kept, and in q4.
  * Then measures the error of each quantized tensor of full-size models, with random weights in the published shapes.
  *
  *     node scripts/run.mjs bench/quantization-quality.ts [--fixtures | --weights]
  */
 
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { float16ToFloat32 } from '../src/util/half.js'
+import { bytesOf, decodeFloats, isFloatDType } from '../src/checkpoint/element-types.js'
+import { cast } from '../src/checkpoint/transforms/cast.js'
+import { quantize } from '../src/checkpoint/transforms/quantize.js'
+import { transformTable, type WeightTransform } from '../src/checkpoint/transforms/transform-table.js'
+import type { TensorEntry } from '../src/checkpoint/types.js'
+import { measureWeights, readWeightTable } from '../src/checkpoint/weight-table.js'
+import { networkDefinition } from '../src/models/registry.js'
+import { quantizingTransforms } from '../src/pipelines/loading/dtypes.js'
+import { float16ToFloat32, float32ToFloat16 } from '../src/util/half.js'
 import {
   dequantizeRows,
   isQuantizable,
@@ -29,43 +39,124 @@ export async function main(args: readonly string[]): Promise<void> {
   if (!args.includes('--fixtures')) weightTable()
 }
 
-const words = ['q8', 'q4'] as const
-
-/** The first case of each fixture: its folder below fixtures/, and the path of its repository. */
+/** The cases of each fixture: its folder below fixtures/, and the path of its repository. */
 const cases: readonly (readonly [name: string, repository: string])[] = [
-  ...['tiny-sd15', 'tiny-sd21', 'tiny-sdxl', 'tiny-sd3', 'tiny-sd35'].map(
-    (name) => [name, join(fixtures, name, 'repo')] as const,
+  ...['sd15', 'sd21', 'sdxl', 'sd3', 'sd35', 'flux', 'chroma', 'flux2-klein', 'z-image'].map(
+    (name) => [`tiny-${name}`, join(fixtures, `tiny-${name}`, 'repo')] as const,
   ),
   ['bundled', join(fixtures, '../public/models/aquatint-emoji')],
 ]
 
+const kilobytes = (count: number) => (count / 1000).toFixed(0)
+
 async function fixtureTable(): Promise<void> {
-  console.log('| fixture | q8: image, dB | noise, % | q4: image, dB | noise, % |')
-  console.log('| --- | ---: | ---: | ---: | ---: |')
-  for (const [name, repository] of cases) {
-    const cells: string[] = []
-    for (const dtype of words) {
-      const { image, noise } = await compare(name, repository, dtype)
-      cells.push(image.toFixed(1), (100 * noise).toFixed(1))
-    }
-    console.log(`| ${name} | ${cells.join(' | ')} |`)
+  console.log(
+    '| fixture | cases | q8: image, dB | noise, % | q4, before: image, dB | noise, % | kB | q4: image, dB | noise, % | kB |',
+  )
+  console.log(`| --- |${' ---: |'.repeat(9)}`)
+  for (const [name, folder] of cases) {
+    const repository = diskRepository(folder)
+    const before = await dequantized(folder)
+    const q8 = await compare(name, repository, 'q8')
+    const former = await compare(name, diskRepository(folder, before.files), 'float32')
+    const q4 = await compare(name, repository, 'q4')
+    const errors = ({ image, noise }: Compared) => [image.toFixed(1), (100 * noise).toFixed(1)]
+    const cells = [...errors(q8), ...errors(former), kilobytes(before.formerBytes), ...errors(q4), kilobytes(before.bytes)]
+    console.log(`| ${name} | ${q4.cases} | ${cells.join(' | ')} |`)
   }
 }
 
-/** The PSNR of the image in dB, and the root mean square error of the first noise prediction, relative to its root mean square. */
-async function compare(fixture: string, repository: string, dtype: LoadPipelineOptions['dtype']) {
-  const [first] = readCases(fixture)
-  if (first === undefined) throw new Error(`${fixture} has no case`)
-  const { item, reference } = first
-  const pipeline = await loadPipeline(diskRepository(repository), { device: 'wasm', dtype })
-  try {
-    const options = caseOptions(item, pipeline.info.scheduler.className)
-    const { captured = {} } = await pipeline.generate(item.prompt, { ...options, capture: ['noise_pred', 'image'] })
-    const pair = (name: string) => [captured[name], reference[name]].map((tensor) => tensor ?? absent(fixture, name)) as Pair
-    return {
-      image: psnr(...pair('image')),
-      noise: relativeError(...(pair('noise_pred_0').map(({ data }) => data) as [Float32Array, Float32Array])),
+/** The weights that were kept before classes named theirs. */
+const formerlyKept =
+  /^(?:time_embedding|add_embedding|class_embedding|time_text_embed|context_embedder|proj_out|norm_out|text_projection)\./
+
+/**
+ * The weight files of a repository, with the values in float32 that q4 gave them before: scales by the range of a block. Also the bytes that
+ * these weights took in q4, and take now.
+ */
+async function dequantized(folder: string) {
+  const former: QuantizeOptions = { bits: 4, scales: 'range', sensitive: { kept: formerlyKept } }
+  const repository = diskRepository(folder)
+  const files: Record<string, Uint8Array<ArrayBuffer>> = {}
+  let formerBytes = 0
+  let bytes = 0
+  for (const { path } of await repository.files()) {
+    const network = /^([^/]+)\/[^/]+\.safetensors$/.exec(path)?.[1]
+    if (network === undefined || path.includes('.fp16.')) continue
+    const { _class_name: className, architectures } = JSON.parse(readFileSync(join(folder, network, 'config.json'), 'utf8')) as {
+      readonly _class_name?: string
+      readonly architectures?: readonly string[]
     }
+    const definition = networkDefinition(className ?? architectures?.[0] ?? '')
+    if (!definition.quantizable) continue
+    const table = await readWeightTable(repository, { kind: 'single', path, variant: null })
+    const sizeOf = (transforms: readonly WeightTransform[]) => measureWeights(transformTable(table, transforms)).bytes
+    formerBytes += sizeOf([quantize(former), cast('F16')])
+    bytes += sizeOf(quantizingTransforms('q4', definition.sensitive))
+    const tensors = await Promise.all(
+      [...table.values()].filter(({ dtype }) => isFloatDType(dtype)).map((entry) => formerValues(entry, former)),
+    )
+    files[path] = safetensorsFile(tensors)
+  }
+  return { files, formerBytes, bytes }
+}
+
+interface Values {
+  readonly name: string
+  readonly shape: readonly number[]
+  readonly values: Float32Array<ArrayBuffer>
+}
+
+async function formerValues({ name, shape, dtype, source, begin, end }: TensorEntry, former: QuantizeOptions): Promise<Values> {
+  if (!isFloatDType(dtype)) throw new TypeError(`${name} is ${dtype}`)
+  const values = decodeFloats(await source.read({ begin, end }), dtype)
+  if (!isQuantizable({ name, shape, dtype }, former)) return { name, shape, values: float16ToFloat32(float32ToFloat16(values)) }
+  const layout = quantizedLayout(shape, former)
+  return { name, shape, values: dequantizeRows(quantizeRows(values, layout, name), layout) }
+}
+
+function safetensorsFile(tensors: readonly Values[]): Uint8Array<ArrayBuffer> {
+  let at = 0
+  const entries = tensors.map(({ name, shape, values }) => {
+    const begin = at
+    at += values.byteLength
+    return [name, { dtype: 'F32', shape, data_offsets: [begin, at] }] as const
+  })
+  const header = new TextEncoder().encode(JSON.stringify(Object.fromEntries(entries)))
+  const bytes = new Uint8Array(8 + header.byteLength + at)
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(header.byteLength), true)
+  bytes.set(header, 8)
+  for (const [index, { values }] of tensors.entries())
+    bytes.set(bytesOf(values), 8 + header.byteLength + (entries[index]?.[1].data_offsets[0] ?? 0))
+  return bytes
+}
+
+interface Compared {
+  readonly cases: number
+  /** The mean PSNR of the images, in dB. */
+  readonly image: number
+  /** The root mean square error of the first noise prediction, relative to its root mean square: the mean of the cases. */
+  readonly noise: number
+}
+
+/** Runs the cases of a fixture that generate from text alone. */
+async function compare(
+  fixture: string,
+  repository: Parameters<typeof loadPipeline>[0],
+  dtype: LoadPipelineOptions['dtype'],
+): Promise<Compared> {
+  const pipeline = await loadPipeline(repository, { device: 'wasm', dtype })
+  try {
+    let [count, image, noise] = [0, 0, 0]
+    for (const { item, reference } of readCases(fixture)) {
+      const options = caseOptions(item, pipeline.info.scheduler.className)
+      const { captured = {} } = await pipeline.generate(item.prompt, { ...options, capture: ['noise_pred', 'image'] })
+      const pair = (name: string) => [captured[name], reference[name]].map((tensor) => tensor ?? absent(fixture, name)) as Pair
+      count++
+      image += psnr(...pair('image'))
+      noise += relativeError(...(pair('noise_pred_0').map(({ data }) => data) as [Float32Array, Float32Array]))
+    }
+    return { cases: count, image: image / count, noise: noise / count }
   } finally {
     await pipeline.dispose()
   }
@@ -99,8 +190,10 @@ function weightTable(): void {
   console.log('\n| full-size model | tensors | weights, billions | q8: error, % (least to most) | q4 |')
   console.log('| --- | ---: | ---: | ---: | ---: |')
   for (const model of models) {
-    const tensors = Object.entries(publishedModel(model).tensors).filter(([name, shape]) =>
-      isQuantizable({ name, shape, dtype: 'F16' }, { bits: 4 }),
+    const { _class_name: className, tensors: all } = publishedModel(model)
+    const { sensitive } = networkDefinition(className)
+    const tensors = Object.entries(all).filter(([name, shape]) =>
+      isQuantizable({ name, shape, dtype: 'F16' }, { bits: 4, sensitive }),
     )
     const total = tensors.reduce((sum, [, shape]) => sum + elementCount(shape), 0)
     const cells = ([8, 4] as const).map((bits) => {

@@ -18,6 +18,8 @@ import {
   type QuantizeOptions,
 } from '../src/checkpoint/transforms/quantize-rows.js'
 import type { TensorEntry, WeightTable } from '../src/checkpoint/types.js'
+import { networkDefinition } from '../src/models/registry.js'
+import { quantizingTransforms } from '../src/pipelines/loading/dtypes.js'
 import type { ByteRange } from '../src/hub/types.js'
 import { float32ToFloat16 } from '../src/util/half.js'
 import { elementCount } from '../src/util/element-count.js'
@@ -37,13 +39,18 @@ interface Measured {
   readonly peakBytes: number
 }
 
-const forms: readonly (readonly [string, readonly WeightTransform[]])[] = [
-  ['float32', [cast('F32')]],
-  ['float16', [cast('F16')]],
-  ['q8', [quantize({ bits: 8 }), cast('F16')]],
-  ['q4', [quantize({ bits: 4 }), cast('F16')]],
-  ['q4 with zero points', [quantize({ bits: 4, zeroPoints: true }), cast('F16')]],
-]
+/** The forms of a class's weights. */
+function formsOf(className: string): readonly (readonly [string, readonly WeightTransform[]])[] {
+  const { sensitive } = networkDefinition(className)
+  return [
+    ['float32', [cast('F32')]],
+    ['float16', [cast('F16')]],
+    ['q8', quantizingTransforms('q8', sensitive)],
+    ['q4', quantizingTransforms('q4', sensitive)],
+    ['q4, scales by range', [quantize({ bits: 4, scales: 'range', sensitive }), cast('F16')]],
+    ['q4 with zero points', [quantize({ bits: 4, zeroPoints: true, sensitive }), cast('F16')]],
+  ]
+}
 
 /** 16 MiB of normal numbers with the deviation of a Linear's initial weights, in float32 or float16, which are read repeatedly. */
 function randomBytes(type: 'F32' | 'F16'): Uint8Array<ArrayBuffer> {
@@ -153,8 +160,14 @@ function modelSizes(): { readonly model: string; readonly gigabytes: readonly nu
     .map((file) => file.replace('.json', ''))
     .filter((model) => !model.endsWith('-vae'))
     .map((model) => {
-      const table = tableOf(readTable(model).shapes, 'F16')
-      return { model, gigabytes: forms.slice(0, 4).map(([, transforms]) => bytesOf(transformTable(table, transforms)) / 1e9) }
+      const { className, shapes } = readTable(model)
+      const table = tableOf(shapes, 'F16')
+      return {
+        model,
+        gigabytes: formsOf(className)
+          .slice(0, 4)
+          .map(([, transforms]) => bytesOf(transformTable(table, transforms)) / 1e9),
+      }
     })
 }
 
@@ -162,23 +175,32 @@ function modelSizes(): { readonly model: string; readonly gigabytes: readonly nu
 export async function main(args: readonly string[]): Promise<void> {
   const file = args.find((arg) => !arg.startsWith('--')) ?? 't5-xxl-encoder'
   const { className, shapes } = readTable(file)
-  const linear = shapes.filter(([name, shape]) => isQuantizable({ name, shape, dtype: 'F16' }, { bits: 4 }))
+  const { sensitive } = networkDefinition(className)
+  const linear = shapes.filter(([name, shape]) => isQuantizable({ name, shape, dtype: 'F16' }, { bits: 4, sensitive }))
   // The Linear weights of about one block: the first 200 million.
   let count = 0
   const block = linear.filter(([, shape]) => (count += elementCount(shape)) <= 2e8)
   const type = 'F16'
   const [part, model] = [tableOf(block, type), tableOf(shapes, type)]
   const rows: Measured[] = []
-  for (const [dtype, options] of forms) rows.push(await measure(dtype, options, part, model))
+  for (const [dtype, options] of formsOf(className)) rows.push(await measure(dtype, options, part, model))
   const noise = Object.fromEntries(
     ([4, 8] as const).flatMap((bits) =>
       [16, 32, 64, 128].flatMap((blockSize) =>
-        [false, true].map(
-          (zeroPoints) =>
-            [
-              `q${bits}, blocks of ${blockSize}${zeroPoints ? ' with zero points' : ''}`,
-              signalToNoise({ bits, blockSize, zeroPoints }),
-            ] as const,
+        (['least squares', 'range', 'zero points'] as const).flatMap((how) =>
+          bits === 8 && how === 'least squares'
+            ? []
+            : [
+                [
+                  `q${bits}, blocks of ${blockSize}, ${how}`,
+                  signalToNoise({
+                    bits,
+                    blockSize,
+                    zeroPoints: how === 'zero points',
+                    scales: how === 'range' ? how : undefined,
+                  }),
+                ] as const,
+              ],
         ),
       ),
     ),

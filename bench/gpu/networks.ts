@@ -74,7 +74,7 @@ function networkOf(
   quantization?: QuantizationName,
 ): Network {
   const model = networkDefinition(className).fromConfig(config)
-  const stored = quantization === undefined ? table : transformTable(table, quantizingTransforms(quantization))
+  const stored = quantization === undefined ? table : transformTable(table, quantizingTransforms(quantization, model.sensitive))
   return { name: model.role, model, table: stored, repo, quantization }
 }
 

@@ -43,6 +43,14 @@ export const flux: PublishedPipeline = {
   maxSequenceLength: 512,
 }
 
+/** Chroma1: FLUX.1 schnell without CLIP and with the modulation computed by one network, which guides. */
+const chroma: PublishedPipeline = {
+  name: 'Chroma',
+  size: 1024,
+  components: { text_encoder: 't5-xxl-encoder', transformer: 'chroma-transformer', vae: 'flux-vae' },
+  maxSequenceLength: 512,
+}
+
 /** FLUX.2-klein-4B, distilled. */
 export const klein: PublishedPipeline = {
   name: 'FLUX.2-klein-4B',
@@ -88,6 +96,7 @@ const pipelines: readonly PublishedPipeline[] = [
     },
   },
   flux,
+  chroma,
   klein,
   { ...klein, size: small },
   zImageTurbo,
@@ -133,7 +142,10 @@ export function needsIn(word: WeightsDType, pipeline: PublishedPipeline, fromIma
   const networks = new Map(
     stored.map((network): [string, Network] => {
       const { compute, quantization } = dtypes.get(network.name) ?? {}
-      const table = quantization === undefined ? network.table : transformTable(network.table, quantizingTransforms(quantization))
+      const table =
+        quantization === undefined
+          ? network.table
+          : transformTable(network.table, quantizingTransforms(quantization, network.model.sensitive))
       return [network.name, { ...network, table, dtype: compute }]
     }),
   )

@@ -41,7 +41,7 @@ async function run(request: NetworkRequest): Promise<NetworkResult> {
           await transformWeights(
             {
               component: name,
-              transforms: quantizingTransforms(word),
+              transforms: quantizingTransforms(word, model.sensitive),
               label: word,
               contents: [],
               read: () => Promise.resolve(original),

@@ -43,7 +43,7 @@ async function open(id: string, endpoint: string, word: 'q8' | 'q4', early = fal
   const read = () => readWeightTable(repository, files)
   const readArriving = early ? () => readArrivingTable(repository, files) : undefined
   const { table } = await transformWeights(
-    { component: 'text_encoder_3', transforms: quantizingTransforms(word), label: word, contents, read, readArriving },
+    { component: 'text_encoder_3', transforms: quantizingTransforms(word, undefined), label: word, contents, read, readArriving },
     hub,
     new Run({}),
   )

@@ -72,7 +72,7 @@ export async function planComponent(
   const dtype = dtypeOf(options.dtypes, component)
   const counts = new Map<string, number>()
   const onOverflow = (tensor: string, count: number) => counts.set(tensor, count + (counts.get(tensor) ?? 0))
-  const converted = dtype === null ? table : transformTable(table, transformsOf(dtype, onOverflow))
+  const converted = dtype === null ? table : transformTable(table, transformsOf(dtype, className, onOverflow))
   const entries = stateDictOrder(className, [...converted.keys()]).map((tensor) => converted.get(tensor) as TensorEntry)
   const plan = planShards(entries, {
     library: weightLibrary,

@@ -65,9 +65,10 @@ function isAutoencoder(className: string): boolean {
     : definition.role === 'autoencoder'
 }
 
-/** The transforms of a component's weights that the value calls for. */
-export function transformsOf(word: DTypeWord, onOverflow: OnOverflow): readonly WeightTransform[] {
-  if (word === 'q8' || word === 'q4') return [quantize({ bits: word === 'q8' ? 8 : 4 }), cast('F16', onOverflow)]
+/** The transforms of a component's weights that the value calls for, by the component's class. */
+export function transformsOf(word: DTypeWord, className: string, onOverflow: OnOverflow): readonly WeightTransform[] {
+  const sensitive = findNetworkDefinition(className)?.sensitive
+  if (word === 'q8' || word === 'q4') return [quantize({ bits: word === 'q8' ? 8 : 4, sensitive }), cast('F16', onOverflow)]
   return [cast(({ float32: 'F32', float16: 'F16', bfloat16: 'BF16' } as const)[word], onOverflow)]
 }
 

@@ -3,7 +3,7 @@
  * the complete files of an interrupted run.
  */
 
-import { quantizeVersion } from '../../src/checkpoint/transforms/quantize-rows.js'
+import { quantizeVersions } from '../../src/checkpoint/transforms/quantize-rows.js'
 import { CheckpointError, InputError, StorageError } from '../../src/errors.js'
 import { formatBytes } from '../../src/util/format-bytes.js'
 import { isWeightFile, readContents, type ComponentContents, type RepositoryContents } from '../read-contents.js'
@@ -78,7 +78,7 @@ async function writeAnew(source: ShardSource, options: ShardOptions, io: Command
   const reading = { signal: io.signal }
   const { maxShardSize, variant, saveVariant } = options
   const dtypes = [...options.dtypes]
-  const own = { rulesVersion, quantizeVersion, maxShardSize, dtypes, variant, saveVariant }
+  const own = { rulesVersion, quantizeVersions, maxShardSize, dtypes, variant, saveVariant }
   const fingerprintOf = async () => JSON.stringify({ source: await source.state(), options: own })
   const fingerprint = await fingerprintOf()
   const target = await findTarget(source.path, options.out, fingerprint)

@@ -65,7 +65,9 @@ describe('as blocks of our own', () => {
     const quantized = [...tensors.values()].filter(({ blocks }) => /^Q[48]_0$/.test(blocks?.name ?? ''))
     expect(new Set(quantized.map(({ blocks }) => blocks?.name))).toEqual(new Set(['Q8_0', 'Q4_0']))
     for (const entry of quantized) {
-      const made = quantizeBlocks(() => expect.fail('Nothing was to be quantized again.')).apply(new Map([[entry.name, entry]]))
+      const made = quantizeBlocks(undefined, () => expect.fail('Nothing was to be quantized again.')).apply(
+        new Map([[entry.name, entry]]),
+      )
       const layout = quantizedLayout(entry.shape, { bits: entry.blocks!.bits })
       const codes = await read(made, entry.name)
       const scales = new Uint16Array((await read(made, `${entry.name}_scale`)).buffer)
@@ -77,7 +79,7 @@ describe('as blocks of our own', () => {
 
   test('others are quantized to the nearest form, and the error is reported once for each type', async () => {
     const errors = new Map<string, number>()
-    const made = quantizeBlocks((type, bits, error) => {
+    const made = quantizeBlocks(undefined, (type, bits, error) => {
       expect(errors.has(type)).toBe(false)
       expect(bits).toBe(/Q[56]/.test(type) ? 8 : 4)
       errors.set(type, error)
@@ -103,7 +105,7 @@ describe('as blocks of our own', () => {
   })
 
   test('scales are float16, as the kernels expect them', async () => {
-    const { scales } = await weights(quantizeBlocks().apply(await table()), 'Q8_0.weight', 8)
+    const { scales } = await weights(quantizeBlocks(undefined).apply(await table()), 'Q8_0.weight', 8)
     expect(float16ToFloat32(scales).every((scale) => Number.isFinite(scale))).toBe(true)
   })
 })

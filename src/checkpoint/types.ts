@@ -22,6 +22,17 @@ export interface TensorEntry {
   readonly blocks?: { readonly name: string; readonly bits: 4 | 8 } | undefined
 }
 
+/**
+ * The Linear weights of a network class that quantizing would harm most, by the names of its tensors: few numbers whose errors reach every block or the
+ * result.
+ */
+export interface SensitiveWeights {
+  /** Those that are never quantized, such as embedders, and the first and last projections. */
+  readonly kept?: RegExp | undefined
+  /** Those that have 8 bits where the others have 4, such as modulations. */
+  readonly eightBits?: RegExp | undefined
+}
+
 /** All tensors of one component by name, from all shards. */
 export type WeightTable = ReadonlyMap<string, TensorEntry>
 

@@ -5,7 +5,13 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import cases from '../../fixtures/float16-networks/cases.json' with { type: 'json' }
 import { readSafetensorsHeader } from '../checkpoint/safetensors.js'
-import { dequantizeRows, isQuantizable, quantizedLayout, quantizeRows } from '../checkpoint/transforms/quantize-rows.js'
+import {
+  dequantizeRows,
+  isQuantizable,
+  optionsFor,
+  quantizedLayout,
+  quantizeRows,
+} from '../checkpoint/transforms/quantize-rows.js'
 import { quantize } from '../checkpoint/transforms/quantize.js'
 import { transformTable } from '../checkpoint/transforms/transform-table.js'
 import type { Config, TensorEntry, WeightTable } from '../checkpoint/types.js'
@@ -126,15 +132,16 @@ test.each(massive)('$name: $largest in the residual stream', async (item) => {
       .toBeLessThanOrEqual(1.5 * own)
 })
 
-describe.each([{ bits: 8 }, { bits: 4 }] as const)('with %o', (how) => {
+describe.each([{ bits: 8 }, { bits: 4 }] as const)('with %o', ({ bits }) => {
   test.each(plain)('$name, against its dequantized weights in float32', async (item) => {
     if (!gpu.info.shaderF16) return
+    const how = { bits, sensitive: networkDefinition(item.className).sensitive }
     const all = await weights(item)
     const table = new Map([...all].map(([name, { entry }]) => [name, entry]))
     const decoded = new Map(table)
     for (const [name, { entry, values }] of all) {
       if (!isQuantizable(entry, how)) continue
-      const layout = quantizedLayout(entry.shape, how)
+      const layout = quantizedLayout(entry.shape, optionsFor(name, how))
       decoded.set(name, entryOf(name, entry.shape, dequantizeRows(quantizeRows(values, layout, name), layout)))
     }
     const expected = await run(cpu, item, decoded, 'float32')

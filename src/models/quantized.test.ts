@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest'
 import {
   dequantizeRows,
   isQuantizable,
+  optionsFor,
   quantizedLayout,
   quantizeRows,
   type QuantizeOptions,
@@ -13,12 +14,13 @@ import { matchWeights, quantizedWeights } from './match-weights.js'
 import { plain, relativeError, runGraph, type MemoryEntry } from './testing.node.js'
 
 /** A table with its Linears quantized, and one with the dequantized values. */
-function quantize(table: ReadonlyMap<string, MemoryEntry>, options: QuantizeOptions) {
+function quantize(table: ReadonlyMap<string, MemoryEntry>, given: QuantizeOptions) {
   const coded = new Map(table)
   const decoded = new Map(table)
   let count = 0
   for (const entry of table.values()) {
-    if (!isQuantizable(entry, options)) continue
+    if (!isQuantizable(entry, given)) continue
+    const options = optionsFor(entry.name, given)
     count++
     const layout = quantizedLayout(entry.shape, options)
     const { rows, blocksPerRow, blockSize, bits } = layout
@@ -52,7 +54,7 @@ const settings: readonly QuantizeOptions[] = [
 describe.each(cases)('%s %s', (name, call) => {
   test.each(settings)('%o', async (options) => {
     const { definition, table, write, inputs, expected } = fixtureCalls(name).get(call)!()
-    const { coded, decoded, count } = quantize(table, options)
+    const { coded, decoded, count } = quantize(table, { ...options, sensitive: definition.sensitive })
     expect(count).toBeGreaterThan(3)
     for (const weights of ['initializer', 'input'] as const) {
       const form = { dtype: 'float32', weights, granularity: 'block' } as const

@@ -6,7 +6,7 @@
  * weights; a pipeline's `Network` is a model with its weight table.
  */
 
-import type { Config, WeightLibrary } from '../checkpoint/types.js'
+import type { Config, WeightLibrary, SensitiveWeights } from '../checkpoint/types.js'
 import type { ComponentGraph, Shapes, WriteOptions } from '../onnx/types.js'
 import type { TokenEmbedding } from './layers/token-embedding.js'
 
@@ -82,6 +82,8 @@ export interface ClassFacts<Role extends NetworkRole> {
   readonly weights: WeightNames
   /** Whether its Linear weights may be quantized. */
   readonly quantizable: boolean
+  /** Those of them that quantizing would harm most. Absent: none. */
+  readonly sensitive?: SensitiveWeights | undefined
   /**
    * `float32`: where the graph computes in float16, the values that blocks pass on are float32 all the same, because sums over many blocks can leave
    * float16's range (65,504). Absent: they have the graph's type.

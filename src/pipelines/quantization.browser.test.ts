@@ -104,7 +104,7 @@ const make = async (
   read = () => Promise.resolve(table),
 ) =>
   transformWeights(
-    { component: 'unet', transforms: quantizingTransforms(word), label: word, contents: [key], read },
+    { component: 'unet', transforms: quantizingTransforms(word, undefined), label: word, contents: [key], read },
     await open(),
     run,
   )

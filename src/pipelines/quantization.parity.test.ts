@@ -47,19 +47,43 @@ async function paint(repository: Parameters<typeof loadPipeline>[0], options: Op
 
 const quality = (image: PlainTensor) => psnr(image, reference['image']!)
 
+/** The means of the fixture's cases: one image says little, because the errors of a small network differ more between inputs than between ways to quantize. */
+async function meanQuality(dtype: 'q4') {
+  const cases = readCases('tiny-sdxl')
+  const pipeline = await loadPipeline(diskRepository(repo), { device: 'wasm', dtype })
+  try {
+    let [decibels, error] = [0, 0]
+    for (const { item, reference } of cases) {
+      const options = { ...caseOptions(item, pipeline.info.scheduler.className), capture: ['noise_pred', 'image'] as const }
+      const { captured = {} } = await pipeline.generate(item.prompt, options)
+      decibels += psnr(captured['image']!, reference['image']!) / cases.length
+      error += relativeError(captured['noise_pred_0'], reference['noise_pred_0']!) / cases.length
+    }
+    return { info: pipeline.info, decibels, error }
+  } finally {
+    await pipeline.dispose()
+  }
+}
+
+// No bound follows from arithmetic (that of single blocks is in quantize-rows.test.ts): these limits keep the measured quality (q8: 43.3 dB and 1.4 % in
+// the first case; q4: 18.7 dB and 25 %, the means of 13) from getting worse. Networks of a few dozen channels with random weights suffer most: nothing averages out.
 describe('quality against diffusers in float32', () => {
-  // No bound follows from arithmetic: these limits keep the measured quality (43.3 and 18.3 dB; 1.4 % and 27 %) from getting worse. Networks of
-  // a few dozen channels with random weights suffer most: nothing averages out.
-  test.each([
-    ['q8', 40, 0.02],
-    ['q4', 17, 0.3],
-  ] as const)('%s gives the image within %i dB, the noise within %f', async (dtype, decibels, error) => {
-    const { image, noise, info } = await paint(diskRepository(repo), { dtype })
-    expect(quality(image)).toBeGreaterThan(decibels)
-    expect(relativeError(noise, reference['noise_pred_0']!)).toBeLessThan(error)
+  test('q8 gives the image within 40 dB, the noise within 2 %', async () => {
+    const { image, noise, info } = await paint(diskRepository(repo), { dtype: 'q8' })
+    expect(quality(image)).toBeGreaterThan(40)
+    expect(relativeError(noise, reference['noise_pred_0']!)).toBeLessThan(0.02)
     expect(quality(image)).toBeLessThan(60)
     const { unet, vae } = info.components
-    expect([unet?.quantization, unet?.parameters, vae?.quantization]).toEqual([dtype, 423_028, undefined])
+    expect([unet?.quantization, unet?.parameters, vae?.quantization]).toEqual(['q8', 423_028, undefined])
+  })
+
+  test('q4 gives images within 17 dB, noise within 30 %', { timeout: 180_000 }, async () => {
+    const { info, decibels, error } = await meanQuality('q4')
+    expect(decibels).toBeGreaterThan(17)
+    expect(error).toBeLessThan(0.3)
+    expect(decibels).toBeLessThan(60)
+    const { unet, vae } = info.components
+    expect([unet?.quantization, unet?.parameters, vae?.quantization]).toEqual(['q4', 423_028, undefined])
   })
 
   test('a type for each component', async () => {
@@ -187,7 +211,11 @@ test('a lost quantized copy whose original could not be read is made again by th
   const table = await readWeightTable(files, { kind: 'single', path: 'w.safetensors', variant: null })
   for (const { source } of table.values()) Object.assign(source, { contentKey: contents[0] })
   const quantize = (read: TransformRequest['read']) =>
-    transformWeights({ component: 'unet', transforms: quantizingTransforms('q8'), label: 'q8', contents, read }, hub, new Run({}))
+    transformWeights(
+      { component: 'unet', transforms: quantizingTransforms('q8', undefined), label: 'q8', contents, read },
+      hub,
+      new Run({}),
+    )
   const made = await quantize(() => Promise.resolve(table))
 
   const signals: (AbortSignal | undefined)[] = []
@@ -211,7 +239,7 @@ test('values that float16 cannot hold are reported', async () => {
   const files = memoryRepository({ 'w.safetensors': bytes })
   const read = () => readWeightTable(files, { kind: 'single', path: 'w.safetensors', variant: null })
   const run = new Run({})
-  const transforms = quantizingTransforms('q8', overflowWarning('unet', run))
+  const transforms = quantizingTransforms('q8', undefined, overflowWarning('unet', run))
   const { table } = await transformWeights({ component: 'unet', transforms, label: 'q8', contents: [], read }, undefined, run)
   const { source, begin, end } = table.get('norm')!
   await source.read({ begin, end })

@@ -3,33 +3,38 @@
  * are quantized again, to 8 or 4 bits, whichever is nearer. Tensors in other types stay as they are.
  */
 
-import type { TensorEntry, WeightTable } from '../types.js'
+import type { SensitiveWeights, TensorEntry, WeightTable } from '../types.js'
 import { quantize } from './quantize.js'
-import { dequantizeRows } from './quantize-rows.js'
+import { dequantizeRows, quantizeVersions } from './quantize-rows.js'
 import type { WeightTransform } from './transform-table.js'
 
 /** Receives, once for each block type whose weights change, how far the first of them are off: the root of the mean square error, as a part of their own. */
 export type OnRequantized = (type: string, bits: 4 | 8, error: number) => void
 
-/** The transform. `onRequantized` is called when tensors are read. */
-export function quantizeBlocks(onRequantized: OnRequantized = () => {}): WeightTransform {
+/** The transform. Tensors that `sensitive` keeps are not quantized. `onRequantized` is called when tensors are read. */
+export function quantizeBlocks(kept: SensitiveWeights['kept'], onRequantized: OnRequantized = () => {}): WeightTransform {
   return {
-    description: { name: 'quantize-blocks', version: 1 },
+    description: { name: 'quantize-blocks', version: quantizeVersions[4], kept: kept?.source },
     apply: (table) => {
       const measured = new Set<string>()
       const result = new Map<string, TensorEntry>()
       for (const entry of table.values())
-        for (const [name, made] of blockEntries(entry, measured, onRequantized)) result.set(name, made)
+        for (const [name, made] of blockEntries(entry, kept, measured, onRequantized)) result.set(name, made)
       return result
     },
   }
 }
 
-function blockEntries(entry: TensorEntry, measured: Set<string>, onRequantized: OnRequantized): WeightTable {
+function blockEntries(
+  entry: TensorEntry,
+  kept: SensitiveWeights['kept'],
+  measured: Set<string>,
+  onRequantized: OnRequantized,
+): WeightTable {
   const { blocks } = entry
   if (blocks === undefined) return new Map([[entry.name, entry]])
   const { bits, name } = blocks
-  const transform = quantize({ bits, blockSize: 32, symmetric: bits === 8 }, (weights, rows, layout) => {
+  const transform = quantize({ bits, blockSize: 32, symmetric: bits === 8, sensitive: { kept } }, (weights, rows, layout) => {
     if (measured.has(name)) return
     measured.add(name)
     const made = dequantizeRows(rows, layout)

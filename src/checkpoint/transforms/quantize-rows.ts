@@ -13,10 +13,11 @@
 
 import { CheckpointError, InputError } from '../../errors.js'
 import { float16ToFloat32, float32ToFloat16 } from '../../util/half.js'
-import type { TensorEntry } from '../types.js'
+import type { SensitiveWeights, TensorEntry } from '../types.js'
+import { leastSquaresScales } from './block-scales.js'
 
-/** Increases when the arithmetic changes, so that prepared files of an older version are not used. */
-export const quantizeVersion = 1
+/** By bits: increases when the arithmetic changes, so that prepared files of an older version are not used. */
+export const quantizeVersions = { 4: 2, 8: 1 } as const
 
 /** How weights are quantized. */
 export interface QuantizeOptions {
@@ -30,6 +31,10 @@ export interface QuantizeOptions {
    * points only. Default false: it gets the code 0, and the scale its sign.
    */
   readonly symmetric?: boolean | undefined
+  /** Tensors that are kept, or have 8 bits, by their names. Absent: none. */
+  readonly sensitive?: SensitiveWeights | undefined
+  /** How the scale of a block is chosen, in 4 bits without zero points: with the least squared error (the default), or by its range as in 8 bits. */
+  readonly scales?: 'least squares' | 'range' | undefined
 }
 
 /** The layout of one quantized weight. */
@@ -38,6 +43,7 @@ export interface QuantizedLayout {
   readonly blockSize: number
   readonly zeroPoints: boolean
   readonly symmetric: boolean
+  readonly leastSquares: boolean
   /** Rows (out features) and columns (in features) of the Linear weight. */
   readonly rows: number
   readonly columns: number
@@ -79,6 +85,7 @@ export function quantizedLayout(shape: readonly number[], options: QuantizeOptio
     blockSize,
     zeroPoints,
     symmetric,
+    leastSquares: bits === 4 && !zeroPoints && !symmetric && options.scales !== 'range',
     rows,
     columns,
     blocksPerRow,
@@ -92,10 +99,6 @@ export function quantizedLayout(shape: readonly number[], options: QuantizeOptio
 const embeddings =
   /(?:^|\.)(?:shared|embed_tokens|token_embedding|position_embedding|word_embeddings|relative_attention_bias|class_embedding)\.weight$/
 
-/** Small layers whose output reaches every block or is the result. They hold a few thousandths of the weights, and quantizing them would do the most harm. */
-const kept =
-  /^(?:time_embedding|add_embedding|class_embedding|time_text_embed|context_embedder|proj_out|norm_out|text_projection)\./
-
 /** Whether a tensor of a checkpoint is a Linear weight that `options` can quantize, by its name, type and shape. */
 export function isQuantizable(entry: Pick<TensorEntry, 'name' | 'dtype' | 'shape'>, options: QuantizeOptions): boolean {
   const { name, dtype, shape } = entry
@@ -105,12 +108,17 @@ export function isQuantizable(entry: Pick<TensorEntry, 'name' | 'dtype' | 'shape
     (dtype === 'F32' || dtype === 'F16' || dtype === 'BF16') &&
     name.endsWith('.weight') &&
     !embeddings.test(name) &&
-    !kept.test(name) &&
+    options.sensitive?.kept?.test(name) !== true &&
     rows > 0 &&
     columns > 0 &&
     columns <= maxColumns &&
     columns % (options.blockSize ?? 32) === 0
   )
+}
+
+/** How this tensor is quantized with `options`: in 8 bits if it is one of those that must have them. */
+export function optionsFor(name: string, options: QuantizeOptions): QuantizeOptions {
+  return options.sensitive?.eightBits?.test(name) === true ? { ...options, bits: 8 } : options
 }
 
 /** Quantized rows: `codes`, `scales` (float16 bits) and `zeroPoints` (empty without them) as the layout orders them. */
@@ -122,8 +130,9 @@ export interface QuantizedRows {
 
 /**
  * Quantizes whole rows. Without zero points the weight of largest magnitude gets the lowest code exactly, so all 2^bits codes are used
- * and a scale can be negative; with them the block's range, zero included, is spread over the codes. Scales are rounded to float16
- * first and the codes are computed with the rounded scales, so rounding a scale adds no error.
+ * and a scale can be negative; in 4 bits it only does where no other scale has a smaller squared error (block-scales.ts). With zero points
+ * the block's range, zero included, is spread over the codes. Scales are rounded to float16 first and the codes are computed with the rounded
+ * scales, so rounding a scale adds no error.
  * @throws CheckpointError `weight-not-finite`, `weight-too-large`
  */
 export function quantizeRows(weights: Float32Array, layout: QuantizedLayout, name: string): QuantizedRows {
@@ -157,7 +166,8 @@ export function quantizeRows(weights: Float32Array, layout: QuantizedLayout, nam
       lowest[block] = min
     }
   }
-  const scales = float32ToFloat16(exact)
+  const byRange = float32ToFloat16(exact)
+  const scales = layout.leastSquares ? leastSquaresScales(weights, byRange) : byRange
   const rounded = float16ToFloat32(scales)
   const codes = new Uint8Array(rows * layout.codeBytes)
   const points = new Uint8Array(rows * layout.zeroPointBytes)

@@ -7,7 +7,7 @@
 import { CheckpointError } from '../../errors.js'
 import type { ByteSource } from '../../hub/types.js'
 import type { SafetensorsDType, TensorEntry } from '../types.js'
-import { isQuantizable, quantizedLayout, quantizeVersion, type QuantizeOptions } from './quantize-rows.js'
+import { isQuantizable, optionsFor, quantizedLayout, quantizeVersions, type QuantizeOptions } from './quantize-rows.js'
 import { QuantizedTensor, ScaleMemory, type OnRows } from './quantize-source.js'
 import type { WeightTransform } from './transform-table.js'
 
@@ -18,8 +18,11 @@ import type { WeightTransform } from './transform-table.js'
  * `apply` throws CheckpointError `quantized-name` where the table has one of the new names already, InputError `quantize-options`.
  */
 export function quantize(options: QuantizeOptions, onRows?: OnRows): WeightTransform {
+  const { sensitive, ...own } = options
+  const version = quantizeVersions[options.bits]
+  const names = { kept: sensitive?.kept?.source, eightBits: options.bits === 4 ? sensitive?.eightBits?.source : undefined }
   return {
-    description: { name: 'quantize', version: quantizeVersion, ...options },
+    description: { name: 'quantize', version, ...own, ...names },
     apply: (table) => {
       const result = new Map<string, TensorEntry>()
       const memory = new ScaleMemory()
@@ -40,7 +43,7 @@ export function quantize(options: QuantizeOptions, onRows?: OnRows): WeightTrans
           put(entry)
           continue
         }
-        const layout = quantizedLayout(entry.shape, options)
+        const layout = quantizedLayout(entry.shape, optionsFor(entry.name, options))
         const { rows, blocksPerRow, codeBytes, zeroPointBytes } = layout
         const tensor = new QuantizedTensor(entry, layout, memory, onRows)
         add(entry.name, 'U8', [rows, blocksPerRow, codeBytes / blocksPerRow], tensor.codes)

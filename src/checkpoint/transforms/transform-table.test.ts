@@ -226,11 +226,11 @@ it('applies transforms in order, and names each of them in the recipe', () => {
   // Quantized weights are codes, which a cast leaves alone; float16 weights can be quantized.
   const castFirst = [cast('F16'), quantize({ bits: 4, blockSize: 16 })]
   expect([...transformTable(tableOf(weight), castFirst).values()].map(({ dtype }) => dtype)).toEqual(['U8', 'F16'])
-  expect(recipeOf(castFirst)).toBe('[{"name":"cast","to":"F16"},{"name":"quantize","version":1,"bits":4,"blockSize":16}]')
+  expect(recipeOf(castFirst)).toBe('[{"name":"cast","to":"F16"},{"name":"quantize","version":2,"bits":4,"blockSize":16}]')
   expect(recipeOf([])).toBe('[]')
 })
 
 it('keeps the recipe that caches of users hold quantized weights under', () => {
   const recipe = recipeOf([quantize({ bits: 4, blockSize: 32 }), cast('F16')])
-  expect(recipe).toBe('{"kind":"quantize","version":1,"rest":"F16","bits":4,"blockSize":32}')
+  expect(recipe).toBe('{"kind":"quantize","version":2,"rest":"F16","bits":4,"blockSize":32}')
 })

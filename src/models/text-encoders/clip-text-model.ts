@@ -249,6 +249,7 @@ function define(
       skipped: { patterns: [imageHalf] },
     },
     quantizable: true,
+    sensitive: { kept: /^text_projection\./ },
     residual: 'float32',
     within,
   } as const

@@ -227,6 +227,8 @@ const facts = {
   role: 'denoiser',
   weights: { ...currentNames, unused: [] },
   quantizable: true,
+  // The distilled guidance layer computes the modulation of all blocks.
+  sensitive: { kept: /^(?:x_embedder|context_embedder|proj_out)\./, eightBits: /^distilled_guidance_layer\./ },
   residual: 'float32',
 } as const
 

@@ -141,6 +141,10 @@ const facts = {
   role: 'denoiser',
   weights: { ...currentNames, unused: [] },
   quantizable: true,
+  sensitive: {
+    kept: /^(?:time_text_embed|x_embedder|context_embedder|norm_out|proj_out)\./,
+    eightBits: /^(?:transformer_blocks\.\d+\.norm1(?:_context)?|single_transformer_blocks\.\d+\.norm)\.linear\./,
+  },
   residual: 'float32',
 } as const
 

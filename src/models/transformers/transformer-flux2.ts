@@ -194,6 +194,10 @@ const facts = {
   role: 'denoiser',
   weights: { ...currentNames, unused: [] },
   quantizable: true,
+  sensitive: {
+    kept: /^(?:time_guidance_embed|x_embedder|context_embedder|norm_out|proj_out)\./,
+    eightBits: /^(?:double|single)_stream_modulation(?:_img|_txt)?\./,
+  },
   residual: 'float32',
 } as const
 

@@ -205,6 +205,10 @@ const facts = {
     unused: [[/^pos_embed\.pos_embed$/, 'the host reads the part of the position table that a size needs']],
   },
   quantizable: true,
+  sensitive: {
+    kept: /^(?:time_text_embed|context_embedder|norm_out|proj_out)\./,
+    eightBits: /^transformer_blocks\.\d+\.norm1(?:_context)?\.linear\./,
+  },
   residual: 'float32',
 } as const
 

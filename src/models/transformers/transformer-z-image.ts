@@ -276,6 +276,10 @@ const facts = {
     ],
   },
   quantizable: true,
+  sensitive: {
+    kept: /^(?:t_embedder|cap_embedder|all_x_embedder|all_final_layer)\./,
+    eightBits: /^(?:layers|noise_refiner)\.\d+\.adaLN_modulation\./,
+  },
   residual: 'float32',
 } as const
 

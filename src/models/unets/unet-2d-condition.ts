@@ -262,6 +262,7 @@ const facts = {
   role: 'denoiser',
   weights: { ...currentNames, unused: [] },
   quantizable: true,
+  sensitive: { kept: /^(?:time_embedding|add_embedding|class_embedding)\./, eightBits: /\.time_emb_proj\./ },
 } as const
 
 /** CLIP's tokens, of which a UNet is planned with as many as there are. */

@@ -4,6 +4,7 @@ import { cast, type OnOverflow } from '../../checkpoint/transforms/cast.js'
 import { quantize } from '../../checkpoint/transforms/quantize.js'
 import type { WeightTransform } from '../../checkpoint/transforms/transform-table.js'
 import { InputError } from '../../errors.js'
+import type { SensitiveWeights } from '../../checkpoint/types.js'
 import type { NetworkDefinition } from '../../models/types.js'
 import type { DTypeName, LoadPipelineOptions, QuantizationName, WeightsDType } from '../types.js'
 
@@ -64,9 +65,13 @@ export function dtypesOf(
 }
 
 /**
- * The transforms behind `q8` and `q4`: the Linear weights become blocks of 32 codes of 8 or 4 bits, everything else float16. `onOverflow`
- * is called for values that float16 cannot represent.
+ * The transforms behind `q8` and `q4`: the Linear weights become blocks of 32 codes of 8 or 4 bits, everything else float16. `sensitive` are the
+ * class's weights that are kept, or have 8 bits in `q4` too. `onOverflow` is called for values that float16 cannot represent.
  */
-export function quantizingTransforms(value: QuantizationName, onOverflow?: OnOverflow): readonly WeightTransform[] {
-  return [quantize({ bits: value === 'q8' ? 8 : 4, blockSize: 32 }), cast('F16', onOverflow)]
+export function quantizingTransforms(
+  value: QuantizationName,
+  sensitive: SensitiveWeights | undefined,
+  onOverflow?: OnOverflow,
+): readonly WeightTransform[] {
+  return [quantize({ bits: value === 'q8' ? 8 : 4, blockSize: 32, sensitive }), cast('F16', onOverflow)]
 }

@@ -124,8 +124,8 @@ async function loadTable(
     transforms: [
       ...weights.transforms,
       ...(quantization === 'stored'
-        ? [quantizeBlocks(requantizedNote(name, run)), cast('F16', overflowWarning(name, run))]
-        : quantizingTransforms(quantization, overflowWarning(name, run))),
+        ? [quantizeBlocks(model.sensitive?.kept, requantizedNote(name, run)), cast('F16', overflowWarning(name, run))]
+        : quantizingTransforms(quantization, model.sensitive, overflowWarning(name, run))),
     ],
     label: quantization === 'stored' ? 'blocks' : quantization,
     contents: await contentsOf(source, weights, run.signal),

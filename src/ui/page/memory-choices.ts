@@ -22,13 +22,13 @@ const small: MemoryChoice = { label: 'Stable Diffusion 1.5', dtype: 'float16', r
 
 /** The rows, from little memory to much. */
 export const memoryRows: readonly MemoryRow[] = [
-  { memoryGb: 4, choices: [small, { label: 'SDXL base', dtype: 'q4', residence: 'model', peak: '2.97 GB' }] },
+  { memoryGb: 4, choices: [small, { label: 'SDXL base', dtype: 'q4', residence: 'model', peak: '2.98 GB' }] },
   {
     memoryGb: 6,
     choices: [
       { ...small, residence: 'resident', peak: '2.96 GB' },
       { label: 'SDXL base', dtype: 'q8', residence: 'model', peak: '4.08 GB' },
-      { label: 'Stable Diffusion 3 medium', dtype: 'q4', residence: 'model', peak: '2.89 GB' },
+      { label: 'Stable Diffusion 3 medium', dtype: 'q4', residence: 'model', peak: '3.18 GB' },
     ],
   },
   {
