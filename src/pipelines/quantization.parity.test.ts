@@ -12,6 +12,7 @@ import type { WeightTable } from '../checkpoint/types.js'
 import { HubError } from '../errors.js'
 import { Hub } from '../hub/hub.js'
 import { MemoryStore } from '../hub/cache/memory-store.js'
+import { relativeError as rootMeanSquareError } from '../onnx/testing-operators.js'
 import { loadPipeline } from './diffusion-pipeline.js'
 import type { OpenPipelineOptions } from './loading/find-pipeline.js'
 import { quantizingTransforms } from './loading/dtypes.js'
@@ -57,7 +58,7 @@ async function meanQuality(dtype: 'q4') {
       const options = { ...caseOptions(item, pipeline.info.scheduler.className), capture: ['noise_pred', 'image'] as const }
       const { captured = {} } = await pipeline.generate(item.prompt, options)
       decibels += psnr(captured['image']!, reference['image']!) / cases.length
-      error += relativeError(captured['noise_pred_0'], reference['noise_pred_0']!) / cases.length
+      error += rootMeanSquareError(captured['noise_pred_0']!.data, reference['noise_pred_0']!.data) / cases.length
     }
     return { info: pipeline.info, decibels, error }
   } finally {
@@ -66,7 +67,7 @@ async function meanQuality(dtype: 'q4') {
 }
 
 // No bound follows from arithmetic (that of single blocks is in quantize-rows.test.ts): these limits keep the measured quality (q8: 43.3 dB and 1.4 % in
-// the first case; q4: 18.7 dB and 25 %, the means of 13) from getting worse. Networks of a few dozen channels with random weights suffer most: nothing averages out.
+// the first case; q4: 18.7 dB and 25 %, the means of 13, of the root mean square) from getting worse. Networks of a few dozen channels with random weights suffer most: nothing averages out.
 describe('quality against diffusers in float32', () => {
   test('q8 gives the image within 40 dB, the noise within 2 %', async () => {
     const { image, noise, info } = await paint(diskRepository(repo), { dtype: 'q8' })
@@ -77,10 +78,11 @@ describe('quality against diffusers in float32', () => {
     expect([unet?.quantization, unet?.parameters, vae?.quantization]).toEqual(['q8', 423_028, undefined])
   })
 
-  test('q4 gives images within 17 dB, noise within 30 %', { timeout: 180_000 }, async () => {
+  test('q4 gives images within 17 dB, noise within 27 %', { timeout: 180_000 }, async () => {
     const { info, decibels, error } = await meanQuality('q4')
     expect(decibels).toBeGreaterThan(17)
-    expect(error).toBeLessThan(0.3)
+    // With scales by range it was 26.8 %.
+    expect(error).toBeLessThan(0.268)
     expect(decibels).toBeLessThan(60)
     const { unet, vae } = info.components
     expect([unet?.quantization, unet?.parameters, vae?.quantization]).toEqual(['q4', 423_028, undefined])
