@@ -358,6 +358,8 @@ export interface PipelineInfo {
    * denoiser, without a negative prompt. `none`: not at all, as in distilled models.
    */
   readonly guidance: 'classifier-free' | 'embedded' | 'none'
+  /** Whether `generate` accepts `promptWeighting` and `clipSkip`: the denoiser reads the hidden states of CLIP text encoders. */
+  readonly promptWeighting: boolean
   /** Whether `image` are reference images, one or a list, rather than one to start from: FLUX.2-klein. */
   readonly takesReferences: boolean
   /** What loading ignored, assumed or replaced in the checkpoint, such as config keys that a class does not have. Empty for most checkpoints. */

@@ -164,7 +164,10 @@ export function createPipeline({
   }
 
   return {
-    info: describePipeline({ spec: family, parts, hosts, notes }, networks, defaults, describeScheduler(scheduler)),
+    info: {
+      ...describePipeline({ spec: family, parts, hosts, notes }, networks, defaults, describeScheduler(scheduler)),
+      promptWeighting: prompts.weighted !== undefined,
+    },
     generate,
     adapters: (command, hooks = {}) => loras.run(command, opening, hooks),
     encodePrompt: async (prompt, { signal, onProgress, ...given } = {}) => {
