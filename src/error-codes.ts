@@ -126,7 +126,7 @@ export const errorCodes = {
     'json-too-large': 'A JSON file is too large.',
     'lfs-pointer': 'A file is a Git LFS pointer. Run `git lfs pull` in the copy that it comes from, and copy it again.',
     'lora-mismatch':
-      'A LoRA was trained for another family of models. The message names its first tensor that does not fit, and what it looks like.',
+      'A LoRA was trained for another family of models, or has names that diffusers does not read. The message names its first tensor that does not fit.',
     'model-index-class': '`model_index.json` names no pipeline class.',
     'model-index-components': '`model_index.json` names no components, or too many.',
     'not-an-embedding': 'A file is no textual inversion, or is for a text encoder that the pipeline does not have.',
@@ -167,7 +167,7 @@ export const errorCodes = {
   UnsupportedError: {
     'gguf-type': 'A tensor of a GGUF file has a type that is not read. Choose a file in one of the types that the message lists.',
     'lora-method':
-      'The file is an adapter of a method that is not supported, such as OFT or a Tucker decomposition, or a DoRA beside quantized weights. LoRA, LoCon, DoRA, LoHa and LoKr are supported.',
+      'The file is an adapter of a method that is not supported, such as OFT, (IA)³ or a Tucker decomposition, or a DoRA beside quantized weights. LoRA, LoCon, DoRA, LoHa and LoKr are supported.',
     'pickle-weights': 'The weights are stored only as pickle, which can run code. Choose a repository with safetensors.',
     'single-file-family': 'A single file is no checkpoint of a supported family. The message says what it looks like.',
     'tokenizer-model': 'The tokenizer is of a kind that is not supported.',

@@ -215,7 +215,7 @@ export interface GenerateOptions extends PromptEmbeddings, PromptTexts<string | 
   readonly scheduler?: SchedulerReference | undefined
   /** The tensors to return in `captured` of the result, for comparison with diffusers. Default: none. */
   readonly capture?: readonly CapturedTensorName[] | undefined
-  /** Adds a small RGBA preview, computed from the latents, to every n-th step. 0: never. Default 0. */
+  /** Adds an RGBA preview, computed from the latents, to every n-th step: as large as the image with a `preview_decoder`, otherwise small. 0: never. Default 0. */
   readonly previewEvery?: number | undefined
 }
 
@@ -285,7 +285,7 @@ export interface StepInfo {
   readonly total: number
   /** The scheduler's timestep, of the training schedule. */
   readonly timestep: number
-  /** A small image computed from the latents, one pixel for each; only with `previewEvery`. */
+  /** An image computed from the latents: decoded by the `preview_decoder`, or else a rough one with a pixel for each latent pixel. Only with `previewEvery`. */
   readonly preview?: PixelImage | undefined
 }
 
@@ -364,6 +364,8 @@ export interface PipelineInfo {
    * denoiser, without a negative prompt. `none`: not at all, as in distilled models.
    */
   readonly guidance: 'classifier-free' | 'embedded' | 'none'
+  /** Whether `generate` accepts `promptWeighting` and `clipSkip`: the denoiser reads the hidden states of CLIP text encoders. */
+  readonly promptWeighting: boolean
   /** Whether `image` are reference images, one or a list, rather than one to start from: FLUX.2-klein. */
   readonly takesReferences: boolean
   /** What loading ignored, assumed or replaced in the checkpoint, such as config keys that a class does not have. Empty for most checkpoints. */

@@ -12,7 +12,7 @@ import { throwIfAborted } from '../../util/abort.js'
 import { float32Tensor } from '../tensors.js'
 import type { Recorder, Run } from '../run.js'
 import { elementCount } from '../../util/element-count.js'
-import type { StepInfo } from '../types.js'
+import type { PixelImage, StepInfo } from '../types.js'
 import type { Checkpoints } from './checkpoints.js'
 import { deviceArithmetic } from './device-arithmetic.js'
 import { correctionParts, guidedParts, hasEnded, limitedGuidance, rescaledGuidance, type Guidance } from './guidance.js'
@@ -35,6 +35,8 @@ export interface DenoiseOptions {
   /** A preview comes with every n-th step; 0 for none. */
   readonly previewEvery: number
   readonly preview: PreviewCoefficients
+  /** Decodes a preview of latents times `scale`; null, or absent: it is made of the coefficients. */
+  readonly decodePreview?: ((latents: DeviceTensor, scale: number) => Promise<PixelImage | null>) | undefined
 }
 
 /**
@@ -81,7 +83,7 @@ export async function denoise(options: DenoiseOptions, checkpoints: Checkpoints)
         await recorder.read('latents', latents, step)
         return { tally }
       })
-      reportStep(options, checkpoints, inFlight, { index: i, tally, latents })
+      await reportStep(options, checkpoints, inFlight, { index: i, tally, latents })
       checkpoints.save(i + 1, latents, runner.kept, generator)
       await inFlight.room()
     }
@@ -129,21 +131,24 @@ async function guidedOutput(
 }
 
 /** Has a step checked, and reported to the caller with its preview, when the device has finished it. */
-function reportStep(
-  { scheduler: { timesteps }, begin, onStep, previewEvery, preview }: DenoiseOptions,
+async function reportStep(
+  { scheduler, begin, onStep, previewEvery, preview, decodePreview }: DenoiseOptions,
   checkpoints: Checkpoints,
   inFlight: StepsInFlight,
   { index, tally, latents }: { readonly index: number; readonly tally: Promise<ValueTally>; readonly latents: DeviceTensor },
-): void {
+): Promise<void> {
+  const { timesteps } = scheduler
   const [step, total] = [index - begin, timesteps.length - begin]
   const { dims } = latents
   const wantsPreview = previewEvery > 0 && (step + 1) % previewEvery === 0 && !checkpoints.wasReported(index)
-  const reading = wantsPreview ? latents.read() : undefined
+  const scale = index + 1 < timesteps.length ? Math.min(1, scheduler.inputScale(index + 1)) : 1
+  const decoded = wantsPreview ? await decodePreview?.(latents, scale) : null
+  const reading = wantsPreview && (decoded ?? null) === null ? latents.read() : undefined
   inFlight.add(Promise.all([tally, reading]), ([counts, data], isWanted) => {
     assertSound(counts, `the denoiser's output at step ${step}`)
     if (!isWanted || checkpoints.wasReported(index)) return
     checkpoints.reported(index)
-    const picture = data === undefined ? null : latentPreview({ dims, data }, preview)
+    const picture = data === undefined ? decoded : latentPreview({ dims, data }, preview)
     onStep?.({ step, total, timestep: timesteps[index] ?? 0, preview: picture ?? undefined })
   })
 }

@@ -17,7 +17,7 @@ import type {
 } from '../types.js'
 import type { AdapterCommand, LoraInfo } from '../adapter-types.js'
 import { imageStart } from './image-start.js'
-import { imageNetworksOf } from './parts.js'
+import { imageNetworksOf, previewNetworkOf } from './parts.js'
 import type { PipelineFamily } from './pipeline-family.js'
 import { denoiserPredictor } from './predictor.js'
 import { checkEmbeddingWidths, hasNegativePrompt, promptBatch, weightingOf } from './prompt-batch.js'
@@ -73,6 +73,12 @@ export function createPipeline({
   }
   const multiple = scaleFactor * patch
   const latentScales = family.latentScales(vae.model.scaling, channels)
+  const tiny = previewNetworkOf(parts)
+  const previewDecoder = tiny && {
+    network: tiny,
+    host: hosts.of(tiny.name),
+    scales: family.latentScales(tiny.model.scaling, channels),
+  }
 
   async function generate(prompt: PromptInput, given: GenerateOptions & GenerateHooks = {}): Promise<GenerateResult> {
     const { maxSequenceLength = family.defaults.maxSequenceLength } = given
@@ -168,13 +174,17 @@ export function createPipeline({
       vae,
       latentScales,
       preview: family.preview,
+      previewDecoder,
       recorder,
       run,
     })
   }
 
   return {
-    info: describePipeline({ spec: family, parts, hosts, notes }, networks, defaults, describeScheduler(scheduler)),
+    info: {
+      ...describePipeline({ spec: family, parts, hosts, notes }, networks, defaults, describeScheduler(scheduler)),
+      promptWeighting: prompts.weighted !== undefined,
+    },
     generate,
     adapters: (command, hooks = {}) => loras.run(command, opening, hooks),
     encodePrompt: async (prompt, { signal, onProgress, ...given } = {}) => {
