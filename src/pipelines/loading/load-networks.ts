@@ -13,6 +13,7 @@ import { unexpectedTensors, type Network } from '../bind-network.js'
 import { NetworkAdapters } from '../network-adapters.js'
 import type { Run } from '../run.js'
 import type { LoadPipelineOptions, QuantizationName } from '../types.js'
+import { elementCount } from '../../util/element-count.js'
 import { dtypesOf, quantizingTransforms } from './dtypes.js'
 import { attempt, throwFault, type NetworkSource, type OnFault } from './read-parts.js'
 import { overflowWarning, type TransformRequest } from './transform-weights.js'
@@ -181,13 +182,14 @@ async function dropFiles({ files: { repository } }: NetworkSource, weights: Comp
 }
 
 /** Bytes of a network's weights as they are stored, and the number of its parameters. A quantized weight counts as the weight it stands for. */
-export function measureNetwork({ table, quantization }: Network): { readonly bytes: number; readonly parameters: number } {
+export function measureNetwork({ table }: Pick<Network, 'table'>): { readonly bytes: number; readonly parameters: number } {
   const { bytes } = measureWeights(table)
-  const codesPerByte = quantization === 'q4' ? 2 : 1
   let parameters = 0
   for (const { name, shape } of table.values()) {
     if (/\.weight_(?:scale|zero_point)$/.test(name)) continue
-    parameters += shape.reduce((product, dim) => product * dim, table.has(`${name}_scale`) ? codesPerByte : 1)
+    // Codes are [rows, blocks, bytes]. Those of a network may have 4 and 8 bits, but all blocks hold 32 weights.
+    const counted = table.has(`${name}_scale`) ? [...shape.slice(0, 2), 32] : shape
+    parameters += elementCount(counted)
   }
   return { bytes, parameters }
 }
