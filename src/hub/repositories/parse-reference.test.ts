@@ -147,6 +147,7 @@ describe('a folder on a web server', () => {
     ['https://x.org/m/model_index.json?raw=1', 'https://x.org/m/'],
     ['https://x.org/m/files.json', 'https://x.org/m/'],
     ['https://x.org/m/vae/config.json', 'https://x.org/m/vae/'],
+    ['https://github.com/a/b/raw/main/m', 'https://github.com/a/b/raw/main/m/'],
     ['./m', 'https://page.org/app/m/'],
     [' ./m\n', 'https://page.org/app/m/'],
     ['./m/model_index.json', 'https://page.org/app/m/'],

@@ -49,15 +49,15 @@ const notModels: Readonly<Record<string, string>> = {
   chat: 'a chat',
 }
 
-/** Sites whose pages are about models. None of them is a folder of files that another page can read. */
+/** Sites whose pages are about models, by host and path. None of them is a folder of files that another page can read. */
 const sites: readonly (readonly [RegExp, string])[] = [
-  [/\.hf\.space$/, 'is a Space'],
-  [/^cdn-lfs[\w-]*\.(?:huggingface\.co|hf\.co)$|\.xethub\.hf\.co$/, 'is the address of one stored file, which expires'],
-  [/(?:^|\.)github\.com$/, 'is a page of GitHub, which lets no other page read its files'],
-  [/(?:^|\.)civitai\.\w+$/, 'is a page of Civitai, not a folder of files'],
-  [/(?:^|\.)modelscope\.\w+$/, "is a page of ModelScope, which does not have the Hub's interface"],
-  [/(?:^|\.)kaggle\.com$/, 'is a page of Kaggle, not a folder of files'],
-  [/^(?:drive|docs)\.google\.com$/, 'is a page of Google Drive, which lets no other page read its files'],
+  [/^[^/]+\.hf\.space\b/, 'is a Space'],
+  [/^(?:cdn-lfs[\w-]*\.(?:huggingface\.co|hf\.co)|[^/]+\.xethub\.hf\.co)\b/, 'is the address of one stored file, which expires'],
+  [/^(?:[^/]+\.)?github\.com\b(?!.*\/(?:raw|releases)\/)/, 'is a page of GitHub, which lets no other page read its files'],
+  [/^(?:[^/]+\.)?civitai\.\w+\b(?!\/api\/)/, 'is a page of Civitai, not a folder of files'],
+  [/^(?:[^/]+\.)?modelscope\.\w+\b/, "is a page of ModelScope, which does not have the Hub's interface"],
+  [/^(?:[^/]+\.)?kaggle\.com\b/, 'is a page of Kaggle, not a folder of files'],
+  [/^(?:drive|docs)\.google\.com\b/, 'is a page of Google Drive, which lets no other page read its files'],
 ]
 
 /** The files by which a folder is recognized. The address of one means its folder. */
@@ -96,7 +96,7 @@ function parseUrl(text: string, endpoint: string): Named {
     return parseHubPath(path.slice(1), { endpoint: `https://${plainHost(url)}/`, text, isPage: true })
   if (plainHost(url) === 'api-inference.huggingface.co')
     return parseHubPath(path.replace(/^\/models\//, ''), { endpoint, text, isPage: true })
-  const site = sites.find(([host]) => host.test(plainHost(url)))?.[1]
+  const site = sites.find(([address]) => address.test(plainHost(url) + path))?.[1]
   if (site !== undefined)
     throw badUrl(
       text,
