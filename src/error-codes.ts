@@ -29,8 +29,9 @@ export const errorCodes = {
       '`components` names a component that the pipeline does not have, or leaves out a required one. The message lists the names.',
     dtype: '`dtype` is not a known type, or names an unknown component. The message lists what is allowed.',
     eta: '`eta` is not between 0 and 1. Correct it.',
-    'guidance-rescale': '`guidanceRescale` is not between 0 and 1. Correct it.',
-    'guidance-scale': '`guidanceScale` is not a number in range. Correct it.',
+    'guidance-rescale':
+      '`guidanceRescale` is not between 0 and 1, or `cfgNormalization` or `cfgTruncation` is no number in range. Correct it.',
+    'guidance-scale': '`guidanceScale` or `trueCfgScale` is not a number in range. Correct it.',
     image: 'The start image has a size that the model cannot take, or cannot be decoded. Resize it or choose another.',
     'input-missing': 'A network was run without one of its inputs.',
     'invalid-hidden-state': 'A hidden state was requested that the text encoder does not have. Choose a smaller index.',
