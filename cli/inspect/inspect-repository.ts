@@ -11,6 +11,7 @@ import { planMemoryOf, type MemoryRequest, type PlannedMemory } from './memory.j
 import { inspectLoras, type InspectedLora, type NamedLora } from './loras.js'
 import { faultOf, readContents, type ComponentContents } from '../read-contents.js'
 import { Findings, noteComponent, tryLoading, type Finding } from '../runnable.js'
+import { elementCount } from '../../src/util/element-count.js'
 
 /** Tensors of one element type. */
 interface DTypePart {
@@ -132,7 +133,8 @@ async function measure(
     part.elements += elements
     part.bytes += end - begin
     const scaled = quantized !== null && table.has(`${name}_scale`)
-    if (scaled) parameters += (elements * 8) / quantized.bits
+    // Codes are [rows, blocks, bytes]. Those of a component may have 4 and 8 bits, but all blocks have one size.
+    if (scaled) parameters += elementCount(shape.slice(0, 2)) * quantized.blockSize
     // Buffers of integers (position ids) are no parameters.
     else if (isFloatDType(dtype) && !/\.weight_(?:scale|zero_point)$/.test(name)) parameters += elements
   }
