@@ -160,8 +160,13 @@ describe.each(cases.map((options) => [title(options), options] as const))('%s', 
 
 const sum = (errors: readonly number[]) => errors.reduce((total, error) => total + error, 0)
 
+const byRange = { bits: 4, scales: 'range' } as const
+
+/** How many dB the squared errors of 4 bits are below those with scales by range. */
+const gain = (weights: Float32Array) =>
+  10 * Math.log10(sum(squaredErrors(weights, byRange)) / sum(squaredErrors(weights, { bits: 4 })))
+
 describe('int4 scales with the least squared error', () => {
-  const range = { bits: 4, scales: 'range' } as const
   const kinds: readonly (readonly [string, Float32Array])[] = [
     ['weights with a tail', weightsOf(1, 1 << 12, 3)],
     ['weights of a flat distribution', numbers(1 << 12, 5)],
@@ -176,22 +181,20 @@ describe('int4 scales with the least squared error', () => {
   ]
 
   it.each(kinds)('no block has a larger squared error than with the scale of its range: %s', (_, weights) => {
-    const [least, byRange] = [squaredErrors(weights, { bits: 4 }), squaredErrors(weights, range)]
+    const [least, ranged] = [squaredErrors(weights, { bits: 4 }), squaredErrors(weights, byRange)]
     // Codes and errors are computed in float64 from float32 weights: the sums of a block differ by a few roundings.
-    for (const [block, error] of least.entries()) expect(error).toBeLessThanOrEqual(byRange[block]! * (1 + 2 ** -20))
+    for (const [block, error] of least.entries()) expect(error).toBeLessThanOrEqual(ranged[block]! * (1 + 2 ** -20))
   })
 
   it('a block that the codes hold exactly keeps its scale and codes', () => {
     const weights = Float32Array.from({ length: 1 << 12 }, (_, i) => ((i % 16) - 8) * 2 ** ((i >> 5) % 5) * half(0.0123))
     const layout = quantizedLayout([1, weights.length], { bits: 4 })
     expect(quantizeRows(weights, layout, 'x.weight')).toEqual(
-      quantizeRows(weights, quantizedLayout([1, weights.length], range), 'x.weight'),
+      quantizeRows(weights, quantizedLayout([1, weights.length], byRange), 'x.weight'),
     )
   })
 
   it('gains more than 0.6 dB for a flat distribution and 0.2 dB for one with a tail', () => {
-    const gain = (weights: Float32Array) =>
-      10 * Math.log10(sum(squaredErrors(weights, range)) / sum(squaredErrors(weights, { bits: 4 })))
     expect(gain(numbers(1 << 12, 5))).toBeGreaterThan(0.6)
     expect(gain(weightsOf(1, 1 << 12, 3))).toBeGreaterThan(0.2)
   })
