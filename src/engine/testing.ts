@@ -33,6 +33,7 @@ export const info: PipelineInfo = {
   scheduler: { className: 'DDIMScheduler', config: {} },
   imageToImage: true,
   guidance: 'classifier-free',
+  takesNegativePrompt: true,
   takesReferences: false,
   notes: [],
 }
