@@ -361,13 +361,15 @@ export interface PipelineInfo {
   readonly imageToImage: boolean
   /**
    * How `guidanceScale` steers. `classifier-free`: away from the negative prompt, which doubles the denoiser's batch. `embedded`: as an input of the
-   * denoiser, without a negative prompt. `none`: not at all, as in distilled models.
+   * denoiser, which needs no negative prompt. `none`: not at all, as in distilled models.
    */
   readonly guidance: 'classifier-free' | 'embedded' | 'none'
   /** Whether `generate` accepts `promptWeighting` and `clipSkip`: the denoiser reads the hidden states of CLIP text encoders. */
   readonly promptWeighting: boolean
   /** Whether `image` are reference images, one or a list, rather than one to start from: FLUX.2-klein. */
   readonly takesReferences: boolean
+  /** Whether `negativePrompt` counts: with guidance, and for FLUX.1 with `trueCfgScale`. */
+  readonly takesNegativePrompt: boolean
   /** What loading ignored, assumed or replaced in the checkpoint, such as config keys that a class does not have. Empty for most checkpoints. */
   readonly notes: readonly LoadNote[]
 }

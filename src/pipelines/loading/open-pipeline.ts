@@ -80,6 +80,8 @@ export function describePipeline(
   scheduler: PipelineInfo['scheduler'],
 ): Omit<PipelineInfo, 'promptWeighting'> {
   const { device, dtype, memoryBudget } = hosts.of(denoiser.name)
+  const guidance =
+    denoiser.model.guidanceInputs !== undefined ? 'embedded' : spec.guidance === 'classifier-free' ? 'classifier-free' : 'none'
   return {
     className: spec.className,
     label: spec.label,
@@ -93,8 +95,8 @@ export function describePipeline(
     scheduler,
     memoryBudget,
     imageToImage: vae.model.hasEncoder(vae.table.keys()),
-    guidance:
-      denoiser.model.guidanceInputs !== undefined ? 'embedded' : spec.guidance === 'classifier-free' ? 'classifier-free' : 'none',
+    guidance,
+    takesNegativePrompt: spec.takesTrueCfg === true || (spec.takesNegativePrompt !== false && guidance === 'classifier-free'),
     takesReferences: spec.takesReferences === true,
     notes,
   }
