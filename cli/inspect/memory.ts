@@ -10,6 +10,7 @@ import {
   type DeviceKind,
   type DeviceName,
   ownKernels,
+  fusesGeglu,
 } from '../../src/memory/device-info.js'
 import type { ComponentPlan } from '../../src/memory/plan.js'
 import { isRefusal, orThrow, refusalError } from '../../src/memory/refusal.js'
@@ -107,7 +108,13 @@ function describeDevice(name: DeviceName): PlannedDevice {
     kernels: ownKernels,
     capabilities: capabilitiesOf[kind],
   } as const
-  return { info, writeOptions: (wanted) => ({ ...wanted, dtype: computeType(wanted.dtype, info), weights: 'input' }) }
+  return {
+    info,
+    writeOptions: (wanted) => {
+      const dtype = computeType(wanted.dtype, info)
+      return { ...wanted, dtype, weights: 'input', fusesGeglu: kind === 'webgpu' && fusesGeglu(dtype, info) }
+    },
+  }
 }
 
 /** The planned image has guidance, whatever the pipeline's class. */

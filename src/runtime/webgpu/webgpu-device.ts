@@ -17,7 +17,7 @@ import { loadOnnxRuntime, type OnnxRuntime } from '../onnxruntime.js'
 import { checkHostTensor, GpuTensor } from '../tensors.js'
 import type { DeviceTensor, HostTensor, LinearTerm, Piece } from '../types.js'
 import { elementCount } from '../../util/element-count.js'
-import { type DeviceInfo, type DeviceName, type KernelSource, computeType } from '../../memory/device-info.js'
+import { type DeviceInfo, type DeviceName, type KernelSource, computeType, fusesGeglu } from '../../memory/device-info.js'
 
 /** How a device is opened. */
 interface Opening {
@@ -42,15 +42,16 @@ export class WebGpuDevice extends GpuRuntime implements Device {
     const described = describeAdapter(adapter, name)
     const runtime = await loadOnnxRuntime('webgpu')
     const gpu = await requestDevice(adapter)
-    const info = kernels === 'aquatint' ? { ...described, kernels: installKernels(gpu) } : described
-    return new WebGpuDevice(info, runtime, gpu, total)
+    return new WebGpuDevice({ ...described, kernels: installKernels(gpu, kernels) }, runtime, gpu, total)
   }
 
   writeOptions(wanted: Pick<WriteOptions, 'dtype' | 'granularity'>): WriteOptions {
+    const dtype = computeType(wanted.dtype, this.info)
     return {
-      dtype: computeType(wanted.dtype, this.info),
+      dtype,
       weights: this.info.capabilities.weightsAs,
       granularity: wanted.granularity,
+      fusesGeglu: fusesGeglu(dtype, this.info),
     }
   }
 
