@@ -15,13 +15,13 @@ import type { ComponentPlan } from '../../src/memory/plan.js'
 import { isRefusal, orThrow, refusalError } from '../../src/memory/refusal.js'
 import { chooseDevices, type DeviceSource } from '../../src/pipelines/loading/choose-devices.js'
 import { checkDType } from '../../src/pipelines/loading/dtypes.js'
-import { planNetworks, type PlacedPlan, type PlannedSize } from '../../src/pipelines/loading/plan-pipeline.js'
+import { planNetworks, type PlacedPlan } from '../../src/pipelines/loading/plan-networks.js'
 import { readNetworkHeaders } from '../../src/pipelines/loading/read-network-headers.js'
 import type { NetworkSource } from '../../src/pipelines/loading/read-parts.js'
 import type { PlannedDevice } from '../../src/pipelines/planning/memory-needs.js'
 import { Run } from '../../src/pipelines/run.js'
 import { activateLoras, type NamedLora } from './loras.js'
-import type { LoadPipelineOptions } from '../../src/pipelines/types.js'
+import type { LoadPipelineOptions, PlannedSize } from '../../src/pipelines/types.js'
 
 /** What the plan is for. */
 export type MemoryRequest = Pick<LoadPipelineOptions, 'maxMemory' | 'deviceMap' | 'dtype' | 'offload'> & PlannedSize
