@@ -2,8 +2,7 @@
  * `npm run bench:wasm`: what onnxruntime's WebAssembly build takes for an operator in two forms, and for whole UNets with random weights, on one thread.
  * The figures are milliseconds of CPU time, the least of some rounds in which the forms alternate, so that other processes disturb them little.
  *
- * `-- --network NAME --export FILE.onnx`: only that UNet, beside an ONNX file of the same network (bench/kernels/export.py writes one). `--threads N`: the
- * networks on N threads, in milliseconds of elapsed time.
+ * `-- --network NAME --export FILE.onnx`: only that UNet, beside an ONNX file of the same network (bench/kernels/export.py writes one).
  */
 
 import { readFileSync } from 'node:fs'
@@ -22,7 +21,6 @@ import type { Stage, ValueInfo } from '../src/onnx/types.js'
 import { elementCount } from '../src/util/element-count.js'
 
 const rounds = 5
-let threads = 1
 const options = { dtype: 'float32', weights: 'initializer', granularity: 'component' } as const
 
 type Body = (graph: GraphBuilder, x: ValueInfo) => ValueInfo
@@ -66,10 +64,10 @@ function timed(session: ort.InferenceSession, inputs: readonly Input[]): Timed {
       : new ort.Tensor('float32', numbers(dims), dims)
   const feeds = Object.fromEntries(inputs.map((input) => [input.name, tensor(input)]))
   return async () => {
-    const [before, start] = [process.cpuUsage(), performance.now()]
+    const before = process.cpuUsage()
     await session.run(feeds)
     const { user, system } = process.cpuUsage(before)
-    return threads === 1 ? (user + system) / 1000 : performance.now() - start
+    return (user + system) / 1000
   }
 }
 
@@ -163,12 +161,8 @@ async function networks(only: string | undefined, exported: string | undefined):
 }
 
 export async function main(args: readonly string[]): Promise<void> {
-  const { values } = parseArgs({
-    args: [...args],
-    options: { network: { type: 'string' }, export: { type: 'string' }, threads: { type: 'string', default: '1' } },
-  })
-  threads = Number(values.threads)
-  ort.env.wasm.numThreads = threads
+  const { values } = parseArgs({ args: [...args], options: { network: { type: 'string' }, export: { type: 'string' } } })
+  ort.env.wasm.numThreads = 1
   if (values.network === undefined) await operators()
   await networks(values.network, values.export)
 }

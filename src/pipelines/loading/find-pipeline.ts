@@ -12,6 +12,7 @@ import { Hub } from '../../hub/hub.js'
 import { openRepository } from '../../hub/repositories/open-repository.js'
 import type { OpenRepository, Repository } from '../../hub/types.js'
 import { checkComponentOptions, type OpenByName } from './find-components.js'
+import { layoutWithPreviews, specWithPreviews } from './preview-decoder.js'
 import { checkDType } from './dtypes.js'
 import type { PipelineSpec } from '../pipeline-spec.js'
 import { Run, type CallHooks } from '../run.js'
@@ -82,8 +83,9 @@ export async function findPipeline<T, Spec extends PipelineSpec>(
   let preparation: KernelPreparation | undefined
   try {
     const open = opener(hub, options, opened, run)
-    const layout = await layoutOf(repo, options, { hub, open, opened, run })
-    const spec = findSpec(layout, specs, run)
+    const found = await layoutOf(repo, options, { hub, open, opened, run })
+    const layout = layoutWithPreviews(found, options)
+    const spec = specWithPreviews(findSpec(layout, specs, run), options)
     placing = await openDevices(options, budget, networkNames(spec, layout, options))
     // A repository object that came without a hub has no cache for prepared files.
     const store = options.hub !== undefined || typeof repo === 'string' || isSingleFile(repo) ? hub : undefined

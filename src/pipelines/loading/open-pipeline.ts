@@ -78,13 +78,13 @@ export interface ImageNetworks {
   readonly vae: Network<AutoencoderModel>
 }
 
-/** The part of `PipelineInfo` that is the same in every family. */
+/** `PipelineInfo` without what the text encoders of the family decide. */
 export function describePipeline(
   { spec, parts, hosts, notes }: Pick<OpenedPipeline, 'spec' | 'parts' | 'hosts' | 'notes'>,
   { denoiser, vae }: ImageNetworks,
   defaults: PipelineInfo['defaults'],
   scheduler: PipelineInfo['scheduler'],
-): PipelineInfo {
+): Omit<PipelineInfo, 'promptWeighting'> {
   const { device, dtype, memoryBudget } = hosts.of(denoiser.name)
   return {
     className: spec.className,

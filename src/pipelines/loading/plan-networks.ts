@@ -16,7 +16,7 @@ import type { Network } from '../bind-network.js'
 import { budgetOn } from '../../memory/budget.js'
 import { isRefusal, type Refusal } from '../../memory/refusal.js'
 import { planOn } from '../planning/residence.js'
-import { isGuided, type PipelineSpec } from '../pipeline-spec.js'
+import { guidanceOf, type GuidanceSpec, type PipelineSpec } from '../pipeline-spec.js'
 import { decidePlaces } from '../planning/place-networks.js'
 import type { LoadPipelineOptions, PlannedSize } from '../types.js'
 import type { DeviceName } from '../../memory/device-info.js'
@@ -58,7 +58,7 @@ export function planNetworks(
   return { width, height, places: Object.fromEntries(placed), devices }
 }
 
-type GenerationSpec = Pick<PipelineSpec, 'guidance' | 'defaults' | 'takesReferences'>
+type GenerationSpec = GuidanceSpec & Pick<PipelineSpec, 'takesReferences'>
 
 /** The same, with the devices themselves and what their plans are made from. @throws as {@link planNetworks} */
 export function planDevices<D extends PlannedDevice>(
@@ -98,7 +98,7 @@ function plannedSize(networks: ReadonlyMap<string, Network>, requested: PlannedS
   checkSize({ width, height }, factor * (denoiser?.model.latents.patch ?? 1))
   checkAmounts(requested)
   const latent = { width: width / factor, height: height / factor }
-  const guided = isGuided(spec, requested, denoiser?.model)
+  const guided = guidanceOf(spec, requested, denoiser?.model) !== null
   const { maxSequenceLength = spec.defaults.maxSequenceLength } = requested
   const fromImage = requested.imageToImage === true
   return {
