@@ -15,6 +15,8 @@ test('a guidance-free model that takes reference pictures shows neither guidance
   await expect(page.getByText('no guidance')).toBeVisible()
   await expect(page.getByLabel('Guidance')).toBeHidden()
   await expect(page.getByLabel('Negative prompt')).toBeHidden()
+  await expect(page.getByLabel('Prompt weights')).toBeHidden()
+  await expect(page.getByLabel('CLIP skip')).toBeHidden()
 
   const chooser = page.waitForEvent('filechooser')
   await page.getByRole('button', { name: 'Add reference pictures' }).click()

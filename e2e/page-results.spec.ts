@@ -1,6 +1,7 @@
 /** Pictures are stored, opened, compared, reused, saved with their settings, and restored from a file. */
 
 import { readFileSync } from 'node:fs'
+import { encodePng } from '../src/engine/client/png.js'
 import { expect, generate, model, openPage, size, test } from './ui/page-harness.js'
 
 test('a picture is stored for the next visit, its settings can be used again, and a deleted picture is gone', async ({
@@ -108,6 +109,35 @@ test('a picture is copied and saved, from the box and from the gallery, and shar
     expect(await settings()).toMatchObject({ model, seed: 7, numInferenceSteps: 2, width: size, height: size })
     await drop('words.png', Buffer.from('no picture').toString('base64'))
     await expect(page.getByText('words.png: This file is not a whole PNG')).toBeVisible()
+
+    // As AUTOMATIC1111's web UI writes it: the prompt with its weights, and a LoRA whose file is elsewhere.
+    const parameters = [
+      'a (red:1.3) fox <lora:dogs:0.8>',
+      'Negative prompt: blurry',
+      'Steps: 5, Sampler: DPM++ 2M, CFG scale: 6.5, Seed: 4021, Size: 64x48, Clip skip: 2, Version: v1.10.1',
+    ].join('\n')
+    const pixels = { width: 8, height: 8, data: new Uint8ClampedArray(8 * 8 * 4).fill(255) }
+    const picture = Buffer.from(await encodePng(pixels, { parameters }))
+    await drop('00001-4021.png', picture.toString('base64'))
+    await expect(prompt).toHaveValue('a (red:1.3) fox')
+    await page.getByText('Settings', { exact: true }).click()
+    await expect(page.getByLabel('Prompt weights')).toHaveValue('a1111')
+    await expect(page.getByLabel('CLIP skip')).toHaveValue('1')
+    await expect(page.getByText('Only its name is known: drop the file on the page, or remove it here.')).toBeVisible()
+    expect(await settings()).toEqual({
+      model,
+      prompt: 'a (red:1.3) fox',
+      negativePrompt: 'blurry',
+      numInferenceSteps: 5,
+      scheduler: 'DPMSolverMultistepScheduler',
+      guidanceScale: 6.5,
+      seed: 4021,
+      width: 64,
+      height: 48,
+      clipSkip: 1,
+      promptWeighting: 'a1111',
+      loras: [{ source: 'dogs.safetensors', weight: 0.8 }],
+    })
   })
   await test.step('the shared link sets everything', async () => {
     link.searchParams.set('endpoint', server.url)

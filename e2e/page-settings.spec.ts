@@ -32,7 +32,7 @@ async function countSteps(page: Page): Promise<() => Promise<number>> {
   return async () => Number(await page.evaluate(() => document.body.dataset['steps']))
 }
 
-test('size, steps, guidance, negative prompt, scheduler and the number of pictures each change the result', async ({
+test('size, steps, guidance, negative prompt, scheduler, prompt weights, CLIP skip and the number of pictures each change the result', async ({
   page,
   server,
 }) => {
@@ -68,6 +68,17 @@ test('size, steps, guidance, negative prompt, scheduler and the number of pictur
   await page.getByLabel('Scheduler').selectOption('Euler ancestral')
   expect((await changed()).pixels).not.toBe(first.pixels)
   await page.getByLabel('Scheduler').selectOption('Model default')
+  await page.getByLabel('CLIP skip').fill('1')
+  expect((await changed()).pixels).not.toBe(first.pixels)
+  await page.getByLabel('CLIP skip').fill('')
+  await generate(page, 'a (red:1.5) apple')
+  const withBrackets = await made(page)
+  await page.getByLabel('Prompt weights').selectOption('(word:1.3), as in AUTOMATIC1111')
+  await generate(page, 'a (red:1.5) apple')
+  expect((await made(page)).pixels).not.toBe(withBrackets.pixels)
+  await generate(page, 'a red apple')
+  expect(await made(page)).toEqual(first)
+  await page.getByLabel('Prompt weights').selectOption('None')
   await page.getByRole('textbox', { name: 'Pictures' }).fill('3')
   expect((await changed()).count).toBe(3)
   await expect(page.getByRole('list', { name: 'Pictures' }).getByRole('img')).toHaveCount(3)

@@ -13,10 +13,12 @@ const labels = {
   safety_checker: 'safety checker',
   feature_extractor: 'feature extractor',
   image_encoder: 'image encoder',
+  preview_decoder: 'preview decoder',
 } as const
 
 /**
- * A component that `fromPretrained` can replace or omit; the scheduler has an option of its own. A pipeline class that names another component
+ * A component that `fromPretrained` can replace or omit; the scheduler has an option of its own. No checkpoint has a `preview_decoder`: it is added if the
+ * option names a repository with an `AutoencoderTiny`. A pipeline class that names another component
  * does not compile until it is listed here.
  */
 export type ComponentName = keyof typeof labels

@@ -16,13 +16,14 @@ import type { ComponentPlan } from '../../src/memory/plan.js'
 import { isRefusal, orThrow, refusalError } from '../../src/memory/refusal.js'
 import { chooseDevices, type DeviceSource } from '../../src/pipelines/loading/choose-devices.js'
 import { checkDType } from '../../src/pipelines/loading/dtypes.js'
-import { planNetworks, type PlacedPlan, type PlannedSize } from '../../src/pipelines/loading/plan-pipeline.js'
+import { planNetworks, type PlacedPlan } from '../../src/pipelines/loading/plan-networks.js'
 import { readNetworkHeaders } from '../../src/pipelines/loading/read-network-headers.js'
 import type { NetworkSource } from '../../src/pipelines/loading/read-parts.js'
 import type { PlannedDevice } from '../../src/pipelines/planning/memory-needs.js'
 import { Run } from '../../src/pipelines/run.js'
 import { activateLoras, type NamedLora } from './loras.js'
-import type { LoadPipelineOptions } from '../../src/pipelines/types.js'
+import type { PipelineSpec } from '../../src/pipelines/pipeline-spec.js'
+import type { LoadPipelineOptions, PlannedSize } from '../../src/pipelines/types.js'
 
 /** What the plan is for. */
 export type MemoryRequest = Pick<LoadPipelineOptions, 'maxMemory' | 'deviceMap' | 'dtype' | 'offload'> & PlannedSize
@@ -117,26 +118,35 @@ function describeDevice(name: DeviceName): PlannedDevice {
   }
 }
 
-/** The planned image has guidance, whatever the pipeline's class. */
-const withGuidance = { guidance: 'classifier-free', defaults: { numInferenceSteps: 1, guidanceScale: 2 } } as const
+/** The planned image has guidance where the pipeline's class has it, whatever its default scale. */
+const defaults = { numInferenceSteps: 1, guidanceScale: 2 }
 
-/** Plans the networks of a pipeline for one image with guidance. @throws InputError `bad-device-map`, `dtype`, `size` */
+/** Plans the networks of a pipeline for one image with guidance, if its class `guidance` has it. @throws InputError `bad-device-map`, `dtype`, `size` */
 export async function planMemoryOf(
   sources: readonly NetworkSource[],
   variant: string | null,
   request: MemoryRequest,
-  { loras = [], signal }: { readonly loras?: readonly NamedLora[] | undefined; readonly signal: AbortSignal },
+  {
+    guidance,
+    loras = [],
+    signal,
+  }: {
+    readonly guidance: PipelineSpec['guidance']
+    readonly loras?: readonly NamedLora[] | undefined
+    readonly signal: AbortSignal
+  },
 ): Promise<PlannedMemory> {
   const options = { variant: variant ?? undefined, dtype: request.dtype }
+  const spec = { guidance, defaults }
   const networks = await readNetworkHeaders({ sources, options, run: new Run({ signal }) })
   activateLoras(loras, networks)
   const names = [...networks.keys()]
   const budget = parseBudget(request.maxMemory)
-  const plan = planNetworks(await chooseDevices(describedDevices, request, budget, names), networks, request, withGuidance)
+  const plan = planNetworks(await chooseDevices(describedDevices, request, budget, names), networks, request, spec)
   if (!isRefusal(plan)) return { assumedGpu, ...plan }
   if (plan.refused !== 'does-not-fit') throw refusalError(plan)
   const unlimited = await chooseDevices(describedDevices, {}, parseBudget(undefined), names)
-  const { width, height, devices } = orThrow(planNetworks(unlimited, networks, { ...request, offload: 'model' }, withGuidance))
+  const { width, height, devices } = orThrow(planNetworks(unlimited, networks, { ...request, offload: 'model' }, spec))
   return {
     assumedGpu,
     width,

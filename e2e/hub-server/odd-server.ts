@@ -14,6 +14,8 @@ export interface Exchange {
   readonly response: ServerResponse
   readonly path: string
   readonly bytes: Buffer
+  /** How many requests each signed address of this server has had. */
+  readonly signed: Map<string, number>
   /** The requested range; undefined without one, null where the file has no such bytes. */
   readonly range: { readonly begin: number; readonly end: number } | undefined | null
   /** How many requests for files came before. */
@@ -128,7 +130,94 @@ export const habits = {
     if (exchange.request.method === 'HEAD') exchange.response.writeHead(403).end()
     else sendPlain(exchange)
   },
+  'another ETag with every answer': (exchange: Exchange) => sendPlain(exchange, { etag: `"${exchange.count}"` }),
+  'another Last-Modified with every answer': (exchange: Exchange) =>
+    sendPlain(exchange, { 'last-modified': new Date(exchange.count * 1000).toUTCString() }),
+  'ETags of two machines, in no order': (exchange: Exchange) =>
+    sendPlain(exchange, { etag: [0, 0, 1, 0, 1, 1][exchange.count % 6] === 0 ? '"a"' : '"b"' }),
+  'status 403 to every range': (exchange: Exchange) => {
+    if (exchange.range === undefined) sendPlain(exchange)
+    else exchange.response.writeHead(403).end()
+  },
+  'status 226': (exchange: Exchange) => {
+    const { response, bytes } = exchange
+    response.writeHead(226, { 'content-length': bytes.length }).end(exchange.request.method === 'HEAD' ? undefined : bytes)
+  },
+  'status 226 for a part': (exchange: Exchange) => {
+    const { response, bytes, range } = exchange
+    if (range === undefined || range === null) return sendPlain(exchange)
+    response.writeHead(226, { 'content-range': `bytes ${range.begin}-${range.end - 1}/${bytes.length}` })
+    response.end(bytes.subarray(range.begin, range.end))
+    return undefined
+  },
+  'status 206 without a Content-Range': ({ request, response, bytes, range }: Exchange) => {
+    const part = range === undefined || range === null ? bytes : bytes.subarray(range.begin, range.end)
+    response.writeHead(range === undefined ? 200 : 206, {
+      'content-length': request.method === 'HEAD' ? bytes.length : part.length,
+    })
+    response.end(request.method === 'HEAD' ? undefined : part)
+  },
+  'status 206 without a Content-Range, for the whole file': ({ request, response, bytes }: Exchange) => {
+    response.writeHead(206, { 'content-length': bytes.length }).end(request.method === 'HEAD' ? undefined : bytes)
+  },
+  'gzip on the whole file, in answer to a range': ({ request, response, bytes }: Exchange) => {
+    const zipped = gzipSync(bytes)
+    response.writeHead(200, { 'content-encoding': 'gzip', 'content-length': zipped.length, etag: 'W/"x"' })
+    response.end(request.method === 'HEAD' ? undefined : zipped)
+  },
+  'a redirect that leads to the whole file': (exchange: Exchange) => {
+    if (isSigned(exchange)) sendPlain({ ...exchange, range: undefined })
+    else redirect(exchange, 'signed')
+  },
+  'signed addresses that answer two requests each, then 403': (exchange: Exchange) => sendSigned(exchange, 403),
+  'signed addresses that answer two requests each, then 400': (exchange: Exchange) => sendSigned(exchange, 400),
+  'signed addresses that answer two requests each, then 404': (exchange: Exchange) => sendSigned(exchange, 404),
+  'signed addresses that answer two requests each, then 410': (exchange: Exchange) => sendSigned(exchange, 410),
+  'status 429 with Retry-After to every second request': (exchange: Exchange) => {
+    if (exchange.count % 2 === 0) sendPlain(exchange)
+    else exchange.response.writeHead(429, { 'retry-after': '0' }).end()
+  },
+  'status 503 to every third request': (exchange: Exchange) => {
+    if (exchange.count % 3 === 0) exchange.response.writeHead(503).end('busy')
+    else sendPlain(exchange)
+  },
+  'status 202 to every third request': (exchange: Exchange) => {
+    if (exchange.count % 3 === 0) exchange.response.writeHead(202).end()
+    else sendPlain(exchange)
+  },
+  'connections that end in the middle of every second long answer': (exchange: Exchange) => {
+    const { response, bytes, range, count } = exchange
+    if (range === undefined || range === null || range.end - range.begin < 1000 || count % 2 === 0) return sendPlain(exchange)
+    const length = range.end - range.begin
+    response.writeHead(206, {
+      'content-length': length,
+      'content-range': `bytes ${range.begin}-${range.end - 1}/${bytes.length}`,
+    })
+    response.write(bytes.subarray(range.begin, range.begin + (length >> 1)), () => response.socket?.end())
+    return undefined
+  },
 } as const satisfies Readonly<Record<string, (exchange: Exchange) => void>>
+
+/** Whether a request is for an address that {@link redirect} gave. */
+function isSigned({ request }: Exchange): boolean {
+  return request.url?.includes('?') === true
+}
+
+function redirect({ response, path }: Exchange, signature: string): void {
+  response.writeHead(302, { location: `/${path}?${signature}` }).end()
+}
+
+/** Redirects to an address of this moment, which answers two requests. */
+function sendSigned(exchange: Exchange, expired: number): void {
+  if (!isSigned(exchange)) return redirect(exchange, `signed=${exchange.count}`)
+  const { request, response, signed } = exchange
+  const url = request.url ?? ''
+  const requests = (signed.get(url) ?? 0) + 1
+  signed.set(url, requests)
+  if (requests <= 2) sendPlain(exchange)
+  else response.writeHead(expired).end()
+  return undefined
+}
 
 /** A running server. */
 export interface OddServer {
@@ -154,6 +243,7 @@ const open = { 'access-control-allow-origin': '*', 'access-control-expose-header
 /** Starts the server on a free port of 127.0.0.1. */
 export async function startOddServer({ files, answer, missing, headers = open }: OddServerOptions): Promise<OddServer> {
   const log: string[] = []
+  const signed = new Map<string, number>()
   let count = 0
   const server = createServer((request, response) => {
     const path = decodeURIComponent(new URL(request.url ?? '/', 'http://x').pathname).slice(1)
@@ -161,7 +251,7 @@ export async function startOddServer({ files, answer, missing, headers = open }:
     for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
     const bytes = files.get(path)
     if (bytes !== undefined)
-      answer({ request, response, path, bytes, range: parseRange(request.headers.range, bytes.length), count: count++ })
+      answer({ request, response, path, bytes, signed, range: parseRange(request.headers.range, bytes.length), count: count++ })
     else if (missing !== undefined) missing(response, request)
     else response.writeHead(404).end()
   })

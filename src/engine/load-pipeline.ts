@@ -31,6 +31,6 @@ export function pipelinePlanner(shared: SharedHub): PipelinePlanner {
 /** Opens a folder. Names and single files are passed on, because the pipeline opens them together with other repositories. */
 async function repositoryOf(hub: Hub, reference: CheckpointReference, signal: AbortSignal) {
   const only = Array.isArray(reference) && reference.length === 1 ? (reference[0] as File) : undefined
-  if (only !== undefined && /\.(?:safetensors|ckpt)$/i.test(only.name)) return { singleFile: only }
+  if (only !== undefined && /\.(?:safetensors|gguf|ckpt)$/i.test(only.name)) return { singleFile: only }
   return typeof reference === 'string' || 'singleFile' in reference ? reference : openRepository(hub, reference, { signal })
 }

@@ -33,6 +33,7 @@ export const info: PipelineInfo = {
   scheduler: { className: 'DDIMScheduler', config: {} },
   imageToImage: true,
   guidance: 'classifier-free',
+  promptWeighting: true,
   takesReferences: false,
   notes: [],
 }

@@ -84,10 +84,35 @@ export interface LoadPipelineOptions {
    * `enable_vae_slicing` needs no option: images are always decoded one by one.
    */
   readonly vaeTiling?: boolean | undefined
+  /**
+   * The generation to compile for while weights download, so that its first step costs what the second does; `{}` for the model's own size. Where the
+   * memory plan has no room, or the generation is another one, its kernels are compiled when they run first. Default: not before the first generation.
+   */
+  readonly prepareFor?: PlannedSize | undefined
   /** Component name → a repository id or reference, or null to leave the component out. Default: all components of the repository. */
   readonly components?: Readonly<Record<string, string | ComponentReference | null>> | undefined
   /** A scheduler that replaces the repository's, created from its config; also if the repository's class is not supported. Default: the repository's. */
   readonly scheduler?: SchedulerReference | undefined
+}
+
+/** The generation to plan for. */
+export interface PlannedSize {
+  /** In pixels. Default: the model's width. */
+  readonly width?: number | undefined
+  /** In pixels. Default: the model's height. */
+  readonly height?: number | undefined
+  /** 1 to 64 images at once. Default 1. */
+  readonly numImagesPerPrompt?: number | undefined
+  /** Stable Diffusion 3: how many of T5's tokens are used, 1 to 512. Default 256. */
+  readonly maxSequenceLength?: number | undefined
+  /** At most 1: plan without guidance, for which the denoiser takes half as much. By default with guidance. */
+  readonly guidanceScale?: number | undefined
+  /** FLUX.1: above 1: plan with a negative prompt, for which the transformer takes twice as much. Default: without. */
+  readonly trueCfgScale?: number | undefined
+  /** Whether the generation starts from an image, which the autoencoder encodes first; for FLUX.2-klein, whether it has one reference image of its size. Default false. */
+  readonly imageToImage?: boolean | undefined
+  /** Stable Diffusion 3.5: the blocks that skip-layer guidance leaves out. By default no skip-layer guidance. */
+  readonly skipGuidanceLayers?: readonly number[] | undefined
 }
 
 /** A scheduler class of diffusers, created from the repository's config with some keys changed (`from_config`). */
@@ -153,6 +178,12 @@ export interface GenerateOptions extends PromptEmbeddings, PromptTexts<string | 
   readonly numInferenceSteps?: number | undefined
   /** The weight of the prompt relative to the negative prompt. Up to 1 there is no guidance. Default: see `PipelineInfo.defaults`. */
   readonly guidanceScale?: number | undefined
+  /** FLUX.1: the weight of the prompt relative to the negative prompt. Above 1 and with `negativePrompt`, each step has a second prediction. Default 1. */
+  readonly trueCfgScale?: number | undefined
+  /** Z-Image: the longest that guidance makes a prediction, relative to that with the prompt alone; true is 1. Default: no limit. */
+  readonly cfgNormalization?: boolean | number | undefined
+  /** Z-Image: the part of the noise whose removal ends guidance, 0 to 1. Default 1: no end. */
+  readonly cfgTruncation?: number | undefined
   /** 0 to 1: how much of the contrast that guidance adds is removed. Default 0. */
   readonly guidanceRescale?: number | undefined
   /** In pixels, a multiple of 8 (16 for Stable Diffusion 3), at most 8192. Default: the model's size. */
@@ -209,7 +240,7 @@ export interface GenerateOptions extends PromptEmbeddings, PromptTexts<string | 
   readonly scheduler?: SchedulerReference | undefined
   /** The tensors to return in `captured` of the result, for comparison with diffusers. Default: none. */
   readonly capture?: readonly CapturedTensorName[] | undefined
-  /** Adds a small RGBA preview, computed from the latents, to every n-th step. 0: never. Default 0. */
+  /** Adds an RGBA preview, computed from the latents, to every n-th step: as large as the image with a `preview_decoder`, otherwise small. 0: never. Default 0. */
   readonly previewEvery?: number | undefined
 }
 
@@ -279,7 +310,7 @@ export interface StepInfo {
   readonly total: number
   /** The scheduler's timestep, of the training schedule. */
   readonly timestep: number
-  /** A small image computed from the latents, one pixel for each; only with `previewEvery`. */
+  /** An image computed from the latents: decoded by the `preview_decoder`, or else a rough one with a pixel for each latent pixel. Only with `previewEvery`. */
   readonly preview?: PixelImage | undefined
 }
 
@@ -358,6 +389,8 @@ export interface PipelineInfo {
    * denoiser, without a negative prompt. `none`: not at all, as in distilled models.
    */
   readonly guidance: 'classifier-free' | 'embedded' | 'none'
+  /** Whether `generate` accepts `promptWeighting` and `clipSkip`: the denoiser reads the hidden states of CLIP text encoders. */
+  readonly promptWeighting: boolean
   /** Whether `image` are reference images, one or a list, rather than one to start from: FLUX.2-klein. */
   readonly takesReferences: boolean
   /** What loading ignored, assumed or replaced in the checkpoint, such as config keys that a class does not have. Empty for most checkpoints. */

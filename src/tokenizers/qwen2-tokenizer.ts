@@ -3,11 +3,11 @@
  * name does. @huggingface/tokenizers does the byte-pair encoding; this file splits the text into words and configures the library.
  */
 
-import { CheckpointError } from '../errors.js'
+import { UnsupportedError } from '../errors.js'
 import { toByteCharacters } from './byte-level.js'
 import { readBytePairs } from './byte-pairs.js'
 import { createHfTokenizer, type HfTokenizer } from './hf-tokenizer.js'
-import { readAddedTokens, type Vocabulary } from './special-tokens.js'
+import { readAddedTokens, roleId, type Vocabulary } from './special-tokens.js'
 import { padOrCut, readSides, type EncodedText, type Sides, type Tokenizer, type TokenizerFiles } from './types.js'
 
 /** The longest text that is tokenized, in UTF-16 units. 512 tokens never need that much. */
@@ -33,6 +33,35 @@ const words = new RegExp(
   'gu',
 )
 
+/** Whether a post-processor of tokenizer.json adds tokens to a text, or leaves the text out. transformers reads one of any type by its keys. */
+function changesIds(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false
+  const { single, sep, cls, processors } = value as Readonly<Record<string, unknown>>
+  if (Array.isArray(processors)) return processors.some(changesIds)
+  if (Array.isArray(single)) return single.length !== 1 || !isText(single[0])
+  return sep !== undefined || cls !== undefined
+}
+
+/** Whether a piece of a template stands for the text. */
+function isText(piece: unknown): boolean {
+  return typeof piece === 'object' && piece !== null && 'Sequence' in piece
+}
+
+/** @throws UnsupportedError `tokenizer-model` */
+function checkPostProcessor(value: unknown): void {
+  if (!changesIds(value)) return
+  const key = 'post_processor'
+  const shown = JSON.stringify(value).slice(0, 100)
+  throw new UnsupportedError(
+    'tokenizer-model',
+    `${key} of the tokenizer is ${shown}; only one that adds no tokens is supported.`,
+    {
+      key,
+      value: shown,
+    },
+  )
+}
+
 /** Qwen's tokenizer with its vocabulary. It adds no special tokens of its own: a chat template brings them. */
 export class Qwen2Tokenizer implements Tokenizer {
   static readonly classNames = ['Qwen2TokenizerFast', 'Qwen2Tokenizer']
@@ -50,16 +79,10 @@ export class Qwen2Tokenizer implements Tokenizer {
       size: Object.keys(vocab).length,
       idOf: (content) => (Object.hasOwn(vocab, content) ? vocab[content] : undefined),
     }
-    const special = readAddedTokens(files, { eos_token: '<|endoftext|>', pad_token: '<|endoftext|>' }, known)
-    const pad = special.roles.pad_token
-    const padTokenId = special.tokens.find(({ content }) => content === pad)?.id ?? known.idOf(pad)
-    if (padTokenId === undefined)
-      throw new CheckpointError(
-        'tokenizer-token',
-        `The special token ${JSON.stringify(pad)} is not in the tokenizer's vocabulary.`,
-        { token: pad },
-      )
-    this.padTokenId = padTokenId
+    checkPostProcessor(files.tokenizerJson?.['post_processor'])
+    const own = '<|endoftext|>'
+    const special = readAddedTokens(files, { eos_token: own, unk_token: own, pad_token: own }, known, true)
+    this.padTokenId = roleId(special, 'pad_token', known)
     this.#sides = readSides(files)
     const json = {
       added_tokens: special.tokens,

@@ -66,11 +66,16 @@ function readToken(value: unknown, special: boolean, name: string): FoundToken {
   }
 }
 
-/** Collects the roles and all added tokens with their ids. @throws CheckpointError `tokenizer-token` */
+/**
+ * Collects the roles and all added tokens with their ids. `addsSpecial`: the class adds its special tokens once more, by their texts alone: none of them
+ * can be missing, and they are searched for as they are written.
+ * @throws CheckpointError `tokenizer-token`
+ */
 export function readAddedTokens<Role extends (typeof allRoles)[number]>(
   files: TokenizerFiles,
   defaults: Readonly<Record<Role, string>>,
   vocabulary: Vocabulary,
+  addsSpecial = false,
 ): SpecialTokens<Role> {
   const decoder = files.tokenizerConfig?.['added_tokens_decoder']
   const settings = settingsOf(files)
@@ -96,7 +101,7 @@ export function readAddedTokens<Role extends (typeof allRoles)[number]>(
   for (const token of listed) if (token.content !== '') tokens.set(token.content, token)
   for (const role of allRoles) {
     // A token that the files name gets an id of its own; one that they do not name and do not have means that the files are not whole.
-    if (!isOwn(role) || (settings[role] ?? null) !== null || tokens.has(roles[role])) continue
+    if (addsSpecial || !isOwn(role) || (settings[role] ?? null) !== null || tokens.has(roles[role])) continue
     if (vocabulary.idOf(roles[role]) === undefined)
       throw new CheckpointError(
         'tokenizer-token',
@@ -105,6 +110,7 @@ export function readAddedTokens<Role extends (typeof allRoles)[number]>(
       )
   }
   for (const token of [...byRole.values(), ...extra]) if (!tokens.has(token.content)) tokens.set(token.content, token)
+  if (addsSpecial) for (const content of special) tokens.set(content, readToken(content, true, 'a special token'))
   const splits = settings['split_special_tokens'] === true
   const found = [...tokens.values()].map((token) => Object.assign(token, { searched: !(splits && token.special) }))
   return { roles, tokens: withIds(found, vocabulary) }

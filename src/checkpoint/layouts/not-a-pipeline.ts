@@ -19,8 +19,7 @@ export function explainMissingIndex(repository: string, paths: readonly string[]
   if (root.includes('config.json'))
     return `${none}: it holds one model and no pipeline. Give a pipeline's repository, and this one in the option components.`
   const gguf = inRoot(/\.gguf$/i)
-  if (gguf !== undefined)
-    return `${none}: it holds GGUF files (${gguf}), which are not read. Give the repository in diffusers' layout that they were made from.`
+  if (gguf !== undefined) return `${none}: it holds GGUF files (${gguf}). Give the address of one of them.`
   const single = inRoot(/\.(?:safetensors|ckpt|pth?|bin)$/i)
   if (single !== undefined)
     return `${none}: it holds a checkpoint in a single file (${single}). Give the address of that file, or load it with diffusers' from_single_file and save it with save_pretrained.`

@@ -3,9 +3,9 @@
  * model's weights, open the file itself instead.
  */
 
-import { HubError, isAquatintError } from '../../errors.js'
+import { HubError } from '../../errors.js'
 import { checkReadRange } from '../cache/cached-source.js'
-import { fetchPiece, RangesIgnored } from '../http/piece-fetch.js'
+import { fetchPiece, mayLackRanges, RangesIgnored } from '../http/piece-fetch.js'
 import type { Transport } from '../http/transport.js'
 import type { ByteRange, ByteSource, HeaderOnlySource, OpeningCost, ReadOptions, Repository } from '../types.js'
 import type { RemoteFile } from '../http/file-location.js'
@@ -24,7 +24,8 @@ export class HeaderOnlyFile implements ByteSource {
 
   constructor(transport: Transport, file: RemoteFile) {
     this.#transport = transport
-    this.#file = file
+    // Nothing of the header is kept, so that it need not be of the same version as other reads. Some hosts send another validator with every answer.
+    this.#file = { ...file, validator: undefined }
     this.byteLength = file.size
   }
 
@@ -47,9 +48,7 @@ export class HeaderOnlyFile implements ByteSource {
     try {
       await fetchPiece(this.#transport, { ...piece, fromWhole: this.#ranges ? 'sent' : 'requested' })
     } catch (error) {
-      // Browsers reject the compressed answers of some servers to ranges as failed connections; a plain request may still work.
-      const nothingArrived = isAquatintError(error, 'network') && !this.#file.location.hasDelivered
-      if (this.#ranges && (nothingArrived || isAquatintError(error, 'range-not-honoured'))) {
+      if (this.#ranges && !(error instanceof RangesIgnored) && mayLackRanges(error, this.#file)) {
         this.#ranges = false
         return this.#fetch(range, { signal })
       }

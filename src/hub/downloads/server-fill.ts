@@ -1,7 +1,6 @@
 /** Fills a file from its server: in parallel pieces when the server supports ranges, as one stream when it does not. */
 
-import { isAquatintError } from '../../errors.js'
-import { RangesIgnored } from '../http/piece-fetch.js'
+import { mayLackRanges } from '../http/piece-fetch.js'
 import type { DownloadServices, Fill } from './download-services.js'
 import { fetchInPieces } from './parallel-pieces.js'
 import { streamChunks } from './whole-stream.js'
@@ -15,10 +14,7 @@ export function fillFromServer(services: DownloadServices, file: RemoteFile): Fi
     try {
       await fetchInPieces(services, download)
     } catch (error) {
-      // Some servers compress every answer. Browsers reject a compressed range as a failed connection; a plain request may still work.
-      const nothingArrived = isAquatintError(error, 'network') && !file.location.hasDelivered
-      const withoutRanges = error instanceof RangesIgnored || isAquatintError(error, 'range-not-honoured')
-      if (!nothingArrived && !withoutRanges) throw error
+      if (!mayLackRanges(error, file)) throw error
       meter.begin(writer.bytesPresent)
       await streamChunks(services, download)
     }

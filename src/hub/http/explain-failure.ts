@@ -70,7 +70,20 @@ export class FailureExplainer {
    */
   async explain(failed: FailedRequest): Promise<HubError> {
     const { origin } = this.#surroundings
-    return origin === undefined ? explainInNode(failed) : this.#explainInBrowser(failed, origin)
+    return origin === undefined ? this.#explainInNode(failed) : this.#explainInBrowser(failed, origin)
+  }
+
+  #explainInNode(failed: FailedRequest): HubError {
+    const cause = failed.error instanceof Error ? failed.error.cause : undefined
+    const code = typeof cause === 'object' && cause !== null && 'code' in cause ? String(cause.code) : ''
+    const known = nodeReasons.find(([pattern]) => pattern.test(code))
+    if (known === undefined) return connectionFailed(failed)
+    const [, reason, words] = known
+    const { host } = new URL(failed.url)
+    const message = `${nameOf(failed.requested)}: the connection to ${host} failed: ${words} (${code}).`
+    // A host that has answered before was not unreachable for long.
+    const details = reason === 'unreachable' && this.#answered.has(host) ? {} : { reason }
+    return new HubError('network', message, { ...detailsOf(failed), ...details }, failed.error)
   }
 
   async #explainInBrowser(failed: FailedRequest, pageOrigin: string): Promise<HubError> {
@@ -164,16 +177,6 @@ function browserSurroundings(): Surroundings {
       })
     },
   }
-}
-
-function explainInNode(failed: FailedRequest): HubError {
-  const cause = failed.error instanceof Error ? failed.error.cause : undefined
-  const code = typeof cause === 'object' && cause !== null && 'code' in cause ? String(cause.code) : ''
-  const known = nodeReasons.find(([pattern]) => pattern.test(code))
-  if (known === undefined) return connectionFailed(failed)
-  const [, reason, words] = known
-  const message = `${nameOf(failed.requested)}: the connection to ${new URL(failed.url).host} failed: ${words} (${code}).`
-  return new HubError('network', message, { ...detailsOf(failed), reason }, failed.error)
 }
 
 /** A failure of which nothing is known, at a host that has answered before. */

@@ -1,6 +1,6 @@
 /** Turns an answer that does not hold the requested bytes into an error with a code. Pure: it reads the status and the headers only. */
 
-import { HubError, type ErrorDetail } from '../../errors.js'
+import { HubError, isAquatintError, type ErrorDetail } from '../../errors.js'
 import { parseContentRange } from '../chunk-layout.js'
 import { stripQuery } from '../names.js'
 
@@ -110,6 +110,11 @@ export function urlExpired(requested: Requested, cause?: unknown): HubError {
   const { repository, path = '' } = requested
   const message = `${nameOf(requested)}: the server rejected the signed download address (status 403). Try again later.`
   return new HubError('url-expired', message, { repository, path, status: 403 }, cause)
+}
+
+/** Whether a server denied access with status 403: to the file, or to a range of it. */
+export function isForbidden(error: unknown): boolean {
+  return isAquatintError(error, 'forbidden', 'url-expired') && error.details['status'] === 403
 }
 
 /** The repository has no such file. */

@@ -3,7 +3,7 @@
 import { isAquatintError } from '../../errors.js'
 import type { ByteRange } from '../types.js'
 import type { ConnectionSlot } from './connections.js'
-import { fileChanged, urlExpired } from './http-errors.js'
+import { fileChanged, isForbidden, urlExpired } from './http-errors.js'
 import { shortBody, type Sink } from './answer-body.js'
 import { fetchRange, PassOn, type RangeAnswer } from './range-fetch.js'
 import { requestedWait, retrying } from './retry.js'
@@ -12,6 +12,15 @@ import type { RemoteFile } from './file-location.js'
 
 /** The server answers a range request with the whole file, so the file must be read as one stream. */
 export class RangesIgnored extends PassOn {}
+
+/**
+ * Whether a request for the whole file may work where one for a range has failed. Some servers compress every answer, and browsers reject a compressed
+ * range as a failed connection; others forbid ranges (status 403).
+ */
+export function mayLackRanges(error: unknown, { location }: RemoteFile): boolean {
+  if (error instanceof RangesIgnored || isAquatintError(error, 'range-not-honoured')) return true
+  return !location.hasDelivered && (isAquatintError(error, 'network') || isForbidden(error))
+}
 
 /** The piece is whole, and the rest of the answer is not needed. */
 class PieceReceived extends PassOn {}
@@ -138,6 +147,9 @@ class PieceFetch {
   }
 }
 
+/** The statuses by which hosts say that a signed address is no longer valid. */
+const expiredStatus: ReadonlySet<number> = new Set([400, 401, 403, 404, 410])
+
 /** A request for a part of a file. */
 export interface FileRequest {
   readonly file: RemoteFile
@@ -187,9 +199,10 @@ export async function requestFile(transport: Transport, { file, range, signal, a
     }
     if (target.redirected && isAquatintError(error)) {
       const { code, details } = error
+      const expired = expiredStatus.has(Number(details['status']))
       // A page cannot read a 403 without CORS headers: it sees a failed connection instead.
-      if (details['status'] === 403 || (code === 'network' && answeredAt === undefined)) file.location.expire(target.url)
-      if (details['status'] === 403) throw urlExpired(file, error)
+      if (expired || (code === 'network' && answeredAt === undefined)) file.location.expire(target.url)
+      if (expired) throw urlExpired(file, error)
     }
     throw error
   } finally {

@@ -5,7 +5,7 @@ import { formatBytes } from '../../util/format-bytes.js'
 import { encodePath, isSize } from '../names.js'
 import type { ByteRange } from '../types.js'
 import { FileLocation } from './file-location.js'
-import { badAnswer, fileNotFound, nameOf, type Requested } from './http-errors.js'
+import { badAnswer, fileNotFound, isForbidden, nameOf, type Requested } from './http-errors.js'
 import { isPage } from './answer-body.js'
 import { fetchRange, PassOn, stalled, type RangeAnswer } from './range-fetch.js'
 import { retrying } from './retry.js'
@@ -41,8 +41,9 @@ export async function probeFile(
   const ask = { transport, location, requested, signal }
   const { answer, isPage } = await retrying(transport, signal, () => probeOnce(ask, { begin: 0, end: 1 })).catch(
     (error: unknown) => {
-      // A browser cannot read the compressed answer of some servers to a range, but one to a request for the whole file.
-      if (isAquatintError(error, 'range-not-honoured') || isRangeFailure(error)) return probeOnce(ask, undefined)
+      // A browser cannot read the compressed answer of some servers to a range, but one to a request for the whole file. Others forbid ranges.
+      if (isAquatintError(error, 'range-not-honoured') || isRangeFailure(error) || isForbidden(error))
+        return probeOnce(ask, undefined)
       throw error
     },
   )

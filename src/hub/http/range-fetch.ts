@@ -3,7 +3,7 @@
  * browser allows: status, Content-Range, count of bytes, silence. It does not retry; see retry.ts.
  */
 
-import { HubError, isAquatintError } from '../../errors.js'
+import { HubError, isAquatintError, type ErrorDetail } from '../../errors.js'
 import { abortError } from '../../util/abort.js'
 import { parseContentRange } from '../chunk-layout.js'
 import type { ByteRange } from '../types.js'
@@ -79,19 +79,27 @@ export async function fetchRange(request: RangeRequest): Promise<void> {
 
 /** Whether an answer has the whole file: by its status, or because its range is the file. */
 function isWhole({ status, headers }: Response, range: ByteRange | undefined): boolean {
-  // 203: a proxy changed the answer on its way. 204: some servers answer so for an empty file.
-  if (status === 203 || status === 204) return true
-  if (status === 200) return range === undefined || !isPart({ status, headers })
+  if (isSuccess(status)) return range === undefined || !isPart({ status, headers })
   if (status !== 206 || range !== undefined) return false
-  const parsed = parseContentRange(headers.get('content-range') ?? '')
+  const header = headers.get('content-range')
+  if (header === null) return true
+  const parsed = parseContentRange(header)
   return parsed?.range?.begin === 0 && parsed.range.end === parsed.total
+}
+
+/**
+ * Whether a status says, as 200 does, that the content follows. 203: a proxy changed the answer on its way. 204: some servers answer so for an empty
+ * file. 226 and others: servers and proxies with words of their own. Not 202 (the content is not there yet), 205, and 207 (several answers in one).
+ */
+function isSuccess(status: number): boolean {
+  return status >= 200 && status < 300 && ![202, 205, 206, 207].includes(status)
 }
 
 /** Whether an answer has a part of the file: by its status, or by a Content-Range that some servers send with status 200. */
 function isPart({ status, headers }: Pick<Response, 'status' | 'headers'>): boolean {
   if (status === 206) return true
   const { range, total } = parseContentRange(headers.get('content-range') ?? '') ?? {}
-  return status === 200 && range !== undefined && total !== undefined && range.end - range.begin < total
+  return isSuccess(status) && range !== undefined && total !== undefined && range.end - range.begin < total
 }
 
 /** Content-Length of a whole answer. It is the file's length only when the body is not compressed. */
@@ -148,14 +156,15 @@ function checkPart({ headers }: Response, range: ByteRange, size: number | undef
   if (header === null) return { skip: 0, expected: length, hasMore: false, total: undefined, isShorterFile: false }
   const parsed = parseContentRange(header)
   const { total } = parsed ?? {}
+  const contentRange = { contentRange: header.slice(0, 100) }
   if (parsed?.range === undefined || parsed.range.begin > range.begin || parsed.range.end <= range.begin)
-    throw notHonoured(requested, range, JSON.stringify(header.slice(0, 100)), header)
+    throw notHonoured(requested, range, JSON.stringify(header.slice(0, 100)), contentRange)
   if (size !== undefined && total !== undefined && total !== size) {
     if (total >= size || total > smallFile || range.begin > 0) throw sizeMismatch(requested, size, total)
     return { skip: 0, expected: length, hasMore: false, total, isShorterFile: true }
   }
   const end = Math.min(range.end, total ?? range.end)
-  if (parsed.range.end < end) throw notHonoured(requested, range, `only ${JSON.stringify(header.slice(0, 100))}`, header)
+  if (parsed.range.end < end) throw notHonoured(requested, range, `only ${JSON.stringify(header.slice(0, 100))}`, contentRange)
   return {
     skip: range.begin - parsed.range.begin,
     expected: end - range.begin,
@@ -173,20 +182,20 @@ function refusal(response: Response, { range, size, requested }: RangeRequest): 
     if (status === 416 && size !== undefined && range.end <= size && (total ?? size) === size)
       return notHonoured(requested, range, 'status 416, although the file has them')
     // Servers that know no ranges. If the file itself is the problem, a request for the whole file shows it.
-    if (status === 400 || status === 405 || status === 501) return notHonoured(requested, range, `status ${status}`)
+    if (status === 400 || status === 405 || status === 501) return notHonoured(requested, range, `status ${status}`, { status })
   }
   return errorForAnswer(response, requested, Date.now())
 }
 
-/** The server did not send the requested range. @param sent what it sent instead */
-function notHonoured(requested: Requested, { begin, end }: ByteRange, sent: string, header?: string): HubError {
+/** The server did not send the requested range. @param sent what it sent instead @param more details */
+function notHonoured(
+  requested: Requested,
+  { begin, end }: ByteRange,
+  sent: string,
+  more: Readonly<Record<string, ErrorDetail>> = {},
+): HubError {
   const message = `${nameOf(requested)}: bytes ${begin}-${end - 1} were requested; the server sent ${sent}.`
-  const details = { path: requested.path ?? '', begin, end }
-  return new HubError(
-    'range-not-honoured',
-    message,
-    header === undefined ? details : { ...details, contentRange: header.slice(0, 100) },
-  )
+  return new HubError('range-not-honoured', message, { path: requested.path ?? '', begin, end, ...more })
 }
 
 /** The server sent nothing for too long. */

@@ -55,6 +55,8 @@ export class StaticRepository implements Repository {
   #probed: Promise<readonly RepositoryFile[]> | undefined
   readonly #closing = new AbortController()
   readonly #openFiles = new OpenFiles()
+  /** Whether another validator means other content. Some hosts send another one with every answer. */
+  #validatorsHold = true
 
   private constructor(hub: Hub, base: string, { files, probed }: Listing, options: StaticRepositoryOptions) {
     this.id = base
@@ -134,8 +136,8 @@ export class StaticRepository implements Repository {
   }
 
   async open(path: string, options: OpenOptions = {}): Promise<ByteSource> {
-    for (let isRetry = false; ; isRetry = true) {
-      const file = await this.#remote(path, options, isRetry)
+    for (let tries = 0; ; tries++) {
+      const file = await this.#remote(path, options, tries > 0)
       try {
         await recordDownloadStart(this.#hub.store, this.#fresh(), path, file.key)
         const { source, release } = await this.#hub.openRemote(file, options)
@@ -145,7 +147,13 @@ export class StaticRepository implements Repository {
       } catch (error) {
         // Without a hash only the server knows the file's current size and validator: ask it once more.
         const replaced = isAquatintError(error) && (error.code === 'file-changed' || error.code === 'size-mismatch')
-        if (!isRetry && file.hash === undefined && replaced) continue
+        if (file.hash === undefined && replaced) {
+          if (tries === 0) continue
+          if (this.#validatorsHold && error.code === 'file-changed') {
+            this.#validatorsHold = false
+            continue
+          }
+        }
         // The listing does not match the files: the next opening requests it again.
         if (replaced || (isAquatintError(error) && error.code === 'hash-mismatch')) await this.revalidateOnNextOpen()
         throw error
@@ -206,7 +214,7 @@ export class StaticRepository implements Repository {
     try {
       const signal = options.signal ?? new AbortController().signal
       const { size, validator } = await probeFile(this.#hub.transport, location, { repository: this.id, path }, signal)
-      return { repository: this.id, path, size, key, validator, location }
+      return { repository: this.id, path, size, key, validator: this.#validatorsHold ? validator : undefined, location }
     } catch (error) {
       if (remembered !== undefined && wasOpened(kept) && isAquatintError(error, ...unreachableCodes)) return remembered
       throw error

@@ -38,6 +38,8 @@ export class UrlFile implements OpenRepository {
   readonly #options: UrlFileOptions
   readonly #openFiles = new OpenFiles()
   #remote: Promise<RemoteFile> | undefined
+  /** Whether another validator means other content. Some hosts send another one with every answer. */
+  #validatorsHold = true
 
   constructor(hub: Hub, url: string, options: UrlFileOptions) {
     this.#hub = hub
@@ -55,7 +57,7 @@ export class UrlFile implements OpenRepository {
   }
 
   async open(path: string, options: OpenOptions = {}): Promise<ByteSource> {
-    for (let isRetry = false; ; isRetry = true) {
+    for (let tries = 0; ; tries++) {
       const file = await this.#checked(path, options)
       try {
         const fresh = this.#record([{ path, size: file.size }])
@@ -68,7 +70,11 @@ export class UrlFile implements OpenRepository {
       } catch (error) {
         // Only the server knows the file's current size and validator: ask it once more.
         const replaced = isAquatintError(error) && (error.code === 'file-changed' || error.code === 'size-mismatch')
-        if (isRetry || !replaced) throw error
+        if (!replaced) throw error
+        if (tries > 0) {
+          if (!this.#validatorsHold || error.code !== 'file-changed') throw error
+          this.#validatorsHold = false
+        }
         this.#remote = undefined
       }
     }
@@ -126,7 +132,7 @@ export class UrlFile implements OpenRepository {
     if (remembered !== undefined && !this.#options.revalidate) return remembered
     try {
       const { size, validator } = await probeFile(this.#hub.transport, location, { repository, path }, signal)
-      return { repository, path, size, key, validator, location }
+      return { repository, path, size, key, validator: this.#validatorsHold ? validator : undefined, location }
     } catch (error) {
       if (remembered !== undefined && isAquatintError(error, ...unreachableCodes)) return remembered
       throw error

@@ -12,10 +12,10 @@ import { throwIfAborted } from '../../util/abort.js'
 import { float32Tensor } from '../tensors.js'
 import type { Recorder, Run } from '../run.js'
 import { elementCount } from '../../util/element-count.js'
-import type { StepInfo } from '../types.js'
+import type { PixelImage, StepInfo } from '../types.js'
 import type { Checkpoints } from './checkpoints.js'
 import { deviceArithmetic } from './device-arithmetic.js'
-import { correctionParts, guidedParts, rescaledGuidance, type Guidance } from './guidance.js'
+import { correctionParts, guidedParts, hasEnded, limitedGuidance, rescaledGuidance, type Guidance } from './guidance.js'
 import { latentPreview, type PreviewCoefficients } from '../images/latent-preview.js'
 import type { Correction, Predictor } from './predictor.js'
 import { StepsInFlight } from './steps-in-flight.js'
@@ -35,6 +35,8 @@ export interface DenoiseOptions {
   /** A preview comes with every n-th step; 0 for none. */
   readonly previewEvery: number
   readonly preview: PreviewCoefficients
+  /** Decodes a preview of latents times `scale`; null, or absent: it is made of the coefficients. */
+  readonly decodePreview?: ((latents: DeviceTensor, scale: number) => Promise<PixelImage | null>) | undefined
 }
 
 /**
@@ -74,14 +76,14 @@ export async function denoise(options: DenoiseOptions, checkpoints: Checkpoints)
         const total = timesteps.length - begin
         const correction = (await predictor.refine?.({ index: step, total, timestep: t, sample: input(1) })) ?? null
         keep(correction?.without)
-        const output = await guidedOutput(options, prediction, correction, dims, keep)
+        const output = await guidedOutput(options, { prediction, correction, timestep: t }, dims, keep)
         const next = runner.step(scheduler.plan(i, { eta }), latents, output)
         latents.dispose()
         latents = next
         await recorder.read('latents', latents, step)
         return { tally }
       })
-      reportStep(options, checkpoints, inFlight, { index: i, tally, latents })
+      await reportStep(options, checkpoints, inFlight, { index: i, tally, latents })
       checkpoints.save(i + 1, latents, runner.kept, generator)
       await inFlight.room()
     }
@@ -113,35 +115,40 @@ function modelInput(
 /** The prediction as the scheduler takes it: with guidance, and with the predictor's correction. */
 async function guidedOutput(
   { guidance, predictor: { device, name } }: DenoiseOptions,
-  prediction: DeviceTensor,
-  correction: Correction | null,
+  step: { readonly prediction: DeviceTensor; readonly correction: Correction | null; readonly timestep: number },
   dims: readonly number[],
   keep: Keep,
 ): Promise<readonly Part<DeviceTensor>[]> {
+  const { prediction, correction, timestep } = step
   const size = elementCount(dims)
   if (guidance === null) return [{ value: prediction, scale: 1 }]
+  if (hasEnded(guidance, timestep)) return [{ value: prediction, scale: 1, offset: size }]
   const corrected = correction === null ? [] : correctionParts(prediction, size, correction)
-  if (guidance.rescale === 0) return [...guidedParts(prediction, size, guidance.scale), ...corrected]
-  const rescaled = rescaledGuidance(await prediction.read(), dims[0] ?? 1, guidance)
-  return [{ value: keep(device.upload(float32Tensor(dims, rescaled), name)), scale: 1 }, ...corrected]
+  const { rescale, limit = 0 } = guidance
+  if (rescale === 0 && limit === 0) return [...guidedParts(prediction, size, guidance.scale), ...corrected]
+  const guided = (rescale === 0 ? limitedGuidance : rescaledGuidance)(await prediction.read(), dims[0] ?? 1, guidance)
+  return [{ value: keep(device.upload(float32Tensor(dims, guided), name)), scale: 1 }, ...corrected]
 }
 
 /** Has a step checked, and reported to the caller with its preview, when the device has finished it. */
-function reportStep(
-  { scheduler: { timesteps }, begin, onStep, previewEvery, preview }: DenoiseOptions,
+async function reportStep(
+  { scheduler, begin, onStep, previewEvery, preview, decodePreview }: DenoiseOptions,
   checkpoints: Checkpoints,
   inFlight: StepsInFlight,
   { index, tally, latents }: { readonly index: number; readonly tally: Promise<ValueTally>; readonly latents: DeviceTensor },
-): void {
+): Promise<void> {
+  const { timesteps } = scheduler
   const [step, total] = [index - begin, timesteps.length - begin]
   const { dims } = latents
   const wantsPreview = previewEvery > 0 && (step + 1) % previewEvery === 0 && !checkpoints.wasReported(index)
-  const reading = wantsPreview ? latents.read() : undefined
+  const scale = index + 1 < timesteps.length ? Math.min(1, scheduler.inputScale(index + 1)) : 1
+  const decoded = wantsPreview ? await decodePreview?.(latents, scale) : null
+  const reading = wantsPreview && (decoded ?? null) === null ? latents.read() : undefined
   inFlight.add(Promise.all([tally, reading]), ([counts, data], isWanted) => {
     assertSound(counts, `the denoiser's output at step ${step}`)
     if (!isWanted || checkpoints.wasReported(index)) return
     checkpoints.reported(index)
-    const picture = data === undefined ? null : latentPreview({ dims, data }, preview)
+    const picture = data === undefined ? decoded : latentPreview({ dims, data }, preview)
     onStep?.({ step, total, timestep: timesteps[index] ?? 0, preview: picture ?? undefined })
   })
 }

@@ -23,6 +23,7 @@ import type { Predictor } from './predictor.js'
 import { promptCondition, type Condition, type PromptConditionOptions } from '../prompts/prompt-embeds.js'
 import { repeatBatch, withTemporary, type Keep } from '../tensors.js'
 import type { ChannelScale } from '../images/latent-scaling.js'
+import { decodePreview, type PreviewDecoder } from '../images/step-preview.js'
 import { decodeLatents } from '../images/vae-decode.js'
 import { encodeImage } from '../images/vae-encode.js'
 import { VaeTiles } from '../images/vae-tiles.js'
@@ -50,6 +51,8 @@ export interface TextToImage {
   /** Of each channel of the latents, to the autoencoder's. */
   readonly latentScales: readonly ChannelScale[]
   readonly preview: PreviewCoefficients
+  /** The network that decodes previews. Absent: they are made of the coefficients. */
+  readonly previewDecoder?: PreviewDecoder | undefined
   readonly recorder: Recorder
   readonly run: Run
 }
@@ -119,7 +122,7 @@ export class GenerationPhases {
   }
 
   async #denoise(condition: Condition): Promise<Value> {
-    const { options, scheduler, denoiser, predictor, start, guidance, preview, recorder, run } = this.#parts
+    const { options, scheduler, denoiser, predictor, start, guidance, preview, previewDecoder, recorder, run } = this.#parts
     run.status('denoising')
     const begin = start?.begin ?? 0
     this.#checkpoints ??= new Checkpoints(await this.#initialLatents(), begin, this.#generator)
@@ -139,6 +142,7 @@ export class GenerationPhases {
             onStep: options.onStep,
             previewEvery: options.previewEvery ?? 0,
             preview,
+            decodePreview: previewDecoder && ((latents, scale) => decodePreview(previewDecoder, latents, scale, host, run)),
           },
           checkpoints,
         )

@@ -9,6 +9,7 @@ import { UnsupportedError } from '../../errors.js'
 import type { AutoencoderModel, ConfigMisfit, DenoiserModel, Extent, NetworkModel, PromptWidths } from '../../models/types.js'
 import { usualLatents } from '../latent-geometry.js'
 import type { PipelineSpec } from '../pipeline-spec.js'
+import { previewDecoderName } from './preview-decoder.js'
 
 type Models = ReadonlyMap<string, NetworkModel>
 
@@ -30,8 +31,18 @@ export function findMisfit(models: Models, spec: PipelineSpec, complete: boolean
       (vae === undefined ? undefined : latentsMisfit(denoiser, vae, spec)) ??
       (complete ? conditionMisfit(denoiser, models, spec) : undefined)
     if (error !== undefined) return { component, error }
+    const misfit = previewMisfit(models, vae, spec)
+    if (misfit !== undefined) return misfit
   }
   return undefined
+}
+
+/** A decoder for previews takes the latents of the autoencoder, and gives colours. */
+function previewMisfit(models: Models, vae: AutoencoderModel | undefined, spec: PipelineSpec): Misfit | undefined {
+  const preview = models.get(previewDecoderName)
+  if (preview?.role !== 'autoencoder' || vae === undefined || preview.latentChannels === vae.latentChannels) return undefined
+  const found = { key: 'latent_channels', value: preview.latentChannels, allowed: vae.latentChannels }
+  return { component: previewDecoderName, error: refusal(preview, spec, found, `the latent channels of the ${vae.className}`) }
 }
 
 /** A note on a denoiser whose config has a size that cannot be generated, with the size that is used; undefined where it can be. */
@@ -70,7 +81,7 @@ function conditionMisfit(denoiser: DenoiserModel, models: Models, spec: Pipeline
 }
 
 function refusal(
-  { className }: DenoiserModel,
+  { className }: Pick<NetworkModel, 'className'>,
   spec: PipelineSpec,
   { key, value, allowed }: ConfigMisfit,
   reason: string,

@@ -12,10 +12,12 @@ import { Hub } from '../../hub/hub.js'
 import { openRepository } from '../../hub/repositories/open-repository.js'
 import type { OpenRepository, Repository } from '../../hub/types.js'
 import { checkComponentOptions, type OpenByName } from './find-components.js'
+import { layoutWithPreviews, specWithPreviews } from './preview-decoder.js'
 import { checkDType } from './dtypes.js'
 import type { PipelineSpec } from '../pipeline-spec.js'
 import { Run, type CallHooks } from '../run.js'
 import type { LoadPipelineOptions } from '../types.js'
+import type { KernelPreparation } from './prepare-kernels.js'
 import { checkPlacing, openDevices, type OpenDevices } from './open-devices.js'
 
 /** Options of `fromPretrained` inside the worker. */
@@ -24,6 +26,8 @@ export interface OpenPipelineOptions extends LoadPipelineOptions, CallHooks {
   readonly hub?: Hub | undefined
   /** The base of relative URLs. */
   readonly baseUrl?: string | undefined
+  /** Called with the work on kernels that `prepareFor` begins. */
+  readonly onPreparation?: ((preparation: KernelPreparation) => void) | undefined
 }
 
 /** Where a pipeline is loaded from: a Hub id or a base URL, an open repository, or a checkpoint in one file. */
@@ -44,6 +48,8 @@ export interface FoundPipeline<Spec extends PipelineSpec = PipelineSpec> {
   readonly close: () => void
   /** The caller's hub, or one that is opened at the first call. */
   readonly hub: () => Promise<Hub>
+  /** Says what works on the devices: it ends before they are closed. */
+  readonly onPreparation: (preparation: KernelPreparation | undefined) => void
   /** Registers a function that {@link close} calls. */
   readonly onClose: (release: () => void) => void
 }
@@ -74,10 +80,12 @@ export async function findPipeline<T, Spec extends PipelineSpec>(
   }
   const hub = hubOf(options, run)
   let placing: OpenDevices | undefined
+  let preparation: KernelPreparation | undefined
   try {
     const open = opener(hub, options, opened, run)
-    const layout = await layoutOf(repo, options, { hub, open, opened, run })
-    const spec = findSpec(layout, specs, run)
+    const found = await layoutOf(repo, options, { hub, open, opened, run })
+    const layout = layoutWithPreviews(found, options)
+    const spec = specWithPreviews(findSpec(layout, specs, run), options)
     placing = await openDevices(options, budget, networkNames(spec, layout, options))
     // A repository object that came without a hub has no cache for prepared files.
     const store = options.hub !== undefined || typeof repo === 'string' || isSingleFile(repo) ? hub : undefined
@@ -85,13 +93,18 @@ export async function findPipeline<T, Spec extends PipelineSpec>(
       if (signal.aborted) release()
       else releases.push(release)
     }
-    return await work({ layout, spec, placing, run, open, store, hub, close, onClose })
+    const onPreparation = (begun: KernelPreparation | undefined) => {
+      preparation = begun
+      if (begun !== undefined) options.onPreparation?.(begun)
+    }
+    return await work({ layout, spec, placing, run, open, store, hub, close, onClose, onPreparation })
   } catch (error) {
     // The pipeline cannot run without this part, so the downloads of the others end too.
     failing.abort(error)
     // The cached listing of a broken repository must not be used after its author has repaired it.
     if (blamesRepository(error)) await Promise.all(opened.map((repository) => repository.revalidateOnNextOpen()))
     close()
+    await preparation?.stop()
     for (const device of placing?.devices.values() ?? []) await device.dispose()
     throw error
   }

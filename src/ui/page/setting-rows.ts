@@ -1,14 +1,14 @@
 /** Formats settings as rows of a name and a value, for people. */
 
-import { numberRules, schedulerNames, type NumberName } from '../parts/settings.js'
+import { numberRules, schedulerNames, weightingNames, type NumberName } from '../parts/settings.js'
 import type { PromptSettings } from '../element.js'
 import { modelLabel } from './known-models.js'
 
-const plainNumbers: readonly NumberName[] = ['numInferenceSteps', 'guidanceScale', 'seed', 'strength']
+const plainNumbers: readonly NumberName[] = ['numInferenceSteps', 'guidanceScale', 'seed', 'strength', 'clipSkip']
 
 /** The rows of the settings that are set. A revision that is not a commit is left out. */
 export function settingRows(settings: PromptSettings): readonly (readonly [name: string, value: string])[] {
-  const { width, height, revision = '', scheduler } = settings
+  const { width, height, revision = '', scheduler, promptWeighting } = settings
   const rows: (readonly [string, string | undefined])[] = [
     ['Prompt', settings.prompt],
     ['Negative prompt', settings.negativePrompt],
@@ -17,6 +17,7 @@ export function settingRows(settings: PromptSettings): readonly (readonly [name:
     ['Size', width === undefined || height === undefined ? undefined : `${width} × ${height}`],
     ...plainNumbers.map((name) => [numberRules[name].label, settings[name]?.toString()] as const),
     ['Scheduler', scheduler === undefined ? undefined : (schedulerNames[scheduler] ?? scheduler)],
+    ['Prompt weights', promptWeighting === undefined ? undefined : weightingNames[promptWeighting]],
   ]
   return rows.filter((row): row is [string, string] => row[1] !== undefined && row[1] !== '')
 }

@@ -59,6 +59,21 @@ export function lorasFromAttribute(value: string): readonly LoraSetting[] | unde
   )
 }
 
+/** What other programs write in a prompt for a LoRA. Some give it a second weight, for the text encoder. */
+const inPrompt = /<(?:lora|lyco):([^:<>]+):(-?\d*\.?\d+)(?::[^<>]*)?>/g
+
+/** The LoRAs that another program's prompt names: their files, which it does not have. */
+export function lorasFromPrompt(prompt: string): readonly LoraSetting[] | undefined {
+  return lorasFromUnknown(
+    [...prompt.matchAll(inPrompt)].map(([, name, weight]) => ({ source: `${name}.safetensors`, weight: Number(weight) })),
+  )
+}
+
+/** The text of such a prompt. */
+export function withoutLoras(prompt: string): string {
+  return prompt.replaceAll(inPrompt, '').trim()
+}
+
 /** Writes LoRAs as other programs write them in a prompt: `<lora:name:0.8>`. */
 export function lorasInPrompt(loras: readonly LoraSetting[] = []): string {
   return loras.map(({ source, weight }) => `<lora:${loraName(source).replace(/\.safetensors$/, '')}:${weight}>`).join('')

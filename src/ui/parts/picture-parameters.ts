@@ -3,6 +3,8 @@
  * prompt, and a line of facts. Pure; the text is untrusted.
  */
 
+import { lorasFromPrompt, withoutLoras } from './lora-settings.js'
+
 /** The web UI's samplers that are a scheduler of the form. A schedule behind the name, such as "Karras", is left out. */
 const samplers: Readonly<Record<string, string>> = {
   Euler: 'EulerDiscreteScheduler',
@@ -21,7 +23,7 @@ const samplers: Readonly<Record<string, string>> = {
 const negativeMark = 'Negative prompt:'
 
 /** The settings in such a text, by their names in the prompt box, unchecked; undefined if it has no line of facts. */
-export function readParameters(text: string): Readonly<Record<string, string>> | undefined {
+export function readParameters(text: string): Readonly<Record<string, unknown>> | undefined {
   const lines = text.split('\n')
   const last = lines.findLastIndex((line) => /^Steps: \d/.test(line))
   if (last === -1) return undefined
@@ -32,7 +34,9 @@ export function readParameters(text: string): Readonly<Record<string, string>> |
   const [, width, height] = /^(\d+)x(\d+)$/.exec(facts.get('Size') ?? '') ?? []
   const sampler = (facts.get('Sampler') ?? '').replace(/ (?:Karras|Exponential)$/, '')
   const found = {
-    prompt: prompt.trim(),
+    promptWeighting: 'a1111',
+    prompt: withoutLoras(prompt),
+    loras: lorasFromPrompt(prompt),
     negativePrompt: negative.trim(),
     numInferenceSteps: facts.get('Steps'),
     guidanceScale: facts.get('CFG scale'),
@@ -40,9 +44,16 @@ export function readParameters(text: string): Readonly<Record<string, string>> |
     width,
     height,
     strength: facts.get('Denoising strength'),
+    clipSkip: clipSkip(facts.get('Clip skip')),
     scheduler: Object.hasOwn(samplers, sampler) ? samplers[sampler] : undefined,
   }
-  return Object.fromEntries(Object.entries(found).filter((entry): entry is [string, string] => entry[1] !== undefined))
+  return Object.fromEntries(Object.entries(found).filter(([, value]) => value !== undefined))
+}
+
+/** The web UI counts the layer that it uses from the end, diffusers the layers that it leaves out: the web UI's 1 is diffusers' default. */
+function clipSkip(fact: string | undefined): string | undefined {
+  const layer = Number(fact)
+  return layer > 1 ? `${layer - 1}` : undefined
 }
 
 /** `Key: value` pairs with commas between them. A value with commas is in quotation marks. */

@@ -26,6 +26,8 @@ const full: PromptSettings = {
   seed: 9007199254740991,
   scheduler: 'EulerDiscreteScheduler',
   numImagesPerPrompt: 2,
+  clipSkip: 1,
+  promptWeighting: 'compel',
 }
 
 test('settings survive a link', () => {
@@ -39,7 +41,7 @@ test('settings survive a PNG', () => {
 
 test('other programs read the prompt, the negative prompt and the facts', () => {
   expect(toPngText(full)['parameters']).toBe(
-    'a cat & a dog, 猫 🐈 50%\nNegative prompt: blurry\nSteps: 30, Sampler: Euler, CFG scale: 5.5, Seed: 9007199254740991, Size: 1024x768, Model: stabilityai/stable-diffusion-xl-base-1.0',
+    'a cat & a dog, 猫 🐈 50%\nNegative prompt: blurry\nSteps: 30, Sampler: Euler, CFG scale: 5.5, Seed: 9007199254740991, Size: 1024x768, Clip skip: 2, Model: stabilityai/stable-diffusion-xl-base-1.0',
   )
 })
 
@@ -53,6 +55,8 @@ test.each([
   ['guidance=1e-3', { guidanceScale: 0.001 }],
   ['scheduler=__proto__', {}],
   ['dtype=q3', {}],
+  ['clip-skip=-1&prompt-weighting=toString', {}],
+  ['clip-skip=0&prompt-weighting=a1111', { clipSkip: 0, promptWeighting: 'a1111' }],
   ['dtype=constructor', {}],
   [`prompt=${'x'.repeat(20_001)}`, {}],
   ['height=64&prompt=hi', { height: 64, prompt: 'hi' }],
@@ -103,6 +107,8 @@ test('settings become options of generate', () => {
     guidanceScale: 5.5,
     seed: 9007199254740991,
     numImagesPerPrompt: 2,
+    clipSkip: 1,
+    promptWeighting: 'compel',
     scheduler: { className: 'EulerDiscreteScheduler' },
   })
 })

@@ -3,7 +3,7 @@
  * the query of a link, and options of `generate`. Pure. Text from untrusted files and links is validated.
  */
 
-import type { GenerateCallOptions, WeightsDType } from '../../index.js'
+import type { GenerateCallOptions, PromptWeighting, WeightsDType } from '../../index.js'
 import { lorasFromQuery, lorasFromUnknown, lorasInPrompt, lorasToQuery, type LoraSetting } from './lora-settings.js'
 import { readParameters } from './picture-parameters.js'
 
@@ -35,6 +35,10 @@ export interface PromptSettings {
   readonly numImagesPerPrompt?: number | undefined
   /** With a start picture: how much of it is redrawn, 0.05 to 1 (less would leave no step of 20). */
   readonly strength?: number | undefined
+  /** The number of CLIP's last layers to leave out, 0 to 31: one less than AUTOMATIC1111's "Clip skip". Stable Diffusion 1 to 3.5. */
+  readonly clipSkip?: number | undefined
+  /** How weights are written in prompts, as in `generate`. Absent: prompts are plain text. Stable Diffusion 1 to 3.5. */
+  readonly promptWeighting?: PromptWeighting | undefined
   /** The LoRAs. */
   readonly loras?: readonly LoraSetting[] | undefined
 }
@@ -62,6 +66,7 @@ export const numberRules = {
   seed: { label: 'Seed', query: 'seed', min: 0, max: Number.MAX_SAFE_INTEGER, step: 1 },
   numImagesPerPrompt: { label: 'Pictures', query: 'count', min: 1, max: 64, step: 1 },
   strength: { label: 'Strength', query: 'strength', min: 0.05, max: 1 },
+  clipSkip: { label: 'CLIP skip', query: 'clip-skip', min: 0, max: 31, step: 1 },
 } as const satisfies Record<string, NumberRule>
 
 /** The name of a number of a prompt box. */
@@ -76,6 +81,7 @@ export const emptySettings: Partial<PromptSettings> = {
   prompt: '',
   negativePrompt: undefined,
   scheduler: undefined,
+  promptWeighting: undefined,
   loras: undefined,
   ...Object.fromEntries(numberNames.map((name) => [name, undefined])),
 }
@@ -99,6 +105,17 @@ export const dtypeNames: Readonly<Record<WeightsDType, string>> = {
   float16: 'float16',
   q8: 'q8 (8 bits)',
   q4: 'q4 (4 bits)',
+}
+
+/** The ways to write weights in prompts to choose from, and their labels. */
+export const weightingNames: Readonly<Record<PromptWeighting, string>> = {
+  a1111: '(word:1.3), as in AUTOMATIC1111',
+  compel: 'word++, as in compel',
+}
+
+/** The value as a way to write weights in prompts, or undefined if it is none. */
+export function asWeighting(word: unknown): PromptWeighting | undefined {
+  return typeof word === 'string' && Object.hasOwn(weightingNames, word) ? (word as PromptWeighting) : undefined
 }
 
 /** The value as a type of weights, or undefined if it is none. */
@@ -147,6 +164,7 @@ export function toQuery(settings: PromptSettings): URLSearchParams {
   set('negative', settings.negativePrompt)
   for (const name of numberNames) set(numberRules[name].query, settings[name])
   set('scheduler', settings.scheduler)
+  set('prompt-weighting', settings.promptWeighting)
   for (const lora of lorasToQuery(settings.loras)) query.append('lora', lora)
   return query
 }
@@ -160,6 +178,7 @@ export function fromQuery(query: URLSearchParams): Partial<PromptSettings> {
     prompt: query.get('prompt'),
     negativePrompt: query.get('negative'),
     scheduler: query.get('scheduler'),
+    promptWeighting: query.get('prompt-weighting'),
     loras: lorasFromQuery(query.getAll('lora')),
   }
   for (const name of numberNames) found[name] = query.get(numberRules[name].query)
@@ -168,7 +187,8 @@ export function fromQuery(query: URLSearchParams): Partial<PromptSettings> {
 
 /** Converts settings to text chunks of a PNG. */
 export function toPngText(settings: PromptSettings): Record<string, string> {
-  const { prompt, negativePrompt, numInferenceSteps, scheduler, guidanceScale, seed, width, height, strength, model } = settings
+  const { prompt, negativePrompt, numInferenceSteps, scheduler, guidanceScale, seed, width, height, strength, clipSkip, model } =
+    settings
   const facts = [
     numInferenceSteps === undefined ? '' : `Steps: ${numInferenceSteps}`,
     scheduler === undefined ? '' : `Sampler: ${schedulerNames[scheduler] ?? scheduler}`,
@@ -176,6 +196,7 @@ export function toPngText(settings: PromptSettings): Record<string, string> {
     seed === undefined ? '' : `Seed: ${seed}`,
     width === undefined || height === undefined ? '' : `Size: ${width}x${height}`,
     strength === undefined ? '' : `Denoising strength: ${strength}`,
+    clipSkip === undefined ? '' : `Clip skip: ${clipSkip + 1}`,
     `Model: ${model}`,
   ]
   const negative = negativePrompt === undefined || negativePrompt === '' ? [] : [`Negative prompt: ${negativePrompt}`]
@@ -205,6 +226,8 @@ export function settingsFromUnknown(found: Readonly<Record<string, unknown>>): P
   const settings: Record<string, string | number> = {}
   const dtype = asDType(found['dtype'])
   if (dtype !== undefined) settings['dtype'] = dtype
+  const weighting = asWeighting(found['promptWeighting'])
+  if (weighting !== undefined) settings['promptWeighting'] = weighting
   for (const name of ['model', 'revision', 'prompt', 'negativePrompt', 'scheduler']) {
     const value = found[name]
     if (typeof value === 'string' && value !== '' && value.length <= maxText) settings[name] = value

@@ -2,7 +2,15 @@
 
 import type { DeviceKind, LoadPipelineOptions, OffloadMode } from '../../index.js'
 import { lorasFromAttribute } from '../parts/lora-settings.js'
-import { asDType, numberNames, numberRules, parseNumber, schedulerNames, type PromptSettings } from '../parts/settings.js'
+import {
+  asDType,
+  asWeighting,
+  numberNames,
+  numberRules,
+  parseNumber,
+  schedulerNames,
+  type PromptSettings,
+} from '../parts/settings.js'
 
 const textAttributes = { prompt: 'prompt', 'negative-prompt': 'negativePrompt', model: 'model' } as const
 const loadAttributes = ['revision', 'variant', 'endpoint', 'device', 'offload', 'max-memory'] as const
@@ -12,6 +20,7 @@ export const settingAttributes: readonly string[] = [
   ...Object.keys(textAttributes),
   ...numberNames.map((name) => numberRules[name].query),
   'scheduler',
+  'prompt-weighting',
   'dtype',
   'lora',
 ]
@@ -24,6 +33,7 @@ export function settingFromAttribute(name: string, value: string | null): Partia
   if (Object.hasOwn(textAttributes, name)) return { [textAttributes[name as keyof typeof textAttributes]]: value ?? '' }
   if (name === 'lora') return { loras: lorasFromAttribute(value ?? '') }
   if (name === 'dtype') return { dtype: asDType(value) }
+  if (name === 'prompt-weighting') return { promptWeighting: asWeighting(value) }
   if (name === 'scheduler') {
     return { scheduler: value !== null && Object.hasOwn(schedulerNames, value) ? value : undefined }
   }

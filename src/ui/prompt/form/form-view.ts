@@ -10,7 +10,7 @@ import { LoraShelf } from './lora-shelf.js'
 import { ReferencePictures } from './reference-pictures.js'
 import { StartPicture } from './start-picture.js'
 import { WordShelf } from './word-shelf.js'
-import { asDType, dtypeNames, schedulerNames, type PromptSettings } from '../../parts/settings.js'
+import { asDType, asWeighting, dtypeNames, schedulerNames, weightingNames, type PromptSettings } from '../../parts/settings.js'
 
 /** What a form reports when the user changes something. */
 export interface FormListeners {
@@ -45,6 +45,9 @@ export class FormView {
   readonly #numbers = new NumberFields()
   readonly #scheduler = h('select', { id: 'scheduler' }, h('option', { value: '' }, 'Model default'))
   readonly #dtype = h('select', { id: 'dtype' }, h('option', { value: '' }, 'As published'))
+  readonly #weighting = h('select', { id: 'prompt-weighting' }, h('option', { value: '' }, 'None'))
+  /** The fields for models that read the prompt with CLIP. */
+  readonly #clipRows: readonly HTMLElement[]
   readonly #lock = h(
     'button',
     { type: 'button', class: 'quiet', 'aria-pressed': 'false', title: 'Use the same seed for the next pictures' },
@@ -67,9 +70,14 @@ export class FormView {
     this.words = new WordShelf(shelf)
     for (const [name, label] of Object.entries(schedulerNames)) this.#scheduler.append(h('option', { value: name }, label))
     for (const [name, label] of Object.entries(dtypeNames)) this.#dtype.append(h('option', { value: name }, label))
+    for (const [name, label] of Object.entries(weightingNames)) this.#weighting.append(h('option', { value: name }, label))
     this.#dtype.addEventListener('change', onDTypeChange)
     this.#lock.addEventListener('click', () => this.#toggleSeed())
     this.#guidanceRow = this.#numbers.row('guidanceScale')
+    this.#clipRows = [
+      h('div', { class: 'field' }, h('label', { for: 'prompt-weighting' }, 'Prompt weights'), this.#weighting),
+      this.#numbers.row('clipSkip'),
+    ]
     this.#negativeRow = h('div', { class: 'field' }, h('label', { for: 'negative' }, 'Negative prompt'), this.negativePrompt)
     this.#settings = h(
       'details',
@@ -83,6 +91,7 @@ export class FormView {
         this.#numbers.row('seed', this.#lock),
         h('div', { class: 'field' }, h('label', { for: 'scheduler' }, 'Scheduler'), this.#scheduler),
         this.#numbers.row('numImagesPerPrompt'),
+        ...this.#clipRows,
         h('div', { class: 'field' }, h('label', { for: 'dtype' }, 'Weights'), this.#dtype),
         h('slot', { name: 'settings' }),
       ),
@@ -135,8 +144,10 @@ export class FormView {
   read(): PromptSettings | undefined {
     if (this.invalid.length > 0) return undefined
     const negative = this.#negativeRow.hidden ? '' : this.negativePrompt.value
-    const { guidanceScale, ...numbers } = { ...modelSettings(this.model.value), ...this.#numbers.values() }
+    const { guidanceScale, clipSkip, ...numbers } = { ...modelSettings(this.model.value), ...this.#numbers.values() }
     const { strength } = this.startPicture
+    const weighting = asWeighting(this.#weighting.value)
+    const readsClip = this.#clipRows.every(({ hidden }) => !hidden)
     return {
       model: this.model.value,
       ...this.weights,
@@ -146,6 +157,8 @@ export class FormView {
       ...(guidanceScale === undefined || this.#guidanceRow.hidden ? {} : { guidanceScale }),
       ...(this.#scheduler.value === '' ? {} : { scheduler: this.#scheduler.value }),
       ...(strength === undefined ? {} : { strength }),
+      ...(clipSkip === undefined || !readsClip ? {} : { clipSkip }),
+      ...(weighting === undefined || !readsClip ? {} : { promptWeighting: weighting }),
       ...(this.loras.value.length === 0 ? {} : { loras: this.loras.settings }),
     }
   }
@@ -175,6 +188,7 @@ export class FormView {
     if ('loras' in settings) this.loras.settings = settings.loras ?? []
     if ('dtype' in settings) this.#dtype.value = settings.dtype ?? ''
     if ('scheduler' in settings) this.#scheduler.value = settings.scheduler ?? ''
+    if ('promptWeighting' in settings) this.#weighting.value = settings.promptWeighting ?? ''
     if ('seed' in settings) this.#lock.setAttribute('aria-pressed', String(settings.seed !== undefined))
     this.#drawSummary()
   }
@@ -189,6 +203,7 @@ export class FormView {
     this.#passOn()
     this.#negativeRow.hidden = info !== undefined && info.guidance !== 'classifier-free'
     this.#guidanceRow.hidden = info?.guidance === 'none'
+    for (const row of this.#clipRows) row.hidden = info?.promptWeighting === false
     for (const name of ['width', 'height', 'numInferenceSteps', 'guidanceScale'] as const) {
       this.#numbers.input(name).placeholder = this.#default(name) ?? 'auto'
     }

@@ -95,11 +95,15 @@ export class LoraShelf {
     const shown = h('output', {}, String(weight))
     const words = h('div', { class: 'lora-words' })
     const remove = h('button', { type: 'button', 'aria-label': `Remove ${name}` }, 'Remove')
+    const isMissing = lora.file === undefined && !lora.source.includes('/')
+    const missing = h('p', { class: 'note' }, 'Only its name is known: drop the file on the page, or remove it here.')
+    missing.hidden = !isMissing
     const element = h(
       'li',
       { title: lora.source },
       h('div', { class: 'start-line' }, h('span', { class: 'lora-name' }, name), shown, remove),
       slider,
+      missing,
       words,
     )
     slider.addEventListener('input', () => setText(shown, slider.value))

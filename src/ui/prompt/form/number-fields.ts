@@ -36,9 +36,11 @@ export class NumberFields {
       guidanceScale: this.#field('guidanceScale'),
       seed: this.#field('seed'),
       numImagesPerPrompt: this.#field('numImagesPerPrompt'),
+      clipSkip: this.#field('clipSkip'),
     }
     this.#fields.seed.input.placeholder = 'random'
     this.#fields.numImagesPerPrompt.input.placeholder = '1'
+    this.#fields.clipSkip.input.placeholder = 'none'
   }
 
   /** The input of a number. */

@@ -15,18 +15,24 @@ export function drawLandscape(width: number, height: number, ink: Colour, accent
   const data = new Uint8ClampedArray(width * height * 4)
   const random = generator(7)
   const sun = { x: width * 0.66, y: height * 0.34, radius: Math.min(width, height) * 0.11 }
+  // A page draws this before its first frame, so each column computes its ridges once: the sines of every pixel would take a tenth of a second.
+  const ridges = tones.map((_, layer) => Float64Array.from({ length: width }, (_column, x) => ridge(layer, x / width)))
+  let at = 0
   for (let y = 0; y < height; y++) {
+    const v = y / height
     for (let x = 0; x < width; x++) {
-      const u = x / width
-      const v = y / height
-      const inSun = Math.hypot(x - sun.x, y - sun.y) < sun.radius
-      const layer = tones.findLastIndex((_, i) => v > ridge(i, u))
+      let layer = tones.length - 1
+      while (layer >= 0 && v <= (ridges[layer]?.[x] ?? 0)) layer--
+      const inSun = layer < 0 && Math.abs(y - sun.y) < sun.radius && Math.hypot(x - sun.x, y - sun.y) < sun.radius
       // The sky fades towards the horizon; the sun has the accent colour.
       const tone = layer >= 0 ? (tones[layer] ?? 0) : inSun ? 0.72 : 0.11 * (1 - v)
-      const [red, green, blue] = layer < 0 && inSun ? accent : ink
+      const colour = inSun ? accent : ink
       // Middle tones have the most grain, as in a real aquatint; bare paper and full ink have none.
       const spread = grain * Math.sqrt(tone * (1 - tone)) * (random() + random() - 1)
-      data.set([red, green, blue, 255 * (tone + spread)], (y * width + x) * 4)
+      data[at++] = colour[0]
+      data[at++] = colour[1]
+      data[at++] = colour[2]
+      data[at++] = 255 * (tone + spread)
     }
   }
   return data

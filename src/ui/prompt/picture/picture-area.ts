@@ -21,6 +21,8 @@ export class PictureArea {
   readonly #preview = h('canvas', { class: 'preview', part: 'preview', role: 'img', 'aria-label': 'Preview' })
   readonly #empty = h('div', { class: 'empty' }, h('slot', { name: 'empty' }))
   readonly #results = h('ul', { class: 'results', 'aria-label': 'Pictures' })
+  /** The colours of the drawing. */
+  #drawn = ''
 
   constructor() {
     this.#stage.append(this.#drawing, this.#empty)
@@ -28,9 +30,12 @@ export class PictureArea {
     this.#results.hidden = true
   }
 
-  /** Draws the landscape in the current colours. */
+  /** Draws the landscape in the current colours, unless it already has them. */
   drawEmpty(): void {
     const style = getComputedStyle(this.#drawing)
+    const colours = `${style.color} ${style.outlineColor}`
+    if (colours === this.#drawn) return
+    this.#drawn = colours
     const { width, height } = drawing
     paint(this.#drawing, { width, height, data: drawLandscape(width, height, rgb(style.color), rgb(style.outlineColor)) })
   }
