@@ -1,6 +1,7 @@
 /** The site and the widget's script by default; the package with `--mode library`, the command line with `--mode cli`. */
 import { fileURLToPath } from 'node:url'
 import { defineConfig, type Plugin } from 'vite'
+import { compressWasm } from './scripts/compress-wasm.mjs'
 import { listModels } from './scripts/list-models.mjs'
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url))
@@ -10,6 +11,16 @@ const looserPolicyForDevelopment: Plugin = {
   name: 'looser-policy-for-development',
   apply: 'serve',
   transformIndexHtml: (html) => html.replace("default-src 'self'", "default-src 'self'; style-src 'self' 'unsafe-inline'"),
+}
+
+/**
+ * With these headers a page is cross-origin isolated, so the kernels of the CPU use threads (public/service-worker.js adds them on other hosts). The last
+ * one lets isolated pages of other sites load the widget.
+ */
+const isolation = {
+  'Cross-Origin-Opener-Policy': 'same-origin',
+  'Cross-Origin-Embedder-Policy': 'require-corp',
+  'Cross-Origin-Resource-Policy': 'cross-origin',
 }
 
 /**
@@ -29,21 +40,6 @@ const urlsForBundlers: Plugin = {
       .replace("'../engine.worker.ts'", "'./engine.worker.js'"),
 }
 
-/** Some static hosts refuse files of more than 25 MiB: the build names those files. docs/embedding.md says what to do about them. */
-const nameLargeFiles: Plugin = {
-  name: 'name-large-files',
-  apply: 'build',
-  writeBundle(_options, bundle) {
-    for (const [name, file] of Object.entries(bundle)) {
-      const mebibytes = Buffer.byteLength(file.type === 'asset' ? file.source : file.code) / 2 ** 20
-      if (mebibytes <= 25) continue
-      this.warn(
-        `${name} has ${mebibytes.toFixed(1)} MiB. Static hosts that refuse files of more than 25 MiB need the advice in docs/embedding.md.`,
-      )
-    }
-  },
-}
-
 /**
  * The oldest browsers that the styles are written for, the same for every build: the first with `light-dark()`. Without them Vite replaces
  * `light-dark()` by variables that only a style sheet with `color-scheme` defines, and those do not reach into the prompt box.
@@ -53,10 +49,12 @@ const cssTarget = ['chrome123', 'edge123', 'firefox120', 'safari17.5']
 export default defineConfig(({ mode }) => ({
   base: './',
   worker: { format: 'es' as const },
+  server: { headers: isolation },
+  preview: { headers: isolation },
   // onnxruntime-web finds its wasm by import.meta.url, which pre-bundling would break.
   optimizeDeps: { exclude: ['onnxruntime-web'] },
   plugins:
-    mode === 'library' ? [urlsForBundlers] : mode === 'cli' ? [] : [looserPolicyForDevelopment, listModels(), nameLargeFiles],
+    mode === 'library' ? [urlsForBundlers] : mode === 'cli' ? [] : [looserPolicyForDevelopment, listModels(), compressWasm()],
   build:
     mode === 'library'
       ? {

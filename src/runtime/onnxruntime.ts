@@ -7,7 +7,8 @@
 import type * as ort from 'onnxruntime-web'
 import { DeviceError } from '../errors.js'
 import { Mutex } from '../util/mutex.js'
-import { isCrossOriginScript, wasmFiles } from './wasm-files.js'
+import { processorThreads } from '../util/processor-threads.js'
+import { isCrossOriginScript, unpackedWasm, wasmFiles } from './wasm-files.js'
 import type { DeviceKind } from '../memory/device-info.js'
 
 export type OnnxRuntime = typeof ort
@@ -50,8 +51,9 @@ export async function loadOnnxRuntime(kind: DeviceKind): Promise<OnnxRuntime> {
 
 async function load(build: Build): Promise<OnnxRuntime> {
   let runtime: OnnxRuntime
+  let wasmBinary: Uint8Array | undefined
   try {
-    runtime = await importers[build]()
+    ;[runtime, wasmBinary] = await Promise.all([importers[build](), unpackedWasm(build)])
   } catch (cause) {
     throw new DeviceError('runtime-not-loaded', `onnxruntime-web/${build} could not be loaded.`, { build }, cause)
   }
@@ -64,12 +66,12 @@ async function load(build: Build): Promise<OnnxRuntime> {
       details,
     )
   }
-  // Threads need shared memory, which only a cross-origin isolated page has. The build for GPUs needs no threads.
+  // The build for GPUs needs no threads, and a browser starts no thread with a script of another origin.
   const foreign = isCrossOriginScript()
-  const threads = build === 'wasm' && globalThis.crossOriginIsolated && !foreign ? Math.min(navigator.hardwareConcurrency, 8) : 1
-  runtime.env.wasm.numThreads = threads
+  runtime.env.wasm.numThreads = build === 'wasm' && !foreign ? processorThreads() : 1
   // Otherwise it would download a module that it already contains (importWasmModule in its wasm-utils-import.ts).
-  if (foreign) runtime.env.wasm.wasmPaths = { wasm: wasmFiles[build]().href }
+  if (wasmBinary !== undefined) runtime.env.wasm.wasmBinary = wasmBinary
+  else if (foreign) runtime.env.wasm.wasmPaths = { wasm: wasmFiles[build]().href }
   return runtime
 }
 
