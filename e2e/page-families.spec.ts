@@ -54,11 +54,11 @@ test('a distilled model brings the steps and the guidance of its card, which a t
     })
     await generate(page, 'a red apple')
     const rough = await picture()
-    await expect(page.locator('body')).toHaveAttribute('data-preview', `${size / 2} × ${size / 2}`)
+    await expect(page.locator('body')).toHaveAttribute('data-preview', `${size / 8} × ${size / 8}`)
     await page.getByLabel('Previews').selectOption('Decoded by a tiny autoencoder')
     await generate(page, 'a red apple')
     expect(await picture()).toBe(rough)
-    // This fixture doubles the latents' edges twice.
-    await expect(page.locator('body')).toHaveAttribute('data-preview', `${size * 2} × ${size * 2}`)
+    // This fixture makes a pixel of the latents four pixels wide, the autoencoder of the model eight.
+    await expect(page.locator('body')).toHaveAttribute('data-preview', `${size / 2} × ${size / 2}`)
   })
 })
