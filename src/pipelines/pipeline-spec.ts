@@ -34,6 +34,8 @@ export interface PipelineSpec {
    * the scale is above 1. `embedded`: as an input of the denoiser, where its config has one. `none`: not at all.
    */
   readonly guidance: 'classifier-free' | 'embedded' | 'none'
+  /** The published tiny autoencoder of its latents, for `preview_decoder: 'auto'`. Absent: there is none. */
+  readonly previewDecoder?: string | undefined
   /** Whether `image` are reference images, whose tokens the denoiser attends to. Absent: it is one image to start from. */
   readonly takesReferences?: boolean | undefined
   /** What a checkpoint's own options, those of model_index.json, change of the two above. Absent: nothing. */
