@@ -1,6 +1,7 @@
 /** The site and the widget's script by default; the package with `--mode library`, the command line with `--mode cli`. */
 import { fileURLToPath } from 'node:url'
 import { defineConfig, type Plugin } from 'vite'
+import { compressWasm } from './scripts/compress-wasm.mjs'
 import { listModels } from './scripts/list-models.mjs'
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url))
@@ -29,21 +30,6 @@ const urlsForBundlers: Plugin = {
       .replace("'../engine.worker.ts'", "'./engine.worker.js'"),
 }
 
-/** Some static hosts refuse files of more than 25 MiB: the build names those files. docs/embedding.md says what to do about them. */
-const nameLargeFiles: Plugin = {
-  name: 'name-large-files',
-  apply: 'build',
-  writeBundle(_options, bundle) {
-    for (const [name, file] of Object.entries(bundle)) {
-      const mebibytes = Buffer.byteLength(file.type === 'asset' ? file.source : file.code) / 2 ** 20
-      if (mebibytes <= 25) continue
-      this.warn(
-        `${name} has ${mebibytes.toFixed(1)} MiB. Static hosts that refuse files of more than 25 MiB need the advice in docs/embedding.md.`,
-      )
-    }
-  },
-}
-
 /**
  * The oldest browsers that the styles are written for, the same for every build: the first with `light-dark()`. Without them Vite replaces
  * `light-dark()` by variables that only a style sheet with `color-scheme` defines, and those do not reach into the prompt box.
@@ -56,7 +42,7 @@ export default defineConfig(({ mode }) => ({
   // onnxruntime-web finds its wasm by import.meta.url, which pre-bundling would break.
   optimizeDeps: { exclude: ['onnxruntime-web'] },
   plugins:
-    mode === 'library' ? [urlsForBundlers] : mode === 'cli' ? [] : [looserPolicyForDevelopment, listModels(), nameLargeFiles],
+    mode === 'library' ? [urlsForBundlers] : mode === 'cli' ? [] : [looserPolicyForDevelopment, listModels(), compressWasm()],
   build:
     mode === 'library'
       ? {

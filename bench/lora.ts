@@ -51,7 +51,7 @@ function network(withLora: boolean): Network {
       linear.map(([layer, [out = 0, columns = 0]]): [string, LayerFactors] => [
         layer,
         {
-          form: { kind: 'low-rank', rank, magnitude: false },
+          form: { kind: 'low-rank', rank },
           tensors: new Map([
             ['lora_A', tensor('a', [rank, columns])],
             ['lora_B', tensor('b', [out, rank])],

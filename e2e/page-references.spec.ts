@@ -66,6 +66,15 @@ test('two pictures are ordered by the keyboard and by dragging, removed, and tak
   await page.getByRole('img', { name: 'Reference picture 1' }).dragTo(page.getByRole('img', { name: 'Reference picture 2' }))
   expect(await names(page)).toEqual(['red.png', 'blue.png'])
 
+  // A picture that is in the list twice is shown twice.
+  await page.evaluate(() => {
+    const box = document.querySelector('aquatint-prompt')
+    const [picture] = box?.referenceImages ?? []
+    if (box !== null && picture !== undefined) box.referenceImages = [picture, picture]
+  })
+  await expect(page.getByRole('img', { name: 'Reference picture 1' })).toBeVisible()
+  await expect(page.getByRole('img', { name: 'Reference picture 2' })).toBeVisible()
+
   const remove = page.getByRole('button', { name: 'Remove picture 1' })
   await remove.click()
   await expect(remove).toBeFocused()

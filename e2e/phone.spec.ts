@@ -3,8 +3,11 @@
  * with taps alone.
  */
 
+import type { Page } from '@playwright/test'
 import { chromiumLaunchOptions } from '../scripts/chromium.mjs'
 import { expect, nextEvent, overflow, test } from './ui/page-harness.js'
+import { smallTargets } from './ui/touch-targets.js'
+import type * as Aquatint from '../src/index.js'
 
 const { args, ...launch } = chromiumLaunchOptions()
 /** In pages of 64 KiB. */
@@ -23,7 +26,18 @@ test.beforeEach(async ({ page, context }) => {
   await session.send('Emulation.setCPUThrottlingRate', { rate: 4 })
 })
 
-test('the bundled model makes a picture by taps alone: every control is high enough for a finger, and nothing is wider than the window', async ({
+/** Opens or closes what a summary belongs to. */
+async function toggle(page: Page, text: string | RegExp): Promise<void> {
+  await page.locator('summary').filter({ hasText: text }).first().tap()
+}
+
+/** Nothing is wider than the window, and every control that is visible is large enough for a finger. */
+async function fitsAFinger(page: Page): Promise<void> {
+  expect(await smallTargets(page)).toEqual([])
+  expect(await overflow(page)).toBeLessThanOrEqual(0)
+}
+
+test('the bundled model makes a picture by taps alone, in the memory that was planned: every control of each state is large enough for a finger', async ({
   page,
 }) => {
   await page.goto('/?steps=2&seed=7')
@@ -38,31 +52,77 @@ test('the bundled model makes a picture by taps alone: every control is high eno
   expect(allocated).toBe(0)
   await expect(page.locator('[data-code="little-memory"]')).toContainText('4 GB of memory')
 
+  await fitsAFinger(page)
+  await toggle(page, /GB of memory/)
+  await toggle(page, 'Settings')
+  await toggle(page, 'Access token')
+  const showReferences = (count: number) =>
+    page.evaluate(async (length) => {
+      const picture = await (await fetch('./icons/icon-192.png')).blob()
+      const box = document.querySelector('aquatint-prompt')
+      if (box !== null) box.referenceImages = Array.from({ length }, () => picture)
+    }, count)
+  await showReferences(2)
+  await expect(page.getByRole('img', { name: 'Reference picture 2' })).toBeVisible()
+  await page.getByLabel('Model', { exact: true }).selectOption({ label: 'Another model…' })
+  await fitsAFinger(page)
+  await showReferences(0)
+  await page.getByLabel('Model', { exact: true }).selectOption({ index: 0 })
+  for (const [name, title] of [
+    ['Models', 'Downloaded models'],
+    ['This machine', 'This machine'],
+  ] as const) {
+    await page.getByRole('button', { name }).tap()
+    const panel = page.getByRole('dialog', { name: title })
+    await expect(panel).toBeVisible()
+    await fitsAFinger(page)
+    await panel.getByRole('button', { name: 'Close' }).tap()
+    await expect(panel).toBeHidden()
+  }
+
   const run = page.getByRole('button', { name: 'Generate' })
   await page.getByLabel('Prompt', { exact: true }).tap()
   await page.keyboard.type('a red apple')
+  const peak = page.evaluate(
+    () =>
+      new Promise<number>((resolve) => {
+        let measured = 0
+        const box = document.querySelector('aquatint-prompt')
+        box?.addEventListener('progress', ({ detail }) => {
+          if (detail.type === 'memory') measured = detail.memory.peak
+        })
+        box?.addEventListener('image', () => resolve(measured), { once: true })
+      }),
+  )
   const made = nextEvent(page, 'image')
   await run.tap()
+  await expect(page.getByRole('button', { name: 'Cancel' })).toBeVisible()
+  await fitsAFinger(page)
   await made
+  const planned = await page.evaluate(async () => {
+    const library: typeof Aquatint = await import(/* @vite-ignore */ `${location.origin}/aquatint.js`)
+    const box = document.querySelector('aquatint-prompt')
+    const plan = await library.DiffusionPipeline.plan(box?.model ?? '', box?.loadOptions)
+    return Object.values(plan.devices).reduce((sum, { peakBytes }) => sum + peakBytes, 0)
+  })
+  expect(await peak).toBeGreaterThan(0)
+  expect(await peak).toBeLessThanOrEqual(planned)
+  expect(planned).toBeLessThanOrEqual(pages * 65_536)
+
   const picture = page.getByRole('button', { name: 'Open: a red apple' })
   await expect(picture).toBeVisible()
-  expect(await overflow(page)).toBeLessThanOrEqual(0)
-  for (const control of [
-    run,
-    page.getByRole('button', { name: 'Save PNG' }),
-    page.getByRole('button', { name: 'Models' }),
-    picture,
-  ]) {
-    const box = await control.boundingBox()
-    expect(box?.height).toBeGreaterThanOrEqual(44)
-    expect(box?.x).toBeGreaterThanOrEqual(0)
-    expect((box?.x ?? 0) + (box?.width ?? 0)).toBeLessThanOrEqual(360)
-  }
+  await fitsAFinger(page)
 
   await picture.tap()
   const dialog = page.getByRole('dialog', { name: 'Picture' })
   await expect(dialog.getByRole('img')).toBeVisible()
-  expect(await overflow(page)).toBeLessThanOrEqual(0)
+  await fitsAFinger(page)
   await dialog.getByRole('button', { name: 'Close' }).tap()
   await expect(dialog).toBeHidden()
+  await page.evaluate(() => {
+    const box = document.querySelector('aquatint-prompt')
+    if (box !== null) box.startImage = box.value
+  })
+  await expect(page.getByRole('slider')).toBeVisible()
+  await fitsAFinger(page)
 })

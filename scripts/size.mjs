@@ -27,7 +27,10 @@ function needed(path, found = new Set()) {
 }
 
 /** @param {string} path */
-const gzipSize = (path) => gzipSync(readFileSync(join(site, path))).length
+const gzipSize = (path) => {
+  const bytes = readFileSync(join(site, path))
+  return path.endsWith('.gz.bin') ? bytes.length : gzipSync(bytes).length
+}
 /** @param {number} bytes */
 const shown = (bytes) => (bytes < 1e6 ? `${Math.round(bytes / 1000)} kB` : `${(bytes / 1e6).toFixed(1)} MB`)
 /** @param {RegExp} name */
@@ -46,12 +49,12 @@ const parts = [
   { what: "with the first load: the engine's worker", files: [asset(/^engine\.worker.*\.js$/)], later: true },
   ...['jspi', 'asyncify', ''].map((build) => ({
     what: `then one of: onnxruntime-web's wasm, ${build === '' ? 'for the CPU only' : `\`${build}\``}`,
-    files: [asset(new RegExp(`^ort-wasm[a-z-]*${build === '' ? '' : `\\.${build}`}-[^.]*\\.wasm$`))],
+    files: [asset(new RegExp(`^ort-wasm[a-z-]*${build === '' ? '' : `\\.${build}`}-[^.]*\\.wasm(\\.gz\\.bin)?$`))],
     later: true,
   })),
 ]
 const sizes = parts.map(({ what, files, later = false }) => {
-  const heavy = files.find((path) => /\.wasm$|worker|(^|\/)ort\./.test(path))
+  const heavy = files.find((path) => /\.wasm(\.gz\.bin)?$|worker|(^|\/)ort\./.test(path))
   if (!later && heavy !== undefined) throw new Error(`${what} needs ${heavy} before anything is asked of it`)
   return { what, bytes: files.reduce((sum, path) => sum + gzipSize(path), 0) }
 })

@@ -29,8 +29,9 @@ export const errorCodes = {
       '`components` names a component that the pipeline does not have, or leaves out a required one. The message lists the names.',
     dtype: '`dtype` is not a known type, or names an unknown component. The message lists what is allowed.',
     eta: '`eta` is not between 0 and 1. Correct it.',
-    'guidance-rescale': '`guidanceRescale` is not between 0 and 1. Correct it.',
-    'guidance-scale': '`guidanceScale` is not a number in range. Correct it.',
+    'guidance-rescale':
+      '`guidanceRescale` is not between 0 and 1, or `cfgNormalization` or `cfgTruncation` is no number in range. Correct it.',
+    'guidance-scale': '`guidanceScale` or `trueCfgScale` is not a number in range. Correct it.',
     image: 'The start image has a size that the model cannot take, or cannot be decoded. Resize it or choose another.',
     'input-missing': 'A network was run without one of its inputs.',
     'invalid-hidden-state': 'A hidden state was requested that the text encoder does not have. Choose a smaller index.',
@@ -125,7 +126,7 @@ export const errorCodes = {
     'json-too-large': 'A JSON file is too large.',
     'lfs-pointer': 'A file is a Git LFS pointer. Run `git lfs pull` in the copy that it comes from, and copy it again.',
     'lora-mismatch':
-      'A LoRA was trained for another family of models. The message names its first tensor that does not fit, and what it looks like.',
+      'A LoRA was trained for another family of models, or has names that diffusers does not read. The message names its first tensor that does not fit.',
     'model-index-class': '`model_index.json` names no pipeline class.',
     'model-index-components': '`model_index.json` names no components, or too many.',
     'not-an-embedding': 'A file is no textual inversion, or is for a text encoder that the pipeline does not have.',
@@ -166,7 +167,7 @@ export const errorCodes = {
   UnsupportedError: {
     'gguf-type': 'A tensor of a GGUF file has a type that is not read. Choose a file in one of the types that the message lists.',
     'lora-method':
-      'The file is an adapter of a method that is not supported, such as OFT or a Tucker decomposition, or a DoRA beside quantized weights. LoRA, LoCon, DoRA, LoHa and LoKr are supported.',
+      'The file is an adapter of a method that is not supported, such as OFT, (IA)³ or a Tucker decomposition, or a DoRA beside quantized weights. LoRA, LoCon, DoRA, LoHa and LoKr are supported.',
     'pickle-weights': 'The weights are stored only as pickle, which can run code. Choose a repository with safetensors.',
     'single-file-family': 'A single file is no checkpoint of a supported family. The message says what it looks like.',
     'tokenizer-model': 'The tokenizer is of a kind that is not supported.',

@@ -111,7 +111,14 @@ export async function inspectRepository(
     bytes: inspected.reduce((sum, { weights }) => sum + (weights?.bytes ?? 0), 0),
     loras: inspectLoras(loras, verdict.networks),
     embeddings: inspectEmbeddings(embeddings, verdict.networks),
-    memory: ok && request !== null ? await planMemoryOf(verdict.sources, variant, request, { loras, signal }) : null,
+    memory:
+      ok && request !== null
+        ? await planMemoryOf(verdict.sources, variant, request, {
+            guidance: verdict.spec?.guidance ?? 'classifier-free',
+            loras,
+            signal,
+          })
+        : null,
     runs: { ok, problems: findings.problems, warnings: findings.warnings },
   }
 }

@@ -101,7 +101,7 @@ export function inspectLoras(loras: readonly NamedLora[], networks: ReadonlyMap<
         layers,
         bytes: bytesOfLora(matched),
         triggerWords: words,
-        ignored: matched.ignored.length,
+        ignored: matched.ignored.length + matched.unread.length,
       }
     } catch (error) {
       if (!(error instanceof AquatintError)) throw error

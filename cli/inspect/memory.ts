@@ -21,6 +21,7 @@ import type { NetworkSource } from '../../src/pipelines/loading/read-parts.js'
 import type { PlannedDevice } from '../../src/pipelines/planning/memory-needs.js'
 import { Run } from '../../src/pipelines/run.js'
 import { activateLoras, type NamedLora } from './loras.js'
+import type { PipelineSpec } from '../../src/pipelines/pipeline-spec.js'
 import type { LoadPipelineOptions } from '../../src/pipelines/types.js'
 
 /** What the plan is for. */
@@ -110,26 +111,35 @@ function describeDevice(name: DeviceName): PlannedDevice {
   return { info, writeOptions: (wanted) => ({ ...wanted, dtype: computeType(wanted.dtype, info), weights: 'input' }) }
 }
 
-/** The planned image has guidance, whatever the pipeline's class. */
-const withGuidance = { guidance: 'classifier-free', defaults: { numInferenceSteps: 1, guidanceScale: 2 } } as const
+/** The planned image has guidance where the pipeline's class has it, whatever its default scale. */
+const defaults = { numInferenceSteps: 1, guidanceScale: 2 }
 
-/** Plans the networks of a pipeline for one image with guidance. @throws InputError `bad-device-map`, `dtype`, `size` */
+/** Plans the networks of a pipeline for one image with guidance, if its class `guidance` has it. @throws InputError `bad-device-map`, `dtype`, `size` */
 export async function planMemoryOf(
   sources: readonly NetworkSource[],
   variant: string | null,
   request: MemoryRequest,
-  { loras = [], signal }: { readonly loras?: readonly NamedLora[] | undefined; readonly signal: AbortSignal },
+  {
+    guidance,
+    loras = [],
+    signal,
+  }: {
+    readonly guidance: PipelineSpec['guidance']
+    readonly loras?: readonly NamedLora[] | undefined
+    readonly signal: AbortSignal
+  },
 ): Promise<PlannedMemory> {
   const options = { variant: variant ?? undefined, dtype: request.dtype }
+  const spec = { guidance, defaults }
   const networks = await readNetworkHeaders({ sources, options, run: new Run({ signal }) })
   activateLoras(loras, networks)
   const names = [...networks.keys()]
   const budget = parseBudget(request.maxMemory)
-  const plan = planNetworks(await chooseDevices(describedDevices, request, budget, names), networks, request, withGuidance)
+  const plan = planNetworks(await chooseDevices(describedDevices, request, budget, names), networks, request, spec)
   if (!isRefusal(plan)) return { assumedGpu, ...plan }
   if (plan.refused !== 'does-not-fit') throw refusalError(plan)
   const unlimited = await chooseDevices(describedDevices, {}, parseBudget(undefined), names)
-  const { width, height, devices } = orThrow(planNetworks(unlimited, networks, { ...request, offload: 'model' }, withGuidance))
+  const { width, height, devices } = orThrow(planNetworks(unlimited, networks, { ...request, offload: 'model' }, spec))
   return {
     assumedGpu,
     width,

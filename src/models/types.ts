@@ -22,7 +22,7 @@ export interface RunSize extends Extent {
   readonly images?: number | undefined
   /** diffusers' `max_sequence_length`: tokens of the text encoders whose length a caller chooses. Default {@link defaultMaxSequenceLength}. */
   readonly maxSequenceLength?: number | undefined
-  /** Whether the denoiser predicts with and without the prompt in one batch. Default true. */
+  /** Whether the denoiser predicts with and without the prompt in one batch. Default: true, unless runs of the class usually do not. */
   readonly guided?: boolean | undefined
   /** Sizes of the reference images of denoisers that take some. Default: none. */
   readonly references?: readonly Extent[] | undefined
@@ -207,7 +207,8 @@ export interface DenoiserModel<NetworkConfig = unknown> extends BaseModel<'denoi
   /** The inputs that depend on the timestep, one timestep for each row of the batch. */
   readonly stepInputs: (timesteps: readonly number[]) => Readonly<Record<string, HostInput>>
   /**
-   * Distilled models that take the guidance scale as an input: those inputs, for a batch of images. They run without classifier-free guidance.
+   * Distilled models that take the guidance scale as an input: those inputs, for a batch. They run without classifier-free guidance, unless the
+   * pipeline class can add it.
    * Absent for all others.
    */
   readonly guidanceInputs?: ((guidanceScale: number, batch: number) => Readonly<Record<string, HostInput>>) | undefined

@@ -77,8 +77,11 @@ export interface KroneckerFactor {
 
 /** How the change of a layer's weight is written in the tensors of an adapter. */
 export type AdapterForm =
-  /** LoRA: B·A. With `magnitude` (DoRA), the rows of the changed weight have the lengths that the tensor says. */
-  | { readonly kind: 'low-rank'; readonly rank: number; readonly magnitude: boolean }
+  /**
+   * LoRA: B·A. With `magnitude` (DoRA), the rows of the changed weight have the lengths that the tensor says (`stored`), or those of the layer's own weight
+   * (`own`).
+   */
+  | { readonly kind: 'low-rank'; readonly rank: number; readonly magnitude?: 'stored' | 'own' | undefined }
   /** LoHa: the product by elements of two products of this rank. */
   | { readonly kind: 'hadamard'; readonly rank: number }
   /** LoKr: the Kronecker product of two matrices. The layer's weight is its rows from `firstRow` on. */

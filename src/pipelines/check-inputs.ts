@@ -72,10 +72,13 @@ export function checkSize(size: { readonly width: number; readonly height: numbe
 }
 
 /** What takes memory besides the size. @throws InputError `num-images-per-prompt`, `max-sequence-length`, `guidance-scale` */
-export function checkAmounts(options: Pick<GenerateOptions, 'numImagesPerPrompt' | 'maxSequenceLength' | 'guidanceScale'>): void {
+export function checkAmounts(
+  options: Pick<GenerateOptions, 'numImagesPerPrompt' | 'maxSequenceLength' | 'guidanceScale' | 'trueCfgScale'>,
+): void {
   checkWhole('num-images-per-prompt', 'numImagesPerPrompt', options.numImagesPerPrompt, 1, maxImages)
   checkWhole('max-sequence-length', 'maxSequenceLength', options.maxSequenceLength, 1, 512)
-  checkNumber('guidance-scale', 'guidanceScale', options.guidanceScale, -10_000, 10_000)
+  for (const name of ['guidanceScale', 'trueCfgScale'] as const)
+    checkNumber('guidance-scale', name, options[name], -10_000, 10_000)
 }
 
 /** The number of images of a call. @throws InputError `num-images-per-prompt` for more than {@link maxImages} */
@@ -99,6 +102,9 @@ export function checkInputs(
   checkSize(size, multiple)
   checkWhole('num-inference-steps', 'numInferenceSteps', options.numInferenceSteps, 1, 10_000)
   checkNumber('guidance-rescale', 'guidanceRescale', options.guidanceRescale, 0, 1)
+  if (typeof options.cfgNormalization !== 'boolean')
+    checkNumber('guidance-rescale', 'cfgNormalization', options.cfgNormalization, 0, 10_000)
+  checkNumber('guidance-rescale', 'cfgTruncation', options.cfgTruncation, 0, 10_000)
   checkNumber('eta', 'eta', options.eta, 0, 1)
   checkWhole('preview-every', 'previewEvery', options.previewEvery, 0, 10_000)
   checkAmounts(options)

@@ -101,7 +101,6 @@ test('a file for another pipeline is refused by its first tensor, and leaves the
     code: 'lora-mismatch',
     details: { tensor: `${flux}.lora_A.weight`, looksLike: 'FLUX' },
   })
-  await refused(loraOf({ 'lora_unet_mid_block.hada_t1': [2, 2] })).toMatchObject({ code: 'lora-method' })
   await refused(loraOf({ 'conv_in.weight': [2, 2] })).toMatchObject({ code: 'not-a-lora' })
   await refused(loraOf({ [`${flux}.lora_A.weight`]: [2, 16] })).toMatchObject({ code: 'not-a-lora' })
   await refused(loraOf({ [`${flux}.lora_A.weight`]: [2, 16], [`${flux}.lora_B.weight`]: [16, 3] })).toMatchObject({
@@ -109,6 +108,27 @@ test('a file for another pipeline is refused by its first tensor, and leaves the
   })
   expect(await pipeline.adapters({ type: 'set', names: [] })).toEqual([])
   expect(await pixels()).toEqual(plain)
+})
+
+const own = 'down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_k'
+
+test.each([
+  ['Tucker decomposition', `lora_unet_${own}.lora_mid.weight`],
+  ['Tucker decomposition', `lora_unet_${own}.hada_t1`],
+  ['OFT or BOFT', `lora_unet_${own}.oft_blocks`],
+  ['(IA)³', `lora_unet_${own}.weight`],
+  ['changes of whole weights', `lora_unet_${own}.diff`],
+  ['changes of biases and norms', `lora_unet_${own}.diff_b`],
+  ['changes of biases and norms', `lora_unet_${own}.w_norm`],
+  ['a LoRA with biases', `unet.${own}.lora_B.bias`],
+])('%s is refused by name: %s', async (method, tensor) => {
+  const branch = { [`lora_unet_${own}.lora_down.weight`]: [2, 16], [`lora_unet_${own}.lora_up.weight`]: [16, 2] }
+  const source = loraOf({ ...branch, [tensor]: [16] })
+  await expect(pipeline.adapters({ type: 'load', source })).rejects.toMatchObject({
+    code: 'lora-method',
+    message: expect.stringContaining(method) as string,
+    details: { tensor, method },
+  })
 })
 
 test('incomplete and misshapen branches are refused by name, and a weight that is no number', async () => {
@@ -177,6 +197,42 @@ test('the memory plan counts the factors', async () => {
   await tight.adapters({ type: 'delete' })
   await make()
   await tight.dispose()
+})
+
+/** The warnings of loading a file of fixtures/lora-forms, by code, with their messages. */
+async function warningsOf(fixture: string, source: ReturnType<typeof lora>): Promise<readonly (readonly [string, string])[]> {
+  const other = await loadPipeline(diskRepository(join(fixtures, fixture, 'repo')), { device: 'wasm' })
+  const warnings: (readonly [string, string])[] = []
+  try {
+    await other.adapters(
+      { type: 'load', source },
+      { onProgress: (event) => (event.type === 'warning' ? warnings.push([event.code, event.message]) : 0) },
+    )
+  } finally {
+    await other.dispose()
+  }
+  return warnings
+}
+
+test.each([
+  ['tiny-flux', 'flux-kohya', 'lora-ignored', 'lora_unet_final_layer_adaLN_modulation_1.lora_down.weight'],
+  ['tiny-sdxl', 'alphas', 'lora-alpha', 'lora_te1_text_model_encoder_layers_0_mlp_fc1.alpha'],
+  ['tiny-sd15', 'dora', 'lora-dora', 'text_encoder.encoder.layers.0.mlp.fc2.lora_magnitude_vector'],
+])('%s, %s: what diffusers leaves out is left out with a warning that names it (%s)', async (fixture, file, code, tensor) => {
+  expect(await warningsOf(fixture, loraFile(file))).toMatchObject([[code, expect.stringContaining(tensor) as string]])
+})
+
+test('a file of which diffusers reads nothing is refused with its first name', async () => {
+  const name = 'lora_unet_joint_blocks_0_x_block_attn_proj'
+  const shapes = { [`${name}.lora_down.weight`]: [2, 32], [`${name}.lora_up.weight`]: [32, 2] }
+  await expect(warningsOf('tiny-sd3', loraOf(shapes))).rejects.toMatchObject({
+    code: 'lora-mismatch',
+    message: expect.stringContaining('diffusers does not read a LoRA for it') as string,
+    details: { tensor: `${name}.lora_down.weight` },
+  })
+  const flux = 'diffusion_model.double_blocks.0.img_attn.proj'
+  const comfy = { [`${flux}.lora_A.weight`]: [2, 32], [`${flux}.lora_B.weight`]: [32, 2] }
+  await expect(warningsOf('tiny-flux', loraOf(comfy))).rejects.toMatchObject({ code: 'lora-mismatch' })
 })
 
 test('trigger words come from the metadata', async () => {

@@ -36,6 +36,8 @@ export interface PipelineSpec {
   readonly guidance: 'classifier-free' | 'embedded' | 'none'
   /** The published tiny autoencoder of its latents, for `preview_decoder: 'auto'`. Absent: there is none. */
   readonly previewDecoder?: string | undefined
+  /** Whether `trueCfgScale` above 1 and a negative prompt add classifier-free guidance to guidance of another kind. Absent: the option is not used. */
+  readonly takesTrueCfg?: boolean | undefined
   /** Whether `image` are reference images, whose tokens the denoiser attends to. Absent: it is one image to start from. */
   readonly takesReferences?: boolean | undefined
   /** What a checkpoint's own options, those of model_index.json, change of the two above. Absent: nothing. */
@@ -53,11 +55,21 @@ export interface PipelineSpec {
     | undefined
 }
 
-/** Whether a run predicts with and without the prompt in one batch. A denoiser that takes the guidance scale as an input does not. */
-export function isGuided(
-  { guidance, guidanceOffset = 0, defaults }: Pick<PipelineSpec, 'guidance' | 'guidanceOffset' | 'defaults'>,
-  { guidanceScale = defaults.guidanceScale }: { readonly guidanceScale?: number | undefined },
+/**
+ * The scale of classifier-free guidance, by which a run predicts with and without the prompt in one batch; null for a run without it. The caller leaves out
+ * `trueCfgScale` where there is no negative prompt.
+ */
+export function guidanceOf(
+  { guidance, takesTrueCfg, guidanceOffset = 0, defaults }: GuidanceSpec,
+  options: { readonly guidanceScale?: number | undefined; readonly trueCfgScale?: number | undefined },
   denoiser: Pick<DenoiserModel, 'guidanceInputs'> | undefined,
-): boolean {
-  return guidance === 'classifier-free' && guidanceScale + guidanceOffset > 1 && denoiser?.guidanceInputs === undefined
+): number | null {
+  const { guidanceScale = defaults.guidanceScale, trueCfgScale = 1 } = options
+  if (takesTrueCfg === true) return trueCfgScale > 1 ? trueCfgScale : null
+  const scale = guidanceScale + guidanceOffset
+  // A denoiser that takes the scale as an input does not predict twice.
+  return guidance === 'classifier-free' && scale > 1 && denoiser?.guidanceInputs === undefined ? scale : null
 }
+
+/** What decides whether a run has classifier-free guidance. */
+export type GuidanceSpec = Pick<PipelineSpec, 'guidance' | 'guidanceOffset' | 'takesTrueCfg' | 'defaults'>

@@ -153,6 +153,12 @@ export interface GenerateOptions extends PromptEmbeddings, PromptTexts<string | 
   readonly numInferenceSteps?: number | undefined
   /** The weight of the prompt relative to the negative prompt. Up to 1 there is no guidance. Default: see `PipelineInfo.defaults`. */
   readonly guidanceScale?: number | undefined
+  /** FLUX.1: the weight of the prompt relative to the negative prompt. Above 1 and with `negativePrompt`, each step has a second prediction. Default 1. */
+  readonly trueCfgScale?: number | undefined
+  /** Z-Image: the longest that guidance makes a prediction, relative to that with the prompt alone; true is 1. Default: no limit. */
+  readonly cfgNormalization?: boolean | number | undefined
+  /** Z-Image: the part of the noise whose removal ends guidance, 0 to 1. Default 1: no end. */
+  readonly cfgTruncation?: number | undefined
   /** 0 to 1: how much of the contrast that guidance adds is removed. Default 0. */
   readonly guidanceRescale?: number | undefined
   /** In pixels, a multiple of 8 (16 for Stable Diffusion 3), at most 8192. Default: the model's size. */

@@ -7,7 +7,7 @@
 import type * as ort from 'onnxruntime-web'
 import { DeviceError } from '../errors.js'
 import { Mutex } from '../util/mutex.js'
-import { isCrossOriginScript, wasmFiles } from './wasm-files.js'
+import { isCrossOriginScript, unpackedWasm, wasmFiles } from './wasm-files.js'
 import type { DeviceKind } from '../memory/device-info.js'
 
 export type OnnxRuntime = typeof ort
@@ -50,8 +50,9 @@ export async function loadOnnxRuntime(kind: DeviceKind): Promise<OnnxRuntime> {
 
 async function load(build: Build): Promise<OnnxRuntime> {
   let runtime: OnnxRuntime
+  let wasmBinary: Uint8Array | undefined
   try {
-    runtime = await importers[build]()
+    ;[runtime, wasmBinary] = await Promise.all([importers[build](), unpackedWasm(build)])
   } catch (cause) {
     throw new DeviceError('runtime-not-loaded', `onnxruntime-web/${build} could not be loaded.`, { build }, cause)
   }
@@ -69,7 +70,8 @@ async function load(build: Build): Promise<OnnxRuntime> {
   const threads = build === 'wasm' && globalThis.crossOriginIsolated && !foreign ? Math.min(navigator.hardwareConcurrency, 8) : 1
   runtime.env.wasm.numThreads = threads
   // Otherwise it would download a module that it already contains (importWasmModule in its wasm-utils-import.ts).
-  if (foreign) runtime.env.wasm.wasmPaths = { wasm: wasmFiles[build]().href }
+  if (wasmBinary !== undefined) runtime.env.wasm.wasmBinary = wasmBinary
+  else if (foreign) runtime.env.wasm.wasmPaths = { wasm: wasmFiles[build]().href }
   return runtime
 }
 

@@ -4,11 +4,9 @@
 
 import { CheckpointError, UnsupportedError } from '../../errors.js'
 import type { ByteSource, ReadOptions } from '../../hub/types.js'
-import { decodeFloats, isFloatDType } from '../element-types.js'
 import { readSafetensorsHeader, type TensorHeader } from '../safetensors.js'
 import { readBranch, type ReadBranch } from './lora-forms.js'
 import { parseLoraKey, type BranchTensor, type LoraComponent } from './lora-keys.js'
-import { trainedScaling } from './lora-metadata.js'
 
 /** One branch of a file: the change of one layer of one component. */
 export interface LoraModule extends ReadBranch {
@@ -25,9 +23,9 @@ export interface LoraModule extends ReadBranch {
 export interface LoraFile {
   readonly modules: readonly LoraModule[]
   readonly metadata: ReadonlyMap<string, string>
-  /** Whether the file has DoRA's magnitudes in LyCORIS' form, which are ignored as diffusers ignores them. */
-  readonly ignoresDora: boolean
-  /** Changes of biases and norms, which are ignored as diffusers ignores them. */
+  /** DoRA's magnitudes that are ignored as diffusers ignores them: in LyCORIS' form, and some of text encoders. */
+  readonly ignoredDora: readonly string[]
+  /** Changes of biases and norms. diffusers ignores them for FLUX.1, and refuses them for other models. */
   readonly ignored: readonly string[]
 }
 
@@ -44,68 +42,52 @@ interface Found {
  */
 export async function readLoraFile(source: ByteSource, file: string, options: ReadOptions = {}): Promise<LoraFile> {
   const { tensors, metadata } = await readSafetensorsHeader(source, file, options)
-  const { found, ignored, ignoresDora } = groupTensors(tensors, file)
+  const { found, ignored, ignoredDora } = groupTensors(tensors, file)
   const modules = found.flatMap((own): LoraModule[] => {
     const { component, layer, alpha } = own
     const branch = readBranch(own.tensors, file, `${layer} of ${component}`)
     const first = own.tensors.get('lora_A') ?? [...own.tensors.values()][0]
     return first === undefined ? [] : [{ ...branch, component, layer, first, alpha }]
   })
-  return { modules, metadata, ignoresDora, ignored }
+  const { modules: changed, lost } = withLengths(modules)
+  return { modules: changed, metadata, ignored, ignoredDora: [...ignoredDora, ...lost] }
 }
 
 /**
- * What each branch is multiplied by, alpha / rank: see diffusers' `get_peft_kwargs`. A branch of a UNet or text encoder without an alpha has the most common
- * one of its component, as in diffusers. In a file without alphas, peft's config decides.
+ * The branches of components with DoRA's magnitudes, as diffusers 0.42 makes them: each low-rank branch of such a component changes the lengths of rows, and
+ * those without a magnitude get the lengths of the layer's own weight. It does not find the magnitudes of text encoders that do not end in `.weight`.
  */
-export async function readScalings(
-  { modules, metadata }: LoraFile,
-  source: ByteSource,
-  options: ReadOptions = {},
-): Promise<ReadonlyMap<LoraModule, number>> {
-  const read = async ({ alpha }: LoraModule) => {
-    if (alpha === undefined || !isFloatDType(alpha.dtype)) return undefined
-    return decodeFloats(await source.read({ begin: alpha.begin, end: alpha.end }, options), alpha.dtype)[0]
-  }
-  const alphas = new Map(await Promise.all(modules.map(async (module) => [module, await read(module)] as const)))
-  const isUNet = modules.some(({ layer }) =>
-    /^(?:down_blocks|mid_block|up_blocks|input_blocks|middle_block|output_blocks)/.test(layer),
-  )
-  const usual = new Map(
-    [...new Set(modules.map(({ component }) => component))].map((component) => [
-      component,
-      mostCommon(modules.flatMap((module) => (module.component === component ? (alphas.get(module) ?? []) : []))),
-    ]),
-  )
-  return new Map(
-    modules.map((module) => {
-      const { component, layer, rank } = module
-      // A Kronecker product of two whole matrices has no alpha.
-      if (rank === undefined) return [module, 1]
-      const alpha = alphas.get(module) ?? (component === 'denoiser' && !isUNet ? undefined : usual.get(component))
-      return [module, alpha === undefined ? trainedScaling(metadata, component, layer, rank) : alpha / rank]
-    }),
-  )
+function withLengths(modules: readonly LoraModule[]): {
+  readonly modules: readonly LoraModule[]
+  readonly lost: readonly string[]
+} {
+  const dora = new Set(modules.flatMap(({ component, tensors }) => (tensors.has('lora_magnitude_vector') ? component : [])))
+  const lost: string[] = []
+  const changed = modules.map((module) => {
+    const { component, form } = module
+    if (form.kind !== 'low-rank' || !dora.has(component)) return module
+    const magnitude = module.tensors.get('lora_magnitude_vector')
+    if (magnitude !== undefined && (component === 'denoiser' || magnitude.name.endsWith('.weight'))) return module
+    if (magnitude !== undefined) lost.push(magnitude.name)
+    const tensors = new Map([...module.tensors].filter(([part]) => part !== 'lora_magnitude_vector'))
+    return { ...module, tensors, form: { ...form, magnitude: 'own' as const } }
+  })
+  return { modules: changed, lost }
 }
 
 function groupTensors(
   tensors: ReadonlyMap<string, TensorHeader>,
   file: string,
-): { readonly found: readonly Found[]; readonly ignored: readonly string[]; readonly ignoresDora: boolean } {
+): { readonly found: readonly Found[]; readonly ignored: readonly string[]; readonly ignoredDora: readonly string[] } {
   const found = new Map<string, Found>()
   const ignored: string[] = []
-  let ignoresDora = false
+  const ignoredDora: string[] = []
   for (const [name, tensor] of tensors) {
     const key = parseLoraKey(name)
     if (key === undefined) throw notALora(file, name)
     const { component, layer, part } = key
-    if (part === 'other')
-      throw new UnsupportedError(
-        'lora-method',
-        `${file} has the tensor ${name}, which belongs to a method that is not supported. LoRA, LoCon, DoRA in peft's form, LoHa and LoKr are supported, without Tucker decomposition.`,
-        { file, tensor: name },
-      )
-    if (part === 'dora-scale') ignoresDora = true
+    if (part === 'other') throw unsupportedMethod(file, name)
+    if (part === 'dora-scale') ignoredDora.push(name)
     else if (part === 'ignored') ignored.push(name)
     else {
       const id = `${component} ${layer}`
@@ -116,17 +98,30 @@ function groupTensors(
     }
   }
   if (found.size === 0) throw notALora(file, ignored[0] ?? '')
-  return { found: [...found.values()], ignored, ignoresDora }
+  return { found: [...found.values()], ignored, ignoredDora }
+}
+
+/** The methods that tensor names show, most likely first. */
+const methods: readonly (readonly [RegExp, string])[] = [
+  [/\.lora_mid|\.(?:hada|lokr)_t\d/, 'Tucker decomposition'],
+  [/\.(?:b?oft_|rescale$)/, 'OFT or BOFT'],
+  [/\.(?:ia3_l|on_input|weight$)/, '(IA)³'],
+  [/\.diff$/, 'changes of whole weights'],
+  [/\.(?:diff_b|w_norm|b_norm)$/, 'changes of biases and norms'],
+  [/\.lora_[AB].*\.bias$/, 'a LoRA with biases'],
+]
+
+/** A tensor of a method that cannot be loaded. */
+export function unsupportedMethod(file: string, tensor: string): UnsupportedError {
+  const method = methods.find(([pattern]) => pattern.test(tensor))?.[1] ?? 'another method'
+  return new UnsupportedError(
+    'lora-method',
+    `${file} has the tensor ${tensor}, which belongs to ${method}; that is not supported here. LoRA, LoCon, DoRA in peft's form, LoHa and LoKr are supported.`,
+    { file, tensor, method },
+  )
 }
 
 function notALora(file: string, name: string): CheckpointError {
   const what = name === '' ? 'has no tensors' : `has the tensor ${name}, which is no part of a LoRA`
   return new CheckpointError('not-a-lora', `${file} ${what}.`, { file, tensor: name })
-}
-
-/** The number that occurs most often, the first of several; undefined for none. diffusers gives it to layers without an alpha. */
-function mostCommon(numbers: readonly number[]): number | undefined {
-  const counts = new Map<number, number>()
-  for (const number of numbers) counts.set(number, (counts.get(number) ?? 0) + 1)
-  return [...counts].toSorted((a, b) => b[1] - a[1])[0]?.[0]
 }

@@ -69,7 +69,13 @@ export function readBranch(tensors: BranchTensors, file: string, where: string):
   const magnitude = tensors.get('lora_magnitude_vector')
   if (magnitude !== undefined && magnitude.shape.reduce((all, size) => all * size, 1) !== rows)
     throw mismatch(magnitude, [rows], file)
-  return { rows, columns, rank, tensors, form: { kind: 'low-rank', rank, magnitude: magnitude !== undefined } }
+  return {
+    rows,
+    columns,
+    rank,
+    tensors,
+    form: { kind: 'low-rank', rank, magnitude: magnitude === undefined ? undefined : 'stored' },
+  }
 }
 
 /** A tensor as [rows, columns]: a convolution's columns are those of all its pixels. */

@@ -22,6 +22,8 @@ test.each([
   ['single_blocks.3.processor.proj_lora.down.weight', 'denoiser', 'single_blocks.3.proj', 'lora_A'],
   ['diffusion_model.layers.0.attention.to.q.lora.down.weight', 'denoiser', 'layers.0.attention.to.q', 'lora_A'],
   ['lora_unet_double_blocks_0_img_attn_proj.diff_b', 'denoiser', 'double_blocks_0_img_attn_proj', 'ignored'],
+  ['lora_unet_double_blocks_0_img_attn_proj.diff', 'denoiser', 'double_blocks_0_img_attn_proj', 'other'],
+  [`lora_unet_${flat}_to_q.weight`, 'denoiser', `${flat}_to_q`, 'other'],
   [
     'text_encoders.clip_l.transformer.text_model.encoder.layers.0.mlp.fc1.lora_up.weight',
     'text_encoder',

@@ -16,7 +16,7 @@ export type BranchTensor =
   | `lokr_w${1 | 2}${'' | '_a' | '_b'}`
 
 /**
- * What a tensor is of a layer's branch. `ignored`: a change of a bias or of a norm, which diffusers leaves out. `other`: a part that belongs to a
+ * What a tensor is of a layer's branch. `ignored`: a change of a bias or of a norm, which diffusers leaves out for FLUX.1. `other`: a part that belongs to a
  * method that cannot be loaded.
  */
 export type LoraPart = BranchTensor | 'alpha' | 'dora-scale' | 'ignored' | 'other'
@@ -47,8 +47,11 @@ const parts: readonly (readonly [RegExp, LoraPart])[] = [
   ...(['lokr_w1', 'lokr_w1_a', 'lokr_w1_b', 'lokr_w2', 'lokr_w2_a', 'lokr_w2_b'] as const).map(endsWith),
   [/(?:_lora)?\.alpha$/, 'alpha'],
   [/\.dora_scale$/, 'dora-scale'],
-  [/\.(?:diff|diff_b|w_norm|b_norm)$/, 'ignored'],
-  [/\.(?:lora_mid|hada_\w+|lokr_\w+|oft_\w+|lora_embedding_[AB])(?:\.[^.]+)*$/, 'other'],
+  [/\.diff_b$|\.norm.*\.diff$/, 'ignored'],
+  [/\.(?:diff|w_norm|b_norm|on_input|rescale)$/, 'other'],
+  [/\.(?:lora_mid|hada_\w+|lokr_\w+|b?oft_\w+|ia3_l|lora_embedding_[AB])(?:\.[^.]+)*$/, 'other'],
+  // LyCORIS names the vector of (IA)³ like a weight.
+  [/(?<=^lora_(?:unet|te\d?)_\w+)\.weight$/, 'other'],
   [/\.lora_[AB](?:\.[^.]+)?\.bias$/, 'other'],
 ]
 

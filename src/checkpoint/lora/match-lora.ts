@@ -3,10 +3,11 @@
 import { CheckpointError } from '../../errors.js'
 import { ldmLayers } from './ldm-layers.js'
 import { misfitOf } from './lora-forms.js'
-import type { LoraFile, LoraModule } from './lora-file.js'
+import { unsupportedMethod, type LoraFile, type LoraModule } from './lora-file.js'
 import { looksLike } from './lora-family.js'
 import { flatName, layerNames, type LoraComponent } from './lora-keys.js'
 import { originalLayers } from './transformer-layers.js'
+import { isOtherOriginal, isUnread, networkKind } from './unread-layers.js'
 
 /** The layers of a network that can have branches, by name, with the shapes of their weights: [out, in, …]. */
 export type AdaptableLayers = ReadonlyMap<string, readonly number[]>
@@ -16,8 +17,6 @@ export interface MatchedBranch {
   readonly module: LoraModule
   readonly firstRow: number
   readonly rows: number
-  /** The two halves of the rows are exchanged. */
-  readonly exchanged: boolean
 }
 
 /** The branches of a file by the layers of each component. */
@@ -25,6 +24,8 @@ export interface MatchedLora {
   readonly components: ReadonlyMap<LoraComponent, ReadonlyMap<string, MatchedBranch>>
   /** The branches for layers or components that the pipeline does not have. */
   readonly ignored: readonly LoraModule[]
+  /** The branches for layers that the pipeline has, under names that diffusers does not read. */
+  readonly unread: readonly LoraModule[]
 }
 
 /** A layer of a network, or one of the layers that are one in a file. */
@@ -34,11 +35,16 @@ interface Target extends Omit<MatchedBranch, 'module'> {
 
 /**
  * Matches a file with the components of a pipeline. A file of which a part fits is taken, as in diffusers, unless a shape differs.
- * @throws CheckpointError `lora-mismatch` with the first tensor that does not fit, and what the file looks like
+ * @throws CheckpointError `lora-mismatch` with the first tensor that does not fit, and what the file looks like; UnsupportedError `lora-method`
  */
 export function matchLora(lora: LoraFile, file: string, components: ReadonlyMap<LoraComponent, AdaptableLayers>): MatchedLora {
   const found = new Map<LoraComponent, Map<string, MatchedBranch>>()
   const ignored: LoraModule[] = []
+  const unread: LoraModule[] = []
+  const kind = networkKind(components.get('denoiser'))
+  const isKohya = lora.modules.some(({ first }) => first.name.endsWith('.lora_down.weight'))
+  const [change] = lora.ignored
+  if (change !== undefined && kind !== 'flux1') throw unsupportedMethod(file, change)
   const joined: (readonly [LoraModule, readonly Target[]])[] = []
   const indexes = new Map([...components].map(([component, layers]) => [component, indexOf(layers)]))
   const take = (module: LoraModule, targets: readonly Target[]) => {
@@ -51,12 +57,15 @@ export function matchLora(lora: LoraFile, file: string, components: ReadonlyMap<
   }
   for (const module of lora.modules) {
     const index = indexes.get(module.component)
-    const targets = layerNames(module.layer)
+    const { targets, isOriginal } = layerNames(module.layer)
       .map((name) => index?.get(name))
-      .find((known) => known !== undefined)
+      .find((known) => known !== undefined) ?? { targets: undefined, isOriginal: isOtherOriginal(module.layer) }
     const [, ...inner] = components.get(module.component)?.get(targets?.[0]?.layer ?? '') ?? []
-    // The rows of a Kronecker product cannot be exchanged: no file is known that would need it.
-    if (targets === undefined || (module.form.kind === 'kronecker' && targets.some(({ exchanged }) => exchanged))) {
+    if (isUnread(module, kind, isOriginal, isKohya)) {
+      unread.push(module)
+      continue
+    }
+    if (targets === undefined) {
       ignored.push(module)
       continue
     }
@@ -72,35 +81,51 @@ export function matchLora(lora: LoraFile, file: string, components: ReadonlyMap<
     if (!targets.every(({ layer }) => own?.has(layer))) take(module, targets)
   }
   const [first] = ignored
+  const [other] = unread
+  if (found.size === 0 && other !== undefined && unread.length >= ignored.length) throw unreadFile(file, other)
   if (found.size === 0 && first !== undefined) throw misfit(lora, file, first.first)
-  return { components: found, ignored }
+  return { components: found, ignored, unread }
+}
+
+/** What a name in files means. */
+interface Named {
+  readonly targets: readonly Target[]
+  /** The name is that of a transformer's original code. */
+  readonly isOriginal: boolean
 }
 
 /** The layers by the names that files have for them. */
-function indexOf(layers: AdaptableLayers): ReadonlyMap<string, readonly Target[]> {
+function indexOf(layers: AdaptableLayers): ReadonlyMap<string, Named> {
   const perBlock = [...layers.keys()].filter((name) => /^down_blocks\.0\.resnets\.\d+\.conv1$/.test(name)).length
   const isFlux2 = layers.has('double_stream_modulation_img.linear')
-  const index = new Map<string, readonly Target[]>()
+  const index = new Map<string, Named>()
   const parts = new Map<string, (Target & { readonly place: number })[]>()
   for (const [layer, weight] of layers) {
     const whole = { layer, firstRow: 0, rows: weight[0] ?? 0 }
-    for (const name of ldmLayers(layer, perBlock)) index.set(flatName(name), [{ ...whole, exchanged: false }])
-    for (const { name, ...where } of originalLayers(layer, weight, isFlux2))
+    for (const name of ldmLayers(layer, perBlock)) index.set(flatName(name), { targets: [whole], isOriginal: false })
+    for (const { name, ...where } of originalLayers(layer, isFlux2))
       parts.set(flatName(name), [...(parts.get(flatName(name)) ?? []), { ...whole, ...where }])
   }
   for (const [name, unordered] of parts) {
     let firstRow = 0
     const targets = unordered
       .toSorted((a, b) => a.place - b.place)
-      .map(({ layer, rows, exchanged }) => {
-        const target = { layer, firstRow, rows, exchanged }
+      .map(({ layer, rows }) => {
+        const target = { layer, firstRow, rows }
         firstRow += rows
         return target
       })
-    index.set(name, targets)
+    index.set(name, { targets, isOriginal: true })
   }
-  for (const [layer, [rows = 0]] of layers) index.set(flatName(layer), [{ layer, firstRow: 0, rows, exchanged: false }])
+  for (const [layer, [rows = 0]] of layers)
+    index.set(flatName(layer), { targets: [{ layer, firstRow: 0, rows }], isOriginal: false })
   return index
+}
+
+/** A file of which diffusers reads nothing. */
+function unreadFile(file: string, { first: { name } }: LoraModule): CheckpointError {
+  const message = `${file} does not fit this pipeline: diffusers does not read a LoRA for it with names such as ${name}, so it would change nothing there. Convert the file to diffusers' names.`
+  return new CheckpointError('lora-mismatch', message, { file, tensor: name })
 }
 
 function misfit(

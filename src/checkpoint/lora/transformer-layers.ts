@@ -1,8 +1,7 @@
 /**
- * The names that LoRAs of FLUX.1, FLUX.2, Z-Image and Stable Diffusion 3 have for the layers of their transformers if they were trained on the original code:
- * those of black-forest-labs/flux and flux2, Tongyi-MAI/Z-Image and Stability-AI/sd3.5, and XLabs' for FLUX.1. There, queries, keys and values are
- * one matrix. Source: diffusers' `lora_conversion_utils.py`; `convert_sd3_transformer_checkpoint_to_diffusers` for Stable Diffusion 3, whose LoRAs diffusers
- * reads under its own names only. Pure.
+ * The names that LoRAs of FLUX.1, FLUX.2 and Z-Image have for the layers of their transformers if they were trained on the original code: those of
+ * black-forest-labs/flux and flux2 and Tongyi-MAI/Z-Image, and XLabs' for FLUX.1. There, queries, keys and values are one matrix. Source: diffusers'
+ * `lora_conversion_utils.py`. Pure.
  */
 
 /** A layer in the original code, and where in its rows a layer of diffusers is. */
@@ -10,8 +9,6 @@ export interface OriginalLayer {
   readonly name: string
   /** Its place among the layers that are one matrix there; 0 for a layer of its own. */
   readonly place: number
-  /** Its rows have the two halves exchanged: shift and scale of the last adaptive norm. */
-  readonly exchanged: boolean
 }
 
 type Names = Readonly<Record<string, string>>
@@ -62,69 +59,36 @@ const fluxSingle: Names = {
   'attn.to_out': 'linear2',
 }
 
-/** Layers outside the blocks, in Stable Diffusion 3. */
-const sd3Outside: Names = {
-  'pos_embed.proj': 'x_embedder.proj',
-  'time_text_embed.timestep_embedder.linear_1': 't_embedder.mlp.0',
-  'time_text_embed.timestep_embedder.linear_2': 't_embedder.mlp.2',
-  'time_text_embed.text_embedder.linear_1': 'y_embedder.mlp.0',
-  'time_text_embed.text_embedder.linear_2': 'y_embedder.mlp.2',
-  context_embedder: 'context_embedder',
-  proj_out: 'final_layer.linear',
-  'norm_out.linear': 'final_layer.adaLN_modulation.1',
-}
-
-/** Layers of a Stable Diffusion 3 block, without those that are one matrix. */
-const sd3Block: Names = {
-  'attn.to_out.0': 'x_block.attn.proj',
-  'attn.to_add_out': 'context_block.attn.proj',
-  'attn2.to_out.0': 'x_block.attn2.proj',
-  'norm1.linear': 'x_block.adaLN_modulation.1',
-  'norm1_context.linear': 'context_block.adaLN_modulation.1',
-  'ff.net.0.proj': 'x_block.mlp.fc1',
-  'ff.net.2': 'x_block.mlp.fc2',
-  'ff_context.net.0.proj': 'context_block.mlp.fc1',
-  'ff_context.net.2': 'context_block.mlp.fc2',
-}
-
 /** Queries, keys and values of an attention, in the order of the original's rows. */
 const own = ['to_q', 'to_k', 'to_v']
 const added = ['add_q_proj', 'add_k_proj', 'add_v_proj']
 
 /**
  * The names of a layer in the original code of the families. Empty for a layer that has none.
- * @param layer its name in diffusers @param weight the shape of its weight, [out, in]
- * @param isFlux2 whether the network is FLUX.2's, whose last norm diffusers takes as it is
+ * @param layer its name in diffusers @param isFlux2 whether the network is FLUX.2's. FLUX.1's last norm has other rows there, and diffusers does not read it
  */
-export function originalLayers(layer: string, weight: readonly number[], isFlux2: boolean): readonly OriginalLayer[] {
-  const last = layer === 'norm_out.linear'
-  const names = new Set([lookUp(fluxOutside, layer), isFlux2 ? undefined : lookUp(sd3Outside, layer)])
-  const outside = [...names].flatMap((name) => whole(name, last && !isFlux2))
-  if (outside.length > 0) return outside
+export function originalLayers(layer: string, isFlux2: boolean): readonly OriginalLayer[] {
+  const outside = layer === 'norm_out.linear' && !isFlux2 ? undefined : lookUp(fluxOutside, layer)
+  if (outside !== undefined) return whole(outside)
   const [, kind, block, rest = ''] = /^(transformer_blocks|single_transformer_blocks)\.(\d+)\.(.+)$/.exec(layer) ?? []
   if (kind === 'single_transformer_blocks') {
     const path = `single_blocks.${block}`
     const place = [...own.map((name) => `attn.${name}`), 'proj_mlp'].indexOf(rest)
-    const fused = place < 0 ? [] : [{ name: `${path}.linear1`, place, exchanged: false }]
     return [
-      ...fused,
-      ...inAttention(rest, 'attn', own, [`${path}.qkv`]),
+      ...(place < 0 ? [] : [{ name: `${path}.linear1`, place }]),
+      ...inAttention(rest, 'attn.', own, [`${path}.qkv`]),
       ...(rest === 'proj_out' ? whole(`${path}.proj`) : []),
       ...whole(inBlock(path, lookUp(fluxSingle, rest))),
     ]
   }
   if (kind === 'transformer_blocks') {
-    const [flux, sd3] = [`double_blocks.${block}`, `joint_blocks.${block}`]
-    // The last block's prompt stream ends in a norm that has no gates, with scale before shift.
-    const ends = rest === 'norm1_context.linear' && weight[0] === 2 * (weight[1] ?? 0)
+    const path = `double_blocks.${block}`
     return [
-      ...inAttention(rest, 'attn', own, [`${flux}.img_attn.qkv`, `${flux}.qkv_lora1`, `${sd3}.x_block.attn.qkv`]),
-      ...inAttention(rest, 'attn2', own, [`${sd3}.x_block.attn2.qkv`]),
-      ...inAttention(rest, 'attn', added, [`${flux}.txt_attn.qkv`, `${flux}.qkv_lora2`, `${sd3}.context_block.attn.qkv`]),
-      ...(rest === 'attn.to_out.0' ? whole(`${flux}.proj_lora1`) : []),
-      ...(rest === 'attn.to_add_out' ? whole(`${flux}.proj_lora2`) : []),
-      ...whole(inBlock(flux, lookUp(fluxDouble, rest))),
-      ...whole(inBlock(sd3, lookUp(sd3Block, rest)), ends),
+      ...inAttention(rest, 'attn.', own, [`${path}.img_attn.qkv`, `${path}.qkv_lora1`]),
+      ...inAttention(rest, 'attn.', added, [`${path}.txt_attn.qkv`, `${path}.qkv_lora2`]),
+      ...(rest === 'attn.to_out.0' ? whole(`${path}.proj_lora1`) : []),
+      ...(rest === 'attn.to_add_out' ? whole(`${path}.proj_lora2`) : []),
+      ...whole(inBlock(path, lookUp(fluxDouble, rest))),
     ]
   }
   const [, path = '', inner = ''] = /^((?:layers|noise_refiner|context_refiner)\.\d+\.attention)\.(.+)$/.exec(layer) ?? []
@@ -133,18 +97,19 @@ export function originalLayers(layer: string, weight: readonly number[], isFlux2
 }
 
 /** A layer of its own in the original. */
-function whole(name: string | undefined, exchanged = false): readonly OriginalLayer[] {
-  return name === undefined ? [] : [{ name, place: 0, exchanged }]
+function whole(name: string | undefined): readonly OriginalLayer[] {
+  return name === undefined ? [] : [{ name, place: 0 }]
 }
 
+/** The names of one of several projections that are one matrix in the original. `attention`: the beginning of their names in diffusers. */
 function inAttention(
   layer: string,
   attention: string,
   projections: readonly string[],
   names: readonly string[],
 ): readonly OriginalLayer[] {
-  const place = projections.map((name) => (attention === '' ? name : `${attention}.${name}`)).indexOf(layer)
-  return place < 0 ? [] : names.map((name) => ({ name, place, exchanged: false }))
+  const place = projections.map((name) => `${attention}${name}`).indexOf(layer)
+  return place < 0 ? [] : names.map((name) => ({ name, place }))
 }
 
 function inBlock(path: string, layer: string | undefined): string | undefined {

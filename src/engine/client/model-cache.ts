@@ -29,7 +29,7 @@ export class ModelCache {
   }
 
   /**
-   * The complete files of a model. A page can save them as a folder, which can be opened again as a repository. Bytes are read only when a
+   * The complete files of a model; files that are stored in part, and quantized copies, are left out. A page can save them as a folder, which can be opened again as a repository. Bytes are read only when a
    * Blob is read; a Blob whose file was deleted can no longer be read. @throws StorageError
    */
   export(model: CachedModel): Promise<readonly ExportedFile[]> {

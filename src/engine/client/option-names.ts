@@ -51,6 +51,9 @@ const generate: Names<GenerateOptions> = {
   negativePromptAttentionMask: true,
   numInferenceSteps: true,
   guidanceScale: true,
+  trueCfgScale: true,
+  cfgNormalization: true,
+  cfgTruncation: true,
   guidanceRescale: true,
   width: true,
   height: true,
@@ -95,6 +98,7 @@ const size: Names<PlannedSize> = {
   numImagesPerPrompt: true,
   maxSequenceLength: true,
   guidanceScale: true,
+  trueCfgScale: true,
   imageToImage: true,
   skipGuidanceLayers: true,
 }

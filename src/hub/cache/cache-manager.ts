@@ -3,11 +3,11 @@
  * any tab has in use is not deleted.
  */
 
-import { sha256Hex } from './file-hasher.js'
 import type { ChunkStore } from './chunk-store.js'
-import { deleteFile, deleteOrphans, evictOldest, fileRecords, storedBytes } from './eviction.js'
-import { downloadLock, type Locks } from './file-locks.js'
-import { asFileRecord, fileRecordKey, type FileRecord } from './file-record.js'
+import { deleteDamaged, isIntact } from './damaged-chunks.js'
+import { deleteFile, deleteOrphans, evictOldest, fileRecords, storedBytes, storedParts } from './eviction.js'
+import type { Locks } from './file-locks.js'
+import type { FileRecord } from './file-record.js'
 import { asRepositoryRecord, repositoryPrefix, type RepositoryRecord } from './repository-record.js'
 import { hashKey } from '../stored-file.js'
 import type { ReadOptions } from '../types.js'
@@ -150,34 +150,15 @@ export class CacheManager {
       if (wanted !== undefined && !wanted.has(key)) continue
       for (const index of await this.#store.chunkIndexes(key)) {
         options.signal?.throwIfAborted()
-        const isIntact = await this.#isIntact(key, index)
-        if (isIntact !== undefined) chunks++
-        if (isIntact === false && (await this.#deleteDamaged(key, index))) bad.push({ path: name, index })
+        const intact = await isIntact(this.#store, key, index)
+        if (intact !== undefined) chunks++
+        if (intact === false && (await deleteDamaged(this.#store, this.#locks, key, index))) bad.push({ path: name, index })
       }
     }
     return { chunks, bad }
   }
 
-  /** Whether a chunk matches its digest; undefined when it is not stored. */
-  async #isIntact(key: string, index: number): Promise<boolean | undefined> {
-    const blob = await this.#store.chunk(key, index)
-    const record = asFileRecord(await this.#store.record(fileRecordKey(key)))
-    if (blob === undefined || record === undefined) return undefined
-    const digest = record.digests[index]
-    return digest === '' || digest === (await digestOf(blob))
-  }
-
-  /** Checks again under the download lock, since another tab may have replaced the file. Whether the chunk was deleted. */
-  async #deleteDamaged(key: string, index: number): Promise<boolean> {
-    const deleted = await this.#locks.ifFree(downloadLock(key), async () => {
-      if ((await this.#isIntact(key, index)) !== false) return false
-      await this.#store.deleteChunks(key, [index])
-      return true
-    })
-    return deleted === true
-  }
-
-  /** A model's complete files as Blobs, to save them elsewhere. No bytes are read until a Blob is. Files made here are left out. */
+  /** A model's complete files as Blobs, to save them elsewhere. No bytes are read until a Blob is. Files that are stored in part, and files made here, are left out. */
   async exportModel(model: CachedModel): Promise<{ readonly path: string; readonly blob: Blob }[]> {
     const files: { path: string; blob: Blob }[] = []
     for (const file of model.files) {
@@ -203,8 +184,10 @@ export class CacheManager {
   async #describe(key: string, record: FileRecord): Promise<CachedFile> {
     const indexes = await this.#store.chunkIndexes(key)
     const stored = storedBytes(record, indexes)
+    const parts = storedParts(record)
+    const whole = new Set(indexes.filter((index) => !parts.has(index)))
     const complete =
-      record.state === 'complete' ? stored === record.size : record.chosen?.every((index) => indexes.includes(index)) === true
+      record.state === 'complete' ? stored === record.size : record.chosen?.every((index) => whole.has(index)) === true
     const { name, size, verified, madeFrom, lastUsed } = record
     return { key, path: name, size, stored, complete, verified: complete && verified, madeFrom, lastUsed: new Date(lastUsed) }
   }
@@ -223,13 +206,4 @@ function filesOf({ files: listed, begun, opened }: RepositoryRecord, files: read
       return file === undefined ? [] : [{ ...file, path }]
     })
     .concat(made)
-}
-
-/** Hex sha256 of a Blob; undefined when it cannot be read. */
-async function digestOf(blob: Blob): Promise<string | undefined> {
-  try {
-    return await sha256Hex(new Uint8Array(await blob.arrayBuffer()))
-  } catch {
-    return undefined
-  }
 }

@@ -1,6 +1,7 @@
 /** Deletes files from the cache. A file that any tab has in use is never deleted. */
 
 import { chunkCount, chunkRange } from '../chunk-layout.js'
+import { asChunkParts, partLength } from './chunk-parts.js'
 import type { ChunkStore } from './chunk-store.js'
 import { useLock, type Locks } from './file-locks.js'
 import { asFileRecord, fileRecordKey, type FileRecord } from './file-record.js'
@@ -16,12 +17,22 @@ export async function fileRecords(store: ChunkStore): Promise<[string, FileRecor
   })
 }
 
-/** Bytes of the chunks with these indexes. */
-export function storedBytes({ size, chunkBytes }: FileRecord, indexes: readonly number[]): number {
-  const ranges = indexes
+/** Bytes that are stored under these indexes: of whole chunks, and of what an aborted download left of one. */
+export function storedBytes(record: FileRecord, indexes: readonly number[]): number {
+  const { size, chunkBytes } = record
+  const parts = storedParts(record)
+  return indexes
     .filter((index) => index < chunkCount(size, chunkBytes))
-    .map((index) => chunkRange(index, size, chunkBytes))
-  return ranges.reduce((sum, { begin, end }) => sum + end - begin, 0)
+    .reduce((sum, index) => {
+      const { begin, end } = chunkRange(index, size, chunkBytes)
+      return sum + (parts.get(index) ?? end - begin)
+    }, 0)
+}
+
+/** The chunks that are stored in part, by index, with their stored bytes. */
+export function storedParts({ size, chunkBytes, parts }: FileRecord): ReadonlyMap<number, number> {
+  const found = asChunkParts(parts, (index) => chunkRange(index, size, chunkBytes))
+  return new Map(found.map(({ index, ranges }) => [index, partLength(ranges)]))
 }
 
 /** Deletes one file. Returns the bytes freed (0 when the file has no record), or undefined when the file is in use. */

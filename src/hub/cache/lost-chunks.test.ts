@@ -4,6 +4,7 @@ import { afterEach, describe, expect, it } from 'vitest'
 import { syntheticFile } from '../../../e2e/hub-server/repositories.js'
 import { startHubServer } from '../../../e2e/hub-server/server.js'
 import type { HubServer } from '../../../e2e/hub-server/types.js'
+import { CheckpointError } from '../../errors.js'
 import { Hub } from '../hub.js'
 import { MemoryStore } from './memory-store.js'
 import { openRepository } from '../repositories/open-repository.js'
@@ -139,6 +140,66 @@ describe('a lost chunk of a complete file', () => {
     expect((await read(source)).equals(await truth())).toBe(true)
     expect(fetched()).toBe(chunkBytes)
   })
+})
+
+describe('a file of which parts were opened', () => {
+  /** Chooses the fifth chunk, from a first byte that must be right. */
+  const begin = 5 * chunkBytes + 1
+  const choose = async (source: ByteSource) => {
+    const [byte] = await source.read({ begin: 0, end: 1 })
+    if (byte !== (await truth())[0]) throw new CheckpointError('safetensors-header', 'The header is damaged.')
+    return [
+      { begin: 0, end: 1 },
+      { begin, end: begin + 1 },
+    ]
+  }
+
+  it('has its damaged header downloaded again', async () => {
+    const store = new MemoryStore()
+    const { repository } = await setUp(store)
+    await repository.open(path, { choose })
+    const key = await keyIn(store)
+    const header = new Uint8Array((await truth()).subarray(0, chunkBytes))
+    header[0] = ~(header[0] ?? 0)
+    await store.putChunk(key, 0, header)
+    const source = await repository.open(path, { choose })
+    expect((await source.read({ begin: 0, end: 1 }))[0]).toBe((await truth())[0])
+    expect((await store.chunkIndexes(key)).toSorted((a, b) => a - b)).toEqual([0, 5])
+  })
+
+  it('is refused when its header is wrong as the server has it', async () => {
+    const { repository } = await setUp(new MemoryStore())
+    await repository.open(path, { choose })
+    const error = new CheckpointError('safetensors-header', 'The header is wrong.')
+    await expect(repository.open(path, { choose: () => Promise.reject(error) })).rejects.toBe(error)
+  })
+
+  it('and that was replaced on its host is downloaded in chunks of the size that is set now', async () => {
+    const store = new MemoryStore()
+    const { hub } = await setUp(store)
+    const base = server.staticUrl('owner/name')
+    const repository = await openRepository(hub, base)
+    await repository.open(path, { choose })
+    repository.close()
+    const later = syntheticFile(weights.size, 6)
+    server.setRepository('owner/name', { [path]: later })
+    const small = { ...settings, chunkBytes: chunkBytes / 2 }
+    const other = await openRepository(await Hub.open({ store, settings: small }), base, { revalidate: true })
+    await other.open(path, { choose: () => Promise.resolve([{ begin, end: begin + 1 }]) })
+    expect(await store.chunkIndexes(await keyIn(store))).toEqual([10])
+  })
+})
+
+it('a chunk whose repair was aborted does not count as stored', async () => {
+  const { store, key } = await lose()
+  const begin = 3 * chunkBytes
+  await store.updateRecord(`file ${key}`, (record) => ({
+    ...(record as object),
+    parts: [{ index: 3, ranges: [{ begin, end: begin + 1000 }] }],
+  }))
+  await store.putChunk(key, 3, new Uint8Array(1000))
+  const hub = await Hub.open({ store, settings })
+  expect(await hub.cache.files()).toMatchObject([{ complete: false, stored: weights.size - chunkBytes + 1000 }])
 })
 
 describe('a file without a hash', () => {

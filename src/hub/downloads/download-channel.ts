@@ -10,6 +10,8 @@ export interface SharedProgress {
   readonly key: string
   /** Bytes present so far. */
   readonly loaded: number
+  /** Bytes to have at the end: of the file, or of the parts that the other tab gets. */
+  readonly total: number
   readonly phase: FileProgress['phase']
 }
 
@@ -17,7 +19,7 @@ export interface SharedProgress {
 export function shareProgress(key: string): { post: (progress: FileProgress) => void; close: () => void } {
   const channel = new BroadcastChannel(channelName)
   return {
-    post: ({ loaded, phase }) => channel.postMessage({ key, loaded, phase } satisfies SharedProgress),
+    post: ({ loaded, total, phase }) => channel.postMessage({ key, loaded, total, phase } satisfies SharedProgress),
     close: () => channel.close(),
   }
 }
@@ -27,7 +29,12 @@ export function followProgress(key: string, onProgress: (progress: SharedProgres
   const channel = new BroadcastChannel(channelName)
   channel.addEventListener('message', ({ data }: MessageEvent<unknown>) => {
     const shared = data as Partial<SharedProgress> | null
-    if (shared?.key === key && typeof shared.loaded === 'number' && typeof shared.phase === 'string')
+    if (
+      shared?.key === key &&
+      typeof shared.loaded === 'number' &&
+      typeof shared.total === 'number' &&
+      typeof shared.phase === 'string'
+    )
       onProgress(shared as SharedProgress)
   })
   return () => channel.close()

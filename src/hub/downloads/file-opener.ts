@@ -1,8 +1,9 @@
 /** Opens files: from the cache, or by completing them, or by waiting for another tab that does. Repairs cached files whose chunks are lost. */
 
-import { StorageError } from '../../errors.js'
+import { CheckpointError, StorageError } from '../../errors.js'
 import { abortError } from '../../util/abort.js'
 import { CachedSource, readBlob, storedChunks } from '../cache/cached-source.js'
+import { deleteDamaged } from '../cache/damaged-chunks.js'
 import { downloadLock, type Locks } from '../cache/file-locks.js'
 import { asFileRecord, fileRecordKey, type FileRecord } from '../cache/file-record.js'
 import { FilesInUse } from '../cache/files-in-use.js'
@@ -11,13 +12,13 @@ import { fileChanged } from '../http/http-errors.js'
 import { checkMaxBytes } from '../names.js'
 import { contentName, isAddressKey, type StoredFile } from '../stored-file.js'
 import type { ByteRange, ByteSource, OpeningCost, OpenOptions, ReadOptions } from '../types.js'
-import { asChunkParts } from './chunk-parts.js'
+import { asChunkParts } from '../cache/chunk-parts.js'
 import { completeFile } from './complete-file.js'
 import { followProgress, shareProgress } from './download-channel.js'
 import type { DownloadServices, Fill } from './download-services.js'
 import type { DownloadingFile } from './downloading-file.js'
 import { ProgressMeter } from './progress-meter.js'
-import { hasSameContent } from './stored-progress.js'
+import { canResume, hasSameContent } from './stored-progress.js'
 
 /** How often a file is completed that is gone again right afterwards, since users may clear the browser's storage at any time. */
 const maxCompletions = 3
@@ -129,20 +130,34 @@ export class FileOpener {
     if (choose === undefined || !isFixed(file)) return undefined
     const record = await this.#record(file.key)
     const opened = await this.cached(file, fill, new Set())
-    const chunkBytes = record?.size === file.size ? record.chunkBytes : this.#services.transport.settings.chunkBytes
+    const resumes = record !== undefined && canResume(record, file)
+    const chunkBytes = resumes ? record.chunkBytes : this.#services.transport.settings.chunkBytes
     if (file.size <= chunkBytes) return undefined
-    const ranges = await choose(opened ?? head(), { signal })
+    const read = new Set<number>()
+    const source: ByteSource = opened === undefined ? head() : watched(opened, chunkBytes, read)
+    const ranges = await choose(source, { signal }).catch(async (error: unknown) => {
+      // No hash covers the bytes of a file that is here in part: the cached header may be damaged.
+      if (!(error instanceof CheckpointError) || !(await this.#deleteDamaged(file.key, read))) throw error
+      return choose(head(), { signal })
+    })
     if (ranges === null) return undefined
     const chunks = chunksOf(ranges, chunkBytes)
     if (chunks.size === chunkCount(file.size, chunkBytes)) return undefined
     return { chunks, bytes: chunkSum(chunks, file.size, chunkBytes) }
   }
 
+  /** Deletes those of the chunks that are damaged. Whether there was one. */
+  async #deleteDamaged(key: string, indexes: Iterable<number>): Promise<boolean> {
+    let deleted = false
+    for (const index of indexes) if (await deleteDamaged(this.#services.store, this.#locks, key, index)) deleted = true
+    return deleted
+  }
+
   /** Completes the file in the cache, after any other tab that is doing so. */
   async #complete(opening: Opening): Promise<CachedSource> {
     const { file, fill, meter, signal, wanted } = opening
     meter.queued()
-    const stopFollowing = followProgress(file.key, ({ loaded, phase }) => meter.mirror(loaded, phase))
+    const stopFollowing = followProgress(file.key, (shared) => meter.mirror(shared))
     try {
       return await this.#locks.exclusively(downloadLock(file.key), signal, async () => {
         stopFollowing()
@@ -239,6 +254,19 @@ export class FileOpener {
 /** Whether the content is known to be the same at each request, so that chunks fetched at different times fit together. */
 function isFixed(file: StoredFile): boolean {
   return contentName(file) !== undefined
+}
+
+/** The source, which writes down the chunks that are read. */
+function watched(source: ByteSource, chunkBytes: number, read: Set<number>): ByteSource {
+  const { byteLength, contentKey } = source
+  return {
+    byteLength,
+    contentKey,
+    read: (range, options) => {
+      for (const index of chunksOf([range], chunkBytes)) read.add(index)
+      return source.read(range, options)
+    },
+  }
 }
 
 function allIndexes(size: number, chunkBytes: number): Set<number> {

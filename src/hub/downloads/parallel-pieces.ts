@@ -5,7 +5,7 @@ import { abortError } from '../../util/abort.js'
 import { chunkRange, splitRange } from '../chunk-layout.js'
 import { fetchPiece } from '../http/piece-fetch.js'
 import type { ByteRange } from '../types.js'
-import { partLength, rangesBetween } from './chunk-parts.js'
+import { partLength, rangesBetween } from '../cache/chunk-parts.js'
 import type { DownloadServices, FileDownload } from './download-services.js'
 
 /** A chunk whose pieces are being fetched, or that is being hashed and stored. */

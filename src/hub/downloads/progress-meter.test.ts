@@ -13,7 +13,7 @@ it('progress never falls, never exceeds the total, and is not reported for every
       const dice = random()
       if (dice < 0.005) meter.begin(Math.floor(random() * total))
       else if (dice < 0.02) meter.add(-Math.floor(random() * 1e6))
-      else if (dice < 0.025) meter.mirror(Math.floor(random() * total * 1.1), 'downloading')
+      else if (dice < 0.025) meter.mirror({ loaded: Math.floor(random() * total * 1.1), total, phase: 'downloading' })
       else meter.add(Math.floor((random() * total) / 400))
     }
     meter.complete()
@@ -25,4 +25,14 @@ it('progress never falls, never exceeds the total, and is not reported for every
     expect(seen.length).toBeLessThan(150)
     expect(seen.at(-1)).toMatchObject({ loaded: total, total, phase: 'complete' })
   }
+})
+
+it('a tab that gets other parts of the file is awaited without a number of bytes', () => {
+  const seen: FileProgress[] = []
+  const meter = new ProgressMeter('x', 1000, (progress) => seen.push(progress))
+  meter.mirror({ loaded: 5000, total: 9000, phase: 'downloading' })
+  meter.mirror({ loaded: 9000, total: 9000, phase: 'complete' })
+  expect(seen).toEqual([{ path: 'x', loaded: 0, total: 1000, cached: 0, phase: 'queued' }])
+  meter.mirror({ loaded: 500, total: 1000, phase: 'downloading' })
+  expect(seen.at(-1)).toMatchObject({ loaded: 500, phase: 'downloading' })
 })

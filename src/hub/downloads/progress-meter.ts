@@ -66,8 +66,9 @@ export class ProgressMeter {
     this.#show('complete')
   }
 
-  /** Another tab reports the progress of the same file. */
-  mirror(loaded: number, phase: FileProgress['phase']): void {
+  /** Another tab reports the progress of the same file. Where it gets other parts of the file, its bytes say nothing about these. */
+  mirror({ loaded, total, phase }: Pick<FileProgress, 'loaded' | 'total' | 'phase'>): void {
+    if (total !== this.#total) return this.queued()
     this.#present = loaded
     this.#show(phase === 'complete' ? 'verifying' : phase)
   }

@@ -24,8 +24,7 @@ export async function openStoredProgress(
   now: number,
 ): Promise<StoredProgress> {
   const stored = await storedRecord(store, file)
-  if (stored !== undefined && stored.provisional !== true && stored.size === file.size && hasSameContent(stored, file))
-    return { record: stored, present: await usableChunks(store, file, stored) }
+  if (stored !== undefined && canResume(stored, file)) return { record: stored, present: await usableChunks(store, file, stored) }
   const record = newFileRecord(file, chunkBytes, now)
   await store.deleteChunks(file.key)
   // Store the record before the first chunk: the cache deletes chunks that have no record.
@@ -42,6 +41,11 @@ async function storedRecord(store: LayeredStore, { key }: StoredFile): Promise<F
     store.isolate(key)
     return undefined
   }
+}
+
+/** Whether a download of the file resumes from what the record says is stored; if not, it begins anew, with chunks of the size that is set now. */
+export function canResume(stored: FileRecord, file: StoredFile): boolean {
+  return stored.provisional !== true && stored.size === file.size && hasSameContent(stored, file)
 }
 
 /** Whether stored chunks are known to be of the file's current content. */

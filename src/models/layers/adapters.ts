@@ -78,7 +78,8 @@ export function addLinearBranches(graph: GraphBuilder, x: ValueInfo, layer: Laye
       const a = branch.tensor('lora_A', [form.rank, columns])
       const b = branch.tensor('lora_B', [out, form.rank])
       sum = gemm(graph, mul(graph, gemm(graph, x, a), branch.scale), b, sum)
-      if (form.magnitude) sum = withMagnitude(graph, layer, { a, b, branch, trailing: [] }, sum)
+      if (form.magnitude !== undefined)
+        sum = withMagnitude(graph, layer, { a, b, branch, lengths: form.magnitude, trailing: [] }, sum)
     }
   }
   return sum
@@ -108,33 +109,34 @@ export function addConvBranches(
       const b = branch.tensor('lora_B', [out, form.rank, 1, 1])
       const scaled = mul(graph, conv(graph, x, a, undefined, how), branch.scale)
       sum = add(graph, sum, conv(graph, scaled, b, undefined))
-      if (form.magnitude) sum = withMagnitude(graph, layer, { a, b, branch, trailing: [1, 1] }, sum)
+      if (form.magnitude !== undefined)
+        sum = withMagnitude(graph, layer, { a, b, branch, lengths: form.magnitude, trailing: [1, 1] }, sum)
     }
   }
   return sum
 }
 
 /**
- * DoRA: what a layer and its branch give, without the bias, times the trained length of each row of the changed weight over its length. As in peft, the
+ * DoRA: what a layer and its branch give, without the bias, times the wanted length of each row of the changed weight over its length. As in peft, the
  * length depends on the scale. It is computed in float32, in every run.
  */
 function withMagnitude(
   graph: GraphBuilder,
   { name, weight, bias }: LayerTensors,
-  { a, b, branch, trailing }: { a: ValueInfo; b: ValueInfo; branch: Branch; trailing: readonly number[] },
+  how: { a: ValueInfo; b: ValueInfo; branch: Branch; lengths: 'stored' | 'own'; trailing: readonly number[] },
   sum: ValueInfo,
 ): ValueInfo {
   if (weight === undefined)
     throw new UnsupportedError('lora-method', `DoRA cannot change ${name}, whose weight is quantized.`, { layer: name })
+  const { a, b, branch, lengths, trailing } = how
   const [rows, rank] = [dimension(b, 0), dimension(b, 1)]
   const matrix = (x: ValueInfo, first: number) =>
     cast(graph, reshape(graph, x, [first, x.dims.reduce((p, n) => p * n, 1) / first]), 'float32')
   const change = matMul(graph, matrix(b, rows), mul(graph, matrix(a, rank), cast(graph, branch.scale, 'float32')))
-  const length = l2Norm(graph, add(graph, matrix(weight, rows), change))
-  const ratio = reshape(graph, div(graph, branch.tensor('lora_magnitude_vector', [rows]), cast(graph, length, sum.type)), [
-    rows,
-    ...trailing,
-  ])
+  const own = matrix(weight, rows)
+  const length = cast(graph, l2Norm(graph, add(graph, own, change)), sum.type)
+  const wanted = lengths === 'stored' ? branch.tensor('lora_magnitude_vector', [rows]) : cast(graph, l2Norm(graph, own), sum.type)
+  const ratio = reshape(graph, div(graph, wanted, length), [rows, ...trailing])
   if (bias === undefined) return mul(graph, sum, ratio)
   const shift = reshape(graph, bias, [rows, ...trailing])
   return add(graph, mul(graph, sub(graph, sum, shift), ratio), shift)

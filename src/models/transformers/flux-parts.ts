@@ -203,13 +203,13 @@ function positions({ height, width, sequenceLength }: PositionSize): Float32Arra
   return all
 }
 
-/** The members of a model that FLUX.1 and Chroma have in common. `guided`: whether classifier-free guidance doubles the batch. */
-export function fluxModel({ inChannels, outChannels, contextWidth, axes }: FluxCommonConfig, isDoubled: boolean) {
+/** The members of a model that FLUX.1 and Chroma have in common. `isGuided`: whether runs usually have classifier-free guidance, which doubles the batch. */
+export function fluxModel({ inChannels, outChannels, contextWidth, axes }: FluxCommonConfig, isGuided: boolean) {
   const channels = inChannels / patch ** 2
   return {
     smallest: { height: patch, width: patch },
-    shapes: ({ height, width, images = 1, guided = true, maxSequenceLength = fluxSequenceLength }) => {
-      const batch = images * (guided && isDoubled ? 2 : 1)
+    shapes: ({ height, width, images = 1, guided = isGuided, maxSequenceLength = fluxSequenceLength }) => {
+      const batch = images * (guided ? 2 : 1)
       return {
         hidden_states: [batch, channels, height, width],
         encoder_hidden_states: [batch, maxSequenceLength, contextWidth],

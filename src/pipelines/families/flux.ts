@@ -11,7 +11,7 @@ import { CLIPTokenizer } from '../../tokenizers/clip-tokenizer.js'
 import { T5Tokenizer } from '../../tokenizers/t5-tokenizer.js'
 import { dynamicShift } from '../generation/dynamic-shift.js'
 import type { PipelineFamily } from '../generation/pipeline-family.js'
-import { assembleBatch, sideBySide } from '../prompts/prompt-embeds.js'
+import { assembleBatch, sideBySide, type EncodedPrompt } from '../prompts/prompt-embeds.js'
 import { textEncoderOf } from '../prompts/text-encoders.js'
 import { shiftedLatents } from '../images/latent-scaling.js'
 
@@ -35,6 +35,7 @@ export const flux: PipelineFamily = {
   imageToImage: { strength: 0.6, partialStepRuns: true },
   // dev takes the guidance scale as an input; schnell does not look at it.
   guidance: 'embedded',
+  takesTrueCfg: true,
   promptWidths: ({ text_encoder: clip, text_encoder_2: t5 }) => clip && t5 && { hidden: t5.hidden, pooled: clip.hidden },
   rescalesGuidance: false,
   scheduler: {
@@ -78,14 +79,21 @@ export const flux: PipelineFamily = {
     }
     return {
       check: () => {},
-      encode: async (prompt, { prompt2, maxSequenceLength = fluxSequenceLength }, _guided, call) => {
-        const { pooled } = await clip.encode(prompt, call, { output: 'last_hidden_state', pooledOutput: 'pooler_output' })
-        const { hidden } = await t5.encode(prompt2 || prompt, call, { output: 'last_hidden_state', maxSequenceLength })
-        if (pooled === null)
-          throw new CheckpointError('component-missing', 'The CLIP text encoder has no pooled output.', {
-            component: 'text_encoder',
-          })
-        return { positive: { embeds: sideBySide([hidden]), pooled: sideBySide([pooled]) }, negative: null }
+      encode: async (prompt, options, guided, call) => {
+        const { prompt2, negativePrompt = '', negativePrompt2, maxSequenceLength = fluxSequenceLength } = options
+        const encode = async (text: string, text2: string): Promise<EncodedPrompt> => {
+          const { pooled } = await clip.encode(text, call, { output: 'last_hidden_state', pooledOutput: 'pooler_output' })
+          const { hidden } = await t5.encode(text2, call, { output: 'last_hidden_state', maxSequenceLength })
+          if (pooled === null)
+            throw new CheckpointError('component-missing', 'The CLIP text encoder has no pooled output.', {
+              component: 'text_encoder',
+            })
+          return { embeds: sideBySide([hidden]), pooled: sideBySide([pooled]) }
+        }
+        return {
+          positive: await encode(prompt, prompt2 || prompt),
+          negative: guided ? await encode(negativePrompt, negativePrompt2 || negativePrompt) : null,
+        }
       },
     }
   },

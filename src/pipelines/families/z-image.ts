@@ -36,6 +36,7 @@ export const zImage: PipelineFamily = {
   guidanceOffset: 1,
   promptWidths: ({ text_encoder: encoder }) => encoder && { hidden: encoder.hidden, pooled: null },
   rescalesGuidance: false,
+  limitsGuidance: true,
   scheduler: {
     setsBeginIndex: true,
     shift: (tokens, config) => dynamicShift(tokens, config, 1.15),

@@ -15,7 +15,7 @@ import { elementCount } from '../../util/element-count.js'
 import type { PixelImage, StepInfo } from '../types.js'
 import type { Checkpoints } from './checkpoints.js'
 import { deviceArithmetic } from './device-arithmetic.js'
-import { correctionParts, guidedParts, rescaledGuidance, type Guidance } from './guidance.js'
+import { correctionParts, guidedParts, hasEnded, limitedGuidance, rescaledGuidance, type Guidance } from './guidance.js'
 import { latentPreview, type PreviewCoefficients } from '../images/latent-preview.js'
 import type { Correction, Predictor } from './predictor.js'
 import { StepsInFlight } from './steps-in-flight.js'
@@ -76,7 +76,7 @@ export async function denoise(options: DenoiseOptions, checkpoints: Checkpoints)
         const total = timesteps.length - begin
         const correction = (await predictor.refine?.({ index: step, total, timestep: t, sample: input(1) })) ?? null
         keep(correction?.without)
-        const output = await guidedOutput(options, prediction, correction, dims, keep)
+        const output = await guidedOutput(options, { prediction, correction, timestep: t }, dims, keep)
         const next = runner.step(scheduler.plan(i, { eta }), latents, output)
         latents.dispose()
         latents = next
@@ -115,17 +115,19 @@ function modelInput(
 /** The prediction as the scheduler takes it: with guidance, and with the predictor's correction. */
 async function guidedOutput(
   { guidance, predictor: { device, name } }: DenoiseOptions,
-  prediction: DeviceTensor,
-  correction: Correction | null,
+  step: { readonly prediction: DeviceTensor; readonly correction: Correction | null; readonly timestep: number },
   dims: readonly number[],
   keep: Keep,
 ): Promise<readonly Part<DeviceTensor>[]> {
+  const { prediction, correction, timestep } = step
   const size = elementCount(dims)
   if (guidance === null) return [{ value: prediction, scale: 1 }]
+  if (hasEnded(guidance, timestep)) return [{ value: prediction, scale: 1, offset: size }]
   const corrected = correction === null ? [] : correctionParts(prediction, size, correction)
-  if (guidance.rescale === 0) return [...guidedParts(prediction, size, guidance.scale), ...corrected]
-  const rescaled = rescaledGuidance(await prediction.read(), dims[0] ?? 1, guidance)
-  return [{ value: keep(device.upload(float32Tensor(dims, rescaled), name)), scale: 1 }, ...corrected]
+  const { rescale, limit = 0 } = guidance
+  if (rescale === 0 && limit === 0) return [...guidedParts(prediction, size, guidance.scale), ...corrected]
+  const guided = (rescale === 0 ? limitedGuidance : rescaledGuidance)(await prediction.read(), dims[0] ?? 1, guidance)
+  return [{ value: keep(device.upload(float32Tensor(dims, guided), name)), scale: 1 }, ...corrected]
 }
 
 /** Has a step checked, and reported to the caller with its preview, when the device has finished it. */

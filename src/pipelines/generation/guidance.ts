@@ -4,8 +4,21 @@ import type { DeviceTensor } from '../../runtime/types.js'
 import type { Part } from '../../schedulers/step-runner.js'
 import type { Correction } from './predictor.js'
 
-/** Null: no guidance. */
-export type Guidance = { readonly scale: number; readonly rescale: number } | null
+/** How a run is guided. Null: not at all. */
+export type Guidance = {
+  readonly scale: number
+  /** {@link rescaledGuidance}; 0 for none. */
+  readonly rescale: number
+  /** {@link limitedGuidance}; 0 for none. */
+  readonly limit?: number | undefined
+  /** The part of the noise whose removal ends guidance: the steps after that take the prediction with the prompt. Default: guidance does not end. */
+  readonly end?: number | undefined
+} | null
+
+/** Whether guidance has ended at a timestep. As diffusers does it, in float32. */
+export function hasEnded({ end = 1 }: NonNullable<Guidance>, timestep: number): boolean {
+  return Math.fround(Math.fround(1000 - Math.fround(timestep)) / 1000) > end && end <= 1
+}
 
 /** uncond + scale · (text − uncond) as a sum for a scheduler's step. `prediction` holds the unconditional half first, of `size` values. */
 export function guidedParts(prediction: DeviceTensor, size: number, scale: number): readonly Part<DeviceTensor>[] {
@@ -36,19 +49,44 @@ export function rescaledGuidance(
   batch: number,
   { scale, rescale }: NonNullable<Guidance>,
 ): Float32Array<ArrayBuffer> {
+  const { text, guided, size } = guidedHalf(prediction, batch, scale)
+  for (let begin = 0; begin < text.length; begin += size) {
+    const ratio = deviation(text.subarray(begin, begin + size)) / deviation(guided.subarray(begin, begin + size))
+    const factor = rescale * ratio + (1 - rescale)
+    for (let i = begin; i < begin + size; i++) guided[i] = (guided[i] ?? 0) * factor
+  }
+  return guided
+}
+
+/** Z-Image's `cfg_normalization`: shortens each image's guided output to `limit` times the length of the text's prediction, if it is longer. */
+export function limitedGuidance(
+  prediction: Float32Array,
+  batch: number,
+  { scale, limit = 0 }: NonNullable<Guidance>,
+): Float32Array<ArrayBuffer> {
+  const { text, guided, size } = guidedHalf(prediction, batch, scale)
+  for (let begin = 0; begin < text.length; begin += size) {
+    const longest = limit * length(text.subarray(begin, begin + size))
+    const image = guided.subarray(begin, begin + size)
+    const own = length(image)
+    if (own > longest) for (const [i, value] of image.entries()) image[i] = value * (longest / own)
+  }
+  return guided
+}
+
+/** The text's half of a prediction, and the guided output on the host; `size` values belong to each image. */
+function guidedHalf(prediction: Float32Array, batch: number, scale: number) {
   const half = prediction.length / 2
   const text = prediction.subarray(half)
   const guided = Float32Array.from(text, (value, i) => {
     const uncond = prediction[i] ?? 0
     return uncond + scale * (value - uncond)
   })
-  const size = half / batch
-  for (let begin = 0; begin < half; begin += size) {
-    const ratio = deviation(text.subarray(begin, begin + size)) / deviation(guided.subarray(begin, begin + size))
-    const factor = rescale * ratio + (1 - rescale)
-    for (let i = begin; i < begin + size; i++) guided[i] = (guided[i] ?? 0) * factor
-  }
-  return guided
+  return { text, guided, size: half / batch }
+}
+
+function length(values: Float32Array): number {
+  return Math.sqrt(values.reduce((sum, value) => sum + value * value, 0))
 }
 
 /** `torch.std`: with Bessel's correction. */

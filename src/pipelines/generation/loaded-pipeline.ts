@@ -3,7 +3,7 @@
 import { checkAmounts, checkInputs, countImages, resultSize } from '../check-inputs.js'
 import { usualLatents } from '../latent-geometry.js'
 import { describePipeline, type OpenedPipeline } from '../loading/open-pipeline.js'
-import { isGuided } from '../pipeline-spec.js'
+import { guidanceOf } from '../pipeline-spec.js'
 import { Recorder, Run, type CallHooks, type GenerateHooks } from '../run.js'
 import type { AdapterSource } from '../loading/open-adapter-file.js'
 import { LoraAdapters } from './lora-adapters.js'
@@ -20,7 +20,7 @@ import { imageStart } from './image-start.js'
 import { imageNetworksOf, previewNetworkOf } from './parts.js'
 import type { PipelineFamily } from './pipeline-family.js'
 import { denoiserPredictor } from './predictor.js'
-import { checkEmbeddingWidths, promptBatch, weightingOf } from './prompt-batch.js'
+import { checkEmbeddingWidths, hasNegativePrompt, promptBatch, weightingOf } from './prompt-batch.js'
 import type { EncodeCall } from '../prompts/prompt-embeds.js'
 import { encodePrompts } from '../prompts/encode-prompts.js'
 import { describeScheduler, prepareScheduler, schedulerSource } from './schedule.js'
@@ -113,7 +113,11 @@ export function createPipeline({
     )
     if (family.scheduler?.setsBeginIndex === true) prepared.setBeginIndex(0)
     const recorder = new Recorder(options.capture)
-    const guided = isGuided(family, options, denoiser.model)
+    const trueCfgScale = hasNegativePrompt(options) ? options.trueCfgScale : undefined
+    if (family.takesTrueCfg === true && trueCfgScale === undefined && (options.trueCfgScale ?? 1) > 1)
+      run.warn('no-negative-prompt', 'trueCfgScale is not used without negativePrompt.')
+    const guidance = guidanceOf(family, { ...options, trueCfgScale }, denoiser.model)
+    const guided = guidance !== null
     const count = options.numImagesPerPrompt ?? 1
     const { guidanceScale = defaults.guidanceScale, guidanceRescale = 0 } = options
     const referenceSizes = latentSizes(references, scaleFactor)
@@ -134,7 +138,7 @@ export function createPipeline({
       },
       condition: async (device, encoded) => {
         const rows = await readTableInputs(denoiser, latentSize, run.signal)
-        const guidance = Object.entries(denoiser.model.guidanceInputs?.(guidanceScale, images) ?? {})
+        const scales = Object.entries(denoiser.model.guidanceInputs?.(guidanceScale, guided ? 2 * images : images) ?? {})
         const condition = family.condition({ denoiser, device, prompts: encoded, guided, options, size, count })
         const [, sequenceLength = 0] = condition['encoder_hidden_states']?.dims ?? []
         const textLengths = encoded.flatMap(({ embeds }) => Array<number>(count).fill(embeds.dims[0] ?? 0))
@@ -143,7 +147,7 @@ export function createPipeline({
         )
         const others = [
           ...Object.entries(rows),
-          ...[...guidance, ...positions].map(([name, { dims, data }]) => [name, float32Tensor(dims, data)] as const),
+          ...[...scales, ...positions].map(([name, { dims, data }]) => [name, float32Tensor(dims, data)] as const),
         ]
         return {
           ...condition,
@@ -163,7 +167,13 @@ export function createPipeline({
           refine: guided ? family.refine?.({ denoiser, condition, options, host, recorder, run, keep }) : null,
         }),
       guidance: guided
-        ? { scale: guidanceScale + (family.guidanceOffset ?? 0), rescale: family.rescalesGuidance ? guidanceRescale : 0 }
+        ? {
+            scale: guidance,
+            rescale: family.rescalesGuidance ? guidanceRescale : 0,
+            ...(family.limitsGuidance === true
+              ? { limit: Number(options.cfgNormalization ?? 0), end: options.cfgTruncation }
+              : {}),
+          }
         : null,
       vae,
       latentScales,
@@ -187,7 +197,10 @@ export function createPipeline({
       checkAmounts(options)
       prompts.check(options)
       const run = new Run({ signal, onProgress })
-      const guided = family.guidance === 'classifier-free' && denoiser.model.guidanceInputs === undefined
+      const guided =
+        family.takesTrueCfg === true
+          ? hasNegativePrompt(options)
+          : family.guidance === 'classifier-free' && denoiser.model.guidanceInputs === undefined
       const batch = promptBatch(prompt, options)
       const weighting = weightingOf(options.promptWeighting, batch, prompts, family.className)
       const encode = (call: EncodeCall) => batch.encode(prompts, guided, { ...call, weighting })

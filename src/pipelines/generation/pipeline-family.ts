@@ -85,6 +85,8 @@ export interface PipelineFamily extends PipelineSpec {
   }
   /** Whether `guidanceRescale` is an option of this class. */
   readonly rescalesGuidance: boolean
+  /** Whether `cfgNormalization` and `cfgTruncation` are options of this class. Absent: not. */
+  readonly limitsGuidance?: boolean | undefined
   /** The scale of each channel of the denoiser's latents in the autoencoder's. */
   readonly latentScales: (statistics: LatentStatistics, channels: number) => readonly ChannelScale[]
   readonly preview: PreviewCoefficients

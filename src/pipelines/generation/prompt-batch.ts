@@ -23,6 +23,11 @@ import { emptyPrompt, type EncodeCall, type EncodedBatch, type EncodedPrompt, ty
 /** The options that are negative prompts. */
 const negativeTexts = ['negativePrompt', 'negativePrompt2', 'negativePrompt3'] as const
 
+/** Whether the caller gives a negative prompt, maybe an empty one, as text or as embeddings. */
+export function hasNegativePrompt({ negativePrompt, negativePromptEmbeds }: GenerateOptions): boolean {
+  return negativePrompt !== undefined || negativePromptEmbeds !== undefined
+}
+
 /** The prompts of one call, checked. */
 export interface PromptBatch {
   /** The number of prompts. */

@@ -128,6 +128,19 @@ test('Prompts of Chroma are encoded with their masks, and give the image of thei
   expect(images).toEqual((await pipeline.generate(['a dog', 'a red house by the sea'], { ...run, ...texts })).images)
 })
 
+test('FLUX.1 takes a negative prompt as text or as embeddings, and says that trueCfgScale is not used without one', async () => {
+  const pipeline = await load('tiny-flux')
+  const run = { numInferenceSteps: 1, width: 16, height: 16, seed: 3, maxSequenceLength: 16 } as const
+  const embeddings = await pipeline.encodePrompt('a dog', { negativePrompt: 'dark', maxSequenceLength: 16 })
+  expect(embeddings.negativePooledPromptEmbeds?.dims).toEqual(embeddings.pooledPromptEmbeds?.dims)
+  const guided = await pipeline.generate('a dog', { ...run, negativePrompt: 'dark', trueCfgScale: 2 })
+  expect((await pipeline.generate(null, { ...run, ...embeddings, trueCfgScale: 2 })).images).toEqual(guided.images)
+  const plain = await pipeline.generate('a dog', { ...run, trueCfgScale: 2 })
+  expect(plain.warnings).toEqual(['trueCfgScale is not used without negativePrompt.'])
+  expect(plain.images).toEqual((await pipeline.generate('a dog', { ...run, negativePrompt: 'dark' })).images)
+  expect(plain.images).not.toEqual(guided.images)
+})
+
 /** The values of some tokens of embeddings. */
 function rows(tensor: PlainTensor, from: number, to: number): Float32Array {
   const width = tensor.dims[2]!

@@ -1,6 +1,5 @@
 /** The tensors of a LoRA's branches as a network takes them: of what a file has as one matrix, each layer gets its rows. */
 
-import { joined } from '../../checkpoint/layouts/single-file/derived-sources.js'
 import type { LoraModule } from '../../checkpoint/lora/lora-file.js'
 import type { MatchedBranch, MatchedLora } from '../../checkpoint/lora/match-lora.js'
 import type { TensorEntry } from '../../checkpoint/types.js'
@@ -35,19 +34,11 @@ function factorsOf(branch: MatchedBranch, source: ByteSource, scaling: number): 
 }
 
 /** A tensor's rows for one layer. */
-function rowsOf(entry: TensorEntry, { module, firstRow, rows, exchanged }: MatchedBranch): TensorEntry {
-  if (rows === module.rows && !exchanged) return entry
+function rowsOf(entry: TensorEntry, { module, firstRow, rows }: MatchedBranch): TensorEntry {
+  if (rows === module.rows) return entry
   const row = (entry.end - entry.begin) / module.rows
-  const [begin, end] = [entry.begin + firstRow * row, entry.begin + (firstRow + rows) * row]
-  const shape = [rows, ...entry.shape.slice(1)]
-  if (!exchanged) return { ...entry, shape, begin, end }
-  const middle = (begin + end) / 2
-  const { source } = entry
-  const turned = joined([
-    { source, begin: middle, end },
-    { source, begin, end: middle },
-  ])
-  return { ...entry, shape, source: turned, begin: 0, end: end - begin }
+  const begin = entry.begin + firstRow * row
+  return { ...entry, shape: [rows, ...entry.shape.slice(1)], begin, end: begin + rows * row }
 }
 
 /** Bytes of the factors: those that several layers share count once. */

@@ -1,7 +1,9 @@
 /** Opens a LoRA: finds the file, refuses one for other networks by its header, downloads it and reads what its branches are. */
 
-import { readLoraFile, readScalings, type LoraFile } from '../../checkpoint/lora/lora-file.js'
+import { readLoraFile, type LoraFile } from '../../checkpoint/lora/lora-file.js'
 import { triggerWords } from '../../checkpoint/lora/lora-metadata.js'
+import { readScalings, type LoraScalings } from '../../checkpoint/lora/lora-scalings.js'
+import { networkKind } from '../../checkpoint/lora/unread-layers.js'
 import { matchLora, type AdaptableLayers, type MatchedLora } from '../../checkpoint/lora/match-lora.js'
 import type { LoraComponent } from '../../checkpoint/lora/lora-keys.js'
 import { UnsupportedError } from '../../errors.js'
@@ -56,10 +58,11 @@ export async function openLora(source: AdapterSource, request: OpenLoraRequest):
       onProgress: (file) => run.report({ type: 'file', component: 'lora', file }),
     })
     const { lora, matched } = await read(bytes)
+    const scalings = await readScalings(lora, bytes, networkKind(layers.get('denoiser')) === 'unet', { signal })
     warnOfIgnored(name, matched, lora, run)
-    const scalings = await readScalings(lora, bytes, { signal })
+    warnOfAlphas(name, scalings, run)
     const factors = new Map(
-      [...matched.components].map(([component, modules]) => [component, layerFactors(modules, bytes, scalings)]),
+      [...matched.components].map(([component, modules]) => [component, layerFactors(modules, bytes, scalings.factors)]),
     )
     return { file: name, factors, triggerWords: triggerWords(lora.metadata), bytes: bytesOfLora(matched), close }
   } catch (error) {
@@ -72,13 +75,18 @@ export async function openLora(source: AdapterSource, request: OpenLoraRequest):
 function refuseQuantizedDora({ components }: MatchedLora, file: string, { isQuantized }: OpenLoraRequest): void {
   for (const [component, branches] of components)
     for (const [layer, { module }] of branches)
-      if (module.form.kind === 'low-rank' && module.form.magnitude && isQuantized(component, layer)) {
+      if (module.form.kind === 'low-rank' && module.form.magnitude !== undefined && isQuantized(component, layer)) {
         const message = `${file} is a DoRA, which needs weights in float16 or float32, but the weight of ${layer} is quantized.`
         throw new UnsupportedError('lora-method', message, { file, layer })
       }
 }
 
-function warnOfIgnored(file: string, { ignored }: MatchedLora, { ignored: others, ignoresDora }: LoraFile, run: Run): void {
+function warnOfIgnored(
+  file: string,
+  { ignored, unread }: MatchedLora,
+  { ignored: others, ignoredDora }: LoraFile,
+  run: Run,
+): void {
   if (others.length > 0) {
     const shown = others.slice(0, 3).join(', ')
     run.warn('lora-ignored', `${file}: ${others.length} tensors that change biases or norms are ignored, such as ${shown}.`)
@@ -90,9 +98,25 @@ function warnOfIgnored(file: string, { ignored }: MatchedLora, { ignored: others
       `${file}: ${ignored.length} of its layers are not in this pipeline and are ignored, such as ${shown.join(', ')}.`,
     )
   }
-  if (ignoresDora)
+  const [left] = unread
+  if (left !== undefined)
+    run.warn(
+      'lora-ignored',
+      `${file}: ${unread.length} of its layers have names that diffusers does not read, and are left out as there, first ${left.first.name}.`,
+    )
+  const [magnitude] = ignoredDora
+  if (magnitude !== undefined)
     run.warn(
       'lora-dora',
-      `${file} was trained as DoRA. Its magnitudes are ignored, as in diffusers, so images differ from those of its author.`,
+      `${file} was trained as DoRA. ${ignoredDora.length} of its magnitudes are ignored, as in diffusers, first ${magnitude}, so images differ from those of its author.`,
     )
+}
+
+function warnOfAlphas(file: string, { overruled }: LoraScalings, run: Run): void {
+  const [first] = overruled
+  if (first?.alpha === undefined) return
+  run.warn(
+    'lora-alpha',
+    `${file}: ${overruled.length} of its layers get the file's most common alpha instead of their own, as in diffusers, first ${first.alpha.name}.`,
+  )
 }

@@ -23,7 +23,7 @@ import { planOn } from '../planning/residence.js'
 import { describeNetworks } from './open-pipeline.js'
 import { readNetworkHeaders } from './read-network-headers.js'
 import { readParts } from './read-parts.js'
-import { isGuided, type PipelineSpec } from '../pipeline-spec.js'
+import { guidanceOf, type GuidanceSpec, type PipelineSpec } from '../pipeline-spec.js'
 import { decidePlaces } from '../planning/place-networks.js'
 import type { LoadNote, LoadPipelineOptions, PipelineInfo } from '../types.js'
 import type { DeviceName } from '../../memory/device-info.js'
@@ -41,6 +41,8 @@ export interface PlannedSize {
   readonly maxSequenceLength?: number | undefined
   /** At most 1: plan without guidance, for which the denoiser takes half as much. By default with guidance. */
   readonly guidanceScale?: number | undefined
+  /** FLUX.1: above 1: plan with a negative prompt, for which the transformer takes twice as much. Default: without. */
+  readonly trueCfgScale?: number | undefined
   /** Whether the generation starts from an image, which the autoencoder encodes first; for FLUX.2-klein, whether it has one reference image of its size. Default false. */
   readonly imageToImage?: boolean | undefined
   /** Stable Diffusion 3.5: the blocks that skip-layer guidance leaves out. By default no skip-layer guidance. */
@@ -115,7 +117,7 @@ export function planNetworks(
   { devices, places, budget }: ChosenDevices<PlannedDevice>,
   networks: ReadonlyMap<string, Network>,
   options: Pick<LoadPipelineOptions, 'offload' | 'vaeTiling'> & PlannedSize,
-  spec: Pick<PipelineSpec, 'guidance' | 'defaults' | 'takesReferences'>,
+  spec: GuidanceSpec & Pick<PipelineSpec, 'takesReferences'>,
 ): PlacedPlan | Refusal {
   const { width, height, latent } = plannedSize(networks, options, spec)
   const placing = decidePlaces({ devices: [...devices.values()], places, budget, networks, options })
@@ -136,7 +138,7 @@ export function planNetworks(
 function plannedSize(
   networks: ReadonlyMap<string, Network>,
   requested: PlannedSize,
-  spec: Pick<PipelineSpec, 'guidance' | 'defaults' | 'takesReferences'>,
+  spec: GuidanceSpec & Pick<PipelineSpec, 'takesReferences'>,
 ) {
   const factor = autoencoderOf(networks)?.model.scaleFactor ?? 8
   const own = latentSize(networks)
@@ -145,7 +147,7 @@ function plannedSize(
   checkSize({ width, height }, factor * (denoiser?.model.latents.patch ?? 1))
   checkAmounts(requested)
   const latent = { width: width / factor, height: height / factor }
-  const guided = isGuided(spec, requested, denoiser?.model)
+  const guided = guidanceOf(spec, requested, denoiser?.model) !== null
   const { maxSequenceLength = spec.defaults.maxSequenceLength } = requested
   const fromImage = requested.imageToImage === true
   return {

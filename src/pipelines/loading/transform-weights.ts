@@ -136,10 +136,14 @@ class PreparedWeights {
 
   #reopen(known: TensorRecord, keys: readonly string[]): Promise<TransformedWeights> {
     const { read, transforms } = this.#request
-    return this.#store(
-      lazyTable(known, async (signal) => transformTable(await read(signal), transforms)),
-      keys,
-    )
+    const open = async (signal: AbortSignal | undefined) => {
+      const table = transformTable(await read(signal), transforms)
+      // An earlier version also quantized tensors that are no longer read: what is lost of its file cannot be made again, so the next load makes another.
+      const gone = known.tensors.find(([name, , , bytes]) => !hasBytes(table.get(name), bytes))
+      if (gone !== undefined) await this.#hub.store.deleteRecord(await recordKey(this.#recipe, keys))
+      return table
+    }
+    return this.#store(lazyTable(known, open), keys)
   }
 
   async #store(table: WeightTable, keys: readonly string[], verified?: ArrivingTable['verified']): Promise<TransformedWeights> {
@@ -189,6 +193,10 @@ function asTensorRecord(value: unknown): TensorRecord | undefined {
   return record?.version === 1 && Array.isArray(record.tensors) ? record : undefined
 }
 
+function hasBytes(entry: TensorEntry | undefined, byteLength: number): entry is TensorEntry {
+  return entry !== undefined && entry.end - entry.begin === byteLength
+}
+
 /** A table of recorded tensors whose original is opened only when a tensor has to be made again. */
 function lazyTable(known: TensorRecord, open: (signal: AbortSignal | undefined) => Promise<WeightTable>): WeightTable {
   let opened: Promise<WeightTable> | undefined
@@ -204,10 +212,12 @@ function lazyTable(known: TensorRecord, open: (signal: AbortSignal | undefined) 
     byteLength,
     read: async (range, options) => {
       const entry = (await original(options?.signal)).get(name)
-      if (entry === undefined || entry.end - entry.begin !== byteLength)
-        throw new CheckpointError('tensor-missing', `The checkpoint no longer has ${name} with ${byteLength} bytes.`, {
-          tensor: name,
-        })
+      if (!hasBytes(entry, byteLength))
+        throw new CheckpointError(
+          'tensor-missing',
+          `The quantized copy in the cache lost ${byteLength} bytes of ${name}, which this version does not read from the checkpoint. Load the model again to make a new copy.`,
+          { tensor: name },
+        )
       return entry.source.read({ begin: entry.begin + range.begin, end: entry.begin + range.end }, options)
     },
   })

@@ -177,14 +177,13 @@ export const mostKeptLatents = 5
  */
 export function heldBytes(
   { ways }: ComponentNeeds,
-  { latents, promptInputs, guidanceInputs }: Pick<DenoiserModel, 'latents' | 'promptInputs' | 'guidanceInputs'>,
-  { guided = true, skipsLayers = false }: GenerationSize,
+  { latents, promptInputs, shapes }: Pick<DenoiserModel, 'latents' | 'promptInputs' | 'shapes'>,
+  size: GenerationSize,
 ): number {
   const inputs = ways[0]?.inputs ?? []
-  const latentBytes =
-    bytesOf(inputs.filter(({ name }) => name === latents.input)) / (guided && guidanceInputs === undefined ? 2 : 1)
+  const latentBytes = bufferOf({ type: 'float32', dims: shapes({ ...size, guided: false })[latents.input] ?? [] })
   const promptBytes = bytesOf(inputs.filter(({ name }) => promptInputs.includes(name)))
-  return bytesOf(inputs) + (1 + mostKeptLatents) * latentBytes + (skipsLayers ? promptBytes / 2 : 0)
+  return bytesOf(inputs) + (1 + mostKeptLatents) * latentBytes + (size.skipsLayers === true ? promptBytes / 2 : 0)
 }
 
 function bytesOf(values: readonly Sized[]): number {

@@ -63,7 +63,12 @@ export class ReferencePictures {
   }
 
   set value(files: readonly Blob[]) {
-    this.#pictures = files.slice(0, mostPictures).map((file) => this.#pictures.find((one) => one.file === file) ?? drawn(file))
+    // Each thumbnail is used once, also where a picture is in the list twice.
+    const left = [...this.#pictures]
+    this.#pictures = files.slice(0, mostPictures).map((file) => {
+      const at = left.findIndex((one) => one.file === file)
+      return (at < 0 ? undefined : left.splice(at, 1)[0]) ?? drawn(file)
+    })
     setText(this.#status, '')
     this.#draw()
     this.#onChange()

@@ -3,7 +3,7 @@
  * record lists the ranges. Such a Blob is shorter than the chunk, so it never counts as the chunk.
  */
 
-import { readBlob } from '../cache/cached-source.js'
+import { readBlob } from './cached-source.js'
 import type { ByteRange } from '../types.js'
 
 /** The ranges of one chunk that have arrived, as bytes of the file, in order and apart from each other. */

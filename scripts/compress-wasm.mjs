@@ -1,0 +1,39 @@
+/**
+ * For the build of the site: some static hosts refuse files of more than 25 MiB, and onnxruntime-web's build for browsers without JSPI is
+ * larger. The build keeps such a WebAssembly file compressed, under a name that hosts send as it is, and src/runtime/wasm-files.ts unpacks it.
+ * (gzip ends with a checksum, so a file that was cut short is not run.)
+ */
+import { readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { gzipSync } from 'node:zlib'
+
+const limit = 25 * 2 ** 20
+/** Hosts label `.gz` as an encoding, so that some browsers would unpack the file themselves. */
+const ending = '.gz.bin'
+
+/** Compresses the WebAssembly files that are too large, and names the other files that are. @returns {import('vite').Plugin} */
+export function compressWasm() {
+  return {
+    name: 'compress-wasm',
+    apply: 'build',
+    writeBundle({ dir = '' }, bundle) {
+      const names = Object.keys(bundle)
+      for (const name of names) {
+        const bytes = readFileSync(join(dir, name))
+        if (bytes.length <= limit) continue
+        const compressed = name.endsWith('.wasm') ? gzipSync(bytes, { level: 9 }) : bytes
+        if (compressed.length > limit) {
+          this.warn(`${name} has ${(bytes.length / 2 ** 20).toFixed(1)} MiB. Some static hosts refuse files of more than 25 MiB.`)
+          continue
+        }
+        writeFileSync(join(dir, name + ending), compressed)
+        rmSync(join(dir, name))
+        const file = name.split('/').at(-1) ?? name
+        for (const script of names.filter((each) => each.endsWith('.js'))) {
+          const text = readFileSync(join(dir, script), 'utf8')
+          if (text.includes(file)) writeFileSync(join(dir, script), text.replaceAll(file, file + ending))
+        }
+      }
+    },
+  }
+}

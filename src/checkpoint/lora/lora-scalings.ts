@@ -1,0 +1,68 @@
+/** What the branches of a LoRA file are multiplied by: alpha / rank. */
+
+import type { ByteSource, ReadOptions } from '../../hub/types.js'
+import { decodeFloats, isFloatDType } from '../element-types.js'
+import type { LoraFile, LoraModule } from './lora-file.js'
+import { flatName } from './lora-keys.js'
+import { trainedScaling } from './lora-metadata.js'
+
+/** The factors of all branches. */
+export interface LoraScalings {
+  readonly factors: ReadonlyMap<LoraModule, number>
+  /** The branches whose own alpha differs from the one that diffusers gives them. */
+  readonly overruled: readonly LoraModule[]
+}
+
+/**
+ * Reads the alphas: see diffusers' `get_peft_kwargs`. In a file for a pipeline with a UNet, a branch without an alpha gets the most common one of its
+ * component; so does a branch whose alpha diffusers 0.42 looks for under a wrong name. In a file without alphas, peft's config decides.
+ */
+export async function readScalings(
+  { modules, metadata }: LoraFile,
+  source: ByteSource,
+  hasUNet: boolean,
+  options: ReadOptions = {},
+): Promise<LoraScalings> {
+  const read = async ({ alpha }: LoraModule) => {
+    if (alpha === undefined || !isFloatDType(alpha.dtype)) return undefined
+    return decodeFloats(await source.read({ begin: alpha.begin, end: alpha.end }, options), alpha.dtype)[0]
+  }
+  const alphas = new Map(await Promise.all(modules.map(async (module) => [module, await read(module)] as const)))
+  const usual = new Map(
+    [...new Set(modules.map(({ component }) => component))].map((component) => [
+      component,
+      mostCommon(modules.flatMap((module) => (module.component === component ? (alphas.get(module) ?? []) : []))),
+    ]),
+  )
+  // diffusers refuses files of other methods, so it has no alphas for them.
+  const isLora = modules.every(({ form }) => form.kind === 'low-rank')
+  const overruled: LoraModule[] = []
+  const factorOf = (module: LoraModule): number => {
+    const { component, layer, rank } = module
+    // A Kronecker product of two whole matrices has no alpha.
+    if (rank === undefined) return 1
+    const own = alphas.get(module)
+    const common = hasUNet ? usual.get(component) : undefined
+    const alpha = hasUNet && isLora && isMissed(module) ? common : (own ?? common)
+    if (own !== undefined && alpha !== own) overruled.push(module)
+    return alpha === undefined ? trainedScaling(metadata, component, layer, rank) : alpha / rank
+  }
+  return { factors: new Map(modules.map((module) => [module, factorOf(module)])), overruled }
+}
+
+/**
+ * Whether diffusers 0.42 does not find the alpha of a layer beside a UNet: those of attentions, whose names it changes, and those of a CLIPTextModel, whose layers
+ * have no `text_model` around them since transformers 5. The second encoder is a CLIPTextModelWithProjection.
+ */
+function isMissed({ component, layer }: LoraModule): boolean {
+  const name = flatName(layer)
+  if (component === 'denoiser') return /_attn[12]_to_(?:q|k|v|out_0)$/.test(name)
+  return component === 'text_encoder' || /_self_attn_\w+_proj$/.test(name)
+}
+
+/** The number that occurs most often, the first of several; undefined for none. */
+function mostCommon(numbers: readonly number[]): number | undefined {
+  const counts = new Map<number, number>()
+  for (const number of numbers) counts.set(number, (counts.get(number) ?? 0) + 1)
+  return [...counts].toSorted((a, b) => b[1] - a[1])[0]?.[0]
+}

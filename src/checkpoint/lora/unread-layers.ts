@@ -1,0 +1,49 @@
+/**
+ * The layers of LoRA files that diffusers 0.42 leaves out although the network has them, because its converters do not know their names. Aquatint leaves them
+ * out too, so that images are the same. Source: `lora_state_dict` of diffusers' `SD3LoraLoaderMixin`, `FluxLoraLoaderMixin` and `Flux2LoraLoaderMixin`. Pure.
+ */
+
+import type { LoraModule } from './lora-file.js'
+import { flatName } from './lora-keys.js'
+
+/** The networks whose files have such layers, and the UNets of Stable Diffusion. */
+export type NetworkKind = 'unet' | 'sd3' | 'flux1' | 'flux2' | 'other'
+
+/** What a network is, by its layers. Chroma's transformer counts as FLUX.1's: diffusers reads its files in the same way. */
+export function networkKind(layers: { readonly has: (layer: string) => boolean } | undefined): NetworkKind {
+  if (layers === undefined) return 'other'
+  if (layers.has('double_stream_modulation_img.linear')) return 'flux2'
+  if (layers.has('single_transformer_blocks.0.proj_mlp')) return 'flux1'
+  if (layers.has('pos_embed.proj') && layers.has('transformer_blocks.0.attn.add_q_proj')) return 'sd3'
+  return layers.has('conv_in') && layers.has('time_embedding.linear_1') ? 'unet' : 'other'
+}
+
+/** Whether a layer is one of an original code whose names diffusers never reads: Stable Diffusion 3's blocks, and the last norm of FLUX.1 and of it. */
+export function isOtherOriginal(layer: string): boolean {
+  return /^(?:joint_blocks_\d|final_layer_)/.test(flatName(layer))
+}
+
+/** The layers outside the blocks that diffusers finds in FLUX.2 files of kohya's form. */
+const flux2Outside: ReadonlySet<string> = new Set([
+  'img_in',
+  'txt_in',
+  'time_in_in_layer',
+  'time_in_out_layer',
+  'final_layer_linear',
+])
+
+/**
+ * Whether diffusers leaves out a layer that the network has.
+ * @param isOriginal whether the file names it as the model's original code does
+ * @param isKohya whether the file has kohya's form, with `lora_down` and `lora_up`
+ */
+export function isUnread(module: LoraModule, kind: NetworkKind, isOriginal: boolean, isKohya: boolean): boolean {
+  const { name } = module.first
+  const layer = flatName(module.layer)
+  const isInBlock = /^(?:double|single)_blocks_\d/.test(layer)
+  if (kind === 'sd3') return isOriginal || name.startsWith('lora_')
+  if (module.component !== 'denoiser') return false
+  if (kind === 'flux1') return isOriginal && !(isKohya ? isInBlock : /\.processor\.|^base_model\./.test(name))
+  if (kind === 'flux2' && isKohya) return !(isOriginal && name.startsWith('lora_unet_') && (isInBlock || flux2Outside.has(layer)))
+  return false
+}
