@@ -55,7 +55,7 @@ test('a distilled model brings the steps and the guidance of its card, which a t
     await generate(page, 'a red apple')
     const rough = await picture()
     await expect(page.locator('body')).toHaveAttribute('data-preview', `${size / 8} × ${size / 8}`)
-    await page.getByLabel('Previews').selectOption('Decoded by a tiny autoencoder')
+    await page.getByLabel('Previews').selectOption('Sharp')
     await generate(page, 'a red apple')
     expect(await picture()).toBe(rough)
     // This fixture makes a pixel of the latents four pixels wide, the autoencoder of the model eight.

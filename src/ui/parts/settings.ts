@@ -112,8 +112,8 @@ export const dtypeNames: Readonly<Record<WeightsDType, string>> = {
 
 /** The ways to write weights in prompts to choose from, and their labels. */
 export const weightingNames: Readonly<Record<PromptWeighting, string>> = {
-  a1111: '(word:1.3), as in AUTOMATIC1111',
-  compel: 'word++, as in compel',
+  a1111: '(word:1.3)',
+  compel: 'word++',
 }
 
 /** The value as a way to write weights in prompts, or undefined if it is none. */

@@ -49,7 +49,7 @@ export class FormView {
     'select',
     { id: 'preview-decoder' },
     h('option', { value: '' }, 'Rough'),
-    h('option', { value: 'auto' }, 'Decoded by a tiny autoencoder'),
+    h('option', { value: 'auto' }, 'Sharp'),
   )
   readonly #weighting = h('select', { id: 'prompt-weighting' }, h('option', { value: '' }, 'None'))
   /** The fields for models that read the prompt with CLIP. */
