@@ -14,6 +14,16 @@ const looserPolicyForDevelopment: Plugin = {
 }
 
 /**
+ * With these headers a page is cross-origin isolated, so the kernels of the CPU use threads (public/service-worker.js adds them on other hosts). The last
+ * one lets isolated pages of other sites load the widget.
+ */
+const isolation = {
+  'Cross-Origin-Opener-Policy': 'same-origin',
+  'Cross-Origin-Embedder-Policy': 'require-corp',
+  'Cross-Origin-Resource-Policy': 'cross-origin',
+}
+
+/**
  * In the package the worker and onnxruntime-web's wasm stay files of their own, named by expressions that a consumer's bundler
  * follows. (Vite's library mode would put all of them into one file as text.)
  */
@@ -39,6 +49,8 @@ const cssTarget = ['chrome123', 'edge123', 'firefox120', 'safari17.5']
 export default defineConfig(({ mode }) => ({
   base: './',
   worker: { format: 'es' as const },
+  server: { headers: isolation },
+  preview: { headers: isolation },
   // onnxruntime-web finds its wasm by import.meta.url, which pre-bundling would break.
   optimizeDeps: { exclude: ['onnxruntime-web'] },
   plugins:

@@ -1,7 +1,8 @@
 /**
- * `npm run bench:kernels [-- --network NAME] [--export FILE.onnx]`: counts the kernels that a run dispatches on the GPU device, and the bytes of the
+ * `npm run bench:kernels [-- --network NAME] [--export FILE.onnx] [--empty]`: counts the kernels that a run dispatches on the GPU device, and the bytes of the
  * buffers bound to them, by kernel, for Aquatint's graphs and for an ONNX file of the same network (bench/kernels/export.py writes one). Also the
- * seconds of a run on the software adapter of headless Chromium, to compare within one call.
+ * seconds of a run on the software adapter of headless Chromium, to compare within one call. `--empty` counts only: the kernels do nothing, which takes
+ * seconds instead of minutes.
  */
 
 import { createReadStream, readFileSync } from 'node:fs'
@@ -19,9 +20,11 @@ const networks = JSON.parse(readFileSync(new URL('kernels/networks.json', import
   CountedNetwork
 >
 
+const options = { network: { type: 'string' }, export: { type: 'string' }, empty: { type: 'boolean' } } as const
+
 export async function main(args: readonly string[]): Promise<void> {
-  const { values } = parseArgs({ args: [...args], options: { network: { type: 'string' }, export: { type: 'string' } } })
-  const { network, export: file } = values
+  const { values } = parseArgs({ args: [...args], options })
+  const { network, export: file, empty } = values
   const exported: Plugin = {
     name: 'export',
     configureServer: ({ middlewares }) => {
@@ -32,6 +35,7 @@ export async function main(args: readonly string[]): Promise<void> {
     },
   }
   const measure = async (page: Page) => {
+    if (empty === true) await page.evaluate(() => Reflect.get(globalThis, 'emptyKernels')())
     for (const [name, counted] of Object.entries(networks)) {
       if (network !== undefined && network !== name) continue
       const [first, step] = await count(page, 'countOwn', counted)

@@ -1,10 +1,13 @@
 /**
  * `npm run bench:wasm`: what onnxruntime's WebAssembly build takes for an operator in two forms, and for whole UNets with random weights, on one thread.
  * The figures are milliseconds of CPU time, the least of some rounds in which the forms alternate, so that other processes disturb them little.
+ *
+ * `-- --network NAME --export FILE.onnx`: only that UNet, beside an ONNX file of the same network (bench/kernels/export.py writes one).
  */
 
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
 import * as ort from 'onnxruntime-web/wasm'
 import type { Config } from '../src/checkpoint/types.js'
 import counted from './kernels/networks.json' with { type: 'json' }
@@ -35,7 +38,31 @@ async function prepare(stage: Stage | undefined): Promise<Timed> {
     externalData: program.weights.map(({ name, dims }) => ({ path: name, data: new Uint8Array(numbers(dims).buffer) })),
     logSeverityLevel: 3,
   })
-  const feeds = Object.fromEntries(program.inputs.map(({ name, dims }) => [name, new ort.Tensor('float32', numbers(dims), dims)]))
+  return timed(session, program.inputs)
+}
+
+/** An ONNX file of a whole network, as other tools export it. */
+async function prepareFile(path: string): Promise<Timed> {
+  const session = await ort.InferenceSession.create(readFileSync(path), { logSeverityLevel: 3 })
+  const inputs = session.inputMetadata.flatMap((input) => {
+    if (!input.isTensor) return []
+    return [{ name: input.name, type: input.type, dims: input.shape.map(Number) }]
+  })
+  return timed(session, inputs)
+}
+
+interface Input {
+  readonly name: string
+  readonly type: string
+  readonly dims: readonly number[]
+}
+
+function timed(session: ort.InferenceSession, inputs: readonly Input[]): Timed {
+  const tensor = ({ type, dims }: Input) =>
+    type === 'int64'
+      ? new ort.Tensor('int64', new BigInt64Array(elementCount(dims)).fill(10n), dims)
+      : new ort.Tensor('float32', numbers(dims), dims)
+  const feeds = Object.fromEntries(inputs.map((input) => [input.name, tensor(input)]))
   return async () => {
     const before = process.cpuUsage()
     await session.run(feeds)
@@ -111,18 +138,20 @@ async function operators(): Promise<void> {
   }
 }
 
-async function networks(): Promise<void> {
+async function networks(only: string | undefined, exported: string | undefined): Promise<void> {
   const bundled = fileURLToPath(new URL('../public/models/aquatint-emoji/unet/config.json', import.meta.url))
   const unets = {
-    'the bundled UNet': JSON.parse(readFileSync(bundled, 'utf8')) as Config,
-    'SDXL’s structure, narrow': counted['sdxl-unet'].config,
+    'bundled-unet': JSON.parse(readFileSync(bundled, 'utf8')) as Config,
+    'sdxl-unet': counted['sdxl-unet'].config,
   }
   for (const [name, config] of Object.entries(unets)) {
+    if (only !== undefined && only !== name) continue
     const model = networkDefinition('UNet2DConditionModel').fromConfig(config)
     const shapes = model.shapes({ height: 16, width: 16 })
     const [batch = 2, tokens = 77, width = 0] = shapes['encoder_hidden_states'] ?? []
     const forms: Record<string, Timed> = {}
-    for (const count of [tokens, 1]) {
+    if (exported !== undefined) forms['the ONNX file'] = await prepareFile(exported)
+    for (const count of exported === undefined ? [tokens, 1] : [tokens]) {
       const { stages } = model.write({ ...shapes, encoder_hidden_states: [batch, count, width] }, options)
       forms[`keys and values of ${count} tokens, once a generation,`] = await prepare(stages.find(({ once }) => once === true))
       forms[`a step with ${count} tokens`] = await prepare(stages.find(({ once }) => once !== true))
@@ -131,8 +160,9 @@ async function networks(): Promise<void> {
   }
 }
 
-export async function main(): Promise<void> {
+export async function main(args: readonly string[]): Promise<void> {
+  const { values } = parseArgs({ args: [...args], options: { network: { type: 'string' }, export: { type: 'string' } } })
   ort.env.wasm.numThreads = 1
-  await operators()
-  await networks()
+  if (values.network === undefined) await operators()
+  await networks(values.network, values.export)
 }

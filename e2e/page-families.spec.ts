@@ -1,6 +1,6 @@
 /** The fields follow the model: what a model does not have is not shown, and what a distilled model needs is set. */
 
-import { expect, generate, openPage, size, test } from './ui/page-harness.js'
+import { expect, generate, modelReady, openPage, size, test } from './ui/page-harness.js'
 
 test('a guidance-free model that takes reference pictures shows neither guidance nor strength, and looks at the picture', async ({
   page,
@@ -27,6 +27,14 @@ test('a guidance-free model that takes reference pictures shows neither guidance
   const withReference = await made()
   expect(withReference).not.toBe(fromWords)
   expect(await page.evaluate(() => document.querySelector('aquatint-prompt')?.settings)).not.toHaveProperty('strength')
+
+  // The base model has guidance, but its class has no negative prompt.
+  server.setRepository('owner/base', 'fixtures/tiny-flux2-klein-base/repo')
+  await openPage(page, server, { model: 'owner/base' })
+  await modelReady(page)
+  await page.getByText('Settings', { exact: true }).click()
+  await expect(page.getByLabel('Guidance')).toBeVisible()
+  await expect(page.getByLabel('Negative prompt')).toBeHidden()
 })
 
 test('a distilled model brings the steps and the guidance of its card, which a typed value replaces', async ({

@@ -32,6 +32,13 @@ test('on a software adapter the page says what works', async ({ page }) => {
   await expect(page.locator('[data-code="software-adapter"]')).toContainText('The bundled model works here, on the CPU.')
   await page.getByRole('button', { name: 'This machine' }).click()
   await expect(page.getByRole('dialog').getByText('software adapter only')).toBeVisible()
+  // `npm start` sends the headers of an isolated page, so there are threads.
+  const { isolated, cores } = await page.evaluate(() => ({ isolated: crossOriginIsolated, cores: navigator.hardwareConcurrency }))
+  expect(isolated).toBe(true)
+  expect(cores).toBeGreaterThan(1)
+  await expect(page.getByRole('dialog').locator('dt:text-is("CPU") + dd')).toHaveText(
+    `${cores} cores; models run there on ${Math.min(cores, 8)} threads`,
+  )
 })
 
 test('without WebGPU the page says so and still generates pictures', async ({ page, server }) => {
@@ -144,6 +151,8 @@ test('in a frame of another site the panel says so', async ({ page, server }) =>
     const frame = page.frameLocator('iframe')
     await frame.getByRole('button', { name: 'This machine' }).click()
     await expect(frame.getByText('This page is embedded in another site.')).toBeVisible()
+    // The other site is not isolated, so its frames are not.
+    await expect(frame.locator('dt:text-is("CPU") + dd')).toHaveText(/on 1 thread$/)
     await frame.getByRole('button', { name: 'Close' }).click()
     await frame.getByLabel('Prompt', { exact: true }).fill('a red apple')
     await frame.getByRole('button', { name: 'Generate' }).click()

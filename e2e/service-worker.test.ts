@@ -22,7 +22,6 @@ function start(network: Map<string, string>) {
     delete: (request: string | { readonly url: string }) =>
       Promise.resolve(cached.delete(typeof request === 'string' ? request : request.url)),
     put: async (url: string, response: Response) => void cached.set(url, await response.text()),
-    add: async (url: string) => void cached.set(url, await fetched(url).text()),
   }
   const handlers = new Map<string, (event: { waitUntil: (work: Promise<unknown>) => void }) => void>()
   const self = {
@@ -33,7 +32,7 @@ function start(network: Map<string, string>) {
   }
   const caches = { open: () => Promise.resolve(cache), keys: () => Promise.resolve([]) }
   const fetch = (url: string) => Promise.resolve().then(() => fetched(url))
-  runInContext(script, createContext({ self, caches, fetch, URL, Response, Set, Promise }))
+  runInContext(script, createContext({ self, caches, fetch, URL, Response, Headers, Set, Promise }))
   const install = async () => {
     const work: Promise<unknown>[] = []
     handlers.get('install')?.({ waitUntil: (promise) => void work.push(promise) })

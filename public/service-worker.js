@@ -1,9 +1,12 @@
 /**
  * Keeps the page itself, its scripts and the runtime's wasm, so that it opens without a network. It never touches a model: weights
  * are fetched in ranges and kept, checked, by the engine's own cache.
+ *
+ * Everything it keeps gets the headers of an isolated page, so that from the second visit on the CPU's kernels use threads, on hosts that do not
+ * send these headers. A frame of another site stays as its host sends it.
  */
 
-const cacheName = 'aquatint-shell-1'
+const cacheName = 'aquatint-shell-2'
 const scope = new URL(self.registration.scope)
 
 self.addEventListener('install', (event) => {
@@ -30,7 +33,7 @@ async function openPage(event) {
   try {
     const response = await fetch(event.request)
     if (response.ok) event.waitUntil(response.clone().text().then(refreshShell))
-    return response
+    return isolated(response)
   } catch (error) {
     const cached = await caches.match(scope.href, { cacheName })
     if (cached !== undefined) return cached
@@ -38,11 +41,25 @@ async function openPage(event) {
   }
 }
 
+/**
+ * The response with the headers of an isolated page, or of a script that such a page may run as a worker. Other sites' files are fetched with CORS, so
+ * `require-corp` refuses none of them; Safari knows no other value.
+ */
+function isolated(response) {
+  // A redirect, which only the browser can follow.
+  if (response.status === 0) return response
+  const { status, statusText } = response
+  const headers = new Headers(response.headers)
+  headers.set('cross-origin-opener-policy', 'same-origin')
+  headers.set('cross-origin-embedder-policy', 'require-corp')
+  return new Response(response.body, { status, statusText, headers })
+}
+
 /** Names under assets/ hold a hash of their content: what is cached is right. */
 async function fromCacheFirst(request) {
   const cached = await caches.match(request.url, { cacheName })
   if (cached !== undefined) return cached
-  const response = await fetch(request)
+  const response = isolated(await fetch(request))
   await keep(request.url, response)
   return response
 }
@@ -83,9 +100,15 @@ async function refreshShell(text) {
   const named = new Set(
     [...page.matchAll(/(?:src|href)="(\.\/(?:assets|icons)\/[^"]+|\.\/manifest\.webmanifest)"/g)].map(([, path]) => new URL(path, scope).href),
   )
-  await Promise.all([...named].map((url) => cache.add(url)))
-  await cache.put(scope.href, new Response(page, { headers: { 'content-type': 'text/html; charset=utf-8' } }))
+  await Promise.all([...named].map((url) => add(cache, url)))
+  await cache.put(scope.href, isolated(new Response(page, { headers: { 'content-type': 'text/html; charset=utf-8' } })))
   for (const request of old) if (request.url !== scope.href && !named.has(request.url)) await cache.delete(request)
+}
+
+async function add(cache, url) {
+  const response = await fetch(url)
+  if (!response.ok) throw new TypeError(`${url} answered ${response.status}`)
+  await cache.put(url, isolated(response))
 }
 
 async function dropOldCaches() {

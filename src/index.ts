@@ -54,7 +54,8 @@ export type { ComponentName } from './component-names.js'
 export type { CachedFile, CachedModel, VerifyResult } from './hub/cache/cache-manager.js'
 export type { RepositoryReference } from './hub/repositories/open-repository.js'
 export type { FileProgress } from './hub/types.js'
-export type { PipelinePlan, PlacedPlan, PlannedSize } from './pipelines/loading/plan-pipeline.js'
+export type { PlacedPlan } from './pipelines/loading/plan-networks.js'
+export type { PipelinePlan } from './pipelines/loading/plan-pipeline.js'
 export type {
   CapturedTensorName,
   CapturedTensors,
@@ -82,6 +83,7 @@ export type {
   SingleFileReference,
   StepInfo,
   WeightsDType,
+  PlannedSize,
 } from './pipelines/types.js'
 export type { LoadEmbeddingOptions, LoadLoraOptions, LoraInfo } from './pipelines/adapter-types.js'
 export type { ComponentPlan, MemoryPlan, Residence } from './memory/plan.js'

@@ -1,6 +1,9 @@
-"""Writes the ordinary ONNX export of a UNet of `npm run bench:kernels`, fused by onnxruntime.transformers, to compare with.
+"""Writes the ordinary ONNX export of a UNet, fused by onnxruntime.transformers, to compare with in `npm run bench:kernels` and `npm run bench:wasm`.
 
 python bench/kernels/export.py sdxl-unet unet.onnx
+python bench/kernels/export.py public/models/aquatint-emoji/unet/config.json unet.onnx
+
+The first argument is a network of networks.json, or the config of a UNet.
 
 Needs torch, diffusers, onnx, onnxscript and onnxruntime. Random weights, batch 2, prompt of 77 tokens.
 """
@@ -29,15 +32,22 @@ class Plain(torch.nn.Module):
         return self.unet(sample, timestep, context, added_cond_kwargs=given, return_dict=False)[0]
 
 
-def main(name, target):
+def read_network(name):
+    """The config of a UNet, and the edge of its latents."""
+    if name.endswith(".json"):
+        return json.loads(Path(name).read_text()), 16
     network = json.loads(Path(__file__).with_name("networks.json").read_text())[name]
     if network["className"] != "UNet2DConditionModel":
         raise SystemExit(f"{name} is no UNet: onnxruntime.transformers fuses no transformer of this class.")
-    config, edge = network["config"], network["latents"]
+    return network["config"], network["latents"]
+
+
+def main(name, target):
+    config, edge = read_network(name)
     torch.manual_seed(0)
-    unet = UNet2DConditionModel(**config).eval()
+    unet = UNet2DConditionModel.from_config(config).eval()
     arguments = [torch.randn(2, 4, edge, edge), torch.tensor([10, 10]), torch.randn(2, 77, config["cross_attention_dim"])]
-    if "addition_embed_type" in config:
+    if config.get("addition_embed_type") is not None:
         pooled = config["projection_class_embeddings_input_dim"] - 6 * config["addition_time_embed_dim"]
         arguments += [torch.randn(2, pooled), torch.zeros(2, 6)]
     with tempfile.TemporaryDirectory() as folder:

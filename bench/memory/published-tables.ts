@@ -10,7 +10,7 @@ import type { Network } from '../../src/pipelines/bind-network.js'
 import type { WeightsDType } from '../../src/pipelines/types.js'
 import { weightBytes, type ComponentNeeds } from '../../src/memory/needs.js'
 import { leastBudget, leastWeightBudget, planMemory, type Residence } from '../../src/memory/plan.js'
-import { capabilitiesOf, ownKernels } from '../../src/memory/device-info.js'
+import { capabilitiesOf, fusesGeglu, ownKernels } from '../../src/memory/device-info.js'
 import { orThrow } from '../../src/memory/refusal.js'
 import { formatBytes } from '../../src/util/format-bytes.js'
 import { publishedNetwork } from './weight-tables.js'
@@ -109,7 +109,12 @@ export const device = {
     kernels: ownKernels,
     capabilities: capabilitiesOf.webgpu,
   },
-  writeOptions: ({ dtype, granularity }) => ({ dtype, weights: 'input', granularity }),
+  writeOptions: ({ dtype, granularity }) => ({
+    dtype,
+    weights: 'input',
+    granularity,
+    fusesGeglu: fusesGeglu(dtype, { shaderF16: true }),
+  }),
 } as const satisfies PlannedDevice
 
 /** Returns all tables in Markdown. */

@@ -10,19 +10,20 @@ import {
   type DeviceKind,
   type DeviceName,
   ownKernels,
+  fusesGeglu,
 } from '../../src/memory/device-info.js'
 import type { ComponentPlan } from '../../src/memory/plan.js'
 import { isRefusal, orThrow, refusalError } from '../../src/memory/refusal.js'
 import { chooseDevices, type DeviceSource } from '../../src/pipelines/loading/choose-devices.js'
 import { checkDType } from '../../src/pipelines/loading/dtypes.js'
-import { planNetworks, type PlacedPlan, type PlannedSize } from '../../src/pipelines/loading/plan-pipeline.js'
+import { planNetworks, type PlacedPlan } from '../../src/pipelines/loading/plan-networks.js'
 import { readNetworkHeaders } from '../../src/pipelines/loading/read-network-headers.js'
 import type { NetworkSource } from '../../src/pipelines/loading/read-parts.js'
 import type { PlannedDevice } from '../../src/pipelines/planning/memory-needs.js'
 import { Run } from '../../src/pipelines/run.js'
 import { activateLoras, type NamedLora } from './loras.js'
 import type { PipelineSpec } from '../../src/pipelines/pipeline-spec.js'
-import type { LoadPipelineOptions } from '../../src/pipelines/types.js'
+import type { LoadPipelineOptions, PlannedSize } from '../../src/pipelines/types.js'
 
 /** What the plan is for. */
 export type MemoryRequest = Pick<LoadPipelineOptions, 'maxMemory' | 'deviceMap' | 'dtype' | 'offload'> & PlannedSize
@@ -108,7 +109,13 @@ function describeDevice(name: DeviceName): PlannedDevice {
     kernels: ownKernels,
     capabilities: capabilitiesOf[kind],
   } as const
-  return { info, writeOptions: (wanted) => ({ ...wanted, dtype: computeType(wanted.dtype, info), weights: 'input' }) }
+  return {
+    info,
+    writeOptions: (wanted) => {
+      const dtype = computeType(wanted.dtype, info)
+      return { ...wanted, dtype, weights: 'input', fusesGeglu: kind === 'webgpu' && fusesGeglu(dtype, info) }
+    },
+  }
 }
 
 /** The planned image has guidance where the pipeline's class has it, whatever its default scale. */

@@ -1,6 +1,6 @@
 /** Prints a memory plan: when and where each component runs, which blocks stay on the device, and the peak of each device. */
 
-import type { PlacedPlan } from '../../src/pipelines/loading/plan-pipeline.js'
+import type { PlacedPlan } from '../../src/pipelines/loading/plan-networks.js'
 import type { ComponentPlan } from '../../src/memory/plan.js'
 import { formatBytes } from '../../src/util/format-bytes.js'
 import { shortNames } from './block-names.js'

@@ -164,4 +164,11 @@ test('a visit with a model that does not exist', async ({ engineName, tab, site,
     expect((await looks(tab)).overflow).toBe(0)
     await keepScreenshot(tab, engineName, 'machine')
   })
+
+  await test.step('on the next visit the page is isolated, so the CPU has threads, although its host sends no headers', async () => {
+    expect(await tab.evaluate(() => self.crossOriginIsolated, null)).toBe(false)
+    await tab.evaluate(() => navigator.serviceWorker.ready.then(() => undefined), null)
+    await tab.reload()
+    expect(await tab.evaluate(() => self.crossOriginIsolated, null)).toBe(true)
+  })
 })

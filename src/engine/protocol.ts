@@ -6,7 +6,7 @@
 import { type releaseProxy, transferHandlers, type TransferHandler } from 'comlink'
 import { deserializeError, serializeError, type SerializedError } from '../errors.js'
 import type { CachedFile, CachedModel, VerifyResult } from '../hub/cache/cache-manager.js'
-import type { PipelinePlan, PlannedSize } from '../pipelines/loading/plan-pipeline.js'
+import type { PipelinePlan } from '../pipelines/loading/plan-pipeline.js'
 import type {
   CheckpointReference,
   EncodePromptOptions,
@@ -18,6 +18,7 @@ import type {
   PromptEmbeddings,
   PromptInput,
   StepInfo,
+  PlannedSize,
 } from '../pipelines/types.js'
 import type { AdapterCommand, LoraInfo } from '../pipelines/adapter-types.js'
 

@@ -34,6 +34,7 @@ export const info: PipelineInfo = {
   imageToImage: true,
   guidance: 'classifier-free',
   promptWeighting: true,
+  takesNegativePrompt: true,
   takesReferences: false,
   notes: [],
 }

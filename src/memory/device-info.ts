@@ -94,3 +94,11 @@ export const ownKernels: KernelReport = { source: 'onnxruntime', replaced: [], u
 export function computeType(wanted: 'float32' | 'float16', { shaderF16 }: Pick<DeviceInfo, 'shaderF16'>): 'float32' | 'float16' {
   return shaderF16 ? wanted : 'float32'
 }
+
+/**
+ * Whether a GPU's graphs of this type have GEGLU in one kernel, BiasSplitGelu. onnxruntime finds a compiled one whatever its type was: a device that has
+ * float16 must not use it in float32 too.
+ */
+export function fusesGeglu(dtype: 'float32' | 'float16', { shaderF16 }: Pick<DeviceInfo, 'shaderF16'>): boolean {
+  return dtype === 'float16' || !shaderF16
+}

@@ -149,10 +149,14 @@ export class ConfigReader {
     for (const key of keys) this.#seen.add(key)
   }
 
-  /** Accepts a key that is read only with other values of other keys. A value other than `usual`, null and false is listed in {@link unusedValues}. */
-  unused(key: string, usual: string | number | null): void {
+  /**
+   * Accepts a key that is read only with other values of other keys, or never. A value other than `usual`, null and false is listed in
+   * {@link unusedValues}.
+   */
+  unused(key: string, usual: string | number | readonly number[] | null): void {
     const value = this.raw(key) ?? null
-    if (value !== usual && value !== null && value !== false) this.#unused.set(key, value)
+    if (value === null || value === false || JSON.stringify(value) === JSON.stringify(usual)) return
+    this.#unused.set(key, value)
   }
 
   /** The values that have no effect with the rest of the config, by their keys. */

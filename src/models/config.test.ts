@@ -10,6 +10,7 @@ import { SD3Transformer2DModel } from './transformers/transformer-sd3.js'
 import { T5EncoderModel } from './text-encoders/t5-encoder-model.js'
 import { fixtures, readJson } from './testing.node.js'
 import { graphFor } from './testing.js'
+import { AutoencoderTiny } from './autoencoders/autoencoder-tiny.js'
 import { UNet2DConditionModel, unetTimeIdEmbeds } from './unets/unet-2d-condition.js'
 
 const options: WriteOptions = { dtype: 'float32', weights: 'input', granularity: 'block' }
@@ -234,4 +235,11 @@ test('the pooled row is that of the first end-of-text token, or with the legacy 
   const pooling = (config: Config) => [...(CLIPTextModel.fromConfig(config).hostInputs(ids, 6)['pooling']?.data ?? [])]
   expect(pooling(clip)).toEqual([0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0])
   expect(pooling({ ...clip, eos_token_id: 2 })).toEqual([0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1])
+})
+
+test('values of AutoencoderTiny that it never reads are listed, but not the usual ones', () => {
+  const usual = { latent_magnitude: 3, latent_shift: 0.5, force_upcast: false, block_out_channels: [64, 64, 64, 64] }
+  expect(AutoencoderTiny.fromConfig(usual).unusedValues).toEqual({})
+  const other = { latent_magnitude: 4, latent_shift: 1, force_upcast: true, block_out_channels: [32] }
+  expect(AutoencoderTiny.fromConfig(other).unusedValues).toEqual(other)
 })

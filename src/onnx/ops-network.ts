@@ -6,7 +6,8 @@
 import { InputError } from '../errors.js'
 import { floats, integers } from './constants.js'
 import type { GraphBuilder } from './graph-builder.js'
-import { dimension, padEnd } from './ops-shape.js'
+import { add, gelu, mul } from './ops-math.js'
+import { dimension, padEnd, reshape, split } from './ops-shape.js'
 import type { ValueInfo } from './types.js'
 
 function single(values: readonly ValueInfo[]): ValueInfo {
@@ -98,6 +99,28 @@ export function instanceNormalization(graph: GraphBuilder, x: ValueInfo, epsilon
       attributes: { epsilon: { kind: 'float', value: epsilon } },
     }),
   )
+}
+
+/**
+ * GEGLU: the first half of each row of x [rows, 2 · width], times Gelu of the second. A bias [2 · width] is added to x first. Where the options
+ * say so, it is one kernel, com.microsoft's BiasSplitGelu.
+ */
+export function geglu(graph: GraphBuilder, x: ValueInfo, bias?: ValueInfo): ValueInfo {
+  const [rows, both] = [dimension(x, 0), dimension(x, 1)]
+  if (bias !== undefined && graph.options.fusesGeglu === true) {
+    const result = single(
+      graph.node({
+        op: 'BiasSplitGelu',
+        domain: 'com.microsoft',
+        inputs: [reshape(graph, x, [1, rows, both]), bias],
+        outputs: [{ type: x.type, dims: [1, rows, both / 2] }],
+      }),
+    )
+    return reshape(graph, result, [rows, both / 2])
+  }
+  const [state, gate] = split(graph, bias === undefined ? x : add(graph, x, bias), [both / 2, both / 2], 1)
+  if (state === undefined || gate === undefined) throw new Error('Split returned too few parts')
+  return mul(graph, state, gelu(graph, gate))
 }
 
 /** Layer normalization over the last axis. Every provider computes the statistics in float32. */

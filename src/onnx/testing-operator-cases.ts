@@ -165,6 +165,9 @@ const uses: Readonly<Record<Operator, Uses>> = {
       [[1, width], [12, width], [12]],
     ].map((dims) => ({ dims, body: (graph, [x, weight, bias]) => network.gemm(graph, given(x), given(weight), bias) })),
   conv: convolutions,
+  geglu: (width) => [
+    { dims: [[5, 8 * width], [8 * width]], body: (graph, [x, bias]) => network.geglu(graph, given(x), given(bias)) },
+  ],
   instanceNormalization: (width) =>
     [
       [2, width, 10],

@@ -60,6 +60,8 @@ export interface WriteOptions {
   readonly dtype: 'float32' | 'float16'
   /** `input`: weights are graph inputs (WebGPU); `initializer`: external initializers (wasm). */
   readonly weights: 'input' | 'initializer'
+  /** Whether GEGLU is one kernel, BiasSplitGelu. Absent: it is not. */
+  readonly fusesGeglu?: boolean | undefined
   /** `component`: one program for everything; `block`: one stage for each block, and equal blocks share a program. */
   readonly granularity: 'component' | 'block'
   /** Says, by parameter name, which Linear weights are quantized; if absent, none is. Their graphs use MatMulNBits. */

@@ -5,7 +5,8 @@ import { createPipeline, type LoadedPipeline } from './generation/loaded-pipelin
 import type { PipelineFamily } from './generation/pipeline-family.js'
 import type { OpenPipelineOptions, PipelineSource } from './loading/find-pipeline.js'
 import { openPipeline } from './loading/open-pipeline.js'
-import { planPipeline, type PipelinePlan, type PlannedSize } from './loading/plan-pipeline.js'
+import { planPipeline, type PipelinePlan } from './loading/plan-pipeline.js'
+import type { PlannedSize } from './types.js'
 
 /**
  * Loads a pipeline of one of the classes `known`. `repo`: a Hub id, a base URL, or an open repository.

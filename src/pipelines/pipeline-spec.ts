@@ -38,6 +38,8 @@ export interface PipelineSpec {
   readonly previewDecoder?: string | undefined
   /** Whether `trueCfgScale` above 1 and a negative prompt add classifier-free guidance to guidance of another kind. Absent: the option is not used. */
   readonly takesTrueCfg?: boolean | undefined
+  /** Whether the class has a negative prompt. Absent: it has one wherever it has classifier-free guidance. */
+  readonly takesNegativePrompt?: boolean | undefined
   /** Whether `image` are reference images, whose tokens the denoiser attends to. Absent: it is one image to start from. */
   readonly takesReferences?: boolean | undefined
   /** What a checkpoint's own options, those of model_index.json, change of the two above. Absent: nothing. */

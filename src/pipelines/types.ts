@@ -84,10 +84,35 @@ export interface LoadPipelineOptions {
    * `enable_vae_slicing` needs no option: images are always decoded one by one.
    */
   readonly vaeTiling?: boolean | undefined
+  /**
+   * The generation to compile for while weights download, so that its first step costs what the second does; `{}` for the model's own size. Where the
+   * memory plan has no room, or the generation is another one, its kernels are compiled when they run first. Default: not before the first generation.
+   */
+  readonly prepareFor?: PlannedSize | undefined
   /** Component name → a repository id or reference, or null to leave the component out. Default: all components of the repository. */
   readonly components?: Readonly<Record<string, string | ComponentReference | null>> | undefined
   /** A scheduler that replaces the repository's, created from its config; also if the repository's class is not supported. Default: the repository's. */
   readonly scheduler?: SchedulerReference | undefined
+}
+
+/** The generation to plan for. */
+export interface PlannedSize {
+  /** In pixels. Default: the model's width. */
+  readonly width?: number | undefined
+  /** In pixels. Default: the model's height. */
+  readonly height?: number | undefined
+  /** 1 to 64 images at once. Default 1. */
+  readonly numImagesPerPrompt?: number | undefined
+  /** Stable Diffusion 3: how many of T5's tokens are used, 1 to 512. Default 256. */
+  readonly maxSequenceLength?: number | undefined
+  /** At most 1: plan without guidance, for which the denoiser takes half as much. By default with guidance. */
+  readonly guidanceScale?: number | undefined
+  /** FLUX.1: above 1: plan with a negative prompt, for which the transformer takes twice as much. Default: without. */
+  readonly trueCfgScale?: number | undefined
+  /** Whether the generation starts from an image, which the autoencoder encodes first; for FLUX.2-klein, whether it has one reference image of its size. Default false. */
+  readonly imageToImage?: boolean | undefined
+  /** Stable Diffusion 3.5: the blocks that skip-layer guidance leaves out. By default no skip-layer guidance. */
+  readonly skipGuidanceLayers?: readonly number[] | undefined
 }
 
 /** A scheduler class of diffusers, created from the repository's config with some keys changed (`from_config`). */
@@ -361,13 +386,15 @@ export interface PipelineInfo {
   readonly imageToImage: boolean
   /**
    * How `guidanceScale` steers. `classifier-free`: away from the negative prompt, which doubles the denoiser's batch. `embedded`: as an input of the
-   * denoiser, without a negative prompt. `none`: not at all, as in distilled models.
+   * denoiser, which needs no negative prompt. `none`: not at all, as in distilled models.
    */
   readonly guidance: 'classifier-free' | 'embedded' | 'none'
   /** Whether `generate` accepts `promptWeighting` and `clipSkip`: the denoiser reads the hidden states of CLIP text encoders. */
   readonly promptWeighting: boolean
   /** Whether `image` are reference images, one or a list, rather than one to start from: FLUX.2-klein. */
   readonly takesReferences: boolean
+  /** Whether `negativePrompt` counts: with guidance, and for FLUX.1 with `trueCfgScale`. */
+  readonly takesNegativePrompt: boolean
   /** What loading ignored, assumed or replaced in the checkpoint, such as config keys that a class does not have. Empty for most checkpoints. */
   readonly notes: readonly LoadNote[]
 }

@@ -1,6 +1,6 @@
 /** What graphs run on, as pipelines see it: it opens nothing and computes nothing itself. Only types. */
 
-import type { WriteOptions } from '../onnx/types.js'
+import type { ComponentGraph, WriteOptions } from '../onnx/types.js'
 import type { WeightTable } from '../checkpoint/types.js'
 import type { Backend } from './backend.js'
 import type { ValueTally } from './health.js'
@@ -42,6 +42,21 @@ export interface Device {
    * @throws InputError `bad-terms`; DeviceError
    */
   tally(tensor: DeviceTensor, owner: string): Promise<ValueTally>
+  /**
+   * Compiles what runs of these graphs need, before their weights are here, within `room` bytes of buffers. Does nothing where sessions contain weights.
+   * @throws DeviceError, AbortError
+   */
+  prepare(graphs: readonly ComponentGraph[], options: PrepareOptions): Promise<void>
+  /** Releases what {@link prepare} compiled and no network uses. */
+  endPreparation(): Promise<void>
   /** Destroys the GPUDevice and everything on it. */
   dispose(): Promise<void>
+}
+
+/** Options of {@link Device.prepare}. */
+export interface PrepareOptions {
+  /** In the memory account and in messages. */
+  readonly owner: string
+  readonly room: number
+  readonly signal: AbortSignal
 }

@@ -7,6 +7,7 @@
 import type * as ort from 'onnxruntime-web'
 import { DeviceError } from '../errors.js'
 import { Mutex } from '../util/mutex.js'
+import { processorThreads } from '../util/processor-threads.js'
 import { isCrossOriginScript, unpackedWasm, wasmFiles } from './wasm-files.js'
 import type { DeviceKind } from '../memory/device-info.js'
 
@@ -65,10 +66,9 @@ async function load(build: Build): Promise<OnnxRuntime> {
       details,
     )
   }
-  // Threads need shared memory, which only a cross-origin isolated page has. The build for GPUs needs no threads.
+  // The build for GPUs needs no threads, and a browser starts no thread with a script of another origin.
   const foreign = isCrossOriginScript()
-  const threads = build === 'wasm' && globalThis.crossOriginIsolated && !foreign ? Math.min(navigator.hardwareConcurrency, 8) : 1
-  runtime.env.wasm.numThreads = threads
+  runtime.env.wasm.numThreads = build === 'wasm' && !foreign ? processorThreads() : 1
   // Otherwise it would download a module that it already contains (importWasmModule in its wasm-utils-import.ts).
   if (wasmBinary !== undefined) runtime.env.wasm.wasmBinary = wasmBinary
   else if (foreign) runtime.env.wasm.wasmPaths = { wasm: wasmFiles[build]().href }

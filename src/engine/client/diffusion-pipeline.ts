@@ -5,7 +5,7 @@
 
 import { InputError } from '../../errors.js'
 import { cleanReference } from '../../util/clean-reference.js'
-import type { PipelinePlan, PlannedSize } from '../../pipelines/loading/plan-pipeline.js'
+import type { PipelinePlan } from '../../pipelines/loading/plan-pipeline.js'
 import type {
   CheckpointReference,
   EncodePromptOptions,
@@ -17,6 +17,7 @@ import type {
   PromptEmbeddings,
   PromptInput,
   StepInfo,
+  PlannedSize,
 } from '../../pipelines/types.js'
 import type { AdapterCommand, LoraInfo } from '../../pipelines/adapter-types.js'
 import type { LoadEmbeddingCallOptions, LoadLoraCallOptions } from './adapter-options.js'

@@ -4,8 +4,7 @@
  */
 
 import { InputError } from '../../errors.js'
-import type { PlannedSize } from '../../pipelines/loading/plan-pipeline.js'
-import type { EncodePromptOptions, GenerateOptions, LoadPipelineOptions } from '../../pipelines/types.js'
+import type { EncodePromptOptions, GenerateOptions, LoadPipelineOptions, PlannedSize } from '../../pipelines/types.js'
 import type { LoadEmbeddingOptions, LoadLoraOptions } from '../../pipelines/adapter-types.js'
 import { componentNames } from '../../component-names.js'
 
@@ -26,6 +25,7 @@ const load: Names<LoadPipelineOptions> = {
   keepOriginal: true,
   vaeTiling: true,
   components: true,
+  prepareFor: true,
   revalidate: true,
   scheduler: true,
 }

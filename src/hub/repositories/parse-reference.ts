@@ -42,7 +42,23 @@ const notModels: Readonly<Record<string, string>> = {
   docs: 'a page of the documentation',
   models: 'a list of models',
   settings: 'a page of settings',
+  organizations: 'an organization',
+  learn: 'a course',
+  posts: 'a post',
+  tasks: 'a page about a task',
+  chat: 'a chat',
 }
+
+/** Sites whose pages are about models, by host and path. None of them is a folder of files that another page can read. */
+const sites: readonly (readonly [RegExp, string])[] = [
+  [/^[^/]+\.hf\.space\b/, 'is a Space'],
+  [/^(?:cdn-lfs[\w-]*\.(?:huggingface\.co|hf\.co)|[^/]+\.xethub\.hf\.co)\b/, 'is the address of one stored file, which expires'],
+  [/^(?:[^/]+\.)?github\.com\b(?!.*\/(?:raw|releases)\/)/, 'is a page of GitHub, which lets no other page read its files'],
+  [/^(?:[^/]+\.)?civitai\.\w+\b(?!\/api\/)/, 'is a page of Civitai, not a folder of files'],
+  [/^(?:[^/]+\.)?modelscope\.\w+\b/, "is a page of ModelScope, which does not have the Hub's interface"],
+  [/^(?:[^/]+\.)?kaggle\.com\b/, 'is a page of Kaggle, not a folder of files'],
+  [/^(?:drive|docs)\.google\.com\b/, 'is a page of Google Drive, which lets no other page read its files'],
+]
 
 /** The files by which a folder is recognized. The address of one means its folder. */
 const folderFiles = /\/(?:model_index\.json|files\.json|config\.json)$/
@@ -61,7 +77,7 @@ export function parseReference(reference: string, endpoint: string, baseUrl?: st
   if (/^(?:data|blob|javascript|about):/i.test(text)) throw badUrl(text, 'holds no folder of files')
   if (/^[\w.-]+:\d+(?:\/|$)/.test(text)) throw badUrl(text, 'has no scheme: begin it with "http://" or "https://"')
   const host = text.slice(0, text.indexOf('/')).toLowerCase()
-  if (text.split('/').length > 2 && isHub(host, endpoint)) return parseUrl(`https://${text}`, endpoint)
+  if (isHub(host, endpoint)) return parseUrl(`https://${text}`, endpoint)
   return parseHubPath(stripQuery(text), { endpoint, text, isPage: false })
 }
 
@@ -78,6 +94,14 @@ function parseUrl(text: string, endpoint: string): Named {
   } else if (hubHosts.has(plainHost(url))) return parseHubPath(path.slice(1), { endpoint, text, isPage: true })
   else if (mirrorHosts.has(plainHost(url)))
     return parseHubPath(path.slice(1), { endpoint: `https://${plainHost(url)}/`, text, isPage: true })
+  if (plainHost(url) === 'api-inference.huggingface.co')
+    return parseHubPath(path.replace(/^\/models\//, ''), { endpoint, text, isPage: true })
+  const site = sites.find(([address]) => address.test(plainHost(url) + path))?.[1]
+  if (site !== undefined)
+    throw badUrl(
+      text,
+      `${site}. Give a model of the Hub, written as owner/name, or the address of a folder with a model_index.json`,
+    )
   if (weightFile.test(path)) throw badUrl(text, "is the address of one file; give the address of the folder in diffusers' layout")
   return { base: checkBaseUrl(folderOf(url.origin + path)) }
 }
@@ -99,8 +123,11 @@ interface HubPath {
 
 /** @param path what follows the Hub's host, or an id */
 function parseHubPath(path: string, { endpoint, text, isPage }: HubPath): NamedRepository {
-  const parts = path.replace(/^api\/models\//, '').split('/')
-  while (parts.at(-1) === '') parts.pop()
+  const parts = path
+    .replace(/^api\/models\//, '')
+    .replace(/^([\w.-]+)%2f/i, '$1/')
+    .split('/')
+    .filter((part) => part !== '')
   const [owner = '', name, view, ...rest] = parts
   const other =
     Object.hasOwn(notModels, owner) && (isPage || owner === 'datasets' || owner === 'spaces') ? notModels[owner] : undefined
@@ -158,7 +185,7 @@ function isHub(host: string, endpoint: string): boolean {
 
 /** A host and its port without `www.`. */
 function plainHost({ host }: URL): string {
-  return host.replace(/^www\./, '')
+  return host.replace(/^www\./, '').replace(/\.(?=:|$)/, '')
 }
 
 /** The folder whose index file is named, or the path itself. */

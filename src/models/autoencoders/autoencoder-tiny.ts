@@ -24,6 +24,8 @@ interface TinyHalf {
 interface AutoencoderTinyConfig {
   /** Keys that the class does not have. */
   readonly ignoredKeys: Config
+  /** Values that have no effect with the rest of the config. */
+  readonly unusedValues: Config
   readonly inChannels: number
   readonly outChannels: number
   readonly latentChannels: number
@@ -62,7 +64,7 @@ function readConfig(config: Config): AutoencoderTinyConfig {
     if (channels.some((width) => width !== first)) throw reader.unsupported(channelKey, ['one width for all blocks'])
     return { channels: first, blocks: reader.integers(key, [...blocks], count, { min: 0, max: 16 }) }
   }
-  const result: Omit<AutoencoderTinyConfig, 'ignoredKeys'> = {
+  const result: Omit<AutoencoderTinyConfig, 'ignoredKeys' | 'unusedValues'> = {
     inChannels: reader.integer('in_channels', 3, { min: 1, max: 1024 }),
     outChannels: reader.integer('out_channels', 3, { min: 1, max: 1024 }),
     latentChannels: reader.integer('latent_channels', 4, { min: 1, max: 1024 }),
@@ -78,8 +80,11 @@ function readConfig(config: Config): AutoencoderTinyConfig {
   reader.require('upsample_fn', 'nearest')
   reader.require('upsampling_scaling_factor', 2)
   // diffusers uses the first two to store latents as bytes, and sets the others itself.
-  reader.neutral('latent_magnitude', 'latent_shift', 'force_upcast', 'block_out_channels')
-  return { ...result, ignoredKeys: reader.finish() }
+  reader.unused('latent_magnitude', 3)
+  reader.unused('latent_shift', 0.5)
+  reader.unused('force_upcast', null)
+  reader.unused('block_out_channels', [64, 64, 64, 64])
+  return { ...result, ignoredKeys: reader.finish(), unusedValues: reader.unusedValues }
 }
 
 /** AutoencoderTinyBlock: three convolutions and the input added. */
@@ -182,6 +187,7 @@ export const AutoencoderTiny: AutoencoderDefinition<AutoencoderTinyConfig> = {
       ...facts,
       config,
       ignoredKeys: config.ignoredKeys,
+      unusedValues: config.unusedValues,
       smallest: { height: 1, width: 1 },
       shapes: ({ height, width }, { part } = {}): Shapes =>
         part === 'encoder'

@@ -4,9 +4,9 @@
  */
 
 import type { GraphBuilder } from '../../onnx/graph-builder.js'
-import { add, gelu, mul } from '../../onnx/ops-math.js'
-import { multiHeadAttention } from '../../onnx/ops-network.js'
-import { cast, dimension, reshape, split } from '../../onnx/ops-shape.js'
+import { add } from '../../onnx/ops-math.js'
+import { geglu, multiHeadAttention } from '../../onnx/ops-network.js'
+import { cast, dimension, reshape } from '../../onnx/ops-shape.js'
 import type { ValueInfo } from '../../onnx/types.js'
 import { addAndLayerNorm, groupNorm, imageToTokens, layerNorm, linear, tokensToImage } from './layers.js'
 
@@ -103,11 +103,13 @@ function attention(
   })
 }
 
-/** GEGLU and a Linear. Uses Split, Gelu and Mul, because onnxruntime's BiasSplitGelu does not compile for float16. */
+/** GEGLU and a Linear. Where GEGLU is one kernel, that adds the bias of the product before it. */
 function feedForward(graph: GraphBuilder, x: ValueInfo): ValueInfo {
   const channels = dimension(x, 1)
   const inner = 4 * channels
-  const [state, gate] = split(graph, linear(graph, x, 'ff.net.0.proj', 2 * inner), [inner, inner], 1)
-  if (state === undefined || gate === undefined) throw new Error('Split returned too few parts')
-  return linear(graph, mul(graph, state, gelu(graph, gate)), 'ff.net.2', channels)
+  const name = 'ff.net.0.proj'
+  const isFused = graph.options.fusesGeglu === true
+  const product = linear(graph, x, name, 2 * inner, { bias: !isFused })
+  const bias = isFused ? graph.weight(`${name}.bias`, [2 * inner]) : undefined
+  return linear(graph, geglu(graph, product, bias), 'ff.net.2', channels)
 }

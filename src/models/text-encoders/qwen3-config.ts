@@ -9,6 +9,8 @@ export interface Qwen3Config {
   readonly className: 'Qwen3Model' | 'Qwen3ForCausalLM'
   /** Keys that the class does not have. */
   readonly ignoredKeys: Config
+  /** Values that have no effect with the rest of the config. */
+  readonly unusedValues: Config
   readonly vocabulary: number
   readonly width: number
   readonly intermediate: number
@@ -50,7 +52,7 @@ export function readQwen3Config(className: Qwen3Config['className'], config: Con
   if (headSize % 2 !== 0) throw reader.invalid('head_dim', 'an even number')
   checkWindow(reader, layers)
   const names = Object.keys(activations) as (keyof typeof activations)[]
-  const result: Omit<Qwen3Config, 'ignoredKeys'> = {
+  const result: Omit<Qwen3Config, 'ignoredKeys' | 'unusedValues'> = {
     className,
     vocabulary: reader.integer('vocab_size', 151_936, { min: 1, max: 2 ** 24 }),
     width: reader.integer('hidden_size', 4096, { min: 1, max: 32_768 }),
@@ -66,8 +68,9 @@ export function readQwen3Config(className: Qwen3Config['className'], config: Con
   }
   // Of the head, of training, or of generation. Positions beyond `max_position_embeddings` are embedded all the same.
   reader.neutral('max_position_embeddings', 'tie_word_embeddings', 'use_cache', 'attention_dropout', 'initializer_range')
-  reader.neutral('pad_token_id', 'eos_token_id', 'bos_token_id', 'return_dict', 'partial_rotary_factor')
-  return { ...result, ignoredKeys: reader.finish() }
+  reader.neutral('pad_token_id', 'eos_token_id', 'bos_token_id', 'return_dict')
+  reader.unused('partial_rotary_factor', 1)
+  return { ...result, ignoredKeys: reader.finish(), unusedValues: reader.unusedValues }
 }
 
 /** The base of the rotary frequencies. transformers before release 5 writes `rope_theta` and `rope_scaling`, release 5 `rope_parameters`. */
@@ -99,6 +102,7 @@ function checkWindow(reader: ConfigReader, layers: number): void {
   const window = reader.raw('sliding_window')
   if (types !== null && slides && (!isUsed || window === null))
     throw reader.invalid('layer_types', 'full_attention, because there is no window')
+  if (!slides) reader.unused('sliding_window', 4096)
   if (!slides || window === null) return
   const size = reader.integer('sliding_window', 4096, { min: 1, max: 2 ** 24 })
   if (size < shapeLimits.encodedTokens) throw reader.unsupported('sliding_window', [null])

@@ -184,6 +184,7 @@ function define(className: Qwen3Config['className'], taps: Taps): TextEncoderDef
         },
         config,
         ignoredKeys: config.ignoredKeys,
+        unusedValues: config.unusedValues,
         smallest: { height: 1, width: 1 },
         shapes: ({ maxSequenceLength = defaultLength }) => ({ inputs_embeds: [1, maxSequenceLength, width] }),
         write: ({ inputs_embeds: [batch = 0, sequenceLength = 0] = [] }, options, variant = {}) =>

@@ -29,6 +29,8 @@ interface T5Shape {
 interface T5Config {
   /** Keys that the class does not have. */
   readonly ignoredKeys: Config
+  /** Values that have no effect with the rest of the config. */
+  readonly unusedValues: Config
   readonly vocabulary: number
   readonly width: number
   readonly headSize: number
@@ -63,15 +65,19 @@ function readFeedForward(reader: ConfigReader): Pick<T5Config, 'activation' | 'g
   const proj = reader.oneOf('feed_forward_proj', 'relu', [...names, ...names.map((name) => `gated-${name}` as const)])
   const gated = proj.startsWith('gated-')
   const named = proj === 'gated-gelu' ? 'gelu_new' : names.find((name) => proj === name || proj === `gated-${name}`)
-  return {
+  const read = {
     activation: activations[reader.oneOf('dense_act_fn', named ?? 'relu', names)],
     gated: reader.boolean('is_gated_act', gated),
   }
+  const isOverridden = reader.raw('dense_act_fn') !== undefined && reader.raw('is_gated_act') !== undefined
+  if (isOverridden && (read.gated !== gated || read.activation !== activations[named ?? 'relu']))
+    reader.unused('feed_forward_proj', null)
+  return read
 }
 
 function readConfig(config: Config): T5Config {
   const reader = new ConfigReader('T5EncoderModel', config)
-  const result: Omit<T5Config, 'ignoredKeys'> = {
+  const result: Omit<T5Config, 'ignoredKeys' | 'unusedValues'> = {
     vocabulary: reader.integer('vocab_size', 32128, { min: 1, max: 2 ** 24 }),
     width: reader.integer('d_model', 512, { min: 1, max: 32768 }),
     headSize: reader.integer('d_kv', 64, { min: 1, max: 1024 }),
@@ -96,7 +102,7 @@ function readConfig(config: Config): T5Config {
   )
   reader.neutral('dropout_rate', 'classifier_dropout', 'initializer_factor', 'use_cache', 'output_past', 'n_positions')
   reader.neutral('pad_token_id', 'eos_token_id', 'bos_token_id', 'task_specific_params', 'return_dict')
-  return { ...result, ignoredKeys: reader.finish() }
+  return { ...result, ignoredKeys: reader.finish(), unusedValues: reader.unusedValues }
 }
 
 /** @throws InputError */
@@ -241,6 +247,7 @@ export const T5EncoderModel: TextEncoderDefinition<T5Config> = {
       ...facts,
       config,
       ignoredKeys: config.ignoredKeys,
+      unusedValues: config.unusedValues,
       smallest: { height: 1, width: 1 },
       shapes: ({ maxSequenceLength = defaultMaxSequenceLength }) => ({ inputs_embeds: [1, maxSequenceLength, width] }),
       write: ({ inputs_embeds: [batch = 0, sequenceLength = 0] = [] }, options, variant = {}) =>

@@ -6,6 +6,8 @@ import { ConfigReader } from '../config-reader.js'
 export interface ZImageConfig {
   /** Keys that the class does not have. */
   readonly ignoredKeys: Config
+  /** Values that have no effect with the rest of the config. */
+  readonly unusedValues: Config
   readonly inChannels: number
   readonly channels: number
   readonly layers: number
@@ -40,7 +42,7 @@ export function readZImageConfig(config: Config): ZImageConfig {
   if (axes.some((size) => size % 2 !== 0) || axes.reduce((sum, size) => sum + size, 0) !== headSize)
     throw reader.invalid('axes_dims', `three even numbers with the sum dim / n_heads, ${headSize}`)
   checkPatches(reader)
-  const result: Omit<ZImageConfig, 'ignoredKeys'> = {
+  const result: Omit<ZImageConfig, 'ignoredKeys' | 'unusedValues'> = {
     inChannels: reader.integer('in_channels', 16, { min: 1, max: 1024 }),
     channels,
     layers: reader.integer('n_layers', 30, { min: 0, max: 256 }),
@@ -58,8 +60,9 @@ export function readZImageConfig(config: Config): ZImageConfig {
     positions: reader.integers('axes_lens', [1024, 512, 512], 3, { min: 1, max: 2 ** 20 }),
   }
   // diffusers' class reads the first and does not use it; the second adds layers that ZImagePipeline does not run.
-  reader.neutral('n_kv_heads', 'siglip_feat_dim')
-  return { ...result, ignoredKeys: reader.finish() }
+  reader.unused('n_kv_heads', heads)
+  reader.unused('siglip_feat_dim', null)
+  return { ...result, ignoredKeys: reader.finish(), unusedValues: reader.unusedValues }
 }
 
 /** One of the pairs of patch sizes must be the pipeline's. */

@@ -290,6 +290,7 @@ export const ZImageTransformer2DModel: DenoiserDefinition<ZImageConfig> = {
       ...facts,
       config,
       ignoredKeys: config.ignoredKeys,
+      unusedValues: config.unusedValues,
       smallest: { height: zImagePatch.edge, width: zImagePatch.edge },
       shapes: ({ height, width, images = 1, guided = true, maxSequenceLength = zImageSequenceLength }) => {
         const batch = images * (guided ? 2 : 1)

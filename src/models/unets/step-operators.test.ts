@@ -3,12 +3,12 @@ import networks from '../../../bench/kernels/networks.json' with { type: 'json' 
 import { GraphBuilder } from '../../onnx/graph-builder.js'
 import { UNet2DConditionModel } from './unet-2d-condition.js'
 
-test('a step of SDXL’s UNet computes no keys and values of the prompt, and no sum apart from the norm that follows in its block', () => {
+test('a step of SDXL’s UNet computes no keys and values of the prompt, no sum apart from the norm that follows in its block, and GEGLU in one kernel', () => {
   const nodes = vi.spyOn(GraphBuilder.prototype, 'node')
   // SDXL's structure, with 70 transformer blocks in 11 transformers, at a fifth of its widths.
   const model = UNet2DConditionModel.fromConfig(networks['sdxl-unet'].config)
   const shapes = model.shapes({ height: 16, width: 16 })
-  const { stages } = model.write(shapes, { dtype: 'float32', weights: 'input', granularity: 'block' })
+  const { stages } = model.write(shapes, { dtype: 'float32', weights: 'input', granularity: 'block', fusesGeglu: true })
   const count = (op: string) => nodes.mock.calls.filter(([spec]) => spec.op === op).length
   const once = stages.filter((stage) => stage.once === true)
   expect(once).toHaveLength(70)
@@ -19,5 +19,6 @@ test('a step of SDXL’s UNet computes no keys and values of the prompt, and no 
   // The second and third norm of each block, with the sums before them. The first one's sum is in another program.
   expect(count('SkipLayerNormalization')).toBe(2 * 70)
   expect(count('LayerNormalization')).toBe(70)
+  expect([count('BiasSplitGelu'), count('Split'), count('Gelu')]).toEqual([70, 0, 0])
   vi.restoreAllMocks()
 })

@@ -9,6 +9,14 @@ import type { Run } from '../run.js'
 import type { PipelineMemory } from '../types.js'
 import type { DeviceInfo, DeviceName } from '../../memory/device-info.js'
 
+/** Work on the devices before the first generation, which ends it. */
+export interface Preparation {
+  /** Ends the work. */
+  stop(): Promise<void>
+  /** Ends the work and releases what no network has used. */
+  end(): Promise<void>
+}
+
 export class DeviceHosts {
   /** Recovers these hosts when a device is lost or memory runs out. */
   readonly recovery = new Recovery()
@@ -16,6 +24,7 @@ export class DeviceHosts {
   readonly #places: ReadonlyMap<string, DeviceName>
   readonly #networks: ReadonlyMap<string, Network>
   readonly #total: MemoryAccount
+  readonly #preparation: Preparation | undefined
 
   /** `places`: the device of every network, by its name; `total`: the account that all devices count in. */
   constructor(
@@ -23,11 +32,13 @@ export class DeviceHosts {
     places: ReadonlyMap<string, DeviceName>,
     networks: ReadonlyMap<string, Network>,
     total: MemoryAccount,
+    preparation?: Preparation,
   ) {
     this.#hosts = hosts
     this.#places = places
     this.#networks = networks
     this.#total = total
+    this.#preparation = preparation
   }
 
   /** The host that runs a network. */
@@ -40,6 +51,7 @@ export class DeviceHosts {
 
   /** Makes ready for a generation: see {@link ComponentHost.fit}. @throws DeviceError `does-not-fit`, `buffer-too-large` */
   async fit(size: GenerationSize, run: Run): Promise<void> {
+    await this.#preparation?.stop()
     for (const [name, host] of this.#hosts)
       await host.fit(this.#networks, (network) => this.#places.get(network) === name, size, run)
   }
@@ -63,10 +75,12 @@ export class DeviceHosts {
   /** After a generation: see {@link ComponentHost.settle}. */
   async settle(): Promise<void> {
     for (const host of this.#hosts.values()) await host.settle()
+    await this.#preparation?.end()
   }
 
   /** Gives back all components and devices. */
   async dispose(): Promise<void> {
+    await this.#preparation?.stop()
     for (const host of this.#hosts.values()) await host.dispose()
   }
 }

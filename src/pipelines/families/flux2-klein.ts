@@ -70,6 +70,7 @@ export const flux2Klein: PipelineFamily = {
   defaults: { numInferenceSteps: 50, guidanceScale: 4, maxSequenceLength: fluxSequenceLength },
   imageToImage: { strength: 1, partialStepRuns: false },
   guidance: 'classifier-free',
+  takesNegativePrompt: false,
   takesReferences: true,
   // Four steps are what the authors of the distilled models recommend; diffusers' default is 50 for them too.
   settingsOf: (options) =>

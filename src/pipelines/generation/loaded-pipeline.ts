@@ -116,6 +116,8 @@ export function createPipeline({
     const trueCfgScale = hasNegativePrompt(options) ? options.trueCfgScale : undefined
     if (family.takesTrueCfg === true && trueCfgScale === undefined && (options.trueCfgScale ?? 1) > 1)
       run.warn('no-negative-prompt', 'trueCfgScale is not used without negativePrompt.')
+    if (family.takesNegativePrompt === false && [options.negativePrompt ?? ''].flat().some((text) => text !== ''))
+      run.warn('negative-prompt', `${family.className} has no negative prompt; the one that is given is not used.`)
     const guidance = guidanceOf(family, { ...options, trueCfgScale }, denoiser.model)
     const guided = guidance !== null
     const count = options.numImagesPerPrompt ?? 1

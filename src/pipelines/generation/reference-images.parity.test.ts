@@ -41,14 +41,17 @@ test.each(edits)('%s', async (_, name, item, k) => {
 
 const blank = (width: number, height: number) => ({ width, height, data: new Uint8ClampedArray(width * height * 4) })
 
-test('the result has the size of the first reference image, in whole patches', async () => {
+test('the result has the size of the first reference image, in whole patches, and a negative prompt is said to be unused', async () => {
   const pipeline = await load('tiny-flux2-klein')
-  const { images } = await pipeline.generate('a dog', {
+  expect(pipeline.info.takesNegativePrompt).toBe(false)
+  const { images, warnings } = await pipeline.generate('a dog', {
     image: [blank(66, 71), blank(80, 80)],
+    negativePrompt: 'blurry',
     numInferenceSteps: 1,
     maxSequenceLength: 32,
   })
   expect(images[0]).toMatchObject({ width: 64, height: 68 })
+  expect(warnings).toEqual(['Flux2KleinPipeline has no negative prompt; the one that is given is not used.'])
   await pipeline.dispose()
 })
 

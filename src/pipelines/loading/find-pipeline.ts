@@ -17,6 +17,7 @@ import { checkDType } from './dtypes.js'
 import type { PipelineSpec } from '../pipeline-spec.js'
 import { Run, type CallHooks } from '../run.js'
 import type { LoadPipelineOptions } from '../types.js'
+import type { KernelPreparation } from './prepare-kernels.js'
 import { checkPlacing, openDevices, type OpenDevices } from './open-devices.js'
 
 /** Options of `fromPretrained` inside the worker. */
@@ -25,6 +26,8 @@ export interface OpenPipelineOptions extends LoadPipelineOptions, CallHooks {
   readonly hub?: Hub | undefined
   /** The base of relative URLs. */
   readonly baseUrl?: string | undefined
+  /** Called with the work on kernels that `prepareFor` begins. */
+  readonly onPreparation?: ((preparation: KernelPreparation) => void) | undefined
 }
 
 /** Where a pipeline is loaded from: a Hub id or a base URL, an open repository, or a checkpoint in one file. */
@@ -45,6 +48,8 @@ export interface FoundPipeline<Spec extends PipelineSpec = PipelineSpec> {
   readonly close: () => void
   /** The caller's hub, or one that is opened at the first call. */
   readonly hub: () => Promise<Hub>
+  /** Says what works on the devices: it ends before they are closed. */
+  readonly onPreparation: (preparation: KernelPreparation | undefined) => void
   /** Registers a function that {@link close} calls. */
   readonly onClose: (release: () => void) => void
 }
@@ -75,6 +80,7 @@ export async function findPipeline<T, Spec extends PipelineSpec>(
   }
   const hub = hubOf(options, run)
   let placing: OpenDevices | undefined
+  let preparation: KernelPreparation | undefined
   try {
     const open = opener(hub, options, opened, run)
     const found = await layoutOf(repo, options, { hub, open, opened, run })
@@ -88,13 +94,18 @@ export async function findPipeline<T, Spec extends PipelineSpec>(
       if (signal.aborted) release()
       else releases.push(release)
     }
-    return await work({ layout, spec, placing, run, open, store, hub, close, onClose })
+    const onPreparation = (begun: KernelPreparation | undefined) => {
+      preparation = begun
+      if (begun !== undefined) options.onPreparation?.(begun)
+    }
+    return await work({ layout, spec, placing, run, open, store, hub, close, onClose, onPreparation })
   } catch (error) {
     // The pipeline cannot run without this part, so the downloads of the others end too.
     failing.abort(error)
     // The cached listing of a broken repository must not be used after its author has repaired it.
     if (blamesRepository(error)) await Promise.all(opened.map((repository) => repository.revalidateOnNextOpen()))
     close()
+    await preparation?.stop()
     for (const device of placing?.devices.values() ?? []) await device.dispose()
     throw error
   }

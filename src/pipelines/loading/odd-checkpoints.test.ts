@@ -14,7 +14,7 @@ import { findSpec } from './find-pipeline.js'
 import { readNetworkHeaders } from './read-network-headers.js'
 import { readParts, readPartsWithFaults } from './read-parts.js'
 
-type Fixture = 'tiny-sd15' | 'tiny-sdxl' | 'tiny-sd3'
+type Fixture = 'tiny-sd15' | 'tiny-sdxl' | 'tiny-sd3' | 'tiny-z-image'
 type Files = Readonly<Record<string, string | Uint8Array>>
 
 const folder = (fixture: Fixture) => `${fixtures}${fixture}/repo`
@@ -139,6 +139,28 @@ describe('loads, with a note:', () => {
           },
         ],
       ],
+    ],
+    [
+      'values of a transformer and of Qwen3 that nothing reads',
+      'tiny-z-image',
+      {
+        ...edited('tiny-z-image', 'transformer/config.json', { n_kv_heads: 77, siglip_feat_dim: 8 }),
+        ...edited('tiny-z-image', 'text_encoder/config.json', { partial_rotary_factor: 0.5, sliding_window: 7 }),
+      },
+      [
+        ['transformer', 'config-values', { n_kv_heads: '77', siglip_feat_dim: '8' }],
+        ['text_encoder', 'config-values', { partial_rotary_factor: '0.5', sliding_window: '7' }],
+      ],
+    ],
+    [
+      'an activation of T5 that two other keys override',
+      'tiny-sd3',
+      edited('tiny-sd3', 'text_encoder_3/config.json', {
+        feed_forward_proj: 'relu',
+        dense_act_fn: 'gelu_new',
+        is_gated_act: true,
+      }),
+      [['text_encoder_3', 'config-values', { feed_forward_proj: '"relu"' }]],
     ],
     [
       'depth and heads of a block without attention',

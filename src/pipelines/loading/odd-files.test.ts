@@ -3,12 +3,15 @@
  * refused by name where its image is another one; one that it refuses is refused here with a code, or does no harm.
  */
 
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { beforeAll, expect, test } from 'vitest'
 import { openLayout } from '../../checkpoint/layouts/open-layout.js'
 import { errorCodes } from '../../error-codes.js'
 import { isAquatintError, type CheckpointErrorCode, type ErrorCode, type UnsupportedErrorCode } from '../../errors.js'
 import { families } from '../families.js'
 import { Run } from '../run.js'
+import { fixtures } from '../testing.node.js'
 import { oddRepository, readOddFilesCases, type OddFilesCase } from '../testing-odd-files.node.js'
 import { findSpec } from './find-pipeline.js'
 import { readNetworkHeaders } from './read-network-headers.js'
@@ -44,8 +47,8 @@ const decidedElsewhere: Readonly<Partial<Record<CheckpointErrorCode | Unsupporte
   'lora-method': 'src/pipelines/lora-behaviour.test.ts',
   'not-a-lora': 'src/pipelines/lora-behaviour.test.ts',
   'not-an-embedding': 'src/pipelines/textual-inversion.parity.test.ts',
-  'single-file-component': 'src/pipelines/single-file.parity.test.ts',
-  'single-file-family': 'src/pipelines/single-file.parity.test.ts',
+  'single-file-component': 'src/checkpoint/layouts/single-file/single-file.test.ts',
+  'single-file-family': 'src/checkpoint/layouts/single-file/single-file.test.ts',
   'quantization-config': 'own form of weights',
   'quantized-name': 'own form of weights',
   'weight-not-finite': 'own form of weights',
@@ -86,6 +89,19 @@ test('every refusal of a checkpoint is one of diffusers too, or is decided elsew
   const undecided = codes.filter((code) => !caused.has(code as ErrorCode) && !Object.hasOwn(decidedElsewhere, code))
   expect(undecided).toEqual([])
   expect(Object.keys(decidedElsewhere).filter((code) => caused.has(code as ErrorCode))).toEqual([])
+})
+
+test('docs/models.md lists the codes that are decided elsewhere, and each test named here causes its code', () => {
+  const root = join(fixtures, '..')
+  const docs = readFileSync(join(root, 'docs/models.md'), 'utf8')
+  const [, table = ''] = /The exceptions:\n\n((?:\|.*\n)+)/.exec(docs) ?? []
+  const listed = table.split('\n').flatMap((row) => [...(row.split('|')[1] ?? '').matchAll(/`([^`]+)`/g)].map(([, code]) => code))
+  expect(listed).toHaveLength(new Set(listed).size)
+  expect(new Set(listed)).toEqual(new Set(Object.keys(decidedElsewhere)))
+  for (const [code, where] of Object.entries(decidedElsewhere).filter(([, place]) => place.includes('/'))) {
+    expect(existsSync(join(root, where)), where).toBe(true)
+    if (where.endsWith('.ts')) expect(readFileSync(join(root, where), 'utf8'), where).toContain(`'${code}'`)
+  }
 })
 
 test.each([

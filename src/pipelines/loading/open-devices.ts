@@ -5,7 +5,7 @@ import { checkDeviceMap } from '../../memory/balance.js'
 import { MemoryAccount } from '../../runtime/memory-account.js'
 import { checkDeviceKind, checkKernels, listDevices, openDevice } from '../../runtime/open-device.js'
 import { ComponentHost } from '../execution/component-host.js'
-import { DeviceHosts } from '../execution/device-hosts.js'
+import { DeviceHosts, type Preparation } from '../execution/device-hosts.js'
 import type { Network } from '../bind-network.js'
 import { budgetOn, parseBudget, type Budget } from '../../memory/budget.js'
 import { orThrow } from '../../memory/refusal.js'
@@ -76,6 +76,7 @@ export async function placeNetworks(
   { devices, places, budget, total }: OpenDevices,
   networks: ReadonlyMap<string, Network>,
   options: LoadPipelineOptions,
+  preparation?: Preparation,
 ): Promise<DeviceHosts> {
   const { dtype, placed, used } = orThrow(decidePlaces({ devices: [...devices.values()], places, budget, networks, options }))
   const hosts = new Map<DeviceName, ComponentHost>()
@@ -85,5 +86,5 @@ export async function placeNetworks(
     hosts.set(device.info.name, new ComponentHost({ device, dtype, offload, budget: own, vaeTiling, heldBytes, total }))
   }
   for (const [name, device] of devices) if (!hosts.has(name)) await device.dispose()
-  return new DeviceHosts(hosts, placed, networks, total)
+  return new DeviceHosts(hosts, placed, networks, total, preparation)
 }

@@ -9,6 +9,7 @@ import { readParts, type LoadedParts } from './read-parts.js'
 import type { PipelineSpec } from '../pipeline-spec.js'
 import type { AutoencoderModel, DenoiserModel } from '../../models/types.js'
 import type { Network } from '../bind-network.js'
+import { KernelPreparation } from './prepare-kernels.js'
 import { refuseBeforeDownload } from './read-network-headers.js'
 import { transformWeights } from './transform-weights.js'
 import type { LoadNote, PipelineInfo } from '../types.js'
@@ -39,14 +40,19 @@ export async function openPipeline<Spec extends PipelineSpec>(
 ): Promise<OpenedPipeline<Spec>> {
   return findPipeline(repo, options, specs, async ({ layout, spec, placing, run, open, store, ...found }) => {
     const { sources, ...read } = await readParts({ layout, spec, options, open, run })
-    await refuseBeforeDownload({ sources, options, store, placing, signal: run.signal })
+    const known = await refuseBeforeDownload({ sources, options, store, placing, signal: run.signal })
+    const preparation =
+      known === undefined || options.prepareFor === undefined
+        ? undefined
+        : new KernelPreparation({ placing, networks: known, options, spec })
+    found.onPreparation(preparation)
     const makeTable: MakeTable = async (request) => {
       const transformed = await transformWeights(request, await store?.(), run)
       found.onClose(transformed.release)
       return transformed.table
     }
     const parts = { ...read, networks: await loadNetworks({ sources, options, makeTable, run }) }
-    const hosts = await placeNetworks(placing, parts.networks, options)
+    const hosts = await placeNetworks(placing, parts.networks, options, preparation)
     run.status('ready')
     const { endpoint, token, baseUrl } = options
     const opening = { hub: found.hub, options: { endpoint, token, baseUrl } }
@@ -80,6 +86,8 @@ export function describePipeline(
   scheduler: PipelineInfo['scheduler'],
 ): Omit<PipelineInfo, 'promptWeighting'> {
   const { device, dtype, memoryBudget } = hosts.of(denoiser.name)
+  const guidance =
+    denoiser.model.guidanceInputs !== undefined ? 'embedded' : spec.guidance === 'classifier-free' ? 'classifier-free' : 'none'
   return {
     className: spec.className,
     label: spec.label,
@@ -93,8 +101,8 @@ export function describePipeline(
     scheduler,
     memoryBudget,
     imageToImage: vae.model.hasEncoder(vae.table.keys()),
-    guidance:
-      denoiser.model.guidanceInputs !== undefined ? 'embedded' : spec.guidance === 'classifier-free' ? 'classifier-free' : 'none',
+    guidance,
+    takesNegativePrompt: spec.takesTrueCfg === true || (spec.takesNegativePrompt !== false && guidance === 'classifier-free'),
     takesReferences: spec.takesReferences === true,
     notes,
   }

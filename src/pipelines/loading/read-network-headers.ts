@@ -61,21 +61,29 @@ export interface FitRequest extends Pick<NetworkHeadersRequest, 'store'>, Pick<R
 /**
  * Refuses a pipeline that fits on no device before any weights are downloaded. Other errors of reading headers are ignored: their bytes
  * are not verified, and the load that follows meets the same error in verified ones.
+ * Gives the networks, where their headers were read.
  * @throws DeviceError `does-not-fit` with bytes needed and offered; `buffer-too-large` with the tensor
  */
-export async function refuseBeforeDownload({ sources, options, store, placing, signal }: FitRequest): Promise<void> {
+export async function refuseBeforeDownload({
+  sources,
+  options,
+  store,
+  placing,
+  signal,
+}: FitRequest): Promise<ReadonlyMap<string, Network> | undefined> {
   const { devices, places, budget } = placing
   const limited = budget.named.size > 0 || [...devices.values()].some(({ info }) => info.capabilities.countsActivations)
-  if (!limited && (await weightFileBytes(sources, { signal })) <= smallBytes) return
+  if (!limited && (await weightFileBytes(sources, { signal })) <= smallBytes) return undefined
   let networks: ReadonlyMap<string, Network>
   try {
     networks = await readNetworkHeaders({ sources, options, store, run: new Run({ signal }) })
   } catch (error) {
     throwIfAborted(signal)
-    if (isAquatintError(error)) return
+    if (isAquatintError(error)) return undefined
     throw error
   }
   orThrow(decidePlaces({ devices: [...devices.values()], places, budget, networks, options }))
+  return networks
 }
 
 /** Bytes of all weight files in the networks' repositories, used or not. */

@@ -4,6 +4,7 @@ import { matchWeights } from '../../models/match-weights.js'
 import type { AutoencoderModel, DenoiserModel, Extent, GraphVariant, NetworkModel, RunSize } from '../../models/types.js'
 import type { ComponentGraph, WriteOptions, Shapes } from '../../onnx/types.js'
 import { bufferOf, needsOf, runNeedsOf, type ComponentNeeds, type RunNeeds, type Sized } from '../../memory/needs.js'
+import type { MemoryPlan } from '../../memory/plan.js'
 import type { Device } from '../../runtime/device.js'
 import { graphOptions, hasRole, type Network } from '../bind-network.js'
 import { tileChoices, usualLatents } from '../latent-geometry.js'
@@ -119,6 +120,27 @@ export function needsOn({ device, networks, here, dtype, vaeTiling, size }: Need
     add(network)
   }
   return needs
+}
+
+/**
+ * The graphs that a generation runs on the device, as the plan of its memory says: the autoencoder's in tiles of the planned size.
+ * @throws as {@link networkNeeds}
+ */
+export function graphsOn(
+  { device, networks, here, dtype, size }: NeedsRequest,
+  plan: MemoryPlan,
+): ReadonlyMap<string, ComponentGraph> {
+  const graphs = new Map<string, ComponentGraph>()
+  for (const network of networks.values()) {
+    if (!here(network.name)) continue
+    const planned = plan.components.find(({ name, part }) => name === network.name && part === undefined)
+    const edge = planned?.tile ?? Number.POSITIVE_INFINITY
+    const shapes = hasRole(network, 'autoencoder')
+      ? network.model.shapes({ height: Math.min(edge, size.height), width: Math.min(edge, size.width) })
+      : network.model.shapes(size)
+    graphs.set(network.name, boundGraph(network, shapes, graphOptions(network, { device, dtype, granularity: 'block' }), {}))
+  }
+  return graphs
 }
 
 /** The size of the largest image that the autoencoder encodes: of the reference images, or of the start image, which is as large as the result. */

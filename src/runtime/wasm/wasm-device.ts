@@ -51,6 +51,10 @@ export class WasmDevice implements Device {
     }
   }
 
+  async prepare(): Promise<void> {}
+
+  async endPreparation(): Promise<void> {}
+
   createBackend(name: string, table: WeightTable): WasmBackend {
     return new WasmBackend(this, name, table)
   }

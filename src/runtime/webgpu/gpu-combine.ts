@@ -51,6 +51,11 @@ export class GpuCombine {
     return result
   }
 
+  /** Compiles the sums that most schedulers and guidance need, before the first of them. */
+  compile(): void {
+    for (const terms of [1, 2, 3, 4]) this.#pipelineFor(terms, false)
+  }
+
   #pipelineFor(terms: number, bounded: boolean): GPUComputePipeline {
     const key = `combine ${terms}${bounded ? ' bounded' : ''}`
     let pipeline = this.#pipelines.get(key)

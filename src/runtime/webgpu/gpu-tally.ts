@@ -20,13 +20,20 @@ export class GpuTally {
     this.#buffers = buffers
   }
 
-  /** Counts the first `count` values of `buffer`, as they are after the commands that were submitted so far. @throws DeviceError `device-lost`, `gpu-error` */
-  async run(buffer: GPUBuffer, count: number, owner: string): Promise<ValueTally> {
+  /** The kernel, compiled at the first call. */
+  compile(): GPUComputePipeline {
     const device = this.#device
     this.#pipeline ??= device.createComputePipeline({
       layout: 'auto',
       compute: { module: device.createShaderModule({ label: 'tally', code: shader }), entryPoint: 'main' },
     })
+    return this.#pipeline
+  }
+
+  /** Counts the first `count` values of `buffer`, as they are after the commands that were submitted so far. @throws DeviceError `device-lost`, `gpu-error` */
+  async run(buffer: GPUBuffer, count: number, owner: string): Promise<ValueTally> {
+    const device = this.#device
+    const pipeline = this.compile()
     const groups = Math.min(mostGroups, Math.ceil(count / workgroupSize))
     const parameters = this.#buffers.createUniforms(
       owner,
@@ -37,8 +44,8 @@ export class GpuTally {
     const encoder = device.createCommandEncoder()
     encoder.clearBuffer(counters)
     const pass = encoder.beginComputePass()
-    pass.setPipeline(this.#pipeline)
-    pass.setBindGroup(0, device.createBindGroup({ layout: this.#pipeline.getBindGroupLayout(0), entries }))
+    pass.setPipeline(pipeline)
+    pass.setBindGroup(0, device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries }))
     pass.dispatchWorkgroups(groups)
     pass.end()
     device.queue.submit([encoder.finish()])

@@ -1,8 +1,8 @@
 /** The WebGPU device: what pipelines compute with tensors on a {@link GpuRuntime}, beside the networks. */
 
-import type { WriteOptions } from '../../onnx/types.js'
+import type { ComponentGraph, WriteOptions } from '../../onnx/types.js'
 import type { WeightTable } from '../../checkpoint/types.js'
-import type { Device } from '../device.js'
+import type { Device, PrepareOptions } from '../device.js'
 import { WebGpuBackend } from './webgpu-backend.js'
 import { checkTerms, foreignTerm, copyRuns, foreignPiece } from '../host-math.js'
 import { valueBytes } from '../../checkpoint/element-types.js'
@@ -11,13 +11,14 @@ import { GpuTally } from './gpu-tally.js'
 import type { ValueTally } from '../health.js'
 import { describeAdapter, requestDevice } from './gpu-device.js'
 import { GpuRuntime } from './gpu-runtime.js'
+import { prepareKernels } from './prepare-kernels.js'
 import { installKernels } from './kernels/kernel-layer.js'
 import type { MemoryAccount } from '../memory-account.js'
 import { loadOnnxRuntime, type OnnxRuntime } from '../onnxruntime.js'
 import { checkHostTensor, GpuTensor } from '../tensors.js'
 import type { DeviceTensor, HostTensor, LinearTerm, Piece } from '../types.js'
 import { elementCount } from '../../util/element-count.js'
-import { type DeviceInfo, type DeviceName, type KernelSource, computeType } from '../../memory/device-info.js'
+import { type DeviceInfo, type DeviceName, type KernelSource, computeType, fusesGeglu } from '../../memory/device-info.js'
 
 /** How a device is opened. */
 interface Opening {
@@ -30,6 +31,8 @@ interface Opening {
 export class WebGpuDevice extends GpuRuntime implements Device {
   readonly #combine: GpuCombine
   readonly #tally: GpuTally
+  /** Uses the sessions that {@link prepare} made, until networks use them. */
+  readonly #preparation = {}
 
   private constructor(info: DeviceInfo, runtime: OnnxRuntime, gpu: GPUDevice, total: MemoryAccount | undefined) {
     super(info, runtime, gpu, total)
@@ -42,16 +45,28 @@ export class WebGpuDevice extends GpuRuntime implements Device {
     const described = describeAdapter(adapter, name)
     const runtime = await loadOnnxRuntime('webgpu')
     const gpu = await requestDevice(adapter)
-    const info = kernels === 'aquatint' ? { ...described, kernels: installKernels(gpu) } : described
-    return new WebGpuDevice(info, runtime, gpu, total)
+    return new WebGpuDevice({ ...described, kernels: installKernels(gpu, kernels) }, runtime, gpu, total)
   }
 
   writeOptions(wanted: Pick<WriteOptions, 'dtype' | 'granularity'>): WriteOptions {
+    const dtype = computeType(wanted.dtype, this.info)
     return {
-      dtype: computeType(wanted.dtype, this.info),
+      dtype,
       weights: this.info.capabilities.weightsAs,
       granularity: wanted.granularity,
+      fusesGeglu: fusesGeglu(dtype, this.info),
     }
+  }
+
+  async prepare(graphs: readonly ComponentGraph[], { owner, room, signal }: PrepareOptions): Promise<void> {
+    this.#combine.compile()
+    this.#tally.compile()
+    const programs = graphs.flatMap(({ stages }) => stages.map(({ program }) => program))
+    await prepareKernels(this, { programs, owner, user: this.#preparation, room, signal })
+  }
+
+  async endPreparation(): Promise<void> {
+    await this.sessions.leave(this.#preparation)
   }
 
   createBackend(name: string, table: WeightTable): WebGpuBackend {

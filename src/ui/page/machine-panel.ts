@@ -19,6 +19,10 @@ function describeGpu(gpu: Machine['gpu'], name: string): string {
   return `${adapters[gpu]}${name === '' ? ' (this browser does not say which GPU it is)' : `: ${name}`}`
 }
 
+function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`
+}
+
 /** Puts the urgent notes into `place`. */
 export async function showUrgentNotes(place: HTMLElement): Promise<Machine> {
   const machine = await inspectMachine()
@@ -38,7 +42,7 @@ function noteElement({ code, text }: MachineNote): HTMLElement {
 /** Opens the dialog. */
 export async function openMachine(): Promise<void> {
   const machine = await inspectMachine()
-  const { gpu, gpuName, shaderF16, maxBufferSize, memoryGb, cores, storage, quota, usage } = machine
+  const { gpu, gpuName, shaderF16, maxBufferSize, memoryGb, cores, threads, storage, quota, usage } = machine
   const facts: readonly (readonly [string, string])[] = [
     ['WebGPU', describeGpu(gpu, gpuName)],
     ...(gpu === 'none' || gpu === 'page-only'
@@ -47,7 +51,7 @@ export async function openMachine(): Promise<void> {
           ['Arithmetic', shaderF16 ? '16-bit, with 32-bit sums' : '32-bit'],
           ['Largest buffer', formatBytes(maxBufferSize)],
         ] as const)),
-    ['CPU', cores === 1 ? '1 core' : `${cores} cores`],
+    ['CPU', `${counted(cores, 'core')}; models run there on ${counted(threads, 'thread')}`],
     ['Memory', memoryGb === undefined ? 'not reported by this browser' : `${memoryGb} GB or more`],
     ['Storage', storage ? 'available' : 'blocked'],
     ...(quota === undefined || usage === undefined

@@ -2,6 +2,7 @@
 
 import { adapterName, type AdapterWords } from '../../util/adapter-name.js'
 import { formatBytes } from '../../util/format-bytes.js'
+import { processorThreads } from '../../util/processor-threads.js'
 import { expiryNote, readStorageRules, type StorageRules } from './storage-rules.js'
 
 /** The capabilities of a machine. Some are not known in every browser. */
@@ -15,6 +16,8 @@ export interface Machine {
   /** Memory in GB as reported by the browser, which caps it at 8 or 32; undefined if not reported. */
   readonly memoryGb: number | undefined
   readonly cores: number
+  /** How many threads the kernels of the CPU use. */
+  readonly threads: number
   /** Whether IndexedDB can be used. */
   readonly storage: boolean
   /** The storage that this site may use, in bytes. `usage` is what it uses. */
@@ -35,6 +38,7 @@ export interface MachineNote {
     | 'software-adapter'
     | 'no-shader-f16'
     | 'small-buffers'
+    | 'one-thread'
     | 'little-memory'
     | 'third-party-frame'
     | 'no-storage'
@@ -86,6 +90,19 @@ export function machineNotes(machine: Machine): readonly MachineNote[] {
       false,
     )
   }
+  if (
+    machine.gpu !== 'gpu' &&
+    machine.threads < machine.cores &&
+    machine.threads === 1 &&
+    machine.secureContext &&
+    !machine.thirdPartyFrame
+  ) {
+    say(
+      'one-thread',
+      'On this visit models run on one thread of the CPU. Reload the page, and they use more, unless this browser runs no service worker.',
+      false,
+    )
+  }
   if (machine.memoryGb !== undefined && machine.memoryGb <= 4) {
     say('little-memory', `This machine reports ${machine.memoryGb} GB of memory. Large models may not fit; the bundled one does.`)
   }
@@ -131,6 +148,7 @@ export async function inspectMachine(): Promise<Machine> {
     maxBufferSize: adapter?.maxBufferSize ?? 0,
     memoryGb: (navigator as Navigator & { readonly deviceMemory?: number }).deviceMemory,
     cores: navigator.hardwareConcurrency,
+    threads: processorThreads(),
     storage: await canStore(),
     quota: estimate?.quota,
     usage: estimate?.usage,

@@ -18,16 +18,16 @@ export interface MemoryRow {
   readonly choices: readonly MemoryChoice[]
 }
 
-const small: MemoryChoice = { label: 'Stable Diffusion 1.5', dtype: 'float16', residence: 'model', peak: '2.07 GB' }
+const small: MemoryChoice = { label: 'Stable Diffusion 1.5', dtype: 'float16', residence: 'model', peak: '2.01 GB' }
 
 /** The rows, from little memory to much. */
 export const memoryRows: readonly MemoryRow[] = [
-  { memoryGb: 4, choices: [small, { label: 'SDXL base', dtype: 'q4', residence: 'model', peak: '2.97 GB' }] },
+  { memoryGb: 4, choices: [small, { label: 'SDXL base', dtype: 'q4', residence: 'model', peak: '2.93 GB' }] },
   {
     memoryGb: 6,
     choices: [
       { ...small, residence: 'resident', peak: '2.96 GB' },
-      { label: 'SDXL base', dtype: 'q8', residence: 'model', peak: '4.08 GB' },
+      { label: 'SDXL base', dtype: 'q8', residence: 'model', peak: '4.04 GB' },
       { label: 'Stable Diffusion 3 medium', dtype: 'q4', residence: 'model', peak: '2.89 GB' },
     ],
   },
@@ -50,7 +50,7 @@ export const memoryRows: readonly MemoryRow[] = [
 
 const residences = { resident: 'all loaded at once', model: 'one component at a time' } as const
 
-/** A choice in words, such as `SDXL base in q8: 4.08 GB, one component at a time`. A size is not broken into two lines. */
+/** A choice in words, such as `SDXL base in q8: 4.04 GB, one component at a time`. A size is not broken into two lines. */
 export function choiceWords({ label, dtype, residence, peak }: MemoryChoice): string {
   return `${label} in ${dtype}: ${peak.replace(' ', '\u00a0')}, ${residences[residence]}`
 }

@@ -14,6 +14,7 @@ import {
 } from '../../index.js'
 import { cancelledWords, doneWords, readyWords, restingWords, waitWords, type IdleWords } from './activity/activity-words.js'
 import { ActivityView } from './activity/activity-view.js'
+import { preparedPicture } from './shared-pipelines.js'
 import { loadOptionsFromAttributes, observedAttributes, settingFromAttribute, takeEarlyProperties } from './attributes.js'
 import { FormControl } from './form-control.js'
 import { FormView } from './form/form-view.js'
@@ -179,7 +180,7 @@ export class AquatintPrompt extends FormControl {
   load(): Promise<DiffusionPipeline> {
     return this.#report(async () => {
       this.#message.clear()
-      return this.#runner.load(this.#requireModel(), this.loadOptions)
+      return this.#runner.load(this.#requireModel(), this.#preparingOptions())
     })
   }
 
@@ -200,7 +201,7 @@ export class AquatintPrompt extends FormControl {
         })
         const model = this.#requireModel()
         const adapters = { loras: this.#form.loras.value, words: this.#form.words.value }
-        const output = await this.#runner.generate(model, this.loadOptions, settings.prompt, optionsFor, adapters)
+        const output = await this.#runner.generate(model, this.#preparingOptions(), settings.prompt, optionsFor, adapters)
         const { pipeline } = this.#runner
         if (pipeline === undefined) throw new DOMException('The model was unloaded.', 'AbortError')
         return this.#show(await createImageDetail(output, settings, used(pipeline.info), pipeline.info))
@@ -209,6 +210,10 @@ export class AquatintPrompt extends FormControl {
         this.#drawButtons()
       }
     })
+  }
+
+  #preparingOptions(): LoadPipelineOptions {
+    return { ...this.loadOptions, prepareFor: preparedPicture(this.#form.read() ?? {}) }
   }
 
   /** Cancels a load or a generation. Downloaded data stays in the cache. */

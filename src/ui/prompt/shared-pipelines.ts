@@ -1,18 +1,30 @@
 /** Loaded pipelines, shared by every prompt box of a page: boxes with the same model and options use one pipeline. */
 
-import { DiffusionPipeline, type LoadPipelineOptions, type ProgressReport, type RepositoryReference } from '../../index.js'
+import {
+  DiffusionPipeline,
+  type LoadPipelineOptions,
+  type PlannedSize,
+  type ProgressReport,
+  type RepositoryReference,
+} from '../../index.js'
 import { SharedTask, type Share } from '../../util/shared-task.js'
 
 type PipelineLoad = SharedTask<DiffusionPipeline, ProgressReport>
 
 const loads = new Map<string, PipelineLoad>()
 
-/** Identifies a load: two loads with the same key give the same pipeline. */
+/** Identifies a load: two loads with the same key give the same pipeline, whatever picture it is prepared for. */
 export function pipelineKey(repo: RepositoryReference, options: LoadPipelineOptions): string {
   const sorted = Object.entries(options)
-    .filter(([, value]) => value !== undefined)
+    .filter(([name, value]) => value !== undefined && name !== 'prepareFor')
     .sort(([a], [b]) => (a < b ? -1 : 1))
   return JSON.stringify([typeof repo === 'string' ? repo : folderId(repo), sorted])
+}
+
+/** The picture that a load is prepared for, from the settings of a form. */
+export function preparedPicture(settings: PlannedSize): PlannedSize {
+  const { width, height, numImagesPerPrompt, guidanceScale } = settings
+  return { width, height, numImagesPerPrompt, guidanceScale }
 }
 
 const folderIds = new WeakMap<object, number>()

@@ -5,12 +5,14 @@
  */
 
 import { UnsupportedError } from '../../../errors.js'
+import { flux2Names } from './flux2-names.js'
 import { fluxNames } from './flux-names.js'
 import { sd3Names } from './sd3-names.js'
 import { hasNames, type OriginalNames, type Originals } from './tensor-pieces.js'
 import { clipNames, openClipNames, projectedClipNames, transformersNames } from './text-encoder-names.js'
 import { unetNames } from './unet-names.js'
 import { vaeNames } from './vae-names.js'
+import { zImageNames } from './z-image-names.js'
 
 /** For each component, the tables that its tensors may follow; the first whose prefix the file has is used. */
 const componentNames: Readonly<Record<string, readonly OriginalNames[]>> = {
@@ -41,13 +43,40 @@ const firstNames: Readonly<Record<string, string>> = {
   transformer: 'joint_blocks.',
 }
 
+/** Families whose files have other tables than most: what they are recognized by, their tables, and how the names of a transformer alone begin. */
+const ownTables: readonly {
+  readonly matches: (tensors: Originals) => boolean
+  readonly tables: typeof componentNames
+  readonly first: string
+}[] = [
+  { matches: isFluxFile, tables: fluxComponentNames, first: 'double_blocks.' },
+  {
+    matches: isFlux2File,
+    tables: { transformer: [flux2Names('model.diffusion_model.'), flux2Names('')] },
+    first: 'double_blocks.',
+  },
+  {
+    matches: isZImageFile,
+    tables: { transformer: [zImageNames('model.diffusion_model.'), zImageNames('')] },
+    first: 'layers.',
+  },
+]
+
 /** The table of a component's tensors in this file; undefined where the file does not hold the component. */
 export function namesOf(component: string, tensors: Originals): OriginalNames | undefined {
-  const isFlux = isFluxFile(tensors)
-  const families = isFlux ? fluxComponentNames : componentNames
+  const own = ownTables.find(({ matches }) => matches(tensors))
+  const families = own?.tables ?? componentNames
   const tables = Object.hasOwn(families, component) ? families[component] : undefined
-  const first = isFlux ? 'double_blocks.' : (firstNames[component] ?? '')
+  const first = own?.first ?? firstNames[component] ?? ''
   return tables?.find((names) => (names.prefix === '' ? hasNames(tensors, { prefix: first }) : hasNames(tensors, names)))
+}
+
+function isFlux2File(tensors: Originals): boolean {
+  return denoiserTensor(tensors, 'single_stream_modulation.lin.weight') !== undefined
+}
+
+function isZImageFile(tensors: Originals): boolean {
+  return denoiserTensor(tensors, 'layers.0.adaLN_modulation.0.weight') !== undefined
 }
 
 function isFluxFile(tensors: Originals): boolean {
@@ -79,6 +108,9 @@ const unet = 'model.diffusion_model.'
 /** The last dim of a tensor of the denoiser; 0 where there is none of that name. */
 const width = (tensors: Originals, name: string): number => denoiserTensor(tensors, name)?.shape.at(-1) ?? 0
 
+/** The first dim of one. */
+const rows = (tensors: Originals, name: string): number => denoiserTensor(tensors, name)?.shape[0] ?? 0
+
 /** The first that matches counts. */
 const rules: readonly Rule[] = [
   {
@@ -92,6 +124,25 @@ const rules: readonly Rule[] = [
     config: 'black-forest-labs/FLUX.1-schnell',
     denoiserAlone: true,
     matches: isFluxFile,
+  },
+  // Distilled and base models have the same tensors; `config` can name the base's repository.
+  {
+    label: 'FLUX.2-klein 9B',
+    config: 'black-forest-labs/FLUX.2-klein-9B',
+    denoiserAlone: true,
+    matches: (tensors) => isFlux2File(tensors) && rows(tensors, 'img_in.weight') === 4096,
+  },
+  {
+    label: 'FLUX.2-klein 4B',
+    config: 'black-forest-labs/FLUX.2-klein-4B',
+    denoiserAlone: true,
+    matches: isFlux2File,
+  },
+  {
+    label: 'Z-Image',
+    config: 'Tongyi-MAI/Z-Image-Turbo',
+    denoiserAlone: true,
+    matches: isZImageFile,
   },
   {
     label: 'Stable Diffusion 3.5 large',
@@ -146,6 +197,14 @@ function hasScaledWeights(tensors: Originals): boolean {
   return [...tensors.keys()].some((name) => /(?:^|\.)scaled_fp8$|\.(?:scale_weight|weight_scale)$/.test(name))
 }
 
+const scaledWeights =
+  'has weights in 8 bits with a scale for each tensor (scaled_fp8), which neither Aquatint nor diffusers can read: choose a file in bfloat16, float16 or plain float8'
+
+/** A component is taken from a file of any family, but not one with scaled weights. @throws UnsupportedError `single-file-family` */
+export function refuseScaledWeights(tensors: Originals, file: string): void {
+  if (hasScaledWeights(tensors)) throw new UnsupportedError('single-file-family', `${file} ${scaledWeights}.`, { file })
+}
+
 /** Kinds of files that people mistake for a checkpoint, or that no supported pipeline runs, and what to say of each. */
 const others: readonly { readonly what: string; readonly matches: (tensors: Originals) => boolean }[] = [
   {
@@ -153,7 +212,7 @@ const others: readonly { readonly what: string; readonly matches: (tensors: Orig
     matches: (tensors) => [...tensors.keys()].some((name) => /\.lora_(?:up|down|A|B)\.|^lora_|\.hada_w1_a$|\.lokr_w1/.test(name)),
   },
   {
-    what: 'has weights in 8 bits with a scale for each tensor (scaled_fp8), which neither Aquatint nor diffusers can read: choose a file in bfloat16, float16 or plain float8',
+    what: scaledWeights,
     matches: hasScaledWeights,
   },
   {
@@ -182,8 +241,8 @@ const others: readonly { readonly what: string; readonly matches: (tensors: Orig
     matches: (tensors) => denoiserTensor(tensors, 'distilled_guidance_layer.in_proj.bias') !== undefined,
   },
   {
-    what: 'is a FLUX.2 checkpoint, which is not supported as a single file',
-    matches: (tensors) => denoiserTensor(tensors, 'single_stream_modulation.lin.weight') !== undefined,
+    what: 'is a FLUX.2 dev checkpoint, which needs a pipeline that is not supported',
+    matches: (tensors) => isFlux2File(tensors) && denoiserTensor(tensors, 'guidance_in.in_layer.weight') !== undefined,
   },
   {
     what: "has diffusers' own names: it is a part of a repository in folders, which fromPretrained loads",

@@ -10,7 +10,8 @@ import { readTensorFile } from '../../tensor-file.js'
 import { transformTable } from '../../transforms/transform-table.js'
 import type { TensorEntry, WeightTable } from '../../types.js'
 import { namesOf, recognizeFamily } from './families.js'
-import { checkSingleFileName, openSingleFile } from './single-file.js'
+import type { ComponentFiles } from '../layout.js'
+import { checkSingleFileName, openSingleFile, singleFileComponent } from './single-file.js'
 import { takeNetwork } from './tensor-pieces.js'
 import { fixtureFile, folderOf, folderTable, fullSize, recipes, singleFileOf, weightTable } from './testing.node.js'
 
@@ -51,6 +52,9 @@ const labels = {
   'sd35-large': 'Stable Diffusion 3.5 large',
   'flux-dev': 'FLUX.1 dev',
   'flux-schnell': 'FLUX.1 schnell',
+  'flux2-klein-4b': 'FLUX.2-klein 4B',
+  'flux2-klein-9b': 'FLUX.2-klein 9B',
+  'z-image': 'Z-Image',
 }
 
 describe.each(Object.entries(fullSize))('the published file of %s', (model, { tables, tensors }) => {
@@ -97,6 +101,7 @@ describe.each(Object.entries(fullSize))('the published file of %s', (model, { ta
         'last layer',
       ],
       sdxl: ['conditioner.embedders.1.model.logit_scale', 'denoiser.sigmas'],
+      'z-image': ['model.diffusion_model.norm_final.weight'],
     }
     expect([...new Set(left)].toSorted()).toEqual(expected[model] ?? [])
   })
@@ -174,9 +179,9 @@ describe('files that are no checkpoint', () => {
       /is a FLUX\.1 Fill/,
     ],
     [
-      'FLUX.2',
-      { 'double_blocks.0.img_attn.norm.key_norm.scale': [8], 'single_stream_modulation.lin.weight': [8, 8] },
-      /is a FLUX\.2 checkpoint/,
+      'FLUX.2 dev',
+      { 'guidance_in.in_layer.weight': [8, 8], 'single_stream_modulation.lin.weight': [8, 8] },
+      /is a FLUX\.2 dev checkpoint/,
     ],
     ['Chroma', { [`${unet}distilled_guidance_layer.in_proj.bias`]: [8] }, /is a Chroma checkpoint/],
     ['a part of a folder', { 'down_blocks.0.resnets.0.conv1.weight': [8, 8, 3, 3] }, /diffusers' own names/],
@@ -199,6 +204,17 @@ describe('files that are no checkpoint', () => {
     expect(() => checkSingleFileName('v1-5-pruned.ckpt')).toThrow(expect.objectContaining({ code: 'pickle-weights' }))
   })
 })
+
+it.each(['scaled_fp8', 'double_blocks.0.img_attn.proj.scale_weight', 'layers.0.attention.out.weight_scale'])(
+  'a component is not taken from a file with scaled weights: %s',
+  (name) => {
+    const file = { repository: memoryRepository({}), path: 'x.safetensors' }
+    const config = {} as ComponentFiles
+    expect(() => singleFileComponent('transformer', config, file, tableOf({ [name]: [2] }))).toThrow(
+      expect.objectContaining({ code: 'single-file-family', message: expect.stringMatching(/in 8 bits with a scale/) as string }),
+    )
+  },
+)
 
 it('names the component that a file lacks', async () => {
   const { layout } = await open('tiny-sd35', await singleFileOf('tiny-sd35'))

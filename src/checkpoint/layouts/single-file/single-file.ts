@@ -12,7 +12,7 @@ import { readArrivingTable, readWeightTable, type ReadWeightsOptions } from '../
 import type { WeightTransform } from '../../transforms/transform-table.js'
 import { openDiffusersFolder } from '../diffusers-folder.js'
 import type { ComponentFiles, ComponentWeights, Layout, LayoutComponent } from '../layout.js'
-import { namesOf, recognizeFamily, singleFileComponents } from './families.js'
+import { namesOf, recognizeFamily, refuseScaledWeights, singleFileComponents } from './families.js'
 import { takeNetwork, type OriginalNames, type Originals } from './tensor-pieces.js'
 import { wantedTensors } from './wanted-tensors.js'
 
@@ -85,13 +85,17 @@ function isGgufName(path: string): boolean {
   return /\.gguf$/i.test(path)
 }
 
-/** A component in a single file of which nothing else is needed. `config`: the component in a repository of the family, for its config. */
+/**
+ * A component in a single file of which nothing else is needed. `config`: the component in a repository of the family, for its config.
+ * @throws UnsupportedError `single-file-family` for scaled weights
+ */
 export function singleFileComponent(
   name: string,
   config: ComponentFiles,
   file: FileInRepository,
   tensors: TensorFile['tensors'],
 ): ComponentFiles {
+  refuseScaledWeights(tensors, file.path)
   const names = namesOf(name, tensors)
   const isWanted = names && wantedTensors(tensors, [names])
   return new SingleFileComponent({ name, config, file, names, stored: names && storedBits(tensors, names.prefix), isWanted })

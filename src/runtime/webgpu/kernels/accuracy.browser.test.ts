@@ -137,6 +137,7 @@ const cases: Readonly<Record<string, readonly [OperatorCase, number?]>> = {
       network.rmsNormalization(graph, required(x), required(weight), 1e-6),
     ),
   ],
+  GEGLU: [operator(random([77, 2560], [2560]), (graph, [x, bias]) => network.geglu(graph, required(x), required(bias)))],
   // The scale and shift of each channel are in a float16 buffer.
   InstanceNormalization: [unary([2, 32, 10240], (graph, x) => network.instanceNormalization(graph, x, 1e-5)), 4e-4],
 }
@@ -153,7 +154,7 @@ test('every float16 kernel is recognized', () => {
   expect(gpu.info.kernels.unrecognized).toEqual([])
   if (gpu.info.shaderF16)
     expect(gpu.info.kernels.replaced.toSorted().join(' ')).toBe(
-      'AttentionProbs Conv2dMM FlashAttention Gelu Gemm InstanceNorm LayerNorm MatMul MatMulNBits MatMulNBitsWideTile QuickGelu SkipLayerNorm Softmax VxAttentionScore',
+      'AttentionProbs BiasSplitGelu Conv2dMM FlashAttention Gelu Gemm InstanceNorm LayerNorm MatMul MatMulNBits MatMulNBitsWideTile QuickGelu SkipLayerNorm Softmax VxAttentionScore',
     )
 })
 

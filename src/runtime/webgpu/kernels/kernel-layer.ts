@@ -4,7 +4,7 @@
  * onnxruntime has it, and is reported.
  */
 
-import type { KernelReport } from '../../../memory/device-info.js'
+import type { KernelReport, KernelSource } from '../../../memory/device-info.js'
 import { attentions } from './attention.js'
 import { applyEdits, type KernelEdits } from './kernel-edit.js'
 import { matrixProducts } from './matrix-products.js'
@@ -32,18 +32,25 @@ export function rewriteKernel(label: string, code: string): { readonly code: str
 /** `kept`: there is nothing to change. */
 type Outcome = 'kept' | 'replaced' | 'unrecognized'
 
-/** Changes the kernels that onnxruntime compiles on `gpu` from now on, and returns a report that grows with them. */
-export function installKernels(gpu: GPUDevice): KernelReport {
+/** Kernels that are changed in any case: in float16, onnxruntime's texts do not compile. */
+const broken: ReadonlySet<string> = new Set(['BiasSplitGelu'])
+
+/**
+ * Changes the kernels that onnxruntime compiles on `gpu` from now on, and returns a report that grows with them. `source`: `onnxruntime` leaves all that
+ * compile as they are.
+ */
+export function installKernels(gpu: GPUDevice, source: KernelSource): KernelReport {
   const found = { replaced: new Set<string>(), unrecognized: new Set<string>() }
   const compile = gpu.createShaderModule.bind(gpu)
   gpu.createShaderModule = (descriptor) => {
     const { label = '' } = descriptor
+    if (source === 'onnxruntime' && !broken.has(label)) return compile(descriptor)
     const { code, outcome } = rewriteKernel(label, descriptor.code)
     if (outcome !== 'kept') found[outcome].add(label)
     return compile({ ...descriptor, code })
   }
   return {
-    source: 'aquatint',
+    source,
     get replaced() {
       return [...found.replaced]
     },

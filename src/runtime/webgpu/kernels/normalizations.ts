@@ -1,5 +1,5 @@
 /**
- * Normalizations, Softmax and Gelu of onnxruntime 1.30.0 with float32 between their inputs and their result. They are bound by reading and
+ * Normalizations, Softmax, Gelu and GEGLU of onnxruntime 1.30.0 with float32 between their inputs and their result. They are bound by reading and
  * writing memory; the arithmetic costs nothing beside it. onnxruntime has statistics in float32 already (not Softmax's), but computes each
  * result in a chain of float16 operations, each of which rounds.
  */
@@ -35,6 +35,20 @@ export const normalizations: readonly KernelEdits[] = [
     'x_value_t',
     /y\[global_idx\]=(0\.5 \* a \* \(1\.0 \+ erf_v\(.+\)\)|a \* \(0\.5 \+ 0\.5 \* tanh_v\(.+\)\));/g,
   ),
+  {
+    // One thread for 4 elements of the result.
+    label: 'BiasSplitGelu',
+    bindings: [['x', 'bias', 'output']],
+    edits: [
+      computeIn32('x_value_t'),
+      {
+        find: /= (x\[inputOffset(?: \+ halfChannels)?\]) \+ (bias\[[^\]]+\]);/g,
+        by: '= x_value_t($1) + x_value_t($2);',
+        times: 2,
+      },
+      { find: /output\[global_idx\]=valueLeft \* geluRight;/g, by: 'output[global_idx]=stored_t(valueLeft * geluRight);' },
+    ],
+  },
   {
     // A workgroup for each row.
     label: 'Softmax',

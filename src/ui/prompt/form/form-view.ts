@@ -215,7 +215,7 @@ export class FormView {
     this.startPicture.element.hidden = takesReferences
     this.referencePictures.supported = info && takesReferences
     this.#passOn()
-    this.#negativeRow.hidden = info !== undefined && info.guidance !== 'classifier-free'
+    this.#negativeRow.hidden = info !== undefined && !(info.takesNegativePrompt && info.guidance === 'classifier-free')
     this.#guidanceRow.hidden = info?.guidance === 'none'
     for (const row of this.#clipRows) row.hidden = info?.promptWeighting === false
     for (const name of ['width', 'height', 'numInferenceSteps', 'guidanceScale'] as const) {

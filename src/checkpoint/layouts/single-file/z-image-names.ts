@@ -1,0 +1,30 @@
+/**
+ * The names of the transformer's tensors in single files of Z-Image: mostly those of diffusers, but queries, keys and values are one matrix. Source: diffusers'
+ * `convert_z_image_transformer_checkpoint_to_diffusers`.
+ */
+
+import { renamed, type OriginalNames, type Piece } from './tensor-pieces.js'
+
+/** The beginnings of names that differ: diffusers has a layer for each size of patches, and the published models have one. */
+const outside: readonly (readonly [RegExp, string])[] = [
+  [/^final_layer\./, 'all_final_layer.2-1.'],
+  [/^x_embedder\./, 'all_x_embedder.2-1.'],
+]
+
+const inAttention: Readonly<Record<string, string>> = { k_norm: 'norm_k', q_norm: 'norm_q', out: 'to_out.0' }
+
+/** A ZImageTransformer2DModel whose tensors begin with this prefix. Files of the transformer alone have none. */
+export const zImageNames = (prefix: string): OriginalNames => ({ id: 'z-image', prefix, pieces: () => zImagePieces })
+
+function zImagePieces(name: string): readonly Piece[] {
+  // A norm that no code uses.
+  if (name === 'norm_final.weight') return []
+  const [, path, layer = '', kind] = /^(.+\.attention)\.(\w+)\.(weight|bias)$/.exec(name) ?? []
+  if (layer === 'qkv')
+    return (['to_q', 'to_k', 'to_v'] as const).map((to, third) => ({
+      name: `${path}.${to}.${kind}`,
+      part: { third: third as 0 | 1 | 2 },
+    }))
+  if (Object.hasOwn(inAttention, layer)) return renamed(`${path}.${inAttention[layer]}.${kind}`)
+  return renamed(outside.reduce((now, [old, to]) => now.replace(old, to), name))
+}

@@ -1,0 +1,57 @@
+/** Compiles the kernels of a generation while the weights download: the graphs are known from the configs and the headers of the weight files. */
+
+import { isRefusal } from '../../memory/refusal.js'
+import type { Network } from '../bind-network.js'
+import { graphsOn } from '../planning/memory-needs.js'
+import type { PipelineSpec } from '../pipeline-spec.js'
+import type { LoadPipelineOptions } from '../types.js'
+import type { Device } from '../../runtime/device.js'
+import { planDevices } from './plan-networks.js'
+import type { OpenDevices } from './open-devices.js'
+
+/** What is compiled for. */
+export interface PreparationRequest {
+  readonly placing: OpenDevices
+  /** From their headers. */
+  readonly networks: ReadonlyMap<string, Network>
+  readonly options: LoadPipelineOptions
+  readonly spec: PipelineSpec
+}
+
+/** The work on the devices, until a generation or the end of the devices. */
+export class KernelPreparation {
+  readonly #stop = new AbortController()
+  readonly #devices: readonly Device[]
+  readonly #work: Promise<void>
+
+  constructor({ placing, networks, options, spec }: PreparationRequest) {
+    this.#devices = [...placing.devices.values()]
+    const { signal } = this.#stop
+    this.#work = (async () => {
+      const planned = planDevices(placing, networks, { ...options, ...options.prepareFor }, spec)
+      for (const { device, request, plan } of isRefusal(planned) ? [] : planned.plans)
+        for (const [owner, graph] of graphsOn(request, plan))
+          await device.prepare([graph], { owner, room: plan.peakBytes, signal })
+    })()
+    // What fails here, such as a size that the model cannot make, fails again in the generation, which says so.
+    this.#work.catch(() => {})
+  }
+
+  /** Settles when everything is compiled, or when the work has ended early. */
+  async done(): Promise<void> {
+    await Promise.allSettled([this.#work])
+  }
+
+  /** Ends the work: what is missing is compiled by the generation. */
+  async stop(): Promise<void> {
+    this.#stop.abort()
+    await this.done()
+  }
+
+  /** Releases what no network has used. */
+  async end(): Promise<void> {
+    await this.stop()
+    // A device that is lost or disposed has no sessions.
+    await Promise.allSettled(this.#devices.map((device) => device.endPreparation()))
+  }
+}

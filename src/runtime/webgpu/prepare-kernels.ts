@@ -1,0 +1,71 @@
+/**
+ * Compiles programs and their kernels before their weights are here: each runs once on buffers of its shapes, whose values do not matter. onnxruntime
+ * compiles a kernel when a run needs it for the first time, and not when it makes the session.
+ */
+
+import { valueBytes } from '../../checkpoint/element-types.js'
+import { activationMargin } from '../../memory/needs.js'
+import { storageBytes } from '../../memory/storage-bytes.js'
+import type { Program, ValueInfo } from '../../onnx/types.js'
+import { throwIfAborted } from '../../util/abort.js'
+import type { OrtTensor } from '../onnxruntime.js'
+import type { GpuRuntime } from './gpu-runtime.js'
+
+/** What is compiled, and for whom. */
+export interface Preparation {
+  readonly programs: Iterable<Program>
+  /** In the memory account. */
+  readonly owner: string
+  /** Uses the sessions until it leaves them (SessionCache.leave). */
+  readonly user: object
+  /** Bytes that there are for buffers. A program that needs more gets a session only. */
+  readonly room: number
+  readonly signal: AbortSignal
+}
+
+/** Compiles the programs one after the other, each once. @throws DeviceError, AbortError */
+export async function prepareKernels(device: GpuRuntime, { programs, owner, user, room, signal }: Preparation): Promise<void> {
+  const done = new Set<string>()
+  for (const program of programs) {
+    if (done.has(program.key)) continue
+    done.add(program.key)
+    throwIfAborted(signal)
+    await device.sessions.get(program, user, owner)
+    throwIfAborted(signal)
+    if (device.memory.snapshot().live + neededBytes(program) <= room) await runOnce(device, program, owner, user, signal)
+    // Otherwise the buffers of all programs would wait to be reused.
+    device.buffers.trim()
+  }
+}
+
+function neededBytes({ inputs, weights, outputs, activationBytes }: Program): number {
+  const values = [...inputs, ...weights, ...outputs].reduce(
+    (sum, { type, dims }) => sum + storageBytes(valueBytes(type, dims)),
+    0,
+  )
+  return values + activationMargin * activationBytes
+}
+
+async function runOnce(device: GpuRuntime, program: Program, owner: string, user: object, signal: AbortSignal): Promise<void> {
+  const session = await device.sessions.get(program, user, owner)
+  const { Tensor } = device.runtime
+  const made: GPUBuffer[] = []
+  const bound = ({ type, dims }: ValueInfo): OrtTensor => {
+    const buffer = device.buffers.createActivations(owner, valueBytes(type, dims))
+    made.push(buffer)
+    return Tensor.fromGpuBuffer(buffer, { dataType: type, dims })
+  }
+  const named = (values: readonly ValueInfo[]) => Object.fromEntries(values.map((info) => [info.name, bound(info)]))
+  const use = { owner, doing: `compiling the kernels of ${owner}`, expected: activationMargin * program.activationBytes }
+  try {
+    const { verified } = await device.exclusively(
+      use,
+      async () => session.run({ ...named(program.inputs), ...named(program.weights) }, named(program.outputs)),
+      signal,
+    )
+    await verified
+    await device.orLost(device.buffers.submittedWorkDone())
+  } finally {
+    for (const buffer of made) buffer.destroy()
+  }
+}
