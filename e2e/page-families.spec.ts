@@ -1,6 +1,6 @@
 /** The fields follow the model: what a model does not have is not shown, and what a distilled model needs is set. */
 
-import { expect, generate, modelReady, openPage, test } from './ui/page-harness.js'
+import { expect, generate, modelReady, openPage, size, test } from './ui/page-harness.js'
 
 test('a guidance-free model that takes reference pictures shows neither guidance nor strength, and looks at the picture', async ({
   page,
@@ -51,4 +51,22 @@ test('a distilled model brings the steps and the guidance of its card, which a t
   await generate(page, 'a red apple')
   await page.getByLabel('Steps').fill('2')
   expect(await settings()).toMatchObject({ numInferenceSteps: 2, guidanceScale: 0 })
+
+  await test.step('a tiny autoencoder decodes the previews, which leaves the picture as it is', async () => {
+    server.setRepository('madebyollin/taesdxl', 'fixtures/few-steps/tiny-vae/repo/vae')
+    const picture = () => page.evaluate(() => document.querySelector('aquatint-prompt')?.images[0]?.data.join())
+    await page.evaluate(() => {
+      document.querySelector('aquatint-prompt')?.addEventListener('step', ({ detail: { preview } }) => {
+        document.body.dataset['preview'] = `${preview?.width} × ${preview?.height}`
+      })
+    })
+    await generate(page, 'a red apple')
+    const rough = await picture()
+    await expect(page.locator('body')).toHaveAttribute('data-preview', `${size / 8} × ${size / 8}`)
+    await page.getByLabel('Previews').selectOption('Sharp')
+    await generate(page, 'a red apple')
+    expect(await picture()).toBe(rough)
+    // This fixture makes a pixel of the latents four pixels wide, the autoencoder of the model eight.
+    await expect(page.locator('body')).toHaveAttribute('data-preview', `${size / 2} × ${size / 2}`)
+  })
 })

@@ -73,7 +73,7 @@ test('size, steps, guidance, negative prompt, scheduler, prompt weights, CLIP sk
   await page.getByLabel('CLIP skip').fill('')
   await generate(page, 'a (red:1.5) apple')
   const withBrackets = await made(page)
-  await page.getByLabel('Prompt weights').selectOption('(word:1.3), as in AUTOMATIC1111')
+  await page.getByLabel('Prompt weights').selectOption('(word:1.3)')
   await generate(page, 'a (red:1.5) apple')
   expect((await made(page)).pixels).not.toBe(withBrackets.pixels)
   await generate(page, 'a red apple')

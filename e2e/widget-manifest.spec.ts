@@ -96,7 +96,7 @@ test('slotted content is shown, and each attribute sets its setting', async ({ p
     (html) => {
       document.body.innerHTML = html
     },
-    `<aquatint-prompt model="a/b" prompt="p" negative-prompt="n" width="64" height="72" steps="3" guidance="4.5" seed="5" count="2" scheduler="DDIMScheduler" clip-skip="1" prompt-weighting="compel" revision="r" variant="v" endpoint="https://e.example" dtype="q8" device="wasm" offload="block" max-memory="2GB">${slots.join('')}</aquatint-prompt>`,
+    `<aquatint-prompt model="a/b" prompt="p" negative-prompt="n" width="64" height="72" steps="3" guidance="4.5" seed="5" count="2" scheduler="DDIMScheduler" clip-skip="1" prompt-weighting="compel" revision="r" variant="v" endpoint="https://e.example" dtype="q8" preview-decoder="owner/tiny" device="wasm" offload="block" max-memory="2GB">${slots.join('')}</aquatint-prompt>`,
   )
   const settings = page.locator('aquatint-prompt').getByText('Settings', { exact: true })
   await settings.click()
@@ -108,6 +108,7 @@ test('slotted content is shown, and each attribute sets its setting', async ({ p
   expect(read.settings).toEqual({
     model: 'a/b',
     dtype: 'q8',
+    previewDecoder: 'owner/tiny',
     prompt: 'p',
     negativePrompt: 'n',
     width: 64,
@@ -125,6 +126,7 @@ test('slotted content is shown, and each attribute sets its setting', async ({ p
     variant: 'v',
     endpoint: 'https://e.example',
     dtype: 'q8',
+    components: { preview_decoder: 'owner/tiny' },
     device: 'wasm',
     offload: 'block',
     maxMemory: '2GB',

@@ -18,7 +18,7 @@ const labels = {
 
 /**
  * A component that `fromPretrained` can replace or omit; the scheduler has an option of its own. No checkpoint has a `preview_decoder`: it is added if the
- * option names a repository with an `AutoencoderTiny`. A pipeline class that names another component
+ * option names a repository with an `AutoencoderTiny`, or is `auto`, for the one that is published for the family. A pipeline class that names another component
  * does not compile until it is listed here.
  */
 export type ComponentName = keyof typeof labels

@@ -8,6 +8,7 @@ import type { ReadOptions, Repository } from '../../src/hub/types.js'
 import type { NetworkRole } from '../../src/models/types.js'
 import type { PipelineSpec } from '../../src/pipelines/pipeline-spec.js'
 import { planMemoryOf, type MemoryRequest, type PlannedMemory } from './memory.js'
+import { inspectEmbeddings, type InspectedEmbedding, type NamedEmbedding } from './embeddings.js'
 import { inspectLoras, type InspectedLora, type NamedLora } from './loras.js'
 import { faultOf, readContents, type ComponentContents } from '../read-contents.js'
 import { Findings, noteComponent, tryLoading, type Finding } from '../runnable.js'
@@ -53,9 +54,18 @@ export interface Inspection {
   readonly bytes: number
   /** The LoRAs that were named, and whether they fit. */
   readonly loras: readonly InspectedLora[]
+  /** The embeddings that were named, and whether they fit. */
+  readonly embeddings: readonly InspectedEmbedding[]
   /** The memory plan, if one was requested and the checkpoint runs. */
   readonly memory: PlannedMemory | null
   readonly runs: { readonly ok: boolean; readonly problems: readonly Finding[]; readonly warnings: readonly Finding[] }
+}
+
+/** What {@link inspectRepository} looks at besides the repository. */
+interface InspectOptions {
+  readonly known?: readonly PipelineSpec[] | undefined
+  readonly loras?: readonly NamedLora[] | undefined
+  readonly embeddings?: readonly NamedEmbedding[] | undefined
 }
 
 /** Reads configs and headers of weights. Errors in single components are in `runs`. @throws CheckpointError, HubError */
@@ -64,7 +74,7 @@ export async function inspectRepository(
   variant: string | null,
   request: MemoryRequest | null,
   signal: AbortSignal,
-  { known, loras = [] }: { readonly known?: readonly PipelineSpec[] | undefined; readonly loras?: readonly NamedLora[] } = {},
+  { known, loras = [], embeddings = [] }: InspectOptions = {},
 ): Promise<Inspection> {
   const contents = await readContents(repository, variant, { signal })
   const verdict = await tryLoading(contents, variant, signal, known)
@@ -101,6 +111,7 @@ export async function inspectRepository(
     parameters: inspected.reduce((sum, { weights }) => sum + (weights?.parameters ?? 0), 0),
     bytes: inspected.reduce((sum, { weights }) => sum + (weights?.bytes ?? 0), 0),
     loras: inspectLoras(loras, verdict.networks),
+    embeddings: inspectEmbeddings(embeddings, verdict.networks),
     memory:
       ok && request !== null
         ? await planMemoryOf(verdict.sources, variant, request, {

@@ -10,6 +10,7 @@ import { readArguments } from '../arguments.js'
 import { findRepository } from './find-repository.js'
 import { inspectRepository, type Inspection } from './inspect-repository.js'
 import { deviceMapOption, dtypeOption, memoryOption } from './memory.js'
+import { openEmbeddings, type InspectedEmbedding } from './embeddings.js'
 import { openLoras, type InspectedLora } from './loras.js'
 import { table, type CommandIO } from '../output.js'
 import { showCount } from './counts.js'
@@ -34,6 +35,8 @@ files are read: a few hundred kilobytes, however large the model.
   --offload <mode>    plan for resident, model or block. Default: auto, the fastest that fits
   --lora <address>    also say whether a LoRA fits, and plan with it: a file, its URL or a repository. Repeat it for several.
                       :0.8 at the end sets the weight
+  --embedding <address>  also say whether an embedding (textual inversion) fits, and its word: a file, its URL or a repository.
+                      Repeat it for several
   --dtype <type>      plan for float32, float16, q8 or q4; or by component: --dtype unet=q8
   --width, --height   plan for images of this size. Default: the model's own
   --json              print one JSON document
@@ -53,7 +56,7 @@ async function run(args: readonly string[], io: CommandIO, json: boolean): Promi
   const given = readArguments(args, 'inspect', {
     target: 'folder, repository or URL',
     texts: ['variant', 'revision', 'endpoint', 'config', 'offload', 'width', 'height'],
-    lists: ['max-memory', 'device-map', 'dtype', 'lora'],
+    lists: ['max-memory', 'device-map', 'dtype', 'lora', 'embedding'],
   })
   const variant = given.text('variant') ?? null
   if (variant !== null) checkVariantName(variant)
@@ -75,13 +78,17 @@ async function run(args: readonly string[], io: CommandIO, json: boolean): Promi
   const { HF_TOKEN: token } = process.env
   const remote = { endpoint: checkBaseUrl(given.text('endpoint') ?? 'https://huggingface.co/'), token }
   const own = { ...remote, revision: given.text('revision'), config: given.text('config') }
+  const embeddings = await openEmbeddings(given.list('embedding'), remote, io)
   const opened = await openLoras(given.list('lora'), remote, io)
   const found = await findRepository(target, own, io).catch(async (error: unknown) => {
     await opened.close()
     throw error
   })
   try {
-    const inspection = await inspectRepository(found.repository, variant, request, io.signal, { loras: opened.loras })
+    const inspection = await inspectRepository(found.repository, variant, request, io.signal, {
+      loras: opened.loras,
+      embeddings,
+    })
     if (!json) io.stdout(report(inspection))
     return inspection
   } finally {
@@ -128,6 +135,7 @@ export function report(inspection: Inspection): string {
       : []),
     ...runs.warnings.map(({ component, message }) => `Note: ${component === '' ? '' : `${component}: `}${message}`),
     ...inspection.loras.map(loraLine),
+    ...inspection.embeddings.map(embeddingLine),
     ...memoryLines(inspection),
   ]
   return `${lines.join('\n')}\n`
@@ -140,6 +148,14 @@ function loraLine(lora: InspectedLora): string {
   const words = triggerWords.length === 0 ? '' : `; trigger words: ${triggerWords.join(', ')}`
   const left = ignored === 0 ? '' : `; ${ignored} layers that this checkpoint does not have are ignored`
   return `${name} fits ${components.join(' and ')}: ${layers} layers, ${formatBytes(bytes)}${words}${left}.`
+}
+
+function embeddingLine(embedding: InspectedEmbedding): string {
+  const { source, token } = embedding
+  if (!embedding.fits) return `Embedding ${source} does not fit: ${embedding.message}`
+  const { components, vectors } = embedding
+  const tokens = vectors === 1 ? '1 token' : `${vectors} tokens`
+  return `Embedding ${source} fits ${components.join(' and ')}: prompts can use the word ${token}, which is ${tokens}.`
 }
 
 function memoryLines({ memory, components, pipeline }: Inspection): string[] {

@@ -43,6 +43,19 @@ describe('a checkpoint in one file', () => {
     expect(server.log.filter(({ path }) => path.includes('a/configs') && path.includes('.safetensors'))).toEqual([])
   })
 
+  it('shows a GGUF file with the components that it lacks', async () => {
+    const gguf = join(fixtures, 'gguf', 'transformer.gguf')
+    const config = join(fixtures, 'tiny-sd35', 'repo')
+    const inspection = await runJson<Inspection>(['inspect', gguf, '--config', config, '--max-memory', '2GB'])
+    const folders = await runJson<Inspection>(['inspect', config])
+    expect(inspection).toMatchObject({ repository: 'transformer.gguf', pipeline: 'StableDiffusion3Pipeline', runs: { ok: true } })
+    expect(parts(inspection)).toEqual(parts(folders))
+    expect(inspection.memory).not.toBeNull()
+    const { stdout, stderr } = await run(['inspect', gguf, '--config', config])
+    expect(stdout).toContain('Aquatint can run it.')
+    expect(stderr).toContain('transformer.gguf has no text_encoder, text_encoder_2, vae')
+  })
+
   it('reports the component that the file lacks', async () => {
     const lacking = join(temporary, 'no-vae.safetensors')
     const bytes = Buffer.from(await singleFileOf('tiny-sd15'))

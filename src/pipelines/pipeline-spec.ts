@@ -34,6 +34,8 @@ export interface PipelineSpec {
    * the scale is above 1. `embedded`: as an input of the denoiser, where its config has one. `none`: not at all.
    */
   readonly guidance: 'classifier-free' | 'embedded' | 'none'
+  /** The published tiny autoencoder of its latents, for `preview_decoder: 'auto'`. Absent: there is none. */
+  readonly previewDecoder?: string | undefined
   /** Whether `trueCfgScale` above 1 and a negative prompt add classifier-free guidance to guidance of another kind. Absent: the option is not used. */
   readonly takesTrueCfg?: boolean | undefined
   /** Whether the class has a negative prompt. Absent: it has one wherever it has classifier-free guidance. */

@@ -21,6 +21,7 @@ export const chroma: PipelineFamily = {
   className: 'ChromaPipeline',
   savedAs: ['ChromaImg2ImgPipeline', 'ChromaInpaintPipeline'],
   label: 'Chroma',
+  previewDecoder: 'madebyollin/taef1',
   networks: {
     text_encoder: [T5EncoderModel],
     transformer: [ChromaTransformer2DModel],

@@ -21,6 +21,7 @@ export const flux: PipelineFamily = {
   className: 'FluxPipeline',
   savedAs: ['FluxImg2ImgPipeline', 'FluxInpaintPipeline'],
   label: 'FLUX.1',
+  previewDecoder: 'madebyollin/taef1',
   networks: {
     text_encoder: [CLIPTextModel],
     text_encoder_2: [T5EncoderModel],

@@ -22,6 +22,7 @@ export const stableDiffusion3: PipelineFamily = {
   className: 'StableDiffusion3Pipeline',
   savedAs: ['StableDiffusion3Img2ImgPipeline', 'StableDiffusion3InpaintPipeline'],
   label: 'Stable Diffusion 3',
+  previewDecoder: 'madebyollin/taesd3',
   networks: {
     text_encoder: [CLIPTextModelWithProjection],
     text_encoder_2: [CLIPTextModelWithProjection],

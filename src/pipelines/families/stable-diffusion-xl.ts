@@ -30,6 +30,7 @@ export const stableDiffusionXL: PipelineFamily = {
   className: 'StableDiffusionXLPipeline',
   savedAs: ['StableDiffusionXLImg2ImgPipeline', 'StableDiffusionXLInpaintPipeline'],
   label: 'Stable Diffusion XL',
+  previewDecoder: 'madebyollin/taesdxl',
   networks: {
     text_encoder: [CLIPTextModel],
     text_encoder_2: [CLIPTextModelWithProjection],

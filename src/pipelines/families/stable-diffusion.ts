@@ -26,6 +26,7 @@ export const stableDiffusion: PipelineFamily = {
     'StableDiffusionModelEditingPipeline',
   ],
   label: 'Stable Diffusion',
+  previewDecoder: 'madebyollin/taesd',
   networks: { text_encoder: [CLIPTextModel], unet: [UNet2DConditionModel], vae: [AutoencoderKL, AutoencoderTiny] },
   tokenizers: { tokenizer: [CLIPTokenizer] },
   optional: ['safety_checker', 'feature_extractor', 'image_encoder'],

@@ -19,6 +19,7 @@ export const zImage: PipelineFamily = {
   className: 'ZImagePipeline',
   savedAs: ['ZImageImg2ImgPipeline', 'ZImageInpaintPipeline'],
   label: 'Z-Image',
+  previewDecoder: 'madebyollin/taef1',
   networks: {
     // The last hidden state but one, so the last layer is neither written nor loaded.
     text_encoder: qwen3TextEncoders([-2]),

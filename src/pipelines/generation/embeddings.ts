@@ -5,6 +5,25 @@ import type { AddedWords } from '../added-words.js'
 import { hasRole, type Network } from '../bind-network.js'
 import type { OpenedEmbedding } from '../loading/open-embedding.js'
 
+/**
+ * Compares an embedding with the text encoders that it is for.
+ * @throws CheckpointError `not-an-embedding` for an encoder that the pipeline does not have, or of another width
+ */
+export function checkEmbedding({ token, vectors }: OpenedEmbedding, networks: ReadonlyMap<string, Network>): void {
+  for (const [component, rows] of vectors) {
+    const network = networks.get(component)
+    const width = network !== undefined && hasRole(network, 'text-encoder') ? network.model.tokenEmbedding.width : undefined
+    const actual = rows[0]?.length ?? 0
+    if (width === actual) continue
+    const why = width === undefined ? `it has no ${component}` : `its ${component} has embeddings of ${width} numbers`
+    throw new CheckpointError(
+      'not-an-embedding',
+      `The embedding ${token} has ${actual} numbers for ${component} and does not fit this pipeline: ${why}.`,
+      { component, actual, expected: width ?? null },
+    )
+  }
+}
+
 export class Embeddings {
   readonly #networks: ReadonlyMap<string, Network>
   /** By the name of the text encoder. */
@@ -20,22 +39,10 @@ export class Embeddings {
    * @throws CheckpointError `not-an-embedding` for an encoder that the pipeline does not have, or of another width; InputError `token`
    */
   add({ token, vectors }: OpenedEmbedding): void {
+    checkEmbedding({ token, vectors }, this.#networks)
     const changes = [...vectors].map(([component, rows]) => {
-      const [network, words] = [this.#networks.get(component), this.#words.get(component)]
-      const width = network !== undefined && hasRole(network, 'text-encoder') ? network.model.tokenEmbedding.width : undefined
-      const actual = rows[0]?.length ?? 0
-      if (words === undefined || width !== actual) {
-        const why = width === undefined ? `it has no ${component}` : `its ${component} has embeddings of ${width} numbers`
-        throw new CheckpointError(
-          'not-an-embedding',
-          `The embedding ${token} has ${actual} numbers for ${component} and does not fit this pipeline: ${why}.`,
-          {
-            component,
-            actual,
-            expected: width ?? null,
-          },
-        )
-      }
+      const words = this.#words.get(component)
+      if (words === undefined) throw new TypeError(`${component} has no words.`)
       return words.with({ token, vectors: rows })
     })
     for (const change of changes) change()

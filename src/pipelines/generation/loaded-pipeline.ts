@@ -74,11 +74,15 @@ export function createPipeline({
   const multiple = scaleFactor * patch
   const latentScales = family.latentScales(vae.model.scaling, channels)
   const tiny = previewNetworkOf(parts)
-  const previewDecoder = tiny && {
-    network: tiny,
-    host: hosts.of(tiny.name),
-    scales: family.latentScales(tiny.model.scaling, channels),
-  }
+  // Latents that are normalized by the autoencoder's statistics are not those that a tiny autoencoder without them decodes.
+  const decodesPreviews = tiny !== undefined && (tiny.model.scaling.mean === null) === (vae.model.scaling.mean === null)
+  const previewDecoder = decodesPreviews
+    ? {
+        network: tiny,
+        host: hosts.of(tiny.name),
+        scales: family.latentScales(tiny.model.scaling, channels),
+      }
+    : undefined
 
   async function generate(prompt: PromptInput, given: GenerateOptions & GenerateHooks = {}): Promise<GenerateResult> {
     const { maxSequenceLength = family.defaults.maxSequenceLength } = given

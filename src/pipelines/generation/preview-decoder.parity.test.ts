@@ -24,7 +24,7 @@ async function withHub<T>(work: (options: { hub: Hub; endpoint: string }) => Pro
   )
   const config = JSON.parse(new TextDecoder().decode(tiny['config.json'])) as object
   const other = { ...tiny, 'config.json': new TextEncoder().encode(JSON.stringify({ ...config, latent_channels: 16 })) }
-  const server = await startHubServer({ repositories: { 'owner/tiny': tiny, 'owner/other': other } })
+  const server = await startHubServer({ repositories: { 'owner/tiny': tiny, 'madebyollin/taesd': tiny, 'owner/other': other } })
   try {
     return await work({ hub: await Hub.open({ store: null }), endpoint: server.url })
   } finally {
@@ -73,6 +73,13 @@ test('the plan counts its weights, and one for other latents is refused before a
     const parts = (plan: typeof planned) => plan.devices.wasm?.components.map((part) => part.name)
     expect(parts(planned)).toEqual([...(parts(plain) ?? []), 'preview_decoder'])
     expect(planned.devices.wasm?.peakBytes).toBeGreaterThan(plain.devices.wasm?.peakBytes ?? 0)
+    const automatic = await planLoad(repo, { ...options, components: { preview_decoder: 'auto' } })
+    expect(automatic.components['preview_decoder']?.repo).toBe('madebyollin/taesd')
+    // No tiny autoencoder is published for FLUX.2-klein.
+    const klein = diskRepository(join(fixtures, 'tiny-flux2-klein', 'repo'))
+    expect(
+      (await planLoad(klein, { device: 'wasm', ...remote, components: { preview_decoder: 'auto' } })).components,
+    ).not.toHaveProperty('preview_decoder')
     const loading = loadPipeline(repo, { ...options, components: { preview_decoder: 'owner/other' } })
     await expect(loading).rejects.toThrow(UnsupportedError)
     await expect(loading).rejects.toThrow('latent_channels 16')

@@ -17,6 +17,7 @@ import { checkVariantName } from '../../checkpoint/weight-files.js'
 import { InputError } from '../../errors.js'
 import type { Repository } from '../../hub/types.js'
 import type { NetworkDefinition } from '../../models/types.js'
+import { namedComponents } from './preview-decoder.js'
 import type { PipelineSpec } from '../pipeline-spec.js'
 import type { ComponentReference, LoadPipelineOptions } from '../types.js'
 
@@ -50,7 +51,7 @@ export interface FindComponentsRequest {
   readonly layout: Layout
   readonly options: LoadPipelineOptions
   readonly open: OpenByName
-  readonly spec: Pick<PipelineSpec, 'networks' | 'tokenizers' | 'ignored'>
+  readonly spec: PipelineSpec
   readonly signal: AbortSignal | undefined
 }
 
@@ -83,7 +84,7 @@ export function checkComponentOptions(options: LoadPipelineOptions): void {
  */
 export async function findComponents(request: FindComponentsRequest): Promise<ReadonlyMap<string, ComponentSource>> {
   const { layout, options, spec } = request
-  const references = options.components ?? {}
+  const references = namedComponents(options, spec)
   for (const [name, reference] of Object.entries(references)) {
     // A component that the pipeline never uses may be left out even if the checkpoint does not have it.
     if (reference === null && Object.hasOwn(spec.ignored, name)) continue

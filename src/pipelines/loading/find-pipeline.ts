@@ -12,7 +12,7 @@ import { Hub } from '../../hub/hub.js'
 import { openRepository } from '../../hub/repositories/open-repository.js'
 import type { OpenRepository, Repository } from '../../hub/types.js'
 import { checkComponentOptions, type OpenByName } from './find-components.js'
-import { layoutWithPreviews, specWithPreviews } from './preview-decoder.js'
+import { layoutWithPreviews, namedComponents, specWithPreviews } from './preview-decoder.js'
 import { checkDType } from './dtypes.js'
 import type { PipelineSpec } from '../pipeline-spec.js'
 import { Run, type CallHooks } from '../run.js'
@@ -84,9 +84,10 @@ export async function findPipeline<T, Spec extends PipelineSpec>(
   try {
     const open = opener(hub, options, opened, run)
     const found = await layoutOf(repo, options, { hub, open, opened, run })
-    const layout = layoutWithPreviews(found, options)
-    const spec = specWithPreviews(findSpec(layout, specs, run), options)
-    placing = await openDevices(options, budget, networkNames(spec, layout, options))
+    const own = findSpec(found, specs, run)
+    const components = namedComponents(options, own)
+    const [layout, spec] = [layoutWithPreviews(found, components), specWithPreviews(own, components)]
+    placing = await openDevices(options, budget, networkNames(spec, layout, components))
     // A repository object that came without a hub has no cache for prepared files.
     const store = options.hub !== undefined || typeof repo === 'string' || isSingleFile(repo) ? hub : undefined
     const onClose = (release: () => void) => {
@@ -147,7 +148,7 @@ export function findSpec<Spec extends PipelineSpec>(
 }
 
 /** The networks that the pipeline will have: those of its checkpoint, with the caller's replacements and without those left out. */
-function networkNames(spec: PipelineSpec, layout: Layout, { components = {} }: LoadPipelineOptions): string[] {
+function networkNames(spec: PipelineSpec, layout: Layout, components: NonNullable<LoadPipelineOptions['components']>): string[] {
   return Object.keys(spec.networks).filter((name) => {
     const reference = Object.hasOwn(components, name) ? components[name] : undefined
     return reference === undefined ? (layout.components.get(name) ?? null) !== null : reference !== null

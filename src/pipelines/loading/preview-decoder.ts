@@ -11,19 +11,24 @@ import type { LoadPipelineOptions } from '../types.js'
 /** The component's name. */
 export const previewDecoderName = 'preview_decoder'
 
-/** Whether the caller passes a decoder for previews. */
-function isWanted({ components = {} }: LoadPipelineOptions): boolean {
-  return Object.hasOwn(components, previewDecoderName) && components[previewDecoderName] !== null
+type Components = NonNullable<LoadPipelineOptions['components']>
+
+/** The caller's components. `auto` as the preview decoder is the one that is published for the family; where there is none, the component is left out. */
+export function namedComponents({ components = {} }: LoadPipelineOptions, { previewDecoder }: PipelineSpec): Components {
+  if (!Object.hasOwn(components, previewDecoderName)) return components
+  const { [previewDecoderName]: named = null, ...others } = components
+  const reference = named === 'auto' ? previewDecoder : named
+  return (reference ?? null) === null ? others : { ...others, [previewDecoderName]: reference as Components[string] }
 }
 
 /** A pipeline class with the decoder as its last network, so that `vae` stays the first autoencoder. */
-export function specWithPreviews<Spec extends PipelineSpec>(spec: Spec, options: LoadPipelineOptions): Spec {
-  if (!isWanted(options)) return spec
+export function specWithPreviews<Spec extends PipelineSpec>(spec: Spec, components: Components): Spec {
+  if (!Object.hasOwn(components, previewDecoderName)) return spec
   return { ...spec, networks: { ...spec.networks, [previewDecoderName]: [AutoencoderTiny] } }
 }
 
 /** A checkpoint with a place for the decoder. */
-export function layoutWithPreviews(layout: Layout, options: LoadPipelineOptions): Layout {
-  if (!isWanted(options)) return layout
+export function layoutWithPreviews(layout: Layout, components: Components): Layout {
+  if (!Object.hasOwn(components, previewDecoderName)) return layout
   return { ...layout, components: new Map([...layout.components, [previewDecoderName, null]]) }
 }

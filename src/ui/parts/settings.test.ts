@@ -17,6 +17,7 @@ const full: PromptSettings = {
   model: 'stabilityai/stable-diffusion-xl-base-1.0',
   revision: '462165984030d82259a11f4367a4eed129e94a7b',
   dtype: 'q8',
+  previewDecoder: 'madebyollin/taesdxl',
   prompt: 'a cat & a dog, 猫 🐈 50%',
   negativePrompt: 'blurry',
   width: 1024,

@@ -13,6 +13,8 @@ export interface PromptSettings {
   readonly model: string
   /** The type that weights are stored in on the device, as in `fromPretrained`. Absent: as published, if the device supports it. */
   readonly dtype?: WeightsDType | undefined
+  /** The decoder of previews: `auto` for the one of the model's family, or a repository with an `AutoencoderTiny`. Absent: rough previews. */
+  readonly previewDecoder?: string | undefined
   /** The commit that a picture was generated with. For information only; `loadOptions.revision` selects what is loaded. */
   readonly revision?: string | undefined
   /** Describes the picture. */
@@ -78,6 +80,7 @@ export const numberNames = Object.keys(numberRules) as NumberName[]
 /** The settings that clear every field except the model. */
 export const emptySettings: Partial<PromptSettings> = {
   dtype: undefined,
+  previewDecoder: undefined,
   prompt: '',
   negativePrompt: undefined,
   scheduler: undefined,
@@ -109,8 +112,8 @@ export const dtypeNames: Readonly<Record<WeightsDType, string>> = {
 
 /** The ways to write weights in prompts to choose from, and their labels. */
 export const weightingNames: Readonly<Record<PromptWeighting, string>> = {
-  a1111: '(word:1.3), as in AUTOMATIC1111',
-  compel: 'word++, as in compel',
+  a1111: '(word:1.3)',
+  compel: 'word++',
 }
 
 /** The value as a way to write weights in prompts, or undefined if it is none. */
@@ -147,7 +150,8 @@ export function parseNumber(name: NumberName, text: string): { value: number | u
 
 /** Converts settings to options of `generate`. */
 export function toGenerateOptions(settings: PromptSettings): GenerateCallOptions {
-  const { model: _model, revision: _revision, dtype: _dtype, prompt: _prompt, loras: _loras, scheduler, ...options } = settings
+  const { model: _model, revision: _revision, dtype: _dtype, previewDecoder: _decoder, loras: _loras, ...generation } = settings
+  const { prompt: _prompt, scheduler, ...options } = generation
   return { ...options, ...(scheduler === undefined ? {} : { scheduler: { className: scheduler } }) }
 }
 
@@ -160,6 +164,7 @@ export function toQuery(settings: PromptSettings): URLSearchParams {
   set('model', settings.model)
   set('revision', settings.revision)
   set('dtype', settings.dtype)
+  set('preview-decoder', settings.previewDecoder)
   set('prompt', settings.prompt)
   set('negative', settings.negativePrompt)
   for (const name of numberNames) set(numberRules[name].query, settings[name])
@@ -175,6 +180,7 @@ export function fromQuery(query: URLSearchParams): Partial<PromptSettings> {
     model: query.get('model'),
     revision: query.get('revision'),
     dtype: query.get('dtype'),
+    previewDecoder: query.get('preview-decoder'),
     prompt: query.get('prompt'),
     negativePrompt: query.get('negative'),
     scheduler: query.get('scheduler'),
@@ -228,7 +234,7 @@ export function settingsFromUnknown(found: Readonly<Record<string, unknown>>): P
   if (dtype !== undefined) settings['dtype'] = dtype
   const weighting = asWeighting(found['promptWeighting'])
   if (weighting !== undefined) settings['promptWeighting'] = weighting
-  for (const name of ['model', 'revision', 'prompt', 'negativePrompt', 'scheduler']) {
+  for (const name of ['model', 'revision', 'prompt', 'negativePrompt', 'scheduler', 'previewDecoder']) {
     const value = found[name]
     if (typeof value === 'string' && value !== '' && value.length <= maxText) settings[name] = value
   }

@@ -41,7 +41,7 @@ export class AquatintPrompt extends FormControl {
       this.#saveState()
     },
     onModelChange: () => this.#modelChanged(true),
-    onDTypeChange: () => void this.#planPreview.show(this.loadOptions),
+    onLoadingChange: () => void this.#planPreview.show(this.loadOptions),
   })
   readonly #planPreview = new PlanPreview(this.#form.model)
   readonly #activity = new ActivityView()
@@ -68,7 +68,7 @@ export class AquatintPrompt extends FormControl {
       onProgress: (progress) => this.#emit('progress', progress),
       onLoras: (loras) => this.#form.loras.show(loras),
       onStep: (step) => {
-        if (step.preview !== undefined) this.#pictures.showPreview(step.preview)
+        if (step.preview !== undefined) this.#pictures.showPreview(step.preview, this.#form.size)
         this.#emit('step', step)
       },
     })
@@ -152,8 +152,10 @@ export class AquatintPrompt extends FormControl {
 
   /** Load options that have no attribute, such as `token` and `components`. */
   get loadOptions(): LoadPipelineOptions {
-    const { model, weights } = this.#form
-    return { ...model.loadOptions, ...loadOptionsFromAttributes(this), ...this.#loadOptions, ...weights }
+    const { model, weights, components: own } = this.#form
+    const options = { ...model.loadOptions, ...loadOptionsFromAttributes(this), ...this.#loadOptions, ...weights }
+    const components = { ...options.components, ...own }
+    return Object.keys(components).length === 0 ? options : { ...options, components }
   }
   set loadOptions(options: LoadPipelineOptions) {
     this.#loadOptions = options

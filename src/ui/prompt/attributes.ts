@@ -22,6 +22,7 @@ export const settingAttributes: readonly string[] = [
   'scheduler',
   'prompt-weighting',
   'dtype',
+  'preview-decoder',
   'lora',
 ]
 
@@ -32,6 +33,7 @@ export const observedAttributes: readonly string[] = [...settingAttributes, ...l
 export function settingFromAttribute(name: string, value: string | null): Partial<PromptSettings> {
   if (Object.hasOwn(textAttributes, name)) return { [textAttributes[name as keyof typeof textAttributes]]: value ?? '' }
   if (name === 'lora') return { loras: lorasFromAttribute(value ?? '') }
+  if (name === 'preview-decoder') return { previewDecoder: value ?? undefined }
   if (name === 'dtype') return { dtype: asDType(value) }
   if (name === 'prompt-weighting') return { promptWeighting: asWeighting(value) }
   if (name === 'scheduler') {

@@ -1,6 +1,6 @@
 /** The fields of a prompt box: reads them as settings, and shows what is wrong next to the field. */
 
-import type { PipelineInfo } from '../../../index.js'
+import type { LoadPipelineOptions, PipelineInfo } from '../../../index.js'
 import { h, setText } from '../../parts/dom.js'
 import type { Size } from '../../parts/size.js'
 import { modelSettings } from '../../parts/model-settings.js'
@@ -18,8 +18,8 @@ export interface FormListeners {
   readonly onEdit: () => void
   /** Another model was chosen. */
   readonly onModelChange: () => void
-  /** Another type of weights was chosen. */
-  readonly onDTypeChange: () => void
+  /** Another type of weights, or another preview decoder, was chosen. */
+  readonly onLoadingChange: () => void
 }
 
 /** The form with all fields and buttons. */
@@ -45,6 +45,12 @@ export class FormView {
   readonly #numbers = new NumberFields()
   readonly #scheduler = h('select', { id: 'scheduler' }, h('option', { value: '' }, 'Model default'))
   readonly #dtype = h('select', { id: 'dtype' }, h('option', { value: '' }, 'As published'))
+  readonly #previews = h(
+    'select',
+    { id: 'preview-decoder' },
+    h('option', { value: '' }, 'Rough'),
+    h('option', { value: 'auto' }, 'Sharp'),
+  )
   readonly #weighting = h('select', { id: 'prompt-weighting' }, h('option', { value: '' }, 'None'))
   /** The fields for models that read the prompt with CLIP. */
   readonly #clipRows: readonly HTMLElement[]
@@ -58,7 +64,7 @@ export class FormView {
   #info: PipelineInfo | undefined
   #lastSeed: number | undefined
 
-  constructor({ onEdit, onModelChange, onDTypeChange }: FormListeners) {
+  constructor({ onEdit, onModelChange, onLoadingChange }: FormListeners) {
     this.model = new ModelField(onModelChange)
     this.referencePictures = new ReferencePictures(onEdit)
     this.startPicture = new StartPicture(() => {
@@ -71,7 +77,7 @@ export class FormView {
     for (const [name, label] of Object.entries(schedulerNames)) this.#scheduler.append(h('option', { value: name }, label))
     for (const [name, label] of Object.entries(dtypeNames)) this.#dtype.append(h('option', { value: name }, label))
     for (const [name, label] of Object.entries(weightingNames)) this.#weighting.append(h('option', { value: name }, label))
-    this.#dtype.addEventListener('change', onDTypeChange)
+    for (const select of [this.#dtype, this.#previews]) select.addEventListener('change', onLoadingChange)
     this.#lock.addEventListener('click', () => this.#toggleSeed())
     this.#guidanceRow = this.#numbers.row('guidanceScale')
     this.#clipRows = [
@@ -93,6 +99,7 @@ export class FormView {
         this.#numbers.row('numImagesPerPrompt'),
         ...this.#clipRows,
         h('div', { class: 'field' }, h('label', { for: 'dtype' }, 'Weights'), this.#dtype),
+        h('div', { class: 'field' }, h('label', { for: 'preview-decoder' }, 'Previews'), this.#previews),
         h('slot', { name: 'settings' }),
       ),
     )
@@ -151,6 +158,7 @@ export class FormView {
     return {
       model: this.model.value,
       ...this.weights,
+      ...(this.#previews.value === '' ? {} : { previewDecoder: this.#previews.value }),
       prompt: this.prompt.value,
       ...(negative === '' ? {} : { negativePrompt: negative }),
       ...numbers,
@@ -175,6 +183,11 @@ export class FormView {
     return dtype === undefined ? {} : { dtype }
   }
 
+  /** What the pipeline is loaded with besides the weights' type. */
+  get components(): LoadPipelineOptions['components'] {
+    return this.#previews.value === '' ? {} : { preview_decoder: this.#previews.value }
+  }
+
   /** Writes settings into the fields: `undefined` clears a field, and a setting that is absent leaves it. */
   write(settings: Partial<PromptSettings>): void {
     if (settings.prompt !== undefined) this.prompt.value = settings.prompt
@@ -187,6 +200,7 @@ export class FormView {
     if ('strength' in settings) this.startPicture.strength = settings.strength
     if ('loras' in settings) this.loras.settings = settings.loras ?? []
     if ('dtype' in settings) this.#dtype.value = settings.dtype ?? ''
+    if ('previewDecoder' in settings) this.#setPreviews(settings.previewDecoder ?? '')
     if ('scheduler' in settings) this.#scheduler.value = settings.scheduler ?? ''
     if ('promptWeighting' in settings) this.#weighting.value = settings.promptWeighting ?? ''
     if ('seed' in settings) this.#lock.setAttribute('aria-pressed', String(settings.seed !== undefined))
@@ -234,6 +248,13 @@ export class FormView {
   set disabled(disabled: boolean) {
     for (const field of this.element.querySelectorAll<HTMLInputElement>('input, textarea, select, button'))
       field.disabled = disabled
+  }
+
+  /** Chooses a preview decoder. A repository that a page or a link names becomes an option. */
+  #setPreviews(decoder: string): void {
+    if (![...this.#previews.options].some(({ value }) => value === decoder))
+      this.#previews.append(h('option', { value: decoder }, decoder))
+    this.#previews.value = decoder
   }
 
   /** With a model that takes reference pictures, a start picture becomes one of them. */

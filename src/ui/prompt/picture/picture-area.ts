@@ -5,6 +5,7 @@
 
 import type { GeneratedImage, PixelImage } from '../../../index.js'
 import { h } from '../../parts/dom.js'
+import type { Size } from '../../parts/size.js'
 import { drawLandscape, type Colour } from './empty-drawing.js'
 
 /** The size of the drawing in pixels, chosen so that a grain is one or two pixels on the screen. */
@@ -45,9 +46,9 @@ export class PictureArea {
     this.element.classList.add('busy')
   }
 
-  /** Shows the preview of a step, as large as the picture will be: one pixel of latents becomes eight pixels of the picture. */
-  showPreview(preview: PixelImage): void {
-    paint(this.#preview, preview, 8 * maxMagnification)
+  /** Shows the preview of a step, as large as the picture will be. Where that is unknown, one pixel of latents becomes eight pixels of the picture. */
+  showPreview(preview: PixelImage, size?: Size): void {
+    paint(this.#preview, preview, ((size?.width ?? 8 * preview.width) / preview.width) * maxMagnification)
     this.#only(this.#preview)
   }
 
