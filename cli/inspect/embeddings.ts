@@ -40,8 +40,7 @@ export async function openEmbeddings(
   for (const source of sources) {
     const isOnDisk = (await stat(source).catch(() => null))?.isFile() === true
     const repository = isOnDisk ? DiskRepository.ofFile(source) : undefined
-    const hub = () => Hub.open({ store: null })
-    const request = { hub, options, run: new Run({ signal: io.signal }) }
+    const request = { hub: openHub, options, run: new Run({ signal: io.signal }) }
     try {
       const file = repository === undefined ? source : { repository, path: basename(source) }
       embeddings.push({ source, opened: await openEmbedding(file, request) })
@@ -50,6 +49,10 @@ export async function openEmbeddings(
     }
   }
   return embeddings
+}
+
+function openHub(): Promise<Hub> {
+  return Hub.open({ store: null })
 }
 
 /** Compares embeddings with the text encoders of a checkpoint. */

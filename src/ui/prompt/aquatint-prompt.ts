@@ -14,7 +14,7 @@ import {
 } from '../../index.js'
 import { cancelledWords, doneWords, readyWords, restingWords, waitWords, type IdleWords } from './activity/activity-words.js'
 import { ActivityView } from './activity/activity-view.js'
-import { preparedPicture } from './shared-pipelines.js'
+import { preparedPicture, withComponents } from './shared-pipelines.js'
 import { loadOptionsFromAttributes, observedAttributes, settingFromAttribute, takeEarlyProperties } from './attributes.js'
 import { FormControl } from './form-control.js'
 import { FormView } from './form/form-view.js'
@@ -152,10 +152,9 @@ export class AquatintPrompt extends FormControl {
 
   /** Load options that have no attribute, such as `token` and `components`. */
   get loadOptions(): LoadPipelineOptions {
-    const { model, weights, components: own } = this.#form
+    const { model, weights, components } = this.#form
     const options = { ...model.loadOptions, ...loadOptionsFromAttributes(this), ...this.#loadOptions, ...weights }
-    const components = { ...options.components, ...own }
-    return Object.keys(components).length === 0 ? options : { ...options, components }
+    return withComponents(options, components)
   }
   set loadOptions(options: LoadPipelineOptions) {
     this.#loadOptions = options
@@ -180,7 +179,7 @@ export class AquatintPrompt extends FormControl {
   load(): Promise<DiffusionPipeline> {
     return this.#report(async () => {
       this.#message.clear()
-      return this.#runner.load(this.#requireModel(), this.#preparingOptions())
+      return this.#runner.load(this.#requireModel(), this.#preparingOptions)
     })
   }
 
@@ -201,7 +200,7 @@ export class AquatintPrompt extends FormControl {
         })
         const model = this.#requireModel()
         const adapters = { loras: this.#form.loras.value, words: this.#form.words.value }
-        const output = await this.#runner.generate(model, this.#preparingOptions(), settings.prompt, optionsFor, adapters)
+        const output = await this.#runner.generate(model, this.#preparingOptions, settings.prompt, optionsFor, adapters)
         const { pipeline } = this.#runner
         if (pipeline === undefined) throw new DOMException('The model was unloaded.', 'AbortError')
         return this.#show(await createImageDetail(output, settings, used(pipeline.info), pipeline.info))
@@ -212,7 +211,7 @@ export class AquatintPrompt extends FormControl {
     })
   }
 
-  #preparingOptions(): LoadPipelineOptions {
+  get #preparingOptions(): LoadPipelineOptions {
     return { ...this.loadOptions, prepareFor: preparedPicture(this.#form.read() ?? {}) }
   }
 

@@ -27,6 +27,12 @@ export function preparedPicture(settings: PlannedSize): PlannedSize {
   return { width, height, numImagesPerPrompt, guidanceScale }
 }
 
+/** Load options with more components. */
+export function withComponents(options: LoadPipelineOptions, more: LoadPipelineOptions['components']): LoadPipelineOptions {
+  const components = { ...options.components, ...more }
+  return Object.keys(components).length === 0 ? options : { ...options, components }
+}
+
 const folderIds = new WeakMap<object, number>()
 let folders = 0
 
