@@ -1,6 +1,6 @@
 /**
  * For this folder's tests, in Node only: fixtures/config-keys, which holds what changing one key of a config does to a network's output in
- * diffusers and transformers. Weights and inputs are computed from their names, as fixtures/generator/config_keys.py computes them.
+ * diffusers and transformers. Weights and inputs are computed from their names, as fixtures/generator/config_keys/config_keys.py computes them.
  */
 
 import { readdirSync } from 'node:fs'

@@ -175,7 +175,7 @@ function prepareDenoiser(
   return {
     write: (options) => {
       const whole = graphFor(definition, config, size, options)
-      // Which layers, fixtures/generator/networks.py says.
+      // Which layers, fixtures/generator/networks/networks.py says.
       return call === 'skip_layers' ? [graphFor(definition, config, size, options, { skipLayers: [1, 2] }), whole] : [whole]
     },
     inputs: {

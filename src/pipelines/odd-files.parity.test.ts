@@ -15,7 +15,7 @@ const changed = [
 ]
 const cases = readOddFilesCases().filter(({ name }) => changed.includes(name))
 
-/** The first latents and pixels, as fixtures/generator/odd_files.py stores them. */
+/** The first latents and pixels, as fixtures/generator/files/odd_files.py stores them. */
 async function valuesOf(item: OddFilesCase): Promise<number[]> {
   const pipeline = await loadPipeline(oddRepository(item), { device: 'wasm' })
   try {

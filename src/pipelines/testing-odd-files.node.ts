@@ -18,7 +18,7 @@ interface TensorEdits {
   readonly pad?: number
 }
 
-/** A fixture with other files, and what diffusers computes with it: fixtures/generator/odd_files.py makes the same changes. */
+/** A fixture with other files, and what diffusers computes with it: fixtures/generator/files/odd_files.py makes the same changes. */
 export interface OddFilesCase {
   readonly kind: number
   readonly name: string

@@ -14,7 +14,7 @@ import {
 } from '../../index.js'
 import { cancelledWords, doneWords, readyWords, restingWords, waitWords, type IdleWords } from './activity/activity-words.js'
 import { ActivityView } from './activity/activity-view.js'
-import { preparedPicture, withComponents } from './shared-pipelines.js'
+import { mergeLoadOptions, preparedPicture } from './shared-pipelines.js'
 import { loadOptionsFromAttributes, observedAttributes, settingFromAttribute, takeEarlyProperties } from './attributes.js'
 import { FormControl } from './form-control.js'
 import { FormView } from './form/form-view.js'
@@ -153,8 +153,7 @@ export class AquatintPrompt extends FormControl {
   /** Load options that have no attribute, such as `token` and `components`. */
   get loadOptions(): LoadPipelineOptions {
     const { model, weights, components } = this.#form
-    const options = { ...model.loadOptions, ...loadOptionsFromAttributes(this), ...this.#loadOptions, ...weights }
-    return withComponents(options, components)
+    return mergeLoadOptions(model.loadOptions, loadOptionsFromAttributes(this), this.#loadOptions, weights, { components })
   }
   set loadOptions(options: LoadPipelineOptions) {
     this.#loadOptions = options

@@ -27,10 +27,11 @@ export function preparedPicture(settings: PlannedSize): PlannedSize {
   return { width, height, numImagesPerPrompt, guidanceScale }
 }
 
-/** Load options with more components. */
-export function withComponents(options: LoadPipelineOptions, more: LoadPipelineOptions['components']): LoadPipelineOptions {
-  const components = { ...options.components, ...more }
-  return Object.keys(components).length === 0 ? options : { ...options, components }
+/** One object of load options: later values win, and components are collected. */
+export function mergeLoadOptions(...all: readonly LoadPipelineOptions[]): LoadPipelineOptions {
+  const options: LoadPipelineOptions = Object.assign({}, ...all)
+  const components: LoadPipelineOptions['components'] = Object.assign({}, ...all.map((each) => each.components))
+  return { ...options, components: Object.keys(components ?? {}).length === 0 ? undefined : components }
 }
 
 const folderIds = new WeakMap<object, number>()
