@@ -44,6 +44,7 @@ function folderOf(file: string): string {
       cpSync(`fixtures/${fixture}/repo`, join(folder, name), { recursive: true })
     }
     cpSync('fixtures/lora/peft-xl.safetensors', join(folder, 'toy.safetensors'))
+    cpSync('fixtures/textual-inversion/xl.safetensors', join(folder, 'badhands.safetensors'))
   }
   return folder
 }
@@ -73,7 +74,7 @@ async function runAquatint(folder: string, words: readonly string[]): Promise<vo
   const [name = '', ...rest] = words
   const args = [
     name,
-    ...rest.map((word, i) => (i === 0 || ['--out', '--lora'].includes(rest[i - 1] ?? '') ? inFolder(word) : word)),
+    ...rest.map((word, i) => (i === 0 || ['--out', '--lora', '--embedding'].includes(rest[i - 1] ?? '') ? inFolder(word) : word)),
   ]
   if (args.includes('stabilityai/stable-diffusion-xl-base-1.0')) args.push('--endpoint', hub?.url ?? '')
   if (name !== 'serve') {
