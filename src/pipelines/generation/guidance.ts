@@ -16,8 +16,10 @@ export type Guidance = {
 } | null
 
 /** Whether guidance has ended at a timestep. As diffusers does it, in float32. */
-export function hasEnded({ end = 1 }: NonNullable<Guidance>, timestep: number): boolean {
-  return Math.fround(Math.fround(1000 - Math.fround(timestep)) / 1000) > end && end <= 1
+export function hasEnded({ end }: NonNullable<Guidance>, timestep: number): boolean {
+  // EDM's timesteps are logarithms: without this, a negative one would be beyond any end.
+  if (end === undefined || end > 1) return false
+  return Math.fround(Math.fround(1000 - Math.fround(timestep)) / 1000) > end
 }
 
 /** uncond + scale · (text − uncond) as a sum for a scheduler's step. `prediction` holds the unconditional half first, of `size` values. */
