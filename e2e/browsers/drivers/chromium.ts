@@ -26,7 +26,12 @@ async function launch({ dark = false, isPrivate = false, profile, storage }: Lau
   }
   const { args, ...options } = chromiumLaunchOptions()
   const browser = await chromium.launch({ ...options, args: isPrivate ? [...args, '--incognito'] : args })
-  const context = await browser.newContext({ colorScheme: dark ? 'dark' : 'light', reducedMotion: 'reduce' })
+  // As in the other browsers, the page has its service worker.
+  const context = await browser.newContext({
+    colorScheme: dark ? 'dark' : 'light',
+    reducedMotion: 'reduce',
+    serviceWorkers: 'allow',
+  })
   const close = () => browser.close()
   return {
     version: `Chromium ${browser.version()}`,
