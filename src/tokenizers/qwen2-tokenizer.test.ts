@@ -3,7 +3,6 @@
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { Qwen2Tokenizer } from './qwen2-tokenizer.js'
-import { qwen3Chat } from './qwen3-chat-template.js'
 import type { TokenizerFiles } from './types.js'
 
 const folder = new URL('../../fixtures/tokenizers/qwen2/', import.meta.url)
@@ -60,11 +59,44 @@ test('reports the text that was cut', () => {
 
 test('the chat template gives transformers’ texts and ids', () => {
   expect(ids.chats.length).toBeGreaterThan(10)
+  // Without a template of its own, a tokenizer has Qwen3's.
+  const plain = new Qwen2Tokenizer({ vocab: { a: 0 }, merges: '', tokenizerConfig: {} })
   for (const { prompt, enable_thinking: enableThinking, text, ids: expected } of ids.chats) {
-    expect(qwen3Chat(prompt, { enableThinking })).toBe(text)
+    expect(tokenizer.chat(prompt, { enableThinking })).toBe(text)
+    expect(plain.chat(prompt, { enableThinking })).toBe(text)
     expect(tokenizer.encode(text)).toEqual(expected)
   }
 })
+
+test('any other chat template gives transformers’ texts', () => {
+  const cases = json('templates.json') as unknown as readonly {
+    readonly template: string
+    readonly prompt: string
+    readonly enable_thinking: boolean
+    readonly text: string
+  }[]
+  expect(new Set(cases.map(({ text }) => text)).size).toBeGreaterThan(20)
+  const files = { vocab: { a: 0 }, merges: '', tokenizerConfig: { chat_template: 'other', eos_token: '<|im_end|>' } }
+  for (const { template, prompt, enable_thinking: enableThinking, text } of cases) {
+    const listed = { ...files, tokenizerConfig: { ...files.tokenizerConfig, chat_template: [{ name: 'default', template }] } }
+    for (const given of [{ ...files, chatTemplate: template }, listed])
+      expect(new Qwen2Tokenizer(given).chat(prompt, { enableThinking })).toBe(text)
+  }
+})
+
+/** A chat with a tokenizer whose template is `value`. */
+function chatWith(value: unknown): string {
+  const tokenizerConfig = { chat_template: value }
+  return new Qwen2Tokenizer({ vocab: { a: 0 }, merges: '', tokenizerConfig }).chat('a', { enableThinking: true })
+}
+
+test.each(['{% if %}', '{{ unclosed', 5, [], [{ name: 'tool_use', template: 'x' }], "{{ raise_exception('No') }}"])(
+  'the chat template %j, which transformers cannot run either, is refused by its key',
+  (value) => {
+    const details: unknown = expect.objectContaining({ key: 'chat_template' })
+    expect(() => chatWith(value)).toThrow(expect.objectContaining({ code: 'tokenizer-model', details }))
+  },
+)
 
 test('special tokens that the vocabulary lacks get the ids after it, as in transformers', () => {
   const tokenizer = new Qwen2Tokenizer({ vocab: { a: 0 }, merges: '', tokenizerConfig: { pad_token: '<pad>' } })

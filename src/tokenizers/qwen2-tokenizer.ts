@@ -6,9 +6,10 @@
 import { UnsupportedError } from '../errors.js'
 import { toByteCharacters } from './byte-level.js'
 import { readBytePairs } from './byte-pairs.js'
+import { readChat } from './chat-template.js'
 import { createHfTokenizer, type HfTokenizer } from './hf-tokenizer.js'
 import { readAddedTokens, roleId, type Vocabulary } from './special-tokens.js'
-import { padOrCut, readSides, type EncodedText, type Sides, type Tokenizer, type TokenizerFiles } from './types.js'
+import { padOrCut, readSides, type Chat, type EncodedText, type Sides, type Tokenizer, type TokenizerFiles } from './types.js'
 
 /** The longest text that is tokenized, in UTF-16 units. 512 tokens never need that much. */
 const maxTextLength = 50_000
@@ -66,8 +67,10 @@ function checkPostProcessor(value: unknown): void {
 export class Qwen2Tokenizer implements Tokenizer {
   static readonly classNames = ['Qwen2TokenizerFast', 'Qwen2Tokenizer']
   static readonly readsSentencePiece = false
+  static readonly hasChats = true
   readonly fixedLength = null
   readonly padTokenId: number
+  readonly chat: Chat
   readonly #tokenizer: HfTokenizer
   readonly #sides: Sides
 
@@ -84,6 +87,7 @@ export class Qwen2Tokenizer implements Tokenizer {
     const special = readAddedTokens(files, { eos_token: own, unk_token: own, pad_token: own }, known, true)
     this.padTokenId = roleId(special, 'pad_token', known)
     this.#sides = readSides(files)
+    this.chat = readChat(files, special.roles)
     const json = {
       added_tokens: special.tokens,
       normalizer: null,

@@ -14,6 +14,8 @@ export interface TokenizerFiles {
   readonly vocab?: Json | undefined
   /** `merges.txt` as text. */
   readonly merges?: string | undefined
+  /** `chat_template.jinja` as text. */
+  readonly chatTemplate?: string | undefined
 }
 
 /** A text in the form that a text encoder reads. */
@@ -27,6 +29,15 @@ export interface EncodedText {
   readonly removedText: string | null
 }
 
+/** How a pipeline class calls a template. */
+export interface ChatOptions {
+  /** Whether the answer may begin with a thought. */
+  readonly enableThinking: boolean
+}
+
+/** The text of a chat in which a user says `prompt`. @throws UnsupportedError `tokenizer-model` if the template cannot write it */
+export type Chat = (prompt: string, options: ChatOptions) => string
+
 /** A tokenizer with its vocabulary. */
 export interface Tokenizer {
   /** The number of ids that its text encoder takes, or null where the caller chooses it. */
@@ -36,6 +47,8 @@ export interface Tokenizer {
   encode(text: string): number[]
   /** Exactly `length` ids: a longer text is truncated before its end token, a shorter one is padded. */
   encodePadded(text: string, length: number): EncodedText
+  /** The text of a chat in which a user says a prompt. Absent for classes of tokenizers without chats. */
+  readonly chat?: Chat | undefined
   /** The same tokenizer with more added tokens, and their ids. Absent for classes whose encoders have no textual inversion. */
   readonly withTokens?:
     | ((contents: readonly string[]) => { readonly tokenizer: Tokenizer; readonly ids: readonly number[] })
@@ -48,6 +61,8 @@ export interface TokenizerDefinition {
   readonly classNames: readonly string[]
   /** Whether the vocabulary may be a SentencePiece model, `spiece.model`. */
   readonly readsSentencePiece: boolean
+  /** Whether it has chats, whose template may be in `chat_template.jinja`. */
+  readonly hasChats?: boolean
   /** @throws CheckpointError, UnsupportedError `tokenizer-*` */
   new (files: TokenizerFiles): Tokenizer
 }

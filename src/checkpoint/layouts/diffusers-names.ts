@@ -113,6 +113,8 @@ async function furtherNames(
     // What these say is in such a config.
     if (!entriesOf(config).some(([key]) => key === 'added_tokens_decoder'))
       names.push('special_tokens_map.json', 'added_tokens.json')
+    if (tokenizer.startsWith('Qwen') && !entriesOf(config).some(([key]) => key === 'chat_template'))
+      names.push('chat_template.jinja')
     if (!has('tokenizer.json')) {
       if (!tokenizer.startsWith('T5')) names.push('vocab.json', 'merges.txt')
       if (!tokenizer.startsWith('CLIP')) names.push('spiece.model')

@@ -8,7 +8,6 @@ import { AutoencoderKLFlux2 } from '../../models/autoencoders/autoencoder-kl-flu
 import { qwen3TextEncoders } from '../../models/text-encoders/qwen3-model.js'
 import { fluxSequenceLength } from '../../models/transformers/flux-parts.js'
 import { Flux2Transformer2DModel } from '../../models/transformers/transformer-flux2.js'
-import { qwen3Chat } from '../../tokenizers/qwen3-chat-template.js'
 import { Qwen2Tokenizer } from '../../tokenizers/qwen2-tokenizer.js'
 import { isTruthy } from '../../util/truthy.js'
 import type { PipelineFamily } from '../generation/pipeline-family.js'
@@ -132,7 +131,7 @@ async function encodeText(
   maxSequenceLength: number,
   call: EncodeCall,
 ): Promise<EncodedPrompt> {
-  const chat = qwen3Chat(text, { enableThinking: false })
+  const chat = encoder.chat(text, { enableThinking: false })
   const { hiddenStates: states } = await encoder.encode(chat, call, { masksPadding: true, maxSequenceLength })
   return { embeds: sideBySide(states), pooled: null }
 }

@@ -7,7 +7,6 @@ import { qwen3TextEncoders } from '../../models/text-encoders/qwen3-model.js'
 import { ZImageTransformer2DModel, zImageSequenceLength } from '../../models/transformers/transformer-z-image.js'
 import { paddedLength } from '../../models/transformers/z-image-tokens.js'
 import { Qwen2Tokenizer } from '../../tokenizers/qwen2-tokenizer.js'
-import { qwen3Chat } from '../../tokenizers/qwen3-chat-template.js'
 import { dynamicShift } from '../generation/dynamic-shift.js'
 import type { PipelineFamily } from '../generation/pipeline-family.js'
 import { assembleBatch, type EncodeCall, type EncodedPrompt } from '../prompts/prompt-embeds.js'
@@ -78,7 +77,7 @@ async function encodeChat(
   maxSequenceLength: number,
   call: EncodeCall,
 ): Promise<EncodedPrompt> {
-  const text = qwen3Chat(prompt, { enableThinking: true })
+  const text = encoder.chat(prompt, { enableThinking: true })
   // Attention is causal and the padding is masked, so its length changes nothing.
   const { hidden, tokens, first } = await encoder.encode(text, call, {
     maxSequenceLength,

@@ -23,7 +23,7 @@ export async function loadTokenizer(
 
 /** The files of a tokenizer that the folder has. */
 async function readTokenizerFiles(
-  { readsSentencePiece }: TokenizerDefinition,
+  { readsSentencePiece, hasChats = false }: TokenizerDefinition,
   component: ComponentFiles,
   signal: AbortSignal | undefined,
 ): Promise<TokenizerFiles> {
@@ -34,20 +34,28 @@ async function readTokenizerFiles(
       ? parseConfig(await readWhole(component, name, signal), component.path(name), vocabularyLimits)
       : undefined
   const tokenizerJson = await vocabulary('tokenizer.json')
-  const [tokenizerConfig, specialTokensMap, addedTokens, vocab, merges] = await Promise.all([
+  const text = async (name: string) => ((await component.has(name, { signal })) ? readText(component, name, signal) : undefined)
+  const [tokenizerConfig, specialTokensMap, addedTokens, vocab, merges, chatTemplate] = await Promise.all([
     json('tokenizer_config.json'),
     json('special_tokens_map.json'),
     json('added_tokens.json'),
     tokenizerJson === undefined ? vocabulary('vocab.json') : undefined,
-    tokenizerJson === undefined && (await component.has('merges.txt', { signal }))
-      ? readText(component, 'merges.txt', signal)
-      : undefined,
+    tokenizerJson === undefined ? text('merges.txt') : undefined,
+    hasChats ? text('chat_template.jinja') : undefined,
   ])
   const bare = readsSentencePiece && tokenizerJson === undefined && (await component.has(sentencePieceName, { signal }))
   const sentencePiece = bare
     ? readSentencePieceModel(await readWhole(component, sentencePieceName, signal), tokenizerConfig?.['extra_ids'])
     : undefined
-  return { tokenizerJson: tokenizerJson ?? sentencePiece, tokenizerConfig, specialTokensMap, addedTokens, vocab, merges }
+  return {
+    tokenizerJson: tokenizerJson ?? sentencePiece,
+    tokenizerConfig,
+    specialTokensMap,
+    addedTokens,
+    vocab,
+    merges,
+    chatTemplate,
+  }
 }
 
 async function readText(component: ComponentFiles, name: string, signal: AbortSignal | undefined): Promise<string> {

@@ -9,7 +9,7 @@ import { CheckpointError, InputError } from '../../errors.js'
 import type { TokenEmbedding } from '../../models/layers/token-embedding.js'
 import { numbered } from '../../models/text-encoders/encoder-variants.js'
 import type { HiddenState, HostInput, TextEncoderModel } from '../../models/types.js'
-import type { EncodedText, Tokenizer } from '../../tokenizers/types.js'
+import type { ChatOptions, EncodedText, Tokenizer } from '../../tokenizers/types.js'
 import { hasRole, type Network } from '../bind-network.js'
 import type { ComponentHost, Value } from '../execution/component-host.js'
 import type { DeviceHosts } from '../execution/device-hosts.js'
@@ -76,6 +76,13 @@ export class LoadedTextEncoder {
   /** Layers of the network: `clip_skip` must be less. */
   get layers(): number {
     return this.#network.model.layers
+  }
+
+  /** The text of a chat in which a user says `prompt`. @throws UnsupportedError `tokenizer-model` */
+  chat(prompt: string, options: ChatOptions): string {
+    const { chat } = this.#tokenizer
+    if (chat === undefined) throw new TypeError('The tokenizer of this text encoder has no chats')
+    return chat(prompt, options)
   }
 
   /** How many chunks a weighted text takes; 1 where this encoder takes no weights. */

@@ -1,0 +1,76 @@
+/**
+ * Chat templates: the program, in the language Jinja, that a language model's tokenizer brings to write a conversation as one text. A pipeline class
+ * makes a conversation of a prompt: one message of a user, and the beginning of the answer.
+ */
+
+import { Template } from '@huggingface/jinja'
+import { UnsupportedError } from '../errors.js'
+import { settingsOf, type Chat, type ChatOptions, type TokenizerFiles } from './types.js'
+
+/** In characters. Qwen3's has 4,000. */
+const maxTemplateLength = 200_000
+
+/**
+ * The chats of a tokenizer: transformers' `apply_chat_template([{role: 'user', content: prompt}], add_generation_prompt=True, enable_thinking=…)` with
+ * chat_template.jinja, else with `chat_template` of the settings. Without either, the template that Qwen3 was published with; transformers fails.
+ * @param roles the special tokens, which a template may name: `eos_token` and others
+ * @throws UnsupportedError `tokenizer-model`
+ */
+export function readChat(files: TokenizerFiles, roles: Readonly<Record<string, string>>): Chat {
+  const given = files.chatTemplate ?? settingsOf(files)['chat_template'] ?? null
+  if (given === null) return qwen3Chat
+  const source = defaultTemplate(given)
+  if (source === undefined)
+    return () => {
+      throw unsupported(given, 'is not a template, and holds none of the name "default"')
+    }
+  if (source.length > maxTemplateLength) throw unsupported(source, `has more than ${maxTemplateLength} characters`)
+  const template = attempt(source, () => new Template(source))
+  return (prompt, { enableThinking }) =>
+    attempt(source, () =>
+      template.render({
+        ...roles,
+        messages: [{ role: 'user', content: prompt }],
+        tools: null,
+        documents: null,
+        add_generation_prompt: true,
+        enable_thinking: enableThinking,
+      }),
+    )
+}
+
+/** What Qwen3's published template writes. Without thinking, the answer begins with an empty thought. */
+function qwen3Chat(prompt: string, { enableThinking }: ChatOptions): string {
+  return `<|im_start|>user\n${prompt}<|im_end|>\n<|im_start|>assistant\n${enableThinking ? '' : '<think>\n\n</think>\n\n'}`
+}
+
+/** A text, or of several templates the one of the name `default`: a list of `{name, template}`, or templates by name. */
+function defaultTemplate(given: unknown): string | undefined {
+  if (typeof given === 'string') return given
+  const named: unknown[] = Array.isArray(given)
+    ? given
+    : Object.entries(Object(given)).map(([name, template]) => ({ name, template }))
+  const found = named.find((item): item is { template: string } => {
+    const { name, template } = Object(item) as Readonly<Record<string, unknown>>
+    return name === 'default' && typeof template === 'string'
+  })
+  return found?.template
+}
+
+function attempt<T>(source: string, work: () => T): T {
+  try {
+    return work()
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error)
+    throw unsupported(source, `cannot be run: ${reason.slice(0, 200)}`)
+  }
+}
+
+function unsupported(value: unknown, what: string): UnsupportedError {
+  const key = 'chat_template'
+  const shown = (typeof value === 'string' ? value : (JSON.stringify(value) ?? '')).slice(0, 100)
+  return new UnsupportedError('tokenizer-model', `${key} of the tokenizer ${what}. It begins with ${JSON.stringify(shown)}.`, {
+    key,
+    value: shown,
+  })
+}
