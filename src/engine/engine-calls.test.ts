@@ -13,6 +13,8 @@ const planned: PipelinePlan = {
   revision: 'main',
   components: {},
   downloadBytes: 5,
+  keptBytes: 5,
+  diskBytes: 5,
   width: 8,
   height: 8,
   places: { unet: 'wasm' },

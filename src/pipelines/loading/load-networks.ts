@@ -18,8 +18,13 @@ import { dtypesOf, quantizingTransforms } from './dtypes.js'
 import { attempt, throwFault, type NetworkSource, type OnFault } from './read-parts.js'
 import { overflowWarning, type TransformRequest } from './transform-weights.js'
 
+/** A network whose weights are to be transformed, and the paths of its weight files. */
+export interface TableRequest extends TransformRequest {
+  readonly paths: readonly string[]
+}
+
 /** Makes a network's table of transformed weights. */
-export type MakeTable = (request: TransformRequest) => Promise<WeightTable>
+export type MakeTable = (request: TableRequest) => Promise<WeightTable>
 
 /** What {@link loadNetworks} loads. */
 export interface LoadNetworksRequest {
@@ -130,6 +135,7 @@ async function loadTable(
     ],
     label: quantization === 'stored' ? 'blocks' : quantization,
     contents: await contentsOf(source, weights, run.signal),
+    paths: await weights.files({ signal: run.signal }),
     read,
     readArriving: async (signal) => {
       const { table, verified } = await weights.readArriving(reading(signal))

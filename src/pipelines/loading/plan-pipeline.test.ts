@@ -35,7 +35,7 @@ test('a plan reads only headers, and agrees with the load in what it downloads a
   expect(weights).toHaveLength(7)
   expect((await options.hub.cache.files()).filter(({ size }) => size > 50_000)).toEqual([])
 
-  const { devices, places, components, downloadBytes, ...rest } = plan
+  const { devices, places, components, downloadBytes, keptBytes, diskBytes, ...rest } = plan
   expect(rest).toMatchObject({ className: 'StableDiffusionXLPipeline', repo: id, width: 64, height: 64, warnings: [] })
   expect(rest.revision).toMatch(/^[0-9a-f]{40}$/)
   expect(places).toEqual({ text_encoder: 'wasm', text_encoder_2: 'wasm', unet: 'wasm', vae: 'wasm' })
@@ -46,6 +46,7 @@ test('a plan reads only headers, and agrees with the load in what it downloads a
   expect(pipeline.info.components).toEqual(components)
   const files = (await diskRepository(folder).files()).filter(({ path }) => /(?<!fp16[^/]*)\.safetensors$/.test(path))
   expect(downloadBytes).toBe(files.reduce((sum, { size }) => sum + size, 0))
+  expect([keptBytes, diskBytes]).toEqual([downloadBytes, downloadBytes])
   expect((await planLoad(id, options)).downloadBytes).toBe(0)
   server.dropConnections()
   await server.close()
@@ -59,6 +60,14 @@ test('a cached quantized copy needs no download, and neither does its original',
   expect(before.components['unet']).toMatchObject({ quantization: 'q4', parameters: 423_028 })
   const pipeline = await loadPipeline(id, { ...options, dtype: 'q4', keepOriginal: false })
   await pipeline.dispose()
+  const onlyCopies = await planLoad(id, { ...options, dtype: 'q4', keepOriginal: false })
+  const cached = (await options.hub.cache.files()).filter(({ path }) => / \(q4\)$|safetensors$/.test(path))
+  const bytes = (files: typeof cached) => files.reduce((sum, { stored }) => sum + stored, 0)
+  expect(onlyCopies.keptBytes).toBe(bytes(cached))
+  // With the originals beside the copies.
+  const copies = cached.filter(({ path }) => path.endsWith(' (q4)'))
+  expect(copies).toHaveLength(3)
+  expect([before.keptBytes, before.diskBytes]).toEqual(Array(2).fill(before.downloadBytes + bytes(copies)))
   const after = await planLoad(id, { ...options, dtype: 'q4' })
   expect(after.components).toEqual(before.components)
   expect(after.downloadBytes).toBe(0)

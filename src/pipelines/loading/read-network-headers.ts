@@ -19,12 +19,21 @@ import type { OpenDevices } from './open-devices.js'
 import type { ReadParts } from './read-parts.js'
 import { rememberedTable } from './transform-weights.js'
 
+/** A quantized copy of a network's weights. */
+export interface WeightsCopy {
+  readonly bytes: number
+  /** The original files that are deleted once the copy is made. */
+  readonly replaces: readonly string[]
+}
+
 /** What {@link readNetworkHeaders} reads. */
 export interface NetworkHeadersRequest extends Omit<LoadNetworksRequest, 'makeTable'> {
   /** Opens the hub whose cache may hold prepared files. Absent if nothing is cached. */
   readonly store?: (() => Promise<Hub>) | undefined
   /** Called with the bytes that opening each weight file would download and store. */
-  readonly onOpen?: ((cost: OpeningCost) => void) | undefined
+  readonly onOpen?: ((cost: OpeningCost, path: string) => void) | undefined
+  /** Called with the size of each quantized copy that is or would be in the cache, and the paths of the originals that are deleted for it. */
+  readonly onCopy?: ((copy: WeightsCopy) => void) | undefined
 }
 
 /**
@@ -33,10 +42,13 @@ export interface NetworkHeadersRequest extends Omit<LoadNetworksRequest, 'makeTa
  * @throws as {@link loadNetworks}; HubError `range-not-honoured`
  */
 export async function readNetworkHeaders(request: NetworkHeadersRequest): Promise<ReadonlyMap<string, Network>> {
-  const { store, onOpen, run } = request
+  const { store, onOpen, onCopy, run } = request
   const makeTable: MakeTable = async (made) => {
     const remembered = await rememberedTable(await store?.(), made)
-    return remembered ?? transformTable(await made.read(run.signal), made.transforms)
+    const table = remembered ?? transformTable(await made.read(run.signal), made.transforms)
+    const bytes = [...table.values()].reduce((sum, { begin, end }) => sum + end - begin, 0)
+    onCopy?.({ bytes, replaces: made.drop === undefined ? [] : made.paths })
+    return table
   }
   const views = new Map<Repository, Repository>()
   const view = (repository: Repository) => {

@@ -13,10 +13,21 @@ const residences: Readonly<Record<Residence, string>> = {
 const isGpu: Readonly<Record<DeviceName, boolean>> = { webgpu: true, 'webgpu:1': true, wasm: false }
 
 /** The size of the download, and the memory that a picture needs. */
-export function planWords({ label, downloadBytes, devices, width, height, components }: PipelinePlan): string {
+export function planWords({
+  label,
+  downloadBytes,
+  keptBytes,
+  diskBytes,
+  devices,
+  width,
+  height,
+  components,
+}: PipelinePlan): string {
   const gpus = Object.entries(devices).filter(([name]) => isGpu[name as DeviceName])
   const download =
-    downloadBytes === 0 ? `${label}, already downloaded.` : `${label}. Downloads ${formatBytes(downloadBytes)} once.`
+    downloadBytes === 0
+      ? `${label}, already downloaded.`
+      : `${label}. Downloads ${formatBytes(downloadBytes)} once${storageWords(downloadBytes, keptBytes, diskBytes)}.`
   const picture = `A ${width} × ${height} picture`
   if (gpus.length === 0) {
     const time = processorTime(components, { width, height })
@@ -24,4 +35,11 @@ export function planWords({ label, downloadBytes, devices, width, height, compon
   }
   const takes = gpus.map(([, plan]) => `up to ${formatBytes(plan.peakBytes)} of GPU memory, ${residences[plan.residence]}`)
   return `${download} ${picture} needs ${takes.join('; ')}.`
+}
+
+/** What stays on the disk, and what it needs meanwhile, where that is not what is downloaded. */
+function storageWords(downloadBytes: number, keptBytes: number, diskBytes: number): string {
+  const [download, kept, disk] = [downloadBytes, keptBytes, diskBytes].map((bytes) => formatBytes(bytes))
+  if (kept === download && disk === kept) return ''
+  return `, keeps ${kept} on the disk${disk === kept ? '' : ` and needs ${disk} while it loads`}`
 }
