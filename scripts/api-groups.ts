@@ -77,6 +77,7 @@ export const groups: readonly Group[] = [
       'PlanOptions',
       'PlannedSize',
       'PipelinePlan',
+      'LoadStorage',
       'PlacedPlan',
       'MemoryPlan',
       'ComponentPlan',

@@ -55,6 +55,7 @@ export type { CachedFile, CachedModel, VerifyResult } from './hub/cache/cache-ma
 export type { RepositoryReference } from './hub/repositories/open-repository.js'
 export type { FileProgress } from './hub/types.js'
 export type { PlacedPlan } from './pipelines/loading/plan-networks.js'
+export type { LoadStorage } from './pipelines/loading/load-storage.js'
 export type { PipelinePlan } from './pipelines/loading/plan-pipeline.js'
 export type {
   CapturedTensorName,

@@ -118,6 +118,7 @@ async function openByAddress(
 /** Opens each file once, since several readers look at the same configs and headers. */
 function openedOnce(repository: Repository): Repository {
   const opened = new Map<string, Promise<ByteSource>>()
+  const openHeaderOnly = repository.openHeaderOnly?.bind(repository)
   return {
     id: repository.id,
     revision: repository.revision,
@@ -131,6 +132,8 @@ function openedOnce(repository: Repository): Repository {
       source.catch(() => opened.delete(path))
       return source
     },
+    // The view of headers opens each file once itself.
+    ...(openHeaderOnly === undefined ? {} : { openHeaderOnly }),
   }
 }
 

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { afterAll, afterEach, describe, expect, it } from 'vitest'
 import { startHubServer } from '../../e2e/hub-server/server.js'
 import type { Inspection } from './inspect-repository.js'
+import { formatBytes } from '../../src/util/format-bytes.js'
 import { fixtures, run, runJson, temporaryFolder } from '../testing.js'
 
 const [repo, token, temporary] = [join(fixtures, 'tiny-sd15/repo'), 'hf_secret', await temporaryFolder()]
@@ -43,6 +44,26 @@ describe('a repository', () => {
   it('is described like a folder with the same files', async () => {
     const [local, remote] = [await runJson<Inspection>(['inspect', repo]), await runJson<Inspection>(inspect('owner/model'))]
     expect(remote).toEqual({ ...local, repository: 'owner/model', revision: await hub.commit('owner/model') })
+  })
+
+  it('has a plan that says what a page downloads and keeps', async () => {
+    const plan = async (...options: string[]) => {
+      const line = inspect('owner/model', '--max-memory', '1GB', ...options)
+      const { memory } = await runJson<Inspection>(line)
+      return { storage: memory?.storage, last: (await run(line)).stdout.trimEnd().split('\n').at(-1) }
+    }
+    const float = await plan()
+    const bytes = float.storage?.downloadBytes ?? 0
+    const files = (await runJson<Inspection>(['inspect', repo])).components.flatMap(({ weights }) => weights?.files ?? [])
+    const used = files.filter(({ path }) => !path.startsWith('safety_checker'))
+    expect(bytes).toBe(used.reduce((sum, file) => sum + file.bytes, 0))
+    expect(float.storage).toEqual({ downloadBytes: bytes, keptBytes: bytes, diskBytes: bytes })
+    expect(float.last).toBe(`A page downloads ${formatBytes(bytes)} of weights and keeps ${formatBytes(bytes)} on the disk.`)
+    const quantized = await plan('--dtype', 'q8')
+    expect(quantized.storage?.downloadBytes).toBe(bytes)
+    expect(quantized.storage?.keptBytes).toBeGreaterThan(bytes)
+    const local = (await run(['inspect', repo, '--max-memory', '1GB'])).stdout
+    expect(local).not.toContain('downloads')
   })
 
   it('is found by every address that people paste, at the revision that it names', async () => {

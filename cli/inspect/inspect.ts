@@ -14,7 +14,7 @@ import { openEmbeddings, type InspectedEmbedding } from './embeddings.js'
 import { openLoras, type InspectedLora } from './loras.js'
 import { table, type CommandIO } from '../output.js'
 import { showCount } from './counts.js'
-import { planText } from './plan-text.js'
+import { planText, storageLines } from './plan-text.js'
 import type { Command } from '../command.js'
 
 const help = `Usage: aquatint inspect <folder, repository or URL> [options]
@@ -172,10 +172,10 @@ function memoryLines({ memory, components, pipeline }: Inspection): string[] {
       if (role === undefined) throw new TypeError(`The plan has ${name}, which is no network of the checkpoint.`)
       return role
     }
-    return ['', title, ...planText(memory, roleOf)]
+    return ['', title, ...planText(memory, roleOf), ...storageLines(memory.storage)]
   }
   const rows = memory.needs.map((part) => [part.name, formatBytes(part.weightBytes), formatBytes(part.activationBytes)])
-  return ['', title, memory.message, table([['component', 'weights', 'activations'], ...rows])]
+  return ['', title, memory.message, table([['component', 'weights', 'activations'], ...rows]), ...storageLines(memory.storage)]
 }
 
 export const inspectCommand: Command = { summary: 'Show what a checkpoint contains and whether Aquatint can run it', help, run }

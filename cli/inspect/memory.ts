@@ -17,6 +17,7 @@ import { isRefusal, orThrow, refusalError } from '../../src/memory/refusal.js'
 import { chooseDevices, type DeviceSource } from '../../src/pipelines/loading/choose-devices.js'
 import { checkDType } from '../../src/pipelines/loading/dtypes.js'
 import { planNetworks, type PlacedPlan } from '../../src/pipelines/loading/plan-networks.js'
+import { StorageCount, type LoadStorage } from '../../src/pipelines/loading/load-storage.js'
 import { readNetworkHeaders } from '../../src/pipelines/loading/read-network-headers.js'
 import type { NetworkSource } from '../../src/pipelines/loading/read-parts.js'
 import type { PlannedDevice } from '../../src/pipelines/planning/memory-needs.js'
@@ -37,7 +38,7 @@ interface AssumedDevice {
 }
 
 /** A plan, or why there is none. */
-export type PlannedMemory = { readonly assumedGpu: AssumedDevice } & (
+export type PlannedMemory = { readonly assumedGpu: AssumedDevice; readonly storage: LoadStorage } & (
   | PlacedPlan
   | {
       readonly width: number
@@ -138,17 +139,21 @@ export async function planMemoryOf(
 ): Promise<PlannedMemory> {
   const options = { variant: variant ?? undefined, dtype: request.dtype }
   const spec = { guidance, defaults }
-  const networks = await readNetworkHeaders({ sources, options, run: new Run({ signal }) })
+  const count = new StorageCount()
+  const run = new Run({ signal })
+  const networks = await readNetworkHeaders({ sources, options, run, onOpen: count.onOpen, onCopy: count.onCopy })
+  const storage = count.total
   activateLoras(loras, networks)
   const names = [...networks.keys()]
   const budget = parseBudget(request.maxMemory)
   const plan = planNetworks(await chooseDevices(describedDevices, request, budget, names), networks, request, spec)
-  if (!isRefusal(plan)) return { assumedGpu, ...plan }
+  if (!isRefusal(plan)) return { assumedGpu, storage, ...plan }
   if (plan.refused !== 'does-not-fit') throw refusalError(plan)
   const unlimited = await chooseDevices(describedDevices, {}, parseBudget(undefined), names)
   const { width, height, devices } = orThrow(planNetworks(unlimited, networks, { ...request, offload: 'model' }, spec))
   return {
     assumedGpu,
+    storage,
     width,
     height,
     code: plan.refused,

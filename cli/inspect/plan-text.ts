@@ -1,5 +1,6 @@
 /** Prints a memory plan: when and where each component runs, which blocks stay on the device, and the peak of each device. */
 
+import type { LoadStorage } from '../../src/pipelines/loading/load-storage.js'
 import type { PlacedPlan } from '../../src/pipelines/loading/plan-networks.js'
 import type { ComponentPlan } from '../../src/memory/plan.js'
 import { formatBytes } from '../../src/util/format-bytes.js'
@@ -54,6 +55,15 @@ export function planText({ devices }: Pick<PlacedPlan, 'devices'>, roleOf: (comp
       const held = heldBytes === 0 ? '' : `, with ${formatBytes(heldBytes)} for embeddings and latents`
       return `${device}: offload ${residence}, at most ${formatBytes(peakBytes)} of ${formatBytes(maxMemory)}${held}`
     }),
+  ]
+}
+
+/** What a load from the Hub or the web downloads and keeps; nothing for a folder. */
+export function storageLines({ downloadBytes, keptBytes, diskBytes }: LoadStorage): string[] {
+  if (downloadBytes === 0) return []
+  const [download, kept, disk] = [formatBytes(downloadBytes), formatBytes(keptBytes), formatBytes(diskBytes)]
+  return [
+    `A page downloads ${download} of weights and keeps ${kept} on the disk${disk === kept ? '' : `, ${disk} while it loads`}.`,
   ]
 }
 

@@ -7,7 +7,7 @@ import { HubError } from '../../errors.js'
 import { checkReadRange } from '../cache/cached-source.js'
 import { fetchPiece, mayLackRanges, RangesIgnored } from '../http/piece-fetch.js'
 import type { Transport } from '../http/transport.js'
-import type { ByteRange, ByteSource, HeaderOnlySource, OpeningCost, ReadOptions, Repository } from '../types.js'
+import type { ByteRange, ByteSource, HeaderOnlySource, OpeningCost, OpenOptions, ReadOptions, Repository } from '../types.js'
 import type { RemoteFile } from '../http/file-location.js'
 
 /** Bytes that the first read fetches. Most safetensors headers are shorter, so that one request suffices. */
@@ -65,22 +65,26 @@ export class HeaderOnlyFile implements ByteSource {
  * A view of a repository that reads only the headers of its weight files where possible, each once. `onOpen` receives the bytes that opening each file would download and store.
  */
 export function headersOnly(repository: Repository, onOpen: (cost: OpeningCost, path: string) => void = () => {}): Repository {
+  const { id, revision, openHeaderOnly } = repository
+  const files = (options?: ReadOptions) => repository.files(options)
+  if (openHeaderOnly === undefined) return { id, revision, files, open: (path, options) => repository.open(path, options) }
   const opened = new Map<string, HeaderOnlySource>()
+  const openHeader = async (path: string, options?: OpenOptions) => {
+    const known = opened.get(path)
+    if (known !== undefined) return known
+    const source = await openHeaderOnly.call(repository, path, options)
+    // Another caller may have opened it meanwhile.
+    const first = opened.get(path)
+    if (first !== undefined) return first
+    opened.set(path, source)
+    onOpen(source.cost((await options?.choose?.(source, options)) ?? null), path)
+    return source
+  }
   return {
-    id: repository.id,
-    revision: repository.revision,
-    files: (options) => repository.files(options),
-    open: async (path, options) => {
-      if (!/\.(?:safetensors|gguf)$/.test(path) || repository.openHeaderOnly === undefined) return repository.open(path, options)
-      const known = opened.get(path)
-      if (known !== undefined) return known
-      const source = await repository.openHeaderOnly(path, options)
-      // Another caller may have opened it meanwhile.
-      const first = opened.get(path)
-      if (first !== undefined) return first
-      opened.set(path, source)
-      onOpen(source.cost((await options?.choose?.(source, options)) ?? null), path)
-      return source
-    },
+    id,
+    revision,
+    files,
+    open: (path, options) => (/\.(?:safetensors|gguf)$/.test(path) ? openHeader(path, options) : repository.open(path, options)),
+    openHeaderOnly: openHeader,
   }
 }

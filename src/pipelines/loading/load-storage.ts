@@ -1,0 +1,40 @@
+/** What a load downloads, and what its weights take in the cache: counted while the headers of the weight files are read. */
+
+import type { OpeningCost } from '../../hub/types.js'
+import type { WeightsCopy } from './read-network-headers.js'
+
+/** What a load takes of the network and of the cache. Nothing that comes from a disk is stored. */
+export interface LoadStorage {
+  /** Bytes of weight files that a load would download. Cached files, and networks whose quantized copy is cached, need none. */
+  readonly downloadBytes: number
+  /** Bytes of weights that the cache has after the load: the files, as far as they are used, and quantized copies. */
+  readonly keptBytes: number
+  /** The most bytes of weights that the cache may have during the load: with the originals that `keepOriginal: false` deletes. */
+  readonly diskBytes: number
+}
+
+/** Counts what `readNetworkHeaders` opens. */
+export class StorageCount {
+  readonly #files: (OpeningCost & { readonly path: string })[] = []
+  readonly #copies: WeightsCopy[] = []
+
+  readonly onOpen = (cost: OpeningCost, path: string): void => {
+    this.#files.push({ ...cost, path })
+  }
+
+  readonly onCopy = (copy: WeightsCopy): void => {
+    this.#copies.push(copy)
+  }
+
+  /** Of everything that was counted. */
+  get total(): LoadStorage {
+    const replaced = new Set(this.#copies.flatMap(({ replaces }) => replaces))
+    const copied = this.#copies.reduce((sum, { bytes }) => sum + bytes, 0)
+    const kept = (files: readonly OpeningCost[]) => files.reduce((sum, file) => sum + file.kept, 0)
+    return {
+      downloadBytes: this.#files.reduce((sum, { fetched }) => sum + fetched, 0),
+      keptBytes: kept(this.#files.filter(({ path }) => !replaced.has(path))) + copied,
+      diskBytes: kept(this.#files) + copied,
+    }
+  }
+}
