@@ -25,6 +25,13 @@ afterEach(() => {
 })
 const inspect = (target: string, ...options: string[]) => ['inspect', target, '--endpoint', hub.url, ...options]
 
+/** A memory plan of the repository: what it says of storage, and the last line. */
+async function plan(...options: string[]) {
+  const line = inspect('owner/model', '--max-memory', '1GB', ...options)
+  const { memory } = await runJson<Inspection>(line)
+  return { storage: memory?.storage, last: (await run(line)).stdout.trimEnd().split('\n').at(-1) }
+}
+
 interface Failure {
   readonly ok: boolean
   readonly error: { readonly kind: string; readonly code: string; readonly message: string; readonly details: object }
@@ -47,11 +54,6 @@ describe('a repository', () => {
   })
 
   it('has a plan that says what a page downloads and keeps', async () => {
-    const plan = async (...options: string[]) => {
-      const line = inspect('owner/model', '--max-memory', '1GB', ...options)
-      const { memory } = await runJson<Inspection>(line)
-      return { storage: memory?.storage, last: (await run(line)).stdout.trimEnd().split('\n').at(-1) }
-    }
     const float = await plan()
     const bytes = float.storage?.downloadBytes ?? 0
     const files = (await runJson<Inspection>(['inspect', repo])).components.flatMap(({ weights }) => weights?.files ?? [])

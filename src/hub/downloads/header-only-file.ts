@@ -65,14 +65,15 @@ export class HeaderOnlyFile implements ByteSource {
  * A view of a repository that reads only the headers of its weight files where possible, each once. `onOpen` receives the bytes that opening each file would download and store.
  */
 export function headersOnly(repository: Repository, onOpen: (cost: OpeningCost, path: string) => void = () => {}): Repository {
-  const { id, revision, openHeaderOnly } = repository
+  const { id, revision } = repository
+  const openHeaderOnly = repository.openHeaderOnly?.bind(repository)
   const files = (options?: ReadOptions) => repository.files(options)
   if (openHeaderOnly === undefined) return { id, revision, files, open: (path, options) => repository.open(path, options) }
   const opened = new Map<string, HeaderOnlySource>()
   const openHeader = async (path: string, options?: OpenOptions) => {
     const known = opened.get(path)
     if (known !== undefined) return known
-    const source = await openHeaderOnly.call(repository, path, options)
+    const source = await openHeaderOnly(path, options)
     // Another caller may have opened it meanwhile.
     const first = opened.get(path)
     if (first !== undefined) return first

@@ -30,11 +30,14 @@ export class StorageCount {
   get total(): LoadStorage {
     const replaced = new Set(this.#copies.flatMap(({ replaces }) => replaces))
     const copied = this.#copies.reduce((sum, { bytes }) => sum + bytes, 0)
-    const kept = (files: readonly OpeningCost[]) => files.reduce((sum, file) => sum + file.kept, 0)
     return {
       downloadBytes: this.#files.reduce((sum, { fetched }) => sum + fetched, 0),
-      keptBytes: kept(this.#files.filter(({ path }) => !replaced.has(path))) + copied,
-      diskBytes: kept(this.#files) + copied,
+      keptBytes: keptOf(this.#files.filter(({ path }) => !replaced.has(path))) + copied,
+      diskBytes: keptOf(this.#files) + copied,
     }
   }
+}
+
+function keptOf(files: readonly OpeningCost[]): number {
+  return files.reduce((sum, { kept }) => sum + kept, 0)
 }
