@@ -2,6 +2,10 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 
+/** For these features, Chromium opens the page of a popup of its address bar with each window, which takes half a second of a core. */
+const windowPages =
+  'WebUIOmniboxPopup,WebUIOmniboxAimPopup,WebUIOmniboxFullPopup,PreloadTopChromeWebUI,PreloadTopChromeWebUILessNavigations'
+
 /** Flags for headless Chromium with a software WebGPU adapter and no traffic of its own. */
 export const chromiumFlags = [
   '--no-sandbox',
@@ -13,8 +17,7 @@ export const chromiumFlags = [
   '--disable-background-networking',
   '--disable-component-update',
   '--disable-sync',
-  // With each window, Chromium opens the page of a popup of its address bar.
-  '--disable-features=WebUIOmniboxAimPopup,PreloadTopChromeWebUI',
+  `--disable-features=${windowPages}`,
 ]
 
 const systemNames = ['chromium', 'chromium-browser', 'google-chrome-stable', 'google-chrome']
