@@ -2,26 +2,13 @@
 
 import { readFileSync } from 'node:fs'
 import type { Page } from '@playwright/test'
-import { expect, generate, modelReady, openPage, test } from './ui/page-harness.js'
+import { dropFile, expect, generate, modelReady, openPage, test } from './ui/page-harness.js'
 
 const lora = readFileSync('fixtures/lora/kohya.safetensors')
 
 const pixels = (page: Page) =>
   page.evaluate(() => [...(document.querySelector('aquatint-prompt')?.images[0]?.data ?? [])].join(','))
 const loras = (page: Page) => page.evaluate(() => document.querySelector('aquatint-prompt')?.settings.loras)
-
-/** Drops a file on the page. */
-function drop(page: Page, name: string, bytes: Buffer): Promise<void> {
-  return page.evaluate(
-    ([fileName, data]) => {
-      const file = new File([Uint8Array.from(atob(data), (character) => character.charCodeAt(0))], fileName)
-      const transfer = new DataTransfer()
-      transfer.items.add(file)
-      document.documentElement.dispatchEvent(new DragEvent('drop', { dataTransfer: transfer, bubbles: true, cancelable: true }))
-    },
-    [name, bytes.toString('base64')] as const,
-  )
-}
 
 test('a dropped LoRA goes on the shelf, changes the picture by its strength, and is removed again', async ({ page, server }) => {
   server.setRepository('a/model', 'fixtures/tiny-sd15/repo')
@@ -30,7 +17,7 @@ test('a dropped LoRA goes on the shelf, changes the picture by its strength, and
   await generate(page, 'a red apple')
   const plain = await pixels(page)
 
-  await drop(page, 'dogs.safetensors', lora)
+  await dropFile(page, 'dogs.safetensors', lora)
   await expect(page.getByText('dogs.safetensors was added to the LoRAs.')).toBeVisible()
   await generate(page, 'a red apple')
   const whole = await pixels(page)
@@ -52,7 +39,7 @@ test('a dropped LoRA goes on the shelf, changes the picture by its strength, and
   expect(await pixels(page)).toBe(plain)
 
   // An embedding becomes a word, which is an ordinary text before and after.
-  await drop(page, 'toy.safetensors', readFileSync('fixtures/textual-inversion/diffusers.safetensors'))
+  await dropFile(page, 'toy.safetensors', readFileSync('fixtures/textual-inversion/diffusers.safetensors'))
   await expect(page.getByText('Prompts can now use the word <cat-toy>.')).toBeVisible()
   await page.getByRole('button', { name: '<cat-toy>', exact: true }).click()
   await expect(page.getByLabel('Prompt', { exact: true })).toHaveValue('a red apple, <cat-toy>')

@@ -1,26 +1,12 @@
 /** A checkpoint in one file on the page: by its address, and dropped from the disk. */
 
 import { readFileSync } from 'node:fs'
-import type { Page } from '@playwright/test'
 import { singleFileOf } from '../src/checkpoint/layouts/single-file/testing.node.js'
 import { readRepository, withJson } from './fixture-repository.js'
 import { startHubServer } from './hub-server/server.js'
-import { expect, generate, modelReady, nextEvent, openPage, test } from './ui/page-harness.js'
+import { dropFile, expect, generate, modelReady, nextEvent, openPage, test } from './ui/page-harness.js'
 
 const configs = 'stable-diffusion-v1-5/stable-diffusion-v1-5'
-
-/** Drops a file on the page, whose bytes the page takes for a file from the disk. */
-function drop(page: Page, name: string, bytes: Uint8Array): Promise<void> {
-  return page.evaluate(
-    ([fileName, data]) => {
-      const file = new File([Uint8Array.from(atob(data), (character) => character.charCodeAt(0))], fileName)
-      const transfer = new DataTransfer()
-      transfer.items.add(file)
-      document.documentElement.dispatchEvent(new DragEvent('drop', { dataTransfer: transfer, bubbles: true, cancelable: true }))
-    },
-    [name, Buffer.from(bytes).toString('base64')] as const,
-  )
-}
 
 test('a checkpoint in one file makes the same picture by its address and dropped on the page', async ({ page, server }) => {
   const bytes = await singleFileOf('tiny-sd15')
@@ -38,14 +24,14 @@ test('a checkpoint in one file makes the same picture by its address and dropped
   const fetched = server.log.map(({ path }) => path)
   expect(fetched.filter((path) => path.includes(configs) && path.includes('.safetensors'))).toEqual([])
 
-  await drop(page, 'mine.safetensors', bytes)
+  await dropFile(page, 'mine.safetensors', bytes)
   await expect(page.getByText('The model is now the file mine.safetensors.')).toBeVisible()
   await generate(page, 'a red apple')
   expect(await picture()).toBe(byAddress)
 
   await test.step('a dropped GGUF file is the transformer of a model whose other components come from its family’s repository', async () => {
     server.setRepository('stabilityai/stable-diffusion-3-medium-diffusers', 'fixtures/tiny-sd35/repo')
-    await drop(page, 'quantized.gguf', readFileSync('fixtures/gguf/transformer.gguf'))
+    await dropFile(page, 'quantized.gguf', readFileSync('fixtures/gguf/transformer.gguf'))
     await expect(page.getByText('The model is now the file quantized.gguf.')).toBeVisible()
     await generate(page, 'a red apple')
     const info = await page.evaluate(() => document.querySelector('aquatint-prompt')?.pipeline?.info)

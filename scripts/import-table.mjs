@@ -26,10 +26,11 @@ const models = ['models', ...networks]
 const schedulers = ['schedulers', 'schedulers/alphas', 'schedulers/sigmas', 'schedulers/solvers']
 /** Everything below the pipelines, without the inner folders of the runtime. */
 export const foundation = [...hub, ...checkpoint, 'onnx', ...models, 'memory', 'runtime', ...schedulers, 'tokenizers']
+const loading = ['pipelines/loading', 'pipelines/loading/adapters']
 const pipelineRooms = [
   'pipelines/planning',
   'pipelines/execution',
-  'pipelines/loading',
+  ...loading,
   'pipelines/images',
   'pipelines/prompts',
   'pipelines/generation',
@@ -37,7 +38,7 @@ const pipelineRooms = [
 ]
 const planning = [...foundation, 'pipelines', 'pipelines/planning']
 const execution = [...planning, 'pipelines/execution']
-const generationParts = [...execution, 'pipelines/loading', 'pipelines/images', 'pipelines/prompts']
+const generationParts = [...execution, ...loading, 'pipelines/images', 'pipelines/prompts']
 const inWorker = [...foundation, 'pipelines', ...pipelineRooms]
 
 /** @type {Record<string, Row>} */
@@ -88,7 +89,8 @@ export const importTable = {
   pipelines: { values: [...foundation, 'pipelines/loading', 'pipelines/generation', 'pipelines/families'] },
   'pipelines/planning': { values: [...foundation, 'pipelines'] },
   'pipelines/execution': { values: planning },
-  'pipelines/loading': { values: execution },
+  'pipelines/loading/adapters': { values: [...foundation, 'pipelines'] },
+  'pipelines/loading': { values: [...execution, 'pipelines/loading/adapters'] },
   'pipelines/images': { values: execution },
   'pipelines/prompts': { values: [...execution, 'pipelines/loading'] },
   'pipelines/generation': { values: generationParts, types: ['component-names'] },

@@ -72,6 +72,19 @@ export function nextEvent(page: Page, type: string): Promise<void> {
   )
 }
 
+/** Drops a file on the page, whose bytes the page takes for a file from the disk. */
+export function dropFile(page: Page, name: string, bytes: Uint8Array): Promise<void> {
+  return page.evaluate(
+    ([fileName, data]) => {
+      const file = new File([Uint8Array.from(atob(data), (character) => character.charCodeAt(0))], fileName)
+      const transfer = new DataTransfer()
+      transfer.items.add(file)
+      document.documentElement.dispatchEvent(new DragEvent('drop', { dataTransfer: transfer, bubbles: true, cancelable: true }))
+    },
+    [name, Buffer.from(bytes).toString('base64')] as const,
+  )
+}
+
 /** The box's state. */
 export function state(page: Page): Promise<AquatintPrompt['state'] | undefined> {
   return page.evaluate(() => document.querySelector('aquatint-prompt')?.state)

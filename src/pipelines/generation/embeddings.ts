@@ -3,7 +3,7 @@
 import { CheckpointError } from '../../errors.js'
 import type { AddedWords } from '../added-words.js'
 import { hasRole, type Network } from '../bind-network.js'
-import type { OpenedEmbedding } from '../loading/open-embedding.js'
+import type { OpenedEmbedding } from '../loading/adapters/open-embedding.js'
 
 /**
  * Compares an embedding with the text encoders that it is for.

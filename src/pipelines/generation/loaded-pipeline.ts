@@ -5,7 +5,7 @@ import { usualLatents } from '../latent-geometry.js'
 import { describePipeline, type OpenedPipeline } from '../loading/open-pipeline.js'
 import { guidanceOf } from '../pipeline-spec.js'
 import { Recorder, Run, type CallHooks, type GenerateHooks } from '../run.js'
-import type { AdapterSource } from '../loading/open-adapter-file.js'
+import type { AdapterSource } from '../loading/adapters/open-adapter-file.js'
 import { LoraAdapters } from './lora-adapters.js'
 import type {
   EncodePromptOptions,

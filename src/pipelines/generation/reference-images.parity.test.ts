@@ -41,7 +41,7 @@ test.each(edits)('%s', async (_, name, item, k) => {
 
 const blank = (width: number, height: number) => ({ width, height, data: new Uint8ClampedArray(width * height * 4) })
 
-test('the result has the size of the first reference image, in whole patches, and a negative prompt is said to be unused', async () => {
+test('the result has the size of the first reference image, in whole patches; a warning says that the pipeline does not use the negative prompt', async () => {
   const pipeline = await load('tiny-flux2-klein')
   expect(pipeline.info.takesNegativePrompt).toBe(false)
   const { images, warnings } = await pipeline.generate('a dog', {

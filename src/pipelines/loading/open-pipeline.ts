@@ -2,7 +2,7 @@
 
 import type { DeviceHosts } from '../execution/device-hosts.js'
 import { findPipeline, type OpenPipelineOptions, type PipelineSource } from './find-pipeline.js'
-import type { OpenLoraRequest } from './open-lora.js'
+import type { OpenLoraRequest } from './adapters/open-lora.js'
 import type { OpenRepositoryOptions } from '../../hub/repositories/open-repository.js'
 import { loadNetworks, measureNetwork, type MakeTable } from './load-networks.js'
 import { readParts, type LoadedParts } from './read-parts.js'

@@ -4,7 +4,8 @@
  * `convert_flux2_transformer_checkpoint_to_diffusers`.
  */
 
-import { renamed, type OriginalNames, type Piece } from './tensor-pieces.js'
+import { projections } from './flux-names.js'
+import { renamed, thirds, type OriginalNames, type Piece } from './tensor-pieces.js'
 
 const outside: Readonly<Record<string, string>> = {
   'time_in.in_layer': 'time_guidance_embed.timestep_embedder.linear_1',
@@ -39,12 +40,6 @@ const inBlock: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   },
 }
 
-/** The projections in the rows of an original `qkv`, in their order. */
-const projections: Readonly<Record<string, readonly string[]>> = {
-  'img_attn.qkv': ['attn.to_q', 'attn.to_k', 'attn.to_v'],
-  'txt_attn.qkv': ['attn.add_q_proj', 'attn.add_k_proj', 'attn.add_v_proj'],
-}
-
 /** A Flux2Transformer2DModel whose tensors begin with this prefix. Files of the transformer alone have none. */
 export const flux2Names = (prefix: string): OriginalNames => ({ id: 'flux-2', prefix, pieces: () => flux2Pieces })
 
@@ -59,10 +54,7 @@ function flux2Pieces(name: string): readonly Piece[] {
   const blocks = streams === 'double' ? 'transformer_blocks' : 'single_transformer_blocks'
   const path = `${blocks}.${index}`
   if (streams === 'double' && Object.hasOwn(projections, inner))
-    return (projections[inner] ?? []).map((to, third) => ({
-      name: `${path}.${to}.${parameter}`,
-      part: { third: third as 0 | 1 | 2 },
-    }))
+    return thirds((projections[inner] ?? []).map((to) => `${path}.${to}.${parameter}`))
   const layers = inBlock[blocks] ?? {}
   return Object.hasOwn(layers, inner) ? renamed(`${path}.${layers[inner]}.${parameter}`) : []
 }

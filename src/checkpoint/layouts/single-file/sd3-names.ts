@@ -3,7 +3,7 @@
  * https://github.com/Stability-AI/sd3.5 `mmditx.py`; which tensors diffusers takes: `convert_sd3_transformer_checkpoint_to_diffusers`.
  */
 
-import { renamed, type OriginalNames, type Originals, type Piece } from './tensor-pieces.js'
+import { renamed, thirds, type OriginalNames, type Originals, type Piece } from './tensor-pieces.js'
 
 const outside: Readonly<Record<string, string>> = {
   'x_embedder.proj': 'pos_embed.proj',
@@ -72,7 +72,7 @@ function sd3Pieces(name: string, last: number): readonly Piece[] {
   const path = `transformer_blocks.${block}`
   if (inner.endsWith('.qkv')) {
     const names = projections[`${stream}.${inner.slice(0, -'.qkv'.length)}`] ?? []
-    return names.map((to, third) => ({ name: `${path}.${to}.${kind}`, part: { third: third as 0 | 1 | 2 } }))
+    return thirds(names.map((to) => `${path}.${to}.${kind}`))
   }
   const to = streams[stream]?.[inner]
   if (to === undefined) return []

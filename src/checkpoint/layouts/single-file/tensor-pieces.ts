@@ -52,6 +52,10 @@ export interface OriginalNames {
 /** One piece: the whole tensor under another name. */
 export const renamed = (name: string): readonly Piece[] => [{ name, part: 'whole' }]
 
+/** Three parameters that are one matrix in the original, in its order. */
+export const thirds = (names: readonly string[]): readonly Piece[] =>
+  names.map((name, third) => ({ name, part: { third: third as 0 | 1 | 2 } }))
+
 /** Whether a table has a network with these names. */
 export function hasNames(table: ReadonlyMap<string, unknown>, { prefix }: Pick<OriginalNames, 'prefix'>): boolean {
   for (const name of table.keys()) if (name.startsWith(prefix)) return true

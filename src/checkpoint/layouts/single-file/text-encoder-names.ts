@@ -4,7 +4,7 @@
  */
 
 import type { Config } from '../../types.js'
-import { renamed, type OriginalNames, type Piece } from './tensor-pieces.js'
+import { renamed, thirds, type OriginalNames, type Piece } from './tensor-pieces.js'
 
 /** An encoder under the names of transformers, after a prefix. */
 export const transformersNames = (prefix: string): OriginalNames => ({
@@ -73,11 +73,7 @@ function openClipPieces(name: string, { num_hidden_layers: layers, architectures
   if (typeof layers === 'number' && Number(layer) >= layers) return []
   const path = `text_model.encoder.layers.${layer}`
   const [, kind] = /^attn\.in_proj_(weight|bias)$/.exec(inner) ?? []
-  if (kind !== undefined)
-    return (['q', 'k', 'v'] as const).map((letter, third) => ({
-      name: `${path}.self_attn.${letter}_proj.${kind}`,
-      part: { third: third as 0 | 1 | 2 },
-    }))
+  if (kind !== undefined) return thirds(['q', 'k', 'v'].map((letter) => `${path}.self_attn.${letter}_proj.${kind}`))
   for (const [from, to] of Object.entries(inLayer)) {
     if (inner.startsWith(`${from}.`)) return renamed(`${path}.${to}${inner.slice(from.length)}`)
   }

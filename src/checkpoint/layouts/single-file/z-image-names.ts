@@ -3,7 +3,7 @@
  * `convert_z_image_transformer_checkpoint_to_diffusers`.
  */
 
-import { renamed, type OriginalNames, type Piece } from './tensor-pieces.js'
+import { renamed, thirds, type OriginalNames, type Piece } from './tensor-pieces.js'
 
 /** The beginnings of names that differ: diffusers has a layer for each size of patches, and the published models have one. */
 const outside: readonly (readonly [RegExp, string])[] = [
@@ -20,11 +20,7 @@ function zImagePieces(name: string): readonly Piece[] {
   // A norm that no code uses.
   if (name === 'norm_final.weight') return []
   const [, path, layer = '', kind] = /^(.+\.attention)\.(\w+)\.(weight|bias)$/.exec(name) ?? []
-  if (layer === 'qkv')
-    return (['to_q', 'to_k', 'to_v'] as const).map((to, third) => ({
-      name: `${path}.${to}.${kind}`,
-      part: { third: third as 0 | 1 | 2 },
-    }))
+  if (layer === 'qkv') return thirds(['to_q', 'to_k', 'to_v'].map((to) => `${path}.${to}.${kind}`))
   if (Object.hasOwn(inAttention, layer)) return renamed(`${path}.${inAttention[layer]}.${kind}`)
   return renamed(outside.reduce((now, [old, to]) => now.replace(old, to), name))
 }

@@ -1,11 +1,11 @@
 /** Opens a textual inversion: the learned rows of the token embedding, for one text encoder or, of Stable Diffusion XL, for both. */
 
-import { decodeFloats, isFloatDType } from '../../checkpoint/element-types.js'
-import { readSafetensorsHeader, type TensorHeader } from '../../checkpoint/safetensors.js'
-import { CheckpointError } from '../../errors.js'
-import type { FileProgress } from '../../hub/types.js'
-import { embeddingEncoders, embeddingWord, mostEmbeddingVectors } from '../../util/embedding-names.js'
-import type { LoadEmbeddingOptions } from '../adapter-types.js'
+import { decodeFloats, isFloatDType } from '../../../checkpoint/element-types.js'
+import { readSafetensorsHeader, type TensorHeader } from '../../../checkpoint/safetensors.js'
+import { CheckpointError } from '../../../errors.js'
+import type { FileProgress } from '../../../hub/types.js'
+import { embeddingEncoders, embeddingWord, mostEmbeddingVectors } from '../../../util/embedding-names.js'
+import type { LoadEmbeddingOptions } from '../../adapter-types.js'
 import { openAdapterFile, type AdapterFileRequest, type AdapterSource } from './open-adapter-file.js'
 
 /** A learned word, by the text encoder that it is for. */

@@ -1,13 +1,13 @@
 /** Opens the file of a LoRA or of an embedding: by its address, in a repository, or from the user's disk. */
 
-import type { FileInRepository } from '../../checkpoint/layouts/single-file/single-file.js'
-import { CheckpointError, UnsupportedError } from '../../errors.js'
-import type { Hub } from '../../hub/hub.js'
-import { openFile } from '../../hub/repositories/open-file.js'
-import { openRepository, type OpenRepositoryOptions } from '../../hub/repositories/open-repository.js'
-import type { OpenRepository, Repository } from '../../hub/types.js'
-import type { Run } from '../run.js'
-import type { LoadLoraOptions } from '../adapter-types.js'
+import type { FileInRepository } from '../../../checkpoint/layouts/single-file/single-file.js'
+import { CheckpointError, UnsupportedError } from '../../../errors.js'
+import type { Hub } from '../../../hub/hub.js'
+import { openFile } from '../../../hub/repositories/open-file.js'
+import { openRepository, type OpenRepositoryOptions } from '../../../hub/repositories/open-repository.js'
+import type { OpenRepository, Repository } from '../../../hub/types.js'
+import type { Run } from '../../run.js'
+import type { LoadLoraOptions } from '../../adapter-types.js'
 
 /** The address of a file or of a repository, a file that the user picked, or a file in an open repository. */
 export type AdapterSource = string | File | FileInRepository

@@ -1,10 +1,10 @@
 /** The tensors of a LoRA's branches as a network takes them: of what a file has as one matrix, each layer gets its rows. */
 
-import type { LoraModule } from '../../checkpoint/lora/lora-file.js'
-import type { MatchedBranch, MatchedLora } from '../../checkpoint/lora/match-lora.js'
-import type { TensorEntry } from '../../checkpoint/types.js'
-import type { ByteSource } from '../../hub/types.js'
-import type { LayerFactors } from '../network-adapters.js'
+import type { LoraModule } from '../../../checkpoint/lora/lora-file.js'
+import type { MatchedBranch, MatchedLora } from '../../../checkpoint/lora/match-lora.js'
+import type { TensorEntry } from '../../../checkpoint/types.js'
+import type { ByteSource } from '../../../hub/types.js'
+import type { LayerFactors } from '../../network-adapters.js'
 
 /** The branches of one network, by layer. `scalings`: what the branches are multiplied by, 1 unless given. */
 export function layerFactors(
