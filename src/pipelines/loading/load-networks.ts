@@ -18,7 +18,7 @@ import { dtypesOf, quantizingTransforms } from './dtypes.js'
 import { attempt, throwFault, type NetworkSource, type OnFault } from './read-parts.js'
 import { overflowWarning, type TransformRequest } from './transform-weights.js'
 
-/** A network whose weights are to be transformed, and the paths of its weight files. */
+/** A network whose weights are to be transformed, and the paths of its weight files after the names of their repositories. */
 export interface TableRequest extends TransformRequest {
   readonly paths: readonly string[]
 }
@@ -135,7 +135,8 @@ async function loadTable(
     ],
     label: quantization === 'stored' ? 'blocks' : quantization,
     contents: await contentsOf(source, weights, run.signal),
-    paths: await weights.files({ signal: run.signal }),
+    // Two repositories may have files of the same path.
+    paths: (await weights.files({ signal: run.signal })).map((path) => `${source.files.repository.id}/${path}`),
     read,
     readArriving: async (signal) => {
       const { table, verified } = await weights.readArriving(reading(signal))

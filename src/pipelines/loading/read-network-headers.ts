@@ -30,7 +30,7 @@ export interface WeightsCopy {
 export interface NetworkHeadersRequest extends Omit<LoadNetworksRequest, 'makeTable'> {
   /** Opens the hub whose cache may hold prepared files. Absent if nothing is cached. */
   readonly store?: (() => Promise<Hub>) | undefined
-  /** Called with the bytes that opening each weight file would download and store. */
+  /** Called with the bytes that opening each weight file would download and store, and its path after the name of its repository. */
   readonly onOpen?: ((cost: OpeningCost, path: string) => void) | undefined
   /** Called with the size of each quantized copy that is or would be in the cache, and the paths of the originals that are deleted for it. */
   readonly onCopy?: ((copy: WeightsCopy) => void) | undefined
@@ -52,7 +52,7 @@ export async function readNetworkHeaders(request: NetworkHeadersRequest): Promis
   }
   const views = new Map<Repository, Repository>()
   const view = (repository: Repository) => {
-    const known = views.get(repository) ?? headersOnly(repository, onOpen)
+    const known = views.get(repository) ?? headersOnly(repository, (cost, path) => onOpen?.(cost, `${repository.id}/${path}`))
     views.set(repository, known)
     return known
   }
