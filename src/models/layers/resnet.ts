@@ -2,7 +2,7 @@
 
 import type { GraphBuilder } from '../../onnx/graph-builder.js'
 import { add, scale, silu } from '../../onnx/ops-math.js'
-import { dimension, reshape, resizeNearest } from '../../onnx/ops-shape.js'
+import { dimension, reshape, resizeNearest, transpose } from '../../onnx/ops-shape.js'
 import type { ValueInfo } from '../../onnx/types.js'
 import { conv2d, groupNorm, linear } from './layers.js'
 
@@ -29,11 +29,22 @@ export function resnetBlock2D(
   let hidden = conv2d(graph, silu(graph, groupNorm(graph, x, 'norm1', groups, epsilon)), 'conv1', out, 3)
   if (temb !== undefined) {
     const shift = linear(graph, temb, 'time_emb_proj', out)
-    hidden = add(graph, hidden, reshape(graph, shift, [dimension(temb, 0), out, 1, 1]))
+    hidden = addToChannels(graph, hidden, shift)
   }
   hidden = conv2d(graph, silu(graph, groupNorm(graph, hidden, 'norm2', groups, epsilon)), 'conv2', out, 3)
   const shortcut = dimension(x, 1) === out ? x : conv2d(graph, x, 'conv_shortcut', out, 1)
   return scale(graph, add(graph, shortcut, hidden), 1 / (settings.outputScaleFactor ?? 1))
+}
+
+/**
+ * Adds `shift` [batch, channels] to each pixel of a convolution's result. onnxruntime has channels last around its GPU's convolutions: the Transposes here cancel its
+ * own ones, and `shift` needs none.
+ */
+function addToChannels(graph: GraphBuilder, image: ValueInfo, shift: ValueInfo): ValueInfo {
+  const [batch, channels] = [dimension(shift, 0), dimension(shift, 1)]
+  if (graph.options.weights === 'initializer') return add(graph, image, reshape(graph, shift, [batch, channels, 1, 1]))
+  const last = transpose(graph, image, [0, 2, 3, 1])
+  return transpose(graph, add(graph, last, reshape(graph, shift, [batch, 1, 1, channels])), [0, 3, 1, 2])
 }
 
 /** Upsample2D with convolution: nearest neighbour to the given size, then a 3×3 convolution. */

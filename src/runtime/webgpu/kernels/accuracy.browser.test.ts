@@ -6,6 +6,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import * as math from '../../../onnx/ops-math.js'
 import * as network from '../../../onnx/ops-network.js'
+import * as shape from '../../../onnx/ops-shape.js'
 import { compute, randomBytes, randomTensor, relativeError, type OperatorCase } from '../../../onnx/testing-operators.js'
 import type { GraphBuilder } from '../../../onnx/graph-builder.js'
 import type { ValueInfo } from '../../../onnx/types.js'
@@ -76,6 +77,30 @@ function attention(heads: number, size: number, tokens: number, keys: number): O
   )
 }
 
+/** Three products of one input, as queries, keys and values are, side by side. */
+function threeProducts(rows: number, width: number, withBias: boolean): OperatorCase {
+  const weights = [0, 1, 2].map(() => [width, width])
+  const biases = withBias ? [0, 1, 2].map(() => [width]) : []
+  return operator(random([rows, width], ...weights, ...biases), (graph, [x, ...given]) => {
+    const products = [0, 1, 2].map((i) => network.gemm(graph, required(x), required(given[i]), given[3 + i]))
+    return shape.concat(graph, products, 1)
+  })
+}
+
+/** A group norm of 2 images with 32 groups, SiLU if wanted, and a convolution or channels last. */
+function groupNorm(channels: number, edge: number, next: 'SiLU and convolution' | 'tokens'): OperatorCase {
+  const image = [2, channels, edge, edge] as const
+  const tensors = random(image, [channels, 1, 1], [channels, 1, 1], [64, channels, 3, 3])
+  return operator(tensors, (graph, [x, weight, bias, kernel]) => {
+    const grouped = shape.reshape(graph, required(x), [2, 32, (channels / 32) * edge * edge])
+    const normed = shape.reshape(graph, network.instanceNormalization(graph, grouped, 1e-5), image)
+    const scaled = math.add(graph, math.mul(graph, normed, required(weight)), required(bias))
+    if (next === 'SiLU and convolution')
+      return network.conv(graph, math.silu(graph, scaled), required(kernel), undefined, { pads: [1, 1, 1, 1] })
+    return shape.transpose(graph, shape.reshape(graph, scaled, [2, channels, edge * edge]), [0, 2, 1])
+  })
+}
+
 function quantized(rows: number, columns: number, outputs: number, bits: number): OperatorCase {
   const blocks = columns / 32
   const scales = randomTensor([outputs, blocks], 3, 0.02)
@@ -113,6 +138,12 @@ const cases: Readonly<Record<string, readonly [OperatorCase, number?]>> = {
   'attention of 40': [attention(8, 40, 256, 77)],
   'attention of 64 to itself': [attention(2, 64, 1024, 1024)],
   'attention of 160': [attention(2, 160, 64, 64)],
+  'attention of 16 queries': [attention(4, 64, 16, 77)],
+  'attention of one query': [attention(2, 40, 1, 130)],
+  'three products of one input': [threeProducts(77, 320, false)],
+  'three products of one input, with bias': [threeProducts(77, 322, true)],
+  'group norm, SiLU, convolution': [groupNorm(96, 12, 'SiLU and convolution'), 4e-4],
+  'group norm of tokens': [groupNorm(320, 8, 'tokens'), 4e-4],
   // Its scores and probabilities are in float16 buffers.
   'attention of 30': [attention(2, 30, 77, 77), 8e-4],
   'Softmax of 4,096': [unary([1, 64, 4096], math.softmax)],
@@ -150,11 +181,20 @@ for (const [name, [operators, most = 3e-4]] of Object.entries(cases))
     if (gpu.info.shaderF16) expect(relativeError((await compute(gpu, operators, 'float16')).y, expected)).toBeLessThan(most)
   })
 
-test('every float16 kernel is recognized', () => {
+/** Kernels that replace several of onnxruntime's. */
+const joint = ['Attention of few queries', 'FlashAttention in place', 'Gemm of 3', 'GroupNorm to channels last']
+
+test('every float16 kernel is recognized, and so is every sequence that one kernel replaces', () => {
   expect(gpu.info.kernels.unrecognized).toEqual([])
+  expect(joint.filter((label) => !gpu.info.kernels.replaced.includes(label))).toEqual([])
   if (gpu.info.shaderF16)
-    expect(gpu.info.kernels.replaced.toSorted().join(' ')).toBe(
-      'AttentionProbs BiasSplitGelu Conv2dMM FlashAttention Gelu Gemm InstanceNorm LayerNorm MatMul MatMulNBits MatMulNBitsWideTile QuickGelu SkipLayerNorm Softmax VxAttentionScore',
+    expect(
+      gpu.info.kernels.replaced
+        .filter((label) => !joint.includes(label) && label !== 'GroupNorm' && label !== 'Gemm of 2')
+        .toSorted()
+        .join(' '),
+    ).toBe(
+      'AttentionProbs BiasSplitGelu Conv2dMM FlashAttention FlashAttentionDecodeQKV FlashAttentionDecodeVxReduce Gelu Gemm InstanceNorm LayerNorm MatMul MatMulNBits MatMulNBitsWideTile QuickGelu SkipLayerNorm Softmax VxAttentionScore',
     )
 })
 

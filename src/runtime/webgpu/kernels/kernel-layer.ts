@@ -6,6 +6,10 @@
 
 import type { KernelReport, KernelSource } from '../../../memory/device-info.js'
 import { attentions } from './attention.js'
+import { replaceSequences } from './dispatch-stream.js'
+import { jointAttention } from './joint-attention.js'
+import { jointGroupNorm } from './joint-group-norm.js'
+import { jointProducts } from './joint-products.js'
 import { applyEdits, type KernelEdits } from './kernel-edit.js'
 import { matrixProducts } from './matrix-products.js'
 import { normalizations } from './normalizations.js'
@@ -41,6 +45,9 @@ const broken: ReadonlySet<string> = new Set(['BiasSplitGelu'])
  */
 export function installKernels(gpu: GPUDevice, source: KernelSource): KernelReport {
   const found = { replaced: new Set<string>(), unrecognized: new Set<string>() }
+  // Before the texts are changed: it sees the changed ones.
+  if (source === 'aquatint')
+    replaceSequences(gpu, [jointAttention, jointProducts, jointGroupNorm], (label) => found.replaced.add(label))
   const compile = gpu.createShaderModule.bind(gpu)
   gpu.createShaderModule = (descriptor) => {
     const { label = '' } = descriptor

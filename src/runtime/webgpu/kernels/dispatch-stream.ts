@@ -1,0 +1,211 @@
+/**
+ * Replaces sequences of onnxruntime's dispatches by one dispatch each. onnxruntime records its passes on the GPUDevice that it is given, and the device is ours: a dispatch
+ * that may begin a sequence is held back until the next ones show whether it does. Nothing is held back beyond the end of a pass, because onnxruntime writes the
+ * uniforms of later passes into the same buffers.
+ */
+
+import type { CompiledKernel, Dispatch, Launch, Sequence } from './dispatch.js'
+
+/** What onnxruntime has set on a pass. */
+interface PassState {
+  pipeline: GPUComputePipeline | undefined
+  group: GPUBindGroup | undefined
+  held: Dispatch[]
+}
+
+const uniformUsage = 0x40
+
+function isBufferBinding(resource: GPUBindingResource): resource is GPUBufferBinding {
+  return 'buffer' in resource
+}
+
+function isUniform({ buffer }: GPUBufferBinding): boolean {
+  return (buffer.usage & uniformUsage) !== 0
+}
+
+/** Watches what is recorded on one device. */
+class DispatchStream {
+  readonly #gpu: GPUDevice
+  readonly #sequences: readonly Sequence[]
+  readonly #replaced: (label: string) => void
+  readonly #modules = new WeakMap<GPUShaderModule, CompiledKernel>()
+  readonly #kernels = new WeakMap<GPUComputePipeline, CompiledKernel>()
+  readonly #groups = new WeakMap<GPUBindGroup, readonly GPUBufferBinding[]>()
+  readonly #uniforms = new WeakMap<GPUBuffer, Uint32Array>()
+  /** Pipelines of replacements, by their texts. */
+  readonly #own = new Map<string, GPUComputePipeline>()
+  readonly #compile: GPUDevice['createShaderModule']
+  readonly #pipeline: GPUDevice['createComputePipeline']
+  readonly #group: GPUDevice['createBindGroup']
+
+  constructor(gpu: GPUDevice, sequences: readonly Sequence[], replaced: (label: string) => void) {
+    this.#gpu = gpu
+    this.#sequences = sequences
+    this.#replaced = replaced
+    this.#compile = gpu.createShaderModule.bind(gpu)
+    this.#pipeline = gpu.createComputePipeline.bind(gpu)
+    this.#group = gpu.createBindGroup.bind(gpu)
+    this.#watchCompilation()
+    this.#watchBindings()
+    const begin = gpu.createCommandEncoder.bind(gpu)
+    gpu.createCommandEncoder = (descriptor) => {
+      const encoder = begin(descriptor)
+      const beginPass = encoder.beginComputePass.bind(encoder)
+      encoder.beginComputePass = (given) => this.#watchPass(beginPass(given))
+      return encoder
+    }
+  }
+
+  #watchCompilation(): void {
+    const gpu = this.#gpu
+    gpu.createShaderModule = (descriptor) => {
+      const shader = this.#compile(descriptor)
+      const { code, label = '' } = descriptor
+      const bindings = [...code.matchAll(/@binding\(\d+\) var<storage, \w+> (\w+):/g)].map(([, name]) => name).join()
+      this.#modules.set(shader, { label, code, bindings })
+      return shader
+    }
+    const remember = (pipeline: GPUComputePipeline, { compute }: GPUComputePipelineDescriptor) => {
+      const kernel = this.#modules.get(compute.module)
+      if (kernel !== undefined) this.#kernels.set(pipeline, kernel)
+      return pipeline
+    }
+    gpu.createComputePipeline = (descriptor) => remember(this.#pipeline(descriptor), descriptor)
+    const asynchronous = gpu.createComputePipelineAsync.bind(gpu)
+    gpu.createComputePipelineAsync = async (descriptor) => remember(await asynchronous(descriptor), descriptor)
+  }
+
+  #watchBindings(): void {
+    const { queue } = this.#gpu
+    this.#gpu.createBindGroup = (descriptor) => {
+      const group = this.#group(descriptor)
+      const entries = [...descriptor.entries].toSorted((a, b) => a.binding - b.binding)
+      const resources = entries.flatMap(({ resource }) =>
+        resource instanceof GPUBuffer ? [{ buffer: resource }] : isBufferBinding(resource) ? [resource] : [],
+      )
+      if (resources.length === entries.length) this.#groups.set(group, resources)
+      return group
+    }
+    const write = queue.writeBuffer.bind(queue)
+    queue.writeBuffer = (buffer, offset, data, begin, size) => {
+      write(buffer, offset, data, begin, size)
+      if (isUniform({ buffer })) this.#uniforms.set(buffer, words(data, offset, begin, size))
+    }
+  }
+
+  #watchPass(pass: GPUComputePassEncoder): GPUComputePassEncoder {
+    const state: PassState = { pipeline: undefined, group: undefined, held: [] }
+    const raw = {
+      setPipeline: pass.setPipeline.bind(pass),
+      setBindGroup: pass.setBindGroup.bind(pass),
+      dispatch: pass.dispatchWorkgroups.bind(pass),
+      indirect: pass.dispatchWorkgroupsIndirect.bind(pass),
+      end: pass.end.bind(pass),
+    }
+    const record = (pipeline: GPUComputePipeline, group: GPUBindGroup, grid: readonly [number, number, number]) => {
+      raw.setPipeline(pipeline)
+      raw.setBindGroup(0, group)
+      raw.dispatch(...grid)
+    }
+    const launch = (replacement: Launch) => {
+      const pipeline = this.#ownPipeline(replacement)
+      const entries = replacement.bindings.map((resource, binding) => ({ binding, resource }))
+      record(pipeline, this.#group({ layout: pipeline.getBindGroupLayout(0), entries }), replacement.grid)
+    }
+    const reduce = (isLast: boolean) => this.#reduce(state.held, isLast, record, launch)
+    pass.setPipeline = (pipeline) => {
+      state.pipeline = pipeline
+    }
+    pass.setBindGroup = (index: number, group: GPUBindGroup | null | undefined, ...rest: readonly unknown[]) => {
+      if (index === 0 && rest.length === 0) {
+        state.group = group ?? undefined
+        return
+      }
+      reduce(true)
+      Reflect.apply(raw.setBindGroup, pass, [index, group, ...rest])
+    }
+    pass.dispatchWorkgroups = (x, y = 1, z = 1) => {
+      const { pipeline, group } = state
+      const kernel = pipeline === undefined ? undefined : this.#kernels.get(pipeline)
+      const bound = group === undefined ? undefined : this.#groups.get(group)
+      if (pipeline === undefined || group === undefined || kernel === undefined || bound === undefined) {
+        reduce(true)
+        if (pipeline !== undefined) raw.setPipeline(pipeline)
+        if (group !== undefined) raw.setBindGroup(0, group)
+        raw.dispatch(x, y, z)
+        return
+      }
+      const binding = bound.find(isUniform)
+      const known = binding === undefined ? undefined : this.#uniforms.get(binding.buffer)
+      const uniforms = binding === undefined || known === undefined ? undefined : { binding, words: known }
+      const storage = bound.filter((one) => !isUniform(one))
+      state.held.push({ kernel, pipeline, group, storage, uniforms, grid: [x, y, z] })
+      reduce(false)
+    }
+    pass.dispatchWorkgroupsIndirect = (buffer, offset) => {
+      reduce(true)
+      if (state.pipeline !== undefined) raw.setPipeline(state.pipeline)
+      if (state.group !== undefined) raw.setBindGroup(0, state.group)
+      raw.indirect(buffer, offset)
+    }
+    pass.end = () => {
+      reduce(true)
+      raw.end()
+    }
+    return pass
+  }
+
+  /** Records what is decided of the dispatches held back: all of them if no other follows. */
+  #reduce(
+    held: Dispatch[],
+    isLast: boolean,
+    record: (pipeline: GPUComputePipeline, group: GPUBindGroup, grid: Dispatch['grid']) => void,
+    launch: (replacement: Launch) => void,
+  ): void {
+    while (held.length > 0) {
+      const all = this.#match(held)
+      if (!isLast && all.some(({ open }) => open)) return
+      let count = held.length
+      let replacement = all.find((match) => match.launch !== undefined)?.launch
+      while (replacement === undefined && count > 2)
+        replacement = this.#match(held.slice(0, --count)).find((match) => match.launch !== undefined)?.launch
+      if (replacement === undefined) {
+        const first = held.shift()
+        if (first !== undefined) record(first.pipeline, first.group, first.grid)
+      } else {
+        held.splice(0, count)
+        this.#replaced(replacement.label)
+        launch(replacement)
+      }
+    }
+  }
+
+  #match(held: readonly Dispatch[]) {
+    return this.#sequences.flatMap((sequence) => sequence(held, this.#gpu.limits) ?? [])
+  }
+
+  #ownPipeline({ label, code }: Launch): GPUComputePipeline {
+    const known = this.#own.get(code)
+    if (known !== undefined) return known
+    const shader = this.#compile({ label, code })
+    const made = this.#pipeline({ label, layout: 'auto', compute: { module: shader, entryPoint: 'main' } })
+    this.#own.set(code, made)
+    return made
+  }
+}
+
+/** The values that a write to a uniform buffer sets; none if it is only a part. */
+function words(data: AllowSharedBufferSource, offset: number, begin = 0, size?: number): Uint32Array {
+  const view = ArrayBuffer.isView(data) ? data : new Uint8Array(data)
+  const unit = 'BYTES_PER_ELEMENT' in view && typeof view.BYTES_PER_ELEMENT === 'number' ? view.BYTES_PER_ELEMENT : 1
+  const bytes = size === undefined ? view.byteLength - begin * unit : size * unit
+  if (offset !== 0 || bytes % 4 !== 0) return new Uint32Array()
+  const copy = new Uint8Array(bytes)
+  copy.set(new Uint8Array(view.buffer, view.byteOffset + begin * unit, bytes))
+  return new Uint32Array(copy.buffer)
+}
+
+/** Replaces sequences on `gpu` from now on. `replaced` is told the label of each replacement. */
+export function replaceSequences(gpu: GPUDevice, sequences: readonly Sequence[], replaced: (label: string) => void): void {
+  void new DispatchStream(gpu, sequences, replaced)
+}

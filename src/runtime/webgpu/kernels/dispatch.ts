@@ -1,0 +1,57 @@
+/** What onnxruntime records on a compute pass, and what a sequence of it can be replaced by. */
+
+/** A text that onnxruntime compiled. */
+export interface CompiledKernel {
+  /** The name of its program. */
+  readonly label: string
+  /** The text as it was compiled. */
+  readonly code: string
+  /** The names of its storage buffers, in order. */
+  readonly bindings: string
+}
+
+/** One dispatch of a kernel. */
+export interface Dispatch {
+  readonly kernel: CompiledKernel
+  readonly pipeline: GPUComputePipeline
+  readonly group: GPUBindGroup
+  /** What is bound to its storage buffers, in the order of {@link CompiledKernel.bindings}. */
+  readonly storage: readonly GPUBufferBinding[]
+  /** Its uniforms, as a binding and as the values that were written last; undefined if they are not known. */
+  readonly uniforms: { readonly binding: GPUBufferBinding; readonly words: Uint32Array } | undefined
+  readonly grid: readonly [number, number, number]
+}
+
+/** One dispatch of a kernel of this library, for several of onnxruntime's. */
+export interface Launch {
+  readonly label: string
+  readonly code: string
+  /** Bound in this order, from binding 0 on. */
+  readonly bindings: readonly GPUBufferBinding[]
+  readonly grid: readonly [number, number, number]
+}
+
+/** What a sequence makes of the dispatches since the first one that was held back. */
+export interface Match {
+  /** Whether it may go on with another dispatch. */
+  readonly open: boolean
+  /** What does the same as all of them; undefined if something is missing. */
+  readonly launch?: Launch | undefined
+}
+
+/**
+ * Dispatches in direct succession that one kernel can replace. Values that only the replaced dispatches read are not computed: each sequence says why nothing
+ * else reads them. Returns undefined for dispatches that are no beginning of it.
+ */
+export type Sequence = (held: readonly Dispatch[], limits: GPUSupportedLimits) => Match | undefined
+
+/** The buffer at a position of a dispatch's storage bindings. */
+export function bufferAt({ storage }: Dispatch, index: number): GPUBuffer | undefined {
+  return storage[index]?.buffer
+}
+
+/** Whether a buffer is written that is also read, or two writes are to one: a single dispatch may not do that. */
+export function overlap(read: readonly GPUBufferBinding[], written: readonly GPUBufferBinding[]): boolean {
+  const buffers = new Set(written.map(({ buffer }) => buffer))
+  return buffers.size < written.length || read.some(({ buffer }) => buffers.has(buffer))
+}

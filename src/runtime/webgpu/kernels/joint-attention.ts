@@ -1,0 +1,206 @@
+/**
+ * MultiHeadAttention as one dispatch. onnxruntime first copies keys and values into a cache ordered by heads, which its flash attention reads. Here attention reads
+ * them where they are, [batch, keys, heads, size], and nothing is copied. Nothing else reads the copies, since no graph of this library has outputs for a cache.
+ *
+ * Two kernels: onnxruntime's flash attention with other addresses; and for fewer than 32 queries, which it computes in two kernels with scores
+ * and parts of sums between them, {@link fewQueries}.
+ */
+
+import { bufferAt, overlap, type Dispatch, type Match, type Sequence } from './dispatch.js'
+import { applyEdits, type Edit } from './kernel-edit.js'
+
+/** The most keys whose scores {@link fewQueries} has in workgroup memory. */
+const mostKeys = 1024
+
+/**
+ * q [batch, queries, heads, size / 4], k and v [batch, keys, heads, size / 4] of vectors, output as q. A workgroup of 64 threads for each query, head and batch:
+ * each thread computes every 64th score, in float32; then 16 columns of the result by 4 threads each. Most time goes into reading keys and values, once
+ * for each query, from caches.
+ */
+function fewQueries(type: string): string {
+  return `${type.includes('f16') ? 'enable f16;\n' : ''}const threads = 64u;
+const columns = 16u;
+@group(0) @binding(0) var<storage, read> q: array<${type}>;
+@group(0) @binding(1) var<storage, read> k: array<${type}>;
+@group(0) @binding(2) var<storage, read> v: array<${type}>;
+@group(0) @binding(3) var<storage, read_write> output: array<${type}>;
+// The beginning of the uniforms of onnxruntime's FlashAttentionDecodeQKV.
+struct Uniforms {
+  head_size_vec: u32,
+  total_sequence_length: u32,
+  alpha: f32
+};
+@group(0) @binding(4) var<uniform> uniforms: Uniforms;
+
+var<workgroup> scores: array<f32, ${mostKeys}>;
+var<workgroup> reduced: array<f32, threads>;
+var<workgroup> parts: array<vec4<f32>, threads>;
+
+@compute @workgroup_size(threads)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+  let size = uniforms.head_size_vec;
+  let keys = uniforms.total_sequence_length;
+  let row = groups.y * size;
+  let query = (group.z * groups.x + group.x) * row + group.y * size;
+  let first = group.z * keys * row + group.y * size;
+
+  var most = -3.4028234663852886e+38f;
+  for (var key = thread; key < keys; key += threads) {
+    var score = 0f;
+    for (var i = 0u; i < size; i++) {
+      score += dot(vec4<f32>(q[query + i]), vec4<f32>(k[first + key * row + i]));
+    }
+    scores[key] = score * uniforms.alpha;
+    most = max(most, scores[key]);
+  }
+  reduced[thread] = most;
+  workgroupBarrier();
+  for (var half = threads / 2; half > 0; half /= 2) {
+    if (thread < half) { reduced[thread] = max(reduced[thread], reduced[thread + half]); }
+    workgroupBarrier();
+  }
+  most = reduced[0];
+  workgroupBarrier();
+
+  var sum = 0f;
+  for (var key = thread; key < keys; key += threads) {
+    scores[key] = exp(scores[key] - most);
+    sum += scores[key];
+  }
+  reduced[thread] = sum;
+  workgroupBarrier();
+  for (var half = threads / 2; half > 0; half /= 2) {
+    if (thread < half) { reduced[thread] += reduced[thread + half]; }
+    workgroupBarrier();
+  }
+  sum = reduced[0];
+
+  for (var start = 0u; start < size; start += columns) {
+    let column = start + thread % columns;
+    var part = vec4<f32>(0);
+    if (column < size) {
+      for (var key = thread / columns; key < keys; key += threads / columns) {
+        part += scores[key] * vec4<f32>(v[first + key * row + column]);
+      }
+    }
+    parts[thread] = part;
+    workgroupBarrier();
+    if (thread < columns && column < size) {
+      let total = parts[thread] + parts[thread + columns] + parts[thread + 2 * columns] + parts[thread + 3 * columns];
+      output[query + column] = ${type}(total / sum);
+    }
+    workgroupBarrier();
+  }
+}
+`
+}
+
+/** The two edits of a loop that reads keys or values. */
+function readInPlace(start: string, present: string): readonly Edit[] {
+  return [
+    {
+      find: new RegExp(
+        `let offset = batch_head_idx / uniforms\\.n_reps \\* uniforms\\.present_sequence_length \\* head_size_vec \\+\\s+${start} \\* head_size_vec;`,
+        'g',
+      ),
+      by: `let offset = ((batch_head_idx / num_heads * uniforms.present_sequence_length + ${start}) * num_heads + batch_head_idx % num_heads) * head_size_vec;`,
+    },
+    {
+      find: new RegExp(`${present}\\[offset \\+ idx\\]`, 'g'),
+      by: `${present}[offset + slot * num_heads * head_size_vec + idx % head_size_vec]`,
+    },
+  ]
+}
+
+const flash = {
+  label: 'FlashAttention',
+  bindings: [
+    ['q', 'present_key', 'present_value', 'output'],
+    ['q', 'present_key', 'present_value', 'attention_bias', 'output'],
+  ],
+  constants: ['head_size', 'num_heads', 'head_size_vec'],
+  edits: [...readInPlace('k_start', 'present_key'), ...readInPlace('v_start', 'present_value')],
+}
+
+const texts = new Map<string, string | undefined>()
+
+function flashText(code: string): string | undefined {
+  if (!texts.has(code)) texts.set(code, applyEdits(code, flash))
+  return texts.get(code)
+}
+
+/** The batch, keys, heads and vectors of a head of copied keys that lie in this order; undefined if they lie otherwise, or if more than that is copied. */
+function copied({
+  kernel,
+  uniforms,
+}: Dispatch): { readonly batch: number; readonly keys: number; readonly heads: number } | undefined {
+  if (kernel.label !== 'CopyKVCache' || kernel.bindings !== 'key,value,present_key,present_value') return undefined
+  const [batch = 0, keys = 0, heads = 0, size = 0, ...strides] = uniforms?.words ?? []
+  const isInPlace = strides.slice(0, 3).join() === [keys * heads * size, heads * size, size].join()
+  return isInPlace ? { batch, keys, heads } : undefined
+}
+
+/** Whether `attention` reads what `copy` wrote. */
+function isReader(copy: Dispatch, attention: Dispatch): boolean {
+  return bufferAt(copy, 2) === bufferAt(attention, 1) && bufferAt(copy, 3) === bufferAt(attention, 2)
+}
+
+/** A copy of keys and values, and the attention that reads it. */
+export const jointAttention: Sequence = (held) => {
+  const [copy, attention, reduction] = held
+  const shape = copy === undefined ? undefined : copied(copy)
+  if (copy === undefined || shape === undefined) return undefined
+  if (attention === undefined) return { open: true }
+  const { label } = attention.kernel
+  if (!isReader(copy, attention) || attention.uniforms === undefined) return undefined
+  if (label === 'FlashAttention' && reduction === undefined) return withFlash(copy, attention, shape.keys)
+  if (label !== 'FlashAttentionDecodeQKV' || held.length > 3) return undefined
+  return withFewQueries(copy, attention, reduction, shape)
+}
+
+function withFlash(copy: Dispatch, attention: Dispatch, keys: number): Match | undefined {
+  const [, total, present, , repeats] = attention.uniforms?.words ?? []
+  const code = flashText(attention.kernel.code)
+  if (total !== keys || present !== keys || repeats !== 1 || code === undefined) return undefined
+  const [query, , , ...rest] = attention.storage
+  const [key, value] = copy.storage
+  const output = rest.at(-1)
+  const uniforms = attention.uniforms?.binding
+  if (query === undefined || key === undefined || value === undefined || output === undefined || uniforms === undefined)
+    return undefined
+  const inputs = [query, key, value, ...rest.slice(0, -1)]
+  if (overlap(inputs, [output])) return undefined
+  return {
+    open: false,
+    launch: { label: 'FlashAttention in place', code, bindings: [...inputs, output, uniforms], grid: attention.grid },
+  }
+}
+
+function withFewQueries(
+  copy: Dispatch,
+  scores: Dispatch,
+  reduction: Dispatch | undefined,
+  { batch, keys, heads }: { readonly batch: number; readonly keys: number; readonly heads: number },
+): Match | undefined {
+  const { words, binding } = scores.uniforms ?? {}
+  const [, total, , present, repeats, , ownHeads, ownBatch] = words ?? []
+  const queries = words?.[11]
+  const isKnown = scores.kernel.bindings === 'q,present_key,present_value,out_split_vx,metadata' && keys <= mostKeys
+  if (!isKnown || [total, present, repeats, ownHeads, ownBatch].join() !== [keys, keys, 1, heads, batch].join()) return undefined
+  if (reduction === undefined) return { open: true }
+  if (reduction.kernel.label !== 'FlashAttentionDecodeVxReduce' || reduction.kernel.bindings !== 'input,metadata,output')
+    return undefined
+  if (bufferAt(scores, 3) !== bufferAt(reduction, 0) || bufferAt(scores, 4) !== bufferAt(reduction, 1)) return undefined
+  const type = /var<storage, read> q: array<(vec4<f(?:16|32)>)>;/.exec(scores.kernel.code)?.[1]
+  const [query] = scores.storage
+  const [key, value] = copy.storage
+  const output = reduction.storage[2]
+  if (type === undefined || queries === undefined || binding === undefined) return undefined
+  if (query === undefined || key === undefined || value === undefined || output === undefined) return undefined
+  if (overlap([query, key, value], [output])) return undefined
+  const bindings = [query, key, value, output, binding]
+  return {
+    open: false,
+    launch: { label: 'Attention of few queries', code: fewQueries(type), bindings, grid: [queries, heads, batch] },
+  }
+}
