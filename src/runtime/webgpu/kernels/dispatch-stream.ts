@@ -19,6 +19,11 @@ function isBufferBinding(resource: GPUBindingResource): resource is GPUBufferBin
   return 'buffer' in resource
 }
 
+/** The methods of all devices. They are looked up for each call, so that whoever watches them there sees the pipelines of this device. */
+function prototypeOf(gpu: GPUDevice): GPUDevice {
+  return Object.getPrototypeOf(gpu) as GPUDevice
+}
+
 function isUniform({ buffer }: GPUBufferBinding): boolean {
   return (buffer.usage & uniformUsage) !== 0
 }
@@ -43,7 +48,7 @@ class DispatchStream {
     this.#sequences = sequences
     this.#replaced = replaced
     this.#compile = gpu.createShaderModule.bind(gpu)
-    this.#pipeline = gpu.createComputePipeline.bind(gpu)
+    this.#pipeline = (descriptor) => prototypeOf(gpu).createComputePipeline.call(gpu, descriptor)
     this.#group = gpu.createBindGroup.bind(gpu)
     this.#watchCompilation()
     this.#watchBindings()
@@ -71,8 +76,8 @@ class DispatchStream {
       return pipeline
     }
     gpu.createComputePipeline = (descriptor) => remember(this.#pipeline(descriptor), descriptor)
-    const asynchronous = gpu.createComputePipelineAsync.bind(gpu)
-    gpu.createComputePipelineAsync = async (descriptor) => remember(await asynchronous(descriptor), descriptor)
+    gpu.createComputePipelineAsync = async (descriptor) =>
+      remember(await prototypeOf(gpu).createComputePipelineAsync.call(gpu, descriptor), descriptor)
   }
 
   #watchBindings(): void {
