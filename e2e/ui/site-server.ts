@@ -15,6 +15,8 @@ export interface ServedPage {
 export interface SiteServer {
   /** Origin with a port, such as `http://127.0.0.1:40123`. */
   readonly url: string
+  /** The path of each request, in order. */
+  readonly requests: readonly string[]
   close(): Promise<void>
 }
 
@@ -66,11 +68,16 @@ export async function startFolder(
 }
 
 async function listen(answer: RequestListener): Promise<SiteServer> {
-  const server = createServer(answer)
+  const requests: string[] = []
+  const server = createServer((request, response) => {
+    requests.push(new URL(request.url ?? '/', 'http://localhost').pathname)
+    answer(request, response)
+  })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const { port } = server.address() as AddressInfo
   return {
     url: `http://127.0.0.1:${port}`,
+    requests,
     close: () =>
       new Promise((resolve) => {
         server.closeAllConnections()
