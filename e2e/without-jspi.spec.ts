@@ -12,7 +12,7 @@ import { generate } from './browsers/elements.js'
 import { startHubServer } from './hub-server/server.js'
 import { Consumer } from './ui/consumer.js'
 import { psnr, type Outcome } from './ui/made-picture.js'
-import { startFolder, type SiteServer } from './ui/site-server.js'
+import { startFolder, type ListingServer } from './ui/site-server.js'
 
 // The fixture with the fewest kernels.
 const model = 'fixtures/tiny-z-image'
@@ -40,7 +40,7 @@ Object.assign(window, {
 `
 
 /** The WebAssembly files that a page has requested, without the hashes in their names. */
-const fetched = ({ requests }: SiteServer) =>
+const fetched = ({ requests }: ListingServer) =>
   requests.filter((path) => path.includes('.wasm')).map((path) => path.replace(/^\/assets\/|-[\w-]{8}(?=\.wasm)/g, ''))
 
 test('a browser that cannot suspend WebAssembly makes the picture of diffusers on its GPU, on the built site and with the package', async () => {

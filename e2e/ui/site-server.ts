@@ -15,9 +15,12 @@ export interface ServedPage {
 export interface SiteServer {
   /** Origin with a port, such as `http://127.0.0.1:40123`. */
   readonly url: string
-  /** The path of each request, in order. */
-  readonly requests: readonly string[]
   close(): Promise<void>
+}
+
+/** A server that lists the paths of its requests, in order. */
+export interface ListingServer extends SiteServer {
+  readonly requests: readonly string[]
 }
 
 /** Serves `pages` by path. */
@@ -45,7 +48,7 @@ export async function startFolder(
   folder: string,
   pages: Readonly<Record<string, ServedPage>> = {},
   headers: Readonly<Record<string, string>> = {},
-): Promise<SiteServer> {
+): Promise<ListingServer> {
   return listen((request, response) => {
     const { pathname } = new URL(request.url ?? '/', 'http://localhost')
     const page = pages[pathname]
@@ -67,7 +70,7 @@ export async function startFolder(
   })
 }
 
-async function listen(answer: RequestListener): Promise<SiteServer> {
+async function listen(answer: RequestListener): Promise<ListingServer> {
   const requests: string[] = []
   const server = createServer((request, response) => {
     requests.push(new URL(request.url ?? '/', 'http://localhost').pathname)
