@@ -71,7 +71,7 @@ test.each(Object.entries(repositories).filter(([name]) => name !== 'bundled'))('
     expect.soft(relativeError(run?.captured[tensor], expected), tensor).toBeLessThanOrEqual(1e-4)
   expect(run?.psnr).toBeGreaterThanOrEqual(80)
   // Encoders, denoiser and decoder had all their kernels before the weights arrived, except one of FLUX.2's.
-  expect(run?.compiled.after).toEqual(name === 'tiny-flux2-klein' ? ['Sub'] : [])
+  expect(run?.compiled.after.filter((kernel) => name !== 'tiny-flux2-klein' || kernel !== 'Sub')).toEqual([])
 })
 
 /** The root of the mean square of the difference, as a part of the expected values' own. */

@@ -60,7 +60,7 @@ export function prepareFirst(repository: Repository, item: FixtureCase): Prepare
       onPreparation: (preparation) =>
         void preparation.done().then(() => {
           before = names()
-          arrive()
+          return arrive()
         }),
     },
     compiled: () => {
