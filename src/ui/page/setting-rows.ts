@@ -4,7 +4,7 @@ import { numberRules, schedulerNames, weightingNames, type NumberName } from '..
 import type { PromptSettings } from '../element.js'
 import { modelLabel } from './known-models.js'
 
-const plainNumbers: readonly NumberName[] = ['numInferenceSteps', 'guidanceScale', 'seed', 'strength', 'clipSkip']
+const plainNumbers: readonly NumberName[] = ['numInferenceSteps', 'guidanceScale', 'trueCfgScale', 'seed', 'strength', 'clipSkip']
 
 /** The rows of the settings that are set. A revision that is not a commit is left out. */
 export function settingRows(settings: PromptSettings): readonly (readonly [name: string, value: string])[] {

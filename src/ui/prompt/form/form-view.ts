@@ -40,6 +40,7 @@ export class FormView {
   readonly referencePictures: ReferencePictures
   readonly #negativeRow: HTMLElement
   readonly #guidanceRow: HTMLElement
+  readonly #trueCfgRow: HTMLElement
   readonly loras: LoraShelf
   readonly words: WordShelf
   readonly #numbers = new NumberFields()
@@ -80,6 +81,7 @@ export class FormView {
     for (const select of [this.#dtype, this.#previews]) select.addEventListener('change', onLoadingChange)
     this.#lock.addEventListener('click', () => this.#toggleSeed())
     this.#guidanceRow = this.#numbers.row('guidanceScale')
+    this.#trueCfgRow = this.#numbers.row('trueCfgScale')
     this.#clipRows = [
       h('div', { class: 'field' }, h('label', { for: 'prompt-weighting' }, 'Prompt weights'), this.#weighting),
       this.#numbers.row('clipSkip'),
@@ -94,6 +96,7 @@ export class FormView {
         { class: 'grid' },
         ...(['width', 'height', 'numInferenceSteps'] as const).map((name) => this.#numbers.row(name)),
         this.#guidanceRow,
+        this.#trueCfgRow,
         this.#numbers.row('seed', this.#lock),
         h('div', { class: 'field' }, h('label', { for: 'scheduler' }, 'Scheduler'), this.#scheduler),
         this.#numbers.row('numImagesPerPrompt'),
@@ -119,6 +122,7 @@ export class FormView {
       h('div', { class: 'buttons' }, this.run, this.cancel, h('slot', { name: 'actions' })),
     )
     this.element.addEventListener('input', () => {
+      this.#showGuidance()
       this.#drawSummary()
       onEdit()
     })
@@ -151,7 +155,11 @@ export class FormView {
   read(): PromptSettings | undefined {
     if (this.invalid.length > 0) return undefined
     const negative = this.#negativeRow.hidden ? '' : this.negativePrompt.value
-    const { guidanceScale, clipSkip, ...numbers } = { ...modelSettings(this.model.value), ...this.#numbers.values() }
+    const { guidanceScale, trueCfgScale, clipSkip, ...numbers } = {
+      ...modelSettings(this.model.value),
+      ...this.#numbers.values(),
+    }
+    const trueCfg = this.#trueCfgRow.hidden ? undefined : trueCfgScale
     const { strength } = this.startPicture
     const weighting = asWeighting(this.#weighting.value)
     const readsClip = this.#clipRows.every(({ hidden }) => !hidden)
@@ -160,9 +168,11 @@ export class FormView {
       ...this.weights,
       ...(this.#previews.value === '' ? {} : { previewDecoder: this.#previews.value }),
       prompt: this.prompt.value,
-      ...(negative === '' ? {} : { negativePrompt: negative }),
+      // A true CFG scale needs a negative prompt, which may be empty.
+      ...(negative === '' && trueCfg === undefined ? {} : { negativePrompt: negative }),
       ...numbers,
       ...(guidanceScale === undefined || this.#guidanceRow.hidden ? {} : { guidanceScale }),
+      ...(trueCfg === undefined ? {} : { trueCfgScale: trueCfg }),
       ...(this.#scheduler.value === '' ? {} : { scheduler: this.#scheduler.value }),
       ...(strength === undefined ? {} : { strength }),
       ...(clipSkip === undefined || !readsClip ? {} : { clipSkip }),
@@ -197,6 +207,7 @@ export class FormView {
       this.setDefaults(this.#info)
     }
     this.#numbers.write(settings)
+    this.#showGuidance()
     if ('strength' in settings) this.startPicture.strength = settings.strength
     if ('loras' in settings) this.loras.settings = settings.loras ?? []
     if ('dtype' in settings) this.#dtype.value = settings.dtype ?? ''
@@ -215,13 +226,22 @@ export class FormView {
     this.startPicture.element.hidden = takesReferences
     this.referencePictures.supported = info && takesReferences
     this.#passOn()
-    this.#negativeRow.hidden = info !== undefined && !(info.takesNegativePrompt && info.guidance === 'classifier-free')
     this.#guidanceRow.hidden = info?.guidance === 'none'
+    this.#showGuidance()
     for (const row of this.#clipRows) row.hidden = info?.promptWeighting === false
     for (const name of ['width', 'height', 'numInferenceSteps', 'guidanceScale'] as const) {
       this.#numbers.input(name).placeholder = this.#default(name) ?? 'auto'
     }
     this.#drawSummary()
+  }
+
+  /** Shows the negative prompt where it counts, and the true CFG scale to models that have it; before a model is loaded, only a scale that is set. */
+  #showGuidance(): void {
+    const scale = this.#numbers.input('trueCfgScale').value.trim()
+    const { takesNegativePrompt = true, guidance } = this.#info ?? {}
+    const byNegative = guidance === undefined || guidance === 'classifier-free'
+    this.#trueCfgRow.hidden = guidance === undefined ? scale === '' : byNegative || !takesNegativePrompt
+    this.#negativeRow.hidden = !takesNegativePrompt || !(byNegative || Number(scale) > 1)
   }
 
   /** The seed of the last run, for the button that keeps it. */
