@@ -38,6 +38,7 @@ export class NumberFields {
       seed: this.#field('seed'),
       numImagesPerPrompt: this.#field('numImagesPerPrompt'),
       clipSkip: this.#field('clipSkip'),
+      eta: this.#field('eta'),
     }
     this.#fields.seed.input.placeholder = 'random'
     this.#fields.numImagesPerPrompt.input.placeholder = '1'
@@ -109,7 +110,7 @@ export class NumberFields {
     const input = h('input', {
       id,
       type: 'text',
-      inputmode: name === 'guidanceScale' || name === 'trueCfgScale' ? 'decimal' : 'numeric',
+      inputmode: ['guidanceScale', 'trueCfgScale', 'eta'].includes(name) ? 'decimal' : 'numeric',
       placeholder: 'auto',
       autocomplete: 'off',
       'aria-describedby': `${id}-error`,
