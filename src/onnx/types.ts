@@ -62,6 +62,8 @@ export interface WriteOptions {
   readonly weights: 'input' | 'initializer'
   /** Whether GEGLU is one kernel, BiasSplitGelu. Absent: it is not. */
   readonly fusesGeglu?: boolean | undefined
+  /** Whether the device's kernel of InstanceNormalization takes its epsilon from its bias. Absent: it does not. */
+  readonly epsilonInBias?: boolean | undefined
   /** `component`: one program for everything; `block`: one stage for each block, and equal blocks share a program. */
   readonly granularity: 'component' | 'block'
   /** Says, by parameter name, which Linear weights are quantized; if absent, none is. Their graphs use MatMulNBits. */
