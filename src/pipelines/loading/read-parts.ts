@@ -13,7 +13,7 @@ import type { Tokenizer } from '../../tokenizers/types.js'
 import type { AddedWords } from '../added-words.js'
 import { throwIfAborted } from '../../util/abort.js'
 import { networkRefusal } from '../../models/registry.js'
-import type { NetworkDefinition, NetworkModel } from '../../models/types.js'
+import type { AutoencoderModel, NetworkDefinition, NetworkModel } from '../../models/types.js'
 import { shown } from '../../models/config-reader.js'
 import { readModel, type Network } from '../bind-network.js'
 import type { Run } from '../run.js'
@@ -134,6 +134,8 @@ export async function readPartsWithFaults(
   if (misfit !== undefined) onFault(misfit.component, misfit.error)
   const size = noteSize(models)
   if (size !== undefined) run.note(size.component, size.note)
+  for (const { name, model } of read)
+    if (model.role === 'autoencoder') noteUnused(name, spec.className, unusedStatistics(model, spec), run)
   return { layout, sources: read, tokenizers: new Map(tokenizers.filter(isThere)), words: new Map(), scheduler }
 }
 
@@ -171,6 +173,12 @@ export async function readNetworkSource(
     })
   noteUnused(source.name, model.className, model.unusedValues ?? {}, run)
   return { ...source, model, bits }
+}
+
+/** Statistics of an autoencoder's latents that the pipeline does not scale them by. */
+function unusedStatistics({ scaling }: AutoencoderModel, { latentStatistics = [] }: PipelineSpec): Config {
+  const read: readonly string[] = latentStatistics
+  return Object.fromEntries(Object.entries(scaling.given ?? {}).filter(([key]) => !read.includes(key)))
 }
 
 /** Notes values that the class never reads, or reads only with other values of other keys. */

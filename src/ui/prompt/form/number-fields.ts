@@ -37,6 +37,7 @@ export class NumberFields {
       seed: this.#field('seed'),
       numImagesPerPrompt: this.#field('numImagesPerPrompt'),
       clipSkip: this.#field('clipSkip'),
+      eta: this.#field('eta'),
     }
     this.#fields.seed.input.placeholder = 'random'
     this.#fields.numImagesPerPrompt.input.placeholder = '1'
@@ -107,7 +108,7 @@ export class NumberFields {
     const input = h('input', {
       id,
       type: 'text',
-      inputmode: name === 'guidanceScale' ? 'decimal' : 'numeric',
+      inputmode: name === 'guidanceScale' || name === 'eta' ? 'decimal' : 'numeric',
       placeholder: 'auto',
       autocomplete: 'off',
       'aria-describedby': `${id}-error`,
