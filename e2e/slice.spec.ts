@@ -118,6 +118,8 @@ test('a prompt typed into the page gives the same image as diffusers, and after 
   server,
 }) => {
   await open(page, server)
+  // The site's server isolates the page, so the kernels of the CPU run on as many threads as there are cores.
+  expect(await page.evaluate(() => crossOriginIsolated)).toBe(true)
   expect(psnr(await generate(page), reference)).toBeGreaterThanOrEqual(50)
   expect(server.log.filter((entry) => entry.kind === 'file' && entry.range !== undefined).length).toBeGreaterThan(3)
   const kept = await completeWeights(page)
