@@ -71,8 +71,8 @@ function readConfig(className: ClipTextClass, given: Config): ClipTextConfig {
     layers: reader.integer('num_hidden_layers', 12, { min: 1, max: 128 }),
     positions: reader.integer('max_position_embeddings', 77, { min: 1, max: 65536 }),
     activation: reader.oneOf('hidden_act', 'quick_gelu', ['quick_gelu', 'gelu', 'gelu_pytorch_tanh']),
-    epsilon: reader.number('layer_norm_eps', 1e-5, { min: 1e-12, max: 1 }),
-    endOfText: reader.integer('eos_token_id', 49407, { min: 0, max: 2 ** 24 }),
+    epsilon: reader.number('layer_norm_eps', 1e-5, { min: 0, max: 1 }),
+    endOfText: reader.integer('eos_token_id', 49407, { min: -(2 ** 24), max: 2 ** 24 }),
   }
   // diffusers passes the encoder an attention mask when its config asks for one.
   reader.requireFalse('use_attention_mask')

@@ -62,7 +62,7 @@ export function readQwen3Config(className: Qwen3Config['className'], config: Con
     keyHeads,
     headSize,
     activation: activations[reader.oneOf('hidden_act', 'silu', names)],
-    epsilon: reader.number('rms_norm_eps', 1e-6, { min: 1e-12, max: 1 }),
+    epsilon: reader.number('rms_norm_eps', 1e-6, { min: 0, max: 1 }),
     attentionBias: reader.boolean('attention_bias', false),
     theta: readTheta(reader),
   }

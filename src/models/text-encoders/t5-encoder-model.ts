@@ -86,7 +86,7 @@ function readConfig(config: Config): T5Config {
     layers: reader.integer('num_layers', 6, { min: 1, max: 128 }),
     buckets: reader.integer('relative_attention_num_buckets', 32, { min: 4, max: 1024 }),
     maxDistance: reader.integer('relative_attention_max_distance', 128, { min: 2, max: 65536 }),
-    epsilon: reader.number('layer_norm_epsilon', 1e-6, { min: 1e-12, max: 1 }),
+    epsilon: reader.number('layer_norm_epsilon', 1e-6, { min: 0, max: 1 }),
     ...readFeedForward(reader),
   }
   if (result.maxDistance <= result.buckets / 4)

@@ -103,7 +103,7 @@ export function readUnetConfig(config: Config): UnetConfig {
 
   const first = channels[0] ?? 0
   const flipSinToCos = reader.boolean('flip_sin_to_cos', true)
-  const freqShift = reader.integer('freq_shift', 0, { min: 0, max: Math.max(Math.floor(first / 2) - 1, 0) })
+  const freqShift = reader.number('freq_shift', 0, { min: 0, max: Math.max(Math.floor(first / 2) - 1, 0) })
   const added = readAdded(reader, flipSinToCos, freqShift)
   const result: Omit<UnetConfig, 'ignoredKeys' | 'unusedValues'> = {
     sampleSize: readSampleSize(reader, added !== undefined),
@@ -120,7 +120,7 @@ export function readUnetConfig(config: Config): UnetConfig {
     added,
     contextWidth,
     groups,
-    epsilon: reader.number('norm_eps', 1e-5, { min: 1e-12, max: 1 }),
+    epsilon: reader.number('norm_eps', 1e-5, { min: 0, max: 1 }),
     upcastAttention: reader.boolean('upcast_attention', false),
     downsamplePadding: reader.integer('downsample_padding', 1, { min: 0, max: 1 }),
     down: downTypes.map((type, index) =>
@@ -222,6 +222,7 @@ function readDepths(reader: ConfigReader, layers: readonly number[]) {
   }
   const allowed = `whole numbers from ${depthBounds.min} to ${depthBounds.max}, or lists of one for each layer`
   const given = reader.each<number | number[]>(key, 1, count, read, allowed)
+  if (reader.raw(reverseKey) === false) throw reader.invalid(reverseKey, allowed)
   const asymmetric = (reader.raw(reverseKey) ?? null) !== null
   const reversed = asymmetric ? reader.each<number | number[]>(reverseKey, undefined, count, read, allowed) : given.toReversed()
   if (!asymmetric && given.some((depth) => Array.isArray(depth)))

@@ -5,7 +5,15 @@ import { numberRules, weightingNames, type NumberName } from '../parts/settings.
 import type { PromptSettings } from '../element.js'
 import { modelLabel } from './known-models.js'
 
-const plainNumbers: readonly NumberName[] = ['numInferenceSteps', 'guidanceScale', 'seed', 'strength', 'clipSkip', 'eta']
+const plainNumbers: readonly NumberName[] = [
+  'numInferenceSteps',
+  'guidanceScale',
+  'trueCfgScale',
+  'seed',
+  'strength',
+  'clipSkip',
+  'eta',
+]
 
 /** The rows of the settings that are set. A revision that is not a commit is left out. */
 export function settingRows(settings: PromptSettings): readonly (readonly [name: string, value: string])[] {

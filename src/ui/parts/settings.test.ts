@@ -26,6 +26,7 @@ const full: PromptSettings = {
   height: 768,
   numInferenceSteps: 30,
   guidanceScale: 5.5,
+  trueCfgScale: 3,
   seed: 9007199254740991,
   scheduler: 'EulerDiscreteScheduler',
   timestepSpacing: 'trailing',
@@ -50,7 +51,7 @@ test('settings survive a PNG', () => {
 
 test('other programs read the prompt, the negative prompt and the facts', () => {
   expect(toPngText(full)['parameters']).toBe(
-    'a cat & a dog, 猫 🐈 50%\nNegative prompt: blurry\nSteps: 30, Sampler: Euler, Schedule type: Karras, CFG scale: 5.5, Seed: 9007199254740991, Size: 1024x768, Clip skip: 2, Eta: 0.5, Model: stabilityai/stable-diffusion-xl-base-1.0',
+    'a cat & a dog, 猫 🐈 50%\nNegative prompt: blurry\nSteps: 30, Sampler: Euler, Schedule type: Karras, CFG scale: 5.5, True CFG scale: 3, Seed: 9007199254740991, Size: 1024x768, Clip skip: 2, Eta: 0.5, Model: stabilityai/stable-diffusion-xl-base-1.0',
   )
 })
 
@@ -62,6 +63,7 @@ test.each([
   ['seed=-1', {}],
   ['guidance=NaN', {}],
   ['guidance=1e-3', { guidanceScale: 0.001 }],
+  ['true-cfg=0.5', {}],
   ['scheduler=__proto__', {}],
   ['dtype=q3', {}],
   ['clip-skip=-1&prompt-weighting=toString', {}],
@@ -117,6 +119,7 @@ test('settings become options of generate', () => {
     height: 768,
     numInferenceSteps: 30,
     guidanceScale: 5.5,
+    trueCfgScale: 3,
     seed: 9007199254740991,
     eta: 0.5,
     timesteps: [999, 499],

@@ -38,6 +38,8 @@ export interface PromptSettings {
   readonly numInferenceSteps?: number | undefined
   /** -10,000 to 10,000. */
   readonly guidanceScale?: number | undefined
+  /** Guidance by the negative prompt for models whose `guidanceScale` has another meaning, 1 (none) to 10,000: FLUX.1. */
+  readonly trueCfgScale?: number | undefined
   /** A whole number from 0 to 2^53 - 1; if absent, each run uses a new random seed. */
   readonly seed?: number | undefined
   /** A diffusers class, such as `EulerDiscreteScheduler`. */
@@ -86,6 +88,7 @@ export const numberRules = {
   height: { label: 'Height', query: 'height', min: 8, max: 8192, step: 8 },
   numInferenceSteps: { label: 'Steps', query: 'steps', min: 1, max: 10_000, step: 1 },
   guidanceScale: { label: 'Guidance', query: 'guidance', min: -10_000, max: 10_000 },
+  trueCfgScale: { label: 'True CFG', query: 'true-cfg', min: 1, max: 10_000 },
   seed: { label: 'Seed', query: 'seed', min: 0, max: Number.MAX_SAFE_INTEGER, step: 1 },
   numImagesPerPrompt: { label: 'Pictures', query: 'count', min: 1, max: 64, step: 1 },
   strength: { label: 'Strength', query: 'strength', min: 0.05, max: 1 },
@@ -217,6 +220,7 @@ export function toPngText(settings: PromptSettings): Record<string, string> {
     scheduler === undefined ? '' : `Sampler: ${schedulerNames[scheduler] ?? scheduler}`,
     sigmaSchedule === undefined ? '' : `Schedule type: ${choiceLabel('sigmaSchedule', sigmaSchedule)}`,
     guidanceScale === undefined ? '' : `CFG scale: ${guidanceScale}`,
+    settings.trueCfgScale === undefined ? '' : `True CFG scale: ${settings.trueCfgScale}`,
     seed === undefined ? '' : `Seed: ${seed}`,
     width === undefined || height === undefined ? '' : `Size: ${width}x${height}`,
     strength === undefined ? '' : `Denoising strength: ${strength}`,

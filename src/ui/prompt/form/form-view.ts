@@ -41,6 +41,7 @@ export class FormView {
   readonly referencePictures: ReferencePictures
   readonly #negativeRow: HTMLElement
   readonly #guidanceRow: HTMLElement
+  readonly #trueCfgRow: HTMLElement
   readonly loras: LoraShelf
   readonly words: WordShelf
   readonly #numbers = new NumberFields()
@@ -88,6 +89,7 @@ export class FormView {
     for (const select of [this.#dtype, this.#previews]) select.addEventListener('change', onLoadingChange)
     this.#lock.addEventListener('click', () => this.#toggleSeed())
     this.#guidanceRow = this.#numbers.row('guidanceScale')
+    this.#trueCfgRow = this.#numbers.row('trueCfgScale')
     this.#clipRows = [
       h('div', { class: 'field' }, h('label', { for: 'prompt-weighting' }, 'Prompt weights'), this.#weighting),
       this.#numbers.row('clipSkip'),
@@ -102,6 +104,7 @@ export class FormView {
         { class: 'grid' },
         ...(['width', 'height', 'numInferenceSteps'] as const).map((name) => this.#numbers.row(name)),
         this.#guidanceRow,
+        this.#trueCfgRow,
         this.#numbers.row('seed', this.#lock),
         this.#scheduler.row,
         this.#numbers.row('numImagesPerPrompt'),
@@ -133,6 +136,7 @@ export class FormView {
         this.#timesteps = undefined
       })
     this.element.addEventListener('input', () => {
+      this.#showGuidance()
       this.#drawSummary()
       onEdit()
     })
@@ -167,7 +171,8 @@ export class FormView {
     const negative = this.#negativeRow.hidden ? '' : this.negativePrompt.value
     const typed = { ...this.#numbers.values(), ...this.#scheduler.value }
     const { timesteps: usual, ...card } = this.#card
-    const { guidanceScale, clipSkip, ...others } = { ...card, ...typed }
+    const { guidanceScale, trueCfgScale, clipSkip, ...others } = { ...card, ...typed }
+    const trueCfg = this.#trueCfgRow.hidden ? undefined : trueCfgScale
     // The timesteps of a card belong to its number of steps and its scheduler.
     const isUsual = typed.numInferenceSteps === undefined && typed.scheduler === undefined
     const timesteps = this.#timesteps ?? (isUsual ? usual : undefined)
@@ -179,10 +184,12 @@ export class FormView {
       ...this.weights,
       ...(this.#previews.value === '' ? {} : { previewDecoder: this.#previews.value }),
       prompt: this.prompt.value,
-      ...(negative === '' ? {} : { negativePrompt: negative }),
+      // A true CFG scale needs a negative prompt, which may be empty.
+      ...(negative === '' && trueCfg === undefined ? {} : { negativePrompt: negative }),
       ...others,
       ...(timesteps === undefined ? {} : { timesteps }),
       ...(guidanceScale === undefined || this.#guidanceRow.hidden ? {} : { guidanceScale }),
+      ...(trueCfg === undefined ? {} : { trueCfgScale: trueCfg }),
       ...(strength === undefined ? {} : { strength }),
       ...(clipSkip === undefined || !readsClip ? {} : { clipSkip }),
       ...(weighting === undefined || !readsClip ? {} : { promptWeighting: weighting }),
@@ -216,6 +223,7 @@ export class FormView {
       this.setDefaults(this.#info)
     }
     this.#numbers.write(settings)
+    this.#showGuidance()
     if ('strength' in settings) this.startPicture.strength = settings.strength
     if ('loras' in settings) this.loras.settings = settings.loras ?? []
     if ('dtype' in settings) this.#dtype.value = settings.dtype ?? ''
@@ -235,10 +243,19 @@ export class FormView {
     this.startPicture.element.hidden = takesReferences
     this.referencePictures.supported = info && takesReferences
     this.#passOn()
-    this.#negativeRow.hidden = info !== undefined && !(info.takesNegativePrompt && info.guidance === 'classifier-free')
     this.#guidanceRow.hidden = info?.guidance === 'none'
+    this.#showGuidance()
     for (const row of this.#clipRows) row.hidden = info?.promptWeighting === false
     this.#drawSummary()
+  }
+
+  /** Shows the negative prompt where it counts, and the true CFG scale to models that have it; before a model is loaded, only a scale that is set. */
+  #showGuidance(): void {
+    const scale = this.#numbers.input('trueCfgScale').value.trim()
+    const { takesNegativePrompt = true, guidance } = this.#info ?? {}
+    const byNegative = guidance === undefined || guidance === 'classifier-free'
+    this.#trueCfgRow.hidden = guidance === undefined ? scale === '' : byNegative || !takesNegativePrompt
+    this.#negativeRow.hidden = !takesNegativePrompt || !(byNegative || Number(scale) > 1)
   }
 
   /** The seed of the last run, for the button that keeps it. */

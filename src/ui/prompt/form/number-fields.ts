@@ -34,6 +34,7 @@ export class NumberFields {
       height: this.#field('height'),
       numInferenceSteps: this.#field('numInferenceSteps'),
       guidanceScale: this.#field('guidanceScale'),
+      trueCfgScale: this.#field('trueCfgScale'),
       seed: this.#field('seed'),
       numImagesPerPrompt: this.#field('numImagesPerPrompt'),
       clipSkip: this.#field('clipSkip'),
@@ -42,6 +43,7 @@ export class NumberFields {
     this.#fields.seed.input.placeholder = 'random'
     this.#fields.numImagesPerPrompt.input.placeholder = '1'
     this.#fields.clipSkip.input.placeholder = 'none'
+    this.#fields.trueCfgScale.input.placeholder = 'off'
   }
 
   /** The input of a number. */
@@ -108,7 +110,7 @@ export class NumberFields {
     const input = h('input', {
       id,
       type: 'text',
-      inputmode: name === 'guidanceScale' || name === 'eta' ? 'decimal' : 'numeric',
+      inputmode: ['guidanceScale', 'trueCfgScale', 'eta'].includes(name) ? 'decimal' : 'numeric',
       placeholder: 'auto',
       autocomplete: 'off',
       'aria-describedby': `${id}-error`,
